@@ -1,0 +1,154 @@
+//! One canonical destination of 16 bytes.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A destination: an IPv6 address, or an IPv4 one in its IPv4-mapped form (RFC 4291 2.5.5.2), so that
+/// `192.0.2.1` and `::ffff:192.0.2.1` are the same key everywhere.
+///
+/// Four words in network byte order, as `struct bpf_sock_addr` and packets hold them.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Address(pub [u32; 4]);
+
+/// Which bits of an [`Address`] a prefix compares, in network byte order.
+pub type Mask = Address;
+
+const MAPPED: u32 = 0xffff_u32.to_be();
+/// 127.0.0.1
+const LOOPBACK4: u32 = 0x7f00_0001_u32.to_be();
+/// The last word of `::1`.
+const ONE: u32 = 1_u32.to_be();
+
+impl Address {
+    /// The canonical form of an IPv4 address given in network byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_v4_be(address: u32) -> Self {
+        Self([0, 0, MAPPED, address])
+    }
+
+    /// The canonical form of what a program passed to `connect` or `sendto`: the unspecified address
+    /// means this host there (`ip_route_output_key_hash` and `ip6_datagram_connect` in Linux
+    /// replace it by loopback).
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_connected(self) -> Self {
+        let [a, b, c, d] = self.0;
+        if a == 0 && b == 0 && d == 0 {
+            if c == 0 {
+                return Self([0, 0, 0, ONE]);
+            }
+            if c == MAPPED {
+                return Self::from_v4_be(LOOPBACK4);
+            }
+        }
+        self
+    }
+
+    /// The mask of a prefix `len` bits long, counted in IPv6 bits (an IPv4 `/24` is 120).
+    #[must_use]
+    pub const fn mask(len: u8) -> Mask {
+        let bits = if len >= 128 {
+            u128::MAX
+        } else {
+            !(u128::MAX >> len)
+        };
+        Self::from_u128(bits)
+    }
+
+    /// Whether the bits under `mask` are those of `prefix`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn matches(&self, prefix: &Self, mask: &Mask) -> bool {
+        ((self.0[0] ^ prefix.0[0]) & mask.0[0])
+            | ((self.0[1] ^ prefix.0[1]) & mask.0[1])
+            | ((self.0[2] ^ prefix.0[2]) & mask.0[2])
+            | ((self.0[3] ^ prefix.0[3]) & mask.0[3])
+            == 0
+    }
+
+    /// As a number, most significant bit first.
+    #[must_use]
+    pub const fn to_u128(self) -> u128 {
+        let [a, b, c, d] = self.0;
+        ((u32::from_be(a) as u128) << 96)
+            | ((u32::from_be(b) as u128) << 64)
+            | ((u32::from_be(c) as u128) << 32)
+            | (u32::from_be(d) as u128)
+    }
+
+    /// From a number, most significant bit first.
+    #[must_use]
+    pub const fn from_u128(bits: u128) -> Self {
+        Self([
+            ((bits >> 96) as u32).to_be(),
+            ((bits >> 64) as u32).to_be(),
+            ((bits >> 32) as u32).to_be(),
+            (bits as u32).to_be(),
+        ])
+    }
+
+    /// As people write it: IPv4 where it is IPv4-mapped.
+    #[must_use]
+    pub fn to_ip(self) -> IpAddr {
+        Ipv6Addr::from_bits(self.to_u128()).to_canonical()
+    }
+}
+
+impl From<Ipv4Addr> for Address {
+    fn from(address: Ipv4Addr) -> Self {
+        Self::from_v4_be(address.to_bits().to_be())
+    }
+}
+
+impl From<Ipv6Addr> for Address {
+    fn from(address: Ipv6Addr) -> Self {
+        Self::from_u128(address.to_bits())
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(v4) => v4.into(),
+            IpAddr::V6(v6) => v6.into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mapped_and_plain_ipv4_are_one_address() {
+        let plain = Address::from(Ipv4Addr::new(192, 0, 2, 10));
+        let mapped = Address::from("::ffff:192.0.2.10".parse::<Ipv6Addr>().unwrap());
+        assert_eq!(plain, mapped);
+        assert_eq!(plain.to_ip(), IpAddr::from([192, 0, 2, 10]));
+    }
+
+    #[test]
+    fn unspecified_means_loopback() {
+        for (given, judged) in [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::2", "::2")] {
+            let given = Address::from(given.parse::<IpAddr>().unwrap());
+            assert_eq!(given.as_connected().to_ip().to_string(), judged);
+        }
+    }
+
+    #[test]
+    fn masks_compare_whole_prefixes_only() {
+        let net = Address::from(Ipv4Addr::new(192, 0, 2, 64));
+        let inside = Address::from(Ipv4Addr::new(192, 0, 2, 127));
+        let outside = Address::from(Ipv4Addr::new(192, 0, 2, 128));
+        let mask = Address::mask(96 + 26);
+        assert!(inside.matches(&net, &mask));
+        assert!(!outside.matches(&net, &mask));
+        assert!(outside.matches(&net, &Address::mask(0)));
+        assert!(!inside.matches(&net, &Address::mask(128)));
+    }
+}

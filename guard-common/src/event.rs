@@ -1,0 +1,144 @@
+//! What the kernel half reports.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Address, BootTime, Protocol, SessionId};
+
+/// Where something was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Hook {
+    /// `connect` on an IPv4 socket.
+    Connect4 = 1,
+    /// `connect` on an IPv6 socket.
+    Connect6 = 2,
+    /// `sendto`, `sendmsg`, `sendmmsg` on an unconnected IPv4 UDP socket.
+    Sendmsg4 = 3,
+    /// The same on an IPv6 UDP socket.
+    Sendmsg6 = 4,
+    /// A packet on its way out.
+    Egress = 5,
+    /// `socket`.
+    SockCreate = 6,
+}
+
+impl Hook {
+    /// The hook that an event names, if it is one.
+    #[must_use]
+    pub const fn from_u8(value: u8) -> Option<Self> {
+        Some(match value {
+            1 => Self::Connect4,
+            2 => Self::Connect6,
+            3 => Self::Sendmsg4,
+            4 => Self::Sendmsg6,
+            5 => Self::Egress,
+            6 => Self::SockCreate,
+            _ => return None,
+        })
+    }
+
+    /// As the log names it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Connect4 => "connect4",
+            Self::Connect6 => "connect6",
+            Self::Sendmsg4 => "sendmsg4",
+            Self::Sendmsg6 => "sendmsg6",
+            Self::Egress => "egress",
+            Self::SockCreate => "sock_create",
+        }
+    }
+}
+
+/// A refusal: the record in the `EVENTS` ring buffer.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Event {
+    /// When.
+    pub at: BootTime,
+    /// The cgroup that was judged: the session's, or another under the root.
+    pub cgroup: u64,
+    /// How often this session has tried this destination by now, this time included.
+    pub count: u64,
+    /// Where it wanted to go, canonical.
+    pub destination: Address,
+    /// Whose attempt.
+    pub session: SessionId,
+    /// The thread; 0 where the hook does not know it (packets).
+    pub pid: u32,
+    /// The process; 0 where the hook does not know it.
+    pub tgid: u32,
+    /// Its user; `u32::MAX` where the hook does not know it.
+    pub uid: u32,
+    /// The slot of the policy that decided.
+    pub policy: u32,
+    /// Destination port in host byte order, 0 where the protocol has none.
+    pub port: u16,
+    /// Index of the rule in that policy, or [`crate::DEFAULT_RULE`].
+    pub rule: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// A [`crate::Verdict`].
+    pub verdict: u8,
+    /// A [`Hook`].
+    pub hook: u8,
+    /// `SOCK_` type for [`Hook::SockCreate`], else 0.
+    pub socket_type: u8,
+    /// The thread's name. A program chooses it; under `io_uring` it is a kernel worker's.
+    pub comm: [u8; 16],
+    /// Unused.
+    pub pad: [u8; 4],
+}
+
+/// The key of `ATTEMPTS`: refusals of one kind are counted in the kernel.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct AttemptKey {
+    /// Where it wanted to go.
+    pub destination: Address,
+    /// Whose attempt.
+    pub session: SessionId,
+    /// Destination port, host byte order.
+    pub port: u16,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// A [`crate::Verdict`].
+    pub verdict: u8,
+}
+
+/// The value of `ATTEMPTS`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct AttemptCount {
+    /// How often.
+    pub count: u64,
+    /// When it was last reported.
+    pub reported: BootTime,
+}
+
+/// The value of `STATS`, keyed by session id. `denied == reported + summed_up + lost`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct SessionStats {
+    /// Refusals.
+    pub denied: u64,
+    /// Refusals that have an event of their own.
+    pub reported: u64,
+    /// Refusals that a count stands for: the same destination again, or too many in a second.
+    pub summed_up: u64,
+    /// Refusals that should have had an event, but the ring buffer was full.
+    pub lost: u64,
+    /// The second that `in_window` counts.
+    pub window: BootTime,
+    /// Events in that second.
+    pub in_window: u64,
+}

@@ -1,0 +1,70 @@
+//! What the kernel half and the user half of guard agree on: map keys and values, the event
+//! record, and [`decide`], the one verdict function that both halves compile.
+//!
+//! Every type here that crosses the boundary is `repr(C)` without padding (zerocopy proves it), and
+//! all of its bits patterns are valid: whatever cannot be understood means [`Verdict::Deny`].
+#![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+
+mod address;
+mod decide;
+mod event;
+mod hole;
+mod policy;
+mod session;
+
+pub use address::{Address, Mask};
+pub use decide::{Connection, Decision, Tables, decide, policy_verdict};
+pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
+pub use hole::{HoleEntry, HoleId, HoleList, MAX_HOLES};
+pub use policy::{
+    DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,
+    Verdict, prefix_flags,
+};
+pub use session::{MAX_CHAIN, Session, SessionId};
+
+/// Version of every layout in this crate. A daemon refuses pins that say another one.
+pub const ABI: u64 = 1;
+
+/// Indices into the `META` array, whose values are `u64`.
+///
+/// `META` is pinned, so that ids are never used twice while the kernel state lives.
+pub mod meta {
+    /// [`crate::ABI`] of whoever made the pins. Written last: zero means half made.
+    pub const ABI: u32 = 0;
+    /// Verdicts cached on sockets are valid for one generation. Only ever grows.
+    pub const GENERATION: u32 = 1;
+    /// The id that the next session gets.
+    pub const NEXT_SESSION: u32 = 2;
+    /// The id that the next request gets.
+    pub const NEXT_REQUEST: u32 = 3;
+    /// The id that the next hole gets.
+    pub const NEXT_HOLE: u32 = 4;
+    /// The id that the next policy gets.
+    pub const NEXT_POLICY: u32 = 5;
+    /// The id that the next range list gets.
+    pub const NEXT_LIST: u32 = 6;
+    /// 1 where guardd made the cgroup root and so removes it on teardown.
+    pub const MADE_CGROUP_ROOT: u32 = 7;
+    /// How many values there are.
+    pub const LEN: u32 = 8;
+}
+
+/// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`, `bpf_ktime_get_boot_ns`).
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    zerocopy::FromBytes,
+    zerocopy::IntoBytes,
+    zerocopy::Immutable,
+    zerocopy::KnownLayout,
+)]
+#[repr(transparent)]
+pub struct BootTime(pub u64);

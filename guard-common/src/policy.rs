@@ -1,0 +1,214 @@
+//! A compiled policy as the kernel holds it: a trie of prefixes, and lists of port ranges.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// A slot of the outer policy map. 0 is none.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct PolicyId(pub u32);
+
+/// The key of a [`RangeList`]. 0 is none.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct ListId(pub u32);
+
+/// What a policy says about a destination.
+///
+/// The discriminants are far apart, and zeroed memory is a denial.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[must_use]
+pub enum Verdict {
+    /// Refused. No hole can change it.
+    Deny = 0x00,
+    /// Refused until a person opens a hole.
+    Confirm = 0x33,
+    /// Reads pass through the daemon's proxy; until there is one, refused until a person opens a hole.
+    ReadOnly = 0x55,
+    /// Allowed.
+    Allow = 0xaa,
+}
+
+impl Verdict {
+    /// The verdict that a map value holds. Doubt is denial.
+    #[inline(always)]
+    pub const fn from_u8(value: u8) -> Self {
+        match value {
+            0x33 => Self::Confirm,
+            0x55 => Self::ReadOnly,
+            0xaa => Self::Allow,
+            _ => Self::Deny,
+        }
+    }
+
+    /// 0 for the most permissive.
+    #[inline(always)]
+    #[must_use]
+    pub const fn strictness(self) -> u8 {
+        match self {
+            Self::Allow => 0,
+            Self::ReadOnly => 1,
+            Self::Confirm => 2,
+            Self::Deny => 3,
+        }
+    }
+
+    /// The word that policies, JSON and the log use.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deny => "deny",
+            Self::Confirm => "confirm",
+            Self::ReadOnly => "read-only",
+            Self::Allow => "allow",
+        }
+    }
+}
+
+/// Protocols that ports and rules name, as IANA numbers.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Protocol(pub u8);
+
+impl Protocol {
+    /// Every protocol, in rules and holes only.
+    pub const ANY: Self = Self(0);
+    /// ICMP of both families: ICMPv6 (58) is judged as 1.
+    pub const ICMP: Self = Self(1);
+    /// TCP, and MPTCP, which is TCP on the wire.
+    pub const TCP: Self = Self(6);
+    /// UDP.
+    pub const UDP: Self = Self(17);
+
+    /// The protocol that rules see for an `IPPROTO_` number or an IPv6 next header.
+    #[inline(always)]
+    #[must_use]
+    pub const fn canonical(number: u32) -> Self {
+        match number {
+            58 => Self::ICMP,
+            // IPPROTO_MPTCP
+            262 => Self::TCP,
+            n if n <= 255 => Self(n as u8),
+            // No rule names it: a rule without ports decides.
+            _ => Self(255),
+        }
+    }
+
+    /// Whether a rule or hole for this protocol covers `other`.
+    #[inline(always)]
+    #[must_use]
+    pub const fn covers(self, other: Self) -> bool {
+        self.0 == 0 || self.0 == other.0
+    }
+}
+
+/// The `rule` of a verdict that no rule gave.
+pub const DEFAULT_RULE: u16 = u16::MAX;
+
+/// Bits of [`PrefixValue::flags`]. They are the same in all of a policy's values.
+pub mod prefix_flags {
+    /// Replies on connections that came in from outside pass, but where a rule says `deny`.
+    pub const INBOUND: u8 = 1;
+    /// Some destination may be pinged, so ping sockets may be made.
+    pub const PING: u8 = 2;
+}
+
+/// What a policy's trie says of a prefix.
+///
+/// The first range of `list` that covers the connection decides; where none does, `verdict`.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct PrefixValue {
+    /// A [`Verdict`].
+    pub verdict: u8,
+    /// [`prefix_flags`].
+    pub flags: u8,
+    /// Index of the rule that gave `verdict`, or [`DEFAULT_RULE`].
+    pub rule: u16,
+    /// The port ranges that come first, if any.
+    pub list: ListId,
+}
+
+/// Port ranges of one prefix at most.
+pub const MAX_RANGES: usize = 64;
+
+/// Ports of a protocol, and what holds for them.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct RangeEntry {
+    /// Which protocol; never [`Protocol::ANY`].
+    pub protocol: Protocol,
+    /// A [`Verdict`].
+    pub verdict: u8,
+    /// Index of the rule.
+    pub rule: u16,
+    /// First port, host byte order.
+    pub low: u16,
+    /// Last port, host byte order.
+    pub high: u16,
+}
+
+impl RangeEntry {
+    /// Whether this range decides for a port of a protocol.
+    #[inline(always)]
+    #[must_use]
+    pub const fn covers(&self, protocol: Protocol, port: u16) -> bool {
+        self.protocol.0 == protocol.0 && self.low <= port && port <= self.high
+    }
+}
+
+/// Ranges in the order in which they are tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RangeList {
+    /// How many entries there are.
+    pub len: u32,
+    /// Which protocol and ports, and what holds for them; the first that covers decides.
+    pub entries: [RangeEntry; MAX_RANGES],
+}

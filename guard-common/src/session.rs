@@ -1,0 +1,43 @@
+//! Sessions as the kernel knows them.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::PolicyId;
+
+/// `s1`, `s2`, … 0 stands for a cgroup under the root that no session owns.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct SessionId(pub u32);
+
+/// How deep sessions nest.
+pub const MAX_CHAIN: usize = 4;
+
+/// The value of `SESSIONS`, keyed by the id of the session's cgroup. Key 0 holds what an unowned
+/// cgroup under the root is judged by; without it such a cgroup is denied everything.
+///
+/// Written once, when the session starts, and never changed.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Session {
+    /// Its id.
+    pub id: SessionId,
+    /// Its policy, then those of the sessions that it was started in. The strictest verdict wins, so
+    /// that a nested session can only narrow. Unused ones are 0.
+    pub policies: [PolicyId; MAX_CHAIN],
+}

@@ -1,0 +1,3 @@
+//! The user half of guard: one library under the two thin binaries `guard` and `guardd`.
+
+pub mod policy;

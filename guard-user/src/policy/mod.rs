@@ -1,0 +1,1 @@
+//! Policies: pure, without I/O beyond reading a file.

@@ -1,0 +1,2 @@
+//! Developers' commands: build, run, demo, test, bench, lint.
+fn main() {}
