@@ -1,3 +1,4 @@
 //! The user half of guard: one library under the two thin binaries `guard` and `guardd`.
 
 pub mod policy;
+pub mod proto;
