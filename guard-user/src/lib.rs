@@ -1,4 +1,5 @@
 //! The user half of guard: one library under the two thin binaries `guard` and `guardd`.
 
+pub mod daemon;
 pub mod policy;
 pub mod proto;
