@@ -2,7 +2,13 @@
 
 pub mod audit;
 pub mod auth;
+pub mod config;
 pub mod failure;
 pub mod frames;
+pub mod host;
+pub mod names;
 pub mod requests;
+pub mod shelf;
+pub mod trail;
 pub mod varlink;
+pub mod watch;

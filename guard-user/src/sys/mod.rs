@@ -9,4 +9,5 @@ pub mod cgroup2;
 pub mod clock;
 pub mod netns;
 pub mod pidfd;
+pub mod readiness;
 pub mod sock_destroy;
