@@ -14,8 +14,11 @@ use tokio_util::{
 
 use crate::proto::{MAX_FRAME, MAX_POLICY_FRAME};
 
-/// How a frame begins that may be [`MAX_POLICY_FRAME`] long.
-pub const RUN_HEAD: &[u8] = br#"{"method":"org.guardd.Control.Run""#;
+/// How frames begin that may be [`MAX_POLICY_FRAME`] long: those that carry a policy's text.
+const LONG: [&[u8]; 2] = [
+    br#"{"method":"org.guardd.Control.Run""#,
+    br#"{"method":"org.guardd.Control.Explain""#,
+];
 
 /// A connection on which nothing is asked is closed after this long.
 const IDLE: Duration = Duration::from_secs(300);
@@ -118,6 +121,10 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         Ok(frame)
     }
+
+    fn may_be_long(&self) -> bool {
+        LONG.iter().any(|head| self.buffer.starts_with(head))
+    }
 }
 
 /// A codec for frames of at most `limit` bytes, their NUL included.
@@ -181,7 +188,7 @@ mod tests {
 
     #[test]
     fn only_a_policy_may_be_long_and_only_so_many_at_once() {
-        let long = [RUN_HEAD, &vec![b'x'; 4 * MAX_FRAME], b"\0{}\0"].concat();
+        let long = [LONG[0], &vec![b'x'; 4 * MAX_FRAME], b"\0{}\0"].concat();
         let mut frames = reader(&long);
         assert!(block_on(frames.next()).unwrap().is_some());
         assert_eq!(block_on(frames.next()).unwrap().unwrap(), "{}");
