@@ -2,3 +2,5 @@
 
 pub mod policy;
 pub mod proto;
+pub mod session;
+pub mod sys;
