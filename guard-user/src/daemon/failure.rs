@@ -1,6 +1,10 @@
 //! What a verb answers when it cannot do what it was asked.
 
-use crate::proto::{ErrorName, Failure};
+use super::audit::AuditError;
+use crate::{
+    datapath::DatapathError,
+    proto::{ErrorName, Failure},
+};
 
 /// A [`Failure`] under the Varlink error that a client branches on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,6 +64,18 @@ impl Refusal {
     /// It could not be done.
     pub fn failed(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
         Self::new(ErrorName::Failed, what, why, fix)
+    }
+}
+
+impl From<DatapathError> for Refusal {
+    fn from(error: DatapathError) -> Self {
+        error.failure("the kernel half could not do that").into()
+    }
+}
+
+impl From<AuditError> for Refusal {
+    fn from(error: AuditError) -> Self {
+        Failure::from(error).into()
     }
 }
 

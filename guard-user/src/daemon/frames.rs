@@ -99,10 +99,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// Takes a frame out of the buffer, if a whole one is there.
     fn decode(&mut self) -> Result<Option<Bytes>, FrameError> {
-        if self.held.is_none()
-            && self.buffer.len() >= MAX_FRAME
-            && self.buffer.starts_with(RUN_HEAD)
-        {
+        if self.held.is_none() && self.buffer.len() >= MAX_FRAME && self.may_be_long() {
             let permit = Arc::clone(&self.long).try_acquire_owned();
             self.held = Some(permit.map_err(|_| FrameError::Busy)?);
             self.codec = codec(MAX_POLICY_FRAME);
