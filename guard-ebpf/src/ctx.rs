@@ -1,9 +1,8 @@
 //! A hook's context -> the one [`Connection`] that `decide` takes.
 
 use aya_ebpf::{
-    EbpfContext as _,
     bindings::{__sk_buff, bpf_sock, bpf_sock_addr},
-    programs::{SkBuffContext, SockAddrContext},
+    programs::SockAddrContext,
 };
 use guard_common::{Address, Connection, Protocol};
 
@@ -71,127 +70,119 @@ fn connection(ctx: *const bpf_sock_addr, address: Address) -> Connection {
     }
 }
 
-/// Where a packet on its way out goes; `None` for what is never let out: source routes and other IPv4
+/// Where a packet on its way out goes; false for what is never let out: source routes and other IPv4
 /// options, routing headers, fragments (no local socket sends any through this hook, but raw ones
 /// can), and packets that cannot be read.
-#[inline(always)]
-pub(crate) fn packet(ctx: &SkBuffContext) -> Option<Connection> {
-    let skb: *mut __sk_buff = ctx.as_ptr().cast();
+///
+/// A function of its own in the kernel too, with its result in memory: inlined, LLVM merges the halves of
+/// an `Option` through registers that the verifier finds unset.
+#[inline(never)]
+pub(crate) fn packet(skb: *mut __sk_buff, to: &mut Connection) -> bool {
     // SAFETY: the kernel's context.
     let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
     if start + 20 > end {
-        return None;
+        return false;
     }
     // SAFETY: 20 bytes were just checked.
     match unsafe { *(start as *const u8) } >> 4 {
-        4 => packet4(start, end),
-        6 => packet6(skb, start, end),
-        _ => None,
+        4 => packet4(start, end, to),
+        6 => packet6(skb, start, end, to),
+        _ => false,
     }
 }
 
 /// RFC 791 3.1.
 #[inline(always)]
-fn packet4(start: usize, end: usize) -> Option<Connection> {
+fn packet4(start: usize, end: usize, to: &mut Connection) -> bool {
     let header = start as *const u8;
-    // SAFETY: the caller checked 20 bytes; packets are aligned for their words, and what is not is read
-    // by bytes.
-    let (length, fragment, protocol, to) = unsafe {
+    // SAFETY: the caller checked 20 bytes.
+    let (length, fragment, protocol, address) = unsafe {
         (
             *header & 0x0f,
-            u16::from_be(header.add(6).cast::<u16>().read_unaligned()) & 0x1fff,
+            header.add(6).cast::<u16>().read_unaligned(),
             *header.add(9),
             header.add(16).cast::<u32>().read_unaligned(),
         )
     };
-    if length != 5 || fragment != 0 {
-        return None;
+    if length != 5 || u16::from_be(fragment) & 0x1fff != 0 {
+        return false;
     }
-    let port = if has_ports(protocol) {
-        if start + 24 > end {
-            return None;
-        }
-        // SAFETY: 24 bytes were just checked.
-        u16::from_be(unsafe { header.add(22).cast::<u16>().read_unaligned() })
-    } else {
-        0
-    };
-    Some(Connection {
-        to: Address::from_v4_be(to),
-        protocol: Protocol::canonical(u32::from(protocol)),
-        port,
-    })
+    to.to = Address::from_v4_be(address);
+    to.protocol = Protocol::canonical(u32::from(protocol));
+    if !has_ports(protocol) {
+        to.port = 0;
+        return true;
+    }
+    if start + 24 > end {
+        return false;
+    }
+    // SAFETY: 24 bytes were just checked.
+    to.port = u16::from_be(unsafe { header.add(22).cast::<u16>().read_unaligned() });
+    true
 }
 
 /// RFC 8200 3.
 #[inline(always)]
-fn packet6(skb: *mut __sk_buff, start: usize, end: usize) -> Option<Connection> {
-    if start + 40 > end {
-        return None;
+fn packet6(skb: *mut __sk_buff, start: usize, end: usize, to: &mut Connection) -> bool {
+    if start + 44 > end {
+        return false;
     }
     let header = start as *const u8;
-    // SAFETY: 40 bytes were just checked.
-    let (next, to) = unsafe {
-        let to = header.add(24).cast::<u32>();
+    // SAFETY: 44 bytes were just checked.
+    let (next, port) = unsafe {
+        let address = header.add(24).cast::<u32>();
+        to.to = Address([
+            address.read_unaligned(),
+            address.add(1).read_unaligned(),
+            address.add(2).read_unaligned(),
+            address.add(3).read_unaligned(),
+        ]);
         (
             *header.add(6),
-            [
-                to.read_unaligned(),
-                to.add(1).read_unaligned(),
-                to.add(2).read_unaligned(),
-                to.add(3).read_unaligned(),
-            ],
+            header.add(42).cast::<u16>().read_unaligned(),
         )
     };
-    let (protocol, port) = if next == IPPROTO_TCP || next == IPPROTO_UDP {
-        if start + 44 > end {
-            return None;
-        }
-        // SAFETY: 44 bytes were just checked.
-        let port = unsafe { header.add(42).cast::<u16>().read_unaligned() };
-        (next, u16::from_be(port))
-    } else {
-        behind_extensions(skb, next)?
-    };
-    Some(Connection {
-        to: Address(to),
-        protocol: Protocol::canonical(u32::from(protocol)),
-        port,
-    })
+    if next == IPPROTO_TCP || next == IPPROTO_UDP {
+        to.protocol = Protocol(next);
+        to.port = u16::from_be(port);
+        return true;
+    }
+    behind_extensions(skb, next, to)
 }
 
 /// Protocol and port behind a chain of extension headers (RFC 8200 4).
 #[inline(always)]
-fn behind_extensions(skb: *mut __sk_buff, mut next: u8) -> Option<(u8, u16)> {
+fn behind_extensions(skb: *mut __sk_buff, mut next: u8, to: &mut Connection) -> bool {
     let mut at = 40_u32;
     for _ in 0..MAX_EXTENSIONS {
+        let extends = matches!(
+            next,
+            IPPROTO_HOPOPTS | IPPROTO_DSTOPTS | IPPROTO_FRAGMENT | IPPROTO_AH
+        );
         let mut head = [0_u8; 4];
-        match next {
-            IPPROTO_ROUTING => return None,
-            IPPROTO_HOPOPTS | IPPROTO_DSTOPTS | IPPROTO_FRAGMENT | IPPROTO_AH => {}
-            _ if has_ports(next) => {
-                if !kernel::load_bytes(skb, at, &mut head) {
-                    return None;
-                }
-                return Some((next, u16::from_be_bytes([head[2], head[3]])));
-            }
-            _ => return Some((next, 0)),
+        if next == IPPROTO_ROUTING {
+            return false;
         }
-        if !kernel::load_bytes(skb, at, &mut head) {
-            return None;
+        if (extends || has_ports(next)) && !kernel::load_bytes(skb, at, &mut head) {
+            return false;
         }
-        let length = match next {
-            IPPROTO_FRAGMENT if u16::from_be_bytes([head[2], head[3]]) & 0xfff8 != 0 => {
-                return None;
-            }
+        let word = u16::from_be_bytes([head[2], head[3]]);
+        if !extends {
+            to.protocol = Protocol::canonical(u32::from(next));
+            to.port = if has_ports(next) { word } else { 0 };
+            return true;
+        }
+        if next == IPPROTO_FRAGMENT && word & 0xfff8 != 0 {
+            return false;
+        }
+        at += match next {
             IPPROTO_FRAGMENT => 8,
             IPPROTO_AH => (u32::from(head[1]) + 2) * 4,
             _ => (u32::from(head[1]) + 1) * 8,
         };
         next = head[0];
-        at += length;
     }
-    None
+    false
 }
 
 /// Whether the destination port is in bytes 2 and 3.

@@ -112,7 +112,15 @@ fn judge_task(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
 /// The verdict for a packet, by the session that its socket was made in.
 #[inline(always)]
 fn judge_packet(ctx: &SkBuffContext) -> i32 {
-    let (Some(to), Some(sk)) = (ctx::packet(ctx), kernel::full_socket(ctx.as_ptr().cast())) else {
+    let mut to = Connection {
+        to: Address::default(),
+        protocol: Protocol::ANY,
+        port: 0,
+    };
+    if !ctx::packet(ctx.as_ptr().cast(), &mut to) {
+        return REFUSE;
+    }
+    let Some(sk) = kernel::full_socket(ctx.as_ptr().cast()) else {
         return REFUSE;
     };
     let Some(socket) = Socket::of(sk) else {

@@ -112,7 +112,7 @@ impl DatapathError {
         }
     }
 
-    pub(super) fn ebpf<E: Error>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
+    pub(super) fn ebpf<E: Error + 'static>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
         let doing = doing.into();
         move |error| Self::Ebpf {
             doing,
@@ -179,8 +179,8 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-fn is_denial(error: &(dyn Error)) -> bool {
-    let mut next = Some(error.source().unwrap_or(error));
+fn is_denial(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
     while let Some(cause) = next {
         if let Some(io) = cause.downcast_ref::<io::Error>()
             && io.kind() == io::ErrorKind::PermissionDenied

@@ -9,7 +9,6 @@ use zerocopy::FromBytes as _;
 use super::{Datapath, DatapathError, Result, pins};
 
 /// Refusals as they come. Readable when there is one.
-#[derive(Debug)]
 pub struct EventReader(RingBuf<MapData>);
 
 impl Datapath {
@@ -42,6 +41,14 @@ impl EventReader {
                 return Some(event);
             }
         }
+    }
+}
+
+impl std::fmt::Debug for EventReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("EventReader")
+            .field(&self.as_raw_fd())
+            .finish()
     }
 }
 

@@ -99,12 +99,21 @@ fn attach_one(ebpf: &mut Ebpf, cgroup: &File, name: &str) -> Result<FdLink> {
         Program::CgroupSockAddr(program) => link_sock_addr(program, cgroup, mode),
         Program::CgroupSkb(program) => link_skb(program, cgroup, mode),
         Program::CgroupSock(program) => link_sock(program, cgroup, mode),
-        _ => Err(aya::programs::ProgramError::UnexpectedProgramType),
+        _ => Err(aya::programs::ProgramError::UnexpectedProgramType.into()),
     }
     .map_err(DatapathError::ebpf(doing()))
 }
 
-type Linked = std::result::Result<FdLink, aya::programs::ProgramError>;
+/// Why a program could not be loaded or attached.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error(transparent)]
+    Program(#[from] aya::programs::ProgramError),
+    #[error(transparent)]
+    Link(#[from] aya::programs::links::LinkError),
+}
+
+type Linked = std::result::Result<FdLink, LinkError>;
 
 fn link_sock_addr(program: &mut CgroupSockAddr, cgroup: &File, mode: CgroupAttachMode) -> Linked {
     program.load()?;

@@ -23,7 +23,6 @@ pub(super) type Trie = LpmTrie<MapData, Bytes<16>, Bytes<{ size_of::<PrefixValue
 type Table<K, const N: usize> = HashMap<MapData, K, Bytes<N>>;
 
 /// Every map that guardd reads or writes.
-#[derive(Debug)]
 pub(super) struct Maps {
     pub(super) meta: Array<MapData, u64>,
     pub(super) policies: HashOfMaps<MapData, u32, Trie>,

@@ -44,7 +44,6 @@ pub struct Places {
 }
 
 /// The attached programs and their maps.
-#[derive(Debug)]
 pub struct Datapath {
     places: Places,
     root: cgroup::Root,
@@ -52,6 +51,14 @@ pub struct Datapath {
     /// What is known of each slot's content; a slot that was adopted has none until it is installed again.
     slots: HashMap<PolicyId, policies::Slot>,
     _locks: [OwnedFd; 2],
+}
+
+impl std::fmt::Debug for Datapath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Datapath")
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Datapath {

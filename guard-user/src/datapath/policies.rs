@@ -18,7 +18,7 @@ use crate::policy::{Compiled, Plan, plan};
 const LARGE: usize = 1024;
 
 /// What is known of a slot.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Slot {
     live: Version,
     /// The version before, of a large policy.
@@ -26,7 +26,7 @@ pub(super) struct Slot {
 }
 
 /// A trie and what is in it; nothing of both where it was made by an earlier guardd.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Version {
     content: Option<(PolicyTrie, Compiled)>,
     /// Ids of the lists that the trie names, in the order of the compiled policy's.

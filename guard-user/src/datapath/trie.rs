@@ -23,7 +23,6 @@ const KEY: usize = 4 + 16;
 const VALUE: usize = size_of::<PrefixValue>();
 
 /// A trie, and a descriptor of it for what aya has no call for.
-#[derive(Debug)]
 pub(super) struct PolicyTrie {
     map: Trie,
     fd: OwnedFd,
