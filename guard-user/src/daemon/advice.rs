@@ -108,7 +108,10 @@ mod tests {
     #[test]
     fn advice_ends_with_a_command_that_asks_for_just_that() {
         let tcp = askable(&to("tcp", Some(443)), Some("photos"), Some("production"));
-        assert!(tcp.contains("guard request [2001:db8::1]:443 --reason"), "{tcp}");
+        assert!(
+            tcp.contains("guard request [2001:db8::1]:443 --reason"),
+            "{tcp}"
+        );
         assert!(tcp.contains("\"photos\" (production)"), "{tcp}");
         let icmp = askable(&to("icmp", None), None, None);
         assert!(icmp.contains("2001:db8::1 --ports icmp --reason"), "{icmp}");

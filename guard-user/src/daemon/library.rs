@@ -123,7 +123,11 @@ impl Library {
     }
 
     fn unknown(&self, name: &str) -> Refusal {
-        let dirs: Vec<_> = self.dirs.iter().map(|dir| dir.display().to_string()).collect();
+        let dirs: Vec<_> = self
+            .dirs
+            .iter()
+            .map(|dir| dir.display().to_string())
+            .collect();
         Refusal::not_found(
             format!("there is no policy {name:?}"),
             format!("none of that name is in {} or built in", dirs.join(", ")),
@@ -167,7 +171,9 @@ fn read(file: &Path) -> Result<Option<String>, Refusal> {
     };
     match fs::metadata(file) {
         Ok(is) if is.len() > MAX_TEXT => Err(fail(format!("it is longer than {MAX_TEXT} bytes"))),
-        Ok(_) => fs::read_to_string(file).map(Some).map_err(|error| fail(error.to_string())),
+        Ok(_) => fs::read_to_string(file)
+            .map(Some)
+            .map_err(|error| fail(error.to_string())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(fail(error.to_string())),
     }

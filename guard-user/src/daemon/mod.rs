@@ -1,18 +1,33 @@
 //! guardd: state, holes, requests, the control socket, authorisation, audit.
 
+pub mod advice;
 pub mod audit;
 pub mod auth;
 pub mod config;
+pub mod events;
+pub mod explain;
 pub mod failure;
 pub mod frames;
+pub mod holes;
 pub mod host;
 pub mod ids;
+pub mod inside;
 pub mod library;
+pub mod lifecycle;
+pub mod load;
 pub mod names;
+pub mod opening;
 pub mod policies;
+pub mod process;
 pub mod requests;
+pub mod run;
+pub mod sessions;
+pub mod shared;
 pub mod shelf;
+pub mod state;
+pub mod status;
 pub mod trail;
 pub mod users;
 pub mod varlink;
+pub mod verbs;
 pub mod watch;

@@ -190,14 +190,18 @@ impl Policies {
             None => policy.source == *source,
         };
         let mut slots = self.slots.iter();
-        slots.find(|(_, policy)| is_same(policy)).map(|(slot, _)| *slot)
+        slots
+            .find(|(_, policy)| is_same(policy))
+            .map(|(slot, _)| *slot)
     }
 
     /// All names in all policies.
     #[must_use]
     pub fn names(&self) -> BTreeSet<String> {
         let policies = self.slots.values();
-        policies.flat_map(|policy| policy.names().map(str::to_owned)).collect()
+        policies
+            .flat_map(|policy| policy.names().map(str::to_owned))
+            .collect()
     }
 
     /// What a chain of policies says of one destination; the strictest wins, and of equals the
@@ -238,7 +242,9 @@ mod tests {
     fn in_force(text: &str) -> InForce {
         let source = Source::brought(None, format!("version = 1\n{text}"));
         let read = read(&source).unwrap();
-        compile(source, read, &Environment::default()).unwrap().into()
+        compile(source, read, &Environment::default())
+            .unwrap()
+            .into()
     }
 
     fn policies(texts: &[&str]) -> Policies {

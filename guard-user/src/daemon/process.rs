@@ -29,7 +29,10 @@ impl Process {
             command: command(&proc),
         };
         let is_inside = is_inside(&fs::read_to_string(proc.join("cgroup")).ok()?, cgroup);
-        let comm = found.exe.as_deref().and_then(|exe| Path::new(exe).file_name());
+        let comm = found
+            .exe
+            .as_deref()
+            .and_then(|exe| Path::new(exe).file_name());
         let comm = comm.map(|name| name.to_string_lossy().into_owned());
         is_inside.then_some(Self { comm, ..found })
     }
@@ -38,7 +41,9 @@ impl Process {
 /// Whether `/proc/PID/cgroup` names the session's cgroup, or one below it.
 fn is_inside(cgroups: &str, cgroup: &Path) -> bool {
     let mut paths = cgroups.lines().filter_map(|line| line.strip_prefix("0::"));
-    paths.next().is_some_and(|path| Path::new(path).starts_with(cgroup))
+    paths
+        .next()
+        .is_some_and(|path| Path::new(path).starts_with(cgroup))
 }
 
 fn executable(proc: &Path) -> Option<String> {
@@ -59,7 +64,9 @@ fn command(proc: &Path) -> Vec<String> {
         return Vec::new();
     }
     let words = text.split(|byte| *byte == 0);
-    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    words
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
 }
 
 #[cfg(test)]
@@ -71,7 +78,14 @@ mod tests {
         let cgroup = Path::new("/guard/s1");
         assert!(is_inside("0::/guard/s1\n", cgroup));
         assert!(is_inside("1:cpu:/\n0::/guard/s1/inner\n", cgroup));
-        for other in ["0::/\n", "0::/s1\n", "0::/guard/s12\n", "0::/guard\n", "1:cpu:/guard/s1\n", ""] {
+        for other in [
+            "0::/\n",
+            "0::/s1\n",
+            "0::/guard/s12\n",
+            "0::/guard\n",
+            "1:cpu:/guard/s1\n",
+            "",
+        ] {
             assert!(!is_inside(other, cgroup), "{other}");
         }
     }

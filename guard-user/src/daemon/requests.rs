@@ -121,6 +121,12 @@ impl Requests {
         self.pending.len() < self.max
     }
 
+    /// Whether a person said no to that, and it still holds.
+    #[must_use]
+    pub fn is_refused(&self, question: &Question, now: BootTime) -> bool {
+        self.muted.get(question).is_some_and(|until| *until > now)
+    }
+
     fn is_muted(&mut self, question: &Question, now: BootTime) -> bool {
         match self.muted.get(question) {
             Some(until) if *until > now => true,

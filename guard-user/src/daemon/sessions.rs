@@ -147,7 +147,9 @@ impl Sessions {
     /// Whether some session's packets are still judged by that slot.
     #[must_use]
     pub fn use_slot(&self, slot: PolicyId) -> bool {
-        self.all.values().any(|session| session.chain.contains(&slot))
+        self.all
+            .values()
+            .any(|session| session.chain.contains(&slot))
     }
 
     /// Those that ended long enough ago to be forgotten.
