@@ -1,6 +1,8 @@
 //! guardd: state, holes, requests, the control socket, authorisation, audit.
 
+pub mod adopt;
 pub mod advice;
+pub mod args;
 pub mod audit;
 pub mod auth;
 pub mod config;
@@ -21,11 +23,15 @@ pub mod policies;
 pub mod process;
 pub mod requests;
 pub mod run;
+pub mod server;
+pub mod service;
 pub mod sessions;
 pub mod shared;
 pub mod shelf;
+pub mod start;
 pub mod state;
 pub mod status;
+pub mod streams;
 pub mod trail;
 pub mod users;
 pub mod varlink;
