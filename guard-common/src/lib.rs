@@ -46,8 +46,10 @@ pub mod meta {
     pub const NEXT_LIST: u32 = 6;
     /// 1 where guardd made the cgroup root and so removes it on teardown.
     pub const MADE_CGROUP_ROOT: u32 = 7;
+    /// Which build of the kernel half is attached.
+    pub const OBJECT: u32 = 8;
     /// How many values there are.
-    pub const LEN: u32 = 8;
+    pub const LEN: u32 = 9;
 }
 
 /// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`, `bpf_ktime_get_boot_ns`).

@@ -1,3 +1,7 @@
 //! The user half of guard: one library under the two thin binaries `guard` and `guardd`.
 
+pub mod datapath;
 pub mod policy;
+pub mod proto;
+pub mod session;
+pub mod sys;

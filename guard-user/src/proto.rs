@@ -1,0 +1,550 @@
+//! What `guard` and `guardd` say to each other: serde types only.
+//!
+//! The wire is Varlink: JSON objects, each ended by a NUL byte, on a Unix stream socket. A call is
+//! `{"method": …, "parameters": {…}, "more": true?}`, an answer `{"parameters": {…}, "continues":
+//! true?}` or `{"error": …, "parameters": {…}}`. The objects in answers are those that
+//! `guard --json` prints.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// The Varlink interface, without the dot and the method.
+pub const INTERFACE: &str = "org.guardd.Control";
+
+/// A frame is at most this long, its NUL included, in either direction.
+pub const MAX_FRAME: usize = 64 * 1024;
+
+/// A frame of [`Call::Run`] carries a policy's text and may be this long. Anything longer belongs in
+/// the daemon's policy directory.
+pub const MAX_POLICY_FRAME: usize = 8 * 1024 * 1024;
+
+/// What a client asks for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "method", content = "parameters", deny_unknown_fields)]
+pub enum Call {
+    /// Make a session and its cgroup. Answer: [`Started`].
+    #[serde(rename = "org.guardd.Control.Run")]
+    Run(Run),
+    /// Move the calling process into a session of its own user. Answer: `{}`.
+    #[serde(rename = "org.guardd.Control.Enter")]
+    Enter {
+        /// Which session.
+        session: String,
+    },
+    /// The requests that wait for an answer. With `more`: one [`Requests`] now and one at each change.
+    #[serde(rename = "org.guardd.Control.Pending")]
+    Pending {},
+    /// Answer a request with yes. Answer: [`Holes`].
+    #[serde(rename = "org.guardd.Control.Approve")]
+    Approve {
+        /// Which request.
+        id: String,
+        /// How long the hole lives.
+        #[serde(flatten)]
+        terms: Terms,
+    },
+    /// Answer a request with no. Answer: [`Requests`] with that one request.
+    #[serde(rename = "org.guardd.Control.Deny")]
+    Deny {
+        /// Which request.
+        id: String,
+        /// For how long it is not asked again, in seconds.
+        #[serde(rename = "for")]
+        seconds: Option<f64>,
+    },
+    /// Open a hole that nobody asked for. Answer: [`Holes`].
+    #[serde(rename = "org.guardd.Control.Open")]
+    Open {
+        /// An address, prefix, name or group, each but prefix and group with or without a port.
+        destination: String,
+        /// Port specifications; none is all of them.
+        #[serde(default)]
+        ports: Vec<String>,
+        /// Which session; absent where the caller has just one.
+        session: Option<String>,
+        /// Why, for the audit trail.
+        reason: Option<String>,
+        /// How long the hole lives.
+        #[serde(flatten)]
+        terms: Terms,
+    },
+    /// The open holes, read from the kernel. Answer: [`Holes`].
+    #[serde(rename = "org.guardd.Control.Holes")]
+    Holes {},
+    /// Close holes. Answer: [`Holes`] with those that were closed.
+    #[serde(rename = "org.guardd.Control.Close")]
+    Close {
+        /// Which.
+        #[serde(default)]
+        ids: Vec<String>,
+        /// All that the caller may close.
+        #[serde(default)]
+        all: bool,
+    },
+    /// The live sessions. Answer: [`Sessions`].
+    #[serde(rename = "org.guardd.Control.Sessions")]
+    Sessions {},
+    /// End a session and all of its processes. Answer: [`Sessions`] with that one.
+    #[serde(rename = "org.guardd.Control.Stop")]
+    Stop {
+        /// Which.
+        session: String,
+    },
+    /// What is enforced, read back from the kernel. Answer: [`Status`].
+    #[serde(rename = "org.guardd.Control.Status")]
+    Status {},
+    /// The verdict for a destination, and what gives it. Answer: [`Explanations`].
+    #[serde(rename = "org.guardd.Control.Explain")]
+    Explain {
+        /// As in `Open`.
+        destination: String,
+        /// Port specifications; none is all of them.
+        #[serde(default)]
+        ports: Vec<String>,
+        /// Under which policy, if not a session's.
+        policy: Option<PolicyRef>,
+        /// Under which session's policy and holes.
+        session: Option<String>,
+    },
+    /// The audit trail. One [`LogRecord`] an answer, with `more` only.
+    #[serde(rename = "org.guardd.Control.Log")]
+    Log {
+        /// Go on when all that there is has been sent.
+        #[serde(default)]
+        follow: bool,
+        /// Of this session only.
+        session: Option<String>,
+        /// Not older than this, in seconds.
+        since: Option<f64>,
+    },
+    /// For a process inside: its session and what was lately stopped there. Answer: [`WhyReport`].
+    #[serde(rename = "org.guardd.Control.Why")]
+    Why {},
+    /// For a process inside: ask for a destination. Answer: [`Requested`].
+    #[serde(rename = "org.guardd.Control.Request")]
+    Request {
+        /// As in `Open`.
+        destination: String,
+        /// Port specifications; none is all of them.
+        #[serde(default)]
+        ports: Vec<String>,
+        /// Shown to the person as the agent's words.
+        reason: Option<String>,
+    },
+    /// Read the policies again, as SIGHUP does. Answer: [`Status`].
+    #[serde(rename = "org.guardd.Control.Reload")]
+    Reload {},
+}
+
+/// A policy by the daemon's name for it, or its text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyRef {
+    /// The daemon's own policy of that name; with `text`, what the text is called where it says
+    /// nothing itself.
+    pub name: Option<String>,
+    /// The file that `text` came from, as the user wrote it. Shown, never opened.
+    pub file: Option<String>,
+    /// A policy's text, read by the command as its user.
+    pub text: Option<String>,
+}
+
+/// Parameters of [`Call::Run`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Run {
+    /// Absent: the daemon's default.
+    pub policy: Option<PolicyRef>,
+    /// The session's name; absent: the command's.
+    pub name: Option<String>,
+    /// How long a connection may wait for an answer, in seconds.
+    pub hold: Option<f64>,
+    /// The command line, for people to see.
+    pub command: Vec<String>,
+    /// Under which uid the command will run. Another than the caller's for root only.
+    pub uid: u32,
+}
+
+/// How long a hole lives, at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    /// In seconds; absent: 15 minutes.
+    #[serde(rename = "for", default)]
+    pub seconds: Option<f64>,
+    /// Connections; absent: any number.
+    #[serde(default)]
+    pub connections: Option<u32>,
+    /// Reads only.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// Answer to [`Call::Run`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Started {
+    /// The new session, or the caller's own where a nested run changes nothing.
+    pub session: Session,
+    /// What the person should know, such as rules that cannot be enforced.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// One command and all its descendants.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Session {
+    /// `s1`
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The policy's name.
+    pub policy: String,
+    /// The user's name, or the uid where there is none.
+    pub user: String,
+    /// The uid that the command runs under.
+    pub uid: u32,
+    /// The session's cgroup.
+    pub cgroup: PathBuf,
+    /// The first process; null until it has entered.
+    pub pid: Option<u32>,
+    /// The command line.
+    pub command: Vec<String>,
+    /// When it was made.
+    pub started_at: Timestamp,
+}
+
+/// Where something wanted to go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoint {
+    /// An address, IPv4 where it is IPv4-mapped.
+    pub address: String,
+    /// The port; null where the protocol has none.
+    pub port: Option<u16>,
+    /// `tcp`, `udp`, `icmp`, or a number.
+    pub protocol: String,
+    /// The name in the policy that stands for the address, where one does.
+    pub host: Option<String>,
+}
+
+/// Something a `confirm` or `read-only` rule stopped, that a person may answer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// `r1`
+    pub id: String,
+    /// Whose attempt it was.
+    pub session: String,
+    /// The session's policy.
+    pub policy: String,
+    /// The user's name.
+    pub user: String,
+    /// The process; null where the kernel did not know it.
+    pub pid: Option<u32>,
+    /// Its executable's name, from /proc; the thread's own word where it was gone already.
+    pub comm: Option<String>,
+    /// Its executable.
+    pub exe: Option<String>,
+    /// Its command line.
+    pub command: Vec<String>,
+    /// Where to.
+    pub destination: Endpoint,
+    /// The rule that stopped it; null where the policy's default did.
+    pub rule: Option<String>,
+    /// That rule's reason.
+    pub reason: Option<String>,
+    /// `confirm` or `read-only`.
+    pub verdict: String,
+    /// Whether a connection waits for the answer.
+    pub held: bool,
+    /// When it was first tried.
+    pub asked_at: Timestamp,
+    /// When it was last tried.
+    pub last_at: Timestamp,
+    /// Until when a connection waits.
+    pub waits_until: Option<Timestamp>,
+    /// How often it was tried.
+    pub count: u64,
+    /// The HTTP request, where there is one.
+    pub http: Option<HttpRequest>,
+    /// The agent's own words.
+    pub note: Option<String>,
+}
+
+/// An HTTP request that was stopped.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HttpRequest {
+    /// The method.
+    pub method: String,
+    /// The path.
+    pub path: String,
+    /// The Host.
+    pub host: Option<String>,
+    /// Length of the body.
+    pub bytes: Option<u64>,
+    /// Its beginning.
+    pub body_preview: Option<String>,
+}
+
+/// A temporary permission that a person opened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hole {
+    /// `h1`
+    pub id: String,
+    /// For which session.
+    pub session: String,
+    /// The prefix as text.
+    pub destination: String,
+    /// Port specification; null: all.
+    pub ports: Option<String>,
+    /// The user's name who opened it; null where that record is gone.
+    pub opened_by: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+    /// When; null where that record is gone.
+    pub opened_at: Option<Timestamp>,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// Connections that it still lets through; null: any number.
+    pub connections_left: Option<u64>,
+    /// Reads only.
+    pub read_only: bool,
+}
+
+/// The verdict for a destination.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The prefix, with ports where the answer depends on them.
+    pub destination: String,
+    /// `allow`, `confirm`, `read-only` or `deny`.
+    pub verdict: String,
+    /// The rule; null: the policy's default.
+    pub rule: Option<String>,
+    /// That rule's reason.
+    pub reason: Option<String>,
+    /// The policy.
+    pub policy: String,
+    /// Its file.
+    pub file: Option<String>,
+    /// The rule's line in it.
+    pub line: Option<usize>,
+    /// The hole that allows it.
+    pub hole: Option<String>,
+    /// What in the rule covered the destination.
+    pub matched: Option<String>,
+}
+
+/// Answer to [`Call::Pending`] and [`Call::Deny`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Requests {
+    /// Oldest first.
+    pub requests: Vec<Request>,
+}
+
+/// Answer to calls that open, close or list holes.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Holes {
+    /// Oldest first.
+    pub holes: Vec<Hole>,
+    /// What the person should know, such as a shortened duration.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+}
+
+/// Answer to [`Call::Sessions`] and [`Call::Stop`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Oldest first.
+    pub sessions: Vec<Session>,
+}
+
+/// Answer to [`Call::Explain`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Explanations {
+    /// One for each part of the destination that has an answer of its own.
+    pub explanations: Vec<Explanation>,
+}
+
+/// Answer to [`Call::Status`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// Every hook is attached and every map is loaded, as just read back.
+    pub enforcing: bool,
+    /// Why not, where it is not.
+    pub problem: Option<String>,
+    /// guardd's version.
+    pub version: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// The root of the guarded cgroups.
+    pub cgroup_root: PathBuf,
+    /// The policies in force.
+    pub policies: Vec<PolicyStatus>,
+    /// How many sessions live.
+    pub sessions: usize,
+    /// How many requests wait.
+    pub requests: usize,
+    /// How many holes are open.
+    pub holes: usize,
+    /// The programs.
+    pub hooks: Vec<HookStatus>,
+    /// Refusals that the ring buffer had no room to report; each is counted all the same.
+    pub events_lost: u64,
+    /// Refusals that a count stands for.
+    pub events_summed_up: u64,
+}
+
+/// A policy in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Its name.
+    pub name: String,
+    /// Its file; null: built in.
+    pub file: Option<String>,
+    /// How many sessions it holds for.
+    pub sessions: usize,
+    /// Prefixes in the kernel.
+    pub prefixes: usize,
+    /// When this version was put in place.
+    pub loaded_at: Timestamp,
+    /// Why a newer text of it was refused: this version still stands.
+    pub error: Option<String>,
+    /// What it cannot do, such as names that do not resolve.
+    pub warnings: Vec<String>,
+}
+
+/// A program on the guard's root cgroup.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HookStatus {
+    /// `connect4`
+    pub name: String,
+    /// Whether it is attached to the guard's root cgroup.
+    pub attached: bool,
+    /// The kernel's id of the program.
+    pub program_id: Option<u32>,
+}
+
+/// Answer to [`Call::Why`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WhyReport {
+    /// The caller's session.
+    pub session: Session,
+    /// What was stopped there lately, latest first.
+    pub stopped: Vec<Stopped>,
+}
+
+/// A refusal, in words for whoever was refused.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stopped {
+    /// When it was last refused.
+    pub at: Timestamp,
+    /// Where it wanted to go.
+    pub destination: Endpoint,
+    /// `confirm`, `read-only` or `deny`.
+    pub verdict: String,
+    /// The rule; null: the policy's default.
+    pub rule: Option<String>,
+    /// The rule's reason.
+    pub reason: Option<String>,
+    /// How often.
+    pub count: u64,
+    /// What to do instead, or how to ask.
+    pub advice: String,
+    /// The request that waits for a person, where one does.
+    pub request: Option<String>,
+}
+
+/// Answer to [`Call::Request`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Requested {
+    /// `allow`: nothing to ask; `confirm`: asked; `deny`: cannot be asked.
+    pub verdict: String,
+    /// The request that waits now.
+    pub request: Option<Request>,
+    /// What that means, in words.
+    pub advice: String,
+}
+
+/// A line of the audit trail: `at`, `kind`, `session`, and what the kind brings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// When.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: LogKind,
+    /// In which session, if in one.
+    pub session: Option<String>,
+    /// The kind's own fields.
+    #[serde(flatten)]
+    pub fields: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What a [`LogRecord`] tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogKind {
+    /// A session was made.
+    SessionStart,
+    /// Its last process has ended.
+    SessionEnd,
+    /// A `deny` rule refused something.
+    Denied,
+    /// A connection waits.
+    Held,
+    /// A question for a person came up.
+    Request,
+    /// A person answered one.
+    Answered,
+    /// A hole was opened.
+    HoleOpen,
+    /// A hole ended or was closed.
+    HoleClose,
+    /// A policy was put in place, or refused.
+    PolicyLoad,
+    /// An HTTP request was judged.
+    Http,
+    /// guardd has begun to enforce, or found that it is enforced.
+    DaemonStart,
+    /// guardd stops; enforcement goes on.
+    DaemonStop,
+}
+
+/// What went wrong, for people and programs: `--json` prints `{"error": {"what", "why", "fix"}}`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{what}: {why}")]
+pub struct Failure {
+    /// What could not be done.
+    pub what: String,
+    /// Why.
+    pub why: String,
+    /// What to type or change next.
+    pub fix: String,
+}
+
+/// The Varlink errors of [`INTERFACE`]; the parameters of each are a [`Failure`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorName {
+    /// The caller may not do this.
+    Refused,
+    /// There is no such session, request, hole or policy.
+    NotFound,
+    /// The call's parameters are wrong.
+    Invalid,
+    /// The policy's verdict, or a person's answer, is no.
+    No,
+    /// It could not be done.
+    Failed,
+}
+
+impl ErrorName {
+    /// The name without the interface.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refused => "Refused",
+            Self::NotFound => "NotFound",
+            Self::Invalid => "Invalid",
+            Self::No => "No",
+            Self::Failed => "Failed",
+        }
+    }
+}
