@@ -82,7 +82,7 @@ impl Attempt {
     ///
     /// That it could not even be tried.
     pub fn outside(&self, side: &Side, uid: u32) -> Result<Report> {
-        let program = bins::find("guard-lab")?;
+        let program = bins::for_everybody("guard-lab", side.tag())?;
         Report::of(side.command_as(uid, program).args(self.args()))
     }
 

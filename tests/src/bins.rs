@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -12,7 +13,15 @@ use crate::Tag;
 /// The environment variable that names the directory of `guard`, `guardd` and `guard-lab`.
 pub const DIR: &str = "GUARD_BIN_DIR";
 
-/// The path of a program: in the directory that [`DIR`] names, else beside this one.
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Sets the directory for this process, as [`DIR`] does. Only the first call counts.
+pub fn look_in(dir: PathBuf) {
+    // A later call finds the first one's choice, as said.
+    let _ = CHOSEN.set(dir);
+}
+
+/// The path of a program: in the directory that was set, else beside this one.
 ///
 /// # Errors
 ///
@@ -29,6 +38,9 @@ pub fn find(program: &str) -> Result<PathBuf> {
 
 /// Test programs lie in a directory `deps` below the others.
 fn directory() -> Result<PathBuf> {
+    if let Some(dir) = CHOSEN.get() {
+        return Ok(dir.clone());
+    }
     if let Some(dir) = env::var_os(DIR) {
         return fs::canonicalize(&dir).with_context(|| format!("{DIR}={}", dir.display()));
     }
@@ -51,6 +63,9 @@ pub fn for_everybody(program: &str, tag: &Tag) -> Result<PathBuf> {
     let dir = tag.dir().join("bin");
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     let copy = dir.join(program);
+    if copy.exists() {
+        return Ok(copy);
+    }
     fs::copy(&path, &copy).with_context(|| format!("cannot copy to {}", copy.display()))?;
     Ok(copy)
 }

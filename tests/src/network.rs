@@ -62,8 +62,9 @@ impl Network {
         fit()?;
         let tag = Tag::new();
         let mut reaper = Reaper::start()?;
-        let dev = Side::new(format!("{}-dev", tag.name()), &mut reaper)?;
-        let prod = Side::new(format!("{}-prod", tag.name()), &mut reaper)?;
+        reaper.dir(&tag.dir())?;
+        let dev = Side::new(&tag, "dev", &mut reaper)?;
+        let prod = Side::new(&tag, "prod", &mut reaper)?;
         let network = Self {
             tag,
             dev,
@@ -133,14 +134,23 @@ route add default via {PROD_V6}"
 /// One of the two machines.
 #[derive(Debug)]
 pub struct Side {
+    tag: Tag,
     name: String,
 }
 
 impl Side {
-    fn new(name: String, reaper: &mut Reaper) -> Result<Self> {
+    fn new(tag: &Tag, side: &str, reaper: &mut Reaper) -> Result<Self> {
+        let name = format!("{}-{side}", tag.name());
         exec::run(Command::new("ip").args(["netns", "add", &name]))?;
         reaper.netns(&name)?;
-        Ok(Self { name })
+        let tag = tag.clone();
+        Ok(Self { tag, name })
+    }
+
+    /// What the names of its network carry.
+    #[must_use]
+    pub fn tag(&self) -> &Tag {
+        &self.tag
     }
 
     /// The name of its namespace.

@@ -48,6 +48,7 @@ fn by_way(uid: u32, kind: &str, to: [&str; 2], arrives_at: &'static str, protoco
 fn cases() -> Vec<Case> {
     let mut cases = vec![
         case(AGENT, "mapped", V4, 443, TCP),
+        case(AGENT, "put", V4, 80, TCP),
         case(AGENT, "mapped-udp", V4, 53, UDP),
         case(AGENT, "ping", V4, 0, ICMP),
         case(AGENT, "ping", V6, 0, ICMPV6),

@@ -28,7 +28,8 @@ tcp            a connection, a line and its echo
 mapped         the same from an IPv6 socket to ::ffff:ADDRESS
 fastopen       the same, with the line in the sendto that connects
 mptcp          the same over MPTCP
-reconnect      the same, after a connection of the same socket to OTHER was dissolved
+put            a connection, an HTTP PUT of the path OTHER, and the answer's first line
+reconnect      the same as tcp, after a connection of the same socket to OTHER was dissolved
 udp-send       a datagram by sendto, and its echo
 udp-connect    the same by connect and send
 udp-sendmmsg   the same by sendmmsg
@@ -108,6 +109,7 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "mapped" => tcp::connect(&target.mapped()),
         "fastopen" => tcp::fast_open(target),
         "mptcp" => tcp::multipath(target),
+        "put" => tcp::put(target),
         "reconnect" => tcp::reconnect(target, target.other_address()?),
         "udp-send" => udp::send(target),
         "udp-connect" => udp::connect(target),

@@ -1,6 +1,6 @@
 //! TCP, in all the ways to open a connection.
 
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 
 use rustix::net::connect_unspec;
@@ -45,6 +45,22 @@ pub(super) fn reconnect(target: &Target, first: SocketAddr) -> Outcome {
     connect_unspec(&socket).step("dissolve")?;
     socket.connect(&target.address()).step("connect")?;
     exchange(&socket)
+}
+
+/// What `curl -X PUT` does, where there is no curl.
+pub(super) fn put(target: &Target) -> Outcome {
+    let mut socket = open(target)?;
+    let path = target.other.as_deref().unwrap_or("/");
+    let request = format!(
+        "PUT {path} HTTP/1.1\r\nHost: {}\r\nContent-Length: 0\r\n\r\n",
+        target.to
+    );
+    socket.write_all(request.as_bytes()).step("send")?;
+    let mut answer = String::new();
+    BufReader::new(&socket)
+        .read_line(&mut answer)
+        .step("receive")?;
+    Ok(answer.trim_end().to_owned())
 }
 
 fn exchange(mut socket: &Socket) -> Outcome {
