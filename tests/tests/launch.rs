@@ -29,7 +29,7 @@ impl Bench {
         );
         let dir = tempfile::tempdir().unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        fs::copy(env!("CARGO_BIN_EXE_launch-probe"), dir.path().join("probe")).unwrap();
+        fs::copy(built_example("launch_probe"), dir.path().join("probe")).unwrap();
         Self(dir)
     }
 
@@ -74,6 +74,13 @@ fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
         assert!(start.elapsed() < Duration::from_secs(20), "no {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// `cargo test` builds examples beside the tests: `target/PROFILE/examples`.
+fn built_example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    profile.join("examples").join(name)
 }
 
 fn content(path: &Path) -> String {
