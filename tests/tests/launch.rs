@@ -298,7 +298,7 @@ fn families_that_no_hook_sees_are_refused() {
         assert_eq!((&*outside, &*inside), ("ok", EPERM));
     }
     // Whether or not this kernel has them; the upper half of the argument is not the kernel's.
-    for family in (0..46).chain([1 << 32 | 17, (1 << 32) + 40, -1]) {
+    for family in (0_i64..46).chain([1 << 32 | 17, (1 << 32) + 40, -1]) {
         if ![1, 2, 10, 16].contains(&family) {
             let (_, inside) = attempt(&format!("socket {family}"));
             assert_eq!(inside, EPERM, "family {family}");

@@ -8,7 +8,6 @@
 //! `run` tells a refusal as JSON on standard error and ends with its status. `try` prints `ok` or the
 //! number of the error.
 
-#[path = "launch_probe/raw.rs"]
 mod raw;
 
 use std::path::PathBuf;
