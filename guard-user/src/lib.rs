@@ -1,4 +1,5 @@
 //! The user half of guard: one library under the two thin binaries `guard` and `guardd`.
 
+pub mod cli;
 pub mod policy;
 pub mod proto;
