@@ -3,3 +3,5 @@
 pub mod cli;
 pub mod policy;
 pub mod proto;
+pub mod session;
+pub mod sys;

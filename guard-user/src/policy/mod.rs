@@ -1,1 +1,45 @@
-//! Policies: pure, without I/O beyond reading a file.
+//! Policies: pure, without I/O. Text becomes a model ([`parse`]), a model becomes tables
+//! ([`compile`]), and two tables become the steps from one to the other ([`plan`]).
+//!
+//! Nothing here knows the kernel: another room applies what this one yields.
+
+mod compile;
+mod coverage;
+mod diagnostic;
+mod duration;
+mod explain;
+mod group;
+mod http;
+mod invalid;
+mod lookup;
+mod model;
+mod name;
+mod not_yet;
+mod parse;
+mod parts;
+mod plan;
+mod ports;
+mod prefix;
+mod shipped;
+mod source;
+mod spans;
+mod target;
+
+pub use compile::{Compiled, ListIndex, Value, compile};
+pub use coverage::{Coverage, Met, Opening, over};
+pub use diagnostic::{Diagnostic, Severity, render};
+pub use duration::{LONGEST, format_duration, parse_duration};
+pub use explain::{Explanation, explain};
+pub use group::Group;
+pub use invalid::Invalid;
+pub use lookup::{Lookup, range_list};
+pub use model::{
+    Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, Environment, HttpRule, Place, Policy, Rule,
+};
+pub use name::{DomainName, Wildcard};
+pub use parse::{Parsed, parse};
+pub use plan::{Plan, plan};
+pub use ports::PortSpec;
+pub use prefix::Prefix;
+pub use shipped::SHIPPED;
+pub use target::{Destination, Target};

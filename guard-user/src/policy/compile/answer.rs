@@ -1,0 +1,169 @@
+//! Whole answers: what holds for each port of an address.
+
+use std::collections::HashMap;
+
+use guard_common::{DEFAULT_RULE, MAX_RANGES, Protocol, RangeEntry, Verdict};
+
+use super::{
+    super::{prefix::Prefix, spans::Covered},
+    entries::{Rank, Ranking},
+};
+
+/// What holds for an address: the first range that covers, else the verdict.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Answer {
+    pub(super) ranges: Vec<RangeEntry>,
+    pub(super) verdict: Verdict,
+    pub(super) rule: u16,
+}
+
+impl Answer {
+    pub(super) fn verdict_for(&self, protocol: Protocol, port: u16) -> Verdict {
+        let range = self.ranges.iter().find(|r| r.covers(protocol, port));
+        range.map_or(self.verdict, |range| Verdict::from_u8(range.verdict))
+    }
+}
+
+/// One of the different answers of a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct AnswerId(u32);
+
+/// A set of rules that hold for the same prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct SetId(u32);
+
+/// The different answers of a policy. There are few, however many prefixes there are: each is
+/// worked out once.
+pub(super) struct Answers<'p> {
+    ranking: &'p Ranking<'p>,
+    answers: Vec<Answer>,
+    ids: HashMap<Answer, AnswerId>,
+    sets: Vec<Box<[Rank]>>,
+    set_ids: HashMap<Box<[Rank]>, SetId>,
+    layered: HashMap<(SetId, AnswerId), AnswerId>,
+    overlong: Vec<(Prefix, Answer)>,
+}
+
+impl<'p> Answers<'p> {
+    pub(super) const DEFAULT: AnswerId = AnswerId(0);
+    pub(super) const NO_RULES: SetId = SetId(0);
+
+    pub(super) fn new(ranking: &'p Ranking<'p>, default: Verdict) -> Self {
+        let mut answers = Self {
+            ranking,
+            answers: Vec::new(),
+            ids: HashMap::new(),
+            sets: Vec::new(),
+            set_ids: HashMap::new(),
+            layered: HashMap::new(),
+            overlong: Vec::new(),
+        };
+        answers.intern(Answer {
+            ranges: Vec::new(),
+            verdict: default,
+            rule: DEFAULT_RULE,
+        });
+        answers.set(&[]);
+        answers
+    }
+
+    pub(super) fn get(&self, id: AnswerId) -> &Answer {
+        &self.answers[id.0 as usize]
+    }
+
+    /// The answers that no list of the kernel can hold, and a prefix that has each.
+    pub(super) fn overlong(&self) -> &[(Prefix, Answer)] {
+        &self.overlong
+    }
+
+    /// The id of a set of rules, sorted.
+    pub(super) fn set(&mut self, rules: &[Rank]) -> SetId {
+        if let Some(id) = self.set_ids.get(rules) {
+            return *id;
+        }
+        let id = SetId(self.sets.len() as u32);
+        self.sets.push(rules.into());
+        self.set_ids.insert(rules.into(), id);
+        id
+    }
+
+    /// The answer where rules hold on top of what holds around. `prefix` is where, for complaints.
+    pub(super) fn layer(&mut self, rules: SetId, around: AnswerId, prefix: &Prefix) -> AnswerId {
+        if rules == Self::NO_RULES {
+            return around;
+        }
+        if let Some(id) = self.layered.get(&(rules, around)) {
+            return *id;
+        }
+        let answer = self.work_out(&self.sets[rules.0 as usize], self.get(around));
+        let id = if answer.ranges.len() > MAX_RANGES {
+            self.overlong.push((*prefix, answer));
+            // Said once here, and not again for all that lies inside.
+            around
+        } else {
+            self.intern(answer)
+        };
+        self.layered.insert((rules, around), id);
+        id
+    }
+
+    fn intern(&mut self, answer: Answer) -> AnswerId {
+        if let Some(id) = self.ids.get(&answer) {
+            return *id;
+        }
+        let id = AnswerId(self.answers.len() as u32);
+        self.answers.push(answer.clone());
+        self.ids.insert(answer, id);
+        id
+    }
+
+    fn work_out(&self, rules: &[Rank], around: &Answer) -> Answer {
+        let portless = |rank: &&Rank| self.ranking.get(**rank).1.ports.is_empty();
+        // Sorted by rank, so the first is the strictest.
+        let (verdict, rule, inherited) = match rules.iter().find(portless) {
+            Some(rank) => {
+                let (index, rule) = self.ranking.get(*rank);
+                (rule.action, index, &[][..])
+            }
+            None => (around.verdict, around.rule, &around.ranges[..]),
+        };
+        let mut covered = Covered::default();
+        let own = self.own_ranges(rules).into_iter();
+        let mut ranges: Vec<_> = own
+            .chain(inherited.iter().copied())
+            .filter(|range| covered.add(range.protocol, range.low, range.high))
+            .collect();
+        while ranges
+            .pop_if(|last| (last.verdict, last.rule) == (verdict as u8, rule))
+            .is_some()
+        {}
+        Answer {
+            ranges,
+            verdict,
+            rule,
+        }
+    }
+
+    /// The ranges of rules for one prefix, in the order in which they are tried: the narrower first,
+    /// then the stricter.
+    fn own_ranges(&self, rules: &[Rank]) -> Vec<RangeEntry> {
+        let mut ranges = Vec::new();
+        for rank in rules {
+            let (index, rule) = self.ranking.get(*rank);
+            ranges.extend(rule.ports.iter().map(|spec| {
+                let range = RangeEntry {
+                    protocol: spec.protocol,
+                    verdict: rule.action as u8,
+                    rule: index,
+                    low: spec.low,
+                    high: spec.high,
+                };
+                (spec.width(), *rank, range)
+            }));
+        }
+        ranges.sort_unstable_by_key(|(width, rank, range)| {
+            (*width, *rank, range.protocol, range.low)
+        });
+        ranges.into_iter().map(|(_, _, range)| range).collect()
+    }
+}

@@ -1,0 +1,95 @@
+//! Rules as entries at prefixes, sorted.
+
+use std::cmp::Reverse;
+
+use super::super::{
+    model::{Environment, Rule},
+    prefix::Prefix,
+    target::Target,
+};
+
+/// The place of a rule among all rules of its policy: of two that are equally specific, the one
+/// with the lower rank decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Rank(u16);
+
+/// Rules by rank: the stricter first, and for want of anything else the name that sorts first, since
+/// the order in the file must never matter.
+pub(super) struct Ranking<'p> {
+    rules: Vec<(u16, &'p Rule)>,
+}
+
+impl<'p> Ranking<'p> {
+    /// Of 65535 rules at most.
+    pub(super) fn new(rules: &'p [Rule]) -> Self {
+        let mut rules: Vec<_> = (0..).zip(rules).collect();
+        rules.sort_by_key(|(_, rule)| (Reverse(rule.action.strictness()), rule.name.as_str()));
+        Self { rules }
+    }
+
+    /// A rule and its index in the policy.
+    pub(super) fn get(&self, rank: Rank) -> (u16, &'p Rule) {
+        self.rules[usize::from(rank.0)]
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (Rank, &'p Rule)> {
+        (0..)
+            .map(Rank)
+            .zip(self.rules.iter().map(|(_, rule)| *rule))
+    }
+}
+
+/// How an entry speaks about its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// The rule holds here.
+    Holds,
+    /// The rule holds here, but for the exceptions inside.
+    HoldsBut,
+    /// Here, what rules say of wider prefixes with exceptions does not hold.
+    Exception,
+}
+
+/// A rule at a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Entry {
+    pub(super) prefix: Prefix,
+    pub(super) kind: Kind,
+    pub(super) rank: Rank,
+}
+
+/// All entries of a policy, sorted by prefix.
+pub(super) fn collect(ranking: &Ranking<'_>, environment: &Environment) -> Vec<Entry> {
+    let targets = ranking.iter().map(|(_, rule)| rule.to.len()).sum();
+    let mut entries = Vec::with_capacity(targets);
+    for (rank, rule) in ranking.iter() {
+        for target in &rule.to {
+            push(&mut entries, rank, target, environment);
+        }
+    }
+    entries.sort_unstable();
+    entries.dedup();
+    entries
+}
+
+fn push(entries: &mut Vec<Entry>, rank: Rank, target: &Target, environment: &Environment) {
+    let entry = |prefix, kind| Entry { prefix, kind, rank };
+    match target {
+        Target::Prefix(prefix) => entries.push(entry(*prefix, Kind::Holds)),
+        Target::Name(name) => {
+            let prefixes = environment.resolved(name);
+            entries.extend(prefixes.map(|prefix| entry(prefix, Kind::Holds)));
+        }
+        Target::Wildcard(_) => {}
+        Target::Group(group) => {
+            let exceptions = group.exceptions();
+            let kind = match exceptions {
+                [] => Kind::Holds,
+                _ => Kind::HoldsBut,
+            };
+            let areas = group.areas(environment);
+            entries.extend(areas.into_iter().map(|prefix| entry(prefix, kind)));
+            entries.extend(exceptions.iter().map(|p| entry(*p, Kind::Exception)));
+        }
+    }
+}

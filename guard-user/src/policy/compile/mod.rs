@@ -1,0 +1,198 @@
+//! From a model to the tables that the kernel looks things up in.
+//!
+//! Rules become entries at prefixes; one sweep in the order of the prefixes gives each the whole
+//! answer for its addresses, what it inherits from wider prefixes included, so that the kernel looks
+//! up once; then what says nothing new is dropped. The result depends on what the rules say, never
+//! on their order in the file, but for the indices by which it names them.
+
+mod aggregate;
+mod answer;
+mod entries;
+mod sweep;
+
+use std::{collections::HashMap, num::NonZeroU32};
+
+use guard_common::{
+    DEFAULT_RULE, MAX_RANGES, PrefixValue, Protocol, RangeEntry, Verdict, prefix_flags,
+};
+
+use self::{
+    answer::{Answer, AnswerId, Answers},
+    entries::Ranking,
+};
+use super::{
+    diagnostic::{Diagnostic, Severity},
+    invalid::Invalid,
+    model::{Environment, Policy, Rule},
+    prefix::Prefix,
+};
+
+/// Which of [`Compiled::lists`] holds a prefix's port ranges. It means nothing to the kernel, which
+/// knows lists by ids of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListIndex(NonZeroU32);
+
+impl ListIndex {
+    /// The index into [`Compiled::lists`].
+    #[must_use]
+    pub const fn get(self) -> usize {
+        self.0.get() as usize - 1
+    }
+
+    fn new(index: usize) -> Self {
+        let number = u32::try_from(index).unwrap_or(u32::MAX).saturating_add(1);
+        Self(NonZeroU32::new(number).unwrap_or(NonZeroU32::MAX))
+    }
+}
+
+/// What holds for a prefix: the first range of `list` that covers the connection, else `verdict`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Value {
+    /// What holds where no range does.
+    pub verdict: Verdict,
+    /// Index of the rule that gave it, or [`DEFAULT_RULE`].
+    pub rule: u16,
+    /// Its port ranges, if any.
+    pub list: Option<ListIndex>,
+}
+
+/// A policy as tables: what the kernel enforces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiled {
+    /// All prefixes that have an answer of their own, sorted. The first is `::/0`.
+    pub prefixes: Vec<(Prefix, Value)>,
+    /// The lists of port ranges, each once, in the order in which prefixes use them first. No list
+    /// is empty or longer than [`MAX_RANGES`].
+    pub lists: Vec<Vec<RangeEntry>>,
+    /// The [`prefix_flags`] of all values.
+    pub flags: u8,
+}
+
+/// Compiles a policy for what its names and groups stand for now. A name without an address is left
+/// out: [`Policy::unresolved`] lists those.
+///
+/// # Errors
+/// Where a prefix needs more than [`MAX_RANGES`] port ranges, or there are more rules than indices.
+pub fn compile(policy: &Policy, environment: &Environment) -> Result<Compiled, Vec<Diagnostic>> {
+    too_many_rules(policy)?;
+    let ranking = Ranking::new(&policy.rules);
+    let entries = entries::collect(&ranking, environment);
+    let mut answers = Answers::new(&ranking, policy.default);
+    let swept = sweep::sweep(&entries, &mut answers);
+    drop(entries);
+    let overlong = answers.overlong();
+    if !overlong.is_empty() {
+        return Err(overlong
+            .iter()
+            .map(|(prefix, answer)| too_many_ranges(policy, prefix, answer))
+            .collect());
+    }
+    let prefixes = aggregate::aggregate(swept);
+    Ok(finish(policy, &prefixes, &answers))
+}
+
+/// Rules are numbered with 16 bits, and one number stands for the default.
+pub(super) const MOST_RULES: usize = DEFAULT_RULE as usize - 1;
+
+fn too_many_rules(policy: &Policy) -> Result<(), Vec<Diagnostic>> {
+    match policy.rules.get(MOST_RULES) {
+        None => Ok(()),
+        Some(extra) => {
+            let many = Invalid::new(format!("a policy has {MOST_RULES} rules at most"))
+                .help("join rules that differ in `to` only");
+            Err(vec![at_rule(policy, extra, many)])
+        }
+    }
+}
+
+fn at_rule(policy: &Policy, rule: &Rule, what: Invalid) -> Diagnostic {
+    Diagnostic::new(Severity::Error, &policy.file, rule.place.clone(), what)
+}
+
+/// Names the rules that the ranges come from, and points at the first of them in the file.
+fn too_many_ranges(policy: &Policy, prefix: &Prefix, answer: &Answer) -> Diagnostic {
+    const MOST_NAMED: usize = 8;
+    let mut indices: Vec<_> = answer.ranges.iter().map(|range| range.rule).collect();
+    indices.sort_unstable();
+    indices.dedup();
+    let rules = indices
+        .iter()
+        .filter_map(|i| policy.rules.get(usize::from(*i)));
+    let mut names: Vec<_> = rules.map(|rule| format!("`{}`", rule.name)).collect();
+    if names.len() > MOST_NAMED {
+        names.truncate(MOST_NAMED);
+        names.push("…".to_owned());
+    }
+    let message = format!(
+        "{} needs {} port ranges, and {MAX_RANGES} is the most",
+        prefix.to_short(),
+        answer.ranges.len()
+    );
+    let help = format!(
+        "they come from {}: join ports that lie side by side into ranges",
+        names.join(", ")
+    );
+    let first = indices.first().map_or(0, |index| usize::from(*index));
+    at_rule(
+        policy,
+        &policy.rules[first],
+        Invalid::new(message).help(help),
+    )
+}
+
+/// Numbers the lists that are in use.
+fn finish(policy: &Policy, prefixes: &[(Prefix, AnswerId)], answers: &Answers<'_>) -> Compiled {
+    let mut compiled = Compiled {
+        prefixes: Vec::with_capacity(prefixes.len()),
+        lists: Vec::new(),
+        flags: 0,
+    };
+    let mut values: HashMap<AnswerId, Value> = HashMap::new();
+    let mut known: HashMap<&[RangeEntry], ListIndex> = HashMap::new();
+    let mut ping = false;
+    for (prefix, id) in prefixes {
+        let value = *values.entry(*id).or_insert_with(|| {
+            let answer = answers.get(*id);
+            ping |= answer.verdict_for(Protocol::ICMP, 0) != Verdict::Deny;
+            Value {
+                verdict: answer.verdict,
+                rule: answer.rule,
+                list: (!answer.ranges.is_empty()).then(|| {
+                    *known.entry(&answer.ranges).or_insert_with(|| {
+                        compiled.lists.push(answer.ranges.clone());
+                        ListIndex::new(compiled.lists.len() - 1)
+                    })
+                }),
+            }
+        });
+        compiled.prefixes.push((*prefix, value));
+    }
+    compiled.flags = flags(policy.inbound, ping);
+    compiled
+}
+
+const fn flags(inbound: bool, ping: bool) -> u8 {
+    let inbound = if inbound { prefix_flags::INBOUND } else { 0 };
+    let ping = if ping { prefix_flags::PING } else { 0 };
+    inbound | ping
+}
+
+impl Compiled {
+    /// The port ranges of a value, in the order in which they are tried.
+    #[must_use]
+    pub fn ranges(&self, value: &Value) -> &[RangeEntry] {
+        let list = value.list.and_then(|list| self.lists.get(list.get()));
+        list.map_or(&[], Vec::as_slice)
+    }
+
+    /// A value as the kernel holds it, but for its list, whose id the kernel's owner gives.
+    #[must_use]
+    pub fn prefix_value(&self, value: &Value) -> PrefixValue {
+        PrefixValue {
+            verdict: value.verdict as u8,
+            flags: self.flags,
+            rule: value.rule,
+            ..PrefixValue::default()
+        }
+    }
+}

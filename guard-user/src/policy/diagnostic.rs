@@ -1,0 +1,153 @@
+//! What is wrong with a policy, and where.
+
+use std::{cell::OnceCell, ops::Range};
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde::{Deserialize, Serialize};
+
+use super::{invalid::Invalid, model::Place};
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// The policy cannot be used.
+    Error,
+    /// The policy can be used, but may not do what its author thinks.
+    Warning,
+}
+
+/// Something to say about a piece of a policy's source.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Diagnostic {
+    /// How bad it is.
+    pub severity: Severity,
+    /// The file, as it was named.
+    pub file: String,
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// The offending text.
+    pub text: String,
+    /// What is wrong with it.
+    pub message: String,
+    /// What to write instead, where that is known.
+    pub help: Option<String>,
+    /// The offending text, in bytes from the start of the source.
+    pub span: Range<usize>,
+}
+
+impl Diagnostic {
+    pub(super) fn new(severity: Severity, file: &str, place: Place, what: Invalid) -> Self {
+        Self {
+            severity,
+            file: file.to_owned(),
+            line: place.line,
+            column: place.column,
+            text: place.text,
+            message: what.message,
+            help: what.help,
+            span: place.span,
+        }
+    }
+}
+
+/// The diagnostics as rustc would show them: the line, the offending text underlined, and help.
+///
+/// `source` is the text that was parsed. `color` asks for terminal colours.
+#[must_use]
+pub fn render(diagnostics: &[Diagnostic], source: &str, color: bool) -> String {
+    let renderer = match color {
+        true => Renderer::styled(),
+        false => Renderer::plain(),
+    };
+    let shown = diagnostics
+        .iter()
+        .map(|diagnostic| render_one(diagnostic, source, &renderer));
+    shown.collect::<Vec<_>>().join("\n\n") + if diagnostics.is_empty() { "" } else { "\n" }
+}
+
+fn render_one(diagnostic: &Diagnostic, source: &str, renderer: &Renderer) -> String {
+    let level = match diagnostic.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    // Only what is shown is handed over: the source may have a million lines.
+    let span = within(source, &diagnostic.span);
+    let window = window(source, &span);
+    let inside = span.start - window.start..span.end - window.start;
+    let snippet = Snippet::source(&source[window])
+        .path(diagnostic.file.as_str())
+        .line_start(diagnostic.line)
+        .annotation(AnnotationKind::Primary.span(inside));
+    let mut group = level
+        .primary_title(diagnostic.message.as_str())
+        .element(snippet);
+    if let Some(help) = &diagnostic.help {
+        group = group.element(Level::HELP.message(help.as_str()));
+    }
+    renderer.render(&[group])
+}
+
+/// The part of a span that exists in the source, on one line and between characters.
+fn within(source: &str, span: &Range<usize>) -> Range<usize> {
+    let start = source.floor_char_boundary(span.start);
+    let end = source.floor_char_boundary(span.end.max(start));
+    let line = source[start..end].lines().next().unwrap_or_default();
+    start..start + line.len()
+}
+
+/// The line that a span lies on, cut where it is too long to be shown.
+fn window(source: &str, span: &Range<usize>) -> Range<usize> {
+    const LONGEST: usize = 400;
+    let start = source[..span.start].rfind('\n').map_or(0, |at| at + 1);
+    let end = source[span.end..]
+        .find('\n')
+        .map_or(source.len(), |at| span.end + at);
+    let first = source.ceil_char_boundary(span.start.saturating_sub(LONGEST));
+    let last = source.floor_char_boundary(span.end + LONGEST);
+    start.max(first)..end.min(last)
+}
+
+/// The lines of a source, found when they are first asked for.
+pub(super) struct Lines<'s> {
+    source: &'s str,
+    starts: OnceCell<Vec<usize>>,
+}
+
+impl<'s> Lines<'s> {
+    pub(super) const fn new(source: &'s str) -> Self {
+        Self {
+            source,
+            starts: OnceCell::new(),
+        }
+    }
+
+    /// Line and column of a span, and what stands there.
+    pub(super) fn place(&self, span: Range<usize>) -> Place {
+        const LONGEST: usize = 200;
+        let start = self.source.floor_char_boundary(span.start);
+        let end = self.source.floor_char_boundary(span.end.max(start));
+        let starts = self.starts();
+        let line = starts.partition_point(|at| *at <= start);
+        let before = &self.source[starts[line - 1]..start];
+        let text = self.source[start..end].lines().next().unwrap_or_default();
+        Place {
+            line,
+            column: before.chars().count() + 1,
+            span: start..end,
+            text: text.chars().take(LONGEST).collect(),
+        }
+    }
+
+    /// Where each line begins. The first begins at 0, so there always is one.
+    fn starts(&self) -> &[usize] {
+        self.starts.get_or_init(|| {
+            let ends = self.source.bytes().enumerate().filter(|(_, b)| *b == b'\n');
+            std::iter::once(0)
+                .chain(ends.map(|(at, _)| at + 1))
+                .collect()
+        })
+    }
+}

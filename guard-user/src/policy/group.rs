@@ -1,0 +1,233 @@
+//! Groups: destinations that have a name of their own in the language.
+
+use std::{fmt, str::FromStr};
+
+use super::{
+    invalid::{Invalid, nearest, quoted},
+    model::Environment,
+    prefix::Prefix,
+};
+
+/// A set of addresses with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Group {
+    /// This host's own loopback addresses.
+    Loopback,
+    /// RFC 1918, unique local IPv6 addresses (RFC 4193) and carrier-grade NAT (RFC 6598).
+    Private,
+    /// Addresses of the local link.
+    LinkLocal,
+    /// Where clouds hand out the credentials of a machine.
+    Metadata,
+    /// Multicast of both families, and IPv4's limited broadcast.
+    Multicast,
+    /// The unicast space of the internet.
+    Public,
+    /// The resolvers of this machine.
+    Dns,
+    /// The addresses of this machine.
+    GuardedHost,
+}
+
+impl Group {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Loopback,
+        Self::Private,
+        Self::LinkLocal,
+        Self::Metadata,
+        Self::Multicast,
+        Self::Public,
+        Self::Dns,
+        Self::GuardedHost,
+    ];
+
+    /// As policies write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Loopback => "@loopback",
+            Self::Private => "@private",
+            Self::LinkLocal => "@link-local",
+            Self::Metadata => "@metadata",
+            Self::Multicast => "@multicast",
+            Self::Public => "@public",
+            Self::Dns => "@dns",
+            Self::GuardedHost => "@guarded-host",
+        }
+    }
+
+    /// The prefixes that rules for this group compete with: the longer a prefix, the more specific.
+    /// A rule for `@public` is as specific as one for `0.0.0.0/0` and `2000::/3`.
+    pub(super) fn areas(self, environment: &Environment) -> Vec<Prefix> {
+        let hosts = |hosts: &[_]| hosts.iter().map(|ip| Prefix::from(*ip)).collect();
+        match self {
+            Self::Loopback => LOOPBACK.to_vec(),
+            Self::Private => PRIVATE.to_vec(),
+            Self::LinkLocal => LINK_LOCAL.to_vec(),
+            Self::Metadata => METADATA.to_vec(),
+            Self::Multicast => MULTICAST.to_vec(),
+            Self::Public => PUBLIC.to_vec(),
+            Self::Dns => hosts(&environment.dns),
+            Self::GuardedHost => hosts(&environment.host),
+        }
+    }
+
+    /// What of its areas does not belong to it.
+    pub(super) const fn exceptions(self) -> &'static [Prefix] {
+        match self {
+            Self::Public => &NOT_PUBLIC,
+            _ => &[],
+        }
+    }
+
+    /// Exactly its addresses, as prefixes.
+    #[must_use]
+    pub fn prefixes(self, environment: &Environment) -> Vec<Prefix> {
+        let areas = self.areas(environment).into_iter();
+        areas
+            .flat_map(|area| area.without(self.exceptions()))
+            .collect()
+    }
+}
+
+impl fmt::Display for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Group {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let found = Self::ALL.into_iter().find(|group| group.as_str() == text);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::as_str);
+            let help = match nearest(text, &names) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => format!("the groups are {}", names.join(" ")),
+            };
+            Invalid::new(format!("there is no group {}", quoted(text))).help(help)
+        })
+    }
+}
+
+const LOOPBACK: [Prefix; 2] = [
+    Prefix::v4([127, 0, 0, 0], 8),
+    Prefix::v6([0, 0, 0, 0, 0, 0, 0, 1], 128),
+];
+
+const PRIVATE: [Prefix; 5] = [
+    Prefix::v4([10, 0, 0, 0], 8),
+    Prefix::v4([172, 16, 0, 0], 12),
+    Prefix::v4([192, 168, 0, 0], 16),
+    Prefix::v4([100, 64, 0, 0], 10),
+    Prefix::v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),
+];
+
+const LINK_LOCAL: [Prefix; 2] = [
+    Prefix::v4([169, 254, 0, 0], 16),
+    Prefix::v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),
+];
+
+const METADATA: [Prefix; 9] = [
+    // AWS, Azure, Google, Oracle, DigitalOcean, OpenStack and most others.
+    Prefix::v4([169, 254, 169, 254], 32),
+    // AWS: credentials of ECS tasks, and of EKS pods.
+    Prefix::v4([169, 254, 170, 2], 32),
+    Prefix::v4([169, 254, 170, 23], 32),
+    // Alibaba Cloud.
+    Prefix::v4([100, 100, 100, 200], 32),
+    // Azure: WireServer.
+    Prefix::v4([168, 63, 129, 16], 32),
+    // Oracle Cloud.
+    Prefix::v4([192, 0, 0, 192], 32),
+    // AWS: instances, and EKS pods.
+    Prefix::v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128),
+    Prefix::v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23], 128),
+    // Google.
+    Prefix::v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),
+];
+
+const MULTICAST: [Prefix; 3] = [
+    Prefix::v4([224, 0, 0, 0], 4),
+    Prefix::v4([255, 255, 255, 255], 32),
+    Prefix::v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),
+];
+
+const PUBLIC: [Prefix; 2] = [
+    Prefix::IPV4,
+    // All that IANA has ever given out as global unicast.
+    Prefix::v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3),
+];
+
+/// The special-purpose IPv4 blocks (IANA's registry) but those for documentation.
+const NOT_PUBLIC: [Prefix; 11] = [
+    Prefix::v4([0, 0, 0, 0], 8),
+    Prefix::v4([10, 0, 0, 0], 8),
+    Prefix::v4([100, 64, 0, 0], 10),
+    Prefix::v4([127, 0, 0, 0], 8),
+    Prefix::v4([169, 254, 0, 0], 16),
+    Prefix::v4([172, 16, 0, 0], 12),
+    Prefix::v4([192, 0, 0, 0], 24),
+    Prefix::v4([192, 168, 0, 0], 16),
+    Prefix::v4([198, 18, 0, 0], 15),
+    Prefix::v4([224, 0, 0, 0], 4),
+    Prefix::v4([240, 0, 0, 0], 4),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holds(group: Group, address: &str) -> bool {
+        let host: Prefix = address.parse().unwrap();
+        let prefixes = group.prefixes(&Environment::default());
+        prefixes.iter().any(|prefix| prefix.contains(&host))
+    }
+
+    #[test]
+    fn public_is_the_internet_only() {
+        for inside in [
+            "192.0.2.1",
+            "1.1.1.1",
+            "8.8.8.8",
+            "223.255.255.255",
+            "2001:db8::1",
+        ] {
+            assert!(holds(Group::Public, inside), "{inside}");
+        }
+        for outside in [
+            "0.0.0.1",
+            "10.1.2.3",
+            "100.64.0.1",
+            "127.0.0.1",
+            "169.254.1.1",
+            "172.31.0.1",
+            "192.168.1.1",
+            "198.19.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "fc00::1",
+            "fe80::1",
+            "ff02::1",
+            "64:ff9b::1",
+        ] {
+            assert!(!holds(Group::Public, outside), "{outside}");
+        }
+    }
+
+    #[test]
+    fn names_read_back_and_typing_errors_are_guessed() {
+        for group in Group::ALL {
+            assert_eq!(group.as_str().parse(), Ok(group));
+        }
+        let invalid = "@pubic".parse::<Group>().unwrap_err();
+        assert_eq!(
+            invalid.to_string(),
+            "there is no group `@pubic`: did you mean `@public`?"
+        );
+    }
+}

@@ -1,0 +1,93 @@
+//! Looking destinations up in compiled tables, as the kernel does.
+
+use guard_common::{
+    Address, BootTime, HoleId, HoleList, ListId, MAX_RANGES, PolicyId, PrefixValue, RangeEntry,
+    RangeList, SessionId, Tables,
+};
+
+use super::{
+    compile::{Compiled, ListIndex, Value},
+    prefix::Prefix,
+};
+
+impl Compiled {
+    /// The longest prefix that contains `inside`, and its value.
+    #[must_use]
+    pub fn longest(&self, inside: &Prefix) -> Option<&(Prefix, Value)> {
+        let mut key = *inside;
+        loop {
+            // Every prefix that contains `inside` and is no longer than `key` contains `key`, so it
+            // comes at or before this one; and this one lies inside it.
+            let before = self.prefixes.partition_point(|(prefix, _)| *prefix <= key);
+            let candidate = self.prefixes.get(before.checked_sub(1)?)?;
+            if candidate.0.contains(inside) {
+                return Some(candidate);
+            }
+            let differing = (candidate.0.bits() ^ inside.bits()).leading_zeros();
+            key = Prefix::new(inside.bits(), differing as u8);
+        }
+    }
+
+    /// The tables in the form that [`guard_common::policy_verdict`] asks.
+    #[must_use]
+    pub fn lookup(&self) -> Lookup<'_> {
+        let lists = self.lists.iter().map(|list| range_list(list)).collect();
+        Lookup {
+            compiled: self,
+            lists,
+        }
+    }
+}
+
+/// A list of ranges as the kernel holds it.
+#[must_use]
+pub fn range_list(ranges: &[RangeEntry]) -> RangeList {
+    let mut entries = [RangeEntry::default(); MAX_RANGES];
+    let len = ranges.len().min(MAX_RANGES);
+    entries[..len].copy_from_slice(&ranges[..len]);
+    RangeList {
+        len: len as u32,
+        entries,
+    }
+}
+
+/// A compiled policy in the place of the kernel's tables, under any id, without holes.
+pub struct Lookup<'c> {
+    compiled: &'c Compiled,
+    lists: Vec<RangeList>,
+}
+
+/// The kernel keeps 0 for "no list".
+const fn list_id(index: ListIndex) -> ListId {
+    ListId(index.get() as u32 + 1)
+}
+
+impl Tables for Lookup<'_> {
+    fn prefix(&self, _: PolicyId, to: &Address) -> Option<PrefixValue> {
+        let (_, value) = self.compiled.longest(&Prefix::host(*to))?;
+        Some(PrefixValue {
+            list: value.list.map_or(ListId(0), list_id),
+            ..self.compiled.prefix_value(value)
+        })
+    }
+
+    fn ranges(&self, list: ListId) -> Option<&RangeList> {
+        self.lists.get(list.0.checked_sub(1)? as usize)
+    }
+
+    fn holes(&self, _: SessionId) -> Option<&HoleList> {
+        None
+    }
+
+    fn is_whole(&self, _: &HoleList) -> bool {
+        false
+    }
+
+    fn take(&self, _: HoleId) -> bool {
+        false
+    }
+
+    fn now(&self) -> BootTime {
+        BootTime(0)
+    }
+}

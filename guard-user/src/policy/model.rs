@@ -1,0 +1,150 @@
+//! A policy, as a value.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    ops::Range,
+    time::Duration,
+};
+
+use guard_common::Verdict;
+
+use super::{name::DomainName, ports::PortSpec, prefix::Prefix, target::Target};
+
+/// What a rule does.
+pub type Action = Verdict;
+
+/// No hole lasts longer where neither rule nor policy says otherwise.
+pub const DEFAULT_MAX_HOLE: Duration = Duration::from_secs(3_600);
+
+/// How long a connection waits where the policy does not say.
+pub const DEFAULT_HOLD: Duration = Duration::from_secs(60);
+
+/// A policy as its file says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name: what the file says, else the file's own name without its extension.
+    pub name: String,
+    /// The file, as whoever gave it named it.
+    pub file: String,
+    /// What holds where no rule matches; `deny` where the file does not say.
+    pub default: Action,
+    /// Where the file says so.
+    pub default_line: Option<usize>,
+    /// How long a connection may wait for an answer; zero means that it never waits.
+    pub hold: Duration,
+    /// Whether replies on TCP connections that came in from outside pass, but where a rule denies.
+    pub inbound: bool,
+    /// No hole lasts longer, where the rule does not say otherwise.
+    pub max_hole: Option<Duration>,
+    /// Its rules, in the order of the file, which means nothing.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its name: what the file says, else `rule N`, counted from 1.
+    pub name: String,
+    /// Where to. Never empty.
+    pub to: Vec<Target>,
+    /// Which ports; empty means every protocol and port.
+    pub ports: Vec<PortSpec>,
+    /// What it does.
+    pub action: Action,
+    /// No hole here lasts longer; absent, the policy's holds.
+    pub max_hole: Option<Duration>,
+    /// Why it is there, in the author's words.
+    pub reason: Option<String>,
+    /// What passes to a `read-only` destination beyond reading.
+    pub http: Vec<HttpRule>,
+    /// The line of its header, counted from 1.
+    pub line: usize,
+    /// Its name in the source, or its header.
+    pub place: Place,
+}
+
+/// Which HTTP requests a `read-only` rule treats differently. Absent conditions hold for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpRule {
+    /// Methods, in upper case; empty means all.
+    pub method: Vec<String>,
+    /// The path of the request; `*` stands for any text.
+    pub path: Option<String>,
+    /// The query of the request; `*` stands for any text.
+    pub query: Option<String>,
+    /// The media type of its body; `*` stands for any text.
+    pub content_type: Option<String>,
+    /// `allow`, `confirm` or `deny`.
+    pub action: Action,
+}
+
+/// A piece of the source that a later step may complain about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Counted from 1.
+    pub line: usize,
+    /// In characters, counted from 1.
+    pub column: usize,
+    /// In bytes from the start.
+    pub span: Range<usize>,
+    /// What stands there.
+    pub text: String,
+}
+
+impl Policy {
+    /// How long a hole may last at most where this rule stops, or where the default does.
+    #[must_use]
+    pub fn longest_hole(&self, rule: Option<&Rule>) -> Duration {
+        rule.and_then(|rule| rule.max_hole)
+            .or(self.max_hole)
+            .unwrap_or(DEFAULT_MAX_HOLE)
+    }
+
+    /// The names that have to be resolved, each once.
+    pub fn names(&self) -> impl Iterator<Item = &DomainName> {
+        let names: BTreeSet<_> = self.rules.iter().flat_map(Rule::names).collect();
+        names.into_iter()
+    }
+
+    /// The names that no address is known for: their rules do not hold for them.
+    pub fn unresolved<'p>(
+        &'p self,
+        environment: &'p Environment,
+    ) -> impl Iterator<Item = (&'p Rule, &'p DomainName)> {
+        let named = |rule: &'p Rule| rule.names().map(move |name| (rule, name));
+        self.rules
+            .iter()
+            .flat_map(named)
+            .filter(|(_, name)| environment.resolved(name).next().is_none())
+    }
+}
+
+impl Rule {
+    /// The names in its `to`.
+    pub fn names(&self) -> impl Iterator<Item = &DomainName> {
+        self.to.iter().filter_map(|target| match target {
+            Target::Name(name) => Some(name),
+            _ => None,
+        })
+    }
+}
+
+/// What names and groups stand for on this machine, now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment {
+    /// The addresses of names, by the name as [`DomainName::as_str`] writes it.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
+    /// The resolvers of this machine: `@dns`.
+    pub dns: Vec<IpAddr>,
+    /// The addresses of this machine: `@guarded-host`.
+    pub host: Vec<IpAddr>,
+}
+
+impl Environment {
+    /// The addresses of a name.
+    pub fn resolved(&self, name: &DomainName) -> impl Iterator<Item = Prefix> {
+        let known = self.names.get(name.as_str()).into_iter().flatten();
+        known.map(|address| Prefix::from(*address))
+    }
+}

@@ -1,0 +1,164 @@
+//! Host names in rules.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::invalid::{Invalid, quoted};
+
+/// A host name in lower case, without the dot at its end (RFC 1123 2.1, and `_`, which many use).
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DomainName(Box<str>);
+
+/// All names below a name: `*.prod.example.com`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Wildcard(DomainName);
+
+/// RFC 1035 2.3.4, without the length of the root label.
+const LONGEST_NAME: usize = 253;
+const LONGEST_LABEL: usize = 63;
+
+impl DomainName {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Wildcard {
+    /// The name that it stands below.
+    #[must_use]
+    pub const fn below(&self) -> &DomainName {
+        &self.0
+    }
+
+    /// Whether a name stands below it.
+    #[must_use]
+    pub fn covers(&self, name: &DomainName) -> bool {
+        let above = name.as_str().strip_suffix(self.0.as_str());
+        above.is_some_and(|labels| labels.len() > 1 && labels.ends_with('.'))
+    }
+}
+
+impl fmt::Display for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Wildcard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "*.{}", self.0)
+    }
+}
+
+impl FromStr for DomainName {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let name = text.strip_suffix('.').unwrap_or(text);
+        if !name.is_ascii() {
+            return Err(not_a_name(text).help("write the form that begins with `xn--`"));
+        }
+        if name.len() > LONGEST_NAME || !name.split('.').all(is_label) {
+            return Err(not_a_name(text).help(
+                "a name is labels of letters, digits and `-` with dots between, like `db.example.com`",
+            ));
+        }
+        // A resolver may take `192.0.2` or `1` for an address.
+        let last = name.rsplit('.').next().unwrap_or(name);
+        if last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") {
+            return Err(
+                Invalid::new(format!("{} is neither an address nor a name", quoted(text)))
+                    .help("write all four parts of an IPv4 address, each 0 to 255"),
+            );
+        }
+        Ok(Self(name.to_ascii_lowercase().into()))
+    }
+}
+
+impl FromStr for Wildcard {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        match text.strip_prefix("*.") {
+            Some(name) => name.parse().map(Self),
+            None => Err(
+                Invalid::new(format!("{} is not a wildcard name", quoted(text)))
+                    .help("`*` stands first and alone, as in `*.prod.example.com`"),
+            ),
+        }
+    }
+}
+
+impl TryFrom<String> for DomainName {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<DomainName> for String {
+    fn from(name: DomainName) -> Self {
+        name.0.into()
+    }
+}
+
+fn not_a_name(text: &str) -> Invalid {
+    Invalid::new(format!("{} is not a host name", quoted(text)))
+}
+
+fn is_label(label: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    (1..=LONGEST_LABEL).contains(&label.len())
+        && label.bytes().all(inner)
+        && !label.starts_with('-')
+        && !label.ends_with('-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_canonical() {
+        let name: DomainName = "DB.Example.com.".parse().unwrap();
+        assert_eq!(name.as_str(), "db.example.com");
+        assert_eq!("nas".parse::<DomainName>().unwrap().as_str(), "nas");
+    }
+
+    #[test]
+    fn what_is_no_name_is_refused() {
+        let long = "a".repeat(64);
+        for text in [
+            "",
+            ".",
+            "a..b",
+            "-a",
+            "a-",
+            "a b",
+            "a/b",
+            "*",
+            "bücher.example",
+            &long,
+        ] {
+            let invalid = text.parse::<DomainName>().unwrap_err();
+            assert!(invalid.message.ends_with("is not a host name"), "{invalid}");
+        }
+        for text in ["192.0.2.300", "192.0.2", "1", "0x7f000001"] {
+            let invalid = text.parse::<DomainName>().unwrap_err();
+            assert!(invalid.message.ends_with("nor a name"), "{invalid}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_covers_what_is_below_it() {
+        let wildcard: Wildcard = "*.prod.example.com".parse().unwrap();
+        let covers = |name: &str| wildcard.covers(&name.parse().unwrap());
+        assert!(covers("a.prod.example.com") && covers("a.b.prod.example.com"));
+        assert!(!covers("prod.example.com") && !covers("aprod.example.com"));
+    }
+}

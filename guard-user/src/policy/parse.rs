@@ -1,0 +1,348 @@
+//! From the text of a policy to its model.
+
+use std::{collections::HashMap, ops::Range, path::Path, time::Duration};
+
+use guard_common::Verdict;
+use toml::de::{DeTable, DeValue};
+
+use super::{
+    compile::MOST_RULES,
+    diagnostic::Diagnostic,
+    duration::parse_duration,
+    http,
+    invalid::{Invalid, nearest, printable, quoted},
+    model::{Action, DEFAULT_HOLD, Policy, Rule},
+    not_yet,
+    ports::PortSpec,
+    prefix::Prefix,
+    source::{Source, Table, Value},
+    target::Target,
+};
+
+/// A policy, and what its author should know about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parsed {
+    /// The policy.
+    pub policy: Policy,
+    /// Warnings, in the order of the file.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// The version of the language that is read here.
+const VERSION: &str = "1";
+
+const POLICY_KEYS: &[&str] = &[
+    "version", "name", "default", "hold", "inbound", "max_hole", "rule",
+];
+
+const RULE_KEYS: &[&str] = &[
+    "name", "to", "ports", "action", "max_hole", "reason", "http",
+];
+
+/// Reads a policy. `file` is the name to show for it.
+///
+/// # Errors
+/// All that is wrong with it, in the order of the file, with the warnings among it.
+pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Diagnostic>> {
+    read(file, text, not_yet::refuse)
+}
+
+/// As [`parse`], with one more check of the finished policy.
+pub(super) fn read(
+    file: &str,
+    text: &str,
+    check: impl FnOnce(&mut Source<'_>, &[ReadOnly]),
+) -> Result<Parsed, Vec<Diagnostic>> {
+    let mut source = Source::new(file, text);
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        source.syntax_error(error);
+    }
+    let mut reader = Reader {
+        source,
+        read_only: Vec::new(),
+    };
+    let policy = reader.policy(file, root.get_ref());
+    check(&mut reader.source, &reader.read_only);
+    let warnings = reader.source.finish()?;
+    Ok(Parsed { policy, warnings })
+}
+
+/// Where a rule says `read-only`.
+pub(super) struct ReadOnly(pub(super) Range<usize>);
+
+pub(super) struct Reader<'s> {
+    pub(super) source: Source<'s>,
+    read_only: Vec<ReadOnly>,
+}
+
+impl<'s> Reader<'s> {
+    /// The policy, with something harmless in place of what is wrong: it is thrown away then.
+    fn policy(&mut self, file: &str, entries: &DeTable<'s>) -> Policy {
+        let table = Table {
+            entries,
+            span: 0..0,
+            known: POLICY_KEYS,
+        };
+        self.source.check_keys(&table);
+        self.version(&table);
+        let default = self.default(&table);
+        Policy {
+            name: self
+                .source
+                .optional(&table, "name", "a name", policy_name)
+                .unwrap_or_else(|| stem(file)),
+            file: file.to_owned(),
+            default,
+            default_line: table
+                .get("default")
+                .map(|value| self.source.place(value.span()).line),
+            hold: self
+                .source
+                .optional(&table, "hold", "a duration like \"60s\"", parse_duration)
+                .unwrap_or(DEFAULT_HOLD),
+            inbound: self.inbound(&table),
+            max_hole: self.max_hole(&table),
+            rules: self.rules(&table, default),
+        }
+    }
+
+    fn version(&mut self, table: &Table<'_, 's>) {
+        let Some(value) = table.get("version") else {
+            return;
+        };
+        match value.get_ref() {
+            DeValue::Integer(number) if number.as_str() == VERSION => {}
+            DeValue::Integer(_) => self.source.error(
+                value.span(),
+                Invalid::new("this guard does not know that version of the language")
+                    .help(format!("write `{VERSION}`, or use a newer guard")),
+            ),
+            _ => self
+                .source
+                .mismatch(value, &format!("the number {VERSION}")),
+        }
+    }
+
+    fn default(&mut self, table: &Table<'_, 's>) -> Action {
+        const DEFAULTS: &[Action] = &[Verdict::Allow, Verdict::Confirm, Verdict::Deny];
+        let expected = "\"allow\", \"confirm\" or \"deny\"";
+        let given = self
+            .source
+            .optional(table, "default", expected, |text| action(text, DEFAULTS));
+        given.unwrap_or(Verdict::Deny)
+    }
+
+    fn inbound(&mut self, table: &Table<'_, 's>) -> bool {
+        let Some(value) = table.get("inbound") else {
+            return true;
+        };
+        let given = value.get_ref().as_bool();
+        if given.is_none() {
+            self.source.mismatch(value, "true or false");
+        }
+        given.unwrap_or(true)
+    }
+
+    fn max_hole(&mut self, table: &Table<'_, 's>) -> Option<Duration> {
+        let expected = "a duration like \"30m\"";
+        self.source.optional(table, "max_hole", expected, |text| {
+            match parse_duration(text)? {
+                Duration::ZERO => Err(Invalid::new("no hole could ever be opened")
+                    .help("write `action = \"deny\"` where nothing may pass")),
+                duration => Ok(duration),
+            }
+        })
+    }
+
+    fn rules(&mut self, table: &Table<'_, 's>, default: Action) -> Vec<Rule> {
+        let tables = self.source.tables(table.get("rule"), "rule", RULE_KEYS);
+        if let Some(extra) = tables.get(MOST_RULES) {
+            let many = Invalid::new(format!("a policy has {MOST_RULES} rules at most"))
+                .help("join rules that differ in `to` only");
+            self.source.error(extra.span.clone(), many);
+        }
+        let mut rules = Vec::with_capacity(tables.len());
+        let mut names = HashMap::with_capacity(tables.len());
+        for (index, table) in tables.iter().enumerate() {
+            let rule = self.rule(table, index + 1, default);
+            self.unique(&rule, &mut names);
+            rules.push(rule);
+        }
+        rules
+    }
+
+    fn unique(&mut self, rule: &Rule, names: &mut HashMap<String, usize>) {
+        if let Some(line) = names.get(&rule.name) {
+            let twice = Invalid::new(format!("two rules have the name {}", quoted(&rule.name)))
+                .help(format!("the other one is on line {line}; rename one"));
+            self.source.error(rule.place.span.clone(), twice);
+            return;
+        }
+        names.insert(rule.name.clone(), rule.place.line);
+    }
+
+    fn rule(&mut self, table: &Table<'_, 's>, number: usize, default: Action) -> Rule {
+        self.source.check_keys(table);
+        let action = self.action(table);
+        let named = table.get("name").filter(|name| name.get_ref().is_str());
+        let header = self.source.place(table.span.clone());
+        Rule {
+            name: self
+                .source
+                .optional(table, "name", "a name", rule_name)
+                .unwrap_or_else(|| format!("rule {number}")),
+            to: self.to(table, action, default),
+            ports: self.ports(table),
+            action,
+            max_hole: self.max_hole(table),
+            reason: self.source.optional(table, "reason", "a text", printable),
+            http: http::rules(&mut self.source, table, action),
+            line: header.line,
+            place: named.map_or(header, |name| self.source.place(name.span())),
+        }
+    }
+
+    fn action(&mut self, table: &Table<'_, 's>) -> Action {
+        const ACTIONS: &[Action] = &[
+            Verdict::Allow,
+            Verdict::Confirm,
+            Verdict::ReadOnly,
+            Verdict::Deny,
+        ];
+        let help = "write `action = \"confirm\"`, or `allow`, `read-only` or `deny`";
+        let Some(value) = self.source.required(table, "action", help) else {
+            return Verdict::Deny;
+        };
+        let expected = "\"allow\", \"confirm\", \"read-only\" or \"deny\"";
+        let given = self
+            .source
+            .parsed(value, expected, |text| action(text, ACTIONS));
+        if given == Some(Verdict::ReadOnly) {
+            self.read_only.push(ReadOnly(value.span()));
+        }
+        given.unwrap_or(Verdict::Deny)
+    }
+
+    fn ports(&mut self, table: &Table<'_, 's>) -> Vec<PortSpec> {
+        let Some(value) = table.get("ports") else {
+            return Vec::new();
+        };
+        let ports = self
+            .source
+            .list(value, "a port like \"tcp/443\"", str::parse::<PortSpec>);
+        if value
+            .get_ref()
+            .as_array()
+            .is_some_and(|list| list.is_empty())
+        {
+            let empty = Invalid::new("`ports` is empty, so the rule never holds");
+            let help = "leave `ports` out for every protocol and port";
+            self.source.error(value.span(), empty.help(help));
+        }
+        ports.unwrap_or_default()
+    }
+
+    fn to(&mut self, table: &Table<'_, 's>, action: Action, default: Action) -> Vec<Target> {
+        let help = "write `to = [\"192.0.2.0/24\"]`; `\"0.0.0.0/0\"` and `\"::/0\"` are everything";
+        let Some(value) = self.source.required(table, "to", help) else {
+            return Vec::new();
+        };
+        if value
+            .get_ref()
+            .as_array()
+            .is_some_and(|list| list.is_empty())
+        {
+            let empty = Invalid::new("`to` is empty, so the rule never holds").help(help);
+            self.source.error(value.span(), empty);
+        }
+        let expected = "a destination like \"192.0.2.0/24\"";
+        let Some(to) = self.source.list(value, expected, str::parse::<Target>) else {
+            return Vec::new();
+        };
+        self.warn_of_wildcards(value, action, default);
+        self.warn_of_both_families(value, &to);
+        to
+    }
+
+    /// A wildcard's addresses are not known, so the rule cannot hold for them.
+    fn warn_of_wildcards(&mut self, to: &Value<'s>, action: Action, default: Action) {
+        for item in to.get_ref().as_array().into_iter().flatten() {
+            let Some(text) = item.get_ref().as_str().filter(|text| text.starts_with('*')) else {
+                continue;
+            };
+            let warning = match action.strictness() > default.strictness() {
+                true => Invalid::new(format!(
+                    "{} is NOT protected by this rule: its addresses get `{}`, the default, not `{}`",
+                    quoted(text), default.as_str(), action.as_str()
+                ))
+                .help("list the names, or their addresses: a wildcard cannot be told by address alone"),
+                false => Invalid::new(format!(
+                    "{} has no effect: a wildcard cannot be told by address alone",
+                    quoted(text)
+                ))
+                .help("list the names, or their addresses"),
+            };
+            self.source.warn(item.span(), warning);
+        }
+    }
+
+    /// `::/0` looks like IPv6 alone, but IPv4 lies in it.
+    fn warn_of_both_families(&mut self, value: &Value<'s>, to: &[Target]) {
+        let wide = |target: &Target| match target {
+            Target::Prefix(prefix) => *prefix != Prefix::IPV4 && prefix.contains(&Prefix::IPV4),
+            _ => false,
+        };
+        let items = value.get_ref().as_array().into_iter().flatten();
+        // Where an entry was wrong the two lists differ in length, and nothing will come of it.
+        let Some((item, _)) = items.zip(to).find(|(_, target)| wide(target)) else {
+            return;
+        };
+        if !to.contains(&Target::Prefix(Prefix::IPV4)) {
+            let warning = Invalid::new("this prefix covers all IPv4 addresses too");
+            let help = "add \"0.0.0.0/0\" where that is meant, else write \"2000::/3\"";
+            self.source.warn(item.span(), warning.help(help));
+        }
+    }
+}
+
+/// One of the actions that may stand in a place.
+pub(super) fn action(text: &str, allowed: &[Action]) -> Result<Action, Invalid> {
+    let found = allowed.iter().find(|action| action.as_str() == text);
+    found.copied().ok_or_else(|| {
+        let names: Vec<_> = allowed.iter().map(|action| action.as_str()).collect();
+        let invalid = Invalid::new(format!("{} cannot stand here", quoted(text)));
+        match nearest(text, &names) {
+            Some(meant) => invalid.help(format!("did you mean `{meant}`?")),
+            None => invalid.help(format!("expected one of: {}", names.join(", "))),
+        }
+    })
+}
+
+const LONGEST_NAME: usize = 100;
+
+/// A policy's name is typed and becomes part of paths.
+fn policy_name(text: &str) -> Result<String, Invalid> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.chars().all(plain) && !text.starts_with(['.', '-']) {
+        return rule_name(text);
+    }
+    Err(Invalid::new(format!("{} is not a name", quoted(text)))
+        .help("write letters, digits, `-`, `_` and `.`, a letter or digit first"))
+}
+
+fn rule_name(text: &str) -> Result<String, Invalid> {
+    match printable(text)? {
+        name if name.chars().count() <= LONGEST_NAME => Ok(name),
+        _ => Err(Invalid::new(format!(
+            "a name has {LONGEST_NAME} characters at most"
+        ))),
+    }
+}
+
+/// The name of a policy that has none: its file's, without what cannot stand in one.
+fn stem(file: &str) -> String {
+    let stem = Path::new(file).file_stem().unwrap_or_default();
+    let stem = stem.to_string_lossy();
+    policy_name(&stem).unwrap_or_else(|_| "unnamed".to_owned())
+}

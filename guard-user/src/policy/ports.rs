@@ -1,0 +1,210 @@
+//! Protocols and ports, as rules and people write them.
+
+use std::{fmt, str::FromStr};
+
+use guard_common::Protocol;
+use serde::{Deserialize, Serialize};
+
+use super::invalid::{Invalid, nearest, quoted};
+
+/// Ports of a protocol: `tcp/443`, `tcp/8000-8100`, `udp`, `icmp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PortSpec {
+    /// Which protocol.
+    pub protocol: Protocol,
+    /// First port; 0 where all ports are meant.
+    pub low: u16,
+    /// Last port.
+    pub high: u16,
+}
+
+const PROTOCOLS: [(&str, Protocol); 3] = [
+    ("tcp", Protocol::TCP),
+    ("udp", Protocol::UDP),
+    ("icmp", Protocol::ICMP),
+];
+
+impl PortSpec {
+    /// All ports of a protocol.
+    #[must_use]
+    pub const fn all(protocol: Protocol) -> Self {
+        Self {
+            protocol,
+            low: 0,
+            high: u16::MAX,
+        }
+    }
+
+    /// One port of a protocol.
+    #[must_use]
+    pub const fn one(protocol: Protocol, port: u16) -> Self {
+        Self {
+            protocol,
+            low: port,
+            high: port,
+        }
+    }
+
+    /// Whether it covers a port of a protocol.
+    #[must_use]
+    pub const fn covers(&self, protocol: Protocol, port: u16) -> bool {
+        self.protocol.covers(protocol) && self.low <= port && port <= self.high
+    }
+
+    /// How many ports it has, less one. The narrower of two that cover a connection decides.
+    #[must_use]
+    pub const fn width(&self) -> u16 {
+        self.high - self.low
+    }
+
+    /// What both have.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        let (low, high) = (self.low.max(other.low), self.high.min(other.high));
+        let protocol = match (self.protocol, other.protocol) {
+            (Protocol::ANY, protocol) | (protocol, Protocol::ANY) => protocol,
+            (one, two) if one == two => one,
+            _ => return None,
+        };
+        (low <= high).then_some(Self {
+            protocol,
+            low,
+            high,
+        })
+    }
+}
+
+impl fmt::Display for PortSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match PROTOCOLS.iter().find(|(_, p)| *p == self.protocol) {
+            Some((name, _)) => f.write_str(name)?,
+            None if self.protocol == Protocol::ANY => f.write_str("any")?,
+            None => write!(f, "protocol-{}", self.protocol.0)?,
+        }
+        match (self.low, self.high) {
+            (0, u16::MAX) => Ok(()),
+            (low, high) if low == high => write!(f, "/{low}"),
+            (low, high) => write!(f, "/{low}-{high}"),
+        }
+    }
+}
+
+impl FromStr for PortSpec {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let (name, ports) = match text.split_once('/') {
+            Some((name, ports)) => (name, Some(ports)),
+            None => (text, None),
+        };
+        let known = PROTOCOLS.iter().find(|(known, _)| *known == name);
+        let (_, protocol) = known.ok_or_else(|| unknown_protocol(text, name))?;
+        let Some(ports) = ports else {
+            return Ok(Self::all(*protocol));
+        };
+        if *protocol == Protocol::ICMP {
+            return Err(Invalid::new("icmp has no ports").help("write `icmp`"));
+        }
+        let (low, high) = parse_range(name, ports)?;
+        Ok(Self {
+            protocol: *protocol,
+            low,
+            high,
+        })
+    }
+}
+
+impl TryFrom<String> for PortSpec {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<PortSpec> for String {
+    fn from(spec: PortSpec) -> Self {
+        spec.to_string()
+    }
+}
+
+fn unknown_protocol(text: &str, name: &str) -> Invalid {
+    let names = PROTOCOLS.map(|(name, _)| name);
+    let invalid = Invalid::new(format!("{} names no protocol", quoted(text)));
+    if parse_port(text).is_ok() {
+        return invalid.help(format!("write `tcp/{text}` or `udp/{text}`"));
+    }
+    match nearest(name, &names) {
+        Some(meant) => invalid.help(format!("did you mean `{}`?", text.replacen(name, meant, 1))),
+        None => invalid.help("write `tcp/443`, `tcp/8000-8100`, `udp/53`, `tcp`, `udp` or `icmp`"),
+    }
+}
+
+fn parse_range(protocol: &str, text: &str) -> Result<(u16, u16), Invalid> {
+    let Some((low, high)) = text.split_once('-') else {
+        return parse_port(text).map(|port| (port, port));
+    };
+    let (low, high) = (parse_port(low)?, parse_port(high)?);
+    match low <= high {
+        true => Ok((low, high)),
+        false => Err(Invalid::new("the range ends before it begins")
+            .help(format!("write `{protocol}/{high}-{low}`"))),
+    }
+}
+
+/// A port: 1 to 65535.
+pub(super) fn parse_port(text: &str) -> Result<u16, Invalid> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse() {
+        Ok(port) if digits && port != 0 => Ok(port),
+        _ => Err(Invalid::new(format!("{} is not a port", quoted(text)))
+            .help("a port is a number from 1 to 65535, a range is `8000-8100`")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs_read_back_as_written() {
+        for text in ["tcp/443", "tcp/8000-8100", "udp/53", "icmp", "tcp", "udp"] {
+            assert_eq!(text.parse::<PortSpec>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn nonsense_is_refused_with_a_way_out() {
+        for (given, said) in [
+            (
+                "443",
+                "`443` names no protocol: write `tcp/443` or `udp/443`",
+            ),
+            (
+                "tpc/443",
+                "`tpc/443` names no protocol: did you mean `tcp/443`?",
+            ),
+            ("TCP", "`TCP` names no protocol: did you mean `tcp`?"),
+            ("icmp/8", "icmp has no ports: write `icmp`"),
+            (
+                "tcp/90-80",
+                "the range ends before it begins: write `tcp/80-90`",
+            ),
+            (
+                "tcp/0",
+                "`0` is not a port: a port is a number from 1 to 65535, a range is `8000-8100`",
+            ),
+            (
+                "tcp/65536",
+                "`65536` is not a port: a port is a number from 1 to 65535, a range is `8000-8100`",
+            ),
+            (
+                "tcp/+1",
+                "`+1` is not a port: a port is a number from 1 to 65535, a range is `8000-8100`",
+            ),
+        ] {
+            assert_eq!(given.parse::<PortSpec>().unwrap_err().to_string(), said);
+        }
+    }
+}

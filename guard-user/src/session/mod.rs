@@ -1,0 +1,1 @@
+//! Launching a command under the guard.

@@ -1,0 +1,12 @@
+//! What the kernel offers and the standard library does not.
+//!
+//! The only room with `unsafe` or libc. Whatever rustix wraps is called through rustix; each
+//! `unsafe` block here stands for a call that it lacks.
+
+pub mod accounts;
+pub mod bpf;
+pub mod cgroup2;
+pub mod clock;
+pub mod netns;
+pub mod pidfd;
+pub mod sock_destroy;

@@ -1,0 +1,73 @@
+//! Doing something in another network namespace.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::thread;
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// Calls `work` in the network namespace that `netns` (an open `/proc/PID/ns/net`) stands for, and
+/// returns what it returns. `work` runs on a thread of its own, which ends with it, so that no other
+/// thread ever changes its namespace.
+///
+/// # Errors
+///
+/// The system's where there can be no such thread or it may not enter the namespace: that takes
+/// `CAP_SYS_ADMIN`.
+///
+/// # Panics
+///
+/// Where `work` does.
+pub fn within<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let there = move || {
+        move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))?;
+        Ok(work())
+    };
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("netns".into());
+        match thread.spawn_scoped(scope, there)?.join() {
+            Ok(done) => done,
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
+}
+
+/// Moves this thread into a network namespace with nothing but a loopback that is down.
+#[cfg(test)]
+pub(super) fn enter_a_new_one() {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+    // SAFETY: a network namespace of its own takes no memory, descriptors or credentials away from
+    // other threads.
+    unsafe { unshare_unsafe(UnshareFlags::NEWNET) }.expect("this test needs root");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+    use std::path::PathBuf;
+
+    use super::*;
+
+    fn own() -> PathBuf {
+        fs::read_link("/proc/thread-self/ns/net").unwrap()
+    }
+
+    #[test]
+    fn work_is_done_there_and_nowhere_else() {
+        let (other, name) = thread::spawn(|| {
+            enter_a_new_one();
+            (File::open("/proc/thread-self/ns/net").unwrap(), own())
+        })
+        .join()
+        .unwrap();
+        assert_eq!(within(other.as_fd(), own).unwrap(), name);
+        assert_ne!(own(), name);
+    }
+
+    #[test]
+    fn what_is_no_network_namespace_is_refused() {
+        let mounts = File::open("/proc/self/ns/mnt").unwrap();
+        assert!(within(mounts.as_fd(), || ()).is_err());
+    }
+}

@@ -1,0 +1,224 @@
+//! Who is at the other end of a Unix socket.
+//!
+//! A pid alone is never enough: it names whichever process has that number when one looks. A
+//! process that connects and exits can be followed, under the same number, by one that may do more
+//! than it could. So a [`Peer`] holds a pidfd, which names one process for ever, and everything that
+//! is read from `/proc/PID` counts only if the pidfd shows that the process lived afterwards:
+//! then the number was its own all the time.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// The peer of a connected Unix socket, as the kernel wrote it down when it connected.
+#[derive(Debug)]
+pub struct Peer {
+    uid: u32,
+    gid: u32,
+    pidfd: OwnedFd,
+}
+
+impl Peer {
+    /// The peer of `socket`.
+    ///
+    /// Linux 6.5 and later hand out the pidfd themselves (`SO_PEERPIDFD`). Before that it is opened
+    /// here and now from the pid of `SO_PEERCRED`, which leaves the time since the peer connected
+    /// for its pid to be used again: call this as soon as the connection is there.
+    ///
+    /// # Errors
+    ///
+    /// The system's; among them those for a peer that has ended.
+    pub fn of(socket: &impl AsFd) -> io::Result<Self> {
+        let socket = socket.as_fd();
+        let credentials = rustix::net::sockopt::socket_peercred(socket)?;
+        Ok(Self {
+            uid: credentials.uid.as_raw(),
+            gid: credentials.gid.as_raw(),
+            pidfd: pidfd_of(socket, credentials.pid)?,
+        })
+    }
+
+    /// The effective uid with which it connected.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    /// The effective gid with which it connected.
+    #[must_use]
+    pub fn gid(&self) -> u32 {
+        self.gid
+    }
+
+    /// The descriptor that stands for the process.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// Its pid as this process' pid namespace counts.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it has ended, or is not to be seen from this pid namespace.
+    pub fn pid(&self) -> io::Result<u32> {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.pidfd.as_raw_fd()))?;
+        let pid = info.lines().find_map(|line| line.strip_prefix("Pid:"));
+        match pid.and_then(|pid| pid.trim().parse().ok()) {
+            None | Some(0) => Err(gone()),
+            Some(pid) => Ok(pid),
+        }
+    }
+
+    /// Whether it still runs. False as soon as it has ended, be it reaped or not.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn is_alive(&self) -> io::Result<bool> {
+        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        Ok(poll(&mut ended, Some(&Timespec::default()))? == 0)
+    }
+
+    /// Its cgroup in the version 2 hierarchy, as in `/proc/PID/cgroup`: `/` is the root.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it has ended, or is in no cgroup of that hierarchy. Else the system's.
+    pub fn cgroup(&self) -> io::Result<PathBuf> {
+        let text = self.read(|proc| fs::read_to_string(proc.join("cgroup")))?;
+        super::cgroup2::path_in(&text)
+    }
+
+    /// Its executable.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it has ended. Else the system's.
+    pub fn exe(&self) -> io::Result<PathBuf> {
+        self.read(|proc| fs::read_link(proc.join("exe")))
+    }
+
+    /// Its network namespace.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it has ended. Else the system's.
+    pub fn netns(&self) -> io::Result<OwnedFd> {
+        self.read(|proc| fs::File::open(proc.join("ns/net")).map(OwnedFd::from))
+    }
+
+    /// Reads something under `/proc/PID`, and believes it only if the process lived before and
+    /// after.
+    fn read<T>(&self, read: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
+        let proc = PathBuf::from(format!("/proc/{}", self.pid()?));
+        let read = read(&proc);
+        if self.is_alive()? { read } else { Err(gone()) }
+    }
+}
+
+fn gone() -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, "the process has ended")
+}
+
+fn pidfd_of(socket: BorrowedFd<'_>, pid: Pid) -> io::Result<OwnedFd> {
+    match peer_pidfd(socket) {
+        Err(error) if error.raw_os_error() == Some(Errno::NOPROTOOPT.raw_os_error()) => {
+            Ok(pidfd_open(pid, PidfdFlags::empty())?)
+        }
+        pidfd => pidfd,
+    }
+}
+
+/// `SO_PEERPIDFD`, unix(7)
+fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let mut fd: libc::c_int = -1;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `fd` is `len` writable bytes, and both outlive the call.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERPIDFD,
+            (&raw mut fd).cast(),
+            &raw mut len,
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor, close-on-exec, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_peer_is_this_process_when_it_is() {
+        let (one, _other) = UnixStream::pair().unwrap();
+        let peer = Peer::of(&one).unwrap();
+        assert_eq!(peer.pid().unwrap(), std::process::id());
+        assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
+        assert_eq!(peer.gid(), rustix::process::getegid().as_raw());
+        assert!(peer.is_alive().unwrap());
+        assert_eq!(peer.exe().unwrap(), std::env::current_exe().unwrap());
+        let own = super::super::cgroup2::own_path().unwrap();
+        assert_eq!(peer.cgroup().unwrap(), own);
+    }
+
+    /// A process of its own that connects to `path` and stays until its input ends.
+    fn connected(path: &Path) -> Child {
+        let script = "import socket,sys; s=socket.socket(socket.AF_UNIX); \
+                      s.connect(sys.argv[1]); sys.stdin.read()";
+        Command::new("python3")
+            .args(["-c", script])
+            .arg(path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("this test needs python3")
+    }
+
+    #[test]
+    fn nothing_is_believed_of_a_peer_that_has_ended() {
+        let dir = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(dir.path().join("socket")).unwrap();
+        let mut child = connected(&dir.path().join("socket"));
+        let peer = Peer::of(&listener.accept().unwrap().0).unwrap();
+        assert_eq!(peer.pid().unwrap(), child.id());
+        assert!(peer.cgroup().is_ok());
+
+        child.kill().unwrap();
+        while peer.is_alive().unwrap() {
+            std::thread::yield_now();
+        }
+        // Not reaped yet: its pid and /proc/PID are still there.
+        assert!(Path::new(&format!("/proc/{}", child.id())).exists());
+        assert_eq!(peer.cgroup().unwrap_err().kind(), io::ErrorKind::NotFound);
+        child.wait().unwrap();
+        assert_eq!(peer.pid().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn without_the_option_the_pidfd_is_opened_from_the_pid() {
+        let (read, _write) = rustix::pipe::pipe().unwrap();
+        let no_socket = peer_pidfd(read.as_fd()).unwrap_err();
+        assert_eq!(
+            no_socket.raw_os_error(),
+            Some(Errno::NOTSOCK.raw_os_error())
+        );
+        // A kind of socket that does not know SO_PEERPIDFD answers as an older kernel does.
+        let (one, _other) = UnixStream::pair().unwrap();
+        let own = rustix::process::getpid();
+        assert!(pidfd_of(one.as_fd(), own).is_ok());
+    }
+}
