@@ -51,7 +51,7 @@ pub(crate) fn approve(
 
 /// `guard deny`
 pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result<Exit, CliError> {
-    let seconds = args.duration.map(|duration| duration.0);
+    let seconds = args.duration.map(|duration| duration.as_secs_f64());
     let answer: Requests = client.call(&Call::Deny {
         id: args.id,
         seconds,
@@ -103,7 +103,7 @@ pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Resu
 impl From<TermsArgs> for Terms {
     fn from(args: TermsArgs) -> Self {
         Self {
-            seconds: args.duration.map(|duration| duration.0),
+            seconds: args.duration.map(|duration| duration.as_secs_f64()),
             connections: args.connections,
             read_only: args.read_only,
         }

@@ -46,9 +46,6 @@ pub(crate) enum CliError {
     /// The guard could not start the command, or the command is none.
     #[error("{failure}")]
     Launch { exit: Exit, failure: Failure },
-    /// All has been said already.
-    #[error("exit status {}", .0.0)]
-    Said(Exit),
     /// Nobody reads the output any more.
     #[error("nobody reads the output")]
     OutputClosed,
@@ -63,7 +60,7 @@ impl CliError {
                 ..
             } => Exit::NO,
             Self::Answer { .. } | Self::Local(_) | Self::NoDaemon(_) => Exit::FAILED,
-            Self::Launch { exit, .. } | Self::Said(exit) => *exit,
+            Self::Launch { exit, .. } => *exit,
             Self::OutputClosed => Exit::DONE,
         }
     }
@@ -75,21 +72,23 @@ impl CliError {
             | Self::Local(failure)
             | Self::NoDaemon(failure)
             | Self::Launch { failure, .. } => Some(failure),
-            Self::Said(_) | Self::OutputClosed => None,
+            Self::OutputClosed => None,
         }
     }
 
     /// The same, as `guard run` tells it: whatever it was, the command never ran.
     pub(crate) fn not_started(self) -> Self {
-        match self {
-            Self::Answer { failure, .. } | Self::Local(failure) | Self::NoDaemon(failure) => {
-                Self::Launch {
-                    exit: Exit::NOT_STARTED,
-                    failure,
-                }
-            }
-            Self::Said(_) | Self::OutputClosed => Self::Said(Exit::NOT_STARTED),
-            launch @ Self::Launch { .. } => launch,
+        if let Self::Launch { .. } = self {
+            return self;
+        }
+        let failure = self.failure().cloned().unwrap_or_else(|| Failure {
+            what: "cannot start the command".into(),
+            why: self.to_string(),
+            fix: "check where standard output goes".into(),
+        });
+        Self::Launch {
+            exit: Exit::NOT_STARTED,
+            failure,
         }
     }
 

@@ -11,7 +11,7 @@ pub(crate) fn log(client: Client, args: LogArgs, output: Output) -> Result<Exit,
     let call = Call::Log {
         follow: args.follow,
         session: args.session,
-        since: args.since.map(|duration| duration.0),
+        since: args.since.map(|duration| duration.as_secs_f64()),
     };
     let mut any = false;
     for record in client.stream::<LogRecord>(&call)? {

@@ -14,12 +14,15 @@ use crate::proto::Failure;
 mod answers;
 pub mod args;
 mod client;
-mod duration;
+mod embedded;
 pub mod error;
 mod generate;
 mod inside;
 mod log;
+mod policy;
+mod policy_file;
 mod render;
+mod run;
 mod sessions;
 mod status;
 
@@ -51,7 +54,9 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Log(args) => log::log(connect()?, args, output),
         Verb::Why => inside::why(Client::connect_inside(&socket)?, output),
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
-        Verb::Run(_) | Verb::Check(_) | Verb::Explain(_) => Err(CliError::OutputClosed),
+        Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
+        Verb::Check(args) => policy::check(&args, output),
+        Verb::Explain(args) => policy::explain(connect, args, output),
         Verb::Completions { shell } => generate::completions(shell),
         Verb::Man { dir } => generate::man(&dir),
     }

@@ -106,7 +106,7 @@ fn usage_errors_are_json_too() {
     let line = words("guard approve r1 --for soon --json");
     let error = Cli::try_parse_from(&line).unwrap_err();
     let failure = usage_failure(verb(&line), &error);
-    insta::assert_snapshot!(render::failure::json(&failure), @r#"{"error":{"fix":"guard approve --help","what":"cannot understand the command line","why":"invalid value 'soon' for '--for <DURATION>': write a number and a unit, such as 90s, 15m, 1h or 2d"}}"#);
+    insta::assert_snapshot!(render::failure::json(&failure), @r#"{"error":{"fix":"guard approve --help","what":"cannot understand the command line","why":"invalid value 'soon' for '--for <DURATION>': `soon` is not a duration: write `90s`, `15m`, `2h`, `1d` or `1h30m`"}}"#);
     assert!(wants_json(&line));
     assert!(!wants_json(&words("guard run -- jq --json")));
 }

@@ -2,8 +2,11 @@
 
 use std::thread::{self, JoinHandle};
 
+use rustix::process::Uid;
+
+use super::failure::start_commands;
 use super::*;
-use crate::proto::{Holes, LogRecord, Run, Terms};
+use crate::proto::{ErrorName, Holes, LogRecord, MAX_FRAME, MAX_POLICY_FRAME, Run, Terms};
 
 /// A client whose peer reads one call, writes `script`, and closes. The handle gives the call.
 fn against(script: &[u8]) -> (Client, JoinHandle<Vec<u8>>) {
@@ -256,4 +259,17 @@ fn a_strangers_socket_is_not_believed() {
             .check(Path::new("/tmp/guardd.sock"), rustix::process::getuid())
             .is_ok()
     );
+}
+
+#[test]
+fn a_long_frame_says_first_that_it_is_a_run() {
+    let run = Run {
+        policy: None,
+        name: None,
+        hold: None,
+        command: Vec::new(),
+        uid: 0,
+    };
+    let bytes = frame(&Call::Run(run), false).unwrap();
+    assert!(bytes.starts_with(br#"{"method":"org.guardd.Control.Run""#));
 }

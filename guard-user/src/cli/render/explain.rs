@@ -41,13 +41,21 @@ fn next<'a>(page: &'a mut Page, explanation: &Explanation) -> &'a mut Page {
     match explanation.verdict.as_str() {
         "confirm" | "read-only" => page.commands(format_args!(
             "guard open {} --for 15m",
-            explanation.destination
+            argument(&explanation.destination)
         )),
         "deny" => page.field(
             "",
             "no hole can be opened there: only a change of the policy lets it through",
         ),
         _ => page,
+    }
+}
+
+/// A destination as `guard open` takes it: the ports, where it has any, come after a blank.
+fn argument(destination: &str) -> String {
+    match destination.split_once(' ') {
+        Some((place, ports)) => format!("{place} --ports {ports}"),
+        None => destination.to_owned(),
     }
 }
 

@@ -64,11 +64,16 @@ impl Page {
             .line(text)
     }
 
-    /// Adds lines that a person may type, each indented.
+    /// Adds indented lines: what a person may type, with words between.
     pub(crate) fn commands(&mut self, commands: impl Display) -> &mut Self {
-        for command in commands.to_string().lines() {
+        for line in commands.to_string().lines() {
             self.0.push_str(INDENT);
-            self.styled(COMMAND, command).end();
+            let style = if is_command(line) {
+                COMMAND
+            } else {
+                Style::new()
+            };
+            self.styled(style, line).end();
         }
         self
     }
@@ -102,6 +107,12 @@ impl Page {
     pub(crate) fn plain(&self) -> String {
         anstream::adapter::strip_str(&self.0).to_string()
     }
+}
+
+/// Whether a line of advice can be typed as it stands.
+fn is_command(line: &str) -> bool {
+    let program = line.split(' ').next().unwrap_or_default();
+    ["guard", "guardd", "sudo", "journalctl", "ls"].contains(&program)
 }
 
 /// A table without borders. Cells are escaped here: no line breaks are left in them.
