@@ -273,3 +273,29 @@ fn a_long_frame_says_first_that_it_is_a_run() {
     let bytes = frame(&Call::Run(run), false).unwrap();
     assert!(bytes.starts_with(br#"{"method":"org.guardd.Control.Run""#));
 }
+
+#[test]
+fn a_socket_that_may_not_be_used_says_who_may() {
+    let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    let error = failure::cannot_connect(Path::new("/run/guard/guardd.sock"), &denied);
+    assert!(
+        matches!(error, CliError::Local(_)),
+        "a guardd may well run there"
+    );
+    let said = error.failure().unwrap();
+    insta::assert_snapshot!(format!("{said}\n{}", said.fix), @r"
+    cannot reach guardd at /run/guard/guardd.sock: you may not use that socket
+    look at who may:
+    ls -l /run/guard/guardd.sock
+    ");
+}
+
+#[test]
+fn a_socket_of_ones_own_brings_other_commands() {
+    insta::assert_snapshot!(start_commands(Path::new("/run/mine/guardd.sock")), @r"
+    start it:
+    sudo guardd --state-dir /run/mine
+    or use the machine's own, without --socket and GUARD_SOCKET:
+    sudo systemctl start guardd
+    ");
+}

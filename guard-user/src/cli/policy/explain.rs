@@ -33,6 +33,9 @@ pub(crate) fn explain(
             ask(&mut connect()?, &args, named)?
         }
     };
+    if explanations.is_empty() {
+        return Err(no_address(&args.to.destination).into());
+    }
     output.print_each(&explanations, render::explain::one)?;
     Ok(Exit::DONE)
 }
@@ -96,9 +99,6 @@ fn alone(
     let compiled = policy::compile(&parsed.policy, &environment)
         .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
     let explanations = policy::explain(&parsed.policy, &compiled, &environment, &to, &ports);
-    if explanations.is_empty() {
-        return Err(no_address(&to).into());
-    }
     Ok(explanations
         .into_iter()
         .map(|one| proto::Explanation::of_policy(one, &to))
@@ -167,7 +167,7 @@ fn not_valid(what: &str, invalid: &Invalid) -> Failure {
     }
 }
 
-fn no_address(to: &Destination) -> Failure {
+fn no_address(to: &str) -> Failure {
     Failure {
         what: format!("cannot explain {to}"),
         why: "it has no address here".into(),
