@@ -14,7 +14,9 @@ mod policy;
 mod session;
 
 pub use address::{Address, Mask};
-pub use decide::{Connection, Decision, Tables, decide, policy_verdict};
+pub use decide::{
+    Connection, Decision, Passage, PolicyVerdict, Tables, decide, find_hole, policy_verdict,
+};
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
 pub use hole::{HoleEntry, HoleId, HoleList, MAX_HOLES};
 pub use policy::{
@@ -46,8 +48,10 @@ pub mod meta {
     pub const NEXT_LIST: u32 = 6;
     /// 1 where guardd made the cgroup root and so removes it on teardown.
     pub const MADE_CGROUP_ROOT: u32 = 7;
+    /// Which build of the kernel half is attached.
+    pub const OBJECT: u32 = 8;
     /// How many values there are.
-    pub const LEN: u32 = 8;
+    pub const LEN: u32 = 9;
 }
 
 /// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`, `bpf_ktime_get_boot_ns`).

@@ -207,6 +207,8 @@ impl RangeEntry {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct RangeList {
+    /// The policy whose list it is.
+    pub owner: PolicyId,
     /// How many entries there are.
     pub len: u32,
     /// Which protocol and ports, and what holds for them; the first that covers decides.

@@ -1,2 +1,201 @@
-//! x
-fn main() {}
+//! The kernel half of guard: cgroup programs, attached once at the guard's root cgroup.
+//!
+//! `connect` and `sendmsg` are judged by the cgroup of the task that asks, packets by the cgroup that
+//! their socket was made in: whoever passes a socket on gets what both may reach. Each hook reads its
+//! context, asks [`guard_common::decide`], and answers.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+// The attribute macros make public functions without documentation of their own.
+#![allow(missing_docs, unreachable_pub)]
+
+mod ctx;
+mod emit;
+mod kernel;
+mod maps;
+mod socket;
+mod verdict;
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    EbpfContext as _,
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr},
+    programs::{SkBuffContext, SockAddrContext, SockContext},
+};
+use guard_common::{
+    Address, Connection, Decision, Hook, PolicyVerdict, Protocol, Tables as _, prefix_flags,
+};
+
+use crate::{emit::Refusal, maps::Kernel, socket::Socket};
+
+/// Verdicts of cgroup programs.
+const ALLOW: i32 = 1;
+const REFUSE: i32 = 0;
+
+/// `TCP_LISTEN` of net/tcp_states.h.
+const TCP_LISTEN: u32 = 10;
+
+/// `connect` on an IPv4 socket.
+#[cgroup_sock_addr(connect4)]
+fn connect4(ctx: SockAddrContext) -> i32 {
+    connect(&ctx, &ctx::connection4(&ctx), Hook::Connect4)
+}
+
+/// `connect` on an IPv6 socket.
+#[cgroup_sock_addr(connect6)]
+fn connect6(ctx: SockAddrContext) -> i32 {
+    connect(&ctx, &ctx::connection6(&ctx), Hook::Connect6)
+}
+
+/// A datagram with an address of its own, IPv4.
+#[cgroup_sock_addr(sendmsg4)]
+fn sendmsg4(ctx: SockAddrContext) -> i32 {
+    judge_task(&ctx, &ctx::connection4(&ctx), Hook::Sendmsg4)
+}
+
+/// A datagram with an address of its own, IPv6.
+#[cgroup_sock_addr(sendmsg6)]
+fn sendmsg6(ctx: SockAddrContext) -> i32 {
+    judge_task(&ctx, &ctx::connection6(&ctx), Hook::Sendmsg6)
+}
+
+/// A packet on its way out: the backstop for whatever did not come through the others.
+#[cgroup_skb(egress)]
+fn egress(ctx: SkBuffContext) -> i32 {
+    judge_packet(&ctx)
+}
+
+/// `socket` on an IP family.
+#[cgroup_sock(sock_create)]
+fn sock_create(ctx: SockContext) -> i32 {
+    judge_creation(&ctx)
+}
+
+/// A socket may be connected again, elsewhere: what it was allowed before does not count.
+#[inline(always)]
+fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
+    match Socket::of(ctx::socket(ctx)) {
+        Some(socket) => socket.forget(),
+        None => return REFUSE,
+    }
+    judge_task(ctx, to, hook)
+}
+
+/// The verdict for what the current task asks of a socket.
+#[inline(always)]
+fn judge_task(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
+    let Some(socket) = Socket::of(ctx::socket(ctx)) else {
+        return REFUSE;
+    };
+    let generation = maps::generation();
+    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
+    let session = maps::session(cgroup);
+    let known = socket.recall(to, generation);
+    let decision = verdict::decide(&session, to, known.granted);
+    if !decision.allows() {
+        Refusal {
+            hook,
+            cgroup,
+            session: &session,
+            to,
+            decision: &decision,
+            socket_type: 0,
+        }
+        .emit();
+        return REFUSE;
+    }
+    socket.remember(to, &decision, generation);
+    if decision.hole.0 != 0 {
+        maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
+    }
+    ALLOW
+}
+
+/// The verdict for a packet, by the session that its socket was made in.
+#[inline(always)]
+fn judge_packet(ctx: &SkBuffContext) -> i32 {
+    let mut to = MaybeUninit::uninit();
+    if !ctx::packet(ctx.as_ptr().cast(), &mut to) {
+        return REFUSE;
+    }
+    // SAFETY: `packet` wrote it.
+    let to = unsafe { to.assume_init_ref() };
+    let Some(sk) = kernel::full_socket(ctx.as_ptr().cast()) else {
+        return REFUSE;
+    };
+    let Some(socket) = Socket::of(sk) else {
+        return REFUSE;
+    };
+    let generation = maps::generation();
+    let known = socket.recall(to, generation);
+    if known.allowed {
+        return ALLOW;
+    }
+    let cgroup = kernel::packet_ancestor_cgroup(ctx.as_ptr().cast(), maps::SESSION_LEVEL.load());
+    let session = maps::session(cgroup);
+    let decision = verdict::decide(&session, to, known.granted);
+    // SAFETY: a full socket from the context.
+    let listens = unsafe { (*sk).state } == TCP_LISTEN && to.protocol == Protocol::TCP;
+    if listens {
+        socket.mark_inbound();
+    }
+    if decision.allows() || ((listens || known.inbound) && decision.allows_reply()) {
+        socket.remember(to, &decision, generation);
+        return ALLOW;
+    }
+    Refusal {
+        hook: Hook::Egress,
+        cgroup,
+        session: &session,
+        to,
+        decision: &decision,
+        socket_type: 0,
+    }
+    .emit();
+    REFUSE
+}
+
+/// Kinds of sockets that the hooks above judge may be made, and ping ones where a policy allows any
+/// echo; raw, UDP-Lite, SCTP, DCCP, L2TP and whatever comes may not.
+#[inline(always)]
+fn judge_creation(ctx: &SockContext) -> i32 {
+    const SOCK_STREAM: u32 = 1;
+    const SOCK_DGRAM: u32 = 2;
+    // SAFETY: the kernel's context.
+    let (kind, protocol) = unsafe { ((*ctx.sock).type_, (*ctx.sock).protocol) };
+    let protocol = Protocol::canonical(protocol);
+    match (kind, protocol) {
+        (SOCK_STREAM, Protocol::TCP) | (SOCK_DGRAM, Protocol::UDP) => return ALLOW,
+        _ => {}
+    }
+    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
+    let session = maps::session(cgroup);
+    let any = Address::default();
+    let policy = Kernel.prefix(session.policies[0], &any);
+    let pings = policy.is_some_and(|value| value.flags & prefix_flags::PING != 0);
+    if kind == SOCK_DGRAM && protocol == Protocol::ICMP && pings {
+        return ALLOW;
+    }
+    let to = Connection::new(any, protocol, 0);
+    Refusal {
+        hook: Hook::SockCreate,
+        cgroup,
+        session: &session,
+        to: &to,
+        decision: &Decision::by(session.policies[0], PolicyVerdict::DENY),
+        socket_type: kind as u8,
+    }
+    .emit();
+    REFUSE
+}
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    // Never reached: the verifier refuses a program that could loop, so that none with a panic in it loads.
+    loop {}
+}
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -46,6 +46,7 @@ pub fn range_list(ranges: &[RangeEntry]) -> RangeList {
     let len = ranges.len().min(MAX_RANGES);
     entries[..len].copy_from_slice(&ranges[..len]);
     RangeList {
+        owner: guard_common::PolicyId(0),
         len: len as u32,
         entries,
     }

@@ -1,0 +1,211 @@
+//! A hook's context -> the one [`Connection`] that `decide` takes.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    bindings::{__sk_buff, bpf_sock, bpf_sock_addr},
+    programs::SockAddrContext,
+};
+use guard_common::{Address, Connection, Protocol};
+
+use crate::kernel;
+
+const IPPROTO_HOPOPTS: u8 = 0;
+const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u8 = 17;
+const IPPROTO_DCCP: u8 = 33;
+const IPPROTO_ROUTING: u8 = 43;
+const IPPROTO_FRAGMENT: u8 = 44;
+const IPPROTO_AH: u8 = 51;
+const IPPROTO_DSTOPTS: u8 = 60;
+const IPPROTO_SCTP: u8 = 132;
+const IPPROTO_UDPLITE: u8 = 136;
+
+/// Extension headers that are walked before a packet counts as unreadable.
+const MAX_EXTENSIONS: usize = 6;
+
+/// The socket that a connect or sendmsg hook is asked about.
+#[inline(always)]
+pub(crate) fn socket(ctx: &SockAddrContext) -> *mut bpf_sock {
+    // SAFETY: the kernel's context, which always has a socket.
+    unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk }
+}
+
+/// What a program asked for on an IPv4 socket.
+#[inline(always)]
+pub(crate) fn connection4(ctx: &SockAddrContext) -> Connection {
+    // SAFETY: the kernel's context; `user_ip4` is in network byte order.
+    let address = unsafe { (&raw const (*ctx.sock_addr).user_ip4).read_volatile() };
+    connection(ctx.sock_addr, Address::from_v4_be(address))
+}
+
+/// What a program asked for on an IPv6 socket, the IPv4-mapped form included.
+#[inline(always)]
+pub(crate) fn connection6(ctx: &SockAddrContext) -> Connection {
+    // SAFETY: the kernel's context. The verifier wants the address read word by word, and volatile keeps
+    // LLVM from joining the loads.
+    let words = unsafe {
+        let ip6 = (&raw const (*ctx.sock_addr).user_ip6).cast::<u32>();
+        [
+            ip6.read_volatile(),
+            ip6.add(1).read_volatile(),
+            ip6.add(2).read_volatile(),
+            ip6.add(3).read_volatile(),
+        ]
+    };
+    connection(ctx.sock_addr, Address(words))
+}
+
+#[inline(always)]
+fn connection(ctx: *const bpf_sock_addr, address: Address) -> Connection {
+    // SAFETY: the kernel's context; `user_port` holds 16 bits in network byte order.
+    let (port, protocol) = unsafe {
+        (
+            (&raw const (*ctx).user_port).read_volatile() as u16,
+            (*ctx).protocol,
+        )
+    };
+    Connection::new(
+        address.as_connected(),
+        Protocol::canonical(protocol),
+        u16::from_be(port),
+    )
+}
+
+/// Where a packet on its way out goes; false for what is never let out: source routes and other IPv4
+/// options, routing headers, fragments (no local socket sends any through this hook, but raw ones
+/// can), and packets that cannot be read.
+///
+/// A function of its own in the kernel too, with its result in memory: inlined, LLVM merges the halves of
+/// an `Option` through registers that the verifier finds unset.
+#[inline(never)]
+pub(crate) fn packet(skb: *mut __sk_buff, to: &mut MaybeUninit<Connection>) -> bool {
+    // SAFETY: the kernel's context.
+    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    if start + 20 > end {
+        return false;
+    }
+    // SAFETY: 20 bytes were just checked.
+    match unsafe { *(start as *const u8) } >> 4 {
+        4 => packet4(start, end, to),
+        6 => packet6(skb, start, end, to),
+        _ => false,
+    }
+}
+
+/// RFC 791 3.1.
+#[inline(always)]
+fn packet4(start: usize, end: usize, to: &mut MaybeUninit<Connection>) -> bool {
+    let header = start as *const u8;
+    // SAFETY: the caller checked 20 bytes.
+    let (length, fragment, protocol, address) = unsafe {
+        (
+            *header & 0x0f,
+            header.add(6).cast::<u16>().read_unaligned(),
+            *header.add(9),
+            header.add(16).cast::<u32>().read_unaligned(),
+        )
+    };
+    if length != 5 || u16::from_be(fragment) & 0x1fff != 0 {
+        return false;
+    }
+    let port = if has_ports(protocol) {
+        if start + 24 > end {
+            return false;
+        }
+        // SAFETY: 24 bytes were just checked.
+        u16::from_be(unsafe { header.add(22).cast::<u16>().read_unaligned() })
+    } else {
+        0
+    };
+    let protocol = Protocol::canonical(u32::from(protocol));
+    to.write(Connection::new(
+        Address::from_v4_be(address),
+        protocol,
+        port,
+    ));
+    true
+}
+
+/// RFC 8200 3.
+#[inline(always)]
+fn packet6(
+    skb: *mut __sk_buff,
+    start: usize,
+    end: usize,
+    to: &mut MaybeUninit<Connection>,
+) -> bool {
+    if start + 44 > end {
+        return false;
+    }
+    let header = start as *const u8;
+    // SAFETY: 44 bytes were just checked.
+    let (next, port, address) = unsafe {
+        let address = header.add(24).cast::<u32>();
+        (
+            *header.add(6),
+            header.add(42).cast::<u16>().read_unaligned(),
+            Address([
+                address.read_unaligned(),
+                address.add(1).read_unaligned(),
+                address.add(2).read_unaligned(),
+                address.add(3).read_unaligned(),
+            ]),
+        )
+    };
+    let (next, port) = if next == IPPROTO_TCP || next == IPPROTO_UDP {
+        (next, u16::from_be(port))
+    } else {
+        match behind_extensions(skb, next) {
+            0 => return false,
+            found => ((found >> 16) as u8, found as u16),
+        }
+    };
+    let protocol = Protocol::canonical(u32::from(next));
+    to.write(Connection::new(address, protocol, port));
+    true
+}
+
+/// Protocol (bits 16 to 23) and port behind a chain of extension headers (RFC 8200 4); 0 where the packet
+/// is not let out. One number, since an `Option` of two comes back in registers that may be unset.
+#[inline(always)]
+fn behind_extensions(skb: *mut __sk_buff, mut next: u8) -> u32 {
+    let mut at = 40_u32;
+    for _ in 0..MAX_EXTENSIONS {
+        let extends = matches!(
+            next,
+            IPPROTO_HOPOPTS | IPPROTO_DSTOPTS | IPPROTO_FRAGMENT | IPPROTO_AH
+        );
+        let mut head = [0_u8; 4];
+        if next == IPPROTO_ROUTING {
+            return 0;
+        }
+        if (extends || has_ports(next)) && !kernel::load_bytes(skb, at, &mut head) {
+            return 0;
+        }
+        let word = u16::from_be_bytes([head[2], head[3]]);
+        if !extends {
+            let port = if has_ports(next) { word } else { 0 };
+            return (u32::from(next) << 16) | u32::from(port);
+        }
+        if next == IPPROTO_FRAGMENT && word & 0xfff8 != 0 {
+            return 0;
+        }
+        at += match next {
+            IPPROTO_FRAGMENT => 8,
+            IPPROTO_AH => (u32::from(head[1]) + 2) * 4,
+            _ => (u32::from(head[1]) + 1) * 8,
+        };
+        next = head[0];
+    }
+    0
+}
+
+/// Whether the destination port is in bytes 2 and 3.
+#[inline(always)]
+fn has_ports(protocol: u8) -> bool {
+    matches!(
+        protocol,
+        IPPROTO_TCP | IPPROTO_UDP | IPPROTO_DCCP | IPPROTO_SCTP | IPPROTO_UDPLITE
+    )
+}

@@ -1,0 +1,199 @@
+//! Every map, with its size and who writes it.
+
+use core::{ffi::c_void, ptr};
+
+use aya_ebpf::{
+    Global,
+    bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_spin_lock},
+    btf_maps::{Array, HashMap, HashOfMaps, LpmTrie, LruHashMap, RingBuf, lpm_trie::Key},
+    macros::btf_map,
+};
+use guard_common::{
+    Address, AttemptCount, AttemptKey, BootTime, Event, HoleId, HoleList, ListId, PolicyId,
+    PrefixValue, RangeList, Session, SessionId, SessionStats, Tables, meta,
+};
+
+use crate::kernel;
+
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+/// `BPF_F_CLONE` of linux/bpf.h: an accepted socket gets a copy of its listener's storage.
+const CLONE: usize = 1 << 9;
+
+/// Depth in the cgroup hierarchy of the cgroups right below the guard's root: a session's cgroup is
+/// the ancestor at this level. Set by guardd when it loads the programs.
+#[unsafe(no_mangle)]
+pub(crate) static SESSION_LEVEL: Global<u32> = Global::new(0);
+
+/// Generation and counters, see [`meta`]. Written by guardd.
+#[btf_map]
+static META: Array<u64, { meta::LEN as usize }> = Array::new();
+
+/// A trie of prefixes for each policy. guardd fills a new trie unseen and puts it in place by one write.
+#[btf_map]
+static POLICIES: HashOfMaps<u32, LpmTrie<[u32; 4], PrefixValue, 1>, 4096> = HashOfMaps::new();
+
+/// Port ranges that prefixes name. Written by guardd; an id is never used twice.
+#[btf_map]
+static RANGES: HashMap<u32, RangeList, 65536, NO_PREALLOC> = HashMap::new();
+
+/// Sessions by the id of their cgroup; key 0: what unowned cgroups are judged by. Written by guardd.
+#[btf_map]
+static SESSIONS: HashMap<u64, Session, 4096, NO_PREALLOC> = HashMap::new();
+
+/// The holes of each session. Written by guardd.
+#[btf_map]
+static HOLES: HashMap<u32, HoleList, 4096, NO_PREALLOC> = HashMap::new();
+
+/// Connections left to each counted hole. Made by guardd, counted down here.
+#[btf_map]
+static BUDGETS: HashMap<u32, i64, 65536, NO_PREALLOC> = HashMap::new();
+
+/// Which hole let a socket through, by cookie, so that guardd can cut it. Written here.
+#[btf_map]
+static THROUGH: LruHashMap<u64, u32, 16384> = LruHashMap::new();
+
+/// How often each destination was refused to each session. Written here.
+#[btf_map]
+pub(crate) static ATTEMPTS: LruHashMap<AttemptKey, AttemptCount, 16384> = LruHashMap::new();
+
+/// Counters of each session. Made by guardd, counted here.
+#[btf_map]
+pub(crate) static STATS: HashMap<u32, SessionStats, 4096, NO_PREALLOC> = HashMap::new();
+
+/// Refusals, for guardd to read.
+#[btf_map]
+pub(crate) static EVENTS: RingBuf<Event, { 512 * 1024 }> = RingBuf::new();
+
+/// What is remembered of each socket. Written here.
+#[btf_map]
+static SOCKETS: CloneableSkStorage<SocketState> = CloneableSkStorage::new();
+
+/// The last allowance of a socket, valid for one generation and one destination.
+#[repr(C)]
+pub(crate) struct SocketState {
+    /// Threads may send on one UDP socket at once: the fields below are read and written as one.
+    pub(crate) lock: bpf_spin_lock,
+    /// Canonical protocol.
+    pub(crate) protocol: u32,
+    /// `META[GENERATION]` when it was allowed; 0 where nothing is.
+    pub(crate) generation: u64,
+    /// 0, or when the hole ends that allowed it.
+    pub(crate) expires: u64,
+    /// The destination.
+    pub(crate) to: [u32; 4],
+    /// Its port.
+    pub(crate) port: u32,
+    /// The hole that allowed it, or 0.
+    pub(crate) hole: u32,
+    /// 1 on listeners that have answered somebody, and on what they accepted.
+    pub(crate) inbound: u32,
+    pad: u32,
+}
+
+/// Socket storage with `BPF_F_CLONE`, which `btf_maps::SkStorage` has no parameter for. Only the types
+/// of the fields mean something: the loader reads them from BTF.
+#[repr(C)]
+struct CloneableSkStorage<T> {
+    r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
+    key: *const i32,
+    value: *const T,
+    max_entries: *const [i32; 0],
+    map_flags: *const [i32; NO_PREALLOC | CLONE],
+}
+
+// SAFETY: the pointers are placeholders, never dereferenced.
+unsafe impl<T> Sync for CloneableSkStorage<T> {}
+
+impl<T> CloneableSkStorage<T> {
+    const fn new() -> Self {
+        Self {
+            r#type: ptr::null(),
+            key: ptr::null(),
+            value: ptr::null(),
+            max_entries: ptr::null(),
+            map_flags: ptr::null(),
+        }
+    }
+}
+
+/// The map that [`kernel::socket_storage`] takes.
+#[inline(always)]
+pub(crate) fn sockets() -> *mut c_void {
+    ptr::from_ref(&SOCKETS).cast_mut().cast()
+}
+
+/// Verdicts cached under another generation are void. 0 where it cannot be read: then none is valid.
+#[inline(always)]
+pub(crate) fn generation() -> u64 {
+    META.get_ptr(meta::GENERATION)
+        // SAFETY: an array's element; read volatile since guardd changes it at any time.
+        .map_or(0, |generation| unsafe { generation.read_volatile() })
+}
+
+/// The session that owns a cgroup, else the one under key 0, else one without a policy.
+#[inline(always)]
+pub(crate) fn session(cgroup: u64) -> Session {
+    // SAFETY: a session's value is written once, before its cgroup has a process, and never changed.
+    match unsafe { SESSIONS.get(cgroup) } {
+        Some(session) => *session,
+        // SAFETY: as above; guardd replaces key 0 as a whole, and all that can be mixed are two defaults.
+        None => unsafe { SESSIONS.get(0) }.copied().unwrap_or_default(),
+    }
+}
+
+/// Remembers which hole let a socket through. Losing this costs the clean cut, not the stop.
+#[inline(always)]
+pub(crate) fn remember_through(cookie: u64, hole: HoleId) {
+    let _ = THROUGH.insert(cookie, hole.0, 0);
+}
+
+/// The BPF maps as [`guard_common::decide`] wants them.
+pub(crate) struct Kernel;
+
+impl Tables for Kernel {
+    #[inline(always)]
+    fn prefix(&self, policy: PolicyId, to: &Address) -> Option<PrefixValue> {
+        // SAFETY: a trie in place is never changed; the kernel frees it after the last reader.
+        unsafe { POLICIES.get_value(&policy.0, &Key::new(128, to.0)) }.copied()
+    }
+
+    #[inline(always)]
+    fn ranges(&self, list: ListId) -> Option<&RangeList> {
+        // SAFETY: a list is removed only when no trie in place names it, and ids are not used twice.
+        unsafe { RANGES.get(list.0) }
+    }
+
+    #[inline(always)]
+    fn holes(&self, session: SessionId) -> Option<&HoleList> {
+        // SAFETY: it may be overwritten while it is read, which `is_whole` finds out.
+        unsafe { HOLES.get(session.0) }
+    }
+
+    #[inline(always)]
+    fn is_whole(&self, holes: &HoleList) -> bool {
+        // SAFETY: both are fields of a live map value; volatile, since they may change meanwhile.
+        unsafe {
+            (&raw const holes.head).read_volatile() == (&raw const holes.tail).read_volatile()
+        }
+    }
+
+    #[inline(always)]
+    fn take(&self, hole: HoleId) -> bool {
+        let Some(left) = BUDGETS.get_ptr_mut(hole.0) else {
+            return false;
+        };
+        // SAFETY: a live map value, aligned to 8; guardd writes it once, before the hole is in place.
+        unsafe {
+            if kernel::fetch_add(left.cast(), u64::MAX) as i64 > 0 {
+                return true;
+            }
+            kernel::fetch_add(left.cast(), 1);
+        }
+        false
+    }
+
+    #[inline(always)]
+    fn now(&self) -> BootTime {
+        kernel::boot_time()
+    }
+}

@@ -1,0 +1,188 @@
+//! The guard's root cgroup and those of sessions, as plain files.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write as _},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt as _, MetadataExt as _},
+    },
+    path::{Path, PathBuf},
+};
+
+use super::{DatapathError, Result};
+use crate::sys::{bpf, cgroup2};
+
+/// The root of the guarded cgroups. Root owns it, so that no agent can move out of it.
+#[derive(Debug)]
+pub(super) struct Root {
+    path: PathBuf,
+    dir: File,
+    id: u64,
+    level: u32,
+}
+
+impl Root {
+    /// Makes it where it is absent; true where it did.
+    pub(super) fn ensure(path: &Path) -> Result<(Self, bool)> {
+        let made = match fs::DirBuilder::new().mode(0o755).create(path) {
+            Ok(()) => true,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
+            Err(e) => return Err(DatapathError::file("create", path)(e)),
+        };
+        Self::open(path).map(|root| (root, made)).inspect_err(|_| {
+            if made {
+                let _ = fs::remove_dir(path);
+            }
+        })
+    }
+
+    pub(super) fn open(path: &Path) -> Result<Self> {
+        let dir = File::open(path).map_err(DatapathError::file("open", path))?;
+        let meta = dir
+            .metadata()
+            .map_err(DatapathError::file("look at", path))?;
+        let absent = || DatapathError::NoCgroup2 { path: path.into() };
+        let hierarchy = cgroup2::Hierarchy::find().map_err(|_| absent())?;
+        let level = cgroup2::level(&hierarchy.path(path).ok_or_else(absent)?);
+        if meta.uid() != 0 {
+            return Err(DatapathError::File {
+                doing: "trust",
+                path: path.into(),
+                source: io::Error::other("root does not own it"),
+            });
+        }
+        Ok(Self {
+            path: path.into(),
+            dir,
+            id: meta.ino(),
+            level,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    pub(super) fn dir(&self) -> &File {
+        &self.dir
+    }
+
+    /// The level of a session's cgroup.
+    pub(super) fn session_level(&self) -> u32 {
+        self.level + 1
+    }
+
+    pub(super) fn lock(&self) -> Result<OwnedFd> {
+        lock(&self.path)
+    }
+
+    /// Makes a cgroup right below; its path and id.
+    pub(super) fn create(&self, name: &str) -> Result<(PathBuf, u64)> {
+        let path = self.path.join(name);
+        fs::create_dir(&path).map_err(DatapathError::file("create", &path))?;
+        let id = id(&path)?;
+        Ok((path, id))
+    }
+
+    /// The cgroups right below, with their ids.
+    pub(super) fn children(&self) -> Result<Vec<(PathBuf, u64)>> {
+        subdirectories(&self.path)?
+            .into_iter()
+            .map(|path| id(&path).map(|id| (path, id)))
+            .collect()
+    }
+}
+
+/// Whoever holds this is the only guardd there.
+pub(super) fn lock(dir: &Path) -> Result<OwnedFd> {
+    bpf::lock_dir(dir)
+        .map_err(DatapathError::file("lock", dir))?
+        .ok_or_else(|| DatapathError::Busy { path: dir.into() })
+}
+
+/// The id by which programs know a cgroup: its inode.
+fn id(path: &Path) -> Result<u64> {
+    cgroup2::id(path).map_err(DatapathError::file("look at", path))
+}
+
+pub(super) fn subdirectories(path: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(path).map_err(DatapathError::file("read", path))?;
+    Ok(entries
+        .filter_map(io::Result::ok)
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect())
+}
+
+/// Moves a process in.
+pub(super) fn enter(path: &Path, pid: u32) -> Result<()> {
+    write(&path.join("cgroup.procs"), &pid.to_string())
+}
+
+/// Ends every process in it and below.
+pub(super) fn kill(path: &Path) -> Result<()> {
+    write(&path.join("cgroup.kill"), "1")
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    File::options()
+        .write(true)
+        .open(file)
+        .and_then(|mut open| open.write_all(text.as_bytes()))
+        .map_err(DatapathError::file("write to", file))
+}
+
+/// Whether a process is in it or below. A cgroup that is gone has none.
+pub(super) fn is_populated(path: &Path) -> Result<bool> {
+    let events = path.join("cgroup.events");
+    match fs::read_to_string(&events) {
+        Ok(text) => Ok(text.lines().any(|line| line == "populated 1")),
+        Err(e) if is_gone(&e) => Ok(false),
+        Err(e) => Err(DatapathError::file("read", events)(e)),
+    }
+}
+
+/// Every process in it and below.
+pub(super) fn processes(path: &Path) -> Vec<u32> {
+    let mut found: Vec<u32> = fs::read_to_string(path.join("cgroup.procs"))
+        .unwrap_or_default()
+        .lines()
+        .filter_map(|line| line.parse().ok())
+        .collect();
+    for child in subdirectories(path).unwrap_or_default() {
+        found.extend(processes(&child));
+    }
+    found
+}
+
+/// Removes an empty cgroup and what is below it.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    for child in subdirectories(path).unwrap_or_default() {
+        remove(&child)?;
+    }
+    match fs::remove_dir(path) {
+        Err(e) if is_gone(&e) => Ok(()),
+        removed => removed.map_err(DatapathError::file("remove", path)),
+    }
+}
+
+fn is_gone(e: &io::Error) -> bool {
+    e.kind() == io::ErrorKind::NotFound || e.raw_os_error() == Some(libc::ENODEV)
+}
+
+/// `guard.slice` where systemd runs, else `guard`, at the root of the cgroup v2 hierarchy.
+///
+/// # Errors
+///
+/// Where none is mounted.
+pub fn default_root() -> io::Result<PathBuf> {
+    let systemd = Path::new("/run/systemd/system").exists();
+    Ok(cgroup2::Hierarchy::find()?
+        .mount()
+        .join(if systemd { "guard.slice" } else { "guard" }))
+}

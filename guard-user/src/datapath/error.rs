@@ -1,0 +1,193 @@
+//! What can go wrong between guardd and the kernel.
+
+use std::{error::Error, io, path::PathBuf};
+
+use crate::proto::{Failure, HookStatus};
+
+/// Why the kernel half could not do something.
+#[derive(Debug, thiserror::Error)]
+pub enum DatapathError {
+    /// A file, directory or cgroup.
+    #[error("cannot {doing} {path}: {source}")]
+    File {
+        /// What was tried, as a verb.
+        doing: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// The system's word.
+        source: io::Error,
+    },
+    /// A map, program or link.
+    #[error("cannot {doing}: {why}")]
+    Ebpf {
+        /// What was tried.
+        doing: String,
+        /// What the kernel or the loader said.
+        why: String,
+        /// Whether it was for want of a capability.
+        denied: bool,
+    },
+    /// Another guardd has it.
+    #[error("another guardd uses {path}")]
+    Busy {
+        /// The pin directory or cgroup root.
+        path: PathBuf,
+    },
+    /// There is no cgroup v2 at the cgroup root.
+    #[error("{path} is not in a cgroup v2 hierarchy")]
+    NoCgroup2 {
+        /// The cgroup root.
+        path: PathBuf,
+    },
+    /// The pins were made with other layouts.
+    #[error("the pins in {path} have layout version {found}, this guardd has {ours}")]
+    OtherVersion {
+        /// The pin directory.
+        path: PathBuf,
+        /// What the pins say.
+        found: u64,
+        /// What this program says.
+        ours: u64,
+    },
+    /// The pins hold programs that are attached elsewhere.
+    #[error("the pins in {pins} guard another cgroup than {root}")]
+    OtherRoot {
+        /// The pin directory.
+        pins: PathBuf,
+        /// The cgroup root.
+        root: PathBuf,
+    },
+    /// A program is not where it should be.
+    #[error("{hook} is not attached to {root}")]
+    NotEnforced {
+        /// Which.
+        hook: String,
+        /// The cgroup root.
+        root: PathBuf,
+        /// All of them.
+        hooks: Vec<HookStatus>,
+    },
+    /// A limit is reached.
+    #[error("there is no room for more {what} (at most {limit})")]
+    Full {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        limit: usize,
+    },
+    /// There is no such thing.
+    #[error("there is no {what}")]
+    Absent {
+        /// What.
+        what: String,
+    },
+    /// A process did not arrive in its session.
+    #[error("process {pid} is not in {cgroup}")]
+    NotInside {
+        /// The process.
+        pid: u32,
+        /// The session's cgroup.
+        cgroup: PathBuf,
+    },
+    /// Teardown is refused.
+    #[error("sessions live in {root}: {sessions}")]
+    SessionsLive {
+        /// The cgroup root.
+        root: PathBuf,
+        /// Their names.
+        sessions: String,
+    },
+}
+
+impl DatapathError {
+    pub(super) fn file(
+        doing: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::File {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    pub(super) fn ebpf<E: Error + 'static>(doing: impl Into<String>) -> impl FnOnce(E) -> Self {
+        let doing = doing.into();
+        move |error| Self::Ebpf {
+            doing,
+            denied: is_denial(&error),
+            why: chain(&error),
+        }
+    }
+
+    /// What to type or change next.
+    #[must_use]
+    pub fn fix(&self) -> String {
+        match self {
+            Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+                "run guardd as root".into()
+            }
+            Self::Ebpf { denied: true, .. } => {
+                "run guardd as root, with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; a container usually has none \
+                 of them"
+                    .into()
+            }
+            Self::Ebpf { .. } => "check that this kernel is 6.1 or later".into(),
+            Self::File { .. } => "see the system's message above".into(),
+            Self::Busy { .. } => {
+                "stop the other guardd, or give this one its own --pin-dir, --cgroup-root and --state-dir"
+                    .into()
+            }
+            Self::NoCgroup2 { .. } => {
+                "give --cgroup-root a directory below a cgroup v2 mount (`findmnt -t cgroup2` lists them)".into()
+            }
+            Self::OtherVersion { path, .. } | Self::OtherRoot { pins: path, .. } => format!(
+                "end the sessions, run `guardd teardown --pin-dir {}`, then start guardd again",
+                path.display()
+            ),
+            Self::NotEnforced { .. } => "restart guardd: it attaches what is missing".into(),
+            Self::Full { .. } => "close some (`guard holes`, `guard sessions`), then try again".into(),
+            Self::Absent { .. } => "list what there is: `guard sessions`, `guard holes`".into(),
+            Self::NotInside { .. } => "start the command again".into(),
+            Self::SessionsLive { .. } => "end them first, or add --force to end them now".into(),
+        }
+    }
+
+    /// For a person or a client.
+    #[must_use]
+    pub fn failure(&self, what: impl Into<String>) -> Failure {
+        Failure {
+            what: what.into(),
+            why: self.to_string(),
+            fix: self.fix(),
+        }
+    }
+}
+
+/// An error and all of its causes in one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+fn is_denial(error: &(dyn Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(io) = cause.downcast_ref::<io::Error>()
+            && io.kind() == io::ErrorKind::PermissionDenied
+        {
+            return true;
+        }
+        next = cause.source();
+    }
+    false
+}

@@ -1,0 +1,177 @@
+//! Holes in the kernel.
+
+use guard_common::{Address, BootTime, HoleEntry, HoleId, HoleList, Protocol, SessionId, meta};
+
+use super::{
+    Datapath, DatapathError, Result, hole_list,
+    maps::{bytes, gone, read},
+};
+use crate::sys::clock;
+
+/// A hole that is to be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NewHole {
+    /// The prefix's address.
+    pub prefix: Address,
+    /// Its length in IPv6 bits.
+    pub prefix_len: u8,
+    /// The protocol, or [`Protocol::ANY`].
+    pub protocol: Protocol,
+    /// First port.
+    pub low: u16,
+    /// Last port.
+    pub high: u16,
+    /// When it ends by itself.
+    pub expires: BootTime,
+    /// How many connections it lets through; `None`: any number.
+    pub connections: Option<u32>,
+}
+
+/// A hole that has not ended, as the kernel has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveHole {
+    /// Whose.
+    pub session: SessionId,
+    /// What it covers and when it ends.
+    pub entry: HoleEntry,
+    /// Connections that it still lets through; `None`: any number.
+    pub connections_left: Option<u64>,
+}
+
+impl Datapath {
+    /// Opens a hole. When this returns it is in the kernel.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::Full`], or the system's; then there is no hole.
+    pub fn open_hole(&mut self, session: SessionId, new: NewHole) -> Result<HoleId> {
+        let list = self.hole_list(session)?;
+        let id = HoleId(self.maps.next_id(meta::NEXT_HOLE)?);
+        let mut entries = self.living(&list);
+        entries.push(entry(id, &new));
+        let next = hole_list::next(&list, entries)?;
+        if let Some(connections) = new.connections {
+            self.maps
+                .budgets
+                .insert(id.0, i64::from(connections), 0)
+                .map_err(DatapathError::ebpf("write the map BUDGETS"))?;
+        }
+        self.write_holes(session, &next).inspect_err(|_| {
+            let _ = self.maps.budgets.remove(&id.0);
+        })?;
+        Ok(id)
+    }
+
+    /// Closes a hole: nothing new passes when this returns, and no packet of what was let through.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::Absent`] where there is none, or the system's.
+    pub fn close_hole(&mut self, session: SessionId, hole: HoleId) -> Result<()> {
+        let list = self.hole_list(session)?;
+        let all = hole_list::entries(&list);
+        if !all.iter().any(|entry| entry.id == hole) {
+            return Err(DatapathError::Absent {
+                what: format!("hole h{}", hole.0),
+            });
+        }
+        let others = all
+            .iter()
+            .filter(|entry| entry.id != hole)
+            .copied()
+            .collect();
+        self.write_holes(session, &hole_list::next(&list, others)?)?;
+        self.maps.bump_generation()?;
+        self.forget_budget(hole)
+    }
+
+    pub(super) fn close_all_holes(&mut self, session: SessionId) -> Result<()> {
+        let list = self.hole_list(session)?;
+        gone(self.maps.holes.remove(&session.0))
+            .map_err(DatapathError::ebpf("write the map HOLES"))?;
+        self.maps.bump_generation()?;
+        for hole in hole_list::entries(&list) {
+            self.forget_budget(hole.id)?;
+        }
+        Ok(())
+    }
+
+    /// The holes that have not ended.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn holes(&self) -> Result<Vec<LiveHole>> {
+        let mut found = Vec::new();
+        for entry in self.maps.holes.iter() {
+            let (session, value) = entry.map_err(DatapathError::ebpf("list the map HOLES"))?;
+            for entry in self.living(&read(&value)) {
+                found.push(LiveHole {
+                    session: SessionId(session),
+                    connections_left: self.connections_left(&entry)?,
+                    entry,
+                });
+            }
+        }
+        found.sort_by_key(|hole| hole.entry.id);
+        Ok(found)
+    }
+
+    fn connections_left(&self, hole: &HoleEntry) -> Result<Option<u64>> {
+        if hole.counted == 0 {
+            return Ok(None);
+        }
+        let left = self
+            .maps
+            .budgets
+            .get(&hole.id.0, 0)
+            .map_err(DatapathError::ebpf("read the map BUDGETS"))?;
+        // For a moment it may be below zero: a program takes one, sees that there was none, and gives it back.
+        Ok(Some(u64::try_from(left).unwrap_or(0)))
+    }
+
+    fn living(&self, list: &HoleList) -> Vec<HoleEntry> {
+        let now = clock::now();
+        hole_list::entries(list)
+            .iter()
+            .filter(|hole| hole.expires > now)
+            .copied()
+            .collect()
+    }
+
+    fn hole_list(&self, session: SessionId) -> Result<HoleList> {
+        match self.maps.holes.get(&session.0, 0) {
+            Ok(value) => Ok(read(&value)),
+            Err(aya::maps::MapError::KeyNotFound) => Ok(hole_list::EMPTY),
+            Err(e) => Err(DatapathError::ebpf("read the map HOLES")(e)),
+        }
+    }
+
+    fn write_holes(&mut self, session: SessionId, list: &HoleList) -> Result<()> {
+        self.maps
+            .holes
+            .insert(session.0, bytes(list), 0)
+            .map_err(DatapathError::ebpf("write the map HOLES"))
+    }
+
+    fn forget_budget(&mut self, hole: HoleId) -> Result<()> {
+        gone(self.maps.budgets.remove(&hole.0))
+            .map_err(DatapathError::ebpf("write the map BUDGETS"))
+    }
+}
+
+fn entry(id: HoleId, new: &NewHole) -> HoleEntry {
+    let mask = Address::mask(new.prefix_len);
+    HoleEntry {
+        prefix: Address::from_u128(new.prefix.to_u128() & mask.to_u128()),
+        mask,
+        expires: new.expires,
+        id,
+        low: new.low,
+        high: new.high,
+        prefix_len: new.prefix_len,
+        protocol: new.protocol,
+        counted: u8::from(new.connections.is_some()),
+        pad: [0; 5],
+    }
+}

@@ -1,0 +1,160 @@
+//! The programs: loaded, attached to the guard's root cgroup, pinned, and read back.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    programs::{
+        CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Program,
+        links::FdLink,
+    },
+};
+
+use super::{DatapathError, Result, maps, pins};
+use crate::{proto::HookStatus, sys::bpf};
+
+/// The kernel half, built by `cargo xtask build`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf.o"));
+
+/// A program's name and the `enum bpf_attach_type` that it must be attached as.
+struct Hook {
+    name: &'static str,
+    attach_type: u32,
+}
+
+/// All of them. Packets come first: with that one in place nothing more gets out than with none of the
+/// others.
+const HOOKS: [Hook; 6] = [
+    Hook {
+        name: "egress",
+        attach_type: 1,
+    },
+    Hook {
+        name: "sock_create",
+        attach_type: 2,
+    },
+    Hook {
+        name: "connect4",
+        attach_type: 10,
+    },
+    Hook {
+        name: "connect6",
+        attach_type: 11,
+    },
+    Hook {
+        name: "sendmsg4",
+        attach_type: 14,
+    },
+    Hook {
+        name: "sendmsg6",
+        attach_type: 15,
+    },
+];
+
+/// Which object this guardd carries, as a number: programs of another are replaced.
+pub(super) fn object_hash() -> u64 {
+    u64::from_str_radix(env!("GUARD_EBPF_HASH"), 16).unwrap_or_default()
+}
+
+/// Loads the programs on the maps that are pinned in `dir`; those that are not there are made and pinned.
+pub(super) fn load(dir: &Path, session_level: u32) -> Result<Ebpf> {
+    let mut loader = EbpfLoader::new();
+    loader.override_global("SESSION_LEVEL", &session_level, true);
+    for name in maps::NAMES {
+        loader.map_pin_path(name, pins::map(dir, name));
+    }
+    loader
+        .load(OBJECT)
+        .map_err(DatapathError::ebpf("load the eBPF programs"))
+}
+
+/// Attaches every program and pins the links in `dir`. A link that is there already is replaced: the new
+/// program runs beside the old one before that goes, and both must allow.
+pub(super) fn attach(ebpf: &mut Ebpf, cgroup: &File, dir: &Path) -> Result<()> {
+    for hook in &HOOKS {
+        let link = attach_one(ebpf, cgroup, hook.name)?;
+        let pin = pins::link(dir, hook.name);
+        let beside = pins::link(dir, &format!("{}_new", hook.name));
+        let _ = fs::remove_file(&beside);
+        link.pin(&beside)
+            .map_err(DatapathError::ebpf(format!("pin {}", hook.name)))?;
+        fs::rename(&beside, &pin).map_err(DatapathError::file("replace", &pin))?;
+    }
+    Ok(())
+}
+
+fn attach_one(ebpf: &mut Ebpf, cgroup: &File, name: &str) -> Result<FdLink> {
+    let doing = || format!("attach {name}");
+    let program = ebpf
+        .program_mut(name)
+        .ok_or_else(|| DatapathError::Absent {
+            what: format!("program {name} in the eBPF object"),
+        })?;
+    // A cgroup link is always one of many: `Single` is the mode without legacy flags.
+    let mode = CgroupAttachMode::Single;
+    match program {
+        Program::CgroupSockAddr(program) => link_sock_addr(program, cgroup, mode),
+        Program::CgroupSkb(program) => link_skb(program, cgroup, mode),
+        Program::CgroupSock(program) => link_sock(program, cgroup, mode),
+        _ => Err(aya::programs::ProgramError::UnexpectedProgramType.into()),
+    }
+    .map_err(DatapathError::ebpf(doing()))
+}
+
+/// Why a program could not be loaded or attached.
+#[derive(Debug, thiserror::Error)]
+enum LinkError {
+    #[error(transparent)]
+    Program(#[from] aya::programs::ProgramError),
+    #[error(transparent)]
+    Link(#[from] aya::programs::links::LinkError),
+}
+
+type Linked = std::result::Result<FdLink, LinkError>;
+
+fn link_sock_addr(program: &mut CgroupSockAddr, cgroup: &File, mode: CgroupAttachMode) -> Linked {
+    program.load()?;
+    let id = program.attach(cgroup, mode)?;
+    Ok(program.take_link(id)?.try_into()?)
+}
+
+fn link_skb(program: &mut CgroupSkb, cgroup: &File, mode: CgroupAttachMode) -> Linked {
+    program.load()?;
+    let id = program.attach(cgroup, CgroupSkbAttachType::Egress, mode)?;
+    Ok(program.take_link(id)?.try_into()?)
+}
+
+fn link_sock(program: &mut CgroupSock, cgroup: &File, mode: CgroupAttachMode) -> Linked {
+    program.load()?;
+    let id = program.attach(cgroup, mode)?;
+    Ok(program.take_link(id)?.try_into()?)
+}
+
+/// What the kernel says of each pinned link: attached means to this cgroup, as this kind of hook.
+pub(super) fn read_back(dir: &Path, root_id: u64) -> Vec<HookStatus> {
+    HOOKS
+        .iter()
+        .map(|hook| {
+            let link = bpf::link_info(&pins::link(dir, hook.name)).ok();
+            HookStatus {
+                name: hook.name.into(),
+                attached: link.as_ref().is_some_and(|link| {
+                    link.cgroup_id == root_id && link.attach_type == hook.attach_type
+                }),
+                program_id: link.map(|link| link.prog_id),
+            }
+        })
+        .collect()
+}
+
+/// The cgroup that the pinned links guard; `None` where there is no link or its cgroup is gone.
+pub(super) fn guarded_cgroup(dir: &Path) -> Option<u64> {
+    HOOKS
+        .iter()
+        .filter_map(|hook| bpf::link_info(&pins::link(dir, hook.name)).ok())
+        .map(|link| link.cgroup_id)
+        .find(|id| *id != 0)
+}

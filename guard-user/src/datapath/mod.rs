@@ -1,0 +1,91 @@
+//! The kernel half as guardd sees it: programs attached at the guard's root cgroup, and the maps that
+//! they read. The only room that knows aya.
+//!
+//! What is pinned is the truth. A [`Datapath`] exists only where every program is attached and every
+//! map is loaded, and it is exclusive: pins and cgroup root are locked for as long as it lives.
+//! Dropping it leaves enforcement standing; [`teardown`] takes it down.
+
+mod cgroup;
+mod error;
+mod events;
+mod hole_list;
+mod holes;
+mod hooks;
+mod maps;
+mod pins;
+mod policies;
+mod sessions;
+mod start;
+mod teardown;
+mod trie;
+
+use std::{collections::HashMap, os::fd::OwnedFd, path::PathBuf};
+
+use guard_common::PolicyId;
+
+use crate::proto::HookStatus;
+pub use cgroup::default_root;
+pub use error::DatapathError;
+pub use events::EventReader;
+pub use holes::{LiveHole, NewHole};
+pub use sessions::SessionCgroup;
+pub use start::Start;
+pub use teardown::{TornDown, teardown};
+
+type Result<T> = std::result::Result<T, DatapathError>;
+
+/// Where the guard lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Places {
+    /// Holds the pins, on a bpffs. Made where it is absent.
+    pub pin_dir: PathBuf,
+    /// The root of the guarded cgroups, in a cgroup v2 hierarchy. Made where it is absent.
+    pub cgroup_root: PathBuf,
+}
+
+/// The attached programs and their maps.
+pub struct Datapath {
+    places: Places,
+    root: cgroup::Root,
+    maps: maps::Maps,
+    /// What is known of each slot's content; a slot that was adopted has none until it is installed again.
+    slots: HashMap<PolicyId, policies::Slot>,
+    _locks: [OwnedFd; 2],
+}
+
+impl std::fmt::Debug for Datapath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Datapath")
+            .field("places", &self.places)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Datapath {
+    /// Asks the kernel whether every program is attached to the guard's root cgroup.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::NotEnforced`] names what is not as it should be.
+    pub fn read_back(&self) -> Result<Vec<HookStatus>> {
+        let hooks = hooks::read_back(&pins::live(&self.places.pin_dir), self.root.id());
+        if let Some(hook) = hooks.iter().find(|hook| !hook.attached) {
+            return Err(DatapathError::NotEnforced {
+                hook: hook.name.clone(),
+                root: self.places.cgroup_root.clone(),
+                hooks,
+            });
+        }
+        self.maps.check()?;
+        Ok(hooks)
+    }
+
+    /// The number of a request that is about to be asked; never given twice.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn next_request(&mut self) -> Result<u32> {
+        self.maps.next_id(guard_common::meta::NEXT_REQUEST)
+    }
+}

@@ -1,0 +1,116 @@
+//! The directory of pins.
+//!
+//! A guard is made unseen in `new` and becomes `live` by one rename, so that what is live is complete.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use super::{DatapathError, Result};
+use crate::sys::bpf;
+
+/// Where bpffs is mounted by everybody.
+const BPFFS: &str = "/sys/fs/bpf";
+
+/// The name that a bpffs mount of ours goes by in /proc/mounts.
+const SOURCE: &str = "guard";
+
+pub(super) fn live(pin_dir: &Path) -> PathBuf {
+    pin_dir.join("live")
+}
+
+pub(super) fn new(pin_dir: &Path) -> PathBuf {
+    pin_dir.join("new")
+}
+
+/// Makes the pin directory, and mounts a bpffs where none is.
+pub(super) fn ensure(pin_dir: &Path) -> Result<()> {
+    if pin_dir.starts_with(BPFFS) {
+        mount(Path::new(BPFFS))?;
+        fs::create_dir_all(pin_dir).map_err(DatapathError::file("create", pin_dir))?;
+    } else {
+        fs::create_dir_all(pin_dir).map_err(DatapathError::file("create", pin_dir))?;
+        mount(pin_dir)?;
+    }
+    restrict(pin_dir)
+}
+
+fn mount(on: &Path) -> Result<()> {
+    if bpf::is_bpffs(on).map_err(DatapathError::file("look at", on))? {
+        return Ok(());
+    }
+    bpf::mount_bpffs(on, SOURCE).map_err(DatapathError::file("mount a bpffs on", on))
+}
+
+/// Who can open a pin can change what is enforced.
+fn restrict(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+        .map_err(DatapathError::file("restrict", dir))
+}
+
+/// Makes an empty `new`; what an earlier guardd left there half made has never enforced anything.
+pub(super) fn begin(pin_dir: &Path) -> Result<PathBuf> {
+    let dir = new(pin_dir);
+    remove(&dir)?;
+    fs::create_dir(&dir).map_err(DatapathError::file("create", &dir))?;
+    Ok(dir)
+}
+
+/// The one step from nothing to everything.
+pub(super) fn commit(pin_dir: &Path) -> Result<()> {
+    let (from, to) = (new(pin_dir), live(pin_dir));
+    fs::rename(&from, &to).map_err(DatapathError::file("rename to `live`", from))
+}
+
+/// Removes a directory of pins; links first, so that no program runs on maps that are going.
+pub(super) fn remove(dir: &Path) -> Result<()> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(DatapathError::file("read", dir))?,
+    };
+    let mut pins = entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<io::Result<Vec<_>>>()
+        .map_err(DatapathError::file("read", dir))?;
+    pins.sort_by_key(|pin| !is_link(pin));
+    for pin in pins {
+        fs::remove_file(&pin).map_err(DatapathError::file("remove", &pin))?;
+    }
+    fs::remove_dir(dir).map_err(DatapathError::file("remove", dir))
+}
+
+pub(super) fn link(dir: &Path, hook: &str) -> PathBuf {
+    dir.join(format!("link_{hook}"))
+}
+
+pub(super) fn map(dir: &Path, name: &str) -> PathBuf {
+    dir.join(name.to_lowercase())
+}
+
+fn is_link(pin: &Path) -> bool {
+    pin.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with("link_"))
+}
+
+/// Removes the pin directory, and the bpffs on it where it is one of ours.
+pub(super) fn remove_dir(pin_dir: &Path) -> Result<()> {
+    if !pin_dir.starts_with(BPFFS) && bpf::is_bpffs(pin_dir).unwrap_or(false) && is_ours(pin_dir)? {
+        rustix::mount::unmount(pin_dir, rustix::mount::UnmountFlags::empty())
+            .map_err(|e| DatapathError::file("unmount", pin_dir)(e.into()))?;
+    }
+    match fs::remove_dir(pin_dir) {
+        // Somebody else keeps something there.
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed.map_err(DatapathError::file("remove", pin_dir)),
+    }
+}
+
+fn is_ours(mount: &Path) -> Result<bool> {
+    let mounts = fs::read_to_string("/proc/self/mounts")
+        .map_err(DatapathError::file("read", "/proc/self/mounts"))?;
+    let ours = format!("{SOURCE} {} bpf ", mount.display());
+    Ok(mounts.lines().any(|line| line.starts_with(&ours)))
+}

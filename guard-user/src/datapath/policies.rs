@@ -1,0 +1,265 @@
+//! Policies in the kernel: a slot each, whose trie is replaced as a whole.
+//!
+//! The trie that a large policy has just left is kept, unseen: the next version is made from it by what
+//! differs, instead of from nothing. It costs that policy its memory twice.
+
+use std::collections::{HashMap, HashSet};
+
+use guard_common::{ListId, MAX_RANGES, PolicyId, RangeEntry, RangeList, meta};
+
+use super::{
+    Datapath, DatapathError, Result,
+    maps::{bytes, gone, read},
+    trie::{self, PolicyTrie},
+};
+use crate::policy::{Compiled, Plan, plan};
+
+/// From this many prefixes on a policy's last trie is kept.
+const LARGE: usize = 1024;
+
+/// What is known of a slot.
+#[derive(Default)]
+pub(super) struct Slot {
+    live: Version,
+    /// The version before, of a large policy.
+    shadow: Option<Version>,
+}
+
+/// A trie and what is in it; nothing of both where it was made by an earlier guardd.
+#[derive(Default)]
+struct Version {
+    content: Option<(PolicyTrie, Compiled)>,
+    /// Ids of the lists that the trie names, in the order of the compiled policy's.
+    lists: Vec<ListId>,
+}
+
+impl Datapath {
+    /// Puts a policy in place, in a new slot or instead of what is in `slot`: by one write, when all of it is
+    /// there.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no room, or the system's; then what was in place still is.
+    pub fn install_policy(&mut self, slot: Option<PolicyId>, new: &Compiled) -> Result<PolicyId> {
+        let id = match slot {
+            Some(id) => id,
+            None => PolicyId(self.maps.next_id(meta::NEXT_POLICY)?),
+        };
+        let shadow = self.slots.get_mut(&id).and_then(|slot| slot.shadow.take());
+        let shadow_lists = shadow
+            .as_ref()
+            .map_or_else(Vec::new, |old| old.lists.clone());
+        let mut made = Vec::new();
+        let placed = self
+            .prepare(id, new, shadow, &mut made)
+            .and_then(|next| self.put_in_place(id, next));
+        match placed {
+            // What the last version but one alone named is named by nothing now.
+            Ok(left) => self.remove_unused(id, left.into_iter().chain(shadow_lists))?,
+            Err(e) => {
+                self.remove_unused(id, made.into_iter().chain(shadow_lists))?;
+                return Err(e);
+            }
+        }
+        Ok(id)
+    }
+
+    /// The next version, complete but unseen. `made` gets the lists that were made for it.
+    fn prepare(
+        &mut self,
+        owner: PolicyId,
+        new: &Compiled,
+        shadow: Option<Version>,
+        made: &mut Vec<ListId>,
+    ) -> Result<Version> {
+        let (old, old_lists) = match shadow {
+            Some(Version {
+                content: Some(content),
+                lists,
+            }) => (Some(content), lists),
+            _ => (None, Vec::new()),
+        };
+        let steps = plan(old.as_ref().map(|(_, compiled)| compiled), new);
+        let lists = self.make_lists(owner, new, &steps, &old_lists, made)?;
+        let tree = match old {
+            Some((mut tree, compiled)) if fits(&compiled, new) => {
+                trie::apply(&mut tree, &steps, new, &lists)?;
+                tree
+            }
+            old => {
+                if let Some((mut tree, compiled)) = old {
+                    trie::drain(&mut tree, &compiled)?;
+                }
+                let mut tree = trie::create(new.prefixes.len())?;
+                trie::apply(&mut tree, &plan(None, new), new, &lists)?;
+                tree
+            }
+        };
+        Ok(Version {
+            content: Some((tree, new.clone())),
+            lists,
+        })
+    }
+
+    /// The one write. The kernel returns from it when no program reads the old trie any more. The lists that the
+    /// old version named, where it is not kept.
+    fn put_in_place(&mut self, id: PolicyId, next: Version) -> Result<Vec<ListId>> {
+        let Some((tree, _)) = &next.content else {
+            return Err(DatapathError::Absent {
+                what: "trie".into(),
+            });
+        };
+        self.maps
+            .policies
+            .insert(id.0, tree.map(), 0)
+            .map_err(DatapathError::ebpf("put a policy in place"))?;
+        let slot = self.slots.entry(id).or_default();
+        let mut old = std::mem::replace(&mut slot.live, next);
+        let mut left = Vec::new();
+        if old
+            .content
+            .as_ref()
+            .is_some_and(|(_, compiled)| compiled.prefixes.len() >= LARGE)
+        {
+            slot.shadow = Some(old);
+        } else {
+            left.append(&mut old.lists);
+        }
+        self.maps.bump_generation()?;
+        Ok(left)
+    }
+
+    /// Removes those of `lists` that no version of a policy names.
+    fn remove_unused(&mut self, id: PolicyId, lists: impl Iterator<Item = ListId>) -> Result<()> {
+        let mut lists: HashSet<ListId> = lists.collect();
+        if let Some(slot) = self.slots.get(&id) {
+            let used = slot.live.lists.iter();
+            for list in used.chain(slot.shadow.iter().flat_map(|old| &old.lists)) {
+                lists.remove(list);
+            }
+        }
+        let lists: Vec<_> = lists.into_iter().collect();
+        self.remove_lists(&lists)
+    }
+
+    /// Takes a policy out. Whoever is still judged by it is denied everything.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn remove_policy(&mut self, id: PolicyId) -> Result<()> {
+        gone(self.maps.policies.remove(&id.0)).map_err(DatapathError::ebpf("remove a policy"))?;
+        self.maps.bump_generation()?;
+        let Some(slot) = self.slots.remove(&id) else {
+            return Ok(());
+        };
+        for version in [Some(slot.live), slot.shadow].into_iter().flatten() {
+            self.remove_lists(&version.lists)?;
+            if let Some((mut tree, compiled)) = version.content
+                && compiled.prefixes.len() >= LARGE
+            {
+                trie::drain(&mut tree, &compiled)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The slots that hold a policy, from the kernel.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn policy_slots(&self) -> Result<Vec<PolicyId>> {
+        self.maps
+            .policies
+            .keys()
+            .map(|key| key.map(PolicyId))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(DatapathError::ebpf("list the map POLICIES"))
+    }
+
+    /// Ids for the lists of `new`: those of the old version where they say the same, else new ones.
+    fn make_lists(
+        &mut self,
+        owner: PolicyId,
+        new: &Compiled,
+        steps: &Plan,
+        old_lists: &[ListId],
+        made: &mut Vec<ListId>,
+    ) -> Result<Vec<ListId>> {
+        let mut ids = Vec::with_capacity(new.lists.len());
+        for (entries, same) in new.lists.iter().zip(&steps.same_list) {
+            let id = match same.and_then(|list| old_lists.get(list.get())) {
+                Some(id) => *id,
+                None => {
+                    let id = ListId(self.maps.next_id(meta::NEXT_LIST)?);
+                    self.write_list(id, owner, entries)?;
+                    made.push(id);
+                    id
+                }
+            };
+            ids.push(id);
+        }
+        Ok(ids)
+    }
+
+    fn write_list(&mut self, id: ListId, owner: PolicyId, ranges: &[RangeEntry]) -> Result<()> {
+        let mut entries = [RangeEntry::default(); MAX_RANGES];
+        entries
+            .get_mut(..ranges.len())
+            .ok_or(DatapathError::Full {
+                what: "port ranges",
+                limit: MAX_RANGES,
+            })?
+            .copy_from_slice(ranges);
+        let len = u32::try_from(ranges.len()).unwrap_or(0);
+        self.maps
+            .ranges
+            .insert(
+                id.0,
+                bytes(&RangeList {
+                    owner,
+                    len,
+                    entries,
+                }),
+                0,
+            )
+            .map_err(DatapathError::ebpf("write the map RANGES"))
+    }
+
+    fn remove_lists(&mut self, lists: &[ListId]) -> Result<()> {
+        for list in lists {
+            gone(self.maps.ranges.remove(&list.0))
+                .map_err(DatapathError::ebpf("write the map RANGES"))?;
+        }
+        Ok(())
+    }
+
+    /// Finds out which lists the pinned policies use, so that they go when those are replaced.
+    pub(super) fn recall_slots(&mut self) -> Result<()> {
+        let mut lists: HashMap<PolicyId, Vec<ListId>> = HashMap::new();
+        for entry in self.maps.ranges.iter() {
+            let (id, value) = entry.map_err(DatapathError::ebpf("list the map RANGES"))?;
+            let list: RangeList = read(&value);
+            lists.entry(list.owner).or_default().push(ListId(id));
+        }
+        let slots: HashSet<_> = self.policy_slots()?.into_iter().collect();
+        for (owner, lists) in lists {
+            if slots.contains(&owner) {
+                let live = Version {
+                    content: None,
+                    lists,
+                };
+                self.slots.insert(owner, Slot { live, shadow: None });
+            } else {
+                self.remove_lists(&lists)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the trie that was made for `old` has room for `new`; [`trie::create`] leaves some.
+fn fits(old: &Compiled, new: &Compiled) -> bool {
+    new.prefixes.len() <= old.prefixes.len() + old.prefixes.len() / 16
+}

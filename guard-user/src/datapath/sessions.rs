@@ -1,0 +1,303 @@
+//! Sessions: a cgroup right below the root, and the kernel's entry for it.
+
+use std::{
+    collections::HashSet,
+    fs::File,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::PathBuf,
+};
+
+use guard_common::{
+    AttemptCount, AttemptKey, HoleId, MAX_CHAIN, PolicyId, Session, SessionId, SessionStats, meta,
+};
+
+use super::{
+    Datapath, DatapathError, Result, cgroup,
+    maps::{Maps, bytes, gone, read},
+};
+use crate::sys::{netns, sock_destroy};
+
+/// A session's id and its cgroup.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionCgroup {
+    /// The session.
+    pub id: SessionId,
+    /// The cgroup's id, as programs see it.
+    pub cgroup_id: u64,
+    /// The cgroup's directory.
+    pub path: PathBuf,
+}
+
+impl Maps {
+    /// Counters that the kernel half counts in. Without them it reports nothing.
+    pub(super) fn make_stats(&mut self, of: SessionId) -> Result<()> {
+        self.stats
+            .insert(of.0, bytes(&SessionStats::default()), 0)
+            .map_err(DatapathError::ebpf("write the map STATS"))
+    }
+}
+
+impl Datapath {
+    /// Makes a session judged by `policies`, its own first, then those that it was started in.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no room, or the system's; then there is no trace of it.
+    pub fn add_session(&mut self, policies: &[PolicyId]) -> Result<SessionCgroup> {
+        let mut chain = [PolicyId(0); MAX_CHAIN];
+        chain
+            .get_mut(..policies.len())
+            .filter(|_| !policies.is_empty())
+            .ok_or(DatapathError::Full {
+                what: "nested sessions",
+                limit: MAX_CHAIN,
+            })?
+            .copy_from_slice(policies);
+        let id = SessionId(self.maps.next_id(meta::NEXT_SESSION)?);
+        let (path, cgroup_id) = self.root.create(&format!("s{}", id.0))?;
+        let session = SessionCgroup {
+            id,
+            cgroup_id,
+            path,
+        };
+        self.write_session(
+            &session,
+            &Session {
+                id,
+                policies: chain,
+            },
+        )
+        .inspect_err(|_| {
+            let _ = cgroup::remove(&session.path);
+            let _ = self.forget_session(&session);
+        })?;
+        Ok(session)
+    }
+
+    fn write_session(&mut self, at: &SessionCgroup, session: &Session) -> Result<()> {
+        self.maps.make_stats(session.id)?;
+        self.maps
+            .sessions
+            .insert(at.cgroup_id, bytes(session), 0)
+            .map_err(DatapathError::ebpf("write the map SESSIONS"))
+    }
+
+    /// The sessions whose cgroup stands, from the kernel.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn sessions(&self) -> Result<Vec<(SessionCgroup, Session)>> {
+        let cgroups = self.root.children()?;
+        let mut found: Vec<_> = self
+            .maps
+            .sessions()?
+            .into_iter()
+            .filter_map(|(cgroup_id, session)| {
+                let (path, _) = cgroups.iter().find(|(_, id)| *id == cgroup_id)?;
+                let at = SessionCgroup {
+                    id: session.id,
+                    cgroup_id,
+                    path: path.clone(),
+                };
+                Some((at, session))
+            })
+            .collect();
+        found.sort_by_key(|(at, _)| at.id);
+        Ok(found)
+    }
+
+    /// Removes entries of sessions whose cgroup is gone, and cgroups of ours that no session owns.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn sweep_sessions(&mut self) -> Result<()> {
+        let cgroups = self.root.children()?;
+        let entries = self.maps.sessions()?;
+        for (cgroup_id, session) in &entries {
+            if *cgroup_id != 0 && !cgroups.iter().any(|(_, id)| id == cgroup_id) {
+                let at = SessionCgroup {
+                    id: session.id,
+                    cgroup_id: *cgroup_id,
+                    path: PathBuf::new(),
+                };
+                self.close_all_holes(session.id)?;
+                self.forget_session(&at)?;
+            }
+        }
+        for (path, id) in cgroups {
+            let ours = is_session_name(&path);
+            if ours
+                && !entries.iter().any(|(cgroup, _)| *cgroup == id)
+                && !cgroup::is_populated(&path)?
+            {
+                cgroup::remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a process into a session, and looks whether it arrived.
+    ///
+    /// # Errors
+    ///
+    /// Where it did not.
+    pub fn enter(&self, session: &SessionCgroup, pid: u32) -> Result<()> {
+        cgroup::enter(&session.path, pid)?;
+        if cgroup::processes(&session.path).contains(&pid) {
+            return Ok(());
+        }
+        Err(DatapathError::NotInside {
+            pid,
+            cgroup: session.path.clone(),
+        })
+    }
+
+    /// Whether a process is in the session.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn is_populated(&self, session: &SessionCgroup) -> Result<bool> {
+        cgroup::is_populated(&session.path)
+    }
+
+    /// The processes in the session.
+    #[must_use]
+    pub fn processes(&self, session: &SessionCgroup) -> Vec<u32> {
+        cgroup::processes(&session.path)
+    }
+
+    /// Ends every process of a session.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn kill(&self, session: &SessionCgroup) -> Result<()> {
+        cgroup::kill(&session.path)
+    }
+
+    /// Closes the holes of a session without processes and removes its cgroup. The kernel's entry stays until
+    /// [`Self::forget_session`]: what closed sockets still have to send is judged by it.
+    ///
+    /// # Errors
+    ///
+    /// The system's, as when a process is in it.
+    pub fn end_session(&mut self, session: &SessionCgroup) -> Result<()> {
+        cgroup::remove(&session.path)?;
+        self.close_all_holes(session.id)
+    }
+
+    /// Removes what the kernel knows of an ended session.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn forget_session(&mut self, session: &SessionCgroup) -> Result<()> {
+        gone(self.maps.sessions.remove(&session.cgroup_id))
+            .and_then(|()| gone(self.maps.stats.remove(&session.id.0)))
+            .map_err(DatapathError::ebpf("forget a session"))?;
+        for (key, _) in self.maps.attempts(session.id)? {
+            gone(self.maps.attempts.remove(&bytes(&key)))
+                .map_err(DatapathError::ebpf("write the map ATTEMPTS"))?;
+        }
+        Ok(())
+    }
+
+    /// What a cgroup under the root that no session owns is judged by; `None`: it is denied everything.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn set_default(&mut self, policy: Option<PolicyId>) -> Result<()> {
+        let mut policies = [PolicyId(0); MAX_CHAIN];
+        let written = if let Some(policy) = policy {
+            policies[0] = policy;
+            let session = Session {
+                id: SessionId(0),
+                policies,
+            };
+            self.maps.sessions.insert(0, bytes(&session), 0)
+        } else {
+            gone(self.maps.sessions.remove(&0))
+        };
+        written.map_err(DatapathError::ebpf("write the map SESSIONS"))?;
+        self.maps.bump_generation()
+    }
+
+    /// How often each destination was refused to a session.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn attempts(&self, session: SessionId) -> Result<Vec<(AttemptKey, AttemptCount)>> {
+        self.maps.attempts(session)
+    }
+
+    /// The counters of every session; 0 is for cgroups that none owns.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn stats(&self) -> Result<Vec<(SessionId, SessionStats)>> {
+        self.maps
+            .stats
+            .iter()
+            .map(|entry| entry.map(|(id, value)| (SessionId(id), read(&value))))
+            .collect::<std::result::Result<_, _>>()
+            .map_err(DatapathError::ebpf("list the map STATS"))
+    }
+
+    /// Cuts the connections that went through `ended` holes: their programs are told at once (ECONNABORTED)
+    /// instead of waiting for answers to packets that are dropped. How many were cut.
+    ///
+    /// # Errors
+    ///
+    /// The system's. The packets are dropped all the same.
+    pub fn cut(&mut self, session: &SessionCgroup, ended: &[HoleId]) -> Result<usize> {
+        let cookies: HashSet<u64> = self
+            .maps
+            .through
+            .iter()
+            .filter_map(std::result::Result::ok)
+            .filter(|(_, hole)| ended.contains(&HoleId(*hole)))
+            .map(|(cookie, _)| cookie)
+            .collect();
+        if cookies.is_empty() {
+            return Ok(0);
+        }
+        let mut cut = 0;
+        for namespace in self.namespaces(session) {
+            cut += netns::within(namespace.as_fd(), || sock_destroy::destroy(&cookies))
+                .and_then(|destroyed| destroyed)
+                .map_err(DatapathError::file("cut connections of", &session.path))?;
+        }
+        for cookie in &cookies {
+            gone(self.maps.through.remove(cookie))
+                .map_err(DatapathError::ebpf("write the map THROUGH"))?;
+        }
+        Ok(cut)
+    }
+
+    /// The network namespaces that a session's processes are in.
+    fn namespaces(&self, session: &SessionCgroup) -> Vec<OwnedFd> {
+        let mut seen = HashSet::new();
+        self.processes(session)
+            .into_iter()
+            .filter_map(|pid| File::open(format!("/proc/{pid}/ns/net")).ok())
+            .filter(|file| file.metadata().is_ok_and(|meta| seen.insert(meta.ino())))
+            .map(OwnedFd::from)
+            .collect()
+    }
+}
+
+fn is_session_name(path: &std::path::Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.strip_prefix('s'))
+        .is_some_and(|number| number.parse::<u32>().is_ok())
+}

@@ -1,0 +1,121 @@
+//! Becoming a [`Datapath`]: by attaching everything, or by adopting what is pinned.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use guard_common::meta;
+
+use super::{Datapath, DatapathError, Places, Result, cgroup, hooks, maps::Maps, pins};
+
+/// How a datapath came to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Nothing was pinned.
+    Fresh,
+    /// The programs and maps that an earlier guardd pinned go on.
+    Adopted,
+    /// The maps go on; the programs were replaced by those of this guardd.
+    Replaced,
+}
+
+impl Datapath {
+    /// Attaches every program, or adopts those that are pinned.
+    ///
+    /// # Errors
+    ///
+    /// Where another guardd is there, the kernel refuses, or the pins are not ours to adopt. Then
+    /// nothing is changed, and what was enforced still is.
+    pub fn start(places: &Places) -> Result<(Self, Start)> {
+        pins::ensure(&places.pin_dir)?;
+        let pin_lock = cgroup::lock(&places.pin_dir)?;
+        let (root, made_root) = cgroup::Root::ensure(&places.cgroup_root)?;
+        let root_lock = root.lock()?;
+        discard_defunct(&places.pin_dir, made_root)?;
+        let live = pins::live(&places.pin_dir);
+        let start = if live.exists() {
+            adopt(places, &root)?
+        } else {
+            attach(places, &root, made_root)?
+        };
+        let mut datapath = Self {
+            places: places.clone(),
+            root,
+            maps: Maps::open(&live)?,
+            slots: HashMap::new(),
+            _locks: [pin_lock, root_lock],
+        };
+        datapath.recall_slots()?;
+        datapath.read_back()?;
+        Ok((datapath, start))
+    }
+}
+
+/// Pins whose cgroup root is gone guard nothing, and no process can be in it: they are removed.
+fn discard_defunct(pin_dir: &Path, made_root: bool) -> Result<()> {
+    let live = pins::live(pin_dir);
+    if live.exists() && made_root && hooks::guarded_cgroup(&live).is_none() {
+        return pins::remove(&live);
+    }
+    Ok(())
+}
+
+fn attach(places: &Places, root: &cgroup::Root, made_root: bool) -> Result<Start> {
+    let dir = pins::begin(&places.pin_dir)?;
+    attach_unseen(&dir, root, made_root)
+        .and_then(|()| pins::commit(&places.pin_dir))
+        .inspect_err(|_| {
+            let _ = pins::remove(&dir);
+            if made_root {
+                let _ = fs::remove_dir(&places.cgroup_root);
+            }
+        })?;
+    Ok(Start::Fresh)
+}
+
+fn attach_unseen(dir: &Path, root: &cgroup::Root, made_root: bool) -> Result<()> {
+    let mut ebpf = hooks::load(dir, root.session_level())?;
+    let mut maps = Maps::open(dir)?;
+    for index in [
+        meta::GENERATION,
+        meta::NEXT_SESSION,
+        meta::NEXT_REQUEST,
+        meta::NEXT_HOLE,
+        meta::NEXT_POLICY,
+        meta::NEXT_LIST,
+    ] {
+        maps.set_meta(index, 1)?;
+    }
+    maps.set_meta(meta::MADE_CGROUP_ROOT, u64::from(made_root))?;
+    maps.set_meta(meta::OBJECT, hooks::object_hash())?;
+    maps.make_stats(guard_common::SessionId(0))?;
+    hooks::attach(&mut ebpf, root.dir(), dir)?;
+    maps.set_meta(meta::ABI, guard_common::ABI)
+}
+
+fn adopt(places: &Places, root: &cgroup::Root) -> Result<Start> {
+    let live = pins::live(&places.pin_dir);
+    let mut maps = Maps::open(&live)?;
+    let found = maps.get_meta(meta::ABI)?;
+    if found != guard_common::ABI {
+        return Err(DatapathError::OtherVersion {
+            path: places.pin_dir.clone(),
+            found,
+            ours: guard_common::ABI,
+        });
+    }
+    if hooks::guarded_cgroup(&live).is_some_and(|id| id != root.id()) {
+        return Err(DatapathError::OtherRoot {
+            pins: places.pin_dir.clone(),
+            root: places.cgroup_root.clone(),
+        });
+    }
+    let complete = hooks::read_back(&live, root.id())
+        .iter()
+        .all(|hook| hook.attached);
+    if complete && maps.get_meta(meta::OBJECT)? == hooks::object_hash() {
+        return Ok(Start::Adopted);
+    }
+    let mut ebpf = hooks::load(&live, root.session_level())?;
+    hooks::attach(&mut ebpf, root.dir(), &live)?;
+    maps.set_meta(meta::OBJECT, hooks::object_hash())?;
+    Ok(Start::Replaced)
+}

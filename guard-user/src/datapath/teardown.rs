@@ -1,0 +1,109 @@
+//! The only way down.
+
+use std::{
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use guard_common::meta;
+
+use super::{DatapathError, Places, Result, cgroup, maps::Maps, pins};
+
+/// How long killed processes may take to go.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What was taken down.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TornDown {
+    /// Cgroups of sessions whose processes were ended.
+    pub ended: Vec<PathBuf>,
+    /// Whether there was anything at all.
+    pub anything: bool,
+}
+
+/// Ends sessions where `force` says so, then removes the programs, the maps and the cgroups that guardd
+/// made, in this order: nothing runs unguarded in between.
+///
+/// # Errors
+///
+/// [`DatapathError::SessionsLive`] without `force`; [`DatapathError::Busy`] while a guardd runs.
+pub fn teardown(places: &Places, force: bool) -> Result<TornDown> {
+    let mut done = TornDown::default();
+    let pins_there = places.pin_dir.exists();
+    let _pin_lock = pins_there
+        .then(|| cgroup::lock(&places.pin_dir))
+        .transpose()?;
+    let made_root = pins_there && made_root(places);
+    if let Ok(root) = cgroup::Root::open(&places.cgroup_root) {
+        let _root_lock = root.lock()?;
+        done.anything = true;
+        done.ended = end_sessions(&root, force)?;
+    }
+    if pins_there {
+        done.anything = true;
+        pins::remove(&pins::live(&places.pin_dir))?;
+        pins::remove(&pins::new(&places.pin_dir))?;
+    }
+    if made_root {
+        cgroup::remove(&places.cgroup_root)?;
+    }
+    drop(_pin_lock);
+    if pins_there {
+        pins::remove_dir(&places.pin_dir)?;
+    }
+    Ok(done)
+}
+
+/// Whether an earlier guardd made the cgroup root. Where that cannot be read it is left alone.
+fn made_root(places: &Places) -> bool {
+    Maps::open(&pins::live(&places.pin_dir))
+        .and_then(|maps| maps.get_meta(meta::MADE_CGROUP_ROOT))
+        .is_ok_and(|made| made == 1)
+}
+
+fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
+    let mut live = Vec::new();
+    for (path, _) in root.children()? {
+        if cgroup::is_populated(&path)? {
+            live.push(path);
+        } else {
+            cgroup::remove(&path)?;
+        }
+    }
+    if live.is_empty() {
+        return Ok(live);
+    }
+    if !force {
+        let sessions = live.iter().filter_map(|path| path.file_name());
+        return Err(DatapathError::SessionsLive {
+            root: root.path().into(),
+            sessions: sessions
+                .map(|name| name.to_string_lossy())
+                .collect::<Vec<_>>()
+                .join(", "),
+        });
+    }
+    for path in &live {
+        cgroup::kill(path)?;
+    }
+    for path in &live {
+        wait_until_empty(path)?;
+        cgroup::remove(path)?;
+    }
+    Ok(live)
+}
+
+fn wait_until_empty(path: &std::path::Path) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while cgroup::is_populated(path)? {
+        if Instant::now() > deadline {
+            return Err(DatapathError::SessionsLive {
+                root: path.into(),
+                sessions: "killed, but still there".into(),
+            });
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}

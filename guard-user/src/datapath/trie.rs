@@ -1,0 +1,131 @@
+//! A policy's trie: filled unseen.
+
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use aya::maps::{Map, MapData, lpm_trie::Key};
+use guard_common::{ListId, PrefixValue};
+
+use super::{
+    DatapathError, Result,
+    maps::{Trie, bytes},
+};
+use crate::{
+    policy::{Compiled, Plan, Prefix, Value},
+    sys::bpf::{self, MapLayout},
+};
+
+/// `BPF_MAP_TYPE_LPM_TRIE`
+const LPM_TRIE: u32 = 11;
+/// `BPF_F_NO_PREALLOC`
+const NO_PREALLOC: u32 = 1;
+/// Bytes of a trie's key: the prefix's length, then the address.
+const KEY: usize = 4 + 16;
+const VALUE: usize = size_of::<PrefixValue>();
+
+/// A trie, and a descriptor of it for what aya has no call for.
+pub(super) struct PolicyTrie {
+    map: Trie,
+    fd: OwnedFd,
+}
+
+impl PolicyTrie {
+    pub(super) fn map(&self) -> &Trie {
+        &self.map
+    }
+}
+
+/// A trie that no program reads yet, with room for `prefixes` and some more.
+pub(super) fn create(prefixes: usize) -> Result<PolicyTrie> {
+    let room = prefixes + prefixes / 8 + 64;
+    let layout = MapLayout {
+        kind: LPM_TRIE,
+        key_size: KEY as u32,
+        value_size: VALUE as u32,
+        max_entries: u32::try_from(room).unwrap_or(u32::MAX),
+        flags: NO_PREALLOC,
+    };
+    let fd = bpf::create_map("guard_policy", layout)
+        .map_err(DatapathError::file("make a trie in", "the kernel"))?;
+    let copy = fd
+        .try_clone()
+        .map_err(DatapathError::file("make a trie in", "the kernel"))?;
+    let map = MapData::from_fd(copy)
+        .and_then(Map::from_map_data)
+        .and_then(Trie::try_from)
+        .map_err(DatapathError::ebpf("make a trie"))?;
+    Ok(PolicyTrie { map, fd })
+}
+
+/// Brings a trie that no program reads to the content of `new`.
+pub(super) fn apply(
+    trie: &mut PolicyTrie,
+    plan: &Plan,
+    new: &Compiled,
+    lists: &[ListId],
+) -> Result<()> {
+    remove(trie, &plan.remove)?;
+    let mut keys = Vec::with_capacity(plan.upsert.len() * KEY);
+    let mut values = Vec::with_capacity(plan.upsert.len() * VALUE);
+    for (prefix, value) in &plan.upsert {
+        keys.extend_from_slice(&key(prefix));
+        values.extend_from_slice(&kernel_value(value, new.flags, lists));
+    }
+    match bpf::update_batch(trie.fd.as_fd(), &keys, &values, KEY, VALUE) {
+        Err(e) if e.kind() == std::io::ErrorKind::Unsupported => one_by_one(trie, plan, new, lists),
+        done => done.map_err(DatapathError::file("fill", "a trie")),
+    }
+}
+
+/// Empties a trie of so many entries that freeing it at once would keep a CPU busy.
+pub(super) fn drain(trie: &mut PolicyTrie, compiled: &Compiled) -> Result<()> {
+    let prefixes: Vec<_> = compiled
+        .prefixes
+        .iter()
+        .map(|(prefix, _)| *prefix)
+        .collect();
+    remove(trie, &prefixes)
+}
+
+fn remove(trie: &mut PolicyTrie, prefixes: &[Prefix]) -> Result<()> {
+    let keys: Vec<u8> = prefixes.iter().flat_map(key).collect();
+    match bpf::delete_batch(trie.fd.as_fd(), &keys, KEY) {
+        Err(e) if e.kind() == std::io::ErrorKind::Unsupported => {
+            for prefix in prefixes {
+                super::maps::gone(trie.map.remove(&aya_key(prefix)))
+                    .map_err(DatapathError::ebpf("empty a trie"))?;
+            }
+            Ok(())
+        }
+        done => done.map_err(DatapathError::file("empty", "a trie")),
+    }
+}
+
+fn one_by_one(trie: &mut PolicyTrie, plan: &Plan, new: &Compiled, lists: &[ListId]) -> Result<()> {
+    for (prefix, value) in &plan.upsert {
+        trie.map
+            .insert(&aya_key(prefix), kernel_value(value, new.flags, lists), 0)
+            .map_err(DatapathError::ebpf("fill a trie"))?;
+    }
+    Ok(())
+}
+
+fn aya_key(prefix: &Prefix) -> Key<[u8; 16]> {
+    Key::new(u32::from(prefix.length()), bytes(&prefix.address()))
+}
+
+/// As the kernel's `struct bpf_lpm_trie_key`: the length in the machine's byte order, then the address.
+fn key(prefix: &Prefix) -> [u8; KEY] {
+    let mut key = [0; KEY];
+    key[..4].copy_from_slice(&u32::from(prefix.length()).to_ne_bytes());
+    key[4..].copy_from_slice(&bytes::<_, 16>(&prefix.address()));
+    key
+}
+
+fn kernel_value(value: &Value, flags: u8, lists: &[ListId]) -> [u8; VALUE] {
+    bytes(&PrefixValue {
+        verdict: value.verdict as u8,
+        flags,
+        rule: value.rule,
+        list: value.list.map_or(ListId(0), |list| lists[list.get()]),
+    })
+}

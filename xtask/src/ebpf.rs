@@ -1,0 +1,87 @@
+//! Builds the kernel half.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::SystemTime;
+
+use anyhow::{Context as _, Result};
+
+use crate::shell::{root, run, target};
+use crate::toolchain::{BPF_TARGET, Compiler, obtain_linker};
+
+/// Debug information, for it becomes BTF; and the instructions of Linux 5.12, for atomics that give
+/// back the old value. rustc passes the CPU on to the linker.
+const RUSTFLAGS: &str = "-Cdebuginfo=2 -Clink-arg=--btf -Ctarget-cpu=v3";
+
+/// Where guard-user's build script looks for the object.
+pub(crate) fn object() -> PathBuf {
+    target().join("bpf/guard-ebpf.o")
+}
+
+/// Builds the object. It is written only where it changes, so that what embeds it is built again only then.
+///
+/// # Errors
+///
+/// That a tool could not be had, or that it does not compile.
+pub(crate) fn build() -> Result<()> {
+    run(cargo("build")?.args(["--release", "--locked"]))?;
+    let built = target()
+        .join("bpf")
+        .join(BPF_TARGET)
+        .join("release/guard-ebpf");
+    publish(&built, &object())
+}
+
+/// A cargo set up to build the kernel half.
+///
+/// # Errors
+///
+/// That a tool could not be had.
+pub(crate) fn cargo(verb: &str) -> Result<Command> {
+    obtain_linker()?;
+    let mut cargo = Compiler::obtain()?.cargo(verb)?;
+    cargo
+        .args(["--package", "guard-ebpf", "--target-dir"])
+        .arg(target().join("bpf"))
+        .env("RUSTFLAGS", RUSTFLAGS);
+    Ok(cargo)
+}
+
+fn publish(built: &Path, object: &Path) -> Result<()> {
+    let bytes = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
+    if fs::read(object).is_ok_and(|old| old == bytes) {
+        return mark_fresh(object).with_context(|| format!("cannot touch {}", object.display()));
+    }
+    fs::write(object, bytes).with_context(|| format!("cannot write {}", object.display()))
+}
+
+/// Makes the object newer than its sources, as guard-user's build script wants it.
+fn mark_fresh(object: &Path) -> io::Result<()> {
+    let built = fs::metadata(object)?.modified()?;
+    for dir in ["guard-ebpf/src", "guard-common/src"] {
+        if newest(&root().join(dir))? > built {
+            return File::options()
+                .append(true)
+                .open(object)?
+                .set_modified(SystemTime::now());
+        }
+    }
+    Ok(())
+}
+
+/// When the file that changed last below `dir` did.
+fn newest(dir: &Path) -> io::Result<SystemTime> {
+    let mut newest = SystemTime::UNIX_EPOCH;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let time = if entry.file_type()?.is_dir() {
+            self::newest(&entry.path())?
+        } else {
+            entry.metadata()?.modified()?
+        };
+        newest = newest.max(time);
+    }
+    Ok(newest)
+}

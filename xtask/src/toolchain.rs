@@ -1,0 +1,256 @@
+//! What the eBPF half is built with: a compiler that has a core library for BPF, and the linker.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::shell::{cargo, is_root, read, run, say, target, which};
+
+/// The target of everything that runs in the kernel, on a little-endian machine.
+pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
+
+/// The last bpf-linker that reads what LLVM 22, and so rustc up to 1.97, writes.
+const LINKER_VERSION: &str = "0.10.3";
+/// The newest LLVM whose bitcode that linker reads.
+const LINKER_LLVM: u32 = 22;
+/// Installed where there is no nightly yet. A later one may come with a newer LLVM.
+const NIGHTLY: &str = "nightly-2026-05-20";
+/// Debian builds browsers with it; it comes with a core library for BPF.
+const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+
+/// A compiler for [`BPF_TARGET`].
+pub(crate) enum Compiler {
+    /// A rustup toolchain that builds core from its own sources.
+    Nightly(String),
+    /// A compiler for whose target core is installed ready made.
+    System(PathBuf),
+}
+
+impl Compiler {
+    /// The best one on this machine; installs one where there is none.
+    ///
+    /// # Errors
+    ///
+    /// That none could be had, and what to type to change that.
+    pub(crate) fn obtain() -> Result<Self> {
+        if let Some(compiler) = Self::find() {
+            return Ok(compiler);
+        }
+        say(&format!(
+            "the eBPF half needs a compiler with a core library for {BPF_TARGET}, and none is installed"
+        ));
+        install();
+        let Some(compiler) = Self::find() else {
+            bail!(
+                "no compiler for {BPF_TARGET}: run `rustup toolchain install {NIGHTLY} --profile minimal \
+                 --component rust-src`, or on Debian `apt-get install {}`",
+                DEBIAN_PACKAGES.join(" ")
+            );
+        };
+        Ok(compiler)
+    }
+
+    fn find() -> Option<Self> {
+        let nightly = nightlies().into_iter().find(|name| has_core_source(name));
+        nightly.map(Self::Nightly).or_else(|| {
+            let rustc = PathBuf::from(DEBIAN_RUSTC);
+            has_bpf_core(&rustc).then_some(Self::System(rustc))
+        })
+    }
+
+    /// A cargo that builds for [`BPF_TARGET`] with it: `cargo VERB --target …`.
+    pub(crate) fn cargo(&self, verb: &str) -> Result<Command> {
+        let mut command = cargo();
+        command.env("PATH", path_with_tools()?);
+        match self {
+            Self::Nightly(toolchain) => {
+                // rustup's own cargo on PATH, not the stable one that runs this.
+                let rustup = which("rustup").unwrap_or_else(|| "rustup".into());
+                command = replaced_program(&command, &rustup);
+                command.args(["run", toolchain, "cargo", verb, "-Zbuild-std=core"]);
+            }
+            Self::System(rustc) => {
+                // A stable compiler lets nobody use what the BPF target needs (E0554) unless told so.
+                command.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
+                command.arg(verb);
+            }
+        }
+        command.env_remove("RUSTUP_TOOLCHAIN");
+        command.args(["--target", BPF_TARGET]);
+        Ok(command)
+    }
+}
+
+/// `command` with another program: environment and directory stay.
+fn replaced_program(command: &Command, program: &Path) -> Command {
+    let mut replaced = Command::new(program);
+    replaced.args(command.get_args());
+    if let Some(dir) = command.get_current_dir() {
+        replaced.current_dir(dir);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => replaced.env(name, value),
+            None => replaced.env_remove(name),
+        };
+    }
+    replaced
+}
+
+fn nightlies() -> Vec<String> {
+    let list = read(Command::new("rustup").args(["toolchain", "list"])).unwrap_or_default();
+    let names = list.lines().filter_map(|line| line.split(' ').next());
+    names
+        .filter(|name| name.starts_with("nightly"))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// Whether the toolchain has the sources of core. What rustup lists as a component may not be there.
+fn has_core_source(toolchain: &str) -> bool {
+    let rustc = || {
+        let mut rustup = Command::new("rustup");
+        rustup.args(["run", toolchain, "rustc"]);
+        rustup
+    };
+    let Ok(sysroot) = read(rustc().args(["--print", "sysroot"])) else {
+        return false;
+    };
+    let core = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
+    core.is_file() && linker_reads(&mut rustc())
+}
+
+fn has_bpf_core(rustc: &Path) -> bool {
+    let Ok(dir) =
+        read(Command::new(rustc).args(["--print", "target-libdir", "--target", BPF_TARGET]))
+    else {
+        return false;
+    };
+    let Ok(files) = fs::read_dir(dir.trim()) else {
+        return false;
+    };
+    let is_core = |name: OsString| name.to_string_lossy().starts_with("libcore-");
+    files.flatten().any(|file| is_core(file.file_name())) && linker_reads(&mut Command::new(rustc))
+}
+
+/// Whether the linker understands what this compiler writes.
+fn linker_reads(rustc: &mut Command) -> bool {
+    let version = read(rustc.arg("-vV")).unwrap_or_default();
+    let llvm = version.lines().find_map(|line| {
+        let major = line.strip_prefix("LLVM version: ")?.split('.').next()?;
+        major.parse::<u32>().ok()
+    });
+    llvm.is_some_and(|major| major <= LINKER_LLVM)
+}
+
+/// Tries each way to install a compiler. Whether one worked is seen by looking for it.
+fn install() {
+    if let Err(why) = install_from_debian().or_else(|_| install_nightly()) {
+        say(&format!("{why:#}"));
+    }
+}
+
+fn install_from_debian() -> Result<()> {
+    apt_install(
+        &DEBIAN_PACKAGES,
+        "a Rust compiler with a core library for BPF",
+    )
+}
+
+fn install_nightly() -> Result<()> {
+    say(&format!(
+        "installing {NIGHTLY} with rust-src beside your toolchains, to build core for BPF"
+    ));
+    run(Command::new("rustup").args([
+        "toolchain",
+        "install",
+        NIGHTLY,
+        "--profile",
+        "minimal",
+        "--component",
+        "rust-src",
+    ]))
+}
+
+/// Installs packages of Debian or Ubuntu, having said which and why.
+///
+/// # Errors
+///
+/// That this is another system, that this is not root, or that apt failed.
+pub(crate) fn apt_install(packages: &[&str], why: &str) -> Result<()> {
+    let list = packages.join(" ");
+    if which("apt-get").is_none() {
+        bail!("install {list} ({why}) with your system's package manager");
+    }
+    if !is_root() {
+        bail!("run `sudo apt-get install {list}` ({why})");
+    }
+    say(&format!("installing {list} with apt: {why}"));
+    let apt = || {
+        let mut apt = Command::new("apt-get");
+        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-q");
+        apt
+    };
+    run(apt().arg("update"))?;
+    run(apt()
+        .args(["install", "-y", "--no-install-recommends"])
+        .args(packages))
+}
+
+/// Sees to it that the linker is there.
+///
+/// # Errors
+///
+/// That it could not be built.
+pub(crate) fn obtain_linker() -> Result<()> {
+    let version = Command::new("bpf-linker")
+        .arg("--version")
+        .env("PATH", path_with_tools()?)
+        .output();
+    if version.is_ok_and(|v| {
+        String::from_utf8_lossy(&v.stdout).trim() == format!("bpf-linker {LINKER_VERSION}")
+    }) {
+        return Ok(());
+    }
+    cargo_install("bpf-linker", Some(LINKER_VERSION), "it links eBPF objects")
+}
+
+/// Builds a tool into `target/tools`, where nothing of the user's is in the way, having said so.
+///
+/// # Errors
+///
+/// That cargo failed.
+pub(crate) fn cargo_install(tool: &str, version: Option<&str>, why: &str) -> Result<()> {
+    let version = version.map(|v| format!("--version={v}"));
+    say(&format!(
+        "installing {tool} into {} with cargo: {why}",
+        tools().display()
+    ));
+    run(cargo()
+        .args(["install", "--locked", tool])
+        .args(version)
+        .arg("--root")
+        .arg(tools()))
+}
+
+fn tools() -> PathBuf {
+    target().join("tools")
+}
+
+/// PATH, after the tools that were built here.
+///
+/// # Errors
+///
+/// That the path of this workspace contains a colon.
+pub(crate) fn path_with_tools() -> Result<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let dirs = [tools().join("bin")]
+        .into_iter()
+        .chain(env::split_paths(&path));
+    Ok(env::join_paths(dirs)?)
+}
