@@ -2,6 +2,7 @@
 
 use std::thread::{self, JoinHandle};
 
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 use rustix::process::Uid;
 
 use super::failure::start_commands;
@@ -222,8 +223,9 @@ fn a_missing_daemon_brings_the_commands() {
         Client::connect(&socket),
         Err(CliError::NoDaemon(_))
     ));
-    // A socket that nobody listens at any more.
-    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    // A socket that nobody listens at.
+    let deaf = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&deaf, &SocketAddrUnix::new(&socket).unwrap()).unwrap();
     assert!(matches!(
         Client::connect(&socket),
         Err(CliError::NoDaemon(_))

@@ -88,31 +88,54 @@ fn rule(rest: &mut Map<String, Value>) -> Option<String> {
     text(rest, "rule").map(|rule| format!("rule {rule}"))
 }
 
-/// The program, by its executable's name, and the person.
+/// The program, and the person.
 fn who(rest: &mut Map<String, Value>) -> Option<String> {
-    let pid = rest.remove("pid").filter(|pid| !pid.is_null());
-    let program = match (text(rest, "comm"), pid) {
-        (Some(comm), Some(pid)) => Some(format!("{comm} ({pid})")),
-        (None, Some(pid)) => Some(format!("process {pid}")),
-        (comm, None) => comm,
-    };
     let person = ["by", "opened_by", "user"]
         .into_iter()
         .find_map(|key| text(rest, key))
         .map(|by| format!("by {by}"));
-    let who: Vec<_> = program.into_iter().chain(person).collect();
+    let who: Vec<_> = program(rest).into_iter().chain(person).collect();
     (!who.is_empty()).then(|| who.join(" "))
 }
 
+/// By its executable, as far as that is known: the name of a process is its own to choose.
+fn program(rest: &mut Map<String, Value>) -> Option<String> {
+    let pid = rest.remove("pid").filter(|pid| !pid.is_null());
+    let name = text(rest, "exe").or_else(|| text(rest, "comm"));
+    if let (Some(exe), Some(Value::String(comm))) = (&name, rest.get("comm"))
+        && exe.rsplit('/').next() == Some(comm)
+    {
+        rest.remove("comm");
+    }
+    match (name, pid) {
+        (Some(name), Some(pid)) => Some(format!("{name} ({pid})")),
+        (None, Some(pid)) => Some(format!("process {pid}")),
+        (name, None) => name,
+    }
+}
+
+/// What is left and says anything.
 fn others(rest: &Map<String, Value>) -> Option<String> {
     let shown: Vec<_> = rest
         .iter()
-        .filter(|(_, value)| {
-            !value.is_null() && value.as_array().is_none_or(|items| !items.is_empty())
-        })
+        .filter(|(key, value)| !is_plain(key, value))
         .map(|(key, value)| format!("{key}={}", scalar(value)))
         .collect();
     (!shown.is_empty()).then(|| shown.join(" "))
+}
+
+/// Whether a field says no more than its absence would.
+fn is_plain(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Number(number) => match key {
+            "count" => number.as_u64() == Some(1),
+            "left_out" => number.as_u64() == Some(0),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 fn text(rest: &mut Map<String, Value>, key: &str) -> Option<String> {
@@ -159,8 +182,8 @@ mod tests {
             json!({"at": at, "kind": "policy-load", "session": null, "policy": "homelab", "error": null}),
             json!({"at": at, "kind": "policy-load", "session": null, "policy": "homelab", "error": "line 3: bad range"}),
             json!({"at": at, "kind": "session-start", "session": "s1", "user": "alice", "command": ["sh", "-c", "a b"]}),
-            json!({"at": at, "kind": "denied", "session": "s1", "destination": to, "rule": "metadata", "comm": "curl", "pid": 71, "count": 3}),
-            json!({"at": at, "kind": "request", "session": "s1", "destination": to, "rule": null, "comm": null, "pid": 71, "request": "r1"}),
+            json!({"at": at, "kind": "denied", "session": "s1", "destination": to, "rule": "metadata", "comm": "curl", "exe": "/usr/bin/curl", "pid": 71, "count": 3, "left_out": 0}),
+            json!({"at": at, "kind": "request", "session": "s1", "destination": to, "rule": null, "comm": "sshd", "exe": "/tmp/x", "pid": 71, "count": 1, "request": "r1"}),
             json!({"at": at, "kind": "held", "session": "s1", "destination": to, "request": "r1"}),
             json!({"at": at, "kind": "answered", "session": "s1", "destination": to, "answer": "yes", "by": "alice", "request": "r1"}),
             json!({"at": at, "kind": "answered", "session": "s1", "destination": to, "answer": "no", "by": "alice"}),
@@ -176,8 +199,8 @@ mod tests {
         2026-11-20 11:59:57  -     policy loaded    policy=homelab
         2026-11-20 11:59:57  -     policy refused   error="line 3: bad range" policy=homelab
         2026-11-20 11:59:57  s1    session starts   by alice  command="sh -c 'a b'"
-        2026-11-20 11:59:57  s1    denied           tcp 192.0.2.10:443  rule metadata  curl (71)  count=3
-        2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  process 71  request=r1
+        2026-11-20 11:59:57  s1    denied           tcp 192.0.2.10:443  rule metadata  /usr/bin/curl (71)  count=3
+        2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  /tmp/x (71)  comm=sshd request=r1
         2026-11-20 11:59:57  s1    waits            tcp 192.0.2.10:443  request=r1
         2026-11-20 11:59:57  s1    approved         tcp 192.0.2.10:443  by alice  request=r1
         2026-11-20 11:59:57  s1    turned down      tcp 192.0.2.10:443  by alice
