@@ -1,1 +1,50 @@
-//! The lab: network namespaces that play production, and a guardd of one's own.
+//! The lab: a production network of one's own, a guardd of one's own, and ways to try to get past it.
+//!
+//! Everything carries the [`Tag`] of its run and is taken down on drop, and by a helper process also
+//! where the run is killed; so runs live side by side. It wants root, and a kernel that [`fit`] accepts.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use guard_lab::{AGENT, Attempt, Daemon, Network, Production};
+//!
+//! let network = Network::new()?;
+//! let production = Production::start(&network)?;
+//! let daemon = Daemon::in_network(&network).policy("ask", "version = 1\ndefault = \"confirm\"\n").start()?;
+//!
+//! let attempt = Attempt::tcp("192.0.2.10", 80);
+//! assert!(attempt.outside(network.dev(), AGENT)?.ok);
+//! assert!(!attempt.under(&daemon, "ask")?.ok);
+//! assert_eq!(production.reached_at("192.0.2.10", 80)?.len(), 1);
+//! # Ok(())
+//! # }
+//! ```
+
+#![deny(unsafe_code)]
+
+mod attempt;
+pub mod bins;
+mod daemon;
+mod exec;
+mod fit;
+mod guard;
+pub mod mounts;
+pub mod network;
+pub mod probe;
+mod production;
+pub mod reap;
+pub mod server;
+mod sys;
+mod tag;
+
+pub use attempt::{Attempt, Report};
+pub use daemon::{Daemon, DaemonBuilder};
+pub use fit::fit;
+pub use guard::{Guard, Output, Running};
+pub use network::{Network, Side};
+pub use production::{Production, Reached};
+pub use tag::Tag;
+
+/// The ordinary user that plays the agent.
+pub const AGENT: u32 = 61234;
+/// Another ordinary user, who owns none of the agent's sessions.
+pub const STRANGER: u32 = 61235;

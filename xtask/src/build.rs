@@ -1,5 +1,7 @@
 //! `cargo xtask build`.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::ebpf;
@@ -16,4 +18,9 @@ pub(crate) fn build() -> Result<()> {
         .args(["build", "--release", "--locked", "--package", "guard-user"])
         .args(["--bins", "--target-dir"])
         .arg(target()))
+}
+
+/// Where the programs are.
+pub(crate) fn release() -> PathBuf {
+    target().join("release")
 }

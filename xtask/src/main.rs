@@ -1,9 +1,16 @@
 //! Developers' commands for guard, run as `cargo xtask COMMAND`.
 
 mod build;
+mod demo;
 mod ebpf;
+mod lab;
+mod lint;
+mod run;
 mod shell;
+mod test;
 mod toolchain;
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -20,10 +27,33 @@ struct Args {
 enum Command {
     /// Build the eBPF object, then target/release/guard and target/release/guardd
     Build,
+    /// Show the guard at work, against a network that plays production
+    Demo,
+    /// Check format, lints, and the licences and sources of dependencies
+    Lint,
+    /// Run a command under the guard, on this machine's own network
+    Run {
+        /// The policy: a file, or a name that a running guardd knows [default: policies/default.toml]
+        #[arg(long)]
+        policy: Option<PathBuf>,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Run every test, the privileged ones included
+    Test {
+        /// Arguments of `cargo test`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
     match Args::parse().command {
         Command::Build => build::build(),
+        Command::Demo => demo::demo(),
+        Command::Lint => lint::lint(),
+        Command::Run { policy, command } => run::run(policy, &command),
+        Command::Test { args } => test::test(&args),
     }
 }

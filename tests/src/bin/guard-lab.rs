@@ -1,0 +1,39 @@
+//! The lab's processes: production's server, attempts to reach it, and the one that takes a lab down.
+
+use std::env;
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use guard_lab::{probe, reap, server};
+
+const HELP: &str = "\
+guard-lab probe KIND ADDRESS PORT [OTHER]   one attempt to reach the network; see guard-lab probe --help
+guard-lab serve [--tcp PORT]… [--udp PORT]… [--sniff]   production, until its input ends
+guard-lab reap   takes down what its input names, once that ends
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("guard-lab: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> Result<bool> {
+    let mut args = env::args().skip(1);
+    let verb = args.next().unwrap_or_default();
+    match verb.as_str() {
+        "probe" if env::args().any(|arg| arg == "--help") => print!("{}", probe::HELP),
+        "probe" => return probe::probe(args),
+        "serve" => server::serve(args)?,
+        "reap" => reap::reap(io::stdin().lock())?,
+        "--help" => print!("{HELP}"),
+        _ => bail!("what to do?\n{HELP}"),
+    }
+    Ok(true)
+}

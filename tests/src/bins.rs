@@ -1,0 +1,75 @@
+//! Where the programs under test are.
+
+use std::env;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::Tag;
+
+/// The environment variable that names the directory of `guard`, `guardd` and `guard-lab`.
+pub const DIR: &str = "GUARD_BIN_DIR";
+
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Sets the directory for this process, as [`DIR`] does. Only the first call counts.
+pub fn look_in(dir: PathBuf) {
+    // A later call finds the first one's choice, as said.
+    let _ = CHOSEN.set(dir);
+}
+
+/// The path of a program: in the directory that was set, else beside this one.
+///
+/// # Errors
+///
+/// That it isn't there.
+pub fn find(program: &str) -> Result<PathBuf> {
+    let path = directory()?.join(program);
+    ensure!(
+        path.is_file(),
+        "no {} here: run `cargo xtask test`, or build it and set {DIR}",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Test programs lie in a directory `deps` below the others.
+fn directory() -> Result<PathBuf> {
+    if let Some(dir) = CHOSEN.get() {
+        return Ok(dir.clone());
+    }
+    if let Some(dir) = env::var_os(DIR) {
+        return fs::canonicalize(&dir).with_context(|| format!("{DIR}={}", dir.display()));
+    }
+    let exe = env::current_exe().context("cannot tell which program this is")?;
+    let dir = exe.parent().context("this program lies in no directory")?;
+    let above = dir.parent().filter(|_| dir.ends_with("deps"));
+    Ok(above.unwrap_or(dir).to_owned())
+}
+
+/// A path by which every user can run the program: its own, or that of a copy in the tag's directory.
+///
+/// # Errors
+///
+/// That it isn't there, or cannot be copied.
+pub fn for_everybody(program: &str, tag: &Tag) -> Result<PathBuf> {
+    let path = find(program)?;
+    if path.ancestors().skip(1).all(open_to_all) {
+        return Ok(path);
+    }
+    let dir = tag.dir().join("bin");
+    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let copy = dir.join(program);
+    if copy.exists() {
+        return Ok(copy);
+    }
+    fs::copy(&path, &copy).with_context(|| format!("cannot copy to {}", copy.display()))?;
+    Ok(copy)
+}
+
+fn open_to_all(dir: &Path) -> bool {
+    fs::metadata(dir).is_ok_and(|dir| dir.permissions().mode() & 0o001 != 0)
+}

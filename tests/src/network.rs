@@ -1,0 +1,224 @@
+//! Two network namespaces: a developer's machine, and production behind it.
+
+use std::fs::File;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use rustix::fd::AsFd as _;
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::reap::Reaper;
+use crate::{Tag, exec, fit};
+
+/// The developer's machine, as production sees it.
+pub const DEV_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 253);
+/// The same over IPv6.
+pub const DEV_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
+/// Production's router, and the developer's way to everywhere.
+pub const PROD_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 254);
+/// The same over IPv6.
+pub const PROD_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 2);
+/// The name of the developer's network device, behind which production is.
+pub const DEV_DEVICE: &str = "prod0";
+
+/// Where production answers at every address: the documentation ranges of RFC 5737 and RFC 3849,
+/// the latter but for the link between the two.
+const PRODUCTION: [&str; 4] = [
+    "192.0.2.0/24",
+    "198.51.100.0/24",
+    "203.0.113.0/24",
+    "2001:db8::/33",
+];
+
+/// Ping sockets for every user, as distributions have it; link-local addresses that are there at once.
+const DEV_SYSCTLS: &str = "echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range
+for f in all default; do echo 0 >/proc/sys/net/ipv6/conf/$f/accept_dad; done";
+/// Segment routing and source routes work, so that a refusal is the guard's doing.
+const PROD_SYSCTLS: &str = "for f in all default; do
+echo 0 >/proc/sys/net/ipv6/conf/$f/accept_dad
+echo 1 >/proc/sys/net/ipv6/conf/$f/seg6_enabled
+echo 1 >/proc/sys/net/ipv4/conf/$f/accept_source_route
+done";
+
+/// A network that lives as long as this value. Nothing in it reaches the machine's own.
+#[derive(Debug)]
+pub struct Network {
+    tag: Tag,
+    dev: Side,
+    prod: Side,
+    _reaper: Reaper,
+}
+
+impl Network {
+    /// Makes one: about a tenth of a second.
+    ///
+    /// # Errors
+    ///
+    /// That this machine is not fit, or what `ip` said.
+    pub fn new() -> Result<Self> {
+        fit()?;
+        let tag = Tag::new();
+        let mut reaper = Reaper::start()?;
+        reaper.dir(&tag.dir())?;
+        let dev = Side::new(&tag, "dev", &mut reaper)?;
+        let prod = Side::new(&tag, "prod", &mut reaper)?;
+        let network = Self {
+            tag,
+            dev,
+            prod,
+            _reaper: reaper,
+        };
+        network.dev.shell(DEV_SYSCTLS)?;
+        network.prod.shell(PROD_SYSCTLS)?;
+        network.link()?;
+        Ok(network)
+    }
+
+    fn link(&self) -> Result<()> {
+        self.dev.ip(&format!(
+            "link set lo up
+link add {DEV_DEVICE} type veth peer name dev0 netns {prod}
+addr add {DEV_V4}/30 dev {DEV_DEVICE}
+addr add {DEV_V6}/64 dev {DEV_DEVICE} nodad
+link set {DEV_DEVICE} up",
+            prod = self.prod.name
+        ))?;
+        // The local table is asked first, and holds the whole range that the link is part of.
+        self.prod.ip(&format!(
+            "link set lo up
+addr add {PROD_V4}/30 dev dev0
+addr add {PROD_V6}/64 dev dev0 nodad
+link set dev0 up
+route add {DEV_V4}/32 dev dev0 table local"
+        ))?;
+        self.dev.ip(&format!(
+            "route add default via {PROD_V4}
+route add default via {PROD_V6}"
+        ))?;
+        self.answer_for(&PRODUCTION)
+    }
+
+    /// Makes production answer at each address of more prefixes.
+    ///
+    /// # Errors
+    ///
+    /// What `ip` said.
+    pub fn answer_for(&self, prefixes: &[&str]) -> Result<()> {
+        let route = |prefix| format!("route add local {prefix} dev lo\n");
+        let lines: String = prefixes.iter().map(route).collect();
+        self.prod.ip(&lines)
+    }
+
+    /// The developer's machine.
+    #[must_use]
+    pub fn dev(&self) -> &Side {
+        &self.dev
+    }
+
+    /// Production.
+    #[must_use]
+    pub fn prod(&self) -> &Side {
+        &self.prod
+    }
+
+    /// What its names carry.
+    #[must_use]
+    pub fn tag(&self) -> &Tag {
+        &self.tag
+    }
+}
+
+/// One of the two machines.
+#[derive(Debug)]
+pub struct Side {
+    tag: Tag,
+    name: String,
+}
+
+impl Side {
+    fn new(tag: &Tag, side: &str, reaper: &mut Reaper) -> Result<Self> {
+        let name = format!("{}-{side}", tag.name());
+        exec::run(Command::new("ip").args(["netns", "add", &name]))?;
+        reaper.netns(&name)?;
+        let tag = tag.clone();
+        Ok(Self { tag, name })
+    }
+
+    /// What the names of its network carry.
+    #[must_use]
+    pub fn tag(&self) -> &Tag {
+        &self.tag
+    }
+
+    /// The name of its namespace.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where its namespace is pinned.
+    #[must_use]
+    pub fn path(&self) -> PathBuf {
+        Path::new("/run/netns").join(&self.name)
+    }
+
+    /// A command on this machine, as root. `/sys` stays as it is, unlike under `ip netns exec`, which
+    /// would hide cgroups and pins.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command
+            .arg(format!("--net={}", self.path().display()))
+            .arg("--")
+            .arg(program);
+        command
+    }
+
+    /// A command on this machine, as an ordinary user without privileges.
+    #[must_use]
+    pub fn command_as(&self, uid: u32, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        if uid == 0 {
+            return self.command(program);
+        }
+        let mut command = self.command("setpriv");
+        command
+            .args([format!("--reuid={uid}"), format!("--regid={uid}")])
+            .args(["--clear-groups", "--inh-caps=-all", "--"])
+            .arg(program);
+        command
+    }
+
+    /// Runs `work` in this namespace, on a thread of its own. Sockets that it makes stay there.
+    ///
+    /// # Errors
+    ///
+    /// That the namespace cannot be entered, or what `work` gives.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        let path = self.path();
+        let netns = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        thread::scope(|scope| {
+            let worker = scope.spawn(|| {
+                move_into_link_name_space(netns.as_fd(), Some(LinkNameSpaceType::Network))
+                    .with_context(|| format!("cannot enter {}", path.display()))?;
+                work()
+            });
+            match worker.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        })
+    }
+
+    fn ip(&self, lines: &str) -> Result<()> {
+        let mut ip = Command::new("ip");
+        ip.args(["-netns", &self.name, "-batch", "-"]);
+        exec::run_with(&mut ip, lines).map(drop)
+    }
+
+    fn shell(&self, script: &str) -> Result<()> {
+        exec::run(self.command("sh").args(["-ec", script])).map(drop)
+    }
+}

@@ -1,0 +1,210 @@
+//! `guard-lab probe`: one attempt to reach the network, and what came of it.
+
+mod errno;
+mod icmp;
+mod long;
+mod odd;
+mod tcp;
+mod udp;
+
+use std::io::{self, Write as _};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::{Value, json};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+pub use errno::name as errno_name;
+
+/// What `guard-lab probe --help` prints.
+pub const HELP: &str = "\
+guard-lab probe KIND ADDRESS PORT [OTHER] [--timeout MILLISECONDS]
+
+Makes one attempt to reach the network. Prints {ok, errno, detail}; exits with 0 where it was answered,
+or taken by the kernel where there can be no answer; else with 1, or with 2 if it could not be tried.
+
+tcp            a connection, a line and its echo
+mapped         the same from an IPv6 socket to ::ffff:ADDRESS
+fastopen       the same, with the line in the sendto that connects
+mptcp          the same over MPTCP
+put            a connection, an HTTP PUT of the path OTHER, and the answer's first line
+reconnect      the same as tcp, after a connection of the same socket to OTHER was dissolved
+udp-send       a datagram by sendto, and its echo
+udp-connect    the same by connect and send
+udp-sendmmsg   the same by sendmmsg
+mapped-udp     the same by sendto from an IPv6 socket to ::ffff:ADDRESS
+udp-reconnect  the same by connect and send, after an exchange of the same socket with OTHER
+udplite        a UDP-Lite datagram by connect and send
+ping           an ICMP echo from a ping socket, and its reply
+raw            the same from a raw socket
+packet         a UDP datagram in an IPv4 packet, put on the device OTHER (prod0)
+vsock          a connection to the context ADDRESS (2, the host)
+rthdr          a datagram to ADDRESS by way of OTHER, with an IPv6 segment routing header
+lsrr           a datagram to ADDRESS by way of OTHER, with an IPv4 loose source route
+io-uring       a ring, by which network calls need no system call
+hold-open      a connection with a byte each 50 ms; prints {echo: N} for each echo; ends with the connection
+loop           OTHER (100) connections one after the other
+listen         listens at ADDRESS, prints {listening: PORT}, echoes what one client sends
+";
+
+/// How long each wait may take.
+const TIMEOUT: Duration = Duration::from_millis(1500);
+/// What is sent.
+const LINE: &[u8] = b"guard-lab probe\n";
+
+/// What to try it on.
+struct Target {
+    to: SocketAddr,
+    other: Option<String>,
+    timeout: Duration,
+}
+
+/// An attempt that came to nothing.
+struct Failure {
+    step: &'static str,
+    error: io::Error,
+}
+
+/// What the answer was, or which step failed.
+type Outcome = Result<String, Failure>;
+
+/// Names the step that an error came from.
+trait Step<T> {
+    fn step(self, step: &'static str) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
+    fn step(self, step: &'static str) -> Result<T, Failure> {
+        self.map_err(|error| Failure {
+            step,
+            error: error.into(),
+        })
+    }
+}
+
+/// Makes the attempt that the arguments describe, and prints the report. Gives whether it succeeded.
+///
+/// # Errors
+///
+/// That the arguments are wrong.
+pub fn probe(args: impl Iterator<Item = String>) -> Result<bool> {
+    let (kind, target) = parse(args)?;
+    let outcome = attempt(&kind, &target)?;
+    let ok = outcome.is_ok();
+    say(&match outcome {
+        Ok(detail) => json!({"ok": true, "errno": null, "detail": detail}),
+        Err(failure) => json!({
+            "ok": false,
+            "errno": errno::of(&failure.error),
+            "detail": format!("{}: {}", failure.step, failure.error),
+        }),
+    });
+    Ok(ok)
+}
+
+fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
+    Ok(match kind {
+        "tcp" => tcp::connect(target),
+        "mapped" => tcp::connect(&target.mapped()),
+        "fastopen" => tcp::fast_open(target),
+        "mptcp" => tcp::multipath(target),
+        "put" => tcp::put(target),
+        "reconnect" => tcp::reconnect(target, target.other_address()?),
+        "udp-send" => udp::send(target),
+        "udp-connect" => udp::connect(target),
+        "udp-sendmmsg" => udp::send_many(target),
+        "mapped-udp" => udp::send(&target.mapped()),
+        "udp-reconnect" => udp::reconnect(target, target.other_address()?),
+        "udplite" => udp::lite(target),
+        "ping" => icmp::ping(target, Type::DGRAM),
+        "raw" => icmp::ping(target, Type::RAW),
+        "packet" => odd::packet(target),
+        "vsock" => odd::vsock(target),
+        "rthdr" => odd::routing_header(target, target.other_address()?),
+        "lsrr" => odd::source_route(target, target.other_address()?),
+        "io-uring" => odd::io_uring(),
+        "hold-open" => long::hold_open(target),
+        "loop" => long::connect_often(target)?,
+        "listen" => long::listen(target),
+        _ => bail!("there is no probe {kind}: see guard-lab probe --help"),
+    })
+}
+
+fn parse(args: impl Iterator<Item = String>) -> Result<(String, Target)> {
+    let mut timeout = TIMEOUT;
+    let mut words = Vec::new();
+    let mut args = args;
+    while let Some(arg) = args.next() {
+        if arg == "--timeout" {
+            let value = args.next().context("--timeout wants milliseconds")?;
+            timeout = Duration::from_millis(value.parse()?);
+        } else {
+            words.push(arg);
+        }
+    }
+    let [kind, address, port, other @ ..] = &words[..] else {
+        bail!("{HELP}");
+    };
+    // A vsock context is a number, which stands for the same IPv4 address here.
+    let to = match address.parse::<u32>() {
+        Ok(context) => (IpAddr::from(context.to_be_bytes()), port.parse()?).into(),
+        Err(_) => socket_address(address, port.parse()?)?,
+    };
+    let other = other.first().cloned();
+    Ok((kind.clone(), Target { to, other, timeout }))
+}
+
+/// Reads an address, also one with a scope: `fe80::1%prod0`.
+fn socket_address(address: &str, port: u16) -> Result<SocketAddr> {
+    let (address, device) = address.split_once('%').unwrap_or((address, ""));
+    let ip: IpAddr = address
+        .parse()
+        .with_context(|| format!("{address} is no address"))?;
+    Ok(match ip {
+        IpAddr::V6(ip) if !device.is_empty() => {
+            SocketAddrV6::new(ip, port, 0, odd::device_index(device)?).into()
+        }
+        _ => (ip, port).into(),
+    })
+}
+
+impl Target {
+    fn socket(&self, kind: Type, protocol: Option<Protocol>) -> Result<Socket, Failure> {
+        let socket = Socket::new(Domain::for_address(self.to), kind, protocol).step("socket")?;
+        socket.set_read_timeout(Some(self.timeout)).step("socket")?;
+        // It bounds a blocking connect, too (socket(7)).
+        socket
+            .set_write_timeout(Some(self.timeout))
+            .step("socket")?;
+        Ok(socket)
+    }
+
+    fn address(&self) -> SockAddr {
+        self.to.into()
+    }
+
+    fn mapped(&self) -> Self {
+        let ip = match self.to.ip() {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        Self {
+            to: (ip, self.to.port()).into(),
+            other: None,
+            timeout: self.timeout,
+        }
+    }
+
+    fn other_address(&self) -> Result<SocketAddr> {
+        let other = self.other.as_ref().context("it wants another address")?;
+        socket_address(other, self.to.port())
+    }
+}
+
+/// Prints one line, at once.
+fn say(line: &Value) {
+    let mut stdout = io::stdout().lock();
+    // Nobody reading is no reason to stop trying.
+    let _ = writeln!(stdout, "{line}").and_then(|()| stdout.flush());
+}

@@ -1,0 +1,204 @@
+//! The lab itself, without a guard: all that tests rely on when they call a refusal one.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::Path;
+use std::time::Duration;
+
+use guard_lab::{AGENT, Attempt, Network, Production, Running, bins};
+
+const V4: &str = "192.0.2.10";
+const V6: &str = "2001:db8:7::10";
+const ELSEWHERE_V4: &str = "198.51.100.7";
+const ELSEWHERE_V6: &str = "2001:db8:8::7";
+
+const ICMP: u64 = 1;
+const TCP: u64 = 6;
+const UDP: u64 = 17;
+const ICMPV6: u64 = 58;
+const UDPLITE: u64 = 136;
+
+/// Who tries what, and which packet must reach which address.
+struct Case {
+    uid: u32,
+    attempt: Attempt,
+    arrives_at: &'static str,
+    protocol: u64,
+}
+
+fn case(uid: u32, kind: &str, to: &'static str, port: u16, protocol: u64) -> Case {
+    Case {
+        uid,
+        attempt: Attempt::new(kind, to, port),
+        arrives_at: to,
+        protocol,
+    }
+}
+
+/// A case with a second address; `arrives_at` is the one that must be reached.
+fn by_way(uid: u32, kind: &str, to: [&str; 2], arrives_at: &'static str, protocol: u64) -> Case {
+    Case {
+        uid,
+        attempt: Attempt::new(kind, to[0], 443).other(to[1]),
+        arrives_at,
+        protocol,
+    }
+}
+
+fn cases() -> Vec<Case> {
+    let mut cases = vec![
+        case(AGENT, "mapped", V4, 443, TCP),
+        case(AGENT, "put", V4, 80, TCP),
+        case(AGENT, "mapped-udp", V4, 53, UDP),
+        case(AGENT, "ping", V4, 0, ICMP),
+        case(AGENT, "ping", V6, 0, ICMPV6),
+        case(0, "raw", V4, 0, ICMP),
+        case(0, "raw", V6, 0, ICMPV6),
+        case(0, "packet", V4, 53, UDP),
+        by_way(AGENT, "rthdr", [ELSEWHERE_V6, V6], V6, UDP),
+        by_way(0, "lsrr", [ELSEWHERE_V4, V4], V4, UDP),
+    ];
+    for (to, elsewhere) in [(V4, ELSEWHERE_V4), (V6, ELSEWHERE_V6)] {
+        for kind in ["tcp", "fastopen", "mptcp", "loop"] {
+            cases.push(case(AGENT, kind, to, 443, TCP));
+        }
+        for kind in ["udp-send", "udp-connect", "udp-sendmmsg"] {
+            cases.push(case(AGENT, kind, to, 53, UDP));
+        }
+        cases.push(case(AGENT, "udplite", to, 53, UDPLITE));
+        cases.push(by_way(AGENT, "reconnect", [to, elsewhere], to, TCP));
+        cases.push(by_way(AGENT, "udp-reconnect", [to, elsewhere], to, UDP));
+    }
+    cases
+}
+
+#[test]
+fn each_way_reaches_production_and_is_written_down() {
+    let network = Network::new().unwrap();
+    for case in cases() {
+        let production = Production::start(&network).unwrap();
+        let report = case.attempt.outside(network.dev(), case.uid).unwrap();
+        assert!(report.ok, "{:?}: {report:?}", case.attempt);
+        let reached = production.reached().unwrap();
+        let arrived = reached.iter().any(|one| {
+            one.to.to_string() == case.arrives_at && one.protocol() == Some(case.protocol)
+        });
+        assert!(arrived, "{:?}: {reached:?}", case.attempt);
+    }
+}
+
+#[test]
+fn a_port_without_a_server_refuses_and_the_packet_is_written_down() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    for to in [V4, V6] {
+        let report = Attempt::tcp(to, 81).outside(network.dev(), AGENT).unwrap();
+        assert_eq!(report.errno.as_deref(), Some("ECONNREFUSED"));
+        let reached = production.reached_at(to, 81).unwrap();
+        assert_eq!(reached.len(), 1);
+        assert_eq!(reached[0].kind, "packet");
+    }
+}
+
+#[test]
+fn a_request_is_answered_and_written_down() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let answer = network.dev().enter(|| {
+        let mut stream = TcpStream::connect((V4, 2283))?;
+        stream.write_all(
+            b"PUT /api/jobs/thumbnailGeneration HTTP/1.1\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody",
+        )?;
+        stream.shutdown(std::net::Shutdown::Write)?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    });
+    assert!(answer.unwrap().starts_with("HTTP/1.1 200 OK\r\n"));
+    let reached = production.reached_at(V4, 2283).unwrap();
+    let request = reached.iter().find(|one| one.kind == "http").unwrap();
+    assert_eq!(request.record["method"], "PUT");
+    assert_eq!(request.record["path"], "/api/jobs/thumbnailGeneration");
+    assert_eq!(request.record["body"], "body");
+}
+
+#[test]
+fn more_prefixes_can_be_production() {
+    let network = Network::new().unwrap();
+    network.answer_for(&["10.0.0.0/8", "fd00::/8"]).unwrap();
+    let _production = Production::start(&network).unwrap();
+    for to in ["10.1.2.3", "fd00::1"] {
+        assert!(
+            Attempt::tcp(to, 80)
+                .outside(network.dev(), AGENT)
+                .unwrap()
+                .ok
+        );
+    }
+}
+
+#[test]
+fn the_unspecified_address_is_this_machine() {
+    let network = Network::new().unwrap();
+    for (at, to) in [("127.0.0.1", "0.0.0.0"), ("::1", "::")] {
+        let mut listen = network.dev().command(bins::find("guard-lab").unwrap());
+        listen.args(Attempt::new("listen", at, 4000).args());
+        let mut listener = Running::start(&mut listen).unwrap();
+        listener
+            .line_with("listening", Duration::from_secs(5))
+            .unwrap();
+        let report = Attempt::tcp(to, 4000)
+            .outside(network.dev(), AGENT)
+            .unwrap();
+        assert!(report.ok, "{to}: {report:?}");
+    }
+}
+
+#[test]
+fn an_open_connection_is_seen_to_live_and_to_end() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut hold = network
+        .dev()
+        .command_as(AGENT, bins::find("guard-lab").unwrap());
+    hold.args(Attempt::new("hold-open", V4, 443).args());
+    let mut held = Running::start(&mut hold).unwrap();
+    held.line_with("\"echo\":2", Duration::from_secs(5))
+        .unwrap();
+    drop(production);
+    let end = held.line_with("errno", Duration::from_secs(5)).unwrap();
+    assert!(end.contains("\"ok\":false"), "{end}");
+    assert_eq!(held.wait().unwrap().code(), Some(1));
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let network = Network::new().unwrap();
+    let names = [
+        network.dev().name().to_owned(),
+        network.prod().name().to_owned(),
+    ];
+    let production = Production::start(&network).unwrap();
+    let mut sleep = network.dev().command("sleep");
+    let mut forgotten = sleep.arg("1000").spawn().unwrap();
+    drop(production);
+    drop(network);
+    for name in names {
+        assert!(!Path::new("/run/netns").join(name).exists());
+    }
+    assert!(!forgotten.wait().unwrap().success());
+}
+
+#[test]
+fn two_labs_never_meet() {
+    let networks = [Network::new().unwrap(), Network::new().unwrap()];
+    let production = networks
+        .each_ref()
+        .map(|network| Production::start(network).unwrap());
+    let report = Attempt::tcp(V4, 443)
+        .outside(networks[0].dev(), AGENT)
+        .unwrap();
+    assert!(report.ok);
+    assert!(!production[0].reached().unwrap().is_empty());
+    assert!(production[1].reached().unwrap().is_empty());
+}

@@ -1,0 +1,48 @@
+//! What the demo prints.
+
+/// Numbers the steps.
+#[derive(Default)]
+pub(super) struct Story {
+    steps: u32,
+}
+
+impl Story {
+    /// Who is there, before anything happens.
+    pub(super) fn stage(&self, server: &str, port: u16, policy: &str) {
+        println!(
+            "\nTwo machines, each a network namespace of its own: a developer's, where guardd runs,"
+        );
+        println!(
+            "and production behind it, with a photo server at {server}:{port}. demo.toml says:\n"
+        );
+        self.output(policy);
+    }
+
+    /// A new step.
+    pub(super) fn step(&mut self, title: &str) {
+        self.steps += 1;
+        println!("\n{}. {title}\n", self.steps);
+    }
+
+    /// A command as somebody types it.
+    pub(super) fn command(&self, who: &str, command: &str) {
+        println!("    {who}$ {command}");
+    }
+
+    /// What a command printed.
+    pub(super) fn output(&self, text: &str) {
+        for line in text.trim_end().lines() {
+            println!("    {line}");
+        }
+    }
+
+    /// What was checked.
+    pub(super) fn fact(&self, text: &str) {
+        println!("    => {text}");
+    }
+
+    /// All went as told.
+    pub(super) fn end(&self) {
+        println!("\nAll {} steps went as told.", self.steps);
+    }
+}

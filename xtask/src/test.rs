@@ -1,0 +1,21 @@
+//! `cargo xtask test`.
+
+use anyhow::Result;
+
+use crate::shell::{cargo, run, target};
+use crate::{build, lab};
+
+/// Runs every test, the privileged ones on this machine's kernel.
+///
+/// # Errors
+///
+/// That this machine cannot run all of them, or that one failed.
+pub(crate) fn test(args: &[String]) -> Result<()> {
+    lab::prepare()?;
+    run(cargo()
+        .args(["test", "--locked", "--workspace", "--exclude", "guard-ebpf"])
+        .arg("--target-dir")
+        .arg(target())
+        .args(args)
+        .env(guard_lab::bins::DIR, build::release()))
+}
