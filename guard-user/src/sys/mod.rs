@@ -10,7 +10,7 @@ pub mod cgroup2;
 pub mod clock;
 pub mod netns;
 pub mod pidfd;
-pub mod readiness;
 pub mod process;
+pub mod readiness;
 pub mod signal;
 pub mod sock_destroy;
