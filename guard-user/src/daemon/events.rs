@@ -25,6 +25,9 @@ const BURST: u64 = 60;
 /// Nanoseconds after which it may cause one more.
 const REFILL: u64 = 200_000_000;
 
+/// Nanoseconds for which the connections of an ended hole still send.
+const AFTERMATH: u64 = 2_000_000_000;
+
 /// How much of the audit trail a session has used up lately.
 #[derive(Clone, Copy, Debug, Default)]
 struct Meter {
@@ -79,6 +82,7 @@ impl State {
         }
         let verdict = self.judge_event(event).map(|judged| judged.verdict);
         match verdict {
+            Some(Verdict::Confirm | Verdict::ReadOnly) if self.is_aftermath(event) => Ok(false),
             // It was refused under a policy that has been replaced meanwhile.
             Some(Verdict::Allow) => Ok(false),
             Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
@@ -89,6 +93,13 @@ impl State {
                 Ok(false)
             }
         }
+    }
+
+    /// Whether that is what a connection still sends whose hole has just ended: nobody asks for it.
+    fn is_aftermath(&self, event: &Event) -> bool {
+        let ended = self.hole_ends.get(&event.session);
+        let is_soon = ended.is_some_and(|at| event.at.0 < at.0.saturating_add(AFTERMATH));
+        is_soon && event.hook == Hook::Egress as u8
     }
 
     /// What the session's policies say of the event now.

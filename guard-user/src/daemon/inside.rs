@@ -14,6 +14,7 @@ use super::{
     state::State,
 };
 use crate::{
+    datapath::LiveHole,
     policy::{Destination, PortSpec},
     proto::{Requested, Stopped, WhyReport},
     sys::clock::{self, Clocks},
@@ -37,15 +38,22 @@ impl State {
         let mut attempts = self.datapath.attempts(id)?;
         attempts.sort_by_key(|(_, tried)| std::cmp::Reverse(tried.reported));
         let clocks = Clocks::read();
+        let holes = self.datapath.holes()?;
         let stopped = attempts.iter().filter_map(|(key, tried)| {
-            let one = self.stopped(key, tried, &clocks);
+            let one = self.stopped(key, tried, &holes, &clocks);
             one.filter(|one| one.verdict != Verdict::Allow.as_str())
         });
         let stopped = stopped.take(MAX_STOPPED).collect();
         Ok(WhyReport { session, stopped })
     }
 
-    fn stopped(&self, key: &AttemptKey, tried: &AttemptCount, clocks: &Clocks) -> Option<Stopped> {
+    fn stopped(
+        &self,
+        key: &AttemptKey,
+        tried: &AttemptCount,
+        holes: &[LiveHole],
+        clocks: &Clocks,
+    ) -> Option<Stopped> {
         let question = Question {
             session: key.session,
             destination: key.destination,
@@ -59,8 +67,10 @@ impl State {
         let request = self.requests.find(&question);
         let request = request.map(|asked| asked.shown.id.clone());
         let (named, why) = (rule.as_deref(), reason.as_deref());
+        let is_open = holes.iter().any(|hole| lets_through(hole, &question));
         let advice = match (judged.verdict, &request) {
             (Verdict::Deny, _) => advice::denied(&destination, named, why),
+            (_, _) if is_open => advice::opened(&destination),
             (_, Some(id)) => advice::asked(&destination, named, why, id),
             (_, None) if self.requests.is_refused(&question, clock::now()) => {
                 advice::answered_no(&destination)
@@ -123,7 +133,12 @@ impl State {
             }
             Verdict::Confirm | Verdict::ReadOnly => {}
         }
-        if self.is_open(&question)? {
+        if self
+            .datapath
+            .holes()?
+            .iter()
+            .any(|hole| lets_through(hole, &question))
+        {
             let to = advice::destination(&destination);
             return Ok(tell(Verdict::Allow, advice::allowed(&to)));
         }
@@ -166,19 +181,6 @@ impl State {
         Ok(noted)
     }
 
-    /// Whether a hole lets the question's connections through already.
-    fn is_open(&self, question: &Question) -> Result<bool, Refusal> {
-        let holes = self.datapath.holes()?;
-        let covers = |hole: &crate::datapath::LiveHole| {
-            let entry = &hole.entry;
-            let (to, protocol) = (&question.destination, question.protocol);
-            let has_budget = hole.connections_left != Some(0);
-            let is_own = hole.session == question.session;
-            is_own && has_budget && entry.covers(to, protocol, question.port)
-        };
-        Ok(holes.iter().any(covers))
-    }
-
     /// The one question in what an agent asks for: the first address of a name, and one port.
     fn question(
         &self,
@@ -209,6 +211,13 @@ impl State {
             port: port.low,
         })
     }
+}
+
+/// Whether a hole lets the question's connections through.
+fn lets_through(hole: &LiveHole, question: &Question) -> bool {
+    let (to, protocol, port) = (&question.destination, question.protocol, question.port);
+    let is_own = hole.session == question.session && hole.connections_left != Some(0);
+    is_own && hole.entry.covers(to, protocol, port)
 }
 
 /// The agent's words in one line of bounded length: they are shown in a person's terminal.

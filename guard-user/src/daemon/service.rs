@@ -221,6 +221,7 @@ async fn hear(shared: Rc<Shared>, mut events: EventReader, listening: Readiness)
             return tracing::error!(%error, "no more events are heard");
         }
         if is_new {
+            shared.with(|state| state.keep_requests());
             shared.requests_changed();
         }
     }
