@@ -2,7 +2,7 @@
 
 use std::{cell::OnceCell, ops::Range};
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde::{Deserialize, Serialize};
 
 use super::{invalid::Invalid, model::Place};
@@ -85,7 +85,8 @@ fn render_one(diagnostic: &Diagnostic, source: &str, renderer: &Renderer) -> Str
         .primary_title(diagnostic.message.as_str())
         .element(snippet);
     if let Some(help) = &diagnostic.help {
-        group = group.element(Level::HELP.message(help.as_str()));
+        // The title is made harmless by the renderer, this is not.
+        group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
     }
     renderer.render(&[group])
 }

@@ -24,6 +24,9 @@ mod shipped;
 mod source;
 mod spans;
 mod target;
+#[cfg(test)]
+mod tests;
+mod warnings;
 
 pub use compile::{Compiled, ListIndex, Value, compile};
 pub use coverage::{Coverage, Met, Opening, over};

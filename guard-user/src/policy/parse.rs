@@ -14,9 +14,9 @@ use super::{
     model::{Action, DEFAULT_HOLD, Policy, Rule},
     not_yet,
     ports::PortSpec,
-    prefix::Prefix,
-    source::{Source, Table, Value},
+    source::{Source, Table},
     target::Target,
+    warnings,
 };
 
 /// A policy, and what its author should know about it.
@@ -260,49 +260,9 @@ impl<'s> Reader<'s> {
         let Some(to) = self.source.list(value, expected, str::parse::<Target>) else {
             return Vec::new();
         };
-        self.warn_of_wildcards(value, action, default);
-        self.warn_of_both_families(value, &to);
+        warnings::wildcards(&mut self.source, value, action, default);
+        warnings::both_families(&mut self.source, value, &to);
         to
-    }
-
-    /// A wildcard's addresses are not known, so the rule cannot hold for them.
-    fn warn_of_wildcards(&mut self, to: &Value<'s>, action: Action, default: Action) {
-        for item in to.get_ref().as_array().into_iter().flatten() {
-            let Some(text) = item.get_ref().as_str().filter(|text| text.starts_with('*')) else {
-                continue;
-            };
-            let warning = match action.strictness() > default.strictness() {
-                true => Invalid::new(format!(
-                    "{} is NOT protected by this rule: its addresses get `{}`, the default, not `{}`",
-                    quoted(text), default.as_str(), action.as_str()
-                ))
-                .help("list the names, or their addresses: a wildcard cannot be told by address alone"),
-                false => Invalid::new(format!(
-                    "{} has no effect: a wildcard cannot be told by address alone",
-                    quoted(text)
-                ))
-                .help("list the names, or their addresses"),
-            };
-            self.source.warn(item.span(), warning);
-        }
-    }
-
-    /// `::/0` looks like IPv6 alone, but IPv4 lies in it.
-    fn warn_of_both_families(&mut self, value: &Value<'s>, to: &[Target]) {
-        let wide = |target: &Target| match target {
-            Target::Prefix(prefix) => *prefix != Prefix::IPV4 && prefix.contains(&Prefix::IPV4),
-            _ => false,
-        };
-        let items = value.get_ref().as_array().into_iter().flatten();
-        // Where an entry was wrong the two lists differ in length, and nothing will come of it.
-        let Some((item, _)) = items.zip(to).find(|(_, target)| wide(target)) else {
-            return;
-        };
-        if !to.contains(&Target::Prefix(Prefix::IPV4)) {
-            let warning = Invalid::new("this prefix covers all IPv4 addresses too");
-            let help = "add \"0.0.0.0/0\" where that is meant, else write \"2000::/3\"";
-            self.source.warn(item.span(), warning.help(help));
-        }
     }
 }
 
@@ -311,10 +271,14 @@ pub(super) fn action(text: &str, allowed: &[Action]) -> Result<Action, Invalid> 
     let found = allowed.iter().find(|action| action.as_str() == text);
     found.copied().ok_or_else(|| {
         let names: Vec<_> = allowed.iter().map(|action| action.as_str()).collect();
-        let invalid = Invalid::new(format!("{} cannot stand here", quoted(text)));
+        let expected = names.join(", ");
+        let invalid = Invalid::new(format!(
+            "expected one of {expected}, found {}",
+            quoted(text)
+        ));
         match nearest(text, &names) {
             Some(meant) => invalid.help(format!("did you mean `{meant}`?")),
-            None => invalid.help(format!("expected one of: {}", names.join(", "))),
+            None => invalid,
         }
     })
 }
