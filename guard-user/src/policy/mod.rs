@@ -20,6 +20,7 @@ mod parts;
 mod plan;
 mod ports;
 mod prefix;
+mod rules;
 mod shipped;
 mod source;
 mod spans;

@@ -129,14 +129,10 @@ impl<'p> Answers<'p> {
         };
         let mut covered = Covered::default();
         let own = self.own_ranges(rules).into_iter();
-        let mut ranges: Vec<_> = own
+        let ranges = own
             .chain(inherited.iter().copied())
             .filter(|range| covered.add(range.protocol, range.low, range.high))
             .collect();
-        while ranges
-            .pop_if(|last| (last.verdict, last.rule) == (verdict as u8, rule))
-            .is_some()
-        {}
         Answer {
             ranges,
             verdict,

@@ -203,6 +203,40 @@ fn a_hole_is_as_long_as_the_least_patient_rule_in_it_allows() {
 }
 
 #[test]
+fn what_longer_prefixes_cover_entirely_is_not_met() {
+    let policy = policy(
+        r#"
+default = "allow"
+[[rule]]
+name = "lower"
+to = ["::/1", "192.0.2.0/25"]
+action = "deny"
+[[rule]]
+name = "upper"
+to = ["8000::/1", "192.0.2.128/26", "192.0.2.192/26"]
+action = "confirm"
+[[rule]]
+name = "around"
+to = ["192.0.2.0/24"]
+action = "allow"
+"#,
+    );
+    let compiled = compiled(&policy);
+    for everything in ["192.0.2.0/24", "::/0"] {
+        let coverage = over(&policy, &compiled, &everything.parse().unwrap(), &[]);
+        let rules = coverage
+            .met
+            .iter()
+            .map(|met| met.rule.unwrap().name.as_str());
+        assert_eq!(
+            rules.collect::<Vec<_>>(),
+            ["lower", "upper"],
+            "{everything}"
+        );
+    }
+}
+
+#[test]
 fn coverages_add_up() {
     let policy = policy(HOLES);
     let compiled = compiled(&policy);
