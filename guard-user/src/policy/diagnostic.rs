@@ -1,6 +1,6 @@
 //! What is wrong with a policy, and where.
 
-use std::{cell::OnceCell, ops::Range};
+use std::{cell::OnceCell, fmt, ops::Range};
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,18 @@ impl Diagnostic {
             message: what.message,
             help: what.help,
             span: place.span,
+        }
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    /// On one line, for a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (file, line, column) = (&self.file, self.line, self.column);
+        write!(f, "{file}:{line}:{column}: {}", self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " ({})", help.replace('\n', "; ")),
+            None => Ok(()),
         }
     }
 }

@@ -82,8 +82,7 @@ impl Explainer<'_> {
             target: Target::Prefix(*prefix),
             port,
         };
-        let index = part.rule.map(usize::from);
-        let rule = index.and_then(|index| self.policy.rules.get(index));
+        let rule = part.rule.and_then(|index| self.policy.rule(index));
         Explanation {
             destination: shown.to_string(),
             verdict: part.verdict.as_str().to_owned(),

@@ -371,6 +371,35 @@ fn too_many_port_ranges() {
 }
 
 #[test]
+fn one_set_of_rules_is_complained_about_once() {
+    let ports: Vec<_> = (1..70).map(|n| format!("tcp/{}", 2 * n)).collect();
+    let text = format!(
+        "[[rule]]\nto = [\"192.0.2.1\", \"192.0.3.1\"]\nports = {ports:?}\naction = \"deny\"\n\
+         [[rule]]\nto = [\"192.0.2.0/24\"]\naction = \"confirm\"\n"
+    );
+    let found = compile(&policy(&text), &Environment::default()).unwrap_err();
+    let said: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "test.toml:1:1: 192.0.2.1 needs 69 port ranges, and 64 is the most \
+          (they come from `rule 1`: join ports that lie side by side into ranges)"
+        ]
+    );
+}
+
+#[test]
+fn rules_are_counted() {
+    let rule = "[[rule]]\nto = [\"192.0.2.1\"]\naction = \"deny\"\n";
+    assert!(parse("test.toml", &rule.repeat(65_534)).is_ok());
+    let found = parse("test.toml", &rule.repeat(65_535)).unwrap_err();
+    assert_eq!(
+        found[0].to_string(),
+        "test.toml:196603:1: a policy has 65534 rules at most (join rules that differ in `to` only)"
+    );
+}
+
+#[test]
 fn terminals_are_not_told_what_to_do() {
     let text = "name = \"a\\u001b[2J\"\n[[rule]]\nname = \"x\\ny\"\nto = [\"http://\\u001b[2J/\"]\naction = \"deny\"\n";
     let shown = complaint(text);
@@ -398,7 +427,7 @@ fn terminals_are_not_told_what_to_do() {
     4 | to = ["http://\u001b[2J/"]
       |       ^^^^^^^^^^^^^^^^^^^
       |
-      = help: write `␛[2J`
+      = help: write `\u{1b}[2J`
     "#);
 }
 
