@@ -1,11 +1,13 @@
 //! What is taken away from the command.
 
+use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use crate::bench::{Bench, UID, USER, text};
+use crate::bench::{Bench, UID, USER, content, text, wait_until};
 
 #[test]
 fn nothing_privileged_is_left() {
@@ -80,4 +82,32 @@ fn a_network_socket_for_input_is_refused() {
     let (unix, _other) = UnixStream::pair().unwrap();
     assert!(run(unix.into()).status.success());
     assert!(made.exists());
+}
+
+#[test]
+fn the_parent_is_closed_to_processes_of_the_same_user() {
+    let bench = Bench::new();
+    let mut setpriv = bench.command("setpriv");
+    setpriv.args(["--reuid", UID, "--regid", UID, "--clear-groups"]);
+    setpriv.args([
+        "./probe",
+        "run",
+        "--",
+        "sh",
+        "-c",
+        "echo $$ > pid; sleep 60",
+    ]);
+    let mut guard = setpriv.spawn().unwrap();
+    wait_until("pid", || content(&bench.path("pid")).ends_with('\n'));
+    // /proc/PID belongs to root where the process can be traced by root only.
+    let owner = |pid: &str| {
+        fs::metadata(format!("/proc/{pid}/fd"))
+            .unwrap()
+            .uid()
+            .to_string()
+    };
+    assert_eq!(owner(content(&bench.path("pid")).trim()), UID);
+    assert_eq!(owner(&guard.id().to_string()), "0");
+    guard.kill().unwrap();
+    guard.wait().unwrap();
 }

@@ -1,5 +1,7 @@
 //! What the seccomp filter refuses, tried for real.
 
+use std::os::unix::process::ExitStatusExt;
+
 use crate::bench::{Bench, text};
 
 const EPERM: &str = "1";
@@ -56,4 +58,19 @@ fn ways_round_the_filter_are_refused() {
             assert_eq!(inside(&format!("x32 {x32}")), EPERM, "{x32}");
         }
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_of_another_architecture_end_the_process() {
+    let bench = Bench::new();
+    let outside = bench.command("./probe").args(["try", "i386"]).output();
+    let outside = outside.unwrap().status;
+    // Where the kernel has no such calls it is a fault instead.
+    assert!(
+        outside.success() || outside.signal() == Some(11),
+        "{outside}"
+    );
+    let inside = bench.script("./probe try i386").status.code();
+    assert_eq!(inside, Some(128 + 31), "SIGSYS");
 }
