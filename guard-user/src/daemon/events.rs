@@ -10,9 +10,11 @@ use super::{
     audit::Record,
     failure::Refusal,
     ids,
+    lifecycle::AFTERMATH,
     policies::Judged,
     process::Process,
     requests::{Noted, Question},
+    sessions::is_past,
     state::State,
 };
 use crate::{
@@ -24,9 +26,6 @@ use crate::{
 const BURST: u64 = 60;
 /// Nanoseconds after which it may cause one more.
 const REFILL: u64 = 200_000_000;
-
-/// Nanoseconds for which the connections of an ended hole still send.
-const AFTERMATH: u64 = 2_000_000_000;
 
 /// How much of the audit trail a session has used up lately.
 #[derive(Clone, Copy, Debug, Default)]
@@ -98,7 +97,7 @@ impl State {
     /// Whether that is what a connection still sends whose hole has just ended: nobody asks for it.
     fn is_aftermath(&self, event: &Event) -> bool {
         let ended = self.hole_ends.get(&event.session);
-        let is_soon = ended.is_some_and(|at| event.at.0 < at.0.saturating_add(AFTERMATH));
+        let is_soon = ended.is_some_and(|at| !is_past(*at, AFTERMATH, event.at));
         is_soon && event.hook == Hook::Egress as u8
     }
 

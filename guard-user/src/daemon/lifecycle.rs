@@ -13,6 +13,8 @@ use super::{
 };
 use crate::{proto::LogKind, sys::clock};
 
+/// For so long the connections of an ended hole still send.
+pub const AFTERMATH: Duration = Duration::from_secs(2);
 /// Nothing is left for longer, so that a suspended machine is not late for long.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 const SHORTEST_NAP: Duration = Duration::from_millis(5);
@@ -55,6 +57,7 @@ impl State {
         for (id, known) in self.holes.take_expired(now) {
             self.hole_ended(id, &known, "expired", None);
         }
+        self.hole_ends.retain(|_, at| !is_past(*at, AFTERMATH, now));
     }
 
     /// Cuts the connections that a hole let through, and writes down that it has ended.
@@ -168,7 +171,6 @@ impl State {
             Ok(()) => {
                 self.sessions.remove(id);
                 self.meters.forget(id);
-                self.hole_ends.remove(&id);
             }
             Err(error) => tracing::warn!(%error, session = id.0, "cannot be forgotten"),
         }

@@ -25,6 +25,8 @@ use crate::{
 ///
 /// `Invalid`, with all that is wrong with it.
 pub async fn prepare(shared: &Shared, source: Source) -> Result<Prepared, Refusal> {
+    // The semaphore is never closed.
+    let _permit = shared.compiling.acquire().await;
     let (source, read) = in_background(move || {
         let read = policies::read(&source)?;
         Ok((source, read))

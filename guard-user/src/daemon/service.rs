@@ -15,6 +15,7 @@ use super::{
     load, server,
     shared::Shared,
     start::{self, Begun},
+    state::Shelves,
     watch::Change,
 };
 use crate::{
@@ -52,6 +53,12 @@ fn take_down(cli: &Cli, force: bool) -> Result<()> {
         teardown(&places, force).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
     tell(&down);
     start::unlisten(&cli.paths.socket());
+    let dir = cli.paths.run_dir();
+    if dir.is_dir()
+        && let Ok(shelves) = Shelves::open(dir)
+    {
+        shelves.destroy();
+    }
     Ok(())
 }
 
@@ -196,7 +203,7 @@ async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
     tokio::task::yield_now().await;
     let shelves = Rc::try_unwrap(shared).map(|shared| {
         let state = shared.into_state();
-        state.shelves.clear();
+        state.shelves.destroy();
     });
     if shelves.is_err() {
         anyhow::bail!("something is still going on; run `guardd teardown` to take all down");

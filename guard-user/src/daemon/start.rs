@@ -10,7 +10,7 @@ use std::{
             net::UnixListener,
         },
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::{Context, Result, bail};
@@ -192,7 +192,7 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
 }
 
 /// Takes the socket away again.
-pub fn unlisten(path: &PathBuf) {
+pub fn unlisten(path: &Path) {
     if let Err(error) = remove(path) {
         tracing::warn!(%error, path = %path.display(), "cannot be removed");
     }

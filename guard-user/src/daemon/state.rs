@@ -66,6 +66,15 @@ impl Shelves {
         })
     }
 
+    /// Takes all of them away: nothing is enforced any more.
+    pub fn destroy(self) {
+        self.sessions.destroy();
+        self.holes.destroy();
+        self.requests.destroy();
+        self.policies.destroy();
+        self.names.destroy();
+    }
+
     /// Takes away what belongs to kernel state that is gone.
     pub fn clear(&self) {
         self.sessions.clear();
