@@ -1,6 +1,6 @@
 //! The daemon's life: begin, enforce, answer, stop.
 
-use std::{path::PathBuf, process::ExitCode, rc::Rc, time::Duration};
+use std::{path::Path, process::ExitCode, rc::Rc, time::Duration};
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
@@ -118,7 +118,7 @@ async fn live(cli: &Cli) -> Result<()> {
 }
 
 /// Says that it enforces, once that is so.
-fn ready(shared: &Shared, start: Start, socket: &std::path::Path) -> Result<()> {
+fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
     shared.with(|state| {
         let hooks = state.datapath.read_back()?;
         let began = match start {
@@ -181,7 +181,7 @@ async fn reload(shared: &Shared) {
     tracing::info!("policies read again");
 }
 
-fn stop(cli: &Cli, shared: &Shared, socket: &PathBuf) {
+fn stop(cli: &Cli, shared: &Shared, socket: &Path) {
     notify(&[NotifyState::Stopping]);
     start::unlisten(socket);
     shared.with(|state| {
