@@ -25,6 +25,7 @@ pub struct DaemonBuilder {
     tag: Tag,
     netns: Option<PathBuf>,
     policies: Vec<(String, String)>,
+    config: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
 }
@@ -33,6 +34,12 @@ impl DaemonBuilder {
     /// A policy that the daemon knows by name.
     pub fn policy(mut self, name: &str, text: &str) -> Self {
         self.policies.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Its settings, which are the defaults otherwise.
+    pub fn config(mut self, text: &str) -> Self {
+        self.config = Some(text.to_owned());
         self
     }
 
@@ -109,6 +116,7 @@ impl Daemon {
             tag: Tag::new(),
             netns: None,
             policies: Vec::new(),
+            config: None,
             args: Vec::new(),
             env: Vec::new(),
         }
@@ -122,6 +130,9 @@ impl Daemon {
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         for (name, text) in &self.builder.policies {
             self.write_policy(name, text)?;
+        }
+        if let Some(text) = &self.builder.config {
+            self.write_config(text)?;
         }
         Ok(self)
     }
@@ -163,6 +174,9 @@ impl Daemon {
             ("--policy-dir", self.policy_dir()),
         ] {
             guardd.arg(option).arg(dir);
+        }
+        if self.builder.config.is_some() {
+            guardd.arg("--config").arg(self.config());
         }
         guardd
             .args(&self.builder.args)
@@ -269,6 +283,16 @@ impl Daemon {
         Ok(path)
     }
 
+    /// Writes the settings of a daemon that was given some. It reads them when it starts.
+    ///
+    /// # Errors
+    ///
+    /// That they cannot be written.
+    pub fn write_config(&self, text: &str) -> Result<()> {
+        let path = self.config();
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// What its names carry.
     #[must_use]
     pub fn tag(&self) -> &Tag {
@@ -306,6 +330,12 @@ impl Daemon {
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.dir.join("state")
+    }
+
+    /// Its settings, if it was given some.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("guardd.toml")
     }
 
     /// Its policies.

@@ -33,8 +33,10 @@ pub mod probe;
 mod production;
 pub mod reap;
 pub mod server;
+mod shell;
 mod sys;
 mod tag;
+mod unowned;
 
 pub use attempt::{Attempt, Report};
 pub use daemon::{Daemon, DaemonBuilder};
@@ -42,7 +44,9 @@ pub use fit::fit;
 pub use guard::{Guard, Output, Running};
 pub use network::{Network, Side};
 pub use production::{Production, Reached};
+pub use shell::Shell;
 pub use tag::Tag;
+pub use unowned::Unowned;
 
 /// The ordinary user that plays the agent.
 pub const AGENT: u32 = 61234;
