@@ -117,7 +117,7 @@ impl State {
                 self.holes.add(id, known);
                 let record = Record::of(ids::session(grant.session), grant.owner)
                     .with("hole", ids::hole(id))
-                    .with("destination", prefix.to_short())
+                    .with("destination", prefix.to_string())
                     .with("ports", ports_shown(&spec))
                     .with("by", about.opened_by.clone())
                     .with("reason", about.reason.clone())
