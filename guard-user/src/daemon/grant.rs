@@ -12,6 +12,9 @@ use crate::{
 
 /// How long a hole lives where nobody says.
 const DEFAULT_TERM: Duration = Duration::from_secs(15 * 60);
+/// Where the text of a session's policy is gone.
+const POLICY_LOST: &str = "the text of the session's policy is gone: it cannot be told what the hole \
+                           opens, only that what the policy denies stays denied";
 /// One call opens so many holes at most.
 const MAX_AT_ONCE: usize = 16;
 
@@ -76,7 +79,11 @@ impl State {
         let mut longest: Option<Duration> = None;
         for slot in chain {
             let Some(policy) = self.policies.get(*slot) else {
-                return Err(unknown_policy());
+                // The kernel has its tables, so what it denies stays denied. How long its author
+                // would let a hole last is lost.
+                grant.warnings.push(POLICY_LOST.to_owned());
+                longest = Some(longest.map_or(DEFAULT_TERM, |so_far| so_far.min(DEFAULT_TERM)));
+                continue;
             };
             let over = |prefix: &Prefix| policy.over(prefix, &grant.ports);
             let covered = grant
@@ -167,14 +174,6 @@ fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> Refusal {
             Some(line) => format!("change the policy: {}:{line}", policy.file),
             None => format!("change the policy: {}", policy.file),
         },
-    )
-}
-
-fn unknown_policy() -> Refusal {
-    Refusal::failed(
-        "no hole can be opened there",
-        "the session's policy is not known to this guardd, so the kernel denies everything",
-        "guard stop the session, and start it again",
     )
 }
 
