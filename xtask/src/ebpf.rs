@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 
-use crate::shell::{root, run, target};
+use crate::shell::{run, target};
 use crate::toolchain::{BPF_TARGET, Compiler, obtain_linker};
 
 /// Debug information, for it becomes BTF; and the instructions of Linux 5.12, for atomics that give
@@ -52,36 +52,18 @@ pub(crate) fn cargo(verb: &str) -> Result<Command> {
 fn publish(built: &Path, object: &Path) -> Result<()> {
     let bytes = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
     if fs::read(object).is_ok_and(|old| old == bytes) {
-        return mark_fresh(object).with_context(|| format!("cannot touch {}", object.display()));
+        return mark_fresh(built, object)
+            .with_context(|| format!("cannot touch {}", object.display()));
     }
     fs::write(object, bytes).with_context(|| format!("cannot write {}", object.display()))
 }
 
-/// Makes the object newer than its sources, as guard-user's build script wants it.
-fn mark_fresh(object: &Path) -> io::Result<()> {
-    let built = fs::metadata(object)?.modified()?;
-    for dir in ["guard-ebpf/src", "guard-common/src"] {
-        if newest(&root().join(dir))? > built {
-            return File::options()
-                .append(true)
-                .open(object)?
-                .set_modified(SystemTime::now());
-        }
+/// Makes the object newer than its sources, as guard-user's build script wants it, where those have only
+/// been touched: cargo has built it again then.
+fn mark_fresh(built: &Path, object: &Path) -> io::Result<()> {
+    if fs::metadata(built)?.modified()? <= fs::metadata(object)?.modified()? {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// When the file that changed last below `dir` did.
-fn newest(dir: &Path) -> io::Result<SystemTime> {
-    let mut newest = SystemTime::UNIX_EPOCH;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let time = if entry.file_type()?.is_dir() {
-            self::newest(&entry.path())?
-        } else {
-            entry.metadata()?.modified()?
-        };
-        newest = newest.max(time);
-    }
-    Ok(newest)
+    let object = File::options().append(true).open(object)?;
+    object.set_modified(SystemTime::now())
 }
