@@ -7,6 +7,9 @@ use anyhow::{Context as _, Result};
 use crate::shell::{cargo, run, target};
 use crate::{ebpf, toolchain};
 
+/// Installed where there is none; a later one may want a later compiler.
+const DENY_VERSION: &str = "0.20.2";
+
 /// Checks format, lints, and what the dependencies may be.
 ///
 /// # Errors
@@ -60,7 +63,7 @@ fn deny() -> Result<()> {
         .output();
     if version.is_err() {
         let why = "it checks licences and sources of the dependencies";
-        toolchain::cargo_install("cargo-deny", None, why)?;
+        toolchain::cargo_install("cargo-deny", DENY_VERSION, why)?;
     }
     let checks = ["bans", "licenses", "sources"];
     run(cargo()

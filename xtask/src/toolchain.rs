@@ -217,7 +217,7 @@ pub(crate) fn obtain_linker() -> Result<()> {
     }) {
         return Ok(());
     }
-    cargo_install("bpf-linker", Some(LINKER_VERSION), "it links eBPF objects")
+    cargo_install("bpf-linker", LINKER_VERSION, "it links eBPF objects")
 }
 
 /// Builds a tool into `target/tools`, where nothing of the user's is in the way, having said so.
@@ -225,16 +225,13 @@ pub(crate) fn obtain_linker() -> Result<()> {
 /// # Errors
 ///
 /// That cargo failed.
-pub(crate) fn cargo_install(tool: &str, version: Option<&str>, why: &str) -> Result<()> {
-    let version = version.map(|v| format!("--version={v}"));
+pub(crate) fn cargo_install(tool: &str, version: &str, why: &str) -> Result<()> {
     say(&format!(
-        "installing {tool} into {} with cargo: {why}",
+        "installing {tool} {version} into {} with cargo: {why}",
         tools().display()
     ));
     run(cargo()
-        .args(["install", "--locked", tool])
-        .args(version)
-        .arg("--root")
+        .args(["install", "--locked", tool, "--version", version, "--root"])
         .arg(tools()))
 }
 
