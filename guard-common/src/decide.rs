@@ -7,13 +7,30 @@ use crate::{
 
 /// What is judged: a destination, a protocol and a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Connection {
     /// Canonical destination.
     pub to: Address,
-    /// Protocol.
-    pub protocol: Protocol,
     /// Destination port in host byte order, 0 where the protocol has none.
     pub port: u16,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// The verifier wants all bytes of what is passed by reference to be written.
+    pad: u8,
+}
+
+impl Connection {
+    /// A port of a protocol at an address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(to: Address, protocol: Protocol, port: u16) -> Self {
+        Self {
+            to,
+            port,
+            protocol,
+            pad: 0,
+        }
+    }
 }
 
 /// Where the tables come from: BPF maps in the kernel, plain memory in tests and `guard explain`.
@@ -30,6 +47,53 @@ pub trait Tables {
     fn take(&self, hole: HoleId) -> bool;
     /// The time.
     fn now(&self) -> BootTime;
+}
+
+/// What one policy says of a connection, without holes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct PolicyVerdict {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// [`prefix_flags`] of the policy.
+    pub flags: u8,
+    /// Index of the rule that gave it, or [`DEFAULT_RULE`].
+    pub rule: u16,
+}
+
+impl PolicyVerdict {
+    /// What a policy says that cannot be read.
+    pub const DENY: Self = Self {
+        verdict: Verdict::Deny,
+        flags: 0,
+        rule: DEFAULT_RULE,
+    };
+
+    /// As one number: functions of the kernel half that are verified on their own return no more.
+    #[inline(always)]
+    #[must_use]
+    pub const fn pack(self) -> u64 {
+        ((self.verdict as u64) << 24) | ((self.flags as u64) << 16) | self.rule as u64
+    }
+
+    /// Out of [`Self::pack`].
+    #[inline(always)]
+    pub const fn unpack(packed: u64) -> Self {
+        Self {
+            verdict: Verdict::from_u8((packed >> 24) as u8),
+            flags: (packed >> 16) as u8,
+            rule: packed as u16,
+        }
+    }
+}
+
+/// A hole that lets a connection through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passage {
+    /// The hole.
+    pub hole: HoleId,
+    /// When it ends.
+    pub expires: BootTime,
 }
 
 /// A verdict and what gave it.
@@ -51,15 +115,18 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// What holds where nothing is known.
-    pub const DENY: Self = Self {
-        verdict: Verdict::Deny,
-        flags: 0,
-        rule: DEFAULT_RULE,
-        policy: PolicyId(0),
-        hole: HoleId(0),
-        expires: BootTime(0),
-    };
+    /// What one policy says.
+    #[inline(always)]
+    pub const fn by(policy: PolicyId, said: PolicyVerdict) -> Self {
+        Self {
+            verdict: said.verdict,
+            flags: said.flags,
+            rule: said.rule,
+            policy,
+            hole: HoleId(0),
+            expires: BootTime(0),
+        }
+    }
 
     /// Whether it may pass.
     #[inline(always)]
@@ -78,88 +145,50 @@ impl Decision {
     }
 }
 
-/// What one policy says, without holes. An absent policy or list denies.
+/// What one policy says. An absent policy or list denies.
 #[inline(always)]
-pub fn policy_verdict<T: Tables>(tables: &T, policy: PolicyId, to: &Connection) -> Decision {
+pub fn policy_verdict<T: Tables>(tables: &T, policy: PolicyId, to: &Connection) -> PolicyVerdict {
     let Some(value) = tables.prefix(policy, &to.to) else {
-        return Decision {
-            policy,
-            ..Decision::DENY
-        };
+        return PolicyVerdict::DENY;
     };
-    let mut found = Decision {
-        verdict: Verdict::from_u8(value.verdict),
+    let (mut verdict, mut rule) = (value.verdict, value.rule);
+    if value.list.0 != 0 {
+        let Some(list) = tables.ranges(value.list) else {
+            return PolicyVerdict::DENY;
+        };
+        for i in 0..MAX_RANGES {
+            if i as u32 >= list.len {
+                break;
+            }
+            let range = &list.entries[i];
+            if range.covers(to.protocol, to.port) {
+                verdict = range.verdict;
+                rule = range.rule;
+                break;
+            }
+        }
+    }
+    PolicyVerdict {
+        verdict: Verdict::from_u8(verdict),
         flags: value.flags,
-        rule: value.rule,
-        policy,
-        ..Decision::DENY
-    };
-    if value.list.0 == 0 {
-        return found;
+        rule,
     }
-    let Some(list) = tables.ranges(value.list) else {
-        return Decision {
-            policy,
-            ..Decision::DENY
-        };
-    };
-    for i in 0..MAX_RANGES {
-        if i as u32 >= list.len {
-            break;
-        }
-        let range = &list.entries[i];
-        if range.covers(to.protocol, to.port) {
-            found.verdict = Verdict::from_u8(range.verdict);
-            found.rule = range.rule;
-            break;
-        }
-    }
-    found
 }
 
-/// The verdict for a connection of a session.
+/// The most specific hole of a session that covers a connection and still lives.
 ///
 /// `granted` is the hole that this very socket has taken a connection from for this destination, or 0:
 /// it is not counted twice.
 #[inline(always)]
-pub fn decide<T: Tables>(
-    tables: &T,
-    session: &Session,
-    to: &Connection,
-    granted: HoleId,
-) -> Decision {
-    let mut decision = policy_verdict(tables, session.policies[0], to);
-    for policy in &session.policies[1..] {
-        if policy.0 == 0 {
-            break;
-        }
-        let outer = policy_verdict(tables, *policy, to);
-        if outer.verdict.strictness() > decision.verdict.strictness() {
-            decision = outer;
-        }
-    }
-    match decision.verdict {
-        Verdict::Allow | Verdict::Deny => decision,
-        Verdict::Confirm | Verdict::ReadOnly => {
-            through_hole(tables, session.id, to, granted, decision)
-        }
-    }
-}
-
-/// `stopped`, or an allowance by the most specific hole that covers the connection and still lives.
-#[inline(always)]
-fn through_hole<T: Tables>(
+pub fn find_hole<T: Tables>(
     tables: &T,
     session: SessionId,
     to: &Connection,
     granted: HoleId,
-    stopped: Decision,
-) -> Decision {
-    let Some(holes) = tables.holes(session) else {
-        return stopped;
-    };
+) -> Option<Passage> {
+    let holes = tables.holes(session)?;
     if holes.len == 0 {
-        return stopped;
+        return None;
     }
     let now = tables.now();
     for i in 0..MAX_HOLES {
@@ -172,16 +201,92 @@ fn through_hole<T: Tables>(
         }
         let (id, expires, counted) = (hole.id, hole.expires, hole.counted);
         if !tables.is_whole(holes) {
-            return stopped;
+            return None;
         }
         if counted == 0 || id == granted || tables.take(id) {
-            return Decision {
-                verdict: Verdict::Allow,
-                hole: id,
-                expires,
-                ..stopped
-            };
+            return Some(Passage { hole: id, expires });
         }
     }
-    stopped
+    None
+}
+
+/// The verdict for a connection of a session.
+///
+/// `says` is [`policy_verdict`] and `hole` is [`find_hole`], on the tables of whichever half asks.
+#[inline(always)]
+pub fn decide(
+    session: &Session,
+    says: impl Fn(PolicyId) -> PolicyVerdict,
+    hole: impl FnOnce() -> Option<Passage>,
+) -> Decision {
+    let own = session.policies[0];
+    let mut decision = Decision::by(own, says(own));
+    for policy in &session.policies[1..] {
+        if policy.0 == 0 {
+            break;
+        }
+        let outer = says(*policy);
+        if outer.verdict.strictness() > decision.verdict.strictness() {
+            decision = Decision::by(*policy, outer);
+        }
+    }
+    if matches!(decision.verdict, Verdict::Confirm | Verdict::ReadOnly)
+        && let Some(passage) = hole()
+    {
+        decision.verdict = Verdict::Allow;
+        decision.hole = passage.hole;
+        decision.expires = passage.expires;
+    }
+    decision
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packed_verdict_comes_back_as_it_was() {
+        for verdict in [
+            Verdict::Deny,
+            Verdict::Confirm,
+            Verdict::ReadOnly,
+            Verdict::Allow,
+        ] {
+            let said = PolicyVerdict {
+                verdict,
+                flags: 3,
+                rule: 0xfedc,
+            };
+            assert_eq!(PolicyVerdict::unpack(said.pack()), said);
+        }
+        assert_eq!(PolicyVerdict::unpack(0).verdict, Verdict::Deny);
+    }
+
+    #[test]
+    fn the_strictest_of_a_chain_decides() {
+        let verdicts = [Verdict::Allow, Verdict::Confirm, Verdict::Allow];
+        let session = Session {
+            id: SessionId(1),
+            policies: [PolicyId(1), PolicyId(2), PolicyId(3), PolicyId(0)],
+        };
+        let says = |policy: PolicyId| PolicyVerdict {
+            verdict: verdicts[policy.0 as usize - 1],
+            ..PolicyVerdict::DENY
+        };
+        let decision = decide(&session, says, || None);
+        assert_eq!(
+            (decision.verdict, decision.policy),
+            (Verdict::Confirm, PolicyId(2))
+        );
+    }
+
+    #[test]
+    fn a_hole_changes_no_deny() {
+        let session = Session::default();
+        let passage = Passage {
+            hole: HoleId(1),
+            expires: BootTime(u64::MAX),
+        };
+        assert!(!decide(&session, |_| PolicyVerdict::DENY, || Some(passage)).allows());
+    }
 }

@@ -14,7 +14,9 @@ mod policy;
 mod session;
 
 pub use address::{Address, Mask};
-pub use decide::{Connection, Decision, Tables, decide, policy_verdict};
+pub use decide::{
+    Connection, Decision, Passage, PolicyVerdict, Tables, decide, find_hole, policy_verdict,
+};
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
 pub use hole::{HoleEntry, HoleId, HoleList, MAX_HOLES};
 pub use policy::{

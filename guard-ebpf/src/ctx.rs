@@ -1,5 +1,7 @@
 //! A hook's context -> the one [`Connection`] that `decide` takes.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock, bpf_sock_addr},
     programs::SockAddrContext,
@@ -63,11 +65,11 @@ fn connection(ctx: *const bpf_sock_addr, address: Address) -> Connection {
             (*ctx).protocol,
         )
     };
-    Connection {
-        to: address.as_connected(),
-        protocol: Protocol::canonical(protocol),
-        port: u16::from_be(port),
-    }
+    Connection::new(
+        address.as_connected(),
+        Protocol::canonical(protocol),
+        u16::from_be(port),
+    )
 }
 
 /// Where a packet on its way out goes; false for what is never let out: source routes and other IPv4
@@ -77,7 +79,7 @@ fn connection(ctx: *const bpf_sock_addr, address: Address) -> Connection {
 /// A function of its own in the kernel too, with its result in memory: inlined, LLVM merges the halves of
 /// an `Option` through registers that the verifier finds unset.
 #[inline(never)]
-pub(crate) fn packet(skb: *mut __sk_buff, to: &mut Connection) -> bool {
+pub(crate) fn packet(skb: *mut __sk_buff, to: &mut MaybeUninit<Connection>) -> bool {
     // SAFETY: the kernel's context.
     let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
     if start + 20 > end {
@@ -93,7 +95,7 @@ pub(crate) fn packet(skb: *mut __sk_buff, to: &mut Connection) -> bool {
 
 /// RFC 791 3.1.
 #[inline(always)]
-fn packet4(start: usize, end: usize, to: &mut Connection) -> bool {
+fn packet4(start: usize, end: usize, to: &mut MaybeUninit<Connection>) -> bool {
     let header = start as *const u8;
     // SAFETY: the caller checked 20 bytes.
     let (length, fragment, protocol, address) = unsafe {
@@ -107,52 +109,67 @@ fn packet4(start: usize, end: usize, to: &mut Connection) -> bool {
     if length != 5 || u16::from_be(fragment) & 0x1fff != 0 {
         return false;
     }
-    to.to = Address::from_v4_be(address);
-    to.protocol = Protocol::canonical(u32::from(protocol));
-    if !has_ports(protocol) {
-        to.port = 0;
-        return true;
-    }
-    if start + 24 > end {
-        return false;
-    }
-    // SAFETY: 24 bytes were just checked.
-    to.port = u16::from_be(unsafe { header.add(22).cast::<u16>().read_unaligned() });
+    let port = if has_ports(protocol) {
+        if start + 24 > end {
+            return false;
+        }
+        // SAFETY: 24 bytes were just checked.
+        u16::from_be(unsafe { header.add(22).cast::<u16>().read_unaligned() })
+    } else {
+        0
+    };
+    let protocol = Protocol::canonical(u32::from(protocol));
+    to.write(Connection::new(
+        Address::from_v4_be(address),
+        protocol,
+        port,
+    ));
     true
 }
 
 /// RFC 8200 3.
 #[inline(always)]
-fn packet6(skb: *mut __sk_buff, start: usize, end: usize, to: &mut Connection) -> bool {
+fn packet6(
+    skb: *mut __sk_buff,
+    start: usize,
+    end: usize,
+    to: &mut MaybeUninit<Connection>,
+) -> bool {
     if start + 44 > end {
         return false;
     }
     let header = start as *const u8;
     // SAFETY: 44 bytes were just checked.
-    let (next, port) = unsafe {
+    let (next, port, address) = unsafe {
         let address = header.add(24).cast::<u32>();
-        to.to = Address([
-            address.read_unaligned(),
-            address.add(1).read_unaligned(),
-            address.add(2).read_unaligned(),
-            address.add(3).read_unaligned(),
-        ]);
         (
             *header.add(6),
             header.add(42).cast::<u16>().read_unaligned(),
+            Address([
+                address.read_unaligned(),
+                address.add(1).read_unaligned(),
+                address.add(2).read_unaligned(),
+                address.add(3).read_unaligned(),
+            ]),
         )
     };
-    if next == IPPROTO_TCP || next == IPPROTO_UDP {
-        to.protocol = Protocol(next);
-        to.port = u16::from_be(port);
-        return true;
-    }
-    behind_extensions(skb, next, to)
+    let (next, port) = if next == IPPROTO_TCP || next == IPPROTO_UDP {
+        (next, u16::from_be(port))
+    } else {
+        match behind_extensions(skb, next) {
+            0 => return false,
+            found => ((found >> 16) as u8, found as u16),
+        }
+    };
+    let protocol = Protocol::canonical(u32::from(next));
+    to.write(Connection::new(address, protocol, port));
+    true
 }
 
-/// Protocol and port behind a chain of extension headers (RFC 8200 4).
+/// Protocol (bits 16 to 23) and port behind a chain of extension headers (RFC 8200 4); 0 where the packet
+/// is not let out. One number, since an `Option` of two comes back in registers that may be unset.
 #[inline(always)]
-fn behind_extensions(skb: *mut __sk_buff, mut next: u8, to: &mut Connection) -> bool {
+fn behind_extensions(skb: *mut __sk_buff, mut next: u8) -> u32 {
     let mut at = 40_u32;
     for _ in 0..MAX_EXTENSIONS {
         let extends = matches!(
@@ -161,19 +178,18 @@ fn behind_extensions(skb: *mut __sk_buff, mut next: u8, to: &mut Connection) -> 
         );
         let mut head = [0_u8; 4];
         if next == IPPROTO_ROUTING {
-            return false;
+            return 0;
         }
         if (extends || has_ports(next)) && !kernel::load_bytes(skb, at, &mut head) {
-            return false;
+            return 0;
         }
         let word = u16::from_be_bytes([head[2], head[3]]);
         if !extends {
-            to.protocol = Protocol::canonical(u32::from(next));
-            to.port = if has_ports(next) { word } else { 0 };
-            return true;
+            let port = if has_ports(next) { word } else { 0 };
+            return (u32::from(next) << 16) | u32::from(port);
         }
         if next == IPPROTO_FRAGMENT && word & 0xfff8 != 0 {
-            return false;
+            return 0;
         }
         at += match next {
             IPPROTO_FRAGMENT => 8,
@@ -182,7 +198,7 @@ fn behind_extensions(skb: *mut __sk_buff, mut next: u8, to: &mut Connection) -> 
         };
         next = head[0];
     }
-    false
+    0
 }
 
 /// Whether the destination port is in bytes 2 and 3.

@@ -14,6 +14,9 @@ mod emit;
 mod kernel;
 mod maps;
 mod socket;
+mod verdict;
+
+use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -21,7 +24,7 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockAddrContext, SockContext},
 };
 use guard_common::{
-    Address, Connection, Decision, Hook, Protocol, Tables as _, decide, prefix_flags,
+    Address, Connection, Decision, Hook, PolicyVerdict, Protocol, Tables as _, prefix_flags,
 };
 
 use crate::{emit::Refusal, maps::Kernel, socket::Socket};
@@ -89,7 +92,7 @@ fn judge_task(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     let session = maps::session(cgroup);
     let known = socket.recall(to, generation);
-    let decision = decide(&Kernel, &session, to, known.granted);
+    let decision = verdict::decide(&session, to, known.granted);
     if !decision.allows() {
         Refusal {
             hook,
@@ -112,14 +115,12 @@ fn judge_task(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
 /// The verdict for a packet, by the session that its socket was made in.
 #[inline(always)]
 fn judge_packet(ctx: &SkBuffContext) -> i32 {
-    let mut to = Connection {
-        to: Address::default(),
-        protocol: Protocol::ANY,
-        port: 0,
-    };
+    let mut to = MaybeUninit::uninit();
     if !ctx::packet(ctx.as_ptr().cast(), &mut to) {
         return REFUSE;
     }
+    // SAFETY: `packet` wrote it.
+    let to = unsafe { to.assume_init_ref() };
     let Some(sk) = kernel::full_socket(ctx.as_ptr().cast()) else {
         return REFUSE;
     };
@@ -127,27 +128,27 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         return REFUSE;
     };
     let generation = maps::generation();
-    let known = socket.recall(&to, generation);
+    let known = socket.recall(to, generation);
     if known.allowed {
         return ALLOW;
     }
     let cgroup = kernel::packet_ancestor_cgroup(ctx.as_ptr().cast(), maps::SESSION_LEVEL.load());
     let session = maps::session(cgroup);
-    let decision = decide(&Kernel, &session, &to, known.granted);
+    let decision = verdict::decide(&session, to, known.granted);
     // SAFETY: a full socket from the context.
     let listens = unsafe { (*sk).state } == TCP_LISTEN && to.protocol == Protocol::TCP;
     if listens {
         socket.mark_inbound();
     }
     if decision.allows() || ((listens || known.inbound) && decision.allows_reply()) {
-        socket.remember(&to, &decision, generation);
+        socket.remember(to, &decision, generation);
         return ALLOW;
     }
     Refusal {
         hook: Hook::Egress,
         cgroup,
         session: &session,
-        to: &to,
+        to,
         decision: &decision,
         socket_type: 0,
     }
@@ -176,20 +177,13 @@ fn judge_creation(ctx: &SockContext) -> i32 {
     if kind == SOCK_DGRAM && protocol == Protocol::ICMP && pings {
         return ALLOW;
     }
-    let to = Connection {
-        to: any,
-        protocol,
-        port: 0,
-    };
+    let to = Connection::new(any, protocol, 0);
     Refusal {
         hook: Hook::SockCreate,
         cgroup,
         session: &session,
         to: &to,
-        decision: &Decision {
-            policy: session.policies[0],
-            ..Decision::DENY
-        },
+        decision: &Decision::by(session.policies[0], PolicyVerdict::DENY),
         socket_type: kind as u8,
     }
     .emit();

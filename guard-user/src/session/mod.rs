@@ -1,1 +1,48 @@
-//! Launching a command under the guard.
+//! Launching a command under the guard: as whom it runs, how it gets into its session's cgroup, what
+//! is taken away from it first, and how the terminal and signals find it.
+
+mod contain;
+mod identity;
+mod launch;
+mod seccomp;
+
+use serde::{Deserialize, Serialize};
+
+pub use identity::Identity;
+pub use launch::{Command, Outcome, launch};
+
+use crate::proto::Failure;
+
+/// Why a command was not run, and the exit status that says so.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+#[error("{failure}")]
+pub struct LaunchError {
+    /// 125: the guard could not start it. 126: it cannot be executed. 127: it was not found.
+    pub code: u8,
+    /// In words.
+    pub failure: Failure,
+}
+
+/// The guard could not start the command.
+const NOT_STARTED: u8 = 125;
+/// The command cannot be executed.
+const NOT_EXECUTABLE: u8 = 126;
+/// There is no such command.
+const NOT_FOUND: u8 = 127;
+
+impl From<Failure> for LaunchError {
+    fn from(failure: Failure) -> Self {
+        Self {
+            code: NOT_STARTED,
+            failure,
+        }
+    }
+}
+
+fn failure(what: &str, why: impl ToString, fix: &str) -> Failure {
+    Failure {
+        what: what.to_owned(),
+        why: why.to_string(),
+        fix: fix.to_owned(),
+    }
+}

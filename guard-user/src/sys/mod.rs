@@ -3,10 +3,13 @@
 //! The only room with `unsafe` or libc. Whatever rustix wraps is called through rustix; each
 //! `unsafe` block here stands for a call that it lacks.
 
+pub mod abi;
 pub mod accounts;
 pub mod bpf;
 pub mod cgroup2;
 pub mod clock;
 pub mod netns;
 pub mod pidfd;
+pub mod process;
+pub mod signal;
 pub mod sock_destroy;

@@ -1,0 +1,174 @@
+//! What is taken away from a process before it becomes the command.
+//!
+//! The order matters, and each step is checked:
+//!
+//! 1. It must be in the session's cgroup: from then on all that it does is judged.
+//! 2. Standard input, output and error must not be network sockets: they were made outside, and a
+//!    socket is judged by the cgroup that it was made in.
+//! 3. All other descriptors close when the command is executed, for the same reason.
+//! 4. Capabilities leave the bounding set while there is `CAP_SETPCAP` to do so.
+//! 5. Groups, then gid, then uid: each needs privileges that the next takes away.
+//! 6. All other capability sets are emptied; that neither they nor uid 0 nor gid 0 can be had back is
+//!    tried out.
+//! 7. no_new_privs: no set-user-ID program gives anything back either.
+//! 8. The seccomp filter, last, as it would have to allow all of the above.
+
+use std::fs;
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use caps::{CapSet, Capability};
+use rustix::io::Errno;
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use super::identity::{Identity, Switch};
+use super::{failure, seccomp};
+use crate::proto::Failure;
+use crate::sys::cgroup2::{self, Hierarchy};
+use crate::sys::process::close_on_exec_from;
+
+const WHAT: &str = "cannot contain the command";
+const FIX: &str = "see `guard doctor` for what this machine lacks";
+
+/// Takes all of it away. `cgroup` is the session's, as a directory or as in `/proc/self/cgroup`.
+pub(super) fn contain(identity: &Identity, cgroup: &Path) -> Result<(), Failure> {
+    check_cgroup(cgroup)?;
+    check_standard_descriptors()?;
+    close_on_exec_from(3).map_err(|why| refuse("descriptors stay open", why))?;
+    drop_bounding_set().map_err(|why| refuse("the bounding set stays", why))?;
+    if let Some(switch) = identity.switch() {
+        become_user(switch).map_err(|why| refuse("the user cannot be changed", why))?;
+    }
+    drop_capabilities().map_err(|why| refuse("capabilities stay", why))?;
+    check_for_good(identity)?;
+    set_no_new_privs(true).map_err(|why| refuse("no_new_privs cannot be set", why))?;
+    seccomp::apply().map_err(|why| refuse("the seccomp filter is refused", why))
+}
+
+fn refuse(step: &str, why: impl ToString) -> Failure {
+    failure(WHAT, format!("{step}: {}", why.to_string()), FIX)
+}
+
+/// In the session's cgroup or below it.
+fn check_cgroup(expected: &Path) -> Result<(), Failure> {
+    let own = cgroup2::own_path().map_err(|why| refuse("its cgroup cannot be read", why))?;
+    let seen = Hierarchy::find().ok().and_then(|all| all.path(expected));
+    let expected = seen.unwrap_or_else(|| expected.to_owned());
+    if own.starts_with(&expected) {
+        return Ok(());
+    }
+    let why = format!("it is {}, not {}", own.display(), expected.display());
+    Err(refuse("it is in the wrong cgroup", why))
+}
+
+fn check_standard_descriptors() -> Result<(), Failure> {
+    check_standard(std::io::stdin(), "input")?;
+    check_standard(std::io::stdout(), "output")?;
+    check_standard(std::io::stderr(), "error")
+}
+
+fn check_standard(stream: impl AsFd, name: &str) -> Result<(), Failure> {
+    match socket_domain(stream) {
+        Ok(AddressFamily::UNIX) | Err(Errno::NOTSOCK | Errno::BADF) => Ok(()),
+        Ok(_) => Err(failure(
+            "cannot guard the command",
+            format!("its standard {name} is a network socket from outside, which nothing judges"),
+            "put a pipe between, as in: cat | guard run -- … | cat",
+        )),
+        Err(why) => Err(refuse("a standard descriptor cannot be checked", why)),
+    }
+}
+
+/// With `CAP_SETPCAP` only; without it there is nothing here that no_new_privs does not do too.
+fn drop_bounding_set() -> Result<(), caps::errors::CapsError> {
+    if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
+        return Ok(());
+    }
+    let known = caps::runtime::thread_all_supported();
+    known
+        .into_iter()
+        .try_for_each(|one| caps::drop(None, CapSet::Bounding, one))
+}
+
+fn become_user(switch: &Switch) -> io::Result<()> {
+    let groups: Vec<_> = switch
+        .groups
+        .iter()
+        .map(|gid| Gid::from_raw(*gid))
+        .collect();
+    let gid = Gid::from_raw(switch.account.gid);
+    let uid = Uid::from_raw(switch.account.uid);
+    set_thread_groups(&groups)?;
+    set_thread_res_gid(gid, gid, gid)?;
+    set_thread_res_uid(uid, uid, uid)?;
+    Ok(())
+}
+
+fn drop_capabilities() -> Result<(), caps::errors::CapsError> {
+    for set in [
+        CapSet::Ambient,
+        CapSet::Inheritable,
+        CapSet::Effective,
+        CapSet::Permitted,
+    ] {
+        caps::clear(None, set)?;
+    }
+    Ok(())
+}
+
+/// That what was dropped is gone and stays gone.
+fn check_for_good(identity: &Identity) -> Result<(), Failure> {
+    let status = fs::read_to_string("/proc/self/status");
+    let status = status.map_err(|why| refuse("its status cannot be read", why))?;
+    let left = status.lines().find(|line| holds_capabilities(line));
+    if let Some(left) = left {
+        return Err(refuse("capabilities stay", left));
+    }
+    let uid = rustix::process::getuid();
+    if uid.as_raw() != identity.uid() || uid != rustix::process::geteuid() {
+        return Err(refuse("it is the wrong user", uid.as_raw()));
+    }
+    if set_thread_res_uid(None, Uid::ROOT, None).is_ok() {
+        return Err(refuse("it can become root", "setresuid(2) let it"));
+    }
+    if !rustix::process::getgid().is_root() && set_thread_res_gid(None, Gid::ROOT, None).is_ok() {
+        return Err(refuse("it can join root's group", "setresgid(2) let it"));
+    }
+    Ok(())
+}
+
+/// A line of `/proc/self/status` about a set that is not empty. All bits count, also those that no
+/// library has a name for yet.
+fn holds_capabilities(line: &str) -> bool {
+    let sets = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"];
+    let bits = sets.iter().find_map(|set| line.strip_prefix(set));
+    bits.is_some_and(|bits| bits.trim().bytes().any(|digit| digit != b'0'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bit_in_any_set_counts() {
+        assert!(holds_capabilities("CapPrm:\t000001fffeffffff"));
+        assert!(holds_capabilities("CapAmb:\t8000000000000000"));
+        assert!(!holds_capabilities("CapEff:\t0000000000000000"));
+        assert!(!holds_capabilities("CapBnd:\t000001fffeffffff"));
+    }
+
+    #[test]
+    fn another_cgroup_is_refused_by_either_name() {
+        for other in ["/no/such/cgroup", "/proc", "relative"] {
+            assert!(check_cgroup(other.as_ref()).is_err(), "{other}");
+        }
+        let own = cgroup2::own_path().unwrap();
+        check_cgroup(&own).unwrap();
+        let dir = Hierarchy::find().unwrap().dir(&own).unwrap();
+        check_cgroup(&dir).unwrap();
+    }
+}

@@ -1,0 +1,256 @@
+//! As whom the command runs.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use rustix::process::{getegid, geteuid, getgid, getuid};
+
+use super::failure;
+use crate::proto::Failure;
+use crate::sys::accounts::Account;
+
+/// The user that the command runs as. Never root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    uid: u32,
+    /// Whom to become first; `None` where the caller is that user already.
+    switch: Option<Switch>,
+}
+
+/// Another user, with all that it takes to become that one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Switch {
+    pub(super) account: Account,
+    /// The primary group among them.
+    pub(super) groups: Vec<u32>,
+}
+
+/// Who called `guard`.
+#[derive(Clone, Debug)]
+struct Caller {
+    uid: u32,
+    /// What sudo says about who called it.
+    sudo_uid: Option<OsString>,
+}
+
+/// What to do, before anybody is looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Choice {
+    Caller,
+    /// A uid, as sudo gives it.
+    Uid(u32),
+    /// A name, or a uid in digits, as `--user` gives it.
+    Named(String),
+}
+
+const WHAT: &str = "cannot run the command as asked";
+
+impl Identity {
+    /// Decides as whom to run, given what `--user` says.
+    ///
+    /// An ordinary caller runs it as itself. Root runs it as the user who called sudo, or as the one
+    /// named; never as root, whom nothing in a session holds back yet.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] that says what to type, where that is not allowed or nobody has that name.
+    pub fn choose(requested: Option<&str>) -> Result<Self, Failure> {
+        if getuid() != geteuid() || getgid() != getegid() {
+            return Err(failure(
+                WHAT,
+                "guard has been given the rights of another user (setuid or setgid)",
+                "take them away with `chmod ug-s` on the guard program",
+            ));
+        }
+        let caller = Caller {
+            uid: getuid().as_raw(),
+            sudo_uid: env::var_os("SUDO_UID").filter(|_| env::var_os("SUDO_GID").is_some()),
+        };
+        match caller.choice(requested)? {
+            Choice::Caller => Ok(Self {
+                uid: caller.uid,
+                switch: None,
+            }),
+            Choice::Uid(uid) => Self::of(&uid.to_string(), caller.uid),
+            Choice::Named(name) => Self::of(&name, caller.uid),
+        }
+    }
+
+    fn of(name: &str, caller: u32) -> Result<Self, Failure> {
+        let account = look_up(name)?;
+        match account.uid {
+            0 => Err(no_root()),
+            uid if uid == caller => Ok(Self { uid, switch: None }),
+            _ if caller != 0 => Err(failure(
+                WHAT,
+                format!("only root can run a command as {name}"),
+                &format!("run it without --user, or: sudo guard run --user {name} -- …"),
+            )),
+            uid => {
+                let groups = account.groups().map_err(|why| unknown(name, &why))?;
+                let switch = Some(Switch { account, groups });
+                Ok(Self { uid, switch })
+            }
+        }
+    }
+
+    /// The uid that the command runs under.
+    #[must_use]
+    pub fn uid(&self) -> u32 {
+        self.uid
+    }
+
+    pub(super) fn switch(&self) -> Option<&Switch> {
+        self.switch.as_ref()
+    }
+
+    /// What changes in the environment: a variable's new value, or `None` where it goes.
+    pub(super) fn environment(&self) -> Vec<(OsString, Option<OsString>)> {
+        let Some(Switch { account, .. }) = &self.switch else {
+            return Vec::new();
+        };
+        let path = |path: &PathBuf| Some(path.clone().into_os_string());
+        let name = Some(OsString::from(&account.name));
+        let own = [
+            ("HOME", path(&account.home)),
+            ("SHELL", path(&account.shell)),
+            ("USER", name.clone()),
+            ("LOGNAME", name),
+        ];
+        let own = own.map(|(variable, value)| (variable.into(), value));
+        let sudos = env::vars_os().map(|(variable, _)| variable);
+        let sudos = sudos.filter(|variable| is_sudos(variable));
+        own.into_iter()
+            .chain(sudos.map(|variable| (variable, None)))
+            .collect()
+    }
+}
+
+fn is_sudos(variable: &OsStr) -> bool {
+    variable.as_bytes().starts_with(b"SUDO_")
+}
+
+impl Caller {
+    fn choice(&self, requested: Option<&str>) -> Result<Choice, Failure> {
+        if let Some(name) = requested {
+            return Ok(Choice::Named(name.to_owned()));
+        }
+        if self.uid != 0 {
+            return Ok(Choice::Caller);
+        }
+        let Some(sudo_uid) = &self.sudo_uid else {
+            return Err(failure(
+                WHAT,
+                "a command of root's could take the guard down, and you are root",
+                "say whose command it is: guard run --user NAME -- …",
+            ));
+        };
+        match sudo_uid.to_str().and_then(|uid| uid.parse().ok()) {
+            Some(0) => Err(no_root()),
+            Some(uid) => Ok(Choice::Uid(uid)),
+            None => Err(failure(
+                WHAT,
+                "SUDO_UID is not a user's number",
+                "say whose command it is: guard run --user NAME -- …",
+            )),
+        }
+    }
+}
+
+fn no_root() -> Failure {
+    failure(
+        WHAT,
+        "root in a session could take the guard down: nothing holds root back yet",
+        "run it as an ordinary user: guard run --user NAME -- …",
+    )
+}
+
+/// By name, or by uid where there is no such name.
+fn look_up(name: &str) -> Result<Account, Failure> {
+    let by_uid = || match name.parse() {
+        Ok(uid) => Account::by_uid(uid),
+        Err(_) => Ok(None),
+    };
+    let found = match Account::by_name(name) {
+        Ok(None) => by_uid(),
+        found => found,
+    };
+    found
+        .map_err(|why| unknown(name, &why))?
+        .ok_or_else(|| unknown(name, &"there is no such user"))
+}
+
+fn unknown(name: &str, why: &dyn ToString) -> Failure {
+    failure(
+        &format!("cannot run the command as {name}"),
+        why.to_string(),
+        "name a user that `getent passwd` lists: guard run --user NAME -- …",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choice(uid: u32, sudo: Option<&str>, requested: Option<&str>) -> Result<Choice, Failure> {
+        let sudo_uid = sudo.map(OsString::from);
+        Caller { uid, sudo_uid }.choice(requested)
+    }
+
+    #[test]
+    fn an_ordinary_caller_runs_it_as_itself() {
+        assert_eq!(choice(1000, None, None), Ok(Choice::Caller));
+        // Only root is believed about sudo.
+        assert_eq!(choice(1000, Some("1001"), None), Ok(Choice::Caller));
+    }
+
+    #[test]
+    fn under_sudo_it_is_the_user_who_called_sudo() {
+        assert_eq!(choice(0, Some("1000"), None), Ok(Choice::Uid(1000)));
+        let named = choice(0, Some("1000"), Some("agent"));
+        assert_eq!(named, Ok(Choice::Named("agent".into())));
+    }
+
+    #[test]
+    fn root_is_told_what_to_type() {
+        for sudo in [None, Some("0"), Some("x"), Some("")] {
+            let refused = choice(0, sudo, None).unwrap_err();
+            assert!(refused.fix.contains("--user NAME"), "{refused:?}");
+        }
+    }
+
+    #[test]
+    fn nobody_becomes_root() {
+        for name in ["root", "0", "00"] {
+            for caller in [0, 1000] {
+                assert_eq!(Identity::of(name, caller).unwrap_err(), no_root());
+            }
+        }
+    }
+
+    #[test]
+    fn only_root_becomes_another() {
+        let refused = Identity::of("nobody", 1000).unwrap_err();
+        assert!(refused.fix.contains("sudo guard run --user nobody"));
+        let nobody = Identity::of("nobody", 0).unwrap();
+        assert_eq!(nobody.uid(), 65534);
+        let same = Identity::of("nobody", 65534).unwrap();
+        assert_eq!(same.switch(), None);
+        assert!(same.environment().is_empty());
+        let missing = Identity::of("no such user", 0).unwrap_err();
+        assert_eq!(missing.why, "there is no such user");
+    }
+
+    #[test]
+    fn another_user_gets_an_environment_of_its_own() {
+        let nobody = Identity::of("nobody", 0).unwrap();
+        let environment = nobody.environment();
+        for (variable, value) in [("USER", "nobody"), ("LOGNAME", "nobody")] {
+            let set = (variable.into(), Some(value.into()));
+            assert!(environment.contains(&set), "{environment:?}");
+        }
+        assert!(is_sudos("SUDO_COMMAND".as_ref()) && !is_sudos("SUDOKU".as_ref()));
+    }
+}

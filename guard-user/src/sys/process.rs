@@ -1,0 +1,81 @@
+//! Making a process, and ending one without ado.
+
+use std::fs;
+use std::io;
+
+use rustix::process::Pid;
+
+/// On which side of [`fork`] one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fork {
+    /// In the new process.
+    Child,
+    /// In the old one; the pid is the new one's.
+    Parent(Pid),
+}
+
+/// fork(2), for a process that has one thread.
+///
+/// With more threads a child may find locks held by threads that it does not have, so that even
+/// allocating memory can hang: then this refuses.
+///
+/// # Errors
+///
+/// `Other` where there is more than one thread. Else the system's.
+pub fn fork() -> io::Result<Fork> {
+    if fs::read_dir("/proc/self/task")?.count() != 1 {
+        let why = "a process with several threads cannot be copied";
+        return Err(io::Error::other(why));
+    }
+    // SAFETY: this is the only thread, so nobody else holds a lock, and nobody can start another
+    // thread meanwhile: the child may do whatever the parent may.
+    match unsafe { libc::fork() } {
+        0 => Ok(Fork::Child),
+        pid => Pid::from_raw(pid)
+            .filter(|_| pid > 0)
+            .map(Fork::Parent)
+            .ok_or_else(io::Error::last_os_error),
+    }
+}
+
+/// _exit(2): ends this process and leaves everything that waits for a normal exit (buffers, exit
+/// handlers, destructors) to the process that it is a copy of.
+pub fn exit_at_once(status: u8) -> ! {
+    // SAFETY: always sound; nothing of this process is used afterwards.
+    unsafe { libc::_exit(status.into()) }
+}
+
+/// Makes `first` and all higher descriptors close when this process executes a program.
+///
+/// # Errors
+///
+/// The system's; Linux before 5.11 cannot.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: close_range(2) touches no memory, and with this flag it closes nothing either.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            first,
+            u32::MAX,
+            libc::CLOSE_RANGE_CLOEXEC,
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_several_threads_is_not_copied() {
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let other = std::thread::spawn(move || stopped.recv());
+        assert_eq!(fork().unwrap_err().kind(), io::ErrorKind::Other);
+        drop(stop);
+        let _ = other.join().unwrap();
+    }
+}
