@@ -232,7 +232,8 @@ pub(crate) fn cargo_install(tool: &str, version: &str, why: &str) -> Result<()> 
     ));
     run(cargo()
         .args(["install", "--locked", tool, "--version", version, "--root"])
-        .arg(tools()))
+        .arg(tools())
+        .env("PATH", path_with_tools()?))
 }
 
 fn tools() -> PathBuf {
