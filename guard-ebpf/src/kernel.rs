@@ -3,7 +3,7 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock, bpf_spin_lock},
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::generated as raw,
 };
 use guard_common::BootTime;
@@ -73,18 +73,22 @@ pub(crate) fn full_socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
     if full.is_null() { None } else { Some(full) }
 }
 
-/// A socket's storage, made on first use; `None` when memory is short.
+/// A socket's storage, if it has any.
 #[inline(always)]
 pub(crate) fn socket_storage(map: *mut c_void, sk: *mut bpf_sock) -> Option<*mut SocketState> {
+    storage(map, sk, 0)
+}
+
+/// A socket's storage, made on first use; `None` when memory is short.
+#[inline(always)]
+pub(crate) fn new_socket_storage(map: *mut c_void, sk: *mut bpf_sock) -> Option<*mut SocketState> {
+    storage(map, sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
+}
+
+#[inline(always)]
+fn storage(map: *mut c_void, sk: *mut bpf_sock, flags: u64) -> Option<*mut SocketState> {
     // SAFETY: `map` is a socket storage map of `SocketState`, `sk` a full socket from the context.
-    let state = unsafe {
-        raw::bpf_sk_storage_get(
-            map,
-            sk.cast(),
-            core::ptr::null_mut(),
-            u64::from(BPF_SK_STORAGE_GET_F_CREATE),
-        )
-    };
+    let state = unsafe { raw::bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags) };
     if state.is_null() {
         None
     } else {
@@ -97,28 +101,6 @@ pub(crate) fn socket_storage(map: *mut c_void, sk: *mut bpf_sock) -> Option<*mut
 pub(crate) fn load_bytes<const N: usize>(skb: *mut __sk_buff, at: u32, to: &mut [u8; N]) -> bool {
     // SAFETY: `skb` is the context; the pointer is to N writable bytes, and the length says so.
     (unsafe { raw::bpf_skb_load_bytes(skb.cast(), at, to.as_mut_ptr().cast(), N as u32) }) == 0
-}
-
-/// Takes the lock in a map value.
-///
-/// # Safety
-///
-/// `lock` lies in a map value, no lock is held, and no helper is called before [`unlock`].
-#[inline(always)]
-pub(crate) unsafe fn lock(lock: *mut bpf_spin_lock) {
-    // SAFETY: by the caller.
-    unsafe { raw::bpf_spin_lock(lock) };
-}
-
-/// Gives it back.
-///
-/// # Safety
-///
-/// `lock` is held.
-#[inline(always)]
-pub(crate) unsafe fn unlock(lock: *mut bpf_spin_lock) {
-    // SAFETY: by the caller.
-    unsafe { raw::bpf_spin_unlock(lock) };
 }
 
 /// Adds to a number that other CPUs change too, and gives what it was before. Rust's atomics have no
@@ -140,4 +122,43 @@ pub(crate) unsafe fn fetch_add(value: *mut u64, by: u64) -> u64 {
         );
     }
     register
+}
+
+/// Puts `new` in the place of `old` if that is what is there, and gives what was there. All writes before it
+/// are seen before it, and all after it after it.
+///
+/// # Safety
+///
+/// As [`fetch_add`].
+#[inline(always)]
+pub(crate) unsafe fn compare_exchange(value: *mut u64, old: u64, new: u64) -> u64 {
+    let mut found = old;
+    // SAFETY: as in `fetch_add`. The instruction compares with r0 and leaves there what it found.
+    unsafe {
+        core::arch::asm!(
+            "r0 = cmpxchg_64({value} + 0, r0, {new})",
+            value = in(reg) value,
+            new = in(reg) new,
+            inout("r0") found,
+            options(nostack),
+        );
+    }
+    found
+}
+
+/// Loads a word, after `dependency` was loaded: the address depends on it, and loads with such a dependency
+/// are not reordered on any machine that Linux runs on (memory-barriers.txt, "address dependency"). Without
+/// it other CPUs than x86 would need an acquire, which BPF has only since Linux 6.15.
+///
+/// # Safety
+///
+/// `value` points into a live map value, aligned to 8.
+#[inline(always)]
+pub(crate) unsafe fn load_after(value: *const u64, dependency: u64) -> u64 {
+    let mut zero = dependency;
+    // SAFETY: reads no memory; it makes zero of a register, which LLVM does not see through.
+    unsafe {
+        core::arch::asm!("{zero} &= 0", zero = inout(reg) zero, options(nostack, nomem, pure));
+        value.byte_add(zero as usize).read_volatile()
+    }
 }

@@ -24,10 +24,14 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockAddrContext, SockContext},
 };
 use guard_common::{
-    Address, Connection, Decision, Hook, PolicyVerdict, Protocol, Tables as _, prefix_flags,
+    Address, Connection, Decision, HoleId, Hook, PolicyVerdict, Protocol, Tables as _, prefix_flags,
 };
 
-use crate::{emit::Refusal, maps::Kernel, socket::Socket};
+use crate::{
+    emit::Refusal,
+    maps::Kernel,
+    socket::{Remembered, Socket},
+};
 
 /// Verdicts of cgroup programs.
 const ALLOW: i32 = 1;
@@ -51,13 +55,13 @@ fn connect6(ctx: SockAddrContext) -> i32 {
 /// A datagram with an address of its own, IPv4.
 #[cgroup_sock_addr(sendmsg4)]
 fn sendmsg4(ctx: SockAddrContext) -> i32 {
-    judge_task(&ctx, &ctx::connection4(&ctx), Hook::Sendmsg4)
+    send(&ctx, &ctx::connection4(&ctx), Hook::Sendmsg4)
 }
 
 /// A datagram with an address of its own, IPv6.
 #[cgroup_sock_addr(sendmsg6)]
 fn sendmsg6(ctx: SockAddrContext) -> i32 {
-    judge_task(&ctx, &ctx::connection6(&ctx), Hook::Sendmsg6)
+    send(&ctx, &ctx::connection6(&ctx), Hook::Sendmsg6)
 }
 
 /// A packet on its way out: the backstop for whatever did not come through the others.
@@ -75,24 +79,36 @@ fn sock_create(ctx: SockContext) -> i32 {
 /// A socket may be connected again, elsewhere: what it was allowed before does not count.
 #[inline(always)]
 fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
-    match Socket::of(ctx::socket(ctx)) {
-        Some(socket) => socket.forget(),
-        None => return REFUSE,
+    if let Some(socket) = Socket::of(ctx::socket(ctx))
+        && !socket.forget()
+    {
+        return REFUSE;
     }
-    judge_task(ctx, to, hook)
+    ask(ctx, to, hook, HoleId(0))
+}
+
+/// Datagrams to one destination after the other are one connection.
+#[inline(always)]
+fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
+    let generation = maps::generation();
+    let known = match Socket::of(ctx::socket(ctx)) {
+        Some(socket) => socket.recall(to, generation),
+        None => Remembered::default(),
+    };
+    if known.allowed {
+        return ALLOW;
+    }
+    ask(ctx, to, hook, known.granted)
 }
 
 /// The verdict for what the current task asks of a socket.
 #[inline(always)]
-fn judge_task(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
-    let Some(socket) = Socket::of(ctx::socket(ctx)) else {
-        return REFUSE;
-    };
+fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, granted: HoleId) -> i32 {
+    // Before the decision, so that what changes meanwhile voids it.
     let generation = maps::generation();
     let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     let session = maps::session(cgroup);
-    let known = socket.recall(to, generation);
-    let decision = verdict::decide(&session, to, known.granted);
+    let decision = verdict::decide(&session, to, granted);
     if !decision.allows() {
         Refusal {
             hook,
@@ -105,11 +121,17 @@ fn judge_task(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
         .emit();
         return REFUSE;
     }
-    socket.remember(to, &decision, generation);
-    if decision.hole.0 != 0 {
-        maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
+    if decision.hole.0 == 0 {
+        return ALLOW;
     }
-    ALLOW
+    // The packets must know which hole the connection was taken from.
+    match Socket::new(ctx::socket(ctx)) {
+        Some(socket) if socket.remember(to, &decision, generation) => {
+            maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
+            ALLOW
+        }
+        _ => REFUSE,
+    }
 }
 
 /// The verdict for a packet, by the session that its socket was made in.
@@ -124,11 +146,11 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     let Some(sk) = kernel::full_socket(ctx.as_ptr().cast()) else {
         return REFUSE;
     };
-    let Some(socket) = Socket::of(sk) else {
-        return REFUSE;
-    };
     let generation = maps::generation();
-    let known = socket.recall(to, generation);
+    let known = match Socket::of(sk) {
+        Some(socket) => socket.recall(to, generation),
+        None => Remembered::default(),
+    };
     if known.allowed {
         return ALLOW;
     }
@@ -137,11 +159,14 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     let decision = verdict::decide(&session, to, known.granted);
     // SAFETY: a full socket from the context.
     let listens = unsafe { (*sk).state } == TCP_LISTEN && to.protocol == Protocol::TCP;
-    if listens {
-        socket.mark_inbound();
-    }
     if decision.allows() || ((listens || known.inbound) && decision.allows_reply()) {
-        socket.remember(to, &decision, generation);
+        // What cannot be remembered is decided again with the next packet.
+        if let Some(socket) = Socket::new(sk) {
+            if listens {
+                socket.mark_inbound();
+            }
+            socket.remember(to, &decision, generation);
+        }
         return ALLOW;
     }
     Refusal {

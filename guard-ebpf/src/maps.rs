@@ -4,7 +4,7 @@ use core::{ffi::c_void, ptr};
 
 use aya_ebpf::{
     Global,
-    bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE, bpf_spin_lock},
+    bindings::{BPF_F_NO_PREALLOC, bpf_map_type::BPF_MAP_TYPE_SK_STORAGE},
     btf_maps::{Array, HashMap, HashOfMaps, LpmTrie, LruHashMap, RingBuf, lpm_trie::Key},
     macros::btf_map,
 };
@@ -68,26 +68,21 @@ pub(crate) static EVENTS: RingBuf<Event, { 512 * 1024 }> = RingBuf::new();
 #[btf_map]
 static SOCKETS: CloneableSkStorage<SocketState> = CloneableSkStorage::new();
 
-/// The last allowance of a socket, valid for one generation and one destination.
+/// The last allowance of a socket, valid for one generation and one destination. See [`crate::socket`].
 #[repr(C)]
 pub(crate) struct SocketState {
-    /// Threads may send on one UDP socket at once: the fields below are read and written as one.
-    pub(crate) lock: bpf_spin_lock,
-    /// Canonical protocol.
-    pub(crate) protocol: u32,
+    /// Odd while it is written. Threads may send on one UDP socket at once.
+    pub(crate) sequence: u64,
     /// `META[GENERATION]` when it was allowed; 0 where nothing is.
     pub(crate) generation: u64,
-    /// 0, or when the hole ends that allowed it.
+    /// The destination: an [`Address`]'s first two and last two words.
+    pub(crate) to: [u64; 2],
+    /// Its protocol and port, and above them the hole that allowed it, or 0.
+    pub(crate) way: u64,
+    /// 0, or when that hole ends.
     pub(crate) expires: u64,
-    /// The destination.
-    pub(crate) to: [u32; 4],
-    /// Its port.
-    pub(crate) port: u32,
-    /// The hole that allowed it, or 0.
-    pub(crate) hole: u32,
-    /// 1 on listeners that have answered somebody, and on what they accepted.
-    pub(crate) inbound: u32,
-    pad: u32,
+    /// 1 on listeners that have answered somebody, and on what they accepted. Outside of the sequence.
+    pub(crate) inbound: u64,
 }
 
 /// Socket storage with `BPF_F_CLONE`, which `btf_maps::SkStorage` has no parameter for. Only the types

@@ -1,4 +1,7 @@
 //! What is remembered of a socket, so that an allowed flow costs one look-up a packet.
+//!
+//! A sequence lock guards it: a reader that meets a writer has seen nothing, and a second writer does not
+//! remember. `bpf_spin_lock` would do the same for three times the cost of all the rest.
 
 use aya_ebpf::bindings::bpf_sock;
 use guard_common::{Connection, Decision, HoleId};
@@ -13,6 +16,7 @@ use crate::{
 pub(crate) struct Socket(*mut SocketState);
 
 /// What the storage says about a destination.
+#[derive(Default)]
 pub(crate) struct Remembered {
     /// It is allowed, under this generation and at this time.
     pub(crate) allowed: bool,
@@ -23,80 +27,110 @@ pub(crate) struct Remembered {
 }
 
 impl Socket {
-    /// `None` when memory is short.
+    /// `None` where nothing was remembered yet.
     #[inline(always)]
     pub(crate) fn of(sk: *mut bpf_sock) -> Option<Self> {
         kernel::socket_storage(maps::sockets(), sk).map(Self)
+    }
+
+    /// `None` when memory is short.
+    #[inline(always)]
+    pub(crate) fn new(sk: *mut bpf_sock) -> Option<Self> {
+        kernel::new_socket_storage(maps::sockets(), sk).map(Self)
     }
 
     /// What is known about this socket going there.
     #[inline(always)]
     pub(crate) fn recall(self, to: &Connection, generation: u64) -> Remembered {
         let state = self.0;
-        // SAFETY: a live map value; no helper is called while the lock is held.
-        let (same, valid, expires, hole, inbound) = unsafe {
-            kernel::lock(&raw mut (*state).lock);
-            let same = ((*state).to[0] ^ to.to.0[0])
-                | ((*state).to[1] ^ to.to.0[1])
-                | ((*state).to[2] ^ to.to.0[2])
-                | ((*state).to[3] ^ to.to.0[3])
-                | ((*state).port ^ u32::from(to.port))
-                | ((*state).protocol ^ u32::from(to.protocol.0));
-            let valid = (*state).generation;
-            let expires = (*state).expires;
-            let hole = (*state).hole;
-            let inbound = (*state).inbound;
-            kernel::unlock(&raw mut (*state).lock);
-            (same == 0, valid, expires, hole, inbound)
+        // SAFETY: a live map value. The loads of its fields depend on the first of `sequence`, and the last of
+        // `sequence` on all of them.
+        let (whole, differs, valid, way, expires, inbound) = unsafe {
+            let before = (&raw const (*state).sequence).read_volatile();
+            let to_high = kernel::load_after(&raw const (*state).to[0], before);
+            let to_low = kernel::load_after(&raw const (*state).to[1], before);
+            let way = kernel::load_after(&raw const (*state).way, before);
+            let valid = kernel::load_after(&raw const (*state).generation, before);
+            let expires = kernel::load_after(&raw const (*state).expires, before);
+            let inbound = (&raw const (*state).inbound).read_volatile();
+            let [high, low] = halves(to);
+            let differs = (to_high ^ high) | (to_low ^ low) | ((way as u32 as u64) ^ port(to));
+            let last = differs ^ valid ^ expires ^ way;
+            let after = kernel::load_after(&raw const (*state).sequence, last);
+            (
+                before & 1 == 0 && before == after,
+                differs,
+                valid,
+                way,
+                expires,
+                inbound,
+            )
         };
+        let same = whole && differs == 0;
         let fresh = same && valid != 0 && valid == generation;
         Remembered {
             allowed: fresh && (expires == 0 || kernel::boot_time().0 < expires),
-            granted: HoleId(if same { hole } else { 0 }),
+            granted: HoleId(if same { (way >> 32) as u32 } else { 0 }),
             inbound: inbound != 0,
         }
     }
 
-    /// Remembers an allowance.
+    /// Remembers an allowance; false where somebody else is at it.
     #[inline(always)]
-    pub(crate) fn remember(self, to: &Connection, decision: &Decision, generation: u64) {
-        let state = self.0;
-        // SAFETY: as in `recall`.
-        unsafe {
-            kernel::lock(&raw mut (*state).lock);
-            (*state).to[0] = to.to.0[0];
-            (*state).to[1] = to.to.0[1];
-            (*state).to[2] = to.to.0[2];
-            (*state).to[3] = to.to.0[3];
-            (*state).port = u32::from(to.port);
-            (*state).protocol = u32::from(to.protocol.0);
-            (*state).hole = decision.hole.0;
-            (*state).expires = decision.expires.0;
-            (*state).generation = generation;
-            kernel::unlock(&raw mut (*state).lock);
-        }
+    pub(crate) fn remember(self, to: &Connection, decision: &Decision, generation: u64) -> bool {
+        let way = (u64::from(decision.hole.0) << 32) | port(to);
+        self.write(halves(to), way, generation, decision.expires.0)
     }
 
-    /// Forgets all: the same socket may be connected anew, elsewhere and outwards.
+    /// Forgets all: the same socket may be connected anew, elsewhere and outwards. False where somebody else is
+    /// writing.
     #[inline(always)]
-    pub(crate) fn forget(self) {
-        let state = self.0;
-        // SAFETY: as in `recall`.
-        unsafe {
-            kernel::lock(&raw mut (*state).lock);
-            (*state).generation = 0;
-            (*state).hole = 0;
-            (*state).port = 0;
-            (*state).protocol = 0;
-            (*state).inbound = 0;
-            kernel::unlock(&raw mut (*state).lock);
-        }
+    pub(crate) fn forget(self) -> bool {
+        // SAFETY: a live map value; one aligned word.
+        unsafe { (&raw mut (*self.0).inbound).write_volatile(0) };
+        self.write([0, 0], 0, 0, 0)
     }
 
     /// Marks a listener that answers somebody: what it accepts inherits the mark.
     #[inline(always)]
     pub(crate) fn mark_inbound(self) {
-        // SAFETY: a live map value; one aligned word, and the only value ever written here is 1.
+        // SAFETY: a live map value; one aligned word.
         unsafe { (&raw mut (*self.0).inbound).write_volatile(1) };
     }
+
+    #[inline(always)]
+    fn write(self, to: [u64; 2], way: u64, generation: u64, expires: u64) -> bool {
+        let state = self.0;
+        // SAFETY: a live map value, aligned to 8. Both changes of `sequence` order what is around them.
+        unsafe {
+            let sequence = &raw mut (*state).sequence;
+            let free = sequence.read_volatile() & !1;
+            if kernel::compare_exchange(sequence, free, free + 1) != free {
+                return false;
+            }
+            (&raw mut (*state).to[0]).write_volatile(to[0]);
+            (&raw mut (*state).to[1]).write_volatile(to[1]);
+            (&raw mut (*state).way).write_volatile(way);
+            (&raw mut (*state).generation).write_volatile(generation);
+            (&raw mut (*state).expires).write_volatile(expires);
+            kernel::fetch_add(sequence, 1);
+        }
+        true
+    }
+}
+
+/// Protocol and port as the low half of [`SocketState::way`].
+#[inline(always)]
+fn port(to: &Connection) -> u64 {
+    (u64::from(to.protocol.0) << 16) | u64::from(to.port)
+}
+
+/// The destination as [`SocketState::to`].
+#[inline(always)]
+fn halves(to: &Connection) -> [u64; 2] {
+    let [a, b, c, d] = to.to.0;
+    [
+        (u64::from(a) << 32) | u64::from(b),
+        (u64::from(c) << 32) | u64::from(d),
+    ]
 }

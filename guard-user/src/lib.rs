@@ -1,5 +1,6 @@
 //! The user half of guard: one library under the two thin binaries `guard` and `guardd`.
 
+pub mod cli;
 pub mod datapath;
 pub mod policy;
 pub mod proto;

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::policy;
+
 /// The Varlink interface, without the dot and the method.
 pub const INTERFACE: &str = "org.guardd.Control";
 
@@ -313,7 +315,8 @@ pub struct Hole {
 /// The verdict for a destination.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The prefix, with ports where the answer depends on them.
+    /// The prefix, and after a blank the port specifications that this holds for, with commas
+    /// between; without any it holds for all that nothing else here names.
     pub destination: String,
     /// `allow`, `confirm`, `read-only` or `deny`.
     pub verdict: String,
@@ -331,6 +334,31 @@ pub struct Explanation {
     pub hole: Option<String>,
     /// What in the rule covered the destination.
     pub matched: Option<String>,
+}
+
+impl Explanation {
+    /// What a policy says by itself about a destination that was asked for.
+    #[must_use]
+    pub fn of_policy(explanation: policy::Explanation, asked: &policy::Destination) -> Self {
+        let ports: Vec<_> = explanation.ports.iter().map(ToString::to_string).collect();
+        // A port after a colon says it already.
+        let said = asked.port.is_some() && explanation.ports == asked.ports(&[]);
+        let destination = match ports.is_empty() || said {
+            true => explanation.destination,
+            false => format!("{} {}", explanation.destination, ports.join(",")),
+        };
+        Self {
+            destination,
+            verdict: explanation.verdict,
+            rule: explanation.rule,
+            reason: explanation.reason,
+            policy: explanation.policy,
+            file: Some(explanation.file),
+            line: explanation.line,
+            hole: explanation.hole,
+            matched: explanation.matched,
+        }
+    }
 }
 
 /// Answer to [`Call::Pending`] and [`Call::Deny`].

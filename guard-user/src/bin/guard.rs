@@ -1,2 +1,7 @@
-//! The command.
-fn main() {}
+//! The command: asks guardd, and runs programs under the guard.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    guard_user::cli::main(std::env::args_os()).into()
+}

@@ -1,0 +1,272 @@
+//! The command line of `guard`, as clap derives it: help, completions and man pages come from here.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::Shell;
+
+use crate::policy::parse_duration;
+
+mod examples;
+
+/// Where guardd listens unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/guard/guardd.sock";
+
+/// Let a program run, and decide what it may reach
+#[derive(Debug, Parser)]
+#[command(
+    name = "guard",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = examples::GUARD
+)]
+pub struct Cli {
+    /// What holds for every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// Options that every verb takes.
+#[derive(Clone, Debug, Args)]
+pub struct Global {
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The control socket of the guardd to talk to [default: /run/guard/guardd.sock]
+    #[arg(long, global = true, value_name = "PATH", env = "GUARD_SOCKET", value_hint = ValueHint::FilePath)]
+    pub socket: Option<PathBuf>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run a command under the guard
+    #[command(after_help = examples::RUN)]
+    Run(RunArgs),
+    /// List the requests that wait for an answer
+    #[command(after_help = examples::PENDING)]
+    Pending(PendingArgs),
+    /// Answer a request with yes: open a hole that ends by itself
+    #[command(after_help = examples::APPROVE)]
+    Approve(ApproveArgs),
+    /// Answer a request with no, and stop asking about it for a while
+    #[command(after_help = examples::DENY)]
+    Deny(DenyArgs),
+    /// Open a hole that nobody has asked for yet
+    #[command(after_help = examples::OPEN)]
+    Open(OpenArgs),
+    /// List the open holes, as the kernel has them
+    #[command(after_help = examples::HOLES)]
+    Holes,
+    /// Close holes before they end by themselves
+    #[command(after_help = examples::CLOSE)]
+    Close(CloseArgs),
+    /// List what runs under the guard
+    #[command(after_help = examples::SESSIONS)]
+    Sessions,
+    /// End a session and every process in it
+    #[command(after_help = examples::STOP)]
+    Stop(StopArgs),
+    /// Show what is enforced, read back from the kernel; 1 if nothing is
+    #[command(after_help = examples::STATUS)]
+    Status,
+    /// Validate policy files; 1 if one is invalid
+    #[command(after_help = examples::CHECK)]
+    Check(CheckArgs),
+    /// Show the verdict for a destination, and the rule and line that give it
+    #[command(after_help = examples::EXPLAIN)]
+    Explain(ExplainArgs),
+    /// Show the audit trail
+    #[command(after_help = examples::LOG)]
+    Log(LogArgs),
+    /// Inside a session: show what was stopped, and what to do about it
+    #[command(after_help = examples::WHY)]
+    Why,
+    /// Inside a session: ask a person for a destination
+    #[command(after_help = examples::REQUEST)]
+    Request(RequestArgs),
+    /// Print a shell's completions
+    #[command(after_help = examples::COMPLETIONS)]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Write the man pages, one for each verb, into a directory
+    #[command(hide = true, after_help = examples::MAN)]
+    Man {
+        /// Where to
+        #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+}
+
+/// `guard run`
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// A policy's name, or a file: whatever has a slash in it or ends in .toml
+    #[arg(long, value_name = "NAME|FILE", value_hint = ValueHint::FilePath)]
+    pub policy: Option<String>,
+    /// What to call the session [default: the command's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Run the command as this user [default: you; under sudo, who called sudo]
+    #[arg(long, value_hint = ValueHint::Username)]
+    pub user: Option<String>,
+    /// How long a connection may wait for an answer, such as 60s [default: the policy's]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub hold: Option<Duration>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<OsString>,
+}
+
+/// `guard pending`
+#[derive(Debug, Args)]
+pub struct PendingArgs {
+    /// Go on, and print each request when it comes up
+    #[arg(long, short)]
+    pub follow: bool,
+}
+
+/// How long a hole lives.
+#[derive(Clone, Debug, Args)]
+pub struct TermsArgs {
+    /// How long the hole stays open, such as 90s, 15m or 1h [default: 15m]
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// How many connections it lets through [default: any number]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub connections: Option<u32>,
+    /// Let reads through only
+    #[arg(long)]
+    pub read_only: bool,
+}
+
+/// `guard approve`
+#[derive(Debug, Args)]
+pub struct ApproveArgs {
+    /// Which request, as `guard pending` lists it
+    pub id: String,
+    /// How long.
+    #[command(flatten)]
+    pub terms: TermsArgs,
+}
+
+/// `guard deny`
+#[derive(Debug, Args)]
+pub struct DenyArgs {
+    /// Which request, as `guard pending` lists it
+    pub id: String,
+    /// For how long it is not asked again [default: 15m]
+    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+}
+
+/// A destination and its ports.
+#[derive(Clone, Debug, Args)]
+pub struct DestinationArgs {
+    /// 192.0.2.10, 192.0.2.10:443, [2001:db8::1]:443, a prefix, a name, or a group such as @private
+    #[arg(value_name = "DEST")]
+    pub destination: String,
+    /// Ports, such as tcp/443, tcp/8000-8100, udp/53 or icmp [default: all]
+    #[arg(long, value_name = "SPEC", value_delimiter = ',')]
+    pub ports: Vec<String>,
+}
+
+/// `guard open`
+#[derive(Debug, Args)]
+pub struct OpenArgs {
+    /// Where to.
+    #[command(flatten)]
+    pub to: DestinationArgs,
+    /// For which session [default: the only one]
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// How long.
+    #[command(flatten)]
+    pub terms: TermsArgs,
+    /// Why, for the audit trail
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// `guard close`
+#[derive(Debug, Args)]
+pub struct CloseArgs {
+    /// Which holes, as `guard holes` lists them
+    #[arg(required_unless_present = "all", value_name = "ID")]
+    pub ids: Vec<String>,
+    /// All that you may close
+    #[arg(long, conflicts_with = "ids")]
+    pub all: bool,
+}
+
+/// `guard stop`
+#[derive(Debug, Args)]
+pub struct StopArgs {
+    /// Which session, as `guard sessions` lists it
+    pub session: String,
+}
+
+/// `guard check`
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The policies
+    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
+}
+
+/// `guard explain`
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Where to.
+    #[command(flatten)]
+    pub to: DestinationArgs,
+    /// Under this policy: a name, or a file, which needs no guardd
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "session", value_hint = ValueHint::FilePath)]
+    pub policy: Option<String>,
+    /// Under this session's policy and holes
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+}
+
+/// `guard log`
+#[derive(Debug, Args)]
+pub struct LogArgs {
+    /// Go on, and print each record when it is made
+    #[arg(long, short)]
+    pub follow: bool,
+    /// Of this session only
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// Not older than this, such as 10m or 2h
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+}
+
+/// `guard request`
+#[derive(Debug, Args)]
+pub struct RequestArgs {
+    /// Where to.
+    #[command(flatten)]
+    pub to: DestinationArgs,
+    /// What for: the person who answers reads it
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+impl Global {
+    /// The socket to talk to.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.socket
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET))
+    }
+}

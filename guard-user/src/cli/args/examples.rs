@@ -1,0 +1,106 @@
+//! What `--help` and the man pages end with.
+
+pub(super) const GUARD: &str = "\
+Examples:
+  guard run -- claude                     run an agent under the default policy
+  guard pending                           what it was stopped from doing
+  guard approve r1 --for 15m              let it, for a quarter of an hour
+  guard status                            what is enforced right now
+
+Exit status: 0 done or yes; 1 the answer is no; 2 it could not be done.
+`guard run` exits as the command does; 125 if the guard could not start it.";
+
+pub(super) const RUN: &str = "\
+Examples:
+  guard run -- claude
+  guard run --policy homelab -- codex --full-auto
+  guard run --policy ./agent.toml --name nightly -- make deploy
+  sudo guard run -- claude                as you, with a guardd of its own if none runs
+
+Exit status: the command's, 128+n if signal n ended it; 125 the guard could not start it,
+and then it never ran; 126 it is not executable; 127 it was not found.";
+
+pub(super) const PENDING: &str = "\
+Examples:
+  guard pending
+  guard pending --follow
+  guard pending --json | jq -r '.[].id'";
+
+pub(super) const APPROVE: &str = "\
+Examples:
+  guard approve r1
+  guard approve r1 --for 1h
+  guard approve r1 --for 5m --connections 1";
+
+pub(super) const DENY: &str = "\
+Examples:
+  guard deny r1
+  guard deny r1 --for 8h";
+
+pub(super) const OPEN: &str = "\
+Examples:
+  guard open 192.0.2.10:443
+  guard open db.example.com --ports tcp/5432 --for 10m --reason 'migrate the schema'
+  guard open 192.0.2.64/26 --session s2 --connections 3";
+
+pub(super) const HOLES: &str = "\
+Examples:
+  guard holes
+  guard holes --json";
+
+pub(super) const CLOSE: &str = "\
+Examples:
+  guard close h1
+  guard close h1 h2
+  guard close --all";
+
+pub(super) const SESSIONS: &str = "\
+Examples:
+  guard sessions
+  guard sessions --json";
+
+pub(super) const STOP: &str = "\
+Examples:
+  guard stop s1";
+
+pub(super) const STATUS: &str = "\
+Examples:
+  guard status
+  guard status --json | jq .enforcing";
+
+pub(super) const CHECK: &str = "\
+Examples:
+  guard check agent.toml
+  guard check /etc/guard/policies/*.toml";
+
+pub(super) const EXPLAIN: &str = "\
+Examples:
+  guard explain 192.0.2.10:443
+  guard explain 192.0.2.0/24 --ports tcp/22 --policy homelab
+  guard explain 169.254.169.254 --policy ./agent.toml
+  guard explain db.example.com --session s1";
+
+pub(super) const LOG: &str = "\
+Examples:
+  guard log --since 1h
+  guard log --follow --session s1
+  guard log --json | jq 'select(.kind == \"hole-open\")'";
+
+pub(super) const WHY: &str = "\
+Examples:
+  guard why
+  guard why --json";
+
+pub(super) const REQUEST: &str = "\
+Examples:
+  guard request 192.0.2.10:443 --reason 'read the job queue'
+  guard request db.example.com --ports tcp/5432";
+
+pub(super) const COMPLETIONS: &str = "\
+Examples:
+  guard completions bash > /etc/bash_completion.d/guard
+  guard completions zsh > ~/.zfunc/_guard";
+
+pub(super) const MAN: &str = "\
+Examples:
+  guard man /usr/share/man/man1";

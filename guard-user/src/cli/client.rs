@@ -1,0 +1,212 @@
+//! Talks to guardd: a blocking Varlink client over one Unix stream socket.
+//!
+//! Each side's frames are JSON objects, ended by a NUL byte. The client believes only a socket that root or
+//! its own user listens on: another user's would learn a policy from it, and could tell it anything.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::marker::PhantomData;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use self::failure::{cannot_connect, error_answer, failed, io_reason, not_understood};
+use self::frame::{Answer, check_length, frame};
+use self::peer::Trust;
+use super::error::CliError;
+use crate::proto::Call;
+
+mod failure;
+mod frame;
+mod peer;
+
+/// An answer is at most this long: lists are long, and come from a daemon that is trusted with more.
+const MAX_ANSWER: u64 = 16 * 1024 * 1024;
+
+/// A call that is not a stream is answered within this time. Names may have to be resolved for it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A connection to guardd.
+#[derive(Debug)]
+pub(crate) struct Client {
+    stream: BufReader<UnixStream>,
+    socket: PathBuf,
+}
+
+impl Client {
+    /// Connects to the guardd that listens at `socket`.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::NoDaemon`] where none listens; [`CliError::Local`] where the socket cannot be used or
+    /// belongs to somebody who is not to be believed.
+    pub(crate) fn connect(socket: &Path) -> Result<Self, CliError> {
+        Self::connect_to(socket, Trust::Strict)
+    }
+
+    /// The same for a process inside a session, which may be in a user namespace of its own.
+    ///
+    /// Root has no uid in such a namespace: the kernel shows the overflow uid for it, as for every stranger.
+    /// What is said inside gives away no more than what the agent asks for, so that is good enough here.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Client::connect`].
+    pub(crate) fn connect_inside(socket: &Path) -> Result<Self, CliError> {
+        Self::connect_to(socket, Trust::Overflow)
+    }
+
+    fn connect_to(socket: &Path, trust: Trust) -> Result<Self, CliError> {
+        let stream = UnixStream::connect(socket).map_err(|error| cannot_connect(socket, &error))?;
+        let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| {
+            failed(
+                socket,
+                format!("the kernel does not say who listens: {error}"),
+            )
+        })?;
+        trust.check(socket, peer.uid)?;
+        Ok(Self::over(stream, socket))
+    }
+
+    fn over(stream: UnixStream, socket: &Path) -> Self {
+        Self {
+            stream: BufReader::new(stream),
+            socket: socket.to_owned(),
+        }
+    }
+
+    /// Makes a call that has one answer.
+    ///
+    /// # Errors
+    ///
+    /// guardd's own, as [`CliError::Answer`]; [`CliError::Local`] where it is not understood.
+    pub(crate) fn call<Reply: DeserializeOwned>(&mut self, call: &Call) -> Result<Reply, CliError> {
+        self.patience(Some(PATIENCE))?;
+        self.send(call, false)?;
+        let answer = self
+            .answer()?
+            .ok_or_else(|| self.broken("it closed the connection without an answer"))?;
+        self.reply(answer.parameters)
+    }
+
+    /// Makes a call whose answers go on until guardd ends them.
+    ///
+    /// # Errors
+    ///
+    /// [`CliError::Local`] where the call cannot be sent; the answers bring errors of their own.
+    pub(crate) fn stream<Reply: DeserializeOwned>(
+        mut self,
+        call: &Call,
+    ) -> Result<Stream<Reply>, CliError> {
+        self.patience(None)?;
+        self.send(call, true)?;
+        Ok(Stream {
+            client: self,
+            ended: false,
+            reply: PhantomData,
+        })
+    }
+
+    fn patience(&self, patience: Option<Duration>) -> Result<(), CliError> {
+        let stream = self.stream.get_ref();
+        // A guardd that does not read has to be given up on too, even by a stream.
+        stream
+            .set_read_timeout(patience)
+            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
+            .map_err(|error| self.broken(&error.to_string()))
+    }
+
+    fn send(&mut self, call: &Call, more: bool) -> Result<(), CliError> {
+        let frame = frame(call, more).map_err(|error| self.broken(&error.to_string()))?;
+        check_length(call, frame.len())?;
+        self.stream
+            .get_mut()
+            .write_all(&frame)
+            .map_err(|error| self.broken(&io_reason(&error)))
+    }
+
+    /// The next answer; none where guardd has closed the connection.
+    fn answer(&mut self) -> Result<Option<Answer>, CliError> {
+        let mut frame = Vec::new();
+        let length = (&mut self.stream)
+            .take(MAX_ANSWER)
+            .read_until(0, &mut frame)
+            .map_err(|error| self.broken(&io_reason(&error)))?;
+        match frame.pop() {
+            None => return Ok(None),
+            Some(0) => {}
+            Some(_) if length as u64 == MAX_ANSWER => {
+                return Err(self.broken("its answer does not end"));
+            }
+            Some(_) => {
+                return Err(self.broken("it closed the connection in the middle of an answer"));
+            }
+        }
+        let answer: Answer =
+            serde_json::from_slice(&frame).map_err(|error| not_understood(&self.socket, &error))?;
+        match answer.error {
+            Some(name) => Err(error_answer(&name, answer.parameters)),
+            None => Ok(Some(answer)),
+        }
+    }
+
+    fn reply<Reply: DeserializeOwned>(&self, parameters: Value) -> Result<Reply, CliError> {
+        let parameters = if parameters.is_null() {
+            Value::Object(serde_json::Map::new())
+        } else {
+            parameters
+        };
+        serde_json::from_value(parameters).map_err(|error| not_understood(&self.socket, &error))
+    }
+
+    fn broken(&self, why: &str) -> CliError {
+        failed(&self.socket, why.to_owned())
+    }
+}
+
+/// The answers to one call.
+#[derive(Debug)]
+pub(crate) struct Stream<Reply> {
+    client: Client,
+    ended: bool,
+    reply: PhantomData<Reply>,
+}
+
+impl<Reply: DeserializeOwned> Iterator for Stream<Reply> {
+    type Item = Result<Reply, CliError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let answer = match self.client.answer() {
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
+                self.ended = true;
+                return Some(Err(self
+                    .client
+                    .broken("it ended before all was said, and may have stopped")));
+            }
+            Err(error) => {
+                self.ended = true;
+                return Some(Err(error));
+            }
+        };
+        self.ended = !answer.continues;
+        // A stream may end with an answer that only says so.
+        if self.ended
+            && answer
+                .parameters
+                .as_object()
+                .is_none_or(serde_json::Map::is_empty)
+        {
+            return None;
+        }
+        Some(self.client.reply(answer.parameters))
+    }
+}
+
+#[cfg(test)]
+mod tests;

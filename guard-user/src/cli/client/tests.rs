@@ -1,0 +1,303 @@
+//! The client against peers that misbehave: what is tested is the codec.
+
+use std::thread::{self, JoinHandle};
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
+use rustix::process::Uid;
+
+use super::failure::start_commands;
+use super::*;
+use crate::proto::{ErrorName, Holes, LogRecord, MAX_FRAME, MAX_POLICY_FRAME, Run, Terms};
+
+/// A client whose peer reads one call, writes `script`, and closes. The handle gives the call.
+fn against(script: &[u8]) -> (Client, JoinHandle<Vec<u8>>) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let script = script.to_owned();
+    let peer = thread::spawn(move || {
+        let mut theirs = BufReader::new(theirs);
+        let mut call = Vec::new();
+        theirs.read_until(0, &mut call).unwrap();
+        // The client may have hung up on a script that is too long.
+        let _ = theirs.get_mut().write_all(&script);
+        call
+    });
+    (Client::over(ours, Path::new("/run/test.sock")), peer)
+}
+
+fn holes(script: &[u8]) -> Result<Holes, CliError> {
+    against(script).0.call(&Call::Holes {})
+}
+
+fn why(error: CliError) -> String {
+    error.failure().unwrap().why.clone()
+}
+
+#[test]
+fn a_call_is_a_frame_and_has_an_answer() {
+    let (mut client, peer) = against(b"{\"parameters\":{\"holes\":[]}}\0");
+    let answer: Holes = client.call(&Call::Holes {}).unwrap();
+    assert!(answer.holes.is_empty());
+    let call = String::from_utf8(peer.join().unwrap()).unwrap();
+    insta::assert_snapshot!(call.trim_end_matches('\0'), @r#"{"method":"org.guardd.Control.Holes","parameters":{}}"#);
+}
+
+#[test]
+fn calls_survive_the_wire() {
+    let terms = Terms {
+        seconds: Some(900.0),
+        connections: Some(3),
+        read_only: true,
+    };
+    let bytes = frame(
+        &Call::Approve {
+            id: "r1".into(),
+            terms,
+        },
+        false,
+    )
+    .unwrap();
+    let (nul, json) = bytes.split_last().unwrap();
+    assert_eq!(*nul, 0);
+    insta::assert_snapshot!(String::from_utf8_lossy(json), @r#"{"method":"org.guardd.Control.Approve","parameters":{"id":"r1","for":900.0,"connections":3,"read_only":true}}"#);
+    let back: Call = serde_json::from_slice(json).unwrap();
+    assert!(matches!(back, Call::Approve { id, terms: back } if id == "r1" && back == terms));
+}
+
+#[test]
+fn a_stream_asks_for_more() {
+    let bytes = frame(&Call::Pending {}, true).unwrap();
+    insta::assert_snapshot!(String::from_utf8_lossy(&bytes).trim_end_matches('\0'), @r#"{"method":"org.guardd.Control.Pending","parameters":{},"more":true}"#);
+}
+
+#[test]
+fn a_stream_ends_when_guardd_says_so() {
+    let script = br#"{"parameters":{"at":"2026-11-20T12:00:00Z","kind":"denied","session":"s1"},"continues":true}
+{"parameters":{"at":"2026-11-20T12:00:01Z","kind":"daemon-stop","session":null}}"#;
+    let script: Vec<u8> = script
+        .split(|b| *b == b'\n')
+        .flat_map(|frame| [frame, b"\0"].concat())
+        .collect();
+    let (client, _peer) = against(&script);
+    let records: Result<Vec<LogRecord>, _> = client
+        .stream(&Call::Log {
+            follow: false,
+            session: None,
+            since: None,
+        })
+        .unwrap()
+        .collect();
+    assert_eq!(records.unwrap().len(), 2);
+}
+
+#[test]
+fn an_empty_stream_has_no_records() {
+    let (client, _peer) = against(b"{\"parameters\":{}}\0");
+    let stream = client
+        .stream::<LogRecord>(&Call::Log {
+            follow: false,
+            session: None,
+            since: None,
+        })
+        .unwrap();
+    assert_eq!(stream.count(), 0);
+}
+
+#[test]
+fn a_stream_that_breaks_off_is_an_error() {
+    let (client, _peer) =
+        against(b"{\"parameters\":{\"at\":\"2026-11-20T12:00:00Z\",\"kind\":\"denied\"},\"continues\":true}\0");
+    let records: Vec<_> = client
+        .stream::<LogRecord>(&Call::Log {
+            follow: true,
+            session: None,
+            since: None,
+        })
+        .unwrap()
+        .collect();
+    assert_eq!(records.len(), 2);
+    assert!(records[0].is_ok() && records[1].is_err());
+}
+
+#[test]
+fn errors_keep_their_name_and_failure() {
+    let script =
+        br#"{"error":"org.guardd.Control.No","parameters":{"what":"w","why":"y","fix":"f"}}"#;
+    let error = holes(&[&script[..], b"\0"].concat()).unwrap_err();
+    assert_eq!(error.exit(), super::super::error::Exit::NO);
+    assert!(
+        matches!(error, CliError::Answer { name: ErrorName::No, failure } if failure.fix == "f")
+    );
+}
+
+#[test]
+fn unknown_errors_are_no_answers() {
+    for name in [
+        "org.varlink.service.MethodNotFound",
+        "org.guardd.Control.New",
+        "org.guardd.ControlNo",
+        "",
+    ] {
+        let script = format!("{{\"error\":\"{name}\",\"parameters\":{{}}}}\0");
+        let error = holes(script.as_bytes()).unwrap_err();
+        assert!(matches!(error, CliError::Local(_)), "{name}");
+    }
+}
+
+#[test]
+fn garbage_is_not_understood() {
+    for script in [
+        "\0",
+        "garbage\0",
+        "[]\0",
+        "{\"parameters\":{\"holes\":3}}\0",
+        "{\"continues\":1}\0",
+        "\u{1b}[2J\0",
+    ] {
+        let error = holes(script.as_bytes()).unwrap_err();
+        assert!(
+            error
+                .failure()
+                .unwrap()
+                .what
+                .starts_with("cannot understand"),
+            "{script:?}: {error}"
+        );
+    }
+}
+
+#[test]
+fn deep_nesting_is_not_understood() {
+    let script = [vec![b'['; 100_000], vec![0]].concat();
+    assert!(
+        holes(&script)
+            .unwrap_err()
+            .failure()
+            .unwrap()
+            .what
+            .starts_with("cannot understand")
+    );
+}
+
+#[test]
+fn early_ends_are_told_apart() {
+    insta::assert_snapshot!(why(holes(b"").unwrap_err()), @"it closed the connection without an answer");
+    insta::assert_snapshot!(why(holes(b"{\"parameters\":").unwrap_err()), @"it closed the connection in the middle of an answer");
+}
+
+#[test]
+fn an_endless_answer_is_given_up_on() {
+    let script = vec![b' '; usize::try_from(MAX_ANSWER).unwrap() + 10];
+    insta::assert_snapshot!(why(holes(&script).unwrap_err()), @"its answer does not end");
+}
+
+#[test]
+fn long_calls_are_refused_before_they_are_sent() {
+    let close = Call::Close {
+        ids: vec!["h".repeat(MAX_FRAME)],
+        all: false,
+    };
+    let (mut client, _peer) = against(b"");
+    assert!(matches!(
+        client.call::<Holes>(&close),
+        Err(CliError::Local(_))
+    ));
+    let run = |length: usize| {
+        let command = vec!["x".repeat(length)];
+        Call::Run(Run {
+            policy: None,
+            name: None,
+            hold: None,
+            command,
+            uid: 0,
+        })
+    };
+    assert!(check_length(&run(1), MAX_FRAME + 1).is_ok());
+    assert!(check_length(&run(1), MAX_POLICY_FRAME + 1).is_err());
+}
+
+#[test]
+fn a_missing_daemon_brings_the_commands() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("guardd.sock");
+    assert!(matches!(
+        Client::connect(&socket),
+        Err(CliError::NoDaemon(_))
+    ));
+    // A socket that nobody listens at.
+    let deaf = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&deaf, &SocketAddrUnix::new(&socket).unwrap()).unwrap();
+    assert!(matches!(
+        Client::connect(&socket),
+        Err(CliError::NoDaemon(_))
+    ));
+    insta::assert_snapshot!(start_commands(Path::new(super::super::args::DEFAULT_SOCKET)), @r"
+    start it:
+    sudo systemctl start guardd
+    or, where no systemd runs:
+    sudo guardd
+    ");
+}
+
+#[test]
+fn a_strangers_socket_is_not_believed() {
+    let stranger = Uid::from_raw(rustix::process::getuid().as_raw() ^ 0x4000);
+    let error = Trust::Strict
+        .check(Path::new("/tmp/guardd.sock"), stranger)
+        .unwrap_err();
+    assert!(
+        error
+            .failure()
+            .unwrap()
+            .why
+            .contains("neither root nor you")
+    );
+    assert!(
+        Trust::Strict
+            .check(Path::new("/tmp/guardd.sock"), Uid::ROOT)
+            .is_ok()
+    );
+    assert!(
+        Trust::Strict
+            .check(Path::new("/tmp/guardd.sock"), rustix::process::getuid())
+            .is_ok()
+    );
+}
+
+#[test]
+fn a_long_frame_says_first_that_it_is_a_run() {
+    let run = Run {
+        policy: None,
+        name: None,
+        hold: None,
+        command: Vec::new(),
+        uid: 0,
+    };
+    let bytes = frame(&Call::Run(run), false).unwrap();
+    assert!(bytes.starts_with(br#"{"method":"org.guardd.Control.Run""#));
+}
+
+#[test]
+fn a_socket_that_may_not_be_used_says_who_may() {
+    let denied = std::io::Error::from(std::io::ErrorKind::PermissionDenied);
+    let error = failure::cannot_connect(Path::new("/run/guard/guardd.sock"), &denied);
+    assert!(
+        matches!(error, CliError::Local(_)),
+        "a guardd may well run there"
+    );
+    let said = error.failure().unwrap();
+    insta::assert_snapshot!(format!("{said}\n{}", said.fix), @r"
+    cannot reach guardd at /run/guard/guardd.sock: you may not use that socket
+    look at who may:
+    ls -l /run/guard/guardd.sock
+    ");
+}
+
+#[test]
+fn a_socket_of_ones_own_brings_other_commands() {
+    insta::assert_snapshot!(start_commands(Path::new("/run/mine/guardd.sock")), @r"
+    start it:
+    sudo guardd --state-dir /run/mine
+    or use the machine's own, without --socket and GUARD_SOCKET:
+    sudo systemctl start guardd
+    ");
+}

@@ -1,0 +1,106 @@
+//! Why a verb ends without having done its work, and the exit status that says so.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::proto::{ErrorName, Failure};
+
+/// An exit status, by what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit(pub u8);
+
+impl Exit {
+    /// Done, or: the answer is yes.
+    pub const DONE: Self = Self(0);
+    /// The answer is no.
+    pub const NO: Self = Self(1);
+    /// It could not be done: usage, no daemon, refused.
+    pub const FAILED: Self = Self(2);
+    /// `guard run` could not start the command, which never ran.
+    pub const NOT_STARTED: Self = Self(125);
+
+    /// [`Exit::DONE`] for yes, [`Exit::NO`] for no.
+    pub(crate) const fn answer(yes: bool) -> Self {
+        if yes { Self::DONE } else { Self::NO }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.0)
+    }
+}
+
+/// What ends a verb early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    /// guardd answered with an error.
+    #[error("{failure}")]
+    Answer { name: ErrorName, failure: Failure },
+    /// It could not be done on this side of the socket.
+    #[error(transparent)]
+    Local(#[from] Failure),
+    /// There is no guardd at the socket.
+    #[error(transparent)]
+    NoDaemon(Failure),
+    /// The guard could not start the command, or the command is none.
+    #[error("{failure}")]
+    Launch { exit: Exit, failure: Failure },
+    /// Nobody reads the output any more.
+    #[error("nobody reads the output")]
+    OutputClosed,
+}
+
+impl CliError {
+    /// The exit status of a verb that ends with this.
+    pub(crate) const fn exit(&self) -> Exit {
+        match self {
+            Self::Answer {
+                name: ErrorName::No,
+                ..
+            } => Exit::NO,
+            Self::Answer { .. } | Self::Local(_) | Self::NoDaemon(_) => Exit::FAILED,
+            Self::Launch { exit, .. } => *exit,
+            Self::OutputClosed => Exit::DONE,
+        }
+    }
+
+    /// What to tell the person, if there is anything left to tell.
+    pub(crate) const fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Answer { failure, .. }
+            | Self::Local(failure)
+            | Self::NoDaemon(failure)
+            | Self::Launch { failure, .. } => Some(failure),
+            Self::OutputClosed => None,
+        }
+    }
+
+    /// The same, as `guard run` tells it: whatever it was, the command never ran.
+    pub(crate) fn not_started(self) -> Self {
+        if let Self::Launch { .. } = self {
+            return self;
+        }
+        let failure = self.failure().cloned().unwrap_or_else(|| Failure {
+            what: "cannot start the command".into(),
+            why: self.to_string(),
+            fix: "check where standard output goes".into(),
+        });
+        Self::Launch {
+            exit: Exit::NOT_STARTED,
+            failure,
+        }
+    }
+
+    /// A failure to write standard output.
+    pub(crate) fn output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::OutputClosed;
+        }
+        Self::Local(Failure {
+            what: "cannot write the output".into(),
+            why: error.to_string(),
+            fix: "check where standard output goes".into(),
+        })
+    }
+}

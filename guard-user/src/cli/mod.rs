@@ -1,0 +1,137 @@
+//! The command `guard`: arguments, what each verb asks of guardd, and how the answer reads.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use self::args::{Cli, Verb};
+use self::client::Client;
+use self::error::{CliError, Exit};
+use self::render::Output;
+use crate::proto::Failure;
+
+mod answers;
+pub mod args;
+mod client;
+mod embedded;
+pub mod error;
+mod generate;
+mod inside;
+mod log;
+mod policy;
+mod policy_file;
+mod render;
+mod run;
+mod sessions;
+mod status;
+
+/// Does what the command line says, and gives the status to exit with.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match Cli::try_parse_from(&arguments) {
+        Ok(cli) => {
+            let output = Output::new(cli.global.json);
+            dispatch(cli, output).unwrap_or_else(|error| report(output, &error))
+        }
+        Err(error) => usage(&arguments, &error),
+    }
+}
+
+fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
+    let socket = cli.global.socket();
+    let connect = || Client::connect(&socket);
+    match cli.verb {
+        Verb::Pending(args) => answers::pending(connect()?, &args, output),
+        Verb::Approve(args) => answers::approve(connect()?, args, output),
+        Verb::Deny(args) => answers::deny(connect()?, args, output),
+        Verb::Open(args) => answers::open(connect()?, args, output),
+        Verb::Holes => answers::holes(connect()?, output),
+        Verb::Close(args) => answers::close(connect()?, args, output),
+        Verb::Sessions => sessions::sessions(connect()?, output),
+        Verb::Stop(args) => sessions::stop(connect()?, args, output),
+        Verb::Status => status::status(connect()?, output),
+        Verb::Log(args) => log::log(connect()?, args, output),
+        Verb::Why => inside::why(Client::connect_inside(&socket)?, output),
+        Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
+        Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
+        Verb::Check(args) => policy::check(&args, output),
+        Verb::Explain(args) => policy::explain(connect, args, output),
+        Verb::Completions { shell } => generate::completions(shell),
+        Verb::Man { dir } => generate::man(&dir),
+    }
+}
+
+fn report(output: Output, error: &CliError) -> Exit {
+    if let Some(failure) = error.failure() {
+        output.failure(failure);
+    }
+    error.exit()
+}
+
+/// Tells what is wrong with the command line, or prints the help that it asks for.
+fn usage(arguments: &[OsString], error: &clap::Error) -> Exit {
+    if matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    ) {
+        // That nobody reads it changes nothing.
+        let _ = error.print();
+        return Exit::DONE;
+    }
+    let verb = verb(arguments);
+    if wants_json(arguments) {
+        Output::new(true).failure(&usage_failure(verb, error));
+    } else {
+        let _ = error.print();
+    }
+    if verb == Some(OsStr::new("run")) {
+        Exit::NOT_STARTED
+    } else {
+        Exit::FAILED
+    }
+}
+
+fn usage_failure(verb: Option<&OsStr>, error: &clap::Error) -> Failure {
+    let verb = verb
+        .and_then(OsStr::to_str)
+        .filter(|verb| Cli::command().find_subcommand(verb).is_some());
+    let rendered = error.render().to_string();
+    let why = rendered
+        .split("\n\n")
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ");
+    Failure {
+        what: "cannot understand the command line".into(),
+        why: why.split_whitespace().collect::<Vec<_>>().join(" "),
+        fix: verb.map_or_else(
+            || "guard --help".into(),
+            |verb| format!("guard {verb} --help"),
+        ),
+    }
+}
+
+/// The verb of a command line that clap has refused: the first word that is no option.
+fn verb(arguments: &[OsString]) -> Option<&OsStr> {
+    let mut words = arguments.iter().skip(1);
+    while let Some(word) = words.next() {
+        if word == "--socket" {
+            words.next();
+        } else if !word.as_encoded_bytes().starts_with(b"-") {
+            return Some(word);
+        }
+    }
+    None
+}
+
+/// Whether `--json` stands among the options, before what belongs to a command of `guard run`.
+fn wants_json(arguments: &[OsString]) -> bool {
+    arguments
+        .iter()
+        .take_while(|word| *word != "--")
+        .any(|word| word == "--json")
+}
+
+#[cfg(test)]
+mod tests;

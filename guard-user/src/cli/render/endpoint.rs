@@ -1,0 +1,66 @@
+//! Destinations in words, and as arguments that can be typed.
+
+use crate::proto::Endpoint;
+
+/// "tcp 192.0.2.10:443 (db.example.com)"
+pub(crate) fn words(endpoint: &Endpoint) -> String {
+    let place = format!("{} {}", endpoint.protocol, place(endpoint));
+    match &endpoint.host {
+        Some(host) => format!("{place} ({host})"),
+        None => place,
+    }
+}
+
+/// "192.0.2.10:443", or "192.0.2.10 --ports udp/53": what `guard open` and `guard request` take.
+pub(crate) fn argument(endpoint: &Endpoint) -> String {
+    match (endpoint.protocol.as_str(), endpoint.port) {
+        ("tcp", Some(_)) => place(endpoint),
+        (protocol, Some(port)) => format!("{} --ports {protocol}/{port}", endpoint.address),
+        ("icmp", None) => format!("{} --ports icmp", endpoint.address),
+        (_, None) => endpoint.address.clone(),
+    }
+}
+
+fn place(endpoint: &Endpoint) -> String {
+    match endpoint.port {
+        Some(port) if endpoint.address.contains(':') => format!("[{}]:{port}", endpoint.address),
+        Some(port) => format!("{}:{port}", endpoint.address),
+        None => endpoint.address.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(address: &str, port: Option<u16>, protocol: &str) -> Endpoint {
+        Endpoint {
+            address: address.into(),
+            port,
+            protocol: protocol.into(),
+            host: None,
+        }
+    }
+
+    #[test]
+    fn both_families_read_well() {
+        let endpoints = [
+            endpoint("192.0.2.10", Some(443), "tcp"),
+            endpoint("2001:db8::1", Some(443), "tcp"),
+            endpoint("2001:db8::1", Some(53), "udp"),
+            endpoint("192.0.2.10", None, "icmp"),
+            endpoint("192.0.2.10", None, "47"),
+        ];
+        let lines: Vec<_> = endpoints
+            .iter()
+            .map(|e| format!("{} | {}", words(e), argument(e)))
+            .collect();
+        insta::assert_snapshot!(lines.join("\n"), @r"
+        tcp 192.0.2.10:443 | 192.0.2.10:443
+        tcp [2001:db8::1]:443 | [2001:db8::1]:443
+        udp [2001:db8::1]:53 | 2001:db8::1 --ports udp/53
+        icmp 192.0.2.10 | 192.0.2.10 --ports icmp
+        47 192.0.2.10 | 192.0.2.10
+        ");
+    }
+}

@@ -1,0 +1,123 @@
+//! Makes text from others harmless: nothing in it steers the terminal or hides from the reader.
+//!
+//! Command lines, host names, reasons and notes may come from the guarded agent itself, and are read by the
+//! person who decides about it.
+
+use std::fmt::{self, Display, Write};
+
+/// At most this many characters of one piece of foreign text are shown.
+pub(crate) const LIMIT: usize = 400;
+
+/// `text` with what cannot be seen written out as an escape, and cut at `limit` characters.
+pub(crate) fn visible(text: impl Display, limit: usize) -> String {
+    let mut out = Bounded {
+        text: String::new(),
+        left: limit,
+        full: false,
+    };
+    // Bounded fails only to stop early; a Display that fails by itself is cut short just the same.
+    let _ = write!(out, "{text}");
+    if out.full {
+        out.text.push('…');
+    }
+    out.text
+}
+
+/// Whether `c` moves the cursor, reorders the line, or shows nothing where something is.
+pub(crate) const fn is_unseen(c: char) -> bool {
+    matches!(c,
+        '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}'            // C0, DEL, C1
+        | '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{180e}'     // soft hyphen, joiner, Arabic mark, Mongolian separator
+        | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' // Hangul fillers
+        | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' // zero width, marks, line ends, embeddings
+        | '\u{2060}'..='\u{206f}' | '\u{feff}'              // invisible operators, isolates, byte order mark
+        | '\u{fff9}'..='\u{fffb}'                           // interlinear annotation
+        | '\u{e0000}'..='\u{e0fff}'                         // tags and variation selectors
+    )
+}
+
+/// JSON text without raw unseen characters. Inside strings is the only place where valid JSON has those
+/// beyond `\t`, `\n` and `\r`, so that an escape there stands for the same value.
+pub(crate) fn json(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_unseen(c) && c != '\n' {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                // Writing to a String cannot fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+/// A writer that escapes, and fails once it is full so that endless text is not walked to its end.
+struct Bounded {
+    text: String,
+    left: usize,
+    full: bool,
+}
+
+impl Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            if self.left == 0 {
+                self.full = true;
+                return Err(fmt::Error);
+            }
+            self.left -= 1;
+            if is_unseen(c) {
+                self.text.extend(c.escape_default());
+            } else {
+                self.text.push(c);
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn nothing_unseen_comes_out(text in any::<String>(), limit in 0_usize..500) {
+            let shown = visible(&text, limit);
+            prop_assert!(!shown.chars().any(is_unseen));
+            prop_assert!(!shown.chars().any(char::is_control));
+            let longest = "\\u{10ffff}".len();
+            prop_assert!(shown.chars().count() <= limit * longest + 1);
+        }
+
+        #[test]
+        fn json_keeps_its_value(text in any::<String>()) {
+            let plain = serde_json::to_string(&text).unwrap();
+            let safe = json(&plain);
+            prop_assert!(!safe.chars().any(is_unseen));
+            prop_assert_eq!(serde_json::from_str::<String>(&safe).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn escapes_are_written_out() {
+        let hostile = "\u{1b}]0;owned\u{7}ls\r\n\u{9b}2J \u{202e}txt.exe";
+        insta::assert_snapshot!(visible(hostile, LIMIT), @r"\u{1b}]0;owned\u{7}ls\r\n\u{9b}2J \u{202e}txt.exe");
+    }
+
+    #[test]
+    fn long_text_is_cut() {
+        assert_eq!(visible("abcdef", 3), "abc…");
+        assert_eq!(visible("abc", 3), "abc");
+    }
+
+    #[test]
+    fn ordinary_text_stays() {
+        let text = "grep -r 'größe' ./src — 日本語 🦀";
+        assert_eq!(visible(text, LIMIT), text);
+    }
+}

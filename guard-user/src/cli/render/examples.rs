@@ -1,0 +1,135 @@
+//! Values for the renderers' tests.
+
+use jiff::tz::TimeZone;
+
+use super::time::Clock;
+use crate::proto::{
+    Endpoint, Explanation, Hole, HookStatus, PolicyStatus, Request, Session, Status, Stopped,
+};
+
+/// Noon, UTC.
+pub(crate) fn clock() -> Clock {
+    Clock {
+        now: "2026-11-20T12:00:00Z".parse().unwrap(),
+        zone: TimeZone::UTC,
+    }
+}
+
+pub(crate) fn endpoint() -> Endpoint {
+    Endpoint {
+        address: "192.0.2.10".into(),
+        port: Some(443),
+        protocol: "tcp".into(),
+        host: Some("photos.example.com".into()),
+    }
+}
+
+pub(crate) fn request() -> Request {
+    Request {
+        id: "r1".into(),
+        session: "s1".into(),
+        policy: "homelab".into(),
+        user: "alice".into(),
+        pid: Some(4711),
+        comm: Some("curl".into()),
+        exe: Some("/usr/bin/curl".into()),
+        command: vec!["curl".into(), "https://photos.example.com/?q=a b".into()],
+        destination: endpoint(),
+        rule: Some("photos".into()),
+        reason: Some("production photo server".into()),
+        verdict: "confirm".into(),
+        held: false,
+        asked_at: "2026-11-20T11:59:50Z".parse().unwrap(),
+        last_at: "2026-11-20T11:59:57Z".parse().unwrap(),
+        waits_until: None,
+        count: 2,
+        http: None,
+        note: Some("need the list of albums".into()),
+    }
+}
+
+pub(crate) fn hole() -> Hole {
+    Hole {
+        id: "h1".into(),
+        session: "s1".into(),
+        destination: "192.0.2.10/32".into(),
+        ports: Some("tcp/443".into()),
+        opened_by: Some("alice".into()),
+        reason: None,
+        opened_at: Some("2026-11-20T11:59:58Z".parse().unwrap()),
+        expires_at: "2026-11-20T12:14:58Z".parse().unwrap(),
+        connections_left: None,
+        read_only: false,
+    }
+}
+
+pub(crate) fn session() -> Session {
+    Session {
+        id: "s1".into(),
+        name: "claude".into(),
+        policy: "homelab".into(),
+        user: "alice".into(),
+        uid: 1000,
+        cgroup: "/sys/fs/cgroup/guard/s1".into(),
+        pid: Some(4700),
+        command: vec!["claude".into(), "--continue".into()],
+        started_at: "2026-11-20T09:55:00Z".parse().unwrap(),
+    }
+}
+
+pub(crate) fn explanation() -> Explanation {
+    Explanation {
+        destination: "192.0.2.10/32".into(),
+        verdict: "confirm".into(),
+        rule: Some("photos".into()),
+        reason: Some("production photo server".into()),
+        policy: "homelab".into(),
+        file: Some("/etc/guard/policies/homelab.toml".into()),
+        line: Some(12),
+        hole: None,
+        matched: Some("192.0.2.0/24".into()),
+    }
+}
+
+pub(crate) fn stopped() -> Stopped {
+    Stopped {
+        at: "2026-11-20T11:59:57Z".parse().unwrap(),
+        destination: endpoint(),
+        verdict: "confirm".into(),
+        rule: Some("photos".into()),
+        reason: Some("production photo server".into()),
+        count: 2,
+        advice: "ask for it, and try again once it is approved".into(),
+        request: None,
+    }
+}
+
+pub(crate) fn status() -> Status {
+    let hook = |name: &str, id| HookStatus {
+        name: name.into(),
+        attached: true,
+        program_id: Some(id),
+    };
+    Status {
+        enforcing: true,
+        problem: None,
+        version: "0.1.0".into(),
+        kernel: "6.12.0".into(),
+        cgroup_root: "/sys/fs/cgroup/guard".into(),
+        policies: vec![PolicyStatus {
+            name: "homelab".into(),
+            file: Some("/etc/guard/policies/homelab.toml".into()),
+            sessions: 1,
+            prefixes: 14,
+            loaded_at: "2026-11-20T11:57:00Z".parse().unwrap(),
+            error: None,
+            warnings: Vec::new(),
+        }],
+        sessions: 1,
+        requests: 1,
+        holes: 0,
+        hooks: vec![hook("connect4", 31), hook("connect6", 32)],
+        events_lost: 0,
+        events_summed_up: 0,
+    }
+}

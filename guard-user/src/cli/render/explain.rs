@@ -1,0 +1,128 @@
+//! Why a destination gets its verdict.
+
+use anstyle::Style;
+
+use super::page::{BAD, GOOD, Page, STRONG, WARN};
+use super::time::Clock;
+use crate::proto::Explanation;
+
+/// One part of the destination.
+pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, &explanation.destination)
+        .text("  ")
+        .styled(style(&explanation.verdict), &explanation.verdict)
+        .end()
+        .field("rule", rule(explanation))
+        .field("policy", policy(explanation));
+    if let Some(matched) = &explanation.matched {
+        page.field(
+            "covers",
+            format_args!("{matched}, which is the most specific that does"),
+        );
+    }
+    match &explanation.hole {
+        Some(hole) => page.field("hole", format_args!("{hole} lets it through for now")),
+        None => next(&mut page, explanation),
+    };
+    page
+}
+
+/// How a verdict looks.
+pub(crate) fn style(verdict: &str) -> Style {
+    match verdict {
+        "allow" => GOOD,
+        "deny" => BAD,
+        _ => WARN,
+    }
+}
+
+fn next<'a>(page: &'a mut Page, explanation: &Explanation) -> &'a mut Page {
+    match explanation.verdict.as_str() {
+        "confirm" | "read-only" => page.commands(format_args!(
+            "guard open {} --for 15m",
+            argument(&explanation.destination)
+        )),
+        "deny" => page.field(
+            "",
+            "no hole can be opened there: only a change of the policy lets it through",
+        ),
+        _ => page,
+    }
+}
+
+/// A destination as `guard open` takes it: the ports, where it has any, come after a blank.
+fn argument(destination: &str) -> String {
+    match destination.split_once(' ') {
+        Some((place, ports)) => format!("{place} --ports {ports}"),
+        None => destination.to_owned(),
+    }
+}
+
+fn rule(explanation: &Explanation) -> String {
+    match (&explanation.rule, &explanation.reason) {
+        (Some(rule), Some(reason)) => format!("{rule}: {reason}"),
+        (Some(rule), None) => rule.clone(),
+        (None, _) => "none: the policy's default".into(),
+    }
+}
+
+fn policy(explanation: &Explanation) -> String {
+    match (&explanation.file, explanation.line) {
+        (Some(file), Some(line)) => format!("{}, {file}:{line}", explanation.policy),
+        (Some(file), None) => format!("{}, {file}", explanation.policy),
+        (None, _) => explanation.policy.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::{clock, explanation};
+    use super::*;
+
+    #[test]
+    fn a_confirm_ends_with_how_to_open() {
+        insta::assert_snapshot!(one(&explanation(), &clock()).plain(), @r"
+        192.0.2.10/32  confirm
+            rule     photos: production photo server
+            policy   homelab, /etc/guard/policies/homelab.toml:12
+            covers   192.0.2.0/24, which is the most specific that does
+            guard open 192.0.2.10/32 --for 15m
+        ");
+    }
+
+    #[test]
+    fn a_deny_says_that_no_hole_helps() {
+        let denied = Explanation {
+            verdict: "deny".into(),
+            reason: None,
+            ..explanation()
+        };
+        insta::assert_snapshot!(one(&denied, &clock()).plain(), @r"
+        192.0.2.10/32  deny
+            rule     photos
+            policy   homelab, /etc/guard/policies/homelab.toml:12
+            covers   192.0.2.0/24, which is the most specific that does
+                     no hole can be opened there: only a change of the policy lets it through
+        ");
+    }
+
+    #[test]
+    fn a_default_and_a_hole_are_named() {
+        let default = Explanation {
+            verdict: "confirm".into(),
+            rule: None,
+            reason: None,
+            line: None,
+            matched: None,
+            hole: Some("h3".into()),
+            ..explanation()
+        };
+        insta::assert_snapshot!(one(&default, &clock()).plain(), @r"
+        192.0.2.10/32  confirm
+            rule     none: the policy's default
+            policy   homelab, /etc/guard/policies/homelab.toml
+            hole     h3 lets it through for now
+        ");
+    }
+}

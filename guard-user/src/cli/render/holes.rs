@@ -1,0 +1,152 @@
+//! What a person has let through for a while.
+
+use super::page::{Page, STRONG};
+use super::time::Clock;
+use crate::proto::Hole;
+
+/// All of them, and how to close the first.
+pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
+    let Some(first) = holes.first() else {
+        return none();
+    };
+    let mut page = Page::default();
+    let heads = [
+        "ID",
+        "SESSION",
+        "DESTINATION",
+        "PORTS",
+        "ENDS",
+        "LEFT",
+        "BY",
+        "REASON",
+    ];
+    page.table(heads, holes.iter().map(|hole| row(hole, clock)));
+    page.line("")
+        .line("Close one with:")
+        .commands(format_args!("guard close {}", first.id));
+    page
+}
+
+/// None of them.
+pub(crate) fn none() -> Page {
+    Page::of("No holes are open.")
+}
+
+/// One that has just been opened.
+pub(crate) fn opened(hole: &Hole, clock: &Clock) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, &hole.id)
+        .line(format_args!(
+            " open for {}: {} {}{}, ends {} ({})",
+            hole.session,
+            hole.destination,
+            ports(hole),
+            limits(hole),
+            clock.until(hole.expires_at),
+            clock.at(hole.expires_at),
+        ))
+        .commands(format_args!("guard close {}", hole.id));
+    page
+}
+
+/// One that has just been closed.
+pub(crate) fn closed(hole: &Hole, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, &hole.id).line(format_args!(
+        " closed: {} may not reach {} {} any more",
+        hole.session,
+        hole.destination,
+        ports(hole)
+    ));
+    page
+}
+
+fn row(hole: &Hole, clock: &Clock) -> [String; 8] {
+    [
+        hole.id.clone(),
+        hole.session.clone(),
+        hole.destination.clone(),
+        if hole.read_only {
+            format!("{}, reads only", ports(hole))
+        } else {
+            ports(hole).to_owned()
+        },
+        clock.until(hole.expires_at),
+        hole.connections_left
+            .map_or_else(|| "any".into(), |left| left.to_string()),
+        hole.opened_by.clone().unwrap_or_else(|| "unknown".into()),
+        hole.reason.clone().unwrap_or_default(),
+    ]
+}
+
+fn ports(hole: &Hole) -> &str {
+    hole.ports.as_deref().unwrap_or("all ports")
+}
+
+fn limits(hole: &Hole) -> String {
+    let connections = match hole.connections_left {
+        Some(1) => ", 1 connection".into(),
+        Some(left) => format!(", {left} connections"),
+        None => String::new(),
+    };
+    if hole.read_only {
+        format!(", reads only{connections}")
+    } else {
+        connections
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::{clock, hole};
+    use super::*;
+
+    #[test]
+    fn no_holes_say_so() {
+        assert_eq!(list(&[], &clock()).plain(), "No holes are open.\n");
+    }
+
+    #[test]
+    fn holes_align() {
+        let wide = Hole {
+            id: "h12".into(),
+            destination: "2001:db8:7::/48".into(),
+            ports: None,
+            opened_by: None,
+            opened_at: None,
+            connections_left: Some(3),
+            read_only: true,
+            reason: Some("migrate\nthe schema".into()),
+            ..hole()
+        };
+        insta::assert_snapshot!(list(&[hole(), wide], &clock()).plain(), @r"
+        ID   SESSION  DESTINATION      PORTS                  ENDS       LEFT  BY       REASON
+        h1   s1       192.0.2.10/32    tcp/443                in 14 min  any   alice
+        h12  s1       2001:db8:7::/48  all ports, reads only  in 14 min  3     unknown  migrate\nthe schema
+
+        Close one with:
+            guard close h1
+        ");
+    }
+
+    #[test]
+    fn opening_says_when_it_ends() {
+        let once = Hole {
+            connections_left: Some(1),
+            ..hole()
+        };
+        insta::assert_snapshot!(opened(&hole(), &clock()).plain(), @r"
+        h1 open for s1: 192.0.2.10/32 tcp/443, ends in 14 min (2026-11-20 12:14:58)
+            guard close h1
+        ");
+        insta::assert_snapshot!(opened(&once, &clock()).plain(), @r"
+        h1 open for s1: 192.0.2.10/32 tcp/443, 1 connection, ends in 14 min (2026-11-20 12:14:58)
+            guard close h1
+        ");
+    }
+
+    #[test]
+    fn closing_says_what_ends() {
+        insta::assert_snapshot!(closed(&hole(), &clock()).plain(), @"h1 closed: s1 may not reach 192.0.2.10/32 tcp/443 any more");
+    }
+}

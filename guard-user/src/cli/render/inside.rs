@@ -1,0 +1,156 @@
+//! For the agent inside: what was stopped, and what to do about it.
+
+use super::page::{Page, STRONG};
+use super::time::Clock;
+use super::{endpoint, explain};
+use crate::proto::{Requested, Stopped, WhyReport};
+
+/// What was stopped lately.
+pub(crate) fn why(report: &WhyReport, clock: &Clock) -> Page {
+    let session = &report.session;
+    let mut page = Page::default();
+    page.line(format_args!(
+        "This is session {} ({}), under the policy {}.",
+        session.id, session.name, session.policy
+    ));
+    if report.stopped.is_empty() {
+        page.line("Nothing was stopped here lately.");
+    }
+    for stopped in &report.stopped {
+        page.line("");
+        block(&mut page, stopped, clock);
+    }
+    page
+}
+
+/// What became of a question.
+pub(crate) fn requested(requested: &Requested, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    page.styled(explain::style(&requested.verdict), &requested.verdict)
+        .line(format_args!(": {}", requested.advice));
+    if let Some(request) = &requested.request {
+        page.field(
+            "request",
+            format_args!(
+                "{} waits for a person outside; try again once it is approved",
+                request.id
+            ),
+        );
+    }
+    page
+}
+
+fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
+    page.styled(STRONG, endpoint::words(&stopped.destination))
+        .text("  ")
+        .styled(explain::style(&stopped.verdict), &stopped.verdict)
+        .end()
+        .field("stopped", times(stopped, clock))
+        .field("rule", rule(stopped))
+        .field("advice", &stopped.advice);
+    match &stopped.request {
+        Some(request) => {
+            page.field(
+                "request",
+                format_args!("{request} waits for a person outside"),
+            );
+        }
+        None if stopped.verdict != "deny" => {
+            let to = endpoint::argument(&stopped.destination);
+            page.commands(format_args!("guard request {to} --reason 'what for'"));
+        }
+        None => {}
+    }
+}
+
+fn times(stopped: &Stopped, clock: &Clock) -> String {
+    match stopped.count {
+        0 | 1 => clock.ago(stopped.at),
+        count => format!("{count} times, last {}", clock.ago(stopped.at)),
+    }
+}
+
+fn rule(stopped: &Stopped) -> String {
+    let rule = stopped.rule.as_deref().unwrap_or("the policy's default");
+    match &stopped.reason {
+        Some(reason) => format!("{rule}: {reason}"),
+        None => rule.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::{clock, request, session, stopped};
+    use super::*;
+
+    #[test]
+    fn nothing_stopped_says_so() {
+        let report = WhyReport {
+            session: session(),
+            stopped: Vec::new(),
+        };
+        insta::assert_snapshot!(why(&report, &clock()).plain(), @r"
+        This is session s1 (claude), under the policy homelab.
+        Nothing was stopped here lately.
+        ");
+    }
+
+    #[test]
+    fn what_was_stopped_ends_with_what_to_do() {
+        let denied = Stopped {
+            verdict: "deny".into(),
+            rule: None,
+            reason: None,
+            count: 1,
+            advice: "work without it: no person can let it through".into(),
+            ..stopped()
+        };
+        let asked = Stopped {
+            request: Some("r1".into()),
+            ..stopped()
+        };
+        let report = WhyReport {
+            session: session(),
+            stopped: vec![stopped(), denied, asked],
+        };
+        insta::assert_snapshot!(why(&report, &clock()).plain(), @r"
+        This is session s1 (claude), under the policy homelab.
+
+        tcp 192.0.2.10:443 (photos.example.com)  confirm
+            stopped  2 times, last 3 s ago
+            rule     photos: production photo server
+            advice   ask for it, and try again once it is approved
+            guard request 192.0.2.10:443 --reason 'what for'
+
+        tcp 192.0.2.10:443 (photos.example.com)  deny
+            stopped  3 s ago
+            rule     the policy's default
+            advice   work without it: no person can let it through
+
+        tcp 192.0.2.10:443 (photos.example.com)  confirm
+            stopped  2 times, last 3 s ago
+            rule     photos: production photo server
+            advice   ask for it, and try again once it is approved
+            request  r1 waits for a person outside
+        ");
+    }
+
+    #[test]
+    fn a_question_says_what_became_of_it() {
+        let asked = Requested {
+            verdict: "confirm".into(),
+            request: Some(request()),
+            advice: "a person was asked".into(),
+        };
+        let denied = Requested {
+            verdict: "deny".into(),
+            request: None,
+            advice: "nobody can allow this".into(),
+        };
+        insta::assert_snapshot!(requested(&asked, &clock()).plain(), @r"
+        confirm: a person was asked
+            request  r1 waits for a person outside; try again once it is approved
+        ");
+        insta::assert_snapshot!(requested(&denied, &clock()).plain(), @"deny: nobody can allow this");
+    }
+}

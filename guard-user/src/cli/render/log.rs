@@ -1,0 +1,226 @@
+//! The audit trail, a line for each record: when, where, what, to which destination, by which rule, who.
+
+use anstyle::Style;
+use serde_json::{Map, Value};
+
+use super::page::{BAD, GOOD, HEAD, Page, WARN};
+use super::time::Clock;
+use super::{command_line, endpoint};
+use crate::proto::{LogKind, LogRecord};
+
+/// One record. Fields that no column shows follow as `key=value`, so that nothing is left out.
+pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
+    let mut rest = record.fields.clone();
+    let (style, words) = words(record.kind, &mut rest);
+    let mut page = Page::default();
+    page.styled(HEAD, clock.at(record.at))
+        .text(format_args!(
+            "  {:<4}  ",
+            record.session.as_deref().unwrap_or("-")
+        ))
+        .styled(style, format_args!("{words:<15}"));
+    for part in [
+        destination(&mut rest),
+        rule(&mut rest),
+        who(&mut rest),
+        others(&rest),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        page.text("  ").text(part);
+    }
+    page.end();
+    page
+}
+
+/// No record.
+pub(crate) fn none() -> Page {
+    Page::of("The audit trail has nothing about that.")
+}
+
+/// The kind in words. A record of two outcomes takes the one that its fields tell of.
+fn words(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str) {
+    match kind {
+        LogKind::SessionStart => (GOOD, "session starts"),
+        LogKind::SessionEnd => (HEAD, "session ends"),
+        LogKind::Denied => (BAD, "denied"),
+        LogKind::Held => (WARN, "waits"),
+        LogKind::Request => (WARN, "asks"),
+        LogKind::Answered => answered(rest),
+        LogKind::HoleOpen => (GOOD, "hole opened"),
+        LogKind::HoleClose => (HEAD, "hole closed"),
+        LogKind::PolicyLoad if rest.get("error").is_some_and(|error| !error.is_null()) => {
+            (BAD, "policy refused")
+        }
+        LogKind::PolicyLoad => (HEAD, "policy loaded"),
+        LogKind::Http => (WARN, "http"),
+        LogKind::DaemonStart => (HEAD, "guardd starts"),
+        LogKind::DaemonStop => (HEAD, "guardd stops"),
+    }
+}
+
+fn answered(rest: &mut Map<String, Value>) -> (Style, &'static str) {
+    match rest.get("answer").and_then(Value::as_str) {
+        Some("yes" | "approved" | "approve") => {
+            rest.remove("answer");
+            (GOOD, "approved")
+        }
+        Some("no" | "denied" | "deny") => {
+            rest.remove("answer");
+            (BAD, "turned down")
+        }
+        _ => (WARN, "answered"),
+    }
+}
+
+fn destination(rest: &mut Map<String, Value>) -> Option<String> {
+    let value = rest
+        .remove("destination")
+        .filter(|value| !value.is_null())?;
+    Some(match serde_json::from_value(value.clone()) {
+        Ok(endpoint) => endpoint::words(&endpoint),
+        Err(_) => scalar(&value),
+    })
+}
+
+fn rule(rest: &mut Map<String, Value>) -> Option<String> {
+    text(rest, "rule").map(|rule| format!("rule {rule}"))
+}
+
+/// The program, and the person.
+fn who(rest: &mut Map<String, Value>) -> Option<String> {
+    let person = ["by", "opened_by", "user"]
+        .into_iter()
+        .find_map(|key| text(rest, key))
+        .map(|by| format!("by {by}"));
+    let who: Vec<_> = program(rest).into_iter().chain(person).collect();
+    (!who.is_empty()).then(|| who.join(" "))
+}
+
+/// By its executable, as far as that is known: the name of a process is its own to choose.
+fn program(rest: &mut Map<String, Value>) -> Option<String> {
+    let pid = rest.remove("pid").filter(|pid| !pid.is_null());
+    let name = text(rest, "exe").or_else(|| text(rest, "comm"));
+    if let (Some(exe), Some(Value::String(comm))) = (&name, rest.get("comm"))
+        && exe.rsplit('/').next() == Some(comm)
+    {
+        rest.remove("comm");
+    }
+    match (name, pid) {
+        (Some(name), Some(pid)) => Some(format!("{name} ({pid})")),
+        (None, Some(pid)) => Some(format!("process {pid}")),
+        (name, None) => name,
+    }
+}
+
+/// What is left and says anything.
+fn others(rest: &Map<String, Value>) -> Option<String> {
+    let shown: Vec<_> = rest
+        .iter()
+        .filter(|(key, value)| !is_plain(key, value))
+        .map(|(key, value)| format!("{key}={}", scalar(value)))
+        .collect();
+    (!shown.is_empty()).then(|| shown.join(" "))
+}
+
+/// Whether a field says no more than its absence would.
+fn is_plain(key: &str, value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Number(number) => match key {
+            "count" => number.as_u64() == Some(1),
+            "left_out" => number.as_u64() == Some(0),
+            _ => false,
+        },
+        _ => false,
+    }
+}
+
+fn text(rest: &mut Map<String, Value>, key: &str) -> Option<String> {
+    match rest.remove(key)? {
+        Value::Null => None,
+        value => Some(scalar(&value)),
+    }
+}
+
+/// A value in one word, quoted where it is more; a list of words as a command line.
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.contains(char::is_whitespace) => format!("\"{text}\""),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => match items
+            .iter()
+            .map(|item| item.as_str().map(str::to_owned))
+            .collect::<Option<Vec<_>>>()
+        {
+            Some(words) => format!("\"{}\"", command_line(&words)),
+            None => value.to_string(),
+        },
+        _ => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::examples::clock;
+    use super::*;
+
+    fn shown(record: Value) -> String {
+        line(&serde_json::from_value(record).unwrap(), &clock()).plain()
+    }
+
+    #[test]
+    fn every_kind_has_its_line() {
+        let to = json!({"address": "192.0.2.10", "port": 443, "protocol": "tcp", "host": null});
+        let at = "2026-11-20T11:59:57.25Z";
+        let records = [
+            json!({"at": at, "kind": "daemon-start", "session": null, "version": "0.1.0"}),
+            json!({"at": at, "kind": "policy-load", "session": null, "policy": "homelab", "error": null}),
+            json!({"at": at, "kind": "policy-load", "session": null, "policy": "homelab", "error": "line 3: bad range"}),
+            json!({"at": at, "kind": "session-start", "session": "s1", "user": "alice", "command": ["sh", "-c", "a b"]}),
+            json!({"at": at, "kind": "denied", "session": "s1", "destination": to, "rule": "metadata", "comm": "curl", "exe": "/usr/bin/curl", "pid": 71, "count": 3, "left_out": 0}),
+            json!({"at": at, "kind": "request", "session": "s1", "destination": to, "rule": null, "comm": "sshd", "exe": "/tmp/x", "pid": 71, "count": 1, "request": "r1"}),
+            json!({"at": at, "kind": "held", "session": "s1", "destination": to, "request": "r1"}),
+            json!({"at": at, "kind": "answered", "session": "s1", "destination": to, "answer": "yes", "by": "alice", "request": "r1"}),
+            json!({"at": at, "kind": "answered", "session": "s1", "destination": to, "answer": "no", "by": "alice"}),
+            json!({"at": at, "kind": "hole-open", "session": "s1", "destination": "192.0.2.10/32", "ports": "tcp/443", "by": "alice", "hole": "h1"}),
+            json!({"at": at, "kind": "hole-close", "session": "s1", "destination": "192.0.2.10/32", "hole": "h1", "cause": "expired"}),
+            json!({"at": at, "kind": "http", "session": "s1", "destination": to, "http": {"method": "PUT"}}),
+            json!({"at": at, "kind": "session-end", "session": "s1", "status": 0}),
+            json!({"at": at, "kind": "daemon-stop", "session": null}),
+        ];
+        let lines: String = records.into_iter().map(shown).collect();
+        insta::assert_snapshot!(lines, @r#"
+        2026-11-20 11:59:57  -     guardd starts    version=0.1.0
+        2026-11-20 11:59:57  -     policy loaded    policy=homelab
+        2026-11-20 11:59:57  -     policy refused   error="line 3: bad range" policy=homelab
+        2026-11-20 11:59:57  s1    session starts   by alice  command="sh -c 'a b'"
+        2026-11-20 11:59:57  s1    denied           tcp 192.0.2.10:443  rule metadata  /usr/bin/curl (71)  count=3
+        2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  /tmp/x (71)  comm=sshd request=r1
+        2026-11-20 11:59:57  s1    waits            tcp 192.0.2.10:443  request=r1
+        2026-11-20 11:59:57  s1    approved         tcp 192.0.2.10:443  by alice  request=r1
+        2026-11-20 11:59:57  s1    turned down      tcp 192.0.2.10:443  by alice
+        2026-11-20 11:59:57  s1    hole opened      192.0.2.10/32  by alice  hole=h1 ports=tcp/443
+        2026-11-20 11:59:57  s1    hole closed      192.0.2.10/32  cause=expired hole=h1
+        2026-11-20 11:59:57  s1    http             tcp 192.0.2.10:443  http={"method":"PUT"}
+        2026-11-20 11:59:57  s1    session ends     status=0
+        2026-11-20 11:59:57  -     guardd stops
+        "#);
+    }
+
+    #[test]
+    fn a_record_is_one_line_whatever_it_holds() {
+        let hostile = "x\n2026-11-20 12:00:00  s1    approved\u{1b}[1A";
+        let record = json!({
+            "at": "2026-11-20T12:00:00Z", "kind": "denied", "session": hostile, "destination": {"address": hostile},
+            "rule": hostile, "comm": hostile, "pid": hostile, "by": [hostile], "\u{1b}[2J": {"\n": hostile},
+        });
+        let shown = shown(record);
+        assert_eq!(shown.lines().count(), 1);
+        assert!(!shown.contains('\u{1b}'));
+    }
+}

@@ -1,0 +1,114 @@
+//! What people and programs read: text and JSON from the same values.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use self::page::Page;
+use self::time::Clock;
+use super::error::CliError;
+use crate::proto::Failure;
+
+pub(crate) mod endpoint;
+pub(crate) mod escape;
+pub(crate) mod explain;
+pub(crate) mod failure;
+pub(crate) mod holes;
+pub(crate) mod inside;
+pub(crate) mod log;
+pub(crate) mod page;
+pub(crate) mod requests;
+pub(crate) mod sessions;
+pub(crate) mod status;
+pub(crate) mod time;
+
+/// Where a verb's output goes, and in which form.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    json: bool,
+}
+
+impl Output {
+    /// JSON or text.
+    pub(crate) const fn new(json: bool) -> Self {
+        Self { json }
+    }
+
+    /// Whether it is JSON.
+    pub(crate) const fn is_json(self) -> bool {
+        self.json
+    }
+
+    /// Prints `value` as one line of JSON, or the page that tells it, and does not keep it back.
+    pub(crate) fn print<T: Serialize + ?Sized>(
+        self,
+        value: &T,
+        page: impl FnOnce(&T, &Clock) -> Page,
+    ) -> Result<(), CliError> {
+        if self.json {
+            return print_json(value);
+        }
+        let page = page(value, &Clock::system());
+        let mut out = anstream::stdout().lock();
+        out.write_all(page.as_str().as_bytes())
+            .and_then(|()| out.flush())
+            .map_err(|error| CliError::output(&error))
+    }
+
+    /// Prints each value by itself: a line of JSON for each, or the page that tells of it.
+    pub(crate) fn print_each<T: Serialize>(
+        self,
+        values: &[T],
+        page: impl Fn(&T, &Clock) -> Page,
+    ) -> Result<(), CliError> {
+        values.iter().try_for_each(|value| self.print(value, &page))
+    }
+
+    /// Tells, on standard error, what went wrong. That nobody reads it changes nothing any more.
+    pub(crate) fn failure(self, failure: &Failure) {
+        let _ = if self.json {
+            writeln!(std::io::stderr(), "{}", failure::json(failure))
+        } else {
+            write!(anstream::stderr(), "{}", failure::page(failure).as_str())
+        };
+    }
+
+    /// Tells, on standard error, what the person should know although all went well.
+    pub(crate) fn warnings(self, warnings: &[String]) {
+        for warning in warnings {
+            let _ = if self.json {
+                writeln!(std::io::stderr(), "{}", failure::warning_json(warning))
+            } else {
+                write!(anstream::stderr(), "{}", failure::warning(warning).as_str())
+            };
+        }
+    }
+}
+
+fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {
+    let text = serde_json::to_string(value).map_err(|error| CliError::output(&error.into()))?;
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{}", escape::json(&text))
+        .and_then(|()| out.flush())
+        .map_err(|error| CliError::output(&error))
+}
+
+/// A command line as a shell would read it.
+pub(crate) fn command_line(words: &[String]) -> String {
+    words
+        .iter()
+        .map(|word| quoted(word))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "-_./:=@%+,~".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+pub(crate) mod examples;

@@ -1,0 +1,160 @@
+//! Text on its way to a terminal. Whatever is put on a page is escaped first, so that no verb can forget to.
+
+use std::fmt::{Display, Write};
+
+use anstyle::{AnsiColor, Style};
+use comfy_table::{ContentArrangement, Table, presets};
+
+use super::escape::{LIMIT, visible};
+
+/// Table heads.
+pub(crate) const HEAD: Style = Style::new().dimmed();
+/// Ids and what the eye looks for first.
+pub(crate) const STRONG: Style = Style::new().bold();
+/// What to type next.
+pub(crate) const COMMAND: Style = AnsiColor::Cyan.on_default();
+/// As it should be.
+pub(crate) const GOOD: Style = AnsiColor::Green.on_default();
+/// Stopped, or broken.
+pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
+/// Worth a look.
+pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
+
+const INDENT: &str = "    ";
+
+/// Lines of text with styles. Written through `anstream`, which drops the styles where no terminal reads.
+#[derive(Debug, Default)]
+pub(crate) struct Page(String);
+
+impl Page {
+    /// A page with one line.
+    pub(crate) fn of(text: impl Display) -> Self {
+        let mut page = Self::default();
+        page.line(text);
+        page
+    }
+
+    /// Adds text to the current line, whatever it holds made visible.
+    pub(crate) fn text(&mut self, text: impl Display) -> &mut Self {
+        self.0.push_str(&visible(text, LIMIT));
+        self
+    }
+
+    /// Adds text in a style.
+    pub(crate) fn styled(&mut self, style: Style, text: impl Display) -> &mut Self {
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, "{style}{}{style:#}", visible(text, LIMIT));
+        self
+    }
+
+    /// Ends the current line.
+    pub(crate) fn end(&mut self) -> &mut Self {
+        self.0.push('\n');
+        self
+    }
+
+    /// Adds a whole line.
+    pub(crate) fn line(&mut self, text: impl Display) -> &mut Self {
+        self.text(text).end()
+    }
+
+    /// Adds an indented line: a label, and what it says.
+    pub(crate) fn field(&mut self, label: &str, text: impl Display) -> &mut Self {
+        self.styled(HEAD, format_args!("{INDENT}{label:<9}"))
+            .line(text)
+    }
+
+    /// Adds indented lines: what a person may type, with words between.
+    pub(crate) fn commands(&mut self, commands: impl Display) -> &mut Self {
+        for line in commands.to_string().lines() {
+            self.0.push_str(INDENT);
+            let style = if is_command(line) {
+                COMMAND
+            } else {
+                Style::new()
+            };
+            self.styled(style, line).end();
+        }
+        self
+    }
+
+    /// Adds rows in aligned columns under heads.
+    pub(crate) fn table<const N: usize>(
+        &mut self,
+        heads: [&str; N],
+        rows: impl IntoIterator<Item = [String; N]>,
+    ) {
+        let mut table = aligned(rows);
+        table.set_header(heads);
+        for (number, line) in table.lines().enumerate() {
+            let line = line.trim_end();
+            if number == 0 {
+                self.styled(HEAD, line).end();
+            } else {
+                self.0.push_str(line);
+                self.end();
+            }
+        }
+    }
+
+    /// The text, styles included.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text without styles.
+    #[cfg(test)]
+    pub(crate) fn plain(&self) -> String {
+        anstream::adapter::strip_str(&self.0).to_string()
+    }
+}
+
+/// Whether a line of advice can be typed as it stands.
+fn is_command(line: &str) -> bool {
+    let program = line.split(' ').next().unwrap_or_default();
+    ["guard", "guardd", "sudo", "journalctl", "ls"].contains(&program)
+}
+
+/// A table without borders. Cells are escaped here: no line breaks are left in them.
+fn aligned<const N: usize>(rows: impl IntoIterator<Item = [String; N]>) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    for row in rows {
+        table.add_row(row.map(|cell| visible(cell, LIMIT)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_align_and_escape() {
+        let mut page = Page::default();
+        page.table(
+            ["ID", "WHERE"],
+            [
+                ["h1".into(), "192.0.2.10".into()],
+                ["h1000".into(), "a\u{1b}[2J\nb".into()],
+            ],
+        );
+        insta::assert_snapshot!(page.plain(), @r"
+        ID     WHERE
+        h1     192.0.2.10
+        h1000  a\u{1b}[2J\nb
+        ");
+    }
+
+    #[test]
+    fn foreign_text_cannot_add_lines_or_styles() {
+        let mut page = Page::default();
+        page.line("a\nb\u{1b}[31m").styled(BAD, "c\nd").end();
+        assert_eq!(page.plain(), "a\\nb\\u{1b}[31m\nc\\nd\n");
+    }
+}

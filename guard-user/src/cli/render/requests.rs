@@ -1,0 +1,234 @@
+//! What waits for an answer.
+
+use super::page::{Page, STRONG, WARN};
+use super::time::Clock;
+use super::{command_line, endpoint};
+use crate::proto::{HttpRequest, Request};
+
+/// All of them, and how to answer the first.
+pub(crate) fn list(requests: &[Request], clock: &Clock) -> Page {
+    let Some(first) = requests.first() else {
+        return Page::of("No requests wait for an answer.");
+    };
+    let mut page = Page::default();
+    for request in requests {
+        block(&mut page, request, clock);
+    }
+    page.line("").line("Answer with:").commands(answers(first));
+    page
+}
+
+/// One that has just come up.
+pub(crate) fn one(request: &Request, clock: &Clock) -> Page {
+    let mut page = Page::default();
+    block(&mut page, request, clock);
+    page.commands(answers(request));
+    page
+}
+
+/// One that was answered with no.
+pub(crate) fn denied(request: &Request, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, &request.id).line(format_args!(
+        " denied: {} in {} may not reach {}",
+        program(request),
+        request.session,
+        endpoint::words(&request.destination)
+    ));
+    page
+}
+
+fn answers(request: &Request) -> String {
+    format!(
+        "guard approve {id} --for 15m\nguard deny {id}",
+        id = request.id
+    )
+}
+
+fn block(page: &mut Page, request: &Request, clock: &Clock) {
+    page.styled(STRONG, &request.id)
+        .text(format_args!("  {} wants ", program(request)))
+        .styled(STRONG, endpoint::words(&request.destination))
+        .end();
+    if !request.command.is_empty() {
+        page.field("command", command_line(&request.command));
+    }
+    page.field("asked", asked(request, clock))
+        .field("rule", rule(request))
+        .field(
+            "session",
+            format_args!(
+                "{}, policy {}, user {}",
+                request.session, request.policy, request.user
+            ),
+        );
+    if let Some(http) = &request.http {
+        http_fields(page, http);
+    }
+    if let Some(note) = &request.note {
+        page.field("it says", format_args!("\"{note}\""));
+    }
+    if let Some(until) = request.waits_until.filter(|_| request.held) {
+        page.styled(
+            WARN,
+            format_args!(
+                "    waits    for an answer: gives up {}",
+                clock.until(until)
+            ),
+        )
+        .end();
+    }
+}
+
+fn http_fields(page: &mut Page, http: &HttpRequest) {
+    let host = http.host.as_deref().unwrap_or_default();
+    let bytes = http
+        .bytes
+        .map(|bytes| format!(", {bytes} bytes"))
+        .unwrap_or_default();
+    page.field(
+        "http",
+        format_args!("{} {host}{}{bytes}", http.method, http.path),
+    );
+    if let Some(body) = &http.body_preview {
+        page.field("body", body);
+    }
+}
+
+/// What runs there: the executable's name, as far as it is known.
+fn program(request: &Request) -> String {
+    let name = request.comm.as_deref().unwrap_or("a process");
+    match request.pid {
+        Some(pid) => format!("{name} ({pid})"),
+        None => name.to_owned(),
+    }
+}
+
+fn asked(request: &Request, clock: &Clock) -> String {
+    match request.count {
+        0 | 1 => clock.ago(request.asked_at),
+        count => format!(
+            "{}, {count} times, last {}",
+            clock.ago(request.asked_at),
+            clock.ago(request.last_at)
+        ),
+    }
+}
+
+fn rule(request: &Request) -> String {
+    let rule = request.rule.as_deref().unwrap_or("the policy's default");
+    match &request.reason {
+        Some(reason) => format!("{rule} ({}): {reason}", request.verdict),
+        None => format!("{rule} ({})", request.verdict),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::{clock, request};
+    use super::*;
+
+    #[test]
+    fn no_requests_say_so() {
+        assert_eq!(
+            list(&[], &clock()).plain(),
+            "No requests wait for an answer.\n"
+        );
+    }
+
+    #[test]
+    fn requests_end_with_what_to_type() {
+        let plain = Request {
+            id: "r2".into(),
+            pid: None,
+            comm: None,
+            command: Vec::new(),
+            rule: None,
+            ..request()
+        };
+        let plain = Request {
+            reason: None,
+            note: None,
+            count: 1,
+            ..plain
+        };
+        insta::assert_snapshot!(list(&[request(), plain], &clock()).plain(), @r#"
+        r1  curl (4711) wants tcp 192.0.2.10:443 (photos.example.com)
+            command  curl 'https://photos.example.com/?q=a b'
+            asked    10 s ago, 2 times, last 3 s ago
+            rule     photos (confirm): production photo server
+            session  s1, policy homelab, user alice
+            it says  "need the list of albums"
+        r2  a process wants tcp 192.0.2.10:443 (photos.example.com)
+            asked    10 s ago
+            rule     the policy's default (confirm)
+            session  s1, policy homelab, user alice
+
+        Answer with:
+            guard approve r1 --for 15m
+            guard deny r1
+        "#);
+    }
+
+    #[test]
+    fn an_http_request_shows_what_it_would_do() {
+        let http = HttpRequest {
+            method: "DELETE".into(),
+            path: "/api/jobs/7".into(),
+            host: Some("photos.example.com".into()),
+            bytes: Some(12),
+            body_preview: Some("{\"force\":\u{7}1}".into()),
+        };
+        let waits_until = Some("2026-11-20T12:00:40Z".parse().unwrap());
+        let held = Request {
+            http: Some(http),
+            held: true,
+            waits_until,
+            ..request()
+        };
+        insta::assert_snapshot!(one(&held, &clock()).plain(), @r#"
+        r1  curl (4711) wants tcp 192.0.2.10:443 (photos.example.com)
+            command  curl 'https://photos.example.com/?q=a b'
+            asked    10 s ago, 2 times, last 3 s ago
+            rule     photos (confirm): production photo server
+            session  s1, policy homelab, user alice
+            http     DELETE photos.example.com/api/jobs/7, 12 bytes
+            body     {"force":\u{7}1}
+            it says  "need the list of albums"
+            waits    for an answer: gives up in 40 s
+            guard approve r1 --for 15m
+            guard deny r1
+        "#);
+    }
+
+    #[test]
+    fn a_denial_names_what_was_denied() {
+        insta::assert_snapshot!(denied(&request(), &clock()).plain(), @"r1 denied: curl (4711) in s1 may not reach tcp 192.0.2.10:443 (photos.example.com)");
+    }
+
+    #[test]
+    fn the_agents_words_cannot_steer_the_terminal() {
+        let hostile = "\u{1b}[1A\u{1b}[2Kr1  apt-get wants tcp 203.0.113.1:80\n\u{202e}".to_owned();
+        let request = Request {
+            comm: Some(hostile.clone()),
+            command: vec![hostile.clone()],
+            note: Some(hostile.repeat(100)),
+            reason: Some(hostile),
+            ..request()
+        };
+        let page = one(&request, &clock()).plain();
+        assert!(
+            !page
+                .chars()
+                .any(|c| c != '\n' && super::super::escape::is_unseen(c))
+        );
+        assert_eq!(
+            page.lines().count(),
+            one(&super::super::examples::request(), &clock())
+                .plain()
+                .lines()
+                .count()
+        );
+        assert!(page.len() < 4000);
+    }
+}

@@ -1,0 +1,78 @@
+//! What runs under the guard.
+
+use super::command_line;
+use super::page::{Page, STRONG};
+use super::time::Clock;
+use crate::proto::Session;
+
+/// All of them.
+pub(crate) fn list(sessions: &[Session], clock: &Clock) -> Page {
+    if sessions.is_empty() {
+        let mut page = Page::of("No sessions run. Start one with:");
+        page.commands("guard run -- CMD");
+        return page;
+    }
+    let mut page = Page::default();
+    let heads = ["ID", "NAME", "POLICY", "USER", "PID", "STARTED", "COMMAND"];
+    page.table(heads, sessions.iter().map(|session| row(session, clock)));
+    page
+}
+
+/// One that has just been ended.
+pub(crate) fn stopped(session: &Session, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, &session.id).line(format_args!(
+        " stopped: {} and every process it started",
+        command_line(&session.command)
+    ));
+    page
+}
+
+fn row(session: &Session, clock: &Clock) -> [String; 7] {
+    [
+        session.id.clone(),
+        session.name.clone(),
+        session.policy.clone(),
+        session.user.clone(),
+        session
+            .pid
+            .map_or_else(|| "-".into(), |pid| pid.to_string()),
+        clock.ago(session.started_at),
+        command_line(&session.command),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::{clock, session};
+    use super::*;
+
+    #[test]
+    fn no_sessions_say_how_to_start_one() {
+        insta::assert_snapshot!(list(&[], &clock()).plain(), @r"
+        No sessions run. Start one with:
+            guard run -- CMD
+        ");
+    }
+
+    #[test]
+    fn sessions_align() {
+        let fresh = Session {
+            id: "s12".into(),
+            pid: None,
+            command: vec!["sh".into(), "-c".into(), "echo 'a b'".into()],
+            started_at: "2026-11-20T12:00:00Z".parse().unwrap(),
+            ..session()
+        };
+        insta::assert_snapshot!(list(&[session(), fresh], &clock()).plain(), @r"
+        ID   NAME    POLICY   USER   PID   STARTED        COMMAND
+        s1   claude  homelab  alice  4700  2 h 5 min ago  claude --continue
+        s12  claude  homelab  alice  -     just now       sh -c 'echo '\''a b'\'''
+        ");
+    }
+
+    #[test]
+    fn stopping_names_the_command() {
+        insta::assert_snapshot!(stopped(&session(), &clock()).plain(), @"s1 stopped: claude --continue and every process it started");
+    }
+}

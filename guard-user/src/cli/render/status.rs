@@ -1,0 +1,168 @@
+//! What is enforced.
+
+use super::page::{BAD, GOOD, HEAD, Page, WARN};
+use super::time::Clock;
+use crate::proto::{PolicyStatus, Status};
+
+/// All of it: the verdict first, then what it rests on.
+pub(crate) fn page(status: &Status, clock: &Clock) -> Page {
+    let mut page = Page::default();
+    headline(&mut page, status);
+    page.field(
+        "guardd",
+        format_args!("{} on Linux {}", status.version, status.kernel),
+    )
+    .field("cgroup", status.cgroup_root.display())
+    .field("sessions", status.sessions)
+    .field("requests", status.requests)
+    .field("holes", status.holes);
+    losses(&mut page, status);
+    page.line("");
+    policies(&mut page, &status.policies, clock);
+    page.line("");
+    let hooks = status.hooks.iter().map(|hook| {
+        let program = hook
+            .program_id
+            .map_or_else(|| "-".into(), |id| id.to_string());
+        [
+            hook.name.clone(),
+            if hook.attached { "yes" } else { "NO" }.into(),
+            program,
+        ]
+    });
+    page.table(["HOOK", "ATTACHED", "PROGRAM"], hooks);
+    if status.requests > 0 {
+        page.line("")
+            .line("Requests wait for an answer:")
+            .commands("guard pending");
+    }
+    page
+}
+
+fn headline(page: &mut Page, status: &Status) {
+    if status.enforcing {
+        page.styled(GOOD, "Enforcing")
+            .line(": every hook is attached and every map is loaded.");
+    } else {
+        let problem = status
+            .problem
+            .as_deref()
+            .unwrap_or("guardd does not say why");
+        page.styled(BAD, "NOT enforcing")
+            .line(format_args!(": {problem}"))
+            .commands("journalctl -u guardd -n 20");
+    }
+}
+
+fn losses(page: &mut Page, status: &Status) {
+    if status.events_summed_up > 0 {
+        page.field(
+            "events",
+            format_args!(
+                "{} refusals were summed up in counts",
+                status.events_summed_up
+            ),
+        );
+    }
+    if status.events_lost > 0 {
+        let lost = status.events_lost;
+        page.styled(
+            WARN,
+            format_args!("    lost     {lost} refusals were not reported; all were refused"),
+        )
+        .end();
+    }
+}
+
+fn policies(page: &mut Page, policies: &[PolicyStatus], clock: &Clock) {
+    let rows = policies.iter().map(|policy| {
+        [
+            policy.name.clone(),
+            policy.sessions.to_string(),
+            policy.prefixes.to_string(),
+            clock.ago(policy.loaded_at),
+            policy.file.clone().unwrap_or_else(|| "built in".into()),
+        ]
+    });
+    page.table(["POLICY", "SESSIONS", "PREFIXES", "LOADED", "FILE"], rows);
+    for policy in policies {
+        if let Some(error) = &policy.error {
+            page.styled(BAD, format_args!("{}: ", policy.name))
+                .line("its newer text was refused, and the one before stands:")
+                .styled(HEAD, format_args!("    {error}"))
+                .end();
+            page.commands(format_args!(
+                "guard check {}",
+                policy.file.as_deref().unwrap_or(&policy.name)
+            ));
+        }
+        for warning in &policy.warnings {
+            page.styled(WARN, format_args!("{}: ", policy.name))
+                .line(warning);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::{clock, status};
+    use super::*;
+
+    #[test]
+    fn a_sound_guard_says_so_first() {
+        insta::assert_snapshot!(page(&status(), &clock()).plain(), @r"
+        Enforcing: every hook is attached and every map is loaded.
+            guardd   0.1.0 on Linux 6.12.0
+            cgroup   /sys/fs/cgroup/guard
+            sessions 1
+            requests 1
+            holes    0
+
+        POLICY   SESSIONS  PREFIXES  LOADED     FILE
+        homelab  1         14        3 min ago  /etc/guard/policies/homelab.toml
+
+        HOOK      ATTACHED  PROGRAM
+        connect4  yes       31
+        connect6  yes       32
+
+        Requests wait for an answer:
+            guard pending
+        ");
+    }
+
+    #[test]
+    fn a_broken_guard_says_so_first() {
+        let mut broken = status();
+        broken.enforcing = false;
+        broken.problem = Some("connect6 is not attached to /sys/fs/cgroup/guard".into());
+        broken.hooks[1].attached = false;
+        broken.hooks[1].program_id = None;
+        broken.requests = 0;
+        broken.events_lost = 3;
+        broken.events_summed_up = 1200;
+        broken.policies[0].error = Some("line 12: \"192.0.2.1/24\" has host bits set".into());
+        broken.policies[0].warnings = vec!["db.example.com does not resolve".into()];
+        insta::assert_snapshot!(page(&broken, &clock()).plain(), @r#"
+        NOT enforcing: connect6 is not attached to /sys/fs/cgroup/guard
+            journalctl -u guardd -n 20
+            guardd   0.1.0 on Linux 6.12.0
+            cgroup   /sys/fs/cgroup/guard
+            sessions 1
+            requests 0
+            holes    0
+            events   1200 refusals were summed up in counts
+            lost     3 refusals were not reported; all were refused
+
+        POLICY   SESSIONS  PREFIXES  LOADED     FILE
+        homelab  1         14        3 min ago  /etc/guard/policies/homelab.toml
+        homelab: its newer text was refused, and the one before stands:
+            line 12: "192.0.2.1/24" has host bits set
+            guard check /etc/guard/policies/homelab.toml
+        homelab: db.example.com does not resolve
+
+        HOOK      ATTACHED  PROGRAM
+        connect4  yes       31
+        connect6  NO        -
+        "#);
+    }
+}

@@ -1,0 +1,231 @@
+//! `guard run`: asks guardd for a session, and starts the command in it.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::args::{Global, RunArgs};
+use super::client::Client;
+use super::embedded::Embedded;
+use super::error::{CliError, Exit};
+use super::policy_file::{PolicyFile, is_file};
+use super::render::Output;
+use crate::proto::{Call, Failure, PolicyRef, Run, Session, Started};
+use crate::session::{self, Identity, LaunchError};
+
+/// As much of the command line is told to guardd, in bytes. It is shown to people, and never run.
+const SHOWN: usize = 4096;
+
+/// Answer to [`Call::Enter`].
+#[derive(Deserialize)]
+struct Entered {}
+
+/// Runs the command and exits as it does. Every error means that it never ran.
+pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exit, CliError> {
+    check_hold(args.hold)?;
+    let identity = Identity::choose(args.user.as_deref())?;
+    let policy = args
+        .policy
+        .as_deref()
+        .map(|policy| policy_ref(policy, identity.uid(), output))
+        .transpose()?;
+    let (mut client, embedded) = reach(global)?;
+    let call = Call::Run(Run {
+        policy,
+        name: args.name.clone(),
+        hold: args.hold.map(|hold| hold.as_secs_f64()),
+        command: shown(&args.command),
+        uid: identity.uid(),
+    });
+    let started: Started = client.call(&call)?;
+    // The command gets a connection of its own to enter with, and this one is not left for it to find.
+    drop(client);
+    output.warnings(&started.warnings);
+    let ended = launch(args, global, identity, &started.session);
+    if let Some(embedded) = embedded {
+        embedded.finish(&started.session.cgroup);
+    }
+    ended
+}
+
+/// Starts the command in its session, and waits for it.
+fn launch(
+    args: &RunArgs,
+    global: &Global,
+    identity: Identity,
+    session: &Session,
+) -> Result<Exit, CliError> {
+    let socket = global.socket();
+    let command = session::Command {
+        argv: args.command.clone(),
+        identity,
+        environment: environment(global, &session.id),
+    };
+    match session::launch(&command, &mut || enter(&socket, session)) {
+        Ok(outcome) => Ok(Exit(outcome.status())),
+        Err(error) => {
+            abandon(&socket, &session.id);
+            Err(error.into())
+        }
+    }
+}
+
+/// Called by the process that is about to become the command: guardd moves whoever asks. Gives the cgroup that
+/// it must then find itself in.
+fn enter(socket: &Path, session: &Session) -> Result<PathBuf, Failure> {
+    let call = Call::Enter {
+        session: session.id.clone(),
+    };
+    let entered = Client::connect(socket).and_then(|mut client| client.call::<Entered>(&call));
+    match entered {
+        Ok(Entered {}) => Ok(session.cgroup.clone()),
+        Err(error) => Err(error.failure().cloned().unwrap_or_else(|| Failure {
+            what: format!("cannot enter session {}", session.id),
+            why: error.to_string(),
+            fix: "guard status".into(),
+        })),
+    }
+}
+
+/// Ends a session whose command could not be started. Where it ended by itself, guardd knows none: all is well.
+fn abandon(socket: &Path, session: &str) {
+    if let Ok(mut client) = Client::connect(socket) {
+        let _ = client.call::<crate::proto::Sessions>(&Call::Stop {
+            session: session.to_owned(),
+        });
+    }
+}
+
+/// guardd; where none runs, root starts one that lasts as long as its sessions.
+fn reach(global: &Global) -> Result<(Client, Option<Embedded>), CliError> {
+    match Client::connect(&global.socket()) {
+        Ok(client) => Ok((client, None)),
+        Err(CliError::NoDaemon(_)) if rustix::process::geteuid().is_root() => {
+            Ok(Embedded::start(global.socket.as_deref())?)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn policy_ref(policy: &str, uid: u32, output: Output) -> Result<PolicyRef, CliError> {
+    if !is_file(policy) {
+        return Ok(PolicyRef {
+            name: Some(policy.to_owned()),
+            file: None,
+            text: None,
+        });
+    }
+    let file = PolicyFile::read_as(Path::new(policy), uid)?;
+    let parsed = file.parse(output)?;
+    Ok(file.to_wire(&parsed))
+}
+
+fn check_hold(hold: Option<Duration>) -> Result<(), CliError> {
+    if hold.is_none_or(|hold| hold.is_zero()) {
+        return Ok(());
+    }
+    Err(CliError::Local(Failure {
+        what: "cannot hold connections".into(),
+        why: "this version of guard refuses at once, and does not wait for an answer yet".into(),
+        fix: "leave --hold out, or say --hold 0s".into(),
+    }))
+}
+
+/// What the command finds in its environment, beside all that it inherits.
+fn environment(global: &Global, session: &str) -> Vec<(OsString, OsString)> {
+    let mut environment = vec![("GUARD_SESSION".into(), session.into())];
+    if let Some(socket) = &global.socket {
+        let socket = std::path::absolute(socket).unwrap_or_else(|_| socket.clone());
+        environment.push(("GUARD_SOCKET".into(), socket.into()));
+    }
+    environment
+}
+
+/// The command line for people to see, cut where it is too long for that.
+fn shown(command: &[OsString]) -> Vec<String> {
+    let mut left = SHOWN;
+    let mut words = Vec::new();
+    for word in command {
+        let word = word.to_string_lossy();
+        if word.len() > left {
+            words.push(format!("{}…", &word[..word.floor_char_boundary(left)]));
+            break;
+        }
+        left -= word.len();
+        words.push(word.into_owned());
+    }
+    words
+}
+
+impl From<LaunchError> for CliError {
+    fn from(error: LaunchError) -> Self {
+        Self::Launch {
+            exit: Exit(error.code),
+            failure: error.failure,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holding_comes_later() {
+        assert!(check_hold(None).is_ok());
+        assert!(check_hold(Some(Duration::ZERO)).is_ok());
+        let refused = check_hold(Some(Duration::from_secs(60))).unwrap_err();
+        insta::assert_snapshot!(refused, @"cannot hold connections: this version of guard refuses at once, and does not wait for an answer yet");
+        assert_eq!(refused.not_started().exit(), Exit::NOT_STARTED);
+    }
+
+    #[test]
+    fn long_command_lines_are_cut() {
+        let command = [
+            OsString::from("x".repeat(SHOWN - 1)),
+            "ä".into(),
+            "z".into(),
+        ];
+        let shown = shown(&command);
+        assert_eq!(shown.len(), 2);
+        assert_eq!(shown[1], "…");
+    }
+
+    #[test]
+    fn the_command_learns_its_session_and_socket() {
+        let global = |socket| Global {
+            json: false,
+            socket,
+        };
+        let plain = environment(&global(None), "s1");
+        assert_eq!(plain, [("GUARD_SESSION".into(), "s1".into())]);
+        let other = environment(&global(Some("/run/x/guardd.sock".into())), "s1");
+        assert_eq!(
+            other[1],
+            ("GUARD_SOCKET".into(), "/run/x/guardd.sock".into())
+        );
+    }
+
+    #[test]
+    fn a_policy_that_is_invalid_starts_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("agent.toml");
+        std::fs::write(&file, "version = 1\ncolour = 2\n").unwrap();
+        let error = policy_ref(
+            file.to_str().unwrap(),
+            rustix::process::getuid().as_raw(),
+            Output::new(true),
+        )
+        .unwrap_err();
+        assert_eq!(error.not_started().exit(), Exit::NOT_STARTED);
+        assert_eq!(
+            policy_ref("homelab", 0, Output::new(true))
+                .unwrap()
+                .name
+                .as_deref(),
+            Some("homelab")
+        );
+    }
+}

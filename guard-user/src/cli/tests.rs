@@ -1,0 +1,148 @@
+//! The command line as a whole.
+
+use clap::Command;
+
+use super::*;
+
+fn words(line: &str) -> Vec<OsString> {
+    line.split_whitespace().map(OsString::from).collect()
+}
+
+#[test]
+fn the_definition_holds_together() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_verb_has_help_with_examples() {
+    let with_examples = |command: &Command| {
+        let help = command
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        assert!(
+            help.starts_with("Examples:\n  guard "),
+            "{}",
+            command.get_name()
+        );
+        assert!(command.get_about().is_some(), "{}", command.get_name());
+    };
+    let command = Cli::command();
+    with_examples(&command);
+    command.get_subcommands().for_each(with_examples);
+}
+
+#[test]
+fn every_example_is_a_command_line_that_parses() {
+    for verb in Cli::command().get_subcommands() {
+        let help = verb
+            .get_after_help()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let examples = help
+            .lines()
+            .filter_map(|line| line.strip_prefix("  guard "));
+        for example in examples {
+            let typed = example
+                .split(" | ")
+                .next()
+                .unwrap()
+                .split(" > ")
+                .next()
+                .unwrap();
+            let typed = typed
+                .split("   ")
+                .next()
+                .unwrap()
+                .replace("'migrate the schema'", "x");
+            let typed = typed.replace("'read the job queue'", "x");
+            let line = [OsString::from("guard")].into_iter().chain(words(&typed));
+            assert!(Cli::try_parse_from(line).is_ok(), "guard {typed}");
+        }
+    }
+}
+
+#[test]
+fn a_command_keeps_its_own_options() {
+    let cli =
+        Cli::try_parse_from(words("guard run --policy ci claude --json --policy x -- y")).unwrap();
+    let Verb::Run(run) = cli.verb else {
+        panic!("not run")
+    };
+    assert_eq!(run.command, words("claude --json --policy x -- y"));
+    assert_eq!(run.policy.as_deref(), Some("ci"));
+    assert!(!cli.global.json);
+}
+
+#[test]
+fn a_bad_command_line_exits_2_and_run_125() {
+    for (line, status) in [
+        ("guard", 2),
+        ("guard frobnicate", 2),
+        ("guard approve", 2),
+        ("guard approve r1 --for soon", 2),
+        ("guard approve r1 --connections 0", 2),
+        ("guard close", 2),
+        ("guard close h1 --all", 2),
+        ("guard log run --colour", 2),
+        ("guard explain 192.0.2.1 --policy p --session s1", 2),
+        ("guard run", 125),
+        ("guard run --", 125),
+        ("guard --json --socket /x run --frobnicate -- true", 125),
+    ] {
+        assert_eq!(main(words(line)), Exit(status), "{line}");
+    }
+}
+
+#[test]
+fn help_is_no_failure() {
+    for line in ["guard --help", "guard run --help", "guard --version"] {
+        assert_eq!(main(words(line)), Exit::DONE, "{line}");
+    }
+}
+
+#[test]
+fn usage_errors_are_json_too() {
+    let line = words("guard approve r1 --for soon --json");
+    let error = Cli::try_parse_from(&line).unwrap_err();
+    let failure = usage_failure(verb(&line), &error);
+    insta::assert_snapshot!(render::failure::json(&failure), @r#"{"error":{"fix":"guard approve --help","what":"cannot understand the command line","why":"invalid value 'soon' for '--for <DURATION>': `soon` is not a duration: write `90s`, `15m`, `2h`, `1d` or `1h30m`"}}"#);
+    assert!(wants_json(&line));
+    assert!(!wants_json(&words("guard run -- jq --json")));
+}
+
+#[test]
+fn verbs_without_a_daemon_say_how_to_start_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("guardd.sock");
+    for verb in [
+        "pending",
+        "approve r1",
+        "holes",
+        "sessions",
+        "status",
+        "log",
+        "why",
+        "stop s1",
+        "explain @private",
+    ] {
+        let line = format!("guard --socket {} {verb}", socket.display());
+        assert_eq!(main(words(&line)), Exit::FAILED, "{verb}");
+    }
+}
+
+#[test]
+fn man_pages_come_one_for_each_verb() {
+    let directory = tempfile::tempdir().unwrap();
+    generate::man(directory.path()).unwrap();
+    for name in [
+        "guard.1",
+        "guard-run.1",
+        "guard-approve.1",
+        "guard-why.1",
+        "guard-explain.1",
+    ] {
+        let page = std::fs::read_to_string(directory.path().join(name)).unwrap();
+        assert!(page.contains("Examples"), "{name}");
+    }
+}
