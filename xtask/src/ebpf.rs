@@ -26,7 +26,9 @@ pub(crate) fn object() -> PathBuf {
 ///
 /// That a tool could not be had, or that it does not compile.
 pub(crate) fn build() -> Result<()> {
-    run(cargo("build")?.args(["--release", "--locked"]))?;
+    obtain_linker()?;
+    let mut cargo = Compiler::obtain()?.cargo("build")?;
+    run(of_the_kernel_half(&mut cargo).arg("--release"))?;
     let built = target()
         .join("bpf")
         .join(BPF_TARGET)
@@ -34,19 +36,21 @@ pub(crate) fn build() -> Result<()> {
     publish(&built, &object())
 }
 
-/// A cargo set up to build the kernel half.
+/// Lints it, for the target that it is for.
 ///
 /// # Errors
 ///
-/// That a tool could not be had.
-pub(crate) fn cargo(verb: &str) -> Result<Command> {
-    obtain_linker()?;
-    let mut cargo = Compiler::obtain()?.cargo(verb)?;
+/// That clippy could not be had, or what it found.
+pub(crate) fn lint() -> Result<()> {
+    let mut clippy = Compiler::obtain()?.clippy()?;
+    run(of_the_kernel_half(&mut clippy).args(["--", "--deny", "warnings"]))
+}
+
+fn of_the_kernel_half(cargo: &mut Command) -> &mut Command {
     cargo
-        .args(["--package", "guard-ebpf", "--target-dir"])
+        .args(["--locked", "--package", "guard-ebpf", "--target-dir"])
         .arg(target().join("bpf"))
-        .env("RUSTFLAGS", RUSTFLAGS);
-    Ok(cargo)
+        .env("RUSTFLAGS", RUSTFLAGS)
 }
 
 fn publish(built: &Path, object: &Path) -> Result<()> {

@@ -22,6 +22,8 @@ const NIGHTLY: &str = "nightly-2026-05-20";
 /// Debian builds browsers with it; it comes with a core library for BPF.
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// The clippy of that compiler, and the package that it is in.
+const DEBIAN_CLIPPY: (&str, &str) = ("/usr/bin/cargo-clippy", "rust-web-clippy");
 
 /// A compiler for [`BPF_TARGET`].
 pub(crate) enum Compiler {
@@ -84,6 +86,41 @@ impl Compiler {
         command.args(["--target", BPF_TARGET]);
         Ok(command)
     }
+
+    /// The same for `cargo clippy`, which must be of the very compiler that built core.
+    ///
+    /// # Errors
+    ///
+    /// That it could not be had.
+    pub(crate) fn clippy(&self) -> Result<Command> {
+        let cargo = self.cargo("clippy")?;
+        match self {
+            Self::Nightly(toolchain) => {
+                obtain_nightly_clippy(toolchain)?;
+                Ok(cargo)
+            }
+            Self::System(_) => {
+                let (clippy, package) = DEBIAN_CLIPPY;
+                if !Path::new(clippy).exists() {
+                    apt_install(&[package], "it lints the eBPF half")?;
+                }
+                // It runs the clippy-driver beside it, through the cargo that it is told.
+                let mut command = replaced_program(&cargo, Path::new(clippy));
+                command.env("CARGO", cargo.get_program());
+                Ok(command)
+            }
+        }
+    }
+}
+
+fn obtain_nightly_clippy(toolchain: &str) -> Result<()> {
+    if read(Command::new("rustup").args(["run", toolchain, "cargo-clippy", "--version"])).is_ok() {
+        return Ok(());
+    }
+    say(&format!(
+        "installing clippy for {toolchain}: it lints the eBPF half"
+    ));
+    run(Command::new("rustup").args(["component", "add", "clippy", "--toolchain", toolchain]))
 }
 
 /// `command` with another program: environment and directory stay.
@@ -122,7 +159,7 @@ fn has_core_source(toolchain: &str) -> bool {
         return false;
     };
     let core = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
-    core.is_file() && linker_reads(&mut rustc())
+    core.is_file() && suits(&mut rustc())
 }
 
 fn has_bpf_core(rustc: &Path) -> bool {
@@ -135,17 +172,26 @@ fn has_bpf_core(rustc: &Path) -> bool {
         return false;
     };
     let is_core = |name: OsString| name.to_string_lossy().starts_with("libcore-");
-    files.flatten().any(|file| is_core(file.file_name())) && linker_reads(&mut Command::new(rustc))
+    files.flatten().any(|file| is_core(file.file_name())) && suits(&mut Command::new(rustc))
 }
 
-/// Whether the linker understands what this compiler writes.
-fn linker_reads(rustc: &mut Command) -> bool {
+/// Whether this compiler is recent enough for the sources, and the linker understands what it writes.
+fn suits(rustc: &mut Command) -> bool {
     let version = read(rustc.arg("-vV")).unwrap_or_default();
-    let llvm = version.lines().find_map(|line| {
-        let major = line.strip_prefix("LLVM version: ")?.split('.').next()?;
-        major.parse::<u32>().ok()
-    });
-    llvm.is_some_and(|major| major <= LINKER_LLVM)
+    let number = |name: &str| {
+        version
+            .lines()
+            .find_map(|line| two_parts(line.strip_prefix(name)?))
+    };
+    let wanted = two_parts(env!("CARGO_PKG_RUST_VERSION"));
+    let llvm = number("LLVM version: ");
+    number("release: ") >= wanted && llvm.is_some_and(|(major, _)| major <= LINKER_LLVM)
+}
+
+/// The first two numbers of a version.
+fn two_parts(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
 /// Tries each way to install a compiler. Whether one worked is seen by looking for it.
