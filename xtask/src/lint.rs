@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::shell::{cargo, run, target};
-use crate::{ebpf, toolchain};
+use crate::{ebpf, install};
 
 /// Installed where there is none; a later one may want a later compiler.
 const DENY_VERSION: &str = "0.20.2";
@@ -47,14 +47,14 @@ fn clippy() -> Result<()> {
 }
 
 fn deny() -> Result<()> {
-    let path = toolchain::path_with_tools()?;
+    let path = install::path_with_tools()?;
     let version = Command::new("cargo-deny")
         .arg("--version")
         .env("PATH", &path)
         .output();
     if version.is_err() {
         let why = "it checks licences and sources of the dependencies";
-        toolchain::cargo_install("cargo-deny", DENY_VERSION, why)?;
+        install::cargo_install("cargo-deny", DENY_VERSION, why)?;
     }
     let checks = ["bans", "licenses", "sources"];
     run(cargo()

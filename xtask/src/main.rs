@@ -3,6 +3,7 @@
 mod build;
 mod demo;
 mod ebpf;
+mod install;
 mod lab;
 mod lint;
 mod run;

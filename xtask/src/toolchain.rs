@@ -1,6 +1,5 @@
 //! What the eBPF half is built with: a compiler that has a core library for BPF, and the linker.
 
-use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +7,8 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::shell::{cargo, is_root, read, run, say, target, which};
+use crate::install::{apt_install, cargo_install, path_with_tools};
+use crate::shell::{cargo, read, run, say, which};
 
 /// The target of everything that runs in the kernel, on a little-endian machine.
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
@@ -223,31 +223,6 @@ fn install_nightly() -> Result<()> {
     ]))
 }
 
-/// Installs packages of Debian or Ubuntu, having said which and why.
-///
-/// # Errors
-///
-/// That this is another system, that this is not root, or that apt failed.
-pub(crate) fn apt_install(packages: &[&str], why: &str) -> Result<()> {
-    let list = packages.join(" ");
-    if which("apt-get").is_none() {
-        bail!("install {list} ({why}) with your system's package manager");
-    }
-    if !is_root() {
-        bail!("run `sudo apt-get install {list}` ({why})");
-    }
-    say(&format!("installing {list} with apt: {why}"));
-    let apt = || {
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-q");
-        apt
-    };
-    run(apt().arg("update"))?;
-    run(apt()
-        .args(["install", "-y", "--no-install-recommends"])
-        .args(packages))
-}
-
 /// Sees to it that the linker is there.
 ///
 /// # Errors
@@ -264,37 +239,4 @@ pub(crate) fn obtain_linker() -> Result<()> {
         return Ok(());
     }
     cargo_install("bpf-linker", LINKER_VERSION, "it links eBPF objects")
-}
-
-/// Builds a tool into `target/tools`, where nothing of the user's is in the way, having said so.
-///
-/// # Errors
-///
-/// That cargo failed.
-pub(crate) fn cargo_install(tool: &str, version: &str, why: &str) -> Result<()> {
-    say(&format!(
-        "installing {tool} {version} into {} with cargo: {why}",
-        tools().display()
-    ));
-    run(cargo()
-        .args(["install", "--locked", tool, "--version", version, "--root"])
-        .arg(tools())
-        .env("PATH", path_with_tools()?))
-}
-
-fn tools() -> PathBuf {
-    target().join("tools")
-}
-
-/// PATH, after the tools that were built here.
-///
-/// # Errors
-///
-/// That the path of this workspace contains a colon.
-pub(crate) fn path_with_tools() -> Result<OsString> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let dirs = [tools().join("bin")]
-        .into_iter()
-        .chain(env::split_paths(&path));
-    Ok(env::join_paths(dirs)?)
 }
