@@ -63,7 +63,7 @@ pub fn over<'p>(
     met.dedup();
     let met = met.into_iter().map(|(verdict, rule)| Met {
         verdict,
-        rule: rule.and_then(|index| policy.rules.get(usize::from(index))),
+        rule: rule.and_then(|index| policy.rule(index)),
     });
     Coverage::new(policy, met.collect())
 }

@@ -1,8 +1,8 @@
 //! What is wrong with a policy, and where.
 
-use std::{cell::OnceCell, ops::Range};
+use std::{cell::OnceCell, fmt, ops::Range};
 
-use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet, normalize_untrusted_str};
 use serde::{Deserialize, Serialize};
 
 use super::{invalid::Invalid, model::Place};
@@ -53,6 +53,18 @@ impl Diagnostic {
     }
 }
 
+impl fmt::Display for Diagnostic {
+    /// On one line, for a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (file, line, column) = (&self.file, self.line, self.column);
+        write!(f, "{file}:{line}:{column}: {}", self.message)?;
+        match &self.help {
+            Some(help) => write!(f, " ({})", help.replace('\n', "; ")),
+            None => Ok(()),
+        }
+    }
+}
+
 /// The diagnostics as rustc would show them: the line, the offending text underlined, and help.
 ///
 /// `source` is the text that was parsed. `color` asks for terminal colours.
@@ -85,7 +97,8 @@ fn render_one(diagnostic: &Diagnostic, source: &str, renderer: &Renderer) -> Str
         .primary_title(diagnostic.message.as_str())
         .element(snippet);
     if let Some(help) = &diagnostic.help {
-        group = group.element(Level::HELP.message(help.as_str()));
+        // The title is made harmless by the renderer, this is not.
+        group = group.element(Level::HELP.message(normalize_untrusted_str(help)));
     }
     renderer.render(&[group])
 }

@@ -1,10 +1,12 @@
 //! Why a destination gets its verdict.
 
+use std::collections::HashMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
     compile::Compiled,
-    group::Group,
+    lookup::longest,
     model::{Environment, Policy, Rule},
     parts::Part,
     ports::PortSpec,
@@ -51,81 +53,82 @@ pub fn explain(
     ports: &[PortSpec],
 ) -> Vec<Explanation> {
     let asked = to.ports(ports);
+    let mut explainer = Explainer {
+        policy,
+        environment,
+        targets: HashMap::new(),
+    };
     let mut explanations = Vec::new();
     for within in to.target.prefixes(environment) {
         for (prefix, value) in compiled.deciding(&within) {
             for part in compiled.parts(value, &asked) {
-                let shown = Destination {
-                    target: Target::Prefix(prefix),
-                    port: to.port,
-                };
-                let explanation = one(policy, environment, &prefix, part);
-                explanations.push(Explanation {
-                    destination: shown.to_string(),
-                    ..explanation
-                });
+                explanations.push(explainer.explain(&prefix, to.port, part));
             }
         }
     }
     explanations
 }
 
-fn one(policy: &Policy, environment: &Environment, prefix: &Prefix, part: Part) -> Explanation {
-    let index = part.rule.map(usize::from);
-    let rule = index.and_then(|index| policy.rules.get(index));
-    Explanation {
-        destination: prefix.to_short(),
-        verdict: part.verdict.as_str().to_owned(),
-        rule: rule.map(|rule| rule.name.clone()),
-        reason: rule.and_then(|rule| rule.reason.clone()),
-        policy: policy.name.clone(),
-        file: policy.file.clone(),
-        line: rule.map_or(policy.default_line, |rule| Some(rule.line)),
-        hole: None,
-        matched: rule.map(|rule| matched(rule, environment, prefix, &part.ports)),
-        ports: part.ports,
+struct Explainer<'p> {
+    policy: &'p Policy,
+    environment: &'p Environment,
+    /// The targets of rules that were asked about, by prefix: a rule may have a million.
+    targets: HashMap<u16, Vec<(Prefix, &'p Target)>>,
+}
+
+impl Explainer<'_> {
+    fn explain(&mut self, prefix: &Prefix, port: Option<u16>, part: Part) -> Explanation {
+        let shown = Destination {
+            target: Target::Prefix(*prefix),
+            port,
+        };
+        let rule = part.rule.and_then(|index| self.policy.rule(index));
+        Explanation {
+            destination: shown.to_string(),
+            verdict: part.verdict.as_str().to_owned(),
+            rule: rule.map(|rule| rule.name.clone()),
+            reason: rule.and_then(|rule| rule.reason.clone()),
+            policy: self.policy.name.clone(),
+            file: self.policy.file.clone(),
+            line: rule.map_or(self.policy.default_line, |rule| Some(rule.line)),
+            hole: None,
+            matched: part
+                .rule
+                .map(|index| self.matched(index, prefix, &part.ports)),
+            ports: part.ports,
+        }
+    }
+
+    /// The entries of a rule that make it hold: of `to`, and of `ports` where it has any.
+    fn matched(&mut self, rule: u16, prefix: &Prefix, ports: &[PortSpec]) -> String {
+        let target = self.target(rule, prefix);
+        let specs = self.policy.rules[usize::from(rule)].ports.iter();
+        let touching = |spec: &&PortSpec| ports.iter().any(|p| p.intersection(spec).is_some());
+        match specs.filter(touching).min_by_key(|spec| spec.width()) {
+            Some(spec) => format!("{target} {spec}"),
+            None => target,
+        }
+    }
+
+    /// The closest target of a rule that has all of a prefix. Where the compiler has joined targets
+    /// there is none; then the first that lies inside.
+    fn target(&mut self, rule: u16, prefix: &Prefix) -> String {
+        let targets = self.targets.entry(rule).or_insert_with(|| {
+            let rule = &self.policy.rules[usize::from(rule)];
+            targets_by_prefix(rule, self.environment)
+        });
+        let inside = || targets.get(targets.partition_point(|(other, _)| other < prefix));
+        let found = longest(targets, prefix).or_else(inside);
+        found.map_or_else(String::new, |(_, target)| target.to_string())
     }
 }
 
-/// The entries of a rule that make it hold: of `to`, and of `ports` where it has any.
-fn matched(rule: &Rule, environment: &Environment, prefix: &Prefix, ports: &[PortSpec]) -> String {
-    let best = |target: &&Target| closeness(target, environment, prefix);
-    let target = rule.to.iter().max_by_key(best);
-    let target = target.map(Target::to_string).unwrap_or_default();
-    let touching = |spec: &&PortSpec| ports.iter().any(|part| part.intersection(spec).is_some());
-    match rule
-        .ports
-        .iter()
-        .filter(touching)
-        .min_by_key(|spec| spec.width())
-    {
-        Some(spec) => format!("{target} {spec}"),
-        None => target,
-    }
-}
-
-/// How closely a target fits a prefix. Best is the longest that contains it. Where the compiler has
-/// joined targets none does; then any that lies inside.
-fn closeness(target: &Target, environment: &Environment, prefix: &Prefix) -> Option<u8> {
-    let fit = |area: Prefix| match area.contains(prefix) {
-        true => Some(area.length() + 1),
-        false => prefix.contains(&area).then_some(0),
+fn targets_by_prefix<'p>(rule: &'p Rule, environment: &Environment) -> Vec<(Prefix, &'p Target)> {
+    let prefixes = |target: &'p Target| {
+        let prefixes = target.prefixes(environment).into_iter();
+        prefixes.map(move |prefix| (prefix, target))
     };
-    match target {
-        Target::Prefix(area) => fit(*area),
-        Target::Name(name) => environment.resolved(name).filter_map(fit).max(),
-        Target::Wildcard(_) => None,
-        Target::Group(group) => closeness_of_group(*group, environment, prefix, fit),
-    }
-}
-
-fn closeness_of_group(
-    group: Group,
-    environment: &Environment,
-    prefix: &Prefix,
-    fit: impl Fn(Prefix) -> Option<u8>,
-) -> Option<u8> {
-    let excepted = group.exceptions().iter().any(|e| e.contains(prefix));
-    let areas = group.areas(environment).into_iter();
-    areas.filter_map(fit).filter(|_| !excepted).max()
+    let mut targets: Vec<_> = rule.to.iter().flat_map(prefixes).collect();
+    targets.sort_by_key(|(prefix, _)| *prefix);
+    targets
 }

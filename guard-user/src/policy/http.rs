@@ -46,14 +46,7 @@ fn methods<'s>(source: &mut Source<'s>, table: &Table<'_, 's>) -> Vec<String> {
     let Some(value) = table.get("method") else {
         return Vec::new();
     };
-    if value
-        .get_ref()
-        .as_array()
-        .is_some_and(|list| list.is_empty())
-    {
-        let empty = Invalid::new("`method` is empty, so the rule never holds");
-        source.error(value.span(), empty.help("leave it out for every method"));
-    }
+    source.not_empty(value, "method", "leave it out for every method");
     source
         .list(value, "a method like \"POST\"", method)
         .unwrap_or_default()

@@ -10,22 +10,31 @@ use super::{
     prefix::Prefix,
 };
 
+/// The longest of some sorted prefixes that contains `inside`.
+pub(super) fn longest<'s, T>(
+    sorted: &'s [(Prefix, T)],
+    inside: &Prefix,
+) -> Option<&'s (Prefix, T)> {
+    let mut key = *inside;
+    loop {
+        // Every prefix that contains `inside` and is no longer than `key` contains `key`, so it comes
+        // at or before this candidate, which therefore lies inside it.
+        let before = sorted.partition_point(|(prefix, _)| *prefix <= key);
+        let candidate = sorted.get(before.checked_sub(1)?)?;
+        if candidate.0.contains(inside) {
+            return Some(candidate);
+        }
+        // At most the bits that the candidate shares: fewer than before, so this ends.
+        let shared = (candidate.0.bits() ^ inside.bits()).leading_zeros();
+        key = Prefix::new(inside.bits(), shared as u8);
+    }
+}
+
 impl Compiled {
     /// The longest prefix that contains `inside`, and its value.
     #[must_use]
     pub fn longest(&self, inside: &Prefix) -> Option<&(Prefix, Value)> {
-        let mut key = *inside;
-        loop {
-            // Every prefix that contains `inside` and is no longer than `key` contains `key`, so it
-            // comes at or before this one; and this one lies inside it.
-            let before = self.prefixes.partition_point(|(prefix, _)| *prefix <= key);
-            let candidate = self.prefixes.get(before.checked_sub(1)?)?;
-            if candidate.0.contains(inside) {
-                return Some(candidate);
-            }
-            let differing = (candidate.0.bits() ^ inside.bits()).leading_zeros();
-            key = Prefix::new(inside.bits(), differing as u8);
-        }
+        longest(&self.prefixes, inside)
     }
 
     /// The tables in the form that [`guard_common::policy_verdict`] asks.

@@ -20,10 +20,14 @@ mod parts;
 mod plan;
 mod ports;
 mod prefix;
+mod rules;
 mod shipped;
 mod source;
 mod spans;
 mod target;
+#[cfg(test)]
+mod tests;
+mod warnings;
 
 pub use compile::{Compiled, ListIndex, Value, compile};
 pub use coverage::{Coverage, Met, Opening, over};

@@ -93,6 +93,12 @@ pub struct Place {
 }
 
 impl Policy {
+    /// A rule by its index; none for [`guard_common::DEFAULT_RULE`].
+    #[must_use]
+    pub fn rule(&self, index: u16) -> Option<&Rule> {
+        self.rules.get(usize::from(index))
+    }
+
     /// How long a hole may last at most where this rule stops, or where the default does.
     #[must_use]
     pub fn longest_hole(&self, rule: Option<&Rule>) -> Duration {

@@ -1,22 +1,17 @@
 //! From the text of a policy to its model.
 
-use std::{collections::HashMap, ops::Range, path::Path, time::Duration};
+use std::{ops::Range, path::Path, time::Duration};
 
 use guard_common::Verdict;
 use toml::de::{DeTable, DeValue};
 
 use super::{
-    compile::MOST_RULES,
     diagnostic::Diagnostic,
     duration::parse_duration,
-    http,
     invalid::{Invalid, nearest, printable, quoted},
-    model::{Action, DEFAULT_HOLD, Policy, Rule},
+    model::{Action, DEFAULT_HOLD, Policy},
     not_yet,
-    ports::PortSpec,
-    prefix::Prefix,
-    source::{Source, Table, Value},
-    target::Target,
+    source::{Source, Table},
 };
 
 /// A policy, and what its author should know about it.
@@ -33,10 +28,6 @@ const VERSION: &str = "1";
 
 const POLICY_KEYS: &[&str] = &[
     "version", "name", "default", "hold", "inbound", "max_hole", "rule",
-];
-
-const RULE_KEYS: &[&str] = &[
-    "name", "to", "ports", "action", "max_hole", "reason", "http",
 ];
 
 /// Reads a policy. `file` is the name to show for it.
@@ -71,9 +62,10 @@ pub(super) fn read(
 /// Where a rule says `read-only`.
 pub(super) struct ReadOnly(pub(super) Range<usize>);
 
+/// A policy that is being read.
 pub(super) struct Reader<'s> {
     pub(super) source: Source<'s>,
-    read_only: Vec<ReadOnly>,
+    pub(super) read_only: Vec<ReadOnly>,
 }
 
 impl<'s> Reader<'s> {
@@ -144,7 +136,7 @@ impl<'s> Reader<'s> {
         given.unwrap_or(true)
     }
 
-    fn max_hole(&mut self, table: &Table<'_, 's>) -> Option<Duration> {
+    pub(super) fn max_hole(&mut self, table: &Table<'_, 's>) -> Option<Duration> {
         let expected = "a duration like \"30m\"";
         self.source.optional(table, "max_hole", expected, |text| {
             match parse_duration(text)? {
@@ -154,156 +146,6 @@ impl<'s> Reader<'s> {
             }
         })
     }
-
-    fn rules(&mut self, table: &Table<'_, 's>, default: Action) -> Vec<Rule> {
-        let tables = self.source.tables(table.get("rule"), "rule", RULE_KEYS);
-        if let Some(extra) = tables.get(MOST_RULES) {
-            let many = Invalid::new(format!("a policy has {MOST_RULES} rules at most"))
-                .help("join rules that differ in `to` only");
-            self.source.error(extra.span.clone(), many);
-        }
-        let mut rules = Vec::with_capacity(tables.len());
-        let mut names = HashMap::with_capacity(tables.len());
-        for (index, table) in tables.iter().enumerate() {
-            let rule = self.rule(table, index + 1, default);
-            self.unique(&rule, &mut names);
-            rules.push(rule);
-        }
-        rules
-    }
-
-    fn unique(&mut self, rule: &Rule, names: &mut HashMap<String, usize>) {
-        if let Some(line) = names.get(&rule.name) {
-            let twice = Invalid::new(format!("two rules have the name {}", quoted(&rule.name)))
-                .help(format!("the other one is on line {line}; rename one"));
-            self.source.error(rule.place.span.clone(), twice);
-            return;
-        }
-        names.insert(rule.name.clone(), rule.place.line);
-    }
-
-    fn rule(&mut self, table: &Table<'_, 's>, number: usize, default: Action) -> Rule {
-        self.source.check_keys(table);
-        let action = self.action(table);
-        let named = table.get("name").filter(|name| name.get_ref().is_str());
-        let header = self.source.place(table.span.clone());
-        Rule {
-            name: self
-                .source
-                .optional(table, "name", "a name", rule_name)
-                .unwrap_or_else(|| format!("rule {number}")),
-            to: self.to(table, action, default),
-            ports: self.ports(table),
-            action,
-            max_hole: self.max_hole(table),
-            reason: self.source.optional(table, "reason", "a text", printable),
-            http: http::rules(&mut self.source, table, action),
-            line: header.line,
-            place: named.map_or(header, |name| self.source.place(name.span())),
-        }
-    }
-
-    fn action(&mut self, table: &Table<'_, 's>) -> Action {
-        const ACTIONS: &[Action] = &[
-            Verdict::Allow,
-            Verdict::Confirm,
-            Verdict::ReadOnly,
-            Verdict::Deny,
-        ];
-        let help = "write `action = \"confirm\"`, or `allow`, `read-only` or `deny`";
-        let Some(value) = self.source.required(table, "action", help) else {
-            return Verdict::Deny;
-        };
-        let expected = "\"allow\", \"confirm\", \"read-only\" or \"deny\"";
-        let given = self
-            .source
-            .parsed(value, expected, |text| action(text, ACTIONS));
-        if given == Some(Verdict::ReadOnly) {
-            self.read_only.push(ReadOnly(value.span()));
-        }
-        given.unwrap_or(Verdict::Deny)
-    }
-
-    fn ports(&mut self, table: &Table<'_, 's>) -> Vec<PortSpec> {
-        let Some(value) = table.get("ports") else {
-            return Vec::new();
-        };
-        let ports = self
-            .source
-            .list(value, "a port like \"tcp/443\"", str::parse::<PortSpec>);
-        if value
-            .get_ref()
-            .as_array()
-            .is_some_and(|list| list.is_empty())
-        {
-            let empty = Invalid::new("`ports` is empty, so the rule never holds");
-            let help = "leave `ports` out for every protocol and port";
-            self.source.error(value.span(), empty.help(help));
-        }
-        ports.unwrap_or_default()
-    }
-
-    fn to(&mut self, table: &Table<'_, 's>, action: Action, default: Action) -> Vec<Target> {
-        let help = "write `to = [\"192.0.2.0/24\"]`; `\"0.0.0.0/0\"` and `\"::/0\"` are everything";
-        let Some(value) = self.source.required(table, "to", help) else {
-            return Vec::new();
-        };
-        if value
-            .get_ref()
-            .as_array()
-            .is_some_and(|list| list.is_empty())
-        {
-            let empty = Invalid::new("`to` is empty, so the rule never holds").help(help);
-            self.source.error(value.span(), empty);
-        }
-        let expected = "a destination like \"192.0.2.0/24\"";
-        let Some(to) = self.source.list(value, expected, str::parse::<Target>) else {
-            return Vec::new();
-        };
-        self.warn_of_wildcards(value, action, default);
-        self.warn_of_both_families(value, &to);
-        to
-    }
-
-    /// A wildcard's addresses are not known, so the rule cannot hold for them.
-    fn warn_of_wildcards(&mut self, to: &Value<'s>, action: Action, default: Action) {
-        for item in to.get_ref().as_array().into_iter().flatten() {
-            let Some(text) = item.get_ref().as_str().filter(|text| text.starts_with('*')) else {
-                continue;
-            };
-            let warning = match action.strictness() > default.strictness() {
-                true => Invalid::new(format!(
-                    "{} is NOT protected by this rule: its addresses get `{}`, the default, not `{}`",
-                    quoted(text), default.as_str(), action.as_str()
-                ))
-                .help("list the names, or their addresses: a wildcard cannot be told by address alone"),
-                false => Invalid::new(format!(
-                    "{} has no effect: a wildcard cannot be told by address alone",
-                    quoted(text)
-                ))
-                .help("list the names, or their addresses"),
-            };
-            self.source.warn(item.span(), warning);
-        }
-    }
-
-    /// `::/0` looks like IPv6 alone, but IPv4 lies in it.
-    fn warn_of_both_families(&mut self, value: &Value<'s>, to: &[Target]) {
-        let wide = |target: &Target| match target {
-            Target::Prefix(prefix) => *prefix != Prefix::IPV4 && prefix.contains(&Prefix::IPV4),
-            _ => false,
-        };
-        let items = value.get_ref().as_array().into_iter().flatten();
-        // Where an entry was wrong the two lists differ in length, and nothing will come of it.
-        let Some((item, _)) = items.zip(to).find(|(_, target)| wide(target)) else {
-            return;
-        };
-        if !to.contains(&Target::Prefix(Prefix::IPV4)) {
-            let warning = Invalid::new("this prefix covers all IPv4 addresses too");
-            let help = "add \"0.0.0.0/0\" where that is meant, else write \"2000::/3\"";
-            self.source.warn(item.span(), warning.help(help));
-        }
-    }
 }
 
 /// One of the actions that may stand in a place.
@@ -311,10 +153,14 @@ pub(super) fn action(text: &str, allowed: &[Action]) -> Result<Action, Invalid> 
     let found = allowed.iter().find(|action| action.as_str() == text);
     found.copied().ok_or_else(|| {
         let names: Vec<_> = allowed.iter().map(|action| action.as_str()).collect();
-        let invalid = Invalid::new(format!("{} cannot stand here", quoted(text)));
+        let expected = names.join(", ");
+        let invalid = Invalid::new(format!(
+            "expected one of {expected}, found {}",
+            quoted(text)
+        ));
         match nearest(text, &names) {
             Some(meant) => invalid.help(format!("did you mean `{meant}`?")),
-            None => invalid.help(format!("expected one of: {}", names.join(", "))),
+            None => invalid,
         }
     })
 }
@@ -331,7 +177,8 @@ fn policy_name(text: &str) -> Result<String, Invalid> {
         .help("write letters, digits, `-`, `_` and `.`, a letter or digit first"))
 }
 
-fn rule_name(text: &str) -> Result<String, Invalid> {
+/// The name of a rule is shown and never typed into a path.
+pub(super) fn rule_name(text: &str) -> Result<String, Invalid> {
     match printable(text)? {
         name if name.chars().count() <= LONGEST_NAME => Ok(name),
         _ => Err(Invalid::new(format!(

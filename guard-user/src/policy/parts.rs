@@ -71,26 +71,14 @@ impl Compiled {
     }
 }
 
-/// Adds ports to the part that the same rule decides, or a new part. No port means the rest.
+/// Adds ports to the part that the same rule decides, or a new part. No port means the rest: no range
+/// comes from the rule that decides that, since it has no ports, nor from the default.
 fn add(parts: &mut Vec<Part>, verdict: Verdict, rule: u16, spec: Option<PortSpec>) {
     let rule = (rule != DEFAULT_RULE).then_some(rule);
-    let Some(spec) = spec else {
-        // The rest includes what this rule decides by a range.
-        parts.retain(|part| (part.verdict, part.rule) != (verdict, rule));
-        let ports = Vec::new();
-        return parts.push(Part {
-            ports,
-            verdict,
-            rule,
-        });
-    };
-    let known = parts
-        .iter_mut()
-        .find(|part| (part.verdict, part.rule) == (verdict, rule));
-    match known {
-        Some(part) => part.ports.push(spec),
+    match parts.iter_mut().find(|part| part.rule == rule) {
+        Some(part) => part.ports.extend(spec),
         None => parts.push(Part {
-            ports: vec![spec],
+            ports: spec.into_iter().collect(),
             verdict,
             rule,
         }),

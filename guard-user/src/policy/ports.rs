@@ -136,7 +136,10 @@ fn unknown_protocol(text: &str, name: &str) -> Invalid {
         return invalid.help(format!("write `tcp/{text}` or `udp/{text}`"));
     }
     match nearest(name, &names) {
-        Some(meant) => invalid.help(format!("did you mean `{}`?", text.replacen(name, meant, 1))),
+        Some(meant) => {
+            let meant = quoted(&text.replacen(name, meant, 1));
+            invalid.help(format!("did you mean {meant}?"))
+        }
         None => invalid.help("write `tcp/443`, `tcp/8000-8100`, `udp/53`, `tcp`, `udp` or `icmp`"),
     }
 }

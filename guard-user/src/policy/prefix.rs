@@ -227,7 +227,8 @@ fn bad_address(address: &str) -> Invalid {
     ));
     match address.split_once('%') {
         Some((plain, _)) => invalid.help(format!(
-            "write `{plain}`: a rule holds on every network interface"
+            "write {}: a rule holds on every network interface",
+            quoted(plain)
         )),
         None => invalid.help("write an address or a prefix, like `192.0.2.10` or `2001:db8::/32`"),
     }

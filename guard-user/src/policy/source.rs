@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use toml::{
     Spanned,
-    de::{DeTable, DeValue},
+    de::{DeArray, DeTable, DeValue},
 };
 
 use super::{
@@ -193,6 +193,15 @@ impl<'s> Source<'s> {
             list.extend(self.parsed(item, expected, &parse));
         }
         Some(list)
+    }
+
+    /// Refuses an empty list: a person who writes one may mean nothing, or everything.
+    pub(super) fn not_empty(&mut self, value: &Value<'s>, key: &str, help: &str) {
+        let empty = |list: &DeArray<'_>| list.is_empty();
+        if value.get_ref().as_array().is_some_and(empty) {
+            let message = format!("`{key}` is empty, so the rule never holds");
+            self.error(value.span(), Invalid::new(message).help(help));
+        }
     }
 
     fn not_a_list(&mut self, value: &Value<'s>, expected: &str) {

@@ -75,7 +75,7 @@ const WHAT_TO_WRITE: &str =
 fn no_url(text: &str) -> Invalid {
     let host = text.split("://").nth(1).unwrap_or(text);
     let host = host.split(['/', '?', '#']).next().unwrap_or(host);
-    Invalid::new(format!("{} is a URL", quoted(text))).help(format!("write `{host}`"))
+    Invalid::new(format!("{} is a URL", quoted(text))).help(format!("write {}", quoted(host)))
 }
 
 /// What a person aims at on a command line: an address, a prefix, a name or a group, and perhaps a

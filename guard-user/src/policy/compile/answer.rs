@@ -24,6 +24,9 @@ impl Answer {
     }
 }
 
+/// Enough to complain about; the rest of the policy is not looked at then.
+const MOST_OVERLONG: usize = 20;
+
 /// One of the different answers of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct AnswerId(u32);
@@ -89,7 +92,7 @@ impl<'p> Answers<'p> {
 
     /// The answer where rules hold on top of what holds around. `prefix` is where, for complaints.
     pub(super) fn layer(&mut self, rules: SetId, around: AnswerId, prefix: &Prefix) -> AnswerId {
-        if rules == Self::NO_RULES {
+        if rules == Self::NO_RULES || self.overlong.len() >= MOST_OVERLONG {
             return around;
         }
         if let Some(id) = self.layered.get(&(rules, around)) {
@@ -118,25 +121,18 @@ impl<'p> Answers<'p> {
     }
 
     fn work_out(&self, rules: &[Rank], around: &Answer) -> Answer {
-        let portless = |rank: &&Rank| self.ranking.get(**rank).1.ports.is_empty();
+        let mut ranked = rules.iter().map(|rank| self.ranking.get(*rank));
         // Sorted by rank, so the first is the strictest.
-        let (verdict, rule, inherited) = match rules.iter().find(portless) {
-            Some(rank) => {
-                let (index, rule) = self.ranking.get(*rank);
-                (rule.action, index, &[][..])
-            }
+        let (verdict, rule, inherited) = match ranked.find(|ranked| ranked.ports.is_empty()) {
+            Some(ranked) => (ranked.rule.action, ranked.index, &[][..]),
             None => (around.verdict, around.rule, &around.ranges[..]),
         };
         let mut covered = Covered::default();
         let own = self.own_ranges(rules).into_iter();
-        let mut ranges: Vec<_> = own
+        let ranges = own
             .chain(inherited.iter().copied())
             .filter(|range| covered.add(range.protocol, range.low, range.high))
             .collect();
-        while ranges
-            .pop_if(|last| (last.verdict, last.rule) == (verdict as u8, rule))
-            .is_some()
-        {}
         Answer {
             ranges,
             verdict,
@@ -149,12 +145,12 @@ impl<'p> Answers<'p> {
     fn own_ranges(&self, rules: &[Rank]) -> Vec<RangeEntry> {
         let mut ranges = Vec::new();
         for rank in rules {
-            let (index, rule) = self.ranking.get(*rank);
-            ranges.extend(rule.ports.iter().map(|spec| {
+            let ranked = self.ranking.get(*rank);
+            ranges.extend(ranked.ports.iter().map(|spec| {
                 let range = RangeEntry {
                     protocol: spec.protocol,
-                    verdict: rule.action as u8,
-                    rule: index,
+                    verdict: ranked.rule.action as u8,
+                    rule: ranked.index,
                     low: spec.low,
                     high: spec.high,
                 };

@@ -4,7 +4,9 @@ use std::cmp::Reverse;
 
 use super::super::{
     model::{Environment, Rule},
+    ports::PortSpec,
     prefix::Prefix,
+    spans::Covered,
     target::Target,
 };
 
@@ -13,30 +15,52 @@ use super::super::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Rank(u16);
 
+/// A rule in its place.
+pub(super) struct Ranked<'p> {
+    pub(super) rule: &'p Rule,
+    /// Its index in the policy.
+    pub(super) index: u16,
+    /// Its ports, the narrower first, without those that narrower ones decide entirely.
+    pub(super) ports: Vec<PortSpec>,
+}
+
 /// Rules by rank: the stricter first, and for want of anything else the name that sorts first, since
 /// the order in the file must never matter.
-pub(super) struct Ranking<'p> {
-    rules: Vec<(u16, &'p Rule)>,
-}
+pub(super) struct Ranking<'p>(Vec<Ranked<'p>>);
 
 impl<'p> Ranking<'p> {
     /// Of 65535 rules at most.
     pub(super) fn new(rules: &'p [Rule]) -> Self {
-        let mut rules: Vec<_> = (0..).zip(rules).collect();
-        rules.sort_by_key(|(_, rule)| (Reverse(rule.action.strictness()), rule.name.as_str()));
-        Self { rules }
+        let ranked = (0..).zip(rules).map(|(index, rule)| Ranked {
+            rule,
+            index,
+            ports: needed_ports(&rule.ports),
+        });
+        let mut ranked: Vec<_> = ranked.collect();
+        ranked.sort_by_key(|ranked| {
+            let rule = ranked.rule;
+            (Reverse(rule.action.strictness()), rule.name.as_str())
+        });
+        Self(ranked)
     }
 
-    /// A rule and its index in the policy.
-    pub(super) fn get(&self, rank: Rank) -> (u16, &'p Rule) {
-        self.rules[usize::from(rank.0)]
+    pub(super) fn get(&self, rank: Rank) -> &Ranked<'p> {
+        &self.0[usize::from(rank.0)]
     }
 
     fn iter(&self) -> impl Iterator<Item = (Rank, &'p Rule)> {
-        (0..)
-            .map(Rank)
-            .zip(self.rules.iter().map(|(_, rule)| *rule))
+        let rules = self.0.iter().map(|ranked| ranked.rule);
+        (0..).map(Rank).zip(rules)
     }
+}
+
+/// However long a rule's list is, no more than what can decide is carried to each of its prefixes.
+fn needed_ports(ports: &[PortSpec]) -> Vec<PortSpec> {
+    let mut ports = ports.to_vec();
+    ports.sort_unstable_by_key(|spec| (spec.width(), *spec));
+    let mut covered = Covered::default();
+    ports.retain(|spec| covered.add(spec.protocol, spec.low, spec.high));
+    ports
 }
 
 /// How an entry speaks about its prefix.

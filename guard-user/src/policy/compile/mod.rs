@@ -10,7 +10,10 @@ mod answer;
 mod entries;
 mod sweep;
 
-use std::{collections::HashMap, num::NonZeroU32};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    num::NonZeroU32,
+};
 
 use guard_common::{
     DEFAULT_RULE, MAX_RANGES, PrefixValue, Protocol, RangeEntry, Verdict, prefix_flags,
@@ -80,12 +83,9 @@ pub fn compile(policy: &Policy, environment: &Environment) -> Result<Compiled, V
     let mut answers = Answers::new(&ranking, policy.default);
     let swept = sweep::sweep(&entries, &mut answers);
     drop(entries);
-    let overlong = answers.overlong();
-    if !overlong.is_empty() {
-        return Err(overlong
-            .iter()
-            .map(|(prefix, answer)| too_many_ranges(policy, prefix, answer))
-            .collect());
+    match answers.overlong() {
+        [] => {}
+        overlong => return Err(too_many_ranges(policy, overlong)),
     }
     let prefixes = aggregate::aggregate(swept);
     Ok(finish(policy, &prefixes, &answers))
@@ -109,35 +109,39 @@ fn at_rule(policy: &Policy, rule: &Rule, what: Invalid) -> Diagnostic {
     Diagnostic::new(Severity::Error, &policy.file, rule.place.clone(), what)
 }
 
-/// Names the rules that the ranges come from, and points at the first of them in the file.
-fn too_many_ranges(policy: &Policy, prefix: &Prefix, answer: &Answer) -> Diagnostic {
+/// One error for each set of rules that gives some prefix too many ranges.
+fn too_many_ranges(policy: &Policy, overlong: &[(Prefix, Answer)]) -> Vec<Diagnostic> {
+    let mut said = HashSet::new();
+    let mut errors = Vec::new();
+    for (prefix, answer) in overlong {
+        let indices: BTreeSet<_> = answer.ranges.iter().map(|range| range.rule).collect();
+        let rules = indices.iter().filter_map(|index| policy.rule(*index));
+        let rules: Vec<_> = rules.collect();
+        // There are ranges, so there is a first.
+        if let (Some(first), true) = (rules.first(), said.insert(indices)) {
+            let count = answer.ranges.len();
+            let what = needs_too_many(prefix, count, &rules);
+            errors.push(at_rule(policy, first, what));
+        }
+    }
+    errors
+}
+
+fn needs_too_many(prefix: &Prefix, count: usize, rules: &[&Rule]) -> Invalid {
     const MOST_NAMED: usize = 8;
-    let mut indices: Vec<_> = answer.ranges.iter().map(|range| range.rule).collect();
-    indices.sort_unstable();
-    indices.dedup();
-    let rules = indices
-        .iter()
-        .filter_map(|i| policy.rules.get(usize::from(*i)));
-    let mut names: Vec<_> = rules.map(|rule| format!("`{}`", rule.name)).collect();
-    if names.len() > MOST_NAMED {
-        names.truncate(MOST_NAMED);
+    let named = rules.iter().take(MOST_NAMED);
+    let mut names: Vec<_> = named.map(|rule| format!("`{}`", rule.name)).collect();
+    if rules.len() > MOST_NAMED {
         names.push("…".to_owned());
     }
-    let message = format!(
-        "{} needs {} port ranges, and {MAX_RANGES} is the most",
-        prefix.to_short(),
-        answer.ranges.len()
-    );
-    let help = format!(
+    let prefix = prefix.to_short();
+    Invalid::new(format!(
+        "{prefix} needs {count} port ranges, and {MAX_RANGES} is the most"
+    ))
+    .help(format!(
         "they come from {}: join ports that lie side by side into ranges",
         names.join(", ")
-    );
-    let first = indices.first().map_or(0, |index| usize::from(*index));
-    at_rule(
-        policy,
-        &policy.rules[first],
-        Invalid::new(message).help(help),
-    )
+    ))
 }
 
 /// Numbers the lists that are in use.

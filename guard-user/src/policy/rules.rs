@@ -1,0 +1,120 @@
+//! `[[rule]]`, from TOML to the model.
+
+use std::collections::HashMap;
+
+use guard_common::Verdict;
+
+use super::{
+    compile::MOST_RULES,
+    http,
+    invalid::{Invalid, printable, quoted},
+    model::{Action, Rule},
+    parse::{ReadOnly, Reader, action, rule_name},
+    ports::PortSpec,
+    source::Table,
+    target::Target,
+    warnings,
+};
+
+const RULE_KEYS: &[&str] = &[
+    "name", "to", "ports", "action", "max_hole", "reason", "http",
+];
+
+impl<'s> Reader<'s> {
+    /// The rules of a policy.
+    pub(super) fn rules(&mut self, table: &Table<'_, 's>, default: Action) -> Vec<Rule> {
+        let tables = self.source.tables(table.get("rule"), "rule", RULE_KEYS);
+        if let Some(extra) = tables.get(MOST_RULES) {
+            let many = Invalid::new(format!("a policy has {MOST_RULES} rules at most"))
+                .help("join rules that differ in `to` only");
+            self.source.error(extra.span.clone(), many);
+        }
+        let mut rules = Vec::with_capacity(tables.len());
+        let mut names = HashMap::with_capacity(tables.len());
+        for (index, table) in tables.iter().enumerate() {
+            let rule = self.rule(table, index + 1, default);
+            self.unique(&rule, &mut names);
+            rules.push(rule);
+        }
+        rules
+    }
+
+    fn unique(&mut self, rule: &Rule, names: &mut HashMap<String, usize>) {
+        if let Some(line) = names.get(&rule.name) {
+            let twice = Invalid::new(format!("two rules have the name {}", quoted(&rule.name)))
+                .help(format!("the other one is on line {line}; rename one"));
+            self.source.error(rule.place.span.clone(), twice);
+            return;
+        }
+        names.insert(rule.name.clone(), rule.place.line);
+    }
+
+    fn rule(&mut self, table: &Table<'_, 's>, number: usize, default: Action) -> Rule {
+        self.source.check_keys(table);
+        let action = self.action(table);
+        let named = table.get("name").filter(|name| name.get_ref().is_str());
+        let header = self.source.place(table.span.clone());
+        Rule {
+            name: self
+                .source
+                .optional(table, "name", "a name", rule_name)
+                .unwrap_or_else(|| format!("rule {number}")),
+            to: self.to(table, action, default),
+            ports: self.ports(table),
+            action,
+            max_hole: self.max_hole(table),
+            reason: self.source.optional(table, "reason", "a text", printable),
+            http: http::rules(&mut self.source, table, action),
+            line: header.line,
+            place: named.map_or(header, |name| self.source.place(name.span())),
+        }
+    }
+
+    fn action(&mut self, table: &Table<'_, 's>) -> Action {
+        const ACTIONS: &[Action] = &[
+            Verdict::Allow,
+            Verdict::Confirm,
+            Verdict::ReadOnly,
+            Verdict::Deny,
+        ];
+        let help = "write `action = \"confirm\"`, or `allow`, `read-only` or `deny`";
+        let Some(value) = self.source.required(table, "action", help) else {
+            return Verdict::Deny;
+        };
+        let expected = "\"allow\", \"confirm\", \"read-only\" or \"deny\"";
+        let given = self
+            .source
+            .parsed(value, expected, |text| action(text, ACTIONS));
+        if given == Some(Verdict::ReadOnly) {
+            self.read_only.push(ReadOnly(value.span()));
+        }
+        given.unwrap_or(Verdict::Deny)
+    }
+
+    fn ports(&mut self, table: &Table<'_, 's>) -> Vec<PortSpec> {
+        let Some(value) = table.get("ports") else {
+            return Vec::new();
+        };
+        let help = "leave `ports` out for every protocol and port";
+        self.source.not_empty(value, "ports", help);
+        let expected = "a port like \"tcp/443\"";
+        self.source
+            .list(value, expected, str::parse::<PortSpec>)
+            .unwrap_or_default()
+    }
+
+    fn to(&mut self, table: &Table<'_, 's>, action: Action, default: Action) -> Vec<Target> {
+        let help = "write `to = [\"192.0.2.0/24\"]`; `\"0.0.0.0/0\"` and `\"::/0\"` are everything";
+        let Some(value) = self.source.required(table, "to", help) else {
+            return Vec::new();
+        };
+        self.source.not_empty(value, "to", help);
+        let expected = "a destination like \"192.0.2.0/24\"";
+        let Some(to) = self.source.list(value, expected, str::parse::<Target>) else {
+            return Vec::new();
+        };
+        warnings::wildcards(&mut self.source, value, action, default);
+        warnings::both_families(&mut self.source, value, &to);
+        to
+    }
+}

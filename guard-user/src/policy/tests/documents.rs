@@ -1,0 +1,41 @@
+//! What ships and what the reference shows is right.
+
+use super::{
+    super::{
+        compile::compile, diagnostic::render, model::Environment, parse::parse, shipped::SHIPPED,
+    },
+    complaint,
+};
+
+const REFERENCE: &str = include_str!("../../../../docs/policy.md");
+
+#[test]
+fn shipped_policies_are_right() {
+    for (name, text) in SHIPPED {
+        let parsed = parse(&format!("{name}.toml"), text)
+            .unwrap_or_else(|found| panic!("{}", render(&found, text, false)));
+        assert_eq!(parsed.policy.name, *name);
+        assert_eq!(parsed.warnings, [], "{name}");
+        compile(&parsed.policy, &Environment::default()).unwrap();
+    }
+}
+
+#[test]
+fn the_examples_of_the_reference_are_right() {
+    let mut tried = 0;
+    for block in REFERENCE.split("\n```toml").skip(1) {
+        let (kind, rest) = block.split_once('\n').unwrap();
+        let (text, _) = rest.split_once("\n```").unwrap();
+        tried += 1;
+        match kind {
+            "" => {
+                if let Err(found) = parse("policy.md", text) {
+                    panic!("{}", render(&found, text, false));
+                }
+            }
+            ",error" => assert!(!complaint(text).is_empty()),
+            other => panic!("an example is `toml` or `toml,error`, not `toml{other}`"),
+        }
+    }
+    assert!(tried > 5);
+}

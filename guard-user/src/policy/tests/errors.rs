@@ -1,0 +1,441 @@
+//! What people see.
+
+use insta::assert_snapshot;
+
+use super::{
+    super::{compile::compile, diagnostic::render, model::Environment, parse::parse},
+    complaint, policy,
+};
+
+#[test]
+fn a_host_bit_in_a_prefix() {
+    let text = "[[rule]]\nto = [\n    \"2001:db8::/32\",\n    \"192.0.2.10/24\",  # the lab\n]\naction = \"deny\"\n";
+    assert_snapshot!(complaint(text), @r#"
+    error: `192.0.2.10/24` has host bits set
+     --> test.toml:4:5
+      |
+    4 |     "192.0.2.10/24",  # the lab
+      |     ^^^^^^^^^^^^^^^
+      |
+      = help: write `192.0.2.0/24`, or `192.0.2.10` for that one address
+    "#);
+}
+
+#[test]
+fn several_mistakes_at_once() {
+    let text = r#"
+version = 1
+defualt = "allow"
+hold = 60
+
+[[rule]]
+name = "photos"
+to = ["@privat", "https://photos.example/x"]
+ports = ["443", "tcp/8100-8000"]
+action = "ask"
+
+[[rule]]
+name = "photos"
+to = []
+action = "allow"
+"#;
+    assert_snapshot!(complaint(text), @r#"
+    error: unknown key `defualt`
+     --> test.toml:3:1
+      |
+    3 | defualt = "allow"
+      | ^^^^^^^
+      |
+      = help: did you mean `default`?
+
+    error: expected a duration like "60s", found an integer
+     --> test.toml:4:8
+      |
+    4 | hold = 60
+      |        ^^
+
+    error: there is no group `@privat`
+     --> test.toml:8:7
+      |
+    8 | to = ["@privat", "https://photos.example/x"]
+      |       ^^^^^^^^^
+      |
+      = help: did you mean `@private`?
+
+    error: `https://photos.example/x` is a URL
+     --> test.toml:8:18
+      |
+    8 | to = ["@privat", "https://photos.example/x"]
+      |                  ^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: write `photos.example`
+
+    error: `443` names no protocol
+     --> test.toml:9:10
+      |
+    9 | ports = ["443", "tcp/8100-8000"]
+      |          ^^^^^
+      |
+      = help: write `tcp/443` or `udp/443`
+
+    error: the range ends before it begins
+     --> test.toml:9:17
+      |
+    9 | ports = ["443", "tcp/8100-8000"]
+      |                 ^^^^^^^^^^^^^^^
+      |
+      = help: write `tcp/8000-8100`
+
+    error: expected one of allow, confirm, read-only, deny, found `ask`
+      --> test.toml:10:10
+       |
+    10 | action = "ask"
+       |          ^^^^^
+
+    error: two rules have the name `photos`
+      --> test.toml:13:8
+       |
+    13 | name = "photos"
+       |        ^^^^^^^^
+       |
+       = help: the other one is on line 7; rename one
+
+    error: `to` is empty, so the rule never holds
+      --> test.toml:14:6
+       |
+    14 | to = []
+       |      ^^
+       |
+       = help: write `to = ["192.0.2.0/24"]`; `"0.0.0.0/0"` and `"::/0"` are everything
+    "#);
+}
+
+#[test]
+fn what_is_missing() {
+    assert_snapshot!(complaint("[[rule]]\nname = \"empty\"\n"), @r#"
+    error: `action` is missing
+     --> test.toml:1:1
+      |
+    1 | [[rule]]
+      | ^^^^^^^^
+      |
+      = help: write `action = "confirm"`, or `allow`, `read-only` or `deny`
+
+    error: `to` is missing
+     --> test.toml:1:1
+      |
+    1 | [[rule]]
+      | ^^^^^^^^
+      |
+      = help: write `to = ["192.0.2.0/24"]`; `"0.0.0.0/0"` and `"::/0"` are everything
+    "#);
+}
+
+#[test]
+fn wrong_shapes() {
+    let text = "rule = 1\nmax_hole = \"0s\"\ninbound = \"yes\"\nversion = 2\nname = \"a b\"\n";
+    assert_snapshot!(complaint(text), @r#"
+    error: `rule` is not a list of tables
+     --> test.toml:1:8
+      |
+    1 | rule = 1
+      |        ^
+      |
+      = help: write `[[rule]]`
+
+    error: no hole could ever be opened
+     --> test.toml:2:12
+      |
+    2 | max_hole = "0s"
+      |            ^^^^
+      |
+      = help: write `action = "deny"` where nothing may pass
+
+    error: expected true or false, found a string
+     --> test.toml:3:11
+      |
+    3 | inbound = "yes"
+      |           ^^^^^
+
+    error: this guard does not know that version of the language
+     --> test.toml:4:11
+      |
+    4 | version = 2
+      |           ^
+      |
+      = help: write `1`, or use a newer guard
+
+    error: `a b` is not a name
+     --> test.toml:5:8
+      |
+    5 | name = "a b"
+      |        ^^^^^
+      |
+      = help: write letters, digits, `-`, `_` and `.`, a letter or digit first
+    "#);
+    let text = "[rule]\nto = \"192.0.2.1\"\n";
+    assert_snapshot!(complaint(text), @r#"
+    error: `rule` is not a list of tables
+     --> test.toml:1:1
+      |
+    1 | [rule]
+      | ^^^^^^
+      |
+      = help: write `[[rule]]`
+    "#);
+    let text =
+        "[[rule]]\nto = \"192.0.2.1\"\nports = []\nmax_hole = \"forever\"\naction = \"deny\"\n";
+    assert_snapshot!(complaint(text), @r#"
+    error: expected an array, each entry a destination like "192.0.2.0/24", found a string
+     --> test.toml:2:6
+      |
+    2 | to = "192.0.2.1"
+      |      ^^^^^^^^^^^
+      |
+      = help: write `["192.0.2.1"]`
+
+    error: `ports` is empty, so the rule never holds
+     --> test.toml:3:9
+      |
+    3 | ports = []
+      |         ^^
+      |
+      = help: leave `ports` out for every protocol and port
+
+    error: `forever` is not a duration
+     --> test.toml:4:12
+      |
+    4 | max_hole = "forever"
+      |            ^^^^^^^^^
+      |
+      = help: write `90s`, `15m`, `2h`, `1d` or `1h30m`
+    "#);
+}
+
+#[test]
+fn a_broken_line_is_said_once() {
+    let text =
+        "name = \"lab\n[[rule]]\nto = [\"192.0.2.1/24\"]\naction = \"deny\"\naction = \"allow\"\n";
+    assert_snapshot!(complaint(text), @r#"
+    error: invalid basic string, expected `"`
+     --> test.toml:1:12
+      |
+    1 | name = "lab
+      |            ^
+
+    error: `192.0.2.1/24` has host bits set
+     --> test.toml:3:7
+      |
+    3 | to = ["192.0.2.1/24"]
+      |       ^^^^^^^^^^^^^^
+      |
+      = help: write `192.0.2.0/24`, or `192.0.2.1` for that one address
+
+    error: duplicate key
+     --> test.toml:5:1
+      |
+    5 | action = "allow"
+      | ^^^^^^
+    "#);
+}
+
+#[test]
+fn read_only_is_checked_and_then_refused() {
+    let text = r#"
+[[rule]]
+to = ["192.0.2.10"]
+action = "read-only"
+[[rule.http]]
+method = ["put", "GET "]
+path = "api"
+content_type = "json"
+action = "read-only"
+[[rule]]
+to = ["192.0.2.11"]
+action = "confirm"
+[[rule.http]]
+action = "deny"
+"#;
+    assert_snapshot!(complaint(text), @r#"
+    error: this version cannot enforce `read-only` yet
+     --> test.toml:4:10
+      |
+    4 | action = "read-only"
+      |          ^^^^^^^^^^^
+      |
+      = help: write `confirm`: each connection is asked about
+
+    error: `put` is not an HTTP method
+     --> test.toml:6:11
+      |
+    6 | method = ["put", "GET "]
+      |           ^^^^^
+      |
+      = help: write `PUT`
+
+    error: `GET ` is not an HTTP method
+     --> test.toml:6:18
+      |
+    6 | method = ["put", "GET "]
+      |                  ^^^^^^
+      |
+      = help: write upper case letters, like `GET` or `POST`
+
+    error: `api` is not a path
+     --> test.toml:7:8
+      |
+    7 | path = "api"
+      |        ^^^^^
+      |
+      = help: write `/api`
+
+    error: `json` is not a media type
+     --> test.toml:8:16
+      |
+    8 | content_type = "json"
+      |                ^^^^^^
+      |
+      = help: write `application/json` or `image/*`
+
+    error: expected one of allow, confirm, deny, found `read-only`
+     --> test.toml:9:10
+      |
+    9 | action = "read-only"
+      |          ^^^^^^^^^^^
+
+    error: HTTP rules mean something under `read-only` only
+      --> test.toml:13:1
+       |
+    13 | [[rule.http]]
+       | ^^^^^^^^^^^^^
+       |
+       = help: write `action = "read-only"` in the rule, or remove this
+    "#);
+}
+
+#[test]
+fn warnings_do_not_refuse() {
+    let text = "default = \"allow\"\n[[rule]]\nto = [\"*.prod.example.com\", \"::/0\"]\naction = \"deny\"\n";
+    let parsed = parse("test.toml", text).unwrap();
+    assert_snapshot!(render(&parsed.warnings, text, false), @r#"
+    warning: `*.prod.example.com` is NOT protected: its addresses get `allow`, the default, instead of `deny`
+     --> test.toml:3:7
+      |
+    3 | to = ["*.prod.example.com", "::/0"]
+      |       ^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: an address does not tell which name it was looked up by: list the names, or their addresses
+
+    warning: this prefix has all IPv4 addresses in it too
+     --> test.toml:3:29
+      |
+    3 | to = ["*.prod.example.com", "::/0"]
+      |                             ^^^^^^
+      |
+      = help: add "0.0.0.0/0" where that is meant, else write "2000::/3"
+    "#);
+    let text =
+        "[[rule]]\nto = [\"*.dev.example.com\", \"::/0\", \"0.0.0.0/0\"]\naction = \"allow\"\n";
+    let parsed = parse("test.toml", text).unwrap();
+    assert_snapshot!(render(&parsed.warnings, text, false), @r#"
+    warning: `*.dev.example.com` has no effect: an address does not tell which name it was looked up by
+     --> test.toml:2:7
+      |
+    2 | to = ["*.dev.example.com", "::/0", "0.0.0.0/0"]
+      |       ^^^^^^^^^^^^^^^^^^^
+      |
+      = help: list the names, or their addresses
+    "#);
+}
+
+#[test]
+fn too_many_port_ranges() {
+    let ports =
+        |from: u16| -> Vec<_> { (0..40).map(|n| format!("tcp/{}", from + 2 * n)).collect() };
+    let text = format!(
+        "[[rule]]\nname = \"wide\"\nto = [\"192.0.2.0/24\"]\nports = {:?}\naction = \"deny\"\n\
+         [[rule]]\nname = \"one\"\nto = [\"192.0.2.7\"]\nports = {:?}\naction = \"allow\"\n",
+        ports(1_000),
+        ports(2_000)
+    );
+    let found = compile(&policy(&text), &Environment::default()).unwrap_err();
+    assert_snapshot!(render(&found, &text, false), @r#"
+    error: 192.0.2.7 needs 80 port ranges, and 64 is the most
+     --> test.toml:2:8
+      |
+    2 | name = "wide"
+      |        ^^^^^^
+      |
+      = help: they come from `wide`, `one`: join ports that lie side by side into ranges
+    "#);
+}
+
+#[test]
+fn one_set_of_rules_is_complained_about_once() {
+    let ports: Vec<_> = (1..70).map(|n| format!("tcp/{}", 2 * n)).collect();
+    let text = format!(
+        "[[rule]]\nto = [\"192.0.2.1\", \"192.0.3.1\"]\nports = {ports:?}\naction = \"deny\"\n\
+         [[rule]]\nto = [\"192.0.2.0/24\"]\naction = \"confirm\"\n"
+    );
+    let found = compile(&policy(&text), &Environment::default()).unwrap_err();
+    let said: Vec<_> = found.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "test.toml:1:1: 192.0.2.1 needs 69 port ranges, and 64 is the most \
+          (they come from `rule 1`: join ports that lie side by side into ranges)"
+        ]
+    );
+}
+
+#[test]
+fn rules_are_counted() {
+    let rule = "[[rule]]\nto = [\"192.0.2.1\"]\naction = \"deny\"\n";
+    assert!(parse("test.toml", &rule.repeat(65_534)).is_ok());
+    let found = parse("test.toml", &rule.repeat(65_535)).unwrap_err();
+    assert_eq!(
+        found[0].to_string(),
+        "test.toml:196603:1: a policy has 65534 rules at most (join rules that differ in `to` only)"
+    );
+}
+
+#[test]
+fn terminals_are_not_told_what_to_do() {
+    let text = "name = \"a\\u001b[2J\"\n[[rule]]\nname = \"x\\ny\"\nto = [\"http://\\u001b[2J/\"]\naction = \"deny\"\n";
+    let shown = complaint(text);
+    assert!(!shown.contains(['\u{1b}', '\u{7}']), "{shown:?}");
+    assert_snapshot!(shown, @r#"
+    error: `a\u{1b}[2J` is not a name
+     --> test.toml:1:8
+      |
+    1 | name = "a\u001b[2J"
+      |        ^^^^^^^^^^^^
+      |
+      = help: write letters, digits, `-`, `_` and `.`, a letter or digit first
+
+    error: the character \u{a} cannot be shown
+     --> test.toml:3:8
+      |
+    3 | name = "x\ny"
+      |        ^^^^^^
+      |
+      = help: write plain text on one line
+
+    error: `http://\u{1b}[2J/` is a URL
+     --> test.toml:4:7
+      |
+    4 | to = ["http://\u001b[2J/"]
+      |       ^^^^^^^^^^^^^^^^^^^
+      |
+      = help: write `\u{1b}[2J`
+    "#);
+}
+
+#[test]
+fn a_column_counts_characters_and_colour_is_asked_for() {
+    let text = "[[rule]]\nto = [\"é.example\"]\naction = \"deny\"\n";
+    let found = parse("test.toml", text).unwrap_err();
+    assert_eq!((found[0].line, found[0].column), (2, 7));
+    assert_eq!(found[0].text, "\"é.example\"");
+    assert!(render(&found, text, true).contains("\u{1b}["));
+}

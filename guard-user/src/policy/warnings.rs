@@ -1,0 +1,61 @@
+//! What is allowed, and may not do what its author thinks.
+
+use super::{
+    invalid::{Invalid, quoted},
+    model::Action,
+    name::Wildcard,
+    prefix::Prefix,
+    source::{Source, Value},
+    target::Target,
+};
+
+/// Warns of wildcards: their addresses are not known, so no rule can hold for them.
+pub(super) fn wildcards<'s>(
+    source: &mut Source<'s>,
+    to: &Value<'s>,
+    action: Action,
+    default: Action,
+) {
+    let wildcard = |text: &&str| text.starts_with('*') && text.parse::<Wildcard>().is_ok();
+    for item in to.get_ref().as_array().into_iter().flatten() {
+        if let Some(text) = item.get_ref().as_str().filter(wildcard) {
+            source.warn(item.span(), unenforced(text, action, default));
+        }
+    }
+}
+
+fn unenforced(text: &str, action: Action, default: Action) -> Invalid {
+    let text = quoted(text);
+    if action.strictness() <= default.strictness() {
+        return Invalid::new(format!(
+            "{text} has no effect: an address does not tell which name it was looked up by"
+        ))
+        .help("list the names, or their addresses");
+    }
+    let (wanted, given) = (action.as_str(), default.as_str());
+    Invalid::new(format!(
+        "{text} is NOT protected: its addresses get `{given}`, the default, instead of `{wanted}`"
+    ))
+    .help(
+        "an address does not tell which name it was looked up by: \
+         list the names, or their addresses",
+    )
+}
+
+/// Warns of `::/0` and the like, which look like IPv6 alone: IPv4 lies in them.
+pub(super) fn both_families<'s>(source: &mut Source<'s>, value: &Value<'s>, to: &[Target]) {
+    let wide = |target: &Target| match target {
+        Target::Prefix(prefix) => *prefix != Prefix::IPV4 && prefix.contains(&Prefix::IPV4),
+        _ => false,
+    };
+    // Where an entry was wrong the two lists differ in length, and an error was said.
+    let mut items = value.get_ref().as_array().into_iter().flatten().zip(to);
+    let Some((item, _)) = items.find(|(_, target)| wide(target)) else {
+        return;
+    };
+    if !to.contains(&Target::Prefix(Prefix::IPV4)) {
+        let help = "add \"0.0.0.0/0\" where that is meant, else write \"2000::/3\"";
+        let warning = Invalid::new("this prefix has all IPv4 addresses in it too");
+        source.warn(item.span(), warning.help(help));
+    }
+}

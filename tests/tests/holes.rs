@@ -1,0 +1,230 @@
+//! Asked, opened, used, ended: holes against the real kernel.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use guard_lab::{Attempt, Daemon, Network, Production, Running, bins};
+use serde_json::Value;
+
+const V4: &str = "192.0.2.10";
+const V6: &str = "2001:db8:7::10";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const POLICY: &str = r#"
+version = 1
+name = "asks"
+default = "allow"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24", "2001:db8:7::/48"]
+action = "confirm"
+max_hole = "30m"
+reason = "it is production"
+
+[[rule]]
+name = "never"
+to = ["192.0.2.99"]
+action = "deny"
+"#;
+
+struct Bench {
+    network: Network,
+    daemon: Daemon,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let network = Network::new().unwrap();
+        let daemon = Daemon::in_network(&network)
+            .policy("asks", POLICY)
+            .start()
+            .unwrap();
+        Self { network, daemon }
+    }
+
+    /// A session in which a shell does what it is told, line by line.
+    fn shell(&self) -> Running {
+        let mut shell = self
+            .daemon
+            .agent(["run", "--policy", "asks", "--", "sh"])
+            .spawn()
+            .unwrap();
+        shell.write("echo ready\n").unwrap();
+        shell.line_with("ready", PATIENCE).unwrap();
+        shell
+    }
+
+    /// Whether an attempt by a session's shell was answered.
+    fn reaches(&self, shell: &mut Running, attempt: &Attempt) -> bool {
+        let probe = bins::for_everybody("guard-lab", self.daemon.tag()).unwrap();
+        let args = attempt.args().join(" ");
+        shell
+            .write(&format!("{} {args}; echo\n", probe.display()))
+            .unwrap();
+        let line = shell.line_with("\"ok\"", PATIENCE).unwrap();
+        serde_json::from_str::<Value>(&line).unwrap()["ok"] == true
+    }
+
+    fn json(&self, args: &[&str]) -> Value {
+        self.daemon.root(args).json().unwrap()
+    }
+
+    fn refused(&self, args: &[&str]) -> String {
+        let output = self.daemon.ask(args).unwrap();
+        assert_eq!(output.code(), Some(2), "{args:?}: {output:?}");
+        output.stderr
+    }
+}
+
+#[test]
+fn a_question_a_yes_and_the_connection_passes_until_the_hole_ends() {
+    let bench = Bench::new();
+    let production = Production::start(&bench.network).unwrap();
+    let mut shell = bench.shell();
+    for to in [V4, V6] {
+        let attempt = Attempt::tcp(to, 443);
+        assert!(!bench.reaches(&mut shell, &attempt));
+        assert!(production.reached_at(to, 443).unwrap().is_empty());
+        let pending = bench.json(&["pending"]);
+        let request = pending
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|request| request["destination"]["address"] == to)
+            .expect("a request");
+        assert_eq!(request["rule"], "production");
+        assert_eq!(request["verdict"], "confirm");
+        assert_eq!(request["destination"]["port"], 443);
+        assert_eq!(request["destination"]["protocol"], "tcp");
+        let id = request["id"].as_str().unwrap();
+        let hole = bench.json(&["approve", id, "--for", "3s"]);
+        assert_eq!(hole["session"], "s1");
+        assert!(bench.reaches(&mut shell, &attempt));
+        assert!(!production.reached_at(to, 443).unwrap().is_empty());
+        // Only what was asked for is open.
+        assert!(!bench.reaches(&mut shell, &Attempt::tcp(to, 80)));
+        assert!(!bench.reaches(&mut shell, &Attempt::udp(to, 53)));
+        std::thread::sleep(Duration::from_secs(3));
+        assert!(!bench.reaches(&mut shell, &attempt));
+        assert_eq!(bench.json(&["holes"]), Value::Array(Vec::new()));
+    }
+}
+
+#[test]
+fn closing_a_hole_cuts_what_went_through_it() {
+    let bench = Bench::new();
+    let _production = Production::start(&bench.network).unwrap();
+    let mut shell = bench.shell();
+    for to in [V4, V6] {
+        let hole = bench.json(&["open", to, "--ports", "tcp/443"]);
+        let probe = bins::for_everybody("guard-lab", bench.daemon.tag()).unwrap();
+        shell
+            .write(&format!("{} probe hold-open {to} 443\n", probe.display()))
+            .unwrap();
+        shell.line_with("echo", PATIENCE).unwrap();
+        bench.json(&["close", hole["id"].as_str().unwrap()]);
+        let report = shell.line_with("\"ok\"", PATIENCE).unwrap();
+        assert!(report.contains("ECONNABORTED"), "{report}");
+    }
+}
+
+#[test]
+fn a_hole_that_ends_by_itself_cuts_what_went_through_it() {
+    let bench = Bench::new();
+    let _production = Production::start(&bench.network).unwrap();
+    let mut shell = bench.shell();
+    bench.json(&["open", V4, "--ports", "tcp/443", "--for", "2s"]);
+    let probe = bins::for_everybody("guard-lab", bench.daemon.tag()).unwrap();
+    shell
+        .write(&format!("{} probe hold-open {V4} 443\n", probe.display()))
+        .unwrap();
+    shell.line_with("echo", PATIENCE).unwrap();
+    let report = shell.line_with("\"ok\"", PATIENCE).unwrap();
+    assert!(report.contains("ECONNABORTED"), "{report}");
+}
+
+#[test]
+fn a_budget_of_connections_is_counted_down_in_the_kernel() {
+    let bench = Bench::new();
+    let _production = Production::start(&bench.network).unwrap();
+    let mut shell = bench.shell();
+    bench.json(&["open", V4, "--connections", "2"]);
+    let tcp = Attempt::tcp(V4, 443);
+    assert!(bench.reaches(&mut shell, &tcp));
+    assert_eq!(bench.json(&["holes"])[0]["connections_left"], 1);
+    assert!(bench.reaches(&mut shell, &tcp));
+    assert!(!bench.reaches(&mut shell, &tcp));
+    assert_eq!(bench.json(&["holes"])[0]["connections_left"], 0);
+}
+
+#[test]
+fn a_wide_hole_leaves_the_deny_inside_it_standing() {
+    let bench = Bench::new();
+    let production = Production::start(&bench.network).unwrap();
+    let mut shell = bench.shell();
+    bench.json(&["open", "192.0.2.0/24"]);
+    assert!(bench.reaches(&mut shell, &Attempt::tcp(V4, 443)));
+    assert!(!bench.reaches(&mut shell, &Attempt::tcp("192.0.2.99", 443)));
+    assert!(production.reached_at("192.0.2.99", 443).unwrap().is_empty());
+    let refusal = bench.refused(&["open", "192.0.2.99"]);
+    assert!(refusal.contains("never"), "{refusal}");
+}
+
+#[test]
+fn no_hole_lasts_longer_than_its_rule_allows() {
+    let bench = Bench::new();
+    let _shell = bench.shell();
+    let hole = bench.json(&["open", V4, "--for", "8h"]);
+    let time = |key: &str| {
+        hole[key]
+            .as_str()
+            .unwrap()
+            .parse::<jiff::Timestamp>()
+            .unwrap()
+    };
+    let lives = time("expires_at").duration_since(time("opened_at"));
+    assert!(lives.as_secs() <= 30 * 60, "{lives:?}");
+}
+
+#[test]
+fn a_hole_is_for_one_session() {
+    let bench = Bench::new();
+    let _production = Production::start(&bench.network).unwrap();
+    let mut first = bench.shell();
+    let mut second = bench.shell();
+    bench.json(&["open", V4, "--session", "s1"]);
+    let tcp = Attempt::tcp(V4, 443);
+    assert!(bench.reaches(&mut first, &tcp));
+    assert!(!bench.reaches(&mut second, &tcp));
+    let refusal = bench.refused(&["open", V4]);
+    assert!(refusal.contains("--session"), "{refusal}");
+}
+
+#[test]
+fn udp_through_a_hole_is_stopped_when_it_closes() {
+    let bench = Bench::new();
+    let production = Production::start(&bench.network).unwrap();
+    let mut shell = bench.shell();
+    let udp = Attempt::udp(V4, 53);
+    assert!(!bench.reaches(&mut shell, &udp));
+    let hole = bench.json(&["open", V4, "--ports", "udp/53"]);
+    assert!(bench.reaches(&mut shell, &udp));
+    bench.json(&["close", hole["id"].as_str().unwrap()]);
+    let before = production.reached_at(V4, 53).unwrap().len();
+    assert!(!bench.reaches(&mut shell, &udp));
+    assert_eq!(production.reached_at(V4, 53).unwrap().len(), before);
+}
+
+#[test]
+fn a_no_is_remembered() {
+    let bench = Bench::new();
+    let mut shell = bench.shell();
+    let tcp = Attempt::tcp(V4, 443);
+    assert!(!bench.reaches(&mut shell, &tcp));
+    let pending = bench.json(&["pending"]);
+    bench.json(&["deny", pending[0]["id"].as_str().unwrap()]);
+    assert!(!bench.reaches(&mut shell, &tcp));
+    assert_eq!(bench.json(&["pending"]), Value::Array(Vec::new()));
+}

@@ -1,0 +1,320 @@
+//! What must always hold, a test for each.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use guard_lab::{Attempt, Daemon, Network, Production, Running, bins};
+use guard_user::datapath::{Datapath, Places};
+use rustix::process::Signal;
+use serde_json::Value;
+
+const V4: &str = "192.0.2.10";
+const OPEN: &str = "198.51.100.7";
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const POLICY: &str = r#"
+version = 1
+default = "allow"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24", "2001:db8:7::/48"]
+action = "confirm"
+"#;
+
+fn daemon(network: &Network) -> Daemon {
+    Daemon::in_network(network)
+        .policy("asks", POLICY)
+        .start()
+        .unwrap()
+}
+
+/// A session in which a shell does what it is told, line by line.
+fn shell(daemon: &Daemon) -> Running {
+    let mut shell = daemon
+        .agent(["run", "--policy", "asks", "--", "sh"])
+        .spawn()
+        .unwrap();
+    shell.write("echo ready\n").unwrap();
+    shell.line_with("ready", PATIENCE).unwrap();
+    shell
+}
+
+fn reaches(daemon: &Daemon, shell: &mut Running, attempt: &Attempt) -> bool {
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let args = attempt.args().join(" ");
+    shell
+        .write(&format!("{} {args}; echo\n", probe.display()))
+        .unwrap();
+    let line = shell.line_with("\"ok\"", PATIENCE).unwrap();
+    serde_json::from_str::<Value>(&line).unwrap()["ok"] == true
+}
+
+fn places(daemon: &Daemon) -> Places {
+    Places {
+        pin_dir: daemon.pin_dir().to_owned(),
+        cgroup_root: daemon.cgroup_root().to_owned(),
+    }
+}
+
+fn pin(daemon: &Daemon, name: &str) -> std::path::PathBuf {
+    daemon.pin_dir().join("live").join(name)
+}
+
+#[test]
+fn the_pinned_kernel_state_is_the_truth() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = daemon(&network);
+    let mut shell = shell(&daemon);
+    daemon.root(["open", V4]).json().unwrap();
+    daemon.kill().unwrap();
+    assert!(reaches(&daemon, &mut shell, &Attempt::tcp(V4, 443)));
+    // Whatever the daemon wrote down for itself is gone; the kernel knows.
+    remove_metadata(&daemon.state_dir());
+    daemon.start().unwrap();
+    let sessions = daemon.root(["sessions"]).json().unwrap();
+    assert_eq!(sessions[0]["id"], "s1");
+    let holes = daemon.root(["holes"]).json().unwrap();
+    assert_eq!(holes[0]["destination"], "192.0.2.10/32");
+    // Ids are not used twice.
+    let next = daemon.root(["open", "192.0.2.11"]).json().unwrap();
+    assert_eq!(next["id"], "h2");
+}
+
+/// All but the audit trail, which is not state.
+fn remove_metadata(state: &Path) {
+    for entry in fs::read_dir(state).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            fs::remove_dir_all(path).unwrap();
+        } else if path.extension().is_some_and(|ending| ending == "json") {
+            fs::remove_file(path).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_hole_ends_by_the_kernels_own_clock() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut daemon = daemon(&network);
+    let mut shell = shell(&daemon);
+    let attempt = Attempt::tcp(V4, 443);
+    daemon.root(["open", V4, "--for", "3s"]).json().unwrap();
+    daemon.kill().unwrap();
+    assert!(reaches(&daemon, &mut shell, &attempt));
+    thread::sleep(Duration::from_secs(3));
+    let before = production.reached_at(V4, 443).unwrap().len();
+    assert!(!reaches(&daemon, &mut shell, &attempt));
+    assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
+}
+
+#[test]
+fn doubt_is_denial() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = daemon(&network);
+    let mut shell = shell(&daemon);
+    let attempt = Attempt::tcp(OPEN, 443);
+    assert!(reaches(&daemon, &mut shell, &attempt));
+    daemon.kill().unwrap();
+    let (mut datapath, _) = Datapath::start(&places(&daemon)).unwrap();
+    for slot in datapath.policy_slots().unwrap() {
+        datapath.remove_policy(slot).unwrap();
+    }
+    assert!(!reaches(&daemon, &mut shell, &attempt));
+}
+
+#[test]
+fn an_address_has_one_canonical_form() {
+    let network = Network::new().unwrap();
+    let daemon = daemon(&network);
+    let explain = |to: &str| {
+        let answer = daemon
+            .root(["explain", to, "--policy", "asks"])
+            .json()
+            .unwrap();
+        (answer["verdict"].clone(), answer["rule"].clone())
+    };
+    assert_eq!(explain(V4), explain("::ffff:192.0.2.10"));
+    assert_eq!(explain(V4).0, "confirm");
+    let mut shell = shell(&daemon);
+    assert!(!reaches(
+        &daemon,
+        &mut shell,
+        &Attempt::new("mapped", V4, 443)
+    ));
+}
+
+#[test]
+fn a_policy_is_applied_whole_or_not_at_all() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = daemon(&network);
+    let mut shell = shell(&daemon);
+    let bad = POLICY.replace("\"confirm\"", "\"allow\"") + "\n[[rule]]\nto = [\"192.0.2.0/24x\"]\n";
+    daemon.write_policy("asks", &bad).unwrap();
+    daemon.signal(Signal::HUP).unwrap();
+    let status = wait_for_policy(&daemon, |policy| !policy["error"].is_null());
+    assert!(status["error"].as_str().unwrap().contains("192.0.2.0/24x"));
+    assert!(!reaches(&daemon, &mut shell, &Attempt::tcp(V4, 443)));
+    let good = POLICY.replace("\"confirm\"", "\"allow\"");
+    daemon.write_policy("asks", &good).unwrap();
+    daemon.signal(Signal::HUP).unwrap();
+    wait_for_policy(&daemon, |policy| policy["error"].is_null());
+    assert!(reaches(&daemon, &mut shell, &Attempt::tcp(V4, 443)));
+}
+
+fn wait_for_policy(daemon: &Daemon, wanted: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..200 {
+        let status = daemon.root(["status"]).json().unwrap();
+        let policies = status["policies"].as_array().unwrap().clone();
+        if let Some(policy) = policies
+            .into_iter()
+            .find(|policy| policy["name"] == "asks" && wanted(policy))
+        {
+            return policy;
+        }
+        thread::sleep(Duration::from_millis(50));
+    }
+    panic!("it did not come to that: {}", daemon.log());
+}
+
+#[test]
+fn no_step_of_an_update_lets_through_what_neither_policy_allows() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let daemon = daemon(&network);
+    let mut shell = shell(&daemon);
+    // The two versions share no rule but the one that both have about production.
+    let other = format!(
+        "{POLICY}\n[[rule]]\nname = \"more\"\nto = [\"198.51.100.0/24\"]\nports = [\"tcp/1-80\"]\naction = \"deny\"\n"
+    );
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for text in [&other, POLICY].iter().cycle().take(40) {
+                daemon.write_policy("asks", text).unwrap();
+                daemon.signal(Signal::HUP).unwrap();
+                thread::sleep(Duration::from_millis(50));
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+        while !done.load(Ordering::Relaxed) {
+            let attempt = Attempt::new("loop", V4, 443).other("500");
+            assert!(!reaches(&daemon, &mut shell, &attempt));
+        }
+    });
+    assert!(production.reached_at(V4, 443).unwrap().is_empty());
+    // What both allow was allowed, so that this is not the silence of a broken policy.
+    assert!(reaches(&daemon, &mut shell, &Attempt::tcp(OPEN, 443)));
+}
+
+#[test]
+fn nothing_inside_can_widen_what_it_may_reach() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = Daemon::in_network(&network)
+        .policy("asks", POLICY)
+        .policy("open", "version = 1\ndefault = \"allow\"\n")
+        .start()
+        .unwrap();
+    let mut shell = shell(&daemon);
+    assert!(!reaches(&daemon, &mut shell, &Attempt::tcp(V4, 443)));
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    for verb in [
+        "open 192.0.2.10",
+        "approve r1",
+        "deny r1",
+        "close --all",
+        "stop s1",
+        "holes",
+        "sessions",
+        "log",
+        "pending",
+    ] {
+        shell
+            .write(&format!(
+                "{} {verb} 2>&1; echo status $?\n",
+                guard.display()
+            ))
+            .unwrap();
+        let status = shell.line_with("status", PATIENCE).unwrap();
+        assert_eq!(status.trim(), "status 2", "{verb}");
+    }
+    // A nested session is judged by both policies, so that a wider one gives nothing.
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    for (to, reached) in [(V4, "false"), (OPEN, "true")] {
+        shell
+            .write(&format!(
+                "{} run --policy open -- {} probe tcp {to} 443\n",
+                guard.display(),
+                probe.display()
+            ))
+            .unwrap();
+        let report = shell.line_with("\"ok\"", PATIENCE).unwrap();
+        assert!(
+            report.contains(&format!("\"ok\":{reached}")),
+            "{to}: {report}"
+        );
+    }
+}
+
+#[test]
+fn the_daemon_removes_only_what_it_made_and_only_when_told_to() {
+    let network = Network::new().unwrap();
+    let mut daemon = Daemon::in_network(&network)
+        .policy("asks", POLICY)
+        .prepare()
+        .unwrap();
+    fs::create_dir(daemon.cgroup_root()).unwrap();
+    fs::create_dir_all(daemon.pin_dir()).unwrap();
+    let others = daemon.pin_dir().join("others");
+    fs::create_dir(&others).unwrap();
+    daemon.start().unwrap();
+    daemon.stop().unwrap();
+    assert!(pin(&daemon, "link_egress").exists());
+    daemon.teardown().unwrap();
+    assert!(!daemon.pin_dir().join("live").exists());
+    assert!(others.exists(), "somebody else's directory");
+    assert!(daemon.cgroup_root().exists(), "somebody else's cgroup");
+    // What guardd makes itself goes.
+    fs::remove_dir(daemon.cgroup_root()).unwrap();
+    fs::remove_dir(&others).unwrap();
+    daemon.start().unwrap();
+    daemon.teardown().unwrap();
+    assert!(!daemon.cgroup_root().exists());
+    assert!(!daemon.pin_dir().exists());
+}
+
+#[test]
+fn enforcing_is_said_only_after_reading_back() {
+    let network = Network::new().unwrap();
+    let daemon = daemon(&network);
+    let status = daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["enforcing"], true);
+    for hook in [
+        "connect4",
+        "connect6",
+        "sendmsg4",
+        "sendmsg6",
+        "egress",
+        "sock_create",
+    ] {
+        let hooks = status["hooks"].as_array().unwrap();
+        let found = hooks.iter().find(|one| one["name"] == hook).unwrap();
+        assert_eq!(found["attached"], true, "{hook}");
+        assert!(found["program_id"].is_u64(), "{hook}");
+    }
+    fs::remove_file(pin(&daemon, "link_connect4")).unwrap();
+    let output = daemon.ask(["status", "--json"]).unwrap();
+    assert_eq!(output.code(), Some(1));
+    let status = output.json().unwrap();
+    assert_eq!(status["enforcing"], false);
+}
