@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::reap::Reaper;
-use crate::{AGENT, Guard, Network, Tag, bins, exec};
+use crate::{AGENT, Guard, Network, Output, Tag, bins, exec};
 pub use builder::DaemonBuilder;
 use log::Log;
 
@@ -146,6 +146,15 @@ impl Daemon {
     pub fn user<A: AsRef<OsStr>>(&self, uid: u32, args: impl IntoIterator<Item = A>) -> Guard<'_> {
         let args = args.into_iter().map(|arg| arg.as_ref().to_owned());
         Guard::new(self, uid).args(args)
+    }
+
+    /// Runs `guard` as root, whatever comes of it.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be started.
+    pub fn ask<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Result<Output> {
+        self.root(args).run()
     }
 
     /// A command on this daemon's machine, as a user, outside any guard.
