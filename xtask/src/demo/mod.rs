@@ -187,7 +187,7 @@ fn logged(story: &mut Story, daemon: &Daemon) -> Result<()> {
         .json_lines()?;
     for kind in [
         "session-start",
-        "denied",
+        "request",
         "answered",
         "hole-open",
         "hole-close",
