@@ -1,6 +1,7 @@
 //! The user half of guard: one library under the two thin binaries `guard` and `guardd`.
 
 pub mod cli;
+pub mod daemon;
 pub mod datapath;
 pub mod policy;
 pub mod proto;

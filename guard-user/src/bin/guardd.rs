@@ -1,2 +1,19 @@
-//! The daemon.
-fn main() {}
+//! The daemon: keeps what it was told to enforce in the kernel, and answers `guard`.
+
+use std::{io, process::ExitCode};
+
+use clap::Parser as _;
+use guard_user::daemon::{args::Cli, service};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
+        .with_writer(io::stderr)
+        .init();
+    service::main(&cli)
+}

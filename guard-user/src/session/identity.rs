@@ -68,32 +68,36 @@ impl Identity {
             uid: getuid().as_raw(),
             sudo_uid: env::var_os("SUDO_UID").filter(|_| env::var_os("SUDO_GID").is_some()),
         };
-        match caller.choice(requested)? {
-            Choice::Caller => Ok(Self {
-                uid: caller.uid,
-                switch: None,
-            }),
-            Choice::Uid(uid) => Self::of(&uid.to_string(), caller.uid),
-            Choice::Named(name) => Self::of(&name, caller.uid),
-        }
+        let account = match caller.choice(requested)? {
+            Choice::Caller => {
+                let uid = caller.uid;
+                return Ok(Self { uid, switch: None });
+            }
+            Choice::Uid(uid) => by_uid(uid)?,
+            Choice::Named(name) => by_name(&name)?,
+        };
+        Self::of(account, caller.uid)
     }
 
-    fn of(name: &str, caller: u32) -> Result<Self, Failure> {
-        let account = look_up(name)?;
-        match account.uid {
-            0 => Err(no_root()),
-            uid if uid == caller => Ok(Self { uid, switch: None }),
-            _ if caller != 0 => Err(failure(
+    fn of(account: Account, caller: u32) -> Result<Self, Failure> {
+        let uid = account.uid;
+        if uid == 0 {
+            return Err(no_root());
+        }
+        if uid == caller {
+            return Ok(Self { uid, switch: None });
+        }
+        let name = &account.name;
+        if caller != 0 {
+            return Err(failure(
                 WHAT,
                 format!("only root can run a command as {name}"),
                 &format!("run it without --user, or: sudo guard run --user {name} -- …"),
-            )),
-            uid => {
-                let groups = account.groups().map_err(|why| unknown(name, &why))?;
-                let switch = Some(Switch { account, groups });
-                Ok(Self { uid, switch })
-            }
+            ));
         }
+        let groups = account.groups().map_err(|why| unknown(name, why))?;
+        let switch = Some(Switch { account, groups });
+        Ok(Self { uid, switch })
     }
 
     /// The uid that the command runs under.
@@ -167,25 +171,26 @@ fn no_root() -> Failure {
     )
 }
 
-/// By name, or by uid where there is no such name.
-fn look_up(name: &str) -> Result<Account, Failure> {
-    let by_uid = || match name.parse() {
-        Ok(uid) => Account::by_uid(uid),
-        Err(_) => Ok(None),
-    };
-    let found = match Account::by_name(name) {
-        Ok(None) => by_uid(),
-        found => found,
-    };
-    found
-        .map_err(|why| unknown(name, &why))?
-        .ok_or_else(|| unknown(name, &"there is no such user"))
+/// By name, or by uid where nobody has that name.
+fn by_name(name: &str) -> Result<Account, Failure> {
+    let found = Account::by_name(name).map_err(|why| unknown(name, why))?;
+    match (found, name.parse()) {
+        (Some(account), _) => Ok(account),
+        (None, Ok(uid)) => by_uid(uid),
+        (None, Err(_)) => Err(unknown(name, "there is no such user")),
+    }
 }
 
-fn unknown(name: &str, why: &dyn ToString) -> Failure {
+fn by_uid(uid: u32) -> Result<Account, Failure> {
+    let name = format!("user {uid}");
+    let found = Account::by_uid(uid).map_err(|why| unknown(&name, why))?;
+    found.ok_or_else(|| unknown(&name, "there is no such user"))
+}
+
+fn unknown(name: &str, why: impl ToString) -> Failure {
     failure(
         &format!("cannot run the command as {name}"),
-        why.to_string(),
+        why,
         "name a user that `getent passwd` lists: guard run --user NAME -- …",
     )
 }
@@ -225,27 +230,30 @@ mod tests {
     fn nobody_becomes_root() {
         for name in ["root", "0", "00"] {
             for caller in [0, 1000] {
-                assert_eq!(Identity::of(name, caller).unwrap_err(), no_root());
+                let root = by_name(name).unwrap();
+                assert_eq!(Identity::of(root, caller).unwrap_err(), no_root());
             }
         }
     }
 
     #[test]
     fn only_root_becomes_another() {
-        let refused = Identity::of("nobody", 1000).unwrap_err();
+        let nobody = by_name("nobody").unwrap();
+        let refused = Identity::of(nobody.clone(), 1000).unwrap_err();
         assert!(refused.fix.contains("sudo guard run --user nobody"));
-        let nobody = Identity::of("nobody", 0).unwrap();
-        assert_eq!(nobody.uid(), 65534);
-        let same = Identity::of("nobody", 65534).unwrap();
+        assert_eq!(Identity::of(nobody.clone(), 0).unwrap().uid(), nobody.uid);
+        let same = Identity::of(nobody.clone(), nobody.uid).unwrap();
         assert_eq!(same.switch(), None);
         assert!(same.environment().is_empty());
-        let missing = Identity::of("no such user", 0).unwrap_err();
-        assert_eq!(missing.why, "there is no such user");
+        for missing in ["no such user", "4000000123", "-1", ""] {
+            let missing = by_name(missing).unwrap_err();
+            assert_eq!(missing.why, "there is no such user");
+        }
     }
 
     #[test]
     fn another_user_gets_an_environment_of_its_own() {
-        let nobody = Identity::of("nobody", 0).unwrap();
+        let nobody = Identity::of(by_name("nobody").unwrap(), 0).unwrap();
         let environment = nobody.environment();
         for (variable, value) in [("USER", "nobody"), ("LOGNAME", "nobody")] {
             let set = (variable.into(), Some(value.into()));

@@ -11,5 +11,6 @@ pub mod clock;
 pub mod netns;
 pub mod pidfd;
 pub mod process;
+pub mod readiness;
 pub mod signal;
 pub mod sock_destroy;

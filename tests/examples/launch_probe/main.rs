@@ -1,12 +1,12 @@
 //! Launches commands as `guard run` does, without a daemon, and tries what they may do.
 //!
 //! ```text
-//! launch-probe run [--user NAME] [--enter PATH|fail|panic] -- COMMAND…
-//! launch-probe try socket FAMILY | socketpair FAMILY | io-uring | tiocsti | tioclinux | x32 NR | setuid
+//! launch-probe run [--user NAME] [--enter CGROUP|fail|panic|wait] -- COMMAND…
+//! launch-probe try CALL…
 //! ```
 //!
-//! `run` tells a refusal as JSON on standard error and ends with its status. `try` prints `ok` or the
-//! number of the error.
+//! `run` tells a refusal as JSON on standard error and ends with its status. `try` makes a call that
+//! `raw.rs` knows, and prints `ok` or the number of the error.
 
 mod raw;
 

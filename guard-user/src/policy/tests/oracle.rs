@@ -237,7 +237,7 @@ proptest! {
         let mut expected = BTreeSet::new();
         for bits in within.bits()..=within.last_bits() {
             for port in asked.low..=asked.high {
-                let to = Connection { to: Address::from_u128(bits), protocol: Protocol::TCP, port };
+                let to = Connection::new(Address::from_u128(bits), Protocol::TCP, port);
                 let (verdict, rule) = naive(&policy, &environment, &to);
                 expected.insert((verdict.as_str(), rule));
             }

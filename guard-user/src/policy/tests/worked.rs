@@ -32,11 +32,11 @@ fn shipped(name: &str) -> Policy {
 fn verdict(compiled: &Compiled, connection: &str) -> Verdict {
     let (spec, address) = connection.split_once(' ').unwrap();
     let spec: super::super::ports::PortSpec = spec.parse().unwrap();
-    let to = Connection {
-        to: address.parse::<Prefix>().unwrap().address(),
-        protocol: spec.protocol,
-        port: spec.low,
-    };
+    let to = Connection::new(
+        address.parse::<Prefix>().unwrap().address(),
+        spec.protocol,
+        spec.low,
+    );
     policy_verdict(&compiled.lookup(), PolicyId(1), &to).verdict
 }
 
@@ -362,10 +362,10 @@ fn a_hundred_thousand_prefixes_are_sorted_and_joined() {
     assert_eq!(verdict(&compiled, "tcp/1 10.1.134.159"), Verdict::Deny);
     assert_eq!(verdict(&compiled, "tcp/1 10.1.134.160"), Verdict::Allow);
     let tcp = PolicyId(1);
-    let to = Connection {
-        to: "10.0.0.0".parse::<Prefix>().unwrap().address(),
-        protocol: Protocol(47),
-        port: 0,
-    };
+    let to = Connection::new(
+        "10.0.0.0".parse::<Prefix>().unwrap().address(),
+        Protocol(47),
+        0,
+    );
     assert_eq!(policy_verdict(&compiled.lookup(), tcp, &to).rule, 0);
 }

@@ -1,6 +1,7 @@
 //! Needs root: a kernel does bpf(2) for nobody else.
 
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use aya::maps::lpm_trie::Key;
@@ -148,7 +149,7 @@ fn a_pinned_link_says_where_it_is_attached() {
 
 #[test]
 fn batches_fill_and_empty_a_trie() {
-    let count = BATCH as u32 * 2 + 17;
+    let count = batch::BATCH as u32 * 2 + 17;
     let map = map(LPM_TRIE, 8, 4, count);
     let trie = LpmTrie::<_, [u8; 4], u32>::try_from(seen_by_aya(&map)).unwrap();
     let keys: Vec<u8> = (0..count)

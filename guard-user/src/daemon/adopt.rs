@@ -1,0 +1,152 @@
+//! Taking over what an earlier guardd left in the kernel.
+//!
+//! The kernel says which sessions, holes and policies there are; the files beside it say what they
+//! are called. A file without its kernel state is taken away, and written down as ended; kernel
+//! state without its file is listed all the same.
+
+use guard_common::{HoleId, PolicyId, Session as KernelSession, SessionId};
+
+use super::{
+    audit::Record,
+    failure::Refusal,
+    holes::{About, Known},
+    ids,
+    policies::{self, InForce},
+    sessions::{self, Session, Stage},
+    state::State,
+};
+use crate::{
+    datapath::{SessionCgroup, Start},
+    proto::LogKind,
+    sys::clock,
+};
+
+impl State {
+    /// Makes what the daemon knows agree with the kernel.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's. What is enforced stays as it was.
+    pub fn adopt(&mut self, start: Start) -> Result<(), Refusal> {
+        if start == Start::Fresh {
+            self.shelves.clear();
+            return Ok(());
+        }
+        self.datapath.sweep_sessions()?;
+        self.adopt_sessions()?;
+        self.adopt_holes()?;
+        self.adopt_policies()
+    }
+
+    fn adopt_sessions(&mut self) -> Result<(), Refusal> {
+        let mut known: Vec<_> = self.shelves.sessions.all();
+        for (cgroup, kernel) in self.datapath.sessions()? {
+            let key = ids::session(cgroup.id);
+            let at = known.iter().position(|(id, _)| *id == key);
+            let about = at.map(|at| known.swap_remove(at).1);
+            self.adopt_session(cgroup, &kernel, about);
+        }
+        for (id, about) in known {
+            self.shelves.sessions.remove(&id);
+            let record = Record::of(&id, about.uid).with("noticed", "after a restart of guardd");
+            self.audit.note(LogKind::SessionEnd, record);
+        }
+        Ok(())
+    }
+
+    fn adopt_session(
+        &mut self,
+        cgroup: SessionCgroup,
+        kernel: &KernelSession,
+        about: Option<sessions::About>,
+    ) {
+        let is_populated = self.datapath.is_populated(&cgroup).unwrap_or(true);
+        let about = about.unwrap_or_else(sessions::About::unknown);
+        let stage = match is_populated || about.pid.is_some() {
+            true => Stage::Live,
+            false => Stage::Empty {
+                since: clock::now(),
+            },
+        };
+        if let Err(error) = self.watches.session(cgroup.id, &cgroup.path) {
+            tracing::warn!(%error, session = cgroup.id.0, "its end will be noticed late");
+        }
+        tracing::info!(session = cgroup.id.0, name = about.name, "adopted");
+        let policies = kernel.policies.iter().copied();
+        self.had_sessions = true;
+        self.sessions.add(Session {
+            cgroup,
+            chain: policies.filter(|slot| *slot != PolicyId(0)).collect(),
+            about,
+            stage,
+        });
+    }
+
+    fn adopt_holes(&mut self) -> Result<(), Refusal> {
+        let mut known: Vec<(String, About)> = self.shelves.holes.all();
+        for hole in self.datapath.holes()? {
+            let key = ids::hole(hole.entry.id);
+            let at = known.iter().position(|(id, _)| *id == key);
+            let about = at.map(|at| known.swap_remove(at).1);
+            let hole_known = Known {
+                session: hole.session,
+                expires: hole.entry.expires,
+                about,
+            };
+            self.holes.add(hole.entry.id, hole_known);
+        }
+        for (id, about) in known {
+            let ended = Known {
+                session: SessionId(about.session),
+                expires: clock::now(),
+                about: Some(about),
+            };
+            let id = ids::parse_hole(&id).unwrap_or(HoleId(0));
+            self.hole_ended(id, &ended, "expired while guardd was down", None);
+        }
+        Ok(())
+    }
+
+    /// Compiles the policies in the kernel's slots again, from the texts that they came from. One
+    /// that cannot be stays as it is in the kernel.
+    fn adopt_policies(&mut self) -> Result<(), Refusal> {
+        for slot in self.datapath.policy_slots()? {
+            if let Err(error) = self.adopt_policy(slot) {
+                tracing::error!(%error, slot = slot.0, "goes on as the kernel has it");
+            }
+        }
+        Ok(())
+    }
+
+    fn adopt_policy(&mut self, slot: PolicyId) -> Result<(), Refusal> {
+        let Some(source) = self.shelves.policies.get(&slot.0.to_string()) else {
+            return Err(Refusal::not_found(
+                "a policy is in force whose text is gone",
+                "its file in the state directory is not there",
+                "end its sessions: guard sessions",
+            ));
+        };
+        let read = policies::read(&source)?;
+        let prepared = policies::compile(source, read, &self.environment())?;
+        self.datapath
+            .install_policy(Some(slot), &prepared.compiled)?;
+        self.policies.put(slot, InForce::from(prepared));
+        Ok(())
+    }
+
+    /// Empties the slots that an earlier guardd filled and nothing is judged by.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn drop_stray_slots(&mut self) -> Result<(), Refusal> {
+        for slot in self.datapath.policy_slots()? {
+            if !self.sessions.use_slot(slot) && self.default_slot != Some(slot) {
+                self.datapath.remove_policy(slot)?;
+                self.policies.remove(slot);
+                self.shelves.policies.remove(&slot.0.to_string());
+            }
+        }
+        Ok(())
+    }
+}

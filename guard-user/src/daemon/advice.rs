@@ -1,0 +1,126 @@
+//! What to tell a program, or the model behind it, that was refused.
+
+use crate::proto::{Endpoint, Failure};
+
+/// The end of every piece of advice about a refusal.
+const NO_DETOUR: &str = "Do not retry in a loop and do not look for another way there: the kernel \
+                         refuses every one, and each attempt is written down.";
+
+/// As people type it.
+#[must_use]
+pub fn destination(to: &Endpoint) -> String {
+    match (to.port, to.address.contains(':')) {
+        (Some(port), true) => format!("[{}]:{port}", to.address),
+        (Some(port), false) => format!("{}:{port}", to.address),
+        (None, _) => to.address.clone(),
+    }
+}
+
+/// Which rule it was, in words, with its reason.
+fn because(rule: Option<&str>, reason: Option<&str>) -> String {
+    match (rule, reason) {
+        (Some(rule), Some(reason)) => format!("the rule {rule:?} ({reason})"),
+        (Some(rule), None) => format!("the rule {rule:?}"),
+        (None, _) => "the policy's default".to_owned(),
+    }
+}
+
+/// For something that a `deny` rule refused.
+#[must_use]
+pub fn denied(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String {
+    format!(
+        "{} is denied by {}. Nobody can open it for this session. {NO_DETOUR} Go on without it, and \
+         say in your answer that it was denied.",
+        destination(to),
+        because(rule, reason),
+    )
+}
+
+/// For something that a person may open, and has been asked about as `request`.
+#[must_use]
+pub fn asked(to: &Endpoint, rule: Option<&str>, reason: Option<&str>, request: &str) -> String {
+    format!(
+        "{} was stopped by {}. A person has been asked (request {request}). {NO_DETOUR} Go on with \
+         something else, or say that you wait for the answer; when it is yes, the same command works.",
+        destination(to),
+        because(rule, reason),
+    )
+}
+
+/// For something that a person may open, but is not being asked about now.
+#[must_use]
+pub fn askable(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String {
+    let protocol = match to.protocol.as_str() {
+        "tcp" => String::new(),
+        other => match to.port {
+            Some(port) => format!(" --ports {other}/{port}"),
+            None => format!(" --ports {other}"),
+        },
+    };
+    format!(
+        "{} was stopped by {}. To ask a person for it, run: guard request {}{protocol} --reason \
+         'why you need it'. {NO_DETOUR}",
+        destination(to),
+        because(rule, reason),
+        destination(to),
+    )
+}
+
+/// For something that a person has said no to.
+#[must_use]
+pub fn answered_no(to: &Endpoint) -> String {
+    format!(
+        "A person was asked about {} lately and said no. {NO_DETOUR} Go on without it, and say in \
+         your answer that it was refused.",
+        destination(to),
+    )
+}
+
+/// For something that is allowed now.
+#[must_use]
+pub fn allowed(to: &str) -> String {
+    format!("{to} is allowed: nothing to ask. If it fails, the guard is not the reason.")
+}
+
+/// A feature that comes later.
+#[must_use]
+pub fn not_yet(what: &str, fix: &str) -> Failure {
+    Failure {
+        what: format!("cannot {what}"),
+        why: "this version of guardd cannot do that yet".to_owned(),
+        fix: fix.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to(protocol: &str, port: Option<u16>) -> Endpoint {
+        Endpoint {
+            address: "2001:db8::1".to_owned(),
+            port,
+            protocol: protocol.to_owned(),
+            host: None,
+        }
+    }
+
+    #[test]
+    fn advice_ends_with_a_command_that_asks_for_just_that() {
+        let tcp = askable(&to("tcp", Some(443)), Some("photos"), Some("production"));
+        assert!(
+            tcp.contains("guard request [2001:db8::1]:443 --reason"),
+            "{tcp}"
+        );
+        assert!(tcp.contains("\"photos\" (production)"), "{tcp}");
+        let icmp = askable(&to("icmp", None), None, None);
+        assert!(icmp.contains("2001:db8::1 --ports icmp --reason"), "{icmp}");
+    }
+
+    #[test]
+    fn what_is_denied_is_not_asked_for() {
+        let text = denied(&to("tcp", Some(443)), Some("metadata"), None);
+        assert!(!text.contains("guard request"), "{text}");
+        assert!(text.contains("\"metadata\""), "{text}");
+    }
+}

@@ -1,0 +1,269 @@
+//! The audit trail: JSON lines that are only ever added to.
+//!
+//! A record is one `write(2)`. Where it cannot be written whole, nothing of it stays.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{self, Read, Seek, SeekFrom, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+
+use crate::proto::{Failure, LogKind, LogRecord};
+
+/// Why a record is not in the trail.
+#[derive(Debug, thiserror::Error)]
+#[error("the audit trail {path} takes no record: {source}")]
+pub struct AuditError {
+    path: PathBuf,
+    source: io::Error,
+}
+
+impl From<AuditError> for Failure {
+    fn from(error: AuditError) -> Self {
+        Self {
+            what: "cannot write down what you decided, so it is not done".to_owned(),
+            why: error.to_string(),
+            fix: format!("make room on the disk of {}", error.path.display()),
+        }
+    }
+}
+
+/// Who and what a record is about, beside its kind.
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    session: Option<String>,
+    fields: Map<String, Value>,
+}
+
+impl Record {
+    /// About a session of a user.
+    #[must_use]
+    pub fn of(session: impl ToString, uid: u32) -> Self {
+        let record = Self {
+            session: Some(session.to_string()),
+            fields: Map::new(),
+        };
+        record.with("uid", uid)
+    }
+
+    /// With a field more.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+/// The trail, open for writing.
+#[derive(Debug)]
+pub struct Audit {
+    path: PathBuf,
+    file: File,
+    /// How long the file is, for those who follow it.
+    length: watch::Sender<u64>,
+}
+
+impl Audit {
+    /// Opens the trail at `path`, makes it where there is none, and takes off a last line that
+    /// was not written whole.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] where that cannot be done.
+    pub fn open(path: &Path) -> Result<Self, AuditError> {
+        let fail = |source| AuditError {
+            path: path.to_owned(),
+            source,
+        };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(path)
+            .map_err(fail)?;
+        let length = repair(&mut file).map_err(fail)?;
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            length: watch::Sender::new(length),
+        })
+    }
+
+    /// Where the trail is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The trail's length in bytes, as it grows.
+    #[must_use]
+    pub fn length(&self) -> watch::Receiver<u64> {
+        self.length.subscribe()
+    }
+
+    /// Adds a record.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] where it does not fit; the trail is then as it was.
+    pub fn write(&mut self, kind: LogKind, record: Record) -> Result<(), AuditError> {
+        let line = LogRecord {
+            at: Timestamp::now(),
+            kind,
+            session: record.session,
+            fields: record.fields,
+        };
+        self.append(&line).map_err(|source| AuditError {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    /// Adds a record about something that has happened and cannot be refused any more.
+    pub fn note(&mut self, kind: LogKind, record: Record) {
+        if let Err(error) = self.write(kind, record) {
+            tracing::error!(%error, ?kind, "not in the audit trail");
+        }
+    }
+
+    /// Waits until all records are on the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] where the disk did not take them.
+    pub fn sync(&self) -> Result<(), AuditError> {
+        self.file.sync_data().map_err(|source| AuditError {
+            path: self.path.clone(),
+            source,
+        })
+    }
+
+    fn append(&mut self, record: &LogRecord) -> io::Result<()> {
+        let mut line = serde_json::to_vec(record)?;
+        line.push(b'\n');
+        let before = self.file.metadata()?.len();
+        let written = self.file.write(&line);
+        match written {
+            Ok(all) if all == line.len() => {}
+            other => {
+                self.file.set_len(before)?;
+                return Err(other.err().unwrap_or(io::ErrorKind::StorageFull.into()));
+            }
+        }
+        self.length.send_replace(before + line.len() as u64);
+        Ok(())
+    }
+}
+
+/// Cuts off what follows the last newline; returns the length that is left.
+fn repair(file: &mut File) -> io::Result<u64> {
+    const CHUNK: u64 = 4096;
+    let length = file.metadata()?.len();
+    let mut end = length;
+    while end > 0 {
+        let start = end.saturating_sub(CHUNK);
+        let mut chunk = vec![0; (end - start) as usize];
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut chunk)?;
+        if let Some(at) = chunk.iter().rposition(|byte| *byte == b'\n') {
+            end = start + at as u64 + 1;
+            break;
+        }
+        end = start;
+    }
+    if end < length {
+        file.set_len(end)?;
+    }
+    Ok(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, process::Command};
+
+    use super::*;
+
+    fn lines(path: &Path) -> Vec<LogRecord> {
+        let text = fs::read_to_string(path).unwrap();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn records_are_lines_that_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let mut audit = Audit::open(&path).unwrap();
+        let record = Record::of("s1", 1000).with("rule", "photos\n");
+        audit.write(LogKind::Denied, record).unwrap();
+        audit.write(LogKind::DaemonStop, Record::default()).unwrap();
+        audit.sync().unwrap();
+        let read = lines(&path);
+        assert_eq!(read.len(), 2);
+        assert_eq!(read[0].session.as_deref(), Some("s1"));
+        assert_eq!(read[0].fields["rule"], "photos\n");
+        assert_eq!(*audit.length().borrow(), fs::metadata(&path).unwrap().len());
+    }
+
+    #[test]
+    fn a_torn_last_line_is_taken_off_at_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        Audit::open(&path)
+            .unwrap()
+            .write(LogKind::DaemonStart, Record::default())
+            .unwrap();
+        let whole = fs::read(&path).unwrap();
+        for torn in [1, 4095, 4096, 10_000] {
+            fs::write(&path, [&whole[..], &vec![b'x'; torn]].concat()).unwrap();
+            Audit::open(&path).unwrap();
+            assert_eq!(fs::read(&path).unwrap(), whole);
+        }
+        fs::write(&path, "{").unwrap();
+        Audit::open(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"");
+    }
+
+    /// Run by the next test under a limit on the size of files.
+    #[test]
+    fn fills_the_disk() {
+        let Some(path) = env::var_os("GUARD_TEST_FULL") else {
+            return;
+        };
+        let path = PathBuf::from(path);
+        let mut audit = Audit::open(&path).unwrap();
+        let long = "x".repeat(300);
+        let refused = (0..100).find_map(|_| {
+            let before = fs::read(&path).unwrap();
+            let record = Record::default().with("long", long.as_str());
+            let error = audit.write(LogKind::Answered, record).err()?;
+            Some((before, error))
+        });
+        let (before, error) = refused.unwrap();
+        assert_eq!(fs::read(&path).unwrap(), before);
+        assert!(lines(&path).len() > 5);
+        let failure = Failure::from(error);
+        assert!(failure.fix.contains("audit.jsonl"), "{failure}");
+    }
+
+    #[test]
+    fn on_a_full_disk_nothing_is_left_of_a_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let status = Command::new("sh")
+            .args(["-c", r#"trap "" XFSZ; ulimit -f 8; exec "$0" --exact "$1""#])
+            .arg(env::current_exe().unwrap())
+            .arg("daemon::audit::tests::fills_the_disk")
+            .env("GUARD_TEST_FULL", dir.path().join("audit.jsonl"))
+            .output()
+            .unwrap();
+        assert!(status.status.success(), "{status:?}");
+        assert!(dir.path().join("audit.jsonl").exists());
+    }
+}

@@ -1,0 +1,281 @@
+//! Who may do what: the one place that turns a caller into somebody who may.
+//!
+//! A caller is what the kernel says of the peer. An [`Approver`] or an [`Agent`] comes from
+//! [`authorise`] only, and every verb takes one of them.
+
+use guard_common::SessionId;
+
+use super::failure::Refusal;
+use crate::proto::Call;
+
+/// Where a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Outside the guard's root cgroup.
+    Outside,
+    /// In a session's cgroup, or in one under the root that no session owns.
+    Inside(Option<SessionId>),
+}
+
+/// What the kernel says of a peer, at the moment of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its user.
+    pub uid: u32,
+    /// Its process.
+    pub pid: u32,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// A caller outside every guarded cgroup: it answers for what is its own, root for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Approver {
+    uid: u32,
+}
+
+impl Approver {
+    /// Its user.
+    #[must_use]
+    pub fn uid(self) -> u32 {
+        self.uid
+    }
+
+    /// Whether it answers for all.
+    #[must_use]
+    pub fn is_root(self) -> bool {
+        self.uid == 0
+    }
+
+    /// Whether it answers for what belongs to `owner`.
+    #[must_use]
+    pub fn answers_for(self, owner: u32) -> bool {
+        self.is_root() || self.uid == owner
+    }
+}
+
+/// A process in a session's cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agent {
+    uid: u32,
+    session: SessionId,
+}
+
+impl Agent {
+    /// Its user.
+    #[must_use]
+    pub fn uid(self) -> u32 {
+        self.uid
+    }
+
+    /// The session that it is in.
+    #[must_use]
+    pub fn session(self) -> SessionId {
+        self.session
+    }
+}
+
+/// Who may make the call that was authorised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authorised {
+    /// A caller outside.
+    Approver(Approver),
+    /// A process inside.
+    Agent(Agent),
+}
+
+/// For whom a call is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    Approvers,
+    Root,
+    Agents,
+    Both,
+}
+
+fn audience(call: &Call) -> Audience {
+    match call {
+        Call::Run(_) | Call::Enter { .. } => Audience::Both,
+        Call::Why {} | Call::Request { .. } => Audience::Agents,
+        Call::Reload {} => Audience::Root,
+        Call::Pending {}
+        | Call::Approve { .. }
+        | Call::Deny { .. }
+        | Call::Open { .. }
+        | Call::Holes {}
+        | Call::Close { .. }
+        | Call::Sessions {}
+        | Call::Stop { .. }
+        | Call::Status {}
+        | Call::Explain { .. }
+        | Call::Log { .. } => Audience::Approvers,
+    }
+}
+
+/// Whether `caller` may make `call` at all. What it may do to whose session is for the verb to ask
+/// [`Approver::answers_for`].
+///
+/// # Errors
+///
+/// `Refused` to everybody else, and to every process inside that is in no live session; `Invalid`
+/// to a caller outside where only a process inside makes sense.
+pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, Refusal> {
+    match (caller.place, audience(call)) {
+        (Place::Outside, Audience::Root) if caller.uid != 0 => Err(for_root()),
+        (Place::Outside, Audience::Agents) => Err(outside()),
+        (Place::Outside, _) => Ok(Authorised::Approver(Approver { uid: caller.uid })),
+        (Place::Inside(Some(session)), Audience::Agents | Audience::Both) => {
+            let uid = caller.uid;
+            Ok(Authorised::Agent(Agent { uid, session }))
+        }
+        (Place::Inside(_), _) => Err(inside()),
+    }
+}
+
+fn inside() -> Refusal {
+    Refusal::refused(
+        "no process under the guard may do this",
+        "the call came from inside a guarded cgroup, where nothing can widen what it may reach",
+        "leave it to the person outside; `guard why` says what was stopped here, and \
+         `guard request DEST --reason TEXT` asks",
+    )
+}
+
+fn for_root() -> Refusal {
+    Refusal::refused(
+        "only root may do this",
+        "it changes what holds for every user's sessions",
+        "sudo guard …",
+    )
+}
+
+fn outside() -> Refusal {
+    Refusal::invalid(
+        "there is nothing to answer here",
+        "this process runs outside every session, so nothing is stopped",
+        "run it inside: guard run -- CMD",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::{ErrorName, Run, Terms};
+
+    fn calls() -> Vec<(Call, Audience)> {
+        let text = String::new;
+        let terms = Terms::default();
+        let run = Run {
+            policy: None,
+            name: None,
+            hold: None,
+            command: vec![],
+            uid: 1000,
+        };
+        vec![
+            (Call::Run(run), Audience::Both),
+            (Call::Enter { session: text() }, Audience::Both),
+            (Call::Pending {}, Audience::Approvers),
+            (Call::Approve { id: text(), terms }, Audience::Approvers),
+            (
+                Call::Deny {
+                    id: text(),
+                    seconds: None,
+                },
+                Audience::Approvers,
+            ),
+            (
+                Call::Open {
+                    destination: text(),
+                    ports: vec![],
+                    session: None,
+                    reason: None,
+                    terms,
+                },
+                Audience::Approvers,
+            ),
+            (Call::Holes {}, Audience::Approvers),
+            (
+                Call::Close {
+                    ids: vec![],
+                    all: true,
+                },
+                Audience::Approvers,
+            ),
+            (Call::Sessions {}, Audience::Approvers),
+            (Call::Stop { session: text() }, Audience::Approvers),
+            (Call::Status {}, Audience::Approvers),
+            (
+                Call::Explain {
+                    destination: text(),
+                    ports: vec![],
+                    policy: None,
+                    session: None,
+                },
+                Audience::Approvers,
+            ),
+            (
+                Call::Log {
+                    follow: false,
+                    session: None,
+                    since: None,
+                },
+                Audience::Approvers,
+            ),
+            (Call::Reload {}, Audience::Root),
+            (Call::Why {}, Audience::Agents),
+            (
+                Call::Request {
+                    destination: text(),
+                    ports: vec![],
+                    reason: None,
+                },
+                Audience::Agents,
+            ),
+        ]
+    }
+
+    fn by(uid: u32, place: Place, call: &Call) -> Result<Authorised, ErrorName> {
+        let caller = Caller { uid, pid: 1, place };
+        authorise(&caller, call).map_err(|refusal| refusal.name)
+    }
+
+    #[test]
+    fn outside_everyone_answers_and_root_reloads() {
+        for (call, audience) in calls() {
+            for uid in [0, 1000] {
+                let expected = match audience {
+                    Audience::Root if uid != 0 => Err(ErrorName::Refused),
+                    Audience::Agents => Err(ErrorName::Invalid),
+                    _ => Ok(Authorised::Approver(Approver { uid })),
+                };
+                assert_eq!(by(uid, Place::Outside, &call), expected, "{call:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn inside_only_questions_and_narrower_sessions_whatever_the_uid() {
+        let session = SessionId(7);
+        for (call, audience) in calls() {
+            for uid in [0, 1000] {
+                let expected = match audience {
+                    Audience::Agents | Audience::Both => {
+                        Ok(Authorised::Agent(Agent { uid, session }))
+                    }
+                    _ => Err(ErrorName::Refused),
+                };
+                assert_eq!(by(uid, Place::Inside(Some(session)), &call), expected);
+                assert_eq!(by(uid, Place::Inside(None), &call), Err(ErrorName::Refused));
+            }
+        }
+    }
+
+    #[test]
+    fn owners_answer_for_their_own_and_root_for_all() {
+        assert!(Approver { uid: 1000 }.answers_for(1000));
+        assert!(!Approver { uid: 1000 }.answers_for(1001));
+        assert!(!Approver { uid: 1000 }.answers_for(0));
+        assert!(Approver { uid: 0 }.answers_for(1001));
+    }
+}

@@ -1,0 +1,308 @@
+//! From the kernel's events to questions for a person, and to the audit trail.
+
+use std::collections::HashMap;
+
+use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    audit::Record,
+    failure::Refusal,
+    ids,
+    policies::Judged,
+    process::Process,
+    requests::{Noted, Question},
+    state::State,
+};
+use crate::{
+    policy::PortSpec,
+    proto::{self, Endpoint, LogKind},
+};
+
+/// Records about refusals that a session may cause at once.
+const BURST: u64 = 60;
+/// Nanoseconds after which it may cause one more.
+const REFILL: u64 = 200_000_000;
+
+/// How much of the audit trail a session has used up lately.
+#[derive(Clone, Copy, Debug, Default)]
+struct Meter {
+    used: u64,
+    at: BootTime,
+    left_out: u64,
+}
+
+/// All sessions' shares of the audit trail: a loop in one of them does not fill the disk.
+#[derive(Debug, Default)]
+pub struct Meters(HashMap<SessionId, Meter>);
+
+impl Meters {
+    /// Whether the session may cause a record now, and how many it was denied since the last one.
+    pub fn admit(&mut self, session: SessionId, now: BootTime) -> Option<u64> {
+        let meter = self.0.entry(session).or_default();
+        let refilled = now.0.saturating_sub(meter.at.0) / REFILL;
+        if refilled > 0 {
+            meter.used = meter.used.saturating_sub(refilled);
+            meter.at = now;
+        }
+        if meter.used >= BURST {
+            meter.left_out += 1;
+            return None;
+        }
+        meter.used += 1;
+        Some(std::mem::take(&mut meter.left_out))
+    }
+
+    /// Forgets a session.
+    pub fn forget(&mut self, session: SessionId) {
+        self.0.remove(&session);
+    }
+}
+
+impl State {
+    /// Takes note of a refusal. True where there is something new for a person.
+    pub fn on_event(&mut self, event: &Event) -> bool {
+        match self.note_event(event) {
+            Ok(is_new) => is_new,
+            Err(error) => {
+                tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
+                false
+            }
+        }
+    }
+
+    fn note_event(&mut self, event: &Event) -> Result<bool, Refusal> {
+        if self.sessions.live(event.session).is_none() {
+            self.note_denial(event, None);
+            return Ok(false);
+        }
+        let verdict = self.judge_event(event).map(|judged| judged.verdict);
+        match verdict {
+            // It was refused under a policy that has been replaced meanwhile.
+            Some(Verdict::Allow) => Ok(false),
+            Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
+                self.note_question(event)
+            }
+            _ => {
+                self.note_denial(event, Some(event.session));
+                Ok(false)
+            }
+        }
+    }
+
+    /// What the session's policies say of the event now.
+    fn judge_event(&self, event: &Event) -> Option<Judged<'_>> {
+        let session = self.sessions.live(event.session)?;
+        let (to, protocol, port) = (event.destination, event.protocol, event.port);
+        self.policies.judge(&session.chain, to, protocol, port)
+    }
+
+    /// Asks a person, unless that is being done.
+    fn note_question(&mut self, event: &Event) -> Result<bool, Refusal> {
+        let question = Question {
+            session: event.session,
+            destination: event.destination,
+            protocol: event.protocol,
+            port: event.port,
+        };
+        let process = self.process_of(event);
+        let noted = self.ask(question, event.at, process, None)?;
+        if noted == Noted::Full {
+            tracing::warn!(session = event.session.0, "too many requests wait already");
+        }
+        Ok(matches!(noted, Noted::New(_)))
+    }
+
+    /// The process of an event. Where it has gone already, its thread's own name is all there is.
+    fn process_of(&self, event: &Event) -> (Option<u32>, Process) {
+        let session = self.sessions.live(event.session);
+        let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
+        let known = cgroup
+            .filter(|_| event.tgid != 0)
+            .and_then(|cgroup| Process::look(event.tgid, &cgroup));
+        let comm = || {
+            let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
+            (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+        };
+        let process = known.unwrap_or_default();
+        let process = Process {
+            comm: process.comm.clone().or_else(comm),
+            ..process
+        };
+        ((event.tgid != 0).then_some(event.tgid), process)
+    }
+
+    /// Puts a question on the list, if it is new, and writes that down.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel gives out no number for it.
+    pub fn ask(
+        &mut self,
+        question: Question,
+        at: BootTime,
+        (pid, process): (Option<u32>, Process),
+        note: Option<String>,
+    ) -> Result<Noted, Refusal> {
+        let Some(session) = self.sessions.live(question.session) else {
+            return Err(ids::no_session(&ids::session(question.session)));
+        };
+        let (to, protocol, port) = (question.destination, question.protocol, question.port);
+        let Some(judged) = self.policies.judge(&session.chain, to, protocol, port) else {
+            return Err(ids::no_session(&ids::session(question.session)));
+        };
+        let owner = session.about.uid;
+        let now = Timestamp::now();
+        let draft = proto::Request {
+            id: String::new(),
+            session: ids::session(question.session),
+            policy: judged.policy.policy.name.clone(),
+            user: self.users.name(owner),
+            pid,
+            comm: process.comm,
+            exe: process.exe,
+            command: process.command,
+            destination: endpoint(&question, self.host_of(&question, &judged)),
+            rule: judged.rule.map(|rule| rule.name.clone()),
+            reason: judged.rule.and_then(|rule| rule.reason.clone()),
+            verdict: judged.verdict.as_str().to_owned(),
+            held: false,
+            asked_at: now,
+            last_at: now,
+            waits_until: None,
+            count: 1,
+            http: None,
+            note,
+        };
+        let datapath = &mut self.datapath;
+        let noted = self.requests.note(question, owner, at, || {
+            let id = format!("r{}", datapath.next_request()?);
+            Ok::<_, Refusal>(proto::Request { id, ..draft })
+        })?;
+        if let Noted::New(id) = &noted {
+            self.write_question(id, at);
+        }
+        Ok(noted)
+    }
+
+    fn write_question(&mut self, id: &str, at: BootTime) {
+        let Some(asked) = self.requests.get(id) else {
+            return;
+        };
+        let Some(left_out) = self.meters.admit(asked.question.session, at) else {
+            return;
+        };
+        let shown = &asked.shown;
+        let record = Record::of(&shown.session, asked.owner)
+            .with("request", id)
+            .with("destination", json!(shown.destination))
+            .with("rule", shown.rule.clone())
+            .with("verdict", shown.verdict.clone())
+            .with("pid", shown.pid)
+            .with("exe", shown.exe.clone())
+            .with("note", shown.note.clone())
+            .with("left_out", left_out);
+        self.audit.note(LogKind::Request, record);
+    }
+
+    /// Writes down that something was denied.
+    fn note_denial(&mut self, event: &Event, session: Option<SessionId>) {
+        let Some(left_out) = self.meters.admit(event.session, event.at) else {
+            return;
+        };
+        let judged = self.judge_event(event);
+        let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
+        let live = session.and_then(|id| self.sessions.live(id));
+        let record = match live {
+            Some(live) => Record::of(ids::session(live.cgroup.id), live.about.uid),
+            None => Record::default().with("cgroup", event.cgroup),
+        };
+        let (pid, process) = self.process_of(event);
+        let hook = Hook::from_u8(event.hook).map_or("unknown", Hook::as_str);
+        let record = record
+            .with("destination", destination(event))
+            .with("rule", rule)
+            .with("hook", hook)
+            .with("count", event.count)
+            .with("pid", pid)
+            .with("comm", process.comm)
+            .with("exe", process.exe)
+            .with("left_out", left_out);
+        self.audit.note(LogKind::Denied, record);
+    }
+
+    /// The name in the deciding rule that stands for the question's address.
+    #[must_use]
+    pub fn host_of(&self, question: &Question, judged: &Judged<'_>) -> Option<String> {
+        let names = judged.rule?.names().map(|name| name.as_str());
+        let name = self.names.name_of(question.destination.to_ip(), names)?;
+        Some(name.to_owned())
+    }
+}
+
+/// A `socket` call has no destination: no hole could help.
+fn is_socket(event: &Event) -> bool {
+    event.hook == Hook::SockCreate as u8
+}
+
+fn destination(event: &Event) -> Value {
+    if is_socket(event) {
+        return json!({ "protocol": protocol_name(event.protocol), "socket_type": event.socket_type });
+    }
+    let question = Question {
+        session: event.session,
+        destination: event.destination,
+        protocol: event.protocol,
+        port: event.port,
+    };
+    json!(endpoint(&question, None))
+}
+
+/// A question's destination as people see it.
+#[must_use]
+pub fn endpoint(question: &Question, host: Option<String>) -> Endpoint {
+    let has_ports = matches!(question.protocol, Protocol::TCP | Protocol::UDP);
+    Endpoint {
+        address: question.destination.to_ip().to_string(),
+        port: has_ports.then_some(question.port),
+        protocol: protocol_name(question.protocol),
+        host,
+    }
+}
+
+/// `tcp`, `udp`, `icmp`, or the number.
+#[must_use]
+pub fn protocol_name(protocol: Protocol) -> String {
+    match protocol {
+        Protocol::TCP => "tcp".to_owned(),
+        Protocol::UDP => "udp".to_owned(),
+        Protocol::ICMP => "icmp".to_owned(),
+        Protocol(number) => number.to_string(),
+    }
+}
+
+/// The ports of a hole that answers a question.
+#[must_use]
+pub fn ports_of(question: &Question) -> PortSpec {
+    match question.protocol {
+        Protocol::TCP | Protocol::UDP => PortSpec::one(question.protocol, question.port),
+        other => PortSpec::all(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_has_its_share_of_the_trail_and_no_more() {
+        let mut meters = Meters::default();
+        let at = |tenths: u64| BootTime(1_000_000_000_000 + tenths * 100_000_000);
+        let admitted = (0..1000).filter(|_| meters.admit(SessionId(1), at(0)).is_some());
+        assert_eq!(admitted.count() as u64, BURST);
+        assert_eq!(meters.admit(SessionId(2), at(0)), Some(0));
+        assert_eq!(meters.admit(SessionId(1), at(2)), Some(1000 - BURST));
+        assert_eq!(meters.admit(SessionId(1), at(2)), None);
+    }
+}

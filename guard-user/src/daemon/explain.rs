@@ -1,0 +1,208 @@
+//! The verdict for a destination, and what gives it.
+
+use guard_common::{PolicyId, SessionId, Verdict};
+
+use super::{
+    failure::Refusal, ids, load, opening, policies::InForce, shared::Shared, state::State,
+};
+use crate::{
+    datapath::LiveHole,
+    policy::{self, Destination, Environment, PortSpec, Prefix},
+    proto::{self, Explanations, PolicyRef},
+};
+
+/// What a client writes as a destination and ports.
+///
+/// # Errors
+///
+/// `Invalid`, with what was expected.
+pub fn parse(to: &str, ports: &[String]) -> Result<(Destination, Vec<PortSpec>), Refusal> {
+    let wrong = |what: &str, why: policy::Invalid, fix: &str| {
+        Refusal::invalid(format!("cannot understand {what:?}"), why.to_string(), fix)
+    };
+    let destination = to
+        .parse()
+        .map_err(|why| wrong(to, why, "give an address, a prefix, a name or a group"))?;
+    let specs = ports.iter().map(|port| {
+        port.parse()
+            .map_err(|why| wrong(port, why, "write ports as tcp/443, udp/53 or icmp"))
+    });
+    Ok((destination, specs.collect::<Result<_, _>>()?))
+}
+
+/// The name that has to be looked up for a destination, if there is one.
+#[must_use]
+pub fn name_in(to: &Destination) -> Option<String> {
+    match &to.target {
+        policy::Target::Name(name) => Some(name.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+/// Under a policy of the daemon's, or one that the client brings. No session has it, and no hole.
+///
+/// # Errors
+///
+/// `NotFound` or `Invalid`.
+pub async fn under_policy(
+    shared: &Shared,
+    asked: PolicyRef,
+    to: &Destination,
+    ports: &[PortSpec],
+) -> Result<Explanations, Refusal> {
+    let source = shared.with(|state| state.library.resolve(asked))?;
+    let policy = InForce::from(load::prepare(shared, source).await?);
+    let now = shared.with(|state| state.environment());
+    told(to, explained(&policy, &now, to, ports))
+}
+
+impl State {
+    /// Under a session's policies and holes.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where no address is known for the destination.
+    pub fn explain(
+        &self,
+        session: SessionId,
+        to: &Destination,
+        ports: &[PortSpec],
+    ) -> Result<Explanations, Refusal> {
+        let Some(session) = self.sessions.live(session) else {
+            return Err(ids::no_session(&ids::session(session)));
+        };
+        let mut strictest = self.under_slots(&session.chain, to, ports);
+        let holes = self.datapath.holes()?;
+        let own = holes
+            .iter()
+            .filter(|hole| hole.session == session.cgroup.id);
+        let own: Vec<_> = own.collect();
+        for one in &mut strictest {
+            let stops =
+                one.verdict != Verdict::Allow.as_str() && one.verdict != Verdict::Deny.as_str();
+            if let Some(hole) = own
+                .iter()
+                .find(|hole| stops && lets_through(hole, one, ports))
+            {
+                Verdict::Allow.as_str().clone_into(&mut one.verdict);
+                one.hole = Some(ids::hole(hole.entry.id));
+            }
+        }
+        told(to, strictest)
+    }
+
+    /// Under the policy that holds where the client names none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::explain`].
+    pub fn under_slots(
+        &self,
+        chain: &[PolicyId],
+        to: &Destination,
+        ports: &[PortSpec],
+    ) -> Vec<policy::Explanation> {
+        let now = self.environment();
+        let policies = chain.iter().filter_map(|slot| self.policies.get(*slot));
+        let of_each = policies.map(|policy| explained(policy, &now, to, ports));
+        of_each.reduce(stricter).unwrap_or_default()
+    }
+}
+
+fn explained(
+    policy: &InForce,
+    now: &Environment,
+    to: &Destination,
+    ports: &[PortSpec],
+) -> Vec<policy::Explanation> {
+    policy::explain(&policy.policy, &policy.compiled, now, to, ports)
+}
+
+/// Of two policies' answers, the one whose strictest part is the stricter: all of a nested session's
+/// policies must allow.
+fn stricter(
+    inner: Vec<policy::Explanation>,
+    outer: Vec<policy::Explanation>,
+) -> Vec<policy::Explanation> {
+    let rank = |all: &[policy::Explanation]| all.iter().map(|one| strictness(&one.verdict)).max();
+    if rank(&outer) > rank(&inner) {
+        outer
+    } else {
+        inner
+    }
+}
+
+fn strictness(verdict: &str) -> u8 {
+    let all = [Verdict::Allow, Verdict::ReadOnly, Verdict::Confirm];
+    let known = all.iter().find(|one| one.as_str() == verdict);
+    known.copied().unwrap_or(Verdict::Deny).strictness()
+}
+
+/// Whether a hole covers all that an explanation is about.
+fn lets_through(hole: &LiveHole, one: &policy::Explanation, asked: &[PortSpec]) -> bool {
+    let entry = &hole.entry;
+    let area = Prefix::new(entry.prefix.to_u128(), entry.prefix_len);
+    let Ok(to) = one.destination.parse::<Destination>() else {
+        return false;
+    };
+    let policy::Target::Prefix(prefix) = to.target else {
+        return false;
+    };
+    let ports = match (one.ports.is_empty(), asked.is_empty()) {
+        (false, _) => one.ports.clone(),
+        (true, false) => asked.to_vec(),
+        (true, true) => vec![PortSpec::all(guard_common::Protocol::ANY)],
+    };
+    let covers = |spec: &PortSpec| {
+        let has_protocol = entry.protocol.covers(spec.protocol);
+        has_protocol && entry.low <= spec.low && spec.high <= entry.high
+    };
+    hole.connections_left != Some(0) && area.contains(&prefix) && ports.iter().all(covers)
+}
+
+/// As the client gets it.
+fn told(to: &Destination, all: Vec<policy::Explanation>) -> Result<Explanations, Refusal> {
+    if all.is_empty() {
+        return Err(opening::nowhere(&to.to_string()));
+    }
+    let explanations = all.into_iter().map(shown).collect();
+    Ok(Explanations { explanations })
+}
+
+fn shown(one: policy::Explanation) -> proto::Explanation {
+    let ports: Vec<_> = one.ports.iter().map(PortSpec::to_string).collect();
+    let destination = match ports.is_empty() {
+        true => one.destination,
+        false => format!("{} {}", one.destination, ports.join(" ")),
+    };
+    proto::Explanation {
+        destination,
+        verdict: one.verdict,
+        rule: one.rule,
+        reason: one.reason,
+        policy: one.policy,
+        file: Some(one.file),
+        line: one.line,
+        hole: one.hole,
+        matched: one.matched,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_destination_is_said_to_be_none() {
+        assert!(parse("192.0.2.10:443", &["tcp/443".to_owned()]).is_ok());
+        let error = parse("https://example.com/", &[]).unwrap_err();
+        assert!(error.failure.why.contains("URL"), "{error}");
+        assert!(parse("192.0.2.10", &["443".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn the_strictest_verdict_is_told() {
+        let order = ["allow", "read-only", "confirm", "deny"];
+        assert!(order.iter().map(|v| strictness(v)).is_sorted());
+    }
+}

@@ -1,0 +1,220 @@
+//! Frames: JSON objects on a stream socket, each ended by a NUL byte, none longer than agreed.
+
+use std::{io, sync::Arc, time::Duration};
+
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout, timeout_at},
+};
+use tokio_util::{
+    bytes::{Bytes, BytesMut},
+    codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder},
+};
+
+use crate::proto::{MAX_FRAME, MAX_POLICY_FRAME};
+
+/// How frames begin that may be [`MAX_POLICY_FRAME`] long: those that carry a policy's text.
+const LONG: [&[u8]; 2] = [
+    br#"{"method":"org.guardd.Control.Run""#,
+    br#"{"method":"org.guardd.Control.Explain""#,
+];
+
+/// A connection on which nothing is asked is closed after this long.
+const IDLE: Duration = Duration::from_secs(300);
+/// A frame that has begun is complete after this long.
+const WHOLE: Duration = Duration::from_secs(10);
+/// A peer takes an answer within this time.
+const TAKEN: Duration = Duration::from_secs(5);
+
+/// Why a connection ends otherwise than by its peer's leave.
+#[derive(Debug, thiserror::Error)]
+pub enum FrameError {
+    /// Longer than the limit.
+    #[error("the call is longer than {limit} bytes")]
+    TooLong {
+        /// The limit, in bytes.
+        limit: usize,
+    },
+    /// As many policies as the daemon reads at a time are on their way already.
+    #[error("too many policies are being sent at once")]
+    Busy,
+    /// The stream ended within a frame.
+    #[error("the connection ended within a call")]
+    Truncated,
+    /// The peer did not send or take something in time.
+    #[error("the peer took too long")]
+    Slow,
+    /// The socket failed.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// The reading half of a connection.
+pub struct FrameReader<R> {
+    stream: R,
+    buffer: BytesMut,
+    codec: AnyDelimiterCodec,
+    /// Permits to read a long frame, shared by all connections.
+    long: Arc<Semaphore>,
+    held: Option<OwnedSemaphorePermit>,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads from `stream`; a long frame is read under a permit of `long` only.
+    pub fn new(stream: R, long: Arc<Semaphore>) -> Self {
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+            codec: codec(MAX_FRAME),
+            long,
+            held: None,
+        }
+    }
+
+    /// The next frame without its NUL, or `None` where the peer has closed the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError`]; the stream cannot be read on after any of them.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
+        let mut deadline = Instant::now() + IDLE;
+        if !self.buffer.is_empty() {
+            deadline = Instant::now() + WHOLE;
+        }
+        loop {
+            if let Some(frame) = self.decode()? {
+                return Ok(Some(frame));
+            }
+            let was_empty = self.buffer.is_empty();
+            let read = timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await;
+            match read.map_err(|_| FrameError::Slow)?? {
+                0 if self.buffer.is_empty() => return Ok(None),
+                0 => return Err(FrameError::Truncated),
+                _ if was_empty => deadline = Instant::now() + WHOLE,
+                _ => {}
+            }
+        }
+    }
+
+    /// Takes a frame out of the buffer, if a whole one is there.
+    fn decode(&mut self) -> Result<Option<Bytes>, FrameError> {
+        if self.held.is_none() && self.buffer.len() >= MAX_FRAME && self.may_be_long() {
+            let permit = Arc::clone(&self.long).try_acquire_owned();
+            self.held = Some(permit.map_err(|_| FrameError::Busy)?);
+            self.codec = codec(MAX_POLICY_FRAME);
+        }
+        let frame = match self.codec.decode(&mut self.buffer) {
+            Ok(frame) => frame,
+            Err(AnyDelimiterCodecError::MaxChunkLengthExceeded) => {
+                return Err(FrameError::TooLong {
+                    limit: self.codec.max_length() + 1,
+                });
+            }
+            Err(AnyDelimiterCodecError::Io(error)) => return Err(error.into()),
+        };
+        if frame.is_some() && self.held.take().is_some() {
+            self.codec = codec(MAX_FRAME);
+        }
+        Ok(frame)
+    }
+
+    fn may_be_long(&self) -> bool {
+        LONG.iter().any(|head| self.buffer.starts_with(head))
+    }
+}
+
+/// A codec for frames of at most `limit` bytes, their NUL included.
+fn codec(limit: usize) -> AnyDelimiterCodec {
+    AnyDelimiterCodec::new_with_max_length(vec![0], vec![0], limit - 1)
+}
+
+/// Sends a frame and its NUL.
+///
+/// # Errors
+///
+/// [`FrameError::Slow`] where the peer does not take it in time, and what the socket says.
+pub async fn send<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    mut frame: Vec<u8>,
+) -> Result<(), FrameError> {
+    frame.push(0);
+    timeout(TAKEN, stream.write_all(&frame))
+        .await
+        .map_err(|_| FrameError::Slow)??;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn reader(bytes: &[u8]) -> FrameReader<&[u8]> {
+        FrameReader::new(bytes, Arc::new(Semaphore::new(1)))
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+            .block_on(future)
+    }
+
+    #[test]
+    fn frames_come_out_as_they_went_in() {
+        block_on(async {
+            let mut frames = reader(b"{}\0\0{\"a\":1}\0");
+            assert_eq!(frames.next().await.unwrap().unwrap(), "{}");
+            assert_eq!(frames.next().await.unwrap().unwrap(), "");
+            assert_eq!(frames.next().await.unwrap().unwrap(), "{\"a\":1}");
+            assert!(frames.next().await.unwrap().is_none());
+        });
+    }
+
+    #[test]
+    fn a_frame_is_as_long_as_agreed_and_no_longer() {
+        let longest = [vec![b'x'; MAX_FRAME - 1], vec![0]].concat();
+        assert!(block_on(reader(&longest).next()).unwrap().is_some());
+        let longer = [vec![b'x'; MAX_FRAME], vec![0]].concat();
+        let error = block_on(reader(&longer).next()).unwrap_err();
+        assert!(matches!(error, FrameError::TooLong { limit: MAX_FRAME }));
+    }
+
+    #[test]
+    fn only_a_policy_may_be_long_and_only_so_many_at_once() {
+        let long = [LONG[0], &vec![b'x'; 4 * MAX_FRAME], b"\0{}\0"].concat();
+        let mut frames = reader(&long);
+        assert!(block_on(frames.next()).unwrap().is_some());
+        assert_eq!(block_on(frames.next()).unwrap().unwrap(), "{}");
+        let mut busy = FrameReader::new(&long[..], Arc::new(Semaphore::new(0)));
+        assert!(matches!(block_on(busy.next()), Err(FrameError::Busy)));
+    }
+
+    #[test]
+    fn a_cut_frame_is_an_error() {
+        let error = block_on(reader(b"{\"method\"").next()).unwrap_err();
+        assert!(matches!(error, FrameError::Truncated));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_confuse_it(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..20)) {
+            let sent = chunks.concat();
+            let whole: Vec<&[u8]> = sent.split(|byte| *byte == 0).collect();
+            block_on(async {
+                let mut frames = reader(&sent);
+                for frame in &whole[..whole.len() - 1] {
+                    assert_eq!(frames.next().await.unwrap().unwrap(), frame);
+                }
+                match frames.next().await {
+                    Ok(None) => assert!(whole[whole.len() - 1].is_empty()),
+                    Err(FrameError::Truncated) => assert!(!whole[whole.len() - 1].is_empty()),
+                    other => panic!("{other:?}"),
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! What a process inside a session may ask: what was stopped, and for a person to open something.
+
+use guard_common::{AttemptCount, AttemptKey, Verdict};
+
+use super::{
+    advice,
+    auth::Agent,
+    events,
+    failure::Refusal,
+    ids,
+    policies::Judged,
+    process::Process,
+    requests::{Noted, Question},
+    state::State,
+};
+use crate::{
+    policy::{Destination, PortSpec},
+    proto::{Requested, Stopped, WhyReport},
+    sys::clock::{self, Clocks},
+};
+
+/// The latest refusals that are told.
+const MAX_STOPPED: usize = 20;
+/// The agent's own words are kept up to so many characters.
+const MAX_NOTE: usize = 500;
+
+impl State {
+    /// The caller's session, and what was lately stopped there.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn why(&mut self, agent: Agent) -> Result<WhyReport, Refusal> {
+        let id = agent.session();
+        let session = self.shown(id);
+        let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
+        let mut attempts = self.datapath.attempts(id)?;
+        attempts.sort_by_key(|(_, tried)| std::cmp::Reverse(tried.reported));
+        let clocks = Clocks::read();
+        let stopped = attempts.iter().filter_map(|(key, tried)| {
+            let one = self.stopped(key, tried, &clocks);
+            one.filter(|one| one.verdict != Verdict::Allow.as_str())
+        });
+        let stopped = stopped.take(MAX_STOPPED).collect();
+        Ok(WhyReport { session, stopped })
+    }
+
+    fn stopped(&self, key: &AttemptKey, tried: &AttemptCount, clocks: &Clocks) -> Option<Stopped> {
+        let question = Question {
+            session: key.session,
+            destination: key.destination,
+            protocol: key.protocol,
+            port: key.port,
+        };
+        let judged = self.judge(&question)?;
+        let destination = events::endpoint(&question, self.host_of(&question, &judged));
+        let rule = judged.rule.map(|rule| rule.name.clone());
+        let reason = judged.rule.and_then(|rule| rule.reason.clone());
+        let request = self.requests.find(&question);
+        let request = request.map(|asked| asked.shown.id.clone());
+        let (named, why) = (rule.as_deref(), reason.as_deref());
+        let advice = match (judged.verdict, &request) {
+            (Verdict::Deny, _) => advice::denied(&destination, named, why),
+            (_, Some(id)) => advice::asked(&destination, named, why, id),
+            (_, None) if self.requests.is_refused(&question, clock::now()) => {
+                advice::answered_no(&destination)
+            }
+            (_, None) => advice::askable(&destination, named, why),
+        };
+        Some(Stopped {
+            at: clocks.calendar(tried.reported),
+            destination,
+            verdict: judged.verdict.as_str().to_owned(),
+            rule,
+            reason,
+            count: tried.count,
+            advice,
+            request,
+        })
+    }
+
+    /// What the session's policies say of a question.
+    fn judge(&self, question: &Question) -> Option<Judged<'_>> {
+        let session = self.sessions.live(question.session)?;
+        let (to, protocol, port) = (question.destination, question.protocol, question.port);
+        self.policies.judge(&session.chain, to, protocol, port)
+    }
+
+    /// Asks a person for a destination, on behalf of a process inside.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where it does not name one address and port; the kernel's.
+    pub fn request(
+        &mut self,
+        agent: Agent,
+        pid: u32,
+        to: &Destination,
+        ports: &[PortSpec],
+        reason: Option<String>,
+    ) -> Result<Requested, Refusal> {
+        let question = self.question(agent, to, ports)?;
+        let Some(judged) = self.judge(&question) else {
+            return Err(ids::no_session(&ids::session(agent.session())));
+        };
+        let destination = events::endpoint(&question, self.host_of(&question, &judged));
+        let rule = judged.rule.map(|rule| rule.name.clone());
+        let why = judged.rule.and_then(|rule| rule.reason.clone());
+        let verdict = judged.verdict;
+        let tell = |verdict: Verdict, advice| Requested {
+            verdict: verdict.as_str().to_owned(),
+            request: None,
+            advice,
+        };
+        match verdict {
+            Verdict::Allow => {
+                let to = advice::destination(&destination);
+                return Ok(tell(Verdict::Allow, advice::allowed(&to)));
+            }
+            Verdict::Deny => {
+                let advice = advice::denied(&destination, rule.as_deref(), why.as_deref());
+                return Ok(tell(Verdict::Deny, advice));
+            }
+            Verdict::Confirm | Verdict::ReadOnly => {}
+        }
+        if self.is_open(&question)? {
+            let to = advice::destination(&destination);
+            return Ok(tell(Verdict::Allow, advice::allowed(&to)));
+        }
+        let note = reason.map(|reason| shown_note(&reason));
+        match self.put_question(question, pid, note)? {
+            Noted::New(id) | Noted::Again(id) => {
+                let request = self.requests.get(&id).map(|asked| asked.shown.clone());
+                let advice = advice::asked(&destination, rule.as_deref(), why.as_deref(), &id);
+                let verdict = verdict.as_str().to_owned();
+                Ok(Requested {
+                    verdict,
+                    request,
+                    advice,
+                })
+            }
+            Noted::Muted => Ok(tell(Verdict::Deny, advice::answered_no(&destination))),
+            Noted::Full => Err(Refusal::failed(
+                "nobody can be asked now",
+                "as many requests wait as guardd keeps",
+                "ask the person to answer some: guard pending",
+            )),
+        }
+    }
+
+    /// Asks a new question, or adds the agent's words to the one that waits.
+    fn put_question(
+        &mut self,
+        question: Question,
+        pid: u32,
+        note: Option<String>,
+    ) -> Result<Noted, Refusal> {
+        let session = self.sessions.live(question.session);
+        let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
+        let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
+        let process = (Some(pid), process.unwrap_or_default());
+        let noted = self.ask(question, clock::now(), process, note.clone())?;
+        if let (Noted::Again(_), Some(known)) = (&noted, self.requests.find_mut(&question)) {
+            known.shown.note = note.or(known.shown.note.take());
+        }
+        Ok(noted)
+    }
+
+    /// Whether a hole lets the question's connections through already.
+    fn is_open(&self, question: &Question) -> Result<bool, Refusal> {
+        let holes = self.datapath.holes()?;
+        let covers = |hole: &crate::datapath::LiveHole| {
+            let entry = &hole.entry;
+            let (to, protocol) = (&question.destination, question.protocol);
+            let has_budget = hole.connections_left != Some(0);
+            let is_own = hole.session == question.session;
+            is_own && has_budget && entry.covers(to, protocol, question.port)
+        };
+        Ok(holes.iter().any(covers))
+    }
+
+    /// The one question in what an agent asks for: the first address of a name, and one port.
+    fn question(
+        &self,
+        agent: Agent,
+        to: &Destination,
+        ports: &[PortSpec],
+    ) -> Result<Question, Refusal> {
+        let prefixes = to.target.prefixes(&self.environment());
+        let Some(prefix) = prefixes.first().filter(|prefix| prefix.is_host()) else {
+            return Err(Refusal::invalid(
+                format!("cannot ask for {to}"),
+                "a request is for one address, or for a name that has one",
+                "guard request 192.0.2.10:443 --reason TEXT",
+            ));
+        };
+        let ports = to.ports(ports);
+        let Some(port) = ports.first() else {
+            return Err(Refusal::invalid(
+                format!("cannot ask for every port of {to}"),
+                "a request is for one port",
+                format!("guard request {to}:443 --reason TEXT, or {to} --ports udp/53"),
+            ));
+        };
+        Ok(Question {
+            session: agent.session(),
+            destination: prefix.address(),
+            protocol: port.protocol,
+            port: port.low,
+        })
+    }
+}
+
+/// The agent's words in one line of bounded length: they are shown in a person's terminal.
+fn shown_note(reason: &str) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    reason.chars().map(clean).take(MAX_NOTE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_words_cannot_move_the_cursor() {
+        assert_eq!(shown_note("a\n\x1b[2Jb"), "a  [2Jb");
+        assert_eq!(shown_note(&"x".repeat(10_000)).len(), MAX_NOTE);
+    }
+}

@@ -1,0 +1,204 @@
+//! How sessions and holes end, and what is due when.
+
+use std::time::Duration;
+
+use guard_common::{BootTime, HoleId, SessionId};
+
+use super::{
+    audit::Record,
+    failure::Refusal,
+    holes, ids,
+    sessions::{Session, Stage, TIME_TO_ENTER, is_past},
+    state::State,
+};
+use crate::{proto::LogKind, sys::clock};
+
+/// Nothing is left for longer, so that a suspended machine is not late for long.
+const LONGEST_NAP: Duration = Duration::from_secs(5);
+const SHORTEST_NAP: Duration = Duration::from_millis(5);
+
+/// What a tick has found.
+#[derive(Clone, Copy, Debug)]
+pub struct Tick {
+    /// When there is something to do again.
+    pub nap: Duration,
+    /// The requests that wait have changed.
+    pub requests_changed: bool,
+}
+
+impl State {
+    /// Does what is due now.
+    pub fn tick(&mut self) -> Tick {
+        let now = clock::now();
+        let asked_before = self.requests.pending().len();
+        self.end_holes(now);
+        self.end_sessions(now);
+        self.requests.expire(now);
+        self.collect_slots();
+        Tick {
+            nap: self.nap(now),
+            requests_changed: self.requests.pending().len() != asked_before,
+        }
+    }
+
+    fn nap(&self, now: BootTime) -> Duration {
+        let expiry = self.holes.next_expiry();
+        let until = expiry.map(|at| Duration::from_nanos(at.0.saturating_sub(now.0)));
+        until
+            .unwrap_or(LONGEST_NAP)
+            .clamp(SHORTEST_NAP, LONGEST_NAP)
+    }
+
+    /// The kernel has ended these holes already: what is left is to tell those who used them.
+    fn end_holes(&mut self, now: BootTime) {
+        for (id, known) in self.holes.take_expired(now) {
+            self.hole_ended(id, &known, "expired", None);
+        }
+    }
+
+    /// Cuts the connections that a hole let through, and writes down that it has ended.
+    pub fn hole_ended(&mut self, id: HoleId, known: &holes::Known, why: &str, by: Option<String>) {
+        self.shelves.holes.remove(&ids::hole(id));
+        let cut = match self.sessions.live(known.session) {
+            Some(session) => self.datapath.cut(&session.cgroup, &[id]),
+            None => Ok(0),
+        };
+        let cut = cut.unwrap_or_else(|error| {
+            tracing::warn!(%error, hole = id.0, "connections hang instead of being cut");
+            0
+        });
+        let session = ids::session(known.session);
+        let record = match (&known.about, self.sessions.get(known.session)) {
+            (Some(about), _) => Record::of(session, about.owner),
+            (None, Some(live)) => Record::of(session, live.about.uid),
+            (None, None) => Record::default(),
+        };
+        let record = record
+            .with("hole", ids::hole(id))
+            .with("why", why)
+            .with("by", by)
+            .with("cut", cut);
+        self.audit.note(LogKind::HoleClose, record);
+    }
+
+    /// Looks whether a session has ended.
+    pub fn look_at(&mut self, id: SessionId) {
+        let now = clock::now();
+        let has_ended = self
+            .sessions
+            .live(id)
+            .is_some_and(|one| self.has_ended(one, now));
+        if has_ended {
+            self.end_session(id, now);
+        }
+    }
+
+    fn end_sessions(&mut self, now: BootTime) {
+        let live = self.sessions.all_live();
+        let ended = live.filter(|session| self.has_ended(session, now));
+        let ended: Vec<_> = ended.map(|session| session.cgroup.id).collect();
+        for id in ended {
+            self.end_session(id, now);
+        }
+        for id in self.sessions.drained(now) {
+            self.forget_session(id);
+        }
+    }
+
+    fn has_ended(&self, session: &Session, now: BootTime) -> bool {
+        let is_empty = || match self.datapath.is_populated(&session.cgroup) {
+            Ok(populated) => !populated,
+            // A cgroup that is gone has no processes.
+            Err(_) => !session.cgroup.path.exists(),
+        };
+        match session.stage {
+            Stage::Ended { .. } => false,
+            Stage::Empty { since } => is_past(since, TIME_TO_ENTER, now) && is_empty(),
+            Stage::Live => is_empty(),
+        }
+    }
+
+    /// Closes a session that has no process left.
+    fn end_session(&mut self, id: SessionId, now: BootTime) {
+        let Some(session) = self.sessions.get(id) else {
+            return;
+        };
+        // A cgroup below it may be there for a moment still: the next tick tries again.
+        if let Err(error) = self.datapath.end_session(&session.cgroup)
+            && session.cgroup.path.exists()
+        {
+            tracing::debug!(%error, session = id.0, "not removed yet");
+            return;
+        }
+        let uid = session.about.uid;
+        let lasted = session
+            .about
+            .started_at
+            .duration_until(jiff::Timestamp::now());
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.stage = Stage::Ended { at: now };
+        }
+        for (hole, known) in self.holes.take_session(id) {
+            self.hole_ended(hole, &known, "the session has ended", None);
+        }
+        self.requests.end_session(id);
+        self.shelves.sessions.remove(&ids::session(id));
+        let record = Record::of(ids::session(id), uid)
+            .with("seconds", lasted.as_secs_f64())
+            .with("denied", self.denied(id));
+        self.audit.note(LogKind::SessionEnd, record);
+        tracing::info!(session = id.0, "ended");
+    }
+
+    /// How many attempts of a session were refused, as the kernel counts.
+    fn denied(&self, id: SessionId) -> Option<u64> {
+        let stats = self.datapath.stats().ok()?;
+        let of = stats.into_iter().find(|(session, _)| *session == id);
+        Some(of.map_or(0, |(_, stats)| stats.denied))
+    }
+
+    /// Removes what the kernel still knows of a session that ended a while ago.
+    fn forget_session(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get(id) else {
+            return;
+        };
+        match self.datapath.forget_session(&session.cgroup) {
+            Ok(()) => {
+                self.sessions.remove(id);
+                self.meters.forget(id);
+            }
+            Err(error) => tracing::warn!(%error, session = id.0, "cannot be forgotten"),
+        }
+    }
+
+    /// Drops the questions that the policies or holes of now have answered.
+    pub fn settle_requests(&mut self) {
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        self.requests.take_all(|asked| {
+            let question = &asked.question;
+            let (to, protocol, port) = (question.destination, question.protocol, question.port);
+            let session = sessions.live(question.session);
+            let judged = session.and_then(|live| policies.judge(&live.chain, to, protocol, port));
+            judged.is_none_or(|judged| {
+                use guard_common::Verdict::{Confirm, ReadOnly};
+                !matches!(judged.verdict, Confirm | ReadOnly)
+            })
+        });
+    }
+
+    /// Ends every process of a session; it has ended when they have.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel does not let us.
+    pub fn kill(&mut self, id: SessionId) -> Result<(), Refusal> {
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.stage = match session.stage {
+                Stage::Empty { .. } => Stage::Live,
+                other => other,
+            };
+            self.datapath.kill(&session.cgroup)?;
+        }
+        Ok(())
+    }
+}

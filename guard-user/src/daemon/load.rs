@@ -1,0 +1,287 @@
+//! Putting policies in place: at a session's start, when a file changes, when a name moves.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use guard_common::PolicyId;
+use jiff::Timestamp;
+use tokio::task::spawn_blocking;
+
+use super::{
+    audit::Record,
+    failure::Refusal,
+    library::Source,
+    policies::{self, InForce, Prepared, Read},
+    shared::Shared,
+    state::{NAMES, State},
+};
+use crate::{
+    policy::{self, Group, Policy, Target},
+    proto::LogKind,
+};
+
+/// Reads a policy, looks its names up where that is due, and compiles it. Nothing is put in place.
+///
+/// # Errors
+///
+/// `Invalid`, with all that is wrong with it.
+pub async fn prepare(shared: &Shared, source: Source) -> Result<Prepared, Refusal> {
+    let (source, read) = in_background(move || {
+        let read = policies::read(&source)?;
+        Ok((source, read))
+    })
+    .await?;
+    let names = read.policy.names().map(|name| name.as_str().to_owned());
+    look_up(shared, &names.collect()).await;
+    compile(shared, source, read).await
+}
+
+async fn compile(shared: &Shared, source: Source, read: Read) -> Result<Prepared, Refusal> {
+    let now = shared.with(|state| state.environment());
+    in_background(move || policies::compile(source, read, &now)).await
+}
+
+/// Does what may take long without holding up the answers to others.
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    let done = spawn_blocking(work).await;
+    done.unwrap_or_else(|error| {
+        Err(Refusal::failed(
+            "cannot compile the policy",
+            error.to_string(),
+            "report it as a bug, with the policy",
+        ))
+    })
+}
+
+/// Looks up those of `names` for which that is due.
+pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
+    let (resolver, due) = shared.with(|state| {
+        let due = state.names.due(names, Timestamp::now());
+        (state.resolver.clone(), due)
+    });
+    if due.is_empty() {
+        return;
+    }
+    let found = resolver.look_up(due).await;
+    shared.with(|state| {
+        let (floor, grace) = (state.config.refresh_floor(), state.config.grace());
+        for (name, answer) in found {
+            if let Err(problem) = &answer {
+                tracing::warn!(name, problem, "does not resolve");
+            }
+            let now = Timestamp::now();
+            state.names.learn(&name, answer, now, floor, grace);
+        }
+        state.shelves.names.keep(NAMES, &state.names);
+    });
+}
+
+/// The slot that holds the policy from `source`, put in place if need be, and what whoever asked
+/// for it should know.
+///
+/// A newer text of a policy that is in force replaces it; where it is bad, the old one stands.
+///
+/// # Errors
+///
+/// Where the policy is invalid and none of that name is in force, or the kernel takes no more.
+pub async fn slot_for(shared: &Shared, source: Source) -> Result<(PolicyId, Vec<String>), Refusal> {
+    let _one_at_a_time = shared.loading.lock().await;
+    let Some(slot) = shared.with(|state| state.policies.same(&source)) else {
+        let prepared = prepare(shared, source).await?;
+        return shared.with(|state| {
+            let slot = state.install(None, prepared)?;
+            Ok((slot, state.slot_warnings(slot)))
+        });
+    };
+    let refused = renew(shared, slot, source).await.err();
+    let mut warnings = shared.with(|state| state.slot_warnings(slot));
+    if let Some(refused) = refused {
+        let why = &refused.failure;
+        warnings.push(format!(
+            "{}, so the version before it stands: {}",
+            why.what, why.why
+        ));
+    }
+    Ok((slot, warnings))
+}
+
+/// Puts a newer text of a policy into its slot, if it is another one.
+async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Refusal> {
+    if shared.with(|state| state.is_same(slot, &source)) {
+        return Ok(());
+    }
+    let file = source.shown_file();
+    let renewed = match prepare(shared, source).await {
+        Ok(prepared) => shared.with(|state| state.install(Some(slot), prepared).map(|_| ())),
+        Err(refusal) => Err(refusal),
+    };
+    if let Err(refusal) = &renewed {
+        shared.with(|state| state.refuse_policy(slot, &file, refusal));
+    }
+    renewed
+}
+
+/// Reads the policies in force again that come from the daemon's directories. Bad ones are
+/// reported, and the old ones stand.
+pub async fn reload(shared: &Shared) {
+    let _one_at_a_time = shared.loading.lock().await;
+    let named = shared.with(|state| {
+        let slots = state.policies.iter();
+        let named = slots.filter_map(|(slot, policy)| Some((slot, policy.source.name.clone()?)));
+        named.collect::<Vec<_>>()
+    });
+    for (slot, name) in named {
+        let found = shared.with(|state| state.library.find(&name));
+        match found {
+            // What was wrong is in the log, the audit trail and `guard status` by now.
+            Ok(source) => drop(renew(shared, slot, source).await),
+            Err(refusal) => shared.with(|state| state.refuse_policy(slot, &name, &refusal)),
+        }
+    }
+    shared.requests_changed();
+}
+
+/// Looks up the names that are due, and compiles the policies again that depend on what has changed.
+pub async fn refresh(shared: &Shared) {
+    let names = shared.with(|state| state.policies.names());
+    look_up(shared, &names).await;
+    let _one_at_a_time = shared.loading.lock().await;
+    let depending = shared.with(|state| {
+        let slots = state.policies.iter();
+        let depending = slots.filter(|(_, policy)| depends_on_environment(&policy.policy));
+        depending.map(|(slot, _)| slot).collect::<Vec<_>>()
+    });
+    for slot in depending {
+        if let Err(error) = refit(shared, slot).await {
+            tracing::warn!(%error, slot = slot.0, "cannot be compiled for the names' new addresses");
+        }
+    }
+}
+
+/// Compiles a policy again for what its names and groups stand for now.
+async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
+    let Some((old, now)) = shared.with(|state| {
+        let policy = Arc::clone(&state.policies.get(slot)?.policy);
+        Some((policy, state.environment()))
+    }) else {
+        return Ok(());
+    };
+    let compiled = in_background(move || {
+        policy::compile(&old, &now).map_err(|wrong| {
+            let why: Vec<_> = wrong.iter().map(|one| one.message.clone()).collect();
+            Refusal::invalid(
+                "the policy does not fit any more",
+                why.join("; "),
+                "split it",
+            )
+        })
+    })
+    .await?;
+    shared.with(|state| {
+        let Some(policy) = state.policies.get_mut(slot) else {
+            return Ok(());
+        };
+        if *policy.compiled == compiled {
+            return Ok(());
+        }
+        state.datapath.install_policy(Some(slot), &compiled)?;
+        policy.compiled = Arc::new(compiled);
+        tracing::info!(
+            policy = policy.policy.name,
+            "follows the names' new addresses"
+        );
+        Ok(())
+    })
+}
+
+/// Whether the policy's tables change with names or with this machine's addresses.
+fn depends_on_environment(policy: &Policy) -> bool {
+    let mut targets = policy.rules.iter().flat_map(|rule| &rule.to);
+    targets.any(|target| match target {
+        Target::Name(_) => true,
+        Target::Group(group) => matches!(group, Group::Dns | Group::GuardedHost),
+        Target::Prefix(_) | Target::Wildcard(_) => false,
+    })
+}
+
+impl State {
+    fn is_same(&self, slot: PolicyId, source: &Source) -> bool {
+        let policy = self.policies.get(slot);
+        policy.is_some_and(|policy| policy.error.is_none() && policy.source == *source)
+    }
+
+    /// Puts a policy into the kernel, in a new slot or in place of the one in `slot`: whole, or not
+    /// at all.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; what was in force still is.
+    pub fn install(
+        &mut self,
+        slot: Option<PolicyId>,
+        prepared: Prepared,
+    ) -> Result<PolicyId, Refusal> {
+        let slot = self.datapath.install_policy(slot, &prepared.compiled)?;
+        let key = slot.0.to_string();
+        self.shelves.policies.keep(&key, &prepared.source);
+        let policy = InForce::from(prepared);
+        let record = Record::default()
+            .with("policy", policy.policy.name.clone())
+            .with("file", policy.source.file.clone())
+            .with("prefixes", policy.compiled.prefixes.len());
+        tracing::info!(policy = policy.policy.name, slot = slot.0, "in force");
+        self.policies.put(slot, policy);
+        self.audit.note(LogKind::PolicyLoad, record);
+        self.settle_requests();
+        Ok(slot)
+    }
+
+    /// Takes note that a newer text of a policy is not put in place.
+    fn refuse_policy(&mut self, slot: PolicyId, file: &str, refusal: &Refusal) {
+        let Some(policy) = self.policies.get_mut(slot) else {
+            return;
+        };
+        let error = format!("{}: {}", refusal.failure.what, refusal.failure.why);
+        if policy.error.as_ref() == Some(&error) {
+            return;
+        }
+        tracing::error!(
+            policy = policy.policy.name,
+            error,
+            "the version before it stands"
+        );
+        let record = Record::default()
+            .with("policy", policy.policy.name.clone())
+            .with("file", file)
+            .with("error", error.clone());
+        policy.error = Some(error);
+        self.audit.note(LogKind::PolicyLoad, record);
+    }
+
+    /// What whoever uses a slot should know about its policy.
+    #[must_use]
+    pub fn slot_warnings(&self, slot: PolicyId) -> Vec<String> {
+        let Some(policy) = self.policies.get(slot) else {
+            return Vec::new();
+        };
+        let unresolved = self.names.warnings(policy.names());
+        policy.status(0, unresolved).warnings
+    }
+
+    /// Empties the slots that nothing is judged by any more.
+    pub fn collect_slots(&mut self) {
+        let slots = self.policies.iter().map(|(slot, _)| slot);
+        let is_unused =
+            |slot: &PolicyId| !self.sessions.use_slot(*slot) && self.default_slot != Some(*slot);
+        let unused: Vec<_> = slots.filter(is_unused).collect();
+        for slot in unused {
+            if let Err(error) = self.datapath.remove_policy(slot) {
+                tracing::warn!(%error, slot = slot.0, "cannot be emptied");
+                continue;
+            }
+            self.policies.remove(slot);
+            self.shelves.policies.remove(&slot.0.to_string());
+        }
+    }
+}

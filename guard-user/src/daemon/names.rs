@@ -1,0 +1,313 @@
+//! The addresses that names in policies stand for: looked up, kept, looked up again.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use hickory_resolver::{
+    ResolverBuilder, TokioResolver,
+    config::{LookupIpStrategy, NameServerConfig, ResolverConfig},
+    net::runtime::TokioRuntimeProvider,
+    system_conf::read_system_conf,
+};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use tokio::{task::JoinSet, time::timeout};
+
+/// All look-ups of one round are done within this time; what is not counts as failed.
+const ROUND: Duration = Duration::from_secs(3);
+/// A name that did not resolve is tried again after this long.
+const RETRY: Duration = Duration::from_secs(30);
+/// No answer is believed for longer, whatever its TTL.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// Addresses of one name at most; the ones that it lost first make room.
+const MAX_ADDRESSES: usize = 256;
+
+/// What a name server said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The addresses.
+    pub addresses: Vec<IpAddr>,
+    /// For how long.
+    pub ttl: Duration,
+}
+
+/// What is known of a name.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+struct Known {
+    /// The addresses, each with the time until which it counts.
+    addresses: BTreeMap<IpAddr, Timestamp>,
+    /// When it was last answered.
+    answered: Option<Timestamp>,
+    /// When it is looked up again.
+    due: Option<Timestamp>,
+    /// Why it was not answered, where it was not.
+    problem: Option<String>,
+}
+
+/// All names, with what was last known of each. A name that no longer resolves keeps its addresses.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Names {
+    known: BTreeMap<String, Known>,
+}
+
+impl Names {
+    /// The addresses of each name.
+    #[must_use]
+    pub fn addresses(&self) -> BTreeMap<String, Vec<IpAddr>> {
+        let names = self.known.iter();
+        names
+            .map(|(name, known)| (name.clone(), known.addresses.keys().copied().collect()))
+            .collect()
+    }
+
+    /// The name among `names` that stands for an address.
+    #[must_use]
+    pub fn name_of<'n>(
+        &self,
+        address: IpAddr,
+        mut names: impl Iterator<Item = &'n str>,
+    ) -> Option<&'n str> {
+        names.find(|name| {
+            let known = self.known.get(*name);
+            known.is_some_and(|known| known.addresses.contains_key(&address))
+        })
+    }
+
+    /// Which of `wanted` are to be looked up now.
+    #[must_use]
+    pub fn due(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Vec<String> {
+        let is_due = |name: &&String| {
+            let due = self.known.get(*name).and_then(|known| known.due);
+            due.is_none_or(|due| due <= now)
+        };
+        wanted.iter().filter(is_due).cloned().collect()
+    }
+
+    /// Takes note of an answer, or of there being none; true where the addresses are others now.
+    pub fn learn(
+        &mut self,
+        name: &str,
+        answer: Result<Found, String>,
+        now: Timestamp,
+        floor: Duration,
+        grace: Duration,
+    ) -> bool {
+        let known = self.known.entry(name.to_owned()).or_default();
+        let before: Vec<IpAddr> = known.addresses.keys().copied().collect();
+        match answer {
+            Ok(found) => {
+                let again = found.ttl.clamp(floor, LONGEST.max(floor));
+                known.due = Some(after(now, again));
+                known.answered = Some(now);
+                known.problem = None;
+                known.believe(&found.addresses, now, after(now, again + grace));
+            }
+            Err(problem) => {
+                known.due = Some(after(now, RETRY.max(floor)));
+                known.problem = Some(problem);
+            }
+        }
+        !before.iter().eq(known.addresses.keys())
+    }
+
+    /// What a person should know about `names`: those that do not resolve.
+    pub fn warnings<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
+        let warn = |name: &str| {
+            let known = self.known.get(name)?;
+            let problem = known.problem.as_deref()?;
+            Some(match known.answered {
+                Some(at) => format!(
+                    "{name} does not resolve ({problem}); its addresses of {at:.0} still stand"
+                ),
+                None => format!(
+                    "{name} does not resolve ({problem}); rules for it cover nothing until it does"
+                ),
+            })
+        };
+        names.filter_map(warn).collect()
+    }
+
+    /// Forgets names that no policy has any more.
+    pub fn keep_only(&mut self, wanted: &BTreeSet<String>) {
+        self.known.retain(|name, _| wanted.contains(name));
+    }
+}
+
+impl Known {
+    /// Adds what was answered, and drops what has not been for long enough.
+    fn believe(&mut self, addresses: &[IpAddr], now: Timestamp, until: Timestamp) {
+        self.addresses.retain(|_, until| *until > now);
+        for address in addresses {
+            self.addresses.insert(address.to_canonical(), until);
+        }
+        while self.addresses.len() > MAX_ADDRESSES {
+            let first = self.addresses.iter().min_by_key(|(_, until)| **until);
+            let Some(first) = first.map(|(address, _)| *address) else {
+                return;
+            };
+            self.addresses.remove(&first);
+        }
+    }
+}
+
+fn after(now: Timestamp, time: Duration) -> Timestamp {
+    now.saturating_add(time).unwrap_or(Timestamp::MAX)
+}
+
+/// Asks the name servers.
+#[derive(Clone, Debug, Default)]
+pub struct Resolver {
+    /// Those of `guardd.toml`; else the system's.
+    servers: Option<Vec<SocketAddr>>,
+}
+
+impl Resolver {
+    /// A resolver that asks `servers`, or where the system asks.
+    #[must_use]
+    pub fn new(servers: Option<Vec<SocketAddr>>) -> Self {
+        Self { servers }
+    }
+
+    /// The addresses of the name servers: what `@dns` stands for.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        let addresses: BTreeSet<IpAddr> = match &self.servers {
+            Some(servers) => servers.iter().map(SocketAddr::ip).collect(),
+            None => match read_system_conf() {
+                Ok((config, _)) => config.name_servers().iter().map(|one| one.ip).collect(),
+                Err(_) => BTreeSet::new(),
+            },
+        };
+        addresses.into_iter().collect()
+    }
+
+    /// Looks all `names` up at once. The system's settings are read anew each time.
+    pub async fn look_up(&self, names: Vec<String>) -> Vec<(String, Result<Found, String>)> {
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let resolver = match self.build() {
+            Ok(resolver) => resolver,
+            Err(problem) => {
+                let failed = |name| (name, Err(problem.clone()));
+                return names.into_iter().map(failed).collect();
+            }
+        };
+        let mut round = JoinSet::new();
+        for name in names {
+            let resolver = resolver.clone();
+            round.spawn(async move {
+                let found = look_up(&resolver, &name).await;
+                (name, found)
+            });
+        }
+        round.join_all().await
+    }
+
+    fn build(&self) -> Result<TokioResolver, String> {
+        let mut builder = match &self.servers {
+            Some(servers) => ResolverBuilder::with(servers),
+            None => TokioResolver::builder_tokio().map_err(|error| error.to_string())?,
+        };
+        let options = builder.options_mut();
+        options.cache_size = 0;
+        options.timeout = ROUND / 2;
+        options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
+        builder.build().map_err(|error| error.to_string())
+    }
+}
+
+/// A builder for servers of our own choice.
+trait With {
+    fn with(servers: &[SocketAddr]) -> Self;
+}
+
+impl With for ResolverBuilder<TokioRuntimeProvider> {
+    fn with(servers: &[SocketAddr]) -> Self {
+        let servers = servers.iter().map(|server| {
+            let mut config = NameServerConfig::udp_and_tcp(server.ip());
+            for connection in &mut config.connections {
+                connection.port = server.port();
+            }
+            config
+        });
+        let config = ResolverConfig::from_name_servers(servers.collect());
+        TokioResolver::builder_with_config(config, TokioRuntimeProvider::default())
+    }
+}
+
+async fn look_up(resolver: &TokioResolver, name: &str) -> Result<Found, String> {
+    // With the final dot, so that no search domain is tried.
+    let asked = resolver.lookup_ip(format!("{name}."));
+    let answer = match timeout(ROUND, asked).await {
+        Ok(answer) => answer.map_err(|error| error.to_string())?,
+        Err(_) => return Err("no name server answered".to_owned()),
+    };
+    let valid = answer.valid_until();
+    Ok(Found {
+        addresses: answer.iter().collect(),
+        ttl: valid.saturating_duration_since(std::time::Instant::now()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLOOR: Duration = Duration::from_secs(30);
+    const GRACE: Duration = Duration::from_secs(300);
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn found(last: u8, ttl: u64) -> Result<Found, String> {
+        Ok(Found {
+            addresses: vec![IpAddr::from([192, 0, 2, last])],
+            ttl: Duration::from_secs(ttl),
+        })
+    }
+
+    fn wanted() -> BTreeSet<String> {
+        BTreeSet::from(["db.example.com".to_owned()])
+    }
+
+    #[test]
+    fn a_name_is_looked_up_by_its_ttl_but_not_too_often() {
+        let mut names = Names::default();
+        assert_eq!(names.due(&wanted(), at(0)).len(), 1);
+        assert!(names.learn("db.example.com", found(1, 1), at(0), FLOOR, GRACE));
+        assert!(names.due(&wanted(), at(29)).is_empty());
+        assert_eq!(names.due(&wanted(), at(30)).len(), 1);
+        assert!(!names.learn("db.example.com", found(1, 600), at(30), FLOOR, GRACE));
+        assert!(names.due(&wanted(), at(629)).is_empty());
+    }
+
+    #[test]
+    fn an_address_counts_for_a_while_after_the_name_has_lost_it() {
+        let mut names = Names::default();
+        names.learn("db.example.com", found(1, 60), at(0), FLOOR, GRACE);
+        assert!(names.learn("db.example.com", found(2, 60), at(60), FLOOR, GRACE));
+        assert_eq!(names.addresses()["db.example.com"].len(), 2);
+        assert!(names.learn("db.example.com", found(2, 60), at(361), FLOOR, GRACE));
+        assert_eq!(names.addresses()["db.example.com"].len(), 1);
+    }
+
+    #[test]
+    fn a_name_that_no_longer_resolves_keeps_its_addresses_and_says_so() {
+        let mut names = Names::default();
+        names.learn("db.example.com", found(1, 60), at(0), FLOOR, GRACE);
+        let gone = Err("no such name".to_owned());
+        assert!(!names.learn("db.example.com", gone, at(100_000), FLOOR, GRACE));
+        assert_eq!(names.addresses()["db.example.com"].len(), 1);
+        let warnings = names.warnings(["db.example.com"].into_iter());
+        assert!(warnings[0].contains("no such name"), "{warnings:?}");
+        assert!(warnings[0].contains("still stand"), "{warnings:?}");
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let name = names.name_of(address, ["a.example", "db.example.com"].into_iter());
+        assert_eq!(name, Some("db.example.com"));
+    }
+}

@@ -1,0 +1,284 @@
+//! The policies in force: what each slot of the kernel holds, and the text that it came from.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use guard_common::{Address, PolicyId, Protocol, Verdict};
+use jiff::Timestamp;
+
+use super::{failure::Refusal, library::Source};
+use crate::{
+    policy::{self, Compiled, Coverage, Environment, Met, Policy, PortSpec, Prefix, Rule},
+    proto::PolicyStatus,
+};
+
+/// A policy that is ready to be put in place: read, resolved and compiled.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Where it is from.
+    pub source: Source,
+    /// What its text says.
+    pub policy: Policy,
+    /// Its tables.
+    pub compiled: Compiled,
+    /// What its author should know.
+    pub warnings: Vec<String>,
+}
+
+/// A policy as its text says it.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// What its text says.
+    pub policy: Policy,
+    /// What its author should know.
+    pub warnings: Vec<String>,
+}
+
+/// Reads a policy's text.
+///
+/// # Errors
+///
+/// `Invalid`, with all that is wrong as rustc would show it.
+pub fn read(source: &Source) -> Result<Read, Refusal> {
+    let file = source.shown_file();
+    let parsed = policy::parse(&file, &source.text)
+        .map_err(|wrong| invalid(&file, &policy::render(&wrong, &source.text, false)))?;
+    let warnings = parsed.warnings.iter();
+    Ok(Read {
+        policy: parsed.policy,
+        warnings: warnings
+            .map(|one| format!("{}:{}: {}", one.file, one.line, one.message))
+            .collect(),
+    })
+}
+
+/// Compiles a policy for what its names and groups stand for now.
+///
+/// # Errors
+///
+/// `Invalid`, where it does not fit into the kernel's tables.
+pub fn compile(source: Source, read: Read, now: &Environment) -> Result<Prepared, Refusal> {
+    let compiled = policy::compile(&read.policy, now).map_err(|wrong| {
+        invalid(
+            &source.shown_file(),
+            &policy::render(&wrong, &source.text, false),
+        )
+    })?;
+    Ok(Prepared {
+        source,
+        policy: read.policy,
+        compiled,
+        warnings: read.warnings,
+    })
+}
+
+fn invalid(file: &str, rendered: &str) -> Refusal {
+    Refusal::invalid(
+        format!("the policy {file} is not valid"),
+        rendered.trim_end(),
+        "correct it; `guard check FILE` shows the same",
+    )
+}
+
+/// A policy in a slot of the kernel.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// Where it is from.
+    pub source: Source,
+    /// What its text says.
+    pub policy: Arc<Policy>,
+    /// Its tables, as the kernel has them.
+    pub compiled: Arc<Compiled>,
+    /// When this version was put in place.
+    pub loaded_at: Timestamp,
+    /// Why a newer version was refused.
+    pub error: Option<String>,
+    warnings: Vec<String>,
+}
+
+impl From<Prepared> for InForce {
+    fn from(prepared: Prepared) -> Self {
+        Self {
+            source: prepared.source,
+            policy: Arc::new(prepared.policy),
+            compiled: Arc::new(prepared.compiled),
+            loaded_at: Timestamp::now(),
+            error: None,
+            warnings: prepared.warnings,
+        }
+    }
+}
+
+impl InForce {
+    /// The names in its rules.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.policy.names().map(policy::DomainName::as_str)
+    }
+
+    /// What decides for connections to a prefix.
+    #[must_use]
+    pub fn over(&self, within: &Prefix, ports: &[PortSpec]) -> Coverage<'_> {
+        policy::over(&self.policy, &self.compiled, within, ports)
+    }
+
+    /// As `guard status` shows it.
+    #[must_use]
+    pub fn status(&self, sessions: usize, unresolved: Vec<String>) -> PolicyStatus {
+        PolicyStatus {
+            name: self.policy.name.clone(),
+            file: self.source.file.clone(),
+            sessions,
+            prefixes: self.compiled.prefixes.len(),
+            loaded_at: self.loaded_at,
+            error: self.error.clone(),
+            warnings: self.warnings.iter().cloned().chain(unresolved).collect(),
+        }
+    }
+}
+
+/// A verdict of a chain of policies, and what gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'p> {
+    /// The verdict, holes left aside.
+    pub verdict: Verdict,
+    /// The rule; none: the policy's default.
+    pub rule: Option<&'p Rule>,
+    /// The policy.
+    pub policy: &'p InForce,
+}
+
+/// All slots in use.
+#[derive(Debug, Default)]
+pub struct Policies {
+    slots: BTreeMap<PolicyId, InForce>,
+}
+
+impl Policies {
+    /// The policy in a slot.
+    #[must_use]
+    pub fn get(&self, slot: PolicyId) -> Option<&InForce> {
+        self.slots.get(&slot)
+    }
+
+    /// As [`Self::get`], to be changed.
+    pub fn get_mut(&mut self, slot: PolicyId) -> Option<&mut InForce> {
+        self.slots.get_mut(&slot)
+    }
+
+    /// Takes note of what a slot holds now.
+    pub fn put(&mut self, slot: PolicyId, policy: InForce) {
+        self.slots.insert(slot, policy);
+    }
+
+    /// Forgets a slot.
+    pub fn remove(&mut self, slot: PolicyId) {
+        self.slots.remove(&slot);
+    }
+
+    /// The slots with what they hold.
+    pub fn iter(&self) -> impl Iterator<Item = (PolicyId, &InForce)> {
+        self.slots.iter().map(|(slot, policy)| (*slot, policy))
+    }
+
+    /// The slot that holds the same policy: the daemon's of that name, or the same text.
+    #[must_use]
+    pub fn same(&self, source: &Source) -> Option<PolicyId> {
+        let is_same = |policy: &InForce| match &source.name {
+            Some(name) => policy.source.name.as_ref() == Some(name),
+            None => policy.source == *source,
+        };
+        let mut slots = self.slots.iter();
+        slots
+            .find(|(_, policy)| is_same(policy))
+            .map(|(slot, _)| *slot)
+    }
+
+    /// All names in all policies.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        let policies = self.slots.values();
+        policies
+            .flat_map(|policy| policy.names().map(str::to_owned))
+            .collect()
+    }
+
+    /// What a chain of policies says of one destination; the strictest wins, and of equals the
+    /// first. `None` where a slot is not known: the kernel denies then.
+    #[must_use]
+    pub fn judge(
+        &self,
+        chain: &[PolicyId],
+        to: Address,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<Judged<'_>> {
+        let ports = [PortSpec::one(protocol, port)];
+        let mut strictest: Option<Judged<'_>> = None;
+        for slot in chain {
+            let policy = self.slots.get(slot)?;
+            let Met { verdict, rule } = *policy.over(&Prefix::host(to), &ports).met.first()?;
+            let is_stricter =
+                |so_far: Judged<'_>| verdict.strictness() > so_far.verdict.strictness();
+            if strictest.is_none_or(is_stricter) {
+                strictest = Some(Judged {
+                    verdict,
+                    rule,
+                    policy,
+                });
+            }
+        }
+        strictest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn in_force(text: &str) -> InForce {
+        let source = Source::brought(None, format!("version = 1\n{text}"));
+        let read = read(&source).unwrap();
+        compile(source, read, &Environment::default())
+            .unwrap()
+            .into()
+    }
+
+    fn policies(texts: &[&str]) -> Policies {
+        let mut policies = Policies::default();
+        for (slot, text) in (1..).zip(texts) {
+            policies.put(PolicyId(slot), in_force(text));
+        }
+        policies
+    }
+
+    #[test]
+    fn the_strictest_of_a_chain_decides_and_is_named() {
+        let policies = policies(&[
+            "default = \"allow\"",
+            "default = \"allow\"\n[[rule]]\nname = \"db\"\nto = [\"192.0.2.1\"]\nports = [\"tcp/5432\"]\naction = \"confirm\"",
+        ]);
+        let judge = |slots: &[u32], port| {
+            let chain: Vec<_> = slots.iter().map(|slot| PolicyId(*slot)).collect();
+            let to = IpAddr::from([192, 0, 2, 1]).into();
+            let judged = policies.judge(&chain, to, Protocol::TCP, port)?;
+            Some((judged.verdict, judged.rule.map(|rule| rule.name.clone())))
+        };
+        let stopped = Some((Verdict::Confirm, Some("db".to_owned())));
+        assert_eq!(judge(&[1, 2], 5432), stopped);
+        assert_eq!(judge(&[2, 1], 5432), stopped);
+        assert_eq!(judge(&[1, 2], 5433), Some((Verdict::Allow, None)));
+        assert_eq!(judge(&[1, 3], 5432), None);
+    }
+
+    #[test]
+    fn a_bad_policy_says_where_it_is_bad() {
+        let source = Source::brought(Some("./mine.toml".to_owned()), "version = 1\nx = 1".into());
+        let error = read(&source).unwrap_err().failure;
+        assert!(error.what.contains("./mine.toml"), "{error}");
+        assert!(error.why.contains("x = 1"), "{error}");
+    }
+}

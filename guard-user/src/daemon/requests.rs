@@ -1,0 +1,332 @@
+//! The questions that wait for a person: one a session, destination, protocol and port.
+
+use std::{collections::HashMap, time::Duration};
+
+use guard_common::{Address, BootTime, Protocol, SessionId};
+
+use crate::proto;
+
+/// Questions of one session at most; the one not tried for longest makes room.
+pub const MAX_PER_SESSION: usize = 64;
+/// A question that nothing has tried for so long is dropped.
+pub const MAX_AGE: Duration = Duration::from_secs(3600);
+/// Answers "no" of one session that are remembered at most.
+const MAX_MUTED: usize = 256;
+
+/// What is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// Whose attempt.
+    pub session: SessionId,
+    /// Where to.
+    pub destination: Address,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port in host byte order, 0 where the protocol has none.
+    pub port: u16,
+}
+
+/// A question that waits.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// What is asked about.
+    pub question: Question,
+    /// The session's user.
+    pub owner: u32,
+    /// When it was last tried.
+    pub last: BootTime,
+    /// What people see of it.
+    pub shown: proto::Request,
+}
+
+/// What became of an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// It is a new question, under this id.
+    New(String),
+    /// It is asked already, under this id.
+    Again(String),
+    /// A person said no, and that still holds.
+    Muted,
+    /// There are as many questions as the daemon keeps.
+    Full,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Requests {
+    max: usize,
+    /// Oldest first.
+    pending: Vec<Pending>,
+    muted: HashMap<Question, BootTime>,
+}
+
+impl Requests {
+    /// None yet, and never more than `max`.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self {
+            max,
+            pending: Vec::new(),
+            muted: HashMap::new(),
+        }
+    }
+
+    /// Takes note of an attempt; `ask` makes what people see of it, if it is new.
+    ///
+    /// # Errors
+    ///
+    /// Those of `ask`; nothing has changed then.
+    pub fn note<E>(
+        &mut self,
+        question: Question,
+        owner: u32,
+        now: BootTime,
+        ask: impl FnOnce() -> Result<proto::Request, E>,
+    ) -> Result<Noted, E> {
+        if self.is_muted(&question, now) {
+            return Ok(Noted::Muted);
+        }
+        if let Some(known) = self.find_mut(&question) {
+            known.last = now;
+            return Ok(Noted::Again(known.shown.id.clone()));
+        }
+        if !self.has_room(question.session) {
+            return Ok(Noted::Full);
+        }
+        let shown = ask()?;
+        let id = shown.id.clone();
+        self.pending.push(Pending {
+            question,
+            owner,
+            last: now,
+            shown,
+        });
+        Ok(Noted::New(id))
+    }
+
+    /// Makes room for one more of a session, if need be by dropping the one not tried for longest.
+    fn has_room(&mut self, session: SessionId) -> bool {
+        let of_session = |one: &&Pending| one.question.session == session;
+        if self.pending.iter().filter(of_session).count() >= MAX_PER_SESSION {
+            let stale = self
+                .pending
+                .iter()
+                .filter(of_session)
+                .min_by_key(|one| one.last);
+            if let Some(id) = stale.map(|one| one.shown.id.clone()) {
+                self.take(&id);
+            }
+        }
+        self.pending.len() < self.max
+    }
+
+    /// Whether a person said no to that, and it still holds.
+    #[must_use]
+    pub fn is_refused(&self, question: &Question, now: BootTime) -> bool {
+        self.muted.get(question).is_some_and(|until| *until > now)
+    }
+
+    fn is_muted(&mut self, question: &Question, now: BootTime) -> bool {
+        match self.muted.get(question) {
+            Some(until) if *until > now => true,
+            Some(_) => {
+                self.muted.remove(question);
+                false
+            }
+            None => false,
+        }
+    }
+
+    /// All that wait, oldest first.
+    #[must_use]
+    pub fn pending(&self) -> &[Pending] {
+        &self.pending
+    }
+
+    /// The question of that id.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Pending> {
+        self.pending.iter().find(|one| one.shown.id == id)
+    }
+
+    /// The question about just that.
+    #[must_use]
+    pub fn find(&self, question: &Question) -> Option<&Pending> {
+        self.pending.iter().find(|one| one.question == *question)
+    }
+
+    /// As [`Self::find`], to be changed.
+    pub fn find_mut(&mut self, question: &Question) -> Option<&mut Pending> {
+        self.pending
+            .iter_mut()
+            .find(|one| one.question == *question)
+    }
+
+    /// Takes a question off the list: it is answered.
+    pub fn take(&mut self, id: &str) -> Option<Pending> {
+        let at = self.pending.iter().position(|one| one.shown.id == id)?;
+        Some(self.pending.remove(at))
+    }
+
+    /// Takes all questions that `is_settled`.
+    pub fn take_all(&mut self, is_settled: impl Fn(&Pending) -> bool) -> Vec<Pending> {
+        let (settled, waiting) = self.pending.drain(..).partition(|one| is_settled(one));
+        self.pending = waiting;
+        settled
+    }
+
+    /// Does not ask again about `question` until then.
+    pub fn mute(&mut self, question: Question, until: BootTime) {
+        let of_session = |one: &&Question| one.session == question.session;
+        if self.muted.keys().filter(of_session).count() >= MAX_MUTED {
+            let first = self.muted.iter().filter(|(one, _)| of_session(one));
+            if let Some(first) = first.min_by_key(|(_, until)| **until).map(|(one, _)| *one) {
+                self.muted.remove(&first);
+            }
+        }
+        self.muted.insert(question, until);
+    }
+
+    /// Asks about `question` again: a person has opened it meanwhile.
+    pub fn unmute(&mut self, is_open: impl Fn(&Question) -> bool) {
+        self.muted.retain(|question, _| !is_open(question));
+    }
+
+    /// Forgets a session that has ended.
+    pub fn end_session(&mut self, session: SessionId) {
+        self.pending.retain(|one| one.question.session != session);
+        self.muted.retain(|one, _| one.session != session);
+    }
+
+    /// Drops what has not been tried for [`MAX_AGE`]; true if that was something.
+    pub fn expire(&mut self, now: BootTime) -> bool {
+        let before = self.pending.len();
+        let age = MAX_AGE.as_nanos() as u64;
+        self.pending
+            .retain(|one| one.last.0.saturating_add(age) > now.0);
+        self.muted.retain(|_, until| *until > now);
+        self.pending.len() < before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{convert::Infallible, net::IpAddr};
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn question(session: u32, last: u8) -> Question {
+        Question {
+            session: SessionId(session),
+            destination: IpAddr::from([192, 0, 2, last]).into(),
+            protocol: Protocol::TCP,
+            port: 443,
+        }
+    }
+
+    fn shown(id: u32) -> proto::Request {
+        proto::Request {
+            id: format!("r{id}"),
+            session: "s1".to_owned(),
+            policy: "homelab".to_owned(),
+            user: "1000".to_owned(),
+            pid: None,
+            comm: None,
+            exe: None,
+            command: vec![],
+            destination: proto::Endpoint {
+                address: "192.0.2.1".to_owned(),
+                port: Some(443),
+                protocol: "tcp".to_owned(),
+                host: None,
+            },
+            rule: None,
+            reason: None,
+            verdict: "confirm".to_owned(),
+            held: false,
+            asked_at: Timestamp::UNIX_EPOCH,
+            last_at: Timestamp::UNIX_EPOCH,
+            waits_until: None,
+            count: 1,
+            http: None,
+            note: None,
+        }
+    }
+
+    fn note(table: &mut Requests, question: Question, now: u64, id: u32) -> Noted {
+        let Ok(noted) = table.note(question, 1000, BootTime(now), || {
+            Ok::<_, Infallible>(shown(id))
+        });
+        noted
+    }
+
+    #[test]
+    fn the_same_question_is_asked_once() {
+        let mut table = Requests::new(10);
+        let asked = Noted::New("r1".to_owned());
+        assert_eq!(note(&mut table, question(1, 1), 1, 1), asked);
+        let again = Noted::Again("r1".to_owned());
+        assert_eq!(note(&mut table, question(1, 1), 2, 2), again);
+        let other = Noted::New("r2".to_owned());
+        assert_eq!(note(&mut table, question(2, 1), 2, 2), other);
+        assert!(table.take("r1").is_some());
+        let anew = Noted::New("r3".to_owned());
+        assert_eq!(note(&mut table, question(1, 1), 3, 3), anew);
+    }
+
+    #[test]
+    fn a_no_is_remembered_for_its_time() {
+        let mut table = Requests::new(10);
+        table.mute(question(1, 1), BootTime(100));
+        assert_eq!(note(&mut table, question(1, 1), 99, 1), Noted::Muted);
+        assert!(matches!(
+            note(&mut table, question(1, 1), 100, 1),
+            Noted::New(_)
+        ));
+    }
+
+    #[test]
+    fn what_nobody_tries_any_more_is_dropped() {
+        let mut table = Requests::new(10);
+        note(&mut table, question(1, 1), 0, 1);
+        note(&mut table, question(1, 2), 5, 2);
+        note(&mut table, question(1, 1), 9, 3);
+        let age = MAX_AGE.as_nanos() as u64;
+        assert!(!table.expire(BootTime(age)));
+        assert!(table.expire(BootTime(age + 6)));
+        assert_eq!(table.pending().len(), 1);
+        assert!(table.get("r1").is_some());
+    }
+
+    #[test]
+    fn an_ended_session_leaves_nothing() {
+        let mut table = Requests::new(10);
+        note(&mut table, question(1, 1), 0, 1);
+        table.mute(question(1, 2), BootTime(100));
+        table.end_session(SessionId(1));
+        assert!(table.pending().is_empty());
+        assert!(matches!(
+            note(&mut table, question(1, 2), 1, 1),
+            Noted::New(_)
+        ));
+    }
+
+    proptest! {
+        #[test]
+        fn no_flood_takes_more_than_its_share(tried in prop::collection::vec((1u32..4, any::<u8>()), 0..1000)) {
+            let mut table = Requests::new(100);
+            for (now, (session, last)) in tried.iter().enumerate() {
+                note(&mut table, question(*session, *last), now as u64, now as u32);
+            }
+            prop_assert!(table.pending().len() <= 100);
+            for session in 1..4 {
+                let of = table.pending().iter().filter(|one| one.question.session.0 == session);
+                prop_assert!(of.count() <= MAX_PER_SESSION);
+            }
+        }
+    }
+}

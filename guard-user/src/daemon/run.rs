@@ -1,0 +1,321 @@
+//! Making sessions, entering them, and stopping them.
+
+use std::time::Duration;
+
+use guard_common::{MAX_CHAIN, PolicyId, SessionId};
+use jiff::Timestamp;
+
+use super::{
+    advice,
+    audit::Record,
+    auth::{Agent, Approver, Authorised},
+    failure::Refusal,
+    ids, load,
+    sessions::{About, Session, Stage},
+    shared::Shared,
+    state::State,
+};
+use crate::{
+    proto::{self, LogKind, Run, Started},
+    sys::{clock, pidfd::Peer},
+};
+
+/// Live sessions of one user other than root at most.
+const MAX_SESSIONS: usize = 512;
+/// A command line is kept up to so many bytes.
+const MAX_COMMAND: usize = 1024;
+const MAX_NAME: usize = 64;
+/// How long stopping waits for the last process to end.
+const MAX_STOPPING: Duration = Duration::from_secs(10);
+
+/// Makes a session and its cgroup.
+///
+/// Inside a session it makes one that is narrower: what the outer one denies stays denied.
+///
+/// # Errors
+///
+/// Why there is no new session; then nothing of it is left.
+pub async fn run(shared: &Shared, who: Authorised, call: Run) -> Result<Started, Refusal> {
+    if call.hold.is_some_and(|hold| hold != 0.0) {
+        let fix = "--hold 0s, or leave it out: a stopped connection fails at once";
+        return Err(advice::not_yet("hold connections until they are answered", fix).into());
+    }
+    shared.with(|state| state.may_run(who, call.uid))?;
+    let source = match (&call.policy, who) {
+        (Some(asked), _) => shared.with(|state| state.library.resolve(asked.clone()))?,
+        (None, Authorised::Approver(_)) => shared.with(|state| {
+            let name = state.config.session_policy().to_owned();
+            state.library.find(&name)
+        })?,
+        // Nothing narrower is asked for.
+        (None, Authorised::Agent(agent)) => return shared.with(|state| state.own_session(agent)),
+    };
+    let (slot, warnings) = load::slot_for(shared, source).await?;
+    let started = shared.with(|state| state.start(who, call, slot, warnings));
+    shared.reschedule();
+    started
+}
+
+/// Moves the calling process into a session.
+///
+/// # Errors
+///
+/// `NotFound` for sessions that it may not enter, or why it is not inside.
+pub fn enter(
+    state: &mut State,
+    who: Authorised,
+    peer: &Peer,
+    pid: u32,
+    session: &str,
+) -> Result<(), Refusal> {
+    let id = match who {
+        Authorised::Approver(who) => {
+            state
+                .session(session, |owner| who.answers_for(owner))?
+                .cgroup
+                .id
+        }
+        Authorised::Agent(agent) => state.inner_session(agent, session)?,
+    };
+    let Some(live) = state.sessions.live(id) else {
+        return Err(ids::no_session(session));
+    };
+    is_still(peer, pid)?;
+    state.datapath.enter(&live.cgroup, pid)?;
+    // The pid was the peer's when it was written only if the peer lives now.
+    is_still(peer, pid)?;
+    state.entered(id, pid);
+    Ok(())
+}
+
+/// Ends a session and all of its processes.
+///
+/// # Errors
+///
+/// `NotFound`, or that its processes would not end.
+pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Sessions, Refusal> {
+    let (session, shown) = shared.with(|state| {
+        let session = state.session(id, |owner| who.answers_for(owner))?.cgroup.id;
+        let shown = state.shown(session);
+        state.kill(session)?;
+        Ok::<_, Refusal>((session, shown))
+    })?;
+    let ends = async {
+        loop {
+            let is_live = shared.with(|state| {
+                state.look_at(session);
+                state.sessions.live(session).is_some()
+            });
+            if !is_live {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let ended = tokio::time::timeout(MAX_STOPPING, ends).await;
+    shared.requests_changed();
+    shared.reschedule();
+    ended.map_err(|_| {
+        Refusal::failed(
+            format!("the session {id} has not ended yet"),
+            "its processes were killed, but the kernel has not let go of all of them",
+            "guard sessions, in a while",
+        )
+    })?;
+    Ok(proto::Sessions {
+        sessions: shown.into_iter().collect(),
+    })
+}
+
+fn is_still(peer: &Peer, pid: u32) -> Result<(), Refusal> {
+    match (peer.is_alive(), peer.pid()) {
+        (Ok(true), Ok(now)) if now == pid => Ok(()),
+        _ => Err(Refusal::refused(
+            "the calling process cannot be moved",
+            "it has ended",
+            "start the command again",
+        )),
+    }
+}
+
+impl State {
+    /// Whether the caller may have a session for that user.
+    fn may_run(&self, who: Authorised, uid: u32) -> Result<(), Refusal> {
+        let (own, is_root) = match who {
+            Authorised::Approver(who) => (who.uid(), who.is_root()),
+            Authorised::Agent(agent) => (agent.uid(), false),
+        };
+        if uid != own && !is_root {
+            return Err(Refusal::refused(
+                format!("you may not run a command as uid {uid}"),
+                "only root runs commands as other users",
+                "leave out --user, or call sudo",
+            ));
+        }
+        let live = self.sessions.all_live();
+        let count = live.filter(|session| session.about.uid == own).count();
+        if own != 0 && count >= MAX_SESSIONS {
+            return Err(Refusal::refused(
+                "no more sessions",
+                format!("you have {count}, and {MAX_SESSIONS} is the most"),
+                "guard sessions, and guard stop those that are not needed",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The answer to a nested run that changes nothing.
+    fn own_session(&mut self, agent: Agent) -> Result<Started, Refusal> {
+        let session = self.shown(agent.session());
+        let session = session.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
+        let warnings = vec![format!(
+            "runs in {}: it asks for no narrower policy",
+            session.id
+        )];
+        Ok(Started { session, warnings })
+    }
+
+    /// The policies that judge a new session: its own, then those of the session around it.
+    fn chain(&self, who: Authorised, slot: PolicyId) -> Result<Vec<PolicyId>, Refusal> {
+        let mut chain = vec![slot];
+        if let Authorised::Agent(agent) = who {
+            let outer = self.sessions.live(agent.session());
+            let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
+            chain.extend(&outer.chain);
+        }
+        if chain.len() > MAX_CHAIN {
+            return Err(Refusal::refused(
+                "sessions nest no deeper",
+                format!("this one would be judged by more than {MAX_CHAIN} policies"),
+                "run it without another guard run around it",
+            ));
+        }
+        Ok(chain)
+    }
+
+    fn start(
+        &mut self,
+        who: Authorised,
+        call: Run,
+        slot: PolicyId,
+        warnings: Vec<String>,
+    ) -> Result<Started, Refusal> {
+        let chain = self.chain(who, slot)?;
+        if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
+            return self.own_session(agent);
+        }
+        let about = self.about(who, call);
+        let cgroup = self.datapath.add_session(&chain)?;
+        let id = cgroup.id;
+        if let Err(error) = self.watches.session(id, &cgroup.path) {
+            tracing::warn!(%error, session = id.0, "its end will be noticed late");
+        }
+        let key = ids::session(id);
+        self.shelves.sessions.keep(&key, &about);
+        let record = Record::of(&key, about.uid)
+            .with("name", about.name.clone())
+            .with("command", about.command.clone());
+        let stage = Stage::Empty {
+            since: clock::now(),
+        };
+        self.sessions.add(Session {
+            cgroup,
+            chain,
+            about,
+            stage,
+        });
+        self.had_sessions = true;
+        let Some(session) = self.shown(id) else {
+            return Err(ids::no_session(&key));
+        };
+        let record = record
+            .with("policy", session.policy.clone())
+            .with("user", session.user.clone());
+        self.audit.note(LogKind::SessionStart, record);
+        tracing::info!(
+            session = key,
+            policy = session.policy,
+            name = session.name,
+            "started"
+        );
+        Ok(Started { session, warnings })
+    }
+
+    /// What people will know of a new session. Who answers for a nested one is who answers for the
+    /// one around it.
+    fn about(&self, who: Authorised, call: Run) -> About {
+        let outer = match who {
+            Authorised::Agent(agent) => self.sessions.live(agent.session()),
+            Authorised::Approver(_) => None,
+        };
+        let command = shortened(call.command);
+        let program = command.first().map_or("", String::as_str);
+        let program = program.rsplit('/').next().unwrap_or_default();
+        let name = call.name.unwrap_or_else(|| program.to_owned());
+        let is_shown = |c: &char| !c.is_control();
+        About {
+            name: name.chars().filter(is_shown).take(MAX_NAME).collect(),
+            uid: outer.map_or(call.uid, |outer| outer.about.uid),
+            command,
+            started_at: Timestamp::now(),
+            pid: None,
+            parent: outer.map(|outer| outer.cgroup.id.0),
+        }
+    }
+
+    /// The session that an agent may enter: one that was made inside its own, and is new.
+    fn inner_session(&self, agent: Agent, id: &str) -> Result<SessionId, Refusal> {
+        let inner = self.sessions.live(ids::parse_session(id)?);
+        let inner = inner.filter(|session| {
+            let is_new = matches!(session.stage, Stage::Empty { .. });
+            let is_own = session.cgroup.id == agent.session();
+            let is_inside = session.about.parent == Some(agent.session().0);
+            is_own || (is_new && is_inside)
+        });
+        let inner = inner.ok_or_else(|| ids::no_session(id))?;
+        Ok(inner.cgroup.id)
+    }
+
+    fn entered(&mut self, id: SessionId, pid: u32) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.stage = Stage::Live;
+        if session.about.pid.is_none() {
+            session.about.pid = Some(pid);
+            self.shelves
+                .sessions
+                .keep(&ids::session(id), &session.about);
+        }
+    }
+}
+
+/// A command line of bounded length.
+fn shortened(command: Vec<String>) -> Vec<String> {
+    let mut left = MAX_COMMAND;
+    let mut kept = Vec::new();
+    for mut word in command {
+        if word.len() >= left {
+            word.truncate(word.floor_char_boundary(left));
+            kept.push(word + "…");
+            break;
+        }
+        left -= word.len() + 1;
+        kept.push(word);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_are_cut_at_a_character() {
+        let short = vec!["curl".to_owned(), "-v".to_owned()];
+        assert_eq!(shortened(short.clone()), short);
+        let long = shortened(vec!["é".repeat(4000), "x".to_owned()]);
+        assert_eq!(long.len(), 1);
+        assert!(long[0].len() <= MAX_COMMAND + '…'.len_utf8());
+    }
+}

@@ -1,0 +1,206 @@
+//! The control socket: a task a connection, and bounds on everything that a peer could use up.
+
+use std::{cell::RefCell, collections::HashMap, io, rc::Rc, sync::Arc, time::Duration};
+
+use guard_common::SessionId;
+use tokio::{
+    net::{
+        UnixListener, UnixStream,
+        unix::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    task::spawn_local,
+};
+
+use super::{
+    auth::Place,
+    failure::Refusal,
+    frames::{FrameError, FrameReader, send},
+    shared::Shared,
+    streams, varlink,
+    varlink::{Asked, Incoming, WireError},
+    verbs,
+};
+use crate::{proto::Call, sys::pidfd::Peer};
+
+/// Connections at once, of all callers but root.
+const MAX_CONNECTIONS: usize = 512;
+/// Connections at once of one user outside, or of one session.
+const MAX_OF_ONE: usize = 64;
+/// After an error that `accept` cannot help, such as too many open files.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// On whose account a connection is. A session has its own: what is inside cannot use up the
+/// connections of the person outside who has the same uid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Account {
+    User(u32),
+    Session(Option<SessionId>),
+}
+
+/// The open connections.
+#[derive(Debug, Default)]
+struct Connections {
+    total: usize,
+    of: HashMap<Account, usize>,
+}
+
+impl Connections {
+    fn admit(&mut self, account: Account) -> bool {
+        let of_one = self.of.entry(account).or_default();
+        let is_root = account == Account::User(0);
+        if *of_one >= MAX_OF_ONE || (self.total >= MAX_CONNECTIONS && !is_root) {
+            return false;
+        }
+        *of_one += 1;
+        self.total += 1;
+        true
+    }
+
+    fn leave(&mut self, account: Account) {
+        self.total = self.total.saturating_sub(1);
+        if let Some(of_one) = self.of.get_mut(&account) {
+            *of_one = of_one.saturating_sub(1);
+            if *of_one == 0 {
+                self.of.remove(&account);
+            }
+        }
+    }
+}
+
+/// Answers whoever connects, for ever.
+pub async fn serve(shared: Rc<Shared>, listener: UnixListener) {
+    let connections = Rc::new(RefCell::new(Connections::default()));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => welcome(&shared, &connections, stream),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+/// Starts a task for a connection. One of a peer who cannot be known, or who has too many, is
+/// closed.
+fn welcome(shared: &Rc<Shared>, connections: &Rc<RefCell<Connections>>, stream: UnixStream) {
+    let known = Peer::of(&stream).map_err(|error| error.to_string());
+    let known = known.and_then(|peer| {
+        let caller = shared.with(|state| state.caller(&peer));
+        let caller = caller.map_err(|refusal| refusal.to_string())?;
+        Ok((peer, caller))
+    });
+    let (peer, caller) = match known {
+        Ok(known) => known,
+        Err(error) => return tracing::debug!(error, "a connection of somebody unknown"),
+    };
+    let account = match caller.place {
+        Place::Outside => Account::User(caller.uid),
+        Place::Inside(session) => Account::Session(session),
+    };
+    if !connections.borrow_mut().admit(account) {
+        return tracing::warn!(?account, "has too many connections");
+    }
+    let (shared, connections) = (Rc::clone(shared), Rc::clone(connections));
+    spawn_local(async move {
+        if let Err(error) = converse(&shared, stream, &peer).await {
+            tracing::debug!(%error, ?account, "a connection was closed");
+        }
+        connections.borrow_mut().leave(account);
+    });
+}
+
+/// Answers the calls of one connection until it ends.
+async fn converse(shared: &Shared, stream: UnixStream, peer: &Peer) -> Result<(), FrameError> {
+    let (read, mut write) = stream.into_split();
+    let mut frames = FrameReader::new(read, Arc::clone(&shared.long_frames));
+    loop {
+        let frame = match frames.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                // Why it ends is worth a try; then there is nothing to read on from.
+                let refusal = too_much(&error);
+                let _ = send(&mut write, error_frame(refusal.into())?).await;
+                return Err(error);
+            }
+        };
+        match varlink::understand(&frame) {
+            Ok(incoming) => respond(shared, peer, incoming, &mut frames, &mut write).await?,
+            Err(error) => send(&mut write, error_frame(error)?).await?,
+        }
+    }
+}
+
+/// Answers one call.
+async fn respond(
+    shared: &Shared,
+    peer: &Peer,
+    incoming: Incoming,
+    frames: &mut FrameReader<OwnedReadHalf>,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), FrameError> {
+    let frame = match incoming.asked {
+        Asked::Service(answer) => varlink::answer(&answer, false).map_err(io::Error::from)?,
+        Asked::Guard(call) if incoming.more && is_stream(&call) => {
+            return streams::stream(shared, peer, call, frames, write).await;
+        }
+        Asked::Guard(Call::Log { .. }) => error_frame(WireError::expected_more())?,
+        Asked::Guard(call) => match verbs::answer(shared, peer, call).await {
+            Ok(frame) => frame,
+            Err(refusal) => error_frame(refusal.into())?,
+        },
+    };
+    if incoming.oneway {
+        return Ok(());
+    }
+    send(write, frame).await
+}
+
+fn is_stream(call: &Call) -> bool {
+    matches!(call, Call::Pending {} | Call::Log { .. })
+}
+
+/// The frame of an error.
+///
+/// # Errors
+///
+/// Where it has no JSON form.
+pub fn error_frame(error: WireError) -> Result<Vec<u8>, FrameError> {
+    Ok(serde_json::to_vec(&error).map_err(io::Error::from)?)
+}
+
+fn too_much(error: &FrameError) -> Refusal {
+    let fix = match error {
+        FrameError::TooLong { .. } => "shorten it; a long policy belongs in /etc/guard/policies",
+        FrameError::Busy => "try again in a moment",
+        _ => "connect again",
+    };
+    Refusal::invalid("the call was not read", error.to_string(), fix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_cannot_use_up_its_persons_connections() {
+        let mut connections = Connections::default();
+        let inside = Account::Session(Some(SessionId(1)));
+        let admitted = (0..1000).filter(|_| connections.admit(inside)).count();
+        assert_eq!(admitted, MAX_OF_ONE);
+        assert!(connections.admit(Account::User(1000)));
+        connections.leave(inside);
+        assert!(connections.admit(inside));
+    }
+
+    #[test]
+    fn root_gets_in_when_all_others_are_there() {
+        let mut connections = Connections::default();
+        for uid in 1..1000 {
+            connections.admit(Account::User(uid));
+        }
+        assert!(!connections.admit(Account::User(2000)));
+        assert!(connections.admit(Account::User(0)));
+    }
+}

@@ -1,0 +1,323 @@
+//! The daemon's life: begin, enforce, answer, stop.
+
+use std::{path::PathBuf, process::ExitCode, rc::Rc, time::Duration};
+
+use anyhow::{Context, Result};
+use sd_notify::NotifyState;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::{LocalSet, spawn_local},
+};
+
+use super::{
+    args::{Cli, Verb},
+    audit::Record,
+    load, server,
+    shared::Shared,
+    start::{self, Begun},
+    watch::Change,
+};
+use crate::{
+    datapath::{EventReader, Start, TornDown, teardown},
+    proto::LogKind,
+    sys::readiness::Readiness,
+};
+
+/// A daemon that is to end when it is idle waits so long for its first session.
+const FIRST_SESSION: Duration = Duration::from_secs(10);
+/// How often names are looked at; each is looked up by its own TTL.
+const NAMES: Duration = Duration::from_secs(10);
+/// An editor's several steps to save a file count as one change.
+const SETTLE: Duration = Duration::from_millis(50);
+
+/// Does what the command line says.
+#[must_use]
+pub fn main(cli: &Cli) -> ExitCode {
+    let done = match cli.verb {
+        Some(Verb::Teardown { force }) => take_down(cli, force),
+        None => enforce(cli),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn take_down(cli: &Cli, force: bool) -> Result<()> {
+    let places = cli.paths.places()?;
+    let down =
+        teardown(&places, force).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
+    tell(&down);
+    start::unlisten(&cli.paths.socket());
+    Ok(())
+}
+
+fn tell(down: &TornDown) {
+    for session in &down.ended {
+        tracing::info!(session = %session.display(), "ended");
+    }
+    match down.anything {
+        true => tracing::info!("taken down: nothing is guarded any more"),
+        false => tracing::info!("there was nothing to take down"),
+    }
+}
+
+fn enforce(cli: &Cli) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
+    LocalSet::new().block_on(&runtime, live(cli))
+}
+
+/// From the first look at the kernel to the last.
+async fn live(cli: &Cli) -> Result<()> {
+    // Before anything is there to be told: a signal that comes early is not lost.
+    let mut signals = Signals::new()?;
+    let Begun {
+        state,
+        events,
+        watching,
+        start,
+        lock,
+    } = start::begin(&cli.paths)?;
+    let socket = cli.paths.socket();
+    let listener = tokio::net::UnixListener::from_std(start::listen(&socket)?)?;
+    let shared = Rc::new(Shared::new(state));
+    ready(&shared, start, &socket)?;
+    let listening = Readiness::of(&events).context("cannot wait for events")?;
+    let tasks = [
+        spawn_local(server::serve(Rc::clone(&shared), listener)),
+        spawn_local(hear(Rc::clone(&shared), events, listening)),
+        spawn_local(notice(Rc::clone(&shared), watching)),
+        spawn_local(tick(Rc::clone(&shared))),
+        spawn_local(follow_names(Rc::clone(&shared))),
+        spawn_local(feed_watchdog(Rc::clone(&shared))),
+    ];
+    let idle = end(&shared, cli.until_idle, &mut signals).await;
+    for task in &tasks {
+        task.abort();
+    }
+    stop(cli, &shared, &socket);
+    drop(lock);
+    if cli.until_idle && idle {
+        drop(tasks);
+        return undo(cli, shared).await;
+    }
+    Ok(())
+}
+
+/// Says that it enforces, once that is so.
+fn ready(shared: &Shared, start: Start, socket: &std::path::Path) -> Result<()> {
+    shared.with(|state| {
+        let hooks = state.datapath.read_back()?;
+        let began = match start {
+            Start::Fresh => "fresh",
+            Start::Adopted => "adopted",
+            Start::Replaced => "replaced",
+        };
+        let sessions = state.sessions.all_live().count();
+        let record = Record::default()
+            .with("version", env!("CARGO_PKG_VERSION"))
+            .with("start", began)
+            .with("sessions", sessions);
+        state.audit.note(LogKind::DaemonStart, record);
+        let root = state.places.cgroup_root.display();
+        let socket = socket.display();
+        tracing::info!(
+            hooks = hooks.len(),
+            sessions,
+            start = began,
+            "enforcing on {root}; listening at {socket}"
+        );
+        Ok::<_, anyhow::Error>(())
+    })?;
+    notify(&[NotifyState::Ready, NotifyState::Status("enforcing")]);
+    Ok(())
+}
+
+/// Waits for the end. True where it may take everything down: it was asked to end when idle, and
+/// nothing lives.
+async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
+    let is_idle = |first: Duration| {
+        shared.with(|state| {
+            let may_end = state.had_sessions || shared.started.elapsed() >= first;
+            may_end && state.sessions.all_live().next().is_none()
+        })
+    };
+    loop {
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Stop => return is_idle(Duration::ZERO),
+                Told::Reload => reload(shared).await,
+            },
+            () = tokio::time::sleep(Duration::from_millis(20)), if until_idle => {
+                if is_idle(FIRST_SESSION) {
+                    return true;
+                }
+            }
+        }
+    }
+}
+
+async fn reload(shared: &Shared) {
+    let now = NotifyState::monotonic_usec_now();
+    match now {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(_) => notify(&[NotifyState::Reloading]),
+    }
+    load::reload(shared).await;
+    notify(&[NotifyState::Ready]);
+    tracing::info!("policies read again");
+}
+
+fn stop(cli: &Cli, shared: &Shared, socket: &PathBuf) {
+    notify(&[NotifyState::Stopping]);
+    start::unlisten(socket);
+    shared.with(|state| {
+        let sessions = state.sessions.all_live().count();
+        let record = Record::default().with("sessions", sessions);
+        state.audit.note(LogKind::DaemonStop, record);
+        if let Err(error) = state.audit.sync() {
+            tracing::warn!(%error);
+        }
+        if !cli.until_idle {
+            tracing::info!(sessions, "stops; what is in the kernel stays in force");
+        }
+    });
+}
+
+/// Takes down what a daemon for one command put up.
+async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
+    // The tasks that were aborted let go of the state when they are next looked at.
+    tokio::task::yield_now().await;
+    let shelves = Rc::try_unwrap(shared).map(|shared| {
+        let state = shared.into_state();
+        state.shelves.clear();
+    });
+    if shelves.is_err() {
+        anyhow::bail!("something is still going on; run `guardd teardown` to take all down");
+    }
+    let places = cli.paths.places()?;
+    let down =
+        teardown(&places, true).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
+    tell(&down);
+    Ok(())
+}
+
+/// Takes note of refusals as they come.
+async fn hear(shared: Rc<Shared>, mut events: EventReader, listening: Readiness) {
+    loop {
+        let mut is_new = false;
+        let heard = listening.drained(|| {
+            while let Some(event) = events.next() {
+                is_new |= shared.with(|state| state.on_event(&event));
+            }
+        });
+        if let Err(error) = heard.await {
+            return tracing::error!(%error, "no more events are heard");
+        }
+        if is_new {
+            shared.requests_changed();
+        }
+    }
+}
+
+/// Takes note of what the file system tells.
+async fn notice(shared: Rc<Shared>, watching: Readiness) {
+    loop {
+        let mut changes = Vec::new();
+        let noticed = watching.drained(|| changes = shared.with(|state| state.watches.changes()));
+        if let Err(error) = noticed.await {
+            return tracing::error!(%error, "changes of files are not noticed any more");
+        }
+        let mut policies = false;
+        for change in changes {
+            match change {
+                Change::Policies => policies = true,
+                Change::Session(id) => shared.with(|state| state.look_at(id)),
+            }
+        }
+        shared.reschedule();
+        if policies {
+            tokio::time::sleep(SETTLE).await;
+            load::reload(&shared).await;
+        }
+    }
+}
+
+/// Does what is due, when it is.
+async fn tick(shared: Rc<Shared>) {
+    loop {
+        let done = shared.with(|state| state.tick());
+        if done.requests_changed {
+            shared.requests_changed();
+        }
+        shared.wait(done.nap).await;
+    }
+}
+
+/// Keeps the addresses of names up to date.
+async fn follow_names(shared: Rc<Shared>) {
+    loop {
+        load::refresh(&shared).await;
+        tokio::time::sleep(NAMES).await;
+    }
+}
+
+/// Tells the service manager that the daemon lives, and what it found when it looked.
+async fn feed_watchdog(shared: Rc<Shared>) {
+    let Some(time) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    loop {
+        let enforced = shared.with(|state| state.datapath.read_back());
+        match enforced {
+            Ok(_) => notify(&[NotifyState::Watchdog, NotifyState::Status("enforcing")]),
+            // No sign of life: a restart attaches what is missing.
+            Err(error) => notify(&[NotifyState::Status(&format!("not enforcing: {error}"))]),
+        }
+        tokio::time::sleep(time / 2).await;
+    }
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+}
+
+/// The signals that mean something here.
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> Result<Self> {
+        let listen = |kind| signal(kind).context("cannot listen for signals");
+        Ok(Self {
+            hangup: listen(SignalKind::hangup())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            terminate: listen(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Told {
+        tokio::select! {
+            _ = self.hangup.recv() => Told::Reload,
+            _ = self.interrupt.recv() => Told::Stop,
+            _ = self.terminate.recv() => Told::Stop,
+        }
+    }
+}
+
+/// What a signal asks for.
+enum Told {
+    Reload,
+    Stop,
+}

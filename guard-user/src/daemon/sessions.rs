@@ -1,0 +1,171 @@
+//! The sessions: what the kernel knows of them, and what people do.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use guard_common::{BootTime, PolicyId, SessionId};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::ids;
+use crate::{datapath::SessionCgroup, proto};
+
+/// A session that no process has entered for so long has ended.
+pub const TIME_TO_ENTER: Duration = Duration::from_secs(30);
+/// What closed sockets still have to send is judged by the session's policy for so long.
+pub const TIME_TO_DRAIN: Duration = Duration::from_secs(60);
+
+/// What the kernel has no room for. It survives the daemon in a file of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// Its name.
+    pub name: String,
+    /// The user who answers for it.
+    pub uid: u32,
+    /// The command line.
+    pub command: Vec<String>,
+    /// When it was made.
+    pub started_at: Timestamp,
+    /// The first process; none until it has entered.
+    pub pid: Option<u32>,
+    /// The session that it was started in.
+    pub parent: Option<u32>,
+}
+
+impl About {
+    /// Of a session whose file is gone: only root answers for it.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Self {
+            name: "unknown".to_owned(),
+            uid: 0,
+            command: Vec::new(),
+            started_at: Timestamp::now(),
+            pid: None,
+            parent: None,
+        }
+    }
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Nothing has entered it yet.
+    Empty {
+        /// Since when.
+        since: BootTime,
+    },
+    /// It has processes, or had when last looked at.
+    Live,
+    /// Its last process has ended and its cgroup is gone.
+    Ended {
+        /// When.
+        at: BootTime,
+    },
+}
+
+/// A session.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Its cgroup.
+    pub cgroup: SessionCgroup,
+    /// Its policy, then those of the sessions that it was started in.
+    pub chain: Vec<PolicyId>,
+    /// What people know of it.
+    pub about: About,
+    /// How far it has come.
+    pub stage: Stage,
+}
+
+impl Session {
+    /// As `guard sessions` shows it.
+    #[must_use]
+    pub fn shown(&self, policy: String, user: String) -> proto::Session {
+        proto::Session {
+            id: ids::session(self.cgroup.id),
+            name: self.about.name.clone(),
+            policy,
+            user,
+            uid: self.about.uid,
+            cgroup: self.cgroup.path.clone(),
+            pid: self.about.pid,
+            command: self.about.command.clone(),
+            started_at: self.about.started_at,
+        }
+    }
+
+    /// Whether processes may be in it.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        !matches!(self.stage, Stage::Ended { .. })
+    }
+}
+
+/// All sessions of which the kernel knows, those that have just ended among them.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    all: BTreeMap<SessionId, Session>,
+}
+
+impl Sessions {
+    /// A new one.
+    pub fn add(&mut self, session: Session) {
+        self.all.insert(session.cgroup.id, session);
+    }
+
+    /// Forgets one.
+    pub fn remove(&mut self, id: SessionId) {
+        self.all.remove(&id);
+    }
+
+    /// The session of that id, live or ended.
+    #[must_use]
+    pub fn get(&self, id: SessionId) -> Option<&Session> {
+        self.all.get(&id)
+    }
+
+    /// As [`Self::get`], to be changed.
+    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+        self.all.get_mut(&id)
+    }
+
+    /// The live session of that id.
+    #[must_use]
+    pub fn live(&self, id: SessionId) -> Option<&Session> {
+        self.get(id).filter(|session| session.is_live())
+    }
+
+    /// All live sessions, oldest first.
+    pub fn all_live(&self) -> impl Iterator<Item = &Session> {
+        self.all.values().filter(|session| session.is_live())
+    }
+
+    /// All of them, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Session> {
+        self.all.values()
+    }
+
+    /// Whether some session's packets are still judged by that slot.
+    #[must_use]
+    pub fn use_slot(&self, slot: PolicyId) -> bool {
+        self.all
+            .values()
+            .any(|session| session.chain.contains(&slot))
+    }
+
+    /// Those that ended long enough ago to be forgotten.
+    #[must_use]
+    pub fn drained(&self, now: BootTime) -> Vec<SessionId> {
+        let is_drained = |session: &&Session| match session.stage {
+            Stage::Ended { at } => is_past(at, TIME_TO_DRAIN, now),
+            Stage::Empty { .. } | Stage::Live => false,
+        };
+        let drained = self.all.values().filter(is_drained);
+        drained.map(|session| session.cgroup.id).collect()
+    }
+}
+
+/// Whether `time` has passed since `since`.
+#[must_use]
+pub fn is_past(since: BootTime, time: Duration, now: BootTime) -> bool {
+    now.0.saturating_sub(since.0) >= time.as_nanos() as u64
+}

@@ -1,0 +1,76 @@
+//! The one owner of the state, shared by the tasks of one thread.
+
+use std::{
+    cell::RefCell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
+
+use super::state::State;
+
+/// Long frames that are read at once.
+const LONG_FRAMES: usize = 4;
+
+/// The state, and what wakes those who wait for it to change.
+#[derive(Debug)]
+pub struct Shared {
+    state: RefCell<State>,
+    changed: watch::Sender<u64>,
+    wake: Notify,
+    /// Held by whoever puts policies in place: one at a time.
+    pub loading: Mutex<()>,
+    /// Permits to read a long frame.
+    pub long_frames: Arc<Semaphore>,
+    /// When the daemon was started.
+    pub started: Instant,
+}
+
+impl Shared {
+    /// The owner of `state`.
+    #[must_use]
+    pub fn new(state: State) -> Self {
+        Self {
+            state: RefCell::new(state),
+            changed: watch::Sender::new(0),
+            wake: Notify::new(),
+            loading: Mutex::new(()),
+            long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
+            started: Instant::now(),
+        }
+    }
+
+    /// Does something with the state. It cannot wait for anything meanwhile, nor call this again.
+    pub fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.borrow_mut())
+    }
+
+    /// The state, at the end.
+    #[must_use]
+    pub fn into_state(self) -> State {
+        self.state.into_inner()
+    }
+
+    /// The requests that wait have changed.
+    pub fn requests_changed(&self) {
+        self.changed.send_modify(|version| *version += 1);
+    }
+
+    /// Tells when the requests that wait have changed.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Something is due at another time than the last tick said.
+    pub fn reschedule(&self) {
+        self.wake.notify_one();
+    }
+
+    /// Waits for [`Self::reschedule`], but not longer than that.
+    pub async fn wait(&self, longest: Duration) {
+        // That it took the longest is as good as a call.
+        let _ = tokio::time::timeout(longest, self.wake.notified()).await;
+    }
+}

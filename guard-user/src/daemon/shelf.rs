@@ -1,0 +1,133 @@
+//! Small JSON files beside the kernel's state: what it has no room for.
+//!
+//! They are written whole or not at all. What enforcement needs is in the kernel; without these
+//! files sessions and holes have no names, but hold and end all the same.
+
+use std::{
+    fs, io,
+    io::Write,
+    marker::PhantomData,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+use tempfile::NamedTempFile;
+
+/// A directory of values, each in a file `KEY.json`.
+#[derive(Debug)]
+pub struct Shelf<T> {
+    dir: PathBuf,
+    of: PhantomData<T>,
+}
+
+impl<T: Serialize + DeserializeOwned> Shelf<T> {
+    /// The shelf in that directory, which is made where there is none, for its owner only.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn open(dir: PathBuf) -> io::Result<Self> {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&dir)?;
+        let of = PhantomData;
+        Ok(Self { dir, of })
+    }
+
+    /// Puts a value there, in place of the one of the same key.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says; the old value still stands then.
+    pub fn put(&self, key: &str, value: &T) -> io::Result<()> {
+        let mut file = NamedTempFile::new_in(&self.dir)?;
+        serde_json::to_writer(&mut file, value)?;
+        file.flush()?;
+        file.persist(self.file(key))?;
+        Ok(())
+    }
+
+    /// As [`Self::put`], where going on without is better than stopping.
+    pub fn keep(&self, key: &str, value: &T) {
+        if let Err(error) = self.put(key, value) {
+            tracing::warn!(%error, file = %self.file(key).display(), "cannot be written");
+        }
+    }
+
+    /// Takes a value away.
+    pub fn remove(&self, key: &str) {
+        // What stays behind is overwritten or cleared later; it grants nothing.
+        let _ = fs::remove_file(self.file(key));
+    }
+
+    /// The value of that key, if there is one that can be read.
+    #[must_use]
+    pub fn get(&self, key: &str) -> Option<T> {
+        read(&self.file(key))
+    }
+
+    /// All keys with their values. What cannot be read is left out, and the log says so.
+    #[must_use]
+    pub fn all(&self) -> Vec<(String, T)> {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let found = files.filter_map(|entry| {
+            let path = entry.path();
+            let key = path
+                .file_name()?
+                .to_str()?
+                .strip_suffix(".json")?
+                .to_owned();
+            Some((key, read(&path)?))
+        });
+        found.collect()
+    }
+
+    /// Takes everything away: the kernel's state that it belonged to is gone.
+    pub fn clear(&self) {
+        for entry in fs::read_dir(&self.dir).into_iter().flatten().flatten() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+
+    fn file(&self, key: &str) -> PathBuf {
+        self.dir.join(format!("{key}.json"))
+    }
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    let text = fs::read(path).ok()?;
+    match serde_json::from_slice(&text) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::warn!(%error, file = %path.display(), "cannot be read");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_back_and_broken_files_do_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let shelf = Shelf::<Vec<u32>>::open(dir.path().join("a/b")).unwrap();
+        shelf.put("s1", &vec![1]).unwrap();
+        shelf.put("s1", &vec![1, 2]).unwrap();
+        shelf.put("s2", &vec![]).unwrap();
+        fs::write(dir.path().join("a/b/s3.json"), "[1,").unwrap();
+        let mut all = shelf.all();
+        all.sort();
+        assert_eq!(
+            all,
+            [("s1".to_owned(), vec![1, 2]), ("s2".to_owned(), vec![])]
+        );
+        shelf.remove("s1");
+        assert_eq!(shelf.get("s1"), None);
+        shelf.clear();
+        assert!(shelf.all().is_empty());
+    }
+}

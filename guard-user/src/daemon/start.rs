@@ -1,0 +1,214 @@
+//! From arguments to a daemon that enforces.
+
+use std::{
+    fs, io,
+    os::{
+        fd::OwnedFd,
+        unix::{
+            fs::{DirBuilderExt, PermissionsExt},
+            net::UnixListener,
+        },
+    },
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result, bail};
+
+use super::{
+    args::Paths,
+    audit::Audit,
+    config::Config,
+    events::Meters,
+    failure::Refusal,
+    holes::Holes,
+    library::Library,
+    names::Resolver,
+    policies::{self, Policies},
+    requests::Requests,
+    sessions::Sessions,
+    state::{NAMES, Shelves, State},
+    users::Users,
+    watch::Watches,
+};
+use crate::{
+    datapath::{Datapath, EventReader, Start},
+    sys::{
+        bpf::lock_dir,
+        cgroup2::{Hierarchy, own_path},
+        readiness::Readiness,
+    },
+};
+
+/// A daemon that has begun, but does not answer yet.
+pub struct Begun {
+    /// What it knows.
+    pub state: State,
+    /// Refusals as they come.
+    pub events: EventReader,
+    /// Tells when the file system has news.
+    pub watching: Readiness,
+    /// Whether it enforces anew or goes on.
+    pub start: Start,
+    /// Held for as long as it runs.
+    pub lock: OwnedFd,
+}
+
+/// Reads the settings, makes the directories, attaches or adopts the kernel half, and adopts what
+/// runs under it.
+///
+/// # Errors
+///
+/// What stands in the way. What was enforced before still is.
+pub fn begin(paths: &Paths) -> Result<Begun> {
+    let (file, may_be_absent) = paths.config();
+    let config = Config::read(&file, may_be_absent)?;
+    let run_dir = paths.run_dir();
+    make_dir(run_dir)?;
+    let lock = lock(run_dir)?;
+    let audit = paths.audit();
+    make_dir(audit.parent().unwrap_or(Path::new("/")))?;
+    let audit = Audit::open(&audit)?;
+    let shelves = Shelves::open(run_dir).context("cannot make the state directory")?;
+    let places = paths.places()?;
+    let hierarchy = Hierarchy::find()?;
+    stay_outside(&hierarchy, &places.cgroup_root)?;
+    let (datapath, start) =
+        Datapath::start(&places).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
+    let events = datapath.events()?;
+    let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
+    let library = Library::new(paths.policy_dirs());
+    for dir in library.dirs() {
+        if let Err(error) = watches.policies(dir) {
+            tracing::warn!(%error, dir = %dir.display(), "cannot be watched for changes");
+        }
+    }
+    let mut state = State {
+        datapath,
+        places,
+        library,
+        policies: Policies::default(),
+        default_slot: None,
+        sessions: Sessions::default(),
+        holes: Holes::default(),
+        requests: Requests::new(config.max_requests),
+        audit,
+        meters: Meters::default(),
+        names: shelves.names.get(NAMES).unwrap_or_default(),
+        resolver: Resolver::new(config.resolvers.clone()),
+        shelves,
+        watches,
+        users: Users::default(),
+        hierarchy,
+        had_sessions: false,
+        config,
+    };
+    state.adopt(start)?;
+    state.set_default();
+    state.drop_stray_slots()?;
+    Ok(Begun {
+        state,
+        events,
+        watching,
+        start,
+        lock,
+    })
+}
+
+/// Makes a directory that everybody may look into and only its owner changes.
+fn make_dir(dir: &Path) -> Result<()> {
+    let made = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(dir);
+    made.with_context(|| format!("cannot make the directory {}", dir.display()))
+}
+
+fn lock(dir: &Path) -> Result<OwnedFd> {
+    let locked = lock_dir(dir).with_context(|| format!("cannot lock {}", dir.display()))?;
+    locked.with_context(|| {
+        format!(
+            "another guardd uses {}\nstop it, or give this one its own --state-dir, --pin-dir and --cgroup-root",
+            dir.display()
+        )
+    })
+}
+
+/// The daemon judges, and is not judged: inside its own cgroup root it would be cut off itself.
+fn stay_outside(hierarchy: &Hierarchy, root: &Path) -> Result<()> {
+    let own = own_path().context("cannot tell in which cgroup guardd runs")?;
+    let root = hierarchy.path(root);
+    if root.is_some_and(|root| own.starts_with(root)) {
+        bail!(
+            "guardd runs inside a guarded cgroup, {}\nstart it from a shell outside of every session",
+            own.display()
+        );
+    }
+    Ok(())
+}
+
+/// Listens at `path`, in place of whatever socket an earlier guardd has left there. Everybody may
+/// connect: who may do what is decided call by call.
+///
+/// # Errors
+///
+/// The system's.
+pub fn listen(path: &Path) -> Result<UnixListener> {
+    let new = path.with_extension("new");
+    let bound = || -> io::Result<UnixListener> {
+        remove(&new)?;
+        let listener = UnixListener::bind(&new)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o666))?;
+        fs::rename(&new, path)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bound().with_context(|| format!("cannot listen at {}", path.display()))
+}
+
+/// Takes the socket away again.
+pub fn unlisten(path: &PathBuf) {
+    if let Err(error) = remove(path) {
+        tracing::warn!(%error, path = %path.display(), "cannot be removed");
+    }
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+impl State {
+    /// Puts the default policy in place for what no session owns. Where there is none, or it is
+    /// bad, all of that is denied, or goes on under the one that an earlier guardd put there.
+    fn set_default(&mut self) {
+        let Some(name) = self.config.default_policy.clone() else {
+            if let Err(error) = self.datapath.set_default(None) {
+                tracing::error!(%error, "cgroups that no session owns are judged by an older policy");
+            }
+            return;
+        };
+        match self.default(&name) {
+            Ok(()) => tracing::info!(policy = name, "holds for cgroups that no session owns"),
+            Err(error) => {
+                tracing::error!(%error, "cgroups that no session owns are denied everything");
+            }
+        }
+    }
+
+    fn default(&mut self, name: &str) -> Result<(), Refusal> {
+        let source = self.library.find(name)?;
+        let known = self.policies.same(&source);
+        let read = policies::read(&source);
+        let prepared = read.and_then(|read| policies::compile(source, read, &self.environment()));
+        let slot = match (prepared, known) {
+            (Ok(prepared), known) => self.install(known, prepared)?,
+            (Err(_), Some(known)) => known,
+            (Err(error), None) => return Err(error),
+        };
+        self.datapath.set_default(Some(slot))?;
+        self.default_slot = Some(slot);
+        Ok(())
+    }
+}

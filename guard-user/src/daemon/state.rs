@@ -1,0 +1,198 @@
+//! What the daemon knows, in one place with one owner.
+//!
+//! The kernel is the truth: what is here beside the [`Datapath`] is what the kernel has no room
+//! for, or a copy that is made again at each start.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use guard_common::{PolicyId, SessionId};
+
+use super::{
+    audit::Audit,
+    auth::{Caller, Place},
+    config::Config,
+    events::Meters,
+    failure::Refusal,
+    holes::{self, Holes},
+    host, ids,
+    library::{Library, Source},
+    names::{Names, Resolver},
+    policies::Policies,
+    requests::Requests,
+    sessions::{self, Session, Sessions},
+    shelf::Shelf,
+    users::Users,
+    watch::Watches,
+};
+use crate::{
+    datapath::{Datapath, Places},
+    policy::Environment,
+    proto,
+    sys::{cgroup2::Hierarchy, pidfd::Peer},
+};
+
+/// The files beside the kernel's state.
+#[derive(Debug)]
+pub struct Shelves {
+    /// By a session's id.
+    pub sessions: Shelf<sessions::About>,
+    /// By a hole's id.
+    pub holes: Shelf<holes::About>,
+    /// By the number of a slot.
+    pub policies: Shelf<Source>,
+    /// The last answers of the name servers, under one key.
+    pub names: Shelf<Names>,
+}
+
+impl Shelves {
+    /// Those in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// What the file system says.
+    pub fn open(dir: &Path) -> io::Result<Self> {
+        Ok(Self {
+            sessions: Shelf::open(dir.join("sessions"))?,
+            holes: Shelf::open(dir.join("holes"))?,
+            policies: Shelf::open(dir.join("policies"))?,
+            names: Shelf::open(dir.join("names"))?,
+        })
+    }
+
+    /// Takes away what belongs to kernel state that is gone.
+    pub fn clear(&self) {
+        self.sessions.clear();
+        self.holes.clear();
+        self.policies.clear();
+    }
+}
+
+/// The key of the one value on [`Shelves::names`].
+pub const NAMES: &str = "known";
+
+/// Everything the daemon knows.
+#[derive(Debug)]
+pub struct State {
+    /// The kernel half.
+    pub datapath: Datapath,
+    /// Where the guard lives.
+    pub places: Places,
+    /// The settings.
+    pub config: Config,
+    /// Where policies come from.
+    pub library: Library,
+    /// What the kernel's slots hold.
+    pub policies: Policies,
+    /// What an unowned cgroup is judged by.
+    pub default_slot: Option<PolicyId>,
+    /// The sessions.
+    pub sessions: Sessions,
+    /// Who opened which hole.
+    pub holes: Holes,
+    /// The questions that wait.
+    pub requests: Requests,
+    /// The trail.
+    pub audit: Audit,
+    /// How much each session has written to it lately.
+    pub meters: Meters,
+    /// What names stand for.
+    pub names: Names,
+    /// Who is asked about names.
+    pub resolver: Resolver,
+    /// The files beside the kernel's state.
+    pub shelves: Shelves,
+    /// What the file system tells.
+    pub watches: Watches,
+    /// Names of users.
+    pub users: Users,
+    /// Where the cgroup v2 hierarchy is.
+    pub hierarchy: Hierarchy,
+    /// Sessions were made by this daemon, or adopted.
+    pub had_sessions: bool,
+}
+
+impl State {
+    /// What names and groups stand for now.
+    #[must_use]
+    pub fn environment(&self) -> Environment {
+        Environment {
+            names: self.names.addresses(),
+            dns: self.resolver.addresses(),
+            host: host::addresses(),
+        }
+    }
+
+    /// A cgroup's path as `/proc/PID/cgroup` has it.
+    #[must_use]
+    pub fn kernel_path(&self, cgroup: &Path) -> Option<PathBuf> {
+        self.hierarchy.path(cgroup)
+    }
+
+    /// What the kernel says of a peer, now.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` where that is in doubt, as for a peer that has ended.
+    pub fn caller(&self, peer: &Peer) -> Result<Caller, Refusal> {
+        let told = peer.pid().and_then(|pid| Ok((pid, peer.cgroup()?)));
+        let (pid, cgroup) = told.map_err(|error| in_doubt(&error.to_string()))?;
+        let root = self.kernel_path(&self.places.cgroup_root);
+        let root = root.ok_or_else(|| in_doubt("the cgroup root is not to be seen"))?;
+        Ok(Caller {
+            uid: peer.uid(),
+            pid,
+            place: match cgroup.strip_prefix(&root) {
+                Err(_) => Place::Outside,
+                Ok(below) => Place::Inside(self.session_at(below)),
+            },
+        })
+    }
+
+    /// The live session in whose cgroup `below` is, a path from the cgroup root on.
+    fn session_at(&self, below: &Path) -> Option<SessionId> {
+        let name = below.components().next()?;
+        let at = self.places.cgroup_root.join(name);
+        let mut sessions = self.sessions.all_live();
+        sessions
+            .find(|session| session.cgroup.path == at)
+            .map(|session| session.cgroup.id)
+    }
+
+    /// The live session of that id, if it is among those that `may` be seen.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, for the sessions of others too: their ids are nobody else's business.
+    pub fn session(&self, id: &str, may: impl Fn(u32) -> bool) -> Result<&Session, Refusal> {
+        let found = self.sessions.live(ids::parse_session(id)?);
+        found
+            .filter(|session| may(session.about.uid))
+            .ok_or_else(|| ids::no_session(id))
+    }
+
+    /// A session as people see it.
+    pub fn shown(&mut self, id: SessionId) -> Option<proto::Session> {
+        let session = self.sessions.get(id)?;
+        let user = self.users.name(session.about.uid);
+        Some(session.shown(self.policy_of(session), user))
+    }
+
+    /// The name of a session's own policy.
+    #[must_use]
+    pub fn policy_of(&self, session: &Session) -> String {
+        let slot = session.chain.first();
+        let policy = slot.and_then(|slot| self.policies.get(*slot));
+        policy.map_or_else(|| "unknown".to_owned(), |known| known.policy.name.clone())
+    }
+}
+
+fn in_doubt(why: &str) -> Refusal {
+    Refusal::refused(
+        "cannot tell who is asking",
+        why,
+        "ask from a process that goes on living",
+    )
+}

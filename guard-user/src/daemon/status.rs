@@ -1,0 +1,54 @@
+//! What is enforced, read back from the kernel each time.
+
+use super::state::State;
+use crate::{
+    datapath::DatapathError,
+    proto::{PolicyStatus, Status},
+};
+
+impl State {
+    /// The daemon's account of itself. Nothing in it about enforcement is from memory.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (hooks, problem) = match self.datapath.read_back() {
+            Ok(hooks) => (hooks, None),
+            Err(error) => {
+                let problem = format!("{error}; {}", error.fix());
+                match error {
+                    DatapathError::NotEnforced { hooks, .. } => (hooks, Some(problem)),
+                    _ => (Vec::new(), Some(problem)),
+                }
+            }
+        };
+        let stats = self.datapath.stats().unwrap_or_default();
+        Status {
+            enforcing: problem.is_none(),
+            problem,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: release(),
+            cgroup_root: self.places.cgroup_root.clone(),
+            policies: self.policy_statuses(),
+            sessions: self.sessions.all_live().count(),
+            requests: self.requests.pending().len(),
+            holes: self.datapath.holes().map_or(0, |holes| holes.len()),
+            hooks,
+            events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),
+            events_summed_up: stats.iter().map(|(_, stats)| stats.summed_up).sum(),
+        }
+    }
+
+    fn policy_statuses(&self) -> Vec<PolicyStatus> {
+        let statuses = self.policies.iter().map(|(slot, policy)| {
+            let live = self.sessions.all_live();
+            let used = live.filter(|session| session.chain.contains(&slot)).count();
+            policy.status(used, self.names.warnings(policy.names()))
+        });
+        statuses.collect()
+    }
+}
+
+/// The kernel's release, as `uname -r` prints it.
+fn release() -> String {
+    let name = rustix::system::uname();
+    name.release().to_string_lossy().into_owned()
+}

@@ -1,0 +1,166 @@
+//! The calls that go on answering: the requests that wait, and the audit trail.
+
+use std::{io, time::Duration};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio::{
+    net::unix::{OwnedReadHalf, OwnedWriteHalf},
+    task::spawn_blocking,
+};
+
+use super::{
+    auth::{Approver, Authorised, authorise},
+    failure::Refusal,
+    frames::{FrameError, FrameReader, send},
+    server::error_frame,
+    shared::Shared,
+    trail::{Batch, Filter, Trail},
+    varlink,
+};
+use crate::{
+    proto::{Call, Requests},
+    sys::pidfd::Peer,
+};
+
+/// Changes that come closer together than this are told at once.
+const GATHER: Duration = Duration::from_millis(50);
+/// That the caller may still see what it sees is looked at again after this long.
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// Answers a call with all that comes, until the peer has gone.
+///
+/// # Errors
+///
+/// Where the connection fails.
+pub async fn stream(
+    shared: &Shared,
+    peer: &Peer,
+    call: Call,
+    frames: &mut FrameReader<OwnedReadHalf>,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), FrameError> {
+    let who = match approver(shared, peer, &call) {
+        Ok(who) => who,
+        Err(refusal) => return send(write, error_frame(refusal.into())?).await,
+    };
+    let answers = async {
+        match call {
+            Call::Log {
+                follow,
+                session,
+                since,
+            } => {
+                let filter = filter(who, session, since);
+                log(shared, filter, follow, write).await
+            }
+            _ => pending(shared, peer, &call, who, write).await,
+        }
+    };
+    tokio::select! {
+        done = answers => done,
+        // A call on top of a stream cannot be answered: it ends the connection, as the peer's leaving does.
+        _ = frames.next() => Err(FrameError::Truncated),
+    }
+}
+
+/// The caller, who is outside.
+fn approver(shared: &Shared, peer: &Peer, call: &Call) -> Result<Approver, Refusal> {
+    let caller = shared.with(|state| state.caller(peer))?;
+    match authorise(&caller, call)? {
+        Authorised::Approver(who) => Ok(who),
+        Authorised::Agent(_) => Err(Refusal::refused(
+            "this cannot be asked from inside",
+            "it is for the person outside",
+            "guard why",
+        )),
+    }
+}
+
+/// The requests that wait, now and at each change.
+async fn pending(
+    shared: &Shared,
+    peer: &Peer,
+    call: &Call,
+    who: Approver,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), FrameError> {
+    let mut changes = shared.changes();
+    let mut told = None;
+    loop {
+        changes.mark_unchanged();
+        let now = match shared.with(|state| state.pending(who)) {
+            Ok(now) => now,
+            Err(refusal) => return send(write, error_frame(refusal.into())?).await,
+        };
+        let seen = gist(&now);
+        if told.as_ref() != Some(&seen) {
+            send(write, frame(&now, true)?).await?;
+            told = Some(seen);
+        }
+        // Where nothing changes, that is as good as a change: both are looked at.
+        let _ = tokio::time::timeout(RECHECK, changes.changed()).await;
+        tokio::time::sleep(GATHER).await;
+        if let Err(refusal) = approver(shared, peer, call) {
+            return send(write, error_frame(refusal.into())?).await;
+        }
+    }
+}
+
+/// What of the requests is worth waking a person for.
+fn gist(requests: &Requests) -> Vec<(String, Option<String>)> {
+    let all = requests.requests.iter();
+    all.map(|one| (one.id.clone(), one.note.clone())).collect()
+}
+
+/// The records that a filter lets through; an answer without a record ends them.
+async fn log(
+    shared: &Shared,
+    filter: Filter,
+    follow: bool,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), FrameError> {
+    let (path, mut length) =
+        shared.with(|state| (state.audit.path().to_owned(), state.audit.length()));
+    let mut trail = in_background(move || Trail::open(&path, filter)).await?;
+    loop {
+        length.mark_unchanged();
+        let (batch, back): (Batch, Trail) = in_background(move || {
+            let batch = trail.next_batch()?;
+            Ok((batch, trail))
+        })
+        .await?;
+        trail = back;
+        for record in &batch.records {
+            send(write, frame(record, true)?).await?;
+        }
+        if !batch.is_last {
+            continue;
+        }
+        if !follow || length.changed().await.is_err() {
+            return send(write, frame(&json!({}), false)?).await;
+        }
+    }
+}
+
+/// What the caller wants of the trail, and may see.
+fn filter(who: Approver, session: Option<String>, since: Option<f64>) -> Filter {
+    let since = since
+        .and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok())
+        .and_then(|ago| Timestamp::now().checked_sub(ago).ok());
+    Filter {
+        session,
+        since,
+        uid: (!who.is_root()).then_some(who.uid()),
+    }
+}
+
+fn frame<T: serde::Serialize>(parameters: &T, continues: bool) -> Result<Vec<u8>, FrameError> {
+    Ok(varlink::answer(parameters, continues).map_err(io::Error::from)?)
+}
+
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}

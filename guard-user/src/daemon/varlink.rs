@@ -1,0 +1,328 @@
+//! Varlink: what a frame says, and the service that every Varlink server offers.
+//!
+//! The protocol: <https://varlink.org/Method-Call> and <https://varlink.org/Service>.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::failure::Refusal;
+use crate::proto::{Call, INTERFACE};
+
+/// The interface's description, as `GetInterfaceDescription` gives it.
+pub const DESCRIPTION: &str = include_str!("org.guardd.Control.varlink");
+
+/// The description of the service interface itself (<https://varlink.org/Service>).
+const SERVICE_DESCRIPTION: &str = include_str!("org.varlink.service.varlink");
+const SERVICE: &str = "org.varlink.service";
+
+/// A call as it came in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Envelope {
+    method: String,
+    parameters: Option<Value>,
+    #[serde(default)]
+    more: bool,
+    #[serde(default)]
+    oneway: bool,
+    #[serde(default)]
+    upgrade: bool,
+}
+
+/// A call that was understood.
+#[derive(Debug)]
+pub struct Incoming {
+    /// What is asked.
+    pub asked: Asked,
+    /// Several answers are welcome.
+    pub more: bool,
+    /// No answer is.
+    pub oneway: bool,
+}
+
+/// What is asked.
+#[derive(Debug)]
+pub enum Asked {
+    /// One of our own methods.
+    Guard(Call),
+    /// Something every Varlink server answers; this is the answer.
+    Service(Value),
+}
+
+/// A Varlink error on its way out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WireError {
+    /// Its name, with the interface.
+    pub error: String,
+    /// Its parameters.
+    pub parameters: Value,
+}
+
+impl WireError {
+    fn service(name: &str, parameters: Value) -> Self {
+        Self {
+            error: format!("{SERVICE}.{name}"),
+            parameters,
+        }
+    }
+
+    /// The call needs `more`.
+    #[must_use]
+    pub fn expected_more() -> Self {
+        Self::service("ExpectedMore", json!({}))
+    }
+
+    fn invalid_parameter(parameter: &str) -> Self {
+        Self::service("InvalidParameter", json!({ "parameter": parameter }))
+    }
+}
+
+impl From<Refusal> for WireError {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            error: format!("{INTERFACE}.{}", refusal.name.as_str()),
+            parameters: json!({
+                "what": refusal.failure.what,
+                "why": refusal.failure.why,
+                "fix": refusal.failure.fix,
+            }),
+        }
+    }
+}
+
+/// An answer on its way out.
+#[derive(Serialize)]
+struct Answer<'a, T> {
+    parameters: &'a T,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    continues: bool,
+}
+
+/// The frame of an answer; `continues` where more of them follow.
+///
+/// # Errors
+///
+/// Where the value has no JSON form.
+pub fn answer<T: Serialize>(parameters: &T, continues: bool) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_vec(&Answer {
+        parameters,
+        continues,
+    })
+}
+
+/// What a frame asks.
+///
+/// # Errors
+///
+/// What to answer to a frame that is no call, or a call of nothing that is here.
+pub fn understand(frame: &[u8]) -> Result<Incoming, WireError> {
+    let envelope: Envelope = serde_json::from_slice(frame)
+        .map_err(|error| WireError::invalid_parameter(&error.to_string()))?;
+    if envelope.upgrade {
+        return Err(WireError::invalid_parameter("upgrade"));
+    }
+    let (more, oneway) = (envelope.more, envelope.oneway);
+    let asked = match envelope.method.rsplit_once('.') {
+        Some((SERVICE, method)) => Asked::Service(service(method, envelope.parameters)?),
+        Some((INTERFACE, _)) => Asked::Guard(our_call(envelope)?),
+        Some((interface, _)) => {
+            let interface = json!({ "interface": interface });
+            return Err(WireError::service("InterfaceNotFound", interface));
+        }
+        None => return Err(WireError::invalid_parameter("method")),
+    };
+    Ok(Incoming {
+        asked,
+        more,
+        oneway,
+    })
+}
+
+/// A call of our own interface.
+fn our_call(envelope: Envelope) -> Result<Call, WireError> {
+    if !is_ours(&envelope.method) {
+        let method = json!({ "method": envelope.method });
+        return Err(WireError::service("MethodNotFound", method));
+    }
+    let parameters = match envelope.parameters {
+        None | Some(Value::Null) => json!({}),
+        Some(given) => given,
+    };
+    let call = json!({ "method": envelope.method, "parameters": parameters });
+    serde_json::from_value(call)
+        .map_err(|error| WireError::invalid_parameter(&blamed(&error.to_string())))
+}
+
+/// Whether the interface has a method of that name.
+fn is_ours(method: &str) -> bool {
+    let name = &method[INTERFACE.len() + 1..];
+    DESCRIPTION
+        .lines()
+        .filter_map(|line| line.strip_prefix("method "))
+        .any(|line| line.split_once('(').is_some_and(|(known, _)| known == name))
+}
+
+/// The parameter that serde's message names, or else the message.
+fn blamed(message: &str) -> String {
+    let named = ["unknown field `", "missing field `", "duplicate field `"]
+        .iter()
+        .find_map(|start| message.strip_prefix(start)?.split('`').next());
+    named.unwrap_or(message).to_owned()
+}
+
+/// The answer to a method of [`SERVICE`].
+fn service(method: &str, parameters: Option<Value>) -> Result<Value, WireError> {
+    match method {
+        "GetInfo" => Ok(json!({
+            "vendor": "guard",
+            "product": "guardd",
+            "version": env!("CARGO_PKG_VERSION"),
+            "url": "",
+            "interfaces": [SERVICE, INTERFACE],
+        })),
+        "GetInterfaceDescription" => {
+            let wanted = parameters.as_ref().and_then(|given| given.get("interface"));
+            let description = match wanted.and_then(Value::as_str) {
+                Some(INTERFACE) => DESCRIPTION,
+                Some(SERVICE) => SERVICE_DESCRIPTION,
+                Some(other) => {
+                    let interface = json!({ "interface": other });
+                    return Err(WireError::service("InterfaceNotFound", interface));
+                }
+                None => return Err(WireError::invalid_parameter("interface")),
+            };
+            Ok(json!({ "description": description }))
+        }
+        _ => {
+            let method = json!({ "method": format!("{SERVICE}.{method}") });
+            Err(WireError::service("MethodNotFound", method))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use zlink::idl::Interface;
+
+    use super::*;
+    use crate::proto::{ErrorName, Terms};
+
+    fn error_of(frame: &str) -> String {
+        understand(frame.as_bytes()).unwrap_err().error
+    }
+
+    fn parameter_of(frame: &str) -> String {
+        let error = understand(frame.as_bytes()).unwrap_err();
+        assert_eq!(error.error, "org.varlink.service.InvalidParameter");
+        error.parameters["parameter"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn calls_are_understood() {
+        let frame = br#"{"method":"org.guardd.Control.Approve","parameters":{"id":"r1","for":60,"connections":null},"more":false}"#;
+        let incoming = understand(frame).unwrap();
+        let Asked::Guard(Call::Approve { id, terms }) = incoming.asked else {
+            panic!("{incoming:?}");
+        };
+        assert_eq!(id, "r1");
+        let expected = Terms {
+            seconds: Some(60.0),
+            ..Terms::default()
+        };
+        assert_eq!(terms, expected);
+        assert!(understand(br#"{"method":"org.guardd.Control.Status"}"#).is_ok());
+    }
+
+    #[test]
+    fn what_is_not_a_call_is_named() {
+        assert_eq!(
+            error_of(r#"{"method":"org.guardd.Control.Detach"}"#),
+            "org.varlink.service.MethodNotFound"
+        );
+        assert_eq!(
+            error_of(r#"{"method":"org.example.Other.Run"}"#),
+            "org.varlink.service.InterfaceNotFound"
+        );
+        assert_eq!(
+            error_of(r#"{"method":"org.varlink.service.Nothing"}"#),
+            "org.varlink.service.MethodNotFound"
+        );
+        assert_eq!(
+            parameter_of(r#"{"method":"org.guardd.Control.Stop","parameters":{}}"#),
+            "session"
+        );
+        assert_eq!(
+            parameter_of(
+                r#"{"method":"org.guardd.Control.Stop","parameters":{"session":"s1","force":true}}"#
+            ),
+            "force"
+        );
+        assert_eq!(
+            parameter_of(
+                r#"{"method":"org.guardd.Control.Approve","parameters":{"id":"r1","fro":1}}"#
+            ),
+            "fro"
+        );
+        for frame in [
+            "",
+            "{",
+            "[]",
+            "null",
+            r#"{"method":1}"#,
+            r#"{"method":"x","a":1}"#,
+        ] {
+            assert_eq!(error_of(frame), "org.varlink.service.InvalidParameter");
+        }
+    }
+
+    #[test]
+    fn deep_nesting_is_an_error_and_no_overflow() {
+        let deep = format!(r#"{{"method":"x.Y","parameters":{}"#, "[".repeat(60_000));
+        assert_eq!(error_of(&deep), "org.varlink.service.InvalidParameter");
+    }
+
+    #[test]
+    fn the_description_is_varlink_and_names_every_method_and_error() {
+        let interface = Interface::try_from(DESCRIPTION).unwrap();
+        assert_eq!(interface.name().to_string(), INTERFACE);
+        let methods: BTreeSet<_> = interface.methods().map(|m| m.name().to_string()).collect();
+        for method in &methods {
+            let call = json!({ "method": format!("{INTERFACE}.{method}"), "parameters": {} });
+            let known = match serde_json::from_value::<Call>(call) {
+                Ok(_) => true,
+                Err(error) => error.to_string().starts_with("missing field"),
+            };
+            assert!(known, "{method}");
+        }
+        let call = json!({ "method": "none", "parameters": {} });
+        let error = serde_json::from_value::<Call>(call)
+            .unwrap_err()
+            .to_string();
+        let spoken = error.matches(&format!("`{INTERFACE}.")).count();
+        assert_eq!(spoken, methods.len(), "{error}");
+        let errors: BTreeSet<_> = interface.errors().map(|e| e.name().to_string()).collect();
+        let ours = [
+            ErrorName::Refused,
+            ErrorName::NotFound,
+            ErrorName::Invalid,
+            ErrorName::No,
+            ErrorName::Failed,
+        ];
+        assert_eq!(
+            errors,
+            ours.iter().map(|name| name.as_str().to_owned()).collect()
+        );
+    }
+
+    #[test]
+    fn the_service_describes_itself() {
+        Interface::try_from(SERVICE_DESCRIPTION).unwrap();
+        let frame = br#"{"method":"org.varlink.service.GetInterfaceDescription","parameters":{"interface":"org.guardd.Control"}}"#;
+        let Asked::Service(answer) = understand(frame).unwrap().asked else {
+            panic!("not a service call");
+        };
+        assert_eq!(answer["description"], DESCRIPTION);
+    }
+}

@@ -1,0 +1,235 @@
+//! What each call does, once it is known who makes it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use guard_common::{AttemptKey, SessionId};
+
+use super::{
+    auth::{Agent, Approver, Authorised, authorise},
+    explain,
+    failure::Refusal,
+    load,
+    requests::Pending,
+    run,
+    shared::Shared,
+    state::State,
+    varlink,
+};
+use crate::{
+    policy::Destination,
+    proto::{self, Call, Holes, PolicyRef, Requests, Sessions},
+    sys::{clock::Clocks, pidfd::Peer},
+};
+
+/// The frame that answers a call which has one answer.
+///
+/// # Errors
+///
+/// Why the call is not done.
+pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>, Refusal> {
+    let caller = shared.with(|state| state.caller(peer))?;
+    let who = authorise(&caller, &call)?;
+    match (call, who) {
+        (Call::Run(call), who) => one(&run::run(shared, who, call).await?),
+        (Call::Enter { session }, who) => {
+            shared.with(|state| run::enter(state, who, peer, caller.pid, &session))?;
+            one(&serde_json::json!({}))
+        }
+        (call, Authorised::Approver(who)) => approver(shared, who, call).await,
+        (call, Authorised::Agent(who)) => agent(shared, who, caller.pid, call).await,
+    }
+}
+
+fn one<T: serde::Serialize>(parameters: &T) -> Result<Vec<u8>, Refusal> {
+    varlink::answer(parameters, false).map_err(|error| {
+        Refusal::failed(
+            "the answer has no JSON form",
+            error.to_string(),
+            "report it as a bug",
+        )
+    })
+}
+
+/// A call from inside a session.
+async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<u8>, Refusal> {
+    match call {
+        Call::Why {} => one(&shared.with(|state| state.why(who))?),
+        Call::Request {
+            destination,
+            ports,
+            reason,
+        } => {
+            let (to, ports) = explain::parse(&destination, &ports)?;
+            look_up(shared, &to).await;
+            let requested = shared.with(|state| state.request(who, pid, &to, &ports, reason))?;
+            shared.requests_changed();
+            one(&requested)
+        }
+        _ => Err(not_here()),
+    }
+}
+
+/// A call from outside.
+async fn approver(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, Refusal> {
+    match call {
+        Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
+        Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
+        Call::Holes {} => one(&shared.with(|state| state.holes_of(who))?),
+        Call::Status {} => one(&shared.with(|state| state.status())),
+        Call::Stop { session } => one(&run::stop(shared, who, &session).await?),
+        Call::Explain {
+            destination,
+            ports,
+            policy,
+            session,
+        } => explained(shared, who, &destination, &ports, policy, session).await,
+        Call::Reload {} => {
+            load::reload(shared).await;
+            one(&shared.with(|state| state.status()))
+        }
+        call => {
+            let answer = decided(shared, who, call).await;
+            shared.requests_changed();
+            shared.reschedule();
+            answer
+        }
+    }
+}
+
+/// A call that a person decides something with.
+async fn decided(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, Refusal> {
+    match call {
+        Call::Approve { id, terms } => one(&shared.with(|state| state.approve(who, &id, &terms))?),
+        Call::Deny { id, seconds } => one(&shared.with(|state| state.deny(who, &id, seconds))?),
+        Call::Close { ids, all } => one(&shared.with(|state| state.close(who, &ids, all))?),
+        Call::Open {
+            destination,
+            ports,
+            session,
+            reason,
+            terms,
+        } => {
+            let (to, ports) = explain::parse(&destination, &ports)?;
+            look_up(shared, &to).await;
+            one(&shared.with(|state| {
+                let session = state.meant(who, session.as_deref())?;
+                state.open(who, session, &to, &ports, &terms, reason)
+            })?)
+        }
+        _ => Err(not_here()),
+    }
+}
+
+async fn explained(
+    shared: &Shared,
+    who: Approver,
+    destination: &str,
+    ports: &[String],
+    policy: Option<PolicyRef>,
+    session: Option<String>,
+) -> Result<Vec<u8>, Refusal> {
+    let (to, ports) = explain::parse(destination, ports)?;
+    look_up(shared, &to).await;
+    if let Some(session) = session {
+        return one(&shared.with(|state| {
+            let session = state.meant(who, Some(&session))?;
+            state.explain(session, &to, &ports)
+        })?);
+    }
+    let asked = policy.unwrap_or_else(|| PolicyRef {
+        name: Some(shared.with(|state| state.config.session_policy().to_owned())),
+        file: None,
+        text: None,
+    });
+    one(&explain::under_policy(shared, asked, &to, &ports).await?)
+}
+
+/// Looks a destination's name up, if it is one.
+async fn look_up(shared: &Shared, to: &Destination) {
+    let names: BTreeSet<_> = explain::name_in(to).into_iter().collect();
+    load::look_up(shared, &names).await;
+}
+
+fn not_here() -> Refusal {
+    Refusal::refused(
+        "this cannot be asked from here",
+        "it is for the other side of the guard",
+        "guard --help",
+    )
+}
+
+impl State {
+    /// The session that a client means, or its only one.
+    fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, Refusal> {
+        match session {
+            Some(id) => Ok(self.session(id, |owner| who.answers_for(owner))?.cgroup.id),
+            None => self.only_session(who),
+        }
+    }
+
+    /// The requests that a caller may answer, with the kernel's own counts.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn pending(&self, who: Approver) -> Result<Requests, Refusal> {
+        let pending = self.requests.pending().iter();
+        let mine: Vec<_> = pending.filter(|one| who.answers_for(one.owner)).collect();
+        let counts = self.counts(&mine)?;
+        let clocks = Clocks::read();
+        let requests = mine.into_iter().map(|asked| {
+            let question = asked.question;
+            let tried = counts.get(&(
+                question.session,
+                question.destination.0,
+                question.protocol.0,
+                question.port,
+            ));
+            proto::Request {
+                count: tried.copied().unwrap_or(0).max(1),
+                last_at: clocks.calendar(asked.last),
+                ..asked.shown.clone()
+            }
+        });
+        Ok(Requests {
+            requests: requests.collect(),
+        })
+    }
+
+    /// How often each question's destination was refused.
+    fn counts(&self, asked: &[&Pending]) -> Result<HashMap<Tried, u64>, Refusal> {
+        let sessions: BTreeSet<_> = asked.iter().map(|one| one.question.session).collect();
+        let mut counts = HashMap::new();
+        for session in sessions {
+            for (key, tried) in self.datapath.attempts(session)? {
+                *counts.entry(of(&key)).or_default() += tried.count;
+            }
+        }
+        Ok(counts)
+    }
+
+    fn sessions_of(&mut self, who: Approver) -> Sessions {
+        let live = self.sessions.all_live();
+        let mine = live.filter(|session| who.answers_for(session.about.uid));
+        let mine: Vec<_> = mine.map(|session| session.cgroup.id).collect();
+        let sessions = mine.into_iter().filter_map(|id| self.shown(id));
+        Sessions {
+            sessions: sessions.collect(),
+        }
+    }
+
+    fn holes_of(&self, who: Approver) -> Result<Holes, Refusal> {
+        let holes = self.open_holes(who)?;
+        Ok(Holes {
+            holes: self.shown_holes(&holes),
+            warnings: Vec::new(),
+        })
+    }
+}
+
+/// What the kernel counts by, its verdict left aside.
+type Tried = (SessionId, [u32; 4], u8, u16);
+
+fn of(key: &AttemptKey) -> Tried {
+    (key.session, key.destination.0, key.protocol.0, key.port)
+}

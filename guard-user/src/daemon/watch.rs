@@ -1,0 +1,167 @@
+//! What the file system tells: a session has ended, a policy file has changed.
+
+use std::{
+    collections::HashMap,
+    io,
+    mem::MaybeUninit,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use guard_common::SessionId;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+
+use crate::sys::readiness::Readiness;
+
+/// What has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// Something in a policy directory.
+    Policies,
+    /// Whether a session's cgroup has processes.
+    Session(SessionId),
+}
+
+/// The watches that are set.
+#[derive(Debug)]
+pub struct Watches {
+    inotify: OwnedFd,
+    what: HashMap<i32, Change>,
+    /// Policy directories that are not there, by the nearest one above that is.
+    absent: Vec<PathBuf>,
+}
+
+/// What an editor or a package manager does to a file that it changes, renames into place or removes.
+const POLICY_EVENTS: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::MOVED_TO)
+    .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::DELETE)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF)
+    .union(WatchFlags::CREATE)
+    .union(WatchFlags::ONLYDIR);
+
+impl Watches {
+    /// No watches yet, and what tells when one of them has news.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel has no inotify instance left.
+    pub fn new() -> io::Result<(Self, Readiness)> {
+        let inotify = inotify::init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)?;
+        let readable = Readiness::of(&inotify)?;
+        let watches = Self {
+            inotify,
+            what: HashMap::new(),
+            absent: Vec::new(),
+        };
+        Ok((watches, readable))
+    }
+
+    /// Watches a session's `cgroup.events`: the kernel reports each change of `populated`.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel takes no more watches or the cgroup is gone.
+    pub fn session(&mut self, session: SessionId, cgroup: &Path) -> io::Result<()> {
+        let events = cgroup.join("cgroup.events");
+        let id = inotify::add_watch(&self.inotify, events, WatchFlags::MODIFY)?;
+        self.what.insert(id, Change::Session(session));
+        Ok(())
+    }
+
+    /// Watches a directory of policies, or where it is absent for it to come.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel takes no more watches.
+    pub fn policies(&mut self, dir: &Path) -> io::Result<()> {
+        let Some(there) = dir.ancestors().find(|path| path.is_dir()) else {
+            return Ok(());
+        };
+        if there != dir && !self.absent.iter().any(|known| known == dir) {
+            self.absent.push(dir.to_owned());
+        }
+        let id = inotify::add_watch(&self.inotify, there, POLICY_EVENTS)?;
+        self.what.insert(id, Change::Policies);
+        Ok(())
+    }
+
+    /// What has changed since the last time, each once.
+    pub fn changes(&mut self) -> Vec<Change> {
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
+        let mut changes = Vec::new();
+        // WOULDBLOCK ends it; any other error would come again at the next change.
+        while let Ok(event) = reader.next() {
+            let what = match self.what.get(&event.wd()) {
+                Some(what) => *what,
+                // The queue ran over: look at everything.
+                None if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => Change::Policies,
+                None => continue,
+            };
+            if event.events().contains(ReadFlags::IGNORED) {
+                self.what.remove(&event.wd());
+            }
+            if !changes.contains(&what) {
+                changes.push(what);
+            }
+        }
+        if changes.contains(&Change::Policies) {
+            self.look_for_absent();
+        }
+        changes
+    }
+
+    /// Watches the policy directories that have come meanwhile.
+    fn look_for_absent(&mut self) {
+        for dir in std::mem::take(&mut self.absent) {
+            if let Err(error) = self.policies(&dir) {
+                tracing::warn!(%error, dir = %dir.display(), "cannot be watched for changes");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn watches() -> (Watches, tokio::runtime::Runtime) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let guard = runtime.enter();
+        let (watches, _) = Watches::new().unwrap();
+        drop(guard);
+        (watches, runtime)
+    }
+
+    #[test]
+    fn a_file_that_is_renamed_into_place_is_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut watches, _runtime) = watches();
+        watches.policies(dir.path()).unwrap();
+        assert!(watches.changes().is_empty());
+        let new = dir.path().join(".new");
+        fs::write(&new, "version = 1").unwrap();
+        watches.changes();
+        fs::rename(&new, dir.path().join("a.toml")).unwrap();
+        assert_eq!(watches.changes(), [Change::Policies]);
+    }
+
+    #[test]
+    fn a_directory_that_comes_later_is_seen_and_watched() {
+        let dir = tempfile::tempdir().unwrap();
+        let later = dir.path().join("guard/policies");
+        let (mut watches, _runtime) = watches();
+        watches.policies(&later).unwrap();
+        fs::create_dir_all(&later).unwrap();
+        assert_eq!(watches.changes(), [Change::Policies]);
+        fs::write(later.join("a.toml"), "version = 1").unwrap();
+        assert_eq!(watches.changes(), [Change::Policies]);
+    }
+}

@@ -1,0 +1,112 @@
+//! The new process, up to where it becomes the command.
+
+use std::convert::Infallible;
+use std::env;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+
+use super::{ABOUT_TO_EXECUTE, Command, WHAT, not_started};
+use crate::proto::Failure;
+use crate::session::contain::contain;
+use crate::session::{LaunchError, NOT_EXECUTABLE, NOT_FOUND, failure};
+use crate::sys::process::exit_at_once;
+
+/// Becomes the command, or tells the parent why not. Returns to nobody: what is on the stack belongs
+/// to the parent.
+pub(super) fn become_command(
+    command: &Command,
+    enter: &mut dyn FnMut() -> Result<PathBuf, Failure>,
+    mut to_parent: File,
+) -> ! {
+    let tried = catch_unwind(AssertUnwindSafe(|| {
+        execute(command, enter, &mut to_parent).map(|never| match never {})
+    }));
+    let error = match tried {
+        Ok(Err(error)) => error,
+        Ok(Ok(())) | Err(_) => failure(WHAT, "guard has a fault", "please report it").into(),
+    };
+    if let Ok(text) = serde_json::to_vec(&error) {
+        // A parent that is gone needs no report.
+        let _ = to_parent.write_all(&text);
+    }
+    exit_at_once(error.code)
+}
+
+fn execute(
+    command: &Command,
+    enter: &mut dyn FnMut() -> Result<PathBuf, Failure>,
+    to_parent: &mut File,
+) -> Result<Infallible, LaunchError> {
+    let (program, arguments) = match command.argv.split_first() {
+        Some(parts) => parts,
+        None => return Err(failure(WHAT, "there is none", "guard run -- COMMAND").into()),
+    };
+    let cgroup = enter()?;
+    contain(&command.identity, &cgroup)?;
+    let mut prepared = std::process::Command::new(program);
+    prepared.args(arguments);
+    for (variable, value) in command.identity.environment() {
+        match value {
+            Some(value) => prepared.env(variable, value),
+            None => prepared.env_remove(variable),
+        };
+    }
+    prepared.envs(
+        command
+            .environment
+            .iter()
+            .map(|(name, value)| (name, value)),
+    );
+    to_parent.write_all(ABOUT_TO_EXECUTE).map_err(not_started)?;
+    // Gives SIGPIPE, which Rust programs ignore, its default action back.
+    let why = prepared.exec();
+    Err(not_executed(Path::new(program), &why))
+}
+
+/// What execvp(3) says of a name is the last error in PATH, be it of a directory that this user may not
+/// even enter; so it is looked for again, as a shell does.
+fn not_executed(program: &Path, why: &io::Error) -> LaunchError {
+    let name = program.display();
+    let missing = why.kind() == io::ErrorKind::NotFound;
+    let by_path = program.as_os_str().as_bytes().contains(&b'/');
+    let found = if by_path {
+        !missing || program.exists()
+    } else {
+        is_in_path(program)
+    };
+    let (code, why, fix) = match (found, missing) {
+        (false, _) if by_path => (
+            NOT_FOUND,
+            "there is no such file".to_owned(),
+            format!("see what there is: ls -l {name}"),
+        ),
+        (false, _) => (
+            NOT_FOUND,
+            "no directory in PATH has it".to_owned(),
+            "check the name, or give its path".to_owned(),
+        ),
+        (true, true) => (
+            NOT_EXECUTABLE,
+            "the interpreter that it names does not exist".to_owned(),
+            format!("see which one it names: head -n 1 {name}"),
+        ),
+        (true, false) => (
+            NOT_EXECUTABLE,
+            why.to_string(),
+            format!("see whether you may execute it: ls -l {name}"),
+        ),
+    };
+    LaunchError {
+        code,
+        failure: failure(&format!("cannot execute {name}"), why, &fix),
+    }
+}
+
+fn is_in_path(name: &Path) -> bool {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).any(|dir| dir.join(name).is_file())
+}

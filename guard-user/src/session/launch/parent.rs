@@ -1,0 +1,137 @@
+//! Standing in for the command towards shell and terminal.
+//!
+//! `guard run` stays as the parent, in the process group that the shell gave it, and the command is
+//! in the same one. So what the terminal sends to that group (^C, ^Z, a hang-up, a new size)
+//! reaches the command by itself, an interactive program owns the terminal as it would without the
+//! guard, and what is left for the parent is:
+//!
+//! - to pass on what other processes send to it alone,
+//! - to stop when the command stops, so that the shell sees a stopped job, and
+//! - to end with the command's status.
+//!
+//! Where the parent is killed by SIGKILL the command goes on, in its session and as guarded as
+//! before: the guard is in the kernel, not in the parent. `guard stop` ends it.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{
+    DumpableBehavior, Pid, WaitId, WaitIdOptions, WaitIdStatus, getpgrp, getsid,
+    set_dumpable_behavior, waitid,
+};
+
+use super::{ABOUT_TO_EXECUTE, Outcome, WHAT, not_started};
+use crate::session::{LaunchError, failure};
+use crate::sys::signal::{self, CHILD_CHANGED, Signals};
+
+/// Stands in for the command until it ends, and then says how it did.
+pub(super) fn stand_in(child: Pid, signals: Signals, report: File) -> Result<Outcome, LaunchError> {
+    // A guarded process of the same user must not be able to take over this one.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    let mut parent = Parent {
+        child,
+        signals,
+        report,
+    };
+    let outcome = parent.wait().or_else(|_| parent.wait_only());
+    parent.verdict(outcome.map_err(not_started)?)
+}
+
+struct Parent {
+    child: Pid,
+    signals: Signals,
+    /// What the child says before it becomes the command, and its end when it has.
+    report: File,
+}
+
+impl Parent {
+    /// Stands in for the command until it ends.
+    fn wait(&mut self) -> io::Result<Outcome> {
+        loop {
+            let mut ready = [PollFd::new(&self.signals, PollFlags::IN)];
+            match poll(&mut ready, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            while let Some(arrival) = self.signals.receive()? {
+                match (arrival.signal, arrival.sender) {
+                    (CHILD_CHANGED, _) => {
+                        if let Some(outcome) = self.look_after_child()? {
+                            return Ok(outcome);
+                        }
+                    }
+                    (signal, Some(sender)) => self.pass_on(signal, sender),
+                    // From the terminal: the command has got it too.
+                    (_, None) => {}
+                }
+            }
+        }
+    }
+
+    /// Where signals cannot be had, there is still a status to wait for.
+    fn wait_only(&self) -> io::Result<Outcome> {
+        loop {
+            match waitid(WaitId::Pid(self.child), WaitIdOptions::EXITED) {
+                Ok(status) => {
+                    if let Some(outcome) = status.as_ref().and_then(ended) {
+                        return Ok(outcome);
+                    }
+                }
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Passes a signal on, unless it comes from the command, as where that signals its own group.
+    fn pass_on(&self, signal: i32, sender: u32) {
+        if sender != self.child.as_raw_nonzero().get().unsigned_abs() {
+            // It can only fail for a child that has ended, whose end is about to be seen.
+            let _ = signal::send(self.child, signal);
+        }
+    }
+
+    fn look_after_child(&self) -> io::Result<Option<Outcome>> {
+        let changes = WaitIdOptions::EXITED | WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        while let Some(status) = waitid(WaitId::Pid(self.child), changes)? {
+            if let Some(outcome) = ended(&status) {
+                return Ok(Some(outcome));
+            }
+            if let Some(signal) = status.stopping_signal().filter(|_| has_job_control()) {
+                signal::stop_by(signal)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the command ran at all, now that the child has ended.
+    fn verdict(&mut self, outcome: Outcome) -> Result<Outcome, LaunchError> {
+        let mut said = Vec::new();
+        self.report.read_to_end(&mut said).map_err(not_started)?;
+        if said == ABOUT_TO_EXECUTE {
+            return Ok(outcome);
+        }
+        let before = || {
+            let why = match outcome {
+                Outcome::Exited(status) => format!("it ended with status {status} before"),
+                Outcome::Killed(signal) => format!("signal {signal} ended it before"),
+            };
+            failure(WHAT, why, "try again").into()
+        };
+        Err(serde_json::from_slice(&said).unwrap_or_else(|_| before()))
+    }
+}
+
+fn ended(status: &WaitIdStatus) -> Option<Outcome> {
+    let exited = status.exit_status().map(|code| Outcome::Exited(code as u8));
+    exited.or_else(|| status.terminating_signal().map(Outcome::Killed))
+}
+
+/// Whether somebody would make this process go on if it stopped: a shell that gives each job a
+/// process group of its own, on a terminal. Without one, stopping would be for ever.
+fn has_job_control() -> bool {
+    let in_own_group = getsid(None).is_ok_and(|session| session != getpgrp());
+    in_own_group && File::open("/dev/tty").is_ok()
+}

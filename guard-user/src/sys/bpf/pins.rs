@@ -1,0 +1,50 @@
+//! The file system that pins live in, and who may work in a directory of it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use rustix::fs::FlockOperation;
+use rustix::mount::MountFlags;
+
+/// Whether `path` is on a bpffs, where pins can be made.
+///
+/// # Errors
+///
+/// The system's, `NotFound` where there is no `path`.
+pub fn is_bpffs(path: &Path) -> io::Result<bool> {
+    Ok(rustix::fs::statfs(path)?.f_type == libc::BPF_FS_MAGIC)
+}
+
+/// Mounts a bpffs that only root may enter on the directory `on`; `source` names it in the table of
+/// mounts.
+///
+/// # Errors
+///
+/// The system's.
+pub fn mount_bpffs(on: &Path, source: &str) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    Ok(rustix::mount::mount(
+        source,
+        on,
+        "bpf",
+        flags,
+        c"mode=0700",
+    )?)
+}
+
+/// Takes a directory for this process alone, until the descriptor is closed. `None`: somebody else
+/// has it.
+///
+/// # Errors
+///
+/// The system's.
+pub fn lock_dir(dir: &Path) -> io::Result<Option<OwnedFd>> {
+    let dir = File::open(dir)?;
+    match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(dir.into())),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,124 @@
+//! Where a command is launched: a directory, a cgroup, and the probe.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use guard_user::sys::cgroup2::Hierarchy;
+
+/// As whom things run in here: somebody that every machine has.
+pub(crate) const USER: &str = "nobody";
+pub(crate) const UID: &str = "65534";
+
+/// A directory that [`USER`] may use, with the probe in it, as the build directory may be closed to
+/// others; and a cgroup that stands for a session's.
+pub(crate) struct Bench {
+    dir: tempfile::TempDir,
+    cgroup: PathBuf,
+}
+
+/// `cargo test` builds examples beside the tests: `target/PROFILE/examples`.
+fn built_example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    profile.join("examples").join(name)
+}
+
+/// Moves itself into the cgroup that it is called by, and becomes the rest of its arguments.
+const ENTER: &str = r#"echo $$ > "$0/cgroup.procs" && exec "$@""#;
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        assert!(
+            rustix::process::geteuid().is_root(),
+            "this test needs root: run it through `cargo xtask test`"
+        );
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("guard-test-launch-{}-{next}", std::process::id());
+        let cgroup = Hierarchy::find().unwrap().mount().join(name);
+        fs::create_dir(&cgroup).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        let bench = Self { dir, cgroup };
+        // Copied by another process: a descriptor of ours that writes to the copy might be inherited
+        // by what another test starts, and then the copy could not be executed.
+        let probe = [built_example("launch_probe"), bench.path("probe")];
+        let copy = Command::new("cp").args(probe).status();
+        assert!(copy.unwrap().success());
+        bench
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn cgroup(&self) -> &Path {
+        &self.cgroup
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A program in the directory and the cgroup of this bench; the arguments are still to be given.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", ENTER]).arg(&self.cgroup).arg(program);
+        command.current_dir(self.dir()).env("RUST_BACKTRACE", "0");
+        command
+    }
+
+    /// `probe run` with these options; the command is still to be given.
+    pub(crate) fn run(&self, options: &[&str]) -> Command {
+        let mut command = self.command("./probe");
+        command.arg("run").args(options).arg("--");
+        command
+    }
+
+    /// Runs a shell script as [`USER`], contained.
+    pub(crate) fn script(&self, script: &str) -> Output {
+        let mut run = self.run(&["--user", USER]);
+        run.args(["sh", "-c", script]).output().unwrap()
+    }
+
+    pub(crate) fn status(&self, options: &[&str], command: &[&str]) -> i32 {
+        let mut run = self.run(options);
+        run.args(command).stderr(Stdio::null());
+        run.status().unwrap().code().unwrap()
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        // Kills what a failed test has left, and waits for the last to be gone.
+        let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
+        for _ in 0..200 {
+            if fs::remove_dir(&self.cgroup).is_ok() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+pub(crate) fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// Waits until `done`, which must come.
+pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(20), "no {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+pub(crate) fn content(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}

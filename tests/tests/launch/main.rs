@@ -1,0 +1,16 @@
+//! Launching for real: statuses, identity, containment, signals and the terminal, each with processes of
+//! its own.
+//!
+//! Needs root, to make a cgroup and to become somebody else.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod bench;
+mod containment;
+mod identity;
+mod signals;
+mod status;
+mod system_calls;
+mod terminal;

@@ -1,0 +1,56 @@
+//! Signals to the process that stands in for the command.
+
+use std::process::Command;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::bench::{Bench, USER, content, wait_until};
+
+/// A script for bash that writes a line for each signal, until TERM ends it with status 9. It waits by
+/// reading from a pipe that nobody writes to: a process that it starts could be stopped in vfork(2),
+/// and then the script itself never stops, guard or no guard.
+pub(crate) const TALKER: &str = "trap 'echo usr1 >> said' USR1; trap 'echo int >> said' INT; \
+                      trap 'exit 9' TERM; exec 3<> quiet; echo ready >> said; \
+                      while :; do read -t 0.02 -u 3; done";
+
+pub(crate) fn make_quiet_pipe(bench: &Bench) {
+    let mkfifo = Command::new("mkfifo")
+        .args(["-m", "666"])
+        .arg(bench.path("quiet"))
+        .status();
+    assert!(mkfifo.unwrap().success());
+}
+
+#[test]
+pub(crate) fn signals_are_passed_on() {
+    let bench = Bench::new();
+    make_quiet_pipe(&bench);
+    let mut run = bench.run(&["--user", USER]);
+    let mut guard = run.args(["bash", "-c", TALKER]).spawn().unwrap();
+    let said = bench.path("said");
+    let pid = Pid::from_child(&guard);
+    wait_until("ready", || content(&said) == "ready\n");
+    kill_process(pid, Signal::USR1).unwrap();
+    wait_until("usr1", || content(&said).ends_with("usr1\n"));
+    kill_process(pid, Signal::INT).unwrap();
+    wait_until("int", || content(&said).ends_with("int\n"));
+    kill_process(pid, Signal::TERM).unwrap();
+    assert_eq!(guard.wait().unwrap().code(), Some(9));
+    assert_eq!(content(&said), "ready\nusr1\nint\n");
+}
+
+#[test]
+pub(crate) fn without_guard_the_command_goes_on() {
+    let bench = Bench::new();
+    let script = "echo $$ > pid; sleep 60";
+    let mut run = bench.run(&["--user", USER]);
+    let mut guard = run.args(["sh", "-c", script]).spawn().unwrap();
+    wait_until("pid", || content(&bench.path("pid")).ends_with('\n'));
+    guard.kill().unwrap();
+    guard.wait().unwrap();
+    let pid = content(&bench.path("pid")).trim().parse().unwrap();
+    let pid = Pid::from_raw(pid).unwrap();
+    let seccomp = content(format!("/proc/{pid}/status").as_ref());
+    assert!(seccomp.contains("Seccomp:\t2"), "{seccomp}");
+    kill_process(pid, Signal::KILL).unwrap();
+}

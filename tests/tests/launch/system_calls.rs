@@ -1,0 +1,76 @@
+//! What the seccomp filter refuses, tried for real.
+
+use std::os::unix::process::ExitStatusExt;
+
+use crate::bench::{Bench, text};
+
+const EPERM: &str = "1";
+
+#[test]
+fn families_that_no_hook_sees_are_refused() {
+    let bench = Bench::new();
+    let attempt = |words: &str| {
+        let script = format!("./probe try {words}");
+        let outside = bench.command("sh").args(["-c", &script]).output().unwrap();
+        let inside = text(&bench.script(&script));
+        (text(&outside).trim().to_owned(), inside.trim().to_owned())
+    };
+    for family in [1, 2, 10, 16] {
+        let (outside, inside) = attempt(&format!("socket {family}"));
+        assert_eq!((&*outside, &*inside), ("ok", "ok"), "family {family}");
+    }
+    for packet_or_xdp in [17, 44] {
+        let (outside, inside) = attempt(&format!("socket {packet_or_xdp}"));
+        assert_eq!((&*outside, &*inside), ("ok", EPERM));
+    }
+    // Whether or not this kernel has them; the upper half of the argument is not the kernel's.
+    for family in (0_i64..46).chain([1 << 32 | 17, (1 << 32) + 40, -1]) {
+        if ![1, 2, 10, 16].contains(&family) {
+            let (_, inside) = attempt(&format!("socket {family}"));
+            assert_eq!(inside, EPERM, "family {family}");
+        }
+    }
+    assert_eq!(attempt("socketpair 1"), ("ok".into(), "ok".into()));
+    assert_eq!(attempt("socketpair 30").1, EPERM);
+}
+
+#[test]
+fn ways_round_the_filter_are_refused() {
+    let bench = Bench::new();
+    let inside = |words: &str| {
+        let said = text(&bench.script(&format!("./probe try {words}")));
+        said.trim().to_owned()
+    };
+    let calls = [
+        "io-uring",
+        "io-uring-enter",
+        "io-uring-register",
+        "tiocsti",
+        "tiocsti-wide",
+        "tioclinux",
+        "setuid",
+    ];
+    for words in calls {
+        assert_eq!(inside(words), EPERM, "{words}");
+    }
+    for x32 in [16, 41, 53, 425, 426, 427, 514] {
+        if cfg!(target_arch = "x86_64") {
+            assert_eq!(inside(&format!("x32 {x32}")), EPERM, "{x32}");
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn calls_of_another_architecture_end_the_process() {
+    let bench = Bench::new();
+    let outside = bench.command("./probe").args(["try", "i386"]).output();
+    let outside = outside.unwrap().status;
+    // Where the kernel has no such calls it is a fault instead.
+    assert!(
+        outside.success() || outside.signal() == Some(11),
+        "{outside}"
+    );
+    let inside = bench.script("./probe try i386").status.code();
+    assert_eq!(inside, Some(128 + 31), "SIGSYS");
+}
