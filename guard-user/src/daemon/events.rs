@@ -85,6 +85,7 @@ impl State {
             // It was refused under a policy that has been replaced meanwhile.
             Some(Verdict::Allow) => Ok(false),
             Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
+                self.note_denial(event, Some(event.session));
                 self.note_question(event)
             }
             _ => {
@@ -198,6 +199,7 @@ impl State {
             .with("rule", shown.rule.clone())
             .with("verdict", shown.verdict.clone())
             .with("pid", shown.pid)
+            .with("comm", shown.comm.clone())
             .with("exe", shown.exe.clone())
             .with("note", shown.note.clone())
             .with("left_out", left_out);
@@ -221,6 +223,7 @@ impl State {
         let record = record
             .with("destination", destination(event))
             .with("rule", rule)
+            .with("verdict", Verdict::from_u8(event.verdict).as_str())
             .with("hook", hook)
             .with("count", event.count)
             .with("pid", pid)
