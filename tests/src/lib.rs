@@ -32,6 +32,7 @@ pub mod network;
 pub mod probe;
 mod production;
 pub mod reap;
+mod running;
 pub mod server;
 mod sys;
 mod tag;
@@ -39,9 +40,10 @@ mod tag;
 pub use attempt::{Attempt, Report};
 pub use daemon::{Daemon, DaemonBuilder};
 pub use fit::fit;
-pub use guard::{Guard, Output, Running};
+pub use guard::{Guard, Output};
 pub use network::{Network, Side};
 pub use production::{Production, Reached};
+pub use running::Running;
 pub use tag::Tag;
 
 /// The ordinary user that plays the agent.

@@ -4,6 +4,8 @@
 //! are called. A file without its kernel state is taken away, and written down as ended; kernel
 //! state without its file is listed all the same.
 
+use std::convert::Infallible;
+
 use guard_common::{HoleId, PolicyId, Session as KernelSession, SessionId};
 
 use super::{
@@ -35,7 +37,24 @@ impl State {
         self.datapath.sweep_sessions()?;
         self.adopt_sessions()?;
         self.adopt_holes()?;
-        self.adopt_policies()
+        self.adopt_policies()?;
+        self.adopt_requests();
+        Ok(())
+    }
+
+    /// Asks again what was asked before, of the sessions that still live.
+    fn adopt_requests(&mut self) {
+        let mut kept = self.shelves.requests.all();
+        kept.sort_by_key(|(_, asked)| asked.shown.asked_at);
+        for (id, asked) in kept {
+            let question = asked.question();
+            let owner = self.sessions.live(question.session);
+            if let Some(owner) = owner.map(|session| session.about.uid) {
+                let ask = || Ok::<_, Infallible>(asked.shown);
+                let Ok(_) = self.requests.note(question, owner, clock::now(), ask);
+            }
+            self.kept_requests.insert(id);
+        }
     }
 
     fn adopt_sessions(&mut self) -> Result<(), Refusal> {

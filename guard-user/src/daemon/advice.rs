@@ -66,6 +66,15 @@ pub fn askable(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> Strin
     )
 }
 
+/// For something that a person has opened meanwhile.
+#[must_use]
+pub fn opened(to: &Endpoint) -> String {
+    format!(
+        "A person has opened {} for now: the same command works until that ends.",
+        destination(to),
+    )
+}
+
 /// For something that a person has said no to.
 #[must_use]
 pub fn answered_no(to: &Endpoint) -> String {

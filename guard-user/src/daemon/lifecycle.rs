@@ -1,6 +1,6 @@
 //! How sessions and holes end, and what is due when.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use guard_common::{BootTime, HoleId, SessionId};
 
@@ -13,6 +13,8 @@ use super::{
 };
 use crate::{proto::LogKind, sys::clock};
 
+/// For so long the connections of an ended hole still send.
+pub const AFTERMATH: Duration = Duration::from_secs(2);
 /// Nothing is left for longer, so that a suspended machine is not late for long.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 const SHORTEST_NAP: Duration = Duration::from_millis(5);
@@ -35,6 +37,7 @@ impl State {
         self.end_sessions(now);
         self.requests.expire(now);
         self.collect_slots();
+        self.keep_requests();
         Tick {
             nap: self.nap(now),
             requests_changed: self.requests.pending().len() != asked_before,
@@ -54,11 +57,13 @@ impl State {
         for (id, known) in self.holes.take_expired(now) {
             self.hole_ended(id, &known, "expired", None);
         }
+        self.hole_ends.retain(|_, at| !is_past(*at, AFTERMATH, now));
     }
 
     /// Cuts the connections that a hole let through, and writes down that it has ended.
     pub fn hole_ended(&mut self, id: HoleId, known: &holes::Known, why: &str, by: Option<String>) {
         self.shelves.holes.remove(&ids::hole(id));
+        self.hole_ends.insert(known.session, clock::now());
         let cut = match self.sessions.live(known.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),
             None => Ok(0),
@@ -169,6 +174,25 @@ impl State {
             }
             Err(error) => tracing::warn!(%error, session = id.0, "cannot be forgotten"),
         }
+    }
+
+    /// Makes the files of the requests agree with those that wait.
+    pub fn keep_requests(&mut self) {
+        let waiting: HashSet<String> = self
+            .requests
+            .pending()
+            .iter()
+            .map(|asked| asked.shown.id.clone())
+            .collect();
+        for gone in self.kept_requests.difference(&waiting) {
+            self.shelves.requests.remove(gone);
+        }
+        for asked in self.requests.pending() {
+            if !self.kept_requests.contains(&asked.shown.id) {
+                self.shelves.requests.keep(&asked.shown.id, &asked.kept());
+            }
+        }
+        self.kept_requests = waiting;
     }
 
     /// Drops the questions that the policies or holes of now have answered.

@@ -25,6 +25,8 @@ use crate::{
 ///
 /// `Invalid`, with all that is wrong with it.
 pub async fn prepare(shared: &Shared, source: Source) -> Result<Prepared, Refusal> {
+    // The semaphore is never closed.
+    let _permit = shared.compiling.acquire().await;
     let (source, read) = in_background(move || {
         let read = policies::read(&source)?;
         Ok((source, read))
@@ -206,7 +208,9 @@ fn depends_on_environment(policy: &Policy) -> bool {
 }
 
 impl State {
-    fn is_same(&self, slot: PolicyId, source: &Source) -> bool {
+    /// Whether a slot holds just that text.
+    #[must_use]
+    pub fn is_same(&self, slot: PolicyId, source: &Source) -> bool {
         let policy = self.policies.get(slot);
         policy.is_some_and(|policy| policy.error.is_none() && policy.source == *source)
     }
@@ -238,7 +242,7 @@ impl State {
     }
 
     /// Takes note that a newer text of a policy is not put in place.
-    fn refuse_policy(&mut self, slot: PolicyId, file: &str, refusal: &Refusal) {
+    pub fn refuse_policy(&mut self, slot: PolicyId, file: &str, refusal: &Refusal) {
         let Some(policy) = self.policies.get_mut(slot) else {
             return;
         };

@@ -2,14 +2,17 @@
 
 pub mod adopt;
 pub mod advice;
+pub mod answers;
 pub mod args;
 pub mod audit;
 pub mod auth;
+pub mod closing;
 pub mod config;
 pub mod events;
 pub mod explain;
 pub mod failure;
 pub mod frames;
+pub mod grant;
 pub mod holes;
 pub mod host;
 pub mod ids;

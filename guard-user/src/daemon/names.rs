@@ -9,7 +9,7 @@ use std::{
 use hickory_resolver::{
     ResolverBuilder, TokioResolver,
     config::{LookupIpStrategy, NameServerConfig, ResolverConfig},
-    net::runtime::TokioRuntimeProvider,
+    net::{NetError, runtime::TokioRuntimeProvider},
     system_conf::read_system_conf,
 };
 use jiff::Timestamp;
@@ -22,6 +22,8 @@ const ROUND: Duration = Duration::from_secs(3);
 const RETRY: Duration = Duration::from_secs(30);
 /// No answer is believed for longer, whatever its TTL.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// Names that are remembered at most; the one answered longest ago makes room.
+const MAX_NAMES: usize = 10_000;
 /// Addresses of one name at most; the ones that it lost first make room.
 const MAX_ADDRESSES: usize = 256;
 
@@ -95,6 +97,7 @@ impl Names {
         floor: Duration,
         grace: Duration,
     ) -> bool {
+        self.make_room(name);
         let known = self.known.entry(name.to_owned()).or_default();
         let before: Vec<IpAddr> = known.addresses.keys().copied().collect();
         match answer {
@@ -113,26 +116,43 @@ impl Names {
         !before.iter().eq(known.addresses.keys())
     }
 
-    /// What a person should know about `names`: those that do not resolve.
-    pub fn warnings<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
-        let warn = |name: &str| {
-            let known = self.known.get(name)?;
-            let problem = known.problem.as_deref()?;
-            Some(match known.answered {
-                Some(at) => format!(
-                    "{name} does not resolve ({problem}); its addresses of {at:.0} still stand"
-                ),
-                None => format!(
-                    "{name} does not resolve ({problem}); rules for it cover nothing until it does"
-                ),
-            })
-        };
-        names.filter_map(warn).collect()
+    fn make_room(&mut self, name: &str) {
+        if self.known.len() < MAX_NAMES || self.known.contains_key(name) {
+            return;
+        }
+        let stale = self.known.iter().min_by_key(|(_, known)| known.answered);
+        if let Some(stale) = stale.map(|(name, _)| name.clone()) {
+            self.known.remove(&stale);
+        }
     }
 
-    /// Forgets names that no policy has any more.
-    pub fn keep_only(&mut self, wanted: &BTreeSet<String>) {
-        self.known.retain(|name, _| wanted.contains(name));
+    /// What a person should know about `names`: those that do not resolve, by what that means.
+    #[must_use]
+    pub fn warnings<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<String> {
+        let (mut kept, mut empty) = (Vec::new(), Vec::new());
+        for name in names {
+            let Some(known) = self.known.get(name) else {
+                continue;
+            };
+            match (&known.problem, known.addresses.is_empty()) {
+                (None, _) => {}
+                (Some(why), false) => kept.push(format!("{name} ({why})")),
+                (Some(why), true) => empty.push(format!("{name} ({why})")),
+            }
+        }
+        let tell = |names: Vec<String>, meaning: &str| {
+            let names = names.join(", ");
+            (!names.is_empty()).then(|| format!("{meaning}: {names}"))
+        };
+        let kept = tell(
+            kept,
+            "these names do not resolve now, and keep their last addresses",
+        );
+        let empty = tell(
+            empty,
+            "these names do not resolve, and rules for them cover nothing yet",
+        );
+        kept.into_iter().chain(empty).collect()
     }
 }
 
@@ -243,7 +263,7 @@ async fn look_up(resolver: &TokioResolver, name: &str) -> Result<Found, String> 
     // With the final dot, so that no search domain is tried.
     let asked = resolver.lookup_ip(format!("{name}."));
     let answer = match timeout(ROUND, asked).await {
-        Ok(answer) => answer.map_err(|error| error.to_string())?,
+        Ok(answer) => answer.map_err(|error| in_words(&error))?,
         Err(_) => return Err("no name server answered".to_owned()),
     };
     let valid = answer.valid_until();
@@ -251,6 +271,17 @@ async fn look_up(resolver: &TokioResolver, name: &str) -> Result<Found, String> 
         addresses: answer.iter().collect(),
         ttl: valid.saturating_duration_since(std::time::Instant::now()),
     })
+}
+
+/// What a look-up's error means for a person.
+fn in_words(error: &NetError) -> String {
+    if error.is_nx_domain() {
+        "no such name".to_owned()
+    } else if error.is_no_records_found() {
+        "it has no address".to_owned()
+    } else {
+        error.to_string()
+    }
 }
 
 #[cfg(test)]
@@ -305,7 +336,7 @@ mod tests {
         assert_eq!(names.addresses()["db.example.com"].len(), 1);
         let warnings = names.warnings(["db.example.com"].into_iter());
         assert!(warnings[0].contains("no such name"), "{warnings:?}");
-        assert!(warnings[0].contains("still stand"), "{warnings:?}");
+        assert!(warnings[0].contains("keep their last"), "{warnings:?}");
         let address = IpAddr::from([192, 0, 2, 1]);
         let name = names.name_of(address, ["a.example", "db.example.com"].into_iter());
         assert_eq!(name, Some("db.example.com"));

@@ -10,7 +10,10 @@ use jiff::Timestamp;
 
 use super::{failure::Refusal, library::Source};
 use crate::{
-    policy::{self, Compiled, Coverage, Environment, Met, Policy, PortSpec, Prefix, Rule},
+    policy::{
+        self, Compiled, Coverage, Diagnostic, Environment, Met, Policy, PortSpec, Prefix, Rule,
+        Severity,
+    },
     proto::PolicyStatus,
 };
 
@@ -40,11 +43,10 @@ pub struct Read {
 ///
 /// # Errors
 ///
-/// `Invalid`, with all that is wrong as rustc would show it.
+/// `Invalid`, with where and what is wrong.
 pub fn read(source: &Source) -> Result<Read, Refusal> {
     let file = source.shown_file();
-    let parsed = policy::parse(&file, &source.text)
-        .map_err(|wrong| invalid(&file, &policy::render(&wrong, &source.text, false)))?;
+    let parsed = policy::parse(&file, &source.text).map_err(|wrong| invalid(&file, &wrong))?;
     let warnings = parsed.warnings.iter();
     Ok(Read {
         policy: parsed.policy,
@@ -60,12 +62,8 @@ pub fn read(source: &Source) -> Result<Read, Refusal> {
 ///
 /// `Invalid`, where it does not fit into the kernel's tables.
 pub fn compile(source: Source, read: Read, now: &Environment) -> Result<Prepared, Refusal> {
-    let compiled = policy::compile(&read.policy, now).map_err(|wrong| {
-        invalid(
-            &source.shown_file(),
-            &policy::render(&wrong, &source.text, false),
-        )
-    })?;
+    let compiled = policy::compile(&read.policy, now)
+        .map_err(|wrong| invalid(&source.shown_file(), &wrong))?;
     Ok(Prepared {
         source,
         policy: read.policy,
@@ -74,12 +72,44 @@ pub fn compile(source: Source, read: Read, now: &Environment) -> Result<Prepared
     })
 }
 
-fn invalid(file: &str, rendered: &str) -> Refusal {
+/// The most that is told at once of what is wrong with a policy.
+const MAX_WRONG: usize = 5;
+
+fn invalid(file: &str, wrong: &[Diagnostic]) -> Refusal {
+    let told = wrong.iter().filter(|one| one.severity == Severity::Error);
+    let told: Vec<_> = told.take(MAX_WRONG).map(in_one_line).collect();
     Refusal::invalid(
         format!("the policy {file} is not valid"),
-        rendered.trim_end(),
-        "correct it; `guard check FILE` shows the same",
+        told.join("; "),
+        format!("guard check {file}"),
     )
+}
+
+/// A diagnostic for the log and for `guard status`: where, what, and what would be right.
+fn in_one_line(one: &Diagnostic) -> String {
+    let help = one.help.as_ref().map(|help| format!(" ({help})"));
+    let text = one.text.lines().next().unwrap_or_default();
+    let shown = !text.is_empty() && !one.message.contains(text);
+    let text = shown.then(|| format!(", at {}", cut(text)));
+    format!(
+        "line {}, column {}{}: {}{}",
+        one.line,
+        one.column,
+        text.unwrap_or_default(),
+        one.message,
+        help.unwrap_or_default(),
+    )
+}
+
+/// The beginning of a text from a policy.
+fn cut(text: &str) -> String {
+    const MOST: usize = 80;
+    let kept: String = text.chars().take(MOST).collect();
+    if kept.len() < text.len() {
+        kept + "…"
+    } else {
+        kept
+    }
 }
 
 /// A policy in a slot of the kernel.
@@ -279,6 +309,6 @@ mod tests {
         let source = Source::brought(Some("./mine.toml".to_owned()), "version = 1\nx = 1".into());
         let error = read(&source).unwrap_err().failure;
         assert!(error.what.contains("./mine.toml"), "{error}");
-        assert!(error.why.contains("x = 1"), "{error}");
+        assert!(error.why.contains("line 2, column 1"), "{error}");
     }
 }

@@ -1,8 +1,10 @@
 //! The questions that wait for a person: one a session, destination, protocol and port.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use guard_common::{Address, BootTime, Protocol, SessionId};
+
+use serde::{Deserialize, Serialize};
 
 use crate::proto;
 
@@ -37,6 +39,48 @@ pub struct Pending {
     pub last: BootTime,
     /// What people see of it.
     pub shown: proto::Request,
+}
+
+/// A question as it survives the daemon.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// The session.
+    pub session: u32,
+    /// The destination.
+    pub destination: IpAddr,
+    /// The number of the protocol.
+    pub protocol: u8,
+    /// The port.
+    pub port: u16,
+    /// What people see of it.
+    pub shown: proto::Request,
+}
+
+impl Pending {
+    /// To be kept.
+    #[must_use]
+    pub fn kept(&self) -> Asked {
+        Asked {
+            session: self.question.session.0,
+            destination: self.question.destination.to_ip(),
+            protocol: self.question.protocol.0,
+            port: self.question.port,
+            shown: self.shown.clone(),
+        }
+    }
+}
+
+impl Asked {
+    /// What is asked about.
+    #[must_use]
+    pub fn question(&self) -> Question {
+        Question {
+            session: SessionId(self.session),
+            destination: self.destination.into(),
+            protocol: Protocol(self.protocol),
+            port: self.port,
+        }
+    }
 }
 
 /// What became of an attempt.

@@ -10,18 +10,22 @@ use super::{
     audit::Record,
     auth::{Agent, Approver, Authorised},
     failure::Refusal,
-    ids, load,
+    ids,
+    library::Source,
+    load,
     sessions::{About, Session, Stage},
     shared::Shared,
     state::State,
 };
 use crate::{
-    proto::{self, LogKind, Run, Started},
+    proto::{self, LogKind, MAX_FRAME, Run, Started},
     sys::{clock, pidfd::Peer},
 };
 
 /// Live sessions of one user other than root at most.
 const MAX_SESSIONS: usize = 512;
+/// Live sessions inside one session at most: what is inside does not use up its person's share.
+const MAX_NESTED: usize = 32;
 /// A command line is kept up to so many bytes.
 const MAX_COMMAND: usize = 1024;
 const MAX_NAME: usize = 64;
@@ -50,6 +54,9 @@ pub async fn run(shared: &Shared, who: Authorised, call: Run) -> Result<Started,
         // Nothing narrower is asked for.
         (None, Authorised::Agent(agent)) => return shared.with(|state| state.own_session(agent)),
     };
+    if let Authorised::Agent(_) = who {
+        is_short(&source)?;
+    }
     let (slot, warnings) = load::slot_for(shared, source).await?;
     let started = shared.with(|state| state.start(who, call, slot, warnings));
     shared.reschedule();
@@ -127,6 +134,18 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
     })
 }
 
+/// What is inside cannot fill the kernel's memory with policies.
+fn is_short(source: &Source) -> Result<(), Refusal> {
+    if source.name.is_some() || source.text.len() <= MAX_FRAME {
+        return Ok(());
+    }
+    Err(Refusal::refused(
+        "the policy is too long for a session inside a session",
+        format!("a text from inside has {MAX_FRAME} bytes at most"),
+        "put it into /etc/guard/policies, and give its name",
+    ))
+}
+
 fn is_still(peer: &Peer, pid: u32) -> Result<(), Refusal> {
     match (peer.is_alive(), peer.pid()) {
         (Ok(true), Ok(now)) if now == pid => Ok(()),
@@ -152,12 +171,24 @@ impl State {
                 "leave out --user, or call sudo",
             ));
         }
-        let live = self.sessions.all_live();
-        let count = live.filter(|session| session.about.uid == own).count();
-        if own != 0 && count >= MAX_SESSIONS {
+        let (count, most) = match who {
+            Authorised::Approver(_) if own == 0 => return Ok(()),
+            Authorised::Approver(_) => {
+                let live = self.sessions.all_live();
+                let mine = live.filter(|session| session.about.uid == own);
+                (mine.count(), MAX_SESSIONS)
+            }
+            Authorised::Agent(agent) => {
+                let live = self.sessions.all_live();
+                let parent = Some(agent.session().0);
+                let inside = live.filter(|session| session.about.parent == parent);
+                (inside.count(), MAX_NESTED)
+            }
+        };
+        if count >= most {
             return Err(Refusal::refused(
                 "no more sessions",
-                format!("you have {count}, and {MAX_SESSIONS} is the most"),
+                format!("there are {count}, and {most} is the most"),
                 "guard sessions, and guard stop those that are not needed",
             ));
         }
@@ -210,35 +241,30 @@ impl State {
         if let Err(error) = self.watches.session(id, &cgroup.path) {
             tracing::warn!(%error, session = id.0, "its end will be noticed late");
         }
-        let key = ids::session(id);
-        self.shelves.sessions.keep(&key, &about);
-        let record = Record::of(&key, about.uid)
-            .with("name", about.name.clone())
-            .with("command", about.command.clone());
-        let stage = Stage::Empty {
-            since: clock::now(),
-        };
+        self.shelves.sessions.keep(&ids::session(id), &about);
+        let since = clock::now();
         self.sessions.add(Session {
             cgroup,
             chain,
             about,
-            stage,
+            stage: Stage::Empty { since },
         });
         self.had_sessions = true;
-        let Some(session) = self.shown(id) else {
-            return Err(ids::no_session(&key));
-        };
-        let record = record
-            .with("policy", session.policy.clone())
-            .with("user", session.user.clone());
-        self.audit.note(LogKind::SessionStart, record);
-        tracing::info!(
-            session = key,
-            policy = session.policy,
-            name = session.name,
-            "started"
-        );
+        let session = self.shown(id);
+        let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
+        self.write_start(&session);
         Ok(Started { session, warnings })
+    }
+
+    fn write_start(&mut self, session: &proto::Session) {
+        let record = Record::of(&session.id, session.uid)
+            .with("name", session.name.clone())
+            .with("policy", session.policy.clone())
+            .with("user", session.user.clone())
+            .with("command", session.command.clone());
+        self.audit.note(LogKind::SessionStart, record);
+        let (id, policy, name) = (&session.id, &session.policy, &session.name);
+        tracing::info!(session = id, policy, name, "started");
     }
 
     /// What people will know of a new session. Who answers for a nested one is who answers for the

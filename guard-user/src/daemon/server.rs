@@ -22,10 +22,12 @@ use super::{
 };
 use crate::{proto::Call, sys::pidfd::Peer};
 
-/// Connections at once, of all callers but root.
-const MAX_CONNECTIONS: usize = 512;
-/// Connections at once of one user outside, or of one session.
-const MAX_OF_ONE: usize = 64;
+/// Connections at once, of all callers but root. Each takes two descriptors.
+const MAX_CONNECTIONS: usize = 1024;
+/// Connections at once of one user outside.
+const MAX_OF_USER: usize = 512;
+/// Connections at once of one session.
+const MAX_OF_SESSION: usize = 32;
 /// After an error that `accept` cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
@@ -47,8 +49,12 @@ struct Connections {
 impl Connections {
     fn admit(&mut self, account: Account) -> bool {
         let of_one = self.of.entry(account).or_default();
+        let most = match account {
+            Account::User(_) => MAX_OF_USER,
+            Account::Session(_) => MAX_OF_SESSION,
+        };
         let is_root = account == Account::User(0);
-        if *of_one >= MAX_OF_ONE || (self.total >= MAX_CONNECTIONS && !is_root) {
+        if *of_one >= most || (self.total >= MAX_CONNECTIONS && !is_root) {
             return false;
         }
         *of_one += 1;
@@ -188,7 +194,7 @@ mod tests {
         let mut connections = Connections::default();
         let inside = Account::Session(Some(SessionId(1)));
         let admitted = (0..1000).filter(|_| connections.admit(inside)).count();
-        assert_eq!(admitted, MAX_OF_ONE);
+        assert_eq!(admitted, MAX_OF_SESSION);
         assert!(connections.admit(Account::User(1000)));
         connections.leave(inside);
         assert!(connections.admit(inside));
@@ -197,10 +203,10 @@ mod tests {
     #[test]
     fn root_gets_in_when_all_others_are_there() {
         let mut connections = Connections::default();
-        for uid in 1..1000 {
+        for uid in 1..2000 {
             connections.admit(Account::User(uid));
         }
-        assert!(!connections.admit(Account::User(2000)));
+        assert!(!connections.admit(Account::User(3000)));
         assert!(connections.admit(Account::User(0)));
     }
 }

@@ -1,6 +1,6 @@
 //! The daemon's life: begin, enforce, answer, stop.
 
-use std::{path::PathBuf, process::ExitCode, rc::Rc, time::Duration};
+use std::{path::Path, process::ExitCode, rc::Rc, time::Duration};
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
@@ -15,6 +15,7 @@ use super::{
     load, server,
     shared::Shared,
     start::{self, Begun},
+    state::Shelves,
     watch::Change,
 };
 use crate::{
@@ -52,6 +53,12 @@ fn take_down(cli: &Cli, force: bool) -> Result<()> {
         teardown(&places, force).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
     tell(&down);
     start::unlisten(&cli.paths.socket());
+    let dir = cli.paths.run_dir();
+    if dir.is_dir()
+        && let Ok(shelves) = Shelves::open(dir)
+    {
+        shelves.destroy();
+    }
     Ok(())
 }
 
@@ -111,7 +118,7 @@ async fn live(cli: &Cli) -> Result<()> {
 }
 
 /// Says that it enforces, once that is so.
-fn ready(shared: &Shared, start: Start, socket: &std::path::Path) -> Result<()> {
+fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
     shared.with(|state| {
         let hooks = state.datapath.read_back()?;
         let began = match start {
@@ -174,7 +181,7 @@ async fn reload(shared: &Shared) {
     tracing::info!("policies read again");
 }
 
-fn stop(cli: &Cli, shared: &Shared, socket: &PathBuf) {
+fn stop(cli: &Cli, shared: &Shared, socket: &Path) {
     notify(&[NotifyState::Stopping]);
     start::unlisten(socket);
     shared.with(|state| {
@@ -196,7 +203,7 @@ async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
     tokio::task::yield_now().await;
     let shelves = Rc::try_unwrap(shared).map(|shared| {
         let state = shared.into_state();
-        state.shelves.clear();
+        state.shelves.destroy();
     });
     if shelves.is_err() {
         anyhow::bail!("something is still going on; run `guardd teardown` to take all down");
@@ -221,6 +228,7 @@ async fn hear(shared: Rc<Shared>, mut events: EventReader, listening: Readiness)
             return tracing::error!(%error, "no more events are heard");
         }
         if is_new {
+            shared.with(|state| state.keep_requests());
             shared.requests_changed();
         }
     }
@@ -295,6 +303,8 @@ struct Signals {
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
+    /// Listened to, so that a file that may grow no more is an error and not the end.
+    _file_limit: Signal,
 }
 
 impl Signals {
@@ -304,6 +314,7 @@ impl Signals {
             hangup: listen(SignalKind::hangup())?,
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            _file_limit: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

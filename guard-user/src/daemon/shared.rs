@@ -13,6 +13,9 @@ use super::state::State;
 /// Long frames that are read at once.
 const LONG_FRAMES: usize = 4;
 
+/// Policies that are compiled at once.
+const COMPILING: usize = 2;
+
 /// The state, and what wakes those who wait for it to change.
 #[derive(Debug)]
 pub struct Shared {
@@ -23,6 +26,8 @@ pub struct Shared {
     pub loading: Mutex<()>,
     /// Permits to read a long frame.
     pub long_frames: Arc<Semaphore>,
+    /// Permits to compile a policy: whoever asks for many waits, and nobody else does.
+    pub compiling: Semaphore,
     /// When the daemon was started.
     pub started: Instant,
 }
@@ -37,6 +42,7 @@ impl Shared {
             wake: Notify::new(),
             loading: Mutex::new(()),
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
+            compiling: Semaphore::new(COMPILING),
             started: Instant::now(),
         }
     }

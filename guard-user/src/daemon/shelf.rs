@@ -91,6 +91,13 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
         }
     }
 
+    /// Takes everything away, and the directory with it.
+    pub fn destroy(self) {
+        self.clear();
+        // A file that is not ours keeps it.
+        let _ = fs::remove_dir(&self.dir);
+    }
+
     fn file(&self, key: &str) -> PathBuf {
         self.dir.join(format!("{key}.json"))
     }

@@ -1,6 +1,7 @@
 //! From arguments to a daemon that enforces.
 
 use std::{
+    collections::{HashMap, HashSet},
     fs, io,
     os::{
         fd::OwnedFd,
@@ -9,10 +10,12 @@ use std::{
             net::UnixListener,
         },
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use anyhow::{Context, Result, bail};
+use guard_common::PolicyId;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
     args::Paths,
@@ -21,7 +24,7 @@ use super::{
     events::Meters,
     failure::Refusal,
     holes::Holes,
-    library::Library,
+    library::{Library, Source},
     names::Resolver,
     policies::{self, Policies},
     requests::Requests,
@@ -53,6 +56,26 @@ pub struct Begun {
     pub lock: OwnedFd,
 }
 
+/// Descriptors for all the connections that the server takes, and some.
+const DESCRIPTORS: u64 = 4096;
+
+/// Asks for [`DESCRIPTORS`]; fewer only mean that fewer callers are answered at once.
+fn raise_descriptors() {
+    let now = getrlimit(Resource::Nofile);
+    let wanted = now
+        .maximum
+        .map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
+    if now.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: now.maximum,
+        };
+        if let Err(error) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%error, "cannot have more descriptors");
+        }
+    }
+}
+
 /// Reads the settings, makes the directories, attaches or adopts the kernel half, and adopts what
 /// runs under it.
 ///
@@ -62,12 +85,11 @@ pub struct Begun {
 pub fn begin(paths: &Paths) -> Result<Begun> {
     let (file, may_be_absent) = paths.config();
     let config = Config::read(&file, may_be_absent)?;
+    raise_descriptors();
     let run_dir = paths.run_dir();
     make_dir(run_dir)?;
     let lock = lock(run_dir)?;
-    let audit = paths.audit();
-    make_dir(audit.parent().unwrap_or(Path::new("/")))?;
-    let audit = Audit::open(&audit)?;
+    let audit = open_audit(&paths.audit())?;
     let shelves = Shelves::open(run_dir).context("cannot make the state directory")?;
     let places = paths.places()?;
     let hierarchy = Hierarchy::find()?;
@@ -77,11 +99,7 @@ pub fn begin(paths: &Paths) -> Result<Begun> {
     let events = datapath.events()?;
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
     let library = Library::new(paths.policy_dirs());
-    for dir in library.dirs() {
-        if let Err(error) = watches.policies(dir) {
-            tracing::warn!(%error, dir = %dir.display(), "cannot be watched for changes");
-        }
-    }
+    watch_policies(&mut watches, &library);
     let mut state = State {
         datapath,
         places,
@@ -99,6 +117,8 @@ pub fn begin(paths: &Paths) -> Result<Begun> {
         watches,
         users: Users::default(),
         hierarchy,
+        hole_ends: HashMap::new(),
+        kept_requests: HashSet::new(),
         had_sessions: false,
         config,
     };
@@ -112,6 +132,19 @@ pub fn begin(paths: &Paths) -> Result<Begun> {
         start,
         lock,
     })
+}
+
+fn watch_policies(watches: &mut Watches, library: &Library) {
+    for dir in library.dirs() {
+        if let Err(error) = watches.policies(dir) {
+            tracing::warn!(%error, dir = %dir.display(), "cannot be watched for changes");
+        }
+    }
+}
+
+fn open_audit(path: &Path) -> Result<Audit> {
+    make_dir(path.parent().unwrap_or(Path::new("/")))?;
+    Ok(Audit::open(path)?)
 }
 
 /// Makes a directory that everybody may look into and only its owner changes.
@@ -166,7 +199,7 @@ pub fn listen(path: &Path) -> Result<UnixListener> {
 }
 
 /// Takes the socket away again.
-pub fn unlisten(path: &PathBuf) {
+pub fn unlisten(path: &Path) {
     if let Err(error) = remove(path) {
         tracing::warn!(%error, path = %path.display(), "cannot be removed");
     }
@@ -200,15 +233,31 @@ impl State {
     fn default(&mut self, name: &str) -> Result<(), Refusal> {
         let source = self.library.find(name)?;
         let known = self.policies.same(&source);
-        let read = policies::read(&source);
-        let prepared = read.and_then(|read| policies::compile(source, read, &self.environment()));
-        let slot = match (prepared, known) {
-            (Ok(prepared), known) => self.install(known, prepared)?,
-            (Err(_), Some(known)) => known,
-            (Err(error), None) => return Err(error),
+        let slot = match known.filter(|slot| self.is_same(*slot, &source)) {
+            Some(slot) => slot,
+            None => self.renew_default(known, source)?,
         };
         self.datapath.set_default(Some(slot))?;
         self.default_slot = Some(slot);
         Ok(())
+    }
+
+    /// Puts the default policy in place; where it is bad, the `known` version of it stands.
+    fn renew_default(
+        &mut self,
+        known: Option<PolicyId>,
+        source: Source,
+    ) -> Result<PolicyId, Refusal> {
+        let file = source.shown_file();
+        let read = policies::read(&source);
+        let prepared = read.and_then(|read| policies::compile(source, read, &self.environment()));
+        let installed = prepared.and_then(|prepared| self.install(known, prepared));
+        match (installed, known) {
+            (Err(error), Some(known)) => {
+                self.refuse_policy(known, &file, &error);
+                Ok(known)
+            }
+            (done, _) => done,
+        }
     }
 }

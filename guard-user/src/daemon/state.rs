@@ -4,11 +4,12 @@
 //! for, or a copy that is made again at each start.
 
 use std::{
+    collections::{HashMap, HashSet},
     io,
     path::{Path, PathBuf},
 };
 
-use guard_common::{PolicyId, SessionId};
+use guard_common::{BootTime, PolicyId, SessionId};
 
 use super::{
     audit::Audit,
@@ -21,7 +22,7 @@ use super::{
     library::{Library, Source},
     names::{Names, Resolver},
     policies::Policies,
-    requests::Requests,
+    requests::{Asked, Requests},
     sessions::{self, Session, Sessions},
     shelf::Shelf,
     users::Users,
@@ -41,6 +42,8 @@ pub struct Shelves {
     pub sessions: Shelf<sessions::About>,
     /// By a hole's id.
     pub holes: Shelf<holes::About>,
+    /// By a request's id.
+    pub requests: Shelf<Asked>,
     /// By the number of a slot.
     pub policies: Shelf<Source>,
     /// The last answers of the name servers, under one key.
@@ -57,15 +60,26 @@ impl Shelves {
         Ok(Self {
             sessions: Shelf::open(dir.join("sessions"))?,
             holes: Shelf::open(dir.join("holes"))?,
+            requests: Shelf::open(dir.join("requests"))?,
             policies: Shelf::open(dir.join("policies"))?,
             names: Shelf::open(dir.join("names"))?,
         })
+    }
+
+    /// Takes all of them away: nothing is enforced any more.
+    pub fn destroy(self) {
+        self.sessions.destroy();
+        self.holes.destroy();
+        self.requests.destroy();
+        self.policies.destroy();
+        self.names.destroy();
     }
 
     /// Takes away what belongs to kernel state that is gone.
     pub fn clear(&self) {
         self.sessions.clear();
         self.holes.clear();
+        self.requests.clear();
         self.policies.clear();
     }
 }
@@ -110,6 +124,10 @@ pub struct State {
     pub users: Users,
     /// Where the cgroup v2 hierarchy is.
     pub hierarchy: Hierarchy,
+    /// When a hole of a session last ended: what its connections still send is no new attempt.
+    pub hole_ends: HashMap<SessionId, BootTime>,
+    /// The requests that have a file.
+    pub kept_requests: HashSet<String>,
     /// Sessions were made by this daemon, or adopted.
     pub had_sessions: bool,
 }

@@ -167,6 +167,30 @@ impl State {
         }
     }
 
+    /// The session that is meant where none is named: the caller's only one.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where there are several, `NotFound` where there is none.
+    pub fn only_session(&self, who: Approver) -> Result<SessionId, Refusal> {
+        let mine = self.sessions.all_live();
+        let mut mine = mine.filter(|session| who.answers_for(session.about.uid));
+        let first = mine.next().map(|session| session.cgroup.id);
+        match (first, mine.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(Refusal::invalid(
+                "cannot tell for which session",
+                "you have several",
+                "add --session S; `guard sessions` lists them",
+            )),
+            (None, _) => Err(Refusal::not_found(
+                "there is no session",
+                "nothing of yours runs under the guard",
+                "guard run -- CMD",
+            )),
+        }
+    }
+
     /// The requests that a caller may answer, with the kernel's own counts.
     ///
     /// # Errors

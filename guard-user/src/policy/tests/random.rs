@@ -170,9 +170,8 @@ fn address() -> impl Strategy<Value = Address> {
 pub(super) fn connection() -> impl Strategy<Value = Connection> {
     let protocols = select(&[1_u8, 6, 6, 6, 17, 17, 47][..]);
     let ports = prop_oneof![50..100_u16, any::<u16>()];
-    (address(), protocols, ports).prop_map(|(to, number, port)| Connection {
-        to,
-        protocol: Protocol(number),
-        port: if matches!(number, 6 | 17) { port } else { 0 },
+    (address(), protocols, ports).prop_map(|(to, number, port)| {
+        let port = if matches!(number, 6 | 17) { port } else { 0 };
+        Connection::new(to, Protocol(number), port)
     })
 }

@@ -1,0 +1,79 @@
+//! A person's answers to requests: written down before they hold.
+
+use super::{
+    audit::Record, auth::Approver, events, failure::Refusal, grant, ids, opening::after,
+    state::State,
+};
+use crate::{
+    policy::Prefix,
+    proto::{self, LogKind, Terms},
+    sys::clock,
+};
+
+impl State {
+    /// Answers a request with yes.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or why no hole can be opened; then the request still waits.
+    pub fn approve(
+        &mut self,
+        who: Approver,
+        id: &str,
+        terms: &Terms,
+    ) -> Result<proto::Holes, Refusal> {
+        let asked = self
+            .requests
+            .get(id)
+            .filter(|one| who.answers_for(one.owner));
+        let asked = asked.ok_or_else(|| ids::no_request(id))?;
+        let question = asked.question;
+        let reason = asked.shown.note.clone();
+        let prefixes = vec![Prefix::host(question.destination)];
+        let ports = vec![events::ports_of(&question)];
+        let grant = self.grant(question.session, prefixes, ports, terms)?;
+        let record = Record::of(ids::session(question.session), grant.owner)
+            .with("request", id)
+            .with("answer", "yes")
+            .with("by", self.users.name(who.uid()))
+            .with("seconds", grant.time.as_secs_f64())
+            .with("connections", grant.connections);
+        self.audit.write(LogKind::Answered, record)?;
+        let opened = self.open_all(who, grant, reason, Some(id))?;
+        self.requests.take(id);
+        Ok(opened)
+    }
+
+    /// Answers a request with no.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or that the answer cannot be written down; then the request still waits.
+    pub fn deny(
+        &mut self,
+        who: Approver,
+        id: &str,
+        seconds: Option<f64>,
+    ) -> Result<proto::Requests, Refusal> {
+        let asked = self
+            .requests
+            .get(id)
+            .filter(|one| who.answers_for(one.owner));
+        let asked = asked.ok_or_else(|| ids::no_request(id))?;
+        let time = grant::term(seconds)?;
+        let record = Record::of(&asked.shown.session, asked.owner)
+            .with("request", id)
+            .with("answer", "no")
+            .with("by", self.users.name(who.uid()))
+            .with("seconds", time.as_secs_f64());
+        self.audit.write(LogKind::Answered, record)?;
+        self.audit.sync()?;
+        let Some(asked) = self.requests.take(id) else {
+            return Err(ids::no_request(id));
+        };
+        self.requests
+            .mute(asked.question, after(clock::now(), time));
+        let requests = vec![asked.shown];
+        Ok(proto::Requests { requests })
+    }
+}

@@ -1,0 +1,81 @@
+//! Listing holes, and closing them before they end by themselves.
+
+use super::{auth::Approver, failure::Refusal, holes, holes::Known, ids, state::State};
+use crate::{datapath::LiveHole, proto, sys::clock::Clocks};
+
+impl State {
+    /// The open holes of the sessions that the caller answers for, as the kernel has them.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn open_holes(&self, who: Approver) -> Result<Vec<LiveHole>, Refusal> {
+        let owner = |hole: &LiveHole| {
+            let session = self.sessions.get(hole.session);
+            session.map_or(0, |session| session.about.uid)
+        };
+        let mut holes = self.datapath.holes()?;
+        holes.retain(|hole| who.answers_for(owner(hole)));
+        holes.sort_by_key(|hole| hole.entry.id);
+        Ok(holes)
+    }
+
+    /// Holes as people see them.
+    #[must_use]
+    pub fn shown_holes(&self, holes: &[LiveHole]) -> Vec<proto::Hole> {
+        let clocks = Clocks::read();
+        let shown = |hole: &LiveHole| {
+            let about = self.holes.about(hole.entry.id);
+            holes::shown(hole, about, &clocks)
+        };
+        holes.iter().map(shown).collect()
+    }
+
+    /// Closes holes: all of the caller's, or those of the given ids.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where one of the ids is no open hole of the caller's; then none is closed.
+    pub fn close(
+        &mut self,
+        who: Approver,
+        ids: &[String],
+        all: bool,
+    ) -> Result<proto::Holes, Refusal> {
+        let mut holes = self.open_holes(who)?;
+        if !all {
+            let wanted = ids.iter().map(|id| {
+                let hole = ids::parse_hole(id)?;
+                let found = holes.iter().find(|one| one.entry.id == hole);
+                found.copied().ok_or_else(|| ids::no_hole(id))
+            });
+            holes = wanted.collect::<Result<_, _>>()?;
+        }
+        let shown = self.shown_holes(&holes);
+        let by = self.users.name(who.uid());
+        for hole in &holes {
+            self.close_one(hole, &by)?;
+        }
+        // What a person has closed is closed, whether or not that could be written down.
+        let warnings = match self.audit.sync() {
+            Ok(()) => Vec::new(),
+            Err(error) => vec![format!("closed, but: {error}")],
+        };
+        Ok(proto::Holes {
+            holes: shown,
+            warnings,
+        })
+    }
+
+    fn close_one(&mut self, hole: &LiveHole, by: &str) -> Result<(), Refusal> {
+        let id = hole.entry.id;
+        self.datapath.close_hole(hole.session, id)?;
+        let known = self.holes.remove(id).unwrap_or(Known {
+            session: hole.session,
+            expires: hole.entry.expires,
+            about: None,
+        });
+        self.hole_ended(id, &known, "closed", Some(by.to_owned()));
+        Ok(())
+    }
+}

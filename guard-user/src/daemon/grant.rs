@@ -1,0 +1,207 @@
+//! What may be opened: a hole is held against every policy of its session before it is made.
+
+use std::time::Duration;
+
+use guard_common::{PolicyId, SessionId, Verdict};
+
+use super::{advice, failure::Refusal, ids, policies::InForce, state::State};
+use crate::{
+    policy::{self, Opening, PortSpec, Prefix},
+    proto::Terms,
+};
+
+/// How long a hole lives where nobody says.
+const DEFAULT_TERM: Duration = Duration::from_secs(15 * 60);
+/// Where the text of a session's policy is gone.
+const POLICY_LOST: &str = "the text of the session's policy is gone: it cannot be told what the hole \
+                           opens, only that what the policy denies stays denied";
+/// One call opens so many holes at most.
+const MAX_AT_ONCE: usize = 16;
+
+/// What is to be opened, and what a person should know about it.
+#[derive(Debug)]
+pub struct Grant {
+    pub(super) session: SessionId,
+    pub(super) owner: u32,
+    pub(super) prefixes: Vec<Prefix>,
+    /// Empty: all.
+    pub(super) ports: Vec<PortSpec>,
+    pub(super) time: Duration,
+    pub(super) connections: Option<u32>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl State {
+    /// Checks what is to be opened against the session's policies.
+    ///
+    /// # Errors
+    ///
+    /// Why no hole can be opened there.
+    pub(super) fn grant(
+        &self,
+        session: SessionId,
+        prefixes: Vec<Prefix>,
+        ports: Vec<PortSpec>,
+        terms: &Terms,
+    ) -> Result<Grant, Refusal> {
+        if terms.read_only {
+            let fix = "leave out --read-only to open it for reads and writes";
+            return Err(advice::not_yet("open a hole for reads only", fix).into());
+        }
+        if prefixes.len() * ports.len().max(1) > MAX_AT_ONCE {
+            return Err(too_many(prefixes.len() * ports.len().max(1)));
+        }
+        let live = self.sessions.live(session);
+        let live = live.ok_or_else(|| ids::no_session(&ids::session(session)))?;
+        let mut grant = Grant {
+            session,
+            owner: live.about.uid,
+            prefixes,
+            ports,
+            time: term(terms.seconds)?,
+            connections: terms.connections,
+            warnings: Vec::new(),
+        };
+        if terms.connections == Some(0) {
+            return Err(Refusal::invalid(
+                "cannot open a hole for no connections",
+                "it would let nothing through",
+                "--connections 1 or more",
+            ));
+        }
+        self.shorten(&live.chain, &mut grant)?;
+        Ok(grant)
+    }
+
+    /// Holds a grant against every policy of a chain: refuses what one denies, leaves alone what
+    /// all allow, and shortens it to what the least patient rule says.
+    fn shorten(&self, chain: &[PolicyId], grant: &mut Grant) -> Result<(), Refusal> {
+        let mut longest: Option<Duration> = None;
+        for slot in chain {
+            let most = match self.policies.get(*slot) {
+                Some(policy) => grant.under(policy)?,
+                None => {
+                    // The kernel has its tables, so what it denies stays denied. How long its author
+                    // would let a hole last is lost.
+                    grant.warnings.push(POLICY_LOST.to_owned());
+                    Some(DEFAULT_TERM)
+                }
+            };
+            longest = [longest, most].into_iter().flatten().min();
+        }
+        grant.cap(longest.ok_or_else(already_allowed)?);
+        Ok(())
+    }
+}
+
+impl Grant {
+    /// How long one policy lets it last; `None` where the policy allows all of it anyway.
+    fn under(&mut self, policy: &InForce) -> Result<Option<Duration>, Refusal> {
+        let over = |prefix: &Prefix| policy.over(prefix, &self.ports);
+        let covered = self.prefixes.iter().map(over).reduce(policy::Coverage::and);
+        let Some(covered) = covered else {
+            return Ok(None);
+        };
+        let longest = match covered.opening() {
+            Opening::Denied { rule } => return Err(denied(rule, &policy.policy)),
+            Opening::AlreadyAllowed => None,
+            Opening::Possible { longest } => Some(longest),
+        };
+        let denies = covered.met.iter().find(|met| met.verdict == Verdict::Deny);
+        let warning = denies.map(|met| stays_denied(met.rule));
+        self.warnings.extend(warning);
+        Ok(longest)
+    }
+
+    /// Shortens it to what the policies allow, and says so.
+    fn cap(&mut self, longest: Duration) {
+        if self.time <= longest {
+            return;
+        }
+        self.warnings.push(format!(
+            "the hole lasts {} instead of {}: the policy's max_hole",
+            policy::format_duration(longest),
+            policy::format_duration(self.time),
+        ));
+        self.time = longest;
+    }
+}
+
+/// A duration that a client gave in seconds.
+///
+/// # Errors
+///
+/// `Invalid` where nothing can hold for that time.
+pub(super) fn term(seconds: Option<f64>) -> Result<Duration, Refusal> {
+    let Some(seconds) = seconds else {
+        return Ok(DEFAULT_TERM);
+    };
+    let time = Duration::try_from_secs_f64(seconds).ok();
+    let time = time.filter(|time| !time.is_zero() && *time <= policy::LONGEST);
+    time.ok_or_else(|| {
+        Refusal::invalid(
+            format!("{seconds} seconds is no time that this can hold for"),
+            format!(
+                "it must be more than 0 and at most {}",
+                policy::format_duration(policy::LONGEST)
+            ),
+            "--for 15m",
+        )
+    })
+}
+
+fn already_allowed() -> Refusal {
+    Refusal::invalid(
+        "there is nothing to open",
+        "it is already allowed",
+        "guard explain DEST --session S shows what allows it",
+    )
+}
+
+fn stays_denied(rule: Option<&policy::Rule>) -> String {
+    match rule {
+        Some(rule) => format!(
+            "the rule {:?} denies part of it, and that stays denied",
+            rule.name
+        ),
+        None => "the policy's default denies part of it, and that stays denied".to_owned(),
+    }
+}
+
+fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> Refusal {
+    let by = match rule {
+        Some(rule) => format!("the rule {:?} of the policy {:?}", rule.name, policy.name),
+        None => format!("the default of the policy {:?}", policy.name),
+    };
+    let line = rule.map_or(policy.default_line, |rule| Some(rule.line));
+    Refusal::refused(
+        "no hole can be opened there",
+        format!("{by} denies it, and a hole changes only what is to be confirmed"),
+        match line {
+            Some(line) => format!("change the policy: {}:{line}", policy.file),
+            None => format!("change the policy: {}", policy.file),
+        },
+    )
+}
+
+fn too_many(holes: usize) -> Refusal {
+    Refusal::invalid(
+        "cannot open that at once",
+        format!("it would take {holes} holes, and {MAX_AT_ONCE} is the most"),
+        "name fewer ports, or one prefix",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_checked() {
+        assert_eq!(term(None).unwrap(), DEFAULT_TERM);
+        assert_eq!(term(Some(0.5)).unwrap(), Duration::from_millis(500));
+        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
+            assert!(term(Some(wrong)).is_err(), "{wrong}");
+        }
+    }
+}
