@@ -514,7 +514,7 @@ pub enum LogKind {
     SessionStart,
     /// Its last process has ended.
     SessionEnd,
-    /// A `deny` rule refused something.
+    /// Something was refused: for good, or until a person says yes.
     Denied,
     /// A connection waits.
     Held,

@@ -3,6 +3,7 @@
 mod build;
 mod demo;
 mod ebpf;
+mod install;
 mod lab;
 mod lint;
 mod run;
@@ -11,8 +12,8 @@ mod test;
 mod toolchain;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Developers' commands for guard.
@@ -48,12 +49,19 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
-    match Args::parse().command {
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
         Command::Build => build::build(),
         Command::Demo => demo::demo(),
         Command::Lint => lint::lint(),
         Command::Run { policy, command } => run::run(policy, &command),
         Command::Test { args } => test::test(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
     }
 }

@@ -88,12 +88,28 @@ fn invalid(file: &str, wrong: &[Diagnostic]) -> Refusal {
 /// A diagnostic for the log and for `guard status`: where, what, and what would be right.
 fn in_one_line(one: &Diagnostic) -> String {
     let help = one.help.as_ref().map(|help| format!(" ({help})"));
-    let (line, column) = (one.line, one.column);
+    let text = one.text.lines().next().unwrap_or_default();
+    let shown = !text.is_empty() && !one.message.contains(text);
+    let text = shown.then(|| format!(", at {}", cut(text)));
     format!(
-        "line {line}, column {column}: {}{}",
+        "line {}, column {}{}: {}{}",
+        one.line,
+        one.column,
+        text.unwrap_or_default(),
         one.message,
-        help.unwrap_or_default()
+        help.unwrap_or_default(),
     )
+}
+
+/// The beginning of a text from a policy.
+fn cut(text: &str) -> String {
+    const MOST: usize = 80;
+    let kept: String = text.chars().take(MOST).collect();
+    if kept.len() < text.len() {
+        kept + "…"
+    } else {
+        kept
+    }
 }
 
 /// A policy in a slot of the kernel.

@@ -89,9 +89,7 @@ pub fn begin(paths: &Paths) -> Result<Begun> {
     let run_dir = paths.run_dir();
     make_dir(run_dir)?;
     let lock = lock(run_dir)?;
-    let audit = paths.audit();
-    make_dir(audit.parent().unwrap_or(Path::new("/")))?;
-    let audit = Audit::open(&audit)?;
+    let audit = open_audit(&paths.audit())?;
     let shelves = Shelves::open(run_dir).context("cannot make the state directory")?;
     let places = paths.places()?;
     let hierarchy = Hierarchy::find()?;
@@ -101,11 +99,7 @@ pub fn begin(paths: &Paths) -> Result<Begun> {
     let events = datapath.events()?;
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
     let library = Library::new(paths.policy_dirs());
-    for dir in library.dirs() {
-        if let Err(error) = watches.policies(dir) {
-            tracing::warn!(%error, dir = %dir.display(), "cannot be watched for changes");
-        }
-    }
+    watch_policies(&mut watches, &library);
     let mut state = State {
         datapath,
         places,
@@ -138,6 +132,19 @@ pub fn begin(paths: &Paths) -> Result<Begun> {
         start,
         lock,
     })
+}
+
+fn watch_policies(watches: &mut Watches, library: &Library) {
+    for dir in library.dirs() {
+        if let Err(error) = watches.policies(dir) {
+            tracing::warn!(%error, dir = %dir.display(), "cannot be watched for changes");
+        }
+    }
+}
+
+fn open_audit(path: &Path) -> Result<Audit> {
+    make_dir(path.parent().unwrap_or(Path::new("/")))?;
+    Ok(Audit::open(path)?)
 }
 
 /// Makes a directory that everybody may look into and only its owner changes.
