@@ -26,7 +26,7 @@ use crate::{
 
 /// A daemon that is to end when it is idle waits so long for its first session.
 const FIRST_SESSION: Duration = Duration::from_secs(10);
-/// How often names are looked at; each is looked up by its own TTL.
+/// How often names are looked at, at least; each is looked up by its own TTL.
 const NAMES: Duration = Duration::from_secs(10);
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
@@ -268,11 +268,13 @@ async fn tick(shared: Rc<Shared>) {
     }
 }
 
-/// Keeps the addresses of names up to date.
+/// Keeps the addresses of names up to date, after a look at what changed while no daemon ran.
 async fn follow_names(shared: Rc<Shared>) {
+    load::reload(&shared).await;
     loop {
         load::refresh(&shared).await;
-        tokio::time::sleep(NAMES).await;
+        let due = shared.with(|state| state.names_due());
+        tokio::time::sleep(due.min(NAMES)).await;
     }
 }
 

@@ -83,6 +83,29 @@ fn raise_descriptors() {
 ///
 /// What stands in the way. What was enforced before still is.
 pub fn begin(paths: &Paths) -> Result<Begun> {
+    let run_dir = paths.run_dir();
+    let is_new = !run_dir.exists();
+    begin_in(paths).inspect_err(|_| {
+        if is_new {
+            clear_away(paths);
+        }
+    })
+}
+
+/// Removes what a daemon that could not begin has made: directories and a trail without anything in
+/// them.
+fn clear_away(paths: &Paths) {
+    for shelf in Shelves::DIRS {
+        let _ = fs::remove_dir(paths.run_dir().join(shelf));
+    }
+    let audit = paths.audit();
+    if fs::metadata(&audit).is_ok_and(|trail| trail.len() == 0) {
+        let _ = fs::remove_file(&audit);
+    }
+    let _ = fs::remove_dir(paths.run_dir());
+}
+
+fn begin_in(paths: &Paths) -> Result<Begun> {
     let (file, may_be_absent) = paths.config();
     let config = Config::read(&file, may_be_absent)?;
     raise_descriptors();

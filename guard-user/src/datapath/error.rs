@@ -49,6 +49,12 @@ pub enum DatapathError {
         /// What this program says.
         ours: u64,
     },
+    /// Somebody removed a pin.
+    #[error("{pin} is gone, so what is enforced cannot be read or changed")]
+    Incomplete {
+        /// Which.
+        pin: PathBuf,
+    },
     /// The pins hold programs that are attached elsewhere.
     #[error("the pins in {pins} guard another cgroup than {root}")]
     OtherRoot {
@@ -146,6 +152,9 @@ impl DatapathError {
                 "end the sessions, run `guardd teardown --pin-dir {}`, then start guardd again",
                 path.display()
             ),
+            Self::Incomplete { .. } => {
+                "end the sessions, run `guardd teardown` with the same directories, then start guardd again".into()
+            }
             Self::NotEnforced { .. } => "restart guardd: it attaches what is missing".into(),
             Self::Full { .. } => "close some (`guard holes`, `guard sessions`), then try again".into(),
             Self::Absent { .. } => "list what there is: `guard sessions`, `guard holes`".into(),

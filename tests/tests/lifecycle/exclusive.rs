@@ -6,7 +6,7 @@ use std::process::Command;
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
 
-use crate::{V4, json, prepared, refused, started};
+use crate::{NEVER, V4, json, prepared, refused, started};
 
 /// A `guardd` in these places.
 fn guardd(daemon: &Daemon, state: &Path, pins: &Path, root: &Path) -> Command {
@@ -63,7 +63,7 @@ fn a_daemon_with_places_of_its_own_lives_beside_another() {
     second.teardown().unwrap();
     assert_eq!(json(&first, &["status"])["enforcing"], true);
     assert!(shells[0].reaches(&attempt).unwrap());
-    assert!(!shells[0].reaches(&Attempt::tcp(V4, 80)).unwrap());
+    assert!(!shells[0].reaches(&Attempt::tcp(NEVER, 443)).unwrap());
 }
 
 #[test]
