@@ -138,7 +138,8 @@ impl Audit {
     /// [`AuditError`] where there is none.
     pub fn reserve(&self) -> Result<(), AuditError> {
         use rustix::{fs::FallocateFlags, io::Errno};
-        let end = *self.length.borrow();
+        let end = self.file.metadata().map_err(|source| self.fail(source))?;
+        let end = end.len();
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, end, ONE_DECISION) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
             Err(error) => Err(self.fail(error.into())),

@@ -48,6 +48,7 @@ pub fn main(cli: &Cli) -> ExitCode {
 }
 
 fn take_down(cli: &Cli, force: bool) -> Result<()> {
+    start::as_root()?;
     let places = cli.paths.places()?;
     let down =
         teardown(&places, force).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
