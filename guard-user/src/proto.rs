@@ -400,6 +400,9 @@ pub struct Status {
     pub enforcing: bool,
     /// Why not, where it is not.
     pub problem: Option<String>,
+    /// What else is wrong, such as a full disk under the audit trail.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// guardd's version.
     pub version: String,
     /// The kernel's release.

@@ -34,8 +34,10 @@ mod production;
 pub mod reap;
 mod running;
 pub mod server;
+mod shell;
 mod sys;
 mod tag;
+mod unowned;
 
 pub use attempt::{Attempt, Report};
 pub use daemon::{Daemon, DaemonBuilder};
@@ -44,7 +46,9 @@ pub use guard::{Guard, Output};
 pub use network::{Network, Side};
 pub use production::{Production, Reached};
 pub use running::Running;
+pub use shell::Shell;
 pub use tag::Tag;
+pub use unowned::Unowned;
 
 /// The ordinary user that plays the agent.
 pub const AGENT: u32 = 61234;

@@ -1,6 +1,6 @@
 //! Putting policies in place: at a session's start, when a file changes, when a name moves.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use guard_common::PolicyId;
 use jiff::Timestamp;
@@ -207,6 +207,16 @@ impl State {
     pub fn is_same(&self, slot: PolicyId, source: &Source) -> bool {
         let policy = self.policies.get(slot);
         policy.is_some_and(|policy| policy.error.is_none() && policy.source == *source)
+    }
+
+    /// How long until a name is to be looked up.
+    #[must_use]
+    pub fn names_due(&self) -> Duration {
+        const SOONEST: Duration = Duration::from_millis(100);
+        let next = self.names.next_due(&self.policies.names());
+        let left = next.map(|at| Timestamp::now().duration_until(at));
+        let left = left.map_or(Duration::MAX, |left| left.try_into().unwrap_or(SOONEST));
+        left.max(SOONEST)
     }
 
     /// Puts a policy into the kernel, in a new slot or in place of the one in `slot`: whole, or not

@@ -62,6 +62,7 @@ impl State {
             reason,
             opened_at: Timestamp::now(),
         };
+        self.audit.reserve()?;
         let mut opened = Vec::new();
         let done = self.try_open(&grant, &about, request, &mut opened);
         let live = match done.and_then(|()| Ok(self.datapath.holes()?)) {

@@ -229,7 +229,7 @@ impl State {
         who: Authorised,
         call: Run,
         slot: PolicyId,
-        warnings: Vec<String>,
+        mut warnings: Vec<String>,
     ) -> Result<Started, Refusal> {
         let chain = self.chain(who, slot)?;
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
@@ -253,6 +253,8 @@ impl State {
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
         self.write_start(&session);
+        let problem = self.audit.problem();
+        warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
         Ok(Started { session, warnings })
     }
 

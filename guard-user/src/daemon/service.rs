@@ -26,7 +26,7 @@ use crate::{
 
 /// A daemon that is to end when it is idle waits so long for its first session.
 const FIRST_SESSION: Duration = Duration::from_secs(10);
-/// How often names are looked at; each is looked up by its own TTL.
+/// How often names are looked at, at least; each is looked up by its own TTL.
 const NAMES: Duration = Duration::from_secs(10);
 /// How often what was aborted is given the chance to end.
 const MAX_LOOKS: usize = 1000;
@@ -50,6 +50,7 @@ pub fn main(cli: &Cli) -> ExitCode {
 }
 
 fn take_down(cli: &Cli, force: bool) -> Result<()> {
+    start::as_root()?;
     let places = cli.paths.places()?;
     let down =
         teardown(&places, force).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
@@ -275,11 +276,13 @@ async fn tick(shared: Rc<Shared>) {
     }
 }
 
-/// Keeps the addresses of names up to date.
+/// Keeps the addresses of names up to date, after a look at what changed while no daemon ran.
 async fn follow_names(shared: Rc<Shared>) {
+    load::reload(&shared).await;
     loop {
         load::refresh(&shared).await;
-        tokio::time::sleep(NAMES).await;
+        let due = shared.with(|state| state.names_due());
+        tokio::time::sleep(due.min(NAMES)).await;
     }
 }
 

@@ -83,6 +83,30 @@ fn raise_descriptors() {
 ///
 /// What stands in the way. What was enforced before still is.
 pub fn begin(paths: &Paths) -> Result<Begun> {
+    as_root()?;
+    let run_dir = paths.run_dir();
+    let is_new = !run_dir.exists();
+    begin_in(paths).inspect_err(|_| {
+        if is_new {
+            clear_away(paths);
+        }
+    })
+}
+
+/// Removes what a daemon that could not begin has made: directories and a trail without anything in
+/// them.
+fn clear_away(paths: &Paths) {
+    for shelf in Shelves::DIRS {
+        let _ = fs::remove_dir(paths.run_dir().join(shelf));
+    }
+    let audit = paths.audit();
+    if fs::metadata(&audit).is_ok_and(|trail| trail.len() == 0) {
+        let _ = fs::remove_file(&audit);
+    }
+    let _ = fs::remove_dir(paths.run_dir());
+}
+
+fn begin_in(paths: &Paths) -> Result<Begun> {
     let (file, may_be_absent) = paths.config();
     let config = Config::read(&file, may_be_absent)?;
     raise_descriptors();
@@ -90,7 +114,7 @@ pub fn begin(paths: &Paths) -> Result<Begun> {
     make_dir(run_dir)?;
     let lock = lock(run_dir)?;
     let audit = open_audit(&paths.audit())?;
-    let shelves = Shelves::open(run_dir).context("cannot make the state directory")?;
+    let shelves = Shelves::open(run_dir).with_context(|| cannot_use(run_dir))?;
     let places = paths.places()?;
     let hierarchy = Hierarchy::find()?;
     stay_outside(&hierarchy, &places.cgroup_root)?;
@@ -153,11 +177,30 @@ fn make_dir(dir: &Path) -> Result<()> {
         .recursive(true)
         .mode(0o755)
         .create(dir);
-    made.with_context(|| format!("cannot make the directory {}", dir.display()))
+    made.with_context(|| cannot_use(dir))
+}
+
+fn cannot_use(dir: &Path) -> String {
+    let dir = dir.display();
+    format!("cannot use the directory {dir} (see to it, or give another --state-dir)")
+}
+
+/// Refuses to go on as anybody but root, who could do nothing of this.
+///
+/// # Errors
+///
+/// That this is not root.
+pub fn as_root() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "guardd puts programs into the kernel, and so needs root\nrun it with sudo, or as a service"
+        );
+    }
+    Ok(())
 }
 
 fn lock(dir: &Path) -> Result<OwnedFd> {
-    let locked = lock_dir(dir).with_context(|| format!("cannot lock {}", dir.display()))?;
+    let locked = lock_dir(dir).with_context(|| cannot_use(dir))?;
     locked.with_context(|| {
         format!(
             "another guardd uses {}\nstop it, or give this one its own --state-dir, --pin-dir and --cgroup-root",

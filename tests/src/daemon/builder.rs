@@ -17,6 +17,7 @@ pub struct DaemonBuilder {
     pub(super) tag: Tag,
     pub(super) netns: Option<PathBuf>,
     policies: Vec<(String, String)>,
+    pub(super) config: Option<String>,
     pub(super) args: Vec<String>,
     pub(super) env: Vec<(String, String)>,
 }
@@ -27,6 +28,7 @@ impl DaemonBuilder {
             tag: Tag::new(),
             netns,
             policies: Vec::new(),
+            config: None,
             args: Vec::new(),
             env: Vec::new(),
         }
@@ -35,6 +37,12 @@ impl DaemonBuilder {
     /// A policy that the daemon knows by name.
     pub fn policy(mut self, name: &str, text: &str) -> Self {
         self.policies.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Its settings, which are the defaults otherwise.
+    pub fn config(mut self, text: &str) -> Self {
+        self.config = Some(text.to_owned());
         self
     }
 
@@ -75,6 +83,9 @@ impl DaemonBuilder {
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
         for (name, text) in &daemon.builder.policies {
             daemon.write_policy(name, text)?;
+        }
+        if let Some(text) = &daemon.builder.config {
+            daemon.write_config(text)?;
         }
         Ok(daemon)
     }

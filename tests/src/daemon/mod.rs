@@ -80,6 +80,9 @@ impl Daemon {
         ] {
             guardd.arg(option).arg(dir);
         }
+        if self.builder.config.is_some() {
+            guardd.arg("--config").arg(self.config());
+        }
         guardd
             .args(&self.builder.args)
             .envs(self.builder.env.iter().map(|(name, value)| (name, value)));
@@ -185,6 +188,16 @@ impl Daemon {
         Ok(path)
     }
 
+    /// Writes the settings of a daemon that was given some. It reads them when it starts.
+    ///
+    /// # Errors
+    ///
+    /// That they cannot be written.
+    pub fn write_config(&self, text: &str) -> Result<()> {
+        let path = self.config();
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// What its names carry.
     #[must_use]
     pub fn tag(&self) -> &Tag {
@@ -222,6 +235,12 @@ impl Daemon {
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.dir.join("state")
+    }
+
+    /// Its settings, if it was given some.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("guardd.toml")
     }
 
     /// Its policies.
