@@ -15,10 +15,11 @@ use crate::policy;
 /// The Varlink interface, without the dot and the method.
 pub const INTERFACE: &str = "org.guardd.Control";
 
-/// A frame is at most this long, its NUL included, in either direction.
+/// A call is at most this long, its NUL included. Answers are as long as the lists that they hold:
+/// the daemon bounds those, not their frames.
 pub const MAX_FRAME: usize = 64 * 1024;
 
-/// A frame of [`Call::Run`] carries a policy's text and may be this long. Anything longer belongs in
+/// A frame of [`Call::Run`] or [`Call::Explain`] carries a policy's text and may be this long. Anything longer belongs in
 /// the daemon's policy directory.
 pub const MAX_POLICY_FRAME: usize = 8 * 1024 * 1024;
 

@@ -22,11 +22,14 @@
 #![deny(unsafe_code)]
 
 mod attempt;
+pub mod bench;
 pub mod bins;
+mod cgroup;
 mod daemon;
 mod exec;
 mod fit;
 mod guard;
+pub mod kernel;
 pub mod mounts;
 pub mod network;
 pub mod probe;
@@ -40,6 +43,7 @@ mod tag;
 mod unowned;
 
 pub use attempt::{Attempt, Report};
+pub use cgroup::Cgroup;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use fit::fit;
 pub use guard::{Guard, Output};

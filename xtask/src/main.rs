@@ -1,5 +1,6 @@
 //! Developers' commands for guard, run as `cargo xtask COMMAND`.
 
+mod bench;
 mod build;
 mod demo;
 mod ebpf;
@@ -26,6 +27,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure speed and memory, beside no guard and beside peers
+    Bench(bench::BenchArgs),
     /// Build the eBPF object, then target/release/guard and target/release/guardd
     Build,
     /// Show the guard at work, against a network that plays production
@@ -51,6 +54,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let done = match Args::parse().command {
+        Command::Bench(args) => bench::bench(&args),
         Command::Build => build::build(),
         Command::Demo => demo::demo(),
         Command::Lint => lint::lint(),

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    task::{LocalSet, spawn_local},
+    task::{JoinSet, LocalSet},
 };
 
 use super::{
@@ -28,6 +28,8 @@ use crate::{
 const FIRST_SESSION: Duration = Duration::from_secs(10);
 /// How often names are looked at, at least; each is looked up by its own TTL.
 const NAMES: Duration = Duration::from_secs(10);
+/// How often what was aborted is given the chance to end.
+const MAX_LOOKS: usize = 1000;
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -97,25 +99,25 @@ async fn live(cli: &Cli) -> Result<()> {
     let shared = Rc::new(Shared::new(state));
     ready(&shared, start, &socket)?;
     let listening = Readiness::of(&events).context("cannot wait for events")?;
-    let tasks = [
-        spawn_local(server::serve(Rc::clone(&shared), listener)),
-        spawn_local(hear(Rc::clone(&shared), events, listening)),
-        spawn_local(notice(Rc::clone(&shared), watching)),
-        spawn_local(tick(Rc::clone(&shared))),
-        spawn_local(follow_names(Rc::clone(&shared))),
-        spawn_local(feed_watchdog(Rc::clone(&shared))),
-    ];
-    let idle = end(&shared, cli.until_idle, &mut signals).await;
-    for task in &tasks {
-        task.abort();
-    }
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
+    tasks.spawn_local(hear(Rc::clone(&shared), events, listening));
+    tasks.spawn_local(notice(Rc::clone(&shared), watching));
+    tasks.spawn_local(tick(Rc::clone(&shared)));
+    tasks.spawn_local(follow_names(Rc::clone(&shared)));
+    tasks.spawn_local(feed_watchdog(Rc::clone(&shared)));
+    let idle = tokio::select! {
+        idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
+        // None of them ends by itself. Without one the daemon is half there: better it starts again.
+        ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
+    };
+    tasks.shutdown().await;
     stop(cli, &shared, &socket);
     drop(lock);
-    if cli.until_idle && idle {
-        drop(tasks);
-        return undo(cli, shared).await;
+    match idle? {
+        true if cli.until_idle => undo(cli, shared).await,
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Says that it enforces, once that is so.
@@ -200,8 +202,13 @@ fn stop(cli: &Cli, shared: &Shared, socket: &Path) {
 
 /// Takes down what a daemon for one command put up.
 async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
-    // The tasks that were aborted let go of the state when they are next looked at.
-    tokio::task::yield_now().await;
+    // Connections that were aborted let go of the state when they are next looked at.
+    for _ in 0..MAX_LOOKS {
+        if Rc::strong_count(&shared) == 1 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
     let shelves = Rc::try_unwrap(shared).map(|shared| {
         let state = shared.into_state();
         state.shelves.destroy();
@@ -282,7 +289,7 @@ async fn follow_names(shared: Rc<Shared>) {
 /// Tells the service manager that the daemon lives, and what it found when it looked.
 async fn feed_watchdog(shared: Rc<Shared>) {
     let Some(time) = sd_notify::watchdog_enabled() else {
-        return;
+        return std::future::pending().await;
     };
     loop {
         let enforced = shared.with(|state| state.datapath.read_back());
