@@ -164,6 +164,19 @@ fn frames_that_do_not_end_are_cut_off() {
 }
 
 #[test]
+fn half_a_call_is_not_waited_for_long() {
+    let (_network, daemon) = started();
+    let mut stream = connect(&daemon);
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    stream.write_all(b"{\"method\":\"org.gua").unwrap();
+    let error = answer(&mut stream).expect("an error");
+    assert!(error.to_string().contains("too long"), "{error}");
+    assert_eq!(answer(&mut stream), None);
+}
+
+#[test]
 fn half_closed_connections_get_their_answer() {
     let (_network, daemon) = started();
     let mut stream = connect(&daemon);
