@@ -39,15 +39,16 @@ fn connect(daemon: &Daemon) -> UnixStream {
 /// The next frame, or nothing where the connection has ended.
 fn answer(stream: &mut UnixStream) -> Option<Value> {
     let mut frame = Vec::new();
-    for byte in stream.bytes() {
-        match byte {
-            Ok(0) => return Some(serde_json::from_slice(&frame).unwrap()),
-            Ok(byte) => frame.push(byte),
+    let mut byte = [0];
+    loop {
+        match stream.read(&mut byte) {
+            Ok(0) => return None,
+            Ok(_) if byte == [0] => return Some(serde_json::from_slice(&frame).unwrap()),
+            Ok(_) => frame.extend(byte),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
             Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&frame)),
         }
     }
-    None
 }
 
 /// It answers others within a moment, and has not grown.
