@@ -5,9 +5,9 @@
 use std::fs;
 use std::io::Read as _;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -29,14 +29,6 @@ action = "confirm"
 fn started(network: &Network) -> Daemon {
     let daemon = Daemon::in_network(network).policy("asks", POLICY);
     daemon.start().unwrap()
-}
-
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn sessions(daemon: &Daemon) -> usize {
@@ -100,7 +92,7 @@ fn what_a_process_had_sent_when_it_ended_arrives() {
     let report = Attempt::new("pour", SINK, 9000).other(&BYTES.to_string());
     let report = report.under(&daemon, "asks").unwrap();
     assert!(report.ok, "{report:?}");
-    wait_for("ended", || sessions(&daemon) == 0);
+    eventually("ended", || sessions(&daemon) == 0).unwrap();
     assert!(!reader.is_finished(), "nothing was left to arrive");
     assert_eq!(reader.join().unwrap().unwrap(), BYTES);
 }
@@ -115,7 +107,7 @@ fn an_end_is_written_down_with_what_was_refused() {
         .unwrap();
     shell.tell("exit 5").unwrap();
     assert_eq!(shell.wait().unwrap(), 5);
-    wait_for("written down", || end_of(&daemon, "s1").is_some());
+    eventually("written down", || end_of(&daemon, "s1").is_some()).unwrap();
     let end = end_of(&daemon, "s1").unwrap();
     assert_eq!(end["denied"], 7, "{end}");
     assert!(end["seconds"].is_number(), "{end}");

@@ -3,10 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, Unowned};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, Unowned, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -25,14 +23,6 @@ action = "confirm"
 
 fn opened() -> String {
     POLICY.replace("\"confirm\"", "\"allow\"")
-}
-
-fn wait_for(what: &str, daemon: &Daemon, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not {what}: {}", daemon.log());
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn policy(daemon: &Daemon) -> Value {
@@ -60,18 +50,18 @@ fn a_file_that_is_saved_holds_at_once() {
     let attempt = Attempt::tcp(V4, 443);
     assert!(!shell.reaches(&attempt).unwrap());
     daemon.write_policy("asks", &opened()).unwrap();
-    wait_for("open", &daemon, || shell.reaches(&attempt).unwrap());
+    eventually("open", || shell.reaches(&attempt).unwrap()).unwrap();
     // As editors save: a new file beside it, renamed over the old one.
     let file = daemon.policy_dir().join("asks.toml");
     let beside = daemon.policy_dir().join(".asks.toml.swp");
     fs::write(&beside, POLICY).unwrap();
     fs::rename(&beside, &file).unwrap();
-    wait_for("shut", &daemon, || !shell.reaches(&attempt).unwrap());
+    eventually("shut", || !shell.reaches(&attempt).unwrap()).unwrap();
     // Or the old one renamed away, and a new one made.
     fs::rename(&file, daemon.policy_dir().join("asks.toml~")).unwrap();
     fs::write(&file, opened()).unwrap();
-    wait_for("open again", &daemon, || shell.reaches(&attempt).unwrap());
-    wait_for("at peace", &daemon, || policy(&daemon)["error"].is_null());
+    eventually("open again", || shell.reaches(&attempt).unwrap()).unwrap();
+    eventually("at peace", || policy(&daemon)["error"].is_null()).unwrap();
 }
 
 #[test]
@@ -85,7 +75,7 @@ fn a_file_that_is_deleted_leaves_the_policy_standing() {
     let mut shell = Shell::start(&daemon, "asks").unwrap();
     fs::remove_file(daemon.policy_dir().join("asks.toml")).unwrap();
     for _ in 0..2 {
-        wait_for("told", &daemon, || policy(&daemon)["error"].is_string());
+        eventually("told", || policy(&daemon)["error"].is_string()).unwrap();
         let error = policy(&daemon)["error"].to_string();
         assert!(
             error.contains("no policy") && error.contains("asks"),
@@ -115,7 +105,7 @@ fn a_bad_file_leaves_the_policy_standing_and_is_told_of_everywhere() {
     let mut shell = Shell::start(&daemon, "asks").unwrap();
     let bad = opened().replace("192.0.2.0/24", "192.0.2.0/33");
     let file = daemon.write_policy("asks", &bad).unwrap();
-    wait_for("told", &daemon, || policy(&daemon)["error"].is_string());
+    eventually("told", || policy(&daemon)["error"].is_string()).unwrap();
     let place = format!("{} is not valid: line 8", file.display());
     let told = policy(&daemon)["error"].as_str().unwrap().to_owned();
     let record = refused(&daemon).unwrap()["error"]
@@ -132,7 +122,7 @@ fn a_bad_file_leaves_the_policy_standing_and_is_told_of_everywhere() {
     daemon.wait_for_log("policies read again").unwrap();
     assert!(policy(&daemon)["error"].is_string());
     daemon.write_policy("asks", &opened()).unwrap();
-    wait_for("right", &daemon, || policy(&daemon)["error"].is_null());
+    eventually("right", || policy(&daemon)["error"].is_null()).unwrap();
     assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
 }
 
@@ -172,7 +162,7 @@ fn what_no_session_owns_is_judged_by_the_default_policy() {
     };
     assert_eq!(reached(), [true, false]);
     daemon.write_policy("asks", &opened()).unwrap();
-    wait_for("open", &daemon, || reached() == [true, true]);
+    eventually("open", || reached() == [true, true]).unwrap();
     // Another one, with the next daemon; and none.
     for (config, expected) in [
         ("default_policy = \"none\"\n", [false, false]),
@@ -210,7 +200,7 @@ fn a_default_policy_that_went_bad_while_no_daemon_ran_still_stands() {
                 .ok
         );
         assert!(!unowned.attempt(&Attempt::tcp(V4, 443)).unwrap().ok);
-        wait_for("told", &daemon, || policy(&daemon)["error"].is_string());
+        eventually("told", || policy(&daemon)["error"].is_string()).unwrap();
         daemon.stop().unwrap();
         let _ = fs::remove_file(&file);
     }

@@ -6,11 +6,11 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{NEVER, OPEN, POLICY, V4, json, prepared, started, wait_for};
+use crate::{NEVER, OPEN, POLICY, V4, json, prepared, started};
 
 const ROUNDS: u64 = 16;
 
@@ -124,6 +124,6 @@ fn killed_while_it_attaches_for_the_first_time_it_leaves_nothing_half_done() {
         assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
         assert!(shell.reaches(&Attempt::tcp(OPEN, 443)).unwrap());
         daemon.teardown().unwrap();
-        wait_for("nothing is left", || !daemon.pin_dir().exists());
+        eventually("nothing is left", || !daemon.pin_dir().exists()).unwrap();
     }
 }

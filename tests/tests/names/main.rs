@@ -5,9 +5,9 @@
 mod server;
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
 use serde_json::Value;
 use server::NameServer;
 
@@ -47,14 +47,6 @@ impl Bench {
     }
 }
 
-fn wait_for(what: &str, daemon: &Daemon, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "not {what}: {}", daemon.log());
-        thread::sleep(Duration::from_millis(100));
-    }
-}
-
 /// What `guard status` says of the policy that it should be careful about.
 fn warnings(daemon: &Daemon) -> String {
     let status = daemon.root(["status"]).json().unwrap();
@@ -83,12 +75,8 @@ fn a_name_is_looked_up_at_load_and_again_when_its_answer_is_old() {
         assert_eq!(request["destination"]["host"], "db.example.com");
     }
     bench.server.set("db.example.com", &[NEW]);
-    wait_for("stopped at the new address", &daemon, || {
-        !reaches(&mut shell, NEW)
-    });
-    wait_for("let go to the old one", &daemon, || {
-        reaches(&mut shell, OLD)
-    });
+    eventually("stopped at the new address", || !reaches(&mut shell, NEW)).unwrap();
+    eventually("let go to the old one", || reaches(&mut shell, OLD)).unwrap();
 }
 
 #[test]
@@ -104,9 +92,7 @@ fn an_alias_stands_for_what_it_leads_to() {
     let mut shell = Shell::start(&daemon, "named").unwrap();
     assert!(!reaches(&mut shell, OLD));
     bench.server.set("node1.example.net", &[NEW]);
-    wait_for("stopped at the new address", &daemon, || {
-        !reaches(&mut shell, NEW)
-    });
+    eventually("stopped at the new address", || !reaches(&mut shell, NEW)).unwrap();
 }
 
 #[test]
@@ -122,18 +108,16 @@ fn the_last_answer_stands_when_the_server_dies_and_when_guardd_does() {
         let warnings = warnings(daemon);
         warnings.contains("db.example.com") && warnings.contains("keep their last addresses")
     };
-    wait_for("told so", &daemon, || is_told(&daemon));
+    eventually("told so", || is_told(&daemon)).unwrap();
     assert!(!reaches(&mut shell, OLD));
     daemon.kill().unwrap();
     daemon.start().unwrap();
     assert!(!reaches(&mut shell, OLD));
-    wait_for("told so again", &daemon, || is_told(&daemon));
+    eventually("told so again", || is_told(&daemon)).unwrap();
     assert!(!reaches(&mut shell, OLD));
     bench.server.set_dead(false);
     bench.server.set("db.example.com", &[NEW]);
-    wait_for("stopped at the new address", &daemon, || {
-        !reaches(&mut shell, NEW)
-    });
+    eventually("stopped at the new address", || !reaches(&mut shell, NEW)).unwrap();
     assert_eq!(warnings(&daemon), "[]");
 }
 
@@ -154,9 +138,7 @@ fn a_name_that_never_resolved_covers_nothing_and_says_so() {
     assert!(run.stderr.contains("db.example.com"), "{run:?}");
     assert!(reaches(&mut shell, OLD));
     bench.server.set("db.example.com", &[OLD]);
-    wait_for("stopped when it does resolve", &daemon, || {
-        !reaches(&mut shell, OLD)
-    });
+    eventually("stopped when it does resolve", || !reaches(&mut shell, OLD)).unwrap();
 }
 
 #[test]
@@ -177,9 +159,7 @@ fn answers_that_were_lost_with_the_state_do_not_open_what_was_shut() {
     }
     bench.server.set_dead(false);
     bench.server.set("db.example.com", &[NEW]);
-    wait_for("stopped at the new address", &daemon, || {
-        !reaches(&mut shell, NEW)
-    });
+    eventually("stopped at the new address", || !reaches(&mut shell, NEW)).unwrap();
 }
 
 #[test]
