@@ -8,7 +8,7 @@ use tokio::{
         UnixListener, UnixStream,
         unix::{OwnedReadHalf, OwnedWriteHalf},
     },
-    task::spawn_local,
+    task::JoinSet,
 };
 
 use super::{
@@ -73,12 +73,18 @@ impl Connections {
     }
 }
 
-/// Answers whoever connects, for ever.
+/// Answers whoever connects, until it is aborted, and every conversation with it.
 pub async fn serve(shared: Rc<Shared>, listener: UnixListener) {
     let connections = Rc::new(RefCell::new(Connections::default()));
+    let mut conversations = JoinSet::new();
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => welcome(&shared, &connections, stream),
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            // Only so that those that have ended are forgotten.
+            Some(_) = conversations.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, _)) => welcome(&shared, &connections, &mut conversations, stream),
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a connection");
                 tokio::time::sleep(BREATH).await;
@@ -89,7 +95,12 @@ pub async fn serve(shared: Rc<Shared>, listener: UnixListener) {
 
 /// Starts a task for a connection. One of a peer who cannot be known, or who has too many, is
 /// closed.
-fn welcome(shared: &Rc<Shared>, connections: &Rc<RefCell<Connections>>, stream: UnixStream) {
+fn welcome(
+    shared: &Rc<Shared>,
+    connections: &Rc<RefCell<Connections>>,
+    conversations: &mut JoinSet<()>,
+    stream: UnixStream,
+) {
     let known = Peer::of(&stream).map_err(|error| error.to_string());
     let known = known.and_then(|peer| {
         let caller = shared.with(|state| state.caller(&peer));
@@ -108,7 +119,7 @@ fn welcome(shared: &Rc<Shared>, connections: &Rc<RefCell<Connections>>, stream: 
         return tracing::warn!(?account, "has too many connections");
     }
     let (shared, connections) = (Rc::clone(shared), Rc::clone(connections));
-    spawn_local(async move {
+    conversations.spawn_local(async move {
         if let Err(error) = converse(&shared, stream, &peer).await {
             tracing::debug!(%error, ?account, "a connection was closed");
         }

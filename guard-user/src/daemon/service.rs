@@ -28,6 +28,8 @@ use crate::{
 const FIRST_SESSION: Duration = Duration::from_secs(10);
 /// How often names are looked at; each is looked up by its own TTL.
 const NAMES: Duration = Duration::from_secs(10);
+/// So often the tasks that were aborted are given a chance to go.
+const YIELDS: usize = 16;
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -199,8 +201,14 @@ fn stop(cli: &Cli, shared: &Shared, socket: &Path) {
 
 /// Takes down what a daemon for one command put up.
 async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
-    // The tasks that were aborted let go of the state when they are next looked at.
-    tokio::task::yield_now().await;
+    // The tasks that were aborted let go of the state when they are next looked at, and then those
+    // that they had started.
+    for _ in 0..YIELDS {
+        if Rc::strong_count(&shared) == 1 {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
     let shelves = Rc::try_unwrap(shared).map(|shared| {
         let state = shared.into_state();
         state.shelves.destroy();
