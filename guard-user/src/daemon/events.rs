@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     policy::PortSpec,
     proto::{self, Endpoint, LogKind},
+    sys::clock::Clocks,
 };
 
 /// Records about refusals that a session may cause at once.
@@ -163,7 +163,7 @@ impl State {
             return Err(ids::no_session(&ids::session(question.session)));
         };
         let owner = session.about.uid;
-        let now = Timestamp::now();
+        let now = Clocks::read().calendar(at);
         let draft = proto::Request {
             id: String::new(),
             session: ids::session(question.session),

@@ -89,7 +89,7 @@ pub fn shown(hole: &LiveHole, about: Option<&About>, clocks: &Clocks) -> proto::
     proto::Hole {
         id: ids::hole(entry.id),
         session: ids::session(hole.session),
-        destination: Prefix::new(entry.prefix.to_u128(), entry.prefix_len).to_short(),
+        destination: Prefix::new(entry.prefix.to_u128(), entry.prefix_len).to_string(),
         ports: ports(entry.protocol, entry.low, entry.high),
         opened_by: about.map(|about| about.opened_by.clone()),
         reason: about.and_then(|about| about.reason.clone()),

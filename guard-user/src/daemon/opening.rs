@@ -18,7 +18,7 @@ use super::{
 use crate::{
     datapath::{LiveHole, NewHole},
     policy::{Destination, PortSpec, Prefix},
-    proto::{self, LogKind, Terms},
+    proto::{self, LogKind, Terms, moment},
     sys::clock::{self, Clocks},
 };
 
@@ -117,12 +117,12 @@ impl State {
                 self.holes.add(id, known);
                 let record = Record::of(ids::session(grant.session), grant.owner)
                     .with("hole", ids::hole(id))
-                    .with("destination", prefix.to_short())
+                    .with("destination", prefix.to_string())
                     .with("ports", ports_shown(&spec))
                     .with("by", about.opened_by.clone())
                     .with("reason", about.reason.clone())
                     .with("request", request)
-                    .with("expires_at", Clocks::read().calendar(expires).to_string())
+                    .with("expires_at", moment::text(Clocks::read().calendar(expires)))
                     .with("connections", grant.connections);
                 self.audit.write(LogKind::HoleOpen, record)?;
             }
