@@ -8,8 +8,6 @@ use aya_ebpf::{
 };
 use guard_common::BootTime;
 
-use crate::maps::SocketState;
-
 /// Time since boot, suspend included.
 #[inline(always)]
 pub(crate) fn boot_time() -> BootTime {
@@ -60,34 +58,30 @@ pub(crate) fn socket_cookie(context: *mut c_void) -> u64 {
     unsafe { raw::bpf_get_socket_cookie(context) }
 }
 
-/// The whole socket that a packet belongs to; `None` for request and time-wait ones.
+/// The socket that a packet belongs to. The kernel runs egress programs for full sockets only
+/// (`BPF_CGROUP_RUN_PROG_INET_EGRESS`): of a request, it is the listener.
 #[inline(always)]
-pub(crate) fn full_socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
+pub(crate) fn packet_socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
     // SAFETY: `skb` is the program's context.
     let sk = unsafe { (*skb).__bindgen_anon_2.sk };
-    if sk.is_null() {
-        return None;
-    }
-    // SAFETY: not null, and from the context.
-    let full = unsafe { raw::bpf_sk_fullsock(sk) };
-    if full.is_null() { None } else { Some(full) }
+    if sk.is_null() { None } else { Some(sk) }
 }
 
-/// A socket's storage, if it has any.
+/// A socket's storage in a map of `T`, if it has any.
 #[inline(always)]
-pub(crate) fn socket_storage(map: *mut c_void, sk: *mut bpf_sock) -> Option<*mut SocketState> {
+pub(crate) fn socket_storage<T>(map: *mut c_void, sk: *mut bpf_sock) -> Option<*mut T> {
     storage(map, sk, 0)
 }
 
-/// A socket's storage, made on first use; `None` when memory is short.
+/// A socket's storage in a map of `T`, made of zeros on first use; `None` when memory is short.
 #[inline(always)]
-pub(crate) fn new_socket_storage(map: *mut c_void, sk: *mut bpf_sock) -> Option<*mut SocketState> {
+pub(crate) fn new_socket_storage<T>(map: *mut c_void, sk: *mut bpf_sock) -> Option<*mut T> {
     storage(map, sk, u64::from(BPF_SK_STORAGE_GET_F_CREATE))
 }
 
 #[inline(always)]
-fn storage(map: *mut c_void, sk: *mut bpf_sock, flags: u64) -> Option<*mut SocketState> {
-    // SAFETY: `map` is a socket storage map of `SocketState`, `sk` a full socket from the context.
+fn storage<T>(map: *mut c_void, sk: *mut bpf_sock, flags: u64) -> Option<*mut T> {
+    // SAFETY: `map` is a socket storage map, `sk` a socket from the context.
     let state = unsafe { raw::bpf_sk_storage_get(map, sk.cast(), core::ptr::null_mut(), flags) };
     if state.is_null() {
         None

@@ -143,7 +143,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     }
     // SAFETY: `packet` wrote it.
     let to = unsafe { to.assume_init_ref() };
-    let Some(sk) = kernel::full_socket(ctx.as_ptr().cast()) else {
+    let Some(sk) = kernel::packet_socket(ctx.as_ptr().cast()) else {
         return REFUSE;
     };
     let generation = maps::generation();
@@ -157,7 +157,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     let cgroup = kernel::packet_ancestor_cgroup(ctx.as_ptr().cast(), maps::SESSION_LEVEL.load());
     let session = maps::session(cgroup);
     let decision = verdict::decide(&session, to, known.granted);
-    // SAFETY: a full socket from the context.
+    // SAFETY: a socket from the context.
     let listens = unsafe { (*sk).state } == TCP_LISTEN && to.protocol == Protocol::TCP;
     if decision.allows() || ((listens || known.inbound) && decision.allows_reply()) {
         // What cannot be remembered is decided again with the next packet.

@@ -17,10 +17,11 @@ pub mod moment;
 /// The Varlink interface, without the dot and the method.
 pub const INTERFACE: &str = "org.guardd.Control";
 
-/// A frame is at most this long, its NUL included, in either direction.
+/// A call is at most this long, its NUL included. Answers are as long as the lists that they hold:
+/// the daemon bounds those, not their frames.
 pub const MAX_FRAME: usize = 64 * 1024;
 
-/// A frame of [`Call::Run`] carries a policy's text and may be this long. Anything longer belongs in
+/// A frame of [`Call::Run`] or [`Call::Explain`] carries a policy's text and may be this long. Anything longer belongs in
 /// the daemon's policy directory.
 pub const MAX_POLICY_FRAME: usize = 8 * 1024 * 1024;
 
@@ -405,6 +406,9 @@ pub struct Status {
     pub enforcing: bool,
     /// Why not, where it is not.
     pub problem: Option<String>,
+    /// What else is wrong, such as a full disk under the audit trail.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// guardd's version.
     pub version: String,
     /// The kernel's release.
@@ -523,7 +527,7 @@ pub enum LogKind {
     SessionStart,
     /// Its last process has ended.
     SessionEnd,
-    /// A `deny` rule refused something.
+    /// Something was refused: for good, or until a person says yes.
     Denied,
     /// A connection waits.
     Held,

@@ -1,6 +1,6 @@
 //! One attempt to reach the network, made by `guard-lab probe` in a process of its own.
 
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -106,6 +106,7 @@ impl Report {
     /// That there is no report on its standard output; with what was there instead.
     pub fn of(command: &mut Command) -> Result<Self> {
         let output = command
+            .stdin(Stdio::null())
             .output()
             .with_context(|| format!("cannot start {command:?}"))?;
         Self::parse(&String::from_utf8_lossy(&output.stdout)).with_context(|| {

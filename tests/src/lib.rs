@@ -22,27 +22,37 @@
 #![deny(unsafe_code)]
 
 mod attempt;
+pub mod bench;
 pub mod bins;
+mod cgroup;
 mod daemon;
 mod exec;
 mod fit;
 mod guard;
+pub mod kernel;
 pub mod mounts;
 pub mod network;
 pub mod probe;
 mod production;
 pub mod reap;
+mod running;
 pub mod server;
+mod shell;
 mod sys;
 mod tag;
+mod unowned;
 
 pub use attempt::{Attempt, Report};
+pub use cgroup::Cgroup;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use fit::fit;
-pub use guard::{Guard, Output, Running};
+pub use guard::{Guard, Output};
 pub use network::{Network, Side};
 pub use production::{Production, Reached};
+pub use running::Running;
+pub use shell::Shell;
 pub use tag::Tag;
+pub use unowned::Unowned;
 
 /// The ordinary user that plays the agent.
 pub const AGENT: u32 = 61234;

@@ -39,8 +39,9 @@ fn cgroup2_mount(line: &str) -> Option<PathBuf> {
 ///
 /// That it cannot be mounted.
 pub fn bpffs() -> Result<()> {
-    // Two runs that both find nothing would hide each other's pins.
-    let lock = File::create(std::env::temp_dir().join("guard-lab-bpffs.lock"))?;
+    // Two runs that both find nothing would hide each other's pins. Who comes after the mount locks
+    // another directory, and finds it mounted.
+    let lock = File::open(BPFFS).with_context(|| format!("cannot open {BPFFS}"))?;
     flock(&lock, FlockOperation::LockExclusive)?;
     if is_bpffs(Path::new(BPFFS)) {
         return Ok(());

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
 
 use crate::network::PROD_V4;
@@ -97,17 +98,30 @@ impl<'n> Production<'n> {
     }
 
     /// Waits until the packets that have left the developer's machine are written down: sends one after
-    /// them, past any guard, and waits for it. A device delivers in order.
+    /// them, past any guard, and waits for it. A veth keeps the order of each CPU's packets, so one goes
+    /// from each.
     fn catch_up(&self) -> Result<()> {
-        let mark = self.seen.next_mark();
-        let text = format!("{MARK}{mark}");
-        self.dev.enter(|| {
+        let marks = self.dev.enter(|| {
             let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-            socket.send_to(text.as_bytes(), (PROD_V4, MARK_PORT))?;
-            Ok(())
+            let cpus = sched_getaffinity(None)?;
+            let allowed = (0..CpuSet::MAX_CPU).filter(|cpu| cpus.is_set(*cpu));
+            allowed
+                .map(|cpu| self.mark(&socket, cpu))
+                .collect::<Result<Vec<_>>>()
         })?;
-        let mark = mark.to_string();
-        self.seen.wait_for(|record| record["mark"] == mark.as_str())
+        marks
+            .iter()
+            .try_for_each(|mark| self.seen.wait_for(|record| record["mark"] == mark.as_str()))
+    }
+
+    /// Sends a mark from a CPU, which the calling thread then stays on.
+    fn mark(&self, socket: &UdpSocket, cpu: usize) -> Result<String> {
+        let mut only = CpuSet::new();
+        only.set(cpu);
+        sched_setaffinity(None, &only)?;
+        let mark = self.seen.next_mark().to_string();
+        socket.send_to(format!("{MARK}{mark}").as_bytes(), (PROD_V4, MARK_PORT))?;
+        Ok(mark)
     }
 }
 

@@ -1,6 +1,9 @@
 //! The system calls that no safe wrapper offers.
 #![allow(unsafe_code, reason = "the one place for it")]
 
+pub(crate) mod bpf;
+pub(crate) mod sched;
+
 use std::io;
 use std::mem::{MaybeUninit, size_of, size_of_val};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -4,12 +4,11 @@
 
 use std::time::Duration;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Running, bins};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell};
 use serde_json::Value;
 
 const V4: &str = "192.0.2.10";
 const V6: &str = "2001:db8:7::10";
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const POLICY: &str = r#"
 version = 1
@@ -44,27 +43,8 @@ impl Bench {
         Self { network, daemon }
     }
 
-    /// A session in which a shell does what it is told, line by line.
-    fn shell(&self) -> Running {
-        let mut shell = self
-            .daemon
-            .agent(["run", "--policy", "asks", "--", "sh"])
-            .spawn()
-            .unwrap();
-        shell.write("echo ready\n").unwrap();
-        shell.line_with("ready", PATIENCE).unwrap();
-        shell
-    }
-
-    /// Whether an attempt by a session's shell was answered.
-    fn reaches(&self, shell: &mut Running, attempt: &Attempt) -> bool {
-        let probe = bins::for_everybody("guard-lab", self.daemon.tag()).unwrap();
-        let args = attempt.args().join(" ");
-        shell
-            .write(&format!("{} {args}; echo\n", probe.display()))
-            .unwrap();
-        let line = shell.line_with("\"ok\"", PATIENCE).unwrap();
-        serde_json::from_str::<Value>(&line).unwrap()["ok"] == true
+    fn shell(&self) -> Shell {
+        Shell::start(&self.daemon, "asks").unwrap()
     }
 
     fn json(&self, args: &[&str]) -> Value {
@@ -85,7 +65,7 @@ fn a_question_a_yes_and_the_connection_passes_until_the_hole_ends() {
     let mut shell = bench.shell();
     for to in [V4, V6] {
         let attempt = Attempt::tcp(to, 443);
-        assert!(!bench.reaches(&mut shell, &attempt));
+        assert!(!shell.reaches(&attempt).unwrap());
         assert!(production.reached_at(to, 443).unwrap().is_empty());
         let pending = bench.json(&["pending"]);
         let request = pending
@@ -101,13 +81,13 @@ fn a_question_a_yes_and_the_connection_passes_until_the_hole_ends() {
         let id = request["id"].as_str().unwrap();
         let hole = bench.json(&["approve", id, "--for", "3s"]);
         assert_eq!(hole["session"], "s1");
-        assert!(bench.reaches(&mut shell, &attempt));
+        assert!(shell.reaches(&attempt).unwrap());
         assert!(!production.reached_at(to, 443).unwrap().is_empty());
         // Only what was asked for is open.
-        assert!(!bench.reaches(&mut shell, &Attempt::tcp(to, 80)));
-        assert!(!bench.reaches(&mut shell, &Attempt::udp(to, 53)));
+        assert!(!shell.reaches(&Attempt::tcp(to, 80)).unwrap());
+        assert!(!shell.reaches(&Attempt::udp(to, 53)).unwrap());
         std::thread::sleep(Duration::from_secs(3));
-        assert!(!bench.reaches(&mut shell, &attempt));
+        assert!(!shell.reaches(&attempt).unwrap());
         assert_eq!(bench.json(&["holes"]), Value::Array(Vec::new()));
     }
 }
@@ -119,13 +99,10 @@ fn closing_a_hole_cuts_what_went_through_it() {
     let mut shell = bench.shell();
     for to in [V4, V6] {
         let hole = bench.json(&["open", to, "--ports", "tcp/443"]);
-        let probe = bins::for_everybody("guard-lab", bench.daemon.tag()).unwrap();
-        shell
-            .write(&format!("{} probe hold-open {to} 443\n", probe.display()))
-            .unwrap();
-        shell.line_with("echo", PATIENCE).unwrap();
+        shell.begin(&Attempt::new("hold-open", to, 443)).unwrap();
+        shell.line_with("echo").unwrap();
         bench.json(&["close", hole["id"].as_str().unwrap()]);
-        let report = shell.line_with("\"ok\"", PATIENCE).unwrap();
+        let report = shell.line_with("\"ok\"").unwrap();
         assert!(report.contains("ECONNABORTED"), "{report}");
     }
 }
@@ -136,12 +113,9 @@ fn a_hole_that_ends_by_itself_cuts_what_went_through_it() {
     let _production = Production::start(&bench.network).unwrap();
     let mut shell = bench.shell();
     bench.json(&["open", V4, "--ports", "tcp/443", "--for", "2s"]);
-    let probe = bins::for_everybody("guard-lab", bench.daemon.tag()).unwrap();
-    shell
-        .write(&format!("{} probe hold-open {V4} 443\n", probe.display()))
-        .unwrap();
-    shell.line_with("echo", PATIENCE).unwrap();
-    let report = shell.line_with("\"ok\"", PATIENCE).unwrap();
+    shell.begin(&Attempt::new("hold-open", V4, 443)).unwrap();
+    shell.line_with("echo").unwrap();
+    let report = shell.line_with("\"ok\"").unwrap();
     assert!(report.contains("ECONNABORTED"), "{report}");
 }
 
@@ -152,10 +126,10 @@ fn a_budget_of_connections_is_counted_down_in_the_kernel() {
     let mut shell = bench.shell();
     bench.json(&["open", V4, "--connections", "2"]);
     let tcp = Attempt::tcp(V4, 443);
-    assert!(bench.reaches(&mut shell, &tcp));
+    assert!(shell.reaches(&tcp).unwrap());
     assert_eq!(bench.json(&["holes"])[0]["connections_left"], 1);
-    assert!(bench.reaches(&mut shell, &tcp));
-    assert!(!bench.reaches(&mut shell, &tcp));
+    assert!(shell.reaches(&tcp).unwrap());
+    assert!(!shell.reaches(&tcp).unwrap());
     assert_eq!(bench.json(&["holes"])[0]["connections_left"], 0);
 }
 
@@ -165,8 +139,8 @@ fn a_wide_hole_leaves_the_deny_inside_it_standing() {
     let production = Production::start(&bench.network).unwrap();
     let mut shell = bench.shell();
     bench.json(&["open", "192.0.2.0/24"]);
-    assert!(bench.reaches(&mut shell, &Attempt::tcp(V4, 443)));
-    assert!(!bench.reaches(&mut shell, &Attempt::tcp("192.0.2.99", 443)));
+    assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert!(!shell.reaches(&Attempt::tcp("192.0.2.99", 443)).unwrap());
     assert!(production.reached_at("192.0.2.99", 443).unwrap().is_empty());
     let refusal = bench.refused(&["open", "192.0.2.99"]);
     assert!(refusal.contains("never"), "{refusal}");
@@ -196,8 +170,8 @@ fn a_hole_is_for_one_session() {
     let mut second = bench.shell();
     bench.json(&["open", V4, "--session", "s1"]);
     let tcp = Attempt::tcp(V4, 443);
-    assert!(bench.reaches(&mut first, &tcp));
-    assert!(!bench.reaches(&mut second, &tcp));
+    assert!(first.reaches(&tcp).unwrap());
+    assert!(!second.reaches(&tcp).unwrap());
     let refusal = bench.refused(&["open", V4]);
     assert!(refusal.contains("--session"), "{refusal}");
 }
@@ -208,12 +182,12 @@ fn udp_through_a_hole_is_stopped_when_it_closes() {
     let production = Production::start(&bench.network).unwrap();
     let mut shell = bench.shell();
     let udp = Attempt::udp(V4, 53);
-    assert!(!bench.reaches(&mut shell, &udp));
+    assert!(!shell.reaches(&udp).unwrap());
     let hole = bench.json(&["open", V4, "--ports", "udp/53"]);
-    assert!(bench.reaches(&mut shell, &udp));
+    assert!(shell.reaches(&udp).unwrap());
     bench.json(&["close", hole["id"].as_str().unwrap()]);
     let before = production.reached_at(V4, 53).unwrap().len();
-    assert!(!bench.reaches(&mut shell, &udp));
+    assert!(!shell.reaches(&udp).unwrap());
     assert_eq!(production.reached_at(V4, 53).unwrap().len(), before);
 }
 
@@ -222,9 +196,9 @@ fn a_no_is_remembered() {
     let bench = Bench::new();
     let mut shell = bench.shell();
     let tcp = Attempt::tcp(V4, 443);
-    assert!(!bench.reaches(&mut shell, &tcp));
+    assert!(!shell.reaches(&tcp).unwrap());
     let pending = bench.json(&["pending"]);
     bench.json(&["deny", pending[0]["id"].as_str().unwrap()]);
-    assert!(!bench.reaches(&mut shell, &tcp));
+    assert!(!shell.reaches(&tcp).unwrap());
     assert_eq!(bench.json(&["pending"]), Value::Array(Vec::new()));
 }

@@ -8,14 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Running, bins};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
 use guard_user::datapath::{Datapath, Places};
 use rustix::process::Signal;
 use serde_json::Value;
 
 const V4: &str = "192.0.2.10";
 const OPEN: &str = "198.51.100.7";
-const PATIENCE: Duration = Duration::from_secs(10);
 
 const POLICY: &str = r#"
 version = 1
@@ -34,25 +33,8 @@ fn daemon(network: &Network) -> Daemon {
         .unwrap()
 }
 
-/// A session in which a shell does what it is told, line by line.
-fn shell(daemon: &Daemon) -> Running {
-    let mut shell = daemon
-        .agent(["run", "--policy", "asks", "--", "sh"])
-        .spawn()
-        .unwrap();
-    shell.write("echo ready\n").unwrap();
-    shell.line_with("ready", PATIENCE).unwrap();
-    shell
-}
-
-fn reaches(daemon: &Daemon, shell: &mut Running, attempt: &Attempt) -> bool {
-    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
-    let args = attempt.args().join(" ");
-    shell
-        .write(&format!("{} {args}; echo\n", probe.display()))
-        .unwrap();
-    let line = shell.line_with("\"ok\"", PATIENCE).unwrap();
-    serde_json::from_str::<Value>(&line).unwrap()["ok"] == true
+fn shell(daemon: &Daemon) -> Shell {
+    Shell::start(daemon, "asks").unwrap()
 }
 
 fn places(daemon: &Daemon) -> Places {
@@ -74,7 +56,7 @@ fn the_pinned_kernel_state_is_the_truth() {
     let mut shell = shell(&daemon);
     daemon.root(["open", V4]).json().unwrap();
     daemon.kill().unwrap();
-    assert!(reaches(&daemon, &mut shell, &Attempt::tcp(V4, 443)));
+    assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     // Whatever the daemon wrote down for itself is gone; the kernel knows.
     remove_metadata(&daemon.state_dir());
     daemon.start().unwrap();
@@ -108,10 +90,10 @@ fn a_hole_ends_by_the_kernels_own_clock() {
     let attempt = Attempt::tcp(V4, 443);
     daemon.root(["open", V4, "--for", "3s"]).json().unwrap();
     daemon.kill().unwrap();
-    assert!(reaches(&daemon, &mut shell, &attempt));
+    assert!(shell.reaches(&attempt).unwrap());
     thread::sleep(Duration::from_secs(3));
     let before = production.reached_at(V4, 443).unwrap().len();
-    assert!(!reaches(&daemon, &mut shell, &attempt));
+    assert!(!shell.reaches(&attempt).unwrap());
     assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
 }
 
@@ -122,13 +104,13 @@ fn doubt_is_denial() {
     let mut daemon = daemon(&network);
     let mut shell = shell(&daemon);
     let attempt = Attempt::tcp(OPEN, 443);
-    assert!(reaches(&daemon, &mut shell, &attempt));
+    assert!(shell.reaches(&attempt).unwrap());
     daemon.kill().unwrap();
     let (mut datapath, _) = Datapath::start(&places(&daemon)).unwrap();
     for slot in datapath.policy_slots().unwrap() {
         datapath.remove_policy(slot).unwrap();
     }
-    assert!(!reaches(&daemon, &mut shell, &attempt));
+    assert!(!shell.reaches(&attempt).unwrap());
 }
 
 #[test]
@@ -145,11 +127,7 @@ fn an_address_has_one_canonical_form() {
     assert_eq!(explain(V4), explain("::ffff:192.0.2.10"));
     assert_eq!(explain(V4).0, "confirm");
     let mut shell = shell(&daemon);
-    assert!(!reaches(
-        &daemon,
-        &mut shell,
-        &Attempt::new("mapped", V4, 443)
-    ));
+    assert!(!shell.reaches(&Attempt::new("mapped", V4, 443)).unwrap());
 }
 
 #[test]
@@ -163,12 +141,12 @@ fn a_policy_is_applied_whole_or_not_at_all() {
     daemon.signal(Signal::HUP).unwrap();
     let status = wait_for_policy(&daemon, |policy| !policy["error"].is_null());
     assert!(status["error"].as_str().unwrap().contains("192.0.2.0/24x"));
-    assert!(!reaches(&daemon, &mut shell, &Attempt::tcp(V4, 443)));
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     let good = POLICY.replace("\"confirm\"", "\"allow\"");
     daemon.write_policy("asks", &good).unwrap();
     daemon.signal(Signal::HUP).unwrap();
     wait_for_policy(&daemon, |policy| policy["error"].is_null());
-    assert!(reaches(&daemon, &mut shell, &Attempt::tcp(V4, 443)));
+    assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
 }
 
 fn wait_for_policy(daemon: &Daemon, wanted: impl Fn(&Value) -> bool) -> Value {
@@ -208,12 +186,12 @@ fn no_step_of_an_update_lets_through_what_neither_policy_allows() {
         });
         while !done.load(Ordering::Relaxed) {
             let attempt = Attempt::new("loop", V4, 443).other("500");
-            assert!(!reaches(&daemon, &mut shell, &attempt));
+            assert!(!shell.reaches(&attempt).unwrap());
         }
     });
     assert!(production.reached_at(V4, 443).unwrap().is_empty());
     // What both allow was allowed, so that this is not the silence of a broken policy.
-    assert!(reaches(&daemon, &mut shell, &Attempt::tcp(OPEN, 443)));
+    assert!(shell.reaches(&Attempt::tcp(OPEN, 443)).unwrap());
 }
 
 #[test]
@@ -226,7 +204,7 @@ fn nothing_inside_can_widen_what_it_may_reach() {
         .start()
         .unwrap();
     let mut shell = shell(&daemon);
-    assert!(!reaches(&daemon, &mut shell, &Attempt::tcp(V4, 443)));
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
     for verb in [
         "open 192.0.2.10",
@@ -239,26 +217,20 @@ fn nothing_inside_can_widen_what_it_may_reach() {
         "log",
         "pending",
     ] {
-        shell
-            .write(&format!(
-                "{} {verb} 2>&1; echo status $?\n",
-                guard.display()
-            ))
-            .unwrap();
-        let status = shell.line_with("status", PATIENCE).unwrap();
-        assert_eq!(status.trim(), "status 2", "{verb}");
+        let status = shell.status_of(&format!("{} {verb} 2>&1", guard.display()));
+        assert_eq!(status.unwrap(), 2, "{verb}");
     }
     // A nested session is judged by both policies, so that a wider one gives nothing.
     let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
     for (to, reached) in [(V4, "false"), (OPEN, "true")] {
         shell
-            .write(&format!(
-                "{} run --policy open -- {} probe tcp {to} 443\n",
+            .tell(&format!(
+                "{} run --policy open -- {} probe tcp {to} 443",
                 guard.display(),
                 probe.display()
             ))
             .unwrap();
-        let report = shell.line_with("\"ok\"", PATIENCE).unwrap();
+        let report = shell.line_with("\"ok\"").unwrap();
         assert!(
             report.contains(&format!("\"ok\":{reached}")),
             "{to}: {report}"

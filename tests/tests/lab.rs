@@ -1,11 +1,13 @@
 //! The lab itself, without a guard: all that tests rely on when they call a refusal one.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
-use guard_lab::{AGENT, Attempt, Network, Production, Running, bins};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, bins};
 
 const V4: &str = "192.0.2.10";
 const V6: &str = "2001:db8:7::10";
@@ -187,6 +189,25 @@ fn nothing_is_left_behind() {
         assert!(!Path::new("/run/netns").join(name).exists());
     }
     assert!(!forgotten.wait().unwrap().success());
+}
+
+#[test]
+fn what_a_daemon_leaves_behind_is_taken_down() {
+    let daemon = Daemon::on_this_machine().policy("p", "").prepare().unwrap();
+    let session = daemon.cgroup_root().join("s1");
+    fs::create_dir_all(session.join("below")).unwrap();
+    fs::create_dir_all(daemon.pin_dir().join("maps")).unwrap();
+    let mut agent = Command::new("sleep").arg("1000").spawn().unwrap();
+    fs::write(session.join("below/cgroup.procs"), agent.id().to_string()).unwrap();
+    let traces = [
+        daemon.cgroup_root().to_owned(),
+        daemon.pin_dir().to_owned(),
+        daemon.dir().to_owned(),
+    ];
+    assert!(traces.iter().all(|path| path.exists()));
+    drop(daemon);
+    assert!(!traces.iter().any(|path| path.exists()), "{traces:?}");
+    assert!(!agent.wait().unwrap().success());
 }
 
 #[test]

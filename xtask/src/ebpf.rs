@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 
-use crate::shell::{root, run, target};
+use crate::shell::{run, target};
 use crate::toolchain::{BPF_TARGET, Compiler, obtain_linker};
 
 /// Debug information, for it becomes BTF; and the instructions of Linux 5.12, for atomics that give
@@ -26,7 +26,9 @@ pub(crate) fn object() -> PathBuf {
 ///
 /// That a tool could not be had, or that it does not compile.
 pub(crate) fn build() -> Result<()> {
-    run(cargo("build")?.args(["--release", "--locked"]))?;
+    obtain_linker()?;
+    let mut cargo = Compiler::obtain()?.cargo("build")?;
+    run(of_the_kernel_half(&mut cargo).arg("--release"))?;
     let built = target()
         .join("bpf")
         .join(BPF_TARGET)
@@ -34,54 +36,38 @@ pub(crate) fn build() -> Result<()> {
     publish(&built, &object())
 }
 
-/// A cargo set up to build the kernel half.
+/// Lints it, for the target that it is for.
 ///
 /// # Errors
 ///
-/// That a tool could not be had.
-pub(crate) fn cargo(verb: &str) -> Result<Command> {
-    obtain_linker()?;
-    let mut cargo = Compiler::obtain()?.cargo(verb)?;
+/// That clippy could not be had, or what it found.
+pub(crate) fn lint() -> Result<()> {
+    let mut clippy = Compiler::obtain()?.clippy()?;
+    run(of_the_kernel_half(&mut clippy).args(["--", "--deny", "warnings"]))
+}
+
+fn of_the_kernel_half(cargo: &mut Command) -> &mut Command {
     cargo
-        .args(["--package", "guard-ebpf", "--target-dir"])
+        .args(["--locked", "--package", "guard-ebpf", "--target-dir"])
         .arg(target().join("bpf"))
-        .env("RUSTFLAGS", RUSTFLAGS);
-    Ok(cargo)
+        .env("RUSTFLAGS", RUSTFLAGS)
 }
 
 fn publish(built: &Path, object: &Path) -> Result<()> {
     let bytes = fs::read(built).with_context(|| format!("cannot read {}", built.display()))?;
     if fs::read(object).is_ok_and(|old| old == bytes) {
-        return mark_fresh(object).with_context(|| format!("cannot touch {}", object.display()));
+        return mark_fresh(built, object)
+            .with_context(|| format!("cannot touch {}", object.display()));
     }
     fs::write(object, bytes).with_context(|| format!("cannot write {}", object.display()))
 }
 
-/// Makes the object newer than its sources, as guard-user's build script wants it.
-fn mark_fresh(object: &Path) -> io::Result<()> {
-    let built = fs::metadata(object)?.modified()?;
-    for dir in ["guard-ebpf/src", "guard-common/src"] {
-        if newest(&root().join(dir))? > built {
-            return File::options()
-                .append(true)
-                .open(object)?
-                .set_modified(SystemTime::now());
-        }
+/// Makes the object newer than its sources, as guard-user's build script wants it, where those have only
+/// been touched: cargo has built it again then.
+fn mark_fresh(built: &Path, object: &Path) -> io::Result<()> {
+    if fs::metadata(built)?.modified()? <= fs::metadata(object)?.modified()? {
+        return Ok(());
     }
-    Ok(())
-}
-
-/// When the file that changed last below `dir` did.
-fn newest(dir: &Path) -> io::Result<SystemTime> {
-    let mut newest = SystemTime::UNIX_EPOCH;
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        let time = if entry.file_type()?.is_dir() {
-            self::newest(&entry.path())?
-        } else {
-            entry.metadata()?.modified()?
-        };
-        newest = newest.max(time);
-    }
-    Ok(newest)
+    let object = File::options().append(true).open(object)?;
+    object.set_modified(SystemTime::now())
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::shell::{cargo, run, target, which};
-use crate::{build, toolchain};
+use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
 const PROGRAMS: [(&str, &str); 5] = [
@@ -40,5 +40,5 @@ fn obtain_programs() -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    toolchain::apt_install(&packages, "the lab makes networks with it")
+    install::apt_install(&packages, "the lab makes networks with it")
 }

@@ -1,8 +1,10 @@
 //! Developers' commands for guard, run as `cargo xtask COMMAND`.
 
+mod bench;
 mod build;
 mod demo;
 mod ebpf;
+mod install;
 mod lab;
 mod lint;
 mod run;
@@ -11,8 +13,8 @@ mod test;
 mod toolchain;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 /// Developers' commands for guard.
@@ -25,6 +27,8 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Measure speed and memory, beside no guard and beside peers
+    Bench(bench::BenchArgs),
     /// Build the eBPF object, then target/release/guard and target/release/guardd
     Build,
     /// Show the guard at work, against a network that plays production
@@ -48,12 +52,20 @@ enum Command {
     },
 }
 
-fn main() -> Result<()> {
-    match Args::parse().command {
+fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Bench(args) => bench::bench(&args),
         Command::Build => build::build(),
         Command::Demo => demo::demo(),
         Command::Lint => lint::lint(),
         Command::Run { policy, command } => run::run(policy, &command),
         Command::Test { args } => test::test(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
     }
 }

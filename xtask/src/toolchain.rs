@@ -1,6 +1,5 @@
 //! What the eBPF half is built with: a compiler that has a core library for BPF, and the linker.
 
-use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +7,8 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::shell::{cargo, is_root, read, run, say, target, which};
+use crate::install::{apt_install, cargo_install, path_with_tools};
+use crate::shell::{cargo, read, run, say, which};
 
 /// The target of everything that runs in the kernel, on a little-endian machine.
 pub(crate) const BPF_TARGET: &str = "bpfel-unknown-none";
@@ -22,6 +22,8 @@ const NIGHTLY: &str = "nightly-2026-05-20";
 /// Debian builds browsers with it; it comes with a core library for BPF.
 const DEBIAN_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
+/// The clippy of that compiler, and the package that it is in.
+const DEBIAN_CLIPPY: (&str, &str) = ("/usr/bin/cargo-clippy", "rust-web-clippy");
 
 /// A compiler for [`BPF_TARGET`].
 pub(crate) enum Compiler {
@@ -84,6 +86,41 @@ impl Compiler {
         command.args(["--target", BPF_TARGET]);
         Ok(command)
     }
+
+    /// The same for `cargo clippy`, which must be of the very compiler that built core.
+    ///
+    /// # Errors
+    ///
+    /// That it could not be had.
+    pub(crate) fn clippy(&self) -> Result<Command> {
+        let cargo = self.cargo("clippy")?;
+        match self {
+            Self::Nightly(toolchain) => {
+                obtain_nightly_clippy(toolchain)?;
+                Ok(cargo)
+            }
+            Self::System(_) => {
+                let (clippy, package) = DEBIAN_CLIPPY;
+                if !Path::new(clippy).exists() {
+                    apt_install(&[package], "it lints the eBPF half")?;
+                }
+                // It runs the clippy-driver beside it, through the cargo that it is told.
+                let mut command = replaced_program(&cargo, Path::new(clippy));
+                command.env("CARGO", cargo.get_program());
+                Ok(command)
+            }
+        }
+    }
+}
+
+fn obtain_nightly_clippy(toolchain: &str) -> Result<()> {
+    if read(Command::new("rustup").args(["run", toolchain, "cargo-clippy", "--version"])).is_ok() {
+        return Ok(());
+    }
+    say(&format!(
+        "installing clippy for {toolchain}: it lints the eBPF half"
+    ));
+    run(Command::new("rustup").args(["component", "add", "clippy", "--toolchain", toolchain]))
 }
 
 /// `command` with another program: environment and directory stay.
@@ -122,7 +159,7 @@ fn has_core_source(toolchain: &str) -> bool {
         return false;
     };
     let core = Path::new(sysroot.trim()).join("lib/rustlib/src/rust/library/core/src/lib.rs");
-    core.is_file() && linker_reads(&mut rustc())
+    core.is_file() && suits(&mut rustc())
 }
 
 fn has_bpf_core(rustc: &Path) -> bool {
@@ -135,17 +172,26 @@ fn has_bpf_core(rustc: &Path) -> bool {
         return false;
     };
     let is_core = |name: OsString| name.to_string_lossy().starts_with("libcore-");
-    files.flatten().any(|file| is_core(file.file_name())) && linker_reads(&mut Command::new(rustc))
+    files.flatten().any(|file| is_core(file.file_name())) && suits(&mut Command::new(rustc))
 }
 
-/// Whether the linker understands what this compiler writes.
-fn linker_reads(rustc: &mut Command) -> bool {
+/// Whether this compiler is recent enough for the sources, and the linker understands what it writes.
+fn suits(rustc: &mut Command) -> bool {
     let version = read(rustc.arg("-vV")).unwrap_or_default();
-    let llvm = version.lines().find_map(|line| {
-        let major = line.strip_prefix("LLVM version: ")?.split('.').next()?;
-        major.parse::<u32>().ok()
-    });
-    llvm.is_some_and(|major| major <= LINKER_LLVM)
+    let number = |name: &str| {
+        version
+            .lines()
+            .find_map(|line| two_parts(line.strip_prefix(name)?))
+    };
+    let wanted = two_parts(env!("CARGO_PKG_RUST_VERSION"));
+    let llvm = number("LLVM version: ");
+    number("release: ") >= wanted && llvm.is_some_and(|(major, _)| major <= LINKER_LLVM)
+}
+
+/// The first two numbers of a version.
+fn two_parts(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.').map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
 }
 
 /// Tries each way to install a compiler. Whether one worked is seen by looking for it.
@@ -177,31 +223,6 @@ fn install_nightly() -> Result<()> {
     ]))
 }
 
-/// Installs packages of Debian or Ubuntu, having said which and why.
-///
-/// # Errors
-///
-/// That this is another system, that this is not root, or that apt failed.
-pub(crate) fn apt_install(packages: &[&str], why: &str) -> Result<()> {
-    let list = packages.join(" ");
-    if which("apt-get").is_none() {
-        bail!("install {list} ({why}) with your system's package manager");
-    }
-    if !is_root() {
-        bail!("run `sudo apt-get install {list}` ({why})");
-    }
-    say(&format!("installing {list} with apt: {why}"));
-    let apt = || {
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-q");
-        apt
-    };
-    run(apt().arg("update"))?;
-    run(apt()
-        .args(["install", "-y", "--no-install-recommends"])
-        .args(packages))
-}
-
 /// Sees to it that the linker is there.
 ///
 /// # Errors
@@ -217,40 +238,5 @@ pub(crate) fn obtain_linker() -> Result<()> {
     }) {
         return Ok(());
     }
-    cargo_install("bpf-linker", Some(LINKER_VERSION), "it links eBPF objects")
-}
-
-/// Builds a tool into `target/tools`, where nothing of the user's is in the way, having said so.
-///
-/// # Errors
-///
-/// That cargo failed.
-pub(crate) fn cargo_install(tool: &str, version: Option<&str>, why: &str) -> Result<()> {
-    let version = version.map(|v| format!("--version={v}"));
-    say(&format!(
-        "installing {tool} into {} with cargo: {why}",
-        tools().display()
-    ));
-    run(cargo()
-        .args(["install", "--locked", tool])
-        .args(version)
-        .arg("--root")
-        .arg(tools()))
-}
-
-fn tools() -> PathBuf {
-    target().join("tools")
-}
-
-/// PATH, after the tools that were built here.
-///
-/// # Errors
-///
-/// That the path of this workspace contains a colon.
-pub(crate) fn path_with_tools() -> Result<OsString> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let dirs = [tools().join("bin")]
-        .into_iter()
-        .chain(env::split_paths(&path));
-    Ok(env::join_paths(dirs)?)
+    cargo_install("bpf-linker", LINKER_VERSION, "it links eBPF objects")
 }

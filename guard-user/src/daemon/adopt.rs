@@ -31,6 +31,9 @@ impl State {
     /// The kernel's. What is enforced stays as it was.
     pub fn adopt(&mut self, start: Start) -> Result<(), Refusal> {
         if start == Start::Fresh {
+            // What an earlier guardd knew has ended with the kernel's state.
+            self.adopt_sessions()?;
+            self.adopt_holes()?;
             self.shelves.clear();
             return Ok(());
         }

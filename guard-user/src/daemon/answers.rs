@@ -38,6 +38,7 @@ impl State {
             .with("by", self.users.name(who.uid()))
             .with("seconds", grant.time.as_secs_f64())
             .with("connections", grant.connections);
+        self.audit.reserve()?;
         self.audit.write(LogKind::Answered, record)?;
         let opened = self.open_all(who, grant, reason, Some(id))?;
         self.requests.take(id);

@@ -17,7 +17,7 @@ pub struct Cli {
     #[command(flatten)]
     pub paths: Paths,
     /// Take everything down and end with the last session, or after 10 s without one
-    #[arg(long)]
+    #[arg(long, hide = true)]
     pub until_idle: bool,
     /// What else to do.
     #[command(subcommand)]

@@ -59,11 +59,16 @@ impl Record {
     }
 }
 
+/// More bytes than the records of one decision have.
+const ONE_DECISION: u64 = 64 * 1024;
+
 /// The trail, open for writing.
 #[derive(Debug)]
 pub struct Audit {
     path: PathBuf,
     file: File,
+    /// Why the last record is not in it.
+    problem: Option<String>,
     /// How long the file is, for those who follow it.
     length: watch::Sender<u64>,
 }
@@ -91,6 +96,7 @@ impl Audit {
         Ok(Self {
             path: path.to_owned(),
             file,
+            problem: None,
             length: watch::Sender::new(length),
         })
     }
@@ -119,10 +125,31 @@ impl Audit {
             session: record.session,
             fields: record.fields,
         };
-        self.append(&line).map_err(|source| AuditError {
-            path: self.path.clone(),
-            source,
-        })
+        let written = self.append(&line).map_err(|source| self.fail(source));
+        self.problem = written.as_ref().err().map(ToString::to_string);
+        written
+    }
+
+    /// Makes sure that there is room on the disk for all that is written down about one decision, before
+    /// any of it takes effect. A file system that cannot say is believed to have it.
+    ///
+    /// # Errors
+    ///
+    /// [`AuditError`] where there is none.
+    pub fn reserve(&self) -> Result<(), AuditError> {
+        use rustix::{fs::FallocateFlags, io::Errno};
+        let end = self.file.metadata().map_err(|source| self.fail(source))?;
+        let end = end.len();
+        match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, end, ONE_DECISION) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(self.fail(error.into())),
+        }
+    }
+
+    /// Why the last record is not in the trail, if it is not.
+    #[must_use]
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
     }
 
     /// Adds a record about something that has happened and cannot be refused any more.
@@ -138,10 +165,14 @@ impl Audit {
     ///
     /// [`AuditError`] where the disk did not take them.
     pub fn sync(&self) -> Result<(), AuditError> {
-        self.file.sync_data().map_err(|source| AuditError {
+        self.file.sync_data().map_err(|source| self.fail(source))
+    }
+
+    fn fail(&self, source: io::Error) -> AuditError {
+        AuditError {
             path: self.path.clone(),
             source,
-        })
+        }
     }
 
     fn append(&mut self, record: &LogRecord) -> io::Result<()> {

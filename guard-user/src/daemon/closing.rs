@@ -57,13 +57,12 @@ impl State {
             self.close_one(hole, &by)?;
         }
         // What a person has closed is closed, whether or not that could be written down.
-        let warnings = match self.audit.sync() {
-            Ok(()) => Vec::new(),
-            Err(error) => vec![format!("closed, but: {error}")],
-        };
+        let unsynced = self.audit.sync().err().map(|error| error.to_string());
+        let problem = unsynced.or_else(|| self.audit.problem().map(str::to_owned));
+        let warnings = problem.map(|problem| format!("closed, but: {problem}"));
         Ok(proto::Holes {
             holes: shown,
-            warnings,
+            warnings: warnings.into_iter().collect(),
         })
     }
 

@@ -85,6 +85,7 @@ impl State {
             // It was refused under a policy that has been replaced meanwhile.
             Some(Verdict::Allow) => Ok(false),
             Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
+                self.note_denial(event, Some(event.session));
                 self.note_question(event)
             }
             _ => {
@@ -163,27 +164,15 @@ impl State {
             return Err(ids::no_session(&ids::session(question.session)));
         };
         let owner = session.about.uid;
-        let now = Clocks::read().calendar(at);
+        let host = self.host_of(&question, &judged);
         let draft = proto::Request {
-            id: String::new(),
-            session: ids::session(question.session),
-            policy: judged.policy.policy.name.clone(),
             user: self.users.name(owner),
             pid,
             comm: process.comm,
             exe: process.exe,
             command: process.command,
-            destination: endpoint(&question, self.host_of(&question, &judged)),
-            rule: judged.rule.map(|rule| rule.name.clone()),
-            reason: judged.rule.and_then(|rule| rule.reason.clone()),
-            verdict: judged.verdict.as_str().to_owned(),
-            held: false,
-            asked_at: now,
-            last_at: now,
-            waits_until: None,
-            count: 1,
-            http: None,
             note,
+            ..draft(&question, at, host, &judged)
         };
         let datapath = &mut self.datapath;
         let noted = self.requests.note(question, owner, at, || {
@@ -210,6 +199,7 @@ impl State {
             .with("rule", shown.rule.clone())
             .with("verdict", shown.verdict.clone())
             .with("pid", shown.pid)
+            .with("comm", shown.comm.clone())
             .with("exe", shown.exe.clone())
             .with("note", shown.note.clone())
             .with("left_out", left_out);
@@ -233,6 +223,7 @@ impl State {
         let record = record
             .with("destination", destination(event))
             .with("rule", rule)
+            .with("verdict", Verdict::from_u8(event.verdict).as_str())
             .with("hook", hook)
             .with("count", event.count)
             .with("pid", pid)
@@ -248,6 +239,37 @@ impl State {
         let names = judged.rule?.names().map(|name| name.as_str());
         let name = self.names.name_of(question.destination.to_ip(), names)?;
         Some(name.to_owned())
+    }
+}
+
+/// A request as far as the policies know it: not who asks, and under which id.
+fn draft(
+    question: &Question,
+    at: BootTime,
+    host: Option<String>,
+    judged: &Judged<'_>,
+) -> proto::Request {
+    let at = Clocks::read().calendar(at);
+    proto::Request {
+        id: String::new(),
+        session: ids::session(question.session),
+        policy: judged.policy.policy.name.clone(),
+        user: String::new(),
+        pid: None,
+        comm: None,
+        exe: None,
+        command: Vec::new(),
+        destination: endpoint(question, host),
+        rule: judged.rule.map(|rule| rule.name.clone()),
+        reason: judged.rule.and_then(|rule| rule.reason.clone()),
+        verdict: judged.verdict.as_str().to_owned(),
+        held: false,
+        asked_at: at,
+        last_at: at,
+        waits_until: None,
+        count: 1,
+        http: None,
+        note: None,
     }
 }
 

@@ -72,6 +72,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
     }
 
+    /// Waits until the peer says something or leaves, however long that takes.
+    pub async fn stirs(&mut self) {
+        if self.buffer.is_empty() {
+            // A failure is a leaving.
+            let _ = self.stream.read_buf(&mut self.buffer).await;
+        }
+    }
+
     /// The next frame without its NUL, or `None` where the peer has closed the stream.
     ///
     /// # Errors

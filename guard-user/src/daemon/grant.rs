@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use guard_common::{PolicyId, SessionId, Verdict};
 
-use super::{advice, failure::Refusal, ids, state::State};
+use super::{advice, failure::Refusal, ids, policies::InForce, state::State};
 use crate::{
     policy::{self, Opening, PortSpec, Prefix},
     proto::Terms,
@@ -12,6 +12,9 @@ use crate::{
 
 /// How long a hole lives where nobody says.
 const DEFAULT_TERM: Duration = Duration::from_secs(15 * 60);
+/// Where the text of a session's policy is gone.
+const POLICY_LOST: &str = "the text of the session's policy is gone: it cannot be told what the hole \
+                           opens, only that what the policy denies stays denied";
 /// One call opens so many holes at most.
 const MAX_AT_ONCE: usize = 16;
 
@@ -75,45 +78,52 @@ impl State {
     fn shorten(&self, chain: &[PolicyId], grant: &mut Grant) -> Result<(), Refusal> {
         let mut longest: Option<Duration> = None;
         for slot in chain {
-            let Some(policy) = self.policies.get(*slot) else {
-                return Err(unknown_policy());
-            };
-            let over = |prefix: &Prefix| policy.over(prefix, &grant.ports);
-            let covered = grant
-                .prefixes
-                .iter()
-                .map(over)
-                .reduce(policy::Coverage::and);
-            let Some(covered) = covered else { continue };
-            match covered.opening() {
-                Opening::Denied { rule } => return Err(denied(rule, &policy.policy)),
-                Opening::AlreadyAllowed => {}
-                Opening::Possible { longest: most } => {
-                    longest = Some(longest.map_or(most, |so_far| so_far.min(most)));
+            let most = match self.policies.get(*slot) {
+                Some(policy) => grant.under(policy)?,
+                None => {
+                    // The kernel has its tables, so what it denies stays denied. How long its author
+                    // would let a hole last is lost.
+                    grant.warnings.push(POLICY_LOST.to_owned());
+                    Some(DEFAULT_TERM)
                 }
-            }
-            let denies = covered.met.iter().find(|met| is_denial(met));
-            if let Some(met) = denies {
-                grant.warnings.push(stays_denied(met.rule));
-            }
+            };
+            longest = [longest, most].into_iter().flatten().min();
         }
-        let Some(longest) = longest else {
-            return Err(Refusal::invalid(
-                "there is nothing to open",
-                "it is already allowed",
-                "guard explain DEST --session S shows what allows it",
-            ));
-        };
-        if grant.time > longest {
-            let (asked, most) = (grant.time, longest);
-            grant.warnings.push(format!(
-                "the hole lasts {} instead of {}: the policy's max_hole",
-                policy::format_duration(most),
-                policy::format_duration(asked),
-            ));
-            grant.time = most;
-        }
+        grant.cap(longest.ok_or_else(already_allowed)?);
         Ok(())
+    }
+}
+
+impl Grant {
+    /// How long one policy lets it last; `None` where the policy allows all of it anyway.
+    fn under(&mut self, policy: &InForce) -> Result<Option<Duration>, Refusal> {
+        let over = |prefix: &Prefix| policy.over(prefix, &self.ports);
+        let covered = self.prefixes.iter().map(over).reduce(policy::Coverage::and);
+        let Some(covered) = covered else {
+            return Ok(None);
+        };
+        let longest = match covered.opening() {
+            Opening::Denied { rule } => return Err(denied(rule, &policy.policy)),
+            Opening::AlreadyAllowed => None,
+            Opening::Possible { longest } => Some(longest),
+        };
+        let denies = covered.met.iter().find(|met| met.verdict == Verdict::Deny);
+        let warning = denies.map(|met| stays_denied(met.rule));
+        self.warnings.extend(warning);
+        Ok(longest)
+    }
+
+    /// Shortens it to what the policies allow, and says so.
+    fn cap(&mut self, longest: Duration) {
+        if self.time <= longest {
+            return;
+        }
+        self.warnings.push(format!(
+            "the hole lasts {} instead of {}: the policy's max_hole",
+            policy::format_duration(longest),
+            policy::format_duration(self.time),
+        ));
+        self.time = longest;
     }
 }
 
@@ -140,8 +150,12 @@ pub(super) fn term(seconds: Option<f64>) -> Result<Duration, Refusal> {
     })
 }
 
-fn is_denial(met: &policy::Met<'_>) -> bool {
-    met.verdict == Verdict::Deny
+fn already_allowed() -> Refusal {
+    Refusal::invalid(
+        "there is nothing to open",
+        "it is already allowed",
+        "guard explain DEST --session S shows what allows it",
+    )
 }
 
 fn stays_denied(rule: Option<&policy::Rule>) -> String {
@@ -167,14 +181,6 @@ fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> Refusal {
             Some(line) => format!("change the policy: {}:{line}", policy.file),
             None => format!("change the policy: {}", policy.file),
         },
-    )
-}
-
-fn unknown_policy() -> Refusal {
-    Refusal::failed(
-        "no hole can be opened there",
-        "the session's policy is not known to this guardd, so the kernel denies everything",
-        "guard stop the session, and start it again",
     )
 }
 

@@ -8,7 +8,6 @@ use super::{
     events,
     failure::Refusal,
     ids,
-    policies::Judged,
     process::Process,
     requests::{Noted, Question},
     state::State,
@@ -16,7 +15,7 @@ use super::{
 use crate::{
     datapath::LiveHole,
     policy::{Destination, PortSpec},
-    proto::{Requested, Stopped, WhyReport},
+    proto::{Endpoint, Requested, Stopped, WhyReport},
     sys::clock::{self, Clocks},
 };
 
@@ -24,6 +23,48 @@ use crate::{
 const MAX_STOPPED: usize = 20;
 /// The agent's own words are kept up to so many characters.
 const MAX_NOTE: usize = 500;
+
+/// What the advice is about.
+struct Matter {
+    destination: Endpoint,
+    verdict: Verdict,
+    rule: Option<String>,
+    reason: Option<String>,
+}
+
+impl Matter {
+    fn denied(&self) -> String {
+        let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
+        advice::denied(&self.destination, rule, reason)
+    }
+
+    fn asked(&self, request: &str) -> String {
+        let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
+        advice::asked(&self.destination, rule, reason, request)
+    }
+
+    fn askable(&self) -> String {
+        let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
+        advice::askable(&self.destination, rule, reason)
+    }
+}
+
+/// An answer without a request.
+fn told(verdict: Verdict, advice: String) -> Requested {
+    Requested {
+        verdict: verdict.as_str().to_owned(),
+        request: None,
+        advice,
+    }
+}
+
+fn nobody_to_ask() -> Refusal {
+    Refusal::failed(
+        "nobody can be asked now",
+        "as many requests wait as guardd keeps",
+        "ask the person to answer some: guard pending",
+    )
+}
 
 impl State {
     /// The caller's session, and what was lately stopped there.
@@ -60,40 +101,42 @@ impl State {
             protocol: key.protocol,
             port: key.port,
         };
-        let judged = self.judge(&question)?;
-        let destination = events::endpoint(&question, self.host_of(&question, &judged));
-        let rule = judged.rule.map(|rule| rule.name.clone());
-        let reason = judged.rule.and_then(|rule| rule.reason.clone());
+        let about = self.matter(&question)?;
         let request = self.requests.find(&question);
         let request = request.map(|asked| asked.shown.id.clone());
-        let (named, why) = (rule.as_deref(), reason.as_deref());
         let is_open = holes.iter().any(|hole| lets_through(hole, &question));
-        let advice = match (judged.verdict, &request) {
-            (Verdict::Deny, _) => advice::denied(&destination, named, why),
-            (_, _) if is_open => advice::opened(&destination),
-            (_, Some(id)) => advice::asked(&destination, named, why, id),
+        let advice = match (about.verdict, &request) {
+            (Verdict::Deny, _) => about.denied(),
+            (_, _) if is_open => advice::opened(&about.destination),
+            (_, Some(id)) => about.asked(id),
             (_, None) if self.requests.is_refused(&question, clock::now()) => {
-                advice::answered_no(&destination)
+                advice::answered_no(&about.destination)
             }
-            (_, None) => advice::askable(&destination, named, why),
+            (_, None) => about.askable(),
         };
         Some(Stopped {
             at: clocks.calendar(tried.reported),
-            destination,
-            verdict: judged.verdict.as_str().to_owned(),
-            rule,
-            reason,
+            destination: about.destination,
+            verdict: about.verdict.as_str().to_owned(),
+            rule: about.rule,
+            reason: about.reason,
             count: tried.count,
             advice,
             request,
         })
     }
 
-    /// What the session's policies say of a question.
-    fn judge(&self, question: &Question) -> Option<Judged<'_>> {
+    /// What the session's policies say of a question, in words.
+    fn matter(&self, question: &Question) -> Option<Matter> {
         let session = self.sessions.live(question.session)?;
         let (to, protocol, port) = (question.destination, question.protocol, question.port);
-        self.policies.judge(&session.chain, to, protocol, port)
+        let judged = self.policies.judge(&session.chain, to, protocol, port)?;
+        Some(Matter {
+            destination: events::endpoint(question, self.host_of(question, &judged)),
+            verdict: judged.verdict,
+            rule: judged.rule.map(|rule| rule.name.clone()),
+            reason: judged.rule.and_then(|rule| rule.reason.clone()),
+        })
     }
 
     /// Asks a person for a destination, on behalf of a process inside.
@@ -110,56 +153,30 @@ impl State {
         reason: Option<String>,
     ) -> Result<Requested, Refusal> {
         let question = self.question(agent, to, ports)?;
-        let Some(judged) = self.judge(&question) else {
+        let Some(about) = self.matter(&question) else {
             return Err(ids::no_session(&ids::session(agent.session())));
         };
-        let destination = events::endpoint(&question, self.host_of(&question, &judged));
-        let rule = judged.rule.map(|rule| rule.name.clone());
-        let why = judged.rule.and_then(|rule| rule.reason.clone());
-        let verdict = judged.verdict;
-        let tell = |verdict: Verdict, advice| Requested {
-            verdict: verdict.as_str().to_owned(),
-            request: None,
-            advice,
-        };
-        match verdict {
-            Verdict::Allow => {
-                let to = advice::destination(&destination);
-                return Ok(tell(Verdict::Allow, advice::allowed(&to)));
-            }
-            Verdict::Deny => {
-                let advice = advice::denied(&destination, rule.as_deref(), why.as_deref());
-                return Ok(tell(Verdict::Deny, advice));
-            }
+        let to = advice::destination(&about.destination);
+        match about.verdict {
+            Verdict::Allow => return Ok(told(Verdict::Allow, advice::allowed(&to))),
+            Verdict::Deny => return Ok(told(Verdict::Deny, about.denied())),
             Verdict::Confirm | Verdict::ReadOnly => {}
         }
-        if self
-            .datapath
-            .holes()?
-            .iter()
-            .any(|hole| lets_through(hole, &question))
-        {
-            let to = advice::destination(&destination);
-            return Ok(tell(Verdict::Allow, advice::allowed(&to)));
+        let holes = self.datapath.holes()?;
+        if holes.iter().any(|hole| lets_through(hole, &question)) {
+            return Ok(told(Verdict::Allow, advice::allowed(&to)));
         }
         let note = reason.map(|reason| shown_note(&reason));
         match self.put_question(question, pid, note)? {
-            Noted::New(id) | Noted::Again(id) => {
-                let request = self.requests.get(&id).map(|asked| asked.shown.clone());
-                let advice = advice::asked(&destination, rule.as_deref(), why.as_deref(), &id);
-                let verdict = verdict.as_str().to_owned();
-                Ok(Requested {
-                    verdict,
-                    request,
-                    advice,
-                })
+            Noted::New(id) | Noted::Again(id) => Ok(Requested {
+                request: self.requests.get(&id).map(|asked| asked.shown.clone()),
+                ..told(about.verdict, about.asked(&id))
+            }),
+            Noted::Muted => {
+                let advice = advice::answered_no(&about.destination);
+                Ok(told(Verdict::Deny, advice))
             }
-            Noted::Muted => Ok(tell(Verdict::Deny, advice::answered_no(&destination))),
-            Noted::Full => Err(Refusal::failed(
-                "nobody can be asked now",
-                "as many requests wait as guardd keeps",
-                "ask the person to answer some: guard pending",
-            )),
+            Noted::Full => Err(nobody_to_ask()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Putting policies in place: at a session's start, when a file changes, when a name moves.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use guard_common::PolicyId;
 use jiff::Timestamp;
@@ -14,10 +14,7 @@ use super::{
     shared::Shared,
     state::{NAMES, State},
 };
-use crate::{
-    policy::{self, Group, Policy, Target},
-    proto::LogKind,
-};
+use crate::{policy, proto::LogKind};
 
 /// Reads a policy, looks its names up where that is due, and compiles it. Nothing is put in place.
 ///
@@ -150,9 +147,13 @@ pub async fn refresh(shared: &Shared) {
     look_up(shared, &names).await;
     let _one_at_a_time = shared.loading.lock().await;
     let depending = shared.with(|state| {
+        let now = state.environment();
         let slots = state.policies.iter();
-        let depending = slots.filter(|(_, policy)| depends_on_environment(&policy.policy));
-        depending.map(|(slot, _)| slot).collect::<Vec<_>>()
+        let moved = slots.filter(|(_, policy)| {
+            let relevant = policies::relevant(&policy.policy, &now);
+            relevant != policy.fitted
+        });
+        moved.map(|(slot, _)| slot).collect::<Vec<_>>()
     });
     for slot in depending {
         if let Err(error) = refit(shared, slot).await {
@@ -169,15 +170,16 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
     }) else {
         return Ok(());
     };
-    let compiled = in_background(move || {
-        policy::compile(&old, &now).map_err(|wrong| {
+    let (compiled, fitted) = in_background(move || {
+        let compiled = policy::compile(&old, &now).map_err(|wrong| {
             let why: Vec<_> = wrong.iter().map(|one| one.message.clone()).collect();
             Refusal::invalid(
                 "the policy does not fit any more",
                 why.join("; "),
                 "split it",
             )
-        })
+        })?;
+        Ok((compiled, policies::relevant(&old, &now)))
     })
     .await?;
     shared.with(|state| {
@@ -185,25 +187,17 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
             return Ok(());
         };
         if *policy.compiled == compiled {
+            policy.fitted = fitted;
             return Ok(());
         }
         state.datapath.install_policy(Some(slot), &compiled)?;
         policy.compiled = Arc::new(compiled);
+        policy.fitted = fitted;
         tracing::info!(
             policy = policy.policy.name,
             "follows the names' new addresses"
         );
         Ok(())
-    })
-}
-
-/// Whether the policy's tables change with names or with this machine's addresses.
-fn depends_on_environment(policy: &Policy) -> bool {
-    let mut targets = policy.rules.iter().flat_map(|rule| &rule.to);
-    targets.any(|target| match target {
-        Target::Name(_) => true,
-        Target::Group(group) => matches!(group, Group::Dns | Group::GuardedHost),
-        Target::Prefix(_) | Target::Wildcard(_) => false,
     })
 }
 
@@ -213,6 +207,16 @@ impl State {
     pub fn is_same(&self, slot: PolicyId, source: &Source) -> bool {
         let policy = self.policies.get(slot);
         policy.is_some_and(|policy| policy.error.is_none() && policy.source == *source)
+    }
+
+    /// How long until a name is to be looked up.
+    #[must_use]
+    pub fn names_due(&self) -> Duration {
+        const SOONEST: Duration = Duration::from_millis(100);
+        let next = self.names.next_due(&self.policies.names());
+        let left = next.map(|at| Timestamp::now().duration_until(at));
+        let left = left.map_or(Duration::MAX, |left| left.try_into().unwrap_or(SOONEST));
+        left.max(SOONEST)
     }
 
     /// Puts a policy into the kernel, in a new slot or in place of the one in `slot`: whole, or not

@@ -88,6 +88,16 @@ impl Names {
         wanted.iter().filter(is_due).cloned().collect()
     }
 
+    /// When the first of `wanted` is to be looked up.
+    #[must_use]
+    pub fn next_due(&self, wanted: &BTreeSet<String>) -> Option<Timestamp> {
+        let due = wanted.iter().map(|name| {
+            let known = self.known.get(name).and_then(|known| known.due);
+            known.unwrap_or(Timestamp::MIN)
+        });
+        due.min()
+    }
+
     /// Takes note of an answer, or of there being none; true where the addresses are others now.
     pub fn learn(
         &mut self,

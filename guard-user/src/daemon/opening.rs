@@ -10,7 +10,7 @@ use super::{
     auth::Approver,
     failure::Refusal,
     grant::Grant,
-    holes::{self, About, Known},
+    holes::{About, Known},
     ids,
     requests::Question,
     state::State,
@@ -62,37 +62,37 @@ impl State {
             reason,
             opened_at: Timestamp::now(),
         };
+        self.audit.reserve()?;
         let mut opened = Vec::new();
-        if let Err(refusal) = self.try_open(&grant, &about, request, &mut opened) {
-            for id in opened {
-                self.close_now(grant.session, id);
+        let done = self.try_open(&grant, &about, request, &mut opened);
+        let live = match done.and_then(|()| Ok(self.datapath.holes()?)) {
+            Ok(live) => live.into_iter(),
+            Err(refusal) => {
+                for id in opened {
+                    self.close_now(grant.session, id);
+                }
+                return Err(refusal);
             }
-            return Err(refusal);
-        }
-        let (session, warnings) = (grant.session, grant.warnings);
-        let is_covered = |question: &Question, holes: &[LiveHole]| {
-            let (to, protocol) = (&question.destination, question.protocol);
-            question.session == session
-                && holes
-                    .iter()
-                    .any(|hole| hole.entry.covers(to, protocol, question.port))
         };
-        let live: Vec<LiveHole> = self.datapath.holes()?;
         let live: Vec<LiveHole> = live
-            .into_iter()
             .filter(|hole| opened.contains(&hole.entry.id))
             .collect();
-        self.requests
-            .take_all(|asked| is_covered(&asked.question, &live));
-        self.requests.unmute(|question| is_covered(question, &live));
-        let clocks = Clocks::read();
-        let holes = live
-            .iter()
-            .map(|hole| holes::shown(hole, Some(&about), &clocks));
+        self.settle(grant.session, &live);
         Ok(proto::Holes {
-            holes: holes.collect(),
-            warnings,
+            holes: self.shown_holes(&live),
+            warnings: grant.warnings,
         })
+    }
+
+    /// Drops the questions that new holes have answered, and asks again where they end.
+    fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
+        let is_covered = |question: &Question| {
+            let (to, protocol, port) = (&question.destination, question.protocol, question.port);
+            let mut entries = holes.iter().map(|hole| &hole.entry);
+            question.session == session && entries.any(|entry| entry.covers(to, protocol, port))
+        };
+        self.requests.take_all(|asked| is_covered(&asked.question));
+        self.requests.unmute(is_covered);
     }
 
     fn try_open(

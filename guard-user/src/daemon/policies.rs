@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
     sync::Arc,
 };
 
@@ -11,8 +12,8 @@ use jiff::Timestamp;
 use super::{failure::Refusal, library::Source};
 use crate::{
     policy::{
-        self, Compiled, Coverage, Diagnostic, Environment, Met, Policy, PortSpec, Prefix, Rule,
-        Severity,
+        self, Compiled, Coverage, Diagnostic, Environment, Group, Met, Policy, PortSpec, Prefix,
+        Rule, Severity, Target,
     },
     proto::PolicyStatus,
 };
@@ -28,6 +29,8 @@ pub struct Prepared {
     pub compiled: Compiled,
     /// What its author should know.
     pub warnings: Vec<String>,
+    /// What its names and groups stood for.
+    fitted: Environment,
 }
 
 /// A policy as its text says it.
@@ -66,10 +69,31 @@ pub fn compile(source: Source, read: Read, now: &Environment) -> Result<Prepared
         .map_err(|wrong| invalid(&source.shown_file(), &wrong))?;
     Ok(Prepared {
         source,
+        fitted: relevant(&read.policy, now),
         policy: read.policy,
         compiled,
         warnings: read.warnings,
     })
+}
+
+/// What of all that is known a policy's tables depend on.
+#[must_use]
+pub fn relevant(policy: &Policy, known: &Environment) -> Environment {
+    let uses = |group: Group| {
+        let mut targets = policy.rules.iter().flat_map(|rule| &rule.to);
+        targets.any(|target| *target == Target::Group(group))
+    };
+    let if_used = |group, addresses: &Vec<IpAddr>| match uses(group) {
+        true => addresses.clone(),
+        false => Vec::new(),
+    };
+    let names = policy.names();
+    let names = names.filter_map(|name| known.names.get_key_value(name.as_str()));
+    Environment {
+        names: names.map(|(name, at)| (name.clone(), at.clone())).collect(),
+        dns: if_used(Group::Dns, &known.dns),
+        host: if_used(Group::GuardedHost, &known.host),
+    }
 }
 
 /// The most that is told at once of what is wrong with a policy.
@@ -88,12 +112,28 @@ fn invalid(file: &str, wrong: &[Diagnostic]) -> Refusal {
 /// A diagnostic for the log and for `guard status`: where, what, and what would be right.
 fn in_one_line(one: &Diagnostic) -> String {
     let help = one.help.as_ref().map(|help| format!(" ({help})"));
-    let (line, column) = (one.line, one.column);
+    let text = one.text.lines().next().unwrap_or_default();
+    let shown = !text.is_empty() && !one.message.contains(text);
+    let text = shown.then(|| format!(", at {}", cut(text)));
     format!(
-        "line {line}, column {column}: {}{}",
+        "line {}, column {}{}: {}{}",
+        one.line,
+        one.column,
+        text.unwrap_or_default(),
         one.message,
-        help.unwrap_or_default()
+        help.unwrap_or_default(),
     )
+}
+
+/// The beginning of a text from a policy.
+fn cut(text: &str) -> String {
+    const MOST: usize = 80;
+    let kept: String = text.chars().take(MOST).collect();
+    if kept.len() < text.len() {
+        kept + "…"
+    } else {
+        kept
+    }
 }
 
 /// A policy in a slot of the kernel.
@@ -105,6 +145,8 @@ pub struct InForce {
     pub policy: Arc<Policy>,
     /// Its tables, as the kernel has them.
     pub compiled: Arc<Compiled>,
+    /// What its names and groups stood for when they were made.
+    pub fitted: Environment,
     /// When this version was put in place.
     pub loaded_at: Timestamp,
     /// Why a newer version was refused.
@@ -118,6 +160,7 @@ impl From<Prepared> for InForce {
             source: prepared.source,
             policy: Arc::new(prepared.policy),
             compiled: Arc::new(prepared.compiled),
+            fitted: prepared.fitted,
             loaded_at: Timestamp::now(),
             error: None,
             warnings: prepared.warnings,
@@ -286,6 +329,23 @@ mod tests {
         assert_eq!(judge(&[2, 1], 5432), stopped);
         assert_eq!(judge(&[1, 2], 5433), Some((Verdict::Allow, None)));
         assert_eq!(judge(&[1, 3], 5432), None);
+    }
+
+    #[test]
+    fn a_policy_depends_on_its_own_names_and_groups_only() {
+        let known = Environment {
+            names: ["db.example.com", "other.example.com"]
+                .map(|name| (name.to_owned(), vec![IpAddr::from([192, 0, 2, 1])]))
+                .into(),
+            dns: vec![IpAddr::from([192, 0, 2, 53])],
+            host: vec![IpAddr::from([192, 0, 2, 2])],
+        };
+        let text =
+            "default = \"allow\"\n[[rule]]\nto = [\"db.example.com\", \"@dns\"]\naction = \"deny\"";
+        let relevant = relevant(&in_force(text).policy, &known);
+        assert_eq!(relevant.names.len(), 1);
+        assert_eq!(relevant.dns, known.dns);
+        assert!(relevant.host.is_empty());
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl State {
         who: Authorised,
         call: Run,
         slot: PolicyId,
-        warnings: Vec<String>,
+        mut warnings: Vec<String>,
     ) -> Result<Started, Refusal> {
         let chain = self.chain(who, slot)?;
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
@@ -241,35 +241,32 @@ impl State {
         if let Err(error) = self.watches.session(id, &cgroup.path) {
             tracing::warn!(%error, session = id.0, "its end will be noticed late");
         }
-        let key = ids::session(id);
-        self.shelves.sessions.keep(&key, &about);
-        let record = Record::of(&key, about.uid)
-            .with("name", about.name.clone())
-            .with("command", about.command.clone());
-        let stage = Stage::Empty {
-            since: clock::now(),
-        };
+        self.shelves.sessions.keep(&ids::session(id), &about);
+        let since = clock::now();
         self.sessions.add(Session {
             cgroup,
             chain,
             about,
-            stage,
+            stage: Stage::Empty { since },
         });
         self.had_sessions = true;
-        let Some(session) = self.shown(id) else {
-            return Err(ids::no_session(&key));
-        };
-        let record = record
-            .with("policy", session.policy.clone())
-            .with("user", session.user.clone());
-        self.audit.note(LogKind::SessionStart, record);
-        tracing::info!(
-            session = key,
-            policy = session.policy,
-            name = session.name,
-            "started"
-        );
+        let session = self.shown(id);
+        let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
+        self.write_start(&session);
+        let problem = self.audit.problem();
+        warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
         Ok(Started { session, warnings })
+    }
+
+    fn write_start(&mut self, session: &proto::Session) {
+        let record = Record::of(&session.id, session.uid)
+            .with("name", session.name.clone())
+            .with("policy", session.policy.clone())
+            .with("user", session.user.clone())
+            .with("command", session.command.clone());
+        self.audit.note(LogKind::SessionStart, record);
+        let (id, policy, name) = (&session.id, &session.policy, &session.name);
+        tracing::info!(session = id, policy, name, "started");
     }
 
     /// What people will know of a new session. Who answers for a nested one is who answers for the

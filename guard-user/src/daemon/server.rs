@@ -73,21 +73,41 @@ impl Connections {
     }
 }
 
-/// Answers whoever connects, until it is aborted, and every conversation with it.
+/// The open connections and their tasks. They end when this is dropped.
+#[derive(Default)]
+struct Open {
+    connections: Rc<RefCell<Connections>>,
+    tasks: JoinSet<()>,
+}
+
+/// A connection's place among those of its account.
+struct Admitted {
+    connections: Rc<RefCell<Connections>>,
+    account: Account,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.connections.borrow_mut().leave(self.account);
+    }
+}
+
+/// Answers whoever connects, for ever.
 pub async fn serve(shared: Rc<Shared>, listener: UnixListener) {
-    let connections = Rc::new(RefCell::new(Connections::default()));
-    let mut conversations = JoinSet::new();
+    let mut open = Open::default();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            // Only so that those that have ended are forgotten.
-            Some(_) = conversations.join_next() => continue,
-        };
-        match accepted {
-            Ok((stream, _)) => welcome(&shared, &connections, &mut conversations, stream),
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(BREATH).await;
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => welcome(&shared, &mut open, stream),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(BREATH).await;
+                }
+            },
+            Some(ended) = open.tasks.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection ended in a way that it should not");
+                }
             }
         }
     }
@@ -95,12 +115,7 @@ pub async fn serve(shared: Rc<Shared>, listener: UnixListener) {
 
 /// Starts a task for a connection. One of a peer who cannot be known, or who has too many, is
 /// closed.
-fn welcome(
-    shared: &Rc<Shared>,
-    connections: &Rc<RefCell<Connections>>,
-    conversations: &mut JoinSet<()>,
-    stream: UnixStream,
-) {
+fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     let known = Peer::of(&stream).map_err(|error| error.to_string());
     let known = known.and_then(|peer| {
         let caller = shared.with(|state| state.caller(&peer));
@@ -115,15 +130,18 @@ fn welcome(
         Place::Outside => Account::User(caller.uid),
         Place::Inside(session) => Account::Session(session),
     };
-    if !connections.borrow_mut().admit(account) {
+    if !open.connections.borrow_mut().admit(account) {
         return tracing::warn!(?account, "has too many connections");
     }
-    let (shared, connections) = (Rc::clone(shared), Rc::clone(connections));
-    conversations.spawn_local(async move {
+    let admitted = Admitted {
+        connections: Rc::clone(&open.connections),
+        account,
+    };
+    let shared = Rc::clone(shared);
+    open.tasks.spawn_local(async move {
         if let Err(error) = converse(&shared, stream, &peer).await {
-            tracing::debug!(%error, ?account, "a connection was closed");
+            tracing::debug!(%error, account = ?admitted.account, "a connection was closed");
         }
-        connections.borrow_mut().leave(account);
     });
 }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    task::{LocalSet, spawn_local},
+    task::{JoinSet, LocalSet},
 };
 
 use super::{
@@ -26,10 +26,10 @@ use crate::{
 
 /// A daemon that is to end when it is idle waits so long for its first session.
 const FIRST_SESSION: Duration = Duration::from_secs(10);
-/// How often names are looked at; each is looked up by its own TTL.
+/// How often names are looked at, at least; each is looked up by its own TTL.
 const NAMES: Duration = Duration::from_secs(10);
-/// So often the tasks that were aborted are given a chance to go.
-const YIELDS: usize = 16;
+/// How often what was aborted is given the chance to end.
+const MAX_LOOKS: usize = 1000;
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -50,6 +50,7 @@ pub fn main(cli: &Cli) -> ExitCode {
 }
 
 fn take_down(cli: &Cli, force: bool) -> Result<()> {
+    start::as_root()?;
     let places = cli.paths.places()?;
     let down =
         teardown(&places, force).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
@@ -98,25 +99,25 @@ async fn live(cli: &Cli) -> Result<()> {
     let shared = Rc::new(Shared::new(state));
     ready(&shared, start, &socket)?;
     let listening = Readiness::of(&events).context("cannot wait for events")?;
-    let tasks = [
-        spawn_local(server::serve(Rc::clone(&shared), listener)),
-        spawn_local(hear(Rc::clone(&shared), events, listening)),
-        spawn_local(notice(Rc::clone(&shared), watching)),
-        spawn_local(tick(Rc::clone(&shared))),
-        spawn_local(follow_names(Rc::clone(&shared))),
-        spawn_local(feed_watchdog(Rc::clone(&shared))),
-    ];
-    let idle = end(&shared, cli.until_idle, &mut signals).await;
-    for task in &tasks {
-        task.abort();
-    }
+    let mut tasks = JoinSet::new();
+    tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
+    tasks.spawn_local(hear(Rc::clone(&shared), events, listening));
+    tasks.spawn_local(notice(Rc::clone(&shared), watching));
+    tasks.spawn_local(tick(Rc::clone(&shared)));
+    tasks.spawn_local(follow_names(Rc::clone(&shared)));
+    tasks.spawn_local(feed_watchdog(Rc::clone(&shared)));
+    let idle = tokio::select! {
+        idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
+        // None of them ends by itself. Without one the daemon is half there: better it starts again.
+        ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
+    };
+    tasks.shutdown().await;
     stop(cli, &shared, &socket);
     drop(lock);
-    if cli.until_idle && idle {
-        drop(tasks);
-        return undo(cli, shared).await;
+    match idle? {
+        true if cli.until_idle => undo(cli, shared).await,
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Says that it enforces, once that is so.
@@ -201,9 +202,8 @@ fn stop(cli: &Cli, shared: &Shared, socket: &Path) {
 
 /// Takes down what a daemon for one command put up.
 async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
-    // The tasks that were aborted let go of the state when they are next looked at, and then those
-    // that they had started.
-    for _ in 0..YIELDS {
+    // Connections that were aborted let go of the state when they are next looked at.
+    for _ in 0..MAX_LOOKS {
         if Rc::strong_count(&shared) == 1 {
             break;
         }
@@ -276,18 +276,20 @@ async fn tick(shared: Rc<Shared>) {
     }
 }
 
-/// Keeps the addresses of names up to date.
+/// Keeps the addresses of names up to date, after a look at what changed while no daemon ran.
 async fn follow_names(shared: Rc<Shared>) {
+    load::reload(&shared).await;
     loop {
         load::refresh(&shared).await;
-        tokio::time::sleep(NAMES).await;
+        let due = shared.with(|state| state.names_due());
+        tokio::time::sleep(due.min(NAMES)).await;
     }
 }
 
 /// Tells the service manager that the daemon lives, and what it found when it looked.
 async fn feed_watchdog(shared: Rc<Shared>) {
     let Some(time) = sd_notify::watchdog_enabled() else {
-        return;
+        return std::future::pending().await;
     };
     loop {
         let enforced = shared.with(|state| state.datapath.read_back());
@@ -311,6 +313,8 @@ struct Signals {
     hangup: Signal,
     interrupt: Signal,
     terminate: Signal,
+    /// Listened to, so that a file that may grow no more is an error and not the end.
+    _file_limit: Signal,
 }
 
 impl Signals {
@@ -320,6 +324,7 @@ impl Signals {
             hangup: listen(SignalKind::hangup())?,
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            _file_limit: listen(SignalKind::from_raw(rustix::process::Signal::XFSZ.as_raw()))?,
         })
     }
 

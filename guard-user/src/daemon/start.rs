@@ -83,16 +83,38 @@ fn raise_descriptors() {
 ///
 /// What stands in the way. What was enforced before still is.
 pub fn begin(paths: &Paths) -> Result<Begun> {
+    as_root()?;
+    let run_dir = paths.run_dir();
+    let is_new = !run_dir.exists();
+    begin_in(paths).inspect_err(|_| {
+        if is_new {
+            clear_away(paths);
+        }
+    })
+}
+
+/// Removes what a daemon that could not begin has made: directories and a trail without anything in
+/// them.
+fn clear_away(paths: &Paths) {
+    for shelf in Shelves::DIRS {
+        let _ = fs::remove_dir(paths.run_dir().join(shelf));
+    }
+    let audit = paths.audit();
+    if fs::metadata(&audit).is_ok_and(|trail| trail.len() == 0) {
+        let _ = fs::remove_file(&audit);
+    }
+    let _ = fs::remove_dir(paths.run_dir());
+}
+
+fn begin_in(paths: &Paths) -> Result<Begun> {
     let (file, may_be_absent) = paths.config();
     let config = Config::read(&file, may_be_absent)?;
     raise_descriptors();
     let run_dir = paths.run_dir();
     make_dir(run_dir)?;
     let lock = lock(run_dir)?;
-    let audit = paths.audit();
-    make_dir(audit.parent().unwrap_or(Path::new("/")))?;
-    let audit = Audit::open(&audit)?;
-    let shelves = Shelves::open(run_dir).context("cannot make the state directory")?;
+    let audit = open_audit(&paths.audit())?;
+    let shelves = Shelves::open(run_dir).with_context(|| cannot_use(run_dir))?;
     let places = paths.places()?;
     let hierarchy = Hierarchy::find()?;
     stay_outside(&hierarchy, &places.cgroup_root)?;
@@ -101,11 +123,7 @@ pub fn begin(paths: &Paths) -> Result<Begun> {
     let events = datapath.events()?;
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
     let library = Library::new(paths.policy_dirs());
-    for dir in library.dirs() {
-        if let Err(error) = watches.policies(dir) {
-            tracing::warn!(%error, dir = %dir.display(), "cannot be watched for changes");
-        }
-    }
+    watch_policies(&mut watches, &library);
     let mut state = State {
         datapath,
         places,
@@ -140,17 +158,49 @@ pub fn begin(paths: &Paths) -> Result<Begun> {
     })
 }
 
+fn watch_policies(watches: &mut Watches, library: &Library) {
+    for dir in library.dirs() {
+        if let Err(error) = watches.policies(dir) {
+            tracing::warn!(%error, dir = %dir.display(), "cannot be watched for changes");
+        }
+    }
+}
+
+fn open_audit(path: &Path) -> Result<Audit> {
+    make_dir(path.parent().unwrap_or(Path::new("/")))?;
+    Ok(Audit::open(path)?)
+}
+
 /// Makes a directory that everybody may look into and only its owner changes.
 fn make_dir(dir: &Path) -> Result<()> {
     let made = fs::DirBuilder::new()
         .recursive(true)
         .mode(0o755)
         .create(dir);
-    made.with_context(|| format!("cannot make the directory {}", dir.display()))
+    made.with_context(|| cannot_use(dir))
+}
+
+fn cannot_use(dir: &Path) -> String {
+    let dir = dir.display();
+    format!("cannot use the directory {dir} (see to it, or give another --state-dir)")
+}
+
+/// Refuses to go on as anybody but root, who could do nothing of this.
+///
+/// # Errors
+///
+/// That this is not root.
+pub fn as_root() -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        bail!(
+            "guardd puts programs into the kernel, and so needs root\nrun it with sudo, or as a service"
+        );
+    }
+    Ok(())
 }
 
 fn lock(dir: &Path) -> Result<OwnedFd> {
-    let locked = lock_dir(dir).with_context(|| format!("cannot lock {}", dir.display()))?;
+    let locked = lock_dir(dir).with_context(|| cannot_use(dir))?;
     locked.with_context(|| {
         format!(
             "another guardd uses {}\nstop it, or give this one its own --state-dir, --pin-dir and --cgroup-root",

@@ -51,18 +51,22 @@ pub struct Shelves {
 }
 
 impl Shelves {
+    /// The directories of all of them.
+    pub const DIRS: [&str; 5] = ["sessions", "holes", "requests", "policies", "names"];
+
     /// Those in `dir`.
     ///
     /// # Errors
     ///
     /// What the file system says.
     pub fn open(dir: &Path) -> io::Result<Self> {
+        let [sessions, holes, requests, policies, names] = Self::DIRS.map(|shelf| dir.join(shelf));
         Ok(Self {
-            sessions: Shelf::open(dir.join("sessions"))?,
-            holes: Shelf::open(dir.join("holes"))?,
-            requests: Shelf::open(dir.join("requests"))?,
-            policies: Shelf::open(dir.join("policies"))?,
-            names: Shelf::open(dir.join("names"))?,
+            sessions: Shelf::open(sessions)?,
+            holes: Shelf::open(holes)?,
+            requests: Shelf::open(requests)?,
+            policies: Shelf::open(policies)?,
+            names: Shelf::open(names)?,
         })
     }
 

@@ -24,6 +24,12 @@ impl State {
         Status {
             enforcing: problem.is_none(),
             problem,
+            warnings: self
+                .audit
+                .problem()
+                .map(str::to_owned)
+                .into_iter()
+                .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),
             cgroup_root: self.places.cgroup_root.clone(),

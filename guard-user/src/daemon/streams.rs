@@ -60,7 +60,7 @@ pub async fn stream(
     tokio::select! {
         done = answers => done,
         // A call on top of a stream cannot be answered: it ends the connection, as the peer's leaving does.
-        _ = frames.next() => Err(FrameError::Truncated),
+        () = frames.stirs() => Err(FrameError::Truncated),
     }
 }
 

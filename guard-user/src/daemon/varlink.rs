@@ -204,6 +204,7 @@ fn service(method: &str, parameters: Option<Value>) -> Result<Value, WireError> 
 mod tests {
     use std::collections::BTreeSet;
 
+    use proptest::prelude::*;
     use zlink::idl::Interface;
 
     use super::*;
@@ -274,6 +275,20 @@ mod tests {
             r#"{"method":"x","a":1}"#,
         ] {
             assert_eq!(error_of(frame), "org.varlink.service.InvalidParameter");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_are_too_strange(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(understand(&bytes).is_err());
+        }
+
+        #[test]
+        fn no_parameters_are_too_strange(method in "[A-Z][a-z]{2,8}", parameters in "\\PC{0,60}") {
+            let frame = json!({"method": format!("{INTERFACE}.{method}"), "parameters": {"id": parameters}});
+            // Whatever it is, it is understood or refused.
+            let _ = understand(frame.to_string().as_bytes());
         }
     }
 

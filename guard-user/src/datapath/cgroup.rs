@@ -46,11 +46,7 @@ impl Root {
         let hierarchy = cgroup2::Hierarchy::find().map_err(|_| absent())?;
         let level = cgroup2::level(&hierarchy.path(path).ok_or_else(absent)?);
         if meta.uid() != 0 {
-            return Err(DatapathError::File {
-                doing: "trust",
-                path: path.into(),
-                source: io::Error::other("root does not own it"),
-            });
+            return Err(DatapathError::NotRoots { path: path.into() });
         }
         Ok(Self {
             path: path.into(),

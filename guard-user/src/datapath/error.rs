@@ -39,6 +39,12 @@ pub enum DatapathError {
         /// The cgroup root.
         path: PathBuf,
     },
+    /// Somebody else than root could move processes out of the cgroup root.
+    #[error("root does not own {path}, so what is in it could leave it")]
+    NotRoots {
+        /// The cgroup root.
+        path: PathBuf,
+    },
     /// The pins were made with other layouts.
     #[error("the pins in {path} have layout version {found}, this guardd has {ours}")]
     OtherVersion {
@@ -48,6 +54,12 @@ pub enum DatapathError {
         found: u64,
         /// What this program says.
         ours: u64,
+    },
+    /// Somebody removed a pin.
+    #[error("{pin} is gone, so what is enforced cannot be read or changed")]
+    Incomplete {
+        /// Which.
+        pin: PathBuf,
     },
     /// The pins hold programs that are attached elsewhere.
     #[error("the pins in {pins} guard another cgroup than {root}")]
@@ -126,7 +138,7 @@ impl DatapathError {
     pub fn fix(&self) -> String {
         match self {
             Self::File { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "run guardd as root".into()
+                "run guardd as root, with all of root's capabilities; a container usually lacks some".into()
             }
             Self::Ebpf { denied: true, .. } => {
                 "run guardd as root, with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON; a container usually has none \
@@ -134,7 +146,10 @@ impl DatapathError {
                     .into()
             }
             Self::Ebpf { .. } => "check that this kernel is 6.1 or later".into(),
-            Self::File { .. } => "see the system's message above".into(),
+            Self::File { path, .. } => format!(
+                "see to {}, or give guardd other places: --pin-dir, --cgroup-root, --state-dir",
+                path.display()
+            ),
             Self::Busy { .. } => {
                 "stop the other guardd, or give this one its own --pin-dir, --cgroup-root and --state-dir"
                     .into()
@@ -142,10 +157,14 @@ impl DatapathError {
             Self::NoCgroup2 { .. } => {
                 "give --cgroup-root a directory below a cgroup v2 mount (`findmnt -t cgroup2` lists them)".into()
             }
+            Self::NotRoots { path } => format!("run `chown -R root: {}`, or give another --cgroup-root", path.display()),
             Self::OtherVersion { path, .. } | Self::OtherRoot { pins: path, .. } => format!(
                 "end the sessions, run `guardd teardown --pin-dir {}`, then start guardd again",
                 path.display()
             ),
+            Self::Incomplete { .. } => {
+                "end the sessions, run `guardd teardown` with the same directories, then start guardd again".into()
+            }
             Self::NotEnforced { .. } => "restart guardd: it attaches what is missing".into(),
             Self::Full { .. } => "close some (`guard holes`, `guard sessions`), then try again".into(),
             Self::Absent { .. } => "list what there is: `guard sessions`, `guard holes`".into(),

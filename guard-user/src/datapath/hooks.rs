@@ -150,11 +150,11 @@ pub(super) fn read_back(dir: &Path, root_id: u64) -> Vec<HookStatus> {
         .collect()
 }
 
-/// The cgroup that the pinned links guard; `None` where there is no link or its cgroup is gone.
+/// The cgroup that the pinned links guard, 0 where it is gone; `None` where there is no link.
 pub(super) fn guarded_cgroup(dir: &Path) -> Option<u64> {
     HOOKS
         .iter()
         .filter_map(|hook| bpf::link_info(&pins::link(dir, hook.name)).ok())
         .map(|link| link.cgroup_id)
-        .find(|id| *id != 0)
+        .max()
 }

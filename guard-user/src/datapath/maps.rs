@@ -149,6 +149,9 @@ pub(super) fn gone(
 
 fn open<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) -> Result<T> {
     let pin = pins::map(dir, name);
+    if !pin.exists() {
+        return Err(DatapathError::Incomplete { pin });
+    }
     MapData::from_pin(&pin)
         .and_then(Map::from_map_data)
         .and_then(T::try_from)

@@ -24,16 +24,24 @@ pub(super) fn new(pin_dir: &Path) -> PathBuf {
     pin_dir.join("new")
 }
 
-/// Makes the pin directory, and mounts a bpffs where none is.
-pub(super) fn ensure(pin_dir: &Path) -> Result<()> {
-    if pin_dir.starts_with(BPFFS) {
+/// Makes the pin directory, and mounts a bpffs where none is. True where there was no directory.
+pub(super) fn ensure(pin_dir: &Path) -> Result<bool> {
+    let below_bpffs = pin_dir.starts_with(BPFFS);
+    if below_bpffs {
         mount(Path::new(BPFFS))?;
-        fs::create_dir_all(pin_dir).map_err(DatapathError::file("create", pin_dir))?;
-    } else {
-        fs::create_dir_all(pin_dir).map_err(DatapathError::file("create", pin_dir))?;
-        mount(pin_dir)?;
     }
-    restrict(pin_dir)
+    let is_new = !pin_dir.exists();
+    fs::create_dir_all(pin_dir).map_err(DatapathError::file("create", pin_dir))?;
+    let mounted = match below_bpffs {
+        true => Ok(()),
+        false => mount(pin_dir),
+    };
+    mounted.and_then(|()| restrict(pin_dir)).inspect_err(|_| {
+        if is_new {
+            let _ = remove_dir(pin_dir);
+        }
+    })?;
+    Ok(is_new)
 }
 
 fn mount(on: &Path) -> Result<()> {

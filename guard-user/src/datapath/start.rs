@@ -1,10 +1,19 @@
 //! Becoming a [`Datapath`]: by attaching everything, or by adopting what is pinned.
 
-use std::{collections::HashMap, fs, path::Path};
+use std::{
+    collections::HashMap,
+    fs,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
 
 use guard_common::meta;
 
 use super::{Datapath, DatapathError, Places, Result, cgroup, hooks, maps::Maps, pins};
+
+/// How long the kernel may take to let go of the links to a removed cgroup.
+const LETTING_GO: Duration = Duration::from_secs(2);
 
 /// How a datapath came to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,21 +34,30 @@ impl Datapath {
     /// Where another guardd is there, the kernel refuses, or the pins are not ours to adopt. Then
     /// nothing is changed, and what was enforced still is.
     pub fn start(places: &Places) -> Result<(Self, Start)> {
-        pins::ensure(&places.pin_dir)?;
+        let made_pins = pins::ensure(&places.pin_dir)?;
+        Self::start_in(places).inspect_err(|_| {
+            if made_pins {
+                let _ = pins::remove_dir(&places.pin_dir);
+            }
+        })
+    }
+
+    fn start_in(places: &Places) -> Result<(Self, Start)> {
         let pin_lock = cgroup::lock(&places.pin_dir)?;
         let (root, made_root) = cgroup::Root::ensure(&places.cgroup_root)?;
-        let root_lock = root.lock()?;
-        discard_defunct(&places.pin_dir, made_root)?;
-        let live = pins::live(&places.pin_dir);
-        let start = if live.exists() {
-            adopt(places, &root)?
-        } else {
-            attach(places, &root, made_root)?
-        };
+        let begun = root.lock().and_then(|root_lock| {
+            let start = begin(places, &root, made_root)?;
+            Ok((root_lock, start))
+        });
+        let (root_lock, start) = begun.inspect_err(|_| {
+            if made_root {
+                let _ = fs::remove_dir(&places.cgroup_root);
+            }
+        })?;
         let mut datapath = Self {
             places: places.clone(),
             root,
-            maps: Maps::open(&live)?,
+            maps: Maps::open(&pins::live(&places.pin_dir))?,
             slots: HashMap::new(),
             _locks: [pin_lock, root_lock],
         };
@@ -49,13 +67,37 @@ impl Datapath {
     }
 }
 
+fn begin(places: &Places, root: &cgroup::Root, made_root: bool) -> Result<Start> {
+    let live = pins::live(&places.pin_dir);
+    discard_defunct(&live, root, made_root)?;
+    if live.exists() {
+        adopt(places, root)
+    } else {
+        attach(places, root, made_root)
+    }
+}
+
 /// Pins whose cgroup root is gone guard nothing, and no process can be in it: they are removed.
-fn discard_defunct(pin_dir: &Path, made_root: bool) -> Result<()> {
-    let live = pins::live(pin_dir);
-    if live.exists() && made_root && hooks::guarded_cgroup(&live).is_none() {
-        return pins::remove(&live);
+fn discard_defunct(live: &Path, root: &cgroup::Root, made_root: bool) -> Result<()> {
+    if live.exists() && guards_nothing(live, root, made_root) {
+        return pins::remove(live);
     }
     Ok(())
+}
+
+/// Whether what is pinned was attached to a cgroup that is gone. The kernel lets its links go a moment after
+/// the cgroup.
+fn guards_nothing(live: &Path, root: &cgroup::Root, made_root: bool) -> bool {
+    let deadline = Instant::now() + LETTING_GO;
+    loop {
+        match hooks::guarded_cgroup(live) {
+            // Without any link there is no telling, unless the root was not there.
+            None => return made_root,
+            Some(0) => return true,
+            Some(id) if id == root.id() || Instant::now() > deadline => return false,
+            Some(_) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
 }
 
 fn attach(places: &Places, root: &cgroup::Root, made_root: bool) -> Result<Start> {
@@ -64,9 +106,6 @@ fn attach(places: &Places, root: &cgroup::Root, made_root: bool) -> Result<Start
         .and_then(|()| pins::commit(&places.pin_dir))
         .inspect_err(|_| {
             let _ = pins::remove(&dir);
-            if made_root {
-                let _ = fs::remove_dir(&places.cgroup_root);
-            }
         })?;
     Ok(Start::Fresh)
 }

@@ -67,9 +67,10 @@ impl FromStr for DomainName {
                 "a name is labels of letters, digits and `-` with dots between, like `db.example.com`",
             ));
         }
-        // A resolver may take `192.0.2` or `1` for an address.
+        // A resolver may take `192.0.2` or `0x7f.1` for an address, and `192.0.2.1x` was meant as one: no
+        // top-level domain begins with a digit.
         let last = name.rsplit('.').next().unwrap_or(name);
-        if last.bytes().all(|b| b.is_ascii_digit()) || last.starts_with("0x") {
+        if last.starts_with(|first: char| first.is_ascii_digit()) {
             return Err(
                 Invalid::new(format!("{} is neither an address nor a name", quoted(text)))
                     .help("write all four parts of an IPv4 address, each 0 to 255"),

@@ -32,7 +32,8 @@ use crate::sys::cgroup2::{self, Hierarchy};
 use crate::sys::process::close_on_exec_from;
 
 const WHAT: &str = "cannot contain the command";
-const FIX: &str = "see `guard doctor` for what this machine lacks";
+const FIX: &str =
+    "guard needs Linux 6.1 or later with seccomp; the system's message above says what is missing";
 
 /// Takes all of it away. `cgroup` is the session's, as a directory or as in `/proc/self/cgroup`.
 pub(super) fn contain(identity: &Identity, cgroup: &Path) -> Result<(), Failure> {

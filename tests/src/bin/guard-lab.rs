@@ -4,12 +4,14 @@ use std::env;
 use std::io;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
-use guard_lab::{probe, reap, server};
+use anyhow::{Context as _, Result, bail};
+use guard_lab::{bench, probe, reap, server};
 
 const HELP: &str = "\
 guard-lab probe KIND ADDRESS PORT [OTHER]   one attempt to reach the network; see guard-lab probe --help
 guard-lab serve [--tcp PORT]… [--udp PORT]… [--sniff]   production, until its input ends
+guard-lab bench   the client of a measurement, which does what its input says
+guard-lab sink PORT   the other side of one, until its input ends
 guard-lab reap   takes down what its input names, once that ends
 ";
 
@@ -31,6 +33,8 @@ fn run() -> Result<bool> {
         "probe" if env::args().any(|arg| arg == "--help") => print!("{}", probe::HELP),
         "probe" => return probe::probe(args),
         "serve" => server::serve(args)?,
+        "bench" => bench::client()?,
+        "sink" => bench::sink(args.next().context("which port?")?.parse()?)?,
         "reap" => reap::reap(io::stdin().lock())?,
         "--help" => print!("{HELP}"),
         _ => bail!("what to do?\n{HELP}"),

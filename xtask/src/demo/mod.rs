@@ -49,10 +49,12 @@ pub(crate) fn demo() -> Result<()> {
         let production = Production::start(&stage)?;
         let mut daemon = Daemon::in_network(&stage).policy("demo", POLICY).start()?;
         story.stage(SERVER, PORT, POLICY);
-        act(&mut story, &stage, &production, &daemon)?;
+        act(&mut story, &stage, &production, &daemon)
+            .inspect_err(|_| eprintln!("\nguardd's log:\n{}", daemon.log()))?;
         story.step("Everything is taken down");
         story.command("root", "guardd teardown --force");
         daemon.teardown()?;
+        by_guardd(&mut story, &daemon)?;
         traces(&stage, &daemon)
     };
     nothing_left(&mut story, &left)
@@ -185,7 +187,7 @@ fn logged(story: &mut Story, daemon: &Daemon) -> Result<()> {
         .json_lines()?;
     for kind in [
         "session-start",
-        "denied",
+        "request",
         "answered",
         "hole-open",
         "hole-close",
@@ -212,6 +214,15 @@ fn requests(production: &Production<'_>) -> Result<usize> {
     Ok(reached.iter().filter(|one| one.kind == "http").count())
 }
 
+/// What guardd itself must take down.
+fn by_guardd(story: &mut Story, daemon: &Daemon) -> Result<()> {
+    for path in [daemon.cgroup_root(), daemon.pin_dir()] {
+        ensure!(!path.exists(), "guardd left {} behind", path.display());
+    }
+    story.fact("its cgroups and pins are gone");
+    Ok(())
+}
+
 /// What must be gone in the end.
 fn traces(stage: &Network, daemon: &Daemon) -> Vec<PathBuf> {
     vec![
@@ -228,7 +239,7 @@ fn nothing_left(story: &mut Story, traces: &[PathBuf]) -> Result<()> {
     if !left.is_empty() {
         bail!("still there: {left:?}");
     }
-    story.fact("no cgroup, no pin, no namespace and no file is left");
+    story.fact("no namespace, no process and no file of the demo is left");
     story.end();
     Ok(())
 }

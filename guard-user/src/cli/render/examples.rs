@@ -115,6 +115,7 @@ pub(crate) fn status() -> Status {
     Status {
         enforcing: true,
         problem: None,
+        warnings: Vec::new(),
         version: "0.1.0".into(),
         kernel: "6.12.0".into(),
         cgroup_root: "/sys/fs/cgroup/guard".into(),

@@ -17,6 +17,10 @@ pub(crate) fn page(status: &Status, clock: &Clock) -> Page {
     .field("requests", status.requests)
     .field("holes", status.holes);
     losses(&mut page, status);
+    for warning in &status.warnings {
+        page.styled(WARN, format_args!("    warning  {warning}"))
+            .end();
+    }
     page.line("");
     policies(&mut page, &status.policies, clock);
     page.line("");

@@ -1,85 +1,22 @@
 //! A guardd of one's own.
 
+mod builder;
+mod log;
+
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::reap::Reaper;
-use crate::{AGENT, Guard, Network, Output, Tag, bins, exec, fit, mounts};
-
-/// How long guardd may take until it enforces.
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// What to start a [`Daemon`] with.
-#[derive(Debug)]
-#[must_use = "nothing happens until it is started"]
-pub struct DaemonBuilder {
-    tag: Tag,
-    netns: Option<PathBuf>,
-    policies: Vec<(String, String)>,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-}
-
-impl DaemonBuilder {
-    /// A policy that the daemon knows by name.
-    pub fn policy(mut self, name: &str, text: &str) -> Self {
-        self.policies.push((name.to_owned(), text.to_owned()));
-        self
-    }
-
-    /// More arguments of guardd.
-    pub fn args(mut self, args: &[&str]) -> Self {
-        self.args.extend(args.iter().map(ToString::to_string));
-        self
-    }
-
-    /// A variable of guardd's environment.
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Makes its directories, without starting it.
-    ///
-    /// # Errors
-    ///
-    /// That this machine is not fit, or what cannot be made.
-    pub fn prepare(self) -> Result<Daemon> {
-        fit()?;
-        mounts::bpffs()?;
-        let name = self.tag.name();
-        let daemon = Daemon {
-            cgroup: mounts::cgroup2()?.join(&name),
-            pins: Path::new(mounts::BPFFS).join(&name),
-            dir: self.tag.dir(),
-            started: None,
-            log: Arc::default(),
-            reaper: Reaper::start()?,
-            builder: self,
-        };
-        daemon.make_directories()
-    }
-
-    /// Starts it, and waits until it enforces.
-    ///
-    /// # Errors
-    ///
-    /// That this machine is not fit, or that guardd does not enforce after 20 seconds, with its log.
-    pub fn start(self) -> Result<Daemon> {
-        let mut daemon = self.prepare()?;
-        daemon.start()?;
-        Ok(daemon)
-    }
-}
+use crate::{AGENT, Guard, Network, Output, Tag, bins, exec};
+pub use builder::DaemonBuilder;
+use log::Log;
 
 /// A real guardd, with directories of its own. Everything of it is taken down on drop, whatever state it
 /// is in.
@@ -97,33 +34,12 @@ pub struct Daemon {
 impl Daemon {
     /// A daemon on the developer's machine of a network.
     pub fn in_network(network: &Network) -> DaemonBuilder {
-        DaemonBuilder {
-            netns: Some(network.dev().path()),
-            ..Self::on_this_machine()
-        }
+        DaemonBuilder::new(Some(network.dev().path()))
     }
 
     /// A daemon in the network namespace of the caller, which judges all the same.
     pub fn on_this_machine() -> DaemonBuilder {
-        DaemonBuilder {
-            tag: Tag::new(),
-            netns: None,
-            policies: Vec::new(),
-            args: Vec::new(),
-            env: Vec::new(),
-        }
-    }
-
-    fn make_directories(mut self) -> Result<Self> {
-        self.reaper.cgroup(&self.cgroup)?;
-        self.reaper.dir(&self.pins)?;
-        self.reaper.dir(&self.dir)?;
-        let dir = self.policy_dir();
-        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        for (name, text) in &self.builder.policies {
-            self.write_policy(name, text)?;
-        }
-        Ok(self)
+        DaemonBuilder::new(None)
     }
 
     /// Starts guardd, which must not run, and waits until it enforces.
@@ -163,6 +79,9 @@ impl Daemon {
             ("--policy-dir", self.policy_dir()),
         ] {
             guardd.arg(option).arg(dir);
+        }
+        if self.builder.config.is_some() {
+            guardd.arg("--config").arg(self.config());
         }
         guardd
             .args(&self.builder.args)
@@ -232,7 +151,7 @@ impl Daemon {
         Guard::new(self, uid).args(args)
     }
 
-    /// Runs `guard status --json` or the like as root: the most common thing to ask.
+    /// Runs `guard` as root, whatever comes of it.
     ///
     /// # Errors
     ///
@@ -269,6 +188,16 @@ impl Daemon {
         Ok(path)
     }
 
+    /// Writes the settings of a daemon that was given some. It reads them when it starts.
+    ///
+    /// # Errors
+    ///
+    /// That they cannot be written.
+    pub fn write_config(&self, text: &str) -> Result<()> {
+        let path = self.config();
+        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+
     /// What its names carry.
     #[must_use]
     pub fn tag(&self) -> &Tag {
@@ -284,7 +213,7 @@ impl Daemon {
     /// All that it has said since it was last started.
     #[must_use]
     pub fn log(&self) -> String {
-        self.log.lock().text.clone()
+        self.log.text()
     }
 
     /// Waits until its log since its last start contains `text`.
@@ -306,6 +235,12 @@ impl Daemon {
     #[must_use]
     pub fn state_dir(&self) -> PathBuf {
         self.dir.join("state")
+    }
+
+    /// Its settings, if it was given some.
+    #[must_use]
+    pub fn config(&self) -> PathBuf {
+        self.dir.join("guardd.toml")
     }
 
     /// Its policies.
@@ -349,54 +284,5 @@ impl Drop for Daemon {
             let _ = child.kill();
             let _ = child.wait();
         }
-    }
-}
-
-/// What guardd says on standard error.
-#[derive(Debug, Default)]
-struct Log {
-    said: Mutex<Said>,
-    more: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Said {
-    text: String,
-    ended: bool,
-}
-
-impl Log {
-    fn collect(&self, stderr: ChildStderr) {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            let mut said = self.lock();
-            said.text.push_str(&line);
-            said.text.push('\n');
-            self.more.notify_all();
-        }
-        self.lock().ended = true;
-        self.more.notify_all();
-    }
-
-    /// A panic elsewhere leaves whole lines behind.
-    fn lock(&self) -> MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_for(&self, wanted: &str) -> Result<()> {
-        let missing = |said: &mut Said| !said.ended && !said.text.contains(wanted);
-        let waited = self.more.wait_timeout_while(self.lock(), PATIENCE, missing);
-        let (said, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if said.text.contains(wanted) {
-            return Ok(());
-        }
-        let how = if said.ended {
-            "ended and"
-        } else {
-            "waited and"
-        };
-        bail!(
-            "guardd {how} did not say {wanted:?}; it said:\n{}",
-            said.text
-        )
     }
 }

@@ -1,0 +1,45 @@
+//! `guard-lab sink`: the other side of a measurement, which does as little as it can.
+
+use std::io::{self, Read as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use socket2::{Domain, Socket, Type};
+
+use super::pin;
+
+/// Takes connections at a port, one after the other, and reads each to its end; holds the same UDP port, where
+/// what comes fills a small buffer and is then dropped. Prints `ready`; ends with its input.
+///
+/// # Errors
+///
+/// That the port is taken.
+pub fn sink(port: u16) -> Result<()> {
+    let at: SocketAddr = (Ipv4Addr::UNSPECIFIED, port).into();
+    let listener = listen(at).with_context(|| format!("cannot listen at {at}"))?;
+    let datagrams = Socket::from(UdpSocket::bind(at)?);
+    datagrams.set_recv_buffer_size(4096)?;
+    // The clients that are measured stay on the first one.
+    let cpus = thread::available_parallelism()?.get();
+    thread::spawn(move || pin(cpus - 1).map(|_| swallow(&listener)));
+    println!("ready");
+    io::stdin().read_to_end(&mut Vec::new())?;
+    Ok(())
+}
+
+fn listen(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(4096)?;
+    Ok(socket.into())
+}
+
+fn swallow(listener: &TcpListener) {
+    let mut buffer = vec![0; 1 << 20];
+    for mut stream in listener.incoming().flatten() {
+        // A client that resets its connection has ended it, too.
+        while stream.read(&mut buffer).is_ok_and(|length| length > 0) {}
+    }
+}

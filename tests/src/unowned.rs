@@ -1,0 +1,61 @@
+//! A cgroup below the guard's root that no session owns.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use crate::{Attempt, Daemon, Report, bins};
+
+/// The cgroup. It is removed on drop.
+#[derive(Debug)]
+pub struct Unowned {
+    cgroup: PathBuf,
+    netns: Vec<String>,
+    probe: PathBuf,
+}
+
+impl Unowned {
+    /// Makes it under a daemon's root.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be made.
+    pub fn new(daemon: &Daemon) -> Result<Self> {
+        let cgroup = daemon.cgroup_root().join("unowned");
+        fs::create_dir(&cgroup).with_context(|| format!("cannot make {}", cgroup.display()))?;
+        let shell = daemon.on_machine(0, "sh");
+        let words = std::iter::once(shell.get_program()).chain(shell.get_args());
+        Ok(Self {
+            netns: words
+                .map(|word| word.to_string_lossy().into_owned())
+                .collect(),
+            probe: bins::for_everybody("guard-lab", daemon.tag())?,
+            cgroup,
+        })
+    }
+
+    /// Makes an attempt from inside it, as root.
+    ///
+    /// # Errors
+    ///
+    /// That it could not even be tried.
+    pub fn attempt(&self, attempt: &Attempt) -> Result<Report> {
+        let procs = self.cgroup.join("cgroup.procs");
+        let script = format!("echo $$ > {} && exec \"$@\"", procs.display());
+        let [program, args @ ..] = &self.netns[..] else {
+            unreachable!("a command has a program")
+        };
+        let mut command = Command::new(program);
+        command.args(args).args(["-c", &script, "sh"]);
+        Report::of(command.arg(&self.probe).args(attempt.args()))
+    }
+}
+
+impl Drop for Unowned {
+    fn drop(&mut self) {
+        // The reaper removes what is left.
+        let _ = fs::remove_dir(&self.cgroup);
+    }
+}

@@ -1,0 +1,197 @@
+//! Limits that are reached: a full disk under the audit trail, a full list of holes.
+
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use guard_lab::{Attempt, Daemon, Network, Production, Shell};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::Value;
+
+use crate::{POLICY, V4};
+
+/// A file system of little room. It is unmounted on drop.
+struct Small(PathBuf);
+
+impl Small {
+    fn new(dir: PathBuf) -> Self {
+        fs::create_dir_all(&dir).unwrap();
+        let options = Some(c"size=256k,mode=0755");
+        mount("guard-lab", &dir, "tmpfs", MountFlags::empty(), options).unwrap();
+        Self(dir)
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+
+    /// Leaves no room for another line, not even in the last page of the trail.
+    fn fill(&self, trail: &Path) {
+        let filler = File::options()
+            .create(true)
+            .append(true)
+            .open(self.filler());
+        let mut filler = filler.unwrap();
+        while filler.write_all(&[0; 4096]).is_ok() {}
+        let line = "{\"at\":\"2026-01-01T00:00:00Z\",\"kind\":\"policy-load\"}\n";
+        let mut trail = File::options().append(true).open(trail).unwrap();
+        loop {
+            let whole = trail.metadata().unwrap().len();
+            if !trail
+                .write(line.as_bytes())
+                .is_ok_and(|written| written == line.len())
+            {
+                return trail.set_len(whole).unwrap();
+            }
+        }
+    }
+
+    fn empty(&self) {
+        fs::remove_file(self.filler()).unwrap();
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        unmount(&self.0, UnmountFlags::DETACH).unwrap();
+    }
+}
+
+fn trail(daemon: &Daemon) -> String {
+    fs::read_to_string(daemon.audit()).unwrap()
+}
+
+fn failure(daemon: &Daemon, args: &[&str]) -> Value {
+    let output = daemon.root(args).args(["--json"]).run().unwrap();
+    assert_eq!(output.code(), Some(2), "{args:?}: {output:?}");
+    serde_json::from_str::<Value>(&output.stderr).unwrap()["error"].clone()
+}
+
+#[test]
+fn on_a_full_disk_nothing_is_decided_and_everything_enforced() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut daemon = Daemon::in_network(&network)
+        .policy("asks", POLICY)
+        .prepare()
+        .unwrap();
+    let disk = Small::new(daemon.state_dir());
+    daemon.start().unwrap();
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let attempt = Attempt::tcp(V4, 443);
+    assert!(!shell.reaches(&attempt).unwrap());
+    let open = daemon.root(["open", "192.0.2.77"]).json().unwrap();
+    disk.fill(&daemon.audit());
+    for args in [&["approve", "r1"][..], &["deny", "r1"], &["open", V4]] {
+        let failure = failure(&daemon, args);
+        assert!(
+            failure["what"].as_str().unwrap().contains("not done"),
+            "{failure}"
+        );
+        assert!(
+            failure["why"].as_str().unwrap().contains("audit.jsonl"),
+            "{failure}"
+        );
+        assert!(
+            failure["fix"].as_str().unwrap().contains("make room"),
+            "{failure}"
+        );
+    }
+    // Nothing of that was done: the question waits, and nothing new is open.
+    assert_eq!(daemon.root(["pending"]).json().unwrap()[0]["id"], "r1");
+    let holes = daemon.root(["holes"]).json().unwrap();
+    assert_eq!(holes.as_array().unwrap().len(), 1, "{holes}");
+    assert!(!shell.reaches(&attempt).unwrap());
+    assert!(production.reached_at(V4, 443).unwrap().is_empty());
+    // What narrows is done, and says that it is not on record.
+    let closed = daemon
+        .root(["close", open["id"].as_str().unwrap()])
+        .run()
+        .unwrap();
+    assert_eq!(closed.code(), Some(0), "{closed:?}");
+    let said = closed.stderr.contains("audit.jsonl");
+    assert!(said || trail(&daemon).contains("hole-close"), "{closed:?}");
+    assert_eq!(
+        daemon.root(["holes"]).json().unwrap(),
+        Value::Array(Vec::new())
+    );
+    // So is what is guarded.
+    disk.fill(&daemon.audit());
+    let run = daemon
+        .agent(["run", "--policy", "asks", "--", "true"])
+        .run()
+        .unwrap();
+    assert_eq!(run.code(), Some(0), "{run:?}");
+    assert!(run.stderr.contains("not written down"), "{run:?}");
+    let status = daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["enforcing"], true);
+    assert!(
+        status["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("audit.jsonl"),
+        "{status}"
+    );
+    disk.empty();
+    let hole = daemon.root(["approve", "r1"]).json().unwrap();
+    assert_eq!(hole["session"], "s1");
+    assert!(shell.reaches(&attempt).unwrap());
+    let trail = trail(&daemon);
+    for line in trail.lines() {
+        serde_json::from_str::<Value>(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+    }
+    assert!(
+        trail.contains("hole-open") && trail.contains("\"answer\":\"yes\""),
+        "{trail}"
+    );
+    drop(shell);
+    daemon.teardown().unwrap();
+}
+
+#[test]
+fn a_daemon_starts_on_a_full_disk_and_goes_on_enforcing() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = Daemon::in_network(&network)
+        .policy("asks", POLICY)
+        .prepare()
+        .unwrap();
+    let disk = Small::new(daemon.state_dir());
+    daemon.start().unwrap();
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    disk.fill(&daemon.audit());
+    daemon.kill().unwrap();
+    daemon.start().unwrap();
+    assert_eq!(daemon.root(["sessions"]).json().unwrap()[0]["id"], "s1");
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    drop(shell);
+    daemon.teardown().unwrap();
+}
+
+#[test]
+fn a_session_has_so_many_holes_and_no_more() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = Daemon::in_network(&network)
+        .policy("asks", POLICY)
+        .start()
+        .unwrap();
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    for last in 1..=64 {
+        daemon
+            .root(["open", &format!("192.0.2.{}", 100 + last)])
+            .json()
+            .unwrap();
+    }
+    let failure = failure(&daemon, &["open", V4]);
+    assert!(failure["why"].as_str().unwrap().contains("64"), "{failure}");
+    assert!(
+        failure["fix"].as_str().unwrap().contains("guard holes"),
+        "{failure}"
+    );
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert!(shell.reaches(&Attempt::tcp("192.0.2.164", 443)).unwrap());
+    daemon.ask(["close", "h1"]).unwrap().success().unwrap();
+    daemon.root(["open", V4]).json().unwrap();
+    assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+}

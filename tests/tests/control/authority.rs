@@ -1,0 +1,98 @@
+//! Owners answer for their own, root for all, and nobody inside for anything.
+
+use guard_lab::{AGENT, Attempt, Network, Production, bins};
+use serde_json::Value;
+
+use crate::{V4, daemon, inside, shell};
+
+const STRANGER: u32 = AGENT + 1;
+
+#[test]
+fn another_user_sees_and_answers_nothing_of_a_session() {
+    let network = Network::new().unwrap();
+    let daemon = daemon(&network);
+    let _shell = shell(&daemon, AGENT);
+    let strangers = |args: &[&str]| daemon.user(STRANGER, args).run().unwrap();
+    for list in ["sessions", "holes", "pending"] {
+        let seen = daemon.user(STRANGER, [list]).json().unwrap();
+        assert_eq!(seen, Value::Array(vec![]), "{list}");
+    }
+    for refused in [
+        &["open", V4, "--session", "s1"][..],
+        &["stop", "s1"],
+        &["close", "h1"],
+        &["approve", "r1"],
+        &["deny", "r1"],
+        &["explain", V4, "--session", "s1"],
+    ] {
+        assert_ne!(strangers(refused).code(), Some(0), "{refused:?}");
+    }
+    let log = strangers(&["log"]);
+    assert!(!log.stdout.contains("s1"), "{}", log.stdout);
+    // The owner and root do see and answer.
+    daemon.user(AGENT, ["open", V4]).json().unwrap();
+    daemon.root(["close", "h1"]).json().unwrap();
+    daemon.user(AGENT, ["stop", "s1"]).json().unwrap();
+}
+
+#[test]
+fn inside_one_may_ask_and_nothing_else() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = daemon(&network);
+    let mut shell = shell(&daemon, AGENT);
+    let mut told = |args: &str| inside(&daemon, &mut shell, args);
+    for verb in [
+        "status",
+        "sessions",
+        "pending",
+        "holes",
+        "log",
+        "open 192.0.2.10",
+        "approve r1",
+        "deny r1",
+        "close --all",
+        "stop s1",
+        "explain 192.0.2.10",
+    ] {
+        let answer = told(verb);
+        assert!(
+            answer.contains("inside a guarded cgroup"),
+            "{verb}: {answer}"
+        );
+        assert!(answer.contains("code=2"), "{verb}: {answer}");
+    }
+    let asked = told("--json request 192.0.2.10:443 --reason 'to look at photos'");
+    assert!(asked.contains("\"verdict\":\"confirm\""), "{asked}");
+    let denied = told("--json request 192.0.2.66:443");
+    assert!(
+        denied.contains("\"verdict\":\"deny\"") && denied.contains("jewels"),
+        "{denied}"
+    );
+    let pending = daemon.user(AGENT, ["pending"]).json().unwrap();
+    assert_eq!(pending[0]["note"], "to look at photos");
+    assert_eq!(pending.as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_session_inside_a_session_only_narrows() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = daemon(&network);
+    daemon
+        .write_policy("wide", "version = 1\ndefault = \"allow\"\n")
+        .unwrap();
+    let mut shell = shell(&daemon, AGENT);
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let attempt = Attempt::tcp(V4, 443).args().join(" ");
+    let nested = format!("run --policy wide -- {} {attempt}", probe.display());
+    let answer = inside(&daemon, &mut shell, &nested);
+    assert!(answer.contains("\"ok\":false"), "{answer}");
+    // The inner session's question is for the same person.
+    let pending = daemon.user(AGENT, ["pending"]).json().unwrap();
+    let asked = pending.as_array().unwrap();
+    assert!(
+        asked.iter().all(|one| one["rule"] == "production"),
+        "{pending}"
+    );
+}

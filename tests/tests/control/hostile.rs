@@ -1,0 +1,88 @@
+//! Nonsense, floods and peers that stop reading.
+
+use std::io::Write as _;
+use std::os::unix::net::UnixStream;
+
+use guard_lab::Daemon;
+
+use crate::Wire;
+
+/// Whether the daemon still answers somebody else.
+fn answers(daemon: &Daemon) -> bool {
+    let status = Wire::open(daemon).call(r#"{"method":"org.guardd.Control.Status"}"#);
+    status["parameters"]["enforcing"] == true
+}
+
+#[test]
+fn what_is_no_call_is_answered_and_the_connection_goes_on() {
+    let daemon = Daemon::on_this_machine().start().unwrap();
+    let mut wire = Wire::open(&daemon);
+    let deep = "[".repeat(60_000);
+    for (frame, error) in [
+        ("", "org.varlink.service.InvalidParameter"),
+        ("\u{fffd}", "org.varlink.service.InvalidParameter"),
+        (&deep, "org.varlink.service.InvalidParameter"),
+        (
+            r#"{"method":"org.guardd.Control.Detach"}"#,
+            "org.varlink.service.MethodNotFound",
+        ),
+        (
+            r#"{"method":"com.example.Run"}"#,
+            "org.varlink.service.InterfaceNotFound",
+        ),
+        (
+            r#"{"method":"org.guardd.Control.Stop","parameters":{"session":"s1","now":1}}"#,
+            "org.varlink.service.InvalidParameter",
+        ),
+        (
+            r#"{"method":"org.guardd.Control.Log"}"#,
+            "org.varlink.service.ExpectedMore",
+        ),
+        (
+            r#"{"method":"org.guardd.Control.Stop","parameters":{"session":"s1"}}"#,
+            "org.guardd.Control.NotFound",
+        ),
+    ] {
+        assert_eq!(wire.call(frame)["error"], error, "{frame:.80}");
+    }
+    assert!(answers(&daemon));
+}
+
+#[test]
+fn a_frame_that_is_too_long_ends_its_own_connection_only() {
+    let daemon = Daemon::on_this_machine().start().unwrap();
+    let mut wire = Wire::open(&daemon);
+    wire.0.write_all(&vec![b'x'; 65_536]).unwrap();
+    let answer = wire.answer().unwrap();
+    assert_eq!(answer["error"], "org.guardd.Control.Invalid");
+    assert!(wire.answer().is_none());
+    assert!(answers(&daemon));
+}
+
+#[test]
+fn peers_that_never_read_cost_nobody_else_anything() {
+    let daemon = Daemon::on_this_machine().start().unwrap();
+    let ask = b"{\"method\":\"org.varlink.service.GetInterfaceDescription\",\"parameters\":{\"interface\":\"org.guardd.Control\"}}\0";
+    let deaf: Vec<UnixStream> = (0..50)
+        .map(|_| {
+            let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+            stream.set_nonblocking(true).unwrap();
+            // Until both directions are full.
+            while stream.write(ask).is_ok() {}
+            stream
+        })
+        .collect();
+    assert!(answers(&daemon));
+    assert!(resident(&daemon) < 64 * 1024, "{} KiB", resident(&daemon));
+    drop(deaf);
+    assert!(answers(&daemon));
+}
+
+/// The daemon's resident memory, in KiB.
+fn resident(daemon: &Daemon) -> u64 {
+    let status = format!("/proc/{}/status", daemon.pid().unwrap());
+    let status = std::fs::read_to_string(status).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let number = line.unwrap().split_whitespace().next().unwrap();
+    number.parse().unwrap()
+}

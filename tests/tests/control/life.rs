@@ -1,0 +1,151 @@
+//! Two daemons, a daemon in the wrong place, and what outlives one.
+
+use std::fs;
+
+use guard_lab::{AGENT, Daemon, Network};
+
+use serde_json::Value;
+
+use crate::{V4, daemon, inside, shell};
+
+#[test]
+fn a_second_daemon_on_the_same_directories_says_so() {
+    let daemon = Daemon::on_this_machine().start().unwrap();
+    let second = daemon.guardd().unwrap().output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(2), "{said}");
+    assert!(said.contains("another guardd"), "{said}");
+    assert!(daemon.socket().exists());
+    let down = daemon.guardd().unwrap().arg("teardown").output().unwrap();
+    assert_eq!(down.status.code(), Some(2));
+}
+
+#[test]
+fn a_daemon_does_not_judge_itself() {
+    let daemon = Daemon::on_this_machine().prepare().unwrap();
+    let root = daemon.cgroup_root();
+    fs::create_dir_all(root).unwrap();
+    let guardd = daemon.guardd().unwrap();
+    let command = format!(
+        "echo $$ > {}/cgroup.procs && exec \"$0\" \"$@\"",
+        root.display()
+    );
+    let mut inside = std::process::Command::new("sh");
+    inside
+        .arg("-c")
+        .arg(command)
+        .arg(guardd.get_program())
+        .args(guardd.get_args());
+    let output = inside.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("inside a guarded cgroup"), "{said}");
+}
+
+#[test]
+fn names_questions_and_owners_outlive_the_daemon() {
+    let network = Network::new().unwrap();
+    let mut daemon = daemon(&network);
+    let mut shell = shell(&daemon, AGENT);
+    let asked = inside(
+        &daemon,
+        &mut shell,
+        &format!("request {V4}:443 --reason photos"),
+    );
+    assert!(asked.contains("code="), "{asked}");
+    daemon
+        .user(AGENT, ["open", "192.0.2.20", "--reason", "a look"])
+        .json()
+        .unwrap();
+    let before = known(&daemon);
+    daemon.kill().unwrap();
+    daemon.start().unwrap();
+    assert_eq!(known(&daemon), before);
+    assert!(before.contains(&Value::from("a look")), "{before:?}");
+    assert!(before.contains(&Value::from("photos")), "{before:?}");
+    daemon.user(AGENT, ["close", "h1"]).json().unwrap();
+    let log = fs::read_to_string(daemon.audit()).unwrap();
+    assert!(log.contains("\"start\":\"adopted\""), "{log}");
+}
+
+/// What only the daemon knows of its one session, hole and request: times come from two clocks, and
+/// differ by nanoseconds from one look to the next.
+fn known(daemon: &Daemon) -> Vec<Value> {
+    let fields = [
+        (
+            "sessions",
+            &[
+                "id",
+                "name",
+                "uid",
+                "pid",
+                "command",
+                "policy",
+                "started_at",
+            ][..],
+        ),
+        (
+            "holes",
+            &[
+                "id",
+                "session",
+                "destination",
+                "opened_by",
+                "reason",
+                "opened_at",
+            ],
+        ),
+        (
+            "pending",
+            &[
+                "id", "session", "comm", "rule", "reason", "note", "asked_at",
+            ],
+        ),
+    ];
+    let told = fields.iter().flat_map(|(list, names)| {
+        let all = daemon.root([list]).json().unwrap();
+        names.iter().map(move |name| all[0][name].clone())
+    });
+    told.collect()
+}
+
+#[test]
+fn a_daemon_that_was_told_to_stop_leaves_everything_in_force() {
+    let network = Network::new().unwrap();
+    let mut daemon = daemon(&network);
+    let _shell = shell(&daemon, AGENT);
+    assert!(daemon.stop().unwrap().success());
+    assert!(!daemon.socket().exists());
+    assert!(daemon.pin_dir().exists());
+    let log = fs::read_to_string(daemon.audit()).unwrap();
+    assert!(
+        log.trim_end()
+            .lines()
+            .last()
+            .unwrap()
+            .contains("daemon-stop")
+    );
+    daemon.start().unwrap();
+    let sessions = daemon.root(["sessions"]).json().unwrap();
+    assert_eq!(sessions[0]["id"], "s1");
+    assert_eq!(sessions[0]["uid"], AGENT);
+}
+
+#[test]
+fn a_session_ends_with_its_last_process_and_is_written_down() {
+    let network = Network::new().unwrap();
+    let daemon = daemon(&network);
+    let mut shell = shell(&daemon, AGENT);
+    shell.write("exit\n").unwrap();
+    shell.wait().unwrap();
+    for _ in 0..200 {
+        let log = fs::read_to_string(daemon.audit()).unwrap();
+        if log.contains("session-end") {
+            let sessions = daemon.root(["sessions"]).json().unwrap();
+            assert_eq!(sessions, serde_json::json!([]));
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    panic!("the end of the session was not noticed");
+}

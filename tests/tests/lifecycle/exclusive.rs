@@ -1,0 +1,86 @@
+//! Two daemons in one place.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
+
+use crate::{NEVER, V4, json, prepared, refused, started};
+
+/// A `guardd` in these places.
+fn guardd(daemon: &Daemon, state: &Path, pins: &Path, root: &Path) -> Command {
+    let mut command = daemon.on_machine(0, bins::find("guardd").unwrap());
+    for (option, dir) in [
+        ("--state-dir", state),
+        ("--pin-dir", pins),
+        ("--cgroup-root", root),
+        ("--policy-dir", &daemon.policy_dir()),
+    ] {
+        command.arg(option).arg(dir);
+    }
+    command
+}
+
+#[test]
+fn a_second_daemon_is_refused_and_the_first_goes_on() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let first = started(&network);
+    let other = prepared(&network);
+    let mut shell = Shell::start(&first, "asks").unwrap();
+    let (state, other_state) = (first.state_dir(), other.state_dir());
+    let taken = [
+        (&state, other.pin_dir(), other.cgroup_root()),
+        (&other_state, first.pin_dir(), other.cgroup_root()),
+        (&other_state, other.pin_dir(), first.cgroup_root()),
+        (&other_state, first.pin_dir(), first.cgroup_root()),
+        (&state, first.pin_dir(), first.cgroup_root()),
+    ];
+    for (state, pins, root) in taken {
+        let said = refused(&mut guardd(&first, state, pins, root));
+        assert!(said.contains("another guardd"), "{said}");
+        assert!(said.contains("give this one its own --"), "{said}");
+        // Nothing of the second one is left.
+        for dir in [other.pin_dir(), other.cgroup_root(), &other_state] {
+            assert!(!dir.exists(), "{} after: {said}", dir.display());
+        }
+        assert_eq!(json(&first, &["status"])["enforcing"], true);
+        assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    }
+}
+
+#[test]
+fn a_daemon_with_places_of_its_own_lives_beside_another() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let (first, mut second) = (started(&network), started(&network));
+    let mut shells = [&first, &second].map(|one| Shell::start(one, "asks").unwrap());
+    json(&first, &["open", V4]);
+    let attempt = Attempt::tcp(V4, 443);
+    assert!(shells[0].reaches(&attempt).unwrap());
+    assert!(!shells[1].reaches(&attempt).unwrap());
+    second.teardown().unwrap();
+    assert_eq!(json(&first, &["status"])["enforcing"], true);
+    assert!(shells[0].reaches(&attempt).unwrap());
+    assert!(!shells[0].reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+}
+
+#[test]
+fn a_daemon_does_not_run_inside_what_it_guards() {
+    let network = Network::new().unwrap();
+    let mut daemon = prepared(&network);
+    fs::create_dir(daemon.cgroup_root()).unwrap();
+    let words = daemon.guardd().unwrap();
+    let procs = daemon.cgroup_root().join("cgroup.procs");
+    let mut inside = Command::new("sh");
+    inside.args([
+        "-c",
+        &format!("echo $$ > {} && exec \"$@\"", procs.display()),
+        "sh",
+    ]);
+    inside.arg(words.get_program()).args(words.get_args());
+    let said = refused(&mut inside);
+    assert!(said.contains("outside of every session"), "{said}");
+    daemon.start().unwrap();
+}

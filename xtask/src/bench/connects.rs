@@ -1,0 +1,131 @@
+//! What it costs to open a connection, beside having no guard, nftables and sandlock, and to be refused one.
+
+use anyhow::Result;
+use guard_lab::{Daemon, Network, Running};
+
+use super::Plan;
+use super::client::{Client, sink};
+use super::figure::{Figure, Other, Target, Unit};
+use super::peers::{Nft, sandlock};
+use super::prefixes::Prefixes;
+use super::rounds::interleave;
+use super::samples::Samples;
+
+/// Connections on each side in a round.
+const COUNT: u64 = 400;
+
+/// With a policy of so many prefixes on all sides.
+///
+/// # Errors
+///
+/// That something could not be measured.
+pub(super) fn connects(plan: &Plan, prefixes: Prefixes, what: &str) -> Result<Vec<Figure>> {
+    let mut sides = Sides::start(prefixes)?;
+    let allowed = sides.measure(plan.rounds, true)?;
+    let denied = sides.measure(plan.rounds, false)?;
+    let peers = "a peer judges without a session, a hole or a question to keep";
+    let name = format!("connect + close, {what}");
+    let refused = format!("refused connect, {what}");
+    let time = |name: &str, guard: &Samples, other: Other, target| {
+        Figure::alone(name, Unit::Time, guard.clone(), target).beside(other)
+    };
+    let none = Other::Measured("no guard", allowed.none.clone());
+    let own = Other::Measured("allowed", allowed.guard.clone());
+    Ok(vec![
+        time(&name, &allowed.guard, none, Target::Ratio(1.05)).remark(
+            "what is added is the programs' own time, given below, on a connect over a veth that is all \
+             kernel and no wire",
+        ),
+        time(&name, &allowed.guard, allowed.nft(), Target::Ratio(1.0)).remark(peers),
+        time(&name, &allowed.guard, allowed.sandlock(), Target::Ratio(1.0)).remark(peers),
+        time(&refused, &denied.guard, own, Target::Ratio(1.0)),
+        time(&refused, &denied.guard, denied.nft(), Target::Ratio(1.0)).remark(peers),
+        time(&refused, &denied.guard, denied.sandlock(), Target::Ratio(1.0)).remark(peers),
+    ])
+}
+
+/// A client on each side, and what keeps it there.
+struct Sides {
+    prefixes: Prefixes,
+    none: Client,
+    guard: Client,
+    nft: Nft,
+    sandlock: Result<Client>,
+    _sink: Running,
+    _daemon: Daemon,
+    _network: Network,
+}
+
+/// What a connection took on each side.
+struct Took {
+    none: Samples,
+    guard: Samples,
+    nft: Samples,
+    /// Or why it could not be measured.
+    sandlock: Result<Samples, String>,
+}
+
+impl Sides {
+    fn start(prefixes: Prefixes) -> Result<Self> {
+        let network = Network::new()?;
+        let sink = sink(&network)?;
+        let daemon = Daemon::in_network(&network)
+            .policy("bench", &prefixes.policy("bench", |_| false))
+            .start()?;
+        Ok(Self {
+            prefixes,
+            none: Client::free(&network)?.pinned()?,
+            guard: Client::guarded(&daemon, "bench")?.pinned()?,
+            nft: Nft::start(prefixes)?,
+            sandlock: sandlock(&network, prefixes),
+            _sink: sink,
+            _daemon: daemon,
+            _network: network,
+        })
+    }
+
+    /// Without a guard there is nothing refused to measure: then that side connects all the same.
+    fn measure(&mut self, rounds: usize, allowed: bool) -> Result<Took> {
+        let free = self.prefixes.between();
+        let pool = if allowed {
+            free
+        } else {
+            self.prefixes.inside()
+        };
+        let [none, guard, nft, sandlock] = interleave(
+            rounds,
+            self,
+            [
+                &mut |sides| sides.none.connect(free, COUNT, true),
+                &mut |sides| sides.guard.connect(pool, COUNT, allowed),
+                &mut |sides| sides.nft.client.connect(pool, COUNT, allowed),
+                &mut |sides| match &mut sides.sandlock {
+                    Ok(client) => client.connect(pool, COUNT, allowed),
+                    Err(_) => Ok(f64::NAN),
+                },
+            ],
+        )?;
+        Ok(Took {
+            none,
+            guard,
+            nft,
+            sandlock: match &self.sandlock {
+                Ok(_) => Ok(sandlock),
+                Err(why) => Err(format!("{why:#}")),
+            },
+        })
+    }
+}
+
+impl Took {
+    fn nft(&self) -> Other {
+        Other::Measured("nftables", self.nft.clone())
+    }
+
+    fn sandlock(&self) -> Other {
+        match &self.sandlock {
+            Ok(samples) => Other::Measured("sandlock", samples.clone()),
+            Err(why) => Other::Missing("sandlock", why.clone()),
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! `cargo xtask bench`: what the guard costs, measured beside having none and beside its peers.
+//!
+//! Both sides of each comparison run in one go and in turns, in many short rounds; a comparison is the median
+//! of the rounds' ratios. Nothing here fails because of a number: the table says what was reached.
+
+mod answer;
+mod client;
+mod connects;
+mod crowd;
+mod figure;
+mod machine;
+mod peers;
+mod policies;
+mod prefixes;
+mod report;
+mod rounds;
+mod samples;
+mod stalls;
+mod starts;
+mod traffic;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use crate::lab;
+use crate::shell::{say, target};
+use figure::Figure;
+use machine::Machine;
+use prefixes::Prefixes;
+
+/// `cargo xtask bench`
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// Fewer rounds: minutes become one, and numbers rough
+    #[arg(long)]
+    quick: bool,
+    /// Only this group of figures; may be given more than once
+    #[arg(long, value_name = "NAME", value_parser = NAMES)]
+    only: Vec<String>,
+    /// Where to write the figures as JSON [default: target/bench.json]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// How thoroughly to measure.
+struct Plan {
+    /// Of what takes milliseconds.
+    rounds: usize,
+    /// Of what takes longer.
+    few: usize,
+    /// Of what takes seconds.
+    fewest: usize,
+}
+
+type Group = fn(&Plan) -> Result<Vec<Figure>>;
+
+const NAMES: [&str; 13] = [
+    "connect-10",
+    "connect-100k",
+    "throughput",
+    "egress",
+    "connect-program",
+    "answer",
+    "run",
+    "start",
+    "memory",
+    "policy-100k",
+    "policy-1m",
+    "stall",
+    "crowd",
+];
+
+const GROUPS: [Group; NAMES.len()] = [
+    |plan| connects::connects(plan, Prefixes::TEN, "10 rules"),
+    |plan| connects::connects(plan, Prefixes::MANY, "100,000 prefixes"),
+    traffic::throughput,
+    traffic::egress,
+    traffic::connect,
+    answer::answer,
+    starts::run,
+    starts::guardd,
+    starts::memory,
+    policies::large,
+    policies::largest,
+    stalls::stalls,
+    crowd::crowd,
+];
+
+/// Measures, prints the table and writes it as JSON.
+///
+/// # Errors
+///
+/// That this machine cannot, or what could not be measured; what was, is printed all the same.
+pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    lab::prepare()?;
+    let plan = Plan::of(args);
+    let mut machine = Machine::before(plan.rounds);
+    let mut figures = Vec::new();
+    let mut failed = Vec::new();
+    let chosen = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    for (name, group) in NAMES.iter().zip(GROUPS).filter(|(name, _)| chosen(name)) {
+        say(&format!("measuring {name}"));
+        match group(&plan).with_context(|| format!("cannot measure {name}")) {
+            Ok(more) => figures.extend(more),
+            Err(error) => {
+                say(&format!("{error:#}"));
+                failed.push(*name);
+            }
+        }
+    }
+    machine.after();
+    report::print(&figures, &machine);
+    let file = args
+        .json
+        .clone()
+        .unwrap_or_else(|| target().join("bench.json"));
+    report::write(&figures, &machine, &file)?;
+    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
+    Ok(())
+}
+
+impl Plan {
+    fn of(args: &BenchArgs) -> Self {
+        let [rounds, few, fewest] = if args.quick { [7, 5, 3] } else { [41, 15, 5] };
+        Self {
+            rounds,
+            few,
+            fewest,
+        }
+    }
+}

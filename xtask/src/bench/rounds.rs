@@ -1,0 +1,49 @@
+//! Rounds: each side of a comparison once, in turns.
+
+use anyhow::Result;
+
+use super::samples::Samples;
+
+/// Measures each side once a round, so that whatever else the machine does falls on all of them, and starts
+/// each round with another one. The first round warms up and is dropped.
+pub(super) fn interleave<C, const N: usize>(
+    rounds: usize,
+    context: &mut C,
+    sides: [&mut dyn FnMut(&mut C) -> Result<f64>; N],
+) -> Result<[Samples; N]> {
+    let mut samples: [Samples; N] = std::array::from_fn(|_| Samples::default());
+    for round in 0..=rounds {
+        for turn in 0..N {
+            let side = (round + turn) % N;
+            let measured = sides[side](context)?;
+            if round > 0 {
+                samples[side].0.push(measured);
+            }
+        }
+    }
+    Ok(samples)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_side_is_measured_in_each_round() -> Result<()> {
+        let mut order = Vec::new();
+        let sides: [&mut dyn FnMut(&mut Vec<u8>) -> Result<f64>; 2] = [
+            &mut |order| {
+                order.push(0);
+                Ok(0.0)
+            },
+            &mut |order| {
+                order.push(1);
+                Ok(1.0)
+            },
+        ];
+        let [zero, one] = interleave(2, &mut order, sides)?;
+        assert_eq!((zero.0, one.0), (vec![0.0; 2], vec![1.0; 2]));
+        assert_eq!(order, [0, 1, 1, 0, 0, 1]);
+        Ok(())
+    }
+}

@@ -1,0 +1,64 @@
+//! How long a CPU is held up while the kernel frees a trie of a million prefixes.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Result;
+use guard_lab::bench::Watch;
+use guard_lab::kernel::Trie;
+
+use super::Plan;
+use super::figure::{Figure, Other, Target, Unit};
+use super::rounds::interleave;
+
+const ENTRIES: u32 = 1_000_000;
+/// The kernel frees a map some time after the last descriptor is closed.
+const AFTER: Duration = Duration::from_millis(1500);
+
+/// The longest delay of a real-time thread on any CPU: while a trie is drained and freed, as guardd does it, and
+/// while it is only freed; and while nothing happens.
+///
+/// # Errors
+///
+/// That something could not be measured.
+pub(super) fn stalls(plan: &Plan) -> Result<Vec<Figure>> {
+    let [drained, freed, idle] = interleave(
+        plan.fewest,
+        &mut (),
+        [&mut |()| free(true), &mut |()| free(false), &mut |()| {
+            watch(|| Ok(()))
+        }],
+    )?;
+    let figure = |target| {
+        Figure::alone(
+            "longest stall, a million freed",
+            Unit::Time,
+            drained.clone(),
+            target,
+        )
+    };
+    Ok(vec![
+        figure(Target::Ratio(1.0)).beside(Other::Measured("not drained first", freed)),
+        figure(Target::Stated).beside(Other::Measured("nothing freed", idle)),
+    ])
+}
+
+fn free(drain: bool) -> Result<f64> {
+    let trie = Trie::filled(ENTRIES)?;
+    watch(|| {
+        if drain {
+            trie.drain()?;
+        }
+        drop(trie);
+        Ok(())
+    })
+}
+
+fn watch(work: impl FnOnce() -> Result<()>) -> Result<f64> {
+    let watch = Watch::start()?;
+    let done = work();
+    thread::sleep(AFTER);
+    let longest = watch.stop()?;
+    done?;
+    Ok(longest.as_nanos() as f64)
+}

@@ -1,0 +1,130 @@
+//! How long starting takes, a command and guardd, and what guardd then takes of memory.
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use guard_lab::{Daemon, Network, bins};
+
+use super::Plan;
+use super::client::Client;
+use super::figure::{Figure, Other, Target, Unit};
+use super::prefixes::Prefixes;
+use super::rounds::interleave;
+use super::samples::Samples;
+
+const MILLISECOND: f64 = 1e6;
+const MIB: f64 = 1024.0 * 1024.0;
+const TRUE: &str = "/bin/true";
+
+/// `guard run -- true` beside `true`, by the same parent.
+///
+/// # Errors
+///
+/// That something could not be measured.
+pub(super) fn run(plan: &Plan) -> Result<Vec<Figure>> {
+    let network = Network::new()?;
+    let daemon = Daemon::in_network(&network)
+        .policy("bench", &Prefixes::TEN.policy("bench", |_| false))
+        .start()?;
+    let mut client = Client::free(&network)?;
+    let guard = bins::for_everybody("guard", daemon.tag())?;
+    let socket = daemon.socket();
+    let guarded = [
+        &guard.to_string_lossy(),
+        "run",
+        "--socket",
+        &socket.to_string_lossy(),
+    ]
+    .map(str::to_owned)
+    .into_iter()
+    .chain(["--policy", "bench", "--", TRUE].map(str::to_owned))
+    .collect::<Vec<_>>();
+    let bare = [TRUE.to_owned()];
+    let [guard, none] = interleave(
+        plan.few,
+        &mut client,
+        [&mut |client| client.spawn(&guarded), &mut |client| {
+            client.spawn(&bare)
+        }],
+    )?;
+    let target = Target::More(40.0 * MILLISECOND);
+    Ok(vec![
+        Figure::alone("guard run -- true", Unit::Time, guard, target)
+            .beside(Other::Measured("true", none)),
+    ])
+}
+
+/// guardd, from its start to enforcing: from nothing, and from what another one pinned.
+///
+/// # Errors
+///
+/// That something could not be measured.
+pub(super) fn guardd(plan: &Plan) -> Result<Vec<Figure>> {
+    let (mut fresh, mut adopted) = (Samples::default(), Samples::default());
+    for _ in 0..plan.fewest {
+        let mut daemon = Daemon::on_this_machine()
+            .policy("bench", &Prefixes::TEN.policy("bench", |_| false))
+            .prepare()?;
+        fresh.0.push(start(&mut daemon)?);
+        daemon.kill()?;
+        adopted.0.push(start(&mut daemon)?);
+    }
+    let target = Target::AtMost(500.0 * MILLISECOND);
+    Ok(vec![
+        Figure::alone("guardd start, fresh", Unit::Time, fresh, target),
+        Figure::alone("guardd start, adopting", Unit::Time, adopted, target),
+    ])
+}
+
+fn start(daemon: &mut Daemon) -> Result<f64> {
+    let start = Instant::now();
+    daemon.start()?;
+    Ok(start.elapsed().as_nanos() as f64)
+}
+
+/// guardd's memory with 10 sessions under a policy of 1,000 rules.
+///
+/// # Errors
+///
+/// That something could not be measured.
+pub(super) fn memory(_: &Plan) -> Result<Vec<Figure>> {
+    let network = Network::new()?;
+    let daemon = Daemon::in_network(&network)
+        .policy("bench", &thousand_rules())
+        .start()?;
+    let sessions: Vec<_> = (0..10)
+        .map(|_| Client::guarded(&daemon, "bench"))
+        .collect::<Result<_>>()?;
+    let resident = Samples(vec![resident(&daemon)?]);
+    drop(sessions);
+    Ok(vec![Figure::alone(
+        "guardd, 10 sessions, 1,000 rules",
+        Unit::Memory,
+        resident,
+        Target::AtMost(24.0 * MIB),
+    )])
+}
+
+/// Each with a prefix, ports and a reason of its own.
+fn thousand_rules() -> String {
+    let mut text = "version = 1\nname = \"bench\"\ndefault = \"allow\"\n".to_owned();
+    for rule in 0..1000 {
+        text.push_str(&format!(
+            "\n[[rule]]\nname = \"rule-{rule}\"\nto = [\"{}\"]\nports = [\"tcp/{}\", \"udp/53\"]\n\
+             action = \"confirm\"\nreason = \"service number {rule}\"\n",
+            Prefixes::MANY.text(rule),
+            1000 + rule
+        ));
+    }
+    text
+}
+
+/// Bytes of memory that a daemon's process keeps resident.
+pub(super) fn resident(daemon: &Daemon) -> Result<f64> {
+    let pid = daemon.pid().context("guardd does not run")?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<f64>().ok());
+    Ok(kib.context("the kernel does not say what is resident")? * 1024.0)
+}

@@ -1,0 +1,208 @@
+//! What an open connection costs: throughput, and the egress program's own time beside an empty one's.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use guard_lab::kernel::{Link, Program, Timing};
+use guard_lab::{Cgroup, Daemon, Network, Running};
+
+use super::Plan;
+use super::client::{Client, sink};
+use super::figure::{Figure, Other, Target, Unit};
+use super::prefixes::{Pool, Prefixes};
+use super::rounds::interleave;
+use super::samples::Samples;
+
+/// Datagrams on each side in a round.
+const COUNT: u64 = 16_384;
+/// How long a TCP stream flows in a round.
+const STREAM: Duration = Duration::from_millis(300);
+/// Connections in a round that times the connect program.
+const CONNECTS: u64 = 400;
+
+const FLOOR: &str = "the kernel's way to any egress program of a cgroup; the row beside an empty program has \
+                     the rest";
+
+/// A client without a guard, one under it, and one under an empty egress program.
+struct Sides {
+    daemon: Daemon,
+    none: Client,
+    guard: Client,
+    empty: Client,
+    empty_program: Program,
+    _link: Link,
+    _cgroup: Cgroup,
+    _sink: Running,
+    _network: Network,
+}
+
+impl Sides {
+    fn start(prefixes: Prefixes) -> Result<Self> {
+        let network = Network::new()?;
+        let sink = sink(&network)?;
+        let daemon = Daemon::in_network(&network)
+            .policy("bench", &prefixes.policy("bench", |_| false))
+            .start()?;
+        let cgroup = Cgroup::new()?;
+        let empty_program = Program::empty_egress()?;
+        Ok(Self {
+            none: Client::free(&network)?.pinned()?,
+            guard: Client::guarded(&daemon, "bench")?.pinned()?,
+            empty: Client::in_cgroup(&network, &cgroup)?.pinned()?,
+            _link: empty_program.attach_egress(cgroup.path())?,
+            daemon,
+            empty_program,
+            _cgroup: cgroup,
+            _sink: sink,
+            _network: network,
+        })
+    }
+
+    /// Runs `measure` on each side in turns: none, guard, empty.
+    fn each(
+        &mut self,
+        rounds: usize,
+        measure: impl Fn(&mut Client) -> Result<f64>,
+    ) -> Result<[Samples; 3]> {
+        interleave(
+            rounds,
+            self,
+            [
+                &mut |sides| measure(&mut sides.none),
+                &mut |sides| measure(&mut sides.guard),
+                &mut |sides| measure(&mut sides.empty),
+            ],
+        )
+    }
+
+    /// One of the guard's programs.
+    fn program(&self, hook: &str) -> Result<Program> {
+        let status = self.daemon.root(["status"]).json()?;
+        let mut hooks = status["hooks"].as_array().into_iter().flatten();
+        let hook = hooks
+            .find(|found| found["name"] == hook)
+            .with_context(|| format!("guard status names no hook {hook}"))?;
+        let id = hook["program_id"].as_u64().context("no program id")?;
+        Program::by_id(u32::try_from(id)?)
+    }
+}
+
+/// One TCP stream, and small datagrams.
+///
+/// # Errors
+///
+/// That something could not be measured.
+pub(super) fn throughput(plan: &Plan) -> Result<Vec<Figure>> {
+    let mut sides = Sides::start(Prefixes::TEN)?;
+    let pool = Prefixes::TEN.between();
+    let stream = sides.each(plan.few, |client| client.stream(pool, STREAM))?;
+    let mut figures = beside("one TCP stream", Unit::Throughput, stream, |throughput| {
+        throughput
+    });
+    for (name, connected) in [("64-byte UDP, send", true), ("64-byte UDP, sendto", false)] {
+        let took = sides.each(plan.rounds, |client| client.send(pool, COUNT, connected))?;
+        figures.extend(beside(name, Unit::Packets, took, |took| 1e9 / took));
+    }
+    Ok(figures)
+}
+
+/// The guard's throughput beside none, and beside an empty program.
+fn beside(
+    name: &str,
+    unit: Unit,
+    measured: [Samples; 3],
+    throughput: impl Fn(f64) -> f64,
+) -> Vec<Figure> {
+    let [none, guard, empty] =
+        measured.map(|samples| Samples(samples.0.into_iter().map(&throughput).collect()));
+    let figure = |name: String, target| Figure::alone(&name, unit, guard.clone(), target);
+    vec![
+        figure(name.to_owned(), Target::RatioAtLeast(0.98))
+            .beside(Other::Measured("no guard", none))
+            .remark(FLOOR),
+        figure(name.to_owned(), Target::Stated).beside(Other::Measured("empty program", empty)),
+    ]
+}
+
+/// The egress program's time for a packet of an established flow.
+///
+/// # Errors
+///
+/// That something could not be measured.
+pub(super) fn egress(plan: &Plan) -> Result<Vec<Figure>> {
+    const WHY: &str = "finding the socket's storage, which an empty program does not, and the kernel's own \
+                       stamp of each run, about 20 ns, which is in both";
+    let mut sides = Sides::start(Prefixes::TEN)?;
+    let program = sides.program("egress")?;
+    let _timing = Timing::enable()?;
+    let pool = Prefixes::TEN.between();
+    let [guard, empty] = interleave(
+        plan.rounds,
+        &mut sides,
+        [
+            &mut |sides| timed(&program, || sides.guard.send(pool, COUNT, true)),
+            &mut |sides| timed(&sides.empty_program, || sides.empty.send(pool, COUNT, true)),
+        ],
+    )?;
+    let beside = Other::Measured("empty program", empty);
+    let figure = |target| {
+        Figure::alone(
+            "egress, a packet of a flow",
+            Unit::Time,
+            guard.clone(),
+            target,
+        )
+        .remark(WHY)
+    };
+    Ok(vec![
+        figure(Target::Ratio(2.0)).beside(beside),
+        figure(Target::AtMost(100.0)),
+    ])
+}
+
+/// The connect program's time.
+///
+/// # Errors
+///
+/// That something could not be measured.
+pub(super) fn connect(plan: &Plan) -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (prefixes, what, most) in [
+        (Prefixes::TEN, "10 rules", 500.0),
+        (Prefixes::MANY, "100,000 prefixes", 1000.0),
+    ] {
+        let mut sides = Sides::start(prefixes)?;
+        let [allowed, refused] = connect_times(plan, &mut sides, prefixes)?;
+        for (name, took) in [("connect", allowed), ("refused connect", refused)] {
+            let name = format!("{name} program, {what}");
+            figures.push(Figure::alone(&name, Unit::Time, took, Target::AtMost(most)));
+        }
+    }
+    Ok(figures)
+}
+
+fn connect_times(plan: &Plan, sides: &mut Sides, prefixes: Prefixes) -> Result<[Samples; 2]> {
+    let program = sides.program("connect4")?;
+    let _timing = Timing::enable()?;
+    let connect = |sides: &mut Sides, pool: Pool, allowed: bool| {
+        timed(&program, || sides.guard.connect(pool, CONNECTS, allowed))
+    };
+    interleave(
+        plan.rounds,
+        sides,
+        [
+            &mut |sides| connect(sides, prefixes.between(), true),
+            &mut |sides| connect(sides, prefixes.inside(), false),
+        ],
+    )
+}
+
+/// What a run of a program took while something went on.
+fn timed(program: &Program, work: impl FnOnce() -> Result<f64>) -> Result<f64> {
+    let before = program.runs()?;
+    work()?;
+    program
+        .runs()?
+        .since(before)
+        .context("the program did not run")
+}
