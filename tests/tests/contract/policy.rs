@@ -1,11 +1,13 @@
 //! The language of policies, as `guard check` and `guard explain` know it.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use guard_lab::Output;
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::Lab;
+use super::{Lab, PATIENCE, POLICY, V4};
 
 /// No daemon, and no network: only files.
 struct Files {
@@ -282,5 +284,49 @@ fn the_policies_that_ship_do_what_they_say() {
     assert_eq!(verdict("ci", "203.0.113.9:443"), "deny");
     for policy in ["homelab", "aws-prod", "ci"] {
         assert_eq!(verdict(policy, "169.254.169.254:80"), "deny", "{policy}");
+    }
+}
+
+#[test]
+fn a_bad_file_is_reported_and_the_old_policy_stands() {
+    let lab = Lab::new();
+    let mut shell = lab.shell();
+    lab.daemon
+        .write_policy("asks", "version = 1\ncolour = \"red\"\n")
+        .unwrap();
+    // Nobody uses this one: that is no reason to keep quiet about it.
+    lab.daemon
+        .write_policy("open", "version = 1\ndefault = \"maybe\"\n")
+        .unwrap();
+    lab.daemon.signal(Signal::HUP).unwrap();
+    for text in ["unknown key `colour`", "`maybe`"] {
+        lab.daemon.wait_for_log(text).unwrap();
+    }
+    let status = lab.json(&["status"]);
+    let error = status["policies"][0]["error"].as_str().unwrap();
+    assert!(error.contains("colour"), "{status}");
+    let warning = status["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("open") && warning.contains("maybe"),
+        "{status}"
+    );
+    assert!(!lab.reaches(&mut shell, V4), "the old one stands");
+    assert_eq!(lab.json(&["pending"])[0]["rule"], "production");
+    let loads = lab
+        .root(&["log", "--json"])
+        .json_lines()
+        .unwrap()
+        .into_iter();
+    let mut loads = loads.filter(|record| record["kind"] == "policy-load");
+    assert!(loads.any(|record| record["error"].is_string()));
+    lab.daemon
+        .write_policy("asks", &POLICY.replace("\"confirm\"", "\"deny\""))
+        .unwrap();
+    lab.daemon.signal(Signal::HUP).unwrap();
+    lab.daemon.wait_for_log("policies read again").unwrap();
+    let verdict = || lab.json(&["explain", V4, "--session", "s1"])["verdict"].clone();
+    let deadline = Instant::now() + PATIENCE;
+    while verdict() != "deny" {
+        assert!(Instant::now() < deadline, "{}", lab.daemon.log());
     }
 }
