@@ -21,6 +21,9 @@ const IPPROTO_DSTOPTS: u8 = 60;
 const IPPROTO_SCTP: u8 = 132;
 const IPPROTO_UDPLITE: u8 = 136;
 
+/// `LOOPBACK_IFINDEX` of net/flow.h: the loopback device has this number in every network namespace.
+const LOOPBACK_DEVICE: u32 = 1;
+
 /// Extension headers that are walked before a packet counts as unreadable.
 const MAX_EXTENSIONS: usize = 6;
 
@@ -91,6 +94,14 @@ pub(crate) fn packet(skb: *mut __sk_buff, to: &mut MaybeUninit<Connection>) -> b
         6 => packet6(skb, start, end, to),
         _ => false,
     }
+}
+
+/// Whether a packet for this host alone leaves by a device that leads elsewhere. A socket that is bound to such a
+/// device sends it there, with what it carries, and some hosts take it for their own.
+#[inline(always)]
+pub(crate) fn strays(skb: *mut __sk_buff, to: &Connection) -> bool {
+    // SAFETY: the kernel's context.
+    to.to.is_loopback() && unsafe { (*skb).ifindex } != LOOPBACK_DEVICE
 }
 
 /// RFC 791 3.1.

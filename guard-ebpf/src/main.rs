@@ -84,29 +84,30 @@ fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     {
         return REFUSE;
     }
-    ask(ctx, to, hook, HoleId(0))
+    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
+    ask(ctx, to, hook, cgroup, HoleId(0))
 }
 
 /// Datagrams to one destination after the other are one connection.
 #[inline(always)]
 fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     let generation = maps::generation();
+    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     let known = match Socket::of(ctx::socket(ctx)) {
-        Some(socket) => socket.recall(to, generation),
+        Some(socket) => socket.recall(to, generation, cgroup),
         None => Remembered::default(),
     };
     if known.allowed {
         return ALLOW;
     }
-    ask(ctx, to, hook, known.granted)
+    ask(ctx, to, hook, cgroup, known.granted)
 }
 
-/// The verdict for what the current task asks of a socket.
+/// The verdict for what the current task, of that cgroup, asks of a socket.
 #[inline(always)]
-fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, granted: HoleId) -> i32 {
+fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted: HoleId) -> i32 {
     // Before the decision, so that what changes meanwhile voids it.
     let generation = maps::generation();
-    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     let session = maps::session(cgroup);
     let decision = verdict::decide(&session, to, granted);
     if !decision.allows() {
@@ -126,7 +127,7 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, granted: HoleId) -> i
     }
     // The packets must know which hole the connection was taken from.
     match Socket::new(ctx::socket(ctx)) {
-        Some(socket) if socket.remember(to, &decision, generation) => {
+        Some(socket) if socket.remember(to, &decision, generation, cgroup) => {
             maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
             ALLOW
         }
@@ -143,18 +144,21 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     }
     // SAFETY: `packet` wrote it.
     let to = unsafe { to.assume_init_ref() };
+    if ctx::strays(ctx.as_ptr().cast(), to) {
+        return REFUSE;
+    }
     let Some(sk) = kernel::full_socket(ctx.as_ptr().cast()) else {
         return REFUSE;
     };
     let generation = maps::generation();
+    let cgroup = kernel::packet_ancestor_cgroup(ctx.as_ptr().cast(), maps::SESSION_LEVEL.load());
     let known = match Socket::of(sk) {
-        Some(socket) => socket.recall(to, generation),
+        Some(socket) => socket.recall(to, generation, cgroup),
         None => Remembered::default(),
     };
     if known.allowed {
         return ALLOW;
     }
-    let cgroup = kernel::packet_ancestor_cgroup(ctx.as_ptr().cast(), maps::SESSION_LEVEL.load());
     let session = maps::session(cgroup);
     let decision = verdict::decide(&session, to, known.granted);
     // SAFETY: a full socket from the context.
@@ -165,7 +169,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
             if listens {
                 socket.mark_inbound();
             }
-            socket.remember(to, &decision, generation);
+            socket.remember(to, &decision, generation, cgroup);
         }
         return ALLOW;
     }

@@ -81,6 +81,8 @@ pub(crate) struct SocketState {
     pub(crate) way: u64,
     /// 0, or when that hole ends.
     pub(crate) expires: u64,
+    /// The cgroup that it was allowed to: of the task that asked, or that the socket was made in.
+    pub(crate) owner: u64,
     /// 1 on listeners that have answered somebody, and on what they accepted. Outside of the sequence.
     pub(crate) inbound: u64,
 }
@@ -160,15 +162,23 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn holes(&self, session: SessionId) -> Option<&HoleList> {
-        // SAFETY: it may be overwritten while it is read, which `is_whole` finds out.
+        // SAFETY: it may be overwritten while it is read, which `version` and `is_whole` find out.
         unsafe { HOLES.get(session.0) }
     }
 
     #[inline(always)]
-    fn is_whole(&self, holes: &HoleList) -> bool {
-        // SAFETY: both are fields of a live map value; volatile, since they may change meanwhile.
+    fn version(&self, holes: &HoleList) -> u32 {
+        // SAFETY: a field of a live map value; volatile, since it may change meanwhile.
+        unsafe { (&raw const holes.head).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn is_whole(&self, holes: &HoleList, of: SessionId, version: u32) -> bool {
+        // SAFETY: as in `version`.
         unsafe {
-            (&raw const holes.head).read_volatile() == (&raw const holes.tail).read_volatile()
+            (&raw const holes.session.0).read_volatile() == of.0
+                && (&raw const holes.head).read_volatile() == version
+                && (&raw const holes.tail).read_volatile() == version
         }
     }
 

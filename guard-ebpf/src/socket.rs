@@ -39,9 +39,10 @@ impl Socket {
         kernel::new_socket_storage(maps::sockets(), sk).map(Self)
     }
 
-    /// What is known about this socket going there.
+    /// What is known about this socket going there for `owner`, the cgroup that is judged. What another one was
+    /// allowed counts for nothing: sockets are passed from session to session.
     #[inline(always)]
-    pub(crate) fn recall(self, to: &Connection, generation: u64) -> Remembered {
+    pub(crate) fn recall(self, to: &Connection, generation: u64, owner: u64) -> Remembered {
         let state = self.0;
         // SAFETY: a live map value. The loads of its fields depend on the first of `sequence`, and the last of
         // `sequence` on all of them.
@@ -52,9 +53,13 @@ impl Socket {
             let way = kernel::load_after(&raw const (*state).way, before);
             let valid = kernel::load_after(&raw const (*state).generation, before);
             let expires = kernel::load_after(&raw const (*state).expires, before);
+            let allowed_to = kernel::load_after(&raw const (*state).owner, before);
             let inbound = (&raw const (*state).inbound).read_volatile();
             let [high, low] = halves(to);
-            let differs = (to_high ^ high) | (to_low ^ low) | ((way as u32 as u64) ^ port(to));
+            let differs = (to_high ^ high)
+                | (to_low ^ low)
+                | ((way as u32 as u64) ^ port(to))
+                | (allowed_to ^ owner);
             let last = differs ^ valid ^ expires ^ way;
             let after = kernel::load_after(&raw const (*state).sequence, last);
             (
@@ -77,9 +82,15 @@ impl Socket {
 
     /// Remembers an allowance; false where somebody else is at it.
     #[inline(always)]
-    pub(crate) fn remember(self, to: &Connection, decision: &Decision, generation: u64) -> bool {
+    pub(crate) fn remember(
+        self,
+        to: &Connection,
+        decision: &Decision,
+        generation: u64,
+        owner: u64,
+    ) -> bool {
         let way = (u64::from(decision.hole.0) << 32) | port(to);
-        self.write(halves(to), way, generation, decision.expires.0)
+        self.write(halves(to), way, generation, decision.expires.0, owner)
     }
 
     /// Forgets all: the same socket may be connected anew, elsewhere and outwards. False where somebody else is
@@ -88,7 +99,7 @@ impl Socket {
     pub(crate) fn forget(self) -> bool {
         // SAFETY: a live map value; one aligned word.
         unsafe { (&raw mut (*self.0).inbound).write_volatile(0) };
-        self.write([0, 0], 0, 0, 0)
+        self.write([0, 0], 0, 0, 0, 0)
     }
 
     /// Marks a listener that answers somebody: what it accepts inherits the mark.
@@ -99,7 +110,7 @@ impl Socket {
     }
 
     #[inline(always)]
-    fn write(self, to: [u64; 2], way: u64, generation: u64, expires: u64) -> bool {
+    fn write(self, to: [u64; 2], way: u64, generation: u64, expires: u64, owner: u64) -> bool {
         let state = self.0;
         // SAFETY: a live map value, aligned to 8. Both changes of `sequence` order what is around them.
         unsafe {
@@ -113,6 +124,7 @@ impl Socket {
             (&raw mut (*state).way).write_volatile(way);
             (&raw mut (*state).generation).write_volatile(generation);
             (&raw mut (*state).expires).write_volatile(expires);
+            (&raw mut (*state).owner).write_volatile(owner);
             kernel::fetch_add(sequence, 1);
         }
         true
