@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy;
 
+pub mod moment;
+
 /// The Varlink interface, without the dot and the method.
 pub const INTERFACE: &str = "org.guardd.Control";
 
@@ -214,6 +216,7 @@ pub struct Session {
     /// The command line.
     pub command: Vec<String>,
     /// When it was made.
+    #[serde(serialize_with = "moment::write")]
     pub started_at: Timestamp,
 }
 
@@ -260,10 +263,13 @@ pub struct Request {
     /// Whether a connection waits for the answer.
     pub held: bool,
     /// When it was first tried.
+    #[serde(serialize_with = "moment::write")]
     pub asked_at: Timestamp,
     /// When it was last tried.
+    #[serde(serialize_with = "moment::write")]
     pub last_at: Timestamp,
     /// Until when a connection waits.
+    #[serde(serialize_with = "moment::write_some", default)]
     pub waits_until: Option<Timestamp>,
     /// How often it was tried.
     pub count: u64,
@@ -304,8 +310,10 @@ pub struct Hole {
     /// Why.
     pub reason: Option<String>,
     /// When; null where that record is gone.
+    #[serde(serialize_with = "moment::write_some", default)]
     pub opened_at: Option<Timestamp>,
     /// When it ends.
+    #[serde(serialize_with = "moment::write")]
     pub expires_at: Timestamp,
     /// Connections that it still lets through; null: any number.
     pub connections_left: Option<u64>,
@@ -316,9 +324,13 @@ pub struct Hole {
 /// The verdict for a destination.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Explanation {
-    /// The prefix, and after a blank the port specifications that this holds for, with commas
-    /// between; without any it holds for all that nothing else here names.
+    /// What was asked for, or the part of it that has this answer.
     pub destination: String,
+    /// The port specifications that it holds for, with commas between; null: all that no other
+    /// explanation of the same destination names.
+    pub ports: Option<String>,
+    /// The addresses and prefixes that the destination stands for.
+    pub addresses: Vec<String>,
     /// `allow`, `confirm`, `read-only` or `deny`.
     pub verdict: String,
     /// The rule; null: the policy's default.
@@ -337,27 +349,21 @@ pub struct Explanation {
     pub matched: Option<String>,
 }
 
-impl Explanation {
-    /// What a policy says by itself about a destination that was asked for.
-    #[must_use]
-    pub fn of_policy(explanation: policy::Explanation, asked: &policy::Destination) -> Self {
-        let ports: Vec<_> = explanation.ports.iter().map(ToString::to_string).collect();
-        // A port after a colon says it already.
-        let said = asked.port.is_some() && explanation.ports == asked.ports(&[]);
-        let destination = match ports.is_empty() || said {
-            true => explanation.destination,
-            false => format!("{} {}", explanation.destination, ports.join(",")),
-        };
+impl From<policy::Explanation> for Explanation {
+    fn from(one: policy::Explanation) -> Self {
+        let ports: Vec<_> = one.ports.iter().map(ToString::to_string).collect();
         Self {
-            destination,
-            verdict: explanation.verdict,
-            rule: explanation.rule,
-            reason: explanation.reason,
-            policy: explanation.policy,
-            file: Some(explanation.file),
-            line: explanation.line,
-            hole: explanation.hole,
-            matched: explanation.matched,
+            destination: one.destination,
+            ports: (!ports.is_empty()).then(|| ports.join(",")),
+            addresses: one.addresses,
+            verdict: one.verdict,
+            rule: one.rule,
+            reason: one.reason,
+            policy: one.policy,
+            file: Some(one.file),
+            line: one.line,
+            hole: one.hole,
+            matched: one.matched,
         }
     }
 }
@@ -437,6 +443,7 @@ pub struct PolicyStatus {
     /// Prefixes in the kernel.
     pub prefixes: usize,
     /// When this version was put in place.
+    #[serde(serialize_with = "moment::write")]
     pub loaded_at: Timestamp,
     /// Why a newer text of it was refused: this version still stands.
     pub error: Option<String>,
@@ -468,6 +475,7 @@ pub struct WhyReport {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stopped {
     /// When it was last refused.
+    #[serde(serialize_with = "moment::write")]
     pub at: Timestamp,
     /// Where it wanted to go.
     pub destination: Endpoint,
@@ -500,6 +508,7 @@ pub struct Requested {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct LogRecord {
     /// When.
+    #[serde(serialize_with = "moment::write")]
     pub at: Timestamp,
     /// What happened.
     pub kind: LogKind,

@@ -56,7 +56,7 @@ pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result
         id: args.id,
         seconds,
     })?;
-    output.print_each(&answer.requests, render::requests::denied)?;
+    output.print_things(&answer.requests, render::requests::denied)?;
     Ok(Exit::DONE)
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn open(mut client: Client, args: OpenArgs, output: Output) -> Result
 
 fn opened(answer: &Holes, output: Output) -> Result<Exit, CliError> {
     output.warnings(&answer.warnings);
-    output.print_each(&answer.holes, render::holes::opened)?;
+    output.print_things(&answer.holes, render::holes::opened)?;
     Ok(Exit::DONE)
 }
 
@@ -88,15 +88,14 @@ pub(crate) fn holes(mut client: Client, output: Output) -> Result<Exit, CliError
 
 /// `guard close`
 pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Result<Exit, CliError> {
-    let answer: Holes = client.call(&Call::Close {
-        ids: args.ids,
-        all: args.all,
-    })?;
+    let all = args.all;
+    let answer: Holes = client.call(&Call::Close { ids: args.ids, all })?;
     output.warnings(&answer.warnings);
-    if answer.holes.is_empty() && !output.is_json() {
-        output.print(&answer.holes, |_, _| render::holes::none())?;
+    if all {
+        output.print(answer.holes.as_slice(), render::holes::all_closed)?;
+    } else {
+        output.print_things(&answer.holes, render::holes::closed)?;
     }
-    output.print_each(&answer.holes, render::holes::closed)?;
     Ok(Exit::DONE)
 }
 

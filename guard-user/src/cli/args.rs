@@ -122,7 +122,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub hold: Option<Duration>,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 }
 
@@ -171,7 +171,7 @@ pub struct DenyArgs {
 /// A destination and its ports.
 #[derive(Clone, Debug, Args)]
 pub struct DestinationArgs {
-    /// 192.0.2.10, 192.0.2.10:443, [2001:db8::1]:443, a prefix, a name, or a group such as @private
+    /// 192.0.2.10, 192.0.2.10:443 (of TCP), [2001:db8::1]:443, a prefix, a name, or a group such as @private
     #[arg(value_name = "DEST")]
     pub destination: String,
     /// Ports, such as tcp/443, tcp/8000-8100, udp/53 or icmp [default: all]

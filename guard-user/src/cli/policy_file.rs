@@ -5,12 +5,14 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::thread;
 
+use rustix::process::{Gid, Uid};
 use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::error::CliError;
 use super::render::Output;
 use crate::policy::{self, Diagnostic, Parsed, Severity};
 use crate::proto::{Failure, MAX_POLICY_FRAME, PolicyRef};
+use crate::session::Identity;
 use crate::sys::accounts::Account;
 
 /// Whether `--policy` means a file and not one of guardd's own policies.
@@ -37,20 +39,20 @@ impl PolicyFile {
         Self::new(path, read(path))
     }
 
-    /// Reads `path` with the rights of the user `uid`, to whom root may be lending its own.
+    /// Reads `path` with the rights of whoever the command will run as, to whom root may be lending its own.
     ///
     /// # Errors
     ///
     /// As [`PolicyFile::read`]; and where root cannot become that user.
-    pub(crate) fn read_as(path: &Path, uid: u32) -> Result<Self, Failure> {
-        if uid == 0 || !rustix::process::geteuid().is_root() {
+    pub(crate) fn read_as(path: &Path, identity: &Identity) -> Result<Self, Failure> {
+        let Some((account, groups)) = identity.account() else {
             return Self::read(path);
-        }
+        };
         // Users of a process are those of its threads, as the kernel sees it: this one gives up root for good,
         // and ends.
         let text = thread::scope(|scope| {
             let reader = scope.spawn(|| {
-                become_user(uid)?;
+                become_user(account, groups)?;
                 read(path)
             });
             reader
@@ -126,21 +128,10 @@ impl PolicyFile {
     }
 }
 
-/// Gives this thread, and it alone, the rights of `uid`.
-fn become_user(uid: u32) -> io::Result<()> {
-    let account = Account::by_uid(uid)?.ok_or_else(|| {
-        io::Error::new(
-            io::ErrorKind::NotFound,
-            format!("there is no user with the uid {uid}"),
-        )
-    })?;
-    let groups: Vec<_> = account
-        .groups()?
-        .into_iter()
-        .map(rustix::process::Gid::from_raw)
-        .collect();
-    let gid = rustix::process::Gid::from_raw(account.gid);
-    let uid = rustix::process::Uid::from_raw(uid);
+/// Gives this thread, and it alone, the rights of a user.
+fn become_user(account: &Account, groups: &[u32]) -> io::Result<()> {
+    let groups: Vec<_> = groups.iter().copied().map(Gid::from_raw).collect();
+    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
     // The uid last: without root's, the groups stay as they are.
     set_thread_groups(&groups)?;
     set_thread_res_gid(gid, gid, gid)?;
@@ -191,7 +182,12 @@ mod tests {
 
     #[test]
     fn another_user_reads_what_it_may_only() {
-        let nobody = Account::by_name("nobody").unwrap().unwrap();
+        if !rustix::process::geteuid().is_root() {
+            // Only root has rights to lend.
+            assert!(Identity::choose(None).unwrap().account().is_none());
+            return;
+        }
+        let nobody = Identity::choose(Some("nobody")).unwrap();
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("agent.toml");
         fs::write(&file, "version = 1").unwrap();
@@ -200,12 +196,10 @@ mod tests {
         };
         permit(directory.path(), 0o755);
         permit(&file, 0o644);
-        let read = PolicyFile::read_as(&file, nobody.uid).unwrap();
+        let read = PolicyFile::read_as(&file, &nobody).unwrap();
         assert_eq!(read.text, "version = 1");
         permit(&file, 0o600);
-        // Only root lends its rights, and must not: anybody else reads its own file here.
-        let lent = PolicyFile::read_as(&file, nobody.uid).is_ok();
-        assert_eq!(lent, !rustix::process::geteuid().is_root());
+        assert!(PolicyFile::read_as(&file, &nobody).is_err());
         assert!(PolicyFile::read(&file).is_ok(), "the caller's rights stay");
     }
 }

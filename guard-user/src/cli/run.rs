@@ -29,7 +29,7 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
     let policy = args
         .policy
         .as_deref()
-        .map(|policy| policy_ref(policy, identity.uid(), output))
+        .map(|policy| policy_ref(policy, &identity, output))
         .transpose()?;
     let (mut client, embedded) = reach(global)?;
     let call = Call::Run(Run {
@@ -39,9 +39,10 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
         command: shown(&args.command),
         uid: identity.uid(),
     });
-    let started: Started = client.call(&call)?;
+    let started = client.call(&call);
     // The command gets a connection of its own to enter with, and this one is not left for it to find.
     drop(client);
+    let started: Started = started?;
     output.warnings(&started.warnings);
     let ended = launch(args, global, identity, &started.session);
     if let Some(embedded) = embedded {
@@ -109,7 +110,7 @@ fn reach(global: &Global) -> Result<(Client, Option<Embedded>), CliError> {
     }
 }
 
-fn policy_ref(policy: &str, uid: u32, output: Output) -> Result<PolicyRef, CliError> {
+fn policy_ref(policy: &str, identity: &Identity, output: Output) -> Result<PolicyRef, CliError> {
     if !is_file(policy) {
         return Ok(PolicyRef {
             name: Some(policy.to_owned()),
@@ -117,7 +118,7 @@ fn policy_ref(policy: &str, uid: u32, output: Output) -> Result<PolicyRef, CliEr
             text: None,
         });
     }
-    let file = PolicyFile::read_as(Path::new(policy), uid)?;
+    let file = PolicyFile::read_as(Path::new(policy), identity)?;
     let parsed = file.parse(output)?;
     Ok(file.to_wire(&parsed))
 }
@@ -211,17 +212,17 @@ mod tests {
     #[test]
     fn a_policy_that_is_invalid_starts_nothing() {
         let directory = tempfile::tempdir().unwrap();
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(directory.path(), all).unwrap();
         let file = directory.path().join("agent.toml");
         std::fs::write(&file, "version = 1\ncolour = 2\n").unwrap();
-        let error = policy_ref(
-            file.to_str().unwrap(),
-            rustix::process::getuid().as_raw(),
-            Output::new(true),
-        )
-        .unwrap_err();
+        let root = rustix::process::geteuid().is_root();
+        let identity = Identity::choose(root.then_some("nobody")).unwrap();
+        let error = policy_ref(file.to_str().unwrap(), &identity, Output::new(true)).unwrap_err();
+        assert!(error.to_string().contains("colour"), "{error}");
         assert_eq!(error.not_started().exit(), Exit::NOT_STARTED);
         assert_eq!(
-            policy_ref("homelab", 0, Output::new(true))
+            policy_ref("homelab", &identity, Output::new(true))
                 .unwrap()
                 .name
                 .as_deref(),

@@ -18,6 +18,6 @@ pub(crate) fn stop(mut client: Client, args: StopArgs, output: Output) -> Result
     let answer: Sessions = client.call(&Call::Stop {
         session: args.session,
     })?;
-    output.print_each(&answer.sessions, render::sessions::stopped)?;
+    output.print_things(&answer.sessions, render::sessions::stopped)?;
     Ok(Exit::DONE)
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     policy::PortSpec,
     proto::{self, Endpoint, LogKind},
+    sys::clock::Clocks,
 };
 
 /// Records about refusals that a session may cause at once.
@@ -172,7 +172,7 @@ impl State {
             exe: process.exe,
             command: process.command,
             note,
-            ..draft(&question, host, &judged)
+            ..draft(&question, at, host, &judged)
         };
         let datapath = &mut self.datapath;
         let noted = self.requests.note(question, owner, at, || {
@@ -243,8 +243,13 @@ impl State {
 }
 
 /// A request as far as the policies know it: not who asks, and under which id.
-fn draft(question: &Question, host: Option<String>, judged: &Judged<'_>) -> proto::Request {
-    let now = Timestamp::now();
+fn draft(
+    question: &Question,
+    at: BootTime,
+    host: Option<String>,
+    judged: &Judged<'_>,
+) -> proto::Request {
+    let at = Clocks::read().calendar(at);
     proto::Request {
         id: String::new(),
         session: ids::session(question.session),
@@ -259,8 +264,8 @@ fn draft(question: &Question, host: Option<String>, judged: &Judged<'_>) -> prot
         reason: judged.rule.and_then(|rule| rule.reason.clone()),
         verdict: judged.verdict.as_str().to_owned(),
         held: false,
-        asked_at: now,
-        last_at: now,
+        asked_at: at,
+        last_at: at,
         waits_until: None,
         count: 1,
         http: None,

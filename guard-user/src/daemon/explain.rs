@@ -8,7 +8,7 @@ use super::{
 use crate::{
     datapath::LiveHole,
     policy::{self, Destination, Environment, PortSpec, Prefix},
-    proto::{self, Explanations, PolicyRef},
+    proto::{Explanations, PolicyRef},
 };
 
 /// What a client writes as a destination and ports.
@@ -20,14 +20,18 @@ pub fn parse(to: &str, ports: &[String]) -> Result<(Destination, Vec<PortSpec>),
     let wrong = |what: &str, why: policy::Invalid, fix: &str| {
         Refusal::invalid(format!("cannot understand {what:?}"), why.to_string(), fix)
     };
-    let destination = to
+    let destination: Destination = to
         .parse()
         .map_err(|why| wrong(to, why, "give an address, a prefix, a name or a group"))?;
     let specs = ports.iter().map(|port| {
         port.parse()
             .map_err(|why| wrong(port, why, "write ports as tcp/443, udp/53 or icmp"))
     });
-    Ok((destination, specs.collect::<Result<_, _>>()?))
+    let specs: Vec<PortSpec> = specs.collect::<Result<_, _>>()?;
+    destination
+        .agree(&specs)
+        .map_err(|why| wrong(&ports.join(","), why, "say the port once"))?;
+    Ok((destination, specs))
 }
 
 /// The name that has to be looked up for a destination, if there is one.
@@ -165,27 +169,10 @@ fn told(to: &Destination, all: Vec<policy::Explanation>) -> Result<Explanations,
     if all.is_empty() {
         return Err(opening::nowhere(&to.to_string()));
     }
-    let explanations = all.into_iter().map(shown).collect();
-    Ok(Explanations { explanations })
-}
-
-fn shown(one: policy::Explanation) -> proto::Explanation {
-    let ports: Vec<_> = one.ports.iter().map(PortSpec::to_string).collect();
-    let destination = match ports.is_empty() {
-        true => one.destination,
-        false => format!("{} {}", one.destination, ports.join(" ")),
-    };
-    proto::Explanation {
-        destination,
-        verdict: one.verdict,
-        rule: one.rule,
-        reason: one.reason,
-        policy: one.policy,
-        file: Some(one.file),
-        line: one.line,
-        hole: one.hole,
-        matched: one.matched,
-    }
+    let joined = policy::joined(all, to).into_iter();
+    Ok(Explanations {
+        explanations: joined.map(Into::into).collect(),
+    })
 }
 
 #[cfg(test)]
@@ -195,6 +182,7 @@ mod tests {
     #[test]
     fn what_is_no_destination_is_said_to_be_none() {
         assert!(parse("192.0.2.10:443", &["tcp/443".to_owned()]).is_ok());
+        assert!(parse("192.0.2.10:443", &["tcp/80".to_owned()]).is_err());
         let error = parse("https://example.com/", &[]).unwrap_err();
         assert!(error.failure.why.contains("URL"), "{error}");
         assert!(parse("192.0.2.10", &["443".to_owned()]).is_err());

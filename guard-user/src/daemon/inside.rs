@@ -218,7 +218,13 @@ impl State {
             return Err(Refusal::invalid(
                 format!("cannot ask for every port of {to}"),
                 "a request is for one port",
-                format!("guard request {to}:443 --reason TEXT, or {to} --ports udp/53"),
+                format!(
+                    "guard request {} --reason TEXT, or {to} --ports udp/53",
+                    Destination {
+                        port: Some(443),
+                        ..to.clone()
+                    }
+                ),
             ));
         };
         Ok(Question {

@@ -13,6 +13,7 @@ use super::{
     policies::{self, InForce, Prepared, Read},
     shared::Shared,
     state::{NAMES, State},
+    unusable,
 };
 use crate::{policy, proto::LogKind};
 
@@ -40,7 +41,7 @@ async fn compile(shared: &Shared, source: Source, read: Read) -> Result<Prepared
 }
 
 /// Does what may take long without holding up the answers to others.
-async fn in_background<T: Send + 'static>(
+pub async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     let done = spawn_blocking(work).await;
@@ -139,6 +140,7 @@ pub async fn reload(shared: &Shared) {
         }
     }
     shared.requests_changed();
+    unusable::look(shared).await;
 }
 
 /// Looks up the names that are due, and compiles the policies again that depend on what has changed.

@@ -36,6 +36,7 @@ pub mod state;
 pub mod status;
 pub mod streams;
 pub mod trail;
+pub mod unusable;
 pub mod users;
 pub mod varlink;
 pub mod verbs;

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     datapath::{LiveHole, NewHole},
     policy::{Destination, PortSpec, Prefix},
-    proto::{self, LogKind, Terms},
+    proto::{self, LogKind, Terms, moment},
     sys::clock::{self, Clocks},
 };
 
@@ -122,7 +122,7 @@ impl State {
                     .with("by", about.opened_by.clone())
                     .with("reason", about.reason.clone())
                     .with("request", request)
-                    .with("expires_at", Clocks::read().calendar(expires).to_string())
+                    .with("expires_at", moment::text(Clocks::read().calendar(expires)))
                     .with("connections", grant.connections);
                 self.audit.write(LogKind::HoleOpen, record)?;
             }

@@ -30,6 +30,7 @@ use super::{
     requests::Requests,
     sessions::Sessions,
     state::{NAMES, Shelves, State},
+    unusable::Unusable,
     users::Users,
     watch::Watches,
 };
@@ -129,6 +130,7 @@ fn begin_in(paths: &Paths) -> Result<Begun> {
         places,
         library,
         policies: Policies::default(),
+        unusable: Unusable::new(),
         default_slot: None,
         sessions: Sessions::default(),
         holes: Holes::default(),

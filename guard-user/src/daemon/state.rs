@@ -25,6 +25,7 @@ use super::{
     requests::{Asked, Requests},
     sessions::{self, Session, Sessions},
     shelf::Shelf,
+    unusable::Unusable,
     users::Users,
     watch::Watches,
 };
@@ -104,6 +105,8 @@ pub struct State {
     pub library: Library,
     /// What the kernel's slots hold.
     pub policies: Policies,
+    /// Policies of the daemon's that could not be put in force, at the last look.
+    pub unusable: Unusable,
     /// What an unowned cgroup is judged by.
     pub default_slot: Option<PolicyId>,
     /// The sessions.

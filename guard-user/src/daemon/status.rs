@@ -24,11 +24,8 @@ impl State {
         Status {
             enforcing: problem.is_none(),
             problem,
-            warnings: self
-                .audit
-                .problem()
-                .map(str::to_owned)
-                .into_iter()
+            warnings: (self.audit.problem().map(str::to_owned).into_iter())
+                .chain(self.unusable_warnings())
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),

@@ -10,8 +10,8 @@ const UNITS: [(char, u64); 4] = [('d', 86_400), ('h', 3_600), ('m', 60), ('s', 1
 /// No duration is longer: a year.
 pub const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 
-/// Reads `0s`, `90s`, `15m`, `2h`, `1d` or `1h30m`: whole numbers, each with its unit, the longer
-/// unit first.
+/// Reads `0`, `0s`, `90s`, `15m`, `2h`, `1d` or `1h30m`: whole numbers, each with its unit, the longer
+/// unit first. No time at all needs no unit.
 ///
 /// # Errors
 /// For anything else, and for more than [`LONGEST`].
@@ -28,6 +28,9 @@ pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
 }
 
 fn sum_of_parts(mut rest: &str) -> Option<u64> {
+    if rest == "0" {
+        return Some(0);
+    }
     let mut units = UNITS.iter();
     let mut sum = 0_u64;
     loop {

@@ -1,6 +1,6 @@
 //! Why a destination gets its verdict.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,8 @@ use super::{
 pub struct Explanation {
     /// The address or prefix, with the port where one was asked about.
     pub destination: String,
+    /// The addresses and prefixes that the destination stands for.
+    pub addresses: Vec<String>,
     /// The ports that it holds for; empty means all, but for those that other explanations of the
     /// same destination name.
     pub ports: Vec<PortSpec>,
@@ -69,6 +71,69 @@ pub fn explain(
     explanations
 }
 
+/// Puts together what says the same of every part of what was asked about: one answer that all of it
+/// has is one explanation, of the destination as it was asked about.
+#[must_use]
+pub fn joined(all: Vec<Explanation>, asked: &Destination) -> Vec<Explanation> {
+    let places: HashSet<_> = all.iter().map(|one| one.destination.clone()).collect();
+    let mut answers: Vec<Vec<Explanation>> = Vec::new();
+    let mut known = HashMap::new();
+    for one in all {
+        let at = *known.entry(Answer::of(&one)).or_insert_with(|| {
+            answers.push(Vec::new());
+            answers.len() - 1
+        });
+        answers[at].push(one);
+    }
+    let of_all = |alike: Vec<Explanation>| match alike.len() == places.len() {
+        true => alike
+            .into_iter()
+            .reduce(Explanation::and)
+            .map_or_else(Vec::new, |one| {
+                let destination = asked.to_string();
+                vec![Explanation { destination, ..one }]
+            }),
+        false => alike,
+    };
+    answers.into_iter().flat_map(of_all).collect()
+}
+
+/// What explanations share that say the same.
+#[derive(PartialEq, Eq, Hash)]
+struct Answer {
+    ports: Vec<PortSpec>,
+    verdict: String,
+    policy: String,
+    rule: Option<String>,
+    hole: Option<String>,
+}
+
+impl Answer {
+    fn of(one: &Explanation) -> Self {
+        Self {
+            ports: one.ports.clone(),
+            verdict: one.verdict.clone(),
+            policy: one.policy.clone(),
+            rule: one.rule.clone(),
+            hole: one.hole.clone(),
+        }
+    }
+}
+
+impl Explanation {
+    /// Of both, which say the same.
+    fn and(mut self, other: Self) -> Self {
+        self.addresses.extend(other.addresses);
+        self.matched = match (self.matched, other.matched) {
+            (Some(ours), Some(others)) if !ours.split(", ").any(|one| one == others) => {
+                Some(format!("{ours}, {others}"))
+            }
+            (ours, others) => ours.or(others),
+        };
+        self
+    }
+}
+
 struct Explainer<'p> {
     policy: &'p Policy,
     environment: &'p Environment,
@@ -85,6 +150,7 @@ impl Explainer<'_> {
         let rule = part.rule.and_then(|index| self.policy.rule(index));
         Explanation {
             destination: shown.to_string(),
+            addresses: vec![prefix.to_short()],
             verdict: part.verdict.as_str().to_owned(),
             rule: rule.map(|rule| rule.name.clone()),
             reason: rule.and_then(|rule| rule.reason.clone()),

@@ -33,7 +33,7 @@ pub use compile::{Compiled, ListIndex, Value, compile};
 pub use coverage::{Coverage, Met, Opening, over};
 pub use diagnostic::{Diagnostic, Severity, render};
 pub use duration::{LONGEST, format_duration, parse_duration};
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, explain, joined};
 pub use group::Group;
 pub use invalid::Invalid;
 pub use lookup::{Lookup, range_list};

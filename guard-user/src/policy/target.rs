@@ -89,15 +89,34 @@ pub struct Destination {
 }
 
 impl Destination {
-    /// The ports that are meant: those given after the colon, of TCP and of UDP, else `otherwise`.
-    /// None means all.
+    /// The ports that are meant: those in `specs`, else the one after the colon, which is TCP's. None
+    /// means all.
     #[must_use]
-    pub fn ports(&self, otherwise: &[PortSpec]) -> Vec<PortSpec> {
+    pub fn ports(&self, specs: &[PortSpec]) -> Vec<PortSpec> {
         match self.port {
-            Some(port) => [Protocol::TCP, Protocol::UDP]
-                .map(|protocol| PortSpec::one(protocol, port))
-                .to_vec(),
-            None => otherwise.to_vec(),
+            Some(port) if specs.is_empty() => vec![PortSpec::one(Protocol::TCP, port)],
+            _ => specs.to_vec(),
+        }
+    }
+
+    /// Whether `specs` say no other port than the one after the colon.
+    ///
+    /// # Errors
+    ///
+    /// Where both are there and differ: one of them is a mistake.
+    pub fn agree(&self, specs: &[PortSpec]) -> Result<(), Invalid> {
+        let Some(port) = self.port else { return Ok(()) };
+        match specs
+            .iter()
+            .find(|spec| (spec.low, spec.high) != (port, port))
+        {
+            None => Ok(()),
+            Some(other) => Err(
+                Invalid::new(format!("port {port} and {other} differ")).help(format!(
+                    "write `{} --ports {other}`, or leave out --ports",
+                    self.target
+                )),
+            ),
         }
     }
 }
@@ -181,6 +200,20 @@ mod tests {
         }
         let mapped: Destination = "[::ffff:192.0.2.10]:443".parse().unwrap();
         assert_eq!(mapped.to_string(), "192.0.2.10:443");
+    }
+
+    #[test]
+    fn a_port_after_a_colon_is_tcps_unless_said_otherwise() {
+        let web: Destination = "192.0.2.10:443".parse().unwrap();
+        let spec = |text: &str| text.parse::<PortSpec>().unwrap();
+        assert_eq!(web.ports(&[]), [spec("tcp/443")]);
+        assert_eq!(web.ports(&[spec("udp/443")]), [spec("udp/443")]);
+        assert!(web.agree(&[spec("udp/443"), spec("tcp/443")]).is_ok());
+        let differ = web.agree(&[spec("tcp/80")]).unwrap_err();
+        assert_eq!(
+            differ.to_string(),
+            "port 443 and tcp/80 differ: write `192.0.2.10 --ports tcp/80`, or leave out --ports"
+        );
     }
 
     #[test]

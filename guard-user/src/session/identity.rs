@@ -33,6 +33,8 @@ struct Caller {
     uid: u32,
     /// What sudo says about who called it.
     sudo_uid: Option<OsString>,
+    /// That one's group, for a user whom nothing else is known of.
+    sudo_gid: Option<u32>,
 }
 
 /// What to do, before anybody is looked up.
@@ -66,14 +68,15 @@ impl Identity {
         }
         let caller = Caller {
             uid: getuid().as_raw(),
-            sudo_uid: env::var_os("SUDO_UID").filter(|_| env::var_os("SUDO_GID").is_some()),
+            sudo_uid: env::var_os("SUDO_UID"),
+            sudo_gid: env::var("SUDO_GID").ok().and_then(|gid| gid.parse().ok()),
         };
         let account = match caller.choice(requested)? {
             Choice::Caller => {
                 let uid = caller.uid;
                 return Ok(Self { uid, switch: None });
             }
-            Choice::Uid(uid) => by_uid(uid)?,
+            Choice::Uid(uid) => caller.sudo_user(uid)?,
             Choice::Named(name) => by_name(&name)?,
         };
         Self::of(account, caller.uid)
@@ -104,6 +107,14 @@ impl Identity {
     #[must_use]
     pub fn uid(&self) -> u32 {
         self.uid
+    }
+
+    /// The user whose rights root gives up its own for, with all its groups; `None` where the caller is
+    /// that user already.
+    #[must_use]
+    pub fn account(&self) -> Option<(&Account, &[u32])> {
+        let switch = self.switch.as_ref()?;
+        Some((&switch.account, &switch.groups))
     }
 
     pub(super) fn switch(&self) -> Option<&Switch> {
@@ -137,6 +148,14 @@ fn is_sudos(variable: &OsStr) -> bool {
 }
 
 impl Caller {
+    /// The user who called sudo, listed or not: sudo lets those in whom it is told to.
+    fn sudo_user(&self, uid: u32) -> Result<Account, Failure> {
+        match (by_uid(uid), self.sudo_gid) {
+            (Err(_), Some(gid)) if gid != 0 => Ok(Account::unlisted(uid, gid)),
+            (found, _) => found,
+        }
+    }
+
     fn choice(&self, requested: Option<&str>) -> Result<Choice, Failure> {
         if let Some(name) = requested {
             return Ok(Choice::Named(name.to_owned()));
@@ -201,7 +220,13 @@ mod tests {
 
     fn choice(uid: u32, sudo: Option<&str>, requested: Option<&str>) -> Result<Choice, Failure> {
         let sudo_uid = sudo.map(OsString::from);
-        Caller { uid, sudo_uid }.choice(requested)
+        let sudo_gid = None;
+        Caller {
+            uid,
+            sudo_uid,
+            sudo_gid,
+        }
+        .choice(requested)
     }
 
     #[test]
@@ -216,6 +241,22 @@ mod tests {
         assert_eq!(choice(0, Some("1000"), None), Ok(Choice::Uid(1000)));
         let named = choice(0, Some("1000"), Some("agent"));
         assert_eq!(named, Ok(Choice::Named("agent".into())));
+    }
+
+    #[test]
+    fn sudos_user_need_not_be_listed() {
+        let caller = |sudo_gid| Caller {
+            uid: 0,
+            sudo_uid: None,
+            sudo_gid,
+        };
+        let unlisted = caller(Some(4000)).sudo_user(4_000_000_123).unwrap();
+        assert_eq!((unlisted.uid, unlisted.gid), (4_000_000_123, 4000));
+        for unknown in [None, Some(0)] {
+            assert!(caller(unknown).sudo_user(4_000_000_123).is_err());
+        }
+        let nobody = by_name("nobody").unwrap();
+        assert_eq!(caller(Some(4000)).sudo_user(nobody.uid).unwrap(), nobody);
     }
 
     #[test]

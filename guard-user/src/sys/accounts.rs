@@ -58,6 +58,18 @@ impl Account {
         })
     }
 
+    /// A user whom the name service does not know.
+    #[must_use]
+    pub fn unlisted(uid: u32, gid: u32) -> Self {
+        Self {
+            name: uid.to_string(),
+            uid,
+            gid,
+            home: "/".into(),
+            shell: "/bin/sh".into(),
+        }
+    }
+
     /// All its groups, the primary one among them.
     ///
     /// # Errors

@@ -36,7 +36,7 @@ pub(crate) fn explain(
     if explanations.is_empty() {
         return Err(no_address(&args.to.destination).into());
     }
-    output.print_each(&explanations, render::explain::one)?;
+    output.print_things(&explanations, render::explain::one)?;
     Ok(Exit::DONE)
 }
 
@@ -94,15 +94,15 @@ fn alone(
                 .map_err(|invalid| not_valid("the ports", &invalid))
         })
         .collect::<Result<_, Failure>>()?;
+    to.agree(&ports)
+        .map_err(|invalid| not_valid("the ports", &invalid))?;
     let environment = environment(parsed, &to);
     output.warnings(&unknown(parsed, &environment, &to));
     let compiled = policy::compile(&parsed.policy, &environment)
         .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
     let explanations = policy::explain(&parsed.policy, &compiled, &environment, &to, &ports);
-    Ok(explanations
-        .into_iter()
-        .map(|one| proto::Explanation::of_policy(one, &to))
-        .collect())
+    let joined = policy::joined(explanations, &to).into_iter();
+    Ok(joined.map(Into::into).collect())
 }
 
 /// What names and groups stand for, as far as a command can tell.

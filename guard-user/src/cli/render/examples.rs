@@ -79,7 +79,9 @@ pub(crate) fn session() -> Session {
 
 pub(crate) fn explanation() -> Explanation {
     Explanation {
-        destination: "192.0.2.10/32".into(),
+        destination: "192.0.2.10".into(),
+        ports: None,
+        addresses: vec!["192.0.2.10".into()],
         verdict: "confirm".into(),
         rule: Some("photos".into()),
         reason: Some("production photo server".into()),
@@ -99,7 +101,7 @@ pub(crate) fn stopped() -> Stopped {
         rule: Some("photos".into()),
         reason: Some("production photo server".into()),
         count: 2,
-        advice: "ask for it, and try again once it is approved".into(),
+        advice: "ask for it with guard request, and try again once it is approved".into(),
         request: None,
     }
 }

@@ -9,11 +9,14 @@ use crate::proto::Explanation;
 /// One part of the destination.
 pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
     let mut page = Page::default();
-    page.styled(STRONG, &explanation.destination)
+    page.styled(STRONG, destination(explanation))
         .text("  ")
         .styled(style(&explanation.verdict), &explanation.verdict)
-        .end()
-        .field("rule", rule(explanation))
+        .end();
+    if let Some(addresses) = addresses(explanation) {
+        page.field("is", addresses);
+    }
+    page.field("rule", rule(explanation))
         .field("policy", policy(explanation));
     if let Some(matched) = &explanation.matched {
         page.field(
@@ -41,7 +44,7 @@ fn next<'a>(page: &'a mut Page, explanation: &Explanation) -> &'a mut Page {
     match explanation.verdict.as_str() {
         "confirm" | "read-only" => page.commands(format_args!(
             "guard open {} --for 15m",
-            argument(&explanation.destination)
+            argument(explanation)
         )),
         "deny" => page.field(
             "",
@@ -51,12 +54,45 @@ fn next<'a>(page: &'a mut Page, explanation: &Explanation) -> &'a mut Page {
     }
 }
 
-/// A destination as `guard open` takes it: the ports, where it has any, come after a blank.
-fn argument(destination: &str) -> String {
-    match destination.split_once(' ') {
-        Some((place, ports)) => format!("{place} --ports {ports}"),
-        None => destination.to_owned(),
+/// "192.0.2.10 tcp/443,udp/53"
+fn destination(explanation: &Explanation) -> String {
+    match ports(explanation) {
+        Some(ports) => format!("{} {ports}", explanation.destination),
+        None => explanation.destination.clone(),
     }
+}
+
+/// The same as `guard open` takes it.
+fn argument(explanation: &Explanation) -> String {
+    match ports(explanation) {
+        Some(ports) => format!("{} --ports {ports}", explanation.destination),
+        None => explanation.destination.clone(),
+    }
+}
+
+/// The ports, but where the destination says them already.
+fn ports(explanation: &Explanation) -> Option<&str> {
+    let ports = explanation.ports.as_deref()?;
+    let said = ports
+        .strip_prefix("tcp/")
+        .is_some_and(|port| explanation.destination.ends_with(&format!(":{port}")));
+    (!said).then_some(ports)
+}
+
+/// What a name or a group stands for, where that is not what it says.
+fn addresses(explanation: &Explanation) -> Option<String> {
+    const MOST: usize = 8;
+    let all = &explanation.addresses;
+    let is_said = |address: &String| explanation.destination.contains(address.as_str());
+    if all.is_empty() || all.iter().all(is_said) || explanation.destination.contains('/') {
+        return None;
+    }
+    let more = all.len().saturating_sub(MOST);
+    let shown = all[..all.len() - more].join(", ");
+    Some(match more {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    })
 }
 
 fn rule(explanation: &Explanation) -> String {
@@ -83,11 +119,11 @@ mod tests {
     #[test]
     fn a_confirm_ends_with_how_to_open() {
         insta::assert_snapshot!(one(&explanation(), &clock()).plain(), @r"
-        192.0.2.10/32  confirm
+        192.0.2.10  confirm
             rule     photos: production photo server
             policy   homelab, /etc/guard/policies/homelab.toml:12
             covers   192.0.2.0/24, which is the most specific that does
-            guard open 192.0.2.10/32 --for 15m
+            guard open 192.0.2.10 --for 15m
         ");
     }
 
@@ -99,7 +135,7 @@ mod tests {
             ..explanation()
         };
         insta::assert_snapshot!(one(&denied, &clock()).plain(), @r"
-        192.0.2.10/32  deny
+        192.0.2.10  deny
             rule     photos
             policy   homelab, /etc/guard/policies/homelab.toml:12
             covers   192.0.2.0/24, which is the most specific that does
@@ -119,7 +155,7 @@ mod tests {
             ..explanation()
         };
         insta::assert_snapshot!(one(&default, &clock()).plain(), @r"
-        192.0.2.10/32  confirm
+        192.0.2.10  confirm
             rule     none: the policy's default
             policy   homelab, /etc/guard/policies/homelab.toml
             hole     h3 lets it through for now

@@ -49,16 +49,32 @@ pub(crate) fn opened(hole: &Hole, clock: &Clock) -> Page {
     page
 }
 
+/// All that were open, which have just been closed.
+pub(crate) fn all_closed(holes: &[Hole], _clock: &Clock) -> Page {
+    if holes.is_empty() {
+        return none();
+    }
+    let mut page = Page::default();
+    for hole in holes {
+        close(&mut page, hole);
+    }
+    page
+}
+
 /// One that has just been closed.
 pub(crate) fn closed(hole: &Hole, _clock: &Clock) -> Page {
     let mut page = Page::default();
+    close(&mut page, hole);
+    page
+}
+
+fn close(page: &mut Page, hole: &Hole) {
     page.styled(STRONG, &hole.id).line(format_args!(
         " closed: {} may not reach {} {} any more",
         hole.session,
         hole.destination,
         ports(hole)
     ));
-    page
 }
 
 fn row(hole: &Hole, clock: &Clock) -> [String; 8] {

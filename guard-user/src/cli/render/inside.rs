@@ -27,7 +27,8 @@ pub(crate) fn why(report: &WhyReport, clock: &Clock) -> Page {
 pub(crate) fn requested(requested: &Requested, _clock: &Clock) -> Page {
     let mut page = Page::default();
     page.styled(explain::style(&requested.verdict), &requested.verdict)
-        .line(format_args!(": {}", requested.advice));
+        .end()
+        .paragraph("advice", &requested.advice);
     if let Some(request) = &requested.request {
         page.field(
             "request",
@@ -47,7 +48,7 @@ fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
         .end()
         .field("stopped", times(stopped, clock))
         .field("rule", rule(stopped))
-        .field("advice", &stopped.advice);
+        .paragraph("advice", &stopped.advice);
     match &stopped.request {
         Some(request) => {
             page.field(
@@ -55,7 +56,8 @@ fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
                 format_args!("{request} waits for a person outside"),
             );
         }
-        None if stopped.verdict != "deny" => {
+        // Not where somebody has said no, or has opened it already.
+        None if stopped.advice.contains("guard request") => {
             let to = endpoint::argument(&stopped.destination);
             page.commands(format_args!("guard request {to} --reason 'what for'"));
         }
@@ -119,7 +121,7 @@ mod tests {
         tcp 192.0.2.10:443 (photos.example.com)  confirm
             stopped  2 times, last 3 s ago
             rule     photos: production photo server
-            advice   ask for it, and try again once it is approved
+            advice   ask for it with guard request, and try again once it is approved
             guard request 192.0.2.10:443 --reason 'what for'
 
         tcp 192.0.2.10:443 (photos.example.com)  deny
@@ -130,7 +132,7 @@ mod tests {
         tcp 192.0.2.10:443 (photos.example.com)  confirm
             stopped  2 times, last 3 s ago
             rule     photos: production photo server
-            advice   ask for it, and try again once it is approved
+            advice   ask for it with guard request, and try again once it is approved
             request  r1 waits for a person outside
         ");
     }
@@ -148,9 +150,13 @@ mod tests {
             advice: "nobody can allow this".into(),
         };
         insta::assert_snapshot!(requested(&asked, &clock()).plain(), @r"
-        confirm: a person was asked
+        confirm
+            advice   a person was asked
             request  r1 waits for a person outside; try again once it is approved
         ");
-        insta::assert_snapshot!(requested(&denied, &clock()).plain(), @"deny: nobody can allow this");
+        insta::assert_snapshot!(requested(&denied, &clock()).plain(), @r"
+        deny
+            advice   nobody can allow this
+        ");
     }
 }

@@ -55,13 +55,18 @@ impl Output {
             .map_err(|error| CliError::output(&error))
     }
 
-    /// Prints each value by itself: a line of JSON for each, or the page that tells of it.
-    pub(crate) fn print_each<T: Serialize>(
+    /// Prints what a verb did or found, which is mostly one thing: as JSON that thing, or the list of them
+    /// where there are several or none; as text each by itself.
+    pub(crate) fn print_things<T: Serialize>(
         self,
-        values: &[T],
+        things: &[T],
         page: impl Fn(&T, &Clock) -> Page,
     ) -> Result<(), CliError> {
-        values.iter().try_for_each(|value| self.print(value, &page))
+        match things {
+            [only] => self.print(only, page),
+            all if self.json => print_json(all),
+            all => all.iter().try_for_each(|one| self.print(one, &page)),
+        }
     }
 
     /// Tells, on standard error, what went wrong. That nobody reads it changes nothing any more.

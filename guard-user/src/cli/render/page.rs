@@ -21,6 +21,10 @@ pub(crate) const BAD: Style = AnsiColor::Red.on_default().bold();
 pub(crate) const WARN: Style = AnsiColor::Yellow.on_default();
 
 const INDENT: &str = "    ";
+/// Beside a label, in a terminal of 80 columns, there is room for this many characters.
+const LINE: usize = 66;
+/// Of a paragraph so many characters are shown.
+const PARAGRAPH: usize = 4000;
 
 /// Lines of text with styles. Written through `anstream`, which drops the styles where no terminal reads.
 #[derive(Debug, Default)]
@@ -62,6 +66,27 @@ impl Page {
     pub(crate) fn field(&mut self, label: &str, text: impl Display) -> &mut Self {
         self.styled(HEAD, format_args!("{INDENT}{label:<9}"))
             .line(text)
+    }
+
+    /// Adds an indented label, and several sentences beside it: broken between words, and told to their end.
+    pub(crate) fn paragraph(&mut self, label: &str, text: impl Display) -> &mut Self {
+        self.styled(HEAD, format_args!("{INDENT}{label:<9}"));
+        let text = visible(text, PARAGRAPH);
+        let mut column = 0;
+        for word in text.split(' ') {
+            let length = word.chars().count();
+            if column > 0 && column + 1 + length > LINE {
+                self.0.push_str("\n             ");
+                column = 0;
+            }
+            if column > 0 {
+                self.0.push(' ');
+                column += 1;
+            }
+            self.0.push_str(word);
+            column += length;
+        }
+        self.end()
     }
 
     /// Adds indented lines: what a person may type, with words between.

@@ -79,6 +79,10 @@ fn losses(page: &mut Page, status: &Status) {
 }
 
 fn policies(page: &mut Page, policies: &[PolicyStatus], clock: &Clock) {
+    if policies.is_empty() {
+        page.line("No policy is in force: nothing runs under the guard.");
+        return;
+    }
     let rows = policies.iter().map(|policy| {
         [
             policy.name.clone(),

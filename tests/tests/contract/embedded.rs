@@ -1,0 +1,99 @@
+//! Root without a daemon: one for as long as the command runs, and then nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use guard_lab::{Daemon, DaemonBuilder, Guard, mounts};
+
+use super::PATIENCE;
+
+/// The directories of a daemon that is not started. What `guard` starts in them, it names by itself.
+fn without_daemon() -> Daemon {
+    let builder: DaemonBuilder = Daemon::on_this_machine();
+    let daemon = builder.prepare().unwrap();
+    fs::create_dir(daemon.state_dir()).unwrap();
+    daemon
+}
+
+fn run<'d>(daemon: &'d Daemon, script: &str) -> Guard<'d> {
+    daemon.root(["run", "--user", "nobody", "--", "sh", "-c", script])
+}
+
+/// The session's cgroup and the pins, as a command in it says.
+fn places(cgroup: &str) -> [PathBuf; 2] {
+    let root = cgroup.trim().trim_start_matches("0::/");
+    let name = root.split('/').next().unwrap();
+    assert!(name.starts_with("guard-"), "{cgroup}");
+    [
+        mounts::cgroup2().unwrap().join(name),
+        Path::new(mounts::BPFFS).join(name),
+    ]
+}
+
+fn wait_until_gone(places: &[PathBuf]) {
+    let deadline = Instant::now() + PATIENCE;
+    while let Some(left) = places.iter().find(|path| path.exists()) {
+        assert!(Instant::now() < deadline, "{} is left", left.display());
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const SHOW: &str = "grep ^0:: /proc/self/cgroup";
+
+#[test]
+fn it_lasts_as_long_as_the_command() {
+    let daemon = without_daemon();
+    let output = run(&daemon, &format!("{SHOW}; exit 3")).run().unwrap();
+    assert_eq!(output.code(), Some(3), "{output:?}");
+    let [cgroup, pins] = places(&output.stdout);
+    // At once: whoever starts the next thing finds nothing of it.
+    for left in [&cgroup, &pins, &daemon.socket()] {
+        assert!(!left.exists(), "{} is left", left.display());
+    }
+    assert!(daemon.audit().exists(), "the audit trail is for later");
+}
+
+#[test]
+fn it_lasts_as_long_as_what_the_command_left_behind() {
+    let daemon = without_daemon();
+    let script = format!("{SHOW}; sleep 1 > /dev/null 2>&1 &");
+    let output = run(&daemon, &script).run().unwrap().success().unwrap();
+    let [cgroup, pins] = places(&output.stdout);
+    assert!(cgroup.exists(), "a process of it is left");
+    let sessions = daemon.root(["sessions"]).json().unwrap();
+    assert_eq!(sessions[0]["id"], "s1");
+    wait_until_gone(&[cgroup, pins, daemon.socket()]);
+}
+
+#[test]
+fn it_goes_although_somebody_watches() {
+    let daemon = without_daemon();
+    let mut running = run(&daemon, &format!("{SHOW}; read line")).spawn().unwrap();
+    let [cgroup, pins] = places(&running.line(PATIENCE).unwrap());
+    let _watcher = daemon.root(["pending", "--follow"]).spawn().unwrap();
+    let _reader = daemon.root(["log", "--follow"]).spawn().unwrap();
+    thread::sleep(Duration::from_millis(200));
+    running.write("go\n").unwrap();
+    assert!(running.wait().unwrap().success());
+    wait_until_gone(&[cgroup, pins, daemon.socket()]);
+}
+
+#[test]
+fn it_goes_although_the_command_could_not_be_started() {
+    let daemon = without_daemon();
+    let shown = run(&daemon, SHOW).run().unwrap().success().unwrap();
+    let [cgroup, pins] = places(&shown.stdout);
+    let run = [
+        "run",
+        "--user",
+        "nobody",
+        "--policy",
+        "no-such-policy",
+        "--",
+        "true",
+    ];
+    assert_eq!(daemon.root(run).run().unwrap().code(), Some(125));
+    wait_until_gone(&[cgroup, pins, daemon.socket()]);
+}

@@ -1,0 +1,119 @@
+//! What the guarded command sees, and may ask.
+
+use super::{Lab, NEVER, OPEN, V4, id, say};
+
+#[test]
+fn refused_at_once_with_eperm() {
+    let lab = Lab::new();
+    let _production = lab.production();
+    let mut shell = lab.shell();
+    for to in [V4, NEVER, "2001:db8:7::1"] {
+        let tcp = lab.tcp(to);
+        let said = say(&mut shell, &tcp);
+        assert!(said.text.contains("\"EPERM\""), "{to}: {said:?}");
+    }
+    assert!(lab.reaches(&mut shell, OPEN));
+}
+
+#[test]
+fn why_says_what_was_stopped_and_request_asks() {
+    let lab = Lab::new();
+    let mut shell = lab.shell();
+    let guard = lab.guard();
+    lab.asked(&mut shell);
+    let tcp = lab.tcp(NEVER);
+    say(&mut shell, &tcp);
+    let why = say(&mut shell, &format!("{guard} why"));
+    assert_eq!(why.status, 0);
+    for words in [
+        V4,
+        "production",
+        "it is production",
+        NEVER,
+        "nobody goes there",
+    ] {
+        assert!(why.text.contains(words), "{words}: {why:?}");
+    }
+    let ask = format!("{guard} request 192.0.2.20:443 --reason 'to read the queue' --json");
+    let asked = say(&mut shell, &ask);
+    assert_eq!(asked.status, 0, "{asked:?}");
+    let pending = lab.json(&["pending"]);
+    let request = &pending[1];
+    assert_eq!(request["note"], "to read the queue");
+    assert_eq!(request["destination"]["address"], "192.0.2.20");
+    assert_eq!(request["destination"]["port"], 443);
+    lab.json(&["approve", id(request)]);
+    let refused = say(&mut shell, &format!("{guard} request {NEVER}:443"));
+    assert_eq!(refused.status, 1, "{refused:?}");
+    let nothing = say(&mut shell, &format!("{guard} request {OPEN}:443"));
+    assert_eq!(nothing.status, 0, "{nothing:?}");
+    let every = say(&mut shell, &format!("{guard} request 2001:db8:7::5"));
+    assert_eq!(every.status, 2, "{every:?}");
+    assert!(every.text.contains("[2001:db8:7::5]:443"), "{every:?}");
+}
+
+#[test]
+fn outside_there_is_nothing_to_ask_for() {
+    let lab = Lab::new();
+    for args in [&["why"][..], &["request", "192.0.2.10:443"]] {
+        for output in [lab.root(args), lab.agent(args)] {
+            assert_eq!(output.code(), Some(2), "{args:?}");
+            assert!(output.stderr.contains("guard run"), "{output:?}");
+        }
+    }
+}
+
+#[test]
+fn a_nested_run_can_only_narrow() {
+    let lab = Lab::new();
+    let _production = lab.production();
+    let mut shell = lab.shell();
+    let (guard, to_asked, to_open) = (lab.guard(), lab.tcp(V4), lab.tcp(OPEN));
+    let narrow = "version = 1\nname = \"narrow\"\ndefault = \"allow\"\n[[rule]]\nto = [\"198.51.100.0/24\"]\naction = \"deny\"\n";
+    let narrow = lab.file("narrow.toml", narrow);
+    let both = format!("sh -c 'echo session $GUARD_SESSION; {to_asked}; {to_open}'");
+    let answers = |text: &str| {
+        let lines = text.lines().filter(|line| line.contains("\"ok\""));
+        lines
+            .map(|line| line.contains("\"ok\":true"))
+            .collect::<Vec<_>>()
+    };
+    for (policy, expected) in [
+        (String::new(), [false, true]),
+        ("--policy asks".into(), [false, true]),
+        ("--policy open".into(), [false, true]),
+        (format!("--policy {}", narrow.display()), [false, false]),
+    ] {
+        let said = say(&mut shell, &format!("{guard} run {policy} -- {both}"));
+        assert_eq!(answers(&said.text), expected, "{policy}: {said:?}");
+    }
+    // The session around it is as it was.
+    assert!(lab.reaches(&mut shell, OPEN));
+}
+
+#[test]
+fn sessions_nest_to_a_depth_and_no_deeper() {
+    let lab = Lab::new();
+    let mut shell = lab.shell();
+    let guard = lab.guard();
+    let policies: Vec<_> = (1..=8)
+        .map(|n| {
+            let text = format!(
+                "version = 1\nname = \"n{n}\"\n[[rule]]\nto = [\"203.0.113.{n}\"]\naction = \"deny\"\n"
+            );
+            lab.file(&format!("n{n}.toml"), &text).display().to_string()
+        })
+        .collect();
+    let nested = |depth: usize| -> String {
+        let runs = policies[..depth].iter();
+        let runs: String = runs
+            .map(|file| format!("{guard} run --policy {file} -- "))
+            .collect();
+        runs + "echo reached"
+    };
+    let shallow = say(&mut shell, &nested(2));
+    assert!(shallow.text.contains("reached"), "{shallow:?}");
+    let deep = say(&mut shell, &nested(8));
+    assert_eq!(deep.status, 125, "{deep:?}");
+    assert!(!deep.text.contains("reached"));
+}

@@ -1,0 +1,353 @@
+//! What `--json` prints: which fields, of which kind, and where errors go.
+
+use std::thread;
+use std::time::Duration;
+
+use guard_lab::AGENT;
+use serde_json::{Value, json};
+
+use super::{Lab, NEVER, PATIENCE, V4, V6, id};
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Text,
+    MaybeText,
+    Number,
+    MaybeNumber,
+    Flag,
+    Time,
+    MaybeTime,
+    List,
+    Object,
+    Null,
+}
+
+fn is(value: &Value, kind: Kind) -> bool {
+    match kind {
+        Kind::Text => value.is_string(),
+        Kind::MaybeText => value.is_string() || value.is_null(),
+        Kind::Number => value.is_number(),
+        Kind::MaybeNumber => value.is_number() || value.is_null(),
+        Kind::Flag => value.is_boolean(),
+        Kind::Time => is_time(value),
+        Kind::MaybeTime => value.is_null() || is_time(value),
+        Kind::List => value.is_array(),
+        Kind::Object => value.is_object(),
+        Kind::Null => value.is_null(),
+    }
+}
+
+/// RFC 3339, in UTC.
+fn is_time(value: &Value) -> bool {
+    let text = value.as_str().unwrap_or_default();
+    text.ends_with('Z') && text.parse::<jiff::Timestamp>().is_ok()
+}
+
+fn has(object: &Value, fields: &[(&str, Kind)]) {
+    for (name, kind) in fields {
+        let value = object.get(name);
+        let value = value.unwrap_or_else(|| panic!("no {name} in {object}"));
+        assert!(is(value, *kind), "{name} is no {kind:?} in {object}");
+    }
+}
+
+#[test]
+fn sessions() {
+    let lab = Lab::new();
+    assert_eq!(lab.json(&["sessions"]), json!([]));
+    let _shell = lab.shell();
+    let sessions = lab.json(&["sessions"]);
+    has(
+        &sessions[0],
+        &[
+            ("id", Kind::Text),
+            ("name", Kind::Text),
+            ("policy", Kind::Text),
+            ("user", Kind::Text),
+            ("uid", Kind::Number),
+            ("cgroup", Kind::Text),
+            ("pid", Kind::Number),
+            ("command", Kind::List),
+            ("started_at", Kind::Time),
+        ],
+    );
+    assert_eq!(sessions[0]["uid"], AGENT);
+    assert_eq!(sessions[0]["command"], json!(["sh"]));
+    let cgroup = sessions[0]["cgroup"].as_str().unwrap();
+    let pids = std::fs::read_to_string(format!("{cgroup}/cgroup.procs")).unwrap();
+    let pid = sessions[0]["pid"].to_string();
+    assert!(pids.lines().any(|line| line == pid), "{pid}: {pids}");
+}
+
+const REQUEST: &[(&str, Kind)] = &[
+    ("id", Kind::Text),
+    ("session", Kind::Text),
+    ("policy", Kind::Text),
+    ("user", Kind::Text),
+    ("pid", Kind::MaybeNumber),
+    ("comm", Kind::MaybeText),
+    ("destination", Kind::Object),
+    ("rule", Kind::MaybeText),
+    ("reason", Kind::MaybeText),
+    ("verdict", Kind::Text),
+    ("held", Kind::Flag),
+    ("asked_at", Kind::Time),
+    ("waits_until", Kind::MaybeTime),
+    ("count", Kind::Number),
+    ("http", Kind::Null),
+    ("note", Kind::MaybeText),
+];
+
+#[test]
+fn requests() {
+    let lab = Lab::new();
+    let mut shell = lab.shell();
+    lab.asked(&mut shell);
+    let request = lab.asked(&mut shell);
+    has(&request, REQUEST);
+    assert_eq!(request["count"], 2);
+    assert_eq!(request["verdict"], "confirm");
+    assert_eq!(request["rule"], "production");
+    assert_eq!(request["comm"], "guard-lab");
+    let to = json!({"address": V4, "port": 443, "protocol": "tcp", "host": null});
+    assert_eq!(request["destination"], to);
+    // An option before the verb is as good as one after it.
+    let before = lab.root(&["--json", "pending"]).json().unwrap();
+    assert_eq!(before, json!([request]));
+}
+
+#[test]
+fn requests_are_followed_line_by_line() {
+    let lab = Lab::new();
+    let mut shell = lab.shell();
+    let mut follow = lab
+        .daemon
+        .root(["pending", "--json", "--follow"])
+        .spawn()
+        .unwrap();
+    for (to, number) in [(V4, "r1"), (V6, "r2")] {
+        lab.reaches(&mut shell, to);
+        let request: Value = serde_json::from_str(&follow.line(PATIENCE).unwrap()).unwrap();
+        has(&request, REQUEST);
+        assert_eq!(request["id"], number);
+    }
+}
+
+#[test]
+fn holes() {
+    let lab = Lab::new();
+    let _shell = lab.shell();
+    assert_eq!(lab.json(&["holes"]), json!([]));
+    let open = [
+        "open",
+        "192.0.2.10:443",
+        "--reason",
+        "a test",
+        "--connections",
+        "3",
+    ];
+    let opened = lab.json(&open);
+    let listed = &lab.json(&["holes"])[0];
+    for hole in [&opened, listed] {
+        has(
+            hole,
+            &[
+                ("id", Kind::Text),
+                ("session", Kind::Text),
+                ("destination", Kind::Text),
+                ("ports", Kind::MaybeText),
+                ("opened_by", Kind::Text),
+                ("reason", Kind::MaybeText),
+                ("opened_at", Kind::Time),
+                ("expires_at", Kind::Time),
+                ("connections_left", Kind::MaybeNumber),
+                ("read_only", Kind::Flag),
+            ],
+        );
+        assert_eq!(hole["destination"], "192.0.2.10/32");
+        assert_eq!(hole["opened_by"], "root");
+        assert_eq!(hole["reason"], "a test");
+        assert_eq!(hole["connections_left"], 3);
+    }
+    let any = lab.json(&["open", V6]);
+    assert_eq!(any["destination"], "2001:db8:7::10/128");
+    assert_eq!(
+        (&any["ports"], &any["connections_left"]),
+        (&Value::Null, &Value::Null)
+    );
+}
+
+#[test]
+fn explanations() {
+    let lab = Lab::new();
+    has(
+        &lab.json(&["explain", V4, "--policy", "asks"]),
+        &[
+            ("destination", Kind::Text),
+            ("verdict", Kind::Text),
+            ("rule", Kind::MaybeText),
+            ("policy", Kind::Text),
+            ("file", Kind::MaybeText),
+            ("line", Kind::MaybeNumber),
+            ("hole", Kind::MaybeText),
+            ("matched", Kind::MaybeText),
+        ],
+    );
+}
+
+#[test]
+fn status() {
+    let lab = Lab::new();
+    let mut shell = lab.shell();
+    lab.asked(&mut shell);
+    lab.json(&["open", V6]);
+    let status = lab.json(&["status"]);
+    has(
+        &status,
+        &[
+            ("enforcing", Kind::Flag),
+            ("version", Kind::Text),
+            ("kernel", Kind::Text),
+            ("policies", Kind::List),
+            ("sessions", Kind::Number),
+            ("holes", Kind::Number),
+            ("requests", Kind::Number),
+            ("hooks", Kind::List),
+            ("events_lost", Kind::Number),
+        ],
+    );
+    assert_eq!(status["enforcing"], true);
+    for count in ["sessions", "holes", "requests"] {
+        assert_eq!(status[count], 1, "{count}");
+    }
+    for hook in status["hooks"].as_array().unwrap() {
+        let fields = [
+            ("name", Kind::Text),
+            ("attached", Kind::Flag),
+            ("program_id", Kind::Number),
+        ];
+        has(hook, &fields);
+    }
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    assert_eq!(status["kernel"], kernel.trim());
+}
+
+#[test]
+fn the_log_has_a_record_of_every_kind() {
+    let mut lab = Lab::new();
+    let mut shell = lab.shell();
+    let request = lab.asked(&mut shell);
+    lab.reaches(&mut shell, NEVER);
+    let hole = lab.json(&["approve", id(&request)]);
+    lab.json(&["close", id(&hole)]);
+    lab.json(&["stop", "s1"]);
+    lab.daemon.stop().unwrap();
+    lab.daemon.start().unwrap();
+    let output = lab.root(&["log", "--json"]).success().unwrap();
+    let records = output.json_lines().unwrap();
+    for record in &records {
+        has(
+            record,
+            &[
+                ("at", Kind::Time),
+                ("kind", Kind::Text),
+                ("session", Kind::MaybeText),
+            ],
+        );
+    }
+    for (kind, session) in [
+        ("daemon-start", Value::Null),
+        ("policy-load", Value::Null),
+        ("session-start", json!("s1")),
+        ("request", json!("s1")),
+        ("denied", json!("s1")),
+        ("answered", json!("s1")),
+        ("hole-open", json!("s1")),
+        ("hole-close", json!("s1")),
+        ("session-end", json!("s1")),
+        ("daemon-stop", Value::Null),
+    ] {
+        let found = records.iter().find(|record| record["kind"] == kind);
+        let found = found.unwrap_or_else(|| panic!("no {kind}: {}", output.stdout));
+        assert_eq!(found["session"], session, "{found}");
+    }
+    // The trail is the same, in its file.
+    let file = std::fs::read_to_string(lab.daemon.audit()).unwrap();
+    assert_eq!(file.lines().count(), records.len());
+}
+
+#[test]
+fn the_log_is_narrowed_and_followed() {
+    let lab = Lab::new();
+    drop(lab.shell());
+    thread::sleep(Duration::from_millis(1500));
+    let mut shell = lab.shell();
+    let of_one = lab
+        .root(&["log", "--session", "s2", "--json"])
+        .json_lines()
+        .unwrap();
+    assert!(!of_one.is_empty() && of_one.iter().all(|record| record["session"] == "s2"));
+    let late = lab
+        .root(&["log", "--since", "1s", "--json"])
+        .json_lines()
+        .unwrap();
+    assert!(
+        late.iter()
+            .all(|record| record["session"] != "s1" || record["kind"] == "session-end")
+    );
+    let follow = ["log", "--follow", "--session", "s2", "--json"];
+    let mut follow = lab.daemon.root(follow).spawn().unwrap();
+    follow.line_with("session-start", PATIENCE).unwrap();
+    lab.reaches(&mut shell, NEVER);
+    let line = follow.line_with("denied", PATIENCE).unwrap();
+    let record: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(record["destination"]["address"], NEVER);
+}
+
+#[test]
+fn checks() {
+    let lab = Lab::new();
+    let good = lab.daemon.policy_dir().join("asks.toml");
+    let bad = lab.file("bad.toml", "version = 1\ncolour = \"red\"\n");
+    let files = [good.to_str().unwrap(), bad.to_str().unwrap()];
+    let output = lab.agent(&["check", files[0], files[1], "--json"]);
+    assert_eq!(output.code(), Some(1));
+    let checked = output.json().unwrap();
+    assert_eq!(
+        (&checked[0]["file"], &checked[0]["valid"]),
+        (&json!(files[0]), &json!(true))
+    );
+    assert_eq!(checked[1]["valid"], false);
+    let error = &checked[1]["diagnostics"][0];
+    assert_eq!((&error["line"], &error["column"]), (&json!(2), &json!(1)));
+    assert_eq!(error["text"], "colour");
+}
+
+#[test]
+fn errors() {
+    let lab = Lab::new();
+    let nowhere = ["--socket", "/no/such/guardd.sock"];
+    for (args, status) in [
+        (&["approve", "r1", "--json"][..], 2),
+        (&["--json", "approve"], 2),
+        (&["frobnicate", "--json"], 2),
+        (&["status", "--json", nowhere[0], nowhere[1]], 2),
+        (&["open", "192.0.2.1/24", "--json"], 2),
+        (&["explain", V4, "--policy", "./none.toml", "--json"], 2),
+        (&["--json", "run", "--policy", "none", "--", "true"], 125),
+        (&["run", "--json", "--user", "root", "--", "true"], 125),
+        (&["why", "--json"], 2),
+    ] {
+        let output = lab.agent(args);
+        assert_eq!(output.code(), Some(status), "{args:?}: {output:?}");
+        assert_eq!(output.stdout, "", "{args:?}");
+        let told: Value = serde_json::from_str(&output.stderr).unwrap();
+        let fields = [
+            ("what", Kind::Text),
+            ("why", Kind::Text),
+            ("fix", Kind::Text),
+        ];
+        has(&told["error"], &fields);
+    }
+}

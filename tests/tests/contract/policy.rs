@@ -1,0 +1,332 @@
+//! The language of policies, as `guard check` and `guard explain` know it.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use guard_lab::Output;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use super::{Lab, PATIENCE, POLICY, V4};
+
+/// No daemon, and no network: only files.
+struct Files {
+    lab: Lab,
+}
+
+impl Files {
+    fn new() -> Self {
+        Self { lab: Lab::new() }
+    }
+
+    fn check(&self, text: &str) -> Output {
+        let file = self.lab.file("policy.toml", text);
+        self.lab.agent(&["check", file.to_str().unwrap()])
+    }
+
+    fn file(&self, text: &str) -> PathBuf {
+        self.lab.file("policy.toml", text)
+    }
+
+    /// The verdict and the rule under a policy's text.
+    fn explain(&self, text: &str, to: &[&str]) -> (String, Value) {
+        let file = self.file(text);
+        let policy = ["--policy", file.to_str().unwrap()];
+        let answer = self.lab.json(&[&["explain"], to, &policy].concat());
+        let verdict = answer["verdict"].as_str();
+        let verdict = verdict.unwrap_or_else(|| panic!("{answer}"));
+        (verdict.to_owned(), answer["rule"].clone())
+    }
+}
+
+fn rule(name: &str, to: &str, more: &str, action: &str) -> String {
+    format!("[[rule]]\nname = \"{name}\"\nto = {to}\n{more}\naction = \"{action}\"\n")
+}
+
+#[test]
+fn the_whole_of_it_is_valid() {
+    let files = Files::new();
+    let text = r#"version = 1
+name = "homelab"
+default = "allow"
+hold = "60s"
+
+[[rule]]
+name = "photos"
+to = ["192.0.2.10", "192.0.2.64/26", "2001:db8:7::/48", "db.example.com", "@metadata"]
+ports = ["tcp/443", "tcp/8000-8100", "udp/53", "icmp"]
+action = "confirm"
+max_hole = "30m"
+reason = "production photo server"
+
+[[rule]]
+to = ["@loopback", "@private", "@link-local", "@multicast", "@public", "@dns", "@guarded-host"]
+action = "allow"
+"#;
+    let output = files.check(text);
+    assert_eq!(output.code(), Some(0), "{output:?}");
+    assert!(output.stdout.contains("valid"), "{output:?}");
+}
+
+#[test]
+fn an_error_has_its_place_and_what_was_expected() {
+    let files = Files::new();
+    let a = |to: &str, more: &str, action: &str| rule("a", to, more, action);
+    let one = "[\"192.0.2.10\"]";
+    for (text, line, column, underlined) in [
+        (a(one, "", "deny") + &a(one, "", "deny"), 8, 8, "\"a\""),
+        (a(one, "colour = 1", "deny"), 5, 1, "colour"),
+        (
+            a("[\"192.0.2.10\", \"192.0.2.1/24\"]", "", "deny"),
+            4,
+            21,
+            "\"192.0.2.1/24\"",
+        ),
+        (
+            a("[\"2001:db8::1/32\"]", "", "deny"),
+            4,
+            7,
+            "\"2001:db8::1/32\"",
+        ),
+        (a("[]", "", "deny"), 4, 6, "[]"),
+        (a("[\"@nowhere\"]", "", "deny"), 4, 7, "\"@nowhere\""),
+        (a("[\"192.0.2.256\"]", "", "deny"), 4, 7, "\"192.0.2.256\""),
+        (
+            a(one, "ports = [\"tcp/8100-8000\"]", "deny"),
+            5,
+            10,
+            "\"tcp/8100-8000\"",
+        ),
+        (
+            a(one, "ports = [\"tcp/65536\"]", "deny"),
+            5,
+            10,
+            "\"tcp/65536\"",
+        ),
+        (
+            a(one, "ports = [\"quic/443\"]", "deny"),
+            5,
+            10,
+            "\"quic/443\"",
+        ),
+        (a(one, "max_hole = \"soon\"", "deny"), 5, 12, "\"soon\""),
+        (a(one, "", "refuse"), 6, 10, "\"refuse\""),
+        ("default = \"maybe\"\n".into(), 2, 11, "\"maybe\""),
+    ] {
+        let text = format!("version = 1\n{text}");
+        let output = files.check(&text);
+        assert_eq!(output.code(), Some(1), "{text}: {output:?}");
+        let place = format!("policy.toml:{line}:{column}");
+        assert!(output.stderr.contains(&place), "{text}: {}", output.stderr);
+        let marks = "^".repeat(underlined.len());
+        let said: Vec<_> = output.stderr.lines().collect();
+        let at = said
+            .iter()
+            .position(|line| line.ends_with(&format!(" {marks}")));
+        let at = at.unwrap_or_else(|| panic!("{text}: {}", output.stderr));
+        let start = said[at].find('^').unwrap();
+        assert_eq!(&said[at - 1][start..start + marks.len()], underlined);
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_no_answer() {
+    let files = Files::new();
+    assert_eq!(
+        files.lab.agent(&["check", "/no/such/file.toml"]).code(),
+        Some(2)
+    );
+    assert_eq!(files.lab.agent(&["check"]).code(), Some(2));
+}
+
+#[test]
+fn read_only_is_for_later_and_says_so() {
+    let files = Files::new();
+    let output = files.check(&rule("a", "[\"192.0.2.10\"]", "", "read-only"));
+    assert_eq!(output.code(), Some(1));
+    assert!(output.stderr.contains("yet"), "{output:?}");
+}
+
+#[test]
+fn the_most_specific_prefix_wins_in_any_order() {
+    let files = Files::new();
+    let wide = rule("wide", "[\"192.0.2.0/24\"]", "", "deny");
+    let narrow = rule("narrow", "[\"192.0.2.64/26\"]", "", "confirm");
+    let host = rule("host", "[\"192.0.2.70\"]", "", "allow");
+    for rules in [
+        [&wide, &narrow, &host],
+        [&host, &narrow, &wide],
+        [&narrow, &host, &wide],
+    ] {
+        let text = rules.map(String::as_str).concat();
+        for (to, verdict, rule) in [
+            ("192.0.2.1", "deny", "wide"),
+            ("192.0.2.65", "confirm", "narrow"),
+            ("192.0.2.70", "allow", "host"),
+            ("::ffff:192.0.2.70", "allow", "host"),
+        ] {
+            assert_eq!(
+                files.explain(&text, &[to]),
+                (verdict.into(), json!(rule)),
+                "{to}"
+            );
+        }
+    }
+}
+
+#[test]
+fn then_the_narrower_ports_and_then_the_stricter_action() {
+    let files = Files::new();
+    let to = "[\"192.0.2.10\"]";
+    let rules = [
+        rule("all", to, "", "deny"),
+        rule("tcp", to, "ports = [\"tcp\"]", "confirm"),
+        rule("range", to, "ports = [\"tcp/8000-8100\"]", "allow"),
+        rule("port", to, "ports = [\"tcp/8080\"]", "confirm"),
+        rule("same", to, "ports = [\"tcp/8080\"]", "allow"),
+    ];
+    let backwards: String = rules.iter().rev().map(String::as_str).collect();
+    for text in [rules.concat(), backwards] {
+        for (port, verdict, rule) in [
+            ("tcp/8080", "confirm", "port"),
+            ("tcp/8000", "allow", "range"),
+            ("tcp/22", "confirm", "tcp"),
+            ("udp/8080", "deny", "all"),
+            ("icmp", "deny", "all"),
+        ] {
+            let answer = files.explain(&text, &["192.0.2.10", "--ports", port]);
+            assert_eq!(answer, (verdict.into(), json!(rule)), "{port}");
+        }
+    }
+}
+
+#[test]
+fn the_stricter_of_two_equal_rules_wins() {
+    let files = Files::new();
+    let order = ["allow", "confirm", "deny"];
+    for (weak, strong) in [(0, 1), (0, 2), (1, 2)] {
+        let [weak, strong] = [order[weak], order[strong]];
+        let first = rule(weak, "[\"192.0.2.0/24\"]", "", weak);
+        let second = rule(strong, "[\"192.0.2.0/24\"]", "", strong);
+        for text in [format!("{first}{second}"), format!("{second}{first}")] {
+            let answer = files.explain(&text, &["192.0.2.1"]);
+            assert_eq!(answer, (strong.into(), json!(strong)));
+        }
+    }
+}
+
+#[test]
+fn what_no_rule_matches_has_the_default() {
+    let files = Files::new();
+    // Doubt is denial.
+    assert_eq!(files.explain("version = 1\n", &["192.0.2.1"]).0, "deny");
+    for default in ["allow", "deny", "confirm"] {
+        let text = format!("version = 1\ndefault = \"{default}\"\n");
+        for to in ["192.0.2.1", "2001:db8::1", "10.0.0.1"] {
+            assert_eq!(files.explain(&text, &[to]), (default.into(), Value::Null));
+        }
+    }
+}
+
+#[test]
+fn groups_stand_for_what_they_are_called() {
+    let files = Files::new();
+    for (group, inside, outside) in [
+        ("loopback", &["127.0.0.1", "::1"][..], "192.0.2.1"),
+        (
+            "private",
+            &[
+                "10.1.2.3",
+                "172.31.0.1",
+                "192.168.9.9",
+                "100.64.0.1",
+                "fd00::1",
+            ],
+            "8.8.8.8",
+        ),
+        ("link-local", &["169.254.1.1", "fe80::1"], "192.0.2.1"),
+        (
+            "metadata",
+            &["169.254.169.254", "fd00:ec2::254"],
+            "169.254.1.1",
+        ),
+        ("multicast", &["224.0.0.251", "ff02::1"], "192.0.2.1"),
+        ("public", &["8.8.8.8", "2600::1"], "10.0.0.1"),
+    ] {
+        let rule = rule("group", &format!("[\"@{group}\"]"), "", "deny");
+        let text = format!("default = \"allow\"\n{rule}");
+        for to in inside {
+            assert_eq!(files.explain(&text, &[to]).0, "deny", "@{group} {to}");
+        }
+        assert_eq!(
+            files.explain(&text, &[outside]).0,
+            "allow",
+            "@{group} {outside}"
+        );
+    }
+}
+
+#[test]
+fn the_policies_that_ship_do_what_they_say() {
+    let files = Files::new();
+    let lab = &files.lab;
+    let verdict =
+        |policy: &str, to: &str| lab.json(&["explain", to, "--policy", policy])["verdict"].clone();
+    for (to, expected) in [
+        ("93.184.216.34:443", "allow"),
+        ("10.0.0.1:443", "confirm"),
+        ("169.254.169.254:80", "deny"),
+        ("127.0.0.1:8080", "allow"),
+        ("[::1]:8080", "allow"),
+    ] {
+        assert_eq!(verdict("default", to), expected, "{to}");
+    }
+    assert_eq!(verdict("ci", "203.0.113.9:443"), "deny");
+    for policy in ["homelab", "aws-prod", "ci"] {
+        assert_eq!(verdict(policy, "169.254.169.254:80"), "deny", "{policy}");
+    }
+}
+
+#[test]
+fn a_bad_file_is_reported_and_the_old_policy_stands() {
+    let lab = Lab::new();
+    let mut shell = lab.shell();
+    lab.daemon
+        .write_policy("asks", "version = 1\ncolour = \"red\"\n")
+        .unwrap();
+    // Nobody uses this one: that is no reason to keep quiet about it.
+    lab.daemon
+        .write_policy("open", "version = 1\ndefault = \"maybe\"\n")
+        .unwrap();
+    lab.daemon.signal(Signal::HUP).unwrap();
+    for text in ["unknown key `colour`", "`maybe`"] {
+        lab.daemon.wait_for_log(text).unwrap();
+    }
+    let status = lab.json(&["status"]);
+    let error = status["policies"][0]["error"].as_str().unwrap();
+    assert!(error.contains("colour"), "{status}");
+    let warning = status["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("open") && warning.contains("maybe"),
+        "{status}"
+    );
+    assert!(!lab.reaches(&mut shell, V4), "the old one stands");
+    assert_eq!(lab.json(&["pending"])[0]["rule"], "production");
+    let loads = lab
+        .root(&["log", "--json"])
+        .json_lines()
+        .unwrap()
+        .into_iter();
+    let mut loads = loads.filter(|record| record["kind"] == "policy-load");
+    assert!(loads.any(|record| record["error"].is_string()));
+    lab.daemon
+        .write_policy("asks", &POLICY.replace("\"confirm\"", "\"deny\""))
+        .unwrap();
+    lab.daemon.signal(Signal::HUP).unwrap();
+    lab.daemon.wait_for_log("policies read again").unwrap();
+    let verdict = || lab.json(&["explain", V4, "--session", "s1"])["verdict"].clone();
+    let deadline = Instant::now() + PATIENCE;
+    while verdict() != "deny" {
+        assert!(Instant::now() < deadline, "{}", lab.daemon.log());
+    }
+}

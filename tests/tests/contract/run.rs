@@ -1,0 +1,256 @@
+//! `guard run`: the command is run as it would be without it, or not at all.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::process::Stdio;
+
+use guard_lab::{AGENT, STRANGER};
+use rustix::process::Signal;
+
+use super::{Lab, PATIENCE, POLICY};
+
+fn run<'a>(command: &[&'a str]) -> Vec<&'a str> {
+    [&["run", "--policy", "asks"], command].concat()
+}
+
+#[test]
+fn its_exit_status_is_the_commands() {
+    let lab = Lab::new();
+    for (command, status) in [
+        (&["--", "true"][..], 0),
+        (&["--", "sh", "-c", "exit 7"], 7),
+        (&["sh", "-c", "exit 8"], 8),
+        (&["--", "sh", "-c", "kill -9 $$"], 128 + 9),
+        (&["--", "sh", "-c", "kill $$"], 128 + 15),
+        (&["--", "/etc/passwd"], 126),
+        (&["--", "/etc"], 126),
+        (&["--", "no-such-command"], 127),
+        (&["--", "/no/such/command"], 127),
+    ] {
+        let output = lab.agent(&run(command));
+        assert_eq!(output.code(), Some(status), "{command:?}: {output:?}");
+    }
+}
+
+#[test]
+fn what_it_cannot_start_never_runs() {
+    let lab = Lab::new();
+    let witness = lab.daemon.dir().join("witness");
+    let touch = witness.to_str().unwrap();
+    fs::set_permissions(lab.daemon.dir(), fs::Permissions::from_mode(0o777)).unwrap();
+    let invalid = lab.file("invalid.toml", "version = 1\ncolour = \"red\"\n");
+    let invalid = invalid.to_str().unwrap();
+    let missing = "/no/such/dir/guardd.sock";
+    for options in [
+        &["--policy", "no-such-policy"][..],
+        &["--policy", invalid],
+        &["--policy", "./no-such-file.toml"],
+        &["--hold", "5s"],
+        &["--hold", "soon"],
+        &["--colour", "red"],
+        &["--user", "root"],
+        &["--user", "nobody"],
+        &["--user", "no-such-user"],
+        &["--socket", missing],
+    ] {
+        let args = [&["run"], options, &["--", "touch", touch]].concat();
+        let output = lab.agent(&args);
+        assert_eq!(output.code(), Some(125), "{args:?}: {output:?}");
+        assert!(!output.stderr.is_empty(), "{args:?} says why");
+        assert!(!witness.exists(), "{args:?}");
+    }
+    // It would be there if the command had run.
+    assert_eq!(lab.agent(&run(&["touch", touch])).code(), Some(0));
+    assert!(witness.exists());
+}
+
+#[test]
+fn holding_is_for_later_and_says_so() {
+    let lab = Lab::new();
+    for hold in ["0", "0s"] {
+        let output = lab.agent(&run(&["--hold", hold, "--", "true"]));
+        assert_eq!(output.code(), Some(0), "{output:?}");
+    }
+    let output = lab.agent(&run(&["--hold", "5s", "--", "true"]));
+    assert_eq!(output.code(), Some(125));
+    assert!(output.stderr.contains("yet"), "{output:?}");
+}
+
+#[test]
+fn the_commands_own_options_are_its_own() {
+    let lab = Lab::new();
+    let script = "printf '%s|' \"$@\"";
+    let options = [
+        "--json",
+        "-h",
+        "--socket",
+        "/no/where",
+        "--",
+        "--policy",
+        "",
+    ];
+    let command = [&["sh", "-c", script, "sh"][..], &options].concat();
+    for command in [command.clone(), [&["--"], &command[..]].concat()] {
+        let output = lab.agent(&run(&command)).success().unwrap();
+        assert_eq!(output.stdout, "--json|-h|--socket|/no/where|--|--policy||");
+    }
+}
+
+#[test]
+fn input_environment_and_directory_are_inherited() {
+    let lab = Lab::new();
+    let piped = lab
+        .daemon
+        .agent(run(&["--", "cat"]))
+        .input("a line\nno end");
+    assert_eq!(piped.run().unwrap().stdout, "a line\nno end");
+    let show = run(&["--", "sh", "-c", "echo $PAPER; pwd; echo $GUARD_SESSION"]);
+    let mut command = lab
+        .daemon
+        .agent(show)
+        .env("PAPER", "A 4")
+        .command()
+        .unwrap();
+    let output = command.current_dir("/usr/bin").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[..2], ["A 4", "/usr/bin"]);
+    let number = lines[2].strip_prefix('s').unwrap();
+    assert!(number.parse::<u32>().is_ok(), "{text}");
+}
+
+#[test]
+fn no_descriptor_but_the_first_three_is_inherited() {
+    let lab = Lab::new();
+    let list = lab
+        .daemon
+        .agent(run(&["--", "sh", "-c", "ls /proc/$$/fd; true"]));
+    let guard = list.command().unwrap();
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "exec 5</etc/passwd 7>>/dev/null; exec \"$@\"", "sh"]);
+    shell.arg(guard.get_program()).args(guard.get_args());
+    for (name, value) in guard.get_envs() {
+        shell.env(name, value.unwrap());
+    }
+    let output = shell.stdin(Stdio::null()).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let open: Vec<_> = text.split_whitespace().collect();
+    assert_eq!(open, ["0", "1", "2"], "{text}");
+}
+
+#[test]
+fn signals_are_passed_on() {
+    let lab = Lab::new();
+    let script = "trap 'echo got it; exit 9' TERM; echo ready; while :; do sleep 0.05; done";
+    let guard = lab.daemon.agent(run(&["--", "sh", "-c", script]));
+    let mut command = guard.command().unwrap();
+    let mut running = guard_lab::Running::start(command.process_group(0)).unwrap();
+    running.line_with("ready", PATIENCE).unwrap();
+    running.signal(Signal::TERM).unwrap();
+    running.line_with("got it", PATIENCE).unwrap();
+    assert_eq!(running.wait().unwrap().code(), Some(9));
+}
+
+#[test]
+fn under_sudo_it_is_whoever_called_sudo() {
+    let lab = Lab::new();
+    let who = run(&["--", "sh", "-c", "id -u; id -g; echo $SUDO_UID"]);
+    for (uid, gid) in [(65534, 65534), (AGENT, STRANGER)] {
+        let sudo = lab.daemon.root(&who).env("SUDO_UID", uid.to_string());
+        let output = sudo.env("SUDO_GID", gid.to_string()).run().unwrap();
+        assert_eq!(output.stdout, format!("{uid}\n{gid}\n\n"), "{output:?}");
+    }
+    let named = lab.root(&run(&["--user", "nobody", "--", "id", "-un"]));
+    assert_eq!(named.stdout, "nobody\n", "{named:?}");
+    let by_sudo = lab
+        .daemon
+        .root(&who)
+        .env("SUDO_UID", "0")
+        .env("SUDO_GID", "0");
+    assert_eq!(by_sudo.run().unwrap().code(), Some(125));
+    // An ordinary user says of himself what he likes: he stays who he is.
+    let forged = lab
+        .daemon
+        .agent(&who)
+        .env("SUDO_UID", "65534")
+        .run()
+        .unwrap();
+    assert!(forged.stdout.starts_with(&AGENT.to_string()), "{forged:?}");
+}
+
+#[test]
+fn root_is_never_the_one_who_runs_it() {
+    let lab = Lab::new();
+    for options in [&[][..], &["--user", "root"], &["--user", "0"]] {
+        let output = lab.root(&run(&[options, &["--", "true"]].concat()));
+        assert_eq!(output.code(), Some(125), "{options:?}");
+        assert!(output.stderr.contains("--user NAME"), "{output:?}");
+    }
+}
+
+#[test]
+fn a_policy_file_is_read_by_the_command_as_its_user() {
+    let lab = Lab::new();
+    let private = lab.daemon.dir().join("private");
+    fs::create_dir(&private).unwrap();
+    let file = private.join("mine.toml");
+    fs::write(&file, POLICY).unwrap();
+    for path in [&private, &file] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700)).unwrap();
+        chown(path, Some(AGENT), Some(AGENT)).unwrap();
+    }
+    assert_eq!(fs::metadata(&file).unwrap().uid(), AGENT);
+    let file = file.to_str().unwrap();
+    let run = ["run", "--policy", file, "--", "true"];
+    assert_eq!(lab.agent(&run).code(), Some(0));
+    let stranger = lab.daemon.user(STRANGER, run).run().unwrap();
+    assert_eq!(stranger.code(), Some(125));
+    assert!(
+        stranger.stderr.contains("Permission denied"),
+        "{stranger:?}"
+    );
+    // Root lends nobody its own rights.
+    let lent = lab.root(&[&["run", "--user", "nobody"], &run[1..]].concat());
+    assert_eq!(lent.code(), Some(125), "{lent:?}");
+    let relative = ["run", "--policy", "../private/mine.toml", "--", "pwd"];
+    let mut guard = lab.daemon.agent(relative).command().unwrap();
+    let there = lab.daemon.policy_dir();
+    let output = guard.current_dir(&there).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(text.trim_end(), there.to_str().unwrap());
+}
+
+#[test]
+fn names_and_command_lines_are_shown_as_they_are() {
+    let lab = Lab::new();
+    let long = "x".repeat(100_000);
+    let name = "Größe der 日本 🦀";
+    let command = [
+        "--name", name, "--", "sh", "-c", "sleep 30", "an arg", &long,
+    ];
+    let _running = lab.daemon.agent(run(&command)).spawn().unwrap();
+    let session = loop {
+        let sessions = lab.json(&["sessions"]);
+        if let Some(session) = sessions.get(0).filter(|one| one["pid"].is_u64()) {
+            break session.clone();
+        }
+    };
+    assert_eq!(session["name"], name);
+    assert_eq!(session["command"][3], "an arg");
+    let shown = session["command"].to_string();
+    assert!(shown.len() < 5000, "{}", shown.len());
+}
+
+#[test]
+fn without_a_daemon_there_are_two_commands_to_choose_from() {
+    let lab = Lab::new();
+    let run = ["run", "--socket", "/no/such/dir/guardd.sock", "--", "true"];
+    let output = lab.agent(&run);
+    assert_eq!(output.code(), Some(125));
+    for command in ["sudo systemctl start guardd", "sudo guardd"] {
+        assert!(output.stderr.contains(command), "{output:?}");
+    }
+    let other = lab.agent(&["status", "--socket", "/no/such/dir/guardd.sock"]);
+    assert_eq!(other.code(), Some(2));
+}

@@ -1,0 +1,108 @@
+//! What people read: colours, help, completions, manual pages.
+
+use std::process::Command;
+
+use guard_lab::Output;
+
+use super::{Lab, NEVER, V4};
+
+const VERBS: [&str; 15] = [
+    "run", "pending", "approve", "deny", "open", "holes", "close", "sessions", "stop", "status",
+    "check", "explain", "log", "why", "request",
+];
+
+/// `guard status` where standard output is a terminal.
+fn on_a_terminal(lab: &Lab, variable: &str) -> String {
+    let mut command = Command::new("script");
+    let status = format!(
+        "{} --socket {} status",
+        lab.guard(),
+        lab.daemon.socket().display()
+    );
+    command
+        .args(["-qec", &status, "/dev/null"])
+        .env("TERM", "xterm");
+    command.env_remove("NO_COLOR").env_remove("CLICOLOR");
+    if !variable.is_empty() {
+        command.env(variable, "1");
+    }
+    String::from_utf8(command.output().unwrap().stdout).unwrap()
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_those_who_want_them() {
+    let lab = Lab::new();
+    assert!(!lab.root(&["status"]).stdout.contains('\x1b'));
+    assert!(on_a_terminal(&lab, "").contains("\x1b["));
+    let plain = on_a_terminal(&lab, "NO_COLOR");
+    assert!(
+        plain.contains("Enforcing") && !plain.contains('\x1b'),
+        "{plain:?}"
+    );
+}
+
+#[test]
+fn every_refusal_ends_with_what_to_type_next() {
+    let lab = Lab::new();
+    let _shell = lab.shell();
+    for args in [
+        &["approve", "r9"][..],
+        &["close", "h9"],
+        &["stop", "s9"],
+        &["open", NEVER],
+        &["why"],
+        &["run", "--", "true"],
+        &["run", "--user", "nobody", "--policy", "none", "--", "true"],
+        &["status", "--socket", "/no/such/guardd.sock"],
+    ] {
+        let output = lab.root(args);
+        let last = output.stderr.lines().next_back().unwrap();
+        assert!(last.starts_with("    "), "{args:?}: {}", output.stderr);
+        assert!(output.stderr.starts_with("guard: "), "{output:?}");
+    }
+}
+
+#[test]
+fn lists_say_so_when_they_are_empty_and_how_to_go_on_when_not() {
+    let lab = Lab::new();
+    for list in ["pending", "holes", "sessions"] {
+        let text = lab.root(&[list]).success().unwrap().stdout;
+        assert!(text.starts_with("No"), "{list}: {text}");
+    }
+    let mut shell = lab.shell();
+    lab.asked(&mut shell);
+    lab.json(&["open", "192.0.2.11"]);
+    for (list, next) in [("pending", "guard approve r1"), ("holes", "guard close h1")] {
+        let text = lab.root(&[list]).stdout;
+        assert!(text.contains(next), "{text}");
+    }
+    let pending = lab.root(&["pending"]).stdout;
+    assert!(
+        pending.contains(V4) && pending.contains("production"),
+        "{pending}"
+    );
+}
+
+#[test]
+fn every_verb_has_help_with_examples_and_a_manual_page() {
+    let lab = Lab::new();
+    let man = lab.daemon.dir().join("man");
+    std::fs::create_dir(&man).unwrap();
+    let success = |output: Output| output.success().unwrap().stdout;
+    success(lab.root(&["man", man.to_str().unwrap()]));
+    for verb in VERBS {
+        let help = success(lab.root(&[verb, "--help"]));
+        assert!(help.contains("Examples:"), "{verb}: {help}");
+        assert!(
+            help.lines().all(|line| line.chars().count() <= 100),
+            "{verb}: {help}"
+        );
+        assert!(man.join(format!("guard-{verb}.1")).exists(), "{verb}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let completions = success(lab.root(&["completions", shell]));
+        for verb in VERBS {
+            assert!(completions.contains(verb), "{shell} {verb}");
+        }
+    }
+}
