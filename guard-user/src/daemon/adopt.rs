@@ -11,17 +11,20 @@ use guard_common::{HoleId, PolicyId, Session as KernelSession, SessionId};
 use super::{
     audit::Record,
     failure::Refusal,
-    holes::{About, Known},
+    holes::{self, About, Known},
     ids,
     policies::{self, InForce},
     sessions::{self, Session, Stage},
     state::State,
 };
 use crate::{
-    datapath::{SessionCgroup, Start},
+    datapath::{LiveHole, SessionCgroup, Start},
     proto::LogKind,
-    sys::clock,
+    sys::clock::{self, Clocks},
 };
+
+/// How a record came about whose event nobody saw.
+const AFTER_RESTART: &str = "after a restart of guardd";
 
 impl State {
     /// Makes what the daemon knows agree with the kernel.
@@ -70,7 +73,7 @@ impl State {
         }
         for (id, about) in known {
             self.shelves.sessions.remove(&id);
-            let record = Record::of(&id, about.uid).with("noticed", "after a restart of guardd");
+            let record = Record::of(&id, about.uid).with("noticed", AFTER_RESTART);
             self.audit.note(LogKind::SessionEnd, record);
         }
         Ok(())
@@ -83,6 +86,10 @@ impl State {
         about: Option<sessions::About>,
     ) {
         let is_populated = self.datapath.is_populated(&cgroup).unwrap_or(true);
+        if about.is_none() {
+            let record = Record::of(ids::session(cgroup.id), 0).with("noticed", AFTER_RESTART);
+            self.audit.note(LogKind::SessionStart, record);
+        }
         let about = about.unwrap_or_else(sessions::About::unknown);
         let stage = match is_populated || about.pid.is_some() {
             true => Stage::Live,
@@ -110,6 +117,9 @@ impl State {
             let key = ids::hole(hole.entry.id);
             let at = known.iter().position(|(id, _)| *id == key);
             let about = at.map(|at| known.swap_remove(at).1);
+            if about.is_none() {
+                self.note_hole(&hole);
+            }
             let hole_known = Known {
                 session: hole.session,
                 expires: hole.entry.expires,
@@ -127,6 +137,20 @@ impl State {
             self.hole_ended(id, &ended, "expired while guardd was down", None);
         }
         Ok(())
+    }
+
+    /// Writes down a hole that may be in no record: its guardd was killed over it.
+    fn note_hole(&mut self, hole: &LiveHole) {
+        let owner = self.sessions.get(hole.session);
+        let owner = owner.map_or(0, |session| session.about.uid);
+        let shown = holes::shown(hole, None, &Clocks::read());
+        let record = Record::of(shown.session, owner)
+            .with("hole", shown.id)
+            .with("destination", shown.destination)
+            .with("ports", shown.ports)
+            .with("connections", shown.connections_left)
+            .with("noticed", AFTER_RESTART);
+        self.audit.note(LogKind::HoleOpen, record);
     }
 
     /// Compiles the policies in the kernel's slots again, from the texts that they came from. One

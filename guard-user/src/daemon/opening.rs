@@ -108,7 +108,6 @@ impl State {
                 let new = new_hole(prefix, &spec, expires, grant.connections);
                 let id = self.datapath.open_hole(grant.session, new)?;
                 opened.push(id);
-                self.shelves.holes.keep(&ids::hole(id), about);
                 let known = Known {
                     session: grant.session,
                     expires,
@@ -125,6 +124,8 @@ impl State {
                     .with("expires_at", moment::text(Clocks::read().calendar(expires)))
                     .with("connections", grant.connections);
                 self.audit.write(LogKind::HoleOpen, record)?;
+                // In this order, so that a hole which the next guardd knows from here is in the trail.
+                self.shelves.holes.keep(&ids::hole(id), about);
             }
         }
         Ok(self.audit.sync()?)

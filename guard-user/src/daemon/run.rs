@@ -265,7 +265,6 @@ impl State {
         if let Err(error) = self.watches.session(id, &cgroup.path) {
             tracing::warn!(%error, session = id.0, "its end will be noticed late");
         }
-        self.shelves.sessions.keep(&ids::session(id), &about);
         let since = clock::now();
         self.sessions.add(Session {
             cgroup,
@@ -277,6 +276,12 @@ impl State {
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
         self.write_start(&session);
+        // In this order, so that a session which the next guardd knows from here is in the trail.
+        if let Some(session) = self.sessions.get(id) {
+            self.shelves
+                .sessions
+                .keep(&ids::session(id), &session.about);
+        }
         let problem = self.audit.problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
         Ok(Started { session, warnings })

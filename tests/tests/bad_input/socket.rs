@@ -45,6 +45,7 @@ fn answer(stream: &mut UnixStream) -> Option<Value> {
             Ok(0) => return None,
             Ok(_) if byte == [0] => return Some(serde_json::from_slice(&frame).unwrap()),
             Ok(_) => frame.extend(byte),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
             Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&frame)),
         }

@@ -156,6 +156,32 @@ fn a_session_that_ended_while_no_daemon_ran_is_cleared_away() {
 }
 
 #[test]
+fn what_its_daemon_was_killed_over_is_in_the_trail_all_the_same() {
+    let network = Network::new().unwrap();
+    let mut daemon = started(&network);
+    let _shell = Shell::start(&daemon, "asks").unwrap();
+    json(&daemon, &["open", V4, "--ports", "tcp/443"]);
+    daemon.kill().unwrap();
+    // As it is between the kernel and the files.
+    for kept in ["sessions/s1.json", "holes/h1.json"] {
+        fs::remove_file(daemon.state_dir().join(kept)).unwrap();
+    }
+    daemon.start().unwrap();
+    for kind in ["session-start", "hole-open"] {
+        let records = log(&daemon, kind);
+        let last = records.last().unwrap();
+        assert_eq!(last["session"], "s1", "{last}");
+        assert_eq!(last["noticed"], "after a restart of guardd", "{last}");
+    }
+    let hole = log(&daemon, "hole-open").pop().unwrap();
+    assert_eq!(hole["hole"], "h1");
+    assert_eq!(hole["ports"], "tcp/443");
+    // Whose it was nobody knows, so it is root's.
+    let agents = daemon.agent(["holes"]).json().unwrap();
+    assert_eq!(agents, Value::Array(Vec::new()));
+}
+
+#[test]
 fn starts_and_stops_are_in_the_trail() {
     let network = Network::new().unwrap();
     let mut daemon = started(&network);
