@@ -137,16 +137,23 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, granted: HoleId) -> i
 /// The verdict for a packet, by the session that its socket was made in.
 #[inline(always)]
 fn judge_packet(ctx: &SkBuffContext) -> i32 {
+    let Some(sk) = kernel::packet_socket(ctx.as_ptr().cast()) else {
+        return REFUSE;
+    };
+    let generation = maps::generation();
+    // What most packets are, without a copy of where they go.
+    if let Some(flow) = ctx::flow(ctx.as_ptr().cast())
+        && let Some(socket) = Socket::of(sk)
+        && socket.knows(&flow, generation)
+    {
+        return ALLOW;
+    }
     let mut to = MaybeUninit::uninit();
     if !ctx::packet(ctx.as_ptr().cast(), &mut to) {
         return REFUSE;
     }
     // SAFETY: `packet` wrote it.
     let to = unsafe { to.assume_init_ref() };
-    let Some(sk) = kernel::packet_socket(ctx.as_ptr().cast()) else {
-        return REFUSE;
-    };
-    let generation = maps::generation();
     let known = match Socket::of(sk) {
         Some(socket) => socket.recall(to, generation),
         None => Remembered::default(),
