@@ -15,6 +15,9 @@ use crate::{
 /// In nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
+/// `BPF_NOEXIST` in linux/bpf.h.
+const NO_EXIST: u64 = 1;
+
 /// Events of one session at most.
 const EVENTS_A_SECOND: u64 = 64;
 
@@ -60,13 +63,19 @@ impl Refusal<'_> {
             protocol: self.to.protocol,
             verdict: self.decision.verdict as u8,
         };
-        let Some(attempt) = ATTEMPTS.get_ptr_mut(key) else {
-            let first = AttemptCount {
-                count: 1,
-                reported: now,
-            };
-            let _ = ATTEMPTS.insert(key, first, 0);
-            return Some(1);
+        let first = AttemptCount {
+            count: 1,
+            reported: now,
+        };
+        let attempt = match ATTEMPTS.get_ptr_mut(key) {
+            Some(attempt) => attempt,
+            // Of two that are the first at once, one is the second.
+            None if ATTEMPTS.insert(key, first, NO_EXIST).is_ok() => return Some(1),
+            None => match ATTEMPTS.get_ptr_mut(key) {
+                Some(attempt) => attempt,
+                // No room: it is reported like a first.
+                None => return Some(1),
+            },
         };
         // SAFETY: pointers into a live map value; the count is only changed atomically, and two writers of
         // `reported` both write the present.

@@ -41,6 +41,7 @@ mod shell;
 mod sys;
 mod tag;
 mod unowned;
+mod wait;
 
 pub use attempt::{Attempt, Report};
 pub use cgroup::Cgroup;
@@ -53,6 +54,7 @@ pub use running::Running;
 pub use shell::Shell;
 pub use tag::Tag;
 pub use unowned::Unowned;
+pub use wait::eventually;
 
 /// The ordinary user that plays the agent.
 pub const AGENT: u32 = 61234;

@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Unowned};
 
 const V4: &str = "192.0.2.10";
 const V6: &str = "2001:db8:7::10";
@@ -219,16 +219,9 @@ fn a_denial_is_in_the_log_with_its_rule() {
 fn a_cgroup_that_no_session_owns_is_denied_everything() {
     let bench = Bench::new();
     let daemon = bench.daemon();
-    let cgroup = daemon.cgroup_root().join("nobody");
-    std::fs::create_dir(&cgroup).unwrap();
-    let probe = guard_lab::bins::for_everybody("guard-lab", daemon.tag()).unwrap();
-    let inside = |attempt: &Attempt| {
-        let script = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", cgroup.display());
-        let mut command = daemon.on_machine(0, "sh");
-        command.args(["-c", &script, "sh"]).arg(&probe);
-        Report::of(command.args(attempt.args())).unwrap()
-    };
-    let (report, arrived) = bench.arrivals(OPEN_V4, || inside(&Attempt::tcp(OPEN_V4, 443)));
+    let unowned = Unowned::new(&daemon).unwrap();
+    let (report, arrived) = bench.arrivals(OPEN_V4, || {
+        unowned.attempt(&Attempt::tcp(OPEN_V4, 443)).unwrap()
+    });
     assert_eq!((report.errno.as_deref(), arrived), (Some("EPERM"), 0));
-    std::fs::remove_dir(&cgroup).unwrap();
 }

@@ -150,8 +150,20 @@ impl State {
         };
         let read = policies::read(&source)?;
         let prepared = policies::compile(source, read, &self.environment())?;
-        self.datapath
-            .install_policy(Some(slot), &prepared.compiled)?;
+        // The kernel still has the addresses of names whose last answers are lost.
+        match prepared
+            .policy
+            .names()
+            .find(|name| !self.names.has(name.as_str()))
+        {
+            Some(name) => {
+                tracing::warn!(%name, slot = slot.0, "was never asked about: the kernel's version stands")
+            }
+            None => {
+                self.datapath
+                    .install_policy(Some(slot), &prepared.compiled)?;
+            }
+        }
         self.policies.put(slot, InForce::from(prepared));
         Ok(())
     }

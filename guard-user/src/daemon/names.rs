@@ -18,8 +18,6 @@ use tokio::{task::JoinSet, time::timeout};
 
 /// All look-ups of one round are done within this time; what is not counts as failed.
 const ROUND: Duration = Duration::from_secs(3);
-/// A name that did not resolve is tried again after this long.
-const RETRY: Duration = Duration::from_secs(30);
 /// No answer is believed for longer, whatever its TTL.
 const LONGEST: Duration = Duration::from_secs(3600);
 /// Names that are remembered at most; the one answered longest ago makes room.
@@ -63,6 +61,12 @@ impl Names {
         names
             .map(|(name, known)| (name.clone(), known.addresses.keys().copied().collect()))
             .collect()
+    }
+
+    /// Whether it was ever asked about, with or without an answer.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.known.contains_key(name)
     }
 
     /// The name among `names` that stands for an address.
@@ -119,7 +123,7 @@ impl Names {
                 known.believe(&found.addresses, now, after(now, again + grace));
             }
             Err(problem) => {
-                known.due = Some(after(now, RETRY.max(floor)));
+                known.due = Some(after(now, floor));
                 known.problem = Some(problem);
             }
         }

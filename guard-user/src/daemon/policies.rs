@@ -242,14 +242,20 @@ impl Policies {
     /// The slot that holds the same policy: the daemon's of that name, or the same text.
     #[must_use]
     pub fn same(&self, source: &Source) -> Option<PolicyId> {
-        let is_same = |policy: &InForce| match &source.name {
-            Some(name) => policy.source.name.as_ref() == Some(name),
-            None => policy.source == *source,
-        };
+        if let Some(name) = &source.name {
+            return self.named(name);
+        }
         let mut slots = self.slots.iter();
-        slots
-            .find(|(_, policy)| is_same(policy))
-            .map(|(slot, _)| *slot)
+        let found = slots.find(|(_, policy)| policy.source == *source);
+        found.map(|(slot, _)| *slot)
+    }
+
+    /// The slot that holds the daemon's policy of that name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<PolicyId> {
+        let mut slots = self.slots.iter();
+        let found = slots.find(|(_, policy)| policy.source.name.as_deref() == Some(name));
+        found.map(|(slot, _)| *slot)
     }
 
     /// All names in all policies.

@@ -276,11 +276,15 @@ impl State {
     }
 
     fn default(&mut self, name: &str) -> Result<(), Refusal> {
-        let source = self.library.find(name)?;
-        let known = self.policies.same(&source);
-        let slot = match known.filter(|slot| self.is_same(*slot, &source)) {
-            Some(slot) => slot,
-            None => self.renew_default(known, source)?,
+        let known = self.policies.named(name);
+        let slot = match (self.library.find(name), known) {
+            (Ok(source), Some(known)) if self.is_same(known, &source) => known,
+            (Ok(source), known) => self.renew_default(known, source)?,
+            (Err(refusal), Some(known)) => {
+                self.refuse_policy(known, name, &refusal);
+                known
+            }
+            (Err(refusal), None) => return Err(refusal),
         };
         self.datapath.set_default(Some(slot))?;
         self.default_slot = Some(slot);

@@ -64,6 +64,14 @@ impl Root {
         self.id
     }
 
+    /// Its id where it still stands, else none that a cgroup has: links are let go a moment after it.
+    pub(super) fn standing_id(&self) -> u64 {
+        id(&self.path)
+            .ok()
+            .filter(|id| *id == self.id)
+            .unwrap_or(u64::MAX)
+    }
+
     pub(super) fn dir(&self) -> &File {
         &self.dir
     }

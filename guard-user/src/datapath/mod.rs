@@ -68,7 +68,8 @@ impl Datapath {
     ///
     /// [`DatapathError::NotEnforced`] names what is not as it should be.
     pub fn read_back(&self) -> Result<Vec<HookStatus>> {
-        let hooks = hooks::read_back(&pins::live(&self.places.pin_dir), self.root.id());
+        let live = pins::live(&self.places.pin_dir);
+        let hooks = hooks::read_back(&live, self.root.standing_id());
         if let Some(hook) = hooks.iter().find(|hook| !hook.attached) {
             return Err(DatapathError::NotEnforced {
                 hook: hook.name.clone(),

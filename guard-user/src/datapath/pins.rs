@@ -20,6 +20,11 @@ pub(super) fn live(pin_dir: &Path) -> PathBuf {
     pin_dir.join("live")
 }
 
+/// What is being taken down.
+fn old(pin_dir: &Path) -> PathBuf {
+    pin_dir.join("old")
+}
+
 pub(super) fn new(pin_dir: &Path) -> PathBuf {
     pin_dir.join("new")
 }
@@ -70,6 +75,23 @@ pub(super) fn begin(pin_dir: &Path) -> Result<PathBuf> {
 pub(super) fn commit(pin_dir: &Path) -> Result<()> {
     let (from, to) = (new(pin_dir), live(pin_dir));
     fs::rename(&from, &to).map_err(DatapathError::file("rename to `live`", from))
+}
+
+/// Takes down what is live: whoever is killed over it leaves something to clear away, not half a guard.
+pub(super) fn discard(pin_dir: &Path) -> Result<()> {
+    clear_away(pin_dir)?;
+    let live = live(pin_dir);
+    match fs::rename(&live, old(pin_dir)) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(DatapathError::file("rename to `old`", live)(e)),
+        Ok(()) => remove(&old(pin_dir)),
+    }
+}
+
+/// Removes what somebody was killed over, making it or taking it down.
+pub(super) fn clear_away(pin_dir: &Path) -> Result<()> {
+    remove(&old(pin_dir))?;
+    remove(&new(pin_dir))
 }
 
 /// Removes a directory of pins; links first, so that no program runs on maps that are going.

@@ -69,7 +69,10 @@ impl Datapath {
 
 fn begin(places: &Places, root: &cgroup::Root, made_root: bool) -> Result<Start> {
     let live = pins::live(&places.pin_dir);
-    discard_defunct(&live, root, made_root)?;
+    pins::clear_away(&places.pin_dir)?;
+    if live.exists() && guards_nothing(&live, root, made_root) {
+        pins::discard(&places.pin_dir)?;
+    }
     if live.exists() {
         adopt(places, root)
     } else {
@@ -77,16 +80,8 @@ fn begin(places: &Places, root: &cgroup::Root, made_root: bool) -> Result<Start>
     }
 }
 
-/// Pins whose cgroup root is gone guard nothing, and no process can be in it: they are removed.
-fn discard_defunct(live: &Path, root: &cgroup::Root, made_root: bool) -> Result<()> {
-    if live.exists() && guards_nothing(live, root, made_root) {
-        return pins::remove(live);
-    }
-    Ok(())
-}
-
-/// Whether what is pinned was attached to a cgroup that is gone. The kernel lets its links go a moment after
-/// the cgroup.
+/// Whether what is pinned was attached to a cgroup that is gone, and no process can be in it. The kernel lets
+/// its links go a moment after the cgroup.
 fn guards_nothing(live: &Path, root: &cgroup::Root, made_root: bool) -> bool {
     let deadline = Instant::now() + LETTING_GO;
     loop {

@@ -42,8 +42,7 @@ pub fn teardown(places: &Places, force: bool) -> Result<TornDown> {
     }
     if pins_there {
         done.anything = true;
-        pins::remove(&pins::live(&places.pin_dir))?;
-        pins::remove(&pins::new(&places.pin_dir))?;
+        pins::discard(&places.pin_dir)?;
     }
     if made_root {
         cgroup::remove(&places.cgroup_root)?;

@@ -11,6 +11,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::identity::Identity;
 use super::{LaunchError, failure};
@@ -74,6 +75,9 @@ pub fn launch(
 ) -> Result<Outcome, LaunchError> {
     let (report, to_parent) = pipe_with(PipeFlags::CLOEXEC).map_err(not_started)?;
     let signals = Signals::hold().map_err(not_started)?;
+    // A guarded process of the same user must not be able to take over the parent, from its first instruction
+    // on. The child's own execve(2) undoes this for the command.
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(not_started)?;
     match fork().map_err(not_started)? {
         Fork::Child => {
             drop((report, signals));

@@ -5,6 +5,7 @@ mod icmp;
 mod long;
 mod odd;
 mod tcp;
+mod turn;
 mod udp;
 
 use std::io::{self, Write as _};
@@ -45,6 +46,9 @@ lsrr           a datagram to ADDRESS by way of OTHER, with an IPv4 loose source 
 io-uring       a ring, by which network calls need no system call
 hold-open      a connection with a byte each 50 ms; prints {echo: N} for each echo; ends with the connection
 loop           OTHER (100) connections one after the other
+turn           serves one client at the port OTHER, then connects the socket of that connection to ADDRESS
+turn-listener  the same with the socket that listened
+pour           a connection, OTHER bytes sent, and an end that waits for none of them to arrive
 listen         listens at ADDRESS, prints {listening: PORT}, echoes what one client sends
 ";
 
@@ -126,6 +130,9 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "io-uring" => odd::io_uring(),
         "hold-open" => long::hold_open(target),
         "loop" => long::connect_often(target)?,
+        "turn" => turn::turn_around(target, false)?,
+        "turn-listener" => turn::turn_around(target, true)?,
+        "pour" => turn::pour(target)?,
         "listen" => long::listen(target),
         _ => bail!("there is no probe {kind}: see guard-lab probe --help"),
     })

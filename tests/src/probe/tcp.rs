@@ -63,7 +63,7 @@ pub(super) fn put(target: &Target) -> Outcome {
     Ok(answer.trim_end().to_owned())
 }
 
-fn exchange(mut socket: &Socket) -> Outcome {
+pub(super) fn exchange(mut socket: &Socket) -> Outcome {
     socket.write_all(LINE).step("send")?;
     receive(socket)
 }

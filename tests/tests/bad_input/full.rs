@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use guard_common::MAX_CHAIN;
 use guard_lab::{Attempt, Daemon, Network, Production, Shell};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
@@ -166,6 +167,66 @@ fn a_daemon_starts_on_a_full_disk_and_goes_on_enforcing() {
     assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     drop(shell);
     daemon.teardown().unwrap();
+}
+
+#[test]
+fn so_many_questions_wait_and_no_more() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let daemon = Daemon::in_network(&network).policy("asks", POLICY);
+    let daemon = daemon.config("max_requests = 3\n").start().unwrap();
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    for last in 1..=5 {
+        let attempt = Attempt::tcp(&format!("192.0.2.{last}"), 443);
+        assert!(!shell.reaches(&attempt).unwrap());
+    }
+    daemon.wait_for_log("too many requests").unwrap();
+    let pending = || {
+        daemon
+            .root(["pending"])
+            .json()
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(pending(), 3);
+    // An answer makes room.
+    daemon.root(["deny", "r1"]).json().unwrap();
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert_eq!(pending(), 3);
+    let reached = production.reached().unwrap();
+    assert!(
+        reached
+            .iter()
+            .all(|one| one.kind == "packet" && one.port != Some(443)),
+        "{reached:?}"
+    );
+}
+
+#[test]
+fn sessions_nest_only_so_deep() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = Daemon::in_network(&network);
+    let names: Vec<_> = (0..=MAX_CHAIN).map(|number| format!("p{number}")).collect();
+    for name in &names {
+        daemon = daemon.policy(name, &POLICY.replace("asks", name));
+    }
+    let daemon = daemon.start().unwrap();
+    let guard = guard_lab::bins::for_everybody("guard", daemon.tag()).unwrap();
+    let nested = |depth: usize| {
+        let inner = names[1..depth].iter().flat_map(|name| {
+            let words = [guard.to_str().unwrap(), "run", "--policy", name, "--"];
+            words.map(str::to_owned)
+        });
+        let run = daemon.agent(["run", "--policy", "p0", "--"]).args(inner);
+        run.args(["true"]).run().unwrap()
+    };
+    assert_eq!(nested(MAX_CHAIN).code(), Some(0));
+    let refused = nested(MAX_CHAIN + 1);
+    assert_eq!(refused.code(), Some(125), "{refused:?}");
+    assert!(refused.stderr.contains("nest no deeper"), "{refused:?}");
 }
 
 #[test]

@@ -39,15 +39,16 @@ fn connect(daemon: &Daemon) -> UnixStream {
 /// The next frame, or nothing where the connection has ended.
 fn answer(stream: &mut UnixStream) -> Option<Value> {
     let mut frame = Vec::new();
-    for byte in stream.bytes() {
-        match byte {
-            Ok(0) => return Some(serde_json::from_slice(&frame).unwrap()),
-            Ok(byte) => frame.push(byte),
+    let mut byte = [0];
+    loop {
+        match stream.read(&mut byte) {
+            Ok(0) => return None,
+            Ok(_) if byte == [0] => return Some(serde_json::from_slice(&frame).unwrap()),
+            Ok(_) => frame.extend(byte),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
             Err(error) => panic!("{error} after {:?}", String::from_utf8_lossy(&frame)),
         }
     }
-    None
 }
 
 /// It answers others within a moment, and has not grown.
@@ -161,6 +162,19 @@ fn frames_that_do_not_end_are_cut_off() {
         assert!(answer["error"].is_string(), "{answer}");
     }
     is_well(&daemon, "half a frame");
+}
+
+#[test]
+fn half_a_call_is_not_waited_for_long() {
+    let (_network, daemon) = started();
+    let mut stream = connect(&daemon);
+    stream
+        .set_read_timeout(Some(Duration::from_secs(30)))
+        .unwrap();
+    stream.write_all(b"{\"method\":\"org.gua").unwrap();
+    let error = answer(&mut stream).expect("an error");
+    assert!(error.to_string().contains("too long"), "{error}");
+    assert_eq!(answer(&mut stream), None);
 }
 
 #[test]

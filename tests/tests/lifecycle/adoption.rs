@@ -4,11 +4,11 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, Unowned};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, Unowned, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{OPEN, POLICY, V4, json, started, wait_for};
+use crate::{OPEN, POLICY, V4, json, started};
 
 /// The records of one kind.
 fn log(daemon: &Daemon, kind: &str) -> Vec<Value> {
@@ -68,9 +68,10 @@ fn an_adopted_policy_can_be_changed_and_a_brought_one_stays() {
         .write_policy("asks", &POLICY.replace("\"confirm\"", "\"allow\""))
         .unwrap();
     daemon.signal(Signal::HUP).unwrap();
-    wait_for("the new policy is in force", || {
+    eventually("the new policy is in force", || {
         named.reaches(&attempt).unwrap()
-    });
+    })
+    .unwrap();
     assert!(!own.reaches(&attempt).unwrap());
 }
 
@@ -86,9 +87,10 @@ fn a_policy_that_changed_while_no_daemon_ran_holds_when_one_does() {
         .unwrap();
     daemon.start().unwrap();
     let attempt = Attempt::tcp(V4, 443);
-    wait_for("the new policy is in force", || {
+    eventually("the new policy is in force", || {
         shell.reaches(&attempt).unwrap()
-    });
+    })
+    .unwrap();
 }
 
 #[test]
@@ -104,11 +106,12 @@ fn a_hole_that_was_adopted_ends_and_is_cut() {
     daemon.start().unwrap();
     let report = shell.line_with("\"ok\"").unwrap();
     assert!(report.contains("ECONNABORTED"), "{report}");
-    wait_for("its end is written down", || {
+    eventually("its end is written down", || {
         log(&daemon, "hole-close")
             .iter()
             .any(|end| end["hole"] == "h1")
-    });
+    })
+    .unwrap();
 }
 
 #[test]
@@ -141,9 +144,10 @@ fn a_session_that_ended_while_no_daemon_ran_is_cleared_away() {
     shell.tell("exit 3").unwrap();
     assert_eq!(shell.wait().unwrap(), 3);
     daemon.start().unwrap();
-    wait_for("the session has ended", || {
+    eventually("the session has ended", || {
         json(&daemon, &["sessions"]) == Value::Array(Vec::new())
-    });
+    })
+    .unwrap();
     assert_eq!(json(&daemon, &["holes"]), Value::Array(Vec::new()));
     assert!(!daemon.cgroup_root().join("s1").exists());
     assert_eq!(log(&daemon, "session-end")[0]["session"], "s1");

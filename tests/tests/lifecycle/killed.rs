@@ -6,11 +6,11 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{NEVER, OPEN, POLICY, V4, json, prepared, started, wait_for};
+use crate::{NEVER, OPEN, POLICY, V4, json, prepared, started};
 
 const ROUNDS: u64 = 16;
 
@@ -82,6 +82,26 @@ fn killed_at_any_moment_it_leaves_what_it_enforced_and_is_replaced() {
 }
 
 #[test]
+fn killed_while_it_takes_down_it_leaves_room_for_the_next() {
+    let network = Network::new().unwrap();
+    let mut daemon = prepared(&network);
+    for wait in 0..12 {
+        daemon.start().unwrap();
+        daemon.stop().unwrap();
+        let mut teardown = daemon.guardd().unwrap();
+        let quiet = teardown.arg("teardown").stderr(Stdio::null());
+        let mut child = quiet.spawn().unwrap();
+        thread::sleep(Duration::from_millis(wait * 3));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    daemon.start().unwrap();
+    assert_eq!(json(&daemon, &["status"])["enforcing"], true);
+    let pins: Vec<_> = fs::read_dir(daemon.pin_dir()).unwrap().flatten().collect();
+    assert_eq!(pins.len(), 1, "{pins:?}");
+}
+
+#[test]
 fn killed_while_it_attaches_for_the_first_time_it_leaves_nothing_half_done() {
     let network = Network::new().unwrap();
     let _production = Production::start(&network).unwrap();
@@ -104,6 +124,6 @@ fn killed_while_it_attaches_for_the_first_time_it_leaves_nothing_half_done() {
         assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
         assert!(shell.reaches(&Attempt::tcp(OPEN, 443)).unwrap());
         daemon.teardown().unwrap();
-        wait_for("nothing is left", || !daemon.pin_dir().exists());
+        eventually("nothing is left", || !daemon.pin_dir().exists()).unwrap();
     }
 }

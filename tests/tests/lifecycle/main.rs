@@ -9,8 +9,6 @@ mod pins;
 mod teardown;
 
 use std::process::{Command, Output};
-use std::thread;
-use std::time::{Duration, Instant};
 
 use guard_lab::{Daemon, Network};
 use serde_json::Value;
@@ -51,15 +49,6 @@ fn started(network: &Network) -> Daemon {
 
 fn json(daemon: &Daemon, args: &[&str]) -> Value {
     daemon.root(args).json().unwrap()
-}
-
-/// Asks until the answer is as wanted.
-fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !is_so() {
-        assert!(Instant::now() < deadline, "it did not come to that: {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// Runs a `guardd` that is to fail, and gives what it says.

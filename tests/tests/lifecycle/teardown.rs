@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually};
 
-use crate::{V4, ended, json, prepared, refused, started, wait_for};
+use crate::{V4, ended, json, prepared, refused, started};
 
 fn teardown(daemon: &Daemon) -> std::process::Command {
     let mut command = daemon.guardd().unwrap();
@@ -77,9 +77,10 @@ fn a_pin_directory_elsewhere_has_a_file_system_of_its_own() {
     guardd.arg("--pin-dir").arg(&pins);
     guardd.stderr(std::process::Stdio::null());
     let mut child = guardd.spawn().unwrap();
-    wait_for("guardd enforces", || {
+    eventually("guardd enforces", || {
         daemon.ask(["status"]).unwrap().status.success()
-    });
+    })
+    .unwrap();
     assert!(pins.join("live/link_egress").exists());
     assert!(is_mounted(&pins));
     child.kill().unwrap();

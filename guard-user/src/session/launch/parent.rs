@@ -17,10 +17,7 @@ use std::io::{self, Read};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{
-    DumpableBehavior, Pid, WaitId, WaitIdOptions, WaitIdStatus, getpgrp, getsid,
-    set_dumpable_behavior, waitid,
-};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, getpgrp, getsid, waitid};
 
 use super::{ABOUT_TO_EXECUTE, Outcome, WHAT, not_started};
 use crate::session::{LaunchError, failure};
@@ -28,8 +25,6 @@ use crate::sys::signal::{self, CHILD_CHANGED, Signals};
 
 /// Stands in for the command until it ends, and then says how it did.
 pub(super) fn stand_in(child: Pid, signals: Signals, report: File) -> Result<Outcome, LaunchError> {
-    // A guarded process of the same user must not be able to take over this one.
-    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     let mut parent = Parent {
         child,
         signals,

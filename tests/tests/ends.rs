@@ -1,0 +1,150 @@
+//! How sessions end, and what is still done for them then.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::io::Read as _;
+use std::thread;
+use std::time::Duration;
+
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
+use rustix::process::Signal;
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+
+const V4: &str = "192.0.2.10";
+const SINK: &str = "198.51.100.9";
+
+const POLICY: &str = r#"
+version = 1
+name = "asks"
+default = "allow"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24", "2001:db8:7::/48"]
+action = "confirm"
+"#;
+
+fn started(network: &Network) -> Daemon {
+    let daemon = Daemon::in_network(network).policy("asks", POLICY);
+    daemon.start().unwrap()
+}
+
+fn sessions(daemon: &Daemon) -> usize {
+    let sessions = daemon.root(["sessions"]).json().unwrap();
+    sessions.as_array().unwrap().len()
+}
+
+/// The record of a session's end.
+fn end_of(daemon: &Daemon, session: &str) -> Option<Value> {
+    let log = daemon.ask(["log", "--json", "--session", session]).unwrap();
+    let mut records = log.success().unwrap().json_lines().unwrap().into_iter();
+    records.find(|record| record["kind"] == "session-end")
+}
+
+/// Starts a process that has nothing to do with its parent any more, and gives its id.
+fn daemonize(shell: &mut Shell) -> u32 {
+    let quiet = "</dev/null >/dev/null 2>&1";
+    let script = format!("setsid sh -c 'sleep 1000 {quiet} & echo pid $!'");
+    shell.tell(&script).unwrap();
+    let line = shell.line_with("pid ").unwrap();
+    line.trim_start_matches("pid ").trim().parse().unwrap()
+}
+
+/// Whether it still runs: one that nobody has waited for does not.
+fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| !"ZX".contains(state))
+}
+
+#[test]
+fn what_a_process_had_sent_when_it_ended_arrives() {
+    const BYTES: usize = 300_000;
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let sink = network.prod().enter(|| {
+        let sink = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        // Small, so that most of it waits with the sender.
+        sink.set_recv_buffer_size(4096)?;
+        sink.bind(&std::net::SocketAddr::new(SINK.parse()?, 9000).into())?;
+        sink.listen(1)?;
+        Ok(sink)
+    });
+    let sink = sink.unwrap();
+    let reader = thread::spawn(move || {
+        let (mut stream, _) = sink.accept().unwrap();
+        let mut got = 0;
+        let mut buffer = [0; 2048];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => return Ok(got),
+                Ok(length) => got += length,
+                Err(error) => return Err((error, got)),
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    let report = Attempt::new("pour", SINK, 9000).other(&BYTES.to_string());
+    let report = report.under(&daemon, "asks").unwrap();
+    assert!(report.ok, "{report:?}");
+    eventually("ended", || sessions(&daemon) == 0).unwrap();
+    assert!(!reader.is_finished(), "nothing was left to arrive");
+    assert_eq!(reader.join().unwrap().unwrap(), BYTES);
+}
+
+#[test]
+fn an_end_is_written_down_with_what_was_refused() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    shell
+        .attempt(&Attempt::new("loop", V4, 443).other("7"))
+        .unwrap();
+    shell.tell("exit 5").unwrap();
+    assert_eq!(shell.wait().unwrap(), 5);
+    eventually("written down", || end_of(&daemon, "s1").is_some()).unwrap();
+    let end = end_of(&daemon, "s1").unwrap();
+    assert_eq!(end["denied"], 7, "{end}");
+    assert!(end["seconds"].is_number(), "{end}");
+    assert!(!daemon.cgroup_root().join("s1").exists());
+}
+
+#[test]
+fn a_session_lasts_as_long_as_its_last_process() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = started(&network);
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let pid = daemonize(&mut shell);
+    shell.tell("exit").unwrap();
+    shell.wait().unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert!(lives(pid));
+    assert_eq!(sessions(&daemon), 1);
+    assert!(end_of(&daemon, "s1").is_none());
+    daemon.ask(["stop", "s1"]).unwrap().success().unwrap();
+    assert!(!lives(pid));
+    assert_eq!(sessions(&daemon), 0);
+    assert!(end_of(&daemon, "s1").is_some());
+}
+
+#[test]
+fn stopping_ends_every_descendant() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let pid = daemonize(&mut shell);
+    assert!(lives(pid));
+    let inside =
+        shell.status_of("mkdir /sys/fs/cgroup/unified/x 2>/dev/null; trap '' TERM INT HUP");
+    assert_eq!(inside.unwrap(), 0);
+    daemon.ask(["stop", "s1"]).unwrap().success().unwrap();
+    assert_eq!(shell.wait().unwrap(), 128 + Signal::KILL.as_raw());
+    assert!(!lives(pid));
+    assert!(!daemon.cgroup_root().join("s1").exists());
+}

@@ -1,0 +1,134 @@
+//! Refusals are counted exactly, however many there are.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use aya::maps::{HashMap, Map, MapData};
+use guard_common::SessionStats;
+use guard_lab::{Attempt, Daemon, Network, Shell};
+use serde_json::Value;
+use zerocopy::FromBytes as _;
+
+const V4: &str = "192.0.2.10";
+const NEVER: &str = "192.0.2.99";
+const V6: &str = "2001:db8:7::10";
+
+const POLICY: &str = r#"
+version = 1
+name = "asks"
+default = "allow"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24", "2001:db8:7::/48"]
+action = "confirm"
+
+[[rule]]
+name = "never"
+to = ["192.0.2.99"]
+action = "deny"
+"#;
+
+fn started(network: &Network) -> Daemon {
+    let daemon = Daemon::in_network(network).policy("asks", POLICY);
+    daemon.start().unwrap()
+}
+
+fn often(to: &str, times: u32) -> Attempt {
+    Attempt::new("loop", to, 443).other(&times.to_string())
+}
+
+/// The kernel's own counters of a session.
+fn stats(daemon: &Daemon, session: &str) -> SessionStats {
+    let pin = daemon.pin_dir().join("live/stats");
+    let map = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
+    let stats: HashMap<_, u32, [u8; size_of::<SessionStats>()]> = map.try_into().unwrap();
+    let id = session[1..].parse().unwrap();
+    SessionStats::read_from_bytes(&stats.get(&id, 0).unwrap()).unwrap()
+}
+
+fn pending(daemon: &Daemon, session: &str, to: &str) -> Option<Value> {
+    let pending = daemon.root(["pending"]).json().unwrap();
+    let mut requests = pending.as_array().unwrap().clone().into_iter();
+    requests.find(|one| one["session"] == session && one["destination"]["address"] == to)
+}
+
+#[test]
+fn every_refusal_is_counted_and_accounted_for() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    for (to, times) in [(V4, 5000), (V6, 3000), (NEVER, 2000)] {
+        let report = shell.attempt(&often(to, times)).unwrap();
+        assert_eq!(report.errno.as_deref(), Some("EPERM"), "{report:?}");
+    }
+    for (to, times) in [(V4, 5000), (V6, 3000)] {
+        assert_eq!(pending(&daemon, "s1", to).unwrap()["count"], times, "{to}");
+    }
+    assert!(pending(&daemon, "s1", NEVER).is_none());
+    let stats = stats(&daemon, "s1");
+    assert_eq!(stats.denied, 10_000);
+    assert_eq!(
+        stats.denied,
+        stats.reported + stats.summed_up + stats.lost,
+        "{stats:?}"
+    );
+    assert!(stats.reported >= 3, "{stats:?}");
+    let status = daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["events_summed_up"], stats.summed_up);
+    assert_eq!(status["events_lost"], stats.lost);
+}
+
+#[test]
+fn refusals_of_many_processes_at_once_are_counted_exactly() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let probe = guard_lab::bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let one = format!(
+        "{} {} > /dev/null &",
+        probe.display(),
+        often(V4, 100).args().join(" ")
+    );
+    shell
+        .tell(&format!("{}wait; echo done", one.repeat(20)))
+        .unwrap();
+    shell.line_with("done").unwrap();
+    assert_eq!(pending(&daemon, "s1", V4).unwrap()["count"], 2000);
+    let stats = stats(&daemon, "s1");
+    assert_eq!(stats.denied, 2000);
+    assert_eq!(
+        stats.denied,
+        stats.reported + stats.summed_up + stats.lost,
+        "{stats:?}"
+    );
+}
+
+#[test]
+fn a_flood_of_one_session_does_not_hold_up_the_question_of_another() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let mut loud = Shell::start(&daemon, "asks").unwrap();
+    let mut quiet = Shell::start(&daemon, "asks").unwrap();
+    loud.begin(&often(V4, 100_000_000)).unwrap();
+    let begun = Instant::now();
+    while pending(&daemon, "s1", V4).is_none_or(|request| request["count"].as_u64() < Some(1000)) {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no flood");
+        thread::sleep(Duration::from_millis(20));
+    }
+    let asked = Instant::now();
+    assert!(!quiet.reaches(&Attempt::tcp(V6, 443)).unwrap());
+    while pending(&daemon, "s2", V6).is_none() {
+        assert!(
+            asked.elapsed() < Duration::from_secs(5),
+            "{:?}",
+            asked.elapsed()
+        );
+        thread::sleep(Duration::from_millis(20));
+    }
+    let loud = stats(&daemon, "s1");
+    assert!(loud.reported < loud.denied / 2, "{loud:?}");
+    daemon.ask(["stop", "s1"]).unwrap().success().unwrap();
+}

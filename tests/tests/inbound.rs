@@ -1,0 +1,124 @@
+//! Servers inside a session: who reaches them, and that their connections lead nowhere else.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use guard_lab::network::{DEV_V4, DEV_V6};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Running, Shell, bins};
+use serde_json::Value;
+use socket2::{Domain, Socket, Type};
+
+const POLICY: &str = r#"
+version = 1
+default = "deny"
+
+[[rule]]
+name = "never"
+to = ["192.0.2.99", "2001:db8:7::99"]
+action = "deny"
+"#;
+
+/// Who connects, and to where, in each family.
+const PEERS: [(&str, &str, IpAddr); 2] = [
+    ("192.0.2.10", "192.0.2.99", IpAddr::V4(DEV_V4)),
+    ("2001:db8:7::10", "2001:db8:7::99", IpAddr::V6(DEV_V6)),
+];
+
+fn started(network: &Network) -> Daemon {
+    let closed = POLICY.replace("default", "inbound = false\ndefault");
+    let answers = closed.clone()
+        + "\n[[rule]]\nname = \"peer\"\nto = [\"192.0.2.10\", \"2001:db8:7::10\"]\naction = \"allow\"\n";
+    let daemon = Daemon::in_network(network).policy("open", POLICY);
+    let daemon = daemon.policy("closed", &closed).policy("answers", &answers);
+    daemon.start().unwrap()
+}
+
+/// Has a session listen at `on`, and gives the port.
+fn listen(shell: &mut Shell, on: IpAddr) -> u16 {
+    shell
+        .begin(&Attempt::new("listen", &on.to_string(), 0))
+        .unwrap();
+    port(&shell.line_with("listening").unwrap())
+}
+
+fn port(line: &str) -> u16 {
+    let line: Value = serde_json::from_str(line).unwrap();
+    line["listening"].as_u64().unwrap().try_into().unwrap()
+}
+
+/// Whether production reaches that port from one of its addresses, and is answered.
+fn reaches(network: &Network, from: &str, to: SocketAddr) -> io::Result<()> {
+    let from: SocketAddr = (from.parse::<IpAddr>().unwrap(), 0).into();
+    let done = network.prod().enter(|| {
+        let tried = || {
+            let mut socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+            socket.set_read_timeout(Some(Duration::from_secs(2)))?;
+            if from.is_ipv6() {
+                // Production answers for a whole range, but has one address of it.
+                socket.set_freebind_v6(true)?;
+            }
+            socket.bind(&from.into())?;
+            socket.connect_timeout(&to.into(), Duration::from_secs(2))?;
+            socket.write_all(b"?")?;
+            socket.read_exact(&mut [0])
+        };
+        Ok(tried())
+    });
+    done.unwrap()
+}
+
+#[test]
+fn a_server_inside_answers_whom_no_rule_denies() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    for (peer, never, here) in PEERS {
+        for (policy, from, is_answered) in [
+            ("open", peer, true),
+            ("open", never, false),
+            ("closed", peer, false),
+            ("answers", peer, true),
+            ("answers", never, false),
+        ] {
+            let mut shell = Shell::start(&daemon, policy).unwrap();
+            let port = listen(&mut shell, here);
+            let result = reaches(&network, from, (here, port).into());
+            assert_eq!(
+                result.is_ok(),
+                is_answered,
+                "{from} under {policy}: {result:?}"
+            );
+        }
+        // Without the guard, whoever it is.
+        let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let mut server = network.dev().command_as(AGENT, probe);
+        let listen = Attempt::new("listen", &here.to_string(), 0);
+        let mut server = Running::start(server.args(listen.args())).unwrap();
+        let line = server
+            .line_with("listening", Duration::from_secs(10))
+            .unwrap();
+        reaches(&network, never, (here, port(&line)).into()).unwrap();
+    }
+}
+
+#[test]
+fn what_came_in_cannot_be_turned_around_to_go_out() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let daemon = started(&network);
+    for (peer, _, here) in PEERS {
+        for (port, kind) in [(7001, "turn"), (7002, "turn-listener")] {
+            let attempt = Attempt::new(kind, peer, 443).other(&port.to_string());
+            let mut shell = Shell::start(&daemon, "open").unwrap();
+            shell.begin(&attempt).unwrap();
+            shell.line_with("listening").unwrap();
+            reaches(&network, peer, (here, port).into()).unwrap();
+            let report = Report::parse(&shell.line_with("\"ok\"").unwrap()).unwrap();
+            assert!(!report.ok, "{kind}: {report:?}");
+            assert!(report.detail.starts_with("connect"), "{kind}: {report:?}");
+            assert!(production.reached_at(peer, 443).unwrap().is_empty());
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A name server that says what a test wants.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use guard_lab::Side;
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::rdata::CNAME;
+use hickory_proto::rr::{Name, RData, Record};
+
+#[derive(Default)]
+struct Zone {
+    addresses: HashMap<String, Vec<IpAddr>>,
+    aliases: HashMap<String, String>,
+    is_dead: bool,
+}
+
+/// The server, on the loopback of a machine. Its answers hold for a second.
+pub(crate) struct NameServer {
+    zone: Arc<Mutex<Zone>>,
+    at: SocketAddr,
+}
+
+impl NameServer {
+    pub(crate) fn start(side: &Side) -> Self {
+        let socket = side.enter(|| Ok(UdpSocket::bind("127.0.0.1:0")?)).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
+        let server = Self {
+            at: socket.local_addr().unwrap(),
+            zone: Arc::default(),
+        };
+        let zone = Arc::downgrade(&server.zone);
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            // Until the test is done with it.
+            while let Some(zone) = zone.upgrade() {
+                let Ok((length, from)) = socket.recv_from(&mut buffer) else {
+                    continue;
+                };
+                if let Some(answer) = answer(&zone.lock().unwrap(), &buffer[..length]) {
+                    let _ = socket.send_to(&answer, from);
+                }
+            }
+        });
+        server
+    }
+
+    pub(crate) fn at(&self) -> SocketAddr {
+        self.at
+    }
+
+    /// From now on a name stands for these; for none, it does not exist.
+    pub(crate) fn set(&self, name: &str, addresses: &[&str]) {
+        let addresses: Vec<_> = addresses.iter().map(|one| one.parse().unwrap()).collect();
+        let mut zone = self.zone.lock().unwrap();
+        match addresses.is_empty() {
+            true => zone.addresses.remove(name),
+            false => zone.addresses.insert(name.to_owned(), addresses),
+        };
+    }
+
+    /// A name is another's alias.
+    pub(crate) fn alias(&self, name: &str, of: &str) {
+        let mut zone = self.zone.lock().unwrap();
+        zone.aliases.insert(name.to_owned(), of.to_owned());
+    }
+
+    /// It answers nobody, or does again.
+    pub(crate) fn set_dead(&self, is_dead: bool) {
+        self.zone.lock().unwrap().is_dead = is_dead;
+    }
+}
+
+fn answer(zone: &Zone, asked: &[u8]) -> Option<Vec<u8>> {
+    let asked = Message::from_vec(asked).ok().filter(|_| !zone.is_dead)?;
+    let query = asked.queries.first()?.clone();
+    let mut answer = Message::response(asked.metadata.id, asked.metadata.op_code);
+    answer.metadata.recursion_desired = true;
+    answer.metadata.recursion_available = true;
+    answer.add_query(query.clone());
+    let mut name = query.name.to_ascii().trim_end_matches('.').to_lowercase();
+    while let Some(target) = zone.aliases.get(&name) {
+        let to = RData::CNAME(CNAME(absolute(target)));
+        answer.add_answer(Record::from_rdata(absolute(&name), 1, to));
+        name.clone_from(target);
+    }
+    match zone.addresses.get(&name) {
+        None => answer.metadata.response_code = ResponseCode::NXDomain,
+        Some(addresses) => {
+            let records = addresses.iter().map(|address| match address {
+                IpAddr::V4(v4) => RData::A((*v4).into()),
+                IpAddr::V6(v6) => RData::AAAA((*v6).into()),
+            });
+            let of_kind = |data: &RData| data.record_type() == query.query_type;
+            for data in records.filter(of_kind) {
+                answer.add_answer(Record::from_rdata(absolute(&name), 1, data));
+            }
+        }
+    }
+    answer.to_vec().ok()
+}
+
+fn absolute(name: &str) -> Name {
+    Name::from_ascii(format!("{name}.")).unwrap()
+}
