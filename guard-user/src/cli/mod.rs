@@ -1,6 +1,7 @@
 //! The command `guard`: arguments, what each verb asks of guardd, and how the answer reads.
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -78,6 +79,15 @@ fn usage(arguments: &[OsString], error: &clap::Error) -> Exit {
         // That nobody reads it changes nothing.
         let _ = error.print();
         return Exit::DONE;
+    }
+    if error.kind() == ErrorKind::MissingSubcommand && !wants_json(arguments) {
+        // As where no variable of the environment counts as an argument.
+        let _ = writeln!(
+            anstream::stderr(),
+            "{}",
+            Cli::command().render_help().ansi()
+        );
+        return Exit::FAILED;
     }
     let verb = verb(arguments);
     if wants_json(arguments) {

@@ -141,7 +141,7 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
             hooks = hooks.len(),
             sessions,
             start = began,
-            "enforcing on {root}; listening at {socket}"
+            "ready: enforcing on {root}; listening at {socket}"
         );
         Ok::<_, anyhow::Error>(())
     })?;

@@ -11,6 +11,7 @@ mod answers;
 mod authority;
 mod embedded;
 mod explain;
+mod guardd;
 mod inside;
 mod json;
 mod policy;

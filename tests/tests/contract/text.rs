@@ -84,6 +84,14 @@ fn lists_say_so_when_they_are_empty_and_how_to_go_on_when_not() {
 }
 
 #[test]
+fn without_a_verb_there_is_help() {
+    let lab = Lab::new();
+    let output = lab.agent(&[]);
+    assert_eq!(output.code(), Some(2));
+    assert!(output.stderr.contains("Examples:"), "{output:?}");
+}
+
+#[test]
 fn every_verb_has_help_with_examples_and_a_manual_page() {
     let lab = Lab::new();
     let man = lab.daemon.dir().join("man");

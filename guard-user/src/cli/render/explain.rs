@@ -14,7 +14,7 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
         .styled(style(&explanation.verdict), &explanation.verdict)
         .end();
     if let Some(addresses) = addresses(explanation) {
-        page.field("is", addresses);
+        page.paragraph("is", addresses);
     }
     page.field("rule", rule(explanation))
         .field("policy", policy(explanation));
@@ -46,9 +46,9 @@ fn next<'a>(page: &'a mut Page, explanation: &Explanation) -> &'a mut Page {
             "guard open {} --for 15m",
             argument(explanation)
         )),
-        "deny" => page.field(
+        "deny" => page.paragraph(
             "",
-            "no hole can be opened there: only a change of the policy lets it through",
+            "no hole can be opened there: only a change of the policy helps",
         ),
         _ => page,
     }
@@ -139,7 +139,7 @@ mod tests {
             rule     photos
             policy   homelab, /etc/guard/policies/homelab.toml:12
             covers   192.0.2.0/24, which is the most specific that does
-                     no hole can be opened there: only a change of the policy lets it through
+                     no hole can be opened there: only a change of the policy helps
         ");
     }
 

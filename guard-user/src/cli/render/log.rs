@@ -11,6 +11,8 @@ use crate::proto::{LogKind, LogRecord};
 /// One record. Fields that no column shows follow as `key=value`, so that nothing is left out.
 pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
     let mut rest = record.fields.clone();
+    // Whose session it is, by number: for programs.
+    rest.remove("uid");
     let (style, words) = words(record.kind, &mut rest);
     let mut page = Page::default();
     page.styled(HEAD, clock.at(record.at))

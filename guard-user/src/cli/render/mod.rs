@@ -48,7 +48,10 @@ impl Output {
         if self.json {
             return print_json(value);
         }
-        let page = page(value, &Clock::system());
+        let mut page = page(value, &Clock::system());
+        if let Some(columns) = columns() {
+            page = page.fit(columns);
+        }
         let mut out = anstream::stdout().lock();
         out.write_all(page.as_str().as_bytes())
             .and_then(|()| out.flush())
@@ -88,6 +91,12 @@ impl Output {
             };
         }
     }
+}
+
+/// How wide the terminal is, where standard output is one.
+fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    (size.ws_col > 0).then(|| size.ws_col.into())
 }
 
 fn print_json<T: Serialize + ?Sized>(value: &T) -> Result<(), CliError> {

@@ -1,6 +1,7 @@
 //! Text on its way to a terminal. Whatever is put on a page is escaped first, so that no verb can forget to.
 
 use std::fmt::{Display, Write};
+use std::ops::Range;
 
 use anstyle::{AnsiColor, Style};
 use comfy_table::{ContentArrangement, Table, presets};
@@ -28,7 +29,11 @@ const PARAGRAPH: usize = 4000;
 
 /// Lines of text with styles. Written through `anstream`, which drops the styles where no terminal reads.
 #[derive(Debug, Default)]
-pub(crate) struct Page(String);
+pub(crate) struct Page {
+    text: String,
+    /// Where the rows of tables are in it.
+    rows: Vec<Range<usize>>,
+}
 
 impl Page {
     /// A page with one line.
@@ -40,20 +45,20 @@ impl Page {
 
     /// Adds text to the current line, whatever it holds made visible.
     pub(crate) fn text(&mut self, text: impl Display) -> &mut Self {
-        self.0.push_str(&visible(text, LIMIT));
+        self.text.push_str(&visible(text, LIMIT));
         self
     }
 
     /// Adds text in a style.
     pub(crate) fn styled(&mut self, style: Style, text: impl Display) -> &mut Self {
         // Writing to a String cannot fail.
-        let _ = write!(self.0, "{style}{}{style:#}", visible(text, LIMIT));
+        let _ = write!(self.text, "{style}{}{style:#}", visible(text, LIMIT));
         self
     }
 
     /// Ends the current line.
     pub(crate) fn end(&mut self) -> &mut Self {
-        self.0.push('\n');
+        self.text.push('\n');
         self
     }
 
@@ -76,14 +81,14 @@ impl Page {
         for word in text.split(' ') {
             let length = word.chars().count();
             if column > 0 && column + 1 + length > LINE {
-                self.0.push_str("\n             ");
+                self.text.push_str("\n             ");
                 column = 0;
             }
             if column > 0 {
-                self.0.push(' ');
+                self.text.push(' ');
                 column += 1;
             }
-            self.0.push_str(word);
+            self.text.push_str(word);
             column += length;
         }
         self.end()
@@ -92,7 +97,7 @@ impl Page {
     /// Adds indented lines: what a person may type, with words between.
     pub(crate) fn commands(&mut self, commands: impl Display) -> &mut Self {
         for line in commands.to_string().lines() {
-            self.0.push_str(INDENT);
+            self.text.push_str(INDENT);
             let style = if is_command(line) {
                 COMMAND
             } else {
@@ -116,21 +121,40 @@ impl Page {
             if number == 0 {
                 self.styled(HEAD, line).end();
             } else {
-                self.0.push_str(line);
+                let start = self.text.len();
+                self.text.push_str(line);
+                self.rows.push(start..self.text.len());
                 self.end();
             }
         }
     }
 
+    /// Cuts the rows of tables at the edge of a terminal that wide: a broken row is hard to read, and all of
+    /// it is in the JSON.
+    pub(crate) fn fit(mut self, columns: usize) -> Self {
+        for row in self.rows.drain(..).rev() {
+            let line = &self.text[row.clone()];
+            let at = |column| {
+                line.char_indices()
+                    .nth(column)
+                    .map(|(at, _)| row.start + at)
+            };
+            if let (Some(cut), Some(_)) = (at(columns.saturating_sub(1)), at(columns)) {
+                self.text.replace_range(cut..row.end, "…");
+            }
+        }
+        self
+    }
+
     /// The text, styles included.
     pub(crate) fn as_str(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// The text without styles.
     #[cfg(test)]
     pub(crate) fn plain(&self) -> String {
-        anstream::adapter::strip_str(&self.0).to_string()
+        anstream::adapter::strip_str(&self.text).to_string()
     }
 }
 
@@ -173,6 +197,28 @@ mod tests {
         ID     WHERE
         h1     192.0.2.10
         h1000  a\u{1b}[2J\nb
+        ");
+    }
+
+    #[test]
+    fn rows_end_at_the_edge_and_nothing_else_does() {
+        let mut page = Page::default();
+        page.line("a line that is long");
+        page.table(
+            ["ID", "WHERE"],
+            [
+                ["h1".into(), "größer 日本".into()],
+                ["h2".into(), "a".into()],
+            ],
+        );
+        page.paragraph("label", "word ".repeat(20).trim_end());
+        insta::assert_snapshot!(page.fit(10).plain(), @r"
+        a line that is long
+        ID  WHERE
+        h1  größe…
+        h2  a
+            label    word word word word word word word word word word word word word
+                     word word word word word word word
         ");
     }
 
