@@ -18,6 +18,9 @@ pub struct Address(pub [u32; 4]);
 pub type Mask = Address;
 
 const MAPPED: u32 = 0xffff_u32.to_be();
+/// What 127.0.0.0/8 has in its last word, and the bits of it that count.
+const LOOPBACK4_NET: u32 = 0x7f00_0000_u32.to_be();
+const LOOPBACK4_MASK: u32 = 0xff00_0000_u32.to_be();
 /// 127.0.0.1
 const LOOPBACK4: u32 = 0x7f00_0001_u32.to_be();
 /// The last word of `::1`.
@@ -47,6 +50,16 @@ impl Address {
             }
         }
         self
+    }
+
+    /// Whether it stands for this host alone: 127.0.0.0/8 and ::1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_loopback(&self) -> bool {
+        let [a, b, c, d] = self.0;
+        a == 0
+            && b == 0
+            && ((c == MAPPED && d & LOOPBACK4_MASK == LOOPBACK4_NET) || (c == 0 && d == ONE))
     }
 
     /// The mask of a prefix `len` bits long, counted in IPv6 bits (an IPv4 `/24` is 120).
@@ -137,6 +150,24 @@ mod tests {
         for (given, judged) in [("0.0.0.0", "127.0.0.1"), ("::", "::1"), ("::2", "::2")] {
             let given = Address::from(given.parse::<IpAddr>().unwrap());
             assert_eq!(given.as_connected().to_ip().to_string(), judged);
+        }
+    }
+
+    #[test]
+    fn loopback_is_this_host_alone() {
+        let is_loopback = |text: &str| Address::from(text.parse::<IpAddr>().unwrap()).is_loopback();
+        for own in ["127.0.0.1", "127.255.255.255", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_loopback(own), "{own}");
+        }
+        for other in [
+            "126.255.255.255",
+            "128.0.0.0",
+            "::",
+            "::2",
+            "::127.0.0.1",
+            "2001:db8::1",
+        ] {
+            assert!(!is_loopback(other), "{other}");
         }
     }
 

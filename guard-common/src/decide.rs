@@ -41,8 +41,11 @@ pub trait Tables {
     fn ranges(&self, list: ListId) -> Option<&RangeList>;
     /// The holes of a session.
     fn holes(&self, session: SessionId) -> Option<&HoleList>;
-    /// Whether a list that was just read is one version of itself, not a mixture of two.
-    fn is_whole(&self, holes: &HoleList) -> bool;
+    /// The version of a list that is about to be read.
+    fn version(&self, holes: &HoleList) -> u32;
+    /// Whether a list that was just read is still that version of that session's, so that what was read is no
+    /// mixture of two: its memory may have become another list meanwhile.
+    fn is_whole(&self, holes: &HoleList, of: SessionId, version: u32) -> bool;
     /// Takes one connection from a hole's budget; false when there is none left.
     fn take(&self, hole: HoleId) -> bool;
     /// The time.
@@ -187,6 +190,7 @@ pub fn find_hole<T: Tables>(
     granted: HoleId,
 ) -> Option<Passage> {
     let holes = tables.holes(session)?;
+    let version = tables.version(holes);
     if holes.len == 0 {
         return None;
     }
@@ -200,7 +204,7 @@ pub fn find_hole<T: Tables>(
             continue;
         }
         let (id, expires, counted) = (hole.id, hole.expires, hole.counted);
-        if !tables.is_whole(holes) {
+        if !tables.is_whole(holes, session, version) {
             return None;
         }
         if counted == 0 || id == granted || tables.take(id) {
@@ -210,7 +214,8 @@ pub fn find_hole<T: Tables>(
     None
 }
 
-/// The verdict for a connection of a session.
+/// The verdict for a connection of a session: the strictest of its policies. Of equals the outermost, which nothing
+/// in the session chose. Replies pass where they pass under every policy.
 ///
 /// `says` is [`policy_verdict`] and `hole` is [`find_hole`], on the tables of whichever half asks.
 #[inline(always)]
@@ -221,14 +226,19 @@ pub fn decide(
 ) -> Decision {
     let own = session.policies[0];
     let mut decision = Decision::by(own, says(own));
+    let mut replies = decision.allows() || decision.allows_reply();
     for policy in &session.policies[1..] {
         if policy.0 == 0 {
             break;
         }
-        let outer = says(*policy);
-        if outer.verdict.strictness() > decision.verdict.strictness() {
-            decision = Decision::by(*policy, outer);
+        let outer = Decision::by(*policy, says(*policy));
+        replies &= outer.allows() || outer.allows_reply();
+        if outer.verdict.strictness() >= decision.verdict.strictness() {
+            decision = outer;
         }
+    }
+    if !replies {
+        decision.flags &= !prefix_flags::INBOUND;
     }
     if matches!(decision.verdict, Verdict::Confirm | Verdict::ReadOnly)
         && let Some(passage) = hole()
@@ -278,6 +288,47 @@ mod tests {
             (decision.verdict, decision.policy),
             (Verdict::Confirm, PolicyId(2))
         );
+    }
+
+    fn nested() -> Session {
+        Session {
+            id: SessionId(2),
+            policies: [PolicyId(1), PolicyId(2), PolicyId(0), PolicyId(0)],
+        }
+    }
+
+    #[test]
+    fn the_outermost_of_equals_decides() {
+        let says = |_| PolicyVerdict {
+            verdict: Verdict::Confirm,
+            ..PolicyVerdict::DENY
+        };
+        assert_eq!(decide(&nested(), says, || None).policy, PolicyId(2));
+    }
+
+    #[test]
+    fn replies_pass_only_where_every_policy_lets_them() {
+        let passes = |inner: PolicyVerdict, outer: PolicyVerdict| {
+            let says = |policy| if policy == PolicyId(1) { inner } else { outer };
+            decide(&nested(), says, || None).allows_reply()
+        };
+        let said = |verdict, flags, rule| PolicyVerdict {
+            verdict,
+            flags,
+            rule,
+        };
+        let inbound = prefix_flags::INBOUND;
+        let by_default = said(Verdict::Deny, inbound, DEFAULT_RULE);
+        let asks = said(Verdict::Confirm, inbound, 1);
+        assert!(passes(by_default, by_default) && passes(by_default, asks));
+        assert!(passes(by_default, said(Verdict::Allow, 0, 1)));
+        for outer in [
+            said(Verdict::Deny, inbound, 0),
+            said(Verdict::Confirm, 0, 0),
+        ] {
+            assert!(!passes(by_default, outer) && !passes(asks, outer));
+            assert!(!passes(outer, by_default) && !passes(outer, asks));
+        }
     }
 
     #[test]

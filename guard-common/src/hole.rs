@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, BootTime, Mask, Protocol};
+use crate::{Address, BootTime, Mask, Protocol, SessionId};
 
 /// `h1`, `h2`, … 0 is none.
 #[derive(
@@ -73,7 +73,8 @@ impl HoleEntry {
 #[repr(C)]
 pub struct HoleList {
     /// Changes with each write. The kernel may reuse a hash map's element while a program still
-    /// reads it; a reader that finds `head` and `tail` unequal saw a mixture, and denies.
+    /// reads it, for another session's list too; a reader that does not find `head`, as it was when it began,
+    /// in `head` and `tail`, and its own session in `session`, saw a mixture, and denies.
     pub head: u32,
     /// How many entries there are.
     pub len: u32,
@@ -81,6 +82,6 @@ pub struct HoleList {
     pub entries: [HoleEntry; MAX_HOLES],
     /// As `head`.
     pub tail: u32,
-    /// Unused.
-    pub pad: u32,
+    /// Whose they are.
+    pub session: SessionId,
 }

@@ -26,7 +26,7 @@ pub use policy::{
 pub use session::{MAX_CHAIN, Session, SessionId};
 
 /// Version of every layout in this crate. A daemon refuses pins that say another one.
-pub const ABI: u64 = 1;
+pub const ABI: u64 = 2;
 
 /// Indices into the `META` array, whose values are `u64`.
 ///

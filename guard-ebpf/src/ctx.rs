@@ -21,6 +21,9 @@ const IPPROTO_DSTOPTS: u8 = 60;
 const IPPROTO_SCTP: u8 = 132;
 const IPPROTO_UDPLITE: u8 = 136;
 
+/// `LOOPBACK_IFINDEX` of net/flow.h: the loopback device has this number in every network namespace.
+const LOOPBACK_DEVICE: u32 = 1;
+
 /// Extension headers that are walked before a packet counts as unreadable.
 const MAX_EXTENSIONS: usize = 6;
 
@@ -72,6 +75,54 @@ fn connection(ctx: *const bpf_sock_addr, address: Address) -> Connection {
     )
 }
 
+/// Where most packets go: TCP or UDP over IPv4 without options and not in fragments, the port in the first
+/// bytes behind the header.
+pub(crate) struct Flow {
+    /// In network byte order.
+    pub(crate) address: u32,
+    pub(crate) protocol: u8,
+    /// In host byte order.
+    pub(crate) port: u16,
+}
+
+/// Whether a packet is one of those that [`Flow`] describes, and then where it goes. `None` says nothing of
+/// a packet but that [`packet`] is to be asked.
+#[inline(always)]
+pub(crate) fn flow(skb: *mut __sk_buff) -> Option<Flow> {
+    /// Version 4, and a header of five words.
+    const PLAIN: u8 = 0x45;
+    // SAFETY: the kernel's context.
+    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    if start + 24 > end {
+        return None;
+    }
+    let header = start as *const u8;
+    // SAFETY: 24 bytes were just checked.
+    let (first, fragment, protocol, address, port) = unsafe {
+        (
+            *header,
+            header.add(6).cast::<u16>().read_unaligned(),
+            *header.add(9),
+            header.add(16).cast::<u32>().read_unaligned(),
+            header.add(22).cast::<u16>().read_unaligned(),
+        )
+    };
+    let plain = first == PLAIN && fragment & 0x1fff_u16.to_be() == 0;
+    if !plain || !matches!(protocol, IPPROTO_TCP | IPPROTO_UDP) {
+        return None;
+    }
+    let loopback = address & 0xff00_0000_u32.to_be() == 0x7f00_0000_u32.to_be();
+    // SAFETY: the kernel's context.
+    if loopback && unsafe { (*skb).ifindex } != LOOPBACK_DEVICE {
+        return None;
+    }
+    Some(Flow {
+        address,
+        protocol,
+        port: u16::from_be(port),
+    })
+}
+
 /// Where a packet on its way out goes; false for what is never let out: source routes and other IPv4
 /// options, routing headers, fragments (no local socket sends any through this hook, but raw ones
 /// can), and packets that cannot be read.
@@ -91,6 +142,14 @@ pub(crate) fn packet(skb: *mut __sk_buff, to: &mut MaybeUninit<Connection>) -> b
         6 => packet6(skb, start, end, to),
         _ => false,
     }
+}
+
+/// Whether a packet for this host alone leaves by a device that leads elsewhere. A socket that is bound to such a
+/// device sends it there, with what it carries, and some hosts take it for their own.
+#[inline(always)]
+pub(crate) fn strays(skb: *mut __sk_buff, to: &Connection) -> bool {
+    // SAFETY: the kernel's context.
+    to.to.is_loopback() && unsafe { (*skb).ifindex } != LOOPBACK_DEVICE
 }
 
 /// RFC 791 3.1.

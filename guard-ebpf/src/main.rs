@@ -30,7 +30,7 @@ use guard_common::{
 use crate::{
     emit::Refusal,
     maps::Kernel,
-    socket::{Remembered, Socket},
+    socket::{Judge, Remembered, Socket},
 };
 
 /// Verdicts of cgroup programs.
@@ -84,29 +84,30 @@ fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     {
         return REFUSE;
     }
-    ask(ctx, to, hook, HoleId(0))
+    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
+    ask(ctx, to, hook, cgroup, HoleId(0))
 }
 
 /// Datagrams to one destination after the other are one connection.
 #[inline(always)]
 fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     let generation = maps::generation();
+    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     let known = match Socket::of(ctx::socket(ctx)) {
-        Some(socket) => socket.recall(to, generation),
+        Some(socket) => socket.recall(to, generation, cgroup),
         None => Remembered::default(),
     };
     if known.allowed {
         return ALLOW;
     }
-    ask(ctx, to, hook, known.granted)
+    ask(ctx, to, hook, cgroup, known.granted)
 }
 
-/// The verdict for what the current task asks of a socket.
+/// The verdict for what the current task, of that cgroup, asks of a socket.
 #[inline(always)]
-fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, granted: HoleId) -> i32 {
+fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted: HoleId) -> i32 {
     // Before the decision, so that what changes meanwhile voids it.
     let generation = maps::generation();
-    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     let session = maps::session(cgroup);
     let decision = verdict::decide(&session, to, granted);
     if !decision.allows() {
@@ -126,7 +127,7 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, granted: HoleId) -> i
     }
     // The packets must know which hole the connection was taken from.
     match Socket::new(ctx::socket(ctx)) {
-        Some(socket) if socket.remember(to, &decision, generation) => {
+        Some(socket) if socket.remember(to, &decision, generation, cgroup, Judge::Task) => {
             maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
             ALLOW
         }
@@ -137,24 +138,35 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, granted: HoleId) -> i
 /// The verdict for a packet, by the session that its socket was made in.
 #[inline(always)]
 fn judge_packet(ctx: &SkBuffContext) -> i32 {
+    let skb = ctx.as_ptr().cast();
+    let Some(sk) = kernel::packet_socket(skb) else {
+        return REFUSE;
+    };
+    let generation = maps::generation();
+    // What most packets are, without a copy of where they go.
+    if let Some(flow) = ctx::flow(skb)
+        && let Some(socket) = Socket::of(sk)
+        && socket.knows(&flow, generation)
+    {
+        return ALLOW;
+    }
     let mut to = MaybeUninit::uninit();
-    if !ctx::packet(ctx.as_ptr().cast(), &mut to) {
+    if !ctx::packet(skb, &mut to) {
         return REFUSE;
     }
     // SAFETY: `packet` wrote it.
     let to = unsafe { to.assume_init_ref() };
-    let Some(sk) = kernel::packet_socket(ctx.as_ptr().cast()) else {
+    if ctx::strays(skb, to) {
         return REFUSE;
-    };
-    let generation = maps::generation();
+    }
+    let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
     let known = match Socket::of(sk) {
-        Some(socket) => socket.recall(to, generation),
+        Some(socket) => socket.recall(to, generation, cgroup),
         None => Remembered::default(),
     };
     if known.allowed {
         return ALLOW;
     }
-    let cgroup = kernel::packet_ancestor_cgroup(ctx.as_ptr().cast(), maps::SESSION_LEVEL.load());
     let session = maps::session(cgroup);
     let decision = verdict::decide(&session, to, known.granted);
     // SAFETY: a socket from the context.
@@ -165,7 +177,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
             if listens {
                 socket.mark_inbound();
             }
-            socket.remember(to, &decision, generation);
+            socket.remember(to, &decision, generation, cgroup, Judge::Packet);
         }
         return ALLOW;
     }

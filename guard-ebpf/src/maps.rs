@@ -77,10 +77,12 @@ pub(crate) struct SocketState {
     pub(crate) generation: u64,
     /// The destination: an [`Address`]'s first two and last two words.
     pub(crate) to: [u64; 2],
-    /// Its protocol and port, and above them the hole that allowed it, or 0.
+    /// Port (16 bits), protocol (8), whether a packet was judged (1), and in the high half the hole that allowed it.
     pub(crate) way: u64,
     /// 0, or when that hole ends.
     pub(crate) expires: u64,
+    /// The cgroup that it was allowed to: of the task that asked, or that the socket was made in.
+    pub(crate) owner: u64,
     /// 1 on listeners that have answered somebody, and on what they accepted. Outside of the sequence.
     pub(crate) inbound: u64,
 }
@@ -160,15 +162,23 @@ impl Tables for Kernel {
 
     #[inline(always)]
     fn holes(&self, session: SessionId) -> Option<&HoleList> {
-        // SAFETY: it may be overwritten while it is read, which `is_whole` finds out.
+        // SAFETY: it may be overwritten while it is read, which `version` and `is_whole` find out.
         unsafe { HOLES.get(session.0) }
     }
 
     #[inline(always)]
-    fn is_whole(&self, holes: &HoleList) -> bool {
-        // SAFETY: both are fields of a live map value; volatile, since they may change meanwhile.
+    fn version(&self, holes: &HoleList) -> u32 {
+        // SAFETY: a field of a live map value; volatile, since it may change meanwhile.
+        unsafe { (&raw const holes.head).read_volatile() }
+    }
+
+    #[inline(always)]
+    fn is_whole(&self, holes: &HoleList, of: SessionId, version: u32) -> bool {
+        // SAFETY: as in `version`.
         unsafe {
-            (&raw const holes.head).read_volatile() == (&raw const holes.tail).read_volatile()
+            (&raw const holes.session.0).read_volatile() == of.0
+                && (&raw const holes.head).read_volatile() == version
+                && (&raw const holes.tail).read_volatile() == version
         }
     }
 

@@ -4,9 +4,10 @@
 //! remember. `bpf_spin_lock` would do the same for three times the cost of all the rest.
 
 use aya_ebpf::bindings::bpf_sock;
-use guard_common::{Connection, Decision, HoleId};
+use guard_common::{Address, Connection, Decision, HoleId};
 
 use crate::{
+    ctx::Flow,
     kernel,
     maps::{self, SocketState},
 };
@@ -14,6 +15,18 @@ use crate::{
 /// A socket's storage.
 #[derive(Clone, Copy)]
 pub(crate) struct Socket(*mut SocketState);
+
+/// The bits of [`SocketState::way`] that hold protocol and port.
+const WAY: u64 = 0x00ff_ffff;
+/// The bit of [`SocketState::way`] that says that it was for a packet that it was allowed.
+const BY_PACKET: u64 = 1 << 24;
+
+/// For what something was allowed: by the session of the task that asked, or by that of the packet's socket.
+#[derive(Clone, Copy)]
+pub(crate) enum Judge {
+    Task,
+    Packet,
+}
 
 /// What the storage says about a destination.
 #[derive(Default)]
@@ -39,9 +52,10 @@ impl Socket {
         kernel::new_socket_storage(maps::sockets(), sk).map(Self)
     }
 
-    /// What is known about this socket going there.
+    /// What is known about this socket going there for `owner`, the cgroup that is judged. What another one was
+    /// allowed counts for nothing: sockets are passed from session to session.
     #[inline(always)]
-    pub(crate) fn recall(self, to: &Connection, generation: u64) -> Remembered {
+    pub(crate) fn recall(self, to: &Connection, generation: u64, owner: u64) -> Remembered {
         let state = self.0;
         // SAFETY: a live map value. The loads of its fields depend on the first of `sequence`, and the last of
         // `sequence` on all of them.
@@ -52,9 +66,11 @@ impl Socket {
             let way = kernel::load_after(&raw const (*state).way, before);
             let valid = kernel::load_after(&raw const (*state).generation, before);
             let expires = kernel::load_after(&raw const (*state).expires, before);
+            let allowed_to = kernel::load_after(&raw const (*state).owner, before);
             let inbound = (&raw const (*state).inbound).read_volatile();
-            let [high, low] = halves(to);
-            let differs = (to_high ^ high) | (to_low ^ low) | ((way as u32 as u64) ^ port(to));
+            let [high, low] = halves(&to.to);
+            let differs =
+                (to_high ^ high) | (to_low ^ low) | ((way & WAY) ^ port(to)) | (allowed_to ^ owner);
             let last = differs ^ valid ^ expires ^ way;
             let after = kernel::load_after(&raw const (*state).sequence, last);
             (
@@ -75,11 +91,44 @@ impl Socket {
         }
     }
 
+    /// Whether a flow is what was allowed last to packets, without a hole's end to watch for: [`Self::recall`] for
+    /// most packets, with less to load and to compare. The owner is not asked for: that of a packet is its
+    /// socket's, which never changes. `false` says nothing.
+    #[inline(always)]
+    pub(crate) fn knows(self, flow: &Flow, generation: u64) -> bool {
+        let state = self.0;
+        let way = BY_PACKET | (u64::from(flow.protocol) << 16) | u64::from(flow.port);
+        let [high, low] = halves(&Address::from_v4_be(flow.address));
+        // SAFETY: as in `recall`, with the same dependencies.
+        unsafe {
+            let before = (&raw const (*state).sequence).read_volatile();
+            let differs = (kernel::load_after(&raw const (*state).to[1], before) ^ low)
+                | (kernel::load_after(&raw const (*state).to[0], before) ^ high)
+                | (kernel::load_after(&raw const (*state).way, before) ^ way)
+                | (kernel::load_after(&raw const (*state).generation, before) ^ generation)
+                | kernel::load_after(&raw const (*state).expires, before)
+                | (before & 1);
+            let after = kernel::load_after(&raw const (*state).sequence, differs);
+            differs | (before ^ after) == 0 && generation != 0
+        }
+    }
+
     /// Remembers an allowance; false where somebody else is at it.
     #[inline(always)]
-    pub(crate) fn remember(self, to: &Connection, decision: &Decision, generation: u64) -> bool {
-        let way = (u64::from(decision.hole.0) << 32) | port(to);
-        self.write(halves(to), way, generation, decision.expires.0)
+    pub(crate) fn remember(
+        self,
+        to: &Connection,
+        decision: &Decision,
+        generation: u64,
+        owner: u64,
+        judge: Judge,
+    ) -> bool {
+        let by = match judge {
+            Judge::Packet => BY_PACKET,
+            Judge::Task => 0,
+        };
+        let way = (u64::from(decision.hole.0) << 32) | by | port(to);
+        self.write(halves(&to.to), way, generation, decision.expires.0, owner)
     }
 
     /// Forgets all: the same socket may be connected anew, elsewhere and outwards. False where somebody else is
@@ -88,7 +137,7 @@ impl Socket {
     pub(crate) fn forget(self) -> bool {
         // SAFETY: a live map value; one aligned word.
         unsafe { (&raw mut (*self.0).inbound).write_volatile(0) };
-        self.write([0, 0], 0, 0, 0)
+        self.write([0, 0], 0, 0, 0, 0)
     }
 
     /// Marks a listener that answers somebody: what it accepts inherits the mark.
@@ -99,7 +148,7 @@ impl Socket {
     }
 
     #[inline(always)]
-    fn write(self, to: [u64; 2], way: u64, generation: u64, expires: u64) -> bool {
+    fn write(self, to: [u64; 2], way: u64, generation: u64, expires: u64, owner: u64) -> bool {
         let state = self.0;
         // SAFETY: a live map value, aligned to 8. Both changes of `sequence` order what is around them.
         unsafe {
@@ -113,13 +162,14 @@ impl Socket {
             (&raw mut (*state).way).write_volatile(way);
             (&raw mut (*state).generation).write_volatile(generation);
             (&raw mut (*state).expires).write_volatile(expires);
+            (&raw mut (*state).owner).write_volatile(owner);
             kernel::fetch_add(sequence, 1);
         }
         true
     }
 }
 
-/// Protocol and port as the low half of [`SocketState::way`].
+/// Protocol and port as [`SocketState::way`] holds them.
 #[inline(always)]
 fn port(to: &Connection) -> u64 {
     (u64::from(to.protocol.0) << 16) | u64::from(to.port)
@@ -127,8 +177,8 @@ fn port(to: &Connection) -> u64 {
 
 /// The destination as [`SocketState::to`].
 #[inline(always)]
-fn halves(to: &Connection) -> [u64; 2] {
-    let [a, b, c, d] = to.to.0;
+fn halves(to: &Address) -> [u64; 2] {
+    let [a, b, c, d] = to.0;
     [
         (u64::from(a) << 32) | u64::from(b),
         (u64::from(c) << 32) | u64::from(d),

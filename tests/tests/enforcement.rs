@@ -186,6 +186,17 @@ fn routing_headers_do_not_lead_to_production() {
 }
 
 #[test]
+fn what_is_for_this_host_does_not_leave_it() {
+    let bench = Bench::new();
+    let daemon = bench.daemon();
+    for to in ["127.0.0.9", "::1"] {
+        bench.refuses(&daemon, "denied", &Attempt::new("device", to, 53), to);
+        let own = Attempt::new("device", to, 53).other("lo");
+        assert!(own.under(&daemon, "denied").unwrap().ok, "{to}");
+    }
+}
+
+#[test]
 fn an_allowlist_lets_nothing_else_through() {
     let bench = Bench::new();
     let daemon = bench.daemon();

@@ -122,14 +122,14 @@ fn explained(
     policy::explain(&policy.policy, &policy.compiled, now, to, ports)
 }
 
-/// Of two policies' answers, the one whose strictest part is the stricter: all of a nested session's
-/// policies must allow.
+/// Of two policies' answers, the one whose strictest part is the stricter, or of equals the outer: all of a
+/// nested session's policies must allow.
 fn stricter(
     inner: Vec<policy::Explanation>,
     outer: Vec<policy::Explanation>,
 ) -> Vec<policy::Explanation> {
     let rank = |all: &[policy::Explanation]| all.iter().map(|one| strictness(&one.verdict)).max();
-    if rank(&outer) > rank(&inner) {
+    if rank(&outer) >= rank(&inner) {
         outer
     } else {
         inner

@@ -1,6 +1,8 @@
 //! What a process inside a session may ask: what was stopped, and for a person to open something.
 
-use guard_common::{AttemptCount, AttemptKey, Verdict};
+use std::net::IpAddr;
+
+use guard_common::{AttemptCount, AttemptKey, Protocol, Verdict};
 
 use super::{
     advice,
@@ -124,6 +126,23 @@ impl State {
             advice,
             request,
         })
+    }
+
+    /// Whether a session may ask the name servers itself. guardd asks none on behalf of one that may not: a name
+    /// is data, and whoever answers for it reads it.
+    pub(super) fn may_ask_name_servers(&self, agent: Agent) -> bool {
+        const DNS: u16 = 53;
+        let Some(session) = self.sessions.live(agent.session()) else {
+            return false;
+        };
+        let servers = self.resolver.addresses();
+        let is_open = |server: &IpAddr| {
+            let judged = self
+                .policies
+                .judge(&session.chain, (*server).into(), Protocol::UDP, DNS);
+            judged.is_some_and(|judged| judged.verdict == Verdict::Allow)
+        };
+        !servers.is_empty() && servers.iter().all(is_open)
     }
 
     /// What the session's policies say of a question, in words.

@@ -12,6 +12,8 @@ use crate::{policy::SHIPPED, proto::PolicyRef};
 
 /// A policy's text is at most so long, in bytes.
 const MAX_TEXT: u64 = 256 * 1024 * 1024;
+/// What a session calls its policy's file is kept up to so many characters: it goes into the audit trail.
+const MAX_FILE: usize = 256;
 
 /// A policy's text, and where it is from. What is kept of it survives the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,8 +30,12 @@ impl Source {
     /// What a session brought. What it calls its file is shown, and never opened.
     #[must_use]
     pub fn brought(file: Option<String>, text: String) -> Self {
-        let (name, file) = (None, Some(file.unwrap_or_else(|| "policy.toml".to_owned())));
-        Self { name, file, text }
+        let file = file.unwrap_or_else(|| "policy.toml".to_owned());
+        Self {
+            name: None,
+            file: Some(file.chars().take(MAX_FILE).collect()),
+            text,
+        }
     }
 
     /// What messages call its file.

@@ -73,6 +73,9 @@ pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
             let now = Timestamp::now();
             state.names.learn(&name, answer, now, floor, grace);
         }
+        let in_force = state.policies.names();
+        let needed = |name: &str| names.contains(name) || in_force.contains(name);
+        state.names.make_room(needed);
         state.shelves.names.keep(NAMES, &state.names);
     });
 }

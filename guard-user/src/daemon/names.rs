@@ -20,7 +20,7 @@ use tokio::{task::JoinSet, time::timeout};
 const ROUND: Duration = Duration::from_secs(3);
 /// No answer is believed for longer, whatever its TTL.
 const LONGEST: Duration = Duration::from_secs(3600);
-/// Names that are remembered at most; the one answered longest ago makes room.
+/// Names that are remembered at most, but for those of policies; the one answered longest ago makes room.
 const MAX_NAMES: usize = 10_000;
 /// Addresses of one name at most; the ones that it lost first make room.
 const MAX_ADDRESSES: usize = 256;
@@ -111,7 +111,6 @@ impl Names {
         floor: Duration,
         grace: Duration,
     ) -> bool {
-        self.make_room(name);
         let known = self.known.entry(name.to_owned()).or_default();
         let before: Vec<IpAddr> = known.addresses.keys().copied().collect();
         match answer {
@@ -130,12 +129,14 @@ impl Names {
         !before.iter().eq(known.addresses.keys())
     }
 
-    fn make_room(&mut self, name: &str) {
-        if self.known.len() < MAX_NAMES || self.known.contains_key(name) {
-            return;
-        }
-        let stale = self.known.iter().min_by_key(|(_, known)| known.answered);
-        if let Some(stale) = stale.map(|(name, _)| name.clone()) {
+    /// Forgets what is too much, and never what is `needed`: rules hold by it.
+    pub fn make_room(&mut self, needed: impl Fn(&str) -> bool) {
+        while self.known.len() > MAX_NAMES {
+            let others = self.known.iter().filter(|(name, _)| !needed(name));
+            let stale = others.min_by_key(|(_, known)| known.answered);
+            let Some(stale) = stale.map(|(name, _)| name.clone()) else {
+                return;
+            };
             self.known.remove(&stale);
         }
     }

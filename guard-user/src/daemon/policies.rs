@@ -268,7 +268,7 @@ impl Policies {
     }
 
     /// What a chain of policies says of one destination; the strictest wins, and of equals the
-    /// first. `None` where a slot is not known: the kernel denies then.
+    /// outermost: the last. `None` where a slot is not known: the kernel denies then.
     #[must_use]
     pub fn judge(
         &self,
@@ -283,7 +283,7 @@ impl Policies {
             let policy = self.slots.get(slot)?;
             let Met { verdict, rule } = *policy.over(&Prefix::host(to), &ports).met.first()?;
             let is_stricter =
-                |so_far: Judged<'_>| verdict.strictness() > so_far.verdict.strictness();
+                |so_far: Judged<'_>| verdict.strictness() >= so_far.verdict.strictness();
             if strictest.is_none_or(is_stricter) {
                 strictest = Some(Judged {
                     verdict,

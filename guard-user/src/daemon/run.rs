@@ -12,7 +12,7 @@ use super::{
     failure::Refusal,
     ids,
     library::Source,
-    load,
+    load, policies,
     sessions::{About, Session, Stage},
     shared::Shared,
     state::State,
@@ -24,8 +24,9 @@ use crate::{
 
 /// Live sessions of one user other than root at most.
 const MAX_SESSIONS: usize = 512;
-/// Live sessions inside one session at most: what is inside does not use up its person's share.
-const MAX_NESTED: usize = 32;
+/// Sessions inside one that a person started at most, however deep, those among them that ended in the last
+/// minute: what is inside uses up neither its person's share, nor the kernel's room, nor the disk.
+const MAX_NESTED: usize = 64;
 /// A command line is kept up to so many bytes.
 const MAX_COMMAND: usize = 1024;
 const MAX_NAME: usize = 64;
@@ -54,8 +55,9 @@ pub async fn run(shared: &Shared, who: Authorised, call: Run) -> Result<Started,
         // Nothing narrower is asked for.
         (None, Authorised::Agent(agent)) => return shared.with(|state| state.own_session(agent)),
     };
-    if let Authorised::Agent(_) = who {
+    if let Authorised::Agent(agent) = who {
         is_short(&source)?;
+        shared.with(|state| state.may_look_up(agent, &source))?;
     }
     let (slot, warnings) = load::slot_for(shared, source).await?;
     let started = shared.with(|state| state.start(who, call, slot, warnings));
@@ -175,13 +177,16 @@ impl State {
             Authorised::Approver(_) if own == 0 => return Ok(()),
             Authorised::Approver(_) => {
                 let live = self.sessions.all_live();
-                let mine = live.filter(|session| session.about.uid == own);
+                let mine = live.filter(|session| {
+                    session.about.uid == own && session.about.outermost.is_none()
+                });
                 (mine.count(), MAX_SESSIONS)
             }
             Authorised::Agent(agent) => {
-                let live = self.sessions.all_live();
-                let parent = Some(agent.session().0);
-                let inside = live.filter(|session| session.about.parent == parent);
+                let around = self.sessions.live(agent.session()).map(Session::outermost);
+                let around = around.map(|outermost| outermost.0);
+                let all = self.sessions.iter();
+                let inside = all.filter(|session| session.about.outermost == around);
                 (inside.count(), MAX_NESTED)
             }
         };
@@ -193,6 +198,25 @@ impl State {
             ));
         }
         Ok(())
+    }
+
+    /// Whether guardd may look up the names in a policy from inside: its own always, those in a text that a
+    /// session brings only where that session might look them up itself.
+    fn may_look_up(&self, agent: Agent, source: &Source) -> Result<(), Refusal> {
+        if source.name.is_some() || self.may_ask_name_servers(agent) {
+            return Ok(());
+        }
+        let known = self.policies.names();
+        let read = policies::read(source)?;
+        let mut names = read.policy.names().map(|name| name.as_str());
+        match names.find(|name| !known.contains(*name)) {
+            None => Ok(()),
+            Some(name) => Err(Refusal::refused(
+                format!("the name {name} is not looked up for this session"),
+                "its policy lets it ask no name server, so guardd does not ask for it",
+                "write addresses",
+            )),
+        }
     }
 
     /// The answer to a nested run that changes nothing.
@@ -293,6 +317,7 @@ impl State {
             started_at: Timestamp::now(),
             pid: None,
             parent: outer.map(|outer| outer.cgroup.id.0),
+            outermost: outer.map(|outer| outer.outermost().0),
         }
     }
 

@@ -29,6 +29,9 @@ pub struct About {
     pub pid: Option<u32>,
     /// The session that it was started in.
     pub parent: Option<u32>,
+    /// The session around it that a person started; none where that is this one.
+    #[serde(default)]
+    pub outermost: Option<u32>,
 }
 
 impl About {
@@ -42,6 +45,7 @@ impl About {
             started_at: Timestamp::now(),
             pid: None,
             parent: None,
+            outermost: None,
         }
     }
 }
@@ -91,6 +95,12 @@ impl Session {
             command: self.about.command.clone(),
             started_at: self.about.started_at,
         }
+    }
+
+    /// The session around it that a person started, or itself.
+    #[must_use]
+    pub fn outermost(&self) -> SessionId {
+        SessionId(self.about.outermost.unwrap_or(self.cgroup.id.0))
     }
 
     /// Whether processes may be in it.

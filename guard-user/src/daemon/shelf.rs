@@ -5,7 +5,7 @@
 
 use std::{
     fs, io,
-    io::Write,
+    io::{BufWriter, IntoInnerError},
     marker::PhantomData,
     os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
@@ -42,9 +42,10 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
     ///
     /// What the file system says; the old value still stands then.
     pub fn put(&self, key: &str, value: &T) -> io::Result<()> {
-        let mut file = NamedTempFile::new_in(&self.dir)?;
+        // Unbuffered, a large policy is written a few bytes at a time.
+        let mut file = BufWriter::new(NamedTempFile::new_in(&self.dir)?);
         serde_json::to_writer(&mut file, value)?;
-        file.flush()?;
+        let file = file.into_inner().map_err(IntoInnerError::into_error)?;
         file.persist(self.file(key))?;
         Ok(())
     }

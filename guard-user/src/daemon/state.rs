@@ -166,14 +166,22 @@ impl State {
         let (pid, cgroup) = told.map_err(|error| in_doubt(&error.to_string()))?;
         let root = self.kernel_path(&self.places.cgroup_root);
         let root = root.ok_or_else(|| in_doubt("the cgroup root is not to be seen"))?;
-        Ok(Caller {
-            uid: peer.uid(),
-            pid,
-            place: match cgroup.strip_prefix(&root) {
-                Err(_) => Place::Outside,
-                Ok(below) => Place::Inside(self.session_at(below)),
-            },
-        })
+        let place = match cgroup.strip_prefix(&root) {
+            Ok(below) => Place::Inside(self.session_at(below)),
+            Err(_) => self.place_outside(&cgroup)?,
+        };
+        let uid = peer.uid();
+        Ok(Caller { uid, pid, place })
+    }
+
+    /// Where a process is that is not under this guard: another guard's session is inside, too. Else what is held
+    /// there could have itself moved here, to a policy of its own.
+    fn place_outside(&self, cgroup: &Path) -> Result<Place, Refusal> {
+        match self.hierarchy.is_guarded(cgroup) {
+            Ok(false) => Ok(Place::Outside),
+            Ok(true) => Ok(Place::Inside(None)),
+            Err(error) => Err(in_doubt(&error.to_string())),
+        }
     }
 
     /// The live session in whose cgroup `below` is, a path from the cgroup root on.

@@ -60,7 +60,9 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
             reason,
         } => {
             let (to, ports) = explain::parse(&destination, &ports)?;
-            look_up(shared, &to).await;
+            if shared.with(|state| state.may_ask_name_servers(who)) {
+                look_up(shared, &to).await;
+            }
             let requested = shared.with(|state| state.request(who, pid, &to, &ports, reason))?;
             shared.requests_changed();
             one(&requested)

@@ -30,11 +30,13 @@ impl Root {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
             Err(e) => return Err(DatapathError::file("create", path)(e)),
         };
-        Self::open(path).map(|root| (root, made)).inspect_err(|_| {
-            if made {
-                let _ = fs::remove_dir(path);
-            }
-        })
+        Self::open_marked(path)
+            .map(|root| (root, made))
+            .inspect_err(|_| {
+                if made {
+                    let _ = fs::remove_dir(path);
+                }
+            })
     }
 
     pub(super) fn open(path: &Path) -> Result<Self> {
@@ -54,6 +56,12 @@ impl Root {
             id: meta.ino(),
             level,
         })
+    }
+
+    fn open_marked(path: &Path) -> Result<Self> {
+        let root = Self::open(path)?;
+        cgroup2::mark(path).map_err(DatapathError::file("mark", path))?;
+        Ok(root)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -173,6 +181,11 @@ pub(super) fn remove(path: &Path) -> Result<()> {
         Err(e) if is_gone(&e) => Ok(()),
         removed => removed.map_err(DatapathError::file("remove", path)),
     }
+}
+
+/// Takes the mark of a guard's root away from one that stays.
+pub(super) fn unmark(path: &Path) -> Result<()> {
+    cgroup2::unmark(path).map_err(DatapathError::file("unmark", path))
 }
 
 fn is_gone(e: &io::Error) -> bool {

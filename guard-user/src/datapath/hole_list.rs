@@ -1,6 +1,6 @@
 //! The holes of one session as one value: built in memory, put in place by one write.
 
-use guard_common::{BootTime, HoleEntry, HoleId, HoleList, MAX_HOLES};
+use guard_common::{BootTime, HoleEntry, HoleId, HoleList, MAX_HOLES, SessionId};
 
 use super::{DatapathError, Result};
 
@@ -21,7 +21,7 @@ pub(super) const EMPTY: HoleList = HoleList {
         pad: [0; 5],
     }; MAX_HOLES],
     tail: 0,
-    pad: 0,
+    session: SessionId(0),
 };
 
 /// The entries that are in use.
@@ -31,7 +31,11 @@ pub(super) fn entries(list: &HoleList) -> &[HoleEntry] {
 }
 
 /// The next version of a list: with `entries`, the most specific first.
-pub(super) fn next(list: &HoleList, mut entries: Vec<HoleEntry>) -> Result<HoleList> {
+pub(super) fn next(
+    session: SessionId,
+    list: &HoleList,
+    mut entries: Vec<HoleEntry>,
+) -> Result<HoleList> {
     if entries.len() > MAX_HOLES {
         return Err(DatapathError::Full {
             what: "holes in this session",
@@ -43,6 +47,7 @@ pub(super) fn next(list: &HoleList, mut entries: Vec<HoleEntry>) -> Result<HoleL
     let mut new = HoleList {
         head: version,
         tail: version,
+        session,
         ..EMPTY
     };
     new.len = u32::try_from(entries.len()).unwrap_or(0);
@@ -87,7 +92,7 @@ mod tests {
         let tcp = hole(2, 120, 6, 0, u16::MAX);
         let https = hole(3, 120, 6, 443, 443);
         let host = hole(4, 128, 0, 0, u16::MAX);
-        let list = next(&EMPTY, vec![any, tcp, https, host]).unwrap();
+        let list = next(SessionId(1), &EMPTY, vec![any, tcp, https, host]).unwrap();
         let order: Vec<u32> = entries(&list).iter().map(|hole| hole.id.0).collect();
         assert_eq!(order, [4, 3, 2, 1]);
         assert_eq!(list.head, list.tail);
@@ -97,8 +102,9 @@ mod tests {
     #[test]
     fn one_too_many_is_refused() {
         let full = vec![hole(1, 128, 6, 1, 1); MAX_HOLES];
-        let list = next(&EMPTY, full.clone()).unwrap();
+        let list = next(SessionId(1), &EMPTY, full.clone()).unwrap();
         assert_eq!(entries(&list).len(), MAX_HOLES);
-        assert!(next(&list, [full, vec![hole(2, 128, 6, 2, 2)]].concat()).is_err());
+        let one_more = [full, vec![hole(2, 128, 6, 2, 2)]].concat();
+        assert!(next(SessionId(1), &list, one_more).is_err());
     }
 }

@@ -49,7 +49,7 @@ impl Datapath {
         let id = HoleId(self.maps.next_id(meta::NEXT_HOLE)?);
         let mut entries = self.living(&list);
         entries.push(entry(id, &new));
-        let next = hole_list::next(&list, entries)?;
+        let next = hole_list::next(session, &list, entries)?;
         if let Some(connections) = new.connections {
             self.maps
                 .budgets
@@ -80,7 +80,7 @@ impl Datapath {
             .filter(|entry| entry.id != hole)
             .copied()
             .collect();
-        self.write_holes(session, &hole_list::next(&list, others)?)?;
+        self.write_holes(session, &hole_list::next(session, &list, others)?)?;
         self.maps.bump_generation()?;
         self.forget_budget(hole)
     }

@@ -286,9 +286,11 @@ impl Datapath {
     /// The network namespaces that a session's processes are in.
     fn namespaces(&self, session: &SessionCgroup) -> Vec<OwnedFd> {
         let mut seen = HashSet::new();
-        self.processes(session)
-            .into_iter()
-            .filter_map(|pid| File::open(format!("/proc/{pid}/ns/net")).ok())
+        // guardd's own too: a process may have connected there and then left it for one of its own.
+        let own = std::iter::once("/proc/self/ns/net".to_owned());
+        let theirs = self.processes(session).into_iter();
+        own.chain(theirs.map(|pid| format!("/proc/{pid}/ns/net")))
+            .filter_map(|path| File::open(path).ok())
             .filter(|file| file.metadata().is_ok_and(|meta| seen.insert(meta.ino())))
             .map(OwnedFd::from)
             .collect()

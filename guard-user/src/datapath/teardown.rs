@@ -46,6 +46,8 @@ pub fn teardown(places: &Places, force: bool) -> Result<TornDown> {
     }
     if made_root {
         cgroup::remove(&places.cgroup_root)?;
+    } else if places.cgroup_root.exists() {
+        cgroup::unmark(&places.cgroup_root)?;
     }
     drop(_pin_lock);
     if pins_there {

@@ -89,7 +89,11 @@ impl Tables for Lookup<'_> {
         None
     }
 
-    fn is_whole(&self, _: &HoleList) -> bool {
+    fn version(&self, _: &HoleList) -> u32 {
+        0
+    }
+
+    fn is_whole(&self, _: &HoleList, _: SessionId, _: u32) -> bool {
         false
     }
 

@@ -1,8 +1,8 @@
 //! The system calls that a guarded command does without.
 //!
-//! The cgroup's programs judge what goes over IPv4 and IPv6. This filter takes away the families that
-//! no cgroup program ever sees, and the two ways of pushing text into the terminal of the person
-//! who answers. Everything else is allowed.
+//! The cgroup's programs judge what goes over IPv4 and IPv6. This filter takes away what no cgroup program
+//! ever sees, and the two ways of pushing text into the terminal of the person who answers. Everything
+//! else is allowed.
 //!
 //! - `socket`, `socketpair`: AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK only. All others (packet,
 //!   vsock, XDP, Bluetooth, SMC, ALG, …): EPERM.
@@ -10,6 +10,10 @@
 //!   they do where the sysctl `kernel.io_uring_disabled` is set. Refused is the use of a ring too, for
 //!   it might come from outside.
 //! - `ioctl` TIOCSTI and TIOCLINUX: EPERM.
+//! - `ioctl` TUNSETIFF: EPERM. Packets that are written to a TUN or TAP device have no socket, and one that is
+//!   made for a user (for virtual machines, say) takes them from every process of that user.
+//! - `request_key` with a description to make the key from: EPERM. The kernel would start a program for it,
+//!   outside of every session, that may ask a name server. Looking for a key that is there is allowed.
 //! - All of that in the x32 form too, whatever the arguments.
 //! - Calls of another architecture kill the process (SIGSYS): the numbers mean other things there.
 //!   So **32-bit programs do not run in a session** on a 64-bit machine.
@@ -23,7 +27,8 @@ use seccompiler::{
 
 use crate::sys::abi::{
     AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SYS_io_uring_enter, SYS_io_uring_register,
-    SYS_io_uring_setup, SYS_ioctl, SYS_socket, SYS_socketpair, TIOCLINUX, TIOCSTI,
+    SYS_io_uring_setup, SYS_ioctl, SYS_request_key, SYS_socket, SYS_socketpair, TIOCLINUX, TIOCSTI,
+    TUNSETIFF,
 };
 
 /// EPERM, what the guard's hooks answer with too; the same on every architecture.
@@ -44,15 +49,17 @@ fn program() -> Result<BpfProgram, BackendError> {
             .map(|family| argument(0, SeccompCmpOp::Ne, family as u64))
             .collect::<Result<_, _>>()?,
     )?];
-    let typing = [TIOCSTI, TIOCLINUX]
+    let requests = [TIOCSTI, TIOCLINUX, TUNSETIFF]
         .into_iter()
         .map(|request| SeccompRule::new(vec![argument(1, SeccompCmpOp::Eq, request.into())?]))
         .collect::<Result<_, _>>()?;
+    let described = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
     // A call without rules is refused whatever its arguments.
     let refused = BTreeMap::from_iter([
         (SYS_socket, families.clone()),
         (SYS_socketpair, families),
-        (SYS_ioctl, typing),
+        (SYS_ioctl, requests),
+        (SYS_request_key, vec![SeccompRule::new(vec![described])?]),
         (SYS_io_uring_setup, vec![]),
         (SYS_io_uring_enter, vec![]),
         (SYS_io_uring_register, vec![]),

@@ -6,6 +6,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::{XattrFlags, getxattr, removexattr, setxattr};
+use rustix::io::Errno;
+
 /// Where the cgroup v2 hierarchy is mounted.
 ///
 /// Never assumed: it is `/sys/fs/cgroup` on most machines, `/sys/fs/cgroup/unified` where version 1
@@ -67,6 +70,16 @@ impl Hierarchy {
         (!has_dots(below)).then(|| self.mount.join(below))
     }
 
+    /// Whether the cgroup that `/proc/PID/cgroup` calls `path` is in any guard's, as far as this mount shows it.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn is_guarded(&self, path: &Path) -> io::Result<bool> {
+        let mut dirs = path.ancestors().filter_map(|above| self.dir(above));
+        dirs.try_fold(false, |found, dir| Ok(found || is_marked(&dir)?))
+    }
+
     /// What `/proc/PID/cgroup` calls the cgroup at `dir`. `None` where `dir` is not at this mount.
     #[must_use]
     pub fn path(&self, dir: &Path) -> Option<PathBuf> {
@@ -86,6 +99,38 @@ fn unescape(field: &str) -> PathBuf {
         .iter()
         .fold(field.to_owned(), |text, (from, to)| text.replace(from, to));
     field.replace("\\134", "\\").into()
+}
+
+/// The extended attribute that every guard's root cgroup has. Only its owner, root, sets it.
+const MARK: &str = "user.guard";
+
+/// Marks the cgroup at `dir` as the root of a guard, for all guards on this machine to see.
+///
+/// # Errors
+///
+/// The system's; `EOPNOTSUPP` before Linux 5.7.
+pub fn mark(dir: &Path) -> io::Result<()> {
+    Ok(setxattr(dir, MARK, b"1", XattrFlags::empty())?)
+}
+
+/// Takes the mark away.
+///
+/// # Errors
+///
+/// The system's.
+pub fn unmark(dir: &Path) -> io::Result<()> {
+    match removexattr(dir, MARK) {
+        Err(Errno::NODATA) => Ok(()),
+        removed => Ok(removed?),
+    }
+}
+
+fn is_marked(dir: &Path) -> io::Result<bool> {
+    match getxattr(dir, MARK, &mut [0_u8; 8]) {
+        Ok(_) | Err(Errno::RANGE) => Ok(true),
+        Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOENT) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The v2 line of a `/proc/PID/cgroup`.

@@ -35,6 +35,15 @@ pub(crate) fn attempt(words: &[&str]) -> Result<io::Result<()>> {
             let argument = (&raw const eleven).addr() as i64;
             call(libc::SYS_ioctl, [0, libc::TIOCLINUX as i64, argument])
         }
+        ["tunsetiff"] => call(libc::SYS_ioctl, [0, libc::TUNSETIFF as i64, 0]),
+        ["request-key", described] => {
+            let (kind, name) = (c"user".as_ptr().addr(), c"guard".as_ptr().addr());
+            let described = if described == "described" { name } else { 0 };
+            call(
+                libc::SYS_request_key,
+                [kind as i64, name as i64, described as i64],
+            )
+        }
         ["x32", nr] => call(number(nr)? | 0x4000_0000, [libc::AF_PACKET.into(), 1, 0]),
         #[cfg(target_arch = "x86_64")]
         ["i386"] => {

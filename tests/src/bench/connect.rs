@@ -19,21 +19,31 @@ struct Count {
 }
 
 impl Count {
-    /// A connection, closed at once. Gives whether it was allowed.
-    fn one(&mut self, to: &SockAddr) -> io::Result<bool> {
+    /// A connection, closed at once.
+    fn one(&mut self, to: &SockAddr) -> io::Result<()> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        let allowed = match socket.connect(to) {
-            Ok(()) => true,
-            Err(error) if is_refusal(&error) => false,
+        self.add(socket.connect(to)).map(drop)
+    }
+
+    /// The same for a verdict that changes meanwhile, which may leave a connection halfway; and without a port
+    /// that is then kept for a minute. Gives whether it was allowed.
+    fn brief(&mut self, to: &SockAddr) -> io::Result<bool> {
+        const PATIENCE: Duration = Duration::from_millis(20);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_linger(Some(Duration::ZERO))?;
+        self.add(socket.connect_timeout(to, PATIENCE))
+    }
+
+    fn add(&mut self, result: io::Result<()>) -> io::Result<bool> {
+        match result {
+            Ok(()) => self.allowed += 1,
+            Err(error) if is_refusal(&error) => {
+                self.refused += 1;
+                return Ok(false);
+            }
             Err(error) => return Err(error),
-        };
-        drop(socket);
-        if allowed {
-            self.allowed += 1;
-        } else {
-            self.refused += 1;
         }
-        Ok(allowed)
+        Ok(true)
     }
 }
 
@@ -41,7 +51,7 @@ impl Count {
 fn is_refusal(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        ErrorKind::PermissionDenied | ErrorKind::ConnectionRefused
+        ErrorKind::PermissionDenied | ErrorKind::ConnectionRefused | ErrorKind::TimedOut
     )
 }
 
@@ -69,7 +79,7 @@ pub(super) fn until(pool: &Pool, allowed: bool, patience: Duration) -> Result<Va
     let to = pool.address(0).into();
     let deadline = Instant::now() + patience;
     let mut seen = Count::default();
-    while seen.one(&to)? != allowed {
+    while seen.brief(&to)? != allowed {
         if Instant::now() > deadline {
             bail!("{:?} stays as it was", pool.address(0));
         }

@@ -42,6 +42,7 @@ raw            the same from a raw socket
 packet         a UDP datagram in an IPv4 packet, put on the device OTHER (prod0)
 vsock          a connection to the context ADDRESS (2, the host)
 rthdr          a datagram to ADDRESS by way of OTHER, with an IPv6 segment routing header
+device         a datagram to ADDRESS by the device OTHER (prod0), whatever the routes say
 lsrr           a datagram to ADDRESS by way of OTHER, with an IPv4 loose source route
 io-uring       a ring, by which network calls need no system call
 hold-open      a connection with a byte each 50 ms; prints {echo: N} for each echo; ends with the connection
@@ -126,6 +127,7 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "packet" => odd::packet(target),
         "vsock" => odd::vsock(target),
         "rthdr" => odd::routing_header(target, target.other_address()?),
+        "device" => odd::by_device(target),
         "lsrr" => odd::source_route(target, target.other_address()?),
         "io-uring" => odd::io_uring(),
         "hold-open" => long::hold_open(target),

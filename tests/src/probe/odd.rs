@@ -93,6 +93,17 @@ fn segment_routing_header(via: Ipv6Addr) -> Vec<u8> {
     header
 }
 
+/// A datagram from a socket that is bound to a device.
+pub(super) fn by_device(target: &Target) -> Outcome {
+    let device = target.other.as_deref().unwrap_or(DEV_DEVICE);
+    let socket = target.socket(Type::DGRAM, None)?;
+    socket
+        .bind_device(Some(device.as_bytes()))
+        .step("SO_BINDTODEVICE")?;
+    socket.send_to(LINE, &target.address()).step("sendto")?;
+    Ok("sent".to_owned())
+}
+
 /// A datagram whose wire address is `via`, and whose `sendto` names the target.
 pub(super) fn source_route(target: &Target, via: SocketAddr) -> Outcome {
     let (IpAddr::V4(_), IpAddr::V4(via)) = (target.to.ip(), via.ip()) else {

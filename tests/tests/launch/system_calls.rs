@@ -48,11 +48,15 @@ fn ways_round_the_filter_are_refused() {
         "tiocsti",
         "tiocsti-wide",
         "tioclinux",
+        "tunsetiff",
+        "request-key described",
         "setuid",
     ];
     for words in calls {
         assert_eq!(inside(words), EPERM, "{words}");
     }
+    let no_such_key = libc::ENOKEY.to_string();
+    assert_eq!(inside("request-key found"), no_such_key);
     for x32 in [16, 41, 53, 425, 426, 427, 514] {
         if cfg!(target_arch = "x86_64") {
             assert_eq!(inside(&format!("x32 {x32}")), EPERM, "{x32}");

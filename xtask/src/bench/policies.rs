@@ -1,7 +1,6 @@
 //! Large policies: how long until a session runs under one, or a changed one is in force, and their memory.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Instant;
 
@@ -118,9 +117,11 @@ fn without_ten(all: Prefixes) -> String {
 fn first_session(plan: &Plan, all: Prefixes) -> Result<[Samples; 2]> {
     let network = Network::new()?;
     let daemon = Daemon::in_network(&network).start()?;
-    let file = policy_file(&daemon, all)?;
+    let file = daemon.dir().join("large.toml");
     let (mut checked, mut started) = (Samples::default(), Samples::default());
-    for _ in 0..plan.fewest {
+    for round in 0..plan.fewest {
+        // Another text each time: guardd knows one that it has compiled.
+        fs::write(&file, all.policy(&format!("large-{round}"), |_| false))?;
         let start = Instant::now();
         let mut check = daemon.root(["check", &file.to_string_lossy()]).command()?;
         ensure!(
@@ -134,12 +135,6 @@ fn first_session(plan: &Plan, all: Prefixes) -> Result<[Samples; 2]> {
         drop(client);
     }
     Ok([checked, started])
-}
-
-fn policy_file(daemon: &Daemon, all: Prefixes) -> Result<PathBuf> {
-    let file = daemon.dir().join("large.toml");
-    fs::write(&file, all.policy("large", |_| false))?;
-    Ok(file)
 }
 
 /// A policy of 1,000,000 prefixes.
