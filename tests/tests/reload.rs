@@ -61,6 +61,14 @@ fn a_file_that_is_saved_holds_at_once() {
     fs::rename(&file, daemon.policy_dir().join("asks.toml~")).unwrap();
     fs::write(&file, opened()).unwrap();
     eventually("open again", || shell.reaches(&attempt).unwrap()).unwrap();
+    // Or the whole directory, as a deployment replaces it.
+    let (dir, old) = (daemon.policy_dir(), daemon.dir().join("old"));
+    fs::rename(&dir, &old).unwrap();
+    fs::create_dir(&dir).unwrap();
+    fs::write(&file, POLICY).unwrap();
+    eventually("shut again", || !shell.reaches(&attempt).unwrap()).unwrap();
+    fs::write(&file, opened()).unwrap();
+    eventually("open at last", || shell.reaches(&attempt).unwrap()).unwrap();
     eventually("at peace", || policy(&daemon)["error"].is_null()).unwrap();
 }
 

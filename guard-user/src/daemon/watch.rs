@@ -27,8 +27,8 @@ pub enum Change {
 pub struct Watches {
     inotify: OwnedFd,
     what: HashMap<i32, Change>,
-    /// Policy directories that are not there, by the nearest one above that is.
-    absent: Vec<PathBuf>,
+    /// The policy directories. One that is not there is watched by the nearest one above that is.
+    policies: Vec<PathBuf>,
 }
 
 /// What an editor or a package manager does to a file that it changes, renames into place or removes.
@@ -53,7 +53,7 @@ impl Watches {
         let watches = Self {
             inotify,
             what: HashMap::new(),
-            absent: Vec::new(),
+            policies: Vec::new(),
         };
         Ok((watches, readable))
     }
@@ -76,14 +76,18 @@ impl Watches {
     ///
     /// Where the kernel takes no more watches.
     pub fn policies(&mut self, dir: &Path) -> io::Result<()> {
-        let Some(there) = dir.ancestors().find(|path| path.is_dir()) else {
-            return Ok(());
-        };
-        if there != dir && !self.absent.iter().any(|known| known == dir) {
-            self.absent.push(dir.to_owned());
+        if !self.policies.iter().any(|known| known == dir) {
+            self.policies.push(dir.to_owned());
         }
-        let id = inotify::add_watch(&self.inotify, there, POLICY_EVENTS)?;
-        self.what.insert(id, Change::Policies);
+        let mut watched = None;
+        // Again where it came between the look and the watch.
+        while let Some(there) = dir.ancestors().find(|path| path.is_dir())
+            && watched != Some(there)
+        {
+            let id = inotify::add_watch(&self.inotify, there, POLICY_EVENTS)?;
+            self.what.insert(id, Change::Policies);
+            watched = Some(there);
+        }
         Ok(())
     }
 
@@ -108,14 +112,15 @@ impl Watches {
             }
         }
         if changes.contains(&Change::Policies) {
-            self.look_for_absent();
+            self.follow_directories();
         }
         changes
     }
 
-    /// Watches the policy directories that have come meanwhile.
-    fn look_for_absent(&mut self) {
-        for dir in std::mem::take(&mut self.absent) {
+    /// Watches the policy directories that have come, or were replaced, meanwhile. One that is watched
+    /// already is not watched twice.
+    fn follow_directories(&mut self) {
+        for dir in self.policies.clone() {
             if let Err(error) = self.policies(&dir) {
                 tracing::warn!(%error, dir = %dir.display(), "cannot be watched for changes");
             }
@@ -150,6 +155,26 @@ mod tests {
         fs::write(&new, "version = 1").unwrap();
         watches.changes();
         fs::rename(&new, dir.path().join("a.toml")).unwrap();
+        assert_eq!(watches.changes(), [Change::Policies]);
+    }
+
+    #[test]
+    fn a_directory_that_is_replaced_is_watched_on() {
+        let top = tempfile::tempdir().unwrap();
+        let [dir, old, new] = ["policies", "old", "new"].map(|name| top.path().join(name));
+        fs::create_dir(&dir).unwrap();
+        let (mut watches, _runtime) = watches();
+        watches.policies(&dir).unwrap();
+        fs::create_dir(&new).unwrap();
+        fs::rename(&dir, &old).unwrap();
+        assert_eq!(watches.changes(), [Change::Policies]);
+        fs::rename(&new, &dir).unwrap();
+        assert_eq!(watches.changes(), [Change::Policies]);
+        fs::write(dir.join("a.toml"), "version = 1").unwrap();
+        assert_eq!(watches.changes(), [Change::Policies]);
+        fs::remove_dir_all(&dir).unwrap();
+        watches.changes();
+        fs::create_dir(&dir).unwrap();
         assert_eq!(watches.changes(), [Change::Policies]);
     }
 
