@@ -125,9 +125,10 @@ pub fn unmark(dir: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether root has marked it: users may own cgroups, and then they mark what they like.
 fn is_marked(dir: &Path) -> io::Result<bool> {
     match getxattr(dir, MARK, &mut [0_u8; 8]) {
-        Ok(_) | Err(Errno::RANGE) => Ok(true),
+        Ok(_) | Err(Errno::RANGE) => Ok(fs::metadata(dir)?.uid() == 0),
         Err(Errno::NODATA | Errno::OPNOTSUPP | Errno::NOENT) => Ok(false),
         Err(error) => Err(error.into()),
     }
@@ -222,6 +223,29 @@ mod tests {
         assert_eq!(level("/".as_ref()), 0);
         assert_eq!(level("/guard.slice".as_ref()), 1);
         assert_eq!(level("/guard.slice/s1".as_ref()), 2);
+    }
+
+    #[test]
+    fn what_is_marked_is_guarded_with_all_below_it() {
+        let here = Hierarchy::find().unwrap();
+        let top = format!("guard-test-mark-{}", std::process::id());
+        let dir = here.mount().join(&top);
+        if fs::create_dir_all(dir.join("inner")).is_err() {
+            // Only root makes cgroups; the privileged tests try it for real.
+            return;
+        }
+        let root = here.path(&dir).unwrap();
+        let seen = |path: &Path| here.is_guarded(path).unwrap();
+        assert!(!seen(&root.join("inner")));
+        mark(&dir).unwrap();
+        assert!(seen(&root) && seen(&root.join("inner")) && seen(&root.join("gone")));
+        assert!(!seen(root.parent().unwrap()));
+        std::os::unix::fs::chown(&dir, Some(65534), None).unwrap();
+        assert!(!seen(&root), "a user's own mark");
+        unmark(&dir).unwrap();
+        unmark(&dir).unwrap();
+        fs::remove_dir(dir.join("inner")).unwrap();
+        fs::remove_dir(&dir).unwrap();
     }
 
     #[test]
