@@ -2,6 +2,8 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::fd::{AsRawFd as _, OwnedFd};
@@ -126,13 +128,17 @@ impl Trie {
         Ok(Self { fd, keys })
     }
 
-    /// Removes its entries one by one.
+    /// Removes its entries, so many at a time, with a pause after each time.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub fn drain(&self) -> Result<()> {
-        bpf::drain(&self.fd, &self.keys).context("cannot empty a trie")
+    pub fn drain(&self, step: usize, pause: Duration) -> Result<()> {
+        for keys in self.keys.chunks(step) {
+            bpf::drain(&self.fd, keys).context("cannot empty a trie")?;
+            thread::sleep(pause);
+        }
+        Ok(())
     }
 }
 

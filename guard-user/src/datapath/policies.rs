@@ -87,8 +87,8 @@ impl Datapath {
                 tree
             }
             old => {
-                if let Some((mut tree, compiled)) = old {
-                    trie::drain(&mut tree, &compiled)?;
+                if let Some((tree, compiled)) = old {
+                    trie::discard(tree, compiled);
                 }
                 let mut tree = trie::create(new.prefixes.len())?;
                 trie::apply(&mut tree, &plan(None, new), new, &lists)?;
@@ -155,10 +155,10 @@ impl Datapath {
         };
         for version in [Some(slot.live), slot.shadow].into_iter().flatten() {
             self.remove_lists(&version.lists)?;
-            if let Some((mut tree, compiled)) = version.content
+            if let Some((tree, compiled)) = version.content
                 && compiled.prefixes.len() >= LARGE
             {
-                trie::drain(&mut tree, &compiled)?;
+                trie::discard(tree, compiled);
             }
         }
         Ok(())

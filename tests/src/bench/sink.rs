@@ -3,11 +3,15 @@
 use std::io::{self, Read as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use socket2::{Domain, Socket, Type};
 
 use super::pin;
+
+/// How long to wait for a client's next byte.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Takes connections at a port, one after the other, and reads each to its end; holds the same UDP port, where
 /// what comes fills a small buffer and is then dropped. Prints `ready`; ends with its input.
@@ -31,6 +35,8 @@ pub fn sink(port: u16) -> Result<()> {
 fn listen(at: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    // What is accepted inherits it: a client whose last packet a guard has dropped holds up the others no longer.
+    socket.set_read_timeout(Some(PATIENCE))?;
     socket.bind(&at.into())?;
     socket.listen(4096)?;
     Ok(socket.into())

@@ -12,8 +12,11 @@ use super::figure::{Figure, Other, Target, Unit};
 use super::rounds::interleave;
 
 const ENTRIES: u32 = 1_000_000;
+/// How guardd empties one: a few entries at a time, with a pause after each.
+const STEP: usize = 512;
+const PAUSE: Duration = Duration::from_millis(1);
 /// The kernel frees a map some time after the last descriptor is closed.
-const AFTER: Duration = Duration::from_millis(1500);
+const AFTER: Duration = Duration::from_secs(3);
 
 /// The longest delay of a real-time thread on any CPU: while a trie is drained and freed, as guardd does it, and
 /// while it is only freed; and while nothing happens.
@@ -25,9 +28,11 @@ pub(super) fn stalls(plan: &Plan) -> Result<Vec<Figure>> {
     let [drained, freed, idle] = interleave(
         plan.fewest,
         &mut (),
-        [&mut |()| free(true), &mut |()| free(false), &mut |()| {
-            watch(|| Ok(()))
-        }],
+        [
+            &mut |()| free(|trie| trie.drain(STEP, PAUSE)),
+            &mut |()| free(|_| Ok(())),
+            &mut |()| watch(|| Ok(())),
+        ],
     )?;
     let figure = |target| {
         Figure::alone(
@@ -43,15 +48,9 @@ pub(super) fn stalls(plan: &Plan) -> Result<Vec<Figure>> {
     ])
 }
 
-fn free(drain: bool) -> Result<f64> {
+fn free(first: impl FnOnce(&Trie) -> Result<()>) -> Result<f64> {
     let trie = Trie::filled(ENTRIES)?;
-    watch(|| {
-        if drain {
-            trie.drain()?;
-        }
-        drop(trie);
-        Ok(())
-    })
+    watch(|| first(&trie).map(|()| drop(trie)))
 }
 
 fn watch(work: impl FnOnce() -> Result<()>) -> Result<f64> {
