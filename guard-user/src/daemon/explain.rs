@@ -54,7 +54,7 @@ pub async fn under_policy(
     to: &Destination,
     ports: &[PortSpec],
 ) -> Result<Explanations, Refusal> {
-    let source = shared.with(|state| state.library.resolve(asked))?;
+    let source = shared.with(|state| state.sources.resolve(asked))?;
     let policy = InForce::from(load::prepare(shared, source).await?);
     let now = shared.with(|state| state.environment());
     told(to, explained(&policy, &now, to, ports))

@@ -135,7 +135,7 @@ pub async fn reload(shared: &Shared) {
         named.collect::<Vec<_>>()
     });
     for (slot, name) in named {
-        let found = shared.with(|state| state.library.find(&name));
+        let found = shared.with(|state| state.sources.find(&name));
         match found {
             // What was wrong is in the log, the audit trail and `guard status` by now.
             Ok(source) => drop(renew(shared, slot, source).await),

@@ -47,10 +47,10 @@ pub async fn run(shared: &Shared, who: Authorised, call: Run) -> Result<Started,
     }
     shared.with(|state| state.may_run(who, call.uid))?;
     let source = match (&call.policy, who) {
-        (Some(asked), _) => shared.with(|state| state.library.resolve(asked.clone()))?,
+        (Some(asked), _) => shared.with(|state| state.sources.resolve(asked.clone()))?,
         (None, Authorised::Approver(_)) => shared.with(|state| {
             let name = state.config.session_policy().to_owned();
-            state.library.find(&name)
+            state.sources.find(&name)
         })?,
         // Nothing narrower is asked for.
         (None, Authorised::Agent(agent)) => return shared.with(|state| state.own_session(agent)),

@@ -128,7 +128,7 @@ fn begin_in(paths: &Paths) -> Result<Begun> {
     let mut state = State {
         datapath,
         places,
-        library,
+        sources: library,
         policies: Policies::default(),
         unusable: Unusable::new(),
         default_slot: None,
@@ -277,7 +277,7 @@ impl State {
 
     fn default(&mut self, name: &str) -> Result<(), Refusal> {
         let known = self.policies.named(name);
-        let slot = match (self.library.find(name), known) {
+        let slot = match (self.sources.find(name), known) {
             (Ok(source), Some(known)) if self.is_same(known, &source) => known,
             (Ok(source), known) => self.renew_default(known, source)?,
             (Err(refusal), Some(known)) => {

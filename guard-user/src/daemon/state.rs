@@ -102,7 +102,7 @@ pub struct State {
     /// The settings.
     pub config: Config,
     /// Where policies come from.
-    pub library: Library,
+    pub sources: Library,
     /// What the kernel's slots hold.
     pub policies: Policies,
     /// Policies of the daemon's that could not be put in force, at the last look.

@@ -16,7 +16,7 @@ pub type Unusable = BTreeMap<String, String>;
 pub async fn look(shared: &Shared) {
     let mut unusable = Unusable::new();
     for name in shared.with(|state| state.idle_policies()) {
-        let found = shared.with(|state| state.library.find(&name));
+        let found = shared.with(|state| state.sources.find(&name));
         let read = match found {
             Ok(source) if source.text.len() > MAX_TEXT => continue,
             Ok(source) => load::in_background(move || policies::read(&source).map(drop)).await,
@@ -35,7 +35,7 @@ impl State {
             let mut sources = self.policies.iter().map(|(_, policy)| &policy.source);
             sources.any(|source| source.name.as_ref() == Some(name))
         };
-        let names = self.library.names().into_iter();
+        let names = self.sources.names().into_iter();
         names.filter(|name| !in_force(name)).collect()
     }
 
