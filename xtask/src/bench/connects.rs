@@ -23,7 +23,8 @@ pub(super) fn connects(plan: &Plan, prefixes: Prefixes, what: &str) -> Result<Ve
     let mut sides = Sides::start(prefixes)?;
     let allowed = sides.measure(plan.rounds, true)?;
     let denied = sides.measure(plan.rounds, false)?;
-    let peers = "a peer judges without a session, a hole or a question to keep";
+    let peers = "guard judges a connection when it is asked for and again by its first packet, for the two may \
+                 come from different sessions, and remembers the verdict on the socket; nftables looks each packet up";
     let name = format!("connect + close, {what}");
     let refused = format!("refused connect, {what}");
     let time = |name: &str, guard: &Samples, other: Other, target| {
@@ -33,7 +34,7 @@ pub(super) fn connects(plan: &Plan, prefixes: Prefixes, what: &str) -> Result<Ve
     let own = Other::Measured("allowed", allowed.guard.clone());
     Ok(vec![
         time(&name, &allowed.guard, none, Target::Ratio(1.05)).remark(
-            "what is added is the programs' own time, given below, on a connect over a veth that is all \
+            "about six runs of a program, of which the connect and the first packet judge in full, on a connection that is all \
              kernel and no wire",
         ),
         time(&name, &allowed.guard, allowed.nft(), Target::Ratio(1.0)).remark(peers),

@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn a_target_is_reached_or_missed_by_a_share() {
         assert_eq!(figure(Target::Ratio(1.25)).outcome(), Outcome::Reached);
-        assert_eq!(figure(Target::AtMost(8.0)).outcome(), Outcome::Missed(0.5));
+        assert_eq!(figure(Target::AtMost(10.0)).outcome(), Outcome::Missed(0.2));
         assert_eq!(figure(Target::More(1.0)).outcome(), Outcome::Missed(1.0));
         assert_eq!(
             figure(Target::RatioAtLeast(0.98)).outcome(),

@@ -4,12 +4,15 @@ use anyhow::Result;
 
 use super::samples::Samples;
 
+/// One measurement of a side.
+pub(super) type Side<'a, C> = &'a mut dyn FnMut(&mut C) -> Result<f64>;
+
 /// Measures each side once a round, so that whatever else the machine does falls on all of them, and starts
 /// each round with another one. The first round warms up and is dropped.
 pub(super) fn interleave<C, const N: usize>(
     rounds: usize,
     context: &mut C,
-    sides: [&mut dyn FnMut(&mut C) -> Result<f64>; N],
+    sides: [Side<'_, C>; N],
 ) -> Result<[Samples; N]> {
     let mut samples: [Samples; N] = std::array::from_fn(|_| Samples::default());
     for round in 0..=rounds {
@@ -31,7 +34,7 @@ mod tests {
     #[test]
     fn each_side_is_measured_in_each_round() -> Result<()> {
         let mut order = Vec::new();
-        let sides: [&mut dyn FnMut(&mut Vec<u8>) -> Result<f64>; 2] = [
+        let sides: [Side<'_, Vec<u8>>; 2] = [
             &mut |order| {
                 order.push(0);
                 Ok(0.0)
