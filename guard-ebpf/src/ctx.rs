@@ -75,11 +75,10 @@ fn connection(ctx: *const bpf_sock_addr, address: Address) -> Connection {
     )
 }
 
-/// Where most packets go: TCP or UDP over IPv4 without options and not in fragments, the port in the first
-/// bytes behind the header.
+/// Where most packets go: TCP or UDP right behind an IPv4 header without options, not in fragments, or right
+/// behind an IPv6 header.
 pub(crate) struct Flow {
-    /// In network byte order.
-    pub(crate) address: u32,
+    pub(crate) to: Address,
     pub(crate) protocol: u8,
     /// In host byte order.
     pub(crate) port: u16,
@@ -89,15 +88,28 @@ pub(crate) struct Flow {
 /// a packet but that [`packet`] is to be asked.
 #[inline(always)]
 pub(crate) fn flow(skb: *mut __sk_buff) -> Option<Flow> {
-    /// Version 4, and a header of five words.
-    const PLAIN: u8 = 0x45;
     // SAFETY: the kernel's context.
     let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
     if start + 24 > end {
         return None;
     }
-    let header = start as *const u8;
     // SAFETY: 24 bytes were just checked.
+    let flow = match unsafe { *(start as *const u8) } >> 4 {
+        4 => flow4(start)?,
+        6 if start + 44 <= end => flow6(start)?,
+        _ => return None,
+    };
+    // SAFETY: the kernel's context.
+    let strays = flow.to.is_loopback() && unsafe { (*skb).ifindex } != LOOPBACK_DEVICE;
+    if strays { None } else { Some(flow) }
+}
+
+#[inline(always)]
+fn flow4(start: usize) -> Option<Flow> {
+    /// Version 4, and a header of five words.
+    const PLAIN: u8 = 0x45;
+    let header = start as *const u8;
+    // SAFETY: the caller checked 24 bytes.
     let (first, fragment, protocol, address, port) = unsafe {
         (
             *header,
@@ -111,13 +123,35 @@ pub(crate) fn flow(skb: *mut __sk_buff) -> Option<Flow> {
     if !plain || !matches!(protocol, IPPROTO_TCP | IPPROTO_UDP) {
         return None;
     }
-    let loopback = address & 0xff00_0000_u32.to_be() == 0x7f00_0000_u32.to_be();
-    // SAFETY: the kernel's context.
-    if loopback && unsafe { (*skb).ifindex } != LOOPBACK_DEVICE {
+    Some(Flow {
+        to: Address::from_v4_be(address),
+        protocol,
+        port: u16::from_be(port),
+    })
+}
+
+#[inline(always)]
+fn flow6(start: usize) -> Option<Flow> {
+    let header = start as *const u8;
+    // SAFETY: the caller checked 44 bytes.
+    let (protocol, to, port) = unsafe {
+        let address = header.add(24).cast::<u32>();
+        (
+            *header.add(6),
+            Address([
+                address.read_unaligned(),
+                address.add(1).read_unaligned(),
+                address.add(2).read_unaligned(),
+                address.add(3).read_unaligned(),
+            ]),
+            header.add(42).cast::<u16>().read_unaligned(),
+        )
+    };
+    if !matches!(protocol, IPPROTO_TCP | IPPROTO_UDP) {
         return None;
     }
     Some(Flow {
-        address,
+        to,
         protocol,
         port: u16::from_be(port),
     })

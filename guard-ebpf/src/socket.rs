@@ -98,7 +98,7 @@ impl Socket {
     pub(crate) fn knows(self, flow: &Flow, generation: u64) -> bool {
         let state = self.0;
         let way = BY_PACKET | (u64::from(flow.protocol) << 16) | u64::from(flow.port);
-        let [high, low] = halves(&Address::from_v4_be(flow.address));
+        let [high, low] = halves(&flow.to);
         // SAFETY: as in `recall`, with the same dependencies.
         unsafe {
             let before = (&raw const (*state).sequence).read_volatile();
