@@ -3,7 +3,7 @@
 //! The order matters, and each step is checked:
 //!
 //! 1. It must be in the session's cgroup: from then on all that it does is judged.
-//! 2. Standard input, output and error must not be network sockets: they were made outside, and a
+//! 2. Standard input, output and error must not be network sockets or the like: they were made outside, and a
 //!    socket is judged by the cgroup that it was made in.
 //! 3. All other descriptors close when the command is executed, for the same reason.
 //! 4. Capabilities leave the bounding set while there is `CAP_SETPCAP` to do so.
@@ -15,7 +15,8 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use caps::{CapSet, Capability};
@@ -73,16 +74,28 @@ fn check_standard_descriptors() -> Result<(), Failure> {
     check_standard(std::io::stderr(), "error")
 }
 
-fn check_standard(stream: impl AsFd, name: &str) -> Result<(), Failure> {
-    match socket_domain(stream) {
-        Ok(AddressFamily::UNIX) | Err(Errno::NOTSOCK | Errno::BADF) => Ok(()),
-        Ok(_) => Err(failure(
-            "cannot guard the command",
-            format!("its standard {name} is a network socket from outside, which nothing judges"),
-            "put a pipe between, as in: cat | guard run -- … | cat",
-        )),
-        Err(why) => Err(refuse("a standard descriptor cannot be checked", why)),
-    }
+fn check_standard(stream: impl AsFd + AsRawFd, name: &str) -> Result<(), Failure> {
+    let what = match socket_domain(&stream) {
+        Ok(AddressFamily::UNIX) | Err(Errno::BADF) => return Ok(()),
+        Ok(_) => "a network socket",
+        Err(Errno::NOTSOCK) if is_kernel_object(&stream)? => "a kernel object, such as a ring,",
+        Err(Errno::NOTSOCK) => return Ok(()),
+        Err(why) => return Err(refuse("a standard descriptor cannot be checked", why)),
+    };
+    Err(failure(
+        "cannot guard the command",
+        format!("its standard {name} is {what} from outside, which nothing judges"),
+        "put a pipe between, as in: cat | guard run -- … | cat",
+    ))
+}
+
+/// An `io_uring` made outside sends for whoever writes to it; the same goes for eBPF maps, links and the like,
+/// none of which anybody reads from or writes to as a stream.
+fn is_kernel_object(stream: &impl AsRawFd) -> Result<bool, Failure> {
+    let link = format!("/proc/self/fd/{}", stream.as_raw_fd());
+    let target = fs::read_link(link)
+        .map_err(|why| refuse("a standard descriptor cannot be checked", why))?;
+    Ok(target.as_os_str().as_bytes().starts_with(b"anon_inode:"))
 }
 
 /// With `CAP_SETPCAP` only; without it there is nothing here that no_new_privs does not do too.

@@ -78,6 +78,11 @@ fn a_network_socket_for_input_is_refused() {
         said.contains("standard input is a network socket"),
         "{said}"
     );
+    let nothing = rustix::event::EventfdFlags::empty();
+    let refused = run(rustix::event::eventfd(0, nothing).unwrap());
+    assert_eq!(refused.status.code(), Some(125));
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("standard input is a kernel object"), "{said}");
     assert!(!made.exists());
     let (unix, _other) = UnixStream::pair().unwrap();
     assert!(run(unix.into()).status.success());
