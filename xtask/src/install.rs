@@ -9,6 +9,9 @@ use anyhow::{Result, bail};
 
 use crate::shell::{cargo, is_root, run, say, target, which};
 
+/// Where apt keeps what it knows; locked for as long as it works for us.
+const APT: &str = "/var/lib/apt";
+
 /// Installs packages of Debian or Ubuntu, having said which and why.
 ///
 /// # Errors
@@ -24,11 +27,19 @@ pub(crate) fn apt_install(packages: &[&str], why: &str) -> Result<()> {
     }
     say(&format!("installing {list} with apt: {why}"));
     let apt = || {
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive").arg("-q");
+        // One run at a time; apt itself gives up at once where another updates the lists.
+        let mut apt = Command::new("flock");
+        apt.args(["--timeout", "600", APT, "apt-get", "-q"])
+            .args(["-o", "DPkg::Lock::Timeout=600"])
+            .env("DEBIAN_FRONTEND", "noninteractive");
         apt
     };
-    run(apt().arg("update"))?;
+    // Old lists may do: whether they did, the installation tells.
+    if let Err(problem) = run(apt().arg("update")) {
+        say(&format!(
+            "{problem:#}; going on with the lists that are there"
+        ));
+    }
     run(apt()
         .args(["install", "-y", "--no-install-recommends"])
         .args(packages))

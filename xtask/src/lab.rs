@@ -6,10 +6,8 @@ use crate::shell::{cargo, run, target, which};
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 3] = [
     ("ip", "iproute2"),
-    ("ss", "iproute2"),
-    ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
 ];
@@ -21,7 +19,7 @@ const PROGRAMS: [(&str, &str); 5] = [
 /// That this is not root, that the kernel is not fit, or what could not be had or built.
 pub(crate) fn prepare() -> Result<()> {
     guard_lab::fit()?;
-    obtain_programs()?;
+    obtain(&PROGRAMS, "the lab makes networks with it")?;
     build::build()?;
     run(cargo()
         .args(["build", "--release", "--locked", "--package", "guard-lab"])
@@ -31,8 +29,13 @@ pub(crate) fn prepare() -> Result<()> {
     Ok(())
 }
 
-fn obtain_programs() -> Result<()> {
-    let missing = PROGRAMS
+/// Installs the packages of those programs that are missing.
+///
+/// # Errors
+///
+/// What could not be had.
+pub(crate) fn obtain(programs: &[(&str, &str)], why: &str) -> Result<()> {
+    let missing = programs
         .iter()
         .filter(|(program, _)| which(program).is_none());
     let mut packages: Vec<_> = missing.map(|(_, package)| *package).collect();
@@ -40,5 +43,5 @@ fn obtain_programs() -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
-    install::apt_install(&packages, "the lab makes networks with it")
+    install::apt_install(&packages, why)
 }

@@ -95,6 +95,7 @@ const GROUPS: [Group; NAMES.len()] = [
 /// That this machine cannot, or what could not be measured; what was, is printed all the same.
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     lab::prepare()?;
+    lab::obtain(&[("nft", "nftables")], "guard is compared with it")?;
     let plan = Plan::of(args);
     let mut machine = Machine::before(plan.rounds);
     let mut figures = Vec::new();
