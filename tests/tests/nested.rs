@@ -145,11 +145,8 @@ fn what_is_inside_uses_up_its_own_share_of_sessions_only() {
 fn guardd_asks_no_name_server_for_a_session_that_may_not() {
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
-    let settings = network.tag().dir().join("guardd.toml");
-    fs::create_dir_all(network.tag().dir()).unwrap();
-    fs::write(&settings, format!("resolvers = [\"{PROD_V4}:53\"]\n")).unwrap();
     let daemon = Daemon::in_network(&network)
-        .args(&["--config", settings.to_str().unwrap()])
+        .config(&format!("resolvers = [\"{PROD_V4}:53\"]\n"))
         .policy("shut", SHUT)
         .policy("open", OPEN)
         .start()

@@ -71,6 +71,8 @@ impl Lab {
         let daemon = Daemon::in_network(&network)
             .policy("asks", POLICY)
             .policy("open", "version = 1\ndefault = \"allow\"\n")
+            // The system's settings, for /etc/hosts; its name servers are out of reach from that network.
+            .config("")
             .start()
             .unwrap();
         Self { network, daemon }
