@@ -11,6 +11,7 @@ mod run;
 mod shell;
 mod test;
 mod toolchain;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -50,6 +51,8 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Run the privileged tests in throw-away machines, with other kernels and systemd as PID 1
+    Vm(vm::VmArgs),
 }
 
 fn main() -> ExitCode {
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Lint => lint::lint(),
         Command::Run { policy, command } => run::run(policy, &command),
         Command::Test { args } => test::test(&args),
+        Command::Vm(args) => return vm::vm(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
