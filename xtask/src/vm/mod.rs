@@ -125,7 +125,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
         .iter()
         .map(|kernel| Image::obtain(&cache, *kernel))
         .collect::<Result<Vec<_>>>()?;
-    let accel = qemu.settle(&images[0])?;
+    let accel = qemu.settle(&cache, &images[0])?;
     let makers: Vec<_> = images
         .iter()
         .map(|image| Maker {
