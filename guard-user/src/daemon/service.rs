@@ -16,6 +16,7 @@ use super::{
     shared::Shared,
     start::{self, Begun},
     state::Shelves,
+    status_line::status_line,
     watch::Change,
 };
 use crate::{
@@ -30,6 +31,8 @@ const FIRST_SESSION: Duration = Duration::from_secs(10);
 const NAMES: Duration = Duration::from_secs(10);
 /// How often what was aborted is given the chance to end.
 const MAX_LOOKS: usize = 1000;
+/// How often the service manager is told how it goes, at least.
+const REPORTS: Duration = Duration::from_secs(5);
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -105,7 +108,7 @@ async fn live(cli: &Cli) -> Result<()> {
     tasks.spawn_local(notice(Rc::clone(&shared), watching));
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
-    tasks.spawn_local(feed_watchdog(Rc::clone(&shared)));
+    tasks.spawn_local(report(Rc::clone(&shared)));
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
         // None of them ends by itself. Without one the daemon is half there: better it starts again.
@@ -145,7 +148,8 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
         );
         Ok::<_, anyhow::Error>(())
     })?;
-    notify(&[NotifyState::Ready, NotifyState::Status("enforcing")]);
+    let line = shared.with(|state| status_line(state));
+    notify(&[NotifyState::Ready, NotifyState::Status(&line)]);
     Ok(())
 }
 
@@ -180,7 +184,8 @@ async fn reload(shared: &Shared) {
         Err(_) => notify(&[NotifyState::Reloading]),
     }
     load::reload(shared).await;
-    notify(&[NotifyState::Ready]);
+    let line = shared.with(|state| status_line(state));
+    notify(&[NotifyState::Ready, NotifyState::Status(&line)]);
     tracing::info!("policies read again");
 }
 
@@ -286,19 +291,21 @@ async fn follow_names(shared: Rc<Shared>) {
     }
 }
 
-/// Tells the service manager that the daemon lives, and what it found when it looked.
-async fn feed_watchdog(shared: Rc<Shared>) {
-    let Some(time) = sd_notify::watchdog_enabled() else {
-        return std::future::pending().await;
-    };
+/// Tells the service manager how it goes, and that the daemon lives: for as long as it enforces.
+async fn report(shared: Rc<Shared>) {
+    let watchdog = sd_notify::watchdog_enabled();
+    let nap = watchdog.map_or(REPORTS, |time| (time / 3).min(REPORTS));
     loop {
-        let enforced = shared.with(|state| state.datapath.read_back());
-        match enforced {
-            Ok(_) => notify(&[NotifyState::Watchdog, NotifyState::Status("enforcing")]),
-            // No sign of life: a restart attaches what is missing.
-            Err(error) => notify(&[NotifyState::Status(&format!("not enforcing: {error}"))]),
+        let (enforced, line) = shared.with(|state| {
+            let enforced = state.datapath.read_back().is_ok();
+            (enforced, status_line(state))
+        });
+        notify(&[NotifyState::Status(&line)]);
+        // Else no sign of life: a restart attaches what is missing.
+        if enforced {
+            notify(&[NotifyState::Watchdog]);
         }
-        tokio::time::sleep(time / 2).await;
+        tokio::time::sleep(nap).await;
     }
 }
 
