@@ -32,7 +32,8 @@ fn wrongs(state: &State) -> impl Iterator<Item = String> {
 }
 
 /// The manager's protocol ends a line at a newline, and a control character is nobody's business.
-fn one_line(text: &str) -> String {
+#[must_use]
+pub fn one_line(text: &str) -> String {
     let words = text.split(|c: char| c.is_control() || c == ' ');
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     let line = words.join(" ");
