@@ -1,6 +1,6 @@
 //! The daemon's life: begin, enforce, answer, stop.
 
-use std::{path::Path, process::ExitCode, rc::Rc, time::Duration};
+use std::{os::unix::net::UnixListener, path::Path, process::ExitCode, rc::Rc, time::Duration};
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
@@ -12,16 +12,19 @@ use tokio::{
 use super::{
     args::{Cli, Verb},
     audit::Record,
+    listening::{listen, unlisten},
     load, server,
     shared::Shared,
+    slice,
     start::{self, Begun},
     state::Shelves,
+    status_line::{one_line, status_line},
     watch::Change,
 };
 use crate::{
-    datapath::{EventReader, Start, TornDown, teardown},
+    datapath::{DatapathError, EventReader, Start, TornDown, teardown},
     proto::LogKind,
-    sys::readiness::Readiness,
+    sys::{passed, readiness::Readiness},
 };
 
 /// A daemon that is to end when it is idle waits so long for its first session.
@@ -30,6 +33,8 @@ const FIRST_SESSION: Duration = Duration::from_secs(10);
 const NAMES: Duration = Duration::from_secs(10);
 /// How often what was aborted is given the chance to end.
 const MAX_LOOKS: usize = 1000;
+/// How often the service manager is told how it goes, at least.
+const REPORTS: Duration = Duration::from_secs(5);
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -43,7 +48,9 @@ pub fn main(cli: &Cli) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            let error = format!("{error:#}");
+            tracing::error!("{error}");
+            notify(&[NotifyState::Status(&one_line(&error))]);
             ExitCode::from(2)
         }
     }
@@ -52,10 +59,10 @@ pub fn main(cli: &Cli) -> ExitCode {
 fn take_down(cli: &Cli, force: bool) -> Result<()> {
     start::as_root()?;
     let places = cli.paths.places()?;
-    let down =
-        teardown(&places, force).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
+    let down = teardown(&places, force, || slice::stop(&places.cgroup_root))
+        .map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
     tell(&down);
-    start::unlisten(&cli.paths.socket());
+    unlisten(&cli.paths.socket());
     let dir = cli.paths.run_dir();
     if dir.is_dir()
         && let Ok(shelves) = Shelves::open(dir)
@@ -76,15 +83,16 @@ fn tell(down: &TornDown) {
 }
 
 fn enforce(cli: &Cli) -> Result<()> {
+    let passed = passed::listener().context("cannot listen on what the service manager passed")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
-    LocalSet::new().block_on(&runtime, live(cli))
+    LocalSet::new().block_on(&runtime, live(cli, passed))
 }
 
 /// From the first look at the kernel to the last.
-async fn live(cli: &Cli) -> Result<()> {
+async fn live(cli: &Cli, passed: Option<UnixListener>) -> Result<()> {
     // Before anything is there to be told: a signal that comes early is not lost.
     let mut signals = Signals::new()?;
     let Begun {
@@ -95,7 +103,8 @@ async fn live(cli: &Cli) -> Result<()> {
         lock,
     } = start::begin(&cli.paths)?;
     let socket = cli.paths.socket();
-    let listener = tokio::net::UnixListener::from_std(start::listen(&socket)?)?;
+    let is_passed = passed.is_some();
+    let listener = tokio::net::UnixListener::from_std(listen(&socket, passed)?)?;
     let shared = Rc::new(Shared::new(state));
     ready(&shared, start, &socket)?;
     let listening = Readiness::of(&events).context("cannot wait for events")?;
@@ -105,14 +114,19 @@ async fn live(cli: &Cli) -> Result<()> {
     tasks.spawn_local(notice(Rc::clone(&shared), watching));
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
-    tasks.spawn_local(feed_watchdog(Rc::clone(&shared)));
+    tasks.spawn_local(report(Rc::clone(&shared)));
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
+        // The programs went with it. The next start attaches them anew.
+        () = shared.root_gone() => Err(lost_root(&shared)),
         // None of them ends by itself. Without one the daemon is half there: better it starts again.
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     };
     tasks.shutdown().await;
-    stop(cli, &shared, &socket);
+    if !is_passed {
+        unlisten(&socket);
+    }
+    stop(cli, &shared, idle.as_ref().err());
     drop(lock);
     match idle? {
         true if cli.until_idle => undo(cli, shared).await,
@@ -145,7 +159,8 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
         );
         Ok::<_, anyhow::Error>(())
     })?;
-    notify(&[NotifyState::Ready, NotifyState::Status("enforcing")]);
+    let line = shared.with(|state| status_line(state));
+    notify(&[NotifyState::Ready, NotifyState::Status(&line)]);
     Ok(())
 }
 
@@ -173,6 +188,16 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     }
 }
 
+/// Why there is nothing to enforce on any more.
+fn lost_root(shared: &Shared) -> anyhow::Error {
+    let root = shared.with(|state| state.places.cgroup_root.clone());
+    anyhow::anyhow!(
+        "NOT enforcing: somebody has removed the cgroup {}, and what was attached to it\n\
+         start guardd again: it attaches to a new one",
+        root.display()
+    )
+}
+
 async fn reload(shared: &Shared) {
     let now = NotifyState::monotonic_usec_now();
     match now {
@@ -180,21 +205,23 @@ async fn reload(shared: &Shared) {
         Err(_) => notify(&[NotifyState::Reloading]),
     }
     load::reload(shared).await;
-    notify(&[NotifyState::Ready]);
+    let line = shared.with(|state| status_line(state));
+    notify(&[NotifyState::Ready, NotifyState::Status(&line)]);
     tracing::info!("policies read again");
 }
 
-fn stop(cli: &Cli, shared: &Shared, socket: &Path) {
+fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     notify(&[NotifyState::Stopping]);
-    start::unlisten(socket);
     shared.with(|state| {
         let sessions = state.sessions.all_live().count();
-        let record = Record::default().with("sessions", sessions);
+        let record = Record::default()
+            .with("sessions", sessions)
+            .with("error", error.map(|error| format!("{error:#}")));
         state.audit.note(LogKind::DaemonStop, record);
         if let Err(error) = state.audit.sync() {
             tracing::warn!(%error);
         }
-        if !cli.until_idle {
+        if !cli.until_idle && error.is_none() {
             tracing::info!(sessions, "stops; what is in the kernel stays in force");
         }
     });
@@ -217,9 +244,14 @@ async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
         anyhow::bail!("something is still going on; run `guardd teardown` to take all down");
     }
     let places = cli.paths.places()?;
-    let down =
-        teardown(&places, true).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
-    tell(&down);
+    match teardown(&places, false, || slice::stop(&places.cgroup_root)) {
+        // Units of the slice, which are no sessions of this daemon's.
+        Err(error @ DatapathError::SessionsLive { .. }) => {
+            tracing::info!("{error}: what is in the kernel stays in force");
+        }
+        Err(error) => anyhow::bail!("{error}\n{}", error.fix()),
+        Ok(down) => tell(&down),
+    }
     Ok(())
 }
 
@@ -254,6 +286,7 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
         for change in changes {
             match change {
                 Change::Policies => policies = true,
+                Change::Root => shared.look_at_root(),
                 Change::Session(id) => shared.with(|state| state.look_at(id)),
             }
         }
@@ -286,19 +319,22 @@ async fn follow_names(shared: Rc<Shared>) {
     }
 }
 
-/// Tells the service manager that the daemon lives, and what it found when it looked.
-async fn feed_watchdog(shared: Rc<Shared>) {
-    let Some(time) = sd_notify::watchdog_enabled() else {
-        return std::future::pending().await;
-    };
+/// Tells the service manager how it goes, and that the daemon lives: for as long as it enforces.
+async fn report(shared: Rc<Shared>) {
+    let watchdog = sd_notify::watchdog_enabled();
+    let nap = watchdog.map_or(REPORTS, |time| (time / 3).min(REPORTS));
     loop {
-        let enforced = shared.with(|state| state.datapath.read_back());
-        match enforced {
-            Ok(_) => notify(&[NotifyState::Watchdog, NotifyState::Status("enforcing")]),
-            // No sign of life: a restart attaches what is missing.
-            Err(error) => notify(&[NotifyState::Status(&format!("not enforcing: {error}"))]),
+        let (enforced, line) = shared.with(|state| {
+            let enforced = state.datapath.read_back().is_ok();
+            (enforced, status_line(state))
+        });
+        notify(&[NotifyState::Status(&line)]);
+        shared.look_at_root();
+        // Else no sign of life: a restart attaches what is missing.
+        if enforced {
+            notify(&[NotifyState::Watchdog]);
         }
-        tokio::time::sleep(time / 2).await;
+        tokio::time::sleep(nap).await;
     }
 }
 

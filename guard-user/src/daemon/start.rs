@@ -2,14 +2,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
-    os::{
-        fd::OwnedFd,
-        unix::{
-            fs::{DirBuilderExt, PermissionsExt},
-            net::UnixListener,
-        },
-    },
+    fs,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::Path,
 };
 
@@ -123,6 +117,9 @@ fn begin_in(paths: &Paths) -> Result<Begun> {
         Datapath::start(&places).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
     let events = datapath.events()?;
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
+    if let Err(error) = watches.root(&places.cgroup_root) {
+        tracing::warn!(%error, "that the cgroup root is removed will be noticed late");
+    }
     let library = Library::new(paths.policy_dirs());
     watch_policies(&mut watches, &library);
     let mut state = State {
@@ -222,39 +219,6 @@ fn stay_outside(hierarchy: &Hierarchy, root: &Path) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Listens at `path`, in place of whatever socket an earlier guardd has left there. Everybody may
-/// connect: who may do what is decided call by call.
-///
-/// # Errors
-///
-/// The system's.
-pub fn listen(path: &Path) -> Result<UnixListener> {
-    let new = path.with_extension("new");
-    let bound = || -> io::Result<UnixListener> {
-        remove(&new)?;
-        let listener = UnixListener::bind(&new)?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o666))?;
-        fs::rename(&new, path)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    bound().with_context(|| format!("cannot listen at {}", path.display()))
-}
-
-/// Takes the socket away again.
-pub fn unlisten(path: &Path) {
-    if let Err(error) = remove(path) {
-        tracing::warn!(%error, path = %path.display(), "cannot be removed");
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 impl State {

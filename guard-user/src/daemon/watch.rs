@@ -1,4 +1,4 @@
-//! What the file system tells: a session has ended, a policy file has changed.
+//! What the file system tells: a session has ended, a policy file has changed, somebody removes the cgroup root.
 
 use std::{
     collections::HashMap,
@@ -18,6 +18,8 @@ use crate::sys::readiness::Readiness;
 pub enum Change {
     /// Something in a policy directory.
     Policies,
+    /// Something was removed beside the cgroup root or in it.
+    Root,
     /// Whether a session's cgroup has processes.
     Session(SessionId),
 }
@@ -70,6 +72,20 @@ impl Watches {
         Ok(())
     }
 
+    /// Watches whether the cgroup root, or what keeps it, is removed. Its own watch would tell of its end only once
+    /// nobody has it open.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel takes no more watches or the cgroup is gone.
+    pub fn root(&mut self, root: &Path) -> io::Result<()> {
+        for dir in root.ancestors().take(2) {
+            let id = inotify::add_watch(&self.inotify, dir, WatchFlags::DELETE)?;
+            self.what.insert(id, Change::Root);
+        }
+        Ok(())
+    }
+
     /// Watches a directory of policies, or where it is absent for it to come.
     ///
     /// # Errors
@@ -95,7 +111,7 @@ impl Watches {
     pub fn changes(&mut self) -> Vec<Change> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
-        let mut changes = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
         // WOULDBLOCK ends it; any other error would come again at the next change.
         while let Ok(event) = reader.next() {
             let what = match self.what.get(&event.wd()) {

@@ -10,8 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Mode, mkdirat};
+
 use super::{DatapathError, Result};
 use crate::sys::{bpf, cgroup2};
+
+/// An empty cgroup in the root. Only what has none below can be removed, so nobody removes the root by mistake, and the
+/// programs with it.
+const KEEPER: &str = "guardd";
 
 /// The root of the guarded cgroups. Root owns it, so that no agent can move out of it.
 #[derive(Debug)]
@@ -34,7 +40,7 @@ impl Root {
             .map(|root| (root, made))
             .inspect_err(|_| {
                 if made {
-                    let _ = fs::remove_dir(path);
+                    let _ = remove(path);
                 }
             })
     }
@@ -61,6 +67,7 @@ impl Root {
     fn open_marked(path: &Path) -> Result<Self> {
         let root = Self::open(path)?;
         cgroup2::mark(path).map_err(DatapathError::file("mark", path))?;
+        root.keep()?;
         Ok(root)
     }
 
@@ -72,12 +79,27 @@ impl Root {
         self.id
     }
 
-    /// Its id where it still stands, else none that a cgroup has: links are let go a moment after it.
-    pub(super) fn standing_id(&self) -> u64 {
-        id(&self.path)
-            .ok()
-            .filter(|id| *id == self.id)
-            .unwrap_or(u64::MAX)
+    /// Makes the [`KEEPER`] where it is absent.
+    pub(super) fn keep(&self) -> Result<()> {
+        match self.make(KEEPER) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.map_err(DatapathError::file("create", self.path.join(KEEPER))),
+        }
+    }
+
+    /// Takes the [`KEEPER`] away from a root that stays.
+    pub(super) fn let_go(&self) -> Result<()> {
+        remove(&self.path.join(KEEPER))
+    }
+
+    /// In this very root: where it is gone, not in another one that has come in its place.
+    fn make(&self, name: &str) -> io::Result<()> {
+        Ok(mkdirat(&self.dir, name, Mode::from_raw_mode(0o755))?)
+    }
+
+    /// Whether it is there still: the kernel lets go of links to a cgroup a moment after it.
+    pub(super) fn stands(&self) -> bool {
+        id(&self.path).is_ok_and(|id| id == self.id)
     }
 
     pub(super) fn dir(&self) -> &File {
@@ -96,15 +118,17 @@ impl Root {
     /// Makes a cgroup right below; its path and id.
     pub(super) fn create(&self, name: &str) -> Result<(PathBuf, u64)> {
         let path = self.path.join(name);
-        fs::create_dir(&path).map_err(DatapathError::file("create", &path))?;
+        self.make(name)
+            .map_err(DatapathError::file("create", &path))?;
         let id = id(&path)?;
         Ok((path, id))
     }
 
-    /// The cgroups right below, with their ids.
+    /// The cgroups right below, with their ids, but for the one that only keeps the root.
     pub(super) fn children(&self) -> Result<Vec<(PathBuf, u64)>> {
         subdirectories(&self.path)?
             .into_iter()
+            .filter(|path| !path.ends_with(KEEPER))
             .map(|path| id(&path).map(|id| (path, id)))
             .collect()
     }

@@ -66,10 +66,16 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// [`DatapathError::NotEnforced`] names what is not as it should be.
+    /// [`DatapathError::NotEnforced`] names what is not as it should be, [`DatapathError::RootGone`] that there is
+    /// nothing for it to be attached to.
     pub fn read_back(&self) -> Result<Vec<HookStatus>> {
         let live = pins::live(&self.places.pin_dir);
-        let hooks = hooks::read_back(&live, self.root.standing_id());
+        if !self.root.stands() {
+            return Err(DatapathError::RootGone {
+                root: self.places.cgroup_root.clone(),
+            });
+        }
+        let hooks = hooks::read_back(&live, self.root.id());
         if let Some(hook) = hooks.iter().find(|hook| !hook.attached) {
             return Err(DatapathError::NotEnforced {
                 hook: hook.name.clone(),
@@ -79,6 +85,20 @@ impl Datapath {
         }
         self.maps.check()?;
         Ok(hooks)
+    }
+
+    /// Whether the root cgroup is the one that the programs are attached to, and not gone. Makes sure that it stays.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::RootGone`].
+    pub fn keep_root(&self) -> Result<()> {
+        if self.root.stands() && self.root.keep().is_ok() {
+            return Ok(());
+        }
+        Err(DatapathError::RootGone {
+            root: self.places.cgroup_root.clone(),
+        })
     }
 
     /// The number of a request that is about to be asked; never given twice.

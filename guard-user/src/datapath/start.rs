@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -51,7 +50,7 @@ impl Datapath {
         });
         let (root_lock, start) = begun.inspect_err(|_| {
             if made_root {
-                let _ = fs::remove_dir(&places.cgroup_root);
+                let _ = cgroup::remove(&places.cgroup_root);
             }
         })?;
         let mut datapath = Self {

@@ -23,12 +23,17 @@ pub struct TornDown {
 }
 
 /// Ends sessions where `force` says so, then removes the programs, the maps and the cgroups that guardd
-/// made, in this order: nothing runs unguarded in between.
+/// made, in this order: nothing runs unguarded in between. `before` is called when nothing is left to guard and all is
+/// still guarded.
 ///
 /// # Errors
 ///
 /// [`DatapathError::SessionsLive`] without `force`; [`DatapathError::Busy`] while a guardd runs.
-pub fn teardown(places: &Places, force: bool) -> Result<TornDown> {
+pub fn teardown(
+    places: &Places,
+    force: bool,
+    before: impl FnOnce() -> Result<()>,
+) -> Result<TornDown> {
     let mut done = TornDown::default();
     let pins_there = places.pin_dir.exists();
     let _pin_lock = pins_there
@@ -40,13 +45,15 @@ pub fn teardown(places: &Places, force: bool) -> Result<TornDown> {
         done.anything = true;
         done.ended = end_sessions(&root, force)?;
     }
+    before()?;
     if pins_there {
         done.anything = true;
         pins::discard(&places.pin_dir)?;
     }
     if made_root {
         cgroup::remove(&places.cgroup_root)?;
-    } else if places.cgroup_root.exists() {
+    } else if let Ok(root) = cgroup::Root::open(&places.cgroup_root) {
+        root.let_go()?;
         cgroup::unmark(&places.cgroup_root)?;
     }
     drop(_pin_lock);
