@@ -176,23 +176,19 @@ impl State {
         }
     }
 
-    /// Makes the files of the requests agree with those that wait.
+    /// Makes the files of the requests agree with those that wait, and with the answers of no that hold.
     pub fn keep_requests(&mut self) {
-        let waiting: HashSet<String> = self
-            .requests
-            .pending()
-            .iter()
-            .map(|asked| asked.shown.id.clone())
-            .collect();
-        for gone in self.kept_requests.difference(&waiting) {
+        let mut kept = HashSet::new();
+        for (key, asked) in self.requests.to_keep() {
+            if !self.kept_requests.contains(&key) {
+                self.shelves.requests.keep(&key, &asked);
+            }
+            kept.insert(key);
+        }
+        for gone in self.kept_requests.difference(&kept) {
             self.shelves.requests.remove(gone);
         }
-        for asked in self.requests.pending() {
-            if !self.kept_requests.contains(&asked.shown.id) {
-                self.shelves.requests.keep(&asked.shown.id, &asked.kept());
-            }
-        }
-        self.kept_requests = waiting;
+        self.kept_requests = kept;
     }
 
     /// Drops the questions that the policies or holes of now have answered.

@@ -19,7 +19,7 @@ use super::{
     watch::Change,
 };
 use crate::{
-    datapath::{EventReader, Start, TornDown, teardown},
+    datapath::{EventReader, Object, Start, TornDown, teardown},
     proto::LogKind,
     sys::readiness::Readiness,
 };
@@ -33,12 +33,12 @@ const MAX_LOOKS: usize = 1000;
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Does what the command line says.
+/// Does what the command line says, with that kernel half.
 #[must_use]
-pub fn main(cli: &Cli) -> ExitCode {
+pub fn main(cli: &Cli, object: &Object) -> ExitCode {
     let done = match cli.verb {
         Some(Verb::Teardown { force }) => take_down(cli, force),
-        None => enforce(cli),
+        None => enforce(cli, object),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -75,16 +75,16 @@ fn tell(down: &TornDown) {
     }
 }
 
-fn enforce(cli: &Cli) -> Result<()> {
+fn enforce(cli: &Cli, object: &Object) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
-    LocalSet::new().block_on(&runtime, live(cli))
+    LocalSet::new().block_on(&runtime, live(cli, object))
 }
 
 /// From the first look at the kernel to the last.
-async fn live(cli: &Cli) -> Result<()> {
+async fn live(cli: &Cli, object: &Object) -> Result<()> {
     // Before anything is there to be told: a signal that comes early is not lost.
     let mut signals = Signals::new()?;
     let Begun {
@@ -93,7 +93,7 @@ async fn live(cli: &Cli) -> Result<()> {
         watching,
         start,
         lock,
-    } = start::begin(&cli.paths)?;
+    } = start::begin(&cli.paths, object)?;
     let socket = cli.paths.socket();
     let listener = tokio::net::UnixListener::from_std(start::listen(&socket)?)?;
     let shared = Rc::new(Shared::new(state));

@@ -155,9 +155,15 @@ mod tests {
         assert_eq!(step(libc::SYS_openat, [0, at, 0, 0, 0, 0]), None);
         assert_eq!(step(libc::SYS_getpid, [0; 6]), None);
         let created = step(libc::SYS_openat, [0, at, libc::O_CREAT as u64, 0, 0, 0]).unwrap();
-        assert_eq!((created.kind, &created.on[..]), ("create", "/guard-lab/nowhere"));
+        assert_eq!(
+            (created.kind, &created.on[..]),
+            ("create", "/guard-lab/nowhere")
+        );
         // A map that is only looked up, and one that is written.
         assert_eq!(step(libc::SYS_bpf, [1, 0, 0, 0, 0, 0]), None);
-        assert_eq!(step(libc::SYS_bpf, [2, 0, 0, 0, 0, 0]).unwrap().kind, "map-update");
+        assert_eq!(
+            step(libc::SYS_bpf, [2, 0, 0, 0, 0, 0]).unwrap().kind,
+            "map-update"
+        );
     }
 }

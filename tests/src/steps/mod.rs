@@ -64,6 +64,18 @@ impl Stepped {
         eventually("it enforces", || self.said().contains("ready: enforcing")).context(self.said())
     }
 
+    /// Waits until it has said that it enforces, or is gone.
+    ///
+    /// # Errors
+    ///
+    /// That neither came true in 20 seconds.
+    pub fn wait_until_ready_or_killed(&mut self) -> Result<()> {
+        eventually("it enforces, or was killed", || {
+            self.said().contains("ready: enforcing") || self.running.has_ended()
+        })
+        .with_context(|| self.said())
+    }
+
     /// Has it killed after that many steps from now on; `None`: has them counted.
     ///
     /// # Errors
