@@ -106,9 +106,9 @@ impl State {
             self.adopt_session(cgroup, &kernel, about);
         }
         for (id, about) in known {
-            self.shelves.sessions.remove(&id);
             let record = Record::of(&id, about.uid).with("noticed", AFTER_RESTART);
             self.audit.note(LogKind::SessionEnd, record);
+            self.shelves.sessions.remove(&id);
         }
         Ok(())
     }

@@ -139,10 +139,13 @@ impl Ended {
         self.code == 137
     }
 
-    /// Each step's call, without its number and what it was made on.
+    /// Each step's call, and the directory of what it was made on.
     #[must_use]
     pub fn kinds(&self) -> Vec<&str> {
-        let words = self.steps.iter().map(|step| step.split(' ').nth(1));
-        words.map(Option::unwrap_or_default).collect()
+        let calls = self.steps.iter().map(|step| {
+            let call = step.split_once(' ').map_or("", |(_, call)| call);
+            call.rsplit_once('/').map_or(call, |(above, _)| above)
+        });
+        calls.collect()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead as _, Write as _};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread;
@@ -41,8 +41,10 @@ pub fn steps(args: impl Iterator<Item = String>) -> Result<()> {
         tells: AtomicBool::new(first >= 0),
         kill_after: AtomicI64::new(first),
     });
-    let child = trace::spawn(Command::new(program).args(args))
-        .with_context(|| format!("cannot trace {program}"))?;
+    // What is printed here is the steps.
+    let mut command = Command::new(program);
+    command.args(args).stdout(Stdio::null());
+    let child = trace::spawn(&mut command).with_context(|| format!("cannot trace {program}"))?;
     let pid = child.id() as pid_t;
     let heard = Arc::clone(&orders);
     thread::spawn(move || obey(pid, &heard));
@@ -81,7 +83,7 @@ fn follow(pid: pid_t, orders: &Orders) -> Result<i32> {
     let mut count = 0;
     loop {
         let (thread, stop) = trace::wait()?;
-        let is_new = known.get(&thread).is_none();
+        let is_new = !known.contains_key(&thread);
         let signal = match stop {
             Stop::Gone(code) if thread == pid => return Ok(code),
             Stop::Gone(_) => {

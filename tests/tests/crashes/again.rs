@@ -3,7 +3,7 @@
 use guard_lab::{Network, Production};
 
 use crate::half;
-use crate::scene::{Scene, UNDER_NEW, UNDER_OLD, at_each_step, behind, new, old};
+use crate::scene::{Scene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new, old};
 
 /// Whether the kernel has the one policy or the other, and no mixture.
 fn is_either(scene: &mut Scene<'_>) -> bool {
@@ -17,9 +17,9 @@ fn while_it_adopts() {
     let mut scene = Scene::new(&network, &production);
     let there = scene.settled(UNDER_OLD);
     let policies = [(new(), UNDER_NEW), (old(), UNDER_OLD)];
-    let steps = at_each_step(|step| {
+    at_each_step(Which::All, |turn, step| {
         // The file changes while nobody runs; each guardd finds the other one's policy in the kernel.
-        let (text, reached) = &policies[step % 2];
+        let (text, reached) = &policies[turn % 2];
         scene.daemon.write_policy("crash", text).unwrap();
         let guardd = scene.daemon.guardd().unwrap();
         let ended = scene.run(&guardd, false, step, |_| ());
@@ -33,7 +33,6 @@ fn while_it_adopts() {
         );
         ended
     });
-    eprintln!("{} steps: {steps:#?}", steps.len());
     scene.check();
 }
 
@@ -43,7 +42,7 @@ fn while_it_replaces_the_programs() {
     let production = Production::start(&network).unwrap();
     let mut scene = Scene::new(&network, &production);
     let there = scene.settled(UNDER_OLD);
-    let steps = at_each_step(|step| {
+    let steps = at_each_step(Which::OfEachKind, |_, step| {
         // The kernel has the programs of today; the guardd that is killed brings those of the version before.
         let guardd = half::guardd(&scene.daemon, &half::of_before());
         let ended = scene.run(&guardd, false, step, |_| ());
@@ -55,7 +54,6 @@ fn while_it_replaces_the_programs() {
         steps.iter().filter(|step| step.contains("attach")).count() == 6,
         "{steps:?}"
     );
-    eprintln!("{} steps", steps.len());
     scene.check();
 }
 

@@ -7,7 +7,7 @@ use guard_lab::steps::Ended;
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, Stepped};
 
 use crate::inventory;
-use crate::scene::{BOTH, NEITHER, at_each_step, behind, old};
+use crate::scene::{BOTH, NEITHER, Which, at_each_step, behind, old};
 
 /// Runs a command to its end, or until it is killed after a step.
 fn run(daemon: &Daemon, command: &Command, kill_after: usize) -> Ended {
@@ -61,7 +61,7 @@ fn while_it_attaches_for_the_first_time() {
     drop(shell);
     daemon.teardown().unwrap();
     is_gone(&daemon, "nobody was killed");
-    let steps = at_each_step(|step| {
+    at_each_step(Which::OfEachKind, |_, step| {
         let guardd = daemon.guardd().unwrap();
         let ended = run(&daemon, &guardd, step);
         let what = behind(step, &ended);
@@ -70,7 +70,6 @@ fn while_it_attaches_for_the_first_time() {
         is_gone(&daemon, &what);
         ended
     });
-    eprintln!("{} steps: {steps:#?}", steps.len());
     assert!(production.reached_at(NEITHER, 443).unwrap().is_empty());
 }
 
@@ -86,7 +85,7 @@ fn while_it_takes_down() {
     let there = inventory::of(&daemon);
     drop(shell);
     daemon.teardown().unwrap();
-    let steps = at_each_step(|step| {
+    at_each_step(Which::OfEachKind, |turn, step| {
         daemon.start().unwrap();
         let mut shell = Shell::start(&daemon, "crash").unwrap();
         daemon.stop().unwrap();
@@ -94,7 +93,7 @@ fn while_it_takes_down() {
         teardown.args(["teardown", "--force"]);
         let ended = run(&daemon, &teardown, step);
         let what = behind(step, &ended);
-        if step % 2 == 0 {
+        if turn % 2 == 0 {
             // It begins again.
             drop(shell);
             guards(&mut daemon, &there, &what);
@@ -113,6 +112,5 @@ fn while_it_takes_down() {
         is_gone(&daemon, &what);
         ended
     });
-    eprintln!("{} steps: {steps:#?}", steps.len());
     assert!(production.reached_at(NEITHER, 443).unwrap().is_empty());
 }

@@ -19,9 +19,6 @@ pub(crate) const NEITHER: &str = "192.0.2.99";
 /// To be asked about, by both.
 pub(crate) const ASKED: &str = "192.0.2.50";
 
-/// Steps at most: an operation that makes more does not come to an end.
-const MOST: usize = 400;
-
 /// A policy that denies one of two, with lists of ports of its own.
 pub(crate) fn policy(denied: &str) -> String {
     let mut text = format!(
@@ -186,23 +183,46 @@ impl<'n> Scene<'n> {
     }
 }
 
-/// Every step, or every Nth where somebody is in a hurry, until an operation came to its end without being killed.
-/// Gives how many steps it was killed after, and their calls.
-pub(crate) fn at_each_step(mut operation: impl FnMut(usize) -> Ended) -> Vec<String> {
-    let stride = env::var("GUARD_CRASH_STRIDE").ok();
-    let stride = stride.and_then(|text| text.parse().ok()).unwrap_or(1);
-    let mut steps = Vec::new();
-    for step in (1..MOST).step_by(stride) {
-        let ended = operation(step);
-        if !ended.was_killed() {
-            assert_eq!(ended.code, 0, "{}", ended.said);
-            steps = ended.steps;
-            break;
-        }
-        assert_eq!(ended.steps.len(), step, "{ended:?}");
+/// Which steps of an operation a test has the time for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// All.
+    All,
+    /// The first and the last of each call, or with `GUARD_ALL_CRASHES` all: the kernel looks at programs for longer
+    /// than anything else takes.
+    OfEachKind,
+}
+
+/// Has an operation done once, and then killed after its steps, one after the other. It is told which turn this is,
+/// and after how many steps it is killed; after 0 it is not. Gives the steps of the one that was not.
+pub(crate) fn at_each_step(
+    which: Which,
+    mut operation: impl FnMut(usize, usize) -> Ended,
+) -> Vec<String> {
+    let whole = operation(0, 0);
+    assert_eq!(whole.code, 0, "{}", whole.said);
+    let steps = chosen(which, &whole);
+    eprintln!(
+        "killed behind {} of {} steps",
+        steps.len(),
+        whole.steps.len()
+    );
+    for (turn, step) in (1..).zip(steps) {
+        let ended = operation(turn, step);
+        // What waits for a moment may be done in more steps than once, or in fewer.
+        assert_eq!(ended.steps.len().min(step), ended.steps.len(), "{ended:?}");
+        assert!(ended.was_killed() || ended.code == 0, "{ended:?}");
     }
-    assert!(!steps.is_empty(), "it came to no end");
-    steps
+    whole.steps
+}
+
+fn chosen(which: Which, whole: &Ended) -> Vec<usize> {
+    let kinds = whole.kinds();
+    let all = which == Which::All || env::var_os("GUARD_ALL_CRASHES").is_some();
+    let is_edge =
+        |at: usize| !kinds[..at].contains(&kinds[at]) || !kinds[at + 1..].contains(&kinds[at]);
+    let steps = (0..kinds.len()).filter(|at| all || is_edge(*at));
+    steps.map(|at| at + 1).collect()
 }
 
 /// Says which step it was about, should anything go wrong.
