@@ -42,6 +42,7 @@ impl State {
         self.audit.write(LogKind::Answered, record)?;
         let opened = self.open_all(who, grant, reason, Some(id))?;
         self.requests.take(id);
+        self.keep_requests();
         Ok(opened)
     }
 
@@ -72,8 +73,10 @@ impl State {
         let Some(asked) = self.requests.take(id) else {
             return Err(ids::no_request(id));
         };
+        let until = after(clock::now(), time);
         self.requests
-            .mute(asked.question, after(clock::now(), time));
+            .mute(asked.question, asked.shown.clone(), until);
+        self.keep_requests();
         let requests = vec![asked.shown];
         Ok(proto::Requests { requests })
     }

@@ -62,7 +62,6 @@ impl State {
 
     /// Cuts the connections that a hole let through, and writes down that it has ended.
     pub fn hole_ended(&mut self, id: HoleId, known: &holes::Known, why: &str, by: Option<String>) {
-        self.shelves.holes.remove(&ids::hole(id));
         self.hole_ends.insert(known.session, clock::now());
         let cut = match self.sessions.live(known.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),
@@ -84,6 +83,8 @@ impl State {
             .with("by", by)
             .with("cut", cut);
         self.audit.note(LogKind::HoleClose, record);
+        // In this order: whoever is killed in between has its end written down twice, and not never.
+        self.shelves.holes.remove(&ids::hole(id));
     }
 
     /// Looks whether a session has ended.
@@ -147,11 +148,11 @@ impl State {
             self.hole_ended(hole, &known, "the session has ended", None);
         }
         self.requests.end_session(id);
-        self.shelves.sessions.remove(&ids::session(id));
         let record = Record::of(ids::session(id), uid)
             .with("seconds", lasted.as_secs_f64())
             .with("denied", self.denied(id));
         self.audit.note(LogKind::SessionEnd, record);
+        self.shelves.sessions.remove(&ids::session(id));
         tracing::info!(session = id.0, "ended");
     }
 
@@ -176,23 +177,19 @@ impl State {
         }
     }
 
-    /// Makes the files of the requests agree with those that wait.
+    /// Makes the files of the requests agree with those that wait, and with the answers of no that hold.
     pub fn keep_requests(&mut self) {
-        let waiting: HashSet<String> = self
-            .requests
-            .pending()
-            .iter()
-            .map(|asked| asked.shown.id.clone())
-            .collect();
-        for gone in self.kept_requests.difference(&waiting) {
+        let mut kept = HashSet::new();
+        for (key, asked) in self.requests.to_keep() {
+            if !self.kept_requests.contains(&key) {
+                self.shelves.requests.keep(&key, &asked);
+            }
+            kept.insert(key);
+        }
+        for gone in self.kept_requests.difference(&kept) {
             self.shelves.requests.remove(gone);
         }
-        for asked in self.requests.pending() {
-            if !self.kept_requests.contains(&asked.shown.id) {
-                self.shelves.requests.keep(&asked.shown.id, &asked.kept());
-            }
-        }
-        self.kept_requests = waiting;
+        self.kept_requests = kept;
     }
 
     /// Drops the questions that the policies or holes of now have answered.

@@ -235,9 +235,26 @@ impl State {
         slot: Option<PolicyId>,
         prepared: Prepared,
     ) -> Result<PolicyId, Refusal> {
-        let slot = self.datapath.install_policy(slot, &prepared.compiled)?;
-        let key = slot.0.to_string();
-        self.shelves.policies.keep(&key, &prepared.source);
+        // The text first, where there is one in force: a guardd that is killed in between is followed by one that
+        // goes on from the new text, and not back to the old one.
+        if let Some(slot) = slot {
+            self.keep_text(slot, &prepared.source);
+        }
+        let installed = self.datapath.install_policy(slot, &prepared.compiled);
+        let slot = match (installed, slot) {
+            (Ok(installed), Some(_)) => installed,
+            (Ok(installed), None) => {
+                self.keep_text(installed, &prepared.source);
+                installed
+            }
+            (Err(error), slot) => {
+                let stands = slot.and_then(|slot| Some((slot, self.policies.get(slot)?)));
+                if let Some((slot, stands)) = stands {
+                    self.keep_text(slot, &stands.source);
+                }
+                return Err(error.into());
+            }
+        };
         let policy = InForce::from(prepared);
         let record = Record::default()
             .with("policy", policy.policy.name.clone())
@@ -248,6 +265,10 @@ impl State {
         self.audit.note(LogKind::PolicyLoad, record);
         self.settle_requests();
         Ok(slot)
+    }
+
+    fn keep_text(&self, slot: PolicyId, source: &Source) {
+        self.shelves.policies.keep(&slot.0.to_string(), source);
     }
 
     /// Takes note that a newer text of a policy is not put in place.

@@ -22,7 +22,7 @@ use super::{
     watch::Change,
 };
 use crate::{
-    datapath::{DatapathError, EventReader, Start, TornDown, teardown},
+    datapath::{DatapathError, EventReader, Object, Start, TornDown, teardown},
     proto::LogKind,
     sys::{passed, readiness::Readiness},
 };
@@ -38,12 +38,12 @@ const REPORTS: Duration = Duration::from_secs(5);
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Does what the command line says.
+/// Does what the command line says, with that kernel half.
 #[must_use]
-pub fn main(cli: &Cli) -> ExitCode {
+pub fn main(cli: &Cli, object: &Object) -> ExitCode {
     let done = match cli.verb {
         Some(Verb::Teardown { force }) => take_down(cli, force),
-        None => enforce(cli),
+        None => enforce(cli, object),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -82,17 +82,17 @@ fn tell(down: &TornDown) {
     }
 }
 
-fn enforce(cli: &Cli) -> Result<()> {
+fn enforce(cli: &Cli, object: &Object) -> Result<()> {
     let passed = passed::listener().context("cannot listen on what the service manager passed")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
-    LocalSet::new().block_on(&runtime, live(cli, passed))
+    LocalSet::new().block_on(&runtime, live(cli, object, passed))
 }
 
 /// From the first look at the kernel to the last.
-async fn live(cli: &Cli, passed: Option<UnixListener>) -> Result<()> {
+async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Result<()> {
     // Before anything is there to be told: a signal that comes early is not lost.
     let mut signals = Signals::new()?;
     let Begun {
@@ -101,7 +101,7 @@ async fn live(cli: &Cli, passed: Option<UnixListener>) -> Result<()> {
         watching,
         start,
         lock,
-    } = start::begin(&cli.paths)?;
+    } = start::begin(&cli.paths, object)?;
     let socket = cli.paths.socket();
     let is_passed = passed.is_some();
     let listener = tokio::net::UnixListener::from_std(listen(&socket, passed)?)?;

@@ -29,7 +29,7 @@ use super::{
     watch::Watches,
 };
 use crate::{
-    datapath::{Datapath, EventReader, Start},
+    datapath::{Datapath, EventReader, Object, Start},
     sys::{
         bpf::lock_dir,
         cgroup2::{Hierarchy, own_path},
@@ -77,11 +77,11 @@ fn raise_descriptors() {
 /// # Errors
 ///
 /// What stands in the way. What was enforced before still is.
-pub fn begin(paths: &Paths) -> Result<Begun> {
+pub fn begin(paths: &Paths, object: &Object) -> Result<Begun> {
     as_root()?;
     let run_dir = paths.run_dir();
     let is_new = !run_dir.exists();
-    begin_in(paths).inspect_err(|_| {
+    begin_in(paths, object).inspect_err(|_| {
         if is_new {
             clear_away(paths);
         }
@@ -101,7 +101,7 @@ fn clear_away(paths: &Paths) {
     let _ = fs::remove_dir(paths.run_dir());
 }
 
-fn begin_in(paths: &Paths) -> Result<Begun> {
+fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     let (file, may_be_absent) = paths.config();
     let config = Config::read(&file, may_be_absent)?;
     raise_descriptors();
@@ -113,8 +113,8 @@ fn begin_in(paths: &Paths) -> Result<Begun> {
     let places = paths.places()?;
     let hierarchy = Hierarchy::find()?;
     stay_outside(&hierarchy, &places.cgroup_root)?;
-    let (datapath, start) =
-        Datapath::start(&places).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
+    let (datapath, start) = Datapath::start(&places, object)
+        .map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
     let events = datapath.events()?;
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
     if let Err(error) = watches.root(&places.cgroup_root) {

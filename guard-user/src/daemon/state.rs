@@ -71,6 +71,12 @@ impl Shelves {
         })
     }
 
+    /// Removes the files that a guardd was killed over. How many there were.
+    pub fn sweep(&self) -> usize {
+        let states = self.sessions.sweep() + self.holes.sweep() + self.requests.sweep();
+        states + self.policies.sweep() + self.names.sweep()
+    }
+
     /// Takes all of them away: nothing is enforced any more.
     pub fn destroy(self) {
         self.sessions.destroy();
@@ -133,7 +139,7 @@ pub struct State {
     pub hierarchy: Hierarchy,
     /// When a hole of a session last ended: what its connections still send is no new attempt.
     pub hole_ends: HashMap<SessionId, BootTime>,
-    /// The requests that have a file.
+    /// The requests, and answers of no, that have a file.
     pub kept_requests: HashSet<String>,
     /// Sessions were made by this daemon, or adopted.
     pub had_sessions: bool,

@@ -29,20 +29,19 @@ pub(super) struct Root {
 }
 
 impl Root {
-    /// Makes it where it is absent; true where it did.
-    pub(super) fn ensure(path: &Path) -> Result<(Self, bool)> {
-        let made = match fs::DirBuilder::new().mode(0o755).create(path) {
-            Ok(()) => true,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(e) => return Err(DatapathError::file("create", path)(e)),
-        };
-        Self::open_marked(path)
-            .map(|root| (root, made))
-            .inspect_err(|_| {
-                if made {
-                    let _ = remove(path);
-                }
-            })
+    /// Makes it where it is absent; true where it did, or where a guardd was killed that had just done so. `making`
+    /// is a directory that stands meanwhile: a root bears its mark only after it was made.
+    pub(super) fn ensure(path: &Path, making: &Path) -> Result<(Self, bool)> {
+        if !path.exists() {
+            make_dir(making, 0o700)?;
+        }
+        let made = make_dir(path, 0o755).map(|made| made || making.exists());
+        let root = made.and_then(|made| Ok((Self::open_marked(path, made)?, made)));
+        if root.is_err() && making.exists() {
+            let _ = remove(path);
+        }
+        let _ = fs::remove_dir(making);
+        root
     }
 
     pub(super) fn open(path: &Path) -> Result<Self> {
@@ -64,11 +63,19 @@ impl Root {
         })
     }
 
-    fn open_marked(path: &Path) -> Result<Self> {
+    fn open_marked(path: &Path, made: bool) -> Result<Self> {
         let root = Self::open(path)?;
-        cgroup2::mark(path).map_err(DatapathError::file("mark", path))?;
+        // What an earlier guardd made bears that mark already.
+        if made || !root.is_ours() {
+            cgroup2::mark(path, made).map_err(DatapathError::file("mark", path))?;
+        }
         root.keep()?;
         Ok(root)
+    }
+
+    /// Whether a guardd made it.
+    pub(super) fn is_ours(&self) -> bool {
+        cgroup2::is_made_by_guard(&self.path)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -131,6 +138,15 @@ impl Root {
             .filter(|path| !path.ends_with(KEEPER))
             .map(|path| id(&path).map(|id| (path, id)))
             .collect()
+    }
+}
+
+/// Makes a directory; false where it is there.
+fn make_dir(path: &Path, mode: u32) -> Result<bool> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(DatapathError::file("create", path)(e)),
     }
 }
 

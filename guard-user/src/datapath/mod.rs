@@ -12,10 +12,12 @@ mod hole_list;
 mod holes;
 mod hooks;
 mod maps;
+mod object;
 mod pins;
 mod policies;
 mod sessions;
 mod start;
+mod sweep;
 mod teardown;
 mod trie;
 
@@ -28,8 +30,10 @@ pub use cgroup::default_root;
 pub use error::DatapathError;
 pub use events::EventReader;
 pub use holes::{LiveHole, NewHole};
+pub use object::Object;
 pub use sessions::SessionCgroup;
 pub use start::Start;
+pub use sweep::Swept;
 pub use teardown::{TornDown, teardown};
 
 type Result<T> = std::result::Result<T, DatapathError>;

@@ -1,7 +1,7 @@
 //! Sessions: a cgroup right below the root, and the kernel's entry for it.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::File,
     os::{
         fd::{AsFd as _, OwnedFd},
@@ -91,54 +91,21 @@ impl Datapath {
     ///
     /// The system's.
     pub fn sessions(&self) -> Result<Vec<(SessionCgroup, Session)>> {
-        let cgroups = self.root.children()?;
-        let mut found: Vec<_> = self
-            .maps
-            .sessions()?
-            .into_iter()
+        let cgroups = self.root.children()?.into_iter();
+        let mut cgroups: HashMap<_, _> = cgroups.map(|(path, id)| (id, path)).collect();
+        let entries = self.maps.sessions()?.into_iter();
+        let mut found: Vec<_> = entries
             .filter_map(|(cgroup_id, session)| {
-                let (path, _) = cgroups.iter().find(|(_, id)| *id == cgroup_id)?;
                 let at = SessionCgroup {
                     id: session.id,
                     cgroup_id,
-                    path: path.clone(),
+                    path: cgroups.remove(&cgroup_id)?,
                 };
                 Some((at, session))
             })
             .collect();
         found.sort_by_key(|(at, _)| at.id);
         Ok(found)
-    }
-
-    /// Removes entries of sessions whose cgroup is gone, and cgroups of ours that no session owns.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
-    pub fn sweep_sessions(&mut self) -> Result<()> {
-        let cgroups = self.root.children()?;
-        let entries = self.maps.sessions()?;
-        for (cgroup_id, session) in &entries {
-            if *cgroup_id != 0 && !cgroups.iter().any(|(_, id)| id == cgroup_id) {
-                let at = SessionCgroup {
-                    id: session.id,
-                    cgroup_id: *cgroup_id,
-                    path: PathBuf::new(),
-                };
-                self.close_all_holes(session.id)?;
-                self.forget_session(&at)?;
-            }
-        }
-        for (path, id) in cgroups {
-            let ours = is_session_name(&path);
-            if ours
-                && !entries.iter().any(|(cgroup, _)| *cgroup == id)
-                && !cgroup::is_populated(&path)?
-            {
-                cgroup::remove(&path)?;
-            }
-        }
-        Ok(())
     }
 
     /// Moves a process into a session, and looks whether it arrived.
@@ -295,11 +262,4 @@ impl Datapath {
             .map(OwnedFd::from)
             .collect()
     }
-}
-
-fn is_session_name(path: &std::path::Path) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .and_then(|name| name.strip_prefix('s'))
-        .is_some_and(|number| number.parse::<u32>().is_ok())
 }

@@ -1,6 +1,7 @@
 //! The only way down.
 
 use std::{
+    fs,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -9,6 +10,7 @@ use std::{
 use guard_common::meta;
 
 use super::{DatapathError, Places, Result, cgroup, maps::Maps, pins};
+use crate::sys::cgroup2;
 
 /// How long killed processes may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,7 +41,7 @@ pub fn teardown(
     let _pin_lock = pins_there
         .then(|| cgroup::lock(&places.pin_dir))
         .transpose()?;
-    let made_root = pins_there && made_root(places);
+    let made_root = made_root(places);
     if let Ok(root) = cgroup::Root::open(&places.cgroup_root) {
         let _root_lock = root.lock()?;
         done.anything = true;
@@ -49,6 +51,7 @@ pub fn teardown(
     if pins_there {
         done.anything = true;
         pins::discard(&places.pin_dir)?;
+        let _ = fs::remove_dir(pins::making_root(&places.pin_dir));
     }
     if made_root {
         cgroup::remove(&places.cgroup_root)?;
@@ -63,11 +66,16 @@ pub fn teardown(
     Ok(done)
 }
 
-/// Whether an earlier guardd made the cgroup root. Where that cannot be read it is left alone.
+/// Whether an earlier guardd made the cgroup root: it says so itself, also where pins were taken down already, or,
+/// where a guardd made it that did not mark it so, the map. Where that cannot be read it is left alone.
 fn made_root(places: &Places) -> bool {
-    Maps::open(&pins::live(&places.pin_dir))
-        .and_then(|maps| maps.get_meta(meta::MADE_CGROUP_ROOT))
-        .is_ok_and(|made| made == 1)
+    let told = || {
+        Maps::open(&pins::live(&places.pin_dir))
+            .and_then(|maps| maps.get_meta(meta::MADE_CGROUP_ROOT))
+            .is_ok_and(|made| made == 1)
+    };
+    let half_made = pins::making_root(&places.pin_dir).exists();
+    half_made || cgroup2::is_made_by_guard(&places.cgroup_root) || told()
 }
 
 fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
