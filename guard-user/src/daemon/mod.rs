@@ -34,6 +34,7 @@ pub mod shelf;
 pub mod start;
 pub mod state;
 pub mod status;
+pub mod status_line;
 pub mod streams;
 pub mod trail;
 pub mod unusable;

@@ -16,6 +16,7 @@ use super::{
     shared::Shared,
     start::{self, Begun},
     state::Shelves,
+    status_line::{self, status_line},
     watch::Change,
 };
 use crate::{
@@ -106,6 +107,7 @@ async fn live(cli: &Cli) -> Result<()> {
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
     tasks.spawn_local(feed_watchdog(Rc::clone(&shared)));
+    tasks.spawn_local(status_line::tell(Rc::clone(&shared)));
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
         // None of them ends by itself. Without one the daemon is half there: better it starts again.
@@ -145,7 +147,8 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
         );
         Ok::<_, anyhow::Error>(())
     })?;
-    notify(&[NotifyState::Ready, NotifyState::Status("enforcing")]);
+    let status = shared.with(|state| status_line(state));
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
     Ok(())
 }
 
@@ -286,7 +289,7 @@ async fn follow_names(shared: Rc<Shared>) {
     }
 }
 
-/// Tells the service manager that the daemon lives, and what it found when it looked.
+/// Tells the service manager that the daemon lives, as long as it finds that it enforces.
 async fn feed_watchdog(shared: Rc<Shared>) {
     let Some(time) = sd_notify::watchdog_enabled() else {
         return std::future::pending().await;
@@ -294,15 +297,16 @@ async fn feed_watchdog(shared: Rc<Shared>) {
     loop {
         let enforced = shared.with(|state| state.datapath.read_back());
         match enforced {
-            Ok(_) => notify(&[NotifyState::Watchdog, NotifyState::Status("enforcing")]),
+            Ok(_) => notify(&[NotifyState::Watchdog]),
             // No sign of life: a restart attaches what is missing.
-            Err(error) => notify(&[NotifyState::Status(&format!("not enforcing: {error}"))]),
+            Err(error) => tracing::error!(%error, "NOT enforcing"),
         }
         tokio::time::sleep(time / 2).await;
     }
 }
 
-fn notify(state: &[NotifyState<'_>]) {
+/// Tells the service manager something, where there is one.
+pub fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "the service manager was not told");
     }
