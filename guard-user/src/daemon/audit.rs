@@ -69,6 +69,8 @@ pub struct Audit {
     file: File,
     /// Why the last record is not in it.
     problem: Option<String>,
+    /// How many records are not in it.
+    failures: u64,
     /// How long the file is, for those who follow it.
     length: watch::Sender<u64>,
 }
@@ -97,6 +99,7 @@ impl Audit {
             path: path.to_owned(),
             file,
             problem: None,
+            failures: 0,
             length: watch::Sender::new(length),
         })
     }
@@ -127,6 +130,7 @@ impl Audit {
         };
         let written = self.append(&line).map_err(|source| self.fail(source));
         self.problem = written.as_ref().err().map(ToString::to_string);
+        self.failures += u64::from(written.is_err());
         written
     }
 
@@ -150,6 +154,12 @@ impl Audit {
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
+    }
+
+    /// How many records the trail did not take.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures
     }
 
     /// Adds a record about something that has happened and cannot be refused any more.

@@ -1,6 +1,10 @@
 //! Putting policies in place: at a session's start, when a file changes, when a name moves.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use guard_common::PolicyId;
 use jiff::Timestamp;
@@ -195,7 +199,9 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
             policy.fitted = fitted;
             return Ok(());
         }
+        let began = Instant::now();
         state.datapath.install_policy(Some(slot), &compiled)?;
+        state.counters.policy_applied(began);
         policy.compiled = Arc::new(compiled);
         policy.fitted = fitted;
         tracing::info!(
@@ -235,7 +241,10 @@ impl State {
         slot: Option<PolicyId>,
         prepared: Prepared,
     ) -> Result<PolicyId, Refusal> {
+        let began = Instant::now();
         let slot = self.datapath.install_policy(slot, &prepared.compiled)?;
+        self.counters.policy_applied(began);
+        self.counters.policy_loaded();
         let key = slot.0.to_string();
         self.shelves.policies.keep(&key, &prepared.source);
         let policy = InForce::from(prepared);
@@ -264,6 +273,7 @@ impl State {
             error,
             "the version before it stands"
         );
+        self.counters.policy_refused();
         let record = Record::default()
             .with("policy", policy.policy.name.clone())
             .with("file", file)

@@ -20,6 +20,7 @@ pub mod inside;
 pub mod library;
 pub mod lifecycle;
 pub mod load;
+pub mod metrics;
 pub mod names;
 pub mod opening;
 pub mod policies;

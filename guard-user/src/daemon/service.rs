@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     args::{Cli, Verb},
     audit::Record,
-    load, server,
+    load, metrics, server,
     shared::Shared,
     start::{self, Begun},
     state::Shelves,
@@ -108,6 +108,7 @@ async fn live(cli: &Cli) -> Result<()> {
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
     tasks.spawn_local(feed_watchdog(Rc::clone(&shared)));
     tasks.spawn_local(status_line::tell(Rc::clone(&shared)));
+    tasks.spawn_local(metrics::serve(Rc::clone(&shared)));
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
         // None of them ends by itself. Without one the daemon is half there: better it starts again.
@@ -191,6 +192,12 @@ fn stop(cli: &Cli, shared: &Shared, socket: &Path) {
     notify(&[NotifyState::Stopping]);
     start::unlisten(socket);
     shared.with(|state| {
+        state
+            .config
+            .metrics
+            .listen
+            .as_ref()
+            .inspect(|at| metrics::unlisten(at));
         let sessions = state.sessions.all_live().count();
         let record = Record::default().with("sessions", sessions);
         state.audit.note(LogKind::DaemonStop, record);

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod endpoint;
+mod scrape;
 mod status_line;
 
 const V4: &str = "192.0.2.10";
