@@ -234,26 +234,16 @@ fn stay_outside(hierarchy: &Hierarchy, root: &Path) -> Result<()> {
 ///
 /// The system's.
 pub fn listen(path: &Path) -> Result<UnixListener> {
-    let everybody = |new: &Path| fs::set_permissions(new, fs::Permissions::from_mode(0o666));
-    bind(path, everybody).with_context(|| format!("cannot listen at {}", path.display()))
-}
-
-/// A socket at `path`, there as a whole and open to whom `prepare` lets in, or not at all.
-///
-/// # Errors
-///
-/// The system's.
-pub fn bind(
-    path: &Path,
-    prepare: impl FnOnce(&Path) -> io::Result<()>,
-) -> io::Result<UnixListener> {
     let new = path.with_extension("new");
-    remove(&new)?;
-    let listener = UnixListener::bind(&new)?;
-    prepare(&new)?;
-    fs::rename(&new, path)?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+    let bound = || -> io::Result<UnixListener> {
+        remove(&new)?;
+        let listener = UnixListener::bind(&new)?;
+        fs::set_permissions(&new, fs::Permissions::from_mode(0o666))?;
+        fs::rename(&new, path)?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    };
+    bound().with_context(|| format!("cannot listen at {}", path.display()))
 }
 
 /// Takes the socket away again.

@@ -7,6 +7,8 @@ use sd_notify::NotifyState;
 use super::{service::notify, shared::Shared, state::State};
 use crate::proto::Status;
 
+/// A longer line is cut: the log has all of it.
+const LONGEST: usize = 400;
 /// The line changes no more often than this.
 const PAUSE: Duration = Duration::from_secs(1);
 /// What nobody tells of, such as a program that was removed, is looked for this often.
@@ -50,7 +52,7 @@ pub fn line(status: &Status) -> String {
     if !status.enforcing {
         let problem = status.problem.as_deref();
         let problem = problem.unwrap_or("it is not known why");
-        return in_one_line(&format!("NOT enforcing: {problem}"));
+        return one_line(&format!("NOT enforcing: {problem}"));
     }
     let mut line = format!("enforcing: {}", numbers(status));
     for policy in &status.policies {
@@ -63,7 +65,7 @@ pub fn line(status: &Status) -> String {
     for warning in &status.warnings {
         line += &format!("; {warning}");
     }
-    in_one_line(&line)
+    one_line(&line)
 }
 
 fn numbers(status: &Status) -> String {
@@ -89,11 +91,16 @@ fn place(error: &str) -> Option<&str> {
     (end > start + 5).then(|| &error[start..end])
 }
 
-/// The service manager's protocol is lines: another one in the text would be another message.
-fn in_one_line(text: &str) -> String {
-    const MOST: usize = 1000;
-    let is_plain = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().take(MOST).map(is_plain).collect()
+/// The service manager's protocol ends a line at a newline, and a control character is nobody's business.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_control() || c == ' ');
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    let line = words.join(" ");
+    match line.len() > LONGEST {
+        true => format!("{}…", &line[..line.floor_char_boundary(LONGEST)]),
+        false => line,
+    }
 }
 
 #[cfg(test)]

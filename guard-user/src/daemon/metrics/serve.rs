@@ -27,7 +27,7 @@ use tokio::{
 };
 
 use super::{
-    super::{auth::Place, shared::Shared, start},
+    super::{auth::Place, shared::Shared},
     Format, Listen, Snapshot, render,
 };
 use crate::sys::{accounts, pidfd::Peer};
@@ -77,8 +77,9 @@ pub async fn serve(shared: Rc<Shared>) {
 pub fn unlisten(listen: &Listen) {
     if let Listen::Unix(path) = listen
         && is_socket(path)
+        && let Err(error) = fs::remove_file(path)
     {
-        start::unlisten(path);
+        tracing::warn!(%error, path = %path.display(), "cannot be removed");
     }
 }
 
@@ -103,11 +104,17 @@ fn bind(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
             "what is there is no socket, and is left alone",
         ));
     }
-    let group = accounts::group(GROUP)?;
-    start::bind(path, |new| {
-        chown(new, None, group)?;
-        fs::set_permissions(new, fs::Permissions::from_mode(0o660))
-    })
+    // There under its name only when it is closed to all others.
+    let new = path.with_extension("new");
+    if is_socket(&new) {
+        fs::remove_file(&new)?;
+    }
+    let listener = std::os::unix::net::UnixListener::bind(&new)?;
+    chown(&new, None, accounts::group(GROUP)?)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
+    fs::rename(&new, path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 fn is_socket(path: &Path) -> bool {
