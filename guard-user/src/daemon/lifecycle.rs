@@ -37,6 +37,7 @@ impl State {
         self.end_sessions(now);
         self.requests.expire(now);
         self.collect_slots();
+        self.audit.follow_path();
         self.keep_requests();
         Tick {
             nap: self.nap(now),

@@ -130,10 +130,11 @@ async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Re
 }
 
 /// Reads the policies in force again that come from the daemon's directories. Bad ones are
-/// reported, and the old ones stand.
+/// reported, and the old ones stand. Looks after the audit trail as well, whose file may have been renamed.
 pub async fn reload(shared: &Shared) {
     let _one_at_a_time = shared.loading.lock().await;
     let named = shared.with(|state| {
+        state.audit.follow_path();
         let slots = state.policies.iter();
         let named = slots.filter_map(|(slot, policy)| Some((slot, policy.source.name.clone()?)));
         named.collect::<Vec<_>>()
