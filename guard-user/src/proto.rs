@@ -423,6 +423,9 @@ pub struct Status {
     pub requests: usize,
     /// How many holes are open.
     pub holes: usize,
+    /// How many attempts were refused to the sessions that live or ended in the last minute, and to cgroups that no
+    /// session owns, as the kernel counts.
+    pub refused: u64,
     /// The programs.
     pub hooks: Vec<HookStatus>,
     /// Refusals that the ring buffer had no room to report; each is counted all the same.

@@ -4,6 +4,8 @@ use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
 
 use serde::Deserialize;
 
+use super::metrics::Listen;
+
 /// The settings. Every one has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -19,6 +21,16 @@ pub struct Config {
     pub name_refresh_floor: u64,
     /// An address that a name has lost still stands for it this long, in seconds.
     pub name_grace: u64,
+    /// What Prometheus reads.
+    pub metrics: Metrics,
+}
+
+/// The table `[metrics]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Metrics {
+    /// Where metrics are served; absent: nowhere.
+    pub listen: Option<Listen>,
 }
 
 impl Default for Config {
@@ -29,6 +41,7 @@ impl Default for Config {
             max_requests: 1024,
             name_refresh_floor: 30,
             name_grace: 300,
+            metrics: Metrics::default(),
         }
     }
 }
@@ -123,5 +136,18 @@ mod tests {
         let error = Config::read(&file, true).unwrap_err().to_string();
         assert!(error.contains("defualt_policy"), "{error}");
         assert!(error.contains("line 2"), "{error}");
+    }
+
+    #[test]
+    fn metrics_for_other_machines_are_an_error_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("guardd.toml");
+        fs::write(&file, "[metrics]\nlisten = \"0.0.0.0:9478\"\n").unwrap();
+        let error = Config::read(&file, true).unwrap_err().to_string();
+        assert!(error.contains("line 2, column 10"), "{error}");
+        assert!(error.contains("not loopback"), "{error}");
+        fs::write(&file, "[metrics]\nlisten = \"127.0.0.1:9478\"\n").unwrap();
+        let listen = Config::read(&file, true).unwrap().metrics.listen;
+        assert_eq!(listen, Some("127.0.0.1:9478".parse().unwrap()));
     }
 }

@@ -37,6 +37,7 @@ impl State {
         self.end_sessions(now);
         self.requests.expire(now);
         self.collect_slots();
+        self.audit.follow_path();
         self.keep_requests();
         Tick {
             nap: self.nap(now),
@@ -71,6 +72,7 @@ impl State {
             tracing::warn!(%error, hole = id.0, "connections hang instead of being cut");
             0
         });
+        self.counters.hole_closed(why, cut);
         let session = ids::session(known.session);
         let record = match (&known.about, self.sessions.get(known.session)) {
             (Some(about), _) => Record::of(session, about.owner),
@@ -147,6 +149,7 @@ impl State {
         for (hole, known) in self.holes.take_session(id) {
             self.hole_ended(hole, &known, "the session has ended", None);
         }
+        self.counters.session_ended();
         self.requests.end_session(id);
         let record = Record::of(ids::session(id), uid)
             .with("seconds", lasted.as_secs_f64())

@@ -1,6 +1,10 @@
 //! Putting policies in place: at a session's start, when a file changes, when a name moves.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use guard_common::PolicyId;
 use jiff::Timestamp;
@@ -126,10 +130,11 @@ async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Re
 }
 
 /// Reads the policies in force again that come from the daemon's directories. Bad ones are
-/// reported, and the old ones stand.
+/// reported, and the old ones stand. Looks after the audit trail as well, whose file may have been renamed.
 pub async fn reload(shared: &Shared) {
     let _one_at_a_time = shared.loading.lock().await;
     let named = shared.with(|state| {
+        state.audit.follow_path();
         let slots = state.policies.iter();
         let named = slots.filter_map(|(slot, policy)| Some((slot, policy.source.name.clone()?)));
         named.collect::<Vec<_>>()
@@ -195,7 +200,9 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
             policy.fitted = fitted;
             return Ok(());
         }
+        let began = Instant::now();
         state.datapath.install_policy(Some(slot), &compiled)?;
+        state.counters.policy_applied(began);
         policy.compiled = Arc::new(compiled);
         policy.fitted = fitted;
         tracing::info!(
@@ -240,6 +247,7 @@ impl State {
         if let Some(slot) = slot {
             self.keep_text(slot, &prepared.source);
         }
+        let began = Instant::now();
         let installed = self.datapath.install_policy(slot, &prepared.compiled);
         let slot = match (installed, slot) {
             (Ok(installed), Some(_)) => installed,
@@ -255,6 +263,8 @@ impl State {
                 return Err(error.into());
             }
         };
+        self.counters.policy_applied(began);
+        self.counters.policy_loaded();
         let policy = InForce::from(prepared);
         let record = Record::default()
             .with("policy", policy.policy.name.clone())
@@ -285,6 +295,7 @@ impl State {
             error,
             "the version before it stands"
         );
+        self.counters.policy_refused();
         let record = Record::default()
             .with("policy", policy.policy.name.clone())
             .with("file", file)

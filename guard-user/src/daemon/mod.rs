@@ -21,6 +21,7 @@ pub mod library;
 pub mod lifecycle;
 pub mod listening;
 pub mod load;
+pub mod metrics;
 pub mod names;
 pub mod opening;
 pub mod policies;

@@ -108,6 +108,7 @@ impl State {
                 let new = new_hole(prefix, &spec, expires, grant.connections);
                 let id = self.datapath.open_hole(grant.session, new)?;
                 opened.push(id);
+                self.counters.hole_opened();
                 let known = Known {
                     session: grant.session,
                     expires,

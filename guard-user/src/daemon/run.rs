@@ -294,6 +294,7 @@ impl State {
             .with("user", session.user.clone())
             .with("command", session.command.clone());
         self.audit.note(LogKind::SessionStart, record);
+        self.counters.session_started();
         let (id, policy, name) = (&session.id, &session.policy, &session.name);
         tracing::info!(session = id, policy, name, "started");
     }

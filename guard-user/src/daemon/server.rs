@@ -1,6 +1,13 @@
 //! The control socket: a task a connection, and bounds on everything that a peer could use up.
 
-use std::{cell::RefCell, collections::HashMap, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use guard_common::SessionId;
 use tokio::{
@@ -15,6 +22,7 @@ use super::{
     auth::Place,
     failure::Refusal,
     frames::{FrameError, FrameReader, send},
+    metrics,
     shared::Shared,
     streams, varlink,
     varlink::{Asked, Incoming, WireError},
@@ -181,10 +189,15 @@ async fn respond(
             return streams::stream(shared, peer, call, frames, write).await;
         }
         Asked::Guard(Call::Log { .. }) => error_frame(WireError::expected_more())?,
-        Asked::Guard(call) => match verbs::answer(shared, peer, call).await {
-            Ok(frame) => frame,
-            Err(refusal) => error_frame(refusal.into())?,
-        },
+        Asked::Guard(call) => {
+            let (method, began) = (metrics::method(&call), Instant::now());
+            let answer = verbs::answer(shared, peer, call).await;
+            shared.with(|state| state.counters.call_answered(method, began.elapsed()));
+            match answer {
+                Ok(frame) => frame,
+                Err(refusal) => error_frame(refusal.into())?,
+            }
+        }
     };
     if incoming.oneway {
         return Ok(());

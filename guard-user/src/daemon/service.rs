@@ -13,12 +13,12 @@ use super::{
     args::{Cli, Verb},
     audit::Record,
     listening::{listen, unlisten},
-    load, server,
+    load, metrics, server,
     shared::Shared,
     slice,
     start::{self, Begun},
     state::Shelves,
-    status_line::{one_line, status_line},
+    status_line::{self, one_line, status_line},
     watch::Change,
 };
 use crate::{
@@ -115,6 +115,8 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
     tasks.spawn_local(report(Rc::clone(&shared)));
+    tasks.spawn_local(status_line::tell(Rc::clone(&shared)));
+    tasks.spawn_local(metrics::serve(Rc::clone(&shared)));
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
         // The programs went with it. The next start attaches them anew.
@@ -213,6 +215,12 @@ async fn reload(shared: &Shared) {
 fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     notify(&[NotifyState::Stopping]);
     shared.with(|state| {
+        state
+            .config
+            .metrics
+            .listen
+            .as_ref()
+            .inspect(|at| metrics::unlisten(at));
         let sessions = state.sessions.all_live().count();
         let record = Record::default()
             .with("sessions", sessions)
@@ -319,26 +327,24 @@ async fn follow_names(shared: Rc<Shared>) {
     }
 }
 
-/// Tells the service manager how it goes, and that the daemon lives: for as long as it enforces.
+/// Tells the service manager that the daemon lives, for as long as it enforces.
 async fn report(shared: Rc<Shared>) {
     let watchdog = sd_notify::watchdog_enabled();
     let nap = watchdog.map_or(REPORTS, |time| (time / 3).min(REPORTS));
     loop {
-        let (enforced, line) = shared.with(|state| {
-            let enforced = state.datapath.read_back().is_ok();
-            (enforced, status_line(state))
-        });
-        notify(&[NotifyState::Status(&line)]);
+        let enforced = shared.with(|state| state.datapath.read_back());
         shared.look_at_root();
-        // Else no sign of life: a restart attaches what is missing.
-        if enforced {
-            notify(&[NotifyState::Watchdog]);
+        match enforced {
+            Ok(_) => notify(&[NotifyState::Watchdog]),
+            // No sign of life: a restart attaches what is missing.
+            Err(error) => tracing::error!(%error, "NOT enforcing"),
         }
         tokio::time::sleep(nap).await;
     }
 }
 
-fn notify(state: &[NotifyState<'_>]) {
+/// Tells the service manager something, where there is one.
+pub fn notify(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
         tracing::debug!(%error, "the service manager was not told");
     }

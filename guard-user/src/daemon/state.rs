@@ -20,6 +20,7 @@ use super::{
     holes::{self, Holes},
     host, ids,
     library::{Library, Source},
+    metrics::Counters,
     names::{Names, Resolver},
     policies::Policies,
     requests::{Asked, Requests},
@@ -123,6 +124,10 @@ pub struct State {
     pub requests: Requests,
     /// The trail.
     pub audit: Audit,
+    /// What has happened, in numbers.
+    pub counters: Counters,
+    /// Why metrics are not served, where they should be.
+    pub metrics_problem: Option<String>,
     /// How much each session has written to it lately.
     pub meters: Meters,
     /// What names stand for.

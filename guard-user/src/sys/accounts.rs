@@ -99,6 +99,41 @@ impl Account {
     }
 }
 
+/// The gid of the group with that name, if there is one.
+///
+/// # Errors
+///
+/// The system's, where the name service could not be asked.
+pub fn group(name: &str) -> io::Result<Option<u32>> {
+    let Ok(name) = CString::new(name) else {
+        return Ok(None);
+    };
+    let mut buffer = vec![0_u8; 1024];
+    loop {
+        let mut entry = MaybeUninit::<libc::group>::uninit();
+        let mut found = ptr::null_mut();
+        // SAFETY: `name` ends by a NUL, the others point to writable memory, `buffer` to as much as is said.
+        let done = unsafe {
+            libc::getgrnam_r(
+                name.as_ptr(),
+                entry.as_mut_ptr(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                &raw mut found,
+            )
+        };
+        match done {
+            0 | libc::ENOENT | libc::ESRCH if found.is_null() => return Ok(None),
+            // SAFETY: the call succeeded, so `found` points to `entry`, which it has filled.
+            0 => return Ok(Some(unsafe { (*found).gr_gid })),
+            // A group with many members needs room for all of their names.
+            libc::ERANGE if buffer.len() < 1 << 24 => buffer.resize(buffer.len() * 2, 0),
+            libc::EINTR => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
+    }
+}
+
 /// Calls a `getpw…_r` with ever more room until its answer fits.
 fn look_up(
     ask: impl Fn(*mut libc::passwd, &mut [u8], *mut *mut libc::passwd) -> libc::c_int,
@@ -161,6 +196,12 @@ mod tests {
         assert_eq!(root.home, PathBuf::from("/root"));
         assert_eq!(Account::by_name("root").unwrap(), Some(root.clone()));
         assert!(root.groups().unwrap().contains(&0));
+    }
+
+    #[test]
+    fn groups_are_found_by_name() {
+        assert_eq!(group("root").unwrap(), Some(0));
+        assert_eq!(group("no such group").unwrap(), None);
     }
 
     #[test]
