@@ -11,6 +11,7 @@ use tokio::{
 
 use super::{
     args::{Cli, Verb},
+    arrivals,
     audit::Record,
     load, server,
     shared::Shared,
@@ -103,6 +104,7 @@ async fn live(cli: &Cli) -> Result<()> {
     tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
     tasks.spawn_local(hear(Rc::clone(&shared), events, listening));
     tasks.spawn_local(notice(Rc::clone(&shared), watching));
+    tasks.spawn_local(arrivals::follow(Rc::clone(&shared)));
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
     tasks.spawn_local(feed_watchdog(Rc::clone(&shared)));
@@ -255,6 +257,10 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
             match change {
                 Change::Policies => policies = true,
                 Change::Session(id) => shared.with(|state| state.look_at(id)),
+                Change::Cgroups => {
+                    shared.with(|state| state.look_at_units());
+                    shared.arrivals.notify_one();
+                }
             }
         }
         shared.reschedule();

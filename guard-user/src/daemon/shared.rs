@@ -22,6 +22,8 @@ pub struct Shared {
     state: RefCell<State>,
     changed: watch::Sender<u64>,
     wake: Notify,
+    /// There may be cgroups that the settings have a policy for.
+    pub arrivals: Notify,
     /// Held by whoever puts policies in place: one at a time.
     pub loading: Mutex<()>,
     /// Permits to read a long frame.
@@ -40,6 +42,7 @@ impl Shared {
             state: RefCell::new(state),
             changed: watch::Sender::new(0),
             wake: Notify::new(),
+            arrivals: Notify::new(),
             loading: Mutex::new(()),
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),

@@ -19,6 +19,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
     args::Paths,
+    arrivals::Unassigned,
     audit::Audit,
     config::Config,
     events::Meters,
@@ -125,6 +126,9 @@ fn begin_in(paths: &Paths) -> Result<Begun> {
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
     let library = Library::new(paths.policy_dirs());
     watch_policies(&mut watches, &library);
+    if let Err(error) = watches.root(&places.cgroup_root) {
+        tracing::warn!(%error, "units that come and go will be noticed late");
+    }
     let mut state = State {
         datapath,
         places,
@@ -141,6 +145,7 @@ fn begin_in(paths: &Paths) -> Result<Begun> {
         resolver: Resolver::new(config.resolvers.clone()),
         shelves,
         watches,
+        unassigned: Unassigned::new(),
         users: Users::default(),
         hierarchy,
         hole_ends: HashMap::new(),

@@ -26,6 +26,7 @@ impl State {
             problem,
             warnings: (self.audit.problem().map(str::to_owned).into_iter())
                 .chain(self.unusable_warnings())
+                .chain(self.unassigned_warnings())
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),

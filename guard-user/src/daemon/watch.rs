@@ -20,6 +20,8 @@ pub enum Change {
     Policies,
     /// Whether a session's cgroup has processes.
     Session(SessionId),
+    /// Cgroups right below the root have come or gone.
+    Cgroups,
 }
 
 /// The watches that are set.
@@ -70,6 +72,18 @@ impl Watches {
         Ok(())
     }
 
+    /// Watches the cgroup root for cgroups that others make there or take away.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel takes no more watches or the root is gone.
+    pub fn root(&mut self, root: &Path) -> io::Result<()> {
+        let flags = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
+        let id = inotify::add_watch(&self.inotify, root, flags)?;
+        self.what.insert(id, Change::Cgroups);
+        Ok(())
+    }
+
     /// Watches a directory of policies, or where it is absent for it to come.
     ///
     /// # Errors
@@ -100,8 +114,11 @@ impl Watches {
         while let Ok(event) = reader.next() {
             let what = match self.what.get(&event.wd()) {
                 Some(what) => *what,
-                // The queue ran over: look at everything.
-                None if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => Change::Policies,
+                // The queue ran over: look at everything. Sessions of ours are looked at anyway, a little later.
+                None if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
+                    changes.push(Change::Cgroups);
+                    Change::Policies
+                }
                 None => continue,
             };
             if event.events().contains(ReadFlags::IGNORED) {

@@ -1,7 +1,7 @@
 //! The only way down.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -44,9 +44,9 @@ pub fn teardown(places: &Places, force: bool) -> Result<TornDown> {
         done.anything = true;
         pins::discard(&places.pin_dir)?;
     }
-    if made_root {
-        cgroup::remove(&places.cgroup_root)?;
-    } else if places.cgroup_root.exists() {
+    // One that others have put cgroups into, such as the service manager, stays.
+    let root_is_gone = made_root && cgroup::remove_alone(&places.cgroup_root)?;
+    if !root_is_gone && places.cgroup_root.exists() {
         cgroup::unmark(&places.cgroup_root)?;
     }
     drop(_pin_lock);
@@ -69,7 +69,7 @@ fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
         if cgroup::is_populated(&path)? {
             live.push(path);
         } else {
-            cgroup::remove(&path)?;
+            remove_ours(&path)?;
         }
     }
     if live.is_empty() {
@@ -90,12 +90,20 @@ fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
     }
     for path in &live {
         wait_until_empty(path)?;
-        cgroup::remove(path)?;
+        remove_ours(path)?;
     }
     Ok(live)
 }
 
-fn wait_until_empty(path: &std::path::Path) -> Result<()> {
+/// Whoever made the others removes them.
+fn remove_ours(path: &Path) -> Result<()> {
+    match cgroup::is_session_name(path) {
+        true => cgroup::remove(path),
+        false => Ok(()),
+    }
+}
+
+fn wait_until_empty(path: &Path) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while cgroup::is_populated(path)? {
         if Instant::now() > deadline {
