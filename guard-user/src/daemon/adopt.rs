@@ -124,16 +124,15 @@ impl State {
             let record = Record::of(ids::session(cgroup.id), 0).with("noticed", AFTER_RESTART);
             self.audit.note(LogKind::SessionStart, record);
         }
-        let about = about.unwrap_or_else(sessions::About::unknown);
-        let stage = match is_populated || about.pid.is_some() {
+        let about = about.unwrap_or_else(|| sessions::About::unknown(&cgroup));
+        let is_live = is_populated || about.pid.is_some() || !cgroup.is_ours();
+        let stage = match is_live {
             true => Stage::Live,
             false => Stage::Empty {
                 since: clock::now(),
             },
         };
-        if let Err(error) = self.watches.session(cgroup.id, &cgroup.path) {
-            tracing::warn!(%error, session = cgroup.id.0, "its end will be noticed late");
-        }
+        self.watch_session(&cgroup);
         tracing::debug!(session = cgroup.id.0, name = about.name, "adopted");
         let policies = kernel.policies.iter().copied();
         self.had_sessions = true;

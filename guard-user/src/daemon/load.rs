@@ -149,6 +149,7 @@ pub async fn reload(shared: &Shared) {
     }
     shared.requests_changed();
     unusable::look(shared).await;
+    shared.arrivals.notify_one();
 }
 
 /// Looks up the names that are due, and compiles the policies again that depend on what has changed.

@@ -11,6 +11,7 @@ use tokio::{
 
 use super::{
     args::{Cli, Verb},
+    arrivals,
     audit::Record,
     listening::{listen, unlisten},
     load, metrics, server,
@@ -112,6 +113,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
     tasks.spawn_local(hear(Rc::clone(&shared), events, listening));
     tasks.spawn_local(notice(Rc::clone(&shared), watching));
+    tasks.spawn_local(arrivals::follow(Rc::clone(&shared)));
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
     tasks.spawn_local(report(Rc::clone(&shared)));
@@ -296,6 +298,11 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
                 Change::Policies => policies = true,
                 Change::Root => shared.look_at_root(),
                 Change::Session(id) => shared.with(|state| state.look_at(id)),
+                Change::Cgroups => {
+                    shared.look_at_root();
+                    shared.with(|state| state.look_at_units());
+                    shared.arrivals.notify_one();
+                }
             }
         }
         shared.reschedule();

@@ -23,6 +23,8 @@ pub struct Shared {
     changed: watch::Sender<u64>,
     wake: Notify,
     gone: Notify,
+    /// There may be cgroups that the settings have a policy for.
+    pub arrivals: Notify,
     /// Held by whoever puts policies in place: one at a time.
     pub loading: Mutex<()>,
     /// Permits to read a long frame.
@@ -42,6 +44,7 @@ impl Shared {
             changed: watch::Sender::new(0),
             wake: Notify::new(),
             gone: Notify::new(),
+            arrivals: Notify::new(),
             loading: Mutex::new(()),
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),

@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
     args::Paths,
+    arrivals::Unassigned,
     audit::Audit,
     config::Config,
     events::Meters,
@@ -119,7 +120,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     let events = datapath.events()?;
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
     if let Err(error) = watches.root(&places.cgroup_root) {
-        tracing::warn!(%error, "that the cgroup root is removed will be noticed late");
+        tracing::warn!(%error, "units that come and go, and a root that is removed, will be noticed late");
     }
     let library = Library::new(paths.policy_dirs());
     watch_policies(&mut watches, &library);
@@ -141,6 +142,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         resolver: Resolver::new(config.resolvers.clone()),
         shelves,
         watches,
+        unassigned: Unassigned::new(),
         users: Users::default(),
         hierarchy,
         hole_ends: HashMap::new(),

@@ -12,6 +12,7 @@ use std::{
 use guard_common::{BootTime, PolicyId, SessionId};
 
 use super::{
+    arrivals::Unassigned,
     audit::Audit,
     auth::{Caller, Place},
     config::Config,
@@ -34,7 +35,10 @@ use crate::{
     datapath::{Datapath, Places},
     policy::Environment,
     proto,
-    sys::{cgroup2::Hierarchy, pidfd::Peer},
+    sys::{
+        cgroup2::{self, Hierarchy},
+        pidfd::Peer,
+    },
 };
 
 /// The files beside the kernel's state.
@@ -138,6 +142,8 @@ pub struct State {
     pub shelves: Shelves,
     /// What the file system tells.
     pub watches: Watches,
+    /// Why cgroups that the settings have a policy for are denied everything, by the cgroup's name.
+    pub unassigned: Unassigned,
     /// Names of users.
     pub users: Users,
     /// Where the cgroup v2 hierarchy is.
@@ -178,7 +184,7 @@ impl State {
         let root = self.kernel_path(&self.places.cgroup_root);
         let root = root.ok_or_else(|| in_doubt("the cgroup root is not to be seen"))?;
         let place = match cgroup.strip_prefix(&root) {
-            Ok(below) => Place::Inside(self.session_at(below)),
+            Ok(below) => self.place_below(below),
             Err(_) => self.place_outside(&cgroup)?,
         };
         let uid = peer.uid();
@@ -195,14 +201,19 @@ impl State {
         }
     }
 
-    /// The live session in whose cgroup `below` is, a path from the cgroup root on.
-    fn session_at(&self, below: &Path) -> Option<SessionId> {
-        let name = below.components().next()?;
-        let at = self.places.cgroup_root.join(name);
-        let mut sessions = self.sessions.all_live();
-        sessions
-            .find(|session| session.cgroup.path == at)
-            .map(|session| session.cgroup.id)
+    /// Where `below` is, a path from the cgroup root on.
+    fn place_below(&self, below: &Path) -> Place {
+        let Some(name) = below.components().next() else {
+            return Place::Inside(None);
+        };
+        // By its id: a unit that starts again has a new cgroup under the old name.
+        let Ok(id) = cgroup2::id(&self.places.cgroup_root.join(name)) else {
+            return Place::Inside(None);
+        };
+        match self.sessions.of_cgroup(id) {
+            Some(session) => Place::Inside(Some(session.cgroup.id)),
+            None => Place::Unowned(id),
+        }
     }
 
     /// The live session of that id, if it is among those that `may` be seen.
@@ -221,7 +232,12 @@ impl State {
     pub fn shown(&mut self, id: SessionId) -> Option<proto::Session> {
         let session = self.sessions.get(id)?;
         let user = self.users.name(session.about.uid);
-        Some(session.shown(self.policy_of(session), user))
+        let mut shown = session.shown(self.policy_of(session), user);
+        if !session.cgroup.is_ours() && session.cgroup.stands() {
+            // Who started it did not say with which process.
+            shown.pid = self.datapath.processes(&session.cgroup).into_iter().min();
+        }
+        Some(shown)
     }
 
     /// The name of a session's own policy.

@@ -22,6 +22,8 @@ pub enum Change {
     Root,
     /// Whether a session's cgroup has processes.
     Session(SessionId),
+    /// Cgroups right below the root have come or gone.
+    Cgroups,
 }
 
 /// The watches that are set.
@@ -72,15 +74,18 @@ impl Watches {
         Ok(())
     }
 
-    /// Watches whether the cgroup root, or what keeps it, is removed. Its own watch would tell of its end only once
-    /// nobody has it open.
+    /// Watches whether the cgroup root, or what keeps it, is removed, and for cgroups that others make in it or take
+    /// away. The root's own watch would tell of its end only once nobody has it open.
     ///
     /// # Errors
     ///
     /// Where the kernel takes no more watches or the cgroup is gone.
     pub fn root(&mut self, root: &Path) -> io::Result<()> {
-        for dir in root.ancestors().take(2) {
-            let id = inotify::add_watch(&self.inotify, dir, WatchFlags::DELETE)?;
+        let inside = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
+        let id = inotify::add_watch(&self.inotify, root, inside)?;
+        self.what.insert(id, Change::Cgroups);
+        if let Some(beside) = root.parent() {
+            let id = inotify::add_watch(&self.inotify, beside, WatchFlags::DELETE)?;
             self.what.insert(id, Change::Root);
         }
         Ok(())
@@ -116,8 +121,11 @@ impl Watches {
         while let Ok(event) = reader.next() {
             let what = match self.what.get(&event.wd()) {
                 Some(what) => *what,
-                // The queue ran over: look at everything.
-                None if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => Change::Policies,
+                // The queue ran over: look at everything. Sessions of ours are looked at anyway, a little later.
+                None if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
+                    changes.push(Change::Cgroups);
+                    Change::Policies
+                }
                 None => continue,
             };
             if event.events().contains(ReadFlags::IGNORED) {

@@ -133,11 +133,17 @@ impl Root {
 
     /// The cgroups right below, with their ids, but for the one that only keeps the root.
     pub(super) fn children(&self) -> Result<Vec<(PathBuf, u64)>> {
-        subdirectories(&self.path)?
-            .into_iter()
-            .filter(|path| !path.ends_with(KEEPER))
-            .map(|path| id(&path).map(|id| (path, id)))
-            .collect()
+        let mut children = Vec::new();
+        let others = subdirectories(&self.path)?.into_iter();
+        for path in others.filter(|path| !path.ends_with(KEEPER)) {
+            match cgroup2::id(&path) {
+                Ok(id) => children.push((path, id)),
+                // Others remove theirs when they like.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(DatapathError::file("look at", path)(error)),
+            }
+        }
+        Ok(children)
     }
 }
 
@@ -160,6 +166,23 @@ pub(super) fn lock(dir: &Path) -> Result<OwnedFd> {
 /// The id by which programs know a cgroup: its inode.
 fn id(path: &Path) -> Result<u64> {
     cgroup2::id(path).map_err(DatapathError::file("look at", path))
+}
+
+/// Whether the cgroup of that id is the one at `path`. Where that cannot be told, it is.
+pub(super) fn is_at(path: &Path, cgroup_id: u64) -> bool {
+    match cgroup2::id(path) {
+        Ok(id) => id == cgroup_id,
+        Err(error) => !is_gone(&error),
+    }
+}
+
+/// Whether guardd calls its own cgroups like that.
+pub(super) fn is_session_name(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.strip_prefix('s'))
+        .filter(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
+        .is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 pub(super) fn subdirectories(path: &Path) -> Result<Vec<PathBuf>> {
@@ -220,6 +243,17 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir(path) {
         Err(e) if is_gone(&e) => Ok(()),
         removed => removed.map_err(DatapathError::file("remove", path)),
+    }
+}
+
+/// Removes an empty cgroup that has none below it; where it has, it stays. Whether it is gone.
+pub(super) fn remove_alone(path: &Path) -> Result<bool> {
+    match fs::remove_dir(path) {
+        Ok(()) => Ok(true),
+        Err(e) if is_gone(&e) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+        Err(e) => Err(DatapathError::file("remove", path)(e)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Removing what nobody will miss: the kernel state of sessions that are gone, and what a guardd was killed over.
 
-use std::{collections::HashSet, path::Path};
+use std::{collections::HashSet, path::PathBuf};
 
 use guard_common::{AttemptKey, HoleId, HoleList, Session, SessionId};
 
@@ -115,20 +115,13 @@ impl Maps {
     }
 }
 
-fn remove_unowned(cgroups: &[(std::path::PathBuf, u64)], owned: &HashSet<u64>) -> Result<usize> {
+fn remove_unowned(cgroups: &[(PathBuf, u64)], owned: &HashSet<u64>) -> Result<usize> {
     let mut removed = 0;
     for (path, id) in cgroups {
-        if is_session_name(path) && !owned.contains(id) && !cgroup::is_populated(path)? {
+        if cgroup::is_session_name(path) && !owned.contains(id) && !cgroup::is_populated(path)? {
             cgroup::remove(path)?;
             removed += 1;
         }
     }
     Ok(removed)
-}
-
-fn is_session_name(path: &Path) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .and_then(|name| name.strip_prefix('s'))
-        .is_some_and(|number| number.parse::<u32>().is_ok())
 }

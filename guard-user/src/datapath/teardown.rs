@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -53,10 +53,12 @@ pub fn teardown(
         pins::discard(&places.pin_dir)?;
         let _ = fs::remove_dir(pins::making_root(&places.pin_dir));
     }
-    if made_root {
-        cgroup::remove(&places.cgroup_root)?;
-    } else if let Ok(root) = cgroup::Root::open(&places.cgroup_root) {
+    if let Ok(root) = cgroup::Root::open(&places.cgroup_root) {
         root.let_go()?;
+    }
+    // One that others have put cgroups into, such as the service manager, stays.
+    let root_is_gone = made_root && cgroup::remove_alone(&places.cgroup_root)?;
+    if !root_is_gone && places.cgroup_root.exists() {
         cgroup::unmark(&places.cgroup_root)?;
     }
     drop(_pin_lock);
@@ -84,7 +86,7 @@ fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
         if cgroup::is_populated(&path)? {
             live.push(path);
         } else {
-            cgroup::remove(&path)?;
+            remove_ours(&path)?;
         }
     }
     if live.is_empty() {
@@ -105,12 +107,20 @@ fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
     }
     for path in &live {
         wait_until_empty(path)?;
-        cgroup::remove(path)?;
+        remove_ours(path)?;
     }
     Ok(live)
 }
 
-fn wait_until_empty(path: &std::path::Path) -> Result<()> {
+/// Whoever made the others removes them.
+fn remove_ours(path: &Path) -> Result<()> {
+    match cgroup::is_session_name(path) {
+        true => cgroup::remove(path),
+        false => Ok(()),
+    }
+}
+
+fn wait_until_empty(path: &Path) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while cgroup::is_populated(path)? {
         if Instant::now() > deadline {
