@@ -7,6 +7,7 @@ mod ebpf;
 mod install;
 mod lab;
 mod lint;
+mod package;
 mod run;
 mod shell;
 mod test;
@@ -36,6 +37,8 @@ enum Command {
     Demo,
     /// Check format, lints, and the licences and sources of dependencies
     Lint,
+    /// Make the packages that people install, in target/package
+    Package(package::PackageArgs),
     /// Run a command under the guard, on this machine's own network
     Run {
         /// The policy: a file, or a name that a running guardd knows [default: policies/default.toml]
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
         Command::Build => build::build(),
         Command::Demo => demo::demo(),
         Command::Lint => lint::lint(),
+        Command::Package(args) => package::package(&args),
         Command::Run { policy, command } => run::run(policy, &command),
         Command::Test { args } => test::test(&args),
         Command::Vm(args) => return vm::vm(&args),

@@ -28,7 +28,7 @@ impl State {
             .filter(|one| who.answers_for(one.owner));
         let asked = asked.ok_or_else(|| ids::no_request(id))?;
         let question = asked.question;
-        let reason = asked.shown.note.clone();
+        let (reason, asked_at) = (asked.shown.note.clone(), asked.shown.asked_at);
         let prefixes = vec![Prefix::host(question.destination)];
         let ports = vec![events::ports_of(&question)];
         let grant = self.grant(question.session, prefixes, ports, terms)?;
@@ -41,7 +41,9 @@ impl State {
         self.audit.reserve()?;
         self.audit.write(LogKind::Answered, record)?;
         let opened = self.open_all(who, grant, reason, Some(id))?;
+        self.counters.answered("yes", asked_at);
         self.requests.take(id);
+        self.keep_requests();
         Ok(opened)
     }
 
@@ -72,8 +74,11 @@ impl State {
         let Some(asked) = self.requests.take(id) else {
             return Err(ids::no_request(id));
         };
+        self.counters.answered("no", asked.shown.asked_at);
+        let until = after(clock::now(), time);
         self.requests
-            .mute(asked.question, after(clock::now(), time));
+            .mute(asked.question, asked.shown.clone(), until);
+        self.keep_requests();
         let requests = vec![asked.shown];
         Ok(proto::Requests { requests })
     }

@@ -1,11 +1,15 @@
 //! The audit trail: JSON lines that are only ever added to.
 //!
-//! A record is one `write(2)`. Where it cannot be written whole, nothing of it stays.
+//! A record is one `write(2)`. Where it cannot be written whole, nothing of it stays. When the file is renamed away, as
+//! logrotate does, the trail goes on in a new one; whoever reads it goes on there too.
 
 use std::{
     fs::{File, OpenOptions},
     io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::{
+        fd::AsRawFd,
+        unix::fs::{MetadataExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
 };
 
@@ -62,6 +66,15 @@ impl Record {
 /// More bytes than the records of one decision have.
 const ONE_DECISION: u64 = 64 * 1024;
 
+/// How far the trail has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Which of the files since this daemon's start it is in.
+    pub part: u64,
+    /// How long that file is.
+    pub length: u64,
+}
+
 /// The trail, open for writing.
 #[derive(Debug)]
 pub struct Audit {
@@ -69,8 +82,12 @@ pub struct Audit {
     file: File,
     /// Why the last record is not in it.
     problem: Option<String>,
-    /// How long the file is, for those who follow it.
-    length: watch::Sender<u64>,
+    /// How many records are not in it.
+    failures: u64,
+    /// Why it does not go on in a new file, where it should.
+    stuck: Option<String>,
+    /// For those who follow it.
+    reached: watch::Sender<Reached>,
 }
 
 impl Audit {
@@ -81,24 +98,71 @@ impl Audit {
     ///
     /// [`AuditError`] where that cannot be done.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let fail = |source| AuditError {
-            path: path.to_owned(),
-            source,
-        };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o640)
-            .open(path)
-            .map_err(fail)?;
-        let length = repair(&mut file).map_err(fail)?;
+        let (file, length) = open(path)?;
         Ok(Self {
             path: path.to_owned(),
             file,
             problem: None,
-            length: watch::Sender::new(length),
+            failures: 0,
+            stuck: None,
+            reached: watch::Sender::new(Reached { part: 0, length }),
         })
+    }
+
+    /// Goes on in a new file, if the one in use is not at its path any more.
+    pub fn follow_path(&mut self) {
+        if self.is_at_its_path() {
+            self.stuck = None;
+            return;
+        }
+        match open(&self.path) {
+            Ok((file, length)) => {
+                self.file = file;
+                self.stuck = None;
+                let part = self.reached.borrow().part + 1;
+                self.reached.send_replace(Reached { part, length });
+                tracing::info!(path = %self.path.display(), "the audit trail goes on in a new file");
+            }
+            Err(error) => {
+                let problem = format!("{error}; records go on into the file that was there");
+                if self.stuck.as_ref() != Some(&problem) {
+                    tracing::error!("{problem}");
+                }
+                self.stuck = Some(problem);
+            }
+        }
+    }
+
+    fn is_at_its_path(&self) -> bool {
+        let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+        let there = std::fs::metadata(&self.path).map(id);
+        // Where the file system does not say, there is nothing better than this file.
+        match (there, self.file.metadata().map(id)) {
+            (Ok(there), Ok(own)) => there == own,
+            (Err(error), Ok(_)) => error.kind() != io::ErrorKind::NotFound,
+            (_, Err(_)) => true,
+        }
+    }
+
+    /// The file in use, to be read from its beginning, and which part of the trail it is.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn current(&self) -> io::Result<(File, u64)> {
+        // By its descriptor: another file may be at its path by now.
+        let file = File::open(format!("/proc/self/fd/{}", self.file.as_raw_fd()))?;
+        Ok((file, self.reached.borrow().part))
+    }
+
+    /// The file before the one in use, where there is one that nobody has compressed.
+    #[must_use]
+    pub fn previous(&self) -> Option<File> {
+        let mut path = self.path.clone().into_os_string();
+        path.push(".1");
+        let file = File::open(path).ok()?;
+        let id = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino())).ok();
+        (id(&file) != id(&self.file)).then_some(file)
     }
 
     /// Where the trail is.
@@ -107,10 +171,10 @@ impl Audit {
         &self.path
     }
 
-    /// The trail's length in bytes, as it grows.
+    /// How far the trail has come, as it grows.
     #[must_use]
-    pub fn length(&self) -> watch::Receiver<u64> {
-        self.length.subscribe()
+    pub fn reached(&self) -> watch::Receiver<Reached> {
+        self.reached.subscribe()
     }
 
     /// Adds a record.
@@ -127,6 +191,7 @@ impl Audit {
         };
         let written = self.append(&line).map_err(|source| self.fail(source));
         self.problem = written.as_ref().err().map(ToString::to_string);
+        self.failures += u64::from(written.is_err());
         written
     }
 
@@ -146,10 +211,16 @@ impl Audit {
         }
     }
 
-    /// Why the last record is not in the trail, if it is not.
+    /// Why the last record is not in the trail, if it is not; or why it is not where it should be.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
-        self.problem.as_deref()
+        self.problem.as_deref().or(self.stuck.as_deref())
+    }
+
+    /// How many records the trail did not take.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures
     }
 
     /// Adds a record about something that has happened and cannot be refused any more.
@@ -187,9 +258,28 @@ impl Audit {
                 return Err(other.err().unwrap_or(io::ErrorKind::StorageFull.into()));
             }
         }
-        self.length.send_replace(before + line.len() as u64);
+        let length = before + line.len() as u64;
+        self.reached.send_modify(|reached| reached.length = length);
         Ok(())
     }
+}
+
+/// Opens the file at `path`, makes it where there is none, and repairs it; gives its length too.
+fn open(path: &Path) -> Result<(File, u64), AuditError> {
+    let opened = || {
+        let mut file = OpenOptions::new()
+            .read(true)
+            .append(true)
+            .create(true)
+            .mode(0o640)
+            .open(path)?;
+        let length = repair(&mut file)?;
+        Ok((file, length))
+    };
+    opened().map_err(|source| AuditError {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Cuts off what follows the last newline; returns the length that is left.
@@ -240,7 +330,37 @@ mod tests {
         assert_eq!(read.len(), 2);
         assert_eq!(read[0].session.as_deref(), Some("s1"));
         assert_eq!(read[0].fields["rule"], "photos\n");
-        assert_eq!(*audit.length().borrow(), fs::metadata(&path).unwrap().len());
+        let length = fs::metadata(&path).unwrap().len();
+        assert_eq!(*audit.reached().borrow(), Reached { part: 0, length });
+    }
+
+    #[test]
+    fn it_goes_on_in_a_new_file_when_the_old_one_is_renamed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let old = dir.path().join("audit.jsonl.1");
+        let mut audit = Audit::open(&path).unwrap();
+        audit.write(LogKind::Denied, Record::of("s1", 1)).unwrap();
+        audit.follow_path();
+        assert_eq!(audit.reached().borrow().part, 0);
+        assert!(audit.previous().is_none());
+        fs::rename(&path, &old).unwrap();
+        audit.write(LogKind::Denied, Record::of("s2", 1)).unwrap();
+        assert!(audit.previous().is_none());
+        audit.follow_path();
+        audit.write(LogKind::Denied, Record::of("s3", 1)).unwrap();
+        assert_eq!((lines(&old).len(), lines(&path).len()), (2, 1));
+        assert_eq!(audit.reached().borrow().part, 1);
+        assert!(audit.previous().is_some());
+        // Where none can be made, nothing is lost either.
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        audit.follow_path();
+        assert!(audit.problem().is_some());
+        audit.write(LogKind::Denied, Record::of("s4", 1)).unwrap();
+        fs::remove_dir(&path).unwrap();
+        audit.follow_path();
+        assert_eq!(audit.problem(), None);
     }
 
     #[test]

@@ -180,6 +180,7 @@ impl State {
             Ok::<_, Refusal>(proto::Request { id, ..draft })
         })?;
         if let Noted::New(id) = &noted {
+            self.counters.asked();
             self.write_question(id, at);
         }
         Ok(noted)

@@ -1,6 +1,10 @@
 //! Putting policies in place: at a session's start, when a file changes, when a name moves.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use guard_common::PolicyId;
 use jiff::Timestamp;
@@ -126,10 +130,11 @@ async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Re
 }
 
 /// Reads the policies in force again that come from the daemon's directories. Bad ones are
-/// reported, and the old ones stand.
+/// reported, and the old ones stand. Looks after the audit trail as well, whose file may have been renamed.
 pub async fn reload(shared: &Shared) {
     let _one_at_a_time = shared.loading.lock().await;
     let named = shared.with(|state| {
+        state.audit.follow_path();
         let slots = state.policies.iter();
         let named = slots.filter_map(|(slot, policy)| Some((slot, policy.source.name.clone()?)));
         named.collect::<Vec<_>>()
@@ -144,6 +149,7 @@ pub async fn reload(shared: &Shared) {
     }
     shared.requests_changed();
     unusable::look(shared).await;
+    shared.arrivals.notify_one();
 }
 
 /// Looks up the names that are due, and compiles the policies again that depend on what has changed.
@@ -195,7 +201,9 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
             policy.fitted = fitted;
             return Ok(());
         }
+        let began = Instant::now();
         state.datapath.install_policy(Some(slot), &compiled)?;
+        state.counters.policy_applied(began);
         policy.compiled = Arc::new(compiled);
         policy.fitted = fitted;
         tracing::info!(
@@ -235,9 +243,29 @@ impl State {
         slot: Option<PolicyId>,
         prepared: Prepared,
     ) -> Result<PolicyId, Refusal> {
-        let slot = self.datapath.install_policy(slot, &prepared.compiled)?;
-        let key = slot.0.to_string();
-        self.shelves.policies.keep(&key, &prepared.source);
+        // The text first, where there is one in force: a guardd that is killed in between is followed by one that
+        // goes on from the new text, and not back to the old one.
+        if let Some(slot) = slot {
+            self.keep_text(slot, &prepared.source);
+        }
+        let began = Instant::now();
+        let installed = self.datapath.install_policy(slot, &prepared.compiled);
+        let slot = match (installed, slot) {
+            (Ok(installed), Some(_)) => installed,
+            (Ok(installed), None) => {
+                self.keep_text(installed, &prepared.source);
+                installed
+            }
+            (Err(error), slot) => {
+                let stands = slot.and_then(|slot| Some((slot, self.policies.get(slot)?)));
+                if let Some((slot, stands)) = stands {
+                    self.keep_text(slot, &stands.source);
+                }
+                return Err(error.into());
+            }
+        };
+        self.counters.policy_applied(began);
+        self.counters.policy_loaded();
         let policy = InForce::from(prepared);
         let record = Record::default()
             .with("policy", policy.policy.name.clone())
@@ -248,6 +276,10 @@ impl State {
         self.audit.note(LogKind::PolicyLoad, record);
         self.settle_requests();
         Ok(slot)
+    }
+
+    fn keep_text(&self, slot: PolicyId, source: &Source) {
+        self.shelves.policies.keep(&slot.0.to_string(), source);
     }
 
     /// Takes note that a newer text of a policy is not put in place.
@@ -264,6 +296,7 @@ impl State {
             error,
             "the version before it stands"
         );
+        self.counters.policy_refused();
         let record = Record::default()
             .with("policy", policy.policy.name.clone())
             .with("file", file)

@@ -85,7 +85,7 @@ impl State {
     }
 
     /// Drops the questions that new holes have answered, and asks again where they end.
-    fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
+    pub(super) fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
         let is_covered = |question: &Question| {
             let (to, protocol, port) = (&question.destination, question.protocol, question.port);
             let mut entries = holes.iter().map(|hole| &hole.entry);
@@ -108,6 +108,7 @@ impl State {
                 let new = new_hole(prefix, &spec, expires, grant.connections);
                 let id = self.datapath.open_hole(grant.session, new)?;
                 opened.push(id);
+                self.counters.hole_opened();
                 let known = Known {
                     session: grant.session,
                     expires,

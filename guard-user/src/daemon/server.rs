@@ -1,6 +1,13 @@
 //! The control socket: a task a connection, and bounds on everything that a peer could use up.
 
-use std::{cell::RefCell, collections::HashMap, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use guard_common::SessionId;
 use tokio::{
@@ -15,6 +22,7 @@ use super::{
     auth::Place,
     failure::Refusal,
     frames::{FrameError, FrameReader, send},
+    metrics,
     shared::Shared,
     streams, varlink,
     varlink::{Asked, Incoming, WireError},
@@ -37,6 +45,8 @@ const BREATH: Duration = Duration::from_millis(100);
 enum Account {
     User(u32),
     Session(Option<SessionId>),
+    /// What is in a cgroup that no session owns, by its id.
+    Unowned(u64),
 }
 
 /// The open connections.
@@ -51,7 +61,7 @@ impl Connections {
         let of_one = self.of.entry(account).or_default();
         let most = match account {
             Account::User(_) => MAX_OF_USER,
-            Account::Session(_) => MAX_OF_SESSION,
+            Account::Session(_) | Account::Unowned(_) => MAX_OF_SESSION,
         };
         let is_root = account == Account::User(0);
         if *of_one >= most || (self.total >= MAX_CONNECTIONS && !is_root) {
@@ -129,6 +139,7 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     let account = match caller.place {
         Place::Outside => Account::User(caller.uid),
         Place::Inside(session) => Account::Session(session),
+        Place::Unowned(cgroup) => Account::Unowned(cgroup),
     };
     if !open.connections.borrow_mut().admit(account) {
         return tracing::warn!(?account, "has too many connections");
@@ -181,10 +192,15 @@ async fn respond(
             return streams::stream(shared, peer, call, frames, write).await;
         }
         Asked::Guard(Call::Log { .. }) => error_frame(WireError::expected_more())?,
-        Asked::Guard(call) => match verbs::answer(shared, peer, call).await {
-            Ok(frame) => frame,
-            Err(refusal) => error_frame(refusal.into())?,
-        },
+        Asked::Guard(call) => {
+            let (method, began) = (metrics::method(&call), Instant::now());
+            let answer = verbs::answer(shared, peer, call).await;
+            shared.with(|state| state.counters.call_answered(method, began.elapsed()));
+            match answer {
+                Ok(frame) => frame,
+                Err(refusal) => error_frame(refusal.into())?,
+            }
+        }
     };
     if incoming.oneway {
         return Ok(());

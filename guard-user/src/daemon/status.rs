@@ -26,6 +26,8 @@ impl State {
             problem,
             warnings: (self.audit.problem().map(str::to_owned).into_iter())
                 .chain(self.unusable_warnings())
+                .chain(self.metrics_problem.clone())
+                .chain(self.unassigned_warnings())
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),
@@ -34,6 +36,7 @@ impl State {
             sessions: self.sessions.all_live().count(),
             requests: self.requests.pending().len(),
             holes: self.datapath.holes().map_or(0, |holes| holes.len()),
+            refused: stats.iter().map(|(_, stats)| stats.denied).sum(),
             hooks,
             events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),
             events_summed_up: stats.iter().map(|(_, stats)| stats.summed_up).sum(),

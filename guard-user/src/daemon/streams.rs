@@ -120,11 +120,22 @@ async fn log(
     follow: bool,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
-    let (path, mut length) =
-        shared.with(|state| (state.audit.path().to_owned(), state.audit.length()));
-    let mut trail = in_background(move || Trail::open(&path, filter)).await?;
+    let (files, mut reached) = shared.with(|state| {
+        let audit = &state.audit;
+        let files = audit.current().map(|current| (audit.previous(), current));
+        (files, audit.reached())
+    });
+    let (previous, (current, mut part)) = files?;
+    let mut trail = match previous {
+        Some(previous) => {
+            let mut trail = Trail::new(previous, filter);
+            trail.then(current);
+            trail
+        }
+        None => Trail::new(current, filter),
+    };
     loop {
-        length.mark_unchanged();
+        let written = *reached.borrow_and_update();
         let (batch, back): (Batch, Trail) = in_background(move || {
             let batch = trail.next_batch()?;
             Ok((batch, trail))
@@ -137,7 +148,14 @@ async fn log(
         if !batch.is_last {
             continue;
         }
-        if !follow || length.changed().await.is_err() {
+        if written.part != part {
+            // What was read to its end was left before that: it has no more.
+            let (next, its) = shared.with(|state| state.audit.current())?;
+            trail.then(next);
+            part = its;
+            continue;
+        }
+        if !follow || reached.changed().await.is_err() {
             return send(write, frame(&json!({}), false)?).await;
         }
     }

@@ -1,9 +1,9 @@
 //! Reading the audit trail: what `guard log` shows.
 
 use std::{
+    collections::VecDeque,
     fs::File,
     io::{self, BufRead, BufReader, Seek, SeekFrom},
-    path::Path,
 };
 
 use jiff::Timestamp;
@@ -45,9 +45,11 @@ impl Filter {
 #[derive(Debug)]
 pub struct Trail {
     file: BufReader<File>,
-    filter: Filter,
     /// Where the next whole line begins.
     offset: u64,
+    /// The files that follow it.
+    rest: VecDeque<File>,
+    filter: Filter,
 }
 
 /// Some records, and whether those were all for now.
@@ -60,17 +62,20 @@ pub struct Batch {
 }
 
 impl Trail {
-    /// At the beginning.
-    ///
-    /// # Errors
-    ///
-    /// Where the trail cannot be opened.
-    pub fn open(path: &Path, filter: Filter) -> io::Result<Self> {
-        Ok(Self {
-            file: BufReader::new(File::open(path)?),
-            filter,
+    /// At the beginning of a file.
+    #[must_use]
+    pub fn new(file: File, filter: Filter) -> Self {
+        Self {
+            file: BufReader::new(file),
             offset: 0,
-        })
+            rest: VecDeque::new(),
+            filter,
+        }
+    }
+
+    /// Goes on with another file after this one.
+    pub fn then(&mut self, next: File) {
+        self.rest.push_back(next);
     }
 
     /// The next records that are wanted. A line that is not whole yet is left for later.
@@ -85,6 +90,11 @@ impl Trail {
             line.clear();
             let read = self.file.read_until(b'\n', &mut line)?;
             if line.last() != Some(&b'\n') {
+                if let Some(next) = self.rest.pop_front() {
+                    self.file = BufReader::new(next);
+                    self.offset = 0;
+                    continue;
+                }
                 self.file.seek(SeekFrom::Start(self.offset))?;
                 batch.is_last = true;
                 break;
@@ -103,7 +113,7 @@ impl Trail {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::{fs, path::Path};
 
     use super::*;
     use crate::{
@@ -111,8 +121,12 @@ mod tests {
         proto::LogKind,
     };
 
+    fn open(path: &Path, filter: Filter) -> Trail {
+        Trail::new(File::open(path).unwrap(), filter)
+    }
+
     fn sessions(path: &Path, filter: Filter) -> Vec<String> {
-        let mut trail = Trail::open(path, filter).unwrap();
+        let mut trail = open(path, filter);
         let batch = trail.next_batch().unwrap();
         assert!(batch.is_last);
         let records = batch.records.into_iter();
@@ -149,7 +163,7 @@ mod tests {
             ..Filter::default()
         };
         assert!(sessions(&path, later).is_empty());
-        let mut trail = Trail::open(&path, one).unwrap();
+        let mut trail = open(&path, one);
         trail.next_batch().unwrap();
         audit.write(LogKind::Held, Record::of("s1", 1000)).unwrap();
         assert_eq!(trail.next_batch().unwrap().records[0].kind, LogKind::Held);
@@ -163,9 +177,27 @@ mod tests {
         audit.write(LogKind::Denied, Record::of("s1", 1)).unwrap();
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..9]).unwrap();
-        let mut trail = Trail::open(&path, Filter::default()).unwrap();
+        let mut trail = open(&path, Filter::default());
         assert!(trail.next_batch().unwrap().records.is_empty());
         fs::write(&path, &whole).unwrap();
         assert_eq!(trail.next_batch().unwrap().records.len(), 1);
+    }
+
+    #[test]
+    fn one_file_is_read_after_the_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
+        for (path, session) in [(&old, "s1"), (&new, "s2")] {
+            let mut audit = Audit::open(path).unwrap();
+            audit
+                .write(LogKind::Denied, Record::of(session, 1))
+                .unwrap();
+        }
+        let mut trail = open(&old, Filter::default());
+        trail.then(File::open(&new).unwrap());
+        let read = trail.next_batch().unwrap();
+        assert!(read.is_last);
+        let sessions = read.records.iter().map(|one| one.session.as_deref());
+        assert_eq!(sessions.collect::<Vec<_>>(), [Some("s1"), Some("s2")]);
     }
 }

@@ -58,6 +58,18 @@ impl Account {
         })
     }
 
+    /// The uid of a user who is given by name or number, if there is one of that name.
+    ///
+    /// # Errors
+    ///
+    /// The system's, where the name service could not be asked.
+    pub fn uid_of(user: &str) -> io::Result<Option<u32>> {
+        match user.parse() {
+            Ok(uid) => Ok(Some(uid)),
+            Err(_) => Ok(Self::by_name(user)?.map(|account| account.uid)),
+        }
+    }
+
     /// A user whom the name service does not know.
     #[must_use]
     pub fn unlisted(uid: u32, gid: u32) -> Self {
@@ -96,6 +108,41 @@ impl Account {
             "{} is in too many groups",
             self.name
         )))
+    }
+}
+
+/// The gid of the group with that name, if there is one.
+///
+/// # Errors
+///
+/// The system's, where the name service could not be asked.
+pub fn group(name: &str) -> io::Result<Option<u32>> {
+    let Ok(name) = CString::new(name) else {
+        return Ok(None);
+    };
+    let mut buffer = vec![0_u8; 1024];
+    loop {
+        let mut entry = MaybeUninit::<libc::group>::uninit();
+        let mut found = ptr::null_mut();
+        // SAFETY: `name` ends by a NUL, the others point to writable memory, `buffer` to as much as is said.
+        let done = unsafe {
+            libc::getgrnam_r(
+                name.as_ptr(),
+                entry.as_mut_ptr(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                &raw mut found,
+            )
+        };
+        match done {
+            0 | libc::ENOENT | libc::ESRCH if found.is_null() => return Ok(None),
+            // SAFETY: the call succeeded, so `found` points to `entry`, which it has filled.
+            0 => return Ok(Some(unsafe { (*found).gr_gid })),
+            // A group with many members needs room for all of their names.
+            libc::ERANGE if buffer.len() < 1 << 24 => buffer.resize(buffer.len() * 2, 0),
+            libc::EINTR => {}
+            error => return Err(io::Error::from_raw_os_error(error)),
+        }
     }
 }
 
@@ -160,13 +207,22 @@ mod tests {
         assert_eq!(root.name, "root");
         assert_eq!(root.home, PathBuf::from("/root"));
         assert_eq!(Account::by_name("root").unwrap(), Some(root.clone()));
+        assert_eq!(Account::uid_of("root").unwrap(), Some(0));
+        assert_eq!(Account::uid_of("61234").unwrap(), Some(61234));
         assert!(root.groups().unwrap().contains(&0));
+    }
+
+    #[test]
+    fn groups_are_found_by_name() {
+        assert_eq!(group("root").unwrap(), Some(0));
+        assert_eq!(group("no such group").unwrap(), None);
     }
 
     #[test]
     fn who_is_not_there_is_none() {
         assert_eq!(Account::by_uid(4_000_000_123).unwrap(), None);
         assert_eq!(Account::by_name("no such user").unwrap(), None);
+        assert_eq!(Account::uid_of("no such user").unwrap(), None);
         assert_eq!(Account::by_name("nul\0name").unwrap(), None);
     }
 }

@@ -214,6 +214,7 @@ fn status() {
             ("holes", Kind::Number),
             ("requests", Kind::Number),
             ("hooks", Kind::List),
+            ("refused", Kind::Number),
             ("events_lost", Kind::Number),
         ],
     );

@@ -131,6 +131,7 @@ pub(crate) fn status() -> Status {
         sessions: 1,
         requests: 1,
         holes: 0,
+        refused: 17,
         hooks: vec![hook("connect4", 31), hook("connect6", 32)],
         events_lost: 0,
         events_summed_up: 0,

@@ -15,7 +15,8 @@ pub(crate) fn page(status: &Status, clock: &Clock) -> Page {
     .field("cgroup", status.cgroup_root.display())
     .field("sessions", status.sessions)
     .field("requests", status.requests)
-    .field("holes", status.holes);
+    .field("holes", status.holes)
+    .field("refused", status.refused);
     losses(&mut page, status);
     for warning in &status.warnings {
         page.styled(WARN, format_args!("    warning  {warning}"))
@@ -125,6 +126,7 @@ mod tests {
             sessions 1
             requests 1
             holes    0
+            refused  17
 
         POLICY   SESSIONS  PREFIXES  LOADED     FILE
         homelab  1         14        3 min ago  /etc/guard/policies/homelab.toml
@@ -158,6 +160,7 @@ mod tests {
             sessions 1
             requests 0
             holes    0
+            refused  17
             events   1200 refusals were summed up in counts
             lost     3 refusals were not reported; all were refused
 

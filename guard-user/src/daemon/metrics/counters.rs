@@ -1,0 +1,219 @@
+//! What happens, counted since guardd's start.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use jiff::Timestamp;
+use prometheus_client::{
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+use crate::proto::Call;
+
+/// A metric with one label.
+type By<M> = Family<[(&'static str, &'static str); 1], M>;
+
+/// A person answers in seconds, or in hours.
+const ANSWERS: [f64; 9] = [
+    1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0, 14_400.0, 86_400.0,
+];
+/// guardd answers in a millisecond, or waits for names to be looked up and processes to end.
+const CALLS: [f64; 9] = [0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0];
+/// A policy is in force in a millisecond, or has a million prefixes.
+const APPLIES: [f64; 8] = [0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 10.0];
+
+/// The counters. What they count is in the help texts of [`Self::register`].
+#[derive(Clone, Debug)]
+pub struct Counters {
+    /// When guardd was started, in seconds since 1970.
+    pub(super) started: f64,
+    requests: Counter,
+    answers: By<Counter>,
+    answer_delay: Histogram,
+    holes_opened: Counter,
+    holes_closed: By<Counter>,
+    cut: Counter,
+    sessions_started: Counter,
+    sessions_ended: Counter,
+    policy_loads: By<Counter>,
+    policy_apply: Histogram,
+    calls: Family<[(&'static str, &'static str); 1], Histogram>,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        let counters = Self {
+            started: since_1970(),
+            requests: Counter::default(),
+            answers: Family::default(),
+            answer_delay: Histogram::new(ANSWERS),
+            holes_opened: Counter::default(),
+            holes_closed: Family::default(),
+            cut: Counter::default(),
+            sessions_started: Counter::default(),
+            sessions_ended: Counter::default(),
+            policy_loads: Family::default(),
+            policy_apply: Histogram::new(APPLIES),
+            calls: Family::new_with_constructor(|| Histogram::new(CALLS)),
+        };
+        // A series that is not there before it first grows has no rate then.
+        for answer in ["yes", "no"] {
+            drop(counters.answers.get_or_create(&[("answer", answer)]));
+        }
+        for result in ["ok", "failed"] {
+            drop(counters.policy_loads.get_or_create(&[("result", result)]));
+        }
+        for why in ["expired", "closed", "session-ended", "not-written-down"] {
+            drop(counters.holes_closed.get_or_create(&[("why", why)]));
+        }
+        counters
+    }
+}
+
+impl Counters {
+    /// A question came up.
+    pub fn asked(&self) {
+        self.requests.inc();
+    }
+
+    /// A person answered what was asked at that time.
+    pub fn answered(&self, answer: &'static str, asked_at: Timestamp) {
+        self.answers.get_or_create(&[("answer", answer)]).inc();
+        let waited = asked_at.duration_until(Timestamp::now()).as_secs_f64();
+        self.answer_delay.observe(waited.max(0.0));
+    }
+
+    /// A hole was opened.
+    pub fn hole_opened(&self) {
+        self.holes_opened.inc();
+    }
+
+    /// A hole ended, for a reason as in the audit trail, and so many connections were cut.
+    pub fn hole_closed(&self, why: &str, cut: usize) {
+        let why = match why {
+            "closed" => "closed",
+            "the session has ended" => "session-ended",
+            "not written down" => "not-written-down",
+            _ => "expired",
+        };
+        self.holes_closed.get_or_create(&[("why", why)]).inc();
+        self.cut.inc_by(cut as u64);
+    }
+
+    /// A session was made.
+    pub fn session_started(&self) {
+        self.sessions_started.inc();
+    }
+
+    /// A session ended.
+    pub fn session_ended(&self) {
+        self.sessions_ended.inc();
+    }
+
+    /// A policy was put in place.
+    pub fn policy_loaded(&self) {
+        self.policy_loads.get_or_create(&[("result", "ok")]).inc();
+    }
+
+    /// A policy was refused.
+    pub fn policy_refused(&self) {
+        self.policy_loads
+            .get_or_create(&[("result", "failed")])
+            .inc();
+    }
+
+    /// The kernel has taken a policy.
+    pub fn policy_applied(&self, began: Instant) {
+        self.policy_apply.observe(began.elapsed().as_secs_f64());
+    }
+
+    /// A call was answered.
+    pub fn call_answered(&self, method: &'static str, took: Duration) {
+        let of = self.calls.get_or_create(&[("method", method)]);
+        of.observe(took.as_secs_f64());
+    }
+
+    /// Gives all of them their names.
+    pub(super) fn register(&self, to: &mut Registry) {
+        let all = self.clone();
+        to.register(
+            "guard_requests",
+            "Questions that came up for a person",
+            all.requests,
+        );
+        to.register("guard_answers", "Answers that people gave", all.answers);
+        to.register_with_unit(
+            "guard_answer_delay",
+            "From a question to a person's answer",
+            Unit::Seconds,
+            all.answer_delay,
+        );
+        to.register(
+            "guard_holes_opened",
+            "Holes that were opened",
+            all.holes_opened,
+        );
+        to.register("guard_holes_closed", "Holes that ended", all.holes_closed);
+        to.register(
+            "guard_connections_cut",
+            "Connections that were cut when their hole ended",
+            all.cut,
+        );
+        to.register(
+            "guard_sessions_started",
+            "Sessions that were made",
+            all.sessions_started,
+        );
+        to.register(
+            "guard_sessions_ended",
+            "Sessions that ended",
+            all.sessions_ended,
+        );
+        to.register(
+            "guard_policy_loads",
+            "Policies that were put in place, or refused",
+            all.policy_loads,
+        );
+        to.register_with_unit(
+            "guard_policy_apply",
+            "What it took to put a policy into the kernel",
+            Unit::Seconds,
+            all.policy_apply,
+        );
+        to.register_with_unit(
+            "guard_call_duration",
+            "What guardd took to answer calls on its socket",
+            Unit::Seconds,
+            all.calls,
+        );
+    }
+}
+
+/// A call's method, as a label.
+#[must_use]
+pub fn method(call: &Call) -> &'static str {
+    match call {
+        Call::Run(_) => "Run",
+        Call::Enter { .. } => "Enter",
+        Call::Assign(_) => "Assign",
+        Call::Pending {} => "Pending",
+        Call::Approve { .. } => "Approve",
+        Call::Deny { .. } => "Deny",
+        Call::Open { .. } => "Open",
+        Call::Holes {} => "Holes",
+        Call::Close { .. } => "Close",
+        Call::Sessions {} => "Sessions",
+        Call::Stop { .. } => "Stop",
+        Call::Status {} => "Status",
+        Call::Explain { .. } => "Explain",
+        Call::Log { .. } => "Log",
+        Call::Why {} => "Why",
+        Call::Request { .. } => "Request",
+        Call::Reload {} => "Reload",
+    }
+}
+
+fn since_1970() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0.0, |since| since.as_secs_f64())
+}

@@ -1,0 +1,17 @@
+//! What guardd counts, for Prometheus: off unless the settings say where to listen.
+//!
+//! What the kernel counts is read from it at each scrape ([`Snapshot`]); what only guardd sees is counted as it happens
+//! ([`Counters`]).
+
+mod counters;
+mod listen;
+mod process;
+mod serve;
+mod snapshot;
+mod text;
+
+pub use counters::{Counters, method};
+pub use listen::Listen;
+pub use serve::{serve, unlisten};
+pub use snapshot::Snapshot;
+pub use text::{Format, render};

@@ -1,0 +1,215 @@
+//! What is so at the moment of a scrape.
+
+use std::fmt;
+
+use guard_common::{SessionId, SessionStats};
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Unit,
+};
+
+use super::{super::ids, super::state::State, process::Process};
+use crate::proto::Status;
+
+/// Longer names than this are cut in labels.
+const MAX_NAME: usize = 64;
+
+/// Whom a count is of. There are no more than the kernel has room for, and an ended one goes after a minute.
+type Labels = [(&'static str, String); 3];
+
+/// The state in numbers.
+#[derive(Debug)]
+pub struct Snapshot {
+    status: Status,
+    refused_policies: usize,
+    audit_failures: u64,
+    audit_problem: bool,
+    sessions: Vec<(Labels, SessionStats)>,
+    process: Process,
+    started: f64,
+}
+
+impl Snapshot {
+    /// Now: enforcement is read back, and the kernel's counters are read.
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        let status = state.status();
+        let in_force = status.policies.iter();
+        let stats = state.datapath.stats().unwrap_or_default();
+        let stats = stats.into_iter();
+        Self {
+            refused_policies: in_force.filter(|policy| policy.error.is_some()).count()
+                + state.unusable.len(),
+            status,
+            audit_failures: state.audit.failures(),
+            audit_problem: state.audit.problem().is_some(),
+            sessions: stats.map(|(id, of)| (labels(state, id), of)).collect(),
+            process: Process::look(),
+            started: state.counters.started,
+        }
+    }
+}
+
+fn labels(state: &State, id: SessionId) -> Labels {
+    let session = state.sessions.get(id);
+    let name = session.map_or("", |session| &session.about.name);
+    let default = || {
+        let slot = state.default_slot.filter(|_| id == SessionId(0))?;
+        Some(state.policies.get(slot)?.policy.name.clone())
+    };
+    let policy = match session {
+        Some(session) => state.policy_of(session),
+        None => default().unwrap_or_default(),
+    };
+    let id = match id {
+        SessionId(0) => "none".to_owned(),
+        id => ids::session(id),
+    };
+    let cut = |name: &str| name.chars().take(MAX_NAME).collect::<String>();
+    [
+        ("session", id),
+        ("name", cut(name)),
+        ("policy", cut(&policy)),
+    ]
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        self.of_enforcement(&mut to)?;
+        self.of_sessions(&mut to)?;
+        self.of_guardd(&mut to)
+    }
+}
+
+impl Snapshot {
+    fn of_enforcement(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let status = &self.status;
+        let is = |so: bool| u64::from(so);
+        gauge(
+            to,
+            "guard_enforcing",
+            "Whether every hook is attached and every map is there, as just read back.",
+            is(status.enforcing),
+        )?;
+        let mut hooks = to.encode_descriptor(
+            "guard_hook_attached",
+            "Whether a program is attached to the root of the guarded cgroups, as just read back.",
+            None,
+            MetricType::Gauge,
+        )?;
+        for hook in &status.hooks {
+            let labels = [("hook", hook.name.as_str())];
+            ConstGauge::new(is(hook.attached)).encode(hooks.encode_family(&labels)?)?;
+        }
+        for (name, help, value) in [
+            ("guard_sessions", "Sessions that live.", status.sessions),
+            (
+                "guard_requests_waiting",
+                "Questions that wait for a person.",
+                status.requests,
+            ),
+            (
+                "guard_holes",
+                "Holes that are open, as the kernel has them.",
+                status.holes,
+            ),
+            (
+                "guard_policies",
+                "Policies in force.",
+                status.policies.len(),
+            ),
+            (
+                "guard_policies_refused",
+                "Policies of which the newest text could not be put in force.",
+                self.refused_policies,
+            ),
+        ] {
+            gauge(to, name, help, value as u64)?;
+        }
+        Ok(())
+    }
+
+    /// Counted by the kernel: they go on while guardd is down.
+    fn of_sessions(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut refusals = to.encode_descriptor(
+            "guard_refusals",
+            "Attempts that were refused.",
+            None,
+            MetricType::Counter,
+        )?;
+        for (labels, stats) in &self.sessions {
+            ConstCounter::new(stats.denied).encode(refusals.encode_family(labels)?)?;
+        }
+        let mut events = to.encode_descriptor(
+            "guard_refusal_events",
+            "What became of the news of a refusal: reported to guardd, summed up in a count, or lost.",
+            None,
+            MetricType::Counter,
+        )?;
+        for ([session, name, policy], stats) in &self.sessions {
+            for (outcome, count) in [
+                ("reported", stats.reported),
+                ("summed-up", stats.summed_up),
+                ("lost", stats.lost),
+            ] {
+                let outcome = ("outcome", outcome.to_owned());
+                let labels = [session.clone(), name.clone(), policy.clone(), outcome];
+                ConstCounter::new(count).encode(events.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn of_guardd(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        counter(
+            to,
+            "guard_audit_write_failures",
+            "Records that the audit trail did not take.",
+            self.audit_failures,
+        )?;
+        gauge(
+            to,
+            "guard_audit_problem",
+            "Whether the last record is not in the audit trail.",
+            u64::from(self.audit_problem),
+        )?;
+        let mut build = to.encode_descriptor(
+            "guard_build_info",
+            "Always 1; the versions are in the labels.",
+            None,
+            MetricType::Gauge,
+        )?;
+        let labels = [
+            ("version", self.status.version.as_str()),
+            ("kernel", self.status.kernel.as_str()),
+        ];
+        ConstGauge::new(1_u64).encode(build.encode_family(&labels)?)?;
+        let process = &self.process;
+        let (help, unit) = ("Memory that guardd uses.", Some(&Unit::Bytes));
+        let memory =
+            to.encode_descriptor("process_resident_memory", help, unit, MetricType::Gauge)?;
+        ConstGauge::new(process.resident_bytes).encode(memory)?;
+        let (help, unit) = ("When guardd was started, since 1970.", Some(&Unit::Seconds));
+        let start = to.encode_descriptor("process_start_time", help, unit, MetricType::Gauge)?;
+        ConstGauge::new(self.started).encode(start)?;
+        let (help, unit) = ("Time that guardd has run on a CPU.", Some(&Unit::Seconds));
+        let cpu = to.encode_descriptor("process_cpu", help, unit, MetricType::Counter)?;
+        ConstCounter::new(process.cpu_seconds).encode(cpu)?;
+        gauge(
+            to,
+            "process_open_fds",
+            "Descriptors that guardd has open.",
+            process.open_fds,
+        )
+    }
+}
+
+fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstGauge::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Counter)?)
+}

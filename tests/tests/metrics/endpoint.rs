@@ -1,0 +1,443 @@
+//! The endpoint: who gets which numbers, and what it does with nonsense.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use guard_lab::{Attempt, Daemon, Network, Shell, eventually};
+use rustix::process::Signal;
+
+use super::scrape::{Scrape, ask, get, tcp, unix};
+use super::{ASKS, NEVER, V4};
+
+const AT: &str = "127.0.0.1:9478";
+
+/// A daemon that serves metrics on a socket in its own directory.
+struct Lab {
+    daemon: Daemon,
+    network: Network,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let network = Network::new().unwrap();
+        let mut daemon = Daemon::in_network(&network)
+            .policy("asks", ASKS)
+            .prepare()
+            .unwrap();
+        let listen = format!("unix:{}", socket(&daemon).display());
+        daemon.write_config(&config(&listen)).unwrap();
+        daemon.start().unwrap();
+        daemon.wait_for_log("metrics are served").unwrap();
+        Self { daemon, network }
+    }
+
+    fn scrape(&self) -> Scrape {
+        Scrape::of(unix(&socket(&self.daemon)))
+    }
+}
+
+fn socket(daemon: &Daemon) -> PathBuf {
+    daemon.dir().join("metrics.sock")
+}
+
+fn config(listen: &str) -> String {
+    format!("resolvers = [\"127.0.0.1:1\"]\n[metrics]\nlisten = \"{listen}\"\n")
+}
+
+fn over_tcp(network: &Network) -> Daemon {
+    let daemon = Daemon::in_network(network)
+        .policy("asks", ASKS)
+        .config(&config(AT))
+        .start()
+        .unwrap();
+    daemon.wait_for_log("metrics are served").unwrap();
+    daemon
+}
+
+#[test]
+fn the_numbers_are_what_happened() {
+    let lab = Lab::new();
+    let mut shell = Shell::start(&lab.daemon, "asks").unwrap();
+    let s1 = [("session", "s1"), ("name", "sh"), ("policy", "asks")];
+    let before = lab.scrape();
+    assert_eq!(before.sum("guard_refusals_total", &s1), 0.0);
+    for _ in 0..5 {
+        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+    }
+    let after = lab.scrape();
+    assert_eq!(after.sum("guard_refusals_total", &s1), 5.0);
+    assert_eq!(after.sum("guard_refusal_events_total", &s1), 5.0);
+    for to in [V4, "192.0.2.11"] {
+        assert!(!shell.reaches(&Attempt::tcp(to, 443)).unwrap());
+    }
+    eventually("two questions wait", || {
+        lab.scrape().sum("guard_requests_waiting", &[]) == 2.0
+    })
+    .unwrap();
+    for args in [&["approve", "r1"][..], &["deny", "r2"], &["close", "h1"]] {
+        lab.daemon.ask(args).unwrap().success().unwrap();
+    }
+    let bad = ASKS.replace("version = 1", "version = 1\nbad = 2");
+    lab.daemon.write_policy("asks", &bad).unwrap();
+    lab.daemon.signal(Signal::HUP).unwrap();
+    lab.daemon
+        .wait_for_log("the version before it stands")
+        .unwrap();
+    let now = lab.scrape();
+    for (name, labels, value) in [
+        ("guard_enforcing", &[][..], 1.0),
+        ("guard_hook_attached", &[], 6.0),
+        ("guard_sessions", &[], 1.0),
+        ("guard_sessions_started_total", &[], 1.0),
+        ("guard_sessions_ended_total", &[], 0.0),
+        ("guard_refusals_total", &s1, 7.0),
+        ("guard_requests_total", &[], 2.0),
+        ("guard_requests_waiting", &[], 0.0),
+        ("guard_answers_total", &[("answer", "yes")], 1.0),
+        ("guard_answers_total", &[("answer", "no")], 1.0),
+        ("guard_answer_delay_seconds_count", &[], 2.0),
+        ("guard_holes", &[], 0.0),
+        ("guard_holes_opened_total", &[], 1.0),
+        ("guard_holes_closed_total", &[("why", "closed")], 1.0),
+        ("guard_policies", &[], 1.0),
+        ("guard_policies_refused", &[], 1.0),
+        ("guard_policy_loads_total", &[("result", "ok")], 1.0),
+        ("guard_policy_loads_total", &[("result", "failed")], 1.0),
+        ("guard_policy_apply_seconds_count", &[], 1.0),
+        (
+            "guard_call_duration_seconds_count",
+            &[("method", "Approve")],
+            1.0,
+        ),
+        ("guard_audit_write_failures_total", &[], 0.0),
+        ("guard_audit_problem", &[], 0.0),
+        (
+            "guard_build_info",
+            &[("version", env!("CARGO_PKG_VERSION"))],
+            1.0,
+        ),
+    ] {
+        assert_eq!(now.sum(name, labels), value, "{name} {labels:?}");
+    }
+    assert!(now.sum("process_resident_memory_bytes", &[]) > 1e6);
+    let status = lab.daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["refused"], 7);
+    assert_eq!(status["requests"], 0);
+}
+
+#[test]
+fn the_kernels_counts_survive_guardd() {
+    let mut lab = Lab::new();
+    let mut shell = Shell::start(&lab.daemon, "asks").unwrap();
+    for _ in 0..3 {
+        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+    }
+    lab.daemon.kill().unwrap();
+    assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+    lab.daemon.start().unwrap();
+    lab.daemon.wait_for_log("metrics are served").unwrap();
+    let now = lab.scrape();
+    let s1 = [("session", "s1"), ("name", "sh"), ("policy", "asks")];
+    assert_eq!(now.sum("guard_refusals_total", &s1), 4.0);
+    assert_eq!(now.sum("guard_sessions_started_total", &[]), 0.0);
+    lab.daemon.stop().unwrap();
+    assert!(!socket(&lab.daemon).exists());
+}
+
+#[test]
+fn it_says_when_nothing_is_enforced() {
+    let lab = Lab::new();
+    assert_eq!(lab.scrape().sum("guard_enforcing", &[]), 1.0);
+    fs::remove_file(lab.daemon.pin_dir().join("live/link_connect4")).unwrap();
+    let now = lab.scrape();
+    assert_eq!(now.sum("guard_enforcing", &[]), 0.0);
+    let hook = |hook| now.sum("guard_hook_attached", &[("hook", hook)]);
+    assert_eq!((hook("connect4"), hook("connect6")), (0.0, 1.0));
+}
+
+#[test]
+fn a_name_that_an_agent_chose_is_only_a_label() {
+    let lab = Lab::new();
+    let name = r#"a"} 1 \n{x="b"#;
+    let run = lab
+        .daemon
+        .agent(["run", "--policy", "asks", "--name", name]);
+    let _shell = Shell::run_by(&lab.daemon, run).unwrap();
+    let now = lab.scrape();
+    assert!(now.has("guard_refusals_total", &[("session", "s1"), ("name", name)]));
+    assert!(!now.names().contains("x"));
+}
+
+#[test]
+fn an_ended_session_is_counted_for_a_minute_more() {
+    let lab = Lab::new();
+    let mut shell = Shell::start(&lab.daemon, "asks").unwrap();
+    shell.tell("exit").unwrap();
+    shell.wait().unwrap();
+    eventually("the session ends", || {
+        lab.scrape().sum("guard_sessions_ended_total", &[]) == 1.0
+    })
+    .unwrap();
+    // The last packets of closed sockets are still counted for a minute.
+    let now = lab.scrape();
+    let counted = now.values("guard_refusals_total", "session");
+    assert_eq!(counted, ["none", "s1"].into());
+    assert_eq!(now.sum("guard_sessions", &[]), 0.0);
+}
+
+#[test]
+fn both_formats_are_served() {
+    let lab = Lab::new();
+    let request = "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: application/openmetrics-text;version=1.0.0\r\n\r\n";
+    let open = ask(unix(&socket(&lab.daemon)), request).unwrap();
+    assert!(
+        open.head
+            .contains("content-type: application/openmetrics-text; version=1.0.0")
+    );
+    assert!(open.body.ends_with("# EOF\n"));
+    assert!(open.body.contains("# TYPE guard_requests counter\n"));
+    let plain = lab.scrape();
+    assert_eq!(plain.kinds["guard_requests_total"], "counter");
+}
+
+#[test]
+fn the_socket_is_for_root_and_one_group() {
+    let lab = Lab::new();
+    let meta = fs::metadata(socket(&lab.daemon)).unwrap();
+    assert_eq!(meta.permissions().mode() & 0o777, 0o660);
+    assert_eq!(meta.uid(), 0);
+    let group = guard_user::sys::accounts::group("guard").unwrap();
+    assert_eq!(meta.gid(), group.unwrap_or(0));
+}
+
+/// What a program there is answered: a status, or the error.
+fn curl(daemon: &Daemon) -> String {
+    format!(
+        "python3 -c 'import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+         s.sendall(b\"GET /metrics HTTP/1.0\\r\\n\\r\\n\"); print(\"answer\", s.recv(99).split()[1].decode())' {}",
+        socket(daemon).display()
+    )
+}
+
+#[test]
+fn what_is_inside_is_refused() {
+    let lab = Lab::new();
+    // Else the mode of the file would do.
+    fs::set_permissions(socket(&lab.daemon), fs::Permissions::from_mode(0o666)).unwrap();
+    let mut outside = lab.daemon.on_machine(guard_lab::AGENT, "sh");
+    let output = outside.arg("-c").arg(curl(&lab.daemon)).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "answer 200\n");
+    let mut shell = Shell::start(&lab.daemon, "asks").unwrap();
+    shell.tell(&curl(&lab.daemon)).unwrap();
+    assert_eq!(shell.line_with("answer").unwrap().trim(), "answer 403");
+}
+
+#[test]
+fn it_is_served_on_loopback_too() {
+    let network = Network::new().unwrap();
+    let daemon = over_tcp(&network);
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    for _ in 0..5 {
+        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+    }
+    let now = Scrape::of(tcp(&network, AT).unwrap());
+    assert_eq!(now.sum("guard_refusals_total", &[("session", "s1")]), 5.0);
+}
+
+#[test]
+fn it_is_off_unless_the_settings_say_so() {
+    let network = Network::new().unwrap();
+    let mut daemon = Daemon::in_network(&network).start().unwrap();
+    assert!(tcp(&network, AT).is_err());
+    assert!(!daemon.log().contains("metrics"));
+    daemon.stop().unwrap();
+    daemon.write_config(&config(AT)).unwrap();
+    daemon.start().unwrap();
+    daemon.wait_for_log("metrics are served").unwrap();
+    assert_eq!(get(tcp(&network, AT).unwrap()).status, 200);
+    daemon.stop().unwrap();
+    daemon.write_config(&config("192.0.2.1:9478")).unwrap();
+    let refused = daemon.start().unwrap_err().to_string();
+    assert!(refused.contains("not loopback"), "{refused}");
+    assert!(refused.contains("line 3"), "{refused}");
+}
+
+#[test]
+fn an_address_in_use_is_a_warning_and_tried_again() {
+    let network = Network::new().unwrap();
+    let taken = network.dev().enter(|| Ok(std::net::TcpListener::bind(AT)?));
+    let taken = taken.unwrap();
+    let daemon = Daemon::in_network(&network).config(&config(AT)).start();
+    let daemon = daemon.unwrap();
+    daemon.wait_for_log("metrics are not served").unwrap();
+    let status = daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["enforcing"], true);
+    assert!(
+        status["warnings"][0].as_str().unwrap().contains(AT),
+        "{status}"
+    );
+    drop(taken);
+    daemon.wait_for_log("metrics are served").unwrap();
+    let status = daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["warnings"].as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn what_is_no_socket_is_left_alone() {
+    let network = Network::new().unwrap();
+    let mut daemon = Daemon::in_network(&network).prepare().unwrap();
+    let file = daemon.dir().join("precious");
+    fs::write(&file, "text").unwrap();
+    daemon
+        .write_config(&config(&format!("unix:{}", file.display())))
+        .unwrap();
+    daemon.start().unwrap();
+    daemon.wait_for_log("no socket").unwrap();
+    daemon.stop().unwrap();
+    assert_eq!(fs::read_to_string(file).unwrap(), "text");
+}
+
+#[test]
+fn nonsense_is_answered_or_closed_and_harms_nobody() {
+    let lab = Lab::new();
+    let at = socket(&lab.daemon);
+    let status = |request: &str| ask(unix(&at), request).map(|answer| answer.status);
+    for (request, expected) in [
+        ("GET / HTTP/1.1\r\nHost: x\r\n\r\n", Some(404)),
+        ("GET /metrics/../etc HTTP/1.1\r\nHost: x\r\n\r\n", Some(404)),
+        (
+            "POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+            Some(405),
+        ),
+        ("HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n", Some(405)),
+        ("\0\0\0\0", Some(400)),
+        ("GET /metrics\r\n\r\n", Some(400)),
+        ("{\"method\":\"org.guardd.Control.Status\"}\0", Some(400)),
+    ] {
+        assert_eq!(status(request), expected, "{request:?}");
+    }
+    let long = format!(
+        "GET /metrics HTTP/1.1\r\nX: {}\r\n\r\n",
+        "a".repeat(100_000)
+    );
+    assert!(
+        matches!(status(&long), None | Some(431)),
+        "{:?}",
+        status(&long)
+    );
+    let many = format!("GET /metrics HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(100));
+    assert!(
+        matches!(status(&many), None | Some(431)),
+        "{:?}",
+        status(&many)
+    );
+    assert_eq!(get(unix(&at)).status, 200);
+}
+
+#[test]
+fn slow_clients_and_crowds_end_in_time_and_hold_up_nobody_else() {
+    let lab = Lab::new();
+    let at = socket(&lab.daemon);
+    let begun = Instant::now();
+    let mut crowd: Vec<_> = (0..40).map(|_| unix(&at)).collect();
+    for stream in &mut crowd {
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ").unwrap();
+    }
+    // guardd itself answers at once.
+    let asked = Instant::now();
+    lab.daemon.ask(["status"]).unwrap().success().unwrap();
+    assert!(
+        asked.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        asked.elapsed()
+    );
+    // Forty that wait are three rounds of sixteen, five seconds each.
+    assert_eq!(get(unix(&at)).status, 200);
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
+    assert!(
+        begun.elapsed() > Duration::from_secs(4),
+        "nobody had to wait"
+    );
+    let mut end = [0; 1000];
+    for mut stream in crowd {
+        while stream.read(&mut end).is_ok_and(|read| read > 0) {}
+    }
+    let open = lab.scrape().sum("process_open_fds", &[]);
+    assert!(open < 100.0, "{open}");
+    drop(lab.network);
+}
+
+/// The families that the documents and files may name.
+#[test]
+fn every_metric_that_is_promised_is_there() {
+    let lab = Lab::new();
+    let _shell = Shell::start(&lab.daemon, "asks").unwrap();
+    lab.daemon.ask(["status"]).unwrap().success().unwrap();
+    let now = lab.scrape();
+    let names = now.names();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for file in [
+        "packaging/grafana/guard.json",
+        "packaging/prometheus/alerts.yml",
+        "docs/operations.md",
+    ] {
+        let text = fs::read_to_string(root.join(file)).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let promised: std::collections::BTreeSet<_> = words
+            .filter(|word| word.starts_with("guard_") || word.starts_with("process_"))
+            .filter(|word| !["guard_", "process_"].contains(word))
+            .collect();
+        assert!(promised.len() > 3, "{file}: {promised:?}");
+        for name in promised {
+            let is = names.contains(name) || now.kinds.contains_key(name);
+            assert!(is, "{file} names {name}, which is not served");
+        }
+    }
+    for family in now.kinds.keys() {
+        let docs = fs::read_to_string(root.join("docs/operations.md")).unwrap();
+        assert!(
+            docs.contains(&format!("`{family}`")),
+            "docs/operations.md has no {family}"
+        );
+    }
+}
+
+#[test]
+fn the_dashboard_is_one_that_grafana_can_import() {
+    let file =
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/grafana/guard.json");
+    let text = fs::read_to_string(file).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert!(dashboard["schemaVersion"].as_u64().unwrap() >= 36);
+    let variables = dashboard["templating"]["list"].as_array().unwrap();
+    let names: Vec<_> = variables
+        .iter()
+        .map(|one| one["name"].as_str().unwrap())
+        .collect();
+    assert!(names.contains(&"datasource"));
+    let panels = dashboard["panels"].as_array().unwrap();
+    let mut ids: Vec<_> = panels
+        .iter()
+        .map(|panel| panel["id"].as_u64().unwrap())
+        .collect();
+    ids.dedup();
+    assert_eq!(ids.len(), panels.len());
+    for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+        assert_eq!(panel["datasource"]["uid"], "${datasource}", "{panel}");
+        for target in panel["targets"].as_array().unwrap() {
+            let expr = target["expr"].as_str().unwrap();
+            for used in expr.split('$').skip(1) {
+                let name = used.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+                let name = name.into_iter().next().unwrap();
+                assert!(name.starts_with("__") || names.contains(&name), "{expr}");
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The line that a service manager shows is that of `guard status`.
+
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use guard_lab::{Attempt, Daemon, DaemonBuilder, Network, Shell, eventually};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+use super::{ASKS, NEVER, V4};
+
+/// What systemd would be.
+struct Manager {
+    socket: UnixDatagram,
+    dir: TempDir,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
+        socket
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        Self { socket, dir }
+    }
+
+    fn path(&self) -> String {
+        let path: &Path = self.dir.path();
+        path.join("notify").to_str().unwrap().to_owned()
+    }
+
+    fn of(&self, daemon: DaemonBuilder) -> Daemon {
+        let daemon = daemon.env("NOTIFY_SOCKET", &self.path());
+        daemon.policy("asks", ASKS).start().unwrap()
+    }
+
+    fn message(&self) -> String {
+        let mut buffer = [0; 4096];
+        let length = self.socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..length]).into_owned()
+    }
+
+    /// Reads until the status line is as wanted; gives all that came before it.
+    fn wait_for(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        let begun = Instant::now();
+        let mut before = Vec::new();
+        loop {
+            let message = self.message();
+            let mut lines = message.lines();
+            if lines.any(|line| line.strip_prefix("STATUS=").is_some_and(&wanted)) {
+                return before;
+            }
+            before.push(message);
+            let last = before.last();
+            assert!(begun.elapsed() < Duration::from_secs(20), "{last:?}");
+        }
+    }
+}
+
+#[test]
+fn it_follows_what_happens() {
+    let network = Network::new().unwrap();
+    let manager = Manager::new();
+    let daemon = manager.of(Daemon::in_network(&network));
+    let quiet = "enforcing: 0 sessions, 0 requests wait, 0 holes, 0 refused";
+    manager.wait_for(|line| line == quiet);
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    for _ in 0..5 {
+        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+    }
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    manager.wait_for(|line| line == "enforcing: 1 session, 1 request waits, 0 holes, 6 refused");
+    daemon.ask(["approve", "r1"]).unwrap().success().unwrap();
+    manager.wait_for(|line| line == "enforcing: 1 session, 0 requests wait, 1 hole, 6 refused");
+    let status = daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["refused"], 6);
+    assert_eq!(status["holes"], 1);
+}
+
+#[test]
+fn it_says_what_is_wrong() {
+    let network = Network::new().unwrap();
+    let manager = Manager::new();
+    let daemon = manager.of(Daemon::in_network(&network));
+    let _shell = Shell::start(&daemon, "asks").unwrap();
+    daemon
+        .write_policy("asks", &ASKS.replace("version = 1", "version = 1\nbad = 2"))
+        .unwrap();
+    daemon.signal(Signal::HUP).unwrap();
+    manager.wait_for(|line| {
+        line.starts_with("enforcing: 1 session")
+            && line.ends_with("policy asks: new text refused (line 3)")
+    });
+    std::fs::remove_file(daemon.pin_dir().join("live/link_connect4")).unwrap();
+    manager.wait_for(|line| line.starts_with("NOT enforcing: ") && line.contains("connect4"));
+    eventually("guard status says no", || {
+        daemon.ask(["status"]).unwrap().code() == Some(1)
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_flood_changes_it_at_most_once_a_second() {
+    let network = Network::new().unwrap();
+    let manager = Manager::new();
+    let daemon = manager.of(Daemon::in_network(&network));
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    manager.wait_for(|line| line.starts_with("enforcing: 1 session"));
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        for last in 0..20 {
+            let to = format!("192.0.2.{}", 100 + last);
+            assert!(!shell.reaches(&Attempt::tcp(&to, 443)).unwrap());
+        }
+    }
+    let seconds = begun.elapsed().as_secs() as usize;
+    manager.socket.set_nonblocking(true).unwrap();
+    let mut buffer = [0; 4096];
+    let told = std::iter::from_fn(|| manager.socket.recv(&mut buffer).ok());
+    let told = told.count();
+    assert!((1..=seconds + 2).contains(&told), "{told} in {seconds} s");
+}
