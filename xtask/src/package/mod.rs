@@ -72,6 +72,27 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     sums()
 }
 
+/// The .deb, and the same files under a later version, for the machines that tests run in: of the programs in
+/// `programs`, else of those that people get.
+///
+/// # Errors
+///
+/// What could not be had, built or written.
+pub(crate) fn debs(programs: Option<&Path>) -> Result<[PathBuf; 2]> {
+    let epoch = epoch()?;
+    fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?;
+    let programs = match programs {
+        Some(programs) => programs.to_owned(),
+        None => programs::build(programs::GNU, &epoch)?,
+    };
+    let tree = stage::lay_out("root", &programs, &sbom::of_both_halves(&epoch)?)?;
+    let next = format!("{}+next", version());
+    Ok([
+        deb::make(&tree, None, &epoch)?,
+        deb::make(&tree, Some(&next), &epoch)?,
+    ])
+}
+
 /// Says what was made. What people download is to stay small.
 fn made(package: &Path) -> Result<()> {
     let size = fs::metadata(package)

@@ -4,7 +4,6 @@
 //! would, then test binaries run; what they say comes back through a serial port.
 
 mod cache;
-mod deb;
 mod debian;
 mod image;
 mod kernels;
@@ -135,8 +134,8 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
             image,
         })
         .collect();
-    let payload = tests.pack()?;
     let saved = !args.cold && (args.fast || std::env::var_os("CI").is_none());
+    let payload = tests.pack(saved)?;
     if args.shell {
         let maker = &makers[makers.len() - 1];
         return shell::open(maker, &payload, args.machine.unwrap_or(Kind::Plain), saved);

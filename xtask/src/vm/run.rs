@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::machine::{Console, Machine};
-use super::payload::{Payload, TESTS};
+use super::payload::{DEBS, Payload, TESTS};
 use super::reboot;
 use super::report::{Counts, Outcome, Status};
 use super::snapshot::Maker;
@@ -26,7 +26,8 @@ const THREADS: u32 = 3;
 const RETRIES: u32 = 1;
 
 /// Installs the package as a user would; the lab's own programs lie beside it.
-pub(super) const INSTALL_IT: &str = "dpkg -i /payload/guard.deb && install /payload/bin/* /usr/bin";
+pub(super) const INSTALL_IT: &str =
+    "dpkg -i /payload/debs/guard.deb && install /payload/bin/* /usr/bin";
 
 /// Some suites for one machine.
 pub(super) struct Batch<'a> {
@@ -190,7 +191,7 @@ impl Runner<'_> {
         ensure!(!limit.is_zero(), "the time of the whole run is up");
         let filters: String = suite.filters.iter().map(|f| format!(" '{f}'")).collect();
         let command = format!(
-            "cd /tmp && GUARD_BIN_DIR=/usr/bin RUST_TEST_THREADS={THREADS} \
+            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_DEBS={DEBS} RUST_TEST_THREADS={THREADS} \
              timeout --kill-after=10 {} {TESTS}/{} --color never{filters}",
             limit.as_secs(),
             suite.name
