@@ -1,6 +1,7 @@
 //! The machine has booted again, and nobody has done anything since.
 
 use std::fs;
+use std::time::Duration;
 
 use crate::machine::{BOOTS, boot_id, check, guardd_enforces, said, services_are_judged};
 
@@ -28,23 +29,22 @@ fn what_starts_at_boot_is_guarded_from_its_first_instruction() {
     let log = said("guard", &["log", "--json"]);
     let starts = log
         .lines()
-        .filter(|line| line.contains("session_started") || line.contains("session-started"))
+        .filter(|line| line.contains("\"session-start\""))
         .filter(|line| line.contains("assigned"))
         .count();
     let seen = boots.lines().count() + 1;
     assert_eq!(starts, seen, "{log}");
 }
 
-/// A boot in a machine with a processor of its own; an emulated one is several times slower.
 #[test]
 fn guardd_enforces_within_a_second_of_its_start() {
-    const LIMIT: u64 = 1_000_000;
+    let limit = guard_lab::patience(Duration::from_secs(1));
     check();
     let begun = moment("guardd.service", "ExecMainStartTimestampMonotonic");
     let ready = moment("guardd.service", "ActiveEnterTimestampMonotonic");
-    let taken = ready - begun;
-    println!("guardd was ready {taken} µs after it was started");
-    assert!(taken <= LIMIT, "it took {taken} µs");
+    let taken = Duration::from_micros(ready - begun);
+    println!("guardd was ready {taken:?} after it was started");
+    assert!(taken <= limit, "it took {taken:?}");
 }
 
 /// A property of a unit that is a time, in microseconds since the kernel started.

@@ -41,7 +41,7 @@ pub(super) fn run(
             name: batch.suites[0].name.clone(),
             filters: vec![name.to_owned()],
         };
-        let (status, counts) = runner.tests(machine, &suite, log)?;
+        let (status, counts) = runner.tests(machine, batch.maker.accel, &suite, log)?;
         sum.passed += counts.passed;
         sum.failed += counts.failed;
         sum.ignored += counts.ignored;

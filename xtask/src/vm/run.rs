@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::machine::{Console, Machine};
 use super::payload::{DEBS, Payload, TESTS};
+use super::qemu::Accel;
 use super::reboot;
 use super::report::{Counts, Outcome, Status};
 use super::snapshot::Maker;
@@ -21,7 +22,9 @@ const INSTALL: Duration = Duration::from_secs(180);
 /// How much longer than it may take a suite is waited for, until the machine counts as broken.
 const SLACK: Duration = Duration::from_secs(60);
 /// Tests at once: many wait for something to end by itself.
-const THREADS: u32 = 3;
+const THREADS: u32 = 2;
+/// How many times slower than others an emulated machine is, on a host that has other things to do.
+const SLOWNESS: u32 = 5;
 /// A machine that breaks gets so many more chances.
 const RETRIES: u32 = 1;
 
@@ -139,7 +142,7 @@ impl Runner<'_> {
             Some(machine) => machine,
             None => self.start(batch, log)?,
         };
-        let ended = self.tests(&mut machine, suite, log)?;
+        let ended = self.tests(&mut machine, batch.maker.accel, suite, log)?;
         if ended.0 == Status::Failed {
             self.journal(&mut machine, log)?;
         }
@@ -183,16 +186,19 @@ impl Runner<'_> {
     pub(super) fn tests(
         &self,
         machine: &mut Machine,
+        accel: Accel,
         suite: &Suite,
         log: &mut Log,
     ) -> Result<(Status, Counts)> {
+        let slowness = if accel == Accel::Kvm { 1 } else { SLOWNESS };
         let left = self.deadline.saturating_duration_since(Instant::now());
         let limit = LIMIT.min(left);
         ensure!(!limit.is_zero(), "the time of the whole run is up");
         let filters: String = suite.filters.iter().map(|f| format!(" '{f}'")).collect();
         let command = format!(
-            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_DEBS={DEBS} RUST_TEST_THREADS={THREADS} \
+            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_DEBS={DEBS} RUST_TEST_THREADS={THREADS} {}={slowness} \
              timeout --kill-after=10 {} {TESTS}/{} --color never{filters}",
+            guard_lab::SLOWNESS,
             limit.as_secs(),
             suite.name
         );
