@@ -288,10 +288,13 @@ impl State {
     }
 
     fn write_start(&mut self, session: &proto::Session) {
+        let parent = ids::parse_session(&session.id).ok();
+        let parent = parent.and_then(|id| self.sessions.get(id)?.about.parent);
         let record = Record::of(&session.id, session.uid)
             .with("name", session.name.clone())
             .with("policy", session.policy.clone())
             .with("user", session.user.clone())
+            .with("parent", parent.map(|id| ids::session(SessionId(id))))
             .with("command", session.command.clone());
         self.audit.note(LogKind::SessionStart, record);
         self.counters.session_started();
