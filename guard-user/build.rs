@@ -1,7 +1,7 @@
 //! Puts the eBPF object where `include_bytes!` finds it: `OUT_DIR/guard-ebpf.o`.
 //!
 //! `cargo xtask build` makes the object. `GUARD_EBPF_OBJECT` names one that was built elsewhere; such a
-//! one is taken as it is. `GUARD_EBPF_HASH` tells the crate which object it carries.
+//! one is taken as it is.
 
 use std::env;
 use std::fs;
@@ -35,7 +35,6 @@ fn embed() -> Result<(), String> {
     let out = env::var_os("OUT_DIR").ok_or("cargo did not set OUT_DIR")?;
     let copy = Path::new(&out).join("guard-ebpf.o");
     fs::write(&copy, &bytes).map_err(|e| format!("cannot write {}: {e}", copy.display()))?;
-    println!("cargo::rustc-env=GUARD_EBPF_HASH={:016x}", fnv1a(&bytes));
     Ok(())
 }
 
@@ -76,11 +75,4 @@ fn newest(dir: &Path) -> io::Result<SystemTime> {
         newest = newest.max(time);
     }
     Ok(newest)
-}
-
-/// FNV-1a, 64 bits: std's hashers promise no stable result.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }

@@ -28,9 +28,13 @@ pub(crate) static SESSION_LEVEL: Global<u32> = Global::new(0);
 #[btf_map]
 static META: Array<u64, { meta::LEN as usize }> = Array::new();
 
+/// A [`PrefixValue`], declared as a number. Until 6.2 the kernel takes a trie into [`POLICIES`] only where its
+/// declared value is a structure just as that of the map's own is, and guardd's tries declare none.
+type RawPrefixValue = u64;
+
 /// A trie of prefixes for each policy. guardd fills a new trie unseen and puts it in place by one write.
 #[btf_map]
-static POLICIES: HashOfMaps<u32, LpmTrie<[u32; 4], PrefixValue, 1>, 4096> = HashOfMaps::new();
+static POLICIES: HashOfMaps<u32, LpmTrie<[u32; 4], RawPrefixValue, 1>, 4096> = HashOfMaps::new();
 
 /// Port ranges that prefixes name. Written by guardd; an id is never used twice.
 #[btf_map]
@@ -151,7 +155,8 @@ impl Tables for Kernel {
     #[inline(always)]
     fn prefix(&self, policy: PolicyId, to: &Address) -> Option<PrefixValue> {
         // SAFETY: a trie in place is never changed; the kernel frees it after the last reader.
-        unsafe { POLICIES.get_value(&policy.0, &Key::new(128, to.0)) }.copied()
+        let value = unsafe { POLICIES.get_value(&policy.0, &Key::new(128, to.0)) }?;
+        Some(zerocopy::transmute!(*value))
     }
 
     #[inline(always)]

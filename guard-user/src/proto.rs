@@ -21,7 +21,7 @@ pub const INTERFACE: &str = "org.guardd.Control";
 /// the daemon bounds those, not their frames.
 pub const MAX_FRAME: usize = 64 * 1024;
 
-/// A frame of [`Call::Run`] or [`Call::Explain`] carries a policy's text and may be this long. Anything longer belongs in
+/// A frame of [`Call::Run`], [`Call::Assign`] or [`Call::Explain`] carries a policy's text and may be this long. Anything longer belongs in
 /// the daemon's policy directory.
 pub const MAX_POLICY_FRAME: usize = 8 * 1024 * 1024;
 
@@ -38,6 +38,9 @@ pub enum Call {
         /// Which session.
         session: String,
     },
+    /// Make a session of a cgroup that is there already: a unit's or a container's. Answer: [`Started`].
+    #[serde(rename = "org.guardd.Control.Assign")]
+    Assign(Assign),
     /// The requests that wait for an answer. With `more`: one [`Requests`] now and one at each change.
     #[serde(rename = "org.guardd.Control.Pending")]
     Pending {},
@@ -172,6 +175,20 @@ pub struct Run {
     pub uid: u32,
 }
 
+/// Parameters of [`Call::Assign`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Assign {
+    /// What judges it from now on.
+    pub policy: PolicyRef,
+    /// The unit's name, or its cgroup right below the guard's root. Absent: the one that the caller starts in.
+    pub unit: Option<String>,
+    /// The session's name; absent: the unit's.
+    pub name: Option<String>,
+    /// The uid that answers for it; absent: the unit's user, or root.
+    pub owner: Option<u32>,
+}
+
 /// How long a hole lives, at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
@@ -186,10 +203,10 @@ pub struct Terms {
     pub read_only: bool,
 }
 
-/// Answer to [`Call::Run`].
+/// Answer to [`Call::Run`] and [`Call::Assign`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Started {
-    /// The new session, or the caller's own where a nested run changes nothing.
+    /// The new session; or the one that there is already, where the call changes nothing.
     pub session: Session,
     /// What the person should know, such as rules that cannot be enforced.
     #[serde(default)]
@@ -207,7 +224,7 @@ pub struct Session {
     pub policy: String,
     /// The user's name, or the uid where there is none.
     pub user: String,
-    /// The uid that the command runs under.
+    /// The uid that the command runs under, and that answers for the session.
     pub uid: u32,
     /// The session's cgroup.
     pub cgroup: PathBuf,

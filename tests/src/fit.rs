@@ -25,7 +25,6 @@ pub fn fit() -> Result<()> {
             "/proc/sys/kernel/unprivileged_bpf_disabled",
             "eBPF (CONFIG_BPF_SYSCALL)",
         ),
-        ("/sys/kernel/btf/vmlinux", "BTF (CONFIG_DEBUG_INFO_BTF)"),
         ("/proc/sys/net/ipv6", "IPv6 (CONFIG_IPV6, ipv6.disable=0)"),
     ] {
         if !Path::new(path).exists() {

@@ -94,6 +94,12 @@ impl Running {
         Ok(kill_process(pid, signal)?)
     }
 
+    /// Whether it has ended.
+    #[must_use]
+    pub fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits until it ends.
     ///
     /// # Errors

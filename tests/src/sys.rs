@@ -3,6 +3,7 @@
 
 pub(crate) mod bpf;
 pub(crate) mod sched;
+pub(crate) mod trace;
 
 use std::io;
 use std::mem::{MaybeUninit, size_of, size_of_val};

@@ -1,7 +1,7 @@
 //! A cgroup below the guard's root that no session owns.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
@@ -23,7 +23,16 @@ impl Unowned {
     ///
     /// That it cannot be made.
     pub fn new(daemon: &Daemon) -> Result<Self> {
-        let cgroup = daemon.cgroup_root().join("unowned");
+        Self::named(daemon, "unowned")
+    }
+
+    /// Makes one of that name, as a service manager does for a unit.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be made.
+    pub fn named(daemon: &Daemon, name: &str) -> Result<Self> {
+        let cgroup = daemon.cgroup_root().join(name);
         fs::create_dir(&cgroup).with_context(|| format!("cannot make {}", cgroup.display()))?;
         let shell = daemon.on_machine(0, "sh");
         let words = std::iter::once(shell.get_program()).chain(shell.get_args());
@@ -42,6 +51,18 @@ impl Unowned {
     ///
     /// That it could not even be tried.
     pub fn attempt(&self, attempt: &Attempt) -> Result<Report> {
+        Report::of(self.command().arg(&self.probe).args(attempt.args()))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.cgroup
+    }
+
+    /// A command that runs in it, as root: what it is called with.
+    #[must_use]
+    pub fn command(&self) -> Command {
         let procs = self.cgroup.join("cgroup.procs");
         let script = format!("echo $$ > {} && exec \"$@\"", procs.display());
         let [program, args @ ..] = &self.netns[..] else {
@@ -49,7 +70,7 @@ impl Unowned {
         };
         let mut command = Command::new(program);
         command.args(args).args(["-c", &script, "sh"]);
-        Report::of(command.arg(&self.probe).args(attempt.args()))
+        command
     }
 }
 

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
-use guard_user::datapath::{Datapath, Places};
+use guard_user::datapath::{Datapath, Object, Places};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -106,7 +106,7 @@ fn doubt_is_denial() {
     let attempt = Attempt::tcp(OPEN, 443);
     assert!(shell.reaches(&attempt).unwrap());
     daemon.kill().unwrap();
-    let (mut datapath, _) = Datapath::start(&places(&daemon)).unwrap();
+    let (mut datapath, _) = Datapath::start(&places(&daemon), &Object::built_in()).unwrap();
     for slot in datapath.policy_slots().unwrap() {
         datapath.remove_policy(slot).unwrap();
     }

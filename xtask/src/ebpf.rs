@@ -8,12 +8,12 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, Result};
 
-use crate::shell::{run, target};
+use crate::shell::{remapped_paths, run, rust_flags, target};
 use crate::toolchain::{BPF_TARGET, Compiler, obtain_linker};
 
 /// Debug information, for it becomes BTF; and the instructions of Linux 5.12, for atomics that give
 /// back the old value. rustc passes the CPU on to the linker.
-const RUSTFLAGS: &str = "-Cdebuginfo=2 -Clink-arg=--btf -Ctarget-cpu=v3";
+const RUSTFLAGS: [&str; 3] = ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"];
 
 /// Where guard-user's build script looks for the object.
 pub(crate) fn object() -> PathBuf {
@@ -27,8 +27,9 @@ pub(crate) fn object() -> PathBuf {
 /// That a tool could not be had, or that it does not compile.
 pub(crate) fn build() -> Result<()> {
     obtain_linker()?;
-    let mut cargo = Compiler::obtain()?.cargo("build")?;
-    run(of_the_kernel_half(&mut cargo).arg("--release"))?;
+    let compiler = Compiler::obtain()?;
+    let mut cargo = compiler.cargo("build")?;
+    run(of_the_kernel_half(&mut cargo, &compiler)?.arg("--release"))?;
     let built = target()
         .join("bpf")
         .join(BPF_TARGET)
@@ -42,15 +43,20 @@ pub(crate) fn build() -> Result<()> {
 ///
 /// That clippy could not be had, or what it found.
 pub(crate) fn lint() -> Result<()> {
-    let mut clippy = Compiler::obtain()?.clippy()?;
-    run(of_the_kernel_half(&mut clippy).args(["--", "--deny", "warnings"]))
+    let compiler = Compiler::obtain()?;
+    let mut clippy = compiler.clippy()?;
+    run(of_the_kernel_half(&mut clippy, &compiler)?.args(["--", "--deny", "warnings"]))
 }
 
-fn of_the_kernel_half(cargo: &mut Command) -> &mut Command {
-    cargo
+fn of_the_kernel_half<'a>(cargo: &'a mut Command, compiler: &Compiler) -> Result<&'a mut Command> {
+    // The object has the paths of its sources in it, and nothing of this machine's belongs there.
+    let mut flags = remapped_paths(&mut compiler.rustc())?;
+    flags.extend(RUSTFLAGS.map(str::to_owned));
+    let (flags, value) = rust_flags(&flags);
+    Ok(cargo
         .args(["--locked", "--package", "guard-ebpf", "--target-dir"])
         .arg(target().join("bpf"))
-        .env("RUSTFLAGS", RUSTFLAGS)
+        .env(flags, value))
 }
 
 fn publish(built: &Path, object: &Path) -> Result<()> {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::{Result, bail};
 
-use crate::shell::{cargo, is_root, run, say, target, which};
+use crate::shell::{cargo, is_root, read, run, say, target, which};
 
 /// Where apt keeps what it knows; locked for as long as it works for us.
 const APT: &str = "/var/lib/apt";
@@ -59,6 +59,24 @@ pub(crate) fn cargo_install(tool: &str, version: &str, why: &str) -> Result<()> 
         .args(["install", "--locked", tool, "--version", version, "--root"])
         .arg(tools())
         .env("PATH", path_with_tools()?))
+}
+
+/// Sees to it that cargo's subcommand `tool` is there in exactly this version.
+///
+/// # Errors
+///
+/// That it could not be built.
+pub(crate) fn obtain(tool: &str, version: &str, why: &str) -> Result<()> {
+    let verb = tool.strip_prefix("cargo-").unwrap_or(tool);
+    let found = read(
+        cargo()
+            .args([verb, "--version"])
+            .env("PATH", path_with_tools()?),
+    );
+    match found {
+        Ok(text) if text.split_whitespace().any(|word| word == version) => Ok(()),
+        _ => cargo_install(tool, version, why),
+    }
 }
 
 fn tools() -> PathBuf {

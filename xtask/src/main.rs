@@ -7,10 +7,12 @@ mod ebpf;
 mod install;
 mod lab;
 mod lint;
+mod package;
 mod run;
 mod shell;
 mod test;
 mod toolchain;
+mod vm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -35,6 +37,8 @@ enum Command {
     Demo,
     /// Check format, lints, and the licences and sources of dependencies
     Lint,
+    /// Make the packages that people install, in target/package
+    Package(package::PackageArgs),
     /// Run a command under the guard, on this machine's own network
     Run {
         /// The policy: a file, or a name that a running guardd knows [default: policies/default.toml]
@@ -50,6 +54,8 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Run the privileged tests in throw-away machines, with other kernels and systemd as PID 1
+    Vm(vm::VmArgs),
 }
 
 fn main() -> ExitCode {
@@ -58,8 +64,10 @@ fn main() -> ExitCode {
         Command::Build => build::build(),
         Command::Demo => demo::demo(),
         Command::Lint => lint::lint(),
+        Command::Package(args) => package::package(&args),
         Command::Run { policy, command } => run::run(policy, &command),
         Command::Test { args } => test::test(&args),
+        Command::Vm(args) => return vm::vm(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

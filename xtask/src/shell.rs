@@ -48,6 +48,32 @@ fn inherited_from_cargo() -> impl Iterator<Item = OsString> {
     })
 }
 
+/// The variable, with its value, that tells cargo which flags to start the compiler with.
+pub(crate) fn rust_flags(flags: &[String]) -> (&'static str, String) {
+    ("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+}
+
+/// What makes a compiler, which `rustc` starts, forget where this machine keeps sources, so that the same sources
+/// become the same bytes elsewhere.
+///
+/// # Errors
+///
+/// That the compiler does not say where its own are.
+pub(crate) fn remapped_paths(rustc: &mut Command) -> Result<Vec<String>> {
+    let sysroot = read(rustc.args(["--print", "sysroot"]))?;
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
+    let home = home.context("neither CARGO_HOME nor HOME says where cargo keeps sources")?;
+    // Of several that fit, the compiler takes the last.
+    let paths = [
+        (Path::new(sysroot.trim()), "/rust"),
+        (&*home, "/cargo"),
+        (root(), "/guard"),
+    ];
+    let flag = |(path, name): (&Path, _)| format!("--remap-path-prefix={}={name}", path.display());
+    Ok(paths.map(flag).to_vec())
+}
+
 /// Runs `command`, whose output goes to the terminal.
 ///
 /// # Errors

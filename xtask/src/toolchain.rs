@@ -87,6 +87,18 @@ impl Compiler {
         Ok(command)
     }
 
+    /// Itself.
+    pub(crate) fn rustc(&self) -> Command {
+        match self {
+            Self::Nightly(toolchain) => {
+                let mut rustup = Command::new("rustup");
+                rustup.args(["run", toolchain, "rustc"]);
+                rustup
+            }
+            Self::System(rustc) => Command::new(rustc),
+        }
+    }
+
     /// The same for `cargo clippy`, which must be of the very compiler that built core.
     ///
     /// # Errors

@@ -3,7 +3,10 @@
 use std::{io, process::ExitCode};
 
 use clap::Parser as _;
-use guard_user::daemon::{args::Cli, service};
+use guard_user::{
+    daemon::{args::Cli, service},
+    datapath::Object,
+};
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
@@ -15,5 +18,5 @@ fn main() -> ExitCode {
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_writer(io::stderr)
         .init();
-    service::main(&cli)
+    service::main(&cli, &Object::built_in())
 }

@@ -49,6 +49,9 @@ pub enum Verb {
     /// Run a command under the guard
     #[command(after_help = examples::RUN)]
     Run(RunArgs),
+    /// Give a unit or a container in the guard's slice its policy
+    #[command(after_help = examples::ASSIGN)]
+    Assign(AssignArgs),
     /// List the requests that wait for an answer
     #[command(after_help = examples::PENDING)]
     Pending(PendingArgs),
@@ -127,6 +130,22 @@ pub struct RunArgs {
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
+}
+
+/// `guard assign`
+#[derive(Debug, Args)]
+pub struct AssignArgs {
+    /// A policy's name, or a file: whatever has a slash in it or ends in .toml
+    #[arg(long, value_name = "NAME|FILE", value_hint = ValueHint::FilePath)]
+    pub policy: String,
+    /// What to call the session [default: the unit's name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Who may answer for it, beside root [default: the unit's User=]
+    #[arg(long, value_name = "USER", value_hint = ValueHint::Username)]
+    pub owner: Option<String>,
+    /// A unit that runs already, or its cgroup [default: the one that this is started in]
+    pub unit: Option<String>,
 }
 
 /// `guard pending`

@@ -3,7 +3,7 @@
 //! Each side's frames are JSON objects, ended by a NUL byte. The client believes only a socket that root or
 //! its own user listens on: another user's would learn a policy from it, and could tell it anything.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::marker::PhantomData;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Client {
     stream: BufReader<UnixStream>,
     socket: PathBuf,
+    trust: Trust,
 }
 
 impl Client {
@@ -59,21 +60,14 @@ impl Client {
     }
 
     fn connect_to(socket: &Path, trust: Trust) -> Result<Self, CliError> {
-        let stream = UnixStream::connect(socket).map_err(|error| cannot_connect(socket, &error))?;
-        let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| {
-            failed(
-                socket,
-                format!("the kernel does not say who listens: {error}"),
-            )
-        })?;
-        trust.check(socket, peer.uid)?;
-        Ok(Self::over(stream, socket))
+        let stream = connect(socket, trust)?;
+        Ok(Self::over(stream, socket, trust))
     }
-
-    fn over(stream: UnixStream, socket: &Path) -> Self {
+    fn over(stream: UnixStream, socket: &Path, trust: Trust) -> Self {
         Self {
             stream: BufReader::new(stream),
             socket: socket.to_owned(),
+            trust,
         }
     }
 
@@ -83,8 +77,7 @@ impl Client {
     ///
     /// guardd's own, as [`CliError::Answer`]; [`CliError::Local`] where it is not understood.
     pub(crate) fn call<Reply: DeserializeOwned>(&mut self, call: &Call) -> Result<Reply, CliError> {
-        self.patience(Some(PATIENCE))?;
-        self.send(call, false)?;
+        self.send(call, false, Some(PATIENCE))?;
         let answer = self
             .answer()?
             .ok_or_else(|| self.broken("it closed the connection without an answer"))?;
@@ -100,8 +93,7 @@ impl Client {
         mut self,
         call: &Call,
     ) -> Result<Stream<Reply>, CliError> {
-        self.patience(None)?;
-        self.send(call, true)?;
+        self.send(call, true, None)?;
         Ok(Stream {
             client: self,
             ended: false,
@@ -109,22 +101,33 @@ impl Client {
         })
     }
 
-    fn patience(&self, patience: Option<Duration>) -> Result<(), CliError> {
-        let stream = self.stream.get_ref();
-        // A guardd that does not read has to be given up on too, even by a stream.
-        stream
-            .set_read_timeout(patience)
-            .and_then(|()| stream.set_write_timeout(Some(PATIENCE)))
-            .map_err(|error| self.broken(&error.to_string()))
-    }
-
-    fn send(&mut self, call: &Call, more: bool) -> Result<(), CliError> {
+    /// Sends a call, and waits for the first of the answer: once more where nobody has read it, since guardd stopped
+    /// or had only begun to listen.
+    fn send(
+        &mut self,
+        call: &Call,
+        more: bool,
+        patience: Option<Duration>,
+    ) -> Result<(), CliError> {
         let frame = frame(call, more).map_err(|error| self.broken(&error.to_string()))?;
         check_length(call, frame.len())?;
-        self.stream
-            .get_mut()
-            .write_all(&frame)
-            .map_err(|error| self.broken(&io_reason(&error)))
+        let answered = match self.ask(&frame, patience) {
+            Err(error) if is_unread(&error) => {
+                self.stream = BufReader::new(connect(&self.socket, self.trust)?);
+                self.ask(&frame, patience)
+            }
+            answered => answered,
+        };
+        answered.map_err(|error| self.broken(&io_reason(&error)))
+    }
+
+    fn ask(&mut self, frame: &[u8], patience: Option<Duration>) -> io::Result<()> {
+        let stream = self.stream.get_mut();
+        // A guardd that does not read has to be given up on too, even by a stream.
+        stream.set_read_timeout(patience)?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.write_all(frame)?;
+        self.stream.fill_buf().map(drop)
     }
 
     /// The next answer; none where guardd has closed the connection.
@@ -164,6 +167,28 @@ impl Client {
     fn broken(&self, why: &str) -> CliError {
         failed(&self.socket, why.to_owned())
     }
+}
+
+/// Connects, and looks who listens there.
+fn connect(socket: &Path, trust: Trust) -> Result<UnixStream, CliError> {
+    let stream = UnixStream::connect(socket).map_err(|error| cannot_connect(socket, &error))?;
+    let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| {
+        failed(
+            socket,
+            format!("the kernel does not say who listens: {error}"),
+        )
+    })?;
+    trust.check(socket, peer.uid)?;
+    Ok(stream)
+}
+
+/// Whether the connection was closed before the call was read to its end, so that nothing has come of it: unix(7)
+/// reports that as a reset, and an end after it as an end.
+fn is_unread(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+    )
 }
 
 /// The answers to one call.

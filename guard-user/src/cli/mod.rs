@@ -14,6 +14,7 @@ use crate::proto::Failure;
 
 mod answers;
 pub mod args;
+mod assign;
 mod client;
 mod embedded;
 pub mod error;
@@ -44,6 +45,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
     let socket = cli.global.socket();
     let connect = || Client::connect(&socket);
     match cli.verb {
+        Verb::Assign(args) => assign::assign(connect, args, output),
         Verb::Pending(args) => answers::pending(connect()?, &args, output),
         Verb::Approve(args) => answers::approve(connect()?, args, output),
         Verb::Deny(args) => answers::deny(connect()?, args, output),

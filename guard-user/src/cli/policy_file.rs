@@ -20,6 +20,28 @@ pub(crate) fn is_file(policy: &str) -> bool {
     policy.contains('/') || policy.ends_with(".toml")
 }
 
+/// What guardd gets for `--policy`: a name of its own, or a file's text.
+///
+/// # Errors
+///
+/// `read`'s, or that the policy is invalid, once all that is wrong with it is shown.
+pub(crate) fn policy_ref(
+    policy: &str,
+    read: impl FnOnce(&Path) -> Result<PolicyFile, Failure>,
+    output: Output,
+) -> Result<PolicyRef, CliError> {
+    if !is_file(policy) {
+        return Ok(PolicyRef {
+            name: Some(policy.to_owned()),
+            file: None,
+            text: None,
+        });
+    }
+    let file = read(Path::new(policy))?;
+    let parsed = file.parse(output)?;
+    Ok(file.to_wire(&parsed))
+}
+
 /// A policy as its file has it.
 #[derive(Debug)]
 pub(crate) struct PolicyFile {

@@ -10,9 +10,9 @@ use super::args::{Global, RunArgs};
 use super::client::Client;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
-use super::policy_file::{PolicyFile, is_file};
+use super::policy_file::{PolicyFile, policy_ref};
 use super::render::Output;
-use crate::proto::{Call, Failure, PolicyRef, Run, Session, Started};
+use crate::proto::{Call, Failure, Run, Session, Started};
 use crate::session::{self, Identity, LaunchError};
 
 /// As much of the command line is told to guardd, in bytes. It is shown to people, and never run.
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
     let policy = args
         .policy
         .as_deref()
-        .map(|policy| policy_ref(policy, &identity, output))
+        .map(|policy| policy_ref(policy, |file| PolicyFile::read_as(file, &identity), output))
         .transpose()?;
     let (mut client, embedded) = reach(global)?;
     let call = Call::Run(Run {
@@ -108,19 +108,6 @@ fn reach(global: &Global) -> Result<(Client, Option<Embedded>), CliError> {
         }
         Err(error) => Err(error),
     }
-}
-
-fn policy_ref(policy: &str, identity: &Identity, output: Output) -> Result<PolicyRef, CliError> {
-    if !is_file(policy) {
-        return Ok(PolicyRef {
-            name: Some(policy.to_owned()),
-            file: None,
-            text: None,
-        });
-    }
-    let file = PolicyFile::read_as(Path::new(policy), identity)?;
-    let parsed = file.parse(output)?;
-    Ok(file.to_wire(&parsed))
 }
 
 fn check_hold(hold: Option<Duration>) -> Result<(), CliError> {
@@ -218,11 +205,12 @@ mod tests {
         std::fs::write(&file, "version = 1\ncolour = 2\n").unwrap();
         let root = rustix::process::geteuid().is_root();
         let identity = Identity::choose(root.then_some("nobody")).unwrap();
-        let error = policy_ref(file.to_str().unwrap(), &identity, Output::new(true)).unwrap_err();
+        let read = |file: &Path| PolicyFile::read_as(file, &identity);
+        let error = policy_ref(file.to_str().unwrap(), read, Output::new(true)).unwrap_err();
         assert!(error.to_string().contains("colour"), "{error}");
         assert_eq!(error.not_started().exit(), Exit::NOT_STARTED);
         assert_eq!(
-            policy_ref("homelab", &identity, Output::new(true))
+            policy_ref("homelab", read, Output::new(true))
                 .unwrap()
                 .name
                 .as_deref(),

@@ -4,9 +4,12 @@
 //! are called. A file without its kernel state is taken away, and written down as ended; kernel
 //! state without its file is listed all the same.
 
-use std::convert::Infallible;
+use std::{
+    collections::{BTreeMap, HashSet},
+    convert::Infallible,
+};
 
-use guard_common::{HoleId, PolicyId, Session as KernelSession, SessionId};
+use guard_common::{BootTime, HoleId, PolicyId, Session as KernelSession, SessionId};
 
 use super::{
     audit::Record,
@@ -18,7 +21,7 @@ use super::{
     state::State,
 };
 use crate::{
-    datapath::{LiveHole, SessionCgroup, Start},
+    datapath::{LiveHole, SessionCgroup, Start, Swept},
     proto::LogKind,
     sys::clock::{self, Clocks},
 };
@@ -40,41 +43,72 @@ impl State {
             self.shelves.clear();
             return Ok(());
         }
-        self.datapath.sweep_sessions()?;
+        let swept = self.datapath.sweep()?;
+        let files = self.shelves.sweep();
+        if swept != Swept::default() || files > 0 {
+            tracing::info!(
+                sessions = swept.sessions,
+                cgroups = swept.cgroups,
+                entries = swept.entries,
+                files,
+                "removed what belonged to sessions that are gone, or was half made by a guardd that was killed"
+            );
+        }
         self.adopt_sessions()?;
         self.adopt_holes()?;
         self.adopt_policies()?;
-        self.adopt_requests();
+        self.adopt_requests()?;
+        tracing::info!(
+            sessions = self.sessions.all_live().count(),
+            holes = self.holes.len(),
+            requests = self.requests.pending().len(),
+            policies = self.policies.iter().count(),
+            "adopted"
+        );
         Ok(())
     }
 
     /// Asks again what was asked before, of the sessions that still live.
-    fn adopt_requests(&mut self) {
+    ///
+    /// What was answered with no is not asked again for as long as that holds; what a hole or a policy has answered
+    /// meanwhile is not, either.
+    fn adopt_requests(&mut self) -> Result<(), Refusal> {
         let mut kept = self.shelves.requests.all();
-        kept.sort_by_key(|(_, asked)| asked.shown.asked_at);
-        for (id, asked) in kept {
+        // Answers first, for what is answered does not wait.
+        kept.sort_by_key(|(_, asked)| (asked.refused_until.is_none(), asked.shown.asked_at));
+        for (key, asked) in kept {
             let question = asked.question();
             let owner = self.sessions.live(question.session);
-            if let Some(owner) = owner.map(|session| session.about.uid) {
-                let ask = || Ok::<_, Infallible>(asked.shown);
-                let Ok(_) = self.requests.note(question, owner, clock::now(), ask);
+            match (owner.map(|session| session.about.uid), asked.refused_until) {
+                (None, _) => {}
+                (Some(_), Some(until)) => {
+                    self.requests.mute(question, asked.shown, BootTime(until));
+                }
+                (Some(owner), None) => {
+                    let ask = || Ok::<_, Infallible>(asked.shown);
+                    let Ok(_) = self.requests.note(question, owner, clock::now(), ask);
+                }
             }
-            self.kept_requests.insert(id);
+            self.kept_requests.insert(key);
         }
+        for hole in self.datapath.holes()? {
+            self.settle(hole.session, &[hole]);
+        }
+        self.settle_requests();
+        self.keep_requests();
+        Ok(())
     }
 
     fn adopt_sessions(&mut self) -> Result<(), Refusal> {
-        let mut known: Vec<_> = self.shelves.sessions.all();
+        let mut known: BTreeMap<_, _> = self.shelves.sessions.all().into_iter().collect();
         for (cgroup, kernel) in self.datapath.sessions()? {
-            let key = ids::session(cgroup.id);
-            let at = known.iter().position(|(id, _)| *id == key);
-            let about = at.map(|at| known.swap_remove(at).1);
+            let about = known.remove(&ids::session(cgroup.id));
             self.adopt_session(cgroup, &kernel, about);
         }
         for (id, about) in known {
-            self.shelves.sessions.remove(&id);
             let record = Record::of(&id, about.uid).with("noticed", AFTER_RESTART);
             self.audit.note(LogKind::SessionEnd, record);
+            self.shelves.sessions.remove(&id);
         }
         Ok(())
     }
@@ -90,17 +124,16 @@ impl State {
             let record = Record::of(ids::session(cgroup.id), 0).with("noticed", AFTER_RESTART);
             self.audit.note(LogKind::SessionStart, record);
         }
-        let about = about.unwrap_or_else(sessions::About::unknown);
-        let stage = match is_populated || about.pid.is_some() {
+        let about = about.unwrap_or_else(|| sessions::About::unknown(&cgroup));
+        let is_live = is_populated || about.pid.is_some() || !cgroup.is_ours();
+        let stage = match is_live {
             true => Stage::Live,
             false => Stage::Empty {
                 since: clock::now(),
             },
         };
-        if let Err(error) = self.watches.session(cgroup.id, &cgroup.path) {
-            tracing::warn!(%error, session = cgroup.id.0, "its end will be noticed late");
-        }
-        tracing::info!(session = cgroup.id.0, name = about.name, "adopted");
+        self.watch_session(&cgroup);
+        tracing::debug!(session = cgroup.id.0, name = about.name, "adopted");
         let policies = kernel.policies.iter().copied();
         self.had_sessions = true;
         self.sessions.add(Session {
@@ -112,11 +145,9 @@ impl State {
     }
 
     fn adopt_holes(&mut self) -> Result<(), Refusal> {
-        let mut known: Vec<(String, About)> = self.shelves.holes.all();
+        let mut known: BTreeMap<String, About> = self.shelves.holes.all().into_iter().collect();
         for hole in self.datapath.holes()? {
-            let key = ids::hole(hole.entry.id);
-            let at = known.iter().position(|(id, _)| *id == key);
-            let about = at.map(|at| known.swap_remove(at).1);
+            let about = known.remove(&ids::hole(hole.entry.id));
             if about.is_none() {
                 self.note_hole(&hole);
             }
@@ -203,6 +234,18 @@ impl State {
                 self.datapath.remove_policy(slot)?;
                 self.policies.remove(slot);
                 self.shelves.policies.remove(&slot.0.to_string());
+            }
+        }
+        self.drop_stray_texts()
+    }
+
+    /// Removes the texts of policies that the kernel does not have.
+    fn drop_stray_texts(&self) -> Result<(), Refusal> {
+        let slots = self.datapath.policy_slots()?.into_iter();
+        let slots: HashSet<_> = slots.map(|slot| slot.0.to_string()).collect();
+        for key in self.shelves.policies.keys() {
+            if !slots.contains(&key) {
+                self.shelves.policies.remove(&key);
             }
         }
         Ok(())

@@ -43,6 +43,7 @@ impl State {
         let opened = self.open_all(who, grant, reason, Some(id))?;
         self.counters.answered("yes", asked_at);
         self.requests.take(id);
+        self.keep_requests();
         Ok(opened)
     }
 
@@ -74,8 +75,10 @@ impl State {
             return Err(ids::no_request(id));
         };
         self.counters.answered("no", asked.shown.asked_at);
+        let until = after(clock::now(), time);
         self.requests
-            .mute(asked.question, after(clock::now(), time));
+            .mute(asked.question, asked.shown.clone(), until);
+        self.keep_requests();
         let requests = vec![asked.shown];
         Ok(proto::Requests { requests })
     }

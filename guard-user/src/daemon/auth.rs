@@ -13,8 +13,10 @@ use crate::proto::Call;
 pub enum Place {
     /// Outside the guard's root cgroup.
     Outside,
-    /// In a session's cgroup, or in one under the root that no session owns.
+    /// In a session's cgroup; none: in another guard's, or in the root itself.
     Inside(Option<SessionId>),
+    /// In the cgroup of that id right below the root, or below that one. No session owns it.
+    Unowned(u64),
 }
 
 /// What the kernel says of a peer, at the moment of a call.
@@ -75,12 +77,38 @@ impl Agent {
     }
 }
 
+/// A process of root's in a cgroup right below the root that no session owns. It says that it prepares a unit;
+/// whether it does is for the service manager to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Starter {
+    cgroup: u64,
+}
+
+impl Starter {
+    /// The id of that cgroup.
+    #[must_use]
+    pub fn cgroup(self) -> u64 {
+        self.cgroup
+    }
+}
+
 /// Who may make the call that was authorised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Authorised {
     /// A caller outside.
     Approver(Approver),
     /// A process inside.
+    Agent(Agent),
+}
+
+/// Who may make a session of a cgroup that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigner {
+    /// Root outside: of any.
+    Root,
+    /// A process that prepares a unit, if that is true: of its own.
+    Starter(Starter),
+    /// A process in one that is a session already: it changes nothing.
     Agent(Agent),
 }
 
@@ -97,7 +125,8 @@ fn audience(call: &Call) -> Audience {
     match call {
         Call::Run(_) | Call::Enter { .. } => Audience::Both,
         Call::Why {} | Call::Request { .. } => Audience::Agents,
-        Call::Reload {} => Audience::Root,
+        // Others go by `assigner`.
+        Call::Assign(_) | Call::Reload {} => Audience::Root,
         Call::Pending {}
         | Call::Approve { .. }
         | Call::Deny { .. }
@@ -128,7 +157,27 @@ pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, Refusal> {
             let uid = caller.uid;
             Ok(Authorised::Agent(Agent { uid, session }))
         }
-        (Place::Inside(_), _) => Err(inside()),
+        (Place::Inside(_) | Place::Unowned(_), _) => Err(inside()),
+    }
+}
+
+/// As [`authorise`], for [`Call::Assign`].
+///
+/// # Errors
+///
+/// `Refused` to everybody but root, and to every process inside that is neither in a session nor in a cgroup that
+/// might become one.
+pub fn assigner(caller: &Caller) -> Result<Assigner, Refusal> {
+    match caller.place {
+        Place::Outside if caller.uid == 0 => Ok(Assigner::Root),
+        Place::Outside => Err(for_root()),
+        Place::Unowned(cgroup) if caller.uid == 0 => Ok(Assigner::Starter(Starter { cgroup })),
+        Place::Unowned(_) => Err(not_root_inside()),
+        Place::Inside(Some(session)) => {
+            let uid = caller.uid;
+            Ok(Assigner::Agent(Agent { uid, session }))
+        }
+        Place::Inside(None) => Err(inside()),
     }
 }
 
@@ -149,6 +198,14 @@ fn for_root() -> Refusal {
     )
 }
 
+fn not_root_inside() -> Refusal {
+    Refusal::refused(
+        "only root gives a unit its policy",
+        "the call came from inside its cgroup, and from another user",
+        "put a + before the command: ExecStartPre=+guard assign --policy NAME",
+    )
+}
+
 fn outside() -> Refusal {
     Refusal::invalid(
         "there is nothing to answer here",
@@ -160,7 +217,7 @@ fn outside() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{ErrorName, Run, Terms};
+    use crate::proto::{Assign, ErrorName, PolicyRef, Run, Terms};
 
     fn calls() -> Vec<(Call, Audience)> {
         let text = String::new;
@@ -172,8 +229,19 @@ mod tests {
             command: vec![],
             uid: 1000,
         };
+        let assign = Assign {
+            policy: PolicyRef {
+                name: None,
+                file: None,
+                text: None,
+            },
+            unit: None,
+            name: None,
+            owner: None,
+        };
         vec![
             (Call::Run(run), Audience::Both),
+            (Call::Assign(assign), Audience::Root),
             (Call::Enter { session: text() }, Audience::Both),
             (Call::Pending {}, Audience::Approvers),
             (Call::Approve { id: text(), terms }, Audience::Approvers),
@@ -267,7 +335,25 @@ mod tests {
                 };
                 assert_eq!(by(uid, Place::Inside(Some(session)), &call), expected);
                 assert_eq!(by(uid, Place::Inside(None), &call), Err(ErrorName::Refused));
+                assert_eq!(by(uid, Place::Unowned(9), &call), Err(ErrorName::Refused));
             }
+        }
+    }
+
+    #[test]
+    fn root_assigns_and_a_session_is_never_assigned_again() {
+        let of = |uid, place| assigner(&Caller { uid, pid: 1, place }).map_err(|no| no.name);
+        let session = SessionId(7);
+        let refused = Err(ErrorName::Refused);
+        assert_eq!(of(0, Place::Outside), Ok(Assigner::Root));
+        assert_eq!(of(1000, Place::Outside), refused);
+        let starter = Assigner::Starter(Starter { cgroup: 9 });
+        assert_eq!(of(0, Place::Unowned(9)), Ok(starter));
+        assert_eq!(of(1000, Place::Unowned(9)), refused);
+        for uid in [0, 1000] {
+            let agent = Assigner::Agent(Agent { uid, session });
+            assert_eq!(of(uid, Place::Inside(Some(session))), Ok(agent));
+            assert_eq!(of(uid, Place::Inside(None)), refused);
         }
     }
 

@@ -23,6 +23,8 @@ pub struct Config {
     pub name_grace: u64,
     /// What Prometheus reads.
     pub metrics: Metrics,
+    /// Policies of units and containers that come up in the guard's root and bring none. The first that matches counts.
+    pub assign: Vec<Rule>,
 }
 
 /// The table `[metrics]`.
@@ -31,6 +33,60 @@ pub struct Config {
 pub struct Metrics {
     /// Where metrics are served; absent: nowhere.
     pub listen: Option<Listen>,
+}
+
+/// A policy for units of some name.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Which units.
+    pub unit: Pattern,
+    /// The policy's name.
+    pub policy: String,
+    /// Who answers for them: a user's name or uid; absent: root.
+    pub owner: Option<String>,
+}
+
+/// A unit's name in which each `*` stands for any characters, or none.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Pattern(String);
+
+impl TryFrom<String> for Pattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let is_fine = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@*".contains(c);
+        if text.is_empty() || !text.chars().all(is_fine) {
+            return Err(format!(
+                "{text:?} matches no unit: expected a name such as docker-*.scope, of letters, digits and :-_.\\@*"
+            ));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl Pattern {
+    /// Whether it stands for that name.
+    #[must_use]
+    pub fn matches(&self, name: &str) -> bool {
+        let mut parts = self.0.split('*');
+        let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
+            return false;
+        };
+        let mut parts: Vec<_> = parts.collect();
+        let Some(last) = parts.pop() else {
+            return rest.is_empty();
+        };
+        // Each as early as can be, so that the most is left for those that follow.
+        for part in parts {
+            match rest.split_once(part) {
+                Some((_, after)) => rest = after,
+                None => return false,
+            }
+        }
+        rest.ends_with(last)
+    }
 }
 
 impl Default for Config {
@@ -42,6 +98,7 @@ impl Default for Config {
             name_refresh_floor: 30,
             name_grace: 300,
             metrics: Metrics::default(),
+            assign: Vec::new(),
         }
     }
 }
@@ -149,5 +206,49 @@ mod tests {
         fs::write(&file, "[metrics]\nlisten = \"127.0.0.1:9478\"\n").unwrap();
         let listen = Config::read(&file, true).unwrap().metrics.listen;
         assert_eq!(listen, Some("127.0.0.1:9478".parse().unwrap()));
+    }
+
+    #[test]
+    fn patterns_stand_for_whole_names() {
+        for (pattern, name, expected) in [
+            ("docker-*.scope", "docker-0f3a.scope", true),
+            ("docker-*.scope", "docker-.scope", true),
+            ("docker-*.scope", "docker-0f3a.scope.d", false),
+            ("docker-*.scope", "my-docker-0f3a.scope", false),
+            ("a*a", "a", false),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*b*c", "a-c-b", false),
+            ("*", "anything.service", true),
+            ("agent.service", "agent.service", true),
+            ("agent.service", "agent.services", false),
+            ("agent@*.service", "agent@alice.service", true),
+        ] {
+            let pattern = Pattern::try_from(pattern.to_owned()).unwrap();
+            assert_eq!(pattern.matches(name), expected, "{pattern:?} {name}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_is_wrong_is_shown_with_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("guardd.toml");
+        for (rule, shown) in [
+            ("unit = \"a/b\"\npolicy = \"ci\"", "a/b"),
+            ("unit = \"\"\npolicy = \"ci\"", "matches no unit"),
+            ("unit = \"a.scope\"\npolice = \"ci\"", "police"),
+            ("unit = \"a.scope\"", "policy"),
+        ] {
+            fs::write(&file, format!("max_requests = 1\n[[assign]]\n{rule}\n")).unwrap();
+            let error = Config::read(&file, true).unwrap_err().to_string();
+            assert!(error.contains(shown), "{error}");
+            assert!(error.contains("line "), "{error}");
+        }
+        fs::write(
+            &file,
+            "[[assign]]\nunit = \"docker-*.scope\"\npolicy = \"ci\"\nowner = \"alice\"\n",
+        )
+        .unwrap();
+        let read = Config::read(&file, true).unwrap();
+        assert_eq!(read.assign[0].owner.as_deref(), Some("alice"));
     }
 }

@@ -15,8 +15,9 @@ use tokio_util::{
 use crate::proto::{MAX_FRAME, MAX_POLICY_FRAME};
 
 /// How frames begin that may be [`MAX_POLICY_FRAME`] long: those that carry a policy's text.
-const LONG: [&[u8]; 2] = [
+const LONG: [&[u8]; 3] = [
     br#"{"method":"org.guardd.Control.Run""#,
+    br#"{"method":"org.guardd.Control.Assign""#,
     br#"{"method":"org.guardd.Control.Explain""#,
 ];
 

@@ -52,6 +52,18 @@ impl Holes {
         self.known.insert(id, known);
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
     /// Who opened it, and why.
     #[must_use]
     pub fn about(&self, id: HoleId) -> Option<&About> {

@@ -63,7 +63,6 @@ impl State {
 
     /// Cuts the connections that a hole let through, and writes down that it has ended.
     pub fn hole_ended(&mut self, id: HoleId, known: &holes::Known, why: &str, by: Option<String>) {
-        self.shelves.holes.remove(&ids::hole(id));
         self.hole_ends.insert(known.session, clock::now());
         let cut = match self.sessions.live(known.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),
@@ -86,6 +85,8 @@ impl State {
             .with("by", by)
             .with("cut", cut);
         self.audit.note(LogKind::HoleClose, record);
+        // In this order: whoever is killed in between has its end written down twice, and not never.
+        self.shelves.holes.remove(&ids::hole(id));
     }
 
     /// Looks whether a session has ended.
@@ -97,6 +98,16 @@ impl State {
             .is_some_and(|one| self.has_ended(one, now));
         if has_ended {
             self.end_session(id, now);
+        }
+    }
+
+    /// Looks which units have gone: the kernel tells of the removal of a cgroup in the one above it.
+    pub fn look_at_units(&mut self) {
+        let live = self.sessions.all_live();
+        let units = live.filter(|session| !session.cgroup.is_ours());
+        let units: Vec<_> = units.map(|session| session.cgroup.id).collect();
+        for id in units {
+            self.look_at(id);
         }
     }
 
@@ -112,7 +123,12 @@ impl State {
         }
     }
 
+    /// A unit has no process between two of its commands, or for as long as it likes: its session lasts as long as
+    /// its cgroup stands.
     fn has_ended(&self, session: &Session, now: BootTime) -> bool {
+        if !session.cgroup.is_ours() {
+            return session.is_live() && !session.cgroup.stands();
+        }
         let is_empty = || match self.datapath.is_populated(&session.cgroup) {
             Ok(populated) => !populated,
             // A cgroup that is gone has no processes.
@@ -132,7 +148,7 @@ impl State {
         };
         // A cgroup below it may be there for a moment still: the next tick tries again.
         if let Err(error) = self.datapath.end_session(&session.cgroup)
-            && session.cgroup.path.exists()
+            && session.cgroup.stands()
         {
             tracing::debug!(%error, session = id.0, "not removed yet");
             return;
@@ -150,12 +166,29 @@ impl State {
         }
         self.counters.session_ended();
         self.requests.end_session(id);
-        self.shelves.sessions.remove(&ids::session(id));
+        self.end_those_inside(id);
         let record = Record::of(ids::session(id), uid)
             .with("seconds", lasted.as_secs_f64())
             .with("denied", self.denied(id));
         self.audit.note(LogKind::SessionEnd, record);
+        self.shelves.sessions.remove(&ids::session(id));
         tracing::info!(session = id.0, "ended");
+    }
+
+    /// What ran in sessions of its own inside a unit's ends with the unit: the service manager does not know of it.
+    fn end_those_inside(&mut self, id: SessionId) {
+        let is_unit = |session: &Session| !session.cgroup.is_ours();
+        if !self.sessions.get(id).is_some_and(is_unit) {
+            return;
+        }
+        let inside = self.sessions.all_live();
+        let inside = inside.filter(|session| session.about.outermost == Some(id.0));
+        let inside: Vec<_> = inside.map(|session| session.cgroup.id).collect();
+        for inner in inside {
+            if let Err(error) = self.kill(inner) {
+                tracing::warn!(%error, session = inner.0, "goes on after its unit");
+            }
+        }
     }
 
     /// How many attempts of a session were refused, as the kernel counts.
@@ -179,23 +212,19 @@ impl State {
         }
     }
 
-    /// Makes the files of the requests agree with those that wait.
+    /// Makes the files of the requests agree with those that wait, and with the answers of no that hold.
     pub fn keep_requests(&mut self) {
-        let waiting: HashSet<String> = self
-            .requests
-            .pending()
-            .iter()
-            .map(|asked| asked.shown.id.clone())
-            .collect();
-        for gone in self.kept_requests.difference(&waiting) {
+        let mut kept = HashSet::new();
+        for (key, asked) in self.requests.to_keep() {
+            if !self.kept_requests.contains(&key) {
+                self.shelves.requests.keep(&key, &asked);
+            }
+            kept.insert(key);
+        }
+        for gone in self.kept_requests.difference(&kept) {
             self.shelves.requests.remove(gone);
         }
-        for asked in self.requests.pending() {
-            if !self.kept_requests.contains(&asked.shown.id) {
-                self.shelves.requests.keep(&asked.shown.id, &asked.kept());
-            }
-        }
-        self.kept_requests = waiting;
+        self.kept_requests = kept;
     }
 
     /// Drops the questions that the policies or holes of now have answered.

@@ -149,6 +149,7 @@ pub async fn reload(shared: &Shared) {
     }
     shared.requests_changed();
     unusable::look(shared).await;
+    shared.arrivals.notify_one();
 }
 
 /// Looks up the names that are due, and compiles the policies again that depend on what has changed.
@@ -242,12 +243,29 @@ impl State {
         slot: Option<PolicyId>,
         prepared: Prepared,
     ) -> Result<PolicyId, Refusal> {
+        // The text first, where there is one in force: a guardd that is killed in between is followed by one that
+        // goes on from the new text, and not back to the old one.
+        if let Some(slot) = slot {
+            self.keep_text(slot, &prepared.source);
+        }
         let began = Instant::now();
-        let slot = self.datapath.install_policy(slot, &prepared.compiled)?;
+        let installed = self.datapath.install_policy(slot, &prepared.compiled);
+        let slot = match (installed, slot) {
+            (Ok(installed), Some(_)) => installed,
+            (Ok(installed), None) => {
+                self.keep_text(installed, &prepared.source);
+                installed
+            }
+            (Err(error), slot) => {
+                let stands = slot.and_then(|slot| Some((slot, self.policies.get(slot)?)));
+                if let Some((slot, stands)) = stands {
+                    self.keep_text(slot, &stands.source);
+                }
+                return Err(error.into());
+            }
+        };
         self.counters.policy_applied(began);
         self.counters.policy_loaded();
-        let key = slot.0.to_string();
-        self.shelves.policies.keep(&key, &prepared.source);
         let policy = InForce::from(prepared);
         let record = Record::default()
             .with("policy", policy.policy.name.clone())
@@ -258,6 +276,10 @@ impl State {
         self.audit.note(LogKind::PolicyLoad, record);
         self.settle_requests();
         Ok(slot)
+    }
+
+    fn keep_text(&self, slot: PolicyId, source: &Source) {
+        self.shelves.policies.keep(&slot.0.to_string(), source);
     }
 
     /// Takes note that a newer text of a policy is not put in place.

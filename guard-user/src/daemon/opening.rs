@@ -85,7 +85,7 @@ impl State {
     }
 
     /// Drops the questions that new holes have answered, and asks again where they end.
-    fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
+    pub(super) fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
         let is_covered = |question: &Question| {
             let (to, protocol, port) = (&question.destination, question.protocol, question.port);
             let mut entries = holes.iter().map(|hole| &hole.entry);

@@ -41,7 +41,7 @@ pub struct Pending {
     pub shown: proto::Request,
 }
 
-/// A question as it survives the daemon.
+/// A question as it survives the daemon, waiting or answered with no.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Asked {
     /// The session.
@@ -54,23 +54,32 @@ pub struct Asked {
     pub port: u16,
     /// What people see of it.
     pub shown: proto::Request,
+    /// Until when it is not asked again, in nanoseconds of boot time: a person said no. The machine's next boot finds
+    /// none of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_until: Option<u64>,
 }
 
-impl Pending {
-    /// To be kept.
-    #[must_use]
-    pub fn kept(&self) -> Asked {
-        Asked {
-            session: self.question.session.0,
-            destination: self.question.destination.to_ip(),
-            protocol: self.question.protocol.0,
-            port: self.question.port,
-            shown: self.shown.clone(),
-        }
-    }
+/// A person's no.
+#[derive(Clone, Debug)]
+struct Refused {
+    until: BootTime,
+    /// The request that it answered.
+    shown: proto::Request,
 }
 
 impl Asked {
+    fn of(question: &Question, shown: &proto::Request, refused_until: Option<u64>) -> Self {
+        Self {
+            session: question.session.0,
+            destination: question.destination.to_ip(),
+            protocol: question.protocol.0,
+            port: question.port,
+            shown: shown.clone(),
+            refused_until,
+        }
+    }
+
     /// What is asked about.
     #[must_use]
     pub fn question(&self) -> Question {
@@ -102,7 +111,7 @@ pub struct Requests {
     max: usize,
     /// Oldest first.
     pending: Vec<Pending>,
-    muted: HashMap<Question, BootTime>,
+    muted: HashMap<Question, Refused>,
 }
 
 impl Requests {
@@ -168,12 +177,12 @@ impl Requests {
     /// Whether a person said no to that, and it still holds.
     #[must_use]
     pub fn is_refused(&self, question: &Question, now: BootTime) -> bool {
-        self.muted.get(question).is_some_and(|until| *until > now)
+        self.muted.get(question).is_some_and(|no| no.until > now)
     }
 
     fn is_muted(&mut self, question: &Question, now: BootTime) -> bool {
         match self.muted.get(question) {
-            Some(until) if *until > now => true,
+            Some(no) if no.until > now => true,
             Some(_) => {
                 self.muted.remove(question);
                 false
@@ -220,16 +229,31 @@ impl Requests {
         settled
     }
 
-    /// Does not ask again about `question` until then.
-    pub fn mute(&mut self, question: Question, until: BootTime) {
+    /// Does not ask again about `question` until then; `shown` is the request that was answered.
+    pub fn mute(&mut self, question: Question, shown: proto::Request, until: BootTime) {
         let of_session = |one: &&Question| one.session == question.session;
         if self.muted.keys().filter(of_session).count() >= MAX_MUTED {
             let first = self.muted.iter().filter(|(one, _)| of_session(one));
-            if let Some(first) = first.min_by_key(|(_, until)| **until).map(|(one, _)| *one) {
+            if let Some(first) = first.min_by_key(|(_, no)| no.until).map(|(one, _)| *one) {
                 self.muted.remove(&first);
             }
         }
-        self.muted.insert(question, until);
+        self.muted.insert(question, Refused { until, shown });
+    }
+
+    /// What survives the daemon, by the names of its files: a no is another file than the question, so that the one
+    /// is there before the other goes.
+    #[must_use]
+    pub fn to_keep(&self) -> Vec<(String, Asked)> {
+        let waiting = self.pending.iter().map(|one| {
+            let asked = Asked::of(&one.question, &one.shown, None);
+            (one.shown.id.clone(), asked)
+        });
+        let refused = self.muted.iter().map(|(question, no)| {
+            let asked = Asked::of(question, &no.shown, Some(no.until.0));
+            (format!("no-{}", no.shown.id), asked)
+        });
+        waiting.chain(refused).collect()
     }
 
     /// Asks about `question` again: a person has opened it meanwhile.
@@ -249,7 +273,7 @@ impl Requests {
         let age = MAX_AGE.as_nanos() as u64;
         self.pending
             .retain(|one| one.last.0.saturating_add(age) > now.0);
-        self.muted.retain(|_, until| *until > now);
+        self.muted.retain(|_, no| no.until > now);
         self.pending.len() < before
     }
 }
@@ -325,12 +349,29 @@ mod tests {
     #[test]
     fn a_no_is_remembered_for_its_time() {
         let mut table = Requests::new(10);
-        table.mute(question(1, 1), BootTime(100));
+        table.mute(question(1, 1), shown(9), BootTime(100));
         assert_eq!(note(&mut table, question(1, 1), 99, 1), Noted::Muted);
         assert!(matches!(
             note(&mut table, question(1, 1), 100, 1),
             Noted::New(_)
         ));
+    }
+
+    #[test]
+    fn what_waits_and_what_was_refused_is_kept_apart() {
+        let mut table = Requests::new(10);
+        note(&mut table, question(1, 1), 1, 1);
+        note(&mut table, question(1, 2), 1, 2);
+        let refused = table.take("r2").unwrap();
+        table.mute(refused.question, refused.shown, BootTime(100));
+        let kept = table.to_keep();
+        let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["r1", "no-r2"]);
+        assert_eq!(kept[0].1.refused_until, None);
+        assert_eq!(kept[1].1.refused_until, Some(100));
+        assert_eq!(kept[1].1.question(), question(1, 2));
+        table.expire(BootTime(100));
+        assert_eq!(table.to_keep().len(), 1);
     }
 
     #[test]
@@ -350,7 +391,7 @@ mod tests {
     fn an_ended_session_leaves_nothing() {
         let mut table = Requests::new(10);
         note(&mut table, question(1, 1), 0, 1);
-        table.mute(question(1, 2), BootTime(100));
+        table.mute(question(1, 2), shown(9), BootTime(100));
         table.end_session(SessionId(1));
         assert!(table.pending().is_empty());
         assert!(matches!(

@@ -18,6 +18,7 @@ use super::{
     state::State,
 };
 use crate::{
+    datapath::SessionCgroup,
     proto::{self, LogKind, MAX_FRAME, Run, Started},
     sys::{clock, pidfd::Peer},
 };
@@ -79,10 +80,9 @@ pub fn enter(
 ) -> Result<(), Refusal> {
     let id = match who {
         Authorised::Approver(who) => {
-            state
-                .session(session, |owner| who.answers_for(owner))?
-                .cgroup
-                .id
+            let session = state.session(session, |owner| who.answers_for(owner))?;
+            is_for_commands(session)?;
+            session.cgroup.id
         }
         Authorised::Agent(agent) => state.inner_session(agent, session)?,
     };
@@ -90,6 +90,10 @@ pub fn enter(
         return Err(ids::no_session(session));
     };
     is_still(peer, pid)?;
+    if !live.cgroup.is_ours() {
+        // It is there already, perhaps in a cgroup further down that the unit has made.
+        return Ok(());
+    }
     state.datapath.enter(&live.cgroup, pid)?;
     // The pid was the peer's when it was written only if the peer lives now.
     is_still(peer, pid)?;
@@ -111,11 +115,11 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
     })?;
     let ends = async {
         loop {
-            let is_live = shared.with(|state| {
+            let goes_on = shared.with(|state| {
                 state.look_at(session);
-                state.sessions.live(session).is_some()
+                state.has_processes(session)
             });
-            if !is_live {
+            if !goes_on {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -148,7 +152,24 @@ fn is_short(source: &Source) -> Result<(), Refusal> {
     ))
 }
 
-fn is_still(peer: &Peer, pid: u32) -> Result<(), Refusal> {
+/// A unit's cgroup is the service manager's: nobody else is moved there.
+fn is_for_commands(session: &Session) -> Result<(), Refusal> {
+    match session.cgroup.is_ours() {
+        true => Ok(()),
+        false => Err(Refusal::refused(
+            format!("{} is the session of a unit", session.about.name),
+            "what runs in it is the service manager's to start",
+            "guard run -- CMD starts a session of its own",
+        )),
+    }
+}
+
+/// Whether the peer lives, and that is its pid.
+///
+/// # Errors
+///
+/// That it does not.
+pub fn is_still(peer: &Peer, pid: u32) -> Result<(), Refusal> {
     match (peer.is_alive(), peer.pid()) {
         (Ok(true), Ok(now)) if now == pid => Ok(()),
         _ => Err(Refusal::refused(
@@ -253,7 +274,7 @@ impl State {
         who: Authorised,
         call: Run,
         slot: PolicyId,
-        mut warnings: Vec<String>,
+        warnings: Vec<String>,
     ) -> Result<Started, Refusal> {
         let chain = self.chain(who, slot)?;
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
@@ -261,21 +282,36 @@ impl State {
         }
         let about = self.about(who, call);
         let cgroup = self.datapath.add_session(&chain)?;
-        let id = cgroup.id;
-        if let Err(error) = self.watches.session(id, &cgroup.path) {
-            tracing::warn!(%error, session = id.0, "its end will be noticed late");
-        }
         let since = clock::now();
+        let stage = Stage::Empty { since };
+        self.begin(cgroup, chain, about, stage, warnings)
+    }
+
+    /// Takes a session that the kernel has into the books.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, never.
+    pub fn begin(
+        &mut self,
+        cgroup: SessionCgroup,
+        chain: Vec<PolicyId>,
+        about: About,
+        stage: Stage,
+        mut warnings: Vec<String>,
+    ) -> Result<Started, Refusal> {
+        let id = cgroup.id;
+        self.watch_session(&cgroup);
         self.sessions.add(Session {
             cgroup,
             chain,
             about,
-            stage: Stage::Empty { since },
+            stage,
         });
         self.had_sessions = true;
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
-        self.write_start(&session);
+        self.write_start(id, &session);
         // In this order, so that a session which the next guardd knows from here is in the trail.
         if let Some(session) = self.sessions.get(id) {
             self.shelves
@@ -287,19 +323,42 @@ impl State {
         Ok(Started { session, warnings })
     }
 
-    fn write_start(&mut self, session: &proto::Session) {
-        let parent = ids::parse_session(&session.id).ok();
-        let parent = parent.and_then(|id| self.sessions.get(id)?.about.parent);
+    /// Has the kernel tell when a session of ours has no process any more. The others are seen in the cgroup root.
+    pub fn watch_session(&mut self, cgroup: &SessionCgroup) {
+        if !cgroup.is_ours() {
+            return;
+        }
+        if let Err(error) = self.watches.session(cgroup.id, &cgroup.path) {
+            tracing::warn!(%error, session = cgroup.id.0, "its end will be noticed late");
+        }
+    }
+
+    /// Whether something goes on in a session. A unit's may be there without.
+    fn has_processes(&self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.live(id) else {
+            return false;
+        };
+        session.cgroup.is_ours() || self.datapath.is_populated(&session.cgroup).unwrap_or(true)
+    }
+
+    fn write_start(&mut self, id: SessionId, session: &proto::Session) {
+        let live = self.sessions.live(id);
+        let parent = live.and_then(|live| live.about.parent);
         let record = Record::of(&session.id, session.uid)
             .with("name", session.name.clone())
             .with("policy", session.policy.clone())
             .with("user", session.user.clone())
             .with("parent", parent.map(|id| ids::session(SessionId(id))))
             .with("command", session.command.clone());
+        let assigned = self.sessions.live(id).and_then(|live| live.about.assigned);
+        let record = match assigned {
+            Some(by) => record.with("assigned", by.as_str()),
+            None => record,
+        };
         self.audit.note(LogKind::SessionStart, record);
         self.counters.session_started();
-        let (id, policy, name) = (&session.id, &session.policy, &session.name);
-        tracing::info!(session = id, policy, name, "started");
+        let (policy, name) = (&session.policy, &session.name);
+        tracing::info!(session = session.id, policy, name, "started");
     }
 
     /// What people will know of a new session. Who answers for a nested one is who answers for the
@@ -313,15 +372,15 @@ impl State {
         let program = command.first().map_or("", String::as_str);
         let program = program.rsplit('/').next().unwrap_or_default();
         let name = call.name.unwrap_or_else(|| program.to_owned());
-        let is_shown = |c: &char| !c.is_control();
         About {
-            name: name.chars().filter(is_shown).take(MAX_NAME).collect(),
+            name: shown_name(&name),
             uid: outer.map_or(call.uid, |outer| outer.about.uid),
             command,
             started_at: Timestamp::now(),
             pid: None,
             parent: outer.map(|outer| outer.cgroup.id.0),
             outermost: outer.map(|outer| outer.outermost().0),
+            assigned: None,
         }
     }
 
@@ -352,8 +411,16 @@ impl State {
     }
 }
 
+/// A name of bounded length that a terminal can show.
+#[must_use]
+pub fn shown_name(name: &str) -> String {
+    let is_shown = |c: &char| !c.is_control();
+    name.chars().filter(is_shown).take(MAX_NAME).collect()
+}
+
 /// A command line of bounded length.
-fn shortened(command: Vec<String>) -> Vec<String> {
+#[must_use]
+pub fn shortened(command: Vec<String>) -> Vec<String> {
     let mut left = MAX_COMMAND;
     let mut kept = Vec::new();
     for mut word in command {

@@ -45,6 +45,8 @@ const BREATH: Duration = Duration::from_millis(100);
 enum Account {
     User(u32),
     Session(Option<SessionId>),
+    /// What is in a cgroup that no session owns, by its id.
+    Unowned(u64),
 }
 
 /// The open connections.
@@ -59,7 +61,7 @@ impl Connections {
         let of_one = self.of.entry(account).or_default();
         let most = match account {
             Account::User(_) => MAX_OF_USER,
-            Account::Session(_) => MAX_OF_SESSION,
+            Account::Session(_) | Account::Unowned(_) => MAX_OF_SESSION,
         };
         let is_root = account == Account::User(0);
         if *of_one >= most || (self.total >= MAX_CONNECTIONS && !is_root) {
@@ -137,6 +139,7 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     let account = match caller.place {
         Place::Outside => Account::User(caller.uid),
         Place::Inside(session) => Account::Session(session),
+        Place::Unowned(cgroup) => Account::Unowned(cgroup),
     };
     if !open.connections.borrow_mut().admit(account) {
         return tracing::warn!(?account, "has too many connections");

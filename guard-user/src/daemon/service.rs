@@ -1,6 +1,6 @@
 //! The daemon's life: begin, enforce, answer, stop.
 
-use std::{path::Path, process::ExitCode, rc::Rc, time::Duration};
+use std::{os::unix::net::UnixListener, path::Path, process::ExitCode, rc::Rc, time::Duration};
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
@@ -11,18 +11,21 @@ use tokio::{
 
 use super::{
     args::{Cli, Verb},
+    arrivals,
     audit::Record,
+    listening::{listen, unlisten},
     load, metrics, server,
     shared::Shared,
+    slice,
     start::{self, Begun},
     state::Shelves,
-    status_line::{self, status_line},
+    status_line::{self, one_line, status_line},
     watch::Change,
 };
 use crate::{
-    datapath::{EventReader, Start, TornDown, teardown},
+    datapath::{DatapathError, EventReader, Object, Start, TornDown, teardown},
     proto::LogKind,
-    sys::readiness::Readiness,
+    sys::{passed, readiness::Readiness},
 };
 
 /// A daemon that is to end when it is idle waits so long for its first session.
@@ -31,20 +34,24 @@ const FIRST_SESSION: Duration = Duration::from_secs(10);
 const NAMES: Duration = Duration::from_secs(10);
 /// How often what was aborted is given the chance to end.
 const MAX_LOOKS: usize = 1000;
+/// How often the service manager is told how it goes, at least.
+const REPORTS: Duration = Duration::from_secs(5);
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
-/// Does what the command line says.
+/// Does what the command line says, with that kernel half.
 #[must_use]
-pub fn main(cli: &Cli) -> ExitCode {
+pub fn main(cli: &Cli, object: &Object) -> ExitCode {
     let done = match cli.verb {
         Some(Verb::Teardown { force }) => take_down(cli, force),
-        None => enforce(cli),
+        None => enforce(cli, object),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            tracing::error!("{error:#}");
+            let error = format!("{error:#}");
+            tracing::error!("{error}");
+            notify(&[NotifyState::Status(&one_line(&error))]);
             ExitCode::from(2)
         }
     }
@@ -53,10 +60,10 @@ pub fn main(cli: &Cli) -> ExitCode {
 fn take_down(cli: &Cli, force: bool) -> Result<()> {
     start::as_root()?;
     let places = cli.paths.places()?;
-    let down =
-        teardown(&places, force).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
+    let down = teardown(&places, force, || slice::stop(&places.cgroup_root))
+        .map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
     tell(&down);
-    start::unlisten(&cli.paths.socket());
+    unlisten(&cli.paths.socket());
     let dir = cli.paths.run_dir();
     if dir.is_dir()
         && let Ok(shelves) = Shelves::open(dir)
@@ -76,16 +83,17 @@ fn tell(down: &TornDown) {
     }
 }
 
-fn enforce(cli: &Cli) -> Result<()> {
+fn enforce(cli: &Cli, object: &Object) -> Result<()> {
+    let passed = passed::listener().context("cannot listen on what the service manager passed")?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start")?;
-    LocalSet::new().block_on(&runtime, live(cli))
+    LocalSet::new().block_on(&runtime, live(cli, object, passed))
 }
 
 /// From the first look at the kernel to the last.
-async fn live(cli: &Cli) -> Result<()> {
+async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Result<()> {
     // Before anything is there to be told: a signal that comes early is not lost.
     let mut signals = Signals::new()?;
     let Begun {
@@ -94,9 +102,10 @@ async fn live(cli: &Cli) -> Result<()> {
         watching,
         start,
         lock,
-    } = start::begin(&cli.paths)?;
+    } = start::begin(&cli.paths, object)?;
     let socket = cli.paths.socket();
-    let listener = tokio::net::UnixListener::from_std(start::listen(&socket)?)?;
+    let is_passed = passed.is_some();
+    let listener = tokio::net::UnixListener::from_std(listen(&socket, passed)?)?;
     let shared = Rc::new(Shared::new(state));
     ready(&shared, start, &socket)?;
     let listening = Readiness::of(&events).context("cannot wait for events")?;
@@ -104,18 +113,24 @@ async fn live(cli: &Cli) -> Result<()> {
     tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
     tasks.spawn_local(hear(Rc::clone(&shared), events, listening));
     tasks.spawn_local(notice(Rc::clone(&shared), watching));
+    tasks.spawn_local(arrivals::follow(Rc::clone(&shared)));
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
-    tasks.spawn_local(feed_watchdog(Rc::clone(&shared)));
+    tasks.spawn_local(report(Rc::clone(&shared)));
     tasks.spawn_local(status_line::tell(Rc::clone(&shared)));
     tasks.spawn_local(metrics::serve(Rc::clone(&shared)));
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
+        // The programs went with it. The next start attaches them anew.
+        () = shared.root_gone() => Err(lost_root(&shared)),
         // None of them ends by itself. Without one the daemon is half there: better it starts again.
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     };
     tasks.shutdown().await;
-    stop(cli, &shared, &socket);
+    if !is_passed {
+        unlisten(&socket);
+    }
+    stop(cli, &shared, idle.as_ref().err());
     drop(lock);
     match idle? {
         true if cli.until_idle => undo(cli, shared).await,
@@ -148,8 +163,8 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
         );
         Ok::<_, anyhow::Error>(())
     })?;
-    let status = shared.with(|state| status_line(state));
-    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    let line = shared.with(|state| status_line(state));
+    notify(&[NotifyState::Ready, NotifyState::Status(&line)]);
     Ok(())
 }
 
@@ -177,6 +192,16 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     }
 }
 
+/// Why there is nothing to enforce on any more.
+fn lost_root(shared: &Shared) -> anyhow::Error {
+    let root = shared.with(|state| state.places.cgroup_root.clone());
+    anyhow::anyhow!(
+        "NOT enforcing: somebody has removed the cgroup {}, and what was attached to it\n\
+         start guardd again: it attaches to a new one",
+        root.display()
+    )
+}
+
 async fn reload(shared: &Shared) {
     let now = NotifyState::monotonic_usec_now();
     match now {
@@ -184,13 +209,13 @@ async fn reload(shared: &Shared) {
         Err(_) => notify(&[NotifyState::Reloading]),
     }
     load::reload(shared).await;
-    notify(&[NotifyState::Ready]);
+    let line = shared.with(|state| status_line(state));
+    notify(&[NotifyState::Ready, NotifyState::Status(&line)]);
     tracing::info!("policies read again");
 }
 
-fn stop(cli: &Cli, shared: &Shared, socket: &Path) {
+fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     notify(&[NotifyState::Stopping]);
-    start::unlisten(socket);
     shared.with(|state| {
         state
             .config
@@ -199,12 +224,14 @@ fn stop(cli: &Cli, shared: &Shared, socket: &Path) {
             .as_ref()
             .inspect(|at| metrics::unlisten(at));
         let sessions = state.sessions.all_live().count();
-        let record = Record::default().with("sessions", sessions);
+        let record = Record::default()
+            .with("sessions", sessions)
+            .with("error", error.map(|error| format!("{error:#}")));
         state.audit.note(LogKind::DaemonStop, record);
         if let Err(error) = state.audit.sync() {
             tracing::warn!(%error);
         }
-        if !cli.until_idle {
+        if !cli.until_idle && error.is_none() {
             tracing::info!(sessions, "stops; what is in the kernel stays in force");
         }
     });
@@ -227,9 +254,14 @@ async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
         anyhow::bail!("something is still going on; run `guardd teardown` to take all down");
     }
     let places = cli.paths.places()?;
-    let down =
-        teardown(&places, true).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
-    tell(&down);
+    match teardown(&places, false, || slice::stop(&places.cgroup_root)) {
+        // Units of the slice, which are no sessions of this daemon's.
+        Err(error @ DatapathError::SessionsLive { .. }) => {
+            tracing::info!("{error}: what is in the kernel stays in force");
+        }
+        Err(error) => anyhow::bail!("{error}\n{}", error.fix()),
+        Ok(down) => tell(&down),
+    }
     Ok(())
 }
 
@@ -264,7 +296,13 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
         for change in changes {
             match change {
                 Change::Policies => policies = true,
+                Change::Root => shared.look_at_root(),
                 Change::Session(id) => shared.with(|state| state.look_at(id)),
+                Change::Cgroups => {
+                    shared.look_at_root();
+                    shared.with(|state| state.look_at_units());
+                    shared.arrivals.notify_one();
+                }
             }
         }
         shared.reschedule();
@@ -296,19 +334,19 @@ async fn follow_names(shared: Rc<Shared>) {
     }
 }
 
-/// Tells the service manager that the daemon lives, as long as it finds that it enforces.
-async fn feed_watchdog(shared: Rc<Shared>) {
-    let Some(time) = sd_notify::watchdog_enabled() else {
-        return std::future::pending().await;
-    };
+/// Tells the service manager that the daemon lives, for as long as it enforces.
+async fn report(shared: Rc<Shared>) {
+    let watchdog = sd_notify::watchdog_enabled();
+    let nap = watchdog.map_or(REPORTS, |time| (time / 3).min(REPORTS));
     loop {
         let enforced = shared.with(|state| state.datapath.read_back());
+        shared.look_at_root();
         match enforced {
             Ok(_) => notify(&[NotifyState::Watchdog]),
             // No sign of life: a restart attaches what is missing.
             Err(error) => tracing::error!(%error, "NOT enforcing"),
         }
-        tokio::time::sleep(time / 2).await;
+        tokio::time::sleep(nap).await;
     }
 }
 

@@ -1,12 +1,12 @@
 //! The sessions: what the kernel knows of them, and what people do.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, ffi::OsStr, time::Duration};
 
 use guard_common::{BootTime, PolicyId, SessionId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ids;
+use super::{assign::By, ids};
 use crate::{datapath::SessionCgroup, proto};
 
 /// A session that no process has entered for so long has ended.
@@ -32,20 +32,26 @@ pub struct About {
     /// The session around it that a person started; none where that is this one.
     #[serde(default)]
     pub outermost: Option<u32>,
+    /// Who made it of a cgroup that was there already; none where guardd made the cgroup.
+    #[serde(default)]
+    pub assigned: Option<By>,
 }
 
 impl About {
-    /// Of a session whose file is gone: only root answers for it.
+    /// Of a session whose file is gone: only root answers for it. Where the cgroup is not ours, its name is a unit's.
     #[must_use]
-    pub fn unknown() -> Self {
+    pub fn unknown(cgroup: &SessionCgroup) -> Self {
+        let unit = cgroup.path.file_name().filter(|_| !cgroup.is_ours());
+        let name = unit.map_or_else(|| "unknown".into(), OsStr::to_string_lossy);
         Self {
-            name: "unknown".to_owned(),
+            name: name.into_owned(),
             uid: 0,
             command: Vec::new(),
             started_at: Timestamp::now(),
             pid: None,
             parent: None,
             outermost: None,
+            assigned: None,
         }
     }
 }
@@ -58,9 +64,9 @@ pub enum Stage {
         /// Since when.
         since: BootTime,
     },
-    /// It has processes, or had when last looked at.
+    /// It has processes, or had when last looked at; or its cgroup is not ours, and stands.
     Live,
-    /// Its last process has ended and its cgroup is gone.
+    /// Its last process has ended, or its cgroup is gone.
     Ended {
         /// When.
         at: BootTime,
@@ -142,6 +148,13 @@ impl Sessions {
     #[must_use]
     pub fn live(&self, id: SessionId) -> Option<&Session> {
         self.get(id).filter(|session| session.is_live())
+    }
+
+    /// The live session that owns the cgroup of that id.
+    #[must_use]
+    pub fn of_cgroup(&self, cgroup: u64) -> Option<&Session> {
+        self.all_live()
+            .find(|session| session.cgroup.cgroup_id == cgroup)
     }
 
     /// All live sessions, oldest first.

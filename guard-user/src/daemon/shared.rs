@@ -22,6 +22,9 @@ pub struct Shared {
     state: RefCell<State>,
     changed: watch::Sender<u64>,
     wake: Notify,
+    gone: Notify,
+    /// There may be cgroups that the settings have a policy for.
+    pub arrivals: Notify,
     /// Held by whoever puts policies in place: one at a time.
     pub loading: Mutex<()>,
     /// Permits to read a long frame.
@@ -40,6 +43,8 @@ impl Shared {
             state: RefCell::new(state),
             changed: watch::Sender::new(0),
             wake: Notify::new(),
+            gone: Notify::new(),
+            arrivals: Notify::new(),
             loading: Mutex::new(()),
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),
@@ -67,6 +72,18 @@ impl Shared {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Looks whether the cgroup root is there, and makes sure that it stays.
+    pub fn look_at_root(&self) {
+        if self.with(|state| state.datapath.keep_root()).is_err() {
+            self.gone.notify_one();
+        }
+    }
+
+    /// Waits until the cgroup root is gone.
+    pub async fn root_gone(&self) {
+        self.gone.notified().await;
     }
 
     /// Something is due at another time than the last tick said.

@@ -12,7 +12,9 @@ use std::{
 };
 
 use serde::{Serialize, de::DeserializeOwned};
-use tempfile::NamedTempFile;
+
+/// Begins the name of a file that is being written.
+const HALF: &str = ".tmp";
 
 /// A directory of values, each in a file `KEY.json`.
 #[derive(Debug)]
@@ -36,6 +38,14 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
         Ok(Self { dir, of })
     }
 
+    /// Removes what is no value: a guardd was killed that wrote one. How many there were.
+    pub fn sweep(&self) -> usize {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let half = files.filter(|file| file.file_name().to_string_lossy().starts_with(HALF));
+        half.filter(|file| fs::remove_file(file.path()).is_ok())
+            .count()
+    }
+
     /// Puts a value there, in place of the one of the same key.
     ///
     /// # Errors
@@ -43,7 +53,10 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
     /// What the file system says; the old value still stands then.
     pub fn put(&self, key: &str, value: &T) -> io::Result<()> {
         // Unbuffered, a large policy is written a few bytes at a time.
-        let mut file = BufWriter::new(NamedTempFile::new_in(&self.dir)?);
+        let file = tempfile::Builder::new()
+            .prefix(HALF)
+            .tempfile_in(&self.dir)?;
+        let mut file = BufWriter::new(file);
         serde_json::to_writer(&mut file, value)?;
         let file = file.into_inner().map_err(IntoInnerError::into_error)?;
         file.persist(self.file(key))?;
@@ -69,20 +82,23 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
         read(&self.file(key))
     }
 
+    /// All keys.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let keys = files.filter_map(|entry| {
+            let file = entry.file_name();
+            Some(file.to_str()?.strip_suffix(".json")?.to_owned())
+        });
+        keys.collect()
+    }
+
     /// All keys with their values. What cannot be read is left out, and the log says so.
     #[must_use]
     pub fn all(&self) -> Vec<(String, T)> {
-        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let found = files.filter_map(|entry| {
-            let path = entry.path();
-            let key = path
-                .file_name()?
-                .to_str()?
-                .strip_suffix(".json")?
-                .to_owned();
-            Some((key, read(&path)?))
-        });
-        found.collect()
+        let keys = self.keys().into_iter();
+        keys.filter_map(|key| Some((key.clone(), self.get(&key)?)))
+            .collect()
     }
 
     /// Takes everything away: the kernel's state that it belonged to is gone.
@@ -135,6 +151,9 @@ mod tests {
         );
         shelf.remove("s1");
         assert_eq!(shelf.get("s1"), None);
+        fs::write(dir.path().join("a/b/.tmpXyz"), "[1").unwrap();
+        assert_eq!((shelf.sweep(), shelf.sweep()), (1, 0));
+        assert_eq!(shelf.get("s2"), Some(vec![]));
         shelf.clear();
         assert!(shelf.all().is_empty());
     }

@@ -2,14 +2,8 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    fs, io,
-    os::{
-        fd::OwnedFd,
-        unix::{
-            fs::{DirBuilderExt, PermissionsExt},
-            net::UnixListener,
-        },
-    },
+    fs,
+    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::Path,
 };
 
@@ -19,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
     args::Paths,
+    arrivals::Unassigned,
     audit::Audit,
     config::Config,
     events::Meters,
@@ -36,7 +31,7 @@ use super::{
     watch::Watches,
 };
 use crate::{
-    datapath::{Datapath, EventReader, Start},
+    datapath::{Datapath, EventReader, Object, Start},
     sys::{
         bpf::lock_dir,
         cgroup2::{Hierarchy, own_path},
@@ -84,11 +79,11 @@ fn raise_descriptors() {
 /// # Errors
 ///
 /// What stands in the way. What was enforced before still is.
-pub fn begin(paths: &Paths) -> Result<Begun> {
+pub fn begin(paths: &Paths, object: &Object) -> Result<Begun> {
     as_root()?;
     let run_dir = paths.run_dir();
     let is_new = !run_dir.exists();
-    begin_in(paths).inspect_err(|_| {
+    begin_in(paths, object).inspect_err(|_| {
         if is_new {
             clear_away(paths);
         }
@@ -108,7 +103,7 @@ fn clear_away(paths: &Paths) {
     let _ = fs::remove_dir(paths.run_dir());
 }
 
-fn begin_in(paths: &Paths) -> Result<Begun> {
+fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     let (file, may_be_absent) = paths.config();
     let config = Config::read(&file, may_be_absent)?;
     raise_descriptors();
@@ -120,10 +115,13 @@ fn begin_in(paths: &Paths) -> Result<Begun> {
     let places = paths.places()?;
     let hierarchy = Hierarchy::find()?;
     stay_outside(&hierarchy, &places.cgroup_root)?;
-    let (datapath, start) =
-        Datapath::start(&places).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
+    let (datapath, start) = Datapath::start(&places, object)
+        .map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
     let events = datapath.events()?;
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
+    if let Err(error) = watches.root(&places.cgroup_root) {
+        tracing::warn!(%error, "units that come and go, and a root that is removed, will be noticed late");
+    }
     let library = Library::new(paths.policy_dirs());
     watch_policies(&mut watches, &library);
     let mut state = State {
@@ -144,6 +142,7 @@ fn begin_in(paths: &Paths) -> Result<Begun> {
         resolver: Resolver::new(config.resolvers.clone()),
         shelves,
         watches,
+        unassigned: Unassigned::new(),
         users: Users::default(),
         hierarchy,
         hole_ends: HashMap::new(),
@@ -225,39 +224,6 @@ fn stay_outside(hierarchy: &Hierarchy, root: &Path) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Listens at `path`, in place of whatever socket an earlier guardd has left there. Everybody may
-/// connect: who may do what is decided call by call.
-///
-/// # Errors
-///
-/// The system's.
-pub fn listen(path: &Path) -> Result<UnixListener> {
-    let new = path.with_extension("new");
-    let bound = || -> io::Result<UnixListener> {
-        remove(&new)?;
-        let listener = UnixListener::bind(&new)?;
-        fs::set_permissions(&new, fs::Permissions::from_mode(0o666))?;
-        fs::rename(&new, path)?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    bound().with_context(|| format!("cannot listen at {}", path.display()))
-}
-
-/// Takes the socket away again.
-pub fn unlisten(path: &Path) {
-    if let Err(error) = remove(path) {
-        tracing::warn!(%error, path = %path.display(), "cannot be removed");
-    }
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 impl State {

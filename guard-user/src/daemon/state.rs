@@ -12,6 +12,7 @@ use std::{
 use guard_common::{BootTime, PolicyId, SessionId};
 
 use super::{
+    arrivals::Unassigned,
     audit::Audit,
     auth::{Caller, Place},
     config::Config,
@@ -34,7 +35,10 @@ use crate::{
     datapath::{Datapath, Places},
     policy::Environment,
     proto,
-    sys::{cgroup2::Hierarchy, pidfd::Peer},
+    sys::{
+        cgroup2::{self, Hierarchy},
+        pidfd::Peer,
+    },
 };
 
 /// The files beside the kernel's state.
@@ -70,6 +74,12 @@ impl Shelves {
             policies: Shelf::open(policies)?,
             names: Shelf::open(names)?,
         })
+    }
+
+    /// Removes the files that a guardd was killed over. How many there were.
+    pub fn sweep(&self) -> usize {
+        let states = self.sessions.sweep() + self.holes.sweep() + self.requests.sweep();
+        states + self.policies.sweep() + self.names.sweep()
     }
 
     /// Takes all of them away: nothing is enforced any more.
@@ -132,13 +142,15 @@ pub struct State {
     pub shelves: Shelves,
     /// What the file system tells.
     pub watches: Watches,
+    /// Why cgroups that the settings have a policy for are denied everything, by the cgroup's name.
+    pub unassigned: Unassigned,
     /// Names of users.
     pub users: Users,
     /// Where the cgroup v2 hierarchy is.
     pub hierarchy: Hierarchy,
     /// When a hole of a session last ended: what its connections still send is no new attempt.
     pub hole_ends: HashMap<SessionId, BootTime>,
-    /// The requests that have a file.
+    /// The requests, and answers of no, that have a file.
     pub kept_requests: HashSet<String>,
     /// Sessions were made by this daemon, or adopted.
     pub had_sessions: bool,
@@ -172,7 +184,7 @@ impl State {
         let root = self.kernel_path(&self.places.cgroup_root);
         let root = root.ok_or_else(|| in_doubt("the cgroup root is not to be seen"))?;
         let place = match cgroup.strip_prefix(&root) {
-            Ok(below) => Place::Inside(self.session_at(below)),
+            Ok(below) => self.place_below(below),
             Err(_) => self.place_outside(&cgroup)?,
         };
         let uid = peer.uid();
@@ -189,14 +201,19 @@ impl State {
         }
     }
 
-    /// The live session in whose cgroup `below` is, a path from the cgroup root on.
-    fn session_at(&self, below: &Path) -> Option<SessionId> {
-        let name = below.components().next()?;
-        let at = self.places.cgroup_root.join(name);
-        let mut sessions = self.sessions.all_live();
-        sessions
-            .find(|session| session.cgroup.path == at)
-            .map(|session| session.cgroup.id)
+    /// Where `below` is, a path from the cgroup root on.
+    fn place_below(&self, below: &Path) -> Place {
+        let Some(name) = below.components().next() else {
+            return Place::Inside(None);
+        };
+        // By its id: a unit that starts again has a new cgroup under the old name.
+        let Ok(id) = cgroup2::id(&self.places.cgroup_root.join(name)) else {
+            return Place::Inside(None);
+        };
+        match self.sessions.of_cgroup(id) {
+            Some(session) => Place::Inside(Some(session.cgroup.id)),
+            None => Place::Unowned(id),
+        }
     }
 
     /// The live session of that id, if it is among those that `may` be seen.
@@ -215,7 +232,12 @@ impl State {
     pub fn shown(&mut self, id: SessionId) -> Option<proto::Session> {
         let session = self.sessions.get(id)?;
         let user = self.users.name(session.about.uid);
-        Some(session.shown(self.policy_of(session), user))
+        let mut shown = session.shown(self.policy_of(session), user);
+        if !session.cgroup.is_ours() && session.cgroup.stands() {
+            // Who started it did not say with which process.
+            shown.pid = self.datapath.processes(&session.cgroup).into_iter().min();
+        }
+        Some(shown)
     }
 
     /// The name of a session's own policy.

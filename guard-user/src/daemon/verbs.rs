@@ -5,7 +5,8 @@ use std::collections::{BTreeSet, HashMap};
 use guard_common::{AttemptKey, SessionId};
 
 use super::{
-    auth::{Agent, Approver, Authorised, authorise},
+    assign,
+    auth::{Agent, Approver, Authorised, assigner, authorise},
     explain,
     failure::Refusal,
     load,
@@ -28,6 +29,10 @@ use crate::{
 /// Why the call is not done.
 pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>, Refusal> {
     let caller = shared.with(|state| state.caller(peer))?;
+    if let Call::Assign(call) = call {
+        let who = assigner(&caller)?;
+        return one(&assign::assign(shared, who, peer, caller.pid, call).await?);
+    }
     let who = authorise(&caller, &call)?;
     match (call, who) {
         (Call::Run(call), who) => one(&run::run(shared, who, call).await?),

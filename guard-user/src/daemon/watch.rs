@@ -1,4 +1,4 @@
-//! What the file system tells: a session has ended, a policy file has changed.
+//! What the file system tells: a session has ended, a policy file has changed, somebody removes the cgroup root.
 
 use std::{
     collections::HashMap,
@@ -18,8 +18,12 @@ use crate::sys::readiness::Readiness;
 pub enum Change {
     /// Something in a policy directory.
     Policies,
+    /// Something was removed beside the cgroup root or in it.
+    Root,
     /// Whether a session's cgroup has processes.
     Session(SessionId),
+    /// Cgroups right below the root have come or gone.
+    Cgroups,
 }
 
 /// The watches that are set.
@@ -70,6 +74,23 @@ impl Watches {
         Ok(())
     }
 
+    /// Watches whether the cgroup root, or what keeps it, is removed, and for cgroups that others make in it or take
+    /// away. The root's own watch would tell of its end only once nobody has it open.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel takes no more watches or the cgroup is gone.
+    pub fn root(&mut self, root: &Path) -> io::Result<()> {
+        let inside = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
+        let id = inotify::add_watch(&self.inotify, root, inside)?;
+        self.what.insert(id, Change::Cgroups);
+        if let Some(beside) = root.parent() {
+            let id = inotify::add_watch(&self.inotify, beside, WatchFlags::DELETE)?;
+            self.what.insert(id, Change::Root);
+        }
+        Ok(())
+    }
+
     /// Watches a directory of policies, or where it is absent for it to come.
     ///
     /// # Errors
@@ -95,13 +116,16 @@ impl Watches {
     pub fn changes(&mut self) -> Vec<Change> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
-        let mut changes = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
         // WOULDBLOCK ends it; any other error would come again at the next change.
         while let Ok(event) = reader.next() {
             let what = match self.what.get(&event.wd()) {
                 Some(what) => *what,
-                // The queue ran over: look at everything.
-                None if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => Change::Policies,
+                // The queue ran over: look at everything. Sessions of ours are looked at anyway, a little later.
+                None if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
+                    changes.push(Change::Cgroups);
+                    Change::Policies
+                }
                 None => continue,
             };
             if event.events().contains(ReadFlags::IGNORED) {

@@ -10,8 +10,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use rustix::fs::{Mode, mkdirat};
+
 use super::{DatapathError, Result};
 use crate::sys::{bpf, cgroup2};
+
+/// An empty cgroup in the root. Only what has none below can be removed, so nobody removes the root by mistake, and the
+/// programs with it.
+const KEEPER: &str = "guardd";
 
 /// The root of the guarded cgroups. Root owns it, so that no agent can move out of it.
 #[derive(Debug)]
@@ -23,20 +29,19 @@ pub(super) struct Root {
 }
 
 impl Root {
-    /// Makes it where it is absent; true where it did.
-    pub(super) fn ensure(path: &Path) -> Result<(Self, bool)> {
-        let made = match fs::DirBuilder::new().mode(0o755).create(path) {
-            Ok(()) => true,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => false,
-            Err(e) => return Err(DatapathError::file("create", path)(e)),
-        };
-        Self::open_marked(path)
-            .map(|root| (root, made))
-            .inspect_err(|_| {
-                if made {
-                    let _ = fs::remove_dir(path);
-                }
-            })
+    /// Makes it where it is absent; true where it did, or where a guardd was killed that had just done so. `making`
+    /// is a directory that stands meanwhile: a root bears its mark only after it was made.
+    pub(super) fn ensure(path: &Path, making: &Path) -> Result<(Self, bool)> {
+        if !path.exists() {
+            make_dir(making, 0o700)?;
+        }
+        let made = make_dir(path, 0o755).map(|made| made || making.exists());
+        let root = made.and_then(|made| Ok((Self::open_marked(path, made)?, made)));
+        if root.is_err() && making.exists() {
+            let _ = remove(path);
+        }
+        let _ = fs::remove_dir(making);
+        root
     }
 
     pub(super) fn open(path: &Path) -> Result<Self> {
@@ -58,10 +63,19 @@ impl Root {
         })
     }
 
-    fn open_marked(path: &Path) -> Result<Self> {
+    fn open_marked(path: &Path, made: bool) -> Result<Self> {
         let root = Self::open(path)?;
-        cgroup2::mark(path).map_err(DatapathError::file("mark", path))?;
+        // What an earlier guardd made bears that mark already.
+        if made || !root.is_ours() {
+            cgroup2::mark(path, made).map_err(DatapathError::file("mark", path))?;
+        }
+        root.keep()?;
         Ok(root)
+    }
+
+    /// Whether a guardd made it.
+    pub(super) fn is_ours(&self) -> bool {
+        cgroup2::is_made_by_guard(&self.path)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -72,12 +86,27 @@ impl Root {
         self.id
     }
 
-    /// Its id where it still stands, else none that a cgroup has: links are let go a moment after it.
-    pub(super) fn standing_id(&self) -> u64 {
-        id(&self.path)
-            .ok()
-            .filter(|id| *id == self.id)
-            .unwrap_or(u64::MAX)
+    /// Makes the [`KEEPER`] where it is absent.
+    pub(super) fn keep(&self) -> Result<()> {
+        match self.make(KEEPER) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.map_err(DatapathError::file("create", self.path.join(KEEPER))),
+        }
+    }
+
+    /// Takes the [`KEEPER`] away from a root that stays.
+    pub(super) fn let_go(&self) -> Result<()> {
+        remove(&self.path.join(KEEPER))
+    }
+
+    /// In this very root: where it is gone, not in another one that has come in its place.
+    fn make(&self, name: &str) -> io::Result<()> {
+        Ok(mkdirat(&self.dir, name, Mode::from_raw_mode(0o755))?)
+    }
+
+    /// Whether it is there still: the kernel lets go of links to a cgroup a moment after it.
+    pub(super) fn stands(&self) -> bool {
+        id(&self.path).is_ok_and(|id| id == self.id)
     }
 
     pub(super) fn dir(&self) -> &File {
@@ -96,17 +125,34 @@ impl Root {
     /// Makes a cgroup right below; its path and id.
     pub(super) fn create(&self, name: &str) -> Result<(PathBuf, u64)> {
         let path = self.path.join(name);
-        fs::create_dir(&path).map_err(DatapathError::file("create", &path))?;
+        self.make(name)
+            .map_err(DatapathError::file("create", &path))?;
         let id = id(&path)?;
         Ok((path, id))
     }
 
-    /// The cgroups right below, with their ids.
+    /// The cgroups right below, with their ids, but for the one that only keeps the root.
     pub(super) fn children(&self) -> Result<Vec<(PathBuf, u64)>> {
-        subdirectories(&self.path)?
-            .into_iter()
-            .map(|path| id(&path).map(|id| (path, id)))
-            .collect()
+        let mut children = Vec::new();
+        let others = subdirectories(&self.path)?.into_iter();
+        for path in others.filter(|path| !path.ends_with(KEEPER)) {
+            match cgroup2::id(&path) {
+                Ok(id) => children.push((path, id)),
+                // Others remove theirs when they like.
+                Err(error) if is_gone(&error) => {}
+                Err(error) => return Err(DatapathError::file("look at", path)(error)),
+            }
+        }
+        Ok(children)
+    }
+}
+
+/// Makes a directory; false where it is there.
+fn make_dir(path: &Path, mode: u32) -> Result<bool> {
+    match fs::DirBuilder::new().mode(mode).create(path) {
+        Ok(()) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        Err(e) => Err(DatapathError::file("create", path)(e)),
     }
 }
 
@@ -120,6 +166,23 @@ pub(super) fn lock(dir: &Path) -> Result<OwnedFd> {
 /// The id by which programs know a cgroup: its inode.
 fn id(path: &Path) -> Result<u64> {
     cgroup2::id(path).map_err(DatapathError::file("look at", path))
+}
+
+/// Whether the cgroup of that id is the one at `path`. Where that cannot be told, it is.
+pub(super) fn is_at(path: &Path, cgroup_id: u64) -> bool {
+    match cgroup2::id(path) {
+        Ok(id) => id == cgroup_id,
+        Err(error) => !is_gone(&error),
+    }
+}
+
+/// Whether guardd calls its own cgroups like that.
+pub(super) fn is_session_name(path: &Path) -> bool {
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .and_then(|name| name.strip_prefix('s'))
+        .filter(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
+        .is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
 pub(super) fn subdirectories(path: &Path) -> Result<Vec<PathBuf>> {
@@ -180,6 +243,17 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     match fs::remove_dir(path) {
         Err(e) if is_gone(&e) => Ok(()),
         removed => removed.map_err(DatapathError::file("remove", path)),
+    }
+}
+
+/// Removes an empty cgroup that has none below it; where it has, it stays. Whether it is gone.
+pub(super) fn remove_alone(path: &Path) -> Result<bool> {
+    match fs::remove_dir(path) {
+        Ok(()) => Ok(true),
+        Err(e) if is_gone(&e) => Ok(true),
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => Ok(false),
+        Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(false),
+        Err(e) => Err(DatapathError::file("remove", path)(e)),
     }
 }
 

@@ -69,6 +69,12 @@ pub enum DatapathError {
         /// The cgroup root.
         root: PathBuf,
     },
+    /// Somebody removed the cgroup root, and the programs with it.
+    #[error("the cgroup {root} is gone, or another has come in its place")]
+    RootGone {
+        /// The cgroup root.
+        root: PathBuf,
+    },
     /// A program is not where it should be.
     #[error("{hook} is not attached to {root}")]
     NotEnforced {
@@ -100,6 +106,12 @@ pub enum DatapathError {
         pid: u32,
         /// The session's cgroup.
         cgroup: PathBuf,
+    },
+    /// Teardown is refused, since units could then start there with nothing in their way.
+    #[error("systemd does not stop guard.slice: {why}")]
+    SliceStands {
+        /// What it said.
+        why: String,
     },
     /// Teardown is refused.
     #[error("sessions live in {root}: {sessions}")]
@@ -165,10 +177,11 @@ impl DatapathError {
             Self::Incomplete { .. } => {
                 "end the sessions, run `guardd teardown` with the same directories, then start guardd again".into()
             }
-            Self::NotEnforced { .. } => "restart guardd: it attaches what is missing".into(),
+            Self::RootGone { .. } | Self::NotEnforced { .. } => "restart guardd: it attaches what is missing".into(),
             Self::Full { .. } => "close some (`guard holes`, `guard sessions`), then try again".into(),
             Self::Absent { .. } => "list what there is: `guard sessions`, `guard holes`".into(),
             Self::NotInside { .. } => "start the command again".into(),
+            Self::SliceStands { .. } => "stop it: systemctl stop guard.slice".into(),
             Self::SessionsLive { .. } => "end them first, or add --force to end them now".into(),
         }
     }

@@ -154,7 +154,7 @@ impl Datapath {
             .map_err(DatapathError::ebpf("write the map HOLES"))
     }
 
-    fn forget_budget(&mut self, hole: HoleId) -> Result<()> {
+    pub(super) fn forget_budget(&mut self, hole: HoleId) -> Result<()> {
         gone(self.maps.budgets.remove(&hole.0))
             .map_err(DatapathError::ebpf("write the map BUDGETS"))
     }

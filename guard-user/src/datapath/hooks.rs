@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use aya::{
@@ -13,11 +13,8 @@ use aya::{
     },
 };
 
-use super::{DatapathError, Result, maps, pins};
+use super::{DatapathError, Object, Result, maps, pins};
 use crate::{proto::HookStatus, sys::bpf};
-
-/// The kernel half, built by `cargo xtask build`.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf.o"));
 
 /// A program's name and the `enum bpf_attach_type` that it must be attached as.
 struct Hook {
@@ -54,20 +51,15 @@ const HOOKS: [Hook; 6] = [
     },
 ];
 
-/// Which object this guardd carries, as a number: programs of another are replaced.
-pub(super) fn object_hash() -> u64 {
-    u64::from_str_radix(env!("GUARD_EBPF_HASH"), 16).unwrap_or_default()
-}
-
 /// Loads the programs on the maps that are pinned in `dir`; those that are not there are made and pinned.
-pub(super) fn load(dir: &Path, session_level: u32) -> Result<Ebpf> {
+pub(super) fn load(object: &Object, dir: &Path, session_level: u32) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     loader.override_global("SESSION_LEVEL", &session_level, true);
     for name in maps::NAMES {
         loader.map_pin_path(name, pins::map(dir, name));
     }
     loader
-        .load(OBJECT)
+        .load(object.bytes())
         .map_err(DatapathError::ebpf("load the eBPF programs"))
 }
 
@@ -77,7 +69,7 @@ pub(super) fn attach(ebpf: &mut Ebpf, cgroup: &File, dir: &Path) -> Result<()> {
     for hook in &HOOKS {
         let link = attach_one(ebpf, cgroup, hook.name)?;
         let pin = pins::link(dir, hook.name);
-        let beside = pins::link(dir, &format!("{}_new", hook.name));
+        let beside = pins::link(dir, &format!("{}{BESIDE}", hook.name));
         let _ = fs::remove_file(&beside);
         link.pin(&beside)
             .map_err(DatapathError::ebpf(format!("pin {}", hook.name)))?;
@@ -131,6 +123,29 @@ fn link_sock(program: &mut CgroupSock, cgroup: &File, mode: CgroupAttachMode) ->
     program.load()?;
     let id = program.attach(cgroup, mode)?;
     Ok(program.take_link(id)?.try_into()?)
+}
+
+/// Ends the name of a link that is to replace another.
+const BESIDE: &str = "_new";
+
+/// Whether `dir` has links that no finished guard has: one that was to replace another, when somebody was killed
+/// over it, or one of another version.
+pub(super) fn has_strays(dir: &Path) -> Result<bool> {
+    Ok(!strays(dir)?.is_empty())
+}
+
+/// Removes such links. What they do, the others do.
+pub(super) fn remove_strays(dir: &Path) -> Result<()> {
+    for pin in strays(dir)? {
+        fs::remove_file(&pin).map_err(DatapathError::file("remove", pin))?;
+    }
+    Ok(())
+}
+
+fn strays(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut links = pins::links(dir)?;
+    links.retain(|pin| !HOOKS.iter().any(|hook| *pin == pins::link(dir, hook.name)));
+    Ok(links)
 }
 
 /// What the kernel says of each pinned link: attached means to this cgroup, as this kind of hook.

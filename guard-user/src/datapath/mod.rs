@@ -12,10 +12,12 @@ mod hole_list;
 mod holes;
 mod hooks;
 mod maps;
+mod object;
 mod pins;
 mod policies;
 mod sessions;
 mod start;
+mod sweep;
 mod teardown;
 mod trie;
 
@@ -28,8 +30,10 @@ pub use cgroup::default_root;
 pub use error::DatapathError;
 pub use events::EventReader;
 pub use holes::{LiveHole, NewHole};
+pub use object::Object;
 pub use sessions::SessionCgroup;
 pub use start::Start;
+pub use sweep::Swept;
 pub use teardown::{TornDown, teardown};
 
 type Result<T> = std::result::Result<T, DatapathError>;
@@ -66,10 +70,16 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// [`DatapathError::NotEnforced`] names what is not as it should be.
+    /// [`DatapathError::NotEnforced`] names what is not as it should be, [`DatapathError::RootGone`] that there is
+    /// nothing for it to be attached to.
     pub fn read_back(&self) -> Result<Vec<HookStatus>> {
         let live = pins::live(&self.places.pin_dir);
-        let hooks = hooks::read_back(&live, self.root.standing_id());
+        if !self.root.stands() {
+            return Err(DatapathError::RootGone {
+                root: self.places.cgroup_root.clone(),
+            });
+        }
+        let hooks = hooks::read_back(&live, self.root.id());
         if let Some(hook) = hooks.iter().find(|hook| !hook.attached) {
             return Err(DatapathError::NotEnforced {
                 hook: hook.name.clone(),
@@ -79,6 +89,20 @@ impl Datapath {
         }
         self.maps.check()?;
         Ok(hooks)
+    }
+
+    /// Whether the root cgroup is the one that the programs are attached to, and not gone. Makes sure that it stays.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::RootGone`].
+    pub fn keep_root(&self) -> Result<()> {
+        if self.root.stands() && self.root.keep().is_ok() {
+            return Ok(());
+        }
+        Err(DatapathError::RootGone {
+            root: self.places.cgroup_root.clone(),
+        })
     }
 
     /// The number of a request that is about to be asked; never given twice.

@@ -90,8 +90,21 @@ pub(super) fn discard(pin_dir: &Path) -> Result<()> {
 
 /// Removes what somebody was killed over, making it or taking it down.
 pub(super) fn clear_away(pin_dir: &Path) -> Result<()> {
-    remove(&old(pin_dir))?;
-    remove(&new(pin_dir))
+    for (dir, what) in [(old(pin_dir), "taking down"), (new(pin_dir), "attaching")] {
+        if dir.exists() {
+            remove(&dir)?;
+            tracing::info!(
+                pins = %dir.display(),
+                "an earlier guardd was killed while {what}: what it left is removed"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Says that the cgroup root is about to be made: it stands for as long as the root bears no mark of it.
+pub(super) fn making_root(pin_dir: &Path) -> PathBuf {
+    pin_dir.join("making-root")
 }
 
 /// Removes a directory of pins; links first, so that no program runs on maps that are going.
@@ -117,6 +130,13 @@ pub(super) fn link(dir: &Path, hook: &str) -> PathBuf {
 
 pub(super) fn map(dir: &Path, name: &str) -> PathBuf {
     dir.join(name.to_lowercase())
+}
+
+/// The links that are pinned in `dir`.
+pub(super) fn links(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir).map_err(DatapathError::file("read", dir))?;
+    let pins = entries.filter_map(io::Result::ok).map(|entry| entry.path());
+    Ok(pins.filter(|pin| is_link(pin)).collect())
 }
 
 fn is_link(pin: &Path) -> bool {

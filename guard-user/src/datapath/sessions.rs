@@ -1,13 +1,13 @@
 //! Sessions: a cgroup right below the root, and the kernel's entry for it.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs::File,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use guard_common::{
@@ -31,6 +31,23 @@ pub struct SessionCgroup {
     pub path: PathBuf,
 }
 
+impl SessionCgroup {
+    /// Whether guardd made the cgroup, which its name tells: no other that is so called is ever made a session.
+    /// One that is not ours is never removed by us, and its session lasts as long as it stands.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        self.path
+            .file_name()
+            .is_some_and(|name| *name == *session_name(self.id))
+    }
+
+    /// Whether that very cgroup is there still, and not another that has its name by now.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        cgroup::is_at(&self.path, self.cgroup_id)
+    }
+}
+
 impl Maps {
     /// Counters that the kernel half counts in. Without them it reports nothing.
     pub(super) fn make_stats(&mut self, of: SessionId) -> Result<()> {
@@ -47,17 +64,9 @@ impl Datapath {
     ///
     /// Where there is no room, or the system's; then there is no trace of it.
     pub fn add_session(&mut self, policies: &[PolicyId]) -> Result<SessionCgroup> {
-        let mut chain = [PolicyId(0); MAX_CHAIN];
-        chain
-            .get_mut(..policies.len())
-            .filter(|_| !policies.is_empty())
-            .ok_or(DatapathError::Full {
-                what: "nested sessions",
-                limit: MAX_CHAIN,
-            })?
-            .copy_from_slice(policies);
+        let chain = chain(policies)?;
         let id = SessionId(self.maps.next_id(meta::NEXT_SESSION)?);
-        let (path, cgroup_id) = self.root.create(&format!("s{}", id.0))?;
+        let (path, cgroup_id) = self.root.create(&session_name(id))?;
         let session = SessionCgroup {
             id,
             cgroup_id,
@@ -77,6 +86,44 @@ impl Datapath {
         Ok(session)
     }
 
+    /// Makes a session of a cgroup that is there already, one of [`Self::others`].
+    ///
+    /// # Errors
+    ///
+    /// Where there is no room, or the system's; then no session owns it, as before.
+    pub fn assign_session(
+        &mut self,
+        path: PathBuf,
+        cgroup_id: u64,
+        policies: &[PolicyId],
+    ) -> Result<SessionCgroup> {
+        let policies = chain(policies)?;
+        let id = SessionId(self.maps.next_id(meta::NEXT_SESSION)?);
+        let session = SessionCgroup {
+            id,
+            cgroup_id,
+            path,
+        };
+        // What its sockets remember was allowed to a cgroup that no session owned.
+        self.write_session(&session, &Session { id, policies })
+            .and_then(|()| self.maps.bump_generation())
+            .inspect_err(|_| {
+                let _ = self.forget_session(&session);
+            })?;
+        Ok(session)
+    }
+
+    /// The cgroups right below the root that guardd did not make, with their ids.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn others(&self) -> Result<Vec<(PathBuf, u64)>> {
+        let mut others = self.root.children()?;
+        others.retain(|(path, _)| !cgroup::is_session_name(path));
+        Ok(others)
+    }
+
     fn write_session(&mut self, at: &SessionCgroup, session: &Session) -> Result<()> {
         self.maps.make_stats(session.id)?;
         self.maps
@@ -91,54 +138,21 @@ impl Datapath {
     ///
     /// The system's.
     pub fn sessions(&self) -> Result<Vec<(SessionCgroup, Session)>> {
-        let cgroups = self.root.children()?;
-        let mut found: Vec<_> = self
-            .maps
-            .sessions()?
-            .into_iter()
+        let cgroups = self.root.children()?.into_iter();
+        let mut cgroups: HashMap<_, _> = cgroups.map(|(path, id)| (id, path)).collect();
+        let entries = self.maps.sessions()?.into_iter();
+        let mut found: Vec<_> = entries
             .filter_map(|(cgroup_id, session)| {
-                let (path, _) = cgroups.iter().find(|(_, id)| *id == cgroup_id)?;
                 let at = SessionCgroup {
                     id: session.id,
                     cgroup_id,
-                    path: path.clone(),
+                    path: cgroups.remove(&cgroup_id)?,
                 };
                 Some((at, session))
             })
             .collect();
         found.sort_by_key(|(at, _)| at.id);
         Ok(found)
-    }
-
-    /// Removes entries of sessions whose cgroup is gone, and cgroups of ours that no session owns.
-    ///
-    /// # Errors
-    ///
-    /// The system's.
-    pub fn sweep_sessions(&mut self) -> Result<()> {
-        let cgroups = self.root.children()?;
-        let entries = self.maps.sessions()?;
-        for (cgroup_id, session) in &entries {
-            if *cgroup_id != 0 && !cgroups.iter().any(|(_, id)| id == cgroup_id) {
-                let at = SessionCgroup {
-                    id: session.id,
-                    cgroup_id: *cgroup_id,
-                    path: PathBuf::new(),
-                };
-                self.close_all_holes(session.id)?;
-                self.forget_session(&at)?;
-            }
-        }
-        for (path, id) in cgroups {
-            let ours = is_session_name(&path);
-            if ours
-                && !entries.iter().any(|(cgroup, _)| *cgroup == id)
-                && !cgroup::is_populated(&path)?
-            {
-                cgroup::remove(&path)?;
-            }
-        }
-        Ok(())
     }
 
     /// Moves a process into a session, and looks whether it arrived.
@@ -166,6 +180,12 @@ impl Datapath {
         cgroup::is_populated(&session.path)
     }
 
+    /// Whether a process is in a cgroup that may be no session's.
+    #[must_use]
+    pub fn has_processes(&self, cgroup: &Path) -> bool {
+        cgroup::is_populated(cgroup).unwrap_or(true)
+    }
+
     /// The processes in the session.
     #[must_use]
     pub fn processes(&self, session: &SessionCgroup) -> Vec<u32> {
@@ -178,17 +198,22 @@ impl Datapath {
     ///
     /// The system's.
     pub fn kill(&self, session: &SessionCgroup) -> Result<()> {
-        cgroup::kill(&session.path)
+        match session.stands() {
+            true => cgroup::kill(&session.path),
+            false => Ok(()),
+        }
     }
 
-    /// Closes the holes of a session without processes and removes its cgroup. The kernel's entry stays until
-    /// [`Self::forget_session`]: what closed sockets still have to send is judged by it.
+    /// Closes the holes of a session without processes and removes its cgroup, if that is ours. The kernel's entry
+    /// stays until [`Self::forget_session`]: what closed sockets still have to send is judged by it.
     ///
     /// # Errors
     ///
     /// The system's, as when a process is in it.
     pub fn end_session(&mut self, session: &SessionCgroup) -> Result<()> {
-        cgroup::remove(&session.path)?;
+        if session.is_ours() {
+            cgroup::remove(&session.path)?;
+        }
         self.close_all_holes(session.id)
     }
 
@@ -297,9 +322,20 @@ impl Datapath {
     }
 }
 
-fn is_session_name(path: &std::path::Path) -> bool {
-    path.file_name()
-        .and_then(|name| name.to_str())
-        .and_then(|name| name.strip_prefix('s'))
-        .is_some_and(|number| number.parse::<u32>().is_ok())
+/// What guardd calls the cgroup that it makes for a session; [`cgroup::is_session_name`] knows it again.
+fn session_name(id: SessionId) -> String {
+    format!("s{}", id.0)
+}
+
+fn chain(policies: &[PolicyId]) -> Result<[PolicyId; MAX_CHAIN]> {
+    let mut chain = [PolicyId(0); MAX_CHAIN];
+    chain
+        .get_mut(..policies.len())
+        .filter(|_| !policies.is_empty())
+        .ok_or(DatapathError::Full {
+            what: "nested sessions",
+            limit: MAX_CHAIN,
+        })?
+        .copy_from_slice(policies);
+    Ok(chain)
 }

@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs,
     path::Path,
     thread,
     time::{Duration, Instant},
@@ -10,7 +9,7 @@ use std::{
 
 use guard_common::meta;
 
-use super::{Datapath, DatapathError, Places, Result, cgroup, hooks, maps::Maps, pins};
+use super::{Datapath, DatapathError, Object, Places, Result, cgroup, hooks, maps::Maps, pins};
 
 /// How long the kernel may take to let go of the links to a removed cgroup.
 const LETTING_GO: Duration = Duration::from_secs(2);
@@ -33,25 +32,26 @@ impl Datapath {
     ///
     /// Where another guardd is there, the kernel refuses, or the pins are not ours to adopt. Then
     /// nothing is changed, and what was enforced still is.
-    pub fn start(places: &Places) -> Result<(Self, Start)> {
+    pub fn start(places: &Places, object: &Object) -> Result<(Self, Start)> {
         let made_pins = pins::ensure(&places.pin_dir)?;
-        Self::start_in(places).inspect_err(|_| {
+        Self::start_in(places, object).inspect_err(|_| {
             if made_pins {
                 let _ = pins::remove_dir(&places.pin_dir);
             }
         })
     }
 
-    fn start_in(places: &Places) -> Result<(Self, Start)> {
+    fn start_in(places: &Places, object: &Object) -> Result<(Self, Start)> {
         let pin_lock = cgroup::lock(&places.pin_dir)?;
-        let (root, made_root) = cgroup::Root::ensure(&places.cgroup_root)?;
+        let making = pins::making_root(&places.pin_dir);
+        let (root, made_root) = cgroup::Root::ensure(&places.cgroup_root, &making)?;
         let begun = root.lock().and_then(|root_lock| {
-            let start = begin(places, &root, made_root)?;
+            let start = begin(places, object, &root, made_root)?;
             Ok((root_lock, start))
         });
         let (root_lock, start) = begun.inspect_err(|_| {
             if made_root {
-                let _ = fs::remove_dir(&places.cgroup_root);
+                let _ = cgroup::remove(&places.cgroup_root);
             }
         })?;
         let mut datapath = Self {
@@ -67,16 +67,16 @@ impl Datapath {
     }
 }
 
-fn begin(places: &Places, root: &cgroup::Root, made_root: bool) -> Result<Start> {
+fn begin(places: &Places, object: &Object, root: &cgroup::Root, made_root: bool) -> Result<Start> {
     let live = pins::live(&places.pin_dir);
     pins::clear_away(&places.pin_dir)?;
     if live.exists() && guards_nothing(&live, root, made_root) {
         pins::discard(&places.pin_dir)?;
     }
     if live.exists() {
-        adopt(places, root)
+        adopt(places, object, root)
     } else {
-        attach(places, root, made_root)
+        attach(places, object, root)
     }
 }
 
@@ -95,9 +95,9 @@ fn guards_nothing(live: &Path, root: &cgroup::Root, made_root: bool) -> bool {
     }
 }
 
-fn attach(places: &Places, root: &cgroup::Root, made_root: bool) -> Result<Start> {
+fn attach(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start> {
     let dir = pins::begin(&places.pin_dir)?;
-    attach_unseen(&dir, root, made_root)
+    attach_unseen(&dir, object, root)
         .and_then(|()| pins::commit(&places.pin_dir))
         .inspect_err(|_| {
             let _ = pins::remove(&dir);
@@ -105,8 +105,8 @@ fn attach(places: &Places, root: &cgroup::Root, made_root: bool) -> Result<Start
     Ok(Start::Fresh)
 }
 
-fn attach_unseen(dir: &Path, root: &cgroup::Root, made_root: bool) -> Result<()> {
-    let mut ebpf = hooks::load(dir, root.session_level())?;
+fn attach_unseen(dir: &Path, object: &Object, root: &cgroup::Root) -> Result<()> {
+    let mut ebpf = hooks::load(object, dir, root.session_level())?;
     let mut maps = Maps::open(dir)?;
     for index in [
         meta::GENERATION,
@@ -118,14 +118,27 @@ fn attach_unseen(dir: &Path, root: &cgroup::Root, made_root: bool) -> Result<()>
     ] {
         maps.set_meta(index, 1)?;
     }
-    maps.set_meta(meta::MADE_CGROUP_ROOT, u64::from(made_root))?;
-    maps.set_meta(meta::OBJECT, hooks::object_hash())?;
+    maps.set_meta(meta::MADE_CGROUP_ROOT, u64::from(root.is_ours()))?;
+    maps.set_meta(meta::OBJECT, object.build())?;
     maps.make_stats(guard_common::SessionId(0))?;
     hooks::attach(&mut ebpf, root.dir(), dir)?;
     maps.set_meta(meta::ABI, guard_common::ABI)
 }
 
-fn adopt(places: &Places, root: &cgroup::Root) -> Result<Start> {
+/// No object is of this build: the pinned programs may be of two.
+const HALF_REPLACED: u64 = 0;
+
+/// Puts the programs of an object in the place of those that are pinned. Whoever is killed over it leaves a mark, so
+/// that no other guardd takes them for its own.
+fn replace(maps: &mut Maps, live: &Path, object: &Object, root: &cgroup::Root) -> Result<()> {
+    let mut ebpf = hooks::load(object, live, root.session_level())?;
+    maps.set_meta(meta::OBJECT, HALF_REPLACED)?;
+    hooks::attach(&mut ebpf, root.dir(), live)?;
+    hooks::remove_strays(live)?;
+    maps.set_meta(meta::OBJECT, object.build())
+}
+
+fn adopt(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start> {
     let live = pins::live(&places.pin_dir);
     let mut maps = Maps::open(&live)?;
     let found = maps.get_meta(meta::ABI)?;
@@ -142,14 +155,23 @@ fn adopt(places: &Places, root: &cgroup::Root) -> Result<Start> {
             root: places.cgroup_root.clone(),
         });
     }
-    let complete = hooks::read_back(&live, root.id())
-        .iter()
-        .all(|hook| hook.attached);
-    if complete && maps.get_meta(meta::OBJECT)? == hooks::object_hash() {
+    // Whoever was killed over a change may not have come to say that it holds for what is remembered, too.
+    maps.bump_generation()?;
+    let hooks = hooks::read_back(&live, root.id());
+    let missing = hooks.iter().filter(|hook| !hook.attached).count();
+    let build = maps.get_meta(meta::OBJECT)?;
+    if missing == 0 && build == object.build() && !hooks::has_strays(&live)? {
         return Ok(Start::Adopted);
     }
-    let mut ebpf = hooks::load(&live, root.session_level())?;
-    hooks::attach(&mut ebpf, root.dir(), &live)?;
-    maps.set_meta(meta::OBJECT, hooks::object_hash())?;
+    replace(&mut maps, &live, object, root)?;
+    match build {
+        build if build == object.build() => {
+            tracing::info!(missing, "attached programs that were not there any more");
+        }
+        HALF_REPLACED => {
+            tracing::info!("finished what a guardd was killed over: replacing programs")
+        }
+        build => tracing::info!("replaced the programs of build {build:016x} by {object:?}"),
+    }
     Ok(Start::Replaced)
 }

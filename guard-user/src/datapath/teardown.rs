@@ -1,7 +1,8 @@
 //! The only way down.
 
 use std::{
-    path::PathBuf,
+    fs,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -9,6 +10,7 @@ use std::{
 use guard_common::meta;
 
 use super::{DatapathError, Places, Result, cgroup, maps::Maps, pins};
+use crate::sys::cgroup2;
 
 /// How long killed processes may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,30 +25,40 @@ pub struct TornDown {
 }
 
 /// Ends sessions where `force` says so, then removes the programs, the maps and the cgroups that guardd
-/// made, in this order: nothing runs unguarded in between.
+/// made, in this order: nothing runs unguarded in between. `before` is called when nothing is left to guard and all is
+/// still guarded.
 ///
 /// # Errors
 ///
 /// [`DatapathError::SessionsLive`] without `force`; [`DatapathError::Busy`] while a guardd runs.
-pub fn teardown(places: &Places, force: bool) -> Result<TornDown> {
+pub fn teardown(
+    places: &Places,
+    force: bool,
+    before: impl FnOnce() -> Result<()>,
+) -> Result<TornDown> {
     let mut done = TornDown::default();
     let pins_there = places.pin_dir.exists();
     let _pin_lock = pins_there
         .then(|| cgroup::lock(&places.pin_dir))
         .transpose()?;
-    let made_root = pins_there && made_root(places);
+    let made_root = made_root(places);
     if let Ok(root) = cgroup::Root::open(&places.cgroup_root) {
         let _root_lock = root.lock()?;
         done.anything = true;
         done.ended = end_sessions(&root, force)?;
     }
+    before()?;
     if pins_there {
         done.anything = true;
         pins::discard(&places.pin_dir)?;
+        let _ = fs::remove_dir(pins::making_root(&places.pin_dir));
     }
-    if made_root {
-        cgroup::remove(&places.cgroup_root)?;
-    } else if places.cgroup_root.exists() {
+    if let Ok(root) = cgroup::Root::open(&places.cgroup_root) {
+        root.let_go()?;
+    }
+    // One that others have put cgroups into, such as the service manager, stays.
+    let root_is_gone = made_root && cgroup::remove_alone(&places.cgroup_root)?;
+    if !root_is_gone && places.cgroup_root.exists() {
         cgroup::unmark(&places.cgroup_root)?;
     }
     drop(_pin_lock);
@@ -56,11 +68,16 @@ pub fn teardown(places: &Places, force: bool) -> Result<TornDown> {
     Ok(done)
 }
 
-/// Whether an earlier guardd made the cgroup root. Where that cannot be read it is left alone.
+/// Whether an earlier guardd made the cgroup root: it says so itself, also where pins were taken down already, or,
+/// where a guardd made it that did not mark it so, the map. Where that cannot be read it is left alone.
 fn made_root(places: &Places) -> bool {
-    Maps::open(&pins::live(&places.pin_dir))
-        .and_then(|maps| maps.get_meta(meta::MADE_CGROUP_ROOT))
-        .is_ok_and(|made| made == 1)
+    let told = || {
+        Maps::open(&pins::live(&places.pin_dir))
+            .and_then(|maps| maps.get_meta(meta::MADE_CGROUP_ROOT))
+            .is_ok_and(|made| made == 1)
+    };
+    let half_made = pins::making_root(&places.pin_dir).exists();
+    half_made || cgroup2::is_made_by_guard(&places.cgroup_root) || told()
 }
 
 fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
@@ -69,7 +86,7 @@ fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
         if cgroup::is_populated(&path)? {
             live.push(path);
         } else {
-            cgroup::remove(&path)?;
+            remove_ours(&path)?;
         }
     }
     if live.is_empty() {
@@ -90,12 +107,20 @@ fn end_sessions(root: &cgroup::Root, force: bool) -> Result<Vec<PathBuf>> {
     }
     for path in &live {
         wait_until_empty(path)?;
-        cgroup::remove(path)?;
+        remove_ours(path)?;
     }
     Ok(live)
 }
 
-fn wait_until_empty(path: &std::path::Path) -> Result<()> {
+/// Whoever made the others removes them.
+fn remove_ours(path: &Path) -> Result<()> {
+    match cgroup::is_session_name(path) {
+        true => cgroup::remove(path),
+        false => Ok(()),
+    }
+}
+
+fn wait_until_empty(path: &Path) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     while cgroup::is_populated(path)? {
         if Instant::now() > deadline {

@@ -58,6 +58,18 @@ impl Account {
         })
     }
 
+    /// The uid of a user who is given by name or number, if there is one of that name.
+    ///
+    /// # Errors
+    ///
+    /// The system's, where the name service could not be asked.
+    pub fn uid_of(user: &str) -> io::Result<Option<u32>> {
+        match user.parse() {
+            Ok(uid) => Ok(Some(uid)),
+            Err(_) => Ok(Self::by_name(user)?.map(|account| account.uid)),
+        }
+    }
+
     /// A user whom the name service does not know.
     #[must_use]
     pub fn unlisted(uid: u32, gid: u32) -> Self {
@@ -195,6 +207,8 @@ mod tests {
         assert_eq!(root.name, "root");
         assert_eq!(root.home, PathBuf::from("/root"));
         assert_eq!(Account::by_name("root").unwrap(), Some(root.clone()));
+        assert_eq!(Account::uid_of("root").unwrap(), Some(0));
+        assert_eq!(Account::uid_of("61234").unwrap(), Some(61234));
         assert!(root.groups().unwrap().contains(&0));
     }
 
@@ -208,6 +222,7 @@ mod tests {
     fn who_is_not_there_is_none() {
         assert_eq!(Account::by_uid(4_000_000_123).unwrap(), None);
         assert_eq!(Account::by_name("no such user").unwrap(), None);
+        assert_eq!(Account::uid_of("no such user").unwrap(), None);
         assert_eq!(Account::by_name("nul\0name").unwrap(), None);
     }
 }

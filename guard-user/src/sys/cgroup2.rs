@@ -104,13 +104,27 @@ fn unescape(field: &str) -> PathBuf {
 /// The extended attribute that every guard's root cgroup has. Only its owner, root, sets it.
 const MARK: &str = "user.guard";
 
-/// Marks the cgroup at `dir` as the root of a guard, for all guards on this machine to see.
+/// The mark of a root that was there before.
+const FOUND: &[u8] = b"1";
+/// The mark of a root that its guard made, and removes again.
+const MADE: &[u8] = b"made";
+
+/// Marks the cgroup at `dir` as the root of a guard, for all guards on this machine to see; `made` says that its
+/// guard made it.
 ///
 /// # Errors
 ///
 /// The system's; `EOPNOTSUPP` before Linux 5.7.
-pub fn mark(dir: &Path) -> io::Result<()> {
-    Ok(setxattr(dir, MARK, b"1", XattrFlags::empty())?)
+pub fn mark(dir: &Path, made: bool) -> io::Result<()> {
+    let mark = if made { MADE } else { FOUND };
+    Ok(setxattr(dir, MARK, mark, XattrFlags::empty())?)
+}
+
+/// Whether a guard made the root at `dir`. Where that cannot be read, none did.
+#[must_use]
+pub fn is_made_by_guard(dir: &Path) -> bool {
+    let mut mark = [0_u8; 8];
+    getxattr(dir, MARK, &mut mark).is_ok_and(|length| mark.get(..length) == Some(MADE))
 }
 
 /// Takes the mark away.
@@ -237,7 +251,10 @@ mod tests {
         let root = here.path(&dir).unwrap();
         let seen = |path: &Path| here.is_guarded(path).unwrap();
         assert!(!seen(&root.join("inner")));
-        mark(&dir).unwrap();
+        mark(&dir, false).unwrap();
+        assert!(!is_made_by_guard(&dir));
+        mark(&dir, true).unwrap();
+        assert!(is_made_by_guard(&dir));
         assert!(seen(&root) && seen(&root.join("inner")) && seen(&root.join("gone")));
         assert!(!seen(root.parent().unwrap()));
         std::os::unix::fs::chown(&dir, Some(65534), None).unwrap();

@@ -9,6 +9,7 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -135,6 +136,12 @@ fn pidfd_of(socket: BorrowedFd<'_>, pid: Pid) -> io::Result<OwnedFd> {
     }
 }
 
+/// Whether the kernel itself says which process a peer is, since Linux 6.5. Else [`Peer::of`] has only its number.
+#[must_use]
+pub fn is_told_by_the_kernel() -> bool {
+    UnixStream::pair().is_ok_and(|(one, _other)| peer_pidfd(one.as_fd()).is_ok())
+}
+
 /// `SO_PEERPIDFD`, unix(7)
 fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let mut fd: libc::c_int = -1;
@@ -158,7 +165,7 @@ fn peer_pidfd(socket: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::{UnixListener, UnixStream};
+    use std::os::unix::net::UnixListener;
     use std::process::{Child, Command, Stdio};
 
     use super::*;

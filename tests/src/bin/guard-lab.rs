@@ -5,13 +5,14 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use guard_lab::{bench, probe, reap, server};
+use guard_lab::{bench, probe, reap, server, steps};
 
 const HELP: &str = "\
 guard-lab probe KIND ADDRESS PORT [OTHER]   one attempt to reach the network; see guard-lab probe --help
 guard-lab serve [--tcp PORT]… [--udp PORT]… [--sniff]   production, until its input ends
 guard-lab bench   the client of a measurement, which does what its input says
 guard-lab sink PORT   the other side of one, until its input ends
+guard-lab steps [--kill N] COMMAND…   runs it, tells its steps, and kills it after one
 guard-lab reap   takes down what its input names, once that ends
 ";
 
@@ -35,6 +36,7 @@ fn run() -> Result<bool> {
         "serve" => server::serve(args)?,
         "bench" => bench::client()?,
         "sink" => bench::sink(args.next().context("which port?")?.parse()?)?,
+        "steps" => steps::steps(args)?,
         "reap" => reap::reap(io::stdin().lock())?,
         "--help" => print!("{HELP}"),
         _ => bail!("what to do?\n{HELP}"),

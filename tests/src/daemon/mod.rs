@@ -3,7 +3,7 @@
 mod builder;
 mod log;
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -48,8 +48,17 @@ impl Daemon {
     ///
     /// That it doesn't after 20 seconds, with its log.
     pub fn start(&mut self) -> Result<()> {
+        let guardd = self.guardd()?;
+        self.start_as(guardd)
+    }
+
+    /// As [`Self::start`], with another program in guardd's place.
+    ///
+    /// # Errors
+    ///
+    /// That it doesn't enforce after 20 seconds, with its log.
+    pub fn start_as(&mut self, mut guardd: Command) -> Result<()> {
         ensure!(self.started.is_none(), "guardd runs already");
-        let mut guardd = self.guardd()?;
         let mut child = guardd
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -72,21 +81,29 @@ impl Daemon {
     /// That there is no guardd.
     pub fn guardd(&self) -> Result<Command> {
         let mut guardd = self.on_machine(0, bins::find("guardd")?);
+        guardd
+            .args(self.arguments())
+            .envs(self.builder.env.iter().map(|(name, value)| (name, value)));
+        Ok(guardd)
+    }
+
+    /// What guardd is told by [`Self::guardd`].
+    #[must_use]
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments = Vec::new();
         for (option, dir) in [
             ("--state-dir", self.state_dir()),
             ("--pin-dir", self.pins.clone()),
             ("--cgroup-root", self.cgroup.clone()),
             ("--policy-dir", self.policy_dir()),
         ] {
-            guardd.arg(option).arg(dir);
+            arguments.extend([option.into(), dir.into_os_string()]);
         }
         if self.builder.config.is_some() {
-            guardd.arg("--config").arg(self.config());
+            arguments.extend(["--config".into(), self.config().into_os_string()]);
         }
-        guardd
-            .args(&self.builder.args)
-            .envs(self.builder.env.iter().map(|(name, value)| (name, value)));
-        Ok(guardd)
+        arguments.extend(self.builder.args.iter().map(OsString::from));
+        arguments
     }
 
     /// Kills it at once, as a crash would.

@@ -20,6 +20,18 @@ Examples:
 Exit status: the command's, 128+n if signal n ended it; 125 the guard could not start it,
 and then it never ran; 126 it is not executable; 127 it was not found.";
 
+pub(super) const ASSIGN: &str = "\
+Examples:
+  guard assign --policy homelab run-u3.service
+  guard assign --policy ci --owner alice docker-4f1d0c.scope
+
+As root. In a unit, which then starts under that policy or not at all:
+  [Service]
+  Slice=guard.slice
+  ExecStartPre=+guard assign --policy homelab
+
+For containers and others that cannot say it: [[assign]] in /etc/guard/guardd.toml.";
+
 pub(super) const PENDING: &str = "\
 Examples:
   guard pending

@@ -79,13 +79,17 @@ pub(super) fn failed(socket: &Path, why: String) -> CliError {
     CliError::Local(Failure {
         what: format!("cannot talk to guardd at {}", socket.display()),
         why,
-        fix: "see what guardd says about it:\njournalctl -u guardd -n 20".into(),
+        fix: "see what guardd says about it:\nsystemctl status guardd\njournalctl -u guardd -n 20"
+            .into(),
     })
 }
 
 /// An I/O error in words; the kernel reports a timeout as "try again".
 pub(super) fn io_reason(error: &io::Error) -> String {
     match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            "it stopped, or cannot start".into()
+        }
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
             format!("it has not answered for {} s", PATIENCE.as_secs())
         }

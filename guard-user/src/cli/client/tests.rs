@@ -21,7 +21,10 @@ fn against(script: &[u8]) -> (Client, JoinHandle<Vec<u8>>) {
         let _ = theirs.get_mut().write_all(&script);
         call
     });
-    (Client::over(ours, Path::new("/run/test.sock")), peer)
+    (
+        Client::over(ours, Path::new("/run/test.sock"), Trust::Strict),
+        peer,
+    )
 }
 
 fn holes(script: &[u8]) -> Result<Holes, CliError> {
@@ -39,6 +42,38 @@ fn a_call_is_a_frame_and_has_an_answer() {
     assert!(answer.holes.is_empty());
     let call = String::from_utf8(peer.join().unwrap()).unwrap();
     insta::assert_snapshot!(call.trim_end_matches('\0'), @r#"{"method":"org.guardd.Control.Holes","parameters":{}}"#);
+}
+
+/// systemd closes what waits where guardd cannot start, and a guardd that has just started may do so as well.
+#[test]
+fn a_call_that_nobody_read_is_made_once_more() {
+    for (closed, answered) in [(1, true), (2, false)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guardd.sock");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let mut client = Client::connect(&path).unwrap();
+        let peer = thread::spawn(move || {
+            for _ in 0..closed {
+                // What is closed with something unread in it is reset.
+                let (unread, _) = listener.accept().unwrap();
+                rustix::net::recv(&unread, &mut [0_u8; 1], rustix::net::RecvFlags::PEEK).unwrap();
+            }
+            if answered {
+                let (mut read, _) = listener.accept().unwrap();
+                BufReader::new(read.try_clone().unwrap())
+                    .read_until(0, &mut Vec::new())
+                    .unwrap();
+                read.write_all(b"{\"parameters\":{\"holes\":[]}}\0")
+                    .unwrap();
+            }
+        });
+        let answer = client.call::<Holes>(&Call::Holes {});
+        assert_eq!(answer.is_ok(), answered, "{answer:?}");
+        if let Err(error) = answer {
+            assert_eq!(why(error), "it stopped, or cannot start");
+        }
+        peer.join().unwrap();
+    }
 }
 
 #[test]

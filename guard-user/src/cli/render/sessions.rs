@@ -18,6 +18,16 @@ pub(crate) fn list(sessions: &[Session], clock: &Clock) -> Page {
     page
 }
 
+/// A unit's.
+pub(crate) fn assigned(session: &Session, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, &session.id).line(format_args!(
+        ": {} is under {}, and {} may answer for it",
+        session.name, session.policy, session.user
+    ));
+    page
+}
+
 /// One that has just been ended.
 pub(crate) fn stopped(session: &Session, _clock: &Clock) -> Page {
     let mut page = Page::default();
@@ -69,6 +79,15 @@ mod tests {
         s1   claude  homelab  alice  4700  2 h 5 min ago  claude --continue
         s12  claude  homelab  alice  -     just now       sh -c 'echo '\''a b'\'''
         ");
+    }
+
+    #[test]
+    fn a_unit_is_named_with_its_policy() {
+        let unit = Session {
+            name: "agent.service".into(),
+            ..session()
+        };
+        insta::assert_snapshot!(assigned(&unit, &clock()).plain(), @"s1: agent.service is under homelab, and alice may answer for it");
     }
 
     #[test]

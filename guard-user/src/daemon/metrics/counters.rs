@@ -195,6 +195,7 @@ pub fn method(call: &Call) -> &'static str {
     match call {
         Call::Run(_) => "Run",
         Call::Enter { .. } => "Enter",
+        Call::Assign(_) => "Assign",
         Call::Pending {} => "Pending",
         Call::Approve { .. } => "Approve",
         Call::Deny { .. } => "Deny",

@@ -1,0 +1,51 @@
+//! `guard assign`: gives a unit or a container its policy.
+
+use super::args::AssignArgs;
+use super::client::Client;
+use super::error::{CliError, Exit};
+use super::policy_file::{PolicyFile, policy_ref};
+use super::render::{self, Output};
+use crate::proto::{Assign, Call, Failure, Started};
+use crate::sys::accounts::Account;
+
+/// Reads all that is needed before it asks guardd.
+pub(crate) fn assign(
+    connect: impl FnOnce() -> Result<Client, CliError>,
+    args: AssignArgs,
+    output: Output,
+) -> Result<Exit, CliError> {
+    let call = Call::Assign(Assign {
+        policy: policy_ref(&args.policy, PolicyFile::read, output)?,
+        unit: args.unit,
+        name: args.name,
+        owner: args.owner.as_deref().map(uid).transpose()?,
+    });
+    let started: Started = connect()?.call(&call)?;
+    output.warnings(&started.warnings);
+    output.print(&started.session, render::sessions::assigned)?;
+    Ok(Exit::DONE)
+}
+
+fn uid(user: &str) -> Result<u32, Failure> {
+    let nobody = |why: String| Failure {
+        what: format!("{user} cannot answer for it"),
+        why,
+        fix: format!("check the name: getent passwd {user}"),
+    };
+    match Account::uid_of(user) {
+        Ok(Some(uid)) => Ok(uid),
+        Ok(None) => Err(nobody("no account has that name".into())),
+        Err(error) => Err(nobody(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_users() {
+        assert_eq!(uid("root").unwrap(), 0);
+        insta::assert_snapshot!(uid("no such user").unwrap_err(), @"no such user cannot answer for it: no account has that name");
+    }
+}

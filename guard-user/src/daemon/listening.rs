@@ -1,0 +1,106 @@
+//! The control socket: one that guardd makes, or the one that systemd made before guardd was there.
+
+use std::{
+    fs, io,
+    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    path::Path,
+};
+
+use anyhow::{Context, Result};
+
+use crate::sys::pidfd;
+
+/// In the column of flags of `/proc/net/unix`: somebody listens (`__SO_ACCEPTCON` in Linux).
+const LISTENS: &str = "00010000";
+
+/// Listens on the socket that was `passed`, else at `path`, in place of whatever socket an earlier guardd has left
+/// there. Everybody may connect: who may do what is decided call by call.
+///
+/// # Errors
+///
+/// The system's.
+pub fn listen(path: &Path, passed: Option<UnixListener>) -> Result<UnixListener> {
+    let listener = match passed {
+        Some(passed) => take(passed),
+        None => bind(path),
+    };
+    listener.with_context(|| format!("cannot listen at {}", path.display()))
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let new = path.with_extension("new");
+    remove(&new)?;
+    let listener = UnixListener::bind(&new)?;
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o666))?;
+    fs::rename(&new, path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// Before Linux 6.5 a peer's process is known by its number alone, which another may have by now if the peer has
+/// waited for long. Those who came before there was a guardd are sent away; `guard` comes again.
+fn take(listener: UnixListener) -> io::Result<UnixListener> {
+    listener.set_nonblocking(true)?;
+    if !pidfd::is_told_by_the_kernel() {
+        while listener.accept().is_ok() {}
+    }
+    Ok(listener)
+}
+
+/// Takes the socket away again, unless somebody else listens there.
+pub fn unlisten(path: &Path) {
+    let sockets = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    if is_listened_at(&sockets, path) {
+        return tracing::info!(path = %path.display(), "stays: somebody listens there, such as guardd.socket");
+    }
+    if let Err(error) = remove(path) {
+        tracing::warn!(%error, path = %path.display(), "cannot be removed");
+    }
+}
+
+/// Whether a line of `/proc/net/unix` (`unix_seq_show` in Linux) is of a socket that listens at `path`.
+fn is_listened_at(sockets: &str, path: &Path) -> bool {
+    sockets.lines().any(|line| {
+        let mut words = line.split_whitespace();
+        words.nth(3) == Some(LISTENS) && words.nth(3).is_some_and(|at| Path::new(at) == path)
+    })
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_somebody_listens_on_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guardd.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        unlisten(&path);
+        UnixStream::connect(&path).unwrap();
+        drop(listener);
+        unlisten(&path);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_passed_socket_is_taken_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guardd.sock");
+        let passed = UnixListener::bind(&path).unwrap();
+        let early = UnixStream::connect(&path).unwrap();
+        let listener = listen(&dir.path().join("other"), Some(passed)).unwrap();
+        assert_eq!(listener.accept().is_ok(), pidfd::is_told_by_the_kernel());
+        drop(early);
+        UnixStream::connect(&path).unwrap();
+        listener.accept().unwrap();
+    }
+}

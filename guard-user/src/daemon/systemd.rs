@@ -1,0 +1,250 @@
+//! What the service manager says of a unit.
+//!
+//! `systemctl` is asked, in a process of its own: it speaks to PID 1 over a socket that only root can reach, also
+//! before there is a message bus, and a manager that hangs holds up nobody but whoever wants to know. All that a
+//! D-Bus library would add here is the library.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use tokio::{process::Command, time::timeout};
+
+use super::failure::Refusal;
+use crate::sys::accounts::Account;
+
+/// The manager has so long to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const PROPERTIES: &str =
+    "--property=Id,Description,User,DynamicUser,ControlPID,SubState,ControlGroup";
+
+/// A unit, as the manager knows it at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unit {
+    /// What it is called; an alias stands for this name.
+    pub id: String,
+    /// What it is for.
+    pub description: String,
+    /// As whom its commands run; none is root, or no matter of the unit's.
+    pub user: Option<String>,
+    /// The process that prepares it or the like; 0 where there is none.
+    control_pid: u32,
+    /// `start-pre` while commands of `ExecStartPre=` run.
+    sub_state: String,
+    /// As `/proc/PID/cgroup` has it.
+    control_group: PathBuf,
+}
+
+/// Whether a service manager runs that can be asked.
+#[must_use]
+pub fn is_there() -> bool {
+    Path::new("/run/systemd/system").is_dir()
+}
+
+/// What the manager knows of a unit.
+///
+/// # Errors
+///
+/// That it cannot be asked, or has not answered in time.
+pub async fn ask(unit: &str) -> Result<Unit, Refusal> {
+    let unknown = |why: String| {
+        Refusal::refused(
+            format!("cannot tell what {unit} is"),
+            why,
+            format!("see what this says: systemctl show {unit}"),
+        )
+    };
+    if !is_unit_name(unit) {
+        return Err(unknown("that is no unit's name".to_owned()));
+    }
+    let mut systemctl = Command::new("systemctl");
+    systemctl
+        .args(["show", "--no-pager", PROPERTIES, "--", unit])
+        // Nothing of guardd's own environment leads it elsewhere.
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    let output = match timeout(PATIENCE, systemctl.output()).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(error)) => return Err(unknown(format!("cannot run systemctl: {error}"))),
+        Err(_) => {
+            let seconds = PATIENCE.as_secs();
+            return Err(unknown(format!("systemd did not answer in {seconds} s")));
+        }
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let read = output.status.success().then(|| Unit::read(&said));
+    let complaint = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    read.flatten().ok_or_else(|| unknown(complaint()))
+}
+
+/// The characters of systemd.unit(5): no pattern for several units is one of them.
+fn is_unit_name(name: &str) -> bool {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
+    name.contains('.') && name.chars().all(is_fine)
+}
+
+/// The unit whose cgroup is called `name`: systemd puts a `_` before names that the kernel has another use for.
+#[must_use]
+pub fn unit_of(name: &str) -> &str {
+    name.strip_prefix('_').unwrap_or(name)
+}
+
+/// The uid of a user who is given by name or number.
+///
+/// # Errors
+///
+/// `NotFound` where there is none, `Failed` where nobody can tell.
+pub fn uid_of(user: &str) -> Result<u32, Refusal> {
+    let nobody = |why: String| {
+        Refusal::not_found(
+            format!("there is no user {user}"),
+            why,
+            format!("check the name: getent passwd {user}"),
+        )
+    };
+    match Account::uid_of(user) {
+        Ok(Some(uid)) => Ok(uid),
+        Ok(None) => Err(nobody("no account has that name".to_owned())),
+        Err(error) => Err(nobody(error.to_string())),
+    }
+}
+
+impl Unit {
+    /// Reads what systemctl prints. A name that comes twice, as of two units, is a word too many.
+    fn read(said: &str) -> Option<Self> {
+        let mut values = BTreeMap::new();
+        for line in said.lines() {
+            let (name, value) = line.split_once('=')?;
+            if values.insert(name, value).is_some() {
+                return None;
+            }
+        }
+        let text = |name| values.get(name).map_or("", |value| *value).to_owned();
+        let user = Some(text("User")).filter(|user| !user.is_empty());
+        let is_dynamic = text("DynamicUser") == "yes";
+        Some(Self {
+            id: text("Id"),
+            description: text("Description"),
+            // One that is made up for the unit is nobody who could answer.
+            user: user.filter(|_| !is_dynamic),
+            control_pid: text("ControlPID").parse().unwrap_or(0),
+            sub_state: text("SubState"),
+            control_group: text("ControlGroup").into(),
+        })
+    }
+
+    /// Whether the unit has that cgroup.
+    #[must_use]
+    pub fn is_at(&self, cgroup: &Path) -> bool {
+        self.control_group == cgroup
+    }
+
+    /// Says whether that process, in that cgroup or below it, is the one that prepares this unit, now.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`: it is not.
+    pub fn vouch_for(&self, pid: u32, cgroup: &Path) -> Result<(), Refusal> {
+        let unit = &self.id;
+        let no = |why: String| {
+            Err(Refusal::refused(
+                "no process under the guard may do this",
+                why,
+                "in the unit: ExecStartPre=+guard assign --policy NAME\n\
+                 for what runs already, from outside: sudo guard assign --policy NAME UNIT",
+            ))
+        };
+        if !self.is_at(cgroup) {
+            let (seen, said) = (cgroup.display(), self.control_group.display());
+            return no(format!(
+                "systemd has the cgroup {said:?} for {unit}, and the call came from {seen}; only a unit that is \
+                 right in the slice can be given a policy from within",
+                said = said.to_string()
+            ));
+        }
+        if self.sub_state != "start-pre" {
+            let state = &self.sub_state;
+            return no(format!(
+                "a unit gets its policy before it starts, and {unit} is in the state {state:?}"
+            ));
+        }
+        if self.control_pid != pid {
+            let control = self.control_pid;
+            return no(format!(
+                "systemd prepares {unit} with process {control}, and the call came from process {pid}: the command \
+                 of ExecStartPre= must be guard itself"
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SAID: &str = "Id=agent.service\nDescription=An agent: a=b\nUser=alice\nDynamicUser=no\nControlPID=42\n\
+                        SubState=start-pre\nControlGroup=/guard.slice/agent.service\n";
+
+    #[test]
+    fn only_the_one_process_that_prepares_a_unit_is_vouched_for() {
+        let unit = Unit::read(SAID).unwrap();
+        assert_eq!(unit.description, "An agent: a=b");
+        assert_eq!(unit.user.as_deref(), Some("alice"));
+        let cgroup = Path::new("/guard.slice/agent.service");
+        assert_eq!(unit.vouch_for(42, cgroup), Ok(()));
+        for (pid, at) in [
+            (43, "/guard.slice/agent.service"),
+            (42, "/guard.slice/other.service"),
+            (42, "/guard.slice"),
+            (42, ""),
+        ] {
+            assert!(unit.vouch_for(pid, Path::new(at)).is_err(), "{pid} {at}");
+        }
+        for state in ["start", "running", "stop-post", ""] {
+            let said = SAID.replace("start-pre", state);
+            let unit = Unit::read(&said).unwrap();
+            assert!(unit.vouch_for(42, cgroup).is_err(), "{state}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_unit_is_none() {
+        assert_eq!(Unit::read(&format!("{SAID}\n{SAID}")), None);
+        assert_eq!(Unit::read(&format!("{SAID}ControlPID=43\n")), None);
+        for name in [
+            "*.service",
+            "a[b].service",
+            "a?.service",
+            "service",
+            "a/b.service",
+        ] {
+            assert!(!is_unit_name(name), "{name}");
+        }
+        for name in [
+            "agent@a-b.service",
+            "run-u3.service",
+            "docker-0f.scope",
+            "a\\x2d.slice",
+        ] {
+            assert!(is_unit_name(name), "{name}");
+        }
+        assert_eq!(unit_of("_cpu.service"), "cpu.service");
+        assert_eq!(unit_of("agent.service"), "agent.service");
+    }
+
+    #[test]
+    fn a_user_that_is_made_up_answers_for_nothing() {
+        let said = SAID.replace("DynamicUser=no", "DynamicUser=yes");
+        assert_eq!(Unit::read(&said).unwrap().user, None);
+        assert_eq!(uid_of("0"), Ok(0));
+        assert_eq!(uid_of("root"), Ok(0));
+        assert!(uid_of("no such user").is_err());
+    }
+}

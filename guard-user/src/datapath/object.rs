@@ -1,0 +1,54 @@
+//! The kernel half as a value: an eBPF object, and which one it is.
+
+use std::borrow::Cow;
+
+/// What guardd carries, built by `cargo xtask build`.
+static BUILT_IN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf.o"));
+
+/// An eBPF object.
+#[derive(Clone)]
+pub struct Object {
+    bytes: Cow<'static, [u8]>,
+    build: u64,
+}
+
+impl Object {
+    /// The one of this program.
+    #[must_use]
+    pub fn built_in() -> Self {
+        Self::new(Cow::Borrowed(BUILT_IN))
+    }
+
+    /// One that was built elsewhere.
+    #[must_use]
+    pub fn from_bytes(bytes: Vec<u8>) -> Self {
+        Self::new(Cow::Owned(bytes))
+    }
+
+    fn new(bytes: Cow<'static, [u8]>) -> Self {
+        let build = fnv1a(&bytes);
+        Self { bytes, build }
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Which object it is, as a number that is never 0: programs of another are replaced.
+    pub(super) fn build(&self) -> u64 {
+        self.build.max(1)
+    }
+}
+
+impl std::fmt::Debug for Object {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Object({:016x})", self.build())
+    }
+}
+
+/// FNV-1a, 64 bits: std's hashers promise no stable result.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}

@@ -1,0 +1,127 @@
+//! Removing what nobody will miss: the kernel state of sessions that are gone, and what a guardd was killed over.
+
+use std::{collections::HashSet, path::PathBuf};
+
+use guard_common::{AttemptKey, HoleId, HoleList, Session, SessionId};
+
+use super::{
+    Datapath, DatapathError, Result, cgroup, hole_list,
+    maps::{Maps, gone, read},
+};
+
+/// How much of each was removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Sessions whose cgroup is gone.
+    pub sessions: usize,
+    /// Cgroups that no session owns, and nothing lives in.
+    pub cgroups: usize,
+    /// Entries of maps that belong to no session and no hole.
+    pub entries: usize,
+}
+
+impl Datapath {
+    /// Removes entries of sessions whose cgroup is gone, cgroups of ours that no session owns, and what belongs
+    /// to neither.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn sweep(&mut self) -> Result<Swept> {
+        let cgroups = self.root.children()?;
+        let standing: HashSet<u64> = cgroups.iter().map(|(_, id)| *id).collect();
+        let entries = self.maps.sessions()?;
+        let (live, dead): (Vec<_>, Vec<_>) = (entries.into_iter())
+            .partition(|(cgroup, _)| *cgroup == 0 || standing.contains(cgroup));
+        for (cgroup, session) in &dead {
+            self.close_all_holes(session.id)?;
+            gone(self.maps.sessions.remove(cgroup))
+                .map_err(DatapathError::ebpf("write the map SESSIONS"))?;
+        }
+        let owned: HashSet<u64> = live.iter().map(|(cgroup, _)| *cgroup).collect();
+        Ok(Swept {
+            sessions: dead.len(),
+            cgroups: remove_unowned(&cgroups, &owned)?,
+            entries: self.sweep_entries(&live)?,
+        })
+    }
+
+    /// Removes the lists, budgets and counters whose session or hole is not there.
+    fn sweep_entries(&mut self, live: &[(u64, Session)]) -> Result<usize> {
+        let live: HashSet<SessionId> = live.iter().map(|(_, session)| session.id).collect();
+        let is_stray = |id: u32| id != 0 && !live.contains(&SessionId(id));
+        let mut swept = 0;
+        for session in self
+            .maps
+            .hole_owners()?
+            .into_iter()
+            .filter(|id| is_stray(*id))
+        {
+            self.close_all_holes(SessionId(session))?;
+            swept += 1;
+        }
+        let holes = self.maps.hole_ids()?;
+        let budgets = self
+            .maps
+            .budgets
+            .keys()
+            .collect::<std::result::Result<Vec<_>, _>>();
+        let budgets = budgets.map_err(DatapathError::ebpf("list the map BUDGETS"))?;
+        for hole in budgets
+            .into_iter()
+            .filter(|id| !holes.contains(&HoleId(*id)))
+        {
+            self.forget_budget(HoleId(hole))?;
+            swept += 1;
+        }
+        for (id, _) in self.stats()?.into_iter().filter(|(id, _)| is_stray(id.0)) {
+            gone(self.maps.stats.remove(&id.0))
+                .map_err(DatapathError::ebpf("write the map STATS"))?;
+            swept += 1;
+        }
+        let attempts = self
+            .maps
+            .attempts
+            .keys()
+            .collect::<std::result::Result<Vec<_>, _>>();
+        let attempts = attempts.map_err(DatapathError::ebpf("list the map ATTEMPTS"))?;
+        for key in attempts {
+            if is_stray(read::<AttemptKey, _>(&key).session.0) {
+                gone(self.maps.attempts.remove(&key))
+                    .map_err(DatapathError::ebpf("write the map ATTEMPTS"))?;
+                swept += 1;
+            }
+        }
+        Ok(swept)
+    }
+}
+
+impl Maps {
+    /// The sessions that have a list of holes.
+    fn hole_owners(&self) -> Result<Vec<u32>> {
+        let owners = self.holes.keys().collect::<std::result::Result<_, _>>();
+        owners.map_err(DatapathError::ebpf("list the map HOLES"))
+    }
+
+    /// Every hole in a list, ended or not.
+    fn hole_ids(&self) -> Result<HashSet<HoleId>> {
+        let mut ids = HashSet::new();
+        for entry in self.holes.iter() {
+            let (_, value) = entry.map_err(DatapathError::ebpf("list the map HOLES"))?;
+            let list: HoleList = read(&value);
+            ids.extend(hole_list::entries(&list).iter().map(|hole| hole.id));
+        }
+        Ok(ids)
+    }
+}
+
+fn remove_unowned(cgroups: &[(PathBuf, u64)], owned: &HashSet<u64>) -> Result<usize> {
+    let mut removed = 0;
+    for (path, id) in cgroups {
+        if cgroup::is_session_name(path) && !owned.contains(id) && !cgroup::is_populated(path)? {
+            cgroup::remove(path)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}

@@ -1,0 +1,33 @@
+//! The socket that a service manager has opened for this process, sd_listen_fds(3).
+
+use std::io;
+use std::os::fd::FromRawFd;
+use std::os::unix::net::UnixListener;
+
+use rustix::net::sockopt::socket_acceptconn;
+
+/// The control socket, where systemd has passed one. To be called once: it takes the descriptor.
+///
+/// # Errors
+///
+/// `InvalidInput` where several were passed, or one that is no listening Unix socket. Else the system's.
+pub fn listener() -> io::Result<Option<UnixListener>> {
+    let mut passed = sd_notify::listen_fds()?;
+    let Some(fd) = passed.next() else {
+        return Ok(None);
+    };
+    if passed.next().is_some() {
+        return Err(unusable("more than one socket was passed"));
+    }
+    // SAFETY: systemd opened the descriptor for this process alone, and says so by its pid. Nothing else here owns
+    // it: this is called once, before anything was opened.
+    let listener = unsafe { UnixListener::from_raw_fd(fd) };
+    if !socket_acceptconn(&listener)? || listener.local_addr().is_err() {
+        return Err(unusable("what was passed is no listening Unix socket"));
+    }
+    Ok(Some(listener))
+}
+
+fn unusable(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}

@@ -1,0 +1,13 @@
+systemd-sysusers guard.conf >/dev/null || :
+systemd-tmpfiles --create guard.conf >/dev/null 2>&1 || :
+if [ "$1" -eq 1 ]; then
+    systemctl preset guardd.service guardd.socket >/dev/null 2>&1 || :
+fi
+if [ -d /run/systemd/system ]; then
+    systemctl daemon-reload >/dev/null 2>&1 || :
+    if systemctl is-enabled --quiet guardd.service; then
+        # guardd alone, never the slice: sessions go on, and what is pinned decides while guardd is replaced.
+        systemctl start guardd.socket >/dev/null 2>&1 || :
+        systemctl restart guardd.service || echo "guard: guardd does not run; see: systemctl status guardd" >&2
+    fi
+fi

@@ -1,0 +1,27 @@
+# An upgrade ($1 = 1) stops nothing here.
+if [ "$1" -eq 0 ]; then
+    for events in /sys/fs/cgroup/guard.slice/cgroup.events /sys/fs/cgroup/unified/guard.slice/cgroup.events; do
+        if [ -r "$events" ] && grep -q '^populated 1$' "$events"; then
+            {
+                echo "guard: it is not removed, for programs run that it guards, and nothing else would:"
+                guard sessions || :
+                echo "guard: end each with 'guard stop ID' ('systemctl status guard.slice' shows all), then remove again."
+            } >&2
+            exit 1
+        fi
+    done
+    if [ -d /run/systemd/system ]; then
+        systemctl stop guardd.socket guardd.service >/dev/null || exit 1
+    fi
+    # It looks again: where a session has begun meanwhile, or another guardd runs, it refuses, says why, and so do we.
+    if [ -e /sys/fs/bpf/guard ] && ! guardd teardown; then
+        if [ -d /run/systemd/system ]; then
+            systemctl start guardd.socket guardd.service >/dev/null 2>&1 || :
+        fi
+        exit 1
+    fi
+    if [ -d /run/systemd/system ]; then
+        systemctl stop guard.slice >/dev/null 2>&1 || :
+    fi
+    systemctl disable guardd.service guardd.socket >/dev/null 2>&1 || :
+fi

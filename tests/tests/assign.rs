@@ -1,0 +1,432 @@
+//! Cgroups that others made, as sessions: without a service manager, as one would make them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, Unowned, bins, eventually};
+use serde_json::{Value, json};
+
+const V4: &str = "192.0.2.10";
+const OPEN: &str = "198.51.100.7";
+
+const POLICY: &str = r#"
+version = 1
+default = "allow"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24", "2001:db8:7::/48"]
+action = "confirm"
+"#;
+
+fn started(network: &Network) -> Daemon {
+    configured(network, "")
+}
+
+fn configured(network: &Network, config: &str) -> Daemon {
+    let daemon = Daemon::in_network(network)
+        .policy("asks", POLICY)
+        .policy("open", "version = 1\ndefault = \"allow\"\n")
+        .config(&format!("resolvers = [\"127.0.0.1:1\"]\n{config}"));
+    daemon.start().unwrap()
+}
+
+fn json(daemon: &Daemon, args: &[&str]) -> Value {
+    daemon.root(args).json().unwrap()
+}
+
+/// What guard says beside its status where it refuses.
+fn refused(daemon: &Daemon, uid: u32, args: &[&str]) -> String {
+    let output = daemon.user(uid, args).run().unwrap();
+    assert_eq!(output.code(), Some(2), "{output:?}");
+    output.stderr
+}
+
+fn reaches(unit: &Unowned, to: &str) -> bool {
+    let report = unit.attempt(&Attempt::tcp(to, 443)).unwrap();
+    let is_refusal = report.errno.as_deref() == Some("EPERM");
+    assert!(report.ok || is_refusal, "{report:?}");
+    report.ok
+}
+
+/// Something that goes on in it.
+fn sleeper(unit: &Unowned) -> Running {
+    let script = "echo here; exec sleep 1000";
+    let mut running = Running::start(unit.command().args(["sh", "-c", script])).unwrap();
+    running
+        .line_with("here", std::time::Duration::from_secs(10))
+        .unwrap();
+    running
+}
+
+fn sessions(daemon: &Daemon) -> usize {
+    json(daemon, &["sessions"]).as_array().unwrap().len()
+}
+
+#[test]
+fn a_cgroup_is_denied_everything_until_root_assigns_it() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = started(&network);
+    assert!(Attempt::tcp(V4, 443).outside(network.dev(), 0).unwrap().ok);
+    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let _agent = sleeper(&unit);
+    assert!(!reaches(&unit, OPEN));
+    assert!(!reaches(&unit, V4));
+    let status = json(&daemon, &["status"]);
+    let warning = status["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("agent.service has no policy"), "{warning}");
+
+    let who = ["assign", "--policy", "asks", "--owner", "61234", "agent"];
+    let said = refused(&daemon, AGENT, &who);
+    assert!(said.contains("only root"), "{said}");
+    assert!(!reaches(&unit, OPEN));
+
+    let session = json(&daemon, &who);
+    assert_eq!(session["id"], "s1");
+    assert_eq!(session["name"], "agent.service");
+    assert_eq!(session["policy"], "asks");
+    assert_eq!(session["uid"], AGENT);
+    assert_eq!(session["cgroup"], unit.path().to_str().unwrap());
+    assert!(session["pid"].is_u64(), "{session}");
+    assert!(reaches(&unit, OPEN));
+    assert!(!reaches(&unit, V4));
+    assert_eq!(json(&daemon, &["status"])["warnings"], json!([]));
+
+    // Its owner sees what it asks for, and answers.
+    let asked = |daemon: &Daemon| daemon.agent(["pending"]).json().unwrap();
+    eventually("asked", || asked(&daemon)[0]["session"] == "s1").unwrap();
+    daemon.agent(["approve", "r1"]).json().unwrap();
+    assert!(reaches(&unit, V4));
+}
+
+#[test]
+fn assigning_twice_changes_nothing_and_another_policy_is_refused() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = started(&network);
+    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    json(&daemon, &["assign", "--policy", "asks", "agent.service"]);
+    let again = daemon.ask(["assign", "--policy", "asks", unit.path().to_str().unwrap()]);
+    let again = again.unwrap().success().unwrap();
+    assert!(again.stderr.contains("s1 already"), "{again:?}");
+    let other = ["assign", "--policy", "open", "agent.service"];
+    let said = refused(&daemon, 0, &other);
+    assert!(said.contains("another policy"), "{said}");
+    assert!(!reaches(&unit, V4));
+    assert_eq!(sessions(&daemon), 1);
+    for (args, expected) in [
+        (
+            ["assign", "--policy", "asks", "other.service"],
+            "no unit other.service",
+        ),
+        (["assign", "--policy", "asks", "agent.servic*"], "no unit"),
+        (["assign", "--policy", "nope", "agent.service"], "nope"),
+        (["assign", "--policy", "asks", "/"], "no unit /"),
+    ] {
+        let said = refused(&daemon, 0, &args);
+        assert!(said.contains(expected), "{said}");
+    }
+    let said = refused(&daemon, 0, &["assign", "--policy", "asks"]);
+    assert!(said.contains("which unit"), "{said}");
+}
+
+#[test]
+fn cgroups_that_guardd_makes_are_not_assigned() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let unit = Unowned::named(&daemon, "s77").unwrap();
+    let said = refused(&daemon, 0, &["assign", "--policy", "asks", "s77"]);
+    assert!(said.contains("no unit s77"), "{said}");
+    drop(unit);
+    let nested = Unowned::named(&daemon, "guard-ci.slice").unwrap();
+    let below = nested.path().join("runner.service");
+    fs::create_dir(&below).unwrap();
+    let path = below.to_str().unwrap().to_owned();
+    let said = refused(&daemon, 0, &["assign", "--policy", "asks", &path]);
+    assert!(said.contains("right below"), "{said}");
+    // The slice as a whole is one session.
+    json(&daemon, &["assign", "--policy", "asks", "guard-ci.slice"]);
+    fs::remove_dir(&below).unwrap();
+}
+
+/// Says something to guardd from inside a cgroup, without guard: nothing of the client's is in the way.
+fn raw(daemon: &Daemon, unit: &Unowned, call: &Value) -> Value {
+    const SAY: &str = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); \
+                       s.sendall(sys.argv[2].encode()+b'\\0'); print(s.recv(65536).rstrip(b'\\0').decode())";
+    let mut python = unit.command();
+    python.args(["python3", "-c", SAY]).arg(daemon.socket());
+    let output = python.arg(call.to_string()).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said:?}, {:?}", output.stderr))
+}
+
+#[test]
+fn nothing_inside_assigns_itself() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = started(&network);
+    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    for unit_named in [&[][..], &["agent.service"], &["other.service"]] {
+        let mut inside = unit.command();
+        inside
+            .arg(&guard)
+            .args(["assign", "--policy", "open"])
+            .args(unit_named)
+            .env("GUARD_SOCKET", daemon.socket());
+        let output = inside.output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+    }
+    let policy = json!({ "name": "open" });
+    for parameters in [
+        json!({ "policy": policy }),
+        json!({ "policy": policy, "unit": "agent.service" }),
+        json!({ "policy": policy, "owner": 0 }),
+        json!({ "policy": { "text": "version = 1\ndefault = \"allow\"\n" } }),
+    ] {
+        let call = json!({ "method": "org.guardd.Control.Assign", "parameters": parameters });
+        let answer = raw(&daemon, &unit, &call);
+        let error = answer["error"].as_str().unwrap();
+        assert!(error.starts_with("org.guardd.Control."), "{answer}");
+    }
+    assert!(!reaches(&unit, OPEN));
+    assert_eq!(sessions(&daemon), 0);
+
+    // In a session of its own it cannot have another policy either.
+    json(&daemon, &["assign", "--policy", "asks", "agent.service"]);
+    let call = json!({ "method": "org.guardd.Control.Assign", "parameters": { "policy": policy } });
+    let answer = raw(&daemon, &unit, &call);
+    assert_eq!(answer["error"], "org.guardd.Control.Refused", "{answer}");
+    assert!(!reaches(&unit, V4));
+    // From outside the same words succeed, for the one that has none yet.
+    let other = Unowned::named(&daemon, "other.service").unwrap();
+    let call = json!({
+        "method": "org.guardd.Control.Assign",
+        "parameters": { "policy": policy, "unit": "other.service" },
+    });
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.write_all(format!("{call}\0").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    BufReader::new(stream).read_until(0, &mut answer).unwrap();
+    assert!(String::from_utf8_lossy(&answer).contains("other.service"));
+    assert!(reaches(&other, V4));
+}
+
+#[test]
+fn a_units_session_lasts_as_long_as_its_cgroup_whoever_runs() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = started(&network);
+    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let owner = ["assign", "--policy", "asks", "--owner", "61234", "agent"];
+    json(&daemon, &owner);
+    let before = json(&daemon, &["sessions"]);
+    for end in [Daemon::kill, Daemon::stop] {
+        end(&mut daemon).unwrap();
+        assert!(reaches(&unit, OPEN));
+        assert!(!reaches(&unit, V4));
+        daemon.start().unwrap();
+        assert_eq!(json(&daemon, &["sessions"]), before);
+    }
+    // What the kernel has no room for is lost: it is listed all the same, and for what it is.
+    daemon.kill().unwrap();
+    let file = daemon.state_dir().join("sessions/s1.json");
+    fs::remove_file(file).unwrap();
+    daemon.start().unwrap();
+    let after = json(&daemon, &["sessions"]);
+    assert_eq!(after[0]["name"], "agent.service");
+    assert_eq!(after[0]["uid"], 0);
+    assert!(reaches(&unit, OPEN));
+
+    let mut agent = sleeper(&unit);
+    daemon.ask(["stop", "s1"]).unwrap().success().unwrap();
+    assert!(!agent.wait().unwrap().success());
+    assert!(unit.path().is_dir(), "it is not ours to remove");
+    assert_eq!(sessions(&daemon), 1);
+
+    // A new cgroup of the same name is another one.
+    let path = unit.path().to_owned();
+    drop(unit);
+    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    assert_eq!(unit.path(), path);
+    assert!(!reaches(&unit, OPEN));
+    eventually("ended", || sessions(&daemon) == 0).unwrap();
+    let session = json(&daemon, &["assign", "--policy", "asks", "agent"]);
+    assert_eq!(session["id"], "s2");
+    assert!(reaches(&unit, OPEN));
+    daemon.kill().unwrap();
+    drop(unit);
+    daemon.start().unwrap();
+    assert_eq!(sessions(&daemon), 0);
+}
+
+#[test]
+fn commands_are_not_moved_into_a_unit_and_what_it_starts_ends_with_it() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = started(&network);
+    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    json(&daemon, &["assign", "--policy", "open", "agent"]);
+    let call = json!({ "method": "org.guardd.Control.Enter", "parameters": { "session": "s1" } });
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.write_all(format!("{call}\0").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    BufReader::new(stream).read_until(0, &mut answer).unwrap();
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.contains("session of a unit"), "{answer}");
+
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let run = |policy: &str, command: &[&str]| {
+        let mut inside = unit.command();
+        inside
+            .args([
+                "setpriv",
+                "--reuid=61234",
+                "--regid=61234",
+                "--clear-groups",
+                "--",
+            ])
+            .arg(&guard)
+            .args(["run", "--policy", policy, "--"])
+            .args(command)
+            .env("GUARD_SOCKET", daemon.socket());
+        inside
+    };
+    let attempt = Attempt::tcp(V4, 443).args();
+    let mut words = vec![probe.to_str().unwrap()];
+    words.extend(attempt.iter().map(String::as_str));
+    for (policy, reaches) in [("open", true), ("asks", false)] {
+        let output = run(policy, &words).output().unwrap();
+        assert_eq!(output.status.success(), reaches, "{policy}: {output:?}");
+    }
+    let script = "echo here; exec sleep 1000";
+    let mut inner = Running::start(&mut run("asks", &["sh", "-c", script])).unwrap();
+    inner
+        .line_with("here", std::time::Duration::from_secs(10))
+        .unwrap();
+    fs::write(unit.path().join("cgroup.kill"), "1").unwrap();
+    inner.wait().unwrap();
+    drop(unit);
+    eventually("ended", || sessions(&daemon) == 0).unwrap();
+}
+
+#[test]
+fn settings_assign_what_comes_up_and_what_came_meanwhile() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let rules = r#"
+        [[assign]]
+        unit = "docker-*.scope"
+        policy = "asks"
+        owner = "61234"
+
+        [[assign]]
+        unit = "later-*"
+        policy = "later"
+
+        [[assign]]
+        unit = "*.scope"
+        policy = "open"
+    "#;
+    let mut daemon = configured(&network, rules);
+    let docker = Unowned::named(&daemon, "docker-4f.scope").unwrap();
+    eventually("assigned", || sessions(&daemon) == 1).unwrap();
+    let session = &json(&daemon, &["sessions"])[0];
+    assert_eq!(
+        (&session["policy"], &session["uid"]),
+        (&json!("asks"), &json!(AGENT))
+    );
+    assert!(reaches(&docker, OPEN));
+    assert!(!reaches(&docker, V4));
+    let none = Unowned::named(&daemon, "agent.service").unwrap();
+    assert!(!reaches(&none, OPEN));
+
+    // One whose policy is not there is denied everything, and that is said.
+    let later = Unowned::named(&daemon, "later-1.service").unwrap();
+    let _sleeper = sleeper(&later);
+    let warned = |daemon: &Daemon| {
+        let status = json(daemon, &["status"]);
+        status["warnings"]
+            .to_string()
+            .contains("no policy \\\"later\\\"")
+    };
+    eventually("said", || warned(&daemon)).unwrap();
+    daemon.wait_for_log("later-1.service").unwrap();
+    assert!(!reaches(&later, OPEN));
+    daemon.write_policy("later", POLICY).unwrap();
+    eventually("assigned", || sessions(&daemon) == 2).unwrap();
+    assert!(reaches(&later, OPEN));
+    assert!(!warned(&daemon));
+
+    // What comes while no guardd runs waits for one.
+    daemon.kill().unwrap();
+    let other = Unowned::named(&daemon, "libpod-1.scope").unwrap();
+    assert!(!reaches(&other, OPEN));
+    assert!(reaches(&docker, OPEN));
+    daemon.start().unwrap();
+    eventually("assigned", || sessions(&daemon) == 3).unwrap();
+    assert!(reaches(&other, V4));
+    let said = refused(
+        &daemon,
+        0,
+        &["assign", "--policy", "asks", "libpod-1.scope"],
+    );
+    assert!(said.contains("[[assign]]"), "{said}");
+}
+
+#[test]
+fn what_was_allowed_by_default_is_judged_again_once_assigned() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let daemon = configured(&network, "default_policy = \"open\"\n");
+    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    const SEND: &str = "import socket,sys\n\
+                        s=socket.socket(socket.AF_INET,socket.SOCK_DGRAM); s.connect(('192.0.2.10',443))\n\
+                        print('ready',flush=True)\n\
+                        for line in sys.stdin:\n  \
+                          try: s.send(line.encode()); print('sent',flush=True)\n  \
+                          except OSError as e: print(e.errno,flush=True)\n";
+    let mut sender = Running::start(unit.command().args(["python3", "-uc", SEND])).unwrap();
+    let patience = std::time::Duration::from_secs(10);
+    sender.line_with("ready", patience).unwrap();
+    sender.write("one\n").unwrap();
+    assert_eq!(sender.line(patience).unwrap(), "sent");
+    let arrived = || production.reached_at(V4, 443).unwrap().len();
+    eventually("arrived", || arrived() > 0).unwrap();
+    let before = arrived();
+    json(&daemon, &["assign", "--policy", "asks", "agent"]);
+    sender.write("two\n").unwrap();
+    assert_eq!(sender.line(patience).unwrap(), "1", "EPERM");
+    assert_eq!(arrived(), before);
+}
+
+#[test]
+fn teardown_takes_nothing_away_that_guardd_did_not_make() {
+    let network = Network::new().unwrap();
+    let mut daemon = started(&network);
+    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let below = unit.path().join("below");
+    fs::create_dir(&below).unwrap();
+    let mut agent = sleeper(&unit);
+    json(&daemon, &["assign", "--policy", "asks", "agent"]);
+    daemon.stop().unwrap();
+    let refused = daemon.guardd().unwrap().arg("teardown").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    daemon.teardown().unwrap();
+    assert!(!agent.wait().unwrap().success());
+    assert!(below.is_dir() && daemon.cgroup_root().is_dir());
+    assert!(!daemon.pin_dir().exists());
+    let left: Vec<_> = fs::read_dir(daemon.cgroup_root())
+        .unwrap()
+        .flatten()
+        .collect();
+    let dirs = left.iter().filter(|entry| Path::is_dir(&entry.path()));
+    assert_eq!(dirs.count(), 1);
+    fs::remove_dir(&below).unwrap();
+}

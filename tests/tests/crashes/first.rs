@@ -1,0 +1,116 @@
+//! Killed while it attaches for the first time, and while it takes down.
+
+use std::path::Path;
+use std::process::Command;
+
+use guard_lab::steps::Ended;
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, Stepped};
+
+use crate::inventory;
+use crate::scene::{BOTH, NEITHER, Which, at_each_step, behind, old};
+
+/// Runs a command to its end, or until it is killed after a step.
+fn run(daemon: &Daemon, command: &Command, kill_after: usize) -> Ended {
+    let mut stepped = Stepped::start(daemon, command, Some(kill_after)).unwrap();
+    stepped.wait_until_ready_or_killed().unwrap();
+    stepped.stop();
+    stepped.wait().unwrap()
+}
+
+/// The guard that is there guards, and nothing is there beside it.
+fn guards(daemon: &mut Daemon, wanted: &inventory::Inventory, what: &str) {
+    daemon.start().unwrap();
+    let mut shell = Shell::start(daemon, "crash").unwrap();
+    assert!(
+        !shell.reaches(&Attempt::tcp(NEITHER, 443)).unwrap(),
+        "{what}"
+    );
+    assert!(shell.reaches(&Attempt::tcp(BOTH, 443)).unwrap(), "{what}");
+    assert_eq!(&inventory::of(daemon), wanted, "{what}");
+}
+
+fn is_gone(daemon: &Daemon, what: &str) {
+    for dir in [
+        daemon.pin_dir(),
+        daemon.cgroup_root(),
+        &daemon.state_dir().join("sessions"),
+    ] {
+        assert!(!dir.exists(), "{} is left: {what}", dir.display());
+    }
+    assert_eq!(files(&daemon.state_dir()), ["audit.jsonl"], "{what}");
+}
+
+fn files(dir: &Path) -> Vec<String> {
+    let files = std::fs::read_dir(dir).unwrap().flatten();
+    files
+        .map(|file| file.file_name().to_string_lossy().into_owned())
+        .collect()
+}
+
+#[test]
+fn while_it_attaches_for_the_first_time() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut daemon = Daemon::in_network(&network)
+        .policy("crash", &old())
+        .prepare()
+        .unwrap();
+    daemon.start().unwrap();
+    let shell = Shell::start(&daemon, "crash").unwrap();
+    let there = inventory::of(&daemon);
+    drop(shell);
+    daemon.teardown().unwrap();
+    is_gone(&daemon, "nobody was killed");
+    at_each_step(Which::OfEachKind, |_, step| {
+        let guardd = daemon.guardd().unwrap();
+        let ended = run(&daemon, &guardd, step);
+        let what = behind(step, &ended);
+        guards(&mut daemon, &there, &what);
+        daemon.teardown().unwrap();
+        is_gone(&daemon, &what);
+        ended
+    });
+    assert!(production.reached_at(NEITHER, 443).unwrap().is_empty());
+}
+
+#[test]
+fn while_it_takes_down() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut daemon = Daemon::in_network(&network)
+        .policy("crash", &old())
+        .start()
+        .unwrap();
+    let shell = Shell::start(&daemon, "crash").unwrap();
+    let there = inventory::of(&daemon);
+    drop(shell);
+    daemon.teardown().unwrap();
+    at_each_step(Which::OfEachKind, |turn, step| {
+        daemon.start().unwrap();
+        let mut shell = Shell::start(&daemon, "crash").unwrap();
+        daemon.stop().unwrap();
+        let mut teardown = daemon.guardd().unwrap();
+        teardown.args(["teardown", "--force"]);
+        let ended = run(&daemon, &teardown, step);
+        let what = behind(step, &ended);
+        if turn % 2 == 0 {
+            // It begins again.
+            drop(shell);
+            guards(&mut daemon, &there, &what);
+        } else {
+            // Who lives is guarded until it ends: sessions end before their guard.
+            let is_alive = shell.tell("true").is_ok() && ended.steps.len() < 2;
+            if is_alive {
+                assert!(
+                    !shell.reaches(&Attempt::tcp(NEITHER, 443)).unwrap(),
+                    "{what}"
+                );
+            }
+            drop(shell);
+        }
+        daemon.teardown().unwrap();
+        is_gone(&daemon, &what);
+        ended
+    });
+    assert!(production.reached_at(NEITHER, 443).unwrap().is_empty());
+}

@@ -1,0 +1,234 @@
+//! A session that is there all along, and what it may reach while guardd is killed around it.
+
+use std::env;
+use std::process::Command;
+
+use guard_lab::steps::Ended;
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, Stepped, bins, eventually};
+
+use crate::inventory::{self, Inventory};
+
+/// Allowed by the old policy alone.
+pub(crate) const OLD: &str = "192.0.2.10";
+/// Allowed by the new policy alone.
+pub(crate) const NEW: &str = "192.0.2.20";
+/// Allowed by both.
+pub(crate) const BOTH: &str = "198.51.100.7";
+/// Allowed by neither, and no hole can be opened there.
+pub(crate) const NEITHER: &str = "192.0.2.99";
+/// To be asked about, by both.
+pub(crate) const ASKED: &str = "192.0.2.50";
+
+/// A policy that denies one of two, with lists of ports of its own.
+pub(crate) fn policy(denied: &str) -> String {
+    let mut text = format!(
+        "version = 1\nname = \"crash\"\ndefault = \"allow\"\n\n\
+         [[rule]]\nname = \"never\"\nto = [\"{NEITHER}\", \"{denied}\"]\naction = \"deny\"\n\n\
+         [[rule]]\nname = \"asked\"\nto = [\"{ASKED}\"]\naction = \"confirm\"\n\n\
+         [[rule]]\nname = \"ports\"\nto = [\"192.0.2.128/25\"]\nports = [\"tcp/1-100\"]\naction = \"deny\"\n"
+    );
+    if denied == OLD {
+        text.push_str(
+            "\n[[rule]]\nname = \"more\"\nto = [\"192.0.2.192/26\"]\nports = [\"udp/1-9\"]\naction = \"deny\"\n",
+        );
+    }
+    text
+}
+
+/// The old policy: it denies what the new one allows.
+pub(crate) fn old() -> String {
+    policy(NEW)
+}
+
+/// The new policy.
+pub(crate) fn new() -> String {
+    policy(OLD)
+}
+
+/// The scene.
+pub(crate) struct Scene<'n> {
+    pub(crate) daemon: Daemon,
+    pub(crate) agent: Shell,
+    network: &'n Network,
+    production: &'n Production<'n>,
+    /// Tries what neither policy allows, all the time.
+    _loop: Shell,
+}
+
+/// What a session may reach: the old policy's, the new one's, and what both allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) old: bool,
+    pub(crate) new: bool,
+    pub(crate) both: bool,
+    pub(crate) neither: bool,
+    pub(crate) asked: bool,
+}
+
+/// Under the old policy.
+pub(crate) const UNDER_OLD: Reached = Reached {
+    old: true,
+    new: false,
+    both: true,
+    neither: false,
+    asked: false,
+};
+/// Under the new policy.
+pub(crate) const UNDER_NEW: Reached = Reached {
+    old: false,
+    new: true,
+    ..UNDER_OLD
+};
+
+impl<'n> Scene<'n> {
+    /// With a session under the old policy. guardd does not run.
+    pub(crate) fn new(network: &'n Network, production: &'n Production<'n>) -> Self {
+        let mut daemon = Daemon::in_network(network)
+            .policy("crash", &old())
+            .start()
+            .unwrap();
+        let agent = Shell::start(&daemon, "crash").unwrap();
+        let mut looping = Shell::start(&daemon, "crash").unwrap();
+        let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let attempt = Attempt::new("loop", NEITHER, 443).other("1000000000");
+        let words = attempt.args().join(" ");
+        // It leaves the CPU to whoever wants it.
+        looping
+            .tell(&format!("nice -n 19 {} {words}", probe.display()))
+            .unwrap();
+        daemon.stop().unwrap();
+        Self {
+            daemon,
+            agent,
+            network,
+            production,
+            _loop: looping,
+        }
+    }
+
+    /// Tries everything, from inside.
+    pub(crate) fn reached(&mut self) -> Reached {
+        let mut reaches = |to| self.agent.reaches(&Attempt::tcp(to, 443)).unwrap();
+        Reached {
+            old: reaches(OLD),
+            new: reaches(NEW),
+            both: reaches(BOTH),
+            neither: reaches(NEITHER),
+            asked: reaches(ASKED),
+        }
+    }
+
+    /// Starts a guardd as a command, tells steps from its start on or from when it is ready, has `work` done, and
+    /// ends it. Then it is killed after the `kill_after`th step, or ends by itself.
+    pub(crate) fn run(
+        &mut self,
+        command: &Command,
+        from_ready: bool,
+        kill_after: usize,
+        work: impl FnOnce(&mut Self),
+    ) -> Ended {
+        let first = (!from_ready).then_some(kill_after);
+        let mut guardd = Stepped::start(&self.daemon, command, first).unwrap();
+        if from_ready {
+            guardd.wait_until_ready().unwrap();
+            guardd.arm(Some(kill_after)).unwrap();
+            work(self);
+        } else {
+            guardd.wait_until_ready_or_killed().unwrap();
+        }
+        guardd.stop();
+        guardd.wait().unwrap()
+    }
+
+    /// Starts guardd, waits until the policy in its file is in force, stops it, and starts it again: what was to go
+    /// with a delay is gone then. Gives what there is.
+    pub(crate) fn settled(&mut self, reached: Reached) -> Inventory {
+        self.daemon.start().unwrap();
+        eventually("the policy of the file holds", || self.reached() == reached)
+            .unwrap_or_else(|error| panic!("{error}: {:?}", self.reached()));
+        let status = self.daemon.root(["status"]).json().unwrap();
+        assert_eq!(status["enforcing"], true, "{status}");
+        self.end_others();
+        for _ in 0..2 {
+            self.daemon.stop().unwrap();
+            self.daemon.start().unwrap();
+        }
+        let there = inventory::of(&self.daemon);
+        self.daemon.stop().unwrap();
+        there
+    }
+
+    /// Ends the sessions that are not the scene's.
+    fn end_others(&mut self) {
+        let sessions = self.daemon.root(["sessions"]).json().unwrap();
+        let sessions = sessions.as_array().unwrap();
+        let ids: Vec<_> = sessions
+            .iter()
+            .map(|one| one["id"].as_str().unwrap())
+            .collect();
+        for mine in ["s1", "s2"] {
+            assert!(ids.contains(&mine), "{mine} is gone: {ids:?}");
+        }
+        for id in ids.iter().filter(|id| !["s1", "s2"].contains(*id)) {
+            self.daemon.ask(["stop", id]).unwrap().success().unwrap();
+        }
+    }
+
+    /// Nothing of what neither policy allows has ever got through, though it would have without the guard.
+    pub(crate) fn check(self) {
+        let through = self.production.reached_at(NEITHER, 443).unwrap();
+        assert!(through.is_empty(), "{through:?}");
+        let outside = Attempt::tcp(NEITHER, 443).outside(self.network.dev(), AGENT);
+        assert!(outside.unwrap().ok);
+    }
+}
+
+/// Which steps of an operation a test has the time for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Which {
+    /// All.
+    All,
+    /// The first and the last of each call, or with `GUARD_ALL_CRASHES` all: the kernel looks at programs for longer
+    /// than anything else takes.
+    OfEachKind,
+}
+
+/// Has an operation done once, and then killed after its steps, one after the other. It is told which turn this is,
+/// and after how many steps it is killed; after 0 it is not. Gives the steps of the one that was not.
+pub(crate) fn at_each_step(
+    which: Which,
+    mut operation: impl FnMut(usize, usize) -> Ended,
+) -> Vec<String> {
+    let whole = operation(0, 0);
+    assert_eq!(whole.code, 0, "{}", whole.said);
+    let steps = chosen(which, &whole);
+    eprintln!(
+        "killed behind {} of {} steps",
+        steps.len(),
+        whole.steps.len()
+    );
+    for (turn, step) in (1..).zip(steps) {
+        let ended = operation(turn, step);
+        // What waits for a moment may be done in more steps than once, or in fewer.
+        assert_eq!(ended.steps.len().min(step), ended.steps.len(), "{ended:?}");
+        assert!(ended.was_killed() || ended.code == 0, "{ended:?}");
+    }
+    whole.steps
+}
+
+fn chosen(which: Which, whole: &Ended) -> Vec<usize> {
+    let kinds = whole.kinds();
+    let all = which == Which::All || env::var_os("GUARD_ALL_CRASHES").is_some();
+    let is_edge =
+        |at: usize| !kinds[..at].contains(&kinds[at]) || !kinds[at + 1..].contains(&kinds[at]);
+    let steps = (0..kinds.len()).filter(|at| all || is_edge(*at));
+    steps.map(|at| at + 1).collect()
+}
+
+/// Says which step it was about, should anything go wrong.
+pub(crate) fn behind(step: usize, ended: &Ended) -> String {
+    match ended.steps.last() {
+        Some(last) => format!("killed behind step {step}: {last}\n{}", ended.said),
+        None => format!("after step {step}"),
+    }
+}

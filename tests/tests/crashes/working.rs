@@ -1,0 +1,177 @@
+//! Killed while it does what it was told.
+
+use std::collections::BTreeSet;
+
+use guard_lab::{Attempt, Network, Production, bins};
+
+use serde_json::Value;
+
+use crate::again::without_lists;
+use crate::scene::{
+    ASKED, BOTH, NEITHER, Reached, Scene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new,
+    old,
+};
+
+#[test]
+fn while_it_puts_a_policy_in_place() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut scene = Scene::new(&network, &production);
+    let there = scene.settled(UNDER_OLD);
+    let policies = [(new(), UNDER_NEW), (old(), UNDER_OLD)];
+    at_each_step(Which::All, |turn, step| {
+        let (text, reached) = &policies[turn % 2];
+        let guardd = scene.daemon.guardd().unwrap();
+        let ended = scene.run(&guardd, true, step, |scene| {
+            let before = loaded_at(scene);
+            scene.daemon.write_policy("crash", text).unwrap();
+            while before.is_some() && loaded_at(scene) == before {}
+        });
+        let left = scene.reached();
+        assert!(
+            [UNDER_OLD, UNDER_NEW].contains(&left),
+            "{left:?}: {}",
+            behind(step, &ended)
+        );
+        let now = scene.settled(*reached);
+        assert_eq!(
+            without_lists(&now),
+            without_lists(&there),
+            "{}",
+            behind(step, &ended)
+        );
+        ended
+    });
+    scene.check();
+}
+
+/// When the policy was put in place; nothing where nobody answers.
+fn loaded_at(scene: &Scene<'_>) -> Option<String> {
+    let status = scene.daemon.ask(["status", "--json"]).unwrap();
+    let status = status.json().ok()?;
+    Some(status["policies"][0]["loaded_at"].as_str()?.to_owned())
+}
+
+#[test]
+fn while_it_opens_and_closes_a_hole() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut scene = Scene::new(&network, &production);
+    let there = scene.settled(UNDER_OLD);
+    let with_hole = Reached {
+        asked: true,
+        ..UNDER_OLD
+    };
+    at_each_step(Which::All, |_, step| {
+        let guardd = scene.daemon.guardd().unwrap();
+        let mut answered = [false; 2];
+        let ended = scene.run(&guardd, true, step, |scene| {
+            let args = [
+                "open",
+                ASKED,
+                "--session",
+                "s1",
+                "--connections",
+                "9",
+                "--for",
+                "1h",
+            ];
+            answered[0] = scene.daemon.ask(args).unwrap().status.success();
+            answered[1] = scene
+                .daemon
+                .ask(["close", "--all"])
+                .unwrap()
+                .status
+                .success();
+        });
+        let left = scene.reached();
+        // Whoever was told that it is open, or closed, was told the truth.
+        match answered {
+            [true, true] => assert_eq!(left, UNDER_OLD, "{}", behind(step, &ended)),
+            _ => assert!(
+                [UNDER_OLD, with_hole].contains(&left),
+                "{left:?}: {}",
+                behind(step, &ended)
+            ),
+        }
+        let opened = left.asked;
+        scene.daemon.start().unwrap();
+        let holes = scene.daemon.root(["holes"]).json().unwrap();
+        assert_eq!(
+            holes.as_array().unwrap().len(),
+            usize::from(opened),
+            "{holes}"
+        );
+        scene
+            .daemon
+            .ask(["close", "--all"])
+            .unwrap()
+            .success()
+            .unwrap();
+        scene.daemon.stop().unwrap();
+        let trail = std::fs::read_to_string(scene.daemon.audit()).unwrap();
+        // A hole whose guardd was killed over it may be written down twice, and never not.
+        let holes = |kind: &str| -> BTreeSet<String> {
+            let records = trail.lines().filter(|line| line.contains(kind));
+            let records = records.map(|line| serde_json::from_str::<Value>(line).unwrap());
+            records.map(|record| record["hole"].to_string()).collect()
+        };
+        assert_eq!(
+            holes("\"hole-open\""),
+            holes("\"hole-close\""),
+            "{}",
+            behind(step, &ended)
+        );
+        assert_eq!(scene.settled(UNDER_OLD), there, "{}", behind(step, &ended));
+        ended
+    });
+    scene.check();
+}
+
+#[test]
+fn while_it_makes_a_session() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut scene = Scene::new(&network, &production);
+    let there = scene.settled(UNDER_OLD);
+    let own = scene.daemon.dir().join("own.toml");
+    std::fs::write(&own, old().replace("crash", "own")).unwrap();
+    at_each_step(Which::All, |_, step| {
+        let guardd = scene.daemon.guardd().unwrap();
+        let mut said = String::new();
+        let ended = scene.run(&guardd, true, step, |scene| {
+            let probe = bins::for_everybody("guard-lab", scene.daemon.tag()).unwrap();
+            let words = |to| {
+                format!(
+                    "{} {}",
+                    probe.display(),
+                    Attempt::tcp(to, 443).args().join(" ")
+                )
+            };
+            let script = format!("{}; {}", words(NEITHER), words(BOTH));
+            let run =
+                scene
+                    .daemon
+                    .agent(["run", "--policy", own.to_str().unwrap(), "--", "sh", "-c"]);
+            let run = run.args([script]).run().unwrap();
+            said = run.stdout;
+            // It never ran, or it was guarded.
+            assert!(
+                said.is_empty() == (run.status.code() == Some(125)),
+                "{said}: {:?}",
+                run.stderr
+            );
+        });
+        if !said.is_empty() {
+            let reports: Vec<_> = said
+                .lines()
+                .map(|line| line.contains("\"ok\":true"))
+                .collect();
+            assert_eq!(reports, [false, true], "{said}");
+        }
+        assert_eq!(scene.reached(), UNDER_OLD, "{}", behind(step, &ended));
+        assert_eq!(scene.settled(UNDER_OLD), there, "{}", behind(step, &ended));
+        ended
+    });
+    scene.check();
+}

@@ -1,0 +1,180 @@
+//! What lives under a guard while it is upgraded: two sessions, a hole with a budget, a request.
+
+use std::fs;
+use std::path::Path;
+
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, bins, eventually};
+use serde_json::Value;
+
+use crate::half;
+
+/// A hole is open there for the first session, for five connections.
+const OPEN: &str = "192.0.2.10";
+/// The second session has asked for that.
+const ASKED: &str = "192.0.2.20";
+/// No policy allows it.
+const NEVER: &str = "192.0.2.99";
+/// The first session's policy allows it.
+const ALLOWED: &str = "198.51.100.7";
+
+/// A daemon with the policy of the fixture.
+pub(crate) fn prepared(network: &Network) -> Daemon {
+    let text = fs::read_to_string(half::fixture("upgrade.toml")).unwrap();
+    Daemon::in_network(network)
+        .policy("upgrade", &text)
+        .prepare()
+        .unwrap()
+}
+
+pub(crate) struct Lived {
+    work: Shell,
+    migration: Shell,
+    /// Tries all the time what no policy allows.
+    _loop: Shell,
+    connections: u64,
+    expires: f64,
+}
+
+impl Lived {
+    /// Makes what the version before had when its files were kept. They have the same ids.
+    pub(crate) fn begin(daemon: &Daemon) -> Self {
+        let own = daemon.dir().join("own.toml");
+        fs::copy(half::fixture("own.toml"), &own).unwrap();
+        let run = |policy: &str, name| {
+            let run = daemon.agent(["run", "--policy", policy, "--name", name]);
+            Shell::run_by(daemon, run).unwrap()
+        };
+        let work = run("upgrade", "work");
+        let mut migration = run(own.to_str().unwrap(), "migration");
+        let mut looping = run("upgrade", "loop");
+        let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let words = Attempt::new("loop", NEVER, 443).other("1000000000").args();
+        let line = format!("nice -n 19 {} {}", probe.display(), words.join(" "));
+        looping.tell(&line).unwrap();
+        let open = [
+            "open",
+            OPEN,
+            "--session",
+            "s1",
+            "--connections",
+            "5",
+            "--for",
+            "1h",
+        ];
+        daemon
+            .root(open)
+            .args(["--reason", "a migration"])
+            .json()
+            .unwrap();
+        assert!(!migration.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
+        eventually("it is asked", || requests(daemon).len() == 1).unwrap();
+        let hole = daemon.root(["holes"]).json().unwrap()[0].clone();
+        Self {
+            work,
+            migration,
+            _loop: looping,
+            connections: 5,
+            expires: seconds(&hole["expires_at"]),
+        }
+    }
+
+    /// Puts the files of the version before in the place of those that today's guardd wrote.
+    pub(crate) fn take_over_its_files(&self, daemon: &Daemon) {
+        let state = daemon.state_dir();
+        for shelf in ["sessions", "holes", "requests", "policies"] {
+            let kept = half::fixture("state").join(shelf);
+            for file in fs::read_dir(&kept).unwrap().flatten() {
+                let written = state.join(shelf).join(file.file_name());
+                assert!(
+                    written.exists(),
+                    "{} is not what there is",
+                    written.display()
+                );
+                fs::copy(file.path(), written).unwrap();
+            }
+        }
+        assert!(Path::new(&state).join("sessions/s3.json").exists());
+    }
+
+    /// All of it is there as it was, and does what it did.
+    pub(crate) fn goes_on(&mut self, daemon: &Daemon) {
+        let sessions = daemon.root(["sessions"]).json().unwrap();
+        for (at, name, policy) in [
+            (0, "work", "upgrade"),
+            (1, "migration", "own"),
+            (2, "loop", "upgrade"),
+        ] {
+            let session = &sessions[at];
+            assert_eq!(session["id"], format!("s{}", at + 1), "{sessions}");
+            assert_eq!(
+                (&session["name"], &session["policy"]),
+                (&name.into(), &policy.into())
+            );
+            assert_eq!(session["uid"], AGENT);
+        }
+        let holes = daemon.root(["holes"]).json().unwrap();
+        assert_eq!(holes.as_array().unwrap().len(), 1, "{holes}");
+        let hole = &holes[0];
+        assert_eq!(
+            (&hole["id"], &hole["session"]),
+            (&"h1".into(), &"s1".into())
+        );
+        assert_eq!(hole["reason"], "a migration");
+        assert_eq!(hole["connections_left"], self.connections, "{hole}");
+        assert!(
+            (seconds(&hole["expires_at"]) - self.expires).abs() < 1.0,
+            "{hole}"
+        );
+        let asked = requests(daemon);
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        assert_eq!(
+            (&asked[0]["id"], &asked[0]["session"]),
+            (&"r1".into(), &"s2".into())
+        );
+        assert_eq!(asked[0]["destination"]["address"], ASKED);
+        self.is_guarded();
+        // Ids go on.
+        let more = ["open", "192.0.2.11", "--session", "s1"];
+        let more = daemon.root(more).json().unwrap()["id"].clone();
+        assert_ne!(more, "h1");
+        daemon
+            .ask(["close", more.as_str().unwrap()])
+            .unwrap()
+            .success()
+            .unwrap();
+    }
+
+    /// The kernel decides as it did; the hole has one connection less.
+    pub(crate) fn is_guarded(&mut self) {
+        let mut reaches = |to| self.work.reaches(&Attempt::tcp(to, 443)).unwrap();
+        assert!(reaches(OPEN) && reaches(ALLOWED));
+        assert!(!reaches(NEVER) && !reaches(ASKED));
+        self.connections -= 1;
+        // Its own policy asks about everything else.
+        let mut reaches = |to| self.migration.reaches(&Attempt::tcp(to, 443)).unwrap();
+        assert!(!reaches(OPEN) && !reaches(ASKED) && !reaches(NEVER));
+    }
+
+    /// What no version allowed has never got through, though it would have without the guard.
+    pub(crate) fn check(self, network: &Network, production: &Production<'_>) {
+        for to in [NEVER, ASKED] {
+            assert!(production.reached_at(to, 443).unwrap().is_empty());
+            let outside = Attempt::tcp(to, 443).outside(network.dev(), AGENT);
+            assert!(outside.unwrap().ok);
+        }
+    }
+}
+
+fn requests(daemon: &Daemon) -> Vec<Value> {
+    let pending = daemon.root(["pending"]).json().unwrap();
+    let pending = pending.as_array().unwrap().iter();
+    // What the tests try themselves is asked about, too.
+    let asked =
+        pending.filter(|one| one["destination"]["address"] == ASKED && one["session"] == "s2");
+    asked.cloned().collect()
+}
+
+fn seconds(time: &Value) -> f64 {
+    let time: jiff::Timestamp = time.as_str().unwrap().parse().unwrap();
+    time.as_millisecond() as f64 / 1000.0
+}

@@ -1,0 +1,147 @@
+//! `cargo xtask package`: what people install, the same bytes from the same commit.
+
+mod deb;
+mod licences;
+mod programs;
+mod rpm;
+mod sbom;
+mod stage;
+mod tarball;
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::shell::{read, root, say, target};
+
+/// The time that every file in a package bears, in seconds since 1970: a convention of reproducible builds.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// As large as a package may be.
+const MAX_SIZE: u64 = 8 << 20;
+const SUMS: &str = "SHA256SUMS";
+
+/// The arguments of `cargo xtask package`; none of the first three means all three.
+#[derive(clap::Args)]
+pub(crate) struct PackageArgs {
+    /// A package for Debian and Ubuntu
+    #[arg(long)]
+    deb: bool,
+    /// A package for Fedora and its relatives
+    #[arg(long)]
+    rpm: bool,
+    /// Static programs in a tarball, for every other Linux
+    #[arg(long)]
+    tarball: bool,
+    /// The .deb's version, where it is not the workspace's: `VERSION+next` plays the next one in tests
+    #[arg(long, value_name = "VERSION")]
+    deb_version: Option<String>,
+}
+
+/// Makes the packages, and lists their checksums.
+///
+/// # Errors
+///
+/// What could not be had, built or written.
+pub(crate) fn package(args: &PackageArgs) -> Result<()> {
+    let epoch = epoch()?;
+    fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?;
+    let all = !(args.deb || args.rpm || args.tarball);
+    let sbom = sbom::of_both_halves(&epoch)?;
+    write(&out().join(sbom::name()), &sbom.text()?)?;
+    if all || args.deb || args.rpm {
+        let programs = programs::build(programs::GNU, &epoch)?;
+        let tree = stage::lay_out("root", &programs, &sbom)?;
+        if all || args.deb {
+            made(&deb::make(&tree, args.deb_version.as_deref(), &epoch)?)?;
+        }
+        if all || args.rpm {
+            made(&rpm::make(&tree, &epoch)?)?;
+        }
+    }
+    if all || args.tarball {
+        let programs = programs::build(programs::MUSL, &epoch)?;
+        programs::check_static(&programs)?;
+        let tree = stage::lay_out("static-root", &programs, &sbom)?;
+        made(&tarball::make(&tree, &epoch)?)?;
+    }
+    sums()
+}
+
+/// Says what was made. What people download is to stay small.
+fn made(package: &Path) -> Result<()> {
+    let size = fs::metadata(package)
+        .with_context(|| format!("cannot look at {}", package.display()))?
+        .len();
+    say(&format!("made {}, {} KiB", package.display(), size / 1024));
+    ensure!(
+        size <= MAX_SIZE,
+        "{} is larger than 8 MiB",
+        package.display()
+    );
+    Ok(())
+}
+
+/// Lists the checksums of all that is there.
+fn sums() -> Result<()> {
+    let listed = || {
+        fs::read_dir(out())?
+            .map(|entry| Ok(entry?.file_name()))
+            .collect()
+    };
+    let names: io::Result<Vec<OsString>> = listed();
+    let mut names = names.with_context(|| format!("cannot list {}", out().display()))?;
+    names.retain(|name| name != SUMS);
+    names.sort();
+    let sums = read(
+        Command::new("sha256sum")
+            .current_dir(out())
+            .arg("--")
+            .args(names),
+    )?;
+    write(&out().join(SUMS), &sums)
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Where the packages are left.
+fn out() -> PathBuf {
+    target().join("package")
+}
+
+/// Where they are made.
+fn work() -> PathBuf {
+    target().join("package-build")
+}
+
+/// The version of the workspace.
+fn version() -> &'static str {
+    env!("CARGO_PKG_VERSION")
+}
+
+/// When the sources changed last, for whoever looks at a file's date: never when it was built.
+fn epoch() -> Result<String> {
+    if let Ok(epoch) = std::env::var(EPOCH) {
+        return Ok(epoch);
+    }
+    let mut git = Command::new("git");
+    git.current_dir(root()).args(["log", "-1", "--format=%ct"]);
+    let time = read(&mut git).with_context(|| {
+        format!("no git history says how old these sources are: set {EPOCH}, in seconds since 1970")
+    })?;
+    Ok(time.trim().to_owned())
+}
+
+/// A new, empty directory in place of whatever is there.
+fn empty(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
+    }
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))
+}

@@ -1,0 +1,73 @@
+//! `guard` and `guardd` as the packages carry them: the same bytes wherever they are built.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Result, ensure};
+
+use super::{EPOCH, work};
+use crate::ebpf;
+use crate::shell::{cargo, read, remapped_paths, run, rust_flags, say};
+
+/// For distributions: with their own C library, which knows their users from wherever they come.
+pub(super) const GNU: &str = "x86_64-unknown-linux-gnu";
+/// For every other Linux: with a C library inside.
+pub(super) const MUSL: &str = "x86_64-unknown-linux-musl";
+
+const PROFILE: &str = "dist";
+
+/// Builds both for `target`, and says in which directory they are.
+///
+/// # Errors
+///
+/// That the target could not be had, or that something does not compile.
+pub(super) fn build(target: &str, epoch: &str) -> Result<PathBuf> {
+    ebpf::build()?;
+    obtain_target(target)?;
+    let dir = work();
+    let (flags, value) = rust_flags(&remapped_paths(&mut Command::new("rustc"))?);
+    run(cargo()
+        .args(["build", "--locked", "--package", "guard-user", "--bins"])
+        .args(["--profile", PROFILE, "--target", target, "--target-dir"])
+        .arg(&dir)
+        .env("GUARD_EBPF_OBJECT", ebpf::object())
+        .env(flags, value)
+        .env(EPOCH, epoch))?;
+    Ok(dir.join(target).join(PROFILE))
+}
+
+/// Sees to it that the compiler has a standard library for `target`.
+fn obtain_target(target: &str) -> Result<()> {
+    let libraries =
+        read(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?;
+    if Path::new(libraries.trim()).is_dir() {
+        return Ok(());
+    }
+    say(&format!(
+        "installing Rust's standard library for {target}: the packages need it"
+    ));
+    run(Command::new("rustup").args(["target", "add", target]))
+}
+
+/// That programs need nothing of the machine that they run on: neither a loader nor a library.
+///
+/// # Errors
+///
+/// That one does.
+pub(super) fn check_static(programs: &Path) -> Result<()> {
+    for program in ["guard", "guardd"] {
+        let path = programs.join(program);
+        let headers = read(
+            Command::new("readelf")
+                .args(["--program-headers", "--dynamic"])
+                .arg(&path),
+        )?;
+        let needs = |what| headers.lines().any(|line| line.contains(what));
+        ensure!(
+            !needs("INTERP") && !needs("NEEDED"),
+            "{} is not static",
+            path.display()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,55 @@
+//! The package for Fedora and its relatives.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+
+use super::{EPOCH, out, stage::Tree, version, work};
+use crate::install;
+use crate::shell::{cargo, root, run};
+
+const TOOL: &str = "cargo-generate-rpm";
+const TOOL_VERSION: &str = "0.21.1";
+
+/// Makes it of the tree, and says where it is.
+///
+/// # Errors
+///
+/// That cargo-generate-rpm could not be had, or what it says.
+pub(super) fn make(tree: &Tree, epoch: &str) -> Result<PathBuf> {
+    install::obtain(TOOL, TOOL_VERSION, "it makes the .rpm")?;
+    let rpm = out().join(format!("guard-{}-1.x86_64.rpm", version()));
+    let list = work().join("rpm-assets.toml");
+    fs::write(&list, assets(tree)?).with_context(|| format!("cannot write {}", list.display()))?;
+    run(cargo()
+        .args(["generate-rpm", "--package", "guard-user"])
+        .args(["--arch", "x86_64", "--auto-req", "builtin", "--output"])
+        .arg(&rpm)
+        .arg("--metadata-overwrite")
+        .arg(&list)
+        .env("PATH", install::path_with_tools()?)
+        .env(EPOCH, epoch))
+    .with_context(|| format!("of the files in {}", tree.root().display()))?;
+    Ok(rpm)
+}
+
+/// Each file by name: the tool's own patterns would put all that one matches into one directory.
+fn assets(tree: &Tree) -> Result<String> {
+    let mut list = String::from("assets = [\n");
+    for file in tree.files()? {
+        let source = tree.root().join(&file);
+        let source = source.strip_prefix(root()).unwrap_or(&source).display();
+        let dest = file.display().to_string();
+        let dest = dest.replace("share/zsh/vendor-completions", "share/zsh/site-functions");
+        let (mode, kind) = match &*dest {
+            _ if dest.starts_with("etc/") => ("644", ", config = \"noreplace\""),
+            _ if dest.starts_with("usr/bin/") => ("755", ""),
+            _ if dest.starts_with("usr/share/doc/") => ("644", ", doc = true"),
+            _ => ("644", ""),
+        };
+        list +=
+            &format!("{{ source = \"{source}\", dest = \"/{dest}\", mode = \"{mode}\"{kind} }},\n");
+    }
+    Ok(list + "]\n")
+}

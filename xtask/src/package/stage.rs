@@ -1,0 +1,199 @@
+//! The tree of files that every package carries, as they will lie on the machine.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+
+use super::sbom::Sbom;
+use super::{empty, licences, work};
+use crate::shell::{read, root, run};
+
+/// Where each kind of unit, and what goes with it, belongs.
+const UNITS: [(&str, &str); 6] = [
+    ("service", "usr/lib/systemd/system"),
+    ("socket", "usr/lib/systemd/system"),
+    ("slice", "usr/lib/systemd/system"),
+    ("target", "usr/lib/systemd/system"),
+    ("preset", "usr/lib/systemd/system-preset"),
+    ("timer", "usr/lib/systemd/system"),
+];
+
+/// Directories that are copied with all that is in them.
+const TREES: [(&str, &str); 8] = [
+    ("policies", "usr/share/guard/policies"),
+    ("packaging/etc", "etc/guard"),
+    ("packaging/logrotate", "etc/logrotate.d"),
+    ("packaging/systemd/user", "usr/lib/systemd/user"),
+    ("packaging/sysusers.d", "usr/lib/sysusers.d"),
+    ("packaging/tmpfiles.d", "usr/lib/tmpfiles.d"),
+    ("packaging/examples", "usr/share/doc/guard/examples"),
+    ("packaging/grafana", "usr/share/doc/guard/grafana"),
+];
+
+/// Where shells look for completions.
+const COMPLETIONS: [(&str, &str); 3] = [
+    ("bash", "usr/share/bash-completion/completions/guard"),
+    ("zsh", "usr/share/zsh/vendor-completions/_guard"),
+    ("fish", "usr/share/fish/vendor_completions.d/guard.fish"),
+];
+
+const DOC: &str = "usr/share/doc/guard";
+
+/// A tree that a package is made of.
+pub(super) struct Tree {
+    root: PathBuf,
+}
+
+/// Lays out a tree for the programs in a directory.
+///
+/// # Errors
+///
+/// What could not be read, written or run.
+pub(super) fn lay_out(name: &str, programs: &Path, sbom: &Sbom) -> Result<Tree> {
+    let tree = Tree {
+        root: work().join(name),
+    };
+    empty(&tree.root)?;
+    for program in ["guard", "guardd"] {
+        tree.add(&programs.join(program), &format!("usr/bin/{program}"))?;
+        tree.set_mode(&format!("usr/bin/{program}"), 0o755)?;
+    }
+    for (from, to) in TREES {
+        tree.add_tree(&root().join(from), to)?;
+    }
+    tree.units()?;
+    tree.documents(sbom)?;
+    let guard = programs.join("guard");
+    tree.manual(&guard)?;
+    for (shell, to) in COMPLETIONS {
+        let text = read(Command::new(&guard).args(["completions", shell]))?;
+        tree.write(to, text)?;
+    }
+    Ok(tree)
+}
+
+impl Tree {
+    /// Where it is.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Its files, by name, as paths in it.
+    pub(super) fn files(&self) -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        let mut dirs = vec![self.root.clone()];
+        while let Some(dir) = dirs.pop() {
+            for path in entries(&dir)? {
+                match path.is_dir() {
+                    true => dirs.push(path),
+                    false => files.push(path.strip_prefix(&self.root)?.to_owned()),
+                }
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// The path of a file in it, whose directory is there.
+    fn make_parent(&self, to: &str) -> Result<PathBuf> {
+        let path = self.root.join(to);
+        let parent = path.parent().unwrap_or(&self.root);
+        fs::create_dir_all(parent).with_context(|| format!("cannot make {}", parent.display()))?;
+        Ok(path)
+    }
+
+    fn write(&self, to: &str, bytes: impl AsRef<[u8]>) -> Result<()> {
+        let path = self.make_parent(to)?;
+        fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
+        self.set_mode(to, 0o644)
+    }
+
+    fn add(&self, from: &Path, to: &str) -> Result<()> {
+        let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
+        self.write(to, bytes)
+    }
+
+    fn set_mode(&self, to: &str, mode: u32) -> Result<()> {
+        let path = self.root.join(to);
+        fs::set_permissions(&path, Permissions::from_mode(mode))
+            .with_context(|| format!("cannot set the mode of {}", path.display()))
+    }
+
+    /// Copies what lies in a directory, if there is one.
+    fn add_tree(&self, from: &Path, to: &str) -> Result<()> {
+        if !from.is_dir() {
+            return Ok(());
+        }
+        for entry in entries(from)? {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy();
+            let to = format!("{to}/{name}");
+            match entry.is_dir() {
+                true => self.add_tree(&entry, &to)?,
+                false => self.add(&entry, &to)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn units(&self) -> Result<()> {
+        for unit in entries(&root().join("packaging/systemd"))? {
+            let kind = unit.extension().unwrap_or_default();
+            let Some((_, dir)) = UNITS.iter().find(|(known, _)| *known == kind) else {
+                continue;
+            };
+            let name = unit.file_name().unwrap_or_default().to_string_lossy();
+            self.add(&unit, &format!("{dir}/{name}"))?;
+        }
+        Ok(())
+    }
+
+    fn documents(&self, sbom: &Sbom) -> Result<()> {
+        for name in ["README.md", "SECURITY.md"] {
+            self.add(&root().join(name), &format!("{DOC}/{name}"))?;
+        }
+        self.add_tree(&root().join("docs"), &format!("{DOC}/docs"))?;
+        self.add(
+            &root().join("packaging/deb/copyright"),
+            &format!("{DOC}/copyright"),
+        )?;
+        self.add(&root().join("CHANGELOG.md"), &format!("{DOC}/changelog"))?;
+        self.compress(&format!("{DOC}/changelog"))?;
+        self.write(&format!("{DOC}/sbom.cdx.json"), sbom.text()?)?;
+        self.write(&format!("{DOC}/THIRD-PARTY"), licences::text(sbom)?)?;
+        self.compress(&format!("{DOC}/THIRD-PARTY"))
+    }
+
+    fn manual(&self, guard: &Path) -> Result<()> {
+        let made = work().join("man");
+        empty(&made)?;
+        read(Command::new(guard).arg("man").arg(&made))?;
+        let written = root().join("packaging/man");
+        let pages = entries(&made)?.into_iter().chain(entries(&written)?);
+        for page in pages {
+            let name = page.file_name().unwrap_or_default().to_string_lossy();
+            let section = name.rsplit('.').next().unwrap_or_default();
+            let to = format!("usr/share/man/man{section}/{name}");
+            self.add(&page, &to)?;
+            self.compress(&to)?;
+        }
+        Ok(())
+    }
+
+    /// `file` becomes `file.gz`, without a name and a date in it.
+    fn compress(&self, file: &str) -> Result<()> {
+        run(Command::new("gzip").args(["-9n"]).arg(self.root.join(file)))
+    }
+}
+
+/// What lies in a directory, by name.
+fn entries(dir: &Path) -> Result<Vec<PathBuf>> {
+    let paths = || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect();
+    let paths: io::Result<Vec<PathBuf>> = paths();
+    let mut paths = paths.with_context(|| format!("cannot list {}", dir.display()))?;
+    paths.sort();
+    Ok(paths)
+}

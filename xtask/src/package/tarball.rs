@@ -1,0 +1,32 @@
+//! The tarball for every other Linux: the same tree, with programs that need no library.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{out, stage::Tree, version};
+use crate::shell::run;
+
+/// Makes it of the tree, and says where it is.
+///
+/// # Errors
+///
+/// What tar or gzip say.
+pub(super) fn make(tree: &Tree, epoch: &str) -> Result<PathBuf> {
+    let name = format!("guard-{}-x86_64-linux", version());
+    let tar = out().join(format!("{name}.tar"));
+    // Whose the files were, when, and in which order the disk had them, is nobody's business.
+    run(Command::new("tar")
+        .args(["--create", "--format=gnu", "--sort=name", "--mtime"])
+        .arg(format!("@{epoch}"))
+        .args(["--owner=0", "--group=0", "--numeric-owner"])
+        .arg(format!("--transform=s,^\\.,{name},"))
+        .arg("--file")
+        .arg(&tar)
+        .arg("--directory")
+        .arg(tree.root())
+        .arg("."))?;
+    run(Command::new("gzip").args(["-9nf"]).arg(&tar))?;
+    Ok(out().join(format!("{name}.tar.gz")))
+}

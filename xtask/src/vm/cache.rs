@@ -1,0 +1,119 @@
+//! What takes long to make, kept under the hash of all that it is made from.
+
+use std::env;
+use std::fs::{self, File};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result, ensure};
+use rustix::fs::{FlockOperation, flock};
+
+use crate::shell::{say, target};
+
+/// The environment variable that names another directory, so that several clones share one.
+const DIR: &str = "GUARD_VM_CACHE";
+/// What nobody used for so long was made from something that is no more.
+const STALE: Duration = Duration::from_secs(24 * 3600);
+
+/// The directory of the cache.
+pub(super) struct Cache(PathBuf);
+
+impl Cache {
+    /// `target/vm`, or what the environment says.
+    pub(super) fn open() -> Result<Self> {
+        let dir = env::var_os(DIR).map_or_else(|| target().join("vm"), PathBuf::from);
+        fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
+        let dir = fs::canonicalize(&dir)?;
+        Ok(Self(dir))
+    }
+
+    /// A file or directory of the cache.
+    pub(super) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The directory `kind-key`. Where it isn't there yet, `make` fills another one, which then gets that name:
+    /// what was begun and not ended is never taken for the whole.
+    pub(super) fn entry(
+        &self,
+        kind: &str,
+        key: &str,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let entry = self.path(&format!("{kind}-{key}"));
+        let _lock = self.lock(kind)?;
+        if !entry.is_dir() {
+            let unfinished = self.path(&format!("{kind}.unfinished"));
+            remove(&unfinished)?;
+            fs::create_dir(&unfinished)?;
+            make(&unfinished)?;
+            fs::rename(&unfinished, &entry)?;
+        }
+        // Its time tells when it was last of use.
+        File::open(&entry)?.set_modified(SystemTime::now())?;
+        self.remove_stale(kind, &entry)?;
+        Ok(entry)
+    }
+
+    /// Lets nobody else in who works on the same kind of thing, until it is dropped.
+    pub(super) fn lock(&self, kind: &str) -> Result<File> {
+        let lock = File::create(self.path(&format!("{kind}.lock")))?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            say(&format!("waiting for another run that makes {kind}"));
+            flock(&lock, FlockOperation::LockExclusive)?;
+        }
+        Ok(lock)
+    }
+
+    fn remove_stale(&self, kind: &str, current: &Path) -> Result<()> {
+        for entry in fs::read_dir(&self.0)? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let of_kind = name
+                .strip_prefix(kind)
+                .and_then(|rest| rest.strip_prefix('-'))
+                .is_some_and(|key| key.len() == KEY);
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            if of_kind && age > STALE && entry.path() != current {
+                remove(&entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Hexadecimal digits of a key.
+const KEY: usize = 16;
+
+/// The key of something that is made from all of `parts`.
+pub(super) fn key<P: AsRef<[u8]>>(parts: &[P]) -> Result<String> {
+    let mut sum = Command::new("sha256sum")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start sha256sum")?;
+    if let Some(mut input) = sum.stdin.take() {
+        for part in parts {
+            let part = part.as_ref();
+            // With its length, so that two parts are not one.
+            input.write_all(&(part.len() as u64).to_le_bytes())?;
+            input.write_all(part)?;
+        }
+    }
+    let output = sum.wait_with_output()?;
+    ensure!(output.status.success(), "sha256sum failed");
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.chars().take(KEY).collect())
+}
+
+/// Removes a directory with all that is in it, if it is there.
+pub(super) fn remove(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            Err(e).with_context(|| format!("cannot remove {}", dir.display()))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,300 @@
+//! What a machine boots: a kernel, and a root file system that is an initramfs.
+//!
+//! Debian's cloud kernels have no 9p, and the older ones have virtio as modules: an initramfs needs no driver at
+//! all. The kernel unpacks archives that lie one behind the other, so what is made at different times stays apart.
+//! They are not compressed: unpacking costs an emulated machine more than copying.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::cache::{self, Cache};
+use super::debian::{self, Debian};
+use super::kernels::Kernel;
+use crate::shell::{read, run, say};
+
+/// What the guest has beside Debian's essential packages.
+const PACKAGES: &[&str] = &[
+    "systemd",
+    "systemd-sysv",
+    "dbus",
+    "dbus-user-session",
+    "libpam-systemd",
+    "e2fsprogs",
+    "iproute2",
+    "kmod",
+    "nftables",
+    "procps",
+];
+/// Documents, and a Perl that nothing here runs: a third of the whole. Documents of packages that are
+/// installed later stay.
+const LEFT_OUT: &[&str] = &[
+    "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
+    "usr/lib/x86_64-linux-gnu/perl",
+    "usr/share/perl",
+    "var/cache/apt",
+    "var/lib/apt/lists",
+];
+/// What tests may want to be loaded; with all that these need.
+const MODULES: &[&str] = &[
+    "bridge",
+    "cls_bpf",
+    "dummy",
+    "inet_diag",
+    "nf_conntrack",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_nat",
+    "nft_reject_inet",
+    "nft_socket",
+    "overlay",
+    "raw_diag",
+    "sch_ingress",
+    "tcp_diag",
+    "tun",
+    "udp_diag",
+    "veth",
+    "virtio_blk",
+    "virtio_pci",
+    "virtio_rng",
+    "wireguard",
+];
+/// Part of the keys: raise it when the way in which these are made changes.
+const RECIPE: &str = "1";
+
+/// What turns Debian's files into the machine's.
+const GUEST: &[(&str, &str, u32)] = &[
+    ("etc/fstab", "", 0o644),
+    ("etc/hostname", "guard-vm\n", 0o644),
+    ("etc/hosts", "127.0.0.1 localhost guard-vm\n", 0o644),
+    // Set, so that no boot is the first.
+    (
+        "etc/machine-id",
+        "0123456789abcdef0123456789abcdef\n",
+        0o444,
+    ),
+    (
+        "etc/systemd/system/vm.service",
+        include_str!("guest/vm.service"),
+        0o644,
+    ),
+    (
+        "etc/systemd/system/vm.target",
+        include_str!("guest/vm.target"),
+        0o644,
+    ),
+    ("vm/agent", include_str!("guest/agent.sh"), 0o755),
+    ("vm/init-disk", include_str!("guest/init-disk.sh"), 0o755),
+];
+
+/// The files that machines of one kernel boot.
+pub(super) struct Image {
+    pub(super) kernel: Kernel,
+    /// What all of it was made from.
+    pub(super) key: String,
+    pub(super) vmlinuz: PathBuf,
+    pub(super) initrd: PathBuf,
+}
+
+impl Image {
+    /// From the cache, or made anew: about a minute.
+    pub(super) fn obtain(cache: &Cache, kernel: Kernel) -> Result<Self> {
+        let debian = Debian::open(cache, kernel.codename())?;
+        let release = debian.release()?;
+        let words = |words: &[&str]| words.join(" ").into_bytes();
+        let (packages, modules) = (words(PACKAGES), words(MODULES));
+        let recipe = format!("{RECIPE} {}", LEFT_OUT.join(" ")).into_bytes();
+
+        let root_key = cache::key(&[&recipe, &release, &packages])?;
+        let root = cache.entry(&format!("root-{}", kernel.name()), &root_key, |dir| {
+            say(&format!(
+                "making a root file system of Debian {}",
+                debian.codename
+            ));
+            root_archive(&debian, dir)
+        })?;
+        let kernel_key = cache::key(&[&recipe, &release, &modules])?;
+        let linux = cache.entry(&format!("linux-{}", kernel.name()), &kernel_key, |dir| {
+            let package = debian.behind("linux-image-cloud-amd64", "linux-image-")?;
+            say(&format!("unpacking {package}"));
+            unpack_kernel(&debian, &package, dir)
+        })?;
+        let guest: Vec<_> = GUEST
+            .iter()
+            .flat_map(|(path, text, _)| [*path, *text])
+            .collect();
+        let guest_key = cache::key(&guest)?;
+        let guest = cache.entry("guest", &guest_key, guest_archive)?;
+
+        let archives = [
+            root.join("root.cpio"),
+            linux.join("modules.cpio"),
+            guest.join("guest.cpio"),
+        ];
+        let key = cache::key(&[root_key, kernel_key, guest_key])?;
+        let image = cache.entry(&format!("image-{}", kernel.name()), &key, |dir| {
+            join(&archives, &dir.join("initrd"))
+        })?;
+        Ok(Self {
+            kernel,
+            key,
+            vmlinuz: linux.join("vmlinuz"),
+            initrd: image.join("initrd"),
+        })
+    }
+}
+
+fn join(archives: &[PathBuf], whole: &Path) -> Result<()> {
+    let mut whole = File::create(whole)?;
+    for archive in archives {
+        io::copy(&mut File::open(archive)?, &mut whole)
+            .with_context(|| format!("cannot copy {}", archive.display()))?;
+    }
+    Ok(())
+}
+
+fn root_archive(debian: &Debian, dir: &Path) -> Result<()> {
+    let mut mmdebstrap = Command::new("mmdebstrap");
+    mmdebstrap
+        .args(["--quiet", "--variant=minbase", "--components=main"])
+        .arg(format!("--include={}", PACKAGES.join(",")))
+        .arg(format!("--keyring={}", debian::KEYRING))
+        .arg("--aptopt=Acquire::Languages \"none\"");
+    for documents in ["doc", "info", "locale", "man"] {
+        mmdebstrap.arg(format!("--dpkgopt=path-exclude=/usr/share/{documents}/*"));
+    }
+    let clean: String = LEFT_OUT.iter().map(|path| format!(" {path}")).collect();
+    let archive = dir.join("root.cpio");
+    mmdebstrap
+        .arg(format!("--customize-hook=cd \"$1\" && rm -rf{clean}"))
+        .arg("--customize-hook=ln -sf usr/lib/systemd/systemd \"$1/init\"")
+        .arg(format!(
+            "--customize-hook=cd \"$1\" && find . -xdev -path './dev/*' -prune -o -print0 | \
+             cpio --null --create --format=newc --quiet >'{}'",
+            archive.display()
+        ))
+        .args(["--format=null", debian.codename, "/dev/null"])
+        .arg(debian::archive());
+    run(&mut mmdebstrap)?;
+    ensure!(
+        fs::metadata(&archive)?.len() > 1 << 20,
+        "mmdebstrap left no archive"
+    );
+    Ok(())
+}
+
+/// `vmlinuz`, and an archive of the few modules.
+fn unpack_kernel(debian: &Debian, package: &str, dir: &Path) -> Result<()> {
+    let tree = dir.join("tree");
+    debian.unpack(package, false, &tree)?;
+    let version = package.trim_start_matches("linux-image-");
+    fs::copy(
+        tree.join(format!("boot/vmlinuz-{version}")),
+        dir.join("vmlinuz"),
+    )?;
+    // Where /usr is merged with / and where it is not, both ways lead there.
+    let (plain, merged) = (tree.join("lib"), tree.join("usr/lib"));
+    if merged.join("modules").is_dir() {
+        std::os::unix::fs::symlink("usr/lib", &plain)?;
+    } else {
+        fs::create_dir_all(tree.join("usr"))?;
+        fs::rename(&plain, &merged)?;
+        std::os::unix::fs::symlink("usr/lib", &plain)?;
+    }
+    let modules = format!("usr/lib/modules/{version}");
+    let depmod = |base: &Path| {
+        run(Command::new("depmod")
+            .arg("--basedir")
+            .arg(base)
+            .arg(version))
+    };
+    depmod(&tree)?;
+    let kept = dir.join("kept");
+    for file in modules_needed(&tree, version)? {
+        let (from, to) = (
+            tree.join(&modules).join(&file),
+            kept.join(&modules).join(&file),
+        );
+        fs::create_dir_all(to.parent().unwrap_or(&kept))?;
+        fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
+    }
+    for list in ["order", "builtin", "builtin.modinfo"] {
+        let list = format!("modules.{list}");
+        fs::copy(
+            tree.join(&modules).join(&list),
+            kept.join(&modules).join(&list),
+        )?;
+    }
+    std::os::unix::fs::symlink("usr/lib", kept.join("lib"))?;
+    depmod(&kept)?;
+    fs::remove_file(kept.join("lib"))?;
+    pack(&kept, "usr/lib/modules", &dir.join("modules.cpio"))?;
+    fs::remove_dir_all(&kept)?;
+    fs::remove_dir_all(&tree)?;
+    Ok(())
+}
+
+/// Paths of modules, and of what they need. What the kernel has built in is no file.
+fn modules_needed(tree: &Path, version: &str) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    for module in MODULES {
+        let mut modprobe = Command::new("modprobe");
+        modprobe.arg("--dirname").arg(tree).args(["-S", version]);
+        let lines = read(modprobe.args(["--show-depends", module])).unwrap_or_default();
+        let part = format!("/lib/modules/{version}/");
+        files.extend(lines.lines().filter_map(|line| {
+            let (_, file) = line.strip_prefix("insmod ")?.split_once(&part)?;
+            // Options of the module follow.
+            Some(file.split(' ').next()?.to_owned())
+        }));
+    }
+    files.sort_unstable();
+    files.dedup();
+    ensure!(
+        files.iter().any(|file| file.contains("/veth.")),
+        "the kernel package of {version} has no module veth, or modprobe did not find it"
+    );
+    Ok(files)
+}
+
+fn guest_archive(dir: &Path) -> Result<()> {
+    let tree = dir.join("tree");
+    for (path, text, mode) in GUEST {
+        let path = tree.join(path);
+        fs::create_dir_all(path.parent().unwrap_or(&tree))?;
+        fs::write(&path, text)?;
+        fs::set_permissions(&path, fs::Permissions::from_mode(*mode))?;
+    }
+    pack(&tree, ".", &dir.join("guest.cpio"))?;
+    fs::remove_dir_all(&tree)?;
+    Ok(())
+}
+
+/// Makes an archive of what is at `path` in `tree`, all of it root's.
+pub(super) fn pack(tree: &Path, path: &str, archive: &Path) -> Result<()> {
+    let mut find = Command::new("find")
+        .args([path, "-print0"])
+        .current_dir(tree)
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot start find")?;
+    let names = find.stdout.take().context("find says nothing")?;
+    let done = run(Command::new("cpio")
+        .args([
+            "--null",
+            "--create",
+            "--format=newc",
+            "--owner=0:0",
+            "--quiet",
+        ])
+        .current_dir(tree)
+        .stdin(names)
+        .stdout(File::create(archive)?));
+    ensure!(find.wait()?.success(), "find failed");
+    done
+}

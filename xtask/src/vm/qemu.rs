@@ -1,0 +1,183 @@
+//! The emulator: which one, with what arguments, and whether this machine can do better than emulate.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+
+use super::cache::{self, Cache};
+use super::debian::Debian;
+use super::image::Image;
+use crate::shell::{read, say, which};
+
+const NAME: &str = "qemu-system-x86_64";
+/// Older ones corrupt emulated machines now and then: they translate code that another processor changes
+/// ("accel/tcg: Always lock pages before translation").
+const VERSION: (u32, u32) = (8, 1);
+/// Where a newer one comes from; it runs from where it is unpacked, with its own libraries.
+const RELEASE: &str = "trixie";
+const PACKAGE: &str = "qemu-system-x86";
+/// How long a kernel may take to say its first words, where KVM works.
+const PROBE: Duration = Duration::from_secs(8);
+
+/// How a machine's processor is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Accel {
+    /// KVM where a machine was seen to boot with it, else emulation
+    Auto,
+    /// The kernel's virtualisation
+    Kvm,
+    /// Emulation: slower, and works everywhere
+    Tcg,
+}
+
+/// A program that runs machines.
+pub(super) struct Qemu {
+    command: Vec<OsString>,
+    pub(super) version: String,
+    accel: Accel,
+}
+
+impl Qemu {
+    /// The one on PATH if it is recent enough, else Debian's, unpacked in the cache.
+    pub(super) fn obtain(cache: &Cache, accel: Accel) -> Result<Self> {
+        let mut qemu = Self {
+            command: vec![NAME.into()],
+            version: String::new(),
+            accel,
+        };
+        let on_path = which(NAME).and_then(|_| qemu.ask_version().ok());
+        if on_path.as_deref().and_then(numbers) < Some(VERSION) {
+            qemu.command = unpacked(cache)?;
+        }
+        qemu.version = qemu.ask_version()?;
+        Ok(qemu)
+    }
+
+    fn ask_version(&self) -> Result<String> {
+        let text = read(self.program().arg("--version"))?;
+        let first = text.lines().next().context("qemu tells no version")?;
+        Ok(first.to_owned())
+    }
+
+    fn program(&self) -> Command {
+        let mut program = Command::new(&self.command[0]);
+        program.args(&self.command[1..]);
+        program
+    }
+
+    /// Settles for KVM or emulation: a /dev/kvm may be there and abort, or hang.
+    pub(super) fn settle(&mut self, image: &Image) -> Result<Accel> {
+        if self.accel == Accel::Auto {
+            let works = fs::File::options()
+                .read(true)
+                .write(true)
+                .open("/dev/kvm")
+                .is_ok()
+                && self.kvm_boots(image)?;
+            self.accel = if works { Accel::Kvm } else { Accel::Tcg };
+        }
+        Ok(self.accel)
+    }
+
+    /// Whether a kernel gets past its first instructions.
+    fn kvm_boots(&self, image: &Image) -> Result<bool> {
+        let said = tempfile::NamedTempFile::new()?;
+        let mut probe = self.machine(Accel::Kvm, &image.vmlinuz, 256);
+        probe
+            .args(["-append", "earlyprintk=ttyS0 panic=-1"])
+            .args(["-serial", &format!("file:{}", said.path().display())])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        let mut child = probe.spawn().context("cannot start qemu")?;
+        let deadline = Instant::now() + PROBE;
+        let speaks = loop {
+            let text = fs::read(said.path())?;
+            if String::from_utf8_lossy(&text).contains("Linux version") {
+                break true;
+            }
+            if child.try_wait()?.is_some() || Instant::now() > deadline {
+                break false;
+            }
+            thread::sleep(Duration::from_millis(50));
+        };
+        // It may have ended by itself.
+        let _ = child.kill();
+        child.wait()?;
+        if !speaks {
+            say("/dev/kvm is there, but no kernel boots with it: emulating");
+        }
+        Ok(speaks)
+    }
+
+    /// What every machine has; nothing of it leads to this machine's disks or network.
+    pub(super) fn machine(&self, accel: Accel, vmlinuz: &Path, memory: u32) -> Command {
+        // A second processor makes an emulated boot slower, not faster.
+        let (accel, cpu, processors) = match accel {
+            Accel::Kvm => ("kvm", "host", "2"),
+            Accel::Tcg | Accel::Auto => ("tcg,thread=multi", "max", "1"),
+        };
+        // It ends with the thread that started it, however that ends.
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--pdeathsig", "KILL", "--"])
+            .args(&self.command);
+        command
+            .args(["-M", "q35", "-accel", accel, "-cpu", cpu])
+            .args(["-smp", processors, "-m", &memory.to_string()])
+            .args(["-nodefaults", "-no-user-config", "-display", "none"])
+            .args(["-nic", "none", "-no-reboot", "-kernel"])
+            .arg(vmlinuz);
+        command
+    }
+}
+
+fn unpacked(cache: &Cache) -> Result<Vec<OsString>> {
+    let debian = Debian::open(cache, RELEASE)?;
+    let key = cache::key(&[debian.release()?, PACKAGE.into()])?;
+    let tree = cache.entry("qemu", &key, |dir| {
+        say(&format!(
+            "unpacking the {PACKAGE} of Debian {RELEASE}: emulated machines need {}.{} or later",
+            VERSION.0, VERSION.1
+        ));
+        debian.unpack(PACKAGE, true, dir)
+    })?;
+    let usr = tree.join("usr");
+    Ok(vec![
+        usr.join("lib64/ld-linux-x86-64.so.2").into(),
+        "--library-path".into(),
+        usr.join("lib/x86_64-linux-gnu").into(),
+        usr.join("bin").join(NAME).into(),
+        "-L".into(),
+        usr.join("share/qemu").into(),
+        "-L".into(),
+        usr.join("share/seabios").into(),
+    ])
+}
+
+/// The first two numbers behind "version".
+fn numbers(text: &str) -> Option<(u32, u32)> {
+    let (_, version) = text.split_once("version ")?;
+    let mut parts = version.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    Some((parts.next()?.ok()?, parts.next()?.ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn old_emulators_are_told_from_new_ones() {
+        let old = "QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)";
+        let new = "QEMU emulator version 10.0.13 (Debian 1:10.0.13+ds-0+deb13u1)";
+        assert!(numbers(old) < Some(VERSION));
+        assert!(numbers(new) > Some(VERSION));
+        assert!(numbers("") < Some(VERSION));
+    }
+}

@@ -1,0 +1,76 @@
+//! The suite that outlives its machine.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use super::machine::{Console, Machine};
+use super::report::{Counts, Status};
+use super::run::{Batch, INSTALL_IT, Log, Runner, Suite};
+
+/// Sparse; the root file system takes a tenth of it.
+const DISK: u64 = 4 << 30;
+/// How long a machine may take to go down in good order.
+const SHUTDOWN: Duration = Duration::from_secs(120);
+const INSTALL: Duration = Duration::from_secs(180);
+
+/// Tests whose names begin with this run when the package was just installed,
+const BEFORE: &str = "before::";
+/// and these after each boot that follows: one after a reboot, one after the power was cut.
+const AFTER: &str = "after::";
+
+pub(super) fn run(
+    runner: &Runner<'_>,
+    batch: &Batch<'_>,
+    log: &mut Log<'_>,
+) -> Result<(Status, Counts)> {
+    let dir = tempfile::tempdir()?;
+    let disk = dir.path().join("disk");
+    File::create(&disk)?.set_len(DISK)?;
+    let mut sum = Counts::default();
+
+    log.line("first boot");
+    let mut machine = boot(runner, batch, &disk)?;
+    machine
+        .must(INSTALL_IT, INSTALL)
+        .context("the package cannot be installed")?;
+    let mut phase = |machine: &mut Machine, name: &str, log: &mut Log<'_>| -> Result<Status> {
+        let suite = Suite {
+            name: batch.suites[0].name.clone(),
+            filters: vec![name.to_owned()],
+        };
+        let (status, counts) = runner.tests(machine, &suite, log)?;
+        sum.passed += counts.passed;
+        sum.failed += counts.failed;
+        sum.ignored += counts.ignored;
+        if status == Status::Failed {
+            runner.journal(machine, log)?;
+        }
+        Ok(status)
+    };
+    let mut status = phase(&mut machine, BEFORE, log)?;
+
+    log.line("reboot");
+    machine.write("systemctl reboot")?;
+    machine.ended(SHUTDOWN)?;
+    drop(machine);
+    let mut machine = boot(runner, batch, &disk)?;
+    status = status.and(phase(&mut machine, AFTER, log)?);
+
+    log.line("the power is cut");
+    machine.must("sync", SHUTDOWN)?;
+    drop(machine);
+    let mut machine = boot(runner, batch, &disk)?;
+    status = status.and(phase(&mut machine, AFTER, log)?);
+    Ok((status, sum))
+}
+
+fn boot(runner: &Runner<'_>, batch: &Batch<'_>, disk: &Path) -> Result<Machine> {
+    let console = runner.console(batch);
+    let payload = &runner.payload.disk;
+    batch
+        .maker
+        .boot(batch.kind, payload, Some(disk), &Console::File(&console))
+}

@@ -1,0 +1,82 @@
+//! Which test binaries run in which kinds of machines.
+
+use std::time::Duration;
+
+use super::kernels::Kernel;
+
+/// A kind of machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(super) enum Kind {
+    /// As Debian boots: systemd, and cgroup v2 alone
+    Plain,
+    /// BPF is no security module, and the kernel tells nobody its types
+    NoBpfLsm,
+    /// cgroup v1 beside cgroup v2, as systemd had it before
+    Hybrid,
+    /// Its root file system is on a disk, and it boots more than once
+    Reboot,
+}
+
+impl Kind {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::NoBpfLsm => "no-bpf-lsm",
+            Self::Hybrid => "hybrid",
+            Self::Reboot => "reboot",
+        }
+    }
+
+    /// What its kernel is told beside what all are told.
+    pub(super) fn append(self) -> &'static str {
+        match self {
+            Self::Plain => "",
+            Self::NoBpfLsm => "lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor",
+            Self::Hybrid => "systemd.unified_cgroup_hierarchy=0",
+            Self::Reboot => "rdinit=/vm/init-disk",
+        }
+    }
+
+    /// What is done in it before anything else.
+    pub(super) fn prepare(self) -> Option<&'static str> {
+        match self {
+            Self::NoBpfLsm => Some(
+                "mkdir /run/empty && mount --bind /run/empty /sys/kernel/btf && \
+                 ! grep -w bpf /sys/kernel/security/lsm && ! test -e /sys/kernel/btf/vmlinux",
+            ),
+            Self::Hybrid => Some("test -d /sys/fs/cgroup/unified && test -d /sys/fs/cgroup/memory"),
+            Self::Plain | Self::Reboot => Some("test -f /sys/fs/cgroup/cgroup.controllers"),
+        }
+    }
+
+    /// Whether a kernel's release of systemd can still make it.
+    pub(super) fn exists_with(self, kernel: Kernel) -> bool {
+        self != Self::Hybrid || kernel == Kernel::V6_1
+    }
+}
+
+/// Where the suites run that do not run in plain machines alone. What is not named here runs there.
+const ELSEWHERE: &[(Kind, &[&str])] = &[
+    (Kind::NoBpfLsm, &["enforcement", "holes"]),
+    (Kind::Hybrid, &["enforcement", "lifecycle"]),
+    (Kind::Reboot, &["reboot"]),
+];
+/// What cannot run in a plain machine.
+const NOT_PLAIN: &[&str] = &["reboot"];
+
+/// The kinds of machines that a suite runs in.
+pub(super) fn kinds(suite: &str) -> Vec<Kind> {
+    let mut kinds = Vec::new();
+    if !NOT_PLAIN.contains(&suite) {
+        kinds.push(Kind::Plain);
+    }
+    for (kind, suites) in ELSEWHERE {
+        if suites.contains(&suite) {
+            kinds.push(*kind);
+        }
+    }
+    kinds
+}
+
+/// How long a suite may take, on a slow and busy machine.
+pub(super) const LIMIT: Duration = Duration::from_secs(600);
