@@ -342,10 +342,13 @@ impl State {
     }
 
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {
+        let live = self.sessions.live(id);
+        let parent = live.and_then(|live| live.about.parent);
         let record = Record::of(&session.id, session.uid)
             .with("name", session.name.clone())
             .with("policy", session.policy.clone())
             .with("user", session.user.clone())
+            .with("parent", parent.map(|id| ids::session(SessionId(id))))
             .with("command", session.command.clone());
         let assigned = self.sessions.live(id).and_then(|live| live.about.assigned);
         let record = match assigned {
