@@ -11,11 +11,14 @@ if [ "$1" -eq 0 ]; then
         fi
     done
     if [ -d /run/systemd/system ]; then
+        # No unit starts in it from here on, guarded or not.
+        systemctl --runtime mask guard.slice >/dev/null 2>&1 || :
         systemctl stop guardd.socket guardd.service >/dev/null || exit 1
     fi
     # It looks again: where a session has begun meanwhile, or another guardd runs, it refuses, says why, and so do we.
     if [ -e /sys/fs/bpf/guard ] && ! guardd teardown; then
         if [ -d /run/systemd/system ]; then
+            systemctl --runtime unmask guard.slice >/dev/null 2>&1 || :
             systemctl start guardd.socket guardd.service >/dev/null 2>&1 || :
         fi
         exit 1

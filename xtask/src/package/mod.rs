@@ -3,6 +3,7 @@
 mod deb;
 mod licences;
 mod programs;
+mod reproducible;
 mod rpm;
 mod sbom;
 mod stage;
@@ -40,6 +41,9 @@ pub(crate) struct PackageArgs {
     /// The .deb's version, where it is not the workspace's: `VERSION+next` plays the next one in tests
     #[arg(long, value_name = "VERSION")]
     deb_version: Option<String>,
+    /// Make all of them once more in another place, and compare
+    #[arg(long, conflicts_with_all = ["deb", "rpm", "tarball", "deb_version"])]
+    check_reproducible: bool,
 }
 
 /// Makes the packages, and lists their checksums.
@@ -69,7 +73,11 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
         let tree = stage::lay_out("static-root", &programs, &sbom)?;
         made(&tarball::make(&tree, &epoch)?)?;
     }
-    sums()
+    sums()?;
+    match args.check_reproducible {
+        true => reproducible::check(),
+        false => Ok(()),
+    }
 }
 
 /// Says what was made. What people download is to stay small.

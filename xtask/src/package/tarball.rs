@@ -20,7 +20,12 @@ pub(super) fn make(tree: &Tree, epoch: &str) -> Result<PathBuf> {
     run(Command::new("tar")
         .args(["--create", "--format=gnu", "--sort=name", "--mtime"])
         .arg(format!("@{epoch}"))
-        .args(["--owner=0", "--group=0", "--numeric-owner"])
+        .args([
+            "--owner=0",
+            "--group=0",
+            "--numeric-owner",
+            "--mode=u=rwX,go=rX",
+        ])
         .arg(format!("--transform=s,^\\.,{name},"))
         .arg("--file")
         .arg(&tar)
