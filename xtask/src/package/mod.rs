@@ -53,25 +53,30 @@ pub(crate) struct PackageArgs {
 /// What could not be had, built or written.
 pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     let epoch = epoch()?;
-    fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?;
     let all = !(args.deb || args.rpm || args.tarball);
+    match all {
+        true => empty(&out())?,
+        false => {
+            fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?
+        }
+    }
     let sbom = sbom::of_both_halves(&epoch)?;
     write(&out().join(sbom::name()), &sbom.text()?)?;
+    let tree = |kind, programs: &Path| stage::lay_out(kind, programs, &sbom);
     if all || args.deb || args.rpm {
         let programs = programs::build(programs::GNU, &epoch)?;
-        let tree = stage::lay_out("root", &programs, &sbom)?;
         if all || args.deb {
-            made(&deb::make(&tree, args.deb_version.as_deref(), &epoch)?)?;
+            let version = args.deb_version.as_deref();
+            made(&deb::make(&tree("deb", &programs)?, version, &epoch)?)?;
         }
         if all || args.rpm {
-            made(&rpm::make(&tree, &epoch)?)?;
+            made(&rpm::make(&tree("rpm", &programs)?, &epoch)?)?;
         }
     }
     if all || args.tarball {
         let programs = programs::build(programs::MUSL, &epoch)?;
         programs::check_static(&programs)?;
-        let tree = stage::lay_out("static-root", &programs, &sbom)?;
-        made(&tarball::make(&tree, &epoch)?)?;
+        made(&tarball::make(&tree("tarball", &programs)?, &epoch)?)?;
     }
     sums()?;
     match args.check_reproducible {

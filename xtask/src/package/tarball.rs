@@ -8,12 +8,13 @@ use anyhow::Result;
 use super::{out, stage::Tree, version};
 use crate::shell::run;
 
-/// Makes it of the tree, and says where it is.
+/// Makes it of its tree, and says where it is.
 ///
 /// # Errors
 ///
 /// What tar or gzip say.
 pub(super) fn make(tree: &Tree, epoch: &str) -> Result<PathBuf> {
+    tree.add_licences()?;
     let name = format!("guard-{}-x86_64-linux", version());
     let tar = out().join(format!("{name}.tar"));
     // Whose the files were, when, and in which order the disk had them, is nobody's business.
