@@ -5,7 +5,8 @@ if [ "$1" -eq 0 ]; then
             {
                 echo "guard: it is not removed, for programs run that it guards, and nothing else would:"
                 guard sessions || :
-                echo "guard: end each with 'guard stop ID' ('systemctl status guard.slice' shows all), then remove again."
+                systemd-cgls --no-pager --unit guard.slice 2>/dev/null || :
+                echo "guard: end each with 'guard stop ID' (a unit: 'systemctl stop UNIT'), then remove again."
             } >&2
             exit 1
         fi
