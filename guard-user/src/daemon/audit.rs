@@ -17,10 +17,10 @@ use crate::proto::{Failure, LogKind, LogRecord};
 
 /// Why a record is not in the trail.
 #[derive(Debug, thiserror::Error)]
-#[error("the audit trail {path} takes no record: {source}")]
+#[error("the audit trail {path} takes no record: {why}")]
 pub struct AuditError {
     path: PathBuf,
-    source: io::Error,
+    why: io::Error,
 }
 
 impl From<AuditError> for Failure {
@@ -81,9 +81,9 @@ impl Audit {
     ///
     /// [`AuditError`] where that cannot be done.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let fail = |source| AuditError {
+        let fail = |why| AuditError {
             path: path.to_owned(),
-            source,
+            why,
         };
         let mut file = OpenOptions::new()
             .read(true)
@@ -125,7 +125,7 @@ impl Audit {
             session: record.session,
             fields: record.fields,
         };
-        let written = self.append(&line).map_err(|source| self.fail(source));
+        let written = self.append(&line).map_err(|why| self.fail(why));
         self.problem = written.as_ref().err().map(ToString::to_string);
         written
     }
@@ -138,7 +138,7 @@ impl Audit {
     /// [`AuditError`] where there is none.
     pub fn reserve(&self) -> Result<(), AuditError> {
         use rustix::{fs::FallocateFlags, io::Errno};
-        let end = self.file.metadata().map_err(|source| self.fail(source))?;
+        let end = self.file.metadata().map_err(|why| self.fail(why))?;
         let end = end.len();
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, end, ONE_DECISION) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
@@ -165,13 +165,13 @@ impl Audit {
     ///
     /// [`AuditError`] where the disk did not take them.
     pub fn sync(&self) -> Result<(), AuditError> {
-        self.file.sync_data().map_err(|source| self.fail(source))
+        self.file.sync_data().map_err(|why| self.fail(why))
     }
 
-    fn fail(&self, source: io::Error) -> AuditError {
+    fn fail(&self, why: io::Error) -> AuditError {
         AuditError {
             path: self.path.clone(),
-            source,
+            why,
         }
     }
 
