@@ -162,6 +162,7 @@ impl State {
             self.hole_ended(hole, &known, "the session has ended", None);
         }
         self.requests.end_session(id);
+        self.launchers.forget(id);
         self.end_those_inside(id);
         self.shelves.sessions.remove(&ids::session(id));
         let record = Record::of(ids::session(id), uid)

@@ -13,7 +13,7 @@ use super::{
     args::{Cli, Verb},
     arrivals,
     audit::Record,
-    load, server,
+    launchers, load, server,
     shared::Shared,
     start::{self, Begun},
     state::Shelves,
@@ -92,6 +92,7 @@ async fn live(cli: &Cli) -> Result<()> {
         state,
         events,
         watching,
+        attending,
         start,
         lock,
     } = start::begin(&cli.paths)?;
@@ -104,6 +105,7 @@ async fn live(cli: &Cli) -> Result<()> {
     tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
     tasks.spawn_local(hear(Rc::clone(&shared), events, listening));
     tasks.spawn_local(notice(Rc::clone(&shared), watching));
+    tasks.spawn_local(launchers::follow(Rc::clone(&shared), attending));
     tasks.spawn_local(arrivals::follow(Rc::clone(&shared)));
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
@@ -257,7 +259,7 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
             match change {
                 Change::Policies => policies = true,
                 Change::Session(id) => shared.with(|state| state.look_at(id)),
-                Change::Cgroups => {
+                Change::Root => {
                     shared.with(|state| state.look_at_units());
                     shared.arrivals.notify_one();
                 }

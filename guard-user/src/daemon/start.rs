@@ -25,6 +25,7 @@ use super::{
     events::Meters,
     failure::Refusal,
     holes::Holes,
+    launchers::Launchers,
     library::{Library, Source},
     names::Resolver,
     policies::{self, Policies},
@@ -52,14 +53,16 @@ pub struct Begun {
     pub events: EventReader,
     /// Tells when the file system has news.
     pub watching: Readiness,
+    /// Tells when a launcher has ended.
+    pub attending: Readiness,
     /// Whether it enforces anew or goes on.
     pub start: Start,
     /// Held for as long as it runs.
     pub lock: OwnedFd,
 }
 
-/// Descriptors for all the connections that the server takes, and some.
-const DESCRIPTORS: u64 = 4096;
+/// Descriptors for all the connections that the server takes and all the sessions that there can be, and some.
+const DESCRIPTORS: u64 = 8192;
 
 /// Asks for [`DESCRIPTORS`]; fewer only mean that fewer callers are answered at once.
 fn raise_descriptors() {
@@ -124,6 +127,7 @@ fn begin_in(paths: &Paths) -> Result<Begun> {
         Datapath::start(&places).map_err(|error| anyhow::anyhow!("{error}\n{}", error.fix()))?;
     let events = datapath.events()?;
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
+    let (launchers, attending) = Launchers::new().context("cannot watch over sessions")?;
     let library = Library::new(paths.policy_dirs());
     watch_policies(&mut watches, &library);
     if let Err(error) = watches.root(&places.cgroup_root) {
@@ -145,6 +149,7 @@ fn begin_in(paths: &Paths) -> Result<Begun> {
         resolver: Resolver::new(config.resolvers.clone()),
         shelves,
         watches,
+        launchers,
         unassigned: Unassigned::new(),
         users: Users::default(),
         hierarchy,
@@ -160,6 +165,7 @@ fn begin_in(paths: &Paths) -> Result<Begun> {
         state,
         events,
         watching,
+        attending,
         start,
         lock,
     })

@@ -21,7 +21,7 @@ pub enum Change {
     /// Whether a session's cgroup has processes.
     Session(SessionId),
     /// Cgroups right below the root have come or gone.
-    Cgroups,
+    Root,
 }
 
 /// The watches that are set.
@@ -80,7 +80,7 @@ impl Watches {
     pub fn root(&mut self, root: &Path) -> io::Result<()> {
         let flags = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
         let id = inotify::add_watch(&self.inotify, root, flags)?;
-        self.what.insert(id, Change::Cgroups);
+        self.what.insert(id, Change::Root);
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl Watches {
                 Some(what) => *what,
                 // The queue ran over: look at everything. Sessions of ours are looked at anyway, a little later.
                 None if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
-                    changes.push(Change::Cgroups);
+                    changes.push(Change::Root);
                     Change::Policies
                 }
                 None => continue,
