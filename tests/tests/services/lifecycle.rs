@@ -6,18 +6,22 @@ use std::path::Path;
 use guard_lab::{Network, Production, eventually};
 
 use crate::machine::{
-    OPEN, USER, Unit, V4, attempt_in, configure, has_ended, is_refused, machine, ok, pause, run,
-    session, sessions,
+    OPEN, USER, Unit, V4, attempt_in, configure, has_ended, is_refused, machine, ok, pause, probe,
+    run, session, sessions,
 };
 
 const NAME: &str = "agent.service";
 
 fn service(network: &Network, rest: &str) -> Unit {
+    named(NAME, network, rest)
+}
+
+fn named(name: &str, network: &Network, rest: &str) -> Unit {
     let text = format!(
         "User={USER}\nExecStartPre=+guard assign --policy asks\nExecStartPre=sleep 0.2\n\
          ExecStart=sleep 1000\n{rest}"
     );
-    Unit::new(NAME, network, &text)
+    Unit::new(name, network, &text)
 }
 
 fn id(unit: &str) -> String {
@@ -51,27 +55,28 @@ fn each_start_has_a_session_and_what_is_left_of_one_goes_on_in_it() {
     has_ended(NAME);
     drop(unit);
 
+    const LEFT: &str = "left.service";
     let script = "ExecStart=\nExecStart=sh -c 'sleep 1000 & exec sleep 1000'\nKillMode=process";
-    let unit = service(&network, script);
+    let unit = named(LEFT, &network, script);
     assert!(unit.start());
-    let first = id(NAME);
-    ok(&["systemctl", "restart", NAME]);
-    assert_eq!(id(NAME), first);
+    let first = id(LEFT);
+    ok(&["systemctl", "restart", LEFT]);
+    assert_eq!(id(LEFT), first);
     unit.says("already");
-    assert!(judged(&network));
+    assert!(is_refused(&attempt_in(LEFT, &network, V4)));
     // Under another policy it does not go on.
-    let file = "/run/systemd/system/agent.service";
+    let file = "/run/systemd/system/left.service";
     let text = fs::read_to_string(file).unwrap().replace("asks", "open");
     fs::write(file, text).unwrap();
     crate::machine::reload();
-    assert!(!run(&["systemctl", "restart", NAME]).status.success());
+    assert!(!run(&["systemctl", "restart", LEFT]).status.success());
     unit.says("another policy");
-    ok(&["guard", "stop", NAME]);
+    ok(&["guard", "stop", LEFT]);
     eventually("new", || {
-        run(&["systemctl", "restart", NAME]).status.success()
+        run(&["systemctl", "restart", LEFT]).status.success()
     })
     .unwrap();
-    assert_eq!(session(NAME)["policy"], "open");
+    assert_eq!(session(LEFT)["policy"], "open");
 }
 
 #[test]
@@ -94,17 +99,19 @@ fn stopping_a_session_is_a_death_that_systemd_restarts() {
 }
 
 #[test]
-fn a_unit_without_processes_stays_a_session() {
+fn a_unit_is_a_session_also_between_two_of_its_commands() {
     let _one = machine();
     let network = Network::new().unwrap();
-    let rest = "ExecStart=\nType=oneshot\nRemainAfterExit=yes\nExecStart=true";
-    let unit = service(&network, rest);
-    assert!(unit.start(), "{}", unit.journal());
-    let first = id(NAME);
-    pause(1500);
-    assert_eq!(id(NAME), first, "{}", unit.show("ActiveState"));
-    unit.stop();
-    has_ended(NAME);
+    let _production = Production::start(&network).unwrap();
+    for (to, reaches) in [(OPEN, true), (V4, false)] {
+        let probe = probe(to).join(" ");
+        let rest =
+            format!("ExecStart=\nType=oneshot\nExecStart=true\nExecStart=true\nExecStart={probe}");
+        let name = format!("oneshot-{reaches}.service");
+        let unit = named(&name, &network, &rest);
+        assert_eq!(unit.start(), reaches, "{}", unit.journal());
+        has_ended(&name);
+    }
 }
 
 #[test]

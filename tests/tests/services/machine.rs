@@ -93,7 +93,7 @@ pub(crate) fn configure(settings: &str) {
     ok(&["systemctl", "start", "guardd.service", "guard.slice"]);
 }
 
-/// Has systemd read a unit of the tests' own. It is stopped on drop, with what is left of it.
+/// A unit of the tests' own, which systemd reads when it is first used. It is stopped on drop, with what is left of it.
 pub(crate) struct Unit(pub(crate) String);
 
 impl Unit {

@@ -83,7 +83,7 @@ fn a_units_session_is_its_users_and_has_its_name() {
 }
 
 #[test]
-fn delegated_units_are_assigned_from_the_cgroup_of_their_own() {
+fn delegated_units_are_assigned_too() {
     let _one = machine();
     let network = Network::new().unwrap();
     let _production = Production::start(&network).unwrap();
@@ -95,15 +95,46 @@ fn delegated_units_are_assigned_from_the_cgroup_of_their_own() {
     ];
     assert!(attempt(&network, &asks, OPEN).ok);
     assert!(is_refused(&attempt(&network, &asks, V4)));
-    let where_am_i = [
-        "ExecStartPre=+cat /proc/self/cgroup",
-        AGENT,
-        SLICE,
-        "Delegate=yes",
-    ];
-    let output = transient(&network, &where_am_i, &["true"]);
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(said.trim_end().ends_with("/.control"), "{said}");
+}
+
+/// As it is installed.
+const TEMPLATE: &str = include_str!("../../../packaging/systemd/agent@.service");
+
+#[test]
+fn the_template_runs_an_agent_of_its_instance() {
+    let _one = machine();
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let netns = format!("NetworkNamespacePath={}", network.dev().path().display());
+    let text = TEMPLATE.replace("[Service]\n", &format!("[Service]\n{netns}\n"));
+    fs::create_dir_all("/etc/guard/agents").unwrap();
+    let file = "/run/systemd/system/agent@.service";
+    fs::write(file, text).unwrap();
+    ok(&["systemd-analyze", "verify", file]);
+    let conf = "/etc/guard/agents/agent.conf";
+    let script = format!(
+        "id -un; {}; {}; exec sleep 1000",
+        probe(OPEN).join(" "),
+        probe(V4).join(" ")
+    );
+    fs::write(conf, format!("POLICY=asks\nCOMMAND=sh -c '{script}'\n")).unwrap();
+    let unit = Unit("agent@agent.service".to_owned());
+    assert!(unit.start(), "{}", unit.journal());
+    assert_eq!(session("agent@agent.service")["uid"], UID);
+    unit.says("EPERM");
+    let said = unit.journal();
+    assert!(
+        said.contains("agent\n") && said.contains("\"ok\":true"),
+        "{said}"
+    );
+    // No agent of that name, no unit.
+    assert!(
+        !run(&["systemctl", "start", "agent@nobody.service"])
+            .status
+            .success()
+    );
+    drop(unit);
+    fs::remove_file(file).unwrap();
 }
 
 /// That a unit did not get the policy that it asked for, and why.
@@ -148,7 +179,7 @@ fn only_the_command_that_prepares_a_unit_gives_it_a_policy() {
         "Slice=guard-ci.slice",
         "ExecStartPre=+guard assign --policy open",
     ];
-    refused(&network, &nested, &["true"], "right in the slice");
+    refused(&network, &nested, &["true"], "right in the guard's slice");
 }
 
 /// Says to guardd what `guard assign` says, without it.
@@ -174,9 +205,8 @@ fn a_process_that_plays_the_one_that_prepares_another_unit_is_refused() {
     ok(&["systemctl", "start", "--no-block", "victim.service"]);
     let procs = "/sys/fs/cgroup/guard.slice/victim.service/cgroup.procs";
     guard_lab::eventually("prepared", || victim.show("SubState") == "start-pre").unwrap();
-    let script =
-        format!("echo $$ > {procs} && grep -q victim /proc/self/cgroup && exec python3 -c \"$0\"");
-    let output = transient(&network, &[SLICE], &["sh", "-c", &script, RAW]);
+    let moved = format!("import os; open('{procs}','w').write(str(os.getpid())); {RAW}");
+    let output = transient(&network, &[SLICE], &["python3", "-c", &moved]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(said.contains("with process"), "{output:?}");
     assert!(sessions().iter().all(|one| one["name"] != "victim.service"));

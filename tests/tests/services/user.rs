@@ -95,6 +95,46 @@ fn stopping_a_users_unit_ends_its_session() {
 }
 
 #[test]
+fn the_example_of_a_users_unit_works() {
+    const EXAMPLE: &str = include_str!("../../../packaging/examples/claude-code.service");
+    let _one = machine();
+    lingering();
+    let dir = "/home/agent/.config/systemd/user";
+    ok(&[
+        "setpriv",
+        "--reuid=61234",
+        "--regid=61234",
+        "--clear-groups",
+        "mkdir",
+        "-p",
+        dir,
+        "/home/agent/work",
+    ]);
+    let script = "sh -c 'sleep 1000 & exec sleep 1000'";
+    let text = EXAMPLE.replace("claude --print \"look after the dependencies\"", script);
+    assert!(text.contains(script));
+    fs::write(format!("{dir}/claude-code.service"), text).unwrap();
+    assert!(
+        as_user(&["systemctl", "--user", "daemon-reload"])
+            .status
+            .success()
+    );
+    let started = as_user(&["systemctl", "--user", "start", "claude-code"]);
+    assert!(started.status.success(), "{started:?}");
+    let session = session("claude-code");
+    assert_eq!(session["policy"], "default");
+    eventually("both", || processes(&session).len() == 2).unwrap();
+    let pids = processes(&session);
+    assert!(
+        as_user(&["systemctl", "--user", "stop", "claude-code"])
+            .status
+            .success()
+    );
+    all_gone(&pids);
+    has_ended("claude-code");
+}
+
+#[test]
 fn a_launcher_that_is_killed_takes_its_session_with_it() {
     let _one = machine();
     lingering();
