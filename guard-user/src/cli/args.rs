@@ -232,7 +232,7 @@ pub struct CloseArgs {
 /// `guard stop`
 #[derive(Debug, Args)]
 pub struct StopArgs {
-    /// Which session, as `guard sessions` lists it
+    /// Which session, as `guard sessions` lists it: its id, or its name where no other has that
     pub session: String,
 }
 

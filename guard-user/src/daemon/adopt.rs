@@ -132,6 +132,7 @@ impl State {
                 since: clock::now(),
             },
         };
+        let id = cgroup.id;
         self.watch_session(&cgroup);
         tracing::debug!(session = cgroup.id.0, name = about.name, "adopted");
         let policies = kernel.policies.iter().copied();
@@ -142,6 +143,7 @@ impl State {
             about,
             stage,
         });
+        self.attend(id);
     }
 
     fn adopt_holes(&mut self) -> Result<(), Refusal> {

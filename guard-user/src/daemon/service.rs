@@ -13,6 +13,7 @@ use super::{
     args::{Cli, Verb},
     arrivals,
     audit::Record,
+    launchers,
     listening::{listen, turn_away, unlisten},
     load, metrics, server,
     shared::Shared,
@@ -107,6 +108,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
         state,
         events,
         watching,
+        attending,
         start,
         lock,
     } = start::begin(&cli.paths, object)?;
@@ -120,6 +122,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
     tasks.spawn_local(hear(Rc::clone(&shared), events, listening));
     tasks.spawn_local(notice(Rc::clone(&shared), watching));
+    tasks.spawn_local(launchers::follow(Rc::clone(&shared), attending));
     tasks.spawn_local(arrivals::follow(Rc::clone(&shared)));
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
@@ -306,9 +309,8 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
         for change in changes {
             match change {
                 Change::Policies => policies = true,
-                Change::Root => shared.look_at_root(),
                 Change::Session(id) => shared.with(|state| state.look_at(id)),
-                Change::Cgroups => {
+                Change::Root => {
                     shared.look_at_root();
                     shared.with(|state| state.look_at_units());
                     shared.arrivals.notify_one();

@@ -27,6 +27,9 @@ pub struct About {
     pub started_at: Timestamp,
     /// The first process; none until it has entered.
     pub pid: Option<u32>,
+    /// Who stands in for the first process, and is its parent; none where nobody does.
+    #[serde(default)]
+    pub launcher: Option<u32>,
     /// The session that it was started in.
     pub parent: Option<u32>,
     /// The session around it that a person started; none where that is this one.
@@ -49,6 +52,7 @@ impl About {
             command: Vec::new(),
             started_at: Timestamp::now(),
             pid: None,
+            launcher: None,
             parent: None,
             outermost: None,
             assigned: None,

@@ -73,7 +73,8 @@ Examples:
 
 pub(super) const STOP: &str = "\
 Examples:
-  guard stop s1";
+  guard stop s1
+  guard stop agent.service";
 
 pub(super) const STATUS: &str = "\
 Examples:
