@@ -18,7 +18,7 @@ use lived::Lived;
 fn last_start(daemon: &Daemon) -> String {
     let log = daemon.ask(["log", "--json"]).unwrap().success().unwrap();
     let records = log.json_lines().unwrap();
-    let starts = records
+    let mut starts = records
         .iter()
         .filter(|record| record["kind"] == "daemon-start");
     starts.next_back().unwrap()["start"].as_str().unwrap().to_owned()
