@@ -87,6 +87,18 @@ impl State {
         self.shelves.holes.remove(&ids::hole(id));
     }
 
+    /// Writes down that the cgroup root is not there any more, which is why guardd ends.
+    pub fn note_root_gone(&mut self) -> anyhow::Error {
+        let root = self.places.cgroup_root.display();
+        let error = format!(
+            "the cgroup root {root} was removed: nothing is enforced any more, and guardd ends\n\
+             start it again: it makes the root anew, and attaches to it"
+        );
+        let record = Record::default().with("error", format!("the cgroup root {root} was removed"));
+        self.audit.note(LogKind::DaemonStop, record);
+        anyhow::anyhow!(error)
+    }
+
     /// Looks whether a session has ended.
     pub fn look_at(&mut self, id: SessionId) {
         let now = clock::now();

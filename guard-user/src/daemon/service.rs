@@ -30,6 +30,8 @@ const FIRST_SESSION: Duration = Duration::from_secs(10);
 const NAMES: Duration = Duration::from_secs(10);
 /// How often what was aborted is given the chance to end.
 const MAX_LOOKS: usize = 1000;
+/// Who asks a guardd that has lost its cgroup root is answered for so long.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -108,6 +110,7 @@ async fn live(cli: &Cli, object: &Object) -> Result<()> {
     tasks.spawn_local(feed_watchdog(Rc::clone(&shared)));
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
+        error = root_gone(&shared) => Err(error),
         // None of them ends by itself. Without one the daemon is half there: better it starts again.
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     };
@@ -173,6 +176,17 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     }
 }
 
+/// Waits until the cgroup root is not there any more, and for whoever asks to be told so. Without it nothing is
+/// enforced, and nobody is left to be guarded; the next start makes it anew.
+async fn root_gone(shared: &Shared) -> anyhow::Error {
+    shared.root_gone().await;
+    let error = shared.with(|state| state.note_root_gone());
+    notify(&[NotifyState::Status(&format!("not enforcing: {error}"))]);
+    tracing::error!("{error}");
+    tokio::time::sleep(LAST_ANSWERS).await;
+    error
+}
+
 async fn reload(shared: &Shared) {
     let now = NotifyState::monotonic_usec_now();
     match now {
@@ -189,12 +203,15 @@ fn stop(cli: &Cli, shared: &Shared, socket: &Path) {
     start::unlisten(socket);
     shared.with(|state| {
         let sessions = state.sessions.all_live().count();
-        let record = Record::default().with("sessions", sessions);
-        state.audit.note(LogKind::DaemonStop, record);
+        // Why it ends without a root is on record.
+        if state.datapath.root_stands() {
+            let record = Record::default().with("sessions", sessions);
+            state.audit.note(LogKind::DaemonStop, record);
+        }
         if let Err(error) = state.audit.sync() {
             tracing::warn!(%error);
         }
-        if !cli.until_idle {
+        if !cli.until_idle && state.datapath.root_stands() {
             tracing::info!(sessions, "stops; what is in the kernel stays in force");
         }
     });
@@ -255,6 +272,7 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
             match change {
                 Change::Policies => policies = true,
                 Change::Session(id) => shared.with(|state| state.look_at(id)),
+                Change::Root => shared.look_at_root(),
             }
         }
         shared.reschedule();
@@ -269,6 +287,7 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
 async fn tick(shared: Rc<Shared>) {
     loop {
         let done = shared.with(|state| state.tick());
+        shared.look_at_root();
         if done.requests_changed {
             shared.requests_changed();
         }

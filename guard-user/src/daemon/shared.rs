@@ -22,6 +22,7 @@ pub struct Shared {
     state: RefCell<State>,
     changed: watch::Sender<u64>,
     wake: Notify,
+    root_gone: Notify,
     /// Held by whoever puts policies in place: one at a time.
     pub loading: Mutex<()>,
     /// Permits to read a long frame.
@@ -40,6 +41,7 @@ impl Shared {
             state: RefCell::new(state),
             changed: watch::Sender::new(0),
             wake: Notify::new(),
+            root_gone: Notify::new(),
             loading: Mutex::new(()),
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),
@@ -67,6 +69,18 @@ impl Shared {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// Looks whether the cgroup root still stands.
+    pub fn look_at_root(&self) {
+        if !self.with(|state| state.datapath.root_stands()) {
+            self.root_gone.notify_one();
+        }
+    }
+
+    /// Waits until it does not.
+    pub async fn root_gone(&self) {
+        self.root_gone.notified().await;
     }
 
     /// Something is due at another time than the last tick said.

@@ -125,6 +125,9 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     let (mut watches, watching) = Watches::new().context("cannot watch for changes")?;
     let library = Library::new(paths.policy_dirs());
     watch_policies(&mut watches, &library);
+    if let Err(error) = watches.root(&places.cgroup_root) {
+        tracing::warn!(%error, "that the cgroup root is removed will be noticed late");
+    }
     let mut state = State {
         datapath,
         places,

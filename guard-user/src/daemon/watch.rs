@@ -20,6 +20,8 @@ pub enum Change {
     Policies,
     /// Whether a session's cgroup has processes.
     Session(SessionId),
+    /// Something was removed beside the guard's root, or the root itself.
+    Root,
 }
 
 /// The watches that are set.
@@ -67,6 +69,20 @@ impl Watches {
         let events = cgroup.join("cgroup.events");
         let id = inotify::add_watch(&self.inotify, events, WatchFlags::MODIFY)?;
         self.what.insert(id, Change::Session(session));
+        Ok(())
+    }
+
+    /// Watches the directory that the guard's root is in: the kernel tells there that it was removed. Of the root
+    /// itself it would tell only when nobody holds it open any more.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel takes no more watches.
+    pub fn root(&mut self, root: &Path) -> io::Result<()> {
+        let above = root.parent().unwrap_or(root);
+        let removed = WatchFlags::DELETE | WatchFlags::ONLYDIR;
+        let id = inotify::add_watch(&self.inotify, above, removed)?;
+        self.what.insert(id, Change::Root);
         Ok(())
     }
 

@@ -85,6 +85,12 @@ impl Datapath {
         Ok(hooks)
     }
 
+    /// Whether the cgroup root is still the one that the programs are attached to.
+    #[must_use]
+    pub fn root_stands(&self) -> bool {
+        self.root.standing_id() == self.root.id()
+    }
+
     /// The number of a request that is about to be asked; never given twice.
     ///
     /// # Errors

@@ -21,7 +21,10 @@ fn last_start(daemon: &Daemon) -> String {
     let mut starts = records
         .iter()
         .filter(|record| record["kind"] == "daemon-start");
-    starts.next_back().unwrap()["start"].as_str().unwrap().to_owned()
+    starts.next_back().unwrap()["start"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// The ids of the programs that are attached.
