@@ -6,7 +6,7 @@ use std::path::Path;
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, bins, eventually};
 use serde_json::Value;
 
-use crate::half;
+use crate::before;
 
 /// A hole is open there for the first session, for five connections.
 const OPEN: &str = "192.0.2.10";
@@ -19,7 +19,7 @@ const ALLOWED: &str = "198.51.100.7";
 
 /// A daemon with the policy of the fixture.
 pub(crate) fn prepared(network: &Network) -> Daemon {
-    let text = fs::read_to_string(half::fixture("upgrade.toml")).unwrap();
+    let text = fs::read_to_string(before::left("upgrade.toml")).unwrap();
     Daemon::in_network(network)
         .policy("upgrade", &text)
         .prepare()
@@ -39,7 +39,7 @@ impl Lived {
     /// Makes what the version before had when its files were kept. They have the same ids.
     pub(crate) fn begin(daemon: &Daemon) -> Self {
         let own = daemon.dir().join("own.toml");
-        fs::copy(half::fixture("own.toml"), &own).unwrap();
+        fs::copy(before::left("own.toml"), &own).unwrap();
         let run = |policy: &str, name| {
             let run = daemon.agent(["run", "--policy", policy, "--name", name]);
             Shell::run_by(daemon, run).unwrap()
@@ -82,7 +82,7 @@ impl Lived {
     pub(crate) fn take_over_its_files(&self, daemon: &Daemon) {
         let state = daemon.state_dir();
         for shelf in ["sessions", "holes", "requests", "policies"] {
-            let kept = half::fixture("state").join(shelf);
+            let kept = before::left("state").join(shelf);
             for file in fs::read_dir(&kept).unwrap().flatten() {
                 let written = state.join(shelf).join(file.file_name());
                 assert!(
