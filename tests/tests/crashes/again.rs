@@ -44,7 +44,7 @@ fn while_it_replaces_the_programs() {
     let there = scene.settled(UNDER_OLD);
     let steps = at_each_step(Which::OfEachKind, |_, step| {
         // The kernel has the programs of today; the guardd that is killed brings those of the version before.
-        let guardd = half::guardd(&scene.daemon, &before::left(before::OBJECT));
+        let guardd = half::guardd(&scene.daemon, &before::object(&scene.daemon));
         let ended = scene.run(&guardd, false, step, |_| ());
         assert_eq!(scene.reached(), UNDER_OLD, "{}", behind(step, &ended));
         assert_eq!(scene.settled(UNDER_OLD), there, "{}", behind(step, &ended));

@@ -1,12 +1,16 @@
-//! What the version before has left.
+//! What the version before has left, in here so that a test program is complete in itself.
 
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 
-/// Its kernel half.
-pub(crate) const OBJECT: &str = "guard-ebpf.o";
+use guard_lab::Daemon;
 
-/// A file of it, which was kept when it was released.
-pub(crate) fn left(name: &str) -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.join("fixtures/0.1.0").join(name)
+/// Its kernel half, which was kept when it was released.
+const OBJECT: &[u8] = include_bytes!("../../fixtures/0.1.0/guard-ebpf.o");
+
+/// Puts it into a file of the daemon's.
+pub(crate) fn object(daemon: &Daemon) -> PathBuf {
+    let file = daemon.dir().join("before.o");
+    fs::write(&file, OBJECT).unwrap();
+    file
 }
