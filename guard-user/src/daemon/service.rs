@@ -37,8 +37,9 @@ const NAMES: Duration = Duration::from_secs(10);
 const MAX_LOOKS: usize = 1000;
 /// How often the service manager is told how it goes, at least.
 const REPORTS: Duration = Duration::from_secs(5);
-/// systemd tells guardd to stop within this time after it has removed the slice.
-const SLICE_STOPS: Duration = Duration::from_millis(200);
+/// Who asks a guardd that has lost its cgroup root is answered for so long; and where systemd has removed it with the
+/// slice, it tells guardd to stop within this time.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -202,17 +203,19 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     }
 }
 
-/// Waits until the cgroup root is gone, and says so. systemd removes it when it stops the slice, and is about to stop
+/// Waits until the cgroup root is gone, and for whoever asks to be told so. Without it nothing is enforced, and nobody is
+/// left to be guarded; the next start makes it anew. systemd removes it when it stops the slice, and is about to stop
 /// guardd then, which is no error.
 async fn root_gone(shared: &Shared) -> anyhow::Error {
     shared.root_gone().await;
-    tokio::time::sleep(SLICE_STOPS).await;
     let root = shared.with(|state| state.places.cgroup_root.clone());
-    anyhow::anyhow!(
-        "NOT enforcing: somebody has removed the cgroup {}, and what was attached to it\n\
-         start guardd again: it attaches to a new one",
+    let error = anyhow::anyhow!(
+        "NOT enforcing: the cgroup {} was removed, and what was attached to it\n\
+         start it again: guardd makes a new one, and attaches to that",
         root.display()
-    )
+    );
+    tokio::time::sleep(LAST_ANSWERS).await;
+    error
 }
 
 async fn reload(shared: &Shared) {
@@ -329,6 +332,7 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
 async fn tick(shared: Rc<Shared>) {
     loop {
         let done = shared.with(|state| state.tick());
+        shared.look_at_root();
         if done.requests_changed {
             shared.requests_changed();
         }

@@ -1,6 +1,10 @@
 //! The sessions: what the kernel knows of them, and what people do.
 
-use std::{collections::BTreeMap, ffi::OsStr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ffi::OsStr,
+    time::Duration,
+};
 
 use guard_common::{BootTime, PolicyId, SessionId};
 use jiff::Timestamp;
@@ -171,12 +175,11 @@ impl Sessions {
         self.all.values()
     }
 
-    /// Whether some session's packets are still judged by that slot.
+    /// The slots that some session's packets are still judged by.
     #[must_use]
-    pub fn use_slot(&self, slot: PolicyId) -> bool {
-        self.all
-            .values()
-            .any(|session| session.chain.contains(&slot))
+    pub fn slots(&self) -> HashSet<PolicyId> {
+        let chains = self.all.values().flat_map(|session| &session.chain);
+        chains.copied().collect()
     }
 
     /// Those that ended long enough ago to be forgotten.

@@ -40,8 +40,7 @@ fn a_root_that_is_gone_is_noticed_and_made_anew() {
     eventually("guardd attaches to a new one", back).unwrap();
     target.is_out_of_reach();
     assert!(
-        journal("guardd.service")
-            .contains("somebody has removed the cgroup /sys/fs/cgroup/guard.slice")
+        journal("guardd.service").contains("the cgroup /sys/fs/cgroup/guard.slice was removed")
     );
     let trail = fs::read_to_string("/var/log/guard/audit.jsonl").unwrap();
     let mut stops = trail.lines().filter(|line| line.contains("daemon-stop"));
