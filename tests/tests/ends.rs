@@ -148,3 +148,41 @@ fn stopping_ends_every_descendant() {
     assert!(!lives(pid));
     assert!(!daemon.cgroup_root().join("s1").exists());
 }
+
+#[test]
+fn a_launcher_that_is_killed_takes_its_session_with_it() {
+    let network = Network::new().unwrap();
+    let mut daemon = started(&network);
+    let start = |daemon: &Daemon| {
+        let script = "sleep 1000 & echo pid $!; exec sleep 1000";
+        let run = daemon.agent(["run", "--policy", "asks", "--", "sh", "-c", script]);
+        let mut launcher = run.spawn().unwrap();
+        let line = launcher.line_with("pid ", Duration::from_secs(20)).unwrap();
+        let left = line.trim_start_matches("pid ").parse::<u32>().unwrap();
+        (launcher, left)
+    };
+    let (mut launcher, left) = start(&daemon);
+    thread::sleep(Duration::from_millis(300));
+    assert!(lives(left));
+    launcher.signal(Signal::KILL).unwrap();
+    launcher.wait().unwrap();
+    eventually("ended", || sessions(&daemon) == 0 && !lives(left)).unwrap();
+    daemon.wait_for_log("its launcher was killed").unwrap();
+
+    // One that is adopted, too; and one whose launcher was killed while no guardd ran.
+    let (mut seen, seen_left) = start(&daemon);
+    let (mut unseen, unseen_left) = start(&daemon);
+    let (_alive, alive_left) = start(&daemon);
+    daemon.kill().unwrap();
+    unseen.signal(Signal::KILL).unwrap();
+    unseen.wait().unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert!(lives(unseen_left));
+    daemon.start().unwrap();
+    eventually("ended", || !lives(unseen_left)).unwrap();
+    assert!(lives(seen_left));
+    seen.signal(Signal::KILL).unwrap();
+    eventually("ended", || !lives(seen_left)).unwrap();
+    assert!(lives(alive_left));
+    assert_eq!(sessions(&daemon), 1);
+}

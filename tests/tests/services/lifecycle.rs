@@ -60,6 +60,9 @@ fn each_start_has_a_session_and_what_is_left_of_one_goes_on_in_it() {
     let unit = named(LEFT, &network, script);
     assert!(unit.start());
     let first = id(LEFT);
+    let procs = "/sys/fs/cgroup/guard.slice/left.service/cgroup.procs";
+    let both = || fs::read_to_string(procs).is_ok_and(|text| text.lines().count() == 2);
+    eventually("both", both).unwrap();
     ok(&["systemctl", "restart", LEFT]);
     assert_eq!(id(LEFT), first);
     unit.says("already");

@@ -110,7 +110,7 @@ fn the_template_runs_an_agent_of_its_instance() {
     fs::create_dir_all("/etc/guard/agents").unwrap();
     let file = "/run/systemd/system/agent@.service";
     fs::write(file, text).unwrap();
-    ok(&["systemd-analyze", "verify", file]);
+    ok(&["systemd-analyze", "verify", "--man=no", file]);
     let conf = "/etc/guard/agents/agent.conf";
     let script = format!(
         "id -un; {}; {}; exec sleep 1000",
