@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueHint};
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::policy::parse_duration;
@@ -88,6 +88,9 @@ pub enum Verb {
     /// Show the audit trail
     #[command(after_help = examples::LOG)]
     Log(LogArgs),
+    /// Sum up what was stopped, asked and opened, for a person or a CI job
+    #[command(after_help = examples::REPORT)]
+    Report(ReportArgs),
     /// Inside a session: show what was stopped, and what to do about it
     #[command(after_help = examples::WHY)]
     Why,
@@ -229,7 +232,7 @@ pub struct CloseArgs {
 /// `guard stop`
 #[derive(Debug, Args)]
 pub struct StopArgs {
-    /// Which session, as `guard sessions` lists it
+    /// Which session, as `guard sessions` lists it: its id, or its name where no other has that
     pub session: String,
 }
 
@@ -267,6 +270,49 @@ pub struct LogArgs {
     /// Not older than this, such as 10m or 2h
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub since: Option<Duration>,
+}
+
+/// `guard report`
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Of this session only, and of those that were started in it
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// Of sessions with this name only, and of those that were started in them
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Not older than this, such as 10m or 2h
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// For whom
+    #[arg(long, value_enum, default_value_t, conflicts_with = "json")]
+    pub format: Format,
+    /// Exit with 1 if there was any: what a rule denied, or whatever was stopped
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub fail_on: Option<FailOn>,
+}
+
+/// What a report looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For a terminal
+    #[default]
+    Text,
+    /// For a page or a comment
+    Markdown,
+    /// Annotations, and a page added to $GITHUB_STEP_SUMMARY
+    Github,
+    /// A folded section of a job's log
+    Gitlab,
+}
+
+/// What makes a report fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    /// What was refused for good
+    Denied,
+    /// That, and what waited for a yes
+    Stopped,
 }
 
 /// `guard request`

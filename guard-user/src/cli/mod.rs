@@ -24,6 +24,7 @@ mod log;
 mod policy;
 mod policy_file;
 mod render;
+mod report;
 mod run;
 mod sessions;
 mod status;
@@ -34,7 +35,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     match Cli::try_parse_from(&arguments) {
         Ok(cli) => {
             let output = Output::new(cli.global.json);
-            dispatch(cli, output).unwrap_or_else(|error| report(output, &error))
+            dispatch(cli, output).unwrap_or_else(|error| tell(output, &error))
         }
         Err(error) => usage(&arguments, &error),
     }
@@ -55,6 +56,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Stop(args) => sessions::stop(connect()?, args, output),
         Verb::Status => status::status(connect()?, output),
         Verb::Log(args) => log::log(connect()?, args, output),
+        Verb::Report(args) => report::report(connect()?, &args, output),
         Verb::Why => inside::why(Client::connect_inside(&socket)?, output),
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
@@ -65,7 +67,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
     }
 }
 
-fn report(output: Output, error: &CliError) -> Exit {
+fn tell(output: Output, error: &CliError) -> Exit {
     if let Some(failure) = error.failure() {
         output.failure(failure);
     }

@@ -132,6 +132,7 @@ impl State {
                 since: clock::now(),
             },
         };
+        let id = cgroup.id;
         self.watch_session(&cgroup);
         tracing::debug!(session = cgroup.id.0, name = about.name, "adopted");
         let policies = kernel.policies.iter().copied();
@@ -142,6 +143,7 @@ impl State {
             about,
             stage,
         });
+        self.attend(id);
     }
 
     fn adopt_holes(&mut self) -> Result<(), Refusal> {
@@ -214,6 +216,7 @@ impl State {
             Some(name) => {
                 tracing::warn!(%name, slot = slot.0, "was never asked about: the kernel's version stands")
             }
+            None if self.datapath.holds_policy(slot, &prepared.compiled)? => {}
             None => {
                 self.datapath
                     .install_policy(Some(slot), &prepared.compiled)?;
@@ -229,8 +232,9 @@ impl State {
     ///
     /// The kernel's.
     pub fn drop_stray_slots(&mut self) -> Result<(), Refusal> {
+        let used = self.sessions.slots();
         for slot in self.datapath.policy_slots()? {
-            if !self.sessions.use_slot(slot) && self.default_slot != Some(slot) {
+            if !used.contains(&slot) && self.default_slot != Some(slot) {
                 self.datapath.remove_policy(slot)?;
                 self.policies.remove(slot);
                 self.shelves.policies.remove(&slot.0.to_string());

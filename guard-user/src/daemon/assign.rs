@@ -125,6 +125,9 @@ async fn from_within(
         ));
     }
     let (cgroup, path) = shared.with(|state| state.cgroup_of(starter))?;
+    if cgroup.unit().ends_with(".slice") {
+        return Err(not_right_below());
+    }
     let unit = systemd::ask(&cgroup.unit()).await?;
     unit.vouch_for(pid, &path)?;
     // The pid was the peer's when systemd named it only if the peer lives now.
@@ -279,6 +282,7 @@ impl State {
             command: shortened(wanted.command),
             started_at: Timestamp::now(),
             pid: None,
+            launcher: None,
             parent: None,
             outermost: None,
             assigned: Some(wanted.by),
@@ -319,7 +323,8 @@ impl State {
 fn not_right_below() -> Refusal {
     Refusal::refused(
         "cannot give it a policy",
-        "the call did not come from a unit right below the guard's slice",
-        "put the unit there: Slice=guard.slice",
+        "the call did not come from a unit that is right in the guard's slice",
+        "put the unit there: Slice=guard.slice; a slice in it is one session for all its units, by root: \
+         sudo guard assign --policy NAME SLICE",
     )
 }

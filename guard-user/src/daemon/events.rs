@@ -111,14 +111,8 @@ impl State {
 
     /// Asks a person, unless that is being done.
     fn note_question(&mut self, event: &Event) -> Result<bool, Refusal> {
-        let question = Question {
-            session: event.session,
-            destination: event.destination,
-            protocol: event.protocol,
-            port: event.port,
-        };
         let process = self.process_of(event);
-        let noted = self.ask(question, event.at, process, None)?;
+        let noted = self.ask(question(event), event.at, process, None)?;
         if noted == Noted::Full {
             tracing::warn!(session = event.session.0, "too many requests wait already");
         }
@@ -214,6 +208,7 @@ impl State {
         };
         let judged = self.judge_event(event);
         let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
+        let host = judged.and_then(|judged| self.host_of(&question(event), &judged));
         let live = session.and_then(|id| self.sessions.live(id));
         let record = match live {
             Some(live) => Record::of(ids::session(live.cgroup.id), live.about.uid),
@@ -222,7 +217,7 @@ impl State {
         let (pid, process) = self.process_of(event);
         let hook = Hook::from_u8(event.hook).map_or("unknown", Hook::as_str);
         let record = record
-            .with("destination", destination(event))
+            .with("destination", destination(event, host))
             .with("rule", rule)
             .with("verdict", Verdict::from_u8(event.verdict).as_str())
             .with("hook", hook)
@@ -279,17 +274,20 @@ fn is_socket(event: &Event) -> bool {
     event.hook == Hook::SockCreate as u8
 }
 
-fn destination(event: &Event) -> Value {
-    if is_socket(event) {
-        return json!({ "protocol": protocol_name(event.protocol), "socket_type": event.socket_type });
-    }
-    let question = Question {
+fn question(event: &Event) -> Question {
+    Question {
         session: event.session,
         destination: event.destination,
         protocol: event.protocol,
         port: event.port,
-    };
-    json!(endpoint(&question, None))
+    }
+}
+
+fn destination(event: &Event, host: Option<String>) -> Value {
+    if is_socket(event) {
+        return json!({ "protocol": protocol_name(event.protocol), "socket_type": event.socket_type });
+    }
+    json!(endpoint(&question(event), host))
 }
 
 /// A question's destination as people see it.

@@ -166,6 +166,7 @@ impl State {
         }
         self.counters.session_ended();
         self.requests.end_session(id);
+        self.launchers.forget(id);
         self.end_those_inside(id);
         let record = Record::of(ids::session(id), uid)
             .with("seconds", lasted.as_secs_f64())

@@ -318,8 +318,8 @@ impl State {
     /// Empties the slots that nothing is judged by any more.
     pub fn collect_slots(&mut self) {
         let slots = self.policies.iter().map(|(slot, _)| slot);
-        let is_unused =
-            |slot: &PolicyId| !self.sessions.use_slot(*slot) && self.default_slot != Some(*slot);
+        let used = self.sessions.slots();
+        let is_unused = |slot: &PolicyId| !used.contains(slot) && self.default_slot != Some(*slot);
         let unused: Vec<_> = slots.filter(is_unused).collect();
         for slot in unused {
             if let Err(error) = self.datapath.remove_policy(slot) {

@@ -19,6 +19,7 @@ pub mod holes;
 pub mod host;
 pub mod ids;
 pub mod inside;
+pub mod launchers;
 pub mod library;
 pub mod lifecycle;
 pub mod listening;

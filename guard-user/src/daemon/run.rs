@@ -20,7 +20,10 @@ use super::{
 use crate::{
     datapath::SessionCgroup,
     proto::{self, LogKind, MAX_FRAME, Run, Started},
-    sys::{clock, pidfd::Peer},
+    sys::{
+        clock,
+        pidfd::{Peer, parent_of},
+    },
 };
 
 /// Live sessions of one user other than root at most.
@@ -36,12 +39,18 @@ const MAX_STOPPING: Duration = Duration::from_secs(10);
 
 /// Makes a session and its cgroup.
 ///
-/// Inside a session it makes one that is narrower: what the outer one denies stays denied.
+/// Inside a session it makes one that is narrower: what the outer one denies stays denied. Where `launcher`, the
+/// caller, becomes the parent of the command, the session does not outlive its being killed.
 ///
 /// # Errors
 ///
 /// Why there is no new session; then nothing of it is left.
-pub async fn run(shared: &Shared, who: Authorised, call: Run) -> Result<Started, Refusal> {
+pub async fn run(
+    shared: &Shared,
+    who: Authorised,
+    launcher: u32,
+    call: Run,
+) -> Result<Started, Refusal> {
     if call.hold.is_some_and(|hold| hold != 0.0) {
         let fix = "--hold 0s, or leave it out: a stopped connection fails at once";
         return Err(advice::not_yet("hold connections until they are answered", fix).into());
@@ -61,7 +70,7 @@ pub async fn run(shared: &Shared, who: Authorised, call: Run) -> Result<Started,
         shared.with(|state| state.may_look_up(agent, &source))?;
     }
     let (slot, warnings) = load::slot_for(shared, source).await?;
-    let started = shared.with(|state| state.start(who, call, slot, warnings));
+    let started = shared.with(|state| state.start(who, launcher, call, slot, warnings));
     shared.reschedule();
     started
 }
@@ -272,6 +281,7 @@ impl State {
     fn start(
         &mut self,
         who: Authorised,
+        launcher: u32,
         call: Run,
         slot: PolicyId,
         warnings: Vec<String>,
@@ -280,7 +290,7 @@ impl State {
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
             return self.own_session(agent);
         }
-        let about = self.about(who, call);
+        let about = self.about(who, launcher, call);
         let cgroup = self.datapath.add_session(&chain)?;
         let since = clock::now();
         let stage = Stage::Empty { since };
@@ -342,10 +352,13 @@ impl State {
     }
 
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {
+        let live = self.sessions.live(id);
+        let parent = live.and_then(|live| live.about.parent);
         let record = Record::of(&session.id, session.uid)
             .with("name", session.name.clone())
             .with("policy", session.policy.clone())
             .with("user", session.user.clone())
+            .with("parent", parent.map(|id| ids::session(SessionId(id))))
             .with("command", session.command.clone());
         let assigned = self.sessions.live(id).and_then(|live| live.about.assigned);
         let record = match assigned {
@@ -360,7 +373,7 @@ impl State {
 
     /// What people will know of a new session. Who answers for a nested one is who answers for the
     /// one around it.
-    fn about(&self, who: Authorised, call: Run) -> About {
+    fn about(&self, who: Authorised, launcher: u32, call: Run) -> About {
         let outer = match who {
             Authorised::Agent(agent) => self.sessions.live(agent.session()),
             Authorised::Approver(_) => None,
@@ -375,6 +388,7 @@ impl State {
             command,
             started_at: Timestamp::now(),
             pid: None,
+            launcher: Some(launcher),
             parent: outer.map(|outer| outer.cgroup.id.0),
             outermost: outer.map(|outer| outer.outermost().0),
             assigned: None,
@@ -401,9 +415,13 @@ impl State {
         session.stage = Stage::Live;
         if session.about.pid.is_none() {
             session.about.pid = Some(pid);
+            let is_launcher =
+                |launcher: &u32| parent_of(pid).is_ok_and(|parent| parent == *launcher);
+            session.about.launcher = session.about.launcher.filter(is_launcher);
             self.shelves
                 .sessions
                 .keep(&ids::session(id), &session.about);
+            self.attend(id);
         }
     }
 }

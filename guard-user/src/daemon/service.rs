@@ -13,7 +13,8 @@ use super::{
     args::{Cli, Verb},
     arrivals,
     audit::Record,
-    listening::{listen, unlisten},
+    launchers,
+    listening::{listen, turn_away, unlisten},
     load, metrics, server,
     shared::Shared,
     slice,
@@ -36,6 +37,9 @@ const NAMES: Duration = Duration::from_secs(10);
 const MAX_LOOKS: usize = 1000;
 /// How often the service manager is told how it goes, at least.
 const REPORTS: Duration = Duration::from_secs(5);
+/// Who asks a guardd that has lost its cgroup root is answered for so long; and where systemd has removed it with the
+/// slice, it tells guardd to stop within this time.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -89,7 +93,12 @@ fn enforce(cli: &Cli, object: &Object) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start")?;
-    LocalSet::new().block_on(&runtime, live(cli, object, passed))
+    let waiting = passed.as_ref().map(UnixListener::try_clone).transpose()?;
+    let lived = LocalSet::new().block_on(&runtime, live(cli, object, passed));
+    if let (Err(error), Some(waiting)) = (&lived, waiting) {
+        turn_away(&waiting, error);
+    }
+    lived
 }
 
 /// From the first look at the kernel to the last.
@@ -100,6 +109,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
         state,
         events,
         watching,
+        attending,
         start,
         lock,
     } = start::begin(&cli.paths, object)?;
@@ -113,6 +123,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
     tasks.spawn_local(hear(Rc::clone(&shared), events, listening));
     tasks.spawn_local(notice(Rc::clone(&shared), watching));
+    tasks.spawn_local(launchers::follow(Rc::clone(&shared), attending));
     tasks.spawn_local(arrivals::follow(Rc::clone(&shared)));
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
@@ -122,7 +133,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
         // The programs went with it. The next start attaches them anew.
-        () = shared.root_gone() => Err(lost_root(&shared)),
+        error = root_gone(&shared) => Err(error),
         // None of them ends by itself. Without one the daemon is half there: better it starts again.
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     };
@@ -192,14 +203,19 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     }
 }
 
-/// Why there is nothing to enforce on any more.
-fn lost_root(shared: &Shared) -> anyhow::Error {
+/// Waits until the cgroup root is gone, and for whoever asks to be told so. Without it nothing is enforced, and nobody is
+/// left to be guarded; the next start makes it anew. systemd removes it when it stops the slice, and is about to stop
+/// guardd then, which is no error.
+async fn root_gone(shared: &Shared) -> anyhow::Error {
+    shared.root_gone().await;
     let root = shared.with(|state| state.places.cgroup_root.clone());
-    anyhow::anyhow!(
-        "NOT enforcing: somebody has removed the cgroup {}, and what was attached to it\n\
-         start guardd again: it attaches to a new one",
+    let error = anyhow::anyhow!(
+        "NOT enforcing: the cgroup {} was removed, and what was attached to it\n\
+         start it again: guardd makes a new one, and attaches to that",
         root.display()
-    )
+    );
+    tokio::time::sleep(LAST_ANSWERS).await;
+    error
 }
 
 async fn reload(shared: &Shared) {
@@ -296,9 +312,8 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
         for change in changes {
             match change {
                 Change::Policies => policies = true,
-                Change::Root => shared.look_at_root(),
                 Change::Session(id) => shared.with(|state| state.look_at(id)),
-                Change::Cgroups => {
+                Change::Root => {
                     shared.look_at_root();
                     shared.with(|state| state.look_at_units());
                     shared.arrivals.notify_one();
@@ -317,6 +332,7 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
 async fn tick(shared: Rc<Shared>) {
     loop {
         let done = shared.with(|state| state.tick());
+        shared.look_at_root();
         if done.requests_changed {
             shared.requests_changed();
         }

@@ -1,6 +1,10 @@
 //! The sessions: what the kernel knows of them, and what people do.
 
-use std::{collections::BTreeMap, ffi::OsStr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    ffi::OsStr,
+    time::Duration,
+};
 
 use guard_common::{BootTime, PolicyId, SessionId};
 use jiff::Timestamp;
@@ -27,6 +31,9 @@ pub struct About {
     pub started_at: Timestamp,
     /// The first process; none until it has entered.
     pub pid: Option<u32>,
+    /// Who stands in for the first process, and is its parent; none where nobody does.
+    #[serde(default)]
+    pub launcher: Option<u32>,
     /// The session that it was started in.
     pub parent: Option<u32>,
     /// The session around it that a person started; none where that is this one.
@@ -49,6 +56,7 @@ impl About {
             command: Vec::new(),
             started_at: Timestamp::now(),
             pid: None,
+            launcher: None,
             parent: None,
             outermost: None,
             assigned: None,
@@ -167,12 +175,11 @@ impl Sessions {
         self.all.values()
     }
 
-    /// Whether some session's packets are still judged by that slot.
+    /// The slots that some session's packets are still judged by.
     #[must_use]
-    pub fn use_slot(&self, slot: PolicyId) -> bool {
-        self.all
-            .values()
-            .any(|session| session.chain.contains(&slot))
+    pub fn slots(&self) -> HashSet<PolicyId> {
+        let chains = self.all.values().flat_map(|session| &session.chain);
+        chains.copied().collect()
     }
 
     /// Those that ended long enough ago to be forgotten.

@@ -19,6 +19,7 @@ use super::{
     events::Meters,
     failure::Refusal,
     holes::Holes,
+    launchers::Launchers,
     library::{Library, Source},
     metrics::Counters,
     names::Resolver,
@@ -47,14 +48,16 @@ pub struct Begun {
     pub events: EventReader,
     /// Tells when the file system has news.
     pub watching: Readiness,
+    /// Tells when a launcher has ended.
+    pub attending: Readiness,
     /// Whether it enforces anew or goes on.
     pub start: Start,
     /// Held for as long as it runs.
     pub lock: OwnedFd,
 }
 
-/// Descriptors for all the connections that the server takes, and some.
-const DESCRIPTORS: u64 = 4096;
+/// Descriptors for all the connections that the server takes and all the sessions that there can be, and some.
+const DESCRIPTORS: u64 = 8192;
 
 /// Asks for [`DESCRIPTORS`]; fewer only mean that fewer callers are answered at once.
 fn raise_descriptors() {
@@ -122,6 +125,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     if let Err(error) = watches.root(&places.cgroup_root) {
         tracing::warn!(%error, "units that come and go, and a root that is removed, will be noticed late");
     }
+    let (launchers, attending) = Launchers::new().context("cannot watch over sessions")?;
     let library = Library::new(paths.policy_dirs());
     watch_policies(&mut watches, &library);
     let mut state = State {
@@ -142,6 +146,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         resolver: Resolver::new(config.resolvers.clone()),
         shelves,
         watches,
+        launchers,
         unassigned: Unassigned::new(),
         users: Users::default(),
         hierarchy,
@@ -157,6 +162,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         state,
         events,
         watching,
+        attending,
         start,
         lock,
     })

@@ -20,6 +20,7 @@ use super::{
     failure::Refusal,
     holes::{self, Holes},
     host, ids,
+    launchers::Launchers,
     library::{Library, Source},
     metrics::Counters,
     names::{Names, Resolver},
@@ -142,6 +143,8 @@ pub struct State {
     pub shelves: Shelves,
     /// What the file system tells.
     pub watches: Watches,
+    /// Who stands in for the commands of sessions.
+    pub launchers: Launchers,
     /// Why cgroups that the settings have a policy for are denied everything, by the cgroup's name.
     pub unassigned: Unassigned,
     /// Names of users.
@@ -216,16 +219,29 @@ impl State {
         }
     }
 
-    /// The live session of that id, if it is among those that `may` be seen.
+    /// The live session of that id, or of that name, if it is among those that `may` be seen.
     ///
     /// # Errors
     ///
-    /// `NotFound`, for the sessions of others too: their ids are nobody else's business.
+    /// `NotFound`, for the sessions of others too: their ids are nobody else's business. `Invalid` where several have
+    /// that name.
     pub fn session(&self, id: &str, may: impl Fn(u32) -> bool) -> Result<&Session, Refusal> {
-        let found = self.sessions.live(ids::parse_session(id)?);
-        found
-            .filter(|session| may(session.about.uid))
-            .ok_or_else(|| ids::no_session(id))
+        if let Ok(parsed) = ids::parse_session(id) {
+            let found = self.sessions.live(parsed);
+            let found = found.filter(|session| may(session.about.uid));
+            return found.ok_or_else(|| ids::no_session(id));
+        }
+        let is_meant = |session: &&Session| session.about.name == id && may(session.about.uid);
+        let mut named = self.sessions.all_live().filter(is_meant);
+        match (named.next(), named.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(ids::no_session(id)),
+            (Some(_), Some(_)) => Err(Refusal::invalid(
+                format!("cannot tell which session is meant by {id}"),
+                "several of yours have that name",
+                "give an id: guard sessions",
+            )),
+        }
     }
 
     /// A session as people see it.

@@ -16,8 +16,8 @@ use tokio::{process::Command, time::timeout};
 use super::failure::Refusal;
 use crate::sys::accounts::Account;
 
-/// The manager has so long to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The manager has so long to answer. While it reads its units again it answers nobody.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 const PROPERTIES: &str =
     "--property=Id,Description,User,DynamicUser,ControlPID,SubState,ControlGroup";
@@ -163,9 +163,7 @@ impl Unit {
         if !self.is_at(cgroup) {
             let (seen, said) = (cgroup.display(), self.control_group.display());
             return no(format!(
-                "systemd has the cgroup {said:?} for {unit}, and the call came from {seen}; only a unit that is \
-                 right in the slice can be given a policy from within",
-                said = said.to_string()
+                "the call came from {seen}, and systemd says that {unit} is at {said}"
             ));
         }
         if self.sub_state != "start-pre" {

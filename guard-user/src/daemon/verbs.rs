@@ -35,7 +35,7 @@ pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>,
     }
     let who = authorise(&caller, &call)?;
     match (call, who) {
-        (Call::Run(call), who) => one(&run::run(shared, who, call).await?),
+        (Call::Run(call), who) => one(&run::run(shared, who, caller.pid, call).await?),
         (Call::Enter { session }, who) => {
             shared.with(|state| run::enter(state, who, peer, caller.pid, &session))?;
             one(&serde_json::json!({}))

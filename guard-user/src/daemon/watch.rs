@@ -18,12 +18,10 @@ use crate::sys::readiness::Readiness;
 pub enum Change {
     /// Something in a policy directory.
     Policies,
-    /// Something was removed beside the cgroup root or in it.
-    Root,
     /// Whether a session's cgroup has processes.
     Session(SessionId),
-    /// Cgroups right below the root have come or gone.
-    Cgroups,
+    /// Cgroups right below the root have come or gone, or one beside it has gone: perhaps the root itself.
+    Root,
 }
 
 /// The watches that are set.
@@ -83,7 +81,7 @@ impl Watches {
     pub fn root(&mut self, root: &Path) -> io::Result<()> {
         let inside = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
         let id = inotify::add_watch(&self.inotify, root, inside)?;
-        self.what.insert(id, Change::Cgroups);
+        self.what.insert(id, Change::Root);
         if let Some(beside) = root.parent() {
             let id = inotify::add_watch(&self.inotify, beside, WatchFlags::DELETE)?;
             self.what.insert(id, Change::Root);
@@ -123,7 +121,7 @@ impl Watches {
                 Some(what) => *what,
                 // The queue ran over: look at everything. Sessions of ours are looked at anyway, a little later.
                 None if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
-                    changes.push(Change::Cgroups);
+                    changes.push(Change::Root);
                     Change::Policies
                 }
                 None => continue,

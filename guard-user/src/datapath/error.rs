@@ -157,7 +157,7 @@ impl DatapathError {
                  of them"
                     .into()
             }
-            Self::Ebpf { .. } => "check that this kernel is 6.1 or later".into(),
+            Self::Ebpf { .. } => kernel_needed(&release()),
             Self::File { path, .. } => format!(
                 "see to {}, or give guardd other places: --pin-dir, --cgroup-root, --state-dir",
                 path.display()
@@ -197,6 +197,34 @@ impl DatapathError {
     }
 }
 
+/// The oldest kernel that has what the programs are made of.
+const OLDEST: (u32, u32) = (6, 1);
+
+/// What to do about programs that the kernel does not take.
+fn kernel_needed(release: &str) -> String {
+    let (major, minor) = OLDEST;
+    let is_old = version(release).is_some_and(|found| found < OLDEST);
+    match is_old {
+        true => format!("Linux {major}.{minor} or later is needed, and this is {release}"),
+        false => format!(
+            "report it as a bug, with this line and the kernel's release, {release}; Linux {major}.{minor} or \
+             later is needed, with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF"
+        ),
+    }
+}
+
+/// The first two numbers of a release such as `6.1.0-17-amd64`.
+fn version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+/// The kernel's release, as `uname -r` prints it.
+fn release() -> String {
+    let name = rustix::system::uname();
+    name.release().to_string_lossy().into_owned()
+}
+
 /// An error and all of its causes in one line.
 fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
@@ -222,4 +250,24 @@ fn is_denial(error: &(dyn Error + 'static)) -> bool {
         next = cause.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_kernel_is_named() {
+        for old in ["5.10.0-28-amd64", "6.0.19", "4.18"] {
+            let said = kernel_needed(old);
+            assert!(
+                said.contains("Linux 6.1 or later is needed, and this is"),
+                "{said}"
+            );
+            assert!(said.ends_with(old), "{said}");
+        }
+        for new in ["6.1.0-17-amd64", "6.12.3", "10.0-rc1", "odd"] {
+            assert!(kernel_needed(new).starts_with("report it"), "{new}");
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod maps;
 mod object;
 mod pins;
 mod policies;
+mod recall;
 mod sessions;
 mod start;
 mod sweep;

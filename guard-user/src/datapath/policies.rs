@@ -3,34 +3,34 @@
 //! The trie that a large policy has just left is kept, unseen: the next version is made from it by what
 //! differs, instead of from nothing. It costs that policy its memory twice.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use guard_common::{ListId, MAX_RANGES, PolicyId, RangeEntry, RangeList, meta};
 
 use super::{
     Datapath, DatapathError, Result,
-    maps::{bytes, gone, read},
+    maps::{bytes, gone},
     trie::{self, PolicyTrie},
 };
 use crate::policy::{Compiled, Plan, plan};
 
 /// From this many prefixes on a policy's last trie is kept.
-const LARGE: usize = 1024;
+pub(super) const LARGE: usize = 1024;
 
 /// What is known of a slot.
 #[derive(Default)]
 pub(super) struct Slot {
-    live: Version,
+    pub(super) live: Version,
     /// The version before, of a large policy.
-    shadow: Option<Version>,
+    pub(super) shadow: Option<Version>,
 }
 
 /// A trie and what is in it; nothing of both where it was made by an earlier guardd.
 #[derive(Default)]
-struct Version {
-    content: Option<(PolicyTrie, Compiled)>,
+pub(super) struct Version {
+    pub(super) content: Option<(PolicyTrie, Compiled)>,
     /// Ids of the lists that the trie names, in the order of the compiled policy's.
-    lists: Vec<ListId>,
+    pub(super) lists: Vec<ListId>,
 }
 
 impl Datapath {
@@ -227,33 +227,10 @@ impl Datapath {
             .map_err(DatapathError::ebpf("write the map RANGES"))
     }
 
-    fn remove_lists(&mut self, lists: &[ListId]) -> Result<()> {
+    pub(super) fn remove_lists(&mut self, lists: &[ListId]) -> Result<()> {
         for list in lists {
             gone(self.maps.ranges.remove(&list.0))
                 .map_err(DatapathError::ebpf("write the map RANGES"))?;
-        }
-        Ok(())
-    }
-
-    /// Finds out which lists the pinned policies use, so that they go when those are replaced.
-    pub(super) fn recall_slots(&mut self) -> Result<()> {
-        let mut lists: HashMap<PolicyId, Vec<ListId>> = HashMap::new();
-        for entry in self.maps.ranges.iter() {
-            let (id, value) = entry.map_err(DatapathError::ebpf("list the map RANGES"))?;
-            let list: RangeList = read(&value);
-            lists.entry(list.owner).or_default().push(ListId(id));
-        }
-        let slots: HashSet<_> = self.policy_slots()?.into_iter().collect();
-        for (owner, lists) in lists {
-            if slots.contains(&owner) {
-                let live = Version {
-                    content: None,
-                    lists,
-                };
-                self.slots.insert(owner, Slot { live, shadow: None });
-            } else {
-                self.remove_lists(&lists)?;
-            }
         }
         Ok(())
     }

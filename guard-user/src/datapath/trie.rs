@@ -127,11 +127,16 @@ fn aya_key(prefix: &Prefix) -> Key<[u8; 16]> {
     Key::new(u32::from(prefix.length()), bytes(&prefix.address()))
 }
 
+/// A prefix as a key of the kernel's.
+pub(super) fn key(prefix: &Prefix) -> [u8; KEY] {
+    key_bytes(u32::from(prefix.length()), bytes(&prefix.address()))
+}
+
 /// As the kernel's `struct bpf_lpm_trie_key`: the length in the machine's byte order, then the address.
-fn key(prefix: &Prefix) -> [u8; KEY] {
+pub(super) fn key_bytes(length: u32, address: [u8; 16]) -> [u8; KEY] {
     let mut key = [0; KEY];
-    key[..4].copy_from_slice(&u32::from(prefix.length()).to_ne_bytes());
-    key[4..].copy_from_slice(&bytes::<_, 16>(&prefix.address()));
+    key[..4].copy_from_slice(&length.to_ne_bytes());
+    key[4..].copy_from_slice(&address);
     key
 }
 

@@ -15,7 +15,7 @@ pub(super) fn write<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::
 }
 
 /// For `serialize_with`, where there may be none.
-pub(super) fn write_some<S: Serializer>(
+pub(crate) fn write_some<S: Serializer>(
     time: &Option<Timestamp>,
     to: S,
 ) -> Result<S::Ok, S::Error> {

@@ -11,7 +11,7 @@ use std::io;
 use std::path::PathBuf;
 
 use rustix::pipe::{PipeFlags, pipe_with};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::process::{DumpableBehavior, Pid, getpid, getppid, set_dumpable_behavior};
 
 use super::identity::Identity;
 use super::{LaunchError, failure};
@@ -78,15 +78,29 @@ pub fn launch(
     // A guarded process of the same user must not be able to take over the parent, from its first instruction
     // on. The child's own execve(2) undoes this for the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(not_started)?;
+    let parent = getpid();
     match fork().map_err(not_started)? {
         Fork::Child => {
             drop((report, signals));
-            child::become_command(command, enter, to_parent.into())
+            let mut enter = || attended(parent, enter);
+            child::become_command(command, &mut enter, to_parent.into())
         }
         Fork::Parent(child) => {
             drop(to_parent);
             parent::stand_in(child, signals, report.into())
         }
+    }
+}
+
+/// Enters, unless the parent has been killed meanwhile: guardd watches over it from the entering on only.
+fn attended(
+    parent: Pid,
+    enter: &mut dyn FnMut() -> Result<PathBuf, Failure>,
+) -> Result<PathBuf, Failure> {
+    let cgroup = enter()?;
+    match getppid() {
+        Some(now) if now == parent => Ok(cgroup),
+        _ => Err(failure(WHAT, "guard run was killed before it", "try again")),
     }
 }
 

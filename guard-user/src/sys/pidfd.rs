@@ -123,6 +123,29 @@ impl Peer {
     }
 }
 
+/// A descriptor that stands for the process that has that pid now.
+///
+/// # Errors
+///
+/// The system's; `ESRCH` where there is none.
+pub fn open(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    Ok(pidfd_open(pid.ok_or_else(gone)?, PidfdFlags::empty())?)
+}
+
+/// The parent of the process that has that pid now, as in proc_pid_stat(5): after the name, which may have any
+/// characters, and the state.
+///
+/// # Errors
+///
+/// The system's; `NotFound` where there is none.
+pub fn parent_of(pid: u32) -> io::Result<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    let parent = after_name.and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+    parent.ok_or_else(gone)
+}
+
 fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the process has ended")
 }
@@ -193,6 +216,17 @@ mod tests {
             .stdin(Stdio::piped())
             .spawn()
             .expect("this test needs python3")
+    }
+
+    #[test]
+    fn a_child_knows_its_parent() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        assert_eq!(parent_of(child.id()).unwrap(), std::process::id());
+        assert!(open(child.id()).is_ok());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(parent_of(child.id()).is_err());
+        assert!(open(child.id()).is_err() && open(0).is_err());
     }
 
     #[test]

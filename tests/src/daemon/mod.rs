@@ -124,6 +124,16 @@ impl Daemon {
         self.end(Signal::TERM)
     }
 
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// That it doesn't run.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        let mut child = self.started.take().context("guardd does not run")?;
+        Ok(child.wait()?)
+    }
+
     fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
         self.signal(signal)?;
         let mut child = self.started.take().context("guardd does not run")?;

@@ -170,6 +170,33 @@ fn a_daemon_starts_on_a_full_disk_and_goes_on_enforcing() {
 }
 
 #[test]
+fn a_daemon_begins_on_a_full_disk_and_says_so() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = Daemon::in_network(&network)
+        .policy("asks", POLICY)
+        .prepare()
+        .unwrap();
+    let disk = Small::new(daemon.state_dir());
+    disk.fill(&disk.filler());
+    daemon.start().unwrap();
+    let status = daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["enforcing"], true, "{status}");
+    assert!(
+        status["warnings"][0]
+            .as_str()
+            .unwrap()
+            .contains("audit.jsonl"),
+        "{status}"
+    );
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert!(shell.reaches(&Attempt::tcp("198.51.100.7", 443)).unwrap());
+    drop(shell);
+    daemon.teardown().unwrap();
+}
+
+#[test]
 fn so_many_questions_wait_and_no_more() {
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();

@@ -3,6 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod full;
+#[path = "../half/mod.rs"]
+mod half;
+mod machine;
 mod socket;
 mod starting;
 

@@ -2,8 +2,8 @@
 
 use guard_lab::{Network, Production};
 
-use crate::half;
 use crate::scene::{Scene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new, old};
+use crate::{before, half};
 
 /// Whether the kernel has the one policy or the other, and no mixture.
 fn is_either(scene: &mut Scene<'_>) -> bool {
@@ -44,7 +44,7 @@ fn while_it_replaces_the_programs() {
     let there = scene.settled(UNDER_OLD);
     let steps = at_each_step(Which::OfEachKind, |_, step| {
         // The kernel has the programs of today; the guardd that is killed brings those of the version before.
-        let guardd = half::guardd(&scene.daemon, &half::of_before());
+        let guardd = half::guardd(&scene.daemon, &before::object(&scene.daemon));
         let ended = scene.run(&guardd, false, step, |_| ());
         assert_eq!(scene.reached(), UNDER_OLD, "{}", behind(step, &ended));
         assert_eq!(scene.settled(UNDER_OLD), there, "{}", behind(step, &ended));

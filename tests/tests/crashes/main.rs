@@ -11,6 +11,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod again;
+#[path = "../half/before.rs"]
+mod before;
 mod first;
 #[path = "../half/mod.rs"]
 mod half;

@@ -7,7 +7,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, exit};
 
 use clap::Parser as _;
@@ -19,17 +19,6 @@ use guard_user::datapath::Object;
 const OBJECT: &str = "GUARD_LAB_KERNEL_HALF";
 /// guardd's arguments, a line each.
 const ARGUMENTS: &str = "GUARD_LAB_ARGUMENTS";
-
-/// The kernel half of the version before, which a release leaves here.
-pub(crate) fn of_before() -> PathBuf {
-    fixture("guard-ebpf.o")
-}
-
-/// A file that the version before has left.
-pub(crate) fn fixture(name: &str) -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.join("fixtures/0.1.0").join(name)
-}
 
 /// A guardd of this daemon's, with that kernel half.
 pub(crate) fn guardd(daemon: &Daemon, object: &Path) -> Command {

@@ -214,3 +214,34 @@ fn the_default_policy_is_adopted_with_the_rest() {
         daemon.start().unwrap();
     }
 }
+
+#[test]
+fn an_answer_of_no_holds_for_its_time_whoever_runs() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut daemon = started(&network);
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let attempt = Attempt::tcp(V4, 443);
+    assert!(!shell.reaches(&attempt).unwrap());
+    eventually("it is asked", || !pending(&daemon).is_empty()).unwrap();
+    json(&daemon, &["deny", "r1", "--for", "1h"]);
+    assert!(pending(&daemon).is_empty());
+    for end in [Daemon::kill, Daemon::stop] {
+        end(&mut daemon).unwrap();
+        daemon.start().unwrap();
+        // Another destination is asked about, so that this is not the silence of a daemon that hears nothing.
+        assert!(!shell.reaches(&attempt).unwrap());
+        assert!(!shell.reaches(&Attempt::tcp("192.0.2.77", 443)).unwrap());
+        eventually("the other is asked about", || !pending(&daemon).is_empty()).unwrap();
+        let asked = pending(&daemon);
+        assert!(
+            asked.iter().all(|one| one["destination"]["address"] != V4),
+            "{asked:?}"
+        );
+    }
+    assert!(production.reached_at(V4, 443).unwrap().is_empty());
+}
+
+fn pending(daemon: &Daemon) -> Vec<Value> {
+    json(daemon, &["pending"]).as_array().unwrap().clone()
+}

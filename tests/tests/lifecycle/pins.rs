@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData};
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, reap};
@@ -102,9 +103,13 @@ fn pins_of_a_root_that_is_gone_guard_nothing_and_make_room() {
 }
 
 #[test]
-fn a_root_that_goes_while_the_daemon_runs_is_noticed() {
+fn a_root_that_goes_while_the_daemon_runs_ends_it() {
     let network = Network::new().unwrap();
-    let daemon = started(&network);
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = started(&network);
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    let begun = Instant::now();
     reap::remove_cgroup(daemon.cgroup_root()).unwrap();
     let status = daemon.ask(["status", "--json"]).unwrap();
     assert_eq!(status.code(), Some(1), "{status:?}");
@@ -115,6 +120,21 @@ fn a_root_that_goes_while_the_daemon_runs_is_noticed() {
         .run()
         .unwrap();
     assert_eq!(run.code(), Some(125), "{run:?}");
+    assert_eq!(daemon.wait().unwrap().code(), Some(2));
+    assert!(begun.elapsed() < Duration::from_secs(3), "{begun:?}");
+    daemon.wait_for_log("start it again").unwrap();
+    assert!(!daemon.socket().exists());
+    let trail = fs::read_to_string(daemon.audit()).unwrap();
+    let last = trail.lines().next_back().unwrap();
+    assert!(
+        last.contains("daemon-stop") && last.contains("was removed"),
+        "{last}"
+    );
+    // What it says is what helps.
+    daemon.start().unwrap();
+    assert_eq!(json(&daemon, &["status"])["enforcing"], true);
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
 }
 
 #[test]

@@ -1,12 +1,40 @@
 //! What lives under a guard while it is upgraded: two sessions, a hole with a budget, a request.
 
 use std::fs;
-use std::path::Path;
 
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, bins, eventually};
 use serde_json::Value;
 
-use crate::half;
+/// The policies that it had.
+const POLICY: &str = include_str!("../../fixtures/0.1.0/upgrade.toml");
+const OWN: &str = include_str!("../../fixtures/0.1.0/own.toml");
+/// Its files, by where they lie in the state directory.
+const FILES: [(&str, &str); 6] = [
+    (
+        "sessions/s1.json",
+        include_str!("../../fixtures/0.1.0/state/sessions/s1.json"),
+    ),
+    (
+        "sessions/s2.json",
+        include_str!("../../fixtures/0.1.0/state/sessions/s2.json"),
+    ),
+    (
+        "holes/h1.json",
+        include_str!("../../fixtures/0.1.0/state/holes/h1.json"),
+    ),
+    (
+        "requests/r1.json",
+        include_str!("../../fixtures/0.1.0/state/requests/r1.json"),
+    ),
+    (
+        "policies/1.json",
+        include_str!("../../fixtures/0.1.0/state/policies/1.json"),
+    ),
+    (
+        "policies/2.json",
+        include_str!("../../fixtures/0.1.0/state/policies/2.json"),
+    ),
+];
 
 /// A hole is open there for the first session, for five connections.
 const OPEN: &str = "192.0.2.10";
@@ -19,9 +47,8 @@ const ALLOWED: &str = "198.51.100.7";
 
 /// A daemon with the policy of the fixture.
 pub(crate) fn prepared(network: &Network) -> Daemon {
-    let text = fs::read_to_string(half::fixture("upgrade.toml")).unwrap();
     Daemon::in_network(network)
-        .policy("upgrade", &text)
+        .policy("upgrade", POLICY)
         .prepare()
         .unwrap()
 }
@@ -39,7 +66,7 @@ impl Lived {
     /// Makes what the version before had when its files were kept. They have the same ids.
     pub(crate) fn begin(daemon: &Daemon) -> Self {
         let own = daemon.dir().join("own.toml");
-        fs::copy(half::fixture("own.toml"), &own).unwrap();
+        fs::write(&own, OWN).unwrap();
         let run = |policy: &str, name| {
             let run = daemon.agent(["run", "--policy", policy, "--name", name]);
             Shell::run_by(daemon, run).unwrap()
@@ -80,20 +107,15 @@ impl Lived {
 
     /// Puts the files of the version before in the place of those that today's guardd wrote.
     pub(crate) fn take_over_its_files(&self, daemon: &Daemon) {
-        let state = daemon.state_dir();
-        for shelf in ["sessions", "holes", "requests", "policies"] {
-            let kept = half::fixture("state").join(shelf);
-            for file in fs::read_dir(&kept).unwrap().flatten() {
-                let written = state.join(shelf).join(file.file_name());
-                assert!(
-                    written.exists(),
-                    "{} is not what there is",
-                    written.display()
-                );
-                fs::copy(file.path(), written).unwrap();
-            }
+        for (name, text) in FILES {
+            let written = daemon.state_dir().join(name);
+            assert!(
+                written.exists(),
+                "{} is not what there is",
+                written.display()
+            );
+            fs::write(written, text).unwrap();
         }
-        assert!(Path::new(&state).join("sessions/s3.json").exists());
     }
 
     /// All of it is there as it was, and does what it did.

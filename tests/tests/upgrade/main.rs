@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../half/before.rs"]
+mod before;
 #[path = "../half/mod.rs"]
 mod half;
 mod lived;
@@ -43,7 +45,7 @@ fn everything_survives_an_upgrade_and_a_downgrade() {
     let production = Production::start(&network).unwrap();
     let mut daemon = lived::prepared(&network);
     daemon
-        .start_as(half::guardd(&daemon, &half::of_before()))
+        .start_as(half::guardd(&daemon, &before::object(&daemon)))
         .unwrap();
     let mut lived = Lived::begin(&daemon);
     let before = programs(&daemon);
@@ -64,7 +66,7 @@ fn everything_survives_an_upgrade_and_a_downgrade() {
     daemon.kill().unwrap();
 
     daemon
-        .start_as(half::guardd(&daemon, &half::of_before()))
+        .start_as(half::guardd(&daemon, &before::object(&daemon)))
         .unwrap();
     assert_eq!(last_start(&daemon), "replaced");
     assert!(programs(&daemon).iter().all(|id| !today.contains(id)));
@@ -73,7 +75,7 @@ fn everything_survives_an_upgrade_and_a_downgrade() {
 
     // The same again adopts, and changes no program.
     daemon
-        .start_as(half::guardd(&daemon, &half::of_before()))
+        .start_as(half::guardd(&daemon, &before::object(&daemon)))
         .unwrap();
     assert_eq!(last_start(&daemon), "adopted");
     lived.goes_on(&daemon);
@@ -87,7 +89,7 @@ fn a_half_made_upgrade_is_finished_by_whoever_comes() {
     let production = Production::start(&network).unwrap();
     let mut daemon = lived::prepared(&network);
     daemon
-        .start_as(half::guardd(&daemon, &half::of_before()))
+        .start_as(half::guardd(&daemon, &before::object(&daemon)))
         .unwrap();
     let mut lived = Lived::begin(&daemon);
     let before = programs(&daemon);
@@ -100,7 +102,7 @@ fn a_half_made_upgrade_is_finished_by_whoever_comes() {
         .unwrap();
     assert!(ended.was_killed(), "{ended:?}");
     daemon
-        .start_as(half::guardd(&daemon, &half::of_before()))
+        .start_as(half::guardd(&daemon, &before::object(&daemon)))
         .unwrap();
     assert_eq!(last_start(&daemon), "replaced");
     daemon
@@ -123,7 +125,7 @@ fn pins_that_it_would_misread_are_left_as_they_are() {
     let production = Production::start(&network).unwrap();
     let mut daemon = lived::prepared(&network);
     daemon
-        .start_as(half::guardd(&daemon, &half::of_before()))
+        .start_as(half::guardd(&daemon, &before::object(&daemon)))
         .unwrap();
     let mut lived = Lived::begin(&daemon);
     let before = programs(&daemon);
@@ -145,7 +147,7 @@ fn pins_that_it_would_misread_are_left_as_they_are() {
     // The one that made them still can.
     set_version(&daemon, guard_common::ABI);
     daemon
-        .start_as(half::guardd(&daemon, &half::of_before()))
+        .start_as(half::guardd(&daemon, &before::object(&daemon)))
         .unwrap();
     assert_eq!(last_start(&daemon), "adopted");
     assert_eq!(programs(&daemon), before);

@@ -3,6 +3,7 @@
 //! Both sides of each comparison run in one go and in turns, in many short rounds; a comparison is the median
 //! of the rounds' ratios. Nothing here fails because of a number: the table says what was reached.
 
+mod adopting;
 mod answer;
 mod client;
 mod connects;
@@ -56,7 +57,7 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "connect-10",
     "connect-100k",
     "throughput",
@@ -65,6 +66,7 @@ const NAMES: [&str; 13] = [
     "answer",
     "run",
     "start",
+    "adopting",
     "memory",
     "policy-100k",
     "policy-1m",
@@ -81,6 +83,7 @@ const GROUPS: [Group; NAMES.len()] = [
     answer::answer,
     starts::run,
     starts::guardd,
+    adopting::adopting,
     starts::memory,
     policies::large,
     policies::largest,

@@ -73,7 +73,8 @@ Examples:
 
 pub(super) const STOP: &str = "\
 Examples:
-  guard stop s1";
+  guard stop s1
+  guard stop agent.service";
 
 pub(super) const STATUS: &str = "\
 Examples:
@@ -97,6 +98,15 @@ Examples:
   guard log --since 1h
   guard log --follow --session s1
   guard log --json | jq 'select(.kind == \"hole-open\")'";
+
+pub(super) const REPORT: &str = "\
+Examples:
+  guard report --since 1h
+  guard report --session s1 --format markdown > report.md
+  guard report --name \"$CI_JOB_ID\" --format gitlab --fail-on denied
+  guard report --json | jq '.stopped[].destination'
+
+Exit status: 0; 1 if there was what --fail-on names; 2 it could not be done.";
 
 pub(super) const WHY: &str = "\
 Examples:

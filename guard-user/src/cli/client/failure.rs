@@ -18,11 +18,15 @@ pub(super) fn error_answer(name: &str, parameters: Value) -> CliError {
     let known = name
         .strip_prefix(INTERFACE)
         .and_then(|name| error_name(name.strip_prefix('.')?));
+    // What the other version does not know: the method, or the parameter.
+    let unknown = ["method", "parameter", "interface"].map(|key| parameters[key].as_str());
+    let unknown = unknown.into_iter().flatten().next();
+    let unknown = unknown.map_or_else(String::new, |unknown| format!(": {unknown}"));
     match (known, serde_json::from_value(parameters)) {
         (Some(name), Ok(failure)) => CliError::Answer { name, failure },
         _ => CliError::Local(Failure {
             what: "guardd could not do that".into(),
-            why: format!("it answered {name}"),
+            why: format!("it answered {name}{unknown}"),
             fix:
                 "check that guard and guardd are of one version:\nguard --version\nguardd --version"
                     .into(),

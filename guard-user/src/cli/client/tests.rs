@@ -179,6 +179,29 @@ fn unknown_errors_are_no_answers() {
 }
 
 #[test]
+fn a_guardd_of_another_version_is_told_apart() {
+    for (error, unknown) in [
+        (
+            "MethodNotFound\",\"parameters\":{\"method\":\"org.guardd.Control.New\"}",
+            "org.guardd.Control.New",
+        ),
+        (
+            "InvalidParameter\",\"parameters\":{\"parameter\":\"newer\"}",
+            "InvalidParameter: newer",
+        ),
+    ] {
+        let script = format!("{{\"error\":\"org.varlink.service.{error}}}\0");
+        let failure = holes(script.as_bytes()).unwrap_err();
+        let failure = failure.failure().unwrap();
+        assert!(failure.why.contains(unknown), "{failure}");
+        assert!(failure.fix.contains("guardd --version"), "{failure}");
+    }
+    // What a newer one says beside what is known is passed over.
+    let newer = b"{\"parameters\":{\"holes\":[],\"warnings\":[],\"newer\":1}}\0";
+    assert!(holes(newer).is_ok());
+}
+
+#[test]
 fn garbage_is_not_understood() {
     for script in [
         "\0",

@@ -17,6 +17,7 @@ pub(crate) mod holes;
 pub(crate) mod inside;
 pub(crate) mod log;
 pub(crate) mod page;
+pub(crate) mod report;
 pub(crate) mod requests;
 pub(crate) mod sessions;
 pub(crate) mod status;

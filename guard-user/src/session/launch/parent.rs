@@ -9,8 +9,9 @@
 //! - to stop when the command stops, so that the shell sees a stopped job, and
 //! - to end with the command's status.
 //!
-//! Where the parent is killed by SIGKILL the command goes on, in its session and as guarded as
-//! before: the guard is in the kernel, not in the parent. `guard stop` ends it.
+//! Where the parent is killed by SIGKILL, guardd ends the session: nobody would be there to stop it. While no guardd
+//! runs the command goes on, as guarded as before, for the guard is in the kernel and not in the parent; the next
+//! guardd ends it.
 
 use std::fs::File;
 use std::io::{self, Read};

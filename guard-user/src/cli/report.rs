@@ -1,0 +1,68 @@
+//! What was stopped, asked and opened: the audit trail in short, for a person or a CI job.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::{env, io};
+
+use super::args::{FailOn, Format, ReportArgs};
+use super::client::Client;
+use super::error::{CliError, Exit};
+use super::render::{self, Output};
+use crate::proto::{Call, Failure, LogRecord};
+use summary::Report;
+
+mod github;
+mod gitlab;
+pub(crate) mod markdown;
+pub(crate) mod summary;
+
+/// `guard report`: a no only where `--fail-on` says what a no is.
+pub(crate) fn report(client: Client, args: &ReportArgs, output: Output) -> Result<Exit, CliError> {
+    // All sessions: what runs in sessions inside one is found by who started which.
+    let call = Call::Log {
+        follow: false,
+        session: None,
+        since: args.since.map(|duration| duration.as_secs_f64()),
+    };
+    let records = client.stream::<LogRecord>(&call)?;
+    let records = records.collect::<Result<Vec<_>, _>>()?;
+    let mut report = Report::of(&records);
+    report.keep(args.session.as_deref(), args.name.as_deref());
+    match args.format {
+        Format::Text => output.print(&report, render::report::page)?,
+        Format::Markdown => print(&markdown::page(&report))?,
+        Format::Github => {
+            print(&github::commands(&report))?;
+            step_summary(&report)?;
+        }
+        Format::Gitlab => print(&gitlab::section(&report))?,
+    }
+    Ok(Exit::answer(!match args.fail_on {
+        None => false,
+        Some(FailOn::Denied) => report.stopped.iter().any(|one| one.verdict == "deny"),
+        Some(FailOn::Stopped) => !report.stopped.is_empty(),
+    }))
+}
+
+fn print(text: &str) -> Result<(), CliError> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| CliError::output(&error))
+}
+
+/// Adds the report to the page that GitHub shows of the job, where there is one.
+fn step_summary(report: &Report) -> Result<(), CliError> {
+    let Some(path) = env::var_os("GITHUB_STEP_SUMMARY").filter(|path| !path.is_empty()) else {
+        return Ok(());
+    };
+    let file = OpenOptions::new().append(true).create(true).open(&path);
+    let written = file.and_then(|mut file| file.write_all(markdown::page(report).as_bytes()));
+    written.map_err(|error| {
+        CliError::Local(Failure {
+            what: "cannot write the job's summary".into(),
+            why: format!("{}: {error}", path.display()),
+            fix: "check GITHUB_STEP_SUMMARY, or take --format markdown".into(),
+        })
+    })
+}

@@ -1,0 +1,421 @@
+//! From the records of the audit trail to what a reader wants to know.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::super::render::endpoint;
+use crate::proto::{Endpoint, LogKind, LogRecord, moment};
+
+/// A report. Times are the audit trail's.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    /// Whose records there are, oldest first.
+    pub(crate) sessions: Vec<SessionLine>,
+    /// What was refused, most often tried first.
+    pub(crate) stopped: Vec<StoppedLine>,
+    /// What a person was asked, oldest first.
+    pub(crate) requests: Vec<RequestLine>,
+    /// What was opened, oldest first.
+    pub(crate) holes: Vec<HoleLine>,
+    /// How many attempts were refused.
+    pub(crate) refused: u64,
+    /// Records that the audit trail left out, since their session had too many.
+    pub(crate) left_out: u64,
+}
+
+/// A session.
+#[derive(Debug, Serialize)]
+pub(crate) struct SessionLine {
+    pub(crate) id: String,
+    pub(crate) name: Option<String>,
+    pub(crate) policy: Option<String>,
+    pub(crate) user: Option<String>,
+    /// The session that it was started in.
+    pub(crate) parent: Option<String>,
+    #[serde(serialize_with = "moment::write_some")]
+    pub(crate) started_at: Option<Timestamp>,
+    #[serde(serialize_with = "moment::write_some")]
+    pub(crate) ended_at: Option<Timestamp>,
+    /// How many attempts were refused, as the kernel counted; null while it lives.
+    pub(crate) refused: Option<u64>,
+    /// Its own number here: after a reboot another session has the same id.
+    #[serde(skip)]
+    at: usize,
+    #[serde(skip)]
+    left_out: u64,
+}
+
+/// A destination that was refused.
+#[derive(Debug, Serialize)]
+pub(crate) struct StoppedLine {
+    /// Null: a cgroup that no session owns.
+    pub(crate) session: Option<String>,
+    pub(crate) name: Option<String>,
+    /// In words.
+    pub(crate) destination: String,
+    pub(crate) host: Option<String>,
+    /// Null: the policy's default.
+    pub(crate) rule: Option<String>,
+    pub(crate) verdict: String,
+    /// At least so often.
+    pub(crate) count: u64,
+    /// By executable, or by name where that was not known.
+    pub(crate) programs: BTreeSet<String>,
+    #[serde(skip)]
+    of: Option<usize>,
+}
+
+/// A question.
+#[derive(Debug, Serialize)]
+pub(crate) struct RequestLine {
+    pub(crate) id: String,
+    pub(crate) session: Option<String>,
+    pub(crate) destination: Option<String>,
+    pub(crate) rule: Option<String>,
+    /// The agent's words.
+    pub(crate) note: Option<String>,
+    /// `yes`, `no`, or null: nobody has answered.
+    pub(crate) answer: Option<String>,
+    pub(crate) by: Option<String>,
+    #[serde(skip)]
+    of: Option<usize>,
+}
+
+/// A hole.
+#[derive(Debug, Serialize)]
+pub(crate) struct HoleLine {
+    pub(crate) id: String,
+    pub(crate) session: Option<String>,
+    pub(crate) destination: Option<String>,
+    pub(crate) ports: Option<String>,
+    pub(crate) by: Option<String>,
+    pub(crate) reason: Option<String>,
+    pub(crate) request: Option<String>,
+    /// Null: it is open still.
+    pub(crate) ended: Option<String>,
+    /// Connections that were cut then.
+    pub(crate) cut: u64,
+    #[serde(skip)]
+    of: Option<usize>,
+}
+
+impl Report {
+    /// All that the records tell.
+    pub(crate) fn of(records: &[LogRecord]) -> Self {
+        let mut report = Self::default();
+        // Which of the sessions an id stands for by now.
+        let mut current = HashMap::new();
+        for record in records {
+            report.add(record, &mut current);
+        }
+        report.count();
+        report
+    }
+
+    /// Keeps one session, or those of a name, with all that were started inside.
+    pub(crate) fn keep(&mut self, id: Option<&str>, name: Option<&str>) {
+        if id.is_none() && name.is_none() {
+            return;
+        }
+        let mut kept = BTreeSet::new();
+        let mut ids = BTreeSet::new();
+        for session in &self.sessions {
+            let is_meant = id.is_none_or(|id| session.id == id)
+                && name.is_none_or(|name| session.name.as_deref() == Some(name));
+            // A session is later in the list than the one around it.
+            let parent = session.parent.as_ref();
+            if is_meant || parent.is_some_and(|parent| ids.contains(parent)) {
+                kept.insert(session.at);
+                ids.insert(session.id.clone());
+            }
+        }
+        let is_kept = |of: Option<usize>| of.is_some_and(|at| kept.contains(&at));
+        self.sessions.retain(|one| is_kept(Some(one.at)));
+        self.stopped.retain(|one| is_kept(one.of));
+        self.requests.retain(|one| is_kept(one.of));
+        self.holes.retain(|one| is_kept(one.of));
+        self.count();
+    }
+
+    fn add(&mut self, record: &LogRecord, current: &mut HashMap<String, usize>) {
+        let of = self.session(record, current);
+        if let Some(session) = of.and_then(|at| self.sessions.get_mut(at)) {
+            session.left_out += number(record, "left_out");
+        }
+        match record.kind {
+            LogKind::SessionEnd => {
+                if let Some(session) = of.and_then(|at| self.sessions.get_mut(at)) {
+                    session.ended_at = Some(record.at);
+                    session.refused = record.fields.get("denied").and_then(Value::as_u64);
+                }
+            }
+            LogKind::Denied => self.denied(record, of),
+            LogKind::Request | LogKind::Answered => self.request(record, of),
+            LogKind::HoleOpen | LogKind::HoleClose => self.hole(record, of),
+            _ => {}
+        }
+    }
+
+    /// The session that a record is about: a new one where it starts, or where nothing older is known.
+    fn session(
+        &mut self,
+        record: &LogRecord,
+        current: &mut HashMap<String, usize>,
+    ) -> Option<usize> {
+        let id = record.session.as_ref()?;
+        let starts = record.kind == LogKind::SessionStart && !record.fields.contains_key("noticed");
+        if let Some(at) = current.get(id).filter(|_| !starts) {
+            return Some(*at);
+        }
+        let at = self.sessions.len();
+        current.insert(id.clone(), at);
+        self.sessions.push(SessionLine {
+            id: id.clone(),
+            name: text(record, "name"),
+            policy: text(record, "policy"),
+            user: text(record, "user"),
+            parent: text(record, "parent"),
+            started_at: starts.then_some(record.at),
+            ended_at: None,
+            refused: None,
+            at,
+            left_out: 0,
+        });
+        Some(at)
+    }
+
+    fn denied(&mut self, record: &LogRecord, of: Option<usize>) {
+        let (destination, host) = destination(record);
+        let destination = destination.unwrap_or_else(|| "an unknown destination".to_owned());
+        let (rule, verdict) = (text(record, "rule"), text(record, "verdict"));
+        let verdict = verdict.unwrap_or_else(|| "deny".to_owned());
+        let found = self.stopped.iter().position(|one| {
+            one.of == of
+                && one.destination == destination
+                && one.rule == rule
+                && one.verdict == verdict
+        });
+        let at = found.unwrap_or_else(|| {
+            self.stopped.push(StoppedLine {
+                session: record.session.clone(),
+                name: of.and_then(|at| self.sessions[at].name.clone()),
+                destination,
+                host: None,
+                rule,
+                verdict,
+                count: 0,
+                programs: BTreeSet::new(),
+                of,
+            });
+            self.stopped.len() - 1
+        });
+        let line = &mut self.stopped[at];
+        line.count = line.count.max(number(record, "count")).max(1);
+        line.host = line.host.take().or(host);
+        line.programs
+            .extend(text(record, "exe").or_else(|| text(record, "comm")));
+    }
+
+    fn request(&mut self, record: &LogRecord, of: Option<usize>) {
+        let Some(id) = text(record, "request") else {
+            return;
+        };
+        let found = self
+            .requests
+            .iter()
+            .position(|one| one.id == id && one.of == of);
+        let at = found.unwrap_or_else(|| {
+            self.requests.push(RequestLine {
+                id,
+                session: record.session.clone(),
+                destination: destination(record).0,
+                rule: text(record, "rule"),
+                note: text(record, "note"),
+                answer: None,
+                by: None,
+                of,
+            });
+            self.requests.len() - 1
+        });
+        if record.kind == LogKind::Answered {
+            self.requests[at].answer = text(record, "answer");
+            self.requests[at].by = text(record, "by");
+        }
+    }
+
+    fn hole(&mut self, record: &LogRecord, of: Option<usize>) {
+        let Some(id) = text(record, "hole") else {
+            return;
+        };
+        let found = self
+            .holes
+            .iter()
+            .position(|one| one.id == id && one.of == of);
+        let at = found.unwrap_or_else(|| {
+            self.holes.push(HoleLine {
+                id,
+                session: record.session.clone(),
+                destination: text(record, "destination"),
+                ports: text(record, "ports"),
+                by: text(record, "by"),
+                reason: text(record, "reason"),
+                request: text(record, "request"),
+                ended: None,
+                cut: 0,
+                of,
+            });
+            self.holes.len() - 1
+        });
+        if record.kind == LogKind::HoleClose {
+            self.holes[at].ended = text(record, "why");
+            self.holes[at].cut = number(record, "cut");
+        }
+    }
+
+    /// Sorts what was stopped, and adds it up: by the kernel's own count, where a session has ended.
+    fn count(&mut self) {
+        self.stopped.sort_by_key(|one| std::cmp::Reverse(one.count));
+        let mut of: BTreeMap<Option<usize>, u64> = BTreeMap::new();
+        for one in &self.stopped {
+            *of.entry(one.of).or_default() += one.count;
+        }
+        for session in &self.sessions {
+            let counted = of.entry(Some(session.at)).or_default();
+            *counted = session.refused.unwrap_or(0).max(*counted);
+        }
+        self.refused = of.values().sum();
+        self.left_out = self.sessions.iter().map(|one| one.left_out).sum();
+    }
+}
+
+fn text(record: &LogRecord, field: &str) -> Option<String> {
+    match record.fields.get(field)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+fn number(record: &LogRecord, field: &str) -> u64 {
+    record
+        .fields
+        .get(field)
+        .and_then(Value::as_u64)
+        .unwrap_or(0)
+}
+
+/// Where to, in words, and the host.
+fn destination(record: &LogRecord) -> (Option<String>, Option<String>) {
+    let value = record
+        .fields
+        .get("destination")
+        .filter(|value| !value.is_null());
+    let Some(value) = value else {
+        return (None, None);
+    };
+    match serde_json::from_value::<Endpoint>(value.clone()) {
+        Ok(mut to) => {
+            let host = to.host.take();
+            (Some(endpoint::words(&to)), host)
+        }
+        Err(_) => match (value.get("protocol"), value.get("socket_type")) {
+            (Some(Value::String(protocol)), Some(kind)) => {
+                (Some(format!("socket {protocol} of type {kind}")), None)
+            }
+            _ => (Some(value.to_string()), None),
+        },
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    pub(crate) fn records(all: Value) -> Vec<LogRecord> {
+        let all = all.as_array().unwrap().iter().enumerate();
+        let timed = all.map(|(second, one)| {
+            let mut one = one.clone();
+            one["at"] = json!(format!("2026-11-20T12:00:{second:02}Z"));
+            serde_json::from_value(one).unwrap()
+        });
+        timed.collect()
+    }
+
+    pub(crate) fn story() -> Report {
+        let to = json!({"address": "192.0.2.10", "port": 443, "protocol": "tcp", "host": null});
+        let named = json!({"address": "192.0.2.11", "port": 5432, "protocol": "tcp", "host": "db.example.com"});
+        Report::of(&records(json!([
+            {"kind": "daemon-start", "session": null},
+            {"kind": "session-start", "session": "s1", "name": "make", "policy": "ci", "user": "runner"},
+            {"kind": "denied", "session": "s1", "destination": to, "rule": "metadata", "verdict": "deny", "count": 1, "exe": "/usr/bin/curl", "left_out": 0},
+            {"kind": "denied", "session": "s1", "destination": to, "rule": "metadata", "verdict": "deny", "count": 5, "exe": null, "comm": "wget", "left_out": 2},
+            {"kind": "denied", "session": "s1", "destination": named, "rule": null, "verdict": "confirm", "count": 1, "exe": "/usr/bin/psql"},
+            {"kind": "request", "session": "s1", "destination": named, "rule": null, "request": "r1", "note": "migrate"},
+            {"kind": "answered", "session": "s1", "request": "r1", "answer": "yes", "by": "alice"},
+            {"kind": "hole-open", "session": "s1", "hole": "h1", "destination": "192.0.2.11/32", "ports": "tcp/5432", "by": "alice", "request": "r1"},
+            {"kind": "hole-close", "session": "s1", "hole": "h1", "why": "expired", "cut": 2},
+            {"kind": "session-start", "session": "s2", "name": "inner", "policy": "narrow", "user": "runner", "parent": "s1"},
+            {"kind": "denied", "session": "s2", "destination": {"protocol": "17", "socket_type": 3}, "verdict": "deny", "count": 1},
+            {"kind": "session-end", "session": "s1", "denied": 9},
+            {"kind": "session-start", "session": "s3", "name": "other"},
+            {"kind": "denied", "session": "s3", "destination": to, "verdict": "deny", "count": 1},
+        ])))
+    }
+
+    #[test]
+    fn records_add_up() {
+        let report = story();
+        assert_eq!(report.sessions.len(), 3);
+        assert_eq!(report.stopped.len(), 4);
+        let first = &report.stopped[0];
+        assert_eq!(
+            (first.count, first.destination.as_str()),
+            (5, "tcp 192.0.2.10:443")
+        );
+        assert_eq!(
+            first.programs,
+            ["/usr/bin/curl", "wget"].map(str::to_owned).into()
+        );
+        assert_eq!(report.refused, 9 + 1 + 1);
+        assert_eq!(report.left_out, 2);
+        let request = &report.requests[0];
+        assert_eq!(request.answer.as_deref(), Some("yes"));
+        assert_eq!(request.note.as_deref(), Some("migrate"));
+        let hole = &report.holes[0];
+        assert_eq!((hole.ended.as_deref(), hole.cut), (Some("expired"), 2));
+    }
+
+    #[test]
+    fn what_a_session_started_inside_belongs_to_it() {
+        for (id, name) in [(Some("s1"), None), (None, Some("make"))] {
+            let mut report = story();
+            report.keep(id, name);
+            assert_eq!(report.sessions.len(), 2);
+            assert_eq!(report.stopped.len(), 3);
+            assert_eq!(report.refused, 10);
+        }
+        let mut none = story();
+        none.keep(Some("s1"), Some("other"));
+        assert!(none.sessions.is_empty() && none.stopped.is_empty());
+        assert_eq!(none.refused, 0);
+    }
+
+    #[test]
+    fn the_same_id_after_a_reboot_is_another_session() {
+        let to = json!({"address": "192.0.2.10", "port": 443, "protocol": "tcp", "host": null});
+        let report = Report::of(&records(json!([
+            {"kind": "session-start", "session": "s1", "name": "old"},
+            {"kind": "denied", "session": "s1", "destination": to, "verdict": "deny", "count": 7},
+            {"kind": "session-start", "session": "s1", "name": "new"},
+            {"kind": "denied", "session": "s1", "destination": to, "verdict": "deny", "count": 1},
+        ])));
+        assert_eq!(report.sessions.len(), 2);
+        assert_eq!(report.stopped.len(), 2);
+        assert_eq!(report.refused, 8);
+    }
+}

@@ -1,0 +1,133 @@
+//! Who stands in for the commands of sessions: each `guard run`.
+//!
+//! It passes signals on to the command and ends when the command has. Where it is killed first, nobody is there any
+//! more who could stop the command, so guardd ends the session.
+
+use std::{collections::HashMap, io, mem::MaybeUninit, os::fd::OwnedFd, rc::Rc};
+
+use guard_common::SessionId;
+use rustix::event::{
+    Timespec,
+    epoll::{self, CreateFlags, Event, EventData, EventFlags},
+};
+
+use super::{sessions::Session, shared::Shared, state::State};
+use crate::sys::{
+    pidfd::{open, parent_of},
+    readiness::Readiness,
+};
+
+/// The ones that are watched.
+#[derive(Debug)]
+pub struct Launchers {
+    epoll: OwnedFd,
+    watched: HashMap<SessionId, OwnedFd>,
+}
+
+impl Launchers {
+    /// None yet, and what tells when one of them has ended.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn new() -> io::Result<(Self, Readiness)> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let readable = Readiness::of(&epoll)?;
+        let watched = HashMap::new();
+        Ok((Self { epoll, watched }, readable))
+    }
+
+    /// Watches the parent of a session's command.
+    fn watch(&mut self, session: SessionId, launcher: OwnedFd) -> io::Result<()> {
+        let data = EventData::new_u64(session.0.into());
+        epoll::add(&self.epoll, &launcher, data, EventFlags::IN)?;
+        self.watched.insert(session, launcher);
+        Ok(())
+    }
+
+    /// Watches no more.
+    pub fn forget(&mut self, session: SessionId) {
+        self.watched.remove(&session);
+    }
+
+    /// The sessions whose launchers have ended since the last time.
+    fn ended(&mut self) -> Vec<SessionId> {
+        let mut ended = Vec::new();
+        loop {
+            let mut buffer = [MaybeUninit::<Event>::uninit(); 64];
+            let found = epoll::wait(&self.epoll, &mut buffer, Some(&Timespec::default()));
+            // An error would come again at the next end.
+            let Ok((found @ [_, ..], _)) = found else {
+                return ended;
+            };
+            for event in found {
+                let session = SessionId(event.data.u64() as u32);
+                self.watched.remove(&session);
+                ended.push(session);
+            }
+        }
+    }
+}
+
+/// Ends sessions whose launchers are killed, for ever.
+pub async fn follow(shared: Rc<Shared>, readable: Readiness) {
+    loop {
+        let noticed = readable.drained(|| shared.with(State::end_unattended));
+        if let Err(error) = noticed.await {
+            return tracing::error!(%error, "killed launchers are not noticed any more");
+        }
+    }
+}
+
+impl State {
+    /// Watches whether somebody stands in for a session's command, as long as it runs. A session whose command has
+    /// none any more is ended.
+    pub fn attend(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.live(id) else {
+            return;
+        };
+        let (Some(launcher), true) = (session.about.launcher, self.has_command(session)) else {
+            return;
+        };
+        let is_parent = || is_parent(launcher, session);
+        match open(launcher) {
+            // The number is the launcher's only if it is the command's parent now.
+            Ok(pidfd) if is_parent() => {
+                if let Err(error) = self.launchers.watch(id, pidfd) {
+                    tracing::warn!(%error, session = id.0, "goes on if its launcher is killed");
+                }
+            }
+            _ if is_parent() => tracing::warn!(session = id.0, "goes on if its launcher is killed"),
+            _ => self.end_if_unattended(id),
+        }
+    }
+
+    fn end_unattended(&mut self) {
+        for id in self.launchers.ended() {
+            self.end_if_unattended(id);
+        }
+    }
+
+    /// A launcher that has ended before the command was killed; after it, what is left of the session may go on.
+    fn end_if_unattended(&mut self, id: SessionId) {
+        let session = self.sessions.live(id);
+        if !session.is_some_and(|session| self.has_command(session)) {
+            return;
+        }
+        tracing::warn!(session = id.0, "its launcher was killed, so it is ended");
+        if let Err(error) = self.kill(id) {
+            tracing::error!(%error, session = id.0, "goes on without its launcher");
+        }
+    }
+
+    /// Whether the command that the session was made for runs.
+    fn has_command(&self, session: &Session) -> bool {
+        let pid = session.about.pid;
+        pid.is_some_and(|pid| self.datapath.processes(&session.cgroup).contains(&pid))
+    }
+}
+
+fn is_parent(launcher: u32, session: &Session) -> bool {
+    let parent = session.about.pid.map(parent_of);
+    parent.is_some_and(|parent| parent.is_ok_and(|parent| parent == launcher))
+}

@@ -1,0 +1,155 @@
+//! Machines that lack something: what the guard needs it asks for, and what it does not need it does without.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use guard_lab::{Attempt, Daemon, Network, Production, Shell};
+
+use crate::{POLICY, V4, half};
+
+fn prepared(network: &Network) -> Daemon {
+    Daemon::in_network(network)
+        .policy("asks", POLICY)
+        .prepare()
+        .unwrap()
+}
+
+/// Runs a command in a mount namespace of its own, behind a script that changes what is mounted there.
+fn behind(script: &str, command: &Command) -> Command {
+    let mut behind = Command::new("unshare");
+    behind.args([
+        "--mount",
+        "sh",
+        "-ec",
+        &format!("{script}\nexec \"$@\""),
+        "sh",
+    ]);
+    behind.arg(command.get_program()).args(command.get_args());
+    let set = command.get_envs();
+    behind.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    behind
+}
+
+/// What a guardd says that ends by itself, with status 2.
+fn refused(mut guardd: Command) -> String {
+    let output = guardd.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    said
+}
+
+fn guards(daemon: &Daemon) {
+    assert_eq!(daemon.root(["status"]).json().unwrap()["enforcing"], true);
+    let mut shell = Shell::start(daemon, "asks").unwrap();
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    assert!(shell.reaches(&Attempt::tcp("198.51.100.7", 443)).unwrap());
+}
+
+#[test]
+fn without_btf_and_lsm() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = prepared(&network);
+    let hidden = "for d in /sys/kernel/btf /sys/kernel/security; do mount -t tmpfs none $d; done
+        ! test -e /sys/kernel/btf/vmlinux";
+    let guardd = behind(hidden, &daemon.guardd().unwrap());
+    daemon.start_as(guardd).unwrap();
+    guards(&daemon);
+}
+
+#[test]
+fn with_an_etc_that_is_read_only() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = prepared(&network);
+    let script = "mount --bind /etc /etc && mount -o remount,bind,ro /etc
+        ! touch /etc/guard-lab 2>/dev/null";
+    let guardd = behind(script, &daemon.guardd().unwrap());
+    daemon.start_as(guardd).unwrap();
+    guards(&daemon);
+}
+
+#[test]
+fn with_a_state_directory_that_is_read_only() {
+    let network = Network::new().unwrap();
+    let daemon = prepared(&network);
+    let state = daemon.state_dir();
+    fs::create_dir(&state).unwrap();
+    let dir = state.display();
+    let script = format!("mount --bind {dir} {dir} && mount -o remount,bind,ro {dir}");
+    let said = refused(behind(&script, &daemon.guardd().unwrap()));
+    assert!(said.contains("Read-only file system"), "{said}");
+    assert!(said.contains(&state.display().to_string()), "{said}");
+    for left in [daemon.pin_dir(), daemon.cgroup_root()] {
+        assert!(!left.exists(), "{}", left.display());
+    }
+}
+
+#[test]
+fn without_a_bpffs_that_could_be_mounted() {
+    let network = Network::new().unwrap();
+    let daemon = prepared(&network);
+    let script = "umount -l /sys/fs/bpf\nset -- setpriv --bounding-set=-sys_admin -- \"$@\"";
+    // Another network namespace cannot be entered without that capability, either; none is needed here.
+    let mut guardd = Command::new(guard_lab::bins::find("guardd").unwrap());
+    guardd.args(daemon.arguments());
+    let said = refused(behind(script, &guardd));
+    for word in ["mount a bpffs on", "/sys/fs/bpf", "capabilities"] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    assert!(!daemon.cgroup_root().exists());
+}
+
+#[test]
+fn with_programs_that_an_old_kernel_does_not_take() {
+    let network = Network::new().unwrap();
+    let daemon = prepared(&network);
+    // A kernel cannot be made older. An object that none takes can be had, and one that gives a lower number.
+    let object = daemon.dir().join("object");
+    fs::write(&object, "no object").unwrap();
+    let guardd = half::guardd(&daemon, &object);
+    let mut older = Command::new("setarch");
+    older.args(["--uname-2.6", "--"]).arg(guardd.get_program());
+    older.args(guardd.get_args());
+    older.envs(
+        guardd
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let said = refused(older);
+    for word in [
+        "cannot load the eBPF programs",
+        "Linux 6.1 or later is needed, and this is 2.6",
+    ] {
+        assert!(said.contains(word), "{word}: {said}");
+    }
+    for left in [daemon.pin_dir(), daemon.cgroup_root()] {
+        assert!(!left.exists(), "{}", left.display());
+    }
+}
+
+#[test]
+fn of_two_that_start_at_once_one_does() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = prepared(&network);
+    for _ in 0..5 {
+        let mut other = daemon.guardd().unwrap();
+        let mut other = other.stderr(Stdio::piped()).spawn().unwrap();
+        let first = daemon.start();
+        let lost = match &first {
+            Ok(()) => String::from_utf8(other.wait_with_output().unwrap().stderr).unwrap(),
+            Err(error) => {
+                let said = error.to_string();
+                other.kill().unwrap();
+                other.wait().unwrap();
+                assert_eq!(daemon.wait().unwrap().code(), Some(2), "{said}");
+                daemon.start().unwrap();
+                said
+            }
+        };
+        assert!(lost.contains("another guardd"), "{lost}");
+        guards(&daemon);
+        daemon.stop().unwrap();
+    }
+}

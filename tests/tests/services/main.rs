@@ -1,0 +1,9 @@
+//! Services as sessions, on a machine with systemd that is thrown away afterwards.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod lifecycle;
+mod machine;
+mod policy;
+mod settings;
+mod user;

@@ -1,0 +1,93 @@
+//! Policies from guardd's settings, for what comes up without one.
+
+use guard_lab::{Network, Production, eventually};
+use serde_json::json;
+
+use crate::machine::{
+    OPEN, UID, USER, Unit, V4, attempt_in, configure, has_ended, is_refused, machine, ok, run,
+    session,
+};
+
+const RULES: &str = r#"
+[[assign]]
+unit = "docker-*.scope"
+policy = "asks"
+owner = "agent"
+
+[[assign]]
+unit = "ci-*.service"
+policy = "asks"
+"#;
+
+#[test]
+fn scopes_and_units_get_the_policy_of_the_first_pattern() {
+    let _one = machine();
+    configure(RULES);
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let unit = Unit::new(
+        "ci-runner.service",
+        &network,
+        &format!("User={USER}\nExecStart=sleep 1000"),
+    );
+    assert!(unit.start());
+    assert_eq!(session("ci-runner.service")["uid"], 0);
+    let described = || session("ci-runner.service")["command"] == json!(["ci-runner.service"]);
+    eventually("described", described).unwrap();
+    assert!(attempt_in("ci-runner.service", &network, OPEN).ok);
+    assert!(is_refused(&attempt_in("ci-runner.service", &network, V4)));
+    drop(unit);
+    has_ended("ci-runner.service");
+
+    // As the engine makes a container's: a scope that a process is put into.
+    let scope = "docker-4f1d0c.scope";
+    let mut container = std::process::Command::new("systemd-run")
+        .args([
+            "--scope",
+            "--unit=docker-4f1d0c",
+            "-p",
+            "Slice=guard.slice",
+            "sleep",
+            "1000",
+        ])
+        .spawn()
+        .unwrap();
+    assert_eq!(session(scope)["uid"], UID);
+    assert_eq!(session(scope)["policy"], "asks");
+    assert!(is_refused(&attempt_in(scope, &network, V4)));
+    // guardd is killed, and another comes up meanwhile.
+    ok(&["systemctl", "kill", "-s", "KILL", "guardd.service"]);
+    let mut other = std::process::Command::new("systemd-run")
+        .args([
+            "--scope",
+            "--unit=docker-77",
+            "-p",
+            "Slice=guard.slice",
+            "sleep",
+            "1000",
+        ])
+        .spawn()
+        .unwrap();
+    eventually("back", || {
+        let _ = run(&["systemctl", "start", "guardd.service"]);
+        run(&["guard", "status"]).status.success()
+    })
+    .unwrap();
+    session("docker-77.scope");
+    session(scope);
+    ok(&["systemctl", "stop", scope, "docker-77.scope"]);
+    container.wait().unwrap();
+    other.wait().unwrap();
+    has_ended(scope);
+
+    // One that brings another policy than the settings have does not start, whoever is faster.
+    for _ in 0..3 {
+        let unit = Unit::new(
+            "ci-own.service",
+            &network,
+            &format!("User={USER}\nExecStartPre=+guard assign --policy open\nExecStart=sleep 1000"),
+        );
+        assert!(!unit.start());
+        unit.says("another policy");
+    }
+}
