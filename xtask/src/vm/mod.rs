@@ -173,6 +173,9 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     for outcome in &outcomes {
         println!("{outcome}");
     }
+    let table = target().join("vm-log/table.md");
+    std::fs::write(&table, report::table(&outcomes))?;
+    println!("the same as a table: {}", table.display());
     println!("in {:.0} s", begun.elapsed().as_secs_f64());
     Ok(verdict(&outcomes))
 }

@@ -95,6 +95,37 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// A table for the documents: what each kind of machine passes. What failed has no number in it.
+pub(super) fn table(outcomes: &[Outcome]) -> String {
+    let mut machines: Vec<_> = outcomes.iter().map(|o| (o.kernel, o.kind)).collect();
+    machines.dedup();
+    let mut suites: Vec<_> = outcomes.iter().map(|o| o.suite.as_str()).collect();
+    suites.sort_unstable();
+    suites.dedup();
+    let mut table = String::from("| suite |");
+    for (kernel, kind) in &machines {
+        table.push_str(&format!(" {kernel} {} |", kind.name()));
+    }
+    table.push_str("\n|---|");
+    table.push_str(&"---|".repeat(machines.len()));
+    for suite in suites {
+        table.push_str(&format!("\n| `{suite}` |"));
+        for (kernel, kind) in &machines {
+            let found = outcomes
+                .iter()
+                .find(|o| o.suite == suite && o.kernel == *kernel && o.kind == *kind);
+            let cell = match found {
+                Some(o) if o.status == Status::Passed => o.counts.passed.to_string(),
+                Some(_) => "failed".to_owned(),
+                None => String::new(),
+            };
+            table.push_str(&format!(" {cell} |"));
+        }
+    }
+    table.push('\n');
+    table
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
