@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     bindings::{__sk_buff, bpf_sock, bpf_sock_addr},
-    programs::SockAddrContext,
+    programs::{SockAddrContext, SockOpsContext},
 };
 use guard_common::{Address, Connection, Protocol};
 
@@ -32,6 +32,14 @@ const MAX_EXTENSIONS: usize = 6;
 pub(crate) fn socket(ctx: &SockAddrContext) -> *mut bpf_sock {
     // SAFETY: the kernel's context, which always has a socket.
     unsafe { (*ctx.sock_addr).__bindgen_anon_1.sk }
+}
+
+/// The socket that something happened to, where it is a whole one.
+#[inline(always)]
+pub(crate) fn listener(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
+    // SAFETY: the kernel's context.
+    let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
+    if sk.is_null() { None } else { Some(sk) }
 }
 
 /// What a program asked for on an IPv4 socket.

@@ -20,8 +20,9 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext as _,
-    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr},
-    programs::{SkBuffContext, SockAddrContext, SockContext},
+    bindings::BPF_SOCK_OPS_TCP_LISTEN_CB,
+    macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
+    programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use guard_common::{
     Address, Connection, Decision, HoleId, Hook, PolicyVerdict, Protocol, Tables as _, prefix_flags,
@@ -74,6 +75,19 @@ fn egress(ctx: SkBuffContext) -> i32 {
 #[cgroup_sock(sock_create)]
 fn sock_create(ctx: SockContext) -> i32 {
     judge_creation(&ctx)
+}
+
+/// `listen` on a TCP socket. Only for kernels before 6.6, whose IPv6 lets a listener's answers by without asking
+/// egress ("bpf, net: Check skb ownership against full socket"), so that it is not marked there. What others
+/// replied stays as it is.
+#[sock_ops]
+fn listen(ctx: SockOpsContext) -> u32 {
+    if ctx.op() == BPF_SOCK_OPS_TCP_LISTEN_CB
+        && let Some(socket) = ctx::listener(&ctx).and_then(Socket::new)
+    {
+        socket.mark_inbound();
+    }
+    ALLOW as u32
 }
 
 /// A socket may be connected again, elsewhere: what it was allowed before does not count.

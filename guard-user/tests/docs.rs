@@ -92,6 +92,79 @@ fn every_key_of_guardd_toml_is_in_operations() {
 }
 
 #[test]
+fn the_guardd_toml_that_ships_shows_every_key_with_its_default() {
+    let text = page("packaging/etc/guardd.toml");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let read = |text: &str| {
+        fs::write(&file, text).unwrap();
+        Config::read(file.path(), false)
+    };
+    assert_eq!(
+        read(&text).unwrap(),
+        Config::default(),
+        "it changes something"
+    );
+
+    // A comment has a space behind its mark; a key has none.
+    let mut shown = read(&text.replace("\n#", "\n").replace("\n ", "\n# ")).unwrap();
+    // Without a default, these have an example.
+    assert!(shown.default_policy.take().is_some());
+    assert!(shown.resolvers.take().is_some());
+    assert_eq!(shown, Config::default(), "it shows other defaults");
+
+    let error = read("no_such_key = 1\n").unwrap_err().to_string();
+    let (_, names) = error.split_once("unknown field").unwrap();
+    for name in expected(names) {
+        let shown = text.matches(&format!("\n#{name} = ")).count();
+        assert_eq!(shown, 1, "{name}");
+    }
+}
+
+/// A manual page, as people read it.
+fn manual(path: &str) -> String {
+    page(path).replace("\\-", "-")
+}
+
+#[test]
+fn every_option_of_guardd_is_in_its_manual() {
+    let manual = manual("packaging/man/guardd.8");
+    let guardd = args::Cli::command();
+    let verbs = guardd.get_subcommands();
+    let seen = |command: &Command| {
+        let options = command
+            .get_arguments()
+            .filter(|option| !option.is_hide_set());
+        options
+            .filter_map(|option| Some(format!("--{}", option.get_long()?)))
+            .collect::<Vec<_>>()
+    };
+    for option in verbs.flat_map(seen).chain(seen(&guardd)) {
+        assert!(has(&manual, &option), "{option}");
+    }
+    for verb in guardd.get_subcommands() {
+        assert!(has(&manual, verb.get_name()), "{}", verb.get_name());
+    }
+}
+
+#[test]
+fn every_key_of_a_policy_is_in_its_manual() {
+    let manual = manual("packaging/man/guard-policy.5");
+    let reference = page("docs/policy.md");
+    for section in ["## Keys of the policy", "## Keys of a rule"] {
+        let (_, rest) = reference.split_once(section).unwrap();
+        let rows = rest
+            .lines()
+            .skip_while(|line| !line.starts_with("|---"))
+            .skip(1);
+        let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+        assert!(rows.len() > 3, "{section}");
+        for key in rows.iter().filter_map(|row| code(row).next()) {
+            assert!(manual.contains(&format!("\n.B {key}\n")), "{key}");
+        }
+    }
+}
+
+#[test]
 fn every_kind_of_record_is_in_operations() {
     let error = serde_json::from_str::<LogKind>("\"no-such-kind\"").unwrap_err();
     has_all("docs/operations.md", "kind", expected(&error.to_string()));

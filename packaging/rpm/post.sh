@@ -1,5 +1,8 @@
 systemd-sysusers guard.conf >/dev/null || :
 systemd-tmpfiles --create guard.conf >/dev/null 2>&1 || :
+# What a removal has shut.
+systemctl unmask guard.slice >/dev/null 2>&1 || :
+systemctl --runtime unmask guard.slice >/dev/null 2>&1 || :
 if [ "$1" -eq 1 ]; then
     systemctl preset guardd.service guardd.socket >/dev/null 2>&1 || :
 fi

@@ -5,17 +5,21 @@ if [ "$1" -eq 0 ]; then
             {
                 echo "guard: it is not removed, for programs run that it guards, and nothing else would:"
                 guard sessions || :
-                echo "guard: end each with 'guard stop ID' ('systemctl status guard.slice' shows all), then remove again."
+                systemd-cgls --no-pager --unit guard.slice 2>/dev/null || :
+                echo "guard: end each with 'guard stop ID' (a unit: 'systemctl stop UNIT'), then remove again."
             } >&2
             exit 1
         fi
     done
     if [ -d /run/systemd/system ]; then
+        # No unit starts in it from here on, guarded or not.
+        systemctl --runtime mask guard.slice >/dev/null 2>&1 || :
         systemctl stop guardd.socket guardd.service >/dev/null || exit 1
     fi
     # It looks again: where a session has begun meanwhile, or another guardd runs, it refuses, says why, and so do we.
     if [ -e /sys/fs/bpf/guard ] && ! guardd teardown; then
         if [ -d /run/systemd/system ]; then
+            systemctl --runtime unmask guard.slice >/dev/null 2>&1 || :
             systemctl start guardd.socket guardd.service >/dev/null 2>&1 || :
         fi
         exit 1

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::network::PROD_V4;
 use crate::server::sniff::{MARK, MARK_PORT};
-use crate::{Network, Side, bins};
+use crate::{Network, Side, bins, patience};
 
 /// How long production may take to start, or to say what it has seen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -185,7 +185,9 @@ impl Seen {
             looked_at = records.all.len();
             !found && !records.ended
         };
-        let waited = self.more.wait_timeout_while(self.lock(), PATIENCE, missing);
+        let waited = self
+            .more
+            .wait_timeout_while(self.lock(), patience(PATIENCE), missing);
         let (records, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if records.ended {
             bail!("guard-lab serve ended");

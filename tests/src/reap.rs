@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-use crate::{bins, exec};
+use crate::{bins, exec, patience};
 
 /// How long processes may take to die.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -153,7 +153,7 @@ pub fn remove_cgroup(dir: &Path) -> Result<()> {
     }
     fs::write(dir.join("cgroup.kill"), "1")
         .with_context(|| format!("cannot kill what runs in {}", dir.display()))?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience(PATIENCE);
     while let Err(error) = remove_cgroup_tree(dir) {
         if Instant::now() > deadline {
             return Err(error);

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::wait;
+
 /// A command that goes on. What it says on standard error goes to the test's.
 #[derive(Debug)]
 pub struct Running {
@@ -47,6 +49,10 @@ impl Running {
     ///
     /// That none came in time, or that its output ended.
     pub fn line(&mut self, patience: Duration) -> Result<String> {
+        self.line_within(wait::patience(patience))
+    }
+
+    fn line_within(&mut self, patience: Duration) -> Result<String> {
         match self.lines.recv_timeout(patience) {
             Ok(line) => Ok(line),
             Err(RecvTimeoutError::Timeout) => bail!("it printed nothing for {patience:?}"),
@@ -60,11 +66,11 @@ impl Running {
     ///
     /// That none did in time, or that its output ended.
     pub fn line_with(&mut self, text: &str, patience: Duration) -> Result<String> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + wait::patience(patience);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = self
-                .line(left)
+                .line_within(left)
                 .with_context(|| format!("waiting for {text:?}"))?;
             if line.contains(text) {
                 return Ok(line);

@@ -1,5 +1,7 @@
 //! Waiting for what takes its time.
 
+use std::env;
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -7,6 +9,21 @@ use anyhow::{Result, ensure};
 
 /// How long anything may take, on a machine as slow and busy as it may be.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The environment variable that says how many times slower than others a machine is that is emulated.
+pub const SLOWNESS: &str = "GUARD_LAB_SLOWNESS";
+
+/// How long to wait on this machine for what takes less than `time` on any other.
+#[must_use]
+pub fn patience(time: Duration) -> Duration {
+    static SLOWER: LazyLock<u32> = LazyLock::new(|| {
+        env::var(SLOWNESS)
+            .ok()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(1)
+    });
+    time * (*SLOWER).max(1)
+}
+
 /// How often to look.
 const PACE: Duration = Duration::from_millis(20);
 
@@ -14,9 +31,9 @@ const PACE: Duration = Duration::from_millis(20);
 ///
 /// # Errors
 ///
-/// That it is not after 20 seconds.
+/// That it is not after 20 seconds, or what they are on this machine.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience(PATIENCE);
     while !is_so() {
         ensure!(Instant::now() < deadline, "it did not come to this: {what}");
         thread::sleep(PACE);

@@ -21,10 +21,10 @@ use crate::proto::{Failure, LogKind, LogRecord};
 
 /// Why a record is not in the trail.
 #[derive(Debug, thiserror::Error)]
-#[error("the audit trail {path} takes no record: {source}")]
+#[error("the audit trail {path} takes no record: {why}")]
 pub struct AuditError {
     path: PathBuf,
-    source: io::Error,
+    why: io::Error,
 }
 
 impl From<AuditError> for Failure {
@@ -189,7 +189,7 @@ impl Audit {
             session: record.session,
             fields: record.fields,
         };
-        let written = self.append(&line).map_err(|source| self.fail(source));
+        let written = self.append(&line).map_err(|why| self.fail(why));
         self.problem = written.as_ref().err().map(ToString::to_string);
         self.failures += u64::from(written.is_err());
         written
@@ -203,7 +203,7 @@ impl Audit {
     /// [`AuditError`] where there is none.
     pub fn reserve(&self) -> Result<(), AuditError> {
         use rustix::{fs::FallocateFlags, io::Errno};
-        let end = self.file.metadata().map_err(|source| self.fail(source))?;
+        let end = self.file.metadata().map_err(|why| self.fail(why))?;
         let end = end.len();
         match rustix::fs::fallocate(&self.file, FallocateFlags::KEEP_SIZE, end, ONE_DECISION) {
             Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
@@ -236,13 +236,13 @@ impl Audit {
     ///
     /// [`AuditError`] where the disk did not take them.
     pub fn sync(&self) -> Result<(), AuditError> {
-        self.file.sync_data().map_err(|source| self.fail(source))
+        self.file.sync_data().map_err(|why| self.fail(why))
     }
 
-    fn fail(&self, source: io::Error) -> AuditError {
+    fn fail(&self, why: io::Error) -> AuditError {
         AuditError {
             path: self.path.clone(),
-            source,
+            why,
         }
     }
 
@@ -276,9 +276,9 @@ fn open(path: &Path) -> Result<(File, u64), AuditError> {
         let length = repair(&mut file)?;
         Ok((file, length))
     };
-    opened().map_err(|source| AuditError {
+    opened().map_err(|why| AuditError {
         path: path.to_owned(),
-        source,
+        why,
     })
 }
 

@@ -107,20 +107,20 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the settings in {file}: {source}")]
+    #[error("cannot read the settings in {file}: {why}")]
     Read {
         /// Which file.
         file: String,
-        /// Why.
-        source: io::Error,
+        /// The system's word.
+        why: io::Error,
     },
     /// The file does not say what settings are.
-    #[error("the settings in {file} are wrong:\n{source}")]
+    #[error("the settings in {file} are wrong:\n{why}")]
     Invalid {
         /// Which file.
         file: String,
         /// Where, and what was expected.
-        source: toml::de::Error,
+        why: toml::de::Error,
     },
 }
 
@@ -154,16 +154,16 @@ impl Config {
             Err(error) if may_be_absent && error.kind() == io::ErrorKind::NotFound => {
                 return Ok(Self::default());
             }
-            Err(source) => {
+            Err(why) => {
                 return Err(ConfigError::Read {
                     file: file.display().to_string(),
-                    source,
+                    why,
                 });
             }
         };
-        toml::from_str(&text).map_err(|source| ConfigError::Invalid {
+        toml::from_str(&text).map_err(|why| ConfigError::Invalid {
             file: file.display().to_string(),
-            source,
+            why,
         })
     }
 }

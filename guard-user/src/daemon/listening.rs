@@ -1,17 +1,26 @@
 //! The control socket: one that guardd makes, or the one that systemd made before guardd was there.
 
 use std::{
-    fs, io,
+    fs,
+    io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::unix::{fs::PermissionsExt as _, net::UnixListener},
     path::Path,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 
+use super::{failure::Refusal, server};
 use crate::sys::pidfd;
 
 /// In the column of flags of `/proc/net/unix`: somebody listens (`__SO_ACCEPTCON` in Linux).
 const LISTENS: &str = "00010000";
+/// Of those who wait so many are told why.
+const MAX_WAITING: usize = 32;
+/// So much of a call is read before it is refused.
+const MAX_CALL: u64 = 64 * 1024;
+/// For so long.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Listens on the socket that was `passed`, else at `path`, in place of whatever socket an earlier guardd has left
 /// there. Everybody may connect: who may do what is decided call by call.
@@ -42,9 +51,38 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 fn take(listener: UnixListener) -> io::Result<UnixListener> {
     listener.set_nonblocking(true)?;
     if !pidfd::is_told_by_the_kernel() {
-        while listener.accept().is_ok() {}
+        // None is sent away before all are counted: who comes again is not among them.
+        let early: Vec<_> = listener.incoming().map_while(io::Result::ok).collect();
+        tracing::debug!(early = early.len(), "sent away");
     }
     Ok(listener)
+}
+
+/// Tells those who wait at a socket that was passed why nobody will answer: they called, or guardd would not have been
+/// started. Else they would wait for an attempt that goes better.
+pub fn turn_away(listener: &UnixListener, error: &anyhow::Error) {
+    let why = error.to_string();
+    let refusal = Refusal::failed(
+        "guardd cannot start",
+        why.lines().next().unwrap_or_default().trim_end_matches(':'),
+        "see all of what it says, and correct it:\nsystemctl status guardd\njournalctl -u guardd -n 20",
+    );
+    let Ok(mut frame) = server::error_frame(refusal.into()) else {
+        return;
+    };
+    frame.push(0);
+    for mut caller in listener
+        .incoming()
+        .map_while(io::Result::ok)
+        .take(MAX_WAITING)
+    {
+        // What cannot be read or said is no reason to leave out the others.
+        let _ = caller.set_read_timeout(Some(PATIENCE));
+        let _ = BufReader::new(&caller)
+            .take(MAX_CALL)
+            .read_until(0, &mut Vec::new());
+        let _ = caller.write_all(&frame);
+    }
 }
 
 /// Takes the socket away again, unless somebody else listens there.
@@ -89,6 +127,29 @@ mod tests {
         drop(listener);
         unlisten(&path);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn those_who_wait_are_told_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guardd.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let mut callers: Vec<_> = (0..3)
+            .map(|_| UnixStream::connect(&path).unwrap())
+            .collect();
+        callers[0].write_all(b"{}\0").unwrap();
+        callers.remove(1);
+        turn_away(
+            &listener,
+            &anyhow::anyhow!("the settings are wrong:\nline 3"),
+        );
+        for caller in &mut callers {
+            let mut answer = String::new();
+            caller.read_to_string(&mut answer).unwrap();
+            assert!(answer.contains("the settings are wrong\""), "{answer}");
+            assert!(answer.contains("org.guardd.Control.Failed"), "{answer}");
+        }
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::{
     args::{Cli, Verb},
     arrivals,
     audit::Record,
-    listening::{listen, unlisten},
+    listening::{listen, turn_away, unlisten},
     load, metrics, server,
     shared::Shared,
     slice,
@@ -36,6 +36,8 @@ const NAMES: Duration = Duration::from_secs(10);
 const MAX_LOOKS: usize = 1000;
 /// How often the service manager is told how it goes, at least.
 const REPORTS: Duration = Duration::from_secs(5);
+/// systemd tells guardd to stop within this time after it has removed the slice.
+const SLICE_STOPS: Duration = Duration::from_millis(200);
 /// An editor's several steps to save a file count as one change.
 const SETTLE: Duration = Duration::from_millis(50);
 
@@ -89,7 +91,12 @@ fn enforce(cli: &Cli, object: &Object) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start")?;
-    LocalSet::new().block_on(&runtime, live(cli, object, passed))
+    let waiting = passed.as_ref().map(UnixListener::try_clone).transpose()?;
+    let lived = LocalSet::new().block_on(&runtime, live(cli, object, passed));
+    if let (Err(error), Some(waiting)) = (&lived, waiting) {
+        turn_away(&waiting, error);
+    }
+    lived
 }
 
 /// From the first look at the kernel to the last.
@@ -122,7 +129,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
         // The programs went with it. The next start attaches them anew.
-        () = shared.root_gone() => Err(lost_root(&shared)),
+        error = root_gone(&shared) => Err(error),
         // None of them ends by itself. Without one the daemon is half there: better it starts again.
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     };
@@ -192,8 +199,11 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     }
 }
 
-/// Why there is nothing to enforce on any more.
-fn lost_root(shared: &Shared) -> anyhow::Error {
+/// Waits until the cgroup root is gone, and says so. systemd removes it when it stops the slice, and is about to stop
+/// guardd then, which is no error.
+async fn root_gone(shared: &Shared) -> anyhow::Error {
+    shared.root_gone().await;
+    tokio::time::sleep(SLICE_STOPS).await;
     let root = shared.with(|state| state.places.cgroup_root.clone());
     anyhow::anyhow!(
         "NOT enforcing: somebody has removed the cgroup {}, and what was attached to it\n\

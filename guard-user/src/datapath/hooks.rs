@@ -9,8 +9,9 @@ use aya::{
     Ebpf, EbpfLoader,
     programs::{
         CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSock, CgroupSockAddr, Program,
-        links::FdLink,
+        SockOps, links::FdLink,
     },
+    util::KernelVersion,
 };
 
 use super::{DatapathError, Object, Result, maps, pins};
@@ -22,8 +23,8 @@ struct Hook {
     attach_type: u32,
 }
 
-/// All of them. Packets come first: with that one in place nothing more gets out than with none of the
-/// others.
+/// All that every kernel has. Packets come first: with that one in place nothing more gets out than with none
+/// of the others.
 const HOOKS: [Hook; 6] = [
     Hook {
         name: "egress",
@@ -51,6 +52,21 @@ const HOOKS: [Hook; 6] = [
     },
 ];
 
+/// With it a server answers over IPv6 on kernels that do not ask egress about a listener's answers.
+const LISTEN: Hook = Hook {
+    name: "listen",
+    attach_type: 3,
+};
+/// The first that asks.
+const ASKS_ABOUT_LISTENERS: KernelVersion = KernelVersion::new(6, 6, 0);
+
+/// The hooks that this kernel wants.
+fn hooks() -> impl Iterator<Item = &'static Hook> {
+    // One that does not tell its version gets the program too: it does no harm.
+    let old = KernelVersion::current().map_or(true, |version| version < ASKS_ABOUT_LISTENERS);
+    HOOKS.iter().chain(old.then_some(&LISTEN))
+}
+
 /// Loads the programs on the maps that are pinned in `dir`; those that are not there are made and pinned.
 pub(super) fn load(object: &Object, dir: &Path, session_level: u32) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
@@ -66,7 +82,7 @@ pub(super) fn load(object: &Object, dir: &Path, session_level: u32) -> Result<Eb
 /// Attaches every program and pins the links in `dir`. A link that is there already is replaced: the new
 /// program runs beside the old one before that goes, and both must allow.
 pub(super) fn attach(ebpf: &mut Ebpf, cgroup: &File, dir: &Path) -> Result<()> {
-    for hook in &HOOKS {
+    for hook in hooks() {
         let link = attach_one(ebpf, cgroup, hook.name)?;
         let pin = pins::link(dir, hook.name);
         let beside = pins::link(dir, &format!("{}{BESIDE}", hook.name));
@@ -91,6 +107,7 @@ fn attach_one(ebpf: &mut Ebpf, cgroup: &File, name: &str) -> Result<FdLink> {
         Program::CgroupSockAddr(program) => link_sock_addr(program, cgroup, mode),
         Program::CgroupSkb(program) => link_skb(program, cgroup, mode),
         Program::CgroupSock(program) => link_sock(program, cgroup, mode),
+        Program::SockOps(program) => link_sock_ops(program, cgroup, mode),
         _ => Err(aya::programs::ProgramError::UnexpectedProgramType.into()),
     }
     .map_err(DatapathError::ebpf(doing()))
@@ -125,6 +142,12 @@ fn link_sock(program: &mut CgroupSock, cgroup: &File, mode: CgroupAttachMode) ->
     Ok(program.take_link(id)?.try_into()?)
 }
 
+fn link_sock_ops(program: &mut SockOps, cgroup: &File, mode: CgroupAttachMode) -> Linked {
+    program.load()?;
+    let id = program.attach(cgroup, mode)?;
+    Ok(program.take_link(id)?.try_into()?)
+}
+
 /// Ends the name of a link that is to replace another.
 const BESIDE: &str = "_new";
 
@@ -144,14 +167,13 @@ pub(super) fn remove_strays(dir: &Path) -> Result<()> {
 
 fn strays(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut links = pins::links(dir)?;
-    links.retain(|pin| !HOOKS.iter().any(|hook| *pin == pins::link(dir, hook.name)));
+    links.retain(|pin| !hooks().any(|hook| *pin == pins::link(dir, hook.name)));
     Ok(links)
 }
 
 /// What the kernel says of each pinned link: attached means to this cgroup, as this kind of hook.
 pub(super) fn read_back(dir: &Path, root_id: u64) -> Vec<HookStatus> {
-    HOOKS
-        .iter()
+    hooks()
         .map(|hook| {
             let link = bpf::link_info(&pins::link(dir, hook.name)).ok();
             HookStatus {
@@ -167,8 +189,7 @@ pub(super) fn read_back(dir: &Path, root_id: u64) -> Vec<HookStatus> {
 
 /// The cgroup that the pinned links guard, 0 where it is gone; `None` where there is no link.
 pub(super) fn guarded_cgroup(dir: &Path) -> Option<u64> {
-    HOOKS
-        .iter()
+    hooks()
         .filter_map(|hook| bpf::link_info(&pins::link(dir, hook.name)).ok())
         .map(|link| link.cgroup_id)
         .max()

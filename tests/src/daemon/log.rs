@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Result, bail};
 
+use crate::patience;
+
 /// How long guardd may take until it enforces, or says what is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -47,7 +49,9 @@ impl Log {
 
     pub(super) fn wait_for(&self, wanted: &str) -> Result<()> {
         let missing = |said: &mut Said| !said.ended && !said.text.contains(wanted);
-        let waited = self.more.wait_timeout_while(self.lock(), PATIENCE, missing);
+        let waited = self
+            .more
+            .wait_timeout_while(self.lock(), patience(PATIENCE), missing);
         let (said, _) = waited.unwrap_or_else(PoisonError::into_inner);
         if said.text.contains(wanted) {
             return Ok(());

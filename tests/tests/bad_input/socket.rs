@@ -31,8 +31,12 @@ fn started() -> (Network, Daemon) {
 
 fn connect(daemon: &Daemon) -> UnixStream {
     let stream = UnixStream::connect(daemon.socket()).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .set_read_timeout(Some(guard_lab::patience(PATIENCE)))
+        .unwrap();
+    stream
+        .set_write_timeout(Some(guard_lab::patience(PATIENCE)))
+        .unwrap();
     stream
 }
 
@@ -61,7 +65,11 @@ fn is_well(daemon: &Daemon, after: &str) {
         .unwrap();
     let status = answer(&mut stream).expect(after);
     assert_eq!(status["parameters"]["enforcing"], true, "{after}: {status}");
-    assert!(asked.elapsed() < PATIENCE, "{after}: {:?}", asked.elapsed());
+    assert!(
+        asked.elapsed() < guard_lab::patience(PATIENCE),
+        "{after}: {:?}",
+        asked.elapsed()
+    );
     let resident = resident(daemon);
     assert!(resident < BOUND, "{after}: {resident} KiB");
 }

@@ -33,7 +33,7 @@ fn places(cgroup: &str) -> [PathBuf; 2] {
 }
 
 fn wait_until_gone(places: &[PathBuf]) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + guard_lab::patience(PATIENCE);
     while let Some(left) = places.iter().find(|path| path.exists()) {
         assert!(Instant::now() < deadline, "{} is left", left.display());
         thread::sleep(Duration::from_millis(20));

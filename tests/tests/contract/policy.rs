@@ -325,7 +325,7 @@ fn a_bad_file_is_reported_and_the_old_policy_stands() {
     lab.daemon.signal(Signal::HUP).unwrap();
     lab.daemon.wait_for_log("policies read again").unwrap();
     let verdict = || lab.json(&["explain", V4, "--session", "s1"])["verdict"].clone();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + guard_lab::patience(PATIENCE);
     while verdict() != "deny" {
         assert!(Instant::now() < deadline, "{}", lab.daemon.log());
     }

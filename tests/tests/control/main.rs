@@ -69,8 +69,12 @@ struct Wire(UnixStream);
 impl Wire {
     fn open(daemon: &Daemon) -> Self {
         let stream = UnixStream::connect(daemon.socket()).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+        stream
+            .set_read_timeout(Some(guard_lab::patience(PATIENCE)))
+            .unwrap();
+        stream
+            .set_write_timeout(Some(guard_lab::patience(PATIENCE)))
+            .unwrap();
         Self(stream)
     }
 

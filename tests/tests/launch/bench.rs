@@ -114,7 +114,10 @@ pub(crate) fn text(output: &Output) -> String {
 pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
-        assert!(start.elapsed() < Duration::from_secs(20), "no {what}");
+        assert!(
+            start.elapsed() < guard_lab::patience(Duration::from_secs(20)),
+            "no {what}"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
 }

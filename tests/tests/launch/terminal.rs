@@ -47,7 +47,10 @@ impl Terminal {
     /// Waits for a line that has `text` in it.
     fn expect(&mut self, text: &str) {
         loop {
-            match self.seen.recv_timeout(Duration::from_secs(20)) {
+            match self
+                .seen
+                .recv_timeout(guard_lab::patience(Duration::from_secs(20)))
+            {
                 Ok(line) => {
                     self.all.push_str(&line);
                     if line.contains(text) {

@@ -3,6 +3,7 @@
 mod deb;
 mod licences;
 mod programs;
+mod reproducible;
 mod rpm;
 mod sbom;
 mod stage;
@@ -40,6 +41,9 @@ pub(crate) struct PackageArgs {
     /// The .deb's version, where it is not the workspace's: `VERSION+next` plays the next one in tests
     #[arg(long, value_name = "VERSION")]
     deb_version: Option<String>,
+    /// Make all of them once more in another place, and compare
+    #[arg(long, conflicts_with_all = ["deb", "rpm", "tarball", "deb_version"])]
+    check_reproducible: bool,
 }
 
 /// Makes the packages, and lists their checksums.
@@ -49,27 +53,57 @@ pub(crate) struct PackageArgs {
 /// What could not be had, built or written.
 pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     let epoch = epoch()?;
-    fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?;
     let all = !(args.deb || args.rpm || args.tarball);
+    match all {
+        true => empty(&out())?,
+        false => {
+            fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?
+        }
+    }
     let sbom = sbom::of_both_halves(&epoch)?;
     write(&out().join(sbom::name()), &sbom.text()?)?;
+    let tree = |kind, programs: &Path| stage::lay_out(kind, programs, &sbom);
     if all || args.deb || args.rpm {
         let programs = programs::build(programs::GNU, &epoch)?;
-        let tree = stage::lay_out("root", &programs, &sbom)?;
         if all || args.deb {
-            made(&deb::make(&tree, args.deb_version.as_deref(), &epoch)?)?;
+            let version = args.deb_version.as_deref();
+            made(&deb::make(&tree("deb", &programs)?, version, &epoch)?)?;
         }
         if all || args.rpm {
-            made(&rpm::make(&tree, &epoch)?)?;
+            made(&rpm::make(&tree("rpm", &programs)?, &epoch)?)?;
         }
     }
     if all || args.tarball {
         let programs = programs::build(programs::MUSL, &epoch)?;
         programs::check_static(&programs)?;
-        let tree = stage::lay_out("static-root", &programs, &sbom)?;
-        made(&tarball::make(&tree, &epoch)?)?;
+        made(&tarball::make(&tree("tarball", &programs)?, &epoch)?)?;
     }
-    sums()
+    sums()?;
+    match args.check_reproducible {
+        true => reproducible::check(),
+        false => Ok(()),
+    }
+}
+
+/// The .deb, and the same files under a later version, for the machines that tests run in: of the programs in
+/// `programs`, else of those that people get.
+///
+/// # Errors
+///
+/// What could not be had, built or written.
+pub(crate) fn debs(programs: Option<&Path>) -> Result<[PathBuf; 2]> {
+    let epoch = epoch()?;
+    fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?;
+    let programs = match programs {
+        Some(programs) => programs.to_owned(),
+        None => programs::build(programs::GNU, &epoch)?,
+    };
+    let tree = stage::lay_out("root", &programs, &sbom::of_both_halves(&epoch)?)?;
+    let next = format!("{}+next", version());
+    Ok([
+        deb::make(&tree, None, &epoch)?,
+        deb::make(&tree, Some(&next), &epoch)?,
+    ])
 }
 
 /// Says what was made. What people download is to stay small.

@@ -12,12 +12,13 @@ use crate::shell::{cargo, root, run};
 const TOOL: &str = "cargo-generate-rpm";
 const TOOL_VERSION: &str = "0.21.1";
 
-/// Makes it of the tree, and says where it is.
+/// Makes it of its tree, and says where it is.
 ///
 /// # Errors
 ///
 /// That cargo-generate-rpm could not be had, or what it says.
 pub(super) fn make(tree: &Tree, epoch: &str) -> Result<PathBuf> {
+    tree.add_licences()?;
     install::obtain(TOOL, TOOL_VERSION, "it makes the .rpm")?;
     let rpm = out().join(format!("guard-{}-1.x86_64.rpm", version()));
     let list = work().join("rpm-assets.toml");

@@ -42,7 +42,8 @@ const COMPLETIONS: [(&str, &str); 3] = [
     ("fish", "usr/share/fish/vendor_completions.d/guard.fish"),
 ];
 
-const DOC: &str = "usr/share/doc/guard";
+/// Where documents lie.
+pub(super) const DOC: &str = "usr/share/doc/guard";
 
 /// A tree that a package is made of.
 pub(super) struct Tree {
@@ -107,13 +108,15 @@ impl Tree {
         Ok(path)
     }
 
-    fn write(&self, to: &str, bytes: impl AsRef<[u8]>) -> Result<()> {
+    /// Adds a file.
+    pub(super) fn write(&self, to: &str, bytes: impl AsRef<[u8]>) -> Result<()> {
         let path = self.make_parent(to)?;
         fs::write(&path, bytes).with_context(|| format!("cannot write {}", path.display()))?;
         self.set_mode(to, 0o644)
     }
 
-    fn add(&self, from: &Path, to: &str) -> Result<()> {
+    /// Adds a copy of a file.
+    pub(super) fn add(&self, from: &Path, to: &str) -> Result<()> {
         let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         self.write(to, bytes)
     }
@@ -153,16 +156,10 @@ impl Tree {
     }
 
     fn documents(&self, sbom: &Sbom) -> Result<()> {
-        for name in ["README.md", "SECURITY.md"] {
+        for name in ["README.md", "SECURITY.md", "CHANGELOG.md"] {
             self.add(&root().join(name), &format!("{DOC}/{name}"))?;
         }
         self.add_tree(&root().join("docs"), &format!("{DOC}/docs"))?;
-        self.add(
-            &root().join("packaging/deb/copyright"),
-            &format!("{DOC}/copyright"),
-        )?;
-        self.add(&root().join("CHANGELOG.md"), &format!("{DOC}/changelog"))?;
-        self.compress(&format!("{DOC}/changelog"))?;
         self.write(&format!("{DOC}/sbom.cdx.json"), sbom.text()?)?;
         self.write(&format!("{DOC}/THIRD-PARTY"), licences::text(sbom)?)?;
         self.compress(&format!("{DOC}/THIRD-PARTY"))
@@ -184,8 +181,25 @@ impl Tree {
         Ok(())
     }
 
+    /// Adds the texts of guard's own licences, which Debian has already.
+    pub(super) fn add_licences(&self) -> Result<()> {
+        const LICENCES: [&str; 3] = [
+            "LICENSE-MIT",
+            "LICENSE-APACHE",
+            "guard-ebpf/LICENSE-GPL-2.0",
+        ];
+        for path in LICENCES {
+            let name = path.rsplit('/').next().unwrap_or(path);
+            self.add(
+                &root().join(path),
+                &format!("usr/share/licenses/guard/{name}"),
+            )?;
+        }
+        Ok(())
+    }
+
     /// `file` becomes `file.gz`, without a name and a date in it.
-    fn compress(&self, file: &str) -> Result<()> {
+    pub(super) fn compress(&self, file: &str) -> Result<()> {
         run(Command::new("gzip").args(["-9n"]).arg(self.root.join(file)))
     }
 }

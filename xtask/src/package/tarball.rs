@@ -8,19 +8,25 @@ use anyhow::Result;
 use super::{out, stage::Tree, version};
 use crate::shell::run;
 
-/// Makes it of the tree, and says where it is.
+/// Makes it of its tree, and says where it is.
 ///
 /// # Errors
 ///
 /// What tar or gzip say.
 pub(super) fn make(tree: &Tree, epoch: &str) -> Result<PathBuf> {
+    tree.add_licences()?;
     let name = format!("guard-{}-x86_64-linux", version());
     let tar = out().join(format!("{name}.tar"));
     // Whose the files were, when, and in which order the disk had them, is nobody's business.
     run(Command::new("tar")
         .args(["--create", "--format=gnu", "--sort=name", "--mtime"])
         .arg(format!("@{epoch}"))
-        .args(["--owner=0", "--group=0", "--numeric-owner"])
+        .args([
+            "--owner=0",
+            "--group=0",
+            "--numeric-owner",
+            "--mode=u=rwX,go=rX",
+        ])
         .arg(format!("--transform=s,^\\.,{name},"))
         .arg("--file")
         .arg(&tar)

@@ -4,7 +4,6 @@
 //! would, then test binaries run; what they say comes back through a serial port.
 
 mod cache;
-mod deb;
 mod debian;
 mod image;
 mod kernels;
@@ -125,7 +124,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
         .iter()
         .map(|kernel| Image::obtain(&cache, *kernel))
         .collect::<Result<Vec<_>>>()?;
-    let accel = qemu.settle(&images[0])?;
+    let accel = qemu.settle(&cache, &images[0])?;
     let makers: Vec<_> = images
         .iter()
         .map(|image| Maker {
@@ -135,8 +134,8 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
             image,
         })
         .collect();
-    let payload = tests.pack()?;
     let saved = !args.cold && (args.fast || std::env::var_os("CI").is_none());
+    let payload = tests.pack(saved)?;
     if args.shell {
         let maker = &makers[makers.len() - 1];
         return shell::open(maker, &payload, args.machine.unwrap_or(Kind::Plain), saved);

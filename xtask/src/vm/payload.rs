@@ -7,12 +7,13 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::deb;
-use crate::build;
 use crate::shell::{cargo, read, run, target};
+use crate::{build, package};
 
 /// Where it lies in the machines. The tests look for examples where cargo puts them, beside `deps`.
 pub(super) const TESTS: &str = "/payload/debug/deps";
+/// The package, and its next version, for the tests that upgrade.
+pub(super) const DEBS: &str = "/payload/debs";
 /// Every payload is a disk of this size: a saved machine knows its disk.
 pub(super) const DISK: u64 = 256 << 20;
 
@@ -73,8 +74,8 @@ impl Tests {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// Makes the disk.
-    pub(super) fn pack(&self) -> Result<Payload> {
+    /// Makes the disk. `quickly`: with the programs that developers have at hand in the package.
+    pub(super) fn pack(&self, quickly: bool) -> Result<Payload> {
         let dir = tempfile::tempdir()?;
         let tree = dir.path().join("tree");
         for built in &self.0 {
@@ -89,7 +90,10 @@ impl Tests {
             &build::release().join("guard-lab"),
             &tree.join("bin/guard-lab"),
         )?;
-        fs::copy(deb::deb()?, tree.join("guard.deb"))?;
+        let [deb, next] = package::debs(quickly.then(build::release).as_deref())?;
+        fs::create_dir(tree.join("debs"))?;
+        fs::copy(deb, tree.join("debs/guard.deb"))?;
+        fs::copy(next, tree.join("debs/guard-next.deb"))?;
         let disk = dir.path().join("disk");
         run(Command::new("tar")
             .args(["--owner=0", "--group=0", "--mode=u=rwX,go=rX", "-cf"])

@@ -72,17 +72,30 @@ impl Qemu {
     }
 
     /// Settles for KVM or emulation: a /dev/kvm may be there and abort, or hang.
-    pub(super) fn settle(&mut self, image: &Image) -> Result<Accel> {
+    pub(super) fn settle(&mut self, cache: &Cache, image: &Image) -> Result<Accel> {
         if self.accel == Accel::Auto {
-            let works = fs::File::options()
-                .read(true)
-                .write(true)
-                .open("/dev/kvm")
-                .is_ok()
-                && self.kvm_boots(image)?;
+            let mut kvm = fs::File::options();
+            let works = kvm.read(true).write(true).open("/dev/kvm").is_ok()
+                && self.kvm_works(cache, image)?;
             self.accel = if works { Accel::Kvm } else { Accel::Tcg };
         }
         Ok(self.accel)
+    }
+
+    /// What a probe found since this machine started, with this qemu and that kernel.
+    fn kvm_works(&self, cache: &Cache, image: &Image) -> Result<bool> {
+        let key = cache::key(&[
+            &fs::read("/proc/sys/kernel/random/boot_id")?,
+            self.version.as_bytes(),
+            image.key.as_bytes(),
+        ])?;
+        let probe = cache.entry("kvm", &key, |dir| {
+            Ok(fs::write(
+                dir.join("works"),
+                self.kvm_boots(image)?.to_string(),
+            )?)
+        })?;
+        Ok(fs::read_to_string(probe.join("works"))? == "true")
     }
 
     /// Whether a kernel gets past its first instructions.

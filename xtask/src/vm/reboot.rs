@@ -24,7 +24,7 @@ const AFTER: &str = "after::";
 pub(super) fn run(
     runner: &Runner<'_>,
     batch: &Batch<'_>,
-    log: &mut Log<'_>,
+    log: &mut Log,
 ) -> Result<(Status, Counts)> {
     let dir = tempfile::tempdir()?;
     let disk = dir.path().join("disk");
@@ -36,12 +36,12 @@ pub(super) fn run(
     machine
         .must(INSTALL_IT, INSTALL)
         .context("the package cannot be installed")?;
-    let mut phase = |machine: &mut Machine, name: &str, log: &mut Log<'_>| -> Result<Status> {
+    let mut phase = |machine: &mut Machine, name: &str, log: &mut Log| -> Result<Status> {
         let suite = Suite {
             name: batch.suites[0].name.clone(),
             filters: vec![name.to_owned()],
         };
-        let (status, counts) = runner.tests(machine, &suite, log)?;
+        let (status, counts) = runner.tests(machine, batch.maker.accel, &suite, log)?;
         sum.passed += counts.passed;
         sum.failed += counts.failed;
         sum.ignored += counts.ignored;

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::machine::{Console, Machine};
-use super::payload::{Payload, TESTS};
+use super::payload::{DEBS, Payload, TESTS};
+use super::qemu::Accel;
 use super::reboot;
 use super::report::{Counts, Outcome, Status};
 use super::snapshot::Maker;
@@ -20,11 +21,16 @@ use super::suites::{Kind, LIMIT};
 const INSTALL: Duration = Duration::from_secs(180);
 /// How much longer than it may take a suite is waited for, until the machine counts as broken.
 const SLACK: Duration = Duration::from_secs(60);
+/// Tests at once: many wait for something to end by itself.
+const THREADS: u32 = 2;
+/// How many times slower than others an emulated machine is, on a host that has other things to do.
+const SLOWNESS: u32 = 5;
 /// A machine that breaks gets so many more chances.
 const RETRIES: u32 = 1;
 
 /// Installs the package as a user would; the lab's own programs lie beside it.
-pub(super) const INSTALL_IT: &str = "dpkg -i /payload/guard.deb && install /payload/bin/* /usr/bin";
+pub(super) const INSTALL_IT: &str =
+    "dpkg -i /payload/debs/guard.deb && install /payload/bin/* /usr/bin";
 
 /// Some suites for one machine.
 pub(super) struct Batch<'a> {
@@ -58,7 +64,9 @@ impl Runner<'_> {
         thread::scope(|scope| {
             for _ in 0..jobs {
                 scope.spawn(|| {
-                    while let Some(batch) = lock(&queue).pop() {
+                    // Not in the loop's head, where it would be held for as long as the machine runs.
+                    let next = || lock(&queue).pop();
+                    while let Some(batch) = next() {
                         let done = self.batch(&batch);
                         lock(&outcomes).extend(done);
                     }
@@ -88,7 +96,7 @@ impl Runner<'_> {
         &self,
         batch: &Batch<'_>,
         suite: &Suite,
-        mut run: impl FnMut(&mut Log<'_>) -> Result<(Status, Counts)>,
+        mut run: impl FnMut(&mut Log) -> Result<(Status, Counts)>,
     ) -> Outcome {
         let kernel = batch.maker.image.kernel.name();
         let mut broken = 0;
@@ -127,14 +135,14 @@ impl Runner<'_> {
         batch: &Batch<'_>,
         suite: &Suite,
         running: &mut Option<Machine>,
-        log: &mut Log<'_>,
+        log: &mut Log,
     ) -> Result<(Status, Counts)> {
         // One that breaks does not come back.
         let mut machine = match running.take() {
             Some(machine) => machine,
             None => self.start(batch, log)?,
         };
-        let ended = self.tests(&mut machine, suite, log)?;
+        let ended = self.tests(&mut machine, batch.maker.accel, suite, log)?;
         if ended.0 == Status::Failed {
             self.journal(&mut machine, log)?;
         }
@@ -142,7 +150,7 @@ impl Runner<'_> {
         Ok(ended)
     }
 
-    fn start(&self, batch: &Batch<'_>, log: &mut Log<'_>) -> Result<Machine> {
+    fn start(&self, batch: &Batch<'_>, log: &mut Log) -> Result<Machine> {
         let begun = Instant::now();
         let console = self.console(batch);
         let console = Console::File(&console);
@@ -178,15 +186,19 @@ impl Runner<'_> {
     pub(super) fn tests(
         &self,
         machine: &mut Machine,
+        accel: Accel,
         suite: &Suite,
-        log: &mut Log<'_>,
+        log: &mut Log,
     ) -> Result<(Status, Counts)> {
+        let slowness = if accel == Accel::Kvm { 1 } else { SLOWNESS };
         let left = self.deadline.saturating_duration_since(Instant::now());
         let limit = LIMIT.min(left);
         ensure!(!limit.is_zero(), "the time of the whole run is up");
         let filters: String = suite.filters.iter().map(|f| format!(" '{f}'")).collect();
         let command = format!(
-            "cd /tmp && GUARD_BIN_DIR=/usr/bin timeout --kill-after=10 {} {TESTS}/{} --color never{filters}",
+            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_DEBS={DEBS} RUST_TEST_THREADS={THREADS} {}={slowness} \
+             timeout --kill-after=10 {} {TESTS}/{} --color never{filters}",
+            guard_lab::SLOWNESS,
             limit.as_secs(),
             suite.name
         );
@@ -213,7 +225,7 @@ impl Runner<'_> {
     }
 
     /// Keeps what the machine's journal says, for whoever looks for the reason.
-    pub(super) fn journal(&self, machine: &mut Machine, log: &mut Log<'_>) -> Result<()> {
+    pub(super) fn journal(&self, machine: &mut Machine, log: &mut Log) -> Result<()> {
         const LINES: u32 = 3000;
         let path = log.path.with_extension("journal");
         let mut file = File::create(&path)?;
@@ -231,17 +243,16 @@ impl Runner<'_> {
 }
 
 /// What is said of a suite: to whoever watches, and to a file.
-pub(super) struct Log<'a> {
+pub(super) struct Log {
     prefix: Option<String>,
     file: Option<File>,
     path: PathBuf,
     /// How long its tests took, without the machine.
     seconds: Option<f64>,
-    _runner: &'a Path,
 }
 
-impl<'a> Log<'a> {
-    fn new(runner: &Runner<'a>, batch: &Batch<'_>, suite: &str) -> Self {
+impl Log {
+    fn new(runner: &Runner<'_>, batch: &Batch<'_>, suite: &str) -> Self {
         let (kernel, kind) = (batch.maker.image.kernel.name(), batch.kind.name());
         let path = runner.logs.join(format!("{kernel}-{kind}-{suite}.log"));
         Self {
@@ -252,7 +263,6 @@ impl<'a> Log<'a> {
             file: File::create(&path).ok(),
             path,
             seconds: None,
-            _runner: runner.logs,
         }
     }
 

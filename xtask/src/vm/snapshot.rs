@@ -145,9 +145,7 @@ impl Maker<'_> {
 
     fn machine(&self, kind: Kind, payload: &Path) -> Command {
         let mut qemu = self.qemu.machine(self.accel, &self.image.vmlinuz, MEMORY);
-        let mut append = "console=ttyS0 panic=-1 quiet audit=0 systemd.unit=vm.target \
-                          systemd.show_status=0"
-            .to_owned();
+        let mut append = "console=ttyS0 panic=-1 quiet audit=0 systemd.show_status=0".to_owned();
         for unit in MASKED {
             append.push_str(" systemd.mask=");
             append.push_str(unit);

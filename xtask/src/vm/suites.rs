@@ -30,10 +30,13 @@ impl Kind {
     /// What its kernel is told beside what all are told.
     pub(super) fn append(self) -> &'static str {
         match self {
-            Self::Plain => "",
-            Self::NoBpfLsm => "lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor",
-            Self::Hybrid => "systemd.unified_cgroup_hierarchy=0",
-            Self::Reboot => "rdinit=/vm/init-disk",
+            Self::Plain => "systemd.unit=vm.target",
+            Self::NoBpfLsm => {
+                "systemd.unit=vm.target lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor"
+            }
+            Self::Hybrid => "systemd.unit=vm.target systemd.unified_cgroup_hierarchy=0",
+            // What is enabled starts, as on any machine.
+            Self::Reboot => "rdinit=/vm/init-disk systemd.wants=vm.service",
         }
     }
 

@@ -1,0 +1,108 @@
+//! What an installation leaves.
+
+use std::path::Path;
+use std::time::Duration;
+
+use guard_lab::{Network, Production};
+
+use crate::agent::{Agent, outside};
+use crate::machine::{self, Machine, files, guard, property, quiet, succeeds};
+use crate::{KERNEL, NEVER, OPEN, POLICY, V4};
+
+/// From its start until it enforces, where the processor is a real one.
+const PROMPT: Duration = Duration::from_secs(1);
+/// The same where every instruction is emulated, those of the kernel's verifier included.
+const EMULATED: Duration = Duration::from_secs(40);
+
+fn microseconds(unit: &str, name: &str) -> Duration {
+    Duration::from_micros(property(unit, name).parse().unwrap())
+}
+
+#[test]
+fn an_installation_enforces_and_a_purge_takes_all_away() {
+    let machine = Machine::without_guard();
+    let before = files();
+    succeeds(&mut machine::install(&machine.first));
+    assert_eq!(machine::state(), "installed");
+    for unit in ["guardd.service", "guardd.socket"] {
+        assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
+        assert_eq!(property(unit, "UnitFileState"), "enabled", "{unit}");
+    }
+    let status = guard(&["status"]);
+    assert_eq!(status["enforcing"], true, "{status}");
+    assert_eq!(status["cgroup_root"], "/sys/fs/cgroup/guard.slice");
+    assert_prompt();
+
+    machine.write_policy("asks", POLICY);
+    assert!(files().len() > before.len());
+    succeeds(quiet("dpkg").args(["--purge", "guard"]));
+    // The group stays, as is the custom of the distribution: files may belong to it.
+    let of_the_group = ["/etc/group-", "/etc/gshadow-", "/etc/.pwd.lock"];
+    let after = files();
+    let left = after
+        .difference(&before)
+        .filter(|file| !of_the_group.contains(&&***file));
+    let left: Vec<_> = left.collect();
+    assert!(left.is_empty(), "{left:?}");
+    for path in KERNEL {
+        assert!(!Path::new(path).exists(), "{path}");
+    }
+    for unit in ["guardd.service", "guardd.socket", "guard.slice"] {
+        assert_eq!(property(unit, "ActiveState"), "inactive", "{unit}");
+        assert_ne!(property(unit, "LoadState"), "masked", "{unit}");
+    }
+}
+
+/// That guardd enforced soon after its start.
+fn assert_prompt() {
+    let unit = "guardd.service";
+    let started = microseconds(unit, "ExecMainStartTimestampMonotonic");
+    let took = microseconds(unit, "ActiveEnterTimestampMonotonic") - started;
+    let emulated = quiet("systemd-detect-virt").output().unwrap().stdout == b"qemu\n";
+    eprintln!("enforcing {took:?} after its start, emulated: {emulated}");
+    assert!(took <= if emulated { EMULATED } else { PROMPT }, "{took:?}");
+}
+
+#[test]
+fn an_ordinary_user_runs_a_command_under_it() {
+    let _machine = Machine::with_guard();
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    assert!(outside(&network, V4, 443));
+    assert!(outside(&network, NEVER, 443));
+    let before = production.reached().unwrap().len();
+    let mut agent = Agent::start(&network);
+    assert!(!agent.reaches(V4, 443));
+    assert!(!agent.reaches(NEVER, 443));
+    assert_eq!(production.reached().unwrap().len(), before);
+    assert!(agent.reaches(OPEN, 443));
+    let sessions = guard(&["sessions"]);
+    assert_eq!(sessions[0]["id"], *agent.session, "{sessions}");
+}
+
+#[test]
+fn the_manual_and_completions_are_there() {
+    let _machine = Machine::with_guard();
+    let files = succeeds(quiet("dpkg-query").args(["--listfiles", "guard"]));
+    for file in [
+        "/usr/share/man/man1/guard.1.gz",
+        "/usr/share/man/man1/guard-run.1.gz",
+        "/usr/share/man/man5/guard-policy.5.gz",
+        "/usr/share/man/man8/guardd.8.gz",
+        "/usr/share/bash-completion/completions/guard",
+        "/usr/share/zsh/vendor-completions/_guard",
+        "/usr/share/fish/vendor_completions.d/guard.fish",
+        "/usr/share/guard/policies/default.toml",
+        "/usr/share/doc/guard/copyright",
+        "/usr/share/doc/guard/changelog.gz",
+    ] {
+        assert!(
+            files.lines().any(|line| line == file),
+            "no {file} in {files}"
+        );
+    }
+    let conffiles =
+        succeeds(quiet("dpkg-query").args(["--show", "--showformat=${Conffiles}", "guard"]));
+    assert!(conffiles.contains("/etc/guard/guardd.toml"), "{conffiles}");
+    assert!(succeeds(quiet("guard").arg("--version")).contains(env!("CARGO_PKG_VERSION")));
+}

@@ -1,0 +1,126 @@
+//! What is wrong is in the unit's status, and nothing is let through meanwhile.
+
+use std::fs;
+
+use super::machine::{DropIn, Machine, Target, fails, ok, run, state, status_says};
+
+#[test]
+fn a_broken_policy_is_in_the_status() {
+    let _machine = Machine::new();
+    fs::create_dir_all("/etc/guard/policies").unwrap();
+    fs::write(
+        "/etc/guard/policies/bad.toml",
+        "version = 1\nname = \"bad\"\ndefault = \"perhaps\"\n",
+    )
+    .unwrap();
+    status_says("enforcing, but the policy bad cannot be used");
+    fs::remove_file("/etc/guard/policies/bad.toml").unwrap();
+    status_says("enforcing");
+    Target::new().is_out_of_reach();
+}
+
+#[test]
+fn broken_settings_are_in_the_status_until_they_are_mended() {
+    let machine = Machine::new();
+    let target = Target::new();
+    machine.settings("max_requests = \"many\"\n");
+    fails("systemctl", &["restart", "guardd.service"]);
+    status_says("the settings in /etc/guard/guardd.toml are wrong");
+    // What was enforced before still is.
+    target.is_out_of_reach();
+    machine.settings("max_requests = 10\n");
+    guard_lab::eventually("it starts by itself", || {
+        state("guardd.service") == "active"
+    })
+    .unwrap();
+    target.is_out_of_reach();
+}
+
+#[test]
+fn a_full_disk_is_in_the_status() {
+    let machine = Machine::new();
+    let target = Target::new();
+    machine.down();
+    let trail = "/var/log/guard";
+    ok(
+        "mount",
+        &["-t", "tmpfs", "-o", "size=64k,mode=750", "tmpfs", trail],
+    );
+    fs::write(format!("{trail}/big"), vec![0_u8; 60 * 1024]).unwrap();
+    let _ = run(
+        "dd",
+        &["if=/dev/zero", &format!("of={trail}/rest"), "bs=512"],
+    );
+    ok("systemctl", &["start", "guardd.socket"]);
+    let _ = run("systemctl", &["start", "guardd.service"]);
+    status_says("No space left on device");
+    target.is_out_of_reach();
+    fs::remove_file(format!("{trail}/rest")).unwrap();
+    fs::remove_file(format!("{trail}/big")).unwrap();
+    target.is_out_of_reach();
+    status_says("enforcing");
+    ok("systemctl", &["stop", "guardd.service"]);
+    ok("umount", &["--lazy", trail]);
+}
+
+#[test]
+fn a_read_only_etc_is_no_obstacle() {
+    let machine = Machine::new();
+    machine.down();
+    ok("mount", &["--bind", "/etc", "/etc"]);
+    ok("mount", &["-o", "remount,ro,bind", "/etc"]);
+    let started = run("systemctl", &["start", "guardd.socket", "guardd.service"]);
+    ok("umount", &["--lazy", "/etc"]);
+    assert!(started.status.success());
+    Target::new().is_out_of_reach();
+}
+
+#[test]
+fn a_missing_bpffs_is_mounted_where_everybody_sees_it() {
+    let machine = Machine::new();
+    let target = Target::new();
+    machine.down();
+    ok("umount", &["/sys/fs/bpf"]);
+    ok("systemctl", &["start", "guardd.socket", "guardd.service"]);
+    ok("mountpoint", &["/sys/fs/bpf"]);
+    // The pins outlive guardd, so they are not in its own namespace.
+    ok("systemctl", &["stop", "guardd.service"]);
+    assert!(fs::exists("/sys/fs/bpf/guard/live").unwrap());
+    target.is_out_of_reach();
+    ok("systemctl", &["start", "guardd.service"]);
+    assert!(
+        fs::read_to_string("/var/log/guard/audit.jsonl")
+            .unwrap()
+            .contains("adopted")
+    );
+}
+
+#[test]
+fn a_bpffs_that_is_unmounted_under_guardd_does_not_stop_enforcement() {
+    let _machine = Machine::new();
+    let target = Target::new();
+    target.is_out_of_reach();
+    let _ = run("umount", &["--lazy", "/sys/fs/bpf"]);
+    target.is_out_of_reach();
+    ok("systemctl", &["restart", "guardd.service"]);
+    target.is_out_of_reach();
+    assert!(ok("guard", &["status"]).starts_with("Enforcing"));
+}
+
+#[test]
+fn a_root_that_is_no_cgroup_v2_is_in_the_status() {
+    let machine = Machine::new();
+    machine.down();
+    let wrong = DropIn::new(
+        "guardd.service",
+        "[Service]\nExecStart=\nExecStart=/usr/bin/guardd --cgroup-root /run/guard/nowhere\n",
+    );
+    fails("systemctl", &["start", "guardd.service"]);
+    status_says("is not in a cgroup v2 hierarchy");
+    fails(
+        "systemd-run",
+        &["--quiet", "--wait", "--slice=guard.slice", "true"],
+    );
+    ok("systemctl", &["stop", "guardd.service"]);
+    drop(wrong);
+}

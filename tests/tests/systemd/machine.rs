@@ -1,0 +1,282 @@
+//! The machine: its systemd, and guardd on it as it was installed.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use guard_lab::eventually;
+
+/// An ordinary user.
+pub(crate) const USER: &str = "guardtest";
+pub(crate) const UID: u32 = 61234;
+
+const UNITS: &str = "/run/systemd/system";
+const SETTINGS: &str = "/etc/guard/guardd.toml";
+pub(crate) const ROOT: &str = "/sys/fs/cgroup/guard.slice";
+
+/// There is one machine, so one test at a time has it.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// The machine, with guardd and its socket running, and nothing under the guard.
+pub(crate) struct Machine {
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Machine {
+    pub(crate) fn new() -> Self {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(
+            Path::new("/run/systemd/system").is_dir(),
+            "systemd does not run here: these tests are for a throw-away machine, see `cargo xtask vm`"
+        );
+        let machine = Self { _turn: turn };
+        let user = format!("u {USER} {UID} - /");
+        ok("systemd-sysusers", &["--inline", &user]);
+        machine.down();
+        ok("systemctl", &["start", "guardd.socket", "guardd.service"]);
+        machine
+    }
+
+    /// Stops everything and takes away what guardd has made.
+    pub(crate) fn down(&self) {
+        let _ = fs::remove_file(SETTINGS);
+        let _ = run("systemctl", &["unmask", "--runtime", "guardd.service"]);
+        ok("systemctl", &["daemon-reload"]);
+        ok("systemctl", &["stop", "guardd.socket", "guardd.service"]);
+        ok("guardd", &["teardown", "--force"]);
+        ok("systemctl", &["reset-failed"]);
+    }
+
+    pub(crate) fn settings(&self, text: &str) {
+        fs::create_dir_all("/etc/guard/policies").unwrap();
+        fs::write(SETTINGS, text).unwrap();
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.down();
+        }
+    }
+}
+
+/// Runs a command; what it says is shown where the test fails.
+pub(crate) fn run(program: &str, args: &[&str]) -> Output {
+    let output = Command::new(program).args(args).output().unwrap();
+    println!("$ {program} {} -> {}", args.join(" "), output.status);
+    print!("{}{}", text(&output.stdout), text(&output.stderr));
+    output
+}
+
+pub(crate) fn ok(program: &str, args: &[&str]) -> String {
+    let output = run(program, args);
+    assert!(
+        output.status.success(),
+        "{program} {args:?}: {}",
+        text(&output.stderr)
+    );
+    text(&output.stdout)
+}
+
+/// Runs a command that is to fail, and gives what it says.
+pub(crate) fn fails(program: &str, args: &[&str]) -> String {
+    let output = run(program, args);
+    assert!(
+        !output.status.success(),
+        "{program} {args:?}: {}",
+        text(&output.stdout)
+    );
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+/// The same as an ordinary user.
+pub(crate) fn as_user(args: &[&str]) -> Output {
+    let id = UID.to_string();
+    let mut words = vec!["--reuid", &id, "--regid", &id, "--clear-groups"];
+    words.extend(args);
+    run("setpriv", &words)
+}
+
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A property of a unit.
+pub(crate) fn show(unit: &str, property: &str) -> String {
+    ok(
+        "systemctl",
+        &["show", "--value", "--property", property, unit],
+    )
+    .trim()
+    .to_owned()
+}
+
+pub(crate) fn state(unit: &str) -> String {
+    show(unit, "ActiveState")
+}
+
+/// Waits until the line `Status:` of guardd's says that.
+pub(crate) fn status_says(what: &str) {
+    let says = || show("guardd.service", "StatusText").contains(what);
+    eventually(&format!("the unit's status says: {what}"), says).unwrap();
+}
+
+/// What a unit has written to the journal since it last started.
+pub(crate) fn journal(unit: &str) -> String {
+    ok("journalctl", &["--sync"]);
+    ok(
+        "journalctl",
+        &["--no-pager", "--output=cat", "--unit", unit],
+    )
+}
+
+/// A unit of this test's own.
+pub(crate) struct Unit {
+    pub(crate) name: String,
+}
+
+impl Unit {
+    pub(crate) fn new(name: &str, text: &str) -> Self {
+        fs::create_dir_all(UNITS).unwrap();
+        fs::write(Path::new(UNITS).join(name), text).unwrap();
+        ok("systemctl", &["daemon-reload"]);
+        Self {
+            name: name.to_owned(),
+        }
+    }
+
+    /// A service of the slice.
+    pub(crate) fn guarded(name: &str, command: &str) -> Self {
+        Self::new(
+            name,
+            &format!("[Service]\nSlice=guard.slice\nExecStart={command}\n"),
+        )
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        show(&self.name, "MainPID").parse().unwrap()
+    }
+}
+
+impl Drop for Unit {
+    fn drop(&mut self) {
+        let _ = run("systemctl", &["stop", &self.name]);
+        let _ = fs::remove_file(Path::new(UNITS).join(&self.name));
+        let _ = run("systemctl", &["daemon-reload"]);
+        let _ = run("systemctl", &["reset-failed", &self.name]);
+    }
+}
+
+/// A change of a unit that is installed.
+pub(crate) struct DropIn {
+    unit: String,
+    file: PathBuf,
+}
+
+impl DropIn {
+    pub(crate) fn new(unit: &str, text: &str) -> Self {
+        let dir = Path::new(UNITS).join(format!("{unit}.d"));
+        fs::create_dir_all(&dir).unwrap();
+        let file = dir.join("50-test.conf");
+        fs::write(&file, text).unwrap();
+        ok("systemctl", &["daemon-reload"]);
+        Self {
+            unit: unit.to_owned(),
+            file,
+        }
+    }
+}
+
+impl Drop for DropIn {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.file);
+        let _ = run("systemctl", &["daemon-reload"]);
+        println!("{} is as it was installed", self.unit);
+    }
+}
+
+/// What nobody under the guard is to reach: an echo at a port of loopback, which counts.
+pub(crate) struct Target {
+    pub(crate) port: u16,
+    reached: Arc<AtomicUsize>,
+}
+
+impl Target {
+    pub(crate) fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let reached = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&reached);
+        thread::spawn(move || {
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                count.fetch_add(1, Ordering::SeqCst);
+                thread::spawn(move || {
+                    let mut buffer = [0; 512];
+                    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+                        if stream.write_all(&buffer[..length]).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        Self { port, reached }
+    }
+
+    pub(crate) fn reached(&self) -> usize {
+        self.reached.load(Ordering::SeqCst)
+    }
+
+    /// A command that tries once.
+    pub(crate) fn once(&self) -> String {
+        format!("/usr/bin/guard-lab probe tcp 127.0.0.1 {}", self.port)
+    }
+
+    /// Shows that whoever is not guarded reaches it.
+    pub(crate) fn is_there(&self) {
+        let before = self.reached();
+        let port = self.port.to_string();
+        ok(
+            "systemd-run",
+            &[
+                "--quiet",
+                "--wait",
+                "--pipe",
+                "guard-lab",
+                "probe",
+                "tcp",
+                "127.0.0.1",
+                &port,
+            ],
+        );
+        assert_eq!(self.reached(), before + 1);
+    }
+
+    /// Tries from a new unit in the slice, which is refused.
+    pub(crate) fn is_out_of_reach(&self) {
+        let before = self.reached();
+        let port = self.port.to_string();
+        let said = fails(
+            "systemd-run",
+            &[
+                "--quiet",
+                "--wait",
+                "--pipe",
+                "--slice=guard.slice",
+                "guard-lab",
+                "probe",
+                "tcp",
+                "127.0.0.1",
+                &port,
+            ],
+        );
+        assert!(said.contains("EPERM"), "{said}");
+        assert_eq!(self.reached(), before);
+    }
+}

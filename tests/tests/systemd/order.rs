@@ -1,0 +1,73 @@
+//! What starts when.
+
+use super::machine::{Machine, Target, Unit, fails, journal, ok, run, show, state, status_says};
+
+fn entered(unit: &str, property: &str) -> u64 {
+    show(unit, property).parse().unwrap()
+}
+
+#[test]
+fn a_unit_of_the_slice_waits_for_an_enforcing_guardd() {
+    let machine = Machine::new();
+    let target = Target::new();
+    target.is_there();
+    let first = Unit::guarded("first.service", &target.once());
+    let second = Unit::guarded("second.service", "/bin/sleep 600");
+    let boot = Unit::new(
+        "boot.target",
+        "[Unit]\nWants=second.service first.service guardd.service guardd.socket\nAfter=second.service first.service\n",
+    );
+    machine.down();
+    assert_eq!(state("guardd.service"), "inactive");
+    // As at boot: all in one transaction.
+    ok("systemctl", &["start", &boot.name]);
+    let enforcing = entered("guardd.service", "ActiveEnterTimestampMonotonic");
+    for unit in [&first, &second] {
+        let started = entered(&unit.name, "ExecMainStartTimestampMonotonic");
+        assert!(
+            started > enforcing && enforcing > 0,
+            "{} {started} {enforcing}",
+            unit.name
+        );
+    }
+    assert_eq!(state(&second.name), "active");
+    assert_eq!(target.reached(), 1);
+    assert!(journal(&first.name).contains("EPERM"));
+}
+
+#[test]
+fn a_unit_of_the_slice_brings_guardd_up() {
+    let machine = Machine::new();
+    let target = Target::new();
+    machine.down();
+    target.is_out_of_reach();
+    assert_eq!(state("guardd.service"), "active");
+}
+
+#[test]
+fn without_a_guardd_that_enforces_no_unit_of_the_slice_runs() {
+    let machine = Machine::new();
+    let unit = Unit::guarded("never.service", "/bin/sleep 600");
+    machine.down();
+    machine.settings("no_such_setting = 1\n");
+    fails("systemctl", &["start", &unit.name]);
+    assert_eq!((unit.pid(), state("guard.slice")), (0, "inactive".into()));
+    status_says("no_such_setting");
+
+    machine.down();
+    ok("systemctl", &["mask", "--runtime", "guardd.service"]);
+    fails("systemctl", &["start", &unit.name]);
+    assert_eq!((unit.pid(), state("guard.slice")), (0, "inactive".into()));
+
+    // guardd itself is not there.
+    machine.down();
+    ok("mv", &["/usr/bin/guardd", "/usr/bin/guardd.away"]);
+    let started = run("systemctl", &["start", &unit.name]);
+    ok("mv", &["/usr/bin/guardd.away", "/usr/bin/guardd"]);
+    assert!(!started.status.success());
+    assert_eq!((unit.pid(), state("guard.slice")), (0, "inactive".into()));
+
+    machine.down();
+    ok("systemctl", &["start", &unit.name]);
+    assert_eq!(state(&unit.name), "active");
+}

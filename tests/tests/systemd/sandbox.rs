@@ -1,0 +1,198 @@
+//! Everything that guardd does, in the sandbox that its unit puts it into.
+
+use std::fs;
+use std::net::UdpSocket;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+
+use guard_lab::eventually;
+use serde_json::Value;
+
+use super::machine::{Machine, Target, UID, as_user, journal, ok, text};
+
+const POLICY: &str = r#"
+version = 1
+name = "asks"
+default = "allow"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24", "db.example.com"]
+action = "confirm"
+"#;
+
+/// A network namespace of this test's, in which 192.0.2.10 is an address of loopback.
+struct Elsewhere;
+
+impl Elsewhere {
+    fn new() -> Self {
+        ok("ip", &["netns", "add", "elsewhere"]);
+        ok(
+            "ip",
+            &[
+                "-n",
+                "elsewhere",
+                "address",
+                "add",
+                "192.0.2.10/32",
+                "dev",
+                "lo",
+            ],
+        );
+        ok("ip", &["-n", "elsewhere", "link", "set", "lo", "up"]);
+        Self
+    }
+
+    /// Starts something there, as the user; what it prints goes to a file.
+    fn spawn(&self, log: &str, args: &[&str]) -> Running {
+        let id = UID.to_string();
+        let mut command = Command::new("ip");
+        command.args([
+            "netns",
+            "exec",
+            "elsewhere",
+            "setpriv",
+            "--reuid",
+            &id,
+            "--regid",
+            &id,
+            "--clear-groups",
+        ]);
+        let out = fs::File::create(log).unwrap();
+        command
+            .args(args)
+            .stdin(Stdio::null())
+            .stderr(out.try_clone().unwrap())
+            .stdout(out);
+        Running(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        ok("ip", &["netns", "delete", "elsewhere"]);
+    }
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Answers each question about an IPv4 address with 198.51.100.7, and others with nothing.
+fn name_server() -> u16 {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = socket.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut buffer = [0; 512];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            // RFC 1035: the header is 12 bytes, then a name that ends with a zero, a type and a class.
+            let name = buffer[12..length]
+                .iter()
+                .position(|byte| *byte == 0)
+                .unwrap();
+            let question = 12 + name + 5;
+            let is_a = buffer[question - 3] == 1;
+            let mut answer = buffer[..question].to_vec();
+            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
+            if is_a {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 198, 51, 100, 7]);
+            }
+            socket.send_to(&answer, from).unwrap();
+        }
+    });
+    port
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&ok("guard", args)).unwrap()
+}
+
+fn said(log: &str) -> String {
+    fs::read_to_string(log).unwrap_or_default()
+}
+
+#[test]
+fn it_can_do_all_of_its_work() {
+    let machine = Machine::new();
+    let resolver = name_server();
+    machine.settings(&format!("resolvers = [\"127.0.0.1:{resolver}\"]\n"));
+    fs::write("/etc/guard/policies/asks.toml", POLICY).unwrap();
+    ok("systemctl", &["restart", "guardd.service"]);
+    let elsewhere = Elsewhere::new();
+    let _server = elsewhere.spawn(
+        "/run/server.log",
+        &["guard-lab", "probe", "listen", "192.0.2.10", "7000"],
+    );
+    eventually("it listens", || {
+        said("/run/server.log").contains("listening")
+    })
+    .unwrap();
+    let script = "until guard-lab probe hold-open 192.0.2.10 7000; do sleep .3; done";
+    let _session = elsewhere.spawn(
+        "/run/session.log",
+        &[
+            "guard", "run", "--policy", "asks", "--name", "held", "--", "sh", "-c", script,
+        ],
+    );
+
+    // It sees which program of whose was stopped.
+    let pending = || json(&["pending", "--json"]);
+    eventually("there is a question", || {
+        !pending().as_array().unwrap().is_empty()
+    })
+    .unwrap();
+    let request = pending()[0].clone();
+    assert_eq!(request["exe"], "/usr/bin/guard-lab", "{request}");
+    assert_eq!(request["destination"]["address"], "192.0.2.10");
+
+    // It opens a hole, and cuts in the session's own network namespace what goes through it.
+    let id = request["id"].as_str().unwrap().to_owned();
+    ok("guard", &["approve", &id, "--for", "2s"]);
+    eventually("it connects", || {
+        said("/run/session.log").contains("\"echo\"")
+    })
+    .unwrap();
+    eventually("it is cut", || {
+        said("/run/session.log").contains("ECONNABORTED")
+    })
+    .unwrap();
+
+    // It looks names up.
+    let explained = || json(&["explain", "198.51.100.7", "--policy", "asks", "--json"]);
+    eventually("the name is known", || explained()["rule"] == "production").unwrap();
+
+    // It sees a policy change, and puts it in place under a session that lives.
+    let opened = POLICY.replace("\"confirm\"", "\"allow\"");
+    fs::write("/etc/guard/policies/asks.toml", opened).unwrap();
+    eventually("it is read", || explained()["verdict"] == "allow").unwrap();
+
+    // Sessions in sessions, and the end of a session.
+    let nested = as_user(&[
+        "guard", "run", "--policy", "asks", "--", "guard", "run", "--policy", "ci", "--", "id",
+        "-u",
+    ]);
+    assert_eq!(text(&nested.stdout).trim(), UID.to_string());
+    let held = json(&["sessions", "--json"]);
+    let held = held
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|one| one["name"] == "held")
+        .unwrap()
+        .clone();
+    ok("guard", &["stop", held["id"].as_str().unwrap()]);
+    Target::new().is_out_of_reach();
+
+    let said = journal("guardd.service");
+    let complaints: Vec<_> = said
+        .lines()
+        .filter(|line| line.contains(" WARN ") || line.contains(" ERROR "))
+        .filter(|line| line.contains("permitted") || line.contains("ermission"))
+        .collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+}

@@ -1,0 +1,97 @@
+//! guardd.socket: `guard` works before guardd has started.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::time::{Duration, Instant};
+
+use super::machine::{Machine, UID, USER, as_user, fails, ok, run, state, text};
+
+const SOCKET: &str = "/run/guard/guardd.sock";
+
+#[test]
+fn the_first_call_starts_guardd() {
+    let machine = Machine::new();
+    machine.down();
+    ok("systemctl", &["start", "guardd.socket"]);
+    assert_eq!(state("guardd.service"), "inactive");
+    let inode = fs::metadata(SOCKET).unwrap().ino();
+    let asked = as_user(&["guard", "status"]);
+    assert!(asked.status.success() && text(&asked.stdout).starts_with("Enforcing"));
+    assert_eq!(state("guardd.service"), "active");
+
+    ok("systemctl", &["stop", "guardd.service"]);
+    assert_eq!(
+        fs::metadata(SOCKET).unwrap().ino(),
+        inode,
+        "it stays where systemd has put it"
+    );
+    assert!(as_user(&["guard", "sessions"]).status.success());
+    assert_eq!(state("guardd.service"), "active");
+}
+
+#[test]
+fn callers_are_who_they_are() {
+    let machine = Machine::new();
+    machine.down();
+    ok("systemctl", &["start", "guardd.socket"]);
+    let mine = as_user(&[
+        "guard", "run", "--policy", "default", "--", "guard", "sessions",
+    ]);
+    assert!(!mine.status.success(), "from inside nobody lists sessions");
+    assert!(text(&mine.stderr).contains("no process under the guard may do this"));
+    let shown = as_user(&["guard", "run", "--policy", "default", "--", "id", "-u"]);
+    assert_eq!(text(&shown.stdout).trim(), UID.to_string());
+    let log = ok("guard", &["log", "--json"]);
+    let owner = format!("\"uid\":{UID}");
+    assert!(
+        log.lines()
+            .any(|line| line.contains("session-start") && line.contains(&owner)),
+        "{log}"
+    );
+}
+
+#[test]
+fn root_uses_it_and_starts_no_guardd_of_its_own() {
+    let machine = Machine::new();
+    machine.down();
+    ok("systemctl", &["start", "guardd.socket"]);
+    ok("guard", &["run", "--user", USER, "--", "true"]);
+    assert_eq!(state("guardd.service"), "active");
+    assert!(ok("guard", &["status"]).starts_with("Enforcing"));
+}
+
+#[test]
+fn where_guardd_cannot_start_callers_are_told_at_once() {
+    let machine = Machine::new();
+    machine.down();
+    machine.settings("no_such_setting = 1\n");
+    ok("systemctl", &["start", "guardd.socket"]);
+    for _ in 0..3 {
+        let began = Instant::now();
+        let said = fails("guard", &["status"]);
+        assert!(began.elapsed() < Duration::from_secs(20));
+        assert!(
+            said.contains("guardd cannot start: the settings in /etc/guard/guardd.toml are wrong"),
+            "{said}"
+        );
+    }
+    let run = run(
+        "guard",
+        &["run", "--user", USER, "--", "touch", "/run/it-ran"],
+    );
+    assert_eq!(run.status.code(), Some(125));
+    assert!(!fs::exists("/run/it-ran").unwrap());
+}
+
+#[test]
+fn without_it_guardd_listens_by_itself() {
+    let machine = Machine::new();
+    machine.down();
+    ok("systemctl", &["mask", "--runtime", "guardd.socket"]);
+    ok("systemctl", &["start", "guardd.service"]);
+    let asked = as_user(&["guard", "status"]);
+    ok("systemctl", &["stop", "guardd.service"]);
+    ok("systemctl", &["unmask", "--runtime", "guardd.socket"]);
+    assert!(asked.status.success());
+    assert!(!fs::exists(SOCKET).unwrap(), "its own goes with it");
+}

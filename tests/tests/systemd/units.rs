@@ -1,0 +1,46 @@
+//! The units as they ship.
+
+use super::machine::{Machine, ok, run, show, text};
+
+const UNITS: [&str; 5] = [
+    "guardd.service",
+    "guardd.socket",
+    "guard.slice",
+    "guardd-ready.service",
+    "guardd-pins.service",
+];
+
+#[test]
+fn systemd_finds_nothing_wrong_with_them() {
+    let _machine = Machine::new();
+    for (scope, units) in [
+        ("--system", &UNITS[..]),
+        ("--user", &["/usr/lib/systemd/user/guard.slice"]),
+    ] {
+        let output = run(
+            "systemd-analyze",
+            &[&["--man=no", scope, "verify"], units].concat(),
+        );
+        assert!(output.status.success());
+        assert_eq!(text(&output.stderr), "", "{scope}");
+    }
+}
+
+/// The scale goes from 0.0 to 10.0; `--threshold` is in tenths.
+#[test]
+fn the_sandbox_is_as_tight_as_promised() {
+    let _machine = Machine::new();
+    ok(
+        "systemd-analyze",
+        &["--no-pager", "security", "--threshold=30", "guardd.service"],
+    );
+}
+
+#[test]
+fn nobody_logs_in_before_guardd_has_tried() {
+    let _machine = Machine::new();
+    let before = show("guardd.service", "Before");
+    assert!(before.contains("systemd-user-sessions.service"), "{before}");
+    let limit = show("guardd.service", "TimeoutStartUSec");
+    assert_eq!(limit, "30s");
+}

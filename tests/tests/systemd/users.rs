@@ -1,0 +1,67 @@
+//! User managers, and the group that may read the trail.
+
+use std::fs;
+
+use super::machine::{Machine, Target, UID, as_user, ok, text};
+
+fn in_user_manager(args: &[&str]) -> std::process::Output {
+    ok("loginctl", &["enable-linger", super::machine::USER]);
+    ok("systemctl", &["start", &format!("user@{UID}.service")]);
+    let dir = format!("XDG_RUNTIME_DIR=/run/user/{UID}");
+    let bus = format!("DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/{UID}/bus");
+    as_user(&[&["env", &dir, &bus], args].concat())
+}
+
+#[test]
+fn a_units_manager_refuses_what_it_could_not_guard() {
+    let _machine = Machine::new();
+    let target = Target::new();
+    let port = target.port.to_string();
+    let probe = ["guard-lab", "probe", "tcp", "127.0.0.1", &port];
+    let run = ["systemd-run", "--user", "--quiet", "--wait", "--pipe"];
+    let free = in_user_manager(&[&run[..], &probe].concat());
+    assert!(
+        free.status.success() && target.reached() == 1,
+        "outside of the slice it runs"
+    );
+    for slice in ["--slice=guard.slice", "--slice=guard-mine.slice"] {
+        for scope in [&["systemd-run", "--user", "--quiet", "--scope"][..], &run] {
+            let refused = in_user_manager(&[scope, &[slice], &probe].concat());
+            assert!(!refused.status.success(), "{slice} {scope:?}");
+        }
+    }
+    assert_eq!(target.reached(), 1, "nothing of it ran");
+    ok("journalctl", &["--sync"]);
+    let said = ok(
+        "journalctl",
+        &["--no-pager", "--output=cat", &format!("_UID={UID}")],
+    );
+    assert!(said.contains("use ExecStart=guard run -- CMD"), "{said}");
+
+    let guarded =
+        in_user_manager(&[&run[..], &["guard", "run", "--policy", "ci", "--"], &probe].concat());
+    assert!(
+        text(&guarded.stdout).contains("EPERM"),
+        "what it says to do instead works"
+    );
+}
+
+#[test]
+fn members_of_the_group_read_the_trail_and_others_do_not() {
+    let _machine = Machine::new();
+    let trail = "/var/log/guard/audit.jsonl";
+    assert!(fs::metadata(trail).unwrap().len() > 0);
+    assert!(!as_user(&["cat", trail]).status.success());
+    let id = UID.to_string();
+    ok(
+        "setpriv",
+        &[
+            "--reuid", &id, "--regid", &id, "--groups", "guard", "cat", trail,
+        ],
+    );
+    for path in ["/sys/fs/bpf/guard", "/run/guard/sessions"] {
+        let args = ["--reuid", &id, "--regid", &id, "--groups", "guard", "touch"];
+        let file = format!("{path}/mine");
+        super::machine::fails("setpriv", &[&args[..], &[&file]].concat());
+    }
+}
