@@ -13,7 +13,7 @@ fn a_broken_policy_is_in_the_status() {
         "version = 1\nname = \"bad\"\ndefault = \"perhaps\"\n",
     )
     .unwrap();
-    status_says("enforcing, but the policy bad cannot be used");
+    status_says("; the policy bad cannot be used");
     fs::remove_file("/etc/guard/policies/bad.toml").unwrap();
     status_says("enforcing");
     Target::new().is_out_of_reach();

@@ -23,7 +23,7 @@ const UNITS: [(&str, &str); 6] = [
 ];
 
 /// Directories that are copied with all that is in them.
-const TREES: [(&str, &str); 8] = [
+const TREES: [(&str, &str); 9] = [
     ("policies", "usr/share/guard/policies"),
     ("packaging/etc", "etc/guard"),
     ("packaging/logrotate", "etc/logrotate.d"),
@@ -32,6 +32,7 @@ const TREES: [(&str, &str); 8] = [
     ("packaging/tmpfiles.d", "usr/lib/tmpfiles.d"),
     ("packaging/examples", "usr/share/doc/guard/examples"),
     ("packaging/grafana", "usr/share/doc/guard/grafana"),
+    ("packaging/prometheus", "usr/share/doc/guard/prometheus"),
 ];
 
 /// Where shells look for completions.

@@ -3,7 +3,7 @@
 use std::{
     convert::Infallible,
     fs, io,
-    os::unix::fs::{FileTypeExt, PermissionsExt, chown},
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
     path::Path,
     pin::Pin,
     rc::Rc,
@@ -110,7 +110,12 @@ fn bind(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
         fs::remove_file(&new)?;
     }
     let listener = std::os::unix::net::UnixListener::bind(&new)?;
-    chown(&new, None, accounts::group(GROUP)?)?;
+    // As a service guardd is in the group already, and may not change it.
+    if let Some(group) = accounts::group(GROUP)?
+        && fs::metadata(&new)?.gid() != group
+    {
+        chown(&new, None, Some(group))?;
+    }
     fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
     fs::rename(&new, path)?;
     listener.set_nonblocking(true)?;
