@@ -23,7 +23,7 @@ const UNITS: [(&str, &str); 6] = [
 ];
 
 /// Directories that are copied with all that is in them.
-const TREES: [(&str, &str); 8] = [
+const TREES: [(&str, &str); 9] = [
     ("policies", "usr/share/guard/policies"),
     ("packaging/etc", "etc/guard"),
     ("packaging/logrotate", "etc/logrotate.d"),
@@ -32,6 +32,7 @@ const TREES: [(&str, &str); 8] = [
     ("packaging/tmpfiles.d", "usr/lib/tmpfiles.d"),
     ("packaging/examples", "usr/share/doc/guard/examples"),
     ("packaging/grafana", "usr/share/doc/guard/grafana"),
+    ("packaging/prometheus", "usr/share/doc/guard/prometheus"),
 ];
 
 /// Where shells look for completions.
@@ -199,7 +200,9 @@ impl Tree {
 
     /// `file` becomes `file.gz`, without a name and a date in it.
     pub(super) fn compress(&self, file: &str) -> Result<()> {
-        run(Command::new("gzip").args(["-9n"]).arg(self.root.join(file)))
+        run(Command::new("gzip")
+            .args(["-9nf"])
+            .arg(self.root.join(file)))
     }
 }
 
