@@ -15,7 +15,10 @@ const TOOL: &str = "cargo-deb";
 const MAINTAINER: &str = "The guard authors <guard@users.noreply.invalid>";
 const TOOL_VERSION: &str = "3.8.0";
 
-/// Makes it of its tree, and says where it is.
+/// The tree that guard-user's Cargo.toml tells cargo-deb of.
+pub(super) const TREE: &str = "root";
+
+/// Makes it of [`TREE`], and says where it is.
 ///
 /// # Errors
 ///

@@ -67,7 +67,7 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
         let programs = programs::build(programs::GNU, &epoch)?;
         if all || args.deb {
             let version = args.deb_version.as_deref();
-            made(&deb::make(&tree("deb", &programs)?, version, &epoch)?)?;
+            made(&deb::make(&tree(deb::TREE, &programs)?, version, &epoch)?)?;
         }
         if all || args.rpm {
             made(&rpm::make(&tree("rpm", &programs)?, &epoch)?)?;

@@ -200,7 +200,9 @@ impl Tree {
 
     /// `file` becomes `file.gz`, without a name and a date in it.
     pub(super) fn compress(&self, file: &str) -> Result<()> {
-        run(Command::new("gzip").args(["-9n"]).arg(self.root.join(file)))
+        run(Command::new("gzip")
+            .args(["-9nf"])
+            .arg(self.root.join(file)))
     }
 }
 
