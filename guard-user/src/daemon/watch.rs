@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    io,
+    fs, io,
     mem::MaybeUninit,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -42,6 +42,12 @@ const POLICY_EVENTS: WatchFlags = WatchFlags::CLOSE_WRITE
     .union(WatchFlags::MOVE_SELF)
     .union(WatchFlags::CREATE)
     .union(WatchFlags::ONLYDIR);
+
+/// What is done to the file that a link leads to: it is written, or another takes its place.
+const TARGET_EVENTS: WatchFlags = WatchFlags::CLOSE_WRITE
+    .union(WatchFlags::ATTRIB)
+    .union(WatchFlags::DELETE_SELF)
+    .union(WatchFlags::MOVE_SELF);
 
 impl Watches {
     /// No watches yet, and what tells when one of them has news.
@@ -107,7 +113,20 @@ impl Watches {
             self.what.insert(id, Change::Policies);
             watched = Some(there);
         }
+        self.targets(dir);
         Ok(())
+    }
+
+    /// Watches what the links in a directory lead to: of a change there the directory knows nothing.
+    fn targets(&mut self, dir: &Path) {
+        let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+        let links = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+        for link in links {
+            // One that leads nowhere is a policy that is not there.
+            if let Ok(id) = inotify::add_watch(&self.inotify, link.path(), TARGET_EVENTS) {
+                self.what.insert(id, Change::Policies);
+            }
+        }
     }
 
     /// What has changed since the last time, each once.
@@ -198,6 +217,28 @@ mod tests {
         watches.changes();
         fs::create_dir(&dir).unwrap();
         assert_eq!(watches.changes(), [Change::Policies]);
+    }
+
+    #[test]
+    fn what_a_link_leads_to_is_watched() {
+        let top = tempfile::tempdir().unwrap();
+        let [dir, target] = ["policies", "mine.toml"].map(|name| top.path().join(name));
+        fs::create_dir(&dir).unwrap();
+        fs::write(&target, "version = 1").unwrap();
+        std::os::unix::fs::symlink(&target, dir.join("a.toml")).unwrap();
+        let (mut watches, _runtime) = watches();
+        watches.policies(&dir).unwrap();
+        assert!(watches.changes().is_empty());
+        fs::write(&target, "version = 2").unwrap();
+        assert_eq!(watches.changes(), [Change::Policies]);
+        // As an editor does it, twice.
+        for _ in 0..2 {
+            let new = top.path().join("new");
+            fs::write(&new, "version = 3").unwrap();
+            assert!(watches.changes().is_empty());
+            fs::rename(&new, &target).unwrap();
+            assert_eq!(watches.changes(), [Change::Policies]);
+        }
     }
 
     #[test]
