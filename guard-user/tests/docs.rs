@@ -113,6 +113,8 @@ fn the_guardd_toml_that_ships_shows_every_key_with_its_default() {
     // Without a default, these have an example.
     assert!(shown.default_policy.take().is_some());
     assert!(shown.resolvers.take().is_some());
+    assert!(shown.metrics.listen.take().is_some());
+    assert!(!std::mem::take(&mut shown.assign).is_empty());
     assert_eq!(shown, Config::default(), "it shows other defaults");
 
     let error = read("no_such_key = 1\n").unwrap_err().to_string();
