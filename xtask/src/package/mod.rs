@@ -98,7 +98,7 @@ pub(crate) fn debs(programs: Option<&Path>) -> Result<[PathBuf; 2]> {
         Some(programs) => programs.to_owned(),
         None => programs::build(programs::GNU, &epoch)?,
     };
-    let tree = stage::lay_out("root", &programs, &sbom::of_both_halves(&epoch)?)?;
+    let tree = stage::lay_out("deb", &programs, &sbom::of_both_halves(&epoch)?)?;
     let next = format!("{}+next", version());
     Ok([
         deb::make(&tree, None, &epoch)?,
