@@ -98,12 +98,13 @@ pub(crate) fn debs(programs: Option<&Path>) -> Result<[PathBuf; 2]> {
         Some(programs) => programs.to_owned(),
         None => programs::build(programs::GNU, &epoch)?,
     };
-    let tree = stage::lay_out("root", &programs, &sbom::of_both_halves(&epoch)?)?;
+    let sbom = sbom::of_both_halves(&epoch)?;
     let next = format!("{}+next", version());
-    Ok([
-        deb::make(&tree, None, &epoch)?,
-        deb::make(&tree, Some(&next), &epoch)?,
-    ])
+    let make = |version: Option<&str>| {
+        let tree = stage::lay_out("deb", &programs, &sbom)?;
+        deb::make(&tree, version, &epoch)
+    };
+    Ok([make(None)?, make(Some(&next))?])
 }
 
 /// Says what was made. What people download is to stay small.

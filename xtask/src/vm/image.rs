@@ -39,6 +39,8 @@ const LEFT_OUT: &[&str] = &[
     "var/cache/apt",
     "var/lib/apt/lists",
 ];
+/// While mmdebstrap works, this keeps packages from starting services.
+const NO_STARTS: &str = "./usr/sbin/policy-rc.d";
 /// What tests may want to be loaded; with all that these need.
 const MODULES: &[&str] = &[
     "bridge",
@@ -65,7 +67,7 @@ const MODULES: &[&str] = &[
     "wireguard",
 ];
 /// Part of the keys: raise it when the way in which these are made changes.
-const RECIPE: &str = "1";
+const RECIPE: &str = "2";
 
 /// What turns Debian's files into the machine's.
 const GUEST: &[(&str, &str, u32)] = &[
@@ -78,6 +80,8 @@ const GUEST: &[(&str, &str, u32)] = &[
         "0123456789abcdef0123456789abcdef\n",
         0o444,
     ),
+    // mmdebstrap puts this machine's there.
+    ("etc/resolv.conf", "", 0o644),
     (
         "etc/systemd/system/vm.service",
         include_str!("guest/vm.service"),
@@ -174,8 +178,8 @@ fn root_archive(debian: &Debian, dir: &Path) -> Result<()> {
         .arg(format!("--customize-hook=cd \"$1\" && rm -rf{clean}"))
         .arg("--customize-hook=ln -sf usr/lib/systemd/systemd \"$1/init\"")
         .arg(format!(
-            "--customize-hook=cd \"$1\" && find . -xdev -path './dev/*' -prune -o -print0 | \
-             cpio --null --create --format=newc --quiet >'{}'",
+            "--customize-hook=cd \"$1\" && find . -xdev \\( -path './dev/*' -o -path {NO_STARTS} \\) \
+             -prune -o -print0 | cpio --null --create --format=newc --quiet >'{}'",
             archive.display()
         ))
         .args(["--format=null", debian.codename, "/dev/null"])
