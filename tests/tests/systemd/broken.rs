@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::machine::{DropIn, Machine, Target, fails, ok, run, state, status_says};
+use super::machine::{DropIn, Machine, Target, Unit, fails, ok, run, state, status_says};
 
 #[test]
 fn a_broken_policy_is_in_the_status() {
@@ -117,10 +117,9 @@ fn a_root_that_is_no_cgroup_v2_is_in_the_status() {
     );
     fails("systemctl", &["start", "guardd.service"]);
     status_says("is not in a cgroup v2 hierarchy");
-    fails(
-        "systemd-run",
-        &["--quiet", "--wait", "--slice=guard.slice", "true"],
-    );
+    let unit = Unit::guarded("never.service", "/bin/sleep 600");
+    fails("systemctl", &["start", &unit.name]);
+    assert_eq!(unit.pid(), 0);
     ok("systemctl", &["stop", "guardd.service"]);
     drop(wrong);
 }

@@ -38,7 +38,10 @@ impl Machine {
         let user = format!("u {USER} {UID} - /");
         ok("systemd-sysusers", &["--inline", &user]);
         machine.down();
-        ok("systemctl", &["start", "guardd.socket", "guardd.service"]);
+        ok(
+            "systemctl",
+            &["start", "guardd.socket", "guardd.service", "guard.slice"],
+        );
         machine
     }
 

@@ -121,6 +121,7 @@ fn it_can_do_all_of_its_work() {
     let machine = Machine::new();
     let resolver = name_server();
     machine.settings(&format!("resolvers = [\"127.0.0.1:{resolver}\"]\n"));
+    fs::create_dir_all("/etc/guard/policies").unwrap();
     fs::write("/etc/guard/policies/asks.toml", POLICY).unwrap();
     ok("systemctl", &["restart", "guardd.service"]);
     let elsewhere = Elsewhere::new();
