@@ -13,7 +13,8 @@ default = \"deny\"
 
 [[rule]]
 name = \"discard\"
-to = [\"127.0.0.0/8:9\"]
+to = [\"127.0.0.0/8\"]
+ports = [\"udp/9\"]
 action = \"allow\"
 ";
 
