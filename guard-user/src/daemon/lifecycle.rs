@@ -170,7 +170,8 @@ impl State {
         self.end_those_inside(id);
         let record = Record::of(ids::session(id), uid)
             .with("seconds", lasted.as_secs_f64())
-            .with("denied", self.denied(id));
+            .with("denied", self.denied(id))
+            .with("left_out", self.meters.left_out(id));
         self.audit.note(LogKind::SessionEnd, record);
         self.shelves.sessions.remove(&ids::session(id));
         tracing::info!(session = id.0, "ended");
