@@ -317,6 +317,31 @@ fn commands_are_not_moved_into_a_unit_and_what_it_starts_ends_with_it() {
 }
 
 #[test]
+fn what_a_unit_started_ends_with_it_also_where_no_guardd_sees_that() {
+    let network = Network::new().unwrap();
+    let mut daemon = started(&network);
+    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let _agent = sleeper(&unit);
+    let assign = ["assign", "--policy", "open", "--owner", "61234", "agent"];
+    json(&daemon, &assign);
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    // Left by a command that has ended: nobody stands in for it.
+    let left = "setsid sleep 1000 </dev/null >/dev/null 2>&1 &";
+    let user = "setpriv --reuid=61234 --regid=61234 --clear-groups --";
+    let mut inside = unit.command();
+    inside.args(user.split(' ')).arg(&guard);
+    inside.args(["run", "--policy", "asks", "--", "sh", "-c", left]);
+    let status = inside.env("GUARD_SOCKET", daemon.socket()).status();
+    assert!(status.unwrap().success());
+    assert_eq!(sessions(&daemon), 2);
+    daemon.kill().unwrap();
+    fs::write(unit.path().join("cgroup.kill"), "1").unwrap();
+    eventually("removed", || fs::remove_dir(unit.path()).is_ok()).unwrap();
+    daemon.start().unwrap();
+    eventually("ended", || sessions(&daemon) == 0).unwrap();
+}
+
+#[test]
 fn settings_assign_what_comes_up_and_what_came_meanwhile() {
     let network = Network::new().unwrap();
     let _production = Production::start(&network).unwrap();

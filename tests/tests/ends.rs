@@ -186,3 +186,33 @@ fn a_launcher_that_is_killed_takes_its_session_with_it() {
     assert!(lives(alive_left));
     assert_eq!(sessions(&daemon), 1);
 }
+
+#[test]
+fn a_name_that_what_is_inside_gives_takes_none_away() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let shut = "version = 1\nname = \"shut\"\ndefault = \"deny\"\n";
+    daemon.write_policy("shut", shut).unwrap();
+    let guard = guard_lab::bins::for_everybody("guard", daemon.tag()).unwrap();
+    let script = format!(
+        "GUARD_SOCKET={} {} run --policy shut --name work -- sh -c 'echo inside; exec sleep 1000' & sleep 1000",
+        daemon.socket().display(),
+        guard.display()
+    );
+    let run = [
+        "run", "--policy", "asks", "--name", "work", "--", "sh", "-c", &script,
+    ];
+    let mut outer = daemon.agent(run).spawn().unwrap();
+    outer.line_with("inside", Duration::from_secs(20)).unwrap();
+    assert_eq!(sessions(&daemon), 2);
+    daemon
+        .agent(["stop", "work"])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    eventually("ended", || sessions(&daemon) < 2).unwrap();
+    // The name of what goes on inside, where there is no other.
+    let left = daemon.agent(["sessions"]).json().unwrap();
+    assert!(left.as_array().unwrap().iter().all(|one| one["id"] == "s2"));
+}

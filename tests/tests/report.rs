@@ -114,6 +114,30 @@ fn a_job_fails_where_it_is_told_to() {
 }
 
 #[test]
+fn a_flood_hides_no_denial_from_a_job_that_is_to_fail() {
+    let (_network, daemon) = lab();
+    let code = |name| report(&daemon, &["--name", name, "--fail-on", "denied"]).code();
+    for (name, ends) in [("ends", true), ("stays", false)] {
+        let run = daemon.agent(["run", "--policy", "asks", "--name", name]);
+        let mut shell = Shell::run_by(&daemon, run).unwrap();
+        let probe = guard_lab::bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let tries = Attempt::tcp(ASKED, 7000).args().join(" ");
+        let flood = format!(
+            "port=7000; while [ $port -lt 7100 ]; do {} {} >/dev/null; port=$((port+1)); done",
+            probe.display(),
+            tries.replace("7000", "$port"),
+        );
+        shell.status_of(&flood).unwrap();
+        assert!(!shell.reaches(&Attempt::tcp(NEVER, 443)).unwrap());
+        if ends {
+            shell.tell("exit").unwrap();
+            shell.wait().unwrap();
+        }
+        eventually("it fails", || code(name) == Some(1)).unwrap();
+    }
+}
+
+#[test]
 fn what_is_stopped_in_a_session_inside_counts_for_the_one_around_it() {
     let (_network, daemon) = lab();
     let run = daemon.agent(["run", "--policy", "asks", "--name", "job"]);

@@ -37,10 +37,13 @@ pub(crate) fn report(client: Client, args: &ReportArgs, output: Output) -> Resul
         }
         Format::Gitlab => print(&gitlab::section(&report))?,
     }
+    // What the trail may lack may be what it is to fail on: a flood of refusals hides none.
     Ok(Exit::answer(!match args.fail_on {
         None => false,
-        Some(FailOn::Denied) => report.stopped.iter().any(|one| one.verdict == "deny"),
-        Some(FailOn::Stopped) => !report.stopped.is_empty(),
+        Some(FailOn::Denied) => {
+            report.may_lack || report.stopped.iter().any(|one| one.verdict == "deny")
+        }
+        Some(FailOn::Stopped) => report.may_lack || !report.stopped.is_empty(),
     }))
 }
 

@@ -108,6 +108,10 @@ impl State {
         for (id, about) in known {
             let record = Record::of(&id, about.uid).with("noticed", AFTER_RESTART);
             self.audit.note(LogKind::SessionEnd, record);
+            if let (Some(_), Ok(unit)) = (about.assigned, ids::parse_session(&id)) {
+                self.end_all_inside(unit);
+            }
+            // In this order: whoever is killed in between ends them at the next start.
             self.shelves.sessions.remove(&id);
         }
         Ok(())

@@ -35,13 +35,22 @@ struct Meter {
     left_out: u64,
 }
 
+/// What a record says of those that are not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// How many were left out since the last one.
+    pub left_out: u64,
+    /// What follows may be left out.
+    pub is_last: bool,
+}
+
 /// All sessions' shares of the audit trail: a loop in one of them does not fill the disk.
 #[derive(Debug, Default)]
 pub struct Meters(HashMap<SessionId, Meter>);
 
 impl Meters {
-    /// Whether the session may cause a record now, and how many it was denied since the last one.
-    pub fn admit(&mut self, session: SessionId, now: BootTime) -> Option<u64> {
+    /// Whether the session may cause a record now, and what that says of others.
+    pub fn admit(&mut self, session: SessionId, now: BootTime) -> Option<Admitted> {
         let meter = self.0.entry(session).or_default();
         let refilled = now.0.saturating_sub(meter.at.0) / REFILL;
         if refilled > 0 {
@@ -53,7 +62,17 @@ impl Meters {
             return None;
         }
         meter.used += 1;
-        Some(std::mem::take(&mut meter.left_out))
+        Some(Admitted {
+            left_out: std::mem::take(&mut meter.left_out),
+            // The kernel reports 64 in a second, in which less than five are refilled: whatever it leaves out comes
+            // after the last but one.
+            is_last: meter.used + 1 >= BURST,
+        })
+    }
+
+    /// How many records a session was denied since the last one.
+    pub fn left_out(&self, session: SessionId) -> u64 {
+        self.0.get(&session).map_or(0, |meter| meter.left_out)
     }
 
     /// Forgets a session.
@@ -184,7 +203,7 @@ impl State {
         let Some(asked) = self.requests.get(id) else {
             return;
         };
-        let Some(left_out) = self.meters.admit(asked.question.session, at) else {
+        let Some(admitted) = self.meters.admit(asked.question.session, at) else {
             return;
         };
         let shown = &asked.shown;
@@ -197,13 +216,14 @@ impl State {
             .with("comm", shown.comm.clone())
             .with("exe", shown.exe.clone())
             .with("note", shown.note.clone())
-            .with("left_out", left_out);
+            .with("left_out", admitted.left_out)
+            .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Request, record);
     }
 
     /// Writes down that something was denied.
     fn note_denial(&mut self, event: &Event, session: Option<SessionId>) {
-        let Some(left_out) = self.meters.admit(event.session, event.at) else {
+        let Some(admitted) = self.meters.admit(event.session, event.at) else {
             return;
         };
         let judged = self.judge_event(event);
@@ -225,7 +245,8 @@ impl State {
             .with("pid", pid)
             .with("comm", process.comm)
             .with("exe", process.exe)
-            .with("left_out", left_out);
+            .with("left_out", admitted.left_out)
+            .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Denied, record);
     }
 
@@ -332,8 +353,15 @@ mod tests {
         let at = |tenths: u64| BootTime(1_000_000_000_000 + tenths * 100_000_000);
         let admitted = (0..1000).filter(|_| meters.admit(SessionId(1), at(0)).is_some());
         assert_eq!(admitted.count() as u64, BURST);
-        assert_eq!(meters.admit(SessionId(2), at(0)), Some(0));
-        assert_eq!(meters.admit(SessionId(1), at(2)), Some(1000 - BURST));
+        let all = Admitted::default();
+        assert_eq!(meters.admit(SessionId(2), at(0)), Some(all));
+        assert_eq!(meters.left_out(SessionId(1)), 1000 - BURST);
+        let some = Admitted {
+            left_out: 1000 - BURST,
+            is_last: true,
+        };
+        assert_eq!(meters.admit(SessionId(1), at(2)), Some(some));
+        assert_eq!(meters.left_out(SessionId(1)), 0);
         assert_eq!(meters.admit(SessionId(1), at(2)), None);
     }
 }

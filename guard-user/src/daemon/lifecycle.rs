@@ -170,7 +170,8 @@ impl State {
         self.end_those_inside(id);
         let record = Record::of(ids::session(id), uid)
             .with("seconds", lasted.as_secs_f64())
-            .with("denied", self.denied(id));
+            .with("denied", self.denied(id))
+            .with("left_out", self.meters.left_out(id));
         self.audit.note(LogKind::SessionEnd, record);
         self.shelves.sessions.remove(&ids::session(id));
         tracing::info!(session = id.0, "ended");
@@ -179,9 +180,13 @@ impl State {
     /// What ran in sessions of its own inside a unit's ends with the unit: the service manager does not know of it.
     fn end_those_inside(&mut self, id: SessionId) {
         let is_unit = |session: &Session| !session.cgroup.is_ours();
-        if !self.sessions.get(id).is_some_and(is_unit) {
-            return;
+        if self.sessions.get(id).is_some_and(is_unit) {
+            self.end_all_inside(id);
         }
+    }
+
+    /// Ends what runs in sessions that were started inside that one.
+    pub fn end_all_inside(&mut self, id: SessionId) {
         let inside = self.sessions.all_live();
         let inside = inside.filter(|session| session.about.outermost == Some(id.0));
         let inside: Vec<_> = inside.map(|session| session.cgroup.id).collect();

@@ -2,10 +2,13 @@
 
 use std::{
     fs,
-    io::{self, BufRead as _, BufReader, Read as _, Write as _},
-    os::unix::{fs::PermissionsExt as _, net::UnixListener},
+    io::{self, Read as _, Write as _},
+    os::unix::{
+        fs::PermissionsExt as _,
+        net::{UnixListener, UnixStream},
+    },
     path::Path,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -18,9 +21,11 @@ const LISTENS: &str = "00010000";
 /// Of those who wait so many are told why.
 const MAX_WAITING: usize = 32;
 /// So much of a call is read before it is refused.
-const MAX_CALL: u64 = 64 * 1024;
+const MAX_CALL: usize = 64 * 1024;
 /// For so long.
 const PATIENCE: Duration = Duration::from_millis(200);
+/// All of them together hold up the next attempt for so long.
+const PATIENCE_WITH_ALL: Duration = Duration::from_secs(1);
 
 /// Listens on the socket that was `passed`, else at `path`, in place of whatever socket an earlier guardd has left
 /// there. Everybody may connect: who may do what is decided call by call.
@@ -75,18 +80,35 @@ pub fn turn_away(listener: &UnixListener, error: &anyhow::Error) {
     if listener.set_nonblocking(true).is_err() {
         return;
     }
-    for mut caller in listener
+    let until = Instant::now() + PATIENCE_WITH_ALL;
+    for caller in listener
         .incoming()
         .map_while(io::Result::ok)
         .take(MAX_WAITING)
     {
         // What cannot be read or said is no reason to leave out the others.
-        let _ = caller.set_read_timeout(Some(PATIENCE));
-        let _ = BufReader::new(&caller)
-            .take(MAX_CALL)
-            .read_until(0, &mut Vec::new());
-        let _ = caller.write_all(&frame);
+        let _ = hear_out(&caller, until);
+        let _ = (&caller).write_all(&frame);
     }
+}
+
+/// Reads what a caller has to say, for as long as there is patience with one, and with all of them.
+fn hear_out(caller: &UnixStream, until: Instant) -> io::Result<()> {
+    let until = until.min(Instant::now() + PATIENCE);
+    let mut left = MAX_CALL;
+    let mut some = [0; 4096];
+    while let Some(patience) = until.checked_duration_since(Instant::now())
+        && !patience.is_zero()
+        && left > 0
+    {
+        caller.set_read_timeout(Some(patience))?;
+        let read = (&mut &*caller).read(&mut some)?;
+        if read == 0 || some[..read].contains(&0) {
+            break;
+        }
+        left = left.saturating_sub(read);
+    }
+    Ok(())
 }
 
 /// Takes the socket away again, unless somebody else listens there.
@@ -117,8 +139,6 @@ fn remove(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
-
     use super::*;
 
     #[test]
@@ -154,6 +174,26 @@ mod tests {
             assert!(answer.contains("the settings are wrong\""), "{answer}");
             assert!(answer.contains("org.guardd.Control.Failed"), "{answer}");
         }
+    }
+
+    #[test]
+    fn who_says_little_at_a_time_holds_up_nobody_for_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guardd.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let slow: Vec<_> = (0..8)
+            .map(|_| UnixStream::connect(&path).unwrap())
+            .collect();
+        let drip = std::thread::spawn(move || {
+            while slow.iter().any(|mut one| one.write_all(b"x").is_ok()) {
+                std::thread::sleep(PATIENCE / 8);
+            }
+        });
+        let began = Instant::now();
+        turn_away(&listener, &anyhow::anyhow!("nobody hears it"));
+        assert!(began.elapsed() < 3 * PATIENCE_WITH_ALL);
+        drop(listener);
+        drip.join().unwrap();
     }
 
     #[test]

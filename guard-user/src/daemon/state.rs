@@ -232,7 +232,11 @@ impl State {
             return found.ok_or_else(|| ids::no_session(id));
         }
         let is_meant = |session: &&Session| session.about.name == id && may(session.about.uid);
-        let mut named = self.sessions.all_live().filter(is_meant);
+        let named: Vec<_> = self.sessions.all_live().filter(is_meant).collect();
+        // What is inside gives its own sessions whatever names it likes: they take none away.
+        let is_outer = |session: &&&Session| session.about.outermost.is_none();
+        let outer: Vec<_> = named.iter().filter(is_outer).copied().collect();
+        let mut named = if outer.is_empty() { named } else { outer }.into_iter();
         match (named.next(), named.next()) {
             (Some(only), None) => Ok(only),
             (None, _) => Err(ids::no_session(id)),

@@ -20,7 +20,7 @@ use crate::sys::accounts::Account;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const PROPERTIES: &str =
-    "--property=Id,Description,User,DynamicUser,ControlPID,SubState,ControlGroup";
+    "--property=Id,Description,User,DynamicUser,PAMName,ControlPID,SubState,ControlGroup";
 
 /// A unit, as the manager knows it at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct Unit {
     pub description: String,
     /// As whom its commands run; none is root, or no matter of the unit's.
     pub user: Option<String>,
+    /// The PAM service that its commands start through; empty where none does.
+    pam_name: String,
     /// The process that prepares it or the like; 0 where there is none.
     control_pid: u32,
     /// `start-pre` while commands of `ExecStartPre=` run.
@@ -133,6 +135,7 @@ impl Unit {
             description: text("Description"),
             // One that is made up for the unit is nobody who could answer.
             user: user.filter(|_| !is_dynamic),
+            pam_name: text("PAMName"),
             control_pid: text("ControlPID").parse().unwrap_or(0),
             sub_state: text("SubState"),
             control_group: text("ControlGroup").into(),
@@ -179,6 +182,16 @@ impl Unit {
                  of ExecStartPre= must be guard itself"
             ));
         }
+        if !self.pam_name.is_empty() {
+            let (pam, fix) = (&self.pam_name, "leave PAMName= out of the unit");
+            return Err(Refusal::refused(
+                "a unit that opens a login session is not kept in the guard's slice",
+                format!(
+                    "{unit} has PAMName={pam}: pam_systemd moves its main process into a session's scope, unguarded"
+                ),
+                fix,
+            ));
+        }
         Ok(())
     }
 }
@@ -210,6 +223,9 @@ mod tests {
             let unit = Unit::read(&said).unwrap();
             assert!(unit.vouch_for(42, cgroup).is_err(), "{state}");
         }
+        let login = Unit::read(&format!("{SAID}PAMName=login\n")).unwrap();
+        let refusal = login.vouch_for(42, cgroup).unwrap_err();
+        assert!(refusal.to_string().contains("PAMName=login"), "{refusal}");
     }
 
     #[test]

@@ -222,15 +222,27 @@ pub(super) fn is_populated(path: &Path) -> Result<bool> {
     }
 }
 
-/// Every process in it and below.
+/// So many cgroups are looked at for processes. Where a unit's are delegated, what runs in it makes as many as it likes.
+const MOST_LOOKED_AT: usize = 256;
+
+/// The processes in it and below, in the nearest [`MOST_LOOKED_AT`] cgroups.
 pub(super) fn processes(path: &Path) -> Vec<u32> {
-    let mut found: Vec<u32> = fs::read_to_string(path.join("cgroup.procs"))
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| line.parse().ok())
-        .collect();
-    for child in subdirectories(path).unwrap_or_default() {
-        found.extend(processes(&child));
+    let mut cgroups = vec![path.to_owned()];
+    let mut found = Vec::new();
+    let mut looked_at = 0;
+    while let Some(path) = cgroups.get(looked_at) {
+        looked_at += 1;
+        let members = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+        found.extend(members.lines().filter_map(|line| line.parse::<u32>().ok()));
+        let room = MOST_LOOKED_AT.saturating_sub(cgroups.len());
+        if room == 0 {
+            continue;
+        }
+        let below = fs::read_dir(path).into_iter().flatten();
+        let below = below.filter_map(io::Result::ok);
+        let below = below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let below: Vec<_> = below.take(room).map(|entry| entry.path()).collect();
+        cgroups.extend(below);
     }
     found
 }
@@ -276,4 +288,26 @@ pub fn default_root() -> io::Result<PathBuf> {
     Ok(cgroup2::Hierarchy::find()?
         .mount()
         .join(if systemd { "guard.slice" } else { "guard" }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_cgroups_are_looked_at_than_agreed() {
+        let dir = tempfile::tempdir().unwrap();
+        for number in 0..2 * MOST_LOOKED_AT {
+            let inner = dir.path().join(number.to_string()).join("below");
+            fs::create_dir_all(&inner).unwrap();
+            fs::write(inner.join("cgroup.procs"), "7\n").unwrap();
+            fs::write(inner.with_file_name("cgroup.procs"), "8\n9\n").unwrap();
+        }
+        fs::write(dir.path().join("cgroup.procs"), "1\n").unwrap();
+        let found = processes(dir.path());
+        assert_eq!(found[0], 1);
+        assert_eq!(found.len(), 1 + 2 * (MOST_LOOKED_AT - 1));
+        assert_eq!(processes(&dir.path().join("0")), [8, 9, 7]);
+        assert!(processes(&dir.path().join("gone")).is_empty());
+    }
 }

@@ -174,6 +174,13 @@ fn only_the_command_that_prepares_a_unit_gives_it_a_policy() {
     // Not another unit.
     let other = "ExecStartPre=+guard assign --policy open other.service";
     refused(&network, &[other], &["true"], "to itself only");
+    // Not one that a login session takes out of the slice.
+    let login = [
+        AGENT,
+        "PAMName=login",
+        "ExecStartPre=+guard assign --policy open",
+    ];
+    refused(&network, &login, &["true"], "PAMName=login");
     // Not what is further down than the slice.
     let nested = [
         "Slice=guard-ci.slice",

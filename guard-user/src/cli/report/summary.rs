@@ -24,6 +24,8 @@ pub(crate) struct Report {
     pub(crate) refused: u64,
     /// Records that the audit trail left out, since their session had too many.
     pub(crate) left_out: u64,
+    /// Whether a session had so many records that others may have been left out, uncounted ones among them.
+    pub(crate) may_lack: bool,
 }
 
 /// A session.
@@ -46,6 +48,8 @@ pub(crate) struct SessionLine {
     at: usize,
     #[serde(skip)]
     left_out: u64,
+    #[serde(skip)]
+    may_lack: bool,
 }
 
 /// A destination that was refused.
@@ -144,6 +148,7 @@ impl Report {
         let of = self.session(record, current);
         if let Some(session) = of.and_then(|at| self.sessions.get_mut(at)) {
             session.left_out += number(record, "left_out");
+            session.may_lack |= record.fields.get("last").is_some_and(|last| *last == true);
         }
         match record.kind {
             LogKind::SessionEnd => {
@@ -183,6 +188,7 @@ impl Report {
             refused: None,
             at,
             left_out: 0,
+            may_lack: false,
         });
         Some(at)
     }
@@ -288,6 +294,7 @@ impl Report {
         }
         self.refused = of.values().sum();
         self.left_out = self.sessions.iter().map(|one| one.left_out).sum();
+        self.may_lack = self.left_out > 0 || self.sessions.iter().any(|one| one.may_lack);
     }
 }
 
