@@ -10,7 +10,7 @@ use super::payload::Tests;
 use super::report::{Outcome, Status};
 use super::run::{Batch, Suite};
 use super::snapshot::Maker;
-use super::suites::{Kind, kinds};
+use super::suites::{Kind, kinds, runs_on};
 
 /// What a suite takes of which nothing is known, in seconds.
 const UNKNOWN: f64 = 30.0;
@@ -74,7 +74,9 @@ pub(super) fn batches<'a>(
         for suite in suites {
             for kind in kinds(&suite.name) {
                 let wanted = only.is_none_or(|only| only == kind);
-                if wanted && kind.exists_with(maker.image.kernel) {
+                let exists = kind.exists_with(maker.image.kernel)
+                    && runs_on(&suite.name, maker.image.kernel);
+                if wanted && exists {
                     by_kind.entry(kind).or_default().push(suite.clone());
                 }
             }

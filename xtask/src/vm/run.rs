@@ -255,6 +255,8 @@ impl Log {
     fn new(runner: &Runner<'_>, batch: &Batch<'_>, suite: &str) -> Self {
         let (kernel, kind) = (batch.maker.image.kernel.name(), batch.kind.name());
         let path = runner.logs.join(format!("{kernel}-{kind}-{suite}.log"));
+        // An earlier run's, whose output is replaced.
+        let _ = fs::remove_file(path.with_extension("journal"));
         Self {
             prefix: runner
                 .several
@@ -280,9 +282,8 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
         .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-/// An empty directory for the logs.
+/// The directory for the logs. What another run writes there meanwhile stays.
 pub(super) fn logs(dir: PathBuf) -> Result<PathBuf> {
-    super::cache::remove(&dir)?;
     fs::create_dir_all(&dir)?;
     Ok(dir)
 }
