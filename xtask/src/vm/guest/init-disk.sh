@@ -10,7 +10,7 @@ if ! blkid -t LABEL=guard-vm /dev/vdb >/dev/null; then
     umount /proc
     mke2fs -q -t ext4 -L new /dev/vdb
     mount /dev/vdb /disk
-    cp -ax / /disk
+    cp -ax /. /disk
     rm -rf /disk/disk
     sync
     umount /disk
