@@ -10,7 +10,8 @@ if ! blkid -t LABEL=guard-vm /dev/vdb >/dev/null; then
     umount /proc
     mke2fs -q -t ext4 -L new /dev/vdb
     mount /dev/vdb /disk
-    cp -ax / /disk
+    # Not cp, whose older versions stumble over mount points.
+    tar -C / --one-file-system -cf - . | tar -C /disk -xpf -
     rm -rf /disk/disk
     sync
     umount /disk
