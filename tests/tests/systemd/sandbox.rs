@@ -46,18 +46,10 @@ impl Elsewhere {
     /// Starts something there, as the user; what it prints goes to a file.
     fn spawn(&self, log: &str, args: &[&str]) -> Running {
         let id = UID.to_string();
-        let mut command = Command::new("ip");
-        command.args([
-            "netns",
-            "exec",
-            "elsewhere",
-            "setpriv",
-            "--reuid",
-            &id,
-            "--regid",
-            &id,
-            "--clear-groups",
-        ]);
+        // `ip netns exec` would hide the cgroups.
+        let mut command = Command::new("nsenter");
+        command.args(["--net=/run/netns/elsewhere", "setpriv", "--reuid", &id]);
+        command.args(["--regid", &id, "--clear-groups"]);
         let out = fs::File::create(log).unwrap();
         command
             .args(args)
@@ -144,6 +136,7 @@ fn it_can_do_all_of_its_work() {
     // It sees which program of whose was stopped.
     let pending = || json(&["pending", "--json"]);
     eventually("there is a question", || {
+        println!("the session says: {}", said("/run/session.log"));
         !pending().as_array().unwrap().is_empty()
     })
     .unwrap();
