@@ -101,7 +101,7 @@ pub(crate) fn debs(programs: Option<&Path>) -> Result<[PathBuf; 2]> {
     let sbom = sbom::of_both_halves(&epoch)?;
     let next = format!("{}+next", version());
     let make = |version: Option<&str>| {
-        let tree = stage::lay_out("deb", &programs, &sbom)?;
+        let tree = stage::lay_out(deb::TREE, &programs, &sbom)?;
         deb::make(&tree, version, &epoch)
     };
     Ok([make(None)?, make(Some(&next))?])
