@@ -125,7 +125,9 @@ fn it_can_do_all_of_its_work() {
         said("/run/server.log").contains("listening")
     })
     .unwrap();
-    let script = "until guard-lab probe hold-open 192.0.2.10 7000; do sleep .3; done";
+    // The first one lives for long enough to be looked at.
+    let script = "guard-lab probe loop 192.0.2.10 7000 20000; \
+                  until guard-lab probe hold-open 192.0.2.10 7000; do sleep .3; done";
     let _session = elsewhere.spawn(
         "/run/session.log",
         &[
@@ -136,13 +138,15 @@ fn it_can_do_all_of_its_work() {
     // It sees which program of whose was stopped.
     let pending = || json(&["pending", "--json"]);
     eventually("there is a question", || {
-        println!("the session says: {}", said("/run/session.log"));
         !pending().as_array().unwrap().is_empty()
     })
     .unwrap();
     let request = pending()[0].clone();
     assert_eq!(request["exe"], "/usr/bin/guard-lab", "{request}");
     assert_eq!(request["destination"]["address"], "192.0.2.10");
+
+    let is_over = || said("/run/session.log").contains("\"connected\":0");
+    eventually("the first one gives up", is_over).unwrap();
 
     // It opens a hole, and cuts in the session's own network namespace what goes through it.
     let id = request["id"].as_str().unwrap().to_owned();

@@ -51,8 +51,14 @@ fn a_units_manager_refuses_what_it_could_not_guard() {
     );
     assert!(said.contains("use ExecStart=guard run -- CMD"), "{said}");
 
-    let guarded =
-        in_user_manager(&[&run[..], &["guard", "run", "--policy", "ci", "--"], &probe].concat());
+    let nothing = "/run/nothing.toml";
+    fs::write(
+        nothing,
+        "version = 1\nname = \"nothing\"\ndefault = \"deny\"\n",
+    )
+    .unwrap();
+    let guard = ["guard", "run", "--policy", nothing, "--"];
+    let guarded = in_user_manager(&[&run[..], &guard, &probe].concat());
     assert!(
         text(&guarded.stdout).contains("EPERM"),
         "what it says to do instead works"
