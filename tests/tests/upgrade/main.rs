@@ -45,6 +45,12 @@ fn last_start(daemon: &Daemon) -> String {
         .to_owned()
 }
 
+/// Starts the guardd of the version before.
+fn start_before(daemon: &mut Daemon) {
+    let guardd = half::guardd(daemon, &before::object(daemon));
+    daemon.start_as(guardd).unwrap();
+}
+
 /// The ids of the programs that are attached.
 fn programs(daemon: &Daemon) -> Vec<u64> {
     let status = daemon.root(["status"]).json().unwrap();
@@ -63,9 +69,7 @@ fn everything_survives_an_upgrade_and_a_downgrade() {
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
     let mut daemon = lived::prepared(&network);
-    daemon
-        .start_as(half::guardd(&daemon, &before::object(&daemon)))
-        .unwrap();
+    start_before(&mut daemon);
     let mut lived = Lived::begin(&daemon);
     let before = programs(&daemon);
     daemon.kill().unwrap();
@@ -84,18 +88,14 @@ fn everything_survives_an_upgrade_and_a_downgrade() {
     lived.goes_on(&daemon);
     daemon.kill().unwrap();
 
-    daemon
-        .start_as(half::guardd(&daemon, &before::object(&daemon)))
-        .unwrap();
+    start_before(&mut daemon);
     assert_eq!(last_start(&daemon), "replaced");
     assert!(programs(&daemon).iter().all(|id| !today.contains(id)));
     lived.goes_on(&daemon);
     daemon.kill().unwrap();
 
     // The same again adopts, and changes no program.
-    daemon
-        .start_as(half::guardd(&daemon, &before::object(&daemon)))
-        .unwrap();
+    start_before(&mut daemon);
     assert_eq!(last_start(&daemon), "adopted");
     lived.goes_on(&daemon);
     daemon.stop().unwrap();
@@ -110,9 +110,7 @@ fn a_half_made_upgrade_is_finished_by_whoever_comes() {
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
     let mut daemon = lived::prepared(&network);
-    daemon
-        .start_as(half::guardd(&daemon, &before::object(&daemon)))
-        .unwrap();
+    start_before(&mut daemon);
     let mut lived = Lived::begin(&daemon);
     let before = programs(&daemon);
     daemon.kill().unwrap();
@@ -123,9 +121,7 @@ fn a_half_made_upgrade_is_finished_by_whoever_comes() {
         .wait()
         .unwrap();
     assert!(ended.was_killed(), "{ended:?}");
-    daemon
-        .start_as(half::guardd(&daemon, &before::object(&daemon)))
-        .unwrap();
+    start_before(&mut daemon);
     assert_eq!(last_start(&daemon), "replaced");
     daemon
         .wait_for_log("finished what a guardd was killed over")
@@ -149,9 +145,7 @@ fn pins_that_it_would_misread_are_left_as_they_are() {
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
     let mut daemon = lived::prepared(&network);
-    daemon
-        .start_as(half::guardd(&daemon, &before::object(&daemon)))
-        .unwrap();
+    start_before(&mut daemon);
     let mut lived = Lived::begin(&daemon);
     let before = programs(&daemon);
     daemon.kill().unwrap();
@@ -171,9 +165,7 @@ fn pins_that_it_would_misread_are_left_as_they_are() {
     lived.is_guarded();
     // The one that made them still can.
     set_version(&daemon, guard_common::ABI);
-    daemon
-        .start_as(half::guardd(&daemon, &before::object(&daemon)))
-        .unwrap();
+    start_before(&mut daemon);
     assert_eq!(last_start(&daemon), "adopted");
     assert_eq!(programs(&daemon), before);
     lived.goes_on(&daemon);
