@@ -13,6 +13,10 @@ use super::scrape::{Scrape, ask, get, tcp, unix};
 use super::{ASKS, NEVER, V4};
 
 const AT: &str = "127.0.0.1:9478";
+/// In the binary, which also runs in machines that have no source tree.
+const DASHBOARD: &str = include_str!("../../../packaging/grafana/guard.json");
+const ALERTS: &str = include_str!("../../../packaging/prometheus/alerts.yml");
+const OPERATIONS: &str = include_str!("../../../docs/operations.md");
 
 /// A daemon that serves metrics on a socket in its own directory.
 struct Lab {
@@ -382,13 +386,11 @@ fn every_metric_that_is_promised_is_there() {
     lab.daemon.ask(["status"]).unwrap().success().unwrap();
     let now = lab.scrape();
     let names = now.names();
-    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    for file in [
-        "packaging/grafana/guard.json",
-        "packaging/prometheus/alerts.yml",
-        "docs/operations.md",
+    for (file, text) in [
+        ("packaging/grafana/guard.json", DASHBOARD),
+        ("packaging/prometheus/alerts.yml", ALERTS),
+        ("docs/operations.md", OPERATIONS),
     ] {
-        let text = fs::read_to_string(root.join(file)).unwrap();
         let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
         let promised: std::collections::BTreeSet<_> = words
             .filter(|word| {
@@ -405,9 +407,8 @@ fn every_metric_that_is_promised_is_there() {
         }
     }
     for family in now.kinds.keys() {
-        let docs = fs::read_to_string(root.join("docs/operations.md")).unwrap();
         assert!(
-            docs.contains(&format!("`{family}`")),
+            OPERATIONS.contains(&format!("`{family}`")),
             "docs/operations.md has no {family}"
         );
     }
@@ -415,10 +416,7 @@ fn every_metric_that_is_promised_is_there() {
 
 #[test]
 fn the_dashboard_is_one_that_grafana_can_import() {
-    let file =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/grafana/guard.json");
-    let text = fs::read_to_string(file).unwrap();
-    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(DASHBOARD).unwrap();
     assert!(dashboard["schemaVersion"].as_u64().unwrap() >= 36);
     let variables = dashboard["templating"]["list"].as_array().unwrap();
     let names: Vec<_> = variables
