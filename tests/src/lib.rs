@@ -56,7 +56,7 @@ pub use shell::Shell;
 pub use steps::Stepped;
 pub use tag::Tag;
 pub use unowned::Unowned;
-pub use wait::{SLOWNESS, eventually, patience};
+pub use wait::{SLOWNESS, eventually, is_slow, patience};
 
 /// The ordinary user that plays the agent.
 pub const AGENT: u32 = 61234;

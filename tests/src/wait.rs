@@ -15,14 +15,19 @@ pub const SLOWNESS: &str = "GUARD_LAB_SLOWNESS";
 /// How long to wait on this machine for what takes less than `time` on any other.
 #[must_use]
 pub fn patience(time: Duration) -> Duration {
-    static SLOWER: LazyLock<u32> = LazyLock::new(|| {
-        env::var(SLOWNESS)
-            .ok()
-            .and_then(|n| n.parse().ok())
-            .unwrap_or(1)
-    });
-    time * (*SLOWER).max(1)
+    time * *SLOWER
 }
+
+/// Whether this machine is one that is slower than others.
+#[must_use]
+pub fn is_slow() -> bool {
+    *SLOWER > 1
+}
+
+static SLOWER: LazyLock<u32> = LazyLock::new(|| {
+    let slower = env::var(SLOWNESS).ok().and_then(|n| n.parse().ok());
+    slower.unwrap_or(1).max(1)
+});
 
 /// How often to look.
 const PACE: Duration = Duration::from_millis(20);

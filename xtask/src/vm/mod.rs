@@ -143,14 +143,13 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
 
     let jobs = args.jobs.unwrap_or_else(processors).max(1);
     let times = plan::Times::read(&cache);
-    let batches = plan::batches(&makers, &suites, args.machine, jobs, &times);
+    let queue = plan::Queue::new(&makers, &suites, args.machine, &times);
     ensure!(
-        !batches.is_empty(),
+        queue.places() > 0,
         "no machine of these kinds runs these suites: see --list"
     );
     say(&format!(
-        "{} machines, {jobs} at a time, {} with {}",
-        batches.len(),
+        "{jobs} machines at a time, {} with {}",
         if saved { "resumed" } else { "booted" },
         if accel == Accel::Kvm {
             "KVM"
@@ -164,9 +163,9 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
         saved,
         deadline: begun + WHOLE,
         logs: &run::logs(target().join("vm-log"))?,
-        several: jobs > 1 && batches.len() > 1,
+        several: jobs > 1,
     };
-    let mut outcomes = runner.run(batches, jobs);
+    let mut outcomes = runner.run(&queue, jobs);
     outcomes.sort_by(|a, b| (a.kernel, a.kind, &a.suite).cmp(&(b.kernel, b.kind, &b.suite)));
     times.write(&cache, &outcomes);
     println!();

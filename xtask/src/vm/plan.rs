@@ -1,19 +1,24 @@
 //! Which suites run where, and together with which.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail};
 
 use super::cache::Cache;
+use super::machine::Machine;
 use super::payload::Tests;
 use super::report::{Outcome, Status};
-use super::run::{Batch, Suite};
+use super::run::Suite;
 use super::snapshot::Maker;
 use super::suites::{Kind, kinds, runs_on};
 
 /// What a suite takes of which nothing is known, in seconds.
 const UNKNOWN: f64 = 30.0;
+/// A second machine for what the first could do pays from so many seconds on: it has to boot.
+const ANOTHER_MACHINE: f64 = 40.0;
 /// In the cache: how long each suite took last.
 const TIMES: &str = "times.json";
 
@@ -60,68 +65,109 @@ pub(super) fn list(tests: &Tests, suites: &[Suite]) -> Result<()> {
     Ok(())
 }
 
-/// Shares the suites out to machines; what is to be taken first comes last.
-pub(super) fn batches<'a>(
-    makers: &'a [Maker<'a>],
-    suites: &[Suite],
-    only: Option<Kind>,
-    jobs: usize,
-    times: &Times,
-) -> Vec<Batch<'a>> {
-    let mut batches = Vec::new();
-    for maker in makers {
-        let mut by_kind: BTreeMap<Kind, Vec<Suite>> = BTreeMap::new();
-        for suite in suites {
-            for kind in kinds(&suite.name) {
-                let wanted = only.is_none_or(|only| only == kind);
-                let exists = kind.exists_with(maker.image.kernel)
-                    && runs_on(&suite.name, maker.image.kernel);
-                if wanted && exists {
-                    by_kind.entry(kind).or_default().push(suite.clone());
-                }
-            }
-        }
-        for (kind, suites) in by_kind {
-            // Another machine is another boot: worth it for what takes long.
-            let machines = if kind == Kind::Plain {
-                jobs.min(suites.len())
-            } else {
-                1
-            };
-            let shares = share(suites, machines, |suite| {
-                times.of(maker.image.kernel.name(), kind, &suite.name)
-            });
-            batches.extend(shares.into_iter().map(|(_, suites)| Batch {
-                maker,
-                kind,
-                suites,
-            }));
-        }
-    }
-    let time = |batch: &Batch<'_>| -> f64 {
-        let kernel = batch.maker.image.kernel.name();
-        batch
-            .suites
-            .iter()
-            .map(|suite| times.of(kernel, batch.kind, &suite.name))
-            .sum()
-    };
-    batches.sort_by(|a, b| time(a).total_cmp(&time(b)));
-    batches
+/// A kind of machine with one kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) maker: &'a Maker<'a>,
+    pub(super) kind: Kind,
 }
 
-/// Longest first, each to whom has the least.
-fn share<T>(mut items: Vec<T>, parts: usize, time: impl Fn(&T) -> f64) -> Vec<(f64, Vec<T>)> {
-    let mut shares: Vec<(f64, Vec<T>)> = (0..parts).map(|_| (0.0, Vec::new())).collect();
-    items.sort_by(|a, b| time(b).total_cmp(&time(a)));
-    for item in items {
-        let least = shares.iter_mut().min_by(|a, b| a.0.total_cmp(&b.0));
-        if let Some((sum, share)) = least {
-            *sum += time(&item);
-            share.push(item);
+/// What is to be run where; whoever has a machine takes the longest of what it can run.
+pub(super) struct Queue<'a>(Mutex<Vec<Group<'a>>>);
+
+struct Group<'a> {
+    place: Place<'a>,
+    /// With the seconds that each may take; the longest last.
+    suites: Vec<(f64, Suite)>,
+    machines: usize,
+}
+
+/// One who runs suites, and for which group.
+#[derive(Default)]
+pub(super) struct Worker(Option<usize>);
+
+impl<'a> Queue<'a> {
+    pub(super) fn new(
+        makers: &'a [Maker<'a>],
+        suites: &[Suite],
+        only: Option<Kind>,
+        times: &Times,
+    ) -> Self {
+        let mut groups = Vec::new();
+        for maker in makers {
+            let mut by_kind: BTreeMap<Kind, Vec<(f64, Suite)>> = BTreeMap::new();
+            let kernel = maker.image.kernel;
+            for suite in suites.iter().filter(|suite| runs_on(&suite.name, kernel)) {
+                for kind in kinds(&suite.name) {
+                    if kind.exists_with(kernel) && only.is_none_or(|only| only == kind) {
+                        let time = times.of(kernel.name(), kind, &suite.name);
+                        by_kind.entry(kind).or_default().push((time, suite.clone()));
+                    }
+                }
+            }
+            groups.extend(by_kind.into_iter().map(|(kind, mut suites)| {
+                suites.sort_by(|a, b| a.0.total_cmp(&b.0));
+                let place = Place { maker, kind };
+                Group {
+                    place,
+                    suites,
+                    machines: 0,
+                }
+            }));
         }
+        Self(Mutex::new(groups))
     }
-    shares
+
+    /// How many kinds of machines it takes.
+    pub(super) fn places(&self) -> usize {
+        self.groups().len()
+    }
+
+    /// What a worker is to run next. It keeps its machine for as long as that has something to run.
+    pub(super) fn next(
+        &self,
+        worker: &mut Worker,
+        machine: &mut Option<Machine>,
+    ) -> Option<(Place<'a>, Suite)> {
+        let mut groups = self.groups();
+        let at = match worker.0 {
+            Some(mine) if !groups[mine].suites.is_empty() => mine,
+            mine => {
+                *machine = None;
+                if let Some(mine) = mine {
+                    groups[mine].machines -= 1;
+                }
+                worker.0 = where_to_help(groups.iter().map(|group| (group.machines, group.left())));
+                groups[worker.0?].machines += 1;
+                worker.0?
+            }
+        };
+        let group = &mut groups[at];
+        let (_, suite) = group.suites.pop()?;
+        Some((group.place, suite))
+    }
+
+    fn groups(&self) -> MutexGuard<'_, Vec<Group<'a>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Group<'_> {
+    fn left(&self) -> f64 {
+        self.suites.iter().map(|(time, _)| time).sum()
+    }
+}
+
+/// Of groups with so many machines and so many seconds left, the one that another machine helps most.
+fn where_to_help(groups: impl Iterator<Item = (usize, f64)>) -> Option<usize> {
+    let worth =
+        |(machines, left): (usize, f64)| left > 0.0 && (machines == 0 || left > ANOTHER_MACHINE);
+    let left = |(machines, left): (usize, f64)| (machines == 0, left / (machines + 1) as f64);
+    groups
+        .enumerate()
+        .filter(|(_, group)| worth(*group))
+        .max_by(|(_, a), (_, b)| left(*a).partial_cmp(&left(*b)).unwrap_or(Ordering::Equal))
+        .map(|(at, _)| at)
 }
 
 /// How long suites took, in seconds.
@@ -163,9 +209,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_even() {
-        let shares = share(vec![1.0, 2.0, 3.0, 4.0], 2, |time| *time);
-        let sums: Vec<_> = shares.iter().map(|(sum, _)| *sum).collect();
-        assert_eq!(sums, [5.0, 5.0]);
+    fn a_machine_is_made_where_it_helps_most() {
+        let at = |groups: &[(usize, f64)]| where_to_help(groups.iter().copied());
+        assert_eq!(at(&[(0, 30.0), (0, 300.0)]), Some(1));
+        assert_eq!(at(&[(0, 30.0), (1, 300.0)]), Some(0));
+        assert_eq!(at(&[(0, 0.0), (1, 300.0), (1, 90.0)]), Some(1));
+        assert_eq!(at(&[(0, 0.0), (1, 20.0)]), None);
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::machine::{Console, Machine};
+use super::plan::Place;
 use super::report::{Counts, Status};
-use super::run::{Batch, INSTALL_IT, Log, Runner, Suite};
+use super::run::{INSTALL_IT, Log, Runner, Suite};
 
 /// Sparse; the root file system takes a tenth of it.
 const DISK: u64 = 4 << 30;
@@ -23,7 +24,8 @@ const AFTER: &str = "after::";
 
 pub(super) fn run(
     runner: &Runner<'_>,
-    batch: &Batch<'_>,
+    place: Place<'_>,
+    suite: &Suite,
     log: &mut Log,
 ) -> Result<(Status, Counts)> {
     let dir = tempfile::tempdir()?;
@@ -32,16 +34,16 @@ pub(super) fn run(
     let mut sum = Counts::default();
 
     log.line("first boot");
-    let mut machine = boot(runner, batch, &disk)?;
+    let mut machine = boot(runner, place, suite, &disk)?;
     machine
         .must(INSTALL_IT, INSTALL)
         .context("the package cannot be installed")?;
     let mut phase = |machine: &mut Machine, name: &str, log: &mut Log| -> Result<Status> {
         let suite = Suite {
-            name: batch.suites[0].name.clone(),
+            name: suite.name.clone(),
             filters: vec![name.to_owned()],
         };
-        let (status, counts) = runner.tests(machine, batch.maker.accel, &suite, log)?;
+        let (status, counts) = runner.tests(machine, place.maker.accel, &suite, log)?;
         sum.passed += counts.passed;
         sum.failed += counts.failed;
         sum.ignored += counts.ignored;
@@ -56,21 +58,21 @@ pub(super) fn run(
     machine.write("systemctl reboot")?;
     machine.ended(SHUTDOWN)?;
     drop(machine);
-    let mut machine = boot(runner, batch, &disk)?;
+    let mut machine = boot(runner, place, suite, &disk)?;
     status = status.and(phase(&mut machine, AFTER, log)?);
 
     log.line("the power is cut");
     machine.must("sync", SHUTDOWN)?;
     drop(machine);
-    let mut machine = boot(runner, batch, &disk)?;
+    let mut machine = boot(runner, place, suite, &disk)?;
     status = status.and(phase(&mut machine, AFTER, log)?);
     Ok((status, sum))
 }
 
-fn boot(runner: &Runner<'_>, batch: &Batch<'_>, disk: &Path) -> Result<Machine> {
-    let console = runner.console(batch);
+fn boot(runner: &Runner<'_>, place: Place<'_>, suite: &Suite, disk: &Path) -> Result<Machine> {
+    let console = runner.console(place, suite);
     let payload = &runner.payload.disk;
-    batch
+    place
         .maker
-        .boot(batch.kind, payload, Some(disk), &Console::File(&console))
+        .boot(place.kind, payload, Some(disk), &Console::File(&console))
 }

@@ -3,7 +3,6 @@
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -11,10 +10,10 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::machine::{Console, Machine};
 use super::payload::{DEBS, Payload, TESTS};
+use super::plan::{Place, Queue, Worker};
 use super::qemu::Accel;
 use super::reboot;
 use super::report::{Counts, Outcome, Status};
-use super::snapshot::Maker;
 use super::suites::{Kind, LIMIT};
 
 /// How long the package may take to be installed.
@@ -31,13 +30,6 @@ const RETRIES: u32 = 1;
 /// Installs the package as a user would; the lab's own programs lie beside it.
 pub(super) const INSTALL_IT: &str =
     "dpkg -i /payload/debs/guard.deb && install /payload/bin/* /usr/bin";
-
-/// Some suites for one machine.
-pub(super) struct Batch<'a> {
-    pub(super) maker: &'a Maker<'a>,
-    pub(super) kind: Kind,
-    pub(super) suites: Vec<Suite>,
-}
 
 /// A test binary, and which of its tests; none: all.
 #[derive(Clone)]
@@ -58,51 +50,44 @@ pub(super) struct Runner<'a> {
 
 impl Runner<'_> {
     /// Runs all, so many at a time, and gives what came of each suite.
-    pub(super) fn run(&self, batches: Vec<Batch<'_>>, jobs: usize) -> Vec<Outcome> {
-        let queue = Mutex::new(batches);
-        let outcomes = Mutex::new(Vec::new());
+    pub(super) fn run(&self, queue: &Queue<'_>, jobs: usize) -> Vec<Outcome> {
         thread::scope(|scope| {
-            for _ in 0..jobs {
-                scope.spawn(|| {
-                    // Not in the loop's head, where it would be held for as long as the machine runs.
-                    let next = || lock(&queue).pop();
-                    while let Some(batch) = next() {
-                        let done = self.batch(&batch);
-                        lock(&outcomes).extend(done);
-                    }
-                });
-            }
-        });
-        outcomes.into_inner().unwrap_or_default()
+            let workers: Vec<_> = (0..jobs)
+                .map(|_| scope.spawn(|| self.work(queue)))
+                .collect();
+            let outcomes = workers.into_iter().map(|worker| match worker.join() {
+                Ok(outcomes) => outcomes,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            outcomes.flatten().collect()
+        })
     }
 
-    fn batch(&self, batch: &Batch<'_>) -> Vec<Outcome> {
-        if batch.kind == Kind::Reboot {
-            return vec![
-                self.with_retries(batch, &batch.suites[0], |log| reboot::run(self, batch, log)),
-            ];
+    fn work(&self, queue: &Queue<'_>) -> Vec<Outcome> {
+        let mut worker = Worker::default();
+        let mut running = None;
+        let mut outcomes = Vec::new();
+        while let Some((place, suite)) = queue.next(&mut worker, &mut running) {
+            outcomes.push(self.with_retries(place, &suite, |log| match place.kind {
+                Kind::Reboot => reboot::run(self, place, &suite, log),
+                _ => self.suite(place, &suite, &mut running, log),
+            }));
         }
-        let mut machine = None;
-        let run = |suite| {
-            self.with_retries(batch, suite, |log| {
-                self.suite(batch, suite, &mut machine, log)
-            })
-        };
-        batch.suites.iter().map(run).collect()
+        outcomes
     }
 
     /// One suite. A machine that breaks is made anew, and the suite begun again.
     fn with_retries(
         &self,
-        batch: &Batch<'_>,
+        place: Place<'_>,
         suite: &Suite,
         mut run: impl FnMut(&mut Log) -> Result<(Status, Counts)>,
     ) -> Outcome {
-        let kernel = batch.maker.image.kernel.name();
+        let kernel = place.maker.image.kernel.name();
         let mut broken = 0;
         loop {
             let begun = Instant::now();
-            let mut log = Log::new(self, batch, &suite.name);
+            let mut log = Log::new(self, place, &suite.name);
             let ended = run(&mut log);
             let seconds = begun.elapsed().as_secs_f64();
             let (status, counts) = match ended {
@@ -118,7 +103,7 @@ impl Runner<'_> {
             };
             let outcome = Outcome {
                 kernel,
-                kind: batch.kind,
+                kind: place.kind,
                 suite: suite.name.clone(),
                 status,
                 counts,
@@ -132,7 +117,7 @@ impl Runner<'_> {
 
     fn suite(
         &self,
-        batch: &Batch<'_>,
+        place: Place<'_>,
         suite: &Suite,
         running: &mut Option<Machine>,
         log: &mut Log,
@@ -140,9 +125,9 @@ impl Runner<'_> {
         // One that breaks does not come back.
         let mut machine = match running.take() {
             Some(machine) => machine,
-            None => self.start(batch, log)?,
+            None => self.start(place, suite, log)?,
         };
-        let ended = self.tests(&mut machine, batch.maker.accel, suite, log)?;
+        let ended = self.tests(&mut machine, place.maker.accel, suite, log)?;
         if ended.0 == Status::Failed {
             self.journal(&mut machine, log)?;
         }
@@ -150,18 +135,18 @@ impl Runner<'_> {
         Ok(ended)
     }
 
-    fn start(&self, batch: &Batch<'_>, log: &mut Log) -> Result<Machine> {
+    fn start(&self, place: Place<'_>, suite: &Suite, log: &mut Log) -> Result<Machine> {
         let begun = Instant::now();
-        let console = self.console(batch);
+        let console = self.console(place, suite);
         let console = Console::File(&console);
         let mut machine = if self.saved {
-            batch
+            place
                 .maker
-                .resume(batch.kind, &self.payload.disk, &console)?
+                .resume(place.kind, &self.payload.disk, &console)?
         } else {
-            batch
+            place
                 .maker
-                .boot(batch.kind, &self.payload.disk, None, &console)?
+                .boot(place.kind, &self.payload.disk, None, &console)?
         };
         let booted = begun.elapsed().as_secs_f64();
         machine
@@ -169,16 +154,17 @@ impl Runner<'_> {
             .context("the package cannot be installed")?;
         log.line(&format!(
             "machine {} {} up in {booted:.1} s, package installed after {:.1} s",
-            batch.maker.image.kernel.name(),
-            batch.kind.name(),
+            place.maker.image.kernel.name(),
+            place.kind.name(),
             begun.elapsed().as_secs_f64()
         ));
         Ok(machine)
     }
 
-    pub(super) fn console(&self, batch: &Batch<'_>) -> PathBuf {
-        let name = batch.suites.first().map_or("none", |suite| &suite.name);
-        let (kernel, kind) = (batch.maker.image.kernel.name(), batch.kind.name());
+    /// The console of the machine that was started for a suite.
+    pub(super) fn console(&self, place: Place<'_>, suite: &Suite) -> PathBuf {
+        let name = &suite.name;
+        let (kernel, kind) = (place.maker.image.kernel.name(), place.kind.name());
         self.logs.join(format!("{kernel}-{kind}-{name}.console"))
     }
 
@@ -252,8 +238,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    fn new(runner: &Runner<'_>, batch: &Batch<'_>, suite: &str) -> Self {
-        let (kernel, kind) = (batch.maker.image.kernel.name(), batch.kind.name());
+    fn new(runner: &Runner<'_>, place: Place<'_>, suite: &str) -> Self {
+        let (kernel, kind) = (place.maker.image.kernel.name(), place.kind.name());
         let path = runner.logs.join(format!("{kernel}-{kind}-{suite}.log"));
         // An earlier run's, whose output is replaced.
         let _ = fs::remove_file(path.with_extension("journal"));
@@ -274,12 +260,6 @@ impl Log {
             let _ = writeln!(file, "{line}");
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 /// The directory for the logs. What another run writes there meanwhile stays.
