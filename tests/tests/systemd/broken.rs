@@ -38,9 +38,8 @@ fn broken_settings_are_in_the_status_until_they_are_mended() {
 
 #[test]
 fn a_full_disk_is_in_the_status() {
-    let machine = Machine::new();
+    let _machine = Machine::without_guardd();
     let target = Target::new();
-    machine.down();
     let trail = "/var/log/guard";
     ok(
         "mount",
@@ -65,8 +64,7 @@ fn a_full_disk_is_in_the_status() {
 
 #[test]
 fn a_read_only_etc_is_no_obstacle() {
-    let machine = Machine::new();
-    machine.down();
+    let _machine = Machine::without_guardd();
     ok("mount", &["--bind", "/etc", "/etc"]);
     ok("mount", &["-o", "remount,ro,bind", "/etc"]);
     let started = run("systemctl", &["start", "guardd.socket", "guardd.service"]);
@@ -77,9 +75,8 @@ fn a_read_only_etc_is_no_obstacle() {
 
 #[test]
 fn a_missing_bpffs_is_mounted_where_everybody_sees_it() {
-    let machine = Machine::new();
+    let _machine = Machine::without_guardd();
     let target = Target::new();
-    machine.down();
     ok("umount", &["/sys/fs/bpf"]);
     ok("systemctl", &["start", "guardd.socket", "guardd.service"]);
     ok("mountpoint", &["/sys/fs/bpf"]);
@@ -109,8 +106,7 @@ fn a_bpffs_that_is_unmounted_under_guardd_does_not_stop_enforcement() {
 
 #[test]
 fn a_root_that_is_no_cgroup_v2_is_in_the_status() {
-    let machine = Machine::new();
-    machine.down();
+    let _machine = Machine::without_guardd();
     let wrong = DropIn::new(
         "guardd.service",
         "[Service]\nExecStart=\nExecStart=/usr/bin/guardd --cgroup-root /run/guard/nowhere\n",

@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 
 use guard_lab::eventually;
@@ -19,25 +19,18 @@ const UNITS: &str = "/run/systemd/system";
 const SETTINGS: &str = "/etc/guard/guardd.toml";
 pub(crate) const ROOT: &str = "/sys/fs/cgroup/guard.slice";
 
-/// There is one machine, so one test at a time has it.
-static TURN: Mutex<()> = Mutex::new(());
+/// There is one machine, so one test at a time has it. Whether it is known to be without guardd and what that makes.
+static TURN: Mutex<bool> = Mutex::new(false);
 
-/// The machine, with guardd and its socket running, and nothing under the guard.
+/// The machine, with nothing under the guard.
 pub(crate) struct Machine {
-    _turn: MutexGuard<'static, ()>,
+    is_down: MutexGuard<'static, bool>,
 }
 
 impl Machine {
+    /// With guardd and its socket running.
     pub(crate) fn new() -> Self {
-        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        assert!(
-            Path::new("/run/systemd/system").is_dir(),
-            "systemd does not run here: these tests are for a throw-away machine, see `cargo xtask vm`"
-        );
-        let machine = Self { _turn: turn };
-        let user = format!("u {USER} {UID} - /");
-        ok("systemd-sysusers", &["--inline", &user]);
-        machine.down();
+        let machine = Self::without_guardd();
         ok(
             "systemctl",
             &["start", "guardd.socket", "guardd.service", "guard.slice"],
@@ -45,11 +38,34 @@ impl Machine {
         machine
     }
 
+    /// Before guardd has ever started.
+    pub(crate) fn without_guardd() -> Self {
+        assert!(
+            Path::new("/run/systemd/system").is_dir(),
+            "systemd does not run here: these tests are for a throw-away machine, see `cargo xtask vm`"
+        );
+        static USERS: Once = Once::new();
+        USERS.call_once(|| {
+            let user = format!("u {USER} {UID} - /");
+            ok("systemd-sysusers", &["--inline", &user]);
+        });
+        let mut machine = Self {
+            is_down: TURN.lock().unwrap_or_else(PoisonError::into_inner),
+        };
+        if !*machine.is_down {
+            ok("systemctl", &["daemon-reload"]);
+            machine.down();
+        }
+        *machine.is_down = false;
+        machine
+    }
+
     /// Stops everything and takes away what guardd has made.
     pub(crate) fn down(&self) {
         let _ = fs::remove_file(SETTINGS);
-        let _ = run("systemctl", &["unmask", "--runtime", "guardd.service"]);
-        ok("systemctl", &["daemon-reload"]);
+        if fs::symlink_metadata(format!("{UNITS}/guardd.service")).is_ok() {
+            ok("systemctl", &["unmask", "--runtime", "guardd.service"]);
+        }
         ok("systemctl", &["stop", "guardd.socket", "guardd.service"]);
         ok("guardd", &["teardown", "--force"]);
         ok("systemctl", &["reset-failed"]);
@@ -65,6 +81,7 @@ impl Drop for Machine {
     fn drop(&mut self) {
         if !thread::panicking() {
             self.down();
+            *self.is_down = true;
         }
     }
 }
@@ -170,9 +187,8 @@ impl Unit {
 impl Drop for Unit {
     fn drop(&mut self) {
         let _ = run("systemctl", &["stop", &self.name]);
+        // systemd forgets it when it is next told to look, or ends.
         let _ = fs::remove_file(Path::new(UNITS).join(&self.name));
-        let _ = run("systemctl", &["daemon-reload"]);
-        let _ = run("systemctl", &["reset-failed", &self.name]);
     }
 }
 

@@ -10,8 +10,7 @@ const SOCKET: &str = "/run/guard/guardd.sock";
 
 #[test]
 fn the_first_call_starts_guardd() {
-    let machine = Machine::new();
-    machine.down();
+    let _machine = Machine::without_guardd();
     ok("systemctl", &["start", "guardd.socket"]);
     assert_eq!(state("guardd.service"), "inactive");
     let inode = fs::metadata(SOCKET).unwrap().ino();
@@ -31,8 +30,7 @@ fn the_first_call_starts_guardd() {
 
 #[test]
 fn callers_are_who_they_are() {
-    let machine = Machine::new();
-    machine.down();
+    let _machine = Machine::without_guardd();
     ok("systemctl", &["start", "guardd.socket"]);
     let mine = as_user(&[
         "guard", "run", "--policy", "default", "--", "guard", "sessions",
@@ -52,8 +50,7 @@ fn callers_are_who_they_are() {
 
 #[test]
 fn root_uses_it_and_starts_no_guardd_of_its_own() {
-    let machine = Machine::new();
-    machine.down();
+    let _machine = Machine::without_guardd();
     ok("systemctl", &["start", "guardd.socket"]);
     ok("guard", &["run", "--user", USER, "--", "true"]);
     assert_eq!(state("guardd.service"), "active");
@@ -62,8 +59,7 @@ fn root_uses_it_and_starts_no_guardd_of_its_own() {
 
 #[test]
 fn where_guardd_cannot_start_callers_are_told_at_once() {
-    let machine = Machine::new();
-    machine.down();
+    let machine = Machine::without_guardd();
     machine.settings("no_such_setting = 1\n");
     ok("systemctl", &["start", "guardd.socket"]);
     let mut told = String::new();
@@ -85,8 +81,7 @@ fn where_guardd_cannot_start_callers_are_told_at_once() {
 
 #[test]
 fn without_it_guardd_listens_by_itself() {
-    let machine = Machine::new();
-    machine.down();
+    let _machine = Machine::without_guardd();
     ok("systemctl", &["mask", "--runtime", "guardd.socket"]);
     ok("systemctl", &["start", "guardd.service"]);
     let asked = as_user(&["guard", "status"]);

@@ -13,10 +13,12 @@ use super::payload::Tests;
 use super::report::{Outcome, Status};
 use super::run::Suite;
 use super::snapshot::Maker;
-use super::suites::{Kind, kinds, runs_on};
+use super::suites::{Kind, kinds, runs_on, takes_long};
 
 /// What a suite takes of which nothing is known, in seconds.
 const UNKNOWN: f64 = 30.0;
+/// The same of those that take long everywhere.
+const LONG: f64 = 150.0;
 /// A second machine for what the first could do pays from so many seconds on: it has to boot.
 const ANOTHER_MACHINE: f64 = 40.0;
 /// In the cache: how long each suite took last.
@@ -183,7 +185,8 @@ impl Times {
 
     fn of(&self, kernel: &str, kind: Kind, suite: &str) -> f64 {
         let known = self.0.get(&key(kernel, kind, suite));
-        known.copied().unwrap_or(UNKNOWN)
+        let unknown = if takes_long(suite) { LONG } else { UNKNOWN };
+        known.copied().unwrap_or(unknown)
     }
 
     /// Keeps what is known now. Losing it costs balance.

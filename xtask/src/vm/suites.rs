@@ -75,6 +75,11 @@ pub(super) fn runs_on(suite: &str, kernel: Kernel) -> bool {
     !NOT_WITH.contains(&(kernel, suite))
 }
 
+/// Whether a suite is one of the few that are most of the work: those begin.
+pub(super) fn takes_long(suite: &str) -> bool {
+    ["crashes", "packages", "services", "systemd"].contains(&suite)
+}
+
 /// The kinds of machines that a suite runs in.
 pub(super) fn kinds(suite: &str) -> Vec<Kind> {
     let mut kinds = Vec::new();
