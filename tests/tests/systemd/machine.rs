@@ -13,7 +13,7 @@ use guard_lab::eventually;
 
 /// An ordinary user.
 pub(crate) const USER: &str = "guardtest";
-pub(crate) const UID: u32 = 61234;
+pub(crate) const UID: u32 = 61235;
 
 const UNITS: &str = "/run/systemd/system";
 const SETTINGS: &str = "/etc/guard/guardd.toml";
