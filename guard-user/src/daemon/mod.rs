@@ -14,6 +14,7 @@ pub mod events;
 pub mod explain;
 pub mod failure;
 pub mod frames;
+pub mod fresh;
 pub mod grant;
 pub mod holes;
 pub mod host;
