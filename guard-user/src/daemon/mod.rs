@@ -45,6 +45,7 @@ pub mod status_line;
 pub mod streams;
 pub mod systemd;
 pub mod trail;
+pub mod units;
 pub mod unusable;
 pub mod users;
 pub mod varlink;
