@@ -60,29 +60,33 @@ async fn look(shared: &Shared) {
         Some((slice::at(root)?, state.kernel_path(root)?))
     });
     let Some((slice, root)) = places else { return };
-    let mut astray = astray(slice, &root).await;
-    if !astray.is_empty() {
-        // One that was just started may be on its way.
-        sleep(SETTLE).await;
-        let still = self::astray(slice, &root).await;
-        astray.retain(|one| still.contains(one));
+    match astray(slice, &root).await {
+        Ok(astray) => shared.with(|state| state.note_astray(astray)),
+        // What was seen last is said on.
+        Err(error) => tracing::warn!(error, "cannot tell which units of the slice have left it"),
     }
-    shared.with(|state| state.note_astray(astray));
 }
 
-/// The services that belong in the slice and whose main process is elsewhere.
-async fn astray(slice: &str, root: &Path) -> BTreeSet<Main> {
-    let mains = systemd::mains_of(slice).await;
-    let mains = mains.unwrap_or_else(|error| {
-        tracing::warn!(error, "cannot tell which units of the slice have left it");
-        Vec::new()
-    });
+/// The services that belong in the slice and whose main process is elsewhere, and stays there: one that was just started
+/// may be on its way.
+async fn astray(slice: &str, root: &Path) -> Result<BTreeSet<Main>, String> {
+    let mut astray = elsewhere(slice, root).await?;
+    if !astray.is_empty() {
+        sleep(SETTLE).await;
+        let still = elsewhere(slice, root).await?;
+        astray.retain(|one| still.contains(one));
+    }
+    Ok(astray)
+}
+
+async fn elsewhere(slice: &str, root: &Path) -> Result<BTreeSet<Main>, String> {
     let is_elsewhere = |main: &Main| {
         let path = cgroup2::path_of(main.pid);
         // One that has ended is nowhere.
         path.is_ok_and(|path| !path.starts_with(root))
     };
-    mains.into_iter().filter(is_elsewhere).collect()
+    let mains = systemd::mains_of(slice).await?.into_iter();
+    Ok(mains.filter(is_elsewhere).collect())
 }
 
 impl State {
