@@ -136,6 +136,94 @@ fn assigning_twice_changes_nothing_and_another_policy_is_refused() {
 }
 
 #[test]
+fn what_only_looks_like_a_unit_is_not_taken_for_it() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = started(&network);
+    // systemd puts a _ before some names, so both might be agent.service.
+    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let other = Unowned::named(&daemon, "_agent.service").unwrap();
+    for asked in ["agent.service", "agent"] {
+        let said = refused(&daemon, 0, &["assign", "--policy", "open", asked]);
+        assert!(said.contains("which cgroup is meant"), "{said}");
+    }
+    let path = unit.path().to_str().unwrap();
+    let session = json(&daemon, &["assign", "--policy", "open", path]);
+    assert_eq!(session["cgroup"], path);
+    assert!(reaches(&unit, OPEN) && !reaches(&other, OPEN));
+    daemon.ask(["stop", "agent.service"]).unwrap();
+
+    // Nor is a session that a user calls like one.
+    drop((unit, other));
+    eventually("ended", || sessions(&daemon) == 0).unwrap();
+    let run = ["run", "--policy", "open", "--name", "agent.service", "--"];
+    let sleeps = ["sh", "-c", "echo here; exec sleep 1000"];
+    let mut played = daemon.agent(run.iter().chain(&sleeps)).spawn().unwrap();
+    let patience = std::time::Duration::from_secs(10);
+    played.line_with("here", patience).unwrap();
+    let said = refused(&daemon, 0, &["stop", "agent.service"]);
+    assert!(said.contains("no session agent.service"), "{said}");
+    assert!(!played.has_ended());
+    daemon.ask(["stop", "s2"]).unwrap().success().unwrap();
+}
+
+#[test]
+fn a_cgroup_that_goes_meanwhile_is_not_assigned_nor_the_one_in_its_place() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    // A name server that never answers: putting such a policy in place takes seconds.
+    let silent = network
+        .dev()
+        .enter(|| Ok(std::net::UdpSocket::bind("127.0.0.1:0")?))
+        .unwrap();
+    let resolver = silent.local_addr().unwrap();
+    let named = "version = 1\ndefault = \"allow\"\n[[rule]]\nname = \"db\"\nto = [\"db.example.com\"]\n\
+                 action = \"deny\"\n";
+    let daemon = Daemon::in_network(&network)
+        .policy("named", named)
+        .config(&format!("resolvers = [\"{resolver}\"]\n"))
+        .start()
+        .unwrap();
+    let unit = Unowned::named(&daemon, "agent.service").unwrap();
+    let assign = ["assign", "--policy", "named", "agent.service"];
+    let asked = std::thread::scope(|scope| {
+        let asked = scope.spawn(|| daemon.ask(assign).unwrap());
+        let mut question = [0; 512];
+        silent.recv(&mut question).unwrap();
+        drop(unit);
+        let again = Unowned::named(&daemon, "agent.service").unwrap();
+        let asked = asked.join().unwrap();
+        assert!(!reaches(&again, OPEN));
+        asked
+    });
+    assert_eq!(asked.code(), Some(2), "{asked:?}");
+    assert!(asked.stderr.contains("has ended"), "{asked:?}");
+    assert_eq!(sessions(&daemon), 0);
+}
+
+#[test]
+fn many_that_come_at_once_are_all_assigned_and_the_status_stays_short() {
+    let network = Network::new().unwrap();
+    let rules = "[[assign]]\nunit = \"ci-*.scope\"\npolicy = \"asks\"\n\
+                 [[assign]]\nunit = \"bad-*.scope\"\npolicy = \"nope\"\n";
+    let daemon = configured(&network, rules);
+    let named = |kind: &str, number: usize| {
+        let name = format!("{kind}-{number}.scope");
+        Unowned::named(&daemon, &name).unwrap()
+    };
+    let bad: Vec<_> = (0..20).map(|number| named("bad", number)).collect();
+    let _sleepers: Vec<_> = bad.iter().map(sleeper).collect();
+    let _good: Vec<_> = (0..300).map(|number| named("ci", number)).collect();
+    eventually("assigned", || sessions(&daemon) == 300).unwrap();
+    let status = json(&daemon, &["status"]);
+    let warnings = status["warnings"].as_array().unwrap();
+    assert_eq!(warnings.len(), 17, "{status}");
+    let last = warnings[16].as_str().unwrap();
+    assert_eq!(last, "4 more cgroups in the slice have no policy");
+    assert!(warnings[0].as_str().unwrap().contains("no policy \"nope\""));
+}
+
+#[test]
 fn cgroups_that_guardd_makes_are_not_assigned() {
     let network = Network::new().unwrap();
     let daemon = started(&network);

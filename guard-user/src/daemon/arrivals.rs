@@ -6,16 +6,22 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use super::{
     assign::{By, Cgroup, Wanted, make},
+    config::Rule,
     failure::Refusal,
-    ids,
+    load::in_background,
     shared::Shared,
     state::State,
-    systemd::{self, uid_of},
+    systemd::uid_of,
 };
 use crate::proto::PolicyRef;
 
 /// What went wrong is tried again after this long, if nothing happens before.
 const AGAIN: Duration = Duration::from_secs(60);
+/// Sessions by the settings at most, those among them that ended in the last minute: whoever can have an engine start
+/// containers leaves room for the sessions of others.
+const MOST: usize = 2048;
+/// So many that have no policy are named one by one.
+const MOST_NAMED: usize = 16;
 
 /// Why, by the unit's name.
 pub type Unassigned = BTreeMap<String, String>;
@@ -24,7 +30,7 @@ pub type Unassigned = BTreeMap<String, String>;
 pub async fn follow(shared: Rc<Shared>) {
     loop {
         settle(&shared).await;
-        describe(&shared).await;
+        shared.settled.notify_one();
         // That it took the longest is as good as a call.
         let _ = tokio::time::timeout(AGAIN, shared.arrivals.notified()).await;
     }
@@ -32,9 +38,23 @@ pub async fn follow(shared: Rc<Shared>) {
 
 async fn settle(shared: &Shared) {
     let mut unassigned = Unassigned::new();
+    // What is wrong with a rule is wrong for all that it is for, and takes its time once.
+    let mut wrong: Vec<(Rule, String)> = Vec::new();
     for cgroup in shared.with(|state| state.unowned()) {
-        if let Err(refusal) = assign(shared, &cgroup).await {
-            unassigned.insert(cgroup.unit(), refusal.failure.to_string());
+        let unit = cgroup.unit();
+        let Some(rule) = shared.with(|state| state.rule_for(&unit)) else {
+            continue;
+        };
+        if let Some((_, why)) = wrong.iter().find(|(known, _)| *known == rule) {
+            unassigned.insert(unit, why.clone());
+            continue;
+        }
+        if let Err(refusal) = give(shared, &cgroup, rule.clone()).await
+            && cgroup.stands()
+        {
+            let why = refusal.failure.to_string();
+            unassigned.insert(unit, why.clone());
+            wrong.push((rule, why));
         }
     }
     shared.with(|state| state.note_unassigned(unassigned));
@@ -46,18 +66,28 @@ async fn settle(shared: &Shared) {
 ///
 /// Where that is bad; then the cgroup is as it was.
 pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), Refusal> {
-    let unit = cgroup.unit();
-    let rule = shared.with(|state| {
-        let mut rules = state.config.assign.iter();
-        let rule = rules.find(|rule| rule.unit.matches(&unit));
-        // Whoever was here before has it from these settings too, or decided before they were.
-        rule.filter(|_| state.sessions.of_cgroup(cgroup.id).is_none())
-            .cloned()
-    });
-    let Some(rule) = rule else { return Ok(()) };
+    match shared.with(|state| state.rule_for(&cgroup.unit())) {
+        Some(rule) => give(shared, cgroup, rule).await,
+        None => Ok(()),
+    }
+}
+
+/// The service manager is not asked: it may take its time, and what it could say is no reason to wait. A process that PAM
+/// has moved out of the cgroup is not there to be judged, whatever policy the cgroup has; `units` looks for it.
+async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), Refusal> {
+    // Whoever was here before has it from these settings too, or decided before they were.
+    if shared.with(|state| state.sessions.of_cgroup(cgroup.id).is_some()) {
+        return Ok(());
+    }
+    shared.with(|state| state.has_room())?;
+    let owner = match rule.owner {
+        // Where accounts are kept elsewhere that takes its time.
+        Some(owner) => in_background(move || uid_of(&owner)).await?,
+        None => 0,
+    };
     let wanted = Wanted {
-        name: unit,
-        owner: rule.owner.as_deref().map_or(Ok(0), uid_of)?,
+        name: cgroup.unit(),
+        owner,
         command: Vec::new(),
         by: By::Settings,
     };
@@ -69,37 +99,25 @@ pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), Refusal> {
     make(shared, cgroup.clone(), policy, wanted).await.map(drop)
 }
 
-/// Finds out what those run that were in a hurry, or whose file was lost.
-async fn describe(shared: &Shared) {
-    if !systemd::is_there() {
-        return;
-    }
-    let nameless = shared.with(|state| {
-        let live = state.sessions.all_live();
-        let nameless = live.filter(|one| !one.cgroup.is_ours() && one.about.command.is_empty());
-        let nameless = nameless.map(|one| {
-            let (path, id) = (one.cgroup.path.clone(), one.cgroup.cgroup_id);
-            (one.cgroup.id, Cgroup { path, id })
-        });
-        nameless.collect::<Vec<_>>()
-    });
-    for (id, cgroup) in nameless {
-        let Ok(unit) = systemd::ask(&cgroup.unit()).await else {
-            continue;
-        };
-        shared.with(|state| {
-            if let Some(session) = state.sessions.get_mut(id).filter(|one| one.is_live()) {
-                session.about.command = vec![unit.description];
-                state
-                    .shelves
-                    .sessions
-                    .keep(&ids::session(id), &session.about);
-            }
-        });
-    }
-}
-
 impl State {
+    fn rule_for(&self, unit: &str) -> Option<Rule> {
+        let mut rules = self.config.assign.iter();
+        rules.find(|rule| rule.unit.matches(unit)).cloned()
+    }
+
+    fn has_room(&self) -> Result<(), Refusal> {
+        let all = self.sessions.iter();
+        let of_settings = all.filter(|one| one.about.assigned == Some(By::Settings));
+        match of_settings.count() < MOST {
+            true => Ok(()),
+            false => Err(Refusal::refused(
+                "no more sessions by [[assign]]",
+                format!("there are {MOST}, those that ended in the last minute among them"),
+                "stop some, or wait",
+            )),
+        }
+    }
+
     fn note_unassigned(&mut self, unassigned: Unassigned) {
         for (unit, error) in &unassigned {
             if self.unassigned.get(unit) != Some(error) {
@@ -111,21 +129,30 @@ impl State {
 
     /// What runs without a policy of its own, and why.
     pub fn unassigned_warnings(&self) -> Vec<String> {
-        let mut unowned = self.unowned();
-        unowned.retain(|cgroup| self.datapath.has_processes(&cgroup.path));
-        let warnings = unowned.iter().map(|cgroup| {
-            let unit = cgroup.unit();
-            let judged = match self.default_slot {
-                Some(_) => "it is judged by default_policy",
-                None => "it is denied everything",
-            };
-            match self.unassigned.get(&unit) {
-                Some(error) => format!("{unit} has no policy, so {judged}: {error}"),
-                None => format!(
-                    "{unit} has no policy, so {judged}: sudo guard assign --policy NAME {unit}"
-                ),
+        let mut unowned = self.unowned().into_iter();
+        let is_used = |cgroup: &Cgroup| self.datapath.has_processes(&cgroup.path);
+        let named = unowned.by_ref().filter(is_used).take(MOST_NAMED);
+        let mut warnings: Vec<_> = named
+            .map(|cgroup| self.unassigned_warning(&cgroup))
+            .collect();
+        let more = unowned.len();
+        if more > 0 {
+            warnings.push(format!("{more} more cgroups in the slice have no policy"));
+        }
+        warnings
+    }
+
+    fn unassigned_warning(&self, cgroup: &Cgroup) -> String {
+        let unit = cgroup.unit();
+        let judged = match self.default_slot {
+            Some(_) => "it is judged by default_policy",
+            None => "it is denied everything",
+        };
+        match self.unassigned.get(&unit) {
+            Some(error) => format!("{unit} has no policy, so {judged}: {error}"),
+            None => {
+                format!("{unit} has no policy, so {judged}: sudo guard assign --policy NAME {unit}")
             }
-        });
-        warnings.collect()
+        }
     }
 }

@@ -3,7 +3,10 @@
 //! Such a cgroup belongs to whoever made it. guardd writes nothing into it and never removes it, and its session lasts
 //! as long as it stands. Until it is assigned it is judged as what no session owns, by the entry under key 0.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 use guard_common::{PolicyId, SessionId};
 use jiff::Timestamp;
@@ -24,7 +27,7 @@ use super::{
 };
 use crate::{
     proto::{Assign, PolicyRef, Started},
-    sys::pidfd::Peer,
+    sys::{cgroup2, pidfd::Peer},
 };
 
 /// Who gave a unit its policy.
@@ -66,6 +69,12 @@ impl Cgroup {
     pub fn unit(&self) -> String {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         unit_of(&name).to_owned()
+    }
+
+    /// Whether that very cgroup is there still: a unit that starts again has a new one under the old name.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        cgroup2::id(&self.path).is_ok_and(|id| id == self.id)
     }
 }
 
@@ -128,7 +137,7 @@ async fn from_within(
     if cgroup.unit().ends_with(".slice") {
         return Err(not_right_below());
     }
-    let unit = systemd::ask(&cgroup.unit()).await?;
+    let unit = shared.manager.ask(&cgroup.unit()).await?;
     unit.vouch_for(pid, &path)?;
     // The pid was the peer's when systemd named it only if the peer lives now.
     is_still(peer, pid)?;
@@ -159,13 +168,34 @@ async fn from_outside(shared: &Shared, call: Assign) -> Result<Started, Refusal>
         ));
     };
     let (cgroup, path) = shared.with(|state| state.cgroup_called(asked))?;
-    let unit = match systemd::is_there() {
-        true => systemd::ask(&cgroup.unit()).await.ok(),
-        false => None,
+    let (unit, warning) = match managed(shared, &cgroup).await {
+        Ok(unit) => (unit, None),
+        Err(refusal) => (None, Some(refusal.failure.why)),
     };
+    if let Some(unit) = &unit {
+        if !asked.starts_with('/') {
+            unit.is_not_elsewhere(&path)?;
+        }
+        unit.is_kept()?;
+    }
     let unit = unit.filter(|unit| unit.is_at(&path));
     let wanted = Wanted::of(&call, &cgroup, unit.as_ref(), By::Root)?;
-    make(shared, cgroup, call.policy, wanted).await
+    let mut started = make(shared, cgroup, call.policy, wanted).await?;
+    started.warnings.extend(warning.map(|why| {
+        format!(
+            "it is not known whether a PAMName= takes it out of the slice, nor its User=: {why}"
+        )
+    }));
+    Ok(started)
+}
+
+/// What the service manager knows of a cgroup's unit, where there is one and the cgroup may be of a unit.
+async fn managed(shared: &Shared, cgroup: &Cgroup) -> Result<Option<Unit>, Refusal> {
+    let name = cgroup.unit();
+    if !systemd::is_there() || !systemd::is_unit_name(&name) {
+        return Ok(None);
+    }
+    shared.manager.ask(&name).await.map(Some)
 }
 
 /// Makes a session of a cgroup, or finds that it is that one already.
@@ -214,8 +244,9 @@ impl State {
             tracing::error!(%error, "cannot see which units there are");
             Vec::new()
         });
-        let unowned = others.into_iter();
-        let unowned = unowned.filter(|(_, id)| self.sessions.of_cgroup(*id).is_none());
+        let live = self.sessions.all_live();
+        let owned: HashSet<_> = live.map(|session| session.cgroup.cgroup_id).collect();
+        let unowned = others.into_iter().filter(|(_, id)| !owned.contains(id));
         unowned.map(|(path, id)| Cgroup { path, id }).collect()
     }
 
@@ -231,35 +262,46 @@ impl State {
     /// The cgroup that is meant: a unit's name, with or without `.service`, or a path.
     fn cgroup_called(&self, asked: &str) -> Result<(Cgroup, PathBuf), Refusal> {
         let others = self.datapath.others()?.into_iter();
-        let others: Vec<_> = others.map(|(path, id)| Cgroup { path, id }).collect();
-        let is_meant = |cgroup: &&Cgroup| {
+        let others = others.filter_map(|(path, id)| {
+            let in_kernel = self.kernel_path(&path)?;
+            Some((Cgroup { path, id }, in_kernel))
+        });
+        let is_meant = |(cgroup, in_kernel): &(Cgroup, PathBuf)| {
             let unit = cgroup.unit();
+            let is_named = unit == asked || unit.strip_suffix(".service") == Some(asked);
             let is_path = |path: &Path| path == Path::new(asked);
-            unit == asked
-                || unit.strip_suffix(".service") == Some(asked)
-                || is_path(&cgroup.path)
-                || self
-                    .kernel_path(&cgroup.path)
-                    .is_some_and(|path| is_path(&path))
+            is_named || is_path(&cgroup.path) || is_path(in_kernel)
         };
-        let found = others.iter().find(is_meant);
-        let found =
-            found.and_then(|cgroup| Some((cgroup.clone(), self.kernel_path(&cgroup.path)?)));
-        found.ok_or_else(|| {
-            let root = self.places.cgroup_root.display();
-            let units: Vec<_> = self.unowned().iter().map(Cgroup::unit).collect();
-            let fix = match units.is_empty() {
-                true => "start it there: a unit with Slice=guard.slice, a container with \
-                         --cgroup-parent=guard.slice"
-                    .to_owned(),
-                false => format!("one of those without a policy: {}", units.join(", ")),
-            };
-            Refusal::not_found(
-                format!("there is no unit {asked} to give a policy to"),
-                format!("no cgroup right below {root} is called so"),
-                fix,
-            )
-        })
+        let mut meant = others.filter(is_meant);
+        match (meant.next(), meant.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(self.none_called(asked)),
+            (Some((one, _)), Some((other, _))) => Err(Refusal::invalid(
+                format!("cannot tell which cgroup is meant by {asked}"),
+                format!(
+                    "there are {} and {}",
+                    one.path.display(),
+                    other.path.display()
+                ),
+                "give its path",
+            )),
+        }
+    }
+
+    fn none_called(&self, asked: &str) -> Refusal {
+        let root = self.places.cgroup_root.display();
+        let units: Vec<_> = self.unowned().iter().map(Cgroup::unit).collect();
+        let fix = match units.is_empty() {
+            true => "start it there: a unit with Slice=guard.slice, a container with \
+                     --cgroup-parent=guard.slice"
+                .to_owned(),
+            false => format!("one of those without a policy: {}", units.join(", ")),
+        };
+        Refusal::not_found(
+            format!("there is no unit {asked} to give a policy to"),
+            format!("no cgroup right below {root} is called so"),
+            fix,
+        )
     }
 
     /// Makes a session of a cgroup.
@@ -272,6 +314,10 @@ impl State {
     ) -> Result<Started, Refusal> {
         if let Some(session) = self.sessions.of_cgroup(cgroup.id) {
             return self.already(session.cgroup.id, Some(slot));
+        }
+        // Names may have been looked up for the policy meanwhile: the one that is there now was not meant.
+        if !cgroup.stands() {
+            return Err(is_gone(&cgroup));
         }
         let made = self
             .datapath
@@ -318,6 +364,15 @@ impl State {
             warnings,
         })
     }
+}
+
+fn is_gone(cgroup: &Cgroup) -> Refusal {
+    let unit = cgroup.unit();
+    Refusal::not_found(
+        format!("{unit} has ended"),
+        format!("its cgroup {} went meanwhile", cgroup.path.display()),
+        "if it has started again, try again",
+    )
 }
 
 fn not_right_below() -> Refusal {

@@ -21,6 +21,7 @@ use super::{
     start::{self, Begun},
     state::Shelves,
     status_line::{self, one_line, status_line},
+    units,
     watch::Change,
 };
 use crate::{
@@ -125,6 +126,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     tasks.spawn_local(notice(Rc::clone(&shared), watching));
     tasks.spawn_local(launchers::follow(Rc::clone(&shared), attending));
     tasks.spawn_local(arrivals::follow(Rc::clone(&shared)));
+    tasks.spawn_local(units::follow(Rc::clone(&shared)));
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
     tasks.spawn_local(report(Rc::clone(&shared)));

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
-use super::state::State;
+use super::{state::State, systemd::Manager};
 
 /// Long frames that are read at once.
 const LONG_FRAMES: usize = 4;
@@ -25,6 +25,10 @@ pub struct Shared {
     gone: Notify,
     /// There may be cgroups that the settings have a policy for.
     pub arrivals: Notify,
+    /// Those that came have their policy, or none; there may be more to tell of them.
+    pub settled: Notify,
+    /// Where to ask what units are.
+    pub manager: Manager,
     /// Held by whoever puts policies in place: one at a time.
     pub loading: Mutex<()>,
     /// Permits to read a long frame.
@@ -45,6 +49,8 @@ impl Shared {
             wake: Notify::new(),
             gone: Notify::new(),
             arrivals: Notify::new(),
+            settled: Notify::new(),
+            manager: Manager::default(),
             loading: Mutex::new(()),
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),

@@ -7,6 +7,13 @@ use crate::datapath::{DatapathError, default_root};
 /// The slice whose cgroup is the root where systemd runs.
 const SLICE: &str = "guard.slice";
 
+/// The slice whose cgroup `root` is, if it is one of systemd's.
+#[must_use]
+pub fn at(root: &Path) -> Option<&'static str> {
+    let is_slice = root.ends_with(SLICE) && default_root().is_ok_and(|default| default == root);
+    is_slice.then_some(SLICE)
+}
+
 /// Has systemd stop the slice whose cgroup `root` is, before what is attached to it goes. Else it would count as
 /// started still, and the next unit of the slice would run in it without anything in its way.
 ///
@@ -14,11 +21,13 @@ const SLICE: &str = "guard.slice";
 ///
 /// [`DatapathError::SliceStands`] with what systemctl says.
 pub fn stop(root: &Path) -> Result<(), DatapathError> {
-    let is_slice = root.ends_with(SLICE) && default_root().is_ok_and(|default| default == root);
-    if !is_slice || !systemctl(&["--quiet", "is-active", SLICE])?.0 {
+    let Some(slice) = at(root) else {
+        return Ok(());
+    };
+    if !systemctl(&["--quiet", "is-active", slice])?.0 {
         return Ok(());
     }
-    match systemctl(&["stop", SLICE])? {
+    match systemctl(&["stop", slice])? {
         (true, _) => Ok(()),
         (false, said) => Err(stands(&said)),
     }

@@ -1,7 +1,7 @@
 //! From arguments to a daemon that enforces.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fs,
     os::{fd::OwnedFd, unix::fs::DirBuilderExt},
     path::Path,
@@ -148,6 +148,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         watches,
         launchers,
         unassigned: Unassigned::new(),
+        astray: BTreeSet::new(),
         users: Users::default(),
         hierarchy,
         hole_ends: HashMap::new(),

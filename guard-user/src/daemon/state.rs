@@ -4,7 +4,7 @@
 //! for, or a copy that is made again at each start.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     io,
     path::{Path, PathBuf},
 };
@@ -28,6 +28,7 @@ use super::{
     requests::{Asked, Requests},
     sessions::{self, Session, Sessions},
     shelf::Shelf,
+    systemd::{self, Main},
     unusable::Unusable,
     users::Users,
     watch::Watches,
@@ -147,6 +148,8 @@ pub struct State {
     pub launchers: Launchers,
     /// Why cgroups that the settings have a policy for are denied everything, by the cgroup's name.
     pub unassigned: Unassigned,
+    /// The units of the slice whose main process is elsewhere, as last seen.
+    pub astray: BTreeSet<Main>,
     /// Names of users.
     pub users: Users,
     /// Where the cgroup v2 hierarchy is.
@@ -231,7 +234,12 @@ impl State {
             let found = found.filter(|session| may(session.about.uid));
             return found.ok_or_else(|| ids::no_session(id));
         }
-        let is_meant = |session: &&Session| session.about.name == id && may(session.about.uid);
+        // What somebody calls like a unit does not stand for that: the unit may not have come up yet.
+        let is_units = systemd::is_kept_for_units(id);
+        let is_meant = |session: &&Session| {
+            let can_be = !is_units || !session.cgroup.is_ours();
+            can_be && session.about.name == id && may(session.about.uid)
+        };
         let named: Vec<_> = self.sessions.all_live().filter(is_meant).collect();
         // What is inside gives its own sessions whatever names it likes: they take none away.
         let is_outer = |session: &&&Session| session.about.outermost.is_none();

@@ -27,6 +27,7 @@ impl State {
             warnings: (self.audit.problem().map(str::to_owned).into_iter())
                 .chain(self.unusable_warnings())
                 .chain(self.metrics_problem.clone())
+                .chain(self.astray_warnings())
                 .chain(self.unassigned_warnings())
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -5,22 +5,75 @@
 //! D-Bus library would add here is the library.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::Stdio,
+    rc::Rc,
     time::Duration,
 };
 
-use tokio::{process::Command, time::timeout};
+use tokio::{process::Command, sync::Semaphore, time::timeout};
 
-use super::failure::Refusal;
+use super::{failure::Refusal, fresh::Fresh};
 use crate::sys::accounts::Account;
 
 /// The manager has so long to answer. While it reads its units again it answers nobody.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
+/// So many questions at once, of all callers.
+const AT_ONCE: usize = 2;
+/// Nobody has the manager asked about a unit more often.
+const PAUSE: Duration = Duration::from_millis(100);
+/// The kernel takes a command line of about as many names of any length.
+const MOST_AT_ONCE: usize = 256;
 
 const PROPERTIES: &str =
     "--property=Id,Description,User,DynamicUser,PAMName,ControlPID,SubState,ControlGroup";
+
+/// Where callers ask. Root in a unit may call as often as it likes: what it calls about is asked for seldom, a few at a
+/// time, and in turn, so that neither this machine nor a unit that is just prepared has much to wait for.
+#[derive(Debug)]
+pub struct Manager {
+    turns: Semaphore,
+    units: RefCell<BTreeMap<String, Rc<Known>>>,
+}
+
+/// What the manager says of one unit.
+type Known = Fresh<Result<Unit, Refusal>>;
+
+impl Default for Manager {
+    fn default() -> Self {
+        Self {
+            turns: Semaphore::new(AT_ONCE),
+            units: RefCell::default(),
+        }
+    }
+}
+
+impl Manager {
+    /// What the manager knows of a unit, from now on.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`ask`].
+    pub async fn ask(&self, unit: &str) -> Result<Unit, Refusal> {
+        let about = self.about(unit);
+        let in_turn = async {
+            // The semaphore is never closed.
+            let _turn = self.turns.acquire().await;
+            ask(unit).await
+        };
+        about.get(in_turn).await
+    }
+
+    fn about(&self, unit: &str) -> Rc<Known> {
+        let mut units = self.units.borrow_mut();
+        // Whom nobody asks about any more.
+        units.retain(|_, about| Rc::strong_count(about) > 1 || !about.is_over());
+        let about = units.entry(unit.to_owned());
+        Rc::clone(about.or_insert_with(|| Rc::new(Fresh::new(PAUSE))))
+    }
+}
 
 /// A unit, as the manager knows it at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,9 +116,16 @@ pub async fn ask(unit: &str) -> Result<Unit, Refusal> {
     if !is_unit_name(unit) {
         return Err(unknown("that is no unit's name".to_owned()));
     }
+    let said = show(PROPERTIES, &[unit]).await.map_err(unknown)?;
+    Unit::read(&said).ok_or_else(|| unknown("its answer makes no sense".to_owned()))
+}
+
+/// What `systemctl show` prints of units, or why it does not.
+async fn show(properties: &str, units: &[&str]) -> Result<String, String> {
     let mut systemctl = Command::new("systemctl");
     systemctl
-        .args(["show", "--no-pager", PROPERTIES, "--", unit])
+        .args(["show", "--no-pager", properties, "--"])
+        .args(units)
         // Nothing of guardd's own environment leads it elsewhere.
         .env_clear()
         .env("PATH", "/usr/bin:/bin:/usr/sbin:/sbin")
@@ -73,22 +133,70 @@ pub async fn ask(unit: &str) -> Result<Unit, Refusal> {
         .kill_on_drop(true);
     let output = match timeout(PATIENCE, systemctl.output()).await {
         Ok(Ok(output)) => output,
-        Ok(Err(error)) => return Err(unknown(format!("cannot run systemctl: {error}"))),
+        Ok(Err(error)) => return Err(format!("cannot run systemctl: {error}")),
         Err(_) => {
             let seconds = PATIENCE.as_secs();
-            return Err(unknown(format!("systemd did not answer in {seconds} s")));
+            return Err(format!("systemd did not answer in {seconds} s"));
         }
     };
-    let said = String::from_utf8_lossy(&output.stdout);
-    let read = output.status.success().then(|| Unit::read(&said));
-    let complaint = || String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    read.flatten().ok_or_else(|| unknown(complaint()))
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
 }
 
-/// The characters of systemd.unit(5): no pattern for several units is one of them.
-fn is_unit_name(name: &str) -> bool {
+/// The main process of a service, and where the manager has put the unit.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Main {
+    /// The service.
+    pub unit: String,
+    /// The process.
+    pub pid: u32,
+}
+
+/// The main processes of the services that belong in a slice or in one below it, as their units say, wherever they are.
+///
+/// # Errors
+///
+/// Why the manager cannot be asked.
+pub async fn mains_of(slice: &str) -> Result<Vec<Main>, String> {
+    let below = format!("{}-*.slice", slice.strip_suffix(".slice").unwrap_or(slice));
+    let said = show("--property=SliceOf", &[slice, &below]).await?;
+    let units = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("SliceOf="));
+    let services = units.flat_map(str::split_whitespace);
+    let services: Vec<_> = services.filter(|unit| unit.ends_with(".service")).collect();
+    let mut mains = Vec::new();
+    for some in services.chunks(MOST_AT_ONCE) {
+        mains.extend(read_mains(&show("--property=Id,MainPID", some).await?));
+    }
+    Ok(mains)
+}
+
+/// Those in what systemctl prints: a paragraph for each unit.
+fn read_mains(said: &str) -> Vec<Main> {
+    let mains = said.split("\n\n").filter_map(|unit| {
+        let of = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name));
+        let pid = of("MainPID=")?.parse().ok().filter(|pid| *pid != 0)?;
+        let unit = of("Id=")?.to_owned();
+        Some(Main { unit, pid })
+    });
+    mains.collect()
+}
+
+/// Whether a unit may be called so, by the characters of systemd.unit(5): no pattern for several units is one of them.
+#[must_use]
+pub fn is_unit_name(name: &str) -> bool {
     let is_fine = |c: char| c.is_ascii_alphanumeric() || ":-_.\\@".contains(c);
     name.contains('.') && name.chars().all(is_fine)
+}
+
+/// Whether that is what units are called that have a cgroup, and nothing else should be.
+#[must_use]
+pub fn is_kept_for_units(name: &str) -> bool {
+    let kinds = [".service", ".scope", ".slice"];
+    is_unit_name(name) && kinds.iter().any(|kind| name.ends_with(kind))
 }
 
 /// The unit whose cgroup is called `name`: systemd puts a `_` before names that the kernel has another use for.
@@ -148,6 +256,27 @@ impl Unit {
         self.control_group == cgroup
     }
 
+    /// Says whether the cgroup may be the unit's: it is, or the manager knows of none.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`: only its name is the unit's.
+    pub fn is_not_elsewhere(&self, cgroup: &Path) -> Result<(), Refusal> {
+        let at = &self.control_group;
+        if at.as_os_str().is_empty() || self.is_at(cgroup) {
+            return Ok(());
+        }
+        let (unit, at, cgroup) = (&self.id, at.display(), cgroup.display());
+        Err(Refusal::refused(
+            format!("the cgroup that is called {unit} is not the unit's"),
+            format!("systemd says that it is at {at}, and the one in the slice is {cgroup}"),
+            format!(
+                "start the unit in the slice, with Slice=guard.slice: systemctl restart {unit}; for what is in that \
+                 cgroup: sudo guard assign --policy NAME {cgroup}"
+            ),
+        ))
+    }
+
     /// Says whether that process, in that cgroup or below it, is the one that prepares this unit, now.
     ///
     /// # Errors
@@ -182,17 +311,26 @@ impl Unit {
                  of ExecStartPre= must be guard itself"
             ));
         }
-        if !self.pam_name.is_empty() {
-            let (pam, fix) = (&self.pam_name, "leave PAMName= out of the unit");
-            return Err(Refusal::refused(
-                "a unit that opens a login session is not kept in the guard's slice",
-                format!(
-                    "{unit} has PAMName={pam}: pam_systemd moves its main process into a session's scope, unguarded"
-                ),
-                fix,
-            ));
+        self.is_kept()
+    }
+
+    /// Says whether the unit's main process stays where the manager puts it.
+    ///
+    /// # Errors
+    ///
+    /// `Refused`: PAM moves it.
+    pub fn is_kept(&self) -> Result<(), Refusal> {
+        if self.pam_name.is_empty() {
+            return Ok(());
         }
-        Ok(())
+        let (unit, pam) = (&self.id, &self.pam_name);
+        Err(Refusal::refused(
+            "a unit that opens a login session is not kept in the guard's slice",
+            format!(
+                "{unit} has PAMName={pam}: pam_systemd moves its main process into a session's scope, unguarded"
+            ),
+            format!("leave PAMName= out of the unit, and start it again: systemctl restart {unit}"),
+        ))
     }
 }
 
@@ -223,9 +361,15 @@ mod tests {
             let unit = Unit::read(&said).unwrap();
             assert!(unit.vouch_for(42, cgroup).is_err(), "{state}");
         }
+        let mine = Path::new("/guard.slice/agent.service");
+        assert_eq!(unit.is_not_elsewhere(mine), Ok(()));
+        let other = unit.is_not_elsewhere(Path::new("/guard.slice/_agent.service"));
+        assert!(other.is_err());
+        assert_eq!(Unit::default().is_not_elsewhere(mine), Ok(()));
         let login = Unit::read(&format!("{SAID}PAMName=login\n")).unwrap();
         let refusal = login.vouch_for(42, cgroup).unwrap_err();
         assert!(refusal.to_string().contains("PAMName=login"), "{refusal}");
+        assert_eq!(login.is_kept(), Err(refusal));
     }
 
     #[test]
@@ -251,6 +395,18 @@ mod tests {
         }
         assert_eq!(unit_of("_cpu.service"), "cpu.service");
         assert_eq!(unit_of("agent.service"), "agent.service");
+    }
+
+    #[test]
+    fn services_that_run_have_a_main_process() {
+        let said = "MainPID=42\nId=a.service\n\nId=b.service\nMainPID=0\n\nId=c.service\n\nId=d.service\nMainPID=7\n";
+        let main = |unit: &str, pid| Main {
+            unit: unit.to_owned(),
+            pid,
+        };
+        let expected = [main("a.service", 42), main("d.service", 7)];
+        assert_eq!(read_mains(said), expected);
+        assert!(read_mains("\n").is_empty());
     }
 
     #[test]

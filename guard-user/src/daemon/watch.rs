@@ -220,6 +220,22 @@ mod tests {
     }
 
     #[test]
+    fn where_too_much_happens_everything_is_looked_at() {
+        let most = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+        let most: usize = most.trim().parse().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let (mut watches, _runtime) = watches();
+        watches.policies(dir.path()).unwrap();
+        // Each is made, and then written. What is the same as the last is not queued again.
+        for number in 0..=most / 2 {
+            fs::write(dir.path().join(number.to_string()), "").unwrap();
+        }
+        let changes = watches.changes();
+        assert!(changes.contains(&Change::Root) && changes.contains(&Change::Policies));
+        assert!(watches.changes().is_empty());
+    }
+
+    #[test]
     fn what_a_link_leads_to_is_watched() {
         let top = tempfile::tempdir().unwrap();
         let [dir, target] = ["policies", "mine.toml"].map(|name| top.path().join(name));

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rustix::fs::{Mode, mkdirat};
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
 use super::{DatapathError, Result};
 use crate::sys::{bpf, cgroup2};
@@ -201,7 +201,25 @@ pub(super) fn enter(path: &Path, pid: u32) -> Result<()> {
 
 /// Ends every process in it and below.
 pub(super) fn kill(path: &Path) -> Result<()> {
-    write(&path.join("cgroup.kill"), "1")
+    write(&path.join(KILL), "1")
+}
+
+/// As [`kill`], of the cgroup of that id and of no other that has come in its place. One that is gone has none.
+pub(super) fn kill_that(path: &Path, cgroup_id: u64) -> Result<()> {
+    match write_in_that(path, cgroup_id, KILL, "1") {
+        Err(error) if is_gone(&error) => Ok(()),
+        written => written.map_err(DatapathError::file("end what runs in", path)),
+    }
+}
+
+fn write_in_that(path: &Path, cgroup_id: u64, file: &str, text: &str) -> io::Result<()> {
+    let dir = File::open(path)?;
+    if dir.metadata()?.ino() != cgroup_id {
+        return Ok(());
+    }
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = openat(&dir, file, flags, Mode::empty())?;
+    File::from(file).write_all(text.as_bytes())
 }
 
 fn write(file: &Path, text: &str) -> Result<()> {
@@ -221,6 +239,8 @@ pub(super) fn is_populated(path: &Path) -> Result<bool> {
         Err(e) => Err(DatapathError::file("read", events)(e)),
     }
 }
+
+const KILL: &str = "cgroup.kill";
 
 /// So many cgroups are looked at for processes. Where a unit's are delegated, what runs in it makes as many as it likes.
 const MOST_LOOKED_AT: usize = 256;
@@ -293,6 +313,18 @@ pub fn default_root() -> io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_is_ended_in_another_that_has_come_in_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (kill, id) = (dir.path().join(KILL), id(dir.path()).unwrap());
+        fs::write(&kill, "").unwrap();
+        kill_that(dir.path(), id + 1).unwrap();
+        assert_eq!(fs::read_to_string(&kill).unwrap(), "");
+        kill_that(dir.path(), id).unwrap();
+        assert_eq!(fs::read_to_string(&kill).unwrap(), "1");
+        kill_that(&dir.path().join("gone"), id).unwrap();
+    }
 
     #[test]
     fn no_more_cgroups_are_looked_at_than_agreed() {

@@ -198,10 +198,7 @@ impl Datapath {
     ///
     /// The system's.
     pub fn kill(&self, session: &SessionCgroup) -> Result<()> {
-        match session.stands() {
-            true => cgroup::kill(&session.path),
-            false => Ok(()),
-        }
+        cgroup::kill_that(&session.path, session.cgroup_id)
     }
 
     /// Closes the holes of a session without processes and removes its cgroup, if that is ours. The kernel's entry

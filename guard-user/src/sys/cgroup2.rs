@@ -155,6 +155,15 @@ pub(super) fn path_in(cgroups: &str) -> io::Result<PathBuf> {
     line.map(PathBuf::from).ok_or_else(none)
 }
 
+/// The cgroup of the process that has that pid now, as in `/proc/PID/cgroup`.
+///
+/// # Errors
+///
+/// `NotFound` where there is none, or it is in no cgroup of version 2. Else the system's.
+pub fn path_of(pid: u32) -> io::Result<PathBuf> {
+    path_in(&fs::read_to_string(format!("/proc/{pid}/cgroup"))?)
+}
+
 /// The cgroup of this process, as in `/proc/self/cgroup`.
 ///
 /// # Errors
@@ -268,7 +277,10 @@ mod tests {
     #[test]
     fn this_machine_has_a_hierarchy_and_we_are_in_it() {
         let here = Hierarchy::find().unwrap();
-        let dir = here.dir(&own_path().unwrap()).unwrap();
+        let own = own_path().unwrap();
+        assert_eq!(path_of(std::process::id()).unwrap(), own);
+        assert!(path_of(0).is_err());
+        let dir = here.dir(&own).unwrap();
         let members = fs::read_to_string(dir.join("cgroup.procs")).unwrap();
         let own = std::process::id().to_string();
         assert!(members.lines().any(|pid| pid == own));

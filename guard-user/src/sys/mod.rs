@@ -15,3 +15,5 @@ pub mod process;
 pub mod readiness;
 pub mod signal;
 pub mod sock_destroy;
+mod sock_diag;
+pub mod sock_owner;

@@ -3,19 +3,13 @@
 use std::collections::HashSet;
 use std::io;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkDeserializable, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NetlinkSerializable,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use netlink_packet_sock_diag::{
     AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP, SockDiagDestroy, SockDiagMessage,
 };
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use netlink_sys::{Socket, SocketAddr};
 
-/// The kernel never sends more of a dump in one piece.
-const LONGEST: usize = 64 * 1024;
+use super::sock_diag::Diag;
 
 /// Closes the TCP sockets in any state and the connected UDP sockets of this thread's network
 /// namespace whose cookie (`SO_COOKIE`, `bpf_get_socket_cookie`) is in `cookies`, and says how many
@@ -59,21 +53,7 @@ pub fn destroy(cookies: &HashSet<u64>) -> io::Result<usize> {
     failed.map_or(Ok(destroyed), Err)
 }
 
-/// A conversation with inet_diag.
-struct Diag {
-    socket: Socket,
-    buffer: Vec<u8>,
-}
-
 impl Diag {
-    fn open() -> io::Result<Self> {
-        let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
-        socket.bind_auto()?;
-        socket.connect(&SocketAddr::new(0, 0))?;
-        let buffer = Vec::with_capacity(LONGEST);
-        Ok(Self { socket, buffer })
-    }
-
     /// The sockets of a kind whose cookie is among `cookies`, as requests that name one each.
     fn find(
         &mut self,
@@ -104,47 +84,6 @@ impl Diag {
         self.send(NLM_F_REQUEST | NLM_F_ACK, message)?;
         self.receive(|_: SockDiagMessage| {})
     }
-
-    fn send<T>(&self, flags: u16, message: T) -> io::Result<()>
-    where
-        T: NetlinkSerializable + Into<NetlinkPayload<T>>,
-    {
-        let mut header = NetlinkHeader::default();
-        header.flags = flags;
-        let mut message = NetlinkMessage::new(header, message.into());
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map(drop)
-    }
-
-    /// Receives up to the end of the answer: the end of a dump, an acknowledgement, or an error.
-    fn receive<T>(&mut self, mut each: impl FnMut(T)) -> io::Result<()>
-    where
-        T: NetlinkDeserializable,
-    {
-        loop {
-            self.buffer.clear();
-            self.socket.recv(&mut self.buffer, 0)?;
-            let mut rest = self.buffer.as_slice();
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<T>::deserialize(rest).map_err(garbled)?;
-                let length = (message.header.length as usize).next_multiple_of(4);
-                rest = rest.get(length..).unwrap_or_default();
-                match message.payload {
-                    NetlinkPayload::InnerMessage(message) => each(message),
-                    NetlinkPayload::Done(done) if done.code == 0 => return Ok(()),
-                    NetlinkPayload::Done(done) => return Err(from_kernel(done.code)),
-                    NetlinkPayload::Error(error) => {
-                        return error
-                            .code
-                            .map_or(Ok(()), |code| Err(from_kernel(code.get())));
-                    }
-                    _ => {}
-                }
-            }
-        }
-    }
 }
 
 /// A request for all sockets of a kind: for UDP, the connected ones.
@@ -165,14 +104,6 @@ fn list(family: u8, protocol: u8) -> InetRequest {
             SocketId::new_v6()
         },
     }
-}
-
-fn from_kernel(code: i32) -> io::Error {
-    io::Error::from_raw_os_error(code.abs())
-}
-
-fn garbled(why: impl std::fmt::Display) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("inet_diag: {why}"))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! ([`Counters`]).
 
 mod counters;
+mod crowd;
 mod listen;
 mod process;
 mod serve;

@@ -1,11 +1,11 @@
 //! The HTTP server: one page, few connections, little time.
 
 use std::{
+    cell::RefCell,
     convert::Infallible,
     fs, io,
     os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
     path::Path,
-    pin::Pin,
     rc::Rc,
     time::Duration,
 };
@@ -22,22 +22,22 @@ use hyper::{
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, UnixListener},
+    net::{TcpListener, TcpStream, UnixListener},
     task::{JoinSet, spawn_blocking},
 };
 
 use super::{
-    super::{auth::Place, shared::Shared},
-    Format, Listen, Snapshot, render,
+    super::{auth::Place, fresh::Fresh, shared::Shared},
+    Format, Listen, Snapshot,
+    crowd::{Account, Crowd, Seat},
+    render,
 };
-use crate::sys::{accounts, pidfd::Peer};
+use crate::sys::{accounts, pidfd::Peer, sock_owner};
 
 /// Whose members may read the metrics on a Unix socket, beside root.
 const GROUP: &str = "guard";
-/// Connections at once. Whoever comes then waits until one has ended.
-const MAX_CONNECTIONS: usize = 16;
 /// A request's head has to be there by then.
-const HEAD_TIME: Duration = Duration::from_secs(5);
+const HEAD_TIME: Duration = Duration::from_secs(2);
 /// All of it has to be over by then, the answer taken.
 const WHOLE_TIME: Duration = Duration::from_secs(10);
 const MAX_HEADERS: usize = 64;
@@ -47,6 +47,10 @@ const MAX_HEAD: usize = 8192;
 const AGAIN: Duration = Duration::from_secs(10);
 /// After an error that `accept` cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
+/// After one had to go for another: what hangs about and comes again costs this much time of nobody's.
+const PACE: Duration = Duration::from_millis(1);
+/// A page is made no more often. Whoever asks has one that was made after that.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves metrics for ever, where the settings say so. Where nothing can listen there, that is a warning, and tried
 /// again: it is no reason to let go of the guard.
@@ -54,12 +58,13 @@ pub async fn serve(shared: Rc<Shared>) {
     let Some(listen) = shared.with(|state| state.config.metrics.listen.clone()) else {
         return std::future::pending().await;
     };
+    let server = Rc::new(Server::new(Rc::clone(&shared)));
     loop {
         match Socket::open(&listen).await {
             Ok(socket) => {
                 tracing::info!("metrics are served at {listen}");
                 shared.with(|state| state.metrics_problem = None);
-                accept(&shared, &socket).await;
+                accept(&server, &socket).await;
             }
             Err(error) => shared.with(|state| {
                 let problem = format!("metrics are not served: cannot listen at {listen}: {error}");
@@ -126,61 +131,113 @@ fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
 }
 
-async fn accept(shared: &Rc<Shared>, socket: &Socket) {
+/// A page of each format, or nothing where it cannot be written.
+type Page = Fresh<Option<Bytes>>;
+
+struct Server {
+    shared: Rc<Shared>,
+    crowd: Rc<RefCell<Crowd>>,
+    plain: Page,
+    open_metrics: Page,
+}
+
+impl Server {
+    fn new(shared: Rc<Shared>) -> Self {
+        Self {
+            shared,
+            crowd: Rc::default(),
+            plain: Fresh::new(PAUSE),
+            open_metrics: Fresh::new(PAUSE),
+        }
+    }
+}
+
+/// Somebody who has connected.
+struct Caller {
+    stream: Box<dyn Stream>,
+    account: Account,
+    may_read: bool,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+async fn accept(server: &Rc<Server>, socket: &Socket) {
     let mut tasks = JoinSet::new();
     loop {
         tokio::select! {
-            accepted = connection(shared, socket), if tasks.len() < MAX_CONNECTIONS => match accepted {
-                Ok(task) => drop(tasks.spawn_local(task)),
+            accepted = caller(&server.shared, socket) => match accepted {
+                Ok(caller) => {
+                    let (seat, made_room) = Seat::take(&server.crowd, caller.account);
+                    let number = seat.number();
+                    let task = tasks.spawn_local(converse(Rc::clone(server), caller, seat));
+                    server.crowd.borrow_mut().is_served_by(number, task);
+                    if made_room {
+                        tokio::time::sleep(PACE).await;
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection for metrics");
                     tokio::time::sleep(BREATH).await;
                 }
             },
-            Some(ended) = tasks.join_next() => {
-                if let Err(error) = ended {
+            Some(ended) = tasks.join_next() => match ended {
+                Err(error) if !error.is_cancelled() => {
                     tracing::error!(%error, "a connection for metrics ended in a way that it should not");
                 }
+                _ => {}
             }
         }
     }
 }
 
-/// The next connection, as what is to be done with it.
-async fn connection(
-    shared: &Rc<Shared>,
-    socket: &Socket,
-) -> io::Result<Pin<Box<dyn Future<Output = ()>>>> {
-    let shared = Rc::clone(shared);
+/// The next who connects.
+async fn caller(shared: &Shared, socket: &Socket) -> io::Result<Caller> {
     Ok(match socket {
         Socket::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
-            let may = may_read(&shared, &stream);
-            Box::pin(converse(shared, stream, may))
+            let peer = Peer::of(&stream).ok();
+            Caller {
+                account: peer.as_ref().map(Peer::uid),
+                may_read: peer.is_some_and(|peer| may_read(shared, &peer)),
+                stream: Box::new(stream),
+            }
         }
         Socket::Tcp(listener) => {
             let (stream, _) = listener.accept().await?;
-            Box::pin(converse(shared, stream, true))
+            Caller {
+                account: owner(&stream),
+                may_read: true,
+                stream: Box::new(stream),
+            }
         }
     })
 }
 
+/// Whose the other end is.
+fn owner(stream: &TcpStream) -> Account {
+    let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else {
+        return None;
+    };
+    let owner = sock_owner::owner_of(peer, own);
+    owner.unwrap_or_else(|error| {
+        tracing::debug!(%error, "whose a connection for metrics is cannot be told");
+        None
+    })
+}
+
 /// Whether a peer is outside of every session, as far as the kernel can tell.
-fn may_read(shared: &Shared, stream: &tokio::net::UnixStream) -> bool {
-    let place = Peer::of(stream)
-        .ok()
-        .and_then(|peer| shared.with(|state| state.caller(&peer)).ok());
-    place.is_some_and(|caller| caller.place == Place::Outside)
+fn may_read(shared: &Shared, peer: &Peer) -> bool {
+    let caller = shared.with(|state| state.caller(peer));
+    caller.is_ok_and(|caller| caller.place == Place::Outside)
 }
 
 /// One request and its answer.
-async fn converse<S>(shared: Rc<Shared>, stream: S, may: bool)
-where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
-{
-    let service = service_fn(|request| {
-        let shared = Rc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(&shared, &request, may).await) }
+async fn converse(server: Rc<Server>, caller: Caller, seat: Seat) {
+    let (server, seat, may_read) = (&server, &seat, caller.may_read);
+    let service = service_fn(|request| async move {
+        seat.asked();
+        Ok::<_, Infallible>(answer(server, &request, may_read).await)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -188,7 +245,7 @@ where
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_HEAD)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(caller.stream), service);
     match tokio::time::timeout(WHOLE_TIME, served).await {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics was closed"),
@@ -196,13 +253,13 @@ where
     }
 }
 
-async fn answer(shared: &Shared, request: &Request<Incoming>, may: bool) -> Response<Full<Bytes>> {
+async fn answer(server: &Server, request: &Request<Incoming>, may: bool) -> Response<Full<Bytes>> {
     match (may, request.uri().path(), request.method()) {
         (false, ..) => short(
             StatusCode::FORBIDDEN,
             "no process under the guard may read this\n",
         ),
-        (_, "/metrics", &Method::GET) => metrics(shared, request).await,
+        (_, "/metrics", &Method::GET) => metrics(server, request).await,
         (_, "/metrics", _) => {
             let mut refused = short(StatusCode::METHOD_NOT_ALLOWED, "GET /metrics\n");
             let headers = refused.headers_mut();
@@ -213,25 +270,31 @@ async fn answer(shared: &Shared, request: &Request<Incoming>, may: bool) -> Resp
     }
 }
 
-async fn metrics(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn metrics(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let accept = request.headers().get(ACCEPT);
     let accept = accept.and_then(|value| value.to_str().ok());
     let format = Format::accepted(accept.unwrap_or_default());
+    let page = match format {
+        Format::Plain => &server.plain,
+        Format::OpenMetrics => &server.open_metrics,
+    };
+    let Some(text) = page.get(written(&server.shared, format)).await else {
+        return short(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the metrics cannot be written\n",
+        );
+    };
+    let mut page = Response::new(Full::from(text));
+    let kind = HeaderValue::from_static(format.content_type());
+    page.headers_mut().insert(CONTENT_TYPE, kind);
+    page
+}
+
+async fn written(shared: &Shared, format: Format) -> Option<Bytes> {
     let (counters, snapshot) = shared.with(|state| (state.counters.clone(), Snapshot::of(state)));
     // Thousands of sessions are a long text: nobody waits for it.
     let rendered = spawn_blocking(move || render(&counters, snapshot, format)).await;
-    match rendered {
-        Ok(Ok(text)) => {
-            let mut page = Response::new(Full::from(text));
-            let kind = HeaderValue::from_static(format.content_type());
-            page.headers_mut().insert(CONTENT_TYPE, kind);
-            page
-        }
-        _ => short(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the metrics cannot be written\n",
-        ),
-    }
+    rendered.ok()?.ok().map(Bytes::from)
 }
 
 fn short(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
