@@ -86,7 +86,7 @@ fn what_a_process_had_sent_when_it_ended_arrives() {
                 Ok(length) => got += length,
                 Err(error) => return Err((error, got)),
             }
-            thread::sleep(Duration::from_millis(5));
+            thread::sleep(guard_lab::patience(Duration::from_millis(5)));
         }
     });
     let report = Attempt::new("pour", SINK, 9000).other(&BYTES.to_string());

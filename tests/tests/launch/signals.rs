@@ -8,9 +8,10 @@ use crate::bench::{Bench, USER, content, wait_until};
 
 /// A script for bash that writes a line for each signal, until TERM ends it with status 9. It waits by
 /// reading from a pipe that nobody writes to: a process that it starts could be stopped in vfork(2),
-/// and then the script itself never stops, guard or no guard.
+/// and then the script itself never stops, guard or no guard. A second TERM, of a shell to the whole job and of guard that
+/// passes it on, finds it deaf: it would end bash while it exits.
 pub(crate) const TALKER: &str = "trap 'echo usr1 >> said' USR1; trap 'echo int >> said' INT; \
-                      trap 'exit 9' TERM; exec 3<> quiet; echo ready >> said; \
+                      trap 'trap \"\" TERM; exit 9' TERM; exec 3<> quiet; echo ready >> said; \
                       while :; do read -t 0.02 -u 3; done";
 
 pub(crate) fn make_quiet_pipe(bench: &Bench) {

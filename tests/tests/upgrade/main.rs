@@ -16,22 +16,6 @@ use guard_common::meta;
 use guard_lab::{Daemon, Network, Production, Stepped};
 use lived::Lived;
 
-/// Whether the version before works on this kernel. Before 6.2 it puts no policy in place, and before 6.6 it lacks a
-/// program that this version attaches there.
-fn has_a_past() -> bool {
-    let release = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
-    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    let mut next = || parts.next().and_then(Result::ok).unwrap_or(0_u32);
-    let works = (next(), next()) >= (6, 6);
-    if !works {
-        eprintln!("the version before does not work on Linux {release}: nothing to upgrade from");
-    }
-    works
-}
-
 /// How the last guardd began, as its audit trail has it.
 fn last_start(daemon: &Daemon) -> String {
     let log = daemon.ask(["log", "--json"]).unwrap().success().unwrap();
@@ -63,7 +47,7 @@ fn programs(daemon: &Daemon) -> Vec<u64> {
 
 #[test]
 fn everything_survives_an_upgrade_and_a_downgrade() {
-    if !has_a_past() {
+    if !before::works_here() {
         return;
     }
     let network = Network::new().unwrap();
@@ -104,7 +88,7 @@ fn everything_survives_an_upgrade_and_a_downgrade() {
 
 #[test]
 fn a_half_made_upgrade_is_finished_by_whoever_comes() {
-    if !has_a_past() {
+    if !before::works_here() {
         return;
     }
     let network = Network::new().unwrap();
@@ -139,7 +123,7 @@ fn a_half_made_upgrade_is_finished_by_whoever_comes() {
 
 #[test]
 fn pins_that_it_would_misread_are_left_as_they_are() {
-    if !has_a_past() {
+    if !before::works_here() {
         return;
     }
     let network = Network::new().unwrap();
