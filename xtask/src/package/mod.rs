@@ -67,16 +67,30 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
         let programs = programs::build(programs::GNU, &epoch)?;
         if all || args.deb {
             let version = args.deb_version.as_deref();
-            made(&deb::make(&tree(deb::TREE, &programs)?, version, &epoch)?)?;
+            made(&deb::make(
+                &tree(deb::TREE, &programs)?,
+                &out(),
+                version,
+                &epoch,
+            )?)?;
         }
         if all || args.rpm {
-            made(&rpm::make(&tree("rpm", &programs)?, rpm::FIRST, &epoch)?)?;
+            made(&rpm::make(
+                &tree("rpm", &programs)?,
+                &out(),
+                rpm::FIRST,
+                &epoch,
+            )?)?;
         }
     }
     if all || args.tarball {
         let programs = programs::build(programs::MUSL, &epoch)?;
         programs::check_static(&programs)?;
-        made(&tarball::make(&tree("tarball", &programs)?, &epoch)?)?;
+        made(&tarball::make(
+            &tree("tarball", &programs)?,
+            &out(),
+            &epoch,
+        )?)?;
     }
     sums()?;
     match args.check_reproducible {
@@ -93,7 +107,9 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
 /// What could not be had, built or written.
 pub(crate) fn for_machines(programs: Option<&Path>, all: bool) -> Result<Vec<PathBuf>> {
     let epoch = epoch()?;
-    fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?;
+    // Not where those lie that people are to get.
+    let out = work().join("for-machines");
+    empty(&out)?;
     let built = |target| match programs {
         Some(programs) => Ok(programs.to_owned()),
         None => programs::build(target, &epoch),
@@ -103,15 +119,15 @@ pub(crate) fn for_machines(programs: Option<&Path>, all: bool) -> Result<Vec<Pat
     let mut made = Vec::new();
     for version in [version(), &format!("{}+next", version())] {
         let tree = stage::lay_out(deb::TREE, &gnu, &sbom)?;
-        made.push(deb::make(&tree, Some(version), &epoch)?);
+        made.push(deb::make(&tree, &out, Some(version), &epoch)?);
     }
     if all {
         let tree = stage::lay_out("rpm", &gnu, &sbom)?;
         for release in [rpm::FIRST, "2"] {
-            made.push(rpm::make(&tree, release, &epoch)?);
+            made.push(rpm::make(&tree, &out, release, &epoch)?);
         }
         let tree = stage::lay_out("tarball", &built(programs::MUSL)?, &sbom)?;
-        made.push(tarball::make(&tree, &epoch)?);
+        made.push(tarball::make(&tree, &out, &epoch)?);
     }
     Ok(made)
 }

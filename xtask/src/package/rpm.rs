@@ -1,11 +1,11 @@
 //! The package for Fedora and its relatives.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::{EPOCH, out, stage::Tree, version, work};
+use super::{EPOCH, stage::Tree, version, work};
 use crate::install;
 use crate::shell::{cargo, root, run};
 
@@ -15,15 +15,15 @@ const TOOL_VERSION: &str = "0.21.1";
 /// The release of the package that people get.
 pub(super) const FIRST: &str = "1";
 
-/// Makes it of its tree, and says where it is.
+/// Makes it of its tree, in a directory, and says where it is.
 ///
 /// # Errors
 ///
 /// That cargo-generate-rpm could not be had, or what it says.
-pub(super) fn make(tree: &Tree, release: &str, epoch: &str) -> Result<PathBuf> {
+pub(super) fn make(tree: &Tree, out: &Path, release: &str, epoch: &str) -> Result<PathBuf> {
     tree.add_licences()?;
     install::obtain(TOOL, TOOL_VERSION, "it makes the .rpm")?;
-    let rpm = out().join(format!("guard-{}-{release}.x86_64.rpm", version()));
+    let rpm = out.join(format!("guard-{}-{release}.x86_64.rpm", version()));
     let list = work().join("rpm-assets.toml");
     fs::write(&list, assets(tree)?).with_context(|| format!("cannot write {}", list.display()))?;
     run(cargo()
