@@ -1,16 +1,22 @@
 systemd-sysusers guard.conf >/dev/null || :
-systemd-tmpfiles --create guard.conf >/dev/null 2>&1 || :
 # What a removal has shut.
 systemctl unmask guard.slice >/dev/null 2>&1 || :
 systemctl --runtime unmask guard.slice >/dev/null 2>&1 || :
 if [ "$1" -eq 1 ]; then
-    systemctl preset guardd.service guardd.socket >/dev/null 2>&1 || :
+    systemctl preset guardd.service guardd.socket guard.slice >/dev/null 2>&1 || :
 fi
 if [ -d /run/systemd/system ]; then
     systemctl daemon-reload >/dev/null 2>&1 || :
     if systemctl is-enabled --quiet guardd.service; then
         # guardd alone, never the slice: sessions go on, and what is pinned decides while guardd is replaced.
         systemctl start guardd.socket >/dev/null 2>&1 || :
-        systemctl restart guardd.service || echo "guard: guardd does not run; see: systemctl status guardd" >&2
+        if systemctl restart guardd.service; then
+            # Where it is there already, this does nothing.
+            if systemctl is-enabled --quiet guard.slice; then
+                systemctl start guard.slice >/dev/null 2>&1 || :
+            fi
+        else
+            echo "guard: guardd does not run; see: systemctl status guardd" >&2
+        fi
     fi
 fi

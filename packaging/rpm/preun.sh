@@ -27,5 +27,9 @@ if [ "$1" -eq 0 ]; then
     if [ -d /run/systemd/system ]; then
         systemctl stop guard.slice >/dev/null 2>&1 || :
     fi
-    systemctl disable guardd.service guardd.socket >/dev/null 2>&1 || :
+    # A masked unit would stay enabled. What starts in between has guardd start first.
+    systemctl --runtime unmask guard.slice >/dev/null 2>&1 || :
+    systemctl disable guardd.service guardd.socket guard.slice >/dev/null 2>&1 || :
+    # A unit that says Slice=guard.slice would run unguarded from here on. So it does not start, until guard is back.
+    systemctl mask guard.slice >/dev/null 2>&1 || :
 fi

@@ -1,5 +1,6 @@
 //! What an installation leaves.
 
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use guard_lab::{Network, Production};
 
 use crate::agent::{Agent, outside};
 use crate::machine::{self, Machine, files, guard, property, quiet, succeeds};
-use crate::{KERNEL, NEVER, OPEN, POLICY, V4};
+use crate::{ENABLED, KERNEL, NEVER, OPEN, POLICY, STATIC, V4};
 
 /// From its start until it enforces, where the processor is a real one.
 const PROMPT: Duration = Duration::from_secs(1);
@@ -24,14 +25,7 @@ fn an_installation_enforces_and_a_purge_takes_all_away() {
     let before = files();
     succeeds(&mut machine::install(&machine.first));
     assert_eq!(machine::state(), "installed");
-    for unit in ["guardd.service", "guardd.socket"] {
-        assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
-        assert_eq!(property(unit, "UnitFileState"), "enabled", "{unit}");
-    }
-    let status = guard(&["status"]);
-    assert_eq!(status["enforcing"], true, "{status}");
-    assert_eq!(status["cgroup_root"], "/sys/fs/cgroup/guard.slice");
-    assert_prompt();
+    assert_enforces();
 
     machine.write_policy("asks", POLICY);
     assert!(files().len() > before.len());
@@ -47,10 +41,29 @@ fn an_installation_enforces_and_a_purge_takes_all_away() {
     for path in KERNEL {
         assert!(!Path::new(path).exists(), "{path}");
     }
-    for unit in ["guardd.service", "guardd.socket", "guard.slice"] {
+    for unit in ENABLED {
         assert_eq!(property(unit, "ActiveState"), "inactive", "{unit}");
         assert_ne!(property(unit, "LoadState"), "masked", "{unit}");
     }
+}
+
+/// That guardd enforces, and is to do so after each boot, as every package leaves it.
+pub(crate) fn assert_enforces() {
+    let presets = fs::read_to_string("/usr/lib/systemd/system-preset/90-guard.preset").unwrap();
+    let presets: Vec<_> = presets.lines().map(str::to_owned).collect();
+    assert_eq!(presets, ENABLED.map(|unit| format!("enable {unit}")));
+    for unit in ENABLED {
+        assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
+        assert_eq!(property(unit, "UnitFileState"), "enabled", "{unit}");
+    }
+    for unit in STATIC {
+        assert_eq!(property(unit, "UnitFileState"), "static", "{unit}");
+        assert_ne!(property(unit, "ActiveState"), "failed", "{unit}");
+    }
+    let status = guard(&["status"]);
+    assert_eq!(status["enforcing"], true, "{status}");
+    assert_eq!(status["cgroup_root"], "/sys/fs/cgroup/guard.slice");
+    assert_prompt();
 }
 
 /// That guardd enforced soon after its start.

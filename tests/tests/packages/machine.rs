@@ -84,22 +84,21 @@ impl Drop for Machine {
     }
 }
 
+/// The packages of one kind, by name.
+pub(crate) fn packages(kind: &str) -> Vec<PathBuf> {
+    let dir = env::var_os("GUARD_PACKAGES").expect("GUARD_PACKAGES names no directory");
+    let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    let mut packages: Vec<_> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == kind))
+        .collect();
+    packages.sort();
+    packages
+}
+
 /// Two versions of the package, the earlier one first.
 fn debs() -> (PathBuf, PathBuf) {
-    let dir = env::var_os("GUARD_DEBS").expect("GUARD_DEBS names no directory of packages");
-    let files = fs::read_dir(&dir)
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.path());
-    let mut debs: Vec<_> = files
-        .filter(|path| path.extension().is_some_and(|e| e == "deb"))
-        .collect();
-    assert_eq!(
-        debs.len(),
-        2,
-        "{} has not two packages: {debs:?}",
-        dir.display()
-    );
+    let mut debs = packages("deb");
+    assert_eq!(debs.len(), 2, "{debs:?}");
     let order = [
         "--compare-versions",
         &version_of(&debs[0]),
@@ -183,7 +182,7 @@ pub(crate) fn property(unit: &str, name: &str) -> String {
 }
 
 /// Ends all that guard guards.
-fn stop_everything() {
+pub(crate) fn stop_everything() {
     // Where there is no such cgroup, nothing is in it.
     let _ = fs::write("/sys/fs/cgroup/guard.slice/cgroup.kill", "1");
     eventually("nothing lives in the slice", || {
@@ -214,13 +213,14 @@ pub(crate) fn unit_that_tries(network: &Network, to: &str) -> Output {
 
 /// All files of the machine that outlive a process, but for what dpkg, systemd and the tests keep for themselves.
 pub(crate) fn files() -> BTreeSet<String> {
-    const OTHERS: [&str; 9] = [
+    const OTHERS: [&str; 10] = [
         "/proc",
         "/sys",
         "/dev",
         "/tmp",
         "/payload",
         "/var/lib/dpkg",
+        "/var/lib/rpm",
         "/var/log/dpkg.log",
         "/run/systemd",
         "/var/log/journal",
@@ -241,4 +241,9 @@ pub(crate) fn files() -> BTreeSet<String> {
         }
     }
     files
+}
+
+/// Whether that is a directory that other packages have on a fuller machine.
+pub(crate) fn is_shared(file: &str) -> bool {
+    Path::new(file).is_dir() && !file.contains("guard")
 }

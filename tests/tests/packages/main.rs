@@ -1,6 +1,8 @@
-//! The .deb on a machine with systemd: installed, upgraded, taken away, and killed over each of these.
+//! Packages on a machine with systemd. The .deb: installed, upgraded, taken away, and killed over each of these; the .rpm
+//! likewise, and the tarball by what the documents say.
 //!
-//! For a machine that is thrown away afterwards. `GUARD_DEBS` names a directory with two versions of the package.
+//! For a machine that is thrown away afterwards. `GUARD_PACKAGES` names a directory with two versions of the .deb and the
+//! .rpm, and a tarball.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -9,6 +11,8 @@ mod install;
 mod killed;
 mod machine;
 mod remove;
+mod rpm;
+mod tarball;
 mod upgrade;
 
 /// Production, which the policy asks about.
@@ -17,6 +21,11 @@ const V4: &str = "192.0.2.10";
 const NEVER: &str = "192.0.2.99";
 /// What everybody may reach.
 const OPEN: &str = "198.51.100.7";
+
+/// What the presets enable, and so every package.
+const ENABLED: [&str; 3] = ["guardd.service", "guardd.socket", "guard.slice"];
+/// What others start that need it.
+const STATIC: [&str; 2] = ["guardd-pins.service", "guardd-ready.service"];
 
 /// What of guard's lies in the kernel.
 const KERNEL: [&str; 2] = ["/sys/fs/bpf/guard", "/sys/fs/cgroup/guard.slice"];

@@ -1,12 +1,14 @@
 //! Another version in place of the one that runs.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use guard_lab::{Network, Production};
 
 use crate::agent::{Agent, outside};
-use crate::machine::{self, Machine, guard, installed, property, quiet, succeeds, version_of};
+use crate::machine::{
+    self, Machine, guard, installed, property, quiet, said, succeeds, version_of,
+};
 use crate::{NEVER, POLICY, V4};
 
 const SETTINGS: &str = "/etc/guard/guardd.toml";
@@ -39,6 +41,14 @@ fn an_upgrade_and_a_downgrade_leave_sessions_holes_and_edits() {
     let shipped = fs::read_to_string(SHIPPED).unwrap();
     fs::write(SHIPPED, "not what shipped").unwrap();
 
+    let version = installed();
+    let failed = without_room(&mut machine::install(&machine.next));
+    assert!(!failed.status.success());
+    assert!(said(&failed).contains("No space left"), "{}", said(&failed));
+    assert_eq!(installed(), version);
+    assert_eq!(guard(&["status"])["enforcing"], true);
+    assert!(!agent.reaches(NEVER, 443));
+
     for deb in [&machine.next, &machine.first] {
         let before = property("guardd.service", "MainPID");
         succeeds(&mut machine::install(deb));
@@ -70,6 +80,16 @@ fn an_upgrade_and_a_downgrade_leave_sessions_holes_and_edits() {
     // It was the guard that kept it away.
     assert!(outside(&network, NEVER, 443));
     assert!(!production.reached_at(NEVER, 443).unwrap().is_empty());
+}
+
+/// Runs a command while there is no room where the package has its documents.
+fn without_room(command: &mut Command) -> Output {
+    const DOCUMENTS: &str = "/usr/share/doc/guard";
+    let mut mount = quiet("mount");
+    succeeds(mount.args(["-t", "tmpfs", "-o", "size=16k", "full", DOCUMENTS]));
+    let output = command.output();
+    succeeds(quiet("umount").arg(DOCUMENTS));
+    output.unwrap()
 }
 
 #[test]

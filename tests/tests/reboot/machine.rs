@@ -82,7 +82,10 @@ pub(crate) fn check() {
     );
 }
 
-/// That guardd runs as a service, and enforces.
+/// What the package has enabled.
+const ENABLED: [&str; 3] = ["guardd.service", "guardd.socket", "guard.slice"];
+
+/// That guardd runs as a service, now and after each boot, and enforces.
 pub(crate) fn guardd_enforces() {
     // Whoever was too slow to start is started again.
     let active = || {
@@ -95,6 +98,19 @@ pub(crate) fn guardd_enforces() {
     let status: serde_json::Value =
         serde_json::from_str(&said("guard", &["status", "--json"])).unwrap();
     assert_eq!(status["enforcing"], true, "{status}");
+    for unit in ENABLED {
+        assert_eq!(said("systemctl", &["is-enabled", unit]).trim(), "enabled");
+        let active = || property(unit, "ActiveState") == "active";
+        guard_lab::eventually(&format!("{unit} is active"), active).unwrap();
+    }
+    for unit in ["guardd-pins.service", "guardd-ready.service"] {
+        assert_eq!(property(unit, "Result"), "success", "{unit}");
+    }
+}
+
+fn property(unit: &str, property: &str) -> String {
+    let args = ["show", "--value", "--property", property, unit];
+    said("systemctl", &args).trim().to_owned()
 }
 
 /// What the three services may reach: all, nothing, and what the policy allows.

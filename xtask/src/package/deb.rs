@@ -1,12 +1,12 @@
 //! The package for Debian and Ubuntu.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
 use super::stage::{DOC, Tree};
-use super::{EPOCH, out, version};
+use super::{EPOCH, version};
 use crate::install;
 use crate::shell::{cargo, read, root, run};
 
@@ -18,15 +18,15 @@ const TOOL_VERSION: &str = "3.8.0";
 /// The tree that guard-user's Cargo.toml tells cargo-deb of.
 pub(super) const TREE: &str = "root";
 
-/// Makes it of [`TREE`], and says where it is.
+/// Makes it of [`TREE`], in a directory, and says where it is.
 ///
 /// # Errors
 ///
 /// That cargo-deb could not be had, or what it says.
-pub(super) fn make(tree: &Tree, version: Option<&str>, epoch: &str) -> Result<PathBuf> {
+pub(super) fn make(tree: &Tree, out: &Path, version: Option<&str>, epoch: &str) -> Result<PathBuf> {
     install::obtain(TOOL, TOOL_VERSION, "it makes the .deb")?;
     let version = version.unwrap_or(self::version());
-    let deb = out().join(format!("guard_{version}_amd64.deb"));
+    let deb = out.join(format!("guard_{version}_amd64.deb"));
     complete(tree, version, epoch)?;
     run(cargo()
         .args(["deb", "--quiet", "--locked", "--no-build", "--no-strip"])

@@ -67,16 +67,30 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
         let programs = programs::build(programs::GNU, &epoch)?;
         if all || args.deb {
             let version = args.deb_version.as_deref();
-            made(&deb::make(&tree(deb::TREE, &programs)?, version, &epoch)?)?;
+            made(&deb::make(
+                &tree(deb::TREE, &programs)?,
+                &out(),
+                version,
+                &epoch,
+            )?)?;
         }
         if all || args.rpm {
-            made(&rpm::make(&tree("rpm", &programs)?, &epoch)?)?;
+            made(&rpm::make(
+                &tree("rpm", &programs)?,
+                &out(),
+                rpm::FIRST,
+                &epoch,
+            )?)?;
         }
     }
     if all || args.tarball {
         let programs = programs::build(programs::MUSL, &epoch)?;
         programs::check_static(&programs)?;
-        made(&tarball::make(&tree("tarball", &programs)?, &epoch)?)?;
+        made(&tarball::make(
+            &tree("tarball", &programs)?,
+            &out(),
+            &epoch,
+        )?)?;
     }
     sums()?;
     match args.check_reproducible {
@@ -85,26 +99,37 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     }
 }
 
-/// The .deb, and the same files under a later version, for the machines that tests run in: of the programs in
-/// `programs`, else of those that people get.
+/// What the machines that tests run in install: the .deb, and the same files under a later version; with `all` these of
+/// the .rpm too, and the tarball. Of the programs in `programs`, else of those that people get.
 ///
 /// # Errors
 ///
 /// What could not be had, built or written.
-pub(crate) fn debs(programs: Option<&Path>) -> Result<[PathBuf; 2]> {
+pub(crate) fn for_machines(programs: Option<&Path>, all: bool) -> Result<Vec<PathBuf>> {
     let epoch = epoch()?;
-    fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?;
-    let programs = match programs {
-        Some(programs) => programs.to_owned(),
-        None => programs::build(programs::GNU, &epoch)?,
+    // Not where those lie that people are to get.
+    let out = work().join("for-machines");
+    empty(&out)?;
+    let built = |target| match programs {
+        Some(programs) => Ok(programs.to_owned()),
+        None => programs::build(target, &epoch),
     };
     let sbom = sbom::of_both_halves(&epoch)?;
-    let next = format!("{}+next", version());
-    let make = |version: Option<&str>| {
-        let tree = stage::lay_out(deb::TREE, &programs, &sbom)?;
-        deb::make(&tree, version, &epoch)
-    };
-    Ok([make(None)?, make(Some(&next))?])
+    let gnu = built(programs::GNU)?;
+    let mut made = Vec::new();
+    for version in [version(), &format!("{}+next", version())] {
+        let tree = stage::lay_out(deb::TREE, &gnu, &sbom)?;
+        made.push(deb::make(&tree, &out, Some(version), &epoch)?);
+    }
+    if all {
+        let tree = stage::lay_out("rpm", &gnu, &sbom)?;
+        for release in [rpm::FIRST, "2"] {
+            made.push(rpm::make(&tree, &out, release, &epoch)?);
+        }
+        let tree = stage::lay_out("tarball", &built(programs::MUSL)?, &sbom)?;
+        made.push(tarball::make(&tree, &out, &epoch)?);
+    }
+    Ok(made)
 }
 
 /// Says what was made. What people download is to stay small.

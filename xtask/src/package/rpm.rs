@@ -1,26 +1,29 @@
 //! The package for Fedora and its relatives.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use super::{EPOCH, out, stage::Tree, version, work};
+use super::{EPOCH, stage::Tree, version, work};
 use crate::install;
 use crate::shell::{cargo, root, run};
 
 const TOOL: &str = "cargo-generate-rpm";
 const TOOL_VERSION: &str = "0.21.1";
 
-/// Makes it of its tree, and says where it is.
+/// The release of the package that people get.
+pub(super) const FIRST: &str = "1";
+
+/// Makes it of its tree, in a directory, and says where it is.
 ///
 /// # Errors
 ///
 /// That cargo-generate-rpm could not be had, or what it says.
-pub(super) fn make(tree: &Tree, epoch: &str) -> Result<PathBuf> {
+pub(super) fn make(tree: &Tree, out: &Path, release: &str, epoch: &str) -> Result<PathBuf> {
     tree.add_licences()?;
     install::obtain(TOOL, TOOL_VERSION, "it makes the .rpm")?;
-    let rpm = out().join(format!("guard-{}-1.x86_64.rpm", version()));
+    let rpm = out.join(format!("guard-{}-{release}.x86_64.rpm", version()));
     let list = work().join("rpm-assets.toml");
     fs::write(&list, assets(tree)?).with_context(|| format!("cannot write {}", list.display()))?;
     run(cargo()
@@ -29,6 +32,7 @@ pub(super) fn make(tree: &Tree, epoch: &str) -> Result<PathBuf> {
         .arg(&rpm)
         .arg("--metadata-overwrite")
         .arg(&list)
+        .args(["--set-metadata", &format!("release = \"{release}\"")])
         .env("PATH", install::path_with_tools()?)
         .env(EPOCH, epoch))
     .with_context(|| format!("of the files in {}", tree.root().display()))?;
@@ -47,6 +51,7 @@ fn assets(tree: &Tree) -> Result<String> {
             _ if dest.starts_with("etc/") => ("644", ", config = \"noreplace\""),
             _ if dest.starts_with("usr/bin/") => ("755", ""),
             _ if dest.starts_with("usr/share/doc/") => ("644", ", doc = true"),
+            _ if dest.starts_with("usr/share/man/") => ("644", ", doc = true"),
             _ => ("644", ""),
         };
         list +=

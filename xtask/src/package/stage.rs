@@ -13,23 +13,20 @@ use super::{empty, licences, work};
 use crate::shell::{read, root, run};
 
 /// Where each kind of unit, and what goes with it, belongs.
-const UNITS: [(&str, &str); 6] = [
+const UNITS: [(&str, &str); 4] = [
     ("service", "usr/lib/systemd/system"),
     ("socket", "usr/lib/systemd/system"),
     ("slice", "usr/lib/systemd/system"),
-    ("target", "usr/lib/systemd/system"),
     ("preset", "usr/lib/systemd/system-preset"),
-    ("timer", "usr/lib/systemd/system"),
 ];
 
 /// Directories that are copied with all that is in them.
-const TREES: [(&str, &str); 9] = [
+const TREES: [(&str, &str); 8] = [
     ("policies", "usr/share/guard/policies"),
     ("packaging/etc", "etc/guard"),
     ("packaging/logrotate", "etc/logrotate.d"),
     ("packaging/systemd/user", "usr/lib/systemd/user"),
     ("packaging/sysusers.d", "usr/lib/sysusers.d"),
-    ("packaging/tmpfiles.d", "usr/lib/tmpfiles.d"),
     ("packaging/examples", "usr/share/doc/guard/examples"),
     ("packaging/grafana", "usr/share/doc/guard/grafana"),
     ("packaging/prometheus", "usr/share/doc/guard/prometheus"),

@@ -1,22 +1,22 @@
 //! The tarball for every other Linux: the same tree, with programs that need no library.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 
-use super::{out, stage::Tree, version};
+use super::{stage::Tree, version};
 use crate::shell::run;
 
-/// Makes it of its tree, and says where it is.
+/// Makes it of its tree, in a directory, and says where it is.
 ///
 /// # Errors
 ///
 /// What tar or gzip say.
-pub(super) fn make(tree: &Tree, epoch: &str) -> Result<PathBuf> {
+pub(super) fn make(tree: &Tree, out: &Path, epoch: &str) -> Result<PathBuf> {
     tree.add_licences()?;
     let name = format!("guard-{}-x86_64-linux", version());
-    let tar = out().join(format!("{name}.tar"));
+    let tar = out.join(format!("{name}.tar"));
     // Whose the files were, when, and in which order the disk had them, is nobody's business.
     run(Command::new("tar")
         .args(["--create", "--format=gnu", "--sort=name", "--mtime"])
@@ -34,5 +34,5 @@ pub(super) fn make(tree: &Tree, epoch: &str) -> Result<PathBuf> {
         .arg(tree.root())
         .arg("."))?;
     run(Command::new("gzip").args(["-9nf"]).arg(&tar))?;
-    Ok(out().join(format!("{name}.tar.gz")))
+    Ok(out.join(format!("{name}.tar.gz")))
 }

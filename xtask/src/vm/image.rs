@@ -30,6 +30,8 @@ const PACKAGES: &[&str] = &[
     "nftables",
     "procps",
     "python3-minimal",
+    // The package for Fedora is tested here, too.
+    "rpm",
 ];
 /// Documents, and a Perl that nothing here runs: a third of the whole. Documents of packages that are
 /// installed later stay. And what would make units of disks and consoles that are not there, at each reload again:

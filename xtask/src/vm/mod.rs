@@ -135,7 +135,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
         })
         .collect();
     let saved = !args.cold && (args.fast || std::env::var_os("CI").is_none());
-    let payload = tests.pack(saved)?;
+    let payload = tests.pack(&suites, saved)?;
     if args.shell {
         let maker = &makers[makers.len() - 1];
         return shell::open(maker, &payload, args.machine.unwrap_or(Kind::Plain), saved);

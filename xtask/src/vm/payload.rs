@@ -1,5 +1,6 @@
 //! What the machines are to run: the package, the test binaries, and the lab's programs.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,13 +8,16 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::run::Suite;
 use crate::shell::{cargo, read, run, target};
 use crate::{build, package};
 
 /// Where it lies in the machines. The tests look for examples where cargo puts them, beside `deps`.
 pub(super) const TESTS: &str = "/payload/debug/deps";
-/// The package, and its next version, for the tests that upgrade.
-pub(super) const DEBS: &str = "/payload/debs";
+/// The package, and its next version, for the tests that upgrade; for those of packages the other kinds.
+pub(super) const PACKAGES: &str = "/payload/packages";
+/// The suite that tests packages of every kind.
+const ALL_KINDS: &str = "packages";
 /// Every payload is a disk of this size: a saved machine knows its disk.
 pub(super) const DISK: u64 = 256 << 20;
 
@@ -74,8 +78,8 @@ impl Tests {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// Makes the disk. `quickly`: with the programs that developers have at hand in the package.
-    pub(super) fn pack(&self, quickly: bool) -> Result<Payload> {
+    /// Makes the disk for some suites. `quickly`: with the programs that developers have at hand in the packages.
+    pub(super) fn pack(&self, suites: &[Suite], quickly: bool) -> Result<Payload> {
         let dir = tempfile::tempdir()?;
         let tree = dir.path().join("tree");
         for built in &self.0 {
@@ -90,10 +94,7 @@ impl Tests {
             &build::release().join("guard-lab"),
             &tree.join("bin/guard-lab"),
         )?;
-        let [deb, next] = package::debs(quickly.then(build::release).as_deref())?;
-        fs::create_dir(tree.join("debs"))?;
-        fs::copy(deb, tree.join("debs/guard.deb"))?;
-        fs::copy(next, tree.join("debs/guard-next.deb"))?;
+        pack_packages(suites, quickly, &tree.join("packages"))?;
         let disk = dir.path().join("disk");
         run(Command::new("tar")
             .args(["--owner=0", "--group=0", "--mode=u=rwX,go=rX", "-cf"])
@@ -112,6 +113,22 @@ impl Tests {
         fs::remove_dir_all(&tree)?;
         Ok(Payload { _dir: dir, disk })
     }
+}
+
+fn pack_packages(suites: &[Suite], quickly: bool, into: &Path) -> Result<()> {
+    let all = suites.iter().any(|suite| suite.name == ALL_KINDS);
+    let programs = quickly.then(build::release);
+    let made = package::for_machines(programs.as_deref(), all)?;
+    fs::create_dir(into)?;
+    for (at, package) in made.iter().enumerate() {
+        let name = match at {
+            // Every machine installs the first.
+            0 => Some(OsStr::new("guard.deb")),
+            _ => package.file_name(),
+        };
+        fs::copy(package, into.join(name.unwrap_or_default()))?;
+    }
+    Ok(())
 }
 
 fn built(message: &Value) -> Option<Built> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::machine::{Console, Machine};
-use super::payload::{DEBS, Payload, TESTS};
+use super::payload::{PACKAGES, Payload, TESTS};
 use super::plan::{Place, Queue, Worker};
 use super::qemu::Accel;
 use super::reboot;
@@ -29,7 +29,7 @@ const RETRIES: u32 = 1;
 
 /// Installs the package as a user would; the lab's own programs lie beside it.
 pub(super) const INSTALL_IT: &str =
-    "dpkg -i /payload/debs/guard.deb && install /payload/bin/* /usr/bin";
+    "dpkg -i /payload/packages/guard.deb && install /payload/bin/* /usr/bin";
 
 /// A test binary, and which of its tests; none: all.
 #[derive(Clone)]
@@ -182,7 +182,7 @@ impl Runner<'_> {
         ensure!(!limit.is_zero(), "the time of the whole run is up");
         let filters: String = suite.filters.iter().map(|f| format!(" '{f}'")).collect();
         let command = format!(
-            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_DEBS={DEBS} RUST_TEST_THREADS={THREADS} {}={slowness} \
+            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_PACKAGES={PACKAGES} RUST_TEST_THREADS={THREADS} {}={slowness} \
              timeout --kill-after=10 {} {TESTS}/{} --color never{filters}",
             guard_lab::SLOWNESS,
             limit.as_secs(),

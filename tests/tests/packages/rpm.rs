@@ -1,0 +1,166 @@
+//! The .rpm, with the rpm of Debian: the same files, scripts and units as on Fedora.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use guard_lab::{Network, Production, eventually};
+use serde_json::json;
+
+use crate::agent::{Agent, outside};
+use crate::install::assert_enforces;
+use crate::machine::{self, Machine, files, guard, is_shared, property, quiet, said, succeeds};
+use crate::{ENABLED, KERNEL, NEVER, POLICY, V4};
+
+const SETTINGS: &str = "/etc/guard/guardd.toml";
+const SAVED: &str = "/etc/guard/guardd.toml.rpmsave";
+const EDITED: &str = "# An administrator's\nmax_requests = 77\n";
+
+/// The package in a file, and the same files as a later release.
+struct Rpm {
+    machine: Machine,
+    first: PathBuf,
+    next: PathBuf,
+}
+
+impl Rpm {
+    fn open() -> Self {
+        let machine = Machine::without_guard();
+        let mut rpms = machine::packages("rpm");
+        assert_eq!(rpms.len(), 2, "{rpms:?}");
+        let next = rpms.pop().unwrap();
+        let first = rpms.pop().unwrap();
+        Self {
+            machine,
+            first,
+            next,
+        }
+    }
+}
+
+impl Drop for Rpm {
+    /// Where a test has failed half way, the machine is to be as it was.
+    fn drop(&mut self) {
+        if rpm(&["--query", "guard"]).status.success() {
+            machine::stop_everything();
+            eprintln!("{}", said(&rpm(&["--erase", "guard"])));
+        }
+        let _ = quiet("systemctl").args(["unmask", "guard.slice"]).output();
+        for dir in ["/etc/guard", "/var/log/guard"] {
+            let _ = fs::remove_dir_all(dir);
+        }
+    }
+}
+
+/// Debian's rpm knows nothing of what dpkg has installed.
+fn command(args: &[&str]) -> Command {
+    let mut rpm = quiet("rpm");
+    rpm.arg("--nodeps").args(args);
+    rpm
+}
+
+fn rpm(args: &[&str]) -> Output {
+    quiet("rpm").args(args).output().unwrap()
+}
+
+fn install(how: &str, file: &Path) {
+    let said = succeeds(command(&[how]).arg(file));
+    assert_eq!(said, "", "its scripts said something");
+}
+
+/// That each file is there as it was packed.
+fn verify(edited: &[&str]) {
+    let verified = rpm(&["--verify", "--nodeps", "guard"]);
+    let said = said(&verified);
+    let changed: Vec<_> = said
+        .lines()
+        .filter_map(|line| line.split_whitespace().next_back())
+        .collect();
+    assert_eq!(changed, edited, "{said}");
+}
+
+#[test]
+fn the_rpm_is_installed_upgraded_and_erased_as_the_deb_is() {
+    let packages = Rpm::open();
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let before = files();
+    // As an earlier erasure leaves it.
+    succeeds(quiet("systemctl").args(["mask", "guard.slice"]));
+    install("--install", &packages.first);
+    verify(&[]);
+    assert_enforces();
+
+    packages.machine.write_policy("asks", POLICY);
+    let mut agent = Agent::start(&network);
+    agent.keep_trying(NEVER, 443);
+    let hole = guard(&["open", V4, "--session", &agent.session, "--for", "1h"]);
+    fs::write(SETTINGS, EDITED).unwrap();
+    let slice = property("guard.slice", "ActiveEnterTimestampMonotonic");
+    let guardd = property("guardd.service", "MainPID");
+    install("--upgrade", &packages.next);
+    assert_ne!(property("guardd.service", "MainPID"), guardd);
+    assert_enforces();
+    assert_eq!(guard(&["sessions"])[0]["id"], *agent.session);
+    assert_eq!(guard(&["holes"])[0]["id"], hole["id"]);
+    assert!(agent.reaches(V4, 443), "the hole is gone");
+    assert!(!agent.reaches(NEVER, 443));
+    let again = property("guard.slice", "ActiveEnterTimestampMonotonic");
+    assert_eq!(again, slice);
+    assert_eq!(fs::read_to_string(SETTINGS).unwrap(), EDITED);
+    verify(&[SETTINGS]);
+
+    let refused = command(&["--erase", "guard"]).output().unwrap();
+    let why = said(&refused);
+    assert!(!refused.status.success(), "{why}");
+    assert!(
+        why.contains(&agent.session) && why.contains("guard stop"),
+        "{why}"
+    );
+    assert_enforces();
+    assert!(!agent.reaches(NEVER, 443));
+    succeeds(quiet("guard").args(["stop", &agent.session]));
+    eventually("the session ended", || guard(&["sessions"]) == json!([])).unwrap();
+
+    let output = command(&["--erase", "guard"]).output().unwrap();
+    let why = said(&output);
+    assert!(output.status.success(), "{why}");
+    assert!(why.contains("systemctl unmask guard.slice"), "{why}");
+    for path in KERNEL {
+        assert!(!Path::new(path).exists(), "{path}");
+    }
+    for unit in ENABLED {
+        assert_eq!(property(unit, "ActiveState"), "inactive", "{unit}");
+    }
+    assert_eq!(property("guard.slice", "LoadState"), "masked");
+    assert_eq!(fs::read_to_string(SAVED).unwrap(), EDITED);
+    only_settings_are_left(&before);
+    assert!(production.reached_at(NEVER, 443).unwrap().is_empty());
+    // It was the guard that kept it away.
+    assert!(outside(&network, NEVER, 443));
+}
+
+/// What people wrote, and the trail of what guard did.
+fn only_settings_are_left(before: &BTreeSet<String>) {
+    const LEFT: [&str; 11] = [
+        "/etc/guard",
+        SAVED,
+        "/etc/guard/policies",
+        "/etc/guard/policies/asks.toml",
+        "/var/log/guard",
+        "/var/log/guard/audit.jsonl",
+        "/etc/systemd/system/guard.slice",
+        // The group stays.
+        "/etc/group-",
+        "/etc/gshadow-",
+        "/etc/.pwd.lock",
+        "/run/guard",
+    ];
+    let after = files();
+    let left = after
+        .difference(before)
+        .filter(|file| !LEFT.contains(&&***file) && !is_shared(file));
+    let left: Vec<_> = left.collect();
+    assert!(left.is_empty(), "{left:?}");
+}

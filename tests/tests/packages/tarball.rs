@@ -1,0 +1,147 @@
+//! The tarball, by the commands that docs/operations.md says.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use guard_lab::{Network, Production, eventually};
+use serde_json::json;
+
+use crate::agent::{Agent, outside};
+use crate::install::assert_enforces;
+use crate::machine::{
+    self, Machine, files, guard, is_shared, property, quiet, said, unit_that_tries,
+};
+use crate::{ENABLED, KERNEL, NEVER, OPEN, POLICY};
+
+const DOCUMENT: &str = include_str!("../../../docs/operations.md");
+const SETTINGS: &str = "/etc/guard/guardd.toml";
+
+/// A machine with a tarball, which is taken away however a test ends.
+struct Tarball {
+    machine: Machine,
+    dir: PathBuf,
+}
+
+impl Tarball {
+    fn open() -> Self {
+        let machine = Machine::without_guard();
+        let file = machine::packages("gz").pop().unwrap();
+        let dir = file.parent().unwrap().to_owned();
+        Self { machine, dir }
+    }
+
+    /// Runs the commands of the one block in the document whose first line has a word, as root, from where the tarball
+    /// is, until one fails.
+    fn follow(&self, word: &str) -> Output {
+        let mut blocks = DOCUMENT
+            .split("```sh\n")
+            .skip(1)
+            .filter_map(|block| block.split("```").next())
+            .filter(|block| block.lines().next().is_some_and(|line| line.contains(word)));
+        let block = blocks.next().unwrap().replace("sudo ", "");
+        assert_eq!(blocks.next(), None, "{word} is in several");
+        let mut shell = quiet("bash");
+        shell.args(["-euxo", "pipefail", "-c", &block]);
+        shell.current_dir(&self.dir).output().unwrap()
+    }
+}
+
+impl Drop for Tarball {
+    fn drop(&mut self) {
+        if Path::new("/usr/bin/guardd").exists() {
+            machine::stop_everything();
+            eprintln!("{}", said(&self.follow(REMOVE)));
+        }
+        let _ = quiet("systemctl").args(["unmask", "guard.slice"]).output();
+        let _ = fs::remove_dir_all("/etc/guard");
+        let _ = fs::remove_dir_all("/var/log/guard");
+    }
+}
+
+/// What is in the first lines of the blocks that install, upgrade and take away.
+const INSTALL: &str = "tar -C / --strip";
+const UPGRADE: &str = "tar -C / --exclude";
+const REMOVE: &str = "disable --now guardd";
+
+#[test]
+fn the_tarball_does_what_the_documents_say() {
+    let tarball = Tarball::open();
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let before = files();
+    assert!(outside(&network, NEVER, 443));
+    let tried = production.reached_at(NEVER, 443).unwrap().len();
+
+    succeeded(&tarball.follow(INSTALL));
+    assert_enforces();
+    tarball.machine.write_policy("asks", POLICY);
+    let mut agent = Agent::start(&network);
+    agent.keep_trying(NEVER, 443);
+    assert!(agent.reaches(OPEN, 443));
+    assert!(!agent.reaches(NEVER, 443));
+
+    let edited = "# An administrator's\nmax_requests = 77\n";
+    fs::write(SETTINGS, edited).unwrap();
+    let guardd = property("guardd.service", "MainPID");
+    succeeded(&tarball.follow(UPGRADE));
+    assert_ne!(property("guardd.service", "MainPID"), guardd);
+    assert_enforces();
+    assert_eq!(fs::read_to_string(SETTINGS).unwrap(), edited);
+    assert_eq!(guard(&["sessions"])[0]["id"], *agent.session);
+    assert!(!agent.reaches(NEVER, 443));
+
+    // Not before the session has ended.
+    let refused = tarball.follow(REMOVE);
+    assert!(!refused.status.success(), "{}", said(&refused));
+    assert!(said(&refused).contains("live"), "{}", said(&refused));
+    assert!(!agent.reaches(NEVER, 443));
+    succeeded(
+        &quiet("systemctl")
+            .args(["start", "guardd"])
+            .output()
+            .unwrap(),
+    );
+    let stop = quiet("guard").args(["stop", &agent.session]).output();
+    succeeded(&stop.unwrap());
+    eventually("the session ended", || guard(&["sessions"]) == json!([])).unwrap();
+    succeeded(&tarball.follow(REMOVE));
+    for path in KERNEL {
+        assert!(!Path::new(path).exists(), "{path}");
+    }
+    for unit in ENABLED {
+        assert_eq!(property(unit, "ActiveState"), "inactive", "{unit}");
+    }
+    only_settings_are_left(&before);
+    // A unit that asks to be guarded does not start without a guard.
+    let unit = unit_that_tries(&network, NEVER);
+    assert!(!unit.status.success());
+    assert!(said(&unit).contains("masked"), "{}", said(&unit));
+    assert_eq!(production.reached_at(NEVER, 443).unwrap().len(), tried);
+}
+
+fn succeeded(output: &Output) {
+    assert!(output.status.success(), "{}", said(output));
+}
+
+/// What people wrote, and what happened.
+fn only_settings_are_left(before: &BTreeSet<String>) {
+    let after = files();
+    let expected = |file: &str| {
+        let of_guard = ["/etc/guard", "/var/log/guard", "/run/guard"];
+        let others = [
+            "/etc/systemd/system/guard.slice",
+            "/etc/group-",
+            "/etc/gshadow-",
+            "/etc/.pwd.lock",
+        ];
+        of_guard.iter().any(|dir| file.starts_with(dir)) || others.contains(&file)
+    };
+    let left: Vec<_> = after
+        .difference(before)
+        .filter(|file| !expected(file) && !is_shared(file))
+        .collect();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(after.contains(SETTINGS));
+}
