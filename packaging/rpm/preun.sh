@@ -27,6 +27,8 @@ if [ "$1" -eq 0 ]; then
     if [ -d /run/systemd/system ]; then
         systemctl stop guard.slice >/dev/null 2>&1 || :
     fi
+    # Where systemd did not make its cgroup, it does not take it away.
+    rmdir /sys/fs/cgroup/guard.slice /sys/fs/cgroup/unified/guard.slice 2>/dev/null || :
     # A masked unit would stay enabled. What starts in between has guardd start first.
     systemctl --runtime unmask guard.slice >/dev/null 2>&1 || :
     systemctl disable guardd.service guardd.socket guard.slice >/dev/null 2>&1 || :
