@@ -12,7 +12,7 @@ use super::{
     state::State,
     systemd::{self, uid_of},
 };
-use crate::proto::PolicyRef;
+use crate::{proto::PolicyRef, sys::process::may_send_packets};
 
 /// What went wrong is tried again after this long, if nothing happens before.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -56,7 +56,7 @@ pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), Refusal> {
     });
     let Some(rule) = rule else { return Ok(()) };
     let wanted = Wanted {
-        name: unit,
+        name: cgroup.name(),
         owner: rule.owner.as_deref().map_or(Ok(0), uid_of)?,
         command: Vec::new(),
         by: By::Settings,
@@ -107,6 +107,24 @@ impl State {
             }
         }
         self.unassigned = unassigned;
+    }
+
+    /// Which units and containers may put packets on a network past every hook. `guard run` takes that away by itself.
+    pub fn packet_warnings(&self) -> Vec<String> {
+        let live = self.sessions.all_live();
+        let others = live.filter(|one| !one.cgroup.is_ours());
+        let may = others.filter(|one| {
+            let processes = self.datapath.processes(&one.cgroup);
+            processes.into_iter().any(may_send_packets)
+        });
+        let warnings = may.map(|one| {
+            format!(
+                "{} has CAP_NET_RAW, and may send packets that nothing judges: in a unit, CapabilityBoundingSet= \
+                 without it; for a container, --cap-drop=NET_RAW",
+                one.about.name
+            )
+        });
+        warnings.collect()
     }
 
     /// What runs without a policy of its own, and why.

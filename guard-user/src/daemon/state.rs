@@ -13,6 +13,7 @@ use guard_common::{BootTime, PolicyId, SessionId};
 
 use super::{
     arrivals::Unassigned,
+    assign,
     audit::Audit,
     auth::{Caller, Place},
     config::Config,
@@ -231,7 +232,9 @@ impl State {
             let found = found.filter(|session| may(session.about.uid));
             return found.ok_or_else(|| ids::no_session(id));
         }
-        let is_meant = |session: &&Session| session.about.name == id && may(session.about.uid);
+        let name = assign::short(id);
+        let is_called = |session: &&Session| [id, &name].contains(&session.about.name.as_str());
+        let is_meant = |session: &&Session| is_called(session) && may(session.about.uid);
         let named: Vec<_> = self.sessions.all_live().filter(is_meant).collect();
         // What is inside gives its own sessions whatever names it likes: they take none away.
         let is_outer = |session: &&&Session| session.about.outermost.is_none();

@@ -28,6 +28,7 @@ impl State {
                 .chain(self.unusable_warnings())
                 .chain(self.metrics_problem.clone())
                 .chain(self.unassigned_warnings())
+                .chain(self.packet_warnings())
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),

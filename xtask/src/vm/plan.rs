@@ -60,6 +60,16 @@ pub(super) fn list(tests: &Tests, suites: &[Suite]) -> Result<()> {
     Ok(())
 }
 
+/// The kinds of machines that are to be made: for a shell, one.
+pub(super) fn kinds_of(suites: &[Suite], only: Option<Kind>, shell: bool) -> Vec<Kind> {
+    if shell {
+        return vec![only.unwrap_or(Kind::Plain)];
+    }
+    let all = suites.iter().flat_map(|suite| kinds(&suite.name));
+    all.filter(|kind| only.is_none_or(|only| only == *kind))
+        .collect()
+}
+
 /// Shares the suites out to machines; what is to be taken first comes last.
 pub(super) fn batches<'a>(
     makers: &'a [Maker<'a>],
@@ -74,7 +84,8 @@ pub(super) fn batches<'a>(
         for suite in suites {
             for kind in kinds(&suite.name) {
                 let wanted = only.is_none_or(|only| only == kind);
-                let exists = kind.exists_with(maker.image.kernel)
+                let exists = kind.contents() == maker.image.contents
+                    && kind.exists_with(maker.image.kernel)
                     && runs_on(&suite.name, maker.image.kernel);
                 if wanted && exists {
                     by_kind.entry(kind).or_default().push(suite.clone());
