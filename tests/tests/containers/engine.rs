@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
 
-use guard_lab::{Attempt, Network, Production, Report};
+use guard_lab::{Attempt, Network, Production, Report, eventually};
 
 use crate::machine::{ok, reload, run};
 
@@ -107,9 +107,10 @@ impl Engine {
         reports(&self.runs(options, &script(attempts)))
     }
 
-    /// A container that goes on.
-    pub(crate) fn starts(self, options: &[&str]) -> Container {
-        let run = [&["run", "-d"], options, &["lab", "sleep", "1000"]];
+    /// A container that makes attempts first, and then goes on.
+    pub(crate) fn starts(self, options: &[&str], first: &[Attempt]) -> Container {
+        let script = format!("{}; exec sleep 1000", script(first));
+        let run = [&["run", "-d"], options, &["lab", "sh", "-c", &script]];
         let id = self.says(&run.concat());
         Container { engine: self, id }
     }
@@ -146,8 +147,11 @@ impl Container {
         self.attempts(&[attempt]).remove(0)
     }
 
-    pub(crate) fn remove(self) {
-        drop(self);
+    /// What came of the attempts that it began with.
+    pub(crate) fn first(&self, attempts: usize) -> Vec<Report> {
+        let read = || reports(&self.engine.says(&["logs", &self.id]));
+        eventually("attempts", || read().len() == attempts).unwrap();
+        read()
     }
 }
 

@@ -7,73 +7,41 @@ use serde_json::Value;
 
 use crate::engine::Engine;
 use crate::machine::{
-    OPEN, UID, V4, configure, has_ended, is_refused, machine, ok, pause, run, session, sessions,
+    OPEN, POLICY, UID, V4, configure, has_ended, is_refused, machine, ok, run, session, sessions,
 };
 
-pub(crate) const RULES: &str = r#"
+/// Settings for all tests: guardd starts once.
+const RULES: &str = r#"
 [[assign]]
 unit = "docker-*.scope"
-policy = "asks"
+policy = "placed"
 owner = "agent"
 
 [[assign]]
 unit = "libpod-*.scope"
-policy = "asks"
+policy = "placed"
 owner = "agent"
 
 [[assign]]
+unit = "guard-names.slice"
+policy = "names"
+
+[[assign]]
 unit = "guard-*.slice"
-policy = "asks"
+policy = "placed"
 "#;
+const PLACED: &str = "/etc/guard/policies/placed.toml";
+
+/// The machine, where what is placed in the slice gets a policy.
+pub(crate) fn placing() -> std::sync::MutexGuard<'static, ()> {
+    let one = machine();
+    fs::write(PLACED, POLICY).unwrap();
+    configure(RULES);
+    one
+}
 
 fn tcp(to: &str) -> Attempt {
     Attempt::tcp(to, 443)
-}
-
-fn nothing_is_reached_before_there_is_a_policy(engine: Engine) {
-    let _one = machine();
-    let production = &engine.lab().production;
-    let udp = Attempt::udp(V4, 443);
-    let all = [tcp(OPEN), tcp(V4), udp];
-    let outside = engine.attempts(&[], &all);
-    assert!(outside.iter().all(|report| report.ok), "{outside:?}");
-
-    let count = || production.reached().unwrap().len();
-    let before = count();
-    assert!(before > 0);
-    let inside = engine.attempts(engine.in_slice(), &all);
-    assert!(
-        inside.len() == 3 && inside.iter().all(is_refused),
-        "{inside:?}"
-    );
-    let container = engine.starts(engine.in_slice());
-    let inside = container.attempts(&all);
-    assert!(
-        inside.len() == 3 && inside.iter().all(is_refused),
-        "{inside:?}"
-    );
-    assert_eq!(count(), before);
-
-    let status = ok(&["guard", "status"]);
-    let scope = container.scope();
-    assert!(
-        status.contains(&format!("{scope} has no policy")),
-        "{status}"
-    );
-    ok(&["guard", "assign", "--policy", "asks", &scope]);
-    assert!(container.attempt(tcp(OPEN)).ok);
-    assert!(is_refused(&container.attempt(tcp(V4))));
-    assert_eq!(session(&container.session())["uid"], 0);
-}
-
-#[test]
-fn nothing_is_reached_from_podmans_before_there_is_a_policy() {
-    nothing_is_reached_before_there_is_a_policy(Engine::Podman);
-}
-
-#[test]
-fn nothing_is_reached_from_dockers_before_there_is_a_policy() {
-    nothing_is_reached_before_there_is_a_policy(Engine::Docker);
 }
 
 /// The request of a session, once it is there.
@@ -87,92 +55,109 @@ fn request(session: &Value) -> Value {
     find().unwrap()
 }
 
-fn a_container_is_a_session(engine: Engine) {
-    let _one = machine();
-    configure(RULES);
+fn a_container_is_a_session_from_its_policy_to_its_end(engine: Engine) {
+    let _one = placing();
     let production = &engine.lab().production;
-    let container = engine.starts(engine.in_slice());
-    let name = container.session();
-    let begun = session(&name);
-    assert_eq!(begun["policy"], "asks");
-    assert_eq!(begun["uid"], UID);
-    assert_eq!(sessions().len(), 1, "{:?}", sessions());
+    let all = [tcp(OPEN), tcp(V4), Attempt::udp(V4, 443)];
+    let outside = engine.attempts(&[], &all);
+    assert!(
+        outside.len() == 3 && outside.iter().all(|report| report.ok),
+        "{outside:?}"
+    );
 
+    // Its policy is not there yet.
+    fs::remove_file(PLACED).unwrap();
+    let count = || production.reached().unwrap().len();
+    let before = count();
+    let container = engine.starts(engine.in_slice(), &all);
+    let first = container.first(all.len());
+    assert!(first.iter().all(is_refused), "{first:?}");
+    let inside = container.attempts(&all);
+    assert!(inside.iter().all(is_refused), "{inside:?}");
+    assert_eq!(count(), before);
+    let (name, scope) = (container.session(), container.scope());
+    let status = ok(&["guard", "status"]);
+    assert!(
+        status.contains(&format!("{scope} has no policy")),
+        "{status}"
+    );
+
+    fs::write(PLACED, POLICY).unwrap();
+    let begun = session(&name);
+    assert_eq!(
+        (&begun["policy"], &begun["uid"]),
+        (&"placed".into(), &UID.into())
+    );
+    assert_eq!(sessions().len(), 1, "{:?}", sessions());
     let before = production.reached_at(V4, 443).unwrap().len();
-    let reports = container.attempts(&[tcp(OPEN), tcp(V4), Attempt::udp(V4, 443)]);
-    assert!(reports[0].ok, "{reports:?}");
-    assert!(reports[1..].iter().all(is_refused), "{reports:?}");
+    let inside = container.attempts(&all);
+    assert!(inside[0].ok, "{inside:?}");
+    assert!(inside[1..].iter().all(is_refused), "{inside:?}");
     assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
 
-    // Somebody says yes: its owner.
+    // Its owner says yes.
     let asked = request(&begun);
     let approve = ["guard", "approve", asked["id"].as_str().unwrap()];
     let as_owner = ["setpriv", "--reuid=61234", "--clear-groups"];
     ok(&[&as_owner[..], &approve].concat());
-    assert!(container.attempt(tcp(V4)).ok);
-    assert!(production.reached_at(V4, 443).unwrap().len() > before);
-
     // guardd goes and comes: nothing changes, also meanwhile.
     const OTHER: &str = "192.0.2.11";
-    for signal in ["KILL", "TERM"] {
-        ok(&["systemctl", "kill", "-s", signal, "guardd.service"]);
-        let reports = container.attempts(&[tcp(V4), tcp(OTHER)]);
-        assert!(reports[0].ok && is_refused(&reports[1]), "{reports:?}");
-        eventually("back", || {
-            let _ = run(&["systemctl", "start", "guardd.service"]);
-            run(&["guard", "status"]).status.success()
-        })
-        .unwrap();
-        let now = session(&name);
-        assert_eq!((&now["id"], &now["pid"]), (&begun["id"], &begun["pid"]));
-    }
-    let reports = container.attempts(&[tcp(V4), tcp(OTHER)]);
-    assert!(reports[0].ok && is_refused(&reports[1]), "{reports:?}");
+    let judged = || {
+        let inside = container.attempts(&[tcp(V4), tcp(OTHER)]);
+        assert!(inside[0].ok && is_refused(&inside[1]), "{inside:?}");
+    };
+    ok(&["systemctl", "kill", "-s", "KILL", "guardd.service"]);
+    judged();
+    eventually("back", || {
+        let _ = run(&["systemctl", "start", "guardd.service"]);
+        run(&["guard", "status"]).status.success()
+    })
+    .unwrap();
+    let now = session(&name);
+    assert_eq!((&now["id"], &now["pid"]), (&begun["id"], &begun["pid"]));
+    judged();
+    assert!(production.reached_at(V4, 443).unwrap().len() > before);
     assert!(production.reached_at(OTHER, 443).unwrap().is_empty());
 
-    // What the engine puts into it is in it.
-    let exec = ["exec", "-d", &container.id, "sleep", "1000"];
-    engine.says(&exec);
+    // What the engine puts into it is in its cgroup, with what it began with.
+    engine.says(&["exec", "-d", &container.id, "sleep", "1000"]);
     let cgroup = begun["cgroup"].as_str().unwrap();
-    let sleeps = format!("find {cgroup} -name cgroup.procs -exec cat {{}} + | wc -l");
-    eventually("both", || ok(&["sh", "-c", &sleeps]) == "2").unwrap();
+    let processes = format!("find {cgroup} -name cgroup.procs -exec cat {{}} + | wc -l");
+    eventually("both", || ok(&["sh", "-c", &processes]) == "2").unwrap();
 
-    // Its whole name means it, too.
-    ok(&["guard", "log", "--session", &container.scope()]);
-    container.remove();
+    // The unit's name means it, too.
+    let stop = ["guard", "stop", &scope];
+    ok(&stop);
     has_ended(&name);
 }
 
 #[test]
-fn a_container_of_podman_is_a_session() {
-    a_container_is_a_session(Engine::Podman);
+fn a_container_of_podman_is_a_session_from_its_policy_to_its_end() {
+    a_container_is_a_session_from_its_policy_to_its_end(Engine::Podman);
 }
 
 #[test]
-fn a_container_of_docker_is_a_session() {
-    a_container_is_a_session(Engine::Docker);
+fn a_container_of_docker_is_a_session_from_its_policy_to_its_end() {
+    a_container_is_a_session_from_its_policy_to_its_end(Engine::Docker);
 }
 
 #[test]
 fn containers_in_a_slice_have_its_policy_from_their_first_instruction() {
-    let _one = machine();
-    configure(RULES);
-    ok(&["systemctl", "start", "guard-ci.slice"]);
-    let begun = session("guard-ci.slice");
+    const SLICE: &str = "guard-ci.slice";
+    let _one = placing();
+    ok(&["systemctl", "start", SLICE]);
+    let begun = session(SLICE);
     for engine in Engine::BOTH {
-        let reports = engine.attempts(
-            &["--cgroup-parent=guard-ci.slice"],
-            &[tcp(OPEN), tcp(V4), tcp(OPEN)],
+        let parent = ["--cgroup-parent=guard-ci.slice"];
+        let reports = engine.attempts(&parent, &[tcp(OPEN), tcp(V4)]);
+        assert!(
+            reports[0].ok && is_refused(&reports[1]),
+            "{engine:?} {reports:?}"
         );
-        let ok: Vec<_> = reports.iter().map(|report| report.ok).collect();
-        assert_eq!(ok, [true, false, true], "{engine:?} {reports:?}");
-        assert!(is_refused(&reports[1]));
-        pause(100);
         // The slice outlives them.
-        assert_eq!(session("guard-ci.slice")["id"], begun["id"]);
+        assert_eq!(session(SLICE)["id"], begun["id"]);
         assert_eq!(sessions().len(), 1);
     }
-    ok(&["systemctl", "stop", "guard-ci.slice"]);
-    has_ended("guard-ci.slice");
-    assert!(fs::metadata("/sys/fs/cgroup/guard.slice/guard-ci.slice").is_err());
+    ok(&["systemctl", "stop", SLICE]);
+    has_ended(SLICE);
 }

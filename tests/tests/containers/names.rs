@@ -3,7 +3,8 @@
 use std::fs;
 
 use crate::engine::{Container, Engine};
-use crate::machine::{configure, machine, ok};
+use crate::life::placing;
+use crate::machine::{has_ended, ok, session};
 
 /// The name server that this machine's own settings lead to, and that the engines ask.
 const UPSTREAM: &str = "192.0.2.53";
@@ -31,16 +32,21 @@ fn looks_up(container: &Container, name: &str) -> bool {
     said.lines().any(|line| line.starts_with("Name:"))
 }
 
+const POLICY: &str = "/etc/guard/policies/names.toml";
+const SLICE: &str = "guard-names.slice";
+
 fn an_engine_answers_what_the_policy_lets_it_be_asked(engine: Engine, server: &str, rule: &str) {
-    let _one = machine();
-    let policy = format!(
-        "version = 1\ndefault = \"deny\"\n\n[[rule]]\nname = \"names\"\n{rule}\naction = \"allow\"\n"
-    );
-    fs::write("/etc/guard/policies/names.toml", policy).unwrap();
-    configure("");
+    let _one = placing();
+    let _ = fs::remove_file(POLICY);
+    ok(&["systemctl", "start", SLICE]);
+    let production = &engine.lab().production;
     let _network = Named::new(engine);
-    let options = ["--network=named", "--name=here"];
-    let container = engine.starts(&[engine.in_slice(), &options].concat());
+    let options = [
+        "--network=named",
+        "--name=here",
+        "--cgroup-parent=guard-names.slice",
+    ];
+    let container = engine.starts(&options, &[]);
     let servers = container.output(&["cat", "/etc/resolv.conf"]).stdout;
     let servers = String::from_utf8(servers).unwrap();
     assert!(
@@ -49,13 +55,19 @@ fn an_engine_answers_what_the_policy_lets_it_be_asked(engine: Engine, server: &s
     );
     assert!(!looks_up(&container, "here"));
 
-    ok(&["guard", "assign", "--policy", "names", &container.scope()]);
+    let policy = format!(
+        "version = 1\ndefault = \"deny\"\n\n[[rule]]\nname = \"names\"\n{rule}\naction = \"allow\"\n"
+    );
+    fs::write(POLICY, policy).unwrap();
+    session(SLICE);
     assert!(looks_up(&container, "here"));
     // The engine asks on, from outside: whatever is put into a name leaves by that way.
-    let production = &engine.lab().production;
     let before = production.reached_at(UPSTREAM, 53).unwrap().len();
     let _ = looks_up(&container, "secret.example.com");
     assert!(production.reached_at(UPSTREAM, 53).unwrap().len() > before);
+    drop(container);
+    ok(&["systemctl", "stop", SLICE]);
+    has_ended(SLICE);
 }
 
 #[test]

@@ -9,10 +9,8 @@ use guard_lab::{Attempt, eventually};
 use serde_json::{Value, json};
 
 use crate::engine::{Container, Engine};
-use crate::life::RULES;
-use crate::machine::{
-    OPEN, UID, Unit, V4, configure, has_ended, is_refused, machine, ok, reload, session, sessions,
-};
+use crate::life::placing;
+use crate::machine::{OPEN, UID, Unit, V4, has_ended, is_refused, ok, reload, session, sessions};
 
 const PODMAN: Engine = Engine::Podman;
 
@@ -24,14 +22,13 @@ fn judged(container: &Container) -> bool {
 
 #[test]
 fn a_pod_is_one_session_and_a_helper_is_one_unless_it_stays_outside() {
-    let _one = machine();
-    configure(RULES);
+    let _one = placing();
     // Podman's conmon has a scope of its own in the slice, unless it is told not to.
-    let container = PODMAN.starts(&["--network=host", "--cgroup-parent=guard.slice"]);
+    let container = PODMAN.starts(&["--network=host", "--cgroup-parent=guard.slice"], &[]);
     session(&container.session());
     session(&format!("libpod-conmon-{}.scope", &container.id[..12]));
     assert!(judged(&container));
-    container.remove();
+    drop(container);
     eventually("all gone", || sessions().is_empty()).unwrap();
 
     let create = [
@@ -42,14 +39,12 @@ fn a_pod_is_one_session_and_a_helper_is_one_unless_it_stays_outside() {
     ];
     let pod = PODMAN.says(&create);
     let in_pod = ["--pod", &pod, "--network=host"];
-    let container = PODMAN.starts(&in_pod);
+    let container = PODMAN.starts(&in_pod, &[]);
     let name = format!("guard-libpod_pod_{}.slice", &pod[..12]);
     session(&name);
     assert!(judged(&container));
-    let second = PODMAN.starts(&in_pod);
-    assert!(judged(&second));
     assert_eq!(sessions().len(), 1, "{:?}", sessions());
-    drop((container, second));
+    drop(container);
     PODMAN.says(&["pod", "rm", "-f", &pod]);
     has_ended(&name);
 }
@@ -60,7 +55,7 @@ const QUADLET: &str = "/usr/lib/systemd/system-generators/podman-system-generato
 #[test]
 fn a_unit_that_is_a_container_brings_its_policy() {
     const NAME: &str = "lab.service";
-    let _one = machine();
+    let _one = placing();
     let lab = PODMAN.lab();
     let pre = "ExecStartPre=+guard assign --policy asks --owner agent";
     let probe = |to| format!("guard-lab {}", Attempt::tcp(to, 443).args().join(" "));
@@ -106,8 +101,7 @@ fn a_unit_that_is_a_container_brings_its_policy() {
 
 #[test]
 fn what_a_container_divides_itself_into_is_held() {
-    let _one = machine();
-    configure(RULES);
+    let _one = placing();
     // This machine's own files, and its systemd as the first process.
     let rest = ["--systemd=always", "--network=host", "--rootfs", "/:O"];
     let init = ["/usr/lib/systemd/systemd", "--unit=basic.target"];
@@ -162,9 +156,8 @@ fn docker(path: &str, body: &Value) -> Value {
 #[test]
 fn a_job_that_a_runner_has_docker_start_is_a_session() {
     const EXAMPLE: &str = include_str!("../../../packaging/examples/gitlab-runner.toml");
-    let _one = machine();
-    configure(RULES);
-    let docker_lab = Engine::Docker.lab();
+    let _one = placing();
+    let production = &Engine::Docker.lab().production;
     // What the runner makes of its settings `cgroup_parent`, `privileged` and `cap_drop`.
     assert!(EXAMPLE.contains("cgroup_parent = \"guard.slice\""));
     assert!(EXAMPLE.contains("cap_drop = [\"NET_RAW\"]"));
@@ -187,8 +180,12 @@ fn a_job_that_a_runner_has_docker_start_is_a_session() {
     };
     docker(&format!("/containers/{}/start", job.id), &json!({}));
     assert_eq!(session(&job.session())["policy"], "asks");
-    let before = docker_lab.production.reached_at(V4, 443).unwrap().len();
+    let before = production.reached_at(V4, 443).unwrap().len();
     assert!(judged(&job));
-    let after = docker_lab.production.reached_at(V4, 443).unwrap().len();
-    assert_eq!(after, before);
+    assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
+    // Without the capability there is no packet socket.
+    let packet = Attempt::new("packet", V4, 443).other("eth0");
+    assert!(is_refused(&job.attempt(packet)));
+    let status = ok(&["guard", "status"]);
+    assert!(!status.contains("CAP_NET_RAW"), "{status}");
 }

@@ -5,5 +5,6 @@
 mod lifecycle;
 mod machine;
 mod policy;
+mod runner;
 mod settings;
 mod user;

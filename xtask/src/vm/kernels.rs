@@ -35,6 +35,7 @@ impl Kernel {
         match self {
             Self::V6_1 => &[
                 "aardvark-dns",
+                "apparmor",
                 "busybox-static",
                 "crun",
                 "docker.io",
@@ -43,6 +44,7 @@ impl Kernel {
             ],
             Self::V6_12 => &[
                 "aardvark-dns",
+                "apparmor",
                 "busybox-static",
                 "crun",
                 "docker-cli",
