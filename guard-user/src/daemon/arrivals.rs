@@ -13,7 +13,7 @@ use super::{
     state::State,
     systemd::uid_of,
 };
-use crate::proto::PolicyRef;
+use crate::{proto::PolicyRef, sys::process::may_send_packets};
 
 /// What went wrong is tried again after this long, if nothing happens before.
 const AGAIN: Duration = Duration::from_secs(60);
@@ -86,7 +86,7 @@ async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), Refusa
         None => 0,
     };
     let wanted = Wanted {
-        name: cgroup.unit(),
+        name: cgroup.name(),
         owner,
         command: Vec::new(),
         by: By::Settings,
@@ -125,6 +125,24 @@ impl State {
             }
         }
         self.unassigned = unassigned;
+    }
+
+    /// Which units and containers may put packets on a network past every hook. `guard run` takes that away by itself.
+    pub fn packet_warnings(&self) -> Vec<String> {
+        let live = self.sessions.all_live();
+        let others = live.filter(|one| !one.cgroup.is_ours());
+        let may = others.filter(|one| {
+            let processes = self.datapath.processes(&one.cgroup);
+            processes.into_iter().any(may_send_packets)
+        });
+        let warnings = may.map(|one| {
+            format!(
+                "{} has CAP_NET_RAW, and may send packets that nothing judges: in a unit, CapabilityBoundingSet= \
+                 without it; for a container, --cap-drop=NET_RAW",
+                one.about.name
+            )
+        });
+        warnings.collect()
     }
 
     /// What runs without a policy of its own, and why.

@@ -76,6 +76,27 @@ impl Cgroup {
     pub fn stands(&self) -> bool {
         cgroup2::id(&self.path).is_ok_and(|id| id == self.id)
     }
+
+    /// What its session is called.
+    #[must_use]
+    pub fn name(&self) -> String {
+        short(&self.unit())
+    }
+}
+
+/// Digits of the id of a container, and those of it that engines show.
+const ID: usize = 64;
+const SHOWN: usize = 12;
+
+/// A unit's name in which the id of a container is as short as engines show it.
+#[must_use]
+pub fn short(unit: &str) -> String {
+    let is_digit = |c: char| c.is_ascii_hexdigit();
+    let mut ids = unit.split(|c| !is_digit(c));
+    match ids.find(|digits| digits.len() == ID) {
+        Some(id) => unit.replace(id, &id[..SHOWN]),
+        None => unit.to_owned(),
+    }
 }
 
 /// What a cgroup is to become.
@@ -225,7 +246,7 @@ impl Wanted {
             (None, None) => 0,
         };
         Ok(Self {
-            name: call.name.clone().unwrap_or_else(|| cgroup.unit()),
+            name: call.name.clone().unwrap_or_else(|| cgroup.name()),
             owner,
             command: unit
                 .map(|unit| unit.description.clone())
@@ -382,4 +403,27 @@ fn not_right_below() -> Refusal {
         "put the unit there: Slice=guard.slice; a slice in it is one session for all its units, by root: \
          sudo guard assign --policy NAME SLICE",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn the_id_of_a_container_is_as_short_as_engines_show_it() {
+        let id = "4f1d0c9a8b7e".to_owned() + &"0".repeat(52);
+        for (unit, shown) in [
+            (format!("docker-{id}.scope"), "docker-4f1d0c9a8b7e.scope"),
+            (
+                format!("guard-libpod_pod_{id}.slice"),
+                "guard-libpod_pod_4f1d0c9a8b7e.slice",
+            ),
+            ("agent.service".to_owned(), "agent.service"),
+            (String::new(), ""),
+        ] {
+            assert_eq!(short(&unit), shown);
+        }
+        let longer = format!("docker-{id}0.scope");
+        assert_eq!(short(&longer), longer);
+    }
 }

@@ -10,7 +10,11 @@ use guard_common::{BootTime, PolicyId, SessionId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{assign::By, ids};
+use super::{
+    assign::{By, short},
+    ids,
+    systemd::unit_of,
+};
 use crate::{datapath::SessionCgroup, proto};
 
 /// A session that no process has entered for so long has ended.
@@ -49,9 +53,9 @@ impl About {
     #[must_use]
     pub fn unknown(cgroup: &SessionCgroup) -> Self {
         let unit = cgroup.path.file_name().filter(|_| !cgroup.is_ours());
-        let name = unit.map_or_else(|| "unknown".into(), OsStr::to_string_lossy);
+        let unit = unit.map(OsStr::to_string_lossy);
         Self {
-            name: name.into_owned(),
+            name: unit.map_or_else(|| "unknown".to_owned(), |unit| short(unit_of(&unit))),
             uid: 0,
             command: Vec::new(),
             started_at: Timestamp::now(),

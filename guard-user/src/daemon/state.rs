@@ -13,6 +13,7 @@ use guard_common::{BootTime, PolicyId, SessionId};
 
 use super::{
     arrivals::Unassigned,
+    assign,
     audit::Audit,
     auth::{Caller, Place},
     config::Config,
@@ -234,11 +235,13 @@ impl State {
             let found = found.filter(|session| may(session.about.uid));
             return found.ok_or_else(|| ids::no_session(id));
         }
+        let name = assign::short(id);
         // What somebody calls like a unit does not stand for that: the unit may not have come up yet.
         let is_units = systemd::is_kept_for_units(id);
         let is_meant = |session: &&Session| {
             let can_be = !is_units || !session.cgroup.is_ours();
-            can_be && session.about.name == id && may(session.about.uid)
+            let is_called = [id, &name].contains(&session.about.name.as_str());
+            can_be && is_called && may(session.about.uid)
         };
         let named: Vec<_> = self.sessions.all_live().filter(is_meant).collect();
         // What is inside gives its own sessions whatever names it likes: they take none away.

@@ -29,6 +29,7 @@ impl State {
                 .chain(self.metrics_problem.clone())
                 .chain(self.astray_warnings())
                 .chain(self.unassigned_warnings())
+                .chain(self.packet_warnings())
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),

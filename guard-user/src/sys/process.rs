@@ -3,7 +3,15 @@
 use std::fs;
 use std::io;
 
+use caps::{CapSet, Capability, has_cap};
 use rustix::process::Pid;
+
+/// Whether a process may make packet sockets now. One that is gone may not.
+#[must_use]
+pub fn may_send_packets(pid: u32) -> bool {
+    let raw = Capability::CAP_NET_RAW;
+    i32::try_from(pid).is_ok_and(|pid| has_cap(Some(pid), CapSet::Permitted, raw).unwrap_or(false))
+}
 
 /// On which side of [`fork`] one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

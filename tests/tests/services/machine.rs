@@ -15,7 +15,7 @@ pub(crate) const OPEN: &str = "198.51.100.7";
 pub(crate) const USER: &str = "agent";
 pub(crate) const UID: u32 = 61234;
 
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 version = 1
 default = "allow"
 

@@ -6,5 +6,6 @@ mod lifecycle;
 mod machine;
 mod policy;
 mod questions;
+mod runner;
 mod settings;
 mod user;

@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result, ensure};
 use super::cache::{self, Cache};
 use super::debian::{self, Debian};
 use super::kernels::Kernel;
+use super::suites::Contents;
 use crate::shell::{read, run, say};
 
 /// What the guest has beside Debian's essential packages.
@@ -33,12 +34,18 @@ const PACKAGES: &[&str] = &[
     // The package for Fedora is tested here, too.
     "rpm",
 ];
-/// Documents, and a Perl that nothing here runs: a third of the whole. Documents of packages that are
-/// installed later stay. And what would make units of disks and consoles that are not there, at each reload again:
-/// an emulated machine takes a second for it. The one for debugging reads what the kernel was told.
+/// Documents, a Perl that nothing here runs, and what engines for containers have for other occasions: a third of
+/// the whole. Documents of packages that are installed later stay. And what would make units of disks and consoles that
+/// are not there, at each reload again: an emulated machine takes a second for it. The one for debugging reads what the
+/// kernel was told.
 const LEFT_OUT: &[&str] = &[
     "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
+    "usr/bin/containerd-shim",
+    "usr/bin/containerd-shim-runc-v1",
+    "usr/bin/containerd-stress",
+    "usr/bin/ctr",
     "usr/lib/systemd/system-generators/systemd-[!d]*",
+    "usr/libexec/podman/podman-testing",
     "usr/lib/x86_64-linux-gnu/perl",
     "usr/share/perl",
     "var/cache/apt",
@@ -55,7 +62,10 @@ const MODULES: &[&str] = &[
     "nf_conntrack",
     "nf_tables",
     "nft_chain_nat",
+    "nft_compat",
     "nft_ct",
+    "nft_fib_inet",
+    "nft_masq",
     "nft_nat",
     "nft_reject_inet",
     "nft_socket",
@@ -70,6 +80,14 @@ const MODULES: &[&str] = &[
     "virtio_pci",
     "virtio_rng",
     "wireguard",
+    "xt_MASQUERADE",
+    "xt_addrtype",
+    "xt_comment",
+    "xt_conntrack",
+    "xt_mark",
+    "xt_multiport",
+    "xt_nat",
+    "xt_tcpudp",
 ];
 /// Part of the keys: raise it when the way in which these are made changes.
 const RECIPE: &str = "2";
@@ -98,12 +116,14 @@ const GUEST: &[(&str, &str, u32)] = &[
         0o644,
     ),
     ("vm/agent", include_str!("guest/agent.sh"), 0o755),
+    ("vm/init-bind", include_str!("guest/init-bind.sh"), 0o755),
     ("vm/init-disk", include_str!("guest/init-disk.sh"), 0o755),
 ];
 
 /// The files that machines of one kernel boot.
 pub(super) struct Image {
     pub(super) kernel: Kernel,
+    pub(super) contents: Contents,
     /// What all of it was made from.
     pub(super) key: String,
     pub(super) vmlinuz: PathBuf,
@@ -112,20 +132,27 @@ pub(super) struct Image {
 
 impl Image {
     /// From the cache, or made anew: about a minute.
-    pub(super) fn obtain(cache: &Cache, kernel: Kernel) -> Result<Self> {
+    pub(super) fn obtain(cache: &Cache, kernel: Kernel, contents: Contents) -> Result<Self> {
         let debian = Debian::open(cache, kernel.codename())?;
         let release = debian.release()?;
-        let words = |words: &[&str]| words.join(" ").into_bytes();
-        let (packages, modules) = (words(PACKAGES), words(MODULES));
+        let packages = match contents {
+            Contents::Plain => PACKAGES.to_vec(),
+            Contents::Engines => [PACKAGES, kernel.engines()].concat(),
+        };
+        let modules = MODULES.join(" ").into_bytes();
         let recipe = format!("{RECIPE} {}", LEFT_OUT.join(" ")).into_bytes();
 
-        let root_key = cache::key(&[&recipe, &release, &packages])?;
-        let root = cache.entry(&format!("root-{}", kernel.name()), &root_key, |dir| {
+        let name = match contents {
+            Contents::Plain => kernel.name().to_owned(),
+            Contents::Engines => format!("{}-engines", kernel.name()),
+        };
+        let root_key = cache::key(&[&recipe, &release, packages.join(" ").as_bytes()])?;
+        let root = cache.entry(&format!("root-{name}"), &root_key, |dir| {
             say(&format!(
                 "making a root file system of Debian {}",
                 debian.codename
             ));
-            root_archive(&debian, dir)
+            root_archive(&debian, &packages, dir)
         })?;
         let kernel_key = cache::key(&[&recipe, &release, &modules])?;
         let linux = cache.entry(&format!("linux-{}", kernel.name()), &kernel_key, |dir| {
@@ -146,11 +173,12 @@ impl Image {
             guest.join("guest.cpio"),
         ];
         let key = cache::key(&[root_key, kernel_key, guest_key])?;
-        let image = cache.entry(&format!("image-{}", kernel.name()), &key, |dir| {
+        let image = cache.entry(&format!("image-{name}"), &key, |dir| {
             join(&archives, &dir.join("initrd"))
         })?;
         Ok(Self {
             kernel,
+            contents,
             key,
             vmlinuz: linux.join("vmlinuz"),
             initrd: image.join("initrd"),
@@ -167,11 +195,11 @@ fn join(archives: &[PathBuf], whole: &Path) -> Result<()> {
     Ok(())
 }
 
-fn root_archive(debian: &Debian, dir: &Path) -> Result<()> {
+fn root_archive(debian: &Debian, packages: &[&str], dir: &Path) -> Result<()> {
     let mut mmdebstrap = Command::new("mmdebstrap");
     mmdebstrap
         .args(["--quiet", "--variant=minbase", "--components=main"])
-        .arg(format!("--include={}", PACKAGES.join(",")))
+        .arg(format!("--include={}", packages.join(",")))
         .arg(format!("--keyring={}", debian::KEYRING))
         .arg("--aptopt=Acquire::Languages \"none\"");
     for documents in ["doc", "info", "locale", "man"] {

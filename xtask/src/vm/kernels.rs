@@ -29,4 +29,29 @@ impl Kernel {
             Self::V6_12 => "trixie",
         }
     }
+
+    /// The packages of engines for containers, and what makes an image for them.
+    pub(super) fn engines(self) -> &'static [&'static str] {
+        match self {
+            Self::V6_1 => &[
+                "aardvark-dns",
+                "apparmor",
+                "busybox-static",
+                "crun",
+                "docker.io",
+                "netavark",
+                "podman",
+            ],
+            Self::V6_12 => &[
+                "aardvark-dns",
+                "apparmor",
+                "busybox-static",
+                "crun",
+                "docker-cli",
+                "docker.io",
+                "netavark",
+                "podman",
+            ],
+        }
+    }
 }

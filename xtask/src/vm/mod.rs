@@ -35,7 +35,7 @@ use qemu::{Accel, Qemu};
 use report::{Outcome, Status};
 use run::Runner;
 use snapshot::Maker;
-use suites::Kind;
+use suites::{Contents, Kind};
 
 /// How long the whole of it may take.
 const WHOLE: Duration = Duration::from_secs(3600);
@@ -119,11 +119,19 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     fit()?;
     let cache = Cache::open()?;
     let mut qemu = Qemu::obtain(&cache, args.accel)?;
-    let images = args
-        .kernels()
-        .iter()
-        .map(|kernel| Image::obtain(&cache, *kernel))
-        .collect::<Result<Vec<_>>>()?;
+    let kinds = plan::kinds_of(&suites, args.machine, args.shell);
+    let mut images = Vec::new();
+    for kernel in args.kernels() {
+        for contents in [Contents::Plain, Contents::Engines] {
+            if kinds.iter().any(|kind| kind.contents() == contents) {
+                images.push(Image::obtain(&cache, kernel, contents)?);
+            }
+        }
+    }
+    ensure!(
+        !images.is_empty(),
+        "no machine of these kinds runs these suites: see --list"
+    );
     let accel = qemu.settle(&cache, &images[0])?;
     let makers: Vec<_> = images
         .iter()
@@ -137,6 +145,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     let saved = !args.cold && (args.fast || std::env::var_os("CI").is_none());
     let payload = tests.pack(&suites, saved)?;
     if args.shell {
+        // One kind, so one image of each kernel.
         let maker = &makers[makers.len() - 1];
         return shell::open(maker, &payload, args.machine.unwrap_or(Kind::Plain), saved);
     }

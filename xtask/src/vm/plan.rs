@@ -67,6 +67,16 @@ pub(super) fn list(tests: &Tests, suites: &[Suite]) -> Result<()> {
     Ok(())
 }
 
+/// The kinds of machines that are to be made: for a shell, one.
+pub(super) fn kinds_of(suites: &[Suite], only: Option<Kind>, shell: bool) -> Vec<Kind> {
+    if shell {
+        return vec![only.unwrap_or(Kind::Plain)];
+    }
+    let all = suites.iter().flat_map(|suite| kinds(&suite.name));
+    all.filter(|kind| only.is_none_or(|only| only == *kind))
+        .collect()
+}
+
 /// A kind of machine with one kernel.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
@@ -101,7 +111,8 @@ impl<'a> Queue<'a> {
             let kernel = maker.image.kernel;
             for suite in suites.iter().filter(|suite| runs_on(&suite.name, kernel)) {
                 for kind in kinds(&suite.name) {
-                    if kind.exists_with(kernel) && only.is_none_or(|only| only == kind) {
+                    let fits = kind.contents() == maker.image.contents;
+                    if fits && kind.exists_with(kernel) && only.is_none_or(|only| only == kind) {
                         let time = times.of(kernel.name(), kind, &suite.name);
                         by_kind.entry(kind).or_default().push((time, suite.clone()));
                     }

@@ -17,8 +17,6 @@ use super::qemu::{Accel, Qemu};
 use super::suites::Kind;
 use crate::shell::say;
 
-/// In MiB: the root file system is in memory, and has half of it.
-const MEMORY: u32 = 2048;
 /// No devices, no consoles, no writing to disks that are not there: a quarter of the work of a boot.
 const MASKED: &[&str] = &[
     "dev-hugepages.mount",
@@ -144,7 +142,9 @@ impl Maker<'_> {
     }
 
     fn machine(&self, kind: Kind, payload: &Path) -> Command {
-        let mut qemu = self.qemu.machine(self.accel, &self.image.vmlinuz, MEMORY);
+        let mut qemu = self
+            .qemu
+            .machine(self.accel, &self.image.vmlinuz, kind.memory());
         let mut append = "console=ttyS0 panic=-1 quiet audit=0 systemd.show_status=0".to_owned();
         for unit in MASKED {
             append.push_str(" systemd.mask=");

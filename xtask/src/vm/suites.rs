@@ -15,6 +15,16 @@ pub(super) enum Kind {
     Hybrid,
     /// Its root file system is on a disk, and it boots more than once
     Reboot,
+    /// Podman and Docker are installed
+    Containers,
+}
+
+/// What is in a machine's root file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Contents {
+    Plain,
+    /// And engines for containers: three times as much.
+    Engines,
 }
 
 impl Kind {
@@ -24,6 +34,7 @@ impl Kind {
             Self::NoBpfLsm => "no-bpf-lsm",
             Self::Hybrid => "hybrid",
             Self::Reboot => "reboot",
+            Self::Containers => "containers",
         }
     }
 
@@ -37,6 +48,22 @@ impl Kind {
             Self::Hybrid => "systemd.unit=vm.target systemd.unified_cgroup_hierarchy=0",
             // What is enabled starts, as on any machine.
             Self::Reboot => "rdinit=/vm/init-disk systemd.wants=vm.service",
+            Self::Containers => "rdinit=/vm/init-bind systemd.unit=vm.target",
+        }
+    }
+
+    pub(super) fn contents(self) -> Contents {
+        match self {
+            Self::Containers => Contents::Engines,
+            _ => Contents::Plain,
+        }
+    }
+
+    /// In MiB: the root file system is in memory, and has half of it.
+    pub(super) fn memory(self) -> u32 {
+        match self.contents() {
+            Contents::Plain => 2048,
+            Contents::Engines => 3072,
         }
     }
 
@@ -48,7 +75,9 @@ impl Kind {
                  ! grep -w bpf /sys/kernel/security/lsm && ! test -e /sys/kernel/btf/vmlinux",
             ),
             Self::Hybrid => Some("test -d /sys/fs/cgroup/unified && test -d /sys/fs/cgroup/memory"),
-            Self::Plain | Self::Reboot => Some("test -f /sys/fs/cgroup/cgroup.controllers"),
+            Self::Plain | Self::Reboot | Self::Containers => {
+                Some("test -f /sys/fs/cgroup/cgroup.controllers")
+            }
         }
     }
 
@@ -63,9 +92,10 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::NoBpfLsm, &["enforcement", "holes"]),
     (Kind::Hybrid, &["enforcement", "lifecycle"]),
     (Kind::Reboot, &["reboot"]),
+    (Kind::Containers, &["containers"]),
 ];
 /// What cannot run in a plain machine.
-const NOT_PLAIN: &[&str] = &["reboot"];
+const NOT_PLAIN: &[&str] = &["containers", "reboot"];
 
 /// What a kernel cannot run: the version before the first that put policies in place on 6.1 is what is upgraded.
 const NOT_WITH: &[(Kernel, &str)] = &[(Kernel::V6_1, "upgrade")];

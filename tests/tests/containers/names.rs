@@ -1,0 +1,84 @@
+//! Name servers of the engines: they are outside of the slice.
+
+use std::fs;
+
+use crate::engine::{Container, Engine};
+use crate::life::placing;
+use crate::machine::{has_ended, ok, session};
+
+/// The name server that this machine's own settings lead to, and that the engines ask.
+const UPSTREAM: &str = "192.0.2.53";
+
+/// A network of an engine's in which names are looked up. It is removed on drop.
+struct Named(Engine);
+
+impl Named {
+    fn new(engine: Engine) -> Self {
+        engine.says(&["network", "create", "--subnet=10.89.7.0/24", "named"]);
+        Self(engine)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = self.0.output(&["network", "rm", "-f", "named"]);
+    }
+}
+
+/// What guard and the engine make of a look-up.
+fn looks_up(container: &Container, name: &str) -> bool {
+    let output = container.output(&["nslookup", name]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.lines().any(|line| line.starts_with("Name:"))
+}
+
+const POLICY: &str = "/etc/guard/policies/names.toml";
+const SLICE: &str = "guard-names.slice";
+
+fn an_engine_answers_what_the_policy_lets_it_be_asked(engine: Engine, server: &str, rule: &str) {
+    let _one = placing();
+    let _ = fs::remove_file(POLICY);
+    ok(&["systemctl", "start", SLICE]);
+    let production = &engine.lab().production;
+    let _network = Named::new(engine);
+    let options = [
+        "--network=named",
+        "--name=here",
+        "--cgroup-parent=guard-names.slice",
+    ];
+    let container = engine.starts(&options, &[]);
+    let servers = container.output(&["cat", "/etc/resolv.conf"]).stdout;
+    let servers = String::from_utf8(servers).unwrap();
+    assert!(
+        servers.contains(&format!("nameserver {server}")),
+        "{servers}"
+    );
+    assert!(!looks_up(&container, "here"));
+
+    let policy = format!(
+        "version = 1\ndefault = \"deny\"\n\n[[rule]]\nname = \"names\"\n{rule}\naction = \"allow\"\n"
+    );
+    fs::write(POLICY, policy).unwrap();
+    session(SLICE);
+    assert!(looks_up(&container, "here"));
+    // The engine asks on, from outside: whatever is put into a name leaves by that way.
+    let before = production.reached_at(UPSTREAM, 53).unwrap().len();
+    let _ = looks_up(&container, "secret.example.com");
+    assert!(production.reached_at(UPSTREAM, 53).unwrap().len() > before);
+    drop(container);
+    ok(&["systemctl", "stop", SLICE]);
+    has_ended(SLICE);
+}
+
+#[test]
+fn docker_answers_at_loopback() {
+    // Docker's own rules lead the question to another port.
+    let rule = "to = [\"127.0.0.11\"]\nports = [\"udp\", \"tcp\"]";
+    an_engine_answers_what_the_policy_lets_it_be_asked(Engine::Docker, "127.0.0.11", rule);
+}
+
+#[test]
+fn podman_answers_at_the_bridge() {
+    let rule = "to = [\"10.89.7.1\"]\nports = [\"udp/53\", \"tcp/53\"]";
+    an_engine_answers_what_the_policy_lets_it_be_asked(Engine::Podman, "10.89.7.1", rule);
+}
