@@ -35,17 +35,17 @@ fn a_pod_is_one_session_and_a_helper_is_one_unless_it_stays_outside() {
         "pod",
         "create",
         "--cgroup-parent=guard.slice",
-        "--infra=false",
+        "--network=host",
     ];
     let pod = PODMAN.says(&create);
-    let in_pod = ["--pod", &pod, "--network=host"];
+    let in_pod = ["--pod", &pod];
     let container = PODMAN.starts(&in_pod, &[]);
     let name = format!("guard-libpod_pod_{}.slice", &pod[..12]);
     session(&name);
     assert!(judged(&container));
     assert_eq!(sessions().len(), 1, "{:?}", sessions());
     drop(container);
-    PODMAN.says(&["pod", "rm", "-f", &pod]);
+    PODMAN.says(&["pod", "rm", "-f", "-t", "0", &pod]);
     has_ended(&name);
 }
 
@@ -65,18 +65,19 @@ fn a_unit_that_is_a_container_brings_its_policy() {
         let netns = lab.network.dev().path();
         fs::create_dir_all("/etc/containers/systemd").unwrap();
         let text = format!(
-            "[Container]\nImage=localhost/lab\nNetwork=host\nExec=sh -c \"{script}\"\n[Service]\nSlice=guard.slice\n\
-             {pre}\nNetworkNamespacePath={}\n",
+            "[Container]\nImage=localhost/lab\nNetwork=host\nPodmanArgs=--stop-signal=KILL\n\
+             Exec=sh -c \"{script}\"\n[Service]\nSlice=guard.slice\n{pre}\nNetworkNamespacePath={}\n",
             netns.display()
         );
         fs::write("/etc/containers/systemd/lab.container", text).unwrap();
         reload();
         Unit(NAME.to_owned())
     } else {
-        let run = "podman run --rm --replace --name lab --cgroups=split --network=host --sdnotify=conmon -d lab";
+        let run = "podman run --rm --replace --name lab --cgroups=split --network=host \
+                   --sdnotify=conmon --stop-signal=KILL -d lab";
         let text = format!(
-            "Type=notify\nNotifyAccess=all\nDelegate=yes\n{pre}\nExecStart={run} sh -c \"{script}\"\n\
-             ExecStopPost=-podman rm -f -t 0 lab"
+            "Type=notify\nNotifyAccess=all\nDelegate=yes\nKillMode=mixed\n{pre}\nExecStart={run} sh -c \"{script}\"\n\
+             ExecStop=podman rm -f -t 0 lab"
         );
         Unit::new(NAME, lab.network, &text)
     };
@@ -179,7 +180,7 @@ fn a_job_that_a_runner_has_docker_start_is_a_session() {
         id,
     };
     docker(&format!("/containers/{}/start", job.id), &json!({}));
-    assert_eq!(session(&job.session())["policy"], "asks");
+    assert_eq!(session(&job.session())["policy"], "placed");
     let before = production.reached_at(V4, 443).unwrap().len();
     assert!(judged(&job));
     assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
