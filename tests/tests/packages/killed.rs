@@ -16,7 +16,7 @@ use crate::machine::{
 use crate::{NEVER, V4};
 
 /// At how many moments of each, unless `GUARD_MOMENTS` says otherwise.
-const MOMENTS: u32 = 3;
+const MOMENTS: u32 = 2;
 
 /// Moments between the start of something and its end.
 fn moments(whole: Duration) -> impl Iterator<Item = Duration> {

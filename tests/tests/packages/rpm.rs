@@ -42,7 +42,7 @@ impl Rpm {
 impl Drop for Rpm {
     /// Where a test has failed half way, the machine is to be as it was.
     fn drop(&mut self) {
-        if rpm(&["--query", "guard"]).status.success() {
+        if query().status.success() {
             machine::stop_everything();
             eprintln!("{}", said(&rpm(&["--erase", "guard"])));
         }
@@ -53,15 +53,23 @@ impl Drop for Rpm {
     }
 }
 
-/// Debian's rpm knows nothing of what dpkg has installed.
+/// Debian's rpm knows nothing of what dpkg has installed, and its releases keep what they know in different places.
 fn command(args: &[&str]) -> Command {
     let mut rpm = quiet("rpm");
-    rpm.arg("--nodeps").args(args);
+    rpm.args(["--dbpath", "/var/lib/rpm", "--nodeps"])
+        .args(args);
     rpm
 }
 
 fn rpm(args: &[&str]) -> Output {
-    quiet("rpm").args(args).output().unwrap()
+    command(args).output().unwrap()
+}
+
+/// `--nodeps` is not for queries.
+fn query() -> Output {
+    let mut rpm = quiet("rpm");
+    rpm.args(["--dbpath", "/var/lib/rpm", "--query", "guard"]);
+    rpm.output().unwrap()
 }
 
 fn install(how: &str, file: &Path) {
@@ -71,7 +79,7 @@ fn install(how: &str, file: &Path) {
 
 /// That each file is there as it was packed.
 fn verify(edited: &[&str]) {
-    let verified = rpm(&["--verify", "--nodeps", "guard"]);
+    let verified = rpm(&["--verify", "guard"]);
     let said = said(&verified);
     let changed: Vec<_> = said
         .lines()
