@@ -12,6 +12,7 @@ use tokio_util::{
     codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder},
 };
 
+use super::varlink::WireError;
 use crate::proto::{MAX_FRAME, MAX_POLICY_FRAME};
 
 /// How frames begin that may be [`MAX_POLICY_FRAME`] long: those that carry a policy's text.
@@ -152,6 +153,15 @@ pub async fn send<W: AsyncWrite + Unpin>(
         .await
         .map_err(|_| FrameError::Slow)??;
     Ok(())
+}
+
+/// The frame of an error.
+///
+/// # Errors
+///
+/// Where it has no JSON form.
+pub fn error_frame(error: WireError) -> Result<Vec<u8>, FrameError> {
+    Ok(serde_json::to_vec(&error).map_err(io::Error::from)?)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{failure::Refusal, server};
+use super::{failure::Refusal, frames::error_frame};
 use crate::sys::pidfd;
 
 /// In the column of flags of `/proc/net/unix`: somebody listens (`__SO_ACCEPTCON` in Linux).
@@ -72,7 +72,7 @@ pub fn turn_away(listener: &UnixListener, error: &anyhow::Error) {
         why.lines().next().unwrap_or_default().trim_end_matches(':'),
         "see all of what it says, and correct it:\nsystemctl status guardd\njournalctl -u guardd -n 20",
     );
-    let Ok(mut frame) = server::error_frame(refusal.into()) else {
+    let Ok(mut frame) = error_frame(refusal.into()) else {
         return;
     };
     frame.push(0);

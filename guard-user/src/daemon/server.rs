@@ -21,7 +21,7 @@ use tokio::{
 use super::{
     auth::Place,
     failure::Refusal,
-    frames::{FrameError, FrameReader, send},
+    frames::{FrameError, FrameReader, error_frame, send},
     metrics,
     shared::Shared,
     streams, varlink,
@@ -210,15 +210,6 @@ async fn respond(
 
 fn is_stream(call: &Call) -> bool {
     matches!(call, Call::Pending {} | Call::Log { .. })
-}
-
-/// The frame of an error.
-///
-/// # Errors
-///
-/// Where it has no JSON form.
-pub fn error_frame(error: WireError) -> Result<Vec<u8>, FrameError> {
-    Ok(serde_json::to_vec(&error).map_err(io::Error::from)?)
 }
 
 fn too_much(error: &FrameError) -> Refusal {

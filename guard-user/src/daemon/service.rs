@@ -20,7 +20,7 @@ use super::{
     slice,
     start::{self, Begun},
     state::Shelves,
-    status_line::{self, one_line, status_line},
+    status_line::{self, notify, one_line, status_line},
     units,
     watch::Change,
 };
@@ -365,13 +365,6 @@ async fn report(shared: Rc<Shared>) {
             Err(error) => tracing::error!(%error, "NOT enforcing"),
         }
         tokio::time::sleep(nap).await;
-    }
-}
-
-/// Tells the service manager something, where there is one.
-pub fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        tracing::debug!(%error, "the service manager was not told");
     }
 }
 

@@ -4,7 +4,7 @@ use std::{env, rc::Rc, time::Duration};
 
 use sd_notify::NotifyState;
 
-use super::{service::notify, shared::Shared, state::State};
+use super::{shared::Shared, state::State};
 use crate::proto::Status;
 
 /// A longer line is cut: the log has all of it.
@@ -100,6 +100,13 @@ pub fn one_line(text: &str) -> String {
     match line.len() > LONGEST {
         true => format!("{}…", &line[..line.floor_char_boundary(LONGEST)]),
         false => line,
+    }
+}
+
+/// Tells the service manager something, where there is one.
+pub fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "the service manager was not told");
     }
 }
 

@@ -12,8 +12,7 @@ use tokio::{
 use super::{
     auth::{Approver, Authorised, authorise},
     failure::Refusal,
-    frames::{FrameError, FrameReader, send},
-    server::error_frame,
+    frames::{FrameError, FrameReader, error_frame, send},
     shared::Shared,
     trail::{Batch, Filter, Trail},
     varlink,

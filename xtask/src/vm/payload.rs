@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::run::Suite;
+use super::suites::Suite;
 use crate::shell::{cargo, read, run, target};
 use crate::{build, package};
 

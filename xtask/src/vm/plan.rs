@@ -11,9 +11,8 @@ use super::cache::Cache;
 use super::machine::Machine;
 use super::payload::Tests;
 use super::report::{Outcome, Status};
-use super::run::Suite;
 use super::snapshot::Maker;
-use super::suites::{Kind, kinds, runs_on, takes_long};
+use super::suites::{Kind, Suite, kinds, runs_on, takes_long};
 
 /// What a suite takes of which nothing is known, in seconds.
 const UNKNOWN: f64 = 30.0;

@@ -9,7 +9,8 @@ use anyhow::{Context as _, Result};
 use super::machine::{Console, Machine};
 use super::plan::Place;
 use super::report::{Counts, Status};
-use super::run::{INSTALL_IT, Log, Runner, Suite};
+use super::run::{INSTALL_IT, Log, Runner};
+use super::suites::Suite;
 
 /// Sparse; the root file system takes a tenth of it.
 const DISK: u64 = 4 << 30;

@@ -14,7 +14,7 @@ use super::plan::{Place, Queue, Worker};
 use super::qemu::Accel;
 use super::reboot;
 use super::report::{Counts, Outcome, Status};
-use super::suites::{Kind, LIMIT};
+use super::suites::{Kind, LIMIT, Suite};
 
 /// How long the package may take to be installed.
 const INSTALL: Duration = Duration::from_secs(180);
@@ -30,13 +30,6 @@ const RETRIES: u32 = 1;
 /// Installs the package as a user would; the lab's own programs lie beside it.
 pub(super) const INSTALL_IT: &str =
     "dpkg -i /payload/packages/guard.deb && install /payload/bin/* /usr/bin";
-
-/// A test binary, and which of its tests; none: all.
-#[derive(Clone)]
-pub(super) struct Suite {
-    pub(super) name: String,
-    pub(super) filters: Vec<String>,
-}
 
 /// How to run them.
 pub(super) struct Runner<'a> {

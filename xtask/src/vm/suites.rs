@@ -87,6 +87,13 @@ impl Kind {
     }
 }
 
+/// A test binary, and which of its tests; none: all.
+#[derive(Clone)]
+pub(super) struct Suite {
+    pub(super) name: String,
+    pub(super) filters: Vec<String>,
+}
+
 /// Where the suites run that do not run in plain machines alone. What is not named here runs there.
 const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::NoBpfLsm, &["enforcement", "holes"]),
