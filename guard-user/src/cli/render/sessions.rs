@@ -30,10 +30,15 @@ pub(crate) fn assigned(session: &Session, _clock: &Clock) -> Page {
 
 /// One that has just been ended.
 pub(crate) fn stopped(session: &Session, _clock: &Clock) -> Page {
+    // Of a container nobody knows the command.
+    let what = if session.command.is_empty() {
+        session.name.clone()
+    } else {
+        command_line(&session.command)
+    };
     let mut page = Page::default();
     page.styled(STRONG, &session.id).line(format_args!(
-        " stopped: {} and every process it started",
-        command_line(&session.command)
+        " stopped: {what} and every process it started"
     ));
     page
 }
@@ -93,5 +98,11 @@ mod tests {
     #[test]
     fn stopping_names_the_command() {
         insta::assert_snapshot!(stopped(&session(), &clock()).plain(), @"s1 stopped: claude --continue and every process it started");
+        let container = Session {
+            name: "docker-4f1d0c9a8b7e.scope".into(),
+            command: Vec::new(),
+            ..session()
+        };
+        insta::assert_snapshot!(stopped(&container, &clock()).plain(), @"s1 stopped: docker-4f1d0c9a8b7e.scope and every process it started");
     }
 }
