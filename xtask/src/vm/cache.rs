@@ -15,7 +15,7 @@ use crate::shell::{say, target};
 /// The environment variable that names another directory, so that several clones share one.
 const DIR: &str = "GUARD_VM_CACHE";
 /// What nobody used for so long was made from something that is no more.
-const STALE: Duration = Duration::from_secs(24 * 3600);
+const STALE: Duration = Duration::from_secs(2 * 3600);
 
 /// The directory of the cache.
 pub(super) struct Cache(PathBuf);
