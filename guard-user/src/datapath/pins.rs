@@ -4,10 +4,11 @@
 
 use std::{
     fs, io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
-use super::{DatapathError, Result};
+use super::{DatapathError, Result, cgroup};
 use crate::sys::bpf;
 
 /// Where bpffs is mounted by everybody.
@@ -61,6 +62,11 @@ fn restrict(dir: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
         .map_err(DatapathError::file("restrict", dir))
+}
+
+/// Whoever holds this is the only guardd there.
+pub(super) fn lock(pin_dir: &Path) -> Result<OwnedFd> {
+    cgroup::taken(bpf::lock_dir(pin_dir), pin_dir)
 }
 
 /// Makes an empty `new`; what an earlier guardd left there half made has never enforced anything.
