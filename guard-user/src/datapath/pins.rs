@@ -4,7 +4,7 @@
 
 use std::{
     fs, io,
-    os::fd::OwnedFd,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
@@ -38,6 +38,7 @@ pub(super) fn ensure(pin_dir: &Path) -> Result<bool> {
     }
     let is_new = !pin_dir.exists();
     fs::create_dir_all(pin_dir).map_err(DatapathError::file("create", pin_dir))?;
+    is_roots(pin_dir)?;
     let mounted = match below_bpffs {
         true => Ok(()),
         false => mount(pin_dir),
@@ -55,6 +56,16 @@ fn mount(on: &Path) -> Result<()> {
         return Ok(());
     }
     bpf::mount_bpffs(on, SOURCE).map_err(DatapathError::file("mount a bpffs on", on))
+}
+
+/// A bpffs that was mounted without a mode lets everybody make directories in it: one that somebody else made for
+/// the pins, or a link, stays theirs, with all that guardd puts there.
+fn is_roots(dir: &Path) -> Result<()> {
+    let meta = fs::symlink_metadata(dir).map_err(DatapathError::file("look at", dir))?;
+    match meta.is_dir() && meta.uid() == 0 {
+        true => Ok(()),
+        false => Err(DatapathError::NotRootsPins { path: dir.into() }),
+    }
 }
 
 /// Who can open a pin can change what is enforced.
