@@ -14,8 +14,13 @@ pub(crate) fn assign(
     args: AssignArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
+    // Called without a unit it is in one, which starts again and again.
+    let read = match &args.unit {
+        None => PolicyFile::read_of_root,
+        Some(_) => PolicyFile::read,
+    };
     let call = Call::Assign(Assign {
-        policy: policy_ref(&args.policy, PolicyFile::read, output)?,
+        policy: policy_ref(&args.policy, read, output)?,
         unit: args.unit,
         name: args.name,
         owner: args.owner.as_deref().map(uid).transpose()?,

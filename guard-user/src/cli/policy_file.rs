@@ -1,7 +1,8 @@
 //! A policy that the user names as a file: read with the user's own rights, and shown where it is wrong.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::thread;
 
@@ -14,6 +15,9 @@ use crate::policy::{self, Diagnostic, Parsed, Severity};
 use crate::proto::{Failure, MAX_POLICY_FRAME, PolicyRef};
 use crate::session::Identity;
 use crate::sys::accounts::Account;
+
+/// By the group, or by everybody.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Whether `--policy` means a file and not one of guardd's own policies.
 pub(crate) fn is_file(policy: &str) -> bool {
@@ -59,6 +63,29 @@ impl PolicyFile {
     /// Where it cannot be read, is too long, or is no text.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         Self::new(path, read(path))
+    }
+
+    /// Reads `path` for a unit: its agent, which has a home and perhaps more to write to, has no hand in it.
+    ///
+    /// # Errors
+    ///
+    /// As [`PolicyFile::read`]; and where somebody else than root could change what is read there.
+    pub(crate) fn read_of_root(path: &Path) -> Result<Self, Failure> {
+        let file = path.display();
+        let refuse = |why| {
+            Failure {
+            what: format!("the policy {file} is not taken for a unit"),
+            why,
+            fix: "put it where only root may be able to change it, and give its whole path; or give the name of an \
+                  installed policy:\nls /etc/guard/policies /usr/share/guard/policies"
+                .into(),
+        }
+        };
+        match unsafe_part(path) {
+            Ok(None) => Self::read(path),
+            Ok(Some(why)) => Err(refuse(why)),
+            Err(error) => Err(refuse(error.to_string())),
+        }
     }
 
     /// Reads `path` with the rights of whoever the command will run as, to whom root may be lending its own.
@@ -150,6 +177,26 @@ impl PolicyFile {
     }
 }
 
+/// By which part of `path` somebody else than root decides what is read there, and why, if by any.
+fn unsafe_part(path: &Path) -> io::Result<Option<String>> {
+    // A relative one depends on the unit's WorkingDirectory=.
+    if !path.is_absolute() {
+        return Ok(Some("it does not begin with a slash".into()));
+    }
+    // A link in it may lead by way of places that are not looked at.
+    if path.canonicalize()? != path {
+        return Ok(Some("there is a link, or a .., in its path".into()));
+    }
+    for part in path.ancestors() {
+        let meta = fs::symlink_metadata(part)?;
+        if meta.uid() != 0 || meta.mode() & WRITABLE_BY_OTHERS != 0 {
+            let part = part.display();
+            return Ok(Some(format!("others than root may write to {part}")));
+        }
+    }
+    Ok(None)
+}
+
 /// Gives this thread, and it alone, the rights of a user.
 fn become_user(account: &Account, groups: &[u32]) -> io::Result<()> {
     let groups: Vec<_> = groups.iter().copied().map(Gid::from_raw).collect();
@@ -179,7 +226,6 @@ fn read(path: &Path) -> io::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
@@ -200,6 +246,20 @@ mod tests {
         insta::assert_snapshot!(missing, @"cannot read the policy /nonexistent/agent.toml: No such file or directory (os error 2)");
         assert!(PolicyFile::read(Path::new("/")).is_err());
         assert!(PolicyFile::read(Path::new("/dev/zero")).is_err());
+    }
+
+    #[test]
+    fn a_unit_has_a_file_that_only_root_changes() {
+        let why = |path: &str| unsafe_part(Path::new(path)).unwrap().unwrap_or_default();
+        assert!(why("agent.toml").contains("slash"));
+        assert!(why("./agent.toml").contains("slash"));
+        assert!(why("/proc/self/../version").contains("link"));
+        assert!(why("/proc/self/status").contains("link"));
+        assert_eq!(why("/proc/version"), "");
+        assert_eq!(why("/tmp"), "others than root may write to /tmp");
+        assert!(unsafe_part(Path::new("/nonexistent/agent.toml")).is_err());
+        let none = PolicyFile::read_of_root(Path::new("agent.toml")).unwrap_err();
+        insta::assert_snapshot!(none, @"the policy agent.toml is not taken for a unit: it does not begin with a slash");
     }
 
     #[test]

@@ -28,6 +28,11 @@ pub(crate) fn report(client: Client, args: &ReportArgs, output: Output) -> Resul
     let records = records.collect::<Result<Vec<_>, _>>()?;
     let mut report = Report::of(&records);
     report.keep(args.session.as_deref(), args.name.as_deref());
+    if args.fail_on.is_some() && report.may_lack {
+        let why = "what was stopped may not all be told, so this is a no: the audit trail left some out, or a session \
+                   that may be meant began before --since";
+        output.warnings(&[why.to_owned()]);
+    }
     match args.format {
         Format::Text => output.print(&report, render::report::page)?,
         Format::Markdown => print(&markdown::page(&report))?,

@@ -112,9 +112,9 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     raise_descriptors();
     let run_dir = paths.run_dir();
     make_dir(run_dir)?;
+    let shelves = Shelves::open(run_dir).with_context(|| cannot_use(run_dir))?;
     let lock = lock(run_dir)?;
     let audit = open_audit(&paths.audit())?;
-    let shelves = Shelves::open(run_dir).with_context(|| cannot_use(run_dir))?;
     let places = paths.places()?;
     let hierarchy = Hierarchy::find()?;
     stay_outside(&hierarchy, &places.cgroup_root)?;
@@ -210,8 +210,11 @@ pub fn as_root() -> Result<()> {
     Ok(())
 }
 
+/// Makes this the only guardd there. Everybody may open the directory itself, and with that lock it: a shelf is root's
+/// alone.
 fn lock(dir: &Path) -> Result<OwnedFd> {
-    let locked = lock_dir(dir).with_context(|| cannot_use(dir))?;
+    let [shelf, ..] = Shelves::DIRS;
+    let locked = lock_dir(&dir.join(shelf)).with_context(|| cannot_use(dir))?;
     locked.with_context(|| {
         format!(
             "another guardd uses {}\nstop it, or give this one its own --state-dir, --pin-dir and --cgroup-root",

@@ -118,8 +118,9 @@ impl Root {
         self.level + 1
     }
 
+    /// Whoever holds this is the only guardd there. Everybody may open the root's directory, and with that lock it.
     pub(super) fn lock(&self) -> Result<OwnedFd> {
-        lock(&self.path)
+        taken(bpf::lock_file(&self.path.join(KILL)), &self.path)
     }
 
     /// Makes a cgroup right below; its path and id.
@@ -156,11 +157,10 @@ fn make_dir(path: &Path, mode: u32) -> Result<bool> {
     }
 }
 
-/// Whoever holds this is the only guardd there.
-pub(super) fn lock(dir: &Path) -> Result<OwnedFd> {
-    bpf::lock_dir(dir)
-        .map_err(DatapathError::file("lock", dir))?
-        .ok_or_else(|| DatapathError::Busy { path: dir.into() })
+/// What a lock on `path` came to.
+pub(super) fn taken(lock: io::Result<Option<OwnedFd>>, path: &Path) -> Result<OwnedFd> {
+    lock.map_err(DatapathError::file("lock", path))?
+        .ok_or_else(|| DatapathError::Busy { path: path.into() })
 }
 
 /// The id by which programs know a cgroup: its inode.

@@ -45,6 +45,12 @@ pub enum DatapathError {
         /// The cgroup root.
         path: PathBuf,
     },
+    /// Somebody else than root could take the pins away.
+    #[error("{path} is no directory of root's, so whoever owns it could take the pins in it away")]
+    NotRootsPins {
+        /// The pin directory.
+        path: PathBuf,
+    },
     /// The pins were made with other layouts.
     #[error("the pins in {path} have layout version {found}, this guardd has {ours}")]
     OtherVersion {
@@ -170,6 +176,10 @@ impl DatapathError {
                 "give --cgroup-root a directory below a cgroup v2 mount (`findmnt -t cgroup2` lists them)".into()
             }
             Self::NotRoots { path } => format!("run `chown -R root: {}`, or give another --cgroup-root", path.display()),
+            Self::NotRootsPins { path } => format!(
+                "see who made it, and what is in it; then remove it, and start guardd again: ls -la {0}; rm -r {0}",
+                path.display()
+            ),
             Self::OtherVersion { path, .. } | Self::OtherRoot { pins: path, .. } => format!(
                 "end the sessions, run `guardd teardown --pin-dir {}`, then start guardd again",
                 path.display()

@@ -4,10 +4,11 @@
 
 use std::{
     fs, io,
+    os::{fd::OwnedFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
-use super::{DatapathError, Result};
+use super::{DatapathError, Result, cgroup};
 use crate::sys::bpf;
 
 /// Where bpffs is mounted by everybody.
@@ -37,6 +38,7 @@ pub(super) fn ensure(pin_dir: &Path) -> Result<bool> {
     }
     let is_new = !pin_dir.exists();
     fs::create_dir_all(pin_dir).map_err(DatapathError::file("create", pin_dir))?;
+    is_roots(pin_dir)?;
     let mounted = match below_bpffs {
         true => Ok(()),
         false => mount(pin_dir),
@@ -56,11 +58,26 @@ fn mount(on: &Path) -> Result<()> {
     bpf::mount_bpffs(on, SOURCE).map_err(DatapathError::file("mount a bpffs on", on))
 }
 
+/// A bpffs that was mounted without a mode lets everybody make directories in it: one that somebody else made for
+/// the pins, or a link, stays theirs, with all that guardd puts there.
+fn is_roots(dir: &Path) -> Result<()> {
+    let meta = fs::symlink_metadata(dir).map_err(DatapathError::file("look at", dir))?;
+    match meta.is_dir() && meta.uid() == 0 {
+        true => Ok(()),
+        false => Err(DatapathError::NotRootsPins { path: dir.into() }),
+    }
+}
+
 /// Who can open a pin can change what is enforced.
 fn restrict(dir: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
         .map_err(DatapathError::file("restrict", dir))
+}
+
+/// Whoever holds this is the only guardd there.
+pub(super) fn lock(pin_dir: &Path) -> Result<OwnedFd> {
+    cgroup::taken(bpf::lock_dir(pin_dir), pin_dir)
 }
 
 /// Makes an empty `new`; what an earlier guardd left there half made has never enforced anything.

@@ -42,7 +42,7 @@ impl Datapath {
     }
 
     fn start_in(places: &Places, object: &Object) -> Result<(Self, Start)> {
-        let pin_lock = cgroup::lock(&places.pin_dir)?;
+        let pin_lock = pins::lock(&places.pin_dir)?;
         let making = pins::making_root(&places.pin_dir);
         let (root, made_root) = cgroup::Root::ensure(&places.cgroup_root, &making)?;
         let begun = root.lock().and_then(|root_lock| {

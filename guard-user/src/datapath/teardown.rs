@@ -39,7 +39,7 @@ pub fn teardown(
     let mut done = TornDown::default();
     let pins_there = places.pin_dir.exists();
     let _pin_lock = pins_there
-        .then(|| cgroup::lock(&places.pin_dir))
+        .then(|| pins::lock(&places.pin_dir))
         .transpose()?;
     let made_root = made_root(places);
     if let Ok(root) = cgroup::Root::open(&places.cgroup_root) {

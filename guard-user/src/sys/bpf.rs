@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 pub use batch::{delete_batch, update_batch};
-pub use pins::{is_bpffs, lock_dir, mount_bpffs};
+pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs};
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_OBJ_GET: libc::c_int = 7;

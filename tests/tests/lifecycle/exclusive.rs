@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
 
-use crate::{NEVER, V4, json, prepared, refused, started};
+use crate::{NEVER, V4, ended, json, prepared, refused, started};
 
 /// A `guardd` in these places.
 fn guardd(daemon: &Daemon, state: &Path, pins: &Path, root: &Path) -> Command {
@@ -48,6 +49,47 @@ fn a_second_daemon_is_refused_and_the_first_goes_on() {
         assert_eq!(json(&first, &["status"])["enforcing"], true);
         assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     }
+}
+
+#[test]
+fn nobody_who_may_look_there_keeps_the_next_daemon_from_starting() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = started(&network);
+    let root = daemon.cgroup_root().to_owned();
+    let open = [
+        root.clone(),
+        root.join("cgroup.procs"),
+        root.join("cgroup.events"),
+        daemon.state_dir(),
+        daemon.socket(),
+    ];
+    let run = ["run", "--policy", "asks", "--", "flock", "--nonblock"];
+    let mut held = Vec::new();
+    for path in open {
+        let locks = [
+            path.to_str().unwrap(),
+            "sh",
+            "-c",
+            "echo held; exec sleep 1000",
+        ];
+        if path == daemon.socket() {
+            // No file that can be opened, so none that can be locked.
+            let output = daemon.agent(run.iter().chain(&locks)).run().unwrap();
+            assert_ne!(output.code(), Some(0), "{output:?}");
+            continue;
+        }
+        let mut agent = daemon.agent(run.iter().chain(&locks)).spawn().unwrap();
+        agent.line_with("held", Duration::from_secs(10)).unwrap();
+        held.push(agent);
+    }
+    daemon.kill().unwrap();
+    daemon.start().unwrap();
+    assert_eq!(json(&daemon, &["status"])["enforcing"], true);
+    assert_eq!(json(&daemon, &["sessions"]).as_array().unwrap().len(), 4);
+    daemon.stop().unwrap();
+    let done = ended(daemon.guardd().unwrap().args(["teardown", "--force"]));
+    assert!(done.status.success(), "{done:?}");
 }
 
 #[test]

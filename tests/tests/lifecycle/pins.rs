@@ -1,13 +1,14 @@
 //! Pins that are not as this guardd would have made them.
 
 use std::fs;
+use std::os::unix::fs::{MetadataExt as _, chown, lchown, symlink};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData};
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, reap};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, reap};
 
-use crate::{OPEN, V4, ended, json, refused, started};
+use crate::{OPEN, V4, ended, json, prepared, refused, started};
 
 fn pin(daemon: &Daemon, name: &str) -> PathBuf {
     daemon.pin_dir().join("live").join(name)
@@ -59,6 +60,32 @@ fn links_that_are_gone_are_attached_again() {
     assert_eq!(json(&daemon, &["sessions"])[0]["id"], "s1");
     assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     assert!(shell.reaches(&Attempt::tcp(OPEN, 443)).unwrap());
+}
+
+#[test]
+fn a_place_that_somebody_else_made_is_not_taken() {
+    let network = Network::new().unwrap();
+    let mut daemon = prepared(&network);
+    let pins = daemon.pin_dir().to_owned();
+    let theirs = tempfile::tempdir().unwrap();
+    // What anybody can do before guardd starts, where the bpffs was mounted without a mode.
+    fs::create_dir(&pins).unwrap();
+    chown(&pins, Some(AGENT), Some(AGENT)).unwrap();
+    for made in ["a directory", "a link"] {
+        let said = refused(&mut daemon.guardd().unwrap());
+        assert!(said.contains("no directory of root's"), "{made}: {said}");
+        assert_eq!(fs::symlink_metadata(&pins).unwrap().uid(), AGENT);
+        assert!(!daemon.cgroup_root().exists());
+        fs::remove_dir(&pins)
+            .or_else(|_| fs::remove_file(&pins))
+            .unwrap();
+        if made == "a directory" {
+            symlink(theirs.path(), &pins).unwrap();
+            lchown(&pins, Some(AGENT), Some(AGENT)).unwrap();
+        }
+    }
+    daemon.start().unwrap();
+    assert_eq!(json(&daemon, &["status"])["enforcing"], true);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! How a unit gets its policy, and how nothing else does.
 
 use std::fs;
+use std::os::unix::fs::{chown, symlink};
 
 use guard_lab::{Network, Production};
 
@@ -41,6 +42,38 @@ fn a_unit_is_guarded_from_its_first_instruction() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(said.contains("there is no policy \"nope\""), "{output:?}");
     assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn an_agent_does_not_write_the_policy_that_it_gets() {
+    let _one = machine();
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let own = "/home/agent/own.toml";
+    fs::write(own, "version = 1\ndefault = \"allow\"\n").unwrap();
+    chown(own, Some(UID), Some(UID)).unwrap();
+    // Root's own file, but which of them is the agent's to say.
+    let link = "/home/agent/link.toml";
+    let _ = fs::remove_file(link);
+    symlink("/etc/guard/policies/open.toml", link).unwrap();
+    let home = "WorkingDirectory=/home/agent";
+    // It would let it through.
+    fs::copy(own, "/etc/guard/wide.toml").unwrap();
+    let roots = "ExecStartPre=+guard assign --policy /etc/guard/wide.toml";
+    assert!(attempt(&network, &[AGENT, SLICE, home, roots], V4).ok);
+    let tries = probe(V4);
+    let tries: Vec<_> = tries.iter().map(String::as_str).collect();
+    for file in ["own.toml", own, link] {
+        let pre = format!("ExecStartPre=+guard assign --policy {file}");
+        let output = transient(&network, &[AGENT, SLICE, home, &pre], &tries);
+        assert!(!output.status.success(), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(
+            said.contains("only root may be able to change it"),
+            "{output:?}"
+        );
+        assert!(output.stdout.is_empty(), "{output:?}");
+    }
 }
 
 #[test]

@@ -46,6 +46,9 @@ pub(crate) struct SessionLine {
     /// Its own number here: after a reboot another session has the same id.
     #[serde(skip)]
     at: usize,
+    /// Before the first record that was asked for, or is left.
+    #[serde(skip)]
+    began_before: bool,
     #[serde(skip)]
     left_out: u64,
     #[serde(skip)]
@@ -136,12 +139,21 @@ impl Report {
                 ids.insert(session.id.clone());
             }
         }
+        // Where a session began before the first record, its name and the session around it are not known.
+        let strangers = self.sessions.iter().filter(|one| !kept.contains(&one.at));
+        let strangers: BTreeSet<_> = strangers
+            .filter(|one| one.began_before)
+            .map(|one| one.at)
+            .collect();
+        let is_strange = |of: Option<usize>| of.is_some_and(|at| strangers.contains(&at));
+        let may_be_its = self.stopped.iter().any(|one| is_strange(one.of));
         let is_kept = |of: Option<usize>| of.is_some_and(|at| kept.contains(&at));
         self.sessions.retain(|one| is_kept(Some(one.at)));
         self.stopped.retain(|one| is_kept(one.of));
         self.requests.retain(|one| is_kept(one.of));
         self.holes.retain(|one| is_kept(one.of));
         self.count();
+        self.may_lack |= may_be_its;
     }
 
     fn add(&mut self, record: &LogRecord, current: &mut HashMap<String, usize>) {
@@ -187,6 +199,7 @@ impl Report {
             ended_at: None,
             refused: None,
             at,
+            began_before: !starts,
             left_out: 0,
             may_lack: false,
         });
@@ -372,6 +385,34 @@ pub(crate) mod tests {
             {"kind": "session-start", "session": "s3", "name": "other"},
             {"kind": "denied", "session": "s3", "destination": to, "verdict": "deny", "count": 1},
         ])))
+    }
+
+    #[test]
+    fn what_may_be_the_sessions_is_not_taken_for_nothing() {
+        let to = json!({"address": "192.0.2.10", "port": 443, "protocol": "tcp", "host": null});
+        let denied = |session| json!({"kind": "denied", "session": session, "destination": to, "verdict": "deny"});
+        let start = |session, parent: Option<&str>| json!({"kind": "session-start", "session": session, "name": session, "parent": parent});
+        let kept = |all: Value, id: Option<&str>, name: Option<&str>| {
+            let mut report = Report::of(&records(all));
+            report.keep(id, name);
+            (report.stopped.len(), report.may_lack)
+        };
+        // Its own start, or that of the one inside, is older than the first record.
+        let late = json!([denied("s1")]);
+        assert_eq!(kept(late.clone(), None, Some("s1")), (0, true));
+        assert_eq!(kept(late, Some("s1"), None), (1, false));
+        let inside = json!([start("s1", None), denied("s2")]);
+        assert_eq!(kept(inside, None, Some("s1")), (0, true));
+        let known = json!([
+            start("s1", None),
+            start("s2", Some("s1")),
+            start("s3", None),
+            denied("s2"),
+            denied("s3")
+        ]);
+        assert_eq!(kept(known, None, Some("s1")), (1, false));
+        let harmless = json!([start("s1", None), {"kind": "session-end", "session": "s2"}]);
+        assert_eq!(kept(harmless, None, Some("s1")), (0, false));
     }
 
     #[test]

@@ -35,15 +35,27 @@ pub fn mount_bpffs(on: &Path, source: &str) -> io::Result<()> {
 }
 
 /// Takes a directory for this process alone, until the descriptor is closed. `None`: somebody else
-/// has it.
+/// has it. Whoever may open it can take it, so it has to be one that nobody else may look into.
 ///
 /// # Errors
 ///
 /// The system's.
 pub fn lock_dir(dir: &Path) -> io::Result<Option<OwnedFd>> {
-    let dir = File::open(dir)?;
-    match rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(dir.into())),
+    lock(File::open(dir)?)
+}
+
+/// The same for a file that only its owner may open, and only to write.
+///
+/// # Errors
+///
+/// The system's.
+pub fn lock_file(file: &Path) -> io::Result<Option<OwnedFd>> {
+    lock(File::options().write(true).open(file)?)
+}
+
+fn lock(file: File) -> io::Result<Option<OwnedFd>> {
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file.into())),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(error) => Err(error.into()),
     }
