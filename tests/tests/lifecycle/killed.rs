@@ -6,7 +6,7 @@ use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
+use guard_lab::{Attempt, Daemon, Guard, Network, Production, Shell, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -17,15 +17,16 @@ const ROUNDS: u64 = 16;
 /// Has guardd do something, and does not wait for that.
 fn disturb(daemon: &Daemon, round: u64) {
     let to = format!("192.0.2.{}", 100 + round);
-    let start = |args: &[&str]| {
-        let mut command = daemon.root(args).command().unwrap();
+    let start = |call: Guard<'_>| {
+        let mut command = call.command().unwrap();
         let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
         quiet.spawn().unwrap()
     };
     let mut child = match round % 4 {
-        0 => start(&["open", &to, "--session", "s1"]),
-        1 => start(&["close", "--all"]),
-        2 => start(&["run", "--user", "61234", "--policy", "asks", "--", "true"]),
+        0 => start(daemon.root(["open", &to, "--session", "s1"])),
+        1 => start(daemon.root(["close", "--all"])),
+        // Not root's: where guardd is killed first, root's would run a guardd of its own for that long.
+        2 => start(daemon.agent(["run", "--policy", "asks", "--", "true"])),
         _ => {
             let text = format!("{POLICY}\n# {round}\n");
             daemon.write_policy("asks", &text).unwrap();
