@@ -35,7 +35,7 @@ use qemu::{Accel, Qemu};
 use report::{Outcome, Status};
 use run::Runner;
 use snapshot::Maker;
-use suites::{Contents, Kind};
+use suites::{Contents, Kind, Suite};
 
 /// How long the whole of it may take.
 const WHOLE: Duration = Duration::from_secs(3600);
@@ -119,19 +119,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     fit()?;
     let cache = Cache::open()?;
     let mut qemu = Qemu::obtain(&cache, args.accel)?;
-    let kinds = plan::kinds_of(&suites, args.machine, args.shell);
-    let mut images = Vec::new();
-    for kernel in args.kernels() {
-        for contents in [Contents::Plain, Contents::Engines] {
-            if kinds.iter().any(|kind| kind.contents() == contents) {
-                images.push(Image::obtain(&cache, kernel, contents)?);
-            }
-        }
-    }
-    ensure!(
-        !images.is_empty(),
-        "no machine of these kinds runs these suites: see --list"
-    );
+    let images = images(args, &cache, &suites)?;
     let accel = qemu.settle(&cache, &images[0])?;
     let makers: Vec<_> = images
         .iter()
@@ -186,6 +174,24 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     println!("the same as a table: {}", table.display());
     println!("in {:.0} s", begun.elapsed().as_secs_f64());
     Ok(verdict(&outcomes))
+}
+
+/// What the machines boot that these suites need: at least one.
+fn images(args: &VmArgs, cache: &Cache, suites: &[Suite]) -> Result<Vec<Image>> {
+    let kinds = plan::kinds_of(suites, args.machine, args.shell);
+    let mut images = Vec::new();
+    for kernel in args.kernels() {
+        for contents in [Contents::Plain, Contents::Engines] {
+            if kinds.iter().any(|kind| kind.contents() == contents) {
+                images.push(Image::obtain(cache, kernel, contents)?);
+            }
+        }
+    }
+    ensure!(
+        !images.is_empty(),
+        "no machine of these kinds runs these suites: see --list"
+    );
+    Ok(images)
 }
 
 impl VmArgs {
