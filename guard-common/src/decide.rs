@@ -50,6 +50,9 @@ pub trait Tables {
     fn take(&self, hole: HoleId) -> bool;
     /// The time.
     fn now(&self) -> BootTime;
+    /// Calls with 0, 1, … until that gives something, `limit` times at most. Not a loop, whose every round the kernel's
+    /// verifier would go through, and there `bpf_loop` (uapi/linux/bpf.h).
+    fn find<R>(&self, limit: usize, at: impl FnMut(usize) -> Option<R>) -> Option<R>;
 }
 
 /// What one policy says of a connection, without holes.
@@ -159,16 +162,14 @@ pub fn policy_verdict<T: Tables>(tables: &T, policy: PolicyId, to: &Connection) 
         let Some(list) = tables.ranges(value.list) else {
             return PolicyVerdict::DENY;
         };
-        for i in 0..MAX_RANGES {
-            if i as u32 >= list.len {
-                break;
-            }
-            let range = &list.entries[i];
-            if range.covers(to.protocol, to.port) {
-                verdict = range.verdict;
-                rule = range.rule;
-                break;
-            }
+        let first = tables.find(MAX_RANGES.min(list.len as usize), |at| {
+            let range = list.entries.get(at)?;
+            range
+                .covers(to.protocol, to.port)
+                .then_some((range.verdict, range.rule))
+        });
+        if let Some(first) = first {
+            (verdict, rule) = first;
         }
     }
     PolicyVerdict {
@@ -195,23 +196,19 @@ pub fn find_hole<T: Tables>(
         return None;
     }
     let now = tables.now();
-    for i in 0..MAX_HOLES {
-        if i as u32 >= holes.len {
-            break;
-        }
-        let hole = &holes.entries[i];
+    let first = tables.find(MAX_HOLES.min(holes.len as usize), |at| {
+        let hole = holes.entries.get(at)?;
         if !hole.covers(&to.to, to.protocol, to.port) || hole.expires <= now {
-            continue;
+            return None;
         }
         let (id, expires, counted) = (hole.id, hole.expires, hole.counted);
         if !tables.is_whole(holes, session, version) {
-            return None;
+            return Some(None);
         }
-        if counted == 0 || id == granted || tables.take(id) {
-            return Some(Passage { hole: id, expires });
-        }
-    }
-    None
+        (counted == 0 || id == granted || tables.take(id))
+            .then_some(Some(Passage { hole: id, expires }))
+    });
+    first.flatten()
 }
 
 /// The verdict for a connection of a session: the strictest of its policies. Of equals the outermost, which nothing

@@ -25,7 +25,7 @@ const IPPROTO_UDPLITE: u8 = 136;
 const LOOPBACK_DEVICE: u32 = 1;
 
 /// Extension headers that are walked before a packet counts as unreadable.
-const MAX_EXTENSIONS: usize = 6;
+const MAX_EXTENSIONS: u32 = 6;
 
 /// The socket that a connect or sendmsg hook is asked about.
 #[inline(always)]
@@ -272,25 +272,25 @@ fn packet6(
 #[inline(always)]
 fn behind_extensions(skb: *mut __sk_buff, mut next: u8) -> u32 {
     let mut at = 40_u32;
-    for _ in 0..MAX_EXTENSIONS {
+    let found = kernel::find(MAX_EXTENSIONS, |_| {
         let extends = matches!(
             next,
             IPPROTO_HOPOPTS | IPPROTO_DSTOPTS | IPPROTO_FRAGMENT | IPPROTO_AH
         );
         let mut head = [0_u8; 4];
         if next == IPPROTO_ROUTING {
-            return 0;
+            return Some(0);
         }
         if (extends || has_ports(next)) && !kernel::load_bytes(skb, at, &mut head) {
-            return 0;
+            return Some(0);
         }
         let word = u16::from_be_bytes([head[2], head[3]]);
         if !extends {
             let port = if has_ports(next) { word } else { 0 };
-            return (u32::from(next) << 16) | u32::from(port);
+            return Some((u32::from(next) << 16) | u32::from(port));
         }
         if next == IPPROTO_FRAGMENT && word & 0xfff8 != 0 {
-            return 0;
+            return Some(0);
         }
         at += match next {
             IPPROTO_FRAGMENT => 8,
@@ -298,8 +298,9 @@ fn behind_extensions(skb: *mut __sk_buff, mut next: u8) -> u32 {
             _ => (u32::from(head[1]) + 1) * 8,
         };
         next = head[0];
-    }
-    0
+        None
+    });
+    found.unwrap_or(0)
 }
 
 /// Whether the destination port is in bytes 2 and 3.

@@ -1,6 +1,6 @@
 //! The BPF helpers in use, each with the one safe signature that this crate needs.
 
-use core::ffi::c_void;
+use core::ffi::{c_long, c_void};
 
 use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
@@ -56,6 +56,35 @@ pub(crate) fn current_comm(comm: &mut [u8; 16]) {
 pub(crate) fn socket_cookie(context: *mut c_void) -> u64 {
     // SAFETY: `context` is the one that the kernel passed to the program.
     unsafe { raw::bpf_get_socket_cookie(context) }
+}
+
+/// Calls with 0, 1, … until that gives something, `limit` times at most. The verifier goes through what is called once.
+#[inline(always)]
+pub(crate) fn find<R, F: FnMut(usize) -> Option<R>>(limit: u32, at: F) -> Option<R> {
+    /// What the helper calls for each.
+    extern "C" fn step<R, F: FnMut(usize) -> Option<R>>(
+        i: u32,
+        search: *mut Search<R, F>,
+    ) -> c_long {
+        // SAFETY: the helper passes on what it was given, which outlives the call.
+        let search = unsafe { &mut *search };
+        match (search.at)(i as usize) {
+            Some(found) => {
+                search.found = Some(found);
+                1
+            }
+            None => 0,
+        }
+    }
+    struct Search<R, F> {
+        at: F,
+        found: Option<R>,
+    }
+    let mut search = Search { at, found: None };
+    let step: extern "C" fn(u32, *mut Search<R, F>) -> c_long = step;
+    // SAFETY: `step` has the signature that the helper wants, and gets the pointer as its second argument.
+    unsafe { raw::bpf_loop(limit, step as *mut c_void, (&raw mut search).cast(), 0) };
+    search.found
 }
 
 /// The socket that a packet belongs to. The kernel runs egress programs for full sockets only

@@ -206,4 +206,9 @@ impl Tables for Kernel {
     fn now(&self) -> BootTime {
         kernel::boot_time()
     }
+
+    #[inline(always)]
+    fn find<R>(&self, limit: usize, at: impl FnMut(usize) -> Option<R>) -> Option<R> {
+        kernel::find(limit as u32, at)
+    }
 }

@@ -104,4 +104,8 @@ impl Tables for Lookup<'_> {
     fn now(&self) -> BootTime {
         BootTime(0)
     }
+
+    fn find<R>(&self, limit: usize, at: impl FnMut(usize) -> Option<R>) -> Option<R> {
+        (0..limit).find_map(at)
+    }
 }
