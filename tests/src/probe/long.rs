@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use serde_json::json;
@@ -47,6 +47,17 @@ pub(super) fn connect_often(target: &Target) -> anyhow::Result<Outcome> {
         Some(failure) => Err(failure),
         None => Ok(format!("connected {count} times")),
     })
+}
+
+/// Opens connections for as long as it lives. It leaves the CPU to others for nine tenths of the time: a lower priority
+/// would not, where each cgroup has its share.
+pub(super) fn keep_connecting(target: &Target) -> ! {
+    loop {
+        let begun = Instant::now();
+        // Whoever is reached counts.
+        let _ = tcp::open(target);
+        thread::sleep(begun.elapsed() * 9);
+    }
 }
 
 /// Waits for one client, however long that takes.

@@ -47,6 +47,7 @@ lsrr           a datagram to ADDRESS by way of OTHER, with an IPv4 loose source 
 io-uring       a ring, by which network calls need no system call
 hold-open      a connection with a byte each 50 ms; prints {echo: N} for each echo; ends with the connection
 loop           OTHER (100) connections one after the other
+keep           connections one after the other, for as long as it lives
 turn           serves one client at the port OTHER, then connects the socket of that connection to ADDRESS
 turn-listener  the same with the socket that listened
 pour           a connection, OTHER bytes sent, and an end that waits for none of them to arrive
@@ -132,6 +133,7 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "io-uring" => odd::io_uring(),
         "hold-open" => long::hold_open(target),
         "loop" => long::connect_often(target)?,
+        "keep" => long::keep_connecting(target),
         "turn" => turn::turn_around(target, false)?,
         "turn-listener" => turn::turn_around(target, true)?,
         "pour" => turn::pour(target)?,

@@ -92,11 +92,9 @@ impl<'n> Scene<'n> {
         let agent = Shell::start(&daemon, "crash").unwrap();
         let mut looping = Shell::start(&daemon, "crash").unwrap();
         let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
-        let attempt = Attempt::new("loop", NEITHER, 443).other("1000000000");
-        let words = attempt.args().join(" ");
-        // It leaves the CPU to whoever wants it.
+        let words = Attempt::new("keep", NEITHER, 443).args().join(" ");
         looping
-            .tell(&format!("nice -n 19 {} {words}", probe.display()))
+            .tell(&format!("{} {words}", probe.display()))
             .unwrap();
         daemon.stop().unwrap();
         Self {

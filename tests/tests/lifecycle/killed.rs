@@ -51,7 +51,7 @@ fn killed_at_any_moment_it_leaves_what_it_enforced_and_is_replaced() {
     let production = Production::start(&network).unwrap();
     let mut daemon = started(&network);
     let mut agent = Shell::start(&daemon, "asks").unwrap();
-    let mut denied = Attempt::new("loop", NEVER, 443).other("100000000");
+    let mut denied = Attempt::new("keep", NEVER, 443);
     agent.begin(&denied).unwrap();
     let mut known: HashMap<u64, Value> = HashMap::new();
     let mut last = 0;

@@ -40,9 +40,7 @@ impl Agent {
     /// Has it try again and again, in the background, until its session ends.
     pub(crate) fn keep_trying(&mut self, to: &str, port: u16) {
         let probe = self.probe.display();
-        let line = format!(
-            "while :; do nice -n 19 {probe} probe loop {to} {port} 1000; done >/dev/null 2>&1 &\n"
-        );
+        let line = format!("{probe} probe keep {to} {port} >/dev/null 2>&1 &\n");
         self.running.write(&line).unwrap();
     }
 

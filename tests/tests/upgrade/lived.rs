@@ -75,8 +75,8 @@ impl Lived {
         let mut migration = run(own.to_str().unwrap(), "migration");
         let mut looping = run("upgrade", "loop");
         let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
-        let words = Attempt::new("loop", NEVER, 443).other("1000000000").args();
-        let line = format!("nice -n 19 {} {}", probe.display(), words.join(" "));
+        let words = Attempt::new("keep", NEVER, 443).args();
+        let line = format!("{} {}", probe.display(), words.join(" "));
         looping.tell(&line).unwrap();
         let open = [
             "open",
