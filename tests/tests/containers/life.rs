@@ -98,7 +98,7 @@ fn a_container_is_a_session_from_its_policy_to_its_end(engine: Engine) {
     // Its owner says yes.
     let asked = request(&begun);
     let approve = ["guard", "approve", asked["id"].as_str().unwrap()];
-    let as_owner = ["setpriv", "--reuid=61234", "--clear-groups"];
+    let as_owner = ["setpriv", "--reuid=61236", "--clear-groups"];
     ok(&[&as_owner[..], &approve].concat());
     // guardd goes and comes: nothing changes, also meanwhile.
     const OTHER: &str = "192.0.2.11";

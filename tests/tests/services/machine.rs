@@ -11,9 +11,9 @@ use serde_json::Value;
 
 pub(crate) const V4: &str = "192.0.2.10";
 pub(crate) const OPEN: &str = "198.51.100.7";
-/// The account that the agents run under.
+/// The account that the agents run under; the user of other suites has none.
 pub(crate) const USER: &str = "agent";
-pub(crate) const UID: u32 = 61234;
+pub(crate) const UID: u32 = 61236;
 
 pub(crate) const POLICY: &str = r#"
 version = 1
@@ -103,7 +103,6 @@ impl Unit {
             network.dev().path().display()
         );
         fs::write(format!("/run/systemd/system/{name}"), text).unwrap();
-        reload();
         Self(name.to_owned())
     }
 

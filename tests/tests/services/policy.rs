@@ -107,7 +107,7 @@ fn a_units_session_is_its_users_and_has_its_name() {
     // Its owner ends it, by its name.
     ok(&[
         "setpriv",
-        "--reuid=61234",
+        "--reuid=61236",
         "--clear-groups",
         "guard",
         "stop",
@@ -278,7 +278,7 @@ fn what_runs_already_is_assigned_from_outside_by_root() {
     assert!(status.contains("late.service has no policy"), "{status}");
     let by_user = run(&[
         "setpriv",
-        "--reuid=61234",
+        "--reuid=61236",
         "--clear-groups",
         "guard",
         "assign",

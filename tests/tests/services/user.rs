@@ -11,8 +11,8 @@ fn as_user(words: &[&str]) -> std::process::Output {
     let runtime = format!("XDG_RUNTIME_DIR=/run/user/{UID}");
     let mut all = vec![
         "setpriv",
-        "--reuid=61234",
-        "--regid=61234",
+        "--reuid=61236",
+        "--regid=61236",
         "--init-groups",
         "env",
         &runtime,
@@ -102,8 +102,8 @@ fn the_example_of_a_users_unit_works() {
     let dir = "/home/agent/.config/systemd/user";
     ok(&[
         "setpriv",
-        "--reuid=61234",
-        "--regid=61234",
+        "--reuid=61236",
+        "--regid=61236",
         "--clear-groups",
         "mkdir",
         "-p",

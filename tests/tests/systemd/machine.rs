@@ -11,9 +11,9 @@ use std::thread;
 
 use guard_lab::eventually;
 
-/// An ordinary user.
+/// An ordinary user, whom no other suite has.
 pub(crate) const USER: &str = "guardtest";
-pub(crate) const UID: u32 = 61235;
+pub(crate) const UID: u32 = 61237;
 
 const UNITS: &str = "/run/systemd/system";
 const SETTINGS: &str = "/etc/guard/guardd.toml";
