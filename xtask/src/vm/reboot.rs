@@ -4,19 +4,18 @@ use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 use super::machine::{Console, Machine};
 use super::plan::Place;
 use super::report::{Counts, Status};
-use super::run::{INSTALL_IT, Log, Runner};
+use super::run::{Log, Runner, install};
 use super::suites::Suite;
 
 /// Sparse; the root file system takes a tenth of it.
 const DISK: u64 = 4 << 30;
 /// How long a machine may take to go down in good order.
 const SHUTDOWN: Duration = Duration::from_secs(120);
-const INSTALL: Duration = Duration::from_secs(180);
 
 /// Tests whose names begin with this run when the package was just installed,
 const BEFORE: &str = "before::";
@@ -36,9 +35,7 @@ pub(super) fn run(
 
     log.line("first boot");
     let mut machine = boot(runner, place, suite, &disk)?;
-    machine
-        .must(INSTALL_IT, INSTALL)
-        .context("the package cannot be installed")?;
+    install(&mut machine)?;
     let mut phase = |machine: &mut Machine, name: &str, log: &mut Log| -> Result<Status> {
         let suite = Suite {
             name: suite.name.clone(),

@@ -27,9 +27,9 @@ const SLOWNESS: u32 = 5;
 /// A machine that breaks gets so many more chances.
 const RETRIES: u32 = 1;
 
-/// Installs the package as a user would; the lab's own programs lie beside it.
-pub(super) const INSTALL_IT: &str =
-    "dpkg -i /payload/packages/guard.deb && install /payload/bin/* /usr/bin";
+/// Installs the package as a user would, unless it is; the lab's own programs lie beside it.
+const INSTALL_IT: &str = "test -x /usr/bin/guardd || \
+     { dpkg -i /payload/packages/guard.deb && install /payload/bin/* /usr/bin; }";
 
 /// How to run them.
 pub(super) struct Runner<'a> {
@@ -120,6 +120,8 @@ impl Runner<'_> {
             Some(machine) => machine,
             None => self.start(place, suite, log)?,
         };
+        // Tests of packages may have taken it away.
+        install(&mut machine)?;
         let ended = self.tests(&mut machine, place.maker.accel, suite, log)?;
         if ended.0 == Status::Failed {
             self.journal(&mut machine, log)?;
@@ -142,9 +144,7 @@ impl Runner<'_> {
                 .boot(place.kind, &self.payload.disk, None, &console)?
         };
         let booted = begun.elapsed().as_secs_f64();
-        machine
-            .must(INSTALL_IT, INSTALL)
-            .context("the package cannot be installed")?;
+        install(&mut machine)?;
         log.line(&format!(
             "machine {} {} up in {booted:.1} s, package installed after {:.1} s",
             place.maker.image.kernel.name(),
@@ -221,11 +221,19 @@ impl Runner<'_> {
     }
 }
 
-/// What is said of a suite: to whoever watches, and to a file.
+/// Has the package in a machine.
+pub(super) fn install(machine: &mut Machine) -> Result<()> {
+    machine
+        .must(INSTALL_IT, INSTALL)
+        .context("the package cannot be installed")
+}
+
+/// What is said of a suite: to whoever watches, and with the seconds since it began to a file.
 pub(super) struct Log {
     prefix: Option<String>,
     file: Option<File>,
     path: PathBuf,
+    begun: Instant,
     /// How long its tests took, without the machine.
     seconds: Option<f64>,
 }
@@ -243,6 +251,7 @@ impl Log {
             // Who cannot write logs can still watch.
             file: File::create(&path).ok(),
             path,
+            begun: Instant::now(),
             seconds: None,
         }
     }
@@ -250,7 +259,8 @@ impl Log {
     pub(super) fn line(&mut self, line: &str) {
         println!("{}{line}", self.prefix.as_deref().unwrap_or_default());
         if let Some(file) = &mut self.file {
-            let _ = writeln!(file, "{line}");
+            let seconds = self.begun.elapsed().as_secs_f64();
+            let _ = writeln!(file, "{seconds:7.1} {line}");
         }
     }
 }

@@ -7,12 +7,11 @@ use anyhow::Result;
 
 use super::machine::Console;
 use super::payload::Payload;
-use super::run::INSTALL_IT;
+use super::run::install;
 use super::snapshot::Maker;
 use super::suites::Kind;
 use crate::shell::say;
 
-const INSTALL: Duration = Duration::from_secs(180);
 /// As long as whoever types likes.
 const SESSION: Duration = Duration::from_secs(24 * 3600);
 
@@ -29,7 +28,7 @@ pub(super) fn open(
     } else {
         maker.boot(kind, &payload.disk, None, &console)?
     };
-    machine.must(INSTALL_IT, INSTALL)?;
+    install(&mut machine)?;
     say("a shell in the machine; `exit` ends both");
     let size = Command::new("stty")
         .arg("size")

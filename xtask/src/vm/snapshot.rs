@@ -17,22 +17,6 @@ use super::qemu::{Accel, Qemu};
 use super::suites::Kind;
 use crate::shell::say;
 
-/// No devices, no consoles, no writing to disks that are not there: a quarter of the work of a boot.
-const MASKED: &[&str] = &[
-    "dev-hugepages.mount",
-    "getty.target",
-    "kmod-static-nodes.service",
-    "systemd-binfmt.service",
-    "systemd-hwdb-update.service",
-    "systemd-journal-flush.service",
-    "systemd-modules-load.service",
-    "systemd-random-seed.service",
-    "systemd-udev-trigger.service",
-    "systemd-udevd-control.socket",
-    "systemd-udevd-kernel.socket",
-    "systemd-udevd.service",
-    "systemd-update-utmp.service",
-];
 /// How long saving or resuming may take.
 const MOVE: Duration = Duration::from_secs(60);
 
@@ -145,17 +129,13 @@ impl Maker<'_> {
         let mut qemu = self
             .qemu
             .machine(self.accel, &self.image.vmlinuz, kind.memory());
-        // Nothing in it is to be kept from anything else by what real processors do wrong.
-        let mut append =
-            "console=ttyS0 panic=-1 quiet audit=0 mitigations=off systemd.show_status=0".to_owned();
-        for unit in MASKED {
-            append.push_str(" systemd.mask=");
-            append.push_str(unit);
-        }
-        append.push(' ');
-        append.push_str(kind.append());
+        // Nothing in it is to be kept from anything else, by what real processors do wrong or by what was freed.
+        let append = format!(
+            "console=ttyS0 panic=-1 quiet audit=0 mitigations=off init_on_alloc=0 systemd.show_status=0 {}",
+            kind.append()
+        );
         qemu.arg("-initrd").arg(&self.image.initrd);
-        qemu.args(["-append", append.trim_end(), "-drive"]);
+        qemu.args(["-append", append.as_str(), "-drive"]);
         qemu.arg(format!(
             "file={},format=raw,if=virtio,readonly=on",
             payload.display()
