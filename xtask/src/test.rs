@@ -1,5 +1,7 @@
 //! `cargo xtask test`.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::shell::{cargo, run, target};
@@ -12,7 +14,11 @@ use crate::{build, lab};
 /// That this machine cannot run all of them, or that one failed.
 pub(crate) fn test(args: &[String]) -> Result<()> {
     lab::prepare()?;
-    run(cargo()
+    // A job in the background of a script ignores these, and so would what the tests interrupt.
+    let mut env = Command::new("env");
+    env.arg("--default-signal=INT,QUIT");
+    run(env
+        .arg(cargo().get_program())
         .args(["test", "--locked", "--workspace", "--exclude", "guard-ebpf"])
         .arg("--target-dir")
         .arg(target())

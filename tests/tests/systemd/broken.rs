@@ -93,6 +93,38 @@ fn a_missing_bpffs_is_mounted_where_everybody_sees_it() {
 }
 
 #[test]
+fn a_bpffs_that_cannot_be_had_is_in_the_status() {
+    let _machine = Machine::without_guardd();
+    ok("umount", &["/sys/fs/bpf"]);
+    // Not one to pin in, and nothing can be mounted over it by a guardd that may not mount.
+    ok("mount", &["-t", "tmpfs", "tmpfs", "/sys/fs/bpf"]);
+    let _ = run("systemctl", &["start", "guardd.service"]);
+    status_says("/sys/fs/bpf");
+    let unit = Unit::guarded("unpinned.service", "/bin/sleep 600");
+    fails("systemctl", &["start", &unit.name]);
+    assert_eq!(unit.pid(), 0);
+    ok("systemctl", &["stop", "guardd.service"]);
+    ok("umount", &["/sys/fs/bpf"]);
+    ok("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"]);
+}
+
+#[test]
+fn a_second_guardd_is_in_the_status_of_its_unit() {
+    let _machine = Machine::without_guardd();
+    let first = Unit::new(
+        "first-guardd.service",
+        "[Service]\nType=notify\nExecStart=/usr/bin/guardd\n",
+    );
+    ok("systemctl", &["start", &first.name]);
+    let _ = run("systemctl", &["start", "guardd.service"]);
+    status_says("another guardd");
+    let unit = Unit::guarded("second.service", "/bin/sleep 600");
+    fails("systemctl", &["start", &unit.name]);
+    assert_eq!(unit.pid(), 0);
+    ok("systemctl", &["stop", "guardd.service"]);
+}
+
+#[test]
 fn a_bpffs_that_is_unmounted_under_guardd_does_not_stop_enforcement() {
     let _machine = Machine::new();
     let target = Target::new();

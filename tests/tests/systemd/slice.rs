@@ -6,7 +6,9 @@ use std::path::Path;
 use guard_lab::eventually;
 
 use super::life::Prober;
-use super::machine::{Machine, ROOT, Target, UID, Unit, as_user, journal, ok, run, show, state};
+use super::machine::{
+    Machine, ROOT, Target, UID, Unit, as_user, journal, ok, run, show, state, status_says,
+};
 
 #[test]
 fn nobody_removes_the_root_by_mistake() {
@@ -39,6 +41,7 @@ fn a_root_that_is_gone_is_noticed_and_made_anew() {
         || show("guardd.service", "MainPID") != before && state("guardd.service") == "active";
     eventually("guardd attaches to a new one", back).unwrap();
     target.is_out_of_reach();
+    status_says("enforcing");
     assert!(
         journal("guardd.service").contains("the cgroup /sys/fs/cgroup/guard.slice was removed")
     );

@@ -1,5 +1,9 @@
 //! The units as they ship.
 
+use std::fs;
+
+use serde_json::Value;
+
 use super::machine::{Machine, ok, run, show, text};
 
 const UNITS: [&str; 5] = [
@@ -27,6 +31,30 @@ fn systemd_finds_nothing_wrong_with_them() {
         let output = run("env", &[&verify[..], units].concat());
         assert!(output.status.success());
         assert_eq!(text(&output.stderr), "", "{scope}");
+    }
+}
+
+#[test]
+fn each_thing_that_the_sandbox_leaves_open_is_explained() {
+    let _machine = Machine::new();
+    let unit = fs::read_to_string("/usr/lib/systemd/system/guardd.service").unwrap();
+    let comments: String = unit.lines().filter(|line| line.starts_with('#')).collect();
+    let found = ok(
+        "systemd-analyze",
+        &["--no-pager", "security", "--json=short", "guardd.service"],
+    );
+    let found: Vec<Value> = serde_json::from_str(&found).unwrap();
+    let is_open = |one: &&Value| one["set"] == false && one["exposure"].is_string();
+    let mut open = found.iter().filter(is_open).peekable();
+    assert!(open.peek().is_some(), "{found:?}");
+    for one in open {
+        // `User=/DynamicUser=`, `RestrictNamespaces=~net`, `RestrictAddressFamilies=~AF_(INET|INET6)`
+        let name = one["name"].as_str().unwrap();
+        let (setting, value) = name.split_once('=').unwrap();
+        let value = value.trim_start_matches('~');
+        let explained = comments.contains(&format!("{setting}="))
+            || setting != "SystemCallFilter" && comments.contains(value);
+        assert!(explained, "{one}");
     }
 }
 

@@ -96,7 +96,7 @@ pub(super) struct Suite {
 
 /// Where the suites run that do not run in plain machines alone. What is not named here runs there.
 const ELSEWHERE: &[(Kind, &[&str])] = &[
-    (Kind::NoBpfLsm, &["enforcement", "holes"]),
+    (Kind::NoBpfLsm, &["enforcement", "holes", "lifecycle"]),
     (Kind::Hybrid, &["enforcement", "lifecycle"]),
     (Kind::Reboot, &["reboot"]),
     (Kind::Containers, &["containers"]),
