@@ -50,9 +50,9 @@ pub trait Tables {
     fn take(&self, hole: HoleId) -> bool;
     /// The time.
     fn now(&self) -> BootTime;
-    /// Calls with 0, 1, … until that gives something, `limit` times at most. Not a loop, whose every round the kernel's
-    /// verifier would go through, and there `bpf_loop` (uapi/linux/bpf.h).
-    fn find<R>(&self, limit: usize, at: impl FnMut(usize) -> Option<R>) -> Option<R>;
+    /// Calls with 0, 1, … until that gives something, `limit` times at most; `failed` where that cannot be done. Not a
+    /// loop, whose every round the kernel's verifier would go through, and there `bpf_loop` (uapi/linux/bpf.h).
+    fn find<R>(&self, limit: usize, failed: R, at: impl FnMut(usize) -> Option<R>) -> Option<R>;
 }
 
 /// What one policy says of a connection, without holes.
@@ -162,14 +162,18 @@ pub fn policy_verdict<T: Tables>(tables: &T, policy: PolicyId, to: &Connection) 
         let Some(list) = tables.ranges(value.list) else {
             return PolicyVerdict::DENY;
         };
-        let first = tables.find(MAX_RANGES.min(list.len as usize), |at| {
+        // One number of the size of an `Option`'s tag: kernels before 6.1.100 and 6.3 let nobody read a part of the stack
+        // that was not written, and LLVM reads tag and bytes at once.
+        let packed = |verdict, rule| (u32::from(verdict) << 16) | u32::from(rule);
+        let denied = packed(Verdict::Deny as u8, DEFAULT_RULE);
+        let first = tables.find(MAX_RANGES.min(list.len as usize), denied, |at| {
             let range = list.entries.get(at)?;
             range
                 .covers(to.protocol, to.port)
-                .then_some((range.verdict, range.rule))
+                .then(|| packed(range.verdict, range.rule))
         });
         if let Some(first) = first {
-            (verdict, rule) = first;
+            (verdict, rule) = ((first >> 16) as u8, first as u16);
         }
     }
     PolicyVerdict {
@@ -196,7 +200,7 @@ pub fn find_hole<T: Tables>(
         return None;
     }
     let now = tables.now();
-    let first = tables.find(MAX_HOLES.min(holes.len as usize), |at| {
+    let first = tables.find(MAX_HOLES.min(holes.len as usize), None, |at| {
         let hole = holes.entries.get(at)?;
         if !hole.covers(&to.to, to.protocol, to.port) || hole.expires <= now {
             return None;

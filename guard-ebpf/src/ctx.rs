@@ -272,7 +272,7 @@ fn packet6(
 #[inline(always)]
 fn behind_extensions(skb: *mut __sk_buff, mut next: u8) -> u32 {
     let mut at = 40_u32;
-    let found = kernel::find(MAX_EXTENSIONS, |_| {
+    let found = kernel::find(MAX_EXTENSIONS, 0, |_| {
         let extends = matches!(
             next,
             IPPROTO_HOPOPTS | IPPROTO_DSTOPTS | IPPROTO_FRAGMENT | IPPROTO_AH

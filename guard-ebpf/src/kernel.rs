@@ -58,9 +58,10 @@ pub(crate) fn socket_cookie(context: *mut c_void) -> u64 {
     unsafe { raw::bpf_get_socket_cookie(context) }
 }
 
-/// Calls with 0, 1, … until that gives something, `limit` times at most. The verifier goes through what is called once.
+/// Calls with 0, 1, … until that gives something, `limit` times at most; `failed` where that cannot be done. The verifier
+/// goes through what is called once.
 #[inline(always)]
-pub(crate) fn find<R, F: FnMut(usize) -> Option<R>>(limit: u32, at: F) -> Option<R> {
+pub(crate) fn find<R, F: FnMut(usize) -> Option<R>>(limit: u32, failed: R, at: F) -> Option<R> {
     /// What the helper calls for each.
     extern "C" fn step<R, F: FnMut(usize) -> Option<R>>(
         i: u32,
@@ -83,7 +84,10 @@ pub(crate) fn find<R, F: FnMut(usize) -> Option<R>>(limit: u32, at: F) -> Option
     let mut search = Search { at, found: None };
     let step: extern "C" fn(u32, *mut Search<R, F>) -> c_long = step;
     // SAFETY: `step` has the signature that the helper wants, and gets the pointer as its second argument.
-    unsafe { raw::bpf_loop(limit, step as *mut c_void, (&raw mut search).cast(), 0) };
+    let rounds = unsafe { raw::bpf_loop(limit, step as *mut c_void, (&raw mut search).cast(), 0) };
+    if rounds < 0 {
+        return Some(failed);
+    }
     search.found
 }
 

@@ -208,7 +208,7 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn find<R>(&self, limit: usize, at: impl FnMut(usize) -> Option<R>) -> Option<R> {
-        kernel::find(limit as u32, at)
+    fn find<R>(&self, limit: usize, failed: R, at: impl FnMut(usize) -> Option<R>) -> Option<R> {
+        kernel::find(limit as u32, failed, at)
     }
 }

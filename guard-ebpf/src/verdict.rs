@@ -1,6 +1,6 @@
 //! [`guard_common::decide`] on the BPF maps.
 //!
-//! What loops is a global function, which the verifier checks once and on its own instead of once for each
+//! What searches is a global function, which the verifier checks once and on its own instead of once for each
 //! way in which a program may get there.
 
 use guard_common::{

@@ -1,6 +1,6 @@
 //! What can go wrong between guardd and the kernel.
 
-use std::{error::Error, io, path::PathBuf};
+use std::{error::Error, fs, io, path::PathBuf};
 
 use crate::proto::{Failure, HookStatus};
 
@@ -163,6 +163,9 @@ impl DatapathError {
                  of them"
                     .into()
             }
+            Self::Ebpf { .. } if jit_is_off() => {
+                "run `sysctl net.core.bpf_jit_enable=1`: the kernel has to compile these programs".into()
+            }
             Self::Ebpf { .. } => kernel_needed(&release()),
             Self::File { path, .. } => format!(
                 "see to {}, or give guardd other places: --pin-dir, --cgroup-root, --state-dir",
@@ -209,6 +212,11 @@ impl DatapathError {
 
 /// The oldest kernel that has what the programs are made of.
 const OLDEST: (u32, u32) = (6, 1);
+
+/// Whether the kernel interprets programs. What calls a helper that calls back it takes only where it does not.
+fn jit_is_off() -> bool {
+    fs::read_to_string("/proc/sys/net/core/bpf_jit_enable").is_ok_and(|text| text.trim() == "0")
+}
 
 /// What to do about programs that the kernel does not take.
 fn kernel_needed(release: &str) -> String {

@@ -105,7 +105,7 @@ impl Tables for Lookup<'_> {
         BootTime(0)
     }
 
-    fn find<R>(&self, limit: usize, at: impl FnMut(usize) -> Option<R>) -> Option<R> {
+    fn find<R>(&self, limit: usize, _: R, at: impl FnMut(usize) -> Option<R>) -> Option<R> {
         (0..limit).find_map(at)
     }
 }
