@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, bins};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, bins, eventually};
 
 const V4: &str = "192.0.2.10";
 const V6: &str = "2001:db8:7::10";
@@ -87,6 +87,19 @@ fn each_way_reaches_production_and_is_written_down() {
         });
         assert!(arrived, "{:?}: {reached:?}", case.attempt);
     }
+}
+
+#[test]
+fn who_keeps_connecting_does_so() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let probe = bins::for_everybody("guard-lab", network.tag()).unwrap();
+    let mut keep = network.dev().command_as(AGENT, probe);
+    let _keep = Running::start(keep.args(Attempt::new("keep", V4, 443).args())).unwrap();
+    eventually("it has tried many times", || {
+        production.reached_at(V4, 443).unwrap().len() > 20
+    })
+    .unwrap();
 }
 
 #[test]

@@ -11,6 +11,8 @@ use serde_json::json;
 
 use super::{Outcome, Step as _, Target, errno, say, tcp};
 
+/// Between two attempts, of which one may have waited for an answer that did not come.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 /// How often a byte is sent.
 const PACE: Duration = Duration::from_millis(50);
 
@@ -49,14 +51,14 @@ pub(super) fn connect_often(target: &Target) -> anyhow::Result<Outcome> {
     })
 }
 
-/// Opens connections for as long as it lives. It leaves the CPU to others for nine tenths of the time: a lower priority
-/// would not, where each cgroup has its share.
+/// Opens connections for as long as it lives. It leaves the CPU to others for nine tenths of the time, where that is not
+/// long: a lower priority would not, where each cgroup has its share.
 pub(super) fn keep_connecting(target: &Target) -> ! {
     loop {
         let begun = Instant::now();
         // Whoever is reached counts.
         let _ = tcp::open(target);
-        thread::sleep(begun.elapsed() * 9);
+        thread::sleep((begun.elapsed() * 9).min(LONGEST_PAUSE));
     }
 }
 

@@ -77,6 +77,19 @@ fn assert_prompt() {
 }
 
 #[test]
+fn a_unit_that_an_administrator_masked_stays_so_and_the_others_are_enabled() {
+    const MASKED: &str = "guardd.service";
+    let machine = Machine::without_guard();
+    succeeds(quiet("systemctl").args(["mask", MASKED]));
+    succeeds(&mut machine::install(&machine.first));
+    for unit in ENABLED {
+        let state = if unit == MASKED { "masked" } else { "enabled" };
+        assert_eq!(property(unit, "UnitFileState"), state, "{unit}");
+    }
+    succeeds(quiet("systemctl").args(["unmask", MASKED]));
+}
+
+#[test]
 fn an_ordinary_user_runs_a_command_under_it() {
     let _machine = Machine::with_guard();
     let network = Network::new().unwrap();
