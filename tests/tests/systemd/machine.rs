@@ -147,7 +147,7 @@ pub(crate) fn status_says(what: &str) {
     eventually(&format!("the unit's status says: {what}"), says).unwrap();
 }
 
-/// What a unit has written to the journal since it last started.
+/// What units of that name have written to the journal.
 pub(crate) fn journal(unit: &str) -> String {
     ok("journalctl", &["--sync"]);
     ok(
