@@ -4,6 +4,31 @@ use std::fs;
 
 use super::machine::{DropIn, Machine, Target, Unit, fails, ok, run, state, status_says};
 
+/// Without a guardd that enforces.
+fn no_unit_of_the_slice_starts() {
+    let unit = Unit::guarded("never.service", "/bin/sleep 600");
+    fails("systemctl", &["start", &unit.name]);
+    assert_eq!(unit.pid(), 0);
+}
+
+/// Something else than a bpffs where one is expected, for as long as this lives.
+struct NoBpffs;
+
+impl NoBpffs {
+    fn new() -> Self {
+        ok("umount", &["/sys/fs/bpf"]);
+        ok("mount", &["-t", "tmpfs", "tmpfs", "/sys/fs/bpf"]);
+        Self
+    }
+}
+
+impl Drop for NoBpffs {
+    fn drop(&mut self) {
+        let _ = run("umount", &["/sys/fs/bpf"]);
+        let _ = run("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"]);
+    }
+}
+
 #[test]
 fn a_broken_policy_is_in_the_status() {
     let _machine = Machine::new();
@@ -95,17 +120,11 @@ fn a_missing_bpffs_is_mounted_where_everybody_sees_it() {
 #[test]
 fn a_bpffs_that_cannot_be_had_is_in_the_status() {
     let _machine = Machine::without_guardd();
-    ok("umount", &["/sys/fs/bpf"]);
-    // Not one to pin in, and nothing can be mounted over it by a guardd that may not mount.
-    ok("mount", &["-t", "tmpfs", "tmpfs", "/sys/fs/bpf"]);
+    let _bpffs = NoBpffs::new();
     let _ = run("systemctl", &["start", "guardd.service"]);
     status_says("/sys/fs/bpf");
-    let unit = Unit::guarded("unpinned.service", "/bin/sleep 600");
-    fails("systemctl", &["start", &unit.name]);
-    assert_eq!(unit.pid(), 0);
+    no_unit_of_the_slice_starts();
     ok("systemctl", &["stop", "guardd.service"]);
-    ok("umount", &["/sys/fs/bpf"]);
-    ok("mount", &["-t", "bpf", "bpf", "/sys/fs/bpf"]);
 }
 
 #[test]
@@ -118,9 +137,7 @@ fn a_second_guardd_is_in_the_status_of_its_unit() {
     ok("systemctl", &["start", &first.name]);
     let _ = run("systemctl", &["start", "guardd.service"]);
     status_says("another guardd");
-    let unit = Unit::guarded("second.service", "/bin/sleep 600");
-    fails("systemctl", &["start", &unit.name]);
-    assert_eq!(unit.pid(), 0);
+    no_unit_of_the_slice_starts();
     ok("systemctl", &["stop", "guardd.service"]);
 }
 
@@ -145,9 +162,7 @@ fn a_root_that_is_no_cgroup_v2_is_in_the_status() {
     );
     fails("systemctl", &["start", "guardd.service"]);
     status_says("is not in a cgroup v2 hierarchy");
-    let unit = Unit::guarded("never.service", "/bin/sleep 600");
-    fails("systemctl", &["start", &unit.name]);
-    assert_eq!(unit.pid(), 0);
+    no_unit_of_the_slice_starts();
     ok("systemctl", &["stop", "guardd.service"]);
     drop(wrong);
 }
