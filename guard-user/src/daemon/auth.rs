@@ -220,8 +220,19 @@ mod tests {
     use crate::proto::{Assign, ErrorName, PolicyRef, Run, Terms};
 
     fn calls() -> Vec<(Call, Audience)> {
-        let text = String::new;
-        let terms = Terms::default();
+        let all = [
+            (for_everybody(), Audience::Both),
+            (for_root(), Audience::Root),
+            (for_approvers(), Audience::Approvers),
+            (for_agents(), Audience::Agents),
+        ];
+        let calls = all.into_iter();
+        calls
+            .flat_map(|(calls, audience)| calls.into_iter().map(move |call| (call, audience)))
+            .collect()
+    }
+
+    fn for_everybody() -> Vec<Call> {
         let run = Run {
             policy: None,
             name: None,
@@ -229,6 +240,11 @@ mod tests {
             command: vec![],
             uid: 1000,
         };
+        let session = String::new();
+        vec![Call::Run(run), Call::Enter { session }]
+    }
+
+    fn for_root() -> Vec<Call> {
         let assign = Assign {
             policy: PolicyRef {
                 name: None,
@@ -239,68 +255,53 @@ mod tests {
             name: None,
             owner: None,
         };
+        vec![Call::Assign(assign), Call::Reload {}]
+    }
+
+    fn for_approvers() -> Vec<Call> {
+        let (text, terms) = (String::new, Terms::default());
+        let open = Call::Open {
+            destination: text(),
+            ports: vec![],
+            session: None,
+            reason: None,
+            terms,
+        };
+        let explain = Call::Explain {
+            destination: text(),
+            ports: vec![],
+            policy: None,
+            session: None,
+        };
+        let (id, seconds) = (text(), None);
+        let (ids, all) = (vec![], true);
+        let (follow, since) = (false, None);
         vec![
-            (Call::Run(run), Audience::Both),
-            (Call::Assign(assign), Audience::Root),
-            (Call::Enter { session: text() }, Audience::Both),
-            (Call::Pending {}, Audience::Approvers),
-            (Call::Approve { id: text(), terms }, Audience::Approvers),
-            (
-                Call::Deny {
-                    id: text(),
-                    seconds: None,
-                },
-                Audience::Approvers,
-            ),
-            (
-                Call::Open {
-                    destination: text(),
-                    ports: vec![],
-                    session: None,
-                    reason: None,
-                    terms,
-                },
-                Audience::Approvers,
-            ),
-            (Call::Holes {}, Audience::Approvers),
-            (
-                Call::Close {
-                    ids: vec![],
-                    all: true,
-                },
-                Audience::Approvers,
-            ),
-            (Call::Sessions {}, Audience::Approvers),
-            (Call::Stop { session: text() }, Audience::Approvers),
-            (Call::Status {}, Audience::Approvers),
-            (
-                Call::Explain {
-                    destination: text(),
-                    ports: vec![],
-                    policy: None,
-                    session: None,
-                },
-                Audience::Approvers,
-            ),
-            (
-                Call::Log {
-                    follow: false,
-                    session: None,
-                    since: None,
-                },
-                Audience::Approvers,
-            ),
-            (Call::Reload {}, Audience::Root),
-            (Call::Why {}, Audience::Agents),
-            (
-                Call::Request {
-                    destination: text(),
-                    ports: vec![],
-                    reason: None,
-                },
-                Audience::Agents,
-            ),
+            Call::Pending {},
+            Call::Approve { id: text(), terms },
+            Call::Deny { id, seconds },
+            open,
+            Call::Holes {},
+            Call::Close { ids, all },
+            Call::Sessions {},
+            Call::Stop { session: text() },
+            Call::Status {},
+            explain,
+            Call::Log {
+                follow,
+                session: None,
+                since,
+            },
         ]
+    }
+
+    fn for_agents() -> Vec<Call> {
+        let request = Call::Request {
+            destination: String::new(),
+            ports: vec![],
+            reason: None,
+        };
+        vec![Call::Why {}, request]
     }
 
     fn by(uid: u32, place: Place, call: &Call) -> Result<Authorised, ErrorName> {

@@ -135,7 +135,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
         // The programs went with it. The next start attaches them anew.
-        error = root_gone(&shared) => Err(error),
+        () = root_gone(&shared) => Err(begin_anew(&shared).await),
         // None of them ends by itself. Without one the daemon is half there: better it starts again.
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     };
@@ -205,17 +205,34 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     }
 }
 
-/// Waits until the cgroup root is gone, and for whoever asks to be told so. Without it nothing is enforced, and nobody is
-/// left to be guarded; the next start makes it anew. systemd removes it when it stops the slice, and is about to stop
-/// guardd then, which is no error.
-async fn root_gone(shared: &Shared) -> anyhow::Error {
+/// Waits until the cgroup root is gone. systemd removes it when it stops the slice, and is about to stop guardd then,
+/// which is no error.
+async fn root_gone(shared: &Shared) {
     shared.root_gone().await;
+    let root = shared.with(|state| state.places.cgroup_root.clone());
+    let stands = tokio::task::spawn_blocking(move || slice::stands(&root));
+    if !matches!(
+        tokio::time::timeout(LAST_ANSWERS, stands).await,
+        Ok(Ok(Ok(true)))
+    ) {
+        tokio::time::sleep(LAST_ANSWERS).await;
+    }
+}
+
+/// Has what went with the root made anew, and waits for whoever asks to be told so. Nothing is enforced, and nobody is
+/// left to be guarded; but until guardd is back, the next unit in the slice would run in a cgroup that nothing is
+/// attached to.
+async fn begin_anew(shared: &Shared) -> anyhow::Error {
     let root = shared.with(|state| state.places.cgroup_root.clone());
     let error = anyhow::anyhow!(
         "NOT enforcing: the cgroup {} was removed, and what was attached to it\n\
          start it again: guardd makes a new one, and attaches to that",
         root.display()
     );
+    let begun = tokio::task::spawn_blocking(move || slice::begin_anew(&root));
+    if let Ok(Ok(Err(error))) = tokio::time::timeout(LAST_ANSWERS, begun).await {
+        tracing::error!(%error, "units of the slice may start unguarded");
+    }
     tokio::time::sleep(LAST_ANSWERS).await;
     error
 }

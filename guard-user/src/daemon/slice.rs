@@ -1,6 +1,6 @@
 //! systemd's slice around the cgroup root.
 
-use std::{path::Path, process::Command};
+use std::{env, path::Path, process::Command};
 
 use crate::datapath::{DatapathError, default_root};
 
@@ -14,6 +14,41 @@ pub fn at(root: &Path) -> Option<&'static str> {
     is_slice.then_some(SLICE)
 }
 
+/// Where system units are (systemd.unit(5)).
+const UNITS: [&str; 5] = [
+    "/etc/systemd/system",
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
+/// What is wrong where guardd is a service, and the slice whose cgroup `root` is has no unit any more: systemd makes
+/// one up then, which waits for nobody.
+#[must_use]
+pub fn without_unit(root: &Path) -> Option<String> {
+    env::var_os("NOTIFY_SOCKET")?;
+    let slice = at(root)?;
+    // A masked one is there: it is a link.
+    let is_there = |dir: &&str| Path::new(dir).join(slice).symlink_metadata().is_ok();
+    if UNITS.iter().any(is_there) {
+        return None;
+    }
+    Some(format!(
+        "the unit {slice} is gone, so units in it start without waiting for guardd; install it again, then run \
+         systemctl daemon-reload"
+    ))
+}
+
+/// Whether systemd counts the slice whose cgroup `root` is as started.
+///
+/// # Errors
+///
+/// [`DatapathError::SliceStands`] where it cannot be asked.
+pub fn stands(root: &Path) -> Result<bool, DatapathError> {
+    at(root).map_or(Ok(false), is_active)
+}
+
 /// Has systemd stop the slice whose cgroup `root` is, before what is attached to it goes. Else it would count as
 /// started still, and the next unit of the slice would run in it without anything in its way.
 ///
@@ -21,27 +56,46 @@ pub fn at(root: &Path) -> Option<&'static str> {
 ///
 /// [`DatapathError::SliceStands`] with what systemctl says.
 pub fn stop(root: &Path) -> Result<(), DatapathError> {
+    tell(root, &["stop"])
+}
+
+/// Has systemd start the slice whose cgroup `root` was anew, where it counts as started still: its units go on only
+/// after a guardd that enforces.
+///
+/// # Errors
+///
+/// [`DatapathError::SliceStands`] with what systemctl says.
+pub fn begin_anew(root: &Path) -> Result<(), DatapathError> {
+    // guardd is part of the slice, and would wait for its own end.
+    tell(root, &["--no-block", "restart"])
+}
+
+fn tell(root: &Path, verb: &[&str]) -> Result<(), DatapathError> {
     let Some(slice) = at(root) else {
         return Ok(());
     };
-    if !systemctl(&["--quiet", "is-active", slice])?.0 {
+    if !is_active(slice)? {
         return Ok(());
     }
-    match systemctl(&["stop", slice])? {
+    match systemctl(&[verb, &[slice]].concat())? {
         (true, _) => Ok(()),
-        (false, said) => Err(stands(&said)),
+        (false, said) => Err(still_there(&said)),
     }
+}
+
+fn is_active(slice: &str) -> Result<bool, DatapathError> {
+    Ok(systemctl(&["--quiet", "is-active", slice])?.0)
 }
 
 /// Whether it succeeded, and what it said.
 fn systemctl(args: &[&str]) -> Result<(bool, String), DatapathError> {
     let done = Command::new("systemctl").args(args).output();
-    let done = done.map_err(|error| stands(&error.to_string()))?;
+    let done = done.map_err(|error| still_there(&error.to_string()))?;
     let said = String::from_utf8_lossy(&done.stderr).trim().to_owned();
     Ok((done.status.success(), said))
 }
 
-fn stands(why: &str) -> DatapathError {
+fn still_there(why: &str) -> DatapathError {
     DatapathError::SliceStands { why: why.into() }
 }
 

@@ -96,6 +96,12 @@ pub fn begin(paths: &Paths, object: &Object) -> Result<Begun> {
 /// Removes what a daemon that could not begin has made: directories and a trail without anything in
 /// them.
 fn clear_away(paths: &Paths) {
+    let [shelf, ..] = Shelves::DIRS;
+    let held = lock_dir(&paths.run_dir().join(shelf));
+    // Another that started at the same time has them.
+    if matches!(held, Ok(None)) {
+        return;
+    }
     for shelf in Shelves::DIRS {
         let _ = fs::remove_dir(paths.run_dir().join(shelf));
     }

@@ -1,6 +1,6 @@
 //! What is enforced, read back from the kernel each time.
 
-use super::state::State;
+use super::{slice, state::State};
 use crate::{
     datapath::DatapathError,
     proto::{PolicyStatus, Status},
@@ -25,6 +25,7 @@ impl State {
             enforcing: problem.is_none(),
             problem,
             warnings: (self.audit.problem().map(str::to_owned).into_iter())
+                .chain(slice::without_unit(&self.places.cgroup_root))
                 .chain(self.unusable_warnings())
                 .chain(self.metrics_problem.clone())
                 .chain(self.astray_warnings())

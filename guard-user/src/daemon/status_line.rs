@@ -27,8 +27,7 @@ pub async fn tell(shared: Rc<Shared>) {
         written.mark_unchanged();
         requests.mark_unchanged();
         let now = shared.with(|state| status_line(state));
-        if now != told {
-            notify(&[NotifyState::Status(&now)]);
+        if now != told && has_told(&[NotifyState::Status(&now)]) {
             told = now;
         }
         tokio::time::sleep(PAUSE).await;
@@ -72,10 +71,14 @@ fn numbers(status: &Status) -> String {
     let sessions = count(status.sessions, "session", "sessions");
     let requests = count(status.requests, "request waits", "requests wait");
     let holes = count(status.holes, "hole", "holes");
-    format!(
+    let mut numbers = format!(
         "{sessions}, {requests}, {holes}, {} refused",
         status.refused
-    )
+    );
+    if status.events_lost > 0 {
+        numbers += &format!(", {} of them not reported", status.events_lost);
+    }
+    numbers
 }
 
 fn count(number: usize, one: &str, more: &str) -> String {
@@ -105,9 +108,16 @@ pub fn one_line(text: &str) -> String {
 
 /// Tells the service manager something, where there is one.
 pub fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
+    has_told(state);
+}
+
+/// The same. It fails where the service manager has too much to read yet.
+fn has_told(state: &[NotifyState<'_>]) -> bool {
+    let told = sd_notify::notify(state);
+    if let Err(error) = &told {
         tracing::debug!(%error, "the service manager was not told");
     }
+    told.is_ok()
 }
 
 #[cfg(test)]
@@ -140,6 +150,9 @@ mod tests {
     fn the_numbers_are_those_of_the_status() {
         let expected = "enforcing: 3 sessions, 1 request waits, 2 holes, 17 refused";
         assert_eq!(line(&status()), expected);
+        let mut lost = status();
+        lost.events_lost = 5;
+        assert_eq!(line(&lost), format!("{expected}, 5 of them not reported"));
     }
 
     #[test]

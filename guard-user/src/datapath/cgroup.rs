@@ -302,13 +302,23 @@ fn is_gone(e: &io::Error) -> bool {
 ///
 /// # Errors
 ///
-/// Where none is mounted.
+/// Where none is mounted, or systemd does not put its units into it: what is in the slice would run unguarded.
 pub fn default_root() -> io::Result<PathBuf> {
-    let systemd = Path::new("/run/systemd/system").exists();
-    Ok(cgroup2::Hierarchy::find()?
-        .mount()
-        .join(if systemd { "guard.slice" } else { "guard" }))
+    let has_systemd = Path::new("/run/systemd/system").exists();
+    // Where it uses version 2, its own is `init.scope`.
+    let uses_it = || cgroup2::path_of(1).is_ok_and(|path| path != Path::new("/"));
+    if has_systemd && !uses_it() {
+        return Err(io::Error::other(format!(
+            "systemd keeps its units in cgroups of version 1 alone, where no guard sees them; \
+             boot with {UNIFIED} on the kernel's command line"
+        )));
+    }
+    let name = if has_systemd { "guard.slice" } else { "guard" };
+    Ok(cgroup2::Hierarchy::find()?.mount().join(name))
 }
+
+/// What tells systemd to use version 2; since release 256 it does nothing else.
+const UNIFIED: &str = "systemd.unified_cgroup_hierarchy=1";
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! What is so at the moment of a scrape.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use guard_common::{SessionId, SessionStats};
 use prometheus_client::{
@@ -19,6 +19,15 @@ const MAX_NAME: usize = 64;
 /// Whom a count is of. There are no more than the kernel has room for, and an ended one goes after a minute.
 type Labels = [(&'static str, String); 3];
 
+/// What is of one session.
+#[derive(Debug)]
+struct OfSession {
+    labels: Labels,
+    stats: SessionStats,
+    requests: u64,
+    holes: u64,
+}
+
 /// The state in numbers.
 #[derive(Debug)]
 pub struct Snapshot {
@@ -26,7 +35,7 @@ pub struct Snapshot {
     refused_policies: usize,
     audit_failures: u64,
     audit_problem: bool,
-    sessions: Vec<(Labels, SessionStats)>,
+    sessions: Vec<OfSession>,
     process: Process,
     started: f64,
 }
@@ -37,19 +46,41 @@ impl Snapshot {
     pub fn of(state: &State) -> Self {
         let status = state.status();
         let in_force = status.policies.iter();
-        let stats = state.datapath.stats().unwrap_or_default();
-        let stats = stats.into_iter();
         Self {
             refused_policies: in_force.filter(|policy| policy.error.is_some()).count()
                 + state.unusable.len(),
             status,
             audit_failures: state.audit.failures(),
             audit_problem: state.audit.problem().is_some(),
-            sessions: stats.map(|(id, of)| (labels(state, id), of)).collect(),
+            sessions: sessions(state),
             process: Process::look(),
             started: state.counters.started,
         }
     }
+}
+
+/// All that the kernel counts for; it knows of no request.
+fn sessions(state: &State) -> Vec<OfSession> {
+    let waiting = state.requests.pending();
+    let requests = count(waiting.iter().map(|one| one.question.session));
+    let open = state.datapath.holes().unwrap_or_default();
+    let holes = count(open.iter().map(|hole| hole.session));
+    let of = |(id, stats)| OfSession {
+        labels: labels(state, id),
+        stats,
+        requests: requests.get(&id).copied().unwrap_or(0),
+        holes: holes.get(&id).copied().unwrap_or(0),
+    };
+    let stats = state.datapath.stats().unwrap_or_default();
+    stats.into_iter().map(of).collect()
+}
+
+fn count(ids: impl Iterator<Item = SessionId>) -> HashMap<SessionId, u64> {
+    let mut counts = HashMap::new();
+    for id in ids {
+        *counts.entry(id).or_default() += 1;
+    }
+    counts
 }
 
 fn labels(state: &State, id: SessionId) -> Labels {
@@ -106,16 +137,6 @@ impl Snapshot {
         for (name, help, value) in [
             ("guard_sessions", "Sessions that live.", status.sessions),
             (
-                "guard_requests_waiting",
-                "Questions that wait for a person.",
-                status.requests,
-            ),
-            (
-                "guard_holes",
-                "Holes that are open, as the kernel has them.",
-                status.holes,
-            ),
-            (
                 "guard_policies",
                 "Policies in force.",
                 status.policies.len(),
@@ -131,15 +152,37 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Counted by the kernel: they go on while guardd is down.
     fn of_sessions(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        self.counted_by_the_kernel(to)?;
+        let waiting = "Questions that wait for a person.";
+        self.gauges(to, "guard_requests_waiting", waiting, |one| one.requests)?;
+        let open = "Holes that are open, as the kernel has them.";
+        self.gauges(to, "guard_holes", open, |one| one.holes)
+    }
+
+    fn gauges(
+        &self,
+        to: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&OfSession) -> u64,
+    ) -> fmt::Result {
+        let mut gauges = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for one in &self.sessions {
+            ConstGauge::new(value(one)).encode(gauges.encode_family(&one.labels)?)?;
+        }
+        Ok(())
+    }
+
+    /// They go on while guardd is down.
+    fn counted_by_the_kernel(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut refusals = to.encode_descriptor(
             "guard_refusals",
             "Attempts that were refused.",
             None,
             MetricType::Counter,
         )?;
-        for (labels, stats) in &self.sessions {
+        for OfSession { labels, stats, .. } in &self.sessions {
             ConstCounter::new(stats.denied).encode(refusals.encode_family(labels)?)?;
         }
         let mut events = to.encode_descriptor(
@@ -148,7 +191,8 @@ impl Snapshot {
             None,
             MetricType::Counter,
         )?;
-        for ([session, name, policy], stats) in &self.sessions {
+        for OfSession { labels, stats, .. } in &self.sessions {
+            let [session, name, policy] = labels;
             for (outcome, count) in [
                 ("reported", stats.reported),
                 ("summed-up", stats.summed_up),
