@@ -14,7 +14,12 @@ if [ "$1" -eq 0 ]; then
     if [ -d /run/systemd/system ]; then
         # No unit starts in it from here on, guarded or not.
         systemctl --runtime mask guard.slice >/dev/null 2>&1 || :
-        systemctl stop guardd.socket guardd.service >/dev/null || exit 1
+        # An erasure that was killed may have taken the units away already.
+        systemctl stop guardd.socket guardd.service >/dev/null 2>&1 || :
+        if systemctl is-active --quiet guardd.socket guardd.service; then
+            echo "guard: it is not removed, for guardd does not stop; see: systemctl status guardd" >&2
+            exit 1
+        fi
     fi
     # It looks again: where a session has begun meanwhile, or another guardd runs, it refuses, says why, and so do we.
     if [ -e /sys/fs/bpf/guard ] && ! guardd teardown; then

@@ -13,6 +13,12 @@ use crate::Tag;
 /// The environment variable that names the directory of `guard`, `guardd` and `guard-lab`.
 pub const DIR: &str = "GUARD_BIN_DIR";
 
+/// The environment variable that names the directory of `guard` and `guardd` of the version before; else they are in
+/// [`BEFORE_DIR`], beside those under test.
+pub const BEFORE: &str = "GUARD_BEFORE";
+/// Where `cargo xtask` puts them.
+pub const BEFORE_DIR: &str = "before";
+
 static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
 
 /// Sets the directory for this process, as [`DIR`] does. Only the first call counts.
@@ -36,6 +42,41 @@ pub fn find(program: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// The directory of `guard` and `guardd` of the version before.
+///
+/// # Errors
+///
+/// That they aren't there.
+pub fn before() -> Result<PathBuf> {
+    let dir = match env::var_os(BEFORE) {
+        Some(dir) => dir.into(),
+        None => directory()?.join(BEFORE_DIR),
+    };
+    ensure!(
+        dir.join("guardd").is_file(),
+        "the version before is not in {}: run `cargo xtask test`",
+        dir.display()
+    );
+    Ok(dir)
+}
+
+/// Whether the version before works on this kernel. Before 6.2 it puts no policy in place, and before 6.6 it lacks a
+/// program that this version attaches there.
+#[must_use]
+pub fn before_works_here() -> bool {
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+    let mut next = || parts.next().and_then(Result::ok).unwrap_or(0_u32);
+    let works = (next(), next()) >= (6, 6);
+    if !works {
+        eprintln!("the version before does not work on Linux {release}: nothing to upgrade from");
+    }
+    works
+}
+
 /// Test programs lie in a directory `deps` below the others.
 fn directory() -> Result<PathBuf> {
     if let Some(dir) = CHOSEN.get() {
@@ -56,13 +97,16 @@ fn directory() -> Result<PathBuf> {
 ///
 /// That it isn't there, or cannot be copied.
 pub fn for_everybody(program: &str, tag: &Tag) -> Result<PathBuf> {
-    let path = find(program)?;
+    open_path(find(program)?, &tag.dir().join("bin"))
+}
+
+/// The same of a program that lies somewhere else.
+pub(crate) fn open_path(path: PathBuf, dir: &Path) -> Result<PathBuf> {
     if path.ancestors().skip(1).all(open_to_all) {
         return Ok(path);
     }
-    let dir = tag.dir().join("bin");
-    fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-    let copy = dir.join(program);
+    fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let copy = dir.join(path.file_name().context("it has no name")?);
     if copy.exists() {
         return Ok(copy);
     }

@@ -7,7 +7,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::{Daemon, Running, bins};
+use crate::{Daemon, Running};
 
 /// A `guard` command, to be run on the daemon's machine.
 #[derive(Debug)]
@@ -55,8 +55,7 @@ impl<'d> Guard<'d> {
     ///
     /// That there is no `guard`.
     pub fn command(&self) -> Result<Command> {
-        let guard = bins::for_everybody("guard", self.daemon.tag())?;
-        let mut command = self.daemon.on_machine(self.uid, guard);
+        let mut command = self.daemon.on_machine(self.uid, self.daemon.guard()?);
         command
             .args(&self.args)
             .env("GUARD_SOCKET", self.daemon.socket())

@@ -208,6 +208,50 @@ fn an_allowlist_lets_nothing_else_through() {
     }
 }
 
+/// A prefix has no more port ranges than 64, and the kernel goes through them in order of the ports.
+#[test]
+fn the_last_of_64_port_ranges_decides() {
+    let bench = Bench::new();
+    let before: Vec<_> = (0..63)
+        .map(|at| format!("\"tcp/{}\"", 100 + 2 * at))
+        .collect();
+    for action in ["allow", "deny"] {
+        let default = if action == "allow" { "deny" } else { "allow" };
+        let policy = |last: &str| {
+            format!(
+                "version = 1\nname = \"many\"\ndefault = \"{default}\"\n[[rule]]\nname = \"ports\"\n\
+                 to = [\"{V4}\", \"{V6}\"]\nports = [{}, {last}]\naction = \"{action}\"\n",
+                before.join(", ")
+            )
+        };
+        let daemon = Daemon::in_network(&bench.network)
+            .policy("many", &policy("\"tcp/443\""))
+            .start()
+            .unwrap();
+        // It is the 64th, for there is no room behind it.
+        let file = daemon
+            .write_policy("more", &policy("\"tcp/443\", \"tcp/445\""))
+            .unwrap();
+        let check = daemon.ask(["check", file.to_str().unwrap()]).unwrap();
+        assert_eq!(check.code(), Some(1), "{check:?}");
+        for to in [V4, V6] {
+            let (last, beside) = (Attempt::tcp(to, 443), Attempt::tcp(to, 2283));
+            let (refused, allowed) = if action == "allow" {
+                (beside, last)
+            } else {
+                (last, beside)
+            };
+            let report = bench.refuses(&daemon, "many", &refused, to);
+            assert_eq!(
+                report.errno.as_deref(),
+                Some("EPERM"),
+                "{action}: {report:?}"
+            );
+            bench.allows(&daemon, "many", &allowed, to);
+        }
+    }
+}
+
 #[test]
 fn a_denial_is_in_the_log_with_its_rule() {
     let bench = Bench::new();

@@ -2,10 +2,11 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::shell::{cargo, is_root, read, run, say, target, which};
 
@@ -77,6 +78,65 @@ pub(crate) fn obtain(tool: &str, version: &str, why: &str) -> Result<()> {
         Ok(text) if text.split_whitespace().any(|word| word == version) => Ok(()),
         _ => cargo_install(tool, version, why),
     }
+}
+
+/// A program, out of the package of Debian or Ubuntu that it is in: where it is not on PATH it is unpacked into
+/// `target/tools`, alone. So neither root nor what else the package installs and starts is needed.
+///
+/// # Errors
+///
+/// That it could not be had.
+pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result<PathBuf> {
+    if let Some(found) = which(program) {
+        return Ok(found);
+    }
+    let unpacked = tools().join("bin").join(program);
+    if unpacked.exists() {
+        return Ok(unpacked);
+    }
+    if which("apt-get").is_none() || which("dpkg-deb").is_none() {
+        bail!("install {program} ({why}) with your system's package manager");
+    }
+    say(&format!(
+        "unpacking {program} of {package} into {} with apt: {why}",
+        tools().display()
+    ));
+    let work = tools().join(format!("{program}.unfinished"));
+    let unpack = || {
+        fs::create_dir_all(work.join("lists/partial"))?;
+        download(package, &work)?;
+        let found = extract(program, &work)?;
+        fs::create_dir_all(tools().join("bin"))?;
+        Ok(fs::rename(found, &unpacked)?)
+    };
+    let done: Result<()> = unpack();
+    let _ = fs::remove_dir_all(&work);
+    done.with_context(|| format!("cannot have {program} of the package {package}"))?;
+    Ok(unpacked)
+}
+
+/// Downloads a package into a directory, with lists of its own there: those of the machine are old, or not there.
+fn download(package: &str, into: &Path) -> Result<()> {
+    for verb in [&["update", "--error-on=any"][..], &["download", package]] {
+        run(Command::new("apt-get")
+            .current_dir(into)
+            .arg("-qq")
+            .args(["-o", &format!("Dir::State::lists={}/lists", into.display())])
+            .args(["-o", &format!("Dir::Cache={}", into.display())])
+            .args(["-o", "APT::Sandbox::User=root"])
+            .args(["-o", "Acquire::Languages=none"])
+            .args(verb))?;
+    }
+    Ok(())
+}
+
+/// Unpacks one program of the package that lies in a directory.
+fn extract(program: &str, dir: &Path) -> Result<PathBuf> {
+    let files = fs::read_dir(dir)?.flatten().map(|file| file.path());
+    let mut debs = files.filter(|file| file.extension().is_some_and(|kind| kind == "deb"));
+    let deb = debs.next().context("apt has downloaded nothing")?;
+    run(Command::new("dpkg-deb").arg("--extract").args([&deb, dir]))?;
+    Ok(dir.join("usr/bin").join(program))
 }
 
 fn tools() -> PathBuf {

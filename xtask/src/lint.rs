@@ -4,13 +4,13 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::shell::{cargo, run, target};
+use crate::shell::{cargo, root, run, target};
 use crate::{ebpf, install};
 
 /// Installed where there is none; a later one may want a later compiler.
 const DENY_VERSION: &str = "0.20.2";
 
-/// Checks format, lints, and what the dependencies may be: all of it, whatever fails first.
+/// Checks format, lints, what the dependencies may be, and the alerts: all of it, whatever fails first.
 ///
 /// # Errors
 ///
@@ -18,7 +18,7 @@ const DENY_VERSION: &str = "0.20.2";
 pub(crate) fn lint() -> Result<()> {
     // The user half embeds the kernel half, and cannot be looked at without.
     ebpf::build()?;
-    let checks: [fn() -> Result<()>; 4] = [format, clippy, ebpf::lint, deny];
+    let checks: [fn() -> Result<()>; 5] = [format, clippy, ebpf::lint, deny, alerts];
     let failed: Vec<_> = checks
         .iter()
         .filter_map(|check| check().err())
@@ -61,4 +61,16 @@ fn deny() -> Result<()> {
         .args(["deny", "--locked", "check", "--hide-inclusion-graph"])
         .args(checks)
         .env("PATH", path))
+}
+
+/// That Prometheus takes the alerts that ship, and that each comes when it should, and only then.
+fn alerts() -> Result<()> {
+    let why = "it checks the alerts for Prometheus";
+    let promtool = install::obtain_unpacked("promtool", "prometheus", why)?;
+    for (verb, file) in [("check", "alerts.yml"), ("test", "alerts.test.yml")] {
+        run(Command::new(&promtool)
+            .current_dir(root().join("packaging/prometheus"))
+            .args([verb, "rules", file]))?;
+    }
+    Ok(())
 }

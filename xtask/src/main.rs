@@ -1,5 +1,6 @@
 //! Developers' commands for guard, run as `cargo xtask COMMAND`.
 
+mod before;
 mod bench;
 mod build;
 mod demo;

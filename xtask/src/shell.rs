@@ -1,11 +1,13 @@
 //! Running other programs.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
 
 /// The root of the workspace.
 pub(crate) fn root() -> &'static Path {
@@ -103,6 +105,47 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// `NAME@VERSION` of each crate that `build`, a `cargo build`, compiles into `dir`, or finds there compiled: with
+/// `--target` these are what is linked, and neither macros nor build scripts. Of Rust's own crates there is none.
+///
+/// # Errors
+///
+/// That it failed.
+pub(crate) fn built(build: &mut Command, dir: &Path) -> Result<BTreeSet<String>> {
+    let messages = read(build.arg("--message-format=json-render-diagnostics"))?;
+    let mut crates = BTreeSet::new();
+    for message in messages.lines() {
+        let message: Value = serde_json::from_str(message)?;
+        let files = message["filenames"].as_array().into_iter().flatten();
+        let is_there = |file: &Value| {
+            file.as_str()
+                .is_some_and(|file| Path::new(file).starts_with(dir))
+        };
+        let is_ours = files.into_iter().any(is_there) && !is_of_rust(&message["manifest_path"]);
+        if let Some(id) = message["package_id"].as_str().filter(|_| is_ours) {
+            crates.insert(name_and_version(id));
+        }
+    }
+    Ok(crates)
+}
+
+/// A nightly compiler builds core as any other crate.
+fn is_of_rust(manifest: &Value) -> bool {
+    manifest
+        .as_str()
+        .is_some_and(|path| path.contains("/lib/rustlib/src/"))
+}
+
+/// Of `registry+https://…#serde@1.0.0`, `path+file:///…/guard-user#0.2.0`, or `path+file:///…#name@1.0.0`.
+/// See <https://doc.rust-lang.org/cargo/reference/pkgid-spec.html>.
+fn name_and_version(id: &str) -> String {
+    let (place, rest) = id.rsplit_once('#').unwrap_or_default();
+    match rest.contains('@') {
+        true => rest.to_owned(),
+        false => format!("{}@{rest}", place.rsplit('/').next().unwrap_or_default()),
+    }
+}
+
 /// Where a program of this name lies on PATH.
 pub(crate) fn which(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
@@ -125,4 +168,26 @@ pub(crate) fn text(command: &Command) -> String {
         text.push_str(&arg.to_string_lossy());
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_package_id_has_name_and_version() {
+        for (id, expected) in [
+            (
+                "registry+https://github.com/rust-lang/crates.io-index#serde@1.0.228",
+                "serde@1.0.228",
+            ),
+            ("path+file:///src/guard-user#0.2.0", "guard-user@0.2.0"),
+            (
+                "git+https://example.com/some/thing?branch=x#thing@0.1.0",
+                "thing@0.1.0",
+            ),
+        ] {
+            assert_eq!(name_and_version(id), expected);
+        }
+    }
 }

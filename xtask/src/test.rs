@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::shell::{cargo, run, target};
-use crate::{build, lab};
+use crate::{before, build, lab};
 
 /// Runs every test, the privileged ones on this machine's kernel.
 ///
@@ -14,6 +14,7 @@ use crate::{build, lab};
 /// That this machine cannot run all of them, or that one failed.
 pub(crate) fn test(args: &[String]) -> Result<()> {
     lab::prepare()?;
+    let before = before::build()?;
     // A job in the background of a script ignores these, and so would what the tests interrupt.
     let mut env = Command::new("env");
     env.arg("--default-signal=INT,QUIT");
@@ -23,5 +24,6 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
         .arg("--target-dir")
         .arg(target())
         .args(args)
-        .env(guard_lab::bins::DIR, build::release()))
+        .env(guard_lab::bins::DIR, build::release())
+        .env(guard_lab::bins::BEFORE, before))
 }

@@ -75,6 +75,7 @@ impl DaemonBuilder {
             pins: Path::new(mounts::BPFFS).join(&name),
             dir: self.tag.dir(),
             started: None,
+            programs: None,
             log: Arc::default(),
             reaper: Reaper::start()?,
             builder: self,

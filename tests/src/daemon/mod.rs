@@ -27,6 +27,8 @@ pub struct Daemon {
     pins: PathBuf,
     cgroup: PathBuf,
     started: Option<Child>,
+    /// Where its programs are, if they are not those under test.
+    programs: Option<PathBuf>,
     log: Arc<Log>,
     reaper: Reaper,
 }
@@ -80,11 +82,28 @@ impl Daemon {
     ///
     /// That there is no guardd.
     pub fn guardd(&self) -> Result<Command> {
-        let mut guardd = self.on_machine(0, bins::find("guardd")?);
+        let program = match &self.programs {
+            Some(dir) => dir.join("guardd"),
+            None => bins::find("guardd")?,
+        };
+        let mut guardd = self.on_machine(0, program);
         guardd
             .args(self.arguments())
             .envs(self.builder.env.iter().map(|(name, value)| (name, value)));
         Ok(guardd)
+    }
+
+    /// From now on its `guard` and `guardd` are those in a directory; with none those under test, as at first.
+    pub fn use_programs(&mut self, dir: Option<PathBuf>) {
+        self.programs = dir;
+    }
+
+    /// Its `guard`, by a path by which every user can run it.
+    pub(crate) fn guard(&self) -> Result<PathBuf> {
+        match &self.programs {
+            Some(dir) => bins::open_path(dir.join("guard"), &self.tag().dir().join("bin-other")),
+            None => bins::for_everybody("guard", self.tag()),
+        }
     }
 
     /// What guardd is told by [`Self::guardd`].

@@ -1,6 +1,7 @@
 //! `guard-lab probe`: one attempt to reach the network, and what came of it.
 
 mod errno;
+mod extended;
 mod icmp;
 mod long;
 mod odd;
@@ -44,6 +45,8 @@ vsock          a connection to the context ADDRESS (2, the host)
 rthdr          a datagram to ADDRESS by way of OTHER, with an IPv6 segment routing header
 device         a datagram to ADDRESS by the device OTHER (prod0), whatever the routes say
 lsrr           a datagram to ADDRESS by way of OTHER, with an IPv4 loose source route
+extended       a raw IPv6 socket; for each line `ADDRESS PORT HEADERS` that it reads it puts a UDP datagram behind
+               so many extension headers, sends it, and prints {sent, errno}
 io-uring       a ring, by which network calls need no system call
 hold-open      a connection with a byte each 50 ms; prints {echo: N} for each echo; ends with the connection
 loop           OTHER (100) connections one after the other
@@ -130,6 +133,7 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "rthdr" => odd::routing_header(target, target.other_address()?),
         "device" => odd::by_device(target),
         "lsrr" => odd::source_route(target, target.other_address()?),
+        "extended" => extended::send_as_told()?,
         "io-uring" => odd::io_uring(),
         "hold-open" => long::hold_open(target),
         "loop" => long::connect_often(target)?,

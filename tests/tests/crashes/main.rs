@@ -5,8 +5,7 @@
 //! After each kill nobody runs: what holds then is what the kernel was left with. Then a guardd starts, and has to
 //! get to where one would be that nobody had killed.
 //!
-//! Where each turn has programs verified anew, a test stops at the first and the last step of each kind; in an emulated
-//! machine it stops at a few. With `GUARD_ALL_CRASHES=1` it stops at all.
+//! In an emulated machine it stops at a few of them only.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -137,6 +137,56 @@ fn the_numbers_are_what_happened() {
 }
 
 #[test]
+fn what_waits_and_what_is_open_is_told_of_each_session() {
+    let lab = Lab::new();
+    let mut asks = Shell::start(&lab.daemon, "asks").unwrap();
+    let mut quiet = Shell::start(&lab.daemon, "asks").unwrap();
+    let [s1, s2] = ["s1", "s2"].map(|id| [("session", id), ("name", "sh"), ("policy", "asks")]);
+    for to in [V4, "192.0.2.11", "192.0.2.12"] {
+        assert!(!asks.reaches(&Attempt::tcp(to, 443)).unwrap());
+    }
+    assert!(!quiet.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    eventually("four questions wait", || {
+        lab.scrape().sum("guard_requests_waiting", &[]) == 4.0
+    })
+    .unwrap();
+    lab.daemon
+        .ask(["approve", "r1"])
+        .unwrap()
+        .success()
+        .unwrap();
+    let now = lab.scrape();
+    for (name, of_s1, of_s2) in [
+        ("guard_requests_waiting", 2.0, 1.0),
+        ("guard_holes", 1.0, 0.0),
+        ("guard_refusals_total", 3.0, 1.0),
+    ] {
+        assert_eq!(
+            (now.sum(name, &s1), now.sum(name, &s2)),
+            (of_s1, of_s2),
+            "{name}"
+        );
+        // No series of what nobody knows: as many as there are sessions, and one for cgroups of none.
+        assert_eq!(
+            now.values(name, "session"),
+            ["none", "s1", "s2"].into(),
+            "{name}"
+        );
+    }
+    let status = lab.daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["requests"], now.sum("guard_requests_waiting", &[]));
+    assert_eq!(status["holes"], now.sum("guard_holes", &[]));
+    asks.tell("exit").unwrap();
+    asks.wait().unwrap();
+    eventually("what it asked and opened goes with it", || {
+        let now = lab.scrape();
+        now.sum("guard_requests_waiting", &s1) + now.sum("guard_holes", &s1) == 0.0
+    })
+    .unwrap();
+    assert_eq!(lab.scrape().sum("guard_requests_waiting", &s2), 1.0);
+}
+
+#[test]
 fn the_kernels_counts_survive_guardd() {
     let mut lab = Lab::new();
     let mut shell = Shell::start(&lab.daemon, "asks").unwrap();

@@ -42,6 +42,13 @@ impl Manager {
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     }
 
+    /// Makes room for news: the kernel keeps ten messages.
+    fn forget(&self) {
+        self.socket.set_nonblocking(true).unwrap();
+        while self.socket.recv(&mut [0; 4096]).is_ok() {}
+        self.socket.set_nonblocking(false).unwrap();
+    }
+
     /// Reads until the status line is as wanted; gives all that came before it.
     fn wait_for(&self, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let begun = Instant::now();
@@ -124,4 +131,44 @@ fn a_flood_changes_it_at_most_once_a_second() {
     let told = std::iter::from_fn(|| manager.socket.recv(&mut buffer).ok());
     let told = told.count();
     assert!((1..=seconds + 2).contains(&told), "{told} in {seconds} s");
+}
+
+/// Refused at another port every time: each is news.
+const FLOOD: &str = "import itertools, socket, time
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+print('begun', flush=True)
+for port in itertools.cycle(range(1, 65536)):
+    try: s.sendto(b'x', ('192.0.2.99', port))
+    except PermissionError: time.sleep(0.005)
+";
+
+#[test]
+fn what_guardd_did_not_hear_of_is_in_it() {
+    let network = Network::new().unwrap();
+    let manager = Manager::new();
+    let daemon = manager.of(Daemon::in_network(&network));
+    let flood = daemon.dir().join("flood.py");
+    std::fs::write(&flood, FLOOD).unwrap();
+    // The kernel tells of 64 a second and session, and has room for some 4,000.
+    let mut shells: Vec<_> = (0..24)
+        .map(|_| Shell::start(&daemon, "asks").unwrap())
+        .collect();
+    daemon.signal(Signal::STOP).unwrap();
+    for shell in &mut shells {
+        shell
+            .tell(&format!("exec python3 {}", flood.display()))
+            .unwrap();
+        shell.line_with("begun").unwrap();
+    }
+    std::thread::sleep(guard_lab::patience(Duration::from_secs(8)));
+    manager.forget();
+    daemon.signal(Signal::CONT).unwrap();
+    drop(shells);
+    manager.wait_for(|line| line.contains("refused, ") && line.ends_with(" of them not reported"));
+    let status = daemon.root(["status"]).json().unwrap();
+    let lost = status["events_lost"].as_u64().unwrap();
+    assert!(lost > 0, "{status}");
+    let output = daemon.ask(["status"]).unwrap().success().unwrap();
+    let text = output.stdout;
+    assert!(text.contains("refusals were not reported"), "{text}");
 }

@@ -1,97 +1,119 @@
-//! dpkg and the package's scripts, killed at any moment.
+//! dpkg and rpm, killed with what they started where one of the package's scripts is about to do something.
 
-use std::env;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use guard_lab::{Network, Production};
-use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::agent::{Agent, outside};
-use crate::machine::{
-    self, Machine, guard, installed, property, quiet, said, succeeds, unit_that_tries, version_of,
-};
+use crate::machine::{self, Machine, guard, installed, said, succeeds, version_of};
 use crate::{NEVER, V4};
 
-/// At how many moments of each, unless `GUARD_MOMENTS` says otherwise.
-const MOMENTS: u32 = 2;
+/// The programs that the scripts call, in `/usr/bin`.
+const CALLED: [&str; 6] = [
+    "deb-systemd-helper",
+    "deb-systemd-invoke",
+    "find",
+    "guardd",
+    "systemctl",
+    "systemd-sysusers",
+];
+/// Where scripts look before, whatever rpm tells its own.
+const LOOKED_AT_FIRST: &str = "/usr/sbin";
+/// In place of each: ends its process group, which is the package manager's, before the one call that is named.
+const STAND_IN: &str = r#"#!/bin/sh
+case "${DPKG_MAINTSCRIPT_NAME:-scriptlet} ${0##*/} $*" in
+"${GUARD_KILLED_AT:-never}"*) kill -KILL 0 ;;
+esac
+exec "/usr/bin/${0##*/}" "$@"
+"#;
 
-/// Moments between the start of something and its end.
-fn moments(whole: Duration) -> impl Iterator<Item = Duration> {
-    let count = env::var("GUARD_MOMENTS")
-        .ok()
-        .map(|count| count.parse().unwrap());
-    let count = count.unwrap_or(MOMENTS);
-    (1..=count).map(move |moment| whole * moment / (count + 1))
+/// What stands in for the programs that the scripts call, while it lives.
+pub(crate) struct Killer(Vec<PathBuf>);
+
+impl Killer {
+    pub(crate) fn new() -> Self {
+        let mut killer = Self(Vec::new());
+        for program in CALLED {
+            let path = Path::new(LOOKED_AT_FIRST).join(program);
+            assert!(!path.exists(), "{} is a program", path.display());
+            killer.0.push(path.clone());
+            fs::write(&path, STAND_IN).unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        }
+        killer
+    }
+
+    /// Runs a package manager, which is killed where a script of this name calls that.
+    pub(crate) fn kill(&self, command: &mut Command, at: &str) {
+        let command = command.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+        let command = command.env("GUARD_KILLED_AT", at).process_group(0);
+        let output = command.output().unwrap();
+        assert_eq!(output.status.signal(), Some(9), "{at}: {}", said(&output));
+    }
 }
 
-/// Kills a command, and all that it started, a while after its start.
-fn killed_after(command: &mut Command, delay: Duration) {
-    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
-    let mut child = quiet.process_group(0).spawn().unwrap();
-    thread::sleep(delay);
-    // It may have ended by itself.
-    let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
-    child.wait().unwrap();
-    eprintln!("killed after {delay:?}: {}", machine::state());
+impl Drop for Killer {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            let _ = fs::remove_file(path);
+        }
+    }
 }
 
-fn timed(mut command: Command) -> Duration {
-    let start = Instant::now();
-    succeeds(&mut command);
-    start.elapsed()
+/// Has a script of the installed package call something when it begins, where it would call nothing.
+fn begin_with_a_call(script: &str) {
+    let path = format!("/var/lib/dpkg/info/guard.{script}");
+    let path = Path::new(&path);
+    let text = fs::read_to_string(path).unwrap();
+    let (first, rest) = text.split_once('\n').unwrap();
+    fs::write(
+        path,
+        format!("{first}\nsystemctl --version >/dev/null\n{rest}"),
+    )
+    .unwrap();
 }
+
+/// Each script that runs in an upgrade, in their order; there is no preinst. Each upgrade goes on from what the one before
+/// has left, and gets further.
+const UPGRADE: [&str; 5] = [
+    "prerm systemctl --version",
+    "postrm systemctl --version",
+    "postinst systemd-sysusers",
+    "postinst deb-systemd-invoke restart guardd.service",
+    "postinst deb-systemd-invoke start",
+];
 
 #[test]
-fn an_upgrade_that_is_killed_leaves_nothing_unguarded_and_can_be_ended() {
+fn an_upgrade_killed_in_each_script_leaves_nothing_unguarded_and_can_be_ended() {
     let machine = Machine::with_guard();
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
     let mut agent = Agent::start(&network);
     agent.keep_trying(NEVER, 443);
     guard(&["open", V4, "--session", &agent.session, "--for", "1h"]);
-    let whole = timed(machine::install(&machine.next));
-    for (round, moment) in moments(whole).enumerate() {
-        let deb = [&machine.first, &machine.next][round % 2];
-        killed_after(&mut machine::install(deb), moment);
+    let killer = Killer::new();
+    let deb = machine.other();
+    for script in ["prerm", "postrm"] {
+        begin_with_a_call(script);
+    }
+    for at in UPGRADE {
+        killer.kill(&mut machine::install(deb), at);
+        eprintln!("killed at {at}: {}", machine::state());
         // Whatever state that left, the session is guarded as it was.
-        assert!(!agent.reaches(NEVER, 443), "{moment:?}");
-        assert!(agent.reaches(V4, 443), "{moment:?}: the hole is gone");
-        succeeds(quiet("dpkg").args(["--configure", "-a"]));
-        if installed() != version_of(deb) {
-            succeeds(&mut machine::install(deb));
-        }
-        assert_eq!(machine::state(), "installed", "{moment:?}");
-        assert_eq!(installed(), version_of(deb), "{moment:?}");
-        assert_eq!(guard(&["status"])["enforcing"], true, "{moment:?}");
-        assert_eq!(guard(&["sessions"])[0]["id"], *agent.session, "{moment:?}");
+        assert_eq!(guard(&["status"])["enforcing"], true, "{at}");
+        assert!(!agent.reaches(NEVER, 443), "{at}");
+        assert!(agent.reaches(V4, 443), "{at}: the hole is gone");
     }
-    assert!(production.reached_at(NEVER, 443).unwrap().is_empty());
-    assert!(outside(&network, NEVER, 443));
-}
-
-#[test]
-fn a_removal_that_is_killed_leaves_nothing_unguarded_and_can_be_undone() {
-    let machine = Machine::with_guard();
-    let network = Network::new().unwrap();
-    let production = Production::start(&network).unwrap();
-    let removal = || {
-        let mut dpkg = quiet("dpkg");
-        dpkg.args(["--remove", "guard"]);
-        dpkg
-    };
-    for moment in moments(timed(removal())) {
-        succeeds(&mut machine::install(&machine.first));
-        killed_after(&mut removal(), moment);
-        // Of these, the one that finds guardd stopped may start it again.
-        let tried = unit_that_tries(&network, NEVER);
-        assert!(!tried.status.success(), "{moment:?}: {}", said(&tried));
-    }
-    succeeds(&mut machine::install(&machine.first));
+    succeeds(&mut machine::install(deb));
+    assert_eq!(machine::state(), "installed");
+    assert_eq!(installed(), version_of(deb));
+    assert_eq!(guard(&["sessions"])[0]["id"], *agent.session);
     assert_eq!(guard(&["status"])["enforcing"], true);
-    assert_eq!(property("guard.slice", "LoadState"), "loaded");
+    assert!(agent.reaches(V4, 443), "the hole is gone");
     assert!(production.reached_at(NEVER, 443).unwrap().is_empty());
     assert!(outside(&network, NEVER, 443));
 }

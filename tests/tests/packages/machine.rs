@@ -48,6 +48,15 @@ impl Machine {
         machine
     }
 
+    /// The version that is not installed.
+    pub(crate) fn other(&self) -> &Path {
+        if installed() == version_of(&self.first) {
+            &self.next
+        } else {
+            &self.first
+        }
+    }
+
     fn take_turn() -> Self {
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         assert!(
@@ -109,10 +118,10 @@ pub(crate) fn version_of(deb: &Path) -> String {
         .to_owned()
 }
 
-/// Installs a package as people do who have a file.
+/// Installs a package as people do who have a file, and keeps settings that were edited.
 pub(crate) fn install(deb: &Path) -> Command {
     let mut dpkg = quiet("dpkg");
-    dpkg.arg("--install").arg(deb);
+    dpkg.args(["--force-confold", "--install"]).arg(deb);
     dpkg
 }
 

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod agent;
+mod before;
 mod install;
 mod killed;
 mod machine;
@@ -21,6 +22,12 @@ const V4: &str = "192.0.2.10";
 const NEVER: &str = "192.0.2.99";
 /// What everybody may reach.
 const OPEN: &str = "198.51.100.7";
+
+const SETTINGS: &str = "/etc/guard/guardd.toml";
+/// What an administrator wrote there.
+const EDITED: &str = "# An administrator's\nmax_requests = 77\n";
+/// How the later version's end.
+const NEXT: &str = "\n# As of the next version.\n";
 
 /// What the presets enable, and so every package.
 const ENABLED: [&str; 3] = ["guardd.service", "guardd.socket", "guard.slice"];

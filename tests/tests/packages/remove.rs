@@ -1,18 +1,36 @@
 //! The package taken away.
 
 use std::path::Path;
+use std::process::Command;
 
 use guard_lab::{Network, Production, eventually};
 use serde_json::json;
 
 use crate::agent::{Agent, outside};
+use crate::killed::Killer;
 use crate::machine::{
     self, Machine, dpkg, guard, property, quiet, said, succeeds, unit_that_tries,
 };
 use crate::{KERNEL, NEVER, V4};
 
+/// Where the removal is killed, one after the other: each goes on from what the one before has left.
+const KILLED_AT: [&str; 6] = [
+    "prerm systemctl --runtime mask",
+    "prerm deb-systemd-invoke stop",
+    "prerm guardd teardown",
+    "prerm systemctl stop guard.slice",
+    "postrm deb-systemd-helper mask",
+    "postrm systemctl --system daemon-reload",
+];
+
+fn removal() -> Command {
+    let mut dpkg = quiet("dpkg");
+    dpkg.args(["--remove", "guard"]);
+    dpkg
+}
+
 #[test]
-fn a_removal_is_refused_while_a_session_lives_and_leaves_nothing_unguarded() {
+fn a_removal_refused_or_killed_leaves_nothing_unguarded_and_can_be_ended_and_undone() {
     let machine = Machine::with_guard();
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
@@ -31,7 +49,16 @@ fn a_removal_is_refused_while_a_session_lives_and_leaves_nothing_unguarded() {
     succeeds(quiet("guard").args(["stop", &agent.session]));
     eventually("the session ended", || guard(&["sessions"]) == json!([])).unwrap();
 
-    succeeds(quiet("dpkg").args(["--remove", "guard"]));
+    let killer = Killer::new();
+    for at in KILLED_AT {
+        killer.kill(&mut removal(), at);
+        eprintln!("killed at {at}: {}", machine::state());
+        // The one that finds guardd stopped may have it started again.
+        let tried = unit_that_tries(&network, NEVER);
+        assert!(!tried.status.success(), "{at}: {}", said(&tried));
+    }
+    succeeds(&mut removal());
+    assert_eq!(machine::state(), "config-files");
     for path in KERNEL {
         assert!(!Path::new(path).exists(), "{path}");
     }
@@ -46,6 +73,7 @@ fn a_removal_is_refused_while_a_session_lives_and_leaves_nothing_unguarded() {
 
     succeeds(&mut machine::install(&machine.first));
     assert_eq!(guard(&["status"])["enforcing"], true);
+    assert_eq!(property("guard.slice", "LoadState"), "loaded");
     let denied = unit_that_tries(&network, NEVER);
     assert!(!denied.status.success());
     assert!(!said(&denied).contains("masked"), "{}", said(&denied));

@@ -10,12 +10,25 @@ use serde_json::json;
 
 use crate::agent::{Agent, outside};
 use crate::install::assert_enforces;
-use crate::machine::{self, Machine, files, guard, is_shared, property, quiet, said, succeeds};
-use crate::{ENABLED, KERNEL, NEVER, POLICY, V4};
+use crate::killed::Killer;
+use crate::machine::{
+    self, Machine, files, guard, is_shared, property, quiet, said, succeeds, unit_that_tries,
+};
+use crate::upgrade::assert_disabled;
+use crate::{EDITED, ENABLED, KERNEL, NEVER, NEXT, POLICY, SETTINGS, V4};
 
-const SETTINGS: &str = "/etc/guard/guardd.toml";
+/// What the scriptlets of an erasure are about to do when rpm is killed: two of %preun, two of %postun. Each erasure goes
+/// on from what the one before has left.
+const KILLED_AT: [&str; 4] = [
+    "scriptlet systemctl stop guardd.socket",
+    "scriptlet systemctl disable",
+    "scriptlet find /usr/share/guard",
+    "scriptlet systemctl daemon-reload",
+];
+
 const SAVED: &str = "/etc/guard/guardd.toml.rpmsave";
-const EDITED: &str = "# An administrator's\nmax_requests = 77\n";
+/// Where rpm puts new settings beside edited ones.
+const OFFERED: &str = "/etc/guard/guardd.toml.rpmnew";
 
 /// The package in a file, and the same files as a later release.
 struct Rpm {
@@ -72,8 +85,13 @@ fn query() -> Output {
     rpm.output().unwrap()
 }
 
-fn install(how: &str, file: &Path) {
-    let said = succeeds(command(&[how]).arg(file));
+fn killed(killer: &Killer, mut command: Command, at: &str) {
+    killer.kill(&mut command, at);
+    eprintln!("killed at {at}: {}", said(&query()).trim());
+}
+
+fn install(how: &[&str], file: &Path) {
+    let said = succeeds(command(how).arg(file));
     assert_eq!(said, "", "its scripts said something");
 }
 
@@ -89,14 +107,14 @@ fn verify(edited: &[&str]) {
 }
 
 #[test]
-fn the_rpm_is_installed_upgraded_and_erased_as_the_deb_is() {
+fn the_rpm_is_installed_upgraded_downgraded_and_erased_as_the_deb_is() {
     let packages = Rpm::open();
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
     let before = files();
     // As an earlier erasure leaves it.
     succeeds(quiet("systemctl").args(["mask", "guard.slice"]));
-    install("--install", &packages.first);
+    install(&["--install"], &packages.first);
     verify(&[]);
     assert_enforces();
 
@@ -104,20 +122,54 @@ fn the_rpm_is_installed_upgraded_and_erased_as_the_deb_is() {
     let mut agent = Agent::start(&network);
     agent.keep_trying(NEVER, 443);
     let hole = guard(&["open", V4, "--session", &agent.session, "--for", "1h"]);
+    let mut goes_on = || {
+        assert_eq!(guard(&["status"])["enforcing"], true);
+        assert_eq!(guard(&["sessions"])[0]["id"], *agent.session);
+        assert_eq!(guard(&["holes"])[0]["id"], hole["id"]);
+        assert!(agent.reaches(V4, 443), "the hole is gone");
+        assert!(!agent.reaches(NEVER, 443));
+    };
+    let settings = fs::read_to_string(SETTINGS).unwrap();
     fs::write(SETTINGS, EDITED).unwrap();
     let slice = property("guard.slice", "ActiveEnterTimestampMonotonic");
     let guardd = property("guardd.service", "MainPID");
-    install("--upgrade", &packages.next);
+    let killer = Killer::new();
+    let mut upgrade = command(&["--upgrade"]);
+    upgrade.arg(&packages.next);
+    killed(
+        &killer,
+        upgrade,
+        "scriptlet systemctl restart guardd.service",
+    );
+    goes_on();
+    assert_eq!(property("guardd.service", "MainPID"), guardd);
+    install(&["--upgrade", "--replacepkgs"], &packages.next);
     assert_ne!(property("guardd.service", "MainPID"), guardd);
+    assert_eq!(said(&query()).lines().count(), 1, "{}", said(&query()));
     assert_enforces();
-    assert_eq!(guard(&["sessions"])[0]["id"], *agent.session);
-    assert_eq!(guard(&["holes"])[0]["id"], hole["id"]);
-    assert!(agent.reaches(V4, 443), "the hole is gone");
-    assert!(!agent.reaches(NEVER, 443));
+    goes_on();
     let again = property("guard.slice", "ActiveEnterTimestampMonotonic");
     assert_eq!(again, slice);
     assert_eq!(fs::read_to_string(SETTINGS).unwrap(), EDITED);
+    assert_eq!(
+        fs::read_to_string(OFFERED).unwrap(),
+        settings.clone() + NEXT
+    );
     verify(&[SETTINGS]);
+
+    // Back, where the socket alone is not to listen.
+    succeeds(quiet("systemctl").args(["disable", "--now", "guardd.socket"]));
+    succeeds(quiet("systemctl").args(["restart", "guardd.service"]));
+    let guardd = property("guardd.service", "MainPID");
+    install(&["--upgrade", "--oldpackage"], &packages.first);
+    assert_ne!(property("guardd.service", "MainPID"), guardd);
+    assert_disabled("guardd.socket");
+    goes_on();
+    assert_eq!(fs::read_to_string(SETTINGS).unwrap(), EDITED);
+    assert_eq!(fs::read_to_string(OFFERED).unwrap(), settings);
+    verify(&[SETTINGS]);
+    succeeds(quiet("systemctl").args(["enable", "guardd.socket"]));
+    succeeds(quiet("systemctl").args(["restart", "guardd.service"]));
 
     let refused = command(&["--erase", "guard"]).output().unwrap();
     let why = said(&refused);
@@ -131,6 +183,12 @@ fn the_rpm_is_installed_upgraded_and_erased_as_the_deb_is() {
     succeeds(quiet("guard").args(["stop", &agent.session]));
     eventually("the session ended", || guard(&["sessions"]) == json!([])).unwrap();
 
+    for at in KILLED_AT {
+        killed(&killer, command(&["--erase", "guard"]), at);
+        let tried = unit_that_tries(&network, NEVER);
+        assert!(!tried.status.success(), "{at}: {}", said(&tried));
+    }
+    drop(killer);
     let output = command(&["--erase", "guard"]).output().unwrap();
     let why = said(&output);
     assert!(output.status.success(), "{why}");
@@ -151,9 +209,10 @@ fn the_rpm_is_installed_upgraded_and_erased_as_the_deb_is() {
 
 /// What people wrote, and the trail of what guard did.
 fn only_settings_are_left(before: &BTreeSet<String>) {
-    const LEFT: [&str; 11] = [
+    const LEFT: [&str; 12] = [
         "/etc/guard",
         SAVED,
+        OFFERED,
         "/etc/guard/policies",
         "/etc/guard/policies/asks.toml",
         "/var/log/guard",
@@ -168,6 +227,8 @@ fn only_settings_are_left(before: &BTreeSet<String>) {
     let after = files();
     let left = after
         .difference(before)
+        // A killed rpm's own.
+        .filter(|file| !file.starts_with("/var/tmp/rpm-tmp."))
         .filter(|file| !LEFT.contains(&&***file) && !is_shared(file));
     let left: Vec<_> = left.collect();
     assert!(left.is_empty(), "{left:?}");

@@ -13,10 +13,9 @@ use crate::install::assert_enforces;
 use crate::machine::{
     self, Machine, files, guard, is_shared, property, quiet, said, unit_that_tries,
 };
-use crate::{ENABLED, KERNEL, NEVER, OPEN, POLICY};
+use crate::{EDITED, ENABLED, KERNEL, NEVER, OPEN, POLICY, SETTINGS};
 
 const DOCUMENT: &str = include_str!("../../../docs/operations.md");
-const SETTINGS: &str = "/etc/guard/guardd.toml";
 
 /// A machine with a tarball, which is taken away however a test ends.
 struct Tarball {
@@ -63,7 +62,7 @@ impl Drop for Tarball {
 /// What is in the first lines of the blocks that install, upgrade and take away.
 const INSTALL: &str = "tar -C / --strip";
 const UPGRADE: &str = "tar -C / --exclude";
-const REMOVE: &str = "disable --now guardd";
+const REMOVE: &str = "disable --now guardd guardd.socket";
 
 #[test]
 fn the_tarball_does_what_the_documents_say() {
@@ -82,13 +81,12 @@ fn the_tarball_does_what_the_documents_say() {
     assert!(agent.reaches(OPEN, 443));
     assert!(!agent.reaches(NEVER, 443));
 
-    let edited = "# An administrator's\nmax_requests = 77\n";
-    fs::write(SETTINGS, edited).unwrap();
+    fs::write(SETTINGS, EDITED).unwrap();
     let guardd = property("guardd.service", "MainPID");
     succeeded(&tarball.follow(UPGRADE));
     assert_ne!(property("guardd.service", "MainPID"), guardd);
     assert_enforces();
-    assert_eq!(fs::read_to_string(SETTINGS).unwrap(), edited);
+    assert_eq!(fs::read_to_string(SETTINGS).unwrap(), EDITED);
     assert_eq!(guard(&["sessions"])[0]["id"], *agent.session);
     assert!(!agent.reaches(NEVER, 443));
 

@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use super::machine::{DropIn, Machine, Target, Unit, fails, ok, run, state, status_says};
+use super::machine::{
+    DropIn, Machine, Target, Unit, fails, ok, root, run, show, state, status_says,
+};
 
 /// Without a guardd that enforces.
 fn no_unit_of_the_slice_starts() {
@@ -165,4 +167,71 @@ fn a_root_that_is_no_cgroup_v2_is_in_the_status() {
     no_unit_of_the_slice_starts();
     ok("systemctl", &["stop", "guardd.service"]);
     drop(wrong);
+}
+
+/// A kernel cannot be made older. One without bpf(2) can be had, as far as guardd sees, and one that says a lower number.
+#[test]
+fn an_old_kernel_and_one_without_bpf_are_in_the_status() {
+    let _machine = Machine::without_guardd();
+    let target = Target::new();
+    for (exec, said) in [
+        ("/usr/bin/guardd", "Function not implemented"),
+        (
+            "/usr/bin/setarch --uname-2.6 -- /usr/bin/guardd",
+            "Linux 6.1 or later is needed, and this is 2.6",
+        ),
+    ] {
+        let lacking = DropIn::new(
+            "guardd.service",
+            &format!(
+                "[Service]\nSystemCallFilter=\nSystemCallFilter=~bpf:ENOSYS\nLockPersonality=no\n\
+                 ExecStart=\nExecStart={exec}\n"
+            ),
+        );
+        fails("systemctl", &["start", "guardd.service"]);
+        status_says(said);
+        no_unit_of_the_slice_starts();
+        ok("systemctl", &["stop", "guardd.service"]);
+        drop(lacking);
+    }
+    ok("systemctl", &["start", "guardd.service"]);
+    status_says("enforcing");
+    target.is_out_of_reach();
+}
+
+#[test]
+fn a_cgroup_that_somebody_removed_is_made_anew_before_a_unit_of_the_slice_starts() {
+    let _machine = Machine::new();
+    let target = Target::new();
+    // It is not the end of guardd that brings it back.
+    let later = DropIn::new("guardd.service", "[Service]\nRestartSec=1h\n");
+    let before = show("guardd.service", "MainPID");
+    ok("systemctl", &["kill", "--signal=STOP", "guardd.service"]);
+    fs::remove_dir(root().join("guardd")).unwrap();
+    fs::remove_dir(root()).unwrap();
+    ok("systemctl", &["kill", "--signal=CONT", "guardd.service"]);
+    let is_gone = || show("guardd.service", "MainPID") != before;
+    guard_lab::eventually("guardd has noticed", is_gone).unwrap();
+    target.is_out_of_reach();
+    status_says("enforcing");
+    drop(later);
+}
+
+#[test]
+fn a_unit_of_the_slice_that_somebody_deleted_is_in_the_status() {
+    let _machine = Machine::new();
+    let target = Target::new();
+    let unit = "/usr/lib/systemd/system/guard.slice";
+    let kept = fs::read(unit).unwrap();
+    fs::remove_file(unit).unwrap();
+    ok("systemctl", &["daemon-reload"]);
+    status_says("; the unit guard.slice is gone");
+    assert!(ok("guard", &["status"]).contains("the unit guard.slice is gone"));
+    // Whoever runs is enforced upon.
+    target.is_out_of_reach();
+    fs::write(unit, kept).unwrap();
+    ok("systemctl", &["daemon-reload"]);
+    let is_well = || !ok("guard", &["status"]).contains("is gone");
+    guard_lab::eventually("it is there again", is_well).unwrap();
+    target.is_out_of_reach();
 }

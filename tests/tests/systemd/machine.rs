@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 
-use guard_lab::eventually;
+use guard_lab::{eventually, mounts};
 
 /// An ordinary user, whom no other suite has.
 pub(crate) const USER: &str = "guardtest";
@@ -17,7 +17,11 @@ pub(crate) const UID: u32 = 61237;
 
 const UNITS: &str = "/run/systemd/system";
 const SETTINGS: &str = "/etc/guard/guardd.toml";
-pub(crate) const ROOT: &str = "/sys/fs/cgroup/guard.slice";
+
+/// The slice's cgroup, also where version 1 is beside version 2.
+pub(crate) fn root() -> PathBuf {
+    mounts::cgroup2().unwrap().join("guard.slice")
+}
 
 /// There is one machine, so one test at a time has it. Whether it is known to be without guardd and what that makes.
 static TURN: Mutex<bool> = Mutex::new(false);

@@ -66,6 +66,9 @@ impl Drop for Elsewhere {
     }
 }
 
+const SERVER: &str = "/run/server.log";
+const SESSION: &str = "/run/session.log";
+
 struct Running(Child);
 
 impl Drop for Running {
@@ -119,73 +122,12 @@ fn it_can_do_all_of_its_work() {
     fs::write("/etc/guard/policies/asks.toml", POLICY).unwrap();
     ok("systemctl", &["restart", "guardd.service"]);
     let elsewhere = Elsewhere::new();
-    let _server = elsewhere.spawn(
-        "/run/server.log",
-        &["guard-lab", "probe", "listen", "192.0.2.10", "7000"],
-    );
-    eventually("it listens", || {
-        said("/run/server.log").contains("listening")
-    })
-    .unwrap();
-    // The first one lives for long enough to be looked at.
-    let script = "guard-lab probe loop 192.0.2.10 7000 20000; \
-                  until guard-lab probe hold-open 192.0.2.10 7000; do sleep .3; done";
-    let _session = elsewhere.spawn(
-        "/run/session.log",
-        &[
-            "guard", "run", "--policy", "asks", "--name", "held", "--", "sh", "-c", script,
-        ],
-    );
-
-    // It sees which program of whose was stopped.
-    let pending = || json(&["pending", "--json"]);
-    eventually("there is a question", || {
-        !pending().as_array().unwrap().is_empty()
-    })
-    .unwrap();
-    let request = pending()[0].clone();
-    assert_eq!(request["exe"], "/usr/bin/guard-lab", "{request}");
-    assert_eq!(request["destination"]["address"], "192.0.2.10");
-
-    let is_over = || said("/run/session.log").contains("\"connected\":0");
-    eventually("the first one gives up", is_over).unwrap();
-
-    // It opens a hole, and cuts in the session's own network namespace what goes through it.
-    let id = request["id"].as_str().unwrap().to_owned();
-    ok("guard", &["approve", &id, "--for", "2s"]);
-    eventually("it connects", || {
-        said("/run/session.log").contains("\"echo\"")
-    })
-    .unwrap();
-    eventually("it is cut", || {
-        said("/run/session.log").contains("ECONNABORTED")
-    })
-    .unwrap();
-
-    // It looks names up.
-    let explained = || json(&["explain", "198.51.100.7", "--policy", "asks", "--json"]);
-    eventually("the name is known", || explained()["rule"] == "production").unwrap();
-
-    // It sees a policy change, and puts it in place under a session that lives.
-    let opened = POLICY.replace("\"confirm\"", "\"allow\"");
-    fs::write("/etc/guard/policies/asks.toml", opened).unwrap();
-    eventually("it is read", || explained()["verdict"] == "allow").unwrap();
-
-    // Sessions in sessions, and the end of a session.
-    let nested = as_user(&[
-        "guard", "run", "--policy", "asks", "--", "guard", "run", "--policy", "ci", "--", "id",
-        "-u",
-    ]);
-    assert_eq!(text(&nested.stdout).trim(), UID.to_string());
-    let held = json(&["sessions", "--json"]);
-    let held = held
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|one| one["name"] == "held")
-        .unwrap()
-        .clone();
-    ok("guard", &["stop", held["id"].as_str().unwrap()]);
+    let _server = listens(&elsewhere);
+    let _session = tries(&elsewhere);
+    let request = it_sees_which_program_was_stopped();
+    it_opens_a_hole_and_cuts_what_goes_through(&request);
+    it_looks_names_up_and_follows_a_policy();
+    sessions_nest_and_end();
     Target::new().is_out_of_reach();
 
     let said = journal("guardd.service");
@@ -195,4 +137,65 @@ fn it_can_do_all_of_its_work() {
         .filter(|line| line.contains("permitted") || line.contains("ermission"))
         .collect();
     assert!(complaints.is_empty(), "{complaints:?}");
+}
+
+fn listens(elsewhere: &Elsewhere) -> Running {
+    let server = elsewhere.spawn(
+        SERVER,
+        &["guard-lab", "probe", "listen", "192.0.2.10", "7000"],
+    );
+    eventually("it listens", || said(SERVER).contains("listening")).unwrap();
+    server
+}
+
+/// A session in which one program gives up, and the next does not.
+fn tries(elsewhere: &Elsewhere) -> Running {
+    // The first one lives for long enough to be looked at.
+    let script = "guard-lab probe loop 192.0.2.10 7000 20000; \
+                  until guard-lab probe hold-open 192.0.2.10 7000; do sleep .3; done";
+    let run = ["guard", "run", "--policy", "asks", "--name", "held", "--"];
+    elsewhere.spawn(SESSION, &[&run[..], &["sh", "-c", script]].concat())
+}
+
+/// And whose; gives the question.
+fn it_sees_which_program_was_stopped() -> String {
+    let pending = || json(&["pending", "--json"]);
+    eventually("there is a question", || {
+        !pending().as_array().unwrap().is_empty()
+    })
+    .unwrap();
+    let request = pending()[0].clone();
+    assert_eq!(request["exe"], "/usr/bin/guard-lab", "{request}");
+    assert_eq!(request["destination"]["address"], "192.0.2.10");
+    let is_over = || said(SESSION).contains("\"connected\":0");
+    eventually("the first one gives up", is_over).unwrap();
+    request["id"].as_str().unwrap().to_owned()
+}
+
+/// In the session's own network namespace.
+fn it_opens_a_hole_and_cuts_what_goes_through(request: &str) {
+    ok("guard", &["approve", request, "--for", "2s"]);
+    eventually("it connects", || said(SESSION).contains("\"echo\"")).unwrap();
+    eventually("it is cut", || said(SESSION).contains("ECONNABORTED")).unwrap();
+}
+
+/// It sees a policy change, and puts it in place under a session that lives.
+fn it_looks_names_up_and_follows_a_policy() {
+    let explained = || json(&["explain", "198.51.100.7", "--policy", "asks", "--json"]);
+    eventually("the name is known", || explained()["rule"] == "production").unwrap();
+    let opened = POLICY.replace("\"confirm\"", "\"allow\"");
+    fs::write("/etc/guard/policies/asks.toml", opened).unwrap();
+    eventually("it is read", || explained()["verdict"] == "allow").unwrap();
+}
+
+fn sessions_nest_and_end() {
+    let nested = as_user(&[
+        "guard", "run", "--policy", "asks", "--", "guard", "run", "--policy", "ci", "--", "id",
+        "-u",
+    ]);
+    assert_eq!(text(&nested.stdout).trim(), UID.to_string());
+    let sessions = json(&["sessions", "--json"]);
+    let mut sessions = sessions.as_array().unwrap().iter();
+    let held = sessions.find(|one| one["name"] == "held").unwrap();
+    ok("guard", &["stop", held["id"].as_str().unwrap()]);
 }

@@ -4,7 +4,11 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::machine::{Machine, ok, run, show, text};
+use super::machine::{DropIn, Machine, USER, Unit, ok, run, show, text};
+
+/// In the binary, as the machine may leave documents out when it installs packages.
+const CLAUDE_CODE: &str = include_str!("../../../packaging/examples/claude-code.service");
+const GITHUB_RUNNER: &str = include_str!("../../../packaging/examples/github-runner.conf");
 
 const UNITS: [&str; 5] = [
     "guardd.service",
@@ -14,24 +18,71 @@ const UNITS: [&str; 5] = [
     "guardd-pins.service",
 ];
 
+/// That systemd says nothing about these.
+fn verify(scope: &str, units: &[&str]) {
+    let words = [
+        "XDG_RUNTIME_DIR=/run",
+        "systemd-analyze",
+        "--man=no",
+        scope,
+        "verify",
+    ];
+    let output = run("env", &[&words[..], units].concat());
+    assert!(output.status.success(), "{units:?}");
+    assert_eq!(text(&output.stderr), "", "{scope} {units:?}");
+}
+
 #[test]
 fn systemd_finds_nothing_wrong_with_them() {
     let _machine = Machine::new();
-    for (scope, units) in [
-        ("--system", &UNITS[..]),
-        ("--user", &["/usr/lib/systemd/user/guard.slice"]),
-    ] {
-        let verify = [
-            "XDG_RUNTIME_DIR=/run",
-            "systemd-analyze",
-            "--man=no",
-            scope,
-            "verify",
-        ];
-        let output = run("env", &[&verify[..], units].concat());
-        assert!(output.status.success());
-        assert_eq!(text(&output.stderr), "", "{scope}");
+    verify("--system", &UNITS);
+    verify("--system", &[&format!("agent@{USER}.service")]);
+    for unit in ["guard.slice", "guard-refuses.service"] {
+        verify("--user", &[&format!("/usr/lib/systemd/user/{unit}")]);
     }
+}
+
+#[test]
+fn no_unit_that_ships_is_left_out() {
+    let _machine = Machine::new();
+    for (dir, known) in [
+        ("system", &[&UNITS[..], &["agent@.service"]].concat()),
+        ("user", &vec!["guard.slice", "guard-refuses.service"]),
+    ] {
+        let files = ok("dpkg", &["--listfiles", "guard"]);
+        let dir = format!("/usr/lib/systemd/{dir}/");
+        let shipped: Vec<_> = files
+            .lines()
+            .filter_map(|file| file.strip_prefix(&dir))
+            .collect();
+        assert_eq!(shipped.len(), known.len(), "{shipped:?}");
+        assert!(
+            shipped.iter().all(|unit| known.contains(unit)),
+            "{shipped:?}"
+        );
+    }
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_examples() {
+    let _machine = Machine::new();
+    let file = "/run/claude-code.service";
+    fs::write(file, CLAUDE_CODE).unwrap();
+    verify("--user", &[file]);
+    // What the runner's own script makes, as far as systemd is concerned.
+    let runner = Unit::new(
+        "actions.runner.owner-repo.lab.service",
+        &format!("[Service]\nUser={USER}\nExecStart=/bin/sleep 600\nKillMode=process\n"),
+    );
+    let drop_in = DropIn::new(&runner.name, GITHUB_RUNNER);
+    verify("--system", &[&runner.name]);
+    assert_eq!(show(&runner.name, "Slice"), "guard.slice");
+    // It would say so.
+    drop(drop_in);
+    let _bad = DropIn::new(&runner.name, &GITHUB_RUNNER.replace("Slice=", "Slize="));
+    let output = run("systemd-analyze", &["--man=no", "verify", &runner.name]);
+    assert!(text(&output.stderr).contains("Slize"), "{output:?}");
+    fs::remove_file(file).unwrap();
 }
 
 #[test]

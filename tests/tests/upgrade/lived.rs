@@ -39,11 +39,11 @@ const FILES: [(&str, &str); 6] = [
 /// A hole is open there for the first session, for five connections.
 const OPEN: &str = "192.0.2.10";
 /// The second session has asked for that.
-const ASKED: &str = "192.0.2.20";
+pub(crate) const ASKED: &str = "192.0.2.20";
 /// No policy allows it.
 const NEVER: &str = "192.0.2.99";
 /// The first session's policy allows it.
-const ALLOWED: &str = "198.51.100.7";
+pub(crate) const ALLOWED: &str = "198.51.100.7";
 
 /// A daemon with the policy of the fixture.
 pub(crate) fn prepared(network: &Network) -> Daemon {

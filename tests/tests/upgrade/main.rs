@@ -1,5 +1,5 @@
-//! From one version to the next, and back, with what the version before has left: its eBPF object and its files in
-//! `fixtures/VERSION`. What runs under it goes on.
+//! From one version to the next, and back: with the programs of the version before, and with what it has left, its eBPF
+//! object and its files in `fixtures/VERSION`. What runs under it goes on.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,6 +8,7 @@ mod before;
 #[path = "../half/mod.rs"]
 mod half;
 mod lived;
+mod real;
 
 use std::fs;
 
@@ -29,7 +30,7 @@ fn last_start(daemon: &Daemon) -> String {
         .to_owned()
 }
 
-/// Starts the guardd of the version before.
+/// Starts today's guardd with the kernel half of the version before.
 fn start_before(daemon: &mut Daemon) {
     let guardd = half::guardd(daemon, &before::object(daemon));
     daemon.start_as(guardd).unwrap();

@@ -29,6 +29,10 @@ pub(super) fn text(sbom: &Sbom) -> Result<String> {
     for one in &crates {
         text.push_str(&format!("{}: {}\n", one.name, one.licence));
     }
+    text.push_str("\nIn it, too, is what comes with the compilers:\n\n");
+    for one in sbom.libraries() {
+        text.push_str(&format!("{one}\n"));
+    }
     for (licence, of) in texts(&crates)? {
         let line = "-".repeat(78);
         text.push_str(&format!(

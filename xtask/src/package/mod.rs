@@ -5,6 +5,7 @@ mod licences;
 mod programs;
 mod reproducible;
 mod rpm;
+mod runtime;
 mod sbom;
 mod stage;
 mod tarball;
@@ -61,10 +62,11 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
         }
     }
     let sbom = sbom::of_both_halves(&epoch)?;
-    write(&out().join(sbom::name()), &sbom.text()?)?;
     let tree = |kind, programs: &Path| stage::lay_out(kind, programs, &sbom);
     if all || args.deb || args.rpm {
+        write(&out().join(sbom::name()), &sbom.text()?)?;
         let programs = programs::build(programs::GNU, &epoch)?;
+        sbom.check(&programs::crates(programs::GNU, &epoch)?)?;
         if all || args.deb {
             let version = args.deb_version.as_deref();
             made(&deb::make(
@@ -86,11 +88,12 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     if all || args.tarball {
         let programs = programs::build(programs::MUSL, &epoch)?;
         programs::check_static(&programs)?;
-        made(&tarball::make(
-            &tree("tarball", &programs)?,
-            &out(),
-            &epoch,
-        )?)?;
+        let sbom = sbom.of_the_static_programs()?;
+        sbom.check(&programs::crates(programs::MUSL, &epoch)?)?;
+        // Of all that is made, the tarball's has the most in it.
+        write(&out().join(sbom::name()), &sbom.text()?)?;
+        let tree = stage::lay_out("tarball", &programs, &sbom)?;
+        made(&tarball::make(&tree, &out(), &epoch)?)?;
     }
     sums()?;
     match args.check_reproducible {
@@ -99,8 +102,8 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     }
 }
 
-/// What the machines that tests run in install: the .deb, and the same files under a later version; with `all` these of
-/// the .rpm too, and the tarball. Of the programs in `programs`, else of those that people get.
+/// What the machines that tests run in install: the .deb, and the same files but for the settings under a later version;
+/// with `all` these of the .rpm too, and the tarball. Of the programs in `programs`, else of those that people get.
 ///
 /// # Errors
 ///
@@ -117,16 +120,23 @@ pub(crate) fn for_machines(programs: Option<&Path>, all: bool) -> Result<Vec<Pat
     let sbom = sbom::of_both_halves(&epoch)?;
     let gnu = built(programs::GNU)?;
     let mut made = Vec::new();
-    for version in [version(), &format!("{}+next", version())] {
+    for (version, is_next) in [(version(), false), (&format!("{}+next", version()), true)] {
         let tree = stage::lay_out(deb::TREE, &gnu, &sbom)?;
+        if is_next {
+            tree.change_settings()?;
+        }
         made.push(deb::make(&tree, &out, Some(version), &epoch)?);
     }
     if all {
         let tree = stage::lay_out("rpm", &gnu, &sbom)?;
         for release in [rpm::FIRST, "2"] {
+            if release != rpm::FIRST {
+                tree.change_settings()?;
+            }
             made.push(rpm::make(&tree, &out, release, &epoch)?);
         }
-        let tree = stage::lay_out("tarball", &built(programs::MUSL)?, &sbom)?;
+        let programs = built(programs::MUSL)?;
+        let tree = stage::lay_out("tarball", &programs, &sbom.of_the_static_programs()?)?;
         made.push(tarball::make(&tree, &out, &epoch)?);
     }
     Ok(made)

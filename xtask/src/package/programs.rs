@@ -1,5 +1,6 @@
 //! `guard` and `guardd` as the packages carry them: the same bytes wherever they are built.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -7,7 +8,7 @@ use anyhow::{Result, ensure};
 
 use super::{EPOCH, work};
 use crate::ebpf;
-use crate::shell::{cargo, read, remapped_paths, run, rust_flags, say};
+use crate::shell::{built, cargo, read, remapped_paths, run, rust_flags, say};
 
 /// For distributions: with their own C library, which knows their users from wherever they come.
 pub(super) const GNU: &str = "x86_64-unknown-linux-gnu";
@@ -24,16 +25,30 @@ const PROFILE: &str = "dist";
 pub(super) fn build(target: &str, epoch: &str) -> Result<PathBuf> {
     ebpf::build()?;
     obtain_target(target)?;
-    let dir = work();
+    run(&mut building(target, epoch)?)?;
+    Ok(work().join(target).join(PROFILE))
+}
+
+/// What they were built of for `target`, as [`crate::shell::built`] has it: of what [`build`] has built.
+///
+/// # Errors
+///
+/// That something does not compile.
+pub(super) fn crates(target: &str, epoch: &str) -> Result<BTreeSet<String>> {
+    built(&mut building(target, epoch)?, &work().join(target))
+}
+
+fn building(target: &str, epoch: &str) -> Result<Command> {
     let (flags, value) = rust_flags(&remapped_paths(&mut Command::new("rustc"))?);
-    run(cargo()
+    let mut cargo = cargo();
+    cargo
         .args(["build", "--locked", "--package", "guard-user", "--bins"])
         .args(["--profile", PROFILE, "--target", target, "--target-dir"])
-        .arg(&dir)
+        .arg(work())
         .env("GUARD_EBPF_OBJECT", ebpf::object())
         .env(flags, value)
-        .env(EPOCH, epoch))?;
-    Ok(dir.join(target).join(PROFILE))
+        .env(EPOCH, epoch);
+    Ok(cargo)
 }
 
 /// Sees to it that the compiler has a standard library for `target`.

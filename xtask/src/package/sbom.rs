@@ -1,15 +1,17 @@
-//! What the programs are made of, in CycloneDX: the crates of both halves.
+//! What the programs are made of, in CycloneDX: the crates of both halves, and what comes with the compilers.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::runtime::{self, Library};
 use super::{EPOCH, programs, version};
-use crate::install;
 use crate::shell::{cargo, read, root, run};
+use crate::toolchain::BPF_TARGET;
+use crate::{ebpf, install};
 
 const TOOL: &str = "cargo-cyclonedx";
 const TOOL_VERSION: &str = "0.5.9";
@@ -19,10 +21,14 @@ const FILE: &str = "guard-sbom";
 /// The crates beside whose manifests it does.
 const MEMBERS: [&str; 5] = ["guard-common", "guard-ebpf", "guard-user", "tests", "xtask"];
 
+/// How cargo's own crates are told from others.
+const OF_CARGO: &str = "pkg:cargo/";
+
 /// A list of components, and what depends on what.
+#[derive(Clone)]
 pub(super) struct Sbom(Value);
 
-/// Lists the crates that are in both programs and in the eBPF object.
+/// Lists what is in both programs and in the eBPF object, but for what [`Sbom::of_the_static_programs`] adds.
 ///
 /// # Errors
 ///
@@ -48,24 +54,113 @@ pub(super) fn of_both_halves(epoch: &str) -> Result<Sbom> {
     }
     made?;
     let mut sbom = user?;
-    let linked = linked()?;
+    let linked = &linked("guard-user", programs::GNU)? | &linked("guard-ebpf", BPF_TARGET)?;
     merge(&mut sbom, kernel?)
         .and_then(|()| keep(&mut sbom, &linked))
         .context("cargo-cyclonedx wrote something else than was expected")?;
-    Ok(Sbom(sbom))
+    let mut sbom = Sbom(sbom);
+    sbom.add(runtime::of_rust()?)?;
+    Ok(sbom)
 }
 
 impl Sbom {
+    /// The same with what is in static programs alone.
+    ///
+    /// # Errors
+    ///
+    /// That the compiler does not say what it brings.
+    pub(super) fn of_the_static_programs(&self) -> Result<Self> {
+        let mut sbom = self.clone();
+        sbom.add(runtime::of_musl()?)?;
+        Ok(sbom)
+    }
+
+    /// Adds what both programs are linked with and no crate of cargo's.
+    fn add(&mut self, libraries: Vec<Library>) -> Result<()> {
+        let of_programs = self.0["metadata"]["component"]["bom-ref"].clone();
+        let unexpected = "the list of components has another form than was expected";
+        let components = self.0["components"].as_array_mut().context(unexpected)?;
+        add_missing(
+            components,
+            libraries.iter().map(Library::component).collect(),
+            "bom-ref",
+        );
+        let dependencies = self.0["dependencies"].as_array_mut().context(unexpected)?;
+        let programs = dependencies
+            .iter_mut()
+            .find(|one| one["ref"] == of_programs);
+        let on = programs.and_then(|one| one["dependsOn"].as_array_mut());
+        on.context(unexpected)?
+            .extend(libraries.iter().map(|one| Value::from(one.purl())));
+        let alone = libraries
+            .iter()
+            .map(|one| serde_json::json!({ "ref": one.purl() }));
+        add_missing(dependencies, alone.collect(), "ref");
+        Ok(())
+    }
+
+    fn components(&self, of_cargo: bool) -> impl Iterator<Item = &Value> {
+        let components = self.0["components"].as_array().into_iter().flatten();
+        components.filter(move |one| {
+            let purl = one["purl"].as_str().unwrap_or_default();
+            purl.starts_with(OF_CARGO) == of_cargo
+        })
+    }
+
     /// The crates: name and version.
     pub(super) fn crates(&self) -> impl Iterator<Item = (&str, &str)> {
-        let components = self.0["components"].as_array().into_iter().flatten();
-        components.filter_map(|one| Some((one["name"].as_str()?, one["version"].as_str()?)))
+        self.components(true)
+            .filter_map(|one| Some((one["name"].as_str()?, one["version"].as_str()?)))
+    }
+
+    /// What is no crate of cargo's: name and version, licence, and whose it is.
+    pub(super) fn libraries(&self) -> impl Iterator<Item = String> {
+        self.components(false).map(|one| {
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            let licence = text(&one["licenses"][0]["expression"]);
+            let whose = text(&one["copyright"]);
+            format!(
+                "{} {}: {licence}. {whose}",
+                text(&one["name"]),
+                text(&one["version"])
+            )
+        })
+    }
+
+    /// That the crates in this list are those of which the compilers made the programs and the object: no more, no less.
+    ///
+    /// # Errors
+    ///
+    /// Which are not.
+    pub(super) fn check(&self, programs: &BTreeSet<String>) -> Result<()> {
+        let mut built = programs | &ebpf::crates()?;
+        // Not a component, but what all of them are components of.
+        let about = &self.0["metadata"]["component"];
+        let itself = format!(
+            "{}@{}",
+            about["name"].as_str().unwrap_or_default(),
+            about["version"].as_str().unwrap_or_default()
+        );
+        ensure!(built.remove(&itself), "{itself} was not built");
+        let name = |(name, version)| format!("{name}@{version}");
+        let listed: BTreeSet<_> = self.crates().map(name).collect();
+        same(&built, &listed)
     }
 
     /// The file.
     pub(super) fn text(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(&self.0)? + "\n")
     }
+}
+
+fn same(built: &BTreeSet<String>, listed: &BTreeSet<String>) -> Result<()> {
+    let missing: Vec<_> = built.difference(listed).collect();
+    let extra: Vec<_> = listed.difference(built).collect();
+    ensure!(
+        missing.is_empty() && extra.is_empty(),
+        "the SBOM is not what the programs were made of: it lacks {missing:?}, and has {extra:?} too many"
+    );
+    Ok(())
 }
 
 fn file(member: &str) -> PathBuf {
@@ -117,36 +212,21 @@ fn merge(user: &mut Value, mut kernel: Value) -> Option<()> {
     Some(())
 }
 
-/// `NAME@VERSION` of each crate whose code is in the programs: the tool lists those for other crates' features, too.
-fn linked() -> Result<BTreeSet<String>> {
-    let mut linked = BTreeSet::new();
-    for package in ["guard-user", "guard-ebpf"] {
-        let tree = read(
-            cargo()
-                .args([
-                    "tree",
-                    "--locked",
-                    "--package",
-                    package,
-                    "--target",
-                    programs::GNU,
-                ])
-                .args([
-                    "--edges",
-                    "normal,no-proc-macro",
-                    "--prefix",
-                    "none",
-                    "--format",
-                    "{p}",
-                ]),
-        )?;
-        linked.extend(tree.lines().filter_map(|line| {
-            let mut words = line.split(' ');
-            let (name, version) = (words.next()?, words.next()?.strip_prefix('v')?);
-            Some(format!("{name}@{version}"))
-        }));
-    }
-    Ok(linked)
+/// `NAME@VERSION` of each crate whose code is in a package: the tool lists those for other crates' features, too.
+fn linked(package: &str, target: &str) -> Result<BTreeSet<String>> {
+    let edges = ["--edges", "normal,no-proc-macro"];
+    let tree = read(
+        cargo()
+            .args(["tree", "--locked", "--package", package, "--target", target])
+            .args(edges)
+            .args(["--prefix", "none", "--format", "{p}"]),
+    )?;
+    let crates = tree.lines().filter_map(|line| {
+        let mut words = line.split(' ');
+        let (name, version) = (words.next()?, words.next()?.strip_prefix('v')?);
+        Some(format!("{name}@{version}"))
+    });
+    Ok(crates.collect())
 }
 
 /// Leaves out the components that are not linked, and what depends on them or they on.
@@ -183,4 +263,50 @@ fn add_missing(all: &mut Vec<Value>, more: Vec<Value>, key: &str) {
 /// What it is called beside the packages.
 pub(super) fn name() -> String {
     format!("guard-{}.cdx.json", version())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(all: &[&str]) -> BTreeSet<String> {
+        all.iter().map(|one| (*one).to_owned()).collect()
+    }
+
+    #[test]
+    fn what_is_missing_and_what_is_too_much_are_errors() {
+        let built = set(&["aya@0.14.0", "libc@0.2.1"]);
+        assert!(same(&built, &built).is_ok());
+        for (listed, said) in [
+            (set(&["aya@0.14.0"]), "lacks [\"libc@0.2.1\"]"),
+            (&built | &set(&["libc@0.2.2"]), "has [\"libc@0.2.2\"]"),
+        ] {
+            let error = same(&built, &listed).map_err(|error| error.to_string());
+            assert!(error.is_err_and(|error| error.contains(said)), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_compilers_own_are_listed_and_are_no_crates() -> Result<()> {
+        let list = serde_json::json!({
+            "metadata": { "component": { "bom-ref": "guard" } },
+            "components": [{ "bom-ref": "a", "name": "a", "version": "1.0.0", "purl": "pkg:cargo/a@1.0.0" }],
+            "dependencies": [{ "ref": "guard", "dependsOn": ["a"] }],
+        });
+        let mut sbom = Sbom(list);
+        sbom.add(vec![Library {
+            name: "musl",
+            version: "1.2.5".to_owned(),
+            from: "pkg:generic/musl",
+            licence: "MIT",
+            copyright: "Copyright (c) its authors",
+            description: "The C library",
+        }])?;
+        let libraries = sbom.libraries().collect::<Vec<_>>();
+        assert_eq!(libraries, ["musl 1.2.5: MIT. Copyright (c) its authors"]);
+        assert_eq!(sbom.crates().collect::<Vec<_>>(), [("a", "1.0.0")]);
+        let on = &sbom.0["dependencies"][0]["dependsOn"];
+        assert_eq!(*on, serde_json::json!(["a", "pkg:generic/musl@1.2.5"]));
+        Ok(())
+    }
 }

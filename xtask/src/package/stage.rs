@@ -112,6 +112,15 @@ impl Tree {
         self.set_mode(to, 0o644)
     }
 
+    /// Has the settings say something else, as those of a later version may.
+    pub(super) fn change_settings(&self) -> Result<()> {
+        const SETTINGS: &str = "etc/guard/guardd.toml";
+        let path = self.root.join(SETTINGS);
+        let text =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        self.write(SETTINGS, text + "\n# As of the next version.\n")
+    }
+
     /// Adds a copy of a file.
     pub(super) fn add(&self, from: &Path, to: &str) -> Result<()> {
         let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;

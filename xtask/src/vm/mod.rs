@@ -26,7 +26,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::shell::{say, target};
-use crate::{install, lab};
+use crate::{before, install, lab};
 use cache::Cache;
 use image::Image;
 use kernels::Kernel;
@@ -131,7 +131,9 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
         })
         .collect();
     let saved = !args.cold && (args.fast || std::env::var_os("CI").is_none());
-    let payload = tests.pack(&suites, saved)?;
+    let wanted = !args.shell && plan::want_before(&suites, &args.kernels());
+    let before = wanted.then(before::build).transpose()?;
+    let payload = tests.pack(&suites, saved, before.as_deref())?;
     if args.shell {
         // One kind, so one image of each kernel.
         let maker = &makers[makers.len() - 1];

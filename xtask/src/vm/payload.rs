@@ -16,6 +16,8 @@ use crate::{build, package};
 pub(super) const TESTS: &str = "/payload/debug/deps";
 /// The package, and its next version, for the tests that upgrade; for those of packages the other kinds.
 pub(super) const PACKAGES: &str = "/payload/packages";
+/// The programs of the version before, where a suite wants them.
+pub(super) const BEFORE: &str = "/payload/before";
 /// The suite that tests packages of every kind.
 const ALL_KINDS: &str = "packages";
 /// Every payload is a disk of this size: a saved machine knows its disk.
@@ -79,7 +81,13 @@ impl Tests {
     }
 
     /// Makes the disk for some suites. `quickly`: with the programs that developers have at hand in the packages.
-    pub(super) fn pack(&self, suites: &[Suite], quickly: bool) -> Result<Payload> {
+    /// `before`: where the programs of the version before are, if they are wanted.
+    pub(super) fn pack(
+        &self,
+        suites: &[Suite],
+        quickly: bool,
+        before: Option<&Path>,
+    ) -> Result<Payload> {
         let dir = tempfile::tempdir()?;
         let tree = dir.path().join("tree");
         for built in &self.0 {
@@ -94,6 +102,11 @@ impl Tests {
             &build::release().join("guard-lab"),
             &tree.join("bin/guard-lab"),
         )?;
+        if let Some(before) = before {
+            for program in ["guard", "guardd"] {
+                strip(&before.join(program), &tree.join("before").join(program))?;
+            }
+        }
         pack_packages(suites, quickly, &tree.join("packages"))?;
         let disk = dir.path().join("disk");
         run(Command::new("tar")

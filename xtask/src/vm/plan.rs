@@ -8,11 +8,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use anyhow::{Result, bail};
 
 use super::cache::Cache;
+use super::kernels::Kernel;
 use super::machine::Machine;
 use super::payload::Tests;
 use super::report::{Outcome, Status};
 use super::snapshot::Maker;
-use super::suites::{Kind, Suite, kinds, runs_on, takes_long};
+use super::suites::{Kind, Suite, WITH_BEFORE, has_before, kinds, part, runs_on, takes_long};
 
 /// What a suite takes of which nothing is known, in seconds.
 const UNKNOWN: f64 = 30.0;
@@ -52,6 +53,14 @@ pub(super) fn select(tests: &Tests, wanted: &[String]) -> Result<Vec<Suite>> {
         }
     }
     Ok(selected)
+}
+
+/// Whether one of them wants the programs of the version before.
+pub(super) fn want_before(suites: &[Suite], kernels: &[Kernel]) -> bool {
+    let wants = |suite: &Suite| {
+        WITH_BEFORE.contains(&&*suite.name) && kernels.iter().any(|kernel| has_before(*kernel))
+    };
+    suites.iter().any(wants)
 }
 
 /// Prints them, with their machines and their tests.
@@ -113,7 +122,10 @@ impl<'a> Queue<'a> {
                     let fits = kind.contents() == maker.image.contents;
                     if fits && kind.exists_with(kernel) && only.is_none_or(|only| only == kind) {
                         let time = times.of(kernel.name(), kind, &suite.name);
-                        by_kind.entry(kind).or_default().push((time, suite.clone()));
+                        by_kind
+                            .entry(kind)
+                            .or_default()
+                            .push((time, part(kind, suite)));
                     }
                 }
             }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::machine::{Console, Machine};
-use super::payload::{PACKAGES, Payload, TESTS};
+use super::payload::{BEFORE, PACKAGES, Payload, TESTS};
 use super::plan::{Place, Queue, Worker};
 use super::qemu::Accel;
 use super::reboot;
@@ -180,7 +180,7 @@ impl Runner<'_> {
         ensure!(!limit.is_zero(), "the time of the whole run is up");
         let filters: String = suite.filters.iter().map(|f| format!(" '{f}'")).collect();
         let command = format!(
-            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_PACKAGES={PACKAGES} RUST_TEST_THREADS={THREADS} {}={slowness} \
+            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_PACKAGES={PACKAGES} GUARD_BEFORE={BEFORE} RUST_TEST_THREADS={THREADS} {}={slowness} \
              timeout --kill-after=10 {} {TESTS}/{} --color never{filters}",
             guard_lab::SLOWNESS,
             limit.as_secs(),

@@ -13,6 +13,8 @@ pub(super) enum Kind {
     NoBpfLsm,
     /// cgroup v1 beside cgroup v2, as systemd had it before
     Hybrid,
+    /// cgroup v1 alone, as systemd had it at first: nothing can be guarded
+    Legacy,
     /// Its root file system is on a disk, and it boots more than once
     Reboot,
     /// Podman and Docker are installed
@@ -33,6 +35,7 @@ impl Kind {
             Self::Plain => "plain",
             Self::NoBpfLsm => "no-bpf-lsm",
             Self::Hybrid => "hybrid",
+            Self::Legacy => "legacy",
             Self::Reboot => "reboot",
             Self::Containers => "containers",
         }
@@ -46,6 +49,9 @@ impl Kind {
                 "systemd.unit=vm.target lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor"
             }
             Self::Hybrid => "systemd.unit=vm.target systemd.unified_cgroup_hierarchy=0",
+            Self::Legacy => {
+                "systemd.unit=vm.target systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1"
+            }
             // What is enabled starts, as on any machine.
             Self::Reboot => "rdinit=/vm/init-disk systemd.wants=vm.service",
             Self::Containers => "rdinit=/vm/init-bind systemd.unit=vm.target",
@@ -75,6 +81,7 @@ impl Kind {
                  ! grep -w bpf /sys/kernel/security/lsm && ! test -e /sys/kernel/btf/vmlinux",
             ),
             Self::Hybrid => Some("test -d /sys/fs/cgroup/unified && test -d /sys/fs/cgroup/memory"),
+            Self::Legacy => Some("! grep -w cgroup2 /proc/mounts && test -d /sys/fs/cgroup/memory"),
             Self::Plain | Self::Reboot | Self::Containers => {
                 Some("test -f /sys/fs/cgroup/cgroup.controllers")
             }
@@ -83,7 +90,7 @@ impl Kind {
 
     /// Whether a kernel's release of systemd can still make it.
     pub(super) fn exists_with(self, kernel: Kernel) -> bool {
-        self != Self::Hybrid || kernel == Kernel::V6_1
+        !matches!(self, Self::Hybrid | Self::Legacy) || kernel == Kernel::V6_1
     }
 }
 
@@ -97,19 +104,28 @@ pub(super) struct Suite {
 /// Where the suites run that do not run in plain machines alone. What is not named here runs there.
 const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::NoBpfLsm, &["enforcement", "holes", "lifecycle"]),
-    (Kind::Hybrid, &["enforcement", "lifecycle"]),
+    (Kind::Hybrid, &["enforcement", "lifecycle", "systemd"]),
+    (Kind::Legacy, &["legacy"]),
     (Kind::Reboot, &["reboot"]),
     (Kind::Containers, &["containers"]),
 ];
 /// What cannot run in a plain machine.
-const NOT_PLAIN: &[&str] = &["containers", "reboot"];
+const NOT_PLAIN: &[&str] = &["containers", "legacy", "reboot"];
 
-/// What a kernel cannot run: the version before the first that put policies in place on 6.1 is what is upgraded.
-const NOT_WITH: &[(Kernel, &str)] = &[(Kernel::V6_1, "upgrade")];
+/// Of which suites a part says enough in a kind of machine.
+const PARTS: &[(Kind, &str, &[&str])] = &[(Kind::Hybrid, "systemd", &["order::", "slice::"])];
+
+/// The suites that start programs of the version before.
+pub(super) const WITH_BEFORE: &[&str] = &["packages", "upgrade"];
+
+/// Whether the version before works on a kernel: the first that puts policies in place on 6.1 came after it.
+pub(super) fn has_before(kernel: Kernel) -> bool {
+    kernel != Kernel::V6_1
+}
 
 /// Whether a suite can run on a kernel at all.
 pub(super) fn runs_on(suite: &str, kernel: Kernel) -> bool {
-    !NOT_WITH.contains(&(kernel, suite))
+    suite != "upgrade" || has_before(kernel)
 }
 
 /// Whether a suite is one of the few that are most of the work: those begin.
@@ -129,6 +145,16 @@ pub(super) fn kinds(suite: &str) -> Vec<Kind> {
         }
     }
     kinds
+}
+
+/// What runs of a suite in a kind of machine, unless somebody asks for other parts.
+pub(super) fn part(kind: Kind, suite: &Suite) -> Suite {
+    let is_it = |part: &&(Kind, &str, _)| part.0 == kind && part.1 == suite.name;
+    let mut part = suite.clone();
+    if let (true, Some((_, _, filters))) = (suite.filters.is_empty(), PARTS.iter().find(is_it)) {
+        part.filters = filters.iter().map(|&filter| filter.to_owned()).collect();
+    }
+    part
 }
 
 /// How long a suite may take, on a slow and busy machine.

@@ -1,0 +1,90 @@
+//! A machine whose systemd knows cgroup v1 alone: guardd says so, and nothing that asks for the guard runs.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use guard_lab::eventually;
+
+const UNIFIED: &str = "systemd.unified_cgroup_hierarchy=1";
+
+/// There is one machine.
+fn machine() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn run(words: &[&str]) -> Output {
+    Command::new(words[0]).args(&words[1..]).output().unwrap()
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+/// Starts guardd, which fails, and waits until its unit says why.
+fn says_why() {
+    assert!(
+        !run(&["systemctl", "start", "guardd.service"])
+            .status
+            .success()
+    );
+    let status = || {
+        text(&run(&[
+            "systemctl",
+            "show",
+            "-P",
+            "StatusText",
+            "guardd.service",
+        ]))
+    };
+    let says = || status().contains("version 1 alone") && status().contains(UNIFIED);
+    eventually("the unit's status says why", says).unwrap_or_else(|_| panic!("{}", status()));
+}
+
+/// Has units run in the slice and elsewhere, and tells what becomes of them.
+fn nothing_of_the_slice_runs() {
+    let ran = Path::new("/run/it-ran");
+    let go = ["systemd-run", "--quiet", "--wait"];
+    let touch = ["touch", "/run/it-ran"];
+    let elsewhere = run(&[&go[..], &touch].concat());
+    assert!(elsewhere.status.success() && ran.exists(), "{elsewhere:?}");
+    fs::remove_file(ran).unwrap();
+    let inside = run(&[&go[..], &["--slice=guard.slice"], &touch].concat());
+    assert!(!inside.status.success() && !ran.exists(), "{inside:?}");
+}
+
+#[test]
+fn guardd_says_what_the_machine_lacks_and_nothing_of_the_slice_runs() {
+    let _turn = machine();
+    says_why();
+    nothing_of_the_slice_runs();
+}
+
+/// systemd does not put its units into what somebody else mounts: they would run unguarded.
+#[test]
+fn a_hierarchy_that_somebody_mounted_is_no_help() {
+    let _turn = machine();
+    let dir = "/run/unified";
+    fs::create_dir_all(dir).unwrap();
+    let mounted = run(&["mount", "-t", "cgroup2", "none", dir]);
+    assert!(mounted.status.success(), "{mounted:?}");
+    let by_hand = run(&["guardd"]);
+    says_why();
+    nothing_of_the_slice_runs();
+    let taken_away = run(&["umount", dir]);
+    assert!(taken_away.status.success(), "{taken_away:?}");
+    assert!(text(&by_hand).contains(UNIFIED), "{by_hand:?}");
+}
+
+#[test]
+fn a_command_is_not_run_without_a_guard() {
+    let _turn = machine();
+    let refused = run(&["guard", "run", "--", "echo", "it runs"]);
+    assert_eq!(refused.status.code(), Some(125), "{refused:?}");
+    assert!(!text(&refused).contains("it runs"), "{refused:?}");
+    assert!(!run(&["guard", "status"]).status.success());
+}
