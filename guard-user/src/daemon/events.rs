@@ -82,36 +82,36 @@ impl Meters {
 }
 
 impl State {
-    /// Takes note of a refusal. True where there is something new for a person.
-    pub fn on_event(&mut self, event: &Event) -> bool {
-        match self.note_event(event) {
-            Ok(is_new) => is_new,
-            Err(error) => {
+    /// Takes note of the refusals that the kernel has told of and that nobody has read yet.
+    pub fn hear(&mut self) {
+        let before = self.requests.version();
+        while let Some(event) = self.events.next() {
+            if let Err(error) = self.note_event(&event) {
                 tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
-                false
             }
+        }
+        if self.requests.version() != before {
+            self.keep_requests();
         }
     }
 
-    fn note_event(&mut self, event: &Event) -> Result<bool, Refusal> {
+    fn note_event(&mut self, event: &Event) -> Result<(), Refusal> {
         if self.sessions.live(event.session).is_none() {
             self.note_denial(event, None);
-            return Ok(false);
+            return Ok(());
         }
         let verdict = self.judge_event(event).map(|judged| judged.verdict);
         match verdict {
-            Some(Verdict::Confirm | Verdict::ReadOnly) if self.is_aftermath(event) => Ok(false),
+            Some(Verdict::Confirm | Verdict::ReadOnly) if self.is_aftermath(event) => {}
             // It was refused under a policy that has been replaced meanwhile.
-            Some(Verdict::Allow) => Ok(false),
+            Some(Verdict::Allow) => {}
             Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
                 self.note_denial(event, Some(event.session));
-                self.note_question(event)
+                self.note_question(event)?;
             }
-            _ => {
-                self.note_denial(event, Some(event.session));
-                Ok(false)
-            }
+            _ => self.note_denial(event, Some(event.session)),
         }
+        Ok(())
     }
 
     /// Whether that is what a connection still sends whose hole has just ended: nobody asks for it.
@@ -129,13 +129,13 @@ impl State {
     }
 
     /// Asks a person, unless that is being done.
-    fn note_question(&mut self, event: &Event) -> Result<bool, Refusal> {
+    fn note_question(&mut self, event: &Event) -> Result<(), Refusal> {
         let process = self.process_of(event);
         let noted = self.ask(question(event), event.at, process, None)?;
         if noted == Noted::Full {
             tracing::warn!(session = event.session.0, "too many requests wait already");
         }
-        Ok(matches!(noted, Noted::New(_)))
+        Ok(())
     }
 
     /// The process of an event. Where it has gone already, its thread's own name is all there is.

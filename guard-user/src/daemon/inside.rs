@@ -211,8 +211,8 @@ impl State {
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
         let process = (Some(pid), process.unwrap_or_default());
         let noted = self.ask(question, clock::now(), process, note.clone())?;
-        if let (Noted::Again(_), Some(known)) = (&noted, self.requests.find_mut(&question)) {
-            known.shown.note = note.or(known.shown.note.take());
+        if let (Noted::Again(_), Some(note)) = (&noted, note) {
+            self.requests.annotate(&question, note);
         }
         Ok(noted)
     }

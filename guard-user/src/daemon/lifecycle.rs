@@ -19,30 +19,17 @@ pub const AFTERMATH: Duration = Duration::from_secs(2);
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 const SHORTEST_NAP: Duration = Duration::from_millis(5);
 
-/// What a tick has found.
-#[derive(Clone, Copy, Debug)]
-pub struct Tick {
-    /// When there is something to do again.
-    pub nap: Duration,
-    /// The requests that wait have changed.
-    pub requests_changed: bool,
-}
-
 impl State {
-    /// Does what is due now.
-    pub fn tick(&mut self) -> Tick {
+    /// Does what is due now. There is something to do again after the time that it returns.
+    pub fn tick(&mut self) -> Duration {
         let now = clock::now();
-        let asked_before = self.requests.pending().len();
         self.end_holes(now);
         self.end_sessions(now);
         self.requests.expire(now);
         self.collect_slots();
         self.audit.follow_path();
         self.keep_requests();
-        Tick {
-            nap: self.nap(now),
-            requests_changed: self.requests.pending().len() != asked_before,
-        }
+        self.nap(now)
     }
 
     fn nap(&self, now: BootTime) -> Duration {
@@ -143,6 +130,8 @@ impl State {
 
     /// Closes a session that has no process left.
     fn end_session(&mut self, id: SessionId, now: BootTime) {
+        // What was refused while it lived is known by its policies, which it is about to leave.
+        self.hear();
         let Some(session) = self.sessions.get(id) else {
             return;
         };

@@ -147,7 +147,6 @@ pub async fn reload(shared: &Shared) {
             Err(refusal) => shared.with(|state| state.refuse_policy(slot, &name, &refusal)),
         }
     }
-    shared.requests_changed();
     unusable::look(shared).await;
     shared.arrivals.notify_one();
 }

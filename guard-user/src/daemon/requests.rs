@@ -109,6 +109,7 @@ pub enum Noted {
 #[derive(Debug)]
 pub struct Requests {
     max: usize,
+    version: u64,
     /// Oldest first.
     pending: Vec<Pending>,
     muted: HashMap<Question, Refused>,
@@ -120,9 +121,16 @@ impl Requests {
     pub fn new(max: usize) -> Self {
         Self {
             max,
+            version: 0,
             pending: Vec::new(),
             muted: HashMap::new(),
         }
+    }
+
+    /// Another one each time that what waits has changed, but for when it was last tried.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Takes note of an attempt; `ask` makes what people see of it, if it is new.
@@ -155,6 +163,7 @@ impl Requests {
             last: now,
             shown,
         });
+        self.version += 1;
         Ok(Noted::New(id))
     }
 
@@ -209,23 +218,35 @@ impl Requests {
         self.pending.iter().find(|one| one.question == *question)
     }
 
-    /// As [`Self::find`], to be changed.
-    pub fn find_mut(&mut self, question: &Question) -> Option<&mut Pending> {
+    fn find_mut(&mut self, question: &Question) -> Option<&mut Pending> {
         self.pending
             .iter_mut()
             .find(|one| one.question == *question)
     }
 
+    /// Puts a note of who asks beside a question that waits.
+    pub fn annotate(&mut self, question: &Question, note: String) {
+        if let Some(known) = self.find_mut(question) {
+            known.shown.note = Some(note);
+            self.version += 1;
+        }
+    }
+
     /// Takes a question off the list: it is answered.
     pub fn take(&mut self, id: &str) -> Option<Pending> {
         let at = self.pending.iter().position(|one| one.shown.id == id)?;
+        self.version += 1;
         Some(self.pending.remove(at))
     }
 
     /// Takes all questions that `is_settled`.
     pub fn take_all(&mut self, is_settled: impl Fn(&Pending) -> bool) -> Vec<Pending> {
-        let (settled, waiting) = self.pending.drain(..).partition(|one| is_settled(one));
+        let (settled, waiting): (Vec<_>, _) =
+            self.pending.drain(..).partition(|one| is_settled(one));
         self.pending = waiting;
+        if !settled.is_empty() {
+            self.version += 1;
+        }
         settled
     }
 
@@ -263,18 +284,15 @@ impl Requests {
 
     /// Forgets a session that has ended.
     pub fn end_session(&mut self, session: SessionId) {
-        self.pending.retain(|one| one.question.session != session);
+        self.take_all(|one| one.question.session == session);
         self.muted.retain(|one, _| one.session != session);
     }
 
-    /// Drops what has not been tried for [`MAX_AGE`]; true if that was something.
-    pub fn expire(&mut self, now: BootTime) -> bool {
-        let before = self.pending.len();
+    /// Drops what has not been tried for [`MAX_AGE`].
+    pub fn expire(&mut self, now: BootTime) {
         let age = MAX_AGE.as_nanos() as u64;
-        self.pending
-            .retain(|one| one.last.0.saturating_add(age) > now.0);
+        self.take_all(|one| one.last.0.saturating_add(age) <= now.0);
         self.muted.retain(|_, no| no.until > now);
-        self.pending.len() < before
     }
 }
 
@@ -381,8 +399,11 @@ mod tests {
         note(&mut table, question(1, 2), 5, 2);
         note(&mut table, question(1, 1), 9, 3);
         let age = MAX_AGE.as_nanos() as u64;
-        assert!(!table.expire(BootTime(age)));
-        assert!(table.expire(BootTime(age + 6)));
+        let before = table.version();
+        table.expire(BootTime(age));
+        assert_eq!(table.version(), before);
+        table.expire(BootTime(age + 6));
+        assert_ne!(table.version(), before);
         assert_eq!(table.pending().len(), 1);
         assert!(table.get("r1").is_some());
     }

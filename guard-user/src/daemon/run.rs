@@ -135,7 +135,6 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
         }
     };
     let ended = tokio::time::timeout(MAX_STOPPING, ends).await;
-    shared.requests_changed();
     shared.reschedule();
     ended.map_err(|_| {
         Refusal::failed(

@@ -24,6 +24,7 @@ use super::{
     frames::{FrameError, FrameReader, error_frame, send},
     metrics,
     shared::Shared,
+    state::State,
     streams, varlink,
     varlink::{Asked, Incoming, WireError},
     verbs,
@@ -186,6 +187,8 @@ async fn respond(
     frames: &mut FrameReader<OwnedReadHalf>,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
+    // Whoever has just been refused, and asks about that, is told of it.
+    shared.with(State::hear);
     let frame = match incoming.asked {
         Asked::Service(answer) => varlink::answer(&answer, false).map_err(io::Error::from)?,
         Asked::Guard(call) if incoming.more && is_stream(&call) => {

@@ -19,13 +19,13 @@ use super::{
     shared::Shared,
     slice,
     start::{self, Begun},
-    state::Shelves,
+    state::{Shelves, State},
     status_line::{self, notify, one_line, status_line},
     units,
     watch::Change,
 };
 use crate::{
-    datapath::{DatapathError, EventReader, Object, Start, TornDown, teardown},
+    datapath::{DatapathError, Object, Start, TornDown, teardown},
     proto::LogKind,
     sys::{passed, readiness::Readiness},
 };
@@ -108,7 +108,6 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let mut signals = Signals::new()?;
     let Begun {
         state,
-        events,
         watching,
         attending,
         start,
@@ -119,10 +118,11 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let listener = tokio::net::UnixListener::from_std(listen(&socket, passed)?)?;
     let shared = Rc::new(Shared::new(state));
     ready(&shared, start, &socket)?;
-    let listening = Readiness::of(&events).context("cannot wait for events")?;
+    let listening = shared.with(|state| Readiness::of(&state.events));
+    let listening = listening.context("cannot wait for events")?;
     let mut tasks = JoinSet::new();
     tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
-    tasks.spawn_local(hear(Rc::clone(&shared), events, listening));
+    tasks.spawn_local(hear(Rc::clone(&shared), listening));
     tasks.spawn_local(notice(Rc::clone(&shared), watching));
     tasks.spawn_local(launchers::follow(Rc::clone(&shared), attending));
     tasks.spawn_local(arrivals::follow(Rc::clone(&shared)));
@@ -301,20 +301,11 @@ async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
 }
 
 /// Takes note of refusals as they come.
-async fn hear(shared: Rc<Shared>, mut events: EventReader, listening: Readiness) {
+async fn hear(shared: Rc<Shared>, listening: Readiness) {
     loop {
-        let mut is_new = false;
-        let heard = listening.drained(|| {
-            while let Some(event) = events.next() {
-                is_new |= shared.with(|state| state.on_event(&event));
-            }
-        });
+        let heard = listening.drained(|| shared.with(State::hear));
         if let Err(error) = heard.await {
             return tracing::error!(%error, "no more events are heard");
-        }
-        if is_new {
-            shared.with(|state| state.keep_requests());
-            shared.requests_changed();
         }
     }
 }
@@ -350,12 +341,9 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
 /// Does what is due, when it is.
 async fn tick(shared: Rc<Shared>) {
     loop {
-        let done = shared.with(|state| state.tick());
+        let nap = shared.with(|state| state.tick());
         shared.look_at_root();
-        if done.requests_changed {
-            shared.requests_changed();
-        }
-        shared.wait(done.nap).await;
+        shared.wait(nap).await;
     }
 }
 

@@ -60,18 +60,20 @@ impl Shared {
 
     /// Does something with the state. It cannot wait for anything meanwhile, nor call this again.
     pub fn with<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
-        work(&mut self.state.borrow_mut())
+        let mut state = self.state.borrow_mut();
+        let before = state.requests.version();
+        let done = work(&mut state);
+        let after = state.requests.version();
+        if after != before {
+            self.changed.send_replace(after);
+        }
+        done
     }
 
     /// The state, at the end.
     #[must_use]
     pub fn into_state(self) -> State {
         self.state.into_inner()
-    }
-
-    /// The requests that wait have changed.
-    pub fn requests_changed(&self) {
-        self.changed.send_modify(|version| *version += 1);
     }
 
     /// Tells when the requests that wait have changed.

@@ -32,7 +32,7 @@ use super::{
     watch::Watches,
 };
 use crate::{
-    datapath::{Datapath, EventReader, Object, Start},
+    datapath::{Datapath, Object, Start},
     sys::{
         bpf::lock_dir,
         cgroup2::{Hierarchy, own_path},
@@ -44,8 +44,6 @@ use crate::{
 pub struct Begun {
     /// What it knows.
     pub state: State,
-    /// Refusals as they come.
-    pub events: EventReader,
     /// Tells when the file system has news.
     pub watching: Readiness,
     /// Tells when a launcher has ended.
@@ -136,6 +134,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     watch_policies(&mut watches, &library);
     let mut state = State {
         datapath,
+        events,
         places,
         sources: library,
         policies: Policies::default(),
@@ -167,7 +166,6 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     state.drop_stray_slots()?;
     Ok(Begun {
         state,
-        events,
         watching,
         attending,
         start,

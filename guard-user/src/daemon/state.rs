@@ -35,7 +35,7 @@ use super::{
     watch::Watches,
 };
 use crate::{
-    datapath::{Datapath, Places},
+    datapath::{Datapath, EventReader, Places},
     policy::Environment,
     proto,
     sys::{
@@ -111,6 +111,8 @@ pub const NAMES: &str = "known";
 pub struct State {
     /// The kernel half.
     pub datapath: Datapath,
+    /// The refusals that it tells of.
+    pub events: EventReader,
     /// Where the guard lives.
     pub places: Places,
     /// The settings.

@@ -69,7 +69,6 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
                 look_up(shared, &to).await;
             }
             let requested = shared.with(|state| state.request(who, pid, &to, &ports, reason))?;
-            shared.requests_changed();
             one(&requested)
         }
         _ => Err(not_here()),
@@ -96,7 +95,6 @@ async fn approver(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>,
         }
         call => {
             let answer = decided(shared, who, call).await;
-            shared.requests_changed();
             shared.reschedule();
             answer
         }
