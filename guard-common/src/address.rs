@@ -62,6 +62,33 @@ impl Address {
             && ((c == MAPPED && d & LOOPBACK4_MASK == LOOPBACK4_NET) || (c == 0 && d == ONE))
     }
 
+    /// Whether it is an IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        let [a, b, c, _] = self.0;
+        a == 0 && b == 0 && c == MAPPED
+    }
+
+    /// The loopback address of its family: 127.0.0.1 or ::1.
+    #[inline(always)]
+    #[must_use]
+    pub const fn localhost(&self) -> Self {
+        if self.is_v4() {
+            Self::from_v4_be(LOOPBACK4)
+        } else {
+            Self([0, 0, 0, ONE])
+        }
+    }
+
+    /// Whether it is 127.0.0.1 or ::1, and no other of [`Self::is_loopback`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_localhost(&self) -> bool {
+        let [a, b, c, d] = self.0;
+        a == 0 && b == 0 && ((c == MAPPED && d == LOOPBACK4) || (c == 0 && d == ONE))
+    }
+
     /// The mask of a prefix `len` bits long, counted in IPv6 bits (an IPv4 `/24` is 120).
     #[must_use]
     pub const fn mask(len: u8) -> Mask {
@@ -168,6 +195,23 @@ mod tests {
             "2001:db8::1",
         ] {
             assert!(!is_loopback(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn each_family_has_one_localhost() {
+        for (address, localhost) in [
+            ("192.0.2.10", "127.0.0.1"),
+            ("::ffff:192.0.2.10", "127.0.0.1"),
+            ("127.0.0.2", "127.0.0.1"),
+            ("2001:db8::10", "::1"),
+            ("::", "::1"),
+            ("::127.0.0.1", "::1"),
+        ] {
+            let address = Address::from(address.parse::<IpAddr>().unwrap());
+            assert_eq!(address.localhost().to_ip().to_string(), localhost);
+            assert!(address.localhost().is_localhost() && !address.is_localhost());
+            assert_eq!(address.is_v4(), localhost == "127.0.0.1");
         }
     }
 

@@ -10,6 +10,7 @@ mod address;
 mod decide;
 mod event;
 mod hole;
+mod origin;
 mod policy;
 mod session;
 
@@ -19,6 +20,7 @@ pub use decide::{
 };
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
 pub use hole::{HoleEntry, HoleId, HoleList, MAX_HOLES};
+pub use origin::{NetnsCookie, Origin, OriginKey};
 pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,
     Verdict, prefix_flags,

@@ -83,6 +83,34 @@ fn connection(ctx: *const bpf_sock_addr, address: Address) -> Connection {
     )
 }
 
+/// Has a connect hook lead its socket to a port, in host byte order, of an address of the family that was asked for.
+#[inline(always)]
+pub(crate) fn lead4(ctx: &SockAddrContext, to: &Address, port: u16) {
+    // SAFETY: the kernel's context, whose hook may write this, as one word in network byte order.
+    unsafe { (&raw mut (*ctx.sock_addr).user_ip4).write_volatile(to.0[3]) };
+    lead_to_port(ctx, port);
+}
+
+/// The same on an IPv6 socket, the IPv4-mapped form included.
+#[inline(always)]
+pub(crate) fn lead6(ctx: &SockAddrContext, to: &Address, port: u16) {
+    // SAFETY: the kernel's context, whose hook may write this, word by word. Volatile keeps LLVM from joining the stores.
+    unsafe {
+        let ip6 = (&raw mut (*ctx.sock_addr).user_ip6).cast::<u32>();
+        ip6.write_volatile(to.0[0]);
+        ip6.add(1).write_volatile(to.0[1]);
+        ip6.add(2).write_volatile(to.0[2]);
+        ip6.add(3).write_volatile(to.0[3]);
+    }
+    lead_to_port(ctx, port);
+}
+
+#[inline(always)]
+fn lead_to_port(ctx: &SockAddrContext, port: u16) {
+    // SAFETY: the kernel's context; `user_port` takes a whole word, with 16 bits in network byte order.
+    unsafe { (&raw mut (*ctx.sock_addr).user_port).write_volatile(u32::from(port.to_be())) };
+}
+
 /// Where most packets go: TCP or UDP right behind an IPv4 header without options, not in fragments, or right
 /// behind an IPv6 header.
 pub(crate) struct Flow {
@@ -192,6 +220,85 @@ pub(crate) fn packet(skb: *mut __sk_buff, to: &mut MaybeUninit<Connection>) -> b
 pub(crate) fn strays(skb: *mut __sk_buff, to: &Connection) -> bool {
     // SAFETY: the kernel's context.
     to.to.is_loopback() && unsafe { (*skb).ifindex } != LOOPBACK_DEVICE
+}
+
+/// The sender's side of a TCP segment.
+pub(crate) struct Segment {
+    pub(crate) from: Address,
+    /// In host byte order.
+    pub(crate) port: u16,
+    /// Whether it begins a connection: SYN without ACK.
+    pub(crate) begins: bool,
+}
+
+/// The TCP segment right behind the IP header of a packet; `None` where there is none, as behind extension headers.
+#[inline(always)]
+pub(crate) fn segment(skb: *mut __sk_buff) -> Option<Segment> {
+    // SAFETY: the kernel's context.
+    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+    if start + 40 > end {
+        return None;
+    }
+    // SAFETY: 40 bytes were just checked.
+    match unsafe { *(start as *const u8) } {
+        0x45 => segment4(start),
+        first if first >> 4 == 6 && start + 60 <= end => segment6(start),
+        _ => None,
+    }
+}
+
+/// SYN and ACK in byte 13 of a TCP header (RFC 9293 3.1).
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+#[inline(always)]
+fn segment4(start: usize) -> Option<Segment> {
+    let header = start as *const u8;
+    // SAFETY: the caller checked 40 bytes, of which the first 20 are the IP header.
+    let (protocol, address, port, flags) = unsafe {
+        (
+            *header.add(9),
+            header.add(12).cast::<u32>().read_unaligned(),
+            header.add(20).cast::<u16>().read_unaligned(),
+            *header.add(33),
+        )
+    };
+    if protocol != IPPROTO_TCP {
+        return None;
+    }
+    Some(Segment {
+        from: Address::from_v4_be(address),
+        port: u16::from_be(port),
+        begins: flags & (SYN | ACK) == SYN,
+    })
+}
+
+#[inline(always)]
+fn segment6(start: usize) -> Option<Segment> {
+    let header = start as *const u8;
+    // SAFETY: the caller checked 60 bytes, of which the first 40 are the IP header.
+    let (protocol, from, port, flags) = unsafe {
+        let address = header.add(8).cast::<u32>();
+        (
+            *header.add(6),
+            Address([
+                address.read_unaligned(),
+                address.add(1).read_unaligned(),
+                address.add(2).read_unaligned(),
+                address.add(3).read_unaligned(),
+            ]),
+            header.add(40).cast::<u16>().read_unaligned(),
+            *header.add(53),
+        )
+    };
+    if protocol != IPPROTO_TCP {
+        return None;
+    }
+    Some(Segment {
+        from,
+        port: u16::from_be(port),
+        begins: flags & (SYN | ACK) == SYN,
+    })
 }
 
 /// RFC 791 3.1.

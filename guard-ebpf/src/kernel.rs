@@ -6,7 +6,7 @@ use aya_ebpf::{
     bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::generated as raw,
 };
-use guard_common::BootTime;
+use guard_common::{BootTime, NetnsCookie};
 
 /// Time since boot, suspend included.
 #[inline(always)]
@@ -56,6 +56,13 @@ pub(crate) fn current_comm(comm: &mut [u8; 16]) {
 pub(crate) fn socket_cookie(context: *mut c_void) -> u64 {
     // SAFETY: `context` is the one that the kernel passed to the program.
     unsafe { raw::bpf_get_socket_cookie(context) }
+}
+
+/// The network namespace of the socket that a connect hook is asked about.
+#[inline(always)]
+pub(crate) fn netns_cookie(context: *mut c_void) -> NetnsCookie {
+    // SAFETY: `context` is the one that the kernel passed to the program.
+    NetnsCookie(unsafe { raw::bpf_get_netns_cookie(context) })
 }
 
 /// Calls with 0, 1, … until that gives something, `limit` times at most; `failed` where that cannot be done. The verifier

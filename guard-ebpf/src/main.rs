@@ -14,13 +14,14 @@ mod emit;
 mod kernel;
 mod maps;
 mod socket;
+mod turned;
 mod verdict;
 
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::BPF_SOCK_OPS_TCP_LISTEN_CB,
+    bindings::{__sk_buff, BPF_SOCK_OPS_TCP_LISTEN_CB, bpf_sock},
     macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
     programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
@@ -32,6 +33,7 @@ use crate::{
     emit::Refusal,
     maps::Kernel,
     socket::{Judge, Remembered, Socket},
+    turned::Turned,
 };
 
 /// Verdicts of cgroup programs.
@@ -71,6 +73,24 @@ fn egress(ctx: SkBuffContext) -> i32 {
     judge_packet(&ctx)
 }
 
+/// `getpeername` on an IPv4 socket.
+#[cgroup_sock_addr(getpeername4)]
+fn getpeername4(ctx: SockAddrContext) -> i32 {
+    if let Some(asked) = turned::peer(&ctx, &ctx::connection4(&ctx)) {
+        ctx::lead4(&ctx, &asked.to, asked.port);
+    }
+    ALLOW
+}
+
+/// `getpeername` on an IPv6 socket.
+#[cgroup_sock_addr(getpeername6)]
+fn getpeername6(ctx: SockAddrContext) -> i32 {
+    if let Some(asked) = turned::peer(&ctx, &ctx::connection6(&ctx)) {
+        ctx::lead6(&ctx, &asked.to, asked.port);
+    }
+    ALLOW
+}
+
 /// `socket` on an IP family.
 #[cgroup_sock(sock_create)]
 fn sock_create(ctx: SockContext) -> i32 {
@@ -93,13 +113,23 @@ fn listen(ctx: SockOpsContext) -> u32 {
 /// A socket may be connected again, elsewhere: what it was allowed before does not count.
 #[inline(always)]
 fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
-    if let Some(socket) = Socket::of(ctx::socket(ctx))
+    let sk = ctx::socket(ctx);
+    if let Some(socket) = Socket::of(sk)
         && !socket.forget()
     {
         return REFUSE;
     }
+    if to.protocol == Protocol::TCP
+        && let Some(turned) = Turned::of(sk)
+    {
+        turned.forget();
+    }
     let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
-    ask(ctx, to, hook, cgroup, HoleId(0))
+    let answer = ask(ctx, to, hook, cgroup, HoleId(0));
+    if answer == ALLOW && !turned::note_way(ctx, to) {
+        return REFUSE;
+    }
+    answer
 }
 
 /// Datagrams to one destination after the other are one connection.
@@ -125,6 +155,9 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted:
     let session = maps::session(cgroup);
     let decision = verdict::decide(&session, to, granted);
     if !decision.allows() {
+        if turned::turn(ctx, to, hook, &decision, session.id) {
+            return ALLOW;
+        }
         Refusal {
             hook,
             cgroup,
@@ -174,6 +207,13 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         return REFUSE;
     }
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
+    if let Some(turned) = turned::of_packet(sk, to) {
+        match turned::is_for_itself(skb, turned) {
+            Some(true) => {}
+            Some(false) => return judge_turned(skb, sk, to, turned, cgroup, generation),
+            None => return REFUSE,
+        }
+    }
     let known = match Socket::of(sk) {
         Some(socket) => socket.recall(to, generation, cgroup),
         None => Remembered::default(),
@@ -201,6 +241,36 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         session: &session,
         to,
         decision: &decision,
+        socket_type: 0,
+    }
+    .emit();
+    REFUSE
+}
+
+/// The verdict for a packet to the proxy, of a socket that was turned there.
+#[inline(always)]
+fn judge_turned(
+    skb: *mut __sk_buff,
+    sk: *mut bpf_sock,
+    to: &Connection,
+    turned: Turned,
+    cgroup: u64,
+    generation: u64,
+) -> i32 {
+    let session = maps::session(cgroup);
+    let judged = turned::judge(skb, turned, &session);
+    if judged.passes {
+        if let Some(socket) = Socket::new(sk) {
+            socket.remember(to, &judged.decision, generation, cgroup, Judge::Packet);
+        }
+        return ALLOW;
+    }
+    Refusal {
+        hook: Hook::Egress,
+        cgroup,
+        session: &session,
+        to: &judged.asked,
+        decision: &judged.decision,
         socket_type: 0,
     }
     .emit();

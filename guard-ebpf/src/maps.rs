@@ -9,8 +9,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use guard_common::{
-    Address, AttemptCount, AttemptKey, BootTime, Event, HoleId, HoleList, ListId, PolicyId,
-    PrefixValue, RangeList, Session, SessionId, SessionStats, Tables, meta,
+    Address, AttemptCount, AttemptKey, BootTime, Event, HoleId, HoleList, ListId, NetnsCookie,
+    Origin, OriginKey, PolicyId, PrefixValue, RangeList, Session, SessionId, SessionStats, Tables,
+    meta,
 };
 
 use crate::kernel;
@@ -70,7 +71,19 @@ pub(crate) static EVENTS: RingBuf<Event, { 512 * 1024 }> = RingBuf::new();
 
 /// What is remembered of each socket. Written here.
 #[btf_map]
-static SOCKETS: CloneableSkStorage<SocketState> = CloneableSkStorage::new();
+static SOCKETS: SocketStorage<SocketState, { NO_PREALLOC | CLONE }> = SocketStorage::new();
+
+/// The port of the guard's own proxy on the loopback of each network namespace, by its cookie. Written by guardd.
+#[btf_map]
+static PROXIES: HashMap<u64, u16, 4096, NO_PREALLOC> = HashMap::new();
+
+/// What a socket asked for that was led to a proxy. What it accepts later has none of it. Written here.
+#[btf_map]
+static TURNED: SocketStorage<TurnedState, NO_PREALLOC> = SocketStorage::new();
+
+/// Where connections were going that have reached a proxy, which takes each out. Written here.
+#[btf_map]
+pub(crate) static ORIGINS: LruHashMap<OriginKey, Origin, 16384> = LruHashMap::new();
 
 /// The last allowance of a socket, valid for one generation and one destination. See [`crate::socket`].
 #[repr(C)]
@@ -91,21 +104,38 @@ pub(crate) struct SocketState {
     pub(crate) inbound: u64,
 }
 
-/// Socket storage with `BPF_F_CLONE`, which `btf_maps::SkStorage` has no parameter for. Only the types
+/// What a TCP socket asked for that was led to a proxy. See [`crate::turned`].
+#[repr(C)]
+pub(crate) struct TurnedState {
+    /// Its network namespace.
+    pub(crate) netns: u64,
+    /// The address that it asked for: the words of an [`Address`].
+    pub(crate) destination: [u32; 4],
+    /// The session of the task that asked.
+    pub(crate) session: u32,
+    /// The port that it asked for, host byte order.
+    pub(crate) port: u16,
+    /// The port of the proxy, host byte order.
+    pub(crate) proxy: u16,
+    /// A [`crate::turned::Way`].
+    pub(crate) way: u64,
+}
+
+/// Socket storage with flags, which `btf_maps::SkStorage` has no parameter for. Only the types
 /// of the fields mean something: the loader reads them from BTF.
 #[repr(C)]
-struct CloneableSkStorage<T> {
+struct SocketStorage<T, const FLAGS: usize> {
     r#type: *const [i32; BPF_MAP_TYPE_SK_STORAGE as usize],
     key: *const i32,
     value: *const T,
     max_entries: *const [i32; 0],
-    map_flags: *const [i32; NO_PREALLOC | CLONE],
+    map_flags: *const [i32; FLAGS],
 }
 
 // SAFETY: the pointers are placeholders, never dereferenced.
-unsafe impl<T> Sync for CloneableSkStorage<T> {}
+unsafe impl<T, const FLAGS: usize> Sync for SocketStorage<T, FLAGS> {}
 
-impl<T> CloneableSkStorage<T> {
+impl<T, const FLAGS: usize> SocketStorage<T, FLAGS> {
     const fn new() -> Self {
         Self {
             r#type: ptr::null(),
@@ -117,10 +147,26 @@ impl<T> CloneableSkStorage<T> {
     }
 }
 
-/// The map that [`kernel::socket_storage`] takes.
+/// The map of [`SocketState`] that [`kernel::socket_storage`] takes.
 #[inline(always)]
 pub(crate) fn sockets() -> *mut c_void {
     ptr::from_ref(&SOCKETS).cast_mut().cast()
+}
+
+/// The map of [`TurnedState`] that [`kernel::socket_storage`] takes.
+#[inline(always)]
+pub(crate) fn turned() -> *mut c_void {
+    ptr::from_ref(&TURNED).cast_mut().cast()
+}
+
+/// The port of the proxy of a network namespace, host byte order; 0 where it has none.
+#[inline(always)]
+pub(crate) fn proxy(netns: NetnsCookie) -> u16 {
+    PROXIES
+        .get_ptr(netns.0)
+        // SAFETY: a live map value. Where the kernel makes it another namespace's meanwhile, what is sent there finds no
+        // proxy of its own at that port, and egress drops it.
+        .map_or(0, |port| unsafe { port.read_volatile() })
 }
 
 /// Verdicts cached under another generation are void. 0 where it cannot be read: then none is valid.

@@ -27,6 +27,16 @@ pub(crate) fn decide(session: &Session, to: &Connection, granted: HoleId) -> Dec
     )
 }
 
+/// The verdict of the policies alone, whatever holes there are.
+#[inline(always)]
+pub(crate) fn decide_without_holes(session: &Session, to: &Connection) -> Decision {
+    guard_common::decide(
+        session,
+        |policy| PolicyVerdict::unpack(guard_policy_verdict(policy.0, to)),
+        || None,
+    )
+}
+
 /// [`policy_verdict`], packed. The verifier knows the size of what `to` points to from its type, and
 /// wants it checked for null.
 #[unsafe(no_mangle)]

@@ -1,0 +1,88 @@
+//! Connections that are turned to the guard's own proxy, and where they were going.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Address, BootTime, SessionId};
+
+/// The number that names a network namespace until the machine is booted again (`SO_NETNS_COOKIE`,
+/// `bpf_get_netns_cookie`). It is never 0, and never used twice.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct NetnsCookie(pub u64);
+
+/// The key of `ORIGINS`: what a proxy knows of who has connected to it.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct OriginKey {
+    /// The network namespace of both.
+    pub netns: NetnsCookie,
+    /// The peer's address.
+    pub address: Address,
+    /// The peer's port, host byte order.
+    pub port: u16,
+    /// Unused.
+    pad: [u8; 6],
+}
+
+impl OriginKey {
+    /// For a peer in a network namespace; `port` in host byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(netns: NetnsCookie, address: Address, port: u16) -> Self {
+        Self {
+            netns,
+            address,
+            port,
+            pad: [0; 6],
+        }
+    }
+}
+
+/// The value of `ORIGINS`: where a connection was going that was turned.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Origin {
+    /// When the connection was begun.
+    pub at: BootTime,
+    /// The address that was asked for.
+    pub destination: Address,
+    /// Whose connection it is.
+    pub session: SessionId,
+    /// The port that was asked for, host byte order.
+    pub port: u16,
+    /// Unused.
+    pad: [u8; 2],
+}
+
+impl Origin {
+    /// A connection of a session, begun at that time; `port` in host byte order.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(at: BootTime, session: SessionId, destination: Address, port: u16) -> Self {
+        Self {
+            at,
+            destination,
+            session,
+            port,
+            pad: [0; 2],
+        }
+    }
+}
