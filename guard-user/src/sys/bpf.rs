@@ -3,6 +3,7 @@
 //! Layouts and numbers are those of `include/uapi/linux/bpf.h`.
 
 mod batch;
+mod origins;
 mod pins;
 
 use std::ffi::CString;
@@ -13,6 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 pub use batch::{delete_batch, update_batch};
+pub use origins::Origins;
 pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs};
 
 const BPF_MAP_CREATE: libc::c_int = 0;

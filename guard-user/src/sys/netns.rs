@@ -1,9 +1,10 @@
 //! Doing something in another network namespace.
 
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd};
 use std::thread;
 
+use guard_common::NetnsCookie;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// Calls `work` in the network namespace that `netns` (an open `/proc/PID/ns/net`) stands for, and
@@ -32,6 +33,30 @@ pub fn within<T: Send>(netns: BorrowedFd<'_>, work: impl FnOnce() -> T + Send) -
     })
 }
 
+/// The number that names the network namespace of a socket, to BPF programs too (`SO_NETNS_COOKIE`, since Linux 5.14).
+///
+/// # Errors
+///
+/// The system's, as where it is no socket.
+pub fn cookie(socket: impl AsFd) -> io::Result<NetnsCookie> {
+    let mut cookie = 0_u64;
+    let mut length = size_of::<u64>() as libc::socklen_t;
+    // SAFETY: `cookie` is `length` writable bytes.
+    let done = unsafe {
+        libc::getsockopt(
+            socket.as_fd().as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    match done {
+        0 => Ok(NetnsCookie(cookie)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Moves this thread into a network namespace with nothing but a loopback that is down.
 #[cfg(test)]
 pub(super) fn enter_a_new_one() {
@@ -44,7 +69,7 @@ pub(super) fn enter_a_new_one() {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, File};
-    use std::os::fd::AsFd;
+    use std::net::UdpSocket;
     use std::path::PathBuf;
 
     use super::*;
@@ -63,6 +88,27 @@ mod tests {
         .unwrap();
         assert_eq!(within(other.as_fd(), own).unwrap(), name);
         assert_ne!(own(), name);
+    }
+
+    #[test]
+    fn each_has_a_cookie_of_its_own() {
+        let socket = || UdpSocket::bind("0.0.0.0:0").unwrap();
+        let (here, other) = (
+            socket(),
+            thread::spawn(move || {
+                enter_a_new_one();
+                socket()
+            }),
+        );
+        let other = other.join().unwrap();
+        assert_eq!(cookie(&here).unwrap(), cookie(socket()).unwrap());
+        assert_ne!(cookie(&here).unwrap(), cookie(&other).unwrap());
+        assert_ne!(cookie(&other).unwrap(), NetnsCookie(0));
+        let no_socket = File::open("/proc/self/ns/net").unwrap();
+        assert_eq!(
+            cookie(no_socket).unwrap_err().raw_os_error(),
+            Some(libc::ENOTSOCK)
+        );
     }
 
     #[test]

@@ -151,7 +151,7 @@ struct MapInfo {
 /// `enum bpf_map_type`: the kinds whose values are one for each CPU, so longer than they say.
 const PER_CPU: [u32; 4] = [5, 6, 10, 21];
 
-fn map_sizes(map: BorrowedFd<'_>) -> io::Result<(usize, usize)> {
+pub(super) fn map_sizes(map: BorrowedFd<'_>) -> io::Result<(usize, usize)> {
     let mut info = MapInfo::default();
     let mut attr = InfoByFd {
         bpf_fd: map.as_raw_fd().cast_unsigned(),

@@ -1,15 +1,19 @@
 //! Needs root: a kernel does bpf(2) for nobody else.
 
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 use aya::maps::lpm_trie::Key;
 use aya::maps::{HashMap, LpmTrie, Map, MapData};
+use guard_common::{BootTime, NetnsCookie, Origin, OriginKey, SessionId};
+use zerocopy::IntoBytes as _;
 
 use super::*;
 
 const HASH: u32 = 1;
+const LRU_HASH: u32 = 9;
 const LPM_TRIE: u32 = 11;
 const BPF_F_NO_PREALLOC: u32 = 1;
 
@@ -233,4 +237,31 @@ fn a_directory_is_locked_once() {
     assert!(lock_dir(dir.path()).unwrap().is_none());
     drop(first);
     assert!(lock_dir(dir.path()).unwrap().is_some());
+}
+
+#[test]
+fn an_origin_is_taken_once_and_from_no_other_map() {
+    let (key_size, value_size) = (size_of::<OriginKey>() as u32, size_of::<Origin>() as u32);
+    let map = map(LRU_HASH, key_size, value_size, 16);
+    let session = SessionId(7);
+    let destination = Ipv4Addr::new(192, 0, 2, 10).into();
+    let origin = Origin::new(BootTime(1), session, destination, 443);
+    let key = OriginKey::new(NetnsCookie(3), Ipv4Addr::LOCALHOST.into(), 4001);
+    let mut aya: HashMap<_, [u8; 32], [u8; 32]> = seen_by_aya(&map).try_into().unwrap();
+    let bytes = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).unwrap();
+    aya.insert(bytes(key.as_bytes()), bytes(origin.as_bytes()), 0)
+        .unwrap();
+    let origins = Origins::new(map).unwrap();
+    let other = OriginKey::new(NetnsCookie(3), Ipv4Addr::LOCALHOST.into(), 4002);
+    assert_eq!(origins.take(&other).unwrap(), None);
+    assert_eq!(origins.take(&key).unwrap(), Some(origin));
+    assert_eq!(origins.take(&key).unwrap(), None);
+
+    for (key_size, value_size) in [(key_size, value_size - 8), (key_size + 8, value_size)] {
+        let other = self::map(LRU_HASH, key_size, value_size, 16);
+        let refused = Origins::new(other).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    }
+    let no_map = File::open("/dev/null").unwrap();
+    assert!(Origins::new(no_map.into()).is_err());
 }
