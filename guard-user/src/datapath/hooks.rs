@@ -52,6 +52,19 @@ const HOOKS: [Hook; 6] = [
     },
 ];
 
+/// With them a program whose connection was turned is told the peer that it asked for. They refuse nothing, so they come
+/// last.
+const PEERS: [Hook; 2] = [
+    Hook {
+        name: "getpeername4",
+        attach_type: 29,
+    },
+    Hook {
+        name: "getpeername6",
+        attach_type: 30,
+    },
+];
+
 /// With it a server answers over IPv6 on kernels that do not ask egress about a listener's answers.
 const LISTEN: Hook = Hook {
     name: "listen",
@@ -60,11 +73,12 @@ const LISTEN: Hook = Hook {
 /// The first that asks.
 const ASKS_ABOUT_LISTENERS: KernelVersion = KernelVersion::new(6, 6, 0);
 
-/// The hooks that this kernel wants.
-fn hooks() -> impl Iterator<Item = &'static Hook> {
+/// The hooks that this kernel wants of an object that turns connections, or of one that does not.
+fn hooks(turns: bool) -> impl Iterator<Item = &'static Hook> {
     // One that does not tell its version gets the program too: it does no harm.
     let old = KernelVersion::current().map_or(true, |version| version < ASKS_ABOUT_LISTENERS);
-    HOOKS.iter().chain(old.then_some(&LISTEN))
+    let peers = PEERS.iter().filter(move |_| turns);
+    HOOKS.iter().chain(old.then_some(&LISTEN)).chain(peers)
 }
 
 /// Loads the programs on the maps that are pinned in `dir`; those that are not there are made and pinned.
@@ -81,8 +95,8 @@ pub(super) fn load(object: &Object, dir: &Path, session_level: u32) -> Result<Eb
 
 /// Attaches every program and pins the links in `dir`. A link that is there already is replaced: the new
 /// program runs beside the old one before that goes, and both must allow.
-pub(super) fn attach(ebpf: &mut Ebpf, cgroup: &File, dir: &Path) -> Result<()> {
-    for hook in hooks() {
+pub(super) fn attach(ebpf: &mut Ebpf, turns: bool, cgroup: &File, dir: &Path) -> Result<()> {
+    for hook in hooks(turns) {
         let link = attach_one(ebpf, cgroup, hook.name)?;
         let pin = pins::link(dir, hook.name);
         let beside = pins::link(dir, &format!("{}{BESIDE}", hook.name));
@@ -153,27 +167,27 @@ const BESIDE: &str = "_new";
 
 /// Whether `dir` has links that no finished guard has: one that was to replace another, when somebody was killed
 /// over it, or one of another version.
-pub(super) fn has_strays(dir: &Path) -> Result<bool> {
-    Ok(!strays(dir)?.is_empty())
+pub(super) fn has_strays(dir: &Path, turns: bool) -> Result<bool> {
+    Ok(!strays(dir, turns)?.is_empty())
 }
 
 /// Removes such links. What they do, the others do.
-pub(super) fn remove_strays(dir: &Path) -> Result<()> {
-    for pin in strays(dir)? {
+pub(super) fn remove_strays(dir: &Path, turns: bool) -> Result<()> {
+    for pin in strays(dir, turns)? {
         fs::remove_file(&pin).map_err(DatapathError::file("remove", pin))?;
     }
     Ok(())
 }
 
-fn strays(dir: &Path) -> Result<Vec<PathBuf>> {
+fn strays(dir: &Path, turns: bool) -> Result<Vec<PathBuf>> {
     let mut links = pins::links(dir)?;
-    links.retain(|pin| !hooks().any(|hook| *pin == pins::link(dir, hook.name)));
+    links.retain(|pin| !hooks(turns).any(|hook| *pin == pins::link(dir, hook.name)));
     Ok(links)
 }
 
 /// What the kernel says of each pinned link: attached means to this cgroup, as this kind of hook.
-pub(super) fn read_back(dir: &Path, root_id: u64) -> Vec<HookStatus> {
-    hooks()
+pub(super) fn read_back(dir: &Path, turns: bool, root_id: u64) -> Vec<HookStatus> {
+    hooks(turns)
         .map(|hook| {
             let link = bpf::link_info(&pins::link(dir, hook.name)).ok();
             HookStatus {
@@ -189,7 +203,7 @@ pub(super) fn read_back(dir: &Path, root_id: u64) -> Vec<HookStatus> {
 
 /// The cgroup that the pinned links guard, 0 where it is gone; `None` where there is no link.
 pub(super) fn guarded_cgroup(dir: &Path) -> Option<u64> {
-    hooks()
+    hooks(true)
         .filter_map(|hook| bpf::link_info(&pins::link(dir, hook.name)).ok())
         .map(|link| link.cgroup_id)
         .max()

@@ -12,9 +12,9 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 11] = [
+pub(super) const NAMES: [&str; 14] = [
     "META", "POLICIES", "RANGES", "SESSIONS", "HOLES", "BUDGETS", "THROUGH", "ATTEMPTS", "STATS",
-    "EVENTS", "SOCKETS",
+    "EVENTS", "SOCKETS", "PROXIES", "TURNED", "ORIGINS",
 ];
 
 /// Bytes of a `T`: aya wants types that it knows, and arrays of bytes are.
@@ -22,7 +22,7 @@ type Bytes<const N: usize> = [u8; N];
 pub(super) type Trie = LpmTrie<MapData, Bytes<16>, Bytes<{ size_of::<PrefixValue>() }>>;
 type Table<K, const N: usize> = HashMap<MapData, K, Bytes<N>>;
 
-/// Every map that guardd reads or writes.
+/// Every map that guardd reads or writes, but for those of [`super::proxies`], which 0.1.0 did not pin.
 pub(super) struct Maps {
     pub(super) meta: Array<MapData, u64>,
     pub(super) policies: HashOfMaps<MapData, u32, Trie>,
@@ -147,7 +147,7 @@ pub(super) fn gone(
     }
 }
 
-fn open<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) -> Result<T> {
+pub(super) fn open<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) -> Result<T> {
     let pin = pins::map(dir, name);
     if !pin.exists() {
         return Err(DatapathError::Incomplete { pin });

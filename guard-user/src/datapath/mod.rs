@@ -15,6 +15,7 @@ mod maps;
 mod object;
 mod pins;
 mod policies;
+mod proxies;
 mod recall;
 mod sessions;
 mod start;
@@ -53,6 +54,8 @@ pub struct Datapath {
     places: Places,
     root: cgroup::Root,
     maps: maps::Maps,
+    /// None where the kernel half does not turn connections.
+    proxies: Option<proxies::Proxies>,
     /// What is known of each slot's content; a slot that was adopted has none until it is installed again.
     slots: HashMap<PolicyId, policies::Slot>,
     _locks: [OwnedFd; 2],
@@ -80,7 +83,7 @@ impl Datapath {
                 root: self.places.cgroup_root.clone(),
             });
         }
-        let hooks = hooks::read_back(&live, self.root.id());
+        let hooks = hooks::read_back(&live, self.proxies.is_some(), self.root.id());
         if let Some(hook) = hooks.iter().find(|hook| !hook.attached) {
             return Err(DatapathError::NotEnforced {
                 hook: hook.name.clone(),

@@ -10,6 +10,7 @@ static BUILT_IN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 pub struct Object {
     bytes: Cow<'static, [u8]>,
     build: u64,
+    turns: bool,
 }
 
 impl Object {
@@ -27,11 +28,22 @@ impl Object {
 
     fn new(bytes: Cow<'static, [u8]>) -> Self {
         let build = fnv1a(&bytes);
-        Self { bytes, build }
+        // The name of a program's section stands in an ELF object as it is.
+        let turns = memmem(&bytes, b"cgroup/getpeername4\0");
+        Self {
+            bytes,
+            build,
+            turns,
+        }
     }
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// Whether it turns connections to read-only destinations. Those of 0.1.0 refuse them.
+    pub(super) fn turns(&self) -> bool {
+        self.turns
     }
 
     /// Which object it is, as a number that is never 0: programs of another are replaced.
@@ -46,9 +58,25 @@ impl std::fmt::Debug for Object {
     }
 }
 
+fn memmem(bytes: &[u8], wanted: &[u8]) -> bool {
+    bytes.windows(wanted.len()).any(|window| window == wanted)
+}
+
 /// FNV-1a, 64 bits: std's hashers promise no stable result.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_object_tells_whether_it_turns_connections() {
+        let before = include_bytes!("../../../tests/fixtures/0.1.0/guard-ebpf.o");
+        assert!(Object::built_in().turns());
+        assert!(!Object::from_bytes(before.to_vec()).turns());
+    }
 }

@@ -9,7 +9,10 @@ use std::{
 
 use guard_common::meta;
 
-use super::{Datapath, DatapathError, Object, Places, Result, cgroup, hooks, maps::Maps, pins};
+use super::{
+    Datapath, DatapathError, Object, Places, Result, cgroup, hooks, maps::Maps, pins,
+    proxies::Proxies,
+};
 
 /// How long the kernel may take to let go of the links to a removed cgroup.
 const LETTING_GO: Duration = Duration::from_secs(2);
@@ -54,10 +57,13 @@ impl Datapath {
                 let _ = cgroup::remove(&places.cgroup_root);
             }
         })?;
+        let live = pins::live(&places.pin_dir);
+        let proxies = object.turns().then(|| Proxies::open(&live)).transpose()?;
         let mut datapath = Self {
             places: places.clone(),
             root,
-            maps: Maps::open(&pins::live(&places.pin_dir))?,
+            maps: Maps::open(&live)?,
+            proxies,
             slots: HashMap::new(),
             _locks: [pin_lock, root_lock],
         };
@@ -121,7 +127,7 @@ fn attach_unseen(dir: &Path, object: &Object, root: &cgroup::Root) -> Result<()>
     maps.set_meta(meta::MADE_CGROUP_ROOT, u64::from(root.is_ours()))?;
     maps.set_meta(meta::OBJECT, object.build())?;
     maps.make_stats(guard_common::SessionId(0))?;
-    hooks::attach(&mut ebpf, root.dir(), dir)?;
+    hooks::attach(&mut ebpf, object.turns(), root.dir(), dir)?;
     maps.set_meta(meta::ABI, guard_common::ABI)
 }
 
@@ -133,8 +139,8 @@ const HALF_REPLACED: u64 = 0;
 fn replace(maps: &mut Maps, live: &Path, object: &Object, root: &cgroup::Root) -> Result<()> {
     let mut ebpf = hooks::load(object, live, root.session_level())?;
     maps.set_meta(meta::OBJECT, HALF_REPLACED)?;
-    hooks::attach(&mut ebpf, root.dir(), live)?;
-    hooks::remove_strays(live)?;
+    hooks::attach(&mut ebpf, object.turns(), root.dir(), live)?;
+    hooks::remove_strays(live, object.turns())?;
     maps.set_meta(meta::OBJECT, object.build())
 }
 
@@ -155,12 +161,15 @@ fn adopt(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start>
             root: places.cgroup_root.clone(),
         });
     }
+    // Nobody knows who listens at the ports of proxies that an earlier guardd started: until there are others, what was
+    // turned to them is refused. Before any program is replaced, so that none is judged by one and turned by another.
+    Proxies::clear(&live)?;
     // Whoever was killed over a change may not have come to say that it holds for what is remembered, too.
     maps.bump_generation()?;
-    let hooks = hooks::read_back(&live, root.id());
+    let hooks = hooks::read_back(&live, object.turns(), root.id());
     let missing = hooks.iter().filter(|hook| !hook.attached).count();
     let build = maps.get_meta(meta::OBJECT)?;
-    if missing == 0 && build == object.build() && !hooks::has_strays(&live)? {
+    if missing == 0 && build == object.build() && !hooks::has_strays(&live, object.turns())? {
         return Ok(Start::Adopted);
     }
     replace(&mut maps, &live, object, root)?;

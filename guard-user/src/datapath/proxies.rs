@@ -1,0 +1,137 @@
+//! The guard's proxies, one in each network namespace at most, to which connections to read-only destinations are
+//! turned.
+
+use std::{
+    num::NonZeroU16,
+    os::fd::{AsFd as _, OwnedFd},
+    path::Path,
+};
+
+use aya::maps::{HashMap, MapData, MapError};
+use guard_common::NetnsCookie;
+
+use super::{
+    Datapath, DatapathError, Result,
+    maps::{gone, open},
+    pins,
+};
+
+type Ports = HashMap<MapData, u64, u16>;
+
+/// The maps that only a kernel half has that turns connections.
+pub(super) struct Proxies {
+    ports: Ports,
+    origins: MapData,
+}
+
+impl Proxies {
+    pub(super) fn open(dir: &Path) -> Result<Self> {
+        let pin = pins::map(dir, "ORIGINS");
+        if !pin.exists() {
+            return Err(DatapathError::Incomplete { pin });
+        }
+        Ok(Self {
+            ports: open(dir, "PROXIES")?,
+            origins: MapData::from_pin(&pin).map_err(DatapathError::ebpf(format!(
+                "open the pinned map {}",
+                pin.display()
+            )))?,
+        })
+    }
+
+    /// Removes every proxy from what is pinned, if that has any. What sockets remember of them has to be voided after.
+    pub(super) fn clear(dir: &Path) -> Result<()> {
+        if !pins::map(dir, "PROXIES").exists() {
+            return Ok(());
+        }
+        let mut ports: Ports = open(dir, "PROXIES")?;
+        for (netns, _) in list(&ports)? {
+            remove(&mut ports, netns)?;
+        }
+        Ok(())
+    }
+}
+
+fn list(ports: &Ports) -> Result<Vec<(NetnsCookie, NonZeroU16)>> {
+    let entries: std::result::Result<Vec<_>, _> = ports.iter().collect();
+    let entries = entries.map_err(DatapathError::ebpf("list the map PROXIES"))?;
+    // A port of 0 would be none.
+    let proxies = entries
+        .into_iter()
+        .filter_map(|(netns, port)| Some((NetnsCookie(netns), NonZeroU16::new(port)?)));
+    Ok(proxies.collect())
+}
+
+fn remove(ports: &mut Ports, netns: NetnsCookie) -> Result<()> {
+    gone(ports.remove(&netns.0)).map_err(DatapathError::ebpf("write the map PROXIES"))
+}
+
+impl Datapath {
+    /// From now on connections to read-only destinations are turned to that port of 127.0.0.1 and of ::1, those in
+    /// that network namespace. Those that were turned to another port there are dropped.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no room, or the system's; then what was there still is.
+    pub fn set_proxy(&mut self, netns: NetnsCookie, port: NonZeroU16) -> Result<()> {
+        let ports = &mut self.turning()?.ports;
+        let before = match ports.get(&netns.0, 0) {
+            Err(MapError::KeyNotFound) => None,
+            found => Some(found.map_err(DatapathError::ebpf("read the map PROXIES"))?),
+        };
+        ports
+            .insert(netns.0, port.get(), 0)
+            .map_err(DatapathError::ebpf("write the map PROXIES"))?;
+        match before {
+            Some(other) if other != port.get() => self.maps.bump_generation(),
+            _ => Ok(()),
+        }
+    }
+
+    /// From now on connections to read-only destinations are refused in that network namespace, and those that were
+    /// turned are dropped: the port may become anybody's. To be called before the proxy closes it.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn clear_proxy(&mut self, netns: NetnsCookie) -> Result<()> {
+        remove(&mut self.turning()?.ports, netns)?;
+        self.maps.bump_generation()
+    }
+
+    /// The proxies: the port of each, by its network namespace.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn proxies(&self) -> Result<Vec<(NetnsCookie, NonZeroU16)>> {
+        self.proxies
+            .as_ref()
+            .map_or_else(|| Ok(Vec::new()), |proxies| list(&proxies.ports))
+    }
+
+    /// The map out of which a proxy takes where its clients were going ([`crate::sys::bpf::Origins`]). Whoever holds it
+    /// needs no privilege.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn origins(&self) -> Result<OwnedFd> {
+        let proxies = self.proxies.as_ref().ok_or_else(does_not_turn)?;
+        let fd = proxies.origins.fd().as_fd().try_clone_to_owned();
+        fd.map_err(DatapathError::file(
+            "copy a descriptor of",
+            "the map ORIGINS",
+        ))
+    }
+
+    fn turning(&mut self) -> Result<&mut Proxies> {
+        self.proxies.as_mut().ok_or_else(does_not_turn)
+    }
+}
+
+fn does_not_turn() -> DatapathError {
+    DatapathError::Absent {
+        what: "program in the eBPF object that turns connections".into(),
+    }
+}
