@@ -31,6 +31,9 @@ mapped         the same from an IPv6 socket to ::ffff:ADDRESS
 fastopen       the same, with the line in the sendto that connects
 mptcp          the same over MPTCP
 put            a connection, an HTTP PUT of the path OTHER, and the answer's first line
+peer           a connection, after one of the same socket to OTHER if there is that; the detail is what getpeername says
+from           the same as tcp from the port OTHER, ended by a reset so that the port is free again
+moved          the same as tcp, by a socket that was made before this process went into the cgroup OTHER
 reconnect      the same as tcp, after a connection of the same socket to OTHER was dissolved
 udp-send       a datagram by sendto, and its echo
 udp-connect    the same by connect and send
@@ -119,6 +122,9 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "fastopen" => tcp::fast_open(target),
         "mptcp" => tcp::multipath(target),
         "put" => tcp::put(target),
+        "peer" => tcp::peer(target)?,
+        "from" => tcp::from(target)?,
+        "moved" => tcp::moved(target)?,
         "reconnect" => tcp::reconnect(target, target.other_address()?),
         "udp-send" => udp::send(target),
         "udp-connect" => udp::connect(target),

@@ -1,8 +1,12 @@
 //! TCP, in all the ways to open a connection.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
 
+use anyhow::Context as _;
 use rustix::net::connect_unspec;
 use socket2::{Protocol, Socket, Type};
 
@@ -43,6 +47,60 @@ pub(super) fn reconnect(target: &Target, first: SocketAddr) -> Outcome {
     socket.connect(&first.into()).step("first connect")?;
     exchange(&socket)?;
     connect_unspec(&socket).step("dissolve")?;
+    socket.connect(&target.address()).step("connect")?;
+    exchange(&socket)
+}
+
+/// With whom the socket says that it is connected.
+pub(super) fn peer(target: &Target) -> anyhow::Result<Outcome> {
+    let first = target.other.is_some().then(|| target.other_address());
+    Ok(see_peer(target, first.transpose()?))
+}
+
+fn see_peer(target: &Target, first: Option<SocketAddr>) -> Outcome {
+    let socket = target.socket(Type::STREAM, None)?;
+    if let Some(first) = first {
+        socket.connect(&first.into()).step("first connect")?;
+        exchange(&socket)?;
+        connect_unspec(&socket).step("dissolve")?;
+    }
+    socket.connect(&target.address()).step("connect")?;
+    exchange(&socket)?;
+    let peer = socket.peer_addr().step("getpeername")?.as_socket();
+    Ok(peer.map_or_else(String::new, |peer| peer.to_string()))
+}
+
+/// From a port of the caller's choice, which is free again afterwards.
+pub(super) fn from(target: &Target) -> anyhow::Result<Outcome> {
+    let port = target.other.as_deref().context("it wants a port")?;
+    Ok(connect_from(target, port.parse()?))
+}
+
+fn connect_from(target: &Target, port: u16) -> Outcome {
+    let any: IpAddr = match target.to {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = target.socket(Type::STREAM, None)?;
+    socket.set_reuse_address(true).step("socket")?;
+    socket.set_linger(Some(Duration::ZERO)).step("socket")?;
+    socket
+        .bind(&SocketAddr::new(any, port).into())
+        .step("bind")?;
+    socket.connect(&target.address()).step("connect")?;
+    exchange(&socket)
+}
+
+/// With a socket that belongs to another cgroup than the process.
+pub(super) fn moved(target: &Target) -> anyhow::Result<Outcome> {
+    let cgroup = target.other.as_deref().context("it wants a cgroup")?;
+    Ok(move_and_connect(target, Path::new(cgroup)))
+}
+
+fn move_and_connect(target: &Target, cgroup: &Path) -> Outcome {
+    let socket = target.socket(Type::STREAM, None)?;
+    let pid = std::process::id().to_string();
+    fs::write(cgroup.join("cgroup.procs"), pid).step("move")?;
     socket.connect(&target.address()).step("connect")?;
     exchange(&socket)
 }

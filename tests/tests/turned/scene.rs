@@ -1,0 +1,261 @@
+//! A kernel half without a guardd, two sessions, and what plays the proxy.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::num::NonZeroU16;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::Duration;
+
+use guard_common::{Address, NetnsCookie, Origin, OriginKey, PolicyId, Verdict};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, bins};
+use guard_user::datapath::{Datapath, Object, Places, SessionCgroup, Start};
+use guard_user::policy::{Compiled, Environment, compile, parse};
+use guard_user::sys::{bpf::Origins, netns};
+use rustix::process::{Gid, Uid};
+
+/// May be read from: IPv4, IPv6, IPv4-mapped.
+pub(crate) const READ: [&str; 3] = ["192.0.2.10", "2001:db8:7::10", "::ffff:192.0.2.20"];
+/// Is allowed.
+pub(crate) const OPEN: &str = "198.51.100.7";
+
+/// What there is to be read from is to be confirmed as long as the language has no word for it that is taken.
+const POLICY: &str = r#"
+version = 1
+default = "deny"
+
+[[rule]]
+name = "reads"
+to = ["192.0.2.0/24", "2001:db8:7::/48"]
+action = "confirm"
+
+[[rule]]
+name = "open"
+to = ["198.51.100.7", "127.0.0.1", "::1"]
+action = "allow"
+"#;
+
+/// How long anything may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Moves itself into the cgroup that it is called by, and becomes the rest of its arguments.
+const ENTER: &str = r#"echo $$ >"$0/cgroup.procs" && exec "$@""#;
+
+/// The policy in which `reads` and `loopback` are what those rules say.
+pub(crate) fn policy(reads: Verdict, loopback: Verdict) -> Compiled {
+    let parsed = parse("turned.toml", POLICY).unwrap();
+    let environment = Environment::default();
+    let mut compiled = compile(&parsed.policy, &environment).unwrap();
+    for (prefix, value) in &mut compiled.prefixes {
+        if value.verdict == Verdict::Confirm {
+            value.verdict = reads;
+        } else if prefix.address().is_localhost() {
+            value.verdict = loopback;
+        }
+    }
+    compiled
+}
+
+pub(crate) struct Scene<'n> {
+    network: &'n Network,
+    /// Its directories; nothing runs.
+    daemon: Daemon,
+    datapath: Option<Datapath>,
+    policy: PolicyId,
+    pub(crate) session: SessionCgroup,
+    pub(crate) other: SessionCgroup,
+}
+
+impl<'n> Scene<'n> {
+    pub(crate) fn new(network: &'n Network) -> Self {
+        Self::with(network, &Object::built_in())
+    }
+
+    /// With that kernel half.
+    pub(crate) fn with(network: &'n Network, object: &Object) -> Self {
+        let daemon = Daemon::in_network(network).prepare().unwrap();
+        let (mut datapath, start) = Datapath::start(&places(&daemon), object).unwrap();
+        assert_eq!(start, Start::Fresh);
+        let compiled = policy(Verdict::ReadOnly, Verdict::Deny);
+        let policy = datapath.install_policy(None, &compiled).unwrap();
+        let [session, other] = [(); 2].map(|()| datapath.add_session(&[policy]).unwrap());
+        Self {
+            network,
+            daemon,
+            datapath: Some(datapath),
+            policy,
+            session,
+            other,
+        }
+    }
+
+    pub(crate) fn datapath(&mut self) -> &mut Datapath {
+        self.datapath.as_mut().unwrap()
+    }
+
+    /// Goes, and comes back with that kernel half.
+    pub(crate) fn start_again(&mut self, object: &Object) -> Start {
+        self.datapath = None;
+        let (datapath, start) = Datapath::start(&places(&self.daemon), object).unwrap();
+        self.datapath = Some(datapath);
+        start
+    }
+
+    /// What its destinations are from now on.
+    pub(crate) fn set(&mut self, reads: Verdict, loopback: Verdict) {
+        let slot = Some(self.policy);
+        let compiled = policy(reads, loopback);
+        self.datapath().install_policy(slot, &compiled).unwrap();
+    }
+
+    /// Has connections turned to a proxy.
+    pub(crate) fn turn_to(&mut self, proxy: &Proxy) {
+        self.datapath().set_proxy(proxy.netns, proxy.port).unwrap();
+    }
+
+    /// Makes an attempt in the session, as the agent.
+    pub(crate) fn attempt(&self, attempt: &Attempt) -> Report {
+        Report::of(&mut self.command(&self.session, attempt, AGENT)).unwrap()
+    }
+
+    /// Begins one that goes on.
+    pub(crate) fn begin(&self, attempt: &Attempt) -> Running {
+        Running::start(&mut self.command(&self.session, attempt, AGENT)).unwrap()
+    }
+
+    /// As root, who may go from cgroup to cgroup.
+    pub(crate) fn attempt_as_root(&self, from: &SessionCgroup, attempt: &Attempt) -> Report {
+        Report::of(&mut self.command(from, attempt, 0)).unwrap()
+    }
+
+    fn command(&self, session: &SessionCgroup, attempt: &Attempt, uid: u32) -> Command {
+        let program = bins::for_everybody("guard-lab", self.network.tag()).unwrap();
+        let probe = self.network.dev().command_as(uid, program);
+        let mut entering = Command::new("sh");
+        entering.args(["-c", ENTER]).arg(&session.path);
+        entering.arg(probe.get_program()).args(probe.get_args());
+        entering.args(attempt.args());
+        entering
+    }
+
+    /// The verdicts with which a session was refused that destination over TCP.
+    pub(crate) fn refused(&mut self, session: &SessionCgroup, to: &str, port: u16) -> Vec<Verdict> {
+        let to = Address::from(to.parse::<std::net::IpAddr>().unwrap());
+        let attempts = self.datapath().attempts(session.id).unwrap().into_iter();
+        let mut verdicts: Vec<_> = attempts
+            .filter(|(key, _)| key.destination == to && key.port == port && key.protocol.0 == 6)
+            .map(|(key, _)| Verdict::from_u8(key.verdict))
+            .collect();
+        verdicts.sort_by_key(|verdict| verdict.strictness());
+        verdicts
+    }
+}
+
+impl Drop for Scene<'_> {
+    fn drop(&mut self) {
+        self.datapath = None;
+        let done = guard_user::datapath::teardown(&places(&self.daemon), true, || Ok(()));
+        if !thread::panicking() {
+            done.unwrap();
+        }
+    }
+}
+
+pub(crate) fn places(daemon: &Daemon) -> Places {
+    Places {
+        pin_dir: daemon.pin_dir().to_owned(),
+        cgroup_root: daemon.cgroup_root().to_owned(),
+    }
+}
+
+/// What plays the proxy on the loopback of the developer's machine: it echoes.
+pub(crate) struct Proxy {
+    pub(crate) netns: NetnsCookie,
+    pub(crate) port: NonZeroU16,
+    clients: Receiver<Client>,
+}
+
+/// Who came.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: SocketAddr,
+    /// Where it was going, as the kernel has it; and asked again.
+    pub(crate) taken: [Option<Origin>; 2],
+}
+
+impl Proxy {
+    /// One that asks where each client was going, as a user without privileges.
+    pub(crate) fn start(scene: &mut Scene<'_>) -> Self {
+        let origins = Origins::new(scene.datapath().origins().unwrap()).unwrap();
+        Self::listen(scene.network, Some(origins))
+    }
+
+    /// One that does not ask.
+    pub(crate) fn that_does_not_ask(scene: &Scene<'_>) -> Self {
+        Self::listen(scene.network, None)
+    }
+
+    fn listen(network: &Network, origins: Option<Origins>) -> Self {
+        let (netns, listeners) = network
+            .dev()
+            .enter(|| {
+                let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+                let v6 = TcpListener::bind((Ipv6Addr::LOCALHOST, v4.local_addr()?.port()))?;
+                Ok((netns::cookie(&v4)?, [v4, v6]))
+            })
+            .unwrap();
+        let port = listeners[0].local_addr().unwrap().port();
+        let origins = Arc::new(origins);
+        let (sender, clients) = channel();
+        for listener in listeners {
+            let (sender, origins) = (sender.clone(), Arc::clone(&origins));
+            thread::spawn(move || serve(&listener, netns, (*origins).as_ref(), &sender));
+        }
+        Self {
+            netns,
+            port: NonZeroU16::new(port).unwrap(),
+            clients,
+        }
+    }
+
+    /// The next that came.
+    pub(crate) fn client(&self) -> Client {
+        self.clients.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// That nobody else came.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.clients.try_recv().is_err()
+    }
+}
+
+fn serve(
+    listener: &TcpListener,
+    netns: NetnsCookie,
+    origins: Option<&Origins>,
+    clients: &Sender<Client>,
+) {
+    // Of this thread alone.
+    let (uid, gid) = (Uid::from_raw(AGENT), Gid::from_raw(AGENT));
+    rustix::thread::set_thread_res_gid(gid, gid, gid).unwrap();
+    rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+    for stream in listener.incoming() {
+        let stream = stream.unwrap();
+        let peer = stream.peer_addr().unwrap();
+        let key = OriginKey::new(netns, peer.ip().into(), peer.port());
+        let taken = [(); 2].map(|()| origins.and_then(|origins| origins.take(&key).unwrap()));
+        let _ = clients.send(Client { peer, taken });
+        thread::spawn(move || echo(stream));
+    }
+}
+
+fn echo(mut stream: TcpStream) {
+    let mut buffer = [0; 256];
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        if stream.write_all(&buffer[..length]).is_err() {
+            return;
+        }
+    }
+}
