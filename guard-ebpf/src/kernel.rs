@@ -3,10 +3,14 @@
 use core::ffi::{c_long, c_void};
 
 use aya_ebpf::{
-    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
+    bindings::{
+        __sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock,
+        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as Tuple4,
+        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as Tuple6,
+    },
     helpers::generated as raw,
 };
-use guard_common::{BootTime, NetnsCookie};
+use guard_common::{Address, BootTime, NetnsCookie};
 
 /// Time since boot, suspend included.
 #[inline(always)]
@@ -128,6 +132,49 @@ fn storage<T>(map: *mut c_void, sk: *mut bpf_sock, flags: u64) -> Option<*mut T>
     } else {
         Some(state.cast())
     }
+}
+
+/// Whether a socket that has storage in `map` listens at a TCP port, in host byte order, of an address, in the network
+/// namespace that `context` is about. Connect hooks and egress may ask.
+#[inline(always)]
+pub(crate) fn is_listening(
+    context: *mut c_void,
+    map: *mut c_void,
+    at: &Address,
+    port: u16,
+) -> bool {
+    /// The namespace of the context's own socket; `BPF_F_CURRENT_NETNS` of linux/bpf.h.
+    const HERE: u64 = u64::MAX;
+    // From nobody's port: only listeners match.
+    let (sport, dport) = (0, port.to_be());
+    let found = if at.is_v4() {
+        let (saddr, daddr) = (0, at.0[3]);
+        let mut tuple = Tuple4 {
+            saddr,
+            daddr,
+            sport,
+            dport,
+        };
+        // SAFETY: the pointer is to as many bytes as the length says, and the context is the program's.
+        unsafe { raw::bpf_sk_lookup_tcp(context, (&raw mut tuple).cast(), 12, HERE, 0) }
+    } else {
+        let (saddr, daddr) = ([0; 4], at.0);
+        let mut tuple = Tuple6 {
+            saddr,
+            daddr,
+            sport,
+            dport,
+        };
+        // SAFETY: as above.
+        unsafe { raw::bpf_sk_lookup_tcp(context, (&raw mut tuple).cast(), 36, HERE, 0) }
+    };
+    if found.is_null() {
+        return false;
+    }
+    let is_marked = socket_storage::<u64>(map, found).is_some();
+    // SAFETY: what was looked up, which nobody uses any more.
+    unsafe { raw::bpf_sk_release(found.cast()) };
+    is_marked
 }
 
 /// Copies bytes of a packet; false where there are not so many.

@@ -77,6 +77,11 @@ static SOCKETS: SocketStorage<SocketState, { NO_PREALLOC | CLONE }> = SocketStor
 #[btf_map]
 static PROXIES: HashMap<u64, u16, 4096, NO_PREALLOC> = HashMap::new();
 
+/// The sockets on which the guard's own proxies listen: 1. Nobody else's is ever taken for one, also where a proxy is gone
+/// and its port somebody's. Written by guardd.
+#[btf_map]
+static LISTENERS: SocketStorage<u64, NO_PREALLOC> = SocketStorage::new();
+
 /// What a socket asked for that was led to a proxy. What it accepts later has none of it. Written here.
 #[btf_map]
 static TURNED: SocketStorage<TurnedState, NO_PREALLOC> = SocketStorage::new();
@@ -157,6 +162,12 @@ pub(crate) fn sockets() -> *mut c_void {
 #[inline(always)]
 pub(crate) fn turned() -> *mut c_void {
     ptr::from_ref(&TURNED).cast_mut().cast()
+}
+
+/// The map of the listeners that [`kernel::is_listening`] takes.
+#[inline(always)]
+pub(crate) fn listeners() -> *mut c_void {
+    ptr::from_ref(&LISTENERS).cast_mut().cast()
 }
 
 /// The port of the proxy of a network namespace, host byte order; 0 where it has none.

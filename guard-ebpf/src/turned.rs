@@ -154,12 +154,15 @@ pub(crate) fn turn(
     if proxy.port == 0 || proxy.is_at(asked) {
         return false;
     }
+    let localhost = asked.to.localhost();
+    if !kernel::is_listening(ctx.as_ptr(), maps::listeners(), &localhost, proxy.port) {
+        return false;
+    }
     let Some(turned) = kernel::new_socket_storage(maps::turned(), ctx::socket(ctx)).map(Turned)
     else {
         return false;
     };
     turned.note(Way::TURNED, asked, session, &proxy);
-    let localhost = asked.to.localhost();
     match hook {
         Hook::Connect4 => ctx::lead4(ctx, &localhost, proxy.port),
         _ => ctx::lead6(ctx, &localhost, proxy.port),
@@ -235,6 +238,15 @@ fn tell(skb: *mut __sk_buff, proxy: &Proxy, session: SessionId, asked: &Connecti
     };
     if !segment.begins {
         return true;
+    }
+    // A SYN may come long after `connect` (TCP_FASTOPEN_CONNECT).
+    if !kernel::is_listening(
+        skb.cast(),
+        maps::listeners(),
+        &asked.to.localhost(),
+        proxy.port,
+    ) {
+        return false;
     }
     let key = OriginKey::new(proxy.netns, segment.from, segment.port);
     let origin = Origin::new(kernel::boot_time(), session, asked.to, asked.port);

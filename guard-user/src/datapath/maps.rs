@@ -12,9 +12,22 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 14] = [
-    "META", "POLICIES", "RANGES", "SESSIONS", "HOLES", "BUDGETS", "THROUGH", "ATTEMPTS", "STATS",
-    "EVENTS", "SOCKETS", "PROXIES", "TURNED", "ORIGINS",
+pub(super) const NAMES: [&str; 15] = [
+    "META",
+    "POLICIES",
+    "RANGES",
+    "SESSIONS",
+    "HOLES",
+    "BUDGETS",
+    "THROUGH",
+    "ATTEMPTS",
+    "STATS",
+    "EVENTS",
+    "SOCKETS",
+    "PROXIES",
+    "LISTENERS",
+    "TURNED",
+    "ORIGINS",
 ];
 
 /// Bytes of a `T`: aya wants types that it knows, and arrays of bytes are.
@@ -148,15 +161,20 @@ pub(super) fn gone(
 }
 
 pub(super) fn open<T: TryFrom<Map, Error = MapError>>(dir: &Path, name: &str) -> Result<T> {
+    let typed = |data| Map::from_map_data(data).and_then(T::try_from);
+    typed(open_untyped(dir, name)?).map_err(DatapathError::ebpf(format!(
+        "open the pinned map {}",
+        pins::map(dir, name).display()
+    )))
+}
+
+pub(super) fn open_untyped(dir: &Path, name: &str) -> Result<MapData> {
     let pin = pins::map(dir, name);
     if !pin.exists() {
         return Err(DatapathError::Incomplete { pin });
     }
-    MapData::from_pin(&pin)
-        .and_then(Map::from_map_data)
-        .and_then(T::try_from)
-        .map_err(DatapathError::ebpf(format!(
-            "open the pinned map {}",
-            pin.display()
-        )))
+    MapData::from_pin(&pin).map_err(DatapathError::ebpf(format!(
+        "open the pinned map {}",
+        pin.display()
+    )))
 }

@@ -3,7 +3,7 @@
 
 use std::{
     num::NonZeroU16,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::Path,
 };
 
@@ -12,30 +12,26 @@ use guard_common::NetnsCookie;
 
 use super::{
     Datapath, DatapathError, Result,
-    maps::{gone, open},
+    maps::{gone, open, open_untyped},
     pins,
 };
+use crate::sys::bpf;
 
 type Ports = HashMap<MapData, u64, u16>;
 
 /// The maps that only a kernel half has that turns connections.
 pub(super) struct Proxies {
     ports: Ports,
+    listeners: MapData,
     origins: MapData,
 }
 
 impl Proxies {
     pub(super) fn open(dir: &Path) -> Result<Self> {
-        let pin = pins::map(dir, "ORIGINS");
-        if !pin.exists() {
-            return Err(DatapathError::Incomplete { pin });
-        }
         Ok(Self {
             ports: open(dir, "PROXIES")?,
-            origins: MapData::from_pin(&pin).map_err(DatapathError::ebpf(format!(
-                "open the pinned map {}",
-                pin.display()
-            )))?,
+            listeners: open_untyped(dir, "LISTENERS")?,
+            origins: open_untyped(dir, "ORIGINS")?,
         })
     }
 
@@ -70,11 +66,24 @@ impl Datapath {
     /// From now on connections to read-only destinations are turned to that port of 127.0.0.1 and of ::1, those in
     /// that network namespace. Those that were turned to another port there are dropped.
     ///
+    /// `listeners` are the sockets that listen there. Connections are turned to these alone, and only as long as they
+    /// stand: where they are gone, also when no guardd runs, connections are refused, whoever has the port by then.
+    ///
     /// # Errors
     ///
     /// Where there is no room, or the system's; then what was there still is.
-    pub fn set_proxy(&mut self, netns: NetnsCookie, port: NonZeroU16) -> Result<()> {
-        let ports = &mut self.turning()?.ports;
+    pub fn set_proxy(
+        &mut self,
+        netns: NetnsCookie,
+        port: NonZeroU16,
+        listeners: &[impl AsFd],
+    ) -> Result<()> {
+        let proxies = self.turning()?;
+        for listener in listeners {
+            bpf::store_at_socket(proxies.listeners.fd(), listener, 1)
+                .map_err(DatapathError::file("mark a socket in", "the map LISTENERS"))?;
+        }
+        let ports = &mut proxies.ports;
         let before = match ports.get(&netns.0, 0) {
             Err(MapError::KeyNotFound) => None,
             found => Some(found.map_err(DatapathError::ebpf("read the map PROXIES"))?),

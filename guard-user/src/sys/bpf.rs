@@ -5,6 +5,7 @@
 mod batch;
 mod origins;
 mod pins;
+mod socket_storage;
 
 use std::ffi::CString;
 use std::fs;
@@ -16,6 +17,7 @@ use std::path::Path;
 pub use batch::{delete_batch, update_batch};
 pub use origins::Origins;
 pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs};
+pub use socket_storage::store_at_socket;
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_OBJ_GET: libc::c_int = 7;
@@ -49,6 +51,16 @@ struct InfoByFd {
     bpf_fd: u32,
     info_len: u32,
     info: u64,
+}
+
+/// Of the commands on one element of a map.
+#[repr(C)]
+struct Element {
+    map_fd: u32,
+    padding: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
 }
 
 /// The beginning of `struct bpf_link_info`, up to the end of its variant for cgroups.

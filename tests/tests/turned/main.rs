@@ -7,7 +7,7 @@
 mod before;
 mod scene;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, TcpListener};
 use std::path::PathBuf;
 
 use aya::maps::{HashMap, Map, MapData};
@@ -104,7 +104,11 @@ fn without_a_proxy_it_is_refused() {
     assert_eq!(scene.refused(&session, READ[0], 443), [Verdict::ReadOnly]);
     // That of another network namespace is none.
     let elsewhere = guard_common::NetnsCookie(proxy.netns.0 + 1);
-    scene.datapath().set_proxy(elsewhere, proxy.port).unwrap();
+    let port = proxy.port;
+    scene
+        .datapath()
+        .set_proxy(elsewhere, port, &proxy.listeners)
+        .unwrap();
     assert!(is_refused(&scene, &tcp));
     scene.turn_to(&proxy);
     let mut both = scene.datapath().proxies().unwrap();
@@ -191,6 +195,31 @@ fn a_proxy_that_goes_takes_its_connections_with_it() {
     held.line_with("\"ok\":false", PATIENCE).unwrap();
     assert!(scene.attempt(&tcp).ok);
     assert!(next.client().taken[0].is_some());
+}
+
+#[test]
+fn who_has_the_port_of_a_proxy_that_is_gone_is_not_reached() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network);
+    // It listens where the map says that there is a proxy, as whoever comes after one that was killed.
+    let somebody = Proxy::that_does_not_ask(&scene);
+    let (netns, port) = (somebody.netns, somebody.port);
+    let none: &[TcpListener] = &[];
+    scene.datapath().set_proxy(netns, port, none).unwrap();
+    let session = scene.session.clone();
+    for (attempt, to) in [("tcp", READ[0]), ("tcp", READ[1]), ("mapped", "192.0.2.20")] {
+        let report = scene.attempt(&Attempt::new(attempt, to, 443));
+        assert_eq!(report.errno.as_deref(), Some("EPERM"), "{to}: {report:?}");
+        assert_eq!(scene.refused(&session, to, 443), [Verdict::ReadOnly]);
+    }
+    assert!(somebody.is_alone());
+    // With one of the listeners, the family of that one.
+    let [v4, _] = &somebody.listeners;
+    scene.datapath().set_proxy(netns, port, &[v4]).unwrap();
+    assert!(scene.attempt(&Attempt::tcp(READ[0], 443)).ok);
+    assert!(scene.attempt(&Attempt::new("mapped", READ[0], 443)).ok);
+    let v6 = scene.attempt(&Attempt::tcp(READ[1], 443));
+    assert_eq!(v6.errno.as_deref(), Some("EPERM"));
 }
 
 #[test]

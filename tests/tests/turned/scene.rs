@@ -112,7 +112,10 @@ impl<'n> Scene<'n> {
 
     /// Has connections turned to a proxy.
     pub(crate) fn turn_to(&mut self, proxy: &Proxy) {
-        self.datapath().set_proxy(proxy.netns, proxy.port).unwrap();
+        let (netns, port) = (proxy.netns, proxy.port);
+        self.datapath()
+            .set_proxy(netns, port, &proxy.listeners)
+            .unwrap();
     }
 
     /// Makes an attempt in the session, as the agent.
@@ -174,6 +177,7 @@ pub(crate) fn places(daemon: &Daemon) -> Places {
 pub(crate) struct Proxy {
     pub(crate) netns: NetnsCookie,
     pub(crate) port: NonZeroU16,
+    pub(crate) listeners: [TcpListener; 2],
     clients: Receiver<Client>,
 }
 
@@ -209,13 +213,15 @@ impl Proxy {
         let port = listeners[0].local_addr().unwrap().port();
         let origins = Arc::new(origins);
         let (sender, clients) = channel();
-        for listener in listeners {
+        for listener in &listeners {
+            let listener = listener.try_clone().unwrap();
             let (sender, origins) = (sender.clone(), Arc::clone(&origins));
             thread::spawn(move || serve(&listener, netns, (*origins).as_ref(), &sender));
         }
         Self {
             netns,
             port: NonZeroU16::new(port).unwrap(),
+            listeners,
             clients,
         }
     }

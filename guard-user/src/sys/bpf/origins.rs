@@ -7,19 +7,10 @@ use guard_common::{Origin, OriginKey};
 use zerocopy::{FromZeros as _, IntoBytes as _};
 
 use super::batch::map_sizes;
-use super::{address, bpf};
+use super::{Element, address, bpf};
 
 /// For hash maps since Linux 5.14.
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: libc::c_int = 21;
-
-#[repr(C)]
-struct Element {
-    map_fd: u32,
-    padding: u32,
-    key: u64,
-    value: u64,
-    flags: u64,
-}
 
 /// The map `ORIGINS`. Whoever has inherited its descriptor needs no privilege (since Linux 5.19).
 #[derive(Debug)]

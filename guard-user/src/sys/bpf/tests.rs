@@ -1,7 +1,7 @@
 //! Needs root: a kernel does bpf(2) for nobody else.
 
 use std::fs::File;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 
@@ -264,4 +264,12 @@ fn an_origin_is_taken_once_and_from_no_other_map() {
     }
     let no_map = File::open("/dev/null").unwrap();
     assert!(Origins::new(no_map.into()).is_err());
+}
+
+#[test]
+fn what_is_stored_at_a_socket_has_the_maps_size() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let refused = store_at_socket(map(HASH, 4, 4, 1), &socket, 1).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::InvalidInput);
+    assert!(store_at_socket(&socket, &socket, 1).is_err());
 }

@@ -1,0 +1,33 @@
+//! What BPF programs find at a socket.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
+
+use super::batch::map_sizes;
+use super::{Element, address, bpf};
+
+const BPF_MAP_UPDATE_ELEM: libc::c_int = 2;
+
+/// Puts a number into a socket's storage in `map`, for as long as there is the socket.
+///
+/// # Errors
+///
+/// `InvalidInput` where the map is of other values. Else the system's, as where it is no socket.
+pub fn store_at_socket(map: impl AsFd, socket: impl AsFd, value: u64) -> io::Result<()> {
+    let (map, key) = (map.as_fd(), socket.as_fd().as_raw_fd());
+    if map_sizes(map)? != (size_of_val(&key), size_of_val(&value)) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the map's keys or values have another size",
+        ));
+    }
+    let mut attr = Element {
+        map_fd: map.as_raw_fd().cast_unsigned(),
+        padding: 0,
+        key: address(&raw const key),
+        value: address(&raw const value),
+        flags: 0,
+    };
+    // SAFETY: the kernel reads a key and a value, of the sizes that were just compared.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &mut attr) }.map(drop)
+}
