@@ -223,36 +223,51 @@ pub(crate) fn strays(skb: *mut __sk_buff, to: &Connection) -> bool {
 }
 
 /// The sender's side of a TCP segment.
+#[repr(C)]
 pub(crate) struct Segment {
     pub(crate) from: Address,
     /// In host byte order.
     pub(crate) port: u16,
-    /// Whether it begins a connection: SYN without ACK.
-    pub(crate) begins: bool,
+    flags: u16,
 }
 
-/// The TCP segment right behind the IP header of a packet; `None` where there is none, as behind extension headers.
-#[inline(always)]
-pub(crate) fn segment(skb: *mut __sk_buff) -> Option<Segment> {
-    // SAFETY: the kernel's context.
-    let (start, end) = unsafe { ((*skb).data as usize, (*skb).data_end as usize) };
+impl Segment {
+    /// Whether it begins a connection: SYN without ACK.
+    #[inline(always)]
+    pub(crate) fn begins(&self) -> bool {
+        self.flags & (SYN | ACK) == SYN
+    }
+}
+
+/// The TCP segment right behind the IP header of a packet; false where there is none, as behind extension headers.
+///
+/// A function of its own in the kernel too, as [`packet`].
+#[inline(never)]
+pub(crate) fn segment(skb: *mut __sk_buff, segment: &mut MaybeUninit<Segment>) -> bool {
+    // SAFETY: the kernel's context. Volatile keeps LLVM from loading these before the call and passing them as numbers.
+    let (start, end) = unsafe {
+        (
+            (&raw const (*skb).data).read_volatile() as usize,
+            (&raw const (*skb).data_end).read_volatile() as usize,
+        )
+    };
     if start + 40 > end {
-        return None;
+        return false;
     }
     // SAFETY: 40 bytes were just checked.
     match unsafe { *(start as *const u8) } {
-        0x45 => segment4(start),
-        first if first >> 4 == 6 && start + 60 <= end => segment6(start),
-        _ => None,
+        0x45 => segment4(start, segment),
+        first if first >> 4 == 6 && start + 60 <= end => segment6(start, segment),
+        _ => false,
     }
 }
 
 /// SYN and ACK in byte 13 of a TCP header (RFC 9293 3.1).
-const SYN: u8 = 0x02;
-const ACK: u8 = 0x10;
+const SYN: u16 = 0x02;
+const ACK: u16 = 0x10;
 
 #[inline(always)]
-fn segment4(start: usize) -> Option<Segment> {
+fn segment4(start: usize, segment: &mut MaybeUninit<Segment>) -> bool {
     let header = start as *const u8;
     // SAFETY: the caller checked 40 bytes, of which the first 20 are the IP header.
     let (protocol, address, port, flags) = unsafe {
@@ -264,17 +279,18 @@ fn segment4(start: usize) -> Option<Segment> {
         )
     };
     if protocol != IPPROTO_TCP {
-        return None;
+        return false;
     }
-    Some(Segment {
+    segment.write(Segment {
         from: Address::from_v4_be(address),
         port: u16::from_be(port),
-        begins: flags & (SYN | ACK) == SYN,
-    })
+        flags: u16::from(flags),
+    });
+    true
 }
 
 #[inline(always)]
-fn segment6(start: usize) -> Option<Segment> {
+fn segment6(start: usize, segment: &mut MaybeUninit<Segment>) -> bool {
     let header = start as *const u8;
     // SAFETY: the caller checked 60 bytes, of which the first 40 are the IP header.
     let (protocol, from, port, flags) = unsafe {
@@ -292,13 +308,14 @@ fn segment6(start: usize) -> Option<Segment> {
         )
     };
     if protocol != IPPROTO_TCP {
-        return None;
+        return false;
     }
-    Some(Segment {
+    segment.write(Segment {
         from,
         port: u16::from_be(port),
-        begins: flags & (SYN | ACK) == SYN,
-    })
+        flags: u16::from(flags),
+    });
+    true
 }
 
 /// RFC 791 3.1.

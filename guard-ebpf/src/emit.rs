@@ -124,6 +124,23 @@ impl Refusal<'_> {
     }
 }
 
+/// The refusal of a packet, reported.
+///
+/// A function of its own in the kernel too: its stack is not needed when others are called, and all that are at once
+/// may have 512 bytes together.
+#[inline(never)]
+pub(crate) fn packet(cgroup: u64, session: &Session, to: &Connection, decision: &Decision) {
+    Refusal {
+        hook: Hook::Egress,
+        cgroup,
+        session,
+        to,
+        decision,
+        socket_type: 0,
+    }
+    .emit();
+}
+
 /// Whether a session may report once more in this second.
 #[inline(always)]
 fn has_room(stats: *mut SessionStats, now: BootTime) -> bool {

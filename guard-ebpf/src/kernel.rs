@@ -3,11 +3,7 @@
 use core::ffi::{c_long, c_void};
 
 use aya_ebpf::{
-    bindings::{
-        __sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock,
-        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 as Tuple4,
-        bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 as Tuple6,
-    },
+    bindings::{__sk_buff, BPF_SK_STORAGE_GET_F_CREATE, bpf_sock},
     helpers::generated as raw,
 };
 use guard_common::{Address, BootTime, NetnsCookie};
@@ -145,28 +141,18 @@ pub(crate) fn is_listening(
 ) -> bool {
     /// The namespace of the context's own socket; `BPF_F_CURRENT_NETNS` of linux/bpf.h.
     const HERE: u64 = u64::MAX;
-    // From nobody's port: only listeners match.
-    let (sport, dport) = (0, port.to_be());
+    // `struct bpf_sock_tuple`: source, destination, and both ports. From nobody's port: only listeners match.
+    let mut tuple = [0_u32; 9];
+    let ports = u32::from(port.to_be()) << 16;
     let found = if at.is_v4() {
-        let (saddr, daddr) = (0, at.0[3]);
-        let mut tuple = Tuple4 {
-            saddr,
-            daddr,
-            sport,
-            dport,
-        };
-        // SAFETY: the pointer is to as many bytes as the length says, and the context is the program's.
-        unsafe { raw::bpf_sk_lookup_tcp(context, (&raw mut tuple).cast(), 12, HERE, 0) }
+        (tuple[1], tuple[2]) = (at.0[3], ports);
+        // SAFETY: the pointer is to at least as many bytes as the length says, and the context is the program's.
+        unsafe { raw::bpf_sk_lookup_tcp(context, tuple.as_mut_ptr().cast(), 12, HERE, 0) }
     } else {
-        let (saddr, daddr) = ([0; 4], at.0);
-        let mut tuple = Tuple6 {
-            saddr,
-            daddr,
-            sport,
-            dport,
-        };
+        [tuple[4], tuple[5], tuple[6], tuple[7]] = at.0;
+        tuple[8] = ports;
         // SAFETY: as above.
-        unsafe { raw::bpf_sk_lookup_tcp(context, (&raw mut tuple).cast(), 36, HERE, 0) }
+        unsafe { raw::bpf_sk_lookup_tcp(context, tuple.as_mut_ptr().cast(), 36, HERE, 0) }
     };
     if found.is_null() {
         return false;

@@ -26,7 +26,8 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use guard_common::{
-    Address, Connection, Decision, HoleId, Hook, PolicyVerdict, Protocol, Tables as _, prefix_flags,
+    Address, Connection, DEFAULT_RULE, Decision, HoleId, Hook, PolicyId, PolicyVerdict, Protocol,
+    Tables as _, Verdict, prefix_flags,
 };
 
 use crate::{
@@ -39,6 +40,8 @@ use crate::{
 /// Verdicts of cgroup programs.
 const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
+/// None of both, within this program.
+const UNDECIDED: i32 = -1;
 
 /// `TCP_LISTEN` of net/tcp_states.h.
 const TCP_LISTEN: u32 = 10;
@@ -206,14 +209,17 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     if ctx::strays(skb, to) {
         return REFUSE;
     }
-    let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
-    if let Some(turned) = turned::of_packet(sk, to) {
-        match turned::is_for_itself(skb, turned) {
-            Some(true) => {}
-            Some(false) => return judge_turned(skb, sk, to, turned, cgroup, generation),
-            None => return REFUSE,
+    if turned::may_be_for_proxy(to) {
+        match judge_turned(skb, sk, to) {
+            UNDECIDED => {}
+            ALLOW if turned::tell(skb, sk) => {
+                remember_turned(skb, sk, to, generation);
+                return ALLOW;
+            }
+            _ => return REFUSE,
         }
     }
+    let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
     let known = match Socket::of(sk) {
         Some(socket) => socket.recall(to, generation, cgroup),
         None => Remembered::default(),
@@ -235,46 +241,48 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         }
         return ALLOW;
     }
-    Refusal {
-        hook: Hook::Egress,
-        cgroup,
-        session: &session,
-        to,
-        decision: &decision,
-        socket_type: 0,
-    }
-    .emit();
+    emit::packet(cgroup, &session, to, &decision);
     REFUSE
 }
 
-/// The verdict for a packet to the proxy, of a socket that was turned there.
-#[inline(always)]
-fn judge_turned(
-    skb: *mut __sk_buff,
-    sk: *mut bpf_sock,
-    to: &Connection,
-    turned: Turned,
-    cgroup: u64,
-    generation: u64,
-) -> i32 {
+/// The verdict for a packet to the proxy, of a socket that was turned there; [`UNDECIDED`] for others.
+///
+/// A function of its own for the sake of the stack, as [`emit::packet`].
+#[inline(never)]
+fn judge_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> i32 {
+    let Some(turned) = turned::of_packet(sk, to) else {
+        return UNDECIDED;
+    };
+    match turned::is_for_itself(skb, turned) {
+        Some(true) => return UNDECIDED,
+        Some(false) => {}
+        None => return REFUSE,
+    }
+    let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
     let session = maps::session(cgroup);
-    let judged = turned::judge(skb, turned, &session);
-    if judged.passes {
-        if let Some(socket) = Socket::new(sk) {
-            socket.remember(to, &judged.decision, generation, cgroup, Judge::Packet);
-        }
+    let asked = turned.asked();
+    let decision = turned::decide(turned, &asked, &session);
+    if matches!(decision.verdict, Verdict::ReadOnly | Verdict::Allow) {
         return ALLOW;
     }
-    Refusal {
-        hook: Hook::Egress,
-        cgroup,
-        session: &session,
-        to: &judged.asked,
-        decision: &judged.decision,
-        socket_type: 0,
-    }
-    .emit();
+    emit::packet(cgroup, &session, &asked, &decision);
     REFUSE
+}
+
+/// Remembers that a turned socket's packets pass.
+#[inline(always)]
+fn remember_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection, generation: u64) {
+    let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
+    // Which policy does not matter: that there is no hole is what is remembered.
+    let passes = PolicyVerdict {
+        verdict: Verdict::Allow,
+        flags: 0,
+        rule: DEFAULT_RULE,
+    };
+    let decision = Decision::by(PolicyId(0), passes);
+    if let Some(socket) = Socket::new(sk) {
+        socket.remember(to, &decision, generation, cgroup, Judge::Packet);
+    }
 }
 
 /// Kinds of sockets that the hooks above judge may be made, and ping ones where a policy allows any

@@ -4,6 +4,8 @@
 //! `connect` leads the socket there and notes what it asked for; egress judges each packet by that, and tells the proxy
 //! where the connection was going; `getpeername` tells the program what it asked for.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext as _,
     bindings::{__sk_buff, bpf_sock},
@@ -75,7 +77,7 @@ impl Turned {
 
     /// What it asked for.
     #[inline(always)]
-    fn asked(self) -> Connection {
+    pub(crate) fn asked(self) -> Connection {
         let state = self.0;
         // SAFETY: a live map value.
         unsafe {
@@ -127,10 +129,7 @@ impl Proxy {
 
     #[inline(always)]
     fn is_at(&self, to: &Connection) -> bool {
-        self.port != 0
-            && to.protocol == Protocol::TCP
-            && to.to.is_localhost()
-            && to.port == self.port
+        self.port != 0 && may_be_for_proxy(to) && to.port == self.port
     }
 }
 
@@ -174,7 +173,7 @@ pub(crate) fn turn(
 /// turned. False where that cannot be noted.
 #[inline(always)]
 pub(crate) fn note_way(ctx: &SockAddrContext, asked: &Connection) -> bool {
-    if asked.protocol != Protocol::TCP || !asked.to.is_localhost() {
+    if !may_be_for_proxy(asked) {
         return true;
     }
     let proxy = Proxy::near(ctx);
@@ -190,66 +189,57 @@ pub(crate) fn note_way(ctx: &SockAddrContext, asked: &Connection) -> bool {
     }
 }
 
-/// What is noted of a packet's socket where it goes to the proxy.
+/// Whether a packet goes where a proxy may be.
+#[inline(always)]
+pub(crate) fn may_be_for_proxy(to: &Connection) -> bool {
+    to.protocol == Protocol::TCP && to.to.is_localhost()
+}
+
+/// What is noted of a packet's socket where it goes to the proxy that this socket has come to.
 #[inline(always)]
 pub(crate) fn of_packet(sk: *mut bpf_sock, to: &Connection) -> Option<Turned> {
-    if to.protocol != Protocol::TCP || !to.to.is_localhost() {
-        return None;
-    }
     let turned = Turned::of(sk)?;
     let leads_there = turned.way() != Way::NONE && turned.proxy().port == to.port;
     if leads_there { Some(turned) } else { None }
 }
 
-/// What is decided about a packet to the proxy.
-pub(crate) struct Judged {
-    /// What the program asked for.
-    pub(crate) asked: Connection,
-    /// The policies' word on that; a denial where the packet is stopped for another reason.
-    pub(crate) decision: Decision,
-    pub(crate) passes: bool,
-}
-
-/// Judges a packet of a turned socket by what that asked for. The session that the socket was made in must be the one
-/// that it was connected by, and the proxy must still be there.
+/// The policies' word on what a turned socket asked for, where its packets may pass; else a denial. The session that the
+/// socket was made in must be the one that connected it, and the proxy must still be there.
 #[inline(always)]
-pub(crate) fn judge(skb: *mut __sk_buff, turned: Turned, session: &Session) -> Judged {
-    let asked = turned.asked();
-    let mut decision = verdict::decide_without_holes(session, &asked);
-    let readable = matches!(decision.verdict, Verdict::ReadOnly | Verdict::Allow);
+pub(crate) fn decide(turned: Turned, asked: &Connection, session: &Session) -> Decision {
+    let decision = verdict::decide_without_holes(session, asked);
     let proxy = turned.proxy();
-    let own = session.id.0 == turned.session().0 && maps::proxy(proxy.netns) == proxy.port;
-    let passes = readable && own && tell(skb, &proxy, session.id, &asked);
-    if readable && !passes {
-        decision = Decision::by(session.policies[0], PolicyVerdict::DENY);
+    if session.id.0 == turned.session().0 && maps::proxy(proxy.netns) == proxy.port {
+        return decision;
     }
-    Judged {
-        asked,
-        decision,
-        passes,
-    }
+    Decision::by(session.policies[0], PolicyVerdict::DENY)
 }
 
 /// Tells the proxy of a connection that begins; false where it could not.
-#[inline(always)]
-fn tell(skb: *mut __sk_buff, proxy: &Proxy, session: SessionId, asked: &Connection) -> bool {
-    let Some(segment) = ctx::segment(skb) else {
+///
+/// A function of its own for the sake of the stack, as [`crate::emit::packet`].
+#[inline(never)]
+pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
+    let mut segment = MaybeUninit::uninit();
+    if !ctx::segment(skb, &mut segment) {
         return false;
-    };
-    if !segment.begins {
+    }
+    // SAFETY: `segment` wrote it.
+    let segment = unsafe { segment.assume_init_ref() };
+    if !segment.begins() {
         return true;
     }
+    let Some(turned) = Turned::of(sk) else {
+        return false;
+    };
+    let (asked, proxy) = (turned.asked(), turned.proxy());
     // A SYN may come long after `connect` (TCP_FASTOPEN_CONNECT).
-    if !kernel::is_listening(
-        skb.cast(),
-        maps::listeners(),
-        &asked.to.localhost(),
-        proxy.port,
-    ) {
+    let localhost = asked.to.localhost();
+    if !kernel::is_listening(skb.cast(), maps::listeners(), &localhost, proxy.port) {
         return false;
     }
     let key = OriginKey::new(proxy.netns, segment.from, segment.port);
-    let origin = Origin::new(kernel::boot_time(), session, asked.to, asked.port);
+    let origin = Origin::new(kernel::boot_time(), turned.session(), asked.to, asked.port);
     ORIGINS.insert(key, origin, 0).is_ok()
 }
 
@@ -260,8 +250,13 @@ pub(crate) fn is_for_itself(skb: *mut __sk_buff, turned: Turned) -> Option<bool>
     if turned.way() != Way::ITSELF {
         return Some(false);
     }
-    let segment = ctx::segment(skb)?;
-    if segment.begins {
+    let mut segment = MaybeUninit::uninit();
+    if !ctx::segment(skb, &mut segment) {
+        return None;
+    }
+    // SAFETY: `segment` wrote it.
+    let segment = unsafe { segment.assume_init_ref() };
+    if segment.begins() {
         // There may be none.
         let key = OriginKey::new(turned.proxy().netns, segment.from, segment.port);
         let _ = ORIGINS.remove(key);

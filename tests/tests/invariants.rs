@@ -278,6 +278,8 @@ fn enforcing_is_said_only_after_reading_back() {
         "sendmsg6",
         "egress",
         "sock_create",
+        "getpeername4",
+        "getpeername6",
     ] {
         let hooks = status["hooks"].as_array().unwrap();
         let found = hooks.iter().find(|one| one["name"] == hook).unwrap();

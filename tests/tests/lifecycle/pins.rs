@@ -92,15 +92,14 @@ fn a_place_that_somebody_else_made_is_not_taken() {
 fn maps_that_are_gone_are_no_reason_to_guess() {
     let network = Network::new().unwrap();
     let mut daemon = started(&network);
-    daemon.stop().unwrap();
-    fs::remove_file(pin(&daemon, "sessions")).unwrap();
-    let said = refused(&mut daemon.guardd().unwrap());
-    assert!(
-        said.contains("sessions") && said.contains("teardown"),
-        "{said}"
-    );
-    daemon.teardown().unwrap();
-    daemon.start().unwrap();
+    for map in ["sessions", "proxies", "listeners", "origins"] {
+        daemon.stop().unwrap();
+        fs::remove_file(pin(&daemon, map)).unwrap();
+        let said = refused(&mut daemon.guardd().unwrap());
+        assert!(said.contains(map) && said.contains("teardown"), "{said}");
+        daemon.teardown().unwrap();
+        daemon.start().unwrap();
+    }
 }
 
 #[test]
