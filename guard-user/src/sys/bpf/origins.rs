@@ -34,6 +34,9 @@ impl Origins {
 
     /// Takes out where a peer was going; `None` where nothing is known of it. What was taken out is not there again.
     ///
+    /// A peer that has reset its connection leaves its port to others, and what is taken out may be theirs: look whether
+    /// the connection still stands (`TCP_INFO`) after it.
+    ///
     /// # Errors
     ///
     /// The system's.
