@@ -4,7 +4,7 @@ use guard_common::Verdict;
 
 use super::{
     invalid::{Invalid, printable, quoted},
-    model::{Action, HttpRule},
+    model::{Action, HttpAction, HttpRule},
     parse::action,
     source::{Source, Table},
 };
@@ -38,7 +38,15 @@ fn one<'s>(source: &mut Source<'s>, table: &Table<'_, 's>) -> HttpRule {
         path: source.optional(table, "path", "a path like \"/api/*\"", path),
         query: source.optional(table, "query", "a text like \"dry_run=*\"", printable),
         content_type: source.optional(table, "content_type", "a media type", media_type),
-        action: decided.unwrap_or(Verdict::Deny),
+        action: decided.map_or(HttpAction::Deny, http_action),
+    }
+}
+
+const fn http_action(action: Action) -> HttpAction {
+    match action {
+        Verdict::Allow => HttpAction::Allow,
+        Verdict::Confirm => HttpAction::Confirm,
+        Verdict::ReadOnly | Verdict::Deny => HttpAction::Deny,
     }
 }
 
@@ -66,7 +74,7 @@ fn method(text: &str) -> Result<String, Invalid> {
     })
 }
 
-fn path(text: &str) -> Result<String, Invalid> {
+pub(super) fn path(text: &str) -> Result<String, Invalid> {
     let text = printable(text)?;
     let invalid = |message: &str| Err(Invalid::new(format!("{} {message}", quoted(&text))));
     if !text.starts_with(['/', '*']) {

@@ -48,7 +48,7 @@ pub(super) fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// `given` in back quotes, cut where it is too long to be read.
-pub(super) fn quoted(given: &str) -> String {
+pub(crate) fn quoted(given: &str) -> String {
     const LONGEST: usize = 60;
     match given.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("`{}…`", given[..end].escape_debug()),

@@ -20,6 +20,8 @@ mod parts;
 mod plan;
 mod ports;
 mod prefix;
+mod profile;
+mod profiles;
 mod rules;
 mod shipped;
 mod source;
@@ -38,12 +40,13 @@ pub use group::Group;
 pub use invalid::Invalid;
 pub use lookup::{Lookup, range_list};
 pub use model::{
-    Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, Environment, HttpRule, Place, Policy, Rule,
+    Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, Environment, HttpAction, HttpRule, Place, Policy, Rule,
 };
 pub use name::{DomainName, Wildcard};
 pub use parse::{Parsed, parse};
 pub use plan::{Plan, plan};
 pub use ports::PortSpec;
 pub use prefix::Prefix;
+pub use profile::{Profile, ProfileLists};
 pub use shipped::SHIPPED;
 pub use target::{Destination, Target};

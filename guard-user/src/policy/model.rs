@@ -8,8 +8,15 @@ use std::{
 };
 
 use guard_common::Verdict;
+use serde::{Deserialize, Serialize};
 
-use super::{name::DomainName, ports::PortSpec, prefix::Prefix, target::Target};
+use super::{
+    name::DomainName,
+    ports::PortSpec,
+    prefix::Prefix,
+    profile::{Profile, ProfileLists},
+    target::Target,
+};
 
 /// What a rule does.
 pub type Action = Verdict;
@@ -58,6 +65,10 @@ pub struct Rule {
     pub reason: Option<String>,
     /// What passes to a `read-only` destination beyond reading.
     pub http: Vec<HttpRule>,
+    /// The protocols that are spoken there, under `read-only`.
+    pub profiles: Vec<Profile>,
+    /// What those profiles have to be told.
+    pub lists: ProfileLists,
     /// The line of its header, counted from 1.
     pub line: usize,
     /// Its name in the source, or its header.
@@ -65,7 +76,8 @@ pub struct Rule {
 }
 
 /// Which HTTP requests a `read-only` rule treats differently. Absent conditions hold for all.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct HttpRule {
     /// Methods, in upper case; empty means all.
     pub method: Vec<String>,
@@ -75,8 +87,20 @@ pub struct HttpRule {
     pub query: Option<String>,
     /// The media type of its body; `*` stands for any text.
     pub content_type: Option<String>,
-    /// `allow`, `confirm` or `deny`.
-    pub action: Action,
+    /// What happens to such a request.
+    pub action: HttpAction,
+}
+
+/// What an HTTP rule does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HttpAction {
+    /// It passes, whatever it does.
+    Allow,
+    /// A person is asked, though it may only read.
+    Confirm,
+    /// It is refused, and nobody can allow it.
+    Deny,
 }
 
 /// A piece of the source that a later step may complain about.

@@ -11,13 +11,25 @@ use super::{
     model::{Action, Rule},
     parse::{ReadOnly, Reader, action, rule_name},
     ports::PortSpec,
+    profiles,
     source::Table,
     target::Target,
     warnings,
 };
 
 const RULE_KEYS: &[&str] = &[
-    "name", "to", "ports", "action", "max_hole", "reason", "http",
+    "name",
+    "to",
+    "ports",
+    "action",
+    "max_hole",
+    "reason",
+    "http",
+    "profile",
+    "graphql_paths",
+    "grpc_methods",
+    "jsonrpc_methods",
+    "jsonrpc_paths",
 ];
 
 impl<'s> Reader<'s> {
@@ -54,6 +66,7 @@ impl<'s> Reader<'s> {
         let action = self.action(table);
         let named = table.get("name").filter(|name| name.get_ref().is_str());
         let header = self.source.place(table.span.clone());
+        let (profiles, lists) = profiles::read(&mut self.source, table, action);
         Rule {
             name: self
                 .source
@@ -65,6 +78,8 @@ impl<'s> Reader<'s> {
             max_hole: self.max_hole(table),
             reason: self.source.optional(table, "reason", "a text", printable),
             http: http::rules(&mut self.source, table, action),
+            profiles,
+            lists,
             line: header.line,
             place: named.map_or(header, |name| self.source.place(name.span())),
         }

@@ -2,9 +2,10 @@
 
 use super::{
     super::{
-        compile::compile, diagnostic::render, model::Environment, parse::parse, shipped::SHIPPED,
+        compile::compile, diagnostic::render, model::Environment, parse::parse, profile::Profile,
+        shipped::SHIPPED,
     },
-    complaint,
+    complaint, policy,
 };
 
 const REFERENCE: &str = include_str!("../../../../docs/policy.md");
@@ -38,4 +39,27 @@ fn the_examples_of_the_reference_are_right() {
         }
     }
     assert!(tried > 5);
+}
+
+/// They parse: only their enforcement is missing.
+#[test]
+fn the_examples_of_read_only_are_right() {
+    let reference = include_str!("../../../../docs/read-only.md");
+    let blocks: Vec<_> = reference.split("\n```toml,read-only\n").skip(1).collect();
+    for block in &blocks {
+        let (text, _) = block.split_once("\n```").unwrap();
+        assert!(!policy(text).rules.is_empty());
+    }
+    assert_eq!(blocks.len(), 3);
+}
+
+#[test]
+fn the_reference_has_every_profile() {
+    let reference = include_str!("../../../../docs/read-only.md");
+    for profile in Profile::ALL {
+        assert!(
+            reference.contains(&format!("\n| `{profile}` |")),
+            "{profile}"
+        );
+    }
 }

@@ -439,3 +439,158 @@ fn a_column_counts_characters_and_colour_is_asked_for() {
     assert_eq!(found[0].text, "\"é.example\"");
     assert!(render(&found, text, true).contains("\u{1b}["));
 }
+
+#[test]
+fn profiles_and_their_lists() {
+    let text = r#"
+[[rule]]
+to = ["192.0.2.10"]
+action = "confirm"
+profile = ["kubernets", "k8s", "git"]
+jsonrpc_methods = []
+
+[[rule]]
+to = ["192.0.2.11"]
+action = "confirm"
+profile = "jsonrpc"
+graphql_paths = ["graphql"]
+
+[[rule]]
+to = ["192.0.2.12"]
+action = "confirm"
+profile = []
+grpc_methods = ["/a.B/Get*", "Get*"]
+
+[[rule]]
+to = ["192.0.2.13"]
+action = "confirm"
+profile = 1
+"#;
+    assert_snapshot!(complaint(text), @r#"
+    error: `profile` means something under `read-only` only
+     --> test.toml:5:11
+      |
+    5 | profile = ["kubernets", "k8s", "git"]
+      |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      |
+      = help: write `action = "read-only"` in the rule, or remove this
+
+    error: there is no profile `kubernets`
+     --> test.toml:5:12
+      |
+    5 | profile = ["kubernets", "k8s", "git"]
+      |            ^^^^^^^^^^^
+      |
+      = help: did you mean `kubernetes`?
+
+    error: there is no profile `k8s`
+     --> test.toml:5:25
+      |
+    5 | profile = ["kubernets", "k8s", "git"]
+      |                         ^^^^^
+      |
+      = help: write `kubernetes`
+
+    error: `jsonrpc_methods` means something with `profile = "jsonrpc"` only
+     --> test.toml:6:19
+      |
+    6 | jsonrpc_methods = []
+      |                   ^^
+      |
+      = help: add that profile, or remove this
+
+    error: `jsonrpc_methods` is empty
+     --> test.toml:6:19
+      |
+    6 | jsonrpc_methods = []
+      |                   ^^
+      |
+      = help: leave it out, or say what is meant
+
+    error: `profile` means something under `read-only` only
+      --> test.toml:11:11
+       |
+    11 | profile = "jsonrpc"
+       |           ^^^^^^^^^
+       |
+       = help: write `action = "read-only"` in the rule, or remove this
+
+    error: the profile `jsonrpc` does not know which methods read
+      --> test.toml:11:11
+       |
+    11 | profile = "jsonrpc"
+       |           ^^^^^^^^^
+       |
+       = help: write `jsonrpc_methods = ["eth_call"]`
+
+    error: `graphql_paths` means something with `profile = "graphql"` only
+      --> test.toml:12:17
+       |
+    12 | graphql_paths = ["graphql"]
+       |                 ^^^^^^^^^^^
+       |
+       = help: add that profile, or remove this
+
+    error: `graphql` is not a path
+      --> test.toml:12:18
+       |
+    12 | graphql_paths = ["graphql"]
+       |                  ^^^^^^^^^
+       |
+       = help: write `/graphql`
+
+    error: `profile` is empty
+      --> test.toml:17:11
+       |
+    17 | profile = []
+       |           ^^
+       |
+       = help: leave it out where none is meant
+
+    error: `profile` means something under `read-only` only
+      --> test.toml:17:11
+       |
+    17 | profile = []
+       |           ^^
+       |
+       = help: write `action = "read-only"` in the rule, or remove this
+
+    error: `grpc_methods` means something with `profile = "grpc"` only
+      --> test.toml:18:16
+       |
+    18 | grpc_methods = ["/a.B/Get*", "Get*"]
+       |                ^^^^^^^^^^^^^^^^^^^^^
+       |
+       = help: add that profile, or remove this
+
+    error: `/a.B/Get*` begins with `/`
+      --> test.toml:18:17
+       |
+    18 | grpc_methods = ["/a.B/Get*", "Get*"]
+       |                 ^^^^^^^^^^^
+       |
+       = help: write `a.B/Get*`
+
+    error: `Get*` does not say service and method
+      --> test.toml:18:30
+       |
+    18 | grpc_methods = ["/a.B/Get*", "Get*"]
+       |                              ^^^^^^
+       |
+       = help: write `package.Service/Get*`, or `*/Get*` for every service
+
+    error: expected an array, each entry a profile like "kubernetes", found an integer
+      --> test.toml:23:11
+       |
+    23 | profile = 1
+       |           ^
+
+    error: `profile` means something under `read-only` only
+      --> test.toml:23:11
+       |
+    23 | profile = 1
+       |           ^
+       |
+       = help: write `action = "read-only"` in the rule, or remove this
+    "#);
+}

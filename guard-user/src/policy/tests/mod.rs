@@ -14,7 +14,7 @@ use super::{
 };
 
 /// A policy that must be right, `read-only` allowed.
-fn policy(text: &str) -> Policy {
+pub(crate) fn policy(text: &str) -> Policy {
     match read("test.toml", text, |_, _| ()) {
         Ok(parsed) => parsed.policy,
         Err(found) => panic!("{}", render(&found, text, false)),

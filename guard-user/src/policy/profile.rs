@@ -1,0 +1,148 @@
+//! Profiles: protocols of which is known what reads, beyond what HTTP says.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+use super::invalid::{Invalid, nearest, quoted};
+
+/// A protocol on top of HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// The APIs of Amazon Web Services.
+    Aws,
+    /// The API of Docker, and of Podman.
+    Docker,
+    /// The REST API of Elasticsearch, and of OpenSearch.
+    Elasticsearch,
+    /// Git's smart HTTP transport, and Git LFS.
+    Git,
+    /// GraphQL over HTTP.
+    Graphql,
+    /// gRPC, by the names of methods.
+    Grpc,
+    /// Jenkins, where links change things.
+    Jenkins,
+    /// JSON-RPC 2.0, by the names of methods.
+    Jsonrpc,
+    /// The Kubernetes API.
+    Kubernetes,
+    /// The HTTP API of Grafana Loki.
+    Loki,
+    /// The HTTP API of Prometheus.
+    Prometheus,
+    /// `WebDAV`, `CalDAV` and `CardDAV`.
+    Webdav,
+}
+
+/// What some profiles have to be told. Empty where the rule does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ProfileLists {
+    /// Where GraphQL is served; `*` stands for any text. Empty means the usual places.
+    pub graphql_paths: Vec<String>,
+    /// The methods that read, as `package.Service/Method`; `*` stands for any text.
+    pub grpc_methods: Vec<String>,
+    /// The methods that read; `*` stands for any text.
+    pub jsonrpc_methods: Vec<String>,
+    /// Where JSON-RPC is served; `*` stands for any text. Empty means the usual places.
+    pub jsonrpc_paths: Vec<String>,
+}
+
+impl Profile {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Aws,
+        Self::Docker,
+        Self::Elasticsearch,
+        Self::Git,
+        Self::Graphql,
+        Self::Grpc,
+        Self::Jenkins,
+        Self::Jsonrpc,
+        Self::Kubernetes,
+        Self::Loki,
+        Self::Prometheus,
+        Self::Webdav,
+    ];
+
+    /// As policies write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Aws => "aws",
+            Self::Docker => "docker",
+            Self::Elasticsearch => "elasticsearch",
+            Self::Git => "git",
+            Self::Graphql => "graphql",
+            Self::Grpc => "grpc",
+            Self::Jenkins => "jenkins",
+            Self::Jsonrpc => "jsonrpc",
+            Self::Kubernetes => "kubernetes",
+            Self::Loki => "loki",
+            Self::Prometheus => "prometheus",
+            Self::Webdav => "webdav",
+        }
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Profile {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let found = Self::ALL.into_iter().find(|p| p.as_str() == text);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::as_str);
+            let help = match (other_name(text), nearest(text, &names)) {
+                (Some(meant), _) => format!("write `{meant}`"),
+                (None, Some(meant)) => format!("did you mean `{meant}`?"),
+                (None, None) => format!("the profiles are {}", names.join(" ")),
+            };
+            Invalid::new(format!("there is no profile {}", quoted(text))).help(help)
+        })
+    }
+}
+
+/// The profile that has in it what people know by another name.
+fn other_name(text: &str) -> Option<Profile> {
+    Some(match text.to_ascii_lowercase().as_str() {
+        "opensearch" | "elastic" => Profile::Elasticsearch,
+        "k8s" | "kube" => Profile::Kubernetes,
+        "podman" => Profile::Docker,
+        "caldav" | "carddav" => Profile::Webdav,
+        "json-rpc" | "json_rpc" => Profile::Jsonrpc,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_back_the_same_in_toml_and_json() {
+        for profile in Profile::ALL {
+            assert_eq!(profile.as_str().parse(), Ok(profile));
+            let json = serde_json::to_string(&profile).unwrap();
+            assert_eq!(json, format!("\"{profile}\""));
+        }
+    }
+
+    #[test]
+    fn typing_errors_and_other_names_are_guessed() {
+        let said = |text: &str| text.parse::<Profile>().unwrap_err().to_string();
+        assert_eq!(
+            said("kubernets"),
+            "there is no profile `kubernets`: did you mean `kubernetes`?"
+        );
+        assert_eq!(said("k8s"), "there is no profile `k8s`: write `kubernetes`");
+        assert!(said("smtp-over-http").contains("the profiles are aws docker"));
+    }
+}

@@ -1,0 +1,141 @@
+//! `profile` and what belongs to it, from TOML to the model.
+
+use guard_common::Verdict;
+
+use super::{
+    http::path,
+    invalid::{Invalid, printable, quoted},
+    model::Action,
+    profile::{Profile, ProfileLists},
+    source::{Source, Table, Value},
+};
+
+/// The lists of a rule, and the profile that each means something with.
+const LISTS: &[(&str, Profile)] = &[
+    ("graphql_paths", Profile::Graphql),
+    ("grpc_methods", Profile::Grpc),
+    ("jsonrpc_methods", Profile::Jsonrpc),
+    ("jsonrpc_paths", Profile::Jsonrpc),
+];
+
+/// The profiles that are of no use without a list, and it.
+const NEEDED: &[(Profile, &str)] = &[
+    (Profile::Grpc, "grpc_methods = [\"*/Get*\", \"*/List*\"]"),
+    (Profile::Jsonrpc, "jsonrpc_methods = [\"eth_call\"]"),
+];
+
+/// The profiles of a rule, and their lists.
+pub(super) fn read<'s>(
+    source: &mut Source<'s>,
+    rule: &Table<'_, 's>,
+    action: Action,
+) -> (Vec<Profile>, ProfileLists) {
+    let profiles = profiles(source, rule);
+    if let (Some(value), true) = (rule.get("profile"), action != Verdict::ReadOnly) {
+        let misplaced = Invalid::new("`profile` means something under `read-only` only")
+            .help("write `action = \"read-only\"` in the rule, or remove this");
+        source.error(value.span(), misplaced);
+    }
+    misplaced_lists(source, rule, &profiles);
+    missing_lists(source, rule, &profiles);
+    let lists = ProfileLists {
+        graphql_paths: list(
+            source,
+            rule,
+            "graphql_paths",
+            "a path like \"/api/*\"",
+            path,
+        ),
+        grpc_methods: list(source, rule, "grpc_methods", GRPC, grpc_method),
+        jsonrpc_methods: list(source, rule, "jsonrpc_methods", JSONRPC, printable),
+        jsonrpc_paths: list(source, rule, "jsonrpc_paths", "a path like \"/rpc\"", path),
+    };
+    (profiles, lists)
+}
+
+const GRPC: &str = "a method like \"package.Service/Get*\"";
+const JSONRPC: &str = "a method like \"eth_call\"";
+
+fn profiles<'s>(source: &mut Source<'s>, rule: &Table<'_, 's>) -> Vec<Profile> {
+    let expected = "a profile like \"kubernetes\"";
+    let Some(value) = rule.get("profile") else {
+        return Vec::new();
+    };
+    if value.get_ref().is_str() {
+        let one = source.parsed(value, expected, str::parse);
+        return one.into_iter().collect();
+    }
+    refuse_empty(source, value, "profile", "leave it out where none is meant");
+    let mut profiles: Vec<Profile> = source.list(value, expected, str::parse).unwrap_or_default();
+    profiles.sort_unstable();
+    profiles.dedup();
+    profiles
+}
+
+fn refuse_empty<'s>(source: &mut Source<'s>, value: &Value<'s>, key: &str, help: &str) {
+    if value
+        .get_ref()
+        .as_array()
+        .is_some_and(|list| list.is_empty())
+    {
+        let empty = Invalid::new(format!("`{key}` is empty"));
+        source.error(value.span(), empty.help(help));
+    }
+}
+
+fn list<'s>(
+    source: &mut Source<'s>,
+    rule: &Table<'_, 's>,
+    key: &str,
+    expected: &str,
+    parse: impl Fn(&str) -> Result<String, Invalid>,
+) -> Vec<String> {
+    let Some(value) = rule.get(key) else {
+        return Vec::new();
+    };
+    refuse_empty(source, value, key, "leave it out, or say what is meant");
+    source.list(value, expected, parse).unwrap_or_default()
+}
+
+fn misplaced_lists<'s>(source: &mut Source<'s>, rule: &Table<'_, 's>, profiles: &[Profile]) {
+    for (key, profile) in LISTS {
+        let value: Option<&Value<'s>> = rule.get(key);
+        if let (Some(value), false) = (value, profiles.contains(profile)) {
+            let alone = format!("`{key}` means something with `profile = \"{profile}\"` only");
+            let help = "add that profile, or remove this";
+            source.error(value.span(), Invalid::new(alone).help(help));
+        }
+    }
+}
+
+fn missing_lists<'s>(source: &mut Source<'s>, rule: &Table<'_, 's>, profiles: &[Profile]) {
+    for (profile, example) in NEEDED {
+        let key = example.split(' ').next().unwrap_or(example);
+        if let (Some(value), true, None) = (
+            rule.get("profile"),
+            profiles.contains(profile),
+            rule.get(key),
+        ) {
+            let missing = format!("the profile `{profile}` does not know which methods read");
+            source.error(
+                value.span(),
+                Invalid::new(missing).help(format!("write `{example}`")),
+            );
+        }
+    }
+}
+
+/// `package.Service/Method`: the path of a gRPC request without its first slash.
+fn grpc_method(text: &str) -> Result<String, Invalid> {
+    let text = printable(text)?;
+    let parts: Vec<_> = text.split('/').collect();
+    match parts[..] {
+        [service, method] if !service.is_empty() && !method.is_empty() => Ok(text),
+        ["", service, method] => Err(Invalid::new(format!("{} begins with `/`", quoted(&text)))
+            .help(format!("write `{service}/{method}`"))),
+        _ => Err(
+            Invalid::new(format!("{} does not say service and method", quoted(&text)))
+                .help("write `package.Service/Get*`, or `*/Get*` for every service"),
+        ),
+    }
+}
