@@ -5,5 +5,6 @@ pub mod daemon;
 pub mod datapath;
 pub mod policy;
 pub mod proto;
+pub mod proxy;
 pub mod session;
 pub mod sys;

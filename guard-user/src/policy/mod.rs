@@ -38,6 +38,7 @@ pub use duration::{LONGEST, format_duration, parse_duration};
 pub use explain::{Explanation, explain, joined};
 pub use group::Group;
 pub use invalid::Invalid;
+pub(crate) use invalid::quoted;
 pub use lookup::{Lookup, range_list};
 pub use model::{
     Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, Environment, HttpAction, HttpRule, Place, Policy, Rule,
@@ -50,3 +51,6 @@ pub use prefix::Prefix;
 pub use profile::{Profile, ProfileLists};
 pub use shipped::SHIPPED;
 pub use target::{Destination, Target};
+
+#[cfg(test)]
+pub(crate) use tests::policy as parse_for_tests;

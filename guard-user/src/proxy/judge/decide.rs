@@ -1,0 +1,79 @@
+//! One judgement by the rules of one policy.
+
+use super::{
+    BODY_LIMIT, Judgement, Rules, Write,
+    facts::Facts,
+    http_rule, method,
+    obstacle::{self, Obstacle},
+    profiles::{self, Opinion},
+    warnings,
+};
+use crate::policy::HttpAction;
+
+/// Judges a request: its HTTP rules, then what makes it more than it seems, then its profiles, then its
+/// method.
+pub(super) fn decide(rules: &Rules, facts: &Facts<'_>) -> Judgement {
+    if let Some(connect) = facts.methods.iter().find(|m| m.name == "CONNECT") {
+        let by = connect.by.as_deref().unwrap_or("it");
+        let because = format!("{by} asks for a tunnel (CONNECT), in which nothing can be judged");
+        return Judgement::Denied { because };
+    }
+    let Some((number, rule)) = http_rule::first(&rules.http, facts) else {
+        return by_itself(rules, facts);
+    };
+    let named = format!("HTTP rule {number} of `{}`", rules.name);
+    match rule.action {
+        HttpAction::Allow => Judgement::Read {
+            because: format!("{named} allows it"),
+        },
+        HttpAction::Deny => Judgement::Denied {
+            because: format!("{named} denies it"),
+        },
+        HttpAction::Confirm => write(
+            facts,
+            kind(rules, facts),
+            format!("{named} wants it confirmed"),
+        ),
+    }
+}
+
+/// What a request is that no HTTP rule is about.
+fn by_itself(rules: &Rules, facts: &Facts<'_>) -> Judgement {
+    let (opinion, body_has_use) = profiles::opinion(rules, facts);
+    let obstacle = obstacle::find(facts);
+    let body = obstacle::body(facts).filter(|_| !body_has_use);
+    match (opinion, obstacle.or(body)) {
+        (Opinion::Write { kind, because }, _) | (_, Some(Obstacle { kind, because })) => {
+            write(facts, kind, because)
+        }
+        (Opinion::Body, None) => Judgement::NeedsBody { limit: BODY_LIMIT },
+        (Opinion::Read { because }, None) => Judgement::Read { because },
+        (Opinion::None, None) if facts.is_safe() => Judgement::Read {
+            because: format!("{} only reads (RFC 9110 9.2.1)", facts.method),
+        },
+        (Opinion::None, None) => {
+            let because = format!(
+                "{} is no method that only reads, and nothing allows it",
+                facts.method
+            );
+            write(facts, method::kind(facts.method), because)
+        }
+    }
+}
+
+/// What a request does, by what knows it best.
+fn kind(rules: &Rules, facts: &Facts<'_>) -> String {
+    let strictest = facts.strictest_method().map_or(facts.method, |m| &m.name);
+    match (profiles::opinion(rules, facts).0, obstacle::find(facts)) {
+        (Opinion::Write { kind, .. }, _) | (_, Some(Obstacle { kind, .. })) => kind,
+        _ => method::kind(strictest),
+    }
+}
+
+fn write(facts: &Facts<'_>, kind: String, because: String) -> Judgement {
+    Judgement::Write(Write {
+        kind,
+        warnings: warnings::of(facts),
+        because,
+    })
+}

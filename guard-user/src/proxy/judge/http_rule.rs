@@ -1,0 +1,63 @@
+//! `[[rule.http]]`: the first that matches decides.
+//!
+//! What allows must hold for every reading of the request, what asks or denies for any one.
+
+use super::{
+    facts::Facts,
+    glob::{matches, matches_any_case},
+    headers,
+};
+use crate::policy::{HttpAction, HttpRule};
+
+/// The first HTTP rule that matches, and its number, counted from 1.
+pub(super) fn first<'r>(rules: &'r [HttpRule], facts: &Facts<'_>) -> Option<(usize, &'r HttpRule)> {
+    let numbered = rules.iter().enumerate();
+    let mut matching = numbered.filter(|(_, rule)| match rule.action {
+        HttpAction::Allow => holds_for_all(rule, facts),
+        HttpAction::Confirm | HttpAction::Deny => holds_for_any(rule, facts),
+    });
+    matching.next().map(|(index, rule)| (index + 1, rule))
+}
+
+fn holds_for_all(rule: &HttpRule, facts: &Facts<'_>) -> bool {
+    let clear = facts.paths.broken().is_none() && headers::rewriting(facts.headers).is_none();
+    let path = rule.path.as_ref().is_none_or(|path| {
+        facts.paths.ambiguous().is_none() && facts.paths.readings().all(|text| matches(path, text))
+    });
+    let query = rule.query.as_ref().is_none_or(|query| {
+        !facts.query.is_odd()
+            && facts
+                .query
+                .readings()
+                .iter()
+                .all(|text| matches(query, text))
+    });
+    let content_type = rule.content_type.as_ref().is_none_or(|content_type| {
+        let given = headers::media_type(facts.headers);
+        given.is_some_and(|given| matches(content_type, &given))
+    });
+    let method = |name: &str| rule.method.is_empty() || rule.method.iter().any(|m| m == name);
+    let methods = facts.methods.iter().all(|m| method(&m.name));
+    clear && path && query && content_type && methods
+}
+
+fn holds_for_any(rule: &HttpRule, facts: &Facts<'_>) -> bool {
+    let holds = |pattern: &Option<String>, texts: &[String]| {
+        let pattern = pattern.as_ref();
+        pattern.is_none_or(|p| texts.iter().any(|text| matches_any_case(p, text)))
+    };
+    // A server may take `/admin/` for `/admin`.
+    let paths = facts.paths.readings();
+    let paths: Vec<String> = paths
+        .flat_map(|path| [path, path.trim_end_matches('/')])
+        .map(str::to_owned)
+        .collect();
+    let method = |name: &str| {
+        let given = rule.method.iter();
+        rule.method.is_empty() || given.clone().any(|m| m.eq_ignore_ascii_case(name))
+    };
+    facts.methods.iter().any(|m| method(&m.name))
+        && (facts.paths.has_more() || holds(&rule.path, &paths))
+        && holds(&rule.query, &facts.query.readings())
+        && holds(&rule.content_type, &headers::media_types(facts.headers))
+}

@@ -1,0 +1,107 @@
+//! Methods: which of them read, and what turns one into another.
+
+use http::HeaderMap;
+
+use super::{headers, query::Query};
+
+/// What reads by default: the safe methods of RFC 9110 9.2.1 without TRACE, which sends the credentials
+/// of the request back. Others are safe where their own RFCs hold (PROPFIND, REPORT, SEARCH,
+/// QUERY of RFC 10008); a server that does not know one may do anything with it.
+const SAFE: &[&str] = &["GET", "HEAD", "OPTIONS"];
+
+/// What servers take the method from instead of the request line. `_` in a name is `-` to CGI.
+const OVERRIDES: &[&str] = &[
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+    "x-method",
+    "x-forwarded-method",
+    "x-original-method",
+];
+
+/// Query parameters that do the same, as [`super::query::folded`] writes them.
+const ALWAYS: &[&str] = &["_method", "x-http-method-override", "httpmethod"];
+
+/// Query parameters that do the same on some servers, and mean something else on others.
+const SOMETIMES: &[&str] = &["method"];
+
+const UNSAFE: &[&str] = &[
+    "POST",
+    "PUT",
+    "PATCH",
+    "DELETE",
+    "CONNECT",
+    "TRACE",
+    "MKCOL",
+    "COPY",
+    "MOVE",
+    "LOCK",
+    "UNLOCK",
+    "PROPPATCH",
+    "LINK",
+    "UNLINK",
+    "PURGE",
+];
+
+/// A method that a server may take a request to have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Effective {
+    /// In upper case, but for the one that was sent.
+    pub(super) name: String,
+    /// What says so, where it is not the request line.
+    pub(super) by: Option<String>,
+}
+
+pub(super) fn is_safe(method: &str) -> bool {
+    SAFE.contains(&method)
+}
+
+/// The methods that a request may have, the sent one first.
+pub(super) fn effective(sent: &str, headers: &HeaderMap, query: &Query) -> Vec<Effective> {
+    let mut methods = vec![Effective {
+        name: sent.to_owned(),
+        by: None,
+    }];
+    for (name, value) in headers::matching(headers, OVERRIDES) {
+        let value = String::from_utf8_lossy(value);
+        for method in value.split(',') {
+            add(&mut methods, method, &format!("the header `{name}`"));
+        }
+    }
+    for (name, value) in query.pairs() {
+        let known = UNSAFE.iter().any(|m| value.trim().eq_ignore_ascii_case(m));
+        if ALWAYS.contains(&name.as_str()) || (known && SOMETIMES.contains(&name.as_str())) {
+            add(&mut methods, value, &format!("`{name}` in the query"));
+        }
+    }
+    methods
+}
+
+fn add(methods: &mut Vec<Effective>, value: &str, by: &str) {
+    let name = value.trim().to_ascii_uppercase();
+    if !name.is_empty() && methods.iter().all(|method| method.name != name) {
+        let by = Some(by.to_owned());
+        methods.push(Effective { name, by });
+    }
+}
+
+/// What a method does, for a person.
+pub(super) fn kind(method: &str) -> String {
+    let does = match method {
+        "GET" | "HEAD" | "OPTIONS" | "PROPFIND" | "REPORT" | "SEARCH" | "QUERY" => {
+            "reads something"
+        }
+        "POST" => "creates or runs something",
+        "PUT" => "replaces or starts something",
+        "PATCH" | "PROPPATCH" => "changes something",
+        "DELETE" => "deletes something",
+        "MKCOL" => "makes a collection",
+        "MOVE" => "moves something",
+        "COPY" => "copies something",
+        "LOCK" | "UNLOCK" => "locks or unlocks something",
+        "TRACE" => "has the request sent back",
+        "PURGE" => "empties a cache",
+        _ => "does nobody knows what",
+    };
+    format!("{does} ({})", super::headers::shown(method))
+}

@@ -1,0 +1,135 @@
+//! The judge: whether an HTTP request is a read. Pure, without I/O.
+//!
+//! Doubt makes a write: what cannot be read, or can be read in two ways, a person is asked about. A
+//! server may read a path, a query or a method in another way than this code does. So each has several
+//! readings: whatever lets a request through must hold for all of them, and whatever stops it for any.
+
+mod body;
+mod decide;
+mod facts;
+mod glob;
+mod headers;
+mod http_rule;
+mod json;
+mod method;
+mod obstacle;
+mod path;
+mod profiles;
+mod query;
+mod rules;
+#[cfg(test)]
+mod tests;
+mod warnings;
+
+use facts::Facts;
+pub use rules::Rules;
+pub use warnings::HEAD;
+
+/// A longer body is not judged, in bytes: whoever sends one is asked about.
+pub const BODY_LIMIT: usize = 1 << 20;
+
+/// What is judged: the head of a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a http::Method,
+    /// The target. Of an absolute one only path and query count.
+    pub uri: &'a http::Uri,
+    /// The headers, as the server will get them.
+    pub headers: &'a http::HeaderMap,
+    /// Whether a body follows, whatever its length: in HTTP/1.1 `Transfer-Encoding`, or a
+    /// `Content-Length` that is not 0; in HTTP/2 a stream that is not ended by its headers.
+    pub has_body: bool,
+}
+
+/// What happens to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Judgement {
+    /// It only reads, or an HTTP rule allows it.
+    Read {
+        /// Why, in one sentence.
+        because: String,
+    },
+    /// A person must be asked.
+    Write(Write),
+    /// Nobody can allow it.
+    Denied {
+        /// Why, in one sentence.
+        because: String,
+    },
+    /// Only its body tells. Judge again with the whole of it; where it is longer, [`judge_too_long`].
+    NeedsBody {
+        /// The most that is to be read, in bytes.
+        limit: usize,
+    },
+}
+
+/// A request that changes something, or may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// What it does, for a person: `deletes something (DELETE)`.
+    pub kind: String,
+    /// What about it looks like a change of many things or one that cannot be undone.
+    pub warnings: Vec<String>,
+    /// Why it counts as a write, in one sentence.
+    pub because: String,
+}
+
+impl Judgement {
+    /// Why, in one sentence.
+    #[must_use]
+    pub fn because(&self) -> &str {
+        match self {
+            Self::Read { because } | Self::Denied { because } => because,
+            Self::Write(write) => &write.because,
+            Self::NeedsBody { .. } => "only the body tells whether it reads",
+        }
+    }
+
+    const fn strictness(&self) -> u8 {
+        match self {
+            Self::Read { .. } => 0,
+            Self::NeedsBody { .. } => 1,
+            Self::Write(_) => 2,
+            Self::Denied { .. } => 3,
+        }
+    }
+}
+
+/// Judges a request. `body` is the whole body where it has been read, never a part of it.
+pub fn judge(rules: &Rules, request: &Request<'_>, body: Option<&[u8]>) -> Judgement {
+    judge_all(std::slice::from_ref(rules), request, body)
+}
+
+/// Judges a request by the rules of several policies, the outermost first. The strictest judgement
+/// counts, and of equally strict ones the outermost. No rules at all stop everything.
+pub fn judge_all(rules: &[Rules], request: &Request<'_>, body: Option<&[u8]>) -> Judgement {
+    strictest(rules, &Facts::of(request, body::Body::of(request, body)))
+}
+
+/// As [`judge_all`], for a request with a body that is longer than [`BODY_LIMIT`]. Never `NeedsBody`.
+pub fn judge_too_long(rules: &[Rules], request: &Request<'_>) -> Judgement {
+    strictest(rules, &Facts::of(request, body::Body::TooLong))
+}
+
+/// The warnings about a request whose body has not been read whole. `head` is where the body begins;
+/// [`HEAD`] bytes of it are looked at.
+#[must_use]
+pub fn warnings(request: &Request<'_>, head: &[u8]) -> Vec<String> {
+    warnings::of(&Facts::of(request, body::Body::Whole(head)))
+}
+
+fn strictest(rules: &[Rules], facts: &Facts<'_>) -> Judgement {
+    let mut strictest: Option<Judgement> = None;
+    for rules in rules {
+        let judgement = decide::decide(rules, facts);
+        match &strictest {
+            Some(so_far) if so_far.strictness() >= judgement.strictness() => {}
+            _ => strictest = Some(judgement),
+        }
+    }
+    strictest.unwrap_or_else(|| Judgement::Denied {
+        because: "no read-only rule is in force".to_owned(),
+    })
+}

@@ -1,0 +1,74 @@
+//! What makes a request more than its method says.
+
+use super::{facts::Facts, headers, method};
+
+/// Why a request is not what it seems to be.
+pub(super) struct Obstacle {
+    /// What it does, for a person.
+    pub(super) kind: String,
+    pub(super) because: String,
+}
+
+/// What stands in the way of letting a request through, whatever a profile says.
+pub(super) fn find(facts: &Facts<'_>) -> Option<Obstacle> {
+    overridden(facts)
+        .or_else(|| rewritten(facts))
+        .or_else(|| upgraded(facts))
+        .or_else(|| broken(facts))
+}
+
+/// A body where the method gives it no meaning (RFC 9110 9.3.1): servers may act on it.
+pub(super) fn body(facts: &Facts<'_>) -> Option<Obstacle> {
+    (facts.is_safe() && facts.has_body).then(|| Obstacle {
+        kind: format!("sends a body with {}", facts.method),
+        because: format!(
+            "a {} has no use for a body, and this one has one",
+            facts.method
+        ),
+    })
+}
+
+fn overridden(facts: &Facts<'_>) -> Option<Obstacle> {
+    let other = facts.methods.get(1)?;
+    let strictest = facts.strictest_method()?;
+    if method::is_safe(&strictest.name) {
+        return None;
+    }
+    let by = other.by.as_deref().unwrap_or("the request");
+    let (sent, name) = (facts.method, headers::shown(&other.name));
+    Some(Obstacle {
+        kind: match &strictest.by {
+            Some(by) => format!("{}, through {by}", method::kind(&strictest.name)),
+            None => method::kind(&strictest.name),
+        },
+        because: format!("{by} says {name}, and the request line {sent}: the stricter counts"),
+    })
+}
+
+fn rewritten(facts: &Facts<'_>) -> Option<Obstacle> {
+    let name = headers::rewriting(facts.headers)?;
+    Some(Obstacle {
+        kind: format!("may go to another path, through the header `{name}`"),
+        because: format!("servers may take the path from the header `{name}`"),
+    })
+}
+
+fn upgraded(facts: &Facts<'_>) -> Option<Obstacle> {
+    let protocol = headers::upgrade(facts.headers)?;
+    let kind = match protocol.as_str() {
+        "websocket" => "opens a WebSocket, through which anything can be sent".to_owned(),
+        other => format!(
+            "turns the connection into {}, through which anything can be sent",
+            headers::shown(other)
+        ),
+    };
+    let because = "nothing can be judged after the connection is upgraded".to_owned();
+    Some(Obstacle { kind, because })
+}
+
+fn broken(facts: &Facts<'_>) -> Option<Obstacle> {
+    facts.paths.broken().map(|why| Obstacle {
+        kind: format!("{}, on an unreadable path", method::kind(facts.method)),
+        because: format!("{why}, and servers differ about what that means"),
+    })
+}

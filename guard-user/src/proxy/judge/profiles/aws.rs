@@ -1,0 +1,123 @@
+//! Amazon Web Services: the action is in a form, in a header, or in the path.
+//!
+//! Services of the REST protocols (S3, Lambda, EKS) need no profile where they read with GET.
+
+use super::{
+    super::{
+        headers::shown,
+        query::{folded, pairs},
+    },
+    Opinion, View,
+};
+use crate::policy::Profile;
+
+const PROFILE: Profile = Profile::Aws;
+const FORM: &[&str] = &["application/x-www-form-urlencoded"];
+const JSON: &[&str] = &["application/x-amz-json-1.0", "application/x-amz-json-1.1"];
+
+/// Actions that begin with these, and then a capital letter, read.
+const READS: &[&str] = &[
+    "Describe",
+    "Get",
+    "List",
+    "BatchGet",
+    "BatchDescribe",
+    "Lookup",
+    "Filter",
+];
+
+/// Actions that read and are named otherwise.
+const ALSO: &[&str] = &[
+    "DynamoDB_20120810.Query",
+    "DynamoDB_20120810.Scan",
+    "DynamoDB_20120810.TransactGetItems",
+];
+
+/// Actions of those names that hand out new credentials, or make what they get.
+const MAKE: &[&str] = &["GetId", "GetPasswordData", "GetDataAccess"];
+const MAKE_ENDS: &[&str] = &["Token", "Credentials"];
+const MAKE_PARTS: &[&str] = &["Credentials", "TokenFor"];
+
+pub(super) fn judge(view: &View<'_>) -> Opinion {
+    let named: Vec<_> = view.facts.query.values("action").collect();
+    if view.is_get() {
+        let other = named.iter().find(|action| !reads(action));
+        return other.map_or(Opinion::None, |action| no_read(action));
+    }
+    if !view.is_post() {
+        return Opinion::None;
+    }
+    let target = view.has_header("x-amz-target");
+    let smithy = view.has_header("smithy-protocol");
+    match view.segments()[..] {
+        [""] if view.has_media_type(JSON) && !smithy && named.is_empty() => json(view),
+        [""] if view.has_media_type(FORM) && !smithy && !target => {
+            form(view).unwrap_or_else(|opinion| opinion)
+        }
+        ["service", _, "operation", action] if !target && named.is_empty() => {
+            match view.header("smithy-protocol") {
+                Some("rpc-v2-cbor") => by_name(action),
+                _ => Opinion::None,
+            }
+        }
+        _ => Opinion::None,
+    }
+}
+
+/// The JSON protocols: `X-Amz-Target: Service_Version.Action`.
+fn json(view: &View<'_>) -> Opinion {
+    match view.header("x-amz-target") {
+        Some(target) if ALSO.contains(&target) => Opinion::read(PROFILE, &format!("`{target}`")),
+        Some(target) => by_name(target.rsplit('.').next().unwrap_or_default()),
+        None => Opinion::doubt(
+            PROFILE,
+            UNKNOWN,
+            "no header says which action, or several do",
+        ),
+    }
+}
+
+/// The query protocols: a form with `Action=` in it, and perhaps in the query too.
+fn form(view: &View<'_>) -> Result<Opinion, Opinion> {
+    let body = view.body(PROFILE, UNKNOWN)?;
+    let text = String::from_utf8_lossy(body);
+    let fields = pairs(body);
+    let in_body = fields.iter().filter(|(name, _)| folded(name) == "action");
+    let mut actions: Vec<&str> = in_body.map(|(_, action)| action.as_str()).collect();
+    actions.extend(view.facts.query.values("action"));
+    let odd = text.contains([';', '\0']) || view.facts.query.is_odd();
+    Ok(match actions[..] {
+        [action] if !odd => by_name(action),
+        [action, ..] if actions.iter().all(|a| a == &action) && !reads(action) => no_read(action),
+        _ => Opinion::doubt(PROFILE, UNKNOWN, "it does not say one action"),
+    })
+}
+
+const UNKNOWN: &str = "AWS action that is not known";
+
+fn by_name(action: &str) -> Opinion {
+    match reads(action) {
+        true => Opinion::read(PROFILE, &format!("`{}`", shown(action))),
+        false => no_read(action),
+    }
+}
+
+fn no_read(action: &str) -> Opinion {
+    Opinion::write(PROFILE, format!("AWS {}", shown(action)))
+}
+
+fn reads(action: &str) -> bool {
+    let named = READS.iter().any(|prefix| {
+        let rest = action.strip_prefix(prefix).unwrap_or_default();
+        rest.starts_with(|c: char| c.is_ascii_uppercase())
+    });
+    let plain = action.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    named && plain && !makes(action)
+}
+
+fn makes(action: &str) -> bool {
+    action.starts_with("Get")
+        && (MAKE.contains(&action)
+            || MAKE_ENDS.iter().any(|end| action.ends_with(end))
+            || MAKE_PARTS.iter().any(|part| action.contains(part)))
+}

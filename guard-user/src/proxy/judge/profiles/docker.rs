@@ -1,0 +1,72 @@
+//! The API of Docker Engine, and of Podman, which has the same and more under `/libpod`.
+
+use super::{super::headers::shown, Opinion, View};
+use crate::policy::Profile;
+
+const PROFILE: Profile = Profile::Docker;
+
+/// What a POST to a container, an image and so on does.
+const ACTIONS: &[(&str, &str)] = &[
+    ("attach", "attaches to a container"),
+    ("build", "builds an image"),
+    ("commit", "makes an image of a container"),
+    ("create", "creates something"),
+    ("exec", "makes a command to run in a container"),
+    ("kill", "kills a container"),
+    ("prune", "removes all that is not in use"),
+    ("push", "pushes an image"),
+    ("restart", "restarts a container"),
+    ("start", "starts a container, or a command in one"),
+    ("stop", "stops a container"),
+    (
+        "session",
+        "opens a session, through which the daemon calls back",
+    ),
+    ("grpc", "opens a session of BuildKit"),
+];
+
+pub(super) fn judge(view: &View<'_>) -> Opinion {
+    if view.is_post() && waits(&without_version(&view.segments())) {
+        return Opinion::read(PROFILE, "waiting for a container");
+    }
+    let words = view.words();
+    match without_version(&words)[..] {
+        // Its WebSocket carries what the container reads.
+        ["containers", _, "attach", "ws"] => {
+            Opinion::write(PROFILE, "Docker attach: sends input to a container")
+        }
+        // Runs the command of the check, with GET.
+        ["libpod", "containers", _, "healthcheck"] => {
+            Opinion::write(PROFILE, "Podman healthcheck: runs a command in a container")
+        }
+        [.., last] if view.is_post() => known(last),
+        _ => Opinion::None,
+    }
+}
+
+fn known(last: &str) -> Opinion {
+    match ACTIONS.iter().find(|(action, _)| *action == last) {
+        Some((action, does)) => {
+            Opinion::write(PROFILE, format!("Docker {}: {does}", shown(action)))
+        }
+        None => Opinion::None,
+    }
+}
+
+/// Blocks until a container stops, and changes nothing.
+fn waits(segments: &[&str]) -> bool {
+    matches!(segments, ["containers", id, "wait"] if !id.is_empty())
+}
+
+/// The path behind `/v1.43`.
+fn without_version<'a>(segments: &[&'a str]) -> Vec<&'a str> {
+    let version = |text: &str| {
+        let number = text.strip_prefix('v').unwrap_or_default();
+        number.starts_with(|c: char| c.is_ascii_digit())
+            && number.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+    };
+    match segments {
+        [first, rest @ ..] if version(first) => rest.to_vec(),
+        all => all.to_vec(),
+    }
+}

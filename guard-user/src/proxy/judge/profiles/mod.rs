@@ -1,0 +1,131 @@
+//! Profiles: what reads in a protocol though its method does not say so, and what does not read
+//! though its method says that it does. One file each.
+
+mod aws;
+mod docker;
+mod elasticsearch;
+mod git;
+mod graphql;
+mod graphql_document;
+mod grpc;
+mod jenkins;
+mod jsonrpc;
+mod kubernetes;
+mod kubernetes_target;
+mod monitoring;
+mod view;
+mod webdav;
+
+use view::View;
+
+use super::{Rules, facts::Facts};
+use crate::policy::Profile;
+
+/// What a profile says about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Opinion {
+    /// Nothing: its method decides.
+    None,
+    /// It reads, though its method does not say so.
+    Read { because: String },
+    /// Its body tells.
+    Body,
+    /// It is not to pass, whatever its method.
+    Write { kind: String, because: String },
+}
+
+impl Opinion {
+    /// Not a read, as this profile knows.
+    fn write(profile: Profile, kind: impl Into<String>) -> Self {
+        Self::Write {
+            kind: kind.into(),
+            because: format!("the profile `{profile}` knows it as no read"),
+        }
+    }
+
+    /// Not known to read.
+    fn doubt(profile: Profile, kind: impl Into<String>, why: &str) -> Self {
+        Self::Write {
+            kind: kind.into(),
+            because: format!("the profile `{profile}` cannot tell that it reads: {why}"),
+        }
+    }
+
+    fn read(profile: Profile, what: &str) -> Self {
+        Self::Read {
+            because: format!("the profile `{profile}` knows {what} as a read"),
+        }
+    }
+
+    const fn strictness(&self) -> u8 {
+        match self {
+            Self::None => 0,
+            Self::Read { .. } => 1,
+            Self::Body => 2,
+            Self::Write { .. } => 3,
+        }
+    }
+
+    fn stricter(self, other: Self) -> Self {
+        match other.strictness() > self.strictness() {
+            true => other,
+            false => self,
+        }
+    }
+}
+
+/// What the profiles of a rule say together, the strictest of them, and whether one of them has a use
+/// for a body with any method.
+pub(super) fn opinion(rules: &Rules, facts: &Facts<'_>) -> (Opinion, bool) {
+    let mut together = Opinion::None;
+    let mut body_has_use = false;
+    for profile in &rules.profiles {
+        let opinion = of_one(*profile, rules, facts);
+        let reads = matches!(opinion, Opinion::Read { .. });
+        body_has_use |= reads && *profile == Profile::Elasticsearch;
+        together = together.stricter(opinion);
+    }
+    (together, body_has_use)
+}
+
+/// What a profile says, whichever way the path is read.
+fn of_one(profile: Profile, rules: &Rules, facts: &Facts<'_>) -> Opinion {
+    let judge = judge_of(profile);
+    let views = facts.paths.readings().map(|path| View {
+        facts,
+        path,
+        lists: &rules.lists,
+    });
+    let opinions: Vec<Opinion> = views.map(|view| judge(&view)).collect();
+    let permits = |opinion: &Opinion| matches!(opinion, Opinion::Read { .. } | Opinion::Body);
+    let some = opinions.iter().any(permits);
+    let all = opinions.iter().all(permits);
+    let together = opinions.into_iter().fold(Opinion::None, Opinion::stricter);
+    match (together, facts.paths.ambiguous()) {
+        (Opinion::Write { kind, because }, _) => Opinion::Write { kind, because },
+        (_, Some(why)) if some => Opinion::doubt(profile, AMBIGUOUS, why),
+        (_, None) if some && !all => {
+            Opinion::doubt(profile, AMBIGUOUS, "its path has two readings")
+        }
+        (together, _) => together,
+    }
+}
+
+const AMBIGUOUS: &str = "reads or writes, as its server reads the path";
+
+fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
+    match profile {
+        Profile::Aws => aws::judge,
+        Profile::Docker => docker::judge,
+        Profile::Elasticsearch => elasticsearch::judge,
+        Profile::Git => git::judge,
+        Profile::Graphql => graphql::judge,
+        Profile::Grpc => grpc::judge,
+        Profile::Jenkins => jenkins::judge,
+        Profile::Jsonrpc => jsonrpc::judge,
+        Profile::Kubernetes => kubernetes::judge,
+        Profile::Loki => monitoring::loki,
+        Profile::Prometheus => monitoring::prometheus,
+        Profile::Webdav => webdav::judge,
+    }
+}

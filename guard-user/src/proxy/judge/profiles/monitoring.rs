@@ -1,0 +1,61 @@
+//! Prometheus and Loki: queries are sent with POST where they are long.
+
+use super::{Opinion, View};
+use crate::policy::Profile;
+
+const FORM: &[&str] = &["application/x-www-form-urlencoded"];
+
+/// <https://prometheus.io/docs/prometheus/latest/querying/api/>
+const PROMETHEUS: &[&str] = &[
+    "query",
+    "query_range",
+    "query_exemplars",
+    "series",
+    "labels",
+    "format_query",
+    "parse_query",
+];
+
+/// <https://grafana.com/docs/loki/latest/reference/loki-http-api/>
+const LOKI: &[&str] = &["query", "query_range", "labels", "series", "patterns"];
+
+pub(super) fn prometheus(view: &View<'_>) -> Opinion {
+    match view.words()[..] {
+        [.., "-", what @ ("reload" | "quit")] => {
+            return Opinion::write(Profile::Prometheus, format!("Prometheus {what}"));
+        }
+        [.., "admin", "tsdb", _] => {
+            return Opinion::write(Profile::Prometheus, "changes Prometheus' database");
+        }
+        _ => {}
+    }
+    match view.segments()[..] {
+        ["api", "v1", end] | ["prometheus", "api", "v1", end] if asks(view, PROMETHEUS, end) => {
+            Opinion::read(Profile::Prometheus, &format!("`{end}`"))
+        }
+        _ => Opinion::None,
+    }
+}
+
+pub(super) fn loki(view: &View<'_>) -> Opinion {
+    match view.words()[..] {
+        ["flush"]
+        | [
+            "ingester",
+            "flush" | "shutdown" | "prepare_shutdown" | "flush_shutdown",
+        ] => {
+            return Opinion::write(Profile::Loki, "stops or flushes an ingester of Loki");
+        }
+        _ => {}
+    }
+    match view.segments()[..] {
+        ["loki", "api", "v1", end] if asks(view, LOKI, end) => {
+            Opinion::read(Profile::Loki, &format!("`{end}`"))
+        }
+        _ => Opinion::None,
+    }
+}
+
+fn asks(view: &View<'_>, queries: &[&str], end: &str) -> bool {
+    view.is_post() && queries.contains(&end) && view.has_media_type(FORM)
+}

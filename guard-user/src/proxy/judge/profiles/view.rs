@@ -1,0 +1,83 @@
+//! What a profile sees of a request: one reading of its path.
+
+use super::{
+    super::{body::Body, facts::Facts, headers, json::Json},
+    Opinion,
+};
+use crate::policy::{Profile, ProfileLists};
+
+/// A request with one of the readings of its path.
+pub(super) struct View<'a> {
+    pub(super) facts: &'a Facts<'a>,
+    pub(super) path: &'a str,
+    pub(super) lists: &'a ProfileLists,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn method(&self) -> &'a str {
+        self.facts.method
+    }
+
+    pub(super) fn is_post(&self) -> bool {
+        self.method() == "POST"
+    }
+
+    /// HEAD does what GET does and answers less (RFC 9110 9.3.2).
+    pub(super) fn is_get(&self) -> bool {
+        matches!(self.method(), "GET" | "HEAD")
+    }
+
+    /// The segments of the path as they are; none of a path that does not begin with `/`.
+    pub(super) fn segments(&self) -> Vec<&'a str> {
+        match self.path.strip_prefix('/') {
+            Some(rest) => rest.split('/').collect(),
+            None => Vec::new(),
+        }
+    }
+
+    /// The segments that are not empty: for what is to be stopped.
+    pub(super) fn words(&self) -> Vec<&'a str> {
+        self.path
+            .split('/')
+            .filter(|word| !word.is_empty())
+            .collect()
+    }
+
+    pub(super) fn media_type(&self) -> Option<String> {
+        headers::media_type(self.facts.headers)
+    }
+
+    pub(super) fn has_media_type(&self, one_of: &[&str]) -> bool {
+        self.media_type()
+            .is_some_and(|given| one_of.contains(&given.as_str()))
+    }
+
+    /// The one value of a header, where it is there once and text.
+    pub(super) fn header(&self, name: &str) -> Option<&'a str> {
+        let mut values = self.facts.headers.get_all(name).iter();
+        let value = values.next()?.to_str().ok()?;
+        values.next().is_none().then_some(value)
+    }
+
+    pub(super) fn has_header(&self, name: &str) -> bool {
+        self.facts.headers.contains_key(name)
+    }
+
+    /// The body, in UTF-8.
+    pub(super) fn body(&self, profile: Profile, kind: &str) -> Result<&'a [u8], Opinion> {
+        if let Some(why) = headers::encoded(self.facts.headers) {
+            return Err(Opinion::doubt(profile, kind, why));
+        }
+        match self.facts.body {
+            Body::Whole(body) => Ok(body),
+            Body::Unread => Err(Opinion::Body),
+            Body::TooLong => Err(Opinion::doubt(profile, kind, "the body is too long")),
+        }
+    }
+
+    /// The body, as JSON that every server reads in the same way.
+    pub(super) fn json(&self, profile: Profile, kind: &str) -> Result<Json, Opinion> {
+        let doubt = || Opinion::doubt(profile, kind, "the body is no JSON, or has a name twice");
+        Json::parse(self.body(profile, kind)?).ok_or_else(doubt)
+    }
+}

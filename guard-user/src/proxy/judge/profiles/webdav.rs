@@ -1,0 +1,15 @@
+//! `WebDAV` and what is made of it: methods of their own that are safe.
+
+use super::{Opinion, View};
+use crate::policy::Profile;
+
+/// PROPFIND: RFC 4918 9.1. REPORT: RFC 3253 3.6, and what RFC 4791 and RFC 6352 ask with it. SEARCH: RFC
+/// 5323 2. All three carry what is asked for in their body.
+const READS: &[&str] = &["PROPFIND", "REPORT", "SEARCH"];
+
+pub(super) fn judge(view: &View<'_>) -> Opinion {
+    match READS.contains(&view.method()) {
+        true => Opinion::read(Profile::Webdav, view.method()),
+        false => Opinion::None,
+    }
+}

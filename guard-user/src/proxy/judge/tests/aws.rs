@@ -1,0 +1,107 @@
+//! Requests of the AWS command line and SDKs.
+
+use super::{asked, not_read, profile, read};
+use crate::policy::Profile;
+
+fn form(body: &str) -> String {
+    format!("POST /\nContent-Type: application/x-www-form-urlencoded; charset=utf-8\n\n{body}")
+}
+
+fn json(target: &str) -> String {
+    format!("POST /\nContent-Type: application/x-amz-json-1.1\nX-Amz-Target: {target}\n\n{{}}")
+}
+
+#[test]
+fn reading_actions_read() {
+    let rules = profile(Profile::Aws);
+    for action in [
+        "DescribeInstances",
+        "GetCallerIdentity",
+        "ListUsers",
+        "BatchGetImage",
+        "LookupEvents",
+    ] {
+        read(
+            &rules,
+            &[
+                &form(&format!("Action={action}&Version=2016-11-15")),
+                &json(&format!("Svc_1.{action}")),
+            ],
+        );
+    }
+    read(
+        &rules,
+        &[
+            &json("DynamoDB_20120810.Query"),
+            &json("DynamoDB_20120810.GetItem"),
+            &json("secretsmanager.GetSecretValue"),
+            "GET /?Action=DescribeInstances&Version=2016-11-15",
+            "GET /bucket/key",
+            "POST /service/GraniteServiceVersion20100801/operation/ListMetrics\nsmithy-protocol: rpc-v2-cbor\nContent-Type: application/cbor\n\nx",
+        ],
+    );
+}
+
+#[test]
+fn others_do_not_and_are_named() {
+    asked(
+        &profile(Profile::Aws),
+        &[
+            (
+                &form("Action=TerminateInstances&InstanceId.1=i-1"),
+                "AWS TerminateInstances",
+            ),
+            (&form("Action=GetSessionToken"), "AWS GetSessionToken"),
+            (&form("Action=AssumeRole"), "AWS AssumeRole"),
+            (&form("Action=Getaway"), "AWS Getaway"),
+            (&json("DynamoDB_20120810.DeleteTable"), "AWS DeleteTable"),
+            (&json("Other.Query"), "AWS Query"),
+            (
+                &json("AmazonEC2ContainerRegistry_V20150921.GetAuthorizationToken"),
+                "AWS GetAuthorizationToken",
+            ),
+            (&json("AWSCognitoIdentityService.GetId"), "AWS GetId"),
+            (
+                &json("AWSCognitoIdentityService.GetCredentialsForIdentity"),
+                "AWS GetCredentialsForIdentity",
+            ),
+            ("GET /?Action=TerminateInstances", "AWS TerminateInstances"),
+            (
+                "GET /?Action=DescribeInstances&action=TerminateInstances",
+                "AWS TerminateInstances",
+            ),
+            (
+                "POST /service/S/operation/DeleteAlarms\nsmithy-protocol: rpc-v2-cbor\n\nx",
+                "AWS DeleteAlarms",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_says_two_things_is_asked_about() {
+    let with = |wire: String, header: &str| wire.replacen('\n', &format!("\n{header}\n"), 1);
+    not_read(
+        &profile(Profile::Aws),
+        &[
+            &form("Action=DescribeInstances&Action=TerminateInstances"),
+            &form("Action=DescribeInstances;Action=TerminateInstances"),
+            &form("Action=DescribeInstances&%41ction=TerminateInstances"),
+            &form("Action=DescribeInstances%00"),
+            &form("Version=1"),
+            &form("Action=DescribeInstances").replace("POST /", "POST /?Action=TerminateInstances"),
+            &form("Action=DescribeInstances").replace("POST /", "POST /queue"),
+            &with(
+                form("Action=DescribeInstances"),
+                "X-Amz-Target: S.DeleteTable",
+            ),
+            &with(form("Action=DescribeInstances"), "Content-Encoding: gzip"),
+            &with(json("S.ListX"), "X-Amz-Target: S.DeleteX"),
+            &with(json("S.ListX"), "smithy-protocol: rpc-v2-cbor"),
+            &json("S.ListX").replace("POST /", "POST /?Action=DeleteX"),
+            &json("S.ListX").replace("x-amz-json-1.1", "json"),
+            "POST /service/S/operation/ListX\n\nx",
+            "POST /bucket?delete\n\n<Delete/>",
+        ],
+    );
+}

@@ -1,0 +1,77 @@
+//! Requests of the docker and podman commands.
+
+use super::{asked, not_read, profile, read};
+use crate::policy::Profile;
+
+#[test]
+fn looking_reads() {
+    read(
+        &profile(Profile::Docker),
+        &[
+            "HEAD /_ping",
+            "GET /v1.43/containers/json?all=1",
+            "GET /v1.43/containers/web/logs?follow=1",
+            "GET /v1.43/containers/web/archive?path=/etc",
+            "GET /v1.43/events",
+            "POST /v1.43/containers/web/wait?condition=removed",
+            "POST /containers/web/wait",
+            "GET /v5.0.0/libpod/containers/json",
+        ],
+    );
+}
+
+#[test]
+fn doing_does_not() {
+    asked(
+        &profile(Profile::Docker),
+        &[
+            (
+                "GET /v1.43/containers/web/attach/ws?stdin=1",
+                "Docker attach: sends input to a container",
+            ),
+            (
+                "GET /containers/web/attach/ws",
+                "Docker attach: sends input to a container",
+            ),
+            (
+                "GET /v1.43//containers/web/attach/ws",
+                "Docker attach: sends input to a container",
+            ),
+            (
+                "POST /v1.43/containers/web/exec\n\n{}",
+                "Docker exec: makes a command to run in a container",
+            ),
+            (
+                "POST /v1.43/exec/ab/start\n\n{}",
+                "Docker start: starts a container, or a command in one",
+            ),
+            (
+                "POST /v1.43/volumes/prune",
+                "Docker prune: removes all that is not in use",
+            ),
+            (
+                "POST /v1.43/build?t=x\n\nx",
+                "Docker build: builds an image",
+            ),
+            (
+                "DELETE /v1.43/containers/web?force=1",
+                "deletes something (DELETE)",
+            ),
+            (
+                "GET /v5.0.0/libpod/containers/web/healthcheck",
+                "Podman healthcheck: runs a command in a container",
+            ),
+        ],
+    );
+    not_read(
+        &profile(Profile::Docker),
+        &[
+            "POST /v1.43/session\nUpgrade: h2c",
+            "POST /v1.43/containers/web/../x/wait",
+            "POST /v1.43/containers//wait",
+            "POST /v1.43/containers/a%2fwait",
+            "PUT /v1.43/containers/web/archive?path=/\n\nx",
+            "POST /vx/containers/web/wait",
+        ],
+    );
+}

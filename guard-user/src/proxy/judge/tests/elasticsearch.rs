@@ -1,0 +1,60 @@
+//! Requests of Elasticsearch and OpenSearch clients.
+
+use super::{asked, not_read, profile, read};
+use crate::policy::Profile;
+
+#[test]
+fn searches_read() {
+    read(
+        &profile(Profile::Elasticsearch),
+        &[
+            "GET /_cat/indices?v",
+            "GET /logs/_search?q=x",
+            "GET /logs/_search\nContent-Type: application/json\n\n{\"query\":{\"match_all\":{}}}",
+            "POST /_search\n\n{}",
+            "POST /logs-2024.01,metrics-*/_search?typed_keys=true\n\n{\"size\":0}",
+            "POST /logs/_msearch\nContent-Type: application/x-ndjson\n\n{}\n{}\n",
+            "POST /logs/_count\n\n{}",
+            "POST /_all/_count",
+            "POST /_mget\n\n{}",
+            "POST /logs/_explain/7\n\n{}",
+            "POST /logs/_validate/query\n\n{}",
+            "POST /_search/scroll\n\n{\"scroll_id\":\"x\"}",
+            "POST /_query\n\n{\"query\":\"FROM logs\"}",
+        ],
+    );
+}
+
+#[test]
+fn what_changes_does_not() {
+    not_read(
+        &profile(Profile::Elasticsearch),
+        &[
+            "POST /logs/_doc\n\n{}",
+            "PUT /logs/_doc/_search\n\n{}",
+            "POST /logs/_doc/_search\n\n{}",
+            "PUT /logs/_search\n\n{}",
+            "POST /_bulk\n\n{}",
+            "POST /logs/_delete_by_query\n\n{}",
+            "POST /logs/_update/_search\n\n{}",
+            "POST /_scripts/_search\n\n{}",
+            "DELETE /_search/scroll",
+            "DELETE /logs",
+            "POST /logs/x/../_search\n\n{}",
+            "POST /logs%2f_doc/_search\n\n{}",
+            "POST //_search\n\n{}",
+            "POST /logs/_search/\n\n{}",
+            "GET /logs/_doc/1\n\n{}",
+            "POST /_plugins/_sql\n\n{}",
+        ],
+    );
+    asked(
+        &profile(Profile::Elasticsearch),
+        &[
+            ("GET /logs/_refresh", "Elasticsearch _refresh"),
+            ("GET /_flush", "Elasticsearch _flush"),
+            ("GET /logs/%5fflush", "Elasticsearch _flush"),
+            ("GET /logs/_cache/clear", "Elasticsearch _cache/clear"),
+        ],
+    );
+}

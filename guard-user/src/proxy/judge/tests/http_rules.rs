@@ -1,0 +1,170 @@
+//! `[[rule.http]]`.
+
+use super::{asked, not_read, read, rules, said};
+
+#[test]
+fn the_first_that_matches_decides() {
+    let rules = rules(
+        r#"
+[[rule.http]]
+path = "/api/jobs/status"
+action = "allow"
+[[rule.http]]
+path = "/api/jobs/*"
+action = "deny"
+[[rule.http]]
+path = "/api/*"
+action = "allow"
+"#,
+    );
+    read(
+        &rules,
+        &["POST /api/jobs/status", "POST /api/x", "DELETE /api/x/y"],
+    );
+    for wire in ["POST /api/jobs/run", "GET /api/jobs/run"] {
+        assert_eq!(said(&rules, wire), "denied");
+    }
+    not_read(&rules, &["POST /other"]);
+}
+
+#[test]
+fn every_condition_must_hold() {
+    let rules = rules(
+        r#"
+[[rule.http]]
+method = ["POST", "PUT"]
+path = "/search"
+query = "dry=*"
+content_type = "application/json"
+action = "allow"
+"#,
+    );
+    read(
+        &rules,
+        &["POST /search?dry=1\ncontent-type: Application/JSON; charset=utf-8\n\n{}"],
+    );
+    not_read(
+        &rules,
+        &[
+            "PATCH /search?dry=1\ncontent-type: application/json",
+            "POST /searches?dry=1\ncontent-type: application/json",
+            "POST /search?wet=1\ncontent-type: application/json",
+            "POST /search?dry=1\ncontent-type: text/plain",
+            "POST /search?dry=1",
+            "POST /search?dry=1\ncontent-type: application/json\ncontent-type: text/plain",
+            "POST /search?dry=1\ncontent-type: application/json, text/plain",
+            "POST /search?%64ry=1\ncontent-type: application/json",
+            "POST /search?dry=1;x=%\ncontent-type: application/json",
+            "POST /search?dry=1\ncontent-type: application/json\nX-HTTP-Method-Override: DELETE",
+            "POST /search?dry=1&_method=delete\ncontent-type: application/json",
+        ],
+    );
+}
+
+#[test]
+fn what_is_ambiguous_is_not_allowed_by_a_path() {
+    let allows = rules("[[rule.http]]\npath = \"/api/*\"\naction = \"allow\"");
+    read(
+        &allows,
+        &[
+            "POST /api/x",
+            "POST /api/x%20y",
+            "POST /api/%C3%A9",
+            "POST /api/x;v=1",
+        ],
+    );
+    not_read(
+        &allows,
+        &[
+            "POST /api/../admin",
+            "POST /api/./x",
+            "POST /api/%2e%2e/admin",
+            "POST /api/..%2fadmin",
+            "POST /api/..;/admin",
+            "POST /api/..;x=y/admin",
+            "POST /api/x%2fy",
+            "POST /api/x%252fy",
+            "POST /api/..\\admin",
+            "POST /api/%5cx",
+            "POST /api/x%3fy",
+            "POST /api/%ff",
+            "POST /api/%ef%bc%8fx",
+            "POST //api/x",
+            "POST /%61pi/x",
+            "POST /api;x/y",
+            "POST /api/x\nX-Original-URL: /admin",
+            "POST /api/x%00",
+        ],
+    );
+    let everything = rules("[[rule.http]]\nmethod = [\"POST\"]\naction = \"allow\"");
+    read(&everything, &["POST /a%2fb", "POST /a/../b"]);
+    not_read(&everything, &["POST /a%zz", "POST /a\nX-Rewrite-URL: /b"]);
+}
+
+#[test]
+fn what_stops_holds_for_every_reading() {
+    let stops = rules(
+        "[[rule.http]]\npath = \"/admin/*\"\naction = \"deny\"\n[[rule.http]]\nquery = \"*secret=*\"\naction = \"deny\"",
+    );
+    for wire in [
+        "GET /admin/x",
+        "GET //admin//x",
+        "GET /Admin/x",
+        "GET /%61dmin/x",
+        "GET /%2561dmin/x",
+        "GET /a/../admin/x",
+        "GET /a/%2e%2e/admin/x",
+        "GET /a/..%2fadmin%2fx",
+        "GET /a/..;/admin/x",
+        "GET /admin;v=1/x",
+        "GET /.\\admin\\x",
+        "GET /%5cadmin/x",
+        "GET /admin%2f..%2fadmin/x",
+        "GET /public\nX-Original-URL: /admin/x?y",
+        "GET /public\nX-Rewrite-URL: http://a/admin/x",
+        "GET /x?secret=1",
+        "GET /x?a=b&%73ecret=1",
+        "GET /x?SECRET=1",
+        "GET /x?%2573ecret=1",
+    ] {
+        assert_eq!(said(&stops, wire), "denied", "{wire}");
+    }
+    read(
+        &stops,
+        &[
+            "GET /administration",
+            "GET /x/admin/y",
+            "GET /x?secretary=1",
+        ],
+    );
+    let exact = rules("[[rule.http]]\npath = \"/admin\"\naction = \"deny\"");
+    assert_eq!(said(&exact, "GET /admin/"), "denied");
+}
+
+#[test]
+fn methods_that_stop_count_in_any_reading() {
+    let stops = rules("[[rule.http]]\nmethod = [\"DELETE\"]\naction = \"deny\"");
+    for wire in [
+        "DELETE /x",
+        "POST /x\nX-HTTP-Method-Override: DELETE",
+        "GET /x?_method=delete",
+        "delete /x",
+    ] {
+        assert_eq!(said(&stops, wire), "denied", "{wire}");
+    }
+}
+
+#[test]
+fn a_confirmed_read_says_what_it_is() {
+    let rules = rules("[[rule.http]]\npath = \"/export\"\naction = \"confirm\"");
+    asked(
+        &rules,
+        &[
+            ("GET /export", "reads something (GET)"),
+            (
+                "GET /export\nUpgrade: websocket",
+                "opens a WebSocket, through which anything can be sent",
+            ),
+        ],
+    );
+}

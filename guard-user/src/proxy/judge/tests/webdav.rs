@@ -1,0 +1,36 @@
+//! Requests of DAV clients.
+
+use super::{not_read, profile, read};
+use crate::policy::Profile;
+
+#[test]
+fn safe_methods_of_webdav_read_with_the_profile() {
+    let rules = profile(Profile::Webdav);
+    let body = "Content-Type: application/xml\n\n<propfind xmlns=\"DAV:\"/>";
+    for method in ["PROPFIND", "REPORT", "SEARCH"] {
+        read(
+            &rules,
+            &[&format!("{method} /calendars/me\nDepth: 1\n{body}")],
+        );
+    }
+    for method in [
+        "PROPPATCH",
+        "MKCOL",
+        "MOVE",
+        "COPY",
+        "LOCK",
+        "PUT",
+        "DELETE",
+        "ACL",
+        "QUERY",
+    ] {
+        not_read(&rules, &[&format!("{method} /calendars/me\n{body}")]);
+    }
+    not_read(
+        &rules,
+        &[
+            &format!("PROPFIND /x\nX-HTTP-Method-Override: DELETE\n{body}"),
+            "GET /x\n\nbody",
+        ],
+    );
+}

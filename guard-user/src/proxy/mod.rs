@@ -1,0 +1,3 @@
+//! The HTTP half: what a `read-only` destination is asked for.
+
+pub mod judge;
