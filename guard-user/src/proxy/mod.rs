@@ -1,3 +1,4 @@
-//! The HTTP half: what a `read-only` destination is asked for.
+//! The HTTP half: connections to `read-only` destinations are turned here.
 
 pub mod judge;
+pub mod sieve;

@@ -1,0 +1,69 @@
+//! Trailer sections, RFC 9112 7.1.2.
+
+use super::{field::Field, limits::Limits, malformed::Malformed, section::Section};
+
+/// What may not come that late, RFC 9110 6.5.1: what frames, routes, authenticates, or changes how the message is
+/// read. Whoever merges trailers into the head would have been shown another one.
+const FORBIDDEN: &[&str] = &[
+    "age",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "cookie",
+    "date",
+    "expect",
+    "expires",
+    "forwarded",
+    "host",
+    "keep-alive",
+    "location",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "range",
+    "retry-after",
+    "set-cookie",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "vary",
+    "warning",
+    "www-authenticate",
+];
+
+/// Reads on in a trailer section. Zero until it is whole, then its length.
+pub(super) fn pass(
+    section: &mut Section,
+    bytes: &[u8],
+    limits: &Limits,
+) -> Result<usize, Malformed> {
+    while let Some(line) = section.next(bytes, limits.trailers, Malformed::TrailersTooLong)? {
+        if line.is_empty() {
+            return Ok(section.line);
+        }
+        section.field(limits.fields)?;
+        let field = Field::read(line)?;
+        field.known()?;
+        if is_forbidden(field.name) {
+            return Err(Malformed::Trailer);
+        }
+    }
+    Ok(0)
+}
+
+/// Also what is about the message and in no list: conditions, and who it is said to come from.
+fn is_forbidden(name: &[u8]) -> bool {
+    let starts = |with: &str| {
+        let start = name.get(..with.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
+    };
+    let listed = |one: &&str| name.eq_ignore_ascii_case(one.as_bytes());
+    FORBIDDEN.iter().any(listed) || starts("if-") || starts("x-forwarded-")
+}
