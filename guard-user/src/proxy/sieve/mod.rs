@@ -4,13 +4,14 @@
 //! what passes has exactly one reading, that of the grammar (RFC 9112, RFC 9110), and often a narrower one. What has
 //! two, or none, is refused ([`Malformed`]), and nothing of that head goes on.
 //!
-//! [`Sieve`] is pure: it is shown bytes and says how many of them may go on.
+//! [`Sieve`] is pure: it is shown bytes and says how many of them may go on. [`SievedIo`] does that to a connection.
 
 mod body;
 mod chunk;
 mod connection;
 mod field;
 mod framing;
+mod io;
 mod limits;
 mod malformed;
 mod octet;
@@ -23,8 +24,11 @@ mod target;
 #[cfg(test)]
 mod tests;
 mod trailer;
+mod watch;
 
+pub use io::{Protocol, SievedIo};
 pub use limits::Limits;
 pub use malformed::{Looks, Malformed};
 pub use response::{Asked, Asks};
 pub use stream::{Phase, Sieve};
+pub use watch::Watch;

@@ -2,11 +2,14 @@
 
 mod agree;
 mod bodies;
+mod connection;
 mod fields;
 mod heads;
+mod lenient;
 mod naive;
 mod random;
 mod responses;
+mod speed;
 
 use super::{Asked, Asks, Limits, Malformed, Sieve};
 
