@@ -9,6 +9,7 @@ pub mod bpf;
 pub mod cgroup2;
 pub mod clock;
 pub mod netns;
+pub mod packets;
 pub mod passed;
 pub mod pidfd;
 pub mod process;

@@ -1,0 +1,194 @@
+//! What the proxy and guardd say to each other: JSON, a message a packet ([`crate::sys::packets`]).
+//!
+//! guardd believes the proxy about the requests that it saw, and nothing else: the proxy has no right to open
+//! anything, and all that it can ask for is a person's answer.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::judge::Rules;
+
+/// Which question of the proxy's a message is about. It counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Number(pub u64);
+
+/// What guardd calls a network namespace: 0, 1, … in the order in which it found them; 0 is its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NetworkId(pub u32);
+
+/// Where a connection of a session goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// The session's number.
+    pub session: u32,
+    /// The address; IPv4 where it is IPv4-mapped.
+    pub address: IpAddr,
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// From the proxy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "kebab-case")]
+pub enum ToDaemon {
+    /// What holds for connections there? Answered with [`ToProxy::Terms`].
+    Terms {
+        /// Which question this is.
+        number: Number,
+        /// Where to.
+        target: Target,
+    },
+    /// May this request pass? Answered with [`ToProxy::Waits`], any number of times, and then [`ToProxy::Answer`].
+    Ask {
+        /// Which question this is.
+        number: Number,
+        /// Where to.
+        target: Target,
+        /// The request.
+        request: Asked,
+    },
+    /// Nobody waits for the answer any more: the client has gone.
+    Gone {
+        /// Which question that was.
+        number: Number,
+    },
+    /// Something for the audit trail.
+    Log {
+        /// Where to.
+        target: Target,
+        /// What happened.
+        entry: Entry,
+    },
+    /// The proxy has fewer sockets left in a network than it likes. Answered with [`ToProxy::Sockets`].
+    Sockets {
+        /// In which.
+        network: NetworkId,
+    },
+}
+
+/// From guardd.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "kebab-case")]
+pub enum ToProxy {
+    /// The first of all. With it comes the descriptor of the map `ORIGINS`.
+    Hello,
+    /// Take connections there. With it come two listeners: on 127.0.0.1, and, where the network has IPv6, on ::1.
+    Listen {
+        /// In which network.
+        network: NetworkId,
+        /// Its cookie, by which the kernel's map knows it (`SO_NETNS_COOKIE`).
+        cookie: u64,
+    },
+    /// Unconnected TCP sockets come with it, for connections out of a network that the proxy is not in.
+    Sockets {
+        /// In which.
+        network: NetworkId,
+        /// How many of them are IPv4, and come first; the rest are IPv6.
+        ipv4: usize,
+    },
+    /// That network is gone.
+    Forget {
+        /// Which.
+        network: NetworkId,
+    },
+    /// Policies, sessions or holes have changed: ask anew.
+    Renew,
+    /// What holds for a target.
+    Terms {
+        /// Which question this answers.
+        number: Number,
+        /// `None`: nothing passes there, the connection is to be closed.
+        terms: Option<Terms>,
+    },
+    /// A person is asked.
+    Waits {
+        /// Which question this is about.
+        number: Number,
+        /// The request's id: `r1`.
+        request: String,
+    },
+    /// The answer, and the last message about that question.
+    Answer {
+        /// Which question this answers.
+        number: Number,
+        /// Whether it may pass.
+        verdict: Answer,
+    },
+}
+
+/// What holds for a target.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Terms {
+    /// The rules that decide there, one for each policy of the session that says `read-only`.
+    pub rules: Vec<Rules>,
+    /// A name in the policy that stands for the address.
+    pub host: Option<String>,
+}
+
+/// Whether a request may pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// A person said yes.
+    Yes,
+    /// A person said no, or nobody is there to be asked, or nobody answered in time.
+    No {
+        /// The id of the request that waits for a person, if one does.
+        request: Option<String>,
+        /// Why, for the agent: a sentence without a full stop.
+        why: String,
+        /// What it can do, for the agent.
+        fix: String,
+    },
+}
+
+/// An HTTP request that is no read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The method.
+    pub method: String,
+    /// `http` or `https`.
+    pub scheme: String,
+    /// The Host.
+    pub host: Option<String>,
+    /// Path and query.
+    pub path: String,
+    /// Length of the body in bytes; `None`: not known before its end.
+    pub bytes: Option<u64>,
+    /// The head of the body where that is text, of at most [`MAX_PREVIEW`] bytes.
+    pub body_preview: Option<String>,
+    /// SHA-256 of method, scheme, host, path, content type and body, in hex, where the whole body has been read: a yes can be
+    /// for this very request though its client has gone.
+    pub digest: Option<String>,
+    /// The rule that stopped it.
+    pub rule: String,
+    /// What kind of write it is.
+    pub kind: String,
+    /// What looks bulky or irreversible about it.
+    pub warnings: Vec<String>,
+}
+
+/// Bytes of a body that a person is shown.
+pub const MAX_PREVIEW: usize = 2048;
+
+/// What the audit trail is told.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// `passed` (a person had said yes), `refused` (a rule denies it, or it could not be understood), `failed` (the other end).
+    pub outcome: String,
+    /// The method, where the request could be read.
+    pub method: Option<String>,
+    /// Path and query.
+    pub path: Option<String>,
+    /// The Host.
+    pub host: Option<String>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+    /// Why.
+    pub why: Option<String>,
+    /// Status of the answer.
+    pub status: Option<u16>,
+}
