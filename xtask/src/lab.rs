@@ -6,7 +6,8 @@ use crate::shell::{cargo, run, target, which};
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 4] = [
+    ("curl", "curl"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
@@ -19,7 +20,7 @@ const PROGRAMS: [(&str, &str); 3] = [
 /// That this is not root, that the kernel is not fit, or what could not be had or built.
 pub(crate) fn prepare() -> Result<()> {
     guard_lab::fit()?;
-    obtain(&PROGRAMS, "the lab makes networks with it")?;
+    obtain(&PROGRAMS, "the lab makes networks, and requests, with it")?;
     build::build()?;
     run(cargo()
         .args(["build", "--release", "--locked", "--package", "guard-lab"])

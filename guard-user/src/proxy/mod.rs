@@ -1,5 +1,27 @@
-//! The HTTP half: connections to `read-only` destinations are turned here.
+//! The HTTP half: a process of its own through which connections to `read-only` destinations go.
+//!
+//! The kernel turns such a connection to this process's listener on the loopback of the same network, and tells where
+//! it wanted to go ([`origin`]). What the client sends must have one reading only, and is judged request by request
+//! ([`judge`]). Reads go on to the destination, each client's connection over one of its own; of everything else guardd
+//! is asked, and with guardd a person ([`link`]). The process is nobody, and can do nothing but connect.
 
+mod answers;
+mod body;
+mod connection;
+mod headers;
 pub mod judge;
+mod lent;
+mod link;
+mod networks;
+mod origin;
+mod process;
+mod request;
 pub mod sieve;
+mod upgrade;
+mod upstream;
 pub mod wire;
+
+pub use process::{Guardd, main};
+
+#[cfg(test)]
+mod tests;

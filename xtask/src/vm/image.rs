@@ -20,6 +20,7 @@ use crate::shell::{read, run, say};
 
 /// What the guest has beside Debian's essential packages.
 const PACKAGES: &[&str] = &[
+    "curl",
     "systemd",
     "systemd-sysv",
     "dbus",

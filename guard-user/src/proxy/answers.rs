@@ -1,0 +1,112 @@
+//! What a client is told in place of the destination: a problem document (RFC 9457), for an agent to read.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+
+use super::{body, body::Body, wire::Terms};
+
+/// What stands in the way of a request.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Problem {
+    /// What kind of problem it is: a URN, since there is no page to open.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// In a few words.
+    pub title: &'static str,
+    /// The status of this answer.
+    pub status: u16,
+    /// Why, in this case.
+    pub detail: String,
+    /// The rule that says so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    /// That rule's reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The request that waits for a person, if one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// What to do next.
+    pub fix: String,
+}
+
+impl Problem {
+    /// The guard stops it.
+    #[must_use]
+    pub(super) fn stopped(detail: String, fix: String) -> Self {
+        Self {
+            kind: "urn:guard:stopped",
+            title: "stopped by guard",
+            status: StatusCode::FORBIDDEN.as_u16(),
+            detail,
+            rule: None,
+            reason: None,
+            request: None,
+            fix,
+        }
+    }
+
+    /// By the rules that hold there.
+    #[must_use]
+    pub(super) fn under(self, terms: &Terms) -> Self {
+        let rules = terms.rules.first();
+        Self {
+            rule: rules.map(|rules| rules.name.clone()),
+            reason: rules.and_then(|rules| rules.reason.clone()),
+            ..self
+        }
+    }
+
+    /// The guard cannot tell what it is.
+    #[must_use]
+    pub(super) fn unreadable(status: StatusCode, detail: String) -> Self {
+        Self {
+            kind: "urn:guard:unreadable",
+            title: "not understood by guard",
+            status: status.as_u16(),
+            fix: "send it in a form that has one reading only".to_owned(),
+            ..Self::stopped(detail, String::new())
+        }
+    }
+
+    /// There is no answer from where it goes.
+    #[must_use]
+    pub(super) fn unanswered(detail: String) -> Self {
+        Self {
+            kind: "urn:guard:unanswered",
+            title: "no answer from the destination",
+            status: StatusCode::BAD_GATEWAY.as_u16(),
+            fix: "see whether the destination is up".to_owned(),
+            ..Self::stopped(detail, String::new())
+        }
+    }
+
+    /// As an answer.
+    #[must_use]
+    pub(super) fn answer(&self) -> Response<Body> {
+        // Strings and numbers always have a JSON form.
+        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        let mut response = Response::new(body::full(text));
+        *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::FORBIDDEN);
+        let headers = response.headers_mut();
+        let json = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, json);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+
+    /// As the bytes of an HTTP/1.1 answer after which the connection is closed.
+    #[must_use]
+    pub(super) fn as_http1(&self) -> Vec<u8> {
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
+        let answer = format!(
+            "HTTP/1.1 {} {}\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\
+             Connection: close\r\n\r\n{text}",
+            status.as_u16(),
+            status.canonical_reason().unwrap_or_default(),
+            text.len()
+        );
+        answer.into_bytes()
+    }
+}

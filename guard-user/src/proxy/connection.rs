@@ -1,0 +1,194 @@
+//! A connection of a client's, from where it wanted to go to its end.
+
+use std::{io, net::SocketAddr, pin::pin, rc::Rc, time::Duration};
+
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::{
+    answers::Problem,
+    lent::Lent,
+    link::Link,
+    networks::{Common, Network},
+    origin,
+    process::reset,
+    request::Client,
+    sieve::{Limits, Malformed, Phase, Protocol, Sieve, SievedIo, Watch},
+    upstream::{Here, Upstream, Version},
+    wire::{Entry, Target},
+};
+
+/// A client that has said nothing for so long is not going to speak HTTP.
+const SILENCE: Duration = Duration::from_secs(60);
+/// How often a head that does not get whole is looked at, and how many looks it gets.
+const LOOK: Duration = Duration::from_secs(5);
+const LOOKS: u32 = 6;
+/// Whoever was refused may go on sending for so long, and get the answer nevertheless.
+const LINGER: Duration = Duration::from_secs(1);
+/// Requests of one HTTP/2 connection at once.
+const MAX_STREAMS: u32 = 128;
+/// Bytes of an HTTP/2 head at most.
+const MAX_HEAD: u32 = 64 * 1024;
+/// Bytes that hyper keeps at most, of a head that the sieve has let through and of what follows it.
+const MAX_BUFFER: usize = 128 * 1024;
+
+/// Serves a connection until its end.
+pub(super) async fn serve(
+    common: &Rc<Common>,
+    network: Rc<Network>,
+    stream: TcpStream,
+    peer: SocketAddr,
+) {
+    match origin::of(&common.origins, network.cookie, peer) {
+        Ok(Some(target)) => serve_to(Rc::clone(&common.link), network, stream, target).await,
+        // Somebody who was not turned here: there is nothing to be had.
+        Ok(None) => reset(&stream),
+        Err(error) => {
+            tracing::warn!(%error, "cannot tell where a connection wanted to go");
+            reset(&stream);
+        }
+    }
+}
+
+/// As [`serve`], where it is known where the connection wanted to go.
+pub(super) async fn serve_to(
+    link: Rc<Link>,
+    network: Rc<Network>,
+    stream: TcpStream,
+    target: Target,
+) {
+    if link.terms(target).await.is_none() {
+        return reset(&stream);
+    }
+    // Where that fails it is slower, and works.
+    let _ = stream.set_nodelay(true);
+    let to = SocketAddr::new(target.address, target.port);
+    let upstream = Upstream::begin(network, Rc::clone(&link), to);
+    let mut io = SievedIo::new(stream, Sieve::requests(Limits::default()));
+    let client = Rc::new(Client::new(link, target, upstream, io.watch()));
+    match spoken(&client, &mut io).await {
+        Ok(Some(Protocol::Http1)) => http1(client, io).await,
+        Ok(Some(Protocol::Http2)) => {
+            io.become_opaque();
+            http2(client, io).await;
+        }
+        Ok(None) => {}
+        Err(error) => {
+            if let Some(malformed) = Malformed::behind(&error) {
+                refuse(&client, io, malformed).await;
+            }
+        }
+    }
+}
+
+/// What the client speaks; `None` where it is not to be waited for.
+async fn spoken(client: &Client, io: &mut SievedIo<TcpStream>) -> io::Result<Option<Protocol>> {
+    tokio::select! {
+        spoken = tokio::time::timeout(SILENCE, io.protocol()) => match spoken {
+            Ok(spoken) => spoken.map(Some),
+            Err(_) => {
+                client.log(Entry::refused("the client says nothing"));
+                Ok(None)
+            }
+        },
+        () = client.upstream.speaks_first() => {
+            client.log(Entry::refused("the destination speaks first, which no HTTP server does"));
+            Ok(None)
+        }
+    }
+}
+
+async fn http1(client: Rc<Client>, io: SievedIo<TcpStream>) {
+    let watch = io.watch();
+    let lent = Lent::new(io);
+    client.look_at(lent.look());
+    let answering = Rc::clone(&client);
+    let service = service_fn(move |request| Rc::clone(&answering).answer(request, Version::Http1));
+    {
+        let serving = http1::Builder::new()
+            .auto_date_header(false)
+            .preserve_header_case(true)
+            // Else it reads ahead, and what is refused of the next request ends the answer to this one.
+            .half_close(true)
+            // The sieve holds back what is not whole, and its phase tells of it.
+            .header_read_timeout(None)
+            .max_buf_size(MAX_BUFFER)
+            .serve_connection(TokioIo::new(lent.clone()), service)
+            .with_upgrades();
+        let mut serving = pin!(serving);
+        let ended = tokio::select! {
+            // How it ended is between hyper and the client.
+            _ = &mut serving => true,
+            () = stalled(&watch) => true,
+            () = client.upstream.ended() => false,
+        };
+        if !ended {
+            serving.as_mut().graceful_shutdown();
+            let _ = serving.await;
+        }
+    }
+    if let (Some(malformed), Some(io)) = (watch.refusal(), lent.back()) {
+        refuse(&client, io, malformed).await;
+    }
+}
+
+/// Waits until the client has begun a head and not ended it for long.
+async fn stalled(watch: &Watch) {
+    let mut seen = 0;
+    while seen < LOOKS {
+        tokio::time::sleep(LOOK).await;
+        seen = match watch.phase() {
+            Phase::Head => seen + 1,
+            _ => 0,
+        };
+    }
+}
+
+async fn http2(client: Rc<Client>, io: SievedIo<TcpStream>) {
+    let answering = Rc::clone(&client);
+    let service = service_fn(move |request| Rc::clone(&answering).answer(request, Version::Http2));
+    let serving = http2::Builder::new(Here)
+        .auto_date_header(false)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_header_list_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(io), service);
+    let mut serving = pin!(serving);
+    tokio::select! {
+        _ = &mut serving => return,
+        () = client.upstream.ended() => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    // How it ended is between hyper and the client.
+    let _ = serving.await;
+}
+
+/// Writes down what was not understood, and answers it where nothing else is being answered.
+async fn refuse(client: &Client, mut io: SievedIo<TcpStream>, malformed: Malformed) {
+    client.log(Entry {
+        status: Some(malformed.status().as_u16()),
+        ..Entry::refused(&malformed.to_string())
+    });
+    if client.is_busy() || matches!(malformed, Malformed::NotHttp(_) | Malformed::Truncated) {
+        return;
+    }
+    let answer = Problem::unreadable(malformed.status(), malformed.to_string()).as_http1();
+    let stream = io.get_mut();
+    let told = async {
+        stream.write_all(&answer).await?;
+        stream.shutdown().await?;
+        // Else what it still sends is answered with a reset, which overtakes what was just said.
+        let mut rest = [0; 4096];
+        while stream.read(&mut rest).await? > 0 {}
+        Ok::<_, io::Error>(())
+    };
+    // It may be gone.
+    let _ = tokio::time::timeout(LINGER, told).await;
+}

@@ -1,0 +1,109 @@
+//! Headers that are for one connection alone, and not for the other end (RFC 9110 7.6.1).
+
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+
+/// What concerns one connection, whether `Connection` names it or not.
+const OF_THE_CONNECTION: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// What `Connection` cannot take away: a client could have it go unseen.
+const FOR_THE_END: [HeaderName; 4] = [
+    header::AUTHORIZATION,
+    header::CONTENT_LENGTH,
+    header::COOKIE,
+    header::HOST,
+];
+
+/// Removes what concerns the connection that the headers came over.
+pub(super) fn strip(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = named(headers).collect();
+    for name in named {
+        if !FOR_THE_END.contains(&name) && name != header::TE {
+            headers.remove(name);
+        }
+    }
+    for name in OF_THE_CONNECTION {
+        headers.remove(name);
+    }
+    keep_trailers(headers);
+}
+
+fn named(headers: &HeaderMap) -> impl Iterator<Item = HeaderName> {
+    let lists = headers.get_all(header::CONNECTION).iter();
+    let names = lists.filter_map(|list| list.to_str().ok());
+    names
+        .flat_map(|list| list.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+}
+
+/// Of what a client can do with the coding, only trailers get through.
+fn keep_trailers(headers: &mut HeaderMap) {
+    let codings = headers.get_all(header::TE).iter();
+    let mut codings = codings.filter_map(|list| list.to_str().ok());
+    let trailers = codings.any(|list| {
+        let mut codings = list.split(',').map(str::trim);
+        codings.any(|coding| coding.eq_ignore_ascii_case("trailers"))
+    });
+    headers.remove(header::TE);
+    if trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let line = |(name, value): &(&'static str, &'static str)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        };
+        lines.iter().map(line).collect()
+    }
+
+    fn stripped(lines: &[(&'static str, &'static str)]) -> Vec<String> {
+        let mut headers = headers(lines);
+        strip(&mut headers);
+        let names = headers.iter();
+        names
+            .map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_for_the_connection_goes_and_all_else_stays() {
+        let lines = [
+            ("host", "photos"),
+            ("connection", "keep-alive, X-Private"),
+            ("x-private", "1"),
+            ("keep-alive", "timeout=5"),
+            ("upgrade", "h2c"),
+            ("te", "gzip, trailers"),
+            ("accept", "*/*"),
+        ];
+        assert_eq!(
+            stripped(&lines),
+            ["host: photos", "accept: */*", "te: trailers"]
+        );
+    }
+
+    #[test]
+    fn a_client_cannot_have_removed_what_the_other_end_judges_by() {
+        let lines = [
+            ("connection", "host, content-length, authorization, cookie"),
+            ("host", "photos"),
+            ("content-length", "3"),
+            ("authorization", "x"),
+            ("cookie", "y"),
+        ];
+        assert_eq!(stripped(&lines).len(), 4);
+    }
+}

@@ -1,0 +1,122 @@
+//! A client's connection that hyper is lent: what it refuses to read is answered when it has given it back.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use rustix::{io::Errno, net::RecvFlags};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+};
+
+use super::sieve::{SievedIo, Watch};
+
+/// A connection with two owners, of which one at a time uses it. hyper wants what it upgrades to be [`Send`], though all
+/// of this is on one thread.
+#[derive(Clone, Debug)]
+pub(super) struct Lent {
+    io: Arc<Mutex<SievedIo<TcpStream>>>,
+    watch: Watch,
+}
+
+impl Lent {
+    /// For one to be lent, and one to be kept.
+    pub(super) fn new(io: SievedIo<TcpStream>) -> Self {
+        let watch = io.watch();
+        let io = Arc::new(Mutex::new(io));
+        Self { io, watch }
+    }
+
+    /// The connection, where nobody else has it any more.
+    pub(super) fn back(self) -> Option<SievedIo<TcpStream>> {
+        let io = Arc::into_inner(self.io)?;
+        Some(io.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// To be kept by others.
+    pub(super) fn look(&self) -> Look {
+        Look(Arc::downgrade(&self.io))
+    }
+
+    fn io(&self) -> MutexGuard<'_, SievedIo<TcpStream>> {
+        self.io.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A look at a connection that somebody else uses.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Look(Weak<Mutex<SievedIo<TcpStream>>>);
+
+/// How often one looks: whoever leaves is missed by nobody in the meantime.
+const PACE: Duration = Duration::from_millis(250);
+
+impl Look {
+    /// Waits until the client has closed its side, or has gone. What it has sent before that and nobody has read hides it.
+    pub(super) async fn left(&self) {
+        while !self.is_left() {
+            tokio::time::sleep(PACE).await;
+        }
+    }
+
+    /// Not by the runtime, which would wake this in place of whoever reads.
+    fn is_left(&self) -> bool {
+        let Some(io) = self.0.upgrade() else {
+            return false;
+        };
+        let mut io = io.lock().unwrap_or_else(PoisonError::into_inner);
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        match rustix::net::recv(io.get_mut(), &mut [0_u8; 1], flags) {
+            Ok((_, length)) => length == 0,
+            Err(error) => error != Errno::AGAIN && error != Errno::INTR,
+        }
+    }
+}
+
+impl AsyncRead for Lent {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io()).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Lent {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.io()).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.io()).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io().is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.io()).poll_flush(cx)
+    }
+
+    /// What was refused is yet to be answered.
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.watch.refusal().is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut *self.io()).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,300 @@
+//! The proxy's end of its conversation with guardd: questions, their answers, and what is known until things change.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    rc::Rc,
+};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::wire::{Answer, Asked, Entry, NetworkId, Number, Target, Terms, ToDaemon};
+use crate::sys::packets::Packets;
+
+/// Targets whose terms are remembered at once. A session that goes through more of them has guardd asked again.
+const MAX_KNOWN: usize = 1024;
+
+/// What waits for guardd's word.
+#[derive(Debug)]
+enum Waiting {
+    Terms {
+        target: Target,
+        epoch: u64,
+        tell: oneshot::Sender<Option<Rc<Terms>>>,
+    },
+    Answer {
+        request: Option<String>,
+        tell: oneshot::Sender<Answer>,
+    },
+}
+
+/// The conversation.
+#[derive(Debug)]
+pub(super) struct Link {
+    next: Cell<u64>,
+    /// Of what was asked under an earlier one, nothing is remembered.
+    epoch: Cell<u64>,
+    waiting: RefCell<HashMap<Number, Waiting>>,
+    known: RefCell<HashMap<Target, Option<Rc<Terms>>>>,
+    outgoing: mpsc::UnboundedSender<ToDaemon>,
+    unsent: RefCell<Option<mpsc::UnboundedReceiver<ToDaemon>>>,
+}
+
+impl Link {
+    /// One with nothing said yet.
+    #[must_use]
+    pub(super) fn new() -> Self {
+        let (outgoing, unsent) = mpsc::unbounded_channel();
+        Self {
+            next: Cell::new(1),
+            epoch: Cell::new(0),
+            waiting: RefCell::default(),
+            known: RefCell::default(),
+            outgoing,
+            unsent: RefCell::new(Some(unsent)),
+        }
+    }
+
+    /// What is said, in its order; whoever has that sends it.
+    pub(super) fn take_unsent(&self) -> mpsc::UnboundedReceiver<ToDaemon> {
+        let unsent = self.unsent.borrow_mut().take();
+        // Taken already: there is nothing left to send.
+        unsent.unwrap_or_else(|| mpsc::unbounded_channel().1)
+    }
+
+    fn number(&self) -> Number {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        Number(number)
+    }
+
+    fn say(&self, what: ToDaemon) {
+        // Where nobody sends any more, the process is about to end.
+        let _ = self.outgoing.send(what);
+    }
+
+    /// What holds for a target now. `None`: nothing passes there.
+    pub(super) async fn terms(&self, target: Target) -> Option<Rc<Terms>> {
+        if let Some(known) = self.known.borrow().get(&target) {
+            return known.clone();
+        }
+        let (tell, told) = oneshot::channel();
+        let number = self.number();
+        let epoch = self.epoch.get();
+        let waiting = Waiting::Terms {
+            target,
+            epoch,
+            tell,
+        };
+        self.waiting.borrow_mut().insert(number, waiting);
+        self.say(ToDaemon::Terms { number, target });
+        told.await.ok().flatten()
+    }
+
+    /// guardd's word on what holds.
+    pub(super) fn told(&self, number: Number, terms: Option<Terms>) {
+        let Some(Waiting::Terms {
+            target,
+            epoch,
+            tell,
+        }) = self.waiting.borrow_mut().remove(&number)
+        else {
+            return;
+        };
+        let terms = terms.map(Rc::new);
+        if epoch == self.epoch.get() {
+            let mut known = self.known.borrow_mut();
+            if known.len() >= MAX_KNOWN {
+                known.clear();
+            }
+            known.insert(target, terms.clone());
+        }
+        // Whoever asked may be gone.
+        let _ = tell.send(terms);
+    }
+
+    /// What was known may not hold any more.
+    pub(super) fn renew(&self) {
+        self.epoch.set(self.epoch.get() + 1);
+        self.known.borrow_mut().clear();
+    }
+
+    /// Asks whether a request may pass.
+    pub(super) fn ask(self: &Rc<Self>, target: Target, request: Asked) -> Question {
+        let (tell, told) = oneshot::channel();
+        let number = self.number();
+        let waiting = Waiting::Answer {
+            request: None,
+            tell,
+        };
+        self.waiting.borrow_mut().insert(number, waiting);
+        self.say(ToDaemon::Ask {
+            number,
+            target,
+            request,
+        });
+        Question {
+            link: Rc::clone(self),
+            number,
+            told,
+        }
+    }
+
+    /// A person is asked, under that id.
+    pub(super) fn waits(&self, number: Number, id: String) {
+        if let Some(Waiting::Answer { request, .. }) = self.waiting.borrow_mut().get_mut(&number) {
+            *request = Some(id);
+        }
+    }
+
+    /// The answer.
+    pub(super) fn answered(&self, number: Number, answer: Answer) {
+        if let Some(Waiting::Answer { tell, .. }) = self.waiting.borrow_mut().remove(&number) {
+            // Whoever asked may be gone.
+            let _ = tell.send(answer);
+        }
+    }
+
+    /// Writes something down.
+    pub(super) fn log(&self, target: Target, entry: Entry) {
+        self.say(ToDaemon::Log { target, entry });
+    }
+
+    /// Wants more sockets in a network.
+    pub(super) fn want_sockets(&self, network: NetworkId) {
+        self.say(ToDaemon::Sockets { network });
+    }
+}
+
+/// A question that waits for its answer. Where it is dropped, nobody waits any more.
+#[derive(Debug)]
+pub(super) struct Question {
+    link: Rc<Link>,
+    number: Number,
+    told: oneshot::Receiver<Answer>,
+}
+
+impl Question {
+    /// The answer. Where guardd ends over it, it is no.
+    pub(super) async fn answer(mut self) -> Answer {
+        (&mut self.told).await.unwrap_or_else(|_| Answer::No {
+            request: None,
+            why: "guardd has ended before anybody answered".to_owned(),
+            fix: "try again when it is back".to_owned(),
+        })
+    }
+}
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        let waited = self.link.waiting.borrow_mut().remove(&self.number);
+        if waited.is_some() {
+            let number = self.number;
+            self.link.say(ToDaemon::Gone { number });
+        }
+    }
+}
+
+/// Sends what is said, in its order.
+///
+/// # Errors
+///
+/// The system's: guardd does not hear any more.
+pub(super) async fn send_all(link: Rc<Link>, packets: Rc<Packets>) -> io::Result<()> {
+    let mut unsent = link.take_unsent();
+    while let Some(said) = unsent.recv().await {
+        packets.send(&serde_json::to_vec(&said)?, &[]).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(port: u16) -> Target {
+        Target {
+            session: 1,
+            address: [192, 0, 2, 1].into(),
+            port,
+        }
+    }
+
+    fn asked() -> Asked {
+        Asked {
+            method: "PUT".to_owned(),
+            scheme: "http".to_owned(),
+            host: None,
+            path: "/".to_owned(),
+            bytes: None,
+            body_preview: None,
+            digest: None,
+            rule: "photos".to_owned(),
+            kind: "changes something".to_owned(),
+            warnings: Vec::new(),
+        }
+    }
+
+    fn said(unsent: &mut mpsc::UnboundedReceiver<ToDaemon>) -> ToDaemon {
+        unsent.try_recv().unwrap()
+    }
+
+    fn terms() -> Terms {
+        Terms {
+            rules: Vec::new(),
+            host: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_known_is_not_asked_again_until_it_changes() {
+        let link = Rc::new(Link::new());
+        let mut unsent = link.take_unsent();
+        for _ in 0..2 {
+            let tell = async {
+                let ToDaemon::Terms { number, .. } = said(&mut unsent) else {
+                    panic!("asked for something else");
+                };
+                link.told(number, Some(terms()));
+            };
+            let (got, ()) = tokio::join!(link.terms(target(1)), tell);
+            assert!(got.is_some());
+            assert!(link.terms(target(1)).await.is_some());
+            assert!(unsent.try_recv().is_err(), "asked again");
+            link.renew();
+        }
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_overtaken_is_not_remembered() {
+        let link = Rc::new(Link::new());
+        let mut unsent = link.take_unsent();
+        let tell = async {
+            let ToDaemon::Terms { number, .. } = said(&mut unsent) else {
+                panic!("asked for something else");
+            };
+            link.renew();
+            link.told(number, Some(terms()));
+        };
+        tokio::join!(link.terms(target(1)), tell);
+        assert!(link.known.borrow().is_empty());
+    }
+
+    #[tokio::test]
+    async fn whoever_leaves_is_reported_and_whoever_was_answered_is_not() {
+        let link = Rc::new(Link::new());
+        let mut unsent = link.take_unsent();
+        drop(link.ask(target(1), asked()));
+        assert!(matches!(said(&mut unsent), ToDaemon::Ask { .. }));
+        assert!(matches!(
+            said(&mut unsent),
+            ToDaemon::Gone { number: Number(1) }
+        ));
+        let question = link.ask(target(1), asked());
+        assert!(matches!(said(&mut unsent), ToDaemon::Ask { .. }));
+        link.answered(Number(2), Answer::Yes);
+        assert_eq!(question.answer().await, Answer::Yes);
+        assert!(unsent.try_recv().is_err(), "said more");
+    }
+}

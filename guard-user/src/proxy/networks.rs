@@ -1,0 +1,227 @@
+//! The networks that the proxy serves: its own, and those that guardd has given it listeners and sockets in.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    os::fd::OwnedFd,
+    rc::Rc,
+    time::Duration,
+};
+
+use guard_common::NetnsCookie;
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream},
+    sync::{Notify, Semaphore},
+    task::{JoinSet, spawn_local},
+};
+
+use super::{connection, link::Link, wire::NetworkId};
+use crate::sys::bpf::Origins;
+
+/// Connections at once. Each takes two descriptors.
+const MAX_CONNECTIONS: usize = 4096;
+/// A pool with fewer sockets of a family than that is filled up.
+const LOW: usize = 16;
+/// How long a connection waits for a socket in another network.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After an error that `accept` cannot help, such as too many open files.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// One network.
+#[derive(Debug)]
+pub(super) struct Network {
+    id: NetworkId,
+    /// By which the kernel knows it.
+    pub(super) cookie: NetnsCookie,
+    pool: Option<Pool>,
+}
+
+/// Sockets that were made in a network that this process is not in.
+#[derive(Debug, Default)]
+struct Pool {
+    ipv4: RefCell<Vec<OwnedFd>>,
+    ipv6: RefCell<Vec<OwnedFd>>,
+    /// More are on their way.
+    asked: Cell<bool>,
+    filled: Notify,
+}
+
+/// A network and whoever listens there.
+#[derive(Debug)]
+struct Served {
+    network: Rc<Network>,
+    _listening: JoinSet<()>,
+}
+
+/// What all connections share.
+#[derive(Debug)]
+pub(super) struct Common {
+    /// The conversation with guardd.
+    pub(super) link: Rc<Link>,
+    /// The map that knows where connections wanted to go.
+    pub(super) origins: Origins,
+    free: Semaphore,
+}
+
+impl Common {
+    /// With nothing connected yet.
+    #[must_use]
+    pub(super) fn new(link: Rc<Link>, origins: Origins) -> Self {
+        Self {
+            link,
+            origins,
+            free: Semaphore::new(MAX_CONNECTIONS),
+        }
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Networks {
+    common: Rc<Common>,
+    served: RefCell<HashMap<NetworkId, Served>>,
+}
+
+impl Networks {
+    /// None yet.
+    #[must_use]
+    pub(super) fn new(link: Rc<Link>, origins: Origins) -> Self {
+        Self {
+            common: Rc::new(Common::new(link, origins)),
+            served: RefCell::default(),
+        }
+    }
+
+    /// Takes connections from these listeners.
+    ///
+    /// # Errors
+    ///
+    /// That one of them is none.
+    pub(super) fn listen(
+        &self,
+        id: NetworkId,
+        cookie: NetnsCookie,
+        listeners: Vec<OwnedFd>,
+    ) -> io::Result<()> {
+        let network = Rc::new(Network::new(id, cookie));
+        let mut listening = JoinSet::new();
+        for listener in listeners {
+            let listener = std::net::TcpListener::from(listener);
+            listener.set_nonblocking(true)?;
+            let listener = TcpListener::from_std(listener)?;
+            let (common, network) = (Rc::clone(&self.common), Rc::clone(&network));
+            listening.spawn_local(accept(common, network, listener));
+        }
+        let served = Served {
+            network,
+            _listening: listening,
+        };
+        self.served.borrow_mut().insert(id, served);
+        Ok(())
+    }
+
+    /// Puts sockets into the pool of a network; the first `ipv4` of them are IPv4.
+    pub(super) fn stock(&self, id: NetworkId, ipv4: usize, mut sockets: Vec<OwnedFd>) {
+        let served = self.served.borrow();
+        let network = served.get(&id).map(|served| &served.network);
+        let Some(pool) = network.and_then(|network| network.pool.as_ref()) else {
+            return;
+        };
+        let ipv6 = sockets.split_off(ipv4.min(sockets.len()));
+        pool.ipv4.borrow_mut().extend(sockets);
+        pool.ipv6.borrow_mut().extend(ipv6);
+        pool.asked.set(false);
+        pool.filled.notify_waiters();
+    }
+
+    /// Takes no more connections there.
+    pub(super) fn forget(&self, id: NetworkId) {
+        self.served.borrow_mut().remove(&id);
+    }
+}
+
+async fn accept(common: Rc<Common>, network: Rc<Network>, listener: TcpListener) {
+    loop {
+        let Ok(free) = common.free.acquire().await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                free.forget();
+                let (common, network) = (Rc::clone(&common), Rc::clone(&network));
+                spawn_local(async move {
+                    let _place = Place(Rc::clone(&common));
+                    connection::serve(&common, network, stream, peer).await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+}
+
+/// A connection's place among all of them.
+struct Place(Rc<Common>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.free.add_permits(1);
+    }
+}
+
+impl Network {
+    /// One without sockets yet.
+    #[must_use]
+    pub(super) fn new(id: NetworkId, cookie: NetnsCookie) -> Self {
+        Self {
+            id,
+            cookie,
+            pool: (id != NetworkId(0)).then(Pool::default),
+        }
+    }
+
+    /// Connects to the destination from this network.
+    ///
+    /// # Errors
+    ///
+    /// The system's; `TimedOut` where guardd has no socket there to give.
+    pub(super) async fn connect(&self, link: &Link, to: SocketAddr) -> io::Result<TcpStream> {
+        let socket = match (&self.pool, to.ip()) {
+            (Some(pool), ip) => TcpSocket::from_std_stream(self.take(pool, link, ip).await?.into()),
+            (None, IpAddr::V4(_)) => TcpSocket::new_v4()?,
+            (None, IpAddr::V6(_)) => TcpSocket::new_v6()?,
+        };
+        let stream = socket.connect(to).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// A socket out of the pool, when there is one.
+    async fn take(&self, pool: &Pool, link: &Link, to: IpAddr) -> io::Result<OwnedFd> {
+        let family = match to {
+            IpAddr::V4(_) => &pool.ipv4,
+            IpAddr::V6(_) => &pool.ipv6,
+        };
+        let taken = async {
+            loop {
+                let filled = pool.filled.notified();
+                let taken = family.borrow_mut().pop();
+                if family.borrow().len() < LOW && !pool.asked.replace(true) {
+                    link.want_sockets(self.id);
+                }
+                match taken {
+                    Some(socket) => return socket,
+                    None => filled.await,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, taken).await.map_err(|_| {
+            let why = "guardd has given no socket in the network of the session";
+            io::Error::new(io::ErrorKind::TimedOut, why)
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! The proxy's life: it begins when guardd speaks to it, and ends when guardd does.
+
+use std::{os::fd::OwnedFd, path::PathBuf, process::ExitCode, rc::Rc};
+
+use anyhow::{Context as _, Result, bail};
+use guard_common::NetnsCookie;
+use tokio::task::LocalSet;
+
+use super::{
+    link::{self, Link},
+    networks::Networks,
+    wire::ToProxy,
+};
+use crate::sys::{
+    bpf::Origins,
+    packets::{Packet, Packets},
+};
+
+/// How to reach guardd.
+#[derive(Debug)]
+pub enum Guardd {
+    /// By a socket that it has left open for this process.
+    Inherited(OwnedFd),
+    /// By one that it listens on.
+    At(PathBuf),
+}
+
+/// Serves until guardd ends.
+#[must_use]
+pub fn main(guardd: Guardd) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start");
+    let served = runtime.and_then(|runtime| LocalSet::new().block_on(&runtime, serve(guardd)));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("the proxy ends: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+async fn serve(guardd: Guardd) -> Result<()> {
+    let packets = match guardd {
+        Guardd::Inherited(socket) => Packets::of(socket),
+        Guardd::At(path) => Packets::connect(&path),
+    };
+    let packets = Rc::new(packets.context("cannot speak with guardd")?);
+    let origins = greeted(&packets).await?;
+    let link = Rc::new(Link::new());
+    let origins = Origins::new(origins).context("guardd has sent no map of origins")?;
+    let networks = Networks::new(Rc::clone(&link), origins);
+    let sending = link::send_all(Rc::clone(&link), Rc::clone(&packets));
+    let hearing = hear(&packets, &link, &networks);
+    tokio::select! {
+        sent = sending => sent.context("cannot speak with guardd"),
+        heard = hearing => heard,
+    }
+}
+
+/// Waits for guardd's first word, and the map that comes with it.
+async fn greeted(packets: &Packets) -> Result<OwnedFd> {
+    let first = packets.receive().await.context("cannot hear guardd")?;
+    let Some(Packet { bytes, descriptors }) = first else {
+        bail!("guardd has ended before it said anything");
+    };
+    let hello: ToProxy = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
+    match (hello, <[OwnedFd; 1]>::try_from(descriptors)) {
+        (ToProxy::Hello, Ok([origins])) => Ok(origins),
+        _ => bail!("guardd said something else first: it is of another version"),
+    }
+}
+
+/// Does what guardd says until it says no more: then nothing can be asked, and every connection ends with the process.
+async fn hear(packets: &Packets, link: &Link, networks: &Networks) -> Result<()> {
+    while let Some(packet) = packets.receive().await.context("cannot hear guardd")? {
+        let said = serde_json::from_slice(&packet.bytes).context("cannot understand guardd")?;
+        match said {
+            ToProxy::Hello => bail!("guardd began anew"),
+            ToProxy::Listen { network, cookie } => {
+                let listening = networks.listen(network, NetnsCookie(cookie), packet.descriptors);
+                listening.with_context(|| format!("cannot listen in network {}", network.0))?;
+            }
+            ToProxy::Sockets { network, ipv4 } => {
+                networks.stock(network, ipv4, packet.descriptors);
+            }
+            ToProxy::Forget { network } => networks.forget(network),
+            ToProxy::Renew => link.renew(),
+            ToProxy::Terms { number, terms } => link.told(number, terms),
+            ToProxy::Waits { number, request } => link.waits(number, request),
+            ToProxy::Answer { number, verdict } => link.answered(number, verdict),
+        }
+    }
+    Ok(())
+}
+
+/// What a peer gets that is not to be served: an end at once, and no answer.
+pub(super) fn reset(stream: &tokio::net::TcpStream) {
+    // Where that cannot be set it ends in the ordinary way.
+    let _ = stream.set_zero_linger();
+}

@@ -1,0 +1,268 @@
+//! HTTP/1, byte for byte.
+
+use super::*;
+
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Odd-Case: 1\r\n\r\nok";
+
+#[tokio::test]
+async fn a_read_passes_as_it_is() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 2).await;
+        let lab = Lab::new(read_only(), no(), to.at).await;
+        let head = "GET /api/assets?size=1 HTTP/1.1\r\nHost: photos\r\nX-Odd-Case: yes\r\n\r\n";
+        let mut client = lab.client().await;
+        client.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; OK.len()];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, OK);
+        assert_eq!(to.text(), head);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_write_is_stopped_and_nothing_of_it_arrives() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 9).await;
+        let lab = Lab::new(read_only(), no(), to.at).await;
+        let body = r#"{"command":"start","force":true}"#;
+        let put = format!(
+            "PUT /api/jobs/thumbnailGeneration HTTP/1.1\r\nHost: photos\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        // What the destination would have got without the proxy.
+        let mut direct = TcpStream::connect(to.at).await.unwrap();
+        direct.write_all(put.as_bytes()).await.unwrap();
+        let arrives = async {
+            while !to.text().ends_with(body) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, arrives).await.unwrap();
+        to.arrived.borrow_mut().iter_mut().for_each(Vec::clear);
+
+        let answer = lab.exchange(put.as_bytes()).await;
+        assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+        let (_, problem) = answer.split_once("\r\n\r\n").unwrap();
+        let problem: serde_json::Value = serde_json::from_str(problem).unwrap();
+        assert_eq!(problem["rule"], "photos");
+        assert_eq!(problem["request"], "r5");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.ends_with("; a person has to confirm it"), "{detail}");
+        let asked = lab.guardd.asked.borrow()[0].clone();
+        assert_eq!((asked.method.as_str(), asked.bytes), ("PUT", Some(32)));
+        assert_eq!(asked.path, "/api/jobs/thumbnailGeneration");
+        assert_eq!(asked.body_preview.as_deref(), Some(body));
+        assert_eq!(to.text(), "");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_yes_sends_just_what_was_shown() {
+    here(async {
+        let to = Destination::new(b": 7\r\n\r\n", OK, 1).await;
+        let lab = Lab::new(read_only(), None, to.at).await;
+        let mut client = lab.client().await;
+        let head = "POST /x HTTP/1.1\r\nHost: photos\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n";
+        client.write_all(head.as_bytes()).await.unwrap();
+        client
+            .write_all(b"5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n")
+            .await
+            .unwrap();
+        lab.guardd
+            .until("asked", |guardd| guardd.asked.borrow().len() == 1)
+            .await;
+        let asked = lab.guardd.asked.borrow()[0].clone();
+        assert_eq!(asked.body_preview.as_deref(), Some("hello"));
+        assert!(asked.digest.is_some());
+        assert_eq!(to.text(), "");
+        lab.link
+            .answered(crate::proxy::wire::Number(2), Answer::Yes);
+        let mut got = [0; 15];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"HTTP/1.1 200 OK");
+        let arrived = to.text();
+        let (_, body) = arrived.split_once("\r\n\r\n").unwrap();
+        assert_eq!(body, "5\r\nhello\r\n0\r\nx-sum: 7\r\n\r\n");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_leaves_while_it_waits_takes_the_question_along() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+        let lab = Lab::new(read_only(), None, to.at).await;
+        let mut client = lab.client().await;
+        let head = b"DELETE /x HTTP/1.1\r\nHost: photos\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        lab.guardd
+            .until("asked", |guardd| guardd.asked.borrow().len() == 1)
+            .await;
+        drop(client);
+        lab.guardd
+            .until("gone", |guardd| *guardd.gone.borrow() == 1)
+            .await;
+        assert_eq!(to.text(), "");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn requests_of_one_connection_go_over_one_connection() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 3).await;
+        let lab = Lab::new(read_only(), no(), to.at).await;
+        let answers = lab
+            .exchange(&b"GET / HTTP/1.1\r\nHost: photos\r\n\r\n".repeat(3))
+            .await;
+        assert_eq!(answers.matches("200 OK").count(), 3, "{answers}");
+        assert_eq!(to.arrived.borrow().len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nothing_passes_where_no_terms_are_known() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+        let lab = Lab::new(None, no(), to.at).await;
+        assert_eq!(lab.exchange(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await, "");
+        assert!(to.arrived.borrow().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_destination_that_is_not_there_is_said_to_be_so() {
+    here(async {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = closed.local_addr().unwrap();
+        drop(closed);
+        let lab = Lab::new(read_only(), no(), at).await;
+        let answer = lab
+            .exchange(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .await;
+        assert!(
+            answer.starts_with("HTTP/1.1 502 Bad Gateway\r\n"),
+            "{answer}"
+        );
+        assert!(answer.contains("Connection refused"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_closed_and_written_down() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+        let lab = Lab::new(read_only(), no(), to.at).await;
+        for (first, why) in [
+            (&b"\x16\x03\x01\x02\x00\x01\x00"[..], "TLS"),
+            (b"\0\0\0\x08\x04\xd2\x16\x2f", "not HTTP"),
+        ] {
+            assert_eq!(lab.exchange(first).await, "");
+            let logged = lab.guardd.logged.borrow_mut().pop().unwrap();
+            let logged = logged.why.unwrap();
+            assert!(logged.contains(why), "{logged}");
+        }
+        assert_eq!(to.text(), "");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_has_two_readings_is_refused_with_all_that_follows() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 9).await;
+        let lab = Lab::new(read_only(), no(), to.at).await;
+        let smuggled = "GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n";
+        for (fields, status) in [
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", 400),
+            ("Transfer-Encoding : chunked\r\n", 400),
+            ("Transfer-Encoding: xchunked\r\n", 501),
+            ("Content-Length: +5\r\n", 400),
+            ("A: b\n", 400),
+            ("A: b\r\n c\r\n", 400),
+        ] {
+            let bytes = format!(
+                "GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /odd HTTP/1.1\r\nHost: x\r\n{fields}\r\n0\r\n\r\n{smuggled}"
+            );
+            let answer = lab.exchange(bytes.as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{fields}: {answer}");
+            assert!(answer.contains(&format!("HTTP/1.1 {status} ")), "{fields}: {answer}");
+            let arrived = to.text();
+            assert!(arrived.contains("GET /first") && !arrived.contains("/odd"), "{arrived}");
+            assert!(!arrived.contains("/smuggled"), "{fields}: {arrived}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_destination_that_lies_about_lengths_is_cut_off() {
+    here(async {
+        let lies: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok";
+        let to = Destination::new(b"\r\n\r\n", lies, 1).await;
+        let lab = Lab::new(read_only(), no(), to.at).await;
+        let head = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        let answer = lab.exchange(head).await;
+        assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
+        assert!(answer.contains("Content-Length is there twice"), "{answer}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_destination_that_speaks_first_is_none_that_speaks_http() {
+    here(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(b"SSH-2.0-x\r\n").await.unwrap();
+            let _ = stream.read(&mut [0]).await;
+        });
+        let lab = Lab::new(read_only(), no(), at).await;
+        assert_eq!(lab.exchange(b"").await, "");
+        let logged = lab.guardd.logged.borrow_mut().pop().unwrap();
+        assert!(logged.why.unwrap().contains("speaks first"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn connections_that_become_something_else_are_joined() {
+    here(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        spawn_local(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = vec![0; 1024];
+            let got = stream.read(&mut head).await.unwrap();
+            let head = String::from_utf8_lossy(&head[..got]).to_lowercase();
+            assert!(head.contains("upgrade: websocket") && head.contains("connection: upgrade"));
+            let switch = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nhi";
+            stream.write_all(switch).await.unwrap();
+            let mut word = [0; 5];
+            stream.read_exact(&mut word).await.unwrap();
+            stream.write_all(&word).await.unwrap();
+        });
+        let lab = Lab::new(everything(), no(), at).await;
+        let mut client = lab.client().await;
+        let head = b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        client.write_all(b"hello").await.unwrap();
+        let mut got = Vec::new();
+        tokio::time::timeout(PATIENCE, client.read_to_end(&mut got))
+            .await
+            .unwrap()
+            .unwrap();
+        let got = String::from_utf8_lossy(&got);
+        assert!(got.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{got}");
+        assert!(got.ends_with("\r\n\r\nhihello"), "{got}");
+    })
+    .await;
+}

@@ -1,0 +1,81 @@
+//! HTTP/2 without TLS, by prior knowledge.
+
+use http::{Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::{body::Incoming, client::conn::http2, server, service::service_fn};
+use hyper_util::rt::TokioIo;
+
+use super::*;
+use crate::proxy::{
+    body::{self, Body},
+    upstream::Here,
+};
+
+/// A destination that echoes bodies, and writes down methods and paths.
+async fn destination() -> (SocketAddr, Rc<RefCell<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let arrived: Rc<RefCell<Vec<String>>> = Rc::default();
+    let all = Rc::clone(&arrived);
+    spawn_local(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let all = Rc::clone(&all);
+            let service = service_fn(move |request: Request<Incoming>| {
+                let line = format!("{} {}", request.method(), request.uri());
+                all.borrow_mut().push(line);
+                async move { Ok::<_, hyper::Error>(http::Response::new(request.into_body())) }
+            });
+            let serving = server::conn::http2::Builder::new(Here);
+            spawn_local(serving.serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    (at, arrived)
+}
+
+async fn client(lab: &Lab) -> http2::SendRequest<Body> {
+    let stream = TokioIo::new(lab.client().await);
+    let (sender, connection) = http2::Builder::new(Here).handshake(stream).await.unwrap();
+    spawn_local(connection);
+    sender
+}
+
+fn request(method: Method, body: &'static str) -> Request<Body> {
+    let request = Request::builder().method(method).uri("http://photos/x?y=1");
+    request.body(body::full(body)).unwrap()
+}
+
+#[tokio::test]
+async fn reads_pass_and_writes_are_stopped_on_one_connection() {
+    here(async {
+        let (to, arrived) = destination().await;
+        let lab = Lab::new(read_only(), no(), to).await;
+        let mut sender = client(&lab).await;
+        let read = sender.send_request(request(Method::GET, ""));
+        assert_eq!(read.await.unwrap().status(), StatusCode::OK);
+        let write = sender.send_request(request(Method::POST, "hello"));
+        let stopped = write.await.unwrap();
+        assert_eq!(stopped.status(), StatusCode::FORBIDDEN);
+        assert_eq!(
+            stopped.headers()["content-type"],
+            "application/problem+json"
+        );
+        assert_eq!(*arrived.borrow(), ["GET http://photos/x?y=1"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_person_allows_arrives_whole() {
+    here(async {
+        let (to, arrived) = destination().await;
+        let lab = Lab::new(read_only(), Some(Answer::Yes), to).await;
+        let mut sender = client(&lab).await;
+        let answer = sender.send_request(request(Method::POST, "hello")).await;
+        let echoed = answer.unwrap().into_body().collect().await.unwrap();
+        assert_eq!(echoed.to_bytes(), "hello");
+        assert_eq!(*arrived.borrow(), ["POST http://photos/x?y=1"]);
+        assert_eq!(lab.guardd.asked.borrow()[0].host.as_deref(), Some("photos"));
+    })
+    .await;
+}

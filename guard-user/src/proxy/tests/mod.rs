@@ -1,0 +1,205 @@
+//! The proxy between real sockets, with a destination that writes down what arrives. guardd's part is spoken here.
+
+mod http1;
+mod http2;
+
+use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
+
+use guard_common::NetnsCookie;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+    task::{LocalSet, spawn_local},
+};
+
+use super::{
+    connection::serve_to,
+    judge::Rules,
+    link::Link,
+    networks::Network,
+    wire::{Answer, Asked, Entry, NetworkId, Target, Terms, ToDaemon},
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What guardd does, for a test.
+#[derive(Default)]
+struct Guardd {
+    terms: Option<Terms>,
+    /// The answer to each question; where there is none they wait.
+    answer: RefCell<Option<Answer>>,
+    asked: RefCell<Vec<Asked>>,
+    logged: RefCell<Vec<Entry>>,
+    gone: RefCell<usize>,
+    heard: Notify,
+}
+
+impl Guardd {
+    async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
+        let waiting = async {
+            loop {
+                let heard = self.heard.notified();
+                if is_so(self) {
+                    return;
+                }
+                heard.await;
+            }
+        };
+        let done = tokio::time::timeout(PATIENCE, waiting).await;
+        done.unwrap_or_else(|_| panic!("not so: {what}"));
+    }
+}
+
+/// A proxy, and what it is between.
+struct Lab {
+    guardd: Rc<Guardd>,
+    link: Rc<Link>,
+    at: SocketAddr,
+}
+
+fn read_only() -> Option<Terms> {
+    let rules = Rules {
+        name: "photos".to_owned(),
+        ..Rules::default()
+    };
+    Some(Terms {
+        rules: vec![rules],
+        host: None,
+    })
+}
+
+fn everything() -> Option<Terms> {
+    Some(Terms {
+        rules: Vec::new(),
+        host: None,
+    })
+}
+
+fn no() -> Option<Answer> {
+    Some(Answer::No {
+        request: Some("r5".to_owned()),
+        why: "a person has to confirm it".to_owned(),
+        fix: "guard why".to_owned(),
+    })
+}
+
+impl Lab {
+    /// A proxy whose every connection goes to `to`.
+    async fn new(terms: Option<Terms>, answer: Option<Answer>, to: SocketAddr) -> Self {
+        let link = Rc::new(Link::new());
+        let guardd = Rc::new(Guardd {
+            terms,
+            answer: RefCell::new(answer),
+            ..Guardd::default()
+        });
+        spawn_local(speak(Rc::clone(&link), Rc::clone(&guardd)));
+        let proxy = Rc::clone(&link);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let target = Target {
+            session: 1,
+            address: to.ip(),
+            port: to.port(),
+        };
+        spawn_local(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let network = Rc::new(Network::new(NetworkId(0), NetnsCookie(0)));
+                spawn_local(serve_to(Rc::clone(&proxy), network, stream, target));
+            }
+        });
+        Self { guardd, link, at }
+    }
+
+    async fn client(&self) -> TcpStream {
+        TcpStream::connect(self.at).await.unwrap()
+    }
+
+    /// What comes back for these bytes until the connection is closed, or for as long as it takes to be sure.
+    async fn exchange(&self, bytes: &[u8]) -> String {
+        let mut stream = self.client().await;
+        stream.write_all(bytes).await.unwrap();
+        let mut got = Vec::new();
+        let all = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut got)).await;
+        // That the connection is reset says as much as that it is closed.
+        let _ = all.expect("the connection stays open");
+        String::from_utf8_lossy(&got).into_owned()
+    }
+}
+
+async fn speak(link: Rc<Link>, guardd: Rc<Guardd>) {
+    let mut unsent = link.take_unsent();
+    while let Some(said) = unsent.recv().await {
+        match said {
+            ToDaemon::Terms { number, .. } => link.told(number, guardd.terms.clone()),
+            ToDaemon::Ask {
+                number, request, ..
+            } => {
+                guardd.asked.borrow_mut().push(request);
+                if let Some(answer) = guardd.answer.borrow().clone() {
+                    link.answered(number, answer);
+                }
+            }
+            ToDaemon::Gone { .. } => *guardd.gone.borrow_mut() += 1,
+            ToDaemon::Log { entry, .. } => guardd.logged.borrow_mut().push(entry),
+            ToDaemon::Sockets { .. } => panic!("its own network needs no sockets"),
+        }
+        guardd.heard.notify_waiters();
+    }
+}
+
+/// A destination that writes down each byte.
+struct Destination {
+    at: SocketAddr,
+    /// By connection.
+    arrived: Rc<RefCell<Vec<Vec<u8>>>>,
+}
+
+impl Destination {
+    /// Answers with `answer` each time that what arrived ends with `end`, and closes after `answers` of them.
+    async fn new(end: &'static [u8], answer: &'static [u8], answers: usize) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        let arrived: Rc<RefCell<Vec<Vec<u8>>>> = Rc::default();
+        let all = Rc::clone(&arrived);
+        spawn_local(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let number = all.borrow().len();
+                all.borrow_mut().push(Vec::new());
+                let all = Rc::clone(&all);
+                spawn_local(async move {
+                    let mut left = answers;
+                    let mut part = vec![0; 65536];
+                    while left > 0 {
+                        let Ok(got @ 1..) = stream.read(&mut part).await else {
+                            return;
+                        };
+                        let ends = {
+                            let arrived = &mut all.borrow_mut()[number];
+                            arrived.extend_from_slice(&part[..got]);
+                            arrived.ends_with(end)
+                        };
+                        if ends {
+                            stream.write_all(answer).await.unwrap();
+                            left -= 1;
+                        }
+                    }
+                });
+            }
+        });
+        Self { at, arrived }
+    }
+
+    /// All that arrived, on whichever connection.
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.arrived.borrow().concat()).into_owned()
+    }
+}
+
+async fn here<T>(work: impl Future<Output = T>) -> T {
+    let tasks = LocalSet::new();
+    let done = tokio::time::timeout(3 * PATIENCE, tasks.run_until(work));
+    done.await.expect("it hangs")
+}

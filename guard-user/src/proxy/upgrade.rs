@@ -1,0 +1,57 @@
+//! Connections that become something else: what passes through them afterwards is not judged any more.
+
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+use tokio::task::spawn_local;
+
+use super::sieve::Watch;
+
+/// What a client wants the connection to become, and the promise of that.
+#[derive(Debug)]
+pub(super) struct Upgrade {
+    to: HeaderValue,
+    client: OnUpgrade,
+}
+
+impl Upgrade {
+    /// What a request asks for; `None`: nothing that is passed on. HTTP/2 by `h2c` is none (RFC 9113 3.1): the client goes on
+    /// in HTTP/1.1.
+    pub(super) fn of(request: &mut Request<Incoming>) -> Option<Self> {
+        let to = request.headers().get(header::UPGRADE)?;
+        let is_http2 = |to: &str| {
+            to.split(',')
+                .any(|one| one.trim().eq_ignore_ascii_case("h2c"))
+        };
+        if to.to_str().map_or(true, is_http2) {
+            return None;
+        }
+        let to = to.clone();
+        let client = hyper::upgrade::on(request);
+        Some(Self { to, client })
+    }
+
+    /// Asks the destination for it, too.
+    pub(super) fn ask(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, self.to.clone());
+    }
+
+    /// Joins both ends, once both have become what was agreed.
+    pub(super) fn join(self, watch: &Watch, response: &mut Response<Incoming>) {
+        // Before the client is told, so that what it says then is not read as HTTP/1.
+        watch.become_opaque();
+        let destination = hyper::upgrade::on(&mut *response);
+        response
+            .headers_mut()
+            .insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        spawn_local(async move {
+            let (Ok(client), Ok(destination)) = tokio::join!(self.client, destination) else {
+                return;
+            };
+            let (mut client, mut destination) = (TokioIo::new(client), TokioIo::new(destination));
+            // Whichever end breaks off, both have ended.
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut destination).await;
+        });
+    }
+}

@@ -1,0 +1,224 @@
+//! The other half of a client's connection: one of its own to the destination, in the same protocol.
+
+use std::{cell::RefCell, error::Error, io, net::SocketAddr, rc::Rc, sync::Arc};
+
+use http::{Method, Request, Response, header};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+    rt::Executor,
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    net::TcpStream,
+    sync::{Mutex, Notify, OnceCell},
+    task::{AbortHandle, JoinHandle, spawn_local},
+};
+
+use super::{
+    body::Body,
+    link::Link,
+    networks::Network,
+    sieve::{Asked, Asks, Limits, Sieve, SievedIo},
+};
+
+/// Bytes that are read from the other end before they are passed on.
+const READ: usize = 64 * 1024;
+
+/// Has hyper's tasks run on this thread.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Here;
+
+impl<F: Future<Output = ()> + 'static> Executor<F> for Here {
+    fn execute(&self, task: F) {
+        spawn_local(task);
+    }
+}
+
+/// Which HTTP both ends speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    /// 1.0 or 1.1.
+    Http1,
+    /// 2.
+    Http2,
+}
+
+#[derive(Debug)]
+enum Sender {
+    Http1(Mutex<http1::SendRequest<Body>>),
+    Http2(http2::SendRequest<Body>),
+}
+
+/// Why a request has no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unanswered {
+    /// There is no connection to the destination.
+    #[error("cannot connect to {to}: {error}")]
+    Unreachable {
+        /// The destination.
+        to: SocketAddr,
+        /// What the system says.
+        error: Arc<io::Error>,
+    },
+    /// The destination has closed the connection, or broken the protocol.
+    #[error("no answer from the destination: {}", whole(.0))]
+    Broken(#[from] hyper::Error),
+}
+
+/// An error with its causes: hyper's own text is the last of them.
+fn whole(error: &hyper::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+/// What has come of connecting. The stream goes to whoever shakes hands first.
+type Connected = Result<RefCell<Option<Rc<TcpStream>>>, Arc<io::Error>>;
+
+/// A connection to the destination, from when the client's was accepted.
+#[derive(Debug)]
+pub(super) struct Upstream {
+    to: SocketAddr,
+    connecting: Mutex<JoinHandle<io::Result<TcpStream>>>,
+    abort: AbortHandle,
+    connected: OnceCell<Connected>,
+    sender: OnceCell<Sender>,
+    asks: Asks,
+    ended: Rc<Notify>,
+}
+
+impl Upstream {
+    /// Connects. Nothing is sent before the first request.
+    #[must_use]
+    pub(super) fn begin(network: Rc<Network>, link: Rc<Link>, to: SocketAddr) -> Self {
+        let connecting = spawn_local(async move { network.connect(&link, to).await });
+        Self {
+            to,
+            abort: connecting.abort_handle(),
+            connecting: Mutex::new(connecting),
+            connected: OnceCell::new(),
+            sender: OnceCell::new(),
+            asks: Asks::default(),
+            ended: Rc::new(Notify::new()),
+        }
+    }
+
+    /// Waits until the destination says something before it was asked anything: it does not speak HTTP. Not to be
+    /// waited for any more once a request is sent.
+    pub(super) async fn speaks_first(&self) {
+        let stream = match self.connected().await {
+            Ok(stream) => stream.borrow().clone(),
+            Err(_) => None,
+        };
+        if let Some(stream) = stream
+            && matches!(stream.peek(&mut [0]).await, Ok(1..))
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+
+    /// Waits until the connection to the destination has ended.
+    pub(super) async fn ended(&self) {
+        self.ended.notified().await;
+    }
+
+    /// Whoever waits for this may stop, and another goes on: nothing is lost.
+    async fn connected(&self) -> &Connected {
+        let connected = || async {
+            let ended = (&mut *self.connecting.lock().await).await;
+            let stream = ended.map_err(io::Error::other).and_then(|stream| stream);
+            let stream = stream.map(|stream| RefCell::new(Some(Rc::new(stream))));
+            stream.map_err(Arc::new)
+        };
+        self.connected.get_or_init(connected).await
+    }
+
+    async fn sender(&self, version: Version) -> Result<&Sender, Unanswered> {
+        let begin = || async {
+            let stream = self.connected().await.as_ref();
+            let stream = stream.map_err(|error| self.unreachable(Arc::clone(error)))?;
+            let stream = stream.take().and_then(Rc::into_inner);
+            let stream = stream.ok_or_else(|| {
+                let taken =
+                    io::Error::new(io::ErrorKind::NotConnected, "an earlier attempt failed");
+                self.unreachable(Arc::new(taken))
+            })?;
+            self.handshake(stream, version).await
+        };
+        self.sender.get_or_try_init(begin).await
+    }
+
+    fn unreachable(&self, error: Arc<io::Error>) -> Unanswered {
+        let to = self.to;
+        Unanswered::Unreachable { to, error }
+    }
+
+    async fn handshake(&self, stream: TcpStream, version: Version) -> Result<Sender, Unanswered> {
+        let ended = Rc::clone(&self.ended);
+        Ok(match version {
+            Version::Http1 => {
+                let sieve = Sieve::responses(Limits::default(), self.asks.clone());
+                let io = TokioIo::new(SievedIo::new(stream, sieve));
+                let (sender, connection) = http1::Builder::new()
+                    .preserve_header_case(true)
+                    .max_buf_size(READ)
+                    .handshake(io)
+                    .await?;
+                spawn_local(async move {
+                    let _ = connection.with_upgrades().await;
+                    ended.notify_one();
+                });
+                Sender::Http1(Mutex::new(sender))
+            }
+            Version::Http2 => {
+                let io = TokioIo::new(stream);
+                let (sender, connection) = http2::Builder::new(Here).handshake(io).await?;
+                spawn_local(async move {
+                    let _ = connection.await;
+                    ended.notify_one();
+                });
+                Sender::Http2(sender)
+            }
+        })
+    }
+
+    /// Sends a request, and waits for the head of its answer.
+    ///
+    /// # Errors
+    ///
+    /// That there is none.
+    pub(super) async fn send(
+        &self,
+        request: Request<Body>,
+        version: Version,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        Ok(match self.sender(version).await? {
+            Sender::Http1(sender) => {
+                let answer = {
+                    let mut sender = sender.lock().await;
+                    sender.ready().await?;
+                    self.asks.push(Asked {
+                        head: request.method() == Method::HEAD,
+                        upgrade: request.headers().contains_key(header::UPGRADE),
+                    });
+                    sender.send_request(request)
+                };
+                answer.await?
+            }
+            Sender::Http2(sender) => {
+                let mut sender = sender.clone();
+                sender.ready().await?;
+                sender.send_request(request).await?
+            }
+        })
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
