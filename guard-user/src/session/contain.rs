@@ -41,6 +41,15 @@ pub(super) fn contain(identity: &Identity, cgroup: &Path) -> Result<(), Failure>
     check_cgroup(cgroup)?;
     check_standard_descriptors()?;
     close_on_exec_from(3).map_err(|why| refuse("descriptors stay open", why))?;
+    give_up(identity)
+}
+
+/// From step 4 on: rights, and the ways to have them again. What this process has open stays.
+///
+/// # Errors
+///
+/// Which of them stays; then this process is to end.
+pub fn give_up(identity: &Identity) -> Result<(), Failure> {
     drop_bounding_set().map_err(|why| refuse("the bounding set stays", why))?;
     if let Some(switch) = identity.switch() {
         become_user(switch).map_err(|why| refuse("the user cannot be changed", why))?;

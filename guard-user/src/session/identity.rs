@@ -82,6 +82,33 @@ impl Identity {
         Self::of(account, caller.uid)
     }
 
+    /// Another user, with that one's own group and no other. Only root becomes it.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] where that is root.
+    pub fn without_groups(account: Account) -> Result<Self, Failure> {
+        let uid = account.uid;
+        if uid == 0 || account.gid == 0 {
+            return Err(no_root());
+        }
+        let groups = Vec::new();
+        let switch = Some(Switch { account, groups });
+        Ok(Self { uid, switch })
+    }
+
+    /// Whoever this process is already.
+    ///
+    /// # Errors
+    ///
+    /// A [`Failure`] where that is root.
+    pub fn own() -> Result<Self, Failure> {
+        match getuid().as_raw() {
+            0 => Err(no_root()),
+            uid => Ok(Self { uid, switch: None }),
+        }
+    }
+
     fn of(account: Account, caller: u32) -> Result<Self, Failure> {
         let uid = account.uid;
         if uid == 0 {

@@ -8,6 +8,7 @@ mod seccomp;
 
 use serde::{Deserialize, Serialize};
 
+pub use contain::give_up;
 pub use identity::Identity;
 pub use launch::{Command, Outcome, launch};
 

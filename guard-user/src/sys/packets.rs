@@ -107,6 +107,22 @@ impl Packets {
     }
 }
 
+/// Listens at `path`, where nothing is yet. Readable when somebody has come.
+///
+/// # Errors
+///
+/// The system's.
+pub fn listen(path: &Path) -> io::Result<AsyncFd<OwnedFd>> {
+    const BACKLOG: i32 = 64;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    // SAFETY: as for `Packets::of`.
+    let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };
+    Ok(registered?)
+}
+
 impl AsFd for Packets {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -185,6 +201,22 @@ mod tests {
             );
             drop(ours);
             assert!(theirs.receive().await.unwrap().is_none());
+        });
+    }
+
+    #[test]
+    fn whoever_listens_is_connected_to() {
+        on_a_runtime(async {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("proxy.sock");
+            let listener = listen(&path).unwrap();
+            let theirs = Packets::connect(&path).unwrap();
+            let _ready = listener.readable().await.unwrap();
+            let ours = rustix::net::accept(listener.get_ref()).unwrap();
+            let ours = Packets::of(ours).unwrap();
+            theirs.send(b"here", &[]).await.unwrap();
+            assert_eq!(ours.receive().await.unwrap().unwrap().bytes, b"here");
+            assert!(listen(&path).is_err(), "it is in use");
         });
     }
 
