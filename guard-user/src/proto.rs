@@ -49,6 +49,12 @@ pub enum Call {
     Approve {
         /// Which request.
         id: String,
+        /// Of an HTTP request: all with its method whose paths match this pattern, in which `*` stands for any text.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        /// Of an HTTP request: all that change something at its destination.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        writes: bool,
         /// How long the hole lives.
         #[serde(flatten)]
         terms: Terms,
@@ -195,7 +201,7 @@ pub struct Terms {
     /// In seconds; absent: 15 minutes.
     #[serde(rename = "for", default)]
     pub seconds: Option<f64>,
-    /// Connections; absent: any number.
+    /// Connections, or HTTP requests; absent: any number, and of one HTTP request that alone.
     #[serde(default)]
     pub connections: Option<u32>,
     /// Reads only.
@@ -297,18 +303,30 @@ pub struct Request {
 }
 
 /// An HTTP request that was stopped.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HttpRequest {
     /// The method.
     pub method: String,
-    /// The path.
+    /// `http` or `https`.
+    #[serde(default)]
+    pub scheme: String,
+    /// Path and query.
     pub path: String,
     /// The Host.
     pub host: Option<String>,
     /// Length of the body.
     pub bytes: Option<u64>,
-    /// Its beginning.
+    /// Its beginning, where that is text.
     pub body_preview: Option<String>,
+    /// What kind of write it is.
+    #[serde(default)]
+    pub kind: String,
+    /// What looks bulky or irreversible about it.
+    #[serde(default)]
+    pub warnings: Vec<String>,
+    /// What this very request is known by again (SHA-256 in hex); null where its body was not read to its end.
+    #[serde(default)]
+    pub digest: Option<String>,
 }
 
 /// A temporary permission that a person opened.
@@ -336,6 +354,22 @@ pub struct Hole {
     pub connections_left: Option<u64>,
     /// Reads only.
     pub read_only: bool,
+    /// Which HTTP requests it lets through; null where it is for connections. guardd alone knows of these.
+    #[serde(default)]
+    pub http: Option<HttpHole>,
+}
+
+/// Which HTTP requests a hole lets through to a `read-only` destination.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpHole {
+    /// With this method; null: any.
+    pub method: Option<String>,
+    /// With this path, in which `*` stands for any text where it is no single request's; null: any.
+    pub path: Option<String>,
+    /// How many more; null: any number.
+    pub requests_left: Option<u64>,
+    /// The one request that it is for; null where it is for several.
+    pub digest: Option<String>,
 }
 
 /// The verdict for a destination.
@@ -511,6 +545,9 @@ pub struct Stopped {
     pub advice: String,
     /// The request that waits for a person, where one does.
     pub request: Option<String>,
+    /// The HTTP request, where that was stopped and not the connection.
+    #[serde(default)]
+    pub http: Option<HttpRequest>,
 }
 
 /// Answer to [`Call::Request`].

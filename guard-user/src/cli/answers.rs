@@ -45,8 +45,13 @@ pub(crate) fn approve(
     args: ApproveArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
-    let terms = args.terms.into();
-    opened(&client.call(&Call::Approve { id: args.id, terms })?, output)
+    let call = Call::Approve {
+        id: args.id,
+        path: args.path,
+        writes: args.writes,
+        terms: args.terms.into(),
+    };
+    opened(&client.call(&call)?, output)
 }
 
 /// `guard deny`

@@ -162,7 +162,7 @@ pub struct TermsArgs {
     /// How long the hole stays open, such as 90s, 15m or 1h [default: 15m]
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub duration: Option<Duration>,
-    /// How many connections it lets through [default: any number]
+    /// How many connections it lets through, or HTTP requests [default: any number; of one HTTP request, that one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: Option<u32>,
     /// Let reads through only
@@ -175,6 +175,12 @@ pub struct TermsArgs {
 pub struct ApproveArgs {
     /// Which request, as `guard pending` lists it
     pub id: String,
+    /// Of an HTTP request: let through all with its method and a path like this, in which * stands for any text
+    #[arg(long, value_name = "PATTERN", conflicts_with_all = ["writes", "read_only"])]
+    pub path: Option<String>,
+    /// Of an HTTP request: let through all that change something at its destination
+    #[arg(long, conflicts_with = "read_only")]
+    pub writes: bool,
     /// How long.
     #[command(flatten)]
     pub terms: TermsArgs,

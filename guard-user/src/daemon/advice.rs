@@ -6,6 +6,11 @@ use crate::proto::{Endpoint, Failure};
 const NO_DETOUR: &str = "Do not retry in a loop and do not look for another way there: the kernel \
                          refuses every one, and each attempt is written down.";
 
+/// For a request that changes something at a read-only destination, of which a person has been asked.
+pub const HTTP_ASKED: &str = "go on with something else, and send the very same request once more when the person has \
+                              said yes; guard why tells what became of it; do not retry in a loop, and do not look \
+                              for another way to change it";
+
 /// As people type it.
 #[must_use]
 pub fn destination(to: &Endpoint) -> String {
@@ -44,6 +49,26 @@ pub fn asked(to: &Endpoint, rule: Option<&str>, reason: Option<&str>, request: &
          something else, or say that you wait for the answer; when it is yes, the same command works.",
         destination(to),
         because(rule, reason),
+    )
+}
+
+/// For an HTTP request that a person has been asked about as `request`.
+#[must_use]
+pub fn http_asked(what: &str, rule: Option<&str>, reason: Option<&str>, request: &str) -> String {
+    format!(
+        "{what} would change something, and was stopped by {}. Reading there is allowed. A person has been asked about \
+         this very request ({request}). {NO_DETOUR} Go on with something else, or say that you wait for the answer; when \
+         it is yes, send the same request again.",
+        because(rule, reason),
+    )
+}
+
+/// For an HTTP request that a person has said no to.
+#[must_use]
+pub fn http_answered_no(what: &str) -> String {
+    format!(
+        "A person was asked about {what} lately and said no. {NO_DETOUR} Go on without it, and say in your answer that it \
+         was refused.",
     )
 }
 

@@ -1,7 +1,13 @@
 //! A person's answers to requests: written down before they hold.
 
 use super::{
-    audit::Record, auth::Approver, events, failure::Refusal, grant, ids, opening::after,
+    audit::Record,
+    auth::Approver,
+    events,
+    failure::Refusal,
+    grant, ids,
+    opening::after,
+    proxy::allowing::{Widening, no_http},
     state::State,
 };
 use crate::{
@@ -20,6 +26,7 @@ impl State {
         &mut self,
         who: Approver,
         id: &str,
+        widening: &Widening,
         terms: &Terms,
     ) -> Result<proto::Holes, Refusal> {
         let asked = self
@@ -27,7 +34,14 @@ impl State {
             .get(id)
             .filter(|one| who.answers_for(one.owner));
         let asked = asked.ok_or_else(|| ids::no_request(id))?;
-        let question = asked.question;
+        if asked.question.http.is_some() {
+            let asked = asked.clone();
+            return self.approve_http(who, &asked, widening, terms);
+        }
+        if !widening.is_none() {
+            return Err(no_http(id));
+        }
+        let question = asked.question.clone();
         let (reason, asked_at) = (asked.shown.note.clone(), asked.shown.asked_at);
         let prefixes = vec![Prefix::host(question.destination)];
         let ports = vec![events::ports_of(&question)];
@@ -79,6 +93,7 @@ impl State {
         self.requests
             .mute(asked.question, asked.shown.clone(), until);
         self.keep_requests();
+        self.settle_waiters();
         let requests = vec![asked.shown];
         Ok(proto::Requests { requests })
     }

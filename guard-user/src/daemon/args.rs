@@ -25,7 +25,7 @@ pub struct Cli {
 }
 
 /// What `guardd` does other than enforce.
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum Verb {
     /// Take down what guardd put into the kernel; refused while sessions live
     Teardown {
@@ -33,6 +33,23 @@ pub enum Verb {
         #[arg(long)]
         force: bool,
     },
+    /// Be the process through which read-only destinations are reached
+    #[command(hide = true)]
+    Proxy(ProxyArgs),
+}
+
+/// How a proxy finds guardd, and as whom it runs.
+#[derive(Clone, Debug, Args)]
+pub struct ProxyArgs {
+    /// The conversation with guardd that was left open: 0, standard input
+    #[arg(long, value_name = "N", conflicts_with = "socket")]
+    pub fd: Option<u32>,
+    /// Where guardd listens for it
+    #[arg(long, value_name = "PATH", required_unless_present = "fd")]
+    pub socket: Option<PathBuf>,
+    /// As whom, where it is started as root
+    #[arg(long, value_name = "USER")]
+    pub user: Option<String>,
 }
 
 /// Where everything is.
@@ -88,6 +105,12 @@ impl Paths {
     #[must_use]
     pub fn socket(&self) -> PathBuf {
         self.run_dir().join("guardd.sock")
+    }
+
+    /// Where a proxy comes that a service manager has started.
+    #[must_use]
+    pub fn proxy_socket(&self) -> PathBuf {
+        self.run_dir().join("proxy.sock")
     }
 
     /// The policy directories, the first of them first.

@@ -278,7 +278,12 @@ mod tests {
         let (follow, since) = (false, None);
         vec![
             Call::Pending {},
-            Call::Approve { id: text(), terms },
+            Call::Approve {
+                id: text(),
+                path: None,
+                writes: false,
+                terms,
+            },
             Call::Deny { id, seconds },
             open,
             Call::Holes {},

@@ -42,19 +42,30 @@ impl State {
         ids: &[String],
         all: bool,
     ) -> Result<proto::Holes, Refusal> {
-        let mut holes = self.open_holes(who)?;
+        let (mut holes, mut permits) = (self.open_holes(who)?, self.shown_permits(who));
         if !all {
-            let wanted = ids.iter().map(|id| {
-                let hole = ids::parse_hole(id)?;
-                let found = holes.iter().find(|one| one.entry.id == hole);
-                found.copied().ok_or_else(|| ids::no_hole(id))
-            });
-            holes = wanted.collect::<Result<_, _>>()?;
+            let wanted: Vec<_> = ids
+                .iter()
+                .map(|id| {
+                    let hole = ids::parse_hole(id)?;
+                    let is_open = holes.iter().any(|one| one.entry.id == hole)
+                        || permits.iter().any(|(one, _)| *one == hole);
+                    is_open.then_some(hole).ok_or_else(|| ids::no_hole(id))
+                })
+                .collect::<Result<_, _>>()?;
+            holes.retain(|hole| wanted.contains(&hole.entry.id));
+            permits.retain(|(id, _)| wanted.contains(id));
         }
-        let shown = self.shown_holes(&holes);
+        let mut shown = self.shown_holes(&holes);
         let by = self.users.name(who.uid());
         for hole in &holes {
             self.close_one(hole, &by)?;
+        }
+        for (id, hole) in permits {
+            if let Some(permit) = self.proxy.permits.remove(id) {
+                self.permit_ended(id, &permit, "closed", Some(by.clone()));
+                shown.push(hole);
+            }
         }
         // What a person has closed is closed, whether or not that could be written down.
         let unsynced = self.audit.sync().err().map(|error| error.to_string());

@@ -23,6 +23,8 @@ pub struct Config {
     pub name_grace: u64,
     /// What Prometheus reads.
     pub metrics: Metrics,
+    /// The process that read-only destinations are reached through.
+    pub proxy: Proxy,
     /// Policies of units and containers that come up in the guard's root and bring none. The first that matches counts.
     pub assign: Vec<Rule>,
 }
@@ -33,6 +35,14 @@ pub struct Config {
 pub struct Metrics {
     /// Where metrics are served; absent: nowhere.
     pub listen: Option<Listen>,
+}
+
+/// The table `[proxy]`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Proxy {
+    /// As whom it runs: a user's name or uid; absent: `guard-proxy` where there is such a user, else `nobody`.
+    pub user: Option<String>,
 }
 
 /// A policy for units of some name.
@@ -70,23 +80,29 @@ impl Pattern {
     /// Whether it stands for that name.
     #[must_use]
     pub fn matches(&self, name: &str) -> bool {
-        let mut parts = self.0.split('*');
-        let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else {
-            return false;
-        };
-        let mut parts: Vec<_> = parts.collect();
-        let Some(last) = parts.pop() else {
-            return rest.is_empty();
-        };
-        // Each as early as can be, so that the most is left for those that follow.
-        for part in parts {
-            match rest.split_once(part) {
-                Some((_, after)) => rest = after,
-                None => return false,
-            }
-        }
-        rest.ends_with(last)
+        stands_for(&self.0, name)
     }
+}
+
+/// Whether that is what the pattern stands for, each `*` of which is any text, or none.
+#[must_use]
+pub fn stands_for(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| text.strip_prefix(first)) else {
+        return false;
+    };
+    let mut parts: Vec<_> = parts.collect();
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
+    // Each as early as can be, so that the most is left for those that follow.
+    for part in parts {
+        match rest.split_once(part) {
+            Some((_, after)) => rest = after,
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
 }
 
 impl Default for Config {
@@ -98,6 +114,7 @@ impl Default for Config {
             name_refresh_floor: 30,
             name_grace: 300,
             metrics: Metrics::default(),
+            proxy: Proxy::default(),
             assign: Vec::new(),
         }
     }
@@ -206,6 +223,18 @@ mod tests {
         fs::write(&file, "[metrics]\nlisten = \"127.0.0.1:9478\"\n").unwrap();
         let listen = Config::read(&file, true).unwrap().metrics.listen;
         assert_eq!(listen, Some("127.0.0.1:9478".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_proxy_has_a_user_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("guardd.toml");
+        fs::write(&file, "[proxy]\nuser = \"www-data\"\n").unwrap();
+        let proxy = Config::read(&file, true).unwrap().proxy;
+        assert_eq!(proxy.user.as_deref(), Some("www-data"));
+        fs::write(&file, "[proxy]\nport = 8080\n").unwrap();
+        let error = Config::read(&file, true).unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
     }
 
     #[test]

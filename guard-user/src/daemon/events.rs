@@ -105,6 +105,12 @@ impl State {
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.is_aftermath(event) => {}
             // It was refused under a policy that has been replaced meanwhile.
             Some(Verdict::Allow) => {}
+            // Where a proxy is, it is turned there: its network may be one that is not served yet.
+            Some(Verdict::ReadOnly)
+                if event.protocol == Protocol::TCP && self.is_unserved(event) =>
+            {
+                self.note_denial(event, Some(event.session));
+            }
             Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
                 self.note_denial(event, Some(event.session));
                 self.note_question(event)?;
@@ -119,6 +125,11 @@ impl State {
         let ended = self.hole_ends.get(&event.session);
         let is_soon = ended.is_some_and(|at| !is_past(*at, AFTERMATH, event.at));
         is_soon && event.hook == Hook::Egress as u8
+    }
+
+    /// Whether that is because its network was not served; from now on it is, if that can be.
+    fn is_unserved(&mut self, event: &Event) -> bool {
+        self.notice_network(event.session, event.tgid) || !self.proxy.is_up()
     }
 
     /// What the session's policies say of the event now.
@@ -188,11 +199,15 @@ impl State {
             ..draft(&question, at, host, &judged)
         };
         let datapath = &mut self.datapath;
+        let is_http = question.http.is_some();
         let noted = self.requests.note(question, owner, at, || {
             let id = format!("r{}", datapath.next_request()?);
             Ok::<_, Refusal>(proto::Request { id, ..draft })
         })?;
         if let Noted::New(id) = &noted {
+            if is_http {
+                self.counters.http("asked");
+            }
             self.counters.asked();
             self.write_question(id, at);
         }
@@ -216,6 +231,7 @@ impl State {
             .with("comm", shown.comm.clone())
             .with("exe", shown.exe.clone())
             .with("note", shown.note.clone())
+            .with("http", told(shown.http.as_ref()))
             .with("left_out", admitted.left_out)
             .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Request, record);
@@ -285,9 +301,18 @@ fn draft(
         last_at: at,
         waits_until: None,
         count: 1,
-        http: None,
+        http: question.http.as_ref().map(|http| http.request.clone()),
         note: None,
     }
+}
+
+/// What the audit trail is told of an HTTP request: all but its body, which may hold anything.
+fn told(http: Option<&proto::HttpRequest>) -> Value {
+    let http = http.map(|http| proto::HttpRequest {
+        body_preview: None,
+        ..http.clone()
+    });
+    json!(http)
 }
 
 /// A `socket` call has no destination: no hole could help.
@@ -301,6 +326,7 @@ fn question(event: &Event) -> Question {
         destination: event.destination,
         protocol: event.protocol,
         port: event.port,
+        http: None,
     }
 }
 

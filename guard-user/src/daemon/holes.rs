@@ -109,6 +109,7 @@ pub fn shown(hole: &LiveHole, about: Option<&About>, clocks: &Clocks) -> proto::
         expires_at: clocks.calendar(entry.expires),
         connections_left: hole.connections_left,
         read_only: false,
+        http: None,
     }
 }
 

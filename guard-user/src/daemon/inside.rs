@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use guard_common::{AttemptCount, AttemptKey, Protocol, Verdict};
+use guard_common::{AttemptCount, AttemptKey, Protocol, SessionId, Verdict};
 
 use super::{
     advice,
@@ -11,13 +11,14 @@ use super::{
     failure::Refusal,
     ids,
     process::Process,
-    requests::{Noted, Question},
+    proxy::asking::in_words,
+    requests::{Noted, Pending, Question},
     state::State,
 };
 use crate::{
     datapath::LiveHole,
     policy::{Destination, PortSpec},
-    proto::{Endpoint, Requested, Stopped, WhyReport},
+    proto::{self, Endpoint, Requested, Stopped, WhyReport},
     sys::clock::{self, Clocks},
 };
 
@@ -49,6 +50,26 @@ impl Matter {
         let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
         advice::askable(&self.destination, rule, reason)
     }
+}
+
+/// A stopped HTTP request, if the request is about one.
+fn of_http(
+    asked: &proto::Request,
+    advice: impl Fn(&str, &proto::Request) -> String,
+) -> Option<Stopped> {
+    let http = asked.http.as_ref()?;
+    let what = in_words(http, &asked.destination.address);
+    Some(Stopped {
+        at: asked.last_at,
+        destination: asked.destination.clone(),
+        verdict: asked.verdict.clone(),
+        rule: asked.rule.clone(),
+        reason: asked.reason.clone(),
+        count: asked.count,
+        advice: advice(&what, asked),
+        request: None,
+        http: Some(http.clone()),
+    })
 }
 
 /// An answer without a request.
@@ -86,8 +107,32 @@ impl State {
             let one = self.stopped(key, tried, &holes, &clocks);
             one.filter(|one| one.verdict != Verdict::Allow.as_str())
         });
+        let stopped = self.stopped_http(id, &clocks).into_iter().chain(stopped);
         let stopped = stopped.take(MAX_STOPPED).collect();
         Ok(WhyReport { session, stopped })
+    }
+
+    /// The HTTP requests that a person was asked about: what waits, latest first, and what was answered with no.
+    fn stopped_http(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
+        let mine = |one: &&Pending| one.question.session == session;
+        let mut waiting: Vec<_> = self.requests.pending().iter().filter(mine).collect();
+        waiting.sort_by_key(|one| std::cmp::Reverse(one.last));
+        let waiting = waiting.into_iter().filter_map(|one| {
+            let told = |what: &str, asked: &proto::Request| {
+                let (rule, reason) = (asked.rule.as_deref(), asked.reason.as_deref());
+                advice::http_asked(what, rule, reason, &asked.id)
+            };
+            Some(Stopped {
+                at: clocks.calendar(one.last),
+                count: one.tried,
+                request: Some(one.shown.id.clone()),
+                ..of_http(&one.shown, told)?
+            })
+        });
+        let refused = self.requests.refused_http(session, clock::now());
+        let refused =
+            refused.filter_map(|asked| of_http(asked, |what, _| advice::http_answered_no(what)));
+        waiting.chain(refused).collect()
     }
 
     fn stopped(
@@ -102,6 +147,7 @@ impl State {
             destination: key.destination,
             protocol: key.protocol,
             port: key.port,
+            http: None,
         };
         let about = self.matter(&question)?;
         let request = self.requests.find(&question);
@@ -125,6 +171,7 @@ impl State {
             count: tried.count,
             advice,
             request,
+            http: None,
         })
     }
 
@@ -210,7 +257,7 @@ impl State {
         let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
         let process = (Some(pid), process.unwrap_or_default());
-        let noted = self.ask(question, clock::now(), process, note.clone())?;
+        let noted = self.ask(question.clone(), clock::now(), process, note.clone())?;
         if let (Noted::Again(_), Some(note)) = (&noted, note) {
             self.requests.annotate(&question, note);
         }
@@ -251,6 +298,7 @@ impl State {
             destination: prefix.address(),
             protocol: port.protocol,
             port: port.low,
+            http: None,
         })
     }
 }

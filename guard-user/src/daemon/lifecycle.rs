@@ -24,7 +24,10 @@ impl State {
     pub fn tick(&mut self) -> Duration {
         let now = clock::now();
         self.end_holes(now);
+        self.end_permits(now);
         self.end_sessions(now);
+        self.settle_waiters();
+        self.look_at_networks(now);
         self.requests.expire(now);
         self.collect_slots();
         self.audit.follow_path();
@@ -33,7 +36,8 @@ impl State {
     }
 
     fn nap(&self, now: BootTime) -> Duration {
-        let expiry = self.holes.next_expiry();
+        let expiry = self.holes.next_expiry().into_iter();
+        let expiry = expiry.chain(self.proxy.next_expiry()).min();
         let until = expiry.map(|at| Duration::from_nanos(at.0.saturating_sub(now.0)));
         until
             .unwrap_or(LONGEST_NAP)
@@ -51,6 +55,7 @@ impl State {
     /// Cuts the connections that a hole let through, and writes down that it has ended.
     pub fn hole_ended(&mut self, id: HoleId, known: &holes::Known, why: &str, by: Option<String>) {
         self.hole_ends.insert(known.session, clock::now());
+        self.proxy.renew();
         let cut = match self.sessions.live(known.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),
             None => Ok(0),
@@ -153,6 +158,7 @@ impl State {
         for (hole, known) in self.holes.take_session(id) {
             self.hole_ended(hole, &known, "the session has ended", None);
         }
+        self.end_permits_of(id);
         self.counters.session_ended();
         self.requests.end_session(id);
         self.launchers.forget(id);

@@ -205,6 +205,7 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
         state.counters.policy_applied(began);
         policy.compiled = Arc::new(compiled);
         policy.fitted = fitted;
+        state.proxy.renew();
         tracing::info!(
             policy = policy.policy.name,
             "follows the names' new addresses"
@@ -274,6 +275,7 @@ impl State {
         self.policies.put(slot, policy);
         self.audit.note(LogKind::PolicyLoad, record);
         self.settle_requests();
+        self.proxy.renew();
         Ok(slot)
     }
 
@@ -327,6 +329,7 @@ impl State {
             }
             self.policies.remove(slot);
             self.shelves.policies.remove(&slot.0.to_string());
+            self.proxy.renew();
         }
     }
 }

@@ -91,6 +91,7 @@ impl State {
             let mut entries = holes.iter().map(|hole| &hole.entry);
             question.session == session && entries.any(|entry| entry.covers(to, protocol, port))
         };
+        self.proxy.renew();
         self.requests.take_all(|asked| is_covered(&asked.question));
         self.requests.unmute(is_covered);
     }

@@ -28,13 +28,20 @@ impl Process {
             exe: executable(&proc),
             command: command(&proc),
         };
-        let is_inside = is_inside(&fs::read_to_string(proc.join("cgroup")).ok()?, cgroup);
+        let is_inside = Self::is_in(pid, cgroup);
         let comm = found
             .exe
             .as_deref()
             .and_then(|exe| Path::new(exe).file_name());
         let comm = comm.map(|name| name.to_string_lossy().into_owned());
         is_inside.then_some(Self { comm, ..found })
+    }
+
+    /// Whether the process of that id is in `cgroup` now, or below it.
+    #[must_use]
+    pub fn is_in(pid: u32, cgroup: &Path) -> bool {
+        let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup"));
+        cgroups.is_ok_and(|cgroups| is_inside(&cgroups, cgroup))
     }
 }
 

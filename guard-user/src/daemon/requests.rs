@@ -1,9 +1,9 @@
-//! The questions that wait for a person: one a session, destination, protocol and port.
+//! The questions that wait for a person: one a session, destination, protocol and port, and one an HTTP request.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr, rc::Rc, time::Duration};
 
 use guard_common::{Address, BootTime, Protocol, SessionId};
-
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::proto;
@@ -16,7 +16,7 @@ pub const MAX_AGE: Duration = Duration::from_secs(3600);
 const MAX_MUTED: usize = 256;
 
 /// What is asked about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Question {
     /// Whose attempt.
     pub session: SessionId,
@@ -26,6 +26,36 @@ pub struct Question {
     pub protocol: Protocol,
     /// The port in host byte order, 0 where the protocol has none.
     pub port: u16,
+    /// The HTTP request that was stopped, where the connection was not.
+    pub http: Option<Rc<HttpQuestion>>,
+}
+
+/// An HTTP request that is asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HttpQuestion {
+    /// The request.
+    pub request: proto::HttpRequest,
+    /// Which one it is of those that look like this, where it waits and nothing else tells it from them: what follows
+    /// in its body may be something else than in theirs.
+    pub alone: Option<u64>,
+}
+
+impl Question {
+    /// All that look like this one.
+    #[must_use]
+    pub fn alike(&self) -> Self {
+        let http = self.http.as_deref().map(|http| {
+            let request = http.request.clone();
+            Rc::new(HttpQuestion {
+                request,
+                alone: None,
+            })
+        });
+        Self {
+            http,
+            ..self.clone()
+        }
+    }
 }
 
 /// A question that waits.
@@ -37,6 +67,8 @@ pub struct Pending {
     pub owner: u32,
     /// When it was last tried.
     pub last: BootTime,
+    /// How often guardd has seen it tried. The kernel counts connections by itself.
+    pub tried: u64,
     /// What people see of it.
     pub shown: proto::Request,
 }
@@ -75,7 +107,12 @@ impl Asked {
             destination: question.destination.to_ip(),
             protocol: question.protocol.0,
             port: question.port,
-            shown: shown.clone(),
+            // The next guardd finds nobody who waits.
+            shown: proto::Request {
+                held: false,
+                waits_until: None,
+                ..shown.clone()
+            },
             refused_until,
         }
     }
@@ -88,6 +125,10 @@ impl Asked {
             destination: self.destination.into(),
             protocol: Protocol(self.protocol),
             port: self.port,
+            http: self.shown.http.clone().map(|request| {
+                let alone = None;
+                Rc::new(HttpQuestion { request, alone })
+            }),
         }
     }
 }
@@ -150,6 +191,7 @@ impl Requests {
         }
         if let Some(known) = self.find_mut(&question) {
             known.last = now;
+            known.tried += 1;
             return Ok(Noted::Again(known.shown.id.clone()));
         }
         if !self.has_room(question.session) {
@@ -161,6 +203,7 @@ impl Requests {
             question,
             owner,
             last: now,
+            tried: 1,
             shown,
         });
         self.version += 1;
@@ -186,14 +229,16 @@ impl Requests {
     /// Whether a person said no to that, and it still holds.
     #[must_use]
     pub fn is_refused(&self, question: &Question, now: BootTime) -> bool {
-        self.muted.get(question).is_some_and(|no| no.until > now)
+        let no = self.muted.get(&question.alike());
+        no.is_some_and(|no| no.until > now)
     }
 
     fn is_muted(&mut self, question: &Question, now: BootTime) -> bool {
-        match self.muted.get(question) {
+        let question = question.alike();
+        match self.muted.get(&question) {
             Some(no) if no.until > now => true,
             Some(_) => {
-                self.muted.remove(question);
+                self.muted.remove(&question);
                 false
             }
             None => false,
@@ -232,6 +277,29 @@ impl Requests {
         }
     }
 
+    /// Says until when somebody waits for an answer to that; `None`: nobody does any more.
+    pub fn hold(&mut self, id: &str, until: Option<Timestamp>) {
+        let found = self.pending.iter_mut().find(|one| one.shown.id == id);
+        if let Some(known) = found.filter(|one| one.shown.waits_until != until) {
+            known.shown.held = until.is_some();
+            known.shown.waits_until = until;
+            self.version += 1;
+        }
+    }
+
+    /// The HTTP requests of a session that a person has said no to, while that holds.
+    pub fn refused_http(
+        &self,
+        session: SessionId,
+        now: BootTime,
+    ) -> impl Iterator<Item = &proto::Request> {
+        let muted = self.muted.iter();
+        let of = muted.filter(move |(question, no)| {
+            question.session == session && question.http.is_some() && no.until > now
+        });
+        of.map(|(_, no)| &no.shown)
+    }
+
     /// Takes a question off the list: it is answered.
     pub fn take(&mut self, id: &str) -> Option<Pending> {
         let at = self.pending.iter().position(|one| one.shown.id == id)?;
@@ -255,10 +323,12 @@ impl Requests {
         let of_session = |one: &&Question| one.session == question.session;
         if self.muted.keys().filter(of_session).count() >= MAX_MUTED {
             let first = self.muted.iter().filter(|(one, _)| of_session(one));
-            if let Some(first) = first.min_by_key(|(_, no)| no.until).map(|(one, _)| *one) {
+            let first = first.min_by_key(|(_, no)| no.until);
+            if let Some(first) = first.map(|(one, _)| one.clone()) {
                 self.muted.remove(&first);
             }
         }
+        let question = question.alike();
         self.muted.insert(question, Refused { until, shown });
     }
 
@@ -311,6 +381,20 @@ mod tests {
             destination: IpAddr::from([192, 0, 2, last]).into(),
             protocol: Protocol::TCP,
             port: 443,
+            http: None,
+        }
+    }
+
+    fn write(path: &str, alone: Option<u64>) -> Question {
+        let request = proto::HttpRequest {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            ..proto::HttpRequest::default()
+        };
+        let http = Some(Rc::new(HttpQuestion { request, alone }));
+        Question {
+            http,
+            ..question(1, 1)
         }
     }
 
@@ -362,6 +446,45 @@ mod tests {
         assert!(table.take("r1").is_some());
         let anew = Noted::New("r3".to_owned());
         assert_eq!(note(&mut table, question(1, 1), 3, 3), anew);
+    }
+
+    #[test]
+    fn each_http_request_is_a_question_of_its_own() {
+        let mut table = Requests::new(10);
+        let asked = [
+            question(1, 1),
+            write("/a", None),
+            write("/b", None),
+            write("/a", Some(1)),
+        ];
+        for (id, question) in (1..).zip(asked) {
+            let new = Noted::New(format!("r{id}"));
+            assert_eq!(note(&mut table, question, 1, id), new);
+        }
+        let again = Noted::Again("r2".to_owned());
+        assert_eq!(note(&mut table, write("/a", None), 2, 9), again);
+        assert_eq!(table.get("r2").unwrap().tried, 2);
+        let refused = table.take("r4").unwrap();
+        table.mute(refused.question, refused.shown, BootTime(100));
+        assert_eq!(
+            note(&mut table, write("/a", Some(2)), 3, 9),
+            Noted::Muted,
+            "it looks just like what was refused"
+        );
+        assert!(!table.is_refused(&write("/b", None), BootTime(3)));
+    }
+
+    #[test]
+    fn whoever_waits_is_said_to_until_nobody_does() {
+        let mut table = Requests::new(10);
+        note(&mut table, write("/a", None), 1, 1);
+        let before = table.version();
+        table.hold("r1", Some(Timestamp::UNIX_EPOCH));
+        assert!(table.get("r1").unwrap().shown.held);
+        assert_ne!(table.version(), before);
+        assert!(!table.to_keep()[0].1.shown.held);
+        table.hold("r1", None);
+        assert!(!table.get("r1").unwrap().shown.held);
     }
 
     #[test]

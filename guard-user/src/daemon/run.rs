@@ -12,7 +12,7 @@ use super::{
     failure::Refusal,
     ids,
     library::Source,
-    load, policies,
+    load, policies, proxy,
     sessions::{About, Session, Stage},
     shared::Shared,
     state::State,
@@ -72,7 +72,11 @@ pub async fn run(
     let (slot, warnings) = load::slot_for(shared, source).await?;
     let started = shared.with(|state| state.start(who, launcher, call, slot, warnings));
     shared.reschedule();
-    started
+    let mut started = started?;
+    if shared.with(|state| state.is_read_only(&started.session.id)) {
+        started.warnings.extend(proxy::life::ready(shared).await);
+    }
+    Ok(started)
 }
 
 /// Moves the calling process into a session.
@@ -107,6 +111,7 @@ pub fn enter(
     // The pid was the peer's when it was written only if the peer lives now.
     is_still(peer, pid)?;
     state.entered(id, pid);
+    state.notice_network(id, pid);
     Ok(())
 }
 
@@ -320,6 +325,13 @@ impl State {
         self.had_sessions = true;
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
+        if self
+            .sessions
+            .get(id)
+            .is_some_and(|one| !one.cgroup.is_ours())
+        {
+            self.survey_networks();
+        }
         self.write_start(id, &session);
         // In this order, so that a session which the next guardd knows from here is in the trail.
         if let Some(session) = self.sessions.get(id) {

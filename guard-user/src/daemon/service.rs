@@ -15,7 +15,7 @@ use super::{
     audit::Record,
     launchers,
     listening::{listen, turn_away, unlisten},
-    load, metrics, server,
+    load, metrics, proxy, server,
     shared::Shared,
     slice,
     start::{self, Begun},
@@ -47,8 +47,9 @@ const SETTLE: Duration = Duration::from_millis(50);
 /// Does what the command line says, with that kernel half.
 #[must_use]
 pub fn main(cli: &Cli, object: &Object) -> ExitCode {
-    let done = match cli.verb {
-        Some(Verb::Teardown { force }) => take_down(cli, force),
+    let done = match &cli.verb {
+        Some(Verb::Teardown { force }) => take_down(cli, *force),
+        Some(Verb::Proxy(args)) => return proxy::verb::main(args),
         None => enforce(cli, object),
     };
     match done {
@@ -132,6 +133,8 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     tasks.spawn_local(report(Rc::clone(&shared)));
     tasks.spawn_local(status_line::tell(Rc::clone(&shared)));
     tasks.spawn_local(metrics::serve(Rc::clone(&shared)));
+    let door = cli.paths.proxy_socket();
+    tasks.spawn_local(proxy::life::follow(Rc::clone(&shared), door));
     let idle = tokio::select! {
         idle = end(&shared, cli.until_idle, &mut signals) => Ok(idle),
         // The programs went with it. The next start attaches them anew.
@@ -139,6 +142,8 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
         // None of them ends by itself. Without one the daemon is half there: better it starts again.
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     };
+    // Before its ports are anybody's.
+    shared.with(|state| state.proxy_down(None));
     tasks.shutdown().await;
     if !is_passed {
         unlisten(&socket);

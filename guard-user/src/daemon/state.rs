@@ -19,6 +19,7 @@ use super::{
     config::Config,
     events::Meters,
     failure::Refusal,
+    followers::Followers,
     holes::{self, Holes},
     host, ids,
     launchers::Launchers,
@@ -26,6 +27,7 @@ use super::{
     metrics::Counters,
     names::{Names, Resolver},
     policies::Policies,
+    proxy::Proxy,
     requests::{Asked, Requests},
     sessions::{self, Session, Sessions},
     shelf::Shelf,
@@ -161,6 +163,10 @@ pub struct State {
     pub hole_ends: HashMap<SessionId, BootTime>,
     /// The requests, and answers of no, that have a file.
     pub kept_requests: HashSet<String>,
+    /// Those who would see a new request at once.
+    pub followers: Followers,
+    /// The process through which read-only destinations are reached.
+    pub proxy: Proxy,
     /// Sessions were made by this daemon, or adopted.
     pub had_sessions: bool,
 }

@@ -31,6 +31,7 @@ impl State {
                 .chain(self.astray_warnings())
                 .chain(self.unassigned_warnings())
                 .chain(self.packet_warnings())
+                .chain(self.proxy_warning())
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),
@@ -38,7 +39,8 @@ impl State {
             policies: self.policy_statuses(),
             sessions: self.sessions.all_live().count(),
             requests: self.requests.pending().len(),
-            holes: self.datapath.holes().map_or(0, |holes| holes.len()),
+            holes: self.datapath.holes().map_or(0, |holes| holes.len())
+                + self.proxy.permits.iter().count(),
             refused: stats.iter().map(|(_, stats)| stats.denied).sum(),
             hooks,
             events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),

@@ -84,6 +84,7 @@ async fn pending(
     who: Approver,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
+    let _following = shared.with(|state| state.followers.join(who));
     let mut changes = shared.changes();
     let mut told = None;
     loop {
@@ -107,9 +108,10 @@ async fn pending(
 }
 
 /// What of the requests is worth waking a person for.
-fn gist(requests: &Requests) -> Vec<(String, Option<String>)> {
+fn gist(requests: &Requests) -> Vec<(String, bool, Option<String>)> {
     let all = requests.requests.iter();
-    all.map(|one| (one.id.clone(), one.note.clone())).collect()
+    all.map(|one| (one.id.clone(), one.held, one.note.clone()))
+        .collect()
 }
 
 /// The records that a filter lets through; an answer without a record ends them.

@@ -224,7 +224,7 @@ mod tests {
     fn calls_are_understood() {
         let frame = br#"{"method":"org.guardd.Control.Approve","parameters":{"id":"r1","for":60,"connections":null},"more":false}"#;
         let incoming = understand(frame).unwrap();
-        let Asked::Guard(Call::Approve { id, terms }) = incoming.asked else {
+        let Asked::Guard(Call::Approve { id, terms, .. }) = incoming.asked else {
             panic!("{incoming:?}");
         };
         assert_eq!(id, "r1");

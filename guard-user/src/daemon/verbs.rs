@@ -10,6 +10,7 @@ use super::{
     explain,
     failure::Refusal,
     load,
+    proxy::allowing::Widening,
     requests::Pending,
     run,
     shared::Shared,
@@ -104,7 +105,15 @@ async fn approver(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>,
 /// A call that a person decides something with.
 async fn decided(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, Refusal> {
     match call {
-        Call::Approve { id, terms } => one(&shared.with(|state| state.approve(who, &id, &terms))?),
+        Call::Approve {
+            id,
+            path,
+            writes,
+            terms,
+        } => {
+            let widening = Widening { path, writes };
+            one(&shared.with(|state| state.approve(who, &id, &widening, &terms))?)
+        }
         Call::Deny { id, seconds } => one(&shared.with(|state| state.deny(who, &id, seconds))?),
         Call::Close { ids, all } => one(&shared.with(|state| state.close(who, &ids, all))?),
         Call::Open {
@@ -207,13 +216,17 @@ impl State {
         let counts = self.counts(&mine)?;
         let clocks = Clocks::read();
         let requests = mine.into_iter().map(|asked| {
-            let question = asked.question;
-            let tried = counts.get(&(
-                question.session,
-                question.destination.0,
-                question.protocol.0,
-                question.port,
-            ));
+            let question = &asked.question;
+            // The kernel sees connections only.
+            let tried = match question.http {
+                Some(_) => Some(&asked.tried),
+                None => counts.get(&(
+                    question.session,
+                    question.destination.0,
+                    question.protocol.0,
+                    question.port,
+                )),
+            };
             proto::Request {
                 count: tried.copied().unwrap_or(0).max(1),
                 last_at: clocks.calendar(asked.last),
@@ -248,9 +261,13 @@ impl State {
     }
 
     fn holes_of(&self, who: Approver) -> Result<Holes, Refusal> {
-        let holes = self.open_holes(who)?;
+        let kernels = self.open_holes(who)?;
+        let kernels = kernels.iter().map(|hole| hole.entry.id);
+        let kernels = kernels.zip(self.shown_holes(&self.open_holes(who)?));
+        let mut holes: Vec<_> = kernels.chain(self.shown_permits(who)).collect();
+        holes.sort_by_key(|(id, _)| *id);
         Ok(Holes {
-            holes: self.shown_holes(&holes),
+            holes: holes.into_iter().map(|(_, hole)| hole).collect(),
             warnings: Vec::new(),
         })
     }

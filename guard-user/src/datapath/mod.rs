@@ -25,7 +25,7 @@ mod trie;
 
 use std::{collections::HashMap, os::fd::OwnedFd, path::PathBuf};
 
-use guard_common::PolicyId;
+use guard_common::{HoleId, PolicyId};
 
 use crate::proto::HookStatus;
 pub use cgroup::default_root;
@@ -116,5 +116,15 @@ impl Datapath {
     /// The system's.
     pub fn next_request(&mut self) -> Result<u32> {
         self.maps.next_id(guard_common::meta::NEXT_REQUEST)
+    }
+
+    /// The number of a hole that is guardd's own, and not the kernel's; never given twice.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn next_hole(&mut self) -> Result<HoleId> {
+        let id = self.maps.next_id(guard_common::meta::NEXT_HOLE)?;
+        Ok(HoleId(id))
     }
 }

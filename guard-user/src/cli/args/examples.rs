@@ -42,7 +42,9 @@ pub(super) const APPROVE: &str = "\
 Examples:
   guard approve r1
   guard approve r1 --for 1h
-  guard approve r1 --for 5m --connections 1";
+  guard approve r1 --for 5m --connections 1
+  guard approve r2 --path '/api/jobs/*'   HTTP: more requests like it, and not that one only
+  guard approve r2 --writes --for 5m      HTTP: all that change something there";
 
 pub(super) const DENY: &str = "\
 Examples:

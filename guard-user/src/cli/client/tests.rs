@@ -86,6 +86,8 @@ fn calls_survive_the_wire() {
     let bytes = frame(
         &Call::Approve {
             id: "r1".into(),
+            path: None,
+            writes: false,
             terms,
         },
         false,
@@ -95,7 +97,7 @@ fn calls_survive_the_wire() {
     assert_eq!(*nul, 0);
     insta::assert_snapshot!(String::from_utf8_lossy(json), @r#"{"method":"org.guardd.Control.Approve","parameters":{"id":"r1","for":900.0,"connections":3,"read_only":true}}"#);
     let back: Call = serde_json::from_slice(json).unwrap();
-    assert!(matches!(back, Call::Approve { id, terms: back } if id == "r1" && back == terms));
+    assert!(matches!(back, Call::Approve { id, terms: back, .. } if id == "r1" && back == terms));
 }
 
 #[test]

@@ -4,7 +4,8 @@ use jiff::tz::TimeZone;
 
 use super::time::Clock;
 use crate::proto::{
-    Endpoint, Explanation, Hole, HookStatus, PolicyStatus, Request, Session, Status, Stopped,
+    Endpoint, Explanation, Hole, HookStatus, HttpHole, HttpRequest, PolicyStatus, Request, Session,
+    Status, Stopped,
 };
 
 /// Noon, UTC.
@@ -48,6 +49,35 @@ pub(crate) fn request() -> Request {
     }
 }
 
+/// One that changes something.
+pub(crate) fn http() -> HttpRequest {
+    HttpRequest {
+        method: "DELETE".into(),
+        scheme: "https".into(),
+        path: "/api/jobs/7?now=1".into(),
+        host: Some("photos.example.com".into()),
+        bytes: Some(12),
+        body_preview: Some("{\"force\":\u{7}1}".into()),
+        kind: "DELETE removes something".into(),
+        warnings: vec!["it cannot be undone".into()],
+        digest: Some("ab".repeat(32)),
+    }
+}
+
+/// A hole for one like that.
+pub(crate) fn http_hole(requests_left: Option<u64>) -> Hole {
+    let http = HttpHole {
+        method: Some("DELETE".into()),
+        path: Some("/api/jobs/7?now=1".into()),
+        requests_left,
+        digest: Some("ab".repeat(32)),
+    };
+    Hole {
+        http: Some(http),
+        ..hole()
+    }
+}
+
 pub(crate) fn hole() -> Hole {
     Hole {
         id: "h1".into(),
@@ -60,6 +90,7 @@ pub(crate) fn hole() -> Hole {
         expires_at: "2026-11-20T12:14:58Z".parse().unwrap(),
         connections_left: None,
         read_only: false,
+        http: None,
     }
 }
 
@@ -103,6 +134,7 @@ pub(crate) fn stopped() -> Stopped {
         count: 2,
         advice: "ask for it with guard request, and try again once it is approved".into(),
         request: None,
+        http: None,
     }
 }
 

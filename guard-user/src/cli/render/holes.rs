@@ -2,7 +2,7 @@
 
 use super::page::{Page, STRONG};
 use super::time::Clock;
-use crate::proto::Hole;
+use crate::proto::{Hole, HttpHole};
 
 /// All of them, and how to close the first.
 pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
@@ -35,6 +35,20 @@ pub(crate) fn none() -> Page {
 /// One that has just been opened.
 pub(crate) fn opened(hole: &Hole, clock: &Clock) -> Page {
     let mut page = Page::default();
+    if let Some(http) = hole
+        .http
+        .as_ref()
+        .filter(|one| one.requests_left == Some(0))
+    {
+        page.styled(STRONG, &hole.id).line(format_args!(
+            " let it pass for {}: {} to {} {}; it waited for that",
+            hole.session,
+            requests(http),
+            hole.destination,
+            ports(hole),
+        ));
+        return page;
+    }
     page.styled(STRONG, &hole.id)
         .line(format_args!(
             " open for {}: {} {}{}, ends {} ({})",
@@ -69,8 +83,12 @@ pub(crate) fn closed(hole: &Hole, _clock: &Clock) -> Page {
 }
 
 fn close(page: &mut Page, hole: &Hole) {
+    let what = match &hole.http {
+        Some(http) => format!("send {} to", requests(http)),
+        None => "reach".to_owned(),
+    };
     page.styled(STRONG, &hole.id).line(format_args!(
-        " closed: {} may not reach {} {} any more",
+        " closed: {} may not {what} {} {} any more",
         hole.session,
         hole.destination,
         ports(hole)
@@ -82,17 +100,32 @@ fn row(hole: &Hole, clock: &Clock) -> [String; 8] {
         hole.id.clone(),
         hole.session.clone(),
         hole.destination.clone(),
-        if hole.read_only {
-            format!("{}, reads only", ports(hole))
-        } else {
-            ports(hole).to_owned()
+        match &hole.http {
+            Some(http) => format!("{}, {}", ports(hole), requests(http)),
+            None if hole.read_only => format!("{}, reads only", ports(hole)),
+            None => ports(hole).to_owned(),
         },
         clock.until(hole.expires_at),
-        hole.connections_left
-            .map_or_else(|| "any".into(), |left| left.to_string()),
+        left(hole).map_or_else(|| "any".into(), |left| left.to_string()),
         hole.opened_by.clone().unwrap_or_else(|| "unknown".into()),
         hole.reason.clone().unwrap_or_default(),
     ]
+}
+
+/// Connections, or HTTP requests.
+fn left(hole: &Hole) -> Option<u64> {
+    match &hole.http {
+        Some(http) => http.requests_left,
+        None => hole.connections_left,
+    }
+}
+
+/// Which HTTP requests.
+fn requests(http: &HttpHole) -> String {
+    match (&http.method, &http.path) {
+        (Some(method), Some(path)) => format!("{method} {path}"),
+        _ => "all writes".to_owned(),
+    }
 }
 
 fn ports(hole: &Hole) -> &str {
@@ -100,6 +133,14 @@ fn ports(hole: &Hole) -> &str {
 }
 
 fn limits(hole: &Hole) -> String {
+    if let Some(http) = &hole.http {
+        let times = match http.requests_left {
+            Some(1) => ", once".to_owned(),
+            Some(left) => format!(", {left} times"),
+            None => String::new(),
+        };
+        return format!(", {}{times}", requests(http));
+    }
     let connections = match hole.connections_left {
         Some(1) => ", 1 connection".into(),
         Some(left) => format!(", {left} connections"),
@@ -114,7 +155,7 @@ fn limits(hole: &Hole) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{clock, hole};
+    use super::super::examples::{clock, hole, http_hole};
     use super::*;
 
     #[test]
@@ -143,6 +184,36 @@ mod tests {
         Close one with:
             guard close h1
         ");
+    }
+
+    #[test]
+    fn holes_for_http_requests_say_for_which() {
+        let writes = HttpHole {
+            method: None,
+            path: None,
+            requests_left: None,
+            digest: None,
+        };
+        let writes = Hole {
+            id: "h2".into(),
+            http: Some(writes),
+            ..hole()
+        };
+        let once = http_hole(Some(1));
+        insta::assert_snapshot!(list(&[once.clone(), writes.clone()], &clock()).plain(), @r"
+        ID  SESSION  DESTINATION    PORTS                              ENDS       LEFT  BY     REASON
+        h1  s1       192.0.2.10/32  tcp/443, DELETE /api/jobs/7?now=1  in 14 min  1     alice
+        h2  s1       192.0.2.10/32  tcp/443, all writes                in 14 min  any   alice
+
+        Close one with:
+            guard close h1
+        ");
+        insta::assert_snapshot!(opened(&once, &clock()).plain(), @r"
+        h1 open for s1: 192.0.2.10/32 tcp/443, DELETE /api/jobs/7?now=1, once, ends in 14 min (2026-11-20 12:14:58)
+            guard close h1
+        ");
+        insta::assert_snapshot!(opened(&http_hole(Some(0)), &clock()).plain(), @"h1 let it pass for s1: DELETE /api/jobs/7?now=1 to 192.0.2.10/32 tcp/443; it waited for that");
+        insta::assert_snapshot!(closed(&writes, &clock()).plain(), @"h2 closed: s1 may not send all writes to 192.0.2.10/32 tcp/443 any more");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::page::{Page, STRONG};
 use super::time::Clock;
-use super::{endpoint, explain};
+use super::{endpoint, explain, requests};
 use crate::proto::{Requested, Stopped, WhyReport};
 
 /// What was stopped lately.
@@ -45,8 +45,11 @@ fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
     page.styled(STRONG, endpoint::words(&stopped.destination))
         .text("  ")
         .styled(explain::style(&stopped.verdict), &stopped.verdict)
-        .end()
-        .field("stopped", times(stopped, clock))
+        .end();
+    if let Some(http) = &stopped.http {
+        page.paragraph("http", requests::line(http));
+    }
+    page.field("stopped", times(stopped, clock))
         .field("rule", rule(stopped))
         .paragraph("advice", &stopped.advice);
     match &stopped.request {
@@ -82,7 +85,7 @@ fn rule(stopped: &Stopped) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{clock, request, session, stopped};
+    use super::super::examples::{clock, http, request, session, stopped};
     use super::*;
 
     #[test]
@@ -133,6 +136,31 @@ mod tests {
             stopped  2 times, last 3 s ago
             rule     photos: production photo server
             advice   ask for it with guard request, and try again once it is approved
+            request  r1 waits for a person outside
+        ");
+    }
+
+    #[test]
+    fn a_stopped_http_request_is_named() {
+        let asked = Stopped {
+            verdict: "read-only".into(),
+            http: Some(http()),
+            request: Some("r1".into()),
+            advice: "send it again once it is approved".into(),
+            ..stopped()
+        };
+        let report = WhyReport {
+            session: session(),
+            stopped: vec![asked],
+        };
+        insta::assert_snapshot!(why(&report, &clock()).plain(), @r"
+        This is session s1 (claude), under the policy homelab.
+
+        tcp 192.0.2.10:443 (photos.example.com)  read-only
+            http     DELETE https://photos.example.com/api/jobs/7?now=1
+            stopped  2 times, last 3 s ago
+            rule     photos: production photo server
+            advice   send it again once it is approved
             request  r1 waits for a person outside
         ");
     }

@@ -30,15 +30,24 @@ pub(crate) fn one(request: &Request, clock: &Clock) -> Page {
 pub(crate) fn denied(request: &Request, _clock: &Clock) -> Page {
     let mut page = Page::default();
     page.styled(STRONG, &request.id).line(format_args!(
-        " denied: {} in {} may not reach {}",
+        " denied: {} in {} may not {}",
         program(request),
         request.session,
-        endpoint::words(&request.destination)
+        match &request.http {
+            Some(http) => format!("send {}", line(http)),
+            None => format!("reach {}", endpoint::words(&request.destination)),
+        }
     ));
     page
 }
 
 fn answers(request: &Request) -> String {
+    if request.http.is_some() {
+        return format!(
+            "guard approve {id}\nguard approve {id} --path PATTERN --for 15m\nguard deny {id}",
+            id = request.id
+        );
+    }
     format!(
         "guard approve {id} --for 15m\nguard deny {id}",
         id = request.id
@@ -46,8 +55,12 @@ fn answers(request: &Request) -> String {
 }
 
 fn block(page: &mut Page, request: &Request, clock: &Clock) {
+    let wants = match request.http {
+        Some(_) => "wants to change something at",
+        None => "wants",
+    };
     page.styled(STRONG, &request.id)
-        .text(format_args!("  {} wants ", program(request)))
+        .text(format_args!("  {} {wants} ", program(request)))
         .styled(STRONG, endpoint::words(&request.destination))
         .end();
     if !request.command.is_empty() {
@@ -81,18 +94,33 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
 }
 
 fn http_fields(page: &mut Page, http: &HttpRequest) {
-    let host = http.host.as_deref().unwrap_or_default();
-    let bytes = http
-        .bytes
-        .map(|bytes| format!(", {bytes} bytes"))
-        .unwrap_or_default();
-    page.field(
-        "http",
-        format_args!("{} {host}{}{bytes}", http.method, http.path),
-    );
-    if let Some(body) = &http.body_preview {
-        page.field("body", body);
+    // Whoever decides sees all of it.
+    page.paragraph("http", format_args!("{}{}", line(http), size(http)));
+    if !http.kind.is_empty() {
+        page.field("kind", &http.kind);
     }
+    if let Some(body) = &http.body_preview {
+        page.paragraph("body", body);
+    }
+    for warning in &http.warnings {
+        page.styled(WARN, format_args!("    beware   {warning}"))
+            .end();
+    }
+}
+
+/// Method and URL.
+pub(crate) fn line(http: &HttpRequest) -> String {
+    let host = http.host.as_deref().unwrap_or_default();
+    let scheme = match (http.scheme.as_str(), host) {
+        ("", _) | (_, "") => String::new(),
+        (scheme, _) => format!("{scheme}://"),
+    };
+    format!("{} {scheme}{host}{}", http.method, http.path)
+}
+
+fn size(http: &HttpRequest) -> String {
+    let bytes = http.bytes.map(|bytes| format!(", {bytes} bytes"));
+    bytes.unwrap_or_default()
 }
 
 /// What runs there: the executable's name, as far as it is known.
@@ -125,7 +153,7 @@ fn rule(request: &Request) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{clock, request};
+    use super::super::examples::{clock, http, request};
     use super::*;
 
     #[test]
@@ -172,31 +200,28 @@ mod tests {
 
     #[test]
     fn an_http_request_shows_what_it_would_do() {
-        let http = HttpRequest {
-            method: "DELETE".into(),
-            path: "/api/jobs/7".into(),
-            host: Some("photos.example.com".into()),
-            bytes: Some(12),
-            body_preview: Some("{\"force\":\u{7}1}".into()),
-        };
         let waits_until = Some("2026-11-20T12:00:40Z".parse().unwrap());
         let held = Request {
-            http: Some(http),
+            http: Some(http()),
+            verdict: "read-only".into(),
             held: true,
             waits_until,
             ..request()
         };
         insta::assert_snapshot!(one(&held, &clock()).plain(), @r#"
-        r1  curl (4711) wants tcp 192.0.2.10:443 (photos.example.com)
+        r1  curl (4711) wants to change something at tcp 192.0.2.10:443 (photos.example.com)
             command  curl 'https://photos.example.com/?q=a b'
             asked    10 s ago, 2 times, last 3 s ago
-            rule     photos (confirm): production photo server
+            rule     photos (read-only): production photo server
             session  s1, policy homelab, user alice
-            http     DELETE photos.example.com/api/jobs/7, 12 bytes
+            http     DELETE https://photos.example.com/api/jobs/7?now=1, 12 bytes
+            kind     DELETE removes something
             body     {"force":\u{7}1}
+            beware   it cannot be undone
             it says  "need the list of albums"
             waits    for an answer: gives up in 40 s
-            guard approve r1 --for 15m
+            guard approve r1
+            guard approve r1 --path PATTERN --for 15m
             guard deny r1
         "#);
     }
@@ -207,13 +232,35 @@ mod tests {
     }
 
     #[test]
+    fn a_denied_http_request_is_named_by_what_it_would_do() {
+        let request = Request {
+            http: Some(http()),
+            pid: None,
+            comm: None,
+            ..request()
+        };
+        insta::assert_snapshot!(denied(&request, &clock()).plain(), @"r1 denied: a process in s1 may not send DELETE https://photos.example.com/api/jobs/7?now=1");
+    }
+
+    #[test]
     fn the_agents_words_cannot_steer_the_terminal() {
         let hostile = "\u{1b}[1A\u{1b}[2Kr1  apt-get wants tcp 203.0.113.1:80\n\u{202e}".to_owned();
         let request = Request {
             comm: Some(hostile.clone()),
             command: vec![hostile.clone()],
             note: Some(hostile.repeat(100)),
-            reason: Some(hostile),
+            reason: Some(hostile.clone()),
+            http: Some(HttpRequest {
+                method: hostile.clone(),
+                scheme: hostile.clone(),
+                path: hostile.clone(),
+                host: Some(hostile.clone()),
+                bytes: None,
+                body_preview: Some(hostile.repeat(100)),
+                kind: hostile.clone(),
+                warnings: vec![hostile],
+                digest: None,
+            }),
             ..request()
         };
         let page = one(&request, &clock()).plain();
@@ -222,13 +269,11 @@ mod tests {
                 .chars()
                 .any(|c| c != '\n' && super::super::escape::is_unseen(c))
         );
-        assert_eq!(
-            page.lines().count(),
-            one(&super::super::examples::request(), &clock())
-                .plain()
-                .lines()
-                .count()
-        );
-        assert!(page.len() < 4000);
+        // What it says may be long, but no line of it is taken for one of ours.
+        let is_ours = |line: &str| line.starts_with("r1  ") || line.starts_with("    ");
+        assert!(page.lines().all(is_ours), "{page}");
+        let forged = |line: &&str| line.starts_with("r1  ");
+        assert_eq!(page.lines().filter(forged).count(), 1);
+        assert!(page.len() < 20_000);
     }
 }

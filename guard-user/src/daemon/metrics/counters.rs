@@ -37,6 +37,7 @@ pub struct Counters {
     sessions_ended: Counter,
     policy_loads: By<Counter>,
     policy_apply: Histogram,
+    http: By<Counter>,
     calls: Family<[(&'static str, &'static str); 1], Histogram>,
 }
 
@@ -54,6 +55,7 @@ impl Default for Counters {
             sessions_ended: Counter::default(),
             policy_loads: Family::default(),
             policy_apply: Histogram::new(APPLIES),
+            http: Family::default(),
             calls: Family::new_with_constructor(|| Histogram::new(CALLS)),
         };
         // A series that is not there before it first grows has no rate then.
@@ -63,8 +65,17 @@ impl Default for Counters {
         for result in ["ok", "failed"] {
             drop(counters.policy_loads.get_or_create(&[("result", result)]));
         }
-        for why in ["expired", "closed", "session-ended", "not-written-down"] {
+        for why in [
+            "expired",
+            "closed",
+            "session-ended",
+            "used-up",
+            "not-written-down",
+        ] {
             drop(counters.holes_closed.get_or_create(&[("why", why)]));
+        }
+        for outcome in ["passed", "refused", "failed", "asked"] {
+            drop(counters.http.get_or_create(&[("outcome", outcome)]));
         }
         counters
     }
@@ -93,11 +104,24 @@ impl Counters {
         let why = match why {
             "closed" => "closed",
             "the session has ended" => "session-ended",
+            "used up" => "used-up",
             "not written down" => "not-written-down",
             _ => "expired",
         };
         self.holes_closed.get_or_create(&[("why", why)]).inc();
         self.cut.inc_by(cut as u64);
+    }
+
+    /// A request to a read-only destination that is no read came to that, as the audit trail calls it, or a person was
+    /// asked about it.
+    pub fn http(&self, outcome: &str) {
+        let outcome = match outcome {
+            "passed" => "passed",
+            "asked" => "asked",
+            "failed" => "failed",
+            _ => "refused",
+        };
+        self.http.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// A session was made.
@@ -179,6 +203,11 @@ impl Counters {
             "What it took to put a policy into the kernel",
             Unit::Seconds,
             all.policy_apply,
+        );
+        to.register(
+            "guard_http_requests",
+            "What became of HTTP requests to read-only destinations that are no reads",
+            all.http,
         );
         to.register_with_unit(
             "guard_call_duration",

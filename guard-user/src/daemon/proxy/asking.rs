@@ -1,0 +1,329 @@
+//! What the proxy asks: whether a request that changes something may pass.
+
+use std::{rc::Rc, time::Duration};
+
+use guard_common::{Address, BootTime, SessionId};
+
+use super::{
+    permits,
+    terms::{Standing, standing},
+    waiting::Waiter,
+};
+use crate::{
+    daemon::{
+        advice,
+        opening::after,
+        process::Process,
+        requests::{HttpQuestion, Noted, Question},
+        state::State,
+    },
+    proto::{self, HttpRequest},
+    proxy::wire::{Answer, Asked, MAX_PREVIEW, Number, Target, ToProxy},
+    sys::clock::{self, Clocks},
+};
+
+/// A longer path is no person's to read.
+const MAX_PATH: usize = 3000;
+/// Of each of the other words so many characters are kept.
+const MAX_WORD: usize = 256;
+/// Warnings that are shown.
+const MAX_WARNINGS: usize = 8;
+/// Hexadecimal digits of a SHA-256.
+const DIGEST: usize = 64;
+
+impl State {
+    /// Answers a question of the proxy's, now or later.
+    pub fn proxy_asks(&mut self, number: Number, target: &Target, asked: Asked) {
+        if let Some(verdict) = self.answer_now(number, target, asked) {
+            self.answer(number, verdict);
+        }
+    }
+
+    /// Nobody waits for that any more.
+    pub fn proxy_leaves(&mut self, number: Number) {
+        if let Some(waiter) = self.proxy.waiters.remove(number) {
+            self.show_waiting(&waiter.request);
+        }
+    }
+
+    fn answer(&mut self, number: Number, verdict: Answer) {
+        self.proxy
+            .say(ToProxy::Answer { number, verdict }, Vec::new());
+    }
+
+    /// The answer; none where a person is waited for.
+    fn answer_now(&mut self, number: Number, target: &Target, asked: Asked) -> Option<Answer> {
+        let Some(live) = self.sessions.live(SessionId(target.session)) else {
+            return Some(closed());
+        };
+        let (id, to) = (live.cgroup.id, Address::from(target.address));
+        let hold = match standing(&self.policies, &live.chain, to, target.port) {
+            Standing::Closed => return Some(closed()),
+            Standing::Open => return Some(Answer::Yes),
+            Standing::Judged { hold, .. } => hold,
+        };
+        let hold = self.patience(hold, live.about.uid, id, number);
+        // Some hole may be for all connections there.
+        if self.is_open_wide(target) {
+            return Some(Answer::Yes);
+        }
+        let Some(request) = understood(asked) else {
+            return Some(unreadable());
+        };
+        let waits_unknown = hold.is_some() && request.digest.is_none();
+        let alone = waits_unknown.then(|| self.proxy.waiters.next_serial());
+        let http = Rc::new(HttpQuestion { request, alone });
+        let question = permits::question(id, to, target.port, http);
+        self.put_write(number, question, hold)
+    }
+
+    /// How long a client may wait; none where nobody is there who would see it, or too many wait already.
+    fn patience(
+        &self,
+        hold: Duration,
+        owner: u32,
+        session: SessionId,
+        number: Number,
+    ) -> Option<Duration> {
+        let waiters = &self.proxy.waiters;
+        let may_wait = !hold.is_zero() && !waiters.has(number) && waiters.has_room(session);
+        (may_wait && self.followers.any_for(owner)).then_some(hold)
+    }
+
+    fn put_write(
+        &mut self,
+        number: Number,
+        question: Question,
+        hold: Option<Duration>,
+    ) -> Option<Answer> {
+        let now = clock::now();
+        if self.spend_permit(&question, now) {
+            return Some(Answer::Yes);
+        }
+        let process = (None, Process::default());
+        match self.ask(question.clone(), now, process, None) {
+            Ok(Noted::New(id) | Noted::Again(id)) => {
+                self.keep_requests();
+                match hold {
+                    Some(hold) => self.let_wait(number, question, id, after(now, hold)),
+                    None => return Some(ask_a_person(id)),
+                }
+                None
+            }
+            Ok(Noted::Muted) => Some(refused()),
+            Ok(Noted::Full) => Some(full()),
+            Err(error) => {
+                tracing::warn!(%error, session = question.session.0, "cannot ask about a request");
+                Some(closed())
+            }
+        }
+    }
+
+    fn let_wait(&mut self, number: Number, question: Question, id: String, until: BootTime) {
+        let waiter = Waiter {
+            question,
+            request: id.clone(),
+            until,
+        };
+        self.proxy.waiters.add(number, waiter);
+        self.show_waiting(&id);
+        let waits = ToProxy::Waits {
+            number,
+            request: id,
+        };
+        self.proxy.say(waits, Vec::new());
+    }
+
+    /// Has a person see whether, and until when, somebody waits for the answer.
+    fn show_waiting(&mut self, request: &str) {
+        let until = self.proxy.waiters.until(request);
+        let until = until.map(|until| Clocks::read().calendar(until));
+        self.requests.hold(request, until);
+    }
+
+    /// Answers those who wait and need not any more.
+    pub fn settle_waiters(&mut self) {
+        let now = clock::now();
+        for (number, waiter) in self.proxy.waiters.all() {
+            if let Some(verdict) = self.settled(&waiter, now) {
+                self.proxy.waiters.remove(number);
+                self.show_waiting(&waiter.request);
+                self.answer(number, verdict);
+            }
+        }
+    }
+
+    fn settled(&mut self, waiter: &Waiter, now: BootTime) -> Option<Answer> {
+        let question = &waiter.question;
+        let target = Target {
+            session: question.session.0,
+            address: question.destination.to_ip(),
+            port: question.port,
+        };
+        match self.proxy_terms(&target) {
+            None => return Some(closed()),
+            Some(terms) if terms.rules.is_empty() => return Some(Answer::Yes),
+            Some(_) => {}
+        }
+        if self.spend_permit(question, now) {
+            return Some(Answer::Yes);
+        }
+        if self.requests.is_refused(question, now) {
+            return Some(refused());
+        }
+        let is_asked = self.requests.get(&waiter.request).is_some();
+        match (is_asked, waiter.until <= now) {
+            (false, _) => Some(dropped()),
+            (true, true) => Some(too_late(waiter.request.clone())),
+            (true, false) => None,
+        }
+    }
+
+    /// Lets one through that waits, and takes what it waited for off the list.
+    pub(super) fn let_through(&mut self, number: Number, waiter: &Waiter) {
+        self.proxy.waiters.remove(number);
+        self.requests.take(&waiter.request);
+        self.answer(number, Answer::Yes);
+    }
+
+    /// Asks anew for those who waited for the answer to a request that was for one of them only.
+    pub(super) fn ask_again(&mut self, request: &str) {
+        for (number, waiter) in self.proxy.waiters.all() {
+            if waiter.request != request {
+                continue;
+            }
+            let left = waiter.until.0.saturating_sub(clock::now().0);
+            self.proxy.waiters.remove(number);
+            let hold = Some(Duration::from_nanos(left));
+            if let Some(verdict) = self.put_write(number, waiter.question, hold) {
+                self.answer(number, verdict);
+            }
+        }
+    }
+}
+
+/// A request as people see it; none where they could not.
+fn understood(asked: Asked) -> Option<HttpRequest> {
+    if asked.path.len() > MAX_PATH || asked.method.len() > MAX_WORD {
+        return None;
+    }
+    let is_digest =
+        |text: &String| text.len() == DIGEST && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let warnings = asked.warnings.iter().take(MAX_WARNINGS);
+    Some(HttpRequest {
+        method: asked.method,
+        scheme: cut(&asked.scheme, MAX_WORD),
+        path: asked.path,
+        host: asked.host.map(|host| cut(&host, MAX_WORD)),
+        bytes: asked.bytes,
+        body_preview: asked.body_preview.map(|body| cut(&body, MAX_PREVIEW)),
+        kind: cut(&asked.kind, MAX_WORD),
+        warnings: warnings.map(|one| cut(one, MAX_WORD)).collect(),
+        digest: asked.digest.filter(is_digest),
+    })
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text[..text.floor_char_boundary(most)].to_owned()
+}
+
+/// A yes or no for whoever asked, without a request.
+fn no(why: &str, fix: &str) -> Answer {
+    Answer::No {
+        request: None,
+        why: why.to_owned(),
+        fix: fix.to_owned(),
+    }
+}
+
+fn closed() -> Answer {
+    no(
+        "nothing may pass there any more",
+        "run guard why, and go on without it",
+    )
+}
+
+fn unreadable() -> Answer {
+    no(
+        "its path is too long for a person to read",
+        "send a shorter one, with what is long in its body",
+    )
+}
+
+fn refused() -> Answer {
+    no(
+        "a person was asked about this request and said no",
+        "go on without it, and say in your answer that it was refused",
+    )
+}
+
+fn full() -> Answer {
+    no(
+        "as many requests wait for a person as guardd keeps",
+        "ask the person to answer some: guard pending",
+    )
+}
+
+fn dropped() -> Answer {
+    no(
+        "so many requests came after it that it is not asked about any more",
+        "send fewer that change something, and try this one again",
+    )
+}
+
+fn ask_a_person(id: String) -> Answer {
+    Answer::No {
+        why: format!("it would change something, so a person has to confirm it: {id}"),
+        fix: advice::HTTP_ASKED.to_owned(),
+        request: Some(id),
+    }
+}
+
+fn too_late(id: String) -> Answer {
+    Answer::No {
+        why: format!("it would change something, and nobody has confirmed it in time: {id}"),
+        fix: advice::HTTP_ASKED.to_owned(),
+        request: Some(id),
+    }
+}
+
+/// How a request is called in one line, as in `DELETE photos.example.com/api/jobs/7`.
+#[must_use]
+pub fn in_words(http: &proto::HttpRequest, address: &str) -> String {
+    let host = http.host.as_deref().unwrap_or(address);
+    format!("{} {host}{}", http.method, http.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(path: &str) -> Asked {
+        Asked {
+            method: "PUT".to_owned(),
+            scheme: "http".to_owned(),
+            host: Some("photos.example.com".to_owned()),
+            path: path.to_owned(),
+            bytes: Some(3),
+            body_preview: Some("é".repeat(MAX_PREVIEW)),
+            digest: Some("ab".repeat(32)),
+            rule: "photos".to_owned(),
+            kind: "changes something".to_owned(),
+            warnings: vec!["bulky".to_owned(); 20],
+        }
+    }
+
+    #[test]
+    fn what_the_proxy_says_is_kept_within_bounds() {
+        let kept = understood(asked("/a")).unwrap();
+        assert_eq!(kept.body_preview.unwrap().len(), MAX_PREVIEW);
+        assert_eq!(kept.warnings.len(), MAX_WARNINGS);
+        assert!(kept.digest.is_some());
+        assert!(understood(asked(&"/a".repeat(MAX_PATH))).is_none());
+        let odd = Asked {
+            digest: Some("not a digest".to_owned()),
+            ..asked("/a")
+        };
+        assert_eq!(understood(odd).unwrap().digest, None);
+    }
+}

@@ -1,0 +1,279 @@
+//! The network namespaces that the proxy serves, and the sockets that guardd makes in them for it.
+
+use std::{
+    fs::{File, Metadata},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    num::NonZeroU16,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
+};
+
+use guard_common::{NetnsCookie, SessionId};
+use rustix::{
+    io::Errno,
+    net::{
+        AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt,
+    },
+};
+
+use crate::{
+    proxy::wire::NetworkId,
+    sys::{netns, packets::MAX_DESCRIPTORS},
+};
+
+/// Networks of one session at most; it may make as many as it likes.
+pub const MAX_PER_SESSION: usize = 16;
+/// Connections that wait to be taken.
+const BACKLOG: i32 = 1024;
+/// A port that is free on the one loopback may be in use on the other.
+const TRIES: usize = 16;
+
+/// Which network namespace: what `/proc/PID/ns/net` is for as long as somebody holds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Inode(u64, u64);
+
+impl Inode {
+    /// That of an open `/proc/PID/ns/net`.
+    #[must_use]
+    pub fn of(file: &Metadata) -> Self {
+        Self(file.dev(), file.ino())
+    }
+}
+
+/// One that is served.
+#[derive(Debug)]
+pub struct Network {
+    /// What the proxy calls it.
+    pub id: NetworkId,
+    /// Which it is.
+    pub inode: Inode,
+    /// What the kernel calls it.
+    pub cookie: NetnsCookie,
+    /// The way into it; none where it is guardd's own. It keeps it alive, so what nobody is in any more is forgotten.
+    pub way: Option<File>,
+    /// Who was found in it first; none where it is guardd's own.
+    pub session: Option<SessionId>,
+}
+
+/// All that are served.
+#[derive(Debug, Default)]
+pub struct Networks {
+    all: Vec<Network>,
+    /// How many there have been, of this proxy's.
+    count: u32,
+}
+
+impl Networks {
+    /// What the next one is called. guardd's own is the first.
+    pub fn next_id(&mut self) -> NetworkId {
+        let id = NetworkId(self.count);
+        self.count += 1;
+        id
+    }
+
+    /// One more.
+    pub fn add(&mut self, network: Network) {
+        self.all.push(network);
+    }
+
+    /// Whether that is served.
+    #[must_use]
+    pub fn has(&self, inode: Inode) -> bool {
+        self.all.iter().any(|one| one.inode == inode)
+    }
+
+    /// The one that the proxy calls so.
+    #[must_use]
+    pub fn get(&self, id: NetworkId) -> Option<&Network> {
+        self.all.iter().find(|one| one.id == id)
+    }
+
+    /// Whether one more of a session's is served.
+    #[must_use]
+    pub fn has_room(&self, session: SessionId) -> bool {
+        let of = |one: &&Network| one.session == Some(session);
+        self.all.iter().filter(of).count() < MAX_PER_SESSION
+    }
+
+    /// Forgets those that nobody is in, but for guardd's own.
+    pub fn take_left(&mut self, is_in_use: impl Fn(Inode) -> bool) -> Vec<Network> {
+        let is_left = |one: &mut Network| one.way.is_some() && !is_in_use(one.inode);
+        self.all.extract_if(.., is_left).collect()
+    }
+
+    /// Forgets all. What the kernel calls them.
+    pub fn take_all(&mut self) -> Vec<NetnsCookie> {
+        self.count = 0;
+        let all = self.all.drain(..);
+        all.map(|one| one.cookie).collect()
+    }
+}
+
+/// What listens in a network.
+#[derive(Debug)]
+pub struct Listeners {
+    /// What the kernel calls the network.
+    pub cookie: NetnsCookie,
+    /// The port of both.
+    pub port: NonZeroU16,
+    /// On 127.0.0.1, and on ::1 where there is IPv6.
+    pub sockets: Vec<OwnedFd>,
+}
+
+/// Does something in a network, or in guardd's own.
+///
+/// # Errors
+///
+/// The system's.
+pub fn there<T: Send>(
+    way: Option<&File>,
+    work: impl FnOnce() -> io::Result<T> + Send,
+) -> io::Result<T> {
+    match way {
+        Some(way) => netns::within(way.as_fd(), work)?,
+        None => work(),
+    }
+}
+
+/// Listens on the loopback of the network that this thread is in: on one port, at a random place.
+///
+/// # Errors
+///
+/// The system's, as where the loopback is down.
+pub fn listeners() -> io::Result<Listeners> {
+    let mut tries = 0;
+    loop {
+        let ipv4 = listener(Ipv4Addr::LOCALHOST.into(), 0)?;
+        let port = port_of(&ipv4)?;
+        let cookie = netns::cookie(&ipv4)?;
+        let sockets = match listener(Ipv6Addr::LOCALHOST.into(), port.get()) {
+            Ok(ipv6) => vec![ipv4, ipv6],
+            Err(Errno::ADDRINUSE) if tries < TRIES => {
+                tries += 1;
+                continue;
+            }
+            Err(Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT) => vec![ipv4],
+            Err(error) => return Err(error.into()),
+        };
+        return Ok(Listeners {
+            cookie,
+            port,
+            sockets,
+        });
+    }
+}
+
+fn listener(at: IpAddr, port: u16) -> rustix::io::Result<OwnedFd> {
+    let socket = stream(if at.is_ipv4() {
+        AddressFamily::INET
+    } else {
+        AddressFamily::INET6
+    })?;
+    if at.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, true)?;
+    }
+    bind(&socket, &SocketAddr::new(at, port))?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket)
+}
+
+fn port_of(socket: &OwnedFd) -> io::Result<NonZeroU16> {
+    let address = SocketAddr::try_from(getsockname(socket)?).ok();
+    let port = address.and_then(|address| NonZeroU16::new(address.port()));
+    port.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+fn stream(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    socket_with(family, SocketType::STREAM, flags, None)
+}
+
+/// Unconnected sockets of the network that this thread is in, as many as go into a message: IPv4 ones, and IPv6 ones
+/// where there is IPv6.
+///
+/// # Errors
+///
+/// The system's.
+pub fn pool() -> io::Result<[Vec<OwnedFd>; 2]> {
+    let some = |family| (0..MAX_DESCRIPTORS).map(move |_| stream(family)).collect();
+    let ipv4: rustix::io::Result<Vec<_>> = some(AddressFamily::INET);
+    let ipv6: rustix::io::Result<Vec<_>> = some(AddressFamily::INET6);
+    let ipv6 = match ipv6 {
+        Err(Errno::AFNOSUPPORT) => Vec::new(),
+        other => other?,
+    };
+    Ok([ipv4?, ipv6])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn both_loopbacks_have_one_port() {
+        let there = listeners().unwrap();
+        assert_ne!(there.cookie, NetnsCookie(0));
+        for (listener, at) in there.sockets.iter().zip(["127.0.0.1", "[::1]"]) {
+            assert_eq!(port_of(listener).unwrap(), there.port);
+            assert!(sockopt::socket_acceptconn(listener).unwrap());
+            TcpStream::connect(format!("{at}:{}", there.port)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_pool_is_of_both_families() {
+        let [ipv4, ipv6] = pool().unwrap();
+        assert_eq!(ipv4.len(), MAX_DESCRIPTORS);
+        for socket in &ipv4 {
+            let family = sockopt::socket_domain(socket).unwrap();
+            assert_eq!(family, AddressFamily::INET);
+        }
+        assert!(ipv6.len() == MAX_DESCRIPTORS || ipv6.is_empty());
+    }
+
+    #[test]
+    fn a_network_is_forgotten_when_nobody_is_in_it() {
+        let mut networks = Networks::default();
+        let own = Inode::of(&std::fs::metadata("/proc/self/ns/net").unwrap());
+        for (inode, way) in [(own, false), (Inode(0, 1), true), (Inode(0, 2), true)] {
+            let network = Network {
+                id: networks.next_id(),
+                inode,
+                cookie: NetnsCookie(networks.count.into()),
+                way: way.then(|| File::open("/proc/self/ns/net").unwrap()),
+                session: way.then_some(SessionId(1)),
+            };
+            networks.add(network);
+        }
+        assert!(networks.has(own) && !networks.has(Inode(0, 3)));
+        let left = networks.take_left(|inode| inode == Inode(0, 1));
+        assert_eq!(left.len(), 1);
+        assert_eq!((left[0].id, left[0].cookie), (NetworkId(2), NetnsCookie(3)));
+        assert!(networks.get(NetworkId(0)).is_some());
+        assert_eq!(networks.take_all(), [NetnsCookie(1), NetnsCookie(2)]);
+        assert_eq!(networks.next_id(), NetworkId(0));
+    }
+
+    #[test]
+    fn a_session_has_so_many_and_no_more() {
+        let mut networks = Networks::default();
+        for inode in 0..MAX_PER_SESSION as u64 {
+            assert!(networks.has_room(SessionId(1)));
+            let network = Network {
+                id: networks.next_id(),
+                inode: Inode(0, inode),
+                cookie: NetnsCookie(inode),
+                way: None,
+                session: Some(SessionId(1)),
+            };
+            networks.add(network);
+        }
+        assert!(!networks.has_room(SessionId(1)));
+        assert!(networks.has_room(SessionId(2)));
+    }
+}

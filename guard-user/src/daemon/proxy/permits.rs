@@ -1,0 +1,381 @@
+//! What a person has let through of HTTP: holes that guardd holds, and the kernel knows nothing of.
+
+use std::collections::BTreeMap;
+
+use guard_common::{Address, BootTime, HoleId, Protocol, SessionId};
+
+use crate::{
+    daemon::{config::stands_for, holes::About, ids, requests::Question},
+    policy::Prefix,
+    proto::{self, HttpHole, HttpRequest},
+    sys::clock::Clocks,
+};
+
+/// Which requests a permit is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Covers {
+    /// This very one, by its digest.
+    Digest(HttpRequest),
+    /// This one, which waits, and nothing else tells it from others.
+    Waiting(HttpRequest, u64),
+    /// All with a method and a path like this.
+    Path {
+        /// The method.
+        method: String,
+        /// `*` stands for any text. Without a `?` it says nothing of the query.
+        pattern: String,
+    },
+    /// All.
+    Writes,
+}
+
+impl Covers {
+    /// Whether that request is among them.
+    #[must_use]
+    pub fn covers(&self, request: &HttpRequest, alone: Option<u64>) -> bool {
+        match self {
+            Self::Digest(one) => one.digest.is_some() && one.digest == request.digest,
+            Self::Waiting(_, number) => alone == Some(*number),
+            Self::Path { method, pattern } => {
+                *method == request.method && is_like(pattern, &request.path)
+            }
+            Self::Writes => true,
+        }
+    }
+
+    fn shown(&self, requests_left: Option<u64>) -> HttpHole {
+        let none = HttpHole {
+            method: None,
+            path: None,
+            requests_left,
+            digest: None,
+        };
+        match self {
+            Self::Digest(one) | Self::Waiting(one, _) => HttpHole {
+                method: Some(one.method.clone()),
+                path: Some(one.path.clone()),
+                digest: one.digest.clone(),
+                ..none
+            },
+            Self::Path { method, pattern } => HttpHole {
+                method: Some(method.clone()),
+                path: Some(pattern.clone()),
+                ..none
+            },
+            Self::Writes => none,
+        }
+    }
+}
+
+/// Whether a path with its query is like a pattern.
+fn is_like(pattern: &str, target: &str) -> bool {
+    let (path, _) = target.split_once('?').unwrap_or((target, ""));
+    match pattern.contains('?') {
+        _ if !is_plain(path) => false,
+        true => stands_for(pattern, target),
+        false => stands_for(pattern, path),
+    }
+}
+
+/// Whether a path means to everybody what it looks like: a server may take `/api/%2e%2e/admin` for `/admin`, which no
+/// pattern that begins with `/api/` was meant for.
+fn is_plain(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let hidden = ["%2e", "%2f", "%5c", "%25", "%00", "\\", "//", ";"];
+    let is_dots = |segment: &str| matches!(segment, "." | "..");
+    !hidden.iter().any(|one| lower.contains(one)) && !path.split('/').any(is_dots)
+}
+
+/// A hole for HTTP requests.
+#[derive(Clone, Debug)]
+pub struct Permit {
+    /// For which session.
+    pub session: SessionId,
+    /// To which address.
+    pub to: Address,
+    /// To which TCP port.
+    pub port: u16,
+    /// For which requests.
+    pub covers: Covers,
+    /// For how many more; `None`: any number.
+    pub left: Option<u64>,
+    /// When it ends.
+    pub expires: BootTime,
+    /// Who opened it, and why.
+    pub about: About,
+}
+
+impl Permit {
+    /// Whether it is for that, leaving aside when and how often.
+    #[must_use]
+    pub fn is_for(&self, question: &Question) -> bool {
+        let (to, port) = (question.destination, question.port);
+        let is_there = self.session == question.session && self.to == to && self.port == port;
+        let covers = |http: &crate::daemon::requests::HttpQuestion| {
+            self.covers.covers(&http.request, http.alone)
+        };
+        is_there && question.http.as_deref().is_some_and(covers)
+    }
+
+    /// As `guard holes` shows it.
+    #[must_use]
+    pub fn shown(&self, id: HoleId, clocks: &Clocks) -> proto::Hole {
+        proto::Hole {
+            id: ids::hole(id),
+            session: ids::session(self.session),
+            destination: Prefix::host(self.to).to_string(),
+            ports: Some(format!("tcp/{}", self.port)),
+            opened_by: Some(self.about.opened_by.clone()),
+            reason: self.about.reason.clone(),
+            opened_at: Some(self.about.opened_at),
+            expires_at: clocks.calendar(self.expires),
+            connections_left: None,
+            read_only: false,
+            http: Some(self.covers.shown(self.left)),
+        }
+    }
+}
+
+/// Those that have not ended.
+#[derive(Debug, Default)]
+pub struct Permits(BTreeMap<HoleId, Permit>);
+
+impl Permits {
+    /// One more.
+    pub fn add(&mut self, id: HoleId, permit: Permit) {
+        self.0.insert(id, permit);
+    }
+
+    /// All of them, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (HoleId, &Permit)> {
+        self.0.iter().map(|(id, permit)| (*id, permit))
+    }
+
+    /// The one of that id.
+    #[must_use]
+    pub fn get(&self, id: HoleId) -> Option<&Permit> {
+        self.0.get(&id)
+    }
+
+    /// Ends one.
+    pub fn remove(&mut self, id: HoleId) -> Option<Permit> {
+        self.0.remove(&id)
+    }
+
+    /// The one that a request would use: of several the one that says most about it, so that what is for many is left
+    /// for the others.
+    #[must_use]
+    pub fn find(&self, question: &Question, now: BootTime) -> Option<HoleId> {
+        let breadth = |permit: &Permit| match permit.covers {
+            Covers::Waiting(..) => 0,
+            Covers::Digest(_) => 1,
+            Covers::Path { .. } => 2,
+            Covers::Writes => 3,
+        };
+        let usable = self.0.iter().filter(|(_, permit)| {
+            permit.expires > now && permit.left != Some(0) && permit.is_for(question)
+        });
+        let first = usable.min_by_key(|(id, permit)| (breadth(permit), **id));
+        first.map(|(id, _)| *id)
+    }
+
+    /// Takes one request off what a permit still lets through. True where that was the last.
+    pub fn spend(&mut self, id: HoleId) -> bool {
+        let Some(Permit {
+            left: Some(left), ..
+        }) = self.0.get_mut(&id)
+        else {
+            return false;
+        };
+        *left = left.saturating_sub(1);
+        *left == 0
+    }
+
+    /// Ends those whose time is up, and returns them.
+    pub fn take_expired(&mut self, now: BootTime) -> Vec<(HoleId, Permit)> {
+        let is_over = |_: &HoleId, permit: &mut Permit| permit.expires <= now;
+        self.0.extract_if(.., is_over).collect()
+    }
+
+    /// Ends those of a session, and returns them.
+    pub fn take_session(&mut self, session: SessionId) -> Vec<(HoleId, Permit)> {
+        let is_of = |_: &HoleId, permit: &mut Permit| permit.session == session;
+        self.0.extract_if(.., is_of).collect()
+    }
+
+    /// When the next of them ends.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<BootTime> {
+        self.0.values().map(|permit| permit.expires).min()
+    }
+}
+
+/// What is asked about, as a question of the daemon's.
+#[must_use]
+pub fn question(
+    session: SessionId,
+    to: Address,
+    port: u16,
+    http: std::rc::Rc<crate::daemon::requests::HttpQuestion>,
+) -> Question {
+    Question {
+        session,
+        destination: to,
+        protocol: Protocol::TCP,
+        port,
+        http: Some(http),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::IpAddr, rc::Rc};
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::daemon::requests::HttpQuestion;
+
+    const NOW: BootTime = BootTime(10);
+
+    fn request(method: &str, path: &str, digest: Option<&str>) -> HttpRequest {
+        HttpRequest {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            digest: digest.map(str::to_owned),
+            ..HttpRequest::default()
+        }
+    }
+
+    fn asked(session: u32, port: u16, request: HttpRequest, alone: Option<u64>) -> Question {
+        let to = IpAddr::from([192, 0, 2, 1]).into();
+        let http = Rc::new(HttpQuestion { request, alone });
+        question(SessionId(session), to, port, http)
+    }
+
+    fn permit(covers: Covers, left: Option<u64>) -> Permit {
+        Permit {
+            session: SessionId(1),
+            to: IpAddr::from([192, 0, 2, 1]).into(),
+            port: 443,
+            covers,
+            left,
+            expires: BootTime(100),
+            about: About {
+                session: 1,
+                owner: 1000,
+                opened_by: "alice".to_owned(),
+                reason: None,
+                opened_at: Timestamp::UNIX_EPOCH,
+            },
+        }
+    }
+
+    #[test]
+    fn a_yes_is_for_one_request_once_and_nothing_else() {
+        let mut permits = Permits::default();
+        let put = request("PUT", "/a", Some("d1"));
+        permits.add(HoleId(1), permit(Covers::Digest(put.clone()), Some(1)));
+        let find = |permits: &Permits, question: &Question| permits.find(question, NOW);
+        let other = request("PUT", "/a", Some("d2"));
+        let unknown = request("PUT", "/a", None);
+        for wrong in [
+            asked(1, 443, other, None),
+            asked(1, 443, unknown, None),
+            asked(1, 80, put.clone(), None),
+            asked(2, 443, put.clone(), None),
+        ] {
+            assert_eq!(find(&permits, &wrong), None, "{wrong:?}");
+        }
+        let right = asked(1, 443, put, None);
+        assert_eq!(find(&permits, &right), Some(HoleId(1)));
+        assert_eq!(permits.find(&right, BootTime(100)), None);
+        assert!(permits.spend(HoleId(1)));
+        assert_eq!(find(&permits, &right), None);
+    }
+
+    #[test]
+    fn what_has_no_digest_is_known_by_who_waits_alone() {
+        let mut permits = Permits::default();
+        let put = request("PUT", "/a", None);
+        permits.add(HoleId(1), permit(Covers::Waiting(put.clone(), 7), Some(1)));
+        assert!(
+            permits
+                .find(&asked(1, 443, put.clone(), Some(7)), NOW)
+                .is_some()
+        );
+        for other in [None, Some(8)] {
+            let question = asked(1, 443, put.clone(), other);
+            assert_eq!(permits.find(&question, NOW), None);
+        }
+        // Two requests without a digest are not the same one.
+        permits.add(HoleId(2), permit(Covers::Digest(put.clone()), Some(1)));
+        assert_eq!(permits.find(&asked(1, 443, put, None), NOW), None);
+    }
+
+    #[test]
+    fn a_pattern_is_for_its_method_and_for_plain_paths() {
+        let covers = |pattern: &str, method: &str, path: &str| {
+            let pattern = pattern.to_owned();
+            let covers = Covers::Path {
+                method: "POST".to_owned(),
+                pattern,
+            };
+            covers.covers(&request(method, path, None), None)
+        };
+        for (pattern, path, expected) in [
+            ("/api/jobs/*", "/api/jobs/7", true),
+            ("/api/jobs/*", "/api/jobs/7?now=1", true),
+            ("/api/jobs/*", "/api/jobs", false),
+            ("/api/jobs", "/api/jobs/7", false),
+            ("/api/jobs?now=*", "/api/jobs?now=1", true),
+            ("/api/jobs?now=*", "/api/jobs?then=1", false),
+            ("/api/*", "/api/../admin", false),
+            ("/api/*", "/api/%2E%2e/admin", false),
+            ("/api/*", "/api/x%2f..%2fadmin", false),
+            ("/api/*", "/api//admin", false),
+            ("/api/*", "/api/..;/admin", false),
+            ("/api/*", "/api/a%252e", false),
+            ("*", "/./x", false),
+            ("*", "*", true),
+        ] {
+            assert_eq!(covers(pattern, "POST", path), expected, "{pattern} {path}");
+        }
+        assert!(!covers("*", "DELETE", "/api/jobs"));
+    }
+
+    #[test]
+    fn the_narrowest_is_used_first_and_all_end() {
+        let mut permits = Permits::default();
+        let put = request("PUT", "/a", Some("d1"));
+        permits.add(HoleId(1), permit(Covers::Writes, None));
+        permits.add(HoleId(2), permit(Covers::Digest(put.clone()), Some(2)));
+        let question = asked(1, 443, put, None);
+        assert_eq!(permits.find(&question, NOW), Some(HoleId(2)));
+        assert!(!permits.spend(HoleId(2)) && permits.spend(HoleId(2)));
+        assert_eq!(permits.find(&question, NOW), Some(HoleId(1)));
+        assert!(!permits.spend(HoleId(1)));
+        assert_eq!(permits.next_expiry(), Some(BootTime(100)));
+        assert!(permits.take_session(SessionId(2)).is_empty());
+        assert!(permits.remove(HoleId(2)).is_some());
+        assert_eq!(permits.take_expired(BootTime(100)).len(), 1);
+        assert_eq!(permits.iter().count(), 0);
+    }
+
+    #[test]
+    fn a_permit_is_shown_as_a_hole() {
+        let put = request("PUT", "/a", Some("d1"));
+        let shown = permit(Covers::Digest(put), Some(1)).shown(HoleId(3), &Clocks::read());
+        assert_eq!(shown.id, "h3");
+        assert_eq!(shown.ports.as_deref(), Some("tcp/443"));
+        let http = shown.http.unwrap();
+        assert_eq!(http.digest.as_deref(), Some("d1"));
+        assert_eq!(http.requests_left, Some(1));
+        let all = permit(Covers::Writes, None).shown(HoleId(4), &Clocks::read());
+        let all = all.http.unwrap();
+        assert_eq!(
+            (all.method, all.path, all.requests_left),
+            (None, None, None)
+        );
+    }
+}
