@@ -32,7 +32,12 @@ const NEXT: &str = "\n# As of the next version.\n";
 /// What the presets enable, and so every package.
 const ENABLED: [&str; 3] = ["guardd.service", "guardd.socket", "guard.slice"];
 /// What others start that need it.
-const STATIC: [&str; 2] = ["guardd-pins.service", "guardd-ready.service"];
+const STATIC: [&str; 4] = [
+    "guardd-pins.service",
+    "guardd-ready.service",
+    "guard-proxy.service",
+    "guard-proxy.path",
+];
 
 /// What of guard's lies in the kernel.
 const KERNEL: [&str; 2] = ["/sys/fs/bpf/guard", "/sys/fs/cgroup/guard.slice"];

@@ -10,12 +10,14 @@ use super::machine::{DropIn, Machine, USER, Unit, ok, run, show, text};
 const CLAUDE_CODE: &str = include_str!("../../../packaging/examples/claude-code.service");
 const GITHUB_RUNNER: &str = include_str!("../../../packaging/examples/github-runner.conf");
 
-const UNITS: [&str; 5] = [
+const UNITS: [&str; 7] = [
     "guardd.service",
     "guardd.socket",
     "guard.slice",
     "guardd-ready.service",
     "guardd-pins.service",
+    "guard-proxy.service",
+    "guard-proxy.path",
 ];
 
 /// That systemd says nothing about these.
@@ -88,11 +90,17 @@ fn systemd_finds_nothing_wrong_with_the_examples() {
 #[test]
 fn each_thing_that_the_sandbox_leaves_open_is_explained() {
     let _machine = Machine::new();
-    let unit = fs::read_to_string("/usr/lib/systemd/system/guardd.service").unwrap();
-    let comments: String = unit.lines().filter(|line| line.starts_with('#')).collect();
+    for unit in ["guardd.service", "guard-proxy.service"] {
+        each_is_explained(unit);
+    }
+}
+
+fn each_is_explained(unit: &str) {
+    let text = fs::read_to_string(format!("/usr/lib/systemd/system/{unit}")).unwrap();
+    let comments: String = text.lines().filter(|line| line.starts_with('#')).collect();
     let found = ok(
         "systemd-analyze",
-        &["--no-pager", "security", "--json=short", "guardd.service"],
+        &["--no-pager", "security", "--json=short", unit],
     );
     let found: Vec<Value> = serde_json::from_str(&found).unwrap();
     let is_open = |one: &&Value| one["set"] == false && one["exposure"].is_string();
@@ -116,6 +124,15 @@ fn the_sandbox_is_as_tight_as_promised() {
     ok(
         "systemd-analyze",
         &["--no-pager", "security", "--threshold=30", "guardd.service"],
+    );
+    ok(
+        "systemd-analyze",
+        &[
+            "--no-pager",
+            "security",
+            "--threshold=20",
+            "guard-proxy.service",
+        ],
     );
 }
 

@@ -13,9 +13,10 @@ use super::{empty, licences, work};
 use crate::shell::{read, root, run};
 
 /// Where each kind of unit, and what goes with it, belongs.
-const UNITS: [(&str, &str); 4] = [
+const UNITS: [(&str, &str); 5] = [
     ("service", "usr/lib/systemd/system"),
     ("socket", "usr/lib/systemd/system"),
+    ("path", "usr/lib/systemd/system"),
     ("slice", "usr/lib/systemd/system"),
     ("preset", "usr/lib/systemd/system-preset"),
 ];
