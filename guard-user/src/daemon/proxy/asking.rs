@@ -4,11 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use guard_common::{Address, BootTime, SessionId};
 
-use super::{
-    permits,
-    terms::{Standing, standing},
-    waiting::Waiter,
-};
+use super::{permits, terms::Standing, waiting::Waiter};
 use crate::{
     daemon::{
         advice,
@@ -53,20 +49,16 @@ impl State {
 
     /// The answer; none where a person is waited for.
     fn answer_now(&mut self, number: Number, target: &Target, asked: Asked) -> Option<Answer> {
-        let Some(live) = self.sessions.live(SessionId(target.session)) else {
-            return Some(closed());
-        };
-        let (id, to) = (live.cgroup.id, Address::from(target.address));
-        let hold = match standing(&self.policies, &live.chain, to, target.port) {
+        let hold = match self.standing(target) {
             Standing::Closed => return Some(closed()),
             Standing::Open => return Some(Answer::Yes),
             Standing::Judged { hold, .. } => hold,
         };
-        let hold = self.patience(hold, live.about.uid, id, number);
-        // Some hole may be for all connections there.
-        if self.is_open_wide(target) {
-            return Some(Answer::Yes);
-        }
+        let (id, to) = (SessionId(target.session), Address::from(target.address));
+        let Some(owner) = self.sessions.live(id).map(|live| live.about.uid) else {
+            return Some(closed());
+        };
+        let hold = self.patience(hold, owner, id, number);
         let Some(request) = understood(asked) else {
             return Some(unreadable());
         };
@@ -99,6 +91,10 @@ impl State {
         let now = clock::now();
         if self.spend_permit(&question, now) {
             return Some(Answer::Yes);
+        }
+        let is_new = self.requests.find(&question).is_none();
+        if is_new && self.proxy.pace.admit(question.session, now).is_none() {
+            return Some(too_many());
         }
         let process = (None, Process::default());
         match self.ask(question.clone(), now, process, None) {
@@ -160,10 +156,10 @@ impl State {
             address: question.destination.to_ip(),
             port: question.port,
         };
-        match self.proxy_terms(&target) {
-            None => return Some(closed()),
-            Some(terms) if terms.rules.is_empty() => return Some(Answer::Yes),
-            Some(_) => {}
+        match self.standing(&target) {
+            Standing::Closed => return Some(closed()),
+            Standing::Open => return Some(Answer::Yes),
+            Standing::Judged { .. } => {}
         }
         if self.spend_permit(question, now) {
             return Some(Answer::Yes);
@@ -261,6 +257,13 @@ fn full() -> Answer {
     no(
         "as many requests wait for a person as guardd keeps",
         "ask the person to answer some: guard pending",
+    )
+}
+
+fn too_many() -> Answer {
+    no(
+        "too many requests that would change something came in a short time",
+        "send fewer, and this one again in a while",
     )
 }
 

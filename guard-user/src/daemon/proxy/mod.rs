@@ -21,7 +21,7 @@ use std::{collections::VecDeque, os::fd::OwnedFd, rc::Rc};
 use guard_common::{BootTime, Verdict};
 use tokio::sync::Notify;
 
-use super::{ids, policies::InForce, sessions::Session, state::State};
+use super::{events::Meters, ids, policies::InForce, sessions::Session, state::State};
 use crate::proxy::wire::ToProxy;
 use networks::Networks;
 use permits::Permits;
@@ -54,6 +54,8 @@ pub struct Proxy {
     surveyed: BootTime,
     /// Requests whose clients wait.
     waiters: Waiters,
+    /// How many questions each session has put lately: what it sends fast, nobody reads.
+    pace: Meters,
     /// What people have let through.
     pub permits: Permits,
 }
