@@ -163,6 +163,7 @@ fn holes() {
                 ("expires_at", Kind::Time),
                 ("connections_left", Kind::MaybeNumber),
                 ("read_only", Kind::Flag),
+                ("http", Kind::Null),
             ],
         );
         assert_eq!(hole["destination"], "192.0.2.10/32");

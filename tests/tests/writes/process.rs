@@ -1,0 +1,85 @@
+//! The proxy's process.
+
+use std::{fs, path::Path};
+
+use guard_lab::eventually;
+
+use crate::scene::{Scene, sending};
+
+/// A field of `/proc/PID/status`.
+fn status(process: &Path, field: &str) -> String {
+    let text = fs::read_to_string(process.join("status")).unwrap();
+    let found = text.lines().find_map(|line| line.strip_prefix(field));
+    found.unwrap().trim_start_matches(':').trim().to_owned()
+}
+
+#[test]
+fn there_is_one_when_it_is_needed_and_it_is_nobody() {
+    let scene = Scene::new();
+    assert!(!scene.has_proxy());
+    let _shell = scene.shell();
+    let proxy = scene.proxy();
+    eventually("it has given up all", || status(&proxy, "Seccomp") == "2").unwrap();
+    for ids in ["Uid", "Gid"] {
+        let all = status(&proxy, ids);
+        assert!(all.split_whitespace().all(|id| id != "0"), "{ids}: {all}");
+    }
+    assert_eq!(status(&proxy, "Groups"), "");
+    for set in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+        assert_eq!(status(&proxy, set), "0000000000000000", "{set}");
+    }
+    assert_eq!(status(&proxy, "NoNewPrivs"), "1");
+    assert_eq!(fs::read_link(proxy.join("cwd")).unwrap(), Path::new("/"));
+    let cgroup = fs::read_to_string(proxy.join("cgroup")).unwrap();
+    let root = scene.daemon.cgroup_root().file_name().unwrap();
+    assert!(!cgroup.contains(root.to_str().unwrap()), "{cgroup}");
+    let limits = fs::read_to_string(proxy.join("limits")).unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"));
+    assert!(files.unwrap().contains(" 16384 "), "{files:?}");
+    let environment = fs::read(proxy.join("environ")).unwrap();
+    let environment = String::from_utf8(environment).unwrap();
+    assert!(
+        environment
+            .split('\0')
+            .all(|one| one.is_empty() || one.starts_with("RUST_LOG=")),
+        "{environment}"
+    );
+    // Nothing of guardd's but what it was given: a socket, and what the runtime and the listeners take.
+    for entry in fs::read_dir(proxy.join("fd")).unwrap() {
+        let to = fs::read_link(entry.unwrap().path()).unwrap();
+        let to = to.to_string_lossy();
+        let is_own = ["socket:", "anon_inode:", "/dev/null", "pipe:"]
+            .iter()
+            .any(|own| to.starts_with(own));
+        let is_log = to.ends_with(".log") || to.contains("guardd");
+        assert!(is_own || is_log, "{to}");
+    }
+    assert_eq!(scene.json(&["status"])["warnings"], serde_json::json!([]));
+}
+
+#[test]
+fn one_that_is_killed_is_followed_by_another() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let mut shell = scene.shell();
+    let first = scene.proxy();
+    let pid = first
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    let pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    scene.daemon.wait_for_log("the proxy is gone").unwrap();
+    eventually("another proxy", || {
+        scene.has_proxy() && scene.json(&["status"])["warnings"] == serde_json::json!([])
+    })
+    .unwrap();
+    assert_ne!(scene.proxy(), first);
+    shell.tell(&sending("GET", "/albums", "")).unwrap();
+    shell.line_with("served_by").unwrap();
+}

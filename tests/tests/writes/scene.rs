@@ -1,0 +1,129 @@
+//! A guardd, production, and an agent that speaks HTTP.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use guard_lab::{Daemon, Network, Production, Running, Shell, eventually};
+use serde_json::Value;
+
+use crate::{POLICY, PORT, V4};
+
+/// A line for a shell that sends a request, and prints all that is answered.
+pub(crate) fn sending(method: &str, path: &str, body: &str) -> String {
+    let length = body.len();
+    format!(
+        "exec 3<>/dev/tcp/{V4}/{PORT} && printf '{method} {path} HTTP/1.1\\r\\nHost: photos.example.com\\r\\n\
+         Content-Type: text/plain\\r\\nContent-Length: {length}\\r\\nConnection: close\\r\\n\\r\\n{body}' >&3 && \
+         timeout 30 cat <&3; echo; echo ended"
+    )
+}
+
+pub(crate) struct Scene {
+    pub(crate) network: Network,
+    pub(crate) daemon: Daemon,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let network = Network::new().unwrap();
+        let daemon = Daemon::in_network(&network)
+            .policy("reads", POLICY)
+            .start()
+            .unwrap();
+        Self { network, daemon }
+    }
+
+    pub(crate) fn production(&self) -> Production<'_> {
+        Production::start(&self.network).unwrap()
+    }
+
+    pub(crate) fn shell(&self) -> Shell {
+        let mut shell = Shell::start(&self.daemon, "reads").unwrap();
+        // It has connections of its own (/dev/tcp).
+        shell
+            .tell("exec bash -c 'echo in bash; exec bash'")
+            .unwrap();
+        shell.line_with("in bash").unwrap();
+        shell
+    }
+
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        self.daemon.root(args).json().unwrap()
+    }
+
+    /// The only request that waits.
+    pub(crate) fn request(&self) -> Value {
+        let mut found = Value::Null;
+        eventually("a request", || {
+            found = self.json(&["pending"])[0].clone();
+            !found.is_null()
+        })
+        .unwrap();
+        found
+    }
+
+    /// Somebody who would see a request at once.
+    pub(crate) fn follower(&self) -> Running {
+        self.daemon.root(["pending", "--follow"]).spawn().unwrap()
+    }
+
+    /// The records of a kind in the audit trail.
+    pub(crate) fn trail(&self, kind: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.daemon.audit()).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        records
+            .filter(|record: &Value| record["kind"] == kind)
+            .collect()
+    }
+
+    /// The proxy's `/proc/PID`, once it runs.
+    pub(crate) fn proxy(&self) -> PathBuf {
+        let mut found = None;
+        eventually("a proxy", || {
+            found = self.proxies().pop();
+            found.is_some()
+        })
+        .unwrap();
+        found.unwrap()
+    }
+
+    fn proxies(&self) -> Vec<PathBuf> {
+        let guardd = self.daemon.pid().unwrap();
+        let children = fs::read_to_string(format!("/proc/{guardd}/task/{guardd}/children"));
+        let children = children.unwrap();
+        let is_proxy = |pid: &PathBuf| {
+            let words = fs::read(pid.join("cmdline")).unwrap_or_default();
+            words.starts_with(b"guardd\0proxy\0")
+        };
+        let children = children
+            .split_whitespace()
+            .map(|pid| format!("/proc/{pid}").into());
+        children.filter(is_proxy).collect()
+    }
+
+    /// How many sockets the proxy has that listen for TCP, in whatever network.
+    pub(crate) fn listeners(&self, proxy: &Path) -> usize {
+        let fds = fs::read_dir(proxy.join("fdinfo")).unwrap();
+        let fds = fds.filter_map(Result::ok).map(|entry| entry.file_name());
+        let pid = proxy
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
+        let pid = rustix::process::Pid::from_raw(pid).unwrap();
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).unwrap();
+        let listens = |fd: &std::ffi::OsString| {
+            let fd = fd.to_str().unwrap().parse().unwrap();
+            let empty = rustix::process::PidfdGetfdFlags::empty();
+            let copy = rustix::process::pidfd_getfd(&pidfd, fd, empty);
+            copy.is_ok_and(|copy| rustix::net::sockopt::socket_acceptconn(&copy) == Ok(true))
+        };
+        fds.filter(listens).count()
+    }
+
+    pub(crate) fn has_proxy(&self) -> bool {
+        !self.proxies().is_empty()
+    }
+}
