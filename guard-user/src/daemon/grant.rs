@@ -28,6 +28,8 @@ pub struct Grant {
     pub(super) ports: Vec<PortSpec>,
     pub(super) time: Duration,
     pub(super) connections: Option<u32>,
+    /// Some of it can be read from without.
+    pub(super) can_be_read: bool,
     pub(super) warnings: Vec<String>,
 }
 
@@ -60,6 +62,7 @@ impl State {
             ports,
             time: term(terms.seconds)?,
             connections: terms.connections,
+            can_be_read: false,
             warnings: Vec::new(),
         };
         if terms.connections == Some(0) {
@@ -107,6 +110,8 @@ impl Grant {
             Opening::AlreadyAllowed => None,
             Opening::Possible { longest } => Some(longest),
         };
+        let mut verdicts = covered.met.iter().map(|met| met.verdict);
+        self.can_be_read |= verdicts.any(|verdict| verdict == Verdict::ReadOnly);
         let denies = covered.met.iter().find(|met| met.verdict == Verdict::Deny);
         let warning = denies.map(|met| stays_denied(met.rule));
         self.warnings.extend(warning);

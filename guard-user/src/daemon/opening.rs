@@ -22,6 +22,10 @@ use crate::{
     sys::clock::{self, Clocks},
 };
 
+/// A hole for connections, where reads pass without.
+const NOT_READ_ONLY: &str = "reads pass there without a hole; through this one goes everything, and nobody is asked \
+                             about what changes something";
+
 impl State {
     /// Opens holes that nobody asked for.
     ///
@@ -78,9 +82,13 @@ impl State {
             .filter(|hole| opened.contains(&hole.entry.id))
             .collect();
         self.settle(grant.session, &live);
+        let mut warnings = grant.warnings;
+        if grant.can_be_read {
+            warnings.push(NOT_READ_ONLY.to_owned());
+        }
         Ok(proto::Holes {
             holes: self.shown_holes(&live),
-            warnings: grant.warnings,
+            warnings,
         })
     }
 

@@ -158,7 +158,7 @@ impl Snapshot {
         self.counted_by_the_kernel(to)?;
         let waiting = "Questions that wait for a person.";
         self.gauges(to, "guard_requests_waiting", waiting, |one| one.requests)?;
-        let open = "Holes that are open, as the kernel has them.";
+        let open = "Holes that are open.";
         self.gauges(to, "guard_holes", open, |one| one.holes)
     }
 
