@@ -14,7 +14,6 @@ mod invalid;
 mod lookup;
 mod model;
 mod name;
-mod not_yet;
 mod parse;
 mod parts;
 mod plan;

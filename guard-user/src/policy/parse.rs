@@ -1,6 +1,6 @@
 //! From the text of a policy to its model.
 
-use std::{ops::Range, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use guard_common::Verdict;
 use toml::de::{DeTable, DeValue};
@@ -10,7 +10,6 @@ use super::{
     duration::parse_duration,
     invalid::{Invalid, nearest, printable, quoted},
     model::{Action, DEFAULT_HOLD, Policy},
-    not_yet,
     source::{Source, Table},
 };
 
@@ -35,37 +34,20 @@ const POLICY_KEYS: &[&str] = &[
 /// # Errors
 /// All that is wrong with it, in the order of the file, with the warnings among it.
 pub fn parse(file: &str, text: &str) -> Result<Parsed, Vec<Diagnostic>> {
-    read(file, text, not_yet::refuse)
-}
-
-/// As [`parse`], with one more check of the finished policy.
-pub(super) fn read(
-    file: &str,
-    text: &str,
-    check: impl FnOnce(&mut Source<'_>, &[ReadOnly]),
-) -> Result<Parsed, Vec<Diagnostic>> {
     let mut source = Source::new(file, text);
     let (root, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         source.syntax_error(error);
     }
-    let mut reader = Reader {
-        source,
-        read_only: Vec::new(),
-    };
+    let mut reader = Reader { source };
     let policy = reader.policy(file, root.get_ref());
-    check(&mut reader.source, &reader.read_only);
     let warnings = reader.source.finish()?;
     Ok(Parsed { policy, warnings })
 }
 
-/// Where a rule says `read-only`.
-pub(super) struct ReadOnly(pub(super) Range<usize>);
-
 /// A policy that is being read.
 pub(super) struct Reader<'s> {
     pub(super) source: Source<'s>,
-    pub(super) read_only: Vec<ReadOnly>,
 }
 
 impl<'s> Reader<'s> {

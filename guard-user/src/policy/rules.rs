@@ -9,7 +9,7 @@ use super::{
     http,
     invalid::{Invalid, printable, quoted},
     model::{Action, Rule},
-    parse::{ReadOnly, Reader, action, rule_name},
+    parse::{Reader, action, rule_name},
     ports::PortSpec,
     profiles,
     source::Table,
@@ -100,9 +100,6 @@ impl<'s> Reader<'s> {
         let given = self
             .source
             .parsed(value, expected, |text| action(text, ACTIONS));
-        if given == Some(Verdict::ReadOnly) {
-            self.read_only.push(ReadOnly(value.span()));
-        }
         given.unwrap_or(Verdict::Deny)
     }
 

@@ -81,12 +81,17 @@ impl Problem {
         }
     }
 
+    /// With a line end, for whoever reads it in a terminal.
+    fn text(&self) -> String {
+        // Strings and numbers always have a JSON form.
+        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text + "\n"
+    }
+
     /// As an answer.
     #[must_use]
     pub(super) fn answer(&self) -> Response<Body> {
-        // Strings and numbers always have a JSON form.
-        let text = serde_json::to_vec_pretty(self).unwrap_or_default();
-        let mut response = Response::new(body::full(text));
+        let mut response = Response::new(body::full(self.text()));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::FORBIDDEN);
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/problem+json");
@@ -98,7 +103,7 @@ impl Problem {
     /// As the bytes of an HTTP/1.1 answer after which the connection is closed.
     #[must_use]
     pub(super) fn as_http1(&self) -> Vec<u8> {
-        let text = serde_json::to_string_pretty(self).unwrap_or_default();
+        let text = self.text();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         let answer = format!(
             "HTTP/1.1 {} {}\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\

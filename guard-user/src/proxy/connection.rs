@@ -46,7 +46,7 @@ pub(super) async fn serve(
     stream: TcpStream,
     peer: SocketAddr,
 ) {
-    match origin::of(&common.origins, network.cookie, peer) {
+    match origin::of(&common.origins, network.cookie, &stream, peer) {
         Ok(Some(target)) => serve_to(Rc::clone(&common.link), network, stream, target).await,
         // Somebody who was not turned here: there is nothing to be had.
         Ok(None) => reset(&stream),

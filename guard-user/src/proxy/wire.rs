@@ -122,7 +122,8 @@ pub enum ToProxy {
 /// What holds for a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
-    /// The rules that decide there, one for each policy of the session that says `read-only`.
+    /// The rules that decide there, one for each policy of the session that says `read-only`, the outermost first.
+    /// None: everything passes.
     pub rules: Vec<Rules>,
     /// A name in the policy that stands for the address.
     pub host: Option<String>,

@@ -18,3 +18,4 @@ pub mod signal;
 pub mod sock_destroy;
 mod sock_diag;
 pub mod sock_owner;
+pub mod tcp;

@@ -86,6 +86,15 @@ impl Agent {
         Ok(done.status)
     }
 
+    /// Runs `curl`; gives the exit status.
+    pub(super) fn curl(&mut self, story: &Story, args: &str) -> Result<i32> {
+        let text = format!("curl -sS -m 5 {args}");
+        story.command("agent", &text);
+        let done = self.runs(&format!("{text} 2>&1"), PATIENCE)?;
+        story.output(&done.lines.join("\n"));
+        Ok(done.status)
+    }
+
     /// Opens a connection and keeps it until it is cut.
     pub(super) fn hold_open(&mut self, story: &Story, patience: Duration) -> Result<Cut> {
         let arguments = Attempt::new("hold-open", SERVER, PORT).args().join(" ");

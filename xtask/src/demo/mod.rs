@@ -4,6 +4,7 @@
 //! go as told ends the demo with an error, after everything was taken down.
 
 mod agent;
+mod looking;
 mod story;
 
 use std::path::PathBuf;
@@ -20,6 +21,8 @@ use story::Story;
 /// Production's photo server.
 const SERVER: &str = "192.0.2.10";
 const PORT: u16 = 2283;
+/// Another one, which may be looked at.
+const READABLE: &str = "192.0.2.20";
 /// How long the hole is to live.
 const HOLE: Duration = Duration::from_secs(5);
 /// How much later than told its end may be seen, on a slow machine.
@@ -34,6 +37,12 @@ name = "photos"
 to = ["192.0.2.0/24", "2001:db8:7::/48"]
 action = "confirm"
 reason = "production photo server"
+
+[[rule]]
+name = "gallery"
+to = ["192.0.2.20"]
+action = "read-only"
+reason = "production gallery"
 "#;
 
 /// Shows the guard at work.
@@ -74,6 +83,7 @@ fn act(
     passes(story, production, &mut agent)?;
     ends_by_itself(story, &mut agent, opened)?;
     refused_again(story, production, &mut agent)?;
+    looking::act(story, production, daemon, &mut agent)?;
     agent.leave(story)?;
     logged(story, daemon)
 }

@@ -20,7 +20,7 @@ pub enum Standing {
     Closed,
     /// Requests are judged by these rules, and a client may wait that long for a person.
     Judged {
-        /// The rules that decide, one for each policy that says `read-only`.
+        /// The rules that decide, one for each policy that says `read-only`, the outermost first.
         rules: Vec<Rules>,
         /// The least patient policy's.
         hold: Duration,
@@ -34,7 +34,7 @@ pub enum Standing {
 pub fn standing(policies: &Policies, chain: &[PolicyId], to: Address, port: u16) -> Standing {
     let ports = [PortSpec::one(Protocol::TCP, port)];
     let (mut rules, mut hold) = (Vec::new(), Duration::MAX);
-    for slot in chain {
+    for slot in chain.iter().rev() {
         let Some(policy) = policies.get(*slot) else {
             return Standing::Closed;
         };

@@ -240,7 +240,7 @@ fn a_broken_line_is_said_once() {
 }
 
 #[test]
-fn read_only_is_checked_and_then_refused() {
+fn read_only_is_checked() {
     let text = r#"
 [[rule]]
 to = ["192.0.2.10"]
@@ -257,14 +257,6 @@ action = "confirm"
 action = "deny"
 "#;
     assert_snapshot!(complaint(text), @r#"
-    error: this version cannot enforce `read-only` yet
-     --> test.toml:4:10
-      |
-    4 | action = "read-only"
-      |          ^^^^^^^^^^^
-      |
-      = help: write `confirm`: each connection is asked about
-
     error: `put` is not an HTTP method
      --> test.toml:6:11
       |

@@ -10,12 +10,12 @@ mod worked;
 use super::{
     diagnostic::render,
     model::{Environment, Policy},
-    parse::{parse, read},
+    parse::parse,
 };
 
-/// A policy that must be right, `read-only` allowed.
+/// A policy that must be right.
 pub(crate) fn policy(text: &str) -> Policy {
-    match read("test.toml", text, |_, _| ()) {
+    match parse("test.toml", text) {
         Ok(parsed) => parsed.policy,
         Err(found) => panic!("{}", render(&found, text, false)),
     }
