@@ -4,6 +4,7 @@
 
 mod connect;
 mod datagram;
+mod http;
 mod sink;
 mod spawn;
 mod stall;
@@ -28,14 +29,15 @@ pub use stall::Watch;
 /// That an order cannot be understood or carried out.
 pub fn client() -> Result<()> {
     say(&json!({"ready": true}));
+    let mut idle = http::Idle::default();
     for line in io::stdin().lock().lines() {
         let order: Value = serde_json::from_str(&line?).context("an order is a JSON object")?;
-        say(&obey(&order)?);
+        say(&obey(&order, &mut idle)?);
     }
     Ok(())
 }
 
-fn obey(order: &Value) -> Result<Value> {
+fn obey(order: &Value, idle: &mut http::Idle) -> Result<Value> {
     Ok(match text(order, "do")? {
         "connect" => connect::often(&Pool::of(order)?, number(order, "count")?)?,
         "until" => connect::until(&Pool::of(order)?, order["allowed"] == true, time(order)?)?,
@@ -45,6 +47,10 @@ fn obey(order: &Value) -> Result<Value> {
             number(order, "count")?,
             order["connected"] == true,
         )?,
+        "get" => http::kept(&Pool::of(order)?, number(order, "count")?)?,
+        "get-fresh" => http::fresh(&Pool::of(order)?, number(order, "count")?)?,
+        "download" => http::download(&Pool::of(order)?, number(order, "bytes")?)?,
+        "idle" => idle.open(&Pool::of(order)?, number(order, "count")?)?,
         "stream" => stream::run(Pool::of(order)?.address(0), time(order)?)?,
         "spawn" => spawn::often(&order["argv"], number(order, "count")?)?,
         "pin" => pin(number(order, "cpu")? as usize)?,

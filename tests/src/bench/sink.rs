@@ -8,13 +8,14 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use socket2::{Domain, Socket, Type};
 
-use super::pin;
+use super::{http, pin};
 
 /// How long to wait for a client's next byte.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Takes connections at a port, one after the other, and reads each to its end; holds the same UDP port, where
-/// what comes fills a small buffer and is then dropped. Prints `ready`; ends with its input.
+/// Takes connections at a port. What begins like a GET is answered as HTTP, by a thread of its own; others are read to
+/// their ends one after the other. Holds the same UDP port, where what comes fills a small buffer and is then dropped.
+/// Prints `ready`; ends with its input.
 ///
 /// # Errors
 ///
@@ -45,6 +46,11 @@ fn listen(at: SocketAddr) -> io::Result<TcpListener> {
 fn swallow(listener: &TcpListener) {
     let mut buffer = vec![0; 1 << 20];
     for mut stream in listener.incoming().flatten() {
+        if matches!(stream.peek(&mut buffer[..1]), Ok(1)) && buffer[0] == b'G' {
+            // A client that has enough has ended it.
+            thread::spawn(move || drop(http::serve(stream)));
+            continue;
+        }
         // A client that resets its connection has ended it, too.
         while stream.read(&mut buffer).is_ok_and(|length| length > 0) {}
     }

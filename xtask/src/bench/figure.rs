@@ -13,6 +13,8 @@ pub(super) enum Unit {
     Throughput,
     /// Packets a second.
     Packets,
+    /// Requests a second.
+    Requests,
     /// Percent of one CPU.
     Cpu,
 }
@@ -24,6 +26,7 @@ impl Unit {
             Self::Memory => "bytes",
             Self::Throughput => "bytes/s",
             Self::Packets => "packets/s",
+            Self::Requests => "requests/s",
             Self::Cpu => "% of a CPU",
         }
     }
@@ -39,7 +42,7 @@ impl Unit {
             Self::Time => format!("{:.2} s", number / 1e9),
             Self::Memory => format!("{:.1} MiB", number / MIB),
             Self::Throughput => format!("{:.2} GB/s", number / 1e9),
-            Self::Packets => format!("{:.0} k/s", number / 1e3),
+            Self::Packets | Self::Requests => format!("{:.0} k/s", number / 1e3),
             Self::Cpu => format!("{number:.2} %"),
         }
     }

@@ -9,6 +9,7 @@ mod client;
 mod connects;
 mod crowd;
 mod figure;
+mod http;
 mod machine;
 mod peers;
 mod policies;
@@ -57,11 +58,12 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 14] = [
+const NAMES: [&str; 15] = [
     "connect-10",
     "connect-100k",
     "throughput",
     "egress",
+    "http",
     "connect-program",
     "answer",
     "run",
@@ -79,6 +81,7 @@ const GROUPS: [Group; NAMES.len()] = [
     |plan| connects::connects(plan, Prefixes::MANY, "100,000 prefixes"),
     traffic::throughput,
     traffic::egress,
+    http::http,
     traffic::connect,
     answer::answer,
     starts::run,
