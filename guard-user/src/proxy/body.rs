@@ -1,16 +1,17 @@
 //! Bodies, on their way through: never whole in memory, but for the head of what a person is asked about.
 
 use std::{
-    collections::VecDeque,
     pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
@@ -26,55 +27,50 @@ pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
         .boxed_unsync()
 }
 
-/// A body of which the beginning was read already.
+/// A body of which the beginning may have been read already.
 #[derive(Debug)]
 pub(super) struct Begun {
     /// Its length as its head told; none where only its end tells. It goes on in the same way, with its trailers.
     told: Option<u64>,
-    read: VecDeque<Frame<Bytes>>,
+    read: BytesMut,
+    trailers: Option<HeaderMap>,
     rest: Option<Incoming>,
 }
 
 impl Begun {
-    /// Reads a body until its end, or until there are more than `most` bytes of data.
-    ///
-    /// # Errors
-    ///
-    /// The connection's.
-    pub(super) async fn read(body: Incoming, most: usize) -> Result<Self, hyper::Error> {
-        let mut begun = Self {
+    /// A body of which nothing was read.
+    pub(super) fn new(body: Incoming) -> Self {
+        Self {
             told: body.size_hint().exact(),
-            read: VecDeque::new(),
+            read: BytesMut::new(),
+            trailers: None,
             rest: Some(body),
-        };
-        begun.read_on(most).await?;
-        Ok(begun)
+        }
     }
 
-    /// As [`Self::read`], further.
+    /// Reads until its end, or until there are more than `most` bytes, or for so long: a client may send more only when it
+    /// has been answered.
     ///
     /// # Errors
     ///
     /// The connection's.
-    pub(super) async fn read_on(&mut self, most: usize) -> Result<(), hyper::Error> {
-        let mut length = self.length();
-        while length <= most
+    pub(super) async fn read(&mut self, most: usize, time: Duration) -> Result<(), hyper::Error> {
+        let read = tokio::time::timeout(time, self.read_on(most)).await;
+        read.unwrap_or(Ok(()))
+    }
+
+    /// What was read stays so where nobody waits for more.
+    async fn read_on(&mut self, most: usize) -> Result<(), hyper::Error> {
+        while self.read.len() <= most
             && let Some(rest) = &mut self.rest
         {
-            match rest.frame().await.transpose()? {
-                Some(frame) => {
-                    length += frame.data_ref().map_or(0, Bytes::len);
-                    self.read.push_back(frame);
-                }
+            match rest.frame().await.transpose()?.map(Frame::into_data) {
+                Some(Ok(data)) => self.read.extend_from_slice(&data),
+                Some(Err(other)) => self.trailers = other.into_trailers().ok(),
                 None => self.rest = None,
             }
         }
         Ok(())
-    }
-
-    fn length(&self) -> usize {
-        let data = self.read.iter().filter_map(Frame::data_ref);
-        data.map(Bytes::len).sum()
     }
 
     /// Whether all of it was read.
@@ -83,21 +79,22 @@ impl Begun {
         self.rest.is_none()
     }
 
-    /// What was read of it, at most so many bytes.
+    /// What was read of it.
     #[must_use]
-    pub(super) fn head(&self, most: usize) -> Bytes {
-        let mut head = BytesMut::new();
-        for data in self.read.iter().filter_map(Frame::data_ref) {
-            let left = most - head.len();
-            head.extend_from_slice(&data[..data.len().min(left)]);
-        }
-        head.freeze()
+    pub(super) fn so_far(&self) -> &[u8] {
+        &self.read
+    }
+
+    /// The same, at most so many bytes.
+    #[must_use]
+    pub(super) fn head(&self, most: usize) -> &[u8] {
+        &self.read[..self.read.len().min(most)]
     }
 
     /// Its length in bytes, where that is known.
     #[must_use]
     pub(super) fn bytes(&self) -> Option<u64> {
-        let read = self.is_whole().then(|| self.length() as u64);
+        let read = self.is_whole().then_some(self.read.len() as u64);
         self.told.or(read)
     }
 }
@@ -110,8 +107,12 @@ impl http_body::Body for Begun {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        if let Some(frame) = self.read.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
+        if !self.read.is_empty() {
+            let read = self.read.split().freeze();
+            return Poll::Ready(Some(Ok(Frame::data(read))));
+        }
+        if let Some(trailers) = self.trailers.take() {
+            return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         match &mut self.rest {
             Some(rest) => Pin::new(rest).poll_frame(cx),
@@ -120,7 +121,8 @@ impl http_body::Body for Begun {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.read.is_empty() && self.rest.as_ref().is_none_or(Incoming::is_end_stream)
+        let is_read = self.read.is_empty() && self.trailers.is_none();
+        is_read && self.rest.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

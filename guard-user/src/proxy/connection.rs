@@ -14,14 +14,14 @@ use tokio::{
 
 use super::{
     answers::Problem,
+    client::Client,
     lent::Lent,
     link::Link,
-    networks::{Common, Network},
+    networks::{Common, Network, Place},
     origin,
     process::reset,
-    request::Client,
     sieve::{Limits, Malformed, Phase, Protocol, Sieve, SievedIo, Watch},
-    upstream::{Here, Upstream, Version},
+    upstream::{Here, Version},
     wire::{Entry, Target},
 };
 
@@ -34,6 +34,9 @@ const LOOKS: u32 = 6;
 const LINGER: Duration = Duration::from_secs(1);
 /// Requests of one HTTP/2 connection at once.
 const MAX_STREAMS: u32 = 128;
+/// Bytes of one of their bodies that may be on their way, and of all: one that waits holds up no other.
+const STREAM_WINDOW: u32 = 256 * 1024;
+const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 /// Bytes of an HTTP/2 head at most.
 const MAX_HEAD: u32 = 64 * 1024;
 /// Bytes that hyper keeps at most, of a head that the sieve has let through and of what follows it.
@@ -47,7 +50,13 @@ pub(super) async fn serve(
     peer: SocketAddr,
 ) {
     match origin::of(&common.origins, network.cookie, &stream, peer) {
-        Ok(Some(target)) => serve_to(Rc::clone(&common.link), network, stream, target).await,
+        Ok(Some(target)) => match common.place(target.session) {
+            Some(place) => {
+                let link = Rc::clone(&common.link);
+                serve_to(link, network, stream, target, Some(place)).await;
+            }
+            None => reset(&stream),
+        },
         // Somebody who was not turned here: there is nothing to be had.
         Ok(None) => reset(&stream),
         Err(error) => {
@@ -63,16 +72,15 @@ pub(super) async fn serve_to(
     network: Rc<Network>,
     stream: TcpStream,
     target: Target,
+    place: Option<Place>,
 ) {
     if link.terms(target).await.is_none() {
         return reset(&stream);
     }
     // Where that fails it is slower, and works.
     let _ = stream.set_nodelay(true);
-    let to = SocketAddr::new(target.address, target.port);
-    let upstream = Upstream::begin(network, Rc::clone(&link), to);
     let mut io = SievedIo::new(stream, Sieve::requests(Limits::default()));
-    let client = Rc::new(Client::new(link, target, upstream, io.watch()));
+    let client = Rc::new(Client::new(link, target, network, io.watch(), place));
     match spoken(&client, &mut io).await {
         Ok(Some(Protocol::Http1)) => http1(client, io).await,
         Ok(Some(Protocol::Http2)) => {
@@ -98,11 +106,15 @@ async fn spoken(client: &Client, io: &mut SievedIo<TcpStream>) -> io::Result<Opt
                 Ok(None)
             }
         },
-        () = client.upstream.speaks_first() => {
+        () = speaks_first(client) => {
             client.log(Entry::refused("the destination speaks first, which no HTTP server does"));
             Ok(None)
         }
     }
+}
+
+async fn speaks_first(client: &Client) {
+    client.upstream().speaks_first().await;
 }
 
 async fn http1(client: Rc<Client>, io: SievedIo<TcpStream>) {
@@ -126,26 +138,28 @@ async fn http1(client: Rc<Client>, io: SievedIo<TcpStream>) {
         let ended = tokio::select! {
             // How it ended is between hyper and the client.
             _ = &mut serving => true,
-            () = stalled(&watch) => true,
-            () = client.upstream.ended() => false,
+            () = stalled(&client, &watch) => true,
+            () = client.upstream_ended() => false,
         };
         if !ended {
             serving.as_mut().graceful_shutdown();
             let _ = serving.await;
         }
     }
-    if let (Some(malformed), Some(io)) = (watch.refusal(), lent.back()) {
-        refuse(&client, io, malformed).await;
+    match (watch.refusal(), lent.back()) {
+        (Some(malformed), Some(io)) => refuse(&client, io, malformed).await,
+        (None, Some(mut io)) => linger(io.get_mut()).await,
+        (_, None) => {}
     }
 }
 
-/// Waits until the client has begun a head and not ended it for long.
-async fn stalled(watch: &Watch) {
+/// Waits until the client has begun a head and not ended it for long, though it is its turn.
+async fn stalled(client: &Client, watch: &Watch) {
     let mut seen = 0;
     while seen < LOOKS {
         tokio::time::sleep(LOOK).await;
         seen = match watch.phase() {
-            Phase::Head => seen + 1,
+            Phase::Head if !client.is_busy() => seen + 1,
             _ => 0,
         };
     }
@@ -158,12 +172,14 @@ async fn http2(client: Rc<Client>, io: SievedIo<TcpStream>) {
         .auto_date_header(false)
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(MAX_HEAD)
         .serve_connection(TokioIo::new(io), service);
     let mut serving = pin!(serving);
     tokio::select! {
         _ = &mut serving => return,
-        () = client.upstream.ended() => {}
+        () = client.upstream_ended() => {}
     }
     serving.as_mut().graceful_shutdown();
     // How it ended is between hyper and the client.
@@ -183,12 +199,22 @@ async fn refuse(client: &Client, mut io: SievedIo<TcpStream>, malformed: Malform
     let stream = io.get_mut();
     let told = async {
         stream.write_all(&answer).await?;
-        stream.shutdown().await?;
-        // Else what it still sends is answered with a reset, which overtakes what was just said.
+        stream.shutdown().await
+    };
+    // It may be gone.
+    if matches!(tokio::time::timeout(LINGER, told).await, Ok(Ok(()))) {
+        linger(stream).await;
+    }
+}
+
+/// Reads what a client still sends that was answered before its end. Else that is answered with a reset, which overtakes
+/// what was just said.
+async fn linger(stream: &mut TcpStream) {
+    let rest = async {
         let mut rest = [0; 4096];
         while stream.read(&mut rest).await? > 0 {}
         Ok::<_, io::Error>(())
     };
-    // It may be gone.
-    let _ = tokio::time::timeout(LINGER, told).await;
+    // Whoever sends for longer is not waited for.
+    let _ = tokio::time::timeout(LINGER, rest).await;
 }

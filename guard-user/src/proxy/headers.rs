@@ -1,6 +1,12 @@
 //! Headers that are for one connection alone, and not for the other end (RFC 9110 7.6.1).
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Uri, header,
+    request::Parts,
+    uri::{PathAndQuery, Scheme},
+};
+
+use super::upstream::Version;
 
 /// What concerns one connection, whether `Connection` names it or not.
 const OF_THE_CONNECTION: [HeaderName; 5] = [
@@ -18,6 +24,45 @@ const FOR_THE_END: [HeaderName; 4] = [
     header::COOKIE,
     header::HOST,
 ];
+
+/// Has a request name its host once, and for HTTP/1 in the form that servers expect: the connection's own destination
+/// counts, so that no scheme and authority is needed in the target.
+///
+/// # Errors
+///
+/// Why it can be read in two ways.
+pub(super) fn normalise(parts: &mut Parts, version: Version) -> Result<(), &'static str> {
+    match version {
+        Version::Http1 => {
+            let path = parts.uri.path_and_query().cloned();
+            parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+            Ok(())
+        }
+        Version::Http2 => one_authority(parts),
+    }
+}
+
+/// RFC 9113 8.3.1: `:authority` and `Host` must not differ, and one of them is there.
+fn one_authority(parts: &mut Parts) -> Result<(), &'static str> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let (host, more) = (hosts.next().cloned(), hosts.next().is_some());
+    let authority = parts.uri.authority().cloned();
+    let named = host.as_ref().map(HeaderValue::as_bytes);
+    match (authority, named) {
+        (Some(authority), Some(host)) if more || authority.as_str().as_bytes() != host => {
+            Err("the Host field names another host than :authority")
+        }
+        (Some(_), _) => Ok(()),
+        (None, Some(host)) if !more => {
+            let mut uri = parts.uri.clone().into_parts();
+            uri.authority = Some(host.try_into().map_err(|_| "the Host field is no host")?);
+            uri.scheme = Some(uri.scheme.unwrap_or(Scheme::HTTP));
+            parts.uri = Uri::from_parts(uri).map_err(|_| "the target is none")?;
+            Ok(())
+        }
+        _ => Err("the request names no host, or several"),
+    }
+}
 
 /// Removes what concerns the connection that the headers came over.
 pub(super) fn strip(headers: &mut HeaderMap) {

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use super::wire::{Answer, Asked, Entry, NetworkId, Number, Target, Terms, ToDaemon};
-use crate::sys::packets::Packets;
+use crate::sys::packets::{MAX_MESSAGE, Packets};
 
 /// Targets whose terms are remembered at once. A session that goes through more of them has guardd asked again.
 const MAX_KNOWN: usize = 1024;
@@ -204,9 +204,22 @@ impl Drop for Question {
 pub(super) async fn send_all(link: Rc<Link>, packets: Rc<Packets>) -> io::Result<()> {
     let mut unsent = link.take_unsent();
     while let Some(said) = unsent.recv().await {
-        packets.send(&serde_json::to_vec(&said)?, &[]).await?;
+        let text = serde_json::to_vec(&said)?;
+        match (text.len() > MAX_MESSAGE, said) {
+            (false, _) => packets.send(&text, &[]).await?,
+            (true, ToDaemon::Ask { number, .. }) => link.answered(number, too_much()),
+            (true, _) => tracing::warn!(bytes = text.len(), "too much to be told to guardd"),
+        }
     }
     Ok(())
+}
+
+fn too_much() -> Answer {
+    Answer::No {
+        request: None,
+        why: "it is more than what a person can be shown".to_owned(),
+        fix: "send less of it in the URL".to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -233,6 +246,7 @@ mod tests {
             rule: "photos".to_owned(),
             kind: "changes something".to_owned(),
             warnings: Vec::new(),
+            plain: true,
         }
     }
 

@@ -7,15 +7,17 @@
 
 mod answers;
 mod body;
+mod client;
 mod connection;
+mod digest;
 mod headers;
 pub mod judge;
 mod lent;
 mod link;
 mod networks;
 mod origin;
+mod passing;
 mod process;
-mod request;
 pub mod sieve;
 mod upgrade;
 mod upstream;

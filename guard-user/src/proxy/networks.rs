@@ -13,15 +13,16 @@ use std::{
 use guard_common::NetnsCookie;
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
-    sync::{Notify, Semaphore},
+    sync::Notify,
     task::{JoinSet, spawn_local},
 };
 
 use super::{connection, link::Link, wire::NetworkId};
 use crate::sys::bpf::Origins;
 
-/// Connections at once. Each takes two descriptors.
+/// Connections at once, and of one session. Each takes two descriptors.
 const MAX_CONNECTIONS: usize = 4096;
+const MAX_OF_SESSION: usize = 2048;
 /// A pool with fewer sockets of a family than that is filled up.
 const LOW: usize = 16;
 /// How long a connection waits for a socket in another network.
@@ -62,7 +63,7 @@ pub(super) struct Common {
     pub(super) link: Rc<Link>,
     /// The map that knows where connections wanted to go.
     pub(super) origins: Origins,
-    free: Semaphore,
+    open: RefCell<HashMap<u32, usize>>,
 }
 
 impl Common {
@@ -72,8 +73,22 @@ impl Common {
         Self {
             link,
             origins,
-            free: Semaphore::new(MAX_CONNECTIONS),
+            open: RefCell::default(),
         }
+    }
+
+    /// A place for a connection of a session, where there is one.
+    pub(super) fn place(self: &Rc<Self>, session: u32) -> Option<Place> {
+        let mut open = self.open.borrow_mut();
+        let of_session = open.get(&session).copied().unwrap_or_default();
+        if of_session >= MAX_OF_SESSION || open.values().sum::<usize>() >= MAX_CONNECTIONS {
+            return None;
+        }
+        open.insert(session, of_session + 1);
+        Some(Place {
+            common: Rc::clone(self),
+            session,
+        })
     }
 }
 
@@ -144,15 +159,10 @@ impl Networks {
 
 async fn accept(common: Rc<Common>, network: Rc<Network>, listener: TcpListener) {
     loop {
-        let Ok(free) = common.free.acquire().await else {
-            return;
-        };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                free.forget();
                 let (common, network) = (Rc::clone(&common), Rc::clone(&network));
                 spawn_local(async move {
-                    let _place = Place(Rc::clone(&common));
                     connection::serve(&common, network, stream, peer).await;
                 });
             }
@@ -165,11 +175,21 @@ async fn accept(common: Rc<Common>, network: Rc<Network>, listener: TcpListener)
 }
 
 /// A connection's place among all of them.
-struct Place(Rc<Common>);
+#[derive(Debug)]
+pub(super) struct Place {
+    common: Rc<Common>,
+    session: u32,
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.free.add_permits(1);
+        let mut open = self.common.open.borrow_mut();
+        if let Some(count) = open.get_mut(&self.session) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.session);
+            }
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! Connections that become something else: what passes through them afterwards is not judged any more.
 
+use std::rc::Rc;
+
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::task::spawn_local;
 
-use super::sieve::Watch;
+use super::client::Client;
 
 /// What a client wants the connection to become, and the promise of that.
 #[derive(Debug)]
@@ -38,9 +40,7 @@ impl Upgrade {
     }
 
     /// Joins both ends, once both have become what was agreed.
-    pub(super) fn join(self, watch: &Watch, response: &mut Response<Incoming>) {
-        // Before the client is told, so that what it says then is not read as HTTP/1.
-        watch.become_opaque();
+    pub(super) fn join(self, whose: Rc<Client>, response: &mut Response<Incoming>) {
         let destination = hyper::upgrade::on(&mut *response);
         response
             .headers_mut()
@@ -50,8 +50,10 @@ impl Upgrade {
                 return;
             };
             let (mut client, mut destination) = (TokioIo::new(client), TokioIo::new(destination));
-            // Whichever end breaks off, both have ended.
+            // How it ended is between both.
             let _ = tokio::io::copy_bidirectional(&mut client, &mut destination).await;
+            // It has had its place among all connections until now.
+            drop(whose);
         });
     }
 }

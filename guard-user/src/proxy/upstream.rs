@@ -1,6 +1,13 @@
 //! The other half of a client's connection: one of its own to the destination, in the same protocol.
 
-use std::{cell::RefCell, error::Error, io, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    error::Error,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+};
 
 use http::{Method, Request, Response, header};
 use hyper::{
@@ -19,7 +26,7 @@ use super::{
     body::Body,
     link::Link,
     networks::Network,
-    sieve::{Asked, Asks, Limits, Sieve, SievedIo},
+    sieve::{Asked, Asks, Limits, Phase, Sieve, SievedIo},
 };
 
 /// Bytes that are read from the other end before they are passed on.
@@ -86,13 +93,34 @@ pub(super) struct Upstream {
     connected: OnceCell<Connected>,
     sender: OnceCell<Sender>,
     asks: Asks,
-    ended: Rc<Notify>,
+    ended: Rc<Ended>,
+}
+
+/// Tells that the connection to the destination has ended, for as long as that concerns the client.
+#[derive(Debug)]
+pub(super) struct Ended {
+    tell: Rc<Notify>,
+    concerns: Cell<bool>,
+}
+
+impl Ended {
+    fn tell(&self) {
+        if self.concerns.get() {
+            self.tell.notify_one();
+        }
+    }
 }
 
 impl Upstream {
-    /// Connects. Nothing is sent before the first request.
+    /// Connects, and tells when that has ended. Nothing is sent before the first request.
     #[must_use]
-    pub(super) fn begin(network: Rc<Network>, link: Rc<Link>, to: SocketAddr) -> Self {
+    pub(super) fn begin(
+        network: Rc<Network>,
+        link: Rc<Link>,
+        to: SocketAddr,
+        tell: Rc<Notify>,
+    ) -> Self {
+        let concerns = Cell::new(true);
         let connecting = spawn_local(async move { network.connect(&link, to).await });
         Self {
             to,
@@ -101,8 +129,13 @@ impl Upstream {
             connected: OnceCell::new(),
             sender: OnceCell::new(),
             asks: Asks::default(),
-            ended: Rc::new(Notify::new()),
+            ended: Rc::new(Ended { tell, concerns }),
         }
+    }
+
+    /// Another one is in its place.
+    pub(super) fn retire(&self) {
+        self.ended.concerns.set(false);
     }
 
     /// Waits until the destination says something before it was asked anything: it does not speak HTTP. Not to be
@@ -118,11 +151,6 @@ impl Upstream {
             return;
         }
         std::future::pending().await
-    }
-
-    /// Waits until the connection to the destination has ended.
-    pub(super) async fn ended(&self) {
-        self.ended.notified().await;
     }
 
     /// Whoever waits for this may stop, and another goes on: nothing is lost.
@@ -161,15 +189,19 @@ impl Upstream {
         Ok(match version {
             Version::Http1 => {
                 let sieve = Sieve::responses(Limits::default(), self.asks.clone());
-                let io = TokioIo::new(SievedIo::new(stream, sieve));
+                let io = SievedIo::new(stream, sieve);
+                let watch = io.watch();
                 let (sender, connection) = http1::Builder::new()
                     .preserve_header_case(true)
                     .max_buf_size(READ)
-                    .handshake(io)
+                    .handshake(TokioIo::new(io))
                     .await?;
                 spawn_local(async move {
                     let _ = connection.with_upgrades().await;
-                    ended.notify_one();
+                    // It goes on as something else, in other hands.
+                    if watch.phase() != Phase::Opaque {
+                        ended.tell();
+                    }
                 });
                 Sender::Http1(Mutex::new(sender))
             }
@@ -178,7 +210,7 @@ impl Upstream {
                 let (sender, connection) = http2::Builder::new(Here).handshake(io).await?;
                 spawn_local(async move {
                     let _ = connection.await;
-                    ended.notify_one();
+                    ended.tell();
                 });
                 Sender::Http2(sender)
             }

@@ -161,8 +161,11 @@ pub struct Asked {
     pub bytes: Option<u64>,
     /// The head of the body where that is text, of at most [`MAX_PREVIEW`] bytes.
     pub body_preview: Option<String>,
-    /// SHA-256 of method, scheme, host, path, content type and body, in hex, where the whole body has been read: a yes can be
-    /// for this very request though its client has gone.
+    /// Method and path are those of the request line: no header and nothing in the query names others.
+    #[serde(default)]
+    pub plain: bool,
+    /// SHA-256 of method, URL, headers and body, in hex, where the whole body has been read: a yes can be for this very
+    /// request though its client has gone.
     pub digest: Option<String>,
     /// The rule that stopped it.
     pub rule: String,
@@ -172,6 +175,8 @@ pub struct Asked {
     pub warnings: Vec<String>,
 }
 
+/// Bytes of path and query, of a request that a person can be asked about.
+pub const MAX_PATH: usize = 3000;
 /// Bytes of a body that a person is shown.
 pub const MAX_PREVIEW: usize = 2048;
 

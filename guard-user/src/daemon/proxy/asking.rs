@@ -303,6 +303,7 @@ mod tests {
 
     fn asked(path: &str) -> Asked {
         Asked {
+            plain: true,
             method: "PUT".to_owned(),
             scheme: "http".to_owned(),
             host: Some("photos.example.com".to_owned()),

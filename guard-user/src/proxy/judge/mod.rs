@@ -120,6 +120,18 @@ pub fn warnings(request: &Request<'_>, head: &[u8]) -> Vec<String> {
     warnings::of(&Facts::of(request, body::Body::Whole(head)))
 }
 
+/// Whether method and path are those of the request line: no header and nothing in the query names others, and the
+/// connection stays what it is.
+#[must_use]
+pub fn is_plain(request: &Request<'_>) -> bool {
+    let facts = Facts::of(request, body::Body::Whole(&[]));
+    let as_sent = |method: &method::Effective| method.by.is_none();
+    let headers = request.headers;
+    facts.methods.iter().all(as_sent)
+        && headers::rewriting(headers).is_none()
+        && headers::upgrade(headers).is_none()
+}
+
 fn strictest(rules: &[Rules], facts: &Facts<'_>) -> Judgement {
     let mut strictest: Option<Judgement> = None;
     for rules in rules {

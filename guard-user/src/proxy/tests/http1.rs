@@ -263,6 +263,96 @@ async fn connections_that_become_something_else_are_joined() {
         let got = String::from_utf8_lossy(&got);
         assert!(got.starts_with("HTTP/1.1 101 Switching Protocols\r\n"), "{got}");
         assert!(got.ends_with("\r\n\r\nhihello"), "{got}");
+        let connection = "connection: upgrade\r\n";
+        assert!(got.to_lowercase().contains(connection), "{got}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_yes_that_took_long_finds_a_connection() {
+    here(async {
+        // It closes what says nothing for a while, as servers do.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = listener.local_addr().unwrap();
+        spawn_local(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                spawn_local(async move {
+                    let mut head = [0; 1024];
+                    let read = stream.read(&mut head);
+                    if let Ok(Ok(1..)) =
+                        tokio::time::timeout(Duration::from_millis(300), read).await
+                    {
+                        stream.write_all(OK).await.unwrap();
+                    }
+                });
+            }
+        });
+        let lab = Lab::new(read_only(), None, at).await;
+        let mut client = lab.client().await;
+        let head = b"DELETE /x HTTP/1.1\r\nHost: photos\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        lab.guardd
+            .until("asked", |guardd| guardd.asked.borrow().len() == 1)
+            .await;
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        lab.link
+            .answered(crate::proxy::wire::Number(2), Answer::Yes);
+        let mut got = [0; 15];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"HTTP/1.1 200 OK");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_without_an_end_is_asked_about() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+        let lab = Lab::new(read_only(), no(), to.at).await;
+        let mut client = lab.client().await;
+        let head = b"POST /stream HTTP/1.1\r\nHost: photos\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n";
+        client.write_all(head).await.unwrap();
+        let mut got = [0; 12];
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"HTTP/1.1 403");
+        let asked = lab.guardd.asked.borrow()[0].clone();
+        assert_eq!(asked.body_preview.as_deref(), Some("hello"));
+        assert_eq!((asked.bytes, asked.digest), (None, None));
+        assert_eq!(to.text(), "");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_policy_has_come_to_deny_no_yes_lets_through() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+        let lab = Lab::new(read_only(), None, to.at).await;
+        let mut client = lab.client().await;
+        let head = b"DELETE /x HTTP/1.1\r\nHost: photos\r\nConnection: close\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        lab.guardd
+            .until("asked", |guardd| guardd.asked.borrow().len() == 1)
+            .await;
+        let denies = crate::policy::HttpRule {
+            method: vec!["DELETE".to_owned()],
+            path: None,
+            query: None,
+            content_type: None,
+            action: crate::policy::HttpAction::Deny,
+        };
+        if let Some(terms) = lab.guardd.terms.borrow_mut().as_mut() {
+            terms.rules[0].http.push(denies);
+        }
+        lab.link.renew();
+        lab.link
+            .answered(crate::proxy::wire::Number(2), Answer::Yes);
+        let mut got = String::new();
+        client.read_to_string(&mut got).await.unwrap();
+        assert!(got.starts_with("HTTP/1.1 403 "), "{got}");
+        assert_eq!(to.text(), "");
     })
     .await;
 }

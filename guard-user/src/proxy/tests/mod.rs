@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What guardd does, for a test.
 #[derive(Default)]
 struct Guardd {
-    terms: Option<Terms>,
+    terms: RefCell<Option<Terms>>,
     /// The answer to each question; where there is none they wait.
     answer: RefCell<Option<Answer>>,
     asked: RefCell<Vec<Asked>>,
@@ -89,7 +89,7 @@ impl Lab {
     async fn new(terms: Option<Terms>, answer: Option<Answer>, to: SocketAddr) -> Self {
         let link = Rc::new(Link::new());
         let guardd = Rc::new(Guardd {
-            terms,
+            terms: RefCell::new(terms),
             answer: RefCell::new(answer),
             ..Guardd::default()
         });
@@ -106,7 +106,7 @@ impl Lab {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let network = Rc::new(Network::new(NetworkId(0), NetnsCookie(0)));
-                spawn_local(serve_to(Rc::clone(&proxy), network, stream, target));
+                spawn_local(serve_to(Rc::clone(&proxy), network, stream, target, None));
             }
         });
         Self { guardd, link, at }
@@ -132,7 +132,7 @@ async fn speak(link: Rc<Link>, guardd: Rc<Guardd>) {
     let mut unsent = link.take_unsent();
     while let Some(said) = unsent.recv().await {
         match said {
-            ToDaemon::Terms { number, .. } => link.told(number, guardd.terms.clone()),
+            ToDaemon::Terms { number, .. } => link.told(number, guardd.terms.borrow().clone()),
             ToDaemon::Ask {
                 number, request, ..
             } => {

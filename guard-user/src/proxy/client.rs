@@ -1,0 +1,231 @@
+//! A client, and where it wanted to go: what it asks for is sent there once it may pass.
+
+use std::{
+    cell::RefCell,
+    error::Error,
+    net::SocketAddr,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use http::{Request, Response, StatusCode, header, request::Parts};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::sync::Notify;
+
+use super::{
+    answers::Problem,
+    body::{Attended, Body, Busy},
+    headers,
+    lent::Look,
+    link::Link,
+    networks::{Network, Place},
+    passing::Passed,
+    sieve::{Malformed, Watch},
+    upgrade::Upgrade,
+    upstream::{Unanswered, Upstream, Version},
+    wire::{Entry, Target},
+};
+
+/// Why a connection is broken off in place of an answer.
+pub(super) type Abort = Box<dyn Error + Send + Sync>;
+
+/// A client's connection, and the one that it has to its destination.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) link: Rc<Link>,
+    pub(super) target: Target,
+    network: Rc<Network>,
+    upstream: RefCell<Rc<Upstream>>,
+    upstream_ended: Rc<Notify>,
+    /// Of what it sends.
+    watch: Watch,
+    answering: Arc<AtomicUsize>,
+    look: RefCell<Look>,
+    _place: Option<Place>,
+}
+
+impl Client {
+    /// One that has not asked for anything yet. It is connected to its destination meanwhile.
+    #[must_use]
+    pub(super) fn new(
+        link: Rc<Link>,
+        target: Target,
+        network: Rc<Network>,
+        watch: Watch,
+        place: Option<Place>,
+    ) -> Self {
+        let upstream_ended = Rc::new(Notify::new());
+        let upstream = connect(&link, &network, target, &upstream_ended);
+        Self {
+            link,
+            target,
+            network,
+            upstream: RefCell::new(upstream),
+            upstream_ended,
+            watch,
+            answering: Arc::default(),
+            look: RefCell::default(),
+            _place: place,
+        }
+    }
+
+    /// Its connection to the destination.
+    pub(super) fn upstream(&self) -> Rc<Upstream> {
+        Rc::clone(&self.upstream.borrow())
+    }
+
+    /// Waits until that has ended.
+    pub(super) async fn upstream_ended(&self) {
+        self.upstream_ended.notified().await;
+    }
+
+    /// Connects anew: what was there may have been closed while a person thought, or is about to be.
+    pub(super) fn connect_anew(&self) {
+        let anew = connect(&self.link, &self.network, self.target, &self.upstream_ended);
+        self.upstream.replace(anew).retire();
+    }
+
+    /// Tells by which look whether the client is there while nobody reads from it.
+    pub(super) fn look_at(&self, look: Look) {
+        self.look.replace(look);
+    }
+
+    /// Waits until the client has left.
+    pub(super) async fn left(&self) {
+        let look = self.look.borrow().clone();
+        look.left().await;
+    }
+
+    /// Whether an answer is on its way: nothing else may be said in between.
+    #[must_use]
+    pub(super) fn is_busy(&self) -> bool {
+        self.answering.load(Ordering::Relaxed) > 0
+    }
+
+    /// Writes something down.
+    pub(super) fn log(&self, entry: Entry) {
+        self.link.log(self.target, entry);
+    }
+
+    /// The answer to a request: the destination's, or why it is not sent there.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection is to be broken off, as the destination would have.
+    pub(super) async fn answer(
+        self: Rc<Self>,
+        mut request: Request<Incoming>,
+        version: Version,
+    ) -> Result<Response<Body>, Abort> {
+        let busy = Busy::new(&self.answering);
+        let upgrade = Upgrade::of(&mut request);
+        let (mut parts, body) = request.into_parts();
+        let passed = match headers::normalise(&mut parts, version) {
+            Ok(()) => self.pass(&parts, body).await?,
+            Err(why) => Err(self.unreadable(&parts, why)),
+        };
+        let answer = match passed {
+            Ok(passed) => self.send(parts, passed, version, upgrade).await?,
+            Err(problem) => problem.answer(),
+        };
+        Ok(answer.map(|body| Attended::new(body, busy).boxed_unsync()))
+    }
+
+    fn unreadable(&self, parts: &Parts, why: &str) -> Problem {
+        let status = StatusCode::BAD_REQUEST;
+        self.log(Entry {
+            why: Some(why.to_owned()),
+            status: Some(status.as_u16()),
+            ..Entry::about("refused", parts)
+        });
+        Problem::unreadable(status, why.to_owned())
+    }
+
+    async fn send(
+        self: &Rc<Self>,
+        mut parts: Parts,
+        passed: Passed,
+        version: Version,
+        upgrade: Option<Upgrade>,
+    ) -> Result<Response<Body>, Abort> {
+        let failed = passed.was_confirmed.then(|| Entry::about("failed", &parts));
+        let spoken = parts.version;
+        headers::strip(&mut parts.headers);
+        if let Some(upgrade) = &upgrade {
+            upgrade.ask(&mut parts.headers);
+        }
+        let request = Request::from_parts(parts, passed.body);
+        let answered = self.upstream().send(request, version).await;
+        let response = match answered {
+            Ok(response) => response,
+            Err(unanswered) => return self.unanswered(unanswered, failed),
+        };
+        let mut response = self.switched(response, upgrade)?;
+        *response.version_mut() = spoken;
+        Ok(response.map(|body| body.boxed_unsync()))
+    }
+
+    /// What is told where the destination does not answer.
+    fn unanswered(
+        &self,
+        unanswered: Unanswered,
+        failed: Option<Entry>,
+    ) -> Result<Response<Body>, Abort> {
+        if let Some(failed) = failed {
+            let why = Some(unanswered.to_string());
+            self.log(Entry { why, ..failed });
+        }
+        let said = match unanswered {
+            unreachable @ Unanswered::Unreachable { .. } => unreachable.to_string(),
+            // It was the client's own body that broke off.
+            Unanswered::Broken(broken) if self.watch.refusal().is_some() => {
+                return Err(broken.into());
+            }
+            Unanswered::Broken(broken) => match Malformed::behind(&broken) {
+                Some(malformed) => {
+                    format!("what the destination sends is not HTTP: {malformed}")
+                }
+                None => return Err(broken.into()),
+            },
+        };
+        Ok(Problem::unanswered(said).answer())
+    }
+
+    /// The destination's answer without what is for the connection alone; where that becomes something else, both ends
+    /// are joined.
+    fn switched(
+        self: &Rc<Self>,
+        mut response: Response<Incoming>,
+        upgrade: Option<Upgrade>,
+    ) -> Result<Response<Incoming>, Abort> {
+        let switches = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+        let to = response.headers_mut().remove(header::UPGRADE);
+        headers::strip(response.headers_mut());
+        match (switches, upgrade, to) {
+            (true, Some(upgrade), Some(to)) => {
+                // Before the client is told, so that what it says then is not read as HTTP/1.
+                self.watch.become_opaque();
+                upgrade.join(Rc::clone(self), &mut response);
+                response.headers_mut().insert(header::UPGRADE, to);
+            }
+            (true, ..) => return Err("the destination switches to what nobody asked for".into()),
+            _ => {}
+        }
+        Ok(response)
+    }
+}
+
+fn connect(
+    link: &Rc<Link>,
+    network: &Rc<Network>,
+    target: Target,
+    ended: &Rc<Notify>,
+) -> Rc<Upstream> {
+    let to = SocketAddr::new(target.address, target.port);
+    let (network, link) = (Rc::clone(network), Rc::clone(link));
+    Rc::new(Upstream::begin(network, link, to, Rc::clone(ended)))
+}

@@ -1,0 +1,273 @@
+//! Whether a request may pass: judged, and asked for where it is no read.
+
+use std::{
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use http::{StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Incoming};
+
+use super::{
+    answers::Problem,
+    body::{Begun, Body},
+    client::{Abort, Client},
+    digest,
+    judge::{self, Judgement, Rules, Write},
+    wire::{Answer, Asked, Entry, MAX_PATH, MAX_PREVIEW, Terms},
+};
+
+/// Bytes of a body that are read before a person is asked, so that a yes can be for just that body.
+const MAX_DIGESTED: usize = 64 * 1024;
+/// How long they are waited for: some clients send more only when they have been answered.
+const MORE: Duration = Duration::from_secs(1);
+/// The same, of a body that tells whether it reads.
+const ALL: Duration = Duration::from_secs(30);
+/// A destination may have closed a connection after so long, or be about to.
+const STALE: Duration = Duration::from_secs(1);
+
+/// What is sent on.
+pub(super) struct Passed {
+    pub(super) body: Body,
+    /// A person has said yes to it.
+    pub(super) was_confirmed: bool,
+}
+
+impl Passed {
+    fn read(body: Body) -> Self {
+        Self {
+            body,
+            was_confirmed: false,
+        }
+    }
+}
+
+/// Whether a request may pass, or what the client is told.
+type Passing = Result<Passed, Problem>;
+
+impl Client {
+    /// What is sent on of a request that may pass; else why it may not.
+    ///
+    /// # Errors
+    ///
+    /// Where the connection is to be broken off.
+    pub(super) async fn pass(&self, parts: &Parts, body: Incoming) -> Result<Passing, Abort> {
+        let terms = self.terms().await?;
+        if terms.rules.is_empty() {
+            return Ok(Ok(Passed::read(body.boxed_unsync())));
+        }
+        let request = judge::Request {
+            method: &parts.method,
+            uri: &parts.uri,
+            headers: &parts.headers,
+            has_body: !body.is_end_stream(),
+        };
+        let mut judgement = judge::judge_all(&terms.rules, &request, None);
+        if let Judgement::Read { .. } = judgement {
+            return Ok(Ok(Passed::read(body.boxed_unsync())));
+        }
+        let mut body = Begun::new(body);
+        if let Judgement::NeedsBody { limit } = judgement {
+            body.read(limit, ALL).await?;
+            judgement = with_body(&terms.rules, &request, &body);
+        }
+        match judgement {
+            Judgement::Read { .. } => Ok(Ok(Passed::read(body.boxed_unsync()))),
+            Judgement::Write(write) => self.confirmed(&terms, parts, &request, body, write).await,
+            denied => Ok(Err(self.denied(&terms, parts, denied.because()))),
+        }
+    }
+
+    async fn terms(&self) -> Result<Rc<Terms>, Abort> {
+        let terms = self.link.terms(self.target).await;
+        terms.ok_or_else(|| "nothing passes there any more".into())
+    }
+
+    fn denied(&self, terms: &Terms, parts: &Parts, because: &str) -> Problem {
+        let fix = "nobody can allow it but by changing the policy";
+        let problem = Problem::stopped(because.to_owned(), fix.to_owned()).under(terms);
+        self.log(Entry {
+            rule: problem.rule.clone(),
+            why: Some(because.to_owned()),
+            status: Some(problem.status),
+            ..Entry::about("refused", parts)
+        });
+        problem
+    }
+
+    /// Asks a person.
+    async fn confirmed(
+        &self,
+        terms: &Rc<Terms>,
+        parts: &Parts,
+        request: &judge::Request<'_>,
+        mut body: Begun,
+        mut write: Write,
+    ) -> Result<Passing, Abort> {
+        if path(&parts.uri).len() > MAX_PATH {
+            let status = StatusCode::URI_TOO_LONG;
+            let why = "its path is longer than what a person is shown".to_owned();
+            return Ok(Err(Problem::unreadable(status, why).under(terms)));
+        }
+        body.read(MAX_DIGESTED, MORE).await?;
+        for warning in judge::warnings(request, body.head(judge::HEAD)) {
+            if !write.warnings.contains(&warning) {
+                write.warnings.push(warning);
+            }
+        }
+        let because = write.because.clone();
+        let asked = asked(terms, parts, request, &body, write);
+        let began = Instant::now();
+        let answer = tokio::select! {
+            answer = self.link.ask(self.target, asked).answer() => answer,
+            () = self.left() => left(),
+        };
+        match answer {
+            Answer::Yes => self.still_may(terms, parts, request, body, began).await,
+            Answer::No { request, why, fix } => Ok(Err(Problem {
+                request,
+                ..Problem::stopped(format!("{because}; {why}"), fix).under(terms)
+            })),
+        }
+    }
+
+    /// What may pass after a yes: not what the policy has come to deny meanwhile.
+    async fn still_may(
+        &self,
+        before: &Rc<Terms>,
+        parts: &Parts,
+        request: &judge::Request<'_>,
+        body: Begun,
+        began: Instant,
+    ) -> Result<Passing, Abort> {
+        let terms = self.terms().await?;
+        if !Rc::ptr_eq(before, &terms) && !terms.rules.is_empty() {
+            let now = with_body(&terms.rules, request, &body);
+            if let Judgement::Denied { because } = now {
+                return Ok(Err(self.denied(&terms, parts, &because)));
+            }
+        }
+        if began.elapsed() > STALE {
+            self.connect_anew();
+        }
+        Ok(Ok(Passed {
+            body: body.boxed_unsync(),
+            was_confirmed: true,
+        }))
+    }
+}
+
+/// What a client hears, if it does, that has closed its side while a person thought.
+fn left() -> Answer {
+    Answer::No {
+        request: None,
+        why: "the client closed its side of the connection before anybody answered".to_owned(),
+        fix: "leave it open, and send the request again".to_owned(),
+    }
+}
+
+/// What a request is, now that its body was read as far as that may be.
+fn with_body(rules: &[Rules], request: &judge::Request<'_>, body: &Begun) -> Judgement {
+    match body.is_whole() {
+        true => judge::judge_all(rules, request, Some(body.so_far())),
+        false => judge::judge_too_long(rules, request),
+    }
+}
+
+fn asked(
+    terms: &Terms,
+    parts: &Parts,
+    request: &judge::Request<'_>,
+    body: &Begun,
+    write: Write,
+) -> Asked {
+    const SCHEME: &str = "http";
+    let (path, host) = (path(&parts.uri), host(parts));
+    let digest = || {
+        let host = host.as_deref().unwrap_or_default();
+        digest::of(parts, SCHEME, host, &path, body.so_far())
+    };
+    let rule = terms.rules.first().map(|rules| rules.name.clone());
+    Asked {
+        method: parts.method.to_string(),
+        scheme: SCHEME.to_owned(),
+        bytes: body.bytes(),
+        body_preview: text(body.head(MAX_PREVIEW)),
+        plain: judge::is_plain(request),
+        digest: body.is_whole().then(digest),
+        rule: rule.unwrap_or_default(),
+        kind: write.kind,
+        warnings: write.warnings,
+        host,
+        path,
+    }
+}
+
+fn path(uri: &Uri) -> String {
+    let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    path.to_owned()
+}
+
+fn host(parts: &Parts) -> Option<String> {
+    let authority = parts.uri.authority();
+    let authority = authority.map(|authority| authority.as_str().to_owned());
+    authority.or_else(|| {
+        let host = parts.headers.get(header::HOST)?;
+        Some(host.to_str().ok()?.to_owned())
+    })
+}
+
+/// The head of a body, as far as it is text.
+fn text(head: &[u8]) -> Option<String> {
+    let text = match std::str::from_utf8(head) {
+        Ok(text) => text,
+        // Cut off within a character.
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&head[..error.valid_up_to()]).ok()?
+        }
+        Err(_) => return None,
+    };
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+impl Entry {
+    /// With nothing but what came of it.
+    #[must_use]
+    fn of(outcome: &str) -> Self {
+        Self {
+            outcome: outcome.to_owned(),
+            method: None,
+            path: None,
+            host: None,
+            rule: None,
+            why: None,
+            status: None,
+        }
+    }
+
+    /// About what was not understood.
+    #[must_use]
+    pub(super) fn refused(why: &str) -> Self {
+        Self {
+            why: Some(why.to_owned()),
+            ..Self::of("refused")
+        }
+    }
+
+    /// About a request.
+    #[must_use]
+    pub(super) fn about(outcome: &str, parts: &Parts) -> Self {
+        Self {
+            method: Some(cut(parts.method.as_str())),
+            path: Some(cut(&path(&parts.uri))),
+            host: host(parts).as_deref().map(cut),
+            ..Self::of(outcome)
+        }
+    }
+}
+
+/// The beginning of what a client has sent, for the audit trail.
+fn cut(text: &str) -> String {
+    text.chars().take(MAX_PATH).collect()
+}
