@@ -140,11 +140,16 @@ fn a_file_that_cannot_be_read_is_no_answer() {
 }
 
 #[test]
-fn read_only_is_for_later_and_says_so() {
+fn what_is_read_only_may_have_rules_about_requests() {
     let files = Files::new();
-    let output = files.check(&rule("a", "[\"192.0.2.10\"]", "", "read-only"));
-    assert_eq!(output.code(), Some(1));
-    assert!(output.stderr.contains("yet"), "{output:?}");
+    let rule = |action| {
+        rule("a", "[\"192.0.2.10\"]", "", action)
+            + "[[rule.http]]\nmethod = [\"PUT\"]\npath = \"/api/jobs/*\"\naction = \"deny\"\n"
+    };
+    assert_eq!(files.check(&rule("read-only")).code(), Some(0));
+    let elsewhere = files.check(&rule("confirm"));
+    assert_eq!(elsewhere.code(), Some(1));
+    assert!(elsewhere.stderr.contains("read-only"), "{elsewhere:?}");
 }
 
 #[test]
