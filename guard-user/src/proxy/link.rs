@@ -161,9 +161,13 @@ impl Link {
         self.say(ToDaemon::Log { target, entry });
     }
 
-    /// Wants more sockets in a network.
-    pub(super) fn want_sockets(&self, network: NetworkId) {
-        self.say(ToDaemon::Sockets { network });
+    /// Wants so many more sockets of each family in a network.
+    pub(super) fn want_sockets(&self, network: NetworkId, ipv4: usize, ipv6: usize) {
+        self.say(ToDaemon::Sockets {
+            network,
+            ipv4,
+            ipv6,
+        });
     }
 }
 
@@ -255,10 +259,7 @@ mod tests {
     }
 
     fn terms() -> Terms {
-        Terms {
-            rules: Vec::new(),
-            host: None,
-        }
+        Terms { rules: Vec::new() }
     }
 
     #[tokio::test]

@@ -18,16 +18,17 @@ use tokio::{
 };
 
 use super::{connection, link::Link, wire::NetworkId};
-use crate::sys::bpf::Origins;
+use crate::sys::{bpf::Origins, packets::MAX_DESCRIPTORS};
 
 /// Connections at once, and of one session. Each takes two descriptors.
 const MAX_CONNECTIONS: usize = 4096;
 const MAX_OF_SESSION: usize = 2048;
-/// A pool with fewer sockets of a family than that is filled up.
-const LOW: usize = 16;
+/// A pool with fewer sockets of a family than that is filled up, as far as one message can.
+const LOW: usize = 8;
+const FULL: usize = MAX_DESCRIPTORS / 2;
 /// How long a connection waits for a socket in another network.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// After an error that `accept` cannot help, such as too many open files.
+/// After an error that asking again at once cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
 
 /// One network.
@@ -230,12 +231,13 @@ impl Network {
             loop {
                 let filled = pool.filled.notified();
                 let taken = family.borrow_mut().pop();
-                if family.borrow().len() < LOW && !pool.asked.replace(true) {
-                    link.want_sockets(self.id);
-                }
+                self.fill(pool, link);
                 match taken {
                     Some(socket) => return socket,
                     None => filled.await,
+                }
+                if family.borrow().is_empty() {
+                    tokio::time::sleep(BREATH).await;
                 }
             }
         };
@@ -243,5 +245,17 @@ impl Network {
             let why = "guardd has given no socket in the network of the session";
             io::Error::new(io::ErrorKind::TimedOut, why)
         })
+    }
+
+    /// Has guardd make what there are too few of.
+    fn fill(&self, pool: &Pool, link: &Link) {
+        let lacking = |family: &RefCell<Vec<OwnedFd>>| match family.borrow().len() {
+            enough if enough >= LOW => 0,
+            few => FULL - few,
+        };
+        let (ipv4, ipv6) = (lacking(&pool.ipv4), lacking(&pool.ipv6));
+        if ipv4 + ipv6 > 0 && !pool.asked.replace(true) {
+            link.want_sockets(self.id, ipv4, ipv6);
+        }
     }
 }

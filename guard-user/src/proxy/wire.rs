@@ -62,10 +62,16 @@ pub enum ToDaemon {
         /// What happened.
         entry: Entry,
     },
-    /// The proxy has fewer sockets left in a network than it likes. Answered with [`ToProxy::Sockets`].
+    /// The proxy has fewer sockets left in a network than it likes. Always answered with one [`ToProxy::Sockets`].
     Sockets {
         /// In which.
         network: NetworkId,
+        /// How many IPv4 ones are wanted.
+        #[serde(default)]
+        ipv4: usize,
+        /// How many IPv6 ones.
+        #[serde(default)]
+        ipv6: usize,
     },
 }
 
@@ -82,7 +88,8 @@ pub enum ToProxy {
         /// Its cookie, by which the kernel's map knows it (`SO_NETNS_COOKIE`).
         cookie: u64,
     },
-    /// Unconnected TCP sockets come with it, for connections out of a network that the proxy is not in.
+    /// Unconnected TCP sockets come with it, for connections out of a network that the proxy is not in; none where they
+    /// could not be made.
     Sockets {
         /// In which.
         network: NetworkId,
@@ -125,8 +132,6 @@ pub struct Terms {
     /// The rules that decide there, one for each policy of the session that says `read-only`, the outermost first.
     /// None: everything passes.
     pub rules: Vec<Rules>,
-    /// A name in the policy that stands for the address.
-    pub host: Option<String>,
 }
 
 /// Whether a request may pass.

@@ -28,6 +28,8 @@ use crate::{
 pub const MAX_PER_SESSION: usize = 16;
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 1024;
+/// Sockets of one family that the proxy is given at once: those of both go into one message.
+pub const MAX_POOL: usize = MAX_DESCRIPTORS / 2;
 /// A port that is free on the one loopback may be in use on the other.
 const TRIES: usize = 16;
 
@@ -56,6 +58,8 @@ pub struct Network {
     pub way: Option<File>,
     /// Who was found in it first; none where it is guardd's own.
     pub session: Option<SessionId>,
+    /// No sockets could be made there, and that was said.
+    pub is_dry: bool,
 }
 
 /// All that are served.
@@ -89,6 +93,15 @@ impl Networks {
     #[must_use]
     pub fn get(&self, id: NetworkId) -> Option<&Network> {
         self.all.iter().find(|one| one.id == id)
+    }
+
+    /// Notes whether no sockets can be made there. True where that is new, and bad.
+    pub fn runs_dry(&mut self, id: NetworkId, is_dry: bool) -> bool {
+        let Some(network) = self.all.iter_mut().find(|one| one.id == id) else {
+            return false;
+        };
+        let was_dry = std::mem::replace(&mut network.is_dry, is_dry);
+        is_dry && !was_dry
     }
 
     /// Whether one more of a session's is served.
@@ -191,21 +204,21 @@ fn stream(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
     socket_with(family, SocketType::STREAM, flags, None)
 }
 
-/// Unconnected sockets of the network that this thread is in, as many as go into a message: IPv4 ones, and IPv6 ones
-/// where there is IPv6.
+/// Unconnected sockets of the network that this thread is in: so many IPv4 ones, and so many IPv6 ones where there is
+/// IPv6. Of each there are at most [`MAX_POOL`].
 ///
 /// # Errors
 ///
 /// The system's.
-pub fn pool() -> io::Result<[Vec<OwnedFd>; 2]> {
-    let some = |family| (0..MAX_DESCRIPTORS).map(move |_| stream(family)).collect();
-    let ipv4: rustix::io::Result<Vec<_>> = some(AddressFamily::INET);
-    let ipv6: rustix::io::Result<Vec<_>> = some(AddressFamily::INET6);
-    let ipv6 = match ipv6 {
+pub fn pool(ipv4: usize, ipv6: usize) -> io::Result<[Vec<OwnedFd>; 2]> {
+    let some = |count: usize, family| -> rustix::io::Result<Vec<_>> {
+        (0..count.min(MAX_POOL)).map(|_| stream(family)).collect()
+    };
+    let ipv6 = match some(ipv6, AddressFamily::INET6) {
         Err(Errno::AFNOSUPPORT) => Vec::new(),
         other => other?,
     };
-    Ok([ipv4?, ipv6])
+    Ok([some(ipv4, AddressFamily::INET)?, ipv6])
 }
 
 #[cfg(test)]
@@ -227,13 +240,19 @@ mod tests {
 
     #[test]
     fn a_pool_is_of_both_families() {
-        let [ipv4, ipv6] = pool().unwrap();
-        assert_eq!(ipv4.len(), MAX_DESCRIPTORS);
+        let [ipv4, ipv6] = pool(usize::MAX, MAX_POOL).unwrap();
+        assert_eq!(ipv4.len(), MAX_POOL);
         for socket in &ipv4 {
             let family = sockopt::socket_domain(socket).unwrap();
             assert_eq!(family, AddressFamily::INET);
         }
-        assert!(ipv6.len() == MAX_DESCRIPTORS || ipv6.is_empty());
+        assert!(ipv6.len() == MAX_POOL || ipv6.is_empty());
+        for socket in &ipv6 {
+            let family = sockopt::socket_domain(socket).unwrap();
+            assert_eq!(family, AddressFamily::INET6);
+        }
+        let [ipv4, ipv6] = pool(0, 1).unwrap();
+        assert!(ipv4.is_empty() && ipv6.len() <= 1);
     }
 
     #[test]
@@ -247,10 +266,13 @@ mod tests {
                 cookie: NetnsCookie(networks.count.into()),
                 way: way.then(|| File::open("/proc/self/ns/net").unwrap()),
                 session: way.then_some(SessionId(1)),
+                is_dry: false,
             };
             networks.add(network);
         }
         assert!(networks.has(own) && !networks.has(Inode(0, 3)));
+        let dry = [true, true, false, true].map(|is_dry| networks.runs_dry(NetworkId(1), is_dry));
+        assert_eq!(dry, [true, false, false, true]);
         let left = networks.take_left(|inode| inode == Inode(0, 1));
         assert_eq!(left.len(), 1);
         assert_eq!((left[0].id, left[0].cookie), (NetworkId(2), NetnsCookie(3)));
@@ -270,6 +292,7 @@ mod tests {
                 cookie: NetnsCookie(inode),
                 way: None,
                 session: Some(SessionId(1)),
+                is_dry: false,
             };
             networks.add(network);
         }

@@ -1,7 +1,7 @@
 //! Which networks the proxy serves: guardd's own, and those in which a process of a session is seen.
 
 use std::{
-    collections::HashSet,
+    collections::HashMap,
     fs::{self, File},
     io,
     path::{Path, PathBuf},
@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use guard_common::{BootTime, SessionId};
 
-use super::networks::{self, Inode, Network};
+use super::networks::{self, Inode, MAX_POOL, Network};
 use crate::{
     daemon::{process::Process, sessions::is_past, state::State},
     proxy::wire::{NetworkId, ToProxy},
@@ -50,29 +50,38 @@ impl State {
             cookie,
             way,
             session,
+            is_dry: false,
         });
         if is_foreign {
-            self.stock(id);
+            self.stock(id, MAX_POOL, MAX_POOL);
         }
         Ok(())
     }
 
-    /// Gives the proxy sockets in a network that it is not in.
-    pub(super) fn stock(&mut self, id: NetworkId) {
+    /// Gives the proxy so many sockets in a network that it is not in; none where they cannot be made, so that it may
+    /// ask again.
+    pub(super) fn stock(&mut self, id: NetworkId, ipv4: usize, ipv6: usize) {
         let network = self.proxy.networks.get(id);
-        let Some(way) = network.and_then(|network| network.way.as_ref()) else {
-            return;
-        };
-        match networks::there(Some(way), networks::pool) {
-            Ok([ipv4, ipv6]) => {
-                let count = ipv4.len();
-                for (ipv4, sockets) in [(count, ipv4), (0, ipv6)] {
-                    let network = id;
-                    self.proxy.say(ToProxy::Sockets { network, ipv4 }, sockets);
+        let way = network.and_then(|network| network.way.as_ref());
+        let made = way.map(|way| networks::there(Some(way), || networks::pool(ipv4, ipv6)));
+        let is_dry = matches!(made, Some(Err(_)));
+        let is_news = self.proxy.networks.runs_dry(id, is_dry);
+        let [ipv4, ipv6] = match made {
+            Some(Ok(sockets)) => sockets,
+            Some(Err(error)) => {
+                if is_news {
+                    tracing::warn!(%error, network = id.0, "no sockets there for the proxy");
                 }
+                Default::default()
             }
-            Err(error) => tracing::warn!(%error, network = id.0, "no sockets there for the proxy"),
-        }
+            None => Default::default(),
+        };
+        let sockets = ToProxy::Sockets {
+            network: id,
+            ipv4: ipv4.len(),
+        };
+        self.proxy
+            .say(sockets, ipv4.into_iter().chain(ipv6).collect());
     }
 
     /// Looks which network a process of a session is in, and has that served. True where it is now, and was not.
@@ -122,15 +131,17 @@ impl State {
         });
         let seen = processes.filter_map(|(session, pid)| {
             let meta = fs::metadata(namespace(pid)).ok()?;
-            Some((Inode::of(&meta), session, pid))
+            Some((Inode::of(&meta), (session, pid)))
         });
-        let seen: Vec<_> = seen.collect();
-        let inodes: HashSet<_> = seen.iter().map(|(inode, ..)| *inode).collect();
-        self.forget_networks(|inode| inodes.contains(&inode));
-        for (inode, session, pid) in seen {
-            if !self.proxy.networks.has(inode) {
-                self.notice_network(session, pid);
-            }
+        // One process of each: to try the others as well would fail as often.
+        let mut networks = HashMap::new();
+        for (inode, found) in seen {
+            networks.entry(inode).or_insert(found);
+        }
+        self.forget_networks(|inode| networks.contains_key(&inode));
+        networks.retain(|inode, _| !self.proxy.networks.has(*inode));
+        for (session, pid) in networks.into_values() {
+            self.notice_network(session, pid);
         }
     }
 

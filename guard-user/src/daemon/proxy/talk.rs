@@ -87,7 +87,11 @@ impl State {
             } => self.proxy_asks(number, &target, request),
             ToDaemon::Gone { number } => self.proxy_leaves(number),
             ToDaemon::Log { target, entry } => self.proxy_tells(&target, entry),
-            ToDaemon::Sockets { network } => self.stock(network),
+            ToDaemon::Sockets {
+                network,
+                ipv4,
+                ipv6,
+            } => self.stock(network, ipv4, ipv6),
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use guard_common::{Address, PolicyId, Protocol, SessionId, Verdict};
 
 use crate::{
-    daemon::{policies::Policies, requests::Question, state::State},
+    daemon::{policies::Policies, state::State},
     policy::{Met, PortSpec, Prefix},
     proxy::{
         judge::Rules,
@@ -84,8 +84,7 @@ impl State {
             Standing::Judged { rules, .. } => rules,
             Standing::Open => Vec::new(),
         };
-        let host = self.host_of_target(target);
-        Some(Terms { rules, host })
+        Some(Terms { rules })
     }
 
     /// Whether a hole of the kernel's lets all connections there pass, any number of them: those that are counted are
@@ -104,23 +103,6 @@ impl State {
                 let is_free = hole.session == session && hole.connections_left.is_none();
                 is_free && hole.entry.covers(&to, Protocol::TCP, target.port)
             })
-    }
-
-    /// A name in the deciding rule that stands for the address.
-    fn host_of_target(&self, target: &Target) -> Option<String> {
-        let session = self.sessions.live(SessionId(target.session))?;
-        let question = Question {
-            session: session.cgroup.id,
-            destination: target.address.into(),
-            protocol: Protocol::TCP,
-            port: target.port,
-            http: None,
-        };
-        let (to, port) = (question.destination, target.port);
-        let judged = self
-            .policies
-            .judge(&session.chain, to, Protocol::TCP, port)?;
-        self.host_of(&question, &judged)
     }
 }
 
@@ -180,7 +162,8 @@ mod tests {
             panic!("no rule judges");
         };
         let names: Vec<_> = rules.into_iter().map(|rule| rule.name).collect();
-        assert_eq!(names, ["inner", "outer"]);
+        // A chain ends with the outermost.
+        assert_eq!(names, ["outer", "inner"]);
         assert_eq!(hold, Duration::from_secs(10));
     }
 

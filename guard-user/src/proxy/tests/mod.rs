@@ -63,17 +63,11 @@ fn read_only() -> Option<Terms> {
         name: "photos".to_owned(),
         ..Rules::default()
     };
-    Some(Terms {
-        rules: vec![rules],
-        host: None,
-    })
+    Some(Terms { rules: vec![rules] })
 }
 
 fn everything() -> Option<Terms> {
-    Some(Terms {
-        rules: Vec::new(),
-        host: None,
-    })
+    Some(Terms { rules: Vec::new() })
 }
 
 fn no() -> Option<Answer> {
