@@ -58,14 +58,15 @@ impl State {
         }
         let mut shown = self.shown_holes(&holes);
         let by = self.users.name(who.uid());
-        for hole in &holes {
-            self.close_one(hole, &by)?;
-        }
+        // These first: they end whatever the kernel says to the others.
         for (id, hole) in permits {
             if let Some(permit) = self.proxy.permits.remove(id) {
                 self.permit_ended(id, &permit, "closed", Some(by.clone()));
                 shown.push(hole);
             }
+        }
+        for hole in &holes {
+            self.close_one(hole, &by)?;
         }
         // What a person has closed is closed, whether or not that could be written down.
         let unsynced = self.audit.sync().err().map(|error| error.to_string());
