@@ -95,9 +95,7 @@ impl State {
     /// Drops the questions that new holes have answered, and asks again where they end.
     pub(super) fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
         let is_covered = |question: &Question| {
-            let (to, protocol, port) = (&question.destination, question.protocol, question.port);
-            let mut entries = holes.iter().map(|hole| &hole.entry);
-            question.session == session && entries.any(|entry| entry.covers(to, protocol, port))
+            question.session == session && holes.iter().any(|hole| answers(hole, question))
         };
         self.proxy.renew();
         self.requests.take_all(|asked| is_covered(&asked.question));
@@ -153,6 +151,14 @@ impl State {
     }
 }
 
+/// Whether a hole for connections lets pass what is asked about. Requests it lets pass only where it is not counted:
+/// else they are judged all the same.
+fn answers(hole: &LiveHole, question: &Question) -> bool {
+    let (to, protocol, port) = (&question.destination, question.protocol, question.port);
+    let is_for_all = question.http.is_none() || hole.connections_left.is_none();
+    is_for_all && hole.entry.covers(to, protocol, port)
+}
+
 /// The given ports, or one specification that stands for all.
 fn every_port_or(ports: &[PortSpec]) -> Vec<PortSpec> {
     match ports {
@@ -194,4 +200,60 @@ pub(super) fn nowhere(to: &str) -> Refusal {
         "no address is known for it",
         "give an address, or check that the name resolves",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::IpAddr, rc::Rc};
+
+    use guard_common::HoleEntry;
+
+    use super::*;
+    use crate::daemon::requests::HttpQuestion;
+
+    fn hole(connections_left: Option<u64>) -> LiveHole {
+        let host = Prefix::host(IpAddr::from([192, 0, 2, 1]).into());
+        let entry = HoleEntry {
+            prefix: host.address(),
+            mask: host.mask(),
+            low: 443,
+            high: 443,
+            protocol: Protocol::TCP,
+            ..HoleEntry::default()
+        };
+        LiveHole {
+            session: SessionId(1),
+            entry,
+            connections_left,
+        }
+    }
+
+    #[test]
+    fn a_hole_for_counted_connections_answers_no_http_request() {
+        let request = HttpQuestion {
+            request: proto::HttpRequest::default(),
+            alone: None,
+            plain: true,
+        };
+        for (port, http, left, expected) in [
+            (443, None, None, true),
+            (443, None, Some(1), true),
+            (443, Some(&request), None, true),
+            (443, Some(&request), Some(1), false),
+            (80, None, None, false),
+        ] {
+            let question = Question {
+                session: SessionId(1),
+                destination: IpAddr::from([192, 0, 2, 1]).into(),
+                protocol: Protocol::TCP,
+                port,
+                http: http.cloned().map(Rc::new),
+            };
+            assert_eq!(
+                answers(&hole(left), &question),
+                expected,
+                "{question:?} {left:?}"
+            );
+        }
+    }
 }
