@@ -38,6 +38,8 @@ pub struct HttpQuestion {
     /// Which one it is of those that look like this, where it waits and nothing else tells it from them: what follows
     /// in its body may be something else than in theirs.
     pub alone: Option<u64>,
+    /// Whether method and path are all that says what is done to what: no header and nothing in the query names others.
+    pub plain: bool,
 }
 
 impl Question {
@@ -49,6 +51,7 @@ impl Question {
             Rc::new(HttpQuestion {
                 request,
                 alone: None,
+                plain: http.plain,
             })
         });
         Self {
@@ -86,6 +89,9 @@ pub struct Asked {
     pub port: u16,
     /// What people see of it.
     pub shown: proto::Request,
+    /// [`HttpQuestion::plain`].
+    #[serde(default)]
+    pub plain: bool,
     /// Until when it is not asked again, in nanoseconds of boot time: a person said no. The machine's next boot finds
     /// none of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,6 +119,7 @@ impl Asked {
                 waits_until: None,
                 ..shown.clone()
             },
+            plain: question.http.as_deref().is_some_and(|http| http.plain),
             refused_until,
         }
     }
@@ -126,8 +133,11 @@ impl Asked {
             protocol: Protocol(self.protocol),
             port: self.port,
             http: self.shown.http.clone().map(|request| {
-                let alone = None;
-                Rc::new(HttpQuestion { request, alone })
+                Rc::new(HttpQuestion {
+                    request,
+                    alone: None,
+                    plain: self.plain,
+                })
             }),
         }
     }
@@ -391,7 +401,12 @@ mod tests {
             path: path.to_owned(),
             ..proto::HttpRequest::default()
         };
-        let http = Some(Rc::new(HttpQuestion { request, alone }));
+        let plain = true;
+        let http = Some(Rc::new(HttpQuestion {
+            request,
+            alone,
+            plain,
+        }));
         Question {
             http,
             ..question(1, 1)

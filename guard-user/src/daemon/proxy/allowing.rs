@@ -15,11 +15,12 @@ use crate::{
         holes::About,
         ids,
         opening::after,
-        requests::{Pending, Question},
+        requests::{HttpQuestion, Pending, Question},
         state::State,
     },
     policy::Prefix,
     proto::{self, HttpRequest, LogKind, Terms, moment},
+    proxy::wire::Answer,
     sys::clock::{self, Clocks},
 };
 
@@ -39,7 +40,9 @@ impl Widening {
         *self == Self::default()
     }
 
-    fn covers(&self, request: &HttpRequest, alone: Option<u64>) -> Result<Covers, Refusal> {
+    /// What a yes to that one is for. `waits`: its client does.
+    fn covers(&self, http: &HttpQuestion, waits: bool) -> Result<Covers, Refusal> {
+        let (request, alone) = (&http.request, http.alone.filter(|_| waits));
         let covers = match (&self.path, self.writes) {
             (Some(_), true) => return Err(both()),
             (Some(pattern), false) => Covers::Path {
@@ -53,9 +56,10 @@ impl Widening {
                 (None, None) => return Err(unknown_again()),
             },
         };
-        match covers.covers(request, alone) {
-            true => Ok(covers),
-            false => Err(not_like_that(self.path.as_deref().unwrap_or("*"), request)),
+        match (covers.covers(http), http.plain) {
+            (true, _) => Ok(covers),
+            (false, true) => Err(not_like_that(self.path.as_deref().unwrap_or("*"), request)),
+            (false, false) => Err(not_plain()),
         }
     }
 }
@@ -77,7 +81,7 @@ impl State {
         let Some(http) = question.http.as_deref() else {
             return Err(no_http(&asked.shown.id));
         };
-        let covers = widening.covers(&http.request, self.waiting_alone(&question))?;
+        let covers = widening.covers(http, self.proxy.waiters.is_asking(&question))?;
         let prefixes = vec![Prefix::host(question.destination)];
         let ports = vec![events::ports_of(&question)];
         let grant = self.grant(question.session, prefixes, ports, terms)?;
@@ -90,6 +94,7 @@ impl State {
             session: question.session,
             to: question.destination,
             port: question.port,
+            request: asked.shown.id.clone(),
             covers,
             left: left.map(u64::from),
             expires: after(clock::now(), grant.time),
@@ -101,7 +106,7 @@ impl State {
                 opened_at: Timestamp::now(),
             },
         };
-        let id = self.write_permit(&asked.shown.id, &grant, &permit)?;
+        let id = self.write_permit(&grant, &permit)?;
         let shown = self.put_permit(id, permit, &asked.shown);
         Ok(proto::Holes {
             holes: vec![shown],
@@ -109,23 +114,12 @@ impl State {
         })
     }
 
-    /// Which of those that look like it a question is for, if its client waits still.
-    fn waiting_alone(&self, question: &Question) -> Option<u64> {
-        let waits = self.proxy.waiters.is_asking(question);
-        question.http.as_deref()?.alone.filter(|_| waits)
-    }
-
     /// Writes down the answer, and the hole that comes of it.
-    fn write_permit(
-        &mut self,
-        request: &str,
-        grant: &Grant,
-        permit: &Permit,
-    ) -> Result<HoleId, Refusal> {
+    fn write_permit(&mut self, grant: &Grant, permit: &Permit) -> Result<HoleId, Refusal> {
         let by = permit.about.opened_by.clone();
         let session = ids::session(permit.session);
         let answered = Record::of(&session, grant.owner)
-            .with("request", request)
+            .with("request", permit.request.clone())
             .with("answer", "yes")
             .with("by", by.clone())
             .with("seconds", grant.time.as_secs_f64())
@@ -141,7 +135,7 @@ impl State {
             .with("ports", shown.ports)
             .with("by", by)
             .with("reason", shown.reason)
-            .with("request", request)
+            .with("request", permit.request.clone())
             .with("expires_at", moment::text(clocks.calendar(permit.expires)))
             .with("connections", permit.left)
             .with("http", json!(shown.http));
@@ -176,13 +170,17 @@ impl State {
         shown
     }
 
-    /// Lets through those who wait; whoever waited for a yes that was used up by another is asked about anew.
+    /// Lets through those who wait, first who waits for that answer; whoever waited for a yes that was used up by another
+    /// is asked about anew.
     fn let_those_through(&mut self, request: &str) {
         let now = clock::now();
         let mut answered = vec![request.to_owned()];
-        for (number, waiter) in self.proxy.waiters.all() {
-            if self.spend_permit(&waiter.question, now) {
-                self.let_through(number, &waiter);
+        let mut waiters = self.proxy.waiters.all();
+        waiters.sort_by_key(|(_, waiter)| waiter.request != request);
+        for (number, waiter) in waiters {
+            let waits_for = Some(waiter.request.as_str());
+            if let Some(verdict) = self.spend_permit(&waiter.question, waits_for, now) {
+                self.end_wait(number, &waiter, verdict);
                 answered.push(waiter.request);
             }
         }
@@ -191,17 +189,26 @@ impl State {
         }
     }
 
-    /// Uses a permit for a request, if there is one.
-    pub(super) fn spend_permit(&mut self, question: &Question, now: BootTime) -> bool {
-        let Some(id) = self.proxy.permits.find(question, now) else {
-            return false;
-        };
+    /// Uses a permit for a request, if there is one, and answers it. `waits_for` is the request whose answer its client
+    /// waits for, if it does.
+    pub(super) fn spend_permit(
+        &mut self,
+        question: &Question,
+        waits_for: Option<&str>,
+        now: BootTime,
+    ) -> Option<Answer> {
+        let id = self.proxy.permits.find(question, waits_for, now)?;
+        let request = self.proxy.permits.get(id)?.request.clone();
+        let answer = self.pass(question, Some(&request), Some(id));
+        if answer != Answer::Yes {
+            return Some(answer);
+        }
         if self.proxy.permits.spend(id)
             && let Some(permit) = self.proxy.permits.remove(id)
         {
             self.permit_ended(id, &permit, "used up", None);
         }
-        true
+        Some(answer)
     }
 
     /// Writes down that a permit has ended.
@@ -269,6 +276,14 @@ fn not_like_that(pattern: &str, request: &HttpRequest) -> Refusal {
     )
 }
 
+fn not_plain() -> Refusal {
+    Refusal::invalid(
+        "no pattern is for this request",
+        "a header or its query may have the server take it for another method or path",
+        "approve it alone, or all that change something there with --writes",
+    )
+}
+
 /// `--path` and `--writes` mean nothing there.
 #[must_use]
 pub fn no_http(id: &str) -> Refusal {
@@ -283,12 +298,17 @@ pub fn no_http(id: &str) -> Refusal {
 mod tests {
     use super::*;
 
-    fn put(digest: Option<&str>) -> HttpRequest {
-        HttpRequest {
+    fn put(digest: Option<&str>, alone: Option<u64>) -> HttpQuestion {
+        let request = HttpRequest {
             method: "PUT".to_owned(),
             path: "/api/jobs/7?now=1".to_owned(),
             digest: digest.map(str::to_owned),
             ..HttpRequest::default()
+        };
+        HttpQuestion {
+            request,
+            alone,
+            plain: true,
         }
     }
 
@@ -302,27 +322,44 @@ mod tests {
     #[test]
     fn a_plain_yes_is_for_one_request_that_can_be_known_again() {
         let plain = Widening::default();
-        let one = plain.covers(&put(Some("d1")), None).unwrap();
-        assert_eq!(one, Covers::Digest(put(Some("d1"))));
-        let waits = plain.covers(&put(None), Some(3)).unwrap();
-        assert_eq!(waits, Covers::Waiting(put(None), 3));
-        let refusal = plain.covers(&put(None), None).unwrap_err();
-        assert!(refusal.failure.fix.contains("--path"), "{refusal}");
+        let known = put(Some("d1"), None);
+        let one = plain.covers(&known, false).unwrap();
+        assert_eq!(one, Covers::Digest(known.request));
+        let alone = put(None, Some(3));
+        let waits = plain.covers(&alone, true).unwrap();
+        assert_eq!(waits, Covers::Waiting(alone.request.clone(), 3));
+        for (gone, waits) in [(alone, false), (put(None, None), true)] {
+            let refusal = plain.covers(&gone, waits).unwrap_err();
+            assert!(refusal.failure.fix.contains("--path"), "{refusal}");
+        }
     }
 
     #[test]
     fn more_than_that_has_to_be_said_and_to_fit() {
-        assert!(path("/api/jobs/*").covers(&put(None), None).is_ok());
-        assert!(path("/api/people/*").covers(&put(None), None).is_err());
+        let one = put(None, None);
+        assert!(path("/api/jobs/*").covers(&one, false).is_ok());
+        assert!(path("/api/people/*").covers(&one, false).is_err());
         let writes = Widening {
             path: None,
             writes: true,
         };
-        assert_eq!(writes.covers(&put(None), None).unwrap(), Covers::Writes);
+        assert_eq!(writes.covers(&one, false).unwrap(), Covers::Writes);
         let two = Widening {
             writes: true,
             ..path("*")
         };
-        assert!(two.covers(&put(None), None).is_err());
+        assert!(two.covers(&one, false).is_err());
+    }
+
+    #[test]
+    fn no_pattern_is_for_what_may_be_taken_for_another_request() {
+        let other = HttpQuestion {
+            plain: false,
+            ..put(Some("d1"), None)
+        };
+        let refusal = path("*").covers(&other, false).unwrap_err();
+        assert!(refusal.failure.fix.contains("--writes"), "{refusal}");
+        let alone = Widening::default().covers(&other, false).unwrap();
+        assert_eq!(alone, Covers::Digest(other.request));
     }
 }

@@ -4,7 +4,7 @@ use std::{rc::Rc, time::Duration};
 
 use guard_common::{Address, BootTime, SessionId};
 
-use super::{permits, terms::Standing, waiting::Waiter};
+use super::{passing::target, permits, terms::Standing, waiting::Waiter};
 use crate::{
     daemon::{
         advice,
@@ -51,21 +51,31 @@ impl State {
     fn answer_now(&mut self, number: Number, target: &Target, asked: Asked) -> Option<Answer> {
         let hold = match self.standing(target) {
             Standing::Closed => return Some(closed()),
-            Standing::Open => return Some(Answer::Yes),
-            Standing::Judged { hold, .. } => hold,
+            Standing::Open => None,
+            Standing::Judged { hold, .. } => Some(hold),
         };
         let (id, to) = (SessionId(target.session), Address::from(target.address));
         let Some(owner) = self.sessions.live(id).map(|live| live.about.uid) else {
             return Some(closed());
         };
-        let hold = self.patience(hold, owner, id, number);
+        let plain = asked.plain;
         let Some(request) = understood(asked) else {
             return Some(unreadable());
         };
+        let is_open = hold.is_none();
+        let hold = hold.and_then(|hold| self.patience(hold, owner, id, number));
         let waits_unknown = hold.is_some() && request.digest.is_none();
         let alone = waits_unknown.then(|| self.proxy.waiters.next_serial());
-        let http = Rc::new(HttpQuestion { request, alone });
+        let http = Rc::new(HttpQuestion {
+            request,
+            alone,
+            plain,
+        });
         let question = permits::question(id, to, target.port, http);
+        if is_open {
+            // Since the proxy was told otherwise.
+            return Some(self.pass(&question, None, None));
+        }
         self.put_write(number, question, hold)
     }
 
@@ -89,8 +99,8 @@ impl State {
         hold: Option<Duration>,
     ) -> Option<Answer> {
         let now = clock::now();
-        if self.spend_permit(&question, now) {
-            return Some(Answer::Yes);
+        if let Some(verdict) = self.spend_permit(&question, None, now) {
+            return Some(verdict);
         }
         let is_new = self.requests.find(&question).is_none();
         if is_new && self.proxy.pace.admit(question.session, now).is_none() {
@@ -151,18 +161,14 @@ impl State {
 
     fn settled(&mut self, waiter: &Waiter, now: BootTime) -> Option<Answer> {
         let question = &waiter.question;
-        let target = Target {
-            session: question.session.0,
-            address: question.destination.to_ip(),
-            port: question.port,
-        };
-        match self.standing(&target) {
+        let request = Some(waiter.request.as_str());
+        match self.standing(&target(question)) {
             Standing::Closed => return Some(closed()),
-            Standing::Open => return Some(Answer::Yes),
+            Standing::Open => return Some(self.pass(question, request, None)),
             Standing::Judged { .. } => {}
         }
-        if self.spend_permit(question, now) {
-            return Some(Answer::Yes);
+        if let Some(verdict) = self.spend_permit(question, request, now) {
+            return Some(verdict);
         }
         if self.requests.is_refused(question, now) {
             return Some(refused());
@@ -175,11 +181,14 @@ impl State {
         }
     }
 
-    /// Lets one through that waits, and takes what it waited for off the list.
-    pub(super) fn let_through(&mut self, number: Number, waiter: &Waiter) {
+    /// Answers one that waits; where that is yes, what it waited for is off the list.
+    pub(super) fn end_wait(&mut self, number: Number, waiter: &Waiter, verdict: Answer) {
         self.proxy.waiters.remove(number);
-        self.requests.take(&waiter.request);
-        self.answer(number, Answer::Yes);
+        match verdict {
+            Answer::Yes => drop(self.requests.take(&waiter.request)),
+            Answer::No { .. } => self.show_waiting(&waiter.request),
+        }
+        self.answer(number, verdict);
     }
 
     /// Asks anew for those who waited for the answer to a request that was for one of them only.

@@ -8,6 +8,7 @@ pub mod door;
 pub mod kernel;
 pub mod life;
 pub mod networks;
+pub mod passing;
 pub mod permits;
 pub mod process;
 pub mod serving;

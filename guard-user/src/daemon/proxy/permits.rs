@@ -5,7 +5,12 @@ use std::collections::BTreeMap;
 use guard_common::{Address, BootTime, HoleId, Protocol, SessionId};
 
 use crate::{
-    daemon::{config::stands_for, holes::About, ids, requests::Question},
+    daemon::{
+        config::stands_for,
+        holes::About,
+        ids,
+        requests::{HttpQuestion, Question},
+    },
     policy::Prefix,
     proto::{self, HttpHole, HttpRequest},
     sys::clock::Clocks,
@@ -18,7 +23,8 @@ pub enum Covers {
     Digest(HttpRequest),
     /// This one, which waits, and nothing else tells it from others.
     Waiting(HttpRequest, u64),
-    /// All with a method and a path like this.
+    /// All with a method and a path like this, where nothing else in them names another method or path: many a server
+    /// takes `X-HTTP-Method-Override: DELETE` at its word.
     Path {
         /// The method.
         method: String,
@@ -32,15 +38,21 @@ pub enum Covers {
 impl Covers {
     /// Whether that request is among them.
     #[must_use]
-    pub fn covers(&self, request: &HttpRequest, alone: Option<u64>) -> bool {
+    pub fn covers(&self, http: &HttpQuestion) -> bool {
+        let request = &http.request;
         match self {
             Self::Digest(one) => one.digest.is_some() && one.digest == request.digest,
-            Self::Waiting(_, number) => alone == Some(*number),
+            Self::Waiting(_, number) => http.alone == Some(*number),
             Self::Path { method, pattern } => {
-                *method == request.method && is_like(pattern, &request.path)
+                http.plain && *method == request.method && is_like(pattern, &request.path)
             }
             Self::Writes => true,
         }
+    }
+
+    /// Whether it can be for one request only.
+    fn is_one(&self) -> bool {
+        matches!(self, Self::Digest(_) | Self::Waiting(..))
     }
 
     fn shown(&self, requests_left: Option<u64>) -> HttpHole {
@@ -95,6 +107,8 @@ pub struct Permit {
     pub to: Address,
     /// To which TCP port.
     pub port: u16,
+    /// The request that a person saw when they opened it: `r1`.
+    pub request: String,
     /// For which requests.
     pub covers: Covers,
     /// For how many more; `None`: any number.
@@ -111,10 +125,14 @@ impl Permit {
     pub fn is_for(&self, question: &Question) -> bool {
         let (to, port) = (question.destination, question.port);
         let is_there = self.session == question.session && self.to == to && self.port == port;
-        let covers = |http: &crate::daemon::requests::HttpQuestion| {
-            self.covers.covers(&http.request, http.alone)
-        };
-        is_there && question.http.as_deref().is_some_and(covers)
+        let http = question.http.as_deref();
+        is_there && http.is_some_and(|http| self.covers.covers(http))
+    }
+
+    /// Whether a client that waits for the answer to that request may use it. Another one than it was opened for takes
+    /// nothing from what is counted.
+    fn is_free_for(&self, request: &str) -> bool {
+        self.left.is_none() || self.covers.is_one() || self.request == request
     }
 
     /// As `guard holes` shows it.
@@ -163,9 +181,14 @@ impl Permits {
     }
 
     /// The one that a request would use: of several the one that says most about it, so that what is for many is left
-    /// for the others.
+    /// for the others. `waits_for` is the request whose answer its client waits for, if it does.
     #[must_use]
-    pub fn find(&self, question: &Question, now: BootTime) -> Option<HoleId> {
+    pub fn find(
+        &self,
+        question: &Question,
+        waits_for: Option<&str>,
+        now: BootTime,
+    ) -> Option<HoleId> {
         let breadth = |permit: &Permit| match permit.covers {
             Covers::Waiting(..) => 0,
             Covers::Digest(_) => 1,
@@ -173,7 +196,8 @@ impl Permits {
             Covers::Writes => 3,
         };
         let usable = self.0.iter().filter(|(_, permit)| {
-            permit.expires > now && permit.left != Some(0) && permit.is_for(question)
+            let is_free = waits_for.is_none_or(|request| permit.is_free_for(request));
+            permit.expires > now && permit.left != Some(0) && is_free && permit.is_for(question)
         });
         let first = usable.min_by_key(|(id, permit)| (breadth(permit), **id));
         first.map(|(id, _)| *id)
@@ -216,7 +240,7 @@ pub fn question(
     session: SessionId,
     to: Address,
     port: u16,
-    http: std::rc::Rc<crate::daemon::requests::HttpQuestion>,
+    http: std::rc::Rc<HttpQuestion>,
 ) -> Question {
     Question {
         session,
@@ -234,7 +258,6 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::daemon::requests::HttpQuestion;
 
     const NOW: BootTime = BootTime(10);
 
@@ -247,9 +270,17 @@ mod tests {
         }
     }
 
+    fn plain(request: HttpRequest, alone: Option<u64>) -> HttpQuestion {
+        HttpQuestion {
+            request,
+            alone,
+            plain: true,
+        }
+    }
+
     fn asked(session: u32, port: u16, request: HttpRequest, alone: Option<u64>) -> Question {
         let to = IpAddr::from([192, 0, 2, 1]).into();
-        let http = Rc::new(HttpQuestion { request, alone });
+        let http = Rc::new(plain(request, alone));
         question(SessionId(session), to, port, http)
     }
 
@@ -258,6 +289,7 @@ mod tests {
             session: SessionId(1),
             to: IpAddr::from([192, 0, 2, 1]).into(),
             port: 443,
+            request: "r1".to_owned(),
             covers,
             left,
             expires: BootTime(100),
@@ -276,7 +308,7 @@ mod tests {
         let mut permits = Permits::default();
         let put = request("PUT", "/a", Some("d1"));
         permits.add(HoleId(1), permit(Covers::Digest(put.clone()), Some(1)));
-        let find = |permits: &Permits, question: &Question| permits.find(question, NOW);
+        let find = |permits: &Permits, question: &Question| permits.find(question, None, NOW);
         let other = request("PUT", "/a", Some("d2"));
         let unknown = request("PUT", "/a", None);
         for wrong in [
@@ -289,7 +321,7 @@ mod tests {
         }
         let right = asked(1, 443, put, None);
         assert_eq!(find(&permits, &right), Some(HoleId(1)));
-        assert_eq!(permits.find(&right, BootTime(100)), None);
+        assert_eq!(permits.find(&right, None, BootTime(100)), None);
         assert!(permits.spend(HoleId(1)));
         assert_eq!(find(&permits, &right), None);
     }
@@ -301,16 +333,16 @@ mod tests {
         permits.add(HoleId(1), permit(Covers::Waiting(put.clone(), 7), Some(1)));
         assert!(
             permits
-                .find(&asked(1, 443, put.clone(), Some(7)), NOW)
+                .find(&asked(1, 443, put.clone(), Some(7)), None, NOW)
                 .is_some()
         );
         for other in [None, Some(8)] {
             let question = asked(1, 443, put.clone(), other);
-            assert_eq!(permits.find(&question, NOW), None);
+            assert_eq!(permits.find(&question, None, NOW), None);
         }
         // Two requests without a digest are not the same one.
         permits.add(HoleId(2), permit(Covers::Digest(put.clone()), Some(1)));
-        assert_eq!(permits.find(&asked(1, 443, put, None), NOW), None);
+        assert_eq!(permits.find(&asked(1, 443, put, None), None, NOW), None);
     }
 
     #[test]
@@ -321,7 +353,11 @@ mod tests {
                 method: "POST".to_owned(),
                 pattern,
             };
-            covers.covers(&request(method, path, None), None)
+            let mut http = plain(request(method, path, None), None);
+            let is_covered = covers.covers(&http);
+            http.plain = false;
+            assert!(!covers.covers(&http), "its headers say something else");
+            is_covered
         };
         for (pattern, path, expected) in [
             ("/api/jobs/*", "/api/jobs/7", true),
@@ -351,15 +387,42 @@ mod tests {
         permits.add(HoleId(1), permit(Covers::Writes, None));
         permits.add(HoleId(2), permit(Covers::Digest(put.clone()), Some(2)));
         let question = asked(1, 443, put, None);
-        assert_eq!(permits.find(&question, NOW), Some(HoleId(2)));
+        assert_eq!(permits.find(&question, None, NOW), Some(HoleId(2)));
         assert!(!permits.spend(HoleId(2)) && permits.spend(HoleId(2)));
-        assert_eq!(permits.find(&question, NOW), Some(HoleId(1)));
+        assert_eq!(permits.find(&question, None, NOW), Some(HoleId(1)));
         assert!(!permits.spend(HoleId(1)));
         assert_eq!(permits.next_expiry(), Some(BootTime(100)));
         assert!(permits.take_session(SessionId(2)).is_empty());
         assert!(permits.remove(HoleId(2)).is_some());
         assert_eq!(permits.take_expired(BootTime(100)).len(), 1);
         assert_eq!(permits.iter().count(), 0);
+    }
+
+    #[test]
+    fn what_is_counted_is_for_the_client_that_waits_for_that_answer() {
+        let permits = |covers: Covers, left| {
+            let mut permits = Permits::default();
+            permits.add(HoleId(1), permit(covers, left));
+            permits
+        };
+        let like = || Covers::Path {
+            method: "PUT".to_owned(),
+            pattern: "/*".to_owned(),
+        };
+        let put = request("PUT", "/a", Some("d1"));
+        let question = asked(1, 443, put.clone(), None);
+        for (covers, left, other) in [
+            (like(), Some(1), None),
+            (Covers::Writes, Some(2), None),
+            (like(), None, Some(HoleId(1))),
+            (Covers::Digest(put), Some(1), Some(HoleId(1))),
+        ] {
+            let permits = permits(covers, left);
+            let find = |waits_for| permits.find(&question, waits_for, NOW);
+            assert_eq!(find(Some("r1")), Some(HoleId(1)));
+            assert_eq!(find(None), Some(HoleId(1)));
+            assert_eq!(find(Some("r2")), other);
+        }
     }
 
     #[test]
