@@ -283,3 +283,58 @@ fn a_session_has_so_many_holes_and_no_more() {
     daemon.root(["open", V4]).json().unwrap();
     assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
 }
+
+const READS: &str = r#"
+version = 1
+name = "reads"
+default = "allow"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.10"]
+action = "read-only"
+"#;
+
+#[test]
+fn on_a_full_disk_no_write_passes_and_all_reads() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut daemon = Daemon::in_network(&network)
+        .policy("reads", READS)
+        .prepare()
+        .unwrap();
+    let disk = Small::new(daemon.state_dir());
+    daemon.start().unwrap();
+    let mut shell = Shell::start(&daemon, "reads").unwrap();
+    shell
+        .tell("exec bash -c 'echo in bash; exec bash'")
+        .unwrap();
+    shell.line_with("in bash").unwrap();
+    let mut answer = |method: &str| {
+        let line = format!(
+            "exec 3<>/dev/tcp/192.0.2.10/80 && printf '{method} /a HTTP/1.1\\r\\nHost: x\\r\\n\
+             Content-Length: 0\\r\\nConnection: close\\r\\n\\r\\n' >&3 && timeout 30 cat <&3 | tr '\\r\\n' '  '; echo ' ended'"
+        );
+        shell.tell(&line).unwrap();
+        shell.line_with("ended").unwrap()
+    };
+    assert!(answer("POST").contains(" 403 "));
+    daemon.root(["approve", "r1", "--writes"]).json().unwrap();
+    disk.fill(&daemon.audit());
+    let refused = answer("POST");
+    assert!(refused.contains("cannot be written down"), "{refused}");
+    assert!(answer("GET").contains(" 200 "));
+    let posts = || {
+        let reached = production.reached_at("192.0.2.10", 80).unwrap();
+        let posts = reached.iter().filter(|one| one.record["method"] == "POST");
+        posts.count()
+    };
+    assert_eq!(posts(), 0);
+    disk.empty();
+    assert!(answer("POST").contains(" 200 "));
+    assert_eq!(posts(), 1);
+    let trail = trail(&daemon);
+    let mut lines = trail.lines();
+    let passed = lines.find(|line| line.contains("\"passed\"") && line.contains("\"h1\""));
+    assert!(passed.is_some(), "{trail}");
+}

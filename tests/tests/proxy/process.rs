@@ -2,9 +2,12 @@
 
 use std::{fs, path::Path};
 
-use guard_lab::eventually;
+use guard_lab::{Attempt, eventually};
 
-use crate::scene::{Scene, sending};
+use crate::{
+    POLICY, V4,
+    scene::{Scene, sending},
+};
 
 /// A field of `/proc/PID/status`.
 fn status(process: &Path, field: &str) -> String {
@@ -57,6 +60,23 @@ fn there_is_one_when_it_is_needed_and_it_is_nobody() {
         assert!(is_own || is_log, "{to}");
     }
     assert_eq!(scene.json(&["status"])["warnings"], serde_json::json!([]));
+}
+
+#[test]
+fn where_there_is_none_what_is_read_only_is_closed() {
+    let scene = Scene::with(POLICY, "[proxy]\nuser = \"nobody-of-that-name\"\n");
+    let production = scene.production();
+    let mut shell = scene.shell();
+    let tcp = Attempt::tcp(V4, 443);
+    let report = shell.attempt(&tcp).unwrap();
+    assert_eq!(report.errno.as_deref(), Some("EPERM"), "{report:?}");
+    assert!(report.detail.starts_with("connect"), "{report:?}");
+    assert!(production.reached_at(V4, 443).unwrap().is_empty());
+    let warnings = scene.json(&["status"])["warnings"].to_string();
+    assert!(warnings.contains("nobody-of-that-name"), "{warnings}");
+    // It is the guard that closes it.
+    assert!(tcp.outside(scene.network.dev(), 0).unwrap().ok);
+    assert!(!production.reached_at(V4, 443).unwrap().is_empty());
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use guard_lab::{Production, eventually};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    PORT, V4,
+    POLICY, PORT, V4,
     scene::{Scene, sending},
 };
 
@@ -19,6 +19,18 @@ fn served(production: &Production<'_>) -> Vec<String> {
     requests
         .map(|one| one.record["method"].as_str().unwrap().to_owned())
         .collect()
+}
+
+/// The policy, where nobody tires of waiting.
+fn patient() -> String {
+    POLICY.replace("hold = \"20s\"", "hold = \"20m\"")
+}
+
+/// guardd's records of what has passed because somebody said yes.
+fn passed(scene: &Scene) -> Vec<Value> {
+    let mut records = scene.trail("http");
+    records.retain(|one| one["outcome"] == "passed" && one["request"].is_string());
+    records
 }
 
 #[test]
@@ -55,6 +67,12 @@ fn reads_pass_and_a_write_waits_for_a_person_who_says_yes_to_just_that() {
         assert_eq!(status.contains(" 200 "), passes, "{body}: {status}");
     }
     assert_eq!(served(&production), ["GET", "POST"]);
+    let passed = passed(&scene);
+    assert_eq!(passed.len(), 1, "{passed:?}");
+    assert_eq!(passed[0]["hole"], hole["id"]);
+    assert_eq!(passed[0]["request"], id);
+    assert_eq!(passed[0]["method"], "POST");
+    assert_eq!(passed[0]["rule"], "production");
     assert_eq!(scene.json(&["holes"]), json!([]));
     let ended = scene.trail("hole-close");
     assert_eq!(ended[0]["why"], "used up", "{ended:?}");
@@ -75,19 +93,49 @@ fn a_write_that_waits_goes_on_at_yes_and_ends_at_no() {
         assert_eq!(request["held"], true, "{request}");
         assert!(request["waits_until"].is_string());
         scene.json(&[answer, request["id"].as_str().unwrap()]);
+        // It is written down before it goes on.
+        assert_eq!(passed(&scene).len(), 1, "{answer}");
         let status = shell.line_with("HTTP/1.1").unwrap();
         assert_eq!(status.contains(" 200 "), passes, "{answer}: {status}");
         shell.line_with("ended").unwrap();
     }
     assert_eq!(served(&production), ["PUT"]);
-    let logged = scene.trail("http");
-    let passed = logged.iter().any(|one| one["outcome"] == "passed");
-    assert!(passed, "{logged:?}");
+}
+
+#[test]
+fn a_yes_is_for_the_one_that_was_asked_about_and_for_no_other_that_waits() {
+    let scene = Scene::with(&patient(), "");
+    let production = scene.production();
+    let _follower = scene.follower();
+    let mut shell = scene.shell();
+    for number in [1, 2] {
+        let sending = sending("DELETE", &format!("/jobs/{number}"), "");
+        let line = format!("({sending}) | sed -u 's/^/{number}: /' &");
+        shell.tell(&line).unwrap();
+        let waiting = scene.requests(number);
+        assert!(waiting.iter().all(|one| one["held"] == true), "{waiting:?}");
+    }
+    let asked = scene.requests(2);
+    let of = |path: &str| {
+        let mut asked = asked.iter();
+        let found = asked.find(|one| one["http"]["path"] == path);
+        found.unwrap()["id"].as_str().unwrap()
+    };
+    let (first, second) = (of("/jobs/1"), of("/jobs/2"));
+    let widened = ["approve", second, "--path", "/jobs/*", "--connections", "2"];
+    assert_eq!(scene.json(&widened)["http"]["requests_left"], 1);
+    shell.line_with("2: HTTP/1.1 200").unwrap();
+    assert_eq!(served(&production), ["DELETE"]);
+    let left = scene.requests(1);
+    assert_eq!((left.len(), left[0]["id"].as_str()), (1, Some(first)));
+    assert_eq!(left[0]["held"], true);
+    scene.json(&["approve", first]);
+    shell.line_with("1: HTTP/1.1 200").unwrap();
 }
 
 #[test]
 fn whoever_does_not_wait_any_more_is_not_waited_for() {
-    let scene = Scene::new();
+    let scene = Scene::with(&patient(), "");
     let _production = scene.production();
     let _follower = scene.follower();
     let mut shell = scene.shell();
@@ -119,7 +167,7 @@ fn a_yes_may_be_for_more_than_one_request() {
         .ask(["approve", id, "--path", "/people/*"])
         .unwrap();
     assert_eq!(wrong.code(), Some(2), "{wrong:?}");
-    let hole = scene.json(&["approve", id, "--path", "/jobs/*", "--for", "2s"]);
+    let hole = scene.json(&["approve", id, "--path", "/jobs/*", "--for", "20m"]);
     assert_eq!(hole["http"]["path"], "/jobs/*");
     for path in ["/jobs/1", "/jobs/2"] {
         assert_eq!(shell.status_of(&send(path)).unwrap(), 0, "{path}");
@@ -127,6 +175,14 @@ fn a_yes_may_be_for_more_than_one_request() {
     for path in ["/people/1", "/jobs/../people/1"] {
         assert_ne!(shell.status_of(&send(path)).unwrap(), 0, "{path}");
     }
+    scene.json(&["close", hole["id"].as_str().unwrap()]);
+    assert_ne!(shell.status_of(&send("/jobs/3")).unwrap(), 0);
+    // It ends by itself, too.
+    let asked = scene.json(&["pending"]);
+    let mut asked = asked.as_array().unwrap().iter();
+    let third = asked.find(|one| one["http"]["path"] == "/jobs/3").unwrap();
+    let third = third["id"].as_str().unwrap();
+    scene.json(&["approve", third, "--path", "/jobs/*", "--for", "1s"]);
     eventually("the hole ends", || scene.json(&["holes"]) == json!([])).unwrap();
     assert_ne!(shell.status_of(&send("/jobs/3")).unwrap(), 0);
 }

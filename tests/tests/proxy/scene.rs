@@ -25,9 +25,14 @@ pub(crate) struct Scene {
 
 impl Scene {
     pub(crate) fn new() -> Self {
+        Self::with(POLICY, "")
+    }
+
+    pub(crate) fn with(policy: &str, config: &str) -> Self {
         let network = Network::new().unwrap();
         let daemon = Daemon::in_network(&network)
-            .policy("reads", POLICY)
+            .policy("reads", policy)
+            .config(config)
             .start()
             .unwrap();
         Self { network, daemon }
@@ -51,12 +56,17 @@ impl Scene {
         self.daemon.root(args).json().unwrap()
     }
 
-    /// The only request that waits.
+    /// The only request that waits, or the first.
     pub(crate) fn request(&self) -> Value {
-        let mut found = Value::Null;
-        eventually("a request", || {
-            found = self.json(&["pending"])[0].clone();
-            !found.is_null()
+        self.requests(1).remove(0)
+    }
+
+    /// The requests that wait, when there are so many.
+    pub(crate) fn requests(&self, count: usize) -> Vec<Value> {
+        let mut found = Vec::new();
+        eventually("requests", || {
+            found = self.json(&["pending"]).as_array().unwrap().clone();
+            found.len() >= count
         })
         .unwrap();
         found

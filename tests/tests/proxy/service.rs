@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use guard_lab::{Daemon, Network, Running, bins};
+use guard_lab::{Attempt, Daemon, Network, Running, bins};
 
 use crate::{
-    POLICY,
+    POLICY, V4,
     scene::{Scene, sending},
 };
 
@@ -44,7 +44,7 @@ impl Scene {
 #[test]
 fn one_that_a_service_manager_starts_comes_to_guardds_socket() {
     let scene = scene();
-    let _production = scene.production();
+    let production = scene.production();
     let socket = scene.daemon.state_dir().join("proxy.sock");
     assert!(!socket.exists(), "no proxy is needed yet");
     let mut shell = scene.shell();
@@ -55,6 +55,9 @@ fn one_that_a_service_manager_starts_comes_to_guardds_socket() {
         warnings.contains("systemctl status guard-proxy"),
         "{warnings}"
     );
+    let report = shell.attempt(&Attempt::tcp(V4, 443)).unwrap();
+    assert_eq!(report.errno.as_deref(), Some("EPERM"), "{report:?}");
+    assert!(production.reached().unwrap().is_empty());
     for other in [OTHER, 0] {
         // Root's would not even begin: it is never root.
         let mut other = Running::start(&mut scene.service(other)).unwrap();
