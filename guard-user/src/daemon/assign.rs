@@ -353,6 +353,7 @@ impl State {
             parent: None,
             outermost: None,
             assigned: Some(wanted.by),
+            never_waits: false,
         };
         self.begin(made, vec![slot], about, Stage::Live, warnings)
     }

@@ -403,6 +403,7 @@ impl State {
             parent: outer.map(|outer| outer.cgroup.id.0),
             outermost: outer.map(|outer| outer.outermost().0),
             assigned: None,
+            never_waits: call.hold.is_some() || outer.is_some_and(|outer| outer.about.never_waits),
         }
     }
 

@@ -46,6 +46,9 @@ pub struct About {
     /// Who made it of a cgroup that was there already; none where guardd made the cgroup.
     #[serde(default)]
     pub assigned: Option<By>,
+    /// Nothing of it waits for a person: it was started so (`--hold 0s`), or the one around it.
+    #[serde(default)]
+    pub never_waits: bool,
 }
 
 impl About {
@@ -64,6 +67,7 @@ impl About {
             parent: None,
             outermost: None,
             assigned: None,
+            never_waits: false,
         }
     }
 }

@@ -103,6 +103,38 @@ fn a_write_that_waits_goes_on_at_yes_and_ends_at_no() {
 }
 
 #[test]
+fn nobody_waits_in_a_session_that_was_started_so() {
+    let mut scene = Scene::with(&patient(), "");
+    let mut shell = scene.shell_with(&["--hold", "0s"]);
+    let mut other = scene.shell();
+    // The next guardd knows it still.
+    for path in ["/before", "/after"] {
+        eventually("a proxy", || {
+            scene.has_proxy() && scene.json(&["status"])["warnings"] == json!([])
+        })
+        .unwrap();
+        let _follower = scene.follower();
+        let held = |session: &str| {
+            let asked = scene.json(&["pending"]);
+            let mut asked = asked.as_array().unwrap().iter();
+            asked.any(|one| one["session"] == session && one["held"] == true)
+        };
+        eventually("the other waits", || {
+            let send = sending("PUT", path, "1").replace("timeout 30", "timeout 1");
+            other.tell(&format!("({send}) >/dev/null &")).unwrap();
+            held(other.session())
+        })
+        .unwrap();
+        shell.tell(&sending("PUT", path, "1")).unwrap();
+        shell.line_with("HTTP/1.1 403").unwrap();
+        shell.line_with("ended").unwrap();
+        assert!(!held(shell.session()));
+        scene.daemon.stop().unwrap();
+        scene.daemon.start().unwrap();
+    }
+}
+
+#[test]
 fn a_yes_is_for_the_one_that_was_asked_about_and_for_no_other_that_waits() {
     let scene = Scene::with(&patient(), "");
     let production = scene.production();

@@ -43,7 +43,13 @@ impl Scene {
     }
 
     pub(crate) fn shell(&self) -> Shell {
-        let mut shell = Shell::start(&self.daemon, "reads").unwrap();
+        self.shell_with(&[])
+    }
+
+    /// A shell in a session that `guard run` is given these for, too.
+    pub(crate) fn shell_with(&self, args: &[&str]) -> Shell {
+        let run = self.daemon.agent(["run", "--policy", "reads"]).args(args);
+        let mut shell = Shell::run_by(&self.daemon, run).unwrap();
         // It has connections of its own (/dev/tcp).
         shell
             .tell("exec bash -c 'echo in bash; exec bash'")

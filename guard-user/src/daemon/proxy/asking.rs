@@ -55,15 +55,12 @@ impl State {
             Standing::Judged { hold, .. } => Some(hold),
         };
         let (id, to) = (SessionId(target.session), Address::from(target.address));
-        let Some(owner) = self.sessions.live(id).map(|live| live.about.uid) else {
-            return Some(closed());
-        };
         let plain = asked.plain;
         let Some(request) = understood(asked) else {
             return Some(unreadable());
         };
         let is_open = hold.is_none();
-        let hold = hold.and_then(|hold| self.patience(hold, owner, id, number));
+        let hold = hold.and_then(|hold| self.patience(hold, id, number));
         let waits_unknown = hold.is_some() && request.digest.is_none();
         let alone = waits_unknown.then(|| self.proxy.waiters.next_serial());
         let http = Rc::new(HttpQuestion {
@@ -80,16 +77,12 @@ impl State {
     }
 
     /// How long a client may wait; none where nobody is there who would see it, or too many wait already.
-    fn patience(
-        &self,
-        hold: Duration,
-        owner: u32,
-        session: SessionId,
-        number: Number,
-    ) -> Option<Duration> {
+    fn patience(&self, hold: Duration, session: SessionId, number: Number) -> Option<Duration> {
+        let about = &self.sessions.live(session)?.about;
         let waiters = &self.proxy.waiters;
-        let may_wait = !hold.is_zero() && !waiters.has(number) && waiters.has_room(session);
-        (may_wait && self.followers.any_for(owner)).then_some(hold)
+        let may_wait = !hold.is_zero() && !about.never_waits;
+        let has_room = !waiters.has(number) && waiters.has_room(session);
+        (may_wait && has_room && self.followers.any_for(about.uid)).then_some(hold)
     }
 
     fn put_write(
