@@ -24,7 +24,6 @@ enum Waiting {
         tell: oneshot::Sender<Option<Rc<Terms>>>,
     },
     Answer {
-        request: Option<String>,
         tell: oneshot::Sender<Answer>,
     },
 }
@@ -124,10 +123,7 @@ impl Link {
     pub(super) fn ask(self: &Rc<Self>, target: Target, request: Asked) -> Question {
         let (tell, told) = oneshot::channel();
         let number = self.number();
-        let waiting = Waiting::Answer {
-            request: None,
-            tell,
-        };
+        let waiting = Waiting::Answer { tell };
         self.waiting.borrow_mut().insert(number, waiting);
         self.say(ToDaemon::Ask {
             number,
@@ -141,16 +137,9 @@ impl Link {
         }
     }
 
-    /// A person is asked, under that id.
-    pub(super) fn waits(&self, number: Number, id: String) {
-        if let Some(Waiting::Answer { request, .. }) = self.waiting.borrow_mut().get_mut(&number) {
-            *request = Some(id);
-        }
-    }
-
     /// The answer.
     pub(super) fn answered(&self, number: Number, answer: Answer) {
-        if let Some(Waiting::Answer { tell, .. }) = self.waiting.borrow_mut().remove(&number) {
+        if let Some(Waiting::Answer { tell }) = self.waiting.borrow_mut().remove(&number) {
             // Whoever asked may be gone.
             let _ = tell.send(answer);
         }

@@ -89,7 +89,6 @@ async fn hear(packets: &Packets, link: &Link, networks: &Networks) -> Result<()>
             ToProxy::Forget { network } => networks.forget(network),
             ToProxy::Renew => link.renew(),
             ToProxy::Terms { number, terms } => link.told(number, terms),
-            ToProxy::Waits { number, request } => link.waits(number, request),
             ToProxy::Answer { number, verdict } => link.answered(number, verdict),
         }
     }

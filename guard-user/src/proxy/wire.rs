@@ -41,7 +41,7 @@ pub enum ToDaemon {
         /// Where to.
         target: Target,
     },
-    /// May this request pass? Answered with [`ToProxy::Waits`], any number of times, and then [`ToProxy::Answer`].
+    /// May this request pass? Answered with [`ToProxy::Answer`], when a person has.
     Ask {
         /// Which question this is.
         number: Number,
@@ -110,14 +110,7 @@ pub enum ToProxy {
         /// `None`: nothing passes there, the connection is to be closed.
         terms: Option<Terms>,
     },
-    /// A person is asked.
-    Waits {
-        /// Which question this is about.
-        number: Number,
-        /// The request's id: `r1`.
-        request: String,
-    },
-    /// The answer, and the last message about that question.
+    /// The answer to [`ToDaemon::Ask`].
     Answer {
         /// Which question this answers.
         number: Number,

@@ -40,6 +40,7 @@ impl Unit {
             Self::Time if size < 1e6 => format!("{:.1} µs", number / 1e3),
             Self::Time if size < 1e9 => format!("{:.1} ms", number / 1e6),
             Self::Time => format!("{:.2} s", number / 1e9),
+            Self::Memory if size < MIB => format!("{:.1} KiB", number / 1024.0),
             Self::Memory => format!("{:.1} MiB", number / MIB),
             Self::Throughput => format!("{:.2} GB/s", number / 1e9),
             Self::Packets | Self::Requests => format!("{:.0} k/s", number / 1e3),

@@ -126,11 +126,6 @@ impl State {
         };
         self.proxy.waiters.add(number, waiter);
         self.show_waiting(&id);
-        let waits = ToProxy::Waits {
-            number,
-            request: id,
-        };
-        self.proxy.say(waits, Vec::new());
     }
 
     /// Has a person see whether, and until when, somebody waits for the answer.
