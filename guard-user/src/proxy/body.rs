@@ -16,6 +16,8 @@ use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 
+use super::sieve::trailer::is_forbidden;
+
 /// A body that goes either way.
 pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
@@ -25,6 +27,31 @@ pub(super) fn full(bytes: impl Into<Bytes>) -> Body {
     Full::new(bytes.into())
         .map_err(|never| match never {})
         .boxed_unsync()
+}
+
+/// A request's body on its way out, without the trailers that would make another request of it. Those of HTTP/1 have gone
+/// through the sieve.
+#[must_use]
+pub(super) fn outgoing<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes, Error = hyper::Error> + Send + 'static,
+{
+    let clean = |frame: Frame<Bytes>| match frame.into_trailers() {
+        Ok(trailers) => Frame::trailers(harmless(trailers)),
+        Err(frame) => frame,
+    };
+    body.map_frame(clean).boxed_unsync()
+}
+
+fn harmless(trailers: HeaderMap) -> HeaderMap {
+    let mut last = None;
+    let named = trailers.into_iter().filter_map(|(name, value)| {
+        last = name.or(last.take());
+        Some((last.clone()?, value))
+    });
+    named
+        .filter(|(name, _)| !is_forbidden(name.as_str().as_bytes()))
+        .collect()
 }
 
 /// A body of which the beginning may have been read already.
@@ -77,6 +104,12 @@ impl Begun {
     #[must_use]
     pub(super) fn is_whole(&self) -> bool {
         self.rest.is_none()
+    }
+
+    /// The trailers that were read.
+    #[must_use]
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
     }
 
     /// What was read of it.
@@ -179,5 +212,34 @@ impl http_body::Body for Attended {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn trailers_make_no_other_request() {
+        let trailers: HeaderMap = [
+            ("x-sum", "1"),
+            ("x-http-method-override", "PUT"),
+            ("authorization", "z"),
+            ("x-sum", "2"),
+            ("x-original-url", "/admin"),
+        ]
+        .into_iter()
+        .map(|(name, value)| {
+            (
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            )
+        })
+        .collect();
+        let left = harmless(trailers);
+        assert_eq!(left.len(), 2);
+        assert_eq!(left.get_all("x-sum").iter().count(), 2);
     }
 }

@@ -180,7 +180,7 @@ impl Client {
             self.log(Entry { why, ..failed });
         }
         let said = match unanswered {
-            unreachable @ Unanswered::Unreachable { .. } => unreachable.to_string(),
+            other @ (Unanswered::Unreachable { .. } | Unanswered::Other) => other.to_string(),
             // It was the client's own body that broke off.
             Unanswered::Broken(broken) if self.watch.refusal().is_some() => {
                 return Err(broken.into());

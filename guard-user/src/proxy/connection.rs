@@ -50,13 +50,11 @@ pub(super) async fn serve(
     peer: SocketAddr,
 ) {
     match origin::of(&common.origins, network.cookie, &stream, peer) {
-        Ok(Some(target)) => match common.place(target.session) {
-            Some(place) => {
-                let link = Rc::clone(&common.link);
-                serve_to(link, network, stream, target, Some(place)).await;
-            }
-            None => reset(&stream),
-        },
+        Ok(Some(target)) => {
+            let link = Rc::clone(&common.link);
+            let place = |account| common.place(account).map(Some).ok_or(Taken);
+            serve_to(link, network, stream, target, place).await;
+        }
         // Somebody who was not turned here: there is nothing to be had.
         Ok(None) => reset(&stream),
         Err(error) => {
@@ -66,17 +64,23 @@ pub(super) async fn serve(
     }
 }
 
+/// All places are.
+pub(super) struct Taken;
+
 /// As [`serve`], where it is known where the connection wanted to go.
 pub(super) async fn serve_to(
     link: Rc<Link>,
     network: Rc<Network>,
     stream: TcpStream,
     target: Target,
-    place: Option<Place>,
+    place: impl FnOnce(u32) -> Result<Option<Place>, Taken>,
 ) {
-    if link.terms(target).await.is_none() {
+    let Some(terms) = link.terms(target).await else {
         return reset(&stream);
-    }
+    };
+    let Ok(place) = place(terms.account) else {
+        return reset(&stream);
+    };
     // Where that fails it is slower, and works.
     let _ = stream.set_nodelay(true);
     let mut io = SievedIo::new(stream, Sieve::requests(Limits::default()));

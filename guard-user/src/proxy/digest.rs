@@ -3,6 +3,8 @@
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use sha2::{Digest as _, Sha256};
 
+use super::body::Begun;
+
 /// What differs from one try of the same request to the next, and says nothing about what it does. Length and coding are
 /// those of the body, which counts itself.
 const OF_A_TRY: [&str; 16] = [
@@ -27,17 +29,32 @@ const OF_A_TRY: [&str; 16] = [
 /// Schemes whose credentials have a time, a counter or a signature in them.
 const SIGNED: [&str; 6] = ["aws4-", "digest ", "dpop ", "hawk ", "oauth ", "signature "];
 
-/// SHA-256 of what a request asks for, in hex: method, URL, headers and the whole body.
-pub(super) fn of(parts: &Parts, scheme: &str, host: &str, path: &str, body: &[u8]) -> String {
+/// SHA-256 of what a request asks for, in hex: method, URL, headers and the body, which has been read whole.
+pub(super) fn of(parts: &Parts, scheme: &str, host: &str, path: &str, body: &Begun) -> String {
+    let none = HeaderMap::new();
+    let trailers = body.trailers().unwrap_or(&none);
+    sum(parts, scheme, host, path, body.so_far(), trailers)
+}
+
+fn sum(
+    parts: &Parts,
+    scheme: &str,
+    host: &str,
+    path: &str,
+    body: &[u8],
+    trailers: &HeaderMap,
+) -> String {
     let mut sum = Sum(Sha256::new());
     for part in [parts.method.as_str(), scheme, host, path] {
         sum.add(part.as_bytes());
     }
-    for (name, value) in sorted(&parts.headers) {
-        sum.add(name.as_str().as_bytes());
-        sum.add(credentials(&name, value).unwrap_or(value.as_bytes()));
+    for headers in [&parts.headers, trailers] {
+        for (name, value) in sorted(headers) {
+            sum.add(name.as_str().as_bytes());
+            sum.add(credentials(&name, value).unwrap_or(value.as_bytes()));
+        }
+        sum.add(b"");
     }
-    sum.add(b"");
     sum.add(body);
     let sum = sum.0.finalize();
     sum.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -86,7 +103,14 @@ mod tests {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        of(&parts, "http", "photos", "/x", body.as_bytes())
+        sum(
+            &parts,
+            "http",
+            "photos",
+            "/x",
+            body.as_bytes(),
+            &HeaderMap::new(),
+        )
     }
 
     #[test]

@@ -25,6 +25,9 @@ const FOR_THE_END: [HeaderName; 4] = [
     header::HOST,
 ];
 
+/// Fields of a head at most, as with HTTP/1.
+const MAX_FIELDS: usize = 100;
+
 /// Has a request name its host once, and for HTTP/1 in the form that servers expect: the connection's own destination
 /// counts, so that no scheme and authority is needed in the target.
 ///
@@ -44,6 +47,32 @@ pub(super) fn normalise(parts: &mut Parts, version: Version) -> Result<(), &'sta
 
 /// RFC 9113 8.3.1: `:authority` and `Host` must not differ, and one of them is there.
 fn one_authority(parts: &mut Parts) -> Result<(), &'static str> {
+    let lookalikes = ["content_length", "transfer_encoding"];
+    if parts.headers.len() > MAX_FIELDS {
+        return Err("there are more than 100 headers");
+    }
+    if lookalikes
+        .iter()
+        .any(|name| parts.headers.contains_key(*name))
+    {
+        return Err(
+            "a header name has an underscore where the header that it looks like has a hyphen",
+        );
+    }
+    if parts
+        .uri
+        .scheme()
+        .is_some_and(|scheme| *scheme != Scheme::HTTP)
+    {
+        return Err("its scheme is not http");
+    }
+    if parts
+        .uri
+        .authority()
+        .is_some_and(|named| named.as_str().contains('@'))
+    {
+        return Err("its authority names a user");
+    }
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let (host, more) = (hosts.next().cloned(), hosts.next().is_some());
     let authority = parts.uri.authority().cloned();

@@ -248,7 +248,10 @@ mod tests {
     }
 
     fn terms() -> Terms {
-        Terms { rules: Vec::new() }
+        Terms {
+            rules: Vec::new(),
+            account: 1,
+        }
     }
 
     #[tokio::test]

@@ -10,6 +10,7 @@ mod body;
 mod client;
 mod connection;
 mod digest;
+mod greeted;
 mod headers;
 pub mod judge;
 mod lent;

@@ -20,9 +20,11 @@ use tokio::{
 use super::{connection, link::Link, wire::NetworkId};
 use crate::sys::{bpf::Origins, packets::MAX_DESCRIPTORS};
 
-/// Connections at once, and of one session. Each takes two descriptors.
+/// Connections at once, and of one account. Each takes two descriptors.
 const MAX_CONNECTIONS: usize = 4096;
-const MAX_OF_SESSION: usize = 2048;
+const MAX_OF_ACCOUNT: usize = 2048;
+/// So many more an account may have where others have taken all.
+const RESERVE: usize = 16;
 /// A pool with fewer sockets of a family than that is filled up, as far as one message can.
 const LOW: usize = 8;
 const FULL: usize = MAX_DESCRIPTORS / 2;
@@ -78,17 +80,18 @@ impl Common {
         }
     }
 
-    /// A place for a connection of a session, where there is one.
-    pub(super) fn place(self: &Rc<Self>, session: u32) -> Option<Place> {
+    /// A place for a connection of an account, where there is one.
+    pub(super) fn place(self: &Rc<Self>, account: u32) -> Option<Place> {
         let mut open = self.open.borrow_mut();
-        let of_session = open.get(&session).copied().unwrap_or_default();
-        if of_session >= MAX_OF_SESSION || open.values().sum::<usize>() >= MAX_CONNECTIONS {
+        let own = open.get(&account).copied().unwrap_or_default();
+        let is_full = open.values().sum::<usize>() >= MAX_CONNECTIONS;
+        if own >= MAX_OF_ACCOUNT || (is_full && own >= RESERVE) {
             return None;
         }
-        open.insert(session, of_session + 1);
+        open.insert(account, own + 1);
         Some(Place {
             common: Rc::clone(self),
-            session,
+            account,
         })
     }
 }
@@ -179,16 +182,16 @@ async fn accept(common: Rc<Common>, network: Rc<Network>, listener: TcpListener)
 #[derive(Debug)]
 pub(super) struct Place {
     common: Rc<Common>,
-    session: u32,
+    account: u32,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         let mut open = self.common.open.borrow_mut();
-        if let Some(count) = open.get_mut(&self.session) {
+        if let Some(count) = open.get_mut(&self.account) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.session);
+                open.remove(&self.account);
             }
         }
     }

@@ -6,12 +6,11 @@ use std::{
 };
 
 use http::{StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
-use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Incoming};
 
 use super::{
     answers::Problem,
-    body::{Begun, Body},
+    body::{self, Begun, Body},
     client::{Abort, Client},
     digest,
     judge::{self, Judgement, Rules, Write},
@@ -55,7 +54,7 @@ impl Client {
     pub(super) async fn pass(&self, parts: &Parts, body: Incoming) -> Result<Passing, Abort> {
         let terms = self.terms().await?;
         if terms.rules.is_empty() {
-            return Ok(Ok(Passed::read(body.boxed_unsync())));
+            return Ok(Ok(Passed::read(body::outgoing(body))));
         }
         let request = judge::Request {
             method: &parts.method,
@@ -65,7 +64,7 @@ impl Client {
         };
         let mut judgement = judge::judge_all(&terms.rules, &request, None);
         if let Judgement::Read { .. } = judgement {
-            return Ok(Ok(Passed::read(body.boxed_unsync())));
+            return Ok(Ok(Passed::read(body::outgoing(body))));
         }
         let mut body = Begun::new(body);
         if let Judgement::NeedsBody { limit } = judgement {
@@ -73,7 +72,7 @@ impl Client {
             judgement = with_body(&terms.rules, &request, &body);
         }
         match judgement {
-            Judgement::Read { .. } => Ok(Ok(Passed::read(body.boxed_unsync()))),
+            Judgement::Read { .. } => Ok(Ok(Passed::read(body::outgoing(body)))),
             Judgement::Write(write) => self.confirmed(&terms, parts, &request, body, write).await,
             denied => Ok(Err(self.denied(&terms, parts, denied.because()))),
         }
@@ -116,6 +115,7 @@ impl Client {
                 write.warnings.push(warning);
             }
         }
+        write.warnings.splice(0..0, judge::elsewhere(request));
         let because = write.because.clone();
         let asked = asked(terms, parts, request, &body, write);
         let began = Instant::now();
@@ -152,7 +152,7 @@ impl Client {
             self.connect_anew();
         }
         Ok(Ok(Passed {
-            body: body.boxed_unsync(),
+            body: body::outgoing(body),
             was_confirmed: true,
         }))
     }
@@ -186,7 +186,7 @@ fn asked(
     let (path, host) = (path(&parts.uri), host(parts));
     let digest = || {
         let host = host.as_deref().unwrap_or_default();
-        digest::of(parts, SCHEME, host, &path, body.so_far())
+        digest::of(parts, SCHEME, host, &path, body)
     };
     let rule = terms.rules.first().map(|rules| rules.name.clone());
     Asked {

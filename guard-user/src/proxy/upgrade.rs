@@ -17,15 +17,14 @@ pub(super) struct Upgrade {
 }
 
 impl Upgrade {
-    /// What a request asks for; `None`: nothing that is passed on. HTTP/2 by `h2c` is none (RFC 9113 3.1): the client goes on
-    /// in HTTP/1.1.
+    /// What a request asks for; `None`: nothing that is passed on, and the client goes on in HTTP/1.1. HTTP/2 by `h2c` is none
+    /// (RFC 9113 3.1), nor is what no protocol is named in: the judge takes neither for an upgrade.
     pub(super) fn of(request: &mut Request<Incoming>) -> Option<Self> {
-        let to = request.headers().get(header::UPGRADE)?;
-        let is_http2 = |to: &str| {
-            to.split(',')
-                .any(|one| one.trim().eq_ignore_ascii_case("h2c"))
-        };
-        if to.to_str().map_or(true, is_http2) {
+        let mut named = request.headers().get_all(header::UPGRADE).iter();
+        let (to, more) = (named.next()?, named.next().is_some());
+        let is_protocol =
+            |one: &str| !one.trim().is_empty() && !one.trim().eq_ignore_ascii_case("h2c");
+        if more || !to.to_str().is_ok_and(|to| to.split(',').all(is_protocol)) {
             return None;
         }
         let to = to.clone();

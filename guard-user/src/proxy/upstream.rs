@@ -7,6 +7,7 @@ use std::{
     net::SocketAddr,
     rc::Rc,
     sync::Arc,
+    time::Duration,
 };
 
 use http::{Method, Request, Response, header};
@@ -24,11 +25,14 @@ use tokio::{
 
 use super::{
     body::Body,
+    greeted::Greeted,
     link::Link,
     networks::Network,
     sieve::{Asked, Asks, Limits, Phase, Sieve, SievedIo},
 };
 
+/// An HTTP/2 server says its first word within this time.
+const GREETING: Duration = Duration::from_secs(10);
 /// Bytes that are read from the other end before they are passed on.
 const READ: usize = 64 * 1024;
 
@@ -68,6 +72,9 @@ pub(super) enum Unanswered {
         /// What the system says.
         error: Arc<io::Error>,
     },
+    /// The destination has not begun as an HTTP/2 server does.
+    #[error("the destination does not speak HTTP/2")]
+    Other,
     /// The destination has closed the connection, or broken the protocol.
     #[error("no answer from the destination: {}", whole(.0))]
     Broken(#[from] hyper::Error),
@@ -206,12 +213,17 @@ impl Upstream {
                 Sender::Http1(Mutex::new(sender))
             }
             Version::Http2 => {
-                let io = TokioIo::new(stream);
-                let (sender, connection) = http2::Builder::new(Here).handshake(io).await?;
+                let (io, greeted) = Greeted::new(stream);
+                let handshake = http2::Builder::new(Here).handshake(TokioIo::new(io));
+                let (sender, connection) = handshake.await?;
                 spawn_local(async move {
                     let _ = connection.await;
                     ended.tell();
                 });
+                let greeted = tokio::time::timeout(GREETING, greeted).await;
+                if !matches!(greeted, Ok(Ok(()))) {
+                    return Err(Unanswered::Other);
+                }
                 Sender::Http2(sender)
             }
         })

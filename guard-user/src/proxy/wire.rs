@@ -125,6 +125,8 @@ pub struct Terms {
     /// The rules that decide there, one for each policy of the session that says `read-only`, the outermost first.
     /// None: everything passes.
     pub rules: Vec<Rules>,
+    /// On whose account its connections are: the number of the session around it that a person started, or its own.
+    pub account: u32,
 }
 
 /// Whether a request may pass.

@@ -24,8 +24,10 @@ use crate::{
     sys::{netns, packets::MAX_DESCRIPTORS},
 };
 
-/// Networks of one session at most; it may make as many as it likes.
+/// Networks of one session at most, with those of the sessions inside: it may make as many as it likes.
 pub const MAX_PER_SESSION: usize = 16;
+/// Networks of all sessions at most: each takes the proxy 34 descriptors.
+const MAX_IN_ALL: usize = 128;
 /// Connections that wait to be taken.
 const BACKLOG: i32 = 1024;
 /// Sockets of one family that the proxy is given at once: those of both go into one message.
@@ -56,7 +58,7 @@ pub struct Network {
     pub cookie: NetnsCookie,
     /// The way into it; none where it is guardd's own. It keeps it alive, so what nobody is in any more is forgotten.
     pub way: Option<File>,
-    /// Who was found in it first; none where it is guardd's own.
+    /// On whose account it is: the outermost session of who was found in it first; none where it is guardd's own.
     pub session: Option<SessionId>,
     /// No sockets could be made there, and that was said.
     pub is_dry: bool,
@@ -108,7 +110,7 @@ impl Networks {
     #[must_use]
     pub fn has_room(&self, session: SessionId) -> bool {
         let of = |one: &&Network| one.session == Some(session);
-        self.all.iter().filter(of).count() < MAX_PER_SESSION
+        self.all.len() < MAX_IN_ALL && self.all.iter().filter(of).count() < MAX_PER_SESSION
     }
 
     /// Forgets those that nobody is in, but for guardd's own.

@@ -13,7 +13,11 @@ use guard_common::{BootTime, SessionId};
 
 use super::networks::{self, Inode, MAX_POOL, Network};
 use crate::{
-    daemon::{process::Process, sessions::is_past, state::State},
+    daemon::{
+        process::Process,
+        sessions::{Session, is_past},
+        state::State,
+    },
     proxy::wire::{NetworkId, ToProxy},
 };
 
@@ -98,6 +102,10 @@ impl State {
         if self.proxy.networks.has(inode) {
             return false;
         }
+        let session = self
+            .sessions
+            .live(session)
+            .map_or(session, Session::outermost);
         if !self.proxy.networks.has_room(session) {
             tracing::warn!(session = session.0, "too many networks are served for it");
             return false;

@@ -84,7 +84,9 @@ impl State {
             Standing::Judged { rules, .. } => rules,
             Standing::Open => Vec::new(),
         };
-        Some(Terms { rules })
+        let session = self.sessions.live(SessionId(target.session))?;
+        let account = session.outermost().0;
+        Some(Terms { rules, account })
     }
 
     /// Whether a hole of the kernel's lets all connections there pass, any number of them: those that are counted are

@@ -1,6 +1,10 @@
 //! The headers that change what a request means.
 
+use std::collections::HashSet;
+
 use http::{HeaderMap, header};
+
+use super::method::OVERRIDES;
 
 /// What servers take the path from instead of the request line: IIS and Symfony, and what stands behind
 /// proxies. A header with `_` for `-` is the same one to CGI.
@@ -29,6 +33,12 @@ pub(super) fn matching<'h>(
 /// A header that may send the request to another path.
 pub(super) fn rewriting(headers: &HeaderMap) -> Option<&str> {
     matching(headers, OTHER_PATHS).next().map(|(name, _)| name)
+}
+
+/// Whether a header of that name says another method or path than the request line.
+pub(super) fn is_elsewhere(name: &str) -> bool {
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    OTHER_PATHS.contains(&name.as_str()) || OVERRIDES.contains(&name.as_str())
 }
 
 /// The paths that headers may send the request to.
@@ -66,13 +76,13 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<String> {
 
 /// Every text that may be the media type of the body, in lower case and without parameters. Usually one.
 pub(super) fn media_types(headers: &HeaderMap) -> Vec<String> {
-    let mut types = Vec::new();
+    let (mut types, mut seen) = (Vec::new(), HashSet::new());
     for value in headers.get_all(header::CONTENT_TYPE) {
         let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
         let parts = text.split(',').chain([text.as_str()]);
         for part in parts {
             let essence = part.split(';').next().unwrap_or_default().trim().to_owned();
-            if !types.contains(&essence) {
+            if seen.insert(essence.clone()) {
                 types.push(essence);
             }
         }

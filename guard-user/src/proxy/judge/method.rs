@@ -10,7 +10,7 @@ use super::{headers, query::Query};
 const SAFE: &[&str] = &["GET", "HEAD", "OPTIONS"];
 
 /// What servers take the method from instead of the request line. `_` in a name is `-` to CGI.
-const OVERRIDES: &[&str] = &[
+pub(super) const OVERRIDES: &[&str] = &[
     "x-http-method-override",
     "x-http-method",
     "x-method-override",
@@ -42,6 +42,9 @@ const UNSAFE: &[&str] = &[
     "UNLINK",
     "PURGE",
 ];
+
+/// So many other methods are looked at: there are fewer that read.
+const MOST: usize = 8;
 
 /// A method that a server may take a request to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +80,11 @@ pub(super) fn effective(sent: &str, headers: &HeaderMap, query: &Query) -> Vec<E
     methods
 }
 
+/// Of more than a few at least one does not read.
 fn add(methods: &mut Vec<Effective>, value: &str, by: &str) {
+    if methods.len() > MOST {
+        return;
+    }
     let name = value.trim().to_ascii_uppercase();
     if !name.is_empty() && methods.iter().all(|method| method.name != name) {
         let by = Some(by.to_owned());

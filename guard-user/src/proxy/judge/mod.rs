@@ -27,6 +27,8 @@ pub use warnings::HEAD;
 
 /// A longer body is not judged, in bytes: whoever sends one is asked about.
 pub const BODY_LIMIT: usize = 1 << 20;
+/// So many of the headers that name another method or path a person is shown.
+const MAX_SHOWN: usize = 4;
 
 /// What is judged: the head of a request.
 #[derive(Clone, Copy, Debug)]
@@ -120,16 +122,30 @@ pub fn warnings(request: &Request<'_>, head: &[u8]) -> Vec<String> {
     warnings::of(&Facts::of(request, body::Body::Whole(head)))
 }
 
-/// Whether method and path are those of the request line: no header and nothing in the query names others, and the
-/// connection stays what it is.
+/// Whether method and path are those of the request line: no header and nothing in the query names others, no server
+/// reads the path in another way, and the connection stays what it is.
 #[must_use]
 pub fn is_plain(request: &Request<'_>) -> bool {
     let facts = Facts::of(request, body::Body::Whole(&[]));
     let as_sent = |method: &method::Effective| method.by.is_none();
     let headers = request.headers;
-    facts.methods.iter().all(as_sent)
+    let is_clear = facts.paths.broken().is_none() && facts.paths.ambiguous().is_none();
+    is_clear
+        && facts.methods.iter().all(as_sent)
         && headers::rewriting(headers).is_none()
         && headers::upgrade(headers).is_none()
+}
+
+/// The headers that name another method or path than the request line, for a person: `x-original-url: /admin`.
+#[must_use]
+pub fn elsewhere(request: &Request<'_>) -> Vec<String> {
+    let named = request.headers.iter();
+    let named = named.filter(|(name, _)| headers::is_elsewhere(name.as_str()));
+    let shown = named.map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        format!("the header {name} says {}", headers::shown(&value))
+    });
+    shown.take(MAX_SHOWN).collect()
 }
 
 fn strictest(rules: &[Rules], facts: &Facts<'_>) -> Judgement {

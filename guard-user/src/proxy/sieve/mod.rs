@@ -23,7 +23,7 @@ mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
-mod trailer;
+pub(super) mod trailer;
 mod watch;
 
 pub use io::{Protocol, SievedIo};

@@ -58,12 +58,22 @@ pub(super) fn pass(
     Ok(0)
 }
 
-/// Also what is about the message and in no list: conditions, and who it is said to come from.
-fn is_forbidden(name: &[u8]) -> bool {
+/// Also what is about the message and in no list: conditions, who it is said to come from, and what it is said to ask for.
+pub(in crate::proxy) fn is_forbidden(name: &[u8]) -> bool {
     let starts = |with: &str| {
         let start = name.get(..with.len());
         start.is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
     };
     let listed = |one: &&str| name.eq_ignore_ascii_case(one.as_bytes());
-    FORBIDDEN.iter().any(listed) || starts("if-") || starts("x-forwarded-")
+    let families = [
+        "if-",
+        "x-forwarded-",
+        "x-http-",
+        "x-method",
+        "x-original-",
+        "x-override-",
+        "x-rewrite-",
+        "x-script-",
+    ];
+    FORBIDDEN.iter().any(listed) || families.into_iter().any(starts)
 }

@@ -356,3 +356,48 @@ async fn what_the_policy_has_come_to_deny_no_yes_lets_through() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_upgrade_to_nothing_is_none() {
+    here(async {
+        for fields in [
+            "Upgrade: ,\r\n",
+            "Upgrade:\r\n",
+            "Upgrade: \r\nUpgrade: h2c\r\n",
+        ] {
+            let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+            let lab = Lab::new(read_only(), no(), to.at).await;
+            let head =
+                format!("GET /tunnel HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\n{fields}\r\n");
+            let answer = lab.exchange(head.as_bytes()).await;
+            assert!(!answer.contains(" 101 "), "{answer}");
+            assert!(
+                !to.text().to_lowercase().contains("upgrade"),
+                "{}",
+                to.text()
+            );
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_asked_says_where_else_it_may_go() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+        let lab = Lab::new(read_only(), no(), to.at).await;
+        let head = "POST /k HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nX-HTTP-Method-Override: PURGE\r\n\
+                    X-Original-URL: /admin\r\nConnection: close\r\n\r\n";
+        lab.exchange(head.as_bytes()).await;
+        let asked = lab.guardd.asked.borrow()[0].clone();
+        assert!(!asked.plain);
+        let warnings = asked.warnings.join("; ");
+        assert!(warnings.contains("PURGE") && warnings.contains("/admin"), "{warnings}");
+        for path in ["/a/%2e%2e/b", "/a%2fb", "/%c0%ae"] {
+            let head = format!("PUT {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+            lab.exchange(head.as_bytes()).await;
+            assert!(!lab.guardd.asked.borrow().last().unwrap().plain, "{path}");
+        }
+    })
+    .await;
+}

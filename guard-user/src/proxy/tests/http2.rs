@@ -79,3 +79,46 @@ async fn what_a_person_allows_arrives_whole() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn nothing_of_a_request_is_said_to_what_speaks_no_http2() {
+    here(async {
+        let to = Destination::new(b"SM\r\n\r\n", b"ERROR unknown command\r\n", 9).await;
+        let lab = Lab::new(read_only(), no(), to.at).await;
+        let mut sender = client(&lab).await;
+        let read = sender.send_request(request(Method::GET, ""));
+        assert_eq!(read.await.unwrap().status(), StatusCode::BAD_GATEWAY);
+        // The preface, and what hyper says before it knows of any request.
+        let arrived = to.arrived.borrow().concat();
+        let headers = arrived
+            .windows(6)
+            .filter(|bytes| bytes[..3] == [0x87, 0x82, 0x84] || *bytes == b"photos");
+        assert_eq!(headers.count(), 0, "{arrived:?}");
+        assert!(arrived.starts_with(b"PRI * HTTP/2.0"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_names_of_a_host_are_one_too_many() {
+    here(async {
+        let (to, arrived) = destination().await;
+        let lab = Lab::new(read_only(), no(), to).await;
+        let mut sender = client(&lab).await;
+        let mut odd = request(Method::GET, "");
+        odd.headers_mut().insert("host", "staging".parse().unwrap());
+        assert_eq!(
+            sender.send_request(odd).await.unwrap().status(),
+            StatusCode::BAD_REQUEST
+        );
+        let mut odd = request(Method::GET, "");
+        odd.headers_mut()
+            .insert("content_length", "3".parse().unwrap());
+        assert_eq!(
+            sender.send_request(odd).await.unwrap().status(),
+            StatusCode::BAD_REQUEST
+        );
+        assert!(arrived.borrow().is_empty());
+    })
+    .await;
+}

@@ -63,11 +63,17 @@ fn read_only() -> Option<Terms> {
         name: "photos".to_owned(),
         ..Rules::default()
     };
-    Some(Terms { rules: vec![rules] })
+    Some(Terms {
+        rules: vec![rules],
+        account: 1,
+    })
 }
 
 fn everything() -> Option<Terms> {
-    Some(Terms { rules: Vec::new() })
+    Some(Terms {
+        rules: Vec::new(),
+        account: 1,
+    })
 }
 
 fn no() -> Option<Answer> {
@@ -100,7 +106,9 @@ impl Lab {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let network = Rc::new(Network::new(NetworkId(0), NetnsCookie(0)));
-                spawn_local(serve_to(Rc::clone(&proxy), network, stream, target, None));
+                spawn_local(serve_to(Rc::clone(&proxy), network, stream, target, |_| {
+                    Ok(None)
+                }));
             }
         });
         Self { guardd, link, at }
