@@ -52,7 +52,11 @@ fn building(target: &str, epoch: &str) -> Result<Command> {
 }
 
 /// Sees to it that the compiler has a standard library for `target`.
-fn obtain_target(target: &str) -> Result<()> {
+///
+/// # Errors
+///
+/// That it could not be had.
+pub(super) fn obtain_target(target: &str) -> Result<()> {
     let libraries =
         read(Command::new("rustc").args(["--print", "target-libdir", "--target", target]))?;
     if Path::new(libraries.trim()).is_dir() {

@@ -104,6 +104,8 @@ fn says(rustc: &mut Command, what: &str) -> Result<String> {
 
 /// The compiler brings musl along; that says itself which it is (`__libc_version`), and rustc does not.
 fn musl_version() -> Result<String> {
+    // Where the programs were built in another way, nobody has needed it yet.
+    programs::obtain_target(programs::MUSL)?;
     let target = ["--print", "target-libdir", "--target", programs::MUSL];
     let libraries = read(Command::new("rustc").args(target))?;
     let library = Path::new(libraries.trim()).join("self-contained/libc.a");
