@@ -25,6 +25,7 @@ pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
         destination(&mut rest),
         rule(&mut rest),
         who(&mut rest),
+        request(&mut rest),
         others(&rest),
     ]
     .into_iter()
@@ -116,6 +117,38 @@ fn program(rest: &mut Map<String, Value>) -> Option<String> {
     }
 }
 
+/// An HTTP request, or those that are meant: method, path, and what a person was warned about. All of it is in the JSON.
+fn request(rest: &mut Map<String, Value>) -> Option<String> {
+    let mut http = match rest.remove("http") {
+        Some(Value::Object(http)) => http,
+        _ => {
+            let named = ["method", "path"].map(|key| (key.to_owned(), rest.remove(key)));
+            let known = named
+                .into_iter()
+                .filter_map(|(key, value)| Some((key, value?)));
+            known.collect()
+        }
+    };
+    let warnings = http.remove("warnings");
+    let warnings = warnings.as_ref().and_then(Value::as_array);
+    let warnings: Vec<_> = warnings
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let method = text(&mut http, "method");
+    if http.is_empty() && method.is_none() {
+        return None;
+    }
+    let method = method.unwrap_or_else(|| "any write".to_owned());
+    let path = text(&mut http, "path").unwrap_or_default();
+    let shown = format!("{method} {path}").trim_end().to_owned();
+    Some(match warnings.is_empty() {
+        true => shown,
+        false => format!("{shown}  beware {}", warnings.join("; ")),
+    })
+}
+
 /// What is left and says anything.
 fn others(rest: &Map<String, Value>) -> Option<String> {
     let shown: Vec<_> = rest
@@ -191,7 +224,9 @@ mod tests {
             json!({"at": at, "kind": "answered", "session": "s1", "destination": to, "answer": "no", "by": "alice"}),
             json!({"at": at, "kind": "hole-open", "session": "s1", "destination": "192.0.2.10/32", "ports": "tcp/443", "by": "alice", "hole": "h1"}),
             json!({"at": at, "kind": "hole-close", "session": "s1", "destination": "192.0.2.10/32", "hole": "h1", "cause": "expired"}),
-            json!({"at": at, "kind": "http", "session": "s1", "destination": to, "http": {"method": "PUT"}}),
+            json!({"at": at, "kind": "http", "session": "s1", "destination": to, "outcome": "passed", "method": "PUT", "path": "/api/jobs/1", "host": "photos"}),
+            json!({"at": at, "kind": "request", "session": "s1", "destination": to, "request": "r2", "http": {"method": "PUT", "path": "/api/jobs/1", "digest": "ab", "warnings": ["`jobs` in the path", "force=true"]}}),
+            json!({"at": at, "kind": "hole-open", "session": "s1", "hole": "h2", "http": {"method": null, "path": null, "requests_left": null, "digest": null}}),
             json!({"at": at, "kind": "session-end", "session": "s1", "status": 0}),
             json!({"at": at, "kind": "daemon-stop", "session": null}),
         ];
@@ -208,7 +243,9 @@ mod tests {
         2026-11-20 11:59:57  s1    turned down      tcp 192.0.2.10:443  by alice
         2026-11-20 11:59:57  s1    hole opened      192.0.2.10/32  by alice  hole=h1 ports=tcp/443
         2026-11-20 11:59:57  s1    hole closed      192.0.2.10/32  cause=expired hole=h1
-        2026-11-20 11:59:57  s1    http             tcp 192.0.2.10:443  http={"method":"PUT"}
+        2026-11-20 11:59:57  s1    http             tcp 192.0.2.10:443  PUT /api/jobs/1  host=photos outcome=passed
+        2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  PUT /api/jobs/1  beware `jobs` in the path; force=true  request=r2
+        2026-11-20 11:59:57  s1    hole opened      any write  hole=h2
         2026-11-20 11:59:57  s1    session ends     status=0
         2026-11-20 11:59:57  -     guardd stops
         "#);

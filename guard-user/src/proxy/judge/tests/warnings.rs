@@ -89,6 +89,10 @@ fn words_count_where_they_mean_something() {
             "POST /x\nContent-Type: application/x-www-form-urlencoded\n\naction=purge",
             "action=purge: cannot be undone",
         ),
+        (
+            "POST /x\nContent-Type: application/x-www-form-urlencoded\n\n{\"force\":true}",
+            "force=true: overrides what would stop it",
+        ),
     ] {
         let found = of(wire);
         assert!(found.contains(&warning.to_owned()), "{wire}: {found:?}");

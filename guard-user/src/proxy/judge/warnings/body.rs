@@ -9,11 +9,12 @@ use serde::{
 
 use super::super::query::pairs;
 
-/// Names and values, as far as they can be read.
+/// Names and values, as far as they can be read. What looks like JSON is read as that, whatever its type says: `curl -d`
+/// says that it is a form.
 pub(super) fn fields(head: &[u8], media_type: Option<&str>) -> Vec<(String, String)> {
     match media_type {
-        Some("application/x-www-form-urlencoded") => pairs(head),
         _ if matches!(head.trim_ascii_start().first(), Some(b'{' | b'[')) => json(head),
+        Some("application/x-www-form-urlencoded") => pairs(head),
         _ => Vec::new(),
     }
 }
