@@ -211,7 +211,7 @@ pub(crate) fn unit_that_tries(network: &Network, to: &str) -> Output {
 
 /// All files of the machine that outlive a process, but for what dpkg, systemd and the tests keep for themselves.
 pub(crate) fn files() -> BTreeSet<String> {
-    const OTHERS: [&str; 10] = [
+    const OTHERS: [&str; 11] = [
         "/proc",
         "/sys",
         "/dev",
@@ -221,6 +221,8 @@ pub(crate) fn files() -> BTreeSet<String> {
         "/var/lib/rpm",
         "/var/log/dpkg.log",
         "/run/systemd",
+        // It goes on in a new file when it likes.
+        "/run/log/journal",
         "/var/log/journal",
     ];
     let mut files = BTreeSet::new();
