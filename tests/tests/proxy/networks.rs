@@ -1,6 +1,6 @@
 //! The proxy in a network of a session's own.
 
-use guard_lab::eventually;
+use guard_lab::{bins, eventually};
 use serde_json::json;
 
 use crate::{
@@ -9,10 +9,12 @@ use crate::{
 };
 
 /// A network with nothing but a loopback, on which there is a server at production's address.
-fn own_network() -> String {
+fn own_network(scene: &Scene) -> String {
+    let lab = bins::for_everybody("guard-lab", scene.daemon.tag()).unwrap();
     format!(
         "exec unshare --map-root-user --net bash -c 'ip link set lo up && ip addr add {V4}/32 dev lo && \
-         (cd /usr/share && exec python3 -m http.server {PORT} >/dev/null 2>&1) & echo in a network; exec bash'"
+         (sleep infinity | {} serve --tcp {PORT} >/dev/null 2>&1) & echo in a network; exec bash'",
+        lab.display()
     )
 }
 
@@ -21,7 +23,7 @@ fn a_session_reads_through_it_in_a_network_of_its_own() {
     let scene = Scene::new();
     let mut shell = scene.shell();
     let proxy = scene.proxy();
-    shell.tell(&own_network()).unwrap();
+    shell.tell(&own_network(&scene)).unwrap();
     shell.line_with("in a network").unwrap();
     // Where it was not seen yet, the first one is refused, and has it served; and its server takes its time.
     let read = format!(
