@@ -71,9 +71,7 @@ async fn a_yes_sends_just_what_was_shown() {
             .write_all(b"5\r\nhello\r\n0\r\nX-Sum: 7\r\n\r\n")
             .await
             .unwrap();
-        lab.guardd
-            .until("asked", |guardd| guardd.asked.borrow().len() == 1)
-            .await;
+        lab.guardd.is_asked().await;
         let asked = lab.guardd.asked.borrow()[0].clone();
         assert_eq!(asked.body_preview.as_deref(), Some("hello"));
         assert!(asked.digest.is_some());
@@ -98,9 +96,7 @@ async fn who_leaves_while_it_waits_takes_the_question_along() {
         let mut client = lab.client().await;
         let head = b"DELETE /x HTTP/1.1\r\nHost: photos\r\n\r\n";
         client.write_all(head).await.unwrap();
-        lab.guardd
-            .until("asked", |guardd| guardd.asked.borrow().len() == 1)
-            .await;
+        lab.guardd.is_asked().await;
         drop(client);
         lab.guardd
             .until("gone", |guardd| *guardd.gone.borrow() == 1)
@@ -293,9 +289,7 @@ async fn a_yes_that_took_long_finds_a_connection() {
         let mut client = lab.client().await;
         let head = b"DELETE /x HTTP/1.1\r\nHost: photos\r\n\r\n";
         client.write_all(head).await.unwrap();
-        lab.guardd
-            .until("asked", |guardd| guardd.asked.borrow().len() == 1)
-            .await;
+        lab.guardd.is_asked().await;
         tokio::time::sleep(Duration::from_millis(1500)).await;
         lab.link
             .answered(crate::proxy::wire::Number(2), Answer::Yes);
@@ -333,9 +327,7 @@ async fn what_the_policy_has_come_to_deny_no_yes_lets_through() {
         let mut client = lab.client().await;
         let head = b"DELETE /x HTTP/1.1\r\nHost: photos\r\nConnection: close\r\n\r\n";
         client.write_all(head).await.unwrap();
-        lab.guardd
-            .until("asked", |guardd| guardd.asked.borrow().len() == 1)
-            .await;
+        lab.guardd.is_asked().await;
         let denies = crate::policy::HttpRule {
             method: vec!["DELETE".to_owned()],
             path: None,

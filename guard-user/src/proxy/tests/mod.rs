@@ -36,6 +36,12 @@ struct Guardd {
 }
 
 impl Guardd {
+    /// Waits until a person is asked about one request.
+    async fn is_asked(&self) {
+        self.until("asked", |guardd| guardd.asked.borrow().len() == 1)
+            .await;
+    }
+
     async fn until(&self, what: &str, is_so: impl Fn(&Self) -> bool) {
         let waiting = async {
             loop {
