@@ -217,6 +217,9 @@ pub struct Started {
     /// What the person should know, such as rules that cannot be enforced.
     #[serde(default)]
     pub warnings: Vec<String>,
+    /// A certificate (PEM) that the session is to trust; absent where nothing is read-only there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
 }
 
 /// One command and all its descendants.

@@ -384,6 +384,7 @@ impl State {
         Ok(Started {
             session: shown,
             warnings,
+            authority: None,
         })
     }
 }

@@ -1,6 +1,11 @@
 //! guardd's settings: `/etc/guard/guardd.toml`.
 
-use std::{fs, io, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::Deserialize;
 
@@ -43,7 +48,13 @@ pub struct Metrics {
 pub struct Proxy {
     /// As whom it runs: a user's name or uid; absent: `guard-proxy` where there is such a user, else `nobody`.
     pub user: Option<String>,
+    /// Files of certificates (PEM) that destinations may have, or have been issued by, beside those that this machine
+    /// trusts; [`MAX_CA`] at most.
+    pub ca: Vec<PathBuf>,
 }
+
+/// Files in [`Proxy::ca`] at most.
+pub const MAX_CA: usize = 16;
 
 /// A policy for units of some name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -75,6 +75,9 @@ pub async fn run(
     let mut started = started?;
     if shared.with(|state| state.is_read_only(&started.session.id)) {
         started.warnings.extend(proxy::life::ready(shared).await);
+        let (authority, warning) = proxy::authority::trusted(shared, &started.session.id).await;
+        started.authority = authority;
+        started.warnings.extend(warning);
     }
     Ok(started)
 }
@@ -261,7 +264,11 @@ impl State {
             "runs in {}: it asks for no narrower policy",
             session.id
         )];
-        Ok(Started { session, warnings })
+        Ok(Started {
+            session,
+            warnings,
+            authority: None,
+        })
     }
 
     /// The policies that judge a new session: its own, then those of the session around it.
@@ -341,7 +348,11 @@ impl State {
         }
         let problem = self.audit.problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
-        Ok(Started { session, warnings })
+        Ok(Started {
+            session,
+            warnings,
+            authority: None,
+        })
     }
 
     /// Has the kernel tell when a session of ours has no process any more. The others are seen in the cgroup root.

@@ -5,7 +5,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
@@ -59,6 +59,8 @@ pub struct Shelves {
     pub policies: Shelf<Source>,
     /// The last answers of the name servers, under one key.
     pub names: Shelf<Names>,
+    /// The file for the key of the certificate authority. Only the proxy reads it.
+    pub key: PathBuf,
 }
 
 impl Shelves {
@@ -78,6 +80,7 @@ impl Shelves {
             requests: Shelf::open(requests)?,
             policies: Shelf::open(policies)?,
             names: Shelf::open(names)?,
+            key: dir.join("authority.key"),
         })
     }
 
@@ -94,6 +97,8 @@ impl Shelves {
         self.requests.destroy();
         self.policies.destroy();
         self.names.destroy();
+        // There may be none.
+        let _ = fs::remove_file(&self.key);
     }
 
     /// Takes away what belongs to kernel state that is gone.

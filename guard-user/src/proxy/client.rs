@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use http::{Request, Response, StatusCode, header, request::Parts};
+use http::{Request, Response, StatusCode, header, request::Parts, uri::Scheme};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
@@ -25,22 +25,71 @@ use super::{
     networks::{Network, Place},
     passing::Passed,
     sieve::{Malformed, Watch},
+    tls::Secure,
     upgrade::Upgrade,
-    upstream::{Unanswered, Upstream, Version},
+    upstream::{Unanswered, Unopened, Upstream, Version},
     wire::{Entry, Target},
 };
 
 /// Why a connection is broken off in place of an answer.
 pub(super) type Abort = Box<dyn Error + Send + Sync>;
 
-/// A client's connection, and the one that it has to its destination.
+/// From where a connection comes, and where it goes.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(super) struct Way {
     pub(super) link: Rc<Link>,
     pub(super) target: Target,
     network: Rc<Network>,
-    upstream: RefCell<Rc<Upstream>>,
     upstream_ended: Rc<Notify>,
+    /// How TLS is spoken on it, if it is.
+    pub(super) secure: Option<Rc<Secure>>,
+}
+
+impl Way {
+    /// One in the clear, as far as is known yet.
+    #[must_use]
+    pub(super) fn new(link: Rc<Link>, target: Target, network: Rc<Network>) -> Self {
+        Self {
+            link,
+            target,
+            network,
+            upstream_ended: Rc::default(),
+            secure: None,
+        }
+    }
+
+    /// Connects to the destination.
+    pub(super) fn connect(&self) -> Rc<Upstream> {
+        let to = SocketAddr::new(self.target.address, self.target.port);
+        let (network, link) = (Rc::clone(&self.network), Rc::clone(&self.link));
+        let upstream = Upstream::begin(network, link, to, Rc::clone(&self.upstream_ended));
+        if let Some(secure) = &self.secure {
+            upstream.secure(Rc::clone(secure));
+        }
+        Rc::new(upstream)
+    }
+
+    /// Of the URLs there.
+    pub(super) fn scheme(&self) -> Scheme {
+        match self.secure {
+            Some(_) => Scheme::HTTPS,
+            None => Scheme::HTTP,
+        }
+    }
+
+    /// Writes something down.
+    pub(super) fn log(&self, entry: Entry) {
+        let host = self.secure.as_ref().map(|secure| secure.name());
+        let host = entry.host.or(host);
+        self.link.log(self.target, Entry { host, ..entry });
+    }
+}
+
+/// A client's connection, and the one that it has to its destination.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) way: Way,
+    upstream: RefCell<Rc<Upstream>>,
     /// Of what it sends.
     watch: Watch,
     answering: Arc<AtomicUsize>,
@@ -49,23 +98,17 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// One that has not asked for anything yet. It is connected to its destination meanwhile.
+    /// One that has not asked for anything yet.
     #[must_use]
     pub(super) fn new(
-        link: Rc<Link>,
-        target: Target,
-        network: Rc<Network>,
+        way: Way,
+        upstream: Rc<Upstream>,
         watch: Watch,
         place: Option<Place>,
     ) -> Self {
-        let upstream_ended = Rc::new(Notify::new());
-        let upstream = connect(&link, &network, target, &upstream_ended);
         Self {
-            link,
-            target,
-            network,
+            way,
             upstream: RefCell::new(upstream),
-            upstream_ended,
             watch,
             answering: Arc::default(),
             look: RefCell::default(),
@@ -80,12 +123,12 @@ impl Client {
 
     /// Waits until that has ended.
     pub(super) async fn upstream_ended(&self) {
-        self.upstream_ended.notified().await;
+        self.way.upstream_ended.notified().await;
     }
 
     /// Connects anew: what was there may have been closed while a person thought, or is about to be.
     pub(super) fn connect_anew(&self) {
-        let anew = connect(&self.link, &self.network, self.target, &self.upstream_ended);
+        let anew = self.way.connect();
         self.upstream.replace(anew).retire();
     }
 
@@ -108,7 +151,7 @@ impl Client {
 
     /// Writes something down.
     pub(super) fn log(&self, entry: Entry) {
-        self.link.log(self.target, entry);
+        self.way.log(entry);
     }
 
     /// The answer to a request: the destination's, or why it is not sent there.
@@ -124,7 +167,7 @@ impl Client {
         let busy = Busy::new(&self.answering);
         let upgrade = Upgrade::of(&mut request);
         let (mut parts, body) = request.into_parts();
-        let passed = match headers::normalise(&mut parts, version) {
+        let passed = match headers::normalise(&mut parts, version, &self.way.scheme()) {
             Ok(()) => self.pass(&parts, body).await?,
             Err(why) => Err(self.unreadable(&parts, why)),
         };
@@ -180,7 +223,10 @@ impl Client {
             self.log(Entry { why, ..failed });
         }
         let said = match unanswered {
-            other @ (Unanswered::Unreachable { .. } | Unanswered::Other) => other.to_string(),
+            Unanswered::Unopened(Unopened::Untrusted(why)) => {
+                return Ok(self.untrusted(why.to_string()).answer());
+            }
+            other @ (Unanswered::Unopened(_) | Unanswered::Other) => other.to_string(),
             // It was the client's own body that broke off.
             Unanswered::Broken(broken) if self.watch.refusal().is_some() => {
                 return Err(broken.into());
@@ -193,6 +239,16 @@ impl Client {
             },
         };
         Ok(Problem::unanswered(said).answer())
+    }
+
+    /// What is told where the destination has not shown who it is.
+    fn untrusted(&self, why: String) -> Problem {
+        let problem = Problem::unanswered(why.clone());
+        self.log(Entry {
+            status: Some(problem.status),
+            ..Entry::refused(&why)
+        });
+        problem
     }
 
     /// The destination's answer without what is for the connection alone; where that becomes something else, both ends
@@ -217,15 +273,4 @@ impl Client {
         }
         Ok(response)
     }
-}
-
-fn connect(
-    link: &Rc<Link>,
-    network: &Rc<Network>,
-    target: Target,
-    ended: &Rc<Notify>,
-) -> Rc<Upstream> {
-    let to = SocketAddr::new(target.address, target.port);
-    let (network, link) = (Rc::clone(network), Rc::clone(link));
-    Rc::new(Upstream::begin(network, link, to, Rc::clone(ended)))
 }

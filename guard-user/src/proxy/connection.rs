@@ -14,15 +14,16 @@ use tokio::{
 
 use super::{
     answers::Problem,
-    client::Client,
+    client::{Client, Way},
     lent::Lent,
-    link::Link,
     networks::{Common, Network, Place},
     origin,
     process::reset,
     sieve::{Limits, Malformed, Phase, Protocol, Sieve, SievedIo, Watch},
-    upstream::{Here, Version},
-    wire::{Entry, Target},
+    stream::Stream,
+    tls::{Greeting, HANDSHAKE, Tls},
+    upstream::{Here, Upstream, Version},
+    wire::Entry,
 };
 
 /// A client that has said nothing for so long is not going to speak HTTP.
@@ -51,9 +52,9 @@ pub(super) async fn serve(
 ) {
     match origin::of(&common.origins, network.cookie, &stream, peer) {
         Ok(Some(target)) => {
-            let link = Rc::clone(&common.link);
+            let way = Way::new(Rc::clone(&common.link), target, network);
             let place = |account| common.place(account).map(Some).ok_or(Taken);
-            serve_to(link, network, stream, target, place).await;
+            serve_to(way, Rc::clone(&common.tls), stream, place).await;
         }
         // Somebody who was not turned here: there is nothing to be had.
         Ok(None) => reset(&stream),
@@ -69,13 +70,12 @@ pub(super) struct Taken;
 
 /// As [`serve`], where it is known where the connection wanted to go.
 pub(super) async fn serve_to(
-    link: Rc<Link>,
-    network: Rc<Network>,
+    mut way: Way,
+    tls: Rc<Tls>,
     stream: TcpStream,
-    target: Target,
     place: impl FnOnce(u32) -> Result<Option<Place>, Taken>,
 ) {
-    let Some(terms) = link.terms(target).await else {
+    let Some(terms) = way.link.terms(way.target).await else {
         return reset(&stream);
     };
     let Ok(place) = place(terms.account) else {
@@ -83,16 +83,66 @@ pub(super) async fn serve_to(
     };
     // Where that fails it is slower, and works.
     let _ = stream.set_nodelay(true);
+    let upstream = way.connect();
+    let opened = match first_byte(&way, &stream, &upstream).await {
+        Some(HANDSHAKE) => secured(&mut way, tls, stream, &upstream).await,
+        Some(_) => Ok(Stream::Plain(stream)),
+        None => return,
+    };
+    match opened {
+        Ok(stream) => speak(way, stream, upstream, place).await,
+        Err(why) => way.log(Entry::refused(&why)),
+    }
+}
+
+/// What a client begins with; `None` where there is nothing to wait for.
+async fn first_byte(way: &Way, stream: &TcpStream, upstream: &Upstream) -> Option<u8> {
+    let mut first = [0];
+    let why = tokio::select! {
+        begun = tokio::time::timeout(SILENCE, stream.peek(&mut first)) => match begun {
+            Ok(Ok(1)) => return Some(first[0]),
+            Ok(_) => return None,
+            Err(_) => "the client says nothing",
+        },
+        () = upstream.speaks_first() => "the destination speaks first, which no HTTP server does",
+    };
+    way.log(Entry::refused(why));
+    None
+}
+
+/// Speaks TLS on both sides. Where the destination cannot be trusted, the client is told so by the answer to its requests.
+async fn secured(
+    way: &mut Way,
+    tls: Rc<Tls>,
+    stream: TcpStream,
+    upstream: &Upstream,
+) -> Result<Stream, String> {
+    let greeting = Greeting::hear(tls, stream, way.target.address).await?;
+    way.secure = Some(Rc::clone(&greeting.secure));
+    upstream.secure(Rc::clone(&greeting.secure));
+    if upstream.opened().await.is_err() {
+        greeting.secure.settle();
+    }
+    greeting.answer().await
+}
+
+/// Speaks HTTP with a client.
+async fn speak(way: Way, stream: Stream, upstream: Rc<Upstream>, place: Option<Place>) {
+    let agreed = way.secure.as_ref().map(|secure| secure.version());
     let mut io = SievedIo::new(stream, Sieve::requests(Limits::default()));
-    let client = Rc::new(Client::new(link, target, network, io.watch(), place));
-    match spoken(&client, &mut io).await {
-        Ok(Some(Protocol::Http1)) => http1(client, io).await,
-        Ok(Some(Protocol::Http2)) => {
+    let client = Rc::new(Client::new(way, upstream, io.watch(), place));
+    match (spoken(&client, &mut io).await, agreed) {
+        (Ok(Some(Protocol::Http1)), None | Some(Version::Http1)) => http1(client, io).await,
+        (Ok(Some(Protocol::Http2)), None | Some(Version::Http2)) => {
             io.become_opaque();
             http2(client, io).await;
         }
-        Ok(None) => {}
-        Err(error) => {
+        (Ok(Some(_)), _) => {
+            let why = "the client speaks another version of HTTP than it has agreed to";
+            client.log(Entry::refused(why));
+        }
+        (Ok(None), _) => {}
+        (Err(error), _) => {
             if let Some(malformed) = Malformed::behind(&error) {
                 refuse(&client, io, malformed).await;
             }
@@ -101,27 +151,17 @@ pub(super) async fn serve_to(
 }
 
 /// What the client speaks; `None` where it is not to be waited for.
-async fn spoken(client: &Client, io: &mut SievedIo<TcpStream>) -> io::Result<Option<Protocol>> {
-    tokio::select! {
-        spoken = tokio::time::timeout(SILENCE, io.protocol()) => match spoken {
-            Ok(spoken) => spoken.map(Some),
-            Err(_) => {
-                client.log(Entry::refused("the client says nothing"));
-                Ok(None)
-            }
-        },
-        () = speaks_first(client) => {
-            client.log(Entry::refused("the destination speaks first, which no HTTP server does"));
+async fn spoken(client: &Client, io: &mut SievedIo<Stream>) -> io::Result<Option<Protocol>> {
+    match tokio::time::timeout(SILENCE, io.protocol()).await {
+        Ok(spoken) => spoken.map(Some),
+        Err(_) => {
+            client.log(Entry::refused("the client says nothing"));
             Ok(None)
         }
     }
 }
 
-async fn speaks_first(client: &Client) {
-    client.upstream().speaks_first().await;
-}
-
-async fn http1(client: Rc<Client>, io: SievedIo<TcpStream>) {
+async fn http1(client: Rc<Client>, io: SievedIo<Stream>) {
     let watch = io.watch();
     let lent = Lent::new(io);
     client.look_at(lent.look());
@@ -169,7 +209,7 @@ async fn stalled(client: &Client, watch: &Watch) {
     }
 }
 
-async fn http2(client: Rc<Client>, io: SievedIo<TcpStream>) {
+async fn http2(client: Rc<Client>, io: SievedIo<Stream>) {
     let answering = Rc::clone(&client);
     let service = service_fn(move |request| Rc::clone(&answering).answer(request, Version::Http2));
     let serving = http2::Builder::new(Here)
@@ -191,7 +231,7 @@ async fn http2(client: Rc<Client>, io: SievedIo<TcpStream>) {
 }
 
 /// Writes down what was not understood, and answers it where nothing else is being answered.
-async fn refuse(client: &Client, mut io: SievedIo<TcpStream>, malformed: Malformed) {
+async fn refuse(client: &Client, mut io: SievedIo<Stream>, malformed: Malformed) {
     client.log(Entry {
         status: Some(malformed.status().as_u16()),
         ..Entry::refused(&malformed.to_string())
@@ -213,7 +253,7 @@ async fn refuse(client: &Client, mut io: SievedIo<TcpStream>, malformed: Malform
 
 /// Reads what a client still sends that was answered before its end. Else that is answered with a reset, which overtakes
 /// what was just said.
-async fn linger(stream: &mut TcpStream) {
+async fn linger(stream: &mut Stream) {
     let rest = async {
         let mut rest = [0; 4096];
         while stream.read(&mut rest).await? > 0 {}

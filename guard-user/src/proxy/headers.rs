@@ -34,19 +34,23 @@ const MAX_FIELDS: usize = 100;
 /// # Errors
 ///
 /// Why it can be read in two ways.
-pub(super) fn normalise(parts: &mut Parts, version: Version) -> Result<(), &'static str> {
+pub(super) fn normalise(
+    parts: &mut Parts,
+    version: Version,
+    scheme: &Scheme,
+) -> Result<(), &'static str> {
     match version {
         Version::Http1 => {
             let path = parts.uri.path_and_query().cloned();
             parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
             Ok(())
         }
-        Version::Http2 => one_authority(parts),
+        Version::Http2 => one_authority(parts, scheme),
     }
 }
 
 /// RFC 9113 8.3.1: `:authority` and `Host` must not differ, and one of them is there.
-fn one_authority(parts: &mut Parts) -> Result<(), &'static str> {
+fn one_authority(parts: &mut Parts, scheme: &Scheme) -> Result<(), &'static str> {
     let lookalikes = ["content_length", "transfer_encoding"];
     if parts.headers.len() > MAX_FIELDS {
         return Err("there are more than 100 headers");
@@ -59,12 +63,8 @@ fn one_authority(parts: &mut Parts) -> Result<(), &'static str> {
             "a header name has an underscore where the header that it looks like has a hyphen",
         );
     }
-    if parts
-        .uri
-        .scheme()
-        .is_some_and(|scheme| *scheme != Scheme::HTTP)
-    {
-        return Err("its scheme is not http");
+    if parts.uri.scheme().is_some_and(|named| named != scheme) {
+        return Err("its scheme is not that of the connection");
     }
     if parts
         .uri
@@ -85,7 +85,7 @@ fn one_authority(parts: &mut Parts) -> Result<(), &'static str> {
         (None, Some(host)) if !more => {
             let mut uri = parts.uri.clone().into_parts();
             uri.authority = Some(host.try_into().map_err(|_| "the Host field is no host")?);
-            uri.scheme = Some(uri.scheme.unwrap_or(Scheme::HTTP));
+            uri.scheme = Some(uri.scheme.unwrap_or_else(|| scheme.clone()));
             parts.uri = Uri::from_parts(uri).map_err(|_| "the target is none")?;
             Ok(())
         }

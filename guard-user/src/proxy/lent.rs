@@ -8,32 +8,32 @@ use std::{
     time::Duration,
 };
 
-use rustix::{io::Errno, net::RecvFlags};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpStream,
-};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::sieve::{SievedIo, Watch};
+use super::{
+    sieve::{SievedIo, Watch},
+    stream::Stream,
+};
+use crate::sys::tcp;
 
 /// A connection with two owners, of which one at a time uses it. hyper wants what it upgrades to be [`Send`], though all
 /// of this is on one thread.
 #[derive(Clone, Debug)]
 pub(super) struct Lent {
-    io: Arc<Mutex<SievedIo<TcpStream>>>,
+    io: Arc<Mutex<SievedIo<Stream>>>,
     watch: Watch,
 }
 
 impl Lent {
     /// For one to be lent, and one to be kept.
-    pub(super) fn new(io: SievedIo<TcpStream>) -> Self {
+    pub(super) fn new(io: SievedIo<Stream>) -> Self {
         let watch = io.watch();
         let io = Arc::new(Mutex::new(io));
         Self { io, watch }
     }
 
     /// The connection, where nobody else has it any more.
-    pub(super) fn back(self) -> Option<SievedIo<TcpStream>> {
+    pub(super) fn back(self) -> Option<SievedIo<Stream>> {
         let io = Arc::into_inner(self.io)?;
         Some(io.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
@@ -43,37 +43,33 @@ impl Lent {
         Look(Arc::downgrade(&self.io))
     }
 
-    fn io(&self) -> MutexGuard<'_, SievedIo<TcpStream>> {
+    fn io(&self) -> MutexGuard<'_, SievedIo<Stream>> {
         self.io.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A look at a connection that somebody else uses.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Look(Weak<Mutex<SievedIo<TcpStream>>>);
+pub(super) struct Look(Weak<Mutex<SievedIo<Stream>>>);
 
 /// How often one looks: whoever leaves is missed by nobody in the meantime.
 const PACE: Duration = Duration::from_millis(250);
 
 impl Look {
-    /// Waits until the client has closed its side, or has gone. What it has sent before that and nobody has read hides it.
+    /// Waits until the client has closed its side, or has gone.
     pub(super) async fn left(&self) {
         while !self.is_left() {
             tokio::time::sleep(PACE).await;
         }
     }
 
-    /// Not by the runtime, which would wake this in place of whoever reads.
+    /// Not by the runtime, which would wake this in place of whoever reads; nor by what can be read, for TLS has a last word.
     fn is_left(&self) -> bool {
         let Some(io) = self.0.upgrade() else {
             return false;
         };
         let mut io = io.lock().unwrap_or_else(PoisonError::into_inner);
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match rustix::net::recv(io.get_mut(), &mut [0_u8; 1], flags) {
-            Ok((_, length)) => length == 0,
-            Err(error) => error != Errno::AGAIN && error != Errno::INTR,
-        }
+        tcp::has_left(io.get_mut()).unwrap_or(true)
     }
 }
 

@@ -150,6 +150,14 @@ impl Link {
         self.say(ToDaemon::Log { target, entry });
     }
 
+    /// Gives guardd the certificate that it has asked for.
+    pub(super) fn vouch(&self, number: Number, certificate: String) {
+        self.say(ToDaemon::Vouched {
+            number,
+            certificate,
+        });
+    }
+
     /// Wants so many more sockets of each family in a network.
     pub(super) fn want_sockets(&self, network: NetworkId, ipv4: usize, ipv6: usize) {
         self.say(ToDaemon::Sockets {

@@ -20,6 +20,8 @@ mod origin;
 mod passing;
 mod process;
 pub mod sieve;
+mod stream;
+mod tls;
 mod upgrade;
 mod upstream;
 pub mod wire;

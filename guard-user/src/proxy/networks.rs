@@ -17,7 +17,7 @@ use tokio::{
     task::{JoinSet, spawn_local},
 };
 
-use super::{connection, link::Link, wire::NetworkId};
+use super::{connection, link::Link, tls::Tls, wire::NetworkId};
 use crate::sys::{bpf::Origins, packets::MAX_DESCRIPTORS};
 
 /// Connections at once, and of one account. Each takes two descriptors.
@@ -60,22 +60,24 @@ struct Served {
 }
 
 /// What all connections share.
-#[derive(Debug)]
 pub(super) struct Common {
     /// The conversation with guardd.
     pub(super) link: Rc<Link>,
     /// The map that knows where connections wanted to go.
     pub(super) origins: Origins,
+    /// What TLS needs.
+    pub(super) tls: Rc<Tls>,
     open: RefCell<HashMap<u32, usize>>,
 }
 
 impl Common {
     /// With nothing connected yet.
     #[must_use]
-    pub(super) fn new(link: Rc<Link>, origins: Origins) -> Self {
+    pub(super) fn new(link: Rc<Link>, origins: Origins, tls: Rc<Tls>) -> Self {
         Self {
             link,
             origins,
+            tls,
             open: RefCell::default(),
         }
     }
@@ -97,7 +99,6 @@ impl Common {
 }
 
 /// All of them.
-#[derive(Debug)]
 pub(super) struct Networks {
     common: Rc<Common>,
     served: RefCell<HashMap<NetworkId, Served>>,
@@ -106,9 +107,9 @@ pub(super) struct Networks {
 impl Networks {
     /// None yet.
     #[must_use]
-    pub(super) fn new(link: Rc<Link>, origins: Origins) -> Self {
+    pub(super) fn new(link: Rc<Link>, origins: Origins, tls: Rc<Tls>) -> Self {
         Self {
-            common: Rc::new(Common::new(link, origins)),
+            common: Rc::new(Common::new(link, origins, tls)),
             served: RefCell::default(),
         }
     }
@@ -179,10 +180,17 @@ async fn accept(common: Rc<Common>, network: Rc<Network>, listener: TcpListener)
 }
 
 /// A connection's place among all of them.
-#[derive(Debug)]
 pub(super) struct Place {
     common: Rc<Common>,
     account: u32,
+}
+
+impl std::fmt::Debug for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Place")
+            .field("account", &self.account)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Drop for Place {

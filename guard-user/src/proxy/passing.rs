@@ -79,7 +79,7 @@ impl Client {
     }
 
     async fn terms(&self) -> Result<Rc<Terms>, Abort> {
-        let terms = self.link.terms(self.target).await;
+        let terms = self.way.link.terms(self.way.target).await;
         terms.ok_or_else(|| "nothing passes there any more".into())
     }
 
@@ -117,10 +117,11 @@ impl Client {
         }
         write.warnings.splice(0..0, judge::elsewhere(request));
         let because = write.because.clone();
-        let asked = asked(terms, parts, request, &body, write);
+        let scheme = self.way.scheme();
+        let asked = asked(terms, parts, scheme.as_str(), request, &body, write);
         let began = Instant::now();
         let answer = tokio::select! {
-            answer = self.link.ask(self.target, asked).answer() => answer,
+            answer = self.way.link.ask(self.way.target, asked).answer() => answer,
             () = self.left() => left(),
         };
         match answer {
@@ -178,20 +179,20 @@ fn with_body(rules: &[Rules], request: &judge::Request<'_>, body: &Begun) -> Jud
 fn asked(
     terms: &Terms,
     parts: &Parts,
+    scheme: &str,
     request: &judge::Request<'_>,
     body: &Begun,
     write: Write,
 ) -> Asked {
-    const SCHEME: &str = "http";
     let (path, host) = (path(&parts.uri), host(parts));
     let digest = || {
         let host = host.as_deref().unwrap_or_default();
-        digest::of(parts, SCHEME, host, &path, body)
+        digest::of(parts, scheme, host, &path, body)
     };
     let rule = terms.rules.first().map(|rules| rules.name.clone());
     Asked {
         method: parts.method.to_string(),
-        scheme: SCHEME.to_owned(),
+        scheme: scheme.to_owned(),
         bytes: body.bytes(),
         body_preview: text(body.head(MAX_PREVIEW)),
         plain: judge::is_plain(request),

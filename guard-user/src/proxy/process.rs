@@ -9,6 +9,7 @@ use tokio::task::LocalSet;
 use super::{
     link::{self, Link},
     networks::Networks,
+    tls::Tls,
     wire::ToProxy,
 };
 use crate::sys::{
@@ -48,33 +49,50 @@ async fn serve(guardd: Guardd) -> Result<()> {
         Guardd::At(path) => Packets::connect(&path),
     };
     let packets = Rc::new(packets.context("cannot speak with guardd")?);
-    let origins = greeted(&packets).await?;
+    let Hello {
+        origins,
+        key,
+        certificates,
+    } = greeted(&packets).await?;
     let link = Rc::new(Link::new());
     let origins = Origins::new(origins).context("guardd has sent no map of origins")?;
-    let networks = Networks::new(Rc::clone(&link), origins);
+    let tls = Rc::new(Tls::new(key, certificates).context("there is no certificate authority")?);
+    let networks = Networks::new(Rc::clone(&link), origins, Rc::clone(&tls));
     let sending = link::send_all(Rc::clone(&link), Rc::clone(&packets));
-    let hearing = hear(&packets, &link, &networks);
+    let hearing = hear(&packets, &link, &networks, &tls);
     tokio::select! {
         sent = sending => sent.context("cannot speak with guardd"),
         heard = hearing => heard,
     }
 }
 
-/// Waits for guardd's first word, and the map that comes with it.
-async fn greeted(packets: &Packets) -> Result<OwnedFd> {
+/// What comes with guardd's first word.
+struct Hello {
+    origins: OwnedFd,
+    key: OwnedFd,
+    certificates: Vec<OwnedFd>,
+}
+
+/// Waits for that.
+async fn greeted(packets: &Packets) -> Result<Hello> {
     let first = packets.receive().await.context("cannot hear guardd")?;
     let Some(Packet { bytes, descriptors }) = first else {
         bail!("guardd has ended before it said anything");
     };
     let hello: ToProxy = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
-    match (hello, <[OwnedFd; 1]>::try_from(descriptors)) {
-        (ToProxy::Hello, Ok([origins])) => Ok(origins),
+    let mut descriptors = descriptors.into_iter();
+    match (hello, descriptors.next(), descriptors.next()) {
+        (ToProxy::Hello, Some(origins), Some(key)) => Ok(Hello {
+            origins,
+            key,
+            certificates: descriptors.collect(),
+        }),
         _ => bail!("guardd said something else first: it is of another version"),
     }
 }
 
 /// Does what guardd says until it says no more: then nothing can be asked, and every connection ends with the process.
-async fn hear(packets: &Packets, link: &Link, networks: &Networks) -> Result<()> {
+async fn hear(packets: &Packets, link: &Link, networks: &Networks, tls: &Tls) -> Result<()> {
     while let Some(packet) = packets.receive().await.context("cannot hear guardd")? {
         let said = serde_json::from_slice(&packet.bytes).context("cannot understand guardd")?;
         match said {
@@ -88,6 +106,10 @@ async fn hear(packets: &Packets, link: &Link, networks: &Networks) -> Result<()>
             }
             ToProxy::Forget { network } => networks.forget(network),
             ToProxy::Renew => link.renew(),
+            ToProxy::Vouch { number, scope } => match tls.vouch(&scope) {
+                Ok(certificate) => link.vouch(number, certificate),
+                Err(error) => tracing::error!("no certificate for a session: {error:#}"),
+            },
             ToProxy::Terms { number, terms } => link.told(number, terms),
             ToProxy::Answer { number, verdict } => link.answered(number, verdict),
         }

@@ -29,12 +29,33 @@ use super::{
     link::Link,
     networks::Network,
     sieve::{Asked, Asks, Limits, Phase, Sieve, SievedIo},
+    stream::Stream,
+    tls::Secure,
 };
 
 /// An HTTP/2 server says its first word within this time.
 const GREETING: Duration = Duration::from_secs(10);
 /// Bytes that are read from the other end before they are passed on.
 const READ: usize = 64 * 1024;
+
+/// Why there is no connection to a destination.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(super) enum Unopened {
+    /// The system refuses it.
+    #[error("cannot connect to {to}: {error}")]
+    Unreachable {
+        /// The destination.
+        to: SocketAddr,
+        /// What the system says.
+        error: Arc<io::Error>,
+    },
+    /// It is not who the client asked for, or cannot show it.
+    #[error("{0}")]
+    Untrusted(Arc<str>),
+    /// It is in use already, or was.
+    #[error("an earlier attempt failed")]
+    Used,
+}
 
 /// Has hyper's tasks run on this thread.
 #[derive(Clone, Copy, Debug)]
@@ -65,15 +86,10 @@ enum Sender {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Unanswered {
     /// There is no connection to the destination.
-    #[error("cannot connect to {to}: {error}")]
-    Unreachable {
-        /// The destination.
-        to: SocketAddr,
-        /// What the system says.
-        error: Arc<io::Error>,
-    },
-    /// The destination has not begun as an HTTP/2 server does.
-    #[error("the destination does not speak HTTP/2")]
+    #[error(transparent)]
+    Unopened(#[from] Unopened),
+    /// The destination has not begun as an HTTP/2 server does, or has agreed to something else within TLS.
+    #[error("the destination does not speak the client's version of HTTP")]
     Other,
     /// The destination has closed the connection, or broken the protocol.
     #[error("no answer from the destination: {}", whole(.0))]
@@ -88,8 +104,11 @@ fn whole(error: &hyper::Error) -> String {
     }
 }
 
-/// What has come of connecting. The stream goes to whoever shakes hands first.
-type Connected = Result<RefCell<Option<Rc<TcpStream>>>, Arc<io::Error>>;
+/// What has come of connecting. The stream goes to whoever opens it.
+type Connected = Result<RefCell<Option<Rc<TcpStream>>>, Unopened>;
+
+/// What has come of opening. The stream goes to whoever shakes hands first.
+type Opened = Result<RefCell<Option<Stream>>, Unopened>;
 
 /// A connection to the destination, from when the client's was accepted.
 #[derive(Debug)]
@@ -98,6 +117,9 @@ pub(super) struct Upstream {
     connecting: Mutex<JoinHandle<io::Result<TcpStream>>>,
     abort: AbortHandle,
     connected: OnceCell<Connected>,
+    /// How TLS is spoken there, if it is.
+    secure: std::cell::OnceCell<Rc<Secure>>,
+    opened: OnceCell<Opened>,
     sender: OnceCell<Sender>,
     asks: Asks,
     ended: Rc<Ended>,
@@ -134,6 +156,8 @@ impl Upstream {
             abort: connecting.abort_handle(),
             connecting: Mutex::new(connecting),
             connected: OnceCell::new(),
+            secure: std::cell::OnceCell::new(),
+            opened: OnceCell::new(),
             sender: OnceCell::new(),
             asks: Asks::default(),
             ended: Rc::new(Ended { tell, concerns }),
@@ -166,33 +190,60 @@ impl Upstream {
             let ended = (&mut *self.connecting.lock().await).await;
             let stream = ended.map_err(io::Error::other).and_then(|stream| stream);
             let stream = stream.map(|stream| RefCell::new(Some(Rc::new(stream))));
-            stream.map_err(Arc::new)
+            stream.map_err(|error| Unopened::Unreachable {
+                to: self.to,
+                error: Arc::new(error),
+            })
         };
         self.connected.get_or_init(connected).await
     }
 
+    /// Has TLS spoken there. To be said before anything is sent.
+    pub(super) fn secure(&self, secure: Rc<Secure>) {
+        // Said twice, the first holds.
+        let _ = self.secure.set(secure);
+    }
+
+    /// Waits until it can be spoken with.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot.
+    pub(super) async fn opened(&self) -> Result<(), Unopened> {
+        self.open().await.as_ref().map(drop).map_err(Clone::clone)
+    }
+
+    async fn open(&self) -> &Opened {
+        let open = || async {
+            let connected = self.connected().await.as_ref();
+            let stream = connected.map_err(Clone::clone)?.take();
+            let stream = stream.and_then(Rc::into_inner).ok_or(Unopened::Used)?;
+            let stream = match self.secure.get() {
+                None => Stream::Plain(stream),
+                Some(secure) => {
+                    let dialled = secure.dial(stream).await;
+                    dialled.map_err(|why| Unopened::Untrusted(why.into()))?
+                }
+            };
+            Ok(RefCell::new(Some(stream)))
+        };
+        self.opened.get_or_init(open).await
+    }
+
     async fn sender(&self, version: Version) -> Result<&Sender, Unanswered> {
         let begin = || async {
-            let stream = self.connected().await.as_ref();
-            let stream = stream.map_err(|error| self.unreachable(Arc::clone(error)))?;
-            let stream = stream.take().and_then(Rc::into_inner);
-            let stream = stream.ok_or_else(|| {
-                let taken =
-                    io::Error::new(io::ErrorKind::NotConnected, "an earlier attempt failed");
-                self.unreachable(Arc::new(taken))
-            })?;
-            self.handshake(stream, version).await
+            let opened = self.open().await.as_ref();
+            let stream = opened.map_err(Clone::clone)?.take();
+            self.handshake(stream.ok_or(Unopened::Used)?, version).await
         };
         self.sender.get_or_try_init(begin).await
     }
 
-    fn unreachable(&self, error: Arc<io::Error>) -> Unanswered {
-        let to = self.to;
-        Unanswered::Unreachable { to, error }
-    }
-
-    async fn handshake(&self, stream: TcpStream, version: Version) -> Result<Sender, Unanswered> {
+    async fn handshake(&self, stream: Stream, version: Version) -> Result<Sender, Unanswered> {
         let ended = Rc::clone(&self.ended);
+        if !stream.may_speak(version) {
+            return Err(Unanswered::Other);
+        }
         Ok(match version {
             Version::Http1 => {
                 let sieve = Sieve::responses(Limits::default(), self.asks.clone());

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::judge::Rules;
+pub use super::tls::Scope;
 
 /// Which question of the proxy's a message is about. It counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -73,13 +74,21 @@ pub enum ToDaemon {
         #[serde(default)]
         ipv6: usize,
     },
+    /// The answer to [`ToProxy::Vouch`].
+    Vouched {
+        /// Which question this answers.
+        number: Number,
+        /// The certificate, as PEM.
+        certificate: String,
+    },
 }
 
 /// From guardd.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
 pub enum ToProxy {
-    /// The first of all. With it comes the descriptor of the map `ORIGINS`.
+    /// The first of all. With it come the descriptors of the map `ORIGINS`, of the file for the key of the certificate
+    /// authority, and of files of certificates that destinations may have.
     Hello,
     /// Take connections there. With it come two listeners: on 127.0.0.1, and, where the network has IPv6, on ::1.
     Listen {
@@ -103,6 +112,13 @@ pub enum ToProxy {
     },
     /// Policies, sessions or holes have changed: ask anew.
     Renew,
+    /// Which certificate is a session to trust? Answered with [`ToDaemon::Vouched`].
+    Vouch {
+        /// Which question of guardd's this is.
+        number: Number,
+        /// For what.
+        scope: Scope,
+    },
     /// What holds for a target.
     Terms {
         /// Which question this answers.

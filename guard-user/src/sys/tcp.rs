@@ -4,8 +4,11 @@ use std::io;
 use std::mem::size_of;
 use std::os::fd::{AsFd, AsRawFd as _};
 
-/// `TCP_CLOSE` of net/tcp_states.h.
+/// `TCP_CLOSE` and the rest of net/tcp_states.h.
 const CLOSED: u8 = 7;
+const CLOSE_WAIT: u8 = 8;
+const LAST_ACK: u8 = 9;
+const CLOSING: u8 = 11;
 
 /// Whether a connection still has its ports. One that was reset has not: somebody else may have them.
 ///
@@ -13,6 +16,19 @@ const CLOSED: u8 = 7;
 ///
 /// The system's, as where it is no TCP socket.
 pub fn stands(socket: impl AsFd) -> io::Result<bool> {
+    Ok(state(socket)? != CLOSED)
+}
+
+/// Whether the other end has closed its side, or the connection is gone. What it has sent before may still be unread.
+///
+/// # Errors
+///
+/// The system's, as where it is no TCP socket.
+pub fn has_left(socket: impl AsFd) -> io::Result<bool> {
+    Ok([CLOSED, CLOSE_WAIT, LAST_ACK, CLOSING].contains(&state(socket)?))
+}
+
+fn state(socket: impl AsFd) -> io::Result<u8> {
     // The first field of `struct tcp_info` (uapi/linux/tcp.h). The kernel writes no more than there is room for.
     let mut state = 0_u8;
     let mut length = size_of::<u8>() as libc::socklen_t;
@@ -29,7 +45,7 @@ pub fn stands(socket: impl AsFd) -> io::Result<bool> {
     if got != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(state != CLOSED)
+    Ok(state)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 pub mod allowing;
 pub mod asking;
+pub mod authority;
 pub mod door;
 pub mod kernel;
 pub mod life;
@@ -24,6 +25,7 @@ use tokio::sync::Notify;
 
 use super::{events::Meters, ids, policies::InForce, sessions::Session, state::State};
 use crate::proxy::wire::ToProxy;
+use authority::Vouching;
 use networks::Networks;
 use permits::Permits;
 use waiting::Waiters;
@@ -57,6 +59,8 @@ pub struct Proxy {
     waiters: Waiters,
     /// How many questions each session has put lately: what it sends fast, nobody reads.
     pace: Meters,
+    /// Sessions that wait for a certificate to trust.
+    vouching: Vouching,
     /// What people have let through.
     pub permits: Permits,
 }
@@ -151,10 +155,11 @@ impl State {
     ///
     /// The kernel's; then there is no proxy.
     pub fn proxy_up(&mut self) -> anyhow::Result<()> {
-        let origins = self.origins()?;
+        let mut hello = vec![self.origins()?];
+        hello.extend(self.authority_files()?);
         self.proxy.is_up = true;
         self.proxy.problem = None;
-        self.proxy.say(ToProxy::Hello, vec![origins]);
+        self.proxy.say(ToProxy::Hello, hello);
         self.serve_own_network()?;
         self.survey_networks();
         Ok(())
@@ -164,6 +169,7 @@ impl State {
     pub fn proxy_down(&mut self, problem: Option<String>) {
         self.proxy.is_up = false;
         self.proxy.unsaid.clear();
+        self.proxy.vouching.clear();
         self.proxy.problem = problem;
         for cookie in self.proxy.networks.take_all() {
             self.close_read_only(cookie);

@@ -92,6 +92,10 @@ impl State {
                 ipv4,
                 ipv6,
             } => self.stock(network, ipv4, ipv6),
+            ToDaemon::Vouched {
+                number,
+                certificate,
+            } => self.proxy.vouching.told(number, certificate),
         }
     }
 

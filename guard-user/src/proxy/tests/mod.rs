@@ -2,8 +2,15 @@
 
 mod http1;
 mod http2;
+mod https;
 
-use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    io::{Seek as _, Write as _},
+    net::SocketAddr,
+    rc::Rc,
+    time::Duration,
+};
 
 use guard_common::NetnsCookie;
 use tokio::{
@@ -14,10 +21,12 @@ use tokio::{
 };
 
 use super::{
+    client::Way,
     connection::serve_to,
     judge::Rules,
     link::Link,
     networks::Network,
+    tls::Tls,
     wire::{Answer, Asked, Entry, NetworkId, Target, Terms, ToDaemon},
 };
 
@@ -61,6 +70,7 @@ impl Guardd {
 struct Lab {
     guardd: Rc<Guardd>,
     link: Rc<Link>,
+    tls: Rc<Tls>,
     at: SocketAddr,
 }
 
@@ -93,6 +103,21 @@ fn no() -> Option<Answer> {
 impl Lab {
     /// A proxy whose every connection goes to `to`.
     async fn new(terms: Option<Terms>, answer: Option<Answer>, to: SocketAddr) -> Self {
+        Self::trusting(terms, answer, to, "").await
+    }
+
+    /// The same, where destinations may have one of these certificates.
+    async fn trusting(
+        terms: Option<Terms>,
+        answer: Option<Answer>,
+        to: SocketAddr,
+        certificates: &str,
+    ) -> Self {
+        let key = tempfile::tempfile().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(certificates.as_bytes()).unwrap();
+        file.rewind().unwrap();
+        let tls = Rc::new(Tls::new(key.into(), vec![file.into()]).unwrap());
         let link = Rc::new(Link::new());
         let guardd = Rc::new(Guardd {
             terms: RefCell::new(terms),
@@ -100,7 +125,7 @@ impl Lab {
             ..Guardd::default()
         });
         spawn_local(speak(Rc::clone(&link), Rc::clone(&guardd)));
-        let proxy = Rc::clone(&link);
+        let (proxy, speaks) = (Rc::clone(&link), Rc::clone(&tls));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let target = Target {
@@ -112,12 +137,16 @@ impl Lab {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let network = Rc::new(Network::new(NetworkId(0), NetnsCookie(0)));
-                spawn_local(serve_to(Rc::clone(&proxy), network, stream, target, |_| {
-                    Ok(None)
-                }));
+                let way = Way::new(Rc::clone(&proxy), target, network);
+                spawn_local(serve_to(way, Rc::clone(&speaks), stream, |_| Ok(None)));
             }
         });
-        Self { guardd, link, at }
+        Self {
+            guardd,
+            link,
+            tls,
+            at,
+        }
     }
 
     async fn client(&self) -> TcpStream {
@@ -152,6 +181,7 @@ async fn speak(link: Rc<Link>, guardd: Rc<Guardd>) {
             ToDaemon::Gone { .. } => *guardd.gone.borrow_mut() += 1,
             ToDaemon::Log { entry, .. } => guardd.logged.borrow_mut().push(entry),
             ToDaemon::Sockets { .. } => panic!("its own network needs no sockets"),
+            ToDaemon::Vouched { .. } => panic!("nobody has asked for a certificate"),
         }
         guardd.heard.notify_waiters();
     }

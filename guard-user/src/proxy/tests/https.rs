@@ -1,0 +1,483 @@
+//! HTTPS: clients that trust the guard's authority, and destinations that are who they say, or not.
+
+use std::sync::Arc;
+
+use http::{Method, Request, StatusCode, Version};
+use http_body_util::BodyExt as _;
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+    server,
+    service::service_fn,
+};
+use hyper_util::rt::TokioIo;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, date_time_ymd,
+};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    crypto::ring::default_provider,
+    pki_types::{
+        CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject as _,
+    },
+};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
+
+use super::*;
+use crate::proxy::{
+    body::{self, Body},
+    tls::{Scope, Tls},
+    upstream::Here,
+};
+
+const H2: &[u8] = b"h2";
+const HTTP11: &[u8] = b"http/1.1";
+const NAME: &str = "photos.example";
+
+/// An authority that production has.
+struct Company {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+struct Shown {
+    chain: CertificateDer<'static>,
+    key: KeyPair,
+}
+
+impl Company {
+    fn new() -> Self {
+        Self::named("company")
+    }
+
+    fn named(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        Self { issuer }
+    }
+
+    fn pem(&self) -> String {
+        self.issuer.pem()
+    }
+
+    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Shown {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
+        let chain = params.signed_by(&key, &self.issuer).unwrap().der().clone();
+        Shown { chain, key }
+    }
+}
+
+/// What people make for one machine: an authority that has signed itself.
+fn homemade() -> (Shown, String) {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let made = params.self_signed(&key).unwrap();
+    let chain = made.der().clone();
+    (Shown { chain, key }, made.pem())
+}
+
+type Arrived = Rc<RefCell<Vec<String>>>;
+
+/// A destination that echoes bodies, and writes down requests.
+async fn destination(shown: &Shown, alpn: &[&[u8]]) -> (SocketAddr, Arrived) {
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(shown.key.serialize_der()));
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![shown.chain.clone()], key)
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    let arrived = Arrived::default();
+    let all = Rc::clone(&arrived);
+    spawn_local(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            spawn_local(answer(acceptor.clone(), stream, Rc::clone(&all)));
+        }
+    });
+    (at, arrived)
+}
+
+async fn answer(acceptor: TlsAcceptor, stream: TcpStream, arrived: Arrived) {
+    // A proxy that does not trust it breaks off.
+    let Ok(stream) = acceptor.accept(stream).await else {
+        return;
+    };
+    let is_h2 = stream.get_ref().1.alpn_protocol() == Some(H2);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (method, version, uri) = (request.method(), request.version(), request.uri());
+        arrived
+            .borrow_mut()
+            .push(format!("{method} {uri} {version:?}"));
+        async move { Ok::<_, hyper::Error>(http::Response::new(request.into_body())) }
+    });
+    let stream = TokioIo::new(stream);
+    let _ = match is_h2 {
+        true => {
+            server::conn::http2::Builder::new(Here)
+                .serve_connection(stream, service)
+                .await
+        }
+        false => {
+            server::conn::http1::Builder::new()
+                .serve_connection(stream, service)
+                .await
+        }
+    };
+}
+
+/// A client that trusts a certificate (PEM), and speaks these.
+async fn secured(
+    lab: &Lab,
+    trusted: &str,
+    name: &str,
+    alpn: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(trusted.as_bytes()).unwrap())
+        .unwrap();
+    let mut config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let connector = TlsConnector::from(Arc::new(config));
+    connector.connect(name, lab.client().await).await
+}
+
+fn everywhere(tls: &Tls) -> String {
+    tls.vouch(&Scope::default()).unwrap()
+}
+
+fn request(method: Method, uri: &str, body: &'static str) -> Request<Body> {
+    let request = Request::builder()
+        .method(method)
+        .uri(uri)
+        .header("host", NAME);
+    request.body(body::full(body)).unwrap()
+}
+
+/// What a destination answers by HTTP/1.1.
+async fn ask(
+    stream: TlsStream<TcpStream>,
+    method: Method,
+    body: &'static str,
+) -> (StatusCode, String) {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    spawn_local(connection);
+    let answer = sender
+        .send_request(request(method, "/x?y=1", body))
+        .await
+        .unwrap();
+    let status = answer.status();
+    let body = answer.into_body().collect().await.unwrap().to_bytes();
+    (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+#[tokio::test]
+async fn reads_pass_and_a_person_is_asked_about_the_rest() {
+    here(async {
+        let company = Company::new();
+        let (to, arrived) = destination(&company.issue(NAME, |_| {}), &[HTTP11]).await;
+        let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
+        let trusted = everywhere(&lab.tls);
+        let stream = secured(&lab, &trusted, NAME, &[H2, HTTP11]).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(HTTP11));
+        assert_eq!(ask(stream, Method::GET, "").await.0, StatusCode::OK);
+        let stream = secured(&lab, &trusted, NAME, &[]).await.unwrap();
+        let (status, problem) = ask(stream, Method::POST, "hello").await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "{problem}");
+        assert_eq!(*arrived.borrow(), ["GET /x?y=1 HTTP/1.1"]);
+        let asked = lab.guardd.asked.borrow();
+        assert_eq!(asked[0].scheme, "https");
+        assert_eq!(asked[0].host.as_deref(), Some(NAME));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn both_ends_speak_http2_where_both_can() {
+    here(async {
+        let company = Company::new();
+        let (to, arrived) = destination(&company.issue(NAME, |_| {}), &[H2, HTTP11]).await;
+        let lab = Lab::trusting(read_only(), Some(Answer::Yes), to, &company.pem()).await;
+        let stream = secured(&lab, &everywhere(&lab.tls), NAME, &[H2, HTTP11])
+            .await
+            .unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(H2));
+        let (mut sender, connection) = http2::Builder::new(Here)
+            .handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        spawn_local(connection);
+        let uri = "https://photos.example/x";
+        let get = sender
+            .send_request(request(Method::GET, uri, ""))
+            .await
+            .unwrap();
+        assert_eq!(
+            (get.status(), get.version()),
+            (StatusCode::OK, Version::HTTP_2)
+        );
+        let put = sender
+            .send_request(request(Method::PUT, uri, "hello"))
+            .await
+            .unwrap();
+        assert_eq!(put.into_body().collect().await.unwrap().to_bytes(), "hello");
+        let plain = request(Method::GET, "http://photos.example/x", "");
+        let other = sender.send_request(plain).await.unwrap();
+        assert_eq!(other.status(), StatusCode::BAD_REQUEST);
+        let both = [
+            "GET https://photos.example/x HTTP/2.0",
+            "PUT https://photos.example/x HTTP/2.0",
+        ];
+        assert_eq!(*arrived.borrow(), both);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_destination_that_says_nothing_of_http2_is_spoken_to_in_http1() {
+    here(async {
+        let company = Company::new();
+        let (to, _) = destination(&company.issue(NAME, |_| {}), &[]).await;
+        let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
+        let trusted = everywhere(&lab.tls);
+        let stream = secured(&lab, &trusted, NAME, &[H2, HTTP11]).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(HTTP11));
+        assert_eq!(ask(stream, Method::GET, "").await.0, StatusCode::OK);
+    })
+    .await;
+}
+
+/// What a client hears of a destination that shows such a certificate, where the company's authority is trusted.
+async fn told(company: &Company, shown: &Shown, name: &str) -> String {
+    let (to, arrived) = destination(shown, &[HTTP11]).await;
+    let lab = Lab::trusting(everything(), no(), to, &company.pem()).await;
+    let stream = secured(&lab, &everywhere(&lab.tls), name, &[H2, HTTP11])
+        .await
+        .unwrap();
+    // There is no destination to agree with, so it is what the client likes best.
+    assert_eq!(stream.get_ref().1.alpn_protocol(), Some(H2));
+    let (mut sender, connection) = http2::Builder::new(Here)
+        .handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
+    spawn_local(connection);
+    let uri = format!("https://{name}/");
+    let request = Request::builder().uri(uri).body(body::full("")).unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::BAD_GATEWAY);
+    let problem = answer.into_body().collect().await.unwrap().to_bytes();
+    assert!(arrived.borrow().is_empty());
+    let logged = lab.guardd.logged.borrow();
+    assert_eq!(
+        (logged[0].outcome.as_str(), logged[0].host.as_deref()),
+        ("refused", Some(name))
+    );
+    String::from_utf8_lossy(&problem).into_owned()
+}
+
+#[tokio::test]
+async fn nothing_is_sent_to_who_cannot_show_who_it_is() {
+    here(async {
+        let company = Company::new();
+        let stranger = Company::named("stranger").issue(NAME, |_| {});
+        let problem = told(&company, &stranger, NAME).await;
+        assert!(
+            problem.contains("nobody whom this machine trusts has issued it"),
+            "{problem}"
+        );
+        assert!(problem.contains("[proxy] ca"), "{problem}");
+        let forged = Company::new().issue(NAME, |_| {});
+        let problem = told(&company, &forged, NAME).await;
+        assert!(problem.contains("has not signed it"), "{problem}");
+        let expired = company.issue(NAME, |params| {
+            params.not_before = date_time_ymd(2001, 1, 1);
+            params.not_after = date_time_ymd(2002, 1, 1);
+        });
+        let problem = told(&company, &expired, NAME).await;
+        assert!(problem.contains("it has expired"), "{problem}");
+        let other = company.issue("other.example", |_| {});
+        let problem = told(&company, &other, NAME).await;
+        assert!(problem.contains("other.example"), "{problem}");
+        let (homemade, _) = homemade();
+        let problem = told(&company, &homemade, NAME).await;
+        assert!(problem.contains("is not valid"), "{problem}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_people_make_for_one_machine_is_trusted_where_it_is_named() {
+    here(async {
+        let (shown, pem) = homemade();
+        let (to, _) = destination(&shown, &[HTTP11]).await;
+        let lab = Lab::trusting(read_only(), no(), to, &pem).await;
+        let trusted = everywhere(&lab.tls);
+        let stream = secured(&lab, &trusted, NAME, &[HTTP11]).await.unwrap();
+        assert_eq!(ask(stream, Method::GET, "").await.0, StatusCode::OK);
+        // For that machine, and no other.
+        let stream = secured(&lab, &trusted, "other.example", &[HTTP11])
+            .await
+            .unwrap();
+        assert_eq!(
+            ask(stream, Method::GET, "").await.0,
+            StatusCode::BAD_GATEWAY
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_pins_is_told_of_in_the_log() {
+    here(async {
+        let company = Company::new();
+        let (to, arrived) = destination(&company.issue(NAME, |_| {}), &[HTTP11]).await;
+        let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
+        let failed = secured(&lab, &company.pem(), NAME, &[HTTP11]).await;
+        assert!(failed.is_err());
+        lab.guardd
+            .until("logged", |guardd| !guardd.logged.borrow().is_empty())
+            .await;
+        let logged = lab.guardd.logged.borrow();
+        let why = logged[0].why.as_deref().unwrap();
+        assert!(
+            why.contains("does not take the certificate") && why.contains("allow"),
+            "{why}"
+        );
+        assert_eq!(logged[0].host.as_deref(), Some(NAME));
+        assert!(arrived.borrow().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_a_session_trusts_is_limited() {
+    here(async {
+        let company = Company::new();
+        let (to, _) = destination(&company.issue(NAME, |_| {}), &[HTTP11]).await;
+        let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
+        let to_names = |names: &[&str]| {
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            let scope = Scope {
+                names: Some(names),
+                prefixes: Some(Vec::new()),
+            };
+            lab.tls.vouch(&scope).unwrap()
+        };
+        for fits in [&[NAME][..], &["example"], &["other.test", NAME]] {
+            assert!(
+                secured(&lab, &to_names(fits), NAME, &[]).await.is_ok(),
+                "{fits:?}"
+            );
+        }
+        for narrow in [&["other.example"][..], &["x.photos.example"], &[]] {
+            assert!(
+                secured(&lab, &to_names(narrow), NAME, &[]).await.is_err(),
+                "{narrow:?}"
+            );
+        }
+        assert!(
+            secured(&lab, &to_names(&[NAME]), "127.0.0.1", &[])
+                .await
+                .is_err()
+        );
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn whoever_names_nobody_asks_for_the_address() {
+    here(async {
+        let company = Company::new();
+        let (to, _) = destination(&company.issue("127.0.0.1", |_| {}), &[]).await;
+        let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
+        let scope = Scope {
+            names: Some(vec![NAME.to_owned()]),
+            prefixes: Some(vec![([127, 0, 0, 0].into(), 8)]),
+        };
+        let trusted = lab.tls.vouch(&scope).unwrap();
+        let stream = secured(&lab, &trusted, "127.0.0.1", &[]).await.unwrap();
+        assert_eq!(ask(stream, Method::GET, "").await.0, StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_no_http_within_tls_is_refused() {
+    here(async {
+        let company = Company::new();
+        let (to, arrived) = destination(&company.issue(NAME, |_| {}), &[]).await;
+        let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
+        let trusted = everywhere(&lab.tls);
+        assert!(secured(&lab, &trusted, NAME, &[b"imap"]).await.is_err());
+        let mut stream = secured(&lab, &trusted, NAME, &[HTTP11]).await.unwrap();
+        stream
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        let mut rest = Vec::new();
+        let _ = stream.read_to_end(&mut rest).await;
+        assert!(rest.is_empty());
+        let logged = lab.guardd.logged.borrow();
+        let why: Vec<_> = logged
+            .iter()
+            .filter_map(|entry| entry.why.as_deref())
+            .collect();
+        assert!(why[0].contains("imap"), "{why:?}");
+        assert!(why[1].contains("another version of HTTP"), "{why:?}");
+        assert!(arrived.borrow().is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_while_a_person_thinks_is_noticed() {
+    here(async {
+        let company = Company::new();
+        let (to, _) = destination(&company.issue(NAME, |_| {}), &[HTTP11]).await;
+        let lab = Lab::trusting(read_only(), None, to, &company.pem()).await;
+        let mut stream = secured(&lab, &everywhere(&lab.tls), NAME, &[HTTP11])
+            .await
+            .unwrap();
+        let put = b"PUT /x HTTP/1.1\r\nHost: photos.example\r\nContent-Length: 0\r\n\r\n";
+        stream.write_all(put).await.unwrap();
+        lab.guardd.is_asked().await;
+        // With TLS's last word before the end.
+        stream.shutdown().await.unwrap();
+        lab.guardd
+            .until("gone", |guardd| *guardd.gone.borrow() == 1)
+            .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_key_is_kept() {
+    let file = tempfile::tempfile().unwrap();
+    let tls = || Tls::new(file.try_clone().unwrap().into(), Vec::new()).unwrap();
+    let (first, second) = (tls(), tls());
+    let key = |tls: &Tls| {
+        let mut roots = RootCertStore::empty();
+        let pem = everywhere(tls);
+        roots
+            .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
+            .unwrap();
+        roots.roots.remove(0).subject_public_key_info
+    };
+    assert_eq!(key(&first), key(&second));
+}

@@ -1,0 +1,177 @@
+//! TLS towards destinations, whose certificates are verified as a client would.
+
+use std::{fs::File, io::Read as _, os::fd::OwnedFd, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, Result};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_name,
+    },
+    crypto::{
+        CryptoProvider, ring::default_provider, verify_tls12_signature, verify_tls13_signature,
+    },
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
+    server::ParsedCertificate,
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::TlsConnector;
+
+use super::{super::stream::Stream, Protocols, authority::nobody, explain};
+
+/// A destination that takes longer over a handshake is not waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// Bytes of a file of certificates at most.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+
+/// TLS as this machine's clients speak it.
+pub(in crate::proxy) struct Dialer {
+    connector: TlsConnector,
+}
+
+impl Dialer {
+    /// One that trusts whom this machine trusts, and the certificates in these files.
+    ///
+    /// # Errors
+    ///
+    /// That one of them cannot be read.
+    pub(super) fn new(files: Vec<OwnedFd>) -> Result<Self> {
+        let mut own = Vec::new();
+        for file in files {
+            own.extend(read(file).context("cannot read a file of [proxy] ca")?);
+        }
+        let provider = Arc::new(default_provider());
+        let verifier = Verifier::new(own, &provider)?;
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        Ok(Self {
+            connector: TlsConnector::from(Arc::new(config)),
+        })
+    }
+
+    /// Speaks TLS with a destination of that name.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be trusted with a request, as a sentence without a full stop.
+    pub(in crate::proxy) async fn dial(
+        &self,
+        stream: TcpStream,
+        name: &ServerName<'static>,
+        protocols: Protocols,
+    ) -> Result<Stream, String> {
+        let with = self.connector.with_alpn(protocols.names());
+        let dialled = timeout(PATIENCE, with.connect(name.clone(), stream)).await;
+        let late = || format!("{} does not end its TLS handshake", name.to_str());
+        match dialled.map_err(|_| late())? {
+            Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
+            Err(error) => Err(explain::upstream(name, &error)),
+        }
+    }
+}
+
+fn read(file: OwnedFd) -> Result<Vec<CertificateDer<'static>>> {
+    let mut text = Vec::new();
+    File::from(file).take(MAX_FILE).read_to_end(&mut text)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    Ok(all?)
+}
+
+/// Verifies as usual, and takes a destination's own certificate where that is among those that were given for it: what
+/// people make for one machine at home is often no authority, or the wrong kind.
+#[derive(Debug)]
+struct Verifier {
+    usual: Arc<WebPkiServerVerifier>,
+    own: Vec<CertificateDer<'static>>,
+}
+
+impl Verifier {
+    fn new(own: Vec<CertificateDer<'static>>, provider: &Arc<CryptoProvider>) -> Result<Self> {
+        let mut roots = RootCertStore::empty();
+        let system = rustls_native_certs::load_native_certs();
+        for error in &system.errors {
+            tracing::warn!(%error, "some of this machine's certificates cannot be read");
+        }
+        roots.add_parsable_certificates(system.certs);
+        roots.add_parsable_certificates(own.iter().cloned());
+        if roots.is_empty() {
+            tracing::warn!(
+                "this machine trusts no certificate authority: no HTTPS destination can be reached"
+            );
+            // The builder takes no empty store; this one has signed nothing.
+            roots.add(nobody()?)?;
+        }
+        let provider = Arc::clone(provider);
+        let usual = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        let usual = usual.build().context("cannot verify certificates")?;
+        Ok(Self { usual, own })
+    }
+
+    fn is_own(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.own.iter().any(|own| own == certificate)
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        others: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let usual = self
+            .usual
+            .verify_server_cert(certificate, others, name, ocsp, now);
+        match usual {
+            // An authority in the place of a server's certificate, whose time has been looked at before.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_)))
+                if self.is_own(certificate) =>
+            {
+                verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            usual => usual,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let provider = default_provider();
+        verify_tls12_signature(
+            message,
+            certificate,
+            signed,
+            &provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let provider = default_provider();
+        verify_tls13_signature(
+            message,
+            certificate,
+            signed,
+            &provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.usual.supported_verify_schemes()
+    }
+}

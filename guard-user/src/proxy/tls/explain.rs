@@ -1,0 +1,88 @@
+//! What TLS says where it fails, in words.
+
+use std::io;
+
+use rustls::{AlertDescription, CertificateError, Error, pki_types::ServerName};
+
+/// What to do about a destination that is not to be trusted.
+const OWN: &str = "if it is the right one, put its certificate, or its authority's, into a file that [proxy] ca in \
+                   guardd.toml names";
+
+/// Why there is no TLS with a destination.
+pub(super) fn upstream(name: &ServerName<'_>, error: &io::Error) -> String {
+    let name = name.to_str();
+    match behind(error) {
+        Some(Error::InvalidCertificate(why)) => {
+            format!(
+                "the certificate of {name} is not valid: {}; {OWN}",
+                certificate(why)
+            )
+        }
+        Some(Error::AlertReceived(AlertDescription::CertificateRequired)) => format!(
+            "{name} wants a certificate of the client's, which only the client has: let it pass unseen with a rule of \
+             action = \"allow\""
+        ),
+        Some(Error::AlertReceived(alert)) => {
+            format!("{name} ends the TLS handshake with {}", words(*alert))
+        }
+        Some(other) => format!("no TLS with {name}: {other}"),
+        None => format!("{name} breaks the TLS handshake off: {error}"),
+    }
+}
+
+/// Why there is no TLS with a client.
+pub(super) fn client(error: &io::Error) -> String {
+    const PINNED: &str = "the client does not take the certificate that guard shows it";
+    const WHY: &str = "it pins the destination's, or has a list of authorities of its own; a rule of action = \"allow\" \
+                       lets it pass unseen";
+    use AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateUnknown, UnknownCA,
+        UnsupportedCertificate,
+    };
+    match behind(error) {
+        Some(Error::AlertReceived(
+            alert @ (AccessDenied
+            | BadCertificate
+            | CertificateExpired
+            | CertificateUnknown
+            | UnknownCA
+            | UnsupportedCertificate),
+        )) => format!("{PINNED} ({}): {WHY}", words(*alert)),
+        Some(Error::AlertReceived(alert)) => {
+            format!("the client ends the TLS handshake with {}", words(*alert))
+        }
+        Some(other) => format!("no TLS with the client: {other}"),
+        None => format!("{PINNED}, or has gone: {WHY}"),
+    }
+}
+
+/// What rustls says.
+fn behind(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+fn words(alert: AlertDescription) -> String {
+    format!("the alert {alert:?} ({})", u8::from(alert))
+}
+
+fn certificate(why: &CertificateError) -> String {
+    match why {
+        CertificateError::UnknownIssuer => {
+            "nobody whom this machine trusts has issued it".to_owned()
+        }
+        CertificateError::BadSignature => {
+            "whoever it names, and this machine trusts, has not signed it".to_owned()
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet".to_owned()
+        }
+        CertificateError::NotValidForName => "it is for another name".to_owned(),
+        CertificateError::NotValidForNameContext { presented, .. } => {
+            format!("it is for {}", presented.join(", "))
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,274 @@
+//! TLS on both sides: towards a client as the destination that it asked for, and towards that as a client.
+//!
+//! The destination is spoken to first. What it has agreed to is what the client can agree to, so that both ends speak the
+//! same HTTP; and who a client has asked for has shown that name before anything is vouched for.
+
+mod authority;
+mod dial;
+mod explain;
+mod scope;
+
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    io,
+    net::IpAddr,
+    os::fd::OwnedFd,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Result;
+use rustls::{
+    ServerConfig,
+    crypto::ring::default_provider,
+    pki_types::ServerName,
+    server::{Acceptor, ClientHello, NoServerSessionStorage, ResolvesServerCertUsingSni},
+    sign::SingleCertAndKey,
+};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+
+use self::{authority::Authority, dial::Dialer};
+use super::{stream::Stream, upstream::Version};
+
+pub use scope::Scope;
+
+/// Content type of the first record of a client (RFC 8446 5.1).
+pub(super) const HANDSHAKE: u8 = 22;
+/// A client that takes longer over a handshake is not waited for.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// HTTP/2, as RFC 7301 names it.
+pub(super) const H2: &[u8] = b"h2";
+const HTTP11: &[u8] = b"http/1.1";
+
+/// What a handshake needs.
+pub(super) struct Tls {
+    authority: Authority,
+    /// What is shown to clients, but for the certificate and what is agreed to.
+    server: ServerConfig,
+    files: RefCell<Vec<OwnedFd>>,
+    dialer: OnceCell<Dialer>,
+}
+
+/// The HTTP that a client offers within TLS, or a destination has agreed to. Neither: nothing was said, which is 1.1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Protocols {
+    h2: bool,
+    http11: bool,
+}
+
+impl Protocols {
+    /// As RFC 7301 names them.
+    fn names(self) -> Vec<Vec<u8>> {
+        let h2 = self.h2.then(|| H2.to_vec());
+        h2.into_iter()
+            .chain(self.http11.then(|| HTTP11.to_vec()))
+            .collect()
+    }
+
+    fn agreed(stream: &Stream) -> Self {
+        Self {
+            h2: stream.agreed() == Some(H2),
+            http11: stream.agreed() == Some(HTTP11),
+        }
+    }
+
+    /// What is spoken.
+    pub(super) fn version(self) -> Version {
+        match self.h2 {
+            true => Version::Http2,
+            false => Version::Http1,
+        }
+    }
+}
+
+impl Tls {
+    /// With the key of the authority in one file, and certificates that destinations may have in others.
+    ///
+    /// # Errors
+    ///
+    /// That there is no key to be had.
+    pub(super) fn new(key: OwnedFd, files: Vec<OwnedFd>) -> Result<Self> {
+        let authority = Authority::open(key)?;
+        let mut server = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+        // A client that comes again is shown the certificate again: what a session trusts is not for the next one.
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Self {
+            authority,
+            server,
+            files: RefCell::new(files),
+            dialer: OnceCell::new(),
+        })
+    }
+
+    /// A certificate of the authority that a session is to trust, as PEM.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no randomness, or a name is none.
+    pub(super) fn vouch(&self, scope: &Scope) -> Result<String> {
+        self.authority.vouch(scope)
+    }
+
+    /// Whom this machine trusts is read when it is needed first.
+    fn dialer(&self) -> Result<&Dialer, String> {
+        if let Some(dialer) = self.dialer.get() {
+            return Ok(dialer);
+        }
+        let dialer = Dialer::new(self.files.take()).map_err(|error| format!("{error:#}"))?;
+        Ok(self.dialer.get_or_init(|| dialer))
+    }
+
+    /// The configuration that shows a client one certificate, and agrees to that.
+    fn shows(&self, name: &ServerName<'_>, agrees: Protocols) -> Result<Arc<ServerConfig>> {
+        let certified = self.authority.certified(name)?;
+        let mut config = self.server.clone();
+        config.cert_resolver = Arc::new(SingleCertAndKey::from(certified));
+        config.alpn_protocols = agrees.names();
+        Ok(Arc::new(config))
+    }
+}
+
+/// A client that has begun to speak TLS.
+pub(super) struct Greeting {
+    handshake: StartHandshake<TcpStream>,
+    /// What it asks for.
+    pub(super) secure: Rc<Secure>,
+}
+
+/// How to speak TLS with a destination.
+pub(super) struct Secure {
+    tls: Rc<Tls>,
+    name: ServerName<'static>,
+    protocols: Cell<Protocols>,
+}
+
+impl std::fmt::Debug for Secure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Secure")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Greeting {
+    /// Hears whom a client asks for, and what it speaks. Where it names nobody, it is the address that it has connected to.
+    ///
+    /// # Errors
+    ///
+    /// Why not, as a sentence without a full stop.
+    pub(super) async fn hear(tls: Rc<Tls>, stream: TcpStream, to: IpAddr) -> Result<Self, String> {
+        let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
+        let handshake = timely(hello).await?;
+        let (name, protocols) = {
+            let hello = handshake.client_hello();
+            (name(&hello, to)?, offered(&hello)?)
+        };
+        let secure = Rc::new(Secure {
+            tls,
+            name,
+            protocols: Cell::new(protocols),
+        });
+        Ok(Self { handshake, secure })
+    }
+
+    /// Goes on as the destination, in what that has agreed to.
+    ///
+    /// # Errors
+    ///
+    /// Why not, as a sentence without a full stop.
+    pub(super) async fn answer(self) -> Result<Stream, String> {
+        let Secure {
+            tls,
+            name,
+            protocols,
+        } = &*self.secure;
+        let config = tls
+            .shows(name, protocols.get())
+            .map_err(|error| format!("{error:#}"))?;
+        let stream = timely(self.handshake.into_stream(config)).await?;
+        Ok(Stream::Tls(Box::new(stream.into())))
+    }
+}
+
+impl Secure {
+    /// Speaks TLS with the destination. From the first time on in what that has agreed to then.
+    ///
+    /// # Errors
+    ///
+    /// Why that cannot be trusted with a request, as a sentence without a full stop.
+    pub(super) async fn dial(&self, stream: TcpStream) -> Result<Stream, String> {
+        let dialer = self.tls.dialer()?;
+        let offered = self.protocols.get();
+        let stream = dialer.dial(stream, &self.name, offered).await?;
+        let mut agreed = Protocols::agreed(&stream);
+        // Whoever says nothing speaks 1.1, and a client that has offered that may be told so.
+        agreed.http11 |= offered.http11 && !agreed.h2;
+        if !offered.h2 && agreed.h2 {
+            return Err("the destination agrees to what nobody offered".to_owned());
+        }
+        self.protocols.set(agreed);
+        Ok(stream)
+    }
+
+    /// The name that the client asked for.
+    pub(super) fn name(&self) -> String {
+        self.name.to_str().into_owned()
+    }
+
+    /// What is spoken, or would be: where the destination has not agreed to anything, it is what a client likes best.
+    pub(super) fn version(&self) -> Version {
+        self.protocols.get().version()
+    }
+
+    /// Agrees to one of what the client offers by itself: there is no destination that could.
+    pub(super) fn settle(&self) {
+        let Protocols { h2, http11 } = self.protocols.get();
+        let http11 = http11 && !h2;
+        self.protocols.set(Protocols { h2, http11 });
+    }
+}
+
+fn name(hello: &ClientHello<'_>, to: IpAddr) -> Result<ServerName<'static>, String> {
+    match hello.server_name() {
+        Some(name) => ServerName::try_from(name.to_owned())
+            .map_err(|_| "the client asks for what is no name".to_owned()),
+        None => Ok(ServerName::from(to)),
+    }
+}
+
+fn offered(hello: &ClientHello<'_>) -> Result<Protocols, String> {
+    let Some(names) = hello.alpn() else {
+        return Ok(Protocols::default());
+    };
+    let names: Vec<_> = names.collect();
+    let protocols = Protocols {
+        h2: names.contains(&H2),
+        http11: names.contains(&HTTP11),
+    };
+    match protocols == Protocols::default() {
+        false => Ok(protocols),
+        true => {
+            let names: Vec<_> = names
+                .iter()
+                .map(|name| name.escape_ascii().to_string())
+                .collect();
+            Err(format!(
+                "the client speaks no HTTP within TLS, but {}",
+                names.join(", ")
+            ))
+        }
+    }
+}
+
+/// A part of a client's handshake.
+async fn timely<T>(part: impl Future<Output = io::Result<T>>) -> Result<T, String> {
+    match timeout(PATIENCE, part).await {
+        Ok(done) => done.map_err(|error| explain::client(&error)),
+        Err(_) => Err("the client does not end its TLS handshake".to_owned()),
+    }
+}
