@@ -25,6 +25,7 @@ mod attempt;
 pub mod bench;
 pub mod bins;
 mod cgroup;
+mod company;
 mod daemon;
 mod exec;
 mod fit;
@@ -46,6 +47,7 @@ mod wait;
 
 pub use attempt::{Attempt, Report};
 pub use cgroup::Cgroup;
+pub use company::Company;
 pub use daemon::{Daemon, DaemonBuilder};
 pub use fit::fit;
 pub use guard::{Guard, Output};

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{IpAddr, UdpSocket};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -47,12 +48,30 @@ impl<'n> Production<'n> {
     ///
     /// That it cannot be started.
     pub fn launch(network: &'n Network, tcp: &[u16], udp: &[u16], sniff: bool) -> Result<Self> {
+        Self::launch_as(network, tcp, udp, sniff, None)
+    }
+
+    /// The same, which speaks TLS, too: with the certificate and the key in a file (PEM).
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be started.
+    pub fn launch_as(
+        network: &'n Network,
+        tcp: &[u16],
+        udp: &[u16],
+        sniff: bool,
+        identity: Option<&Path>,
+    ) -> Result<Self> {
         let mut command = network.prod().command(bins::find("guard-lab")?);
         command.arg("serve").args(sniff.then_some("--sniff"));
         for (option, ports) in [("--tcp", tcp), ("--udp", udp)] {
             for port in ports {
                 command.args([option, &port.to_string()]);
             }
+        }
+        if let Some(identity) = identity {
+            command.arg("--tls").arg(identity);
         }
         let mut server = command
             .stdin(Stdio::piped())

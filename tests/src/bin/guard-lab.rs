@@ -9,7 +9,7 @@ use guard_lab::{bench, probe, reap, server, steps};
 
 const HELP: &str = "\
 guard-lab probe KIND ADDRESS PORT [OTHER]   one attempt to reach the network; see guard-lab probe --help
-guard-lab serve [--tcp PORT]… [--udp PORT]… [--sniff]   production, until its input ends
+guard-lab serve [--tcp PORT]… [--udp PORT]… [--tls FILE] [--sniff]   production, until its input ends
 guard-lab bench   the client of a measurement, which does what its input says
 guard-lab sink PORT   the other side of one, until its input ends
 guard-lab steps [--kill N] COMMAND…   runs it, tells its steps, and kills it after one

@@ -3,6 +3,7 @@
 mod packet;
 pub(crate) mod sniff;
 mod tcp;
+mod tls;
 mod udp;
 
 use std::io::{self, Read as _, Write as _};
@@ -17,6 +18,8 @@ struct Services {
     tcp: Vec<u16>,
     udp: Vec<u16>,
     sniff: bool,
+    /// Whom it is within TLS.
+    identity: Option<tls::Identity>,
 }
 
 /// Serves until standard input ends. Each thing that arrives is a line of JSON on standard output; the
@@ -30,7 +33,8 @@ pub fn serve(args: impl Iterator<Item = String>) -> Result<()> {
     if services.sniff {
         sniff::start()?;
     }
-    services.tcp.into_iter().try_for_each(tcp::start)?;
+    let (mut ports, identity) = (services.tcp.into_iter(), services.identity);
+    ports.try_for_each(|port| tcp::start(port, identity.as_ref()))?;
     services.udp.into_iter().try_for_each(udp::start)?;
     say(&json!({"kind": "ready"}));
     io::stdin().read_to_end(&mut Vec::new())?;
@@ -41,17 +45,22 @@ impl Services {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self> {
         let mut services = Self::default();
         while let Some(option) = args.next() {
+            let mut value = || {
+                args.next()
+                    .with_context(|| format!("{option} wants a value"))
+            };
             let mut port = || -> Result<u16> {
-                let value = args
-                    .next()
-                    .with_context(|| format!("{option} wants a port"))?;
+                let value = value()?;
                 value.parse().with_context(|| format!("{value} is no port"))
             };
             match option.as_str() {
                 "--tcp" => services.tcp.push(port()?),
                 "--udp" => services.udp.push(port()?),
                 "--sniff" => services.sniff = true,
-                _ => bail!("serve knows --tcp PORT, --udp PORT and --sniff, not {option}"),
+                "--tls" => services.identity = Some(tls::read(value()?.as_ref())?),
+                _ => bail!(
+                    "serve knows --tcp PORT, --udp PORT, --tls FILE and --sniff, not {option}"
+                ),
             }
         }
         Ok(services)
