@@ -4,17 +4,12 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::thread;
-
-use rustix::process::{Gid, Uid};
-use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::error::CliError;
 use super::render::Output;
 use crate::policy::{self, Diagnostic, Parsed, Severity};
 use crate::proto::{Failure, MAX_POLICY_FRAME, PolicyRef};
 use crate::session::Identity;
-use crate::sys::accounts::Account;
 
 /// By the group, or by everybody.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -94,20 +89,7 @@ impl PolicyFile {
     ///
     /// As [`PolicyFile::read`]; and where root cannot become that user.
     pub(crate) fn read_as(path: &Path, identity: &Identity) -> Result<Self, Failure> {
-        let Some((account, groups)) = identity.account() else {
-            return Self::read(path);
-        };
-        // Users of a process are those of its threads, as the kernel sees it: this one gives up root for good,
-        // and ends.
-        let text = thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                become_user(account, groups)?;
-                read(path)
-            });
-            reader
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the thread that reads it panicked")))
-        });
+        let text = identity.with_rights(|| read(path)).flatten();
         Self::new(path, text)
     }
 
@@ -195,17 +177,6 @@ fn unsafe_part(path: &Path) -> io::Result<Option<String>> {
         }
     }
     Ok(None)
-}
-
-/// Gives this thread, and it alone, the rights of a user.
-fn become_user(account: &Account, groups: &[u32]) -> io::Result<()> {
-    let groups: Vec<_> = groups.iter().copied().map(Gid::from_raw).collect();
-    let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
-    // The uid last: without root's, the groups stay as they are.
-    set_thread_groups(&groups)?;
-    set_thread_res_gid(gid, gid, gid)?;
-    set_thread_res_uid(uid, uid, uid)?;
-    Ok(())
 }
 
 /// The text of a file, or of a pipe such as `<(…)` gives, that is no longer than guardd takes.

@@ -4,6 +4,7 @@
 mod contain;
 mod identity;
 mod launch;
+mod rights;
 mod seccomp;
 
 use serde::{Deserialize, Serialize};
