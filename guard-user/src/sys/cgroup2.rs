@@ -93,7 +93,7 @@ fn has_dots(path: &Path) -> bool {
 }
 
 /// Octal escapes stand for blanks and the like in `/proc/PID/mountinfo`.
-fn unescape(field: &str) -> PathBuf {
+pub(super) fn unescape(field: &str) -> PathBuf {
     let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n")];
     let field = escapes
         .iter()

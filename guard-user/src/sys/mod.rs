@@ -8,6 +8,7 @@ pub mod accounts;
 pub mod bpf;
 pub mod cgroup2;
 pub mod clock;
+pub mod mounts;
 pub mod netns;
 pub mod packets;
 pub mod passed;
