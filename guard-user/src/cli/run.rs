@@ -13,14 +13,14 @@ use super::error::{CliError, Exit};
 use super::policy_file::{PolicyFile, policy_ref};
 use super::render::Output;
 use crate::proto::{Call, Failure, Run, Session, Started};
-use crate::session::{self, Identity, LaunchError};
+use crate::session::{self, Entered, Identity, LaunchError, Trust};
 
 /// As much of the command line is told to guardd, in bytes. It is shown to people, and never run.
 const SHOWN: usize = 4096;
 
 /// Answer to [`Call::Enter`].
 #[derive(Deserialize)]
-struct Entered {}
+struct Moved {}
 
 /// Runs the command and exits as it does. Every error means that it never ran.
 pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exit, CliError> {
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
     drop(client);
     let started: Started = started?;
     output.warnings(&started.warnings);
-    let ended = launch(args, global, identity, &started.session);
+    let ended = launch(args, global, output, identity, &started);
     if let Some(embedded) = embedded {
         embedded.finish(&started.session.cgroup);
     }
@@ -55,16 +55,31 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
 fn launch(
     args: &RunArgs,
     global: &Global,
+    output: Output,
     identity: Identity,
-    session: &Session,
+    started: &Started,
 ) -> Result<Exit, CliError> {
     let socket = global.socket();
+    let session = &started.session;
+    let trust = trust(started, &identity, &socket, output);
     let command = session::Command {
         argv: args.command.clone(),
         identity,
         environment: environment(global, &session.id),
     };
-    match session::launch(&command, &mut || enter(&socket, session)) {
+    let launched = session::launch(&command, &mut || {
+        let cgroup = enter(&socket, session)?;
+        let effect = trust.as_ref().map(Trust::take_effect).unwrap_or_default();
+        output.warnings(&effect.warnings);
+        Ok(Entered {
+            cgroup,
+            environment: effect.environment,
+        })
+    });
+    if let Some(trust) = trust {
+        trust.finish(&session.cgroup);
+    }
+    match launched {
         Ok(outcome) => Ok(Exit(outcome.status())),
         Err(error) => {
             abandon(&socket, &session.id);
@@ -73,15 +88,25 @@ fn launch(
     }
 }
 
+/// What makes the session trust the authority that guardd names, if it names one and that can be done.
+fn trust(started: &Started, identity: &Identity, socket: &Path, output: Output) -> Option<Trust> {
+    let authority = started.authority.as_deref()?;
+    let state = std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned());
+    let state = state.parent().unwrap_or(Path::new("/"));
+    let (trust, warnings) = Trust::prepare(authority, identity, state);
+    output.warnings(&warnings);
+    trust
+}
+
 /// Called by the process that is about to become the command: guardd moves whoever asks. Gives the cgroup that
 /// it must then find itself in.
 fn enter(socket: &Path, session: &Session) -> Result<PathBuf, Failure> {
     let call = Call::Enter {
         session: session.id.clone(),
     };
-    let entered = Client::connect(socket).and_then(|mut client| client.call::<Entered>(&call));
+    let entered = Client::connect(socket).and_then(|mut client| client.call::<Moved>(&call));
     match entered {
-        Ok(Entered {}) => Ok(session.cgroup.clone()),
+        Ok(Moved {}) => Ok(session.cgroup.clone()),
         Err(error) => Err(error.failure().cloned().unwrap_or_else(|| Failure {
             what: format!("cannot enter session {}", session.id),
             why: error.to_string(),

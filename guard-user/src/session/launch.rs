@@ -30,6 +30,15 @@ pub struct Command {
     pub environment: Vec<(OsString, OsString)>,
 }
 
+/// What the new process has got where it entered its session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entered {
+    /// The session's cgroup, as a directory or as in `/proc/self/cgroup`.
+    pub cgroup: PathBuf,
+    /// What is added to the environment beside [`Command::environment`].
+    pub environment: Vec<(OsString, OsString)>,
+}
+
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -60,8 +69,7 @@ const WHAT: &str = "cannot start the command";
 /// Runs a command in a session, and returns when it has ended.
 ///
 /// `enter` is called in the new process, which still has the caller's privileges: it moves that process
-/// into the session's cgroup and returns that cgroup, as a directory or as in `/proc/self/cgroup`.
-/// Only when it is seen to be there, and contained, is the command executed.
+/// into the session's cgroup and returns that cgroup. Only when it is seen to be there, and contained, is the command executed.
 ///
 /// The caller must have one thread only: no runtime that starts others, no resolver in the
 /// background.
@@ -71,7 +79,7 @@ const WHAT: &str = "cannot start the command";
 /// A [`LaunchError`], and then the command has never run.
 pub fn launch(
     command: &Command,
-    enter: &mut dyn FnMut() -> Result<PathBuf, Failure>,
+    enter: &mut dyn FnMut() -> Result<Entered, Failure>,
 ) -> Result<Outcome, LaunchError> {
     let (report, to_parent) = pipe_with(PipeFlags::CLOEXEC).map_err(not_started)?;
     let signals = Signals::hold().map_err(not_started)?;
@@ -95,11 +103,11 @@ pub fn launch(
 /// Enters, unless the parent has been killed meanwhile: guardd watches over it from the entering on only.
 fn attended(
     parent: Pid,
-    enter: &mut dyn FnMut() -> Result<PathBuf, Failure>,
-) -> Result<PathBuf, Failure> {
-    let cgroup = enter()?;
+    enter: &mut dyn FnMut() -> Result<Entered, Failure>,
+) -> Result<Entered, Failure> {
+    let entered = enter()?;
     match getppid() {
-        Some(now) if now == parent => Ok(cgroup),
+        Some(now) if now == parent => Ok(entered),
         _ => Err(failure(WHAT, "guard run was killed before it", "try again")),
     }
 }

@@ -6,12 +6,14 @@ mod identity;
 mod launch;
 mod rights;
 mod seccomp;
+mod trust;
 
 use serde::{Deserialize, Serialize};
 
 pub use contain::give_up;
 pub use identity::Identity;
-pub use launch::{Command, Outcome, launch};
+pub use launch::{Command, Entered, Outcome, launch};
+pub use trust::Trust;
 
 use crate::proto::Failure;
 

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use guard_user::proto::Failure;
-use guard_user::session::{Command, Identity, LaunchError, launch};
+use guard_user::session::{Command, Entered, Identity, LaunchError, launch};
 
 fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
@@ -55,7 +55,13 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
                 identity,
                 environment,
             };
-            launch(&command, &mut || enter(enter_how.as_deref()))
+            launch(&command, &mut || {
+                let cgroup = enter(enter_how.as_deref())?;
+                Ok(Entered {
+                    cgroup,
+                    environment: Vec::new(),
+                })
+            })
         });
     let status = outcome.map_or_else(
         |error| {

@@ -7,9 +7,9 @@ use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::{ABOUT_TO_EXECUTE, Command, WHAT, not_started};
+use super::{ABOUT_TO_EXECUTE, Command, Entered, WHAT, not_started};
 use crate::proto::Failure;
 use crate::session::contain::contain;
 use crate::session::{LaunchError, NOT_EXECUTABLE, NOT_FOUND, failure};
@@ -19,7 +19,7 @@ use crate::sys::process::exit_at_once;
 /// to the parent.
 pub(super) fn become_command(
     command: &Command,
-    enter: &mut dyn FnMut() -> Result<PathBuf, Failure>,
+    enter: &mut dyn FnMut() -> Result<Entered, Failure>,
     mut to_parent: File,
 ) -> ! {
     let tried = catch_unwind(AssertUnwindSafe(|| {
@@ -38,15 +38,15 @@ pub(super) fn become_command(
 
 fn execute(
     command: &Command,
-    enter: &mut dyn FnMut() -> Result<PathBuf, Failure>,
+    enter: &mut dyn FnMut() -> Result<Entered, Failure>,
     to_parent: &mut File,
 ) -> Result<Infallible, LaunchError> {
     let (program, arguments) = match command.argv.split_first() {
         Some(parts) => parts,
         None => return Err(failure(WHAT, "there is none", "guard run -- COMMAND").into()),
     };
-    let cgroup = enter()?;
-    contain(&command.identity, &cgroup)?;
+    let entered = enter()?;
+    contain(&command.identity, &entered.cgroup)?;
     let mut prepared = std::process::Command::new(program);
     prepared.args(arguments);
     for (variable, value) in command.identity.environment() {
@@ -55,12 +55,8 @@ fn execute(
             None => prepared.env_remove(variable),
         };
     }
-    prepared.envs(
-        command
-            .environment
-            .iter()
-            .map(|(name, value)| (name, value)),
-    );
+    let more = command.environment.iter().chain(&entered.environment);
+    prepared.envs(more.map(|(name, value)| (name, value)));
     to_parent.write_all(ABOUT_TO_EXECUTE).map_err(not_started)?;
     // Gives SIGPIPE, which Rust programs ignore, its default action back.
     let why = prepared.exec();

@@ -1,0 +1,180 @@
+//! How a session comes to trust the guard's own authority, by which the proxy answers for HTTPS destinations that are
+//! read-only. Only the session does, and it goes on trusting all that it would have trusted without the guard.
+//!
+//! - Programs that go by a variable find a file with what they had and one certificate more: `variables.rs`.
+//! - Where root starts the session, it also sees the system's own files so, in a mount namespace of its own: `view.rs`.
+//!   For others a mount namespace takes a user namespace, in which root's files would be nobody's.
+//!
+//! Nothing here keeps a session from starting. What does not trust the authority refuses HTTPS to read-only
+//! destinations, and is guarded as ever.
+
+mod authority;
+mod files;
+mod java;
+mod jks;
+mod pkcs12;
+mod system;
+mod variables;
+mod view;
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+use tempfile::TempDir;
+
+use self::authority::Authority;
+use self::variables::{Before, Plan};
+use self::view::View;
+use super::Identity;
+
+/// Where a view's files are, below the directory of guardd's socket.
+const VIEW: &str = "trust";
+
+/// What makes a session trust the authority.
+#[derive(Debug)]
+pub struct Trust {
+    plan: Plan,
+    place: Place,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// A directory of the user's own.
+    Directory(TempDir),
+    View(View),
+}
+
+/// What the session's command finds, and what the person should know.
+#[derive(Debug, Default)]
+pub struct Effect {
+    /// Variables that it has beside, or in place of, what it inherits.
+    pub environment: Vec<(OsString, OsString)>,
+    /// What could not be done.
+    pub warnings: Vec<String>,
+}
+
+impl Trust {
+    /// Reads what the command would trust, with the rights of whom it runs as, and adds `authority`, a certificate as
+    /// PEM. `state` is the directory of guardd's socket. Beside it, what the person should know. `None` where there is
+    /// nothing that could be done, or that has to be.
+    #[must_use]
+    pub fn prepare(
+        authority: &str,
+        identity: &Identity,
+        state: &Path,
+    ) -> (Option<Self>, Vec<String>) {
+        let Some(authority) = Authority::parse(authority) else {
+            return (None, vec![without("what guardd gave is no certificate")]);
+        };
+        let has_view = geteuid().is_root();
+        let plan = match identity.with_rights(|| plan(&authority, has_view)) {
+            Ok(plan) => plan,
+            Err(why) => return (None, vec![without(why)]),
+        };
+        let mut warnings = plan.warnings.clone();
+        let place = if has_view {
+            let (view, more) = View::of_system(&authority, state.join(VIEW));
+            warnings.extend(more);
+            Place::View(view)
+        } else if plan.files.is_empty() {
+            return (None, warnings);
+        } else {
+            match directory(&plan) {
+                Ok(directory) => Place::Directory(directory),
+                Err(why) => return (None, vec![without(why)]),
+            }
+        };
+        (Some(Self { plan, place }), warnings)
+    }
+
+    /// Makes it so for this process, which is about to become the command and still has the caller's rights.
+    #[must_use]
+    pub fn take_effect(&self) -> Effect {
+        let (place, warnings) = match &self.place {
+            Place::Directory(directory) => (directory.path(), Vec::new()),
+            Place::View(view) => match view.show(&self.plan.files) {
+                Ok(warnings) => (view.place(), warnings),
+                Err(why) => {
+                    return Effect {
+                        warnings: vec![without(why)],
+                        ..Effect::default()
+                    };
+                }
+            },
+        };
+        Effect {
+            environment: self.plan.environment(place),
+            warnings,
+        }
+    }
+
+    /// Cleans up when the command has ended. What others in the session's `cgroup` still read stays; a view goes with
+    /// the last of them.
+    pub fn finish(self, cgroup: &Path) {
+        if let Place::Directory(directory) = self.place
+            && may_be_populated(cgroup)
+        {
+            // The path of what stays is of no use.
+            let _ = directory.keep();
+        }
+    }
+}
+
+fn without(why: impl std::fmt::Display) -> String {
+    format!(
+        "the session does not trust guard's certificate, so programs refuse HTTPS to read-only destinations: {why}"
+    )
+}
+
+/// What there is, read with the rights of this thread, and what is to be.
+fn plan(authority: &Authority, has_view: bool) -> Plan {
+    let bundle = system::existing(system::BUNDLES);
+    let bundle = bundle.iter().find_map(|path| system::read(path).ok());
+    let none = bundle.is_none();
+    let before = Before {
+        variable: &|name: &str| env::var_os(name),
+        bundle,
+        has_view,
+    };
+    let mut plan = Plan::make(authority, &before);
+    if none {
+        plan.warnings.push(without(
+            "the system's own certificates are nowhere that guard knows; let SSL_CERT_FILE name them",
+        ));
+    }
+    plan
+}
+
+/// A directory of this user's alone, with the files in it.
+fn directory(plan: &Plan) -> io::Result<TempDir> {
+    let own = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let base = own.filter(|dir| is_own(dir));
+    let base = base.unwrap_or_else(env::temp_dir);
+    let directory = tempfile::Builder::new()
+        .prefix("guard-trust-")
+        .tempdir_in(std::path::absolute(base)?)?;
+    plan.files.write(directory.path())?;
+    Ok(directory)
+}
+
+fn is_own(dir: &Path) -> bool {
+    let is_own = |meta: fs::Metadata| meta.is_dir() && meta.uid() == geteuid().as_raw();
+    dir.is_absolute() && fs::metadata(dir).is_ok_and(is_own)
+}
+
+/// Whether a process may be left in a cgroup. cgroup.events in the kernel's cgroup-v2.rst
+fn may_be_populated(cgroup: &Path) -> bool {
+    match fs::read_to_string(cgroup.join("cgroup.events")) {
+        Ok(events) => events.lines().any(|line| line == "populated 1"),
+        // guardd removes it when it is empty; where cgroups cannot be seen from here, there is no telling.
+        Err(_) => !cgroup.parent().is_some_and(Path::is_dir),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,58 @@
+use super::authority::tests::OURS;
+use super::*;
+
+#[test]
+fn what_is_no_certificate_is_told() {
+    let own = Identity::choose(geteuid().is_root().then_some("nobody")).unwrap();
+    let (none, warnings) = Trust::prepare("x", &own, Path::new("/nonexistent"));
+    assert!(none.is_none());
+    insta::assert_snapshot!(warnings.join("\n"), @"the session does not trust guard's certificate, so programs refuse HTTPS to read-only destinations: what guardd gave is no certificate");
+}
+
+#[test]
+fn a_view_without_a_place_changes_nothing() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let nobody = Identity::choose(Some("nobody")).unwrap();
+    let (trust, _) = Trust::prepare(OURS, &nobody, Path::new("/nonexistent"));
+    let effect = trust.unwrap().take_effect();
+    assert!(effect.environment.is_empty());
+    assert!(effect.warnings[0].contains("there is no place for its files"));
+}
+
+#[test]
+fn the_directory_goes_unless_it_is_needed() {
+    let state = |events: Option<&str>| {
+        let cgroup = tempfile::tempdir().unwrap();
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().to_owned();
+        let trust = Trust {
+            plan: Plan::default(),
+            place: Place::Directory(dir),
+        };
+        if let Some(events) = events {
+            fs::write(cgroup.path().join("cgroup.events"), events).unwrap();
+        }
+        trust.finish(cgroup.path());
+        let stays = path.is_dir();
+        let _ = fs::remove_dir(path);
+        stays
+    };
+    assert!(state(Some("populated 1\nfrozen 0\n")));
+    assert!(!state(Some("populated 0\nfrozen 0\n")));
+    assert!(!state(None), "guardd has removed the cgroup");
+    assert!(may_be_populated(Path::new("/nonexistent/guard/s1")));
+}
+
+#[test]
+fn only_a_directory_of_ones_own_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(is_own(dir.path()));
+    assert!(!is_own(&dir.path().join("none")));
+    assert!(!is_own(Path::new("relative")));
+    if geteuid().is_root() {
+        std::os::unix::fs::chown(dir.path(), Some(65534), None).unwrap();
+        assert!(!is_own(dir.path()));
+    }
+}

@@ -1,0 +1,233 @@
+//! The variables of the environment by which programs find the certificates that they trust.
+//!
+//! Where one is set, what it names is extended, never replaced. Those that programs need although nothing is set are
+//! set: to the system's certificates and the guard's, or to the guard's alone where they add to what is built in.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::authority::Authority;
+use super::files::Files;
+use super::{java, system};
+
+/// A variable that names a file of certificates, as PEM.
+struct Variable {
+    name: &'static str,
+    unset: Unset,
+}
+
+/// What is done where it is not set.
+enum Unset {
+    /// Set it to the system's certificates and the guard's: its readers have certificates of their own.
+    Bundle,
+    /// The same, where the system's own files do not have the guard's.
+    BundleWithoutView,
+    /// The same, but these come first where they are set: its readers go by them then.
+    After(&'static [&'static str]),
+    /// Set it to the guard's alone: it adds to what its readers have.
+    Alone,
+    /// Leave it: its readers go by another one, or by the system's files.
+    Leave,
+}
+
+use Unset::{After, Alone, Bundle, BundleWithoutView, Leave};
+
+const VARIABLES: &[Variable] = &[
+    // OpenSSL, and so Python, Ruby, PHP, Perl and curl(1); Go; rustls-native-certs (uv, Codex); .NET; httpx
+    variable("SSL_CERT_FILE", Bundle),
+    // requests, and so pip, botocore and the AWS CLI, Azure CLI: certifi's
+    variable("REQUESTS_CA_BUNDLE", After(&["CURL_CA_BUNDLE"])),
+    // httplib2: certifi's
+    variable("HTTPLIB2_CA_CERTS", Bundle),
+    // gRPC but for Go and Java: built in
+    variable("GRPC_DEFAULT_SSL_ROOTS_FILE_PATH", Bundle),
+    // libcurl in git reads the system's file and no variable
+    variable("GIT_SSL_CAINFO", BundleWithoutView),
+    // Node.js, npm, Bun, and Deno from 2.8 on
+    variable("NODE_EXTRA_CA_CERTS", Alone),
+    variable("DENO_CERT", Alone),
+    variable("AWS_CA_BUNDLE", Leave),
+    variable("BUNDLE_SSL_CA_CERT", Leave),
+    variable("CARGO_HTTP_CAINFO", Leave),
+    variable("CLOUDSDK_CORE_CUSTOM_CA_CERTS_FILE", Leave),
+    variable("CURL_CA_BUNDLE", Leave),
+    variable("HEX_CACERTS_PATH", Leave),
+    variable("HTTPS_CA_FILE", Leave),
+    variable("JULIA_SSL_CA_ROOTS_PATH", Leave),
+    variable("NIX_SSL_CERT_FILE", Leave),
+    variable("NPM_CONFIG_CAFILE", Leave),
+    variable("PERL_LWP_SSL_CA_FILE", Leave),
+    variable("PIP_CERT", Leave),
+    variable("YARN_HTTPS_CA_FILE_PATH", Leave),
+    variable("npm_config_cafile", Leave),
+];
+
+const fn variable(name: &'static str, unset: Unset) -> Variable {
+    Variable { name, unset }
+}
+
+/// What there is without the guard.
+pub(super) struct Before<'a> {
+    /// The environment.
+    pub(super) variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// The system's bundle of certificates.
+    pub(super) bundle: Option<Vec<u8>>,
+    /// Whether the session will see the system's files with the guard's certificate in them.
+    pub(super) has_view: bool,
+}
+
+impl Before<'_> {
+    /// What a variable names. An empty one counts as none, as it does for those who read them.
+    fn named(&self, name: &str) -> Option<PathBuf> {
+        let value = (self.variable)(name).filter(|value| !value.is_empty());
+        value.map(PathBuf::from)
+    }
+}
+
+/// What a session's variables are to be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) files: Files,
+    settings: Vec<Setting>,
+    /// What the person should know.
+    pub(super) warnings: Vec<String>,
+}
+
+/// One variable, and the file that it is to name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Setting {
+    name: &'static str,
+    file: String,
+    /// For Java, the options that there are already.
+    options: Option<OsString>,
+}
+
+impl Plan {
+    /// Reads what there is, with the rights of this thread.
+    pub(super) fn make(authority: &Authority, before: &Before<'_>) -> Self {
+        let mut plan = Self::default();
+        for variable in VARIABLES {
+            if let Some((name, content)) = plan.content(variable, authority, before) {
+                plan.set(variable.name, &name, content, None);
+            }
+        }
+        if let Some((options, store)) = plan.store(authority, before) {
+            plan.set(java::VARIABLE, "java.jks", store, Some(options));
+        }
+        plan
+    }
+
+    /// The environment, once the files are in `place`.
+    pub(super) fn environment(&self, place: &Path) -> Vec<(OsString, OsString)> {
+        let value = |one: &Setting| match &one.options {
+            Some(options) => java::naming(options, &place.join(&one.file)),
+            None => place.join(&one.file).into(),
+        };
+        let pairs = self
+            .settings
+            .iter()
+            .map(|one| (one.name.into(), value(one)));
+        pairs.collect()
+    }
+
+    fn set(&mut self, name: &'static str, file: &str, content: Vec<u8>, options: Option<OsString>) {
+        let file = self.files.add(file, content);
+        self.settings.push(Setting {
+            name,
+            file,
+            options,
+        });
+    }
+
+    /// The file for a variable, and what to call it. `None` where the variable stays as it is.
+    fn content(
+        &mut self,
+        variable: &Variable,
+        authority: &Authority,
+        before: &Before<'_>,
+    ) -> Option<(String, Vec<u8>)> {
+        let name = variable.name;
+        if let Some(path) = before.named(name) {
+            let theirs = self.read(name, &path)?;
+            return Some((file_name(name), authority.beside(&theirs)?));
+        }
+        let (name, theirs) = match variable.unset {
+            Leave => return None,
+            BundleWithoutView if before.has_view => return None,
+            Alone => ("authority.pem".to_owned(), Vec::new()),
+            After(others) => match first_set(others, before) {
+                // What is wrong with it is said where it is looked at itself.
+                Some((other, path)) => (file_name(other), system::read(&path).ok()?),
+                None => bundle(before)?,
+            },
+            Bundle | BundleWithoutView => bundle(before)?,
+        };
+        let all = authority.beside(&theirs).unwrap_or(theirs);
+        Some((name, all))
+    }
+
+    /// Java's options as they are, and a store for it.
+    fn store(&mut self, authority: &Authority, before: &Before<'_>) -> Option<(OsString, Vec<u8>)> {
+        let variable = java::VARIABLE;
+        let options = (before.variable)(variable).unwrap_or_default();
+        let Some(read) = options.to_str().map(java::Options::parse) else {
+            self.stays(variable, "it is no text");
+            return None;
+        };
+        let is_named = read.store.is_some();
+        let path = read.store.clone();
+        let path = path.or_else(|| java::default_store(before.variable));
+        let Some(path) = path else {
+            let (_, theirs) = bundle(before)?;
+            return Some((options, java::of_bundle(authority, &theirs)));
+        };
+        let theirs = self.read(variable, &path)?;
+        match java::beside(authority, &theirs, read.password()) {
+            Ok(Some(store)) => Some((options, store)),
+            Ok(None) if is_named => None,
+            Ok(None) => Some((options, theirs)),
+            Err(why) => {
+                self.stays(variable, format!("{}: {why}", path.display()));
+                None
+            }
+        }
+    }
+
+    fn read(&mut self, name: &str, path: &Path) -> Option<Vec<u8>> {
+        let refused = |why: io::Error| format!("cannot read {}: {why}", path.display());
+        match system::read(path).map_err(refused) {
+            Ok(content) => Some(content),
+            Err(why) => {
+                self.stays(name, why);
+                None
+            }
+        }
+    }
+
+    fn stays(&mut self, name: &str, why: impl AsRef<str>) {
+        self.warnings.push(format!(
+            "{name} stays as it is, so programs that go by it refuse HTTPS to read-only destinations: {}; let it name \
+             a file of certificates that can be read, or unset it",
+            why.as_ref()
+        ));
+    }
+}
+
+fn bundle(before: &Before<'_>) -> Option<(String, Vec<u8>)> {
+    Some(("bundle.pem".to_owned(), before.bundle.clone()?))
+}
+
+fn first_set<'a>(names: &[&'a str], before: &Before<'_>) -> Option<(&'a str, PathBuf)> {
+    let mut set = names
+        .iter()
+        .filter_map(|name| Some((*name, before.named(name)?)));
+    set.next()
+}
+
+fn file_name(variable: &str) -> String {
+    format!("{}.pem", variable.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests;
