@@ -1,7 +1,7 @@
 //! Launches commands as `guard run` does, without a daemon, and tries what they may do.
 //!
 //! ```text
-//! launch-probe run [--user NAME] [--enter CGROUP|fail|panic|wait] -- COMMAND…
+//! launch-probe run [--user NAME] [--enter CGROUP|fail|panic|wait] [--trust CERTIFICATE --state DIR] -- COMMAND…
 //! launch-probe try CALL…
 //! ```
 //!
@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use guard_user::proto::Failure;
-use guard_user::session::{Command, Entered, Identity, LaunchError, launch};
+use guard_user::session::{Command, Entered, Identity, LaunchError, Outcome, Trust, launch};
 
 fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
@@ -34,36 +34,33 @@ fn main() -> Result<ExitCode> {
     }
 }
 
-fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
-    let mut user = None;
-    let mut enter_how = None;
+#[derive(Default)]
+struct Options {
+    user: Option<String>,
+    enter: Option<String>,
+    trust: Option<PathBuf>,
+    state: PathBuf,
+}
+
+fn options(arguments: &mut impl Iterator<Item = String>) -> Result<Options> {
+    let mut options = Options::default();
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--user" => user = arguments.next(),
-            "--enter" => enter_how = arguments.next(),
+            "--user" => options.user = arguments.next(),
+            "--enter" => options.enter = arguments.next(),
+            "--trust" => options.trust = arguments.next().map(Into::into),
+            "--state" => options.state = arguments.next().context("where?")?.into(),
             "--" => break,
             other => bail!("what is {other}?"),
         }
     }
-    let argv = arguments.map(Into::into).collect();
-    let outcome = Identity::choose(user.as_deref())
-        .map_err(LaunchError::from)
-        .and_then(|identity| {
-            let environment = vec![("GUARD_SESSION".into(), "s1".into())];
-            let command = Command {
-                argv,
-                identity,
-                environment,
-            };
-            launch(&command, &mut || {
-                let cgroup = enter(enter_how.as_deref())?;
-                Ok(Entered {
-                    cgroup,
-                    environment: Vec::new(),
-                })
-            })
-        });
-    let status = outcome.map_or_else(
+    Ok(options)
+}
+
+fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
+    let options = options(&mut arguments)?;
+    let argv = arguments.collect();
+    let status = launched(argv, &options).map_or_else(
         |error| {
             eprintln!("{}", serde_json::json!({ "error": error.failure }));
             error.code
@@ -71,6 +68,50 @@ fn run(mut arguments: impl Iterator<Item = String>) -> Result<ExitCode> {
         |outcome| outcome.status(),
     );
     Ok(status.into())
+}
+
+fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError> {
+    let identity = Identity::choose(options.user.as_deref())?;
+    let trust = trust(&identity, options)?;
+    let command = Command {
+        argv: argv.into_iter().map(Into::into).collect(),
+        identity,
+        environment: vec![("GUARD_SESSION".into(), "s1".into())],
+    };
+    let outcome = launch(&command, &mut || {
+        let cgroup = enter(options.enter.as_deref())?;
+        let effect = trust.as_ref().map(Trust::take_effect).unwrap_or_default();
+        warn(&effect.warnings);
+        Ok(Entered {
+            cgroup,
+            environment: effect.environment,
+        })
+    });
+    if let Some(trust) = trust {
+        // There is no session's cgroup, so nothing is left in it.
+        trust.finish(&std::env::temp_dir());
+    }
+    outcome
+}
+
+fn trust(identity: &Identity, options: &Options) -> Result<Option<Trust>, Failure> {
+    let Some(path) = &options.trust else {
+        return Ok(None);
+    };
+    let authority = std::fs::read_to_string(path).map_err(|why| Failure {
+        what: "no authority".into(),
+        why: why.to_string(),
+        fix: "none".into(),
+    })?;
+    let (trust, warnings) = Trust::prepare(&authority, identity, &options.state);
+    warn(&warnings);
+    Ok(trust)
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
 }
 
 /// Stands for the daemon: there is no session, so the process stays where it is.

@@ -16,12 +16,13 @@ mod pkcs12;
 mod system;
 mod variables;
 mod view;
+mod wget;
 
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
@@ -58,6 +59,15 @@ pub struct Effect {
     pub warnings: Vec<String>,
 }
 
+impl Place {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Directory(directory) => directory.path(),
+            Self::View(view) => view.place(),
+        }
+    }
+}
+
 impl Trust {
     /// Reads what the command would trust, with the rights of whom it runs as, and adds `authority`, a certificate as
     /// PEM. `state` is the directory of guardd's socket. Beside it, what the person should know. `None` where there is
@@ -71,45 +81,42 @@ impl Trust {
         let Some(authority) = Authority::parse(authority) else {
             return (None, vec![without("what guardd gave is no certificate")]);
         };
-        let has_view = geteuid().is_root();
-        let plan = match identity.with_rights(|| plan(&authority, has_view)) {
+        let (place, mut warnings) = match place(&authority, state) {
+            Ok(place) => place,
+            Err(why) => return (None, vec![without(why)]),
+        };
+        let plan = match identity.with_rights(|| plan(&authority, &place)) {
             Ok(plan) => plan,
             Err(why) => return (None, vec![without(why)]),
         };
-        let mut warnings = plan.warnings.clone();
-        let place = if has_view {
-            let (view, more) = View::of_system(&authority, state.join(VIEW));
-            warnings.extend(more);
-            Place::View(view)
-        } else if plan.files.is_empty() {
-            return (None, warnings);
-        } else {
-            match directory(&plan) {
-                Ok(directory) => Place::Directory(directory),
-                Err(why) => return (None, vec![without(why)]),
+        warnings.extend(plan.warnings.iter().cloned());
+        if let Place::Directory(directory) = &place {
+            if plan.files.is_empty() {
+                return (None, warnings);
             }
-        };
+            if let Err(why) = plan.files.write(directory.path()) {
+                return (None, vec![without(why)]);
+            }
+        }
         (Some(Self { plan, place }), warnings)
     }
 
     /// Makes it so for this process, which is about to become the command and still has the caller's rights.
     #[must_use]
     pub fn take_effect(&self) -> Effect {
-        let (place, warnings) = match &self.place {
-            Place::Directory(directory) => (directory.path(), Vec::new()),
-            Place::View(view) => match view.show(&self.plan.files) {
-                Ok(warnings) => (view.place(), warnings),
-                Err(why) => {
-                    return Effect {
-                        warnings: vec![without(why)],
-                        ..Effect::default()
-                    };
-                }
-            },
+        let shown = match &self.place {
+            Place::Directory(_) => Ok(Vec::new()),
+            Place::View(view) => view.show(&self.plan.files),
         };
-        Effect {
-            environment: self.plan.environment(place),
-            warnings,
+        match shown {
+            Ok(warnings) => Effect {
+                environment: self.plan.environment.clone(),
+                warnings,
+            },
+            Err(why) => Effect {
+                environment: Vec::new(),
+                warnings: vec![without(why)],
+            },
         }
     }
 
@@ -131,17 +138,26 @@ fn without(why: impl std::fmt::Display) -> String {
     )
 }
 
+/// Where the files will be, and what the person should know about it.
+fn place(authority: &Authority, state: &Path) -> io::Result<(Place, Vec<String>)> {
+    if geteuid().is_root() {
+        let (view, warnings) = View::of_system(authority, state.join(VIEW));
+        return Ok((Place::View(view), warnings));
+    }
+    Ok((Place::Directory(directory()?), Vec::new()))
+}
+
 /// What there is, read with the rights of this thread, and what is to be.
-fn plan(authority: &Authority, has_view: bool) -> Plan {
+fn plan(authority: &Authority, place: &Place) -> Plan {
     let bundle = system::existing(system::BUNDLES);
     let bundle = bundle.iter().find_map(|path| system::read(path).ok());
     let none = bundle.is_none();
     let before = Before {
         variable: &|name: &str| env::var_os(name),
         bundle,
-        has_view,
+        has_view: matches!(place, Place::View(_)),
     };
-    let mut plan = Plan::make(authority, &before);
+    let mut plan = Plan::make(authority, &before, place.path());
     if none {
         plan.warnings.push(without(
             "the system's own certificates are nowhere that guard knows; let SSL_CERT_FILE name them",
@@ -150,16 +166,15 @@ fn plan(authority: &Authority, has_view: bool) -> Plan {
     plan
 }
 
-/// A directory of this user's alone, with the files in it.
-fn directory(plan: &Plan) -> io::Result<TempDir> {
+/// A directory that this user alone may enter.
+fn directory() -> io::Result<TempDir> {
     let own = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let base = own.filter(|dir| is_own(dir));
     let base = base.unwrap_or_else(env::temp_dir);
-    let directory = tempfile::Builder::new()
+    tempfile::Builder::new()
         .prefix("guard-trust-")
-        .tempdir_in(std::path::absolute(base)?)?;
-    plan.files.write(directory.path())?;
-    Ok(directory)
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir_in(std::path::absolute(base)?)
 }
 
 fn is_own(dir: &Path) -> bool {

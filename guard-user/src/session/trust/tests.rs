@@ -56,3 +56,10 @@ fn only_a_directory_of_ones_own_is_taken() {
         assert!(!is_own(dir.path()));
     }
 }
+
+#[test]
+fn nobody_else_enters_the_directory() {
+    let directory = directory().unwrap();
+    let mode = fs::metadata(directory.path()).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o700);
+}

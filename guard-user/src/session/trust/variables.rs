@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::authority::Authority;
 use super::files::Files;
-use super::{java, system};
+use super::{java, system, wget};
 
 /// A variable that names a file of certificates, as PEM.
 struct Variable {
@@ -67,6 +67,9 @@ const fn variable(name: &'static str, unset: Unset) -> Variable {
     Variable { name, unset }
 }
 
+/// The file with the guard's certificate and no other.
+const ALONE: &str = "authority.pem";
+
 /// What there is without the guard.
 pub(super) struct Before<'a> {
     /// The environment.
@@ -89,55 +92,39 @@ impl Before<'_> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) files: Files,
-    settings: Vec<Setting>,
+    /// The variables, with their new values.
+    pub(super) environment: Vec<(OsString, OsString)>,
     /// What the person should know.
     pub(super) warnings: Vec<String>,
 }
 
-/// One variable, and the file that it is to name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Setting {
-    name: &'static str,
-    file: String,
-    /// For Java, the options that there are already.
-    options: Option<OsString>,
-}
-
 impl Plan {
-    /// Reads what there is, with the rights of this thread.
-    pub(super) fn make(authority: &Authority, before: &Before<'_>) -> Self {
+    /// Reads what there is, with the rights of this thread. The files will be in `place`.
+    pub(super) fn make(authority: &Authority, before: &Before<'_>, place: &Path) -> Self {
         let mut plan = Self::default();
         for variable in VARIABLES {
-            if let Some((name, content)) = plan.content(variable, authority, before) {
-                plan.set(variable.name, &name, content, None);
+            if let Some((file, content)) = plan.content(variable, authority, before) {
+                let path = place.join(plan.files.add(&file, content));
+                plan.set(variable.name, path);
             }
         }
         if let Some((options, store)) = plan.store(authority, before) {
-            plan.set(java::VARIABLE, "java.jks", store, Some(options));
+            let path = place.join(plan.files.add("java.jks", store));
+            plan.set(java::VARIABLE, java::naming(&options, &path));
+        }
+        if !before.has_view
+            && let Some((settings, file, content)) = plan.wget(authority, before)
+        {
+            let certificates = place.join(plan.files.add(&file, content));
+            let settings = wget::naming(&settings, &certificates);
+            let path = place.join(plan.files.add("wgetrc", settings));
+            plan.set(wget::VARIABLE, path);
         }
         plan
     }
 
-    /// The environment, once the files are in `place`.
-    pub(super) fn environment(&self, place: &Path) -> Vec<(OsString, OsString)> {
-        let value = |one: &Setting| match &one.options {
-            Some(options) => java::naming(options, &place.join(&one.file)),
-            None => place.join(&one.file).into(),
-        };
-        let pairs = self
-            .settings
-            .iter()
-            .map(|one| (one.name.into(), value(one)));
-        pairs.collect()
-    }
-
-    fn set(&mut self, name: &'static str, file: &str, content: Vec<u8>, options: Option<OsString>) {
-        let file = self.files.add(file, content);
-        self.settings.push(Setting {
-            name,
-            file,
-            options,
-        });
+    fn set(&mut self, name: &str, value: impl Into<OsString>) {
+        self.environment.push((name.into(), value.into()));
     }
 
     /// The file for a variable, and what to call it. `None` where the variable stays as it is.
@@ -155,7 +142,7 @@ impl Plan {
         let (name, theirs) = match variable.unset {
             Leave => return None,
             BundleWithoutView if before.has_view => return None,
-            Alone => ("authority.pem".to_owned(), Vec::new()),
+            Alone => (ALONE.to_owned(), Vec::new()),
             After(others) => match first_set(others, before) {
                 // What is wrong with it is said where it is looked at itself.
                 Some((other, path)) => (file_name(other), system::read(&path).ok()?),
@@ -192,6 +179,28 @@ impl Plan {
                 None
             }
         }
+    }
+
+    /// Wget's settings as they are, and the certificates that they are to name.
+    fn wget(
+        &mut self,
+        authority: &Authority,
+        before: &Before<'_>,
+    ) -> Option<(Vec<u8>, String, Vec<u8>)> {
+        let variable = wget::VARIABLE;
+        let settings = match before.named(variable) {
+            Some(path) => self.read(variable, &path)?,
+            None if Path::new(wget::SETTINGS).exists() => {
+                self.read(variable, Path::new(wget::SETTINGS))?
+            }
+            None => Vec::new(),
+        };
+        let (file, theirs) = match wget::certificates(&settings) {
+            Some(path) => ("wget.pem", self.read(variable, &path)?),
+            None => (ALONE, Vec::new()),
+        };
+        let all = authority.beside(&theirs)?;
+        Some((settings, file.to_owned(), all))
     }
 
     fn read(&mut self, name: &str, path: &Path) -> Option<Vec<u8>> {

@@ -24,6 +24,7 @@ impl Scene {
             bundle: Some(SYSTEM),
         }
         .java()
+        .naming("SYSTEM_WGETRC", "quota = inf")
     }
 
     /// With a Java, so that nothing depends on the machine's.
@@ -59,9 +60,9 @@ impl Scene {
             bundle: self.bundle.map(Into::into),
             has_view: self.has_view,
         };
-        let plan = Plan::make(&ours(), &before);
+        let plan = Plan::make(&ours(), &before, PLACE.as_ref());
         let text = |text: OsString| text.into_string().unwrap();
-        let pairs = plan.environment(PLACE.as_ref()).into_iter();
+        let pairs = plan.environment.clone().into_iter();
         let pairs = pairs.map(|(name, value)| (text(name), text(value)));
         let pairs = pairs.collect();
         (plan, pairs)
@@ -88,6 +89,7 @@ fn where_nothing_is_set_all_that_need_it_are() {
     NODE_EXTRA_CA_CERTS=/place/authority.pem
     REQUESTS_CA_BUNDLE=/place/bundle.pem
     SSL_CERT_FILE=/place/bundle.pem
+    SYSTEM_WGETRC=/place/wgetrc
     ");
     assert_eq!(text(&plan, "bundle.pem"), format!("{SYSTEM}{OURS}"));
     assert_eq!(text(&plan, "authority.pem"), OURS);
@@ -149,6 +151,8 @@ fn a_session_in_a_session_keeps_what_has_it() {
     }
     let options = java::naming("".as_ref(), &scene.dir.path().join("store"));
     fs::write(scene.dir.path().join("store"), store).unwrap();
+    let settings = wget::naming(b"", Path::new(&scene.variables.last().unwrap().1));
+    let scene = scene.naming("SYSTEM_WGETRC", settings);
     let (plan, environment) = scene.with("JAVA_TOOL_OPTIONS", options).plan();
     assert!(environment.is_empty(), "{environment:?}");
     assert!(plan.files.is_empty() && plan.warnings.is_empty());
@@ -160,6 +164,7 @@ fn where_the_systems_files_have_it_git_keeps_its_settings() {
     scene.has_view = true;
     let (_, environment) = scene.plan();
     assert!(!environment.contains_key("GIT_SSL_CAINFO"));
+    assert!(!environment.contains_key("SYSTEM_WGETRC"));
     assert!(environment.contains_key("SSL_CERT_FILE"));
 }
 
@@ -169,10 +174,8 @@ fn without_a_bundle_nothing_is_replaced() {
     scene.bundle = None;
     let (_, environment) = scene.plan();
     let names: Vec<_> = environment.keys().map(String::as_str).collect();
-    assert_eq!(
-        names,
-        ["DENO_CERT", "JAVA_TOOL_OPTIONS", "NODE_EXTRA_CA_CERTS"]
-    );
+    let expected = "DENO_CERT JAVA_TOOL_OPTIONS NODE_EXTRA_CA_CERTS SYSTEM_WGETRC";
+    assert_eq!(names.join(" "), expected);
 }
 
 #[test]
@@ -208,4 +211,18 @@ fn a_store_with_a_password_stays_and_is_told() {
     assert!(!environment.contains_key("JAVA_TOOL_OPTIONS"));
     assert_eq!(plan.warnings.len(), 1);
     assert!(plan.warnings[0].contains("PKCS #12"));
+}
+
+#[test]
+fn wgets_other_settings_stay() {
+    let (plan, environment) = Scene::new().plan();
+    assert_eq!(environment["SYSTEM_WGETRC"], format!("{PLACE}/wgetrc"));
+    let alone = format!("quota = inf\nca_certificate = {PLACE}/authority.pem\n");
+    assert_eq!(text(&plan, "wgetrc"), alone);
+    let scene = Scene::new().naming("THEIRS", THEIRS);
+    let (_, theirs) = scene.variables.last().unwrap().clone();
+    let settings = wget::naming(b"", Path::new(&theirs));
+    let (plan, _) = scene.naming("SYSTEM_WGETRC", settings).plan();
+    assert!(text(&plan, "wgetrc").ends_with(&format!("ca_certificate = {PLACE}/wget.pem\n")));
+    assert_eq!(text(&plan, "wget.pem"), format!("{THEIRS}\n{OURS}"));
 }
