@@ -12,8 +12,8 @@ pub(super) const SETTINGS: &str = "/etc/wgetrc";
 
 /// The file of certificates that settings name. The last counts.
 pub(super) fn certificates(settings: &[u8]) -> Option<PathBuf> {
-    let values = settings.split(|byte| *byte == b'\n').filter_map(value);
-    let last = values.last().filter(|value| !value.is_empty())?;
+    let mut values = settings.split(|byte| *byte == b'\n').filter_map(value);
+    let last = values.next_back().filter(|value| !value.is_empty())?;
     Some(OsStr::from_bytes(last).into())
 }
 
