@@ -6,11 +6,13 @@ use crate::shell::{cargo, run, target, which};
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
+    ("openssl", "openssl"),
     ("setpriv", "util-linux"),
+    ("wget", "wget"),
 ];
 
 /// Sees to it that the lab can run here, and builds `guard`, `guardd` and `guard-lab` for it.
