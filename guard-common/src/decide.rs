@@ -1,8 +1,9 @@
 //! The one verdict function.
 
 use crate::{
-    Address, BootTime, DEFAULT_RULE, HoleId, HoleList, ListId, MAX_HOLES, MAX_RANGES, PolicyId,
-    PrefixValue, Protocol, RangeList, Session, SessionId, Verdict, prefix_flags,
+    Address, BootTime, BudgetId, DEFAULT_RULE, HoleId, HoleKind, HoleList, ListId, MAX_HOLES,
+    MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeList, Session, SessionId, Verdict,
+    prefix_flags,
 };
 
 /// What is judged: a destination, a protocol and a port.
@@ -47,7 +48,7 @@ pub trait Tables {
     /// mixture of two: its memory may have become another list meanwhile.
     fn is_whole(&self, holes: &HoleList, of: SessionId, version: u32) -> bool;
     /// Takes one connection from a hole's budget; false when there is none left.
-    fn take(&self, hole: HoleId) -> bool;
+    fn take(&self, budget: BudgetId) -> bool;
     /// The time.
     fn now(&self) -> BootTime;
     /// Calls with 0, 1, … until that gives something, `limit` times at most; `failed` where that cannot be done. Not a
@@ -93,11 +94,63 @@ impl PolicyVerdict {
     }
 }
 
+/// Which holes are looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Wanted {
+    /// Those that let all through: nothing else helps a packet, or a datagram.
+    All = 0,
+    /// Those for reads as well: a TCP connection begins, which can be turned to the proxy.
+    Any = 1,
+    /// The one for reads that a connection has been turned by.
+    Turned = 2,
+}
+
+impl Wanted {
+    /// Out of its number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Self {
+        match value {
+            1 => Self::Any,
+            2 => Self::Turned,
+            _ => Self::All,
+        }
+    }
+
+    /// Those that could change such a verdict of the policies. Where reads pass anyway, no hole for reads is used up.
+    #[inline(always)]
+    #[must_use]
+    pub const fn under(self, verdict: Verdict) -> Option<Self> {
+        match (verdict, self) {
+            (Verdict::Confirm, wanted) => Some(wanted),
+            (Verdict::ReadOnly, Self::All | Self::Any) => Some(Self::All),
+            _ => None,
+        }
+    }
+
+    /// Whether a hole that covers a connection is one of these, and has room for it. `granted` as in [`find_hole`].
+    #[inline(always)]
+    fn admits<T: Tables>(self, tables: &T, id: HoleId, kind: HoleKind, granted: HoleId) -> bool {
+        let is_granted = id.0 == granted.0;
+        let has_room = || !kind.is_counted() || tables.take(BudgetId::of(id, kind));
+        match (self, kind.reads()) {
+            _ if !kind.is_known() => false,
+            (Self::All | Self::Any, false) => is_granted || has_room(),
+            (Self::Any, true) => has_room(),
+            (Self::Turned, true) => is_granted,
+            (Self::All, true) | (Self::Turned, false) => false,
+        }
+    }
+}
+
 /// A hole that lets a connection through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Passage {
     /// The hole.
     pub hole: HoleId,
+    /// 1 where it is for reads alone, else 0. Of this size: see [`policy_verdict`].
+    pub reads: u32,
     /// When it ends.
     pub expires: BootTime,
 }
@@ -183,7 +236,8 @@ pub fn policy_verdict<T: Tables>(tables: &T, policy: PolicyId, to: &Connection) 
     }
 }
 
-/// The most specific hole of a session that covers a connection and still lives.
+/// The first hole of a session, of those that are wanted, that covers a connection and still lives: the most specific that
+/// lets all through, else the most specific for reads.
 ///
 /// `granted` is the hole that this very socket has taken a connection from for this destination, or 0:
 /// it is not counted twice.
@@ -193,6 +247,7 @@ pub fn find_hole<T: Tables>(
     session: SessionId,
     to: &Connection,
     granted: HoleId,
+    wanted: Wanted,
 ) -> Option<Passage> {
     let holes = tables.holes(session)?;
     let version = tables.version(holes);
@@ -205,12 +260,18 @@ pub fn find_hole<T: Tables>(
         if !hole.covers(&to.to, to.protocol, to.port) || hole.expires <= now {
             return None;
         }
-        let (id, expires, counted) = (hole.id, hole.expires, hole.counted);
+        let (id, expires, kind) = (hole.id, hole.expires, hole.kind);
         if !tables.is_whole(holes, session, version) {
             return Some(None);
         }
-        (counted == 0 || id == granted || tables.take(id))
-            .then_some(Some(Passage { hole: id, expires }))
+        let passage = Passage {
+            hole: id,
+            reads: u32::from(kind.reads()),
+            expires,
+        };
+        wanted
+            .admits(tables, id, kind, granted)
+            .then_some(Some(passage))
     });
     first.flatten()
 }
@@ -218,12 +279,14 @@ pub fn find_hole<T: Tables>(
 /// The verdict for a connection of a session: the strictest of its policies. Of equals the outermost, which nothing
 /// in the session chose. Replies pass where they pass under every policy.
 ///
-/// `says` is [`policy_verdict`] and `hole` is [`find_hole`], on the tables of whichever half asks.
+/// `says` is [`policy_verdict`] and `hole` is [`find_hole`], on the tables of whichever half asks. A hole for reads makes
+/// [`Verdict::ReadOnly`] of [`Verdict::Confirm`].
 #[inline(always)]
 pub fn decide(
     session: &Session,
+    wanted: Wanted,
     says: impl Fn(PolicyId) -> PolicyVerdict,
-    hole: impl FnOnce() -> Option<Passage>,
+    hole: impl FnOnce(Wanted) -> Option<Passage>,
 ) -> Decision {
     let own = session.policies[0];
     let mut decision = Decision::by(own, says(own));
@@ -241,10 +304,13 @@ pub fn decide(
     if !replies {
         decision.flags &= !prefix_flags::INBOUND;
     }
-    if matches!(decision.verdict, Verdict::Confirm | Verdict::ReadOnly)
-        && let Some(passage) = hole()
+    if let Some(wanted) = wanted.under(decision.verdict)
+        && let Some(passage) = hole(wanted)
     {
-        decision.verdict = Verdict::Allow;
+        decision.verdict = match passage.reads {
+            0 => Verdict::Allow,
+            _ => Verdict::ReadOnly,
+        };
         decision.hole = passage.hole;
         decision.expires = passage.expires;
     }
@@ -284,7 +350,7 @@ mod tests {
             verdict: verdicts[policy.0 as usize - 1],
             ..PolicyVerdict::DENY
         };
-        let decision = decide(&session, says, || None);
+        let decision = decide(&session, Wanted::Any, says, |_| None);
         assert_eq!(
             (decision.verdict, decision.policy),
             (Verdict::Confirm, PolicyId(2))
@@ -304,14 +370,15 @@ mod tests {
             verdict: Verdict::Confirm,
             ..PolicyVerdict::DENY
         };
-        assert_eq!(decide(&nested(), says, || None).policy, PolicyId(2));
+        let decision = decide(&nested(), Wanted::Any, says, |_| None);
+        assert_eq!(decision.policy, PolicyId(2));
     }
 
     #[test]
     fn replies_pass_only_where_every_policy_lets_them() {
         let passes = |inner: PolicyVerdict, outer: PolicyVerdict| {
             let says = |policy| if policy == PolicyId(1) { inner } else { outer };
-            decide(&nested(), says, || None).allows_reply()
+            decide(&nested(), Wanted::All, says, |_| None).allows_reply()
         };
         let said = |verdict, flags, rule| PolicyVerdict {
             verdict,
@@ -337,8 +404,12 @@ mod tests {
         let session = Session::default();
         let passage = Passage {
             hole: HoleId(1),
+            reads: 0,
             expires: BootTime(u64::MAX),
         };
-        assert!(!decide(&session, |_| PolicyVerdict::DENY, || Some(passage)).allows());
+        for wanted in [Wanted::All, Wanted::Any, Wanted::Turned] {
+            let decision = decide(&session, wanted, |_| PolicyVerdict::DENY, |_| Some(passage));
+            assert_eq!(decision.verdict, Verdict::Deny);
+        }
     }
 }

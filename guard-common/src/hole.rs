@@ -23,6 +23,88 @@ use crate::{Address, BootTime, Mask, Protocol, SessionId};
 #[repr(transparent)]
 pub struct HoleId(pub u32);
 
+/// The key of a budget in `BUDGETS`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BudgetId(pub u32);
+
+impl BudgetId {
+    /// Set where a hole for reads alone is counted. No hole's own number is as large.
+    const READS: u32 = 1 << 31;
+
+    /// Under which the connections of such a hole are counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of(hole: HoleId, kind: HoleKind) -> Self {
+        match kind.reads() {
+            true => Self(hole.0 | Self::READS),
+            false => Self(hole.0),
+        }
+    }
+
+    /// Where 0.1.0 looks, which does not know that a hole is for reads alone. There are none left.
+    #[must_use]
+    pub const fn for_those_before(hole: HoleId) -> Self {
+        Self(hole.0)
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn hole(self) -> HoleId {
+        HoleId(self.0 & !Self::READS)
+    }
+}
+
+/// What a hole lets through: one number of a [`HoleEntry`]. 0.1.0 knows 0, and takes all others for
+/// [`Self::COUNTED`].
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct HoleKind(u8);
+
+impl HoleKind {
+    /// Any number of connections.
+    pub const ALL: Self = Self(0);
+    /// So many connections as there are in `BUDGETS`.
+    pub const COUNTED: Self = Self(1);
+    /// Any number of connections, by way of the proxy, which lets reads through.
+    pub const READS: Self = Self(2);
+    /// So many of these.
+    pub const COUNTED_READS: Self = Self(3);
+
+    /// The one that is for reads alone or not, and counted or not.
+    #[must_use]
+    pub const fn new(reads: bool, counted: bool) -> Self {
+        match (reads, counted) {
+            (false, false) => Self::ALL,
+            (false, true) => Self::COUNTED,
+            (true, false) => Self::READS,
+            (true, true) => Self::COUNTED_READS,
+        }
+    }
+
+    /// Whether it is one of these. What comes later lets nothing through.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_known(self) -> bool {
+        self.0 <= Self::COUNTED_READS.0
+    }
+
+    /// Whether it is for reads alone.
+    #[inline(always)]
+    #[must_use]
+    pub const fn reads(self) -> bool {
+        self.0 & Self::READS.0 != 0
+    }
+
+    /// Whether its connections are counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_counted(self) -> bool {
+        self.0 & Self::COUNTED.0 != 0
+    }
+}
+
 /// Holes of one session at most.
 pub const MAX_HOLES: usize = 64;
 
@@ -48,8 +130,8 @@ pub struct HoleEntry {
     pub prefix_len: u8,
     /// Which protocol, or [`Protocol::ANY`].
     pub protocol: Protocol,
-    /// 1 where connections are counted down in the `BUDGETS` map.
-    pub counted: u8,
+    /// What it lets through.
+    pub kind: HoleKind,
     /// Unused.
     pub pad: [u8; 5],
 }
@@ -68,7 +150,8 @@ impl HoleEntry {
 
 /// All holes of one session: the value of `HOLES`, keyed by the session's id.
 ///
-/// The most specific comes first: the longest prefix, then the narrower protocol and port range.
+/// Those for reads alone come last. Of each sort the most specific comes first: the longest prefix, then the narrower
+/// protocol and port range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct HoleList {

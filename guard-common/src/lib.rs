@@ -16,10 +16,10 @@ mod session;
 
 pub use address::{Address, Mask};
 pub use decide::{
-    Connection, Decision, Passage, PolicyVerdict, Tables, decide, find_hole, policy_verdict,
+    Connection, Decision, Passage, PolicyVerdict, Tables, Wanted, decide, find_hole, policy_verdict,
 };
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
-pub use hole::{HoleEntry, HoleId, HoleList, MAX_HOLES};
+pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
 pub use origin::{NetnsCookie, Origin, OriginKey};
 pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,

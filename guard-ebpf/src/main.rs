@@ -27,7 +27,7 @@ use aya_ebpf::{
 };
 use guard_common::{
     Address, Connection, DEFAULT_RULE, Decision, HoleId, Hook, PolicyId, PolicyVerdict, Protocol,
-    Tables as _, Verdict, prefix_flags,
+    Tables as _, Verdict, Wanted, prefix_flags,
 };
 
 use crate::{
@@ -42,6 +42,8 @@ const ALLOW: i32 = 1;
 const REFUSE: i32 = 0;
 /// None of both, within this program.
 const UNDECIDED: i32 = -1;
+/// [`ALLOW`] for this packet, within this program: the next one is judged anew.
+const ALLOW_ONCE: i32 = 2;
 
 /// `TCP_LISTEN` of net/tcp_states.h.
 const TCP_LISTEN: u32 = 10;
@@ -156,9 +158,18 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted:
     // Before the decision, so that what changes meanwhile voids it.
     let generation = maps::generation();
     let session = maps::session(cgroup);
-    let decision = verdict::decide(&session, to, granted);
+    let connects = matches!(hook, Hook::Connect4 | Hook::Connect6);
+    let wanted = match connects && to.protocol == Protocol::TCP {
+        true => Wanted::Any,
+        false => Wanted::All,
+    };
+    let decision = verdict::decide(&session, to, granted, wanted);
     if !decision.allows() {
-        if turned::turn(ctx, to, hook, &decision, session.id) {
+        let is_turned = turned::turn(ctx, to, hook, &decision, session.id);
+        if decision.hole.0 != 0 {
+            note_turned(ctx, decision.hole, is_turned);
+        }
+        if is_turned {
             return ALLOW;
         }
         Refusal {
@@ -182,6 +193,15 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted:
             ALLOW
         }
         _ => REFUSE,
+    }
+}
+
+/// Notes which hole for reads a connection was taken from, or gives it back where it could not be turned.
+#[inline(always)]
+fn note_turned(ctx: &SockAddrContext, hole: HoleId, is_turned: bool) {
+    match is_turned {
+        true => maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), hole),
+        false => maps::give_back(hole),
     }
 }
 
@@ -216,6 +236,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
                 remember_turned(skb, sk, to, generation);
                 return ALLOW;
             }
+            ALLOW_ONCE if turned::tell(skb, sk) => return ALLOW,
             _ => return REFUSE,
         }
     }
@@ -228,7 +249,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         return ALLOW;
     }
     let session = maps::session(cgroup);
-    let decision = verdict::decide(&session, to, known.granted);
+    let decision = verdict::decide(&session, to, known.granted, Wanted::All);
     // SAFETY: a socket from the context.
     let listens = unsafe { (*sk).state } == TCP_LISTEN && to.protocol == Protocol::TCP;
     if decision.allows() || ((listens || known.inbound) && decision.allows_reply()) {
@@ -245,7 +266,8 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     REFUSE
 }
 
-/// The verdict for a packet to the proxy, of a socket that was turned there; [`UNDECIDED`] for others.
+/// The verdict for a packet to the proxy, of a socket that was turned there; [`UNDECIDED`] for others, and [`ALLOW_ONCE`]
+/// where a hole has it pass, which ends.
 ///
 /// A function of its own for the sake of the stack, as [`emit::packet`].
 #[inline(never)]
@@ -263,7 +285,10 @@ fn judge_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> i32 
     let asked = turned.asked();
     let decision = turned::decide(turned, &asked, &session);
     if matches!(decision.verdict, Verdict::ReadOnly | Verdict::Allow) {
-        return ALLOW;
+        return match decision.hole.0 {
+            0 => ALLOW,
+            _ => ALLOW_ONCE,
+        };
     }
     emit::packet(cgroup, &session, &asked, &decision);
     REFUSE

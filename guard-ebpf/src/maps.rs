@@ -9,9 +9,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use guard_common::{
-    Address, AttemptCount, AttemptKey, BootTime, Event, HoleId, HoleList, ListId, NetnsCookie,
-    Origin, OriginKey, PolicyId, PrefixValue, RangeList, Session, SessionId, SessionStats, Tables,
-    meta,
+    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Event, HoleId, HoleKind, HoleList,
+    ListId, NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue, RangeList, Session, SessionId,
+    SessionStats, Tables, meta,
 };
 
 use crate::kernel;
@@ -49,7 +49,7 @@ static SESSIONS: HashMap<u64, Session, 4096, NO_PREALLOC> = HashMap::new();
 #[btf_map]
 static HOLES: HashMap<u32, HoleList, 4096, NO_PREALLOC> = HashMap::new();
 
-/// Connections left to each counted hole. Made by guardd, counted down here.
+/// Connections left to each counted hole, by its [`BudgetId`]. Made by guardd, counted down here.
 #[btf_map]
 static BUDGETS: HashMap<u32, i64, 65536, NO_PREALLOC> = HashMap::new();
 
@@ -122,7 +122,7 @@ pub(crate) struct TurnedState {
     pub(crate) port: u16,
     /// The port of the proxy, host byte order.
     pub(crate) proxy: u16,
-    /// A [`crate::turned::Way`].
+    /// A [`crate::turned::Way`] in the low half, and in the high half the hole for reads by which it was led there, or 0.
     pub(crate) way: u64,
 }
 
@@ -205,6 +205,15 @@ pub(crate) fn remember_through(cookie: u64, hole: HoleId) {
     let _ = THROUGH.insert(cookie, hole.0, 0);
 }
 
+/// Gives a connection back that was taken from a hole for reads, where that is counted, and could not be turned.
+#[inline(always)]
+pub(crate) fn give_back(hole: HoleId) {
+    if let Some(left) = BUDGETS.get_ptr_mut(BudgetId::of(hole, HoleKind::COUNTED_READS).0) {
+        // SAFETY: a live map value, aligned to 8.
+        unsafe { kernel::fetch_add(left.cast(), 1) };
+    }
+}
+
 /// The BPF maps as [`guard_common::decide`] wants them.
 pub(crate) struct Kernel;
 
@@ -245,8 +254,8 @@ impl Tables for Kernel {
     }
 
     #[inline(always)]
-    fn take(&self, hole: HoleId) -> bool {
-        let Some(left) = BUDGETS.get_ptr_mut(hole.0) else {
+    fn take(&self, budget: BudgetId) -> bool {
+        let Some(left) = BUDGETS.get_ptr_mut(budget.0) else {
             return false;
         };
         // SAFETY: a live map value, aligned to 8; guardd writes it once, before the hole is in place.

@@ -12,8 +12,8 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use guard_common::{
-    Address, Connection, Decision, Hook, NetnsCookie, Origin, OriginKey, PolicyVerdict, Protocol,
-    Session, SessionId, Verdict,
+    Address, Connection, Decision, HoleId, Hook, NetnsCookie, Origin, OriginKey, PolicyVerdict,
+    Protocol, Session, SessionId, Verdict, Wanted,
 };
 
 use crate::{
@@ -27,11 +27,11 @@ pub(crate) struct Way;
 
 impl Way {
     /// It has not.
-    pub(crate) const NONE: u64 = 0;
+    pub(crate) const NONE: u32 = 0;
     /// It asked for something else, and was turned.
-    pub(crate) const TURNED: u64 = 1;
+    pub(crate) const TURNED: u32 = 1;
     /// It asked for the proxy's own address.
-    pub(crate) const ITSELF: u64 = 2;
+    pub(crate) const ITSELF: u32 = 2;
 }
 
 /// What is noted of a TCP socket. Only its owner connects it, and sends on it: both happen under the socket's lock.
@@ -44,21 +44,30 @@ impl Turned {
         kernel::socket_storage(maps::turned(), sk).map(Self)
     }
 
+    /// A [`Way`], and the hole by which it was led there, or 0.
     #[inline(always)]
-    fn way(self) -> u64 {
+    fn way(self) -> (u32, HoleId) {
         // SAFETY: a live map value.
-        unsafe { (&raw const (*self.0).way).read_volatile() }
+        let way = unsafe { (&raw const (*self.0).way).read_volatile() };
+        (way as u32, HoleId((way >> 32) as u32))
     }
 
     /// The socket is connected anew.
     #[inline(always)]
     pub(crate) fn forget(self) {
         // SAFETY: a live map value; one aligned word.
-        unsafe { (&raw mut (*self.0).way).write_volatile(Way::NONE) };
+        unsafe { (&raw mut (*self.0).way).write_volatile(u64::from(Way::NONE)) };
     }
 
     #[inline(always)]
-    fn note(self, way: u64, asked: &Connection, session: SessionId, proxy: &Proxy) {
+    fn note(
+        self,
+        (way, hole): (u32, HoleId),
+        asked: &Connection,
+        session: SessionId,
+        proxy: &Proxy,
+    ) {
+        let way = (u64::from(hole.0) << 32) | u64::from(way);
         let state = self.0;
         // SAFETY: a live map value.
         unsafe {
@@ -161,7 +170,7 @@ pub(crate) fn turn(
     else {
         return false;
     };
-    turned.note(Way::TURNED, asked, session, &proxy);
+    turned.note((Way::TURNED, decision.hole), asked, session, &proxy);
     match hook {
         Hook::Connect4 => ctx::lead4(ctx, &localhost, proxy.port),
         _ => ctx::lead6(ctx, &localhost, proxy.port),
@@ -182,7 +191,7 @@ pub(crate) fn note_way(ctx: &SockAddrContext, asked: &Connection) -> bool {
     }
     match kernel::new_socket_storage(maps::turned(), ctx::socket(ctx)).map(Turned) {
         Some(turned) => {
-            turned.note(Way::ITSELF, asked, SessionId(0), &proxy);
+            turned.note((Way::ITSELF, HoleId(0)), asked, SessionId(0), &proxy);
             true
         }
         None => false,
@@ -199,15 +208,17 @@ pub(crate) fn may_be_for_proxy(to: &Connection) -> bool {
 #[inline(always)]
 pub(crate) fn of_packet(sk: *mut bpf_sock, to: &Connection) -> Option<Turned> {
     let turned = Turned::of(sk)?;
-    let leads_there = turned.way() != Way::NONE && turned.proxy().port == to.port;
+    let leads_there = turned.way().0 != Way::NONE && turned.proxy().port == to.port;
     if leads_there { Some(turned) } else { None }
 }
 
-/// The policies' word on what a turned socket asked for, where its packets may pass; else a denial. The session that the
-/// socket was made in must be the one that connected it, and the proxy must still be there.
+/// The policies' word on what a turned socket asked for, and that of the hole by which it was turned, where its packets may
+/// pass; else a denial. The session that the socket was made in must be the one that connected it, and the proxy must
+/// still be there.
 #[inline(always)]
 pub(crate) fn decide(turned: Turned, asked: &Connection, session: &Session) -> Decision {
-    let decision = verdict::decide_without_holes(session, asked);
+    let (_, hole) = turned.way();
+    let decision = verdict::decide(session, asked, hole, Wanted::Turned);
     let proxy = turned.proxy();
     if session.id.0 == turned.session().0 && maps::proxy(proxy.netns) == proxy.port {
         return decision;
@@ -247,7 +258,7 @@ pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
 /// port is forgotten where it begins a connection. `None` where the packet cannot be read.
 #[inline(always)]
 pub(crate) fn is_for_itself(skb: *mut __sk_buff, turned: Turned) -> Option<bool> {
-    if turned.way() != Way::ITSELF {
+    if turned.way().0 != Way::ITSELF {
         return Some(false);
     }
     let mut segment = MaybeUninit::uninit();
@@ -268,7 +279,7 @@ pub(crate) fn is_for_itself(skb: *mut __sk_buff, turned: Turned) -> Option<bool>
 #[inline(always)]
 pub(crate) fn peer(ctx: &SockAddrContext, connected: &Connection) -> Option<Connection> {
     let turned = Turned::of(ctx::socket(ctx))?;
-    let is_turned = turned.way() == Way::TURNED
+    let is_turned = turned.way().0 == Way::TURNED
         && connected.to.is_localhost()
         && turned.proxy().port == connected.port;
     if is_turned {

@@ -5,35 +5,36 @@
 
 use guard_common::{
     BootTime, Connection, Decision, HoleId, Passage, PolicyId, PolicyVerdict, Session, SessionId,
-    find_hole, policy_verdict,
+    Wanted, find_hole, policy_verdict,
 };
 
 use crate::maps::Kernel;
 
-/// The verdict for a connection of a session; `granted` as in [`find_hole`].
+/// Where [`guard_find_hole`] says that a hole is for reads alone.
+const READS: u32 = 32;
+
+/// The verdict for a connection of a session; `granted` and `wanted` as in [`find_hole`].
 #[inline(always)]
-pub(crate) fn decide(session: &Session, to: &Connection, granted: HoleId) -> Decision {
+pub(crate) fn decide(
+    session: &Session,
+    to: &Connection,
+    granted: HoleId,
+    wanted: Wanted,
+) -> Decision {
     guard_common::decide(
         session,
+        wanted,
         |policy| PolicyVerdict::unpack(guard_policy_verdict(policy.0, to)),
-        || {
+        |wanted| {
             let mut expires = 0;
-            let hole = guard_find_hole(session.id.0, to, granted.0, &raw mut expires);
-            (hole != 0).then_some(Passage {
-                hole: HoleId(hole),
+            let (id, granted) = (session.id.0, granted.0);
+            let found = guard_find_hole(id, to, granted, &raw mut expires, wanted as u32);
+            (found != 0).then_some(Passage {
+                hole: HoleId(found as u32),
+                reads: (found >> READS) as u32,
                 expires: BootTime(expires),
             })
         },
-    )
-}
-
-/// The verdict of the policies alone, whatever holes there are.
-#[inline(always)]
-pub(crate) fn decide_without_holes(session: &Session, to: &Connection) -> Decision {
-    guard_common::decide(
-        session,
-        |policy| PolicyVerdict::unpack(guard_policy_verdict(policy.0, to)),
-        || None,
     )
 }
 
@@ -49,7 +50,7 @@ extern "C" fn guard_policy_verdict(policy: u32, to: *const Connection) -> u64 {
     policy_verdict(&Kernel, PolicyId(policy), unsafe { &*to }).pack()
 }
 
-/// [`find_hole`]: the hole's id, or 0; `expires` gets the moment at which it ends.
+/// [`find_hole`]: the hole's id, or 0, and whether it is for reads at [`READS`]; `expires` gets the moment at which it ends.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_find_hole(
@@ -57,16 +58,18 @@ extern "C" fn guard_find_hole(
     to: *const Connection,
     granted: u32,
     expires: *mut u64,
-) -> u32 {
+    wanted: u32,
+) -> u64 {
     if to.is_null() || expires.is_null() {
         return 0;
     }
     // SAFETY: not null, and only called from `decide`, with references.
     unsafe {
-        match find_hole(&Kernel, SessionId(session), &*to, HoleId(granted)) {
+        let (session, granted) = (SessionId(session), HoleId(granted));
+        match find_hole(&Kernel, session, &*to, granted, Wanted::from_u32(wanted)) {
             Some(passage) => {
                 *expires = passage.expires.0;
-                passage.hole.0
+                (u64::from(passage.reads) << READS) | u64::from(passage.hole.0)
             }
             None => 0,
         }

@@ -165,7 +165,7 @@ pub struct TermsArgs {
     /// How many connections it lets through, or HTTP requests [default: any number; of one HTTP request, that one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: Option<u32>,
-    /// Let reads through only
+    /// Let reads over HTTP through only; each other request waits for a person
     #[arg(long)]
     pub read_only: bool,
 }

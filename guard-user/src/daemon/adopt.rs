@@ -160,6 +160,7 @@ impl State {
             let hole_known = Known {
                 session: hole.session,
                 expires: hole.entry.expires,
+                read_only: hole.entry.kind.reads(),
                 about,
             };
             self.holes.add(hole.entry.id, hole_known);
@@ -168,6 +169,7 @@ impl State {
             let ended = Known {
                 session: SessionId(about.session),
                 expires: clock::now(),
+                read_only: false,
                 about: Some(about),
             };
             let id = ids::parse_hole(&id).unwrap_or(HoleId(0));

@@ -100,6 +100,16 @@ pub fn opened(to: &Endpoint) -> String {
     )
 }
 
+/// For something that a person has opened meanwhile for reads alone.
+#[must_use]
+pub fn opened_for_reads(to: &Endpoint) -> String {
+    format!(
+        "A person has opened {} for now, for reads over HTTP: the same command works if it only reads. A request that \
+         changes something there is stopped, and a person is asked about it.",
+        destination(to),
+    )
+}
+
 /// For something that a person has said no to.
 #[must_use]
 pub fn answered_no(to: &Endpoint) -> String {

@@ -35,6 +35,9 @@ impl State {
             .filter(|one| who.answers_for(one.owner));
         let asked = asked.ok_or_else(|| ids::no_request(id))?;
         if asked.question.http.is_some() {
+            if terms.read_only {
+                return Err(no_read(id));
+            }
             let asked = asked.clone();
             return self.approve_http(who, &asked, widening, terms);
         }
@@ -97,4 +100,12 @@ impl State {
         let requests = vec![asked.shown];
         Ok(proto::Requests { requests })
     }
+}
+
+fn no_read(id: &str) -> Refusal {
+    Refusal::invalid(
+        format!("cannot answer {id} with reads only"),
+        "it is about an HTTP request that changes something: reads pass there as it is",
+        format!("guard approve {id}, or guard deny {id}"),
+    )
 }

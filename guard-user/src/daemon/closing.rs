@@ -84,6 +84,7 @@ impl State {
         let known = self.holes.remove(id).unwrap_or(Known {
             session: hole.session,
             expires: hole.entry.expires,
+            read_only: hole.entry.kind.reads(),
             about: None,
         });
         self.hole_ended(id, &known, "closed", Some(by.to_owned()));

@@ -100,8 +100,7 @@ impl State {
             self.note_denial(event, None);
             return Ok(());
         }
-        let verdict = self.judge_event(event).map(|judged| judged.verdict);
-        match verdict {
+        match self.verdict_on(event) {
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.is_aftermath(event) => {}
             // It was refused under a policy that has been replaced meanwhile.
             Some(Verdict::Allow) => {}
@@ -130,6 +129,16 @@ impl State {
     /// Whether that is because its network was not served; from now on it is, if that can be.
     fn is_unserved(&mut self, event: &Event) -> bool {
         self.notice_network(event.session, event.tgid) || !self.proxy.is_up()
+    }
+
+    /// What the session's policies say of the event now. Where a hole for reads had it turned, it is as if they said
+    /// `read-only`.
+    fn verdict_on(&self, event: &Event) -> Option<Verdict> {
+        let verdict = self.judge_event(event)?.verdict;
+        match (verdict, Verdict::from_u8(event.verdict)) {
+            (Verdict::Confirm, by_hole @ Verdict::ReadOnly) => Some(by_hole),
+            _ => Some(verdict),
+        }
     }
 
     /// What the session's policies say of the event now.

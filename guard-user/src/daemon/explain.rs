@@ -82,13 +82,8 @@ impl State {
             .filter(|hole| hole.session == session.cgroup.id);
         let own: Vec<_> = own.collect();
         for one in &mut strictest {
-            let stops =
-                one.verdict != Verdict::Allow.as_str() && one.verdict != Verdict::Deny.as_str();
-            if let Some(hole) = own
-                .iter()
-                .find(|hole| stops && lets_through(hole, one, ports))
-            {
-                Verdict::Allow.as_str().clone_into(&mut one.verdict);
+            if let Some((hole, verdict)) = opened(&own, one, ports) {
+                verdict.as_str().clone_into(&mut one.verdict);
                 one.hole = Some(ids::hole(hole.entry.id));
             }
         }
@@ -142,8 +137,27 @@ fn strictness(verdict: &str) -> u8 {
     known.copied().unwrap_or(Verdict::Deny).strictness()
 }
 
+/// The hole that changes a verdict, and what it makes of it: one for all before one for reads, as in the kernel.
+fn opened<'h>(
+    holes: &[&'h LiveHole],
+    one: &policy::Explanation,
+    asked: &[PortSpec],
+) -> Option<(&'h LiveHole, Verdict)> {
+    let over = |reads: bool| {
+        let mut holes = holes.iter().copied();
+        holes.find(|hole| hole.entry.kind.reads() == reads && covers(hole, one, asked))
+    };
+    let for_all = || Some((over(false)?, Verdict::Allow));
+    let for_reads = || Some((over(true)?, Verdict::ReadOnly));
+    match one.verdict.as_str() {
+        "read-only" => for_all(),
+        "confirm" => for_all().or_else(for_reads),
+        _ => None,
+    }
+}
+
 /// Whether a hole covers all that an explanation is about.
-fn lets_through(hole: &LiveHole, one: &policy::Explanation, asked: &[PortSpec]) -> bool {
+fn covers(hole: &LiveHole, one: &policy::Explanation, asked: &[PortSpec]) -> bool {
     let entry = &hole.entry;
     let area = Prefix::new(entry.prefix.to_u128(), entry.prefix_len);
     let Ok(to) = one.destination.parse::<Destination>() else {
@@ -157,11 +171,11 @@ fn lets_through(hole: &LiveHole, one: &policy::Explanation, asked: &[PortSpec]) 
         (true, false) => asked.to_vec(),
         (true, true) => vec![PortSpec::all(guard_common::Protocol::ANY)],
     };
-    let covers = |spec: &PortSpec| {
+    let has_port = |spec: &PortSpec| {
         let has_protocol = entry.protocol.covers(spec.protocol);
         has_protocol && entry.low <= spec.low && spec.high <= entry.high
     };
-    hole.connections_left != Some(0) && area.contains(&prefix) && ports.iter().all(covers)
+    hole.connections_left != Some(0) && area.contains(&prefix) && ports.iter().all(has_port)
 }
 
 /// As the client gets it.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use guard_common::{PolicyId, SessionId, Verdict};
+use guard_common::{PolicyId, Protocol, SessionId, Verdict};
 
-use super::{advice, failure::Refusal, ids, policies::InForce, state::State};
+use super::{failure::Refusal, ids, policies::InForce, state::State};
 use crate::{
     policy::{self, Opening, PortSpec, Prefix},
     proto::Terms,
@@ -28,6 +28,8 @@ pub struct Grant {
     pub(super) ports: Vec<PortSpec>,
     pub(super) time: Duration,
     pub(super) connections: Option<u32>,
+    /// For reads alone.
+    pub(super) read_only: bool,
     /// Some of it can be read from without.
     pub(super) can_be_read: bool,
     pub(super) warnings: Vec<String>,
@@ -46,10 +48,10 @@ impl State {
         ports: Vec<PortSpec>,
         terms: &Terms,
     ) -> Result<Grant, Refusal> {
-        if terms.read_only {
-            let fix = "leave out --read-only to open it for reads and writes";
-            return Err(advice::not_yet("open a hole for reads only", fix).into());
-        }
+        let ports = match terms.read_only {
+            true => for_reads(ports)?,
+            false => ports,
+        };
         if prefixes.len() * ports.len().max(1) > MAX_AT_ONCE {
             return Err(too_many(prefixes.len() * ports.len().max(1)));
         }
@@ -62,6 +64,7 @@ impl State {
             ports,
             time: term(terms.seconds)?,
             connections: terms.connections,
+            read_only: terms.read_only,
             can_be_read: false,
             warnings: Vec::new(),
         };
@@ -83,6 +86,7 @@ impl State {
         for slot in chain {
             let most = match self.policies.get(*slot) {
                 Some(policy) => grant.under(policy)?,
+                None if grant.read_only => return Err(not_judged()),
                 None => {
                     // The kernel has its tables, so what it denies stays denied. How long its author
                     // would let a hole last is lost.
@@ -92,13 +96,13 @@ impl State {
             };
             longest = [longest, most].into_iter().flatten().min();
         }
-        grant.cap(longest.ok_or_else(already_allowed)?);
+        grant.cap(longest.ok_or_else(|| grant.nothing_to_open())?);
         Ok(())
     }
 }
 
 impl Grant {
-    /// How long one policy lets it last; `None` where the policy allows all of it anyway.
+    /// How long one policy lets it last; `None` where the policy lets all of it pass anyway.
     fn under(&mut self, policy: &InForce) -> Result<Option<Duration>, Refusal> {
         let over = |prefix: &Prefix| policy.over(prefix, &self.ports);
         let covered = self.prefixes.iter().map(over).reduce(policy::Coverage::and);
@@ -107,6 +111,7 @@ impl Grant {
         };
         let longest = match covered.opening() {
             Opening::Denied { rule } => return Err(denied(rule, &policy.policy)),
+            _ if self.read_only => for_what_is_asked(&covered, &policy.policy),
             Opening::AlreadyAllowed => None,
             Opening::Possible { longest } => Some(longest),
         };
@@ -116,6 +121,14 @@ impl Grant {
         let warning = denies.map(|met| stays_denied(met.rule));
         self.warnings.extend(warning);
         Ok(longest)
+    }
+
+    /// Why it would change nothing.
+    fn nothing_to_open(&self) -> Refusal {
+        match self.read_only && self.can_be_read {
+            true => already_read(),
+            false => already_allowed(),
+        }
     }
 
     /// Shortens it to what the policies allow, and says so.
@@ -130,6 +143,24 @@ impl Grant {
         ));
         self.time = longest;
     }
+}
+
+/// The ports of a hole for reads: those of TCP, since reads are of HTTP.
+fn for_reads(ports: Vec<PortSpec>) -> Result<Vec<PortSpec>, Refusal> {
+    if let Some(other) = ports.iter().find(|spec| spec.protocol != Protocol::TCP) {
+        return Err(no_reads(other));
+    }
+    Ok(match ports.is_empty() {
+        true => vec![PortSpec::all(Protocol::TCP)],
+        false => ports,
+    })
+}
+
+/// How long a hole for reads lasts: what is read-only is so without it.
+fn for_what_is_asked(covered: &policy::Coverage<'_>, policy: &policy::Policy) -> Option<Duration> {
+    let met = covered.met.iter();
+    let asked = met.filter(|met| met.verdict == Verdict::Confirm);
+    asked.map(|met| policy.longest_hole(met.rule)).min()
 }
 
 /// A duration that a client gave in seconds.
@@ -160,6 +191,30 @@ fn already_allowed() -> Refusal {
         "there is nothing to open",
         "it is already allowed",
         "guard explain DEST --session S shows what allows it",
+    )
+}
+
+fn already_read() -> Refusal {
+    Refusal::invalid(
+        "there is nothing to open",
+        "it can be read from without a hole",
+        "leave out --read-only to open it for reads and writes",
+    )
+}
+
+fn no_reads(spec: &PortSpec) -> Refusal {
+    Refusal::invalid(
+        format!("cannot open {spec} for reads only"),
+        "what reads is told by HTTP over TCP",
+        "name ports of tcp, or leave out --read-only",
+    )
+}
+
+fn not_judged() -> Refusal {
+    Refusal::refused(
+        "cannot open it for reads only",
+        "the text of the session's policy is gone, so no request can be judged",
+        "leave out --read-only, or start the command anew",
     )
 }
 
@@ -200,6 +255,22 @@ fn too_many(holes: usize) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn reads_are_of_tcp() {
+        let specs = |text: &str| -> Vec<PortSpec> {
+            let specs = text.split_terminator(',');
+            specs.map(|one| one.parse().unwrap()).collect()
+        };
+        let ports = |text| for_reads(specs(text));
+        assert_eq!(ports("").unwrap(), [PortSpec::all(Protocol::TCP)]);
+        let some = "tcp/80,tcp/8000-8100";
+        assert_eq!(ports(some).unwrap(), specs(some));
+        for (given, named) in [("tcp/443,udp/443", "udp/443"), ("icmp", "icmp")] {
+            let refusal = ports(given).unwrap_err();
+            assert!(refusal.failure.what.contains(named), "{refusal}");
+        }
+    }
 
     #[test]
     fn times_are_checked() {

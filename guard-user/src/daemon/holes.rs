@@ -42,6 +42,8 @@ pub struct Known {
     pub session: SessionId,
     /// When the kernel ends it.
     pub expires: BootTime,
+    /// It is for reads alone.
+    pub read_only: bool,
     /// What people know of it, unless that record is gone.
     pub about: Option<About>,
 }
@@ -62,6 +64,15 @@ impl Holes {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.known.is_empty()
+    }
+
+    /// Whether one is for reads alone: of that session, or of any.
+    #[must_use]
+    pub fn any_for_reads(&self, session: Option<SessionId>) -> bool {
+        let is_of = |known: &Known| session.is_none_or(|id| known.session == id);
+        self.known
+            .values()
+            .any(|known| known.read_only && is_of(known))
     }
 
     /// Who opened it, and why.
@@ -108,7 +119,7 @@ pub fn shown(hole: &LiveHole, about: Option<&About>, clocks: &Clocks) -> proto::
         opened_at: about.map(|about| about.opened_at),
         expires_at: clocks.calendar(entry.expires),
         connections_left: hole.connections_left,
-        read_only: false,
+        read_only: entry.kind.reads(),
         http: None,
     }
 }
@@ -136,13 +147,17 @@ mod tests {
             let known = Known {
                 session: SessionId(session),
                 expires: BootTime(expires),
+                read_only: id == 2,
                 about: None,
             };
             holes.add(HoleId(id), known);
         }
+        assert!(holes.any_for_reads(None) && holes.any_for_reads(Some(SessionId(1))));
+        assert!(!holes.any_for_reads(Some(SessionId(2))));
         assert_eq!(holes.next_expiry(), Some(BootTime(10)));
         assert_eq!(holes.take_expired(BootTime(10)).len(), 1);
         assert_eq!(holes.take_session(SessionId(1)).len(), 1);
+        assert!(!holes.any_for_reads(None));
         assert!(holes.remove(HoleId(3)).is_some());
         assert_eq!(holes.next_expiry(), None);
     }

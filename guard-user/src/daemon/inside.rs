@@ -153,9 +153,11 @@ impl State {
         let request = self.requests.find(&question);
         let request = request.map(|asked| asked.shown.id.clone());
         let is_open = holes.iter().any(|hole| lets_through(hole, &question));
+        let reads = holes.iter().any(|hole| lets_read(hole, &question));
         let advice = match (about.verdict, &request) {
             (Verdict::Deny, _) => about.denied(),
             (_, _) if is_open => advice::opened(&about.destination),
+            (Verdict::Confirm, _) if reads => advice::opened_for_reads(&about.destination),
             (_, Some(id)) => about.asked(id),
             (_, None) if self.requests.is_refused(&question, clock::now()) => {
                 advice::answered_no(&about.destination)
@@ -305,6 +307,16 @@ impl State {
 
 /// Whether a hole lets the question's connections through.
 fn lets_through(hole: &LiveHole, question: &Question) -> bool {
+    !hole.entry.kind.reads() && covers(hole, question)
+}
+
+/// Whether a hole lets reads through there.
+fn lets_read(hole: &LiveHole, question: &Question) -> bool {
+    hole.entry.kind.reads() && covers(hole, question)
+}
+
+/// Whether there is room for the question's connections in a hole.
+fn covers(hole: &LiveHole, question: &Question) -> bool {
     let (to, protocol, port) = (&question.destination, question.protocol, question.port);
     let is_own = hole.session == question.session && hole.connections_left != Some(0);
     is_own && hole.entry.covers(to, protocol, port)

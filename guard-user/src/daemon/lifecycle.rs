@@ -8,6 +8,8 @@ use super::{
     audit::Record,
     failure::Refusal,
     holes, ids,
+    proxy::{passing::target, terms::Standing},
+    requests::Pending,
     sessions::{Session, Stage, TIME_TO_ENTER, is_past},
     state::State,
 };
@@ -79,6 +81,26 @@ impl State {
         self.audit.note(LogKind::HoleClose, record);
         // In this order: whoever is killed in between has its end written down twice, and not never.
         self.shelves.holes.remove(&ids::hole(id));
+        if known.read_only {
+            self.drop_closed_http();
+        }
+    }
+
+    /// Drops the HTTP requests whose destinations are closed: a yes would not get them there.
+    fn drop_closed_http(&mut self) {
+        let pending = self.requests.pending().iter();
+        let http = pending.filter(|one| one.question.http.is_some());
+        let is_closed = |one: &&Pending| {
+            let standing = self.standing(&target(&one.question));
+            matches!(standing, Standing::Closed)
+        };
+        let closed: Vec<_> = http
+            .filter(is_closed)
+            .map(|one| one.shown.id.clone())
+            .collect();
+        for id in closed {
+            self.requests.take(&id);
+        }
     }
 
     /// Looks whether a session has ended.

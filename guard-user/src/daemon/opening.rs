@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use guard_common::{BootTime, HoleId, Protocol, SessionId};
+use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
 use jiff::Timestamp;
 
 use super::{
@@ -83,7 +83,9 @@ impl State {
             .collect();
         self.settle(grant.session, &live);
         let mut warnings = grant.warnings;
-        if grant.can_be_read {
+        if grant.read_only {
+            self.survey_networks();
+        } else if grant.can_be_read {
             warnings.push(NOT_READ_ONLY.to_owned());
         }
         Ok(proto::Holes {
@@ -112,13 +114,17 @@ impl State {
         let expires = after(clock::now(), grant.time);
         for prefix in &grant.prefixes {
             for spec in every_port_or(&grant.ports) {
-                let new = new_hole(prefix, &spec, expires, grant.connections);
+                let new = NewHole {
+                    read_only: grant.read_only,
+                    ..new_hole(prefix, &spec, expires, grant.connections)
+                };
                 let id = self.datapath.open_hole(grant.session, new)?;
                 opened.push(id);
                 self.counters.hole_opened();
                 let known = Known {
                     session: grant.session,
                     expires,
+                    read_only: grant.read_only,
                     about: Some(about.clone()),
                 };
                 self.holes.add(id, known);
@@ -130,7 +136,8 @@ impl State {
                     .with("reason", about.reason.clone())
                     .with("request", request)
                     .with("expires_at", moment::text(Clocks::read().calendar(expires)))
-                    .with("connections", grant.connections);
+                    .with("connections", grant.connections)
+                    .with("read_only", grant.read_only.then_some(true));
                 self.audit.write(LogKind::HoleOpen, record)?;
                 // In this order, so that a hole which the next guardd knows from here is in the trail.
                 self.shelves.holes.keep(&ids::hole(id), about);
@@ -151,11 +158,11 @@ impl State {
     }
 }
 
-/// Whether a hole for connections lets pass what is asked about. Requests it lets pass only where it is not counted:
-/// else they are judged all the same.
+/// Whether a hole for connections lets pass what is asked about. Requests it lets pass only where it is not counted, nor for
+/// reads alone: else they are judged all the same.
 fn answers(hole: &LiveHole, question: &Question) -> bool {
     let (to, protocol, port) = (&question.destination, question.protocol, question.port);
-    let is_for_all = question.http.is_none() || hole.connections_left.is_none();
+    let is_for_all = question.http.is_none() || hole.entry.kind == HoleKind::ALL;
     is_for_all && hole.entry.covers(to, protocol, port)
 }
 
@@ -185,6 +192,7 @@ fn new_hole(
         high: spec.high,
         expires,
         connections,
+        read_only: false,
     }
 }
 
@@ -211,7 +219,7 @@ mod tests {
     use super::*;
     use crate::daemon::requests::HttpQuestion;
 
-    fn hole(connections_left: Option<u64>) -> LiveHole {
+    fn hole(kind: HoleKind) -> LiveHole {
         let host = Prefix::host(IpAddr::from([192, 0, 2, 1]).into());
         let entry = HoleEntry {
             prefix: host.address(),
@@ -219,28 +227,31 @@ mod tests {
             low: 443,
             high: 443,
             protocol: Protocol::TCP,
+            kind,
             ..HoleEntry::default()
         };
         LiveHole {
             session: SessionId(1),
             entry,
-            connections_left,
+            connections_left: kind.is_counted().then_some(1),
         }
     }
 
     #[test]
-    fn a_hole_for_counted_connections_answers_no_http_request() {
+    fn a_hole_for_counted_connections_or_for_reads_answers_no_http_request() {
         let request = HttpQuestion {
             request: proto::HttpRequest::default(),
             alone: None,
             plain: true,
         };
-        for (port, http, left, expected) in [
-            (443, None, None, true),
-            (443, None, Some(1), true),
-            (443, Some(&request), None, true),
-            (443, Some(&request), Some(1), false),
-            (80, None, None, false),
+        for (port, http, kind, expected) in [
+            (443, None, HoleKind::ALL, true),
+            (443, None, HoleKind::COUNTED, true),
+            (443, None, HoleKind::READS, true),
+            (443, Some(&request), HoleKind::ALL, true),
+            (443, Some(&request), HoleKind::COUNTED, false),
+            (443, Some(&request), HoleKind::READS, false),
+            (80, None, HoleKind::ALL, false),
         ] {
             let question = Question {
                 session: SessionId(1),
@@ -250,9 +261,9 @@ mod tests {
                 http: http.cloned().map(Rc::new),
             };
             assert_eq!(
-                answers(&hole(left), &question),
+                answers(&hole(kind), &question),
                 expected,
-                "{question:?} {left:?}"
+                "{question:?} {kind:?}"
             );
         }
     }

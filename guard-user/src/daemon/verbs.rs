@@ -10,7 +10,7 @@ use super::{
     explain,
     failure::Refusal,
     load,
-    proxy::allowing::Widening,
+    proxy::{allowing::Widening, life},
     requests::Pending,
     run,
     shared::Shared,
@@ -112,7 +112,8 @@ async fn decided(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, 
             terms,
         } => {
             let widening = Widening { path, writes };
-            one(&shared.with(|state| state.approve(who, &id, &widening, &terms))?)
+            let opened = shared.with(|state| state.approve(who, &id, &widening, &terms))?;
+            one(&reached(shared, opened).await)
         }
         Call::Deny { id, seconds } => one(&shared.with(|state| state.deny(who, &id, seconds))?),
         Call::Close { ids, all } => one(&shared.with(|state| state.close(who, &ids, all))?),
@@ -125,13 +126,23 @@ async fn decided(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, 
         } => {
             let (to, ports) = explain::parse(&destination, &ports)?;
             look_up(shared, &to).await;
-            one(&shared.with(|state| {
+            let opened = shared.with(|state| {
                 let session = state.meant(who, session.as_deref())?;
                 state.open(who, session, &to, &ports, &terms, reason)
-            })?)
+            })?;
+            one(&reached(shared, opened).await)
         }
         _ => Err(not_here()),
     }
+}
+
+/// Waits for the proxy where a hole is for reads: nobody gets through before.
+async fn reached(shared: &Shared, mut opened: Holes) -> Holes {
+    if opened.holes.iter().any(|hole| hole.read_only) {
+        shared.reschedule();
+        opened.warnings.extend(life::ready(shared).await);
+    }
+    opened
 }
 
 async fn explained(

@@ -1,6 +1,6 @@
 //! The holes of one session as one value: built in memory, put in place by one write.
 
-use guard_common::{BootTime, HoleEntry, HoleId, HoleList, MAX_HOLES, SessionId};
+use guard_common::{BootTime, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES, SessionId};
 
 use super::{DatapathError, Result};
 
@@ -17,7 +17,7 @@ pub(super) const EMPTY: HoleList = HoleList {
         high: 0,
         prefix_len: 0,
         protocol: guard_common::Protocol::ANY,
-        counted: 0,
+        kind: HoleKind::ALL,
         pad: [0; 5],
     }; MAX_HOLES],
     tail: 0,
@@ -30,7 +30,7 @@ pub(super) fn entries(list: &HoleList) -> &[HoleEntry] {
     &list.entries[..len.min(MAX_HOLES)]
 }
 
-/// The next version of a list: with `entries`, the most specific first.
+/// The next version of a list: with `entries`, those for reads last, and of each sort the most specific first.
 pub(super) fn next(
     session: SessionId,
     list: &HoleList,
@@ -42,7 +42,7 @@ pub(super) fn next(
             limit: MAX_HOLES,
         });
     }
-    entries.sort_by_key(specificity);
+    entries.sort_by_key(order);
     let version = list.head.wrapping_add(1);
     let mut new = HoleList {
         head: version,
@@ -55,11 +55,12 @@ pub(super) fn next(
     Ok(new)
 }
 
-/// Sorts the longest prefix first, then a protocol before all of them, then the narrower range; of two alike
-/// the one that ends later, then the newer.
-fn specificity(hole: &HoleEntry) -> impl Ord + use<> {
+/// Sorts what lets all through before what is for reads, then the longest prefix first, then a protocol before all of
+/// them, then the narrower range; of two alike the one that ends later, then the newer.
+fn order(hole: &HoleEntry) -> impl Ord + use<> {
     use std::cmp::Reverse;
     (
+        hole.kind.reads(),
         Reverse(hole.prefix_len),
         hole.protocol.0 == 0,
         hole.high - hole.low,
@@ -92,9 +93,13 @@ mod tests {
         let tcp = hole(2, 120, 6, 0, u16::MAX);
         let https = hole(3, 120, 6, 443, 443);
         let host = hole(4, 128, 0, 0, u16::MAX);
-        let list = next(SessionId(1), &EMPTY, vec![any, tcp, https, host]).unwrap();
+        let reads = HoleEntry {
+            kind: HoleKind::READS,
+            ..hole(5, 128, 6, 443, 443)
+        };
+        let list = next(SessionId(1), &EMPTY, vec![reads, any, tcp, https, host]).unwrap();
         let order: Vec<u32> = entries(&list).iter().map(|hole| hole.id.0).collect();
-        assert_eq!(order, [4, 3, 2, 1]);
+        assert_eq!(order, [4, 3, 2, 1, 5]);
         assert_eq!(list.head, list.tail);
         assert_ne!(list.head, EMPTY.head);
     }

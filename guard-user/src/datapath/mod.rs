@@ -9,6 +9,8 @@ mod cgroup;
 mod error;
 mod events;
 mod hole_list;
+#[cfg(test)]
+mod hole_oracle;
 mod holes;
 mod hooks;
 mod maps;

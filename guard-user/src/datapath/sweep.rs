@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, path::PathBuf};
 
-use guard_common::{AttemptKey, HoleId, HoleList, Session, SessionId};
+use guard_common::{AttemptKey, BudgetId, HoleId, HoleList, Session, SessionId};
 
 use super::{
     Datapath, DatapathError, Result, cgroup, hole_list,
@@ -69,9 +69,10 @@ impl Datapath {
         let budgets = budgets.map_err(DatapathError::ebpf("list the map BUDGETS"))?;
         for hole in budgets
             .into_iter()
-            .filter(|id| !holes.contains(&HoleId(*id)))
+            .map(|budget| BudgetId(budget).hole())
+            .filter(|hole| !holes.contains(hole))
         {
-            self.forget_budget(HoleId(hole))?;
+            self.forget_budget(hole)?;
             swept += 1;
         }
         for (id, _) in self.stats()?.into_iter().filter(|(id, _)| is_stray(id.0)) {

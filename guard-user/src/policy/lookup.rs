@@ -1,7 +1,7 @@
 //! Looking destinations up in compiled tables, as the kernel does.
 
 use guard_common::{
-    Address, BootTime, HoleId, HoleList, ListId, MAX_RANGES, PolicyId, PrefixValue, RangeEntry,
+    Address, BootTime, BudgetId, HoleList, ListId, MAX_RANGES, PolicyId, PrefixValue, RangeEntry,
     RangeList, SessionId, Tables,
 };
 
@@ -97,7 +97,7 @@ impl Tables for Lookup<'_> {
         false
     }
 
-    fn take(&self, _: HoleId) -> bool {
+    fn take(&self, _: BudgetId) -> bool {
         false
     }
 

@@ -51,7 +51,7 @@ impl Problem {
     pub(super) fn under(self, terms: &Terms) -> Self {
         let rules = terms.rules.first();
         Self {
-            rule: rules.map(|rules| rules.name.clone()),
+            rule: rules.and_then(|rules| rules.name.clone()),
             reason: rules.and_then(|rules| rules.reason.clone()),
             ..self
         }

@@ -189,7 +189,7 @@ fn asked(
         let host = host.as_deref().unwrap_or_default();
         digest::of(parts, scheme, host, &path, body)
     };
-    let rule = terms.rules.first().map(|rules| rules.name.clone());
+    let rule = terms.rules.first().and_then(|rules| rules.name.clone());
     Asked {
         method: parts.method.to_string(),
         scheme: scheme.to_owned(),

@@ -138,7 +138,7 @@ pub enum ToProxy {
 /// What holds for a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
-    /// The rules that decide there, one for each policy of the session that says `read-only`, the outermost first.
+    /// The rules that decide there, one for each policy of the session that does not allow it, the outermost first.
     /// None: everything passes.
     pub rules: Vec<Rules>,
     /// On whose account its connections are: the number of the session around it that a person started, or its own.

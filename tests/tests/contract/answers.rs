@@ -141,16 +141,25 @@ fn what_cannot_be_opened_says_so() {
 }
 
 #[test]
-fn reading_only_is_for_later_and_says_so() {
+fn a_hole_may_be_for_reads_alone() {
     let lab = Lab::new();
+    let production = lab.production();
     let mut shell = lab.shell();
     let request = lab.asked(&mut shell);
     for verb in [["approve", id(&request)], ["open", V4]] {
-        let output = lab.root(&[&verb[..], &["--read-only"]].concat());
-        assert_eq!(output.code(), Some(2));
-        assert!(output.stderr.contains("yet"), "{output:?}");
+        let hole = lab.json(&[&verb[..], &["--read-only"]].concat());
+        assert_eq!(hole["read_only"], true);
+        assert_eq!(lab.json(&["holes"])[0]["read_only"], true);
+        // What speaks no HTTP gets no further than the proxy.
+        lab.reaches(&mut shell, V4);
+        assert!(production.reached_at(V4, 443).unwrap().is_empty());
+        lab.json(&["close", id(&hole)]);
     }
-    assert_eq!(lab.json(&["pending"])[0]["id"], request["id"]);
+    assert_eq!(lab.json(&["pending"]), json!([]));
+    let hole = lab.json(&["open", V4]);
+    assert_eq!(hole["read_only"], false);
+    assert!(lab.reaches(&mut shell, V4));
+    assert!(!production.reached_at(V4, 443).unwrap().is_empty());
 }
 
 #[test]

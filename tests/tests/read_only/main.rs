@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod holes;
 mod scene;
 
 use guard_lab::{Attempt, Network, eventually};

@@ -5,6 +5,7 @@
 
 #[path = "../half/before.rs"]
 mod before;
+mod holes;
 mod scene;
 
 use std::net::{IpAddr, TcpListener};

@@ -9,9 +9,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
 
-use guard_common::{Address, NetnsCookie, Origin, OriginKey, PolicyId, Verdict};
+use guard_common::{
+    Address, BootTime, HoleId, NetnsCookie, Origin, OriginKey, PolicyId, Protocol, Verdict,
+};
 use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, bins};
-use guard_user::datapath::{Datapath, Object, Places, SessionCgroup, Start};
+use guard_user::datapath::{Datapath, NewHole, Object, Places, SessionCgroup, Start};
 use guard_user::policy::{Compiled, Environment, compile, parse};
 use guard_user::sys::{bpf::Origins, netns};
 use rustix::process::{Gid, Uid};
@@ -108,6 +110,34 @@ impl<'n> Scene<'n> {
         let slot = Some(self.policy);
         let compiled = policy(reads, loopback);
         self.datapath().install_policy(slot, &compiled).unwrap();
+    }
+
+    /// Opens a hole for the session: over IPv4 and IPv6, for every port of TCP.
+    pub(crate) fn open(&mut self, connections: Option<u32>, read_only: bool) -> HoleId {
+        let hole = NewHole {
+            prefix: Address::default(),
+            prefix_len: 0,
+            protocol: Protocol::TCP,
+            low: 0,
+            high: u16::MAX,
+            expires: BootTime(u64::MAX),
+            connections,
+            read_only,
+        };
+        let session = self.session.id;
+        self.datapath().open_hole(session, hole).unwrap()
+    }
+
+    /// Closes it, and cuts nothing.
+    pub(crate) fn close(&mut self, hole: HoleId) {
+        let session = self.session.id;
+        self.datapath().close_hole(session, hole).unwrap();
+    }
+
+    /// How many connections its holes still let through, in their order.
+    pub(crate) fn left(&mut self) -> Vec<Option<u64>> {
+        let holes = self.datapath().holes().unwrap().into_iter();
+        holes.map(|hole| hole.connections_left).collect()
     }
 
     /// Has connections turned to a proxy.

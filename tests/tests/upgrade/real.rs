@@ -12,6 +12,9 @@ use crate::{before, last_start, lived, programs};
 /// What no policy allows, and of which a person says so, too.
 const SAID_NO: &str = "192.0.2.30";
 
+/// A hole for reads is open there.
+const READ: &str = "192.0.2.10";
+
 /// A session that connects all the time to what its policy allows.
 struct Steady {
     shell: Shell,
@@ -162,4 +165,52 @@ fn is_asked_by_the_other(daemon: &mut Daemon, other: Option<PathBuf>) {
     for verb in ["sessions", "holes", "pending"] {
         daemon.root([verb]).json().unwrap();
     }
+}
+
+/// What a hole for reads is to the version before: one that lets nothing through.
+#[test]
+fn a_hole_for_reads_lets_nothing_through_in_the_version_before() {
+    if !before::works_here() {
+        return;
+    }
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut daemon = lived::prepared(&network);
+    start_today(&mut daemon);
+    let mut shell = Shell::start(&daemon, "upgrade").unwrap();
+    let open = ["open", READ, "--read-only", "--reason", "a look"];
+    let own = daemon.root(open).json().unwrap();
+    let counted = [&open[..], &["--connections", "3"]].concat();
+    daemon.root(counted).json().unwrap();
+    let holes = daemon.root(["holes"]).json().unwrap();
+    assert_eq!(holes[0]["connections_left"], Value::Null);
+    assert_eq!(holes[1]["connections_left"], 3);
+    daemon.stop().unwrap();
+
+    start_before(&mut daemon);
+    let holes = daemon.root(["holes"]).json().unwrap();
+    assert_eq!(holes[0]["id"], own["id"]);
+    for hole in holes.as_array().unwrap() {
+        assert_eq!(hole["connections_left"], 0, "{hole}");
+    }
+    for attempt in [Attempt::tcp(READ, 443), Attempt::udp(READ, 53)] {
+        assert!(!shell.reaches(&attempt).unwrap());
+    }
+    assert!(production.reached_at(READ, 443).unwrap().is_empty());
+    // It opens and closes others beside it.
+    let wide = daemon.root(["open", READ]).json().unwrap()["id"].clone();
+    assert!(shell.reaches(&Attempt::tcp(READ, 443)).unwrap());
+    let close = ["close", wide.as_str().unwrap()];
+    daemon.root(close).json().unwrap();
+    assert!(!shell.reaches(&Attempt::tcp(READ, 443)).unwrap());
+    daemon.kill().unwrap();
+
+    start_today(&mut daemon);
+    let holes = daemon.root(["holes"]).json().unwrap();
+    assert_eq!(holes.as_array().unwrap().len(), 2);
+    assert_eq!(
+        (&holes[0]["read_only"], &holes[0]["reason"]),
+        (&true.into(), &"a look".into())
+    );
+    daemon.stop().unwrap();
 }

@@ -55,6 +55,7 @@ pub(super) const OPEN: &str = "\
 Examples:
   guard open 192.0.2.10:443
   guard open db.example.com --ports tcp/5432 --for 10m --reason 'migrate the schema'
+  guard open photos.example.com --read-only
   guard open 192.0.2.64/26 --session s2 --connections 3";
 
 pub(super) const HOLES: &str = "\

@@ -24,9 +24,13 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
             format_args!("{matched}, which is the most specific that does"),
         );
     }
-    match &explanation.hole {
-        Some(hole) => page.field("hole", format_args!("{hole} lets it through for now")),
-        None => next(&mut page, explanation),
+    match (&explanation.hole, explanation.verdict.as_str()) {
+        (Some(hole), "read-only") => page.field(
+            "hole",
+            format_args!("{hole} lets what reads through for now"),
+        ),
+        (Some(hole), _) => page.field("hole", format_args!("{hole} lets it through for now")),
+        (None, _) => next(&mut page, explanation),
     };
     page
 }

@@ -109,14 +109,16 @@ impl State {
     /// Whether anything in force needs a proxy.
     #[must_use]
     pub fn needs_proxy(&self) -> bool {
-        self.policies.iter().any(|(_, policy)| is_read_only(policy))
+        let mut policies = self.policies.iter();
+        self.holes.any_for_reads(None) || policies.any(|(_, policy)| is_read_only(policy))
     }
 
-    /// Whether a session has read-only destinations.
+    /// Whether a session has read-only destinations, by its policies or by a hole.
     #[must_use]
     pub fn reads_only(&self, session: &Session) -> bool {
         let mut policies = session.chain.iter();
-        policies.any(|slot| self.policies.get(*slot).is_some_and(is_read_only))
+        self.holes.any_for_reads(Some(session.cgroup.id))
+            || policies.any(|slot| self.policies.get(*slot).is_some_and(is_read_only))
     }
 
     /// The same, of the one of that id.

@@ -61,7 +61,7 @@ impl State {
     /// The outermost rule that stops it but for a person's yes.
     fn rule_of(&self, question: &Question) -> Option<String> {
         match self.standing(&target(question)) {
-            Standing::Judged { rules, .. } => rules.into_iter().next().map(|rules| rules.name),
+            Standing::Judged { rules, .. } => rules.into_iter().next()?.name,
             Standing::Open | Standing::Closed => None,
         }
     }
@@ -69,7 +69,7 @@ impl State {
 
 /// Where a question's request goes.
 #[must_use]
-pub(super) fn target(question: &Question) -> Target {
+pub fn target(question: &Question) -> Target {
     Target {
         session: question.session.0,
         address: question.destination.to_ip(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use guard_common::{Address, PolicyId, Protocol, SessionId, Verdict};
+use guard_common::{Address, HoleKind, PolicyId, Protocol, SessionId, Verdict};
 
 use crate::{
     daemon::{policies::Policies, state::State},
@@ -20,7 +20,7 @@ pub enum Standing {
     Closed,
     /// Requests are judged by these rules, and a client may wait that long for a person.
     Judged {
-        /// The rules that decide, one for each policy that says `read-only`, the outermost first.
+        /// The rules that decide, one for each policy that does not allow it, the outermost first.
         rules: Vec<Rules>,
         /// The least patient policy's.
         hold: Duration,
@@ -29,9 +29,15 @@ pub enum Standing {
     Open,
 }
 
-/// What a chain of policies says of a TCP connection. Every policy must let it.
+/// What a chain of policies says of a TCP connection. Every policy must let it. Where it `may_read`, a hole makes
+/// `read-only` of `confirm`.
 #[must_use]
-pub fn standing(policies: &Policies, chain: &[PolicyId], to: Address, port: u16) -> Standing {
+pub fn standing(
+    policies: &Policies,
+    chain: &[PolicyId],
+    (to, port): (Address, u16),
+    may_read: bool,
+) -> Standing {
     let ports = [PortSpec::one(Protocol::TCP, port)];
     let (mut rules, mut hold) = (Vec::new(), Duration::MAX);
     for slot in chain.iter().rev() {
@@ -51,6 +57,13 @@ pub fn standing(policies: &Policies, chain: &[PolicyId], to: Address, port: u16)
                 rules.push(Rules::of(rule));
                 hold = hold.min(policy.policy.hold);
             }
+            Some(Met {
+                verdict: Verdict::Confirm,
+                rule,
+            }) if may_read => {
+                rules.push(Rules::plain(*rule));
+                hold = hold.min(policy.policy.hold);
+            }
             _ => return Standing::Closed,
         }
     }
@@ -68,11 +81,19 @@ impl State {
         let Some(session) = self.sessions.live(SessionId(target.session)) else {
             return Standing::Closed;
         };
-        let to = Address::from(target.address);
-        match standing(&self.policies, &session.chain, to, target.port) {
-            Standing::Open => Standing::Open,
-            _ if self.is_open_wide(target) => Standing::Open,
-            stopped => stopped,
+        let to = (Address::from(target.address), target.port);
+        let stands = |may_read| standing(&self.policies, &session.chain, to, may_read);
+        let by_policy = stands(false);
+        if matches!(by_policy, Standing::Open) {
+            return Standing::Open;
+        }
+        let holes = self.holes_over(target);
+        if holes.contains(&HoleKind::ALL) {
+            return Standing::Open;
+        }
+        match holes.into_iter().any(HoleKind::reads) {
+            true => stands(true),
+            false => by_policy,
         }
     }
 
@@ -89,9 +110,8 @@ impl State {
         Some(Terms { rules, account })
     }
 
-    /// Whether a hole of the kernel's lets all connections there pass, any number of them: those that are counted are
-    /// the kernel's to count. What a policy denies no hole covers.
-    fn is_open_wide(&self, target: &Target) -> bool {
+    /// The kernel's holes there. Connections are the kernel's to count. What a policy denies no hole covers.
+    fn holes_over(&self, target: &Target) -> Vec<HoleKind> {
         let (session, to) = (SessionId(target.session), Address::from(target.address));
         let judged = self.sessions.live(session).and_then(|live| {
             let (chain, port) = (&live.chain, target.port);
@@ -99,12 +119,15 @@ impl State {
         });
         let is_stopped =
             judged.is_some_and(|j| matches!(j.verdict, Verdict::Confirm | Verdict::ReadOnly));
-        let holes = || self.datapath.holes().unwrap_or_default();
-        is_stopped
-            && holes().iter().any(|hole| {
-                let is_free = hole.session == session && hole.connections_left.is_none();
-                is_free && hole.entry.covers(&to, Protocol::TCP, target.port)
-            })
+        if !is_stopped {
+            return Vec::new();
+        }
+        let holes = self.datapath.holes().unwrap_or_default().into_iter();
+        let there = holes.filter(|hole| {
+            let is_own = hole.session == session;
+            is_own && hole.entry.covers(&to, Protocol::TCP, target.port)
+        });
+        there.map(|hole| hole.entry.kind).collect()
     }
 }
 
@@ -136,6 +159,11 @@ mod tests {
     }
 
     fn stands(chain: &[u32], last: u8) -> Standing {
+        stands_with(chain, last, false)
+    }
+
+    /// Under a hole for reads, where it `may_read`.
+    fn stands_with(chain: &[u32], last: u8, may_read: bool) -> Standing {
         let rule = |name: &str, to: &str, action: &str| {
             format!("[[rule]]\nname = \"{name}\"\nto = [\"{to}\"]\naction = \"{action}\"\n")
         };
@@ -155,18 +183,41 @@ mod tests {
         policies.put(PolicyId(3), policy(&strict, false));
         let chain: Vec<_> = chain.iter().map(|slot| PolicyId(*slot)).collect();
         let to = IpAddr::from([192, 0, 2, last]).into();
-        standing(&policies, &chain, to, 443)
+        standing(&policies, &chain, (to, 443), may_read)
+    }
+
+    /// The names of the rules that judge.
+    fn judges(stands: Standing) -> Vec<String> {
+        match stands {
+            Standing::Judged { rules, .. } => {
+                rules.into_iter().filter_map(|rule| rule.name).collect()
+            }
+            other => panic!("no rule judges: {other:?}"),
+        }
     }
 
     #[test]
     fn every_policy_that_says_read_only_judges() {
-        let Standing::Judged { rules, hold } = stands(&[2, 1, 3], 3) else {
+        let Standing::Judged { hold, .. } = stands(&[2, 1, 3], 3) else {
             panic!("no rule judges");
         };
-        let names: Vec<_> = rules.into_iter().map(|rule| rule.name).collect();
-        // A chain ends with the outermost.
-        assert_eq!(names, ["outer", "inner"]);
         assert_eq!(hold, Duration::from_secs(10));
+        // A chain ends with the outermost.
+        assert_eq!(judges(stands(&[2, 1, 3], 3)), ["outer", "inner"]);
+    }
+
+    #[test]
+    fn a_hole_for_reads_has_those_rules_judge_that_ask() {
+        assert_eq!(judges(stands_with(&[3], 1, true)), ["asks"]);
+        assert_eq!(judges(stands_with(&[3, 1], 1, true)), ["outer", "asks"]);
+        let Standing::Judged { rules, .. } = stands_with(&[3], 1, true) else {
+            panic!("no rule judges");
+        };
+        assert!(rules[0].http.is_empty() && rules[0].profiles.is_empty());
+        // It opens nothing that is denied, and closes nothing.
+        assert!(matches!(stands_with(&[3], 2, true), Standing::Closed));
+        assert!(matches!(stands_with(&[1, 3], 2, true), Standing::Closed));
+        assert!(matches!(stands_with(&[3], 99, true), Standing::Open));
     }
 
     #[test]

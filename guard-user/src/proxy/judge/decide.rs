@@ -21,7 +21,8 @@ pub(super) fn decide(rules: &Rules, facts: &Facts<'_>) -> Judgement {
     let Some((number, rule)) = http_rule::first(&rules.http, facts) else {
         return by_itself(rules, facts);
     };
-    let named = format!("HTTP rule {number} of `{}`", rules.name);
+    let name = rules.name.as_deref().unwrap_or_default();
+    let named = format!("HTTP rule {number} of `{name}`");
     match rule.action {
         HttpAction::Allow => Judgement::Read {
             because: format!("{named} allows it"),

@@ -4,12 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::policy::{HttpRule, Profile, ProfileLists, Rule};
 
-/// What one `read-only` rule says about requests.
+/// What one rule says about requests: a `read-only` one, or where a hole makes that of `confirm`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rules {
-    /// The rule of the policy.
-    pub name: String,
+    /// The rule of the policy; none where its default decides.
+    pub name: Option<String>,
     /// Why it is there, in its author's words.
     pub reason: Option<String>,
     /// Its HTTP rules. The first that matches decides.
@@ -25,11 +25,20 @@ impl Rules {
     #[must_use]
     pub fn of(rule: &Rule) -> Self {
         Self {
-            name: rule.name.clone(),
-            reason: rule.reason.clone(),
             http: rule.http.clone(),
             profiles: rule.profiles.clone(),
             lists: rule.lists.clone(),
+            ..Self::plain(Some(rule))
+        }
+    }
+
+    /// That only reads pass, on behalf of a rule that says nothing about requests; of none where the default decides.
+    #[must_use]
+    pub fn plain(rule: Option<&Rule>) -> Self {
+        Self {
+            name: rule.map(|rule| rule.name.clone()),
+            reason: rule.and_then(|rule| rule.reason.clone()),
+            ..Self::default()
         }
     }
 }

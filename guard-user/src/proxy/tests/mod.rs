@@ -76,7 +76,7 @@ struct Lab {
 
 fn read_only() -> Option<Terms> {
     let rules = Rules {
-        name: "photos".to_owned(),
+        name: Some("photos".to_owned()),
         ..Rules::default()
     };
     Some(Terms {

@@ -92,7 +92,7 @@ fn rules(keys: &str) -> Rules {
 
 fn profile(profile: Profile) -> Rules {
     Rules {
-        name: "lab".to_owned(),
+        name: Some("lab".to_owned()),
         profiles: vec![profile],
         ..Rules::default()
     }

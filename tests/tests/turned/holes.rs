@@ -1,0 +1,133 @@
+//! Holes for reads: what is to be confirmed is turned to the proxy while one is open.
+
+use guard_common::Verdict;
+use guard_lab::{AGENT, Attempt, Network, Production};
+use guard_user::datapath::{Object, Start};
+
+use crate::before;
+use crate::scene::{PATIENCE, Proxy, READ, Scene};
+
+#[test]
+fn what_is_to_be_confirmed_is_turned_while_it_is_open() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut scene = Scene::new(&network);
+    let proxy = Proxy::start(&mut scene);
+    scene.turn_to(&proxy);
+    scene.set(Verdict::Confirm, Verdict::Deny);
+    let tcp = |to| Attempt::tcp(to, 443);
+    assert_eq!(scene.attempt(&tcp(READ[0])).errno.as_deref(), Some("EPERM"));
+    let hole = scene.open(None, true);
+    for to in READ {
+        assert!(scene.attempt(&tcp(to)).ok, "{to}");
+        let origin = proxy.client().taken[0].unwrap();
+        assert_eq!((origin.port, origin.session), (443, scene.session.id));
+    }
+    for kind in ["udp-send", "udp-connect", "ping"] {
+        assert!(
+            !scene.attempt(&Attempt::new(kind, READ[0], 443)).ok,
+            "{kind}"
+        );
+    }
+    // It is that session's.
+    let other = scene.other.clone();
+    let report = scene.attempt_as_root(&other, &tcp(READ[0]));
+    assert_eq!(report.errno.as_deref(), Some("EPERM"));
+    // What is denied stays so.
+    scene.set(Verdict::Deny, Verdict::Deny);
+    assert_eq!(scene.attempt(&tcp(READ[0])).errno.as_deref(), Some("EPERM"));
+    scene.set(Verdict::Confirm, Verdict::Deny);
+
+    // Where it ends, the packets do, whether or not anybody cuts the connection.
+    let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
+    held.line_with("echo", PATIENCE).unwrap();
+    proxy.client();
+    let another = scene.open(None, true);
+    scene.close(hole);
+    held.line_with("\"ok\":false", PATIENCE).unwrap();
+    // New ones go by the other.
+    assert!(scene.attempt(&tcp(READ[0])).ok);
+    proxy.client();
+    scene.close(another);
+    assert_eq!(scene.attempt(&tcp(READ[0])).errno.as_deref(), Some("EPERM"));
+    assert!(proxy.is_alone());
+    assert!(production.reached_at(READ[0], 443).unwrap().is_empty());
+    assert!(tcp(READ[0]).outside(network.dev(), AGENT).unwrap().ok);
+}
+
+#[test]
+fn connections_are_counted_where_they_are_turned() {
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let mut scene = Scene::new(&network);
+    scene.set(Verdict::Confirm, Verdict::Deny);
+    scene.open(Some(1), true);
+    let tcp = Attempt::tcp(READ[0], 443);
+    // No proxy: none is taken.
+    assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
+    assert_eq!(scene.left(), [Some(1)]);
+    assert!(!scene.attempt(&Attempt::udp(READ[0], 443)).ok);
+    assert_eq!(scene.left(), [Some(1)]);
+    // Nor where reads pass without.
+    let proxy = Proxy::start(&mut scene);
+    scene.turn_to(&proxy);
+    scene.set(Verdict::ReadOnly, Verdict::Deny);
+    assert!(scene.attempt(&tcp).ok);
+    assert_eq!(scene.left(), [Some(1)]);
+    scene.set(Verdict::Confirm, Verdict::Deny);
+    // Many packets are one connection.
+    let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
+    for _ in 0..5 {
+        held.line_with("echo", PATIENCE).unwrap();
+    }
+    assert_eq!(scene.left(), [Some(0)]);
+    assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
+    held.line_with("echo", PATIENCE).unwrap();
+    // One for all comes first, and takes nothing from it.
+    scene.open(Some(1), false);
+    assert!(scene.attempt(&tcp).ok);
+    assert_eq!(scene.left(), [Some(0), Some(0)]);
+    assert!(!production.reached_at(READ[0], 443).unwrap().is_empty());
+}
+
+#[test]
+fn it_opens_nothing_for_the_version_before() {
+    if !before::works_here() {
+        return;
+    }
+    let network = Network::new().unwrap();
+    let production = Production::start(&network).unwrap();
+    let before = Object::from_bytes(before::OBJECT.to_vec());
+    let mut scene = Scene::with(&network, &before);
+    scene.set(Verdict::Confirm, Verdict::Deny);
+    scene.open(None, true);
+    scene.open(Some(5), true);
+    let all = || {
+        let kinds = ["tcp", "udp-send", "udp-connect"];
+        READ.map(|to| kinds.map(|kind| Attempt::new(kind, to, 443)))
+    };
+    let none_passes = |scene: &Scene<'_>| {
+        for attempt in all().as_flattened() {
+            let report = scene.attempt(attempt);
+            assert_eq!(report.errno.as_deref(), Some("EPERM"), "{attempt:?}");
+        }
+    };
+    none_passes(&scene);
+
+    assert_eq!(scene.start_again(&Object::built_in()), Start::Replaced);
+    assert_eq!(scene.left(), [None, Some(5)]);
+    let proxy = Proxy::start(&mut scene);
+    scene.turn_to(&proxy);
+    let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
+    held.line_with("echo", PATIENCE).unwrap();
+    assert!(proxy.client().taken[0].is_some());
+
+    assert_eq!(scene.start_again(&before), Start::Replaced);
+    held.line_with("\"ok\":false", PATIENCE).unwrap();
+    none_passes(&scene);
+    assert!(production.reached_at(READ[0], 443).unwrap().is_empty());
+    // A hole that it knows does.
+    scene.open(None, false);
+    assert!(scene.attempt(&Attempt::tcp(READ[0], 443)).ok);
+    assert!(!production.reached_at(READ[0], 443).unwrap().is_empty());
+}
