@@ -99,7 +99,7 @@ fn http_fields(page: &mut Page, http: &HttpRequest) {
     if !http.kind.is_empty() {
         page.field("kind", &http.kind);
     }
-    if let Some(body) = &http.body_preview {
+    if let Some(body) = body(http) {
         page.paragraph("body", body);
     }
     for warning in &http.warnings {
@@ -116,6 +116,38 @@ pub(crate) fn line(http: &HttpRequest) -> String {
         (scheme, _) => format!("{scheme}://"),
     };
     format!("{} {scheme}{host}{}", http.method, http.path)
+}
+
+/// What there is to see of the body; `…` where it goes on.
+fn body(http: &HttpRequest) -> Option<String> {
+    let Some(seen) = &http.body_preview else {
+        return match http.bytes {
+            Some(0) => None,
+            Some(bytes) => Some(format!("{}, not text", rounded(bytes))),
+            None => Some("not text, or none of it has come".to_owned()),
+        };
+    };
+    let is_whole = http.bytes == Some(seen.len() as u64);
+    Some(match is_whole {
+        true => seen.clone(),
+        false => format!("{seen}…"),
+    })
+}
+
+/// A length as people say it: `1.2 kB`.
+fn rounded(bytes: u64) -> String {
+    const STEP: u64 = 1000;
+    let unit = ["kB", "MB", "GB", "TB"].iter().zip(1..);
+    let unit = unit
+        .take_while(|(_, power)| bytes >= STEP.pow(*power))
+        .last();
+    match unit {
+        Some((unit, power)) => {
+            let tenths = bytes / (STEP.pow(power) / 10);
+            format!("{}.{} {unit}", tenths / 10, tenths % 10)
+        }
+        None => format!("{bytes} bytes"),
+    }
 }
 
 fn size(http: &HttpRequest) -> String {
@@ -224,6 +256,37 @@ mod tests {
             guard approve r1 --path PATTERN --for 15m
             guard deny r1
         "#);
+    }
+
+    #[test]
+    fn what_is_not_seen_of_a_body_is_said() {
+        let shown = |bytes, body_preview: Option<&str>| {
+            body(&HttpRequest {
+                bytes,
+                body_preview: body_preview.map(str::to_owned),
+                ..http()
+            })
+        };
+        assert_eq!(shown(Some(5), Some("whole")).unwrap(), "whole");
+        assert_eq!(shown(Some(5000), Some("a part")).unwrap(), "a part…");
+        assert_eq!(shown(None, Some("a part")).unwrap(), "a part…");
+        assert_eq!(shown(Some(1234), None).unwrap(), "1.2 kB, not text");
+        assert_eq!(shown(Some(12), None).unwrap(), "12 bytes, not text");
+        assert_eq!(shown(Some(0), None), None);
+        assert!(shown(None, None).unwrap().contains("not text"));
+    }
+
+    #[test]
+    fn lengths_are_rounded_down() {
+        for (bytes, said) in [
+            (999, "999 bytes"),
+            (1000, "1.0 kB"),
+            (999_999, "999.9 kB"),
+            (2_500_000, "2.5 MB"),
+            (u64::MAX, "18446744.0 TB"),
+        ] {
+            assert_eq!(rounded(bytes), said);
+        }
     }
 
     #[test]
