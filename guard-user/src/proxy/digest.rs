@@ -7,7 +7,7 @@ use super::body::Begun;
 
 /// What differs from one try of the same request to the next, and says nothing about what it does. Length and coding are
 /// those of the body, which counts itself.
-const OF_A_TRY: [&str; 16] = [
+const OF_A_TRY: [&str; 17] = [
     "amz-sdk-invocation-id",
     "amz-sdk-request",
     "connection",
@@ -15,6 +15,7 @@ const OF_A_TRY: [&str; 16] = [
     "date",
     "expect",
     "idempotency-key",
+    "sec-websocket-key",
     "te",
     "traceparent",
     "tracestate",
@@ -119,9 +120,11 @@ mod tests {
             ("date", "now"),
             ("x", "1"),
             ("authorization", "AWS4-HMAC-SHA256 a"),
+            ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
         let second = [
             ("authorization", "AWS4-HMAC-SHA256 b"),
+            ("sec-websocket-key", "x3JJHMbDL1EzLkh9GBhXDw=="),
             ("x", "1"),
             ("date", "then"),
         ];
