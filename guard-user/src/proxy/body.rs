@@ -15,8 +15,12 @@ use http::HeaderMap;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
+use tokio::task::spawn_local;
 
 use super::sieve::trailer::is_forbidden;
+
+/// Whoever was answered before the end may go on sending for so long.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// A body that goes either way.
 pub(super) type Body = UnsyncBoxBody<Bytes, hyper::Error>;
@@ -98,6 +102,17 @@ impl Begun {
             }
         }
         Ok(())
+    }
+
+    /// Reads for a while what nobody wants any more, while the client is answered. An HTTP/2 client whose stream ends
+    /// with the answer may take the answer for lost: curl 7.88 does.
+    pub(super) fn discard(self) {
+        let Some(mut rest) = self.rest else { return };
+        spawn_local(async move {
+            let all = async { while let Some(Ok(_)) = rest.frame().await {} };
+            // Whoever sends for longer is told to stop.
+            let _ = tokio::time::timeout(LINGER, all).await;
+        });
     }
 
     /// Whether all of it was read.

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http::{StatusCode, Uri, header, request::Parts, uri::PathAndQuery};
+use http::{StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery};
 use hyper::body::{Body as _, Incoming};
 
 use super::{
@@ -74,7 +74,10 @@ impl Client {
         match judgement {
             Judgement::Read { .. } => Ok(Ok(Passed::read(body::outgoing(body)))),
             Judgement::Write(write) => self.confirmed(&terms, parts, &request, body, write).await,
-            denied => Ok(Err(self.denied(&terms, parts, denied.because()))),
+            denied => {
+                unwanted(parts, body);
+                Ok(Err(self.denied(&terms, parts, denied.because())))
+            }
         }
     }
 
@@ -126,10 +129,13 @@ impl Client {
         };
         match answer {
             Answer::Yes => self.still_may(terms, parts, request, body, began).await,
-            Answer::No { request, why, fix } => Ok(Err(Problem {
-                request,
-                ..Problem::stopped(format!("{because}; {why}"), fix).under(terms)
-            })),
+            Answer::No { request, why, fix } => {
+                unwanted(parts, body);
+                Ok(Err(Problem {
+                    request,
+                    ..Problem::stopped(format!("{because}; {why}"), fix).under(terms)
+                }))
+            }
         }
     }
 
@@ -156,6 +162,13 @@ impl Client {
             body: body::outgoing(body),
             was_confirmed: true,
         }))
+    }
+}
+
+/// What becomes of the rest of a body that is not sent on. In HTTP/1 the connection ends with it.
+fn unwanted(parts: &Parts, body: Begun) {
+    if parts.version == Version::HTTP_2 {
+        body.discard();
     }
 }
 

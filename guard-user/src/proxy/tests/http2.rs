@@ -122,3 +122,20 @@ async fn two_names_of_a_host_are_one_too_many() {
     })
     .await;
 }
+
+/// RFC 9113 8.1: the answer is there, whatever is not read of the request.
+#[tokio::test]
+async fn who_still_sends_a_long_body_is_told_that_it_is_stopped() {
+    here(async {
+        let (to, arrived) = destination().await;
+        let lab = Lab::new(read_only(), no(), to).await;
+        let mut sender = client(&lab).await;
+        let long = request(Method::PUT, "").map(|_| body::full(vec![7; 8 << 20]));
+        let stopped = sender.send_request(long).await.unwrap();
+        assert_eq!(stopped.status(), StatusCode::FORBIDDEN);
+        let problem = stopped.into_body().collect().await.unwrap().to_bytes();
+        assert!(problem.starts_with(b"{\n  \"type\": \"urn:guard:stopped\""));
+        assert!(arrived.borrow().is_empty());
+    })
+    .await;
+}
