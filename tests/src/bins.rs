@@ -4,11 +4,12 @@ use std::env;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::Tag;
+use crate::{Tag, exec};
 
 /// The environment variable that names the directory of `guard`, `guardd` and `guard-lab`.
 pub const DIR: &str = "GUARD_BIN_DIR";
@@ -18,6 +19,10 @@ pub const DIR: &str = "GUARD_BIN_DIR";
 pub const BEFORE: &str = "GUARD_BEFORE";
 /// Where `cargo xtask` puts them.
 pub const BEFORE_DIR: &str = "before";
+
+/// The environment variable that names the directory into which clients and servers for read-only destinations are
+/// unpacked.
+pub const CLIENTS: &str = "GUARD_CLIENTS";
 
 static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
 
@@ -58,6 +63,17 @@ pub fn before() -> Result<PathBuf> {
         dir.display()
     );
     Ok(dir)
+}
+
+/// The directory with real clients and servers, as their packages lay them out (`usr/bin`, `usr/lib`).
+///
+/// # Errors
+///
+/// That nothing says where they are.
+pub fn clients() -> Result<PathBuf> {
+    let dir = env::var_os(CLIENTS)
+        .with_context(|| format!("no clients here: run `cargo xtask test`, or set {CLIENTS}"))?;
+    fs::canonicalize(&dir).with_context(|| format!("{CLIENTS}={}", dir.display()))
 }
 
 /// Whether the version before works on this kernel. Before 6.2 it puts no policy in place, and before 6.6 it lacks a
@@ -111,6 +127,23 @@ pub(crate) fn open_path(path: PathBuf, dir: &Path) -> Result<PathBuf> {
         return Ok(copy);
     }
     fs::copy(&path, &copy).with_context(|| format!("cannot copy to {}", copy.display()))?;
+    Ok(copy)
+}
+
+/// The same of a directory with all that is below it.
+///
+/// # Errors
+///
+/// That it cannot be copied.
+pub fn tree_for_everybody(dir: PathBuf, tag: &Tag) -> Result<PathBuf> {
+    if dir.ancestors().all(open_to_all) {
+        return Ok(dir);
+    }
+    let copy = tag.dir().join("tree");
+    if !copy.exists() {
+        fs::create_dir_all(tag.dir())?;
+        exec::run(Command::new("cp").arg("-rT").args([&dir, &copy]))?;
+    }
     Ok(copy)
 }
 

@@ -103,9 +103,9 @@ pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result
     ));
     let work = tools().join(format!("{program}.unfinished"));
     let unpack = || {
-        fs::create_dir_all(work.join("lists/partial"))?;
-        download(package, &work)?;
-        let found = extract(program, &work)?;
+        download(&[package], &work)?;
+        extract(&work)?;
+        let found = work.join("usr/bin").join(program);
         fs::create_dir_all(tools().join("bin"))?;
         Ok(fs::rename(found, &unpacked)?)
     };
@@ -115,9 +115,50 @@ pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result
     Ok(unpacked)
 }
 
-/// Downloads a package into a directory, with lists of its own there: those of the machine are old, or not there.
-fn download(package: &str, into: &Path) -> Result<()> {
-    for verb in [&["update", "--error-on=any"][..], &["download", package]] {
+/// A directory below `target/tools` into which packages of Debian or Ubuntu are unpacked: nothing of them is installed, or
+/// started by what they bring.
+///
+/// # Errors
+///
+/// That they could not be had.
+pub(crate) fn obtain_tree(name: &str, packages: &[&str], why: &str) -> Result<PathBuf> {
+    let tree = tools().join(name);
+    let list = packages.join(" ");
+    let stamp = tree.join("packages");
+    if fs::read_to_string(&stamp).is_ok_and(|unpacked| unpacked == list) {
+        return Ok(tree);
+    }
+    if which("apt-get").is_none() || which("dpkg-deb").is_none() {
+        bail!(
+            "{list} ({why}) are unpacked with apt, which is not here: run this on Debian or Ubuntu"
+        );
+    }
+    say(&format!(
+        "unpacking {list} into {} with apt: {why}",
+        tree.display()
+    ));
+    let work = tools().join(format!("{name}.unfinished"));
+    let unpack = || {
+        download(packages, &work)?;
+        extract(&work)?;
+        if tree.exists() {
+            fs::remove_dir_all(&tree)?;
+        }
+        fs::create_dir_all(&tree)?;
+        fs::rename(work.join("usr"), tree.join("usr"))?;
+        Ok(fs::write(&stamp, &list)?)
+    };
+    let done: Result<()> = unpack();
+    let _ = fs::remove_dir_all(&work);
+    done.with_context(|| format!("cannot have the packages {list}"))?;
+    Ok(tree)
+}
+
+/// Downloads packages into a directory, with lists of its own there: those of the machine are old, or not there.
+fn download(packages: &[&str], into: &Path) -> Result<()> {
+    fs::create_dir_all(into.join("lists/partial"))?;
+    let verbs = [&["update", "--error-on=any"][..], &["download"]];
+    for (verb, packages) in verbs.into_iter().zip([&[][..], packages]) {
         run(Command::new("apt-get")
             .current_dir(into)
             .arg("-qq")
@@ -125,18 +166,22 @@ fn download(package: &str, into: &Path) -> Result<()> {
             .args(["-o", &format!("Dir::Cache={}", into.display())])
             .args(["-o", "APT::Sandbox::User=root"])
             .args(["-o", "Acquire::Languages=none"])
-            .args(verb))?;
+            .args(verb)
+            .args(packages))?;
     }
     Ok(())
 }
 
-/// Unpacks one program of the package that lies in a directory.
-fn extract(program: &str, dir: &Path) -> Result<PathBuf> {
+/// Unpacks the packages that lie in a directory.
+fn extract(dir: &Path) -> Result<()> {
     let files = fs::read_dir(dir)?.flatten().map(|file| file.path());
-    let mut debs = files.filter(|file| file.extension().is_some_and(|kind| kind == "deb"));
-    let deb = debs.next().context("apt has downloaded nothing")?;
-    run(Command::new("dpkg-deb").arg("--extract").args([&deb, dir]))?;
-    Ok(dir.join("usr/bin").join(program))
+    let debs = files.filter(|file| file.extension().is_some_and(|kind| kind == "deb"));
+    for deb in debs {
+        run(Command::new("dpkg-deb")
+            .arg("--extract")
+            .args([deb.as_path(), dir]))?;
+    }
+    Ok(())
 }
 
 fn tools() -> PathBuf {

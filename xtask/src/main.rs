@@ -3,6 +3,7 @@
 mod before;
 mod bench;
 mod build;
+mod clients;
 mod demo;
 mod ebpf;
 mod install;

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::shell::{cargo, run, target};
-use crate::{before, build, lab};
+use crate::{before, build, clients, lab};
 
 /// Runs every test, the privileged ones on this machine's kernel.
 ///
@@ -15,6 +15,7 @@ use crate::{before, build, lab};
 pub(crate) fn test(args: &[String]) -> Result<()> {
     lab::prepare()?;
     let before = before::build()?;
+    let clients = clients::obtain(args)?;
     // A job in the background of a script ignores these, and so would what the tests interrupt.
     let mut env = Command::new("env");
     env.arg("--default-signal=INT,QUIT");
@@ -25,5 +26,6 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
         .arg(target())
         .args(args)
         .env(guard_lab::bins::DIR, build::release())
-        .env(guard_lab::bins::BEFORE, before))
+        .env(guard_lab::bins::BEFORE, before)
+        .envs(clients.map(|dir| (guard_lab::bins::CLIENTS, dir))))
 }

@@ -109,8 +109,8 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::Reboot, &["reboot"]),
     (Kind::Containers, &["containers"]),
 ];
-/// What cannot run in a plain machine.
-const NOT_PLAIN: &[&str] = &["containers", "legacy", "reboot"];
+/// What cannot run in a plain machine: `clients` wants programs that no machine has, and says nothing about a kernel.
+const NOT_PLAIN: &[&str] = &["clients", "containers", "legacy", "reboot"];
 
 /// Of which suites a part says enough in a kind of machine.
 const PARTS: &[(Kind, &str, &[&str])] = &[(Kind::Hybrid, "systemd", &["order::", "slice::"])];

@@ -1,0 +1,242 @@
+//! Files on nginx, by WebDAV, with curl, Python's requests and Node's fetch.
+
+use std::fs;
+use std::path::PathBuf;
+
+use guard_lab::bins;
+
+use crate::agent::Done;
+use crate::scene::{HOST_V6, Scene, url, url_at};
+use crate::server::Server;
+
+/// HTTP/1.1, and HTTP/2 by prior knowledge.
+const PORT: u16 = 8080;
+pub(crate) const PORT_2: u16 = 8082;
+
+/// What of WebDAV reads is in a profile.
+const WEBDAV: &str = "profile = \"webdav\"\n";
+
+/// nginx, with a directory of files.
+pub(crate) struct Files {
+    dir: PathBuf,
+    _server: Server,
+}
+
+impl Files {
+    pub(crate) fn start(scene: &Scene) -> Self {
+        let dir = scene.dir().join("nginx");
+        fs::create_dir_all(dir.join("www")).unwrap();
+        fs::write(dir.join("www/photo.txt"), "a photo\n").unwrap();
+        let clients = bins::clients().unwrap();
+        let config = config(&dir.display().to_string(), &clients.display().to_string());
+        fs::write(dir.join("nginx.conf"), config).unwrap();
+        let mut nginx = scene.on_production(clients.join("usr/sbin/nginx"));
+        nginx
+            .arg("-p")
+            .arg(&dir)
+            .args(["-c", "nginx.conf", "-e", "stderr"]);
+        let _server = Server::start(scene, &mut nginx, PORT);
+        Self { dir, _server }
+    }
+
+    /// The requests that arrived, each with the length of its body; nginx writes them when they have ended.
+    pub(crate) fn arrived(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.dir.join("arrived")).unwrap();
+        log.lines().map(str::to_owned).collect()
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.dir.join("www").join(name)
+    }
+}
+
+fn config(dir: &str, clients: &str) -> String {
+    format!(
+        "daemon off; master_process off; user root; pid {dir}/pid; error_log stderr;\n\
+         load_module {clients}/usr/lib/nginx/modules/ngx_http_dav_ext_module.so;\n\
+         events {{}}\n\
+         http {{\n\
+         log_format arrived '$request_method $request_uri'; access_log {dir}/arrived arrived;\n\
+         client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/fastcgi;\n\
+         uwsgi_temp_path {dir}/uwsgi; scgi_temp_path {dir}/scgi; client_max_body_size 0;\n\
+         server {{\n\
+         listen {PORT}; listen [::]:{PORT}; listen {PORT_2} http2; root {dir}/www; autoindex on;\n\
+         dav_methods PUT DELETE MKCOL COPY MOVE; dav_ext_methods PROPFIND OPTIONS;\n\
+         }}\n}}\n"
+    )
+}
+
+/// `curl`, as people type it, with the status and version of HTTP behind what it was answered.
+fn curl(rest: &str) -> String {
+    format!("curl -sS -m 60 -w '\\n%{{http_code}} %{{http_version}}\\n' {rest}")
+}
+
+#[test]
+fn what_reads_is_the_same_with_the_guard() {
+    let scene = Scene::new(WEBDAV);
+    let files = Files::start(&scene);
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    let photo = url(PORT, "/photo.txt");
+    for rest in [
+        photo.clone(),
+        format!("-I {photo} | grep -v '^Date:\\|^Connection:' | sort"),
+        format!("-X OPTIONS {photo}"),
+        format!("-X PROPFIND -H 'Depth: 1' {}", url(PORT, "/")),
+        format!("-r 2-4 {photo}"),
+        format!("--compressed {}", url(PORT, "/")),
+        format!("{photo} {}", url(PORT, "/missing")),
+        url_at(HOST_V6, PORT, "/photo.txt"),
+        format!("--http1.0 -w '' {photo} -w '%{{http_code}}'"),
+        format!("--http2-prior-knowledge {}", url(PORT_2, "/photo.txt")),
+    ] {
+        let line = curl(&rest);
+        let expected = without.run(&line);
+        assert!(
+            ["200", "206", "207", "404"]
+                .iter()
+                .any(|status| expected.text.contains(status)),
+            "{line}: {expected:?}"
+        );
+        assert_eq!(agent.run(&line), expected, "{line}");
+    }
+    assert_eq!(scene.pending(), [""; 0]);
+    assert_eq!(files.arrived().len(), 22);
+}
+
+/// What changes files, and what is to be seen of it.
+fn writes() -> [(&'static str, String, fn(&Files) -> bool); 5] {
+    let at = |path| url(PORT, path);
+    [
+        (
+            "MKCOL /album/",
+            format!("-X MKCOL {}", at("/album/")),
+            |files| files.file("album").is_dir(),
+        ),
+        (
+            "PUT /new.txt",
+            format!("-T ~/new {}", at("/new.txt")),
+            |files| files.file("new.txt").exists(),
+        ),
+        (
+            "COPY /photo.txt",
+            format!(
+                "-X COPY -H 'Destination: {}' {}",
+                at("/copy.txt"),
+                at("/photo.txt")
+            ),
+            |files| files.file("copy.txt").exists(),
+        ),
+        (
+            "MOVE /photo.txt",
+            format!(
+                "-X MOVE -H 'Destination: {}' {}",
+                at("/moved.txt"),
+                at("/photo.txt")
+            ),
+            |files| files.file("moved.txt").exists() && !files.file("photo.txt").exists(),
+        ),
+        (
+            "DELETE /album/",
+            format!("-X DELETE {}", at("/album/")),
+            |files| !files.file("album").exists(),
+        ),
+    ]
+}
+
+#[test]
+fn what_changes_files_does_so_without_the_guard_and_after_a_yes_alone() {
+    for guarded in [false, true] {
+        let scene = Scene::new(WEBDAV);
+        let files = Files::start(&scene);
+        scene.write("new", b"new\n");
+        let mut agent = match guarded {
+            true => scene.agent(),
+            false => scene.unguarded(),
+        };
+        for (request, rest, has_happened) in writes() {
+            let line = curl(&rest);
+            if guarded {
+                let before = files.arrived();
+                agent.run(&line).stopped();
+                assert_eq!(files.arrived(), before, "{line}");
+                assert_eq!(scene.asked(), [request]);
+                scene.say_yes();
+            }
+            let done = agent.run(&line);
+            assert!(done.text.contains("\n20"), "{line}: {done:?}");
+            assert_eq!(files.arrived().last().unwrap(), request);
+            assert!(has_happened(&files), "{line}");
+        }
+    }
+}
+
+/// One that every byte occurs in, and which is too long for the guard to know it again.
+fn photo(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at * at / 7 + at) as u8).collect()
+}
+
+#[test]
+fn a_large_upload_arrives_byte_for_byte_after_a_yes() {
+    let scene = Scene::new(WEBDAV);
+    let files = Files::start(&scene);
+    let bytes = photo(32 << 20);
+    scene.write("photo", &bytes);
+    let mut agent = scene.agent();
+    // curl says Expect: 100-continue with the first; the second comes in chunks, and the last over HTTP/2.
+    for (name, port, rest) in [
+        ("expects", PORT, "-T ~/photo"),
+        (
+            "chunks",
+            PORT,
+            "-T - -H 'Transfer-Encoding: chunked' <~/photo",
+        ),
+        ("two", PORT_2, "--http2-prior-knowledge -T ~/photo"),
+    ] {
+        let line = curl(&format!("{} {rest}", url(port, &format!("/{name}"))));
+        let stopped = agent.run(&line);
+        assert!(stopped.text.contains("403"), "{name}: {stopped:?}");
+        assert!(!files.file(name).exists(), "{name}");
+        let done = agent.run_with_yes(&line, &[&format!("PUT /{name}")]);
+        assert!(done.text.contains("\n201 "), "{name}: {done:?}");
+        assert!(
+            fs::read(files.file(name)).unwrap() == bytes,
+            "{name} differs"
+        );
+    }
+    let arrived = ["PUT /expects", "PUT /chunks", "PUT /two"];
+    assert_eq!(files.arrived(), arrived);
+}
+
+/// Programs that people write, and how each is run.
+const PROGRAMS: [&str; 2] = [
+    "/usr/bin/python3 $PROGRAMS/asked.py",
+    "node $PROGRAMS/fetch.mjs",
+];
+
+#[test]
+fn programs_are_told_and_go_on_after_a_yes() {
+    let scene = Scene::new("");
+    let files = Files::start(&scene);
+    let bytes = photo(60_000);
+    scene.write("photo", &bytes);
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    for (number, program) in PROGRAMS.iter().enumerate() {
+        let put = |name: &str| format!("{program} PUT {} ~/photo", url(PORT, name));
+        let done = without.run(&put(&format!("/without{number}"))).ok();
+        assert!(done.contains("GET 200\nPUT 201"), "{program}: {done}");
+
+        let name = format!("/with{number}");
+        let done = agent.run(&put(&name)).ok();
+        let expected = "GET 200\nPUT 403 application/problem+json\nurn:guard:stopped\n";
+        assert_eq!(done, expected, "{program}");
+        assert!(!files.file(&name[1..]).exists());
+        assert_eq!(scene.asked(), [format!("PUT {name}")]);
+        scene.say_yes();
+        let done: Done = agent.run(&put(&name));
+        assert!(
+            done.text.contains("GET 200\nPUT 201"),
+            "{program}: {done:?}"
+        );
+        assert!(fs::read(files.file(&name[1..])).unwrap() == bytes);
+    }
+}

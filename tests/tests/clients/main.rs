@@ -1,0 +1,17 @@
+//! Read-only destinations with the clients and servers that people use. Each is first used without the guard, to the same
+//! effect; what reads works with it as well, what changes something does not arrive until a person says yes, and then does,
+//! byte for byte.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod agent;
+mod etcd;
+mod files;
+mod git;
+mod http2;
+mod prometheus;
+mod registry;
+mod scene;
+mod server;
+mod sockets;
+mod streams;

@@ -1,0 +1,93 @@
+//! Clients and servers that people use, for the tests of read-only destinations.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use crate::{install, lab};
+
+/// The suite that wants them.
+const SUITE: &str = "clients";
+
+/// Programs that are installed, and their packages.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("git", "git"),
+    ("node", "nodejs"),
+    // Modules for it are unpacked, and are for the system's own.
+    ("/usr/bin/python3", "python3"),
+];
+
+/// What else is wanted is unpacked only, 40 MB of packages: installed, these servers would start. Go's clients are
+/// `etcdctl` and `promtool`, for its compiler is several times as much.
+const UNPACKED: [&str; 16] = [
+    "docker-registry",
+    "etcd-client",
+    "etcd-server",
+    "libnginx-mod-http-dav-ext",
+    "nginx",
+    "prometheus",
+    "python3-certifi",
+    "python3-chardet",
+    "python3-charset-normalizer",
+    "python3-h2",
+    "python3-hpack",
+    "python3-hyperframe",
+    "python3-idna",
+    "python3-requests",
+    "python3-urllib3",
+    "python3-websockets",
+];
+
+/// The library that nginx's module for WebDAV needs, and its package.
+const LIBRARY: (&str, &str) = ("libxml2.so.2", "libxml2");
+
+/// Sees to it that they are here, where what `cargo test` is to run wants them, and gives their directory.
+///
+/// # Errors
+///
+/// What could not be had.
+pub(crate) fn obtain(test_args: &[String]) -> Result<Option<PathBuf>> {
+    if !wanted(test_args) {
+        return Ok(None);
+    }
+    let why = "read-only destinations are tested with them";
+    lab::obtain(&PROGRAMS, why)?;
+    if !has_library(LIBRARY.0) {
+        install::apt_install(&[LIBRARY.1], why)?;
+    }
+    install::obtain_tree(SUITE, &UNPACKED, why).map(Some)
+}
+
+/// Everything runs unless somebody names suites.
+fn wanted(args: &[String]) -> bool {
+    let names_suites = args.iter().any(|arg| {
+        let option = arg.split('=').next().unwrap_or_default();
+        ["--test", "--lib", "--bin", "--bins", "--doc"].contains(&option)
+    });
+    let ours = [SUITE.to_owned(), format!("--test={SUITE}")];
+    !names_suites || args.iter().any(|arg| ours.contains(arg))
+}
+
+/// Where the multiarch directories of Debian and Ubuntu are.
+fn has_library(name: &str) -> bool {
+    let Ok(dirs) = Path::new("/usr/lib").read_dir() else {
+        return false;
+    };
+    dirs.flatten().any(|dir| dir.path().join(name).exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_names_other_suites_waits_for_no_download() {
+        let wanted =
+            |args: &[&str]| wanted(&args.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert!(wanted(&[]));
+        assert!(wanted(&["--test", "clients"]));
+        assert!(wanted(&["--test=clients", "git"]));
+        assert!(!wanted(&["--test", "holes"]));
+        assert!(!wanted(&["-p", "guard-user", "--lib"]));
+    }
+}
