@@ -13,5 +13,6 @@ mod prometheus;
 mod registry;
 mod scene;
 mod server;
+mod smuggling;
 mod sockets;
 mod streams;
