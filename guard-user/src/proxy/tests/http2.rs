@@ -12,7 +12,7 @@ use crate::proxy::{
 };
 
 /// A destination that echoes bodies, and writes down methods and paths.
-async fn destination() -> (SocketAddr, Rc<RefCell<Vec<String>>>) {
+pub(super) async fn destination() -> (SocketAddr, Rc<RefCell<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap();
     let arrived: Rc<RefCell<Vec<String>>> = Rc::default();

@@ -1,8 +1,11 @@
 //! The proxy between real sockets, with a destination that writes down what arrives. guardd's part is spoken here.
 
+mod frames;
 mod http1;
 mod http2;
 mod https;
+mod parts;
+pub(super) mod rounds;
 
 use std::{
     cell::RefCell,

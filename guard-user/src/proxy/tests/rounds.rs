@@ -1,0 +1,29 @@
+//! How often properties are tried.
+
+use std::env;
+
+use proptest::{
+    prelude::ProptestConfig,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
+
+/// How many times as often as usual: for a machine that has a night for it.
+const ROUNDS: &str = "GUARD_FUZZ_ROUNDS";
+
+/// So many cases, or as many times more.
+pub(in crate::proxy) fn rounds(cases: u32) -> ProptestConfig {
+    ProptestConfig::with_cases(cases.saturating_mul(factor().unwrap_or(1)))
+}
+
+fn factor() -> Option<u32> {
+    env::var(ROUNDS).ok()?.parse().ok()
+}
+
+/// The same, of a property that is async: always the same cases, unless there are to be more of them.
+pub(super) fn runner(cases: u32) -> TestRunner {
+    let rng = match factor() {
+        None => TestRng::deterministic_rng(RngAlgorithm::ChaCha),
+        Some(_) => TestRng::from_rng(RngAlgorithm::ChaCha),
+    };
+    TestRunner::new_with_rng(rounds(cases), rng)
+}
