@@ -15,29 +15,32 @@ use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use serde_json::{Value, json};
 
+pub use http::Way;
 pub use sink::sink;
 pub use stall::Watch;
 
-/// Does what its input says, until that ends.
+/// Does what its input says, until that ends. Its HTTP goes that way.
 ///
 /// # Errors
 ///
 /// That an order cannot be understood or carried out.
-pub fn client() -> Result<()> {
+pub fn client(way: &Way) -> Result<()> {
+    raise_descriptors();
     say(&json!({"ready": true}));
     let mut idle = http::Idle::default();
     for line in io::stdin().lock().lines() {
         let order: Value = serde_json::from_str(&line?).context("an order is a JSON object")?;
-        say(&obey(&order, &mut idle)?);
+        say(&obey(&order, way, &mut idle)?);
     }
     Ok(())
 }
 
-fn obey(order: &Value, idle: &mut http::Idle) -> Result<Value> {
+fn obey(order: &Value, way: &Way, idle: &mut http::Idle) -> Result<Value> {
     Ok(match text(order, "do")? {
         "connect" => connect::often(&Pool::of(order)?, number(order, "count")?)?,
         "until" => connect::until(&Pool::of(order)?, order["allowed"] == true, time(order)?)?,
@@ -47,10 +50,11 @@ fn obey(order: &Value, idle: &mut http::Idle) -> Result<Value> {
             number(order, "count")?,
             order["connected"] == true,
         )?,
-        "get" => http::kept(&Pool::of(order)?, number(order, "count")?)?,
-        "get-fresh" => http::fresh(&Pool::of(order)?, number(order, "count")?)?,
-        "download" => http::download(&Pool::of(order)?, number(order, "bytes")?)?,
-        "idle" => idle.open(&Pool::of(order)?, number(order, "count")?)?,
+        "get" => http::kept(way, &Pool::of(order)?, number(order, "count")?)?,
+        "get-fresh" => http::fresh(way, &Pool::of(order)?, number(order, "count")?)?,
+        "download" => http::download(way, &Pool::of(order)?, number(order, "bytes")?)?,
+        "get-at-once" => http::at_once(way, &Pool::of(order)?, number(order, "count")?)?,
+        "idle" => idle.open(way, &Pool::of(order)?, number(order, "count")?)?,
         "stream" => stream::run(Pool::of(order)?.address(0), time(order)?)?,
         "spawn" => spawn::often(&order["argv"], number(order, "count")?)?,
         "pin" => pin(number(order, "cpu")? as usize)?,
@@ -65,6 +69,16 @@ fn pin(cpu: usize) -> Result<Value> {
     cpus.set(cpu);
     sched_setaffinity(None, &cpus).with_context(|| format!("cannot stay on CPU {cpu}"))?;
     Ok(json!({"pinned": cpu}))
+}
+
+/// As many as it may have: there are two thousand connections at times. Where there may be fewer, one of them fails.
+fn raise_descriptors() {
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    let _ = setrlimit(Resource::Nofile, limit);
 }
 
 /// `CLOCK_MONOTONIC`, in nanoseconds: the same for all processes of a machine.

@@ -10,7 +10,7 @@ use guard_lab::{bench, probe, reap, server, steps};
 const HELP: &str = "\
 guard-lab probe KIND ADDRESS PORT [OTHER]   one attempt to reach the network; see guard-lab probe --help
 guard-lab serve [--tcp PORT]… [--udp PORT]… [--tls FILE] [--sniff]   production, until its input ends
-guard-lab bench   the client of a measurement, which does what its input says
+guard-lab bench [PROXY [AUTHORIZATION]]   the client of a measurement, which does what its input says
 guard-lab sink PORT   the other side of one, until its input ends
 guard-lab steps [--kill N] COMMAND…   runs it, tells its steps, and kills it after one
 guard-lab reap   takes down what its input names, once that ends
@@ -27,6 +27,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Which way HTTP goes: by a proxy, where one is named.
+fn way(mut args: impl Iterator<Item = String>) -> Result<bench::Way> {
+    match args.next() {
+        Some(proxy) => Ok(bench::Way::by(proxy.parse()?, args.next().as_deref())),
+        None => Ok(bench::Way::default()),
+    }
+}
+
 fn run() -> Result<bool> {
     let mut args = env::args().skip(1);
     let verb = args.next().unwrap_or_default();
@@ -34,7 +42,7 @@ fn run() -> Result<bool> {
         "probe" if env::args().any(|arg| arg == "--help") => print!("{}", probe::HELP),
         "probe" => return probe::probe(args),
         "serve" => server::serve(args)?,
-        "bench" => bench::client()?,
+        "bench" => bench::client(&way(args)?)?,
         "sink" => bench::sink(args.next().context("which port?")?.parse()?)?,
         "steps" => steps::steps(args)?,
         "reap" => reap::reap(io::stdin().lock())?,

@@ -43,6 +43,7 @@ impl Unit {
             Self::Memory if size < MIB => format!("{:.1} KiB", number / 1024.0),
             Self::Memory => format!("{:.1} MiB", number / MIB),
             Self::Throughput => format!("{:.2} GB/s", number / 1e9),
+            Self::Requests if size < 1e4 => format!("{number:.0}/s"),
             Self::Packets | Self::Requests => format!("{:.0} k/s", number / 1e3),
             Self::Cpu => format!("{number:.2} %"),
         }

@@ -1,177 +1,140 @@
-//! What it costs to read over HTTP from a read-only destination, beside no guard, and beside the same way with every
-//! request allowed by the first rule.
+//! What it costs to read over HTTP from a read-only destination: beside no guard, beside the same way through a process
+//! that reads nothing of it, and beside peers that judge requests too.
 
-use std::fs;
-
-use anyhow::{Context as _, Result};
-use guard_lab::{Daemon, Network, Running};
-use serde_json::{Value, json};
+use anyhow::Result;
 
 use super::Plan;
-use super::client::{Client, sink};
-use super::figure::{Figure, Other, Target, Unit};
-use super::prefixes::{Pool, Prefixes};
-use super::rounds::interleave;
+use super::figure::{Figure, Target, Unit};
+use super::http_sides::{Sides, Task};
 use super::samples::Samples;
 
-/// Requests over one connection in a round.
-const KEPT: u64 = 2000;
-/// Connections with one request each in a round.
-const FRESH: u64 = 200;
-/// Bytes of a download in a round; of a large one, once.
-const DOWNLOAD: u64 = 256 << 20;
-/// Connections that are kept at once.
-const IDLE: u64 = 1000;
-
-const POLICY: &str = r#"
-version = 1
-name = "NAME"
-default = "deny"
-
-[[rule]]
-name = "bench"
-to = ["10.0.0.0/8"]
-action = "read-only"
-"#;
-const UNREAD: &str = "\n[[rule.http]]\naction = \"allow\"\n";
-
-/// A client without a guard, one that reads, and one that is let through unread.
-struct Sides {
-    none: Client,
-    guard: Client,
-    unread: Client,
-    daemon: Daemon,
-    _sink: Running,
-    _network: Network,
+/// What is measured on each side, and what of it is to be reached beside no guard.
+struct Row {
+    name: &'static str,
+    unit: Unit,
+    task: Task,
+    target: Target,
+    /// What stands in the way.
+    why: &'static str,
+    rounds: fn(&Plan) -> usize,
 }
 
-impl Sides {
-    fn start() -> Result<Self> {
-        let network = Network::new()?;
-        let sink = sink(&network)?;
-        let policy = |name: &str| POLICY.replace("NAME", name);
-        let daemon = Daemon::in_network(&network)
-            .policy("reads", &policy("reads"))
-            .policy("unread", &(policy("unread") + UNREAD))
-            .start()?;
-        Ok(Self {
-            none: Client::free(&network)?.pinned()?,
-            guard: Client::guarded(&daemon, "reads")?.pinned()?,
-            unread: Client::guarded(&daemon, "unread")?.pinned()?,
-            daemon,
-            _sink: sink,
-            _network: network,
-        })
-    }
+const REQUESTS: Task = Task {
+    what: "get",
+    amount: ("count", 2000),
+    measured: "a_second",
+    may_be_less: true,
+};
+const IDLE: Task = Task {
+    what: "idle",
+    amount: ("count", 1000),
+    measured: "open",
+    may_be_less: false,
+};
 
-    /// On each side in turns: none, guard, unread.
-    fn each(&mut self, rounds: usize, order: &Value, field: &str) -> Result<[Samples; 3]> {
-        let ask = |client: &mut Client| {
-            let answer = client.ask(order)?;
-            answer[field]
-                .as_f64()
-                .with_context(|| format!("no {field}: {answer}"))
-        };
-        interleave(
-            rounds,
-            self,
-            [
-                &mut |sides: &mut Self| ask(&mut sides.none),
-                &mut |sides| ask(&mut sides.guard),
-                &mut |sides| ask(&mut sides.unread),
-            ],
-        )
-    }
+const HOP: &str =
+    "a connection more, and two wake-ups more for each request: the relay has them too";
+const COPIES: &str = "each byte leaves the kernel and enters it once more: with the relay, too";
 
-    /// What the proxy has in memory, in bytes.
-    fn proxy(&self) -> Result<f64> {
-        let guardd = self.daemon.pid().context("guardd does not run")?;
-        let children = fs::read_to_string(format!("/proc/{guardd}/task/{guardd}/children"))?;
-        let proxy = children
-            .split_whitespace()
-            .next()
-            .context("no proxy runs")?;
-        let status = fs::read_to_string(format!("/proc/{proxy}/status"))?;
-        let anonymous = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"));
-        let kib =
-            anonymous.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        Ok(kib.context("no size of the proxy")? * 1024.0)
-    }
-}
+const ROWS: [Row; 5] = [
+    Row {
+        name: "GETs over one connection",
+        unit: Unit::Requests,
+        task: REQUESTS,
+        target: Target::RatioAtLeast(0.5),
+        why: HOP,
+        rounds: |plan| plan.rounds,
+    },
+    Row {
+        name: "the slowest in a hundred of them",
+        unit: Unit::Time,
+        task: Task {
+            measured: "p99_ns",
+            ..REQUESTS
+        },
+        target: Target::Ratio(2.0),
+        why: HOP,
+        rounds: |plan| plan.rounds,
+    },
+    Row {
+        name: "connection with one GET",
+        unit: Unit::Time,
+        task: Task {
+            what: "get-fresh",
+            amount: ("count", 200),
+            measured: "ns",
+            may_be_less: true,
+        },
+        target: Target::Ratio(1.4),
+        why: HOP,
+        rounds: |plan| plan.rounds,
+    },
+    Row {
+        name: "download of 1 GiB",
+        unit: Unit::Throughput,
+        task: Task {
+            what: "download",
+            amount: ("bytes", 1 << 30),
+            measured: "bytes_a_second",
+            may_be_less: true,
+        },
+        target: Target::RatioAtLeast(0.8),
+        why: COPIES,
+        rounds: |plan| plan.few,
+    },
+    Row {
+        name: "1,000 connections at once, a GET each",
+        unit: Unit::Time,
+        task: Task {
+            what: "get-at-once",
+            amount: ("count", 1000),
+            measured: "ns",
+            may_be_less: false,
+        },
+        target: Target::Stated,
+        why: "",
+        // mitmproxy takes ten seconds for one.
+        rounds: |plan| plan.fewest.min(3),
+    },
+];
 
-fn order(what: &str, field: &str, number: u64) -> Value {
-    let pool: Pool = Prefixes::TEN.between();
-    let mut order = pool.order(what);
-    order[field] = number.into();
-    order
-}
-
-/// Requests, downloads, and connections that are kept.
+/// Requests, downloads, and many connections.
 ///
 /// # Errors
 ///
-/// That something could not be measured.
+/// That something could not be measured. Of a peer, its lines say so.
 pub(super) fn http(plan: &Plan) -> Result<Vec<Figure>> {
-    const TWICE: &str = "each byte goes through another process, and each request through two more of the system's wake-ups";
     let mut sides = Sides::start()?;
-    let kept = order("get", "count", KEPT);
-    let many = sides.each(plan.rounds, &kept, "a_second")?;
-    let slow = sides.each(plan.rounds, &kept, "p99_ns")?;
-    let fresh = order("get-fresh", "count", FRESH);
-    let fresh = sides.each(plan.rounds, &fresh, "ns")?;
-    let download = order("download", "bytes", DOWNLOAD);
-    let download = sides.each(plan.few, &download, "bytes_a_second")?;
+    // First: what the allocator has once had it keeps in part.
+    let idle = idle(&mut sides)?;
     let mut figures = Vec::new();
-    for (name, unit, target, measured) in [
-        (
-            "GETs over one connection",
-            Unit::Requests,
-            Target::RatioAtLeast(0.5),
-            many,
-        ),
-        (
-            "the slowest in a hundred of them",
-            Unit::Time,
-            Target::Ratio(2.0),
-            slow,
-        ),
-        (
-            "connection with one GET",
-            Unit::Time,
-            Target::Ratio(1.4),
-            fresh,
-        ),
-        (
-            "download of 256 MiB",
-            Unit::Throughput,
-            Target::RatioAtLeast(0.8),
-            download,
-        ),
-    ] {
-        let [none, guard, unread] = measured;
-        let figure = |target| Figure::alone(name, unit, guard.clone(), target);
-        figures.push(
-            figure(target)
-                .beside(Other::Measured("no guard", none))
-                .remark(TWICE),
-        );
-        figures.push(figure(Target::Stated).beside(Other::Measured("unread", unread)));
+    for row in &ROWS {
+        let measured = sides.each((row.rounds)(plan), &row.task)?;
+        // The first is beside no guard.
+        let targets = std::iter::once(row.target).chain(std::iter::repeat(Target::Stated));
+        for (other, target) in measured.others.into_iter().zip(targets) {
+            let figure = Figure::alone(row.name, row.unit, measured.guard.clone(), target);
+            let why = if target == row.target { row.why } else { "" };
+            figures.push(figure.beside(other).remark(why));
+        }
     }
-    figures.push(idle(&mut sides)?);
+    figures.push(idle);
     Ok(figures)
 }
 
 /// What a connection costs that has asked for something and is kept.
 fn idle(sides: &mut Sides) -> Result<Figure> {
-    // What the process needs besides is there by now.
-    sides.guard.ask(&order("idle", "count", 10))?;
+    let few = Task {
+        amount: ("count", 10),
+        ..IDLE
+    };
+    // What the process needs besides is there by then.
+    sides.guarded(&few)?;
     let before = sides.proxy()?;
-    sides.guard.ask(&order("idle", "count", IDLE))?;
-    let each = (sides.proxy()? - before) / IDLE as f64;
-    sides.guard.ask(&json!({"do": "ping"}))?;
-    let name = "the proxy, for each of 1,000 connections";
+    let open = sides.guarded(&IDLE)?;
+    let each = (sides.proxy()? - before) / open;
+    sides.guarded(&few)?;
+    let name = "the proxy, for each of 1,000 idle connections";
     Ok(Figure::alone(
         name,
         Unit::Memory,

@@ -10,6 +10,8 @@ mod connects;
 mod crowd;
 mod figure;
 mod http;
+mod http_peers;
+mod http_sides;
 mod machine;
 mod peers;
 mod policies;

@@ -13,7 +13,7 @@ use super::prefixes::Prefixes;
 use crate::shell::{read, run, say, target, text};
 
 /// What is compared with.
-const SANDLOCK: &str = "sandlock==0.9.0";
+pub(super) const SANDLOCK: &str = "sandlock==0.9.0";
 
 /// Starts its command with connections to the prefixes of a file refused.
 const DRIVER: &str = "\
@@ -85,7 +85,7 @@ fn load(network: &Network, ruleset: &str) -> Result<()> {
 /// A client under sandlock, on the same network as the guard: it judges system calls, and touches no packet. As
 /// root, who can read the interpreter wherever it is.
 pub(super) fn sandlock(network: &Network, prefixes: Prefixes) -> Result<Client> {
-    let python = obtain()?;
+    let python = pip(SANDLOCK, "sandlock")?;
     let dir = network.tag().dir();
     fs::create_dir_all(&dir)?;
     let file = dir.join("denied");
@@ -95,22 +95,23 @@ pub(super) fn sandlock(network: &Network, prefixes: Prefixes) -> Result<Client> 
     Client::start(command.arg(bins::find("guard-lab")?).arg("bench"))?.pinned()
 }
 
-/// A Python that has it, in `target/tools`.
-fn obtain() -> Result<PathBuf> {
-    let dir = target().join("tools/sandlock");
+/// A Python of its own that has a package, in `target/tools`.
+pub(super) fn pip(package: &str, module: &str) -> Result<PathBuf> {
+    let dir = target().join("tools").join(module);
     let python = dir.join("bin/python");
-    let there = || read(Command::new(&python).args(["-c", "import sandlock"])).is_ok();
+    let import = format!("import {module}");
+    let there = || read(Command::new(&python).args(["-c", &import])).is_ok();
     if there() {
         return Ok(python);
     }
     say(&format!(
-        "installing {SANDLOCK} with pip into {}: guard is compared with it",
+        "installing {package} with pip into {}: guard is compared with it",
         dir.display()
     ));
     run(Command::new("python3").args(["-m", "venv"]).arg(&dir))?;
     let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", SANDLOCK]);
+    pip.args(["-m", "pip", "install", "--quiet", package]);
     run(&mut pip)?;
-    ensure!(there(), "{} left no sandlock", text(&pip));
+    ensure!(there(), "{} left no {module}", text(&pip));
     Ok(python)
 }

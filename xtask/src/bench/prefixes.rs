@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 
 /// Where production listens.
 pub(super) const PORT: u16 = 8080;
+/// Where it speaks HTTP.
+pub(super) const HTTP_PORT: u16 = PORT + 1;
 /// Addresses that connects take turns with at most, far apart.
 const TURNS: u32 = 1000;
 
@@ -100,12 +102,25 @@ impl Prefixes {
 impl Pool {
     /// An order to a client, about these addresses.
     pub(super) fn order(self, what: &str) -> Value {
+        self.order_to(what, PORT)
+    }
+
+    /// The same, at another port.
+    pub(super) fn order_to(self, what: &str, port: u16) -> Value {
         let first = Ipv4Addr::from_bits(self.first);
         json!({
             "do": what,
-            "to": format!("{first}:{PORT}"),
+            "to": format!("{first}:{port}"),
             "step": self.step,
             "size": self.size,
+        })
+    }
+
+    /// All of them, as text.
+    pub(super) fn texts(self) -> impl Iterator<Item = String> {
+        (0..self.size).map(move |turn| {
+            let address = Ipv4Addr::from_bits(self.first + turn * self.step);
+            address.to_string()
         })
     }
 
