@@ -1,4 +1,4 @@
-//! HTTP/1.1: requests that read, and what answers them.
+//! HTTP/1.1: requests that read.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Pool, median};
 
-/// What the other side answers a request for any other path with, in bytes.
+/// Bytes of an answer where it is not about them.
 const SMALL: usize = 1024;
 const CHUNK: usize = 128 * 1024;
 
@@ -164,40 +164,5 @@ impl Idle {
             self.0.push(connection);
         }
         Ok(json!({"open": count}))
-    }
-}
-
-/// Answers requests on a connection until it ends. The path says how many bytes are wanted.
-pub(super) fn serve(stream: TcpStream) -> Result<()> {
-    stream.set_nodelay(true)?;
-    // A connection that is kept may be idle for as long as it likes.
-    stream.set_read_timeout(None)?;
-    let body = vec![0x67; CHUNK];
-    let mut input = BufReader::new(stream);
-    let mut line = String::new();
-    loop {
-        line.clear();
-        if input.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        let path = line.split_whitespace().nth(1).unwrap_or_default();
-        let bytes: usize = path.trim_start_matches('/').parse().unwrap_or(SMALL);
-        while line != "\r\n" {
-            line.clear();
-            input.read_line(&mut line)?;
-        }
-        let head = format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {bytes}\r\n\r\n"
-        );
-        let first = bytes.min(SMALL);
-        let mut answer = head.into_bytes();
-        answer.extend_from_slice(&body[..first]);
-        input.get_mut().write_all(&answer)?;
-        let mut left = bytes - first;
-        while left > 0 {
-            let most = left.min(CHUNK);
-            input.get_mut().write_all(&body[..most])?;
-            left -= most;
-        }
     }
 }

@@ -2,6 +2,7 @@
 //! line, and answers with one line each, so that the same process, and the same loop, is measured on each side
 //! of a comparison. Nothing is started or allocated inside of a loop.
 
+mod answering;
 mod connect;
 mod datagram;
 mod http;
@@ -28,14 +29,15 @@ pub use stall::Watch;
 ///
 /// # Errors
 ///
-/// That an order cannot be understood or carried out.
+/// That an order is not JSON. Of one that cannot be carried out the answer says why.
 pub fn client(way: &Way) -> Result<()> {
     raise_descriptors();
     say(&json!({"ready": true}));
     let mut idle = http::Idle::default();
     for line in io::stdin().lock().lines() {
         let order: Value = serde_json::from_str(&line?).context("an order is a JSON object")?;
-        say(&obey(&order, way, &mut idle)?);
+        let done = obey(&order, way, &mut idle);
+        say(&done.unwrap_or_else(|error| json!({"failed": format!("{error:#}")})));
     }
     Ok(())
 }

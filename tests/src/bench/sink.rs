@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use socket2::{Domain, Socket, Type};
 
-use super::{http, pin, raise_descriptors};
+use super::{answering, pin, raise_descriptors};
 
 /// How long to wait for a client's next byte.
 const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Takes connections at a port, and reads them to their ends one after the other. Holds the same UDP port, where what
-/// comes fills a small buffer and is then dropped. Speaks HTTP at the next port, with a thread for each connection.
+/// comes fills a small buffer and is then dropped. Speaks HTTP at the next port.
 /// Prints `ready`; ends with its input.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub fn sink(port: u16) -> Result<()> {
     // The clients that are measured stay on the first one.
     let cpus = thread::available_parallelism()?.get();
     thread::spawn(move || pin(cpus - 1).map(|_| swallow(&listener)));
-    thread::spawn(move || pin(cpus - 1).map(|_| answer(&http)));
+    thread::spawn(move || pin(cpus - 1).and_then(|_| answering::answer(&http)));
     println!("ready");
     io::stdin().read_to_end(&mut Vec::new())?;
     Ok(())
@@ -52,12 +52,5 @@ fn swallow(listener: &TcpListener) {
     for mut stream in listener.incoming().flatten() {
         // A client that resets its connection has ended it, too.
         while stream.read(&mut buffer).is_ok_and(|length| length > 0) {}
-    }
-}
-
-fn answer(listener: &TcpListener) {
-    for stream in listener.incoming().flatten() {
-        // A client that has enough has ended it.
-        thread::spawn(move || drop(http::serve(stream)));
     }
 }

@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use guard_lab::{AGENT, Cgroup, Daemon, Network, Running, bins};
 use serde_json::{Value, json};
 
@@ -68,7 +68,12 @@ impl Client {
     /// Waits until it is carried out.
     pub(super) fn answer(&mut self) -> Result<Value> {
         let line = self.0.line(PATIENCE)?;
-        serde_json::from_str(&line).with_context(|| format!("not JSON: {line:?}"))
+        let answer: Value =
+            serde_json::from_str(&line).with_context(|| format!("not JSON: {line:?}"))?;
+        match answer["failed"].as_str() {
+            Some(why) => bail!("{why}"),
+            None => Ok(answer),
+        }
     }
 
     /// What a connection takes, in nanoseconds; all of them must have been allowed, or none.
