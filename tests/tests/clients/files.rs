@@ -103,8 +103,11 @@ fn what_reads_is_the_same_with_the_guard() {
     assert_eq!(files.arrived().len(), 22);
 }
 
+/// Whether a write is to be seen.
+type Seen = fn(&Files) -> bool;
+
 /// What changes files, and what is to be seen of it.
-fn writes() -> [(&'static str, String, fn(&Files) -> bool); 5] {
+fn writes() -> [(&'static str, String, Seen); 5] {
     let at = |path| url(PORT, path);
     [
         (

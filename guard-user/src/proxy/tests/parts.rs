@@ -1,6 +1,6 @@
 //! What the proxy reads beside HTTP/1: heads of HTTP/2, a server's first word, and what guardd and the proxy say.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Uri, header, uri::Scheme};
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::{
@@ -182,7 +182,7 @@ proptest! {
     fn a_head_of_http2_names_one_host_or_is_refused(head in heads()) {
         let (mut parts, ()) = head.into_parts();
         let hosts: Vec<_> = parts.headers.get_all(header::HOST).iter().cloned().collect();
-        if headers::normalise(&mut parts, Version::Http2).is_ok() {
+        if headers::normalise(&mut parts, Version::Http2, &Scheme::HTTP).is_ok() {
             let authority = parts.uri.authority().unwrap().as_str().to_owned();
             prop_assert!(hosts.iter().all(|host| host.as_bytes() == authority.as_bytes()));
             prop_assert!(hosts.len() <= 1 && !authority.contains('@'));
@@ -195,7 +195,7 @@ proptest! {
     #[test]
     fn a_head_of_http1_names_a_path_alone(head in heads()) {
         let (mut parts, ()) = head.into_parts();
-        headers::normalise(&mut parts, Version::Http1).unwrap();
+        headers::normalise(&mut parts, Version::Http1, &Scheme::HTTP).unwrap();
         prop_assert!(parts.uri.authority().is_none() && parts.uri.scheme().is_none());
         prop_assert!(parts.uri.path_and_query().is_some());
     }

@@ -21,9 +21,9 @@ fn factor() -> Option<u32> {
 
 /// The same, of a property that is async: always the same cases, unless there are to be more of them.
 pub(super) fn runner(cases: u32) -> TestRunner {
-    let rng = match factor() {
-        None => TestRng::deterministic_rng(RngAlgorithm::ChaCha),
-        Some(_) => TestRng::from_rng(RngAlgorithm::ChaCha),
-    };
+    if factor().is_some() {
+        return TestRunner::new(rounds(cases));
+    }
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     TestRunner::new_with_rng(rounds(cases), rng)
 }
