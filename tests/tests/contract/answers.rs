@@ -146,16 +146,26 @@ fn a_hole_may_be_for_reads_alone() {
     let production = lab.production();
     let mut shell = lab.shell();
     let request = lab.asked(&mut shell);
+    let mut send = |method| {
+        let url = format!("http://{V4}:443/");
+        say(
+            &mut shell,
+            &format!("curl -s -o /dev/null -m 10 -w '%{{http_code}}' -X {method} {url}"),
+        )
+        .text
+    };
     for verb in [["approve", id(&request)], ["open", V4]] {
         let hole = lab.json(&[&verb[..], &["--read-only"]].concat());
         assert_eq!(hole["read_only"], true);
         assert_eq!(lab.json(&["holes"])[0]["read_only"], true);
-        // What speaks no HTTP gets no further than the proxy.
-        lab.reaches(&mut shell, V4);
-        assert!(production.reached_at(V4, 443).unwrap().is_empty());
+        assert!(send("GET").contains("200"));
+        assert!(send("PUT").contains("403"));
         lab.json(&["close", id(&hole)]);
     }
-    assert_eq!(lab.json(&["pending"]), json!([]));
+    let mut reached = production.reached_at(V4, 443).unwrap();
+    reached.retain(|one| one.kind == "http");
+    let methods: Vec<_> = reached.iter().map(|one| &one.record["method"]).collect();
+    assert_eq!(methods, ["GET", "GET"]);
     let hole = lab.json(&["open", V4]);
     assert_eq!(hole["read_only"], false);
     assert!(lab.reaches(&mut shell, V4));
