@@ -45,7 +45,13 @@ pub(super) fn normalise(
             parts.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
             Ok(())
         }
-        Version::Http2 => one_authority(parts, scheme),
+        Version::Http2 => {
+            one_authority(parts, scheme)?;
+            match parts.uri.authority() {
+                Some(named) if named.as_str().contains('@') => Err("its authority names a user"),
+                _ => Ok(()),
+            }
+        }
     }
 }
 
@@ -65,13 +71,6 @@ fn one_authority(parts: &mut Parts, scheme: &Scheme) -> Result<(), &'static str>
     }
     if parts.uri.scheme().is_some_and(|named| named != scheme) {
         return Err("its scheme is not that of the connection");
-    }
-    if parts
-        .uri
-        .authority()
-        .is_some_and(|named| named.as_str().contains('@'))
-    {
-        return Err("its authority names a user");
     }
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let (host, more) = (hosts.next().cloned(), hosts.next().is_some());

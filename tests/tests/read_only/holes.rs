@@ -334,10 +334,11 @@ fn a_session_inside_has_its_own_and_the_strictest_policy_judges() {
     scene.daemon.ask(["status"]).unwrap().success().unwrap();
     json(&scene, &["open", PHOTOS, "--session", "s1", "--read-only"]);
     let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    // It speaks first: the shell around it may read ahead of it.
+    let inner = "sh -c 'echo inside $GUARD_SESSION; exec sh'";
     outer
-        .tell(&format!("{} run --policy own -- sh", guard.display()))
+        .tell(&format!("{} run --policy own -- {inner}", guard.display()))
         .unwrap();
-    outer.tell("echo inside $GUARD_SESSION").unwrap();
     assert_eq!(outer.line_with("inside ").unwrap().trim(), "inside s2");
     // It has no holes but its own.
     let page = url(PHOTOS, "/");

@@ -36,6 +36,7 @@ import http.server, ssl
 class Photos(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.send_response(200)
+        self.send_header("Content-Length", "6")
         self.end_headers()
         self.wfile.write(b"photos")
 
