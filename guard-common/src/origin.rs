@@ -66,23 +66,31 @@ pub struct Origin {
     pub destination: Address,
     /// Whose connection it is.
     pub session: SessionId,
+    /// The process that asked, in the first namespace of processes.
+    pub tgid: u32,
     /// The port that was asked for, host byte order.
     pub port: u16,
     /// Unused.
-    pad: [u8; 2],
+    pad: [u8; 6],
 }
 
 impl Origin {
-    /// A connection of a session, begun at that time; `port` in host byte order.
+    /// A connection of a session and one of its processes, begun at that time; `port` in host byte order.
     #[inline(always)]
     #[must_use]
-    pub const fn new(at: BootTime, session: SessionId, destination: Address, port: u16) -> Self {
+    pub const fn new(
+        at: BootTime,
+        (session, tgid): (SessionId, u32),
+        destination: Address,
+        port: u16,
+    ) -> Self {
         Self {
             at,
             destination,
             session,
+            tgid,
             port,
-            pad: [0; 2],
+            pad: [0; 6],
         }
     }
 }

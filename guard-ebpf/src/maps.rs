@@ -124,6 +124,8 @@ pub(crate) struct TurnedState {
     pub(crate) proxy: u16,
     /// A [`crate::turned::Way`] in the low half, and in the high half the hole for reads by which it was led there, or 0.
     pub(crate) way: u64,
+    /// The process that asked.
+    pub(crate) tgid: u64,
 }
 
 /// Socket storage with flags, which `btf_maps::SkStorage` has no parameter for. Only the types

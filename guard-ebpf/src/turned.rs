@@ -80,6 +80,7 @@ impl Turned {
             (&raw mut (*state).session).write_volatile(session.0);
             (&raw mut (*state).port).write_volatile(asked.port);
             (&raw mut (*state).proxy).write_volatile(proxy.port);
+            (&raw mut (*state).tgid).write_volatile(u64::from(kernel::current_pid_tgid().1));
             (&raw mut (*state).way).write_volatile(way);
         }
     }
@@ -106,6 +107,12 @@ impl Turned {
     fn session(self) -> SessionId {
         // SAFETY: a live map value.
         SessionId(unsafe { (&raw const (*self.0).session).read_volatile() })
+    }
+
+    #[inline(always)]
+    fn tgid(self) -> u32 {
+        // SAFETY: a live map value.
+        unsafe { (&raw const (*self.0).tgid).read_volatile() as u32 }
     }
 
     #[inline(always)]
@@ -250,7 +257,8 @@ pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
         return false;
     }
     let key = OriginKey::new(proxy.netns, segment.from, segment.port);
-    let origin = Origin::new(kernel::boot_time(), turned.session(), asked.to, asked.port);
+    let whose = (turned.session(), turned.tgid());
+    let origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
     ORIGINS.insert(key, origin, 0).is_ok()
 }
 

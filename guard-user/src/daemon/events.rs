@@ -150,7 +150,7 @@ impl State {
 
     /// Asks a person, unless that is being done.
     fn note_question(&mut self, event: &Event) -> Result<(), Refusal> {
-        let process = self.process_of(event);
+        let process = self.process_behind(event);
         let noted = self.ask(question(event), event.at, process, None)?;
         if noted == Noted::Full {
             tracing::warn!(session = event.session.0, "too many requests wait already");
@@ -158,23 +158,28 @@ impl State {
         Ok(())
     }
 
-    /// The process of an event. Where it has gone already, its thread's own name is all there is.
-    fn process_of(&self, event: &Event) -> (Option<u32>, Process) {
-        let session = self.sessions.live(event.session);
+    /// The process of that number, if it is (still) one of the session's; 0 where none is known.
+    pub fn process_of(&self, session: SessionId, tgid: u32) -> (Option<u32>, Process) {
+        let session = self.sessions.live(session);
         let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
         let known = cgroup
-            .filter(|_| event.tgid != 0)
-            .and_then(|cgroup| Process::look(event.tgid, &cgroup));
+            .filter(|_| tgid != 0)
+            .and_then(|cgroup| Process::look(tgid, &cgroup));
+        ((tgid != 0).then_some(tgid), known.unwrap_or_default())
+    }
+
+    /// The process of an event. Where it has gone already, its thread's own name is all there is.
+    fn process_behind(&self, event: &Event) -> (Option<u32>, Process) {
+        let (pid, process) = self.process_of(event.session, event.tgid);
         let comm = || {
             let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
             (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
         };
-        let process = known.unwrap_or_default();
         let process = Process {
             comm: process.comm.clone().or_else(comm),
             ..process
         };
-        ((event.tgid != 0).then_some(event.tgid), process)
+        (pid, process)
     }
 
     /// Puts a question on the list, if it is new, and writes that down.
@@ -259,7 +264,7 @@ impl State {
             Some(live) => Record::of(ids::session(live.cgroup.id), live.about.uid),
             None => Record::default().with("cgroup", event.cgroup),
         };
-        let (pid, process) = self.process_of(event);
+        let (pid, process) = self.process_behind(event);
         let hook = Hook::from_u8(event.hook).map_or("unknown", Hook::as_str);
         let record = record
             .with("destination", destination(event, host))

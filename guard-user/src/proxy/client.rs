@@ -28,7 +28,7 @@ use super::{
     tls::Secure,
     upgrade::Upgrade,
     upstream::{Unanswered, Unopened, Upstream, Version},
-    wire::{Entry, Target},
+    wire::{Entry, Target, Tgid},
 };
 
 /// Why a connection is broken off in place of an answer.
@@ -39,6 +39,8 @@ pub(super) type Abort = Box<dyn Error + Send + Sync>;
 pub(super) struct Way {
     pub(super) link: Rc<Link>,
     pub(super) target: Target,
+    /// The process that connected. Others may have the socket since.
+    pub(super) tgid: Tgid,
     network: Rc<Network>,
     upstream_ended: Rc<Notify>,
     /// How TLS is spoken on it, if it is.
@@ -48,10 +50,15 @@ pub(super) struct Way {
 impl Way {
     /// One in the clear, as far as is known yet.
     #[must_use]
-    pub(super) fn new(link: Rc<Link>, target: Target, network: Rc<Network>) -> Self {
+    pub(super) fn new(
+        link: Rc<Link>,
+        (target, tgid): (Target, Tgid),
+        network: Rc<Network>,
+    ) -> Self {
         Self {
             link,
             target,
+            tgid,
             network,
             upstream_ended: Rc::default(),
             secure: None,

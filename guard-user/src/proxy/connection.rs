@@ -51,8 +51,8 @@ pub(super) async fn serve(
     peer: SocketAddr,
 ) {
     match origin::of(&common.origins, network.cookie, &stream, peer) {
-        Ok(Some(target)) => {
-            let way = Way::new(Rc::clone(&common.link), target, network);
+        Ok(Some(origin)) => {
+            let way = Way::new(Rc::clone(&common.link), origin, network);
             let place = |account| common.place(account).map(Some).ok_or(Taken);
             serve_to(way, Rc::clone(&common.tls), stream, place).await;
         }

@@ -225,7 +225,7 @@ fn too_much() -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::wire::Tgid, *};
 
     fn target(port: u16) -> Target {
         Target {
@@ -237,6 +237,7 @@ mod tests {
 
     fn asked() -> Asked {
         Asked {
+            tgid: Tgid::default(),
             method: "PUT".to_owned(),
             scheme: "http".to_owned(),
             host: None,

@@ -11,7 +11,7 @@ use hyper::body::{Body as _, Incoming};
 use super::{
     answers::Problem,
     body::{self, Begun, Body},
-    client::{Abort, Client},
+    client::{Abort, Client, Way},
     digest,
     judge::{self, Judgement, Rules, Write},
     wire::{Answer, Asked, Entry, MAX_PATH, MAX_PREVIEW, Terms},
@@ -120,8 +120,7 @@ impl Client {
         }
         write.warnings.splice(0..0, judge::elsewhere(request));
         let because = write.because.clone();
-        let scheme = self.way.scheme();
-        let asked = asked(terms, parts, scheme.as_str(), request, &body, write);
+        let asked = asked(terms, parts, &self.way, request, &body, write);
         let began = Instant::now();
         let answer = tokio::select! {
             answer = self.way.link.ask(self.way.target, asked).answer() => answer,
@@ -192,20 +191,22 @@ fn with_body(rules: &[Rules], request: &judge::Request<'_>, body: &Begun) -> Jud
 fn asked(
     terms: &Terms,
     parts: &Parts,
-    scheme: &str,
+    way: &Way,
     request: &judge::Request<'_>,
     body: &Begun,
     write: Write,
 ) -> Asked {
     let (path, host) = (path(&parts.uri), host(parts));
+    let scheme = way.scheme();
     let digest = || {
         let host = host.as_deref().unwrap_or_default();
-        digest::of(parts, scheme, host, &path, body)
+        digest::of(parts, scheme.as_str(), host, &path, body)
     };
     let rule = terms.rules.first().and_then(|rules| rules.name.clone());
     Asked {
+        tgid: way.tgid,
         method: parts.method.to_string(),
-        scheme: scheme.to_owned(),
+        scheme: scheme.to_string(),
         bytes: body.bytes(),
         body_preview: text(body.head(MAX_PREVIEW)),
         plain: judge::is_plain(request),

@@ -165,6 +165,8 @@ pub enum Answer {
 /// An HTTP request that is no read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
+    /// Who connected.
+    pub tgid: Tgid,
     /// The method.
     pub method: String,
     /// `http` or `https`.
@@ -190,6 +192,11 @@ pub struct Asked {
     /// What looks bulky or irreversible about it.
     pub warnings: Vec<String>,
 }
+
+/// The number of a process, as guardd sees it; 0 where it is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Tgid(pub u32);
 
 /// Bytes of path and query, of a request that a person can be asked about.
 pub const MAX_PATH: usize = 3000;

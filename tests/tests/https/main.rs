@@ -44,6 +44,7 @@ fn a_yes_is_for_that_request() {
     agent.tell(&put).unwrap();
     assert_eq!(agent.line_with("403").unwrap().trim(), "403");
     let pending = scene.daemon.agent(["pending"]).json().unwrap();
+    assert_eq!(pending[0]["comm"], "curl", "{pending}");
     let asked = &pending[0]["http"];
     assert_eq!(asked["scheme"], "https", "{pending}");
     assert_eq!(asked["host"], format!("{NAME}:8443"), "{pending}");

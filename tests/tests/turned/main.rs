@@ -245,7 +245,7 @@ fn a_socket_that_is_connected_anew_goes_where_it_asks() {
 /// Whether the kernel has noted where a client with that port was going.
 fn is_noted(scene: &mut Scene<'_>, proxy: &Proxy, from: IpAddr, port: u16) -> bool {
     let map = MapData::from_fd(scene.datapath().origins().unwrap()).unwrap();
-    let map: HashMap<_, [u8; 32], [u8; 32]> = match Map::from_map_data(map).unwrap() {
+    let map: HashMap<_, [u8; 32], [u8; 40]> = match Map::from_map_data(map).unwrap() {
         map @ Map::LruHashMap(_) => map.try_into().unwrap(),
         other => panic!("{other:?}"),
     };

@@ -12,8 +12,10 @@ use std::time::Duration;
 use guard_common::{
     Address, BootTime, HoleId, NetnsCookie, Origin, OriginKey, PolicyId, Protocol, Verdict,
 };
-use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, bins};
-use guard_user::datapath::{Datapath, NewHole, Object, Places, SessionCgroup, Start};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, bins, eventually};
+use guard_user::datapath::{
+    Datapath, DatapathError, NewHole, Object, Places, SessionCgroup, Start,
+};
 use guard_user::policy::{Compiled, Environment, compile, parse};
 use guard_user::sys::{bpf::Origins, netns};
 use rustix::process::{Gid, Uid};
@@ -189,8 +191,19 @@ impl<'n> Scene<'n> {
 impl Drop for Scene<'_> {
     fn drop(&mut self) {
         self.datapath = None;
-        let done = guard_user::datapath::teardown(&places(&self.daemon), true, || Ok(()));
+        let places = places(&self.daemon);
+        let teardown = || guard_user::datapath::teardown(&places, true, || Ok(()));
+        // A process that another test is about to start has a copy of the lock until it runs its program.
+        let mut done = teardown();
+        let free = eventually("nobody has the lock", || {
+            let is_busy = matches!(done, Err(DatapathError::Busy { .. }));
+            if is_busy {
+                done = teardown();
+            }
+            !is_busy
+        });
         if !thread::panicking() {
+            free.unwrap();
             done.unwrap();
         }
     }

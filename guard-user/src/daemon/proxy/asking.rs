@@ -14,7 +14,7 @@ use crate::{
         state::State,
     },
     proto::{self, HttpRequest},
-    proxy::wire::{Answer, Asked, MAX_PREVIEW, Number, Target, ToProxy},
+    proxy::wire::{Answer, Asked, MAX_PREVIEW, Number, Target, Tgid, ToProxy},
     sys::clock::{self, Clocks},
 };
 
@@ -55,7 +55,7 @@ impl State {
             Standing::Judged { hold, .. } => Some(hold),
         };
         let (id, to) = (SessionId(target.session), Address::from(target.address));
-        let plain = asked.plain;
+        let (plain, tgid) = (asked.plain, asked.tgid);
         let Some(request) = understood(asked) else {
             return Some(unreadable());
         };
@@ -73,7 +73,7 @@ impl State {
             // Since the proxy was told otherwise.
             return Some(self.pass(&question, None, None));
         }
-        self.put_write(number, question, hold)
+        self.put_write((number, tgid), question, hold)
     }
 
     /// How long a client may wait; none where nobody is there who would see it, or too many wait already.
@@ -87,7 +87,7 @@ impl State {
 
     fn put_write(
         &mut self,
-        number: Number,
+        (number, tgid): (Number, Tgid),
         question: Question,
         hold: Option<Duration>,
     ) -> Option<Answer> {
@@ -99,12 +99,12 @@ impl State {
         if is_new && self.proxy.pace.admit(question.session, now).is_none() {
             return Some(too_many());
         }
-        let process = (None, Process::default());
+        let process = self.client(question.session, tgid);
         match self.ask(question.clone(), now, process, None) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 self.keep_requests();
                 match hold {
-                    Some(hold) => self.let_wait(number, question, id, after(now, hold)),
+                    Some(hold) => self.let_wait((number, tgid), question, id, after(now, hold)),
                     None => return Some(ask_a_person(id)),
                 }
                 None
@@ -118,8 +118,22 @@ impl State {
         }
     }
 
-    fn let_wait(&mut self, number: Number, question: Question, id: String, until: BootTime) {
+    /// Who asks, without the command line: headers with secrets may be in it.
+    fn client(&self, session: SessionId, tgid: Tgid) -> (Option<u32>, Process) {
+        let (pid, process) = self.process_of(session, tgid.0);
+        let command = Vec::new();
+        (pid, Process { command, ..process })
+    }
+
+    fn let_wait(
+        &mut self,
+        (number, tgid): (Number, Tgid),
+        question: Question,
+        id: String,
+        until: BootTime,
+    ) {
         let waiter = Waiter {
+            tgid,
             question,
             request: id.clone(),
             until,
@@ -188,7 +202,8 @@ impl State {
             let left = waiter.until.0.saturating_sub(clock::now().0);
             self.proxy.waiters.remove(number);
             let hold = Some(Duration::from_nanos(left));
-            if let Some(verdict) = self.put_write(number, waiter.question, hold) {
+            let asker = (number, waiter.tgid);
+            if let Some(verdict) = self.put_write(asker, waiter.question, hold) {
                 self.answer(number, verdict);
             }
         }
@@ -300,6 +315,7 @@ mod tests {
 
     fn asked(path: &str) -> Asked {
         Asked {
+            tgid: Tgid::default(),
             plain: true,
             method: "PUT".to_owned(),
             scheme: "http".to_owned(),

@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use guard_common::{BootTime, SessionId};
 
-use crate::{daemon::requests::Question, proxy::wire::Number};
+use crate::{
+    daemon::requests::Question,
+    proxy::wire::{Number, Tgid},
+};
 
 /// Clients of one session that wait at once; more are told no.
 pub const MAX_WAITERS: usize = 64;
@@ -12,6 +15,8 @@ pub const MAX_WAITERS: usize = 64;
 /// One that waits.
 #[derive(Clone, Debug)]
 pub struct Waiter {
+    /// Its process.
+    pub tgid: Tgid,
     /// What it asks.
     pub question: Question,
     /// The request that a person sees.
@@ -99,6 +104,7 @@ mod tests {
 
     fn waiter(request: &str, until: u64) -> Waiter {
         Waiter {
+            tgid: Tgid(0),
             question: Question {
                 session: SessionId(1),
                 destination: Address::default(),

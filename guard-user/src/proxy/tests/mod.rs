@@ -30,7 +30,7 @@ use super::{
     link::Link,
     networks::Network,
     tls::Tls,
-    wire::{Answer, Asked, Entry, NetworkId, Target, Terms, ToDaemon},
+    wire::{Answer, Asked, Entry, NetworkId, Target, Terms, Tgid, ToDaemon},
 };
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -140,7 +140,7 @@ impl Lab {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let network = Rc::new(Network::new(NetworkId(0), NetnsCookie(0)));
-                let way = Way::new(Rc::clone(&proxy), target, network);
+                let way = Way::new(Rc::clone(&proxy), (target, Tgid::default()), network);
                 spawn_local(serve_to(way, Rc::clone(&speaks), stream, |_| Ok(None)));
             }
         });

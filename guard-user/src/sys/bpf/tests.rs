@@ -245,12 +245,12 @@ fn an_origin_is_taken_once_and_from_no_other_map() {
     let map = map(LRU_HASH, key_size, value_size, 16);
     let session = SessionId(7);
     let destination = Ipv4Addr::new(192, 0, 2, 10).into();
-    let origin = Origin::new(BootTime(1), session, destination, 443);
+    let origin = Origin::new(BootTime(1), (session, 4711), destination, 443);
     let key = OriginKey::new(NetnsCookie(3), Ipv4Addr::LOCALHOST.into(), 4001);
-    let mut aya: HashMap<_, [u8; 32], [u8; 32]> = seen_by_aya(&map).try_into().unwrap();
-    let bytes = |bytes: &[u8]| <[u8; 32]>::try_from(bytes).unwrap();
-    aya.insert(bytes(key.as_bytes()), bytes(origin.as_bytes()), 0)
-        .unwrap();
+    let mut aya: HashMap<_, [u8; 32], [u8; 40]> = seen_by_aya(&map).try_into().unwrap();
+    let key_bytes: [u8; 32] = key.as_bytes().try_into().unwrap();
+    let value: [u8; 40] = origin.as_bytes().try_into().unwrap();
+    aya.insert(key_bytes, value, 0).unwrap();
     let origins = Origins::new(map).unwrap();
     let other = OriginKey::new(NetnsCookie(3), Ipv4Addr::LOCALHOST.into(), 4002);
     assert_eq!(origins.take(&other).unwrap(), None);
