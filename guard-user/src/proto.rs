@@ -365,6 +365,9 @@ pub struct Hole {
 /// Which HTTP requests a hole lets through to a `read-only` destination.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HttpHole {
+    /// To this host; null: any.
+    #[serde(default)]
+    pub host: Option<String>,
     /// With this method; null: any.
     pub method: Option<String>,
     /// With this path, in which `*` stands for any text where it is no single request's; null: any.

@@ -14,7 +14,7 @@ use std::{
 use http::{Request, Response, StatusCode, header, request::Parts, uri::Scheme};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, SetOnce};
 
 use super::{
     answers::Problem,
@@ -101,6 +101,8 @@ pub(super) struct Client {
     watch: Watch,
     answering: Arc<AtomicUsize>,
     look: RefCell<Look>,
+    /// Set when something has passed that nobody judged, as a hole for everything was open.
+    by_hole: SetOnce<()>,
     _place: Option<Place>,
 }
 
@@ -119,6 +121,7 @@ impl Client {
             watch,
             answering: Arc::default(),
             look: RefCell::default(),
+            by_hole: SetOnce::new(),
             _place: place,
         }
     }
@@ -131,6 +134,20 @@ impl Client {
     /// Waits until that has ended.
     pub(super) async fn upstream_ended(&self) {
         self.way.upstream_ended.notified().await;
+    }
+
+    /// Notes that something passes because a hole for everything is open.
+    pub(super) fn goes_by_hole(&self) {
+        // It may be noted already.
+        let _ = self.by_hole.set(());
+    }
+
+    /// Waits until the hole has ended by which something has passed here. As with what goes past the proxy, nothing goes
+    /// on after that: what has become a tunnel, or sends a body without an end, least of all.
+    pub(super) async fn outlives_hole(&self) {
+        self.by_hole.wait().await;
+        self.way.link.closes(self.way.target).await;
+        self.log(Entry::refused("the hole that it went through has ended"));
     }
 
     /// Connects anew: what was there may have been closed while a person thought, or is about to be.
@@ -176,7 +193,7 @@ impl Client {
         let (mut parts, body) = request.into_parts();
         let passed = match headers::normalise(&mut parts, version, &self.way.scheme()) {
             Ok(()) => self.pass(&parts, body).await?,
-            Err(why) => Err(self.unreadable(&parts, why)),
+            Err(why) => Err(self.unreadable(&parts, StatusCode::BAD_REQUEST, why)),
         };
         let answer = match passed {
             Ok(passed) => self.send(parts, passed, version, upgrade).await?,
@@ -185,8 +202,8 @@ impl Client {
         Ok(answer.map(|body| Attended::new(body, busy).boxed_unsync()))
     }
 
-    fn unreadable(&self, parts: &Parts, why: &str) -> Problem {
-        let status = StatusCode::BAD_REQUEST;
+    /// Of a request that has more than one reading.
+    pub(super) fn unreadable(&self, parts: &Parts, status: StatusCode, why: &str) -> Problem {
         self.log(Entry {
             why: Some(why.to_owned()),
             status: Some(status.as_u16()),

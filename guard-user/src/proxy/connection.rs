@@ -132,10 +132,16 @@ async fn speak(way: Way, stream: Stream, upstream: Rc<Upstream>, place: Option<P
     let mut io = SievedIo::new(stream, Sieve::requests(Limits::default()));
     let client = Rc::new(Client::new(way, upstream, io.watch(), place));
     match (spoken(&client, &mut io).await, agreed) {
-        (Ok(Some(Protocol::Http1)), None | Some(Version::Http1)) => http1(client, io).await,
+        (Ok(Some(Protocol::Http1)), None | Some(Version::Http1)) => tokio::select! {
+            () = http1(Rc::clone(&client), io) => {}
+            () = client.outlives_hole() => {}
+        },
         (Ok(Some(Protocol::Http2)), None | Some(Version::Http2)) => {
             io.become_opaque();
-            http2(client, io).await;
+            tokio::select! {
+                () = http2(Rc::clone(&client), io) => {}
+                () = client.outlives_hole() => {}
+            }
         }
         (Ok(Some(_)), _) => {
             let why = "the client speaks another version of HTTP than it has agreed to";

@@ -30,23 +30,27 @@ const OF_A_TRY: [&str; 17] = [
 /// Schemes whose credentials have a time, a counter or a signature in them.
 const SIGNED: [&str; 6] = ["aws4-", "digest ", "dpop ", "hawk ", "oauth ", "signature "];
 
-/// SHA-256 of what a request asks for, in hex: method, URL, headers and the body, which has been read whole.
-pub(super) fn of(parts: &Parts, scheme: &str, host: &str, path: &str, body: &Begun) -> String {
-    let none = HeaderMap::new();
-    let trailers = body.trailers().unwrap_or(&none);
-    sum(parts, scheme, host, path, body.so_far(), trailers)
+/// Where a request goes.
+pub(super) struct Url<'a> {
+    pub(super) scheme: &'a str,
+    /// Whom TLS was begun with; empty without it. What answers there may go by that name, or by the host's.
+    pub(super) server: &'a str,
+    pub(super) host: &'a str,
+    /// With the query.
+    pub(super) path: &'a str,
 }
 
-fn sum(
-    parts: &Parts,
-    scheme: &str,
-    host: &str,
-    path: &str,
-    body: &[u8],
-    trailers: &HeaderMap,
-) -> String {
+/// SHA-256 of what a request asks for, in hex: method, URL, headers and the body, which has been read whole.
+pub(super) fn of(parts: &Parts, url: &Url<'_>, body: &Begun) -> String {
+    let none = HeaderMap::new();
+    let trailers = body.trailers().unwrap_or(&none);
+    sum(parts, url, body.so_far(), trailers)
+}
+
+fn sum(parts: &Parts, url: &Url<'_>, body: &[u8], trailers: &HeaderMap) -> String {
     let mut sum = Sum(Sha256::new());
-    for part in [parts.method.as_str(), scheme, host, path] {
+    let method = parts.method.as_str();
+    for part in [method, url.scheme, url.server, url.host, url.path] {
         sum.add(part.as_bytes());
     }
     for headers in [&parts.headers, trailers] {
@@ -98,20 +102,20 @@ mod tests {
 
     use super::*;
 
+    const URL: Url<'_> = Url {
+        scheme: "http",
+        server: "",
+        host: "photos",
+        path: "/x",
+    };
+
     fn digest(headers: &[(&str, &str)], body: &str) -> String {
         let mut request = Request::builder().method("POST").uri("/x");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        sum(
-            &parts,
-            "http",
-            "photos",
-            "/x",
-            body.as_bytes(),
-            &HeaderMap::new(),
-        )
+        sum(&parts, &URL, body.as_bytes(), &HeaderMap::new())
     }
 
     #[test]

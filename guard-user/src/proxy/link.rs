@@ -7,7 +7,7 @@ use std::{
     rc::Rc,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::wire::{Answer, Asked, Entry, NetworkId, Number, Target, Terms, ToDaemon};
 use crate::sys::packets::{MAX_MESSAGE, Packets};
@@ -33,7 +33,7 @@ enum Waiting {
 pub(super) struct Link {
     next: Cell<u64>,
     /// Of what was asked under an earlier one, nothing is remembered.
-    epoch: Cell<u64>,
+    epoch: watch::Sender<u64>,
     waiting: RefCell<HashMap<Number, Waiting>>,
     known: RefCell<HashMap<Target, Option<Rc<Terms>>>>,
     outgoing: mpsc::UnboundedSender<ToDaemon>,
@@ -47,7 +47,7 @@ impl Link {
         let (outgoing, unsent) = mpsc::unbounded_channel();
         Self {
             next: Cell::new(1),
-            epoch: Cell::new(0),
+            epoch: watch::Sender::new(0),
             waiting: RefCell::default(),
             known: RefCell::default(),
             outgoing,
@@ -80,7 +80,7 @@ impl Link {
         }
         let (tell, told) = oneshot::channel();
         let number = self.number();
-        let epoch = self.epoch.get();
+        let epoch = *self.epoch.borrow();
         let waiting = Waiting::Terms {
             target,
             epoch,
@@ -102,7 +102,7 @@ impl Link {
             return;
         };
         let terms = terms.map(Rc::new);
-        if epoch == self.epoch.get() {
+        if epoch == *self.epoch.borrow() {
             let mut known = self.known.borrow_mut();
             if known.len() >= MAX_KNOWN {
                 known.clear();
@@ -115,8 +115,22 @@ impl Link {
 
     /// What was known may not hold any more.
     pub(super) fn renew(&self) {
-        self.epoch.set(self.epoch.get() + 1);
         self.known.borrow_mut().clear();
+        self.epoch.send_modify(|epoch| *epoch += 1);
+    }
+
+    /// Waits until not everything passes at a target any more.
+    pub(super) async fn closes(&self, target: Target) {
+        let mut epoch = self.epoch.subscribe();
+        loop {
+            epoch.borrow_and_update();
+            let terms = self.terms(target).await;
+            if terms.is_none_or(|terms| !terms.rules.is_empty()) {
+                return;
+            }
+            // The sender is this link's own.
+            let _ = epoch.changed().await;
+        }
     }
 
     /// Asks whether a request may pass.

@@ -54,7 +54,11 @@ impl Client {
     pub(super) async fn pass(&self, parts: &Parts, body: Incoming) -> Result<Passing, Abort> {
         let terms = self.terms().await?;
         if terms.rules.is_empty() {
+            self.goes_by_hole();
             return Ok(Ok(Passed::read(body::outgoing(body))));
+        }
+        if let Some(misdirected) = self.misdirected(parts) {
+            return Ok(Err(misdirected.under(&terms)));
         }
         let request = judge::Request {
             method: &parts.method,
@@ -79,6 +83,14 @@ impl Client {
                 Ok(Err(self.denied(&terms, parts, denied.because())))
             }
         }
+    }
+
+    /// What is told of a request for another host than the TLS connection is for (RFC 9110 15.5.20).
+    fn misdirected(&self, parts: &Parts) -> Option<Problem> {
+        let (secure, host) = (self.way.secure.as_ref()?, host(parts)?);
+        let why = "its host is not the one that TLS was begun for (SNI), so that servers may take it for either";
+        let is_for = secure.is_for(&host);
+        (!is_for).then(|| self.unreadable(parts, StatusCode::MISDIRECTED_REQUEST, why))
     }
 
     async fn terms(&self) -> Result<Rc<Terms>, Abort> {
@@ -148,6 +160,9 @@ impl Client {
         began: Instant,
     ) -> Result<Passing, Abort> {
         let terms = self.terms().await?;
+        if terms.rules.is_empty() {
+            self.goes_by_hole();
+        }
         if !Rc::ptr_eq(before, &terms) && !terms.rules.is_empty() {
             let now = with_body(&terms.rules, request, &body);
             if let Judgement::Denied { because } = now {
@@ -196,11 +211,17 @@ fn asked(
     body: &Begun,
     write: Write,
 ) -> Asked {
-    let (path, host) = (path(&parts.uri), host(parts));
+    let server = way.secure.as_ref().map(|secure| secure.name());
+    let (path, host) = (path(&parts.uri), host(parts).or(server.clone()));
     let scheme = way.scheme();
     let digest = || {
-        let host = host.as_deref().unwrap_or_default();
-        digest::of(parts, scheme.as_str(), host, &path, body)
+        let url = digest::Url {
+            scheme: scheme.as_str(),
+            server: server.as_deref().unwrap_or_default(),
+            host: host.as_deref().unwrap_or_default(),
+            path: &path,
+        };
+        digest::of(parts, &url, body)
     };
     let rule = terms.rules.first().and_then(|rules| rules.name.clone());
     Asked {

@@ -50,7 +50,10 @@ impl Upgrade {
             };
             let (mut client, mut destination) = (TokioIo::new(client), TokioIo::new(destination));
             // How it ended is between both.
-            let _ = tokio::io::copy_bidirectional(&mut client, &mut destination).await;
+            tokio::select! {
+                _ = tokio::io::copy_bidirectional(&mut client, &mut destination) => {}
+                () = whose.outlives_hole() => {}
+            }
             // It has had its place among all connections until now.
             drop(whose);
         });

@@ -67,6 +67,7 @@ pub(crate) fn http() -> HttpRequest {
 /// A hole for one like that.
 pub(crate) fn http_hole(requests_left: Option<u64>) -> Hole {
     let http = HttpHole {
+        host: Some("photos".into()),
         method: Some("DELETE".into()),
         path: Some("/api/jobs/7?now=1".into()),
         requests_left,

@@ -123,7 +123,10 @@ fn left(hole: &Hole) -> Option<u64> {
 /// Which HTTP requests.
 fn requests(http: &HttpHole) -> String {
     match (&http.method, &http.path) {
-        (Some(method), Some(path)) => format!("{method} {path}"),
+        (Some(method), Some(path)) => {
+            let host = http.host.as_deref().unwrap_or_default();
+            format!("{method} {host}{path}")
+        }
         _ => "all writes".to_owned(),
     }
 }
@@ -189,6 +192,7 @@ mod tests {
     #[test]
     fn holes_for_http_requests_say_for_which() {
         let writes = HttpHole {
+            host: None,
             method: None,
             path: None,
             requests_left: None,
@@ -201,18 +205,18 @@ mod tests {
         };
         let once = http_hole(Some(1));
         insta::assert_snapshot!(list(&[once.clone(), writes.clone()], &clock()).plain(), @r"
-        ID  SESSION  DESTINATION    PORTS                              ENDS       LEFT  BY     REASON
-        h1  s1       192.0.2.10/32  tcp/443, DELETE /api/jobs/7?now=1  in 14 min  1     alice
-        h2  s1       192.0.2.10/32  tcp/443, all writes                in 14 min  any   alice
+        ID  SESSION  DESTINATION    PORTS                                    ENDS       LEFT  BY     REASON
+        h1  s1       192.0.2.10/32  tcp/443, DELETE photos/api/jobs/7?now=1  in 14 min  1     alice
+        h2  s1       192.0.2.10/32  tcp/443, all writes                      in 14 min  any   alice
 
         Close one with:
             guard close h1
         ");
         insta::assert_snapshot!(opened(&once, &clock()).plain(), @r"
-        h1 open for s1: 192.0.2.10/32 tcp/443, DELETE /api/jobs/7?now=1, once, ends in 14 min (2026-11-20 12:14:58)
+        h1 open for s1: 192.0.2.10/32 tcp/443, DELETE photos/api/jobs/7?now=1, once, ends in 14 min (2026-11-20 12:14:58)
             guard close h1
         ");
-        insta::assert_snapshot!(opened(&http_hole(Some(0)), &clock()).plain(), @"h1 let it pass for s1: DELETE /api/jobs/7?now=1 to 192.0.2.10/32 tcp/443; it waited for that");
+        insta::assert_snapshot!(opened(&http_hole(Some(0)), &clock()).plain(), @"h1 let it pass for s1: DELETE photos/api/jobs/7?now=1 to 192.0.2.10/32 tcp/443; it waited for that");
         insta::assert_snapshot!(closed(&writes, &clock()).plain(), @"h2 closed: s1 may not send all writes to 192.0.2.10/32 tcp/443 any more");
     }
 

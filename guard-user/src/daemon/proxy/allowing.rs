@@ -46,6 +46,8 @@ impl Widening {
         let covers = match (&self.path, self.writes) {
             (Some(_), true) => return Err(both()),
             (Some(pattern), false) => Covers::Path {
+                scheme: request.scheme.clone(),
+                host: request.host.clone(),
                 method: request.method.clone(),
                 pattern: pattern.clone(),
             },

@@ -26,6 +26,10 @@ pub enum Covers {
     /// All with a method and a path like this, where nothing else in them names another method or path: many a server
     /// takes `X-HTTP-Method-Override: DELETE` at its word.
     Path {
+        /// `http` or `https`.
+        scheme: String,
+        /// The host: behind one address there may be several.
+        host: Option<String>,
         /// The method.
         method: String,
         /// `*` stands for any text. Without a `?` it says nothing of the query.
@@ -43,8 +47,15 @@ impl Covers {
         match self {
             Self::Digest(one) => one.digest.is_some() && one.digest == request.digest,
             Self::Waiting(_, number) => http.alone == Some(*number),
-            Self::Path { method, pattern } => {
-                http.plain && *method == request.method && is_like(pattern, &request.path)
+            Self::Path {
+                scheme,
+                host,
+                method,
+                pattern,
+            } => {
+                let is_there = *scheme == request.scheme && *host == request.host;
+                let is_method = *method == request.method;
+                http.plain && is_there && is_method && is_like(pattern, &request.path)
             }
             Self::Writes => true,
         }
@@ -57,6 +68,7 @@ impl Covers {
 
     fn shown(&self, requests_left: Option<u64>) -> HttpHole {
         let none = HttpHole {
+            host: None,
             method: None,
             path: None,
             requests_left,
@@ -64,12 +76,19 @@ impl Covers {
         };
         match self {
             Self::Digest(one) | Self::Waiting(one, _) => HttpHole {
+                host: one.host.clone(),
                 method: Some(one.method.clone()),
                 path: Some(one.path.clone()),
                 digest: one.digest.clone(),
                 ..none
             },
-            Self::Path { method, pattern } => HttpHole {
+            Self::Path {
+                host,
+                method,
+                pattern,
+                ..
+            } => HttpHole {
+                host: host.clone(),
                 method: Some(method.clone()),
                 path: Some(pattern.clone()),
                 ..none
@@ -350,6 +369,8 @@ mod tests {
         let covers = |pattern: &str, method: &str, path: &str| {
             let pattern = pattern.to_owned();
             let covers = Covers::Path {
+                scheme: String::new(),
+                host: None,
                 method: "POST".to_owned(),
                 pattern,
             };
@@ -381,6 +402,29 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_is_for_its_host_and_scheme() {
+        let covers = Covers::Path {
+            scheme: "https".to_owned(),
+            host: Some("staging".to_owned()),
+            method: "POST".to_owned(),
+            pattern: "*".to_owned(),
+        };
+        for (scheme, host, expected) in [
+            ("https", Some("staging"), true),
+            ("https", Some("production"), false),
+            ("https", None, false),
+            ("http", Some("staging"), false),
+        ] {
+            let request = HttpRequest {
+                scheme: scheme.to_owned(),
+                host: host.map(str::to_owned),
+                ..request("POST", "/x", None)
+            };
+            assert_eq!(covers.covers(&plain(request, None)), expected);
+        }
+    }
+
+    #[test]
     fn the_narrowest_is_used_first_and_all_end() {
         let mut permits = Permits::default();
         let put = request("PUT", "/a", Some("d1"));
@@ -406,6 +450,8 @@ mod tests {
             permits
         };
         let like = || Covers::Path {
+            scheme: String::new(),
+            host: None,
             method: "PUT".to_owned(),
             pattern: "/*".to_owned(),
         };

@@ -72,11 +72,11 @@ impl Company {
     }
 }
 
-/// What people make for one machine: an authority that has signed itself.
-fn homemade() -> (Shown, String) {
+/// What people make for one machine: a certificate that has signed itself, and may be an authority's.
+fn homemade(is_ca: IsCa) -> (Shown, String) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.is_ca = is_ca;
     let made = params.self_signed(&key).unwrap();
     let chain = made.der().clone();
     (Shown { chain, key }, made.pem())
@@ -185,6 +185,15 @@ async fn ask(
     let status = answer.status();
     let body = answer.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The status of a read from a host.
+async fn ask_for(stream: TlsStream<TcpStream>, host: &str) -> StatusCode {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    spawn_local(connection);
+    let mut request = request(Method::GET, "/x", "");
+    request.headers_mut().insert("host", host.parse().unwrap());
+    sender.send_request(request).await.unwrap().status()
 }
 
 #[tokio::test]
@@ -314,7 +323,7 @@ async fn nothing_is_sent_to_who_cannot_show_who_it_is() {
         let other = company.issue("other.example", |_| {});
         let problem = told(&company, &other, NAME).await;
         assert!(problem.contains("other.example"), "{problem}");
-        let (homemade, _) = homemade();
+        let (homemade, _) = homemade(IsCa::Ca(BasicConstraints::Unconstrained));
         let problem = told(&company, &homemade, NAME).await;
         assert!(problem.contains("is not valid"), "{problem}");
     })
@@ -324,20 +333,73 @@ async fn nothing_is_sent_to_who_cannot_show_who_it_is() {
 #[tokio::test]
 async fn what_people_make_for_one_machine_is_trusted_where_it_is_named() {
     here(async {
-        let (shown, pem) = homemade();
-        let (to, _) = destination(&shown, &[HTTP11]).await;
-        let lab = Lab::trusting(read_only(), no(), to, &pem).await;
+        let ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        for is_ca in [ca, IsCa::ExplicitNoCa, IsCa::NoCa] {
+            let (shown, pem) = homemade(is_ca);
+            let (to, _) = destination(&shown, &[HTTP11]).await;
+            let lab = Lab::trusting(read_only(), no(), to, &pem).await;
+            assert_eq!(status(&lab, NAME).await, StatusCode::OK);
+            // For that machine, and no other.
+            assert_eq!(status(&lab, "other.example").await, StatusCode::BAD_GATEWAY);
+        }
+    })
+    .await;
+}
+
+async fn status(lab: &Lab, name: &str) -> StatusCode {
+    let trusted = everywhere(&lab.tls);
+    let stream = secured(lab, &trusted, name, &[HTTP11]).await.unwrap();
+    ask_for(stream, name).await
+}
+
+#[tokio::test]
+async fn what_is_no_authority_signs_for_nobody() {
+    here(async {
+        let key = KeyPair::generate().unwrap();
+        for (is_ca, expected) in [
+            (IsCa::Ca(BasicConstraints::Unconstrained), StatusCode::OK),
+            (IsCa::ExplicitNoCa, StatusCode::BAD_GATEWAY),
+            (IsCa::NoCa, StatusCode::BAD_GATEWAY),
+        ] {
+            let mut params = CertificateParams::new(vec!["nas.example".to_owned()]).unwrap();
+            params.is_ca = is_ca;
+            let issuer = CertifiedIssuer::self_signed(params, &key).unwrap();
+            let leaf = KeyPair::generate().unwrap();
+            let params = CertificateParams::new(vec![NAME.to_owned()]).unwrap();
+            let chain = params.signed_by(&leaf, &issuer).unwrap().der().clone();
+            let (to, _) = destination(&Shown { chain, key: leaf }, &[HTTP11]).await;
+            let lab = Lab::trusting(read_only(), no(), to, &issuer.pem()).await;
+            assert_eq!(status(&lab, NAME).await, expected);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_request_is_for_whom_tls_was_begun_with() {
+    here(async {
+        let company = Company::new();
+        let (to, arrived) = destination(&company.issue(NAME, |_| {}), &[HTTP11]).await;
+        let lab = Lab::trusting(read_only(), Some(Answer::Yes), to, &company.pem()).await;
         let trusted = everywhere(&lab.tls);
-        let stream = secured(&lab, &trusted, NAME, &[HTTP11]).await.unwrap();
-        assert_eq!(ask(stream, Method::GET, "").await.0, StatusCode::OK);
-        // For that machine, and no other.
-        let stream = secured(&lab, &trusted, "other.example", &[HTTP11])
-            .await
-            .unwrap();
-        assert_eq!(
-            ask(stream, Method::GET, "").await.0,
-            StatusCode::BAD_GATEWAY
-        );
+        for host in [
+            "staging.example",
+            "127.0.0.1",
+            "photos.example.com",
+            "x photos.example",
+        ] {
+            let stream = secured(&lab, &trusted, NAME, &[HTTP11]).await.unwrap();
+            let status = ask_for(stream, host).await;
+            assert!(
+                [StatusCode::MISDIRECTED_REQUEST, StatusCode::BAD_REQUEST].contains(&status),
+                "{host}: {status}"
+            );
+        }
+        assert!(arrived.borrow().is_empty());
+        for host in [NAME, "PHOTOS.example.:443"] {
+            let stream = secured(&lab, &trusted, NAME, &[HTTP11]).await.unwrap();
+            assert_eq!(ask_for(stream, host).await, StatusCode::OK, "{host}");
+        }
     })
     .await;
 }

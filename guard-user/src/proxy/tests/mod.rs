@@ -1,6 +1,7 @@
 //! The proxy between real sockets, with a destination that writes down what arrives. guardd's part is spoken here.
 
 mod frames;
+mod holes;
 mod http1;
 mod http2;
 mod https;

@@ -18,6 +18,7 @@ use rustls::{
 };
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
+use webpki::{EndEntityCert, KeyUsage};
 
 use super::{super::stream::Stream, Protocols, authority::nobody, explain};
 
@@ -98,7 +99,8 @@ impl Verifier {
             tracing::warn!(%error, "some of this machine's certificates cannot be read");
         }
         roots.add_parsable_certificates(system.certs);
-        roots.add_parsable_certificates(own.iter().cloned());
+        // What is no authority stands for itself: whoever has its key may sign with it what they like.
+        roots.add_parsable_certificates(own.iter().filter(|one| is_authority(one)).cloned());
         if roots.is_empty() {
             tracing::warn!(
                 "this machine trusts no certificate authority: no HTTPS destination can be reached"
@@ -117,6 +119,33 @@ impl Verifier {
     }
 }
 
+/// Whether a certificate is one of an authority (`cA` in RFC 5280 4.2.1.9), and so no server's.
+fn is_authority(certificate: &CertificateDer<'_>) -> bool {
+    let (Ok(anchor), Ok(server)) = (
+        webpki::anchor_from_trusted_cert(certificate),
+        EndEntityCert::try_from(certificate),
+    ) else {
+        return false;
+    };
+    let algorithms = default_provider().signature_verification_algorithms.all;
+    let (anchors, now) = ([anchor], UnixTime::now());
+    let usage = KeyUsage::server_auth();
+    let verified = server.verify_for_usage(algorithms, &anchors, &[], now, usage, None, None);
+    matches!(verified, Err(webpki::Error::CaUsedAsEndEntity))
+}
+
+/// Whether nothing is wrong with a certificate but who has issued it, or that it is an authority's.
+fn is_about_issuer(why: &CertificateError) -> bool {
+    match why {
+        CertificateError::UnknownIssuer => true,
+        CertificateError::Other(other) => {
+            let why = other.0.downcast_ref::<webpki::Error>();
+            why == Some(&webpki::Error::CaUsedAsEndEntity)
+        }
+        _ => false,
+    }
+}
+
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
@@ -130,9 +159,9 @@ impl ServerCertVerifier for Verifier {
             .usual
             .verify_server_cert(certificate, others, name, ocsp, now);
         match usual {
-            // An authority in the place of a server's certificate, whose time has been looked at before.
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(_)))
-                if self.is_own(certificate) =>
+            // Its time has been looked at before.
+            Err(rustls::Error::InvalidCertificate(why))
+                if is_about_issuer(&why) && self.is_own(certificate) =>
             {
                 verify_server_name(&ParsedCertificate::try_from(certificate)?, name)?;
                 Ok(ServerCertVerified::assertion())

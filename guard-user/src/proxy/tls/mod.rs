@@ -19,6 +19,7 @@ use std::{
 };
 
 use anyhow::Result;
+use http::uri;
 use rustls::{
     ServerConfig,
     crypto::ring::default_provider,
@@ -144,6 +145,8 @@ pub(super) struct Greeting {
 pub(super) struct Secure {
     tls: Rc<Tls>,
     name: ServerName<'static>,
+    /// The client has said that name.
+    is_asked: bool,
     protocols: Cell<Protocols>,
 }
 
@@ -164,13 +167,15 @@ impl Greeting {
     pub(super) async fn hear(tls: Rc<Tls>, stream: TcpStream, to: IpAddr) -> Result<Self, String> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let handshake = timely(hello).await?;
-        let (name, protocols) = {
+        let (name, is_asked, protocols) = {
             let hello = handshake.client_hello();
-            (name(&hello, to)?, offered(&hello)?)
+            let is_asked = hello.server_name().is_some();
+            (name(&hello, to)?, is_asked, offered(&hello)?)
         };
         let secure = Rc::new(Secure {
             tls,
             name,
+            is_asked,
             protocols: Cell::new(protocols),
         });
         Ok(Self { handshake, secure })
@@ -186,6 +191,7 @@ impl Greeting {
             tls,
             name,
             protocols,
+            ..
         } = &*self.secure;
         let config = tls
             .shows(name, protocols.get())
@@ -218,6 +224,18 @@ impl Secure {
     /// The name that the client asked for.
     pub(super) fn name(&self) -> String {
         self.name.to_str().into_owned()
+    }
+
+    /// Whether a request to that host belongs here. A server may go by the name of the handshake and not by the request's,
+    /// so both have to be the same where the client has said one (RFC 9110 7.4).
+    pub(super) fn is_for(&self, host: &str) -> bool {
+        let name = self.name.to_str();
+        let is_name = |host: uri::Authority| {
+            let host = host.host();
+            let host = host.strip_suffix('.').unwrap_or(host);
+            host.eq_ignore_ascii_case(&name)
+        };
+        !self.is_asked || host.parse().is_ok_and(is_name)
     }
 
     /// What is spoken, or would be: where the destination has not agreed to anything, it is what a client likes best.
