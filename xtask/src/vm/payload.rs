@@ -21,7 +21,7 @@ pub(super) const BEFORE: &str = "/payload/before";
 /// The suite that tests packages of every kind.
 const ALL_KINDS: &str = "packages";
 /// Every payload is a disk of this size: a saved machine knows its disk.
-pub(super) const DISK: u64 = 256 << 20;
+pub(super) const DISK: u64 = 384 << 20;
 
 /// Everything, as a disk that machines read.
 pub(super) struct Payload {

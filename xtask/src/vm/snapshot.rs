@@ -89,10 +89,12 @@ impl Maker<'_> {
     fn saved(&self, kind: Kind) -> Result<PathBuf> {
         let arguments = format!("{:?}", self.machine(kind, Path::new("payload")));
         let prepare = kind.prepare().unwrap_or_default();
+        let disk = DISK.to_string();
         let key = cache::key(&[
             self.image.key.as_str(),
             self.qemu.version.as_str(),
             arguments.as_str(),
+            disk.as_str(),
             prepare,
         ])?;
         let entry = format!("saved-{}-{}", self.image.kernel.name(), kind.name());
