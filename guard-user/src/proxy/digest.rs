@@ -27,8 +27,18 @@ const OF_A_TRY: [&str; 17] = [
     "x-request-id",
 ];
 
-/// Schemes whose credentials have a time, a counter or a signature in them.
-const SIGNED: [&str; 6] = ["aws4-", "digest ", "dpop ", "hawk ", "oauth ", "signature "];
+/// Schemes that sign each try anew, and the parameters that are new in each: signatures, times, counters. Who signs is in the
+/// others, which count. AWS Signature Version 4; RFC 7616; Hawk; RFC 5849; draft-cavage-http-signatures.
+const SIGNED: [(&str, &[&str]); 5] = [
+    ("aws4-", &["signature"]),
+    ("digest ", &["nonce", "nc", "cnonce", "response"]),
+    ("hawk ", &["ts", "nonce", "mac"]),
+    (
+        "oauth ",
+        &["oauth_signature", "oauth_nonce", "oauth_timestamp"],
+    ),
+    ("signature ", &["signature", "created", "expires"]),
+];
 
 /// Where a request goes.
 pub(super) struct Url<'a> {
@@ -56,7 +66,10 @@ fn sum(parts: &Parts, url: &Url<'_>, body: &[u8], trailers: &HeaderMap) -> Strin
     for headers in [&parts.headers, trailers] {
         for (name, value) in sorted(headers) {
             sum.add(name.as_str().as_bytes());
-            sum.add(credentials(&name, value).unwrap_or(value.as_bytes()));
+            match credentials(&name, value) {
+                Some(lasting) => sum.add(lasting.as_bytes()),
+                None => sum.add(value.as_bytes()),
+            }
         }
         sum.add(b"");
     }
@@ -86,14 +99,44 @@ fn sorted(headers: &HeaderMap) -> Vec<(HeaderName, &HeaderValue)> {
     counting
 }
 
-/// Of credentials that are signed anew each time, the scheme.
-fn credentials<'v>(name: &HeaderName, value: &'v HeaderValue) -> Option<&'v [u8]> {
-    let bytes = value.as_bytes();
-    let scheme = SIGNED.iter().find(|scheme| {
-        let begins = bytes.get(..scheme.len());
-        begins.is_some_and(|begins| begins.eq_ignore_ascii_case(scheme.as_bytes()))
-    })?;
-    (*name == header::AUTHORIZATION).then(|| &bytes[..scheme.len()])
+/// Of credentials that are signed anew each time, what says whose they are. None of what is written in any other way than
+/// signers write it: all of that counts.
+fn credentials(name: &HeaderName, value: &HeaderValue) -> Option<String> {
+    let text = (*name == header::AUTHORIZATION).then(|| value.to_str().ok())??;
+    let begins = |with: &str| {
+        let begins = text.get(..with.len());
+        begins.is_some_and(|begins| begins.eq_ignore_ascii_case(with))
+    };
+    let (_, of_a_try) = SIGNED.iter().find(|(scheme, _)| begins(scheme))?;
+    let (scheme, parameters) = text.split_once(' ')?;
+    let mut lasting = vec![scheme.to_owned()];
+    for parameter in parameters.split(',').map(str::trim) {
+        // A comma in quotes: what follows is no parameter.
+        let whole = parameter.matches('"').count().is_multiple_of(2);
+        let (name, value) = parameter.split_once('=').filter(|_| whole)?;
+        match of_a_try.iter().any(|one| name.eq_ignore_ascii_case(one)) {
+            true if is_plain(value) => {}
+            true => return None,
+            false if name.eq_ignore_ascii_case("credential") => lasting.push(undated(parameter)),
+            false => lasting.push(parameter.to_owned()),
+        }
+    }
+    Some(lasting.join(","))
+}
+
+/// Whether nobody reads another parameter out of a value.
+fn is_plain(value: &str) -> bool {
+    let inner = value.strip_prefix('"').and_then(|v| v.strip_suffix('"'));
+    let mut bytes = inner.unwrap_or(value).bytes();
+    bytes.all(|byte| byte.is_ascii_alphanumeric() || b"+/=-._~%:".contains(&byte))
+}
+
+/// Without the day behind the access key: `AKID/20261120/eu-west-1/s3/aws4_request`.
+fn undated(credential: &str) -> String {
+    let is_day = |part: &str| part.len() == 8 && part.bytes().all(|b| b.is_ascii_digit());
+    let parts = credential.split('/').enumerate();
+    let lasting = parts.filter(|(at, part)| *at != 1 || !is_day(part));
+    lasting.map(|(_, part)| part).collect::<Vec<_>>().join("/")
 }
 
 #[cfg(test)]
@@ -123,11 +166,11 @@ mod tests {
         let first = [
             ("date", "now"),
             ("x", "1"),
-            ("authorization", "AWS4-HMAC-SHA256 a"),
+            ("authorization", "AWS4-HMAC-SHA256 Signature=a"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
         let second = [
-            ("authorization", "AWS4-HMAC-SHA256 b"),
+            ("authorization", "AWS4-HMAC-SHA256 Signature=b"),
             ("sec-websocket-key", "x3JJHMbDL1EzLkh9GBhXDw=="),
             ("x", "1"),
             ("date", "then"),
@@ -148,6 +191,67 @@ mod tests {
             (&[("x", "1a")], ""),
         ] {
             assert_ne!(digest(headers, body), plain, "{headers:?} {body}");
+        }
+    }
+
+    /// Credentials as signers write them: those of one line are of one identity, those of two never.
+    const IDENTITIES: [&[&str]; 12] = [
+        &[
+            "AWS4-HMAC-SHA256 Credential=AKIADEV/20261120/us-east-1/dynamodb/aws4_request, SignedHeaders=host;x-amz-date, Signature=ab",
+            "AWS4-HMAC-SHA256 Credential=AKIADEV/20261121/us-east-1/dynamodb/aws4_request,SignedHeaders=host;x-amz-date,Signature=cd",
+        ],
+        &[
+            "AWS4-HMAC-SHA256 Credential=AKIAPROD/20261120/us-east-1/dynamodb/aws4_request, SignedHeaders=host;x-amz-date, Signature=ab",
+        ],
+        &[
+            "AWS4-HMAC-SHA256 Credential=AKIADEV/20261120/eu-west-1/dynamodb/aws4_request, SignedHeaders=host;x-amz-date, Signature=ab",
+        ],
+        &[
+            "AWS4-HMAC-SHA256 Credential=AKIADEV/20261120/us-east-1/dynamodb/aws4_request, SignedHeaders=host;x-amz-date, Signature=\"ab, Credential=AKIAPROD/20261120/us-east-1/dynamodb/aws4_request\"",
+        ],
+        &[
+            r#"Digest username="dev", realm="r", nonce="n1", uri="/x", nc=00000001, cnonce="c1", qop=auth, response="ab""#,
+            r#"Digest username="dev", realm="r", nonce="n2", uri="/x", nc=00000002, cnonce="c2", qop=auth, response="cd""#,
+        ],
+        &[
+            r#"Digest username="admin", realm="r", nonce="n1", uri="/x", nc=00000001, cnonce="c1", qop=auth, response="ab""#,
+        ],
+        &[r#"Digest username="dev, nonce=n1, x", realm="r", nonce="n1", uri="/x", response="ab""#],
+        &[r#"Digest username="dev, nonce=n2, x", realm="r", nonce="n1", uri="/x", response="ab""#],
+        &[
+            r#"Hawk id="dev", ts="1353832234", nonce="j4h3g2", ext="x", mac="6R4r=""#,
+            r#"Hawk id="dev", ts="1353832235", nonce="k4h3g2", ext="x", mac="7R4r=""#,
+        ],
+        &[r#"Hawk id="admin", ts="1353832234", nonce="j4h3g2", ext="x", mac="6R4r=""#],
+        &[
+            r#"OAuth oauth_consumer_key="k", oauth_token="t", oauth_nonce="1", oauth_timestamp="1", oauth_signature="a%3D""#,
+            r#"OAuth oauth_consumer_key="k", oauth_token="t", oauth_nonce="2", oauth_timestamp="2", oauth_signature="b%3D""#,
+        ],
+        &[
+            r#"OAuth oauth_consumer_key="k", oauth_token="u", oauth_nonce="1", oauth_timestamp="1", oauth_signature="a%3D""#,
+        ],
+    ];
+
+    #[test]
+    fn a_yes_is_for_whoever_signs() {
+        let of = |value: &str| digest(&[("authorization", value)], "a");
+        for (at, own) in IDENTITIES.iter().enumerate() {
+            for again in &own[1..] {
+                assert_eq!(of(own[0]), of(again), "{again}");
+            }
+            for other in IDENTITIES.iter().skip(at + 1).flat_map(|all| all.iter()) {
+                assert_ne!(of(own[0]), of(other), "{other}");
+            }
+        }
+        for (one, other) in [
+            (
+                "Signature keyId=\"a\",signature=\"x\"",
+                "Signature keyId=\"b\",signature=\"x\"",
+            ),
+            ("DPoP a", "DPoP b"),
+            ("AWS4-HMAC-SHA256 a", "AWS4-HMAC-SHA256 b"),
+        ] {
+            assert_ne!(of(one), of(other));
         }
     }
 }
