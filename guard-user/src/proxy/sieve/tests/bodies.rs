@@ -121,7 +121,25 @@ const CHUNKS: &[Row] = &[
         Lookalike,
         b"0\r\n",
         b"content_length: 5\r\n\r\n",
+        b"content_form: 5\r\n\r\n",
+    ),
+    (
+        Trailer,
+        b"0\r\n",
         b"content_type: 5\r\n\r\n",
+        b"content_typo: 5\r\n\r\n",
+    ),
+    (
+        Trailer,
+        b"0\r\n",
+        b"X_HTTP_Method_Override: DELETE\r\n\r\n",
+        b"X_HTML: DELETE\r\n\r\n",
+    ),
+    (
+        Trailer,
+        b"0\r\n",
+        b"x_original.url: /a\r\n\r\n",
+        b"x_origin: /a\r\n\r\n",
     ),
     (
         Trailer,

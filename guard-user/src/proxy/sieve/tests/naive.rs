@@ -336,6 +336,7 @@ fn trailers(input: &[u8], before: usize, limits: &Limits) -> Read<usize> {
     let (lines, whole) = lines(input, limits.trailers).map_err(|_| Stop::Wrong(before))?;
     let fields = all_fields(&lines, limits).ok_or(Stop::Wrong(before))?;
     let late = |name: &str| {
+        let name = name.replace(['_', '.'], "-");
         LATE.contains(&format!(" {name} "))
             || name.starts_with("if-")
             || name.starts_with("x-forwarded-")

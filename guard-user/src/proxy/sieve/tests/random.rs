@@ -79,6 +79,7 @@ const ODD_TRAILERS: &[&str] = &[
     "x\r\n",
     " x: y\r\n",
     "If-Match: a\r\n",
+    "content_type: a\r\n",
     "A: b\n",
 ];
 
