@@ -38,17 +38,28 @@ const ACTIONS: &[&str] = &[
     "abort",
 ];
 
+/// What is followed by a name.
+const NAMED: &[&str] = &["job", "view", "user"];
+
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     let words = view.words();
     // What follows the name of an action does not matter to Jenkins.
-    let acts = words.iter().enumerate().find(|(at, word)| {
-        let before = at.checked_sub(1).and_then(|at| words.get(at));
-        // In `/job/build` the job has that name.
-        let is_name = matches!(before, Some(&"job" | &"view" | &"computer" | &"user"));
-        ACTIONS.contains(&word.to_ascii_lowercase().as_str()) && !is_name
-    });
+    let mut after = behind_names(&words).iter();
+    let acts = after.find(|word| ACTIONS.contains(&word.to_ascii_lowercase().as_str()));
     match acts {
-        Some((_, action)) => Opinion::write(Profile::Jenkins, format!("Jenkins {}", shown(action))),
+        Some(action) => Opinion::write(Profile::Jenkins, format!("Jenkins {}", shown(action))),
         None => Opinion::None,
     }
+}
+
+/// What follows the job, the view or the user that a path begins with: `/job/build` is a job of that name, and in
+/// `/job/job/build` the last word is none. Behind any other word nothing is taken for a name: `/item/user/build` builds.
+fn behind_names<'w, 'a>(words: &'w [&'a str]) -> &'w [&'a str] {
+    let mut behind = words;
+    while let [keyword, _, rest @ ..] = behind
+        && NAMED.contains(keyword)
+    {
+        behind = rest;
+    }
+    behind
 }

@@ -39,10 +39,11 @@ pub(super) fn prometheus(view: &View<'_>) -> Opinion {
 
 pub(super) fn loki(view: &View<'_>) -> Opinion {
     match view.words()[..] {
-        ["flush"]
+        [.., "flush"]
         | [
+            ..,
             "ingester",
-            "flush" | "shutdown" | "prepare_shutdown" | "flush_shutdown",
+            "shutdown" | "prepare_shutdown" | "flush_shutdown",
         ] => {
             return Opinion::write(Profile::Loki, "stops or flushes an ingester of Loki");
         }

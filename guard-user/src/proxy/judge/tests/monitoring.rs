@@ -80,6 +80,9 @@ fn loki_queries_read() {
             "GET /ingester/shutdown",
             "GET //ingester/shutdown",
             "GET /ingester/prepare_shutdown",
+            "GET /loki/ingester/shutdown",
+            "GET /a/b/ingester/flush_shutdown",
+            "GET /loki/flush",
             "POST /flush",
         ],
     );
@@ -101,6 +104,19 @@ fn links_of_jenkins_that_act_do_not_read() {
             ("GET /job/deploy/build/api/json?token=x", "Jenkins build"),
             ("GET /quietDown", "Jenkins quietDown"),
             ("GET /job/deploy/%62uild", "Jenkins build"),
+            ("GET /job/user/build?token=T", "Jenkins build"),
+            ("GET /job/view/build", "Jenkins build"),
+            ("GET /job/job/doDelete", "Jenkins doDelete"),
+            ("GET /job/folder/job/user/doDelete", "Jenkins doDelete"),
+            (
+                "GET /view/all/job/computer/buildWithParameters",
+                "Jenkins buildWithParameters",
+            ),
+            ("GET /jenkins/job/user/build", "Jenkins build"),
+            ("GET /item/user/build", "Jenkins build"),
+            ("GET /computer/user/doDelete", "Jenkins doDelete"),
+            ("GET /computer/doCreateItem", "Jenkins doCreateItem"),
+            ("GET /JOB/build", "Jenkins build"),
         ],
     );
     read(
@@ -108,6 +124,9 @@ fn links_of_jenkins_that_act_do_not_read() {
         &[
             "GET /",
             "GET /job/build",
+            "GET /job/job/job/build/7/consoleText",
+            "GET /view/restart/job/user/job/build/",
+            "GET /user/reload",
             "GET /job/deploy/7/consoleText",
             "GET /api/json",
         ],
