@@ -30,13 +30,14 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         return Opinion::read(PROFILE, "waiting for a container");
     }
     let words = view.words();
-    match without_version(&words)[..] {
+    // Whatever stands before: a version, or where a proxy serves it.
+    match words[..] {
         // Its WebSocket carries what the container reads.
-        ["containers", _, "attach", "ws"] => {
+        [.., "containers", _, "attach", "ws"] => {
             Opinion::write(PROFILE, "Docker attach: sends input to a container")
         }
         // Runs the command of the check, with GET.
-        ["libpod", "containers", _, "healthcheck"] => {
+        [.., "containers", _, "healthcheck"] => {
             Opinion::write(PROFILE, "Podman healthcheck: runs a command in a container")
         }
         [.., last] if view.is_post() => known(last),
@@ -58,12 +59,14 @@ fn waits(segments: &[&str]) -> bool {
     matches!(segments, ["containers", id, "wait"] if !id.is_empty())
 }
 
-/// The path behind `/v1.43`.
+/// The path behind `/v1.43`, or `/v5.3.0-dev`: Podman routes `/v{version:[0-9][0-9A-Za-z.-]*}` (`pkg/api/server`).
 fn without_version<'a>(segments: &[&'a str]) -> Vec<&'a str> {
     let version = |text: &str| {
         let number = text.strip_prefix('v').unwrap_or_default();
         number.starts_with(|c: char| c.is_ascii_digit())
-            && number.bytes().all(|b| b.is_ascii_digit() || b == b'.')
+            && number
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))
     };
     match segments {
         [first, rest @ ..] if version(first) => rest.to_vec(),

@@ -16,6 +16,7 @@ fn looking_reads() {
             "POST /v1.43/containers/web/wait?condition=removed",
             "POST /containers/web/wait",
             "GET /v5.0.0/libpod/containers/json",
+            "POST /v5.3.0-dev/containers/web/wait",
         ],
     );
 }
@@ -72,6 +73,13 @@ fn doing_does_not() {
             "POST /v1.43/containers/a%2fwait",
             "PUT /v1.43/containers/web/archive?path=/\n\nx",
             "POST /vx/containers/web/wait",
+            "POST /v5_0/containers/web/wait",
+            "POST /v5/v5/containers/web/wait",
+            "GET /v4.0.0-rhel/libpod/containers/c/healthcheck",
+            "GET /v5.3.0-dev/libpod/containers/c/healthcheck",
+            "GET /libpod/containers/c/healthcheck",
+            "GET /api/endpoints/1/docker/containers/web/attach/ws",
+            "GET /podman/v5.0.0/libpod/containers/c/healthcheck",
         ],
     );
 }
