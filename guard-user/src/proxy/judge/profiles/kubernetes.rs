@@ -58,20 +58,14 @@ const BUILT_IN: &[&str] = &[
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     let words = view.words();
-    // `/api/v1/proxy/...`: the old way through.
-    if let ["api", _, "proxy", ..] | ["apis", _, _, "proxy", ..] = words[..] {
-        return Opinion::write(PROFILE, "Kubernetes proxy: sends any request through");
+    // What manages clusters serves their APIs further down: `/k8s/clusters/c-1/api/v1`.
+    let mut places = (0..words.len()).map(|at| &words[at..]);
+    if let Some(way) = places.clone().find_map(|place| way_in(view, place)) {
+        return way;
     }
-    let Some(target) = Target::of(&words) else {
+    let Some(target) = places.find_map(Target::of) else {
         return Opinion::None;
     };
-    let way = WAYS_IN
-        .iter()
-        .find(|(name, _)| target.subresource == Some(name));
-    if let Some((name, does)) = way.filter(|_| view.method() != "OPTIONS") {
-        let kind = format!("Kubernetes {name}: {does} ({})", target.shown());
-        return Opinion::write(PROFILE, kind);
-    }
     let exact = Target::of(&view.segments()) == Some(target);
     match view.method() {
         "POST" if exact && is_question(&target) => Opinion::read(PROFILE, "a review"),
@@ -83,6 +77,20 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
         }
         _ => Opinion::None,
     }
+}
+
+/// What opens a way into something, with the API at the beginning of these words.
+fn way_in(view: &View<'_>, words: &[&str]) -> Option<Opinion> {
+    // `/api/v1/proxy/...`: the old way through.
+    if let ["api", _, "proxy", ..] | ["apis", _, _, "proxy", ..] = words {
+        let kind = "Kubernetes proxy: sends any request through";
+        return Some(Opinion::write(PROFILE, kind));
+    }
+    let target = Target::of(words)?;
+    let subresource = target.subresource.filter(|_| view.method() != "OPTIONS")?;
+    let (name, does) = WAYS_IN.iter().find(|(name, _)| *name == subresource)?;
+    let kind = format!("Kubernetes {name}: {does} ({})", target.shown());
+    Some(Opinion::write(PROFILE, kind))
 }
 
 fn is_question(target: &Target<'_>) -> bool {

@@ -15,6 +15,8 @@ fn getting_listing_and_watching_read() {
             "GET /api/v1/namespaces/a/pods/exec",
             "GET /openapi/v2",
             "GET /version",
+            "GET /k8s/clusters/c-1/api/v1/namespaces/a/pods/web/log",
+            "GET /api/v1/namespaces/api/pods/web/log",
         ],
     );
 }
@@ -88,7 +90,13 @@ fn ways_into_a_pod_do_not_read() {
     );
     not_read(
         &profile(Profile::Kubernetes),
-        &["HEAD /api/v1/namespaces/a/services/web:80/proxy/admin"],
+        &[
+            "HEAD /api/v1/namespaces/a/services/web:80/proxy/admin",
+            "GET /k8s/clusters/c-1/api/v1/namespaces/a/services/web:80/proxy/restart",
+            "GET /k8s/clusters/c-1/api/v1/proxy/nodes/n1/run",
+            "GET /api/apis/x/v1/namespaces/a/virtualmachines/vm/console",
+            "POST /k8s/clusters/c-1/api/v1/namespaces/a/pods?dryRun=All",
+        ],
     );
 }
 
