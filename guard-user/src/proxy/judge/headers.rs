@@ -7,7 +7,7 @@ use http::{HeaderMap, header};
 use super::method::OVERRIDES;
 
 /// What servers take the path from instead of the request line: IIS and Symfony, and what stands behind
-/// proxies. A header with `_` for `-` is the same one to CGI.
+/// proxies.
 const OTHER_PATHS: &[&str] = &[
     "x-original-url",
     "x-rewrite-url",
@@ -19,14 +19,27 @@ const OTHER_PATHS: &[&str] = &[
     "x-script-name",
 ];
 
-/// The headers that have one of these names, with `-` for `_`.
+/// The letters and digits of a name, in lower case. To CGI and its kin all else in it is `_`.
+pub(super) fn plain(name: &str) -> String {
+    let plain = name.chars().filter(char::is_ascii_alphanumeric);
+    plain.map(|c| c.to_ascii_lowercase()).collect()
+}
+
+/// Whether a name is one of these, whatever stands between its words.
+pub(super) fn is_one_of(name: &str, names: &[&str]) -> bool {
+    let name = plain(name);
+    names.iter().any(|one| plain(one) == name)
+}
+
+/// The headers that have one of these names, whatever stands between their words.
 pub(super) fn matching<'h>(
     headers: &'h HeaderMap,
-    names: &'static [&'static str],
-) -> impl Iterator<Item = (&'h str, &'h [u8])> {
+    names: &[&'static str],
+) -> impl Iterator<Item = (&'h str, &'h [u8])> + use<'h> {
+    let names: HashSet<String> = names.iter().map(|name| plain(name)).collect();
     headers
         .iter()
-        .filter(|(name, _)| names.contains(&name.as_str().replace('_', "-").as_str()))
+        .filter(move |(name, _)| names.contains(&plain(name.as_str())))
         .map(|(name, value)| (name.as_str(), value.as_bytes()))
 }
 
@@ -37,8 +50,7 @@ pub(super) fn rewriting(headers: &HeaderMap) -> Option<&str> {
 
 /// Whether a header of that name says another method or path than the request line.
 pub(super) fn is_elsewhere(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    OTHER_PATHS.contains(&name.as_str()) || OVERRIDES.contains(&name.as_str())
+    is_one_of(name, OTHER_PATHS) || is_one_of(name, OVERRIDES)
 }
 
 /// The paths that headers may send the request to.
@@ -77,8 +89,8 @@ pub(super) fn upgrade(headers: &HeaderMap) -> Option<String> {
 /// Every text that may be the media type of the body, in lower case and without parameters. Usually one.
 pub(super) fn media_types(headers: &HeaderMap) -> Vec<String> {
     let (mut types, mut seen) = (Vec::new(), HashSet::new());
-    for value in headers.get_all(header::CONTENT_TYPE) {
-        let text = String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase();
+    for (_, value) in matching(headers, &["content-type"]) {
+        let text = String::from_utf8_lossy(value).to_ascii_lowercase();
         let parts = text.split(',').chain([text.as_str()]);
         for part in parts {
             let essence = part.split(';').next().unwrap_or_default().trim().to_owned();
@@ -93,21 +105,21 @@ pub(super) fn media_types(headers: &HeaderMap) -> Vec<String> {
 /// The media type, where there is no doubt about it.
 pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     let mut types = media_types(headers);
-    let one = headers.get_all(header::CONTENT_TYPE).iter().count() == 1;
+    let one = matching(headers, &["content-type"]).count() == 1;
     types.pop().filter(|_| one && types.is_empty())
 }
 
 /// Why the bytes of the body are not its text in UTF-8, if they are not.
 pub(super) fn encoded(headers: &HeaderMap) -> Option<&'static str> {
-    let plain = |value: &http::HeaderValue| {
-        let coding = value.as_bytes().trim_ascii();
+    let plain = |(_, value): (&str, &[u8])| {
+        let coding = value.trim_ascii();
         coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
     };
-    if !headers.get_all(header::CONTENT_ENCODING).iter().all(plain) {
+    if !matching(headers, &["content-encoding"]).all(plain) {
         return Some("the body is compressed");
     }
-    let types = headers.get_all(header::CONTENT_TYPE).iter();
-    let mut texts = types.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    let types = matching(headers, &["content-type"]);
+    let mut texts = types.map(|(_, value)| String::from_utf8_lossy(value).into_owned());
     let utf8 = texts.all(|text| text.split(';').skip(1).all(is_utf8));
     (!utf8).then_some("the body is not in UTF-8")
 }

@@ -9,7 +9,7 @@ use super::{headers, query::Query};
 /// QUERY of RFC 10008); a server that does not know one may do anything with it.
 const SAFE: &[&str] = &["GET", "HEAD", "OPTIONS"];
 
-/// What servers take the method from instead of the request line. `_` in a name is `-` to CGI.
+/// What servers take the method from instead of the request line.
 pub(super) const OVERRIDES: &[&str] = &[
     "x-http-method-override",
     "x-http-method",
@@ -17,10 +17,18 @@ pub(super) const OVERRIDES: &[&str] = &[
     "x-method",
     "x-forwarded-method",
     "x-original-method",
+    "http-method-override",
+    "method-override",
 ];
 
-/// Query parameters that do the same, as [`super::query::folded`] writes them.
-const ALWAYS: &[&str] = &["_method", "x-http-method-override", "httpmethod"];
+/// Query parameters that do the same, whatever stands between their words; and `_method`.
+const ALWAYS: &[&str] = &[
+    "x-http-method-override",
+    "http-method-override",
+    "method-override",
+    "x-http-method",
+    "http-method",
+];
 
 /// Query parameters that do the same on some servers, and mean something else on others.
 const SOMETIMES: &[&str] = &["method"];
@@ -73,11 +81,15 @@ pub(super) fn effective(sent: &str, headers: &HeaderMap, query: &Query) -> Vec<E
     }
     for (name, value) in query.pairs() {
         let known = UNSAFE.iter().any(|m| value.trim().eq_ignore_ascii_case(m));
-        if ALWAYS.contains(&name.as_str()) || (known && SOMETIMES.contains(&name.as_str())) {
+        if always(name) || (known && SOMETIMES.contains(&name.as_str())) {
             add(&mut methods, value, &format!("`{name}` in the query"));
         }
     }
     methods
+}
+
+fn always(name: &str) -> bool {
+    name == "_method" || headers::is_one_of(name, ALWAYS)
 }
 
 /// Of more than a few at least one does not read.

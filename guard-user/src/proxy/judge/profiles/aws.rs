@@ -33,8 +33,23 @@ const ALSO: &[&str] = &[
     "DynamoDB_20120810.TransactGetItems",
 ];
 
-/// Actions of those names that hand out new credentials, or make what they get.
-const MAKE: &[&str] = &["GetId", "GetPasswordData", "GetDataAccess"];
+/// Actions of those names that hand out new credentials, or make or take what they get, as their API references say: Cognito's
+/// `GetId` makes an identity and `GetUserAttributeVerificationCode` sends a message; CodePipeline's `Get…JobDetails`,
+/// `GameLift`'s `Get…Access` and Lightsail's `GetInstanceAccessDetails` return temporary credentials; `GetActivityTask` of Step
+/// Functions takes a task from its queue; EC2's `GetFlowLogsIntegrationTemplate` writes to a bucket.
+const MAKE: &[&str] = &[
+    "GetActivityTask",
+    "GetComputeAccess",
+    "GetDataAccess",
+    "GetFlowLogsIntegrationTemplate",
+    "GetId",
+    "GetInstanceAccess",
+    "GetInstanceAccessDetails",
+    "GetJobDetails",
+    "GetPasswordData",
+    "GetThirdPartyJobDetails",
+    "GetUserAttributeVerificationCode",
+];
 const MAKE_ENDS: &[&str] = &["Token", "Credentials"];
 const MAKE_PARTS: &[&str] = &["Credentials", "TokenFor"];
 

@@ -52,15 +52,19 @@ impl<'a> View<'a> {
             .is_some_and(|given| one_of.contains(&given.as_str()))
     }
 
-    /// The one value of a header, where it is there once and text.
-    pub(super) fn header(&self, name: &str) -> Option<&'a str> {
-        let mut values = self.facts.headers.get_all(name).iter();
-        let value = values.next()?.to_str().ok()?;
-        values.next().is_none().then_some(value)
+    /// The one value of a header, where it is there once, by its own name, and text.
+    pub(super) fn header(&self, name: &'static str) -> Option<&'a str> {
+        let mut given = headers::matching(self.facts.headers, &[name]);
+        let (spelt, value) = given.next()?;
+        let alone = given.next().is_none() && spelt == name;
+        std::str::from_utf8(value).ok().filter(|_| alone)
     }
 
-    pub(super) fn has_header(&self, name: &str) -> bool {
-        self.facts.headers.contains_key(name)
+    /// Whether a header is there, however its name is spelt.
+    pub(super) fn has_header(&self, name: &'static str) -> bool {
+        headers::matching(self.facts.headers, &[name])
+            .next()
+            .is_some()
     }
 
     /// The body, in UTF-8.

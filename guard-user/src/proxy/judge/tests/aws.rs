@@ -65,6 +65,19 @@ fn others_do_not_and_are_named() {
                 &json("AWSCognitoIdentityService.GetCredentialsForIdentity"),
                 "AWS GetCredentialsForIdentity",
             ),
+            (
+                &json("Lightsail_20161128.GetInstanceAccessDetails"),
+                "AWS GetInstanceAccessDetails",
+            ),
+            (&json("GameLift.GetInstanceAccess"), "AWS GetInstanceAccess"),
+            (
+                &json("AWSStepFunctions.GetActivityTask"),
+                "AWS GetActivityTask",
+            ),
+            (
+                &json("CodePipeline_20150709.GetJobDetails"),
+                "AWS GetJobDetails",
+            ),
             ("GET /?Action=TerminateInstances", "AWS TerminateInstances"),
             (
                 "GET /?Action=DescribeInstances&action=TerminateInstances",
@@ -95,6 +108,15 @@ fn what_says_two_things_is_asked_about() {
                 form("Action=DescribeInstances"),
                 "X-Amz-Target: S.DeleteTable",
             ),
+            &with(
+                form("Action=DescribeInstances"),
+                "X_Amz_Target: S.DeleteTable",
+            ),
+            &with(form("Action=ListX"), "Smithy_Protocol: rpc-v2-cbor"),
+            &with(json("S.ListX"), "X_Amz_Target: S.DeleteX"),
+            &with(json("S.ListX"), "content_type: application/json"),
+            &json("S.ListX").replace("X-Amz-Target", "X_Amz_Target"),
+            &with(form("Action=DescribeInstances"), "Content_Encoding: gzip"),
             &with(form("Action=DescribeInstances"), "Content-Encoding: gzip"),
             &with(json("S.ListX"), "X-Amz-Target: S.DeleteX"),
             &with(json("S.ListX"), "smithy-protocol: rpc-v2-cbor"),
