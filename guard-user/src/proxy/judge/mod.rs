@@ -17,6 +17,7 @@ mod path;
 mod profiles;
 mod query;
 mod rules;
+mod spelling;
 #[cfg(test)]
 mod tests;
 mod warnings;

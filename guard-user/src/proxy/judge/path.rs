@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use percent_encoding::percent_decode_str;
 
+use super::spelling::{has_lookalikes, nearest, overlong, overlong_unchecked, unescaped};
+
 /// No server is known to decode more often.
 const DECODED: usize = 3;
 
@@ -119,19 +121,13 @@ fn ambiguous(raw: &str) -> Option<&'static str> {
     if inner.contains(['?', '#']) {
         return Some("there is an encoded `?` or `#` in the path");
     }
-    if inner.contains(LOOKALIKES) {
-        return Some("there is a character in the path that looks like `/` or `.`");
+    if decodings.iter().any(|text| has_lookalikes(text)) {
+        return Some("there is a character in the path that looks like one of ASCII");
     }
     let dots = |text: &String| without_parameters(text).split('/').any(is_dots);
     let dotted = decodings.iter().any(dots);
     dotted.then_some("there are dot segments in the path")
 }
-
-/// What some servers make `/`, `.` or `\` of when they look for the nearest ASCII character.
-const LOOKALIKES: &[char] = &[
-    '\u{2024}', '\u{2025}', '\u{2026}', '\u{2044}', '\u{2215}', '\u{2216}', '\u{fe52}', '\u{fe68}',
-    '\u{ff0e}', '\u{ff0f}', '\u{ff3c}',
-];
 
 fn is_dots(segment: &str) -> bool {
     matches!(segment, "." | "..")
@@ -155,6 +151,10 @@ fn readings(raw: &str) -> Option<BTreeSet<String>> {
     // Servers do these in any order, and again and again; not all of them do each.
     const STEPS: &[fn(&str) -> String] = &[
         decoded,
+        overlong,
+        overlong_unchecked,
+        unescaped,
+        nearest,
         unreserved_decoded,
         cut,
         forward,

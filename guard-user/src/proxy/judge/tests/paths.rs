@@ -95,18 +95,104 @@ const SERVERS: &[(&str, Server)] = &[
         remove_dots(&decode(&merge_slashes(&remove_dots(&decode(p)))).replace('\\', "/"))
     }),
     ("decoded twice", |p| remove_dots(&decode(&decode(p)))),
+    ("old UTF-8", |p| {
+        remove_dots(&merge_slashes(&decode(&shorten(p))))
+    }),
+    ("old UTF-8, behind nginx", |p| {
+        remove_dots(&decode(&shorten(&remove_dots(p))))
+    }),
+    ("best fit", |p| {
+        remove_dots(&best_fit(&decode(p)).replace('\\', "/"))
+    }),
+    ("best fit, then decoded again", |p| {
+        remove_dots(&merge_slashes(&decode(&best_fit(&decode(p)))))
+    }),
+    ("dots, then best fit", |p| {
+        merge_slashes(&best_fit(&decode(&remove_dots(p))))
+    }),
 ];
+
+fn shorten(text: &str) -> String {
+    let text = text.replace("%c0%af", "/").replace("%e0%80%af", "/");
+    text.replace("%c0%ae", ".").replace("%c1%a1", "a")
+}
+
+fn best_fit(text: &str) -> String {
+    let text = text.replace(['\u{ff0f}', '\u{2215}', '\u{2044}'], "/");
+    let text = text.replace(['\u{ff0e}', '\u{2024}'], ".");
+    text.replace('\u{ff41}', "a").replace('\u{ff05}', "%")
+}
 
 fn piece() -> impl Strategy<Value = &'static str> {
     prop::sample::select(vec![
-        "/", "//", "/api/", "/admin/", "api", "admin", "x", "..", ".", "/../", "/./", "%2f", "%2F",
-        "%2e", "%2e%2e", "%252e", "%252f", "\\", "%5c", ";", ";a=b", "..;", "%3b", "%61dmin",
-        "%61pi", "a", "%20", "é",
+        "/",
+        "//",
+        "/api/",
+        "/admin/",
+        "api",
+        "admin",
+        "x",
+        "..",
+        ".",
+        "/../",
+        "/./",
+        "%2f",
+        "%2F",
+        "%2e",
+        "%2e%2e",
+        "%252e",
+        "%252f",
+        "\\",
+        "%5c",
+        ";",
+        ";a=b",
+        "..;",
+        "%3b",
+        "%61dmin",
+        "%61pi",
+        "a",
+        "%20",
+        "é",
+        "%c0%af",
+        "%c0%ae",
+        "%e0%80%af",
+        "%c1%a1dmin",
+        "%ef%bc%8f",
+        "%e2%88%95",
+        "%ef%bd%81dmin",
+        "%ef%bc%8e",
+        "%e2%80%a4",
+        "%ef%bc%852f",
+        "%ef%bd%81",
     ])
 }
 
 fn path() -> impl Strategy<Value = String> {
     prop::collection::vec(piece(), 0..9).prop_map(|pieces| format!("/{}", pieces.concat()))
+}
+
+/// A path with each of its characters spelt in one of the ways that some server reads.
+fn spelt(path: &'static str) -> impl Strategy<Value = String> {
+    let ways = prop::collection::vec(0..9_u8, path.len());
+    ways.prop_map(|ways| {
+        let each = path.chars().zip(ways);
+        each.map(|(c, way)| one_way(c, way)).collect()
+    })
+}
+
+fn one_way(c: char, way: u8) -> String {
+    let code = u32::from(c);
+    // U+FF01 to U+FF5E are the printable characters of ASCII, full width.
+    let wide = char::from_u32(0xfee0 + code).unwrap();
+    let encode = |text: &str| -> String { text.bytes().map(|b| format!("%{b:02x}")).collect() };
+    match way {
+        0 => encode(&c.to_string()),
+        1 => encode(&encode(&c.to_string())),
+        2 => format!("%{:02x}%{:02x}", 0xc0 | code >> 6, 0x80 | code & 0x3f),
+        3 => format!("%e0%{:02X}%{:02X}", 0x80 | code >> 6, 0x80 | code & 0x3f),
+        4 => encode(&wide.to_string()),
+        _ => c.to_string(),
+    }
 }
 
 static RULES: LazyLock<Rules> = LazyLock::new(|| {
@@ -140,6 +226,19 @@ proptest! {
                 prop_assert!(!matches!(judgement, Judgement::Read { .. }), "{} {}", server, path);
             }
         }
+    }
+
+    #[test]
+    fn no_spelling_of_what_is_stopped_passes(path in spelt("/admin/x")) {
+        for method in ["GET", "POST"] {
+            prop_assert_eq!(super::said(&RULES, &format!("{method} /{path}")), "denied", "{}", path);
+        }
+    }
+
+    #[test]
+    fn no_spelling_of_a_way_in_reads(path in spelt("/api/v1/nodes/n/proxy")) {
+        static CLUSTER: LazyLock<Rules> = LazyLock::new(|| rules("profile = \"kubernetes\""));
+        super::not_read(&CLUSTER, &[&format!("GET /{path}")]);
     }
 
     #[test]
