@@ -9,6 +9,7 @@ mod decide;
 mod facts;
 mod glob;
 mod headers;
+mod hosts;
 mod http_rule;
 mod json;
 mod method;
@@ -137,13 +138,14 @@ pub fn is_plain(request: &Request<'_>) -> bool {
         && headers::upgrade(headers).is_none()
 }
 
-/// The headers that name another method or path than the request line, for a person: `x-original-url: /admin`.
+/// The headers that name another method, path or host than the request does, for a person: `x-original-url: /admin`.
 #[must_use]
 pub fn elsewhere(request: &Request<'_>) -> Vec<String> {
     let named = request.headers.iter();
     let named = named.filter(|(name, _)| headers::is_elsewhere(name.as_str()));
-    let shown = named.map(|(name, value)| {
-        let value = String::from_utf8_lossy(value.as_bytes());
+    let named = named.map(|(name, value)| (name.as_str(), value.as_bytes()));
+    let shown = named.chain(hosts::others(request)).map(|(name, value)| {
+        let value = String::from_utf8_lossy(value);
         format!("the header {name} says {}", headers::shown(&value))
     });
     shown.take(MAX_SHOWN).collect()

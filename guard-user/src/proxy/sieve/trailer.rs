@@ -36,6 +36,7 @@ const FORBIDDEN: &[&str] = &[
     "vary",
     "warning",
     "www-authenticate",
+    "x-host",
 ];
 
 /// Reads on in a trailer section. Zero until it is whole, then its length.

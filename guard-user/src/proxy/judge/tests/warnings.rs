@@ -1,7 +1,7 @@
 //! What a person is warned about.
 
 use super::{
-    super::{Judgement, judge, warnings},
+    super::{Judgement, elsewhere, judge, warnings},
     Wire, rules,
 };
 
@@ -120,4 +120,36 @@ fn warnings_are_few_and_harmless_to_show() {
         found.iter().all(|warning| !warning.contains('\u{1b}')),
         "{found:?}"
     );
+}
+
+#[test]
+fn headers_that_name_another_host_are_told() {
+    let of = |wire: &str| elsewhere(&Wire::of(wire).request());
+    for (header, found) in [
+        ("X-Forwarded-Host: other", "x-forwarded-host says other"),
+        ("X_Forwarded_Host: other", "x_forwarded_host says other"),
+        ("X-Host: other:8080", "x-host says other:8080"),
+        (
+            "X-Forwarded-Host: photos, other",
+            "x-forwarded-host says photos, other",
+        ),
+        (
+            "Forwarded: for=192.0.2.1;Host=other",
+            "forwarded says for=192.0.2.1;Host=other",
+        ),
+        ("X-Original-URL: /admin", "x-original-url says /admin"),
+    ] {
+        let wire = format!("POST /x\nHost: photos:443\n{header}");
+        assert_eq!(of(&wire), [format!("the header {found}")]);
+    }
+    for header in [
+        "X-Forwarded-Host: Photos",
+        "X-Host: photos:443",
+        "Forwarded: for=192.0.2.1;host=photos",
+        "Forwarded: for=192.0.2.1",
+        "X-Forwarded-For: 192.0.2.1",
+    ] {
+        let wire = format!("POST /x\nHost: photos:443\n{header}");
+        assert_eq!(of(&wire), [""; 0], "{header}");
+    }
 }

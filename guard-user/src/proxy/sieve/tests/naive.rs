@@ -332,7 +332,7 @@ fn trailers(input: &[u8], before: usize, limits: &Limits) -> Read<usize> {
     const LATE: &str = " age authorization cache-control connection content-encoding content-length content-range \
         content-type cookie date expect expires forwarded host keep-alive location max-forwards pragma \
         proxy-authenticate proxy-authorization proxy-connection range retry-after set-cookie te trailer \
-        transfer-encoding upgrade vary warning www-authenticate ";
+        transfer-encoding upgrade vary warning www-authenticate x-host ";
     let (lines, whole) = lines(input, limits.trailers).map_err(|_| Stop::Wrong(before))?;
     let fields = all_fields(&lines, limits).ok_or(Stop::Wrong(before))?;
     let late = |name: &str| {

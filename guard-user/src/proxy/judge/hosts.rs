@@ -1,0 +1,50 @@
+//! Headers that name another host than the request does. Servers behind a proxy take it from there, for links and for tenants.
+
+use http::header;
+
+use super::{Request, headers};
+
+/// `Forwarded` is RFC 7239.
+const NAMES: &[&str] = &[
+    "forwarded",
+    "x-forwarded-host",
+    "x-host",
+    "x-http-host-override",
+    "x-original-host",
+];
+
+/// Those headers, and what they say.
+pub(super) fn others<'h>(request: &Request<'h>) -> impl Iterator<Item = (&'h str, &'h [u8])> {
+    let asked = asked(request).map(str::to_ascii_lowercase);
+    headers::matching(request.headers, NAMES).filter(move |(name, value)| {
+        let text = String::from_utf8_lossy(value).to_ascii_lowercase();
+        let other = |host: &str| asked.as_deref() != Some(without_port(host));
+        match headers::is_one_of(name, &["forwarded"]) {
+            true => forwarded(&text).any(other),
+            false => text.split(',').map(str::trim).any(other),
+        }
+    })
+}
+
+fn asked<'h>(request: &Request<'h>) -> Option<&'h str> {
+    let named = request.headers.get(header::HOST);
+    let named = named.and_then(|host| host.to_str().ok());
+    named.map(without_port).or_else(|| request.uri.host())
+}
+
+/// The hosts in `for=192.0.2.43;host=example.com`.
+fn forwarded(text: &str) -> impl Iterator<Item = &str> {
+    let pairs = text
+        .split([',', ';'])
+        .filter_map(|pair| pair.split_once('='));
+    let hosts = pairs.filter(|(name, _)| name.trim() == "host");
+    hosts.map(|(_, host)| host.trim().trim_matches('"'))
+}
+
+fn without_port(host: &str) -> &str {
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    match host.rsplit_once(':') {
+        Some((host, port)) if is_port(port) => host,
+        _ => host,
+    }
+}
