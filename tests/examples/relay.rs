@@ -3,7 +3,7 @@
 //! a connection without a guard is the price of going through another process; what the proxy takes longer than this
 //! is the price of reading. It serves guardd's own network only, and asks nobody.
 
-use std::{env, io, net::SocketAddr, os::fd::OwnedFd, path::PathBuf, rc::Rc};
+use std::{env, io, net::SocketAddr, path::PathBuf, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::{NetnsCookie, OriginKey};
@@ -44,9 +44,8 @@ async fn relay(socket: PathBuf) -> Result<()> {
     while let Some(packet) = guardd.receive().await? {
         match serde_json::from_slice(&packet.bytes)? {
             ToProxy::Hello => {
-                let [map] = <[OwnedFd; 1]>::try_from(packet.descriptors)
-                    .ok()
-                    .context("no map")?;
+                // What else comes is for TLS.
+                let map = packet.descriptors.into_iter().next().context("no map")?;
                 origins = Some(Rc::new(Origins::new(map)?));
             }
             ToProxy::Listen { cookie, .. } => {
