@@ -85,7 +85,8 @@ pub(super) async fn serve_to(
     let _ = stream.set_nodelay(true);
     let upstream = way.connect();
     let opened = match first_byte(&way, &stream, &upstream).await {
-        Some(HANDSHAKE) => secured(&mut way, tls, stream, &upstream).await,
+        // What only some connections come to, or for a moment, takes no room in the others.
+        Some(HANDSHAKE) => Box::pin(secured(&mut way, tls, stream, &upstream)).await,
         Some(_) => Ok(Stream::Plain(stream)),
         None => return,
     };
@@ -261,7 +262,8 @@ async fn refuse(client: &Client, mut io: SievedIo<Stream>, malformed: Malformed)
 /// what was just said.
 async fn linger(stream: &mut Stream) {
     let rest = async {
-        let mut rest = [0; 4096];
+        // Not within the future, which is there for as long as the connection.
+        let mut rest = vec![0; 4096];
         while stream.read(&mut rest).await? > 0 {}
         Ok::<_, io::Error>(())
     };

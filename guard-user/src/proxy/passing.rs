@@ -77,7 +77,10 @@ impl Client {
         }
         match judgement {
             Judgement::Read { .. } => Ok(Ok(Passed::read(body::outgoing(body)))),
-            Judgement::Write(write) => self.confirmed(&terms, parts, &request, body, write).await,
+            Judgement::Write(write) => {
+                // Boxed: its room would be in every connection, which has to wait for a request too.
+                Box::pin(self.confirmed(&terms, parts, &request, body, write)).await
+            }
             denied => {
                 unwanted(parts, body);
                 Ok(Err(self.denied(&terms, parts, denied.because())))

@@ -221,7 +221,7 @@ impl Upstream {
             let stream = match self.secure.get() {
                 None => Stream::Plain(stream),
                 Some(secure) => {
-                    let dialled = secure.dial(stream).await;
+                    let dialled = Box::pin(secure.dial(stream)).await;
                     dialled.map_err(|why| Unopened::Untrusted(why.into()))?
                 }
             };
@@ -234,7 +234,9 @@ impl Upstream {
         let begin = || async {
             let opened = self.open().await.as_ref();
             let stream = opened.map_err(Clone::clone)?.take();
-            self.handshake(stream.ok_or(Unopened::Used)?, version).await
+            let stream = stream.ok_or(Unopened::Used)?;
+            // Once a connection: it takes no room later.
+            Box::pin(self.handshake(stream, version)).await
         };
         self.sender.get_or_try_init(begin).await
     }
