@@ -8,6 +8,7 @@
 mod answers;
 mod body;
 mod client;
+mod connecting;
 mod connection;
 mod digest;
 mod greeted;

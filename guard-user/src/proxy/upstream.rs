@@ -20,11 +20,12 @@ use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpStream,
     sync::{Mutex, Notify, OnceCell},
-    task::{AbortHandle, JoinHandle, spawn_local},
+    task::spawn_local,
 };
 
 use super::{
     body::Body,
+    connecting::Connecting,
     greeted::Greeted,
     link::Link,
     networks::Network,
@@ -114,8 +115,7 @@ type Opened = Result<RefCell<Option<Stream>>, Unopened>;
 #[derive(Debug)]
 pub(super) struct Upstream {
     to: SocketAddr,
-    connecting: Mutex<JoinHandle<io::Result<TcpStream>>>,
-    abort: AbortHandle,
+    connecting: Connecting,
     connected: OnceCell<Connected>,
     /// How TLS is spoken there, if it is.
     secure: std::cell::OnceCell<Rc<Secure>>,
@@ -150,11 +150,9 @@ impl Upstream {
         tell: Rc<Notify>,
     ) -> Self {
         let concerns = Cell::new(true);
-        let connecting = spawn_local(async move { network.connect(&link, to).await });
         Self {
             to,
-            abort: connecting.abort_handle(),
-            connecting: Mutex::new(connecting),
+            connecting: Connecting::begin(async move { network.connect(&link, to).await }),
             connected: OnceCell::new(),
             secure: std::cell::OnceCell::new(),
             opened: OnceCell::new(),
@@ -187,8 +185,7 @@ impl Upstream {
     /// Whoever waits for this may stop, and another goes on: nothing is lost.
     async fn connected(&self) -> &Connected {
         let connected = || async {
-            let ended = (&mut *self.connecting.lock().await).await;
-            let stream = ended.map_err(io::Error::other).and_then(|stream| stream);
+            let stream = self.connecting.ended().await;
             let stream = stream.map(|stream| RefCell::new(Some(Rc::new(stream))));
             stream.map_err(|error| Unopened::Unreachable {
                 to: self.to,
@@ -311,11 +308,5 @@ impl Upstream {
                 sender.send_request(request).await?
             }
         })
-    }
-}
-
-impl Drop for Upstream {
-    fn drop(&mut self) {
-        self.abort.abort();
     }
 }

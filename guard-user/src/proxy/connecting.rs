@@ -1,0 +1,51 @@
+//! A connection that is being made.
+
+use std::{
+    fmt,
+    future::{pending, ready},
+    io,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use tokio::{net::TcpStream, sync::Mutex};
+
+type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>>>>;
+
+/// An attempt that has begun, and goes on when somebody waits for it: the kernel shakes hands by itself. It is no task:
+/// that would begin after all that is ready to run, and the destination hear of it later.
+pub(super) struct Connecting(Mutex<Attempt>);
+
+impl Connecting {
+    /// Does all of it that needs no waiting.
+    pub(super) fn begin(attempt: impl Future<Output = io::Result<TcpStream>> + 'static) -> Self {
+        let mut attempt: Attempt = Box::pin(attempt);
+        // Whoever waits for it says whom to wake.
+        let polled = attempt
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(done) = polled {
+            attempt = Box::pin(ready(done));
+        }
+        Self(Mutex::new(attempt))
+    }
+
+    /// Waits for its end, once. Whoever waits may stop before that, and another goes on.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(super) async fn ended(&self) -> io::Result<TcpStream> {
+        let mut attempt = self.0.lock().await;
+        let ended = (&mut *attempt).await;
+        // What it took has no use any more.
+        *attempt = Box::pin(pending());
+        ended
+    }
+}
+
+impl fmt::Debug for Connecting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connecting").finish_non_exhaustive()
+    }
+}
