@@ -49,3 +49,34 @@ impl fmt::Debug for Connecting {
         f.debug_struct("Connecting").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use tokio::net::TcpSocket;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn it_begins_before_anybody_waits_and_outlasts_who_stops_waiting() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let to = listener.local_addr().unwrap();
+        let connecting = Connecting::begin(async move { TcpSocket::new_v4()?.connect(to).await });
+        let (_destination, from) = listener.accept().unwrap();
+        let mut impatient = Box::pin(connecting.ended());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(impatient.as_mut().poll(&mut context).is_pending());
+        drop(impatient);
+        let stream = connecting.ended().await.unwrap();
+        assert_eq!(stream.local_addr().unwrap(), from);
+    }
+
+    #[tokio::test]
+    async fn what_fails_at_once_is_told_to_who_waits_later() {
+        let refused = || Err(io::ErrorKind::ConnectionRefused.into());
+        let connecting = Connecting::begin(ready(refused()));
+        let error = connecting.ended().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}
