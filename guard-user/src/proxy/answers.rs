@@ -81,6 +81,16 @@ impl Problem {
         }
     }
 
+    /// Where it goes has not shown who it is.
+    #[must_use]
+    pub(super) fn untrusted(detail: String) -> Self {
+        Self {
+            fix: "nothing was sent; tell the person, and do not look for a way around it"
+                .to_owned(),
+            ..Self::unanswered(detail)
+        }
+    }
+
     /// With a line end, for whoever reads it in a terminal.
     fn text(&self) -> String {
         // Strings and numbers always have a JSON form.

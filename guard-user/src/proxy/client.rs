@@ -266,8 +266,8 @@ impl Client {
     }
 
     /// What is told where the destination has not shown who it is.
-    fn untrusted(&self, why: String) -> Problem {
-        let problem = Problem::unanswered(why.clone());
+    pub(super) fn untrusted(&self, why: String) -> Problem {
+        let problem = Problem::untrusted(why.clone());
         self.log(Entry {
             status: Some(problem.status),
             ..Entry::refused(&why)

@@ -122,6 +122,11 @@ impl Client {
         mut body: Begun,
         mut write: Write,
     ) -> Result<Passing, Abort> {
+        // Nobody is asked about what cannot be sent.
+        if let Some(why) = self.upstream().distrusted() {
+            unwanted(parts, body);
+            return Ok(Err(self.untrusted(why.to_string())));
+        }
         if path(&parts.uri).len() > MAX_PATH {
             let status = StatusCode::URI_TOO_LONG;
             let why = "its path is longer than what a person is shown".to_owned();

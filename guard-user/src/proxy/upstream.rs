@@ -210,6 +210,14 @@ impl Upstream {
         self.open().await.as_ref().map(drop).map_err(Clone::clone)
     }
 
+    /// Why the destination is not to be trusted, once that is known.
+    pub(super) fn distrusted(&self) -> Option<Arc<str>> {
+        match self.opened.get() {
+            Some(Err(Unopened::Untrusted(why))) => Some(Arc::clone(why)),
+            _ => None,
+        }
+    }
+
     async fn open(&self) -> &Opened {
         let open = || async {
             let connected = self.connected().await.as_ref();

@@ -322,10 +322,28 @@ async fn nothing_is_sent_to_who_cannot_show_who_it_is() {
         assert!(problem.contains("it has expired"), "{problem}");
         let other = company.issue("other.example", |_| {});
         let problem = told(&company, &other, NAME).await;
-        assert!(problem.contains("other.example"), "{problem}");
+        assert!(problem.contains("it is for other.example;"), "{problem}");
         let (homemade, _) = homemade(IsCa::Ca(BasicConstraints::Unconstrained));
         let problem = told(&company, &homemade, NAME).await;
         assert!(problem.contains("is not valid"), "{problem}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn nobody_is_asked_about_what_cannot_be_sent() {
+    here(async {
+        let company = Company::new();
+        let (to, arrived) = destination(&company.issue("other.example", |_| {}), &[]).await;
+        let yes = Some(Answer::Yes);
+        let lab = Lab::trusting(read_only(), yes, to, &company.pem()).await;
+        let trusted = everywhere(&lab.tls);
+        let stream = secured(&lab, &trusted, NAME, &[HTTP11]).await.unwrap();
+        let (status, problem) = ask(stream, Method::POST, "hello").await;
+        assert_eq!(status, StatusCode::BAD_GATEWAY, "{problem}");
+        assert!(problem.contains("it is for other.example;"), "{problem}");
+        assert!(lab.guardd.asked.borrow().is_empty());
+        assert!(arrived.borrow().is_empty());
     })
     .await;
 }

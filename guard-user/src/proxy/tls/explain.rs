@@ -81,8 +81,17 @@ fn certificate(why: &CertificateError) -> String {
         }
         CertificateError::NotValidForName => "it is for another name".to_owned(),
         CertificateError::NotValidForNameContext { presented, .. } => {
-            format!("it is for {}", presented.join(", "))
+            let names: Vec<_> = presented.iter().map(|name| plain(name)).collect();
+            format!("it is for {}", names.join(", "))
         }
         other => other.to_string(),
     }
+}
+
+/// A name as people write it. rustls gives it with its kind: `DnsName("photos.example")`.
+fn plain(name: &str) -> &str {
+    let within = name
+        .split_once('(')
+        .and_then(|(_, rest)| rest.strip_suffix(')'));
+    within.map_or(name, |name| name.trim_matches('"'))
 }
