@@ -21,7 +21,7 @@ use super::{
     process::reset,
     sieve::{Limits, Malformed, Phase, Protocol, Sieve, SievedIo, Watch},
     stream::Stream,
-    tls::{Greeting, HANDSHAKE, Tls},
+    tls::{self, Greeting, HANDSHAKE, Tls},
     upstream::{Here, Upstream, Version},
     wire::Entry,
 };
@@ -149,22 +149,33 @@ async fn speak(way: Way, stream: Stream, upstream: Rc<Upstream>, place: Option<P
             client.log(Entry::refused(why));
         }
         (Ok(None), _) => {}
-        (Err(error), _) => {
-            if let Some(malformed) = Malformed::behind(&error) {
-                refuse(&client, io, malformed).await;
-            }
-        }
+        (Err(error), _) => match Malformed::behind(&error) {
+            Some(malformed) => refuse(&client, io, malformed).await,
+            None => gone(&client),
+        },
     }
 }
 
 /// What the client speaks; `None` where it is not to be waited for.
 async fn spoken(client: &Client, io: &mut SievedIo<Stream>) -> io::Result<Option<Protocol>> {
     match tokio::time::timeout(SILENCE, io.protocol()).await {
-        Ok(spoken) => spoken.map(Some),
+        Ok(Ok(None)) => {
+            gone(client);
+            Ok(None)
+        }
+        Ok(spoken) => spoken,
         Err(_) => {
             client.log(Entry::refused("the client says nothing"));
             Ok(None)
         }
+    }
+}
+
+/// Writes down that a client has gone before it asked for anything. Those that compare the key of the destination's
+/// certificate with one that they know do so when the handshake has succeeded.
+fn gone(client: &Client) {
+    if client.way.secure.is_some() {
+        client.log(Entry::refused(tls::GONE));
     }
 }
 

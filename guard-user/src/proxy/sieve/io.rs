@@ -117,30 +117,31 @@ impl<T> SievedIo<T> {
 }
 
 impl<T: AsyncRead + Unpin> SievedIo<T> {
-    /// Which protocol the client speaks, by its first bytes, which stay unread. For HTTP/2 nothing passes until
-    /// [`SievedIo::become_opaque`].
+    /// Which protocol the client speaks, by its first bytes, which stay unread; `None` where it ends without any. For
+    /// HTTP/2 nothing passes until [`SievedIo::become_opaque`].
     ///
     /// # Errors
     /// Of the connection, or where the first bytes are refused.
-    pub async fn protocol(&mut self) -> io::Result<Protocol> {
+    pub async fn protocol(&mut self) -> io::Result<Option<Protocol>> {
         let protocol = poll_fn(|cx| self.poll_protocol(cx)).await;
         // The preface is no refusal yet.
-        if !matches!(protocol, Ok(Protocol::Http2)) {
+        if !matches!(protocol, Ok(Some(Protocol::Http2))) {
             self.watch.publish(&self.sieve);
         }
         protocol
     }
 
-    fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Protocol>> {
+    fn poll_protocol(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Protocol>>> {
         loop {
             let sieved = self.pass_held();
             match self.sieve.refusal() {
-                Some(Malformed::Preface) => return Poll::Ready(Ok(Protocol::Http2)),
+                Some(Malformed::Preface) => return Poll::Ready(Ok(Some(Protocol::Http2))),
                 _ => sieved?,
             }
             let undecided = self.held.is_empty() || may_be_http2(&self.held);
             if !undecided || ready!(self.poll_more(cx))? == 0 {
-                return Poll::Ready(Ok(Protocol::Http1));
+                let has_begun = !self.held.is_empty();
+                return Poll::Ready(Ok(has_begun.then_some(Protocol::Http1)));
             }
         }
     }

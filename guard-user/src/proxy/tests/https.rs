@@ -445,6 +445,36 @@ async fn a_client_that_pins_is_told_of_in_the_log() {
     .await;
 }
 
+/// Whether it says that it goes, or not.
+#[tokio::test]
+async fn a_client_that_goes_once_it_has_seen_the_key_is_told_of_in_the_log() {
+    for says_so in [true, false] {
+        here(async {
+            let company = Company::new();
+            let (to, arrived) = destination(&company.issue(NAME, |_| {}), &[H2]).await;
+            let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
+            let trusted = everywhere(&lab.tls);
+            let mut stream = secured(&lab, &trusted, NAME, &[H2]).await.unwrap();
+            if says_so {
+                stream.shutdown().await.unwrap();
+            }
+            drop(stream);
+            lab.guardd
+                .until("logged", |guardd| !guardd.logged.borrow().is_empty())
+                .await;
+            let logged = lab.guardd.logged.borrow();
+            let why = logged[0].why.as_deref().unwrap();
+            assert!(
+                why.contains("before it asks") && why.contains("allow"),
+                "{why}"
+            );
+            assert_eq!(logged[0].host.as_deref(), Some(NAME));
+            assert!(arrived.borrow().is_empty());
+        })
+        .await;
+    }
+}
+
 #[tokio::test]
 async fn what_a_session_trusts_is_limited() {
     here(async {

@@ -8,6 +8,10 @@ use rustls::{AlertDescription, CertificateError, Error, pki_types::ServerName};
 const OWN: &str = "if it is the right one, put its certificate, or its authority's, into a file that [proxy] ca in \
                    guardd.toml names";
 
+/// Of a client that has shaken hands, and not asked for anything.
+pub(in crate::proxy) const GONE: &str = "the client ends TLS before it asks for anything: where it pins the \
+                                         destination's certificate, a rule of action = \"allow\" lets it pass unseen";
+
 /// Why there is no TLS with a destination.
 pub(super) fn upstream(name: &ServerName<'_>, error: &io::Error) -> String {
     let name = name.to_str();

@@ -33,6 +33,7 @@ use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 use self::{authority::Authority, dial::Dialer};
 use super::{stream::Stream, upstream::Version};
 
+pub(super) use explain::GONE;
 pub use scope::Scope;
 
 /// Content type of the first record of a client (RFC 8446 5.1).

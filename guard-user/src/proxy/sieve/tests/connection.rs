@@ -145,12 +145,15 @@ fn after_an_upgrade_all_passes() {
 fn the_protocol_is_told_before_anything_is_read() {
     for (protocol, input) in [
         (
-            Protocol::Http2,
+            Some(Protocol::Http2),
             &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04"[..],
         ),
-        (Protocol::Http1, b"PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n"),
-        (Protocol::Http1, GET),
-        (Protocol::Http1, b""),
+        (
+            Some(Protocol::Http1),
+            b"PROPFIND / HTTP/1.1\r\nHost: a\r\n\r\n",
+        ),
+        (Some(Protocol::Http1), GET),
+        (None, b""),
     ] {
         for size in [1, 5, 64] {
             run(async {
@@ -158,7 +161,7 @@ fn the_protocol_is_told_before_anything_is_read() {
                 let sizes = [size];
                 let (_, found) = tokio::join!(write(client, input, &sizes), io.protocol());
                 assert_eq!(found.unwrap(), protocol);
-                if protocol == Protocol::Http2 {
+                if protocol == Some(Protocol::Http2) {
                     io.become_opaque();
                 }
                 assert_eq!(read(&mut io, &[7]).await, (input.to_vec(), None));
@@ -175,7 +178,7 @@ fn http_2_does_not_pass_unless_somebody_says_so() {
             .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
             .await
             .unwrap();
-        assert_eq!(io.protocol().await.unwrap(), Protocol::Http2);
+        assert_eq!(io.protocol().await.unwrap(), Some(Protocol::Http2));
         assert_eq!(io.watch().refusal(), None);
         assert_eq!(
             read(&mut io, &[64]).await,
