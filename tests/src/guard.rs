@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::{Daemon, Running};
+use crate::{Daemon, Running, mounts};
 
 /// A `guard` command, to be run on the daemon's machine.
 #[derive(Debug)]
@@ -17,7 +18,9 @@ pub struct Guard<'d> {
     uid: u32,
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
+    without: Vec<OsString>,
     input: Option<String>,
+    hosts: Option<PathBuf>,
 }
 
 impl<'d> Guard<'d> {
@@ -27,7 +30,9 @@ impl<'d> Guard<'d> {
             uid,
             args: Vec::new(),
             env: Vec::new(),
+            without: Vec::new(),
             input: None,
+            hosts: None,
         }
     }
 
@@ -43,9 +48,21 @@ impl<'d> Guard<'d> {
         self
     }
 
+    /// Variables that its environment is not to have, whatever the test's has.
+    pub fn without(mut self, names: impl IntoIterator<Item = impl Into<OsString>>) -> Self {
+        self.without.extend(names.into_iter().map(Into::into));
+        self
+    }
+
     /// What it reads from standard input, which is empty otherwise.
     pub fn input(mut self, text: impl Into<String>) -> Self {
         self.input = Some(text.into());
+        self
+    }
+
+    /// A file that is `/etc/hosts` for it, and for all that it starts.
+    pub fn hosts(mut self, file: impl Into<PathBuf>) -> Self {
+        self.hosts = Some(file.into());
         self
     }
 
@@ -60,7 +77,13 @@ impl<'d> Guard<'d> {
             .args(&self.args)
             .env("GUARD_SOCKET", self.daemon.socket())
             .envs(self.env.iter().map(|(name, value)| (name, value)));
-        Ok(command)
+        for name in &self.without {
+            command.env_remove(name);
+        }
+        Ok(match &self.hosts {
+            Some(file) => mounts::with_hosts(&command, file),
+            None => command,
+        })
     }
 
     /// Runs it to its end.

@@ -47,7 +47,7 @@ mod wait;
 
 pub use attempt::{Attempt, Report};
 pub use cgroup::Cgroup;
-pub use company::Company;
+pub use company::{Company, self_signed};
 pub use daemon::{Daemon, DaemonBuilder};
 pub use fit::fit;
 pub use guard::{Guard, Output};

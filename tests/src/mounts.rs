@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 use rustix::fs::{FlockOperation, flock, statfs};
@@ -48,6 +49,24 @@ pub fn bpffs() -> Result<()> {
     }
     mount("bpf", BPFFS, "bpf", MountFlags::empty(), Some(c"mode=0755"))
         .with_context(|| format!("cannot mount bpffs on {BPFFS}"))
+}
+
+/// The same command, with a file for its `/etc/hosts` that it alone sees so. Root's to run.
+#[must_use]
+pub fn with_hosts(command: &Command, file: &Path) -> Command {
+    let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    let mut with = Command::new("unshare");
+    with.args(["--mount", "--", "sh", "-c", script])
+        .arg(file)
+        .arg(command.get_program())
+        .args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => with.env(name, value),
+            None => with.env_remove(name),
+        };
+    }
+    with
 }
 
 fn is_bpffs(path: &Path) -> bool {
