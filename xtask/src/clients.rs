@@ -10,8 +10,9 @@ use crate::{install, lab};
 const SUITE: &str = "clients";
 
 /// Programs that are installed, and their packages.
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 4] = [
     ("git", "git"),
+    ("java", "default-jre-headless"),
     ("node", "nodejs"),
     // Modules for it are unpacked, and are for the system's own.
     ("/usr/bin/python3", "python3"),

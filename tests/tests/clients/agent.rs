@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use guard_lab::{AGENT, Running, Shell};
+use guard_lab::{AGENT, Running, Shell, mounts};
 
 use crate::scene::{PATIENCE, POLICY, Scene, url};
 
@@ -42,18 +42,32 @@ pub(crate) struct Agent<'s> {
 
 impl<'s> Agent<'s> {
     pub(crate) fn guarded(scene: &'s Scene) -> Self {
-        let run = scene.daemon.agent(["run", "--policy", POLICY]);
-        let run = scene
-            .env()
-            .into_iter()
-            .fold(run, |run, (name, value)| run.env(name, value));
-        let shell = Shells::Guarded(Shell::run_by(&scene.daemon, run).unwrap());
-        Self::of(scene, shell, "guarded")
+        Self::in_session(scene, AGENT, "guarded")
     }
 
+    /// In a session that root has started for the same user, by sudo.
+    pub(crate) fn by_root(scene: &'s Scene) -> Self {
+        Self::in_session(scene, 0, "by_root")
+    }
+
+    fn in_session(scene: &'s Scene, uid: u32, name: &str) -> Self {
+        let by_sudo = ["SUDO_UID", "SUDO_GID"].map(|name| (name, AGENT.to_string()));
+        let run = scene.daemon.user(uid, ["run", "--policy", POLICY]);
+        let run = run
+            .hosts(scene.hosts())
+            .without(Scene::trusts_nobody_else());
+        let env = scene.env().into_iter().chain(by_sudo);
+        let run = env.fold(run, |run, (name, value)| run.env(name, value));
+        let shell = Shells::Guarded(Shell::run_by(&scene.daemon, run).unwrap());
+        Self::of(scene, shell, name)
+    }
+
+    /// Without the guard, and trusting the company.
     pub(crate) fn unguarded(scene: &'s Scene) -> Self {
         let mut command = scene.network.dev().command_as(AGENT, "sh");
-        let shell = Running::start(command.envs(scene.env())).unwrap();
+        command.envs(scene.env()).envs(scene.trusts_company());
+        let mut command = mounts::with_hosts(&command, &scene.hosts());
+        let shell = Running::start(&mut command).unwrap();
         Self::of(scene, Shells::Unguarded(shell), "unguarded")
     }
 
@@ -64,7 +78,8 @@ impl<'s> Agent<'s> {
             shell,
             output,
         };
-        agent.tell("cd \"$HOME\"");
+        let home = scene.home();
+        agent.tell(&format!("export HOME={}; cd \"$HOME\"", home.display()));
         agent
     }
 
@@ -77,9 +92,13 @@ impl<'s> Agent<'s> {
 
     /// Reads on until a line contains `text`, and gives that line.
     pub(crate) fn line_with(&mut self, text: &str) -> String {
+        self.next_with(text).unwrap()
+    }
+
+    fn next_with(&mut self, text: &str) -> anyhow::Result<String> {
         match &mut self.shell {
-            Shells::Guarded(shell) => shell.line_with(text).unwrap(),
-            Shells::Unguarded(shell) => shell.line_with(text, PATIENCE).unwrap(),
+            Shells::Guarded(shell) => shell.line_with(text),
+            Shells::Unguarded(shell) => shell.line_with(text, PATIENCE),
         }
     }
 
@@ -93,12 +112,14 @@ impl<'s> Agent<'s> {
 
     /// Waits for its end.
     fn end(&mut self) -> Done {
-        let status = self.line_with("status ");
-        let code = status.trim().strip_prefix("status ").unwrap();
+        let status = self.next_with("status ");
         let text = fs::read(&self.output).unwrap();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let status = status.unwrap_or_else(|error| panic!("{error:#}; so far: {text}"));
+        let code = status.trim().strip_prefix("status ").unwrap();
         Done {
             code: code.parse().unwrap(),
-            text: String::from_utf8_lossy(&text).into_owned(),
+            text,
         }
     }
 

@@ -3,10 +3,10 @@
 use crate::scene::{HOST, Scene, url};
 use crate::server::Server;
 
-const PORT: u16 = 2379;
+pub(crate) const PORT: u16 = 2379;
 
 /// Reads of the gateway are POST; those of gRPC have names.
-const RULE: &str = r#"profile = "grpc"
+pub(crate) const RULE: &str = r#"profile = "grpc"
 grpc_methods = ["etcdserverpb.KV/Range", "etcdserverpb.Watch/Watch", "etcdserverpb.Maintenance/Status"]
 
 [[rule.http]]
@@ -16,16 +16,26 @@ action = "allow"
 "#;
 
 fn start(scene: &Scene) -> Server {
+    start_at(scene, &url(PORT, ""), &[])
+}
+
+/// One that clients come to by this URL, with more options.
+pub(crate) fn start_at(scene: &Scene, at: &str, options: &[String]) -> Server {
+    let scheme = at.split(':').next().unwrap();
     let mut command = scene.on_production("etcd");
     command
         .arg("--data-dir")
         .arg(scene.dir().join("etcd"))
-        .args(["--listen-client-urls", &format!("http://0.0.0.0:{PORT}")])
-        .args(["--advertise-client-urls", &format!("http://{HOST}:{PORT}")])
+        .args([
+            "--listen-client-urls",
+            &format!("{scheme}://0.0.0.0:{PORT}"),
+        ])
+        .args(["--advertise-client-urls", at])
+        .args(options)
         .args(["--listen-peer-urls", "http://127.0.0.1:0"])
         .arg("--unsafe-no-fsync");
     let server = Server::start(scene, &mut command, PORT);
-    let health = format!("curl -sS {}", url(PORT, "/health"));
+    let health = format!("curl -sS {at}/health");
     let mut without = scene.unguarded();
     guard_lab::eventually("it has a leader", || {
         without.run(&health).text.contains("\"true\"")

@@ -10,7 +10,7 @@ use crate::scene::{HOST_V6, Scene, url, url_at};
 use crate::server::Server;
 
 /// HTTP/1.1, and HTTP/2 by prior knowledge.
-const PORT: u16 = 8080;
+pub(crate) const PORT: u16 = 8080;
 pub(crate) const PORT_2: u16 = 8082;
 
 /// What of WebDAV reads is in a profile.
@@ -67,7 +67,7 @@ fn config(dir: &str, clients: &str) -> String {
 }
 
 /// `curl`, as people type it, with the status and version of HTTP behind what it was answered.
-fn curl(rest: &str) -> String {
+pub(crate) fn curl(rest: &str) -> String {
     format!("curl -sS -m 60 -w '\\n%{{http_code}} %{{http_version}}\\n' {rest}")
 }
 
@@ -211,7 +211,7 @@ fn a_large_upload_arrives_byte_for_byte_after_a_yes() {
 }
 
 /// Programs that people write, and how each is run.
-const PROGRAMS: [&str; 2] = [
+pub(crate) const PROGRAMS: [&str; 2] = [
     "/usr/bin/python3 $PROGRAMS/asked.py",
     "node $PROGRAMS/fetch.mjs",
 ];
@@ -220,11 +220,21 @@ const PROGRAMS: [&str; 2] = [
 fn programs_are_told_and_go_on_after_a_yes() {
     let scene = Scene::new("");
     let files = Files::start(&scene);
+    told_and_go_on(&scene, &files, &PROGRAMS, |name| url(PORT, name));
+}
+
+/// Each looks at the files and then puts one there, at the URL of its name.
+pub(crate) fn told_and_go_on(
+    scene: &Scene,
+    files: &Files,
+    programs: &[&str],
+    at: impl Fn(&str) -> String,
+) {
     let bytes = photo(60_000);
     scene.write("photo", &bytes);
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
-    for (number, program) in PROGRAMS.iter().enumerate() {
-        let put = |name: &str| format!("{program} PUT {} ~/photo", url(PORT, name));
+    for (number, program) in programs.iter().enumerate() {
+        let put = |name: &str| format!("{program} PUT {} ~/photo", at(name));
         let done = without.run(&put(&format!("/without{number}"))).ok();
         assert!(done.contains("GET 200\nPUT 201"), "{program}: {done}");
 

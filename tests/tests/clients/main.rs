@@ -16,3 +16,4 @@ mod server;
 mod smuggling;
 mod sockets;
 mod streams;
+mod tls;

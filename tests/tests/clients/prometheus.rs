@@ -5,9 +5,9 @@ use std::fs;
 use crate::scene::{Scene, url};
 use crate::server::Server;
 
-const PORT: u16 = 9090;
+pub(crate) const PORT: u16 = 9090;
 
-fn start(scene: &Scene) -> Server {
+pub(crate) fn start(scene: &Scene) -> Server {
     let dir = scene.dir().join("prometheus");
     fs::create_dir(&dir).unwrap();
     fs::write(dir.join("prometheus.yml"), "").unwrap();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use guard_lab::{AGENT, Daemon, Network, Tag, bins, eventually};
+use guard_lab::{AGENT, Company, Daemon, Network, Tag, bins, eventually};
 use serde_json::Value;
 
 use crate::agent::Agent;
@@ -15,7 +15,12 @@ use crate::agent::Agent;
 pub(crate) const HOST: &str = "192.0.2.10";
 /// The same over IPv6, as in a URL.
 pub(crate) const HOST_V6: &str = "[2001:db8:7::10]";
-/// Who speaks with production is told a URL by [`url`], and by nobody else.
+/// Its name, which is in its certificates.
+pub(crate) const NAME: &str = "photos.example";
+/// What no rule is about, and its name.
+pub(crate) const OPEN: &str = "198.51.100.7";
+pub(crate) const OPEN_NAME: &str = "open.example";
+/// Who speaks with production is told a URL by [`url`] or [`secure`], and by nobody else.
 const SCHEME: &str = "http";
 /// The name of the policy, and of its rule.
 pub(crate) const POLICY: &str = "clients";
@@ -23,14 +28,16 @@ pub(crate) const POLICY: &str = "clients";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the agent runs, and a few servers.
-const PROGRAMS: [(&str, &str); 10] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("asked.py", include_str!("programs/asked.py")),
+    ("Fetch.java", include_str!("programs/Fetch.java")),
     ("fetch.mjs", include_str!("programs/fetch.mjs")),
     ("gateway.py", include_str!("programs/gateway.py")),
     ("image.py", include_str!("programs/image.py")),
     ("naive.py", include_str!("programs/naive.py")),
     ("raw.py", include_str!("programs/raw.py")),
     ("extended.py", include_str!("programs/extended.py")),
+    ("standard.py", include_str!("programs/standard.py")),
     ("streams.py", include_str!("programs/streams.py")),
     ("talk.py", include_str!("programs/talk.py")),
     ("echo.py", include_str!("programs/echo.py")),
@@ -45,6 +52,11 @@ pub(crate) fn url_at(host: &str, port: u16, path: &str) -> String {
     format!("{SCHEME}://{host}:{port}{path}")
 }
 
+/// The same by HTTPS, and by name.
+pub(crate) fn secure(port: u16, path: &str) -> String {
+    format!("https://{NAME}:{port}{path}")
+}
+
 /// A policy under which production is read-only, with more lines for its rule.
 fn policy(more: &str) -> String {
     format!(
@@ -54,9 +66,25 @@ fn policy(more: &str) -> String {
     )
 }
 
+/// guardd's settings. It looks no names up.
+fn config(taken: &Path) -> String {
+    format!("resolvers = [\"127.0.0.1:1\"]\n[proxy]\nca = [{taken:?}]\n")
+}
+
+/// The variables that name bundles of certificates, for one client or another.
+const BUNDLES: [&str; 5] = [
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+    "REQUESTS_CA_BUNDLE",
+    "SSL_CERT_FILE",
+];
+
 pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
     pub(crate) network: Network,
+    /// Its authority is the one that the guard and people trust.
+    pub(crate) company: Company,
     dir: PathBuf,
     /// Removes it.
     _kept: tempfile::TempDir,
@@ -65,11 +93,13 @@ pub(crate) struct Scene {
 impl Scene {
     /// One in which production's rule has these lines, too.
     pub(crate) fn new(rule: &str) -> Self {
+        Self::trusting(rule, "")
+    }
+
+    /// One in which the guard takes these certificates as well, which are PEM.
+    pub(crate) fn trusting(rule: &str, certificates: &str) -> Self {
         let network = Network::new().unwrap();
-        let daemon = Daemon::in_network(&network)
-            .policy(POLICY, &policy(rule))
-            .start()
-            .unwrap();
+        let company = Company::new("company").unwrap();
         let kept = tempfile::Builder::new()
             .prefix("guard-clients-")
             .tempdir()
@@ -80,9 +110,21 @@ impl Scene {
         for (name, text) in PROGRAMS {
             fs::write(dir.join(name), text).unwrap();
         }
+        fs::write(dir.join("company.pem"), company.pem()).unwrap();
+        fs::write(dir.join("taken.pem"), company.pem() + certificates).unwrap();
+        // The machine's own name is there: git, for one, looks that up.
+        let hosts = fs::read_to_string("/etc/hosts").unwrap();
+        let production = format!("\n{HOST} {NAME}\n{OPEN} {OPEN_NAME}\n");
+        fs::write(dir.join("hosts"), hosts + &production).unwrap();
+        let daemon = Daemon::in_network(&network)
+            .policy(POLICY, &policy(rule))
+            .config(&config(&dir.join("taken.pem")))
+            .start()
+            .unwrap();
         let scene = Self {
             daemon,
             network,
+            company,
             dir,
             _kept: kept,
         };
@@ -90,6 +132,31 @@ impl Scene {
         fs::create_dir(&home).unwrap();
         chown(&home, Some(AGENT), Some(AGENT)).unwrap();
         scene
+    }
+
+    /// The `/etc/hosts` of the developer's machine.
+    pub(crate) fn hosts(&self) -> PathBuf {
+        self.dir.join("hosts")
+    }
+
+    /// The certificate of the company's authority.
+    pub(crate) fn company(&self) -> PathBuf {
+        self.dir.join("company.pem")
+    }
+
+    /// The same for Java, where a test has made that.
+    pub(crate) fn company_store(&self) -> PathBuf {
+        self.dir.join("company.jks")
+    }
+
+    /// What somebody sets who trusts the company.
+    pub(crate) fn trusts_company(&self) -> Vec<(&'static str, String)> {
+        let company = self.company().display().to_string();
+        let mut all = BUNDLES.map(|name| (name, company.clone())).to_vec();
+        let store = self.company_store();
+        let option = format!("-Djavax.net.ssl.trustStore={}", store.display());
+        all.push(("JAVA_TOOL_OPTIONS", option));
+        all
     }
 
     /// Where servers keep what they have, and the programs of these tests are.
@@ -128,6 +195,12 @@ impl Scene {
             ("HOME", self.home().display().to_string()),
             ("PROGRAMS", self.dir.display().to_string()),
         ]
+    }
+
+    /// What somebody has not set who trusts nobody but the system's authorities.
+    pub(crate) fn trusts_nobody_else() -> impl Iterator<Item = &'static str> {
+        let others = ["SSL_CERT_DIR", "JAVA_TOOL_OPTIONS", "WGETRC"];
+        BUNDLES.into_iter().chain(others)
     }
 
     /// A session with an agent in it.

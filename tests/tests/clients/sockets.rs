@@ -3,14 +3,19 @@
 use crate::scene::{PATIENCE, Scene, url};
 use crate::server::Server;
 
-const PORT: u16 = 8765;
+pub(crate) const PORT: u16 = 8765;
 
 #[test]
 fn a_websocket_waits_for_a_yes_and_then_goes_both_ways() {
     let scene = Scene::new("");
-    let mut server = Server::python(&scene, "echo.py", &[], PORT);
+    let server = Server::python(&scene, "echo.py", &[], PORT);
+    waits_and_goes_both_ways(&scene, server, &url(PORT, "/live"));
+}
+
+/// By a server that is to be come to by this URL.
+pub(crate) fn waits_and_goes_both_ways(scene: &Scene, mut server: Server, url: &str) {
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
-    let at = url(PORT, "/live").replacen("http", "ws", 1);
+    let at = url.replacen("http", "ws", 1);
     let talk = format!("/usr/bin/python3 $PROGRAMS/talk.py {at}");
     let said = "told one\ntold two\ntold 1000000\nbytes\n";
     assert_eq!(without.run(&talk).ok(), said);

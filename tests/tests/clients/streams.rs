@@ -3,9 +3,9 @@
 use crate::scene::{HOST, PATIENCE, Scene, url};
 use crate::server::Server;
 
-const PORT: u16 = 8090;
+pub(crate) const PORT: u16 = 8090;
 
-fn scene() -> (Scene, Server) {
+pub(crate) fn scene() -> (Scene, Server) {
     let scene = Scene::new("");
     let server = Server::python(&scene, "streams.py", &[], PORT);
     (scene, server)
@@ -14,11 +14,16 @@ fn scene() -> (Scene, Server) {
 #[test]
 fn each_event_arrives_before_the_next_is_sent() {
     let (scene, _server) = scene();
+    each_event_arrives(&scene, |path| url(PORT, path));
+}
+
+/// Somebody asks for events, and for the next one by another connection.
+pub(crate) fn each_event_arrives(scene: &Scene, at: impl Fn(&str) -> String) {
     let mut agent = scene.agent();
-    agent.tell(&format!("curl -sSN {} &", url(PORT, "/events")));
+    agent.tell(&format!("curl -sSN {} &", at("/events")));
     for number in 1..=3 {
         agent.line_with(&format!("data: event {number}"));
-        agent.tell(&format!("curl -sS -o next {}", url(PORT, "/next")));
+        agent.tell(&format!("curl -sS -o next {}", at("/next")));
     }
     agent.tell("wait $!; echo ended with $?");
     agent.line_with("ended with 0");

@@ -21,7 +21,8 @@ class Streams(BaseHTTPRequestHandler):
         self.end_headers()
 
     def events(self):
-        self.head(Content_Type="text/event-stream", Transfer_Encoding="chunked")
+        # nginx, where that is in front of it, passes each on at once.
+        self.head(Content_Type="text/event-stream", Transfer_Encoding="chunked", X_Accel_Buffering="no")
         for number in range(1, 4):
             self.chunk(b"data: event %d\n\n" % number)
             NEXT.get(timeout=60)

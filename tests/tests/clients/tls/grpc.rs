@@ -1,0 +1,58 @@
+//! gRPC by HTTPS, with etcd's own client, which is written in Go.
+
+use std::fs;
+
+use crate::etcd::{self, PORT, RULE};
+use crate::scene::{Scene, secure};
+use crate::server::Server;
+
+use super::front::certificate;
+
+fn start(scene: &Scene) -> Server {
+    // It reads the certificate from one and the key from the other.
+    let pem = scene.dir().join("etcd.pem");
+    fs::write(&pem, certificate(scene)).unwrap();
+    let options = ["--cert-file", "--key-file"].map(|name| format!("{name}={}", pem.display()));
+    etcd::start_at(scene, &secure(PORT, ""), &options)
+}
+
+fn etcdctl(rest: &str) -> String {
+    format!(
+        "ETCDCTL_API=3 etcdctl --endpoints {} {rest}",
+        secure(PORT, "")
+    )
+}
+
+#[test]
+fn what_reads_passes_and_a_put_waits() {
+    let scene = Scene::new(RULE);
+    let _server = start(&scene);
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    assert_eq!(without.run(&etcdctl("put foo bar")).ok(), "OK\n");
+    let get = etcdctl("get foo");
+    assert_eq!(without.run(&get).ok(), "foo\nbar\n");
+    assert_eq!(agent.run(&get).ok(), "foo\nbar\n");
+
+    let put = etcdctl("put foo baz");
+    agent.run(&put).stopped();
+    assert_eq!(without.run(&get).ok(), "foo\nbar\n");
+    assert_eq!(scene.asked(), ["POST /etcdserverpb.KV/Put"]);
+    let done = agent.run_with_yes(&put, &["POST /etcdserverpb.KV/Put"]);
+    assert_eq!(done.ok(), "OK\n");
+    assert_eq!(agent.run(&get).ok(), "foo\nbaz\n");
+}
+
+#[test]
+fn streams_go_both_ways() {
+    let scene = Scene::new(RULE);
+    let _server = start(&scene);
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    agent.tell(&etcdctl("watch --rev 1 foo &"));
+    for value in ["one", "two", "three"] {
+        let put = etcdctl(&format!("put foo {value}"));
+        assert_eq!(without.run(&put).ok(), "OK\n");
+        // Each is here before the next is there.
+        agent.line_with(value);
+    }
+    agent.tell("kill $!");
+}

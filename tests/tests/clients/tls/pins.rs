@@ -1,0 +1,85 @@
+//! Clients that take the destination's own certificate, or its authority's, and no other.
+
+use std::fs;
+use std::process::Command;
+
+use guard_lab::eventually;
+use serde_json::Value;
+
+use crate::files::curl;
+use crate::scene::{NAME, Scene, secure};
+
+use super::front::{Front, PORT};
+
+/// What the audit trail says of requests.
+fn log(scene: &Scene) -> Vec<Value> {
+    let text = fs::read_to_string(scene.daemon.audit()).unwrap();
+    let all = text.lines().map(|line| serde_json::from_str(line).unwrap());
+    all.filter(|record: &Value| record["kind"] == "http")
+        .collect()
+}
+
+/// A client fails with the guard, and the audit trail says at what, why, and what to do about it.
+fn fails(line: &str) {
+    let scene = Scene::new("");
+    let front = Front::of(&scene, None);
+    let line = line
+        .replace("COMPANY", &scene.company().display().to_string())
+        .replace("KEY", &key(&scene));
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    without.run(&line).ok();
+    assert_eq!(front.arrived(1).len(), 1);
+    let failed = agent.run(&line);
+    assert_ne!(failed.code, 0, "{failed:?}");
+    eventually("it is in the log", || !log(&scene).is_empty())
+        .unwrap_or_else(|_| panic!("{failed:?} is not in the log"));
+    let logged = log(&scene);
+    assert_eq!(logged.len(), 1, "{logged:?}");
+    assert_eq!(logged[0]["host"], NAME, "{logged:?}");
+    assert_eq!(logged[0]["outcome"], "refused", "{logged:?}");
+    let why = logged[0]["why"].as_str().unwrap();
+    assert!(why.contains("action = \"allow\""), "{why}");
+    assert_eq!(front.arrived(1).len(), 1);
+}
+
+/// The digest of the server's key, as curl takes it.
+fn key(scene: &Scene) -> String {
+    let pem = scene.dir().join(format!("front/{PORT}.pem"));
+    let script = "openssl x509 -pubkey -noout -in \"$0\" | openssl pkey -pubin -outform DER \
+                  | openssl dgst -sha256 -binary | openssl base64";
+    let digest = Command::new("sh").args(["-c", script]).arg(pem).output();
+    String::from_utf8(digest.unwrap().stdout)
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+#[test]
+fn curl_with_a_list_of_its_own_fails_and_the_log_says_why() {
+    fails(&curl(&format!("--cacert COMPANY {}", secure(PORT, "/"))));
+}
+
+#[test]
+fn curl_with_a_key_of_its_own_fails_and_the_log_says_why() {
+    fails(&curl(&format!(
+        "--pinnedpubkey sha256//KEY {}",
+        secure(PORT, "/")
+    )));
+}
+
+#[test]
+fn python_with_a_list_of_its_own_fails_and_the_log_says_why() {
+    let url = secure(PORT, "/");
+    fails(&format!(
+        "/usr/bin/python3 -c 'import requests; requests.get(\"{url}\", verify=\"COMPANY\", timeout=20)'"
+    ));
+}
+
+#[test]
+fn node_with_a_list_of_its_own_fails_and_the_log_says_why() {
+    let script = format!(
+        "require(\"https\").get(\"{}\", {{ca: require(\"fs\").readFileSync(\"COMPANY\")}}, a => a.resume())",
+        secure(PORT, "/")
+    );
+    fails(&format!("node -e '{script}'"));
+}
