@@ -29,7 +29,7 @@ fn clients() -> [String; 7] {
             "openssl s_client -verify_return_error -verify_hostname {NAME} -connect {NAME}:{PORT}"
         ),
         format!("promtool query instant {base} 'vector(42)'"),
-        format!("java $PROGRAMS/Fetch.java GET {at}"),
+        format!("/usr/bin/java $PROGRAMS/Fetch.java GET {at}"),
     ]
 }
 
