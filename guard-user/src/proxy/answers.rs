@@ -81,6 +81,19 @@ impl Problem {
         }
     }
 
+    /// Too much has to be read before it may pass.
+    #[must_use]
+    pub(super) fn crowded() -> Self {
+        let detail = "too many bodies are being read at once before they may pass".to_owned();
+        Self {
+            kind: "urn:guard:crowded",
+            title: "guard has no room for it",
+            status: StatusCode::SERVICE_UNAVAILABLE.as_u16(),
+            fix: "send fewer requests with bodies at once, and this one again later".to_owned(),
+            ..Self::stopped(detail, String::new())
+        }
+    }
+
     /// Where it goes has not shown who it is.
     #[must_use]
     pub(super) fn untrusted(detail: String) -> Self {

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, Full, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use tokio::task::spawn_local;
 
-use super::sieve::trailer::is_forbidden;
+use super::{room::Taken, sieve::trailer::is_forbidden};
 
 /// Whoever was answered before the end may go on sending for so long.
 const LINGER: Duration = Duration::from_secs(1);
@@ -61,6 +61,9 @@ fn harmless(trailers: HeaderMap) -> HeaderMap {
 /// A body of which the beginning may have been read already.
 #[derive(Debug)]
 pub(super) struct Begun {
+    taken: Taken,
+    /// There was no room for more of it.
+    is_crowded: bool,
     /// Its length as its head told; none where only its end tells. It goes on in the same way, with its trailers.
     told: Option<u64>,
     read: BytesMut,
@@ -69,9 +72,11 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// A body of which nothing was read.
-    pub(super) fn new(body: Incoming) -> Self {
+    /// A body of which nothing was read. What will be takes room.
+    pub(super) fn new(body: Incoming, taken: Taken) -> Self {
         Self {
+            taken,
+            is_crowded: false,
             told: body.size_hint().exact(),
             read: BytesMut::new(),
             trailers: None,
@@ -93,10 +98,12 @@ impl Begun {
     /// What was read stays so where nobody waits for more.
     async fn read_on(&mut self, most: usize) -> Result<(), hyper::Error> {
         while self.read.len() <= most
+            && !self.is_crowded
             && let Some(rest) = &mut self.rest
         {
             match rest.frame().await.transpose()?.map(Frame::into_data) {
-                Some(Ok(data)) => self.read.extend_from_slice(&data),
+                Some(Ok(data)) if self.taken.take(data.len()) => self.read.extend_from_slice(&data),
+                Some(Ok(_)) => self.is_crowded = true,
                 Some(Err(other)) => self.trailers = other.into_trailers().ok(),
                 None => self.rest = None,
             }
@@ -113,6 +120,12 @@ impl Begun {
             // Whoever sends for longer is told to stop.
             let _ = tokio::time::timeout(LINGER, all).await;
         });
+    }
+
+    /// Whether some of it was lost, as there was no room for it: it can only be refused.
+    #[must_use]
+    pub(super) fn is_crowded(&self) -> bool {
+        self.is_crowded
     }
 
     /// Whether all of it was read.

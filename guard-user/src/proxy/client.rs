@@ -24,6 +24,7 @@ use super::{
     link::Link,
     networks::{Network, Place},
     passing::Passed,
+    room::Room,
     sieve::{Malformed, Watch},
     tls::Secure,
     upgrade::Upgrade,
@@ -42,6 +43,8 @@ pub(super) struct Way {
     /// The process that connected. Others may have the socket since.
     pub(super) tgid: Tgid,
     network: Rc<Network>,
+    /// For bodies that have to be read first.
+    pub(super) room: Arc<Room>,
     upstream_ended: Rc<Notify>,
     /// How TLS is spoken on it, if it is.
     pub(super) secure: Option<Rc<Secure>>,
@@ -54,12 +57,14 @@ impl Way {
         link: Rc<Link>,
         (target, tgid): (Target, Tgid),
         network: Rc<Network>,
+        room: Arc<Room>,
     ) -> Self {
         Self {
             link,
             target,
             tgid,
             network,
+            room,
             upstream_ended: Rc::default(),
             secure: None,
         }

@@ -1,6 +1,6 @@
 //! A connection of a client's, from where it wanted to go to its end.
 
-use std::{io, net::SocketAddr, pin::pin, rc::Rc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use hyper::{
     server::conn::{http1, http2},
@@ -37,7 +37,7 @@ const LINGER: Duration = Duration::from_secs(1);
 const MAX_STREAMS: u32 = 128;
 /// Bytes of one of their bodies that may be on their way, and of all: one that waits holds up no other.
 const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Bytes of an HTTP/2 head at most.
 const MAX_HEAD: u32 = 64 * 1024;
 /// Bytes that hyper keeps at most, of a head that the sieve has let through and of what follows it.
@@ -52,7 +52,12 @@ pub(super) async fn serve(
 ) {
     match origin::of(&common.origins, network.cookie, &stream, peer) {
         Ok(Some(origin)) => {
-            let way = Way::new(Rc::clone(&common.link), origin, network);
+            let way = Way::new(
+                Rc::clone(&common.link),
+                origin,
+                network,
+                Arc::clone(&common.room),
+            );
             let place = |account| common.place(account).map(Some).ok_or(Taken);
             serve_to(way, Rc::clone(&common.tls), stream, place).await;
         }

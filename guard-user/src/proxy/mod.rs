@@ -20,6 +20,7 @@ mod networks;
 mod origin;
 mod passing;
 mod process;
+mod room;
 pub mod sieve;
 mod stream;
 mod tls;

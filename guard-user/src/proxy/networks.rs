@@ -7,6 +7,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -17,7 +18,7 @@ use tokio::{
     task::{JoinSet, spawn_local},
 };
 
-use super::{connection, link::Link, tls::Tls, wire::NetworkId};
+use super::{connection, link::Link, room::Room, tls::Tls, wire::NetworkId};
 use crate::sys::{bpf::Origins, packets::MAX_DESCRIPTORS};
 
 /// Connections at once, and of one account. Each takes two descriptors.
@@ -67,6 +68,8 @@ pub(super) struct Common {
     pub(super) origins: Origins,
     /// What TLS needs.
     pub(super) tls: Rc<Tls>,
+    /// Of bodies that have to be read before they may pass.
+    pub(super) room: Arc<Room>,
     open: RefCell<HashMap<u32, usize>>,
 }
 
@@ -78,6 +81,7 @@ impl Common {
             link,
             origins,
             tls,
+            room: Arc::default(),
             open: RefCell::default(),
         }
     }

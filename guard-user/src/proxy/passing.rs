@@ -70,9 +70,12 @@ impl Client {
         if let Judgement::Read { .. } = judgement {
             return Ok(Ok(Passed::read(body::outgoing(body))));
         }
-        let mut body = Begun::new(body);
+        let mut body = Begun::new(body, self.way.room.taken(terms.account));
         if let Judgement::NeedsBody { limit } = judgement {
             body.read(limit, ALL).await?;
+            if body.is_crowded() {
+                return Ok(Err(self.crowded(parts, body)));
+            }
             judgement = with_body(&terms.rules, &request, &body);
         }
         match judgement {
@@ -94,6 +97,17 @@ impl Client {
         let why = "its host is not the one that TLS was begun for (SNI), so that servers may take it for either";
         let is_for = secure.is_for(&host);
         (!is_for).then(|| self.unreadable(parts, StatusCode::MISDIRECTED_REQUEST, why))
+    }
+
+    fn crowded(&self, parts: &Parts, body: Begun) -> Problem {
+        let problem = Problem::crowded();
+        self.log(Entry {
+            why: Some(problem.detail.clone()),
+            status: Some(problem.status),
+            ..Entry::about("refused", parts)
+        });
+        unwanted(parts, body);
+        problem
     }
 
     async fn terms(&self) -> Result<Rc<Terms>, Abort> {
@@ -133,6 +147,9 @@ impl Client {
             return Ok(Err(Problem::unreadable(status, why).under(terms)));
         }
         body.read(MAX_DIGESTED, MORE).await?;
+        if body.is_crowded() {
+            return Ok(Err(self.crowded(parts, body)));
+        }
         for warning in judge::warnings(request, body.head(judge::HEAD)) {
             if !write.warnings.contains(&warning) {
                 write.warnings.push(warning);

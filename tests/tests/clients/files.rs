@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use guard_lab::bins;
+use guard_lab::{bins, eventually};
 
 use crate::agent::Done;
 use crate::scene::{HOST_V6, Scene, url, url_at};
@@ -167,7 +167,9 @@ fn what_changes_files_does_so_without_the_guard_and_after_a_yes_alone() {
             }
             let done = agent.run(&line);
             assert!(done.text.contains("\n20"), "{line}: {done:?}");
-            assert_eq!(files.arrived().last().unwrap(), request);
+            // nginx writes it down once it has answered.
+            let is_last = || files.arrived().last().is_some_and(|last| last == request);
+            eventually("it is written down", is_last).unwrap();
             assert!(has_happened(&files), "{line}");
         }
     }

@@ -1,5 +1,6 @@
 //! The proxy between real sockets, with a destination that writes down what arrives. guardd's part is spoken here.
 
+mod crowds;
 mod frames;
 mod holes;
 mod http1;
@@ -13,6 +14,7 @@ use std::{
     io::{Seek as _, Write as _},
     net::SocketAddr,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -30,6 +32,7 @@ use super::{
     judge::Rules,
     link::Link,
     networks::Network,
+    room::Room,
     tls::Tls,
     wire::{Answer, Asked, Entry, NetworkId, Target, Terms, Tgid, ToDaemon},
 };
@@ -75,6 +78,7 @@ struct Lab {
     guardd: Rc<Guardd>,
     link: Rc<Link>,
     tls: Rc<Tls>,
+    room: Arc<Room>,
     at: SocketAddr,
 }
 
@@ -129,7 +133,8 @@ impl Lab {
             ..Guardd::default()
         });
         spawn_local(speak(Rc::clone(&link), Rc::clone(&guardd)));
-        let (proxy, speaks) = (Rc::clone(&link), Rc::clone(&tls));
+        let room = Arc::default();
+        let (proxy, speaks, rooms) = (Rc::clone(&link), Rc::clone(&tls), Arc::clone(&room));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let at = listener.local_addr().unwrap();
         let target = Target {
@@ -141,7 +146,12 @@ impl Lab {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let network = Rc::new(Network::new(NetworkId(0), NetnsCookie(0)));
-                let way = Way::new(Rc::clone(&proxy), (target, Tgid::default()), network);
+                let way = Way::new(
+                    Rc::clone(&proxy),
+                    (target, Tgid::default()),
+                    network,
+                    Arc::clone(&rooms),
+                );
                 spawn_local(serve_to(way, Rc::clone(&speaks), stream, |_| Ok(None)));
             }
         });
@@ -149,6 +159,7 @@ impl Lab {
             guardd,
             link,
             tls,
+            room,
             at,
         }
     }
