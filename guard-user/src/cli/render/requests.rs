@@ -118,6 +118,9 @@ pub(crate) fn line(http: &HttpRequest) -> String {
     format!("{} {scheme}{host}{}", http.method, http.path)
 }
 
+/// Bytes that guardd shows at least of what is longer: 2,048, but for a character that is not whole.
+const CUT: u64 = 2045;
+
 /// What there is to see of the body; `…` where it goes on.
 fn body(http: &HttpRequest) -> Option<String> {
     let Some(seen) = &http.body_preview else {
@@ -127,10 +130,14 @@ fn body(http: &HttpRequest) -> Option<String> {
             None => Some("not text, or none of it has come".to_owned()),
         };
     };
-    let is_whole = http.bytes == Some(seen.len() as u64);
-    Some(match is_whole {
-        true => seen.clone(),
-        false => format!("{seen}…"),
+    let there = seen.len() as u64;
+    Some(match http.bytes {
+        Some(bytes) if bytes == there => seen.clone(),
+        // The client may wait for the answer with it.
+        Some(bytes) if there < CUT.min(bytes) => {
+            format!("{seen}… (the first {there} bytes; it holds back the rest)")
+        }
+        _ => format!("{seen}…"),
     })
 }
 
@@ -268,7 +275,13 @@ mod tests {
             })
         };
         assert_eq!(shown(Some(5), Some("whole")).unwrap(), "whole");
-        assert_eq!(shown(Some(5000), Some("a part")).unwrap(), "a part…");
+        assert_eq!(
+            shown(Some(5000), Some("a part")).unwrap(),
+            "a part… (the first 6 bytes; it holds back the rest)"
+        );
+        let most = "x".repeat(2045);
+        let cut = shown(Some(5000), Some(&most)).unwrap();
+        assert_eq!(cut, format!("{most}…"));
         assert_eq!(shown(None, Some("a part")).unwrap(), "a part…");
         assert_eq!(shown(Some(1234), None).unwrap(), "1.2 kB, not text");
         assert_eq!(shown(Some(12), None).unwrap(), "12 bytes, not text");
