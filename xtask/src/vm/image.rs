@@ -20,6 +20,7 @@ use crate::shell::{read, run, say};
 
 /// What the guest has beside Debian's essential packages.
 const PACKAGES: &[&str] = &[
+    "ca-certificates",
     "curl",
     "systemd",
     "systemd-sysv",
@@ -30,10 +31,12 @@ const PACKAGES: &[&str] = &[
     "iproute2",
     "kmod",
     "nftables",
+    "openssl",
     "procps",
-    "python3-minimal",
+    "python3",
     // The package for Fedora is tested here, too.
     "rpm",
+    "wget",
 ];
 /// Documents, a Perl that nothing here runs, and what engines for containers have for other occasions: a third of
 /// the whole. Documents of packages that are installed later stay. And what would make units of disks and consoles that
