@@ -251,6 +251,10 @@ impl Client {
             let why = Some(unanswered.to_string());
             self.log(Entry { why, ..failed });
         }
+        if matches!(&unanswered, Unanswered::Unopened(_) | Unanswered::Other) {
+            // Another try is for another connection: this one would say the same for ever.
+            self.way.upstream_ended.notify_one();
+        }
         let said = match unanswered {
             Unanswered::Unopened(Unopened::Untrusted(why)) => {
                 return Ok(self.untrusted(why.to_string()).answer());

@@ -246,6 +246,16 @@ impl Upstream {
         self.sender.get_or_try_init(begin).await
     }
 
+    /// Begins an HTTP/2 connection where there is none yet. Whoever asked first may stop waiting, and others do not.
+    async fn begun(self: &Rc<Self>, version: Version) -> Result<(), Unanswered> {
+        if version == Version::Http1 || self.sender.initialized() {
+            return Ok(());
+        }
+        let this = Rc::clone(self);
+        let begun = spawn_local(async move { this.sender(version).await.map(drop) });
+        begun.await.unwrap_or(Err(Unanswered::Other))
+    }
+
     async fn handshake(&self, stream: Stream, version: Version) -> Result<Sender, Unanswered> {
         let ended = Rc::clone(&self.ended);
         if !stream.may_speak(version) {
@@ -293,10 +303,11 @@ impl Upstream {
     ///
     /// That there is none.
     pub(super) async fn send(
-        &self,
+        self: &Rc<Self>,
         request: Request<Body>,
         version: Version,
     ) -> Result<Response<Incoming>, Unanswered> {
+        self.begun(version).await?;
         Ok(match self.sender(version).await? {
             Sender::Http1(sender) => {
                 let answer = {

@@ -61,6 +61,26 @@ fn a_yes_is_for_that_request() {
     assert_eq!(scene.arrived(), [format!("PUT {JOB}")]);
 }
 
+/// Python verifies so from 3.13 on.
+#[test]
+fn what_is_shown_is_right_to_the_letter() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, true);
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+    for name in [
+        format!("-verify_ip {PHOTOS}"),
+        format!("-servername {NAME} -verify_hostname {NAME}"),
+    ] {
+        let client = "openssl s_client -x509_strict -verify_return_error";
+        let command = format!(
+            "{client} -connect {PHOTOS}:8443 {name} </dev/null 2>&1 | grep -m 1 Verification:"
+        );
+        agent.tell(&command).unwrap();
+        let said = agent.line_with("Verification:").unwrap();
+        assert!(said.contains("Verification: OK"), "{name}: {said}");
+    }
+}
+
 #[test]
 fn nothing_is_sent_to_who_cannot_show_who_it_is() {
     let network = Network::new().unwrap();

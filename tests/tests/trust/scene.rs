@@ -25,9 +25,9 @@ const PATH: &str = "PATH=/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// As the guard's own authority is: the subject is always the same.
 const AUTHORITY: &str = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -utf8 \
-    -subj '/O=guard/CN=guard read-only CA' -addext basicConstraints=critical,CA:TRUE -keyout ca.key -out ca.pem
+    -subj '/O=guard/CN=guard read-only CA' -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign -keyout ca.key -out ca.pem
 openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=photos -keyout leaf.key -out leaf.csr
-echo subjectAltName=IP:192.0.2.10 >leaf.ext
+{ echo subjectAltName=IP:192.0.2.10; echo authorityKeyIdentifier=keyid; } >leaf.ext
 openssl x509 -req -in leaf.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 1 -extfile leaf.ext -out leaf.pem";
 
 const SERVER: &str = r#"

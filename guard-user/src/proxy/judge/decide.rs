@@ -18,6 +18,10 @@ pub(super) fn decide(rules: &Rules, facts: &Facts<'_>) -> Judgement {
         let because = format!("{by} asks for a tunnel (CONNECT), in which nothing can be judged");
         return Judgement::Denied { because };
     }
+    if method::has_more(&facts.methods) {
+        let because = "its headers and its query name more methods than anybody reads".to_owned();
+        return Judgement::Denied { because };
+    }
     let Some((number, rule)) = http_rule::first(&rules.http, facts) else {
         return by_itself(rules, facts);
     };

@@ -5,7 +5,7 @@
 use super::{
     facts::Facts,
     glob::{matches, matches_any_case},
-    headers,
+    headers, method,
 };
 use crate::policy::{HttpAction, HttpRule};
 
@@ -52,11 +52,12 @@ fn holds_for_any(rule: &HttpRule, facts: &Facts<'_>) -> bool {
         .flat_map(|path| [path, path.trim_end_matches('/')])
         .map(str::to_owned)
         .collect();
-    let method = |name: &str| {
+    let is_named = |name: &str| {
         let given = rule.method.iter();
         rule.method.is_empty() || given.clone().any(|m| m.eq_ignore_ascii_case(name))
     };
-    facts.methods.iter().any(|m| method(&m.name))
+    let methods = &facts.methods;
+    (method::has_more(methods) || methods.iter().any(|m| is_named(&m.name)))
         && (facts.paths.has_more() || holds(&rule.path, &paths))
         && holds(&rule.query, &facts.query.readings())
         && holds(&rule.content_type, &headers::media_types(facts.headers))

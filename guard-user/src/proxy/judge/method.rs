@@ -54,6 +54,11 @@ const UNSAFE: &[&str] = &[
 /// So many other methods are looked at: there are fewer that read.
 const MOST: usize = 8;
 
+/// Whether there may be others than these.
+pub(super) fn has_more(methods: &[Effective]) -> bool {
+    methods.len() > MOST
+}
+
 /// A method that a server may take a request to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Effective {

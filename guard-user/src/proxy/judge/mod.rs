@@ -124,7 +124,7 @@ pub fn warnings(request: &Request<'_>, head: &[u8]) -> Vec<String> {
     warnings::of(&Facts::of(request, body::Body::Whole(head)))
 }
 
-/// Whether method and path are those of the request line: no header and nothing in the query names others, no server
+/// Whether method, path and host are those of the request line: no header and nothing in the query names others, no server
 /// reads the path in another way, and the connection stays what it is.
 #[must_use]
 pub fn is_plain(request: &Request<'_>) -> bool {
@@ -136,6 +136,7 @@ pub fn is_plain(request: &Request<'_>) -> bool {
         && facts.methods.iter().all(as_sent)
         && headers::rewriting(headers).is_none()
         && headers::upgrade(headers).is_none()
+        && hosts::others(request).next().is_none()
 }
 
 /// The headers that name another method, path or host than the request does, for a person: `x-original-url: /admin`.
@@ -148,7 +149,16 @@ pub fn elsewhere(request: &Request<'_>) -> Vec<String> {
         let value = String::from_utf8_lossy(value);
         format!("the header {name} says {}", headers::shown(&value))
     });
-    shown.take(MAX_SHOWN).collect()
+    let mut shown: Vec<_> = shown.collect();
+    let more = shown.len().saturating_sub(MAX_SHOWN);
+    if more > 0 {
+        shown.truncate(MAX_SHOWN - 1);
+        shown.push(format!(
+            "{} headers more name another method, path or host",
+            more + 1
+        ));
+    }
+    shown
 }
 
 fn strictest(rules: &[Rules], facts: &Facts<'_>) -> Judgement {

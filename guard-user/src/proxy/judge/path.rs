@@ -40,21 +40,24 @@ impl Paths {
             broken: broken(raw),
             more: false,
         };
+        paths.add(raw);
         for other in elsewhere {
             paths.ambiguous = Some("a header names another path");
             paths.add(other);
         }
-        paths.add(raw);
         paths
     }
 
+    /// Looks at no more of them where there are too many already.
     fn add(&mut self, path: &str) {
-        match readings(path) {
-            Some(readings) => self.readings.extend(readings),
-            None => {
-                self.more = true;
-                self.broken = Some("the path can be read in too many ways");
-            }
+        if let Some(readings) = readings(path).filter(|_| !self.more) {
+            self.readings.extend(readings);
+        } else {
+            self.more = true;
+        }
+        if self.more || self.readings.len() > MOST {
+            self.more = true;
+            self.broken = Some("the path can be read in too many ways");
         }
     }
 

@@ -393,3 +393,29 @@ async fn what_is_asked_says_where_else_it_may_go() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_found_nobody_there_may_try_again_on_another_connection() {
+    here(async {
+        let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let at = gone.local_addr().unwrap();
+        drop(gone);
+        let lab = Lab::new(read_only(), no(), at).await;
+        let get = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+        // It is closed by the proxy: the client would go on with it.
+        let answer = lab.exchange(get).await;
+        assert!(answer.starts_with("HTTP/1.1 502"), "{answer}");
+        let back = TcpListener::bind(at).await.unwrap();
+        spawn_local(async move {
+            let (mut stream, _) = back.accept().await.unwrap();
+            assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
+            stream.write_all(OK).await.unwrap();
+        });
+        let mut client = lab.client().await;
+        client.write_all(get).await.unwrap();
+        let mut answer = [0; OK.len()];
+        client.read_exact(&mut answer).await.unwrap();
+        assert_eq!(answer, OK);
+    })
+    .await;
+}

@@ -254,7 +254,8 @@ impl Secure {
 
 fn name(hello: &ClientHello<'_>, to: IpAddr) -> Result<ServerName<'static>, String> {
     match hello.server_name() {
-        Some(name) => ServerName::try_from(name.to_owned())
+        // A dot at its end says nothing.
+        Some(name) => ServerName::try_from(name.strip_suffix('.').unwrap_or(name).to_owned())
             .map_err(|_| "the client asks for what is no name".to_owned()),
         None => Ok(ServerName::from(to)),
     }

@@ -44,11 +44,24 @@ const NAMED: &[&str] = &["job", "view", "user"];
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     let words = view.words();
     // What follows the name of an action does not matter to Jenkins.
-    let mut after = behind_names(&words).iter();
+    let behind = behind_names(&words);
+    let mut after = before_files(behind, &words).iter();
     let acts = after.find(|word| ACTIONS.contains(&word.to_ascii_lowercase().as_str()));
     match acts {
         Some(action) => Opinion::write(Profile::Jenkins, format!("Jenkins {}", shown(action))),
         None => Opinion::None,
+    }
+}
+
+/// What is left of it before the path of a file, which may be called anything: in the workspace of a job (`ws`), or among
+/// what a run has made.
+fn before_files<'w, 'a>(behind: &'w [&'a str], words: &[&str]) -> &'w [&'a str] {
+    let is_job = words.iter().rev().nth(behind.len() + 1) == Some(&"job");
+    let is_run = |word: &str| word.starts_with("last") || word.bytes().all(|b| b.is_ascii_digit());
+    match behind {
+        ["ws", ..] if is_job => &[],
+        [run, "artifact", ..] if is_job && is_run(run) => &behind[..1],
+        _ => behind,
     }
 }
 

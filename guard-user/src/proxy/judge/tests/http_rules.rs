@@ -28,6 +28,15 @@ action = "allow"
 }
 
 #[test]
+fn more_methods_than_are_looked_at_hide_none() {
+    let rules = rules("[[rule.http]]\nmethod = [\"DELETE\"]\naction = \"deny\"\n");
+    let decoys = "POST /x\nX-HTTP-Method-Override: A,B,C,D,E,F,G,H,I,DELETE";
+    assert_eq!(said(&rules, decoys), "denied");
+    let connect = "POST /x\nX-HTTP-Method-Override: A,B,C,D,E,F,G,H,I,CONNECT";
+    assert_eq!(said(&rules, connect), "denied");
+}
+
+#[test]
 fn every_condition_must_hold() {
     let rules = rules(
         r#"

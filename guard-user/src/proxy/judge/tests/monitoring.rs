@@ -117,6 +117,10 @@ fn links_of_jenkins_that_act_do_not_read() {
             ("GET /computer/user/doDelete", "Jenkins doDelete"),
             ("GET /computer/doCreateItem", "Jenkins doCreateItem"),
             ("GET /JOB/build", "Jenkins build"),
+            ("GET /job/folder/item/artifact/build", "Jenkins build"),
+            ("GET /view/ws/build", "Jenkins build"),
+            ("GET /ws/build", "Jenkins build"),
+            ("GET /job/app/build/artifact/x", "Jenkins build"),
         ],
     );
     read(
@@ -128,6 +132,9 @@ fn links_of_jenkins_that_act_do_not_read() {
             "GET /view/restart/job/user/job/build/",
             "GET /user/reload",
             "GET /job/deploy/7/consoleText",
+            "GET /job/app/ws/build/x",
+            "GET /job/app/lastSuccessfulBuild/artifact/build/libs/app.jar",
+            "GET /job/folder/job/app/7/artifact/script/run.sh",
             "GET /api/json",
         ],
     );
