@@ -8,7 +8,8 @@ use anyhow::{Result, ensure};
 
 use super::{EPOCH, work};
 use crate::ebpf;
-use crate::shell::{built, cargo, read, remapped_paths, run, rust_flags, say};
+use crate::install::apt_install;
+use crate::shell::{built, cargo, read, remapped_paths, run, rust_flags, say, which};
 
 /// For distributions: with their own C library, which knows their users from wherever they come.
 pub(super) const GNU: &str = "x86_64-unknown-linux-gnu";
@@ -25,6 +26,9 @@ const PROFILE: &str = "dist";
 pub(super) fn build(target: &str, epoch: &str) -> Result<PathBuf> {
     ebpf::build()?;
     obtain_target(target)?;
+    if target == MUSL && which("x86_64-linux-musl-gcc").is_none() {
+        apt_install(&["musl-tools"], "it compiles the cryptography of TLS")?;
+    }
     run(&mut building(target, epoch)?)?;
     Ok(work().join(target).join(PROFILE))
 }
