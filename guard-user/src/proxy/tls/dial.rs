@@ -10,9 +10,7 @@ use rustls::{
         danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         verify_server_name,
     },
-    crypto::{
-        CryptoProvider, ring::default_provider, verify_tls12_signature, verify_tls13_signature,
-    },
+    crypto::{CryptoProvider, ring::default_provider},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
     server::ParsedCertificate,
 };
@@ -176,13 +174,8 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let provider = default_provider();
-        verify_tls12_signature(
-            message,
-            certificate,
-            signed,
-            &provider.signature_verification_algorithms,
-        )
+        self.usual
+            .verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -191,13 +184,8 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let provider = default_provider();
-        verify_tls13_signature(
-            message,
-            certificate,
-            signed,
-            &provider.signature_verification_algorithms,
-        )
+        self.usual
+            .verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
