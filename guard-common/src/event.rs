@@ -89,8 +89,10 @@ pub struct Event {
     pub socket_type: u8,
     /// The thread's name. A program chooses it; under `io_uring` it is a kernel worker's.
     pub comm: [u8; 16],
+    /// 1 where it was not refused but waits for a person.
+    pub held: u8,
     /// Unused.
-    pub pad: [u8; 4],
+    pub pad: [u8; 3],
 }
 
 /// The key of `ATTEMPTS`: refusals of one kind are counted in the kernel.

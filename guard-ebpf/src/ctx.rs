@@ -36,7 +36,7 @@ pub(crate) fn socket(ctx: &SockAddrContext) -> *mut bpf_sock {
 
 /// The socket that something happened to, where it is a whole one.
 #[inline(always)]
-pub(crate) fn listener(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
+pub(crate) fn operated(ctx: &SockOpsContext) -> Option<*mut bpf_sock> {
     // SAFETY: the kernel's context.
     let sk = unsafe { (*ctx.ops).__bindgen_anon_2.sk };
     if sk.is_null() { None } else { Some(sk) }

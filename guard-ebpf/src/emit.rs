@@ -29,6 +29,8 @@ pub(crate) struct Refusal<'a> {
     pub(crate) to: &'a Connection,
     pub(crate) decision: &'a Decision,
     pub(crate) socket_type: u8,
+    /// It waits for a person.
+    pub(crate) held: bool,
 }
 
 impl Refusal<'_> {
@@ -82,7 +84,8 @@ impl Refusal<'_> {
         unsafe {
             let count = kernel::fetch_add(&raw mut (*attempt).count, 1) + 1;
             let reported = &raw mut (*attempt).reported;
-            if now.0 < reported.read_volatile().0 + SECOND {
+            // Somebody is to see at once what waits, also where it was refused just before.
+            if now.0 < reported.read_volatile().0 + SECOND && !self.held {
                 return None;
             }
             reported.write_volatile(now);
@@ -110,6 +113,7 @@ impl Refusal<'_> {
             verdict: self.decision.verdict as u8,
             hook: self.hook as u8,
             socket_type: self.socket_type,
+            held: u8::from(self.held),
             ..Event::default()
         };
         // A packet may be sent by a timer or an interrupt: the current task is anybody.
@@ -137,6 +141,7 @@ pub(crate) fn packet(cgroup: u64, session: &Session, to: &Connection, decision: 
         to,
         decision,
         socket_type: 0,
+        held: false,
     }
     .emit();
 }

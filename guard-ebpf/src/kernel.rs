@@ -163,6 +163,17 @@ pub(crate) fn is_listening(
     is_marked
 }
 
+/// Sets an option of TCP's (`enum` in linux/tcp.h) on the context's socket; false where this kernel does not know it, or
+/// not that value. Connect hooks and socket operations may.
+#[inline(always)]
+pub(crate) fn set_tcp_option(context: *mut c_void, option: i32, value: i32) -> bool {
+    /// `SOL_TCP` of linux/socket.h.
+    const SOL_TCP: i32 = 6;
+    let mut value = value;
+    // SAFETY: `context` is the program's; the pointer is to four bytes, and the length says so.
+    (unsafe { raw::bpf_setsockopt(context, SOL_TCP, option, (&raw mut value).cast(), 4) }) == 0
+}
+
 /// Copies bytes of a packet; false where there are not so many.
 #[inline(always)]
 pub(crate) fn load_bytes<const N: usize>(skb: *mut __sk_buff, at: u32, to: &mut [u8; N]) -> bool {

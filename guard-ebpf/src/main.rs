@@ -11,6 +11,7 @@
 
 mod ctx;
 mod emit;
+mod hold;
 mod kernel;
 mod maps;
 mod socket;
@@ -32,6 +33,7 @@ use guard_common::{
 
 use crate::{
     emit::Refusal,
+    hold::Hold,
     maps::Kernel,
     socket::{Judge, Remembered, Socket},
     turned::Turned,
@@ -108,10 +110,17 @@ fn sock_create(ctx: SockContext) -> i32 {
 #[sock_ops]
 fn listen(ctx: SockOpsContext) -> u32 {
     if ctx.op() == BPF_SOCK_OPS_TCP_LISTEN_CB
-        && let Some(socket) = ctx::listener(&ctx).and_then(Socket::new)
+        && let Some(socket) = ctx::operated(&ctx).and_then(Socket::new)
     {
         socket.mark_inbound();
     }
+    ALLOW as u32
+}
+
+/// What TCP asks and tells of a socket: those whose connections wait are handled. What others replied stays as it is.
+#[sock_ops]
+fn hold(ctx: SockOpsContext) -> u32 {
+    hold::operate(&ctx);
     ALLOW as u32
 }
 
@@ -128,6 +137,11 @@ fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
         && let Some(turned) = Turned::of(sk)
     {
         turned.forget();
+    }
+    if to.protocol == Protocol::TCP
+        && let Some(hold) = Hold::of(sk)
+    {
+        hold.forget(ctx);
     }
     let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     let answer = ask(ctx, to, hook, cgroup, HoleId(0));
@@ -172,6 +186,9 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted:
         if is_turned {
             return ALLOW;
         }
+        let can_wait =
+            matches!(wanted, Wanted::Any) && matches!(decision.verdict, Verdict::Confirm);
+        let held = can_wait && hold::begin(ctx, to, session.id);
         Refusal {
             hook,
             cgroup,
@@ -179,9 +196,10 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted:
             to,
             decision: &decision,
             socket_type: 0,
+            held,
         }
         .emit();
-        return REFUSE;
+        return if held { ALLOW } else { REFUSE };
     }
     if decision.hole.0 == 0 {
         return ALLOW;
@@ -260,7 +278,11 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
             }
             socket.remember(to, &decision, generation, cgroup, Judge::Packet);
         }
+        hold::note_passed(skb, sk, &decision);
         return ALLOW;
+    }
+    if let Some(answer) = hold::judge(sk, to, session.id) {
+        return answer;
     }
     emit::packet(cgroup, &session, to, &decision);
     REFUSE
@@ -339,6 +361,7 @@ fn judge_creation(ctx: &SockContext) -> i32 {
         to: &to,
         decision: &Decision::by(session.policies[0], PolicyVerdict::DENY),
         socket_type: kind as u8,
+        held: false,
     }
     .emit();
     REFUSE

@@ -9,9 +9,9 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use guard_common::{
-    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Event, HoleId, HoleKind, HoleList,
-    ListId, NetnsCookie, Origin, OriginKey, PolicyId, PrefixValue, RangeList, Session, SessionId,
-    SessionStats, Tables, meta,
+    Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Held, HoleId,
+    HoleKind, HoleList, ListId, NetnsCookie, Origin, OriginKey, Patience, PolicyId, PrefixValue,
+    RangeList, RefusedKey, Session, SessionId, SessionStats, Tables, meta,
 };
 
 use crate::kernel;
@@ -24,6 +24,11 @@ const CLONE: usize = 1 << 9;
 /// the ancestor at this level. Set by guardd when it loads the programs.
 #[unsafe(no_mangle)]
 pub(crate) static SESSION_LEVEL: Global<u32> = Global::new(0);
+
+/// After how many jiffies the SYN of a connection that waits is sent again for the first time. Set by guardd when it
+/// loads the programs, for there the kernel counts in jiffies, and tells no program how long one is.
+#[unsafe(no_mangle)]
+pub(crate) static FIRST_PROBE: Global<u32> = Global::new(0);
 
 /// Generation and counters, see [`meta`]. Written by guardd.
 #[btf_map]
@@ -90,6 +95,22 @@ static TURNED: SocketStorage<TurnedState, NO_PREALLOC> = SocketStorage::new();
 #[btf_map]
 pub(crate) static ORIGINS: LruHashMap<OriginKey, Origin, 16384> = LruHashMap::new();
 
+/// Whose connections wait for a person, by session. Written by guardd.
+#[btf_map]
+static PATIENCE: HashMap<u32, Patience, 4096, NO_PREALLOC> = HashMap::new();
+
+/// The connections that wait, by their sockets' cookies. Written here.
+#[btf_map]
+pub(crate) static HELD: HashMap<u64, Held, 65536, NO_PREALLOC> = HashMap::new();
+
+/// Where a person said no: when that ends. Written by guardd.
+#[btf_map]
+static REFUSED: LruHashMap<RefusedKey, u64, 16384> = LruHashMap::new();
+
+/// What is noted of a socket that waits. Written here.
+#[btf_map]
+static HOLDING: SocketStorage<HoldState, NO_PREALLOC> = SocketStorage::new();
+
 /// The last allowance of a socket, valid for one generation and one destination. See [`crate::socket`].
 #[repr(C)]
 pub(crate) struct SocketState {
@@ -128,6 +149,21 @@ pub(crate) struct TurnedState {
     pub(crate) tgid: u64,
 }
 
+/// What is noted of a TCP socket whose connection waits. See [`crate::hold`].
+#[repr(C)]
+pub(crate) struct HoldState {
+    /// When it stops to wait; 0 where it does not.
+    pub(crate) until: u64,
+    /// How many of its packets were dropped, and in the high half how many of the first of them quickly follow another.
+    pub(crate) drops: u64,
+    /// The address that it asked for: the words of an [`Address`].
+    pub(crate) destination: [u32; 4],
+    /// The session of the task that asked.
+    pub(crate) session: u32,
+    /// The port that it asked for, host byte order.
+    pub(crate) port: u32,
+}
+
 /// Socket storage with flags, which `btf_maps::SkStorage` has no parameter for. Only the types
 /// of the fields mean something: the loader reads them from BTF.
 #[repr(C)]
@@ -164,6 +200,39 @@ pub(crate) fn sockets() -> *mut c_void {
 #[inline(always)]
 pub(crate) fn turned() -> *mut c_void {
     ptr::from_ref(&TURNED).cast_mut().cast()
+}
+
+/// The map of [`HoldState`] that [`kernel::socket_storage`] takes.
+#[inline(always)]
+pub(crate) fn holding() -> *mut c_void {
+    ptr::from_ref(&HOLDING).cast_mut().cast()
+}
+
+/// How long connections of a session wait there, if they do now: its time in nanoseconds, and how many quick probes it has.
+#[inline(always)]
+pub(crate) fn patience(session: SessionId, to: &Connection, now: BootTime) -> Option<(u64, u64)> {
+    let patience = PATIENCE.get_ptr(session.0)?;
+    // SAFETY: a live map value. guardd may write another one over it: each field holds for itself.
+    let (until, time, quick) = unsafe {
+        (
+            (&raw const (*patience).until.0).read_volatile(),
+            (&raw const (*patience).time).read_volatile(),
+            (&raw const (*patience).quick).read_volatile(),
+        )
+    };
+    if now.0 >= until || time == 0 || is_refused(session, to, now) {
+        return None;
+    }
+    Some((time, quick))
+}
+
+/// Whether a person said no to that.
+#[inline(always)]
+fn is_refused(session: SessionId, to: &Connection, now: BootTime) -> bool {
+    REFUSED
+        .get_ptr(RefusedKey::new(session, to))
+        // SAFETY: a live map value; one aligned word.
+        .is_some_and(|until| now.0 < unsafe { until.read_volatile() })
 }
 
 /// The map of the listeners that [`kernel::is_listening`] takes.

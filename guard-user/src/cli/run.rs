@@ -22,6 +22,9 @@ const SHOWN: usize = 4096;
 #[derive(Deserialize)]
 struct Moved {}
 
+/// A connection waits no longer.
+const LONGEST_HOLD: Duration = Duration::from_secs(300);
+
 /// Runs the command and exits as it does. Every error means that it never ran.
 pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exit, CliError> {
     check_hold(args.hold)?;
@@ -136,13 +139,13 @@ fn reach(global: &Global) -> Result<(Client, Option<Embedded>), CliError> {
 }
 
 fn check_hold(hold: Option<Duration>) -> Result<(), CliError> {
-    if hold.is_none_or(|hold| hold.is_zero()) {
+    if hold.is_none_or(|hold| hold <= LONGEST_HOLD) {
         return Ok(());
     }
     Err(CliError::Local(Failure {
-        what: "cannot hold connections".into(),
-        why: "this version of guard refuses at once, and does not wait for an answer yet".into(),
-        fix: "leave --hold out, or say --hold 0s".into(),
+        what: "cannot let connections wait for so long".into(),
+        why: "the kernel tries for five minutes and a bit".into(),
+        fix: "--hold 5m, or less".into(),
     }))
 }
 
@@ -186,11 +189,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holding_comes_later() {
+    fn nothing_waits_for_ever() {
         assert!(check_hold(None).is_ok());
         assert!(check_hold(Some(Duration::ZERO)).is_ok());
-        let refused = check_hold(Some(Duration::from_secs(60))).unwrap_err();
-        insta::assert_snapshot!(refused, @"cannot hold connections: this version of guard refuses at once, and does not wait for an answer yet");
+        assert!(check_hold(Some(Duration::from_secs(300))).is_ok());
+        let refused = check_hold(Some(Duration::from_secs(301))).unwrap_err();
+        insta::assert_snapshot!(refused, @"cannot let connections wait for so long: the kernel tries for five minutes and a bit");
         assert_eq!(refused.not_started().exit(), Exit::NOT_STARTED);
     }
 

@@ -1,6 +1,6 @@
 //! What to tell a program, or the model behind it, that was refused.
 
-use crate::proto::{Endpoint, Failure};
+use crate::proto::Endpoint;
 
 /// The end of every piece of advice about a refusal.
 const NO_DETOUR: &str = "Do not retry in a loop and do not look for another way there: the kernel \
@@ -124,16 +124,6 @@ pub fn answered_no(to: &Endpoint) -> String {
 #[must_use]
 pub fn allowed(to: &str) -> String {
     format!("{to} is allowed: nothing to ask. If it fails, the guard is not the reason.")
-}
-
-/// A feature that comes later.
-#[must_use]
-pub fn not_yet(what: &str, fix: &str) -> Failure {
-    Failure {
-        what: format!("cannot {what}"),
-        why: "this version of guardd cannot do that yet".to_owned(),
-        fix: fix.to_owned(),
-    }
 }
 
 #[cfg(test)]

@@ -61,6 +61,7 @@ impl State {
         self.counters.answered("yes", asked_at);
         self.requests.take(id);
         self.keep_requests();
+        self.look_at_held();
         Ok(opened)
     }
 
@@ -93,10 +94,12 @@ impl State {
         };
         self.counters.answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
+        self.refuse_in_kernel(&asked.question, until);
         self.requests
             .mute(asked.question, asked.shown.clone(), until);
         self.keep_requests();
         self.settle_waiters();
+        self.look_at_held();
         let requests = vec![asked.shown];
         Ok(proto::Requests { requests })
     }

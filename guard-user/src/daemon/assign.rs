@@ -354,6 +354,7 @@ impl State {
             outermost: None,
             assigned: Some(wanted.by),
             never_waits: false,
+            waits: None,
         };
         self.begin(made, vec![slot], about, Stage::Live, warnings)
     }

@@ -102,6 +102,7 @@ impl State {
         }
         match self.verdict_on(event) {
             Some(Verdict::Confirm | Verdict::ReadOnly) if self.is_aftermath(event) => {}
+            Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,
             // It was refused under a policy that has been replaced meanwhile.
             Some(Verdict::Allow) => {}
             // Where a proxy is, it is turned there: its network may be one that is not served yet.
@@ -169,7 +170,7 @@ impl State {
     }
 
     /// The process of an event. Where it has gone already, its thread's own name is all there is.
-    fn process_behind(&self, event: &Event) -> (Option<u32>, Process) {
+    pub(super) fn process_behind(&self, event: &Event) -> (Option<u32>, Process) {
         let (pid, process) = self.process_of(event.session, event.tgid);
         let comm = || {
             let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);

@@ -29,6 +29,8 @@ impl State {
         self.end_permits(now);
         self.end_sessions(now);
         self.settle_waiters();
+        self.renew_patience();
+        self.look_at_held_when_due(now);
         self.look_at_networks(now);
         self.requests.expire(now);
         self.collect_slots();
@@ -39,7 +41,8 @@ impl State {
 
     fn nap(&self, now: BootTime) -> Duration {
         let expiry = self.holes.next_expiry().into_iter();
-        let expiry = expiry.chain(self.proxy.next_expiry()).min();
+        let expiry = expiry.chain(self.proxy.next_expiry());
+        let expiry = expiry.chain(self.holds.next_look()).min();
         let until = expiry.map(|at| Duration::from_nanos(at.0.saturating_sub(now.0)));
         until
             .unwrap_or(LONGEST_NAP)

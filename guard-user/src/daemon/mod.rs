@@ -17,6 +17,7 @@ pub mod followers;
 pub mod frames;
 pub mod fresh;
 pub mod grant;
+pub mod held;
 pub mod holes;
 pub mod host;
 pub mod ids;

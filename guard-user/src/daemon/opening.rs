@@ -101,7 +101,9 @@ impl State {
         };
         self.proxy.renew();
         self.requests.take_all(|asked| is_covered(&asked.question));
-        self.requests.unmute(is_covered);
+        for question in self.requests.unmute(is_covered) {
+            self.unrefuse_in_kernel(&question);
+        }
     }
 
     fn try_open(

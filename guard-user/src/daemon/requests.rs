@@ -357,9 +357,10 @@ impl Requests {
         waiting.chain(refused).collect()
     }
 
-    /// Asks about `question` again: a person has opened it meanwhile.
-    pub fn unmute(&mut self, is_open: impl Fn(&Question) -> bool) {
-        self.muted.retain(|question, _| !is_open(question));
+    /// Asks again about what a person has opened meanwhile: the questions.
+    pub fn unmute(&mut self, is_open: impl Fn(&Question) -> bool) -> Vec<Question> {
+        let open = self.muted.extract_if(|question, _| is_open(question));
+        open.map(|(question, _)| question).collect()
     }
 
     /// Forgets a session that has ended.

@@ -6,10 +6,10 @@ use guard_common::{MAX_CHAIN, PolicyId, SessionId};
 use jiff::Timestamp;
 
 use super::{
-    advice,
     audit::Record,
     auth::{Agent, Approver, Authorised},
     failure::Refusal,
+    held::LONGEST,
     ids,
     library::Source,
     load, policies, proxy,
@@ -37,6 +37,18 @@ const MAX_NAME: usize = 64;
 /// How long stopping waits for the last process to end.
 const MAX_STOPPING: Duration = Duration::from_secs(10);
 
+fn hold_is_possible(seconds: f64) -> bool {
+    (0.0..=LONGEST.as_secs_f64()).contains(&seconds)
+}
+
+fn no_such_hold(seconds: f64) -> Refusal {
+    Refusal::invalid(
+        format!("connections cannot wait for {seconds} seconds"),
+        "it must be 0 or more, and five minutes at most",
+        "--hold 60s",
+    )
+}
+
 /// Makes a session and its cgroup.
 ///
 /// Inside a session it makes one that is narrower: what the outer one denies stays denied. Where `launcher`, the
@@ -51,9 +63,10 @@ pub async fn run(
     launcher: u32,
     call: Run,
 ) -> Result<Started, Refusal> {
-    if call.hold.is_some_and(|hold| hold != 0.0) {
-        let fix = "--hold 0s, or leave it out: a stopped connection fails at once";
-        return Err(advice::not_yet("hold connections until they are answered", fix).into());
+    if let Some(hold) = call.hold
+        && !hold_is_possible(hold)
+    {
+        return Err(no_such_hold(hold));
     }
     shared.with(|state| state.may_run(who, call.uid))?;
     let source = match (&call.policy, who) {
@@ -330,6 +343,7 @@ impl State {
             stage,
         });
         self.had_sessions = true;
+        self.begin_patience(id);
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
         if self
@@ -414,7 +428,9 @@ impl State {
             parent: outer.map(|outer| outer.cgroup.id.0),
             outermost: outer.map(|outer| outer.outermost().0),
             assigned: None,
-            never_waits: call.hold.is_some() || outer.is_some_and(|outer| outer.about.never_waits),
+            never_waits: call.hold == Some(0.0)
+                || outer.is_some_and(|outer| outer.about.never_waits),
+            waits: call.hold.or(outer.and_then(|outer| outer.about.waits)),
         }
     }
 

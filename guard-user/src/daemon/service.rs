@@ -257,6 +257,7 @@ async fn reload(shared: &Shared) {
 fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     notify(&[NotifyState::Stopping]);
     shared.with(|state| {
+        state.stop_all_patience();
         state
             .config
             .metrics
@@ -311,6 +312,9 @@ async fn hear(shared: Rc<Shared>, listening: Readiness) {
         let heard = listening.drained(|| shared.with(State::hear));
         if let Err(error) = heard.await {
             return tracing::error!(%error, "no more events are heard");
+        }
+        if shared.with(|state| state.holds.next_look().is_some()) {
+            shared.reschedule();
         }
     }
 }

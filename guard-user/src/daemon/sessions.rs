@@ -49,9 +49,23 @@ pub struct About {
     /// Nothing of it waits for a person: it was started so (`--hold 0s`), or the one around it.
     #[serde(default)]
     pub never_waits: bool,
+    /// How long its connections wait, also where nobody seems to be there to answer, in seconds; none: as the policy says.
+    #[serde(default)]
+    pub waits: Option<f64>,
 }
 
 impl About {
+    /// How long its connections wait, where its start said so.
+    #[must_use]
+    pub fn hold(&self) -> Option<Duration> {
+        match self.never_waits {
+            true => Some(Duration::ZERO),
+            false => self
+                .waits
+                .and_then(|time| Duration::try_from_secs_f64(time).ok()),
+        }
+    }
+
     /// Of a session whose file is gone: only root answers for it. Where the cgroup is not ours, its name is a unit's.
     #[must_use]
     pub fn unknown(cgroup: &SessionCgroup) -> Self {
@@ -68,6 +82,7 @@ impl About {
             outermost: None,
             assigned: None,
             never_waits: false,
+            waits: None,
         }
     }
 }

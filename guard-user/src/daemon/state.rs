@@ -20,6 +20,7 @@ use super::{
     events::Meters,
     failure::Refusal,
     followers::Followers,
+    held::Holds,
     holes::{self, Holes},
     host, ids,
     launchers::Launchers,
@@ -170,6 +171,8 @@ pub struct State {
     pub kept_requests: HashSet<String>,
     /// Those who would see a new request at once.
     pub followers: Followers,
+    /// What is known of connections that wait for them.
+    pub holds: Holds,
     /// The process through which read-only destinations are reached.
     pub proxy: Proxy,
     /// Sessions were made by this daemon, or adopted.

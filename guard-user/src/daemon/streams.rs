@@ -14,6 +14,7 @@ use super::{
     failure::Refusal,
     frames::{FrameError, FrameReader, error_frame, send},
     shared::Shared,
+    state::State,
     trail::{Batch, Filter, Trail},
     varlink,
 };
@@ -56,11 +57,14 @@ pub async fn stream(
             _ => pending(shared, peer, &call, who, write).await,
         }
     };
-    tokio::select! {
+    let done = tokio::select! {
         done = answers => done,
         // A call on top of a stream cannot be answered: it ends the connection, as the peer's leaving does.
         () = frames.stirs() => Err(FrameError::Truncated),
-    }
+    };
+    // Whoever could have answered may have left.
+    shared.with(State::renew_patience);
+    done
 }
 
 /// The caller, who is outside.
@@ -84,7 +88,11 @@ async fn pending(
     who: Approver,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
-    let _following = shared.with(|state| state.followers.join(who));
+    let _following = shared.with(|state| {
+        let following = state.followers.join(who);
+        state.renew_patience();
+        following
+    });
     let mut changes = shared.changes();
     let mut told = None;
     loop {

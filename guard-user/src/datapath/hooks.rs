@@ -14,7 +14,7 @@ use aya::{
     util::KernelVersion,
 };
 
-use super::{DatapathError, Object, Result, maps, pins};
+use super::{DatapathError, Object, Result, holding, maps, pins};
 use crate::{proto::HookStatus, sys::bpf};
 
 /// A program's name and the `enum bpf_attach_type` that it must be attached as.
@@ -52,9 +52,9 @@ const HOOKS: [Hook; 6] = [
     },
 ];
 
-/// With them a program whose connection was turned is told the peer that it asked for. They refuse nothing, so they come
-/// last.
-const PEERS: [Hook; 2] = [
+/// With two of them a program whose connection was turned is told the peer that it asked for, and with the third the
+/// kernel tries again in time what waits for a person. They refuse nothing, so they come last.
+const HELPERS: [Hook; 3] = [
     Hook {
         name: "getpeername4",
         attach_type: 29,
@@ -62,6 +62,10 @@ const PEERS: [Hook; 2] = [
     Hook {
         name: "getpeername6",
         attach_type: 30,
+    },
+    Hook {
+        name: "hold",
+        attach_type: 3,
     },
 ];
 
@@ -73,18 +77,22 @@ const LISTEN: Hook = Hook {
 /// The first that asks.
 const ASKS_ABOUT_LISTENERS: KernelVersion = KernelVersion::new(6, 6, 0);
 
-/// The hooks that this kernel wants of an object that turns connections, or of one that does not.
+/// The hooks that this kernel wants of an object that turns connections and lets them wait, or of one that does not.
 fn hooks(turns: bool) -> impl Iterator<Item = &'static Hook> {
     // One that does not tell its version gets the program too: it does no harm.
     let old = KernelVersion::current().map_or(true, |version| version < ASKS_ABOUT_LISTENERS);
-    let peers = PEERS.iter().filter(move |_| turns);
-    HOOKS.iter().chain(old.then_some(&LISTEN)).chain(peers)
+    let helpers = HELPERS.iter().filter(move |_| turns);
+    HOOKS.iter().chain(old.then_some(&LISTEN)).chain(helpers)
 }
 
 /// Loads the programs on the maps that are pinned in `dir`; those that are not there are made and pinned.
 pub(super) fn load(object: &Object, dir: &Path, session_level: u32) -> Result<Ebpf> {
     let mut loader = EbpfLoader::new();
     loader.override_global("SESSION_LEVEL", &session_level, true);
+    let first_probe =
+        holding::first_probe().map_err(DatapathError::file("read", "the clock's tick"))?;
+    // 0.1.0 has none.
+    loader.override_global("FIRST_PROBE", &first_probe, false);
     for name in maps::NAMES {
         loader.map_pin_path(name, pins::map(dir, name));
     }

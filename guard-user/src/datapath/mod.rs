@@ -8,6 +8,7 @@
 mod cgroup;
 mod error;
 mod events;
+mod holding;
 mod hole_list;
 #[cfg(test)]
 mod hole_oracle;
@@ -33,6 +34,7 @@ use crate::proto::HookStatus;
 pub use cgroup::default_root;
 pub use error::DatapathError;
 pub use events::EventReader;
+pub use holding::HeldSocket;
 pub use holes::{LiveHole, NewHole};
 pub use object::Object;
 pub use sessions::SessionCgroup;
@@ -58,6 +60,8 @@ pub struct Datapath {
     maps: maps::Maps,
     /// None where the kernel half does not turn connections.
     proxies: Option<proxies::Proxies>,
+    /// None where the kernel half lets nothing wait.
+    holding: Option<holding::Holding>,
     /// What is known of each slot's content; a slot that was adopted has none until it is installed again.
     slots: HashMap<PolicyId, policies::Slot>,
     _locks: [OwnedFd; 2],

@@ -289,18 +289,24 @@ impl Datapath {
             .filter(|(_, hole)| ended.contains(&HoleId(*hole)))
             .map(|(cookie, _)| cookie)
             .collect();
+        let cut = self.destroy(session, &cookies)?;
+        for cookie in &cookies {
+            gone(self.maps.through.remove(cookie))
+                .map_err(DatapathError::ebpf("write the map THROUGH"))?;
+        }
+        Ok(cut)
+    }
+
+    /// Closes those of a session's sockets. How many there were.
+    pub(super) fn destroy(&self, session: &SessionCgroup, cookies: &HashSet<u64>) -> Result<usize> {
         if cookies.is_empty() {
             return Ok(0);
         }
         let mut cut = 0;
         for namespace in self.namespaces(session) {
-            cut += netns::within(namespace.as_fd(), || sock_destroy::destroy(&cookies))
+            cut += netns::within(namespace.as_fd(), || sock_destroy::destroy(cookies))
                 .and_then(|destroyed| destroyed)
                 .map_err(DatapathError::file("cut connections of", &session.path))?;
-        }
-        for cookie in &cookies {
-            gone(self.maps.through.remove(cookie))
-                .map_err(DatapathError::ebpf("write the map THROUGH"))?;
         }
         Ok(cut)
     }

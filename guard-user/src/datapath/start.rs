@@ -10,8 +10,8 @@ use std::{
 use guard_common::meta;
 
 use super::{
-    Datapath, DatapathError, Object, Places, Result, cgroup, hooks, maps::Maps, pins,
-    proxies::Proxies,
+    Datapath, DatapathError, Object, Places, Result, cgroup, holding::Holding, hooks, maps::Maps,
+    pins, proxies::Proxies,
 };
 
 /// How long the kernel may take to let go of the links to a removed cgroup.
@@ -59,11 +59,13 @@ impl Datapath {
         })?;
         let live = pins::live(&places.pin_dir);
         let proxies = object.turns().then(|| Proxies::open(&live)).transpose()?;
+        let holding = object.turns().then(|| Holding::open(&live)).transpose()?;
         let mut datapath = Self {
             places: places.clone(),
             root,
             maps: Maps::open(&live)?,
             proxies,
+            holding,
             slots: HashMap::new(),
             _locks: [pin_lock, root_lock],
         };

@@ -2,7 +2,8 @@
 
 use guard_common::BootTime;
 use jiff::{SignedDuration, Timestamp};
-use rustix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_getres, clock_gettime};
+use std::time::Duration;
 
 /// Now.
 #[must_use]
@@ -47,6 +48,13 @@ impl Clocks {
         let nanos = (i128::from(self.boot.0) + away).clamp(0, i128::from(u64::MAX));
         BootTime(nanos as u64)
     }
+}
+
+/// The time between two of the kernel's ticks, a jiffy: what its coarse clocks go by (`clock_getres(2)`).
+#[must_use]
+pub fn tick() -> Duration {
+    let tick = clock_getres(ClockId::MonotonicCoarse);
+    Duration::from_nanos(u64::try_from(tick.tv_nsec).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -28,6 +28,28 @@ pub fn has_left(socket: impl AsFd) -> io::Result<bool> {
     Ok([CLOSED, CLOSE_WAIT, LAST_ACK, CLOSING].contains(&state(socket)?))
 }
 
+/// Whether a socket can be told the longest time between two of its retransmissions (`TCP_RTO_MAX_MS` of
+/// uapi/linux/tcp.h, since Linux 6.15).
+#[must_use]
+pub fn bounds_timeout() -> bool {
+    const TCP_RTO_MAX_MS: libc::c_int = 44;
+    let Ok(socket) = std::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)) else {
+        return false;
+    };
+    let most: libc::c_int = 4000;
+    // SAFETY: the pointer is to an int, as the length says, and lives as long as the call.
+    let set = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            TCP_RTO_MAX_MS,
+            (&raw const most).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    set == 0
+}
+
 fn state(socket: impl AsFd) -> io::Result<u8> {
     // The first field of `struct tcp_info` (uapi/linux/tcp.h). The kernel writes no more than there is room for.
     let mut state = 0_u8;

@@ -322,7 +322,7 @@ fn a_guard_of_the_version_before_learns_to_turn_and_forgets_it() {
     assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
 
     assert_eq!(scene.start_again(&Object::built_in()), Start::Replaced);
-    assert_eq!(hooks(&mut scene), 8);
+    assert_eq!(hooks(&mut scene), 9);
     assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
     let proxy = Proxy::start(&mut scene);
     scene.turn_to(&proxy);

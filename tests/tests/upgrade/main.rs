@@ -101,7 +101,7 @@ fn a_half_made_upgrade_is_finished_by_whoever_comes() {
     daemon.kill().unwrap();
     // Killed in the middle, today's guardd leaves programs of both. The old one takes none of them for its own.
     let today = daemon.guardd().unwrap();
-    let ended = Stepped::start(&daemon, &today, Some(12))
+    let ended = Stepped::start(&daemon, &today, Some(20))
         .unwrap()
         .wait()
         .unwrap();

@@ -162,7 +162,8 @@ impl State {
         if is_for.left.is_none() {
             self.requests.take_all(|one| is_for.is_for(&one.question));
         }
-        self.requests.unmute(|question| is_for.is_for(question));
+        // Of these the kernel knows nothing.
+        drop(self.requests.unmute(|question| is_for.is_for(question)));
         self.keep_requests();
         self.proxy.renew();
         let left = self.proxy.permits.get(id).map_or(Some(0), |now| now.left);

@@ -80,9 +80,11 @@ impl State {
     fn patience(&self, hold: Duration, session: SessionId, number: Number) -> Option<Duration> {
         let about = &self.sessions.live(session)?.about;
         let waiters = &self.proxy.waiters;
-        let may_wait = !hold.is_zero() && !about.never_waits;
         let has_room = !waiters.has(number) && waiters.has_room(session);
-        (may_wait && has_room && self.followers.any_for(about.uid)).then_some(hold)
+        let asked_to = about.hold();
+        let hold = asked_to.unwrap_or(hold);
+        let may_wait = asked_to.is_some() || self.followers.any_for(about.uid);
+        (may_wait && has_room && !hold.is_zero()).then_some(hold)
     }
 
     fn put_write(

@@ -1,0 +1,226 @@
+//! Connections that wait for a person: `connect` goes on, and egress drops the SYN, until a hole lets it pass.
+//!
+//! A dropped SYN is sent again by the kernel's own timer, so a connection that waits goes on with the next one after the
+//! answer. That comes soon where egress answers "congestion" ([`PROBE`]): TCP then tries again half a second later
+//! (`TCP_RESOURCE_PROBE_INTERVAL`), and for as many times as `TCP_SYNCNT` says, at most 127. Who waits for longer than these
+//! last gets steps of [`LONGEST_STEP`] after them, where the kernel has `TCP_RTO_MAX_MS`, and else ever longer ones.
+//!
+//! Nothing here lets anything out. Where guardd is gone the SYN is dropped until the time is up, and then the
+//! connection fails.
+
+use aya_ebpf::{
+    EbpfContext as _,
+    bindings::{
+        __sk_buff, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_RTO_CB,
+        BPF_SOCK_OPS_RTO_CB_FLAG, BPF_SOCK_OPS_STATE_CB, BPF_SOCK_OPS_STATE_CB_FLAG,
+        BPF_SOCK_OPS_TCP_CONNECT_CB, BPF_SOCK_OPS_TIMEOUT_INIT, BPF_TCP_SYN_SENT, bpf_sock,
+    },
+    programs::{SockAddrContext, SockOpsContext},
+};
+use guard_common::{Address, BootTime, Connection, Decision, Held, Protocol, SessionId};
+
+use crate::{
+    ctx, kernel,
+    maps::{self, FIRST_PROBE, HELD, HoldState},
+};
+
+/// What egress says of a packet: it is dropped, and TCP is told that the way is congested (`NET_XMIT_DROP`).
+const PROBE: i32 = 2;
+/// It is dropped.
+const DROP: i32 = 0;
+
+/// Options of linux/tcp.h, and one of linux/bpf.h.
+const TCP_SYNCNT: i32 = 7;
+const TCP_RTO_MAX_MS: i32 = 44;
+const TCP_BPF_IW: i32 = 1001;
+/// The most that `TCP_SYNCNT` takes.
+const MOST_PROBES: i32 = 127;
+/// `net.ipv4.tcp_syn_retries` as kernels have it: for a socket that waited before and is connected anew.
+const USUAL_PROBES: i32 = 6;
+/// In milliseconds.
+const LONGEST_STEP: i32 = 4000;
+/// Segments that a connection begins with (RFC 6928). One that sent its SYN several times would begin with one.
+const INITIAL_WINDOW: i32 = 10;
+
+/// What is noted of a TCP socket. `connect` and what sends its SYN both happen under the socket's lock.
+#[derive(Clone, Copy)]
+pub(crate) struct Hold(*mut HoldState);
+
+impl Hold {
+    /// That of a socket which has waited or still does.
+    #[inline(always)]
+    pub(crate) fn of(sk: *mut bpf_sock) -> Option<Self> {
+        kernel::socket_storage(maps::holding(), sk).map(Self)
+    }
+
+    /// When it stops to wait; 0 where it does not.
+    #[inline(always)]
+    fn until(self) -> u64 {
+        // SAFETY: a live map value; one aligned word.
+        unsafe { (&raw const (*self.0).until).read_volatile() }
+    }
+
+    /// The socket is connected anew.
+    #[inline(always)]
+    pub(crate) fn forget(self, ctx: &SockAddrContext) {
+        if self.until() == 0 {
+            return;
+        }
+        self.end();
+        kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, USUAL_PROBES);
+        // The kernel may have told of its end already.
+        let _ = HELD.remove(kernel::socket_cookie(ctx.as_ptr()));
+    }
+
+    #[inline(always)]
+    fn end(self) {
+        // SAFETY: a live map value; one aligned word.
+        unsafe { (&raw mut (*self.0).until).write_volatile(0) };
+    }
+
+    #[inline(always)]
+    fn note(self, to: &Connection, session: SessionId, until: u64, quick: u64) {
+        let state = self.0;
+        // SAFETY: a live map value.
+        unsafe {
+            let destination = (&raw mut (*state).destination).cast::<u32>();
+            destination.write_volatile(to.to.0[0]);
+            destination.add(1).write_volatile(to.to.0[1]);
+            destination.add(2).write_volatile(to.to.0[2]);
+            destination.add(3).write_volatile(to.to.0[3]);
+            (&raw mut (*state).session).write_volatile(session.0);
+            (&raw mut (*state).port).write_volatile(u32::from(to.port));
+            (&raw mut (*state).drops).write_volatile(quick << 32);
+            (&raw mut (*state).until).write_volatile(until);
+        }
+    }
+
+    /// Whether it is that what waits.
+    #[inline(always)]
+    fn is_for(self, to: &Connection, session: SessionId) -> bool {
+        let state = self.0;
+        // SAFETY: a live map value.
+        let (destination, of, port) = unsafe {
+            let destination = (&raw const (*state).destination).cast::<u32>();
+            (
+                Address([
+                    destination.read_volatile(),
+                    destination.add(1).read_volatile(),
+                    destination.add(2).read_volatile(),
+                    destination.add(3).read_volatile(),
+                ]),
+                (&raw const (*state).session).read_volatile(),
+                (&raw const (*state).port).read_volatile(),
+            )
+        };
+        let is_there = destination.0 == to.to.0 && port == u32::from(to.port);
+        self.until() != 0 && is_there && of == session.0 && to.protocol == Protocol::TCP
+    }
+
+    /// One more packet is dropped: how.
+    #[inline(always)]
+    fn drop_one(self) -> i32 {
+        // SAFETY: a live map value; nobody else has the socket's lock.
+        let before = unsafe {
+            let drops = &raw mut (*self.0).drops;
+            let before = drops.read_volatile();
+            drops.write_volatile(before + 1);
+            before
+        };
+        if before as u32 <= (before >> 32) as u32 {
+            PROBE
+        } else {
+            DROP
+        }
+    }
+
+    /// Whether any of its packets was dropped.
+    #[inline(always)]
+    fn has_dropped(self) -> bool {
+        // SAFETY: a live map value; one aligned word.
+        unsafe { (&raw const (*self.0).drops).read_volatile() as u32 != 0 }
+    }
+}
+
+/// Lets a connection wait that a person could allow. False where it is to be refused: nobody would answer, or there is no
+/// room.
+///
+/// A function of its own for the sake of the stack, as [`crate::emit::packet`].
+#[inline(never)]
+pub(crate) fn begin(ctx: &SockAddrContext, to: &Connection, session: SessionId) -> bool {
+    let now = kernel::boot_time();
+    let Some((time, quick)) = maps::patience(session, to, now) else {
+        return false;
+    };
+    let Some(hold) = kernel::new_socket_storage(maps::holding(), ctx::socket(ctx)).map(Hold) else {
+        return false;
+    };
+    let until = BootTime(now.0 + time);
+    let whose = (session, kernel::current_pid_tgid().1);
+    let held = Held::new([now, until], whose, to);
+    if HELD
+        .insert(kernel::socket_cookie(ctx.as_ptr()), held, 0)
+        .is_err()
+    {
+        return false;
+    }
+    hold.note(to, session, until.0, quick);
+    kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, MOST_PROBES);
+    true
+}
+
+/// What egress says of a packet that may not pass, where its connection waits.
+#[inline(always)]
+pub(crate) fn judge(sk: *mut bpf_sock, to: &Connection, session: SessionId) -> Option<i32> {
+    let hold = Hold::of(sk)?;
+    if hold.is_for(to, session) {
+        Some(hold.drop_one())
+    } else {
+        None
+    }
+}
+
+/// A packet passes: where its connection has waited, that goes through `decision`'s hole from now on.
+#[inline(always)]
+pub(crate) fn note_passed(skb: *mut __sk_buff, sk: *mut bpf_sock, decision: &Decision) {
+    if decision.hole.0 != 0 && Hold::of(sk).is_some_and(|hold| hold.until() != 0) {
+        maps::remember_through(kernel::socket_cookie(skb.cast()), decision.hole);
+    }
+}
+
+/// What TCP asks and tells of a socket.
+#[inline(always)]
+pub(crate) fn operate(ctx: &SockOpsContext) {
+    let Some(hold) = ctx::operated(ctx).and_then(Hold::of) else {
+        return;
+    };
+    if hold.until() == 0 {
+        return;
+    }
+    match ctx.op() {
+        BPF_SOCK_OPS_TIMEOUT_INIT => ctx.set_reply(FIRST_PROBE.load()),
+        BPF_SOCK_OPS_TCP_CONNECT_CB => {
+            let flags = ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
+            let _ = ctx.set_cb_flags(flags as i32);
+        }
+        BPF_SOCK_OPS_RTO_CB => {
+            // Not before: the time until the first probe may not be longer than this.
+            kernel::set_tcp_option(ctx.as_ptr(), TCP_RTO_MAX_MS, LONGEST_STEP);
+            if kernel::boot_time().0 >= hold.until() {
+                kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, 1);
+            }
+        }
+        BPF_SOCK_OPS_STATE_CB if ctx.arg(0) == BPF_TCP_SYN_SENT => {
+            let _ = HELD.remove(kernel::socket_cookie(ctx.as_ptr()));
+        }
+        BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
+            if hold.has_dropped() {
+                kernel::set_tcp_option(ctx.as_ptr(), TCP_BPF_IW, INITIAL_WINDOW);
+            }
+            hold.end();
+            let noted = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
+            let _ = ctx.set_cb_flags((ctx.cb_flags() & !noted) as i32);
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,233 @@
+//! Connections that wait for a person: who has them wait, which ones do, and where nothing does since a person said no.
+
+use std::{collections::HashSet, io, path::Path, time::Duration};
+
+use aya::maps::{HashMap, MapData};
+use guard_common::{BootTime, Connection, Held, Patience, RefusedKey, SessionId};
+
+use super::{
+    Datapath, DatapathError, Result, SessionCgroup,
+    maps::{bytes, gone, open, read},
+};
+use crate::sys::{clock, tcp};
+
+/// When the SYN of a connection that waits is first sent again.
+const FIRST_PROBE: Duration = Duration::from_millis(400);
+/// How many times it is sent again at most: what `TCP_SYNCNT` takes.
+const PROBES: u64 = 127;
+/// The time between two of the quick ones (`TCP_RESOURCE_PROBE_INTERVAL` of net/tcp.h).
+const QUICK_STEP: Duration = Duration::from_millis(500);
+/// The time between two of the others, where the kernel can be told (`TCP_RTO_MAX_MS`).
+const LONG_STEP: Duration = Duration::from_secs(4);
+/// Those on the way from the one to the other, each twice as long as the one before.
+const BETWEEN: u64 = 4;
+/// The others where it cannot be told: each twice as long as the one before, so that they last for as long as all that may
+/// wait.
+const DOUBLING: u64 = 9;
+
+/// A connection that waits, by its socket's cookie.
+pub type HeldSocket = (u64, Held);
+
+/// The maps that only a kernel half has that lets connections wait.
+pub(super) struct Holding {
+    patience: HashMap<MapData, u32, [u8; size_of::<Patience>()]>,
+    held: HashMap<MapData, u64, [u8; size_of::<Held>()]>,
+    refused: HashMap<MapData, [u8; size_of::<RefusedKey>()], u64>,
+    /// Whether the time between two probes can be bounded.
+    bounds_steps: bool,
+}
+
+impl Holding {
+    pub(super) fn open(dir: &Path) -> Result<Self> {
+        Ok(Self {
+            patience: open(dir, "PATIENCE")?,
+            held: open(dir, "HELD")?,
+            refused: open(dir, "REFUSED")?,
+            bounds_steps: tcp::bounds_timeout(),
+        })
+    }
+}
+
+/// [`FIRST_PROBE`] in the kernel's jiffies.
+pub(super) fn first_probe() -> io::Result<u32> {
+    let jiffies = FIRST_PROBE.as_nanos() / clock::tick().as_nanos().max(1);
+    u32::try_from(jiffies.max(1)).map_err(io::Error::other)
+}
+
+/// How many quick probes a connection gets that waits for so long: as many as leave enough of the others for the rest.
+fn quick(time: Duration, bounds_steps: bool) -> u64 {
+    if time <= QUICK_STEP * PROBES as u32 {
+        return PROBES;
+    }
+    if !bounds_steps {
+        return PROBES - DOUBLING;
+    }
+    // q quick ones and the others together last for that time.
+    let longest = LONG_STEP * (PROBES - BETWEEN) as u32;
+    let spare = longest.saturating_sub(time).as_millis();
+    let gain = (LONG_STEP - QUICK_STEP).as_millis();
+    u64::try_from(spare / gain).unwrap_or(PROBES).min(PROBES)
+}
+
+impl Datapath {
+    /// Has a session's connections wait that a person could allow, each for that time, if they begin before `until`.
+    ///
+    /// # Errors
+    ///
+    /// The system's; then they do not wait, or as before.
+    pub fn set_patience(
+        &mut self,
+        session: SessionId,
+        time: Duration,
+        until: BootTime,
+    ) -> Result<()> {
+        let holding = self.holding()?;
+        let patience = Patience {
+            until,
+            time: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
+            quick: quick(time, holding.bounds_steps),
+        };
+        holding
+            .patience
+            .insert(session.0, bytes(&patience), 0)
+            .map_err(DatapathError::ebpf("write the map PATIENCE"))
+    }
+
+    /// From now on a session's connections do not wait. Those that wait go on waiting.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn clear_patience(&mut self, session: SessionId) -> Result<()> {
+        let holding = self.holding()?;
+        gone(holding.patience.remove(&session.0))
+            .map_err(DatapathError::ebpf("write the map PATIENCE"))
+    }
+
+    /// The connections that wait.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn held(&self) -> Result<Vec<HeldSocket>> {
+        let Some(holding) = &self.holding else {
+            return Ok(Vec::new());
+        };
+        let mut all = Vec::new();
+        for cookie in holding.held.keys() {
+            let cookie = cookie.map_err(DatapathError::ebpf("list the map HELD"))?;
+            // The kernel may have removed it since.
+            if let Ok(value) = holding.held.get(&cookie, 0) {
+                all.push((cookie, read(&value)));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Whether any connection waits.
+    #[must_use]
+    pub fn holds_any(&self) -> bool {
+        let mut keys = self.holding.iter().flat_map(|one| one.held.keys());
+        keys.next().is_some()
+    }
+
+    /// Ends connections that wait: their programs get `ECONNABORTED` at once. How many there were.
+    ///
+    /// # Errors
+    ///
+    /// The system's. Nothing of them gets out all the same.
+    pub fn end_held(&mut self, session: &SessionCgroup, cookies: &HashSet<u64>) -> Result<usize> {
+        let ended = self.destroy(session, cookies)?;
+        self.forget_held(cookies)?;
+        Ok(ended)
+    }
+
+    /// Forgets connections that wait no more, where the kernel has not told so.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn forget_held(&mut self, cookies: &HashSet<u64>) -> Result<()> {
+        let holding = self.holding()?;
+        for cookie in cookies {
+            gone(holding.held.remove(cookie)).map_err(DatapathError::ebpf("write the map HELD"))?;
+        }
+        Ok(())
+    }
+
+    /// Until then a session's connections to there are refused without waiting: a person said no.
+    ///
+    /// # Errors
+    ///
+    /// The system's; then each waits, and is ended by guardd.
+    pub fn refuse(&mut self, session: SessionId, to: &Connection, until: BootTime) -> Result<()> {
+        let key = bytes(&RefusedKey::new(session, to));
+        self.holding()?
+            .refused
+            .insert(key, until.0, 0)
+            .map_err(DatapathError::ebpf("write the map REFUSED"))
+    }
+
+    /// A person's no holds no more.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn unrefuse(&mut self, session: SessionId, to: &Connection) -> Result<()> {
+        let key = bytes(&RefusedKey::new(session, to));
+        gone(self.holding()?.refused.remove(&key))
+            .map_err(DatapathError::ebpf("write the map REFUSED"))
+    }
+
+    fn holding(&mut self) -> Result<&mut Holding> {
+        self.holding.as_mut().ok_or_else(|| DatapathError::Absent {
+            what: "program in the eBPF object that lets connections wait".into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When the last probe comes.
+    fn lasts(quick: u64, bounds_steps: bool) -> Duration {
+        let mut rest = (FIRST_PROBE, FIRST_PROBE);
+        for _ in quick + 1..PROBES {
+            let next = rest.1 * 2;
+            rest.1 = if bounds_steps {
+                next.min(LONG_STEP)
+            } else {
+                next
+            };
+            rest.0 += rest.1;
+        }
+        QUICK_STEP * quick as u32 + rest.0
+    }
+
+    #[test]
+    fn what_waits_is_tried_for_as_long_as_it_waits() {
+        for seconds in [1, 30, 60, 63, 64, 65, 100, 180, 240, 300] {
+            let time = Duration::from_secs(seconds);
+            for bounds_steps in [true, false] {
+                let quick = quick(time, bounds_steps);
+                let lasts = lasts(quick, bounds_steps);
+                assert!(lasts >= time, "{seconds} s: {quick} quick, {lasts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_minute_is_quick_throughout() {
+        assert_eq!(quick(Duration::from_secs(60), true), PROBES);
+        assert_eq!(quick(Duration::from_secs(60), false), PROBES);
+        assert!(quick(Duration::from_secs(120), true) >= 100);
+        assert!(quick(Duration::from_secs(300), true) >= 50);
+    }
+
+    #[test]
+    fn the_first_probe_is_some_jiffies_away() {
+        let jiffies = first_probe().unwrap();
+        assert!((40..=400).contains(&jiffies), "{jiffies}");
+    }
+}

@@ -1,0 +1,173 @@
+//! How waiting ends when nobody answers.
+
+use std::{thread, time::Duration};
+
+use guard_lab::{Network, eventually, patience};
+use rustix::process::Signal;
+
+use crate::scene::{self, Scene, V4, ended};
+
+#[test]
+fn its_time_ends_and_it_fails() {
+    let network = Network::new().unwrap();
+    let scene = Scene::holding(&network, "3s");
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    for kind in ["blocking", "polled", "asyncio"] {
+        scene.begin(&mut shell, &format!("{kind} {V4} 443"));
+        let gave_up = ended(&mut shell);
+        assert!(
+            !gave_up.ok && gave_up.took > Duration::from_secs(2),
+            "{kind}: {gave_up:?}"
+        );
+        assert!(
+            ["ECONNABORTED", "ETIMEDOUT"].contains(&gave_up.error.as_str()),
+            "{kind}: {gave_up:?}"
+        );
+        assert_eq!(scene.reached(V4, 443), 0);
+    }
+    eventually("nothing waits", || {
+        scene.pending().iter().all(|one| one["held"] == false)
+    })
+    .unwrap();
+    assert_eq!(scene.pending().len(), 1, "the question still stands");
+    let held = scene.log("held");
+    assert_eq!(held[0]["destination"]["address"], V4);
+    let denied = scene.log("denied");
+    assert!(
+        denied
+            .iter()
+            .any(|one| one["why"] == "nobody answered in time"),
+        "{denied:?}"
+    );
+    // The answer is good for the next.
+    let request = scene.pending()[0].clone();
+    scene.answer(&["approve", scene::id(&request)]);
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    assert!(ended(&mut shell).ok);
+}
+
+#[test]
+fn without_guardd_it_fails_in_its_time_and_later_ones_at_once() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::holding(&network, "4s");
+    let watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    scene.held();
+    scene.daemon.kill().unwrap();
+    let gave_up = ended(&mut shell);
+    assert_eq!(gave_up.error, "ETIMEDOUT", "{gave_up:?}");
+    assert!(
+        gave_up.took < patience(Duration::from_secs(10)),
+        "{gave_up:?}"
+    );
+    drop(watcher);
+    // Those that come for a while after it still wait, and fail; then none does.
+    eventually("they are refused at once", || {
+        scene.begin(&mut shell, &format!("polled {V4} 443 1 1"));
+        ended(&mut shell).error == "EPERM"
+    })
+    .unwrap();
+    assert_eq!(scene.reached(V4, 443), 0);
+}
+
+#[test]
+fn a_guardd_that_stops_lets_nothing_new_wait() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.daemon.stop().unwrap();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    assert_eq!(ended(&mut shell).error, "EPERM");
+}
+
+#[test]
+fn the_next_guardd_asks_about_what_still_waits() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network);
+    let watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    scene.held();
+    scene.daemon.kill().unwrap();
+    drop(watcher);
+    scene.daemon.start().unwrap();
+    let request = scene.held();
+    assert_eq!(request["destination"]["address"], V4);
+    assert_eq!(scene.reached(V4, 443), 0);
+    scene.answer(&["approve", scene::id(&request)]);
+    assert!(ended(&mut shell).ok);
+}
+
+#[test]
+fn who_leaves_is_not_waited_for() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("polled {V4} 443 1 1"));
+    scene.held();
+    assert_eq!(ended(&mut shell).error, "ETIMEDOUT");
+    eventually("nobody waits", || scene.pending()[0]["held"] == false).unwrap();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    scene.held();
+    // Whoever is killed is gone too.
+    shell.tell("kill -9 $!").unwrap();
+    eventually("nobody waits", || scene.pending()[0]["held"] == false).unwrap();
+    assert_eq!(scene.reached(V4, 443), 0);
+}
+
+#[test]
+fn a_session_that_ends_takes_its_questions_along() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    scene.held();
+    let session = shell.session().to_owned();
+    scene.answer(&["stop", &session]);
+    eventually("nothing is asked", || scene.pending().is_empty()).unwrap();
+    drop(shell);
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(scene.reached(V4, 443), 0);
+}
+
+#[test]
+fn a_policy_that_changes_meanwhile_decides() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    for (action, ok, error) in [("deny", false, "ECONNABORTED"), ("allow", true, "")] {
+        scene.daemon.write_policy("asks", scene::POLICY).unwrap();
+        scene.daemon.signal(Signal::HUP).unwrap();
+        let mut shell = scene.shell();
+        eventually("the policy asks", || {
+            let explained = scene.daemon.root([
+                "explain",
+                V4,
+                "--ports",
+                "tcp/443",
+                "--session",
+                shell.session(),
+            ]);
+            explained.json().unwrap()["verdict"] == "confirm"
+        })
+        .unwrap();
+        scene.begin(&mut shell, &format!("blocking {V4} 443"));
+        scene.held();
+        let changed =
+            scene::POLICY.replace("action = \"confirm\"", &format!("action = \"{action}\""));
+        scene.daemon.write_policy("asks", &changed).unwrap();
+        scene.daemon.signal(Signal::HUP).unwrap();
+        let ended = ended(&mut shell);
+        assert_eq!((ended.ok, ended.error.as_str()), (ok, error), "{action}");
+        eventually("nothing waits", || {
+            scene.pending().iter().all(|one| one["held"] == false)
+        })
+        .unwrap();
+        shell.tell("exit").unwrap();
+    }
+}

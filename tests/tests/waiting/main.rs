@@ -1,0 +1,273 @@
+//! Connections that wait for a person: held in `connect`, and released, refused or given up.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod ends;
+mod scene;
+
+use std::{thread, time::Duration};
+
+use guard_lab::{Attempt, Network, eventually, patience};
+use scene::{DENIED, Scene, V4, V6, ended};
+
+const KINDS: [&str; 3] = ["blocking", "polled", "asyncio"];
+
+#[test]
+fn a_connection_waits_and_goes_on_after_a_yes() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    assert!(
+        Attempt::tcp(V4, 443)
+            .outside(network.dev(), guard_lab::AGENT)
+            .unwrap()
+            .ok
+    );
+    let _watcher = scene.watcher();
+    for (kind, to) in KINDS
+        .into_iter()
+        .flat_map(|kind| [V4, V6].map(|to| (kind, to)))
+    {
+        let before = scene.reached(to, 443);
+        let mut shell = scene.shell();
+        scene.begin(&mut shell, &format!("{kind} {to} 443"));
+        let request = scene.held();
+        assert_eq!(request["rule"], "production");
+        assert_eq!(request["destination"]["address"], to);
+        assert!(
+            request["comm"].as_str().unwrap().contains("python"),
+            "{request}"
+        );
+        assert!(request["waits_until"].is_string(), "{request}");
+        thread::sleep(Duration::from_millis(1300));
+        assert_eq!(scene.reached(to, 443), before, "{kind} {to}");
+        scene.answer(&["approve", scene::id(&request)]);
+        let ended = ended(&mut shell);
+        assert!(
+            ended.ok && ended.took > Duration::from_secs(1),
+            "{kind} {to}: {ended:?}"
+        );
+        assert!(scene.reached(to, 443) > before);
+    }
+}
+
+#[test]
+fn an_ipv4_mapped_address_waits_for_the_same_answer() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, "blocking ::ffff:192.0.2.10 443");
+    scene.begin(&mut shell, "blocking 192.0.2.10 443");
+    let request = scene.held();
+    assert_eq!(request["destination"]["address"], V4);
+    assert_eq!(scene.pending().len(), 1);
+    scene.answer(&["approve", scene::id(&request)]);
+    assert!(ended(&mut shell).ok && ended(&mut shell).ok);
+}
+
+#[test]
+fn a_no_ends_it_at_once_and_the_next_does_not_wait() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    for kind in KINDS {
+        let mut shell = scene.shell();
+        scene.begin(&mut shell, &format!("{kind} {V4} 443"));
+        let request = scene.held();
+        scene.answer(&["deny", scene::id(&request)]);
+        let refused = ended(&mut shell);
+        assert_eq!(refused.error, "ECONNABORTED", "{kind}: {refused:?}");
+        // That is remembered, for that port.
+        scene.begin(&mut shell, &format!("{kind} {V4} 443"));
+        assert_eq!(ended(&mut shell).error, "EPERM", "{kind}");
+        assert!(scene.pending().is_empty());
+        scene.begin(&mut shell, &format!("{kind} {V4} 8080"));
+        let other = scene.held();
+        assert_eq!(other["destination"]["port"], 8080);
+        scene.answer(&["deny", scene::id(&other)]);
+        assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+    }
+    assert_eq!(scene.reached(V4, 443), 0);
+    // What a person opens afterwards is open, and its end asks again.
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    scene.answer(&["deny", scene::id(&scene.held())]);
+    assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+    let session = shell.session().to_owned();
+    let opened = scene
+        .daemon
+        .root(["open", V4, "--session", &session])
+        .json()
+        .unwrap();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    assert!(ended(&mut shell).ok);
+    scene.answer(&["close", scene::id(&opened)]);
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    scene.answer(&["approve", scene::id(&scene.held())]);
+    assert!(ended(&mut shell).ok);
+}
+
+#[test]
+fn nothing_waits_where_nobody_is_there_to_answer() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut shell = scene.shell();
+    let at_once = |shell: &mut guard_lab::Shell, kind: &str| {
+        scene.begin(shell, &format!("{kind} {V4} 443"));
+        let refused = ended(shell);
+        assert_eq!(refused.error, "EPERM", "{kind}: {refused:?}");
+    };
+    for kind in KINDS {
+        at_once(&mut shell, kind);
+    }
+    assert_eq!(scene.pending()[0]["held"], false);
+    let watcher = scene.watcher();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    let request = scene.held();
+    assert_eq!(
+        scene.pending().len(),
+        1,
+        "it is the question that was there"
+    );
+    scene.answer(&["approve", scene::id(&request), "--connections", "1"]);
+    assert!(ended(&mut shell).ok);
+    drop(watcher);
+    eventually("nobody is there any more", || {
+        scene.begin(&mut shell, &format!("blocking {V4} 8080"));
+        let request = scene.pending();
+        let held = request.iter().find(|one| one["held"] == true);
+        if let Some(held) = held {
+            scene.answer(&["deny", scene::id(held), "--for", "1s"]);
+        }
+        ended(&mut shell).error == "EPERM" && held.is_none()
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_session_may_ask_to_wait_or_not_to() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut waits = scene.shell_with(&["--hold", "40s"]);
+    scene.begin(&mut waits, &format!("blocking {V4} 443"));
+    let request = scene.held();
+    scene.answer(&["approve", scene::id(&request)]);
+    assert!(ended(&mut waits).ok);
+
+    let _watcher = scene.watcher();
+    let mut never = scene.shell_with(&["--hold", "0s"]);
+    scene.begin(&mut never, &format!("blocking {V4} 443"));
+    assert_eq!(ended(&mut never).error, "EPERM");
+    let too_long = scene
+        .daemon
+        .agent(["run", "--policy", "asks", "--hold", "301s", "--", "true"]);
+    let too_long = too_long.run().unwrap();
+    assert_eq!(too_long.code(), Some(125));
+    assert!(too_long.stderr.contains("--hold 5m"), "{too_long:?}");
+}
+
+#[test]
+fn what_cannot_wait_is_refused_at_once() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    for what in [
+        format!("datagram {V4} 53"),
+        format!("datagram {V6} 53"),
+        format!("blocking {DENIED} 443"),
+    ] {
+        scene.begin(&mut shell, &what);
+        assert_eq!(ended(&mut shell).error, "EPERM", "{what}");
+    }
+    let pending = scene.pending();
+    assert!(
+        pending.iter().all(|one| one["held"] == false),
+        "{pending:?}"
+    );
+    assert_eq!(pending.len(), 2, "{pending:?}");
+}
+
+#[test]
+fn a_yes_for_one_lets_one_through_and_asks_about_the_others() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("blocking {V4} 443 3"));
+    let request = scene.held();
+    scene.answer(&["approve", scene::id(&request), "--connections", "1"]);
+    assert!(ended(&mut shell).ok);
+    let next = scene.held();
+    assert_ne!(scene::id(&next), scene::id(&request));
+    scene.answer(&["approve", scene::id(&next), "--connections", "1"]);
+    assert!(ended(&mut shell).ok);
+    scene.answer(&["deny", scene::id(&scene.held())]);
+    assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+}
+
+#[test]
+fn what_waited_is_cut_when_its_hole_ends() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    let long = Attempt::new("hold-open", V4, 443).timeout(Duration::from_secs(60));
+    shell.begin(&long).unwrap();
+    let request = scene.held();
+    let hole = scene
+        .daemon
+        .root(["approve", scene::id(&request)])
+        .json()
+        .unwrap();
+    shell.line_with("echo").unwrap();
+    scene.answer(&["close", scene::id(&hole)]);
+    let report = shell.line_with("\"ok\"").unwrap();
+    assert!(report.contains("ECONNABORTED"), "{report}");
+}
+
+#[test]
+fn a_yes_for_reads_does_not_let_it_through() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    let request = scene.held();
+    scene.answer(&["approve", scene::id(&request), "--read-only"]);
+    // It can be turned only when it begins, so it has to begin anew.
+    assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+    assert_eq!(scene.reached(V4, 443), 0);
+}
+
+#[test]
+fn a_thousand_connections_are_one_question() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("many {V4} 443 1000"));
+    let begun = shell.line_with("begun").unwrap();
+    assert!(begun.contains("1000"), "{begun}");
+    let request = scene.held();
+    thread::sleep(patience(Duration::from_secs(1)));
+    assert_eq!(scene.pending().len(), 1);
+    assert_eq!(scene.reached(V4, 443), 0);
+    scene.answer(&["approve", scene::id(&request)]);
+    let line = shell.line_with("\"ok\"").unwrap();
+    assert!(line.contains("\"connected\": 1000"), "{line}");
+}
+
+#[test]
+fn a_socket_that_waited_connects_elsewhere_as_any_other() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("again {V4} 443"));
+    scene.answer(&["deny", scene::id(&scene.held())]);
+    assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+    assert!(ended(&mut shell).ok, "port 80 is allowed");
+    assert!(scene.reached(V4, 80) > 0);
+    assert_eq!(scene.reached(V4, 443), 0);
+}

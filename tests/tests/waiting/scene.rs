@@ -1,0 +1,164 @@
+//! A session whose connections wait, and somebody who watches.
+
+use std::{
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use guard_lab::{Daemon, Network, Production, Running, Shell, patience};
+use serde_json::Value;
+
+pub(crate) const V4: &str = "192.0.2.10";
+pub(crate) const V6: &str = "2001:db8:7::10";
+/// What no hole opens.
+pub(crate) const DENIED: &str = "192.0.2.99";
+
+pub(crate) const POLICY: &str = r#"
+version = 1
+name = "asks"
+default = "allow"
+hold = "60s"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24", "2001:db8:7::/48"]
+ports = ["tcp/443", "tcp/8080", "udp/53"]
+action = "confirm"
+reason = "it is production"
+
+[[rule]]
+name = "never"
+to = ["192.0.2.99"]
+action = "deny"
+"#;
+
+const CLIENT: &str = include_str!("client.py");
+
+/// Production, a guardd beside it, and a client.
+pub(crate) struct Scene<'n> {
+    pub(crate) daemon: Daemon,
+    pub(crate) production: Production<'n>,
+    client: PathBuf,
+}
+
+/// What became of a connection.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) ok: bool,
+    pub(crate) error: String,
+    pub(crate) took: Duration,
+}
+
+impl<'n> Scene<'n> {
+    pub(crate) fn new(network: &'n Network) -> Self {
+        Self::with_policy(network, POLICY)
+    }
+
+    /// Connections there wait for that time.
+    pub(crate) fn holding(network: &'n Network, hold: &str) -> Self {
+        Self::with_policy(network, &POLICY.replace("60s", hold))
+    }
+
+    fn with_policy(network: &'n Network, policy: &str) -> Self {
+        let production = Production::start(network).unwrap();
+        let daemon = Daemon::in_network(network)
+            .policy("asks", policy)
+            .start()
+            .unwrap();
+        let client = daemon.dir().join("client.py");
+        std::fs::write(&client, CLIENT).unwrap();
+        Self {
+            daemon,
+            production,
+            client,
+        }
+    }
+
+    /// Somebody follows the requests that wait, until this is dropped.
+    pub(crate) fn watcher(&self) -> Running {
+        let mut follower = self
+            .daemon
+            .root(["pending", "--follow", "--json"])
+            .spawn()
+            .unwrap();
+        // It counts from its first answer on, which is empty and not printed: guardd tells it by what it lets wait.
+        thread::sleep(patience(Duration::from_millis(300)));
+        assert!(!follower.has_ended());
+        follower
+    }
+
+    /// An agent's shell.
+    pub(crate) fn shell(&self) -> Shell {
+        self.shell_with(&[])
+    }
+
+    /// One that was started with these arguments, too.
+    pub(crate) fn shell_with(&self, args: &[&str]) -> Shell {
+        let run = self.daemon.agent(["run", "--policy", "asks"]).args(args);
+        Shell::run_by(&self.daemon, run).unwrap()
+    }
+
+    /// Has an agent connect.
+    pub(crate) fn begin(&self, shell: &mut Shell, what: &str) {
+        let client = self.client.display();
+        shell.tell(&format!("python3 {client} {what} &")).unwrap();
+    }
+
+    pub(crate) fn pending(&self) -> Vec<Value> {
+        let pending = self.daemon.root(["pending"]).json().unwrap();
+        pending.as_array().unwrap().clone()
+    }
+
+    /// The one request that connections wait for.
+    pub(crate) fn held(&self) -> Value {
+        let deadline = Instant::now() + patience(Duration::from_secs(10));
+        loop {
+            let held = self.pending().into_iter().find(|one| one["held"] == true);
+            if let Some(held) = held {
+                return held;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "nothing waits: {:?}",
+                self.pending()
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn answer(&self, args: &[&str]) {
+        self.daemon.root(args).run().unwrap().success().unwrap();
+    }
+
+    /// How much of what goes there has reached production.
+    pub(crate) fn reached(&self, to: &str, port: u16) -> usize {
+        self.production.reached_at(to, port).unwrap().len()
+    }
+
+    pub(crate) fn log(&self, kind: &str) -> Vec<Value> {
+        let log = self.daemon.root(["log", "--json"]).run().unwrap();
+        let records = log
+            .stdout
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        records.filter(|one| one["kind"] == kind).collect()
+    }
+}
+
+/// The id of a request or a hole.
+pub(crate) fn id(of: &Value) -> &str {
+    let of = of.get(0).unwrap_or(of);
+    of["id"].as_str().unwrap()
+}
+
+/// What the client prints next.
+pub(crate) fn ended(shell: &mut Shell) -> Ended {
+    let line = shell.line_with("\"ok\"").unwrap();
+    let told: Value = serde_json::from_str(line.trim()).unwrap();
+    Ended {
+        ok: told["ok"] == true,
+        error: told["error"].as_str().unwrap_or_default().to_owned(),
+        took: Duration::from_secs_f64(told["seconds"].as_f64().unwrap()),
+    }
+}
