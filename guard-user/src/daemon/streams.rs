@@ -23,7 +23,7 @@ use crate::{
     sys::pidfd::Peer,
 };
 
-/// Changes that come closer together than this are told at once.
+/// Changes that come so soon after one that was told are told together.
 const GATHER: Duration = Duration::from_millis(50);
 /// That the caller may still see what it sees is looked at again after this long.
 const RECHECK: Duration = Duration::from_secs(5);
@@ -105,10 +105,10 @@ async fn pending(
         if told.as_ref() != Some(&seen) {
             send(write, frame(&now, true)?).await?;
             told = Some(seen);
+            tokio::time::sleep(GATHER).await;
         }
         // Where nothing changes, that is as good as a change: both are looked at.
         let _ = tokio::time::timeout(RECHECK, changes.changed()).await;
-        tokio::time::sleep(GATHER).await;
         if let Err(refusal) = approver(shared, peer, call) {
             return send(write, error_frame(refusal.into())?).await;
         }

@@ -10,6 +10,7 @@ mod sink;
 mod spawn;
 mod stall;
 mod stream;
+mod wait;
 
 use std::io::{self, BufRead as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -33,16 +34,23 @@ pub use stall::Watch;
 pub fn client(way: &Way) -> Result<()> {
     raise_descriptors();
     say(&json!({"ready": true}));
-    let mut idle = http::Idle::default();
+    let mut kept = Kept::default();
     for line in io::stdin().lock().lines() {
         let order: Value = serde_json::from_str(&line?).context("an order is a JSON object")?;
-        let done = obey(&order, way, &mut idle);
+        let done = obey(&order, way, &mut kept);
         say(&done.unwrap_or_else(|error| json!({"failed": format!("{error:#}")})));
     }
     Ok(())
 }
 
-fn obey(order: &Value, way: &Way, idle: &mut http::Idle) -> Result<Value> {
+/// What goes on from one order to the next.
+#[derive(Default)]
+struct Kept {
+    idle: http::Idle,
+    waiting: wait::Waiting,
+}
+
+fn obey(order: &Value, way: &Way, kept: &mut Kept) -> Result<Value> {
     Ok(match text(order, "do")? {
         "connect" => connect::often(&Pool::of(order)?, number(order, "count")?)?,
         "until" => connect::until(&Pool::of(order)?, order["allowed"] == true, time(order)?)?,
@@ -56,7 +64,11 @@ fn obey(order: &Value, way: &Way, idle: &mut http::Idle) -> Result<Value> {
         "get-fresh" => http::fresh(way, &Pool::of(order)?, number(order, "count")?)?,
         "download" => http::download(way, &Pool::of(order)?, number(order, "bytes")?)?,
         "get-at-once" => http::at_once(way, &Pool::of(order)?, number(order, "count")?)?,
-        "idle" => idle.open(way, &Pool::of(order)?, number(order, "count")?)?,
+        "idle" => kept
+            .idle
+            .open(way, &Pool::of(order)?, number(order, "count")?)?,
+        "wait-begin" => (kept.waiting).begin(&Pool::of(order)?, number(order, "count")?)?,
+        "wait-end" => kept.waiting.end(time(order)?)?,
         "stream" => stream::run(Pool::of(order)?.address(0), time(order)?)?,
         "spawn" => spawn::often(&order["argv"], number(order, "count")?)?,
         "pin" => pin(number(order, "cpu")? as usize)?,

@@ -22,6 +22,7 @@ mod samples;
 mod stalls;
 mod starts;
 mod traffic;
+mod waiting;
 
 use std::path::PathBuf;
 
@@ -60,7 +61,7 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 15] = [
+const NAMES: [&str; 16] = [
     "connect-10",
     "connect-100k",
     "throughput",
@@ -76,6 +77,7 @@ const NAMES: [&str; 15] = [
     "policy-1m",
     "stall",
     "crowd",
+    "waiting",
 ];
 
 const GROUPS: [Group; NAMES.len()] = [
@@ -94,6 +96,7 @@ const GROUPS: [Group; NAMES.len()] = [
     policies::largest,
     stalls::stalls,
     crowd::crowd,
+    waiting::waiting,
 ];
 
 /// Measures, prints the table and writes it as JSON.
