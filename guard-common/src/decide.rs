@@ -49,6 +49,8 @@ pub trait Tables {
     fn is_whole(&self, holes: &HoleList, of: SessionId, version: u32) -> bool;
     /// Takes one connection from a hole's budget; false when there is none left.
     fn take(&self, budget: BudgetId) -> bool;
+    /// Whether anything is left in a budget.
+    fn has(&self, budget: BudgetId) -> bool;
     /// The time.
     fn now(&self) -> BootTime;
     /// Calls with 0, 1, … until that gives something, `limit` times at most; `failed` where that cannot be done. Not a
@@ -72,6 +74,13 @@ impl PolicyVerdict {
     /// What a policy says that cannot be read.
     pub const DENY: Self = Self {
         verdict: Verdict::Deny,
+        flags: 0,
+        rule: DEFAULT_RULE,
+    };
+
+    /// What a policy says that asks.
+    pub const CONFIRM: Self = Self {
+        verdict: Verdict::Confirm,
         flags: 0,
         rule: DEFAULT_RULE,
     };
@@ -136,6 +145,7 @@ impl Wanted {
         let has_room = || !kind.is_counted() || tables.take(BudgetId::of(id, kind));
         match (self, kind.reads()) {
             _ if !kind.is_known() => false,
+            _ if kind.counts_bytes() && !tables.has(BudgetId::bytes(id)) => false,
             (Self::All | Self::Any, false) => is_granted || has_room(),
             (Self::Any, true) => has_room(),
             (Self::Turned, true) => is_granted,
@@ -149,8 +159,8 @@ impl Wanted {
 pub struct Passage {
     /// The hole.
     pub hole: HoleId,
-    /// 1 where it is for reads alone, else 0. Of this size: see [`policy_verdict`].
-    pub reads: u32,
+    /// Its [`HoleKind`]. Of this size: see [`policy_verdict`].
+    pub kind: u32,
     /// When it ends.
     pub expires: BootTime,
 }
@@ -169,6 +179,8 @@ pub struct Decision {
     pub policy: PolicyId,
     /// The hole that allows it, or 0.
     pub hole: HoleId,
+    /// The [`HoleKind`] of that hole.
+    pub kind: u32,
     /// When that hole ends.
     pub expires: BootTime,
 }
@@ -183,8 +195,16 @@ impl Decision {
             rule: said.rule,
             policy,
             hole: HoleId(0),
+            kind: 0,
             expires: BootTime(0),
         }
+    }
+
+    /// Where it is a hole that allows it which lets so many bytes through, all that are sent have to be counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counts_bytes(&self) -> bool {
+        self.hole.0 != 0 && HoleKind::from_u32(self.kind).counts_bytes()
     }
 
     /// Whether it may pass.
@@ -266,7 +286,7 @@ pub fn find_hole<T: Tables>(
         }
         let passage = Passage {
             hole: id,
-            reads: u32::from(kind.reads()),
+            kind: kind.as_u32(),
             expires,
         };
         wanted
@@ -307,11 +327,12 @@ pub fn decide(
     if let Some(wanted) = wanted.under(decision.verdict)
         && let Some(passage) = hole(wanted)
     {
-        decision.verdict = match passage.reads {
-            0 => Verdict::Allow,
-            _ => Verdict::ReadOnly,
+        decision.verdict = match HoleKind::from_u32(passage.kind).reads() {
+            false => Verdict::Allow,
+            true => Verdict::ReadOnly,
         };
         decision.hole = passage.hole;
+        decision.kind = passage.kind;
         decision.expires = passage.expires;
     }
     decision
@@ -404,7 +425,7 @@ mod tests {
         let session = Session::default();
         let passage = Passage {
             hole: HoleId(1),
-            reads: 0,
+            kind: 0,
             expires: BootTime(u64::MAX),
         };
         for wanted in [Wanted::All, Wanted::Any, Wanted::Turned] {

@@ -28,20 +28,30 @@ pub struct HoleId(pub u32);
 pub struct BudgetId(pub u32);
 
 impl BudgetId {
-    /// Set where a hole for reads alone is counted. No hole's own number is as large.
-    const READS: u32 = 1 << 31;
+    /// Set where the connections of a hole are counted of which 0.1.0 knows nothing. No hole's own number is as large as
+    /// this or the next.
+    const NEWER: u32 = 1 << 31;
+    /// Set where bytes are counted.
+    const BYTES: u32 = 1 << 30;
 
     /// Under which the connections of such a hole are counted.
     #[inline(always)]
     #[must_use]
     pub const fn of(hole: HoleId, kind: HoleKind) -> Self {
-        match kind.reads() {
-            true => Self(hole.0 | Self::READS),
+        match kind.reads() || kind.counts_bytes() {
+            true => Self(hole.0 | Self::NEWER),
             false => Self(hole.0),
         }
     }
 
-    /// Where 0.1.0 looks, which does not know that a hole is for reads alone. There are none left.
+    /// Under which the bytes of a hole are counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn bytes(hole: HoleId) -> Self {
+        Self(hole.0 | Self::BYTES)
+    }
+
+    /// Where 0.1.0 looks, which does not know that a hole is for reads alone, or for so many bytes. There are none left.
     #[must_use]
     pub const fn for_those_before(hole: HoleId) -> Self {
         Self(hole.0)
@@ -50,7 +60,7 @@ impl BudgetId {
     /// Whose it is.
     #[must_use]
     pub const fn hole(self) -> HoleId {
-        HoleId(self.0 & !Self::READS)
+        HoleId(self.0 & !(Self::NEWER | Self::BYTES))
     }
 }
 
@@ -71,6 +81,10 @@ impl HoleKind {
     pub const READS: Self = Self(2);
     /// So many of these.
     pub const COUNTED_READS: Self = Self(3);
+    /// Any number of connections, which send so many bytes as there are in `BUDGETS`, all together.
+    pub const BYTES: Self = Self(4);
+    /// So many of these.
+    pub const COUNTED_BYTES: Self = Self(5);
 
     /// The one that is for reads alone or not, and counted or not.
     #[must_use]
@@ -83,11 +97,34 @@ impl HoleKind {
         }
     }
 
+    /// The one that is for so many bytes, and whose connections are counted or not.
+    #[must_use]
+    pub const fn of_bytes(counted: bool) -> Self {
+        match counted {
+            false => Self::BYTES,
+            true => Self::COUNTED_BYTES,
+        }
+    }
+
+    /// Out of [`Self::as_u32`].
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u32(value: u32) -> Self {
+        Self(value as u8)
+    }
+
+    /// As a number of the size that functions of the kernel half pass on.
+    #[inline(always)]
+    #[must_use]
+    pub const fn as_u32(self) -> u32 {
+        self.0 as u32
+    }
+
     /// Whether it is one of these. What comes later lets nothing through.
     #[inline(always)]
     #[must_use]
     pub const fn is_known(self) -> bool {
-        self.0 <= Self::COUNTED_READS.0
+        self.0 <= Self::COUNTED_BYTES.0
     }
 
     /// Whether it is for reads alone.
@@ -95,6 +132,13 @@ impl HoleKind {
     #[must_use]
     pub const fn reads(self) -> bool {
         self.0 & Self::READS.0 != 0
+    }
+
+    /// Whether what its connections send is counted.
+    #[inline(always)]
+    #[must_use]
+    pub const fn counts_bytes(self) -> bool {
+        self.0 & Self::BYTES.0 != 0
     }
 
     /// Whether its connections are counted.

@@ -107,6 +107,13 @@ pub(crate) fn packet_socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
     if sk.is_null() { None } else { Some(sk) }
 }
 
+/// Bytes of a packet, its IP header included. One of many segments that are yet to be cut counts with all of them.
+#[inline(always)]
+pub(crate) fn length(skb: *mut __sk_buff) -> u32 {
+    // SAFETY: `skb` is the program's context.
+    unsafe { (*skb).len }
+}
+
 /// A socket's storage in a map of `T`, if it has any.
 #[inline(always)]
 pub(crate) fn socket_storage<T>(map: *mut c_void, sk: *mut bpf_sock) -> Option<*mut T> {

@@ -206,11 +206,30 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted:
     }
     // The packets must know which hole the connection was taken from.
     match Socket::new(ctx::socket(ctx)) {
-        Some(socket) if socket.remember(to, &decision, generation, cgroup, Judge::Task) => {
+        Some(socket)
+            if socket.remember(
+                to,
+                &decision,
+                valid(&decision, generation),
+                cgroup,
+                Judge::Task,
+            ) =>
+        {
             maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
             ALLOW
         }
         _ => REFUSE,
+    }
+}
+
+/// Under which generation an allowance is remembered. Where bytes are counted it never holds, and only the hole is known
+/// again.
+#[inline(always)]
+fn valid(decision: &Decision, generation: u64) -> u64 {
+    if decision.counts_bytes() {
+        0
+    } else {
+        generation
     }
 }
 
@@ -270,13 +289,25 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     let decision = verdict::decide(&session, to, known.granted, Wanted::All);
     // SAFETY: a socket from the context.
     let listens = unsafe { (*sk).state } == TCP_LISTEN && to.protocol == Protocol::TCP;
+    let is_spent = decision.counts_bytes() && !maps::take_bytes(decision.hole, kernel::length(skb));
+    if is_spent {
+        let stopped = Decision::by(decision.policy, PolicyVerdict::CONFIRM);
+        emit::packet(cgroup, &session, to, &stopped);
+        return REFUSE;
+    }
     if decision.allows() || ((listens || known.inbound) && decision.allows_reply()) {
         // What cannot be remembered is decided again with the next packet.
         if let Some(socket) = Socket::new(sk) {
             if listens {
                 socket.mark_inbound();
             }
-            socket.remember(to, &decision, generation, cgroup, Judge::Packet);
+            socket.remember(
+                to,
+                &decision,
+                valid(&decision, generation),
+                cgroup,
+                Judge::Packet,
+            );
         }
         hold::note_passed(skb, sk, &decision);
         return ALLOW;

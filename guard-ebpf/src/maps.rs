@@ -54,7 +54,7 @@ static SESSIONS: HashMap<u64, Session, 4096, NO_PREALLOC> = HashMap::new();
 #[btf_map]
 static HOLES: HashMap<u32, HoleList, 4096, NO_PREALLOC> = HashMap::new();
 
-/// Connections left to each counted hole, by its [`BudgetId`]. Made by guardd, counted down here.
+/// Connections, and bytes, left to each counted hole, by its [`BudgetId`]. Made by guardd, counted down here.
 #[btf_map]
 static BUDGETS: HashMap<u32, i64, 65536, NO_PREALLOC> = HashMap::new();
 
@@ -285,6 +285,20 @@ pub(crate) fn give_back(hole: HoleId) {
     }
 }
 
+/// Takes a packet's bytes from a hole that lets so many through. False where they are more than were left: then
+/// nothing is left, for a packet that is smaller would go out of turn.
+#[inline(always)]
+pub(crate) fn take_bytes(hole: HoleId, bytes: u32) -> bool {
+    let Some(left) = BUDGETS.get_ptr_mut(BudgetId::bytes(hole).0) else {
+        return false;
+    };
+    let bytes = u64::from(bytes);
+    // SAFETY: a live map value, aligned to 8; guardd writes it once, before the hole is in place. To wrap around took
+    // thousands of years of refused packets.
+    let before = unsafe { kernel::fetch_add(left.cast(), bytes.wrapping_neg()) } as i64;
+    before >= bytes as i64
+}
+
 /// The BPF maps as [`guard_common::decide`] wants them.
 pub(crate) struct Kernel;
 
@@ -337,6 +351,14 @@ impl Tables for Kernel {
             kernel::fetch_add(left.cast(), 1);
         }
         false
+    }
+
+    #[inline(always)]
+    fn has(&self, budget: BudgetId) -> bool {
+        BUDGETS
+            .get_ptr(budget.0)
+            // SAFETY: a live map value; one aligned word.
+            .is_some_and(|left| unsafe { left.read_volatile() } > 0)
     }
 
     #[inline(always)]

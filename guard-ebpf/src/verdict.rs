@@ -10,8 +10,8 @@ use guard_common::{
 
 use crate::maps::Kernel;
 
-/// Where [`guard_find_hole`] says that a hole is for reads alone.
-const READS: u32 = 32;
+/// Where [`guard_find_hole`] says of which kind a hole is.
+const KIND: u32 = 32;
 
 /// The verdict for a connection of a session; `granted` and `wanted` as in [`find_hole`].
 #[inline(always)]
@@ -31,7 +31,7 @@ pub(crate) fn decide(
             let found = guard_find_hole(id, to, granted, &raw mut expires, wanted as u32);
             (found != 0).then_some(Passage {
                 hole: HoleId(found as u32),
-                reads: (found >> READS) as u32,
+                kind: (found >> KIND) as u32,
                 expires: BootTime(expires),
             })
         },
@@ -50,7 +50,7 @@ extern "C" fn guard_policy_verdict(policy: u32, to: *const Connection) -> u64 {
     policy_verdict(&Kernel, PolicyId(policy), unsafe { &*to }).pack()
 }
 
-/// [`find_hole`]: the hole's id, or 0, and whether it is for reads at [`READS`]; `expires` gets the moment at which it ends.
+/// [`find_hole`]: the hole's id, or 0, and its kind at [`KIND`]; `expires` gets the moment at which it ends.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_find_hole(
@@ -69,7 +69,7 @@ extern "C" fn guard_find_hole(
         match find_hole(&Kernel, session, &*to, granted, Wanted::from_u32(wanted)) {
             Some(passage) => {
                 *expires = passage.expires.0;
-                (u64::from(passage.reads) << READS) | u64::from(passage.hole.0)
+                (u64::from(passage.kind) << KIND) | u64::from(passage.hole.0)
             }
             None => 0,
         }

@@ -204,6 +204,12 @@ pub struct Terms {
     /// Connections, or HTTP requests; absent: any number, and of one HTTP request that alone.
     #[serde(default)]
     pub connections: Option<u32>,
+    /// HTTP requests; absent: as [`Self::connections`] says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests: Option<u32>,
+    /// Bytes that may be sent: of a connection all of its packets, of an HTTP request its body; absent: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
     /// Reads only.
     #[serde(default)]
     pub read_only: bool,
@@ -355,6 +361,9 @@ pub struct Hole {
     pub expires_at: Timestamp,
     /// Connections that it still lets through; null: any number.
     pub connections_left: Option<u64>,
+    /// Bytes that may still be sent through it; null: any number.
+    #[serde(default)]
+    pub bytes_left: Option<u64>,
     /// Reads only.
     pub read_only: bool,
     /// Which HTTP requests it lets through; null where it is for connections. guardd alone knows of these.

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
 use serde_json::Value;
 
 const V4: &str = "192.0.2.10";
@@ -201,4 +201,66 @@ fn a_no_is_remembered() {
     bench.json(&["deny", pending[0]["id"].as_str().unwrap()]);
     assert!(!shell.reaches(&tcp).unwrap());
     assert_eq!(bench.json(&["pending"]), Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_budget_of_bytes_ends_a_hole_in_the_middle_of_a_connection() {
+    let bench = Bench::new();
+    let production = Production::start(&bench.network).unwrap();
+    let mut shell = bench.shell();
+    for to in [V4, V6] {
+        let upload = Attempt::new("upload", to, 443);
+        let opened = bench.json(&["open", to, "--ports", "tcp/443", "--bytes", "256KiB"]);
+        assert_eq!(opened["bytes_left"], 256 * 1024);
+        assert!(shell.reaches(&Attempt::tcp(to, 443)).unwrap());
+        let left = bench.json(&["holes"])[0]["bytes_left"].as_u64().unwrap();
+        assert!((200 * 1024..256 * 1024).contains(&left), "{left}");
+        // A megabyte does not fit.
+        let report = shell.attempt(&upload).unwrap();
+        assert!(!report.ok, "{report:?}");
+        assert_eq!(report.errno.as_deref(), Some("ECONNABORTED"), "{report:?}");
+        eventually("the hole is closed", || {
+            bench.json(&["holes"]) == Value::Array(Vec::new())
+        })
+        .unwrap();
+        assert!(!shell.reaches(&Attempt::tcp(to, 443)).unwrap());
+        // It does where there is room for it.
+        bench.json(&["open", to, "--ports", "tcp/443", "--bytes", "8MiB"]);
+        assert!(shell.attempt(&upload).unwrap().ok);
+        bench.json(&["close", "--all"]);
+    }
+    assert!(!production.reached_at(V4, 443).unwrap().is_empty());
+}
+
+#[test]
+fn datagrams_are_counted_too_and_nothing_is_smaller_than_nothing() {
+    let bench = Bench::new();
+    let _production = Production::start(&bench.network).unwrap();
+    let mut shell = bench.shell();
+    let udp = Attempt::udp(V4, 53);
+    bench.json(&["open", V4, "--ports", "udp/53", "--bytes", "100"]);
+    let passed = (0..10).filter(|_| shell.reaches(&udp).unwrap()).count();
+    assert!((1..4).contains(&passed), "{passed}");
+    for wrong in [
+        &["open", V4, "--bytes", "0"][..],
+        &["open", V4, "--bytes", "many"],
+        &["open", V4, "--requests", "3"],
+        &["open", V4, "--bytes", "10", "--read-only"],
+    ] {
+        assert!(!bench.refused(wrong).is_empty());
+    }
+}
+
+#[test]
+fn two_budgets_end_a_hole_at_the_first_that_is_used_up() {
+    let bench = Bench::new();
+    let _production = Production::start(&bench.network).unwrap();
+    let mut shell = bench.shell();
+    let tcp = Attempt::tcp(V4, 443);
+    bench.json(&["open", V4, "--connections", "2", "--bytes", "1MiB"]);
+    assert!(shell.reaches(&tcp).unwrap() && shell.reaches(&tcp).unwrap());
+    assert!(!shell.reaches(&tcp).unwrap());
+    let hole = bench.json(&["holes"]);
+    assert_eq!(hole[0]["connections_left"], 0);
+    assert!(hole[0]["bytes_left"].as_u64().unwrap() > 1_000_000);
 }

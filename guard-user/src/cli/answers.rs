@@ -109,6 +109,8 @@ impl From<TermsArgs> for Terms {
         Self {
             seconds: args.duration.map(|duration| duration.as_secs_f64()),
             connections: args.connections,
+            requests: args.requests,
+            bytes: args.bytes,
             read_only: args.read_only,
         }
     }

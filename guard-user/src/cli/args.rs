@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
+use super::size::parse_size;
 use crate::policy::parse_duration;
 
 mod examples;
@@ -165,6 +166,12 @@ pub struct TermsArgs {
     /// How many connections it lets through, or HTTP requests [default: any number; of one HTTP request, that one]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub connections: Option<u32>,
+    /// How many HTTP requests it lets through, where it is for requests [default: that one]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "connections")]
+    pub requests: Option<u32>,
+    /// How much may be sent through it, such as 64KiB or 10MB: packets of connections, bodies of HTTP requests
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "read_only")]
+    pub bytes: Option<u64>,
     /// Let reads over HTTP through only; each other request waits for a person
     #[arg(long)]
     pub read_only: bool,

@@ -27,6 +27,7 @@ mod render;
 mod report;
 mod run;
 mod sessions;
+mod size;
 mod status;
 
 /// Does what the command line says, and gives the status to exit with.

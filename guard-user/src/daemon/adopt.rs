@@ -161,6 +161,7 @@ impl State {
                 session: hole.session,
                 expires: hole.entry.expires,
                 read_only: hole.entry.kind.reads(),
+                counts_bytes: hole.entry.kind.counts_bytes(),
                 about,
             };
             self.holes.add(hole.entry.id, hole_known);
@@ -170,6 +171,7 @@ impl State {
                 session: SessionId(about.session),
                 expires: clock::now(),
                 read_only: false,
+                counts_bytes: false,
                 about: Some(about),
             };
             let id = ids::parse_hole(&id).unwrap_or(HoleId(0));

@@ -44,6 +44,9 @@ impl State {
         if !widening.is_none() {
             return Err(no_http(id));
         }
+        if terms.requests.is_some() {
+            return Err(grant::no_requests());
+        }
         let question = asked.question.clone();
         let (reason, asked_at) = (asked.shown.note.clone(), asked.shown.asked_at);
         let prefixes = vec![Prefix::host(question.destination)];
@@ -54,7 +57,8 @@ impl State {
             .with("answer", "yes")
             .with("by", self.users.name(who.uid()))
             .with("seconds", grant.time.as_secs_f64())
-            .with("connections", grant.connections);
+            .with("connections", grant.connections)
+            .with("bytes", grant.bytes);
         self.audit.reserve()?;
         self.audit.write(LogKind::Answered, record)?;
         let opened = self.open_all(who, grant, reason, Some(id))?;

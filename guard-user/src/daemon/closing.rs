@@ -1,5 +1,7 @@
 //! Listing holes, and closing them before they end by themselves.
 
+use guard_common::SessionId;
+
 use super::{auth::Approver, failure::Refusal, holes, holes::Known, ids, state::State};
 use crate::{datapath::LiveHole, proto, sys::clock::Clocks};
 
@@ -78,6 +80,27 @@ impl State {
         })
     }
 
+    /// Ends the holes through which as much was sent as they were for: of that session, or of all.
+    pub(super) fn end_spent_holes(&mut self, session: Option<SessionId>) {
+        if !self.holes.any_counts_bytes(session) {
+            return;
+        }
+        let Ok(holes) = self.datapath.holes() else {
+            return;
+        };
+        let is_meant = |hole: &&LiveHole| session.is_none_or(|id| hole.session == id);
+        for hole in holes.iter().filter(is_meant).filter(|hole| hole.is_spent()) {
+            let id = hole.entry.id;
+            if let Err(error) = self.datapath.close_hole(hole.session, id) {
+                tracing::warn!(%error, hole = id.0, "lets nothing through, and stays listed");
+                continue;
+            }
+            if let Some(known) = self.holes.remove(id) {
+                self.hole_ended(id, &known, "its bytes are used up", None);
+            }
+        }
+    }
+
     fn close_one(&mut self, hole: &LiveHole, by: &str) -> Result<(), Refusal> {
         let id = hole.entry.id;
         self.datapath.close_hole(hole.session, id)?;
@@ -85,6 +108,7 @@ impl State {
             session: hole.session,
             expires: hole.entry.expires,
             read_only: hole.entry.kind.reads(),
+            counts_bytes: hole.entry.kind.counts_bytes(),
             about: None,
         });
         self.hole_ended(id, &known, "closed", Some(by.to_owned()));

@@ -96,6 +96,9 @@ impl State {
     }
 
     fn note_event(&mut self, event: &Event) -> Result<(), Refusal> {
+        if event.hook == Hook::Egress as u8 {
+            self.end_spent_holes(Some(event.session));
+        }
         if self.sessions.live(event.session).is_none() {
             self.note_denial(event, None);
             return Ok(());

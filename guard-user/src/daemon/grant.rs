@@ -28,6 +28,8 @@ pub struct Grant {
     pub(super) ports: Vec<PortSpec>,
     pub(super) time: Duration,
     pub(super) connections: Option<u32>,
+    /// How many bytes may be sent.
+    pub(super) bytes: Option<u64>,
     /// For reads alone.
     pub(super) read_only: bool,
     /// Some of it can be read from without.
@@ -64,6 +66,7 @@ impl State {
             ports,
             time: term(terms.seconds)?,
             connections: terms.connections,
+            bytes: terms.bytes,
             read_only: terms.read_only,
             can_be_read: false,
             warnings: Vec::new(),
@@ -74,6 +77,12 @@ impl State {
                 "it would let nothing through",
                 "--connections 1 or more",
             ));
+        }
+        if terms.bytes == Some(0) {
+            return Err(no_bytes());
+        }
+        if terms.bytes.is_some() && terms.read_only {
+            return Err(no_bytes_of_reads());
         }
         self.shorten(&live.chain, &mut grant)?;
         Ok(grant)
@@ -207,6 +216,31 @@ fn no_reads(spec: &PortSpec) -> Refusal {
         format!("cannot open {spec} for reads only"),
         "what reads is told by HTTP over TCP",
         "name ports of tcp, or leave out --read-only",
+    )
+}
+
+fn no_bytes() -> Refusal {
+    Refusal::invalid(
+        "cannot open a hole for no bytes",
+        "it would let nothing through",
+        "--bytes 1MiB, or less or more",
+    )
+}
+
+fn no_bytes_of_reads() -> Refusal {
+    Refusal::invalid(
+        "cannot count the bytes of reads",
+        "what is read goes through the proxy, where each request is judged instead",
+        "leave out --bytes or --read-only",
+    )
+}
+
+/// Requests are counted where they can be told apart.
+pub(super) fn no_requests() -> Refusal {
+    Refusal::invalid(
+        "cannot count requests there",
+        "it is about a connection, and only requests that go through the proxy can be told apart",
+        "--connections N or --bytes SIZE",
     )
 }
 

@@ -44,6 +44,8 @@ pub struct Known {
     pub expires: BootTime,
     /// It is for reads alone.
     pub read_only: bool,
+    /// What is sent through it is counted, so that it may end before.
+    pub counts_bytes: bool,
     /// What people know of it, unless that record is gone.
     pub about: Option<About>,
 }
@@ -73,6 +75,15 @@ impl Holes {
         self.known
             .values()
             .any(|known| known.read_only && is_of(known))
+    }
+
+    /// Whether one may end because of what was sent through it: of that session, or of any.
+    #[must_use]
+    pub fn any_counts_bytes(&self, session: Option<SessionId>) -> bool {
+        let is_of = |known: &Known| session.is_none_or(|id| known.session == id);
+        self.known
+            .values()
+            .any(|known| known.counts_bytes && is_of(known))
     }
 
     /// Who opened it, and why.
@@ -119,6 +130,7 @@ pub fn shown(hole: &LiveHole, about: Option<&About>, clocks: &Clocks) -> proto::
         opened_at: about.map(|about| about.opened_at),
         expires_at: clocks.calendar(entry.expires),
         connections_left: hole.connections_left,
+        bytes_left: hole.bytes_left,
         read_only: entry.kind.reads(),
         http: None,
     }
@@ -148,6 +160,7 @@ mod tests {
                 session: SessionId(session),
                 expires: BootTime(expires),
                 read_only: id == 2,
+                counts_bytes: false,
                 about: None,
             };
             holes.add(HoleId(id), known);

@@ -26,6 +26,7 @@ impl State {
     pub fn tick(&mut self) -> Duration {
         let now = clock::now();
         self.end_holes(now);
+        self.end_spent_holes(None);
         self.end_permits(now);
         self.end_sessions(now);
         self.settle_waiters();

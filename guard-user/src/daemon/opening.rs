@@ -9,7 +9,7 @@ use super::{
     audit::Record,
     auth::Approver,
     failure::Refusal,
-    grant::Grant,
+    grant::{Grant, no_requests},
     holes::{About, Known},
     ids,
     requests::Question,
@@ -46,6 +46,9 @@ impl State {
             return Err(nowhere(&to.to_string()));
         }
         let ports = to.ports(ports);
+        if terms.requests.is_some() {
+            return Err(no_requests());
+        }
         let grant = self.grant(session, prefixes, ports, terms)?;
         self.open_all(who, grant, reason, None)
     }
@@ -118,6 +121,7 @@ impl State {
             for spec in every_port_or(&grant.ports) {
                 let new = NewHole {
                     read_only: grant.read_only,
+                    bytes: grant.bytes,
                     ..new_hole(prefix, &spec, expires, grant.connections)
                 };
                 let id = self.datapath.open_hole(grant.session, new)?;
@@ -127,6 +131,7 @@ impl State {
                     session: grant.session,
                     expires,
                     read_only: grant.read_only,
+                    counts_bytes: grant.bytes.is_some(),
                     about: Some(about.clone()),
                 };
                 self.holes.add(id, known);
@@ -139,6 +144,7 @@ impl State {
                     .with("request", request)
                     .with("expires_at", moment::text(Clocks::read().calendar(expires)))
                     .with("connections", grant.connections)
+                    .with("bytes", grant.bytes)
                     .with("read_only", grant.read_only.then_some(true));
                 self.audit.write(LogKind::HoleOpen, record)?;
                 // In this order, so that a hole which the next guardd knows from here is in the trail.
@@ -194,6 +200,7 @@ fn new_hole(
         high: spec.high,
         expires,
         connections,
+        bytes: None,
         read_only: false,
     }
 }
@@ -236,6 +243,7 @@ mod tests {
             session: SessionId(1),
             entry,
             connections_left: kind.is_counted().then_some(1),
+            bytes_left: None,
         }
     }
 

@@ -23,7 +23,7 @@ const LONG_STEP: Duration = Duration::from_secs(4);
 const BETWEEN: u64 = 4;
 /// The others where it cannot be told: each twice as long as the one before, so that they last for as long as all that may
 /// wait.
-const DOUBLING: u64 = 9;
+const DOUBLING: u64 = 10;
 
 /// A connection that waits, by its socket's cookie.
 pub type HeldSocket = (u64, Held);

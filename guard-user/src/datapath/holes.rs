@@ -27,6 +27,8 @@ pub struct NewHole {
     pub expires: BootTime,
     /// How many connections it lets through; `None`: any number.
     pub connections: Option<u32>,
+    /// How many bytes they may send, all together; `None`: any number. Not where it is for reads alone.
+    pub bytes: Option<u64>,
     /// By way of the proxy, which lets reads through.
     pub read_only: bool,
 }
@@ -40,6 +42,16 @@ pub struct LiveHole {
     pub entry: HoleEntry,
     /// Connections that it still lets through; `None`: any number.
     pub connections_left: Option<u64>,
+    /// Bytes that may still be sent through it; `None`: any number.
+    pub bytes_left: Option<u64>,
+}
+
+impl LiveHole {
+    /// Whether it lets nothing through any more.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.bytes_left == Some(0)
+    }
 }
 
 impl Datapath {
@@ -64,7 +76,7 @@ impl Datapath {
 
     fn write_budgets(&mut self, id: HoleId, new: &NewHole) -> Result<()> {
         budgets(id, new).into_iter().try_for_each(|(budget, left)| {
-            let written = self.maps.budgets.insert(budget.0, i64::from(left), 0);
+            let written = self.maps.budgets.insert(budget.0, left, 0);
             written.map_err(DatapathError::ebpf("write the map BUDGETS"))
         })
     }
@@ -116,6 +128,7 @@ impl Datapath {
                 found.push(LiveHole {
                     session: SessionId(session),
                     connections_left: self.connections_left(&entry)?,
+                    bytes_left: self.bytes_left(&entry)?,
                     entry,
                 });
             }
@@ -128,18 +141,25 @@ impl Datapath {
         if !hole.kind.is_counted() {
             return Ok(None);
         }
-        let left = match self
-            .maps
-            .budgets
-            .get(&BudgetId::of(hole.id, hole.kind).0, 0)
-        {
+        self.left(BudgetId::of(hole.id, hole.kind)).map(Some)
+    }
+
+    fn bytes_left(&self, hole: &HoleEntry) -> Result<Option<u64>> {
+        if !hole.kind.counts_bytes() {
+            return Ok(None);
+        }
+        self.left(BudgetId::bytes(hole.id)).map(Some)
+    }
+
+    fn left(&self, budget: BudgetId) -> Result<u64> {
+        let left = match self.maps.budgets.get(&budget.0, 0) {
             Ok(left) => left,
             // The version before takes one of a hole for reads for nobody's. The kernel finds none there either.
             Err(aya::maps::MapError::KeyNotFound) => 0,
             Err(error) => return Err(DatapathError::ebpf("read the map BUDGETS")(error)),
         };
-        // For a moment it may be below zero: a program takes one, sees that there was none, and gives it back.
-        Ok(Some(u64::try_from(left).unwrap_or(0)))
+        // It may be below zero: a program takes one, sees that there was none, and gives it back; of bytes it does not.
+        Ok(u64::try_from(left).unwrap_or(0))
     }
 
     fn living(&self, list: &HoleList) -> Vec<HoleEntry> {
@@ -167,8 +187,10 @@ impl Datapath {
     }
 
     pub(super) fn forget_budget(&mut self, hole: HoleId) -> Result<()> {
-        for kind in [HoleKind::COUNTED, HoleKind::COUNTED_READS] {
-            gone(self.maps.budgets.remove(&BudgetId::of(hole, kind).0))
+        let of = |kind| BudgetId::of(hole, kind);
+        let own = [HoleKind::COUNTED, HoleKind::COUNTED_READS].map(of);
+        for budget in own.into_iter().chain([BudgetId::bytes(hole)]) {
+            gone(self.maps.budgets.remove(&budget.0))
                 .map_err(DatapathError::ebpf("write the map BUDGETS"))?;
         }
         Ok(())
@@ -176,16 +198,24 @@ impl Datapath {
 }
 
 /// What `BUDGETS` is to have of a hole before it is in place.
-pub(super) fn budgets(id: HoleId, new: &NewHole) -> Vec<(BudgetId, u32)> {
-    let before = new.read_only.then_some((BudgetId::for_those_before(id), 0));
+pub(super) fn budgets(id: HoleId, new: &NewHole) -> Vec<(BudgetId, i64)> {
+    let is_newer = new.read_only || new.bytes.is_some();
+    let before = is_newer.then_some((BudgetId::for_those_before(id), 0));
     let own = new
         .connections
-        .map(|left| (BudgetId::of(id, kind(new)), left));
-    before.into_iter().chain(own).collect()
+        .map(|left| (BudgetId::of(id, kind(new)), i64::from(left)));
+    let bytes = new.bytes.map(|left| {
+        let left = i64::try_from(left).unwrap_or(i64::MAX);
+        (BudgetId::bytes(id), left)
+    });
+    before.into_iter().chain(own).chain(bytes).collect()
 }
 
 fn kind(new: &NewHole) -> HoleKind {
-    HoleKind::new(new.read_only, new.connections.is_some())
+    match (new.read_only, new.bytes) {
+        (false, Some(_)) => HoleKind::of_bytes(new.connections.is_some()),
+        (reads, _) => HoleKind::new(reads, new.connections.is_some()),
+    }
 }
 
 pub(super) fn entry(id: HoleId, new: &NewHole) -> HoleEntry {

@@ -97,6 +97,10 @@ impl Tables for Lookup<'_> {
         false
     }
 
+    fn has(&self, _: BudgetId) -> bool {
+        false
+    }
+
     fn take(&self, _: BudgetId) -> bool {
         false
     }

@@ -30,6 +30,7 @@ tcp            a connection, a line and its echo
 mapped         the same from an IPv6 socket to ::ffff:ADDRESS
 fastopen       the same, with the line in the sendto that connects
 mptcp          the same over MPTCP
+upload         a connection, OTHER bytes (1048576) in pieces, each sent when the one before has come back
 put            a connection, an HTTP PUT of the path OTHER, and the answer's first line
 peer           a connection, after one of the same socket to OTHER if there is that; the detail is what getpeername says
 from           the same as tcp from the port OTHER, ended by a reset so that the port is free again
@@ -122,6 +123,7 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "fastopen" => tcp::fast_open(target),
         "mptcp" => tcp::multipath(target),
         "put" => tcp::put(target),
+        "upload" => tcp::upload(target)?,
         "peer" => tcp::peer(target)?,
         "from" => tcp::from(target)?,
         "moved" => tcp::moved(target)?,

@@ -105,6 +105,23 @@ fn move_and_connect(target: &Target, cgroup: &Path) -> Outcome {
     exchange(&socket)
 }
 
+/// Much, piece by piece.
+pub(super) fn upload(target: &Target) -> anyhow::Result<Outcome> {
+    let bytes = target.other.as_deref().unwrap_or("1048576").parse()?;
+    Ok(send_all(target, bytes))
+}
+
+fn send_all(target: &Target, bytes: usize) -> Outcome {
+    const PIECE: usize = 4096;
+    let mut socket = open(target)?;
+    let (sent, mut echo) = ([b'x'; PIECE], [0; PIECE]);
+    for _ in 0..bytes.div_ceil(PIECE) {
+        socket.write_all(&sent).step("send")?;
+        socket.read_exact(&mut echo).step("receive")?;
+    }
+    Ok("echoed".to_owned())
+}
+
 /// What `curl -X PUT` does, where there is no curl.
 pub(super) fn put(target: &Target) -> Outcome {
     let mut socket = open(target)?;

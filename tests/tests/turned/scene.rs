@@ -123,6 +123,7 @@ impl<'n> Scene<'n> {
             low: 0,
             high: u16::MAX,
             expires: BootTime(u64::MAX),
+            bytes: None,
             connections,
             read_only,
         };

@@ -43,6 +43,7 @@ Examples:
   guard approve r1
   guard approve r1 --for 1h
   guard approve r1 --for 5m --connections 1
+  guard approve r1 --bytes 64KiB            no more than that is sent
   guard approve r2 --path '/api/jobs/*'   HTTP: more requests like it, and not that one only
   guard approve r2 --writes --for 5m      HTTP: all that change something there";
 

@@ -82,6 +82,7 @@ fn calls_survive_the_wire() {
         seconds: Some(900.0),
         connections: Some(3),
         read_only: true,
+        ..Terms::default()
     };
     let bytes = frame(
         &Call::Approve {

@@ -90,6 +90,7 @@ pub(crate) fn hole() -> Hole {
         opened_at: Some("2026-11-20T11:59:58Z".parse().unwrap()),
         expires_at: "2026-11-20T12:14:58Z".parse().unwrap(),
         connections_left: None,
+        bytes_left: None,
         read_only: false,
         http: None,
     }

@@ -2,7 +2,10 @@
 
 use super::page::{Page, STRONG};
 use super::time::Clock;
-use crate::proto::{Hole, HttpHole};
+use crate::{
+    cli::size,
+    proto::{Hole, HttpHole},
+};
 
 /// All of them, and how to close the first.
 pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
@@ -135,6 +138,14 @@ fn ports(hole: &Hole) -> &str {
     hole.ports.as_deref().unwrap_or("all ports")
 }
 
+/// How much may still be sent.
+fn bytes(hole: &Hole) -> String {
+    match hole.bytes_left {
+        Some(left) => format!(", {}", size::shown(left)),
+        None => String::new(),
+    }
+}
+
 fn limits(hole: &Hole) -> String {
     if let Some(http) = &hole.http {
         let times = match http.requests_left {
@@ -142,13 +153,14 @@ fn limits(hole: &Hole) -> String {
             Some(left) => format!(", {left} times"),
             None => String::new(),
         };
-        return format!(", {}{times}", requests(http));
+        return format!(", {}{times}{}", requests(http), bytes(hole));
     }
-    let connections = match hole.connections_left {
+    let mut connections = match hole.connections_left {
         Some(1) => ", 1 connection".into(),
         Some(left) => format!(", {left} connections"),
         None => String::new(),
     };
+    connections.push_str(&bytes(hole));
     if hole.read_only {
         format!(", reads only{connections}")
     } else {
@@ -175,6 +187,7 @@ mod tests {
             opened_by: None,
             opened_at: None,
             connections_left: Some(3),
+            bytes_left: None,
             read_only: true,
             reason: Some("migrate\nthe schema".into()),
             ..hole()
@@ -224,6 +237,7 @@ mod tests {
     fn opening_says_when_it_ends() {
         let once = Hole {
             connections_left: Some(1),
+            bytes_left: None,
             ..hole()
         };
         insta::assert_snapshot!(opened(&hole(), &clock()).plain(), @r"

@@ -87,10 +87,11 @@ impl State {
         let prefixes = vec![Prefix::host(question.destination)];
         let ports = vec![events::ports_of(&question)];
         let grant = self.grant(question.session, prefixes, ports, terms)?;
+        let requests = terms.requests.or(terms.connections);
         let left = match (&covers, widening.is_none()) {
             (Covers::Waiting(..), _) => Some(1),
-            (_, true) => Some(terms.connections.unwrap_or(1)),
-            (_, false) => terms.connections,
+            (_, true) => Some(requests.unwrap_or(1)),
+            (_, false) => requests,
         };
         let permit = Permit {
             session: question.session,
@@ -99,6 +100,7 @@ impl State {
             request: asked.shown.id.clone(),
             covers,
             left: left.map(u64::from),
+            bytes: grant.bytes,
             expires: after(clock::now(), grant.time),
             about: About {
                 session: question.session.0,
@@ -108,6 +110,9 @@ impl State {
                 opened_at: Timestamp::now(),
             },
         };
+        if !permit.has_room_for(&http.request) {
+            return Err(no_room(&http.request));
+        }
         let id = self.write_permit(&grant, &permit)?;
         let shown = self.put_permit(id, permit, &asked.shown);
         Ok(proto::Holes {
@@ -125,7 +130,8 @@ impl State {
             .with("answer", "yes")
             .with("by", by.clone())
             .with("seconds", grant.time.as_secs_f64())
-            .with("connections", permit.left);
+            .with("connections", permit.left)
+            .with("bytes", permit.bytes);
         self.audit.reserve()?;
         self.audit.write(LogKind::Answered, answered)?;
         let id = self.datapath.next_hole()?;
@@ -140,6 +146,7 @@ impl State {
             .with("request", permit.request.clone())
             .with("expires_at", moment::text(clocks.calendar(permit.expires)))
             .with("connections", permit.left)
+            .with("bytes", permit.bytes)
             .with("http", json!(shown.http));
         let written = self.audit.write(LogKind::HoleOpen, opened);
         if let Err(error) = written.and_then(|()| self.audit.sync()) {
@@ -159,7 +166,7 @@ impl State {
         self.requests.take(&asked.id);
         self.let_those_through(&asked.id);
         // Whoever is refused although a request more could have passed is to be listed.
-        if is_for.left.is_none() {
+        if is_for.left.is_none() && is_for.bytes.is_none() {
             self.requests.take_all(|one| is_for.is_for(&one.question));
         }
         // Of these the kernel knows nothing.
@@ -206,7 +213,9 @@ impl State {
         if answer != Answer::Yes {
             return Some(answer);
         }
-        if self.proxy.permits.spend(id)
+        let http = question.http.as_deref();
+        let length = http.and_then(|http| http.request.bytes).unwrap_or(0);
+        if self.proxy.permits.spend(id, length)
             && let Some(permit) = self.proxy.permits.remove(id)
         {
             self.permit_ended(id, &permit, "used up", None);
@@ -250,6 +259,18 @@ impl State {
         mine.map(|(id, permit)| (id, permit.shown(id, &clocks)))
             .collect()
     }
+}
+
+fn no_room(request: &HttpRequest) -> Refusal {
+    let why = match request.bytes {
+        Some(bytes) => format!("its body has {bytes} bytes"),
+        None => "nobody knows how long its body is: it has not been read to its end".to_owned(),
+    };
+    Refusal::invalid(
+        "cannot let that request through with so few bytes",
+        why,
+        "leave out --bytes, or give more",
+    )
 }
 
 fn both() -> Refusal {

@@ -132,6 +132,8 @@ pub struct Permit {
     pub covers: Covers,
     /// For how many more; `None`: any number.
     pub left: Option<u64>,
+    /// How many bytes the bodies of all of them may have; `None`: any number.
+    pub bytes: Option<u64>,
     /// When it ends.
     pub expires: BootTime,
     /// Who opened it, and why.
@@ -151,7 +153,15 @@ impl Permit {
     /// Whether a client that waits for the answer to that request may use it. Another one than it was opened for takes
     /// nothing from what is counted.
     fn is_free_for(&self, request: &str) -> bool {
-        self.left.is_none() || self.covers.is_one() || self.request == request
+        let is_counted = self.left.is_some() || self.bytes.is_some();
+        !is_counted || self.covers.is_one() || self.request == request
+    }
+
+    /// Whether it has room for a body of that length. For one whose length nobody knows it has none.
+    #[must_use]
+    pub fn has_room_for(&self, request: &HttpRequest) -> bool {
+        let fits = |left| request.bytes.is_some_and(|bytes| bytes <= left);
+        self.bytes.is_none_or(fits)
     }
 
     /// As `guard holes` shows it.
@@ -167,6 +177,7 @@ impl Permit {
             opened_at: Some(self.about.opened_at),
             expires_at: clocks.calendar(self.expires),
             connections_left: None,
+            bytes_left: self.bytes,
             read_only: false,
             http: Some(self.covers.shown(self.left)),
         }
@@ -216,22 +227,23 @@ impl Permits {
         };
         let usable = self.0.iter().filter(|(_, permit)| {
             let is_free = waits_for.is_none_or(|request| permit.is_free_for(request));
-            permit.expires > now && permit.left != Some(0) && is_free && permit.is_for(question)
+            let has_room =
+                (question.http.as_deref()).is_some_and(|http| permit.has_room_for(&http.request));
+            let has_any = permit.left != Some(0) && has_room;
+            permit.expires > now && has_any && is_free && permit.is_for(question)
         });
         let first = usable.min_by_key(|(id, permit)| (breadth(permit), **id));
         first.map(|(id, _)| *id)
     }
 
-    /// Takes one request off what a permit still lets through. True where that was the last.
-    pub fn spend(&mut self, id: HoleId) -> bool {
-        let Some(Permit {
-            left: Some(left), ..
-        }) = self.0.get_mut(&id)
-        else {
+    /// Takes a request with a body of that length off what a permit still lets through. True where that was the last.
+    pub fn spend(&mut self, id: HoleId, length: u64) -> bool {
+        let Some(permit) = self.0.get_mut(&id) else {
             return false;
         };
-        *left = left.saturating_sub(1);
-        *left == 0
+        permit.left = permit.left.map(|left| left.saturating_sub(1));
+        permit.bytes = permit.bytes.map(|left| left.saturating_sub(length));
+        [permit.left, permit.bytes].contains(&Some(0))
     }
 
     /// Ends those whose time is up, and returns them.
@@ -311,6 +323,7 @@ mod tests {
             request: "r1".to_owned(),
             covers,
             left,
+            bytes: None,
             expires: BootTime(100),
             about: About {
                 session: 1,
@@ -341,7 +354,7 @@ mod tests {
         let right = asked(1, 443, put, None);
         assert_eq!(find(&permits, &right), Some(HoleId(1)));
         assert_eq!(permits.find(&right, None, BootTime(100)), None);
-        assert!(permits.spend(HoleId(1)));
+        assert!(permits.spend(HoleId(1), 0));
         assert_eq!(find(&permits, &right), None);
     }
 
@@ -432,9 +445,9 @@ mod tests {
         permits.add(HoleId(2), permit(Covers::Digest(put.clone()), Some(2)));
         let question = asked(1, 443, put, None);
         assert_eq!(permits.find(&question, None, NOW), Some(HoleId(2)));
-        assert!(!permits.spend(HoleId(2)) && permits.spend(HoleId(2)));
+        assert!(!permits.spend(HoleId(2), 0) && permits.spend(HoleId(2), 0));
         assert_eq!(permits.find(&question, None, NOW), Some(HoleId(1)));
-        assert!(!permits.spend(HoleId(1)));
+        assert!(!permits.spend(HoleId(1), 0));
         assert_eq!(permits.next_expiry(), Some(BootTime(100)));
         assert!(permits.take_session(SessionId(2)).is_empty());
         assert!(permits.remove(HoleId(2)).is_some());
@@ -486,5 +499,30 @@ mod tests {
             (all.method, all.path, all.requests_left),
             (None, None, None)
         );
+    }
+
+    #[test]
+    fn bodies_are_counted_and_none_of_unknown_length_passes() {
+        let mut permits = Permits::default();
+        let counted = Permit {
+            bytes: Some(10),
+            ..permit(Covers::Writes, None)
+        };
+        permits.add(HoleId(1), counted);
+        let of = |bytes| {
+            let request = HttpRequest {
+                bytes,
+                ..request("PUT", "/a", None)
+            };
+            asked(1, 443, request, None)
+        };
+        let find = |permits: &Permits, bytes| permits.find(&of(bytes), None, NOW);
+        assert_eq!(find(&permits, None), None);
+        assert_eq!(find(&permits, Some(11)), None);
+        assert_eq!(find(&permits, Some(10)), Some(HoleId(1)));
+        assert!(!permits.spend(HoleId(1), 4));
+        assert_eq!(find(&permits, Some(7)), None);
+        assert_eq!(find(&permits, Some(6)), Some(HoleId(1)));
+        assert!(permits.spend(HoleId(1), 6));
     }
 }
