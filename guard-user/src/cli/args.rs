@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
 
 use crate::policy::parse_duration;
+use crate::trail::Head;
 
 mod examples;
 
@@ -276,6 +277,15 @@ pub struct LogArgs {
     /// Not older than this, such as 10m or 2h
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub since: Option<Duration>,
+    /// Check that the trail is whole: no record edited, missing, moved or put in; 1 if it is not
+    #[arg(long, conflicts_with_all = ["follow", "session", "since"])]
+    pub verify: bool,
+    /// With --verify: that this record, noted before, is still in it; may be given several times
+    #[arg(long, value_name = "N:HASH", requires = "verify")]
+    pub head: Vec<Head>,
+    /// With --verify: the trail's files, such as copies of them [default: those of guardd]
+    #[arg(value_name = "FILE", requires = "verify", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
 }
 
 /// `guard report`

@@ -55,7 +55,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Sessions => sessions::sessions(connect()?, output),
         Verb::Stop(args) => sessions::stop(connect()?, args, output),
         Verb::Status => status::status(connect()?, output),
-        Verb::Log(args) => log::log(connect()?, args, output),
+        Verb::Log(args) => log::log(connect, args, output),
         Verb::Report(args) => report::report(connect()?, &args, output),
         Verb::Why => inside::why(Client::connect_inside(&socket)?, output),
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),

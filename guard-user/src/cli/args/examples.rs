@@ -100,7 +100,12 @@ pub(super) const LOG: &str = "\
 Examples:
   guard log --since 1h
   guard log --follow --session s1
-  guard log --json | jq 'select(.kind == \"hole-open\")'";
+  guard log --json | jq 'select(.kind == \"hole-open\")'
+  sudo guard log --verify                 is it whole? and its head, to be noted elsewhere
+  sudo guard log --verify --head 1042:3f9c…    is what was noted still in it?
+  guard log --verify copies/audit.jsonl*
+
+Exit status: 0; 1 if --verify finds that it is not whole; 2 it could not be done.";
 
 pub(super) const REPORT: &str = "\
 Examples:

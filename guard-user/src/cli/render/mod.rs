@@ -22,6 +22,7 @@ pub(crate) mod requests;
 pub(crate) mod sessions;
 pub(crate) mod status;
 pub(crate) mod time;
+pub(crate) mod verified;
 
 /// Where a verb's output goes, and in which form.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,9 @@
+//! What the audit trail is made of, and what can be read out of it. Pure, but for reading files.
+
+pub mod chain;
+pub mod files;
+#[cfg(test)]
+mod tests;
+pub mod verify;
+
+pub use chain::{Digest, Head};
