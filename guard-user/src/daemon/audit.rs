@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
+use super::journal::Journal;
 use crate::{
     proto::{Failure, LogKind, LogRecord},
     trail::{
@@ -72,7 +73,7 @@ impl Record {
 }
 
 /// More bytes than the records of one decision have.
-const ONE_DECISION: u64 = 64 * 1024;
+const ONE_DECISION: u64 = 256 * 1024;
 
 /// How far the trail has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,6 +101,8 @@ pub struct Audit {
     head: Head,
     /// What the next record has to say of those before it.
     gaps: Gaps,
+    /// Where the records go, too.
+    journal: Journal,
 }
 
 /// What is not in the trail since its last record.
@@ -133,6 +136,7 @@ impl Audit {
             reached: watch::Sender::new(Reached { part: 0, length }),
             head,
             gaps: Gaps { lost: 0, torn },
+            journal: Journal::of_stderr(),
         })
     }
 
@@ -218,7 +222,7 @@ impl Audit {
     /// [`AuditError`] where it does not fit; the trail is then as it was.
     pub fn write(&mut self, kind: LogKind, record: Record) -> Result<(), AuditError> {
         let record = self.gaps.told_in(record);
-        let line = LogRecord {
+        let mut line = LogRecord {
             at: Timestamp::now(),
             kind,
             session: record.session,
@@ -226,14 +230,31 @@ impl Audit {
         };
         let written = self.append(&line).map_err(|why| self.fail(why));
         self.problem = written.as_ref().err().map(ToString::to_string);
-        match written {
+        match &written {
             Ok(()) => self.gaps = Gaps::default(),
             Err(_) => {
                 self.failures += 1;
                 self.gaps.lost += 1;
             }
         }
+        self.tell(&mut line, written.is_ok());
         written
+    }
+
+    /// Has the journal know it, with the head that it makes, or that the trail did not take it.
+    fn tell(&self, line: &mut LogRecord, is_written: bool) {
+        let chained = match is_written {
+            true => vec![
+                ("number", self.head.number.into()),
+                ("hash", self.head.hash.to_string().into()),
+            ],
+            false => vec![("unwritten", true.into())],
+        };
+        let chained = chained
+            .into_iter()
+            .map(|(name, value): (_, Value)| (name.to_owned(), value));
+        line.fields.extend(chained);
+        self.journal.tell(line);
     }
 
     /// Makes sure that there is room on the disk for all that is written down about one decision, before

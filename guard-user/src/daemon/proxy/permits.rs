@@ -132,6 +132,8 @@ pub struct Permit {
     pub covers: Covers,
     /// For how many more; `None`: any number.
     pub left: Option<u64>,
+    /// How many it has let through.
+    pub passed: u64,
     /// When it ends.
     pub expires: BootTime,
     /// Who opened it, and why.
@@ -224,10 +226,11 @@ impl Permits {
 
     /// Takes one request off what a permit still lets through. True where that was the last.
     pub fn spend(&mut self, id: HoleId) -> bool {
-        let Some(Permit {
-            left: Some(left), ..
-        }) = self.0.get_mut(&id)
-        else {
+        let Some(permit) = self.0.get_mut(&id) else {
+            return false;
+        };
+        permit.passed += 1;
+        let Some(left) = &mut permit.left else {
             return false;
         };
         *left = left.saturating_sub(1);
@@ -311,6 +314,7 @@ mod tests {
             request: "r1".to_owned(),
             covers,
             left,
+            passed: 0,
             expires: BootTime(100),
             about: About {
                 session: 1,
