@@ -92,6 +92,9 @@ pub enum Verb {
     /// Sum up what was stopped, asked and opened, for a person or a CI job
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
+    /// Offer the policy lines that would make the answers of people permanent
+    #[command(after_help = examples::SUGGEST)]
+    Suggest(SuggestArgs),
     /// Inside a session: show what was stopped, and what to do about it
     #[command(after_help = examples::WHY)]
     Why,
@@ -128,6 +131,9 @@ pub struct RunArgs {
     /// How long a connection may wait for an answer, such as 60s [default: the policy's]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub hold: Option<Duration>,
+    /// Do not sum up at the end what was stopped and asked
+    #[arg(long, short)]
+    pub quiet: bool,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
@@ -306,6 +312,17 @@ pub struct ReportArgs {
     /// Exit with 1 if there was any: what a rule denied, or whatever was stopped
     #[arg(long, value_enum, value_name = "WHAT")]
     pub fail_on: Option<FailOn>,
+}
+
+/// `guard suggest`
+#[derive(Debug, Args)]
+pub struct SuggestArgs {
+    /// Of this session only
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// Not older than this, such as 12h or 7d
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub since: Option<Duration>,
 }
 
 /// What a report looks like.

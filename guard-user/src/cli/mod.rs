@@ -28,6 +28,7 @@ mod report;
 mod run;
 mod sessions;
 mod status;
+mod suggest;
 
 /// Does what the command line says, and gives the status to exit with.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
@@ -57,6 +58,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Status => status::status(connect()?, output),
         Verb::Log(args) => log::log(connect, args, output),
         Verb::Report(args) => report::report(connect()?, &args, output),
+        Verb::Suggest(args) => suggest::suggest(connect()?, args, output),
         Verb::Why => inside::why(Client::connect_inside(&socket)?, output),
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),

@@ -17,6 +17,8 @@ Examples:
   guard run --policy ./agent.toml --name nightly -- make deploy
   sudo guard run -- claude                as you, with a guardd of its own if none runs
 
+At the end, if something was stopped or asked, a few lines on standard error say what, and who
+answered; not with --quiet.
 Exit status: the command's, 128+n if signal n ended it; 125 the guard could not start it,
 and then it never ran; 126 it is not executable; 127 it was not found.";
 
@@ -115,6 +117,15 @@ Examples:
   guard report --json | jq '.stopped[].destination'
 
 Exit status: 0; 1 if there was what --fail-on names; 2 it could not be done.";
+
+pub(super) const SUGGEST: &str = "\
+Examples:
+  guard suggest --since 1d
+  guard suggest --session s1 > lines.toml     then read it, and paste what you like
+  guard suggest --json | jq '.left_out[]'
+
+A yes becomes a rule that allows what was answered and nothing more; a no, one that denies it.
+Answers that contradict each other are left out, and said.";
 
 pub(super) const WHY: &str = "\
 Examples:

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::{prelude::*, sample::Index};
 use serde_json::{Map, json};
 
-use super::{
+use super::super::{
     chain::{Head, Line, seal},
     verify::{BreakKind, Source, Verified, verify},
 };
