@@ -83,6 +83,9 @@ pub enum Verb {
     /// Validate policy files; 1 if one is invalid
     #[command(after_help = examples::CHECK)]
     Check(CheckArgs),
+    /// Show what becomes more and less open from one policy to another; 1 if anything does
+    #[command(after_help = examples::DIFF)]
+    Diff(DiffArgs),
     /// Show the verdict for a destination, and the rule and line that give it
     #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
@@ -92,6 +95,9 @@ pub enum Verb {
     /// Sum up what was stopped, asked and opened, for a person or a CI job
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
+    /// Judge what the audit trail recorded by another policy, and show what would have been otherwise
+    #[command(after_help = examples::REPLAY)]
+    Replay(ReplayArgs),
     /// Offer the policy lines that would make the answers of people permanent
     #[command(after_help = examples::SUGGEST)]
     Suggest(SuggestArgs),
@@ -257,6 +263,17 @@ pub struct CheckArgs {
     pub files: Vec<PathBuf>,
 }
 
+/// `guard diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The policy before: a name, or a file: whatever has a slash in it or ends in .toml
+    #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
+    pub old: String,
+    /// The policy after
+    #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
+    pub new: String,
+}
+
 /// `guard explain`
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
@@ -312,6 +329,20 @@ pub struct ReportArgs {
     /// Exit with 1 if there was any: what a rule denied, or whatever was stopped
     #[arg(long, value_enum, value_name = "WHAT")]
     pub fail_on: Option<FailOn>,
+}
+
+/// `guard replay`
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The policy that judges: a name, or a file: whatever has a slash in it or ends in .toml
+    #[arg(value_name = "POLICY", value_hint = ValueHint::FilePath)]
+    pub policy: String,
+    /// Of this session only
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// Not older than this, such as 12h or 7d
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub since: Option<Duration>,
 }
 
 /// `guard suggest`

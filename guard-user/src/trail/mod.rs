@@ -3,6 +3,7 @@
 pub mod chain;
 pub mod decisions;
 pub mod files;
+pub mod replay;
 pub mod suggest;
 #[cfg(test)]
 mod tests;

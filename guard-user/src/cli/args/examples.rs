@@ -19,6 +19,7 @@ Examples:
 
 At the end, if something was stopped or asked, a few lines on standard error say what, and who
 answered; not with --quiet.
+
 Exit status: the command's, 128+n if signal n ended it; 125 the guard could not start it,
 and then it never ran; 126 it is not executable; 127 it was not found.";
 
@@ -91,6 +92,16 @@ Examples:
   guard check agent.toml
   guard check /etc/guard/policies/*.toml";
 
+pub(super) const DIFF: &str = "\
+Examples:
+  guard diff homelab ./homelab.toml
+  guard diff old.toml new.toml --json | jq '.changes[].destination'
+
+All addresses, protocols and ports are compared, none is sampled. Names are what they stand for
+here and now; of those that do not resolve, the rules are compared.
+
+Exit status: 0 they are equal; 1 they differ; 2 it could not be done.";
+
 pub(super) const EXPLAIN: &str = "\
 Examples:
   guard explain 192.0.2.10:443
@@ -117,6 +128,14 @@ Examples:
   guard report --json | jq '.stopped[].destination'
 
 Exit status: 0; 1 if there was what --fail-on names; 2 it could not be done.";
+
+pub(super) const REPLAY: &str = "\
+Examples:
+  guard replay ./stricter.toml --since 7d
+  guard replay homelab --session s1
+  guard replay ci --json | jq '.changes[] | select(.opens)'
+
+Exit status: 0, whatever would have been otherwise; 2 it could not be done.";
 
 pub(super) const SUGGEST: &str = "\
 Examples:
