@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::args::LogArgs;
+use super::args::{DEFAULT_SOCKET, LogArgs};
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{self, Output};
@@ -16,11 +16,12 @@ const INSTALLED: &str = "/var/log/guard/audit.jsonl";
 /// `guard log`
 pub(crate) fn log(
     connect: impl FnOnce() -> Result<Client, CliError>,
+    socket: &Path,
     args: LogArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
     match args.verify {
-        true => verified(connect, args, output),
+        true => verified(connect, socket, args, output),
         false => shown(connect()?, args, output),
     }
 }
@@ -46,6 +47,7 @@ fn shown(client: Client, args: LogArgs, output: Output) -> Result<Exit, CliError
 /// Reads the files itself: what guardd says of them is no proof. Only the path and the head are guardd's, where it runs.
 fn verified(
     connect: impl FnOnce() -> Result<Client, CliError>,
+    socket: &Path,
     args: LogArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
@@ -56,7 +58,7 @@ fn verified(
             // Before the files are read: what comes meanwhile is behind it.
             let audit = known(connect)?;
             noted.extend(audit.as_ref().and_then(head));
-            let path = audit.map_or_else(|| INSTALLED.into(), |audit| audit.path);
+            let path = audit.map_or_else(|| beside(socket), |audit| audit.path);
             of(&path, output)?
         }
     };
@@ -64,6 +66,14 @@ fn verified(
     let found = found.map_err(|error| unreadable(&error))?;
     output.print(&found, render::verified::page)?;
     Ok(Exit::answer(found.whole))
+}
+
+/// The trail of the guardd that would listen there: with a state directory of its own it is in that.
+fn beside(socket: &Path) -> PathBuf {
+    match socket == Path::new(DEFAULT_SOCKET) {
+        true => INSTALLED.into(),
+        false => socket.with_file_name("audit.jsonl"),
+    }
 }
 
 /// What guardd says of its trail, if one runs.
@@ -86,7 +96,10 @@ fn head(audit: &AuditStatus) -> Option<Head> {
 }
 
 fn of(path: &Path, output: Output) -> Result<Vec<PathBuf>, CliError> {
-    let found = files::of(path).map_err(|error| unreadable(&error))?;
+    let found = files::of(path).map_err(|error| {
+        let why = format!("{}: {error}", path.display());
+        unreadable(&io::Error::new(error.kind(), why))
+    })?;
     let unread = found.unread.iter().map(|file| {
         let file = file.display();
         format!("{file} is not read: only gzip is unpacked here")

@@ -58,7 +58,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Sessions => sessions::sessions(connect()?, output),
         Verb::Stop(args) => sessions::stop(connect()?, args, output),
         Verb::Status => status::status(connect()?, output),
-        Verb::Log(args) => log::log(connect, args, output),
+        Verb::Log(args) => log::log(connect, &socket, args, output),
         Verb::Replay(args) => replay::replay(connect, args, output),
         Verb::Report(args) => report::report(connect()?, &args, output),
         Verb::Suggest(args) => suggest::suggest(connect()?, args, output),

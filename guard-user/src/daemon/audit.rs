@@ -73,7 +73,7 @@ impl Record {
 }
 
 /// More bytes than the records of one decision have.
-const ONE_DECISION: u64 = 256 * 1024;
+const ONE_DECISION: u64 = 64 * 1024;
 
 /// How far the trail has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -90,7 +90,8 @@ impl Aside {
 ///
 /// The system's.
 pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
-    let file = File::open(path)?;
+    let file = File::open(path)
+        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
     Ok(match path.extension().is_some_and(|kind| kind == "gz") {
         true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
         false => Box::new(BufReader::new(file)),

@@ -73,10 +73,11 @@ impl RunSummary {
             .line(format_args!(" {}.", said.join("; ")));
         let named = self.report.stopped.iter().take(NAMED).map(|one| {
             let rule = one.rule.as_deref().unwrap_or("the policy's default");
-            format!(
-                "{} times {} ({}, {rule})",
-                one.count, one.destination, one.verdict
-            )
+            let times = match one.count {
+                1 => "once".to_owned(),
+                times => format!("{times} times"),
+            };
+            format!("{times} {} ({}, {rule})", one.destination, one.verdict)
         });
         for one in named {
             page.text("    ").line(one);
@@ -190,7 +191,7 @@ mod tests {
         guard: stopped 9 attempts to reach 4 destinations; 2 questions (1 without an answer, 1 yes by alice); 1 hole opened by alice, for 2 connections; HTTP requests: 1 refused.
             5 times tcp 192.0.2.1:443 (confirm, production)
             2 times tcp 192.0.2.4:443 (confirm, production)
-            1 times tcp 192.0.2.2:443 (confirm, production)
+            once tcp 192.0.2.2:443 (confirm, production)
             and 1 destination more: guard report --session s1
         ");
         let json: Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
