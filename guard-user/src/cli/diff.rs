@@ -81,7 +81,7 @@ impl Read {
         output: Output,
     ) -> Result<Compiled, CliError> {
         policy::compile(&self.parsed.policy, environment)
-            .map_err(|diagnostics| self.file.invalid(&diagnostics, output).into())
+            .map_err(|diagnostics| self.file.invalid(&diagnostics, output))
     }
 }
 
