@@ -498,6 +498,20 @@ pub struct Status {
     pub events_lost: u64,
     /// Refusals that a count stands for.
     pub events_summed_up: u64,
+    /// The end of the audit trail; null from a guardd that chains no records.
+    #[serde(default)]
+    pub audit: Option<AuditStatus>,
+}
+
+/// The last record of the audit trail: what to note elsewhere, so that `guard log --verify --head` can look for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditStatus {
+    /// The file in use.
+    pub path: PathBuf,
+    /// The number of the last record; 0: there is none.
+    pub number: u64,
+    /// Its hash, SHA-256 in hexadecimal.
+    pub hash: String,
 }
 
 /// A policy in force.

@@ -9,6 +9,7 @@ use clap_complete::Shell;
 
 use super::size::parse_size;
 use crate::policy::parse_duration;
+use crate::trail::Head;
 
 mod examples;
 
@@ -83,6 +84,9 @@ pub enum Verb {
     /// Validate policy files; 1 if one is invalid
     #[command(after_help = examples::CHECK)]
     Check(CheckArgs),
+    /// Show what becomes more and less open from one policy to another; 1 if anything does
+    #[command(after_help = examples::DIFF)]
+    Diff(DiffArgs),
     /// Show the verdict for a destination, and the rule and line that give it
     #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
@@ -92,6 +96,12 @@ pub enum Verb {
     /// Sum up what was stopped, asked and opened, for a person or a CI job
     #[command(after_help = examples::REPORT)]
     Report(ReportArgs),
+    /// Judge what the audit trail recorded by another policy, and show what would have been otherwise
+    #[command(after_help = examples::REPLAY)]
+    Replay(ReplayArgs),
+    /// Offer the policy lines that would make the answers of people permanent
+    #[command(after_help = examples::SUGGEST)]
+    Suggest(SuggestArgs),
     /// Inside a session: show what was stopped, and what to do about it
     #[command(after_help = examples::WHY)]
     Why,
@@ -128,6 +138,9 @@ pub struct RunArgs {
     /// How long a connection may wait for an answer, such as 60s [default: the policy's]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub hold: Option<Duration>,
+    /// Do not sum up at the end what was stopped and asked
+    #[arg(long, short)]
+    pub quiet: bool,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
@@ -257,6 +270,17 @@ pub struct CheckArgs {
     pub files: Vec<PathBuf>,
 }
 
+/// `guard diff`
+#[derive(Debug, Args)]
+pub struct DiffArgs {
+    /// The policy before: a name, or a file: whatever has a slash in it or ends in .toml
+    #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
+    pub old: String,
+    /// The policy after
+    #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
+    pub new: String,
+}
+
 /// `guard explain`
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
@@ -283,6 +307,15 @@ pub struct LogArgs {
     /// Not older than this, such as 10m or 2h
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub since: Option<Duration>,
+    /// Check that the trail is whole: no record edited, missing, moved or put in; 1 if it is not
+    #[arg(long, conflicts_with_all = ["follow", "session", "since"])]
+    pub verify: bool,
+    /// With --verify: that this record, noted before, is still in it; may be given several times
+    #[arg(long, value_name = "N:HASH", requires = "verify")]
+    pub head: Vec<Head>,
+    /// With --verify: the trail's files, such as copies of them [default: those of guardd]
+    #[arg(value_name = "FILE", requires = "verify", value_hint = ValueHint::FilePath)]
+    pub files: Vec<PathBuf>,
 }
 
 /// `guard report`
@@ -303,6 +336,31 @@ pub struct ReportArgs {
     /// Exit with 1 if there was any: what a rule denied, or whatever was stopped
     #[arg(long, value_enum, value_name = "WHAT")]
     pub fail_on: Option<FailOn>,
+}
+
+/// `guard replay`
+#[derive(Debug, Args)]
+pub struct ReplayArgs {
+    /// The policy that judges: a name, or a file: whatever has a slash in it or ends in .toml
+    #[arg(value_name = "POLICY", value_hint = ValueHint::FilePath)]
+    pub policy: String,
+    /// Of this session only
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// Not older than this, such as 12h or 7d
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+}
+
+/// `guard suggest`
+#[derive(Debug, Args)]
+pub struct SuggestArgs {
+    /// Of this session only
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// Not older than this, such as 12h or 7d
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub since: Option<Duration>,
 }
 
 /// What a report looks like.

@@ -1,13 +1,33 @@
 //! The audit trail.
 
-use super::args::LogArgs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::args::{DEFAULT_SOCKET, LogArgs};
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{self, Output};
-use crate::proto::{Call, LogRecord};
+use crate::proto::{AuditStatus, Call, Failure, LogRecord, Status};
+use crate::trail::{Head, files, verify};
 
-/// `guard log`: each record is printed as it comes, so that a reader of a pipe has it at once.
-pub(crate) fn log(client: Client, args: LogArgs, output: Output) -> Result<Exit, CliError> {
+/// Where the trail of an installed guardd is.
+const INSTALLED: &str = "/var/log/guard/audit.jsonl";
+
+/// `guard log`
+pub(crate) fn log(
+    connect: impl FnOnce() -> Result<Client, CliError>,
+    socket: &Path,
+    args: LogArgs,
+    output: Output,
+) -> Result<Exit, CliError> {
+    match args.verify {
+        true => verified(connect, socket, args, output),
+        false => shown(connect()?, args, output),
+    }
+}
+
+/// Each record is printed as it comes, so that a reader of a pipe has it at once.
+fn shown(client: Client, args: LogArgs, output: Output) -> Result<Exit, CliError> {
     let call = Call::Log {
         follow: args.follow,
         session: args.session,
@@ -22,4 +42,88 @@ pub(crate) fn log(client: Client, args: LogArgs, output: Output) -> Result<Exit,
         output.print("", |_, _| render::log::none())?;
     }
     Ok(Exit::DONE)
+}
+
+/// Reads the files itself: what guardd says of them is no proof. Only the path and the head are guardd's, where it runs.
+fn verified(
+    connect: impl FnOnce() -> Result<Client, CliError>,
+    socket: &Path,
+    args: LogArgs,
+    output: Output,
+) -> Result<Exit, CliError> {
+    let mut noted = args.head;
+    let paths = match args.files.is_empty() {
+        false => args.files,
+        true => {
+            // Before the files are read: what comes meanwhile is behind it.
+            let audit = known(connect)?;
+            noted.extend(audit.as_ref().and_then(head));
+            let path = audit.map_or_else(|| beside(socket), |audit| audit.path);
+            of(&path, output)?
+        }
+    };
+    let found = verify::open(paths).and_then(|sources| verify::verify(sources, &noted));
+    let found = found.map_err(|error| unreadable(&error))?;
+    output.print(&found, render::verified::page)?;
+    Ok(Exit::answer(found.whole))
+}
+
+/// The trail of the guardd that would listen there: with a state directory of its own it is in that.
+fn beside(socket: &Path) -> PathBuf {
+    match socket == Path::new(DEFAULT_SOCKET) {
+        true => INSTALLED.into(),
+        false => socket.with_file_name("audit.jsonl"),
+    }
+}
+
+/// What guardd says of its trail, if one runs.
+fn known(
+    connect: impl FnOnce() -> Result<Client, CliError>,
+) -> Result<Option<AuditStatus>, CliError> {
+    match connect() {
+        Ok(mut client) => Ok(client.call::<Status>(&Call::Status {})?.audit),
+        Err(CliError::NoDaemon(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn head(audit: &AuditStatus) -> Option<Head> {
+    let hash = audit.hash.parse().ok()?;
+    (audit.number > 0).then_some(Head {
+        number: audit.number,
+        hash,
+    })
+}
+
+fn of(path: &Path, output: Output) -> Result<Vec<PathBuf>, CliError> {
+    let found = files::of(path).map_err(|error| {
+        let why = format!("{}: {error}", path.display());
+        unreadable(&io::Error::new(error.kind(), why))
+    })?;
+    let unread = found.unread.iter().map(|file| {
+        let file = file.display();
+        format!("{file} is not read: only gzip is unpacked here")
+    });
+    output.warnings(&unread.collect::<Vec<_>>());
+    match found.read.is_empty() {
+        true => Err(unreadable(&io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no {}", path.display()),
+        ))),
+        false => Ok(found.read),
+    }
+}
+
+fn unreadable(error: &io::Error) -> CliError {
+    let fix = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "ask as root, or as a member of the group guard:\nsudo guard log --verify"
+        }
+        _ => "name its files:\nguard log --verify FILE…",
+    };
+    CliError::Local(Failure {
+        what: "cannot read the audit trail".into(),
+        why: error.to_string(),
+        fix: fix.into(),
+    })
 }

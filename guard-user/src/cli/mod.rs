@@ -16,6 +16,7 @@ mod answers;
 pub mod args;
 mod assign;
 mod client;
+mod diff;
 mod embedded;
 pub mod error;
 mod generate;
@@ -24,11 +25,13 @@ mod log;
 mod policy;
 mod policy_file;
 mod render;
+mod replay;
 mod report;
 mod run;
 mod sessions;
 mod size;
 mod status;
+mod suggest;
 
 /// Does what the command line says, and gives the status to exit with.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
@@ -56,12 +59,15 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Sessions => sessions::sessions(connect()?, output),
         Verb::Stop(args) => sessions::stop(connect()?, args, output),
         Verb::Status => status::status(connect()?, output),
-        Verb::Log(args) => log::log(connect()?, args, output),
+        Verb::Log(args) => log::log(connect, &socket, args, output),
+        Verb::Replay(args) => replay::replay(connect, args, output),
         Verb::Report(args) => report::report(connect()?, &args, output),
+        Verb::Suggest(args) => suggest::suggest(connect()?, args, output),
         Verb::Why => inside::why(Client::connect_inside(&socket)?, output),
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
         Verb::Check(args) => policy::check(&args, output),
+        Verb::Diff(args) => diff::diff(&args, output),
         Verb::Explain(args) => policy::explain(connect, args, output),
         Verb::Completions { shell } => generate::completions(shell),
         Verb::Man { dir } => generate::man(&dir),

@@ -1,7 +1,7 @@
 //! Policies, without enforcing them: whether a file is valid, and what a policy says of a destination.
 
 mod check;
-mod explain;
+pub(crate) mod explain;
 
 pub(crate) use check::check;
 pub(crate) use explain::explain;

@@ -14,6 +14,9 @@ use crate::session::Identity;
 /// By the group, or by everybody.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
+/// Where policies are installed.
+const INSTALLED: [&str; 2] = ["/etc/guard/policies", "/usr/share/guard/policies"];
+
 /// Whether `--policy` means a file and not one of guardd's own policies.
 pub(crate) fn is_file(policy: &str) -> bool {
     policy.contains('/') || policy.ends_with(".toml")
@@ -58,6 +61,33 @@ impl PolicyFile {
     /// Where it cannot be read, is too long, or is no text.
     pub(crate) fn read(path: &Path) -> Result<Self, Failure> {
         Self::new(path, read(path))
+    }
+
+    /// Reads a file, or the policy of that name: of those that are installed, and then of those that ship, as a guardd with
+    /// its own settings does.
+    ///
+    /// # Errors
+    ///
+    /// As [`PolicyFile::read`]; and where there is none of that name.
+    pub(crate) fn named(name: &str) -> Result<Self, Failure> {
+        if is_file(name) {
+            return Self::read(name.as_ref());
+        }
+        let installed = INSTALLED.map(|dir| Path::new(dir).join(format!("{name}.toml")));
+        if let Some(path) = installed.iter().find(|path| path.exists()) {
+            return Self::read(path);
+        }
+        let shipped = policy::SHIPPED.iter().find(|(known, _)| *known == name);
+        let (name, text) = shipped.ok_or_else(|| Failure {
+            what: format!("there is no policy {name}"),
+            why: format!("it is neither in {} nor built in", INSTALLED.join(" or ")),
+            fix: "name a file, with a slash in it or .toml at its end:\nguard check ./agent.toml"
+                .into(),
+        })?;
+        Ok(Self {
+            name: format!("{name}.toml"),
+            text: (*text).to_owned(),
+        })
     }
 
     /// Reads `path` for a unit: its agent, which has a home and perhaps more to write to, has no hand in it.

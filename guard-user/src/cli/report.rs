@@ -14,6 +14,7 @@ use summary::Report;
 mod github;
 mod gitlab;
 pub(crate) mod markdown;
+pub(crate) mod run;
 pub(crate) mod summary;
 
 /// `guard report`: a no only where `--fail-on` says what a no is.

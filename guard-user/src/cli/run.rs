@@ -12,7 +12,8 @@ use super::embedded::Embedded;
 use super::error::{CliError, Exit};
 use super::policy_file::{PolicyFile, policy_ref};
 use super::render::Output;
-use crate::proto::{Call, Failure, Run, Session, Started};
+use super::report::run::RunSummary;
+use crate::proto::{Call, Failure, LogRecord, Run, Session, Started};
 use crate::session::{self, Entered, Identity, LaunchError, Trust};
 
 /// As much of the command line is told to guardd, in bytes. It is shown to people, and never run.
@@ -48,6 +49,9 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
     let started: Started = started?;
     output.warnings(&started.warnings);
     let ended = launch(args, global, output, identity, &started);
+    if ended.is_ok() && !args.quiet {
+        sum_up(&global.socket(), &started.session, output);
+    }
     if let Some(embedded) = embedded {
         embedded.finish(&started.session.cgroup);
     }
@@ -88,6 +92,26 @@ fn launch(
             abandon(&socket, &session.id);
             Err(error.into())
         }
+    }
+}
+
+/// Says what was stopped and asked, if anything was. Whatever keeps it from that is nothing to the command, which has
+/// ended; inside another session it is for the person outside.
+fn sum_up(socket: &Path, session: &Session, output: Output) {
+    let records = || {
+        let call = Call::Log {
+            follow: false,
+            session: Some(session.id.clone()),
+            since: None,
+        };
+        let records = Client::connect(socket)?.stream::<LogRecord>(&call)?;
+        records.collect::<Result<Vec<_>, CliError>>()
+    };
+    // The id may have been another session's before a reboot.
+    let is_its = |record: &LogRecord| record.at >= session.started_at;
+    if let Ok(mut records) = records() {
+        records.retain(is_its);
+        output.summary(&RunSummary::of(&records));
     }
 }
 

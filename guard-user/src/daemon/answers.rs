@@ -1,8 +1,8 @@
 //! A person's answers to requests: written down before they hold.
 
 use super::{
+    answering::Answering,
     audit::Record,
-    auth::Approver,
     events,
     failure::Refusal,
     grant, ids,
@@ -24,7 +24,7 @@ impl State {
     /// `NotFound`, or why no hole can be opened; then the request still waits.
     pub fn approve(
         &mut self,
-        who: Approver,
+        by: &Answering,
         id: &str,
         widening: &Widening,
         terms: &Terms,
@@ -32,14 +32,14 @@ impl State {
         let asked = self
             .requests
             .get(id)
-            .filter(|one| who.answers_for(one.owner));
+            .filter(|one| by.who.answers_for(one.owner));
         let asked = asked.ok_or_else(|| ids::no_request(id))?;
         if asked.question.http.is_some() {
             if terms.read_only {
                 return Err(no_read(id));
             }
             let asked = asked.clone();
-            return self.approve_http(who, &asked, widening, terms);
+            return self.approve_http(by, &asked, widening, terms);
         }
         if !widening.is_none() {
             return Err(no_http(id));
@@ -49,19 +49,22 @@ impl State {
         }
         let question = asked.question.clone();
         let (reason, asked_at) = (asked.shown.note.clone(), asked.shown.asked_at);
+        let shown = events::as_shown(&asked.shown);
         let prefixes = vec![Prefix::host(question.destination)];
         let ports = vec![events::ports_of(&question)];
         let grant = self.grant(question.session, prefixes, ports, terms)?;
         let record = Record::of(ids::session(question.session), grant.owner)
             .with("request", id)
             .with("answer", "yes")
-            .with("by", self.users.name(who.uid()))
             .with("seconds", grant.time.as_secs_f64())
             .with("connections", grant.connections)
-            .with("bytes", grant.bytes);
+            .with("bytes", grant.bytes)
+            .with("read_only", grant.read_only.then_some(true))
+            .with("shown", shown);
+        let record = by.told_in(record, &self.users.name(by.who.uid()));
         self.audit.reserve()?;
         self.audit.write(LogKind::Answered, record)?;
-        let opened = self.open_all(who, grant, reason, Some(id))?;
+        let opened = self.open_all(by, grant, reason, Some(id))?;
         self.counters.answered("yes", asked_at);
         self.requests.take(id);
         self.keep_requests();
@@ -76,21 +79,22 @@ impl State {
     /// `NotFound`, or that the answer cannot be written down; then the request still waits.
     pub fn deny(
         &mut self,
-        who: Approver,
+        by: &Answering,
         id: &str,
         seconds: Option<f64>,
     ) -> Result<proto::Requests, Refusal> {
         let asked = self
             .requests
             .get(id)
-            .filter(|one| who.answers_for(one.owner));
+            .filter(|one| by.who.answers_for(one.owner));
         let asked = asked.ok_or_else(|| ids::no_request(id))?;
         let time = grant::term(seconds)?;
         let record = Record::of(&asked.shown.session, asked.owner)
             .with("request", id)
             .with("answer", "no")
-            .with("by", self.users.name(who.uid()))
-            .with("seconds", time.as_secs_f64());
+            .with("seconds", time.as_secs_f64())
+            .with("shown", events::as_shown(&asked.shown));
+        let record = by.told_in(record, &self.users.name(by.who.uid()));
         self.audit.write(LogKind::Answered, record)?;
         self.audit.sync()?;
         let Some(asked) = self.requests.take(id) else {

@@ -1,7 +1,8 @@
 //! The audit trail: JSON lines that are only ever added to.
 //!
-//! A record is one `write(2)`. Where it cannot be written whole, nothing of it stays. When the file is renamed away, as
-//! logrotate does, the trail goes on in a new one; whoever reads it goes on there too.
+//! A record is one `write(2)`. Where it cannot be written whole, nothing of it stays, and the next one says so. When the
+//! file is renamed away, as logrotate does, the trail goes on in a new one; whoever reads it goes on there too. Each line
+//! is chained to the one before it ([`crate::trail::chain`]), in the file before and by the guardd before, too.
 
 use std::{
     fs::{File, OpenOptions},
@@ -17,7 +18,15 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
-use crate::proto::{Failure, LogKind, LogRecord};
+use super::journal::Journal;
+use crate::{
+    proto::{Failure, LogKind, LogRecord},
+    trail::{
+        Head,
+        chain::{self, Line},
+        files,
+    },
+};
 
 /// Why a record is not in the trail.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +97,21 @@ pub struct Audit {
     stuck: Option<String>,
     /// For those who follow it.
     reached: watch::Sender<Reached>,
+    /// The last record in it.
+    head: Head,
+    /// What the next record has to say of those before it.
+    gaps: Gaps,
+    /// Where the records go, too.
+    journal: Journal,
+}
+
+/// What is not in the trail since its last record.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gaps {
+    /// Records that it did not take.
+    lost: u64,
+    /// Bytes of a line that was not written whole, and was taken off.
+    torn: u64,
 }
 
 impl Audit {
@@ -98,7 +122,11 @@ impl Audit {
     ///
     /// [`AuditError`] where that cannot be done.
     pub fn open(path: &Path) -> Result<Self, AuditError> {
-        let (file, length) = open(path)?;
+        let Opened { file, length, torn } = open(path)?;
+        let head = head_of(path, &file, length).map_err(|why| AuditError {
+            path: path.to_owned(),
+            why,
+        })?;
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -106,7 +134,16 @@ impl Audit {
             failures: 0,
             stuck: None,
             reached: watch::Sender::new(Reached { part: 0, length }),
+            head,
+            gaps: Gaps { lost: 0, torn },
+            journal: Journal::of_stderr(),
         })
+    }
+
+    /// The last record of the chain.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.head
     }
 
     /// Goes on in a new file, if the one in use is not at its path any more.
@@ -116,12 +153,13 @@ impl Audit {
             return;
         }
         match open(&self.path) {
-            Ok((file, length)) => {
+            Ok(Opened { file, length, torn }) => {
                 self.file = file;
+                self.gaps.torn += torn;
                 self.stuck = None;
                 let part = self.reached.borrow().part + 1;
                 self.reached.send_replace(Reached { part, length });
-                tracing::info!(path = %self.path.display(), "the audit trail goes on in a new file");
+                tracing::info!(path = %self.path.display(), head = %self.head, "the audit trail goes on in a new file");
             }
             Err(error) => {
                 let problem = format!("{error}; records go on into the file that was there");
@@ -183,7 +221,8 @@ impl Audit {
     ///
     /// [`AuditError`] where it does not fit; the trail is then as it was.
     pub fn write(&mut self, kind: LogKind, record: Record) -> Result<(), AuditError> {
-        let line = LogRecord {
+        let record = self.gaps.told_in(record);
+        let mut line = LogRecord {
             at: Timestamp::now(),
             kind,
             session: record.session,
@@ -191,8 +230,31 @@ impl Audit {
         };
         let written = self.append(&line).map_err(|why| self.fail(why));
         self.problem = written.as_ref().err().map(ToString::to_string);
-        self.failures += u64::from(written.is_err());
+        match &written {
+            Ok(()) => self.gaps = Gaps::default(),
+            Err(_) => {
+                self.failures += 1;
+                self.gaps.lost += 1;
+            }
+        }
+        self.tell(&mut line, written.is_ok());
         written
+    }
+
+    /// Has the journal know it, with the head that it makes, or that the trail did not take it.
+    fn tell(&self, line: &mut LogRecord, is_written: bool) {
+        let chained = match is_written {
+            true => vec![
+                ("number", self.head.number.into()),
+                ("hash", self.head.hash.to_string().into()),
+            ],
+            false => vec![("unwritten", true.into())],
+        };
+        let chained = chained
+            .into_iter()
+            .map(|(name, value): (_, Value)| (name.to_owned(), value));
+        line.fields.extend(chained);
+        self.journal.tell(line);
     }
 
     /// Makes sure that there is room on the disk for all that is written down about one decision, before
@@ -247,9 +309,8 @@ impl Audit {
     }
 
     fn append(&mut self, record: &LogRecord) -> io::Result<()> {
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
         let before = self.file.metadata()?.len();
+        let (line, head) = chain::seal(&self.head, before == 0, record)?;
         let written = self.file.write(&line);
         match written {
             Ok(all) if all == line.len() => {}
@@ -258,14 +319,31 @@ impl Audit {
                 return Err(other.err().unwrap_or(io::ErrorKind::StorageFull.into()));
             }
         }
+        self.head = head;
         let length = before + line.len() as u64;
         self.reached.send_modify(|reached| reached.length = length);
         Ok(())
     }
 }
 
-/// Opens the file at `path`, makes it where there is none, and repairs it; gives its length too.
-fn open(path: &Path) -> Result<(File, u64), AuditError> {
+impl Gaps {
+    fn told_in(self, record: Record) -> Record {
+        let counts = [("lost", self.lost), ("torn", self.torn)];
+        let known = counts.into_iter().filter(|(_, count)| *count > 0);
+        known.fold(record, |record, (name, count)| record.with(name, count))
+    }
+}
+
+/// A file of the trail, repaired.
+struct Opened {
+    file: File,
+    length: u64,
+    /// How many bytes were taken off.
+    torn: u64,
+}
+
+/// Opens the file at `path`, makes it where there is none, and repairs it.
+fn open(path: &Path) -> Result<Opened, AuditError> {
     let opened = || {
         let mut file = OpenOptions::new()
             .read(true)
@@ -273,8 +351,13 @@ fn open(path: &Path) -> Result<(File, u64), AuditError> {
             .create(true)
             .mode(0o640)
             .open(path)?;
+        let before = file.metadata()?.len();
         let length = repair(&mut file)?;
-        Ok((file, length))
+        Ok(Opened {
+            file,
+            length,
+            torn: before - length,
+        })
     };
     opened().map_err(|why| AuditError {
         path: path.to_owned(),
@@ -304,11 +387,51 @@ fn repair(file: &mut File) -> io::Result<u64> {
     Ok(end)
 }
 
+/// More bytes than any record has.
+const LONGEST_RECORD: u64 = 1024 * 1024;
+
+/// What the next record is chained to: the last one of this file; if it is empty, of the file that was put aside last.
+/// Behind records of a version that knew no chain, one begins.
+fn head_of(path: &Path, file: &File, length: u64) -> io::Result<Head> {
+    use std::os::unix::fs::FileExt;
+    if length == 0 {
+        let aside = files::of(path)?.read;
+        let last = aside.iter().rev().find(|other| *other != path);
+        let head = last.map(|last| last_in(last)).transpose()?.flatten();
+        return head.map_or_else(|| Head::behind(io::empty()), Ok);
+    }
+    let mut end = vec![0; length.min(LONGEST_RECORD) as usize];
+    let start = length - end.len() as u64;
+    file.read_exact_at(&mut end, start)?;
+    let lines = end.strip_suffix(b"\n").unwrap_or(&end);
+    let last = lines.rsplit(|byte| *byte == b'\n').next();
+    match last.map(Line::of) {
+        Some(Line::Chained(last)) => Ok(last.head),
+        _ => {
+            let mut all = file;
+            all.seek(SeekFrom::Start(0))?;
+            Head::behind(all.take(length))
+        }
+    }
+}
+
+/// The last record of a chain in a file that was put aside.
+fn last_in(path: &Path) -> io::Result<Option<Head>> {
+    let (mut from, mut line, mut head) = (files::open(path)?, Vec::new(), None);
+    while files::read_line(from.as_mut(), &mut line)? {
+        if let Some(Line::Chained(one)) = line.strip_suffix(b"\n").map(Line::of) {
+            head = Some(one.head);
+        }
+    }
+    Ok(head)
+}
+
 #[cfg(test)]
 mod tests {
     use std::{env, fs, process::Command};
 
     use super::*;
+    use crate::trail::verify;
 
     fn lines(path: &Path) -> Vec<LogRecord> {
         let text = fs::read_to_string(path).unwrap();
@@ -382,6 +505,68 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"");
     }
 
+    fn verified(path: &Path) -> verify::Verified {
+        let files = files::of(path).unwrap().read;
+        verify::verify(verify::open(files).unwrap(), &[]).unwrap()
+    }
+
+    #[test]
+    fn the_chain_goes_on_over_restarts_and_rotations() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let aside = |number| dir.path().join(format!("audit.jsonl.{number}"));
+        // What an earlier version wrote.
+        let old = r#"{"at":"2026-11-20T12:00:00.000Z","kind":"daemon-start","session":null}"#;
+        fs::write(&path, format!("{old}\n")).unwrap();
+        for round in 0..4 {
+            let mut audit = Audit::open(&path).unwrap();
+            audit.write(LogKind::Denied, Record::of("s1", 1)).unwrap();
+            drop(audit);
+            if round == 1 {
+                // Torn, put aside, and no guardd there to see it.
+                let torn = [&fs::read(&path).unwrap()[..], b"{\"at"].concat();
+                fs::write(&path, torn).unwrap();
+            }
+            if round > 0 {
+                for number in (1..3).filter(|number| aside(*number).exists()).rev() {
+                    fs::rename(aside(number), aside(number + 1)).unwrap();
+                }
+                fs::rename(&path, aside(1)).unwrap();
+            }
+        }
+        let mut audit = Audit::open(&path).unwrap();
+        audit.follow_path();
+        audit.write(LogKind::DaemonStop, Record::default()).unwrap();
+        let found = verified(&path);
+        assert!(found.whole, "{found:?}");
+        assert_eq!((found.head, found.records), (Some(audit.head()), 5));
+        assert_eq!((found.unchained, found.torn.len(), found.files), (1, 1, 4));
+        // Without the oldest it begins later; without one in between it is broken.
+        fs::remove_file(aside(3)).unwrap();
+        assert_eq!(verified(&path).first, Some(3));
+        fs::remove_file(aside(1)).unwrap();
+        let broken = verified(&path).broken.unwrap();
+        assert_eq!(broken.kind, verify::BreakKind::Missing);
+    }
+
+    #[test]
+    fn a_torn_line_is_said_to_have_been_taken_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.jsonl");
+        let mut audit = Audit::open(&path).unwrap();
+        audit.write(LogKind::Denied, Record::of("s1", 1)).unwrap();
+        let whole = fs::read(&path).unwrap();
+        fs::write(&path, [&whole[..], b"{\"at\":"].concat()).unwrap();
+        assert_eq!(verified(&path).torn.len(), 1);
+        let mut next = Audit::open(&path).unwrap();
+        next.write(LogKind::Denied, Record::of("s2", 1)).unwrap();
+        next.write(LogKind::Denied, Record::of("s3", 1)).unwrap();
+        let read = lines(&path);
+        assert_eq!(read[1].fields["torn"], 6);
+        assert!(!read[2].fields.contains_key("torn"));
+        assert!(verified(&path).whole);
+    }
+
     /// Run by the next test under a limit on the size of files.
     #[test]
     fn fills_the_disk() {
@@ -402,6 +587,16 @@ mod tests {
         assert!(lines(&path).len() > 5);
         let failure = Failure::from(error);
         assert!(failure.fix.contains("audit.jsonl"), "{failure}");
+        // With room again, the next record says how many are not there, and the chain is whole.
+        audit.note(LogKind::Denied, Record::default().with("long", long));
+        let old = path.with_extension("jsonl.1");
+        fs::rename(&path, &old).unwrap();
+        audit.follow_path();
+        audit.write(LogKind::Denied, Record::of("s1", 1)).unwrap();
+        assert_eq!(lines(&path)[0].fields["lost"], 2);
+        let found = verified(&path);
+        assert!(found.whole, "{found:?}");
+        assert_eq!((found.lost, found.files), (2, 2));
     }
 
     #[test]

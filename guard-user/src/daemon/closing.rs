@@ -2,7 +2,9 @@
 
 use guard_common::SessionId;
 
-use super::{auth::Approver, failure::Refusal, holes, holes::Known, ids, state::State};
+use super::{
+    answering::Answering, auth::Approver, failure::Refusal, holes, holes::Known, ids, state::State,
+};
 use crate::{datapath::LiveHole, proto, sys::clock::Clocks};
 
 impl State {
@@ -40,11 +42,11 @@ impl State {
     /// `NotFound` where one of the ids is no open hole of the caller's; then none is closed.
     pub fn close(
         &mut self,
-        who: Approver,
+        by: &Answering,
         ids: &[String],
         all: bool,
     ) -> Result<proto::Holes, Refusal> {
-        let (mut holes, mut permits) = (self.open_holes(who)?, self.shown_permits(who));
+        let (mut holes, mut permits) = (self.open_holes(by.who)?, self.shown_permits(by.who));
         if !all {
             let wanted: Vec<_> = ids
                 .iter()
@@ -59,16 +61,15 @@ impl State {
             permits.retain(|(id, _)| wanted.contains(id));
         }
         let mut shown = self.shown_holes(&holes);
-        let by = self.users.name(who.uid());
         // These first: they end whatever the kernel says to the others.
         for (id, hole) in permits {
             if let Some(permit) = self.proxy.permits.remove(id) {
-                self.permit_ended(id, &permit, "closed", Some(by.clone()));
+                self.permit_ended(id, &permit, "closed", Some(by));
                 shown.push(hole);
             }
         }
         for hole in &holes {
-            self.close_one(hole, &by)?;
+            self.close_one(hole, by)?;
         }
         // What a person has closed is closed, whether or not that could be written down.
         let unsynced = self.audit.sync().err().map(|error| error.to_string());
@@ -101,7 +102,7 @@ impl State {
         }
     }
 
-    fn close_one(&mut self, hole: &LiveHole, by: &str) -> Result<(), Refusal> {
+    fn close_one(&mut self, hole: &LiveHole, by: &Answering) -> Result<(), Refusal> {
         let id = hole.entry.id;
         self.datapath.close_hole(hole.session, id)?;
         let known = self.holes.remove(id).unwrap_or(Known {
@@ -111,7 +112,7 @@ impl State {
             counts_bytes: hole.entry.kind.counts_bytes(),
             about: None,
         });
-        self.hole_ended(id, &known, "closed", Some(by.to_owned()));
+        self.hole_ended(id, &known, "closed", Some(by));
         Ok(())
     }
 }

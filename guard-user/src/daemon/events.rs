@@ -326,11 +326,23 @@ fn draft(
 
 /// What the audit trail is told of an HTTP request: all but its body, which may hold anything.
 fn told(http: Option<&proto::HttpRequest>) -> Value {
-    let http = http.map(|http| proto::HttpRequest {
+    json!(http.map(without_body))
+}
+
+/// A question as a person saw it who answered, for the audit trail: but for the body of an HTTP request.
+#[must_use]
+pub fn as_shown(request: &proto::Request) -> Value {
+    json!(proto::Request {
+        http: request.http.as_ref().map(without_body),
+        ..request.clone()
+    })
+}
+
+fn without_body(http: &proto::HttpRequest) -> proto::HttpRequest {
+    proto::HttpRequest {
         body_preview: None,
         ..http.clone()
-    });
-    json!(http)
+    }
 }
 
 /// A `socket` call has no destination: no hole could help.

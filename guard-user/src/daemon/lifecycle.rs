@@ -3,8 +3,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use guard_common::{BootTime, HoleId, SessionId};
+use serde_json::Value;
 
 use super::{
+    answering::Answering,
     audit::Record,
     failure::Refusal,
     holes, ids,
@@ -59,7 +61,14 @@ impl State {
     }
 
     /// Cuts the connections that a hole let through, and writes down that it has ended.
-    pub fn hole_ended(&mut self, id: HoleId, known: &holes::Known, why: &str, by: Option<String>) {
+    pub fn hole_ended(
+        &mut self,
+        id: HoleId,
+        known: &holes::Known,
+        why: &str,
+        by: Option<&Answering>,
+    ) {
+        let connections = self.datapath.let_through(id);
         self.hole_ends.insert(known.session, clock::now());
         self.proxy.renew();
         let cut = match self.sessions.live(known.session) {
@@ -80,13 +89,22 @@ impl State {
         let record = record
             .with("hole", ids::hole(id))
             .with("why", why)
-            .with("by", by)
+            .with("connections", connections)
             .with("cut", cut);
+        let record = self.told_by(record, by);
         self.audit.note(LogKind::HoleClose, record);
         // In this order: whoever is killed in between has its end written down twice, and not never.
         self.shelves.holes.remove(&ids::hole(id));
         if known.read_only {
             self.drop_closed_http();
+        }
+    }
+
+    /// A record with who decided what it tells of, where somebody did.
+    pub(super) fn told_by(&mut self, record: Record, by: Option<&Answering>) -> Record {
+        match by {
+            Some(by) => by.told_in(record, &self.users.name(by.who.uid())),
+            None => record.with("by", Value::Null),
         }
     }
 

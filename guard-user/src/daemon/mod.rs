@@ -2,6 +2,7 @@
 
 pub mod adopt;
 pub mod advice;
+pub mod answering;
 pub mod answers;
 pub mod args;
 pub mod arrivals;
@@ -22,6 +23,7 @@ pub mod holes;
 pub mod host;
 pub mod ids;
 pub mod inside;
+pub mod journal;
 pub mod launchers;
 pub mod library;
 pub mod lifecycle;

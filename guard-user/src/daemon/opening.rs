@@ -6,8 +6,8 @@ use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
 use jiff::Timestamp;
 
 use super::{
+    answering::Answering,
     audit::Record,
-    auth::Approver,
     failure::Refusal,
     grant::{Grant, no_requests},
     holes::{About, Known},
@@ -34,7 +34,7 @@ impl State {
     /// Why none can be opened there.
     pub fn open(
         &mut self,
-        who: Approver,
+        by: &Answering,
         session: SessionId,
         to: &Destination,
         ports: &[PortSpec],
@@ -50,14 +50,14 @@ impl State {
             return Err(no_requests());
         }
         let grant = self.grant(session, prefixes, ports, terms)?;
-        self.open_all(who, grant, reason, None)
+        self.open_all(by, grant, reason, None)
     }
 
     /// Opens the holes of a grant: the kernel first, then the trail, then the answer. Where one
     /// cannot be opened or written down, none stays open.
     pub(super) fn open_all(
         &mut self,
-        who: Approver,
+        by: &Answering,
         grant: Grant,
         reason: Option<String>,
         request: Option<&str>,
@@ -65,13 +65,13 @@ impl State {
         let about = About {
             session: grant.session.0,
             owner: grant.owner,
-            opened_by: self.users.name(who.uid()),
+            opened_by: self.users.name(by.who.uid()),
             reason,
             opened_at: Timestamp::now(),
         };
         self.audit.reserve()?;
         let mut opened = Vec::new();
-        let done = self.try_open(&grant, &about, request, &mut opened);
+        let done = self.try_open(by, &grant, &about, request, &mut opened);
         let live = match done.and_then(|()| Ok(self.datapath.holes()?)) {
             Ok(live) => live.into_iter(),
             Err(refusal) => {
@@ -111,6 +111,7 @@ impl State {
 
     fn try_open(
         &mut self,
+        by: &Answering,
         grant: &Grant,
         about: &About,
         request: Option<&str>,
@@ -139,13 +140,13 @@ impl State {
                     .with("hole", ids::hole(id))
                     .with("destination", prefix.to_string())
                     .with("ports", ports_shown(&spec))
-                    .with("by", about.opened_by.clone())
                     .with("reason", about.reason.clone())
                     .with("request", request)
                     .with("expires_at", moment::text(Clocks::read().calendar(expires)))
                     .with("connections", grant.connections)
                     .with("bytes", grant.bytes)
                     .with("read_only", grant.read_only.then_some(true));
+                let record = by.told_in(record, &about.opened_by);
                 self.audit.write(LogKind::HoleOpen, record)?;
                 // In this order, so that a hole which the next guardd knows from here is in the trail.
                 self.shelves.holes.keep(&ids::hole(id), about);

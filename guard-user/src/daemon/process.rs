@@ -64,13 +64,17 @@ fn command(proc: &Path) -> Vec<String> {
         // What cannot be read is not shown.
         let _ = file.take(MAX_COMMAND).read_to_end(&mut text);
     }
-    while text.last() == Some(&0) {
-        text.pop();
-    }
-    if text.is_empty() {
+    words(&text)
+}
+
+/// The words of a command line as in `/proc/PID/cmdline`.
+#[must_use]
+pub fn words(line: &[u8]) -> Vec<String> {
+    let end = line.iter().rposition(|byte| *byte != 0);
+    let Some(end) = end else {
         return Vec::new();
-    }
-    let words = text.split(|byte| *byte == 0);
+    };
+    let words = line[..=end].split(|byte| *byte == 0);
     words
         .map(|word| String::from_utf8_lossy(word).into_owned())
         .collect()

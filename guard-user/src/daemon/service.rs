@@ -273,7 +273,8 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
             tracing::warn!(%error);
         }
         if !cli.until_idle && error.is_none() {
-            tracing::info!(sessions, "stops; what is in the kernel stays in force");
+            let audit = state.audit.head();
+            tracing::info!(sessions, %audit, "stops; what is in the kernel stays in force");
         }
     });
 }

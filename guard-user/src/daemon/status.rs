@@ -3,7 +3,7 @@
 use super::{slice, state::State};
 use crate::{
     datapath::DatapathError,
-    proto::{PolicyStatus, Status},
+    proto::{AuditStatus, PolicyStatus, Status},
 };
 
 impl State {
@@ -45,6 +45,11 @@ impl State {
             hooks,
             events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),
             events_summed_up: stats.iter().map(|(_, stats)| stats.summed_up).sum(),
+            audit: Some(AuditStatus {
+                path: self.audit.path().to_owned(),
+                number: self.audit.head().number,
+                hash: self.audit.head().hash.to_string(),
+            }),
         }
     }
 

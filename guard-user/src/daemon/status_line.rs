@@ -143,6 +143,7 @@ mod tests {
             hooks: vec![],
             events_lost: 0,
             events_summed_up: 0,
+            audit: None,
         }
     }
 

@@ -26,6 +26,17 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether a line may be of the session that is wanted: a look at its bytes is a hundred times faster than its JSON.
+    fn may_want(&self, line: &[u8]) -> bool {
+        self.session
+            .as_deref()
+            .and_then(|id| serde_json::to_string(id).ok())
+            .is_none_or(|id| {
+                let written = format!("\"session\":{id}");
+                memchr::memmem::find(line, written.as_bytes()).is_some()
+            })
+    }
+
     fn wants(&self, record: &LogRecord) -> bool {
         let is_session = match &self.session {
             Some(wanted) => record.session.as_ref() == Some(wanted),
@@ -100,6 +111,9 @@ impl Trail {
                 break;
             }
             self.offset += read as u64;
+            if !self.filter.may_want(&line) {
+                continue;
+            }
             // A line that is no record was not written by us: it is not ours to show.
             if let Ok(record) = serde_json::from_slice::<LogRecord>(&line)
                 && self.filter.wants(&record)

@@ -5,6 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use guard_common::{AttemptKey, SessionId};
 
 use super::{
+    answering::Answering,
     assign,
     auth::{Agent, Approver, Authorised, assigner, authorise},
     explain,
@@ -41,7 +42,7 @@ pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>,
             shared.with(|state| run::enter(state, who, peer, caller.pid, &session))?;
             one(&serde_json::json!({}))
         }
-        (call, Authorised::Approver(who)) => approver(shared, who, call).await,
+        (call, Authorised::Approver(who)) => approver(shared, who, peer, call).await,
         (call, Authorised::Agent(who)) => agent(shared, who, caller.pid, call).await,
     }
 }
@@ -77,7 +78,12 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
 }
 
 /// A call from outside.
-async fn approver(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, Refusal> {
+async fn approver(
+    shared: &Shared,
+    who: Approver,
+    peer: &Peer,
+    call: Call,
+) -> Result<Vec<u8>, Refusal> {
     match call {
         Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
         Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
@@ -95,7 +101,7 @@ async fn approver(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>,
             one(&shared.with(|state| state.status()))
         }
         call => {
-            let answer = decided(shared, who, call).await;
+            let answer = decided(shared, &Answering::of(who, peer), call).await;
             shared.reschedule();
             answer
         }
@@ -103,7 +109,7 @@ async fn approver(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>,
 }
 
 /// A call that a person decides something with.
-async fn decided(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, Refusal> {
+async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Refusal> {
     match call {
         Call::Approve {
             id,
@@ -112,11 +118,11 @@ async fn decided(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, 
             terms,
         } => {
             let widening = Widening { path, writes };
-            let opened = shared.with(|state| state.approve(who, &id, &widening, &terms))?;
+            let opened = shared.with(|state| state.approve(by, &id, &widening, &terms))?;
             one(&reached(shared, opened).await)
         }
-        Call::Deny { id, seconds } => one(&shared.with(|state| state.deny(who, &id, seconds))?),
-        Call::Close { ids, all } => one(&shared.with(|state| state.close(who, &ids, all))?),
+        Call::Deny { id, seconds } => one(&shared.with(|state| state.deny(by, &id, seconds))?),
+        Call::Close { ids, all } => one(&shared.with(|state| state.close(by, &ids, all))?),
         Call::Open {
             destination,
             ports,
@@ -127,8 +133,8 @@ async fn decided(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, 
             let (to, ports) = explain::parse(&destination, &ports)?;
             look_up(shared, &to).await;
             let opened = shared.with(|state| {
-                let session = state.meant(who, session.as_deref())?;
-                state.open(who, session, &to, &ports, &terms, reason)
+                let session = state.meant(by.who, session.as_deref())?;
+                state.open(by, session, &to, &ports, &terms, reason)
             })?;
             one(&reached(shared, opened).await)
         }

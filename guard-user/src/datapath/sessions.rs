@@ -274,6 +274,14 @@ impl Datapath {
             .map_err(DatapathError::ebpf("list the map STATS"))
     }
 
+    /// How many sockets went through a hole, as far as the kernel remembers: of all holes the last 16,384.
+    #[must_use]
+    pub fn let_through(&self, hole: HoleId) -> u64 {
+        let all = self.maps.through.iter();
+        let known = all.filter_map(std::result::Result::ok);
+        known.filter(|(_, through)| *through == hole.0).count() as u64
+    }
+
     /// Cuts the connections that went through `ended` holes: their programs are told at once (ECONNABORTED)
     /// instead of waiting for answers to packets that are dropped. How many were cut.
     ///

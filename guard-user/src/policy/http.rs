@@ -36,7 +36,7 @@ fn one<'s>(source: &mut Source<'s>, table: &Table<'_, 's>) -> HttpRule {
     HttpRule {
         method: methods(source, table),
         path: source.optional(table, "path", "a path like \"/api/*\"", path),
-        query: source.optional(table, "query", "a text like \"dry_run=*\"", printable),
+        query: source.optional(table, "query", "a text like \"dry_run=*\"", query),
         content_type: source.optional(table, "content_type", "a media type", media_type),
         action: decided.map_or(HttpAction::Deny, http_action),
     }
@@ -83,6 +83,14 @@ pub(super) fn path(text: &str) -> Result<String, Invalid> {
     match text.contains(['?', '#']) {
         true => invalid("is more than a path").map_err(|e| e.help("what follows `?` is `query`")),
         false => Ok(text),
+    }
+}
+
+/// An empty one is for requests without a query.
+fn query(text: &str) -> Result<String, Invalid> {
+    match text {
+        "" => Ok(String::new()),
+        text => printable(text),
     }
 }
 

@@ -6,6 +6,7 @@
 mod compile;
 mod coverage;
 mod diagnostic;
+mod diff;
 mod duration;
 mod explain;
 mod group;
@@ -33,6 +34,7 @@ mod warnings;
 pub use compile::{Compiled, ListIndex, Value, compile};
 pub use coverage::{Coverage, Met, Opening, over};
 pub use diagnostic::{Diagnostic, Severity, render};
+pub use diff::{Change, Opens, Side, diff};
 pub use duration::{LONGEST, format_duration, parse_duration};
 pub use explain::{Explanation, explain, joined};
 pub use group::Group;

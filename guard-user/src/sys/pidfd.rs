@@ -7,7 +7,7 @@
 //! then the number was its own all the time.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// A command line is read up to this many bytes.
+const MAX_COMMAND: u64 = 512;
 
 /// The peer of a connected Unix socket, as the kernel wrote it down when it connected.
 #[derive(Debug)]
@@ -105,6 +108,31 @@ impl Peer {
         self.read(|proc| fs::read_link(proc.join("exe")))
     }
 
+    /// Its command line as in `/proc/PID/cmdline`, which it may change; 512 bytes at most.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it has ended. Else the system's.
+    pub fn command(&self) -> io::Result<Vec<u8>> {
+        self.read(|proc| {
+            let mut line = Vec::new();
+            let file = fs::File::open(proc.join("cmdline"))?;
+            file.take(MAX_COMMAND).read_to_end(&mut line)?;
+            Ok(line)
+        })
+    }
+
+    /// Its controlling terminal, by the name below `/dev`; `None` where it has none.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it has ended. Else the system's.
+    pub fn terminal(&self) -> io::Result<Option<String>> {
+        let stat = self.read(|proc| fs::read_to_string(proc.join("stat")))?;
+        let number = field_of(&stat, TTY_NR).and_then(|number| number.parse().ok());
+        Ok(number.and_then(terminal_name))
+    }
+
     /// Its network namespace.
     ///
     /// # Errors
@@ -141,9 +169,39 @@ pub fn open(pid: u32) -> io::Result<OwnedFd> {
 /// The system's; `NotFound` where there is none.
 pub fn parent_of(pid: u32) -> io::Result<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest);
-    let parent = after_name.and_then(|rest| rest.split(' ').nth(1)?.parse().ok());
+    let parent = field_of(&stat, PPID).and_then(|parent| parent.parse().ok());
     parent.ok_or_else(gone)
+}
+
+/// Fields of proc_pid_stat(5), as counted there.
+const PPID: usize = 4;
+const TTY_NR: usize = 7;
+
+/// A field behind the name.
+fn field_of(stat: &str, number: usize) -> Option<&str> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    after_name.split(' ').nth(number - 3)
+}
+
+/// The name of a terminal's device: proc_pid_stat(5) says how its number is written, and the kernel's devices.txt which
+/// numbers are terminals.
+fn terminal_name(number: u32) -> Option<String> {
+    let (major, minor) = (
+        (number >> 8) & 0xff,
+        (number & 0xff) | (number >> 12 & 0xfff00),
+    );
+    match (major, minor) {
+        (0, 0) => None,
+        (136..=143, minor) => Some(format!("pts/{}", minor + ((major - 136) << 8))),
+        (4, 0..=63) => Some(format!("tty{minor}")),
+        (4, minor) => Some(format!("ttyS{}", minor - 64)),
+        _ => {
+            let device = fs::read_link(format!("/sys/dev/char/{major}:{minor}")).ok();
+            let name = device.as_deref().and_then(|device| device.file_name());
+            let known = name.map(|name| name.to_string_lossy().into_owned());
+            Some(known.unwrap_or_else(|| format!("{major}:{minor}")))
+        }
+    }
 }
 
 fn gone() -> io::Error {
@@ -192,6 +250,27 @@ mod tests {
     use std::process::{Child, Command, Stdio};
 
     use super::*;
+
+    #[test]
+    fn terminals_have_the_names_of_their_devices() {
+        let number = |major: u32, minor: u32| (minor & 0xfff00) << 12 | major << 8 | minor & 0xff;
+        for (major, minor, name) in [
+            (136, 3, Some("pts/3")),
+            (136, 300, Some("pts/300")),
+            (137, 1, Some("pts/257")),
+            (4, 1, Some("tty1")),
+            (4, 64, Some("ttyS0")),
+            (5, 1, Some("console")),
+            (250, 9999, Some("250:9999")),
+            (0, 0, None),
+        ] {
+            assert_eq!(terminal_name(number(major, minor)).as_deref(), name);
+        }
+        let stat = "7 (a) b) S 5 7 7 34819 7 4194560";
+        assert_eq!(field_of(stat, PPID), Some("5"));
+        assert_eq!(field_of(stat, TTY_NR), Some("34819"));
+        assert_eq!(terminal_name(34819).as_deref(), Some("pts/3"));
+    }
 
     #[test]
     fn a_peer_is_this_process_when_it_is() {

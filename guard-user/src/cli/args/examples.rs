@@ -17,6 +17,9 @@ Examples:
   guard run --policy ./agent.toml --name nightly -- make deploy
   sudo guard run -- claude                as you, with a guardd of its own if none runs
 
+At the end, if something was stopped or asked, a few lines on standard error say what, and who
+answered; not with --quiet.
+
 Exit status: the command's, 128+n if signal n ended it; 125 the guard could not start it,
 and then it never ran; 126 it is not executable; 127 it was not found.";
 
@@ -90,6 +93,16 @@ Examples:
   guard check agent.toml
   guard check /etc/guard/policies/*.toml";
 
+pub(super) const DIFF: &str = "\
+Examples:
+  guard diff homelab ./homelab.toml
+  guard diff old.toml new.toml --json | jq '.changes[].destination'
+
+All addresses, protocols and ports are compared, none is sampled. Names are what they stand for
+here and now; of those that do not resolve, the rules are compared.
+
+Exit status: 0 they are equal; 1 they differ; 2 it could not be done.";
+
 pub(super) const EXPLAIN: &str = "\
 Examples:
   guard explain 192.0.2.10:443
@@ -101,7 +114,12 @@ pub(super) const LOG: &str = "\
 Examples:
   guard log --since 1h
   guard log --follow --session s1
-  guard log --json | jq 'select(.kind == \"hole-open\")'";
+  guard log --json | jq 'select(.kind == \"hole-open\")'
+  sudo guard log --verify                 is it whole? and its head, to be noted elsewhere
+  sudo guard log --verify --head 1042:3f9c…    is what was noted still in it?
+  guard log --verify copies/audit.jsonl*
+
+Exit status: 0; 1 if --verify finds that it is not whole; 2 it could not be done.";
 
 pub(super) const REPORT: &str = "\
 Examples:
@@ -111,6 +129,23 @@ Examples:
   guard report --json | jq '.stopped[].destination'
 
 Exit status: 0; 1 if there was what --fail-on names; 2 it could not be done.";
+
+pub(super) const REPLAY: &str = "\
+Examples:
+  guard replay ./stricter.toml --since 7d
+  guard replay homelab --session s1
+  guard replay ci --json | jq '.changes[] | select(.opens)'
+
+Exit status: 0, whatever would have been otherwise; 2 it could not be done.";
+
+pub(super) const SUGGEST: &str = "\
+Examples:
+  guard suggest --since 1d
+  guard suggest --session s1 > lines.toml     then read it, and paste what you like
+  guard suggest --json | jq '.left_out[]'
+
+A yes becomes a rule that allows what was answered and nothing more; a no, one that denies it.
+Answers that contradict each other are left out, and said.";
 
 pub(super) const WHY: &str = "\
 Examples:

@@ -10,7 +10,7 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::policy_file::{PolicyFile, is_file};
 use crate::cli::render::{self, Output};
 use crate::policy::{
-    self, Destination, DomainName, Environment, Group, Invalid, Parsed, PortSpec, Target,
+    self, Destination, DomainName, Environment, Group, Invalid, Parsed, Policy, PortSpec, Target,
 };
 use crate::proto::{self, Call, Explanations, Failure, MAX_FRAME, PolicyRef};
 
@@ -111,7 +111,15 @@ fn environment(parsed: &Parsed, to: &Destination) -> Environment {
         Target::Name(name) => Some(name),
         _ => None,
     };
-    let names = parsed.policy.names().chain(asked);
+    of_names(parsed.policy.names().chain(asked))
+}
+
+/// The same for policies alone.
+pub(crate) fn environment_of(policies: &[&Policy]) -> Environment {
+    of_names(policies.iter().flat_map(|policy| policy.names()))
+}
+
+fn of_names<'p>(names: impl Iterator<Item = &'p DomainName>) -> Environment {
     let dns = read_system_conf()
         .map(|(config, _)| {
             config

@@ -13,6 +13,10 @@ pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
     let mut rest = record.fields.clone();
     // Whose session it is, by number: for programs.
     rest.remove("uid");
+    // What chains it to the record before: for `guard log --verify`.
+    for chained in ["number", "previous", "hash"] {
+        rest.remove(chained);
+    }
     let (style, words) = words(record.kind, &mut rest);
     let mut page = Page::default();
     page.styled(HEAD, clock.at(record.at))

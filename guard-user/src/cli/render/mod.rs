@@ -7,6 +7,7 @@ use serde::Serialize;
 use self::page::Page;
 use self::time::Clock;
 use super::error::CliError;
+use super::report::run::RunSummary;
 use crate::proto::Failure;
 
 pub(crate) mod endpoint;
@@ -22,6 +23,7 @@ pub(crate) mod requests;
 pub(crate) mod sessions;
 pub(crate) mod status;
 pub(crate) mod time;
+pub(crate) mod verified;
 
 /// Where a verb's output goes, and in which form.
 #[derive(Clone, Copy, Debug)]
@@ -79,6 +81,18 @@ impl Output {
             writeln!(std::io::stderr(), "{}", failure::json(failure))
         } else {
             write!(anstream::stderr(), "{}", failure::page(failure).as_str())
+        };
+    }
+
+    /// Tells, on standard error, what was stopped and asked while a command ran, if anything was.
+    pub(crate) fn summary(self, summary: &RunSummary) {
+        if summary.is_quiet() {
+            return;
+        }
+        let _ = match (self.json, summary.json()) {
+            (true, Some(text)) => writeln!(std::io::stderr(), "{}", escape::json(&text)),
+            (true, None) => Ok(()),
+            (false, _) => write!(anstream::stderr(), "{}", summary.page().as_str()),
         };
     }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::permits::{Covers, Permit};
 use crate::{
     daemon::{
+        answering::Answering,
         audit::Record,
         auth::Approver,
         events,
@@ -74,7 +75,7 @@ impl State {
     /// Why it cannot be let through; then it still waits.
     pub fn approve_http(
         &mut self,
-        who: Approver,
+        by: &Answering,
         asked: &Pending,
         widening: &Widening,
         terms: &Terms,
@@ -101,11 +102,12 @@ impl State {
             covers,
             left: left.map(u64::from),
             bytes: grant.bytes,
+            passed: 0,
             expires: after(clock::now(), grant.time),
             about: About {
                 session: question.session.0,
                 owner: grant.owner,
-                opened_by: self.users.name(who.uid()),
+                opened_by: self.users.name(by.who.uid()),
                 reason: asked.shown.note.clone(),
                 opened_at: Timestamp::now(),
             },
@@ -113,7 +115,7 @@ impl State {
         if !permit.has_room_for(&http.request) {
             return Err(no_room(&http.request));
         }
-        let id = self.write_permit(&grant, &permit)?;
+        let id = self.write_permit(by, &grant, &permit, &asked.shown)?;
         let shown = self.put_permit(id, permit, &asked.shown);
         Ok(proto::Holes {
             holes: vec![shown],
@@ -122,16 +124,23 @@ impl State {
     }
 
     /// Writes down the answer, and the hole that comes of it.
-    fn write_permit(&mut self, grant: &Grant, permit: &Permit) -> Result<HoleId, Refusal> {
-        let by = permit.about.opened_by.clone();
+    fn write_permit(
+        &mut self,
+        by: &Answering,
+        grant: &Grant,
+        permit: &Permit,
+        asked: &proto::Request,
+    ) -> Result<HoleId, Refusal> {
+        let name = &permit.about.opened_by;
         let session = ids::session(permit.session);
         let answered = Record::of(&session, grant.owner)
             .with("request", permit.request.clone())
             .with("answer", "yes")
-            .with("by", by.clone())
             .with("seconds", grant.time.as_secs_f64())
             .with("connections", permit.left)
-            .with("bytes", permit.bytes);
+            .with("bytes", permit.bytes)
+            .with("shown", events::as_shown(asked));
+        let answered = by.told_in(answered, name);
         self.audit.reserve()?;
         self.audit.write(LogKind::Answered, answered)?;
         let id = self.datapath.next_hole()?;
@@ -141,13 +150,13 @@ impl State {
             .with("hole", shown.id)
             .with("destination", shown.destination)
             .with("ports", shown.ports)
-            .with("by", by)
             .with("reason", shown.reason)
             .with("request", permit.request.clone())
             .with("expires_at", moment::text(clocks.calendar(permit.expires)))
             .with("connections", permit.left)
             .with("bytes", permit.bytes)
             .with("http", json!(shown.http));
+        let opened = by.told_in(opened, name);
         let written = self.audit.write(LogKind::HoleOpen, opened);
         if let Err(error) = written.and_then(|()| self.audit.sync()) {
             self.permit_ended(id, permit, "not written down", None);
@@ -224,12 +233,13 @@ impl State {
     }
 
     /// Writes down that a permit has ended.
-    pub fn permit_ended(&mut self, id: HoleId, permit: &Permit, why: &str, by: Option<String>) {
+    pub fn permit_ended(&mut self, id: HoleId, permit: &Permit, why: &str, by: Option<&Answering>) {
         self.counters.hole_closed(why, 0);
         let record = Record::of(ids::session(permit.session), permit.about.owner)
             .with("hole", ids::hole(id))
             .with("why", why)
-            .with("by", by);
+            .with("requests", permit.passed);
+        let record = self.told_by(record, by);
         self.audit.note(LogKind::HoleClose, record);
         self.proxy.renew();
     }

@@ -134,6 +134,8 @@ pub struct Permit {
     pub left: Option<u64>,
     /// How many bytes the bodies of all of them may have; `None`: any number.
     pub bytes: Option<u64>,
+    /// How many it has let through.
+    pub passed: u64,
     /// When it ends.
     pub expires: BootTime,
     /// Who opened it, and why.
@@ -241,6 +243,7 @@ impl Permits {
         let Some(permit) = self.0.get_mut(&id) else {
             return false;
         };
+        permit.passed += 1;
         permit.left = permit.left.map(|left| left.saturating_sub(1));
         permit.bytes = permit.bytes.map(|left| left.saturating_sub(length));
         [permit.left, permit.bytes].contains(&Some(0))
@@ -324,6 +327,7 @@ mod tests {
             covers,
             left,
             bytes: None,
+            passed: 0,
             expires: BootTime(100),
             about: About {
                 session: 1,

@@ -1,5 +1,6 @@
 //! Tests of the whole room. What concerns one file only is tested there.
 
+mod diff;
 mod documents;
 mod errors;
 mod hostile;

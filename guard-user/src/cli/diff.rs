@@ -1,0 +1,308 @@
+//! `guard diff`: what another policy opens and closes. Needs no guardd.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use super::args::DiffArgs;
+use super::error::{CliError, Exit};
+use super::policy::explain::environment_of;
+use super::policy_file::PolicyFile;
+use super::render::Output;
+use super::render::page::{BAD, GOOD, HEAD, Page, WARN};
+use super::render::time::Clock;
+use crate::policy::{
+    self, Change, Compiled, Environment, Opens, Parsed, Policy, Side, format_duration,
+};
+
+/// Where two policies differ.
+#[derive(Debug, Serialize)]
+struct Differences {
+    old: String,
+    new: String,
+    /// They let the same through, and are alike in everything else.
+    equal: bool,
+    /// By address.
+    changes: Vec<Change>,
+    /// Names without an address here, of which the rules differ.
+    names: Vec<NameChange>,
+    /// What holds for all destinations.
+    settings: Vec<SettingChange>,
+}
+
+/// What rules say of a name that does not resolve here.
+#[derive(Debug, Serialize)]
+struct NameChange {
+    name: String,
+    before: Vec<String>,
+    after: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct SettingChange {
+    setting: &'static str,
+    before: String,
+    after: String,
+}
+
+/// Compares two policies. No where they differ, as diff(1) does.
+pub(crate) fn diff(args: &DiffArgs, output: Output) -> Result<Exit, CliError> {
+    let [old, new] = [&args.old, &args.new].map(|name| Read::of(name, output));
+    let (old, new) = (old?, new?);
+    let environment = environment_of(&[&old.parsed.policy, &new.parsed.policy]);
+    let [before, after] = [&old, &new].map(|read| read.compile(&environment, output));
+    let (before, after) = (before?, after?);
+    let [old, new] = [(&old, &before), (&new, &after)].map(|(read, compiled)| Side {
+        policy: &read.parsed.policy,
+        compiled,
+    });
+    let differences = Differences::of(args, old, new, &environment);
+    output.print(&differences, page)?;
+    Ok(Exit::answer(differences.equal))
+}
+
+/// A policy that was named.
+pub(super) struct Read {
+    file: PolicyFile,
+    pub(super) parsed: Parsed,
+}
+
+impl Read {
+    /// By its file, or its name.
+    pub(super) fn of(name: &str, output: Output) -> Result<Self, CliError> {
+        let file = PolicyFile::named(name)?;
+        let parsed = file.parse(output)?;
+        Ok(Self { file, parsed })
+    }
+
+    pub(super) fn compile(
+        &self,
+        environment: &Environment,
+        output: Output,
+    ) -> Result<Compiled, CliError> {
+        policy::compile(&self.parsed.policy, environment)
+            .map_err(|diagnostics| self.file.invalid(&diagnostics, output))
+    }
+}
+
+impl Differences {
+    fn of(args: &DiffArgs, old: Side<'_>, new: Side<'_>, environment: &Environment) -> Self {
+        let changes = policy::diff(old, new);
+        let names = names(old.policy, new.policy, environment);
+        let settings = settings(old.policy, new.policy);
+        Self {
+            old: args.old.clone(),
+            new: args.new.clone(),
+            equal: changes.is_empty() && names.is_empty() && settings.is_empty(),
+            changes,
+            names,
+            settings,
+        }
+    }
+}
+
+/// Names that do not resolve here are compared by what their rules say.
+fn names(old: &Policy, new: &Policy, environment: &Environment) -> Vec<NameChange> {
+    let said = |policy: &Policy| {
+        let mut said: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (rule, name) in policy.unresolved(environment) {
+            let ports: Vec<_> = rule.ports.iter().map(ToString::to_string).collect();
+            let ports = if ports.is_empty() {
+                "all".to_owned()
+            } else {
+                ports.join(",")
+            };
+            let entry = said.entry(name.to_string()).or_default();
+            entry.insert(format!("{} {ports}", rule.action.as_str()));
+        }
+        said
+    };
+    let (before, after) = (said(old), said(new));
+    let all: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    let of = |said: &BTreeMap<String, BTreeSet<String>>, name: &String| {
+        said.get(name)
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect::<Vec<_>>()
+    };
+    let changes = all.into_iter().map(|name| NameChange {
+        name: name.clone(),
+        before: of(&before, name),
+        after: of(&after, name),
+    });
+    changes
+        .filter(|change| change.before != change.after)
+        .collect()
+}
+
+fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
+    let of = |policy: &Policy| {
+        let longest = policy.longest_hole(None);
+        let inbound = if policy.inbound { "true" } else { "false" };
+        [
+            ("hold", format_duration(policy.hold)),
+            ("inbound", inbound.to_owned()),
+            ("max_hole", format_duration(longest)),
+        ]
+    };
+    let pairs = of(old).into_iter().zip(of(new));
+    let changes = pairs.map(|((setting, before), (_, after))| SettingChange {
+        setting,
+        before,
+        after,
+    });
+    changes
+        .filter(|change| change.before != change.after)
+        .collect()
+}
+
+fn page(found: &Differences, _: &Clock) -> Page {
+    let mut page = Page::default();
+    if found.equal {
+        page.styled(GOOD, "Equal").line(format_args!(
+            ": {} and {} let the same through.",
+            found.old, found.new
+        ));
+        return page;
+    }
+    for (opens, style, title) in [
+        (Opens::More, WARN, "More open:"),
+        (Opens::Less, BAD, "Less open:"),
+        (Opens::Otherwise, HEAD, "Other rules for HTTP requests:"),
+    ] {
+        let of_kind: Vec<_> = found
+            .changes
+            .iter()
+            .filter(|change| change.opens == opens)
+            .collect();
+        if of_kind.is_empty() {
+            continue;
+        }
+        page.styled(style, title).end();
+        for change in of_kind {
+            page.text("    ").line(line(change));
+        }
+    }
+    for change in &found.names {
+        let of = |said: &[String]| {
+            if said.is_empty() {
+                "nothing".to_owned()
+            } else {
+                said.join("; ")
+            }
+        };
+        page.styled(
+            WARN,
+            format_args!("{} (does not resolve here)", change.name),
+        )
+        .line(format_args!(
+            ": {} -> {}",
+            of(&change.before),
+            of(&change.after)
+        ));
+    }
+    for change in &found.settings {
+        page.line(format_args!(
+            "{}: {} -> {}",
+            change.setting, change.before, change.after
+        ));
+    }
+    page
+}
+
+fn line(change: &Change) -> String {
+    let rules = |rules: &[Option<String>]| {
+        let names = rules
+            .iter()
+            .map(|rule| rule.as_deref().unwrap_or("the default"));
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let ports = match change.ports.is_empty() {
+        true => String::new(),
+        false => format!(" {}", change.ports.join(",")),
+    };
+    format!(
+        "{}{ports}  {} -> {}  ({} -> {})",
+        change.destination,
+        change.before,
+        change.after,
+        rules(&change.before_rules),
+        rules(&change.after_rules)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::render::examples::clock;
+    use super::*;
+
+    #[test]
+    fn what_opens_is_told_from_what_closes() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, format!("version = 1\ndefault = \"deny\"\n{text}")).unwrap();
+            path.display().to_string()
+        };
+        let rule = |name: &str, to: &str, more: &str| {
+            format!("[[rule]]\nname = \"{name}\"\nto = [\"{to}\"]\n{more}\n")
+        };
+        let old = write(
+            "old.toml",
+            &(rule(
+                "web",
+                "192.0.2.0/25",
+                "ports = [\"tcp/80\"]\naction = \"confirm\"",
+            ) + &rule("gone", "no-such-name.invalid", "action = \"allow\"")),
+        );
+        let new = write(
+            "new.toml",
+            &("hold = \"5s\"\n".to_owned()
+                + &rule(
+                    "web",
+                    "192.0.2.0/24",
+                    "ports = [\"tcp/80\"]\naction = \"allow\"",
+                )
+                + &rule("no", "192.0.2.7", "action = \"deny\"")),
+        );
+        let output = Output::new(false);
+        let [old_read, new_read] = [&old, &new].map(|name| Read::of(name, output).unwrap());
+        let environment = Environment::default();
+        let [a, b] = [&old_read, &new_read].map(|read| read.compile(&environment, output).unwrap());
+        fn side<'p>(read: &'p Read, compiled: &'p Compiled) -> Side<'p> {
+            Side {
+                policy: &read.parsed.policy,
+                compiled,
+            }
+        }
+        let args = DiffArgs {
+            old: "old".into(),
+            new: "new".into(),
+        };
+        let found = Differences::of(
+            &args,
+            side(&old_read, &a),
+            side(&new_read, &b),
+            &environment,
+        );
+        assert!(!found.equal);
+        insta::assert_snapshot!(page(&found, &clock()).plain(), @r"
+        More open:
+            192.0.2.0 - 192.0.2.6 tcp/80  confirm -> allow  (web -> web)
+            192.0.2.8 - 192.0.2.127 tcp/80  confirm -> allow  (web -> web)
+            192.0.2.128/25 tcp/80  deny -> allow  (the default -> web)
+        Less open:
+            192.0.2.7 tcp/80  confirm -> deny  (web -> no)
+        no-such-name.invalid (does not resolve here): allow all -> nothing
+        hold: 1m -> 5s
+        ");
+        let same = Differences::of(
+            &args,
+            side(&old_read, &a),
+            side(&old_read, &a),
+            &environment,
+        );
+        insta::assert_snapshot!(page(&same, &clock()).plain(), @"Equal: old and new let the same through.");
+    }
+}

@@ -1,0 +1,96 @@
+//! Whether the audit trail is whole.
+
+use super::page::{BAD, GOOD, HEAD, Page, WARN};
+use super::time::Clock;
+use crate::trail::verify::Verified;
+
+/// The answer first, then what it rests on, and what it cannot show.
+pub(crate) fn page(found: &Verified, clock: &Clock) -> Page {
+    let mut page = Page::default();
+    headline(&mut page, found, clock);
+    if let Some(first) = found.first.filter(|first| *first > 1) {
+        page.line(format_args!(
+            "    It begins with record {first}: those before are not here."
+        ));
+    }
+    if found.unchained > 0 {
+        let how_many = records(found.unchained);
+        page.line(format_args!(
+            "    {how_many} of before the chain can be read; whether they are as they were written, nothing shows."
+        ));
+    }
+    if found.lost > 0 {
+        page.styled(
+            WARN,
+            format_args!("    {} could not be written", records(found.lost)),
+        )
+        .line(", as those after them say.");
+    }
+    for torn in &found.torn {
+        page.styled(WARN, format_args!("    {}:{}", torn.file, torn.line))
+            .line(" was not written whole: guardd or the machine was stopped in the middle, or it was cut there.");
+    }
+    for noted in &found.noted {
+        let head = noted.head;
+        match noted.why {
+            None => page.line(format_args!(
+                "    Record {} is in it as noted.",
+                head.number
+            )),
+            Some(why) => page
+                .styled(
+                    BAD,
+                    format_args!("    Record {} is not in it as noted", head.number),
+                )
+                .line(format_args!(": {why}.")),
+        };
+    }
+    if let Some(head) = found.head {
+        page.line(format_args!("    head {head}"))
+            .styled(
+                HEAD,
+                "    Whoever is root can write all of it anew. Note the head elsewhere; later:",
+            )
+            .end()
+            .line(format_args!("    guard log --verify --head {head}"));
+    }
+    page
+}
+
+fn headline(page: &mut Page, found: &Verified, clock: &Clock) {
+    let files = match found.files {
+        1 => "1 file".to_owned(),
+        files => format!("{files} files"),
+    };
+    let span = match (found.from, found.to) {
+        (Some(from), Some(to)) => format!(", from {} to {}", clock.at(from), clock.at(to)),
+        _ => String::new(),
+    };
+    let how_many = format!("{} in {files}{span}", records(found.records));
+    match (&found.broken, found.whole) {
+        (Some(broken), _) => {
+            page.styled(BAD, "Broken")
+                .line(format_args!(": {broken}"))
+                .line(format_args!("    Whole before that: {how_many}."));
+        }
+        (None, true) => {
+            page.text(format_args!("{how_many}, "))
+                .styled(GOOD, "whole")
+                .line(".");
+        }
+        (None, false) if found.head.is_none() => {
+            page.styled(WARN, "No chain").line(format_args!(
+                " in {files}: this trail is of a guard that chained no records, or empty."
+            ));
+        }
+        (None, false) => {
+            page.styled(BAD, "Broken").line(format_args!(
+                ": it is whole in itself, but not what was noted of it: {how_many}."
+            ));
+        }
+    }
+}
+
+fn records(number: u64) -> String {
+    format!("{number} record{}", if number == 1 { "" } else { "s" })
+}

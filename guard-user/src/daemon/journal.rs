@@ -1,0 +1,246 @@
+//! The records of the audit trail in systemd's journal, with fields to search by: `journalctl GUARD_KIND=hole-open`.
+//!
+//! The protocol: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. A datagram is an entry, of lines `FIELD=value`; a value
+//! with a newline in it goes by its length.
+
+use std::{
+    env,
+    io::{self, Write as _},
+    os::unix::net::UnixDatagram,
+    path::Path,
+};
+
+use serde_json::Value;
+
+use crate::proto::{Endpoint, LogKind, LogRecord};
+
+/// Where journald listens.
+const SOCKET: &str = "/run/systemd/journal/socket";
+/// A value is cut there, in bytes: paths and commands are whatever somebody made them.
+const MOST: usize = 4096;
+
+/// The journal, where guardd's own log goes there, too.
+#[derive(Debug)]
+pub struct Journal(Option<UnixDatagram>);
+
+impl Journal {
+    /// journald's, where standard error is (systemd.exec(5), `JOURNAL_STREAM`); else none.
+    #[must_use]
+    pub fn of_stderr() -> Self {
+        if !is_stderr(&env::var("JOURNAL_STREAM").unwrap_or_default()) {
+            return Self(None);
+        }
+        Self::at(Path::new(SOCKET)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the journal gets no records of the audit trail");
+            Self(None)
+        })
+    }
+
+    /// The one that listens there.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect(path)?;
+        // A journald that does not read keeps nobody waiting: the trail is what counts.
+        socket.set_nonblocking(true)?;
+        Ok(Self(Some(socket)))
+    }
+
+    /// Tells of a record. One that journald does not take is in the trail all the same.
+    pub fn tell(&self, record: &LogRecord) {
+        if let Some(socket) = &self.0 {
+            let _ = socket.send(&entry(record));
+        }
+    }
+}
+
+fn is_stderr(stream: &str) -> bool {
+    rustix::fs::fstat(rustix::stdio::stderr())
+        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// An entry of the journal: each field that is one word or number, where to, and from where somebody answered.
+fn entry(record: &LogRecord) -> Vec<u8> {
+    let mut entry = Vec::new();
+    let kind = kind(record.kind);
+    let priority = if kind == "denied" { "5" } else { "6" };
+    add(&mut entry, "SYSLOG_IDENTIFIER", "guardd");
+    add(&mut entry, "PRIORITY", priority);
+    add(&mut entry, "MESSAGE", &message(&kind, record));
+    add(&mut entry, "GUARD_KIND", &kind);
+    if let Some(session) = &record.session {
+        add(&mut entry, "GUARD_SESSION", session);
+    }
+    for (name, value) in &record.fields {
+        match (name.as_str(), value) {
+            ("destination", value) => {
+                for (name, text) in destination(value) {
+                    add(&mut entry, name, &text);
+                }
+            }
+            ("from", Value::Object(from)) => {
+                for (name, value) in from {
+                    add_scalar(&mut entry, &format!("from_{name}"), value);
+                }
+            }
+            (name, value) => add_scalar(&mut entry, name, value),
+        }
+    }
+    entry
+}
+
+fn kind(kind: LogKind) -> String {
+    let name = serde_json::to_value(kind).ok();
+    let name = name.as_ref().and_then(Value::as_str);
+    name.unwrap_or_default().to_owned()
+}
+
+/// One line for people.
+fn message(kind: &str, record: &LogRecord) -> String {
+    let field = |name: &str| record.fields.get(name).and_then(scalar);
+    let to = record.fields.get("destination").map(destination);
+    let to = to
+        .and_then(|to| to.into_iter().next())
+        .map(|(_, text)| text);
+    let named = ["rule", "request", "hole", "answer", "by", "why", "error"];
+    let named = named
+        .into_iter()
+        .filter_map(|name| Some(format!("{name} {}", field(name)?)));
+    let words = [Some(kind.to_owned()), record.session.clone(), to];
+    let words: Vec<_> = words.into_iter().flatten().chain(named).collect();
+    // One that somebody put newlines into is still one line here.
+    words.join(", ").replace(['\n', '\r'], " ")
+}
+
+/// `192.0.2.10 tcp/443`, and the name that the policy has for it; or a prefix, as it is.
+fn destination(value: &Value) -> Vec<(&'static str, String)> {
+    const TO: &str = "GUARD_DESTINATION";
+    if let Some(prefix) = value.as_str() {
+        return vec![(TO, prefix.to_owned())];
+    }
+    let Ok(to) = serde_json::from_value::<Endpoint>(value.clone()) else {
+        return Vec::new();
+    };
+    let port = to.port.map_or_else(String::new, |port| format!("/{port}"));
+    let text = format!("{} {}{port}", to.address, to.protocol);
+    let host = to.host.map(|host| ("GUARD_HOST", host));
+    [(TO, text)].into_iter().chain(host).collect()
+}
+
+fn scalar(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(is) => Some(is.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn add_scalar(entry: &mut Vec<u8>, name: &str, value: &Value) {
+    if let Some(text) = scalar(value) {
+        add(
+            entry,
+            &format!("GUARD_{}", name.to_ascii_uppercase()),
+            &text,
+        );
+    }
+}
+
+fn add(entry: &mut Vec<u8>, name: &str, value: &str) {
+    let value = &value[..value.floor_char_boundary(MOST)];
+    // Writing into memory does not fail.
+    let _ = match value.contains('\n') {
+        false => writeln!(entry, "{name}={value}"),
+        true => {
+            let length = (value.len() as u64).to_le_bytes();
+            let parts = [name.as_bytes(), b"\n", &length, value.as_bytes(), b"\n"];
+            entry.write_all(&parts.concat())
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn record(value: Value) -> LogRecord {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn a_record_has_fields_to_search_by() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let journald = UnixDatagram::bind(&path).unwrap();
+        let journal = Journal::at(&path).unwrap();
+        let to = json!({"address": "192.0.2.10", "port": 443, "protocol": "tcp", "host": "photos.example.com"});
+        journal.tell(&record(json!({
+            "at": "2026-11-20T12:00:00Z", "kind": "answered", "session": "s1", "destination": to, "answer": "yes",
+            "by": "alice", "from": {"terminal": "pts/3", "command": ["guard"]}, "number": 7, "shown": {"id": "r1"},
+        })));
+        let mut read = vec![0; 4096];
+        let length = journald.recv(&mut read).unwrap();
+        insta::assert_snapshot!(String::from_utf8_lossy(&read[..length]), @r"
+        SYSLOG_IDENTIFIER=guardd
+        PRIORITY=6
+        MESSAGE=answered, s1, 192.0.2.10 tcp/443, answer yes, by alice
+        GUARD_KIND=answered
+        GUARD_SESSION=s1
+        GUARD_ANSWER=yes
+        GUARD_BY=alice
+        GUARD_DESTINATION=192.0.2.10 tcp/443
+        GUARD_HOST=photos.example.com
+        GUARD_FROM_TERMINAL=pts/3
+        GUARD_NUMBER=7
+        ");
+    }
+
+    #[test]
+    fn no_value_makes_a_field_of_its_own() {
+        let hostile = "x\nPRIORITY=0\nGUARD_KIND=answered";
+        let entry = entry(&record(json!({
+            "at": "2026-11-20T12:00:00Z", "kind": "denied", "session": hostile, "comm": hostile, "destination": hostile,
+            "rule": "r".repeat(2 * MOST),
+        })));
+        // As journald reads it.
+        let (mut rest, mut names) = (&entry[..], Vec::new());
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line = &rest[..end];
+            rest = &rest[end + 1..];
+            let name = match line.iter().position(|byte| *byte == b'=') {
+                Some(at) => &line[..at],
+                None => {
+                    let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+                    rest = &rest[8 + length + 1..];
+                    line
+                }
+            };
+            names.push(String::from_utf8(name.to_vec()).unwrap());
+        }
+        let expected = [
+            "SYSLOG_IDENTIFIER",
+            "PRIORITY",
+            "MESSAGE",
+            "GUARD_KIND",
+            "GUARD_SESSION",
+            "GUARD_COMM",
+            "GUARD_DESTINATION",
+            "GUARD_RULE",
+        ];
+        assert_eq!(names, expected);
+        assert!(entry.len() < 3 * MOST);
+    }
+
+    #[test]
+    fn without_a_journal_nothing_is_told() {
+        assert!(!is_stderr(""));
+        assert!(!is_stderr("1:2"));
+        let dir = tempfile::tempdir().unwrap();
+        assert!(Journal::at(&dir.path().join("none")).is_err());
+    }
+}

@@ -1,0 +1,4 @@
+//! What is read out of trails, against naive readings of them.
+
+mod chain;
+mod suggest;

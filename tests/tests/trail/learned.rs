@@ -1,0 +1,182 @@
+//! What a trail is good for: rules out of answers, a summary, and other policies on the same past.
+
+use std::fs;
+use std::thread;
+use std::time::Duration;
+
+use guard_lab::{Attempt, Daemon, Production, Shell, bins, eventually};
+
+use super::{ASKED, OTHER, ask, json, lab, records};
+
+#[test]
+fn what_is_suggested_lets_through_what_was_answered_and_nothing_else() {
+    let (network, daemon) = lab();
+    let _production = Production::start(&network).unwrap();
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let yes = ask(&daemon, &mut shell, ASKED, 443);
+    let no = ask(&daemon, &mut shell, OTHER, 443);
+    json(&daemon, &["approve", &yes]);
+    json(&daemon, &["deny", &no]);
+    assert!(shell.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
+    let suggested = daemon
+        .agent(["suggest", "--session", "s1", "--since", "1h"])
+        .run()
+        .unwrap();
+    let lines = suggested.success().unwrap().stdout;
+    assert!(lines.contains("said yes to r1"), "{lines}");
+    let policy = format!("version = 1\nname = \"learned\"\ndefault = \"confirm\"\n{lines}");
+    let file = daemon.write_policy("learned", &policy).unwrap();
+    let checked = daemon
+        .root(["check"])
+        .args([file.as_os_str()])
+        .run()
+        .unwrap();
+    checked.success().unwrap();
+    let mut learned = Shell::start(&daemon, "learned").unwrap();
+    assert!(learned.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
+    for (to, port) in [(ASKED, 80), (OTHER, 443), ("192.0.2.12", 443)] {
+        assert!(
+            !learned.reaches(&Attempt::tcp(to, port)).unwrap(),
+            "{to} {port}"
+        );
+    }
+    let denied = || {
+        records(&daemon, "denied")
+            .into_iter()
+            .filter(|one| one["session"] == "s2")
+            .collect::<Vec<_>>()
+    };
+    eventually("all are written down", || denied().len() == 3).unwrap();
+    assert_eq!(denied()[1]["verdict"], "deny");
+    // With another answer to the same, neither is offered.
+    let again = ask(&daemon, &mut learned, ASKED, 80);
+    json(&daemon, &["approve", &again]);
+    json(&daemon, &["close", "--all"]);
+    // The kernel tells of the same destination once a second.
+    thread::sleep(Duration::from_millis(1100));
+    let again = ask(&daemon, &mut learned, ASKED, 80);
+    json(&daemon, &["deny", &again]);
+    let suggested = json(&daemon, &["suggest", "--session", "s2"]);
+    assert_eq!(
+        suggested["rules"].as_array().unwrap().len(),
+        0,
+        "{suggested}"
+    );
+    assert_eq!(suggested["left_out"].as_array().unwrap().len(), 2);
+}
+
+/// Runs an attempt as the agent's command; gives its status and standard error.
+fn run(daemon: &Daemon, options: &[&str], attempt: &Attempt) -> (Option<i32>, String) {
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let run = daemon
+        .agent(["run", "--policy", "asks"])
+        .args(options.iter().copied());
+    let run = run.args(["--".into(), probe.into_os_string()]);
+    let output = run.args(attempt.args()).run().unwrap();
+    (output.code(), output.stderr)
+}
+
+#[test]
+fn a_run_ends_with_what_was_stopped_and_with_the_commands_status() {
+    let (network, daemon) = lab();
+    let _production = Production::start(&network).unwrap();
+    let (stopped, allowed) = (Attempt::tcp(ASKED, 443), Attempt::tcp("198.51.100.7", 443));
+    let (quiet, said) = run(&daemon, &["--quiet"], &stopped);
+    assert!(!said.contains("stopped"), "{said}");
+    let (status, said) = run(&daemon, &[], &stopped);
+    assert_eq!(status, quiet);
+    assert!(
+        said.contains(
+            "guard: stopped 1 attempt to reach 1 destination; 1 question (1 without an answer)."
+        ),
+        "{said}"
+    );
+    assert!(
+        said.contains("once tcp 192.0.2.10:443 (confirm, production)"),
+        "{said}"
+    );
+    assert!(said.contains("guard report --session s2"), "{said}");
+    let (_, said) = run(&daemon, &[], &allowed);
+    assert!(!said.contains("guard:"), "{said}");
+}
+
+#[test]
+fn another_policy_judges_the_same_past() {
+    let (network, daemon) = lab();
+    let _production = Production::start(&network).unwrap();
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let request = ask(&daemon, &mut shell, ASKED, 443);
+    ask(&daemon, &mut shell, OTHER, 22);
+    json(&daemon, &["approve", &request]);
+    assert!(shell.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
+    json(&daemon, &["close", "--all"]);
+    let rule = |name: &str, to: &str, action: &str| {
+        format!("[[rule]]\nname = \"{name}\"\nto = [\"{to}\"]\naction = \"{action}\"\n")
+    };
+    let rules = rule("web", ASKED, "allow") + &rule("no", OTHER, "deny");
+    let other = daemon
+        .write_policy(
+            "other",
+            &format!("version = 1\nname = \"other\"\ndefault = \"allow\"\n{rules}"),
+        )
+        .unwrap();
+    let other = other.to_str().unwrap();
+    let replay = json(&daemon, &["replay", other]);
+    let changes = replay["changes"].as_array().unwrap();
+    let of = |what: &str, after: &str| {
+        let found = changes
+            .iter()
+            .find(|one| one["what"] == what && one["after"] == after);
+        found.unwrap_or_else(|| panic!("no {what} {after}: {replay}"))
+    };
+    assert_eq!(
+        of("connection", "allow")["destination"],
+        "192.0.2.10 tcp/443"
+    );
+    assert_eq!(of("connection", "allow")["before"], "confirm");
+    assert_eq!(of("connection", "deny")["after_rule"], "no");
+    assert_eq!(of("hole", "allow")["times"], 1);
+    let text = daemon
+        .root(["replay", other])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap()
+        .stdout;
+    assert!(
+        text.contains("192.0.2.10 tcp/443: confirm -> allow, once, rule web"),
+        "{text}"
+    );
+    // And exactly, without a past.
+    let old = daemon.policy_dir().join("asks.toml");
+    let old = old.to_str().unwrap();
+    let same = daemon.root(["diff", old, old]).run().unwrap();
+    assert_eq!(same.code(), Some(0), "{same:?}");
+    let diff = daemon.root(["diff", old, other, "--json"]).run().unwrap();
+    assert_eq!(diff.code(), Some(1));
+    let diff = diff.json().unwrap();
+    let all: Vec<_> = diff["changes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one["destination"].as_str().unwrap(),
+                one["opens"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        all,
+        [
+            ("192.0.2.0 - 192.0.2.10", "more"),
+            ("192.0.2.11", "less"),
+            ("192.0.2.12 - 192.0.2.255", "more")
+        ]
+    );
+    assert_eq!(
+        daemon.root(["diff", old, "no-such"]).run().unwrap().code(),
+        Some(2)
+    );
+    assert!(fs::metadata(old).is_ok());
+}
