@@ -6,7 +6,7 @@ use guard_common::Protocol;
 use serde::Serialize;
 
 use super::decisions::{Answer, Decisions, HttpAnswer, Said};
-use crate::policy::{self, PortSpec, Prefix};
+use crate::policy::{self, Environment, PortSpec, Prefix};
 
 /// Rules that are offered.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -91,11 +91,25 @@ pub fn suggest(decisions: &Decisions) -> Suggestion {
         rules.push(http_rule(to, ports, requests));
     }
     let toml = toml(&rules);
+    left_out.extend(problem(&toml));
     Suggestion {
         toml,
         rules,
         left_out,
     }
+}
+
+/// Why the rules are no policy, as where an address has more ports than a policy can tell apart.
+fn problem(toml: &str) -> Option<String> {
+    let text = format!("version = 1\n{toml}");
+    let parsed = policy::parse("suggested.toml", &text);
+    let compiled =
+        parsed.and_then(|parsed| policy::compile(&parsed.policy, &Environment::default()));
+    let first = compiled.err()?.into_iter().next()?;
+    Some(format!(
+        "these rules are no policy as they are: {}",
+        first.message
+    ))
 }
 
 /// The answers that no other one contradicts.
