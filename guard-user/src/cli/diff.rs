@@ -184,6 +184,12 @@ fn page(found: &Differences, _: &Clock) -> Page {
             page.text("    ").line(line(change));
         }
     }
+    elsewhere(&mut page, found);
+    page
+}
+
+/// What is not told by address.
+fn elsewhere(page: &mut Page, found: &Differences) {
     for change in &found.names {
         let of = |said: &[String]| {
             if said.is_empty() {
@@ -208,7 +214,6 @@ fn page(found: &Differences, _: &Clock) -> Page {
             change.setting, change.before, change.after
         ));
     }
-    page
 }
 
 fn line(change: &Change) -> String {

@@ -174,14 +174,17 @@ impl Decisions {
             }
             (Some(to), Ok(Some(ports)), Some(http)) => {
                 let bytes = shown.and_then(|shown| shown.http.as_ref()?.bytes);
-                // One request is shown with its digest, or is for one; a pattern has no number.
-                let one = text(http, "digest").is_some()
-                    || http.get("requests_left").is_some_and(|left| *left == 1);
+                // A hole for one request names its digest, or its very path where it had none.
+                let asked = shown.and_then(|shown| shown.http.as_ref());
+                let path = text(http, "path");
+                let is_asked = asked.is_none_or(|asked| path.as_ref() == Some(&asked.path));
+                let is_last = http.get("requests_left").is_some_and(|left| *left == 1);
+                let one = text(http, "digest").is_some() || (is_last && is_asked);
                 self.http.push(HttpAnswer {
                     to,
                     ports,
                     method: text(http, "method"),
-                    path: text(http, "path"),
+                    path,
                     is_pattern: !one,
                     has_body: one && bytes != Some(0),
                     yes: true,

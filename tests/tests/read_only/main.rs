@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod holes;
+mod learned;
 mod scene;
 
 use guard_lab::{Attempt, Network, eventually};

@@ -26,6 +26,21 @@ pub(crate) fn page(found: &Verified, clock: &Clock) -> Page {
         )
         .line(", as those after them say.");
     }
+    places(&mut page, found);
+    if let Some(head) = found.head {
+        page.line(format_args!("    head {head}"))
+            .styled(
+                HEAD,
+                "    Whoever is root can write all of it anew. Note the head elsewhere; later:",
+            )
+            .end()
+            .line(format_args!("    guard log --verify --head {head}"));
+    }
+    page
+}
+
+/// What was torn, and what became of the heads that were noted.
+fn places(page: &mut Page, found: &Verified) {
     for torn in &found.torn {
         page.styled(WARN, format_args!("    {}:{}", torn.file, torn.line))
             .line(" was not written whole: guardd or the machine was stopped in the middle, or it was cut there.");
@@ -45,16 +60,6 @@ pub(crate) fn page(found: &Verified, clock: &Clock) -> Page {
                 .line(format_args!(": {why}.")),
         };
     }
-    if let Some(head) = found.head {
-        page.line(format_args!("    head {head}"))
-            .styled(
-                HEAD,
-                "    Whoever is root can write all of it anew. Note the head elsewhere; later:",
-            )
-            .end()
-            .line(format_args!("    guard log --verify --head {head}"));
-    }
-    page
 }
 
 fn headline(page: &mut Page, found: &Verified, clock: &Clock) {

@@ -1,198 +1,30 @@
-//! Whether a trail is whole: each line as it was written, none missing, none between.
+//! Along the chain, line by line.
 
-use std::{
-    fmt,
-    io::{self, BufRead},
-    path::PathBuf,
-};
+use std::io;
 
-use jiff::Timestamp;
-use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    chain::{Chained, Digest, Head, Line},
-    files,
+    super::chain::{Chained, Digest, Head, Line},
+    Break, BreakKind, Lines, Noted, Place, Source, Verified,
 };
-use crate::proto::moment;
-
-/// One file of a trail.
-pub struct Source {
-    /// What it is called.
-    pub name: String,
-    /// Its lines.
-    pub lines: Box<dyn BufRead>,
-}
-
-/// What was found.
-#[derive(Clone, Debug, Default, Serialize)]
-pub struct Verified {
-    /// There is a chain, and nothing is wrong with it, nor with what was noted of it.
-    pub whole: bool,
-    /// How many records of the chain were read, up to the first break.
-    pub records: u64,
-    /// In how many files.
-    pub files: usize,
-    /// Records of a version that knew no chain, before it.
-    pub unchained: u64,
-    /// Records that could not be written, as the next ones say.
-    pub lost: u64,
-    /// When the first record of the chain was written, as it says.
-    #[serde(serialize_with = "moment::write_some")]
-    pub from: Option<Timestamp>,
-    /// When the last one was.
-    #[serde(serialize_with = "moment::write_some")]
-    pub to: Option<Timestamp>,
-    /// The number of the first one. Above 1, those before are not here.
-    pub first: Option<u64>,
-    /// The last one, up to the first break.
-    pub head: Option<Head>,
-    /// The first break.
-    pub broken: Option<Break>,
-    /// Last lines of files that were not written whole.
-    pub torn: Vec<Place>,
-    /// What became of the heads that were noted.
-    pub noted: Vec<Noted>,
-}
-
-/// A line of a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
-    /// The file.
-    pub file: String,
-    /// The line, counted from 1.
-    pub line: u64,
-}
-
-/// Where a chain breaks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Break {
-    /// The file.
-    pub file: String,
-    /// The line, counted from 1.
-    pub line: u64,
-    /// What kind of break it is.
-    pub kind: BreakKind,
-    /// In words.
-    pub why: String,
-}
-
-/// What kind of break it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum BreakKind {
-    /// The line is not as it was written.
-    Edited,
-    /// Records before it are not there.
-    Missing,
-    /// It stands before records that it was written after, or behind those that it was written before.
-    Reordered,
-    /// It is there a second time.
-    Repeated,
-    /// It has no chain, and comes after some that have.
-    Unchained,
-    /// It is no record.
-    NoRecord,
-    /// Another chain begins, while one is there.
-    Restarted,
-    /// The file does not begin where guardd began it.
-    CutFront,
-}
-
-/// What became of a head that somebody noted.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Noted {
-    /// It.
-    #[serde(flatten)]
-    pub head: Head,
-    /// Whether it is in the chain.
-    pub found: bool,
-    /// If not, why.
-    pub why: Option<&'static str>,
-}
-
-impl fmt::Display for Break {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: {}", self.file, self.line, self.why)
-    }
-}
-
-/// Reads files, the oldest first, and says whether they are one whole chain that has all of the `noted` heads.
-///
-/// # Errors
-///
-/// Where one cannot be read.
-pub fn verify(sources: Vec<Source>, noted: &[Head]) -> io::Result<Verified> {
-    let mut walk = Walk::new(sources.len(), noted);
-    let mut sources = sources.into_iter();
-    while let Some(source) = sources.next() {
-        walk.begin(source.name);
-        let mut rest = Lines::new(source.lines);
-        while let Some(line) = rest.next()? {
-            walk.line += 1;
-            let step = walk.step(&line);
-            if let Err(kind) = step {
-                let kind = walk.told_apart(kind, &line, rest, sources)?;
-                walk.stop(kind);
-                return Ok(walk.finish());
-            }
-        }
-    }
-    Ok(walk.finish())
-}
-
-/// Opens files for [`verify`], in the order of their first records.
-///
-/// # Errors
-///
-/// The system's.
-pub fn open(mut paths: Vec<PathBuf>) -> io::Result<Vec<Source>> {
-    files::sort(&mut paths)?;
-    let open = |path: &PathBuf| {
-        Ok(Source {
-            name: path.display().to_string(),
-            lines: files::open(path)?,
-        })
-    };
-    paths.iter().map(open).collect()
-}
-
-struct Lines {
-    from: Box<dyn BufRead>,
-    line: Vec<u8>,
-}
-
-impl Lines {
-    fn new(from: Box<dyn BufRead>) -> Self {
-        Self {
-            from,
-            line: Vec::new(),
-        }
-    }
-
-    /// The next line, with its newline if it has one.
-    fn next(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let any = files::read_line(self.from.as_mut(), &mut self.line)?;
-        Ok(any.then(|| std::mem::take(&mut self.line)))
-    }
-}
 
 /// Where a walk along the chain has come to.
-struct Walk<'n> {
+pub(super) struct Walk<'n> {
     found: Verified,
     noted: &'n [Head],
     /// Which of them were met.
     met: Vec<Option<bool>>,
     file: String,
-    line: u64,
+    pub(super) line: u64,
     /// What stands in this file before its chain begins.
     plain: Sha256,
     head: Option<Head>,
 }
 
 impl<'n> Walk<'n> {
-    fn new(files: usize, noted: &'n [Head]) -> Self {
+    pub(super) fn new(files: usize, noted: &'n [Head]) -> Self {
         Self {
             found: Verified {
                 files,
@@ -207,13 +39,13 @@ impl<'n> Walk<'n> {
         }
     }
 
-    fn begin(&mut self, file: String) {
+    pub(super) fn begin(&mut self, file: String) {
         self.file = file;
         self.line = 0;
         self.plain = Sha256::new();
     }
 
-    fn step(&mut self, line: &[u8]) -> Result<(), BreakKind> {
+    pub(super) fn step(&mut self, line: &[u8]) -> Result<(), BreakKind> {
         let Some(whole) = line.strip_suffix(b"\n") else {
             return self.end(line);
         };
@@ -299,7 +131,7 @@ impl<'n> Walk<'n> {
 
     /// A number that is too high is of a line that stands too early, or one whose predecessors are gone: which, what
     /// follows tells.
-    fn told_apart(
+    pub(super) fn told_apart(
         &self,
         kind: BreakKind,
         line: &[u8],
@@ -349,7 +181,7 @@ impl<'n> Walk<'n> {
         }
     }
 
-    fn stop(&mut self, kind: BreakKind) {
+    pub(super) fn stop(&mut self, kind: BreakKind) {
         let Place { file, line } = self.place();
         let next = self.head.map_or(1, |head| head.number + 1);
         self.found.broken = Some(Break {
@@ -360,7 +192,7 @@ impl<'n> Walk<'n> {
         });
     }
 
-    fn finish(mut self) -> Verified {
+    pub(super) fn finish(mut self) -> Verified {
         let (first, last) = (self.found.first, self.head.map(|head| head.number));
         let noted = self.noted.iter().zip(&self.met);
         let noted = noted.map(|(head, met)| {
@@ -385,23 +217,5 @@ impl<'n> Walk<'n> {
         let all_found = self.found.noted.iter().all(|noted| noted.found);
         self.found.whole = self.head.is_some() && self.found.broken.is_none() && all_found;
         self.found
-    }
-}
-
-impl BreakKind {
-    /// In words, where record `next` should stand.
-    fn why(self, next: u64) -> String {
-        match self {
-            Self::Edited => format!("record {next} is not as it was written"),
-            Self::Missing => format!("records from number {next} on are missing before it"),
-            Self::Reordered => format!("it is out of order: record {next} should stand here"),
-            Self::Repeated => format!("record {} is there a second time", next - 1),
-            Self::Unchained => "a record without a chain stands between those that have one: somebody put it there, or \
-                                an older guardd wrote it"
-                .to_owned(),
-            Self::NoRecord => "this is no record of guardd's: it was edited, or put there".to_owned(),
-            Self::Restarted => format!("another chain begins, where record {next} should stand"),
-            Self::CutFront => "lines before this one were cut off the file".to_owned(),
-        }
     }
 }

@@ -1,0 +1,126 @@
+//! What another policy would have said to what the trail recorded.
+
+mod judging;
+mod seen;
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use self::seen::Seen;
+use crate::{
+    policy::{Compiled, Environment, Policy},
+    proto::{Endpoint, LogRecord},
+};
+
+/// What would have been otherwise.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Replay {
+    /// The policy that judged.
+    pub policy: String,
+    /// What it says otherwise, more open ones first.
+    pub changes: Vec<Judged>,
+    /// How many destinations, requests and holes are as they were.
+    pub unchanged: usize,
+    /// What the trail does not tell.
+    pub unknown: Vec<String>,
+}
+
+/// Something that was recorded, and what the policy says of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Judged {
+    /// What it is.
+    pub what: What,
+    /// Where to: `192.0.2.10 tcp/443`, or a hole's prefix and ports.
+    pub destination: String,
+    /// The name that the policy of then had for it.
+    pub host: Option<String>,
+    /// Of an HTTP request: method and path.
+    pub request: Option<String>,
+    /// What was said then: a verdict; of a request `refused`, `passed`, `failed` or `asked`; of a hole `opened`.
+    pub before: String,
+    /// The rule of then; null: the default, or not known.
+    pub before_rule: Option<String>,
+    /// What is said now: a verdict; of a request `read`, `ask`, `deny` or `by its body`.
+    pub after: String,
+    /// The rule of now; null: the default.
+    pub after_rule: Option<String>,
+    /// How often, at least.
+    pub times: u64,
+    /// Whether more gets through; null where neither is the wider one for sure.
+    pub opens: Option<bool>,
+}
+
+/// What was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// A connection that was refused or held.
+    Connection,
+    /// An HTTP request.
+    Http,
+    /// A hole that a person opened.
+    Hole,
+}
+
+/// A policy that judges.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge<'p> {
+    /// It.
+    pub policy: &'p Policy,
+    /// The same, compiled.
+    pub compiled: &'p Compiled,
+}
+
+/// Has a policy judge what the records tell of.
+#[must_use]
+pub fn replay(records: &[LogRecord], judge: Judge<'_>) -> Replay {
+    let seen = Seen::of(records);
+    let connections = seen
+        .connections
+        .iter()
+        .filter_map(|(key, tried)| judge.connection(key, tried));
+    let http = seen
+        .http
+        .iter()
+        .filter_map(|(key, tried)| judge.http(key, tried));
+    let holes = seen
+        .holes
+        .iter()
+        .filter_map(|(key, hole)| judge.hole(key, hole));
+    let all: Vec<_> = connections.chain(http).chain(holes).collect();
+    let (mut changes, same): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|one| one.before != one.after);
+    changes.sort_by_key(|one| (one.opens != Some(true), one.opens.is_none(), one.what));
+    Replay {
+        policy: judge.policy.name.clone(),
+        unchanged: same.len(),
+        changes,
+        unknown: seen.unknown(),
+    }
+}
+
+/// What names stood for then: the trail says it of each destination that had one.
+pub fn remember(environment: &mut Environment, records: &[LogRecord]) {
+    for record in records {
+        let Some(Endpoint {
+            address,
+            host: Some(host),
+            ..
+        }) = endpoint(record)
+        else {
+            continue;
+        };
+        let known = environment.names.get_mut(&host);
+        if let (Some(known), Ok(address)) = (known, address.parse::<IpAddr>())
+            && !known.contains(&address)
+        {
+            known.push(address);
+        }
+    }
+}
+
+fn endpoint(record: &LogRecord) -> Option<Endpoint> {
+    let to = record.fields.get("destination")?;
+    serde_json::from_value(to.clone()).ok()
+}

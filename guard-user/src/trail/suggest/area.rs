@@ -1,0 +1,146 @@
+//! Addresses and ports, put together where together they are exactly what was answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use guard_common::Protocol;
+
+use super::super::decisions::Answer;
+use crate::policy::{PortSpec, Prefix};
+
+/// Addresses, and ports of them.
+#[derive(Clone, Debug)]
+pub(super) struct Area {
+    pub(super) to: Prefix,
+    /// Sorted, neither touching nor overlapping. Empty: all.
+    pub(super) ports: Vec<PortSpec>,
+    pub(super) why: BTreeSet<String>,
+}
+
+/// What no answer is about.
+pub(super) const NO_PORT: PortSpec = PortSpec::one(Protocol::ANY, 0);
+
+impl Area {
+    pub(super) fn of(one: &Answer) -> Self {
+        Self {
+            to: one.to,
+            ports: one.ports.into_iter().collect(),
+            why: BTreeSet::from([one.why.clone()]),
+        }
+    }
+
+    /// Whether all of another one is in it.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let has = |port: &PortSpec| {
+            self.ports
+                .iter()
+                .any(|own| own.intersection(port) == Some(*port))
+        };
+        let ports =
+            self.ports.is_empty() || (!other.ports.is_empty() && other.ports.iter().all(has));
+        self.to.contains(&other.to) && ports
+    }
+
+    /// Whether a rule for it would decide for connections that are in another one, too.
+    pub(super) fn would_hide(&self, other: &Self) -> bool {
+        let meet = |one: &PortSpec| {
+            other
+                .ports
+                .iter()
+                .any(|two| one.intersection(two).is_some())
+        };
+        let ports = self.ports.is_empty() || other.ports.is_empty() || self.ports.iter().any(meet);
+        let narrower = || {
+            let widest = |area: &Self| match area.ports.is_empty() {
+                true => u32::MAX,
+                false => area
+                    .ports
+                    .iter()
+                    .map(|port| u32::from(port.width()))
+                    .max()
+                    .unwrap_or(0),
+            };
+            widest(other) < widest(self)
+        };
+        match (self.to == other.to, other.to.contains(&self.to)) {
+            (true, _) => ports && !narrower(),
+            (false, is_inside) => is_inside && ports,
+        }
+    }
+}
+
+/// What answers of one kind are about, each address and port once: adjacent ones put together, and nothing else.
+pub(super) fn areas<'a>(answers: impl Iterator<Item = &'a Answer>) -> Vec<Area> {
+    let mut by_prefix: BTreeMap<Prefix, Area> = BTreeMap::new();
+    let mut everything: BTreeSet<Prefix> = BTreeSet::new();
+    for one in answers {
+        let area = by_prefix.entry(one.to).or_insert_with(|| Area {
+            to: one.to,
+            ports: Vec::new(),
+            why: BTreeSet::new(),
+        });
+        area.why.insert(one.why.clone());
+        match one.ports {
+            Some(ports) => area.ports.push(ports),
+            None => {
+                everything.insert(one.to);
+            }
+        }
+    }
+    for area in by_prefix.values_mut() {
+        area.ports = match everything.contains(&area.to) {
+            true => Vec::new(),
+            false => touching(std::mem::take(&mut area.ports)),
+        };
+    }
+    aggregated(by_prefix.into_values().collect())
+}
+
+/// Ports of which none touch.
+fn touching(mut ports: Vec<PortSpec>) -> Vec<PortSpec> {
+    ports.sort();
+    let mut joined: Vec<PortSpec> = Vec::new();
+    for one in ports {
+        match joined.last_mut() {
+            Some(last)
+                if last.protocol == one.protocol && one.low <= last.high.saturating_add(1) =>
+            {
+                last.high = last.high.max(one.high);
+            }
+            _ => joined.push(one),
+        }
+    }
+    joined
+}
+
+/// Halves of a prefix with the same ports as that prefix, again and again.
+fn aggregated(mut areas: Vec<Area>) -> Vec<Area> {
+    loop {
+        areas.sort_by_key(|area| (std::cmp::Reverse(area.to.length()), area.to));
+        let halves = areas.iter().enumerate().find_map(|(at, one)| {
+            let parent = one.to.parent()?;
+            let other = areas[at + 1..]
+                .iter()
+                .position(|other| other.ports == one.ports && other.to.parent() == Some(parent))?;
+            // Everything of one family is not half of all that there is.
+            (parent.length() > 0).then_some((at, at + 1 + other, parent))
+        });
+        let Some((first, second, parent)) = halves else {
+            return areas;
+        };
+        let other = areas.remove(second);
+        let one = &mut areas[first];
+        one.to = parent;
+        one.why.extend(other.why);
+        // It may be one that was answered as a whole, too.
+        let (mut whole, rest): (Vec<_>, Vec<_>) =
+            areas.into_iter().partition(|area| area.to == parent);
+        let ports = whole.iter().flat_map(|area| area.ports.clone()).collect();
+        let is_all = whole.iter().any(|area| area.ports.is_empty());
+        let why = whole.iter().flat_map(|area| area.why.clone()).collect();
+        areas = rest;
+        if let Some(area) = whole.pop() {
+            let ports = if is_all { Vec::new() } else { touching(ports) };
+            areas.push(Area { ports, why, ..area });
+        }
+    }
+}

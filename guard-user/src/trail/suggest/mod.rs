@@ -1,0 +1,210 @@
+//! From answers to rules: what would make them permanent, and not a connection more.
+
+mod area;
+mod http;
+mod text;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use self::{
+    area::{Area, NO_PORT, areas},
+    http::agreeing_http,
+    text::toml,
+};
+
+use super::decisions::{Answer, Decisions, Said};
+use crate::policy::{self, Environment, PortSpec, Prefix};
+
+/// Rules that are offered.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Suggestion {
+    /// As text for a policy, with the reasons as comments.
+    pub toml: String,
+    /// The same, one by one.
+    pub rules: Vec<SuggestedRule>,
+    /// What was decided and is not in them, with the reason.
+    pub left_out: Vec<String>,
+}
+
+/// A rule that is offered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SuggestedRule {
+    /// What to call it.
+    pub name: String,
+    /// Addresses and prefixes.
+    pub to: Vec<String>,
+    /// Ports; empty: all.
+    pub ports: Vec<String>,
+    /// `allow`, `read-only` or `deny`.
+    pub action: &'static str,
+    /// Under `read-only`.
+    pub http: Vec<SuggestedHttp>,
+    /// The answers that it comes from.
+    pub why: Vec<String>,
+}
+
+/// An HTTP rule that is offered.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct SuggestedHttp {
+    /// What it does to such requests: `deny` before `allow`, since the first that matches decides.
+    pub is_allowed: bool,
+    /// The method; null: any.
+    pub method: Option<String>,
+    /// The path; null: any.
+    pub path: Option<String>,
+    /// The query; empty: none at all; null: any.
+    pub query: Option<String>,
+    /// Why it is a comment: it would let more through than was said yes to.
+    pub wider: Option<&'static str>,
+    /// The answer that it comes from.
+    pub why: String,
+}
+
+/// The rules that come of decisions.
+#[must_use]
+pub fn suggest(decisions: &Decisions) -> Suggestion {
+    let mut left_out = decisions.unsaid.clone();
+    let answers = agreeing(&decisions.answers, &mut left_out);
+    let http = agreeing_http(&decisions.http, &answers, &mut left_out);
+    // Whoever contradicts an HTTP answer is left out with it.
+    let is_meant = |one: &&Answer| !http.refuted.contains(&place(one));
+    let answers: Vec<_> = answers.iter().filter(is_meant).cloned().collect();
+    let mut rules = Vec::new();
+    let yes = areas(answers.iter().filter(|one| one.said == Said::Yes));
+    let is_needed = |one: &&Answer| {
+        let is_read = http
+            .by_place
+            .contains_key(&(one.to, one.ports.unwrap_or(NO_PORT)));
+        !is_read && !yes.iter().any(|wider| wider.covers(&Area::of(one)))
+    };
+    let reads = answers.iter().filter(|one| one.said == Said::Reads);
+    let (reads, hidden): (Vec<_>, Vec<_>) = areas(reads.filter(is_needed))
+        .into_iter()
+        .partition(|area| !yes.iter().any(|other| area.would_hide(other)));
+    for why in hidden.into_iter().flat_map(|area| area.why) {
+        // Both hold for the same, and a rule for reads would take something of the other.
+        left_out.push(format!(
+            "{why}: reads alone, where another yes says everything"
+        ));
+    }
+    let no = areas(answers.iter().filter(|one| one.said == Said::No));
+    for (areas, said) in [(no, Said::No), (yes, Said::Yes), (reads, Said::Reads)] {
+        rules.extend(joined(areas, said));
+    }
+    for ((to, ports), requests) in http.by_place {
+        rules.push(http_rule(to, ports, requests));
+    }
+    let toml = toml(&rules);
+    left_out.extend(problem(&toml));
+    Suggestion {
+        toml,
+        rules,
+        left_out,
+    }
+}
+
+/// Why the rules are no policy, as where an address has more ports than a policy can tell apart.
+fn problem(toml: &str) -> Option<String> {
+    let text = format!("version = 1\n{toml}");
+    let parsed = policy::parse("suggested.toml", &text);
+    let compiled =
+        parsed.and_then(|parsed| policy::compile(&parsed.policy, &Environment::default()));
+    let first = compiled.err()?.into_iter().next()?;
+    Some(format!(
+        "these rules are no policy as they are: {}",
+        first.message
+    ))
+}
+
+/// The answers that no other one contradicts.
+fn agreeing(answers: &[Answer], left_out: &mut Vec<String>) -> Vec<Answer> {
+    let mut kept = Vec::new();
+    for one in answers {
+        let is_no = one.said == Said::No;
+        let against = answers
+            .iter()
+            .find(|other| (other.said == Said::No) != is_no && overlap(one, other));
+        match against {
+            Some(other) => left_out.push(format!("{}: but {}", one.why, other.why)),
+            None => kept.push(one.clone()),
+        }
+    }
+    kept
+}
+
+fn overlap(one: &Answer, other: &Answer) -> bool {
+    let ports = match (&one.ports, &other.ports) {
+        (Some(one), Some(other)) => one.intersection(other).is_some(),
+        _ => true,
+    };
+    ports && (one.to.contains(&other.to) || other.to.contains(&one.to))
+}
+
+/// Where an answer is about.
+type PlaceOf = (Prefix, Option<PortSpec>);
+
+fn place(one: &Answer) -> PlaceOf {
+    (one.to, one.ports)
+}
+
+/// One rule for all that has the same ports.
+fn joined(areas: Vec<Area>, said: Said) -> Vec<SuggestedRule> {
+    let mut by_ports: BTreeMap<Vec<PortSpec>, Vec<Area>> = BTreeMap::new();
+    for area in areas {
+        by_ports.entry(area.ports.clone()).or_default().push(area);
+    }
+    let (action, word) = match said {
+        Said::Yes => ("allow", "allowed"),
+        Said::Reads => ("read-only", "read"),
+        Said::No => ("deny", "denied"),
+    };
+    let rules = by_ports.into_iter().map(|(ports, mut areas)| {
+        areas.sort_by_key(|area| area.to);
+        SuggestedRule {
+            name: name(word, &areas[0].to, areas.len() - 1, &ports),
+            to: areas.iter().map(|area| area.to.to_short()).collect(),
+            ports: ports.iter().map(ToString::to_string).collect(),
+            action,
+            http: Vec::new(),
+            why: areas
+                .into_iter()
+                .flat_map(|area| area.why)
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .collect(),
+        }
+    });
+    rules.collect()
+}
+
+fn name(word: &str, first: &Prefix, more: usize, ports: &[PortSpec]) -> String {
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let (some, rest) = ports.split_at(ports.len().min(2));
+    let ports = some
+        .iter()
+        .map(|port| format!(" {port}"))
+        .collect::<String>();
+    let rest = if rest.is_empty() {
+        String::new()
+    } else {
+        format!(" and {} more ports", rest.len())
+    };
+    format!("{word} {}{more}{ports}{rest}", first.to_short())
+}
+
+fn http_rule(to: Prefix, ports: PortSpec, http: Vec<SuggestedHttp>) -> SuggestedRule {
+    SuggestedRule {
+        name: name("requests to", &to, 0, &[ports]),
+        to: vec![to.to_short()],
+        ports: vec![ports.to_string()],
+        action: "read-only",
+        http,
+        why: Vec::new(),
+    }
+}

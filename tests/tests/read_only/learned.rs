@@ -1,0 +1,85 @@
+//! Answers to requests become rules, and another policy judges the requests of the past.
+
+use guard_lab::{Network, Shell};
+
+use crate::scene::{JOB, PHOTOS, START, Scene, url};
+
+/// What `curl` is answered in a session's shell.
+fn curl(agent: &mut Shell, args: &str) -> String {
+    let line = format!("curl -s -o /dev/null -w 'status=%{{http_code}}\\n' {args}");
+    agent.tell(&line).unwrap();
+    let said = agent.line_with("status=").unwrap();
+    said.trim().rsplit('=').next().unwrap().to_owned()
+}
+
+/// Is stopped, and asks.
+fn asked(scene: &Scene<'_>, agent: &mut Shell, args: &str) -> String {
+    assert_eq!(curl(agent, args), "403", "{args}");
+    let pending = scene.pending();
+    pending.last().unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn answers_to_requests_become_rules_for_them_and_no_others() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut agent = Shell::start(&scene.daemon, "photos").unwrap();
+    let at = |path: &str| url(PHOTOS, path);
+    let empty = format!("-X PUT '{}'", at("/api/albums/1?cover=2"));
+    let body = format!("-X PUT -d '{START}' {}", at(JOB));
+    let like = format!("-X POST -d x {}", at("/api/tags/1"));
+    let never = format!("-X POST {}", at("/api/other"));
+    let answer = |args: &[&str]| {
+        scene.daemon.agent(args).run().unwrap().success().unwrap();
+    };
+    answer(&["approve", &asked(&scene, &mut agent, &empty)]);
+    answer(&["approve", &asked(&scene, &mut agent, &body)]);
+    let id = asked(&scene, &mut agent, &like);
+    answer(&[
+        "approve",
+        &id,
+        "--path",
+        "/api/tags/*",
+        "--connections",
+        "1",
+    ]);
+    answer(&["deny", &asked(&scene, &mut agent, &never)]);
+    let suggested = scene.daemon.agent(["suggest"]).run().unwrap();
+    let lines = suggested.success().unwrap().stdout;
+    assert!(
+        lines.contains("#path = \"/api/jobs/thumbnailGeneration\""),
+        "{lines}"
+    );
+    let text = format!("version = 1\nname = \"learned\"\ndefault = \"deny\"\n{lines}");
+    let file = scene.daemon.write_policy("learned", &text).unwrap();
+    let mut learned = Shell::start(&scene.daemon, "learned").unwrap();
+    for (args, status) in [
+        (&empty, "200"),
+        (&format!("-X PUT {}", at("/api/albums/1")), "403"),
+        (&body, "403"),
+        (&like, "200"),
+        (&format!("-X PUT {}", at("/api/tags/1")), "403"),
+        (&never, "403"),
+        (&at("/api/albums"), "200"),
+    ] {
+        assert_eq!(curl(&mut learned, args), status, "{args}\n{lines}");
+    }
+    // The same policy on what was asked before.
+    let replay = scene
+        .daemon
+        .agent(["replay", file.to_str().unwrap(), "--session", "s1"]);
+    let replay = replay.json().unwrap();
+    let of = |request: &str| {
+        let all = replay["changes"].as_array().unwrap();
+        let found = all.iter().find(|one| one["request"] == request);
+        found.map(|one| one["after"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(
+        of("PUT /api/albums/1?cover=2").as_deref(),
+        Some("read"),
+        "{replay}"
+    );
+    assert_eq!(of("POST /api/tags/1").as_deref(), Some("read"), "{replay}");
+    assert_eq!(of("POST /api/other").as_deref(), Some("deny"), "{replay}");
+    assert_eq!(of(&format!("PUT {JOB}")), None, "{replay}");
+}
