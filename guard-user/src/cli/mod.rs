@@ -28,6 +28,7 @@ mod report;
 mod run;
 mod sessions;
 mod status;
+mod watch;
 
 /// Does what the command line says, and gives the status to exit with.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
@@ -55,6 +56,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Sessions => sessions::sessions(connect()?, output),
         Verb::Stop(args) => sessions::stop(connect()?, args, output),
         Verb::Status => status::status(connect()?, output),
+        Verb::Watch(args) => watch::watch(&socket, &args, output),
         Verb::Log(args) => log::log(connect()?, args, output),
         Verb::Report(args) => report::report(connect()?, &args, output),
         Verb::Why => inside::why(Client::connect_inside(&socket)?, output),
