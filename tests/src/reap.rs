@@ -22,10 +22,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The owner's end.
 #[derive(Debug)]
-pub(crate) struct Reaper(Child);
+pub struct Reaper(Child);
 
 impl Reaper {
-    pub(crate) fn start() -> Result<Self> {
+    /// Starts one that has nothing to take down yet.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be started.
+    pub fn start() -> Result<Self> {
         let child = Command::new(bins::find("guard-lab")?)
             .arg("reap")
             .stdin(Stdio::piped())
@@ -38,7 +43,11 @@ impl Reaper {
     }
 
     /// To be killed.
-    pub(crate) fn process(&mut self, pid: u32) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// That the reaper is gone.
+    pub fn process(&mut self, pid: u32) -> Result<()> {
         self.tell("process", &pid.to_string())
     }
 

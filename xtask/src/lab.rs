@@ -6,12 +6,13 @@ use crate::shell::{cargo, run, target, which};
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("curl", "curl"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
     ("setpriv", "util-linux"),
+    ("tmux", "tmux"),
     ("wget", "wget"),
 ];
 
@@ -22,7 +23,10 @@ const PROGRAMS: [(&str, &str); 6] = [
 /// That this is not root, that the kernel is not fit, or what could not be had or built.
 pub(crate) fn prepare() -> Result<()> {
     guard_lab::fit()?;
-    obtain(&PROGRAMS, "the lab makes networks, and requests, with it")?;
+    obtain(
+        &PROGRAMS,
+        "the lab makes networks, requests and terminals with it",
+    )?;
     build::build()?;
     run(cargo()
         .args(["build", "--release", "--locked", "--package", "guard-lab"])

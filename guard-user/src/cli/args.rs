@@ -90,6 +90,9 @@ pub enum Verb {
     /// Show the verdict for a destination, and the rule and line that give it
     #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
+    /// A terminal screen: sessions, requests, holes; answer with a key
+    #[command(after_help = examples::WATCH)]
+    Watch(WatchArgs),
     /// Show the audit trail
     #[command(after_help = examples::LOG)]
     Log(LogArgs),
@@ -293,6 +296,14 @@ pub struct ExplainArgs {
     /// Under this session's policy and holes
     #[arg(long, value_name = "ID")]
     pub session: Option<String>,
+}
+
+/// `guard watch`
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Do not ring when a question comes up; the key b switches that
+    #[arg(long)]
+    pub no_bell: bool,
 }
 
 /// `guard log`

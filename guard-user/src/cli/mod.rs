@@ -32,6 +32,7 @@ mod sessions;
 mod size;
 mod status;
 mod suggest;
+mod watch;
 
 /// Does what the command line says, and gives the status to exit with.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
@@ -59,6 +60,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Sessions => sessions::sessions(connect()?, output),
         Verb::Stop(args) => sessions::stop(connect()?, args, output),
         Verb::Status => status::status(connect()?, output),
+        Verb::Watch(args) => watch::watch(&socket, &args, output),
         Verb::Log(args) => log::log(connect, &socket, args, output),
         Verb::Replay(args) => replay::replay(connect, args, output),
         Verb::Report(args) => report::report(connect()?, &args, output),

@@ -36,6 +36,7 @@ const PACKAGES: &[&str] = &[
     "python3",
     // The package for Fedora is tested here, too.
     "rpm",
+    "tmux",
     "wget",
 ];
 /// Documents, a Perl that nothing here runs, and what engines for containers have for other occasions: a third of

@@ -110,6 +110,21 @@ Examples:
   guard explain 169.254.169.254 --policy ./agent.toml
   guard explain db.example.com --session s1";
 
+pub(super) const WATCH: &str = "\
+Examples:
+  guard watch
+  guard watch --no-bell
+  sudo guard watch                        the questions of everybody's sessions
+
+Keys: f, y, h  yes, for 5 min, 15 min, 1 h     n  no     N  no, and stop asking for 8 h
+      c  yes to some connections     p, w  HTTP: yes to a path, to all writes
+      r  yes to reads alone     x  close a hole     Enter  details     Tab  next list
+      /  filter     b  bell     ?  help     q  quit
+
+Connections wait for your answer while it runs, as with `guard pending --follow`.
+NO_COLOR turns colours off. It needs a terminal of 40x10 or more: where there is none,
+use `guard pending --follow`, `guard approve` and `guard deny`.";
+
 pub(super) const LOG: &str = "\
 Examples:
   guard log --since 1h

@@ -116,7 +116,7 @@ fn row(hole: &Hole, clock: &Clock) -> [String; 8] {
 }
 
 /// Connections, or HTTP requests.
-fn left(hole: &Hole) -> Option<u64> {
+pub(crate) fn left(hole: &Hole) -> Option<u64> {
     match &hole.http {
         Some(http) => http.requests_left,
         None => hole.connections_left,
@@ -124,7 +124,7 @@ fn left(hole: &Hole) -> Option<u64> {
 }
 
 /// Which HTTP requests.
-fn requests(http: &HttpHole) -> String {
+pub(crate) fn requests(http: &HttpHole) -> String {
     match (&http.method, &http.path) {
         (Some(method), Some(path)) => {
             let host = http.host.as_deref().unwrap_or_default();
@@ -134,7 +134,7 @@ fn requests(http: &HttpHole) -> String {
     }
 }
 
-fn ports(hole: &Hole) -> &str {
+pub(crate) fn ports(hole: &Hole) -> &str {
     hole.ports.as_deref().unwrap_or("all ports")
 }
 

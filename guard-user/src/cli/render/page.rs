@@ -152,6 +152,11 @@ impl Page {
     }
 
     /// The text without styles.
+    pub(crate) fn into_plain(self) -> String {
+        anstream::adapter::strip_str(&self.text).to_string()
+    }
+
+    /// The text without styles.
     #[cfg(test)]
     pub(crate) fn plain(&self) -> String {
         anstream::adapter::strip_str(&self.text).to_string()

@@ -122,7 +122,7 @@ pub(crate) fn line(http: &HttpRequest) -> String {
 const CUT: u64 = 2045;
 
 /// What there is to see of the body; `…` where it goes on.
-fn body(http: &HttpRequest) -> Option<String> {
+pub(crate) fn body(http: &HttpRequest) -> Option<String> {
     let Some(seen) = &http.body_preview else {
         return match http.bytes {
             Some(0) => None,
@@ -157,13 +157,13 @@ fn rounded(bytes: u64) -> String {
     }
 }
 
-fn size(http: &HttpRequest) -> String {
+pub(crate) fn size(http: &HttpRequest) -> String {
     let bytes = http.bytes.map(|bytes| format!(", {bytes} bytes"));
     bytes.unwrap_or_default()
 }
 
 /// What runs there: the executable's name, as far as it is known.
-fn program(request: &Request) -> String {
+pub(crate) fn program(request: &Request) -> String {
     let name = request.comm.as_deref().unwrap_or("a process");
     match request.pid {
         Some(pid) => format!("{name} ({pid})"),
@@ -171,7 +171,7 @@ fn program(request: &Request) -> String {
     }
 }
 
-fn asked(request: &Request, clock: &Clock) -> String {
+pub(crate) fn asked(request: &Request, clock: &Clock) -> String {
     match request.count {
         0 | 1 => clock.ago(request.asked_at),
         count => format!(
@@ -182,7 +182,7 @@ fn asked(request: &Request, clock: &Clock) -> String {
     }
 }
 
-fn rule(request: &Request) -> String {
+pub(crate) fn rule(request: &Request) -> String {
     let rule = request.rule.as_deref().unwrap_or("the policy's default");
     match &request.reason {
         Some(reason) => format!("{rule} ({}): {reason}", request.verdict),

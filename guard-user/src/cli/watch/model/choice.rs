@@ -1,0 +1,105 @@
+//! What a yes is to be for, where it is not what a plain yes would be for.
+
+use super::Subject;
+use crate::proto::{Call, Terms};
+
+/// A yes that is being put together.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    /// To which question.
+    pub(crate) subject: Subject,
+    /// For what.
+    pub(crate) what: What,
+}
+
+/// For what a yes is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// What was asked, and no more.
+    Asked,
+    /// So many connections, or HTTP requests: the digits typed so far.
+    Connections(String),
+    /// All with the method and a path like this.
+    Path {
+        /// With `*` for any text.
+        pattern: String,
+        /// Whether it is still being typed.
+        typing: bool,
+    },
+    /// All that change something at the destination.
+    Writes,
+    /// Reads over HTTP.
+    Reads,
+}
+
+/// More digits make no sense, and fewer cannot overflow.
+const DIGITS: usize = 6;
+
+impl What {
+    /// The number typed; none where that is no number of connections.
+    pub(crate) fn connections(&self) -> Option<u32> {
+        match self {
+            Self::Connections(digits) => digits.parse().ok().filter(|count| *count > 0),
+            _ => None,
+        }
+    }
+
+    /// Takes a character. Whether it took it.
+    pub(crate) fn typed(&mut self, c: char) -> bool {
+        match self {
+            Self::Connections(digits) if c.is_ascii_digit() => {
+                if digits.len() < DIGITS {
+                    digits.push(c);
+                }
+                true
+            }
+            Self::Path {
+                pattern,
+                typing: true,
+            } => {
+                pattern.push(c);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the last character back.
+    pub(crate) fn erase(&mut self) {
+        match self {
+            Self::Connections(text)
+            | Self::Path {
+                pattern: text,
+                typing: true,
+            } => drop(text.pop()),
+            _ => {}
+        }
+    }
+
+    /// Whether it says all that a yes needs.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self {
+            Self::Connections(_) => self.connections().is_some(),
+            Self::Path { pattern, typing } => !typing && !pattern.is_empty(),
+            Self::Asked | Self::Writes | Self::Reads => true,
+        }
+    }
+
+    /// The yes, as `guard approve` gives it.
+    pub(crate) fn approve(&self, id: &str, seconds: f64) -> Call {
+        let path = match self {
+            Self::Path { pattern, .. } => Some(pattern.clone()),
+            _ => None,
+        };
+        Call::Approve {
+            id: id.to_owned(),
+            path,
+            writes: *self == Self::Writes,
+            terms: Terms {
+                seconds: Some(seconds),
+                connections: self.connections(),
+                read_only: *self == Self::Reads,
+            },
+        }
+    }
+}

@@ -1,0 +1,347 @@
+//! What the screen knows, and what becomes of it with each thing that happens. Pure: no terminal, no socket, no clock.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use self::choice::Choice;
+use self::cursor::Cursor;
+use super::answer::{Answer, Outcome};
+use crate::proto::{Failure, Hole, LogRecord, Request, Session};
+
+pub(crate) mod choice;
+pub(crate) mod cursor;
+mod decide;
+mod news;
+mod press;
+#[cfg(test)]
+mod tests;
+
+/// Time of the monotonic clock since the screen came up.
+pub(crate) type Moment = Duration;
+
+/// So many records of the audit trail are kept.
+const RECORDS: usize = 500;
+/// So many questions that have gone are remembered, for who answered them.
+const GONE: usize = 200;
+/// The bell rings at most so often: whoever asks a lot is not to make a din.
+const BELL_EVERY: Moment = Moment::from_secs(2);
+
+/// The state of the screen.
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    /// Whether guardd can be asked.
+    pub(crate) link: Link,
+    /// The questions that wait, oldest first.
+    pub(crate) requests: Vec<Request>,
+    /// The open holes.
+    pub(crate) holes: Vec<Hole>,
+    /// What runs under the guard.
+    pub(crate) sessions: Vec<Session>,
+    /// The audit trail, latest last.
+    pub(crate) records: VecDeque<LogRecord>,
+    /// What keys are for.
+    pub(crate) pane: Pane,
+    /// What lies over the lists.
+    pub(crate) mode: Mode,
+    /// Only lines with this in them are listed; empty: all.
+    pub(crate) filter: String,
+    /// The last thing to tell.
+    pub(crate) notice: Option<Notice>,
+    /// Whether a new question rings.
+    pub(crate) bell: bool,
+    /// Which question is meant.
+    pub(crate) asked: Cursor,
+    /// Which hole is meant.
+    pub(crate) opened: Cursor,
+    /// So many lines up from the end of the audit trail, or down from its head of the sessions.
+    pub(crate) scrolled: usize,
+    /// Questions whose answers are on their way to guardd.
+    pub(crate) answering: HashSet<String>,
+    /// Questions that were answered here: their ends are no news.
+    mine: HashSet<String>,
+    /// Who gave which answer, as the audit trail tells.
+    answered: HashMap<String, String>,
+    /// The ids of those, oldest first.
+    gone: VecDeque<String>,
+    /// Records from then on are news.
+    news_from: Option<Timestamp>,
+    /// guardd has said which questions wait.
+    has_asked: bool,
+    rang: Option<Moment>,
+    /// Nothing of the lists could be seen when the screen was drawn last.
+    blind: bool,
+}
+
+/// Whether guardd can be asked.
+#[derive(Debug, Default)]
+pub(crate) enum Link {
+    /// It has not answered yet.
+    #[default]
+    Connecting,
+    /// It has.
+    Up,
+    /// It cannot.
+    Down(Failure),
+}
+
+/// A list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Pane {
+    #[default]
+    Questions,
+    Holes,
+    Sessions,
+    Log,
+}
+
+/// What lies over the lists.
+#[derive(Debug, Default)]
+pub(crate) enum Mode {
+    /// Nothing.
+    #[default]
+    Lists,
+    /// All about one thing, so many lines down.
+    Details(Detail, usize),
+    /// The keys, so many lines down.
+    Help(usize),
+    /// The filter is being typed.
+    Filter,
+    /// What a yes is to be for.
+    Choose(Choice),
+}
+
+/// One thing, as it was when it was looked at.
+#[derive(Debug)]
+pub(crate) enum Detail {
+    Request(Subject),
+    Hole(Box<Hole>),
+}
+
+/// A question that a person looks at, which stays on the screen when it is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Subject {
+    /// As it was last known.
+    pub(crate) request: Box<Request>,
+    /// Since when it has been on the screen.
+    pub(crate) seen: Option<Moment>,
+}
+
+/// How something is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tone {
+    Plain,
+    Good,
+    Bad,
+    Warn,
+    Dim,
+    Strong,
+}
+
+/// Something to tell.
+#[derive(Clone, Debug)]
+pub(crate) struct Notice {
+    pub(crate) tone: Tone,
+    pub(crate) text: String,
+}
+
+/// What happens.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A key was pressed, then.
+    Key(ratatui::crossterm::event::KeyEvent, Moment),
+    /// The questions that wait: all of them.
+    Requests(Vec<Request>),
+    /// What there is, as it was asked for.
+    Lists(Lists),
+    /// The audit trail begins anew, and what it says from then on is news.
+    Trail(Timestamp),
+    /// A record of it.
+    Record(Box<LogRecord>),
+    /// guardd cannot be asked any more.
+    Lost(Failure),
+    /// What came of an answer.
+    Outcome(String, Outcome),
+}
+
+/// What guardd lists.
+#[derive(Debug, Default)]
+pub(crate) struct Lists {
+    pub(crate) requests: Vec<Request>,
+    pub(crate) sessions: Vec<Session>,
+    pub(crate) holes: Vec<Hole>,
+}
+
+/// What is to be done about it.
+#[derive(Debug)]
+pub(crate) enum Effect {
+    /// Tell guardd.
+    Answer(Answer),
+    /// Ask it for its lists.
+    Refresh,
+    /// Ring.
+    Bell,
+    /// Draw everything anew.
+    Repaint,
+    /// Give the terminal back until somebody goes on with this.
+    Suspend,
+    /// End.
+    Quit,
+}
+
+impl Model {
+    /// An empty screen.
+    pub(crate) fn new(bell: bool) -> Self {
+        Self {
+            bell,
+            ..Self::default()
+        }
+    }
+
+    /// Takes in what has happened.
+    pub(crate) fn update(&mut self, event: Event, now: Moment) -> Vec<Effect> {
+        match event {
+            Event::Key(key, at) => return self.press(key, at),
+            Event::Requests(requests) => return self.ask(requests, now),
+            Event::Lists(lists) => self.list(lists),
+            Event::Trail(from) => {
+                self.records.clear();
+                // It may be another guardd's, which counts from the beginning.
+                self.answered.clear();
+                self.gone.clear();
+                self.mine.clear();
+                self.news_from = Some(from);
+            }
+            Event::Record(record) => return self.learn(*record),
+            Event::Lost(failure) => self.link = Link::Down(failure),
+            Event::Outcome(id, outcome) => return self.settle(&id, outcome),
+        }
+        Vec::new()
+    }
+
+    /// The questions have become these.
+    fn ask(&mut self, requests: Vec<Request>, now: Moment) -> Vec<Effect> {
+        let was_down = !matches!(self.link, Link::Up);
+        self.link = Link::Up;
+        // What was there before anybody looked is no news.
+        let is_new = self.has_asked && requests.iter().any(|one| !self.waits(&one.id));
+        self.has_asked = true;
+        self.requests = requests;
+        self.follow();
+        let mut effects = Vec::new();
+        if was_down {
+            effects.push(Effect::Refresh);
+        }
+        let is_quiet = self.rang.is_some_and(|rang| now < rang + BELL_EVERY);
+        if is_new && self.bell && !is_quiet {
+            self.rang = Some(now);
+            effects.push(Effect::Bell);
+        }
+        effects
+    }
+
+    /// Takes in lists. Which questions wait the stream says, and only that: a list may be older than it.
+    fn list(&mut self, lists: Lists) {
+        for newer in lists.requests {
+            if let Some(known) = self.requests.iter_mut().find(|one| one.id == newer.id) {
+                *known = newer;
+            }
+        }
+        self.sessions = lists.sessions;
+        self.holes = lists.holes;
+        self.follow();
+    }
+
+    /// Has the cursors follow what has changed.
+    fn follow(&mut self) {
+        let asked = self.shown_requests().map(|one| one.id.clone()).collect();
+        self.asked.follow(asked);
+        let opened = self.shown_holes().map(|one| one.id.clone()).collect();
+        self.opened.follow(opened);
+        let subject = match &mut self.mode {
+            Mode::Details(Detail::Request(subject), _) => subject,
+            Mode::Choose(choice) => &mut choice.subject,
+            _ => return,
+        };
+        if let Some(known) = self
+            .requests
+            .iter()
+            .find(|one| one.id == subject.request.id)
+        {
+            *subject.request = known.clone();
+        }
+    }
+
+    /// The questions that the filter lets through.
+    pub(crate) fn shown_requests(&self) -> impl Iterator<Item = &Request> {
+        let matches = |one: &&Request| self.lets_through(&super::rows::request_text(one));
+        self.requests.iter().filter(matches)
+    }
+
+    /// The holes that it lets through.
+    pub(crate) fn shown_holes(&self) -> impl Iterator<Item = &Hole> {
+        let matches = |one: &&Hole| self.lets_through(&super::rows::hole_text(one));
+        self.holes.iter().filter(matches)
+    }
+
+    /// Whether a line is to be listed.
+    pub(crate) fn lets_through(&self, line: &str) -> bool {
+        self.filter.is_empty() || line.to_lowercase().contains(&self.filter.to_lowercase())
+    }
+
+    /// Whether a question still waits.
+    pub(crate) fn waits(&self, id: &str) -> bool {
+        self.requests.iter().any(|one| one.id == id)
+    }
+
+    /// What became of a question that waits no more, as far as that is known.
+    pub(crate) fn fate(&self, id: &str) -> String {
+        self.answered.get(id).map_or_else(
+            || format!("{id} does not wait any more"),
+            |who| format!("{id} does not wait any more: {who}"),
+        )
+    }
+
+    /// The screen shows these parts of the lists, and whatever lies over them.
+    pub(crate) fn drawn(&mut self, shown: Option<Shown>, now: Moment) {
+        self.blind = shown.is_none();
+        let Some(shown) = shown else { return };
+        let scrolled = match &mut self.mode {
+            Mode::Details(_, scrolled) | Mode::Help(scrolled) => scrolled,
+            _ => &mut self.scrolled,
+        };
+        *scrolled = (*scrolled).min(shown.scroll);
+        let subject = match &mut self.mode {
+            Mode::Details(Detail::Request(subject), _) => Some(&mut subject.seen),
+            Mode::Choose(choice) => Some(&mut choice.subject.seen),
+            _ => None,
+        };
+        if let Some(seen) = subject {
+            seen.get_or_insert(now);
+        }
+        if let Some(questions) = shown.questions {
+            self.asked.drawn(questions, now);
+        }
+        if let Some(holes) = shown.holes {
+            self.opened.drawn(holes, now);
+        }
+    }
+}
+
+/// Which parts of the lists the screen shows; none where it does not show that list at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) questions: Option<Range<usize>>,
+    pub(crate) holes: Option<Range<usize>>,
+    /// So far can what lies over them, or the pane in use, be scrolled.
+    pub(crate) scroll: usize,
+}
+
+impl Notice {
+    pub(super) fn new(tone: Tone, text: impl Into<String>) -> Self {
+        let text = text.into();
+        Self { tone, text }
+    }
+}

@@ -1,0 +1,200 @@
+//! What keys do. A yes has keys of its own, none of which does anything else, and Enter never is one.
+
+use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+use super::choice::What;
+use super::decide::yes;
+use super::{Detail, Effect, Mode, Model, Moment, Notice, Pane, Tone};
+
+/// Lines that a key for pages goes.
+const PAGE: isize = 10;
+
+impl Model {
+    /// A key was pressed.
+    pub(super) fn press(&mut self, key: KeyEvent, at: Moment) -> Vec<Effect> {
+        if key.kind == KeyEventKind::Release {
+            return Vec::new();
+        }
+        if key.modifiers.contains(KeyModifiers::CONTROL) {
+            return control(key.code);
+        }
+        // Who types Esc and a letter fast may mean both, or a key that sends that.
+        if !(key.modifiers - KeyModifiers::SHIFT).is_empty() {
+            return Vec::new();
+        }
+        if self.blind {
+            return match key.code {
+                KeyCode::Char('q') => vec![Effect::Quit],
+                _ => Vec::new(),
+            };
+        }
+        match &mut self.mode {
+            Mode::Lists => self.press_in_lists(key.code, at),
+            Mode::Details(..) => self.press_in_details(key.code, at),
+            Mode::Help(_) => self.press_in_help(key.code),
+            Mode::Filter => self.press_in_filter(key.code),
+            Mode::Choose(_) => self.press_in_choice(key.code, at),
+        }
+    }
+
+    fn press_in_lists(&mut self, code: KeyCode, at: Moment) -> Vec<Effect> {
+        match code {
+            KeyCode::Char('q') => return vec![Effect::Quit],
+            KeyCode::Char('?') => self.mode = Mode::Help(0),
+            KeyCode::Char('/') => self.mode = Mode::Filter,
+            KeyCode::Esc => {
+                self.filter.clear();
+                self.follow();
+            }
+            KeyCode::Char('b') => self.switch_bell(),
+            KeyCode::Tab => self.turn_to(self.pane.next()),
+            KeyCode::BackTab => self.turn_to(self.pane.before()),
+            KeyCode::Enter => self.look_closer(),
+            _ if scroll(code).is_some() => self.step(scroll(code).unwrap_or_default()),
+            KeyCode::Char('x') if self.pane == Pane::Holes => return self.close_hole(at),
+            KeyCode::Char(c) if self.pane == Pane::Questions => return self.answer_key(c, at),
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn press_in_details(&mut self, code: KeyCode, at: Moment) -> Vec<Effect> {
+        let Mode::Details(detail, scrolled) = &mut self.mode else {
+            return Vec::new();
+        };
+        if let Some(by) = scroll(code) {
+            *scrolled = scrolled.saturating_add_signed(by);
+            return Vec::new();
+        }
+        match (code, detail) {
+            (KeyCode::Esc | KeyCode::Enter | KeyCode::Char('q'), _) => self.mode = Mode::Lists,
+            (KeyCode::Char(c), Detail::Request(_)) => return self.answer_key(c, at),
+            (KeyCode::Char('x'), Detail::Hole(_)) => return self.close_hole(at),
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn press_in_help(&mut self, code: KeyCode) -> Vec<Effect> {
+        match (scroll(code), &mut self.mode) {
+            (Some(by), Mode::Help(scrolled)) => *scrolled = scrolled.saturating_add_signed(by),
+            _ => self.mode = Mode::Lists,
+        }
+        Vec::new()
+    }
+
+    fn press_in_filter(&mut self, code: KeyCode) -> Vec<Effect> {
+        match code {
+            KeyCode::Enter => self.mode = Mode::Lists,
+            KeyCode::Esc => {
+                self.filter.clear();
+                self.mode = Mode::Lists;
+            }
+            KeyCode::Backspace => drop(self.filter.pop()),
+            KeyCode::Char(c) => self.filter.push(c),
+            _ => {}
+        }
+        self.follow();
+        Vec::new()
+    }
+
+    fn press_in_choice(&mut self, code: KeyCode, at: Moment) -> Vec<Effect> {
+        let Mode::Choose(choice) = &mut self.mode else {
+            return Vec::new();
+        };
+        match code {
+            KeyCode::Esc => self.mode = Mode::Lists,
+            KeyCode::Backspace => choice.what.erase(),
+            KeyCode::Enter => {
+                if let What::Path { typing, .. } = &mut choice.what {
+                    *typing = false;
+                }
+            }
+            KeyCode::Char(c) if !choice.what.typed(c) => {
+                if let Some(seconds) = yes(c).filter(|_| choice.what.is_whole()) {
+                    let what = choice.what.clone();
+                    return self.say_yes(&what, seconds, at);
+                }
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn look_closer(&mut self) {
+        let detail = match self.pane {
+            Pane::Questions => self.subject().map(Detail::Request),
+            Pane::Holes => self.meant_hole().cloned().map(Box::new).map(Detail::Hole),
+            Pane::Sessions | Pane::Log => None,
+        };
+        if let Some(detail) = detail {
+            self.mode = Mode::Details(detail, 0);
+        }
+    }
+
+    fn step(&mut self, by: isize) {
+        match self.pane {
+            Pane::Questions => self.asked.step(by),
+            Pane::Holes => self.opened.step(by),
+            Pane::Sessions => self.scrolled = self.scrolled.saturating_add_signed(by),
+            // Its end is what is new.
+            Pane::Log => self.scrolled = self.scrolled.saturating_add_signed(by.saturating_neg()),
+        }
+    }
+
+    const fn turn_to(&mut self, pane: Pane) {
+        self.pane = pane;
+        self.scrolled = 0;
+    }
+
+    fn switch_bell(&mut self) {
+        self.bell = !self.bell;
+        let text = match self.bell {
+            true => "a new question rings",
+            false => "a new question does not ring",
+        };
+        self.notice = Some(Notice::new(Tone::Plain, text));
+    }
+}
+
+impl Pane {
+    const fn next(self) -> Self {
+        match self {
+            Self::Questions => Self::Holes,
+            Self::Holes => Self::Sessions,
+            Self::Sessions => Self::Log,
+            Self::Log => Self::Questions,
+        }
+    }
+
+    const fn before(self) -> Self {
+        match self {
+            Self::Questions => Self::Log,
+            Self::Holes => Self::Questions,
+            Self::Sessions => Self::Holes,
+            Self::Log => Self::Sessions,
+        }
+    }
+}
+
+/// The lines that a key goes down.
+const fn scroll(code: KeyCode) -> Option<isize> {
+    match code {
+        KeyCode::Down | KeyCode::Char('j') => Some(1),
+        KeyCode::Up | KeyCode::Char('k') => Some(-1),
+        KeyCode::PageDown => Some(PAGE),
+        KeyCode::PageUp => Some(-PAGE),
+        KeyCode::Home => Some(isize::MIN),
+        KeyCode::End => Some(isize::MAX),
+        _ => None,
+    }
+}
+
+fn control(code: KeyCode) -> Vec<Effect> {
+    match code {
+        KeyCode::Char('c') => vec![Effect::Quit],
+        KeyCode::Char('z') => vec![Effect::Suspend],
+        KeyCode::Char('l') => vec![Effect::Repaint, Effect::Refresh],
+        _ => Vec::new(),
+    }
+}

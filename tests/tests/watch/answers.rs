@@ -1,0 +1,212 @@
+//! Keys that answer.
+
+use guard_lab::eventually;
+
+use crate::scene::{Scene, look, reaches, seconds};
+use crate::{OTHER, READS, V4};
+
+#[test]
+fn a_question_comes_up_and_a_yes_opens_for_five_minutes() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let mut shell = scene.shell();
+    let window = scene.watch("one");
+    assert!(!reaches(&mut shell, V4));
+    let screen = window.expect("> r1");
+    for part in [
+        "tcp 192.0.2.10:80",
+        "guard-lab",
+        "production (confirm): it is production",
+        "1 question",
+    ] {
+        assert!(screen.contains(part), "{part}:\n{screen}");
+    }
+    // Enter is no answer, whatever it is pressed for.
+    look();
+    window.press(&["Enter"]);
+    window.expect("Esc back");
+    window.press(&["Enter"]);
+    window.expect("> r1");
+    assert!(scene.answers().is_empty());
+    window.press(&["f"]);
+    window.expect("r1: yes; h1 open for s1: 192.0.2.10/32 tcp/80");
+    window.expect("1 hole,");
+    let hole = scene.holes().remove(0);
+    assert!((seconds(&hole) - 300.0).abs() < 1.0, "{hole}");
+    assert!(reaches(&mut shell, V4));
+    window.expect("0 questions");
+}
+
+#[test]
+fn other_keys_open_for_longer_or_for_some_connections() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let mut shell = scene.shell();
+    let window = scene.watch("one");
+    for (host, keys, lasts, connections) in [
+        (V4, &["y"][..], 900.0, None),
+        // The rule's max_hole, which the screen says.
+        (OTHER, &["h"], 1800.0, None),
+        ("192.0.2.12", &["c", "BSpace", "2", "f"], 300.0, Some(2)),
+    ] {
+        assert!(!reaches(&mut shell, host));
+        window.expect(&format!("tcp {host}:80"));
+        look();
+        for key in keys {
+            window.press(&[key]);
+        }
+        window.expect(&format!("{host}/32 tcp/80"));
+        let hole = scene.holes().pop().unwrap();
+        assert!((seconds(&hole) - lasts).abs() < 1.0, "{hole}");
+        assert_eq!(hole["connections_left"].as_u64(), connections, "{hole}");
+        window.expect("0 questions");
+    }
+    assert!(reaches(&mut shell, "192.0.2.12") && reaches(&mut shell, "192.0.2.12"));
+    assert!(!reaches(&mut shell, "192.0.2.12"), "it was for two");
+}
+
+#[test]
+fn a_no_is_for_a_minute_or_stops_the_asking() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    let window = scene.watch("one");
+    for (host, key, lasts) in [(V4, "n", 60.0), (OTHER, "N", 28_800.0)] {
+        assert!(!reaches(&mut shell, host));
+        window.expect(&format!("tcp {host}:80"));
+        look();
+        window.press(&[key]);
+        window.expect("0 questions");
+        let answer = scene.answers().pop().unwrap();
+        assert_eq!(
+            (&answer["answer"], &answer["seconds"]),
+            (&"no".into(), &lasts.into())
+        );
+        assert!(!reaches(&mut shell, host));
+        assert_eq!(scene.waiting(), 0, "it is not asked again");
+    }
+    assert!(scene.holes().is_empty());
+}
+
+#[test]
+fn a_hole_is_closed() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let mut shell = scene.shell();
+    let window = scene.watch("one");
+    scene.json(&["open", V4, "--reason", "for the test"]);
+    scene.json(&["open", OTHER]);
+    let screen = window.expect("2 holes");
+    assert!(
+        screen.contains("for the test") && screen.contains("15 min"),
+        "{screen}"
+    );
+    assert!(reaches(&mut shell, V4));
+    look();
+    window.press(&["Tab"]);
+    window.press(&["x"]);
+    window.expect("h1 closed");
+    eventually("one is left", || scene.holes().len() == 1).unwrap();
+    assert_eq!(scene.holes()[0]["id"], "h2");
+    assert!(!reaches(&mut shell, V4));
+}
+
+#[test]
+fn a_key_pressed_as_the_list_moves_answers_nobody() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    let window = scene.watch("one");
+    for host in [V4, OTHER, "192.0.2.12"] {
+        assert!(!reaches(&mut shell, host));
+    }
+    window.expect("3 questions");
+    look();
+    // The second press is meant for the first question, or is a key held down: the next is not answered by it.
+    window.press(&["f", "f", "f", "f"]);
+    window.expect("2 questions");
+    window.press(&["f", "f", "f"]);
+    look();
+    assert_eq!(scene.answers().len(), 1);
+    window.press(&["f"]);
+    window.expect("1 question,");
+    assert_eq!(scene.answers().len(), 2);
+    // What is pasted is no keys.
+    look();
+    window.paste("fyhn");
+    look();
+    assert_eq!(scene.answers().len(), 2);
+}
+
+#[test]
+fn who_was_faster_is_told_in_the_other_window() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    let (one, two) = (scene.watch("one"), scene.watch("two"));
+    assert!(!reaches(&mut shell, V4));
+    for window in [&one, &two] {
+        window.expect("> r1");
+    }
+    look();
+    two.press(&["Enter"]);
+    one.press(&["f"]);
+    two.expect("r1: root said yes");
+    two.expect("[r1 does not wait any more: root said yes]");
+    // Its key comes too late.
+    two.press(&["y"]);
+    look();
+    assert_eq!(scene.answers().len(), 1);
+}
+
+#[test]
+fn an_http_request_is_let_through_and_more_like_it() {
+    let scene = Scene::new();
+    let production = scene.production();
+    let mut shell = guard_lab::Shell::start(&scene.daemon, "reads").unwrap();
+    let window = scene.watch("one");
+    let put = |path: &str| {
+        format!(
+            "(curl -sS -m 30 -X PUT -d '{{\"force\":true}}' http://{READS}{path} > /dev/null; echo ended) &"
+        )
+    };
+    shell.tell(&put("/api/jobs/1")).unwrap();
+    let screen = window.expect("PUT http://198.51.100.7/api/jobs/1");
+    assert!(
+        screen.contains("for an answer: gives up in") && screen.contains("{\"force\":true}"),
+        "{screen}"
+    );
+    look();
+    window.press(&["y"]);
+    shell.line_with("ended").unwrap();
+    let passed = || {
+        let mut reached = production.reached_at(READS, 80).unwrap();
+        reached.retain(|one| one.kind == "http");
+        reached.len()
+    };
+    assert_eq!(passed(), 1);
+    // All paths like it.
+    shell.tell(&put("/api/jobs/2")).unwrap();
+    window.expect("/api/jobs/2");
+    look();
+    window.press(&["p"]);
+    window.expect("paths like (* is any text): /api/jobs/2_");
+    window.press(&["BSpace", "*", "Enter"]);
+    window.expect("a path like /api/jobs/*");
+    assert_eq!(passed(), 1, "Enter is no answer");
+    window.press(&["f"]);
+    shell.line_with("ended").unwrap();
+    shell.tell(&put("/api/jobs/3")).unwrap();
+    shell.line_with("ended").unwrap();
+    assert_eq!(passed(), 3);
+    // All that write.
+    shell.tell(&put("/api/albums")).unwrap();
+    window.expect("/api/albums");
+    look();
+    window.press(&["w"]);
+    window.expect("ALL that change something");
+    window.press(&["f"]);
+    shell.line_with("ended").unwrap();
+    assert_eq!(passed(), 4);
+    assert_eq!(
+        scene.holes().last().unwrap()["http"]["method"],
+        serde_json::Value::Null
+    );
+}

@@ -1,0 +1,120 @@
+//! How fast a question is on the screen, and what the screen costs when nothing happens.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use guard_lab::{is_slow, patience};
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+use crate::scene::{Scene, reaches};
+
+/// A question is to be on the screen so soon after connect().
+const SOON: Duration = Duration::from_millis(100);
+
+/// `guard watch` on a bare terminal, whose bytes are read as they come.
+struct Bare {
+    child: Child,
+    ours: File,
+}
+
+impl Bare {
+    fn start(scene: &Scene) -> Self {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let path = ptsname(&ours, Vec::new()).unwrap().into_string().unwrap();
+        let theirs = File::options().read(true).write(true).open(path).unwrap();
+        let size = Winsize {
+            ws_row: 24,
+            ws_col: 80,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&theirs, size).unwrap();
+        let end = || Stdio::from(OwnedFd::from(theirs.try_clone().unwrap()));
+        let mut command = scene.daemon.root(["watch"]).command().unwrap();
+        command.env("TERM", "xterm").stdin(end()).stdout(end());
+        let child = command.spawn().unwrap();
+        let mut bare = Self {
+            child,
+            ours: ours.into(),
+        };
+        bare.until("sessions");
+        bare
+    }
+
+    /// Reads until some text has been drawn.
+    fn until(&mut self, text: &str) {
+        let (mut seen, mut bytes) = (Vec::new(), [0; 4096]);
+        while !String::from_utf8_lossy(&seen).contains(text) {
+            let length = self.ours.read(&mut bytes).unwrap();
+            seen.extend_from_slice(&bytes[..length]);
+        }
+    }
+
+    /// The time that it has computed so far.
+    fn computed(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, fields) = stat.rsplit_once(") ").unwrap();
+        // The 14th and 15th field, proc_pid_stat(5); the 3rd is the first here.
+        let ticks: u64 = fields
+            .split(' ')
+            .skip(11)
+            .take(2)
+            .map(|field| field.parse::<u64>().unwrap())
+            .sum();
+        Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).unwrap()
+    }
+}
+
+impl Drop for Bare {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn a_question_is_on_the_screen_within_a_tenth_of_a_second() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    let mut screen = Bare::start(&scene);
+    let mut times = Vec::new();
+    for number in 1..=15 {
+        std::thread::sleep(Duration::from_millis(200));
+        let start = Instant::now();
+        // From before the agent's process is made, so that is measured with it.
+        assert!(!reaches(&mut shell, &format!("192.0.2.{}", 20 + number)));
+        screen.until(&format!("r{number}"));
+        times.push(start.elapsed());
+        scene.json(&["deny", &format!("r{number}")]);
+    }
+    times.sort();
+    let median = times[times.len() / 2];
+    println!(
+        "a question is on the screen after {median:?} (median), {:?} at most",
+        times.last()
+    );
+    assert!(median <= patience(SOON), "{times:?}");
+}
+
+#[test]
+fn nothing_happens_at_next_to_no_cost() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    let mut screen = Bare::start(&scene);
+    // A hole and a question, whose times change on the screen.
+    scene.json(&["open", "192.0.2.20"]);
+    assert!(!reaches(&mut shell, "192.0.2.21"));
+    screen.until("r1 ");
+    std::thread::sleep(Duration::from_secs(2));
+    let (start, before) = (Instant::now(), screen.computed());
+    std::thread::sleep(Duration::from_secs(30));
+    let share = (screen.computed() - before).as_secs_f64() / start.elapsed().as_secs_f64();
+    println!("idle, it takes {:.2} % of a core", share * 100.0);
+    assert!(share <= 0.01 || is_slow(), "{share}");
+}

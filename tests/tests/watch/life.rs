@@ -1,0 +1,103 @@
+//! How it ends, and what it outlives.
+
+use guard_lab::eventually;
+use rustix::process::{Signal, kill_process, test_kill_process};
+
+use crate::scene::{Scene, look, reaches};
+use crate::{OTHER, V4};
+
+#[test]
+fn it_outlives_guardd() {
+    let mut scene = Scene::new();
+    let mut shell = scene.shell();
+    let window = scene.tmux.window("one");
+    window.guard(&scene.daemon.root(["watch"]));
+    window.expect("1 session");
+    assert!(!reaches(&mut shell, V4));
+    window.expect("> r1");
+    scene.daemon.kill().unwrap();
+    let gone = format!(
+        "no guardd at {}; trying again",
+        scene.daemon.socket().display()
+    );
+    window.expect(&gone[..40]);
+    look();
+    window.press(&["y"]);
+    scene.daemon.start().unwrap();
+    window.expect_no("no guardd at");
+    assert!(scene.answers().is_empty(), "there was nobody to take it");
+    assert!(!reaches(&mut shell, OTHER));
+    window.expect("r2");
+    look();
+    window.press(&["n"]);
+    window.expect("1 question,");
+    assert_eq!(scene.answers()[0]["request"], "r1");
+}
+
+#[test]
+fn it_waits_for_a_guardd_that_does_not_run_yet() {
+    let mut scene = Scene::new();
+    scene.daemon.stop().unwrap();
+    let window = scene.tmux.window("one");
+    window.guard(&scene.daemon.root(["watch"]));
+    window.expect("no guardd at");
+    scene.daemon.start().unwrap();
+    window.expect_no("no guardd at");
+    let mut shell = scene.shell();
+    assert!(!reaches(&mut shell, V4));
+    window.expect("> r1");
+}
+
+#[test]
+fn whatever_ends_it_the_terminal_is_as_before() {
+    let scene = Scene::new();
+    for (number, end) in ["q", "C-c", "TERM", "HUP", "INT"].into_iter().enumerate() {
+        let window = scene.watch(&format!("w{number}"));
+        let pid = window.watching();
+        let (signal, status) = match end {
+            "TERM" => (Some(Signal::TERM), 143),
+            "HUP" => (Some(Signal::HUP), 129),
+            "INT" => (Some(Signal::INT), 130),
+            _ => (None, 0),
+        };
+        match signal {
+            Some(signal) => kill_process(pid, signal).unwrap(),
+            None => window.press(&[end]),
+        }
+        window.expect("ready$");
+        window.type_text("echo status $?");
+        window.press(&["Enter"]);
+        window.expect(&format!("status {status}"));
+        window.expect_restored();
+        assert!(test_kill_process(pid).is_err(), "{end}");
+    }
+}
+
+#[test]
+fn it_is_suspended_and_goes_on() {
+    let scene = Scene::new();
+    let window = scene.tmux.window("one");
+    // A shell with job control that knows `fg`.
+    window.type_text("set -m");
+    window.press(&["Enter"]);
+    window.guard(&scene.daemon.root(["watch"]));
+    window.expect("Questions");
+    window.press(&["C-z"]);
+    window.expect("Stopped");
+    window.expect_restored();
+    window.type_text("fg");
+    window.press(&["Enter"]);
+    window.expect("Questions");
+    window.press(&["q"]);
+    window.expect("ready$");
+    window.expect_restored();
+}
+
+#[test]
+fn it_ends_with_its_terminal() {
+    let scene = Scene::new();
+    let window = scene.watch("one");
+    let pid = window.watching();
+    window.hang_up();
+    eventually("it has ended", || test_kill_process(pid).is_err()).unwrap();
+}

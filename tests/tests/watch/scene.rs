@@ -1,0 +1,96 @@
+//! A guardd, production, and a shell in a session.
+
+use guard_lab::{Attempt, Daemon, Network, Production, Shell};
+use serde_json::Value;
+
+use crate::terminal::{Tmux, Window};
+use crate::{POLICY, PORT, READ_ONLY};
+
+pub(crate) struct Scene {
+    pub(crate) network: Network,
+    pub(crate) daemon: Daemon,
+    pub(crate) tmux: Tmux,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        let network = Network::new().unwrap();
+        let daemon = Daemon::in_network(&network)
+            .policy("asks", POLICY)
+            .policy("reads", READ_ONLY)
+            .start()
+            .unwrap();
+        let tmux = Tmux::start(daemon.dir());
+        Self {
+            network,
+            daemon,
+            tmux,
+        }
+    }
+
+    pub(crate) fn production(&self) -> Production<'_> {
+        Production::start(&self.network).unwrap()
+    }
+
+    pub(crate) fn shell(&self) -> Shell {
+        Shell::start(&self.daemon, "asks").unwrap()
+    }
+
+    /// A screen that follows already.
+    pub(crate) fn watch(&self, name: &str) -> Window<'_> {
+        self.watch_with(name, &[])
+    }
+
+    pub(crate) fn watch_with(&self, name: &str, args: &[&str]) -> Window<'_> {
+        let window = self.tmux.window(name);
+        window.guard(&self.daemon.root(["watch"]).args(args.to_vec()));
+        window.expect("Questions");
+        window.expect_no("asking guardd");
+        window
+    }
+
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        self.daemon.root(args).json().unwrap()
+    }
+
+    pub(crate) fn holes(&self) -> Vec<Value> {
+        self.json(&["holes"]).as_array().unwrap().clone()
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.json(&["pending"]).as_array().unwrap().len()
+    }
+
+    /// The answers in the audit trail.
+    pub(crate) fn answers(&self) -> Vec<Value> {
+        let text = std::fs::read_to_string(self.daemon.audit()).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        records
+            .filter(|record: &Value| record["kind"] == "answered")
+            .collect()
+    }
+}
+
+/// Tries production at an address, which is refused and asked about unless a hole lets it through.
+pub(crate) fn reaches(shell: &mut Shell, address: &str) -> bool {
+    shell.reaches(&Attempt::tcp(address, PORT)).unwrap()
+}
+
+/// A person looks before a key is pressed.
+pub(crate) fn look() {
+    std::thread::sleep(std::time::Duration::from_millis(600));
+}
+
+/// For how long a hole is, in seconds.
+pub(crate) fn seconds(hole: &Value) -> f64 {
+    let time = |key: &str| {
+        hole[key]
+            .as_str()
+            .unwrap()
+            .parse::<jiff::Timestamp>()
+            .unwrap()
+    };
+    (time("expires_at") - time("opened_at"))
+        .total(jiff::Unit::Second)
+        .unwrap()
+}

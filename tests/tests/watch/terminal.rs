@@ -1,0 +1,205 @@
+//! A terminal: windows of a tmux of one's own.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use guard_lab::reap::Reaper;
+use guard_lab::{Guard, eventually};
+
+/// A tmux server, which ends with this value.
+pub(crate) struct Tmux {
+    socket: PathBuf,
+    server: Child,
+    _reaper: Reaper,
+}
+
+impl Tmux {
+    pub(crate) fn start(dir: &Path) -> Self {
+        let socket = dir.join("tmux");
+        let mut reaper = Reaper::start().unwrap();
+        let server = Command::new("tmux")
+            .arg("-S")
+            .arg(&socket)
+            .args(["-f", "/dev/null", "-D"])
+            .stdin(Stdio::null())
+            .env_remove("TMUX")
+            .env_remove("NO_COLOR")
+            .env("LC_ALL", "C.UTF-8")
+            .spawn()
+            .expect("tmux is here");
+        reaper.process(server.id()).unwrap();
+        let tmux = Self {
+            socket,
+            server,
+            _reaper: reaper,
+        };
+        eventually("tmux listens", || tmux.socket.exists()).unwrap();
+        tmux
+    }
+
+    /// A shell in a window of its own.
+    pub(crate) fn window(&self, name: &str) -> Window<'_> {
+        self.window_of(name, 100, 30)
+    }
+
+    pub(crate) fn window_of(&self, name: &str, columns: u16, lines: u16) -> Window<'_> {
+        let size = [columns.to_string(), lines.to_string()];
+        let sized = ["-x", &size[0], "-y", &size[1]];
+        let new = ["-u", "new-session", "-d", "-s", name];
+        self.tmux(&[&new[..], &sized, &["env", "PS1=ready$ ", "sh"]].concat());
+        let window = Window {
+            tmux: self,
+            name: name.to_owned(),
+        };
+        window.expect("ready$");
+        window
+    }
+
+    fn tmux(&self, args: &[&str]) -> String {
+        let mut tmux = Command::new("tmux");
+        let output = tmux
+            .arg("-S")
+            .arg(&self.socket)
+            .args(args)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "tmux {args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Tmux {
+    fn drop(&mut self) {
+        // Its windows are hung up on.
+        let _ = self.server.kill();
+        let _ = self.server.wait();
+    }
+}
+
+/// One terminal.
+pub(crate) struct Window<'t> {
+    tmux: &'t Tmux,
+    name: String,
+}
+
+impl Window<'_> {
+    /// Types a `guard` command.
+    pub(crate) fn guard(&self, guard: &Guard<'_>) {
+        let command = guard.command().unwrap();
+        let envs = command
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?)));
+        let envs = envs.map(|(name, value)| format!("{}={}", name.display(), value.display()));
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        let words = words.map(|word| format!("'{}'", word.display()));
+        let all: Vec<_> = std::iter::once("env".to_owned())
+            .chain(envs)
+            .chain(words)
+            .collect();
+        self.type_text(&all.join(" "));
+        self.press(&["Enter"]);
+    }
+
+    /// Presses keys, by tmux's names for them.
+    pub(crate) fn press(&self, keys: &[&str]) {
+        self.tmux
+            .tmux(&[&["send-keys", "-t", &self.name][..], keys].concat());
+    }
+
+    /// Types text as it is.
+    pub(crate) fn type_text(&self, text: &str) {
+        self.tmux.tmux(&["send-keys", "-t", &self.name, "-l", text]);
+    }
+
+    /// Pastes text.
+    pub(crate) fn paste(&self, text: &str) {
+        self.tmux.tmux(&["set-buffer", "-b", "pasted", text]);
+        self.tmux
+            .tmux(&["paste-buffer", "-p", "-b", "pasted", "-t", &self.name]);
+    }
+
+    /// What it shows.
+    pub(crate) fn screen(&self) -> String {
+        self.tmux.tmux(&["capture-pane", "-p", "-t", &self.name])
+    }
+
+    /// The same with its colours, as escapes.
+    pub(crate) fn coloured(&self) -> String {
+        self.tmux
+            .tmux(&["capture-pane", "-e", "-p", "-t", &self.name])
+    }
+
+    /// Waits until it shows some text, and gives all that it shows then.
+    pub(crate) fn expect(&self, text: &str) -> String {
+        self.expect_that(text, |screen| screen.contains(text))
+    }
+
+    /// Waits until it shows it no more.
+    pub(crate) fn expect_no(&self, text: &str) -> String {
+        self.expect_that(&format!("no {text}"), |screen| !screen.contains(text))
+    }
+
+    pub(crate) fn expect_that(&self, what: &str, is: impl Fn(&str) -> bool) -> String {
+        let mut screen = String::new();
+        let seen = eventually(what, || {
+            screen = self.screen();
+            is(&screen)
+        });
+        assert!(seen.is_ok(), "{what}:\n{screen}");
+        screen
+    }
+
+    pub(crate) fn resize(&self, columns: u16, lines: u16) {
+        let (columns, lines) = (columns.to_string(), lines.to_string());
+        self.tmux.tmux(&[
+            "resize-window",
+            "-t",
+            &self.name,
+            "-x",
+            &columns,
+            "-y",
+            &lines,
+        ]);
+    }
+
+    /// What tmux knows of it, by the names of its formats.
+    pub(crate) fn state(&self, formats: &str) -> String {
+        let said = self
+            .tmux
+            .tmux(&["display-message", "-p", "-t", &self.name, formats]);
+        said.trim().to_owned()
+    }
+
+    /// Whether it is as a shell has it: the usual screen, a cursor, lines that go on in the next one, echo.
+    pub(crate) fn expect_restored(&self) {
+        let state = || self.state("#{alternate_on} #{cursor_flag} #{wrap_flag}");
+        eventually("the terminal as it was", || state() == "0 1 1").unwrap();
+        self.type_text("stty -a | tr ' ' '\\n' | grep -cxE 'echo|icanon|isig'");
+        self.press(&["Enter"]);
+        self.expect_that("echo, icanon, isig", |screen| {
+            screen.contains("grep -cxE") && screen.lines().any(|line| line.trim() == "3")
+        });
+    }
+
+    /// The process that runs in front in it, which is `guard watch` once it shows anything.
+    pub(crate) fn watching(&self) -> rustix::process::Pid {
+        let shell = self.state("#{pane_pid}");
+        let mut found = String::new();
+        // Under what it was started by: env, nsenter and setpriv become what they start.
+        eventually("guard watch runs", || {
+            let path = format!("/proc/{shell}/task/{shell}/children");
+            found = std::fs::read_to_string(path).unwrap_or_default();
+            let words =
+                std::fs::read(format!("/proc/{}/cmdline", found.trim())).unwrap_or_default();
+            words.split(|byte| *byte == 0).any(|word| word == b"watch")
+        })
+        .unwrap();
+        rustix::process::Pid::from_raw(found.trim().parse().unwrap()).unwrap()
+    }
+
+    /// Ends the window as a connection that is lost does.
+    pub(crate) fn hang_up(&self) {
+        self.tmux.tmux(&["kill-session", "-t", &self.name]);
+    }
+}
