@@ -93,7 +93,7 @@ pub enum Verb {
     Report(ReportArgs),
     /// Inside a session: show what was stopped, and what to do about it
     #[command(after_help = examples::WHY)]
-    Why,
+    Why(WhyArgs),
     /// Inside a session: ask a person for a destination
     #[command(after_help = examples::REQUEST)]
     Request(RequestArgs),
@@ -319,6 +319,18 @@ pub enum FailOn {
     Denied,
     /// That, and what waited for a yes
     Stopped,
+}
+
+/// `guard why`
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// What was stopped in this time alone, such as 30s [default: the latest, whenever that was]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// As a hook of an agent's that runs after a command: read what the agent says of it, and answer, as JSON, only where
+    /// something was stopped meanwhile
+    #[arg(long, conflicts_with = "json")]
+    pub hook: bool,
 }
 
 /// `guard request`

@@ -19,6 +19,7 @@ mod client;
 mod embedded;
 pub mod error;
 mod generate;
+mod hook;
 mod inside;
 mod log;
 mod policy;
@@ -57,7 +58,8 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Status => status::status(connect()?, output),
         Verb::Log(args) => log::log(connect()?, args, output),
         Verb::Report(args) => report::report(connect()?, &args, output),
-        Verb::Why => inside::why(Client::connect_inside(&socket)?, output),
+        Verb::Why(args) if args.hook => hook::after_command(&socket, args.since),
+        Verb::Why(args) => inside::why(Client::connect_inside(&socket)?, args.since, output),
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
         Verb::Check(args) => policy::check(&args, output),

@@ -114,7 +114,9 @@ Exit status: 0; 1 if there was what --fail-on names; 2 it could not be done.";
 pub(super) const WHY: &str = "\
 Examples:
   guard why
-  guard why --json";
+  guard why --since 30s
+  guard why --json
+  guard why --hook                        as agents run it after a command";
 
 pub(super) const REQUEST: &str = "\
 Examples:
