@@ -97,6 +97,9 @@ pub enum Verb {
     /// Inside a session: ask a person for a destination
     #[command(after_help = examples::REQUEST)]
     Request(RequestArgs),
+    /// Inside a session: serve an agent over the Model Context Protocol, on standard input and output
+    #[command(after_help = examples::MCP)]
+    Mcp,
     /// Print a shell's completions
     #[command(after_help = examples::COMPLETIONS)]
     Completions {

@@ -22,6 +22,7 @@ mod generate;
 mod hook;
 mod inside;
 mod log;
+mod mcp;
 mod policy;
 mod policy_file;
 mod render;
@@ -60,6 +61,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Report(args) => report::report(connect()?, &args, output),
         Verb::Why(args) if args.hook => hook::after_command(&socket, args.since),
         Verb::Why(args) => inside::why(Client::connect_inside(&socket)?, args.since, output),
+        Verb::Mcp => mcp::mcp(socket),
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
         Verb::Check(args) => policy::check(&args, output),

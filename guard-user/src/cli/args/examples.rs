@@ -116,12 +116,19 @@ Examples:
   guard why
   guard why --since 30s
   guard why --json
-  guard why --hook                        as agents run it after a command";
+  guard why --hook                        as agents run it after a command: see guard init";
 
 pub(super) const REQUEST: &str = "\
 Examples:
   guard request 192.0.2.10:443 --reason 'read the job queue'
   guard request db.example.com --ports tcp/5432";
+
+pub(super) const MCP: &str = "\
+Examples:
+  guard mcp                               an agent starts it
+  guard mcp                               an agent starts it
+
+Tools: why, request and status. There is none that answers, opens or closes.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
