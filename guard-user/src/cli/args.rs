@@ -97,6 +97,9 @@ pub enum Verb {
     /// Inside a session: ask a person for a destination
     #[command(after_help = examples::REQUEST)]
     Request(RequestArgs),
+    /// Enter guard into an agent's settings, so that its model is told what was stopped and can ask
+    #[command(after_help = examples::INIT)]
+    Init(InitArgs),
     /// Inside a session: serve an agent over the Model Context Protocol, on standard input and output
     #[command(after_help = examples::MCP)]
     Mcp,
@@ -334,6 +337,37 @@ pub struct WhyArgs {
     /// something was stopped meanwhile
     #[arg(long, conflicts_with = "json")]
     pub hook: bool,
+}
+
+/// `guard init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Whose settings
+    #[arg(value_enum, value_name = "AGENT")]
+    pub agent: AgentKind,
+    /// Your own settings, for all projects [default: those of the project in this directory]
+    #[arg(long)]
+    pub user: bool,
+    /// Take out what was entered, and nothing else
+    #[arg(long)]
+    pub remove: bool,
+    /// Write without asking
+    #[arg(long, short, conflicts_with = "print")]
+    pub yes: bool,
+    /// Show what would be written, and write nothing
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// An agent whose settings are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AgentKind {
+    /// .mcp.json and .claude/settings.json; with --user ~/.claude.json and ~/.claude/settings.json
+    ClaudeCode,
+    /// .codex/config.toml, and .codex/hooks.json where that is there
+    Codex,
+    /// .gemini/settings.json
+    Gemini,
 }
 
 /// `guard request`

@@ -20,6 +20,7 @@ mod embedded;
 pub mod error;
 mod generate;
 mod hook;
+mod init;
 mod inside;
 mod log;
 mod mcp;
@@ -61,6 +62,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Report(args) => report::report(connect()?, &args, output),
         Verb::Why(args) if args.hook => hook::after_command(&socket, args.since),
         Verb::Why(args) => inside::why(Client::connect_inside(&socket)?, args.since, output),
+        Verb::Init(args) => init::init(&args, output),
         Verb::Mcp => mcp::mcp(socket),
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),

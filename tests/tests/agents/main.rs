@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod hook;
+mod init;
 mod mcp;
 mod scene;
 

@@ -123,10 +123,20 @@ Examples:
   guard request 192.0.2.10:443 --reason 'read the job queue'
   guard request db.example.com --ports tcp/5432";
 
+pub(super) const INIT: &str = "\
+Examples:
+  guard init claude-code                  shows what it would write, and asks
+  guard init codex --user --yes
+  guard init gemini --print
+  guard init claude-code --remove
+
+It enters the MCP server guard mcp, and guard why --hook to be run after each command. Both tell and ask; neither
+opens anything. Then start the agent with guard run.";
+
 pub(super) const MCP: &str = "\
 Examples:
-  guard mcp                               an agent starts it
-  guard mcp                               an agent starts it
+  guard init claude-code                  has the agent start it
+  guard init claude-code                  has the agent start it
 
 Tools: why, request and status. There is none that answers, opens or closes.";
 
