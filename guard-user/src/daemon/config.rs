@@ -26,6 +26,12 @@ pub struct Config {
     pub name_refresh_floor: u64,
     /// An address that a name has lost still stands for it this long, in seconds.
     pub name_grace: u64,
+    /// A program and its arguments that is told of each new question; absent: none is.
+    pub on_request: Option<Vec<String>>,
+    /// As whom that runs: a user's name or uid, never root; absent: `nobody`.
+    pub on_request_user: Option<String>,
+    /// Whether whoever is told by it counts as somebody who can answer, so that connections wait for them.
+    pub on_request_answers: bool,
     /// What Prometheus reads.
     pub metrics: Metrics,
     /// The process that read-only destinations are reached through.
@@ -124,6 +130,9 @@ impl Default for Config {
             max_requests: 1024,
             name_refresh_floor: 30,
             name_grace: 300,
+            on_request: None,
+            on_request_user: None,
+            on_request_answers: false,
             metrics: Metrics::default(),
             proxy: Proxy::default(),
             assign: Vec::new(),

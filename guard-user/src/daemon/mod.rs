@@ -28,6 +28,7 @@ pub mod listening;
 pub mod load;
 pub mod metrics;
 pub mod names;
+pub mod on_request;
 pub mod opening;
 pub mod policies;
 pub mod process;
