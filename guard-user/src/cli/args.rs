@@ -61,6 +61,9 @@ pub enum Verb {
     /// Answer a request with no, and stop asking about it for a while
     #[command(after_help = examples::DENY)]
     Deny(DenyArgs),
+    /// Show each question on your desktop, and answer with its buttons
+    #[command(after_help = examples::NOTIFY)]
+    Notify(NotifyArgs),
     /// Open a hole that nobody has asked for yet
     #[command(after_help = examples::OPEN)]
     Open(OpenArgs),
@@ -200,6 +203,14 @@ pub struct DenyArgs {
     /// For how long it is not asked again [default: 15m]
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub duration: Option<Duration>,
+}
+
+/// `guard notify`
+#[derive(Debug, Args)]
+pub struct NotifyArgs {
+    /// Ring this terminal's bell and print the question instead
+    #[arg(long)]
+    pub bell: bool,
 }
 
 /// A destination and its ports.

@@ -24,6 +24,7 @@ mod init;
 mod inside;
 mod log;
 mod mcp;
+mod notify;
 mod policy;
 mod policy_file;
 mod render;
@@ -52,6 +53,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Pending(args) => answers::pending(connect()?, &args, output),
         Verb::Approve(args) => answers::approve(connect()?, args, output),
         Verb::Deny(args) => answers::deny(connect()?, args, output),
+        Verb::Notify(args) => notify::notify(socket, &args, output),
         Verb::Open(args) => answers::open(connect()?, args, output),
         Verb::Holes => answers::holes(connect()?, output),
         Verb::Close(args) => answers::close(connect()?, args, output),

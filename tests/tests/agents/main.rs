@@ -2,11 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bus;
 mod hook;
 mod init;
 mod mcp;
+mod notify;
+mod on_request;
 mod scene;
 
+/// Whose agent it is: `nobody`, for a message bus takes only users that the name service knows.
+const PERSON: u32 = 65534;
 /// Where a rule asks.
 const V4: &str = "192.0.2.10";
 /// Where a rule denies.
@@ -16,7 +21,7 @@ const POLICY: &str = r#"
 version = 1
 name = "asks"
 default = "allow"
-hold = "20s"
+hold = "0s"
 
 [[rule]]
 name = "production"

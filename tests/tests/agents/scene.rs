@@ -1,17 +1,18 @@
 //! A guardd, and an agent in a session of it.
 
+use std::fs;
 use std::time::Duration;
 
 use guard_lab::{Daemon, Network, Running, bins};
 use serde_json::{Value, json};
 
-use crate::POLICY;
+use crate::{PERSON, POLICY};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
-    pub(crate) network: Network,
+    _network: Network,
 }
 
 impl Scene {
@@ -21,17 +22,34 @@ impl Scene {
 
     /// One whose guardd has these settings.
     pub(crate) fn with(config: &str) -> Self {
+        Self::under(POLICY, config)
+    }
+
+    /// One that has this policy as `asks`.
+    pub(crate) fn under(policy: &str, config: &str) -> Self {
         let network = Network::new().unwrap();
         let daemon = Daemon::in_network(&network)
-            .policy("asks", POLICY)
+            .policy("asks", policy)
             .config(config)
             .start()
             .unwrap();
-        Self { daemon, network }
+        Self {
+            daemon,
+            _network: network,
+        }
     }
 
     pub(crate) fn json(&self, args: &[&str]) -> Value {
         self.daemon.root(args).json().unwrap()
+    }
+
+    /// The records of a kind in the audit trail.
+    pub(crate) fn trail(&self, kind: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.daemon.audit()).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        records
+            .filter(|record: &Value| record["kind"] == kind)
+            .collect()
     }
 
     pub(crate) fn program(&self, name: &str) -> String {
@@ -50,7 +68,7 @@ impl Scene {
     /// A session's shell that does this.
     pub(crate) fn session(&self, script: &str) -> Running {
         let run = ["run", "--policy", "asks", "--", "sh", "-c", script];
-        self.daemon.agent(run).spawn().unwrap()
+        self.daemon.user(PERSON, run).spawn().unwrap()
     }
 
     /// An agent that has tried to reach these, and speaks with `guard mcp`.

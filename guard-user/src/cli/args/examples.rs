@@ -51,6 +51,13 @@ Examples:
   guard deny r1
   guard deny r1 --for 8h";
 
+pub(super) const NOTIFY: &str = "\
+Examples:
+  guard notify
+  guard notify --bell                     in a terminal, where there is no desktop
+
+With every session of your desktop: systemctl --user enable --now guard-notify";
+
 pub(super) const OPEN: &str = "\
 Examples:
   guard open 192.0.2.10:443
