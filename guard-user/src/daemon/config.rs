@@ -32,12 +32,22 @@ pub struct Config {
     pub on_request_user: Option<String>,
     /// Whether whoever is told by it counts as somebody who can answer, so that connections wait for them.
     pub on_request_answers: bool,
+    /// What an approval takes.
+    pub approve: Approve,
     /// What Prometheus reads.
     pub metrics: Metrics,
     /// The process that read-only destinations are reached through.
     pub proxy: Proxy,
     /// Policies of units and containers that come up in the guard's root and bring none. The first that matches counts.
     pub assign: Vec<Rule>,
+}
+
+/// The table `[approve]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Approve {
+    /// Whether polkit is asked before a hole is opened.
+    pub polkit: bool,
 }
 
 /// The table `[metrics]`.
@@ -133,6 +143,7 @@ impl Default for Config {
             on_request: None,
             on_request_user: None,
             on_request_answers: false,
+            approve: Approve::default(),
             metrics: Metrics::default(),
             proxy: Proxy::default(),
             assign: Vec::new(),

@@ -31,6 +31,7 @@ pub mod names;
 pub mod on_request;
 pub mod opening;
 pub mod policies;
+pub mod polkit;
 pub mod process;
 pub mod proxy;
 pub mod requests;

@@ -9,7 +9,7 @@ use super::{
     auth::{Agent, Approver, Authorised, assigner, authorise},
     explain,
     failure::Refusal,
-    load,
+    load, polkit,
     proxy::{allowing::Widening, life},
     requests::Pending,
     run,
@@ -41,7 +41,7 @@ pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>,
             shared.with(|state| run::enter(state, who, peer, caller.pid, &session))?;
             one(&serde_json::json!({}))
         }
-        (call, Authorised::Approver(who)) => approver(shared, who, call).await,
+        (call, Authorised::Approver(who)) => approver(shared, who, peer, call).await,
         (call, Authorised::Agent(who)) => agent(shared, who, caller.pid, call).await,
     }
 }
@@ -77,7 +77,12 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
 }
 
 /// A call from outside.
-async fn approver(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>, Refusal> {
+async fn approver(
+    shared: &Shared,
+    who: Approver,
+    peer: &Peer,
+    call: Call,
+) -> Result<Vec<u8>, Refusal> {
     match call {
         Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
         Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
@@ -95,6 +100,7 @@ async fn approver(shared: &Shared, who: Approver, call: Call) -> Result<Vec<u8>,
             one(&shared.with(|state| state.status()))
         }
         call => {
+            polkit::check(shared, who, peer, &call).await?;
             let answer = decided(shared, who, call).await;
             shared.reschedule();
             answer

@@ -105,6 +105,19 @@ impl Peer {
         self.read(|proc| fs::read_link(proc.join("exe")))
     }
 
+    /// When it started, in clock ticks since boot, as proc_pid_stat(5) has it.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it has ended. Else the system's.
+    pub fn started(&self) -> io::Result<u64> {
+        let stat = self.read(|proc| fs::read_to_string(proc.join("stat")))?;
+        // Behind the name, which may have any characters, the state is the third field, and this the 22nd.
+        let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest);
+        let started = after_name.and_then(|rest| rest.split(' ').nth(19)?.parse().ok());
+        started.ok_or_else(gone)
+    }
+
     /// Its network namespace.
     ///
     /// # Errors
@@ -201,6 +214,11 @@ mod tests {
         assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
         assert_eq!(peer.gid(), rustix::process::getegid().as_raw());
         assert!(peer.is_alive().unwrap());
+        let ticks = rustix::param::clock_ticks_per_second();
+        let up = fs::read_to_string("/proc/uptime").unwrap();
+        let up: f64 = up.split(' ').next().unwrap().parse().unwrap();
+        let ago = up - peer.started().unwrap() as f64 / ticks as f64;
+        assert!((-1.0..600.0).contains(&ago), "{ago}");
         assert_eq!(peer.exe().unwrap(), std::env::current_exe().unwrap());
         let own = super::super::cgroup2::own_path().unwrap();
         assert_eq!(peer.cgroup().unwrap(), own);

@@ -1,20 +1,22 @@
 //! A message bus of the test's own, and services on it.
 
-use std::fs::{self, File};
-use std::path::PathBuf;
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use guard_lab::{Daemon, Running, bins, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use crate::{PERSON, scene::PATIENCE};
 
 /// A bus that everybody may use, as the session's and as the system's. It ends with the test.
 pub(crate) struct Bus {
     _daemon: Running,
-    dir: PathBuf,
+    dir: TempDir,
     pub(crate) address: String,
 }
 
@@ -33,10 +35,12 @@ const SETTINGS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus 
 "#;
 
 impl Bus {
-    pub(crate) fn new(daemon: &Daemon) -> Self {
-        let dir = daemon.dir().to_owned();
-        let settings = dir.join("bus.conf");
-        fs::write(&settings, SETTINGS.replace("DIR", dir.to_str().unwrap())).unwrap();
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let settings = dir.path().join("bus.conf");
+        let at = dir.path().to_str().unwrap();
+        fs::write(&settings, SETTINGS.replace("DIR", at)).unwrap();
         let mut command = Command::new("setpriv");
         command.args([
             "--pdeathsig",
@@ -57,6 +61,11 @@ impl Bus {
         }
     }
 
+    /// A directory that goes with it.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
     /// A service of guard-lab's on it, once it is there.
     pub(crate) fn service(&self, args: &[&str]) -> Service {
         let mut command = Command::new(bins::find("guard-lab").unwrap());
@@ -75,7 +84,7 @@ impl Bus {
 
     /// `guard notify` of a user's, and what it says on standard error.
     pub(crate) fn notify(&self, daemon: &Daemon, args: &[&str]) -> Notify {
-        let said = self.dir.join("said");
+        let said = self.dir.path().join("said");
         let mut command = daemon
             .user(PERSON, ["notify"])
             .args(args)

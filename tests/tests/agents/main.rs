@@ -8,6 +8,7 @@ mod init;
 mod mcp;
 mod notify;
 mod on_request;
+mod polkit;
 mod scene;
 
 /// Whose agent it is: `nobody`, for a message bus takes only users that the name service knows.

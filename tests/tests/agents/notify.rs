@@ -24,7 +24,7 @@ fn text(notification: &Value) -> String {
 #[test]
 fn a_question_is_shown_and_a_button_answers_it() {
     let scene = Scene::new();
-    let bus = Bus::new(&scene.daemon);
+    let bus = Bus::new();
     let mut server = bus.service(&["desktop"]);
     let notify = bus.notify(&scene.daemon, &[]);
     let _session = scene.session(&format!("{}; sleep 60", scene.attempt(V4)));
@@ -59,7 +59,7 @@ fn a_question_is_shown_and_a_button_answers_it() {
 #[test]
 fn no_is_an_answer() {
     let scene = Scene::new();
-    let bus = Bus::new(&scene.daemon);
+    let bus = Bus::new();
     let mut server = bus.service(&["desktop"]);
     let _notify = bus.notify(&scene.daemon, &[]);
     let _session = scene.session(&format!("{}; sleep 60", scene.attempt(V4)));
@@ -75,7 +75,7 @@ fn no_is_an_answer() {
 #[test]
 fn it_says_who_else_has_answered() {
     let scene = Scene::new();
-    let bus = Bus::new(&scene.daemon);
+    let bus = Bus::new();
     let mut server = bus.service(&["desktop"]);
     let _notify = bus.notify(&scene.daemon, &[]);
     let mut session = scene.session(&format!(
@@ -102,7 +102,7 @@ fn it_says_who_else_has_answered() {
 #[test]
 fn servers_and_daemons_come_and_go() {
     let mut scene = Scene::new();
-    let bus = Bus::new(&scene.daemon);
+    let bus = Bus::new();
     let mut server = bus.service(&["desktop"]);
     let notify = bus.notify(&scene.daemon, &[]);
     let mut session = scene.session(&format!(
@@ -136,7 +136,7 @@ fn servers_and_daemons_come_and_go() {
 #[test]
 fn an_agents_words_are_no_markup_and_a_crowd_of_questions_is_summed_up() {
     let scene = Scene::new();
-    let bus = Bus::new(&scene.daemon);
+    let bus = Bus::new();
     let mut server = bus.service(&["desktop"]);
     let guard = scene.program("guard");
     let reason = "<b>all fine</b> & \\033[2Jyes";
@@ -175,7 +175,7 @@ fn an_agents_words_are_no_markup_and_a_crowd_of_questions_is_summed_up() {
 #[test]
 fn a_guarded_process_presses_in_vain() {
     let scene = Scene::new();
-    let bus = Bus::new(&scene.daemon);
+    let bus = Bus::new();
     // The agent is the desktop's notification server.
     let lab = scene.program("guard-lab");
     let script = format!("{} ; exec {lab} desktop", scene.attempt(V4));
@@ -195,7 +195,7 @@ fn a_guarded_process_presses_in_vain() {
 #[test]
 fn a_server_that_hangs_is_a_clear_line_and_nobody_follows_any_more() {
     let scene = Scene::new();
-    let bus = Bus::new(&scene.daemon);
+    let bus = Bus::new();
     let _server = bus.service(&["desktop", "--hang"]);
     let mut notify = bus.notify(&scene.daemon, &[]);
     let _session = scene.session(&format!("{}; sleep 90", scene.attempt(V4)));
@@ -238,7 +238,7 @@ fn without_a_desktop_there_is_the_bell() {
 #[test]
 fn inside_a_session_nobody_is_notified() {
     let scene = Scene::new();
-    let bus = Bus::new(&scene.daemon);
+    let bus = Bus::new();
     let _server = bus.service(&["desktop"]);
     let guard = scene.program("guard");
     let script = format!(

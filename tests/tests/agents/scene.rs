@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use guard_lab::{Daemon, Network, Running, bins};
+use guard_lab::{Daemon, DaemonBuilder, Network, Running, bins};
 use serde_json::{Value, json};
 
 use crate::{PERSON, POLICY};
@@ -27,12 +27,14 @@ impl Scene {
 
     /// One that has this policy as `asks`.
     pub(crate) fn under(policy: &str, config: &str) -> Self {
+        Self::of(policy, |daemon| daemon.config(config))
+    }
+
+    /// One that is built on like this.
+    pub(crate) fn of(policy: &str, with: impl FnOnce(DaemonBuilder) -> DaemonBuilder) -> Self {
         let network = Network::new().unwrap();
-        let daemon = Daemon::in_network(&network)
-            .policy("asks", policy)
-            .config(config)
-            .start()
-            .unwrap();
+        let daemon = Daemon::in_network(&network).policy("asks", policy);
+        let daemon = with(daemon).start().unwrap();
         Self {
             daemon,
             _network: network,

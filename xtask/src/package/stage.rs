@@ -22,10 +22,11 @@ const UNITS: [(&str, &str); 5] = [
 ];
 
 /// Directories that are copied with all that is in them.
-const TREES: [(&str, &str); 9] = [
+const TREES: [(&str, &str); 10] = [
     ("policies", "usr/share/guard/policies"),
     ("packaging/etc", "etc/guard"),
     ("packaging/logrotate", "etc/logrotate.d"),
+    ("packaging/polkit", "usr/share/polkit-1/actions"),
     ("packaging/systemd/user", "usr/lib/systemd/user"),
     (
         "packaging/systemd/user-preset",
