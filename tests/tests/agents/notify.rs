@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     PERSON, V4,
     bus::Bus,
-    scene::{PATIENCE, Scene},
+    scene::{PATIENCE, Scene, patient},
 };
 
 /// The texts of a notification.
@@ -70,6 +70,45 @@ fn no_is_an_answer() {
     assert_eq!(scene.json(&["pending"]), json!([]));
     assert_eq!(scene.trail("answered")[0]["answer"], "no");
     assert_eq!(scene.json(&["holes"]), json!([]));
+}
+
+#[test]
+fn connections_wait_while_it_is_there() {
+    let scene = Scene::under(&patient(), "");
+    let bus = Bus::new();
+    let mut server = bus.service(&["desktop"]);
+    let notify = bus.notify(&scene.daemon, &[]);
+    // It has begun to follow once it has shown something.
+    let _first = scene.writing("/first");
+    server.next("notify");
+    let _second = scene.writing("/second");
+    let shown = loop {
+        let shown = server.next("notify");
+        if text(&shown).contains("/second") && text(&shown).contains("It waits: until") {
+            break shown;
+        }
+    };
+    assert_eq!(shown["urgency"], 2);
+    assert!(
+        text(&shown).contains("wants to send PUT http://a/second"),
+        "{shown}"
+    );
+    let held = |path: &str| {
+        let all = scene.json(&["pending"]);
+        let all = all.as_array().unwrap().iter();
+        all.filter(|one| one["http"]["path"] == path)
+            .any(|one| one["held"] == true)
+    };
+    assert!(held("/second"));
+    server.press(&shown, "no");
+    eventually("it is answered", || !held("/second")).unwrap();
+    notify.end();
+    let _third = scene.writing("/third");
+    eventually("asked", || {
+        scene.json(&["pending"]).to_string().contains("/third")
+    })
+    .unwrap();
+    assert!(!held("/third"));
 }
 
 #[test]

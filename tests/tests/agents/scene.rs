@@ -6,9 +6,16 @@ use std::time::Duration;
 use guard_lab::{Daemon, DaemonBuilder, Network, Running, bins};
 use serde_json::{Value, json};
 
-use crate::{PERSON, POLICY};
+use crate::{PERSON, POLICY, V4};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The policy, where what is asked about may be read from, and what writes waits for long.
+pub(crate) fn patient() -> String {
+    POLICY
+        .replace("\"confirm\"", "\"read-only\"")
+        .replace("\"0s\"", "\"10m\"")
+}
 
 pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
@@ -71,6 +78,13 @@ impl Scene {
     pub(crate) fn session(&self, script: &str) -> Running {
         let run = ["run", "--policy", "asks", "--", "sh", "-c", script];
         self.daemon.user(PERSON, run).spawn().unwrap()
+    }
+
+    /// A session that sends a request which writes, and waits for the answer.
+    pub(crate) fn writing(&self, path: &str) -> Running {
+        let head = format!("PUT {path} HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 1\\r\\n\\r\\nx");
+        let write = format!("exec 3<>/dev/tcp/{V4}/80; printf '{head}' >&3; timeout 60 cat <&3");
+        self.session(&format!("exec bash -c '{}'", write.replace('\'', "'\\''")))
     }
 
     /// An agent that has tried to reach these, and speaks with `guard mcp`.
