@@ -1,6 +1,7 @@
 //! `guard init`: what it writes works, and what others wrote stays.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -36,6 +37,38 @@ fn nothing_is_written_that_nobody_has_said_yes_to() {
     assert!(output.status.success());
     assert!(String::from_utf8_lossy(&output.stdout).contains("[mcp_servers.guard]"));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_person_at_a_terminal_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let guard = format!("{} init gemini", bins::find("guard").unwrap().display());
+    for (answer, status, said) in [
+        ("n", 1, "Nothing was written."),
+        ("y", 0, "guard run -- gemini"),
+    ] {
+        let mut terminal = Command::new("script");
+        terminal
+            .args(["-qec", &guard, "/dev/null"])
+            .current_dir(dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut terminal = terminal.spawn().unwrap();
+        let mut keys = terminal.stdin.take().unwrap();
+        writeln!(keys, "{answer}").unwrap();
+        let output = terminal.wait_with_output().unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(status), "{shown}");
+        assert!(
+            shown.contains("Write this? [y/N]") && shown.contains(said),
+            "{shown}"
+        );
+        assert_eq!(
+            dir.path().join(".gemini/settings.json").exists(),
+            status == 0
+        );
+        drop(keys);
+    }
 }
 
 #[test]

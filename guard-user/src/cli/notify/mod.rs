@@ -13,6 +13,7 @@ use super::error::{CliError, Exit};
 use super::render::Output;
 use crate::proto::Failure;
 
+mod answers;
 mod bell;
 mod desktop;
 mod follow;

@@ -1,8 +1,8 @@
 //! Which questions are shown, what becomes of a pressed button, and what is said when somebody else has answered.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,14 +11,14 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt as _;
 
+use super::answers::{Outcome, tell, who_answered};
 use super::desktop::{ActionInvoked, Desktop, NotificationClosed, Urgency};
 use super::follow::News;
 use super::say;
 use super::words::{Abilities, Answer, Words};
-use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::render::time::Clock;
-use crate::proto::{Call, Failure, Holes, LogKind, LogRecord, Request, Requests, Terms};
+use crate::proto::{Failure, Request};
 
 /// Questions that are shown at once; one more notification says how many there are beside them.
 const MAX_SHOWN: usize = 5;
@@ -26,9 +26,6 @@ const MAX_SHOWN: usize = 5;
 const RETRY: Duration = Duration::from_secs(2);
 /// and for so long. Whoever cannot show a question does not count as somebody who would answer it.
 const GIVE_UP: Duration = Duration::from_secs(20);
-/// Where it is looked up who has answered: not older than this, in seconds.
-const LATELY: f64 = 120.0;
-
 /// A question that is, or was, on the desktop.
 #[derive(Debug)]
 struct Shown {
@@ -38,22 +35,6 @@ struct Shown {
     session: String,
     /// A button was pressed, and guardd has not answered yet; or it has, and that is shown.
     answered: bool,
-}
-
-/// What came of something that was asked of guardd.
-#[derive(Debug)]
-enum Outcome {
-    /// A button was pressed.
-    Answered {
-        request: String,
-        text: Result<String, String>,
-    },
-    /// A question is gone that was shown there; perhaps it is known who has answered.
-    Gone {
-        request: String,
-        notification: u32,
-        by: Option<String>,
-    },
 }
 
 /// The one who shows.
@@ -392,62 +373,6 @@ impl Notifier {
             }
         }
     }
-}
-
-/// Answers a request, as the verbs do.
-fn tell(socket: &Path, request: &str, answer: Answer) -> Result<String, String> {
-    let done = Client::connect(socket).and_then(|mut client| match answer {
-        Answer::Yes(seconds) => {
-            let terms = Terms {
-                seconds: Some(seconds),
-                ..Terms::default()
-            };
-            let (id, path, writes) = (request.to_owned(), None, false);
-            let opened: Holes = client.call(&Call::Approve {
-                id,
-                path,
-                writes,
-                terms,
-            })?;
-            let clock = Clock::system();
-            let until = opened
-                .holes
-                .iter()
-                .map(|hole| format!("open until {}", clock.at(hole.expires_at)));
-            Ok(until
-                .chain(opened.warnings.iter().cloned())
-                .collect::<Vec<_>>()
-                .join("; "))
-        }
-        Answer::No => {
-            let (id, seconds) = (request.to_owned(), None);
-            client.call::<Requests>(&Call::Deny { id, seconds })?;
-            Ok("no, and it is not asked again for 15 min".to_owned())
-        }
-    });
-    done.map_err(|error| match error.failure() {
-        Some(failure) => format!("{}: {}\n{}", failure.what, failure.why, failure.fix),
-        None => error.to_string(),
-    })
-}
-
-/// Who has answered a request, and how, as the audit trail has it.
-fn who_answered(socket: &Path, session: &str, request: &str) -> Option<String> {
-    let call = Call::Log {
-        follow: false,
-        session: Some(session.to_owned()),
-        since: Some(LATELY),
-    };
-    let records = Client::connect(socket)
-        .ok()?
-        .stream::<LogRecord>(&call)
-        .ok()?;
-    let records = records.map_while(Result::ok);
-    let mut answers = records
-        .filter(|record| record.kind == LogKind::Answered && record.fields["request"] == request);
-    let fields: HashMap<_, _> = answers.next()?.fields.into_iter().collect();
-    let text = |name: &str| fields.get(name)?.as_str();
-    Some(format!("{}, by {}", text("answer")?, text("by")?))
 }
 
 fn no_bus(error: zbus::Error) -> CliError {
