@@ -552,6 +552,9 @@ pub struct WhyReport {
     pub session: Session,
     /// What was stopped there lately, latest first.
     pub stopped: Vec<Stopped>,
+    /// There was more before that, which is not told.
+    #[serde(default)]
+    pub more: bool,
 }
 
 /// A refusal, in words for whoever was refused.

@@ -113,6 +113,8 @@ fn the_guardd_toml_that_ships_shows_every_key_with_its_default() {
     // Without a default, these have an example.
     assert!(shown.default_policy.take().is_some());
     assert!(shown.resolvers.take().is_some());
+    assert!(shown.on_request.take().is_some());
+    assert!(shown.on_request_user.take().is_some());
     assert!(shown.metrics.listen.take().is_some());
     assert!(shown.proxy.user.take().is_some());
     assert!(!std::mem::take(&mut shown.proxy.ca).is_empty());

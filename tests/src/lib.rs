@@ -38,6 +38,7 @@ mod production;
 pub mod reap;
 mod running;
 pub mod server;
+pub mod services;
 mod shell;
 pub mod steps;
 mod sys;

@@ -6,11 +6,13 @@ use crate::shell::{cargo, run, target, which};
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("curl", "curl"),
+    ("dbus-daemon", "dbus"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
+    ("pkcheck", "polkitd"),
     ("setpriv", "util-linux"),
     ("tmux", "tmux"),
     ("wget", "wget"),

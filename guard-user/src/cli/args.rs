@@ -63,6 +63,9 @@ pub enum Verb {
     /// Answer a request with no, and stop asking about it for a while
     #[command(after_help = examples::DENY)]
     Deny(DenyArgs),
+    /// Show each question on your desktop, and answer with its buttons
+    #[command(after_help = examples::NOTIFY)]
+    Notify(NotifyArgs),
     /// Open a hole that nobody has asked for yet
     #[command(after_help = examples::OPEN)]
     Open(OpenArgs),
@@ -107,10 +110,16 @@ pub enum Verb {
     Suggest(SuggestArgs),
     /// Inside a session: show what was stopped, and what to do about it
     #[command(after_help = examples::WHY)]
-    Why,
+    Why(WhyArgs),
     /// Inside a session: ask a person for a destination
     #[command(after_help = examples::REQUEST)]
     Request(RequestArgs),
+    /// Enter guard into an agent's settings, so that its model is told what was stopped and can ask
+    #[command(after_help = examples::INIT)]
+    Init(InitArgs),
+    /// Inside a session: serve an agent over the Model Context Protocol, on standard input and output
+    #[command(after_help = examples::MCP)]
+    Mcp,
     /// Print a shell's completions
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
@@ -217,6 +226,14 @@ pub struct DenyArgs {
     /// For how long it is not asked again [default: 15m]
     #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
     pub duration: Option<Duration>,
+}
+
+/// `guard notify`
+#[derive(Debug, Args)]
+pub struct NotifyArgs {
+    /// Ring this terminal's bell and print the question instead
+    #[arg(long)]
+    pub bell: bool,
 }
 
 /// A destination and its ports.
@@ -395,6 +412,49 @@ pub enum FailOn {
     Denied,
     /// That, and what waited for a yes
     Stopped,
+}
+
+/// `guard why`
+#[derive(Debug, Args)]
+pub struct WhyArgs {
+    /// What was stopped in this time alone, such as 30s [default: the latest, whenever that was]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub since: Option<Duration>,
+    /// As a hook of an agent's that runs after a command: read what the agent says of it, and answer, as JSON, only where
+    /// something was stopped meanwhile
+    #[arg(long, conflicts_with = "json")]
+    pub hook: bool,
+}
+
+/// `guard init`
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Whose settings
+    #[arg(value_enum, value_name = "AGENT")]
+    pub agent: AgentKind,
+    /// Your own settings, for all projects [default: those of the project in this directory]
+    #[arg(long)]
+    pub user: bool,
+    /// Take out what was entered, and nothing else
+    #[arg(long)]
+    pub remove: bool,
+    /// Write without asking
+    #[arg(long, short, conflicts_with = "print")]
+    pub yes: bool,
+    /// Show what would be written, and write nothing
+    #[arg(long)]
+    pub print: bool,
+}
+
+/// An agent whose settings are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AgentKind {
+    /// .mcp.json and .claude/settings.json; with --user ~/.claude.json and ~/.claude/settings.json
+    ClaudeCode,
+    /// .codex/config.toml, and .codex/hooks.json where that is there
+    Codex,
+    /// .gemini/settings.json
+    Gemini,
 }
 
 /// `guard request`

@@ -20,8 +20,12 @@ mod diff;
 mod embedded;
 pub mod error;
 mod generate;
+mod hook;
+mod init;
 mod inside;
 mod log;
+mod mcp;
+mod notify;
 mod policy;
 mod policy_file;
 mod render;
@@ -54,6 +58,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Pending(args) => answers::pending(connect()?, &args, output),
         Verb::Approve(args) => answers::approve(connect()?, args, output),
         Verb::Deny(args) => answers::deny(connect()?, args, output),
+        Verb::Notify(args) => notify::notify(socket, &args, output),
         Verb::Open(args) => answers::open(connect()?, args, output),
         Verb::Holes => answers::holes(connect()?, output),
         Verb::Close(args) => answers::close(connect()?, args, output),
@@ -65,7 +70,10 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Replay(args) => replay::replay(connect, args, output),
         Verb::Report(args) => report::report(connect()?, &args, output),
         Verb::Suggest(args) => suggest::suggest(connect()?, args, output),
-        Verb::Why => inside::why(Client::connect_inside(&socket)?, output),
+        Verb::Why(args) if args.hook => hook::after_command(&socket, args.since),
+        Verb::Why(args) => inside::why(Client::connect_inside(&socket)?, args.since, output),
+        Verb::Init(args) => init::init(&args, output),
+        Verb::Mcp => mcp::mcp(socket),
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
         Verb::Check(args) => policy::check(&args, output),

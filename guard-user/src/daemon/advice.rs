@@ -21,10 +21,24 @@ pub fn destination(to: &Endpoint) -> String {
     }
 }
 
-/// Which rule it was, in words, with its reason.
+/// So many characters of what an agent sent itself are said back to it.
+const MAX_SAID_BACK: usize = 200;
+
+/// Its beginning, where it is long.
+#[must_use]
+pub fn short(what: &str) -> String {
+    match what.char_indices().nth(MAX_SAID_BACK) {
+        Some((at, _)) => format!("{}…", &what[..at]),
+        None => what.to_owned(),
+    }
+}
+
+/// Which rule it was, in words, with its reason: those are its author's own, and nobody else's.
 fn because(rule: Option<&str>, reason: Option<&str>) -> String {
     match (rule, reason) {
-        (Some(rule), Some(reason)) => format!("the rule {rule:?} ({reason})"),
+        (Some(rule), Some(reason)) => {
+            format!("the rule {rule:?} (its author says: {reason})")
+        }
         (Some(rule), None) => format!("the rule {rule:?}"),
         (None, _) => "the policy's default".to_owned(),
     }
@@ -146,9 +160,19 @@ mod tests {
             tcp.contains("guard request [2001:db8::1]:443 --reason"),
             "{tcp}"
         );
-        assert!(tcp.contains("\"photos\" (production)"), "{tcp}");
+        assert!(
+            tcp.contains("\"photos\" (its author says: production)"),
+            "{tcp}"
+        );
         let icmp = askable(&to("icmp", None), None, None);
         assert!(icmp.contains("2001:db8::1 --ports icmp --reason"), "{icmp}");
+    }
+
+    #[test]
+    fn what_an_agent_sent_is_said_back_in_short() {
+        assert_eq!(short("GET /a"), "GET /a");
+        let long = short(&"é".repeat(3000));
+        assert_eq!(long.chars().count(), MAX_SAID_BACK + 1);
     }
 
     #[test]

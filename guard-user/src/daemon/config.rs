@@ -26,12 +26,28 @@ pub struct Config {
     pub name_refresh_floor: u64,
     /// An address that a name has lost still stands for it this long, in seconds.
     pub name_grace: u64,
+    /// A program and its arguments that is told of each new question; absent: none is.
+    pub on_request: Option<Vec<String>>,
+    /// As whom that runs: a user's name or uid, never root; absent: `nobody`.
+    pub on_request_user: Option<String>,
+    /// Whether whoever is told by it counts as somebody who can answer, so that connections wait for them.
+    pub on_request_answers: bool,
+    /// What an approval takes.
+    pub approve: Approve,
     /// What Prometheus reads.
     pub metrics: Metrics,
     /// The process that read-only destinations are reached through.
     pub proxy: Proxy,
     /// Policies of units and containers that come up in the guard's root and bring none. The first that matches counts.
     pub assign: Vec<Rule>,
+}
+
+/// The table `[approve]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Approve {
+    /// Whether polkit is asked before a hole is opened.
+    pub polkit: bool,
 }
 
 /// The table `[metrics]`.
@@ -124,6 +140,10 @@ impl Default for Config {
             max_requests: 1024,
             name_refresh_floor: 30,
             name_grace: 300,
+            on_request: None,
+            on_request_user: None,
+            on_request_answers: false,
+            approve: Approve::default(),
             metrics: Metrics::default(),
             proxy: Proxy::default(),
             assign: Vec::new(),

@@ -4,15 +4,27 @@ use std::{cell::RefCell, rc::Rc};
 
 use super::auth::Approver;
 
-/// Those whose connections follow the requests that wait.
+/// Those whose connections follow the requests that wait, and whether somebody is told in another way.
 #[derive(Clone, Debug, Default)]
-pub struct Followers(Rc<RefCell<Vec<Approver>>>);
+pub struct Followers {
+    present: Rc<RefCell<Vec<Approver>>>,
+    is_told: bool,
+}
 
 impl Followers {
+    /// None yet. With `is_told` somebody who can answer is told of every question by other means.
+    #[must_use]
+    pub fn new(is_told: bool) -> Self {
+        Self {
+            is_told,
+            ..Self::default()
+        }
+    }
+
     /// One more, until what this returns is dropped.
     #[must_use]
     pub fn join(&self, who: Approver) -> Following {
-        self.0.borrow_mut().push(who);
+        self.present.borrow_mut().push(who);
         let all = self.clone();
         Following { all, who }
     }
@@ -20,7 +32,12 @@ impl Followers {
     /// Whether somebody is there who answers for that user.
     #[must_use]
     pub fn any_for(&self, owner: u32) -> bool {
-        self.0.borrow().iter().any(|who| who.answers_for(owner))
+        self.is_told
+            || self
+                .present
+                .borrow()
+                .iter()
+                .any(|who| who.answers_for(owner))
     }
 }
 
@@ -33,7 +50,7 @@ pub struct Following {
 
 impl Drop for Following {
     fn drop(&mut self) {
-        let mut all = self.all.0.borrow_mut();
+        let mut all = self.all.present.borrow_mut();
         if let Some(at) = all.iter().position(|one| *one == self.who) {
             all.swap_remove(at);
         }
@@ -69,5 +86,6 @@ mod tests {
         assert!(!followers.any_for(1000));
         let _root = followers.join(person(0));
         assert!(followers.any_for(1001));
+        assert!(Followers::new(true).any_for(1001));
     }
 }

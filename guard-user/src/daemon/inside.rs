@@ -58,7 +58,7 @@ fn of_http(
     advice: impl Fn(&str, &proto::Request) -> String,
 ) -> Option<Stopped> {
     let http = asked.http.as_ref()?;
-    let what = in_words(http, &asked.destination.address);
+    let what = advice::short(&in_words(http, &asked.destination.address));
     Some(Stopped {
         at: asked.last_at,
         destination: asked.destination.clone(),
@@ -107,9 +107,14 @@ impl State {
             let one = self.stopped(key, tried, &holes, &clocks);
             one.filter(|one| one.verdict != Verdict::Allow.as_str())
         });
-        let stopped = self.stopped_http(id, &clocks).into_iter().chain(stopped);
-        let stopped = stopped.take(MAX_STOPPED).collect();
-        Ok(WhyReport { session, stopped })
+        let mut all = self.stopped_http(id, &clocks).into_iter().chain(stopped);
+        let stopped = all.by_ref().take(MAX_STOPPED).collect();
+        let more = all.next().is_some();
+        Ok(WhyReport {
+            session,
+            stopped,
+            more,
+        })
     }
 
     /// The HTTP requests that a person was asked about: what waits, latest first, and what was answered with no.

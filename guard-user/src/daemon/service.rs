@@ -15,7 +15,7 @@ use super::{
     audit::Record,
     launchers,
     listening::{listen, turn_away, unlisten},
-    load, metrics, proxy, server,
+    load, metrics, on_request, proxy, server,
     shared::Shared,
     slice,
     start::{self, Begun},
@@ -133,6 +133,8 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     tasks.spawn_local(report(Rc::clone(&shared)));
     tasks.spawn_local(status_line::tell(Rc::clone(&shared)));
     tasks.spawn_local(metrics::serve(Rc::clone(&shared)));
+    let told = on_request::Told::until_now(&shared);
+    tasks.spawn_local(on_request::follow(Rc::clone(&shared), told));
     let door = cli.paths.proxy_socket();
     tasks.spawn_local(proxy::life::follow(Rc::clone(&shared), door));
     let idle = tokio::select! {

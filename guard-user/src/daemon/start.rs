@@ -161,7 +161,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         hierarchy,
         hole_ends: HashMap::new(),
         kept_requests: HashSet::new(),
-        followers: Followers::default(),
+        followers: Followers::new(config.on_request.is_some() && config.on_request_answers),
         holds: Holds::default(),
         proxy: Proxy::default(),
         had_sessions: false,

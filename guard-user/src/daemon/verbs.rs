@@ -10,7 +10,7 @@ use super::{
     auth::{Agent, Approver, Authorised, assigner, authorise},
     explain,
     failure::Refusal,
-    load,
+    load, polkit,
     proxy::{allowing::Widening, life},
     requests::Pending,
     run,
@@ -101,6 +101,7 @@ async fn approver(
             one(&shared.with(|state| state.status()))
         }
         call => {
+            polkit::check(shared, who, peer, &call).await?;
             let answer = decided(shared, &Answering::of(who, peer), call).await;
             shared.reschedule();
             answer

@@ -133,6 +133,17 @@ impl Peer {
         Ok(number.and_then(terminal_name))
     }
 
+    /// When it started, in clock ticks since boot, as proc_pid_stat(5) has it.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it has ended. Else the system's.
+    pub fn started(&self) -> io::Result<u64> {
+        let stat = self.read(|proc| fs::read_to_string(proc.join("stat")))?;
+        let started = field_of(&stat, START_TIME).and_then(|ticks| ticks.parse().ok());
+        started.ok_or_else(gone)
+    }
+
     /// Its network namespace.
     ///
     /// # Errors
@@ -176,6 +187,7 @@ pub fn parent_of(pid: u32) -> io::Result<u32> {
 /// Fields of proc_pid_stat(5), as counted there.
 const PPID: usize = 4;
 const TTY_NR: usize = 7;
+const START_TIME: usize = 22;
 
 /// A field behind the name.
 fn field_of(stat: &str, number: usize) -> Option<&str> {
@@ -280,6 +292,11 @@ mod tests {
         assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
         assert_eq!(peer.gid(), rustix::process::getegid().as_raw());
         assert!(peer.is_alive().unwrap());
+        let ticks = rustix::param::clock_ticks_per_second();
+        let up = fs::read_to_string("/proc/uptime").unwrap();
+        let up: f64 = up.split(' ').next().unwrap().parse().unwrap();
+        let ago = up - peer.started().unwrap() as f64 / ticks as f64;
+        assert!((-1.0..600.0).contains(&ago), "{ago}");
         assert_eq!(peer.exe().unwrap(), std::env::current_exe().unwrap());
         let own = super::super::cgroup2::own_path().unwrap();
         assert_eq!(peer.cgroup().unwrap(), own);

@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use guard_lab::{bench, probe, reap, server, steps};
+use guard_lab::{bench, probe, reap, server, services, steps};
 
 const HELP: &str = "\
 guard-lab probe KIND ADDRESS PORT [OTHER]   one attempt to reach the network; see guard-lab probe --help
@@ -13,6 +13,8 @@ guard-lab serve [--tcp PORT]… [--udp PORT]… [--tls FILE] [--sniff]   product
 guard-lab bench [PROXY [AUTHORIZATION]]   the client of a measurement, which does what its input says
 guard-lab sink PORT   the other side of one, until its input ends
 guard-lab steps [--kill N] COMMAND…   runs it, tells its steps, and kills it after one
+guard-lab desktop [--hang] [--plain]   a notification server that does what its input says
+guard-lab authority   polkit's authority, which answers what its input says
 guard-lab reap   takes down what its input names, once that ends
 ";
 
@@ -46,6 +48,8 @@ fn run() -> Result<bool> {
         "sink" => bench::sink(args.next().context("which port?")?.parse()?)?,
         "steps" => steps::steps(args)?,
         "reap" => reap::reap(io::stdin().lock())?,
+        "desktop" => services::desktop(args)?,
+        "authority" => services::authority()?,
         "--help" => print!("{HELP}"),
         _ => bail!("what to do?\n{HELP}"),
     }

@@ -6,9 +6,9 @@ use guard_lab::Output;
 
 use super::{Lab, NEVER, V4};
 
-const VERBS: [&str; 15] = [
+const VERBS: [&str; 18] = [
     "run", "pending", "approve", "deny", "open", "holes", "close", "sessions", "stop", "status",
-    "check", "explain", "log", "why", "request",
+    "check", "explain", "log", "why", "request", "init", "mcp", "notify",
 ];
 
 /// `guard status` where standard output is a terminal.

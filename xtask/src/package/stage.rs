@@ -22,11 +22,16 @@ const UNITS: [(&str, &str); 5] = [
 ];
 
 /// Directories that are copied with all that is in them.
-const TREES: [(&str, &str); 8] = [
+const TREES: [(&str, &str); 10] = [
     ("policies", "usr/share/guard/policies"),
     ("packaging/etc", "etc/guard"),
     ("packaging/logrotate", "etc/logrotate.d"),
+    ("packaging/polkit", "usr/share/polkit-1/actions"),
     ("packaging/systemd/user", "usr/lib/systemd/user"),
+    (
+        "packaging/systemd/user-preset",
+        "usr/lib/systemd/user-preset",
+    ),
     ("packaging/sysusers.d", "usr/lib/sysusers.d"),
     ("packaging/examples", "usr/share/doc/guard/examples"),
     ("packaging/grafana", "usr/share/doc/guard/grafana"),

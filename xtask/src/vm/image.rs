@@ -32,6 +32,7 @@ const PACKAGES: &[&str] = &[
     "kmod",
     "nftables",
     "openssl",
+    "polkitd",
     "procps",
     "python3",
     // The package for Fedora is tested here, too.

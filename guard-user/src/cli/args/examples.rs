@@ -55,6 +55,13 @@ Examples:
   guard deny r1
   guard deny r1 --for 8h";
 
+pub(super) const NOTIFY: &str = "\
+Examples:
+  guard notify
+  guard notify --bell                     in a terminal, where there is no desktop
+
+With every session of your desktop: systemctl --user enable --now guard-notify";
+
 pub(super) const OPEN: &str = "\
 Examples:
   guard open 192.0.2.10:443
@@ -165,12 +172,31 @@ Answers that contradict each other are left out, and said.";
 pub(super) const WHY: &str = "\
 Examples:
   guard why
-  guard why --json";
+  guard why --since 30s
+  guard why --json
+  guard why --hook                        as agents run it after a command: see guard init";
 
 pub(super) const REQUEST: &str = "\
 Examples:
   guard request 192.0.2.10:443 --reason 'read the job queue'
   guard request db.example.com --ports tcp/5432";
+
+pub(super) const INIT: &str = "\
+Examples:
+  guard init claude-code                  shows what it would write, and asks
+  guard init codex --user --yes
+  guard init gemini --print
+  guard init claude-code --remove
+
+It enters the MCP server guard mcp, and guard why --hook to be run after each command. Both tell and ask; neither
+opens anything. Then start the agent with guard run.";
+
+pub(super) const MCP: &str = "\
+Examples:
+  guard init claude-code                  has the agent start it
+  guard init claude-code                  has the agent start it
+
+Tools: why, request and status. There is none that answers, opens or closes.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:

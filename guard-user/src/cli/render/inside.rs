@@ -14,11 +14,14 @@ pub(crate) fn why(report: &WhyReport, clock: &Clock) -> Page {
         session.id, session.name, session.policy
     ));
     if report.stopped.is_empty() {
-        page.line("Nothing was stopped here lately.");
+        page.line("Nothing was stopped here lately. Where a command has failed, the guard is not the reason.");
     }
     for stopped in &report.stopped {
         page.line("");
         block(&mut page, stopped, clock);
+    }
+    if report.more {
+        page.line("").line("More was stopped before that.");
     }
     page
 }
@@ -93,10 +96,11 @@ mod tests {
         let report = WhyReport {
             session: session(),
             stopped: Vec::new(),
+            more: false,
         };
         insta::assert_snapshot!(why(&report, &clock()).plain(), @r"
         This is session s1 (claude), under the policy homelab.
-        Nothing was stopped here lately.
+        Nothing was stopped here lately. Where a command has failed, the guard is not the reason.
         ");
     }
 
@@ -117,6 +121,7 @@ mod tests {
         let report = WhyReport {
             session: session(),
             stopped: vec![stopped(), denied, asked],
+            more: true,
         };
         insta::assert_snapshot!(why(&report, &clock()).plain(), @r"
         This is session s1 (claude), under the policy homelab.
@@ -137,6 +142,8 @@ mod tests {
             rule     photos: production photo server
             advice   ask for it with guard request, and try again once it is approved
             request  r1 waits for a person outside
+
+        More was stopped before that.
         ");
     }
 
@@ -152,6 +159,7 @@ mod tests {
         let report = WhyReport {
             session: session(),
             stopped: vec![asked],
+            more: false,
         };
         insta::assert_snapshot!(why(&report, &clock()).plain(), @r"
         This is session s1 (claude), under the policy homelab.

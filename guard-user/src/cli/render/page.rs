@@ -157,7 +157,6 @@ impl Page {
     }
 
     /// The text without styles.
-    #[cfg(test)]
     pub(crate) fn plain(&self) -> String {
         anstream::adapter::strip_str(&self.text).to_string()
     }

@@ -99,6 +99,7 @@ impl What {
                 seconds: Some(seconds),
                 connections: self.connections(),
                 read_only: *self == Self::Reads,
+                ..Terms::default()
             },
         }
     }

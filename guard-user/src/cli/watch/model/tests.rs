@@ -93,8 +93,7 @@ fn each_key_for_yes_says_how_long() {
         assert_eq!(id, "r1");
         let expected = Terms {
             seconds: Some(lasts),
-            connections: None,
-            read_only: false,
+            ..Terms::default()
         };
         assert_eq!(terms, expected);
     }

@@ -1,0 +1,136 @@
+//! `guard init`: enters guard into an agent's settings, so that its model is told what was stopped and can ask.
+//!
+//! What is entered are the tools of [`super::mcp`] and the hook of [`super::hook`]. Both are for processes inside a
+//! session, and neither can widen what those may reach. Whatever else stands in the settings stays as it is.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+
+use serde::Serialize;
+
+use self::agent::Scope;
+use self::change::Change;
+use self::program::Program;
+use super::args::InitArgs;
+use super::error::{CliError, Exit};
+use super::render::page::{BAD, GOOD, HEAD, Page};
+use super::render::{Output, time::Clock};
+use crate::proto::Failure;
+
+mod agent;
+mod change;
+mod json;
+mod program;
+mod toml;
+
+/// What is or would be done to a file.
+#[derive(Debug, Serialize)]
+struct Shown {
+    file: String,
+    /// As diff -u writes it.
+    diff: String,
+    written: bool,
+}
+
+/// `guard init`
+///
+/// # Errors
+///
+/// Where the settings cannot be read, understood or written, and where nobody can be asked.
+pub(crate) fn init(args: &InitArgs, output: Output) -> Result<Exit, CliError> {
+    let scope = match args.user {
+        true => Scope::user()?,
+        false => Scope::project()?,
+    };
+    let own = Program::own();
+    let changes = agent::changes(args.agent, &scope, (!args.remove).then_some(&own))?;
+    let changes: Vec<_> = changes.into_iter().filter(Change::is_one).collect();
+    if !output.is_json() {
+        output.print(shown(&changes, false).as_slice(), diffs)?;
+    }
+    if args.print || changes.is_empty() {
+        return ended(args, &changes, false, output);
+    }
+    if !args.yes && !asked()? {
+        say(output, Page::of("Nothing was written."))?;
+        return Ok(Exit::NO);
+    }
+    changes.iter().try_for_each(Change::write)?;
+    ended(args, &changes, true, output)
+}
+
+fn shown(changes: &[Change], written: bool) -> Vec<Shown> {
+    let shown = changes.iter().map(|change| Shown {
+        file: change.file.display().to_string(),
+        diff: change.diff(),
+        written,
+    });
+    shown.collect()
+}
+
+fn ended(
+    args: &InitArgs,
+    changes: &[Change],
+    written: bool,
+    output: Output,
+) -> Result<Exit, CliError> {
+    if output.is_json() {
+        output.print(shown(changes, written).as_slice(), diffs)?;
+        return Ok(Exit::DONE);
+    }
+    let mut page = Page::default();
+    match (changes, args.remove) {
+        ([], true) => drop(page.line("Nothing to remove: guard is not in those settings.")),
+        ([], false) => drop(page.line("Nothing to do: guard is in those settings already.")),
+        _ if !written => drop(page.line("Nothing was written.")),
+        (changes, _) => {
+            for change in changes {
+                page.line(format_args!("Written: {}", change.file.display()));
+            }
+        }
+    }
+    if !args.remove {
+        page.line("");
+        agent::start(args.agent, &mut page);
+    }
+    say(output, page)?;
+    Ok(Exit::DONE)
+}
+
+/// Says something to a person. Programs are told by the values.
+fn say(output: Output, page: Page) -> Result<(), CliError> {
+    match output.is_json() {
+        true => Ok(()),
+        false => output.print(&(), |(), _| page),
+    }
+}
+
+fn diffs(shown: &[Shown], _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    for line in shown.iter().flat_map(|one| one.diff.lines().chain([""])) {
+        match line.chars().next() {
+            Some('+') => page.styled(GOOD, line),
+            Some('-') => page.styled(BAD, line),
+            Some('@') => page.styled(HEAD, line),
+            _ => page.text(line),
+        };
+        page.end();
+    }
+    page
+}
+
+/// Whether the person at the terminal says yes.
+fn asked() -> Result<bool, CliError> {
+    if !io::stdin().is_terminal() {
+        return Err(CliError::Local(Failure {
+            what: "nothing was written".into(),
+            why: "standard input is no terminal, so nobody can be asked".into(),
+            fix: "look at what would be written, and say yes beforehand:\nguard init AGENT --print\nguard init AGENT --yes"
+                .into(),
+        }));
+    }
+    let mut answer = String::new();
+    let read = write!(io::stderr(), "Write this? [y/N] ")
+        .and_then(|()| io::stdin().lock().read_line(&mut answer));
+    read.map_err(|error| CliError::output(&error))?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}

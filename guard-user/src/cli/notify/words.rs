@@ -1,0 +1,210 @@
+//! What a notification says. Part of it is the agent's: none of it is taken for markup.
+
+use crate::cli::render::escape::visible;
+use crate::cli::render::{command_line, endpoint, requests, time::Clock};
+use crate::proto::Request;
+
+/// Characters of one piece.
+const PIECE: usize = 160;
+/// Characters of a summary, which desktops show in one line.
+const SUMMARY: usize = 120;
+
+/// The buttons, and what each says.
+pub(super) const ACTIONS: [(&str, &str); 3] = [
+    ("yes-5", "Yes, 5 min"),
+    ("yes-15", "Yes, 15 min"),
+    ("no", "No"),
+];
+
+/// A person's answer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Answer {
+    /// Yes, for so many seconds.
+    Yes(f64),
+    No,
+}
+
+impl Answer {
+    /// What a button stands for.
+    pub(super) fn of(key: &str) -> Option<Self> {
+        match key {
+            "yes-5" => Some(Self::Yes(300.0)),
+            "yes-15" => Some(Self::Yes(900.0)),
+            "no" => Some(Self::No),
+            _ => None,
+        }
+    }
+}
+
+/// A notification's texts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Words {
+    pub(super) summary: String,
+    pub(super) body: String,
+    pub(super) actions: Vec<(&'static str, &'static str)>,
+}
+
+/// What the server makes of a body.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Abilities {
+    /// It takes `<` for markup.
+    pub(super) markup: bool,
+    /// It has buttons.
+    pub(super) actions: bool,
+}
+
+impl Abilities {
+    /// A body of several lines.
+    fn body(self, lines: &[String]) -> String {
+        let text = lines.join("\n");
+        match self.markup {
+            true => text
+                .replace('&', "&amp;")
+                .replace('<', "&lt;")
+                .replace('>', "&gt;"),
+            false => text,
+        }
+    }
+
+    /// A question.
+    pub(super) fn question(self, request: &Request, clock: &Clock) -> Words {
+        let program = request
+            .comm
+            .as_deref()
+            .or(request.exe.as_deref())
+            .unwrap_or("a program");
+        let to = endpoint::words(&request.destination);
+        let summary = match &request.http {
+            Some(http) => format!("{program} wants to send {}", requests::line(http)),
+            None => format!("{program} wants {to}"),
+        };
+        let mut lines = details(request, &to, clock);
+        let mut actions = Vec::new();
+        if self.actions {
+            actions.extend(ACTIONS);
+        } else {
+            lines.push(format!(
+                "Answer: guard approve {id}, or guard deny {id}",
+                id = request.id
+            ));
+        }
+        Words {
+            summary: visible(summary, SUMMARY),
+            body: self.body(&lines),
+            actions,
+        }
+    }
+
+    /// Something that a person need not answer.
+    pub(super) fn told(self, summary: &str, text: &str) -> Words {
+        Words {
+            summary: visible(summary, SUMMARY),
+            body: self.body(&[visible(text, 2 * PIECE)]),
+            actions: Vec::new(),
+        }
+    }
+}
+
+fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut add =
+        |label: &str, text: &str| lines.push(format!("{label}: {}", visible(text, PIECE)));
+    if let Some(http) = &request.http {
+        add("To", to);
+        add("It", &http.kind);
+        if let Some(body) = &http.body_preview {
+            add("Body", body);
+        }
+        http.warnings
+            .iter()
+            .for_each(|warning| add("Beware", warning));
+    }
+    if !request.command.is_empty() {
+        add("Command", &command_line(&request.command));
+    }
+    let rule = request.rule.as_deref().unwrap_or("the policy's default");
+    match &request.reason {
+        Some(reason) => add("Rule", &format!("{rule}: {reason}")),
+        None => add("Rule", rule),
+    }
+    if let Some(note) = &request.note {
+        add("The agent says", &format!("\"{note}\""));
+    }
+    let (session, policy, user) = (&request.session, &request.policy, &request.user);
+    add(
+        "Session",
+        &format!("{session}, policy {policy}, user {user}"),
+    );
+    if let Some(until) = request.waits_until.filter(|_| request.held) {
+        add("It waits", &format!("until {}", clock.at(until)));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::render::examples::{clock, http, request};
+
+    const ALL: Abilities = Abilities {
+        markup: true,
+        actions: true,
+    };
+
+    #[test]
+    fn a_question_has_what_a_person_needs_and_buttons() {
+        let words = ALL.question(&request(), &clock());
+        assert_eq!(words.actions, ACTIONS);
+        assert!(
+            words
+                .actions
+                .iter()
+                .all(|(key, _)| Answer::of(key).is_some())
+        );
+        for text in [
+            "photos",
+            "production photo server",
+            "Session: s1, policy homelab",
+        ] {
+            assert!(words.body.contains(text), "{text}: {words:?}");
+        }
+        let plain = Abilities::default().question(&request(), &clock());
+        assert!(
+            plain.actions.is_empty() && plain.body.contains("guard approve r1"),
+            "{plain:?}"
+        );
+        let write = Request {
+            http: Some(http()),
+            ..request()
+        };
+        let words = ALL.question(&write, &clock());
+        assert!(
+            words.summary.contains("DELETE https://photos.example.com"),
+            "{words:?}"
+        );
+    }
+
+    #[test]
+    fn an_agents_words_are_no_markup_and_no_control_characters() {
+        let hostile = "<b>ok</b> <a href=\"x\">&amp;</a>\u{1b}[2J\u{202e}\nSession: s9";
+        let request = Request {
+            comm: Some(hostile.into()),
+            note: Some(hostile.into()),
+            command: vec![hostile.into()],
+            ..request()
+        };
+        for abilities in [ALL, Abilities::default()] {
+            let words = abilities.question(&request, &clock());
+            let text = format!("{}{}", words.summary, words.body);
+            assert!(!text.contains(['\u{1b}', '\u{202e}']), "{text:?}");
+            assert!(!text.contains("\nSession: s9"), "{text}");
+            assert_eq!(words.body.contains('<'), !abilities.markup, "{text}");
+        }
+        let long = Request {
+            note: Some("x".repeat(100_000)),
+            command: vec!["y".repeat(100_000); 100],
+            ..request
+        };
+        assert!(ALL.question(&long, &clock()).body.len() < 8000);
+    }
+}

@@ -1,0 +1,140 @@
+//! `guard init`: what it writes works, and what others wrote stays.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use guard_lab::{Running, bins};
+use serde_json::{Value, json};
+
+use crate::scene::{Mcp, Scene};
+
+fn init(dir: &Path, args: &[&str]) -> Output {
+    let mut guard = Command::new(bins::find("guard").unwrap());
+    guard
+        .arg("init")
+        .args(args)
+        .current_dir(dir)
+        .env("HOME", dir)
+        .stdin(Stdio::null());
+    guard.output().unwrap()
+}
+
+fn json(file: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap()
+}
+
+#[test]
+fn nothing_is_written_that_nobody_has_said_yes_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = init(dir.path(), &["claude-code"]);
+    assert_eq!(output.status.code(), Some(2));
+    let [shown, said] = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(shown.contains("+    \"guard\": {"), "{shown}");
+    assert!(said.contains("--yes"), "{said}");
+    let output = init(dir.path(), &["codex", "--print"]);
+    assert!(output.status.success());
+    assert!(String::from_utf8_lossy(&output.stdout).contains("[mcp_servers.guard]"));
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_person_at_a_terminal_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let guard = format!("{} init gemini", bins::find("guard").unwrap().display());
+    for (answer, status, said) in [
+        ("n", 1, "Nothing was written."),
+        ("y", 0, "guard run -- gemini"),
+    ] {
+        let mut terminal = Command::new("script");
+        terminal
+            .args(["-qec", &guard, "/dev/null"])
+            .current_dir(dir.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut terminal = terminal.spawn().unwrap();
+        let mut keys = terminal.stdin.take().unwrap();
+        writeln!(keys, "{answer}").unwrap();
+        let output = terminal.wait_with_output().unwrap();
+        let shown = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(output.status.code(), Some(status), "{shown}");
+        assert!(
+            shown.contains("Write this? [y/N]") && shown.contains(said),
+            "{shown}"
+        );
+        assert_eq!(
+            dir.path().join(".gemini/settings.json").exists(),
+            status == 0
+        );
+        drop(keys);
+    }
+}
+
+#[test]
+fn what_it_writes_is_what_agents_run() {
+    let scene = Scene::new();
+    let dir = tempfile::tempdir().unwrap();
+    let output = init(dir.path(), &["claude-code", "--yes"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("guard run -- claude"));
+    let server = json(&dir.path().join(".mcp.json"))["mcpServers"]["guard"].clone();
+    let mut command = Command::new(server["command"].as_str().unwrap());
+    let args = server["args"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|arg| arg.as_str().unwrap());
+    command
+        .args(args)
+        .env("GUARD_SOCKET", scene.daemon.socket());
+    let mut mcp = Mcp::over(Running::start(&mut command).unwrap());
+    assert_eq!(mcp.begin()["serverInfo"]["name"], "guard");
+    let settings = json(&dir.path().join(".claude/settings.json"));
+    for event in ["PostToolUse", "PostToolUseFailure"] {
+        let group = &settings["hooks"][event][0];
+        assert_eq!(group["matcher"], "Bash");
+        let hook = group["hooks"][0]["command"].as_str().unwrap();
+        let ran = Command::new("sh")
+            .args(["-c", hook])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        assert!(ran.status.success() && ran.stdout.is_empty(), "{ran:?}");
+    }
+    let again = init(dir.path(), &["claude-code"]);
+    assert!(again.status.success() && String::from_utf8_lossy(&again.stdout).contains("already"));
+}
+
+#[test]
+fn what_others_wrote_stays_and_what_is_broken_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join(".mcp.json");
+    let theirs =
+        "{\n\t\"zeta\": 1,\n\t\"mcpServers\": {\n\t\t\"docs\": {\"command\": \"docs\"}\n\t}\n}\n";
+    fs::write(&file, theirs).unwrap();
+    let written = init(dir.path(), &["claude-code", "--yes", "--json"]);
+    let shown: Value = serde_json::from_slice(&written.stdout).unwrap();
+    assert_eq!(shown[0]["written"], true, "{shown}");
+    assert_eq!(
+        json(&file)["mcpServers"]["docs"],
+        json!({"command": "docs"})
+    );
+    assert!(
+        fs::read_to_string(&file)
+            .unwrap()
+            .starts_with("{\n\t\"zeta\": 1,\n\t\"mcpServers\": {\n\t\t\"docs\"")
+    );
+    assert!(
+        init(dir.path(), &["claude-code", "--remove", "--yes"])
+            .status
+            .success()
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), theirs);
+    assert!(!dir.path().join(".claude/settings.json").exists());
+    fs::write(&file, "{ broken").unwrap();
+    let refused = init(dir.path(), &["claude-code", "--yes"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "{ broken");
+    assert!(!dir.path().join(".claude/settings.json").exists());
+}

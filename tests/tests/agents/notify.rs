@@ -1,0 +1,292 @@
+//! `guard notify`, with a real bus and a notification server that presses what the test says.
+
+use std::fs;
+use std::time::Duration;
+
+use guard_lab::eventually;
+use serde_json::{Value, json};
+
+use crate::{
+    PERSON, V4,
+    bus::Bus,
+    scene::{PATIENCE, Scene, patient},
+};
+
+/// The texts of a notification.
+fn text(notification: &Value) -> String {
+    format!(
+        "{}\n{}",
+        notification["summary"].as_str().unwrap(),
+        notification["body"].as_str().unwrap()
+    )
+}
+
+#[test]
+fn a_question_is_shown_and_a_button_answers_it() {
+    let scene = Scene::new();
+    let bus = Bus::new();
+    let mut server = bus.service(&["desktop"]);
+    let notify = bus.notify(&scene.daemon, &[]);
+    let _session = scene.session(&format!("{}; sleep 60", scene.attempt(V4)));
+    let shown = server.next("notify");
+    let words = text(&shown);
+    for part in [
+        "guard-lab wants tcp 192.0.2.10:443",
+        "production: it is production",
+        "policy asks",
+    ] {
+        assert!(words.contains(part), "{part}: {words}");
+    }
+    assert_eq!(
+        shown["actions"],
+        json!(["yes-5", "Yes, 5 min", "yes-15", "Yes, 15 min", "no", "No"])
+    );
+    assert_eq!(shown["timeout"], 0);
+    server.press(&shown, "yes-5");
+    let told = server.next("notify");
+    assert_eq!(
+        (&told["replaces"], &told["actions"]),
+        (&shown["id"], &json!([]))
+    );
+    assert!(text(&told).contains("open until"), "{told}");
+    let hole = scene.json(&["holes"])[0].clone();
+    assert_eq!(hole["opened_by"], scene.json(&["sessions"])[0]["user"]);
+    let trail = scene.trail("answered");
+    assert_eq!(trail[0]["seconds"], 300.0);
+    notify.end();
+}
+
+#[test]
+fn no_is_an_answer() {
+    let scene = Scene::new();
+    let bus = Bus::new();
+    let mut server = bus.service(&["desktop"]);
+    let _notify = bus.notify(&scene.daemon, &[]);
+    let _session = scene.session(&format!("{}; sleep 60", scene.attempt(V4)));
+    let shown = server.next("notify");
+    server.press(&shown, "no");
+    let told = server.next("notify");
+    assert!(text(&told).contains("not asked again"), "{told}");
+    assert_eq!(scene.json(&["pending"]), json!([]));
+    assert_eq!(scene.trail("answered")[0]["answer"], "no");
+    assert_eq!(scene.json(&["holes"]), json!([]));
+}
+
+#[test]
+fn connections_wait_while_it_is_there() {
+    let scene = Scene::under(&patient(), "");
+    let bus = Bus::new();
+    let mut server = bus.service(&["desktop"]);
+    let notify = bus.notify(&scene.daemon, &[]);
+    // It has begun to follow once it has shown something.
+    let _first = scene.writing("/first");
+    server.next("notify");
+    let _second = scene.writing("/second");
+    let shown = loop {
+        let shown = server.next("notify");
+        if text(&shown).contains("/second") && text(&shown).contains("It waits: until") {
+            break shown;
+        }
+    };
+    assert_eq!(shown["urgency"], 2);
+    assert!(
+        text(&shown).contains("wants to send PUT http://a/second"),
+        "{shown}"
+    );
+    let held = |path: &str| {
+        let all = scene.json(&["pending"]);
+        let all = all.as_array().unwrap().iter();
+        all.filter(|one| one["http"]["path"] == path)
+            .any(|one| one["held"] == true)
+    };
+    assert!(held("/second"));
+    server.press(&shown, "no");
+    eventually("it is answered", || !held("/second")).unwrap();
+    notify.end();
+    let _third = scene.writing("/third");
+    eventually("asked", || {
+        scene.json(&["pending"]).to_string().contains("/third")
+    })
+    .unwrap();
+    assert!(!held("/third"));
+}
+
+#[test]
+fn it_says_who_else_has_answered() {
+    let scene = Scene::new();
+    let bus = Bus::new();
+    let mut server = bus.service(&["desktop"]);
+    let _notify = bus.notify(&scene.daemon, &[]);
+    let mut session = scene.session(&format!(
+        "{}; read x; {}; read x",
+        scene.attempt(V4),
+        scene.attempt("192.0.2.11")
+    ));
+    let shown = server.next("notify");
+    scene.json(&["deny", "r1"]);
+    assert_eq!(server.next("close")["id"], shown["id"]);
+    let told = server.next("notify");
+    assert!(
+        text(&told).contains("r1 is answered") && text(&told).contains("no, by root"),
+        "{told}"
+    );
+    // Where nobody has answered, it goes.
+    session.write("\n").unwrap();
+    let shown = server.next("notify");
+    session.write("\n").unwrap();
+    assert_eq!(server.next("close")["id"], shown["id"]);
+    assert!(server.is_quiet());
+}
+
+#[test]
+fn servers_and_daemons_come_and_go() {
+    let mut scene = Scene::new();
+    let bus = Bus::new();
+    let mut server = bus.service(&["desktop"]);
+    let notify = bus.notify(&scene.daemon, &[]);
+    let mut session = scene.session(&format!(
+        "{}; read x; {}; sleep 60",
+        scene.attempt(V4),
+        scene.attempt("192.0.2.11")
+    ));
+    let before = server.next("notify");
+    drop(server);
+    let mut server = bus.service(&["desktop", "--plain"]);
+    let again = server.next("notify");
+    assert_eq!(again["summary"], before["summary"]);
+    assert_eq!(again["actions"], json!([]));
+    assert!(text(&again).contains("guard approve r1"), "{again}");
+    drop(server);
+    let mut server = bus.service(&["desktop"]);
+    server.next("notify");
+    scene.daemon.kill().unwrap();
+    notify.says("waits for guardd");
+    scene.daemon.start().unwrap();
+    notify.says("guardd is back");
+    session.write("\n").unwrap();
+    let other = server.next("notify");
+    assert!(text(&other).contains("192.0.2.11"), "{other}");
+    server.press(&other, "yes-15");
+    let told = server.next("notify");
+    assert_eq!(told["replaces"], other["id"]);
+    assert_eq!(scene.trail("answered")[0]["seconds"], 900.0);
+}
+
+#[test]
+fn an_agents_words_are_no_markup_and_a_crowd_of_questions_is_summed_up() {
+    let scene = Scene::new();
+    let bus = Bus::new();
+    let mut server = bus.service(&["desktop"]);
+    let guard = scene.program("guard");
+    let reason = "<b>all fine</b> & \\033[2Jyes";
+    let ask =
+        format!("{guard} request 192.0.2.40:443 --reason \"$(printf '{reason}')\" >/dev/null");
+    let crowd: String = (41..48)
+        .map(|last| format!("; {}", scene.attempt(&format!("192.0.2.{last}"))))
+        .collect();
+    let mut session = scene.session(&format!("{ask}{crowd}; echo asked; sleep 60"));
+    session.line_with("asked", PATIENCE).unwrap();
+    let _notify = bus.notify(&scene.daemon, &[]);
+    let shown = server.next("notify");
+    let words = text(&shown);
+    assert!(
+        words.contains("&lt;b&gt;all fine&lt;/b&gt; &amp;"),
+        "{words}"
+    );
+    assert!(
+        !words.contains("<b>") && !words.contains('\u{1b}'),
+        "{words}"
+    );
+    for _ in 0..4 {
+        server.next("notify");
+    }
+    let rest = server.next("notify");
+    assert!(text(&rest).contains("3 more requests wait"), "{rest}");
+    server.press(&shown, "no");
+    // There is room for one more now.
+    let after: Vec<_> = (0..3).map(|_| text(&server.next("notify"))).collect();
+    assert!(
+        after.iter().any(|one| one.contains("2 more requests wait")),
+        "{after:?}"
+    );
+}
+
+#[test]
+fn a_guarded_process_presses_in_vain() {
+    let scene = Scene::new();
+    let bus = Bus::new();
+    // The agent is the desktop's notification server.
+    let lab = scene.program("guard-lab");
+    let script = format!("{} ; exec {lab} desktop", scene.attempt(V4));
+    let run = ["run", "--policy", "asks", "--", "sh", "-c", &script];
+    let mut server = bus.serve(scene.daemon.user(PERSON, run).command().unwrap());
+    let notify = bus.notify(&scene.daemon, &[]);
+    let shown = server.next("notify");
+    for key in ["yes-5", "yes-15", "no"] {
+        server.press(&shown, key);
+    }
+    notify.says("r1 is not answered: a guarded process pressed the button");
+    assert!(server.is_quiet());
+    assert_eq!(scene.json(&["holes"]), json!([]));
+    assert_eq!(scene.json(&["pending"])[0]["id"], "r1");
+}
+
+#[test]
+fn a_server_that_hangs_is_a_clear_line_and_nobody_follows_any_more() {
+    let scene = Scene::new();
+    let bus = Bus::new();
+    let _server = bus.service(&["desktop", "--hang"]);
+    let mut notify = bus.notify(&scene.daemon, &[]);
+    let _session = scene.session(&format!("{}; sleep 90", scene.attempt(V4)));
+    notify.says("no notification can be shown, and it is tried again");
+    scene.json(&["pending"]);
+    assert_eq!(notify.running.wait().unwrap().code(), Some(2));
+    notify.says("cannot notify anybody");
+    notify.says("guard notify --bell");
+}
+
+#[test]
+fn without_a_desktop_there_is_the_bell() {
+    let scene = Scene::new();
+    let nowhere = format!("unix:path={}/no-bus", scene.daemon.dir().display());
+    let output = scene
+        .daemon
+        .user(PERSON, ["notify"])
+        .env("DBUS_SESSION_BUS_ADDRESS", &nowhere)
+        .run()
+        .unwrap();
+    assert_eq!(output.code(), Some(2), "{output:?}");
+    assert!(output.stderr.contains("guard notify --bell"), "{output:?}");
+    let said = scene.daemon.dir().join("rung");
+    let mut command = scene
+        .daemon
+        .user(PERSON, ["notify", "--bell"])
+        .command()
+        .unwrap();
+    command.stderr(fs::File::create(&said).unwrap());
+    let mut bell = guard_lab::Running::start(&mut command).unwrap();
+    let _session = scene.session(&format!("{0}; {0}; sleep 60", scene.attempt(V4)));
+    bell.line_with("guard approve r1", PATIENCE).unwrap();
+    assert!(
+        bell.line(Duration::from_secs(1))
+            .is_ok_and(|line| line.contains("guard deny r1"))
+    );
+    eventually("it rings once", || fs::read(&said).unwrap() == b"\x07").unwrap();
+}
+
+#[test]
+fn inside_a_session_nobody_is_notified() {
+    let scene = Scene::new();
+    let bus = Bus::new();
+    let _server = bus.service(&["desktop"]);
+    let guard = scene.program("guard");
+    let script = format!(
+        "DBUS_SESSION_BUS_ADDRESS='{}' {guard} notify 2>&1; echo ended $?",
+        bus.address
+    );
+    let mut session = scene.session(&script);
+    session
+        .line_with("no process under the guard", PATIENCE)
+        .unwrap();
+    session.line_with("ended 2", PATIENCE).unwrap();
+}

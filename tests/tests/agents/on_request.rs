@@ -1,0 +1,166 @@
+//! The program that is told of each new question.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use guard_lab::{STRANGER, eventually};
+use serde_json::Value;
+
+use crate::{
+    V4,
+    scene::{PATIENCE, Scene, patient},
+};
+
+/// A guardd that tells this script, which runs as [`STRANGER`], with a directory that is theirs.
+fn scene(script: &str, more: &str) -> (Scene, PathBuf) {
+    let mut scene = Scene::with("");
+    let dir = scene.daemon.dir().join("told");
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+    let script = script.replace("DIR", dir.to_str().unwrap());
+    let config = format!(
+        "on_request = [\"/bin/sh\", \"-c\", '''{script}''']\non_request_user = \"{STRANGER}\"\n{more}\n"
+    );
+    scene.daemon.stop().unwrap();
+    scene.daemon.write_config(&config).unwrap();
+    scene.daemon.start().unwrap();
+    (scene, dir)
+}
+
+#[test]
+fn each_question_is_told_once_to_somebody_without_rights() {
+    let script = "cat >> DIR/requests; { id -u; id -G; env; cat /proc/self/cgroup; } >> DIR/about";
+    let (mut scene, dir) = scene(script, "");
+    let attempt = scene.attempt(V4);
+    let mut session = scene.session(&format!(
+        "{attempt}; {attempt}; echo tried; read x; {attempt}; {}; read x",
+        scene.attempt("192.0.2.11")
+    ));
+    session.line_with("tried", PATIENCE).unwrap();
+    let told = || -> Vec<Value> {
+        let text = fs::read_to_string(dir.join("requests")).unwrap_or_default();
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    eventually("told", || told().len() == 1).unwrap();
+    let (mut one, mut pending) = (told()[0].clone(), scene.json(&["pending"])[0].clone());
+    for changing in ["count", "last_at"] {
+        one[changing] = Value::Null;
+        pending[changing] = Value::Null;
+    }
+    assert_eq!(one, pending);
+    eventually("all is written", || {
+        fs::read_to_string(dir.join("about")).is_ok_and(|about| about.contains("0::"))
+    })
+    .unwrap();
+    let about = fs::read_to_string(dir.join("about")).unwrap();
+    let lines: Vec<_> = about.lines().collect();
+    assert_eq!(lines[..2], [STRANGER.to_string(), STRANGER.to_string()]);
+    let names = lines[2..]
+        .iter()
+        .filter_map(|line| Some(line.split_once('=')?.0));
+    let is_variable = |name: &&str| name.chars().all(|c| c.is_ascii_uppercase());
+    // The shell's own, and what is given.
+    let names: Vec<_> = names
+        .filter(is_variable)
+        .filter(|name| *name != "PWD" && *name != "OLDPWD")
+        .collect();
+    assert_eq!(names, ["PATH"], "{about}");
+    let guarded = scene
+        .daemon
+        .cgroup_root()
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .to_owned();
+    assert!(!about.contains(&guarded), "{about}");
+    // The next guardd tells of what is new, and of nothing else.
+    scene.daemon.kill().unwrap();
+    scene.daemon.start().unwrap();
+    session.write("\n").unwrap();
+    eventually("told of the next", || told().len() == 2).unwrap();
+    assert_eq!(told()[1]["destination"]["address"], "192.0.2.11");
+}
+
+#[test]
+fn a_failure_is_a_line_in_the_log() {
+    let (scene, _) = scene("echo oh no >&2; exit 3", "");
+    let _session = scene.session(&format!("{}; sleep 30", scene.attempt(V4)));
+    scene
+        .daemon
+        .wait_for_log("on_request: it failed: exit status: 3: \"oh no\"")
+        .unwrap();
+    for (config, said) in [
+        ("on_request = [\"ask\"]", "it begins with no path"),
+        (
+            "on_request = [\"/bin/true\"]\non_request_user = \"root\"",
+            "it does not run as root",
+        ),
+        (
+            "on_request = [\"/no/such/program\"]",
+            "cannot run /no/such/program",
+        ),
+    ] {
+        let mut scene = Scene::with("");
+        scene.daemon.stop().unwrap();
+        scene.daemon.write_config(config).unwrap();
+        scene.daemon.start().unwrap();
+        let _session = scene.session(&format!("{}; sleep 30", scene.attempt(V4)));
+        scene.daemon.wait_for_log(said).unwrap();
+        eventually("asked", || scene.json(&["pending"])[0]["id"] == "r1").unwrap();
+    }
+}
+
+#[test]
+fn one_that_hangs_is_killed_with_all_that_it_started_and_holds_up_nothing() {
+    let (scene, dir) = scene(
+        "sleep 600 & echo $! >> DIR/sleeps; echo $$ >> DIR/sleeps; wait",
+        "",
+    );
+    let began = Instant::now();
+    // More than run at once and wait.
+    let tries: String = (0..60)
+        .map(|last| format!("{}; ", scene.attempt(&format!("192.0.2.{}", 100 + last))))
+        .collect();
+    let mut session = scene.session(&format!("{tries} echo tried; sleep 100"));
+    session.line_with("tried", Duration::from_secs(60)).unwrap();
+    assert!(scene.json(&["pending"]).as_array().unwrap().len() > 40);
+    let sleeps = || fs::read_to_string(dir.join("sleeps")).unwrap_or_default();
+    eventually("four run", || sleeps().lines().count() >= 8).unwrap();
+    let first: Vec<_> = sleeps().lines().take(8).map(str::to_owned).collect();
+    assert!(began.elapsed() > Duration::from_secs(25) || sleeps().lines().count() == 8);
+    let alive = |pid: &String| {
+        fs::read_to_string(format!("/proc/{pid}/cmdline"))
+            .is_ok_and(|words| words.contains("sleep"))
+    };
+    while began.elapsed() < Duration::from_secs(30) {
+        scene.json(&["status"]);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    scene
+        .daemon
+        .wait_for_log("took longer than 30 s, and was killed")
+        .unwrap();
+    eventually("they are gone", || !first.iter().any(alive)).unwrap();
+}
+
+#[test]
+fn whether_connections_wait_for_whoever_is_told_is_a_setting() {
+    for answers in [false, true] {
+        let config = format!("on_request = [\"/bin/true\"]\non_request_answers = {answers}\n");
+        let scene = Scene::under(&patient(), &config);
+        let _session = scene.writing("/a");
+        eventually("asked", || {
+            scene.json(&["pending"])[0]["http"]["method"] == "PUT"
+        })
+        .unwrap();
+        eventually("it waits, or not", || {
+            scene.json(&["pending"])[0]["held"] == answers
+        })
+        .unwrap();
+    }
+}

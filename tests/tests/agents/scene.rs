@@ -1,0 +1,168 @@
+//! A guardd, and an agent in a session of it.
+
+use std::fs;
+use std::time::Duration;
+
+use guard_lab::{Daemon, DaemonBuilder, Network, Running, bins};
+use serde_json::{Value, json};
+
+use crate::{PERSON, POLICY, V4};
+
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The policy, where what is asked about may be read from, and what writes waits for long.
+pub(crate) fn patient() -> String {
+    POLICY
+        .replace("\"confirm\"", "\"read-only\"")
+        .replace("\"0s\"", "\"10m\"")
+}
+
+pub(crate) struct Scene {
+    pub(crate) daemon: Daemon,
+    _network: Network,
+}
+
+impl Scene {
+    pub(crate) fn new() -> Self {
+        Self::with("")
+    }
+
+    /// One whose guardd has these settings.
+    pub(crate) fn with(config: &str) -> Self {
+        Self::under(POLICY, config)
+    }
+
+    /// One that has this policy as `asks`.
+    pub(crate) fn under(policy: &str, config: &str) -> Self {
+        Self::of(policy, |daemon| daemon.config(config))
+    }
+
+    /// One that is built on like this.
+    pub(crate) fn of(policy: &str, with: impl FnOnce(DaemonBuilder) -> DaemonBuilder) -> Self {
+        let network = Network::new().unwrap();
+        let daemon = Daemon::in_network(&network).policy("asks", policy);
+        let daemon = with(daemon).start().unwrap();
+        Self {
+            daemon,
+            _network: network,
+        }
+    }
+
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
+        self.daemon.root(args).json().unwrap()
+    }
+
+    /// The records of a kind in the audit trail.
+    pub(crate) fn trail(&self, kind: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.daemon.audit()).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        records
+            .filter(|record: &Value| record["kind"] == kind)
+            .collect()
+    }
+
+    pub(crate) fn program(&self, name: &str) -> String {
+        let path = bins::for_everybody(name, self.daemon.tag()).unwrap();
+        path.display().to_string()
+    }
+
+    /// A line for a shell that tries to connect, and says nothing.
+    pub(crate) fn attempt(&self, to: &str) -> String {
+        format!(
+            "{} probe tcp {to} 443 >/dev/null",
+            self.program("guard-lab")
+        )
+    }
+
+    /// A session's shell that does this.
+    pub(crate) fn session(&self, script: &str) -> Running {
+        let run = ["run", "--policy", "asks", "--", "sh", "-c", script];
+        self.daemon.user(PERSON, run).spawn().unwrap()
+    }
+
+    /// A session that sends a request which writes, and waits for the answer.
+    pub(crate) fn writing(&self, path: &str) -> Running {
+        let head = format!("PUT {path} HTTP/1.1\\r\\nHost: a\\r\\nContent-Length: 1\\r\\n\\r\\nx");
+        let write = format!("exec 3<>/dev/tcp/{V4}/80; printf '{head}' >&3; timeout 60 cat <&3");
+        self.session(&format!("exec bash -c '{}'", write.replace('\'', "'\\''")))
+    }
+
+    /// An agent that has tried to reach these, and speaks with `guard mcp`.
+    pub(crate) fn mcp(&self, tried: &[&str]) -> Mcp {
+        let tried: String = tried.iter().map(|to| self.attempt(to) + "; ").collect();
+        let guard = self.program("guard");
+        let mut mcp = Mcp::over(self.session(&format!("{tried} exec {guard} mcp")));
+        mcp.begin();
+        mcp
+    }
+}
+
+/// A client of the Model Context Protocol, as it is on a pipe: a JSON object a line.
+pub(crate) struct Mcp {
+    pub(crate) running: Running,
+    next: u64,
+}
+
+impl Mcp {
+    pub(crate) fn over(running: Running) -> Self {
+        Self { running, next: 0 }
+    }
+
+    /// The server's account of itself.
+    pub(crate) fn begin(&mut self) -> Value {
+        let about = self.ask(
+            "initialize",
+            json!({
+                "protocolVersion": "2025-06-18",
+                "capabilities": {},
+                "clientInfo": {"name": "test", "version": "1"}
+            }),
+        );
+        self.tell("notifications/initialized", json!({}));
+        about["result"].clone()
+    }
+
+    pub(crate) fn tell(&mut self, method: &str, params: Value) {
+        self.line(&json!({"jsonrpc": "2.0", "method": method, "params": params}).to_string());
+    }
+
+    pub(crate) fn line(&mut self, line: &str) {
+        self.running.write(&format!("{line}\n")).unwrap();
+    }
+
+    /// Sends a request, and gives its id.
+    pub(crate) fn send(&mut self, method: &str, params: Value) -> u64 {
+        self.next += 1;
+        let (id, jsonrpc) = (self.next, "2.0");
+        let request = json!({"jsonrpc": jsonrpc, "id": id, "method": method, "params": params});
+        self.line(&request.to_string());
+        id
+    }
+
+    /// Reads on until the answer to a request comes.
+    pub(crate) fn answer(&mut self, id: u64) -> Value {
+        loop {
+            let line = self.running.line(PATIENCE).unwrap();
+            let answer: Value = serde_json::from_str(&line).unwrap();
+            if answer["id"] == id {
+                return answer;
+            }
+        }
+    }
+
+    pub(crate) fn ask(&mut self, method: &str, params: Value) -> Value {
+        let id = self.send(method, params);
+        self.answer(id)
+    }
+
+    /// The text that a tool answers with, and whether it could be done.
+    pub(crate) fn tool(&mut self, name: &str, arguments: Value) -> (String, bool) {
+        let answer = self.ask("tools/call", json!({"name": name, "arguments": arguments}));
+        let result = &answer["result"];
+        let text = result["content"][0]["text"].as_str();
+        let text = text.unwrap_or_else(|| panic!("{answer}"));
+        // Without its line breaks.
+        let text: Vec<_> = text.split_whitespace().collect();
+        (text.join(" "), result["isError"] == false)
+    }
+}
