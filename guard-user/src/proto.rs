@@ -305,6 +305,12 @@ pub struct Request {
     pub waits_until: Option<Timestamp>,
     /// How often it was tried.
     pub count: u64,
+    /// The executables that tried it, by their names; eight at most.
+    #[serde(default)]
+    pub programs: Vec<String>,
+    /// What looks like a warning sign about how it was tried.
+    #[serde(default)]
+    pub warnings: Vec<String>,
     /// The HTTP request, where there is one.
     pub http: Option<HttpRequest>,
     /// The agent's own words.

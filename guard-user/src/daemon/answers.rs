@@ -1,5 +1,7 @@
 //! A person's answers to requests: written down before they hold.
 
+use jiff::Timestamp;
+
 use super::{
     answering::Answering,
     audit::Record,
@@ -12,7 +14,7 @@ use super::{
 };
 use crate::{
     policy::Prefix,
-    proto::{self, LogKind, Terms},
+    proto::{self, LogKind, Terms, moment},
     sys::clock,
 };
 
@@ -33,7 +35,7 @@ impl State {
             .requests
             .get(id)
             .filter(|one| by.who.answers_for(one.owner));
-        let asked = asked.ok_or_else(|| ids::no_request(id))?;
+        let asked = asked.ok_or_else(|| self.no_request(by, id))?;
         if asked.question.http.is_some() {
             if terms.read_only {
                 return Err(no_read(id));
@@ -66,6 +68,7 @@ impl State {
         self.audit.write(LogKind::Answered, record)?;
         let opened = self.open_all(by, grant, reason, Some(id))?;
         self.counters.answered("yes", asked_at);
+        self.note_answer(by, id, "yes");
         self.requests.take(id);
         self.keep_requests();
         self.look_at_held();
@@ -87,7 +90,7 @@ impl State {
             .requests
             .get(id)
             .filter(|one| by.who.answers_for(one.owner));
-        let asked = asked.ok_or_else(|| ids::no_request(id))?;
+        let asked = asked.ok_or_else(|| self.no_request(by, id))?;
         let time = grant::term(seconds)?;
         let record = Record::of(&asked.shown.session, asked.owner)
             .with("request", id)
@@ -97,6 +100,7 @@ impl State {
         let record = by.told_in(record, &self.users.name(by.who.uid()));
         self.audit.write(LogKind::Answered, record)?;
         self.audit.sync()?;
+        self.note_answer(by, id, "no");
         let Some(asked) = self.requests.take(id) else {
             return Err(ids::no_request(id));
         };
@@ -110,6 +114,33 @@ impl State {
         self.look_at_held();
         let requests = vec![asked.shown];
         Ok(proto::Requests { requests })
+    }
+}
+
+impl State {
+    /// Remembers an answer for whoever comes after it.
+    pub(super) fn note_answer(&mut self, by: &Answering, id: &str, answer: &str) {
+        let name = self.users.name(by.who.uid());
+        let at = moment::text(Timestamp::now());
+        let how = format!("{name} answered it with {answer} at {at}");
+        if let Some(owner) = self.requests.get(id).map(|one| one.owner) {
+            self.requests.note_answer(id, owner, how);
+        }
+    }
+
+    /// There is no such request any more; if somebody was faster, who.
+    fn no_request(&self, by: &Answering, id: &str) -> Refusal {
+        match self
+            .requests
+            .answer_to(id, |owner| by.who.answers_for(owner))
+        {
+            Some(how) => Refusal::not_found(
+                format!("{id} waits no more"),
+                how,
+                "guard holes shows what is open; guard close ID ends it",
+            ),
+            None => ids::no_request(id),
+        }
     }
 }
 

@@ -15,6 +15,7 @@ use super::{
     requests::{Noted, Question},
     sessions::is_past,
     state::State,
+    tries,
 };
 use crate::{
     policy::PortSpec,
@@ -216,12 +217,17 @@ impl State {
             note,
             ..draft(&question, at, host, &judged)
         };
+        let program = draft.comm.clone();
+        let ways = self.tries.note(&question, program.as_deref(), at);
         let datapath = &mut self.datapath;
         let is_http = question.http.is_some();
         let noted = self.requests.note(question, owner, at, || {
             let id = format!("r{}", datapath.next_request()?);
             Ok::<_, Refusal>(proto::Request { id, ..draft })
         })?;
+        if let Noted::New(id) | Noted::Again(id) = &noted {
+            self.requests.note_try(id, program, tries::warning(ways));
+        }
         if let Noted::New(id) = &noted {
             if is_http {
                 self.counters.http("asked");
@@ -319,6 +325,8 @@ fn draft(
         last_at: at,
         waits_until: None,
         count: 1,
+        programs: Vec::new(),
+        warnings: Vec::new(),
         http: question.http.as_ref().map(|http| http.request.clone()),
         note: None,
     }

@@ -205,6 +205,7 @@ impl State {
         self.end_permits_of(id);
         self.counters.session_ended();
         self.requests.end_session(id);
+        self.tries.forget(id);
         self.launchers.forget(id);
         self.end_those_inside(id);
         let record = Record::of(ids::session(id), uid)

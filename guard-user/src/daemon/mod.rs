@@ -52,6 +52,7 @@ pub mod status_line;
 pub mod streams;
 pub mod systemd;
 pub mod trail;
+pub mod tries;
 pub mod units;
 pub mod unusable;
 pub mod users;

@@ -1,6 +1,11 @@
 //! The questions that wait for a person: one a session, destination, protocol and port, and one an HTTP request.
 
-use std::{collections::HashMap, net::IpAddr, rc::Rc, time::Duration};
+use std::{
+    collections::{HashMap, VecDeque},
+    net::IpAddr,
+    rc::Rc,
+    time::Duration,
+};
 
 use guard_common::{Address, BootTime, Protocol, SessionId};
 use jiff::Timestamp;
@@ -12,6 +17,10 @@ use crate::proto;
 pub const MAX_PER_SESSION: usize = 64;
 /// A question that nothing has tried for so long is dropped.
 pub const MAX_AGE: Duration = Duration::from_secs(3600);
+/// Programs that are named of one question.
+const MAX_PROGRAMS: usize = 8;
+/// Answers that are remembered, so that who comes late is told.
+const MAX_ANSWERED: usize = 256;
 /// Answers "no" of one session that are remembered at most.
 const MAX_MUTED: usize = 256;
 
@@ -164,6 +173,15 @@ pub struct Requests {
     /// Oldest first.
     pending: Vec<Pending>,
     muted: HashMap<Question, Refused>,
+    answered: VecDeque<Answered>,
+}
+
+/// An answer that was given.
+#[derive(Clone, Debug)]
+struct Answered {
+    id: String,
+    owner: u32,
+    how: String,
 }
 
 impl Requests {
@@ -175,6 +193,7 @@ impl Requests {
             version: 0,
             pending: Vec::new(),
             muted: HashMap::new(),
+            answered: VecDeque::new(),
         }
     }
 
@@ -277,6 +296,43 @@ impl Requests {
         self.pending
             .iter_mut()
             .find(|one| one.question == *question)
+    }
+
+    /// Notes which program tried it now, and what that looks like.
+    pub fn note_try(&mut self, id: &str, program: Option<String>, warning: Option<String>) {
+        let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) else {
+            return;
+        };
+        let shown = &mut known.shown;
+        let has_room = shown.programs.len() < MAX_PROGRAMS;
+        let program = program.filter(|program| has_room && !shown.programs.contains(program));
+        // Once a warning sign, it stays one.
+        let warnings: Vec<_> = warning.into_iter().collect();
+        let is_worse = !warnings.is_empty() && shown.warnings != warnings;
+        if program.is_none() && !is_worse {
+            return;
+        }
+        if is_worse {
+            shown.warnings = warnings;
+        }
+        shown.programs.extend(program);
+        self.version += 1;
+    }
+
+    /// Remembers who answered a question, and how, in words.
+    pub fn note_answer(&mut self, id: &str, owner: u32, how: String) {
+        if self.answered.len() >= MAX_ANSWERED {
+            self.answered.pop_front();
+        }
+        let id = id.to_owned();
+        self.answered.push_back(Answered { id, owner, how });
+    }
+
+    /// Who answered a question, and how, if it was one of a user that the asker `may` be told about.
+    pub fn answer_to(&self, id: &str, may: impl Fn(u32) -> bool) -> Option<&str> {
+        let mut answered = self.answered.iter().rev();
+        let found = answered.find(|one| one.id == id && may(one.owner));
+        found.map(|one| one.how.as_str())
     }
 
     /// Puts a note of who asks beside a question that waits.
@@ -438,6 +494,8 @@ mod tests {
             last_at: Timestamp::UNIX_EPOCH,
             waits_until: None,
             count: 1,
+            programs: vec![],
+            warnings: vec![],
             http: None,
             note: None,
         }

@@ -33,6 +33,7 @@ use super::{
     sessions::{self, Session, Sessions},
     shelf::Shelf,
     systemd::{self, Main},
+    tries::Tries,
     unusable::Unusable,
     users::Users,
     watch::Watches,
@@ -171,6 +172,8 @@ pub struct State {
     pub kept_requests: HashSet<String>,
     /// Those who would see a new request at once.
     pub followers: Followers,
+    /// In which ways destinations were tried lately.
+    pub tries: Tries,
     /// What is known of connections that wait for them.
     pub holds: Holds,
     /// The process through which read-only destinations are reached.

@@ -116,10 +116,13 @@ async fn pending(
 }
 
 /// What of the requests is worth waking a person for.
-fn gist(requests: &Requests) -> Vec<(String, bool, Option<String>)> {
+fn gist(requests: &Requests) -> Vec<(String, bool, Option<String>, Vec<String>)> {
     let all = requests.requests.iter();
-    all.map(|one| (one.id.clone(), one.held, one.note.clone()))
-        .collect()
+    all.map(|one| {
+        let (note, warnings) = (one.note.clone(), one.warnings.clone());
+        (one.id.clone(), one.held, note, warnings)
+    })
+    .collect()
 }
 
 /// The records that a filter lets through; an answer without a record ends them.

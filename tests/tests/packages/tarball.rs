@@ -26,7 +26,7 @@ struct Tarball {
 impl Tarball {
     fn open() -> Self {
         let machine = Machine::without_guard();
-        let file = machine::packages("gz").pop().unwrap();
+        let file = machine::packages("xz").pop().unwrap();
         let dir = file.parent().unwrap().to_owned();
         Self { machine, dir }
     }

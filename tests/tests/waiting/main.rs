@@ -271,3 +271,57 @@ fn a_socket_that_waited_connects_elsewhere_as_any_other() {
     assert!(scene.reached(V4, 80) > 0);
     assert_eq!(scene.reached(V4, 443), 0);
 }
+
+#[test]
+fn many_ways_to_one_place_are_a_warning_sign() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut shell = scene.shell();
+    for what in [
+        format!("blocking {V4} 443"),
+        format!("blocking {V4} 8080"),
+        format!("datagram {V4} 53"),
+    ] {
+        scene.begin(&mut shell, &what);
+        assert_eq!(ended(&mut shell).error, "EPERM", "{what}");
+    }
+    let warned = |scene: &Scene<'_>| {
+        let pending = scene.pending();
+        pending
+            .iter()
+            .any(|one| one["warnings"] != serde_json::json!([]))
+    };
+    assert!(!warned(&scene));
+    // With another program it is another way.
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    eventually("it is a warning sign", || warned(&scene)).unwrap();
+    let pending = scene.pending();
+    let https = pending.iter().find(|one| one["destination"]["port"] == 443);
+    assert_eq!(https.unwrap()["programs"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn who_is_late_is_told_who_answered() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut shell = scene.shell();
+    for (answer, how) in [("approve", "yes"), ("deny", "no")] {
+        scene.begin(&mut shell, &format!("blocking {V4} 8080"));
+        assert_eq!(ended(&mut shell).error, "EPERM");
+        let request = scene.pending()[0].clone();
+        scene.answer(&[answer, scene::id(&request)]);
+        for late in ["approve", "deny"] {
+            let late = scene
+                .daemon
+                .root([late, scene::id(&request)])
+                .run()
+                .unwrap();
+            assert_eq!(late.code(), Some(2));
+            let told = format!("root answered it with {how}");
+            assert!(late.stderr.contains(&told), "{late:?}");
+        }
+        scene.answer(&["close", "--all"]);
+    }
+    let nobodys = scene.daemon.user(65_000, ["approve", "r1"]).run().unwrap();
+    assert!(!nobodys.stderr.contains("answered it"), "{nobodys:?}");
+}

@@ -6,14 +6,15 @@ use std::process::Command;
 use anyhow::Result;
 
 use super::{stage::Tree, version};
-use crate::shell::run;
+use crate::{lab, shell::run};
 
 /// Makes it of its tree, in a directory, and says where it is.
 ///
 /// # Errors
 ///
-/// What tar or gzip say.
+/// What tar or xz say.
 pub(super) fn make(tree: &Tree, out: &Path, epoch: &str) -> Result<PathBuf> {
+    lab::obtain(&[("xz", "xz-utils")], "the tarball is packed with it")?;
     tree.add_licences()?;
     let name = format!("guard-{}-x86_64-linux", version());
     let tar = out.join(format!("{name}.tar"));
@@ -33,6 +34,9 @@ pub(super) fn make(tree: &Tree, out: &Path, epoch: &str) -> Result<PathBuf> {
         .arg("--directory")
         .arg(tree.root())
         .arg("."))?;
-    run(Command::new("gzip").args(["-9nf"]).arg(&tar))?;
-    Ok(out.join(format!("{name}.tar.gz")))
+    // One thread: with several, the result depends on how many there are.
+    run(Command::new("xz")
+        .args(["-6", "--force", "--threads=1"])
+        .arg(&tar))?;
+    Ok(out.join(format!("{name}.tar.xz")))
 }

@@ -39,6 +39,7 @@ const PACKAGES: &[&str] = &[
     "rpm",
     "tmux",
     "wget",
+    "xz-utils",
 ];
 /// Documents, a Perl that nothing here runs, and what engines for containers have for other occasions: a third of
 /// the whole. Documents of packages that are installed later stay. And what would make units of disks and consoles that

@@ -44,6 +44,8 @@ pub(crate) fn request() -> Request {
         last_at: "2026-11-20T11:59:57Z".parse().unwrap(),
         waits_until: None,
         count: 2,
+        programs: Vec::new(),
+        warnings: Vec::new(),
         http: None,
         note: Some("need the list of albums".into()),
     }

@@ -75,6 +75,10 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
                 request.session, request.policy, request.user
             ),
         );
+    for warning in &request.warnings {
+        page.styled(WARN, format_args!("    beware   {warning}"))
+            .end();
+    }
     if let Some(http) = &request.http {
         http_fields(page, http);
     }
@@ -175,10 +179,19 @@ pub(crate) fn asked(request: &Request, clock: &Clock) -> String {
     match request.count {
         0 | 1 => clock.ago(request.asked_at),
         count => format!(
-            "{}, {count} times, last {}",
+            "{}, {count} times{}, last {}",
             clock.ago(request.asked_at),
+            by_programs(&request.programs),
             clock.ago(request.last_at)
         ),
+    }
+}
+
+/// Which ones, where there are several.
+fn by_programs(programs: &[String]) -> String {
+    match programs {
+        [] | [_] => String::new(),
+        several => format!(" by {}", several.join(", ")),
     }
 }
 

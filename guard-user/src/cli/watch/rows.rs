@@ -82,6 +82,8 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     if let Some(http) = &request.http {
         http_fields(http, &mut fields);
     }
+    let warnings = request.warnings.iter();
+    fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));
     fields.push(("rule", requests::rule(request), Tone::Plain));
     if let Some(note) = &request.note {
         fields.push(("it says", format!("\"{note}\""), Tone::Plain));
