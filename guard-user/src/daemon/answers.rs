@@ -50,6 +50,7 @@ impl State {
             return Err(grant::no_requests());
         }
         let question = asked.question.clone();
+        let owner = asked.owner;
         let (reason, asked_at) = (asked.shown.note.clone(), asked.shown.asked_at);
         let shown = events::as_shown(&asked.shown);
         let prefixes = vec![Prefix::host(question.destination)];
@@ -68,7 +69,7 @@ impl State {
         self.audit.write(LogKind::Answered, record)?;
         let opened = self.open_all(by, grant, reason, Some(id))?;
         self.counters.answered("yes", asked_at);
-        self.note_answer(by, id, "yes");
+        self.note_answer(by, (id, owner), "yes");
         self.requests.take(id);
         self.keep_requests();
         self.look_at_held();
@@ -91,6 +92,7 @@ impl State {
             .get(id)
             .filter(|one| by.who.answers_for(one.owner));
         let asked = asked.ok_or_else(|| self.no_request(by, id))?;
+        let owner = asked.owner;
         let time = grant::term(seconds)?;
         let record = Record::of(&asked.shown.session, asked.owner)
             .with("request", id)
@@ -100,7 +102,7 @@ impl State {
         let record = by.told_in(record, &self.users.name(by.who.uid()));
         self.audit.write(LogKind::Answered, record)?;
         self.audit.sync()?;
-        self.note_answer(by, id, "no");
+        self.note_answer(by, (id, owner), "no");
         let Some(asked) = self.requests.take(id) else {
             return Err(ids::no_request(id));
         };
@@ -119,13 +121,11 @@ impl State {
 
 impl State {
     /// Remembers an answer for whoever comes after it.
-    pub(super) fn note_answer(&mut self, by: &Answering, id: &str, answer: &str) {
+    pub(super) fn note_answer(&mut self, by: &Answering, (id, owner): (&str, u32), answer: &str) {
         let name = self.users.name(by.who.uid());
         let at = moment::text(Timestamp::now());
         let how = format!("{name} answered it with {answer} at {at}");
-        if let Some(owner) = self.requests.get(id).map(|one| one.owner) {
-            self.requests.note_answer(id, owner, how);
-        }
+        self.requests.note_answer(id, owner, how);
     }
 
     /// There is no such request any more; if somebody was faster, who.

@@ -116,7 +116,7 @@ impl State {
             return Err(no_room(&http.request));
         }
         let id = self.write_permit(by, &grant, &permit, &asked.shown)?;
-        self.note_answer(by, &asked.shown.id, "yes");
+        self.note_answer(by, (&asked.shown.id, asked.owner), "yes");
         let shown = self.put_permit(id, permit, &asked.shown);
         Ok(proto::Holes {
             holes: vec![shown],
