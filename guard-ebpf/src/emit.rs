@@ -84,8 +84,9 @@ impl Refusal<'_> {
         unsafe {
             let count = kernel::fetch_add(&raw mut (*attempt).count, 1) + 1;
             let reported = &raw mut (*attempt).reported;
-            // Somebody is to see at once what waits, also where it was refused just before.
-            if now.0 < reported.read_volatile().0 + SECOND && !self.held {
+            // Somebody is to see soon what waits, also where it was refused just before.
+            let pause = if self.held { SECOND / 8 } else { SECOND };
+            if now.0 < reported.read_volatile().0 + pause {
                 return None;
             }
             reported.write_volatile(now);

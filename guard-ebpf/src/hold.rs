@@ -39,6 +39,8 @@ const MOST_PROBES: i32 = 127;
 const USUAL_PROBES: i32 = 6;
 /// In milliseconds.
 const LONGEST_STEP: i32 = 4000;
+/// In milliseconds: `TCP_RTO_MAX` of net/tcp.h, for the time after.
+const USUAL_LONGEST_STEP: i32 = 120_000;
 /// Segments that a connection begins with (RFC 6928). One that sent its SYN several times would begin with one.
 const INITIAL_WINDOW: i32 = 10;
 
@@ -79,7 +81,8 @@ impl Hold {
     }
 
     #[inline(always)]
-    fn note(self, to: &Connection, session: SessionId, until: u64, quick: u64) {
+    fn note(self, to: &Connection, session: SessionId, [since, until]: [u64; 2], quick: u64) {
+        let tgid = u64::from(kernel::current_pid_tgid().1);
         let state = self.0;
         // SAFETY: a live map value.
         unsafe {
@@ -91,30 +94,61 @@ impl Hold {
             (&raw mut (*state).session).write_volatile(session.0);
             (&raw mut (*state).port).write_volatile(u32::from(to.port));
             (&raw mut (*state).drops).write_volatile(quick << 32);
+            (&raw mut (*state).since).write_volatile(since);
+            (&raw mut (*state).tgid).write_volatile(tgid);
             (&raw mut (*state).until).write_volatile(until);
         }
+    }
+
+    /// Where it wants to go.
+    #[inline(always)]
+    fn asked(self) -> Connection {
+        let state = self.0;
+        // SAFETY: a live map value.
+        unsafe {
+            let destination = (&raw const (*state).destination).cast::<u32>();
+            let to = Address([
+                destination.read_volatile(),
+                destination.add(1).read_volatile(),
+                destination.add(2).read_volatile(),
+                destination.add(3).read_volatile(),
+            ]);
+            let port = (&raw const (*state).port).read_volatile() as u16;
+            Connection::new(to, Protocol::TCP, port)
+        }
+    }
+
+    /// The session of the task that asked.
+    #[inline(always)]
+    fn session(self) -> SessionId {
+        // SAFETY: a live map value.
+        SessionId(unsafe { (&raw const (*self.0).session).read_volatile() })
     }
 
     /// Whether it is that what waits.
     #[inline(always)]
     fn is_for(self, to: &Connection, session: SessionId) -> bool {
-        let state = self.0;
+        let asked = self.asked();
+        let is_there = asked.to.0 == to.to.0 && asked.port == to.port;
+        self.until() != 0
+            && is_there
+            && self.session().0 == session.0
+            && to.protocol == Protocol::TCP
+    }
+
+    /// Tells guardd of it; false where there is no room.
+    #[inline(always)]
+    fn tell(self, cookie: u64) -> bool {
         // SAFETY: a live map value.
-        let (destination, of, port) = unsafe {
-            let destination = (&raw const (*state).destination).cast::<u32>();
+        let (since, tgid) = unsafe {
             (
-                Address([
-                    destination.read_volatile(),
-                    destination.add(1).read_volatile(),
-                    destination.add(2).read_volatile(),
-                    destination.add(3).read_volatile(),
-                ]),
-                (&raw const (*state).session).read_volatile(),
-                (&raw const (*state).port).read_volatile(),
+                (&raw const (*self.0).since).read_volatile(),
+                (&raw const (*self.0).tgid).read_volatile() as u32,
             )
         };
-        let is_there = destination.0 == to.to.0 && port == u32::from(to.port);
-        self.until() != 0 && is_there && of == session.0 && to.protocol == Protocol::TCP
+        let times = [BootTime(since), BootTime(self.until())];
+        let held = Held::new(times, (self.session(), tgid), &self.asked());
+        HELD.insert(cookie, held, 0).is_ok()
     }
 
     /// One more packet is dropped: how.
@@ -142,8 +176,8 @@ impl Hold {
     }
 }
 
-/// Lets a connection wait that a person could allow. False where it is to be refused: nobody would answer, or there is no
-/// room.
+/// Lets a connection wait that a person could allow. False where it is to be refused: nobody would answer, or memory is
+/// short.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::packet`].
 #[inline(never)]
@@ -155,18 +189,19 @@ pub(crate) fn begin(ctx: &SockAddrContext, to: &Connection, session: SessionId) 
     let Some(hold) = kernel::new_socket_storage(maps::holding(), ctx::socket(ctx)).map(Hold) else {
         return false;
     };
-    let until = BootTime(now.0 + time);
-    let whose = (session, kernel::current_pid_tgid().1);
-    let held = Held::new([now, until], whose, to);
-    if HELD
-        .insert(kernel::socket_cookie(ctx.as_ptr()), held, 0)
-        .is_err()
-    {
-        return false;
-    }
-    hold.note(to, session, until.0, quick);
+    hold.note(to, session, [now.0, now.0 + time], quick);
     kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, MOST_PROBES);
     true
+}
+
+/// Whether a packet's connection waits for the word on another session than the one that its socket was made in. What that one
+/// may reach does not help: a socket that is passed on gets what both may reach.
+#[inline(always)]
+pub(crate) fn is_of_another(sk: *mut bpf_sock, session: SessionId) -> bool {
+    match Hold::of(sk) {
+        Some(hold) => hold.until() != 0 && hold.session().0 != session.0,
+        None => false,
+    }
 }
 
 /// What egress says of a packet that may not pass, where its connection waits.
@@ -199,7 +234,13 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
     }
     match ctx.op() {
         BPF_SOCK_OPS_TIMEOUT_INIT => ctx.set_reply(FIRST_PROBE.load()),
+        // Not in `connect`: that may fail before there is anything to wait for, and nobody would be told of its end.
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
+            if !hold.tell(kernel::socket_cookie(ctx.as_ptr())) {
+                hold.end();
+                kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, 1);
+                return;
+            }
             let flags = ctx.cb_flags() | BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
             let _ = ctx.set_cb_flags(flags as i32);
         }
@@ -216,7 +257,9 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
         BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB => {
             if hold.has_dropped() {
                 kernel::set_tcp_option(ctx.as_ptr(), TCP_BPF_IW, INITIAL_WINDOW);
+                kernel::set_tcp_option(ctx.as_ptr(), TCP_RTO_MAX_MS, USUAL_LONGEST_STEP);
             }
+            kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, USUAL_PROBES);
             hold.end();
             let noted = BPF_SOCK_OPS_STATE_CB_FLAG | BPF_SOCK_OPS_RTO_CB_FLAG;
             let _ = ctx.set_cb_flags((ctx.cb_flags() & !noted) as i32);

@@ -286,6 +286,9 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         return ALLOW;
     }
     let session = maps::session(cgroup);
+    if hold::is_of_another(sk, session.id) {
+        return REFUSE;
+    }
     let decision = verdict::decide(&session, to, known.granted, Wanted::All);
     // SAFETY: a socket from the context.
     let listens = unsafe { (*sk).state } == TCP_LISTEN && to.protocol == Protocol::TCP;

@@ -162,6 +162,10 @@ pub(crate) struct HoldState {
     pub(crate) session: u32,
     /// The port that it asked for, host byte order.
     pub(crate) port: u32,
+    /// Since when it waits.
+    pub(crate) since: u64,
+    /// The process that asked.
+    pub(crate) tgid: u64,
 }
 
 /// Socket storage with flags, which `btf_maps::SkStorage` has no parameter for. Only the types

@@ -35,8 +35,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const SHARE: u32 = 20;
 /// Connections of one session that wait at once; where there are more, no other one begins to.
 const MOST_OF_SESSION: usize = 16_384;
-/// For so long after its end the kernel may come to tell of one.
-const GRACE: Duration = Duration::from_secs(2);
+/// Why those end that nobody was there for.
+const TOO_LATE: &str = "nobody answered in time";
 
 /// What is known of those that wait.
 #[derive(Debug)]
@@ -172,13 +172,11 @@ impl State {
         self.holds.next.get_or_insert(after(event.at, LOOK));
         let process = self.process_behind(event);
         let noted = self.ask(question.clone(), event.at, process, None)?;
-        match noted {
-            Noted::New(id) | Noted::Again(id) => {
-                let shown = Clocks::read().calendar(until);
-                self.requests.hold(&id, Some(shown));
-                self.write_held(&question, event, &id, shown);
-            }
-            Noted::Muted | Noted::Full => self.holds.next = Some(event.at),
+        // Where nobody is asked it ends when it is looked at.
+        if let Noted::New(id) | Noted::Again(id) = noted {
+            let shown = Clocks::read().calendar(until);
+            self.requests.hold(&id, Some(shown));
+            self.write_held(&question, event, &id, shown);
         }
         Ok(())
     }
@@ -229,51 +227,44 @@ impl State {
             }
         };
         self.note_full(&held);
-        let held = self.end_overdue(held, began);
+        let (overdue, held): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|(_, one)| one.until <= began);
+        let overdue = grouped(&overdue).into_iter();
+        let mut ending: Vec<_> = overdue.map(|(_, group)| (group, TOO_LATE)).collect();
         let holes = self.datapath.holes().unwrap_or_default();
         let mut asked = HashMap::new();
         for (question, group) in grouped(&held) {
             match self.fate(&question, &group, &holes) {
                 Fate::Passes => {}
                 Fate::Waits(id) => drop(asked.insert(id, latest(&group))),
-                Fate::Ends(why) => self.end_group(question.session, &group, why),
+                Fate::Ends(why) => ending.push((group, why)),
             }
         }
+        self.end_groups(&ending);
         self.show_held(&asked);
+        self.keep_requests();
         let ended = clock::now();
         let spent = Duration::from_nanos(ended.0.saturating_sub(began.0));
-        let next = after(ended, LOOK.max(spent * SHARE));
-        self.holds.next = (!held.is_empty()).then(|| next.min(latest_first(&held)));
+        let soonest = after(ended, spent * SHARE);
+        let next = after(ended, LOOK).min(first_end(&held)).max(soonest);
+        self.holds.next = (!held.is_empty()).then_some(next);
     }
 
-    /// Of a session with too many no other one begins to wait.
+    /// Of a session with too many, those inside it counted too, no other one begins to wait.
     fn note_full(&mut self, held: &[HeldSocket]) {
         let mut counts: HashMap<SessionId, usize> = HashMap::new();
+        let outermost = |id| self.sessions.get(id).map_or(id, Session::outermost);
         for (_, one) in held {
-            *counts.entry(one.session).or_default() += 1;
+            *counts.entry(outermost(one.session)).or_default() += 1;
         }
-        let full = counts.into_iter().filter(|(_, n)| *n >= MOST_OF_SESSION);
-        let full: HashSet<_> = full.map(|(session, _)| session).collect();
+        counts.retain(|_, waiting| *waiting >= MOST_OF_SESSION);
+        let live = self.sessions.all_live();
+        let full = live.filter(|session| counts.contains_key(&session.outermost()));
+        let full: HashSet<_> = full.map(|session| session.cgroup.id).collect();
         if full != self.holds.full {
             self.holds.full = full;
             self.renew_patience();
         }
-    }
-
-    /// Ends those whose time is up. The others.
-    fn end_overdue(&mut self, held: Vec<HeldSocket>, now: BootTime) -> Vec<HeldSocket> {
-        let (over, held): (Vec<_>, Vec<_>) =
-            held.into_iter().partition(|(_, one)| one.until <= now);
-        for (question, group) in grouped(&over) {
-            let is_gone = group.iter().all(|(_, one)| after(one.until, GRACE) <= now);
-            let why = if is_gone {
-                "gone"
-            } else {
-                "nobody answered in time"
-            };
-            self.end_group(question.session, &group, why);
-        }
-        held
     }
 
     fn fate(&mut self, question: &Question, group: &Group, holes: &[LiveHole]) -> Fate {
@@ -319,7 +310,9 @@ impl State {
         let process = self.process_of(question.session, tgid);
         match self.ask(question.clone(), clock::now(), process, None) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
-                self.keep_requests();
+                // So that the next of them does not take its place.
+                let until = Clocks::read().calendar(latest(group));
+                self.requests.hold(&id, Some(until));
                 Fate::Waits(id)
             }
             Ok(Noted::Muted) => Fate::Ends("a person said no"),
@@ -331,33 +324,51 @@ impl State {
         }
     }
 
-    /// Ends connections that wait for one answer, and writes that down.
-    fn end_group(&mut self, id: SessionId, group: &Group, why: &'static str) {
-        let cookies: HashSet<u64> = group.iter().map(|(cookie, _)| *cookie).collect();
-        let session = self.sessions.live(id);
-        let ended = match session {
-            Some(session) => self.datapath.end_held(&session.cgroup, &cookies),
-            None => self.datapath.forget_held(&cookies).map(|()| 0),
+    /// Ends connections, and writes that down. All of a session at once: to find them the kernel has to list all there are.
+    fn end_groups(&mut self, ending: &[(Group, &'static str)]) {
+        let mut cookies: HashMap<SessionId, HashSet<u64>> = HashMap::new();
+        for (cookie, one) in ending.iter().flat_map(|(group, _)| group) {
+            cookies.entry(one.session).or_default().insert(*cookie);
+        }
+        for (id, cookies) in &cookies {
+            self.end_all(*id, cookies);
+        }
+        for (group, why) in ending {
+            self.write_end(group, why);
+        }
+    }
+
+    fn end_all(&mut self, id: SessionId, cookies: &HashSet<u64>) {
+        let ended = match self.sessions.live(id) {
+            Some(session) => self.datapath.end_held(&session.cgroup, cookies),
+            None => self.datapath.forget_held(cookies).map(|()| 0),
         };
-        let ended = ended.unwrap_or_else(|error| {
+        if let Err(error) = ended {
             tracing::warn!(%error, session = id.0, "connections wait in vain until the kernel ends them");
-            0
-        });
-        let (Some(session), Some((_, first))) = (session, group.first()) else {
+        }
+    }
+
+    fn write_end(&mut self, group: &Group, why: &'static str) {
+        let Some((_, first)) = group.first() else {
+            return;
+        };
+        let Some(uid) = self.sessions.live(first.session).map(|live| live.about.uid) else {
             return;
         };
         let now = clock::now();
-        if ended == 0 || self.meters.admit(id, now).is_none() {
+        let Some(admitted) = self.meters.admit(first.session, now) else {
             return;
-        }
+        };
         let waited = Duration::from_nanos(now.0.saturating_sub(first.since.0));
         let endpoint = events::endpoint(&question_of(first), None);
-        let record = Record::of(ids::session(id), session.about.uid)
+        let record = Record::of(ids::session(first.session), uid)
             .with("destination", serde_json::json!(endpoint))
             .with("verdict", Verdict::Confirm.as_str())
             .with("why", why)
-            .with("connections", ended)
-            .with("waited", waited.as_secs_f64());
+            .with("connections", group.len())
+            .with("waited", waited.as_secs_f64())
+            .with("left_out", admitted.left_out)
+            .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Denied, record);
     }
 
@@ -437,7 +448,7 @@ fn latest(group: &Group) -> BootTime {
 }
 
 /// When the first of them gives up.
-fn latest_first(held: &[HeldSocket]) -> BootTime {
+fn first_end(held: &[HeldSocket]) -> BootTime {
     let ends = held.iter().map(|(_, one)| one.until);
     ends.min().unwrap_or(BootTime(u64::MAX))
 }

@@ -243,14 +243,13 @@ impl Requests {
     fn has_room(&mut self, session: SessionId) -> bool {
         let of_session = |one: &&Pending| one.question.session == session;
         if self.pending.iter().filter(of_session).count() >= MAX_PER_SESSION {
-            let stale = self
-                .pending
-                .iter()
-                .filter(of_session)
-                .min_by_key(|one| one.last);
-            if let Some(id) = stale.map(|one| one.shown.id.clone()) {
-                self.take(&id);
-            }
+            // Somebody waits for the answers to the others.
+            let idle = self.pending.iter().filter(|one| !one.shown.held);
+            let stale = idle.filter(of_session).min_by_key(|one| one.last);
+            let Some(id) = stale.map(|one| one.shown.id.clone()) else {
+                return false;
+            };
+            self.take(&id);
         }
         self.pending.len() < self.max
     }

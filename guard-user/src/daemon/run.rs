@@ -430,7 +430,13 @@ impl State {
             assigned: None,
             never_waits: call.hold == Some(0.0)
                 || outer.is_some_and(|outer| outer.about.never_waits),
-            waits: call.hold.or(outer.and_then(|outer| outer.about.waits)),
+            waits: match outer {
+                None => call.hold,
+                // What is inside gets no more patience than it has.
+                Some(outer) => {
+                    (outer.about.waits).map(|most| call.hold.map_or(most, |hold| hold.min(most)))
+                }
+            },
         }
     }
 

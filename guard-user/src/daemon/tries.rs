@@ -2,7 +2,7 @@
 //! other ports, protocols and programs looks for a way round.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     time::Duration,
 };
 
@@ -39,18 +39,18 @@ impl Tries {
             self.drop_oldest();
         }
         let tries = self.0.entry(key).or_default();
-        tries.retain(|(then, _)| !is_past(*then, WINDOW, at));
-        if tries.len() >= MOST_OF_ONE {
-            tries.pop_front();
-        }
         let way = Way {
             protocol: question.protocol,
             port: question.port,
             program: program.unwrap_or_default().to_owned(),
         };
+        // Each way once: the same again and again does not push the others out.
+        tries.retain(|(then, known)| !is_past(*then, WINDOW, at) && *known != way);
+        if tries.len() >= MOST_OF_ONE {
+            tries.pop_front();
+        }
         tries.push_back((at, way));
-        let ways: HashSet<&Way> = tries.iter().map(|(_, way)| way).collect();
-        ways.len()
+        tries.len()
     }
 
     fn drop_oldest(&mut self) {

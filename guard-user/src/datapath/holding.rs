@@ -9,7 +9,7 @@ use super::{
     Datapath, DatapathError, Result, SessionCgroup,
     maps::{bytes, gone, open, read},
 };
-use crate::sys::{clock, tcp};
+use crate::sys::{clock, sock_destroy, tcp};
 
 /// When the SYN of a connection that waits is first sent again.
 const FIRST_PROBE: Duration = Duration::from_millis(400);
@@ -137,7 +137,7 @@ impl Datapath {
     ///
     /// The system's. Nothing of them gets out all the same.
     pub fn end_held(&mut self, session: &SessionCgroup, cookies: &HashSet<u64>) -> Result<usize> {
-        let ended = self.destroy(session, cookies)?;
+        let ended = self.destroy(session, || sock_destroy::destroy_tcp(cookies))?;
         self.forget_held(cookies)?;
         Ok(ended)
     }

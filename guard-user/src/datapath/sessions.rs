@@ -3,6 +3,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
+    io,
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::fs::MetadataExt as _,
@@ -297,7 +298,10 @@ impl Datapath {
             .filter(|(_, hole)| ended.contains(&HoleId(*hole)))
             .map(|(cookie, _)| cookie)
             .collect();
-        let cut = self.destroy(session, &cookies)?;
+        if cookies.is_empty() {
+            return Ok(0);
+        }
+        let cut = self.destroy(session, || sock_destroy::destroy(&cookies))?;
         for cookie in &cookies {
             gone(self.maps.through.remove(cookie))
                 .map_err(DatapathError::ebpf("write the map THROUGH"))?;
@@ -305,14 +309,15 @@ impl Datapath {
         Ok(cut)
     }
 
-    /// Closes those of a session's sockets. How many there were.
-    pub(super) fn destroy(&self, session: &SessionCgroup, cookies: &HashSet<u64>) -> Result<usize> {
-        if cookies.is_empty() {
-            return Ok(0);
-        }
+    /// Has sockets closed in each network namespace of a session. How many there were.
+    pub(super) fn destroy(
+        &self,
+        session: &SessionCgroup,
+        close: impl Fn() -> io::Result<usize> + Send + Sync,
+    ) -> Result<usize> {
         let mut cut = 0;
         for namespace in self.namespaces(session) {
-            cut += netns::within(namespace.as_fd(), || sock_destroy::destroy(cookies))
+            cut += netns::within(namespace.as_fd(), &close)
                 .and_then(|destroyed| destroyed)
                 .map_err(DatapathError::file("cut connections of", &session.path))?;
         }

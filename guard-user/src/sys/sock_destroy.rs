@@ -23,18 +23,29 @@ use super::sock_diag::Diag;
 /// The system's; `Unsupported` where the kernel is without `CONFIG_INET_DIAG_DESTROY`. All the
 /// sockets that can be closed are closed before an error is returned.
 pub fn destroy(cookies: &HashSet<u64>) -> io::Result<usize> {
+    destroy_of(cookies, &[IPPROTO_TCP, IPPROTO_UDP])
+}
+
+/// The same of TCP sockets alone, which takes half the time.
+///
+/// # Errors
+///
+/// As [`destroy`].
+pub fn destroy_tcp(cookies: &HashSet<u64>) -> io::Result<usize> {
+    destroy_of(cookies, &[IPPROTO_TCP])
+}
+
+fn destroy_of(cookies: &HashSet<u64>, protocols: &[u8]) -> io::Result<usize> {
     if cookies.is_empty() {
         return Ok(0);
     }
     let mut diag = Diag::open()?;
     let mut destroyed = 0;
     let mut failed = None;
-    for (family, protocol) in [
-        (AF_INET, IPPROTO_TCP),
-        (AF_INET6, IPPROTO_TCP),
-        (AF_INET, IPPROTO_UDP),
-        (AF_INET6, IPPROTO_UDP),
-    ] {
+    let families = [AF_INET, AF_INET6].into_iter();
+    let kinds =
+        families.flat_map(|family| protocols.iter().map(move |protocol| (family, *protocol)));
+    for (family, protocol) in kinds {
         let found = diag
             .find(family, protocol, cookies)
             .unwrap_or_else(|error| {

@@ -3,9 +3,11 @@
 Usage: client.py KIND ADDRESS PORT [HOW_MANY [TIMEOUT]]
 """
 
+import array
 import asyncio
 import errno
 import json
+import os
 import resource
 import select
 import socket
@@ -17,7 +19,9 @@ import time
 def tell(began, error=None, **more):
     name = errno.errorcode.get(error.errno, str(error)) if isinstance(error, OSError) and error.errno else str(error)
     line = {"ok": error is None, "error": None if error is None else name, "seconds": time.monotonic() - began}
-    print(json.dumps(line | more), flush=True)
+    # In one piece: others write there too.
+    sys.stdout.write(json.dumps(line | more) + "\n")
+    sys.stdout.flush()
 
 
 def made(address):
@@ -129,13 +133,63 @@ def datagram(address, port, _):
         tell(began, error)
 
 
-KINDS = {"blocking": blocking, "polled": polled, "asyncio": with_asyncio, "again": again, "datagram": datagram}
+def giver(path, _, __):
+    """Makes a socket, and gives it to whoever comes."""
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(path)
+    os.chmod(path, 0o666)
+    listener.listen()
+    print("listens", flush=True)
+    taker, _ = listener.accept()
+    made = socket.socket()
+    taker.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [made.fileno()]))])
+    taker.recv(1)
+
+
+def taker(path, port, timeout):
+    """Connects a socket that another session has made."""
+    giver = socket.socket(socket.AF_UNIX)
+    giver.connect(path)
+    _, ancillary, _, _ = giver.recvmsg(1, 64)
+    taken = socket.socket(fileno=array.array("i", ancillary[0][2][:4])[0])
+    began = time.monotonic()
+    taken.settimeout(timeout)
+    try:
+        taken.connect(("192.0.2.10", port))
+        tell(began)
+    except OSError as error:
+        tell(began, error)
+
+
+def spread(network, port, how_many):
+    """That many addresses of a network, all at once."""
+    threads = [threading.Thread(target=polled, args=(f"{network}.{last}", port, 20)) for last in range(1, how_many + 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def nowhere(address, port, _):
+    """Connects often in a way that fails before anything is sent: from an address of the loopback."""
+    began = time.monotonic()
+    for _ in range(2000):
+        connection = socket.socket()
+        connection.bind(("127.0.0.1", 0))
+        connection.connect_ex((address, port))
+        connection.close()
+    tell(began)
+
+
+KINDS = {"blocking": blocking, "polled": polled, "asyncio": with_asyncio, "again": again, "datagram": datagram, "giver": giver, "taker": taker, "nowhere": nowhere}
 
 kind, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 how_many = int(sys.argv[4]) if len(sys.argv) > 4 else 1
 timeout = float(sys.argv[5]) if len(sys.argv) > 5 else None
 if kind == "many":
     many(address, port, how_many)
+elif kind == "spread":
+    spread(address, port, how_many)
 else:
     threads = [threading.Thread(target=KINDS[kind], args=(address, port, timeout)) for _ in range(how_many)]
     for thread in threads:

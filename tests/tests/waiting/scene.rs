@@ -1,6 +1,8 @@
 //! A session whose connections wait, and somebody who watches.
 
 use std::{
+    fs::Permissions,
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     thread,
     time::{Duration, Instant},
@@ -97,6 +99,19 @@ impl<'n> Scene<'n> {
     pub(crate) fn shell_with(&self, args: &[&str]) -> Shell {
         let run = self.daemon.agent(["run", "--policy", "asks"]).args(args);
         Shell::run_by(&self.daemon, run).unwrap()
+    }
+
+    /// Where everybody may write.
+    pub(crate) fn place(&self, name: &str) -> PathBuf {
+        let dir = self.daemon.tag().dir().join("everybodys");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::set_permissions(&dir, Permissions::from_mode(0o777)).unwrap();
+        dir.join(name)
+    }
+
+    /// The client's program.
+    pub(crate) fn client(&self) -> std::path::Display<'_> {
+        self.client.display()
     }
 
     /// Has an agent connect.
