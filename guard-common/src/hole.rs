@@ -51,7 +51,8 @@ impl BudgetId {
         Self(hole.0 | Self::BYTES)
     }
 
-    /// Where 0.1.0 looks, which does not know that a hole is for reads alone, or for so many bytes. There are none left.
+    /// Where 0.1.0 looks, which does not know that a hole is for reads alone, or for so many bytes. There are none left. Of a
+    /// hole for so many bytes it lets through what had begun before it came, until the hole ends.
     #[must_use]
     pub const fn for_those_before(hole: HoleId) -> Self {
         Self(hole.0)

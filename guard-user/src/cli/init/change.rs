@@ -1,9 +1,11 @@
 //! A file of settings as it is, and as it shall be.
 
 use std::fs::{self, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use similar::TextDiff;
 use tempfile::NamedTempFile;
 
@@ -31,6 +33,7 @@ impl Change {
         file: PathBuf,
         edit: impl FnOnce(Option<&str>) -> Result<Option<String>, String>,
     ) -> Result<Self, CliError> {
+        let file = target(&file).map_err(|error| cannot("find", &file, &error))?;
         let before = read(&file).map_err(|error| cannot("read", &file, &error))?;
         let after = edit(before.as_deref()).map_err(|why| not_understood(&file, why))?;
         Ok(Self {
@@ -81,31 +84,54 @@ impl Change {
     }
 }
 
-fn read(file: &Path) -> io::Result<Option<String>> {
-    match fs::metadata(file) {
-        Ok(about) if about.len() > MAX_LENGTH => return Err(io::ErrorKind::FileTooLarge.into()),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+/// Where a file really is, so that a person sees what is written, and nobody can lead it elsewhere afterwards.
+fn target(file: &Path) -> io::Result<PathBuf> {
+    let is_absent = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
+    match fs::canonicalize(file) {
+        Err(error) if is_absent(&error) => {}
+        found => return found,
     }
-    fs::read_to_string(file).map(Some)
+    match (file.parent().map(fs::canonicalize), file.file_name()) {
+        (Some(Ok(dir)), Some(name)) => Ok(dir.join(name)),
+        (Some(Err(error)), _) if !is_absent(&error) => Err(error),
+        _ => Ok(file.to_owned()),
+    }
 }
 
-/// Puts the text in the file's place. A link stays one, to a file that has the text; and a file keeps its mode.
-fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let target = match fs::canonicalize(file) {
-        Ok(target) => target,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => file.to_owned(),
+/// What is no file has no settings, and may never end.
+fn read(file: &Path) -> io::Result<Option<String>> {
+    let flags = OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    let mut open = fs::OpenOptions::new();
+    let opened = match open
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(file)
+    {
+        Ok(opened) => opened,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
+    if !opened.metadata()?.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    let mut text = String::new();
+    opened.take(MAX_LENGTH + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > MAX_LENGTH {
+        true => Err(io::ErrorKind::FileTooLarge.into()),
+        false => Ok(Some(text)),
+    }
+}
+
+/// Puts the text in the file's place, which keeps its mode.
+fn replace(target: &Path, text: &str) -> io::Result<()> {
     let dir = target.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(dir)?;
-    let mode: Option<Permissions> = fs::metadata(&target).ok().map(|about| about.permissions());
+    let mode: Option<Permissions> = fs::metadata(target).ok().map(|about| about.permissions());
     let mut new = NamedTempFile::new_in(dir)?;
     new.write_all(text.as_bytes())?;
     new.as_file().set_permissions(mode.unwrap_or_else(usual))?;
     new.as_file().sync_all()?;
-    new.persist(&target)?;
+    new.persist(target)?;
     Ok(())
 }
 
@@ -160,6 +186,19 @@ mod tests {
             0o600
         );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        // Whoever decides sees which file it really is, and where the link leads by then does not matter.
+        assert_eq!(change.file, fs::canonicalize(&real).unwrap());
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let link = dir.path().join(".mcp.json");
+        symlink("/dev/zero", &link).unwrap();
+        for odd in [link, dir.path().to_owned()] {
+            let error = Change::of(odd, |_| panic!("it was read")).unwrap_err();
+            assert!(error.to_string().contains("no file"), "{error}");
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@ use crate::proto::Request;
 
 /// Characters of one piece.
 const PIECE: usize = 160;
+/// A program's name is cut after so many characters.
+const NAME: usize = 24;
 /// Characters of a summary, which desktops show in one line.
 const SUMMARY: usize = 120;
 
@@ -74,9 +76,10 @@ impl Abilities {
             .or(request.exe.as_deref())
             .unwrap_or("a program");
         let to = endpoint::words(&request.destination);
+        // Where to comes first: a program chooses its name, and what is too long is cut.
         let summary = match &request.http {
-            Some(http) => format!("{program} wants to send {}", requests::line(http)),
-            None => format!("{program} wants {to}"),
+            Some(http) => format!("{}, for {}", requests::line(http), visible(program, NAME)),
+            None => format!("{to}, for {}", visible(program, NAME)),
         };
         let mut lines = details(request, &to, clock);
         let mut actions = Vec::new();
@@ -109,8 +112,12 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
     let mut lines = Vec::new();
     let mut add =
         |label: &str, text: &str| lines.push(format!("{label}: {}", visible(text, PIECE)));
+    add("To", to);
+    request
+        .warnings
+        .iter()
+        .for_each(|warning| add("Beware", warning));
     if let Some(http) = &request.http {
-        add("To", to);
         add("It", &http.kind);
         if let Some(body) = &http.body_preview {
             add("Body", body);
