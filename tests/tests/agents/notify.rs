@@ -31,7 +31,7 @@ fn a_question_is_shown_and_a_button_answers_it() {
     let shown = server.next("notify");
     let words = text(&shown);
     for part in [
-        "guard-lab wants tcp 192.0.2.10:443",
+        "tcp 192.0.2.10:443, for guard-lab",
         "production: it is production",
         "policy asks",
     ] {
@@ -90,7 +90,7 @@ fn connections_wait_while_it_is_there() {
     };
     assert_eq!(shown["urgency"], 2);
     assert!(
-        text(&shown).contains("wants to send PUT http://a/second"),
+        text(&shown).contains("PUT http://a/second, for "),
         "{shown}"
     );
     let held = |path: &str| {
