@@ -410,6 +410,8 @@ async fn who_found_nobody_there_may_try_again_on_another_connection() {
             let (mut stream, _) = back.accept().await.unwrap();
             assert_ne!(stream.read(&mut [0; 1024]).await.unwrap(), 0);
             stream.write_all(OK).await.unwrap();
+            // What ends at once is answered with "Connection: close".
+            let _ = stream.read(&mut [0; 1]).await;
         });
         let mut client = lab.client().await;
         client.write_all(get).await.unwrap();
