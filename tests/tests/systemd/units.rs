@@ -34,12 +34,19 @@ fn verify(scope: &str, units: &[&str]) {
     assert_eq!(text(&output.stderr), "", "{scope} {units:?}");
 }
 
+/// Those of user managers.
+const USER_UNITS: [&str; 3] = [
+    "guard.slice",
+    "guard-refuses.service",
+    "guard-notify.service",
+];
+
 #[test]
 fn systemd_finds_nothing_wrong_with_them() {
     let _machine = Machine::new();
     verify("--system", &UNITS);
     verify("--system", &[&format!("agent@{USER}.service")]);
-    for unit in ["guard.slice", "guard-refuses.service"] {
+    for unit in USER_UNITS {
         verify("--user", &[&format!("/usr/lib/systemd/user/{unit}")]);
     }
 }
@@ -49,7 +56,7 @@ fn no_unit_that_ships_is_left_out() {
     let _machine = Machine::new();
     for (dir, known) in [
         ("system", &[&UNITS[..], &["agent@.service"]].concat()),
-        ("user", &vec!["guard.slice", "guard-refuses.service"]),
+        ("user", &USER_UNITS.to_vec()),
     ] {
         let files = ok("dpkg", &["--listfiles", "guard"]);
         let dir = format!("/usr/lib/systemd/{dir}/");
