@@ -109,8 +109,9 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::Reboot, &["reboot"]),
     (Kind::Containers, &["containers"]),
 ];
-/// What cannot run in a plain machine: `clients` wants programs that no machine has, and says nothing about a kernel.
-const NOT_PLAIN: &[&str] = &["clients", "containers", "legacy", "reboot"];
+/// What cannot run in a plain machine: `clients` wants programs that no machine has, and `watch` types keys in time, which
+/// an emulated one has not; both say nothing about a kernel.
+const NOT_PLAIN: &[&str] = &["clients", "containers", "legacy", "reboot", "watch"];
 
 /// Of which suites a part says enough in a kind of machine.
 const PARTS: &[(Kind, &str, &[&str])] = &[(Kind::Hybrid, "systemd", &["order::", "slice::"])];
