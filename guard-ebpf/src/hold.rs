@@ -204,6 +204,15 @@ pub(crate) fn is_of_another(sk: *mut bpf_sock, session: SessionId) -> bool {
     }
 }
 
+/// Whether a packet's connection waits.
+#[inline(always)]
+pub(crate) fn waits(sk: *mut bpf_sock) -> bool {
+    match Hold::of(sk) {
+        Some(hold) => hold.until() != 0,
+        None => false,
+    }
+}
+
 /// What egress says of a packet that may not pass, where its connection waits.
 #[inline(always)]
 pub(crate) fn judge(sk: *mut bpf_sock, to: &Connection, session: SessionId) -> Option<i32> {
@@ -237,7 +246,7 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
         // Not in `connect`: that may fail before there is anything to wait for, and nobody would be told of its end.
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
             if !hold.tell(kernel::socket_cookie(ctx.as_ptr())) {
-                hold.end();
+                // It waits for nobody, and fails soon.
                 kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, 1);
                 return;
             }

@@ -107,11 +107,15 @@ pub(crate) fn packet_socket(skb: *mut __sk_buff) -> Option<*mut bpf_sock> {
     if sk.is_null() { None } else { Some(sk) }
 }
 
-/// Bytes of a packet, its IP header included. One of many segments that are yet to be cut counts with all of them.
+/// Bytes of a packet, its IP header included. One that is yet to be cut into segments counts with the headers of all of
+/// them, as if each had the usual ones of IPv6 and of TCP with timestamps.
 #[inline(always)]
-pub(crate) fn length(skb: *mut __sk_buff) -> u32 {
+pub(crate) fn length(skb: *mut __sk_buff) -> u64 {
+    const HEADERS: u64 = 40 + 32;
     // SAFETY: `skb` is the program's context.
-    unsafe { (*skb).len }
+    let (length, segments) = unsafe { ((*skb).len, (*skb).gso_segs) };
+    let others = u64::from(segments).saturating_sub(1);
+    u64::from(length) + others * HEADERS
 }
 
 /// A socket's storage in a map of `T`, if it has any.

@@ -22,7 +22,9 @@ use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext as _,
-    bindings::{__sk_buff, BPF_SOCK_OPS_TCP_LISTEN_CB, bpf_sock},
+    bindings::{
+        __sk_buff, BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB, BPF_SOCK_OPS_TCP_LISTEN_CB, bpf_sock,
+    },
     macros::{cgroup_skb, cgroup_sock, cgroup_sock_addr, sock_ops},
     programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
@@ -120,6 +122,11 @@ fn listen(ctx: SockOpsContext) -> u32 {
 /// What TCP asks and tells of a socket: those whose connections wait are handled. What others replied stays as it is.
 #[sock_ops]
 fn hold(ctx: SockOpsContext) -> u32 {
+    if ctx.op() == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB
+        && let Some(socket) = ctx::operated(&ctx).and_then(Socket::of)
+    {
+        socket.unmark_inbound();
+    }
     hold::operate(&ctx);
     ALLOW as u32
 }
@@ -298,7 +305,9 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         emit::packet(cgroup, &session, to, &stopped);
         return REFUSE;
     }
-    if decision.allows() || ((listens || known.inbound) && decision.allows_reply()) {
+    // What waits was begun here. A mark may have come later, from the answer of the listener that its socket was before.
+    let replies = (listens || known.inbound) && !hold::waits(sk);
+    if decision.allows() || (replies && decision.allows_reply()) {
         // What cannot be remembered is decided again with the next packet.
         if let Some(socket) = Socket::new(sk) {
             if listens {

@@ -292,11 +292,10 @@ pub(crate) fn give_back(hole: HoleId) {
 /// Takes a packet's bytes from a hole that lets so many through. False where they are more than were left: then
 /// nothing is left, for a packet that is smaller would go out of turn.
 #[inline(always)]
-pub(crate) fn take_bytes(hole: HoleId, bytes: u32) -> bool {
+pub(crate) fn take_bytes(hole: HoleId, bytes: u64) -> bool {
     let Some(left) = BUDGETS.get_ptr_mut(BudgetId::bytes(hole).0) else {
         return false;
     };
-    let bytes = u64::from(bytes);
     // SAFETY: a live map value, aligned to 8; guardd writes it once, before the hole is in place. To wrap around took
     // thousands of years of refused packets.
     let before = unsafe { kernel::fetch_add(left.cast(), bytes.wrapping_neg()) } as i64;

@@ -147,6 +147,14 @@ impl Socket {
         unsafe { (&raw mut (*self.0).inbound).write_volatile(1) };
     }
 
+    /// Takes the mark off a socket that has connected outwards. `connect` did so, but the answer of the listener that it was
+    /// until then may have been on its way.
+    #[inline(always)]
+    pub(crate) fn unmark_inbound(self) {
+        // SAFETY: a live map value; one aligned word.
+        unsafe { (&raw mut (*self.0).inbound).write_volatile(0) };
+    }
+
     #[inline(always)]
     fn write(self, to: [u64; 2], way: u64, generation: u64, expires: u64, owner: u64) -> bool {
         let state = self.0;

@@ -109,9 +109,17 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::Reboot, &["reboot"]),
     (Kind::Containers, &["containers"]),
 ];
-/// What cannot run in a plain machine: `clients` wants programs that no machine has, and `watch` types keys in time, which
-/// an emulated one has not; both say nothing about a kernel.
-const NOT_PLAIN: &[&str] = &["clients", "containers", "legacy", "reboot", "watch"];
+/// What cannot run in a plain machine: `clients` wants programs that no machine has, `agents` a bus and a polkit of its own,
+/// and `watch` types keys in time, which
+/// an emulated one has not. None of them says anything about a kernel.
+const NOT_PLAIN: &[&str] = &[
+    "agents",
+    "clients",
+    "containers",
+    "legacy",
+    "reboot",
+    "watch",
+];
 
 /// Of which suites a part says enough in a kind of machine.
 const PARTS: &[(Kind, &str, &[&str])] = &[(Kind::Hybrid, "systemd", &["order::", "slice::"])];
