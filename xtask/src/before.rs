@@ -43,6 +43,8 @@ pub(crate) fn build() -> Result<PathBuf> {
         .args(["build", "--release", "--locked", "--package", "guard-user"])
         .args(["--bins", "--target-dir"])
         .arg(&built)
+        // Nobody measures them, and they are built in half the time.
+        .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
         .env("GUARD_EBPF_OBJECT", root().join(KERNEL_HALF)))?;
     for program in ["guard", "guardd"] {
         let to = dir.join(program);

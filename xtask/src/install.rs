@@ -46,7 +46,8 @@ pub(crate) fn apt_install(packages: &[&str], why: &str) -> Result<()> {
         .args(packages))
 }
 
-/// Builds a tool into `target/tools`, where nothing of the user's is in the way, having said so.
+/// Builds a tool into `target/tools`, where nothing of the user's is in the way, having said so. Without optimisation: it
+/// would take longer to build than all that the tool is then asked to do.
 ///
 /// # Errors
 ///
@@ -57,8 +58,12 @@ pub(crate) fn cargo_install(tool: &str, version: &str, why: &str) -> Result<()> 
         tools().display()
     ));
     run(cargo()
-        .args(["install", "--locked", tool, "--version", version, "--root"])
+        .args(["install", "--locked", "--debug", tool])
+        .args(["--version", version, "--root"])
         .arg(tools())
+        // What several of them are made of is built once.
+        .env("CARGO_TARGET_DIR", tools().join("build"))
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .env("PATH", path_with_tools()?))
 }
 

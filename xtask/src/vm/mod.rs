@@ -51,7 +51,12 @@ pub(crate) struct VmArgs {
     /// How processors are made
     #[arg(long, value_enum, default_value = "auto")]
     accel: Accel,
-    /// Boot every machine; the default where CI is set in the environment
+    /// Only what neither `cargo xtask test` says nor another machine: of every kernel what asks the kernel, of the newest
+    /// what asks systemd
+    #[arg(long, conflicts_with_all = ["shell", "tests"])]
+    brief: bool,
+    /// Boot every machine, which is also the default where CI is set in the environment, and install the programs
+    /// that people get
     #[arg(long, conflicts_with = "fast")]
     cold: bool,
     /// Resume machines that were saved when they had booted; the default elsewhere
@@ -133,7 +138,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     let saved = !args.cold && (args.fast || std::env::var_os("CI").is_none());
     let wanted = !args.shell && plan::want_before(&suites, &args.kernels());
     let before = wanted.then(before::build).transpose()?;
-    let payload = tests.pack(&suites, saved, before.as_deref())?;
+    let payload = tests.pack(&suites, !args.cold, before.as_deref())?;
     if args.shell {
         // One kind, so one image of each kernel.
         let maker = &makers[makers.len() - 1];
@@ -142,7 +147,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
 
     let jobs = args.jobs.unwrap_or_else(processors).max(1);
     let times = plan::Times::read(&cache);
-    let queue = plan::Queue::new(&makers, &suites, args.machine, &times);
+    let queue = plan::Queue::new(&makers, &suites, args.limits(), &times);
     ensure!(
         queue.places() > 0,
         "no machine of these kinds runs these suites: see --list"
@@ -180,9 +185,9 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
 
 /// What the machines boot that these suites need: at least one.
 fn images(args: &VmArgs, cache: &Cache, suites: &[Suite]) -> Result<Vec<Image>> {
-    let kinds = plan::kinds_of(suites, args.machine, args.shell);
     let mut images = Vec::new();
     for kernel in args.kernels() {
+        let kinds = plan::kinds_of(suites, kernel, args.limits(), args.shell);
         for contents in [Contents::Plain, Contents::Engines] {
             if kinds.iter().any(|kind| kind.contents() == contents) {
                 images.push(Image::obtain(cache, kernel, contents)?);
@@ -197,6 +202,13 @@ fn images(args: &VmArgs, cache: &Cache, suites: &[Suite]) -> Result<Vec<Image>> 
 }
 
 impl VmArgs {
+    fn limits(&self) -> plan::Limits {
+        plan::Limits {
+            only: self.machine,
+            brief: self.brief,
+        }
+    }
+
     fn kernels(&self) -> Vec<Kernel> {
         match self.kernel.unwrap_or(KernelArg::All) {
             KernelArg::V6_1 => vec![Kernel::V6_1],

@@ -13,7 +13,9 @@ use super::machine::Machine;
 use super::payload::Tests;
 use super::report::{Outcome, Status};
 use super::snapshot::Maker;
-use super::suites::{Kind, Suite, WITH_BEFORE, has_before, kinds, part, runs_on, takes_long};
+use super::suites::{
+    Kind, Suite, WITH_BEFORE, has_before, in_brief, kinds, part, runs_on, takes_long,
+};
 
 /// What a suite takes of which nothing is known, in seconds.
 const UNKNOWN: f64 = 30.0;
@@ -75,14 +77,34 @@ pub(super) fn list(tests: &Tests, suites: &[Suite]) -> Result<()> {
     Ok(())
 }
 
-/// The kinds of machines that are to be made: for a shell, one.
-pub(super) fn kinds_of(suites: &[Suite], only: Option<Kind>, shell: bool) -> Vec<Kind> {
-    if shell {
-        return vec![only.unwrap_or(Kind::Plain)];
+/// What is left out of what could run.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// Only this kind of machine.
+    pub(super) only: Option<Kind>,
+    /// Only what is said nowhere else.
+    pub(super) brief: bool,
+}
+
+impl Limits {
+    fn allow(self, suite: &str, kind: Kind, kernel: Kernel) -> bool {
+        kind.exists_with(kernel)
+            && self.only.is_none_or(|only| only == kind)
+            && (!self.brief || in_brief(suite, kind, kernel))
     }
-    let all = suites.iter().flat_map(|suite| kinds(&suite.name));
-    all.filter(|kind| only.is_none_or(|only| only == *kind))
-        .collect()
+}
+
+/// The kinds of machines with a kernel that are to be made: for a shell, one.
+pub(super) fn kinds_of(suites: &[Suite], kernel: Kernel, limits: Limits, shell: bool) -> Vec<Kind> {
+    if shell {
+        return vec![limits.only.unwrap_or(Kind::Plain)];
+    }
+    let in_kinds = |suite: &Suite| {
+        let kinds = kinds(&suite.name).into_iter();
+        let allowed = kinds.filter(|kind| limits.allow(&suite.name, *kind, kernel));
+        allowed.collect::<Vec<_>>()
+    };
+    suites.iter().flat_map(in_kinds).collect()
 }
 
 /// A kind of machine with one kernel.
@@ -110,7 +132,7 @@ impl<'a> Queue<'a> {
     pub(super) fn new(
         makers: &'a [Maker<'a>],
         suites: &[Suite],
-        only: Option<Kind>,
+        limits: Limits,
         times: &Times,
     ) -> Self {
         let mut groups = Vec::new();
@@ -120,7 +142,7 @@ impl<'a> Queue<'a> {
             for suite in suites.iter().filter(|suite| runs_on(&suite.name, kernel)) {
                 for kind in kinds(&suite.name) {
                     let fits = kind.contents() == maker.image.contents;
-                    if fits && kind.exists_with(kernel) && only.is_none_or(|only| only == kind) {
+                    if fits && limits.allow(&suite.name, kind, kernel) {
                         let time = times.of(kernel.name(), kind, &suite.name);
                         by_kind
                             .entry(kind)

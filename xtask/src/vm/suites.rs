@@ -121,6 +121,30 @@ const NOT_PLAIN: &[&str] = &[
     "watch",
 ];
 
+/// What is the same on every kernel: `cargo xtask test` has said all about it.
+const SAME_EVERYWHERE: &[&str] = &[
+    "assign",
+    "bad_input",
+    "contract",
+    "control",
+    "crashes",
+    "guard_lab",
+    "https",
+    "lab",
+    "metrics",
+    "names",
+    "proxy",
+    "read_only",
+    "reload",
+    "report",
+    "rotation",
+    "trail",
+    "trust",
+];
+/// What asks nothing of the kernel but of what Debian runs on it. Every machine installs the package, and the hybrid one has the
+/// older systemd.
+const OF_SYSTEMD: &[&str] = &["containers", "packages", "services", "systemd"];
+
 /// Of which suites a part says enough in a kind of machine.
 const PARTS: &[(Kind, &str, &[&str])] = &[(Kind::Hybrid, "systemd", &["order::", "slice::"])];
 
@@ -140,6 +164,16 @@ pub(super) fn runs_on(suite: &str, kernel: Kernel) -> bool {
 /// Whether a suite is one of the few that are most of the work: those begin.
 pub(super) fn takes_long(suite: &str) -> bool {
     ["crashes", "packages", "services", "systemd"].contains(&suite)
+}
+
+/// Whether a suite says in such a machine what is said nowhere else.
+pub(super) fn in_brief(suite: &str, kind: Kind, kernel: Kernel) -> bool {
+    let has_newest_systemd = Kernel::ALL.last() == Some(&kernel);
+    let asks_systemd = OF_SYSTEMD.contains(&suite);
+    let elsewhere = asks_systemd && !has_newest_systemd && kind != Kind::Hybrid;
+    // Without a BPF security module the programs are others, and nothing else is.
+    let by_plain = kind == Kind::NoBpfLsm && suite == "lifecycle";
+    !SAME_EVERYWHERE.contains(&suite) && !elsewhere && !by_plain
 }
 
 /// The kinds of machines that a suite runs in.
@@ -168,3 +202,21 @@ pub(super) fn part(kind: Kind, suite: &Suite) -> Suite {
 
 /// How long a suite may take, on a slow and busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(1200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_brief_the_kernel_is_asked_everywhere_and_systemd_where_it_is_newest() {
+        for kernel in Kernel::ALL {
+            for suite in ["enforcement", "holes", "lifecycle", "waiting"] {
+                assert!(in_brief(suite, Kind::Plain, kernel), "{suite}");
+            }
+            assert!(!in_brief("contract", Kind::Plain, kernel));
+        }
+        assert!(in_brief("systemd", Kind::Plain, Kernel::V6_12));
+        assert!(!in_brief("systemd", Kind::Plain, Kernel::V6_1));
+        assert!(in_brief("systemd", Kind::Hybrid, Kernel::V6_1));
+    }
+}
