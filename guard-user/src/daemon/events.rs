@@ -116,6 +116,7 @@ impl State {
                 self.note_denial(event, Some(event.session));
             }
             Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
+                self.expect_held(event);
                 self.note_denial(event, Some(event.session));
                 self.note_question(event)?;
             }

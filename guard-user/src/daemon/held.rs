@@ -31,6 +31,9 @@ pub const LONGEST: Duration = Duration::from_secs(300);
 const LEASE: Duration = Duration::from_secs(12);
 /// How often those that wait are looked at.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long after the report of a refusal the kernel reports nothing of the same destination, not even that the next
+/// connection waits.
+const UNREPORTED: Duration = Duration::from_millis(125);
 /// To look at many takes a while; it may take one part in so many of guardd's time.
 const SHARE: u32 = 20;
 /// Connections of one session that wait at once; where there are more, no other one begins to.
@@ -65,6 +68,11 @@ impl Holds {
     #[must_use]
     pub fn next_look(&self) -> Option<BootTime> {
         self.next
+    }
+
+    /// Sees to it that they are looked at by then.
+    fn look_by(&mut self, at: BootTime) {
+        self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 }
 
@@ -123,7 +131,13 @@ impl State {
             return;
         }
         match self.datapath.set_patience(session, time, until) {
-            Ok(()) => drop(self.holds.leases.insert(session, (time, until))),
+            Ok(()) => {
+                let before = self.holds.leases.insert(session, (time, until));
+                if before.is_none() {
+                    // What waits now may have been refused just before.
+                    self.holds.look_by(after(now, UNREPORTED));
+                }
+            }
             Err(error) => {
                 tracing::warn!(%error, session = session.0, "its connections do not wait");
             }
@@ -153,6 +167,13 @@ impl State {
         (!time.is_zero()).then_some(time.min(LONGEST))
     }
 
+    /// A connection was refused: the next one may wait, and the kernel does not say so.
+    pub(super) fn expect_held(&mut self, event: &Event) {
+        if self.holds.leases.contains_key(&event.session) {
+            self.holds.look_by(after(event.at, UNREPORTED));
+        }
+    }
+
     /// Takes note of a connection that has begun to wait.
     ///
     /// # Errors
@@ -169,7 +190,7 @@ impl State {
         let lease = self.holds.leases.get(&event.session);
         let time = lease.map_or(LOOK, |(time, _)| *time);
         let until = after(event.at, time);
-        self.holds.next.get_or_insert(after(event.at, LOOK));
+        self.holds.look_by(after(event.at, LOOK));
         let process = self.process_behind(event);
         let noted = self.ask(question.clone(), event.at, process, None)?;
         // Where nobody is asked it ends when it is looked at.

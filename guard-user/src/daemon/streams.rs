@@ -93,6 +93,7 @@ async fn pending(
         state.renew_patience();
         following
     });
+    shared.reschedule();
     let mut changes = shared.changes();
     let mut told = None;
     loop {

@@ -107,6 +107,23 @@ fn a_no_ends_it_at_once_and_the_next_does_not_wait() {
     assert!(ended(&mut shell).ok);
 }
 
+/// The kernel reports a destination that was refused just now no second time.
+#[test]
+fn what_waits_right_after_a_refusal_is_asked_about() {
+    let network = Network::new().unwrap();
+    let scene = Scene::holding(&network, "2s");
+    let mut shell = scene.shell();
+    // It tries for as long as it is refused, and waits once.
+    let connect = format!("bash -c 'exec 3<>/dev/tcp/{V4}/443' 2>&1");
+    let tries = format!("while {connect} | grep -q permitted; do :; done; echo ended");
+    shell.tell(&format!("({tries}) &")).unwrap();
+    let refused = || scene.pending().iter().any(|one| one["held"] == false);
+    eventually("it is refused", refused).unwrap();
+    let _watcher = scene.watcher();
+    scene.answer(&["approve", scene::id(&scene.held())]);
+    shell.line_with("ended").unwrap();
+}
+
 #[test]
 fn nothing_waits_where_nobody_is_there_to_answer() {
     let network = Network::new().unwrap();

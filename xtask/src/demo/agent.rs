@@ -95,6 +95,21 @@ impl Agent {
         Ok(done.status)
     }
 
+    /// Begins to send the request, and does not wait for the end.
+    pub(super) fn begin_put(&mut self, story: &Story) -> Result<()> {
+        // It gives up by itself where the demo does.
+        let shell = self.put.shell.replace("-m 5", "-m 20");
+        story.command("agent", &self.put.text.replace("-m 5", "-m 20"));
+        self.begin(&shell)
+    }
+
+    /// What came of [`begin_put`](Self::begin_put); gives the exit status.
+    pub(super) fn end_put(&mut self, story: &Story) -> Result<i32> {
+        let done = self.end(PATIENCE).context("in the request that waited")?;
+        story.output(&done.lines.join("\n"));
+        Ok(done.status)
+    }
+
     /// Opens a connection and keeps it until it is cut.
     pub(super) fn hold_open(&mut self, story: &Story, patience: Duration) -> Result<Cut> {
         let arguments = Attempt::new("hold-open", SERVER, PORT).args().join(" ");
@@ -122,16 +137,22 @@ impl Agent {
     }
 
     fn runs(&mut self, command: &str, patience: Duration) -> Result<Done> {
+        self.begin(command)?;
+        self.end(patience)
+            .with_context(|| format!("in the agent's {command}"))
+    }
+
+    fn begin(&mut self, command: &str) -> Result<()> {
         self.shell
-            .write(&format!("{command}; echo \"{STATUS}$?\"\n"))?;
+            .write(&format!("{command}; echo \"{STATUS}$?\"\n"))
+    }
+
+    fn end(&mut self, patience: Duration) -> Result<Done> {
         let deadline = Instant::now() + patience;
         let mut lines = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = self
-                .shell
-                .line(left)
-                .with_context(|| format!("in the agent's {command}"))?;
+            let line = self.shell.line(left)?;
             if let Some(status) = line.strip_prefix(STATUS) {
                 let status = status.parse()?;
                 return Ok(Done { lines, status });

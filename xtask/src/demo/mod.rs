@@ -6,6 +6,7 @@
 mod agent;
 mod looking;
 mod story;
+mod waiting;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -83,6 +84,7 @@ fn act(
     passes(story, production, &mut agent)?;
     ends_by_itself(story, &mut agent, opened)?;
     refused_again(story, production, &mut agent)?;
+    waiting::act(story, production, daemon, &mut agent)?;
     looking::act(story, production, daemon, &mut agent)?;
     agent.leave(story)?;
     logged(story, daemon)

@@ -8,7 +8,8 @@ use super::time::Clock;
 use super::{command_line, endpoint};
 use crate::proto::{LogKind, LogRecord};
 
-/// One record. Fields that no column shows follow as `key=value`, so that nothing is left out.
+/// One record. Fields that no column shows follow as `key=value`; left out is what fills a screen: what somebody saw who
+/// answered, and all about their process. It is in the JSON.
 pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
     let mut rest = record.fields.clone();
     // Whose session it is, by number: for programs.
@@ -16,6 +17,9 @@ pub(crate) fn line(record: &LogRecord, clock: &Clock) -> Page {
     // What chains it to the record before: for `guard log --verify`.
     for chained in ["number", "previous", "hash"] {
         rest.remove(chained);
+    }
+    if matches!(record.kind, LogKind::Answered) {
+        rest.remove("shown");
     }
     let (style, words) = words(record.kind, &mut rest);
     let mut page = Page::default();
@@ -101,8 +105,21 @@ fn who(rest: &mut Map<String, Value>) -> Option<String> {
         .into_iter()
         .find_map(|key| text(rest, key))
         .map(|by| format!("by {by}"));
-    let who: Vec<_> = program(rest).into_iter().chain(person).collect();
+    let program = program(rest).into_iter();
+    let who: Vec<_> = program.chain(person).chain(origin(rest)).collect();
     (!who.is_empty()).then(|| who.join(" "))
+}
+
+/// Where a person was: at a terminal, else by which program they said it.
+fn origin(rest: &mut Map<String, Value>) -> Option<String> {
+    let from = rest.get("from")?.as_object()?;
+    let named = |key: &str| from.get(key).filter(|value| !value.is_null()).map(scalar);
+    let origin = match named("terminal") {
+        Some(terminal) => format!("at {terminal}"),
+        None => format!("with {}", named("exe").or_else(|| named("comm"))?),
+    };
+    rest.remove("from");
+    Some(origin)
 }
 
 /// By its executable, as far as that is known: the name of a process is its own to choose.
@@ -224,8 +241,9 @@ mod tests {
             json!({"at": at, "kind": "denied", "session": "s1", "destination": to, "rule": "metadata", "comm": "curl", "exe": "/usr/bin/curl", "pid": 71, "count": 3, "left_out": 0}),
             json!({"at": at, "kind": "request", "session": "s1", "destination": to, "rule": null, "comm": "sshd", "exe": "/tmp/x", "pid": 71, "count": 1, "request": "r1"}),
             json!({"at": at, "kind": "held", "session": "s1", "destination": to, "request": "r1"}),
-            json!({"at": at, "kind": "answered", "session": "s1", "destination": to, "answer": "yes", "by": "alice", "request": "r1"}),
-            json!({"at": at, "kind": "answered", "session": "s1", "destination": to, "answer": "no", "by": "alice"}),
+            json!({"at": at, "kind": "answered", "session": "s1", "destination": to, "answer": "yes", "by": "alice", "request": "r1",
+                "from": {"exe": "/usr/bin/guard", "terminal": "pts/3", "pid": 9}, "shown": {"id": "r1"}}),
+            json!({"at": at, "kind": "answered", "session": "s1", "destination": to, "answer": "no", "by": "alice", "from": {"exe": "/usr/bin/bot", "terminal": null}}),
             json!({"at": at, "kind": "hole-open", "session": "s1", "destination": "192.0.2.10/32", "ports": "tcp/443", "by": "alice", "hole": "h1"}),
             json!({"at": at, "kind": "hole-close", "session": "s1", "destination": "192.0.2.10/32", "hole": "h1", "cause": "expired"}),
             json!({"at": at, "kind": "http", "session": "s1", "destination": to, "outcome": "passed", "method": "PUT", "path": "/api/jobs/1", "host": "photos"}),
@@ -243,8 +261,8 @@ mod tests {
         2026-11-20 11:59:57  s1    denied           tcp 192.0.2.10:443  rule metadata  /usr/bin/curl (71)  count=3
         2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  /tmp/x (71)  comm=sshd request=r1
         2026-11-20 11:59:57  s1    waits            tcp 192.0.2.10:443  request=r1
-        2026-11-20 11:59:57  s1    approved         tcp 192.0.2.10:443  by alice  request=r1
-        2026-11-20 11:59:57  s1    turned down      tcp 192.0.2.10:443  by alice
+        2026-11-20 11:59:57  s1    approved         tcp 192.0.2.10:443  by alice at pts/3  request=r1
+        2026-11-20 11:59:57  s1    turned down      tcp 192.0.2.10:443  by alice with /usr/bin/bot
         2026-11-20 11:59:57  s1    hole opened      192.0.2.10/32  by alice  hole=h1 ports=tcp/443
         2026-11-20 11:59:57  s1    hole closed      192.0.2.10/32  cause=expired hole=h1
         2026-11-20 11:59:57  s1    http             tcp 192.0.2.10:443  PUT /api/jobs/1  host=photos outcome=passed
