@@ -65,6 +65,8 @@ fn lives(pid: u32) -> bool {
 #[test]
 fn what_a_process_had_sent_when_it_ended_arrives() {
     const BYTES: usize = 300_000;
+    // What any sender's buffer takes, and this receiver's does not.
+    const LEFT: usize = 16 << 10;
     let network = Network::new().unwrap();
     let daemon = started(&network);
     let sink = network.prod().enter(|| {
@@ -76,6 +78,7 @@ fn what_a_process_had_sent_when_it_ended_arrives() {
         Ok(sink)
     });
     let sink = sink.unwrap();
+    let (go_on, told) = std::sync::mpsc::channel::<()>();
     let reader = thread::spawn(move || {
         let (mut stream, _) = sink.accept().unwrap();
         let mut got = 0;
@@ -86,7 +89,10 @@ fn what_a_process_had_sent_when_it_ended_arrives() {
                 Ok(length) => got += length,
                 Err(error) => return Err((error, got)),
             }
-            thread::sleep(guard_lab::patience(Duration::from_millis(5)));
+            if got >= BYTES - LEFT {
+                // Until the session has ended, and at once from then on.
+                let _ = told.recv();
+            }
         }
     });
     let report = Attempt::new("pour", SINK, 9000).other(&BYTES.to_string());
@@ -94,6 +100,7 @@ fn what_a_process_had_sent_when_it_ended_arrives() {
     assert!(report.ok, "{report:?}");
     eventually("ended", || sessions(&daemon) == 0).unwrap();
     assert!(!reader.is_finished(), "nothing was left to arrive");
+    drop(go_on);
     assert_eq!(reader.join().unwrap().unwrap(), BYTES);
 }
 

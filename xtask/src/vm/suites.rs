@@ -171,8 +171,8 @@ pub(super) fn in_brief(suite: &str, kind: Kind, kernel: Kernel) -> bool {
     let has_newest_systemd = Kernel::ALL.last() == Some(&kernel);
     let asks_systemd = OF_SYSTEMD.contains(&suite);
     let elsewhere = asks_systemd && !has_newest_systemd && kind != Kind::Hybrid;
-    // Without a BPF security module the programs are others, and nothing else is.
-    let by_plain = kind == Kind::NoBpfLsm && suite == "lifecycle";
+    // Neither a BPF security module nor the hierarchy of cgroups makes a difference to what guardd takes up again.
+    let by_plain = matches!(kind, Kind::NoBpfLsm | Kind::Hybrid) && suite == "lifecycle";
     !SAME_EVERYWHERE.contains(&suite) && !elsewhere && !by_plain
 }
 
