@@ -3,6 +3,7 @@
 mod errno;
 mod extended;
 mod icmp;
+mod late;
 mod long;
 mod odd;
 mod tcp;
@@ -57,6 +58,8 @@ loop           OTHER (100) connections one after the other
 keep           connections one after the other, for as long as it lives
 turn           serves one client at the port OTHER, then connects the socket of that connection to ADDRESS
 turn-listener  the same with the socket that listened
+turn-late      for OTHER (5) seconds: listens and is connected to, then connects the socket that listened to ADDRESS, while
+               its answer may be on its way; prints {tries, connected, refused}
 pour           a connection, OTHER bytes sent, and an end that waits for none of them to arrive
 listen         listens at ADDRESS, prints {listening: PORT}, echoes what one client sends
 ";
@@ -148,6 +151,7 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "keep" => long::keep_connecting(target),
         "turn" => turn::turn_around(target, false)?,
         "turn-listener" => turn::turn_around(target, true)?,
+        "turn-late" => late::connect_listeners(target)?,
         "pour" => turn::pour(target)?,
         "listen" => long::listen(target),
         _ => bail!("there is no probe {kind}: see guard-lab probe --help"),

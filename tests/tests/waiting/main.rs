@@ -7,7 +7,7 @@ mod scene;
 
 use std::{thread, time::Duration};
 
-use guard_lab::{Attempt, Network, eventually, patience};
+use guard_lab::{AGENT, Attempt, Network, eventually, patience};
 use scene::{DENIED, Scene, V4, V6, ended};
 
 const KINDS: [&str; 3] = ["blocking", "polled", "asyncio"];
@@ -346,6 +346,26 @@ fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() {
     assert_eq!(request["session"], waits.session());
     assert_eq!(ended(&mut waits).error, "timed out");
     assert_eq!(scene.reached(V4, 8080), before);
+}
+
+#[test]
+fn a_listener_that_still_answers_somebody_waits_as_any_other() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let attempt = |seconds| Attempt::new("turn-late", V4, 443).other(seconds);
+    assert!(attempt("1").outside(network.dev(), AGENT).unwrap().ok);
+    let before = scene.reached(V4, 443);
+    assert!(before > 0);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    shell.begin(&attempt("8")).unwrap();
+    let request = scene.held();
+    assert_eq!(request["destination"]["address"], V4);
+    let sum = shell.line_with("{").unwrap();
+    let sum: serde_json::Value = serde_json::from_str(&sum).unwrap();
+    assert!(sum["tries"].as_u64() > Some(500), "{sum}");
+    assert_eq!(sum["connected"], 0, "{sum}");
+    assert_eq!(scene.reached(V4, 443), before, "{sum}");
 }
 
 #[test]
