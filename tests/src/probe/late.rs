@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::json;
 use socket2::{Domain, Socket, Type};
 
@@ -16,12 +17,12 @@ use super::{Failure, Outcome, Step as _, Target, errno, say};
 /// Threads of each kind: more would only wait for each other.
 const PAIRS: usize = 2;
 /// How many connections of a thread wait at once.
-const WAITING: usize = 200;
+const WAITING: usize = 4000;
 /// For how long each of them may: for its first SYN, and the next, which TCP sends half a second later
 /// (`TCP_RESOURCE_PROBE_INTERVAL`).
 const EACH: Duration = Duration::from_millis(700);
 /// The longest that a listener is left alone, in turns of an empty loop: about as long as the kernel takes to answer.
-const LONGEST_SPIN: u32 = 4096;
+const LONGEST_SPIN: u32 = 1024;
 
 /// What came of many tries.
 #[derive(Default)]
@@ -50,6 +51,12 @@ pub(super) fn connect_listeners(target: &Target) -> anyhow::Result<Outcome> {
 }
 
 fn try_all(target: &Target, end: Instant) -> Result<Sum, Failure> {
+    let most = (PAIRS * (WAITING + 100)) as u64;
+    let limit = Rlimit {
+        current: Some(most),
+        ..getrlimit(Resource::Nofile)
+    };
+    setrlimit(Resource::Nofile, limit).step("limit")?;
     thread::scope(|scope| {
         let workers: Vec<_> = (0..PAIRS)
             .map(|seed| {
