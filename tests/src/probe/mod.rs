@@ -6,6 +6,7 @@ mod icmp;
 mod late;
 mod long;
 mod odd;
+mod spread;
 mod tcp;
 mod turn;
 mod udp;
@@ -55,6 +56,7 @@ extended       a raw IPv6 socket; for each line `ADDRESS PORT HEADERS` that it r
 io-uring       a ring, by which network calls need no system call
 hold-open      a connection with a byte each 50 ms; prints {echo: N} for each echo; ends with the connection
 loop           OTHER (100) connections one after the other
+spread         connections to OTHER IPv4 addresses from ADDRESS on, all at once; prints {connected, errors, left}
 keep           connections one after the other, for as long as it lives
 turn           serves one client at the port OTHER, then connects the socket of that connection to ADDRESS
 turn-listener  the same with the socket that listened
@@ -148,6 +150,7 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "io-uring" => odd::io_uring(),
         "hold-open" => long::hold_open(target),
         "loop" => long::connect_often(target)?,
+        "spread" => spread::connect_to_all(target)?,
         "keep" => long::keep_connecting(target),
         "turn" => turn::turn_around(target, false)?,
         "turn-listener" => turn::turn_around(target, true)?,
