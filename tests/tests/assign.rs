@@ -7,7 +7,9 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, Unowned, bins, eventually};
+use guard_lab::{
+    AGENT, Attempt, Daemon, Network, Production, Running, Shell, Unowned, bins, eventually,
+};
 use serde_json::{Value, json};
 
 const V4: &str = "192.0.2.10";
@@ -298,6 +300,27 @@ fn nothing_inside_assigns_itself() {
     let answer = raw(&daemon, &unit, &call);
     assert_eq!(answer["error"], "org.guardd.Control.Refused", "{answer}");
     assert!(!reaches(&unit, V4));
+    // What it has already it is told, and nothing comes of it; nor does anything of more than that.
+    let asks = json!({ "name": "asks" });
+    let call =
+        |parameters| json!({ "method": "org.guardd.Control.Assign", "parameters": parameters });
+    let answer = raw(
+        &daemon,
+        &unit,
+        &call(json!({ "policy": asks, "owner": 61234 })),
+    );
+    let warning = answer["parameters"]["warnings"][0].as_str().unwrap();
+    assert!(warning.contains("nothing has changed"), "{answer}");
+    assert_eq!(answer["parameters"]["session"]["uid"], 0);
+    for unit_named in ["agent.service", "other.service"] {
+        let parameters = json!({ "policy": asks, "unit": unit_named });
+        let answer = raw(&daemon, &unit, &call(parameters));
+        assert_eq!(answer["error"], "org.guardd.Control.Invalid", "{answer}");
+    }
+    // In a session of guard run, and as another user, it has no meaning at all.
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let status = shell.status_of(&format!("{} assign --policy asks", guard.display()));
+    assert_eq!(status.unwrap(), 2);
     // From outside the same words succeed, for the one that has none yet.
     let other = Unowned::named(&daemon, "other.service").unwrap();
     let call = json!({

@@ -47,6 +47,16 @@ impl Bench {
         Shell::start(&self.daemon, "asks").unwrap()
     }
 
+    /// How many bytes the holes that have ended were used for, as the audit trail says.
+    fn used(&self) -> Vec<Option<u64>> {
+        let trail = std::fs::read_to_string(self.daemon.audit()).unwrap();
+        let records = trail
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap());
+        let ends = records.filter(|one: &Value| one["kind"] == "hole-close");
+        ends.map(|one| one["bytes"].as_u64()).collect()
+    }
+
     fn json(&self, args: &[&str]) -> Value {
         self.daemon.root(args).json().unwrap()
     }
@@ -230,6 +240,21 @@ fn a_budget_of_bytes_ends_a_hole_in_the_middle_of_a_connection() {
         bench.json(&["close", "--all"]);
     }
     assert!(!production.reached_at(V4, 443).unwrap().is_empty());
+    // A hole that ends with its session has its bytes counted too, and one for any number has none.
+    bench.json(&["open", V4, "--bytes", "1MiB"]);
+    bench.json(&["open", V6]);
+    assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    shell.tell("exit").unwrap();
+    eventually("all have ended", || bench.used().len() == 6).unwrap();
+    let used = bench.used();
+    assert!(used[0] == Some(256 << 10) && used[2] == used[0], "{used:?}");
+    let megabyte = (1 << 20)..(2 << 20);
+    assert!(
+        megabyte.contains(&used[1].unwrap()) && megabyte.contains(&used[3].unwrap()),
+        "{used:?}"
+    );
+    assert!((100..2000).contains(&used[4].unwrap()), "{used:?}");
+    assert_eq!(used[5], None);
 }
 
 #[test]

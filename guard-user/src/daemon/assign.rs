@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     arrivals,
-    auth::{Assigner, Place, Starter},
+    auth::{self, Agent, Assigner, Place, Starter},
     failure::Refusal,
     ids,
     library::Source,
@@ -127,14 +127,7 @@ pub async fn assign(
     match who {
         Assigner::Root => from_outside(shared, call).await,
         Assigner::Starter(starter) => from_within(shared, starter, peer, pid, call).await,
-        Assigner::Agent(agent) => {
-            let session = agent.session();
-            shared.with(|state| {
-                let source = state.sources.resolve(call.policy)?;
-                let slot = state.policies.same(&source);
-                state.already(session, slot)
-            })
-        }
+        Assigner::Agent(agent) => shared.with(|state| state.assigned(agent, call)),
     }
 }
 
@@ -148,11 +141,7 @@ async fn from_within(
     call: Assign,
 ) -> Result<Started, Refusal> {
     if call.unit.is_some() {
-        return Err(Refusal::invalid(
-            "a unit gives a policy to itself only",
-            "the call came from inside a unit, and names one",
-            "leave UNIT out: ExecStartPre=+guard assign --policy NAME",
-        ));
+        return Err(not_of_another());
     }
     let (cgroup, path) = shared.with(|state| state.cgroup_of(starter))?;
     if cgroup.unit().ends_with(".slice") {
@@ -359,6 +348,29 @@ impl State {
         self.begin(made, vec![slot], about, Stage::Live, warnings)
     }
 
+    /// The answer to a process in a session: what its unit has already is no error, for units start again and again, and
+    /// nothing else comes of it.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` where it is another policy, or no unit that prepares itself; `Invalid` where it is about another unit.
+    fn assigned(&mut self, agent: Agent, call: Assign) -> Result<Started, Refusal> {
+        let id = agent.session();
+        let session = self.sessions.live(id);
+        let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
+        if session.cgroup.is_ours() {
+            return Err(auth::inside());
+        }
+        if agent.uid() != 0 {
+            return Err(auth::not_root_inside());
+        }
+        if call.unit.is_some() {
+            return Err(not_of_another());
+        }
+        let source = self.sources.resolve(call.policy)?;
+        self.already(id, self.policies.same(&source))
+    }
+
     /// The answer where a cgroup has a policy.
     ///
     /// # Errors
@@ -381,7 +393,10 @@ impl State {
                 ),
             ));
         }
-        let warnings = vec![format!("it was the session {} already", shown.id)];
+        let warnings = vec![format!(
+            "it was the session {} already, under that policy: nothing has changed",
+            shown.id
+        )];
         Ok(Started {
             session: shown,
             warnings,
@@ -396,6 +411,14 @@ fn is_gone(cgroup: &Cgroup) -> Refusal {
         format!("{unit} has ended"),
         format!("its cgroup {} went meanwhile", cgroup.path.display()),
         "if it has started again, try again",
+    )
+}
+
+fn not_of_another() -> Refusal {
+    Refusal::invalid(
+        "a unit gives a policy to itself only",
+        "the call came from inside a unit, and names one",
+        "leave UNIT out: ExecStartPre=+guard assign --policy NAME",
     )
 }
 

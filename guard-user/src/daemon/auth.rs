@@ -108,7 +108,7 @@ pub enum Assigner {
     Root,
     /// A process that prepares a unit, if that is true: of its own.
     Starter(Starter),
-    /// A process in one that is a session already: it changes nothing.
+    /// A process in a session: it changes nothing, and where that is a unit it may be told so.
     Agent(Agent),
 }
 
@@ -181,7 +181,8 @@ pub fn assigner(caller: &Caller) -> Result<Assigner, Refusal> {
     }
 }
 
-fn inside() -> Refusal {
+/// To a process inside, whatever it is.
+pub(super) fn inside() -> Refusal {
     Refusal::refused(
         "no process under the guard may do this",
         "the call came from inside a guarded cgroup, where nothing can widen what it may reach",
@@ -198,7 +199,8 @@ fn for_root() -> Refusal {
     )
 }
 
-fn not_root_inside() -> Refusal {
+/// To another user than root in a unit.
+pub(super) fn not_root_inside() -> Refusal {
     Refusal::refused(
         "only root gives a unit its policy",
         "the call came from inside its cgroup, and from another user",

@@ -174,17 +174,12 @@ impl State {
         ((tgid != 0).then_some(tgid), known.unwrap_or_default())
     }
 
-    /// The process of an event. Where it has gone already, its thread's own name is all there is.
+    /// The process of an event. Where it has gone already, or runs another program by now, its thread's own name is all
+    /// there is.
     pub(super) fn process_behind(&self, event: &Event) -> (Option<u32>, Process) {
         let (pid, process) = self.process_of(event.session, event.tgid);
-        let comm = || {
-            let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
-            (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
-        };
-        let process = Process {
-            comm: process.comm.clone().or_else(comm),
-            ..process
-        };
+        let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
+        let process = process.called(event.tgid, &String::from_utf8_lossy(name));
         (pid, process)
     }
 
@@ -227,7 +222,8 @@ impl State {
             Ok::<_, Refusal>(proto::Request { id, ..draft })
         })?;
         if let Noted::New(id) | Noted::Again(id) = &noted {
-            self.requests.note_try(id, program, tries::warning(ways));
+            let warnings = [tries::warning(ways), process.warning];
+            self.requests.note_try(id, program, warnings);
         }
         if let Noted::New(id) = &noted {
             if is_http {
@@ -255,6 +251,10 @@ impl State {
             .with("pid", shown.pid)
             .with("comm", shown.comm.clone())
             .with("exe", shown.exe.clone())
+            .with(
+                "warnings",
+                (!shown.warnings.is_empty()).then(|| json!(shown.warnings)),
+            )
             .with("note", shown.note.clone())
             .with("http", told(shown.http.as_ref()))
             .with("left_out", admitted.left_out)

@@ -373,17 +373,24 @@ impl State {
         let Some((_, first)) = group.first() else {
             return;
         };
-        let Some(uid) = self.sessions.live(first.session).map(|live| live.about.uid) else {
+        let Some(session) = self.sessions.live(first.session) else {
             return;
         };
+        let uid = session.about.uid;
         let now = clock::now();
         let Some(admitted) = self.meters.admit(first.session, now) else {
             return;
         };
         let waited = Duration::from_nanos(now.0.saturating_sub(first.since.0));
-        let endpoint = events::endpoint(&question_of(first), None);
+        let question = question_of(first);
+        let (to, port) = (question.destination, question.port);
+        let judged = self.policies.judge(&session.chain, to, Protocol::TCP, port);
+        let rule = judged.and_then(|judged| Some(judged.rule?.name.clone()));
+        let host = judged.and_then(|judged| self.host_of(&question, &judged));
+        let endpoint = events::endpoint(&question, host);
         let record = Record::of(ids::session(first.session), uid)
             .with("destination", serde_json::json!(endpoint))
+            .with("rule", rule)
             .with("verdict", Verdict::Confirm.as_str())
             .with("why", why)
             .with("connections", group.len())

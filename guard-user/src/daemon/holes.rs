@@ -27,6 +27,9 @@ pub struct About {
     pub reason: Option<String>,
     /// When.
     pub opened_at: Timestamp,
+    /// For how many bytes; none: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
 }
 
 /// The holes that were open when last looked.
@@ -114,6 +117,12 @@ impl Holes {
     pub fn next_expiry(&self) -> Option<BootTime> {
         self.known.values().map(|known| known.expires).min()
     }
+}
+
+/// How many of the bytes that a hole was for were used, where they were counted.
+#[must_use]
+pub fn used(granted: Option<u64>, left: Option<u64>) -> Option<u64> {
+    Some(granted?.saturating_sub(left?))
 }
 
 /// A hole as `guard holes` shows it.

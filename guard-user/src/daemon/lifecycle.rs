@@ -69,6 +69,8 @@ impl State {
         by: Option<&Answering>,
     ) {
         let connections = self.datapath.let_through(id);
+        let granted = known.about.as_ref().and_then(|about| about.bytes);
+        let bytes = holes::used(granted, self.bytes_left(id));
         self.hole_ends.insert(known.session, clock::now());
         self.proxy.renew();
         let cut = match self.sessions.live(known.session) {
@@ -90,6 +92,7 @@ impl State {
             .with("hole", ids::hole(id))
             .with("why", why)
             .with("connections", connections)
+            .with("bytes", bytes)
             .with("cut", cut);
         let record = self.told_by(record, by);
         self.audit.note(LogKind::HoleClose, record);
@@ -98,6 +101,15 @@ impl State {
         if known.read_only {
             self.drop_closed_http();
         }
+    }
+
+    /// How many bytes a hole that has ended was not used for, where they were counted.
+    fn bytes_left(&mut self, id: HoleId) -> Option<u64> {
+        let left = self.datapath.settle_budgets(id);
+        left.unwrap_or_else(|error| {
+            tracing::warn!(%error, hole = id.0, "it is not known how much was sent through it");
+            None
+        })
     }
 
     /// A record with who decided what it tells of, where somebody did.

@@ -68,6 +68,7 @@ impl State {
             opened_by: self.users.name(by.who.uid()),
             reason,
             opened_at: Timestamp::now(),
+            bytes: grant.bytes,
         };
         self.audit.reserve()?;
         let mut opened = Vec::new();

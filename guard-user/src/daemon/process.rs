@@ -5,6 +5,9 @@ use std::{fs, io::Read, path::Path};
 /// A command line is shown up to this many bytes.
 const MAX_COMMAND: u64 = 4096;
 
+/// As long is the name of a thread at most (`TASK_COMM_LEN` of linux/sched.h, without the 0).
+const MAX_COMM: usize = 15;
+
 /// A process of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Process {
@@ -14,6 +17,8 @@ pub struct Process {
     pub exe: Option<String>,
     /// Its command line. The process chose it.
     pub command: Vec<String>,
+    /// What a person should know of who it is.
+    pub warning: Option<String>,
 }
 
 impl Process {
@@ -27,6 +32,7 @@ impl Process {
             comm: None,
             exe: executable(&proc),
             command: command(&proc),
+            warning: None,
         };
         let is_inside = Self::is_in(pid, cgroup);
         let comm = found
@@ -37,12 +43,52 @@ impl Process {
         is_inside.then_some(Self { comm, ..found })
     }
 
+    /// The same, where the kernel has told of a thread of that name. What it runs now may be another program: then the name
+    /// is all that is left of the one that asked.
+    #[must_use]
+    pub fn called(self, pid: u32, name: &str) -> Self {
+        if name.is_empty() {
+            return self;
+        }
+        let Some(now) = self.comm.as_deref() else {
+            let comm = Some(name.to_owned());
+            return Self { comm, ..self };
+        };
+        if is_thread_name(now, name) || threads(pid).any(|thread| thread == name) {
+            return self;
+        }
+        Self {
+            warning: Some(exchanged(name, now)),
+            comm: Some(name.to_owned()),
+            ..self
+        }
+    }
+
     /// Whether the process of that id is in `cgroup` now, or below it.
     #[must_use]
     pub fn is_in(pid: u32, cgroup: &Path) -> bool {
         let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup"));
         cgroups.is_ok_and(|cgroups| is_inside(&cgroups, cgroup))
     }
+}
+
+/// Whether a thread of that name is what a program called `comm` begins with.
+fn is_thread_name(comm: &str, name: &str) -> bool {
+    comm.as_bytes().iter().take(MAX_COMM).eq(name.as_bytes())
+}
+
+/// The names of a process's threads, which they choose.
+fn threads(pid: u32) -> impl Iterator<Item = String> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
+    let tasks = tasks.into_iter().flatten().flatten();
+    let names = tasks.filter_map(|task| fs::read(task.path().join("comm")).ok());
+    names.map(|name| String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
+}
+
+fn exchanged(then: &str, now: &str) -> String {
+    format!(
+        "{then} asked, and its process is {now} now: the program was exchanged meanwhile, or renamed"
+    )
 }
 
 /// Whether `/proc/PID/cgroup` names the session's cgroup, or one below it.
@@ -99,6 +145,30 @@ mod tests {
         ] {
             assert!(!is_inside(other, cgroup), "{other}");
         }
+    }
+
+    #[test]
+    fn a_program_that_was_exchanged_is_told_from_a_thread() {
+        let process = |comm: Option<&str>| Process {
+            comm: comm.map(str::to_owned),
+            ..Process::default()
+        };
+        let pid = std::process::id();
+        let same = |comm: &str, name: &str| process(Some(comm)).called(pid, name);
+        for (comm, name) in [
+            ("curl", "curl"),
+            ("a-name-that-is-long", "a-name-that-is-"),
+            ("curl", ""),
+        ] {
+            assert_eq!(same(comm, name), process(Some(comm)));
+        }
+        let thread = std::thread::Builder::new().name("lookup".to_owned());
+        let named = thread.spawn(move || process(Some("curl")).called(pid, "lookup"));
+        assert_eq!(named.unwrap().join().unwrap(), process(Some("curl")));
+        let other = same("bash", "curl");
+        assert_eq!(other.comm.as_deref(), Some("curl"));
+        insta::assert_snapshot!(other.warning.unwrap(), @"curl asked, and its process is bash now: the program was exchanged meanwhile, or renamed");
+        assert_eq!(process(None).called(pid, "curl"), process(Some("curl")));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use guard_common::{Address, BootTime, Protocol, SessionId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::tries;
 use crate::proto;
 
 /// Questions of one session at most; the one not tried for longest makes room.
@@ -19,6 +20,8 @@ pub const MAX_PER_SESSION: usize = 64;
 pub const MAX_AGE: Duration = Duration::from_secs(3600);
 /// Programs that are named of one question.
 const MAX_PROGRAMS: usize = 8;
+/// What a person is warned of at one question.
+const MAX_WARNINGS: usize = 4;
 /// Answers that are remembered, so that who comes late is told.
 const MAX_ANSWERED: usize = 256;
 /// Answers "no" of one session that are remembered at most.
@@ -297,23 +300,35 @@ impl Requests {
             .find(|one| one.question == *question)
     }
 
-    /// Notes which program tried it now, and what that looks like.
-    pub fn note_try(&mut self, id: &str, program: Option<String>, warning: Option<String>) {
+    /// Notes which program tried it now, and what that looks like: in how many ways it was tried, and of the program.
+    pub fn note_try(
+        &mut self,
+        id: &str,
+        program: Option<String>,
+        [ways, of_program]: [Option<String>; 2],
+    ) {
         let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) else {
             return;
         };
         let shown = &mut known.shown;
+        // Once a warning sign, it stays one.
+        let mut warnings = shown.warnings.clone();
+        if ways.is_some() {
+            warnings.retain(|known| !tries::is_warning(known));
+            warnings.splice(..0, ways);
+        }
+        // What `/proc` says is of another program.
+        if of_program.is_some() {
+            shown.comm.clone_from(&program);
+        }
+        let has_room = warnings.len() < MAX_WARNINGS;
+        warnings.extend(of_program.filter(|warning| has_room && !warnings.contains(warning)));
         let has_room = shown.programs.len() < MAX_PROGRAMS;
         let program = program.filter(|program| has_room && !shown.programs.contains(program));
-        // Once a warning sign, it stays one.
-        let warnings: Vec<_> = warning.into_iter().collect();
-        let is_worse = !warnings.is_empty() && shown.warnings != warnings;
-        if program.is_none() && !is_worse {
+        if program.is_none() && shown.warnings == warnings {
             return;
         }
-        if is_worse {
-            shown.warnings = warnings;
-        }
+        shown.warnings = warnings;
         shown.programs.extend(program);
         self.version += 1;
     }

@@ -67,12 +67,21 @@ impl Tries {
     }
 }
 
+/// How such a warning begins.
+const TRIED: &str = "tried in ";
+
 /// What a person is warned of, if that many ways are a warning sign.
 #[must_use]
 pub fn warning(ways: usize) -> Option<String> {
     let seconds = WINDOW.as_secs();
     (ways >= MANY)
-        .then(|| format!("tried in {ways} ways within {seconds} s: ports, protocols or programs"))
+        .then(|| format!("{TRIED}{ways} ways within {seconds} s: ports, protocols or programs"))
+}
+
+/// Whether that is such a warning.
+#[must_use]
+pub fn is_warning(text: &str) -> bool {
+    text.starts_with(TRIED)
 }
 
 #[cfg(test)]

@@ -81,7 +81,8 @@ impl Datapath {
         })
     }
 
-    /// Closes a hole: nothing new passes when this returns, and no packet of what was let through.
+    /// Closes a hole: nothing new passes when this returns, and no packet of what was let through. Its budgets stay until
+    /// [`Self::settle_budgets`].
     ///
     /// # Errors
     ///
@@ -100,19 +101,29 @@ impl Datapath {
             .copied()
             .collect();
         self.write_holes(session, &hole_list::next(session, &list, others)?)?;
-        self.maps.bump_generation()?;
-        self.forget_budget(hole)
+        self.maps.bump_generation()
     }
 
+    /// As [`Self::close_hole`], of all that a session has.
     pub(super) fn close_all_holes(&mut self, session: SessionId) -> Result<()> {
-        let list = self.hole_list(session)?;
         gone(self.maps.holes.remove(&session.0))
             .map_err(DatapathError::ebpf("write the map HOLES"))?;
-        self.maps.bump_generation()?;
-        for hole in hole_list::entries(&list) {
-            self.forget_budget(hole.id)?;
-        }
-        Ok(())
+        self.maps.bump_generation()
+    }
+
+    /// Forgets the budgets of a hole that has ended. Gives the bytes that were left; `None` where they were not counted.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn settle_budgets(&mut self, hole: HoleId) -> Result<Option<u64>> {
+        let left = match self.maps.budgets.get(&BudgetId::bytes(hole).0, 0) {
+            Ok(left) => Some(u64::try_from(left).unwrap_or(0)),
+            Err(aya::maps::MapError::KeyNotFound) => None,
+            Err(error) => return Err(DatapathError::ebpf("read the map BUDGETS")(error)),
+        };
+        self.forget_budget(hole)?;
+        Ok(left)
     }
 
     /// The holes that have not ended.

@@ -3,8 +3,10 @@
 mod errno;
 mod extended;
 mod icmp;
+mod late;
 mod long;
 mod odd;
+mod spread;
 mod tcp;
 mod turn;
 mod udp;
@@ -54,9 +56,12 @@ extended       a raw IPv6 socket; for each line `ADDRESS PORT HEADERS` that it r
 io-uring       a ring, by which network calls need no system call
 hold-open      a connection with a byte each 50 ms; prints {echo: N} for each echo; ends with the connection
 loop           OTHER (100) connections one after the other
+spread         connections to OTHER IPv4 addresses from ADDRESS on, all at once; prints {connected, errors, left}
 keep           connections one after the other, for as long as it lives
 turn           serves one client at the port OTHER, then connects the socket of that connection to ADDRESS
 turn-listener  the same with the socket that listened
+turn-late      for OTHER (5) seconds: listens and is connected to, then connects the socket that listened to ADDRESS, while
+               its answer may be on its way; prints {tries, connected, refused}
 pour           a connection, OTHER bytes sent, and an end that waits for none of them to arrive
 listen         listens at ADDRESS, prints {listening: PORT}, echoes what one client sends
 ";
@@ -145,9 +150,11 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "io-uring" => odd::io_uring(),
         "hold-open" => long::hold_open(target),
         "loop" => long::connect_often(target)?,
+        "spread" => spread::connect_to_all(target)?,
         "keep" => long::keep_connecting(target),
         "turn" => turn::turn_around(target, false)?,
         "turn-listener" => turn::turn_around(target, true)?,
+        "turn-late" => late::connect_listeners(target)?,
         "pour" => turn::pour(target)?,
         "listen" => long::listen(target),
         _ => bail!("there is no probe {kind}: see guard-lab probe --help"),

@@ -42,18 +42,25 @@ pub(crate) struct Agent<'s> {
 
 impl<'s> Agent<'s> {
     pub(crate) fn guarded(scene: &'s Scene) -> Self {
-        Self::in_session(scene, AGENT, "guarded")
+        Self::in_session(scene, AGENT, &[], "guarded")
+    }
+
+    /// In a session whose connections wait for so long, whether or not anybody watches. There may be several, each with a
+    /// name of its own.
+    pub(crate) fn holding(scene: &'s Scene, hold: &str, name: &str) -> Self {
+        Self::in_session(scene, AGENT, &["--hold", hold], name)
     }
 
     /// In a session that root has started for the same user, by sudo.
     pub(crate) fn by_root(scene: &'s Scene) -> Self {
-        Self::in_session(scene, 0, "by_root")
+        Self::in_session(scene, 0, &[], "by_root")
     }
 
-    fn in_session(scene: &'s Scene, uid: u32, name: &str) -> Self {
+    fn in_session(scene: &'s Scene, uid: u32, args: &[&str], name: &str) -> Self {
         let by_sudo = ["SUDO_UID", "SUDO_GID"].map(|name| (name, AGENT.to_string()));
         let run = scene.daemon.user(uid, ["run", "--policy", POLICY]);
         let run = run
+            .args(args)
             .hosts(scene.hosts())
             .without(Scene::trusts_nobody_else());
         let env = scene.env().into_iter().chain(by_sudo);
@@ -103,7 +110,7 @@ impl<'s> Agent<'s> {
     }
 
     /// Begins something.
-    fn begin(&mut self, line: &str) {
+    pub(crate) fn begin(&mut self, line: &str) {
         let output = self.output.display().to_string();
         self.tell(&format!(
             "( {line} ) >{output} 2>&1 </dev/null; echo status $?"
@@ -111,7 +118,7 @@ impl<'s> Agent<'s> {
     }
 
     /// Waits for its end.
-    fn end(&mut self) -> Done {
+    pub(crate) fn end(&mut self) -> Done {
         let status = self.next_with("status ");
         let text = fs::read(&self.output).unwrap();
         let text = String::from_utf8_lossy(&text).into_owned();

@@ -1,6 +1,6 @@
 //! Read-only destinations with the clients and servers that people use. Each is first used without the guard, to the same
 //! effect; what reads works with it as well, what changes something does not arrive until a person says yes, and then does,
-//! byte for byte.
+//! byte for byte. And what waits before it connects: [`held`].
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -8,6 +8,7 @@ mod agent;
 mod etcd;
 mod files;
 mod git;
+mod held;
 mod http2;
 mod prometheus;
 mod registry;

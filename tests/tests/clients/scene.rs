@@ -28,11 +28,12 @@ pub(crate) const POLICY: &str = "clients";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the agent runs, and a few servers.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("asked.py", include_str!("programs/asked.py")),
     ("Fetch.java", include_str!("programs/Fetch.java")),
     ("fetch.mjs", include_str!("programs/fetch.mjs")),
     ("gateway.py", include_str!("programs/gateway.py")),
+    ("held.py", include_str!("programs/held.py")),
     ("image.py", include_str!("programs/image.py")),
     ("naive.py", include_str!("programs/naive.py")),
     ("raw.py", include_str!("programs/raw.py")),

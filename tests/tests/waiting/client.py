@@ -181,12 +181,23 @@ def nowhere(address, port, _):
     tell(began)
 
 
+def become(address, port, _):
+    """Begins to connect, and becomes another program."""
+    connection = made(address)
+    connection.setblocking(False)
+    connection.connect_ex((address, port))
+    connection.set_inheritable(True)
+    os.execv("/bin/sh", ["sh", "-c", "echo exchanged; read _; echo over"])
+
+
 KINDS = {"blocking": blocking, "polled": polled, "asyncio": with_asyncio, "again": again, "datagram": datagram, "giver": giver, "taker": taker, "nowhere": nowhere}
 
 kind, address, port = sys.argv[1], sys.argv[2], int(sys.argv[3])
 how_many = int(sys.argv[4]) if len(sys.argv) > 4 else 1
 timeout = float(sys.argv[5]) if len(sys.argv) > 5 else None
-if kind == "many":
+if kind == "become":
+    become(address, port, None)
+elif kind == "many":
     many(address, port, how_many)
 elif kind == "spread":
     spread(address, port, how_many)

@@ -4,10 +4,12 @@
 
 mod ends;
 mod scene;
+mod soak;
 
 use std::{thread, time::Duration};
 
-use guard_lab::{Attempt, Network, eventually, patience};
+use guard_lab::{AGENT, Attempt, Network, eventually, patience};
+use rustix::process::Signal;
 use scene::{DENIED, Scene, V4, V6, ended};
 
 const KINDS: [&str; 3] = ["blocking", "polled", "asyncio"];
@@ -319,6 +321,34 @@ fn many_ways_to_one_place_are_a_warning_sign() {
 }
 
 #[test]
+fn a_program_that_was_exchanged_is_named_with_a_warning() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    // guardd comes to it later than the program becomes another one.
+    scene.daemon.signal(Signal::STOP).unwrap();
+    let client = scene.client();
+    shell
+        .tell(&format!("sleep 60 | python3 {client} become {V4} 443 &"))
+        .unwrap();
+    shell.line_with("exchanged").unwrap();
+    scene.daemon.signal(Signal::CONT).unwrap();
+    let request = scene.held();
+    let comm = request["comm"].as_str().unwrap();
+    assert!(comm.starts_with("python"), "{request}");
+    let warning = request["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.contains("exchanged") && warning.contains(comm),
+        "{request}"
+    );
+    // Threads are no other program.
+    scene.begin(&mut shell, &format!("asyncio {V4} 8080"));
+    eventually("it waits", || scene.pending().len() == 2).unwrap();
+    assert_eq!(scene.pending()[1]["warnings"], serde_json::json!([]));
+}
+
+#[test]
 fn who_is_late_is_told_who_answered() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network);
@@ -363,6 +393,26 @@ fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() {
     assert_eq!(request["session"], waits.session());
     assert_eq!(ended(&mut waits).error, "timed out");
     assert_eq!(scene.reached(V4, 8080), before);
+}
+
+#[test]
+fn a_listener_that_still_answers_somebody_waits_as_any_other() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    const OTHER: &str = "192.0.2.11";
+    let attempt = |to, seconds| Attempt::new("turn-late", to, 443).other(seconds);
+    let without = attempt(V4, "1").outside(network.dev(), AGENT).unwrap();
+    assert!(without.ok && scene.reached(V4, 443) > 0, "{without:?}");
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    shell.begin(&attempt(OTHER, "6")).unwrap();
+    let request = scene.held();
+    assert_eq!(request["destination"]["address"], OTHER);
+    let sum = shell.line_with("{").unwrap();
+    let sum: serde_json::Value = serde_json::from_str(&sum).unwrap();
+    assert!(sum["tries"].as_u64() > Some(100), "{sum}");
+    assert_eq!(sum["connected"], 0, "{sum}");
+    assert_eq!(scene.reached(OTHER, 443), 0, "{sum}");
 }
 
 #[test]

@@ -66,6 +66,33 @@ fn other_keys_open_for_longer_or_for_some_connections() {
 }
 
 #[test]
+fn a_yes_is_for_so_many_bytes_and_the_list_says_how_many_are_left() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let mut shell = scene.shell();
+    let window = scene.watch("one");
+    assert!(!reaches(&mut shell, V4));
+    window.expect("> r1");
+    look();
+    window.press(&["s"]);
+    window.expect("what it sends, up to (as 64KiB or 10MB): 1MiB_");
+    window.press(&["BSpace", "BSpace", "BSpace", "BSpace"]);
+    window.press(&["6", "4", "K", "i", "B"]);
+    window.expect("10MB): 64KiB_");
+    window.press(&["Enter"]);
+    look();
+    assert!(scene.answers().is_empty(), "Enter is no answer");
+    window.press(&["f"]);
+    window.expect("r1: yes; h1 open for s1: 192.0.2.10/32 tcp/80");
+    window.expect("64.0 KiB left");
+    assert_eq!(scene.holes()[0]["bytes_left"], 64 << 10);
+    assert!(reaches(&mut shell, V4));
+    window.expect("63.");
+    let holes = scene.daemon.root(["holes"]).run().unwrap().stdout;
+    assert!(holes.contains(" 63."), "{holes}");
+}
+
+#[test]
 fn a_no_is_for_a_minute_or_stops_the_asking() {
     let scene = Scene::new();
     let mut shell = scene.shell();

@@ -109,18 +109,22 @@ fn row(hole: &Hole, clock: &Clock) -> [String; 8] {
             None => ports(hole).to_owned(),
         },
         clock.until(hole.expires_at),
-        left(hole).map_or_else(|| "any".into(), |left| left.to_string()),
+        left(hole).unwrap_or_else(|| "any".into()),
         hole.opened_by.clone().unwrap_or_else(|| "unknown".into()),
         hole.reason.clone().unwrap_or_default(),
     ]
 }
 
-/// Connections, or HTTP requests.
-pub(crate) fn left(hole: &Hole) -> Option<u64> {
-    match &hole.http {
+/// What is left of its budgets: of connections, or HTTP requests, and of bytes. `None`: it has none.
+pub(crate) fn left(hole: &Hole) -> Option<String> {
+    let count = match &hole.http {
         Some(http) => http.requests_left,
         None => hole.connections_left,
-    }
+    };
+    let count = count.map(|left| left.to_string());
+    let bytes = hole.bytes_left.map(size::shown);
+    let both: Vec<_> = count.into_iter().chain(bytes).collect();
+    (!both.is_empty()).then(|| both.join(", "))
 }
 
 /// Which HTTP requests.

@@ -169,7 +169,7 @@ pub(crate) fn hole_fields(hole: &Hole, clock: &Clock) -> Vec<Field> {
     let opened = hole
         .opened_at
         .map_or_else(|| "unknown".into(), |at| clock.ago(at));
-    let left = holes::left(hole).map_or_else(|| "any number".into(), |left| left.to_string());
+    let left = holes::left(hole).unwrap_or_else(|| "any number".into());
     [
         ("session", hole.session.clone()),
         ("to", target(hole)),

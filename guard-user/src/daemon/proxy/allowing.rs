@@ -13,7 +13,7 @@ use crate::{
         events,
         failure::Refusal,
         grant::Grant,
-        holes::About,
+        holes::{self, About},
         ids,
         opening::after,
         requests::{HttpQuestion, Pending, Question},
@@ -110,6 +110,7 @@ impl State {
                 opened_by: self.users.name(by.who.uid()),
                 reason: asked.shown.note.clone(),
                 opened_at: Timestamp::now(),
+                bytes: grant.bytes,
             },
         };
         if !permit.has_room_for(&http.request) {
@@ -239,7 +240,8 @@ impl State {
         let record = Record::of(ids::session(permit.session), permit.about.owner)
             .with("hole", ids::hole(id))
             .with("why", why)
-            .with("requests", permit.passed);
+            .with("requests", permit.passed)
+            .with("bytes", holes::used(permit.about.bytes, permit.bytes));
         let record = self.told_by(record, by);
         self.audit.note(LogKind::HoleClose, record);
         self.proxy.renew();

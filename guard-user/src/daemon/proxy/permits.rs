@@ -335,6 +335,7 @@ mod tests {
                 opened_by: "alice".to_owned(),
                 reason: None,
                 opened_at: Timestamp::UNIX_EPOCH,
+                bytes: None,
             },
         }
     }

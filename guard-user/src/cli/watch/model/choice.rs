@@ -1,6 +1,7 @@
 //! What a yes is to be for, where it is not what a plain yes would be for.
 
 use super::Subject;
+use crate::cli::size::parse_size;
 use crate::proto::{Call, Terms};
 
 /// A yes that is being put together.
@@ -19,6 +20,8 @@ pub(crate) enum What {
     Asked,
     /// So many connections, or HTTP requests: the digits typed so far.
     Connections(String),
+    /// So many bytes, as `64KiB`: what has been typed so far.
+    Bytes(String),
     /// All with the method and a path like this.
     Path {
         /// With `*` for any text.
@@ -34,6 +37,8 @@ pub(crate) enum What {
 
 /// More digits make no sense, and fewer cannot overflow.
 const DIGITS: usize = 6;
+/// Of a size with its unit.
+const SIZE: usize = 12;
 
 impl What {
     /// The number typed; none where that is no number of connections.
@@ -44,12 +49,27 @@ impl What {
         }
     }
 
+    /// The size typed; none where that is none.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Bytes(size) => parse_size(size).ok(),
+            _ => None,
+        }
+    }
+
     /// Takes a character. Whether it took it.
     pub(crate) fn typed(&mut self, c: char) -> bool {
         match self {
             Self::Connections(digits) if c.is_ascii_digit() => {
                 if digits.len() < DIGITS {
                     digits.push(c);
+                }
+                true
+            }
+            // None of the keys that say yes is in a unit's name.
+            Self::Bytes(size) if c.is_ascii_digit() || "kmgib".contains(c.to_ascii_lowercase()) => {
+                if size.len() < SIZE {
+                    size.push(c);
                 }
                 true
             }
@@ -68,6 +88,7 @@ impl What {
     pub(crate) fn erase(&mut self) {
         match self {
             Self::Connections(text)
+            | Self::Bytes(text)
             | Self::Path {
                 pattern: text,
                 typing: true,
@@ -80,6 +101,7 @@ impl What {
     pub(crate) fn is_whole(&self) -> bool {
         match self {
             Self::Connections(_) => self.connections().is_some(),
+            Self::Bytes(_) => self.bytes().is_some(),
             Self::Path { pattern, typing } => !typing && !pattern.is_empty(),
             Self::Asked | Self::Writes | Self::Reads => true,
         }
@@ -98,6 +120,7 @@ impl What {
             terms: Terms {
                 seconds: Some(seconds),
                 connections: self.connections(),
+                bytes: self.bytes(),
                 read_only: *self == Self::Reads,
                 ..Terms::default()
             },

@@ -20,7 +20,7 @@ impl Model {
         match c {
             'n' => self.say_no(NOT_NOW, at),
             'N' => self.say_no(NOT_TODAY, at),
-            'c' | 'p' | 'w' | 'r' => {
+            'c' | 's' | 'p' | 'w' | 'r' => {
                 self.choose(c, at);
                 Vec::new()
             }
@@ -58,6 +58,7 @@ impl Model {
         };
         let what = match (c, &subject.request.http) {
             ('c', _) => What::Connections("1".to_owned()),
+            ('s', _) => What::Bytes("1MiB".to_owned()),
             ('p', Some(http)) => What::Path {
                 pattern: http.path.split('?').next().unwrap_or_default().to_owned(),
                 typing: true,

@@ -148,6 +148,30 @@ fn no_other_key_answers() {
 }
 
 #[test]
+fn a_yes_to_some_bytes_takes_a_size() {
+    let mut model = showing(&[question("r1")]);
+    press(&mut model, 's', 1000);
+    for (at, c) in (1010..).step_by(10).zip("x64k".chars()) {
+        for back in 0..4 {
+            key(&mut model, KeyCode::Backspace, at + back);
+        }
+        assert!(call(press(&mut model, c, at + 5)).is_none(), "{c}");
+    }
+    for c in ['f', 'y', 'h'] {
+        assert!(call(press(&mut model, c, 1100)).is_none(), "k is no size");
+    }
+    key(&mut model, KeyCode::Backspace, 1200);
+    for (at, c) in (1201..).zip("64kib".chars()) {
+        assert!(call(press(&mut model, c, at)).is_none());
+    }
+    let Some(Call::Approve { terms, .. }) = call(press(&mut model, 'y', 1300)) else {
+        panic!("it is a yes")
+    };
+    assert_eq!((terms.bytes, terms.connections), (Some(64 << 10), None));
+    assert_eq!(terms.seconds, Some(900.0));
+}
+
+#[test]
 fn a_yes_to_some_connections_takes_a_number() {
     let mut model = showing(&[question("r1")]);
     press(&mut model, 'c', 1000);

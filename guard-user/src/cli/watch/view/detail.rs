@@ -53,6 +53,7 @@ impl View<'_> {
         let said = match what {
             What::Asked => "what it asks for".to_owned(),
             What::Connections(digits) => format!("connections, or HTTP requests: {digits}_"),
+            What::Bytes(size) => format!("what it sends, up to (as 64KiB or 10MB): {size}_"),
             What::Path {
                 pattern,
                 typing: true,

@@ -13,6 +13,7 @@ pub(crate) const HELP: &[(&str, &str)] = &[
         "c",
         "yes to some connections, or HTTP requests: type how many, then f, y or h",
     ),
+    ("s", "yes to so many bytes: type a size, then f, y or h"),
     ("r", "yes to reads over HTTP alone: then f, y or h"),
     (
         "p",

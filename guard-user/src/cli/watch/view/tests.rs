@@ -265,6 +265,7 @@ fn help_has_every_key() {
       h         yes, for an hour
       c         yes to some connections, or HTTP requests: type how many, then f, y
                 or h
+      s         yes to so many bytes: type a size, then f, y or h
       r         yes to reads over HTTP alone: then f, y or h
       p         HTTP: yes to all with this method and a path like it: edit it,
                 Enter, then f, y or h
@@ -280,7 +281,6 @@ fn help_has_every_key() {
       ^L        draw the screen anew
       ^Z        suspend, until fg
       q ^C      quit; questions go on waiting
-
 
     Down more  Esc back
     "#);

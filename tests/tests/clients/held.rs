@@ -1,0 +1,217 @@
+//! Connections that wait for a person, made by clients that people use: each waits as for a slow network, goes on after a
+//! yes, and says after a no what it says of any connection that fails.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use guard_lab::{eventually, patience};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::agent::{Agent, Done};
+use crate::scene::{Scene, url_at};
+use crate::server::Server;
+
+const PORT: u16 = 8180;
+/// Beside the rule that is read-only: whoever connects there waits.
+const RULE: &str = "\n[[rule]]\nname = \"asked\"\nto = [\"192.0.2.0/24\"]\nports = [\"tcp/8180\"]\naction = \"confirm\"\n";
+/// What a client may take to start, and to end after it was told how: Java compiles its program first.
+const MOMENT: Duration = Duration::from_secs(15);
+
+/// A program, how it is called with a URL, and what it says of a connection that is aborted or times out.
+struct Client {
+    name: &'static str,
+    line: &'static str,
+    says: &'static [&'static str],
+}
+
+/// Java, which takes longer than all others until it connects, is the last.
+const CLIENTS: [Client; 5] = [
+    Client {
+        name: "curl",
+        line: "curl -sS URL/",
+        says: &["curl: (7)", "curl: (28)"],
+    },
+    // It gives up after ten seconds by itself.
+    Client {
+        name: "node's fetch",
+        line: "node $PROGRAMS/fetch.mjs GET URL/",
+        says: &["ECONNABORTED", "ETIMEDOUT", "UND_ERR_CONNECT_TIMEOUT"],
+    },
+    Client {
+        name: "node's http",
+        line: "node -e 'require(\"http\").get(\"URL/\", answer => answer.pipe(process.stdout))'",
+        says: &["ECONNABORTED", "ETIMEDOUT"],
+    },
+    Client {
+        name: "Go's http.Client",
+        line: "promtool query instant URL 'vector(42)'",
+        says: &["software caused connection abort", "connection timed out"],
+    },
+    Client {
+        name: "Java's HttpClient",
+        line: "/usr/bin/java $PROGRAMS/Fetch.java GET URL/",
+        says: &["java.net.ConnectException"],
+    },
+];
+
+impl Client {
+    fn line_to(&self, host: &str) -> String {
+        self.line.replace("URL", &url_at(host, PORT, ""))
+    }
+
+    fn succeeded(&self, done: &Done) {
+        assert_eq!(done.code, 0, "{}: {done:?}", self.name);
+        let said = ["42", "GET 200"].iter().any(|one| done.text.contains(one));
+        assert!(said, "{}: {done:?}", self.name);
+    }
+
+    /// That it ended with an error of its own.
+    fn failed(&self, done: &Done) {
+        assert_ne!(done.code, 0, "{}: {done:?}", self.name);
+        let said = self.says.iter().any(|one| done.text.contains(one));
+        assert!(said, "{}: {done:?}", self.name);
+    }
+}
+
+/// A scene with a server at every address, which tells where it was asked.
+struct Held {
+    scene: Scene,
+    asked: Mutex<Server>,
+}
+
+impl Held {
+    fn new() -> Self {
+        let scene = Scene::new(RULE);
+        let server = Server::python(&scene, "held.py", &[], PORT);
+        Self {
+            scene,
+            asked: Mutex::new(server),
+        }
+    }
+
+    /// How often the server was asked since this was called last, at each address.
+    fn asked(&self) -> BTreeMap<String, usize> {
+        let mut server = self.asked.lock().unwrap();
+        let mut asked = BTreeMap::new();
+        while let Ok(line) = server.lines.line(Duration::from_millis(100)) {
+            *asked.entry(line).or_default() += 1;
+        }
+        asked
+    }
+
+    /// The request about an address, once somebody waits for the answer.
+    fn held(&self, host: &str) -> String {
+        let mut id = None;
+        eventually("a client waits", || {
+            let is_it = |one: &&Value| one["held"] == true && one["destination"]["address"] == host;
+            let pending = self.scene.pending();
+            id = pending
+                .iter()
+                .find(is_it)
+                .map(|one| one["id"].as_str().unwrap().to_owned());
+            id.is_some()
+        })
+        .unwrap_or_else(|error| panic!("{host}: {error}: {:?}", self.scene.pending()));
+        id.unwrap()
+    }
+
+    /// What a client makes of an answer that comes after `delay`, and how long after it waited first.
+    fn answered(
+        &self,
+        client: &Client,
+        host: &str,
+        verb: &str,
+        delay: Duration,
+    ) -> (Done, Duration) {
+        let mut agent = Agent::holding(&self.scene, "40s", host);
+        agent.begin(&client.line_to(host));
+        let id = self.held(host);
+        let began = Instant::now();
+        thread::sleep(delay);
+        let answer = self.scene.daemon.agent([verb, &id]).run().unwrap();
+        answer.success().unwrap();
+        (agent.end(), began.elapsed())
+    }
+}
+
+/// Does something with every client at once, each with an address of its own that ends in a number from `first` on.
+fn with_each(first: usize, each: impl Fn(&Client, &str) + Sync) {
+    let each = &each;
+    thread::scope(|scope| {
+        for (client, last) in CLIENTS.iter().zip(first..) {
+            scope.spawn(move || each(client, &format!("192.0.2.{last}")));
+        }
+    });
+}
+
+#[test]
+fn each_waits_and_succeeds_after_a_yes_or_says_that_it_failed_after_a_no() {
+    let held = Held::new();
+    let mut without = held.scene.unguarded();
+    for client in &CLIENTS {
+        client.succeeded(&without.run(&client.line_to("192.0.2.10")));
+    }
+    // Fetch.java and fetch.mjs ask twice.
+    assert_eq!(held.asked()["at 192.0.2.10"], CLIENTS.len() + 2);
+    thread::scope(|scope| {
+        for (first, delay) in [(20, 300), (30, 3000)] {
+            let (held, delay) = (&held, Duration::from_millis(delay));
+            scope.spawn(move || {
+                with_each(first, |client, host| {
+                    let (done, took) = held.answered(client, host, "approve", delay);
+                    client.succeeded(&done);
+                    assert!(took > delay, "{}: {took:?}", client.name);
+                });
+            });
+        }
+        with_each(40, |client, host| {
+            let (done, took) = held.answered(client, host, "deny", Duration::ZERO);
+            client.failed(&done);
+            assert!(took < patience(MOMENT), "{}: {took:?}", client.name);
+        });
+    });
+    let asked = held.asked();
+    assert_eq!(asked.len(), 2 * CLIENTS.len(), "{asked:?}");
+    assert!(
+        asked
+            .keys()
+            .all(|at| at.starts_with("at 192.0.2.2") || at.starts_with("at 192.0.2.3")),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn each_says_that_it_failed_where_nobody_answers() {
+    let held = Held::new();
+    with_each(20, |client, host| {
+        let mut agent = Agent::holding(&held.scene, "3s", host);
+        let began = Instant::now();
+        client.failed(&agent.run(&client.line_to(host)));
+        let took = began.elapsed();
+        assert!(took > Duration::from_secs(2), "{}: {took:?}", client.name);
+    });
+    assert_eq!(held.asked(), BTreeMap::new());
+}
+
+#[test]
+fn each_says_that_it_failed_where_guardd_is_gone() {
+    let held = Held::new();
+    let host = |number: usize| format!("192.0.2.{}", 20 + number);
+    let agent = |number| Agent::holding(&held.scene, "12s", &host(number));
+    let mut agents: Vec<_> = (0..CLIENTS.len()).map(agent).collect();
+    for (number, agent) in agents.iter_mut().enumerate().rev() {
+        agent.begin(&CLIENTS[number].line_to(&host(number)));
+        if number + 1 == CLIENTS.len() {
+            held.held(&host(number));
+        }
+    }
+    (0..CLIENTS.len()).for_each(|number| drop(held.held(&host(number))));
+    held.scene.daemon.signal(Signal::KILL).unwrap();
+    for (agent, client) in agents.iter_mut().zip(&CLIENTS) {
+        client.failed(&agent.end());
+    }
+    assert_eq!(held.asked(), BTreeMap::new());
+}

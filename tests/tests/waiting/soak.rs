@@ -1,0 +1,347 @@
+//! Thousands of questions: answered, left to their time, or given up by whoever asked, with a reader who keeps up and one who
+//! does not.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::Ipv4Addr,
+    os::unix::net::UnixStream,
+    process::Stdio,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually, is_slow};
+use serde_json::{Value, json};
+
+const POLICY: &str = "version = 1\nname = \"soak\"\ndefault = \"allow\"\nhold = \"4s\"\n\
+     [[rule]]\nname = \"asked\"\nto = [\"10.77.0.0/16\"]\naction = \"confirm\"\n";
+/// Where the questions begin, as a number.
+const FIRST: u32 = Ipv4Addr::new(10, 77, 0, 0).to_bits();
+/// Where those before the others do.
+const WARM: u32 = FIRST + 65_000;
+/// Questions of one session: what it may write into the trail at once is enough for three records about each.
+const EACH: u32 = 20;
+/// Sessions at a time.
+const AT_ONCE: usize = 8;
+/// By how much guardd may grow, in KiB.
+const GROWTH: u64 = 16 << 10;
+
+#[test]
+fn a_thousand_questions_leave_nothing_behind() {
+    soak(if is_slow() { 200 } else { 1000 });
+}
+
+#[test]
+#[ignore = "a soak: two minutes and more"]
+fn soak_of_ten_thousand_questions() {
+    soak(10_000);
+}
+
+fn soak(questions: u32) {
+    let network = Network::new().unwrap();
+    network.answer_for(&["10.77.0.0/16"]).unwrap();
+    let production = Production::launch(&network, &[443], &[], true).unwrap();
+    let daemon = Daemon::in_network(&network)
+        .policy("soak", POLICY)
+        .start()
+        .unwrap();
+    // What it needs once and for all is there after a few.
+    let warm = Shell::start(&daemon, "soak").unwrap();
+    let warmed = ask(&daemon, WARM, "60000").then_some(WARM);
+    let before = memory(&daemon);
+    let over = AtomicBool::new(false);
+    let (most, unwatched) = thread::scope(|scope| {
+        let readers = [
+            scope.spawn(|| answer(&daemon, &over)),
+            scope.spawn(|| dawdle(&daemon, &over)),
+        ];
+        let highest = scope.spawn(|| highest(&daemon, &over));
+        let mut unwatched = ask_all(&daemon, questions);
+        unwatched.extend(warmed.map(number));
+        over.store(true, Ordering::Relaxed);
+        for reader in readers {
+            reader.join().unwrap();
+        }
+        (highest.join().unwrap(), unwatched)
+    });
+    drop(warm);
+    eventually("all have ended", || {
+        daemon
+            .root(["sessions"])
+            .json()
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .is_empty()
+    })
+    .unwrap();
+    eprintln!("guardd had {before} KiB, and {most} KiB at most");
+    assert!(
+        most < before + GROWTH,
+        "it had {before} KiB, and then {most} KiB"
+    );
+    let trail = Trail::read(&daemon);
+    assert_eq!(trail.of("request").len() as u32, questions + EACH);
+    each_has_an_end(&trail, &unwatched);
+    nothing_else_passed(&trail, &production);
+    still_answers(&daemon);
+}
+
+/// All questions, in sessions of which some run at a time. Every third gives up before anybody can answer all.
+/// Gives the numbers of those some of whose connections ended by themselves.
+fn ask_all(daemon: &Daemon, questions: u32) -> BTreeSet<u32> {
+    let next = AtomicU32::new(0);
+    let unwatched = Mutex::new(BTreeSet::new());
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number * EACH >= questions {
+                        return;
+                    }
+                    let patience = if gives_up(number) { "1500" } else { "60000" };
+                    if ask(daemon, FIRST + number * EACH, patience) || gives_up(number) {
+                        unwatched.lock().unwrap().insert(number);
+                    }
+                }
+            });
+        }
+    });
+    unwatched.into_inner().unwrap()
+}
+
+/// Whether a session's client does.
+fn gives_up(number: u32) -> bool {
+    number % 3 == 2
+}
+
+/// A session that asks about so many addresses, for as long as it has patience, in milliseconds. Whether the kernel ended some
+/// of them before guardd came to it, as on a busy machine.
+fn ask(daemon: &Daemon, first: u32, patience: &str) -> bool {
+    let attempt = Attempt::new("spread", &Ipv4Addr::from(first).to_string(), 443)
+        .other(&EACH.to_string())
+        .timeout(Duration::from_millis(patience.parse().unwrap()));
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let run = daemon.agent(["run", "--policy", "soak", "--hold", "4s", "--"]);
+    let run = run.args([probe]).args(attempt.args()).run().unwrap();
+    assert!(run.stdout.contains("tried all"), "{run:?}");
+    run.stdout.contains("ETIMEDOUT")
+}
+
+/// Follows the questions, and answers some: of ten a yes, three times no, and nothing for the others.
+fn answer(daemon: &Daemon, over: &AtomicBool) {
+    let follow = daemon.root(["pending", "--follow", "--json"]);
+    let mut follow = follow.spawn().unwrap();
+    let mut seen = BTreeSet::new();
+    while !over.load(Ordering::Relaxed) {
+        let Ok(line) = follow.line(Duration::from_millis(200)) else {
+            assert!(!follow.has_ended());
+            continue;
+        };
+        let told: Value = serde_json::from_str(&line).unwrap();
+        for request in told
+            .as_array()
+            .map_or(vec![&told], |all| all.iter().collect())
+        {
+            let id = request["id"].as_str().unwrap().to_owned();
+            let verb = match wanted(&request["destination"]) {
+                Some(verb) if seen.insert(id.clone()) => verb,
+                _ => continue,
+            };
+            tell(daemon, verb, &id);
+        }
+    }
+}
+
+/// As `guard` does, and faster. Who asked may have given up by now.
+fn tell(daemon: &Daemon, verb: &str, id: &str) {
+    let call =
+        json!({ "method": format!("org.guardd.Control.{verb}"), "parameters": { "id": id } });
+    let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    stream.write_all(format!("{call}\0").as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    BufReader::new(stream).read_until(0, &mut answer).unwrap();
+    assert!(!answer.is_empty());
+}
+
+fn wanted(destination: &Value) -> Option<&'static str> {
+    let address: Ipv4Addr = destination["address"].as_str()?.parse().unwrap();
+    match address.to_bits() % 10 {
+        0 => Some("Approve"),
+        1..4 => Some("Deny"),
+        _ => None,
+    }
+}
+
+/// Follows the questions as somebody whose terminal hangs.
+fn dawdle(daemon: &Daemon, over: &AtomicBool) {
+    let mut follow = daemon
+        .root(["pending", "--follow", "--json"])
+        .command()
+        .unwrap();
+    let mut follow = follow
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::with_capacity(1, follow.stdout.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    while !over.load(Ordering::Relaxed) {
+        thread::sleep(Duration::from_millis(300));
+    }
+    // It goes on from where it was.
+    lines.next().unwrap().unwrap();
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+}
+
+/// The most memory that guardd has until it is over.
+fn highest(daemon: &Daemon, over: &AtomicBool) -> u64 {
+    let mut most = 0;
+    while !over.load(Ordering::Relaxed) {
+        most = memory(daemon).max(most);
+        thread::sleep(Duration::from_millis(100));
+    }
+    most
+}
+
+/// `VmRSS` of guardd, in KiB.
+fn memory(daemon: &Daemon) -> u64 {
+    let status = format!("/proc/{}/status", daemon.pid().unwrap());
+    let status = fs::read_to_string(status).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// Of which session a question to that address is.
+fn number(address: u32) -> u32 {
+    (address - FIRST) / EACH
+}
+
+/// The audit trail by kinds of records.
+struct Trail(BTreeMap<String, Vec<Value>>);
+
+impl Trail {
+    fn read(daemon: &Daemon) -> Self {
+        let read = |option| {
+            daemon
+                .root(["log", option])
+                .run()
+                .unwrap()
+                .success()
+                .unwrap()
+        };
+        read("--verify");
+        let mut kinds: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        for record in read("--json").json_lines().unwrap() {
+            assert!(record["left_out"].as_u64().unwrap_or(0) == 0, "{record}");
+            kinds
+                .entry(text(&record["kind"]).to_owned())
+                .or_default()
+                .push(record);
+        }
+        Self(kinds)
+    }
+
+    fn of(&self, kind: &str) -> &[Value] {
+        self.0.get(kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// The requests that records are about.
+    fn requests<'t>(&'t self, kind: &str, is_meant: impl Fn(&Value) -> bool) -> BTreeSet<&'t str> {
+        let meant = self.of(kind).iter().filter(|one| is_meant(one));
+        meant.map(|one| text(&one["request"])).collect()
+    }
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+/// Where a record's question leads, and whose it is.
+fn about(record: &Value) -> (&str, &str) {
+    (
+        text(&record["session"]),
+        text(&record["destination"]["address"]),
+    )
+}
+
+/// That each was asked, and how it ended: answered, in vain, or with its session, where guardd could not see it end.
+fn each_has_an_end(trail: &Trail, unwatched: &BTreeSet<u32>) {
+    let answered = trail.requests("answered", |_| true);
+    let in_vain: BTreeSet<_> = trail.of("denied").iter().map(about).collect();
+    let ended: BTreeSet<_> = trail
+        .of("session-end")
+        .iter()
+        .map(|one| text(&one["session"]))
+        .collect();
+    let mut gone = 0;
+    for request in trail.of("request") {
+        let (session, address) = about(request);
+        if answered.contains(text(&request["request"])) || in_vain.contains(&(session, address)) {
+            continue;
+        }
+        let number = number(address.parse::<Ipv4Addr>().unwrap().to_bits());
+        assert!(
+            unwatched.contains(&number) && ended.contains(session),
+            "{request} has no end"
+        );
+        gone += 1;
+    }
+    eprintln!(
+        "{} answered, {} in vain, {gone} given up",
+        answered.len(),
+        in_vain.len()
+    );
+    assert!(!answered.is_empty() && !in_vain.is_empty() && gone > 0);
+}
+
+/// That holes were opened by a person's yes alone, and that nothing else has reached production.
+fn nothing_else_passed(trail: &Trail, production: &Production<'_>) {
+    let yes = trail.requests("answered", |one| one["answer"] == "yes");
+    assert!(!yes.is_empty());
+    assert_eq!(trail.requests("hole-open", |_| true), yes);
+    assert_eq!(trail.of("hole-close").len(), yes.len());
+    let opened = trail
+        .of("request")
+        .iter()
+        .filter(|one| yes.contains(text(&one["request"])));
+    let opened: BTreeSet<_> = opened.map(|one| about(one).1).collect();
+    let reached = production.reached().unwrap();
+    let reached = reached.iter().map(|one| one.to.to_string());
+    let reached: BTreeSet<_> = reached.filter(|to| to.starts_with("10.77.")).collect();
+    eprintln!("{} opened, {} of them reached", opened.len(), reached.len());
+    assert!(
+        !reached.is_empty() && reached.iter().all(|to| opened.contains(to.as_str())),
+        "{reached:?}"
+    );
+}
+
+fn still_answers(daemon: &Daemon) {
+    let status = daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["enforcing"], true);
+    assert_eq!(daemon.root(["pending"]).json().unwrap(), json!([]));
+    assert_eq!(daemon.root(["holes"]).json().unwrap(), json!([]));
+    let mut shell = Shell::start(daemon, "soak").unwrap();
+    let attempt = Attempt::tcp("10.77.255.1", 443);
+    assert!(!shell.reaches(&attempt).unwrap());
+    let pending = daemon.root(["pending"]).json().unwrap();
+    let id = pending[0]["id"].as_str().unwrap();
+    daemon
+        .root(["approve", id])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    assert!(shell.reaches(&attempt).unwrap());
+}
