@@ -314,8 +314,8 @@ impl State {
 
     /// The request that a person sees of those that wait; a new one where there is none, as after a hole for one of them.
     fn asked_about(&mut self, question: &Question, group: &Group) -> Fate {
-        if let Some(known) = self.requests.find(question) {
-            return Fate::Waits(known.shown.id.clone());
+        if let Some(id) = self.requests.join(question) {
+            return Fate::Waits(id);
         }
         let tgid = group.first().map_or(0, |(_, one)| one.tgid);
         let process = self.process_of(question.session, tgid);

@@ -344,11 +344,8 @@ impl Requests {
         if let Some(known) = self.find_mut(&question) {
             known.last = now;
             known.tried += 1;
-            let id = known.shown.id.clone();
-            if known.add(question.destination, None) {
-                self.version += 1;
-                self.grown.insert(id.clone());
-            }
+        }
+        if let Some(id) = self.join(&question) {
             return Ok(Noted::Again(id));
         }
         if !self.has_room(question.session) {
@@ -367,6 +364,17 @@ impl Requests {
         });
         self.version += 1;
         Ok(Noted::New(id))
+    }
+
+    /// The id of the question about that, which knows from then on that it is.
+    pub fn join(&mut self, question: &Question) -> Option<String> {
+        let known = self.find_mut(question)?;
+        let id = known.shown.id.clone();
+        if known.add(question.destination, None) {
+            self.version += 1;
+            self.grown.insert(id.clone());
+        }
+        Some(id)
     }
 
     /// Makes room for one more of a session, if need be by dropping the one not tried for longest.
@@ -928,6 +936,10 @@ mod tests {
         let burst = table.get("r1").unwrap().shown.burst.clone().unwrap();
         assert_eq!((&*burst.prefix, burst.count), ("192.0.2.0/25", 5));
         assert!(table.get("r1").unwrap().shown.held, "one of them waits");
+        assert_eq!(table.join(&question(1, 77)).as_deref(), Some("r1"));
+        assert_eq!(table.get("r1").unwrap().burst.as_ref().unwrap().count(), 5);
+        assert_eq!(table.join(&question(1, 78)).as_deref(), Some("r1"));
+        assert_eq!(table.get("r1").unwrap().burst.as_ref().unwrap().count(), 6);
         let kept = table.to_keep();
         let kept = kept.iter().find(|(name, _)| name == "r1").unwrap();
         assert_eq!(kept.1.burst, table.get("r1").unwrap().burst);
