@@ -335,7 +335,7 @@ mod tests {
             burst: burst(17).burst,
             ..request
         };
-        let page = list(&[many.clone()], &clock()).plain();
+        let page = list(std::slice::from_ref(&many), &clock()).plain();
         assert!(page.contains("17 addresses of 192.0.2.0/24"), "{page}");
         let words: Vec<_> = page.split_whitespace().collect();
         assert!(words.join(" ").contains("192.0.2.16 and 1 more"), "{page}");
