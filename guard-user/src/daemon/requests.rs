@@ -450,16 +450,23 @@ impl Requests {
                 .filter(|one| prefix.covers(&one.question.destination) && is_recent(one));
             within.count() >= bursts::MANY
         };
-        // Nobody is offered what a person has said no to.
-        let is_free = |prefix: &Prefix| {
-            let mut muted = self.muted.iter();
-            !muted.any(|(other, no)| {
-                no.until > now && other.is_beside(question) && prefix.covers(&other.destination)
-            })
-        };
         bursts::widest(question.destination, is_enough, |prefix| {
-            is_free(prefix) && is_one(prefix)
+            !self.has_refused_in(question, prefix, now) && is_one(prefix)
         })
+    }
+
+    /// Whether a person has said no to a part of that prefix: nobody is offered it then.
+    fn has_refused_in(&self, question: &Question, prefix: &Prefix, now: BootTime) -> bool {
+        let counts = |other: &Question, no: &Refused| no.until > now && other.is_beside(question);
+        let mut muted = self.muted.iter();
+        let mut wide = self.wide.iter();
+        muted.any(|(other, no)| counts(other, no) && prefix.covers(&other.destination))
+            || wide.any(|one| {
+                // One of two prefixes that meet holds the other.
+                let refused = one.burst.prefix();
+                counts(&one.question, &one.no)
+                    && (prefix.contains(&refused) || refused.contains(prefix))
+            })
     }
 
     /// The questions that a burst could be made of: about connections, each about one address.
@@ -992,6 +999,19 @@ mod tests {
         let bursts = table.pending().iter().filter_map(|one| one.burst.as_ref());
         let bursts: Vec<_> = bursts.map(|burst| burst.prefix().to_string()).collect();
         assert_eq!(bursts, ["192.0.2.0/29"]);
+        let taken = table.take("r1").unwrap();
+        table.mute_all(
+            taken.question,
+            taken.burst.unwrap(),
+            taken.shown,
+            BootTime(1000),
+        );
+        for id in 16..=32 {
+            ask(&mut table, &question(1, id as u8), 1, id);
+        }
+        let bursts = table.pending().iter().filter_map(|one| one.burst.as_ref());
+        let bursts: Vec<_> = bursts.map(|burst| burst.prefix().to_string()).collect();
+        assert_eq!(bursts, ["192.0.2.16/28"]);
     }
 
     proptest! {
