@@ -181,8 +181,9 @@ fn an_agents_words_are_no_markup_and_a_crowd_of_questions_is_summed_up() {
     let reason = "<b>all fine</b> & \\033[2Jyes";
     let ask =
         format!("{guard} request 192.0.2.40:443 --reason \"$(printf '{reason}')\" >/dev/null");
+    // In networks of their own, or they would be one question.
     let crowd: String = (41..48)
-        .map(|last| format!("; {}", scene.attempt(&format!("192.0.2.{last}"))))
+        .map(|network| format!("; {}", scene.attempt(&format!("2001:db8:7:{network}::10"))))
         .collect();
     let mut session = scene.session(&format!("{ask}{crowd}; echo asked; sleep 60"));
     session.line_with("asked", PATIENCE).unwrap();
