@@ -43,7 +43,11 @@ pub enum Call {
     Assign(Assign),
     /// The requests that wait for an answer. With `more`: one [`Requests`] now and one at each change.
     #[serde(rename = "org.guardd.Control.Pending")]
-    Pending {},
+    Pending {
+        /// The caller is shown all of them, once and now: a plain yes to a burst is for the addresses in this answer.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        shows: bool,
+    },
     /// Answer a request with yes. Answer: [`Holes`].
     #[serde(rename = "org.guardd.Control.Approve")]
     Approve {
@@ -55,6 +59,12 @@ pub enum Call {
         /// Of an HTTP request: all that change something at its destination.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         writes: bool,
+        /// Of a burst: all of [`Burst::prefix`].
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        prefix: bool,
+        /// Of a burst: the first so many of [`Burst::addresses`]. Absent: those that the caller was shown last.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tried: Option<u32>,
         /// How long the hole lives.
         #[serde(flatten)]
         terms: Terms,
@@ -315,6 +325,34 @@ pub struct Request {
     pub http: Option<HttpRequest>,
     /// The agent's own words.
     pub note: Option<String>,
+    /// What was tried beside it; absent where it is about one destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Burst>,
+    /// Ways to say yes, that of whoever asked last time first; none to HTTP requests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub offers: Vec<Offer>,
+}
+
+/// Many destinations in one prefix, of one protocol and port, that are asked about together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burst {
+    /// One rule decides all of it, with `confirm`.
+    pub prefix: String,
+    /// The addresses that were tried, oldest first; 16 at most.
+    pub addresses: Vec<String>,
+    /// How many were tried; counted up to 256.
+    pub count: usize,
+}
+
+/// A way to say yes to a request: never longer than the policy's `max_hole`, and nobody's answer yet.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    /// For so long, in seconds.
+    #[serde(rename = "for")]
+    pub seconds: f64,
+    /// To so many connections; absent: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connections: Option<u32>,
 }
 
 /// An HTTP request that was stopped.

@@ -6,7 +6,7 @@ use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, Terms
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{self, Output};
-use crate::proto::{Call, Holes, Requests, Terms};
+use crate::proto::{Call, Holes, Request, Requests, Terms};
 
 /// `guard pending`
 pub(crate) fn pending(
@@ -17,20 +17,27 @@ pub(crate) fn pending(
     if args.follow {
         return follow(client, output);
     }
-    let answer: Requests = client.call(&Call::Pending {})?;
+    let shown = client.call(&Call::Pending { shows: true });
+    // A guardd from before there were bursts does not know the word.
+    let answer: Requests = match shown {
+        Ok(answer) => answer,
+        Err(_) => client.call(&Call::Pending { shows: false })?,
+    };
     output.print(answer.requests.as_slice(), render::requests::list)?;
     Ok(Exit::DONE)
 }
 
-/// Prints each request once, when it comes up: a script may answer what it reads.
+/// Prints each request when it comes up: a script may answer what it reads. Once more where it has become one about many
+/// destinations, which is another question.
 fn follow(client: Client, output: Output) -> Result<Exit, CliError> {
     let mut known = HashSet::new();
-    for answer in client.stream::<Requests>(&Call::Pending {})? {
+    for answer in client.stream::<Requests>(&Call::Pending { shows: false })? {
         let requests = answer?.requests;
-        let current: HashSet<String> = requests.iter().map(|request| request.id.clone()).collect();
+        let key = |request: &Request| (request.id.clone(), request.burst.is_some());
+        let current: HashSet<_> = requests.iter().map(key).collect();
         for request in requests
             .iter()
-            .filter(|request| !known.contains(&request.id))
+            .filter(|request| !known.contains(&key(request)))
         {
             output.print(request, render::requests::one)?;
         }
@@ -49,6 +56,8 @@ pub(crate) fn approve(
         id: args.id,
         path: args.path,
         writes: args.writes,
+        prefix: args.prefix,
+        tried: args.tried,
         terms: args.terms.into(),
     };
     opened(&client.call(&call)?, output)

@@ -213,6 +213,12 @@ pub struct ApproveArgs {
     /// Of an HTTP request: let through all that change something at its destination
     #[arg(long, conflicts_with = "read_only")]
     pub writes: bool,
+    /// Of a burst: open all of the prefix that is offered, as one hole [default: the addresses that `guard pending` showed]
+    #[arg(long, conflicts_with_all = ["path", "writes"])]
+    pub prefix: bool,
+    /// Of a burst: open the first N of the addresses that were tried, 16 at most
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["prefix", "path", "writes"])]
+    pub tried: Option<u32>,
     /// How long.
     #[command(flatten)]
     pub terms: TermsArgs,

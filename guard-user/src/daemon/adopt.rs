@@ -82,11 +82,13 @@ impl State {
             match (owner.map(|session| session.about.uid), asked.refused_until) {
                 (None, _) => {}
                 (Some(_), Some(until)) => {
-                    self.requests.mute(question, asked.shown, BootTime(until));
+                    self.mute(question, asked.burst, asked.shown, BootTime(until));
                 }
                 (Some(owner), None) => {
+                    let id = asked.shown.id.clone();
                     let ask = || Ok::<_, Infallible>(asked.shown);
                     let Ok(_) = self.requests.note(question, owner, clock::now(), ask);
+                    self.requests.put_burst(&id, asked.burst);
                 }
             }
             self.kept_requests.insert(key);

@@ -1,15 +1,18 @@
 //! A person's answers to requests: written down before they hold.
 
+use guard_common::{Address, BootTime};
 use jiff::Timestamp;
 
 use super::{
     answering::Answering,
     audit::Record,
+    bursts::{self, Burst, Extent},
     events,
     failure::Refusal,
     grant, ids,
     opening::after,
     proxy::allowing::{Widening, no_http},
+    requests::{Pending, Question},
     state::State,
 };
 use crate::{
@@ -28,19 +31,21 @@ impl State {
         &mut self,
         by: &Answering,
         id: &str,
-        widening: &Widening,
+        (widening, extent): (&Widening, Extent),
         terms: &Terms,
     ) -> Result<proto::Holes, Refusal> {
         let asked = self
             .requests
             .get(id)
             .filter(|one| by.who.answers_for(one.owner));
-        let asked = asked.ok_or_else(|| self.no_request(by, id))?;
+        let asked = asked.ok_or_else(|| self.no_request(by, id))?.clone();
         if asked.question.http.is_some() {
+            if !extent.is_none() {
+                return Err(bursts::no_burst(id));
+            }
             if terms.read_only {
                 return Err(no_read(id));
             }
-            let asked = asked.clone();
             return self.approve_http(by, &asked, widening, terms);
         }
         if !widening.is_none() {
@@ -49,27 +54,47 @@ impl State {
         if terms.requests.is_some() {
             return Err(grant::no_requests());
         }
-        let question = asked.question.clone();
-        let owner = asked.owner;
-        let (reason, asked_at) = (asked.shown.note.clone(), asked.shown.asked_at);
-        let shown = events::as_shown(&asked.shown);
-        let prefixes = vec![Prefix::host(question.destination)];
-        let ports = vec![events::ports_of(&question)];
+        self.approve_connections(by, (id, &asked), extent, terms)
+    }
+
+    /// The same of a request about connections.
+    fn approve_connections(
+        &mut self,
+        by: &Answering,
+        (called, asked): (&str, &Pending),
+        extent: Extent,
+        terms: &Terms,
+    ) -> Result<proto::Holes, Refusal> {
+        let (question, id) = (&asked.question, &asked.shown.id);
+        let prefixes = match &asked.burst {
+            Some(burst) => extent.of(burst, called, by.who.uid())?,
+            None if extent.prefix => return Err(bursts::no_burst(called)),
+            None => vec![Prefix::host(question.destination)],
+        };
+        let opens = asked.burst.as_ref().map(|_| shown_prefixes(&prefixes));
+        let left = left_out(asked, &prefixes);
+        let ports = vec![events::ports_of(question)];
         let grant = self.grant(question.session, prefixes, ports, terms)?;
         let record = Record::of(ids::session(question.session), grant.owner)
-            .with("request", id)
+            .with("request", id.clone())
+            .with("called", (called != id).then_some(called))
+            .with("parts", parts(asked))
             .with("answer", "yes")
+            .with("opens", opens)
             .with("seconds", grant.time.as_secs_f64())
             .with("connections", grant.connections)
             .with("bytes", grant.bytes)
             .with("read_only", grant.read_only.then_some(true))
-            .with("shown", shown);
+            .with("shown", events::as_shown(&asked.shown));
         let record = by.told_in(record, &self.users.name(by.who.uid()));
         self.audit.reserve()?;
         self.audit.write(LogKind::Answered, record)?;
-        let opened = self.open_all(by, grant, reason, Some(id))?;
-        self.counters.answered("yes", asked_at);
-        self.note_answer(by, (id, owner), "yes");
+        let reason = asked.shown.note.clone();
+        let mut opened = self.open_all(by, grant, reason, Some(id))?;
+        opened.warnings.extend(left);
+        self.counters.answered("yes", asked.shown.asked_at);
+        self.note_answers(by, asked, "yes");
+        self.note_choice(by.who, &asked.shown, terms);
         self.requests.take(id);
         self.keep_requests();
         self.look_at_held();
@@ -91,26 +116,32 @@ impl State {
             .requests
             .get(id)
             .filter(|one| by.who.answers_for(one.owner));
-        let asked = asked.ok_or_else(|| self.no_request(by, id))?;
-        let owner = asked.owner;
+        let asked = asked.ok_or_else(|| self.no_request(by, id))?.clone();
         let time = grant::term(seconds)?;
+        let request = &asked.shown.id;
+        let refuses = asked.burst.as_ref().map(|burst| burst.prefix());
         let record = Record::of(&asked.shown.session, asked.owner)
-            .with("request", id)
+            .with("request", request.clone())
+            .with("called", (id != request).then_some(id))
+            .with("parts", parts(&asked))
             .with("answer", "no")
+            .with("refuses", refuses.map(|prefix| shown_prefixes(&[prefix])))
             .with("seconds", time.as_secs_f64())
             .with("shown", events::as_shown(&asked.shown));
         let record = by.told_in(record, &self.users.name(by.who.uid()));
         self.audit.write(LogKind::Answered, record)?;
         self.audit.sync()?;
-        self.note_answer(by, (id, owner), "no");
-        let Some(asked) = self.requests.take(id) else {
+        self.note_answers(by, &asked, "no");
+        if self.requests.take(id).is_none() {
             return Err(ids::no_request(id));
-        };
+        }
         self.counters.answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
         self.refuse_in_kernel(&asked.question, until);
-        self.requests
-            .mute(asked.question, asked.shown.clone(), until);
+        for to in asked.burst.iter().flat_map(Burst::addresses) {
+            self.refuse_in_kernel(&asked.question.at(to), until);
+        }
+        self.mute(asked.question, asked.burst, asked.shown.clone(), until);
         self.keep_requests();
         self.settle_waiters();
         self.look_at_held();
@@ -120,6 +151,35 @@ impl State {
 }
 
 impl State {
+    /// Does not ask again until then about what a request was about.
+    pub(super) fn mute(
+        &mut self,
+        question: Question,
+        burst: Option<Burst>,
+        shown: proto::Request,
+        until: BootTime,
+    ) {
+        match burst {
+            Some(burst) => self.requests.mute_all(question, burst, shown, until),
+            None => self.requests.mute(question, shown, until),
+        }
+    }
+
+    /// Remembers an answer under each id that the request had.
+    fn note_answers(&mut self, by: &Answering, asked: &Pending, answer: &str) {
+        let id = &asked.shown.id;
+        for part in asked
+            .burst
+            .iter()
+            .flat_map(Burst::ids)
+            .filter(|part| part != id)
+        {
+            let answer = format!("{answer} as a part of {id}");
+            self.note_answer(by, (part, asked.owner), &answer);
+        }
+        self.note_answer(by, (id, asked.owner), answer);
+    }
+
     /// Remembers an answer for whoever comes after it.
     pub(super) fn note_answer(&mut self, by: &Answering, (id, owner): (&str, u32), answer: &str) {
         let name = self.users.name(by.who.uid());
@@ -142,6 +202,30 @@ impl State {
             None => ids::no_request(id),
         }
     }
+}
+
+/// The ids that a burst has had beside its own.
+fn parts(asked: &Pending) -> Option<Vec<&str>> {
+    let ids = asked.burst.as_ref()?.ids();
+    Some(ids.filter(|id| *id != asked.shown.id).collect())
+}
+
+fn shown_prefixes(prefixes: &[Prefix]) -> Vec<String> {
+    prefixes.iter().map(ToString::to_string).collect()
+}
+
+/// That a yes was not for all that was tried: whoever gave it had not been shown the rest.
+fn left_out(asked: &Pending, opened: &[Prefix]) -> Option<String> {
+    let burst = asked.burst.as_ref()?;
+    let is_open = |to: &Address| opened.iter().any(|prefix| prefix.covers(to));
+    let count = burst.addresses().filter(|to| !is_open(to)).count();
+    let prefix = burst.prefix();
+    (count > 0).then(|| {
+        format!(
+            "{count} more of the addresses of {prefix} that were tried stay closed, for you were not shown them before: \
+             they are asked about anew when they are tried"
+        )
+    })
 }
 
 fn no_read(id: &str) -> Refusal {

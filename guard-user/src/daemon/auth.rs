@@ -127,7 +127,7 @@ fn audience(call: &Call) -> Audience {
         Call::Why {} | Call::Request { .. } => Audience::Agents,
         // Others go by `assigner`.
         Call::Assign(_) | Call::Reload {} => Audience::Root,
-        Call::Pending {}
+        Call::Pending { .. }
         | Call::Approve { .. }
         | Call::Deny { .. }
         | Call::Open { .. }
@@ -279,11 +279,13 @@ mod tests {
         let (ids, all) = (vec![], true);
         let (follow, since) = (false, None);
         vec![
-            Call::Pending {},
+            Call::Pending { shows: false },
             Call::Approve {
                 id: text(),
                 path: None,
                 writes: false,
+                prefix: false,
+                tried: None,
                 terms,
             },
             Call::Deny { id, seconds },

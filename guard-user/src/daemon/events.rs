@@ -12,13 +12,13 @@ use super::{
     lifecycle::AFTERMATH,
     policies::Judged,
     process::Process,
-    requests::{Noted, Question},
+    requests::{Gathered, Noted, Pending, Question},
     sessions::is_past,
     state::State,
     tries,
 };
 use crate::{
-    policy::PortSpec,
+    policy::{PortSpec, Prefix},
     proto::{self, Endpoint, LogKind},
     sys::clock::Clocks,
 };
@@ -217,6 +217,7 @@ impl State {
         let ways = self.tries.note(&question, program.as_deref(), at);
         let datapath = &mut self.datapath;
         let is_http = question.http.is_some();
+        let asked = question.clone();
         let noted = self.requests.note(question, owner, at, || {
             let id = format!("r{}", datapath.next_request()?);
             Ok::<_, Refusal>(proto::Request { id, ..draft })
@@ -225,26 +226,41 @@ impl State {
             let warnings = [tries::warning(ways), process.warning];
             self.requests.note_try(id, program, warnings);
         }
-        if let Noted::New(id) = &noted {
-            if is_http {
-                self.counters.http("asked");
-            }
-            self.counters.asked();
-            self.write_question(id, at);
+        let Noted::New(id) = &noted else {
+            return Ok(noted);
+        };
+        if is_http {
+            self.counters.http("asked");
         }
-        Ok(noted)
+        self.counters.asked();
+        let new = self.requests.get(id).cloned();
+        let burst = self.burst_around(&asked, at);
+        let burst = burst.and_then(|prefix| self.requests.gather(&asked, prefix));
+        if let Some(new) = new {
+            self.write_question(&new, at, burst.as_ref());
+        }
+        Ok(burst.map_or(noted, |burst| Noted::Again(burst.request)))
     }
 
-    fn write_question(&mut self, id: &str, at: BootTime) {
-        let Some(asked) = self.requests.get(id) else {
-            return;
-        };
+    /// The prefix in which that question, which is on the list, and others are better asked as one.
+    fn burst_around(&self, question: &Question, at: BootTime) -> Option<Prefix> {
+        let session = self.sessions.live(question.session)?;
+        let ports = ports_of(question);
+        let is_one = |prefix: &Prefix| self.policies.confirm_all(&session.chain, prefix, ports);
+        match question.http {
+            Some(_) => None,
+            None => self.requests.burst_around(question, at, is_one),
+        }
+    }
+
+    /// `burst`: it has become a part of that one.
+    fn write_question(&mut self, asked: &Pending, at: BootTime, burst: Option<&Gathered>) {
         let Some(admitted) = self.meters.admit(asked.question.session, at) else {
             return;
         };
         let shown = &asked.shown;
         let record = Record::of(&shown.session, asked.owner)
-            .with("request", id)
+            .with("request", shown.id.clone())
             .with("destination", json!(shown.destination))
             .with("rule", shown.rule.clone())
             .with("verdict", shown.verdict.clone())
@@ -257,6 +273,7 @@ impl State {
             )
             .with("note", shown.note.clone())
             .with("http", told(shown.http.as_ref()))
+            .with("burst", burst.map(|burst| json!(burst)))
             .with("left_out", admitted.left_out)
             .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Request, record);
@@ -330,6 +347,8 @@ fn draft(
         warnings: Vec::new(),
         http: question.http.as_ref().map(|http| http.request.clone()),
         note: None,
+        burst: None,
+        offers: Vec::new(),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How long a hole lives where nobody says.
-const DEFAULT_TERM: Duration = Duration::from_secs(15 * 60);
+pub(super) const DEFAULT_TERM: Duration = Duration::from_secs(15 * 60);
 /// Where the text of a session's policy is gone.
 const POLICY_LOST: &str = "the text of the session's policy is gone: it cannot be told what the hole \
                            opens, only that what the policy denies stays denied";

@@ -193,6 +193,10 @@ impl State {
         self.holds.look_by(after(event.at, LOOK));
         let process = self.process_behind(event);
         let noted = self.ask(question.clone(), event.at, process, None)?;
+        if noted == Noted::Muted {
+            // The kernel does not know of every address in a prefix that was refused.
+            self.holds.next = Some(event.at);
+        }
         // Where nobody is asked it ends when it is looked at.
         if let Noted::New(id) | Noted::Again(id) = noted {
             let shown = Clocks::read().calendar(until);
@@ -209,9 +213,13 @@ impl State {
         let Some(asked) = self.requests.get(id) else {
             return;
         };
+        let destination = match asked.question == *question {
+            true => asked.shown.destination.clone(),
+            false => events::endpoint(question, None),
+        };
         let record = Record::of(&asked.shown.session, asked.owner)
             .with("request", id)
-            .with("destination", serde_json::json!(asked.shown.destination))
+            .with("destination", serde_json::json!(destination))
             .with("rule", asked.shown.rule.clone())
             .with("verdict", Verdict::Confirm.as_str())
             .with("count", event.count)
@@ -253,11 +261,14 @@ impl State {
         let overdue = grouped(&overdue).into_iter();
         let mut ending: Vec<_> = overdue.map(|(_, group)| (group, TOO_LATE)).collect();
         let holes = self.datapath.holes().unwrap_or_default();
-        let mut asked = HashMap::new();
+        let mut asked: HashMap<String, BootTime> = HashMap::new();
         for (question, group) in grouped(&held) {
             match self.fate(&question, &group, &holes) {
                 Fate::Passes => {}
-                Fate::Waits(id) => drop(asked.insert(id, latest(&group))),
+                Fate::Waits(id) => {
+                    let until = asked.entry(id).or_insert(BootTime(0));
+                    *until = (*until).max(latest(&group));
+                }
                 Fate::Ends(why) => ending.push((group, why)),
             }
         }
@@ -324,8 +335,8 @@ impl State {
 
     /// The request that a person sees of those that wait; a new one where there is none, as after a hole for one of them.
     fn asked_about(&mut self, question: &Question, group: &Group) -> Fate {
-        if let Some(known) = self.requests.find(question) {
-            return Fate::Waits(known.shown.id.clone());
+        if let Some(id) = self.requests.join(question) {
+            return Fate::Waits(id);
         }
         let tgid = group.first().map_or(0, |(_, one)| one.tgid);
         let process = self.process_of(question.session, tgid);

@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::{
     answering::Answering,
     audit::Record,
+    bursts::Burst,
+    events,
     failure::Refusal,
     holes, ids,
     proxy::{passing::target, terms::Standing},
@@ -273,8 +275,9 @@ impl State {
     /// Makes the files of the requests agree with those that wait, and with the answers of no that hold.
     pub fn keep_requests(&mut self) {
         let mut kept = HashSet::new();
+        let grown = self.requests.take_grown();
         for (key, asked) in self.requests.to_keep() {
-            if !self.kept_requests.contains(&key) {
+            if !self.kept_requests.contains(&key) || grown.contains(&key) {
                 self.shelves.requests.keep(&key, &asked);
             }
             kept.insert(key);
@@ -293,10 +296,17 @@ impl State {
             let (to, protocol, port) = (question.destination, question.protocol, question.port);
             let session = sessions.live(question.session);
             let judged = session.and_then(|live| policies.judge(&live.chain, to, protocol, port));
-            judged.is_none_or(|judged| {
+            let is_over = judged.is_none_or(|judged| {
                 use guard_common::Verdict::{Confirm, ReadOnly};
                 !matches!(judged.verdict, Confirm | ReadOnly)
-            })
+            });
+            let is_one = |burst: &Burst| {
+                let ports = events::ports_of(question);
+                session
+                    .is_some_and(|live| policies.confirm_all(&live.chain, &burst.prefix(), ports))
+            };
+            // What was offered is no longer one decision: what is tried again is asked anew.
+            is_over || !asked.burst.as_ref().is_none_or(is_one)
         });
     }
 

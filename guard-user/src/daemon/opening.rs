@@ -100,11 +100,13 @@ impl State {
 
     /// Drops the questions that new holes have answered, and asks again where they end.
     pub(super) fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
-        let is_covered = |question: &Question| {
-            question.session == session && holes.iter().any(|hole| answers(hole, question))
+        let by = |hole: &LiveHole, questions: &[Question]| {
+            let mut questions = questions.iter();
+            questions.all(|one| one.session == session && answers(hole, one))
         };
+        let is_covered = |questions: &[Question]| holes.iter().any(|hole| by(hole, questions));
         self.proxy.renew();
-        self.requests.take_all(|asked| is_covered(&asked.question));
+        self.requests.take_all(|asked| asked.is_settled(is_covered));
         for question in self.requests.unmute(is_covered) {
             self.unrefuse_in_kernel(&question);
         }

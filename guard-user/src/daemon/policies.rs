@@ -294,6 +294,38 @@ impl Policies {
         }
         strictest
     }
+
+    /// Whether a prefix is one decision: each policy of the chain has one answer to all of it, by one rule, and the
+    /// strictest is `confirm`.
+    #[must_use]
+    pub fn confirm_all(&self, chain: &[PolicyId], within: &Prefix, ports: PortSpec) -> bool {
+        let mut strictest = Verdict::Allow;
+        for slot in chain {
+            let Some(policy) = self.slots.get(slot) else {
+                return false;
+            };
+            let [Met { verdict, .. }] = policy.over(within, &[ports]).met[..] else {
+                return false;
+            };
+            if verdict.strictness() > strictest.strictness() {
+                strictest = verdict;
+            }
+        }
+        strictest == Verdict::Confirm
+    }
+}
+
+/// Policies with these texts, in slots of their own.
+#[cfg(test)]
+pub(super) fn of_texts(texts: &[String]) -> Policies {
+    let mut policies = Policies::default();
+    for (slot, text) in (1..).zip(texts) {
+        let source = Source::brought(None, text.clone());
+        let read = read(&source).unwrap();
+        let prepared = compile(source, read, &Environment::default()).unwrap();
+        policies.put(PolicyId(slot), prepared.into());
+    }
+    policies
 }
 
 #[cfg(test)]
@@ -303,19 +335,13 @@ mod tests {
     use super::*;
 
     fn in_force(text: &str) -> InForce {
-        let source = Source::brought(None, format!("version = 1\n{text}"));
-        let read = read(&source).unwrap();
-        compile(source, read, &Environment::default())
-            .unwrap()
-            .into()
+        let policies = of_texts(&[format!("version = 1\n{text}")]);
+        policies.get(PolicyId(1)).unwrap().clone()
     }
 
     fn policies(texts: &[&str]) -> Policies {
-        let mut policies = Policies::default();
-        for (slot, text) in (1..).zip(texts) {
-            policies.put(PolicyId(slot), in_force(text));
-        }
-        policies
+        let texts = texts.iter().map(|text| format!("version = 1\n{text}"));
+        of_texts(&texts.collect::<Vec<_>>())
     }
 
     #[test]

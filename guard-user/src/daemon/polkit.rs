@@ -68,7 +68,7 @@ pub async fn check(
 ) -> Result<(), Refusal> {
     let to = match call {
         Call::Open { destination, .. } => destination.clone(),
-        Call::Approve { id, .. } => shared.with(|state| asked_for(state, who, id)),
+        Call::Approve { id, prefix, .. } => shared.with(|state| asked_for(state, who, id, *prefix)),
         _ => return Ok(()),
     };
     if !shared.with(|state| state.config.approve.polkit) {
@@ -89,12 +89,19 @@ pub async fn check(
 }
 
 /// Where a request goes, for the person to read. That of somebody else is not told.
-fn asked_for(state: &super::state::State, who: Approver, id: &str) -> String {
+fn asked_for(state: &super::state::State, who: Approver, id: &str, prefix: bool) -> String {
     let asked = state
         .requests
         .get(id)
         .filter(|asked| who.answers_for(asked.owner));
-    let to = asked.map(|asked| super::advice::destination(&asked.shown.destination));
+    let to = asked.map(|asked| {
+        let to = super::advice::destination(&asked.shown.destination);
+        match &asked.shown.burst {
+            Some(burst) if prefix => format!("all of {}, as {to}", burst.prefix),
+            Some(burst) => format!("{to} and others of {}", burst.prefix),
+            None => to,
+        }
+    });
     to.unwrap_or_else(|| id.to_owned())
 }
 

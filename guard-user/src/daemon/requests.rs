@@ -1,7 +1,7 @@
 //! The questions that wait for a person: one a session, destination, protocol and port, and one an HTTP request.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::IpAddr,
     rc::Rc,
     time::Duration,
@@ -11,8 +11,11 @@ use guard_common::{Address, BootTime, Protocol, SessionId};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::tries;
-use crate::proto;
+use super::{
+    bursts::{self, Burst},
+    tries,
+};
+use crate::{policy::Prefix, proto};
 
 /// Questions of one session at most; the one not tried for longest makes room.
 pub const MAX_PER_SESSION: usize = 64;
@@ -26,6 +29,8 @@ const MAX_WARNINGS: usize = 4;
 const MAX_ANSWERED: usize = 256;
 /// Answers "no" of one session that are remembered at most.
 const MAX_MUTED: usize = 256;
+/// Answers "no" to bursts of one session that are remembered at most.
+const MAX_WIDE: usize = 16;
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +60,26 @@ pub struct HttpQuestion {
 }
 
 impl Question {
+    /// Whether a burst may hold both: they differ in nothing but the address, and are about connections.
+    fn is_beside(&self, other: &Self) -> bool {
+        let of = |one: &Self| (one.session, one.protocol, one.port, one.http.is_none());
+        of(self) == of(other) && self.http.is_none()
+    }
+
+    /// The same about another address.
+    #[must_use]
+    pub fn at(&self, destination: Address) -> Self {
+        Self {
+            destination,
+            ..self.clone()
+        }
+    }
+
+    /// The same about the first address of a prefix and the last: what is open to both, by one hole, is open to all.
+    fn ends(&self, prefix: &Prefix) -> [Self; 2] {
+        [prefix.bits(), prefix.last_bits()].map(|bits| self.at(Address::from_u128(bits)))
+    }
+
     /// All that look like this one.
     #[must_use]
     pub fn alike(&self) -> Self {
@@ -78,14 +103,76 @@ impl Question {
 pub struct Pending {
     /// What is asked about.
     pub question: Question,
+    /// What it is about beside that.
+    pub burst: Option<Burst>,
     /// The session's user.
     pub owner: u32,
+    /// When it was asked first.
+    pub asked: BootTime,
     /// When it was last tried.
     pub last: BootTime,
     /// How often guardd has seen it tried. The kernel counts connections by itself.
     pub tried: u64,
     /// What people see of it.
     pub shown: proto::Request,
+}
+
+impl Pending {
+    /// Whether an attempt like that waits for its answer.
+    #[must_use]
+    pub fn is_about(&self, question: &Question) -> bool {
+        let covers = |burst: &Burst| {
+            burst.prefix().covers(&question.destination) && self.question.is_beside(question)
+        };
+        self.question == *question || self.burst.as_ref().is_some_and(covers)
+    }
+
+    /// Whether it goes by that id, or did before it became part of a burst.
+    #[must_use]
+    pub fn is_called(&self, id: &str) -> bool {
+        let is_part = |burst: &Burst| burst.ids().any(|one| one == id);
+        self.shown.id == id || self.burst.as_ref().is_some_and(is_part)
+    }
+
+    /// Whether what is open leaves nothing of it to ask. `is_open`: all of these, by one hole.
+    #[must_use]
+    pub fn is_settled(&self, is_open: impl Fn(&[Question]) -> bool) -> bool {
+        let Some(burst) = &self.burst else {
+            return is_open(std::slice::from_ref(&self.question));
+        };
+        let mut tried = burst.addresses().map(|to| self.question.at(to));
+        is_open(&self.question.ends(&burst.prefix()))
+            || (!burst.is_full() && tried.all(|one| is_open(&[one])))
+    }
+
+    fn add(&mut self, address: Address, id: Option<String>) -> bool {
+        let Some(burst) = &mut self.burst else {
+            return false;
+        };
+        let is_new = burst.add(address, id);
+        self.shown.burst = Some(burst.to_shown());
+        is_new
+    }
+
+    /// Takes over what is known of another question.
+    fn absorb(&mut self, other: Self) {
+        let id = other.shown.id.clone();
+        self.add(other.question.destination, Some(id));
+        self.last = self.last.max(other.last);
+        self.tried += other.tried;
+        let (shown, other) = (&mut self.shown, other.shown);
+        shown.held |= other.held;
+        shown.waits_until = shown.waits_until.max(other.waits_until);
+        shown.note = shown.note.take().or(other.note);
+        for program in other.programs {
+            if shown.programs.len() < MAX_PROGRAMS && !shown.programs.contains(&program) {
+                shown.programs.push(program);
+            }
+        }
+        let new = other.warnings.into_iter();
+        let new: Vec<_> = new.filter(|one| !shown.warnings.contains(one)).collect();
+        shown.warnings.extend(new);
+    }
 }
 
 /// A question as it survives the daemon, waiting or answered with no.
@@ -108,6 +195,9 @@ pub struct Asked {
     /// none of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_until: Option<u64>,
+    /// What it is about beside the destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Burst>,
 }
 
 /// A person's no.
@@ -116,6 +206,20 @@ struct Refused {
     until: BootTime,
     /// The request that it answered.
     shown: proto::Request,
+}
+
+/// A person's no to a burst.
+#[derive(Clone, Debug)]
+struct Wide {
+    question: Question,
+    burst: Burst,
+    no: Refused,
+}
+
+impl Wide {
+    fn covers(&self, question: &Question) -> bool {
+        self.burst.prefix().covers(&question.destination) && self.question.is_beside(question)
+    }
 }
 
 impl Asked {
@@ -133,7 +237,12 @@ impl Asked {
             },
             plain: question.http.as_deref().is_some_and(|http| http.plain),
             refused_until,
+            burst: None,
         }
+    }
+
+    fn with(self, burst: Option<Burst>) -> Self {
+        Self { burst, ..self }
     }
 
     /// What is asked about.
@@ -168,6 +277,17 @@ pub enum Noted {
     Full,
 }
 
+/// Questions that have become one, as the audit trail has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gathered {
+    /// The id that it goes by.
+    pub request: String,
+    /// What it is about.
+    pub prefix: String,
+    /// The ids of the others, which are its own now.
+    pub others: Vec<String>,
+}
+
 /// All of them.
 #[derive(Debug)]
 pub struct Requests {
@@ -176,6 +296,9 @@ pub struct Requests {
     /// Oldest first.
     pending: Vec<Pending>,
     muted: HashMap<Question, Refused>,
+    wide: Vec<Wide>,
+    /// The ids of those that are about more than their files say.
+    grown: HashSet<String>,
     answered: VecDeque<Answered>,
 }
 
@@ -196,6 +319,8 @@ impl Requests {
             version: 0,
             pending: Vec::new(),
             muted: HashMap::new(),
+            wide: Vec::new(),
+            grown: HashSet::new(),
             answered: VecDeque::new(),
         }
     }
@@ -224,7 +349,9 @@ impl Requests {
         if let Some(known) = self.find_mut(&question) {
             known.last = now;
             known.tried += 1;
-            return Ok(Noted::Again(known.shown.id.clone()));
+        }
+        if let Some(id) = self.join(&question) {
+            return Ok(Noted::Again(id));
         }
         if !self.has_room(question.session) {
             return Ok(Noted::Full);
@@ -233,13 +360,26 @@ impl Requests {
         let id = shown.id.clone();
         self.pending.push(Pending {
             question,
+            burst: None,
             owner,
+            asked: now,
             last: now,
             tried: 1,
             shown,
         });
         self.version += 1;
         Ok(Noted::New(id))
+    }
+
+    /// The id of the question about that, which knows from then on that it is.
+    pub fn join(&mut self, question: &Question) -> Option<String> {
+        let known = self.find_mut(question)?;
+        let id = known.shown.id.clone();
+        if known.add(question.destination, None) {
+            self.version += 1;
+            self.grown.insert(id.clone());
+        }
+        Some(id)
     }
 
     /// Makes room for one more of a session, if need be by dropping the one not tried for longest.
@@ -261,19 +401,22 @@ impl Requests {
     #[must_use]
     pub fn is_refused(&self, question: &Question, now: BootTime) -> bool {
         let no = self.muted.get(&question.alike());
-        no.is_some_and(|no| no.until > now)
+        no.is_some_and(|no| no.until > now) || self.is_refused_widely(question, now)
+    }
+
+    fn is_refused_widely(&self, question: &Question, now: BootTime) -> bool {
+        let mut wide = self.wide.iter();
+        wide.any(|one| one.no.until > now && one.covers(question))
     }
 
     fn is_muted(&mut self, question: &Question, now: BootTime) -> bool {
         let question = question.alike();
         match self.muted.get(&question) {
-            Some(no) if no.until > now => true,
-            Some(_) => {
-                self.muted.remove(&question);
-                false
-            }
-            None => false,
+            Some(no) if no.until > now => return true,
+            Some(_) => drop(self.muted.remove(&question)),
+            None => {}
         }
+        self.is_refused_widely(&question, now)
     }
 
     /// All that wait, oldest first.
@@ -282,22 +425,117 @@ impl Requests {
         &self.pending
     }
 
-    /// The question of that id.
+    /// The question of that id, or that it became part of.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Pending> {
-        self.pending.iter().find(|one| one.shown.id == id)
+        self.pending.iter().find(|one| one.is_called(id))
     }
 
-    /// The question about just that.
+    /// The question about that.
     #[must_use]
     pub fn find(&self, question: &Question) -> Option<&Pending> {
-        self.pending.iter().find(|one| one.question == *question)
+        self.pending.iter().find(|one| one.is_about(question))
+    }
+
+    /// The prefix around a question in which so many were asked lately that they are better asked as one. `is_one`: one
+    /// rule confirms all of it.
+    #[must_use]
+    pub fn burst_around(
+        &self,
+        question: &Question,
+        now: BootTime,
+        is_one: impl Fn(&Prefix) -> bool,
+    ) -> Option<Prefix> {
+        let near: Vec<_> = self.ordinary_beside(question).collect();
+        let is_recent =
+            |one: &Pending| now.0.saturating_sub(one.asked.0) <= bursts::WINDOW.as_nanos() as u64;
+        let is_enough = |prefix: &Prefix| {
+            let within = near
+                .iter()
+                .filter(|one| prefix.covers(&one.question.destination) && is_recent(one));
+            within.count() >= bursts::MANY
+        };
+        bursts::widest(question.destination, is_enough, |prefix| {
+            !self.has_refused_in(question, prefix, now) && is_one(prefix)
+        })
+    }
+
+    /// Whether a person has said no to a part of that prefix: nobody is offered it then.
+    fn has_refused_in(&self, question: &Question, prefix: &Prefix, now: BootTime) -> bool {
+        let counts = |other: &Question, no: &Refused| no.until > now && other.is_beside(question);
+        let mut muted = self.muted.iter();
+        let mut wide = self.wide.iter();
+        muted.any(|(other, no)| counts(other, no) && prefix.covers(&other.destination))
+            || wide.any(|one| {
+                // One of two prefixes that meet holds the other.
+                let refused = one.burst.prefix();
+                counts(&one.question, &one.no)
+                    && (prefix.contains(&refused) || refused.contains(prefix))
+            })
+    }
+
+    /// The questions that a burst could be made of: about connections, each about one address.
+    fn ordinary_beside(&self, question: &Question) -> impl Iterator<Item = &Pending> {
+        let pending = self.pending.iter();
+        pending.filter(|one| one.burst.is_none() && one.question.is_beside(question))
+    }
+
+    /// Makes one of the questions beside this one and in that prefix: the oldest takes the others in.
+    pub fn gather(&mut self, question: &Question, prefix: Prefix) -> Option<Gathered> {
+        let of_burst: HashSet<_> = self
+            .ordinary_beside(question)
+            .filter(|one| prefix.covers(&one.question.destination))
+            .map(|one| one.shown.id.clone())
+            .collect();
+        let mut pending = self.pending.iter();
+        let first = pending.position(|one| of_burst.contains(&one.shown.id))?;
+        let mut others = self
+            .take_all(|one| of_burst.contains(&one.shown.id))
+            .into_iter();
+        let mut root = others.next()?;
+        root.burst = Some(Burst::over(prefix));
+        root.add(root.question.destination, Some(root.shown.id.clone()));
+        let mut others_ids = Vec::new();
+        for other in others {
+            others_ids.push(other.shown.id.clone());
+            root.absorb(other);
+        }
+        let request = root.shown.id.clone();
+        self.grown.insert(request.clone());
+        self.pending.insert(first, root);
+        let prefix = prefix.to_string();
+        Some(Gathered {
+            request,
+            prefix,
+            others: others_ids,
+        })
+    }
+
+    /// What is asked again after a restart was about more than that.
+    pub fn put_burst(&mut self, id: &str, burst: Option<Burst>) {
+        if let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) {
+            known.shown.burst = burst.as_ref().map(Burst::to_shown);
+            known.burst = burst;
+        }
+    }
+
+    /// A user who answers for these is shown all that waits, as it is now.
+    pub fn show_to(&mut self, uid: u32, answers_for: impl Fn(u32) -> bool) {
+        let pending = self.pending.iter_mut();
+        for one in pending.filter(|one| answers_for(one.owner)) {
+            if let Some(burst) = &mut one.burst {
+                burst.show_to(uid);
+            }
+        }
+    }
+
+    /// The ids of those that are about more than when this was last asked.
+    pub fn take_grown(&mut self) -> HashSet<String> {
+        std::mem::take(&mut self.grown)
     }
 
     fn find_mut(&mut self, question: &Question) -> Option<&mut Pending> {
-        self.pending
-            .iter_mut()
-            .find(|one| one.question == *question)
+        self.pending.iter_mut().find(|one| one.is_about(question))
     }
 
     /// Notes which program tried it now, and what that looks like: in how many ways it was tried, and of the program.
@@ -382,7 +620,7 @@ impl Requests {
 
     /// Takes a question off the list: it is answered.
     pub fn take(&mut self, id: &str) -> Option<Pending> {
-        let at = self.pending.iter().position(|one| one.shown.id == id)?;
+        let at = self.pending.iter().position(|one| one.is_called(id))?;
         self.version += 1;
         Some(self.pending.remove(at))
     }
@@ -412,31 +650,72 @@ impl Requests {
         self.muted.insert(question, Refused { until, shown });
     }
 
+    /// The same of all that a burst is about.
+    pub fn mute_all(
+        &mut self,
+        question: Question,
+        burst: Burst,
+        shown: proto::Request,
+        until: BootTime,
+    ) {
+        let of_session = |one: &Wide| one.question.session == question.session;
+        if self.wide.iter().filter(|one| of_session(one)).count() >= MAX_WIDE {
+            let of = self
+                .wide
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| of_session(one));
+            let first = of.min_by_key(|(_, one)| one.no.until).map(|(at, _)| at);
+            first.map(|at| self.wide.remove(at));
+        }
+        let no = Refused { until, shown };
+        self.wide.push(Wide {
+            question,
+            burst,
+            no,
+        });
+    }
+
     /// What survives the daemon, by the names of its files: a no is another file than the question, so that the one
     /// is there before the other goes.
     #[must_use]
     pub fn to_keep(&self) -> Vec<(String, Asked)> {
         let waiting = self.pending.iter().map(|one| {
             let asked = Asked::of(&one.question, &one.shown, None);
-            (one.shown.id.clone(), asked)
+            (one.shown.id.clone(), asked.with(one.burst.clone()))
         });
         let refused = self.muted.iter().map(|(question, no)| {
             let asked = Asked::of(question, &no.shown, Some(no.until.0));
             (format!("no-{}", no.shown.id), asked)
         });
-        waiting.chain(refused).collect()
+        let wide = self.wide.iter().map(|one| {
+            let asked = Asked::of(&one.question, &one.no.shown, Some(one.no.until.0));
+            let asked = asked.with(Some(one.burst.clone()));
+            (format!("no-{}", one.no.shown.id), asked)
+        });
+        waiting.chain(refused).chain(wide).collect()
     }
 
-    /// Asks again about what a person has opened meanwhile: the questions.
-    pub fn unmute(&mut self, is_open: impl Fn(&Question) -> bool) -> Vec<Question> {
-        let open = self.muted.extract_if(|question, _| is_open(question));
-        open.map(|(question, _)| question).collect()
+    /// Asks again about what a person has opened meanwhile: the questions. `is_open`: all of these, by one hole.
+    pub fn unmute(&mut self, is_open: impl Fn(&[Question]) -> bool) -> Vec<Question> {
+        let open = self
+            .muted
+            .extract_if(|question, _| is_open(std::slice::from_ref(question)));
+        let mut open: Vec<_> = open.map(|(question, _)| question).collect();
+        for one in &self.wide {
+            let tried = one.burst.addresses().map(|to| one.question.at(to));
+            open.extend(tried.filter(|question| is_open(std::slice::from_ref(question))));
+        }
+        self.wide
+            .retain(|one| !is_open(&one.question.ends(&one.burst.prefix())));
+        open
     }
 
     /// Forgets a session that has ended.
     pub fn end_session(&mut self, session: SessionId) {
         self.take_all(|one| one.question.session == session);
         self.muted.retain(|one, _| one.session != session);
+        self.wide.retain(|one| one.question.session != session);
     }
 
     /// Drops what has not been tried for [`MAX_AGE`].
@@ -444,6 +723,7 @@ impl Requests {
         let age = MAX_AGE.as_nanos() as u64;
         self.take_all(|one| one.last.0.saturating_add(age) <= now.0);
         self.muted.retain(|_, no| no.until > now);
+        self.wide.retain(|one| one.no.until > now);
     }
 }
 
@@ -512,6 +792,8 @@ mod tests {
             warnings: vec![],
             http: None,
             note: None,
+            burst: None,
+            offers: vec![],
         }
     }
 
@@ -632,7 +914,153 @@ mod tests {
         ));
     }
 
+    /// Notes it, and gathers what is a burst then, as guardd does.
+    fn ask(table: &mut Requests, question: &Question, now: u64, id: u32) -> Noted {
+        let noted = note(table, question.clone(), now, id);
+        if matches!(noted, Noted::New(_))
+            && let Some(prefix) = table.burst_around(question, BootTime(now), is_one)
+        {
+            let gathered = table.gather(question, prefix).unwrap();
+            return Noted::Again(gathered.request);
+        }
+        noted
+    }
+
+    /// The lower half of the neighbourhood is one decision, and so is the upper.
+    fn is_one(prefix: &Prefix) -> bool {
+        prefix.length() > 96 + 24
+    }
+
+    #[test]
+    fn a_burst_is_one_question_and_a_no_to_it_is_for_all_of_it() {
+        let mut table = Requests::new(100);
+        for id in 1..=3 {
+            let new = Noted::New(format!("r{id}"));
+            assert_eq!(ask(&mut table, &question(1, id as u8), 1, id), new);
+        }
+        // Another session, another port, and what is asked after a while are no part of it.
+        ask(&mut table, &question(2, 4), 1, 11);
+        let other = Question {
+            port: 80,
+            ..question(1, 4)
+        };
+        ask(&mut table, &other, 1, 12);
+        table.hold("r3", Some(Timestamp::UNIX_EPOCH));
+        let joined = Noted::Again("r1".to_owned());
+        assert_eq!(ask(&mut table, &question(1, 4), 2, 4), joined);
+        assert_eq!(table.pending().len(), 3);
+        assert_eq!(ask(&mut table, &question(1, 77), 3, 5), joined);
+        assert_eq!(
+            ask(&mut table, &question(1, 200), 3, 6),
+            Noted::New("r6".to_owned())
+        );
+        for id in ["r1", "r2", "r3", "r4"] {
+            assert_eq!(table.get(id).unwrap().shown.id, "r1");
+        }
+        let burst = table.get("r1").unwrap().shown.burst.clone().unwrap();
+        assert_eq!((&*burst.prefix, burst.count), ("192.0.2.0/25", 5));
+        assert!(table.get("r1").unwrap().shown.held, "one of them waits");
+        assert_eq!(table.join(&question(1, 77)).as_deref(), Some("r1"));
+        assert_eq!(table.get("r1").unwrap().burst.as_ref().unwrap().count(), 5);
+        assert_eq!(table.join(&question(1, 78)).as_deref(), Some("r1"));
+        assert_eq!(table.get("r1").unwrap().burst.as_ref().unwrap().count(), 6);
+        let kept = table.to_keep();
+        let kept = kept.iter().find(|(name, _)| name == "r1").unwrap();
+        assert_eq!(kept.1.burst, table.get("r1").unwrap().burst);
+        let taken = table.take("r3").unwrap();
+        table.mute_all(
+            taken.question,
+            taken.burst.unwrap(),
+            taken.shown,
+            BootTime(100),
+        );
+        assert_eq!(ask(&mut table, &question(1, 99), 4, 7), Noted::Muted);
+        assert!(table.is_refused(&question(1, 5), BootTime(99)));
+        assert!(!table.is_refused(&question(1, 130), BootTime(99)));
+        assert!(!table.is_refused(&question(1, 5), BootTime(100)));
+        let kept = table.to_keep();
+        assert!(
+            kept.iter()
+                .any(|(name, no)| name == "no-r1" && no.burst.is_some())
+        );
+        // A hole for one of them leaves the no to the others.
+        let opened = question(1, 2);
+        let unmuted = table.unmute(|all| all.iter().all(|one| *one == opened));
+        assert_eq!(unmuted, [opened]);
+        assert!(table.is_refused(&question(1, 5), BootTime(99)));
+        table.unmute(|all| all.iter().all(|one| one.session == SessionId(1)));
+        assert!(!table.is_refused(&question(1, 5), BootTime(99)));
+    }
+
+    #[test]
+    fn what_was_asked_long_ago_makes_no_burst() {
+        let mut table = Requests::new(100);
+        let window = bursts::WINDOW.as_nanos() as u64;
+        for (id, at) in [(1, 0), (2, 0), (3, 10), (4, window + 1)] {
+            let new = Noted::New(format!("r{id}"));
+            assert_eq!(ask(&mut table, &question(1, id as u8), at, id), new);
+        }
+        let joined = Noted::Again("r1".to_owned());
+        ask(&mut table, &question(1, 5), window + 9, 5);
+        assert_eq!(ask(&mut table, &question(1, 6), window + 9, 6), joined);
+        assert_eq!(table.pending().len(), 1, "and takes in what is there");
+    }
+
+    #[test]
+    fn no_prefix_is_offered_around_what_was_refused() {
+        let mut table = Requests::new(100);
+        table.mute(question(1, 9), shown(9), BootTime(1000));
+        for id in 1..=8 {
+            ask(&mut table, &question(1, id as u8), 1, id);
+        }
+        let bursts = table.pending().iter().filter_map(|one| one.burst.as_ref());
+        let bursts: Vec<_> = bursts.map(|burst| burst.prefix().to_string()).collect();
+        assert_eq!(bursts, ["192.0.2.0/29"]);
+        let taken = table.take("r1").unwrap();
+        table.mute_all(
+            taken.question,
+            taken.burst.unwrap(),
+            taken.shown,
+            BootTime(1000),
+        );
+        for id in 16..=32 {
+            ask(&mut table, &question(1, id as u8), 1, id);
+        }
+        let bursts = table.pending().iter().filter_map(|one| one.burst.as_ref());
+        let bursts: Vec<_> = bursts.map(|burst| burst.prefix().to_string()).collect();
+        assert_eq!(bursts, ["192.0.2.16/28"]);
+    }
+
     proptest! {
+        /// Whatever is tried: each that was asked about is found, under its own id, and a burst is one decision that
+        /// holds what it says and nothing that another waits for.
+        #[test]
+        fn nothing_is_lost_in_a_burst(tried in prop::collection::vec((1u32..3, any::<u8>(), 0u64..4), 0..150)) {
+            let mut table = Requests::new(1000);
+            let (mut now, mut known) = (0, HashMap::new());
+            for ((session, last, later), id) in tried.into_iter().zip(1..) {
+                now += later * 1_000_000_000;
+                let question = question(session, last);
+                match ask(&mut table, &question, now, id) {
+                    Noted::New(id) | Noted::Again(id) => {
+                        prop_assert!(table.find(&question).is_some_and(|one| one.is_called(&id)));
+                    }
+                    other => panic!("{other:?}"),
+                }
+                known.insert(question, id);
+            }
+            for question in known.keys() {
+                let found = table.pending().iter().filter(|one| one.is_about(question));
+                prop_assert_eq!(found.count(), 1);
+            }
+            for one in table.pending() {
+                let Some(burst) = &one.burst else { continue };
+                prop_assert!(is_one(&burst.prefix()) && burst.count() >= bursts::MANY);
+                prop_assert!(burst.addresses().all(|to| burst.prefix().covers(&to) && known.contains_key(&one.question.at(to))));
+                prop_assert!(burst.ids().any(|id| id == one.shown.id));
+            }
+        }
+
         #[test]
         fn no_flood_takes_more_than_its_share(tried in prop::collection::vec((1u32..4, any::<u8>()), 0..1000)) {
             let mut table = Requests::new(100);

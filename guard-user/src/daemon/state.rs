@@ -4,7 +4,7 @@
 //! for, or a copy that is made again at each start.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet, VecDeque},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -27,6 +27,7 @@ use super::{
     library::{Library, Source},
     metrics::Counters,
     names::{Names, Resolver},
+    offers::{Choice, Choices},
     policies::Policies,
     proxy::Proxy,
     requests::{Asked, Requests},
@@ -61,13 +62,17 @@ pub struct Shelves {
     pub policies: Shelf<Source>,
     /// The last answers of the name servers, under one key.
     pub names: Shelf<Names>,
+    /// What people chose last, by uid.
+    pub choices: Shelf<VecDeque<Choice>>,
     /// The file for the key of the certificate authority. Only the proxy reads it.
     pub key: PathBuf,
 }
 
 impl Shelves {
     /// The directories of all of them.
-    pub const DIRS: [&str; 5] = ["sessions", "holes", "requests", "policies", "names"];
+    pub const DIRS: [&str; 6] = [
+        "sessions", "holes", "requests", "policies", "names", "choices",
+    ];
 
     /// Those in `dir`.
     ///
@@ -75,13 +80,15 @@ impl Shelves {
     ///
     /// What the file system says.
     pub fn open(dir: &Path) -> io::Result<Self> {
-        let [sessions, holes, requests, policies, names] = Self::DIRS.map(|shelf| dir.join(shelf));
+        let [sessions, holes, requests, policies, names, choices] =
+            Self::DIRS.map(|shelf| dir.join(shelf));
         Ok(Self {
             sessions: Shelf::open(sessions)?,
             holes: Shelf::open(holes)?,
             requests: Shelf::open(requests)?,
             policies: Shelf::open(policies)?,
             names: Shelf::open(names)?,
+            choices: Shelf::open(choices)?,
             key: dir.join("authority.key"),
         })
     }
@@ -89,7 +96,7 @@ impl Shelves {
     /// Removes the files that a guardd was killed over. How many there were.
     pub fn sweep(&self) -> usize {
         let states = self.sessions.sweep() + self.holes.sweep() + self.requests.sweep();
-        states + self.policies.sweep() + self.names.sweep()
+        states + self.policies.sweep() + self.names.sweep() + self.choices.sweep()
     }
 
     /// Takes all of them away: nothing is enforced any more.
@@ -99,6 +106,7 @@ impl Shelves {
         self.requests.destroy();
         self.policies.destroy();
         self.names.destroy();
+        self.choices.destroy();
         // There may be none.
         let _ = fs::remove_file(&self.key);
     }
@@ -172,6 +180,8 @@ pub struct State {
     pub kept_requests: HashSet<String>,
     /// Those who would see a new request at once.
     pub followers: Followers,
+    /// What people chose last.
+    pub choices: Choices,
     /// In which ways destinations were tried lately.
     pub tries: Tries,
     /// What is known of connections that wait for them.

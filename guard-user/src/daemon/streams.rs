@@ -116,12 +116,16 @@ async fn pending(
     }
 }
 
+/// Id, whether somebody waits, note, warnings, and how many addresses were tried.
+type Gist = (String, bool, Option<String>, Vec<String>, Option<usize>);
+
 /// What of the requests is worth waking a person for.
-fn gist(requests: &Requests) -> Vec<(String, bool, Option<String>, Vec<String>)> {
+fn gist(requests: &Requests) -> Vec<Gist> {
     let all = requests.requests.iter();
     all.map(|one| {
         let (note, warnings) = (one.note.clone(), one.warnings.clone());
-        (one.id.clone(), one.held, note, warnings)
+        let count = one.burst.as_ref().map(|burst| burst.count);
+        (one.id.clone(), one.held, note, warnings, count)
     })
     .collect()
 }

@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use guard_common::{AttemptKey, SessionId};
+use guard_common::{Address, AttemptKey, SessionId};
 
 use super::{
     answering::Answering,
     assign,
     auth::{Agent, Approver, Authorised, assigner, authorise},
+    bursts::Extent,
     explain,
     failure::Refusal,
     load, polkit,
@@ -85,7 +86,14 @@ async fn approver(
     call: Call,
 ) -> Result<Vec<u8>, Refusal> {
     match call {
-        Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
+        Call::Pending { shows } => one(&shared.with(|state| {
+            let pending = state.pending(who)?;
+            if shows {
+                let answers_for = |owner| who.answers_for(owner);
+                state.requests.show_to(who.uid(), answers_for);
+            }
+            Ok::<_, Refusal>(pending)
+        })?),
         Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
         Call::Holes {} => one(&shared.with(|state| state.holes_of(who))?),
         Call::Status {} => one(&shared.with(|state| state.status())),
@@ -116,10 +124,14 @@ async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>,
             id,
             path,
             writes,
+            prefix,
+            tried,
             terms,
         } => {
             let widening = Widening { path, writes };
-            let opened = shared.with(|state| state.approve(by, &id, &widening, &terms))?;
+            let extent = Extent { prefix, tried };
+            let opened =
+                shared.with(|state| state.approve(by, &id, (&widening, extent), &terms))?;
             one(&reached(shared, opened).await)
         }
         Call::Deny { id, seconds } => one(&shared.with(|state| state.deny(by, &id, seconds))?),
@@ -237,17 +249,13 @@ impl State {
             let question = &asked.question;
             // The kernel sees connections only.
             let tried = match question.http {
-                Some(_) => Some(&asked.tried),
-                None => counts.get(&(
-                    question.session,
-                    question.destination.0,
-                    question.protocol.0,
-                    question.port,
-                )),
+                Some(_) => asked.tried,
+                None => counted(&counts, asked),
             };
             proto::Request {
-                count: tried.copied().unwrap_or(0).max(1),
+                count: tried.max(1),
                 last_at: clocks.calendar(asked.last),
+                offers: self.offers_to(who, asked),
                 ..asked.shown.clone()
             }
         });
@@ -293,6 +301,17 @@ impl State {
 
 /// What the kernel counts by, its verdict left aside.
 type Tried = (SessionId, [u32; 4], u8, u16);
+
+/// How often all was refused that a question is about.
+fn counted(counts: &HashMap<Tried, u64>, asked: &Pending) -> u64 {
+    let question = &asked.question;
+    let of = |to: Address| (question.session, to.0, question.protocol.0, question.port);
+    let count = |to: Address| counts.get(&of(to)).copied().unwrap_or(0);
+    match &asked.burst {
+        Some(burst) => burst.addresses().map(count).sum(),
+        None => count(question.destination),
+    }
+}
 
 fn of(key: &AttemptKey) -> Tried {
     (key.session, key.destination.0, key.protocol.0, key.port)

@@ -132,12 +132,13 @@ impl Decisions {
                     (true, false) => Said::Yes,
                 };
                 let ports = Some(ports);
-                self.answers.push(Answer {
+                let all = about(record).unwrap_or_else(|| vec![to]);
+                self.answers.extend(all.into_iter().map(|to| Answer {
                     to,
                     ports,
                     said,
-                    why,
-                });
+                    why: why.clone(),
+                }));
             }
             Some(http) if !yes => self.http.push(HttpAnswer {
                 to,
@@ -212,6 +213,13 @@ impl Shown {
     fn place(&self) -> Option<(Prefix, PortSpec)> {
         place(self.destination.as_ref()?)
     }
+}
+
+/// What an answer to a burst of questions was for, where it was one: of a yes what it opened, of a no all of the prefix.
+fn about(record: &LogRecord) -> Option<Vec<Prefix>> {
+    let told = ["opens", "refuses"].map(|name| record.fields.get(name));
+    let told = told.into_iter().flatten().find(|value| !value.is_null())?;
+    serde_json::from_value(told.clone()).ok()
 }
 
 /// A destination as a policy says it; none where none can, as for protocols that have no name there.

@@ -39,10 +39,10 @@ fn a_question_is_shown_and_a_button_answers_it() {
     }
     assert_eq!(
         shown["actions"],
-        json!(["yes-5", "Yes, 5 min", "yes-15", "Yes, 15 min", "no", "No"])
+        json!(["yes-15m", "Yes, 15 min", "yes-5m", "Yes, 5 min", "no", "No"])
     );
     assert_eq!(shown["timeout"], 0);
-    server.press(&shown, "yes-5");
+    server.press(&shown, "yes-5m");
     let told = server.next("notify");
     assert_eq!(
         (&told["replaces"], &told["actions"]),
@@ -166,7 +166,7 @@ fn servers_and_daemons_come_and_go() {
     session.write("\n").unwrap();
     let other = server.next("notify");
     assert!(text(&other).contains("192.0.2.11"), "{other}");
-    server.press(&other, "yes-15");
+    server.press(&other, "yes-15m");
     let told = server.next("notify");
     assert_eq!(told["replaces"], other["id"]);
     assert_eq!(scene.trail("answered")[0]["seconds"], 900.0);
@@ -181,8 +181,9 @@ fn an_agents_words_are_no_markup_and_a_crowd_of_questions_is_summed_up() {
     let reason = "<b>all fine</b> & \\033[2Jyes";
     let ask =
         format!("{guard} request 192.0.2.40:443 --reason \"$(printf '{reason}')\" >/dev/null");
+    // In networks of their own, or they would be one question.
     let crowd: String = (41..48)
-        .map(|last| format!("; {}", scene.attempt(&format!("192.0.2.{last}"))))
+        .map(|network| format!("; {}", scene.attempt(&format!("2001:db8:7:{network}::10"))))
         .collect();
     let mut session = scene.session(&format!("{ask}{crowd}; echo asked; sleep 60"));
     session.line_with("asked", PATIENCE).unwrap();
@@ -222,7 +223,7 @@ fn a_guarded_process_presses_in_vain() {
     let mut server = bus.serve(scene.daemon.user(PERSON, run).command().unwrap());
     let notify = bus.notify(&scene.daemon, &[]);
     let shown = server.next("notify");
-    for key in ["yes-5", "yes-15", "no"] {
+    for key in ["yes-5m", "yes-15m", "no"] {
         server.press(&shown, key);
     }
     notify.says("r1 is not answered: a guarded process pressed the button");

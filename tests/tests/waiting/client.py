@@ -161,9 +161,10 @@ def taker(path, port, timeout):
         tell(began, error)
 
 
-def spread(network, port, how_many):
-    """That many addresses of a network, all at once."""
-    threads = [threading.Thread(target=polled, args=(f"{network}.{last}", port, 20)) for last in range(1, how_many + 1)]
+def spread(pattern, port, how_many):
+    """That many addresses, all at once: a number stands for the % in the pattern."""
+    addresses = [pattern.replace("%", f"{last:x}" if ":" in pattern else str(last)) for last in range(1, how_many + 1)]
+    threads = [threading.Thread(target=polled, args=(address, port, 20)) for address in addresses]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod burst;
 mod ends;
 mod scene;
 mod soak;
@@ -456,7 +457,7 @@ fn more_than_there_are_questions_end_and_the_asked_ones_stay() {
     let scene = Scene::new(&network);
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
-    scene.begin(&mut shell, "spread 192.0.2 443 80");
+    scene.begin(&mut shell, "spread 2001:db8:7:%::10 443 80");
     eventually("as many are asked about as may be", || {
         scene.pending().len() == 64
     })

@@ -93,6 +93,67 @@ fn a_yes_is_for_so_many_bytes_and_the_list_says_how_many_are_left() {
 }
 
 #[test]
+fn a_burst_is_one_question_and_a_key_takes_its_prefix() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let mut shell = scene.shell();
+    let window = scene.watch("one");
+    for last in 1..=5 {
+        assert!(!reaches(&mut shell, &format!("192.0.2.{last}")));
+    }
+    let screen = window.expect("tcp/80 at 5 addresses of 192.0.2.0/24");
+    assert!(screen.contains("1 question"), "{screen}");
+    assert!(screen.contains("192.0.2.1, 192.0.2.2, "), "{screen}");
+    assert!(screen.contains("p prefix"), "{screen}");
+    look();
+    window.press(&["p"]);
+    window.expect("ALL of 192.0.2.0/24");
+    assert!(scene.answers().is_empty());
+    window.press(&["f"]);
+    window.expect("h1 open for s1: 192.0.2.0/24 tcp/80");
+    let hole = scene.holes().remove(0);
+    assert!((seconds(&hole) - 300.0).abs() < 1.0, "{hole}");
+    assert!(reaches(&mut shell, "192.0.2.77"));
+    window.expect("0 questions");
+}
+
+#[test]
+fn a_plain_yes_to_a_burst_is_for_the_addresses_on_the_screen() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let mut shell = scene.shell();
+    let window = scene.watch("one");
+    for last in 1..=4 {
+        assert!(!reaches(&mut shell, &format!("192.0.2.{last}")));
+    }
+    window.expect("tcp/80 at 4 addresses of 192.0.2.0/24");
+    look();
+    window.press(&["y"]);
+    window.expect("0 questions");
+    assert_eq!(scene.holes().len(), 4);
+    assert!(reaches(&mut shell, "192.0.2.4"));
+    assert!(!reaches(&mut shell, "192.0.2.5"), "it was not there");
+}
+
+#[test]
+fn what_was_chosen_last_time_is_offered_first_and_taken_by_a_key() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let mut shell = scene.shell();
+    assert!(!reaches(&mut shell, V4));
+    scene.json(&["approve", "r1", "--for", "10m", "--connections", "1"]);
+    let window = scene.watch("one");
+    assert!(!reaches(&mut shell, OTHER));
+    window.expect("o yes 10m 1x");
+    look();
+    window.press(&["o"]);
+    window.expect(&format!("{OTHER}/32 tcp/80"));
+    let hole = scene.holes().pop().unwrap();
+    assert!((seconds(&hole) - 600.0).abs() < 1.0, "{hole}");
+    assert_eq!(hole["connections_left"], 1, "{hole}");
+}
+
+#[test]
 fn a_no_is_for_a_minute_or_stops_the_asking() {
     let scene = Scene::new();
     let mut shell = scene.shell();

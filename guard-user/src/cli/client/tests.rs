@@ -89,6 +89,8 @@ fn calls_survive_the_wire() {
             id: "r1".into(),
             path: None,
             writes: false,
+            prefix: false,
+            tried: None,
             terms,
         },
         false,
@@ -103,7 +105,7 @@ fn calls_survive_the_wire() {
 
 #[test]
 fn a_stream_asks_for_more() {
-    let bytes = frame(&Call::Pending {}, true).unwrap();
+    let bytes = frame(&Call::Pending { shows: false }, true).unwrap();
     insta::assert_snapshot!(String::from_utf8_lossy(&bytes).trim_end_matches('\0'), @r#"{"method":"org.guardd.Control.Pending","parameters":{},"more":true}"#);
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::words::Answer;
+use super::buttons::{Answer, Extent};
 use crate::cli::client::Client;
 use crate::cli::render::time::Clock;
 use crate::proto::{Call, Holes, LogKind, LogRecord, Requests, Terms};
@@ -33,16 +33,24 @@ pub(super) enum Outcome {
 /// Why it was not answered.
 pub(super) fn tell(socket: &Path, request: &str, answer: Answer) -> Result<String, String> {
     let done = Client::connect(socket).and_then(|mut client| match answer {
-        Answer::Yes(seconds) => {
+        Answer::Yes { offer, extent } => {
             let terms = Terms {
-                seconds: Some(seconds),
+                seconds: Some(offer.seconds),
+                connections: offer.connections,
                 ..Terms::default()
+            };
+            let (prefix, tried) = match extent {
+                Extent::Asked => (false, None),
+                Extent::Tried(count) => (false, Some(count)),
+                Extent::Prefix => (true, None),
             };
             let (id, path, writes) = (request.to_owned(), None, false);
             let opened: Holes = client.call(&Call::Approve {
                 id,
                 path,
                 writes,
+                prefix,
+                tried,
                 terms,
             })?;
             let clock = Clock::system();

@@ -8,8 +8,10 @@ use super::follow::{self, News};
 use super::say;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::{self, Output};
+use crate::proto::Request;
 
-/// Rings once for each new request, and prints it with how to answer.
+/// Rings once for each new request, and for one that has become one about many destinations, and prints it with how to
+/// answer.
 ///
 /// # Errors
 ///
@@ -23,10 +25,11 @@ pub(super) fn ring(socket: PathBuf, output: Output) -> Result<Exit, CliError> {
                 if std::mem::take(&mut is_lost) {
                     say("guardd is back");
                 }
-                let now: HashSet<_> = requests.iter().map(|request| request.id.clone()).collect();
+                let key = |request: &Request| (request.id.clone(), request.burst.is_some());
+                let now: HashSet<_> = requests.iter().map(key).collect();
                 for request in requests
                     .iter()
-                    .filter(|request| !known.contains(&request.id))
+                    .filter(|request| !known.contains(&key(request)))
                 {
                     write!(std::io::stderr(), "\x07").map_err(|error| CliError::output(&error))?;
                     output.print(request, render::requests::one)?;

@@ -127,7 +127,7 @@ impl Desktop {
         let actions: Vec<_> = words
             .actions
             .iter()
-            .flat_map(|(key, label)| [*key, *label])
+            .flat_map(|(key, label)| [key.as_str(), label.as_str()])
             .collect();
         let (icon, timeout) = ("dialog-question", urgency.timeout());
         self.server

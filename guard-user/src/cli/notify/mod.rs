@@ -15,6 +15,7 @@ use crate::proto::Failure;
 
 mod answers;
 mod bell;
+mod buttons;
 mod desktop;
 mod follow;
 mod notifier;

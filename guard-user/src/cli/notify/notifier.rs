@@ -12,10 +12,11 @@ use tokio::time::{Instant, sleep_until};
 use tokio_stream::StreamExt as _;
 
 use super::answers::{Outcome, tell, who_answered};
+use super::buttons::Answer;
 use super::desktop::{ActionInvoked, Desktop, NotificationClosed, Urgency};
 use super::follow::News;
 use super::say;
-use super::words::{Abilities, Answer, Words};
+use super::words::{Abilities, Words};
 use crate::cli::error::CliError;
 use crate::cli::render::time::Clock;
 use crate::proto::{Failure, Request};

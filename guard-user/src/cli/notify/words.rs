@@ -1,7 +1,8 @@
 //! What a notification says. Part of it is the agent's: none of it is taken for markup.
 
+use super::buttons;
 use crate::cli::render::escape::visible;
-use crate::cli::render::{command_line, endpoint, requests, time::Clock};
+use crate::cli::render::{command_line, requests, time::Clock};
 use crate::proto::Request;
 
 /// Characters of one piece.
@@ -11,39 +12,13 @@ const NAME: usize = 24;
 /// Characters of a summary, which desktops show in one line.
 const SUMMARY: usize = 120;
 
-/// The buttons, and what each says.
-pub(super) const ACTIONS: [(&str, &str); 3] = [
-    ("yes-5", "Yes, 5 min"),
-    ("yes-15", "Yes, 15 min"),
-    ("no", "No"),
-];
-
-/// A person's answer.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Answer {
-    /// Yes, for so many seconds.
-    Yes(f64),
-    No,
-}
-
-impl Answer {
-    /// What a button stands for.
-    pub(super) fn of(key: &str) -> Option<Self> {
-        match key {
-            "yes-5" => Some(Self::Yes(300.0)),
-            "yes-15" => Some(Self::Yes(900.0)),
-            "no" => Some(Self::No),
-            _ => None,
-        }
-    }
-}
-
 /// A notification's texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Words {
     pub(super) summary: String,
     pub(super) body: String,
-    pub(super) actions: Vec<(&'static str, &'static str)>,
+    /// The keys of buttons, and what each says.
+    pub(super) actions: Vec<(String, String)>,
 }
 
 /// What the server makes of a body.
@@ -75,7 +50,7 @@ impl Abilities {
             .as_deref()
             .or(request.exe.as_deref())
             .unwrap_or("a program");
-        let to = endpoint::words(&request.destination);
+        let to = requests::target(request);
         // Where to comes first: a program chooses its name, and what is too long is cut.
         let summary = match &request.http {
             Some(http) => format!("{}, for {}", requests::line(http), visible(program, NAME)),
@@ -84,12 +59,14 @@ impl Abilities {
         let mut lines = details(request, &to, clock);
         let mut actions = Vec::new();
         if self.actions {
-            actions.extend(ACTIONS);
+            actions = buttons::of(request);
         } else {
-            lines.push(format!(
-                "Answer: guard approve {id}, or guard deny {id}",
-                id = request.id
-            ));
+            let id = &request.id;
+            let yes = match &request.burst {
+                Some(_) => format!("guard approve {id} --prefix"),
+                None => format!("guard approve {id}"),
+            };
+            lines.push(format!("Answer: {yes}, or guard deny {id}"));
         }
         Words {
             summary: visible(summary, SUMMARY),
@@ -113,6 +90,9 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
     let mut add =
         |label: &str, text: &str| lines.push(format!("{label}: {}", visible(text, PIECE)));
     add("To", to);
+    if let Some(burst) = &request.burst {
+        add("Tried", &requests::tried(burst));
+    }
     request
         .warnings
         .iter()
@@ -151,7 +131,7 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::render::examples::{clock, http, request};
+    use crate::cli::render::examples::{burst, clock, http, request};
 
     const ALL: Abilities = Abilities {
         markup: true,
@@ -161,13 +141,7 @@ mod tests {
     #[test]
     fn a_question_has_what_a_person_needs_and_buttons() {
         let words = ALL.question(&request(), &clock());
-        assert_eq!(words.actions, ACTIONS);
-        assert!(
-            words
-                .actions
-                .iter()
-                .all(|(key, _)| Answer::of(key).is_some())
-        );
+        assert_eq!(words.actions, buttons::of(&request()));
         for text in [
             "photos",
             "production photo server",
@@ -189,6 +163,16 @@ mod tests {
             words.summary.contains("DELETE https://photos.example.com"),
             "{words:?}"
         );
+    }
+
+    #[test]
+    fn a_burst_says_which_prefix_and_how_many() {
+        for abilities in [ALL, Abilities::default()] {
+            let words = abilities.question(&burst(17), &clock());
+            let summary = "tcp/443 at 17 addresses of 192.0.2.0/24";
+            assert!(words.summary.starts_with(summary), "{words:?}");
+            assert!(words.body.contains("Tried: 192.0.2.1, "), "{words:?}");
+        }
     }
 
     #[test]

@@ -4,8 +4,8 @@ use jiff::tz::TimeZone;
 
 use super::time::Clock;
 use crate::proto::{
-    Endpoint, Explanation, Hole, HookStatus, HttpHole, HttpRequest, PolicyStatus, Request, Session,
-    Status, Stopped,
+    Burst, Endpoint, Explanation, Hole, HookStatus, HttpHole, HttpRequest, Offer, PolicyStatus,
+    Request, Session, Status, Stopped,
 };
 
 /// Noon, UTC.
@@ -48,6 +48,31 @@ pub(crate) fn request() -> Request {
         warnings: Vec::new(),
         http: None,
         note: Some("need the list of albums".into()),
+        burst: None,
+        offers: Vec::new(),
+    }
+}
+
+/// One of several addresses.
+pub(crate) fn burst(count: usize) -> Request {
+    let addresses = (1..=count.min(16)).map(|last| format!("192.0.2.{last}"));
+    Request {
+        burst: Some(Burst {
+            prefix: "192.0.2.0/24".into(),
+            addresses: addresses.collect(),
+            count,
+        }),
+        offers: vec![
+            Offer {
+                seconds: 1800.0,
+                connections: Some(1),
+            },
+            Offer {
+                seconds: 900.0,
+                connections: None,
+            },
+        ],
+        ..request()
     }
 }
 

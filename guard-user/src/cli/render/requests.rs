@@ -3,7 +3,9 @@
 use super::page::{Page, STRONG, WARN};
 use super::time::Clock;
 use super::{command_line, endpoint};
-use crate::proto::{HttpRequest, Request};
+use crate::policy::format_duration;
+use crate::proto::{Burst, HttpRequest, Offer, Request};
+use std::time::Duration;
 
 /// All of them, and how to answer the first.
 pub(crate) fn list(requests: &[Request], clock: &Clock) -> Page {
@@ -35,7 +37,10 @@ pub(crate) fn denied(request: &Request, _clock: &Clock) -> Page {
         request.session,
         match &request.http {
             Some(http) => format!("send {}", line(http)),
-            None => format!("reach {}", endpoint::words(&request.destination)),
+            None => match &request.burst {
+                Some(burst) => format!("reach {} in {}", service(request), burst.prefix),
+                None => format!("reach {}", endpoint::words(&request.destination)),
+            },
         }
     ));
     page
@@ -48,10 +53,66 @@ fn answers(request: &Request) -> String {
             id = request.id
         );
     }
-    format!(
-        "guard approve {id} --for 15m\nguard deny {id}",
-        id = request.id
-    )
+    let (id, terms) = (&request.id, terms(request));
+    match &request.burst {
+        Some(burst) if burst.count <= burst.addresses.len() => format!(
+            "guard approve {id} --prefix {terms}\nguard approve {id} --tried {} {terms}\nguard deny {id}",
+            burst.count
+        ),
+        Some(_) => format!("guard approve {id} --prefix {terms}\nguard deny {id}"),
+        None => format!("guard approve {id} {terms}\nguard deny {id}"),
+    }
+}
+
+/// What is offered first, as options.
+fn terms(request: &Request) -> String {
+    let offer = request.offers.first();
+    offer.map_or_else(|| "--for 15m".to_owned(), options)
+}
+
+fn options(offer: &Offer) -> String {
+    let time = format!("--for {}", lasting(offer));
+    match offer.connections {
+        Some(count) => format!("{time} --connections {count}"),
+        None => time,
+    }
+}
+
+/// How long what is offered would last, as people type it.
+pub(crate) fn lasting(offer: &Offer) -> String {
+    let time = Duration::try_from_secs_f64(offer.seconds.ceil()).unwrap_or_default();
+    format_duration(time)
+}
+
+/// Where it wants to go: one destination, or how many of which prefix.
+pub(crate) fn target(request: &Request) -> String {
+    match &request.burst {
+        Some(burst) => format!(
+            "{} at {} addresses of {}",
+            service(request),
+            burst.count,
+            burst.prefix
+        ),
+        None => endpoint::words(&request.destination),
+    }
+}
+
+/// "tcp/443"
+fn service(request: &Request) -> String {
+    let to = &request.destination;
+    match to.port {
+        Some(port) => format!("{}/{port}", to.protocol),
+        None => to.protocol.clone(),
+    }
+}
+
+/// The addresses that were tried, as far as they are known.
+pub(crate) fn tried(burst: &Burst) -> String {
+    let shown = burst.addresses.join(", ");
+    match burst.count.saturating_sub(burst.addresses.len()) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
 }
 
 fn block(page: &mut Page, request: &Request, clock: &Clock) {
@@ -61,8 +122,11 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
     };
     page.styled(STRONG, &request.id)
         .text(format_args!("  {} {wants} ", program(request)))
-        .styled(STRONG, endpoint::words(&request.destination))
+        .styled(STRONG, target(request))
         .end();
+    if let Some(burst) = &request.burst {
+        page.paragraph("tried", tried(burst));
+    }
     if !request.command.is_empty() {
         page.field("command", command_line(&request.command));
     }
@@ -205,7 +269,7 @@ pub(crate) fn rule(request: &Request) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::examples::{clock, http, request};
+    use super::super::examples::{burst, clock, http, request};
     use super::*;
 
     #[test]
@@ -248,6 +312,42 @@ mod tests {
             guard approve r1 --for 15m
             guard deny r1
         "#);
+    }
+
+    #[test]
+    fn a_burst_shows_its_prefix_and_what_was_tried() {
+        let request = Request {
+            note: None,
+            command: Vec::new(),
+            ..burst(5)
+        };
+        insta::assert_snapshot!(one(&request, &clock()).plain(), @r"
+        r1  curl (4711) wants tcp/443 at 5 addresses of 192.0.2.0/24
+            tried    192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4, 192.0.2.5
+            asked    10 s ago, 2 times, last 3 s ago
+            rule     photos (confirm): production photo server
+            session  s1, policy homelab, user alice
+            guard approve r1 --prefix --for 30m --connections 1
+            guard approve r1 --tried 5 --for 30m --connections 1
+            guard deny r1
+        ");
+        let many = Request {
+            burst: burst(17).burst,
+            ..request
+        };
+        let page = list(std::slice::from_ref(&many), &clock()).plain();
+        assert!(page.contains("17 addresses of 192.0.2.0/24"), "{page}");
+        let words: Vec<_> = page.split_whitespace().collect();
+        assert!(words.join(" ").contains("192.0.2.16 and 1 more"), "{page}");
+        assert!(
+            !page.contains("--tried"),
+            "that would not be all of them: {page}"
+        );
+        let denied = denied(&many, &clock()).plain();
+        assert!(
+            denied.contains("may not reach tcp/443 in 192.0.2.0/24"),
+            "{denied}"
+        );
     }
 
     #[test]

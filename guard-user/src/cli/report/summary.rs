@@ -260,8 +260,20 @@ impl Report {
             self.requests.len() - 1
         });
         if record.kind == LogKind::Answered {
-            self.requests[at].answer = text(record, "answer");
-            self.requests[at].by = text(record, "by");
+            let parts = record.fields.get("parts").and_then(Value::as_array);
+            let parts: Vec<_> = parts
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
+            let id = self.requests[at].id.clone();
+            let is_part = |one: &&mut RequestLine| {
+                one.of == of && (one.id == id || parts.contains(&one.id.as_str()))
+            };
+            for one in self.requests.iter_mut().filter(is_part) {
+                one.answer = text(record, "answer");
+                one.by = text(record, "by");
+            }
         }
     }
 

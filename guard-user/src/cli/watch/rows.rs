@@ -1,7 +1,7 @@
 //! Lines of the lists, and all about a question or a hole. What others say stands last in a line.
 
 use crate::cli::render::time::Clock;
-use crate::cli::render::{command_line, endpoint, holes, log, requests};
+use crate::cli::render::{command_line, holes, log, requests};
 use crate::proto::{Hole, HttpRequest, LogRecord, Request, Session};
 
 use super::model::Tone;
@@ -59,7 +59,7 @@ fn wants(request: &Request) -> String {
     let program = requests::program(request);
     match &request.http {
         Some(http) => format!("{}  {program}", requests::line(http)),
-        None => format!("{}  {program}", endpoint::words(&request.destination)),
+        None => format!("{}  {program}", requests::target(request)),
     }
 }
 
@@ -70,10 +70,7 @@ pub(crate) fn request_title(request: &Request) -> String {
         None => "wants",
     };
     let (id, session) = (&request.id, &request.session);
-    format!(
-        "{id}  {session} {wants} {}",
-        endpoint::words(&request.destination)
-    )
+    format!("{id}  {session} {wants} {}", requests::target(request))
 }
 
 /// All about a question: what decides first.
@@ -81,6 +78,9 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     let mut fields: Vec<Field> = Vec::new();
     if let Some(http) = &request.http {
         http_fields(http, &mut fields);
+    }
+    if let Some(burst) = &request.burst {
+        fields.push(("tried", requests::tried(burst), Tone::Strong));
     }
     let warnings = request.warnings.iter();
     fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));

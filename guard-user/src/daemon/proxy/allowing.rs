@@ -181,7 +181,10 @@ impl State {
             self.requests.take_all(|one| is_for.is_for(&one.question));
         }
         // Of these the kernel knows nothing.
-        drop(self.requests.unmute(|question| is_for.is_for(question)));
+        drop(
+            self.requests
+                .unmute(|all| all.iter().all(|one| is_for.is_for(one))),
+        );
         self.keep_requests();
         self.proxy.renew();
         let left = self.proxy.permits.get(id).map_or(Some(0), |now| now.left);

@@ -50,6 +50,28 @@ fn suggested(records: &[LogRecord]) -> Suggestion {
 }
 
 #[test]
+fn an_answer_to_a_burst_is_for_what_it_opened_or_refused() {
+    let mut yes = answered("r1", "yes", &shown("192.0.2.10", 443, Value::Null));
+    yes.fields
+        .insert("opens".into(), json!(["192.0.2.10/32", "192.0.2.12/32"]));
+    let mut no = answered("r5", "no", &shown("198.51.100.1", 22, Value::Null));
+    no.fields
+        .insert("refuses".into(), json!(["198.51.100.0/25"]));
+    let decisions = Decisions::of(&[yes, no]);
+    let all = decisions
+        .answers
+        .iter()
+        .map(|one| (one.to.to_short(), one.said));
+    let expected = [
+        ("192.0.2.10", Said::Yes),
+        ("192.0.2.12", Said::Yes),
+        ("198.51.100.0/25", Said::No),
+    ];
+    let expected = expected.map(|(to, said)| (to.to_owned(), said));
+    assert_eq!(all.collect::<Vec<_>>(), expected);
+}
+
+#[test]
 fn answers_become_rules_with_their_reasons() {
     let records = [
         answered("r1", "yes", &shown("192.0.2.10", 443, Value::Null)),

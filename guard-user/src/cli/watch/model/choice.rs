@@ -31,6 +31,8 @@ pub(crate) enum What {
     },
     /// All that change something at the destination.
     Writes,
+    /// All of a burst's prefix.
+    Prefix,
     /// Reads over HTTP.
     Reads,
 }
@@ -103,12 +105,12 @@ impl What {
             Self::Connections(_) => self.connections().is_some(),
             Self::Bytes(_) => self.bytes().is_some(),
             Self::Path { pattern, typing } => !typing && !pattern.is_empty(),
-            Self::Asked | Self::Writes | Self::Reads => true,
+            Self::Asked | Self::Writes | Self::Prefix | Self::Reads => true,
         }
     }
 
-    /// The yes, as `guard approve` gives it.
-    pub(crate) fn approve(&self, id: &str, seconds: f64) -> Call {
+    /// The yes, as `guard approve` gives it. `tried`: so many addresses of a burst have been seen.
+    pub(crate) fn approve(&self, id: &str, seconds: f64, tried: Option<u32>) -> Call {
         let path = match self {
             Self::Path { pattern, .. } => Some(pattern.clone()),
             _ => None,
@@ -117,6 +119,8 @@ impl What {
             id: id.to_owned(),
             path,
             writes: *self == Self::Writes,
+            prefix: *self == Self::Prefix,
+            tried: tried.filter(|_| *self != Self::Prefix),
             terms: Terms {
                 seconds: Some(seconds),
                 connections: self.connections(),

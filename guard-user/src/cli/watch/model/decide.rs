@@ -4,7 +4,7 @@ use super::choice::{Choice, What};
 use super::cursor::is_settled;
 use super::{Detail, Effect, Link, Mode, Model, Moment, Notice, Subject, Tone};
 use crate::cli::watch::answer::Answer;
-use crate::proto::Call;
+use crate::proto::{Call, Request};
 
 /// A no that is for now: what is tried again after that is asked again.
 const NOT_NOW: f64 = 60.0;
@@ -18,6 +18,7 @@ impl Model {
             return self.say_yes(&What::Asked, seconds, at);
         }
         match c {
+            'o' => self.take_offer(at),
             'n' => self.say_no(NOT_NOW, at),
             'N' => self.say_no(NOT_TODAY, at),
             'c' | 's' | 'p' | 'w' | 'r' => {
@@ -32,8 +33,43 @@ impl Model {
         let Some(subject) = self.answerable(at) else {
             return Vec::new();
         };
-        let call = what.approve(&subject.request.id, seconds);
+        let Ok(tried) = self.seen_of_burst(&subject.request, at) else {
+            return self.too_early(&subject.request.id, at);
+        };
+        let call = what.approve(&subject.request.id, seconds, tried);
         self.send(subject.request.id, call)
+    }
+
+    /// A yes as it is offered first, which is what the screen has shown.
+    fn take_offer(&mut self, at: Moment) -> Vec<Effect> {
+        let Some(id) = self.subject().map(|subject| subject.request.id.clone()) else {
+            return Vec::new();
+        };
+        match self.faces.settled(&id, at).map(|face| face.offer) {
+            Some(Some(offer)) => {
+                let count = offer.connections.map(|count| count.to_string());
+                let what = count.map_or(What::Asked, What::Connections);
+                self.say_yes(&what, offer.seconds, at)
+            }
+            Some(None) => Vec::new(),
+            None => self.too_early(&id, at),
+        }
+    }
+
+    /// How many addresses of a burst a person has seen; an error where it has only just become one.
+    fn seen_of_burst(&self, request: &Request, at: Moment) -> Result<Option<u32>, ()> {
+        if request.burst.is_none() {
+            return Ok(None);
+        }
+        let face = self.faces.settled(&request.id, at);
+        face.and_then(|face| face.tried).map(Some).ok_or(())
+    }
+
+    fn too_early(&mut self, id: &str, at: Moment) -> Vec<Effect> {
+        self.hurried(at);
+        let text = format!("{id} has just changed: press again if you mean it");
+        self.notice = Some(Notice::new(Tone::Warn, text));
+        Vec::new()
     }
 
     fn say_no(&mut self, seconds: f64, at: Moment) -> Vec<Effect> {
@@ -63,6 +99,7 @@ impl Model {
                 pattern: http.path.split('?').next().unwrap_or_default().to_owned(),
                 typing: true,
             },
+            ('p', None) if subject.request.burst.is_some() => What::Prefix,
             ('w', Some(_)) => What::Writes,
             ('r', None) => What::Reads,
             (_, None) => return self.tell_why(&subject, "no HTTP request"),
@@ -163,7 +200,7 @@ impl Model {
 }
 
 /// The seconds that a key for yes stands for.
-pub(super) const fn yes(c: char) -> Option<f64> {
+pub(crate) const fn yes(c: char) -> Option<f64> {
     match c {
         'f' => Some(5.0 * 60.0),
         'y' => Some(15.0 * 60.0),

@@ -8,12 +8,14 @@ use jiff::Timestamp;
 
 use self::choice::Choice;
 use self::cursor::Cursor;
+use self::faces::Faces;
 use super::answer::{Answer, Outcome};
 use crate::proto::{Failure, Hole, LogRecord, Request, Session};
 
 pub(crate) mod choice;
 pub(crate) mod cursor;
-mod decide;
+pub(crate) mod decide;
+pub(crate) mod faces;
 mod news;
 mod press;
 #[cfg(test)]
@@ -56,6 +58,8 @@ pub(crate) struct Model {
     pub(crate) asked: Cursor,
     /// Which hole is meant.
     pub(crate) opened: Cursor,
+    /// What the screen has shown of each question.
+    pub(crate) faces: Faces,
     /// So many lines up from the end of the audit trail, or down from its head of the sessions.
     pub(crate) scrolled: usize,
     /// Questions whose answers are on their way to guardd.
@@ -308,6 +312,7 @@ impl Model {
     pub(crate) fn drawn(&mut self, shown: Option<Shown>, now: Moment) {
         self.blind = shown.is_none();
         let Some(shown) = shown else { return };
+        self.faces.drawn(&self.requests, now);
         let scrolled = match &mut self.mode {
             Mode::Details(_, scrolled) | Mode::Help(scrolled) => scrolled,
             _ => &mut self.scrolled,

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cli::render::examples;
-use crate::proto::{Call, Holes, Terms};
+use crate::proto::{Call, Holes, Offer, Terms};
 
 fn at(millis: u64) -> Moment {
     Moment::from_millis(millis)
@@ -85,6 +85,8 @@ fn each_key_for_yes_says_how_long() {
             id,
             path: None,
             writes: false,
+            prefix: false,
+            tried: None,
             terms,
         }) = call(press(&mut model, c, 1000))
         else {
@@ -452,6 +454,64 @@ fn a_filter_narrows_and_lets_go() {
     );
     key(&mut model, KeyCode::Esc, 1004);
     assert_eq!(model.shown_requests().count(), 2);
+}
+
+fn burst(id: &str, count: usize) -> Request {
+    Request {
+        id: id.into(),
+        ..examples::burst(count)
+    }
+}
+
+#[test]
+fn a_yes_to_a_burst_is_for_what_was_on_the_screen() {
+    let mut model = showing(&[burst("r1", 4)]);
+    model.update(Event::Requests(vec![burst("r1", 9)]), at(900));
+    draw(&mut model, 950);
+    // 9 have not been there for long enough to be meant.
+    let Some(Call::Approve { prefix, tried, .. }) = call(press(&mut model, 'y', 1000)) else {
+        panic!("it is a yes")
+    };
+    assert_eq!((prefix, tried), (false, Some(4)));
+    let mut model = showing(&[burst("r1", 4)]);
+    press(&mut model, 'p', 1000);
+    let Some(Call::Approve { prefix, tried, .. }) = call(press(&mut model, 'f', 1001)) else {
+        panic!("it is a yes")
+    };
+    assert_eq!((prefix, tried), (true, None));
+}
+
+#[test]
+fn what_has_just_become_a_burst_is_looked_at_first() {
+    for first in ["y", "py", "o"] {
+        let mut model = showing(&[question("r1")]);
+        model.update(Event::Requests(vec![burst("r1", 4)]), at(900));
+        draw(&mut model, 950);
+        for c in first.chars() {
+            assert!(call(press(&mut model, c, 1000)).is_none(), "{first}");
+        }
+        key(&mut model, KeyCode::Esc, 1500);
+        // A no needs no second look.
+        assert!(call(press(&mut model, 'n', 1501)).is_some(), "{first}");
+    }
+}
+
+#[test]
+fn what_is_offered_first_is_taken_as_it_was_shown() {
+    let offering = |seconds, connections| Request {
+        offers: vec![Offer {
+            seconds,
+            connections,
+        }],
+        ..question("r1")
+    };
+    let mut model = showing(&[offering(1800.0, Some(2))]);
+    model.update(Event::Requests(vec![offering(60.0, None)]), at(900));
+    draw(&mut model, 950);
+    let Some(Call::Approve { terms, .. }) = call(press(&mut model, 'o', 1000)) else {
+        panic!("it is a yes")
+    };
+    assert_eq!((terms.seconds, terms.connections), (Some(1800.0), Some(2)));
 }
 
 /// What may happen to a screen.

@@ -63,6 +63,13 @@ impl View<'_> {
                 typing: false,
             } => format!("all with this method and a path like {pattern}"),
             What::Writes => "ALL that change something at this destination".to_owned(),
+            What::Prefix => match self.model.subject().and_then(|one| one.request.burst) {
+                Some(burst) => format!(
+                    "ALL of {}, not the addresses alone that were tried",
+                    burst.prefix
+                ),
+                None => "all of its prefix".to_owned(),
+            },
             What::Reads => "reads over HTTP alone".to_owned(),
         };
         let mut lines = self.fields(&[("yes to", said, Tone::Strong)], area, usize::MAX);

@@ -1,20 +1,30 @@
 //! The keys, in the last line and in the help.
 
+use std::borrow::Cow;
+
+use crate::cli::render::requests;
 use crate::cli::watch::model::choice::What;
+use crate::cli::watch::model::decide::yes;
 use crate::cli::watch::model::{Detail, Mode, Model, Pane};
 use crate::cli::watch::words::width;
+use crate::proto::Request;
 
 /// All keys, with what they do.
 pub(crate) const HELP: &[(&str, &str)] = &[
     ("f", "yes, for 5 minutes"),
     ("y", "yes, for 15 minutes"),
     ("h", "yes, for an hour"),
+    ("o", "yes, as you said it last time for the same rule"),
     (
         "c",
         "yes to some connections, or HTTP requests: type how many, then f, y or h",
     ),
     ("s", "yes to so many bytes: type a size, then f, y or h"),
     ("r", "yes to reads over HTTP alone: then f, y or h"),
+    (
+        "p",
+        "many addresses: yes to all of their prefix: then f, y or h",
+    ),
     (
         "p",
         "HTTP: yes to all with this method and a path like it: edit it, Enter, then f, y or h",
@@ -34,70 +44,98 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ),
     ("/", "list only lines with some text; Esc lists all again"),
     ("b", "the bell for new questions, on or off"),
-    ("^L", "draw the screen anew"),
-    ("^Z", "suspend, until fg"),
+    ("^L ^Z", "draw the screen anew; suspend, until fg"),
     ("q ^C", "quit; questions go on waiting"),
 ];
 
+/// A key, and what it does in a word or two.
+pub(crate) type Key = (&'static str, Cow<'static, str>);
+
+fn plain(keys: &[(&'static str, &'static str)]) -> Vec<Key> {
+    let keys = keys.iter();
+    keys.map(|(key, word)| (*key, Cow::Borrowed(*word)))
+        .collect()
+}
+
 /// Keys and words for the last line, the first the most useful.
-pub(crate) fn of(model: &Model) -> Vec<(&'static str, &'static str)> {
+pub(crate) fn of(model: &Model) -> Vec<Key> {
     match &model.mode {
         Mode::Lists => in_lists(model),
         Mode::Details(Detail::Request(_), _) => {
             let mut keys = answers(model);
-            keys.push(("Esc", "back"));
+            keys.extend(plain(&[("Esc", "back")]));
             keys
         }
-        Mode::Details(Detail::Hole(_), _) => vec![("x", "close it"), ("Esc", "back")],
-        Mode::Help(_) => vec![("Esc", "back"), ("Down", "more")],
-        Mode::Filter => vec![("Enter", "keep"), ("Esc", "list all")],
+        Mode::Details(Detail::Hole(_), _) => plain(&[("x", "close it"), ("Esc", "back")]),
+        Mode::Help(_) => plain(&[("Esc", "back"), ("Down", "more")]),
+        Mode::Filter => plain(&[("Enter", "keep"), ("Esc", "list all")]),
         Mode::Choose(choice) => match &choice.what {
-            What::Path { typing: true, .. } => vec![("Enter", "goes on"), ("Esc", "back")],
-            _ => vec![("f", "yes 5m"), ("y", "15m"), ("h", "1h"), ("Esc", "back")],
+            What::Path { typing: true, .. } => plain(&[("Enter", "goes on"), ("Esc", "back")]),
+            _ => plain(&[("f", "yes 5m"), ("y", "15m"), ("h", "1h"), ("Esc", "back")]),
         },
     }
 }
 
-fn in_lists(model: &Model) -> Vec<(&'static str, &'static str)> {
+fn in_lists(model: &Model) -> Vec<Key> {
     let mut keys = match model.pane {
         Pane::Questions if model.asked.id().is_some() => answers(model),
-        Pane::Holes if model.opened.id().is_some() => vec![("x", "close"), ("Enter", "details")],
+        Pane::Holes if model.opened.id().is_some() => {
+            plain(&[("x", "close"), ("Enter", "details")])
+        }
         _ => Vec::new(),
     };
-    keys.extend([
+    keys.extend(plain(&[
         ("?", "help"),
         ("Tab", "next list"),
         ("/", "filter"),
         ("q", "quit"),
-    ]);
+    ]));
     keys
 }
 
-fn answers(model: &Model) -> Vec<(&'static str, &'static str)> {
-    let is_http = model
-        .subject()
-        .is_some_and(|subject| subject.request.http.is_some());
-    let mut keys = vec![
+fn answers(model: &Model) -> Vec<Key> {
+    let subject = model.subject();
+    let request = subject.as_ref().map(|subject| &*subject.request);
+    let mut keys: Vec<Key> = request.and_then(offered).into_iter().collect();
+    if request.is_some_and(|request| request.burst.is_some()) {
+        keys.extend(plain(&[("p", "prefix")]));
+    }
+    keys.extend(plain(&[
         ("f", "yes 5m"),
         ("y", "15m"),
         ("h", "1h"),
         ("n", "no"),
         ("N", "stop asking"),
-    ];
-    if is_http {
-        keys.extend([("p", "path"), ("w", "writes")]);
+    ]));
+    if request.is_some_and(|request| request.http.is_some()) {
+        keys.extend(plain(&[("p", "path"), ("w", "writes")]));
     } else {
-        keys.push(("c", "count"));
+        keys.extend(plain(&[("c", "count")]));
     }
     keys
 }
 
+/// What is offered first, unless a key of its own says just that.
+fn offered(request: &Request) -> Option<Key> {
+    let offer = request.offers.first()?;
+    let has_key = "fyh"
+        .chars()
+        .filter_map(yes)
+        .any(|seconds| seconds == offer.seconds);
+    let count = offer.connections.map(|count| format!(" {count}x"));
+    (!has_key || count.is_some()).then(|| {
+        let words = format!(
+            "yes {}{}",
+            requests::lasting(offer),
+            count.unwrap_or_default()
+        );
+        ("o", Cow::Owned(words))
+    })
+}
+
 /// As many as have room, and always how to see all.
-pub(crate) fn fitting(
-    keys: &[(&'static str, &'static str)],
-    cells: usize,
-) -> Vec<(&'static str, &'static str)> {
-    let cost = |(key, word): &(&str, &str)| width(key) + width(word) + 3;
+pub(crate) fn fitting(keys: &[Key], cells: usize) -> Vec<Key> {
+    let cost = |(key, word): &Key| width(key) + width(word) + 3;
     let help = keys.iter().find(|(key, _)| *key == "?" || *key == "Esc");
     let mut left = cells.saturating_sub(help.map_or(0, cost));
     let mut shown = Vec::new();
@@ -106,8 +144,8 @@ pub(crate) fn fitting(
             break;
         }
         left -= cost(key);
-        shown.push(*key);
+        shown.push(key.clone());
     }
-    shown.extend(help);
+    shown.extend(help.cloned());
     shown
 }

@@ -263,10 +263,12 @@ fn help_has_every_key() {
       f         yes, for 5 minutes
       y         yes, for 15 minutes
       h         yes, for an hour
+      o         yes, as you said it last time for the same rule
       c         yes to some connections, or HTTP requests: type how many, then f, y
                 or h
       s         yes to so many bytes: type a size, then f, y or h
       r         yes to reads over HTTP alone: then f, y or h
+      p         many addresses: yes to all of their prefix: then f, y or h
       p         HTTP: yes to all with this method and a path like it: edit it,
                 Enter, then f, y or h
       w         HTTP: yes to all that change something there: then f, y or h
@@ -278,12 +280,32 @@ fn help_has_every_key() {
       Up Down   move, as k and j do; PageUp, PageDown, Home, End
       /         list only lines with some text; Esc lists all again
       b         the bell for new questions, on or off
-      ^L        draw the screen anew
-      ^Z        suspend, until fg
+      ^L ^Z     draw the screen anew; suspend, until fg
       q ^C      quit; questions go on waiting
 
     Down more  Esc back
     "#);
+}
+
+#[test]
+fn a_burst_shows_its_prefix_and_the_keys_for_it() {
+    let mut model = model();
+    let request = Request {
+        id: "r1".into(),
+        ..examples::burst(17)
+    };
+    model.update(Event::Requests(vec![request]), std::time::Duration::ZERO);
+    let text = screen(&mut model, 100, 30);
+    for part in [
+        "tcp/443 at 17 addresses of 192.0.2.0/24",
+        "tried     192.0.2.1, ",
+        "o yes 30m 1x  p prefix  f yes 5m",
+    ] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+    press(&mut model, KeyCode::Char('p'));
+    let text = screen(&mut model, 100, 30);
+    assert!(text.contains("yes to    ALL of 192.0.2.0/24"), "{text}");
 }
 
 #[test]

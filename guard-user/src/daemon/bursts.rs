@@ -1,0 +1,361 @@
+//! Bursts: many questions about one neighbourhood, asked as one. A person is offered a prefix that one rule decides.
+
+use std::{collections::HashMap, net::IpAddr, time::Duration};
+
+use guard_common::Address;
+use serde::{Deserialize, Serialize};
+
+use super::failure::Refusal;
+use crate::{policy::Prefix, proto};
+
+/// So many questions become one.
+pub const MANY: usize = 4;
+/// Where they were asked within this time.
+pub const WINDOW: Duration = Duration::from_secs(20);
+/// Addresses that are remembered of one burst. The prefix covers those beyond, too.
+const MOST: usize = 256;
+/// Addresses that are shown, and that one answer opens without the prefix: each takes a hole of its own.
+pub const MOST_SHOWN: usize = 16;
+
+/// An address that was tried.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Member {
+    address: IpAddr,
+    /// The request's id that asked about it alone, before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+}
+
+/// What is asked about together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burst {
+    prefix: Prefix,
+    /// Oldest first. Only ever added to: a person's yes is for the first so many.
+    members: Vec<Member>,
+    /// How many of them a user was shown last.
+    #[serde(skip)]
+    shown: HashMap<u32, usize>,
+}
+
+impl Burst {
+    /// One over `prefix`, of nothing yet.
+    #[must_use]
+    pub fn over(prefix: Prefix) -> Self {
+        Self {
+            prefix,
+            members: Vec::new(),
+            shown: HashMap::new(),
+        }
+    }
+
+    /// All that a yes may open.
+    #[must_use]
+    pub fn prefix(&self) -> Prefix {
+        self.prefix
+    }
+
+    /// Adds an address, and the id of the request that asked about it. Whether that is new.
+    pub fn add(&mut self, address: Address, id: Option<String>) -> bool {
+        let address = address.to_ip();
+        let is_known = self.members.iter().any(|member| member.address == address);
+        let is_new = !is_known && self.members.len() < MOST;
+        if is_new {
+            self.members.push(Member { address, id });
+        }
+        is_new
+    }
+
+    /// The addresses that were tried, oldest first.
+    pub fn addresses(&self) -> impl Iterator<Item = Address> {
+        self.members.iter().map(|member| member.address.into())
+    }
+
+    /// How many those are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there may have been more than are remembered.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.members.len() >= MOST
+    }
+
+    /// The ids of the requests that became this one.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.members
+            .iter()
+            .filter_map(|member| member.id.as_deref())
+    }
+
+    /// As people see it.
+    #[must_use]
+    pub fn to_shown(&self) -> proto::Burst {
+        let addresses = self.members.iter().take(MOST_SHOWN);
+        proto::Burst {
+            prefix: self.prefix.to_string(),
+            addresses: addresses.map(|one| one.address.to_string()).collect(),
+            count: self.count(),
+        }
+    }
+
+    /// That user has been shown it as it is now.
+    pub fn show_to(&mut self, uid: u32) {
+        self.shown.insert(uid, self.members.len());
+    }
+
+    /// What a yes without the prefix is for: the first `tried`, else those that the user was shown, and what `id` asked
+    /// about alone. Never what came after.
+    fn chosen(&self, id: &str, uid: u32, tried: Option<u32>) -> Vec<Address> {
+        let known = match tried {
+            Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
+            None => self.shown.get(&uid).copied().unwrap_or(0),
+        };
+        let members = self.members.iter().enumerate();
+        let chosen = members.filter(|(at, one)| *at < known || one.id.as_deref() == Some(id));
+        chosen.map(|(_, one)| one.address.into()).collect()
+    }
+}
+
+/// How much of a burst a yes is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extent {
+    /// All of its prefix.
+    pub prefix: bool,
+    /// The first so many addresses.
+    pub tried: Option<u32>,
+}
+
+impl Extent {
+    /// Whether it says nothing: the question may be no burst.
+    #[must_use]
+    pub fn is_none(self) -> bool {
+        self == Self::default()
+    }
+
+    /// What a user's yes to a burst opens, who named it by `id`.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where that takes more holes than one answer opens.
+    pub fn of(self, burst: &Burst, id: &str, uid: u32) -> Result<Vec<Prefix>, Refusal> {
+        if self.prefix {
+            return Ok(vec![burst.prefix]);
+        }
+        let chosen = burst.chosen(id, uid, self.tried);
+        match chosen.len() {
+            0 => Err(shown_none(burst, id)),
+            1..=MOST_SHOWN => Ok(chosen.into_iter().map(Prefix::host).collect()),
+            count => Err(too_many(burst, id, count)),
+        }
+    }
+}
+
+/// The part of the network in which questions may be one burst: a /24 of IPv4, a /64 of IPv6.
+#[must_use]
+pub fn neighbourhood(address: Address) -> Prefix {
+    let host = Prefix::host(address);
+    let length = match Prefix::IPV4.contains(&host) {
+        true => 96 + 24,
+        false => 64,
+    };
+    Prefix::new(host.bits(), length)
+}
+
+/// The widest prefix around an address, within its neighbourhood, in which there is enough to ask about together and
+/// that `is_one` decision; `None` where there is none but the address.
+#[must_use]
+pub fn widest(
+    address: Address,
+    is_enough: impl Fn(&Prefix) -> bool,
+    is_one: impl Fn(&Prefix) -> bool,
+) -> Option<Prefix> {
+    let host = Prefix::host(address);
+    let lengths = neighbourhood(address).length()..host.length();
+    let prefixes = lengths.map(|length| Prefix::new(host.bits(), length));
+    // What is narrower holds no more of them.
+    prefixes.take_while(is_enough).find(is_one)
+}
+
+/// It is no burst.
+pub(super) fn no_burst(id: &str) -> Refusal {
+    Refusal::invalid(
+        format!("cannot answer {id} for a prefix"),
+        "it is about one destination, and no prefix was offered",
+        format!("guard approve {id}, or open it yourself: guard open PREFIX"),
+    )
+}
+
+fn shown_none(burst: &Burst, id: &str) -> Refusal {
+    Refusal::invalid(
+        format!("cannot tell what a yes to {id} is for"),
+        format!(
+            "by now it is about {} addresses of {}",
+            burst.count(),
+            burst.prefix
+        ),
+        format!(
+            "guard pending shows them; then guard approve {id}, or guard approve {id} --prefix"
+        ),
+    )
+}
+
+fn too_many(burst: &Burst, id: &str, count: usize) -> Refusal {
+    Refusal::invalid(
+        format!("cannot open the {count} addresses of {id} one by one"),
+        format!("one answer opens {MOST_SHOWN} at most, and nothing was opened"),
+        format!(
+            "guard approve {id} --prefix opens all of {}; guard approve {id} --tried {MOST_SHOWN} the first",
+            burst.prefix
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use guard_common::{PolicyId, Protocol, Verdict};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::policy::PortSpec;
+
+    fn address(last: u8) -> Address {
+        IpAddr::from([192, 0, 2, last]).into()
+    }
+
+    fn burst(count: u8) -> Burst {
+        let mut burst = Burst::over("192.0.2.0/24".parse().unwrap());
+        for last in 0..count {
+            let id = (last < 4).then(|| format!("r{}", last + 1));
+            assert!(burst.add(address(last), id));
+        }
+        burst
+    }
+
+    fn opened(burst: &Burst, extent: Extent, id: &str) -> Vec<String> {
+        let opened = extent.of(burst, id, 1000).unwrap();
+        opened.iter().map(Prefix::to_short).collect()
+    }
+
+    #[test]
+    fn a_plain_yes_is_for_what_was_shown() {
+        let mut burst = burst(5);
+        let plain = Extent::default();
+        // r2 asked about that one alone, and whoever types it may have seen no more.
+        assert_eq!(opened(&burst, plain, "r2"), ["192.0.2.1"]);
+        assert!(plain.of(&burst, "r9", 1000).is_err());
+        burst.show_to(1000);
+        burst.add(address(9), None);
+        assert_eq!(opened(&burst, plain, "r1").len(), 5);
+        assert!(!opened(&burst, plain, "r1").contains(&"192.0.2.9".to_owned()));
+        // What another user was shown counts for nothing.
+        assert_eq!(plain.of(&burst, "r1", 0).unwrap().len(), 1);
+        let tried = Extent {
+            tried: Some(2),
+            ..plain
+        };
+        assert_eq!(opened(&burst, tried, "r1"), ["192.0.2.0", "192.0.2.1"]);
+        let prefix = Extent {
+            prefix: true,
+            ..plain
+        };
+        assert_eq!(opened(&burst, prefix, "r1"), ["192.0.2.0/24"]);
+    }
+
+    #[test]
+    fn too_many_addresses_are_never_a_part_of_them() {
+        let mut burst = burst(17);
+        burst.show_to(1000);
+        let refusal = Extent::default().of(&burst, "r1", 1000).unwrap_err();
+        assert!(
+            refusal.failure.fix.contains("guard approve r1 --prefix"),
+            "{refusal}"
+        );
+        let shown = burst.to_shown();
+        assert_eq!((shown.addresses.len(), shown.count), (16, 17));
+    }
+
+    #[test]
+    fn it_remembers_no_more_than_so_many() {
+        let mut burst = Burst::over("2001:db8::/64".parse().unwrap());
+        for last in 0..1000_u16 {
+            let to = std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, last);
+            burst.add(IpAddr::from(to).into(), None);
+        }
+        assert!(burst.is_full() && burst.count() == MOST);
+        let kept = serde_json::to_string(&burst).unwrap();
+        assert_eq!(serde_json::from_str::<Burst>(&kept).unwrap(), burst);
+    }
+
+    /// Rules for parts of the neighbourhood, by how they say it.
+    fn policy() -> impl Strategy<Value = String> {
+        let action = prop::sample::select(vec!["confirm", "confirm", "deny", "allow", "read-only"]);
+        let rule = (any::<u8>(), 22_u8..33, action, any::<bool>());
+        let default = prop::sample::select(vec!["allow", "deny", "confirm"]);
+        (prop::collection::vec(rule, 0..6), default).prop_map(|(rules, default)| {
+            let mut text = format!("version = 1\ndefault = \"{default}\"\n");
+            for (number, (last, length, action, narrow)) in rules.into_iter().enumerate() {
+                let to = Prefix::v4([192, 0, 2, last], length);
+                let ports = if narrow { "ports = [\"tcp/443\"]\n" } else { "" };
+                text += &format!("[[rule]]\nname = \"r{number}\"\nto = [\"{to}\"]\naction = \"{action}\"\n{ports}");
+            }
+            text
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(128))]
+
+        /// Against every address by itself, under the compiled policies: a prefix is one decision where each policy says
+        /// the same of all of it by the same rule, and together they ask.
+        #[test]
+        fn a_prefix_is_one_decision_where_each_of_its_addresses_is(texts in prop::collection::vec(policy(), 1..3), at in any::<u8>()) {
+            let policies = crate::daemon::policies::of_texts(&texts);
+            let chain: Vec<_> = policies.iter().map(|(slot, _)| slot).collect();
+            let port = PortSpec::one(Protocol::TCP, 443);
+            let of = |chain: &[PolicyId], last: u8| {
+                let judged = policies.judge(chain, address(last), Protocol::TCP, 443).unwrap();
+                (judged.verdict, judged.rule.map(|rule| rule.name.clone()))
+            };
+            let all: Vec<_> = (0..=255_u8).map(|last| {
+                let each = chain.iter().map(|slot| of(&[*slot], last));
+                (each.collect::<Vec<_>>(), of(&chain, last).0)
+            }).collect();
+            let found = widest(address(at), |_| true, |prefix| policies.confirm_all(&chain, prefix, port));
+            let wanted = (24..32_u8).map(|length| Prefix::new(address(at).to_u128(), 96 + length)).find(|prefix| {
+                let within = (0..=255_u8).filter(|last| prefix.covers(&address(*last)));
+                let here = &all[usize::from(at)];
+                here.1 == Verdict::Confirm && within.into_iter().all(|last| all[usize::from(last)] == *here)
+            });
+            prop_assert_eq!(found, wanted);
+        }
+    }
+
+    proptest! {
+        /// Against all prefixes, one by one: the widest of those in the neighbourhood where every address has the same
+        /// answer.
+        #[test]
+        fn the_widest_is_the_widest(answers in prop::collection::vec(0_u8..3, 1..9), at in any::<u8>(), enough in 120_u8..129) {
+            // Blocks of some addresses with one answer each.
+            let answer = |last: u8| answers[usize::from(last) * answers.len() / 256];
+            let last = |address: u128| (address & 0xff) as u8;
+            let is_one = |prefix: &Prefix| {
+                let all = last(prefix.bits())..=last(prefix.last_bits());
+                all.into_iter().all(|one| answer(one) == answer(at))
+            };
+            let is_enough = |prefix: &Prefix| prefix.length() <= enough;
+            let found = widest(address(at), is_enough, is_one);
+            let wanted = (24..32_u8).find_map(|length| {
+                let bits = u32::from(Ipv4Addr::new(192, 0, 2, at)) & (u32::MAX << (32 - length));
+                let prefix = Prefix::v4(Ipv4Addr::from(bits).octets(), length);
+                let members = (0..=255_u8).filter(|one| prefix.covers(&address(*one)));
+                let agree = members.into_iter().all(|one| answer(one) == answer(at));
+                (agree && length + 96 <= enough).then_some(prefix)
+            });
+            prop_assert_eq!(found, wanted);
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! Many addresses of one network: one question, which offers the prefix.
+
+use std::{thread, time::Duration};
+
+use guard_lab::{AGENT, Attempt, Network, Shell, eventually, patience};
+use serde_json::{Value, json};
+
+use super::scene::{DENIED, Ended, Scene, V4, ended, id};
+
+/// What [`super::scene::POLICY`] confirms around the first addresses and does not deny a part of.
+const PREFIX: &str = "192.0.2.0/26";
+const COUNT: usize = 20;
+
+/// Has an agent try that many addresses of the network at once.
+fn spread(scene: &Scene<'_>, shell: &mut Shell, count: usize) {
+    scene.begin(shell, &format!("spread 192.0.2.% 443 {count}"));
+}
+
+fn all_ended(shell: &mut Shell, count: usize) -> Vec<Ended> {
+    (0..count).map(|_| ended(shell)).collect()
+}
+
+/// The only question, once it is about so many addresses.
+fn burst(scene: &Scene<'_>, count: usize) -> Value {
+    let is_one = |pending: &[Value]| pending.len() == 1 && pending[0]["burst"]["count"] == count;
+    let came = eventually("one question about all of them", || {
+        is_one(&scene.pending())
+    });
+    came.unwrap_or_else(|error| panic!("{error}: {:?}", scene.pending()));
+    scene.pending().remove(0)
+}
+
+#[test]
+fn a_burst_is_one_question_and_a_yes_to_its_prefix_lets_all_go() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    for last in 1..=COUNT {
+        let attempt = Attempt::tcp(&format!("192.0.2.{last}"), 443);
+        assert!(attempt.outside(network.dev(), AGENT).unwrap().ok, "{last}");
+    }
+    let before = scene.reached("192.0.2.7", 443);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    spread(&scene, &mut shell, COUNT);
+    let request = burst(&scene, COUNT);
+    assert_eq!(request["burst"]["prefix"], PREFIX);
+    assert_eq!(request["burst"]["addresses"].as_array().unwrap().len(), 16);
+    assert_eq!(request["held"], true);
+    assert_eq!(request["rule"], "production");
+    assert_eq!(request["offers"][0], json!({"for": 900.0}));
+    let text = scene.daemon.root(["pending"]).run().unwrap().stdout;
+    for part in [
+        "tcp/443 at 20 addresses of 192.0.2.0/26",
+        "--prefix --for 15m",
+    ] {
+        assert!(text.contains(part), "{text}");
+    }
+    thread::sleep(Duration::from_secs(1));
+    assert_eq!(scene.reached("192.0.2.7", 443), before);
+    let opened = scene.daemon.root(["approve", id(&request), "--prefix"]);
+    let opened = opened.json().unwrap();
+    assert_eq!(opened["destination"], PREFIX, "{opened}");
+    assert_eq!(opened["ports"], "tcp/443");
+    for one in all_ended(&mut shell, COUNT) {
+        assert!(one.ok, "{one:?}");
+    }
+    assert!(scene.reached("192.0.2.7", 443) > before);
+    assert!(scene.pending().is_empty());
+    // What was not in the prefix is asked about, or stays closed.
+    scene.begin(&mut shell, &format!("blocking {DENIED} 443"));
+    assert_eq!(ended(&mut shell).error, "EPERM");
+    scene.begin(&mut shell, "blocking 192.0.2.70 443");
+    let other = scene.held();
+    assert_eq!(other["destination"]["address"], "192.0.2.70");
+    scene.answer(&["deny", id(&other)]);
+    ended(&mut shell);
+    let asked = scene.log("request");
+    let gathered = asked.iter().find(|one| one["burst"].is_object()).unwrap();
+    assert_eq!(gathered["burst"]["request"], request["id"]);
+    assert_eq!(gathered["burst"]["others"].as_array().unwrap().len(), 3);
+    let answered = scene.log("answered").remove(0);
+    assert_eq!(answered["opens"], json!([PREFIX]));
+}
+
+#[test]
+fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network);
+    let watcher = scene.watcher();
+    let mut shell = scene.shell();
+    spread(&scene, &mut shell, COUNT);
+    let request = burst(&scene, COUNT);
+    // By an id of a question that became a part of it.
+    let part = scene.log("request").remove(2)["request"].clone();
+    assert_ne!(part, request["id"]);
+    scene.answer(&["deny", part.as_str().unwrap()]);
+    for one in all_ended(&mut shell, COUNT) {
+        assert_eq!(one.error, "ECONNABORTED", "{one:?}");
+    }
+    let late = scene.daemon.root(["approve", id(&request)]).run().unwrap();
+    assert_eq!(late.code(), Some(2));
+    assert!(late.stderr.contains("answered it with no"), "{late:?}");
+    let is_refused = |scene: &Scene<'_>, shell: &mut Shell, to: &str| {
+        scene.begin(shell, &format!("blocking {to} 443"));
+        let one = ended(shell);
+        assert!(
+            ["EPERM", "ECONNABORTED"].contains(&one.error.as_str()),
+            "{to}: {one:?}"
+        );
+        assert!(scene.pending().is_empty(), "{to}");
+    };
+    is_refused(&scene, &mut shell, "192.0.2.7");
+    is_refused(&scene, &mut shell, "192.0.2.50");
+    drop(watcher);
+    scene.daemon.stop().unwrap();
+    scene.daemon.start().unwrap();
+    let _watcher = scene.watcher();
+    is_refused(&scene, &mut shell, "192.0.2.7");
+    is_refused(&scene, &mut shell, "192.0.2.51");
+    scene.begin(&mut shell, "blocking 192.0.2.70 443");
+    scene.answer(&["deny", id(&scene.held())]);
+    ended(&mut shell);
+    // What a person opens in it is open.
+    let session = shell.session().to_owned();
+    scene.answer(&["open", "192.0.2.7", "--session", &session]);
+    scene.begin(&mut shell, "blocking 192.0.2.7 443");
+    assert!(ended(&mut shell).ok);
+    is_refused(&scene, &mut shell, "192.0.2.8");
+}
+
+#[test]
+fn a_plain_yes_is_for_the_addresses_that_were_shown() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    spread(&scene, &mut shell, 5);
+    let request = burst(&scene, 5);
+    // What comes after that root has not seen; its owner has.
+    scene.begin(&mut shell, "blocking 192.0.2.33 443");
+    eventually("it has grown", || {
+        let seen = scene.daemon.agent(["pending"]).json().unwrap();
+        seen[0]["burst"]["count"] == 6
+    })
+    .unwrap();
+    let opened = scene
+        .daemon
+        .root(["approve", id(&request), "--json"])
+        .run()
+        .unwrap();
+    assert!(
+        opened
+            .stderr
+            .contains("1 more of the addresses of 192.0.2.0/26"),
+        "{opened:?}"
+    );
+    let holes = scene.daemon.root(["holes"]).json().unwrap();
+    let mut holes: Vec<_> = holes
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hole| hole["destination"].as_str().unwrap().to_owned())
+        .collect();
+    holes.sort();
+    let expected = ["1", "2", "3", "4", "5"].map(|last| format!("192.0.2.{last}/32"));
+    assert_eq!(holes, expected);
+    for one in all_ended(&mut shell, 5) {
+        assert!(one.ok, "{one:?}");
+    }
+    let other = scene.held();
+    assert_eq!(other["destination"]["address"], "192.0.2.33");
+    assert_eq!(other["burst"], Value::Null);
+    assert_ne!(other["id"], request["id"]);
+    assert_eq!(scene.reached("192.0.2.33", 443), 0);
+    scene.answer(&["approve", id(&other)]);
+    assert!(ended(&mut shell).ok);
+}
+
+#[test]
+fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    spread(&scene, &mut shell, COUNT);
+    let request = burst(&scene, COUNT);
+    let refused = scene.daemon.root(["approve", id(&request)]).run().unwrap();
+    assert_eq!(refused.code(), Some(2));
+    let fix = format!("guard approve {} --prefix", id(&request));
+    assert!(refused.stderr.contains(&fix), "{refused:?}");
+    assert_eq!(scene.daemon.root(["holes"]).json().unwrap(), json!([]));
+    scene.answer(&["approve", id(&request), "--tried", "2", "--for", "5m"]);
+    for one in all_ended(&mut shell, 2) {
+        assert!(one.ok, "{one:?}");
+    }
+    // The others wait on, for another answer.
+    let rest = burst(&scene, COUNT - 2);
+    assert_ne!(rest["id"], request["id"]);
+    assert_eq!(rest["offers"][0], json!({"for": 300.0}));
+    scene.answer(&["approve", id(&rest), "--prefix"]);
+    for one in all_ended(&mut shell, COUNT - 2) {
+        assert!(one.ok, "{one:?}");
+    }
+}
+
+#[test]
+fn a_burst_and_what_people_chose_outlive_guardd() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network);
+    let watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("blocking {V4} 8080"));
+    let first = scene.held();
+    scene.answer(&["approve", id(&first), "--for", "20m", "--connections", "3"]);
+    assert!(ended(&mut shell).ok);
+    spread(&scene, &mut shell, COUNT);
+    let before = burst(&scene, COUNT);
+    let offer = json!({"for": 1200.0, "connections": 3});
+    assert_eq!(before["offers"][0], offer);
+    drop(watcher);
+    scene.daemon.kill().unwrap();
+    scene.daemon.start().unwrap();
+    let _watcher = scene.watcher();
+    let after = burst(&scene, COUNT);
+    assert_eq!(
+        (&after["id"], &after["burst"]),
+        (&before["id"], &before["burst"])
+    );
+    assert_eq!(after["offers"][0], offer);
+    assert!(
+        scene
+            .daemon
+            .root(["holes"])
+            .json()
+            .unwrap()
+            .as_array()
+            .unwrap()
+            .len()
+            < 2,
+        "nothing was answered by itself"
+    );
+    let part = scene.log("request").remove(2)["request"].clone();
+    scene.answer(&["approve", part.as_str().unwrap(), "--prefix"]);
+    for one in all_ended(&mut shell, COUNT) {
+        assert!(one.ok, "{one:?}");
+    }
+}
+
+#[test]
+fn what_does_not_wait_is_one_question_too() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, "spread 2001:db8:7::% 443 6");
+    for one in all_ended(&mut shell, 6) {
+        assert_eq!(one.error, "EPERM", "{one:?}");
+    }
+    let request = burst(&scene, 6);
+    assert_eq!(request["burst"]["prefix"], "2001:db8:7::/64");
+    assert_eq!(request["held"], false);
+    assert_eq!(request["count"], 6);
+    scene.answer(&["approve", id(&request), "--prefix", "--for", "1m"]);
+    scene.begin(&mut shell, "spread 2001:db8:7::% 443 6");
+    for one in all_ended(&mut shell, 6) {
+        assert!(one.ok, "{one:?}");
+    }
+    // Each in a network of its own is a question of its own.
+    scene.begin(&mut shell, "spread 2001:db8:7:%::10 443 6");
+    all_ended(&mut shell, 6);
+    thread::sleep(patience(Duration::from_millis(300)));
+    assert_eq!(scene.pending().len(), 6);
+    let refused = scene
+        .daemon
+        .root(["approve", id(&scene.pending()[0]), "--prefix"]);
+    let refused = refused.run().unwrap();
+    assert!(
+        refused.stderr.contains("no prefix was offered"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn a_policy_that_changes_takes_the_offer_back() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    spread(&scene, &mut shell, 6);
+    let request = burst(&scene, 6);
+    let narrower = super::scene::POLICY.replace("192.0.2.99", "192.0.2.3");
+    scene.daemon.write_policy("asks", &narrower).unwrap();
+    eventually("it is asked anew", || {
+        let pending = scene.pending();
+        !pending.is_empty() && pending.iter().all(|one| one["id"] != request["id"])
+    })
+    .unwrap();
+    let late = scene
+        .daemon
+        .root(["approve", id(&request), "--prefix"])
+        .run()
+        .unwrap();
+    assert_eq!(late.code(), Some(2), "{late:?}");
+    assert_eq!(scene.daemon.root(["holes"]).json().unwrap(), json!([]));
+    // One of them is denied now.
+    assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+}
