@@ -15,20 +15,26 @@ use super::{Outcome, Step as _, Target, errno, say};
 /// How often those that wait are looked at.
 const PACE: Duration = Duration::from_millis(20);
 
-/// Connects to OTHER addresses from the target's on, and waits for all of them, or until its time is up.
+/// Connects to COUNTxSTRIDE addresses: the target's first, and then each STRIDE further. Waits for all of them, or until
+/// its time is up.
 pub(super) fn connect_to_all(target: &Target) -> Result<Outcome> {
-    let count = target.other.as_deref().context("to how many?")?;
-    let count: u32 = count
-        .parse()
-        .with_context(|| format!("{count} is no number"))?;
+    let which = target.other.as_deref().unwrap_or_default();
+    let (count, stride) = which.split_once('x').context("to how many?")?;
+    let number = |text: &str| -> Result<usize> {
+        text.parse().with_context(|| format!("{text} is no number"))
+    };
+    let (count, stride) = (number(count)?, number(stride)?);
     let IpAddr::V4(first) = target.to.ip() else {
         bail!("it wants an IPv4 address");
     };
     let first = first.to_bits();
-    Ok(connect_from(first..first + count, target))
+    Ok(connect_to_each(
+        (first..).step_by(stride).take(count),
+        target,
+    ))
 }
 
-fn connect_from(addresses: std::ops::Range<u32>, target: &Target) -> Outcome {
+fn connect_to_each(addresses: impl Iterator<Item = u32>, target: &Target) -> Outcome {
     let end = Instant::now() + target.timeout;
     let mut errors = BTreeMap::<String, u64>::new();
     let (mut connected, mut waiting) = (Vec::new(), Vec::new());

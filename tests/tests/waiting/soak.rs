@@ -20,11 +20,13 @@ use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually, i
 use serde_json::{Value, json};
 
 const POLICY: &str = "version = 1\nname = \"soak\"\ndefault = \"allow\"\nhold = \"4s\"\n\
-     [[rule]]\nname = \"asked\"\nto = [\"10.77.0.0/16\"]\naction = \"confirm\"\n";
+     [[rule]]\nname = \"asked\"\nto = [\"10.64.0.0/10\"]\naction = \"confirm\"\n";
 /// Where the questions begin, as a number.
-const FIRST: u32 = Ipv4Addr::new(10, 77, 0, 0).to_bits();
-/// Where those before the others do.
-const WARM: u32 = FIRST + 65_000;
+const FIRST: u32 = Ipv4Addr::new(10, 64, 0, 1).to_bits();
+/// The next is in another network: what lies in one is one question.
+const STRIDE: u32 = 256;
+/// Where those before the others begin.
+const WARM: u32 = FIRST + 15_000 * STRIDE;
 /// Questions of one session: what it may write into the trail at once is enough for three records about each.
 const EACH: u32 = 20;
 /// Sessions at a time.
@@ -45,7 +47,7 @@ fn soak_of_ten_thousand_questions() {
 
 fn soak(questions: u32) {
     let network = Network::new().unwrap();
-    network.answer_for(&["10.77.0.0/16"]).unwrap();
+    network.answer_for(&["10.64.0.0/10"]).unwrap();
     let production = Production::launch(&network, &[443], &[], true).unwrap();
     let daemon = Daemon::in_network(&network)
         .policy("soak", POLICY)
@@ -107,7 +109,7 @@ fn ask_all(daemon: &Daemon, questions: u32) -> BTreeSet<u32> {
                         return;
                     }
                     let patience = if gives_up(number) { "1500" } else { "60000" };
-                    if ask(daemon, FIRST + number * EACH, patience) || gives_up(number) {
+                    if ask(daemon, FIRST + number * EACH * STRIDE, patience) || gives_up(number) {
                         unwatched.lock().unwrap().insert(number);
                     }
                 }
@@ -126,7 +128,7 @@ fn gives_up(number: u32) -> bool {
 /// of them before guardd came to it, as on a busy machine.
 fn ask(daemon: &Daemon, first: u32, patience: &str) -> bool {
     let attempt = Attempt::new("spread", &Ipv4Addr::from(first).to_string(), 443)
-        .other(&EACH.to_string())
+        .other(&format!("{EACH}x{STRIDE}"))
         .timeout(Duration::from_millis(patience.parse().unwrap()));
     let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
     let run = daemon.agent(["run", "--policy", "soak", "--hold", "4s", "--"]);
@@ -173,7 +175,7 @@ fn tell(daemon: &Daemon, verb: &str, id: &str) {
 
 fn wanted(destination: &Value) -> Option<&'static str> {
     let address: Ipv4Addr = destination["address"].as_str()?.parse().unwrap();
-    match address.to_bits() % 10 {
+    match (address.to_bits() / STRIDE) % 10 {
         0 => Some("Approve"),
         1..4 => Some("Deny"),
         _ => None,
@@ -225,7 +227,7 @@ fn memory(daemon: &Daemon) -> u64 {
 
 /// Of which session a question to that address is.
 fn number(address: u32) -> u32 {
-    (address - FIRST) / EACH
+    (address - FIRST) / STRIDE / EACH
 }
 
 /// The audit trail by kinds of records.
@@ -319,7 +321,7 @@ fn nothing_else_passed(trail: &Trail, production: &Production<'_>) {
     let opened: BTreeSet<_> = opened.map(|one| about(one).1).collect();
     let reached = production.reached().unwrap();
     let reached = reached.iter().map(|one| one.to.to_string());
-    let reached: BTreeSet<_> = reached.filter(|to| to.starts_with("10.77.")).collect();
+    let reached: BTreeSet<_> = reached.filter(|to| to.starts_with("10.")).collect();
     eprintln!("{} opened, {} of them reached", opened.len(), reached.len());
     assert!(
         !reached.is_empty() && reached.iter().all(|to| opened.contains(to.as_str())),
@@ -333,7 +335,7 @@ fn still_answers(daemon: &Daemon) {
     assert_eq!(daemon.root(["pending"]).json().unwrap(), json!([]));
     assert_eq!(daemon.root(["holes"]).json().unwrap(), json!([]));
     let mut shell = Shell::start(daemon, "soak").unwrap();
-    let attempt = Attempt::tcp("10.77.255.1", 443);
+    let attempt = Attempt::tcp("10.127.255.1", 443);
     assert!(!shell.reaches(&attempt).unwrap());
     let pending = daemon.root(["pending"]).json().unwrap();
     let id = pending[0]["id"].as_str().unwrap();

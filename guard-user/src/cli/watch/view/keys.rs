@@ -17,9 +17,9 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ("o", "yes, as you said it last time for the same rule"),
     (
         "c",
-        "yes to some connections, or HTTP requests: type how many, then f, y or h",
+        "yes to so many connections or requests: a number, then f, y or h",
     ),
-    ("s", "yes to so many bytes: type a size, then f, y or h"),
+    ("s", "yes to so many bytes: a size, then f, y or h"),
     ("r", "yes to reads over HTTP alone: then f, y or h"),
     (
         "p",

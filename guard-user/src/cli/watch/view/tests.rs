@@ -264,9 +264,8 @@ fn help_has_every_key() {
       y         yes, for 15 minutes
       h         yes, for an hour
       o         yes, as you said it last time for the same rule
-      c         yes to some connections, or HTTP requests: type how many, then f, y
-                or h
-      s         yes to so many bytes: type a size, then f, y or h
+      c         yes to so many connections or requests: a number, then f, y or h
+      s         yes to so many bytes: a size, then f, y or h
       r         yes to reads over HTTP alone: then f, y or h
       p         many addresses: yes to all of their prefix: then f, y or h
       p         HTTP: yes to all with this method and a path like it: edit it,
