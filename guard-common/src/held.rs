@@ -4,6 +4,10 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Address, BootTime, Connection, Protocol, SessionId};
 
+/// For so long, in nanoseconds, after the report of a refusal or of a connection that waits the kernel reports none that
+/// waits for the same destination.
+pub const HELD_PAUSE: u64 = 125_000_000;
+
 /// The value of `PATIENCE`, keyed by session id: whether, and how long, its connections wait. Zeroed memory: not at all.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,

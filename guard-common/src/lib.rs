@@ -20,7 +20,7 @@ pub use decide::{
     Connection, Decision, Passage, PolicyVerdict, Tables, Wanted, decide, find_hole, policy_verdict,
 };
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
-pub use held::{Held, Patience, RefusedKey};
+pub use held::{HELD_PAUSE, Held, Patience, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
 pub use origin::{NetnsCookie, Origin, OriginKey};
 pub use policy::{

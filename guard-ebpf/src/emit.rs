@@ -4,7 +4,8 @@
 //! [`EVENTS_A_SECOND`] in all. Each refusal is in exactly one of `reported`, `summed_up` and `lost`.
 
 use guard_common::{
-    AttemptCount, AttemptKey, BootTime, Connection, Decision, Event, Hook, Session, SessionStats,
+    AttemptCount, AttemptKey, BootTime, Connection, Decision, Event, HELD_PAUSE, Hook, Session,
+    SessionStats,
 };
 
 use crate::{
@@ -85,7 +86,7 @@ impl Refusal<'_> {
             let count = kernel::fetch_add(&raw mut (*attempt).count, 1) + 1;
             let reported = &raw mut (*attempt).reported;
             // Somebody is to see soon what waits, also where it was refused just before.
-            let pause = if self.held { SECOND / 8 } else { SECOND };
+            let pause = if self.held { HELD_PAUSE } else { SECOND };
             if now.0 < reported.read_volatile().0 + pause {
                 return None;
             }

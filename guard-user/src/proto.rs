@@ -43,11 +43,7 @@ pub enum Call {
     Assign(Assign),
     /// The requests that wait for an answer. With `more`: one [`Requests`] now and one at each change.
     #[serde(rename = "org.guardd.Control.Pending")]
-    Pending {
-        /// The caller is shown all of them, once and now: a plain yes to a burst is for the addresses in this answer.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        shows: bool,
-    },
+    Pending {},
     /// Answer a request with yes. Answer: [`Holes`].
     #[serde(rename = "org.guardd.Control.Approve")]
     Approve {
@@ -62,7 +58,7 @@ pub enum Call {
         /// Of a burst: all of [`Burst::prefix`].
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         prefix: bool,
-        /// Of a burst: the first so many of [`Burst::addresses`]. Absent: those that the caller was shown last.
+        /// Of a burst: the first so many of [`Burst::addresses`]. Absent: the one that `id` asked about alone.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tried: Option<u32>,
         /// How long the hole lives.
@@ -325,12 +321,22 @@ pub struct Request {
     pub http: Option<HttpRequest>,
     /// The agent's own words.
     pub note: Option<String>,
-    /// What was tried beside it; absent where it is about one destination.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// What was tried beside it; null where it is about one destination.
+    #[serde(default)]
     pub burst: Option<Burst>,
     /// Ways to say yes, that of whoever asked last time first; none to HTTP requests.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default)]
     pub offers: Vec<Offer>,
+}
+
+impl Request {
+    /// About how many addresses it is, by powers of two: 0 where it is no burst. Who was told of it is told again where
+    /// that has grown.
+    #[must_use]
+    pub fn size(&self) -> u32 {
+        let count = self.burst.as_ref().map(|burst| burst.count);
+        count.and_then(usize::checked_ilog2).unwrap_or(0)
+    }
 }
 
 /// Many destinations in one prefix, of one protocol and port, that are asked about together.
@@ -350,8 +356,8 @@ pub struct Offer {
     /// For so long, in seconds.
     #[serde(rename = "for")]
     pub seconds: f64,
-    /// To so many connections; absent: any number.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// To so many connections; null: any number.
+    #[serde(default)]
     pub connections: Option<u32>,
 }
 

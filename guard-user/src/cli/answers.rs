@@ -17,12 +17,7 @@ pub(crate) fn pending(
     if args.follow {
         return follow(client, output);
     }
-    let shown = client.call(&Call::Pending { shows: true });
-    // A guardd from before there were bursts does not know the word.
-    let answer: Requests = match shown {
-        Ok(answer) => answer,
-        Err(_) => client.call(&Call::Pending { shows: false })?,
-    };
+    let answer: Requests = client.call(&Call::Pending {})?;
     output.print(answer.requests.as_slice(), render::requests::list)?;
     Ok(Exit::DONE)
 }
@@ -31,9 +26,9 @@ pub(crate) fn pending(
 /// destinations, which is another question.
 fn follow(client: Client, output: Output) -> Result<Exit, CliError> {
     let mut known = HashSet::new();
-    for answer in client.stream::<Requests>(&Call::Pending { shows: false })? {
+    for answer in client.stream::<Requests>(&Call::Pending {})? {
         let requests = answer?.requests;
-        let key = |request: &Request| (request.id.clone(), request.burst.is_some());
+        let key = |request: &Request| (request.id.clone(), request.size());
         let current: HashSet<_> = requests.iter().map(key).collect();
         for request in requests
             .iter()

@@ -213,7 +213,7 @@ pub struct ApproveArgs {
     /// Of an HTTP request: let through all that change something at its destination
     #[arg(long, conflicts_with = "read_only")]
     pub writes: bool,
-    /// Of a burst: open all of the prefix that is offered, as one hole [default: the addresses that `guard pending` showed]
+    /// Of a burst: open all of the prefix that is offered, as one hole [default: the one address that ID asked about alone]
     #[arg(long, conflicts_with_all = ["path", "writes"])]
     pub prefix: bool,
     /// Of a burst: open the first N of the addresses that were tried, 16 at most

@@ -1,6 +1,6 @@
 //! A person's answers to requests: written down before they hold.
 
-use guard_common::{Address, BootTime};
+use guard_common::BootTime;
 use jiff::Timestamp;
 
 use super::{
@@ -9,7 +9,8 @@ use super::{
     bursts::{self, Burst, Extent},
     events,
     failure::Refusal,
-    grant, ids,
+    grant::{self, Grant},
+    ids,
     opening::after,
     proxy::allowing::{Widening, no_http},
     requests::{Pending, Question},
@@ -65,37 +66,33 @@ impl State {
         extent: Extent,
         terms: &Terms,
     ) -> Result<proto::Holes, Refusal> {
-        let (question, id) = (&asked.question, &asked.shown.id);
+        let question = &asked.question;
         let prefixes = match &asked.burst {
-            Some(burst) => extent.of(burst, called, by.who.uid())?,
+            Some(burst) => self.chosen(asked, burst, called, extent)?,
             None if extent.prefix => return Err(bursts::no_burst(called)),
             None => vec![Prefix::host(question.destination)],
         };
-        let opens = asked.burst.as_ref().map(|_| shown_prefixes(&prefixes));
-        let left = left_out(asked, &prefixes);
+        let left = asked.burst.as_ref();
+        let left = left.and_then(|burst| burst.without(&prefixes));
+        let new = left.as_ref().map(|_| self.datapath.next_request());
+        let new = new.transpose()?.map(|number| format!("r{number}"));
+        let answered = answered(asked, called, &prefixes);
         let ports = vec![events::ports_of(question)];
-        let grant = self.grant(question.session, prefixes, ports, terms)?;
-        let record = Record::of(ids::session(question.session), grant.owner)
-            .with("request", id.clone())
-            .with("called", (called != id).then_some(called))
-            .with("parts", parts(asked))
-            .with("answer", "yes")
-            .with("opens", opens)
-            .with("seconds", grant.time.as_secs_f64())
-            .with("connections", grant.connections)
-            .with("bytes", grant.bytes)
-            .with("read_only", grant.read_only.then_some(true))
-            .with("shown", events::as_shown(&asked.shown));
+        let grant = self.grant(question.session, prefixes.clone(), ports, terms)?;
+        let record = yes(asked, called, &answered, &grant);
         let record = by.told_in(record, &self.users.name(by.who.uid()));
         self.audit.reserve()?;
         self.audit.write(LogKind::Answered, record)?;
         let reason = asked.shown.note.clone();
-        let mut opened = self.open_all(by, grant, reason, Some(id))?;
-        opened.warnings.extend(left);
+        let mut opened = self.open_all(by, grant, reason, Some(&answered[0]))?;
+        opened.warnings.extend(left.as_ref().map(left_out));
         self.counters.answered("yes", asked.shown.asked_at);
-        self.note_answers(by, asked, "yes");
+        self.note_answers(by, asked.owner, &answered, "yes");
         self.note_choice(by.who, &asked.shown, terms);
-        self.requests.take(id);
+        match new {
+            Some(new) => self.requests.take_answered(called, &prefixes, new),
+            None => drop(self.requests.take(called)),
+        }
         self.keep_requests();
         self.look_at_held();
         Ok(opened)
@@ -118,20 +115,24 @@ impl State {
             .filter(|one| by.who.answers_for(one.owner));
         let asked = asked.ok_or_else(|| self.no_request(by, id))?.clone();
         let time = grant::term(seconds)?;
-        let request = &asked.shown.id;
-        let refuses = asked.burst.as_ref().map(|burst| burst.prefix());
+        let refuses: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
+        let answered = answered(&asked, id, &refuses);
+        let (request, parts) = (&answered[0], &answered[1..]);
         let record = Record::of(&asked.shown.session, asked.owner)
             .with("request", request.clone())
             .with("called", (id != request).then_some(id))
-            .with("parts", parts(&asked))
+            .with("parts", asked.burst.as_ref().map(|_| parts))
             .with("answer", "no")
-            .with("refuses", refuses.map(|prefix| shown_prefixes(&[prefix])))
+            .with(
+                "refuses",
+                asked.burst.as_ref().map(|_| shown_prefixes(&refuses)),
+            )
             .with("seconds", time.as_secs_f64())
             .with("shown", events::as_shown(&asked.shown));
         let record = by.told_in(record, &self.users.name(by.who.uid()));
         self.audit.write(LogKind::Answered, record)?;
         self.audit.sync()?;
-        self.note_answers(by, &asked, "no");
+        self.note_answers(by, asked.owner, &answered, "no");
         if self.requests.take(id).is_none() {
             return Err(ids::no_request(id));
         }
@@ -165,19 +166,31 @@ impl State {
         }
     }
 
-    /// Remembers an answer under each id that the request had.
-    fn note_answers(&mut self, by: &Answering, asked: &Pending, answer: &str) {
-        let id = &asked.shown.id;
-        for part in asked
-            .burst
-            .iter()
-            .flat_map(Burst::ids)
-            .filter(|part| part != id)
-        {
-            let answer = format!("{answer} as a part of {id}");
-            self.note_answer(by, (part, asked.owner), &answer);
+    /// What a yes to a burst opens.
+    fn chosen(
+        &self,
+        asked: &Pending,
+        burst: &Burst,
+        called: &str,
+        extent: Extent,
+    ) -> Result<Vec<Prefix>, Refusal> {
+        let (own, prefix) = (&asked.shown.id, burst.prefix());
+        let chosen = extent.of(burst, own, called)?;
+        let now = clock::now();
+        if extent.prefix && self.requests.has_refused_in(&asked.question, &prefix, now) {
+            return Err(bursts::has_refused(&prefix, own));
         }
-        self.note_answer(by, (id, asked.owner), answer);
+        Ok(chosen)
+    }
+
+    /// Remembers an answer under each of a request's ids.
+    fn note_answers(&mut self, by: &Answering, owner: u32, ids: &[String], answer: &str) {
+        let [id, parts @ ..] = ids else { return };
+        for part in parts {
+            let answer = format!("{answer} as a part of {id}");
+            self.note_answer(by, (part, owner), &answer);
+        }
+        self.note_answer(by, (id, owner), answer);
     }
 
     /// Remembers an answer for whoever comes after it.
@@ -204,28 +217,48 @@ impl State {
     }
 }
 
-/// The ids that a burst has had beside its own.
-fn parts(asked: &Pending) -> Option<Vec<&str>> {
-    let ids = asked.burst.as_ref()?.ids();
-    Some(ids.filter(|id| *id != asked.shown.id).collect())
+/// The record of a yes to a request about connections, by one of the ids that it answers.
+fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Record {
+    let is_burst = asked.burst.is_some();
+    Record::of(ids::session(grant.session), grant.owner)
+        .with("request", answered[0].clone())
+        .with("called", (called != answered[0]).then_some(called))
+        .with("parts", is_burst.then(|| &answered[1..]))
+        .with("answer", "yes")
+        .with("opens", is_burst.then(|| shown_prefixes(&grant.prefixes)))
+        .with("seconds", grant.time.as_secs_f64())
+        .with("connections", grant.connections)
+        .with("bytes", grant.bytes)
+        .with("read_only", grant.read_only.then_some(true))
+        .with("shown", events::as_shown(&asked.shown))
+}
+
+/// The ids that an answer for these prefixes answers: the one that the record is about, and those of its parts. That is the
+/// question's own, unless it asks on about its own address.
+fn answered(asked: &Pending, called: &str, prefixes: &[Prefix]) -> Vec<String> {
+    let own = asked.shown.id.as_str();
+    let Some(burst) = &asked.burst else {
+        return vec![own.to_owned()];
+    };
+    let ids: Vec<_> = burst.ids_in(prefixes).collect();
+    let first = if ids.contains(&own) { own } else { called };
+    let parts = ids.into_iter().filter(|id| *id != first);
+    std::iter::once(first)
+        .chain(parts)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn shown_prefixes(prefixes: &[Prefix]) -> Vec<String> {
     prefixes.iter().map(ToString::to_string).collect()
 }
 
-/// That a yes was not for all that was tried: whoever gave it had not been shown the rest.
-fn left_out(asked: &Pending, opened: &[Prefix]) -> Option<String> {
-    let burst = asked.burst.as_ref()?;
-    let is_open = |to: &Address| opened.iter().any(|prefix| prefix.covers(to));
-    let count = burst.addresses().filter(|to| !is_open(to)).count();
-    let prefix = burst.prefix();
-    (count > 0).then(|| {
-        format!(
-            "{count} more of the addresses of {prefix} that were tried stay closed, for you were not shown them before: \
-             they are asked about anew when they are tried"
-        )
-    })
+/// That a yes was not for all that was tried.
+fn left_out(left: &Burst) -> String {
+    let (count, prefix) = (left.count(), left.prefix());
+    format!(
+        "{count} more of the addresses of {prefix} that were tried stay closed: guard pending asks about them"
+    )
 }
 
 fn no_read(id: &str) -> Refusal {

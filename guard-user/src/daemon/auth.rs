@@ -279,7 +279,7 @@ mod tests {
         let (ids, all) = (vec![], true);
         let (follow, since) = (false, None);
         vec![
-            Call::Pending { shows: false },
+            Call::Pending {},
             Call::Approve {
                 id: text(),
                 path: None,

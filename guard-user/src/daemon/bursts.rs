@@ -1,6 +1,6 @@
 //! Bursts: many questions about one neighbourhood, asked as one. A person is offered a prefix that one rule decides.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{net::IpAddr, time::Duration};
 
 use guard_common::Address;
 use serde::{Deserialize, Serialize};
@@ -30,11 +30,8 @@ struct Member {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Burst {
     prefix: Prefix,
-    /// Oldest first. Only ever added to: a person's yes is for the first so many.
+    /// Oldest first. Under one id they are only ever added to: a person's yes is for the first so many.
     members: Vec<Member>,
-    /// How many of them a user was shown last.
-    #[serde(skip)]
-    shown: HashMap<u32, usize>,
 }
 
 impl Burst {
@@ -44,8 +41,31 @@ impl Burst {
         Self {
             prefix,
             members: Vec::new(),
-            shown: HashMap::new(),
         }
+    }
+
+    /// The ids of those that asked about what these prefixes hold.
+    pub fn ids_in(&self, prefixes: &[Prefix]) -> impl Iterator<Item = &str> {
+        let within = self.members.iter();
+        let within = within.filter(|one| is_in(one, prefixes));
+        within.filter_map(|one| one.id.as_deref())
+    }
+
+    /// What was tried of it outside of these; `None` where that is nothing.
+    #[must_use]
+    pub fn without(&self, prefixes: &[Prefix]) -> Option<Self> {
+        let members = self.members.iter();
+        let members: Vec<_> = members
+            .filter(|one| !is_in(one, prefixes))
+            .cloned()
+            .collect();
+        (!members.is_empty()).then_some(Self { members, ..*self })
+    }
+
+    /// The id of the request that asked about its first address alone.
+    #[must_use]
+    pub fn first_id(&self) -> Option<&str> {
+        self.members.first()?.id.as_deref()
     }
 
     /// All that a yes may open.
@@ -100,21 +120,18 @@ impl Burst {
         }
     }
 
-    /// That user has been shown it as it is now.
-    pub fn show_to(&mut self, uid: u32) {
-        self.shown.insert(uid, self.members.len());
+    /// The first so many addresses. Never what came after.
+    fn first(&self, count: u32) -> Vec<Address> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        self.addresses().take(count).collect()
     }
 
-    /// What a yes without the prefix is for: the first `tried`, else those that the user was shown, and what `id` asked
-    /// about alone. Never what came after.
-    fn chosen(&self, id: &str, uid: u32, tried: Option<u32>) -> Vec<Address> {
-        let known = match tried {
-            Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
-            None => self.shown.get(&uid).copied().unwrap_or(0),
-        };
-        let members = self.members.iter().enumerate();
-        let chosen = members.filter(|(at, one)| *at < known || one.id.as_deref() == Some(id));
-        chosen.map(|(_, one)| one.address.into()).collect()
+    /// What `id` asked about alone; its own id stands for the first address.
+    fn alone(&self, id: &str) -> Vec<Address> {
+        let mut members = self.members.iter();
+        let found = members.find(|one| one.id.as_deref() == Some(id));
+        let found = found.or(self.members.first());
+        found.map(|one| one.address.into()).into_iter().collect()
     }
 }
 
@@ -134,29 +151,45 @@ impl Extent {
         self == Self::default()
     }
 
-    /// What a user's yes to a burst opens, who named it by `id`.
+    /// What a yes to a burst opens that goes by `own` and was named by `id`.
     ///
     /// # Errors
     ///
-    /// `Invalid` where that takes more holes than one answer opens.
-    pub fn of(self, burst: &Burst, id: &str, uid: u32) -> Result<Vec<Prefix>, Refusal> {
+    /// `Invalid` where that is nothing, or takes more holes than one answer opens; where `id` is that of a part, of which
+    /// nobody was shown more than one address.
+    pub fn of(self, burst: &Burst, own: &str, id: &str) -> Result<Vec<Prefix>, Refusal> {
+        if own != id && !self.is_none() {
+            return Err(only_a_part(own, id));
+        }
         if self.prefix {
             return Ok(vec![burst.prefix]);
         }
-        let chosen = burst.chosen(id, uid, self.tried);
+        let chosen = match self.tried {
+            Some(count) => burst.first(count),
+            None => burst.alone(id),
+        };
         match chosen.len() {
-            0 => Err(shown_none(burst, id)),
+            0 => Err(for_nothing(burst, id)),
             1..=MOST_SHOWN => Ok(chosen.into_iter().map(Prefix::host).collect()),
             count => Err(too_many(burst, id, count)),
         }
     }
 }
 
-/// The part of the network in which questions may be one burst: a /24 of IPv4, a /64 of IPv6.
+/// Where the last bits of an IPv6 address are an IPv4 address, which decides about the network: IPv4-mapped (RFC 4291) and the
+/// rest of its /64, IPv4-translated (RFC 2765), NAT64 (RFC 6052, RFC 8215).
+const HOLD_IPV4: [(u128, u8); 3] = [
+    (0, 64),
+    (0x0064_ff9b << 96, 96),
+    (0x0064_ff9b_0001 << 80, 48),
+];
+
+/// The part of the network in which questions may be one burst: a /24 of IPv4 and of what holds it, a /64 of IPv6.
 #[must_use]
 pub fn neighbourhood(address: Address) -> Prefix {
     let host = Prefix::host(address);
-    let length = match Prefix::IPV4.contains(&host) {
+    let holds_ipv4 = |(bits, length): &(u128, u8)| Prefix::new(*bits, *length).contains(&host);
+    let length = match HOLD_IPV4.iter().any(holds_ipv4) {
         true => 96 + 24,
         false => 64,
     };
@@ -187,17 +220,35 @@ pub(super) fn no_burst(id: &str) -> Refusal {
     )
 }
 
-fn shown_none(burst: &Burst, id: &str) -> Refusal {
+/// Whether an address is in one of these prefixes.
+fn is_in(member: &Member, prefixes: &[Prefix]) -> bool {
+    let address = member.address.into();
+    prefixes.iter().any(|prefix| prefix.covers(&address))
+}
+
+/// A person has said no to a part of it since it was offered.
+pub(super) fn has_refused(prefix: &Prefix, id: &str) -> Refusal {
+    Refusal::refused(
+        format!("cannot open all of {prefix}"),
+        "somebody has said no to a part of it meanwhile",
+        format!("guard approve {id} --tried N opens what was tried; guard open {prefix} all of it"),
+    )
+}
+
+/// Nobody was shown the burst under that id.
+fn only_a_part(own: &str, id: &str) -> Refusal {
     Refusal::invalid(
-        format!("cannot tell what a yes to {id} is for"),
-        format!(
-            "by now it is about {} addresses of {}",
-            burst.count(),
-            burst.prefix
-        ),
-        format!(
-            "guard pending shows them; then guard approve {id}, or guard approve {id} --prefix"
-        ),
+        format!("cannot answer {id} for more than one address"),
+        format!("it is a part of {own} by now"),
+        format!("guard pending shows {own}; guard approve {id} opens what {id} asked about"),
+    )
+}
+
+fn for_nothing(burst: &Burst, id: &str) -> Refusal {
+    Refusal::invalid(
+        format!("cannot open none of the addresses of {id}"),
+        format!("it is about {} of {}", burst.count(), burst.prefix),
+        format!("guard approve {id} --tried {}", burst.count()),
     )
 }
 
@@ -236,28 +287,24 @@ mod tests {
     }
 
     fn opened(burst: &Burst, extent: Extent, id: &str) -> Vec<String> {
-        let opened = extent.of(burst, id, 1000).unwrap();
+        let opened = extent.of(burst, "r1", id).unwrap();
         opened.iter().map(Prefix::to_short).collect()
     }
 
     #[test]
-    fn a_plain_yes_is_for_what_was_shown() {
+    fn a_plain_yes_is_for_what_its_id_asked_about_alone() {
         let mut burst = burst(5);
         let plain = Extent::default();
-        // r2 asked about that one alone, and whoever types it may have seen no more.
         assert_eq!(opened(&burst, plain, "r2"), ["192.0.2.1"]);
-        assert!(plain.of(&burst, "r9", 1000).is_err());
-        burst.show_to(1000);
         burst.add(address(9), None);
-        assert_eq!(opened(&burst, plain, "r1").len(), 5);
-        assert!(!opened(&burst, plain, "r1").contains(&"192.0.2.9".to_owned()));
-        // What another user was shown counts for nothing.
-        assert_eq!(plain.of(&burst, "r1", 0).unwrap().len(), 1);
-        let tried = Extent {
-            tried: Some(2),
+        assert_eq!(opened(&burst, plain, "r1"), ["192.0.2.0"]);
+        let tried = |count| Extent {
+            tried: Some(count),
             ..plain
         };
-        assert_eq!(opened(&burst, tried, "r1"), ["192.0.2.0", "192.0.2.1"]);
+        assert_eq!(opened(&burst, tried(2), "r1"), ["192.0.2.0", "192.0.2.1"]);
+        assert!(tried(0).of(&burst, "r1", "r1").is_err());
+        assert!(tried(2).of(&burst, "r1", "r3").is_err());
         let prefix = Extent {
             prefix: true,
             ..plain
@@ -266,16 +313,50 @@ mod tests {
     }
 
     #[test]
+    fn what_a_yes_was_not_for_is_left() {
+        let burst = burst(6);
+        let opened = [address(0), address(1)].map(Prefix::host);
+        assert_eq!(burst.ids_in(&opened).collect::<Vec<_>>(), ["r1", "r2"]);
+        let rest = burst.without(&opened).unwrap();
+        assert_eq!((rest.count(), rest.prefix()), (4, burst.prefix()));
+        assert_eq!(rest.first_id(), Some("r3"));
+        let own = Extent::default().of(&rest, "r9", "r9").unwrap();
+        assert_eq!(own, [Prefix::host(address(2))]);
+        let opened: Vec<_> = (0..5).map(|last| Prefix::host(address(last))).collect();
+        assert_eq!(burst.without(&opened).unwrap().first_id(), None);
+        assert!(burst.without(&[burst.prefix()]).is_none());
+    }
+
+    #[test]
     fn too_many_addresses_are_never_a_part_of_them() {
-        let mut burst = burst(17);
-        burst.show_to(1000);
-        let refusal = Extent::default().of(&burst, "r1", 1000).unwrap_err();
+        let burst = burst(17);
+        let all = Extent {
+            tried: Some(17),
+            prefix: false,
+        };
+        let refusal = all.of(&burst, "r1", "r1").unwrap_err();
         assert!(
             refusal.failure.fix.contains("guard approve r1 --prefix"),
             "{refusal}"
         );
         let shown = burst.to_shown();
         assert_eq!((shown.addresses.len(), shown.count), (16, 17));
+    }
+
+    #[test]
+    fn no_neighbourhood_holds_many_of_ipv4() {
+        for (address, wanted) in [
+            ("192.0.2.7", "192.0.2.0/24"),
+            ("2001:db8::7", "2001:db8::/64"),
+            ("::fffe:0:7", "::fffe:0:0/120"),
+            ("::ffff:0:192.0.2.7", "::ffff:0:192.0.2.0/120"),
+            ("64:ff9b::192.0.2.7", "64:ff9b::192.0.2.0/120"),
+            ("64:ff9b:1:2::7", "64:ff9b:1:2::/120"),
+        ] {
+            let address: IpAddr = address.parse().unwrap();
+            let prefix = neighbourhood(address.into());
+            assert_eq!(prefix, wanted.parse().unwrap(), "{address}");
+        }
     }
 
     #[test]

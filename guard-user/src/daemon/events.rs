@@ -179,7 +179,8 @@ impl State {
     pub(super) fn process_behind(&self, event: &Event) -> (Option<u32>, Process) {
         let (pid, process) = self.process_of(event.session, event.tgid);
         let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
-        let process = process.called(event.tgid, &String::from_utf8_lossy(name));
+        let thread = (event.tgid, event.pid);
+        let process = process.called(thread, &String::from_utf8_lossy(name));
         (pid, process)
     }
 
@@ -202,6 +203,14 @@ impl State {
         let Some(judged) = self.policies.judge(&session.chain, to, protocol, port) else {
             return Err(ids::no_session(&ids::session(question.session)));
         };
+        // A no holds for the sessions that begin inside, too.
+        let outermost = Question {
+            session: session.outermost(),
+            ..question.clone()
+        };
+        if self.requests.is_refused(&outermost, at) {
+            return Ok(Noted::Muted);
+        }
         let owner = session.about.uid;
         let host = self.host_of(&question, &judged);
         let draft = proto::Request {
@@ -216,7 +225,6 @@ impl State {
         let program = draft.comm.clone();
         let ways = self.tries.note(&question, program.as_deref(), at);
         let datapath = &mut self.datapath;
-        let is_http = question.http.is_some();
         let asked = question.clone();
         let noted = self.requests.note(question, owner, at, || {
             let id = format!("r{}", datapath.next_request()?);
@@ -226,20 +234,25 @@ impl State {
             let warnings = [tries::warning(ways), process.warning];
             self.requests.note_try(id, program, warnings);
         }
-        let Noted::New(id) = &noted else {
-            return Ok(noted);
-        };
-        if is_http {
+        match &noted {
+            Noted::New(id) => Ok(self.note_new(id, &asked, at).unwrap_or(noted)),
+            _ => Ok(noted),
+        }
+    }
+
+    /// Counts a new question and writes it down; where it became a part of another one, that it is one.
+    fn note_new(&mut self, id: &str, asked: &Question, at: BootTime) -> Option<Noted> {
+        if asked.http.is_some() {
             self.counters.http("asked");
         }
         self.counters.asked();
         let new = self.requests.get(id).cloned();
-        let burst = self.burst_around(&asked, at);
-        let burst = burst.and_then(|prefix| self.requests.gather(&asked, prefix));
+        let burst = self.burst_around(asked, at);
+        let burst = burst.and_then(|prefix| self.requests.gather(asked, prefix));
         if let Some(new) = new {
             self.write_question(&new, at, burst.as_ref());
         }
-        Ok(burst.map_or(noted, |burst| Noted::Again(burst.request)))
+        burst.map(|burst| Noted::Again(burst.request))
     }
 
     /// The prefix in which that question, which is on the list, and others are better asked as one.

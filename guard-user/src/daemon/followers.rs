@@ -68,7 +68,7 @@ mod tests {
     fn person(uid: u32) -> Approver {
         let place = Place::Outside;
         let caller = Caller { uid, pid: 1, place };
-        match authorise(&caller, &Call::Pending { shows: false }).unwrap() {
+        match authorise(&caller, &Call::Pending {}).unwrap() {
             Authorised::Approver(who) => who,
             Authorised::Agent(_) => panic!("it is outside"),
         }

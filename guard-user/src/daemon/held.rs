@@ -33,7 +33,7 @@ const LEASE: Duration = Duration::from_secs(12);
 const LOOK: Duration = Duration::from_millis(500);
 /// How long after the report of a refusal the kernel reports nothing of the same destination, not even that the next
 /// connection waits.
-const UNREPORTED: Duration = Duration::from_millis(125);
+const UNREPORTED: Duration = Duration::from_nanos(guard_common::HELD_PAUSE);
 /// To look at many takes a while; it may take one part in so many of guardd's time.
 const SHARE: u32 = 20;
 /// Connections of one session that wait at once; where there are more, no other one begins to.
@@ -46,6 +46,8 @@ const TOO_LATE: &str = "nobody answered in time";
 pub struct Holds {
     /// When they are next looked at; none wait where there is none.
     next: Option<BootTime>,
+    /// They are not looked at before, but when something was answered: it takes its time.
+    not_before: BootTime,
     /// The sessions that have as many as may be.
     full: HashSet<SessionId>,
     /// Whose connections may wait, for how long, and until when guardd has said so.
@@ -57,6 +59,7 @@ impl Default for Holds {
     fn default() -> Self {
         Self {
             next: Some(BootTime(0)),
+            not_before: BootTime(0),
             full: HashSet::new(),
             leases: HashMap::new(),
         }
@@ -70,8 +73,9 @@ impl Holds {
         self.next
     }
 
-    /// Sees to it that they are looked at by then.
+    /// Sees to it that they are looked at by then, or as soon as may be.
     fn look_by(&mut self, at: BootTime) {
+        let at = at.max(self.not_before);
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
     }
 }
@@ -195,7 +199,7 @@ impl State {
         let noted = self.ask(question.clone(), event.at, process, None)?;
         if noted == Noted::Muted {
             // The kernel does not know of every address in a prefix that was refused.
-            self.holds.next = Some(event.at);
+            self.holds.look_by(event.at);
         }
         // Where nobody is asked it ends when it is looked at.
         if let Noted::New(id) | Noted::Again(id) = noted {
@@ -247,11 +251,12 @@ impl State {
     /// The same at once: something was answered.
     pub fn look_at_held(&mut self) {
         let began = clock::now();
+        let appointed = self.holds.next.take().filter(|at| at.0 > began.0);
         let held = match self.datapath.held() {
             Ok(held) => held,
             Err(error) => {
                 tracing::warn!(%error, "cannot tell which connections wait");
-                self.holds.next = Some(after(began, LOOK));
+                self.holds.look_by(after(began, LOOK));
                 return;
             }
         };
@@ -277,9 +282,11 @@ impl State {
         self.keep_requests();
         let ended = clock::now();
         let spent = Duration::from_nanos(ended.0.saturating_sub(began.0));
-        let soonest = after(ended, spent * SHARE);
-        let next = after(ended, LOOK).min(first_end(&held)).max(soonest);
-        self.holds.next = (!held.is_empty()).then_some(next);
+        self.holds.not_before = after(ended, spent * SHARE);
+        let next = (!held.is_empty()).then(|| after(ended, LOOK).min(first_end(&held)));
+        for at in next.into_iter().chain(appointed) {
+            self.holds.look_by(at);
+        }
     }
 
     /// Of a session with too many, those inside it counted too, no other one begins to wait.

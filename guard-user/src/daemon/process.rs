@@ -43,10 +43,10 @@ impl Process {
         is_inside.then_some(Self { comm, ..found })
     }
 
-    /// The same, where the kernel has told of a thread of that name. What it runs now may be another program: then the name
-    /// is all that is left of the one that asked.
+    /// The same, where the kernel has told of a thread (tgid and tid) of that name. What it runs now may be another program:
+    /// then a warning says what is left of the one that asked, a name that any process may give itself.
     #[must_use]
-    pub fn called(self, pid: u32, name: &str) -> Self {
+    pub fn called(self, thread: (u32, u32), name: &str) -> Self {
         if name.is_empty() {
             return self;
         }
@@ -54,14 +54,13 @@ impl Process {
             let comm = Some(name.to_owned());
             return Self { comm, ..self };
         };
-        if is_thread_name(now, name) || threads(pid).any(|thread| thread == name) {
+        if is_thread_name(now, name) {
             return self;
         }
-        Self {
-            warning: Some(exchanged(name, now)),
-            comm: Some(name.to_owned()),
-            ..self
-        }
+        // A thread or a process that has ended is nothing unusual.
+        let renamed = name_of_thread(thread).filter(|thread| thread != name);
+        let warning = renamed.map(|_| exchanged(name, now));
+        Self { warning, ..self }
     }
 
     /// Whether the process of that id is in `cgroup` now, or below it.
@@ -77,12 +76,10 @@ fn is_thread_name(comm: &str, name: &str) -> bool {
     comm.as_bytes().iter().take(MAX_COMM).eq(name.as_bytes())
 }
 
-/// The names of a process's threads, which they choose.
-fn threads(pid: u32) -> impl Iterator<Item = String> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task"));
-    let tasks = tasks.into_iter().flatten().flatten();
-    let names = tasks.filter_map(|task| fs::read(task.path().join("comm")).ok());
-    names.map(|name| String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
+/// What a thread calls itself now, where it has not ended.
+fn name_of_thread((tgid, tid): (u32, u32)) -> Option<String> {
+    let name = fs::read(format!("/proc/{tgid}/task/{tid}/comm")).ok()?;
+    Some(String::from_utf8_lossy(name.trim_ascii_end()).into_owned())
 }
 
 fn exchanged(then: &str, now: &str) -> String {
@@ -154,7 +151,8 @@ mod tests {
             ..Process::default()
         };
         let pid = std::process::id();
-        let same = |comm: &str, name: &str| process(Some(comm)).called(pid, name);
+        let main = (pid, pid);
+        let same = |comm: &str, name: &str| process(Some(comm)).called(main, name);
         for (comm, name) in [
             ("curl", "curl"),
             ("a-name-that-is-long", "a-name-that-is-"),
@@ -163,12 +161,20 @@ mod tests {
             assert_eq!(same(comm, name), process(Some(comm)));
         }
         let thread = std::thread::Builder::new().name("lookup".to_owned());
-        let named = thread.spawn(move || process(Some("curl")).called(pid, "lookup"));
+        let named = thread.spawn(move || {
+            let tid = rustix::thread::gettid()
+                .as_raw_nonzero()
+                .get()
+                .unsigned_abs();
+            process(Some("curl")).called((pid, tid), "lookup")
+        });
         assert_eq!(named.unwrap().join().unwrap(), process(Some("curl")));
         let other = same("bash", "curl");
-        assert_eq!(other.comm.as_deref(), Some("curl"));
+        assert_eq!(other.comm.as_deref(), Some("bash"));
         insta::assert_snapshot!(other.warning.unwrap(), @"curl asked, and its process is bash now: the program was exchanged meanwhile, or renamed");
-        assert_eq!(process(None).called(pid, "curl"), process(Some("curl")));
+        assert_eq!(process(None).called(main, "curl"), process(Some("curl")));
+        let ended = process(Some("bash")).called((pid, 1), "curl");
+        assert_eq!((ended.comm.as_deref(), ended.warning), (Some("bash"), None));
     }
 
     #[test]

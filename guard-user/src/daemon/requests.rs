@@ -30,7 +30,7 @@ const MAX_ANSWERED: usize = 256;
 /// Answers "no" of one session that are remembered at most.
 const MAX_MUTED: usize = 256;
 /// Answers "no" to bursts of one session that are remembered at most.
-const MAX_WIDE: usize = 16;
+const MAX_WIDE: usize = 256;
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -150,7 +150,9 @@ impl Pending {
             return false;
         };
         let is_new = burst.add(address, id);
-        self.shown.burst = Some(burst.to_shown());
+        if is_new {
+            self.shown.burst = Some(burst.to_shown());
+        }
         is_new
     }
 
@@ -163,15 +165,47 @@ impl Pending {
         let (shown, other) = (&mut self.shown, other.shown);
         shown.held |= other.held;
         shown.waits_until = shown.waits_until.max(other.waits_until);
-        shown.note = shown.note.take().or(other.note);
+        // It is about that address, and no other.
+        let note = other.note;
+        let note = note.map(|note| format!("of {}: {note}", other.destination.address));
+        shown.note = shown.note.take().or(note);
         for program in other.programs {
             if shown.programs.len() < MAX_PROGRAMS && !shown.programs.contains(&program) {
                 shown.programs.push(program);
             }
         }
-        let new = other.warnings.into_iter();
-        let new: Vec<_> = new.filter(|one| !shown.warnings.contains(one)).collect();
-        shown.warnings.extend(new);
+        for warning in other.warnings {
+            if shown.warnings.len() < MAX_WARNINGS && !shown.warnings.contains(&warning) {
+                shown.warnings.push(warning);
+            }
+        }
+    }
+
+    /// What is left of it after a yes for these: a question about fewer. By `new`, or what is left of it alone by its own
+    /// id, if that was not that of all: the first addresses of an id stay the first ones.
+    fn without(self, opened: &[Prefix], new: String) -> Option<Self> {
+        let burst = self.burst?.without(opened)?;
+        let destination = burst.addresses().next()?;
+        let alone = burst.count() == 1;
+        let own = burst.first_id();
+        let own = own.filter(|own| alone && *own != self.shown.id);
+        let id = own.map_or(new, str::to_owned);
+        let shown = proto::Request {
+            id,
+            destination: proto::Endpoint {
+                address: destination.to_ip().to_string(),
+                host: None,
+                ..self.shown.destination
+            },
+            burst: (!alone).then(|| burst.to_shown()),
+            ..self.shown
+        };
+        Some(Self {
+            question: self.question.at(destination),
+            burst: (!alone).then_some(burst),
+            shown,
+            ..self
+        })
     }
 }
 
@@ -456,22 +490,29 @@ impl Requests {
             within.count() >= bursts::MANY
         };
         bursts::widest(question.destination, is_enough, |prefix| {
-            !self.has_refused_in(question, prefix, now) && is_one(prefix)
+            let is_free = !self.has_burst_in(question, prefix);
+            is_free && !self.has_refused_in(question, prefix, now) && is_one(prefix)
+        })
+    }
+
+    /// Whether some of that prefix is asked about together already: what is in two questions has two answers.
+    fn has_burst_in(&self, question: &Question, prefix: &Prefix) -> bool {
+        let beside = self.pending.iter();
+        let mut beside = beside.filter(|one| one.question.is_beside(question));
+        beside.any(|one| {
+            let burst = one.burst.as_ref().map(Burst::prefix);
+            burst.is_some_and(|burst| meet(prefix, &burst))
         })
     }
 
     /// Whether a person has said no to a part of that prefix: nobody is offered it then.
-    fn has_refused_in(&self, question: &Question, prefix: &Prefix, now: BootTime) -> bool {
+    #[must_use]
+    pub fn has_refused_in(&self, question: &Question, prefix: &Prefix, now: BootTime) -> bool {
         let counts = |other: &Question, no: &Refused| no.until > now && other.is_beside(question);
         let mut muted = self.muted.iter();
         let mut wide = self.wide.iter();
         muted.any(|(other, no)| counts(other, no) && prefix.covers(&other.destination))
-            || wide.any(|one| {
-                // One of two prefixes that meet holds the other.
-                let refused = one.burst.prefix();
-                counts(&one.question, &one.no)
-                    && (prefix.contains(&refused) || refused.contains(prefix))
-            })
+            || wide.any(|one| counts(&one.question, &one.no) && meet(prefix, &one.burst.prefix()))
     }
 
     /// The questions that a burst could be made of: about connections, each about one address.
@@ -519,16 +560,6 @@ impl Requests {
         }
     }
 
-    /// A user who answers for these is shown all that waits, as it is now.
-    pub fn show_to(&mut self, uid: u32, answers_for: impl Fn(u32) -> bool) {
-        let pending = self.pending.iter_mut();
-        for one in pending.filter(|one| answers_for(one.owner)) {
-            if let Some(burst) = &mut one.burst {
-                burst.show_to(uid);
-            }
-        }
-    }
-
     /// The ids of those that are about more than when this was last asked.
     pub fn take_grown(&mut self) -> HashSet<String> {
         std::mem::take(&mut self.grown)
@@ -551,13 +582,10 @@ impl Requests {
         let shown = &mut known.shown;
         // Once a warning sign, it stays one.
         let mut warnings = shown.warnings.clone();
-        if ways.is_some() {
-            warnings.retain(|known| !tries::is_warning(known));
+        let worst = warnings.iter().filter_map(|one| tries::ways(one)).max();
+        if ways.as_deref().and_then(tries::ways) > worst {
+            warnings.retain(|known| tries::ways(known).is_none());
             warnings.splice(..0, ways);
-        }
-        // What `/proc` says is of another program.
-        if of_program.is_some() {
-            shown.comm.clone_from(&program);
         }
         let has_room = warnings.len() < MAX_WARNINGS;
         warnings.extend(of_program.filter(|warning| has_room && !warnings.contains(warning)));
@@ -623,6 +651,20 @@ impl Requests {
         let at = self.pending.iter().position(|one| one.is_called(id))?;
         self.version += 1;
         Some(self.pending.remove(at))
+    }
+
+    /// Takes off the list what a yes for these prefixes answers of a question; the rest of it asks on, by `new` where it
+    /// has no id of its own.
+    pub fn take_answered(&mut self, id: &str, opened: &[Prefix], new: String) {
+        let Some(at) = self.pending.iter().position(|one| one.is_called(id)) else {
+            return;
+        };
+        self.version += 1;
+        let answered = self.pending.remove(at);
+        if let Some(rest) = answered.without(opened, new) {
+            self.grown.insert(rest.shown.id.clone());
+            self.pending.insert(at, rest);
+        }
     }
 
     /// Takes all questions that `is_settled`.
@@ -725,6 +767,11 @@ impl Requests {
         self.muted.retain(|_, no| no.until > now);
         self.wide.retain(|one| one.no.until > now);
     }
+}
+
+/// Whether two prefixes have an address in common: then one holds the other.
+fn meet(one: &Prefix, other: &Prefix) -> bool {
+    one.contains(other) || other.contains(one)
 }
 
 #[cfg(test)]

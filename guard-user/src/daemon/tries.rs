@@ -78,10 +78,11 @@ pub fn warning(ways: usize) -> Option<String> {
         .then(|| format!("{TRIED}{ways} ways within {seconds} s: ports, protocols or programs"))
 }
 
-/// Whether that is such a warning.
+/// Of how many ways such a warning tells; none where it is another one.
 #[must_use]
-pub fn is_warning(text: &str) -> bool {
-    text.starts_with(TRIED)
+pub fn ways(warning: &str) -> Option<usize> {
+    let (number, _) = warning.strip_prefix(TRIED)?.split_once(' ')?;
+    number.parse().ok()
 }
 
 #[cfg(test)]

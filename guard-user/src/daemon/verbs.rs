@@ -86,14 +86,7 @@ async fn approver(
     call: Call,
 ) -> Result<Vec<u8>, Refusal> {
     match call {
-        Call::Pending { shows } => one(&shared.with(|state| {
-            let pending = state.pending(who)?;
-            if shows {
-                let answers_for = |owner| who.answers_for(owner);
-                state.requests.show_to(who.uid(), answers_for);
-            }
-            Ok::<_, Refusal>(pending)
-        })?),
+        Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
         Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
         Call::Holes {} => one(&shared.with(|state| state.holes_of(who))?),
         Call::Status {} => one(&shared.with(|state| state.status())),

@@ -47,7 +47,10 @@ fn a_burst_is_one_question_and_a_yes_to_its_prefix_lets_all_go() {
     assert_eq!(request["burst"]["addresses"].as_array().unwrap().len(), 16);
     assert_eq!(request["held"], true);
     assert_eq!(request["rule"], "production");
-    assert_eq!(request["offers"][0], json!({"for": 900.0}));
+    assert_eq!(
+        request["offers"][0],
+        json!({"for": 900.0, "connections": null})
+    );
     let text = scene.daemon.root(["pending"]).run().unwrap().stdout;
     for part in [
         "tcp/443 at 20 addresses of 192.0.2.0/26",
@@ -128,24 +131,74 @@ fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() {
     is_refused(&scene, &mut shell, "192.0.2.8");
 }
 
+/// The destinations of all holes.
+fn holes(scene: &Scene<'_>) -> Vec<String> {
+    let holes = scene.daemon.root(["holes"]).json().unwrap();
+    let holes = holes.as_array().unwrap().iter();
+    let mut holes: Vec<_> = holes
+        .map(|hole| hole["destination"].as_str().unwrap().to_owned())
+        .collect();
+    holes.sort();
+    holes
+}
+
 #[test]
-fn a_plain_yes_is_for_the_addresses_that_were_shown() {
+fn a_plain_yes_is_for_one_address_and_what_is_left_is_asked_on() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network);
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
     spread(&scene, &mut shell, 5);
     let request = burst(&scene, 5);
-    // What comes after that root has not seen; its owner has.
+    let asked = scene.log("request");
+    // The question that became a part of it, by its own id.
+    let part = asked.iter().find(|one| one["request"] != request["id"]);
+    let part = part.unwrap();
+    let to = part["destination"]["address"].as_str().unwrap();
+    scene.answer(&["approve", part["request"].as_str().unwrap()]);
+    assert_eq!(holes(&scene), [format!("{to}/32")]);
+    assert!(ended(&mut shell).ok);
+    let rest = burst(&scene, 4);
+    assert_ne!(
+        rest["id"], request["id"],
+        "what is first is another one now"
+    );
+    assert_eq!(rest["held"], true);
+    let answered = scene.log("answered").remove(0);
+    assert_eq!(answered["request"], part["request"]);
+    assert_eq!(answered["parts"], json!([]));
+    let late = ["approve", part["request"].as_str().unwrap()];
+    let late = scene.daemon.root(late).run().unwrap();
+    assert!(late.stderr.contains("answered it with yes"), "{late:?}");
+    // Who saw that list as it was before is not taken at their word.
+    let refused = ["approve", id(&request), "--tried", "4"];
+    let refused = scene.daemon.root(refused).run().unwrap();
+    assert!(refused.stderr.contains("is a part of"), "{refused:?}");
+    let own = request["destination"]["address"].as_str().unwrap();
+    scene.answer(&["approve", id(&request)]);
+    assert!(holes(&scene).contains(&format!("{own}/32")), "{own}");
+    assert!(ended(&mut shell).ok);
+    let rest = burst(&scene, 3);
+    scene.answer(&["approve", id(&rest), "--tried", "3"]);
+    for one in all_ended(&mut shell, 3) {
+        assert!(one.ok, "{one:?}");
+    }
+    assert!(scene.pending().is_empty());
+}
+
+#[test]
+fn a_yes_to_what_was_tried_is_for_nothing_that_came_after() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    spread(&scene, &mut shell, 5);
+    let request = burst(&scene, 5);
     scene.begin(&mut shell, "blocking 192.0.2.33 443");
-    eventually("it has grown", || {
-        let seen = scene.daemon.agent(["pending"]).json().unwrap();
-        seen[0]["burst"]["count"] == 6
-    })
-    .unwrap();
+    eventually("it has grown", || scene.pending()[0]["burst"]["count"] == 6).unwrap();
     let opened = scene
         .daemon
-        .root(["approve", id(&request), "--json"])
+        .root(["approve", id(&request), "--tried", "5", "--json"])
         .run()
         .unwrap();
     assert!(
@@ -154,16 +207,8 @@ fn a_plain_yes_is_for_the_addresses_that_were_shown() {
             .contains("1 more of the addresses of 192.0.2.0/26"),
         "{opened:?}"
     );
-    let holes = scene.daemon.root(["holes"]).json().unwrap();
-    let mut holes: Vec<_> = holes
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|hole| hole["destination"].as_str().unwrap().to_owned())
-        .collect();
-    holes.sort();
     let expected = ["1", "2", "3", "4", "5"].map(|last| format!("192.0.2.{last}/32"));
-    assert_eq!(holes, expected);
+    assert_eq!(holes(&scene), expected);
     for one in all_ended(&mut shell, 5) {
         assert!(one.ok, "{one:?}");
     }
@@ -184,11 +229,12 @@ fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() {
     let mut shell = scene.shell();
     spread(&scene, &mut shell, COUNT);
     let request = burst(&scene, COUNT);
-    let refused = scene.daemon.root(["approve", id(&request)]).run().unwrap();
+    let all = ["approve", id(&request), "--tried", "20"];
+    let refused = scene.daemon.root(all).run().unwrap();
     assert_eq!(refused.code(), Some(2));
     let fix = format!("guard approve {} --prefix", id(&request));
     assert!(refused.stderr.contains(&fix), "{refused:?}");
-    assert_eq!(scene.daemon.root(["holes"]).json().unwrap(), json!([]));
+    assert!(holes(&scene).is_empty());
     scene.answer(&["approve", id(&request), "--tried", "2", "--for", "5m"]);
     for one in all_ended(&mut shell, 2) {
         assert!(one.ok, "{one:?}");
@@ -196,7 +242,10 @@ fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() {
     // The others wait on, for another answer.
     let rest = burst(&scene, COUNT - 2);
     assert_ne!(rest["id"], request["id"]);
-    assert_eq!(rest["offers"][0], json!({"for": 300.0}));
+    assert_eq!(
+        rest["offers"][0],
+        json!({"for": 300.0, "connections": null})
+    );
     scene.answer(&["approve", id(&rest), "--prefix"]);
     for one in all_ended(&mut shell, COUNT - 2) {
         assert!(one.ok, "{one:?}");
@@ -240,7 +289,9 @@ fn a_burst_and_what_people_chose_outlive_guardd() {
         "nothing was answered by itself"
     );
     let part = scene.log("request").remove(2)["request"].clone();
-    scene.answer(&["approve", part.as_str().unwrap(), "--prefix"]);
+    let of_part = ["approve", part.as_str().unwrap(), "--prefix"];
+    assert_eq!(scene.daemon.root(of_part).run().unwrap().code(), Some(2));
+    scene.answer(&["approve", id(&after), "--prefix"]);
     for one in all_ended(&mut shell, COUNT) {
         assert!(one.ok, "{one:?}");
     }

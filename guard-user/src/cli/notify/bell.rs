@@ -25,7 +25,7 @@ pub(super) fn ring(socket: PathBuf, output: Output) -> Result<Exit, CliError> {
                 if std::mem::take(&mut is_lost) {
                     say("guardd is back");
                 }
-                let key = |request: &Request| (request.id.clone(), request.burst.is_some());
+                let key = |request: &Request| (request.id.clone(), request.size());
                 let now: HashSet<_> = requests.iter().map(key).collect();
                 for request in requests
                     .iter()

@@ -60,7 +60,7 @@ pub(super) fn of(request: &Request) -> Vec<(String, String)> {
                 &format!("All of {}", burst.prefix),
             );
             if let Some(count) = all_shown(burst) {
-                let what = format!("The {count} tried");
+                let what = format!("Each of the {count} tried");
                 add(offers[0], Extent::Tried(count), &what);
             }
         }
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(of(&held), bare(&usual));
         let burst = [
             ("prefix-30m-1", "All of 192.0.2.0/24, 30 min, 1 connection"),
-            ("tried-5-30m-1", "The 5 tried, 30 min, 1 connection"),
+            ("tried-5-30m-1", "Each of the 5 tried, 30 min, 1 connection"),
             ("no", "No"),
         ];
         assert_eq!(of(&examples::burst(5)), bare(&burst));

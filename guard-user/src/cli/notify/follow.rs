@@ -55,8 +55,8 @@ struct Stop;
 /// Follows one guardd to its end. Whether it has told anything.
 fn until_lost(socket: &Path, news: &Sender<News>) -> Result<bool, Stop> {
     let mut told = false;
-    let answers = Client::connect(socket)
-        .and_then(|client| client.stream::<Requests>(&Call::Pending { shows: false }));
+    let answers =
+        Client::connect(socket).and_then(|client| client.stream::<Requests>(&Call::Pending {}));
     let error = match answers {
         Ok(mut answers) => loop {
             match answers.next() {

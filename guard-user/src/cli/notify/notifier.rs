@@ -33,6 +33,8 @@ struct Shown {
     /// The server's number of it; none: the person has put it away.
     notification: Option<u32>,
     words: Words,
+    /// [`Request::size`]
+    size: u32,
     session: String,
     /// A button was pressed, and guardd has not answered yet; or it has, and that is shown.
     answered: bool,
@@ -226,13 +228,13 @@ impl Notifier {
         let words = self.abilities.question(request, clock);
         let mut replaces = 0;
         if let Some(shown) = self.shown.get(&request.id) {
-            let Some(notification) = shown.notification.filter(|_| !shown.answered) else {
-                return Ok(());
-            };
-            if shown.words == words {
-                return Ok(());
+            let has_grown = request.size() > shown.size;
+            match shown.notification.filter(|_| !shown.answered) {
+                Some(notification) if shown.words != words => replaces = notification,
+                // Somebody has put it away: what it is about by now they have not seen.
+                None if has_grown => {}
+                _ => return Ok(()),
             }
-            replaces = notification;
         }
         let urgency = if request.held {
             Urgency::Waits
@@ -243,6 +245,7 @@ impl Notifier {
         let shown = Shown {
             notification,
             words,
+            size: request.size(),
             session: request.session.clone(),
             answered: false,
         };

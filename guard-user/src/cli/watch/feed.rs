@@ -125,11 +125,9 @@ pub(crate) fn requests(tell: Tell, socket: &Path) {
     let socket = socket.to_owned();
     thread::spawn(move || {
         loop {
-            let Err(error) = each(
-                &socket,
-                &Call::Pending { shows: false },
-                |answer: Requests| tell.tell(Event::Requests(answer.requests)),
-            ) else {
+            let Err(error) = each(&socket, &Call::Pending {}, |answer: Requests| {
+                tell.tell(Event::Requests(answer.requests))
+            }) else {
                 return;
             };
             if let Some(failure) = error.failure().cloned()
@@ -208,7 +206,7 @@ pub(crate) fn lists(tell: Tell, socket: &Path) -> SyncSender<()> {
 fn look(socket: &Path) -> Result<Lists, CliError> {
     let mut client = Client::connect(socket)?;
     let sessions: Sessions = client.call(&Call::Sessions {})?;
-    let requests: Requests = client.call(&Call::Pending { shows: false })?;
+    let requests: Requests = client.call(&Call::Pending {})?;
     let holes: Holes = client.call(&Call::Holes {})?;
     Ok(Lists {
         requests: requests.requests,

@@ -29,7 +29,7 @@ const QUIET: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Told {
     changes: watch::Receiver<u64>,
-    ids: HashSet<String>,
+    ids: HashSet<(String, u32)>,
 }
 
 impl Told {
@@ -49,18 +49,19 @@ impl Told {
         tokio::time::sleep(GATHER).await;
         self.changes.mark_unchanged();
         let now = pending(shared);
-        let new = now.iter().filter(|id| !self.ids.contains(*id));
-        let new = new.cloned().collect();
+        let new = now.iter().filter(|one| !self.ids.contains(*one));
+        let new = new.map(|(id, _)| id.clone()).collect();
         self.ids = now.into_iter().collect();
         new
     }
 }
 
-/// The ids of the questions that wait, oldest first.
-fn pending(shared: &Shared) -> Vec<String> {
+/// The ids of the questions that wait, oldest first, and about how much each is: where that has grown much it is another one.
+fn pending(shared: &Shared) -> Vec<(String, u32)> {
     shared.with(|state| {
         let pending = state.requests.pending().iter();
-        pending.map(|asked| asked.shown.id.clone()).collect()
+        let keys = pending.map(|asked| (asked.shown.id.clone(), asked.shown.size()));
+        keys.collect()
     })
 }
 

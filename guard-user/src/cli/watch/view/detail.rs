@@ -50,10 +50,16 @@ impl View<'_> {
 
     /// What a yes would be for.
     pub(super) fn choice(&self, what: &What, area: Rect) -> Vec<Line<'static>> {
+        // Each address of a burst gets a hole of its own.
+        let is_burst = |one: super::super::model::Subject| one.request.burst.is_some();
+        let each = match self.model.subject().is_some_and(is_burst) {
+            true => " for each",
+            false => "",
+        };
         let said = match what {
             What::Asked => "what it asks for".to_owned(),
-            What::Connections(digits) => format!("connections, or HTTP requests: {digits}_"),
-            What::Bytes(size) => format!("what it sends, up to (as 64KiB or 10MB): {size}_"),
+            What::Connections(digits) => format!("connections, or HTTP requests{each}: {digits}_"),
+            What::Bytes(size) => format!("what it sends{each}, up to (as 64KiB or 10MB): {size}_"),
             What::Path {
                 pattern,
                 typing: true,
