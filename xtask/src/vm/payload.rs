@@ -47,10 +47,11 @@ impl Tests {
             .args(["build", "--release", "--locked", "--package", "guard-lab"])
             .args(["--bins", "--target-dir"])
             .arg(target()))?;
+        // With all that `cargo xtask test` builds beside them, so that what they depend on is built once.
         let messages = read_json(
             cargo()
-                .args(["test", "--no-run", "--locked", "--package", "guard-lab"])
-                .args(["--features", "systemd"])
+                .args(["test", "--no-run", "--locked", "--workspace"])
+                .args(["--exclude", "guard-ebpf", "--features", "guard-lab/systemd"])
                 .args([
                     "--message-format",
                     "json-render-diagnostics",
@@ -146,6 +147,8 @@ fn pack_packages(suites: &[Suite], quickly: bool, into: &Path) -> Result<()> {
 
 fn built(message: &Value) -> Option<Built> {
     let path = message["executable"].as_str()?;
+    let of = message["package_id"].as_str()?;
+    of.contains("guard-lab@").then_some(())?;
     let is_test = message["profile"]["test"].as_bool()?;
     let kind = message["target"]["kind"][0].as_str()?;
     // The lab's own programs come as they are released.

@@ -173,7 +173,9 @@ pub(super) fn in_brief(suite: &str, kind: Kind, kernel: Kernel) -> bool {
     let elsewhere = asks_systemd && !has_newest_systemd && kind != Kind::Hybrid;
     // Neither a BPF security module nor the hierarchy of cgroups makes a difference to what guardd takes up again.
     let by_plain = matches!(kind, Kind::NoBpfLsm | Kind::Hybrid) && suite == "lifecycle";
-    !SAME_EVERYWHERE.contains(&suite) && !elsewhere && !by_plain
+    // To have the engines takes longer than to try them, and their containers are sessions as services are.
+    let with_engines = kind.contents() == Contents::Engines;
+    !SAME_EVERYWHERE.contains(&suite) && !elsewhere && !by_plain && !with_engines
 }
 
 /// The kinds of machines that a suite runs in.
@@ -218,5 +220,6 @@ mod tests {
         assert!(in_brief("systemd", Kind::Plain, Kernel::V6_12));
         assert!(!in_brief("systemd", Kind::Plain, Kernel::V6_1));
         assert!(in_brief("systemd", Kind::Hybrid, Kernel::V6_1));
+        assert!(!in_brief("containers", Kind::Containers, Kernel::V6_12));
     }
 }
