@@ -72,6 +72,8 @@ fn of_the_kernel_half<'a>(cargo: &'a mut Command, compiler: &Compiler) -> Result
     Ok(cargo
         .args(["--locked", "--package", "guard-ebpf", "--target-dir"])
         .arg(target().join("bpf"))
+        // It is the same whatever haste the other half is built in.
+        .env_remove("CARGO_PROFILE_RELEASE_OPT_LEVEL")
         .env(flags, value))
 }
 

@@ -19,7 +19,9 @@ mod shell;
 mod snapshot;
 mod suites;
 
+use std::panic::resume_unwind;
 use std::process::ExitCode;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -124,7 +126,16 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     fit()?;
     let cache = Cache::open()?;
     let mut qemu = Qemu::obtain(&cache, args.accel)?;
-    let images = images(args, &cache, &suites)?;
+    let wanted = !args.shell && plan::want_before(&suites, &args.kernels());
+    // The ones wait for a mirror and unpack, the other compiles.
+    let (images, payload) = thread::scope(|scope| {
+        let images = scope.spawn(|| images(args, &cache, &suites));
+        let before = wanted.then(before::build).transpose();
+        let payload = before.and_then(|dir| tests.pack(&suites, !args.cold, dir.as_deref()));
+        let images = images.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (images, payload)
+    });
+    let (images, payload) = (images?, payload?);
     let accel = qemu.settle(&cache, &images[0])?;
     let makers: Vec<_> = images
         .iter()
@@ -136,9 +147,6 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
         })
         .collect();
     let saved = !args.cold && (args.fast || std::env::var_os("CI").is_none());
-    let wanted = !args.shell && plan::want_before(&suites, &args.kernels());
-    let before = wanted.then(before::build).transpose()?;
-    let payload = tests.pack(&suites, !args.cold, before.as_deref())?;
     if args.shell {
         // One kind, so one image of each kernel.
         let maker = &makers[makers.len() - 1];
