@@ -116,7 +116,8 @@ impl State {
         let asked = asked.ok_or_else(|| self.no_request(by, id))?.clone();
         let time = grant::term(seconds)?;
         let refuses: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
-        let answered = answered(&asked, id, &refuses);
+        // All of it, by whichever of its ids.
+        let answered = answered(&asked, &asked.shown.id, &refuses);
         let (request, parts) = (&answered[0], &answered[1..]);
         let record = Record::of(&asked.shown.session, asked.owner)
             .with("request", request.clone())

@@ -127,7 +127,7 @@ fn audience(call: &Call) -> Audience {
         Call::Why {} | Call::Request { .. } => Audience::Agents,
         // Others go by `assigner`.
         Call::Assign(_) | Call::Reload {} => Audience::Root,
-        Call::Pending { .. }
+        Call::Pending {}
         | Call::Approve { .. }
         | Call::Deny { .. }
         | Call::Open { .. }

@@ -208,7 +208,7 @@ impl State {
             session: session.outermost(),
             ..question.clone()
         };
-        if self.requests.is_refused(&outermost, at) {
+        if outermost != question && self.requests.is_refused(&outermost, at) {
             return Ok(Noted::Muted);
         }
         let owner = session.about.uid;

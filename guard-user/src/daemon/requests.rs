@@ -501,7 +501,7 @@ impl Requests {
         let mut beside = beside.filter(|one| one.question.is_beside(question));
         beside.any(|one| {
             let burst = one.burst.as_ref().map(Burst::prefix);
-            burst.is_some_and(|burst| meet(prefix, &burst))
+            burst.is_some_and(|burst| prefix.meets(&burst))
         })
     }
 
@@ -512,7 +512,7 @@ impl Requests {
         let mut muted = self.muted.iter();
         let mut wide = self.wide.iter();
         muted.any(|(other, no)| counts(other, no) && prefix.covers(&other.destination))
-            || wide.any(|one| counts(&one.question, &one.no) && meet(prefix, &one.burst.prefix()))
+            || wide.any(|one| counts(&one.question, &one.no) && prefix.meets(&one.burst.prefix()))
     }
 
     /// The questions that a burst could be made of: about connections, each about one address.
@@ -767,11 +767,6 @@ impl Requests {
         self.muted.retain(|_, no| no.until > now);
         self.wide.retain(|one| one.no.until > now);
     }
-}
-
-/// Whether two prefixes have an address in common: then one holds the other.
-fn meet(one: &Prefix, other: &Prefix) -> bool {
-    one.contains(other) || other.contains(one)
 }
 
 #[cfg(test)]

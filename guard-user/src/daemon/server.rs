@@ -212,7 +212,7 @@ async fn respond(
 }
 
 fn is_stream(call: &Call) -> bool {
-    matches!(call, Call::Pending { .. } | Call::Log { .. })
+    matches!(call, Call::Pending {} | Call::Log { .. })
 }
 
 fn too_much(error: &FrameError) -> Refusal {

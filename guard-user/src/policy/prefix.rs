@@ -103,6 +103,12 @@ impl Prefix {
         address.matches(&self.address(), &self.mask())
     }
 
+    /// Whether an address lies in both: then one of them contains the other.
+    #[must_use]
+    pub const fn meets(&self, other: &Self) -> bool {
+        self.contains(other) || other.contains(self)
+    }
+
     /// Whether all of `other` lies in it.
     #[must_use]
     pub const fn contains(&self, other: &Self) -> bool {

@@ -246,10 +246,15 @@ fn more_addresses_than_one_answer_opens_are_never_a_part_of_them_unasked() {
         rest["offers"][0],
         json!({"for": 300.0, "connections": null})
     );
-    scene.answer(&["approve", id(&rest), "--prefix"]);
+    // A no by the id of a part is one to all of it, and told to whoever comes later by its own.
+    let part = scene.log("request").remove(3)["request"].clone();
+    scene.answer(&["deny", part.as_str().unwrap()]);
     for one in all_ended(&mut shell, COUNT - 2) {
-        assert!(one.ok, "{one:?}");
+        assert_eq!(one.error, "ECONNABORTED", "{one:?}");
     }
+    let late = ["approve", id(&rest), "--prefix"];
+    let late = scene.daemon.root(late).run().unwrap();
+    assert!(late.stderr.contains("answered it with no"), "{late:?}");
 }
 
 #[test]

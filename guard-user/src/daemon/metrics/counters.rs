@@ -225,7 +225,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Run(_) => "Run",
         Call::Enter { .. } => "Enter",
         Call::Assign(_) => "Assign",
-        Call::Pending { .. } => "Pending",
+        Call::Pending {} => "Pending",
         Call::Approve { .. } => "Approve",
         Call::Deny { .. } => "Deny",
         Call::Open { .. } => "Open",

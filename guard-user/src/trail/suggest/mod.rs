@@ -139,7 +139,7 @@ fn overlap(one: &Answer, other: &Answer) -> bool {
         (Some(one), Some(other)) => one.intersection(other).is_some(),
         _ => true,
     };
-    ports && (one.to.contains(&other.to) || other.to.contains(&one.to))
+    ports && one.to.meets(&other.to)
 }
 
 /// Where an answer is about.
