@@ -37,10 +37,12 @@ pub(crate) fn cargo() -> Command {
 
 /// What the cargo that runs this sets, or is told, for the host build, and another cargo must not inherit.
 fn inherited_from_cargo() -> impl Iterator<Item = OsString> {
-    const KEEP: [&str; 5] = [
+    const KEEP: [&str; 7] = [
         "CARGO_HOME",
         "CARGO_HTTP_",
+        "CARGO_INCREMENTAL",
         "CARGO_NET_",
+        "CARGO_PROFILE_",
         "CARGO_REGISTR",
         "CARGO_TERM_",
     ];

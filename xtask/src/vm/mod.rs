@@ -118,10 +118,14 @@ pub(crate) fn vm(args: &VmArgs) -> ExitCode {
 
 fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     let tests = Tests::build()?;
-    let suites = plan::select(&tests, &args.tests)?;
+    let mut suites = plan::select(&tests, &args.tests)?;
     if args.list {
         plan::list(&tests, &suites)?;
         return Ok(ExitCode::SUCCESS);
+    }
+    if !args.shell {
+        let kernels = args.kernels();
+        suites.retain(|suite| plan::runs_somewhere(suite, &kernels, args.limits()));
     }
     fit()?;
     let cache = Cache::open()?;

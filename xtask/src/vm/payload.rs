@@ -21,7 +21,7 @@ pub(super) const BEFORE: &str = "/payload/before";
 /// The suite that tests packages of every kind.
 const ALL_KINDS: &str = "packages";
 /// Every payload is a disk of this size: a saved machine knows its disk.
-pub(super) const DISK: u64 = 384 << 20;
+pub(super) const DISK: u64 = 640 << 20;
 
 /// Everything, as a disk that machines read.
 pub(super) struct Payload {
@@ -81,7 +81,7 @@ impl Tests {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// Makes the disk for some suites. `quickly`: with the programs that developers have at hand in the packages.
+    /// Makes the disk for some suites, which is unpacked into a machine's memory: no others are on it. `quickly`: with the programs that developers have at hand in the packages.
     /// `before`: where the programs of the version before are, if they are wanted.
     pub(super) fn pack(
         &self,
@@ -91,7 +91,9 @@ impl Tests {
     ) -> Result<Payload> {
         let dir = tempfile::tempdir()?;
         let tree = dir.path().join("tree");
-        for built in &self.0 {
+        let wanted =
+            |built: &&Built| !built.is_test || suites.iter().any(|suite| suite.name == built.name);
+        for built in self.0.iter().filter(wanted) {
             let place = if built.is_test {
                 "debug/deps"
             } else {

@@ -107,6 +107,14 @@ pub(super) fn kinds_of(suites: &[Suite], kernel: Kernel, limits: Limits, shell: 
     suites.iter().flat_map(in_kinds).collect()
 }
 
+/// Whether any machine is to run a suite.
+pub(super) fn runs_somewhere(suite: &Suite, kernels: &[Kernel], limits: Limits) -> bool {
+    let suite = std::slice::from_ref(suite);
+    kernels
+        .iter()
+        .any(|kernel| !kinds_of(suite, *kernel, limits, false).is_empty())
+}
+
 /// A kind of machine with one kernel.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
