@@ -1,5 +1,7 @@
 //! The one verdict function.
 
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
 use crate::{
     Address, BootTime, BudgetId, DEFAULT_RULE, HoleId, HoleKind, HoleList, ListId, MAX_HOLES,
     MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeList, Session, SessionId, Verdict,
@@ -7,7 +9,7 @@ use crate::{
 };
 
 /// What is judged: a destination, a protocol and a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Connection {
     /// Canonical destination.
@@ -275,7 +277,8 @@ pub fn find_hole<T: Tables>(
         return None;
     }
     let now = tables.now();
-    let first = tables.find(MAX_HOLES.min(holes.len as usize), None, |at| {
+    // What it needs is in it once, and not beside it as well: the stack is short.
+    let first = tables.find(MAX_HOLES.min(holes.len as usize), None, move |at| {
         let hole = holes.entries.get(at)?;
         if !hole.covers(&to.to, to.protocol, to.port) || hole.expires <= now {
             return None;

@@ -20,6 +20,10 @@ pub enum Hook {
     Egress = 5,
     /// `socket`.
     SockCreate = 6,
+    /// Nothing was refused: a session connects to a listener on this machine that nobody has looked at, or that may lead
+    /// elsewhere by now. [`Event::count`] is its [`crate::Ticket`], and [`Event::cgroup`] the cookie of its network
+    /// namespace, or 0.
+    Listener = 7,
 }
 
 impl Hook {
@@ -33,6 +37,7 @@ impl Hook {
             4 => Self::Sendmsg6,
             5 => Self::Egress,
             6 => Self::SockCreate,
+            7 => Self::Listener,
             _ => return None,
         })
     }
@@ -47,6 +52,7 @@ impl Hook {
             Self::Sendmsg6 => "sendmsg6",
             Self::Egress => "egress",
             Self::SockCreate => "sock_create",
+            Self::Listener => "listener",
         }
     }
 }
@@ -92,7 +98,21 @@ pub struct Event {
     /// 1 where it was not refused but waits for a person.
     pub held: u8,
     /// Unused.
-    pub pad: [u8; 3],
+    pub pad: u8,
+    /// The port of this machine, in network byte order, behind which the destination is: it was connected to, and what
+    /// listens there leads to the destination. 0 where the destination itself was.
+    pub through: [u8; 2],
+}
+
+impl Event {
+    /// [`Self::through`] as a number, where there is one.
+    #[must_use]
+    pub const fn through(&self) -> Option<u16> {
+        match u16::from_be_bytes(self.through) {
+            0 => None,
+            port => Some(port),
+        }
+    }
 }
 
 /// The key of `ATTEMPTS`: refusals of one kind are counted in the kernel.

@@ -13,6 +13,7 @@ mod held;
 mod hole;
 mod origin;
 mod policy;
+mod relay;
 mod session;
 
 pub use address::{Address, Mask};
@@ -27,6 +28,7 @@ pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,
     Verdict, prefix_flags,
 };
+pub use relay::{MAX_LEADS, Relay, Ticket, relay_flags};
 pub use session::{MAX_CHAIN, Session, SessionId};
 
 /// Version of every layout in this crate. A daemon refuses pins that say another one.

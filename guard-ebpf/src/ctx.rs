@@ -22,7 +22,7 @@ const IPPROTO_SCTP: u8 = 132;
 const IPPROTO_UDPLITE: u8 = 136;
 
 /// `LOOPBACK_IFINDEX` of net/flow.h: the loopback device has this number in every network namespace.
-const LOOPBACK_DEVICE: u32 = 1;
+pub(crate) const LOOPBACK_DEVICE: u32 = 1;
 
 /// Extension headers that are walked before a packet counts as unreadable.
 const MAX_EXTENSIONS: u32 = 6;

@@ -3,14 +3,16 @@
 //! Whatever a session does in a loop costs guardd one event a second and destination, and
 //! [`EVENTS_A_SECOND`] in all. Each refusal is in exactly one of `reported`, `summed_up` and `lost`.
 
+use aya_ebpf::bindings::__sk_buff;
 use guard_common::{
-    AttemptCount, AttemptKey, BootTime, Connection, Decision, Event, HELD_PAUSE, Hook, Session,
-    SessionStats,
+    AttemptCount, AttemptKey, BootTime, Connection, Decision, Event, HELD_PAUSE, Hook, NetnsCookie,
+    PolicyId, PolicyVerdict, Session, SessionId, SessionStats,
 };
 
 use crate::{
     kernel,
-    maps::{ATTEMPTS, EVENTS, STATS},
+    maps::{ATTEMPTS, EVENTS, SESSION_LEVEL, STATS},
+    relay::Case,
 };
 
 /// In nanoseconds.
@@ -32,6 +34,8 @@ pub(crate) struct Refusal<'a> {
     pub(crate) socket_type: u8,
     /// It waits for a person.
     pub(crate) held: bool,
+    /// The port of this machine behind which `to` is, where that was asked for; else 0.
+    pub(crate) through: u16,
 }
 
 impl Refusal<'_> {
@@ -101,41 +105,60 @@ impl Refusal<'_> {
         let Some(mut entry) = EVENTS.reserve(0) else {
             return false;
         };
-        let mut event = Event {
-            at: now,
-            cgroup: self.cgroup,
-            count,
-            destination: self.to.to,
-            session: self.session.id,
-            uid: u32::MAX,
-            policy: self.decision.policy.0,
-            port: self.to.port,
-            rule: self.decision.rule,
-            protocol: self.to.protocol,
-            verdict: self.decision.verdict as u8,
-            hook: self.hook as u8,
-            socket_type: self.socket_type,
-            held: u8::from(self.held),
-            ..Event::default()
-        };
         // A packet may be sent by a timer or an interrupt: the current task is anybody.
-        if !matches!(self.hook, Hook::Egress) {
-            (event.pid, event.tgid) = kernel::current_pid_tgid();
-            event.uid = kernel::current_uid();
-            kernel::current_comm(&mut event.comm);
+        let is_tasks = !matches!(self.hook, Hook::Egress);
+        let (pid, tgid, uid) = if is_tasks {
+            let (pid, tgid) = kernel::current_pid_tgid();
+            (pid, tgid, kernel::current_uid())
+        } else {
+            (0, 0, u32::MAX)
+        };
+        let event = entry.as_mut_ptr();
+        // SAFETY: the entry is room for an event. Field by field: the stack has no room for a whole one.
+        unsafe {
+            (&raw mut (*event).at).write(now);
+            (&raw mut (*event).cgroup).write(self.cgroup);
+            (&raw mut (*event).count).write(count);
+            (&raw mut (*event).destination).write(self.to.to);
+            (&raw mut (*event).session).write(self.session.id);
+            (&raw mut (*event).pid).write(pid);
+            (&raw mut (*event).tgid).write(tgid);
+            (&raw mut (*event).uid).write(uid);
+            (&raw mut (*event).policy).write(self.decision.policy.0);
+            (&raw mut (*event).port).write(self.to.port);
+            (&raw mut (*event).rule).write(self.decision.rule);
+            (&raw mut (*event).protocol).write(self.to.protocol);
+            (&raw mut (*event).verdict).write(self.decision.verdict as u8);
+            (&raw mut (*event).hook).write(self.hook as u8);
+            (&raw mut (*event).socket_type).write(self.socket_type);
+            (&raw mut (*event).held).write(u8::from(self.held));
+            (&raw mut (*event).pad).write(0);
+            (&raw mut (*event).through).write(self.through.to_be_bytes());
+            if is_tasks {
+                kernel::current_comm(&mut (*event).comm);
+            } else {
+                kernel::clear((&raw mut (*event).comm).cast());
+            }
         }
-        entry.write(event);
         entry.submit(0);
         true
     }
 }
 
-/// The refusal of a packet, reported.
+/// The refusal of a packet, reported; `said` is a [`PolicyVerdict::pack`]ed one.
 ///
 /// A function of its own in the kernel too: its stack is not needed when others are called, and all that are at once
 /// may have 512 bytes together.
 #[inline(never)]
-pub(crate) fn packet(cgroup: u64, session: &Session, to: &Connection, decision: &Decision) {
+pub(crate) fn packet(
+    skb: *mut __sk_buff,
+    session: &Session,
+    to: &Connection,
+    said: u64,
+    policy: PolicyId,
+) {
+    let decision = &Decision::by(policy, PolicyVerdict::unpack(said));
+    let cgroup = kernel::packet_ancestor_cgroup(skb, SESSION_LEVEL.load());
     Refusal {
         hook: Hook::Egress,
         cgroup,
@@ -144,8 +167,55 @@ pub(crate) fn packet(cgroup: u64, session: &Session, to: &Connection, decision: 
         decision,
         socket_type: 0,
         held: false,
+        through: 0,
     }
     .emit();
+}
+
+/// The refusal of what was asked for, reported; `held` where it waits for a person.
+///
+/// A function of its own in the kernel too, as [`packet`].
+#[inline(never)]
+pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
+    Refusal {
+        hook,
+        cgroup: case.cgroup(),
+        session: &case.session,
+        to: &case.to,
+        decision: &case.decision(),
+        socket_type: 0,
+        held,
+        through: case.through(asked),
+    }
+    .emit();
+}
+
+/// Has guardd look at a listener. Where the ring buffer is full the next try tells.
+#[inline(always)]
+pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: NetnsCookie) {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        return;
+    };
+    let (pid, tgid) = match netns.0 {
+        // Of a packet: the current task is anybody.
+        0 => (0, 0),
+        _ => kernel::current_pid_tgid(),
+    };
+    entry.write(Event {
+        at: kernel::boot_time(),
+        cgroup: netns.0,
+        count: ticket,
+        destination: to.to,
+        session,
+        pid,
+        tgid,
+        uid: u32::MAX,
+        port: to.port,
+        protocol: to.protocol,
+        hook: Hook::Listener as u8,
+        ..Event::default()
+    });
+    entry.submit(0);
 }
 
 /// Whether a session may report once more in this second.

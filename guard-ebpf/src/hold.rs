@@ -44,6 +44,15 @@ const USUAL_LONGEST_STEP: i32 = 120_000;
 /// Segments that a connection begins with (RFC 6928). One that sent its SYN several times would begin with one.
 const INITIAL_WINDOW: i32 = 10;
 
+/// Set beside the port where guardd has not looked yet at who would get the connection.
+const LOOKING: u32 = 1 << 16;
+/// For so long, in nanoseconds, a connection waits for guardd where nobody is there for it to wait for.
+const LOOK: u64 = 3_000_000_000;
+/// The first probe of one that waits for guardd comes sooner by this, and each of the first so many after twice the time of
+/// the one before.
+const LOOKS_SOONER: u32 = 20;
+const MOST_LOOKS: u32 = 6;
+
 /// What is noted of a TCP socket. `connect` and what sends its SYN both happen under the socket's lock.
 #[derive(Clone, Copy)]
 pub(crate) struct Hold(*mut HoldState);
@@ -80,8 +89,16 @@ impl Hold {
         unsafe { (&raw mut (*self.0).until).write_volatile(0) };
     }
 
+    /// `looking` is [`LOOKING`], or 0.
     #[inline(always)]
-    fn note(self, to: &Connection, session: SessionId, [since, until]: [u64; 2], quick: u64) {
+    fn note(
+        self,
+        to: &Connection,
+        session: SessionId,
+        [since, until]: [u64; 2],
+        quick: u64,
+        looking: u32,
+    ) {
         let tgid = u64::from(kernel::current_pid_tgid().1);
         let state = self.0;
         // SAFETY: a live map value.
@@ -92,12 +109,19 @@ impl Hold {
             destination.add(2).write_volatile(to.to.0[2]);
             destination.add(3).write_volatile(to.to.0[3]);
             (&raw mut (*state).session).write_volatile(session.0);
-            (&raw mut (*state).port).write_volatile(u32::from(to.port));
+            (&raw mut (*state).port).write_volatile(u32::from(to.port) | looking);
             (&raw mut (*state).drops).write_volatile(quick << 32);
             (&raw mut (*state).since).write_volatile(since);
             (&raw mut (*state).tgid).write_volatile(tgid);
             (&raw mut (*state).until).write_volatile(until);
         }
+    }
+
+    /// Whether it waits for guardd first.
+    #[inline(always)]
+    fn is_looking(self) -> bool {
+        // SAFETY: a live map value; one aligned word.
+        unsafe { (&raw const (*self.0).port).read_volatile() & LOOKING != 0 }
     }
 
     /// Where it wants to go.
@@ -161,6 +185,9 @@ impl Hold {
             drops.write_volatile(before + 1);
             before
         };
+        if self.is_looking() && (before as u32) < MOST_LOOKS {
+            return DROP;
+        }
         if before as u32 <= (before >> 32) as u32 {
             PROBE
         } else {
@@ -176,20 +203,41 @@ impl Hold {
     }
 }
 
-/// Lets a connection wait that a person could allow. False where it is to be refused: nobody would answer, or memory is
+/// Lets a connection wait that a person could allow; `asked` is what that person is asked about. False where it is to be refused: nobody would answer, or memory is
 /// short.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::packet`].
 #[inline(never)]
-pub(crate) fn begin(ctx: &SockAddrContext, to: &Connection, session: SessionId) -> bool {
+pub(crate) fn begin(
+    ctx: &SockAddrContext,
+    to: &Connection,
+    session: SessionId,
+    asked: &Connection,
+) -> bool {
     let now = kernel::boot_time();
-    let Some((time, quick)) = maps::patience(session, to, now) else {
+    let Some((time, quick)) = maps::patience(session, asked, now) else {
         return false;
     };
     let Some(hold) = kernel::new_socket_storage(maps::holding(), ctx::socket(ctx)).map(Hold) else {
         return false;
     };
-    hold.note(to, session, [now.0, now.0 + time], quick);
+    hold.note(to, session, [now.0, now.0 + time], quick, 0);
+    kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, MOST_PROBES);
+    true
+}
+
+/// Lets a connection wait until guardd has looked at who would get it, and then for a person where it comes to that. False
+/// where memory is short.
+///
+/// A function of its own for the sake of the stack, as [`crate::emit::packet`].
+#[inline(never)]
+pub(crate) fn look(ctx: &SockAddrContext, to: &Connection, session: SessionId) -> bool {
+    let now = kernel::boot_time();
+    let (time, quick) = maps::patience(session, to, now).unwrap_or((LOOK, 0));
+    let Some(hold) = kernel::new_socket_storage(maps::holding(), ctx::socket(ctx)).map(Hold) else {
+        return false;
+    };
+    hold.note(to, session, [now.0, now.0 + time.max(LOOK)], quick, LOOKING);
     kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, MOST_PROBES);
     true
 }
@@ -242,6 +290,9 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
         return;
     }
     match ctx.op() {
+        BPF_SOCK_OPS_TIMEOUT_INIT if hold.is_looking() => {
+            ctx.set_reply((FIRST_PROBE.load() / LOOKS_SOONER).max(1));
+        }
         BPF_SOCK_OPS_TIMEOUT_INIT => ctx.set_reply(FIRST_PROBE.load()),
         // Not in `connect`: that may fail before there is anything to wait for, and nobody would be told of its end.
         BPF_SOCK_OPS_TCP_CONNECT_CB => {

@@ -51,6 +51,20 @@ pub(crate) fn current_comm(comm: &mut [u8; 16]) {
     unsafe { raw::bpf_get_current_comm(comm.as_mut_ptr().cast(), 16) };
 }
 
+/// Zeroes what [`current_comm`] writes. Word by word: LLVM calls `memset` for an array of bytes, and each call costs 32 bytes
+/// of the stack on old kernels.
+///
+/// # Safety
+///
+/// That `comm` is to 16 writable bytes, aligned to 4.
+#[inline(always)]
+pub(crate) unsafe fn clear(comm: *mut u32) {
+    for at in 0..4 {
+        // SAFETY: within the 16 bytes.
+        unsafe { comm.add(at).write_volatile(0) };
+    }
+}
+
 /// The number that names a socket for as long as it lives (`SO_COOKIE`).
 #[inline(always)]
 pub(crate) fn socket_cookie(context: *mut c_void) -> u64 {
@@ -139,6 +153,55 @@ fn storage<T>(map: *mut c_void, sk: *mut bpf_sock, flags: u64) -> Option<*mut T>
     } else {
         Some(state.cast())
     }
+}
+
+/// Id of the ancestor, at a level of the hierarchy, of the cgroup that a socket was made in; 0 where there is none. Egress
+/// may ask.
+#[inline(always)]
+pub(crate) fn socket_ancestor_cgroup(sk: *mut bpf_sock, level: u32) -> u64 {
+    // SAFETY: `sk` is a socket that was looked up.
+    unsafe { raw::bpf_sk_ancestor_cgroup_id(sk.cast(), level as i32) }
+}
+
+/// A number that nobody can foresee.
+#[inline(always)]
+pub(crate) fn random() -> u64 {
+    // SAFETY: takes no pointer.
+    let (high, low) = unsafe { (raw::bpf_get_prandom_u32(), raw::bpf_get_prandom_u32()) };
+    (u64::from(high) << 32) | u64::from(low)
+}
+
+/// Calls with the TCP socket that gets what comes from a port of an address, both in host byte order, to another; in the
+/// network namespace that `context` is about. From port 0 that is a listener. Connect hooks and egress may ask.
+#[inline(always)]
+pub(crate) fn with_receiver<R>(
+    context: *mut c_void,
+    (from, from_port): (&Address, u16),
+    (to, to_port): (&Address, u16),
+    work: impl FnOnce(*mut bpf_sock) -> R,
+) -> Option<R> {
+    /// As in [`is_listening`].
+    const HERE: u64 = u64::MAX;
+    let mut tuple = [0_u32; 9];
+    let ports = (u32::from(to_port.to_be()) << 16) | u32::from(from_port.to_be());
+    let found = if to.is_v4() {
+        (tuple[0], tuple[1], tuple[2]) = (from.0[3], to.0[3], ports);
+        // SAFETY: the pointer is to at least as many bytes as the length says, and the context is the program's.
+        unsafe { raw::bpf_sk_lookup_tcp(context, tuple.as_mut_ptr().cast(), 12, HERE, 0) }
+    } else {
+        [tuple[0], tuple[1], tuple[2], tuple[3]] = from.0;
+        [tuple[4], tuple[5], tuple[6], tuple[7]] = to.0;
+        tuple[8] = ports;
+        // SAFETY: as above.
+        unsafe { raw::bpf_sk_lookup_tcp(context, tuple.as_mut_ptr().cast(), 36, HERE, 0) }
+    };
+    if found.is_null() {
+        return None;
+    }
+    let done = work(found);
+    // SAFETY: what was looked up, which nobody uses any more.
+    unsafe { raw::bpf_sk_release(found.cast()) };
+    Some(done)
 }
 
 /// Whether a socket that has storage in `map` listens at a TCP port, in host byte order, of an address, in the network

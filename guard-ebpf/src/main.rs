@@ -14,6 +14,7 @@ mod emit;
 mod hold;
 mod kernel;
 mod maps;
+mod relay;
 mod socket;
 mod turned;
 mod verdict;
@@ -29,14 +30,15 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use guard_common::{
-    Address, Connection, DEFAULT_RULE, Decision, HoleId, Hook, PolicyId, PolicyVerdict, Protocol,
-    Tables as _, Verdict, Wanted, prefix_flags,
+    Address, Connection, DEFAULT_RULE, Decision, HoleId, Hook, NetnsCookie, PolicyId,
+    PolicyVerdict, Protocol, Tables as _, Verdict, Wanted, prefix_flags,
 };
 
 use crate::{
     emit::Refusal,
     hold::Hold,
     maps::Kernel,
+    relay::{Case, Near, Ruled},
     socket::{Judge, Remembered, Socket},
     turned::Turned,
 };
@@ -178,35 +180,29 @@ fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
 fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted: HoleId) -> i32 {
     // Before the decision, so that what changes meanwhile voids it.
     let generation = maps::generation();
-    let session = maps::session(cgroup);
+    let near = relay::of_connect(ctx, to, cgroup);
+    if near == Near::OWN {
+        return ALLOW;
+    }
     let connects = matches!(hook, Hook::Connect4 | Hook::Connect6);
     let wanted = match connects && to.protocol == Protocol::TCP {
         true => Wanted::Any,
         false => Wanted::All,
     };
-    let decision = verdict::decide(&session, to, granted, wanted);
+    let mut case = Case::new(cgroup, near, to, granted, wanted);
+    if near & Near::TELL != 0 {
+        let netns = kernel::netns_cookie(ctx.as_ptr());
+        emit::listener(to, case.session.id, case.ticket(), netns);
+    }
+    match case.decide(to) {
+        Ruled::Own => return ALLOW,
+        Ruled::Unknown if hold::look(ctx, to, case.session.id) => return ALLOW,
+        Ruled::Unknown => return REFUSE,
+        Ruled::Known => {}
+    }
+    let decision = case.decision();
     if !decision.allows() {
-        let is_turned = turned::turn(ctx, to, hook, &decision, session.id);
-        if decision.hole.0 != 0 {
-            note_turned(ctx, decision.hole, is_turned);
-        }
-        if is_turned {
-            return ALLOW;
-        }
-        let can_wait =
-            matches!(wanted, Wanted::Any) && matches!(decision.verdict, Verdict::Confirm);
-        let held = can_wait && hold::begin(ctx, to, session.id);
-        Refusal {
-            hook,
-            cgroup,
-            session: &session,
-            to,
-            decision: &decision,
-            socket_type: 0,
-            held,
-        }
-        .emit();
-        return if held { ALLOW } else { REFUSE };
+        return divert(ctx, to, hook, &case);
     }
     if decision.hole.0 == 0 {
         return ALLOW;
@@ -227,6 +223,28 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted:
         }
         _ => REFUSE,
     }
+}
+
+/// What becomes of a connection that may not go where it was asked for: it is turned to the proxy, waits, or is refused.
+///
+/// A function of its own for the sake of the stack, as [`emit::packet`].
+#[inline(never)]
+fn divert(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &Case) -> i32 {
+    let decision = case.decision();
+    let session = &case.session;
+    let is_turned = turned::turn(ctx, to, hook, &decision, session.id);
+    if decision.hole.0 != 0 {
+        note_turned(ctx, decision.hole, is_turned);
+    }
+    if is_turned {
+        return ALLOW;
+    }
+    let connects = matches!(hook, Hook::Connect4 | Hook::Connect6);
+    let can_wait =
+        connects && to.protocol == Protocol::TCP && matches!(decision.verdict, Verdict::Confirm);
+    let held = can_wait && hold::begin(ctx, to, session.id, &case.to);
+    emit::case(case, to, hook, held);
+    if held { ALLOW } else { REFUSE }
 }
 
 /// Under which generation an allowance is remembered. Where bytes are counted it never holds, and only the hole is known
@@ -292,42 +310,90 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     if known.allowed {
         return ALLOW;
     }
-    let session = maps::session(cgroup);
-    if hold::is_of_another(sk, session.id) {
-        return REFUSE;
-    }
-    let decision = verdict::decide(&session, to, known.granted, Wanted::All);
     // SAFETY: a socket from the context.
     let listens = unsafe { (*sk).state } == TCP_LISTEN && to.protocol == Protocol::TCP;
-    let is_spent = decision.counts_bytes() && !maps::take_bytes(decision.hole, kernel::length(skb));
-    if is_spent {
-        let stopped = Decision::by(decision.policy, PolicyVerdict::CONFIRM);
-        emit::packet(cgroup, &session, to, &stopped);
-        return REFUSE;
-    }
     // What waits was begun here. A mark may have come later, from the answer of the listener that its socket was before.
     let replies = (listens || known.inbound) && !hold::waits(sk);
-    if decision.allows() || (replies && decision.allows_reply()) {
+    let near = relay::of_packet(skb, to, cgroup);
+    let begins = near & Near::BEGINS != 0;
+    if near & !Near::BEGINS == Near::OWN {
+        // Who gets the first packet of a connection may be another one of those that share a port.
+        if !begins {
+            remember_turned(skb, sk, to, generation);
+        }
+        return ALLOW;
+    }
+    let who = if replies || !Near::is_somebody(near) {
+        Near::NOBODY
+    } else {
+        near
+    };
+    let mut case = Case::new(cgroup, who, to, known.granted, Wanted::All);
+    if hold::is_of_another(sk, case.session.id) {
+        return REFUSE;
+    }
+    if case.decide_for_others(to) == Ruled::Unknown {
+        if near & Near::TELL != 0 {
+            emit::listener(to, case.session.id, case.ticket(), NetnsCookie(0));
+        }
+        return hold::judge(sk, to, case.session.id).unwrap_or(REFUSE);
+    }
+    // Who gets the next one may be another, as above.
+    case.may_be_remembered(if begins { 0 } else { generation });
+    let answers = match (replies, listens) {
+        (true, true) => Answers::Listens,
+        (true, false) => Answers::Replies,
+        (false, _) => Answers::No,
+    };
+    conclude(skb, sk, to, &mut case, answers)
+}
+
+/// Whether a packet is on a connection that came in from outside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+enum Answers {
+    No = 0,
+    /// It is.
+    Replies = 1,
+    /// It is a listener's.
+    Listens = 2,
+}
+
+/// What becomes of a packet that is decided.
+///
+/// A function of its own for the sake of the stack, as [`emit::packet`].
+#[inline(never)]
+fn conclude(
+    skb: *mut __sk_buff,
+    sk: *mut bpf_sock,
+    to: &Connection,
+    case: &mut Case,
+    answers: Answers,
+) -> i32 {
+    let decision = case.decision();
+    let is_spent = decision.counts_bytes() && !maps::take_bytes(decision.hole, kernel::length(skb));
+    if is_spent {
+        case.refuse();
+    } else if decision.allows() || (answers != Answers::No && decision.allows_reply()) {
         // What cannot be remembered is decided again with the next packet.
         if let Some(socket) = Socket::new(sk) {
-            if listens {
+            if answers == Answers::Listens {
                 socket.mark_inbound();
             }
             socket.remember(
                 to,
                 &decision,
-                valid(&decision, generation),
-                cgroup,
+                valid(&decision, case.generation()),
+                case.cgroup(),
                 Judge::Packet,
             );
         }
         hold::note_passed(skb, sk, &decision);
         return ALLOW;
-    }
-    if let Some(answer) = hold::judge(sk, to, session.id) {
+    } else if let Some(answer) = hold::judge(sk, to, case.session.id) {
         return answer;
     }
-    emit::packet(cgroup, &session, to, &decision);
+    emit::case(case, to, Hook::Egress, false);
     REFUSE
 }
 
@@ -345,8 +411,10 @@ fn judge_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> i32 
         Some(false) => {}
         None => return REFUSE,
     }
-    let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
-    let session = maps::session(cgroup);
+    let session = maps::session(kernel::packet_ancestor_cgroup(
+        skb,
+        maps::SESSION_LEVEL.load(),
+    ));
     let asked = turned.asked();
     let decision = turned::decide(turned, &asked, &session);
     if matches!(decision.verdict, Verdict::ReadOnly | Verdict::Allow) {
@@ -355,12 +423,19 @@ fn judge_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> i32 
             _ => ALLOW_ONCE,
         };
     }
-    emit::packet(cgroup, &session, &asked, &decision);
+    let said = PolicyVerdict {
+        verdict: decision.verdict,
+        flags: decision.flags,
+        rule: decision.rule,
+    };
+    emit::packet(skb, &session, &asked, said.pack(), decision.policy);
     REFUSE
 }
 
-/// Remembers that a turned socket's packets pass.
-#[inline(always)]
+/// Remembers that a socket's packets pass which are turned, or go to a server of the session's own.
+///
+/// A function of its own for the sake of the stack, as [`emit::packet`].
+#[inline(never)]
 fn remember_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection, generation: u64) {
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
     // Which policy does not matter: that there is no hole is what is remembered.
@@ -381,14 +456,23 @@ fn remember_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection, gene
 fn judge_creation(ctx: &SockContext) -> i32 {
     const SOCK_STREAM: u32 = 1;
     const SOCK_DGRAM: u32 = 2;
+    /// linux/in.h
+    const IPPROTO_MPTCP: u32 = 262;
     // SAFETY: the kernel's context.
     let (kind, protocol) = unsafe { ((*ctx.sock).type_, (*ctx.sock).protocol) };
+    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
+    if protocol == IPPROTO_MPTCP {
+        maps::note_multipath(cgroup);
+    }
     let protocol = Protocol::canonical(protocol);
     match (kind, protocol) {
-        (SOCK_STREAM, Protocol::TCP) | (SOCK_DGRAM, Protocol::UDP) => return ALLOW,
+        (SOCK_STREAM, Protocol::TCP) => {
+            relay::mark_owner(ctx.sock, cgroup);
+            return ALLOW;
+        }
+        (SOCK_DGRAM, Protocol::UDP) => return ALLOW,
         _ => {}
     }
-    let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     let session = maps::session(cgroup);
     let any = Address::default();
     let policy = Kernel.prefix(session.policies[0], &any);
@@ -405,6 +489,7 @@ fn judge_creation(ctx: &SockContext) -> i32 {
         decision: &Decision::by(session.policies[0], PolicyVerdict::DENY),
         socket_type: kind as u8,
         held: false,
+        through: 0,
     }
     .emit();
     REFUSE

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use guard_common::{
     Address, AttemptCount, AttemptKey, BootTime, BudgetId, Connection, Event, Held, HoleId,
     HoleKind, HoleList, ListId, NetnsCookie, Origin, OriginKey, Patience, PolicyId, PrefixValue,
-    RangeList, RefusedKey, Session, SessionId, SessionStats, Tables, meta,
+    RangeList, RefusedKey, Relay, Session, SessionId, SessionStats, Tables, meta,
 };
 
 use crate::kernel;
@@ -111,6 +111,21 @@ static REFUSED: LruHashMap<RefusedKey, u64, 16384> = LruHashMap::new();
 #[btf_map]
 static HOLDING: SocketStorage<HoldState, NO_PREALLOC> = SocketStorage::new();
 
+/// Where listeners on this machine lead, by their tickets. Written by guardd; the one that nothing has connected to for
+/// longest goes, and is looked at again.
+#[btf_map]
+pub(crate) static RELAYS: LruHashMap<u64, Relay, 4096> = LruHashMap::new();
+
+/// Sessions, by cgroup, that have made an MPTCP socket: 1. What listens for one is a socket of the kernel's, which nothing
+/// marks in [`NEAR`]. Written here.
+#[btf_map]
+static MULTIPATH: LruHashMap<u64, u8, 4096> = LruHashMap::new();
+
+/// Whose a socket is that others may connect to, and under which ticket it is known. What it accepts has the same. Written
+/// here.
+#[btf_map]
+static NEAR: SocketStorage<NearState, { NO_PREALLOC | CLONE }> = SocketStorage::new();
+
 /// The last allowance of a socket, valid for one generation and one destination. See [`crate::socket`].
 #[repr(C)]
 pub(crate) struct SocketState {
@@ -168,6 +183,17 @@ pub(crate) struct HoldState {
     pub(crate) tgid: u64,
 }
 
+/// What is noted of a socket on this machine that others may connect to. See [`crate::relay`].
+#[repr(C)]
+pub(crate) struct NearState {
+    /// The cgroup of the session that made it; 0 where none did.
+    pub(crate) owner: u64,
+    /// Its [`guard_common::Ticket`]; 0 until a session connects to it.
+    pub(crate) ticket: u64,
+    /// When guardd was last told that a session connects to it.
+    pub(crate) told: u64,
+}
+
 /// Socket storage with flags, which `btf_maps::SkStorage` has no parameter for. Only the types
 /// of the fields mean something: the loader reads them from BTF.
 #[repr(C)]
@@ -210,6 +236,25 @@ pub(crate) fn turned() -> *mut c_void {
 #[inline(always)]
 pub(crate) fn holding() -> *mut c_void {
     ptr::from_ref(&HOLDING).cast_mut().cast()
+}
+
+/// Notes that a session has made an MPTCP socket.
+#[inline(always)]
+pub(crate) fn note_multipath(cgroup: u64) {
+    // Where there is no room, its own servers are looked at like a stranger's.
+    let _ = MULTIPATH.insert(cgroup, 1, 0);
+}
+
+/// Whether a session has ever made an MPTCP socket.
+#[inline(always)]
+pub(crate) fn has_multipath(cgroup: u64) -> bool {
+    MULTIPATH.get_ptr(cgroup).is_some()
+}
+
+/// The map of [`NearState`] that [`kernel::socket_storage`] takes.
+#[inline(always)]
+pub(crate) fn near() -> *mut c_void {
+    ptr::from_ref(&NEAR).cast_mut().cast()
 }
 
 /// How long connections of a session wait there, if they do now: its time in nanoseconds, and how many quick probes it has.

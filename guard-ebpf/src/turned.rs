@@ -151,7 +151,9 @@ impl Proxy {
 
 /// Leads a socket to the proxy where the decision about what it asks for is that it may be read from. False where it
 /// was not, and so is refused.
-#[inline(always)]
+///
+/// A function of its own for the sake of the stack, as [`crate::emit::packet`].
+#[inline(never)]
 pub(crate) fn turn(
     ctx: &SockAddrContext,
     asked: &Connection,

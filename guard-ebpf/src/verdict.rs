@@ -25,17 +25,33 @@ pub(crate) fn decide(
         session,
         wanted,
         |policy| PolicyVerdict::unpack(guard_policy_verdict(policy.0, to)),
-        |wanted| {
-            let mut expires = 0;
-            let (id, granted) = (session.id.0, granted.0);
-            let found = guard_find_hole(id, to, granted, &raw mut expires, wanted as u32);
-            (found != 0).then_some(Passage {
-                hole: HoleId(found as u32),
-                kind: (found >> KIND) as u32,
-                expires: BootTime(expires),
-            })
-        },
+        |wanted| hole(session.id, to, granted, wanted),
     )
+}
+
+/// The same without any hole.
+#[inline(always)]
+pub(crate) fn of_policies(session: &Session, to: &Connection) -> Decision {
+    let says = |policy: PolicyId| PolicyVerdict::unpack(guard_policy_verdict(policy.0, to));
+    guard_common::decide(session, Wanted::All, says, |_| None)
+}
+
+/// [`find_hole`].
+#[inline(always)]
+pub(crate) fn hole(
+    session: SessionId,
+    to: &Connection,
+    granted: HoleId,
+    wanted: Wanted,
+) -> Option<Passage> {
+    let mut expires = 0;
+    let (id, granted) = (session.0, granted.0);
+    let found = guard_find_hole(id, to, granted, &raw mut expires, wanted as u32);
+    (found != 0).then_some(Passage {
+        hole: HoleId(found as u32),
+        kind: (found >> KIND) as u32,
+        expires: BootTime(expires),
+    })
 }
 
 /// [`policy_verdict`], packed. The verifier knows the size of what `to` points to from its type, and

@@ -327,6 +327,24 @@ pub struct Request {
     /// Ways to say yes, that of whoever asked last time first; none to HTTP requests.
     #[serde(default)]
     pub offers: Vec<Offer>,
+    /// What was connected to, where that is a port of this machine that leads to the destination.
+    #[serde(default)]
+    pub through: Option<Through>,
+}
+
+/// A listener on this machine that leads elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Through {
+    /// The address that was connected to.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// The process that listens; null where nobody can tell.
+    pub pid: Option<u32>,
+    /// Its executable's name.
+    pub comm: Option<String>,
+    /// Its command line.
+    pub command: Vec<String>,
 }
 
 impl Request {
@@ -463,6 +481,16 @@ pub struct Explanation {
     pub hole: Option<String>,
     /// What in the rule covered the destination.
     pub matched: Option<String>,
+    /// Who listens there, where it is a port of this machine's loopback: then the verdict is the strictest of the
+    /// destination and of where that leads.
+    #[serde(default)]
+    pub listener: Option<Through>,
+    /// Where the listener leads.
+    #[serde(default)]
+    pub leads_to: Vec<Endpoint>,
+    /// It leads to where nobody can tell, too.
+    #[serde(default)]
+    pub leads_anywhere: bool,
 }
 
 impl From<policy::Explanation> for Explanation {
@@ -480,6 +508,9 @@ impl From<policy::Explanation> for Explanation {
             line: one.line,
             hole: one.hole,
             matched: one.matched,
+            listener: None,
+            leads_to: Vec::new(),
+            leads_anywhere: false,
         }
     }
 }

@@ -6,14 +6,16 @@ use crate::shell::{cargo, run, target, which};
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 11] = [
     ("curl", "curl"),
     ("dbus-daemon", "dbus"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
     ("pkcheck", "polkitd"),
+    ("python3", "python3"),
     ("setpriv", "util-linux"),
+    ("socat", "socat"),
     ("tmux", "tmux"),
     ("wget", "wget"),
 ];

@@ -97,6 +97,11 @@ impl State {
     }
 
     fn note_event(&mut self, event: &Event) -> Result<(), Refusal> {
+        if event.hook == Hook::Listener as u8 {
+            self.note_listener(event);
+            return Ok(());
+        }
+        self.note_way(event);
         if event.hook == Hook::Egress as u8 {
             self.end_spent_holes(Some(event.session));
         }
@@ -140,7 +145,7 @@ impl State {
     /// What the session's policies say of the event now. Where a hole for reads had it turned, it is as if they said
     /// `read-only`.
     fn verdict_on(&self, event: &Event) -> Option<Verdict> {
-        let verdict = self.judge_event(event)?.verdict;
+        let verdict = self.verdict_behind(&question(event), &self.judge_event(event)?);
         match (verdict, Verdict::from_u8(event.verdict)) {
             (Verdict::Confirm, by_hole @ Verdict::ReadOnly) => Some(by_hole),
             _ => Some(verdict),
@@ -213,7 +218,10 @@ impl State {
         }
         let owner = session.about.uid;
         let host = self.host_of(&question, &judged);
+        let verdict = self.verdict_behind(&question, &judged);
         let draft = proto::Request {
+            verdict: verdict.as_str().to_owned(),
+            through: self.way_of(&question),
             user: self.users.name(owner),
             pid,
             comm: process.comm,
@@ -285,6 +293,7 @@ impl State {
                 (!shown.warnings.is_empty()).then(|| json!(shown.warnings)),
             )
             .with("note", shown.note.clone())
+            .with("through", shown.through.as_ref().map(|way| json!(way)))
             .with("http", told(shown.http.as_ref()))
             .with("burst", burst.map(|burst| json!(burst)))
             .with("left_out", admitted.left_out)
@@ -311,6 +320,10 @@ impl State {
             .with("destination", destination(event, host))
             .with("rule", rule)
             .with("verdict", Verdict::from_u8(event.verdict).as_str())
+            .with(
+                "through",
+                self.way_of(&question(event)).map(|way| json!(way)),
+            )
             .with("hook", hook)
             .with("count", event.count)
             .with("pid", pid)
@@ -362,6 +375,7 @@ fn draft(
         note: None,
         burst: None,
         offers: Vec::new(),
+        through: None,
     }
 }
 

@@ -1,14 +1,16 @@
 //! The verdict for a destination, and what gives it.
 
-use guard_common::{PolicyId, SessionId, Verdict};
+use std::net::IpAddr;
+
+use guard_common::{PolicyId, Protocol, SessionId, Verdict};
 
 use super::{
-    failure::Refusal, ids, load, opening, policies::InForce, shared::Shared, state::State,
+    failure::Refusal, ids, load, opening, policies::InForce, relays, shared::Shared, state::State,
 };
 use crate::{
     datapath::LiveHole,
     policy::{self, Destination, Environment, PortSpec, Prefix},
-    proto::{Explanations, PolicyRef},
+    proto::{Explanation, Explanations, PolicyRef},
 };
 
 /// What a client writes as a destination and ports.
@@ -43,12 +45,117 @@ pub fn name_in(to: &Destination) -> Option<String> {
     }
 }
 
-/// Under a policy of the daemon's, or one that the client brings. No session has it, and no hole.
+/// Under what.
+#[derive(Clone, Debug)]
+pub enum Under {
+    /// A session's policies and holes.
+    Session(SessionId),
+    /// A policy of the daemon's, or one that the client brings. No session has it, and no hole.
+    Policy(PolicyRef),
+}
+
+/// The verdict for a destination. That of a port of this machine's loopback is the strictest of where it leads.
 ///
 /// # Errors
 ///
 /// `NotFound` or `Invalid`.
-pub async fn under_policy(
+pub async fn explain(
+    shared: &Shared,
+    under: &Under,
+    to: &Destination,
+    ports: &[PortSpec],
+) -> Result<Explanations, Refusal> {
+    let mut told = by_address(shared, under, to, ports).await?;
+    let Some((address, port)) = near(to, ports) else {
+        return Ok(told);
+    };
+    let place = shared.with(|state| relays::place_of(address, port, state));
+    let looked = tokio::task::spawn_blocking(move || relays::look::look(&place)).await;
+    let found = match looked {
+        Ok(Ok(found)) if found.listens => found,
+        _ => return Ok(told),
+    };
+    let is_own = match under {
+        Under::Session(id) => shared.with(|state| state.is_own(*id, &found)),
+        Under::Policy(_) => false,
+    };
+    let mut behind = Vec::new();
+    for lead in found.leads.iter().filter(|_| !is_own) {
+        let to = Destination {
+            target: policy::Target::Prefix(Prefix::host(lead.to)),
+            ..to.clone()
+        };
+        let to = Destination { port: None, ..to };
+        let ports = [PortSpec::one(lead.protocol, lead.port)];
+        behind.extend(by_address(shared, under, &to, &ports).await?.explanations);
+    }
+    for one in &mut told.explanations {
+        by_way_of(one, address, port, &found, &behind);
+        if is_own {
+            Verdict::Allow.as_str().clone_into(&mut one.verdict);
+            (one.rule, one.matched, one.line) = (None, None, None);
+        }
+    }
+    Ok(told)
+}
+
+/// The port of this machine's loopback that a destination is, over TCP.
+fn near(to: &Destination, ports: &[PortSpec]) -> Option<(IpAddr, u16)> {
+    let policy::Target::Prefix(prefix) = &to.target else {
+        return None;
+    };
+    let is_port = |spec: &&PortSpec| {
+        spec.low == spec.high && matches!(spec.protocol, Protocol::ANY | Protocol::TCP)
+    };
+    let port = to.ports(ports).iter().find(is_port)?.low;
+    let is_loopback = prefix.length() == 128 && prefix.address().is_loopback();
+    is_loopback.then(|| (prefix.address().to_ip(), port))
+}
+
+/// Adds to an answer who listens there, and makes it as strict as where that leads.
+fn by_way_of(
+    one: &mut Explanation,
+    address: IpAddr,
+    port: u16,
+    found: &relays::look::Found,
+    behind: &[Explanation],
+) {
+    one.listener = Some(relays::through(address.into(), port, found));
+    one.leads_to = found.leads.iter().map(relays::shown).collect();
+    one.leads_anywhere = found.anywhere;
+    for lead in behind {
+        // The proxy does not go by way of a listener: what may only be read from waits for a person.
+        let verdict = match lead.verdict.as_str() {
+            "read-only" => Verdict::Confirm.as_str(),
+            verdict => verdict,
+        };
+        if strictness(verdict) > strictness(&one.verdict) {
+            verdict.clone_into(&mut one.verdict);
+            let lead = lead.clone();
+            (one.rule, one.reason, one.policy) = (lead.rule, lead.reason, lead.policy);
+            (one.file, one.line, one.hole, one.matched) =
+                (lead.file, lead.line, lead.hole, lead.matched);
+        }
+    }
+    if found.anywhere && strictness(&one.verdict) < Verdict::Confirm.strictness() {
+        Verdict::Confirm.as_str().clone_into(&mut one.verdict);
+        (one.rule, one.reason, one.matched, one.line) = (None, None, None, None);
+    }
+}
+
+async fn by_address(
+    shared: &Shared,
+    under: &Under,
+    to: &Destination,
+    ports: &[PortSpec],
+) -> Result<Explanations, Refusal> {
+    match under {
+        Under::Session(id) => shared.with(|state| state.explain(*id, to, ports)),
+        Under::Policy(asked) => under_policy(shared, asked.clone(), to, ports).await,
+    }
+}
+
+async fn under_policy(
     shared: &Shared,
     asked: PolicyRef,
     to: &Destination,

@@ -105,8 +105,17 @@ impl State {
             };
             longest = [longest, most].into_iter().flatten().min();
         }
+        // What listens on this machine may lead to where the policies do not let everybody.
+        let longest = longest.or_else(|| grant.is_near().then(|| self.longest_of(chain)));
         grant.cap(longest.ok_or_else(|| grant.nothing_to_open())?);
         Ok(())
+    }
+
+    /// How long a hole lasts that no rule says more about.
+    fn longest_of(&self, chain: &[PolicyId]) -> Duration {
+        let policies = chain.iter().filter_map(|slot| self.policies.get(*slot));
+        let longest = policies.map(|policy| policy.policy.longest_hole(None));
+        longest.min().unwrap_or(DEFAULT_TERM)
     }
 }
 
@@ -130,6 +139,17 @@ impl Grant {
         let warning = denies.map(|met| stays_denied(met.rule));
         self.warnings.extend(warning);
         Ok(longest)
+    }
+
+    /// Whether it is for connections to ports of this machine's loopback.
+    fn is_near(&self) -> bool {
+        let is_loopback =
+            |prefix: &Prefix| prefix.length() == 128 && prefix.address().is_loopback();
+        let is_port = |spec: &PortSpec| spec.protocol == Protocol::TCP && spec.low == spec.high;
+        !self.read_only
+            && !self.ports.is_empty()
+            && self.prefixes.iter().all(is_loopback)
+            && self.ports.iter().all(is_port)
     }
 
     /// Why it would change nothing.

@@ -15,6 +15,7 @@ use super::{
     failure::Refusal,
     ids,
     opening::after,
+    relays::{self, Behind},
     requests::{Noted, Question},
     sessions::Session,
     state::State,
@@ -38,6 +39,8 @@ const UNREPORTED: Duration = Duration::from_nanos(guard_common::HELD_PAUSE);
 const SHARE: u32 = 20;
 /// Connections of one session that wait at once; where there are more, no other one begins to.
 const MOST_OF_SESSION: usize = 16_384;
+/// Why those end that waited for guardd to look, where a person would have to answer.
+const NOBODY: &str = "a person has to be asked, and nobody follows";
 /// Why those end that nobody was there for.
 const TOO_LATE: &str = "nobody answered in time";
 
@@ -87,6 +90,8 @@ type Group = Vec<HeldSocket>;
 enum Fate {
     /// The next that the kernel tries passes, or is about to.
     Passes,
+    /// guardd has not looked yet at who would get them.
+    Unlooked,
     /// They wait on for this answer.
     Waits(String),
     /// Nobody will let them.
@@ -269,7 +274,7 @@ impl State {
         let mut asked: HashMap<String, BootTime> = HashMap::new();
         for (question, group) in grouped(&held) {
             match self.fate(&question, &group, &holes) {
-                Fate::Passes => {}
+                Fate::Passes | Fate::Unlooked => {}
                 Fate::Waits(id) => {
                     let until = asked.entry(id).or_insert(BootTime(0));
                     *until = (*until).max(latest(&group));
@@ -307,14 +312,27 @@ impl State {
     }
 
     fn fate(&mut self, question: &Question, group: &Group, holes: &[LiveHole]) -> Fate {
+        if self.sessions.live(question.session).is_none() {
+            return Fate::Ends("the session has ended");
+        }
+        let asked = (question.destination, question.port);
+        let (question, verdict) = match relays::is_near(question) {
+            false => (question.clone(), None),
+            true => match self.behind(question, first(group)) {
+                Behind::Own => return Fate::Passes,
+                Behind::Unknown => return Fate::Unlooked,
+                Behind::Leads {
+                    question, verdict, ..
+                } => (question, Some(verdict)),
+            },
+        };
+        let question = &question;
+        let (to, port) = (question.destination, question.port);
         let Some(session) = self.sessions.live(question.session) else {
             return Fate::Ends("the session has ended");
         };
-        let (to, port) = (question.destination, question.port);
-        let judged = self
-            .policies
-            .judge(&session.chain, to, Protocol::TCP, port)
-            .map(|judged| judged.verdict);
+        let by_policy = || self.policies.judge(&session.chain, to, Protocol::TCP, port);
+        let judged = verdict.or_else(|| by_policy().map(|judged| judged.verdict));
         match judged {
             Some(Verdict::Allow) => return Fate::Passes,
             Some(Verdict::Confirm) => {}
@@ -323,7 +341,8 @@ impl State {
         }
         let mut over = holes.iter().filter(|hole| {
             let is_own = hole.session == question.session;
-            is_own && hole.entry.covers(&to, Protocol::TCP, port)
+            let covers = |(to, port)| hole.entry.covers(&to, Protocol::TCP, port);
+            is_own && (covers((to, port)) || covers(asked))
         });
         if over
             .clone()
@@ -337,7 +356,12 @@ impl State {
         if self.requests.is_refused(question, clock::now()) {
             return Fate::Ends("a person said no");
         }
-        self.asked_about(question, group)
+        let fate = self.asked_about(question, group);
+        match (fate, self.holds.leases.contains_key(&question.session)) {
+            // It waited for guardd, and there is nobody else for it to wait for.
+            (Fate::Waits(_), false) if verdict.is_some() => Fate::Ends(NOBODY),
+            (fate, _) => fate,
+        }
     }
 
     /// The request that a person sees of those that wait; a new one where there is none, as after a hole for one of them.
@@ -485,6 +509,13 @@ fn grouped(held: &[HeldSocket]) -> Vec<(Question, Group)> {
         Some((question, group))
     });
     asked.collect()
+}
+
+/// When the first of them began.
+fn first(group: &Group) -> BootTime {
+    group
+        .first()
+        .map_or(BootTime(0), |(_, earliest)| earliest.since)
 }
 
 /// When the last of them gives up.

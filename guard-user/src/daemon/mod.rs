@@ -39,6 +39,7 @@ pub mod policies;
 pub mod polkit;
 pub mod process;
 pub mod proxy;
+pub mod relays;
 pub mod requests;
 pub mod run;
 pub mod server;

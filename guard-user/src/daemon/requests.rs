@@ -835,6 +835,7 @@ mod tests {
             http: None,
             note: None,
             burst: None,
+            through: None,
             offers: vec![],
         }
     }

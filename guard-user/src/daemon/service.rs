@@ -15,7 +15,7 @@ use super::{
     audit::Record,
     launchers,
     listening::{listen, turn_away, unlisten},
-    load, metrics, on_request, proxy, server,
+    load, metrics, on_request, proxy, relays, server,
     shared::Shared,
     slice,
     start::{self, Begun},
@@ -128,6 +128,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     tasks.spawn_local(launchers::follow(Rc::clone(&shared), attending));
     tasks.spawn_local(arrivals::follow(Rc::clone(&shared)));
     tasks.spawn_local(units::follow(Rc::clone(&shared)));
+    tasks.spawn_local(relays::follow::follow(Rc::clone(&shared)));
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
     tasks.spawn_local(report(Rc::clone(&shared)));

@@ -28,6 +28,7 @@ use super::{
     offers::Choices,
     policies::{self, Policies},
     proxy::Proxy,
+    relays::Relays,
     requests::Requests,
     sessions::Sessions,
     state::{NAMES, Shelves, State},
@@ -137,8 +138,10 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     let (launchers, attending) = Launchers::new().context("cannot watch over sessions")?;
     let library = Library::new(paths.policy_dirs());
     watch_policies(&mut watches, &library);
+    let relays = Relays::recalled(datapath.relays_known()?, super::relays::now());
     let mut state = State {
         datapath,
+        relays,
         events,
         places,
         sources: library,

@@ -30,6 +30,7 @@ use super::{
     offers::{Choice, Choices},
     policies::Policies,
     proxy::Proxy,
+    relays::Relays,
     requests::{Asked, Requests},
     sessions::{self, Session, Sessions},
     shelf::Shelf,
@@ -186,6 +187,8 @@ pub struct State {
     pub tries: Tries,
     /// What is known of connections that wait for them.
     pub holds: Holds,
+    /// Listeners on this machine that sessions connect to.
+    pub relays: Relays,
     /// The process through which read-only destinations are reached.
     pub proxy: Proxy,
     /// Sessions were made by this daemon, or adopted.

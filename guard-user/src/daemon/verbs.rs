@@ -9,7 +9,7 @@ use super::{
     assign,
     auth::{Agent, Approver, Authorised, assigner, authorise},
     bursts::Extent,
-    explain,
+    explain::{self, Under},
     failure::Refusal,
     load, polkit,
     proxy::{allowing::Widening, life},
@@ -167,18 +167,15 @@ async fn explained(
 ) -> Result<Vec<u8>, Refusal> {
     let (to, ports) = explain::parse(destination, ports)?;
     look_up(shared, &to).await;
-    if let Some(session) = session {
-        return one(&shared.with(|state| {
-            let session = state.meant(who, Some(&session))?;
-            state.explain(session, &to, &ports)
-        })?);
-    }
-    let asked = policy.unwrap_or_else(|| PolicyRef {
-        name: Some(shared.with(|state| state.config.session_policy().to_owned())),
-        file: None,
-        text: None,
-    });
-    one(&explain::under_policy(shared, asked, &to, &ports).await?)
+    let under = match session {
+        Some(session) => Under::Session(shared.with(|state| state.meant(who, Some(&session)))?),
+        None => Under::Policy(policy.unwrap_or_else(|| PolicyRef {
+            name: Some(shared.with(|state| state.config.session_policy().to_owned())),
+            file: None,
+            text: None,
+        })),
+    };
+    one(&explain::explain(shared, &under, &to, &ports).await?)
 }
 
 /// Looks a destination's name up, if it is one.

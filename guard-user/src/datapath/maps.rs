@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 19] = [
+pub(super) const NAMES: [&str; 21] = [
     "META",
     "POLICIES",
     "RANGES",
@@ -32,6 +32,8 @@ pub(super) const NAMES: [&str; 19] = [
     "HELD",
     "REFUSED",
     "HOLDING",
+    "RELAYS",
+    "NEAR",
 ];
 
 /// Bytes of a `T`: aya wants types that it knows, and arrays of bytes are.
@@ -39,7 +41,8 @@ type Bytes<const N: usize> = [u8; N];
 pub(super) type Trie = LpmTrie<MapData, Bytes<16>, Bytes<{ size_of::<PrefixValue>() }>>;
 type Table<K, const N: usize> = HashMap<MapData, K, Bytes<N>>;
 
-/// Every map that guardd reads or writes, but for those of [`super::proxies`] and [`super::holding`], which 0.1.0 did not pin.
+/// Every map that guardd reads or writes, but for those of [`super::proxies`], [`super::holding`] and [`super::relays`],
+/// which 0.1.0 did not pin.
 pub(super) struct Maps {
     pub(super) meta: Array<MapData, u64>,
     pub(super) policies: HashOfMaps<MapData, u32, Trie>,

@@ -20,6 +20,7 @@ mod pins;
 mod policies;
 mod proxies;
 mod recall;
+mod relays;
 mod sessions;
 mod start;
 mod sweep;
@@ -62,6 +63,8 @@ pub struct Datapath {
     proxies: Option<proxies::Proxies>,
     /// None where the kernel half lets nothing wait.
     holding: Option<holding::Holding>,
+    /// None where the kernel half asks nobody where listeners lead.
+    relays: Option<relays::Relays>,
     /// What is known of each slot's content; a slot that was adopted has none until it is installed again.
     slots: HashMap<PolicyId, policies::Slot>,
     _locks: [OwnedFd; 2],

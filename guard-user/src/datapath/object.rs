@@ -11,6 +11,7 @@ pub struct Object {
     bytes: Cow<'static, [u8]>,
     build: u64,
     turns: bool,
+    asks: bool,
 }
 
 impl Object {
@@ -30,10 +31,13 @@ impl Object {
         let build = fnv1a(&bytes);
         // The name of a program's section stands in an ELF object as it is.
         let turns = memmem(&bytes, b"cgroup/getpeername4\0");
+        // So does the name of a map.
+        let asks = memmem(&bytes, b"\0RELAYS\0");
         Self {
             bytes,
             build,
             turns,
+            asks,
         }
     }
 
@@ -44,6 +48,11 @@ impl Object {
     /// Whether it turns connections to read-only destinations. Those of 0.1.0 refuse them.
     pub(super) fn turns(&self) -> bool {
         self.turns
+    }
+
+    /// Whether it asks where listeners on this machine lead.
+    pub(super) fn asks(&self) -> bool {
+        self.asks
     }
 
     /// Which object it is, as a number that is never 0: programs of another are replaced.
@@ -74,9 +83,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_object_tells_whether_it_turns_connections() {
+    fn an_object_tells_what_it_does() {
         let before = include_bytes!("../../../tests/fixtures/0.1.0/guard-ebpf.o");
-        assert!(Object::built_in().turns());
-        assert!(!Object::from_bytes(before.to_vec()).turns());
+        let before = Object::from_bytes(before.to_vec());
+        assert!(Object::built_in().turns() && Object::built_in().asks());
+        assert!(!before.turns() && !before.asks());
     }
 }

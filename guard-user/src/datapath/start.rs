@@ -11,7 +11,7 @@ use guard_common::meta;
 
 use super::{
     Datapath, DatapathError, Object, Places, Result, cgroup, holding::Holding, hooks, maps::Maps,
-    pins, proxies::Proxies,
+    pins, proxies::Proxies, relays::Relays,
 };
 
 /// How long the kernel may take to let go of the links to a removed cgroup.
@@ -60,12 +60,14 @@ impl Datapath {
         let live = pins::live(&places.pin_dir);
         let proxies = object.turns().then(|| Proxies::open(&live)).transpose()?;
         let holding = object.turns().then(|| Holding::open(&live)).transpose()?;
+        let relays = object.asks().then(|| Relays::open(&live)).transpose()?;
         let mut datapath = Self {
             places: places.clone(),
             root,
             maps: Maps::open(&live)?,
             proxies,
             holding,
+            relays,
             slots: HashMap::new(),
             _locks: [pin_lock, root_lock],
         };

@@ -18,5 +18,6 @@ pub mod readiness;
 pub mod signal;
 pub mod sock_destroy;
 mod sock_diag;
+pub mod sock_list;
 pub mod sock_owner;
 pub mod tcp;

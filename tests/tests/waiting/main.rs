@@ -9,9 +9,9 @@ mod soak;
 
 use std::{thread, time::Duration};
 
-use guard_lab::{AGENT, Attempt, Network, eventually, patience};
+use guard_lab::{AGENT, Attempt, Network, Shell, eventually, patience};
 use rustix::process::Signal;
-use scene::{DENIED, Scene, V4, V6, ended};
+use scene::{DENIED, Scene, V4, V6, ended, id};
 
 const KINDS: [&str; 3] = ["blocking", "polled", "asyncio"];
 
@@ -438,6 +438,8 @@ fn what_is_inside_gives_itself_no_patience() {
     let scene = Scene::new(&network);
     let mut shell = scene.shell();
     let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let inner = scene.place("inner.toml");
+    std::fs::write(&inner, scene::POLICY.replace("asks", "inner")).unwrap();
     let (guard, client) = (guard.display(), scene.client());
     let narrow = scene.place("narrow.toml");
     std::fs::write(&narrow, scene::POLICY).unwrap();
@@ -478,4 +480,36 @@ fn more_than_there_are_questions_end_and_the_asked_ones_stay() {
     assert_eq!(ids(&scene), first, "they are the same questions still");
     scene.answer(&["approve", &first[0]]);
     assert!(ended(&mut shell).ok);
+}
+
+#[test]
+fn a_no_to_a_session_holds_for_the_sessions_inside_it() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let inner = scene.place("inner.toml");
+    std::fs::write(&inner, scene::POLICY.replace("asks", "inner")).unwrap();
+    let nested = |shell: &mut Shell| {
+        let (guard, client) = (guard.display(), scene.client());
+        let run = format!(
+            "{guard} run --policy {} -- python3 {client} blocking {V4} 443 &",
+            inner.display()
+        );
+        shell.tell(&run).unwrap();
+    };
+    // Without a no, a question waits for an answer, which lets it go on.
+    nested(&mut shell);
+    scene.answer(&["approve", id(&scene.held()), "--connections", "1"]);
+    assert!(ended(&mut shell).ok);
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    scene.answer(&["deny", id(&scene.held())]);
+    assert!(!ended(&mut shell).ok);
+    let reached = scene.reached(V4, 443);
+    nested(&mut shell);
+    let refused = ended(&mut shell);
+    assert!(!refused.ok, "{refused:?}");
+    assert!(scene.pending().is_empty(), "{:?}", scene.pending());
+    assert_eq!(scene.reached(V4, 443), reached);
 }

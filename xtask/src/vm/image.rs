@@ -37,6 +37,7 @@ const PACKAGES: &[&str] = &[
     "python3",
     // The package for Fedora is tested here, too.
     "rpm",
+    "socat",
     "tmux",
     "wget",
     "xz-utils",

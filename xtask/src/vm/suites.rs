@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn in_brief_the_kernel_is_asked_everywhere_and_systemd_where_it_is_newest() {
         for kernel in Kernel::ALL {
-            for suite in ["enforcement", "holes", "lifecycle", "waiting"] {
+            for suite in ["enforcement", "holes", "lifecycle", "relays", "waiting"] {
                 assert!(in_brief(suite, Kind::Plain, kernel), "{suite}");
             }
             assert!(!in_brief("contract", Kind::Plain, kernel));

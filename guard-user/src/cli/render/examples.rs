@@ -49,6 +49,7 @@ pub(crate) fn request() -> Request {
         http: None,
         note: Some("need the list of albums".into()),
         burst: None,
+        through: None,
         offers: Vec::new(),
     }
 }
@@ -150,6 +151,9 @@ pub(crate) fn explanation() -> Explanation {
         line: Some(12),
         hole: None,
         matched: Some("192.0.2.0/24".into()),
+        listener: None,
+        leads_to: Vec::new(),
+        leads_anywhere: false,
     }
 }
 

@@ -2,7 +2,9 @@
 
 use anstyle::Style;
 
+use super::endpoint;
 use super::page::{BAD, GOOD, Page, STRONG, WARN};
+use super::requests::through;
 use super::time::Clock;
 use crate::proto::Explanation;
 
@@ -15,6 +17,12 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
         .end();
     if let Some(addresses) = addresses(explanation) {
         page.paragraph("is", addresses);
+    }
+    if let Some(listener) = &explanation.listener {
+        page.field("listener", through(listener));
+    }
+    if let Some(leads_to) = leads_to(explanation) {
+        page.paragraph("leads to", leads_to);
     }
     page.field("rule", rule(explanation))
         .field("policy", policy(explanation));
@@ -33,6 +41,15 @@ pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {
         (None, _) => next(&mut page, explanation),
     };
     page
+}
+
+/// Where the listener leads, where that is elsewhere.
+fn leads_to(explanation: &Explanation) -> Option<String> {
+    let mut all: Vec<String> = explanation.leads_to.iter().map(endpoint::words).collect();
+    if explanation.leads_anywhere {
+        all.push("wherever whoever connects likes, or where nobody can tell".to_owned());
+    }
+    (!all.is_empty()).then(|| all.join(", "))
 }
 
 /// How a verdict looks.

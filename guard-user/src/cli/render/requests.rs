@@ -4,7 +4,7 @@ use super::page::{Page, STRONG, WARN};
 use super::time::Clock;
 use super::{command_line, endpoint};
 use crate::policy::format_duration;
-use crate::proto::{Burst, HttpRequest, Offer, Request};
+use crate::proto::{Burst, HttpRequest, Offer, Request, Through};
 use std::time::Duration;
 
 /// All of them, and how to answer the first.
@@ -106,6 +106,19 @@ fn service(request: &Request) -> String {
     }
 }
 
+/// "127.0.0.1:5432 (ssh, pid 4711)"
+pub(crate) fn through(way: &Through) -> String {
+    let at = match way.address.contains(':') {
+        true => format!("[{}]:{}", way.address, way.port),
+        false => format!("{}:{}", way.address, way.port),
+    };
+    match (&way.comm, way.pid) {
+        (Some(comm), Some(pid)) => format!("{at} ({comm}, pid {pid})"),
+        (None, Some(pid)) => format!("{at} (pid {pid})"),
+        _ => at,
+    }
+}
+
 /// The addresses that were tried, as far as they are known.
 pub(crate) fn tried(burst: &Burst) -> String {
     let shown = burst.addresses.join(", ");
@@ -126,6 +139,9 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
         .end();
     if let Some(burst) = &request.burst {
         page.paragraph("tried", tried(burst));
+    }
+    if let Some(way) = &request.through {
+        page.field("through", through(way));
     }
     if !request.command.is_empty() {
         page.field("command", command_line(&request.command));

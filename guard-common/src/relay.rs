@@ -1,0 +1,80 @@
+//! What listens on the loopback outside of a session, and where that leads.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Address, Connection, NetnsCookie, Protocol};
+
+/// Destinations of one listener that are told apart; one that leads to more leads anywhere.
+pub const MAX_LEADS: usize = 16;
+
+/// The number that the kernel half has given to a listener, for as long as that lives. 0 is none.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Ticket(pub u64);
+
+/// Bits of [`Relay::flags`].
+pub mod relay_flags {
+    /// It leads wherever whoever connects likes, or nobody can tell where: nothing passes that no person has let.
+    pub const ANYWHERE: u16 = 1;
+}
+
+/// The value of `RELAYS`, keyed by [`Ticket`]: where a listener leads. Written by guardd; a listener without one has not
+/// been looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Relay {
+    /// Another one with each write, and the same as [`Self::tail`] in what is whole.
+    pub head: u64,
+    /// Whose value it is.
+    pub ticket: Ticket,
+    /// The cgroup of the session whose listener it is; 0 where it is none's, or not known to be one's.
+    pub owner: u64,
+    /// Its network namespace; 0 where that is not known.
+    pub netns: NetnsCookie,
+    /// The address that was connected to: the listener's own may be for all.
+    pub address: Address,
+    /// Its port, host byte order.
+    pub port: u16,
+    /// [`relay_flags`].
+    pub flags: u16,
+    /// How many [`Self::leads`] there are.
+    pub len: u32,
+    /// Where it leads.
+    pub leads: [Connection; MAX_LEADS],
+    /// See [`Self::head`].
+    pub tail: u64,
+}
+
+impl Relay {
+    /// One that leads nowhere, as far as is known.
+    #[must_use]
+    pub const fn new(ticket: Ticket, netns: NetnsCookie, address: Address, port: u16) -> Self {
+        let nowhere = Connection::new(Address([0; 4]), Protocol(0), 0);
+        Self {
+            head: 0,
+            ticket,
+            owner: 0,
+            netns,
+            address,
+            port,
+            flags: 0,
+            len: 0,
+            leads: [nowhere; MAX_LEADS],
+            tail: 0,
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Where a program leads that listens, by its command line. What it says is believed, for it makes a verdict stricter and
+//! never milder.
+
+/// Where it leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lead {
+    /// To a host, by its name or address, and a port.
+    To(String, u16),
+    /// To a port of the host that it is connected to.
+    Peer(u16),
+    /// Wherever whoever connects likes, or where nobody can tell.
+    Anywhere,
+}
+
+/// Programs that do whatever they are asked to, or go on to where nothing on their command line says.
+const ANYWHERE: [&str; 24] = [
+    "sshd",
+    "sshd-session",
+    "dockerd",
+    "containerd",
+    "podman",
+    "buildkitd",
+    "rootlessport",
+    "slirp4netns",
+    "passt",
+    "pasta",
+    "gvproxy",
+    "vpnkit",
+    "com.docker.backend",
+    "systemd",
+    "init",
+    "xinetd",
+    "inetd",
+    "microsocks",
+    "sockd",
+    "tinyproxy",
+    "squid",
+    "privoxy",
+    "tor",
+    "v2ray",
+];
+
+/// Programs that keep one connection to where they lead, and lead anywhere where they have none.
+const BY_CONNECTIONS: [&str; 6] = [
+    "kubectl",
+    "oc",
+    "cloud-sql-proxy",
+    "cloud_sql_proxy",
+    "alloydb-auth-proxy",
+    "session-manager-plugin",
+];
+
+/// Where a process leads that listens at `port`, by its program and its command line. `is_connected`: it has connections of
+/// its own, which lead where they lead.
+#[must_use]
+pub fn leads(program: &str, command: &[String], port: u16, is_connected: bool) -> Vec<Lead> {
+    let words: Vec<&str> = command.iter().skip(1).map(String::as_str).collect();
+    match program {
+        "ssh" => of_ssh(&words, port),
+        "socat" | "socat1" | "socat2" => of_socat(&words),
+        "docker-proxy" => of_docker_proxy(&words),
+        "systemd-socket-proxyd" => of_socket_proxyd(&words),
+        known if ANYWHERE.contains(&known) => vec![Lead::Anywhere],
+        known if BY_CONNECTIONS.contains(&known) && !is_connected => vec![Lead::Anywhere],
+        _ => Vec::new(),
+    }
+}
+
+/// ssh(1): `-L [bind:]port:host:hostport`, `-D`; what is in its settings, or asked of a master, is not to be seen.
+fn of_ssh(words: &[&str], port: u16) -> Vec<Lead> {
+    let mut leads = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        let Some(at) = word.strip_prefix('-').and_then(|options| options.find('L')) else {
+            continue;
+        };
+        // The option may end its word, and may stand behind others (`-NL`).
+        let value = match &word[at + 2..] {
+            "" => words.next().copied().unwrap_or_default(),
+            value => value,
+        };
+        leads.extend(forward(value, port));
+    }
+    match leads.is_empty() {
+        true => vec![Lead::Anywhere],
+        false => leads,
+    }
+}
+
+/// What of ssh's `-L` is for `port`.
+fn forward(value: &str, port: u16) -> Option<Lead> {
+    let parts = colons(value);
+    let (listens, host, host_port) = match parts[..] {
+        [listens, host, host_port] | [_, listens, host, host_port] => (listens, host, host_port),
+        // To a Unix socket.
+        [listens, _] => return (listens.parse() == Ok(port)).then_some(Lead::Anywhere),
+        _ => return None,
+    };
+    if listens.parse() != Ok(port) {
+        return None;
+    }
+    let Ok(host_port) = host_port.parse() else {
+        return Some(Lead::Anywhere);
+    };
+    Some(match host {
+        "localhost" | "127.0.0.1" | "::1" => Lead::Peer(host_port),
+        host => Lead::To(host.to_owned(), host_port),
+    })
+}
+
+/// The parts between colons, those in brackets whole.
+fn colons(value: &str) -> Vec<&str> {
+    let mut depth = 0;
+    let parts = value.split(|c| {
+        depth += i32::from(c == '[') - i32::from(c == ']');
+        c == ':' && depth == 0
+    });
+    let bare = |part: &'_ str| -> (usize, usize) {
+        match part.starts_with('[') && part.ends_with(']') {
+            true => (1, part.len() - 1),
+            false => (0, part.len()),
+        }
+    };
+    let parts = parts.map(|part| {
+        let (start, end) = bare(part);
+        &part[start..end]
+    });
+    parts.collect()
+}
+
+/// socat(1): the addresses that do not listen.
+fn of_socat(words: &[&str]) -> Vec<Lead> {
+    let addresses = words.iter().filter(|word| !word.starts_with('-'));
+    let leads: Vec<Lead> = addresses.filter_map(|word| of_address(word)).collect();
+    match leads.is_empty() {
+        true => vec![Lead::Anywhere],
+        false => leads,
+    }
+}
+
+fn of_address(word: &str) -> Option<Lead> {
+    let address = word.split(',').next().unwrap_or_default();
+    let (kind, rest) = address.split_once(':')?;
+    let kind = kind.to_ascii_lowercase();
+    if kind.contains("listen") || matches!(kind.as_str(), "tcp-l" | "tcp4-l" | "tcp6-l") {
+        return None;
+    }
+    let is_plain =
+        kind.starts_with("tcp") || kind.starts_with("openssl") || kind.starts_with("ssl");
+    match colons(rest)[..] {
+        [host, port] if is_plain => Some(match port.parse() {
+            Ok(port) => Lead::To(host.to_owned(), port),
+            Err(_) => Lead::Anywhere,
+        }),
+        _ => Some(Lead::Anywhere),
+    }
+}
+
+/// moby's docker-proxy: `-container-ip ADDRESS -container-port PORT`.
+fn of_docker_proxy(words: &[&str]) -> Vec<Lead> {
+    let value = |name: &str| {
+        let mut words = words.iter();
+        words.find(|word| word.trim_start_matches('-') == name)?;
+        words.next().copied()
+    };
+    let port = value("container-port").and_then(|port| port.parse().ok());
+    match (value("container-ip"), port) {
+        (Some(host), Some(port)) => vec![Lead::To(host.to_owned(), port)],
+        _ => vec![Lead::Anywhere],
+    }
+}
+
+/// systemd-socket-proxyd(8): `HOST:PORT`, or the path of a Unix socket.
+fn of_socket_proxyd(words: &[&str]) -> Vec<Lead> {
+    let to = words.iter().rev().find(|word| !word.starts_with('-'));
+    let parts = to.map(|to| colons(to)).unwrap_or_default();
+    match parts[..] {
+        [host, port] => match port.parse() {
+            Ok(port) => vec![Lead::To(host.to_owned(), port)],
+            Err(_) => vec![Lead::Anywhere],
+        },
+        _ => vec![Lead::Anywhere],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(line: &str, port: u16) -> Vec<Lead> {
+        let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        leads(&words[0], &words, port, false)
+    }
+
+    fn to(host: &str, port: u16) -> Vec<Lead> {
+        vec![Lead::To(host.to_owned(), port)]
+    }
+
+    #[test]
+    fn a_forward_of_ssh_leads_where_it_says() {
+        for line in [
+            "ssh -L 5432:192.0.2.10:5433 bastion",
+            "ssh -NL 5432:192.0.2.10:5433 bastion",
+            "ssh -fN -L5432:192.0.2.10:5433 -L 80:192.0.2.11:80 bastion",
+            "ssh -L 127.0.0.1:5432:192.0.2.10:5433 bastion",
+            "ssh -L [::1]:5432:192.0.2.10:5433 bastion",
+        ] {
+            assert_eq!(told(line, 5432), to("192.0.2.10", 5433), "{line}");
+        }
+        let six = told("ssh -L 1:[2001:db8::1]:2 b", 1);
+        assert_eq!(six, to("2001:db8::1", 2));
+        assert_eq!(told("ssh -L 1:localhost:2 b", 1), [Lead::Peer(2)]);
+        for line in [
+            "ssh -D 1080 b",
+            "ssh -L 1081:192.0.2.10:1 b",
+            "ssh: /home/u/.ssh/master [mux]",
+            "ssh -L 1080:/run/docker.sock b",
+        ] {
+            let words: Vec<_> = line.split(' ').map(str::to_owned).collect();
+            assert_eq!(leads("ssh", &words, 1080, true), [Lead::Anywhere], "{line}");
+        }
+    }
+
+    #[test]
+    fn other_relays_lead_where_they_say() {
+        for (line, expected) in [
+            (
+                "socat TCP-LISTEN:1,fork,reuseaddr TCP:192.0.2.10:5432",
+                to("192.0.2.10", 5432),
+            ),
+            (
+                "socat -d TCP4-LISTEN:1 OPENSSL:db.example:443,verify=0",
+                to("db.example", 443),
+            ),
+            (
+                "socat TCP6-LISTEN:1 TCP6:[2001:db8::1]:80",
+                to("2001:db8::1", 80),
+            ),
+            (
+                "socat TCP-LISTEN:1 UNIX-CONNECT:/run/docker.sock",
+                vec![Lead::Anywhere],
+            ),
+            ("socat TCP-LISTEN:1 EXEC:sh", vec![Lead::Anywhere]),
+            (
+                "docker-proxy -proto tcp -host-ip 0.0.0.0 -host-port 1 -container-ip 172.17.0.2 -container-port 5432",
+                to("172.17.0.2", 5432),
+            ),
+            (
+                "systemd-socket-proxyd --exit-idle-time=1 192.0.2.10:80",
+                to("192.0.2.10", 80),
+            ),
+            ("systemd-socket-proxyd /run/x.sock", vec![Lead::Anywhere]),
+            ("kubectl port-forward pod 1:5432", vec![Lead::Anywhere]),
+            ("sshd -D", vec![Lead::Anywhere]),
+            ("node server.js", vec![]),
+        ] {
+            assert_eq!(told(line, 1), expected, "{line}");
+        }
+        let kubectl = ["kubectl".to_owned(), "port-forward".to_owned()];
+        assert_eq!(leads("kubectl", &kubectl, 1, true), []);
+    }
+}

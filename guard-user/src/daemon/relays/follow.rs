@@ -1,0 +1,32 @@
+//! Looks at listeners when it is time, beside everything else: to go through all processes takes a while.
+
+use std::{rc::Rc, time::Duration};
+
+use super::{look, now};
+use crate::daemon::shared::Shared;
+
+/// Nothing is due: how long to wait, unless something comes.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Looks at what is due, for ever.
+pub async fn follow(shared: Rc<Shared>) {
+    let stir = shared.with(|state| Rc::clone(&state.relays.stir));
+    loop {
+        let due = shared.with(|state| state.due_looks(now()));
+        for (ticket, place) in due {
+            let looked = tokio::task::spawn_blocking(move || look::look(&place)).await;
+            match looked {
+                Ok(Ok(found)) => shared.with(|state| state.note_found(ticket, found)),
+                Ok(Err(error)) => tracing::warn!(%error, "cannot look who listens"),
+                Err(error) => tracing::error!(%error, "cannot look who listens"),
+            }
+            shared.reschedule();
+        }
+        let next = shared.with(|state| state.relays.next_look());
+        let wait = next.map_or(IDLE, |at| {
+            Duration::from_nanos(at.0.saturating_sub(now().0))
+        });
+        // That it took the longest is as good as a call.
+        let _ = tokio::time::timeout(wait, stir.notified()).await;
+    }
+}

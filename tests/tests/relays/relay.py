@@ -1,0 +1,48 @@
+# A relay that nobody knows: it listens at ADDRESS PORT, and connects to ADDRESS PORT for each that comes, or with `early`
+# before. Prints `listening`.
+import socket, sys, threading
+
+listen, port, to, to_port = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+early = "early" in sys.argv
+
+
+def family(address):
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def connected():
+    return socket.create_connection((to, to_port))
+
+
+def pump(source, sink):
+    try:
+        while data := source.recv(65536):
+            sink.sendall(data)
+    except OSError:
+        pass
+    for one in (source, sink):
+        try:
+            one.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+def serve(client, upstream):
+    try:
+        upstream = upstream or connected()
+    except OSError:
+        client.close()
+        return
+    threading.Thread(target=pump, args=(client, upstream), daemon=True).start()
+    pump(upstream, client)
+
+
+server = socket.socket(family(listen), socket.SOCK_STREAM)
+server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+server.bind((listen, port))
+server.listen(64)
+spare = connected() if early else None
+print("listening", flush=True)
+while True:
+    client, _ = server.accept()
+    threading.Thread(target=serve, args=(client, None), daemon=True).start()

@@ -1,0 +1,172 @@
+//! Production, a guardd beside it, and what listens on the developer's machine.
+
+use std::{path::PathBuf, thread, time::Duration};
+
+use guard_lab::{
+    AGENT, Attempt, Daemon, Network, Production, Running, Shell, eventually, patience,
+};
+use serde_json::Value;
+
+/// Is to be confirmed, and what is denied.
+pub(crate) const PRODUCTION: &str = "192.0.2.10";
+pub(crate) const DENIED: &str = "192.0.2.99";
+/// Is allowed.
+pub(crate) const OPEN: &str = "198.51.100.7";
+
+pub(crate) const POLICY: &str = r#"
+version = 1
+name = "asks"
+default = "allow"
+hold = "30s"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24", "2001:db8:7::/48"]
+action = "confirm"
+reason = "it is production"
+
+[[rule]]
+name = "never"
+to = ["192.0.2.99"]
+action = "deny"
+"#;
+
+/// Nothing passes, to the loopback neither.
+pub(crate) const SHUT: &str = "version = 1\nname = \"shut\"\ndefault = \"deny\"\ninbound = false\n";
+
+const RELAY: &str = include_str!("relay.py");
+const SERVER: &str = include_str!("server.py");
+const PYTHON: &str = "/usr/bin/python3";
+
+pub(crate) struct Scene<'n> {
+    pub(crate) network: &'n Network,
+    pub(crate) daemon: Daemon,
+    pub(crate) production: Production<'n>,
+    relay: PathBuf,
+    server: PathBuf,
+}
+
+impl<'n> Scene<'n> {
+    pub(crate) fn new(network: &'n Network) -> Self {
+        let production = Production::start(network).unwrap();
+        let daemon = Daemon::in_network(network)
+            .policy("asks", POLICY)
+            .policy("shut", SHUT)
+            .start()
+            .unwrap();
+        let relay = daemon.dir().join("relay.py");
+        std::fs::write(&relay, RELAY).unwrap();
+        let server = daemon.dir().join("server.py");
+        std::fs::write(&server, SERVER).unwrap();
+        Self {
+            network,
+            daemon,
+            production,
+            relay,
+            server,
+        }
+    }
+
+    /// A relay outside that no command line tells of.
+    pub(crate) fn relay(&self, at: &str, port: u16, to: &str, more: &[&str]) -> Running {
+        let before = self.reached(to);
+        let mut command = self.network.dev().command_as(AGENT, PYTHON);
+        command.arg(&self.relay);
+        command.args([at, &port.to_string(), to, "5432"]).args(more);
+        let mut running = Running::start(&mut command).unwrap();
+        running.line_with("listening", PATIENCE).unwrap();
+        if more.contains(&"early") {
+            // Its own connection is not counted for anybody else's.
+            eventually("it is connected", || self.reached(to) > before).unwrap();
+        }
+        running
+    }
+
+    /// A server in a session.
+    pub(crate) fn serve(&self, shell: &mut Shell, args: &str) {
+        let server = self.server.display();
+        shell.tell(&format!("{PYTHON} {server} {args} &")).unwrap();
+        shell.line_with("listening").unwrap();
+    }
+
+    /// A relay in a session.
+    pub(crate) fn relay_in(&self, shell: &mut Shell, args: &str) {
+        let before = self.reached(args.split(' ').nth(2).unwrap());
+        let relay = self.relay.display();
+        shell.tell(&format!("{PYTHON} {relay} {args} &")).unwrap();
+        shell.line_with("listening").unwrap();
+        let to = args.split(' ').nth(2).unwrap();
+        eventually("it is connected", || self.reached(to) > before).unwrap();
+    }
+
+    /// A server outside.
+    pub(crate) fn server(&self, at: &str, port: u16) -> Running {
+        let mut command = self.network.dev().command_as(AGENT, PYTHON);
+        command.arg(&self.server).args([at, &port.to_string()]);
+        let mut running = Running::start(&mut command).unwrap();
+        running.line_with("listening", PATIENCE).unwrap();
+        running
+    }
+
+    /// A program outside that listens at a port.
+    pub(crate) fn listens(&self, port: u16, command: &[&str]) -> Running {
+        let mut running = self.network.dev().command_as(AGENT, command[0]);
+        let running = Running::start(running.args(&command[1..])).unwrap();
+        self.await_listener(port);
+        running
+    }
+
+    fn await_listener(&self, port: u16) {
+        let wanted = format!(":{port:04X} ");
+        eventually("it listens", || {
+            let listed = |of: &str| {
+                let output = self.network.dev().command("cat").arg(of).output().unwrap();
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                text.lines()
+                    .any(|line| line.contains(&wanted) && line.contains(" 0A "))
+            };
+            listed("/proc/thread-self/net/tcp") || listed("/proc/thread-self/net/tcp6")
+        })
+        .unwrap();
+    }
+
+    /// Whether an attempt gets through without the guard.
+    pub(crate) fn outside(&self, to: &str, port: u16) -> bool {
+        Attempt::tcp(to, port)
+            .outside(self.network.dev(), AGENT)
+            .unwrap()
+            .ok
+    }
+
+    pub(crate) fn shell(&self, policy: &str) -> Shell {
+        Shell::start(&self.daemon, policy).unwrap()
+    }
+
+    /// Somebody follows the requests that wait, until this is dropped.
+    pub(crate) fn watcher(&self) -> Running {
+        let follower = self.daemon.root(["pending", "--follow", "--json"]);
+        let mut follower = follower.spawn().unwrap();
+        thread::sleep(patience(Duration::from_millis(300)));
+        assert!(!follower.has_ended());
+        follower
+    }
+
+    pub(crate) fn pending(&self) -> Vec<Value> {
+        let pending = self.daemon.root(["pending"]).json().unwrap();
+        pending.as_array().unwrap().clone()
+    }
+
+    /// How many connections to there production has taken.
+    pub(crate) fn reached(&self, to: &str) -> usize {
+        let all = self.production.reached_at(to, 5432).unwrap();
+        all.iter().filter(|one| one.kind == "tcp").count()
+    }
+}
+
+/// How long anything may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+/// An attempt that may wait for guardd to look.
+pub(crate) fn tcp(to: &str, port: u16) -> Attempt {
+    Attempt::tcp(to, port).timeout(Duration::from_secs(5))
+}
