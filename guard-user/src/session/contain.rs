@@ -11,7 +11,8 @@
 //! 6. All other capability sets are emptied; that neither they nor uid 0 nor gid 0 can be had back is
 //!    tried out.
 //! 7. no_new_privs: no set-user-ID program gives anything back either.
-//! 8. The seccomp filter, last, as it would have to allow all of the above.
+//! 8. A Landlock domain, where the kernel has one: processes outside are out of its reach.
+//! 9. The seccomp filter, last, as it would have to allow all of the above.
 
 use std::fs;
 use std::io;
@@ -27,7 +28,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::identity::{Identity, Switch};
-use super::{failure, seccomp};
+use super::{failure, landlock, seccomp};
 use crate::proto::Failure;
 use crate::sys::cgroup2::{self, Hierarchy};
 use crate::sys::process::close_on_exec_from;
@@ -57,6 +58,7 @@ pub fn give_up(identity: &Identity) -> Result<(), Failure> {
     drop_capabilities().map_err(|why| refuse("capabilities stay", why))?;
     check_for_good(identity)?;
     set_no_new_privs(true).map_err(|why| refuse("no_new_privs cannot be set", why))?;
+    landlock::apply()?;
     seccomp::apply().map_err(|why| refuse("the seccomp filter is refused", why))
 }
 

@@ -3,6 +3,7 @@
 
 mod contain;
 mod identity;
+pub mod landlock;
 mod launch;
 mod rights;
 mod seccomp;

@@ -3,13 +3,18 @@
 //! ```text
 //! launch-probe run [--user NAME] [--enter CGROUP|fail|panic|wait] [--trust CERTIFICATE --state DIR] -- COMMAND…
 //! launch-probe try CALL…
+//! launch-probe do-to CALL…
+//! launch-probe victim
 //! ```
 //!
 //! `run` tells a refusal as JSON on standard error and ends with its status. `try` makes a call that
-//! `raw.rs` knows, and prints `ok` or the number of the error.
+//! `raw.rs` knows, and prints `ok` or the number of the error; `do-to` does the same to another process, as
+//! `victim` is one, by `others.rs`.
 
+mod others;
 mod raw;
 
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -21,17 +26,25 @@ fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     match arguments.next().as_deref() {
         Some("run") => run(arguments),
-        Some("try") => {
-            let words: Vec<_> = arguments.collect();
-            let words: Vec<_> = words.iter().map(String::as_str).collect();
-            match raw::attempt(&words)? {
-                Ok(()) => println!("ok"),
-                Err(error) => println!("{}", error.raw_os_error().context("no number")?),
-            }
-            Ok(ExitCode::SUCCESS)
-        }
-        _ => bail!("run or try?"),
+        Some("try") => tell(raw::attempt, arguments),
+        Some("do-to") => tell(others::attempt, arguments),
+        Some("victim") => others::be_a_victim().map(|()| ExitCode::SUCCESS),
+        _ => bail!("run, try, do-to or victim?"),
     }
+}
+
+/// Makes an attempt, and prints what came of it.
+fn tell(
+    attempt: fn(&[&str]) -> Result<io::Result<()>>,
+    arguments: impl Iterator<Item = String>,
+) -> Result<ExitCode> {
+    let words: Vec<_> = arguments.collect();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
+    match attempt(&words)? {
+        Ok(()) => println!("ok"),
+        Err(error) => println!("{}", error.raw_os_error().context("no number")?),
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 #[derive(Default)]

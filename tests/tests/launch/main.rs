@@ -10,6 +10,7 @@
 mod bench;
 mod containment;
 mod identity;
+mod others;
 mod signals;
 mod status;
 mod system_calls;
