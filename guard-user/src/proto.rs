@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::policy;
+use crate::policy::{self, SocketName};
 
 pub mod moment;
 
@@ -112,6 +112,16 @@ pub enum Call {
         /// Which.
         session: String,
     },
+    /// That a connection to a Unix socket was refused, from whoever connects a session's sockets. Answer: `{}`.
+    #[serde(rename = "org.guardd.Control.SocketRefused")]
+    SocketRefused {
+        /// Whose.
+        session: String,
+        /// Its path, or its abstract name after an `@`.
+        socket: String,
+        /// The process that asked.
+        pid: u32,
+    },
     /// What is enforced, read back from the kernel. Answer: [`Status`].
     #[serde(rename = "org.guardd.Control.Status")]
     Status {},
@@ -185,6 +195,12 @@ pub struct Run {
     pub command: Vec<String>,
     /// Under which uid the command will run. Another than the caller's for root only.
     pub uid: u32,
+    /// Whoever starts the command connects its Unix sockets for it, where guardd wants that.
+    #[serde(default)]
+    pub connects: bool,
+    /// Landlock keeps the command from abstract Unix sockets of others.
+    #[serde(default)]
+    pub scoped: bool,
 }
 
 /// Parameters of [`Call::Assign`].
@@ -232,6 +248,18 @@ pub struct Started {
     /// A certificate (PEM) that the session is to trust; absent where nothing is read-only there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<String>,
+    /// The command's Unix sockets are to be connected for it; absent where they are not judged, or the kernel does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<SocketTerms>,
+}
+
+/// Which Unix sockets a session may connect to, beside its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketTerms {
+    /// What the policy allows.
+    pub allow: Vec<SocketName>,
+    /// Where the kernel lets it connect by itself.
+    pub by_itself: Vec<PathBuf>,
 }
 
 /// One command and all its descendants.
@@ -261,11 +289,11 @@ pub struct Session {
 /// Where something wanted to go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// An address, IPv4 where it is IPv4-mapped.
+    /// An address, IPv4 where it is IPv4-mapped; of a Unix socket its path.
     pub address: String,
     /// The port; null where the protocol has none.
     pub port: Option<u16>,
-    /// `tcp`, `udp`, `icmp`, or a number.
+    /// `tcp`, `udp`, `icmp`, a number, or `unix`.
     pub protocol: String,
     /// The name in the policy that stands for the address, where one does.
     pub host: Option<String>,

@@ -272,8 +272,11 @@ fn a_socket_that_sessions_pass_on_reaches_what_both_may() {
     fs::create_dir_all(&dir).unwrap();
     fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
     let path = dir.join("socket").display().to_string();
+    // Else it would not be connected there.
+    let allowed = format!("{ASKS}\n[unix]\nallow = [\"{path}\"]\n");
+    let policy = written(&daemon, "asks", &allowed).display().to_string();
     let start = |role: &str| {
-        let run = daemon.agent(["run", "--policy", "asks", "--"]);
+        let run = daemon.agent(["run", "--policy", &policy, "--"]);
         let run = run.args(["python3", "-c", PASSES, &path, role]);
         let mut session = run.spawn().unwrap();
         session.line_with("ready", PATIENCE).unwrap();

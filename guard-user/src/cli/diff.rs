@@ -140,10 +140,12 @@ fn settings(old: &Policy, new: &Policy) -> Vec<SettingChange> {
     let of = |policy: &Policy| {
         let longest = policy.longest_hole(None);
         let inbound = if policy.inbound { "true" } else { "false" };
+        let sockets: Vec<_> = policy.unix.iter().map(ToString::to_string).collect();
         [
             ("hold", format_duration(policy.hold)),
             ("inbound", inbound.to_owned()),
             ("max_hole", format_duration(longest)),
+            ("unix", sockets.join(" ")),
         ]
     };
     let pairs = of(old).into_iter().zip(of(new));

@@ -1,8 +1,9 @@
 //! `guard run`: asks guardd for a session, and starts the command in it.
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -14,7 +15,7 @@ use super::policy_file::{PolicyFile, policy_ref};
 use super::render::Output;
 use super::report::run::RunSummary;
 use crate::proto::{Call, Failure, LogRecord, Run, Session, Started};
-use crate::session::{self, Entered, Identity, LaunchError, Trust};
+use crate::session::{self, Entered, Identity, LaunchError, RefusedSocket, Sockets, Trust};
 
 /// As much of the command line is told to guardd, in bytes. It is shown to people, and never run.
 const SHOWN: usize = 4096;
@@ -22,6 +23,11 @@ const SHOWN: usize = 4096;
 /// Answer to [`Call::Enter`].
 #[derive(Deserialize)]
 struct Moved {}
+
+/// The same refusal is told once in this time.
+const SAME: Duration = Duration::from_secs(10);
+/// Different ones in that time, at most.
+const MOST_TOLD: usize = 32;
 
 /// A connection waits no longer.
 const LONGEST_HOLD: Duration = Duration::from_secs(300);
@@ -42,6 +48,8 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
         hold: args.hold.map(|hold| hold.as_secs_f64()),
         command: shown(&args.command),
         uid: identity.uid(),
+        connects: true,
+        scoped: session::landlock::has_scopes(),
     });
     let started = client.call(&call);
     // The command gets a connection of its own to enter with, and this one is not left for it to find.
@@ -71,10 +79,14 @@ fn launch(
     let trust = trust(started, &identity, &socket, output);
     let command = session::Command {
         argv: args.command.clone(),
+        sockets: started
+            .sockets
+            .clone()
+            .map(|terms| Sockets::of(session.cgroup.clone(), terms, &identity)),
         identity,
         environment: environment(global, &session.id),
     };
-    let launched = session::launch(&command, &mut || {
+    let mut enter = || {
         let cgroup = enter(&socket, session)?;
         let effect = trust.as_ref().map(Trust::take_effect).unwrap_or_default();
         output.warnings(&effect.warnings);
@@ -82,7 +94,9 @@ fn launch(
             cgroup,
             environment: effect.environment,
         })
-    });
+    };
+    let tell = teller(socket.clone(), session.id.clone());
+    let launched = session::launch(&command, &mut enter, tell);
     if let Some(trust) = trust {
         trust.finish(&session.cgroup);
     }
@@ -92,6 +106,25 @@ fn launch(
             abandon(&socket, &session.id);
             Err(error.into())
         }
+    }
+}
+
+/// Has guardd write down that a connection to a Unix socket was refused, where it was not told of the same a moment ago.
+fn teller(socket: PathBuf, session: String) -> impl FnMut(&RefusedSocket) + Send + 'static {
+    let mut told: HashMap<RefusedSocket, Instant> = HashMap::new();
+    move |refused| {
+        let now = Instant::now();
+        told.retain(|_, at| now.duration_since(*at) < SAME);
+        if told.len() >= MOST_TOLD || told.insert(refused.clone(), now).is_some() {
+            return;
+        }
+        let call = Call::SocketRefused {
+            session: session.clone(),
+            socket: refused.socket.clone(),
+            pid: refused.pid,
+        };
+        // Without guardd there is nobody to tell: refused it is all the same.
+        let _ = Client::connect(&socket).and_then(|mut client| client.call::<Moved>(&call));
     }
 }
 

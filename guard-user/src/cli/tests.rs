@@ -29,7 +29,11 @@ fn every_verb_has_help_with_examples() {
     };
     let command = Cli::command();
     with_examples(&command);
-    command.get_subcommands().for_each(with_examples);
+    // What guard starts of itself is nobody's to type.
+    let verbs = command.get_subcommands();
+    verbs
+        .filter(|verb| !verb.is_hide_set())
+        .for_each(with_examples);
 }
 
 #[test]

@@ -149,6 +149,9 @@ impl State {
             about,
             stage,
         });
+        if let Err(error) = self.judge_unix(id) {
+            tracing::warn!(error = %error.failure.why, session = id.0, "its Unix sockets are judged as before");
+        }
         self.attend(id);
     }
 

@@ -55,6 +55,16 @@ pub fn denied(to: &Endpoint, rule: Option<&str>, reason: Option<&str>) -> String
     )
 }
 
+/// For a Unix socket that somebody outside listens at.
+#[must_use]
+pub fn socket_refused(path: &str) -> String {
+    format!(
+        "Somebody outside of this session listens at {path}, and could act for it without the guard. Nobody can open it while \
+         the session runs. {NO_DETOUR} Go on without it, or say in your answer that it would take `allow = [\"{path}\"]` \
+         under [unix] in the session's policy, for a person to weigh: whoever listens there can do what it may do.",
+    )
+}
+
 /// For something that a person may open, and has been asked about as `request`.
 #[must_use]
 pub fn asked(to: &Endpoint, rule: Option<&str>, reason: Option<&str>, request: &str) -> String {

@@ -344,6 +344,8 @@ impl State {
             assigned: Some(wanted.by),
             never_waits: false,
             waits: None,
+            connects: false,
+            scoped: false,
         };
         self.begin(made, vec![slot], about, Stage::Live, warnings)
     }
@@ -401,6 +403,7 @@ impl State {
             session: shown,
             warnings,
             authority: None,
+            sockets: None,
         })
     }
 }

@@ -135,6 +135,7 @@ fn audience(call: &Call) -> Audience {
         | Call::Close { .. }
         | Call::Sessions {}
         | Call::Stop { .. }
+        | Call::SocketRefused { .. }
         | Call::Status {}
         | Call::Explain { .. }
         | Call::Log { .. } => Audience::Approvers,
@@ -241,6 +242,8 @@ mod tests {
             hold: None,
             command: vec![],
             uid: 1000,
+            connects: false,
+            scoped: false,
         };
         let session = String::new();
         vec![Call::Run(run), Call::Enter { session }]

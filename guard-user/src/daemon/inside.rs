@@ -107,7 +107,12 @@ impl State {
             let one = self.stopped(key, tried, &holes, &clocks);
             one.filter(|one| one.verdict != Verdict::Allow.as_str())
         });
-        let mut all = self.stopped_http(id, &clocks).into_iter().chain(stopped);
+        let sockets = self.stopped_sockets(id, &clocks);
+        let mut all = self
+            .stopped_http(id, &clocks)
+            .into_iter()
+            .chain(sockets)
+            .chain(stopped);
         let stopped = all.by_ref().take(MAX_STOPPED).collect();
         let more = all.next().is_some();
         Ok(WhyReport {

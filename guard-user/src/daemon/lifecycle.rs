@@ -219,6 +219,7 @@ impl State {
         self.end_permits_of(id);
         self.counters.session_ended();
         self.requests.end_session(id);
+        self.socket_stops.forget(id);
         self.tries.forget(id);
         self.launchers.forget(id);
         self.end_those_inside(id);

@@ -57,6 +57,7 @@ pub mod systemd;
 pub mod trail;
 pub mod tries;
 pub mod units;
+pub mod unix;
 pub mod unusable;
 pub mod users;
 pub mod varlink;

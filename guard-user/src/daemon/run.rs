@@ -281,6 +281,7 @@ impl State {
             session,
             warnings,
             authority: None,
+            sockets: None,
         })
     }
 
@@ -318,7 +319,9 @@ impl State {
         let cgroup = self.datapath.add_session(&chain)?;
         let since = clock::now();
         let stage = Stage::Empty { since };
-        self.begin(cgroup, chain, about, stage, warnings)
+        let mut started = self.begin(cgroup, chain, about, stage, warnings)?;
+        self.judge_sockets(&mut started);
+        Ok(started)
     }
 
     /// Takes a session that the kernel has into the books.
@@ -344,6 +347,7 @@ impl State {
         });
         self.had_sessions = true;
         self.begin_patience(id);
+        self.judge_unix(id)?;
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
         if self
@@ -366,6 +370,7 @@ impl State {
             session,
             warnings,
             authority: None,
+            sockets: None,
         })
     }
 
@@ -437,6 +442,8 @@ impl State {
                     (outer.about.waits).map(|most| call.hold.map_or(most, |hold| hold.min(most)))
                 }
             },
+            connects: call.connects,
+            scoped: call.scoped,
         }
     }
 

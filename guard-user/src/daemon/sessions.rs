@@ -52,6 +52,12 @@ pub struct About {
     /// How long its connections wait, also where nobody seems to be there to answer, in seconds; none: as the policy says.
     #[serde(default)]
     pub waits: Option<f64>,
+    /// Whoever started it connects its Unix sockets for it.
+    #[serde(default)]
+    pub connects: bool,
+    /// Landlock keeps it from abstract Unix sockets of others.
+    #[serde(default)]
+    pub scoped: bool,
 }
 
 impl About {
@@ -83,6 +89,9 @@ impl About {
             assigned: None,
             never_waits: false,
             waits: None,
+            // Doubt is denial: where nobody connects its sockets, nothing does.
+            connects: true,
+            scoped: false,
         }
     }
 }

@@ -33,6 +33,7 @@ use super::{
     sessions::Sessions,
     state::{NAMES, Shelves, State},
     tries::Tries,
+    unix::SocketStops,
     unusable::Unusable,
     users::Users,
     watch::Watches,
@@ -145,6 +146,8 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         events,
         places,
         sources: library,
+        socket_stops: SocketStops::default(),
+        sockets_by_themselves: Vec::new(),
         policies: Policies::default(),
         unusable: Unusable::new(),
         default_slot: None,
@@ -174,6 +177,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         had_sessions: false,
         config,
     };
+    state.allow_sockets(&paths.socket());
     state.adopt(start)?;
     state.set_default();
     state.drop_stray_slots()?;

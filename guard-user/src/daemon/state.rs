@@ -36,6 +36,7 @@ use super::{
     shelf::Shelf,
     systemd::{self, Main},
     tries::Tries,
+    unix::SocketStops,
     unusable::Unusable,
     users::Users,
     watch::Watches,
@@ -137,6 +138,10 @@ pub struct State {
     pub config: Config,
     /// Where policies come from.
     pub sources: Library,
+    /// Connections to others that were refused.
+    pub socket_stops: SocketStops,
+    /// The Unix sockets that sessions connect to by themselves.
+    pub sockets_by_themselves: Vec<PathBuf>,
     /// What the kernel's slots hold.
     pub policies: Policies,
     /// Policies of the daemon's that could not be put in force, at the last look.

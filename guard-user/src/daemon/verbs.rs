@@ -89,6 +89,14 @@ async fn approver(
         Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
         Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
         Call::Holes {} => one(&shared.with(|state| state.holes_of(who))?),
+        Call::SocketRefused {
+            session,
+            socket,
+            pid,
+        } => {
+            shared.with(|state| state.socket_refused(who, &session, &socket, pid))?;
+            one(&serde_json::json!({}))
+        }
         Call::Status {} => one(&shared.with(|state| state.status())),
         Call::Stop { session } => one(&run::stop(shared, who, &session).await?),
         Call::Explain {

@@ -27,6 +27,14 @@ pub enum DatapathError {
         /// Whether it was for want of a capability.
         denied: bool,
     },
+    /// A program at the top of the hierarchy.
+    #[error("cannot judge what sessions do at the top of the cgroup hierarchy: {what}: {why}")]
+    Top {
+        /// What it failed on.
+        what: &'static str,
+        /// The system's word.
+        why: io::Error,
+    },
     /// Another guardd has it.
     #[error("another guardd uses {path}")]
     Busy {
@@ -195,6 +203,7 @@ impl DatapathError {
             Self::Absent { .. } => "list what there is: `guard sessions`, `guard holes`".into(),
             Self::NotInside { .. } => "start the command again".into(),
             Self::SliceStands { .. } => "stop it: systemctl stop guard.slice".into(),
+            Self::Top { .. } => "guard doctor".into(),
             Self::SessionsLive { .. } => "end them first, or add --force to end them now".into(),
         }
     }

@@ -5,6 +5,7 @@
 //! map is loaded, and it is exclusive: pins and cgroup root are locked for as long as it lives.
 //! Dropping it leaves enforcement standing; [`teardown`] takes it down.
 
+mod assembler;
 mod cgroup;
 mod error;
 mod events;
@@ -25,7 +26,9 @@ mod sessions;
 mod start;
 mod sweep;
 mod teardown;
+mod top;
 mod trie;
+mod unix;
 
 use std::{collections::HashMap, os::fd::OwnedFd, path::PathBuf};
 
@@ -42,6 +45,7 @@ pub use sessions::SessionCgroup;
 pub use start::Start;
 pub use sweep::Swept;
 pub use teardown::{TornDown, teardown};
+pub use unix::UnixTerms;
 
 type Result<T> = std::result::Result<T, DatapathError>;
 
@@ -63,6 +67,8 @@ pub struct Datapath {
     proxies: Option<proxies::Proxies>,
     /// None where the kernel half lets nothing wait.
     holding: Option<holding::Holding>,
+    /// What keeps sessions from Unix sockets of others, or why nothing does.
+    unix: std::result::Result<unix::Unix, String>,
     /// None where the kernel half asks nobody where listeners lead.
     relays: Option<relays::Relays>,
     /// What is known of each slot's content; a slot that was adopted has none until it is installed again.
@@ -92,7 +98,11 @@ impl Datapath {
                 root: self.places.cgroup_root.clone(),
             });
         }
-        let hooks = hooks::read_back(&live, self.proxies.is_some(), self.root.id());
+        let mut hooks = hooks::read_back(&live, self.proxies.is_some(), self.root.id());
+        let unix: &[top::Hook] = &unix::HOOKS;
+        let mut attached = Vec::new();
+        attached.extend(self.unix.is_ok().then_some(unix));
+        hooks.extend(top::read_back(&live, &attached));
         if let Some(hook) = hooks.iter().find(|hook| !hook.attached) {
             return Err(DatapathError::NotEnforced {
                 hook: hook.name.clone(),

@@ -221,6 +221,7 @@ impl Datapath {
     ///
     /// The system's.
     pub fn forget_session(&mut self, session: &SessionCgroup) -> Result<()> {
+        self.forget_unix(session.cgroup_id);
         gone(self.maps.sessions.remove(&session.cgroup_id))
             .and_then(|()| gone(self.maps.stats.remove(&session.id.0)))
             .map_err(DatapathError::ebpf("forget a session"))?;

@@ -9,9 +9,11 @@ use std::{
 
 use guard_common::meta;
 
+use crate::sys::btf::Btf;
+
 use super::{
     Datapath, DatapathError, Object, Places, Result, cgroup, holding::Holding, hooks, maps::Maps,
-    pins, proxies::Proxies, relays::Relays,
+    pins, proxies::Proxies, relays::Relays, unix::Unix,
 };
 
 /// How long the kernel may take to let go of the links to a removed cgroup.
@@ -60,6 +62,13 @@ impl Datapath {
         let live = pins::live(&places.pin_dir);
         let proxies = object.turns().then(|| Proxies::open(&live)).transpose()?;
         let holding = object.turns().then(|| Holding::open(&live)).transpose()?;
+        // It takes some milliseconds to read them.
+        let types =
+            Btf::of_kernel().map_err(|why| format!("cannot judge what sockets lead to: {why}"));
+        let unix = types
+            .as_ref()
+            .map_err(Clone::clone)
+            .and_then(|types| Unix::attach(&live, &root, types).map_err(|why| why.to_string()));
         let relays = object.asks().then(|| Relays::open(&live)).transpose()?;
         let mut datapath = Self {
             places: places.clone(),
@@ -67,6 +76,7 @@ impl Datapath {
             maps: Maps::open(&live)?,
             proxies,
             holding,
+            unix,
             relays,
             slots: HashMap::new(),
             _locks: [pin_lock, root_lock],

@@ -24,6 +24,7 @@ mod profile;
 mod profiles;
 mod rules;
 mod shipped;
+mod socket;
 mod source;
 mod spans;
 mod target;
@@ -51,6 +52,7 @@ pub use ports::PortSpec;
 pub use prefix::Prefix;
 pub use profile::{Profile, ProfileLists};
 pub use shipped::SHIPPED;
+pub use socket::SocketName;
 pub use target::{Destination, Target};
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use super::{
     ports::PortSpec,
     prefix::Prefix,
     profile::{Profile, ProfileLists},
+    socket::SocketName,
     target::Target,
 };
 
@@ -44,6 +45,8 @@ pub struct Policy {
     pub inbound: bool,
     /// No hole lasts longer, where the rule does not say otherwise.
     pub max_hole: Option<Duration>,
+    /// Unix sockets of others that it may connect to.
+    pub unix: Vec<SocketName>,
     /// Its rules, in the order of the file, which means nothing.
     pub rules: Vec<Rule>,
 }

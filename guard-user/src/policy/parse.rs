@@ -10,6 +10,7 @@ use super::{
     duration::parse_duration,
     invalid::{Invalid, nearest, printable, quoted},
     model::{Action, DEFAULT_HOLD, Policy},
+    socket::SocketName,
     source::{Source, Table},
 };
 
@@ -26,7 +27,7 @@ pub struct Parsed {
 const VERSION: &str = "1";
 
 const POLICY_KEYS: &[&str] = &[
-    "version", "name", "default", "hold", "inbound", "max_hole", "rule",
+    "version", "name", "default", "hold", "inbound", "max_hole", "rule", "unix",
 ];
 
 /// Reads a policy. `file` is the name to show for it.
@@ -77,6 +78,7 @@ impl<'s> Reader<'s> {
                 .unwrap_or(DEFAULT_HOLD),
             inbound: self.inbound(&table),
             max_hole: self.max_hole(&table),
+            unix: self.unix(&table),
             rules: self.rules(&table, default),
         }
     }
@@ -116,6 +118,28 @@ impl<'s> Reader<'s> {
             self.source.mismatch(value, "true or false");
         }
         given.unwrap_or(true)
+    }
+
+    /// `[unix]`
+    fn unix(&mut self, table: &Table<'_, 's>) -> Vec<SocketName> {
+        let Some(value) = table.get("unix") else {
+            return Vec::new();
+        };
+        let DeValue::Table(entries) = value.get_ref() else {
+            self.source.mismatch(value, "a table, written `[unix]`");
+            return Vec::new();
+        };
+        let table = Table {
+            entries,
+            span: value.span(),
+            known: &["allow"],
+        };
+        self.source.check_keys(&table);
+        let Some(allow) = table.get("allow") else {
+            return Vec::new();
+        };
+        let named = self.source.list(allow, "a socket", str::parse);
+        named.unwrap_or_default()
     }
 
     pub(super) fn max_hole(&mut self, table: &Table<'_, 's>) -> Option<Duration> {

@@ -4,6 +4,7 @@
 //! stands in for it towards shell and terminal: `parent.rs`.
 
 mod child;
+mod handing;
 mod parent;
 
 use std::ffi::OsString;
@@ -14,10 +15,12 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, Pid, getpid, getppid, set_dumpable_behavior};
 
 use super::identity::Identity;
+use super::sockets::{RefusedSocket, Sockets};
 use super::{LaunchError, failure};
 use crate::proto::Failure;
 use crate::sys::process::{Fork, fork};
 use crate::sys::signal::Signals;
+use handing::Serving;
 
 /// What to run, and as whom.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub struct Command {
     pub identity: Identity,
     /// What is added to the environment, `GUARD_SESSION` above all.
     pub environment: Vec<(OsString, OsString)>,
+    /// Its Unix sockets are connected for it; none where they are not judged, or the kernel does.
+    pub sockets: Option<Sockets>,
 }
 
 /// What the new process has got where it entered its session.
@@ -70,6 +75,7 @@ const WHAT: &str = "cannot start the command";
 ///
 /// `enter` is called in the new process, which still has the caller's privileges: it moves that process
 /// into the session's cgroup and returns that cgroup. Only when it is seen to be there, and contained, is the command executed.
+/// `told` hears, on another thread, of connections to Unix sockets that were refused.
 ///
 /// The caller must have one thread only: no runtime that starts others, no resolver in the
 /// background.
@@ -80,8 +86,11 @@ const WHAT: &str = "cannot start the command";
 pub fn launch(
     command: &Command,
     enter: &mut dyn FnMut() -> Result<Entered, Failure>,
+    told: impl FnMut(&RefusedSocket) + Send + 'static,
 ) -> Result<Outcome, LaunchError> {
     let (report, to_parent) = pipe_with(PipeFlags::CLOEXEC).map_err(not_started)?;
+    let (handed, to_hand) = handing::channel(command.sockets.as_ref()).map_err(not_started)?;
+    let serve = || Serving::begin(handed, told);
     let signals = Signals::hold().map_err(not_started)?;
     // A guarded process of the same user must not be able to take over the parent, from its first instruction
     // on. The child's own execve(2) undoes this for the command.
@@ -89,13 +98,16 @@ pub fn launch(
     let parent = getpid();
     match fork().map_err(not_started)? {
         Fork::Child => {
-            drop((report, signals));
+            drop((report, signals, serve));
             let mut enter = || attended(parent, enter);
-            child::become_command(command, &mut enter, to_parent.into())
+            child::become_command(command, &mut enter, to_hand, to_parent.into())
         }
         Fork::Parent(child) => {
-            drop(to_parent);
-            parent::stand_in(child, signals, report.into())
+            drop((to_parent, to_hand));
+            let serving = serve();
+            let outcome = parent::stand_in(child, signals, report.into());
+            serving.finish();
+            outcome
         }
     }
 }

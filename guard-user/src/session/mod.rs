@@ -7,6 +7,7 @@ pub mod landlock;
 mod launch;
 mod rights;
 mod seccomp;
+mod sockets;
 mod trust;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use contain::give_up;
 pub use identity::Identity;
 pub use launch::{Command, Entered, Outcome, launch};
+pub use sockets::{RefusedSocket, Sockets, keep_on};
 pub use trust::Trust;
 
 use crate::proto::Failure;

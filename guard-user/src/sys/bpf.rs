@@ -3,8 +3,10 @@
 //! Layouts and numbers are those of `include/uapi/linux/bpf.h`.
 
 mod batch;
+mod bytes;
 mod origins;
 mod pins;
+mod program;
 mod socket_storage;
 
 use std::ffi::CString;
@@ -15,13 +17,21 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 pub use batch::{delete_batch, update_batch};
+pub use bytes::{Bytes, open_map, pin};
 pub use origins::Origins;
 pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs};
+pub use program::{
+    ANSWER_0, ProgramKind, attach_to_cgroup, attach_to_function, counting, encode, first_of_array,
+    is_compiled, load_program, program_of, tag,
+};
 pub use socket_storage::store_at_socket;
 
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+
+/// Of the path of a Unix socket, with the NUL at its end: `UNIX_PATH_MAX` of linux/un.h.
+pub const PATH_SIZE: usize = 108;
 
 /// `enum bpf_link_type`
 const BPF_LINK_TYPE_CGROUP: u32 = 3;

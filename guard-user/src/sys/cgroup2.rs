@@ -149,7 +149,11 @@ fn is_marked(dir: &Path) -> io::Result<bool> {
 }
 
 /// The v2 line of a `/proc/PID/cgroup`.
-pub(super) fn path_in(cgroups: &str) -> io::Result<PathBuf> {
+///
+/// # Errors
+///
+/// `NotFound` where there is none.
+pub fn path_in(cgroups: &str) -> io::Result<PathBuf> {
     let line = cgroups.lines().find_map(|line| line.strip_prefix("0::"));
     let none = || io::Error::new(io::ErrorKind::NotFound, "it is in no cgroup of version 2");
     line.map(PathBuf::from).ok_or_else(none)

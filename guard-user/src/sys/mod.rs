@@ -6,10 +6,12 @@
 pub mod abi;
 pub mod accounts;
 pub mod bpf;
+pub mod btf;
 pub mod cgroup2;
 pub mod clock;
 pub mod mounts;
 pub mod netns;
+pub mod notify;
 pub mod packets;
 pub mod passed;
 pub mod pidfd;
@@ -21,3 +23,4 @@ mod sock_diag;
 pub mod sock_list;
 pub mod sock_owner;
 pub mod tcp;
+pub mod unix_diag;

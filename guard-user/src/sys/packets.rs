@@ -129,7 +129,12 @@ impl AsFd for Packets {
     }
 }
 
-fn send(fd: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+/// Sends a message on a socket of this kind, and waits until it is sent.
+///
+/// # Errors
+///
+/// The system's.
+pub fn send(fd: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut beside = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() {
@@ -139,7 +144,12 @@ fn send(fd: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) -> io:
     Ok(())
 }
 
-fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Packet>> {
+/// Waits for the next message on a socket of this kind; `None` where the other end is gone.
+///
+/// # Errors
+///
+/// As [`Packets::receive`].
+pub fn receive(fd: BorrowedFd<'_>) -> io::Result<Option<Packet>> {
     let mut bytes = vec![0; MAX_MESSAGE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut beside = RecvAncillaryBuffer::new(&mut space);

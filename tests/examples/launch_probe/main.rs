@@ -90,8 +90,9 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError
         argv: argv.into_iter().map(Into::into).collect(),
         identity,
         environment: vec![("GUARD_SESSION".into(), "s1".into())],
+        sockets: None,
     };
-    let outcome = launch(&command, &mut || {
+    let mut enter = || {
         let cgroup = enter(options.enter.as_deref())?;
         let effect = trust.as_ref().map(Trust::take_effect).unwrap_or_default();
         warn(&effect.warnings);
@@ -99,7 +100,8 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError
             cgroup,
             environment: effect.environment,
         })
-    });
+    };
+    let outcome = launch(&command, &mut enter, |_| {});
     if let Some(trust) = trust {
         // There is no session's cgroup, so nothing is left in it.
         trust.finish(&std::env::temp_dir());

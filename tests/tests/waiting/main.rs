@@ -381,7 +381,7 @@ fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network);
     let _watcher = scene.watcher();
-    let (mut may, mut waits) = (scene.shell(), scene.shell());
+    let mut may = scene.shell();
     let session = may.session().to_owned();
     scene.answer(&["open", V4, "--session", &session]);
     scene.begin(&mut may, &format!("blocking {V4} 443"));
@@ -390,6 +390,13 @@ fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() {
     let path = scene.place("passed").display().to_string();
     scene.begin(&mut may, &format!("giver {path} 0"));
     may.line_with("listens").unwrap();
+    // Else it would not be connected there.
+    let allowed = format!("{}\n[unix]\nallow = [\"{path}\"]\n", scene::POLICY);
+    let policy = scene.place("passed.toml");
+    std::fs::write(&policy, allowed).unwrap();
+    let policy = policy.display().to_string();
+    let run = scene.daemon.agent(["run", "--policy", &policy]);
+    let mut waits = Shell::run_by(&scene.daemon, run).unwrap();
     scene.begin(&mut waits, &format!("taker {path} 8080 1 3"));
     let request = scene.held();
     assert_eq!(request["session"], waits.session());

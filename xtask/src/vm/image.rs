@@ -117,6 +117,7 @@ const MODULES: &[&str] = &[
     "xt_multiport",
     "xt_nat",
     "xt_tcpudp",
+    "unix_diag",
 ];
 /// Part of the keys: raise it when the way in which these are made changes.
 const RECIPE: &str = "2";

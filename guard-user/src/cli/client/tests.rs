@@ -272,6 +272,8 @@ fn long_calls_are_refused_before_they_are_sent() {
             hold: None,
             command,
             uid: 0,
+            connects: false,
+            scoped: false,
         })
     };
     assert!(check_length(&run(1), MAX_FRAME + 1).is_ok());
@@ -334,6 +336,8 @@ fn a_long_frame_says_first_that_it_is_a_run() {
         hold: None,
         command: Vec::new(),
         uid: 0,
+        connects: false,
+        scoped: false,
     };
     let bytes = frame(&Call::Run(run), false).unwrap();
     assert!(bytes.starts_with(br#"{"method":"org.guardd.Control.Run""#));

@@ -1,6 +1,7 @@
 //! Notifications of a desktop: the Desktop Notifications Specification 1.3, over the session bus.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
@@ -158,12 +159,24 @@ impl Desktop {
             return Err(io::Error::other("the bus does not know its process"));
         };
         let cgroup = cgroup2::path_of(pid)?;
+        let is_guard = is_guard(pid)?;
         if let Some(process) = credentials.process_fd() {
             let mut ended = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
             if poll(&mut ended, Some(&Timespec::default()))? > 0 {
                 return Err(io::Error::other("its process has ended"));
             }
         }
-        Ok(!Hierarchy::find()?.is_guarded(&cgroup)?)
+        Ok(!is_guard && !Hierarchy::find()?.is_guarded(&cgroup)?)
     }
+}
+
+/// Whether a process runs guard itself, by what it is called: `guard run` connects sockets of its session's, and no
+/// notification server is guard. What it executes it lets nobody see.
+///
+/// # Errors
+///
+/// The system's, as where it has ended.
+fn is_guard(pid: u32) -> io::Result<bool> {
+    let called = |who: &str| fs::read_to_string(format!("/proc/{who}/comm"));
+    Ok(called(&pid.to_string())? == called("self")?)
 }

@@ -236,6 +236,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Status {} => "Status",
         Call::Explain { .. } => "Explain",
         Call::Log { .. } => "Log",
+        Call::SocketRefused { .. } => "SocketRefused",
         Call::Why {} => "Why",
         Call::Request { .. } => "Request",
         Call::Reload {} => "Reload",

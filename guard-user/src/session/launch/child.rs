@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use super::handing::ToHand;
 use super::{ABOUT_TO_EXECUTE, Command, Entered, WHAT, not_started};
 use crate::proto::Failure;
 use crate::session::contain::contain;
@@ -20,10 +21,11 @@ use crate::sys::process::exit_at_once;
 pub(super) fn become_command(
     command: &Command,
     enter: &mut dyn FnMut() -> Result<Entered, Failure>,
+    to_hand: Option<ToHand>,
     mut to_parent: File,
 ) -> ! {
     let tried = catch_unwind(AssertUnwindSafe(|| {
-        execute(command, enter, &mut to_parent).map(|never| match never {})
+        execute(command, enter, to_hand, &mut to_parent).map(|never| match never {})
     }));
     let error = match tried {
         Ok(Err(error)) => error,
@@ -39,6 +41,7 @@ pub(super) fn become_command(
 fn execute(
     command: &Command,
     enter: &mut dyn FnMut() -> Result<Entered, Failure>,
+    to_hand: Option<ToHand>,
     to_parent: &mut File,
 ) -> Result<Infallible, LaunchError> {
     let (program, arguments) = match command.argv.split_first() {
@@ -47,6 +50,9 @@ fn execute(
     };
     let entered = enter()?;
     contain(&command.identity, &entered.cgroup)?;
+    if let Some(to_hand) = to_hand {
+        to_hand.hand_over().map_err(not_started)?;
+    }
     let mut prepared = std::process::Command::new(program);
     prepared.args(arguments);
     for (variable, value) in command.identity.environment() {

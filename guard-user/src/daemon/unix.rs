@@ -1,0 +1,283 @@
+//! Which Unix sockets sessions may connect to.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs, io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use guard_common::{BootTime, SessionId, Verdict};
+use serde_json::json;
+
+use super::{
+    advice, audit::Record, auth::Approver, failure::Refusal, ids, sessions::Session, state::State,
+};
+use crate::{
+    datapath::UnixTerms,
+    policy::SocketName,
+    proto::{Endpoint, LogKind, SocketTerms, Started, Stopped},
+    sys::clock::{self, Clocks},
+};
+
+/// Services that programs need, that anybody may talk to, and that do nothing over the network or as somebody else for
+/// whoever does: what they are for is in docs/policy.md. All of root's, in directories of root's.
+const HARMLESS: [&str; 10] = [
+    // Logging: syslog(3), sd_journal_print(3), and the standard output of services.
+    "/dev/log",
+    "/run/systemd/journal/dev-log",
+    "/run/systemd/journal/socket",
+    "/run/systemd/journal/stdout",
+    // Users and groups: nss-systemd(8), sssd(8). Not nscd(8), which asks name servers for whoever wants to know an address.
+    "/run/systemd/userdb/io.systemd.DynamicUser",
+    "/run/systemd/userdb/io.systemd.Multiplexer",
+    "/run/systemd/userdb/io.systemd.NameServiceSwitch",
+    "/run/systemd/userdb/io.systemd.DropIn",
+    "/var/lib/sss/pipes/nss",
+    "/run/systemd/userdb/io.systemd.Home",
+];
+
+/// As many sockets of one session are remembered.
+const REMEMBERED: usize = 64;
+/// Characters of a path, or of an abstract name, at most.
+const LONGEST: usize = 108;
+
+/// How often a session was kept from a socket.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    count: u64,
+    last: BootTime,
+}
+
+/// What sessions were kept from, that is no place in a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// A Unix socket of somebody else's.
+    Socket,
+}
+
+/// From what sessions were kept.
+#[derive(Debug, Default)]
+pub struct SocketStops(HashMap<SessionId, BTreeMap<(Kept, String), Stop>>);
+
+impl SocketStops {
+    /// One more.
+    pub(super) fn note(&mut self, session: SessionId, kept: Kept, from: &str, now: BootTime) {
+        let of_session = self.0.entry(session).or_default();
+        let key = (kept, from.to_owned());
+        if of_session.len() >= REMEMBERED && !of_session.contains_key(&key) {
+            let oldest = of_session.iter().min_by_key(|(_, stop)| stop.last);
+            let oldest = oldest.map(|(key, _)| key.clone());
+            oldest.and_then(|oldest| of_session.remove(&oldest));
+        }
+        let fresh = Stop {
+            count: 0,
+            last: now,
+        };
+        let stop = of_session.entry(key).or_insert(fresh);
+        stop.count += 1;
+        stop.last = now;
+    }
+
+    /// A session has ended.
+    pub fn forget(&mut self, session: SessionId) {
+        self.0.remove(&session);
+    }
+}
+
+impl Kept {
+    /// As people and programs are told.
+    pub(super) fn endpoint(self, from: &str) -> Endpoint {
+        let protocol = match self {
+            Self::Socket => "unix",
+        };
+        Endpoint {
+            address: from.to_owned(),
+            port: None,
+            protocol: protocol.to_owned(),
+            host: None,
+        }
+    }
+
+    fn advice(self, from: &str) -> String {
+        match self {
+            Self::Socket => advice::socket_refused(from),
+        }
+    }
+}
+
+impl State {
+    /// Writes down that a session was kept from a socket.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for.
+    pub fn socket_refused(
+        &mut self,
+        who: Approver,
+        session: &str,
+        socket: &str,
+        pid: u32,
+    ) -> Result<(), Refusal> {
+        let live = self.session(session, |owner| who.answers_for(owner))?;
+        let (id, uid) = (live.cgroup.id, live.about.uid);
+        let socket: String = socket.chars().take(LONGEST).collect();
+        let now = clock::now();
+        self.socket_stops.note(id, Kept::Socket, &socket, now);
+        let Some(admitted) = self.meters.admit(id, now) else {
+            return Ok(());
+        };
+        let (pid, process) = self.process_of(id, pid);
+        let record = Record::of(ids::session(id), uid)
+            .with("destination", json!(Kept::Socket.endpoint(&socket)))
+            .with("verdict", Verdict::Deny.as_str())
+            .with("hook", "connect_unix")
+            .with("pid", pid)
+            .with("comm", process.comm)
+            .with("exe", process.exe)
+            .with("left_out", admitted.left_out)
+            .with("last", admitted.is_last.then_some(true));
+        self.audit.note(LogKind::Denied, record);
+        Ok(())
+    }
+
+    /// For `guard why`, latest first.
+    pub(super) fn stopped_sockets(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
+        let stops = self.socket_stops.0.get(&session).into_iter().flatten();
+        let mut stops: Vec<_> = stops.collect();
+        stops.sort_by_key(|(_, stop)| std::cmp::Reverse(stop.last));
+        let stopped = stops.into_iter().map(|((kept, from), stop)| Stopped {
+            at: clocks.calendar(stop.last),
+            destination: kept.endpoint(from),
+            verdict: Verdict::Deny.as_str().to_owned(),
+            rule: None,
+            reason: None,
+            count: stop.count,
+            advice: kept.advice(from),
+            request: None,
+            http: None,
+        });
+        stopped.collect()
+    }
+
+    /// Says which sockets sessions connect to by themselves: the harmless ones, and `control`, for the verbs of an agent's.
+    pub fn allow_sockets(&mut self, control: &Path) {
+        let control = std::path::absolute(control).unwrap_or_else(|_| control.to_owned());
+        let harmless = HARMLESS.iter().map(PathBuf::from);
+        let mut paths: Vec<_> = harmless.filter(|path| is_roots(path)).collect();
+        match is_roots(&control) {
+            true => paths.push(control),
+            false => tracing::warn!(
+                socket = %control.display(),
+                "others than root can put something in its place, so sessions cannot ask there where Unix sockets are judged"
+            ),
+        }
+        for path in &paths {
+            if let Err(error) = self.datapath.allow_unix(path) {
+                tracing::warn!(%error, path = %path.display(), "sessions cannot connect to it");
+            }
+        }
+        self.sockets_by_themselves = paths;
+        if let Some(problem) = self.datapath.unix_problem() {
+            tracing::warn!("{problem}: sessions reach whoever listens at a Unix socket");
+        }
+    }
+
+    /// Has the kernel judge a session's Unix sockets.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn judge_unix(&mut self, id: SessionId) -> Result<(), Refusal> {
+        let Some(session) = self.sessions.get(id) else {
+            return Ok(());
+        };
+        let terms = UnixTerms {
+            free: is_free(session),
+            scoped: session.about.scoped,
+            user_namespace: None,
+        };
+        let cgroup = session.cgroup.cgroup_id;
+        self.datapath.judge_unix(cgroup, terms)?;
+        Ok(())
+    }
+
+    /// Tells whoever starts a session which sockets it may be connected to.
+    pub(super) fn judge_sockets(&self, started: &mut Started) {
+        let Ok(id) = ids::parse_session(&started.session.id) else {
+            return;
+        };
+        let session = self.sessions.live(id);
+        let Some(session) = session.filter(|_| self.datapath.unix_problem().is_none()) else {
+            return;
+        };
+        if is_free(session) {
+            let warning = "this guard is older than guardd: its commands reach whoever listens at a Unix socket";
+            started.warnings.push(warning.to_owned());
+            return;
+        }
+        started.sockets = Some(SocketTerms {
+            allow: self.allowed_sockets(session),
+            by_itself: self.sockets_by_themselves.clone(),
+        });
+    }
+
+    /// What all policies of a session allow.
+    pub(super) fn allowed_sockets(&self, session: &Session) -> Vec<SocketName> {
+        let mut policies = session.chain.iter().map(|slot| self.policies.get(*slot));
+        let Some(Some(own)) = policies.next() else {
+            return Vec::new();
+        };
+        let mut allowed = own.policy.unix.clone();
+        for outer in policies {
+            allowed.retain(|name| outer.is_some_and(|outer| outer.policy.unix.contains(name)));
+        }
+        allowed
+    }
+}
+
+/// Whose sockets nobody connects: units and containers, and sessions of an older guard's. One inside another session is
+/// never among them.
+fn is_free(session: &Session) -> bool {
+    let about = &session.about;
+    !session.cgroup.is_ours() || (!about.connects && about.outermost.is_none())
+}
+
+/// Whether nobody but root can have a path lead elsewhere: each directory on its way is root's, and lets nobody else put
+/// or rename anything there.
+fn is_roots(path: &Path) -> bool {
+    const STICKY: u32 = 0o1000;
+    let mut above = path.ancestors().skip(1);
+    path.is_absolute()
+        && above.all(|dir| match fs::symlink_metadata(dir) {
+            // Whoever may make it is looked at as the directory above.
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+            Ok(meta) => {
+                let mode = meta.permissions().mode();
+                let is_closed = mode & 0o022 == 0 || mode & STICKY != 0;
+                meta.uid() == 0 && (meta.is_symlink() || is_closed)
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn harmless_sockets_are_not_named_twice_and_are_roots() {
+        for path in HARMLESS {
+            assert!(path.starts_with('/') && path.len() < 108, "{path}");
+            assert_eq!(HARMLESS.iter().filter(|one| **one == path).count(), 1);
+        }
+        assert!(is_roots(Path::new("/run/x.sock")));
+        assert!(!is_roots(Path::new("relative/x.sock")));
+    }
+
+    #[test]
+    fn a_directory_of_somebody_elses_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(61234), None).unwrap();
+        assert!(!is_roots(&dir.path().join("x.sock")));
+    }
+}

@@ -1,0 +1,108 @@
+//! Programs at the top of the cgroup hierarchy: they see what sockets that were made outside of the guard's root are used for.
+//! Each asks first which cgroup the *task* is in, and lets all others go on.
+
+use std::{
+    fs::{self, File},
+    io,
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::fs::MetadataExt as _,
+    },
+    path::{Path, PathBuf},
+};
+
+use super::{DatapathError, Result};
+use crate::{
+    proto::HookStatus,
+    sys::{
+        bpf::{self, ProgramKind},
+        cgroup2::Hierarchy,
+    },
+};
+
+/// A hook's name, and its `enum bpf_attach_type`.
+pub(super) type Hook = (&'static str, u32);
+
+/// All that may be there.
+const HOOKS: [&[Hook]; 1] = [&super::unix::HOOKS];
+
+/// Attaches a program to some hooks, and pins the links in `live`. What is there already and does the same goes on; else the
+/// new one is there before that goes.
+///
+/// # Errors
+///
+/// The system's, as where the kernel has no such hook.
+pub(super) fn attach(live: &Path, hooks: &[Hook], code: &[u64]) -> Result<()> {
+    let top = top()?;
+    for &(name, attach_type) in hooks {
+        let pin = pin(live, name);
+        let program = bpf::load_program(ProgramKind::address_hook(attach_type), name, code)
+            .map_err(refused(name))?;
+        if !does_the_same(&pin, &program, attach_type, &top) {
+            let link =
+                bpf::attach_to_cgroup(&program, top.as_fd(), attach_type).map_err(refused(name))?;
+            replace(&link, &pin)?;
+        }
+    }
+    Ok(())
+}
+
+fn top() -> Result<File> {
+    let hierarchy = Hierarchy::find().map_err(refused("the cgroup v2 hierarchy"))?;
+    let mount = hierarchy.mount();
+    File::open(mount).map_err(DatapathError::file("open", mount))
+}
+
+fn pin(live: &Path, hook: &str) -> PathBuf {
+    live.join(format!("top_{hook}"))
+}
+
+fn does_the_same(pin: &Path, program: &OwnedFd, attach_type: u32, top: &File) -> bool {
+    let does = || -> io::Result<bool> {
+        let link = bpf::link_info(pin)?;
+        let same = bpf::tag(&bpf::program_of(link.prog_id)?)? == bpf::tag(program)?;
+        let there = link.cgroup_id == top.metadata()?.ino() && link.attach_type == attach_type;
+        Ok(same && there)
+    };
+    does().unwrap_or(false)
+}
+
+fn replace(link: &OwnedFd, pin: &Path) -> Result<()> {
+    // No dots: they are not for names in a bpffs.
+    let beside = PathBuf::from(format!("{}_new", pin.display()));
+    let _ = fs::remove_file(&beside);
+    bpf::pin(link, &beside).map_err(DatapathError::file("pin", &beside))?;
+    fs::rename(&beside, pin).map_err(DatapathError::file("replace", pin))
+}
+
+/// The hooks as the kernel has them: those that were attached, and those that an earlier guardd has left.
+pub(super) fn read_back(live: &Path, attached: &[&[Hook]]) -> Vec<HookStatus> {
+    let top = top().and_then(|top| {
+        let meta = top.metadata();
+        Ok(meta.map_err(refused("the top of the hierarchy"))?.ino())
+    });
+    let hooks = HOOKS.iter().filter(|hooks| {
+        let is_pinned = |(name, _): &Hook| pin(live, name).exists();
+        attached.contains(hooks) || hooks.iter().any(is_pinned)
+    });
+    let pinned = hooks.copied().flatten();
+    pinned
+        .map(|(name, attach_type)| {
+            let link = bpf::link_info(&pin(live, name)).ok();
+            let is_attached = link.as_ref().is_some_and(|link| {
+                top.as_ref().is_ok_and(|top| link.cgroup_id == *top)
+                    && link.attach_type == *attach_type
+            });
+            HookStatus {
+                name: (*name).into(),
+                attached: is_attached,
+                program_id: link.map(|link| link.prog_id),
+            }
+        })
+        .collect()
+}
+
+/// What the kernel lacks, or refuses.
+pub(super) fn refused(what: &'static str) -> impl FnOnce(io::Error) -> DatapathError {
+    move |why| DatapathError::Top { what, why }
+}

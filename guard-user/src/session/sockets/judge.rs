@@ -1,0 +1,167 @@
+//! Whether a session may connect to a file.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
+
+use super::{Shared, Sockets, sessions::Sessions};
+use crate::{policy::SocketName, sys::unix_diag::socket_at};
+
+/// As many files are remembered.
+const REMEMBERED: usize = 256;
+
+/// A file, for as long as one has it open: its number is nobody else's then.
+type FileId = (u64, u64);
+
+/// What becomes of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// It is made.
+    Connect,
+    /// Nobody listens there, or it is no socket.
+    Nobody,
+    /// It is refused.
+    Refuse,
+}
+
+/// Judges files.
+pub(super) struct Judge {
+    sessions: Sessions,
+    /// The session that the policy is of.
+    session: String,
+    /// What the policy allows, with the files that must stay open for that.
+    allowed: HashSet<FileId>,
+    _open: Vec<OwnedFd>,
+    names: HashSet<Vec<u8>>,
+    by_itself: HashSet<PathBuf>,
+    /// Files whose socket is a session's. A file is never another socket's later.
+    own: Shared<HashMap<FileId, (OwnedFd, String)>>,
+}
+
+impl Judge {
+    /// For a session.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(super) fn new(sockets: &Sockets) -> io::Result<Self> {
+        let name = sockets.cgroup.file_name().and_then(|name| name.to_str());
+        let open = open_allowed(&sockets.terms.allow, sockets.agent.as_deref());
+        let open: Vec<_> = open.into_iter().map(|(_, file)| file).collect();
+        let allowed = open.iter().filter_map(id).collect();
+        let abstracts = sockets.terms.allow.iter().filter_map(|name| match name {
+            SocketName::Abstract(name) => Some(name.clone().into_bytes()),
+            _ => None,
+        });
+        Ok(Self {
+            sessions: Sessions::beside(&sockets.cgroup)?,
+            session: name.unwrap_or_default().to_owned(),
+            allowed,
+            _open: open,
+            names: abstracts.collect(),
+            by_itself: sockets.terms.by_itself.iter().cloned().collect(),
+            own: Shared::default(),
+        })
+    }
+
+    /// Whether the kernel lets every session connect there.
+    pub(super) fn goes_by_itself(&self, path: &Path) -> bool {
+        self.by_itself.contains(path)
+    }
+
+    /// Whether the policy allows an abstract name to a thread.
+    pub(super) fn allows_name(&self, thread: i32, name: &[u8]) -> bool {
+        self.names.contains(name) && self.is_ours(thread)
+    }
+
+    /// Of the session that the policy is of, and not of one inside it, whose policy is not known here.
+    fn is_ours(&self, thread: i32) -> bool {
+        self.sessions.of(thread).as_ref() == Some(&self.session)
+    }
+
+    /// Judges a thread's connection to a file.
+    pub(super) fn judge(&self, thread: i32, file: &OwnedFd) -> Word {
+        let is_socket = |mode| FileType::from_raw_mode(mode) == FileType::Socket;
+        let found = fstat(file).ok().filter(|meta| is_socket(meta.st_mode));
+        let Some(id) = found.map(|meta| (meta.st_dev, meta.st_ino)) else {
+            return Word::Nobody;
+        };
+        let Some(session) = self.sessions.of(thread) else {
+            return Word::Refuse;
+        };
+        if self.allowed.contains(&id) && session == self.session {
+            return Word::Connect;
+        }
+        if self.remembers(id, &session) {
+            return Word::Connect;
+        }
+        match socket_at(file) {
+            Ok(None) => Word::Nobody,
+            Ok(Some(socket)) if self.sessions.has_open(&session, socket) => {
+                self.remember(id, file, session);
+                Word::Connect
+            }
+            Ok(_) | Err(_) => Word::Refuse,
+        }
+    }
+
+    fn remembers(&self, id: FileId, session: &str) -> bool {
+        let own = self.own.lock();
+        own.is_ok_and(|own| own.get(&id).is_some_and(|(_, of)| of == session))
+    }
+
+    fn remember(&self, id: FileId, file: &OwnedFd, session: String) {
+        let (Ok(file), Ok(mut own)) = (file.try_clone(), self.own.lock()) else {
+            return;
+        };
+        if own.len() >= REMEMBERED {
+            own.clear();
+        }
+        own.insert(id, (file, session));
+    }
+}
+
+fn id(file: &OwnedFd) -> Option<FileId> {
+    let meta = fstat(file).ok()?;
+    Some((meta.st_dev, meta.st_ino))
+}
+
+/// The files that a policy's names mean now; `agent` is what `SSH_AUTH_SOCK` names.
+pub(super) fn open_allowed(
+    allow: &[SocketName],
+    agent: Option<&Path>,
+) -> Vec<(SocketName, OwnedFd)> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let open = |path: PathBuf| openat(CWD, path, flags, Mode::empty()).ok();
+    let files = allow.iter().flat_map(|name| {
+        let opened = paths(name, agent).into_iter().filter_map(open);
+        opened.map(|file| (name.clone(), file)).collect::<Vec<_>>()
+    });
+    files.collect()
+}
+
+fn paths(name: &SocketName, agent: Option<&Path>) -> Vec<PathBuf> {
+    match name {
+        SocketName::Path(pattern) => {
+            let options = glob::MatchOptions {
+                require_literal_separator: true,
+                ..glob::MatchOptions::new()
+            };
+            let found = glob::glob_with(&only_stars(pattern), options);
+            found.into_iter().flatten().filter_map(Result::ok).collect()
+        }
+        SocketName::SshAgent => agent.map(Path::to_owned).into_iter().collect(),
+        SocketName::Abstract(_) => Vec::new(),
+    }
+}
+
+/// `?` and `[` stand for themselves.
+fn only_stars(pattern: &str) -> String {
+    let parts: Vec<_> = pattern.split('*').map(glob::Pattern::escape).collect();
+    parts.join("*")
+}

@@ -1,0 +1,159 @@
+//! Connecting a session's Unix sockets for it.
+//!
+//! Where the kernel cannot judge by who listens, it refuses a session every connection to a Unix socket
+//! ([`crate::datapath`], `unix`). What may be is done from outside: each connect(2) of the session waits for a word
+//! (seccomp_unotify(2)); threads of `guard run` look up the file that it means, judge who listens there, and connect the
+//! session's own socket (pidfd_getfd(2)) to that very file. Whatever else the call was about goes to the kernel, which asks
+//! guard's programs: so nothing is gained by changing the arguments of a call that is being judged, and where nobody
+//! answers, or whoever does was deceived about what kind of address it is, the answer is no.
+//!
+//! A session may connect to:
+//!
+//! - sockets that a process of the same session has open, under whatever name;
+//! - what its policy allows: the files that were there when it started, also if another has got their name since.
+
+mod answer;
+mod judge;
+mod keep;
+mod lookup;
+mod sessions;
+mod workers;
+
+use std::{
+    io,
+    os::fd::AsFd as _,
+    path::PathBuf,
+    sync::{
+        Mutex,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread,
+};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use serde::{Deserialize, Serialize};
+
+use super::identity::Identity;
+use crate::{proto::SocketTerms, sys::notify::Listener};
+use answer::Plan;
+use judge::Judge;
+pub(super) use keep::Kept;
+pub use keep::keep_on;
+use workers::Workers;
+
+/// Refusals that are not told yet; more are dropped.
+const UNTOLD: usize = 64;
+
+/// As whom sockets are connected: the session's user, so that files are open to it as they are to that one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Whom {
+    uid: u32,
+    gid: u32,
+    groups: Vec<u32>,
+}
+
+/// What is connected, for whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sockets {
+    /// The session's cgroup, a directory.
+    cgroup: PathBuf,
+    /// What it may connect to, beside its own.
+    terms: SocketTerms,
+    /// None where this process is that user already.
+    whom: Option<Whom>,
+    /// What `SSH_AUTH_SOCK` names.
+    agent: Option<PathBuf>,
+}
+
+/// A connection that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RefusedSocket {
+    /// The name: a path, or an abstract one after an `@`.
+    pub socket: String,
+    /// The process that asked.
+    pub pid: u32,
+}
+
+/// Whom a refusal is told.
+pub(super) type Told = SyncSender<RefusedSocket>;
+
+impl Sockets {
+    /// Of a session.
+    #[must_use]
+    pub fn of(cgroup: PathBuf, terms: SocketTerms, identity: &Identity) -> Self {
+        let whom = identity.switch().map(|switch| Whom {
+            uid: switch.account.uid,
+            gid: switch.account.gid,
+            groups: switch.groups.clone(),
+        });
+        Self {
+            cgroup,
+            terms,
+            whom,
+            agent: agent(),
+        }
+    }
+}
+
+/// What `SSH_AUTH_SOCK` names.
+fn agent() -> Option<PathBuf> {
+    std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from)
+}
+
+/// Answers calls until nobody is left who could call. What is refused arrives at the other end.
+///
+/// # Errors
+///
+/// The system's, as where no thread can be made, or it may not become that user.
+pub(super) fn serve(listener: Listener, sockets: &Sockets) -> io::Result<Receiver<RefusedSocket>> {
+    let (told, refused) = sync_channel(UNTOLD);
+    let judge = Judge::new(sockets)?;
+    let workers = Workers::new(listener, sockets.whom.clone());
+    let (ready, is_ready) = sync_channel(1);
+    thread::Builder::new()
+        .name("guard-sockets".to_owned())
+        .spawn(move || {
+            let became = workers.become_user();
+            let is_it = became.is_ok();
+            // As somebody else than the session's user nothing is connected.
+            if ready.send(became).is_ok() && is_it {
+                answer_all(&workers, &judge, &told);
+            }
+        })?;
+    is_ready.recv().map_err(io::Error::other)??;
+    Ok(refused)
+}
+
+fn answer_all(workers: &Workers, judge: &Judge, told: &Told) {
+    let listener = workers.listener();
+    while waits(listener) {
+        // An error is about one call: its caller has ended.
+        let Ok(call) = listener.receive() else {
+            continue;
+        };
+        match answer::plan(&call, judge, told) {
+            Plan::Answer(answer) => drop(listener.answer(call.id, answer)),
+            Plan::Connect(target) => workers.connect(call, target),
+        }
+    }
+}
+
+/// Waits for a call; false where there will be none.
+fn waits(listener: &Listener) -> bool {
+    let mut ready = [PollFd::from_borrowed_fd(
+        listener.fd().as_fd(),
+        PollFlags::IN,
+    )];
+    let polled = poll(&mut ready, None);
+    match polled {
+        Err(rustix::io::Errno::INTR) => true,
+        Err(_) => false,
+        Ok(_) => !ready.iter().any(|one| {
+            let seen = one.revents();
+            seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL)
+        }),
+    }
+}
+
+/// What all threads know.
+type Shared<T> = Mutex<T>;

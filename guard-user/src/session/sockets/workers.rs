@@ -1,0 +1,146 @@
+//! Threads that connect. Each may wait for a server to accept for as long as that likes; the one that receives calls never
+//! does, so that a server which connects to another before it accepts is not kept from it.
+
+use std::{
+    collections::HashSet,
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    thread,
+};
+
+use caps::{CapSet, Capability};
+use rustix::io::Errno;
+use rustix::process::{Gid, Uid};
+use rustix::thread::{
+    set_keep_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+use super::{
+    Whom,
+    answer::{Target, connect_to},
+};
+use crate::sys::notify::{Answer, Listener, Waiting};
+
+/// So many connections wait for servers at a time; what comes then is told to try again.
+const MOST: usize = 128;
+
+type Job = (Waiting, Target);
+
+/// Those of one session.
+pub(super) struct Workers {
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+}
+
+struct Shared {
+    listener: Listener,
+    whom: Option<Whom>,
+    jobs: Mutex<Receiver<Job>>,
+    /// How many have nothing to do and no job coming.
+    idle: AtomicUsize,
+    all: AtomicUsize,
+}
+
+impl Workers {
+    pub(super) fn new(listener: Listener, whom: Option<Whom>) -> Self {
+        let (jobs, to_do) = channel();
+        let shared = Shared {
+            listener,
+            whom,
+            jobs: Mutex::new(to_do),
+            idle: AtomicUsize::new(0),
+            all: AtomicUsize::new(0),
+        };
+        Self {
+            shared: Arc::new(shared),
+            jobs,
+        }
+    }
+
+    pub(super) fn listener(&self) -> &Listener {
+        &self.shared.listener
+    }
+
+    /// Makes this thread one of the session's user's.
+    pub(super) fn become_user(&self) -> io::Result<()> {
+        self.shared.become_user()
+    }
+
+    /// Has a call's socket connected. Called by one thread only.
+    pub(super) fn connect(&self, call: Waiting, target: Target) {
+        let (id, again) = (call.id, Answer::Done(Errno::AGAIN.raw_os_error()));
+        if self.has_idle() || self.one_more() {
+            // They end with this sender.
+            let _ = self.jobs.send((call, target));
+        } else {
+            let _ = self.listener().answer(id, again);
+        }
+    }
+
+    /// Takes one that is idle, if there is any.
+    fn has_idle(&self) -> bool {
+        let idle = &self.shared.idle;
+        let taken = idle.fetch_update(Ordering::AcqRel, Ordering::Acquire, |idle| {
+            idle.checked_sub(1)
+        });
+        taken.is_ok()
+    }
+
+    fn one_more(&self) -> bool {
+        if self.shared.all.load(Ordering::Acquire) >= MOST {
+            return false;
+        }
+        let shared = Arc::clone(&self.shared);
+        let made = thread::Builder::new().name("guard-connects".to_owned());
+        let is_made = made.spawn(move || shared.work()).is_ok();
+        if is_made {
+            self.shared.all.fetch_add(1, Ordering::AcqRel);
+        }
+        is_made
+    }
+}
+
+impl Shared {
+    fn work(&self) {
+        let became = self.become_user();
+        loop {
+            let job = self.jobs.lock().map(|jobs| jobs.recv());
+            let Ok(Ok((call, target))) = job else { return };
+            let answer = match became {
+                Ok(()) => connect_to(&call, &self.listener, &target),
+                Err(_) => Answer::Done(Errno::PERM.raw_os_error()),
+            };
+            let _ = self.listener.answer(call.id, answer);
+            self.idle.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    fn become_user(&self) -> io::Result<()> {
+        self.whom.as_ref().map_or(Ok(()), become_user)
+    }
+}
+
+/// This thread alone: it looks at processes of that user, whatever Yama says, and has no other right of root's.
+fn become_user(whom: &Whom) -> io::Result<()> {
+    let gid = Gid::from_raw(whom.gid);
+    let uid = Uid::from_raw(whom.uid);
+    let groups: Vec<_> = whom.groups.iter().map(|gid| Gid::from_raw(*gid)).collect();
+    set_keep_capabilities(true)?;
+    set_thread_groups(&groups)?;
+    // What it is besides stays root's: else whoever is that user might signal it.
+    set_thread_res_gid(None, gid, None)?;
+    set_thread_res_uid(None, uid, None)?;
+    let kept = HashSet::from([Capability::CAP_SYS_PTRACE]);
+    for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+        let kept = match set {
+            CapSet::Inheritable => HashSet::new(),
+            _ => kept.clone(),
+        };
+        caps::set(None, set, &kept).map_err(io::Error::other)?;
+    }
+    Ok(())
+}

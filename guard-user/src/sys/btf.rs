@@ -1,0 +1,159 @@
+//! Where the running kernel keeps what, in its own words: BTF, as in `include/uapi/linux/btf.h` and
+//! Documentation/bpf/btf.rst.
+
+use std::{fs, io};
+
+const OF_KERNEL: &str = "/sys/kernel/btf/vmlinux";
+const MAGIC: u16 = 0xeb9f;
+/// Of `struct btf_type`: name, info, size or type.
+const TYPE_SIZE: usize = 12;
+/// Of `struct btf_member`: name, type, offset in bits.
+const MEMBER_SIZE: usize = 12;
+/// `BTF_KIND_STRUCT`
+const STRUCT: u32 = 4;
+/// `BTF_KIND_FUNC`
+const FUNC: u32 = 12;
+
+/// The types of the running kernel.
+#[derive(Debug)]
+pub struct Btf {
+    bytes: Vec<u8>,
+    strings: usize,
+    /// Where each type begins, by its id; id 0 is no type.
+    types: Vec<usize>,
+}
+
+impl Btf {
+    /// Reads them.
+    ///
+    /// # Errors
+    ///
+    /// The system's, `NotFound` where the kernel was built without; `InvalidData` for what is no BTF of a kernel.
+    pub fn of_kernel() -> io::Result<Self> {
+        Self::parse(fs::read(OF_KERNEL)?).ok_or_else(|| invalid("this is no BTF"))
+    }
+
+    fn parse(bytes: Vec<u8>) -> Option<Self> {
+        let magic = u16::from_ne_bytes(bytes.get(..2)?.try_into().ok()?);
+        let [header, types, length, strings] = [4, 8, 12, 16].map(|at| word(&bytes, at));
+        let begin = usize::try_from(header?.checked_add(types?)?).ok()?;
+        let end = begin.checked_add(length? as usize)?;
+        let strings = usize::try_from(header?.checked_add(strings?)?).ok()?;
+        let (mut at, mut types) = (begin, vec![0]);
+        while at < end {
+            types.push(at);
+            at += TYPE_SIZE + more(word(&bytes, at + 4)?)?;
+        }
+        (magic == MAGIC).then_some(Self {
+            bytes,
+            strings,
+            types,
+        })
+    }
+
+    /// How far a member is from the beginning of a structure, in bytes.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where there is no such structure, or it has no such member.
+    pub fn member(&self, structure: &str, member: &str) -> io::Result<i32> {
+        let found = self.find(STRUCT, structure).and_then(|(_, at)| {
+            let count = (word(&self.bytes, at + 4)? & 0xffff) as usize;
+            let members = (0..count).map(|index| at + TYPE_SIZE + index * MEMBER_SIZE);
+            let mut named = members.filter(|at| self.is_named(*at, member));
+            // In the upper byte a bit field has its size.
+            let bits = word(&self.bytes, named.next()? + 8)? & 0x00ff_ffff;
+            i32::try_from(bits / 8).ok()
+        });
+        found.ok_or_else(|| absent(&format!("{structure}.{member}")))
+    }
+
+    /// The id of a function.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where there is none of that name.
+    pub fn function(&self, name: &str) -> io::Result<i32> {
+        let found = self.find(FUNC, name);
+        let id = found.and_then(|(id, _)| i32::try_from(id).ok());
+        id.ok_or_else(|| absent(name))
+    }
+
+    fn find(&self, kind: u32, name: &str) -> Option<(usize, usize)> {
+        let mut types = self.types.iter().copied().enumerate().skip(1);
+        types.find(|(_, at)| {
+            let is_kind = |info: u32| (info >> 24) & 0x1f == kind;
+            word(&self.bytes, at + 4).is_some_and(is_kind) && self.is_named(*at, name)
+        })
+    }
+
+    /// Whether the name at the beginning of a record is this one.
+    fn is_named(&self, at: usize, name: &str) -> bool {
+        let text =
+            word(&self.bytes, at).and_then(|at| self.bytes.get(self.strings + at as usize..));
+        text.and_then(|text| text.strip_prefix(name.as_bytes()))
+            .is_some_and(|rest| rest.first() == Some(&0))
+    }
+}
+
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    let bytes = bytes.get(at..at.checked_add(4)?)?;
+    Some(u32::from_ne_bytes(bytes.try_into().ok()?))
+}
+
+/// How many bytes follow a `struct btf_type`, by its `info`.
+fn more(info: u32) -> Option<usize> {
+    let count = (info & 0xffff) as usize;
+    Some(match (info >> 24) & 0x1f {
+        // PTR, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC, FLOAT, TYPE_TAG
+        2 | 7..=12 | 16 | 18 => 0,
+        // INT, VAR, DECL_TAG
+        1 | 14 | 17 => 4,
+        // ARRAY
+        3 => 12,
+        // STRUCT, UNION, DATASEC, ENUM64
+        4 | 5 | 15 | 19 => count * 12,
+        // ENUM, FUNC_PROTO
+        6 | 13 => count * 8,
+        _ => return None,
+    })
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{OF_KERNEL}: {why}"))
+}
+
+fn absent(what: &str) -> io::Error {
+    let why = format!("this kernel has no {what}, says {OF_KERNEL}");
+    io::Error::new(io::ErrorKind::NotFound, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_and_functions_are_found_where_the_kernel_says() {
+        let btf = Btf::of_kernel().unwrap();
+        assert_eq!(btf.member("list_head", "next").unwrap(), 0);
+        assert_eq!(btf.member("list_head", "prev").unwrap(), 8);
+        assert!(btf.function("tcp_v4_connect").unwrap() > 0);
+        for absent in [
+            btf.member("list_head", "ne"),
+            btf.function("no_such_function"),
+        ] {
+            assert_eq!(absent.unwrap_err().kind(), io::ErrorKind::NotFound);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_off_is_no_btf() {
+        let whole = fs::read(OF_KERNEL).unwrap();
+        for length in [0, 3, 20, 1000, whole.len() / 2] {
+            assert!(Btf::parse(whole[..length].to_vec()).is_none(), "{length}");
+        }
+        let mut other = whole;
+        other[0] ^= 1;
+        assert!(Btf::parse(other).is_none());
+    }
+}

@@ -1,0 +1,201 @@
+//! System calls that wait for another process' word: seccomp_unotify(2).
+//!
+//! Layouts and numbers are those of `include/uapi/linux/seccomp.h`.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
+
+use libc::{c_int, c_ulong, sock_filter, sock_fprog};
+use rustix::ioctl::{Opcode, opcode};
+
+/// `AUDIT_ARCH_*` of linux/audit.h, of the architecture that this was built for.
+#[cfg(target_arch = "x86_64")]
+const ARCH: u32 = 0xc000_003e;
+#[cfg(target_arch = "aarch64")]
+const ARCH: u32 = 0xc000_00b7;
+
+/// Where `struct seccomp_data` has the call's number, and its architecture.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+
+/// `SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV`: nothing but its end takes a process away from a call that is being answered, so
+/// that none begins it again. Linux 5.19
+const WAIT_KILLABLE_RECV: c_ulong = 1 << 5;
+
+const MAGIC: u8 = b'!';
+const RECEIVE: Opcode = opcode::read_write::<libc::seccomp_notif>(MAGIC, 0);
+const SEND: Opcode = opcode::read_write::<libc::seccomp_notif_resp>(MAGIC, 1);
+const IS_VALID: Opcode = opcode::write::<u64>(MAGIC, 2);
+
+/// A call that waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its number, for the answer.
+    pub id: u64,
+    /// The thread.
+    pub thread: i32,
+    /// Its arguments.
+    pub arguments: [u64; 6],
+}
+
+/// What becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The kernel does it, whatever its arguments are by now.
+    Goes,
+    /// It was done for it, with this outcome: 0, or an errno.
+    Done(i32),
+}
+
+/// Whoever answers.
+#[derive(Debug)]
+pub struct Listener(OwnedFd);
+
+/// Has every connect(2) of this thread, and of all that comes from it, wait for an answer, for good. No other architecture's
+/// call waits. no_new_privs must be set.
+///
+/// # Errors
+///
+/// The system's: `EBUSY` where somebody listens to it already.
+pub fn listen_to_connect() -> io::Result<Listener> {
+    let code = |code: u32, jt: u8, jf: u8, k: u32| sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let give = libc::BPF_RET | libc::BPF_K;
+    let mut filter = [
+        code(load, 0, 0, ARCHITECTURE),
+        code(equal, 0, 3, ARCH),
+        code(load, 0, 0, NUMBER),
+        code(equal, 0, 1, libc::SYS_connect as u32),
+        code(give, 0, 0, libc::SECCOMP_RET_USER_NOTIF),
+        code(give, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | WAIT_KILLABLE_RECV;
+    // SAFETY: the program is as long as it says, and lives through the call.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made this descriptor, close-on-exec, and nobody else knows it.
+    Ok(Listener(unsafe { OwnedFd::from_raw_fd(fd as c_int) }))
+}
+
+impl Listener {
+    /// Out of a descriptor that another process has sent.
+    #[must_use]
+    pub fn of(fd: OwnedFd) -> Self {
+        Self(fd)
+    }
+
+    /// The descriptor: readable while a call waits, hung up when nothing is left that could call.
+    #[must_use]
+    pub fn fd(&self) -> &OwnedFd {
+        &self.0
+    }
+
+    /// The next call; waits for one.
+    ///
+    /// # Errors
+    ///
+    /// The system's: `ENOENT` where the caller has ended meanwhile.
+    pub fn receive(&self) -> io::Result<Waiting> {
+        // SAFETY: any bytes make a notification, and zeroes are what the kernel wants to find.
+        let mut found: libc::seccomp_notif = unsafe { std::mem::zeroed() };
+        // SAFETY: the kernel writes one notification.
+        self.control(RECEIVE, unsafe { AddressOf::new(&raw mut found) })?;
+        Ok(Waiting {
+            id: found.id,
+            thread: found.pid.cast_signed(),
+            arguments: found.data.args,
+        })
+    }
+
+    /// Whether the caller of a call still waits for its answer: what was read of it by its thread's number was its own.
+    #[must_use]
+    pub fn still_waits(&self, id: u64) -> bool {
+        let mut id = id;
+        // SAFETY: the kernel reads one number.
+        let found = self.control(IS_VALID, unsafe { AddressOf::new(&raw mut id) });
+        found.is_ok()
+    }
+
+    /// Answers.
+    ///
+    /// # Errors
+    ///
+    /// The system's: `ENOENT` where the caller has ended meanwhile.
+    pub fn answer(&self, id: u64, answer: Answer) -> io::Result<()> {
+        let (error, flags) = match answer {
+            Answer::Goes => (0, libc::SECCOMP_USER_NOTIF_FLAG_CONTINUE as u32),
+            Answer::Done(errno) => (-errno, 0),
+        };
+        let mut response = libc::seccomp_notif_resp {
+            id,
+            val: 0,
+            error,
+            flags,
+        };
+        // SAFETY: the kernel reads one response.
+        self.control(SEND, unsafe { AddressOf::new(&raw mut response) })
+    }
+
+    fn control(&self, request: Opcode, argument: AddressOf) -> io::Result<()> {
+        // SAFETY: whoever made the address says that it is good for the request.
+        let done = unsafe { libc::ioctl(self.0.as_fd().as_raw_fd(), request as _, argument.0) };
+        if done < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    }
+}
+
+/// Where a request finds or leaves what it is about.
+struct AddressOf(*mut libc::c_void);
+
+impl AddressOf {
+    /// # Safety
+    ///
+    /// The address must be good for what the request that it is used with reads and writes.
+    unsafe fn new<T>(at: *mut T) -> Self {
+        Self(at.cast())
+    }
+}
+
+/// Reads another process' memory, by one of its threads: as much of `length` bytes as there is at `address`.
+///
+/// # Errors
+///
+/// The system's: `EPERM` where this process may not.
+pub fn read_memory(thread: i32, address: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0_u8; length];
+    let here = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: length,
+    };
+    let there = libc::iovec {
+        iov_base: std::ptr::without_provenance_mut(address as usize),
+        iov_len: length,
+    };
+    // SAFETY: the kernel writes `length` bytes at most to `bytes`; the other address is the other process'.
+    let read =
+        unsafe { libc::process_vm_readv(thread, &raw const here, 1, &raw const there, 1, 0) };
+    let read = usize::try_from(read).map_err(|_| io::Error::last_os_error())?;
+    bytes.truncate(read);
+    Ok(bytes)
+}
