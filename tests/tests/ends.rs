@@ -7,12 +7,14 @@ use std::io::Read as _;
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
-use rustix::process::Signal;
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, Shell, bins, eventually};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 const V4: &str = "192.0.2.10";
+/// How long it may take to do one thing.
+const PATIENCE: Duration = Duration::from_secs(20);
 const SINK: &str = "198.51.100.9";
 
 const POLICY: &str = r#"
@@ -192,6 +194,50 @@ fn a_launcher_that_is_killed_takes_its_session_with_it() {
     eventually("ended", || !lives(seen_left)).unwrap();
     assert!(lives(alive_left));
     assert_eq!(sessions(&daemon), 1);
+}
+
+/// There a monitor stands between the two: it is the command's parent, and ends with the launcher.
+#[test]
+fn a_launcher_that_is_killed_at_a_terminal_takes_its_session_with_it() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let run = format!(
+        "exec {} run --policy asks -- sh -c 'trap \"\" HUP; tty; sleep 1000 & echo pid $!; exec sleep 1000'",
+        guard.display()
+    );
+    let mut script = daemon.on_machine(AGENT, "script");
+    script.args([
+        "--quiet",
+        "--flush",
+        "--return",
+        "--command",
+        &run,
+        "/dev/null",
+    ]);
+    script.env("GUARD_SOCKET", daemon.socket());
+    let mut terminal = Running::start(&mut script).unwrap();
+    terminal.line_with("/dev/pts/", PATIENCE).unwrap();
+    let line = terminal.line_with("pid ", PATIENCE).unwrap();
+    let left = line.trim_start_matches("pid ").parse::<u32>().unwrap();
+    thread::sleep(Duration::from_millis(300));
+    assert!(lives(left));
+    let [command, monitor, launcher] = lineage(left);
+    assert!([command, monitor, launcher].into_iter().all(lives));
+    kill_process(Pid::from_raw(launcher.cast_signed()).unwrap(), Signal::KILL).unwrap();
+    assert_eq!(terminal.wait().unwrap().code(), Some(128 + 9));
+    eventually("ended", || sessions(&daemon) == 0 && !lives(left)).unwrap();
+    daemon.wait_for_log("its launcher was killed").unwrap();
+    eventually("ended", || !lives(monitor) && !lives(command)).unwrap();
+}
+
+/// Parent, grandparent, and so on.
+fn lineage(pid: u32) -> [u32; 3] {
+    let mut next = pid;
+    [(); 3].map(|()| {
+        next = guard_user::sys::pidfd::parent_of(next).unwrap();
+        next
+    })
 }
 
 #[test]

@@ -13,7 +13,7 @@ use rustix::event::{
 
 use super::{sessions::Session, shared::Shared, state::State};
 use crate::sys::{
-    pidfd::{open, parent_of},
+    pidfd::{open_thread, parent_of},
     readiness::Readiness,
 };
 
@@ -37,7 +37,7 @@ impl Launchers {
         Ok((Self { epoll, watched }, readable))
     }
 
-    /// Watches the parent of a session's command.
+    /// Watches who stands in for a session's command.
     fn watch(&mut self, session: SessionId, launcher: OwnedFd) -> io::Result<()> {
         let data = EventData::new_u64(session.0.into());
         epoll::add(&self.epoll, &launcher, data, EventFlags::IN)?;
@@ -89,15 +89,17 @@ impl State {
         let (Some(launcher), true) = (session.about.launcher, self.has_command(session)) else {
             return;
         };
-        let is_parent = || is_parent(launcher, session);
-        match open(launcher) {
-            // The number is the launcher's only if it is the command's parent now.
-            Ok(pidfd) if is_parent() => {
+        let command = session.about.pid;
+        let stands_in = || command.is_some_and(|command| stands_in(launcher, command));
+        // Its first thread ends with it, though another may hang in a call that nothing ends.
+        match open_thread(launcher, launcher) {
+            // The number is the launcher's only if it stands in for the command now.
+            Ok(pidfd) if stands_in() => {
                 if let Err(error) = self.launchers.watch(id, pidfd) {
                     tracing::warn!(%error, session = id.0, "goes on if its launcher is killed");
                 }
             }
-            _ if is_parent() => tracing::warn!(session = id.0, "goes on if its launcher is killed"),
+            _ if stands_in() => tracing::warn!(session = id.0, "goes on if its launcher is killed"),
             _ => self.end_if_unattended(id),
         }
     }
@@ -127,7 +129,12 @@ impl State {
     }
 }
 
-fn is_parent(launcher: u32, session: &Session) -> bool {
-    let parent = session.about.pid.map(parent_of);
-    parent.is_some_and(|parent| parent.is_ok_and(|parent| parent == launcher))
+/// Whether a process stands in for a command: as its parent, or at a terminal as the parent of that, which is then
+/// the one that leads the command's terminal session and ends with it.
+#[must_use]
+pub fn stands_in(launcher: u32, command: u32) -> bool {
+    let Ok(parent) = parent_of(command) else {
+        return false;
+    };
+    parent == launcher || parent_of(parent).is_ok_and(|parent| parent == launcher)
 }

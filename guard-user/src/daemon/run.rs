@@ -11,6 +11,7 @@ use super::{
     failure::Refusal,
     held::LONGEST,
     ids,
+    launchers::stands_in,
     library::Source,
     load, policies, proxy,
     sessions::{About, Session, Stage},
@@ -20,10 +21,7 @@ use super::{
 use crate::{
     datapath::SessionCgroup,
     proto::{self, LogKind, MAX_FRAME, Run, Started},
-    sys::{
-        clock,
-        pidfd::{Peer, parent_of},
-    },
+    sys::{clock, pidfd::Peer},
 };
 
 /// Live sessions of one user other than root at most.
@@ -52,7 +50,7 @@ fn no_such_hold(seconds: f64) -> Refusal {
 /// Makes a session and its cgroup.
 ///
 /// Inside a session it makes one that is narrower: what the outer one denies stays denied. Where `launcher`, the
-/// caller, becomes the parent of the command, the session does not outlive its being killed.
+/// caller, stands in for the command, the session does not outlive its being killed.
 ///
 /// # Errors
 ///
@@ -467,8 +465,7 @@ impl State {
         session.stage = Stage::Live;
         if session.about.pid.is_none() {
             session.about.pid = Some(pid);
-            let is_launcher =
-                |launcher: &u32| parent_of(pid).is_ok_and(|parent| parent == *launcher);
+            let is_launcher = |launcher: &u32| stands_in(*launcher, pid);
             session.about.launcher = session.about.launcher.filter(is_launcher);
             self.shelves
                 .sessions

@@ -1,11 +1,12 @@
 //! Starting the command: one process becomes two.
 //!
 //! The child moves into its session, is contained and becomes the command: `child.rs`. The parent
-//! stands in for it towards shell and terminal: `parent.rs`.
+//! stands in for it towards whoever started it: `parent.rs`. At a terminal the command gets one of its own: `pty.rs`.
 
 mod child;
 mod handing;
 mod parent;
+mod pty;
 
 use std::ffi::OsString;
 use std::io;
@@ -95,6 +96,17 @@ pub fn launch(
     // A guarded process of the same user must not be able to take over the parent, from its first instruction
     // on. The child's own execve(2) undoes this for the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(not_started)?;
+    if let Some(terminal) = pty::Terminal::find() {
+        return pty::launch(
+            command,
+            enter,
+            terminal,
+            signals,
+            [report, to_parent],
+            to_hand,
+            serve,
+        );
+    }
     let parent = getpid();
     match fork().map_err(not_started)? {
         Fork::Child => {

@@ -29,6 +29,38 @@ pub struct Arrival {
 /// `SIGCHLD`: a child has ended, stopped or gone on.
 pub const CHILD_CHANGED: i32 = libc::SIGCHLD;
 
+/// `SIGCONT`: somebody has made this process go on.
+pub const CONTINUE: i32 = libc::SIGCONT;
+
+/// `SIGWINCH`: the terminal has another size.
+pub const RESIZED: i32 = libc::SIGWINCH;
+
+/// Whether this is one that terminals and shells send to whole jobs, to end, stop or continue them.
+#[must_use]
+pub fn is_for_jobs(signal: i32) -> bool {
+    let jobs = [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGTSTP,
+        libc::SIGCONT,
+    ];
+    jobs.contains(&signal)
+}
+
+/// Whether this is what stops a job that would read from a terminal, or change it, from the background.
+#[must_use]
+pub fn is_for_terminal(signal: i32) -> bool {
+    matches!(signal, libc::SIGTTIN | libc::SIGTTOU)
+}
+
+/// Whether this stops whoever gets it, like it or not.
+#[must_use]
+pub fn is_stop(signal: i32) -> bool {
+    signal == libc::SIGSTOP
+}
+
 /// What a fault of this process itself raises. The kernel kills a process that blocks these.
 const FAULTS: [libc::c_int; 7] = [
     libc::SIGSEGV,
@@ -116,8 +148,21 @@ impl Drop for Signals {
 ///
 /// The system's.
 pub fn send(to: Pid, signal: i32) -> io::Result<()> {
+    kill(to.as_raw_nonzero().get(), signal)
+}
+
+/// Sends a signal to the process group of a leader that the caller has not waited for yet.
+///
+/// # Errors
+///
+/// The system's.
+pub fn send_to_group(leader: Pid, signal: i32) -> io::Result<()> {
+    kill(-leader.as_raw_nonzero().get(), signal)
+}
+
+fn kill(to: libc::pid_t, signal: i32) -> io::Result<()> {
     // SAFETY: kill(2) touches no memory.
-    match unsafe { libc::kill(to.as_raw_nonzero().get(), signal) } {
+    match unsafe { libc::kill(to, signal) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
@@ -130,10 +175,29 @@ pub fn send(to: Pid, signal: i32) -> io::Result<()> {
 ///
 /// The system's.
 pub fn stop_by(signal: i32) -> io::Result<()> {
+    send(rustix::process::getpid(), signal)?;
+    let_in(signal)
+}
+
+/// Stops the process group of this process, as a terminal does at ^Z, and returns when this process goes on. SIGSTOP,
+/// which no terminal sends, is for this process alone.
+///
+/// # Errors
+///
+/// The system's.
+pub fn stop_job_by(signal: i32) -> io::Result<()> {
+    if is_stop(signal) {
+        return stop_by(signal);
+    }
+    kill(0, signal)?;
+    let_in(signal)
+}
+
+/// Has a signal that is held back do what it does.
+fn let_in(signal: i32) -> io::Result<()> {
     let mut one = empty();
     // SAFETY: `one` is an initialised set.
     unsafe { libc::sigaddset(&raw mut one, signal) };
-    send(rustix::process::getpid(), signal)?;
     // Here it stops.
     let mask = change_mask(libc::SIG_UNBLOCK, &one)?;
     change_mask(libc::SIG_SETMASK, &mask).map(drop)

@@ -11,6 +11,8 @@ mod bench;
 mod containment;
 mod identity;
 mod others;
+mod pty;
+mod screen;
 mod signals;
 mod status;
 mod system_calls;

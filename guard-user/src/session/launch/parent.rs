@@ -1,12 +1,10 @@
 //! Standing in for the command towards shell and terminal.
 //!
-//! `guard run` stays as the parent, in the process group that the shell gave it, and the command is
-//! in the same one. So what the terminal sends to that group (^C, ^Z, a hang-up, a new size)
-//! reaches the command by itself, an interactive program owns the terminal as it would without the
-//! guard, and what is left for the parent is:
+//! Where there is no terminal, that is; else see `pty.rs`. `guard run` stays as the parent, in the process group that
+//! whoever started it gave it, and the command is in the same one. So what is sent to that group reaches the command by itself, and what is left for the parent is:
 //!
 //! - to pass on what other processes send to it alone,
-//! - to stop when the command stops, so that the shell sees a stopped job, and
+//! - to stop when the command stops, so that a shell sees a stopped job, and
 //! - to end with the command's status.
 //!
 //! Where the parent is killed by SIGKILL, guardd ends the session: nobody would be there to stop it. While no guardd
@@ -26,20 +24,32 @@ use crate::sys::signal::{self, CHILD_CHANGED, Signals};
 
 /// Stands in for the command until it ends, and then says how it did.
 pub(super) fn stand_in(child: Pid, signals: Signals, report: File) -> Result<Outcome, LaunchError> {
-    let mut parent = Parent {
-        child,
-        signals,
-        report,
-    };
+    let mut parent = Parent { child, signals };
     let outcome = parent.wait().or_else(|_| parent.wait_only());
-    parent.verdict(outcome.map_err(not_started)?)
+    verdict(report, outcome.map_err(not_started)?)
+}
+
+/// Whether the command ran at all, now that the child has ended. `report` is what the child said before it
+/// became the command, and its end when it had.
+pub(super) fn verdict(mut report: File, outcome: Outcome) -> Result<Outcome, LaunchError> {
+    let mut said = Vec::new();
+    report.read_to_end(&mut said).map_err(not_started)?;
+    if said == ABOUT_TO_EXECUTE {
+        return Ok(outcome);
+    }
+    let before = || {
+        let why = match outcome {
+            Outcome::Exited(status) => format!("it ended with status {status} before"),
+            Outcome::Killed(signal) => format!("signal {signal} ended it before"),
+        };
+        failure(WHAT, why, "try again").into()
+    };
+    Err(serde_json::from_slice(&said).unwrap_or_else(|_| before()))
 }
 
 struct Parent {
     child: Pid,
     signals: Signals,
-    /// What the child says before it becomes the command, and its end when it has.
-    report: File,
 }
 
 impl Parent {
@@ -101,33 +111,16 @@ impl Parent {
         }
         Ok(None)
     }
-
-    /// Whether the command ran at all, now that the child has ended.
-    fn verdict(&mut self, outcome: Outcome) -> Result<Outcome, LaunchError> {
-        let mut said = Vec::new();
-        self.report.read_to_end(&mut said).map_err(not_started)?;
-        if said == ABOUT_TO_EXECUTE {
-            return Ok(outcome);
-        }
-        let before = || {
-            let why = match outcome {
-                Outcome::Exited(status) => format!("it ended with status {status} before"),
-                Outcome::Killed(signal) => format!("signal {signal} ended it before"),
-            };
-            failure(WHAT, why, "try again").into()
-        };
-        Err(serde_json::from_slice(&said).unwrap_or_else(|_| before()))
-    }
 }
 
-fn ended(status: &WaitIdStatus) -> Option<Outcome> {
+pub(super) fn ended(status: &WaitIdStatus) -> Option<Outcome> {
     let exited = status.exit_status().map(|code| Outcome::Exited(code as u8));
     exited.or_else(|| status.terminating_signal().map(Outcome::Killed))
 }
 
 /// Whether somebody would make this process go on if it stopped: a shell that gives each job a
 /// process group of its own, on a terminal. Without one, stopping would be for ever.
-fn has_job_control() -> bool {
+pub(super) fn has_job_control() -> bool {
     let in_own_group = getsid(None).is_ok_and(|session| session != getpgrp());
     in_own_group && File::open("/dev/tty").is_ok()
 }

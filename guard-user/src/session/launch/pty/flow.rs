@@ -1,0 +1,117 @@
+//! Bytes on their way from one terminal to the other.
+
+use std::io;
+use std::os::fd::AsFd;
+
+use rustix::io::{Errno, read, write};
+
+/// As much as a terminal gives at once, and some.
+const ROOM: usize = 16 * 1024;
+
+/// What was read and is not written yet. More is read when all of it is, so that whoever writes faster
+/// than the other reads has to wait, as at a terminal.
+#[derive(Debug, Default)]
+pub(super) struct Flow {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+/// What came of reading.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Filled {
+    /// There is something to write.
+    Some,
+    /// There is nothing to read now.
+    Nothing,
+    /// There will be nothing more.
+    End,
+}
+
+impl Flow {
+    /// Whether there is nothing to write.
+    pub(super) fn is_empty(&self) -> bool {
+        self.written == self.bytes.len()
+    }
+
+    /// How much there is to write.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    /// Reads, if all is written, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// The system's, EIO above all: a terminal that is gone, or one whose foreground is somebody else's.
+    pub(super) fn fill(&mut self, from: impl AsFd) -> io::Result<Filled> {
+        if !self.is_empty() {
+            return Ok(Filled::Some);
+        }
+        self.written = 0;
+        self.bytes.resize(ROOM, 0);
+        let got = read(from, &mut self.bytes[..]);
+        self.bytes.truncate(got.unwrap_or(0));
+        match got {
+            Ok(0) => Ok(Filled::End),
+            Ok(_) => Ok(Filled::Some),
+            Err(Errno::AGAIN | Errno::INTR) => Ok(Filled::Nothing),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes as much as there is room for.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(super) fn drain(&mut self, to: impl AsFd) -> io::Result<()> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        match write(to, &self.bytes[self.written..]) {
+            Ok(count) => self.written += count,
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{PipeReader, PipeWriter, Read as _, Write as _};
+
+    use rustix::fs::{OFlags, fcntl_setfl};
+
+    use super::*;
+
+    fn pipe() -> (PipeReader, PipeWriter) {
+        let (reader, writer) = std::io::pipe().unwrap();
+        fcntl_setfl(&reader, OFlags::NONBLOCK).unwrap();
+        fcntl_setfl(&writer, OFlags::NONBLOCK).unwrap();
+        (reader, writer)
+    }
+
+    #[test]
+    fn nothing_is_lost_where_the_reader_is_slow() {
+        let (from, mut source) = pipe();
+        let (mut sink, to) = pipe();
+        let sent: Vec<u8> = (0..1_000_000_u32).map(|number| number as u8).collect();
+        let (mut left, mut got) = (&sent[..], Vec::new());
+        let mut flow = Flow::default();
+        while got.len() < sent.len() {
+            if let Ok(count) = source.write(&left[..left.len().min(50_000)]) {
+                left = &left[count..];
+            }
+            assert_ne!(flow.fill(&from).unwrap(), Filled::End);
+            flow.drain(&to).unwrap();
+            let mut some = [0; 777];
+            if let Ok(count) = sink.read(&mut some) {
+                got.extend_from_slice(&some[..count]);
+            }
+        }
+        assert!(got == sent);
+        drop(source);
+        assert_eq!(flow.fill(&from).unwrap(), Filled::End);
+    }
+}

@@ -1,0 +1,296 @@
+//! `guard run` itself, between the person's terminal and the command's.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+use rustix::termios::tcsetwinsize;
+
+use super::channel::{Channel, Message};
+use super::flow::{Filled, Flow};
+use super::terminal::Terminal;
+use crate::session::Outcome;
+use crate::session::launch::parent::{ended, has_job_control};
+use crate::sys::signal::{self, Arrival, CHILD_CHANGED, Signals};
+
+/// A pseudo-terminal holds less than this: what is read after the command has ended, and more, was written by what
+/// it has left running, which may never end.
+const LAST_WORDS: usize = 64 * 1024;
+
+pub(super) struct Relay {
+    monitor: Pid,
+    terminal: Terminal,
+    /// The outer end of the pseudo-terminal; `None` where there is nothing more to carry.
+    pty: Option<OwnedFd>,
+    signals: Signals,
+    channel: Channel,
+    keys: Flow,
+    output: Flow,
+    /// Whether the person's terminal is there.
+    is_connected: bool,
+}
+
+/// What there is to do.
+struct Ready {
+    signals: bool,
+    channel: bool,
+    terminal: PollFlags,
+    pty: PollFlags,
+}
+
+impl Relay {
+    pub(super) fn new(
+        monitor: Pid,
+        terminal: Terminal,
+        pty: OwnedFd,
+        signals: Signals,
+        channel: Channel,
+    ) -> Self {
+        Self {
+            monitor,
+            terminal,
+            pty: Some(pty),
+            signals,
+            channel,
+            keys: Flow::default(),
+            output: Flow::default(),
+            is_connected: true,
+        }
+    }
+
+    /// Relays until the command has ended, and gives the terminal back.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(super) fn run(mut self) -> io::Result<Outcome> {
+        let outcome = self.carry_until_end()?;
+        self.finish()?;
+        self.terminal.restore();
+        // It waits for this, and then ends.
+        drop(self.channel);
+        let status = loop {
+            match waitid(WaitId::Pid(self.monitor), WaitIdOptions::EXITED) {
+                Err(Errno::INTR) => {}
+                status => break status?,
+            }
+        };
+        let own_end = || status.as_ref().and_then(ended);
+        let end = outcome.or_else(own_end);
+        end.ok_or_else(|| io::Error::other("it is not known how the command ended"))
+    }
+
+    /// `None` where the monitor has ended before the command.
+    fn carry_until_end(&mut self) -> io::Result<Option<Outcome>> {
+        loop {
+            let ready = self.wait()?;
+            if ready.signals {
+                self.look_at_signals()?;
+            }
+            if ready.channel {
+                match self.channel.hear()? {
+                    Some(Message::Stopped(signal)) => self.stopped(signal)?,
+                    Some(Message::Ended(outcome)) => return Ok(Some(outcome)),
+                    Some(_) => {}
+                    None => return Ok(None),
+                }
+            }
+            self.carry_output(&ready);
+            self.carry_keys(&ready);
+        }
+    }
+
+    /// Waits until there is something to do.
+    fn wait(&self) -> io::Result<Ready> {
+        let wanted = |wants, flags| if wants { flags } else { PollFlags::empty() };
+        let reads = self.terminal.is_raw() && self.keys.is_empty();
+        let terminal =
+            wanted(reads, PollFlags::IN) | wanted(!self.output.is_empty(), PollFlags::OUT);
+        let pty = wanted(self.output.is_empty(), PollFlags::IN)
+            | wanted(!self.keys.is_empty(), PollFlags::OUT);
+        let mut polled = vec![
+            PollFd::new(&self.signals, PollFlags::IN),
+            PollFd::new(&self.channel, PollFlags::IN),
+        ];
+        if self.is_connected {
+            polled.push(PollFd::new(&self.terminal, terminal));
+        }
+        if let Some(fd) = &self.pty {
+            polled.push(PollFd::new(fd, pty));
+        }
+        match poll(&mut polled, None) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let mut found = polled.iter().map(PollFd::revents);
+        let mut next = |is_there| {
+            let flags = if is_there { found.next() } else { None };
+            flags.unwrap_or(PollFlags::empty())
+        };
+        Ok(Ready {
+            signals: !next(true).is_empty(),
+            channel: !next(true).is_empty(),
+            terminal: next(self.is_connected),
+            pty: next(self.pty.is_some()),
+        })
+    }
+
+    /// From the command to the person.
+    fn carry_output(&mut self, ready: &Ready) {
+        if let Some(pty) = &self.pty
+            && ready
+                .pty
+                .intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR)
+            && !matches!(self.output.fill(pty), Ok(Filled::Some | Filled::Nothing))
+        {
+            self.pty = None;
+        }
+        let gone = ready.terminal.intersects(PollFlags::HUP | PollFlags::ERR);
+        if gone || self.output.drain(&self.terminal).is_err() {
+            self.hang_up();
+        }
+    }
+
+    /// From the person to the command.
+    fn carry_keys(&mut self, ready: &Ready) {
+        if ready.terminal.contains(PollFlags::IN) && self.terminal.is_raw() && self.is_connected {
+            if !self.terminal.is_foreground() {
+                return self.retire();
+            }
+            match self.keys.fill(&self.terminal) {
+                Ok(Filled::Some | Filled::Nothing) => {}
+                Err(_) if !self.terminal.is_foreground() => return self.retire(),
+                Ok(Filled::End) | Err(_) => self.hang_up(),
+            }
+        }
+        if let Some(pty) = &self.pty
+            && self.keys.drain(pty).is_err()
+        {
+            self.pty = None;
+        }
+    }
+
+    /// Somebody else is in the foreground now.
+    fn retire(&mut self) {
+        self.terminal.leave();
+        self.channel.say(Message::Resume { foreground: false });
+    }
+
+    /// The terminal is gone: so is the one that stands for it, of which the kernel tells the command.
+    fn hang_up(&mut self) {
+        self.is_connected = false;
+        self.terminal.leave();
+        self.pty = None;
+        self.output = Flow::default();
+    }
+
+    /// Whether somebody has made this process go on.
+    fn look_at_signals(&mut self) -> io::Result<bool> {
+        let mut continued = false;
+        while let Some(arrival) = self.signals.receive()? {
+            continued |= arrival.signal == signal::CONTINUE;
+            self.arrived(arrival);
+        }
+        Ok(continued)
+    }
+
+    fn arrived(&mut self, Arrival { signal, sender }: Arrival) {
+        match signal {
+            // The monitor says by itself what it has seen.
+            CHILD_CHANGED => {}
+            signal::RESIZED => self.resize(),
+            signal::CONTINUE => {
+                if self.terminal.is_raw() && self.terminal.is_foreground() {
+                    // Whoever stopped this process may have changed the terminal meanwhile.
+                    let _ = self.terminal.make_raw();
+                }
+                self.channel.say(Message::Signal(signal));
+            }
+            // From the terminal, which is not raw: the command is in no group of it.
+            signal if sender.is_none() && !signal::is_for_jobs(signal) => {}
+            signal => self.channel.say(Message::Signal(signal)),
+        }
+    }
+
+    fn resize(&self) {
+        if let (Some(pty), Ok(size)) = (&self.pty, self.terminal.size()) {
+            // It fails where the command is gone.
+            let _ = tcsetwinsize(pty, size);
+        }
+    }
+
+    /// The command was stopped, by ^Z perhaps, or as it wants to read and may not yet.
+    fn stopped(&mut self, signal: i32) -> io::Result<()> {
+        let wants_terminal = signal::is_for_terminal(signal);
+        let was_raw = self.terminal.is_raw();
+        if wants_terminal && self.take_terminal() {
+            self.channel.say(Message::Resume { foreground: true });
+            return Ok(());
+        }
+        if signal::is_stop(signal) && !has_job_control() {
+            // Whoever stopped it by that may make it go on.
+            return Ok(());
+        }
+        self.finish()?;
+        self.terminal.restore();
+        let stopped = has_job_control() && {
+            signal::stop_job_by(signal)?;
+            // Here it has gone on again, unless nobody could have seen to that.
+            self.look_at_signals()?
+        };
+        let takes = (was_raw || wants_terminal) && self.take_terminal();
+        // Where nobody stops this job, the command would try again for ever.
+        let foreground = takes || !stopped;
+        self.channel.say(Message::Resume { foreground });
+        Ok(())
+    }
+
+    /// Makes the terminal raw, if it is this job's to read.
+    fn take_terminal(&mut self) -> bool {
+        let takes = self.is_connected && self.terminal.is_foreground();
+        let taken = takes && self.terminal.make_raw().is_ok();
+        if taken {
+            self.resize();
+        }
+        taken
+    }
+
+    /// Shows what the command has written so far. Whoever signals does not want to wait for it.
+    fn finish(&mut self) -> io::Result<()> {
+        let mut shown = 0;
+        while shown < LAST_WORDS {
+            if self.output.is_empty() {
+                let Some(pty) = &self.pty else { return Ok(()) };
+                if !matches!(self.output.fill(pty), Ok(Filled::Some)) {
+                    return Ok(());
+                }
+                shown += self.output.len();
+            }
+            let mut ready = [
+                PollFd::new(&self.terminal, PollFlags::OUT),
+                PollFd::new(&self.signals, PollFlags::IN),
+            ];
+            match poll(&mut ready, None) {
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let is_interrupted = !ready[1].revents().is_empty() && self.is_interrupted()?;
+            if is_interrupted || self.output.drain(&self.terminal).is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether a signal has come that ends processes.
+    fn is_interrupted(&mut self) -> io::Result<bool> {
+        let mut interrupted = false;
+        while let Some(arrival) = self.signals.receive()? {
+            interrupted |= signal::is_for_jobs(arrival.signal);
+            self.arrived(arrival);
+        }
+        Ok(interrupted)
+    }
+}
