@@ -181,6 +181,9 @@ impl State {
         if let Some(problem) = self.datapath.unix_problem() {
             tracing::warn!("{problem}: sessions reach whoever listens at a Unix socket");
         }
+        if let Some(problem) = self.datapath.foreign_problem() {
+            tracing::warn!("{problem}: sessions may use sockets that are handed in");
+        }
     }
 
     /// Has the kernel judge a session's Unix sockets.

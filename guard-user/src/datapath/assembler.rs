@@ -164,6 +164,15 @@ impl Assembler {
         self.jump_to(0x45, (left, 0), bits, label);
     }
 
+    /// Where the left is less than the number, both without a sign.
+    pub(super) fn jump_if_less(&mut self, left: u8, value: i32, label: Label) {
+        self.jump_to(0xa5, (left, 0), value, label);
+    }
+
+    pub(super) fn jump_if_same(&mut self, left: u8, right: u8, label: Label) {
+        self.jump_to(0x1d, (left, right), 0, label);
+    }
+
     /// Goes on only for tasks in the cgroup of that id, which is at that level.
     pub(super) fn only_within(&mut self, level: u32, id: u64) {
         self.set(R1, level.cast_signed());

@@ -9,6 +9,7 @@ mod assembler;
 mod cgroup;
 mod error;
 mod events;
+mod foreign;
 mod holding;
 mod hole_list;
 #[cfg(test)]
@@ -69,6 +70,8 @@ pub struct Datapath {
     holding: Option<holding::Holding>,
     /// What keeps sessions from Unix sockets of others, or why nothing does.
     unix: std::result::Result<unix::Unix, String>,
+    /// Why sessions may use sockets that were made outside, where they may.
+    foreign: std::result::Result<(), String>,
     /// None where the kernel half asks nobody where listeners lead.
     relays: Option<relays::Relays>,
     /// What is known of each slot's content; a slot that was adopted has none until it is installed again.
@@ -100,8 +103,10 @@ impl Datapath {
         }
         let mut hooks = hooks::read_back(&live, self.proxies.is_some(), self.root.id());
         let unix: &[top::Hook] = &unix::HOOKS;
+        let foreign: &[top::Hook] = &foreign::HOOKS;
         let mut attached = Vec::new();
         attached.extend(self.unix.is_ok().then_some(unix));
+        attached.extend(self.foreign.is_ok().then_some(foreign));
         hooks.extend(top::read_back(&live, &attached));
         if let Some(hook) = hooks.iter().find(|hook| !hook.attached) {
             return Err(DatapathError::NotEnforced {

@@ -12,8 +12,8 @@ use guard_common::meta;
 use crate::sys::btf::Btf;
 
 use super::{
-    Datapath, DatapathError, Object, Places, Result, cgroup, holding::Holding, hooks, maps::Maps,
-    pins, proxies::Proxies, relays::Relays, unix::Unix,
+    Datapath, DatapathError, Object, Places, Result, cgroup, foreign, holding::Holding, hooks,
+    maps::Maps, pins, proxies::Proxies, relays::Relays, unix::Unix,
 };
 
 /// How long the kernel may take to let go of the links to a removed cgroup.
@@ -65,10 +65,12 @@ impl Datapath {
         // It takes some milliseconds to read them.
         let types =
             Btf::of_kernel().map_err(|why| format!("cannot judge what sockets lead to: {why}"));
-        let unix = types
-            .as_ref()
-            .map_err(Clone::clone)
+        let with_types = types.as_ref().map_err(Clone::clone);
+        let unix = with_types
+            .clone()
             .and_then(|types| Unix::attach(&live, &root, types).map_err(|why| why.to_string()));
+        let foreign = with_types
+            .and_then(|types| foreign::attach(&live, &root, types).map_err(|why| why.to_string()));
         let relays = object.asks().then(|| Relays::open(&live)).transpose()?;
         let mut datapath = Self {
             places: places.clone(),
@@ -77,6 +79,7 @@ impl Datapath {
             proxies,
             holding,
             unix,
+            foreign,
             relays,
             slots: HashMap::new(),
             _locks: [pin_lock, root_lock],

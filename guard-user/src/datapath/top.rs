@@ -24,7 +24,7 @@ use crate::{
 pub(super) type Hook = (&'static str, u32);
 
 /// All that may be there.
-const HOOKS: [&[Hook]; 1] = [&super::unix::HOOKS];
+const HOOKS: [&[Hook]; 2] = [&super::unix::HOOKS, &super::foreign::HOOKS];
 
 /// Attaches a program to some hooks, and pins the links in `live`. What is there already and does the same goes on; else the
 /// new one is there before that goes.

@@ -200,6 +200,39 @@ fn a_socket_that_was_made_outside_is_judged_by_who_connects_it() {
 }
 
 #[test]
+fn network_sockets_that_are_handed_in_serve_nobody() {
+    let scene = Scene::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut shell = scene.shell();
+    let inside = scene.place("inside");
+    let take = scene.line(&format!("take {inside} {port} &"));
+    shell.tell(&take).unwrap();
+    shell.line_with("listening").unwrap();
+    assert_eq!(scene.outside(&format!("give {inside}")), "given");
+    let took = shell.line_with("took").unwrap();
+    match scene.kernel_judges() {
+        true => assert_eq!(took.trim(), "took none"),
+        false => assert_eq!(took.trim(), "took EPERM EPERM"),
+    }
+    // What the session makes itself reaches the same place; and outside so does what is handed over.
+    let own =
+        "import socket; print('own', socket.create_connection(('127.0.0.1', int('PORT'))) and 1)";
+    let own = format!("python3 -c \"{}\"", own.replace("PORT", &port.to_string()));
+    assert_eq!(said(&mut shell, &own), "own 1");
+    let outside = scene.place("outside");
+    let (take, give) = (
+        scene.line(&format!("take {outside} {port}")),
+        scene.line(&format!("give {outside}")),
+    );
+    let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
+    let line = format!("{take} & sleep 1; {give} > /dev/null; wait");
+    let done = unguarded.args(["-c", &line]).output().unwrap();
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(said.lines().last(), Some("took ok tcp ok udp 1"), "{said}");
+}
+
+#[test]
 fn a_session_inside_a_session_reaches_its_own_only() {
     let scene = Scene::new();
     let mut shell = scene.shell();
