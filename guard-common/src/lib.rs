@@ -11,6 +11,7 @@ mod decide;
 mod event;
 mod held;
 mod hole;
+mod lsm;
 mod origin;
 mod policy;
 mod relay;
@@ -23,6 +24,7 @@ pub use decide::{
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
 pub use held::{HELD_PAUSE, Held, Patience, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
+pub use lsm::{AllowedName, AllowedSocket, LsmEvent, LsmHook, LsmSession, NAME_SIZE, at};
 pub use origin::{NetnsCookie, Origin, OriginKey};
 pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,

@@ -145,6 +145,23 @@ impl Refusal<'_> {
     }
 }
 
+/// Counts the refusal of something else than a connection, and has it reported where there is room: `report` says whether
+/// it could.
+#[inline(always)]
+pub(crate) fn other(session: SessionId, report: impl FnOnce(BootTime) -> bool) {
+    let Some(stats) = STATS.get_ptr_mut(session.0) else {
+        return;
+    };
+    Counter::Denied.add(stats);
+    let now = kernel::boot_time();
+    let counter = match has_room(stats, now) {
+        true if report(now) => Counter::Reported,
+        true => Counter::Lost,
+        false => Counter::SummedUp,
+    };
+    counter.add(stats);
+}
+
 /// The refusal of a packet, reported; `said` is a [`PolicyVerdict::pack`]ed one.
 ///
 /// A function of its own in the kernel too: its stack is not needed when others are called, and all that are at once

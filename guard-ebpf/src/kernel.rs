@@ -8,6 +8,41 @@ use aya_ebpf::{
 };
 use guard_common::{Address, BootTime, NetnsCookie};
 
+/// What is at an address of the kernel's; zeros where nothing is.
+#[inline(always)]
+pub(crate) fn peek<T: Copy + Default>(at: u64) -> T {
+    let mut value = T::default();
+    let to: *mut T = &raw mut value;
+    // SAFETY: the pointer is to as many writable bytes as the length says, and the kernel checks the address. Only numbers
+    // are read so.
+    let failed = unsafe {
+        raw::bpf_probe_read_kernel(to.cast(), size_of::<T>() as u32, at as *const c_void)
+    };
+    if failed == 0 { value } else { T::default() }
+}
+
+/// Copies bytes from an address of the kernel's; false where nothing is.
+///
+/// # Safety
+///
+/// `to` is `length` writable bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy(to: *mut u8, length: u32, at: u64) -> bool {
+    // SAFETY: the caller's; the kernel checks the address.
+    unsafe { raw::bpf_probe_read_kernel(to.cast(), length, at as *const c_void) == 0 }
+}
+
+/// The same number, of which LLVM knows nothing: it compares that very register, which the verifier then knows the bounds of.
+#[inline(always)]
+pub(crate) fn opaque(number: u64) -> u64 {
+    let mut same = number;
+    // SAFETY: does nothing.
+    unsafe {
+        core::arch::asm!("{same} += 0", same = inout(reg) same, options(nostack, nomem, pure))
+    };
+    same
+}
+
 /// Time since boot, suspend included.
 #[inline(always)]
 pub(crate) fn boot_time() -> BootTime {

@@ -13,6 +13,7 @@ mod ctx;
 mod emit;
 mod hold;
 mod kernel;
+mod lsm;
 mod maps;
 mod relay;
 mod socket;

@@ -16,7 +16,7 @@ use guard_common::{
 
 use crate::kernel;
 
-const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+pub(crate) const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 /// `BPF_F_CLONE` of linux/bpf.h: an accepted socket gets a copy of its listener's storage.
 const CLONE: usize = 1 << 9;
 

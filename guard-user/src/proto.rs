@@ -122,6 +122,14 @@ pub enum Call {
         /// The process that asked.
         pid: u32,
     },
+    /// Which sockets [`Started::name_sockets`] means, from whoever is about to start the session's command. Answer: `{}`.
+    #[serde(rename = "org.guardd.Control.NameSockets")]
+    NameSockets {
+        /// Whose.
+        session: String,
+        /// The sockets.
+        sockets: Vec<NamedSocket>,
+    },
     /// What is enforced, read back from the kernel. Answer: [`Status`].
     #[serde(rename = "org.guardd.Control.Status")]
     Status {},
@@ -251,6 +259,19 @@ pub struct Started {
     /// The command's Unix sockets are to be connected for it; absent where they are not judged, or the kernel does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sockets: Option<SocketTerms>,
+    /// What the policy allows, where the kernel judges by who listens: it is to be told which sockets these are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub name_sockets: Vec<SocketName>,
+}
+
+/// A socket that is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedSocket {
+    /// What a policy calls it.
+    pub name: SocketName,
+    /// Its number (`SO_COOKIE`), which no other socket ever has.
+    pub cookie: u64,
 }
 
 /// Which Unix sockets a session may connect to, beside its own.

@@ -14,7 +14,9 @@ use super::error::{CliError, Exit};
 use super::policy_file::{PolicyFile, policy_ref};
 use super::render::Output;
 use super::report::run::RunSummary;
+use crate::policy::SocketName;
 use crate::proto::{Call, Failure, LogRecord, Run, Session, Started};
+use crate::session::landlock::AbstractNames;
 use crate::session::{self, Entered, Identity, LaunchError, RefusedSocket, Sockets, Trust};
 
 /// As much of the command line is told to guardd, in bytes. It is shown to people, and never run.
@@ -56,6 +58,8 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
     drop(client);
     let started: Started = started?;
     output.warnings(&started.warnings);
+    name_sockets(&global.socket(), &started)
+        .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;
     let ended = launch(args, global, output, identity, &started);
     if ended.is_ok() && !args.quiet {
         sum_up(&global.socket(), &started.session, output);
@@ -64,6 +68,28 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
         embedded.finish(&started.session.cgroup);
     }
     ended
+}
+
+/// The security module lets a session connect to abstract names that its policy allows, and its Landlock domain would not.
+fn names(started: &Started) -> AbstractNames {
+    let is_abstract = |name: &SocketName| matches!(name, SocketName::Abstract(_));
+    match started.name_sockets.iter().any(is_abstract) {
+        true => AbstractNames::Judged,
+        false => AbstractNames::Scoped,
+    }
+}
+
+/// Tells guardd which sockets the policy means.
+fn name_sockets(socket: &Path, started: &Started) -> Result<(), CliError> {
+    let sockets = session::named(&started.name_sockets);
+    if sockets.is_empty() {
+        return Ok(());
+    }
+    let call = Call::NameSockets {
+        session: started.session.id.clone(),
+        sockets,
+    };
+    Client::connect(socket)?.call::<Moved>(&call).map(drop)
 }
 
 /// Starts the command in its session, and waits for it.
@@ -83,6 +109,7 @@ fn launch(
             .sockets
             .clone()
             .map(|terms| Sockets::of(session.cgroup.clone(), terms, &identity)),
+        names: names(started),
         identity,
         environment: environment(global, &session.id),
     };

@@ -65,6 +65,24 @@ pub fn socket_refused(path: &str) -> String {
     )
 }
 
+/// For a socket that somebody outside made and handed over.
+#[must_use]
+pub fn handed_refused() -> String {
+    format!(
+        "Somebody outside of this session made a socket for the network and handed it over: it would serve without the guard. \
+         {NO_DETOUR} Make the connection in here, where the policy says what may be reached.",
+    )
+}
+
+/// For a signal to a process of somebody else's.
+#[must_use]
+pub fn signal_refused(process: &str) -> String {
+    format!(
+        "The {process} is none of this session's, and only these can be signalled. {NO_DETOUR} If it must be, say so in your \
+         answer, for a person to do it.",
+    )
+}
+
 /// For something that a person may open, and has been asked about as `request`.
 #[must_use]
 pub fn asked(to: &Endpoint, rule: Option<&str>, reason: Option<&str>, request: &str) -> String {

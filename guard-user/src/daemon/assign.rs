@@ -404,6 +404,7 @@ impl State {
             warnings,
             authority: None,
             sockets: None,
+            name_sockets: Vec::new(),
         })
     }
 }

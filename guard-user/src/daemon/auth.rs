@@ -136,6 +136,7 @@ fn audience(call: &Call) -> Audience {
         | Call::Sessions {}
         | Call::Stop { .. }
         | Call::SocketRefused { .. }
+        | Call::NameSockets { .. }
         | Call::Status {}
         | Call::Explain { .. }
         | Call::Log { .. } => Audience::Approvers,

@@ -18,6 +18,7 @@ use super::{
     tries,
 };
 use crate::{
+    datapath::Told,
     policy::{PortSpec, Prefix},
     proto::{self, Endpoint, LogKind},
     sys::clock::Clocks,
@@ -86,9 +87,14 @@ impl State {
     /// Takes note of the refusals that the kernel has told of and that nobody has read yet.
     pub fn hear(&mut self) {
         let before = self.requests.version();
-        while let Some(event) = self.events.next() {
-            if let Err(error) = self.note_event(&event) {
-                tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
+        while let Some(told) = self.events.next() {
+            match told {
+                Told::Connection(event) => {
+                    if let Err(error) = self.note_event(&event) {
+                        tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
+                    }
+                }
+                Told::Other(event) => self.note_stop(&event),
             }
         }
         if self.requests.version() != before {

@@ -30,6 +30,7 @@ pub mod library;
 pub mod lifecycle;
 pub mod listening;
 pub mod load;
+mod lsm;
 pub mod metrics;
 pub mod names;
 pub mod offers;

@@ -280,6 +280,7 @@ impl State {
             warnings,
             authority: None,
             sockets: None,
+            name_sockets: Vec::new(),
         })
     }
 
@@ -318,7 +319,7 @@ impl State {
         let since = clock::now();
         let stage = Stage::Empty { since };
         let mut started = self.begin(cgroup, chain, about, stage, warnings)?;
-        self.judge_sockets(&mut started);
+        self.judge_sockets(&mut started)?;
         Ok(started)
     }
 
@@ -369,6 +370,7 @@ impl State {
             warnings,
             authority: None,
             sockets: None,
+            name_sockets: Vec::new(),
         })
     }
 

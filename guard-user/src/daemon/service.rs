@@ -118,6 +118,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let is_passed = passed.is_some();
     let listener = tokio::net::UnixListener::from_std(listen(&socket, passed)?)?;
     let shared = Rc::new(Shared::new(state));
+    shared.with(|state| state.allow_control(&listener));
     ready(&shared, start, &socket)?;
     let listening = shared.with(|state| Readiness::of(&state.events));
     let listening = listening.context("cannot wait for events")?;

@@ -54,6 +54,10 @@ struct Stop {
 pub enum Kept {
     /// A Unix socket of somebody else's.
     Socket,
+    /// To be handed a socket of somebody else's.
+    Receive,
+    /// To signal a process of somebody else's.
+    Kill,
 }
 
 /// From what sessions were kept.
@@ -90,6 +94,8 @@ impl Kept {
     pub(super) fn endpoint(self, from: &str) -> Endpoint {
         let protocol = match self {
             Self::Socket => "unix",
+            Self::Receive => "handed",
+            Self::Kill => "signal",
         };
         Endpoint {
             address: from.to_owned(),
@@ -102,6 +108,8 @@ impl Kept {
     fn advice(self, from: &str) -> String {
         match self {
             Self::Socket => advice::socket_refused(from),
+            Self::Receive => advice::handed_refused(),
+            Self::Kill => advice::signal_refused(from),
         }
     }
 }
@@ -167,6 +175,8 @@ impl State {
         let mut paths: Vec<_> = harmless.filter(|path| is_roots(path)).collect();
         match is_roots(&control) {
             true => paths.push(control),
+            // There guardd's own socket is known by itself, and not by its path.
+            false if self.datapath.lsm_problem().is_none() => {}
             false => tracing::warn!(
                 socket = %control.display(),
                 "others than root can put something in its place, so sessions cannot ask there where Unix sockets are judged"
@@ -184,6 +194,11 @@ impl State {
         if let Some(problem) = self.datapath.foreign_problem() {
             tracing::warn!("{problem}: sessions may use sockets that are handed in");
         }
+        if let Some(problem) = self.datapath.lsm_problem() {
+            tracing::info!(
+                "{problem}: nothing there judges signals, and sockets that are connected and handed in"
+            );
+        }
     }
 
     /// Has the kernel judge a session's Unix sockets.
@@ -195,10 +210,16 @@ impl State {
         let Some(session) = self.sessions.get(id) else {
             return Ok(());
         };
+        let outer = session.about.parent.map(SessionId);
+        let outer = outer.and_then(|outer| self.sessions.get(outer));
         let terms = UnixTerms {
-            free: is_free(session),
+            free: match self.datapath.lsm_problem() {
+                None => !session.cgroup.is_ours(),
+                Some(_) => is_free(session),
+            },
             scoped: session.about.scoped,
             user_namespace: None,
+            outer: outer.map(|outer| outer.cgroup.cgroup_id),
         };
         let cgroup = session.cgroup.cgroup_id;
         self.datapath.judge_unix(cgroup, terms)?;
@@ -206,10 +227,22 @@ impl State {
     }
 
     /// Tells whoever starts a session which sockets it may be connected to.
-    pub(super) fn judge_sockets(&self, started: &mut Started) {
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub(super) fn judge_sockets(&mut self, started: &mut Started) -> Result<(), Refusal> {
         let Ok(id) = ids::parse_session(&started.session.id) else {
-            return;
+            return Ok(());
         };
+        if self.datapath.lsm_problem().is_none() {
+            return self.judge_in_kernel(id, started);
+        }
+        self.judge_by_launcher(id, started);
+        Ok(())
+    }
+
+    fn judge_by_launcher(&self, id: SessionId, started: &mut Started) {
         let session = self.sessions.live(id);
         let Some(session) = session.filter(|_| self.datapath.unix_problem().is_none()) else {
             return;

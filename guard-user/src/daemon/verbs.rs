@@ -98,6 +98,10 @@ async fn approver(
             one(&serde_json::json!({}))
         }
         Call::Status {} => one(&shared.with(|state| state.status())),
+        Call::NameSockets { session, sockets } => {
+            shared.with(|state| state.name_sockets(who, &session, &sockets))?;
+            one(&serde_json::json!({}))
+        }
         Call::Stop { session } => one(&run::stop(shared, who, &session).await?),
         Call::Explain {
             destination,

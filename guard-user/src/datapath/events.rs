@@ -3,10 +3,19 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use aya::maps::{Map, MapData, RingBuf};
-use guard_common::Event;
+use guard_common::{Event, LsmEvent};
 use zerocopy::FromBytes as _;
 
 use super::{Datapath, DatapathError, Result, pins};
+
+/// What the kernel tells.
+#[derive(Clone, Copy, Debug)]
+pub enum Told {
+    /// Of a connection.
+    Connection(Event),
+    /// Of something else, by the security module.
+    Other(LsmEvent),
+}
 
 /// Refusals as they come. Readable when there is one.
 pub struct EventReader(RingBuf<MapData>);
@@ -33,12 +42,15 @@ impl EventReader {
         clippy::should_implement_trait,
         reason = "an iterator that goes on after `None` surprises"
     )]
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn next(&mut self) -> Option<Told> {
         loop {
             let item = self.0.next()?;
             // Only the kernel half writes here; a record of another size is none of its.
             if let Ok(event) = Event::read_from_bytes(&item) {
-                return Some(event);
+                return Some(Told::Connection(event));
+            }
+            if let Ok(event) = LsmEvent::read_from_bytes(&item) {
+                return Some(Told::Other(event));
             }
         }
     }

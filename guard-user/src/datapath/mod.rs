@@ -16,6 +16,7 @@ mod hole_list;
 mod hole_oracle;
 mod holes;
 mod hooks;
+mod lsm;
 mod maps;
 mod object;
 mod pins;
@@ -38,7 +39,7 @@ use guard_common::{HoleId, PolicyId};
 use crate::proto::HookStatus;
 pub use cgroup::default_root;
 pub use error::DatapathError;
-pub use events::EventReader;
+pub use events::{EventReader, Told};
 pub use holding::HeldSocket;
 pub use holes::{LiveHole, NewHole};
 pub use object::Object;
@@ -68,7 +69,9 @@ pub struct Datapath {
     proxies: Option<proxies::Proxies>,
     /// None where the kernel half lets nothing wait.
     holding: Option<holding::Holding>,
-    /// What keeps sessions from Unix sockets of others, or why nothing does.
+    /// What judges in the kernel's security module, or why nothing does.
+    lsm: std::result::Result<lsm::Lsm, String>,
+    /// What keeps sessions from Unix sockets where the security module does not judge, or why nothing does.
     unix: std::result::Result<unix::Unix, String>,
     /// Why sessions may use sockets that were made outside, where they may.
     foreign: std::result::Result<(), String>,
@@ -108,6 +111,7 @@ impl Datapath {
         attached.extend(self.unix.is_ok().then_some(unix));
         attached.extend(self.foreign.is_ok().then_some(foreign));
         hooks.extend(top::read_back(&live, &attached));
+        hooks.extend(lsm::read_back(&live, self.lsm.is_ok()));
         if let Some(hook) = hooks.iter().find(|hook| !hook.attached) {
             return Err(DatapathError::NotEnforced {
                 hook: hook.name.clone(),

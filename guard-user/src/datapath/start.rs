@@ -13,7 +13,7 @@ use crate::sys::btf::Btf;
 
 use super::{
     Datapath, DatapathError, Object, Places, Result, cgroup, foreign, holding::Holding, hooks,
-    maps::Maps, pins, proxies::Proxies, relays::Relays, unix::Unix,
+    lsm::Lsm, maps::Maps, pins, proxies::Proxies, relays::Relays, unix::Unix,
 };
 
 /// How long the kernel may take to let go of the links to a removed cgroup.
@@ -66,9 +66,15 @@ impl Datapath {
         let types =
             Btf::of_kernel().map_err(|why| format!("cannot judge what sockets lead to: {why}"));
         let with_types = types.as_ref().map_err(Clone::clone);
-        let unix = with_types
+        let lsm = with_types
             .clone()
-            .and_then(|types| Unix::attach(&live, &root, types).map_err(|why| why.to_string()));
+            .and_then(|types| Lsm::attach(&live, object, &root, types));
+        let unix = match &lsm {
+            Ok(_) => Err(Unix::detach(&live)),
+            Err(_) => with_types
+                .clone()
+                .and_then(|types| Unix::attach(&live, &root, types).map_err(|why| why.to_string())),
+        };
         let foreign = with_types
             .and_then(|types| foreign::attach(&live, &root, types).map_err(|why| why.to_string()));
         let relays = object.asks().then(|| Relays::open(&live)).transpose()?;
@@ -78,6 +84,7 @@ impl Datapath {
             maps: Maps::open(&live)?,
             proxies,
             holding,
+            lsm,
             unix,
             foreign,
             relays,

@@ -47,6 +47,13 @@ pub(super) fn attach(live: &Path, hooks: &[Hook], code: &[u64]) -> Result<()> {
     Ok(())
 }
 
+/// Takes programs away, where they are.
+pub(super) fn detach(live: &Path, hooks: &[Hook]) {
+    for (name, _) in hooks {
+        let _ = fs::remove_file(pin(live, name));
+    }
+}
+
 fn top() -> Result<File> {
     let hierarchy = Hierarchy::find().map_err(refused("the cgroup v2 hierarchy"))?;
     let mount = hierarchy.mount();

@@ -28,6 +28,7 @@ use rustix::process::{Gid, Uid};
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::identity::{Identity, Switch};
+use super::landlock::AbstractNames;
 use super::{failure, landlock, seccomp};
 use crate::proto::Failure;
 use crate::sys::cgroup2::{self, Hierarchy};
@@ -38,11 +39,16 @@ const FIX: &str =
     "guard needs Linux 6.1 or later with seccomp; the system's message above says what is missing";
 
 /// Takes all of it away. `cgroup` is the session's, as a directory or as in `/proc/self/cgroup`.
-pub(super) fn contain(identity: &Identity, cgroup: &Path) -> Result<(), Failure> {
+pub(super) fn contain(
+    identity: &Identity,
+    cgroup: &Path,
+    names: AbstractNames,
+) -> Result<(), Failure> {
     check_cgroup(cgroup)?;
     check_standard_descriptors()?;
     close_on_exec_from(3).map_err(|why| refuse("descriptors stay open", why))?;
-    give_up(identity)
+    give_up_rights(identity)?;
+    confine(names)
 }
 
 /// From step 4 on: rights, and the ways to have them again. What this process has open stays.
@@ -51,14 +57,24 @@ pub(super) fn contain(identity: &Identity, cgroup: &Path) -> Result<(), Failure>
 ///
 /// Which of them stays; then this process is to end.
 pub fn give_up(identity: &Identity) -> Result<(), Failure> {
+    give_up_rights(identity)?;
+    confine(AbstractNames::Scoped)
+}
+
+/// Steps 4 to 6.
+fn give_up_rights(identity: &Identity) -> Result<(), Failure> {
     drop_bounding_set().map_err(|why| refuse("the bounding set stays", why))?;
     if let Some(switch) = identity.switch() {
         become_user(switch).map_err(|why| refuse("the user cannot be changed", why))?;
     }
     drop_capabilities().map_err(|why| refuse("capabilities stay", why))?;
-    check_for_good(identity)?;
+    check_for_good(identity)
+}
+
+/// For good: steps 7 to 9.
+fn confine(names: AbstractNames) -> Result<(), Failure> {
     set_no_new_privs(true).map_err(|why| refuse("no_new_privs cannot be set", why))?;
-    landlock::apply()?;
+    landlock::apply(names)?;
     seccomp::apply().map_err(|why| refuse("the seccomp filter is refused", why))
 }
 

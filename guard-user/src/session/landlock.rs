@@ -41,9 +41,18 @@ pub struct Layers {
     pub abstract_sockets: bool,
 }
 
+/// Who judges connections to abstract Unix sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AbstractNames {
+    /// The domain: none but its own are in reach.
+    Scoped,
+    /// The security module, by who listens there. A domain knows nothing of those that a policy allows.
+    Judged,
+}
+
 /// Puts this thread, and all that comes from it, into a new domain for good. It must have `no_new_privs`.
-pub(super) fn apply() -> Result<(), Failure> {
-    let applied = ruleset().and_then(|ruleset| match ruleset {
+pub(super) fn apply(names: AbstractNames) -> Result<(), Failure> {
+    let applied = ruleset(names).and_then(|ruleset| match ruleset {
         Some(ruleset) => ruleset.restrict_self().map(drop),
         None => Ok(()),
     });
@@ -62,8 +71,8 @@ pub(super) fn apply() -> Result<(), Failure> {
 }
 
 /// As much as this kernel has; `None` where it has nothing that serves.
-fn ruleset() -> Result<Option<RulesetCreated>, RulesetError> {
-    match scopes() {
+fn ruleset(names: AbstractNames) -> Result<Option<RulesetCreated>, RulesetError> {
+    match scopes(names) {
         Some(ruleset) => ruleset.map(Some),
         None => renaming().transpose(),
     }
@@ -72,8 +81,12 @@ fn ruleset() -> Result<Option<RulesetCreated>, RulesetError> {
 type Made = Result<RulesetCreated, RulesetError>;
 
 /// A domain that handles no right, and has scopes; `None` where the kernel lacks one of the two.
-fn scopes() -> Option<Made> {
-    let scoped = whole().scope(Scope::Signal | Scope::AbstractUnixSocket);
+fn scopes(names: AbstractNames) -> Option<Made> {
+    let scopes = match names {
+        AbstractNames::Scoped => Scope::Signal | Scope::AbstractUnixSocket,
+        AbstractNames::Judged => Scope::Signal.into(),
+    };
+    let scoped = whole().scope(scopes);
     scoped.ok().map(made)
 }
 
@@ -105,7 +118,7 @@ fn is_full(why: &RulesetError) -> bool {
 /// Whether this kernel keeps a domain's processes from signalling others, and from their abstract sockets.
 #[must_use]
 pub fn has_scopes() -> bool {
-    scopes().is_some_and(|made| made.is_ok())
+    scopes(AbstractNames::Scoped).is_some_and(|made| made.is_ok())
 }
 
 /// Tries out, in a thread that ends with it, what a session's domain keeps from a process that was started outside.
@@ -120,7 +133,7 @@ pub fn layers() -> io::Result<Layers> {
     let _listener = UnixListener::bind_addr(&address)?;
     let tried = thread::spawn(move || {
         set_no_new_privs(true)?;
-        apply().map_err(|failure| io::Error::other(failure.why))?;
+        apply(AbstractNames::Scoped).map_err(|failure| io::Error::other(failure.why))?;
         Ok(Layers {
             tracing: is_refused(&File::open(format!("/proc/{}/mem", pid.as_raw_nonzero()))),
             signals: is_refused(&test_kill_process(pid).map_err(io::Error::from)),
@@ -202,8 +215,8 @@ mod tests {
     fn the_kernels_limit_is_told() {
         let nested = thread::spawn(|| {
             set_no_new_privs(true).unwrap();
-            (0..16).for_each(|_| apply().unwrap());
-            apply()
+            (0..16).for_each(|_| apply(AbstractNames::Scoped).unwrap());
+            apply(AbstractNames::Scoped)
         });
         let refused = nested.join().unwrap();
         if layers().unwrap() != Layers::default() {

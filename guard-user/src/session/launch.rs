@@ -16,6 +16,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{DumpableBehavior, Pid, getpid, getppid, set_dumpable_behavior};
 
 use super::identity::Identity;
+use super::landlock::AbstractNames;
 use super::sockets::{RefusedSocket, Sockets};
 use super::{LaunchError, failure};
 use crate::proto::Failure;
@@ -34,6 +35,8 @@ pub struct Command {
     pub environment: Vec<(OsString, OsString)>,
     /// Its Unix sockets are connected for it; none where they are not judged, or the kernel does.
     pub sockets: Option<Sockets>,
+    /// Who judges its abstract names.
+    pub names: AbstractNames,
 }
 
 /// What the new process has got where it entered its session.

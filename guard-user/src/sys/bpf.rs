@@ -34,6 +34,7 @@ const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
 pub const PATH_SIZE: usize = 108;
 
 /// `enum bpf_link_type`
+const BPF_LINK_TYPE_TRACING: u32 = 2;
 const BPF_LINK_TYPE_CGROUP: u32 = 3;
 
 /// What the kernel says about a pinned link to a cgroup.
@@ -113,6 +114,25 @@ fn address<T: ?Sized>(of: *const T) -> u64 {
 /// The system's, `NotFound` where nothing is pinned there, and `InvalidData` where what is pinned is
 /// no link to a cgroup.
 pub fn link_info(pin: &Path) -> io::Result<CgroupLink> {
+    let info = info_of(pin, BPF_LINK_TYPE_CGROUP, "a cgroup")?;
+    Ok(CgroupLink {
+        link_id: info.id,
+        prog_id: info.prog_id,
+        cgroup_id: info.cgroup_id,
+        attach_type: info.attach_type,
+    })
+}
+
+/// The id of the program whose link, to a hook of the security module, is pinned at `pin`.
+///
+/// # Errors
+///
+/// The system's, `NotFound` where nothing is pinned there, and `InvalidData` where what is pinned is no such link.
+pub fn lsm_program(pin: &Path) -> io::Result<u32> {
+    Ok(info_of(pin, BPF_LINK_TYPE_TRACING, "the security module")?.prog_id)
+}
+
+fn info_of(pin: &Path, kind: u32, to: &str) -> io::Result<LinkInfo> {
     let link = open_pin(pin)?;
     let mut info = LinkInfo::default();
     let mut attr = InfoByFd {
@@ -123,18 +143,13 @@ pub fn link_info(pin: &Path) -> io::Result<CgroupLink> {
     // SAFETY: `info` is `info_len` writable bytes, and any bytes make a `LinkInfo`.
     unsafe { bpf(BPF_OBJ_GET_INFO_BY_FD, &mut attr)? };
     // A map or a program fills the same bytes with other things.
-    if !is_link(&link)? || info.kind != BPF_LINK_TYPE_CGROUP {
-        return Err(io::Error::new(
+    match is_link(&link)? && info.kind == kind {
+        true => Ok(info),
+        false => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("{} is not a link to a cgroup", pin.display()),
-        ));
+            format!("{} is not a link to {to}", pin.display()),
+        )),
     }
-    Ok(CgroupLink {
-        link_id: info.id,
-        prog_id: info.prog_id,
-        cgroup_id: info.cgroup_id,
-        attach_type: info.attach_type,
-    })
 }
 
 fn open_pin(pin: &Path) -> io::Result<OwnedFd> {

@@ -91,6 +91,7 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError
         identity,
         environment: vec![("GUARD_SESSION".into(), "s1".into())],
         sockets: None,
+        names: guard_user::session::landlock::AbstractNames::Scoped,
     };
     let mut enter = || {
         let cgroup = enter(options.enter.as_deref())?;

@@ -233,6 +233,91 @@ fn network_sockets_that_are_handed_in_serve_nobody() {
 }
 
 #[test]
+fn a_connection_that_is_handed_in_does_not_arrive_where_the_kernel_judges_that() {
+    let scene = Scene::new();
+    if !scene.kernel_judges() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let mut shell = scene.shell();
+    for (name, what, took) in [
+        ("tcp", port.as_str(), "took"),
+        // What is no way to anywhere comes in as ever.
+        ("unix", "unix", "took ok sent 1"),
+    ] {
+        let at = scene.place(name);
+        let take = scene.line(&format!("take_connected {at} &"));
+        shell.tell(&take).unwrap();
+        shell.line_with("listening").unwrap();
+        let give = format!("give_connected {at} {what}");
+        assert_eq!(scene.outside(&give), "given");
+        assert_eq!(shell.line_with("took").unwrap().trim(), took);
+    }
+    let (at, again) = (scene.place("outside"), scene.place("again"));
+    let line = format!(
+        "{} & sleep 1; {} > /dev/null; wait",
+        scene.line(&format!("take_connected {at}")),
+        scene.line(&format!("give_connected {at} {port}")),
+    );
+    let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
+    let done = unguarded.args(["-c", &line]).output().unwrap();
+    let words = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(words.lines().last(), Some("took ok sent 1"), "{words}");
+    // Its own it may hand about.
+    let line = format!(
+        "{} & sleep 1; {} > /dev/null; wait",
+        scene.line(&format!("take_connected {again}")),
+        scene.line(&format!("give_connected {again} {port}")),
+    );
+    shell.tell(&line).unwrap();
+    let took = shell.line_with("took").unwrap();
+    assert_eq!(took.trim(), "took ok sent 1");
+    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let told = said(&mut shell, &format!("{} why", guard.display()));
+    assert!(told.contains("handed a socket made outside"), "{told}");
+}
+
+#[test]
+fn processes_outside_get_no_signal_where_the_kernel_judges_that() {
+    let scene = Scene::new();
+    if !scene.kernel_judges() {
+        return;
+    }
+    let mut shell = scene.shell();
+    let mut sleep = scene.daemon.on_machine(AGENT, "sleep");
+    let mut outside = sleep.arg("60").spawn().unwrap();
+    let words = format!("signal {}", outside.id());
+    assert_eq!(scene.inside(&mut shell, &words), "EPERM EPERM");
+    assert!(outside.try_wait().unwrap().is_none());
+    // Where Landlock scopes signals it is asked first, and tells nobody.
+    if !has_scopes() {
+        let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+        let told = said(&mut shell, &format!("{} why", guard.display()));
+        assert!(
+            told.contains(&format!("signal process {}", outside.id())),
+            "{told}"
+        );
+    }
+    assert!(scene.outside(&words).starts_with("ok sent"));
+    assert!(!outside.wait().unwrap().success());
+    // Its own it may, and those of a session inside it.
+    let own = "sleep 60 & KILL";
+    let own = own.replace("KILL", &scene.line("signal $! 0"));
+    assert_eq!(said(&mut shell, &own), "ok sent ok sent");
+    let policy = scene.place("inner.toml");
+    fs::write(&policy, POLICY.replace("open", "inner")).unwrap();
+    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let file = scene.place("pid");
+    let within = format!(
+        "{} run --quiet --policy {policy} -- sh -c 'echo $$ > {file}; exec sleep 60' & sleep 3; {}",
+        guard.display(),
+        scene.line(&format!("signal $(cat {file}) 0")),
+    );
+    assert_eq!(said(&mut shell, &within), "ok sent ok sent");
+}
+
+#[test]
 fn a_session_inside_a_session_reaches_its_own_only() {
     let scene = Scene::new();
     let mut shell = scene.shell();

@@ -237,6 +237,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Explain { .. } => "Explain",
         Call::Log { .. } => "Log",
         Call::SocketRefused { .. } => "SocketRefused",
+        Call::NameSockets { .. } => "NameSockets",
         Call::Why {} => "Why",
         Call::Request { .. } => "Request",
         Call::Reload {} => "Reload",

@@ -38,6 +38,8 @@ pub struct UnixTerms {
     pub scoped: bool,
     /// The user namespace, beside the machine's own, in which paths are what they seem.
     pub user_namespace: Option<u32>,
+    /// The cgroup of the session that it was started in.
+    pub outer: Option<u64>,
 }
 
 /// The attached programs and their maps.
@@ -69,6 +71,12 @@ impl Unix {
         };
         top::attach(live, &HOOKS, &program::assemble(&terms, &offsets))?;
         Ok(unix)
+    }
+
+    /// Takes them away, where they are: the security module judges.
+    pub(super) fn detach(live: &Path) -> String {
+        top::detach(live, &HOOKS);
+        "the security module judges Unix sockets".to_owned()
     }
 
     /// What holds for the session that has the cgroup of that id.
@@ -127,8 +135,18 @@ fn map(live: &Path, name: &str, (key, value): (usize, usize), entries: u32) -> R
 impl super::Datapath {
     /// Why Unix sockets of sessions are not judged; none where they are.
     #[must_use]
-    pub fn unix_problem(&self) -> Option<&str> {
-        self.unix.as_ref().err().map(String::as_str)
+    pub fn unix_problem(&self) -> Option<String> {
+        match (&self.lsm, &self.unix) {
+            (Err(lsm), Err(unix)) => Some(format!("{unix}; and {lsm}")),
+            _ => None,
+        }
+    }
+
+    /// Why the kernel's security module judges nothing; none where it does. Where it does, the kernel looks who listens at a
+    /// Unix socket, and nobody connects for sessions.
+    #[must_use]
+    pub fn lsm_problem(&self) -> Option<&str> {
+        self.lsm.as_ref().err().map(String::as_str)
     }
 
     /// Judges a session's Unix sockets like that from now on, where they are judged.
@@ -137,13 +155,18 @@ impl super::Datapath {
     ///
     /// The system's.
     pub fn judge_unix(&mut self, cgroup: u64, terms: UnixTerms) -> Result<()> {
-        self.unix
-            .as_ref()
-            .map_or(Ok(()), |unix| unix.set(cgroup, terms))
+        match (&mut self.lsm, &self.unix) {
+            (Ok(lsm), _) => lsm.set(cgroup, terms.free, terms.outer),
+            (Err(_), Ok(unix)) => unix.set(cgroup, terms),
+            (Err(_), Err(_)) => Ok(()),
+        }
     }
 
     /// No more.
     pub(super) fn forget_unix(&mut self, cgroup: u64) {
+        if let Ok(lsm) = &mut self.lsm {
+            lsm.forget(cgroup);
+        }
         if let Ok(unix) = &self.unix {
             unix.forget(cgroup);
         }
@@ -156,6 +179,44 @@ impl super::Datapath {
     ///
     /// The system's.
     pub fn allow_unix(&mut self, path: &Path) -> Result<()> {
-        self.unix.as_ref().map_or(Ok(()), |unix| unix.allow(path))
+        match (&mut self.lsm, &self.unix) {
+            (Ok(lsm), _) => {
+                let name = [path.as_os_str().as_encoded_bytes(), &[0]].concat();
+                lsm.allow_name(ALL_SESSIONS, &name)
+            }
+            (Err(_), Ok(unix)) => unix.allow(path),
+            (Err(_), Err(_)) => Ok(()),
+        }
+    }
+
+    /// Lets a session connect to a socket, by its cookie, where the security module judges. None: all sessions, and to none
+    /// that all were let connect to before.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn allow_socket(&mut self, session: Option<u64>, cookie: u64) -> Result<()> {
+        let Ok(lsm) = &mut self.lsm else {
+            return Ok(());
+        };
+        if session.is_none() {
+            lsm.forget_sockets(ALL_SESSIONS);
+        }
+        lsm.allow_socket(session.unwrap_or(ALL_SESSIONS), cookie)
+    }
+
+    /// Lets a session connect to an abstract name, where the security module judges.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn allow_abstract(&mut self, session: u64, name: &str) -> Result<()> {
+        let name = [&[0], name.as_bytes()].concat();
+        self.lsm
+            .as_mut()
+            .map_or(Ok(()), |lsm| lsm.allow_name(session, &name))
     }
 }
+
+/// No cgroup has that id.
+const ALL_SESSIONS: u64 = 0;

@@ -34,7 +34,11 @@ use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
-use crate::{proto::SocketTerms, sys::notify::Listener};
+use crate::{
+    policy::SocketName,
+    proto::{NamedSocket, SocketTerms},
+    sys::{notify::Listener, unix_diag::socket_at},
+};
 use answer::Plan;
 use judge::Judge;
 pub(super) use keep::Kept;
@@ -98,6 +102,17 @@ impl Sockets {
 /// What `SSH_AUTH_SOCK` names.
 fn agent() -> Option<PathBuf> {
     std::env::var_os("SSH_AUTH_SOCK").map(PathBuf::from)
+}
+
+/// The sockets that a policy's names mean now, where the kernel is to be told.
+#[must_use]
+pub fn named(names: &[SocketName]) -> Vec<NamedSocket> {
+    let open = judge::open_allowed(names, agent().as_deref());
+    let sockets = open.into_iter().filter_map(|(name, file)| {
+        let cookie = socket_at(file).ok().flatten()?.cookie;
+        Some(NamedSocket { name, cookie })
+    });
+    sockets.collect()
 }
 
 /// Answers calls until nobody is left who could call. What is refused arrives at the other end.

@@ -1,0 +1,297 @@
+//! Programs of the security module, where the kernel has BPF as one: they are asked about every process of the machine,
+//! and judge what those in sessions do to others.
+//!
+//! A connection to a Unix socket is judged by who listens: the cgroup that the socket was made in. A socket for the network
+//! that is handed in, and a signal, are judged likewise. The kernel's structures are read at offsets that guardd finds in
+//! its own description of itself. Whatever cannot be read is another's.
+
+use aya_ebpf::{
+    EbpfContext as _, Global,
+    btf_maps::{Array, HashMap},
+    macros::{btf_map, lsm},
+    programs::LsmContext,
+};
+use guard_common::{
+    AllowedName, AllowedSocket, LsmEvent, LsmHook, LsmSession, MAX_CHAIN, NAME_SIZE, at,
+};
+
+use crate::{
+    emit, kernel,
+    maps::{self, EVENTS, NO_PREALLOC, SESSION_LEVEL},
+};
+
+const GO_ON: i32 = 0;
+/// `-EPERM`
+const REFUSE: i32 = -1;
+
+/// `AF_UNIX` of linux/socket.h.
+const UNIX: u32 = 1;
+/// `S_IFMT` and `S_IFSOCK` of linux/stat.h.
+const KIND_OF_FILE: u16 = 0o170_000;
+const SOCKET: u16 = 0o140_000;
+
+/// The id of the guard's root cgroup. Set by guardd when it loads the programs, as all here.
+#[unsafe(no_mangle)]
+static ROOT_ID: Global<u64> = Global::new(0);
+
+/// Where the kernel keeps what, see [`at`].
+#[unsafe(no_mangle)]
+static OFFSETS: Global<[u32; at::LEN]> = Global::new([0; at::LEN]);
+
+/// What guardd knows of sessions. Written by it.
+#[btf_map]
+static LSM_SESSIONS: HashMap<u64, LsmSession, 4096, NO_PREALLOC> = HashMap::new();
+
+/// Sockets of others that sessions may connect to: 1. Written by guardd.
+#[btf_map]
+static LSM_SOCKETS: HashMap<AllowedSocket, u8, 16384, NO_PREALLOC> = HashMap::new();
+
+/// Names that sessions may connect to: 1. Written by guardd.
+#[btf_map]
+static LSM_NAMES: HashMap<AllowedName, u8, 16384, NO_PREALLOC> = HashMap::new();
+
+/// The cookie of the socket that everybody is refused a connection to: how guardd finds out whether programs are asked.
+/// Written by guardd, 0 but for that moment.
+#[btf_map]
+static LSM_PROBE: Array<u64, 1> = Array::new();
+
+/// `connect` on a Unix socket that has connections.
+#[lsm(hook = "unix_stream_connect")]
+pub fn unix_stream_connect(ctx: LsmContext) -> i32 {
+    if is_probe(&ctx) {
+        return REFUSE;
+    }
+    let Some(session) = judged() else {
+        return GO_ON;
+    };
+    judge_socket(session, argument(&ctx, 1), LsmHook::UnixConnect)
+}
+
+/// `connect` and `sendto` on a Unix socket for datagrams. What is connected was judged then.
+#[lsm(hook = "unix_may_send")]
+pub fn unix_may_send(ctx: LsmContext) -> i32 {
+    let Some(session) = judged() else {
+        return GO_ON;
+    };
+    let [own, other] = [0, 1].map(|n| kernel::peek::<u64>(field(argument(&ctx, n), at::SOCKET_SK)));
+    if other != 0 && kernel::peek::<u64>(field(own, at::UNIX_PEER)) == other {
+        return GO_ON;
+    }
+    judge_socket(session, other, LsmHook::UnixSend)
+}
+
+/// A file that comes in by `SCM_RIGHTS` or pidfd_getfd(2).
+#[lsm(hook = "file_receive")]
+pub fn file_receive(ctx: LsmContext) -> i32 {
+    let Some(session) = judged() else {
+        return GO_ON;
+    };
+    let file = argument(&ctx, 0);
+    let inode: u64 = kernel::peek(field(file, at::FILE_INODE));
+    if kernel::peek::<u16>(field(inode, at::INODE_MODE)) & KIND_OF_FILE != SOCKET {
+        return GO_ON;
+    }
+    // A path that was opened to be looked at has none.
+    let socket: u64 = kernel::peek(field(file, at::FILE_PRIVATE));
+    let sk: u64 = kernel::peek(field(socket, at::SOCKET_SK));
+    let family = u32::from(kernel::peek::<u16>(field(sk, at::SK_FAMILY)));
+    if socket == 0 || family == UNIX || is_within(session_of(socket_cgroup(sk)), session) {
+        return GO_ON;
+    }
+    refuse(session, LsmHook::Receive, family, 0)
+}
+
+/// A signal.
+#[lsm(hook = "task_kill")]
+pub fn task_kill(ctx: LsmContext) -> i32 {
+    let Some(session) = judged() else {
+        return GO_ON;
+    };
+    let (task, credentials) = (argument(&ctx, 0), argument(&ctx, 3));
+    // With credentials of its own it is not the current task's: that of a USB device, which whoever opened it asked for.
+    let set: u64 = kernel::peek(field(task, at::TASK_CGROUPS));
+    let cgroup: u64 = kernel::peek(field(set, at::CSET_CGROUP));
+    if credentials != 0 || is_within(session_of(cgroup), session) {
+        return GO_ON;
+    }
+    let process = kernel::peek(field(task, at::TASK_TGID));
+    refuse(session, LsmHook::Kill, process, 0)
+}
+
+/// The session that the current task is in, if what it does is judged; 0 for one in the guard's root that no session has.
+#[inline(always)]
+fn judged() -> Option<u64> {
+    let level = SESSION_LEVEL.load();
+    if kernel::task_ancestor_cgroup(level.wrapping_sub(1)) != ROOT_ID.load() {
+        return None;
+    }
+    let session = kernel::task_ancestor_cgroup(level);
+    match known(session) {
+        Some(known) if known.free != 0 => None,
+        _ => Some(session),
+    }
+}
+
+#[inline(always)]
+fn known(session: u64) -> Option<LsmSession> {
+    // SAFETY: guardd writes it once, before the session has a process, and changes nothing but `free`.
+    unsafe { LSM_SESSIONS.get(session) }.copied()
+}
+
+#[inline(always)]
+fn is_probe(ctx: &LsmContext) -> bool {
+    // SAFETY: an array's element; one aligned word.
+    let cookie = LSM_PROBE
+        .get_ptr(0)
+        .map_or(0, |probe| unsafe { probe.read_volatile() });
+    cookie != 0 && kernel::peek::<u64>(field(argument(ctx, 1), at::SK_COOKIE)) == cookie
+}
+
+#[inline(always)]
+fn judge_socket(session: u64, other: u64, hook: LsmHook) -> i32 {
+    let theirs = session_of(socket_cgroup(other));
+    if session != 0 && theirs == session || is_allowed(session, other) {
+        return GO_ON;
+    }
+    refuse(session, hook, 0, other)
+}
+
+/// Whether everybody, or that session, may connect to a socket of others.
+#[inline(always)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "the stack has no room for another key"
+)]
+fn is_allowed(session: u64, sk: u64) -> bool {
+    let cookie: u64 = kernel::peek(field(sk, at::SK_COOKIE));
+    let by_cookie = |session| {
+        let key = AllowedSocket { session, cookie };
+        LSM_SOCKETS.get_ptr(key).is_some()
+    };
+    // Nobody knows one that was never asked for its cookie.
+    if cookie != 0 && (by_cookie(0) || by_cookie(session)) {
+        return true;
+    }
+    let mut key = AllowedName {
+        session,
+        name: [0; NAME_SIZE],
+        length: 0,
+    };
+    // SAFETY: the pointer is to as many writable bytes.
+    key.length = unsafe { read_name(key.name.as_mut_ptr(), sk) };
+    if LSM_NAMES.get_ptr(&key).is_some() {
+        return true;
+    }
+    key.session = 0;
+    // Whoever binds it writes the name, and in a place of its own may write any.
+    kernel::peek::<u32>(field(sk, at::SK_UID)) == 0 && LSM_NAMES.get_ptr(&key).is_some()
+}
+
+/// The name that a Unix socket is bound to, and how long it is; 0 where it has none.
+///
+/// # Safety
+///
+/// `to` is [`NAME_SIZE`] writable bytes, all of them 0.
+#[inline(always)]
+unsafe fn read_name(to: *mut u8, sk: u64) -> u32 {
+    /// `sun_family`
+    const FAMILY: u32 = 2;
+    let address: u64 = kernel::peek(field(sk, at::UNIX_ADDR));
+    let length: u32 = kernel::peek(field(address, at::ADDR_LEN));
+    let length = kernel::opaque(u64::from(length.wrapping_sub(FAMILY)));
+    if length > NAME_SIZE as u64 {
+        return 0;
+    }
+    let name = field(address, at::ADDR_NAME) + u64::from(FAMILY);
+    // SAFETY: the caller's; the length is at most as many.
+    if unsafe { kernel::copy(to, length as u32, name) } {
+        length as u32
+    } else {
+        0
+    }
+}
+
+/// Refuses, and reports it.
+#[inline(always)]
+fn refuse(session: u64, hook: LsmHook, subject: u32, sk: u64) -> i32 {
+    emit::other(maps::session(session).id, |now| {
+        let Some(mut entry) = EVENTS.reserve_untyped::<LsmEvent>(0) else {
+            return false;
+        };
+        let (pid, tgid) = kernel::current_pid_tgid();
+        entry.write(LsmEvent {
+            at: now,
+            cgroup: session,
+            pid,
+            tgid,
+            subject,
+            hook: hook as u32,
+            comm: [0; 16],
+            name: [0; NAME_SIZE],
+            pad: [0; 4],
+        });
+        // SAFETY: the entry was just written.
+        let event = unsafe { &mut *entry.as_mut_ptr() };
+        kernel::current_comm(&mut event.comm);
+        if sk != 0 {
+            // SAFETY: the name was just made of as many zeros.
+            unsafe { read_name(event.name.as_mut_ptr(), sk) };
+        }
+        entry.submit(0);
+        true
+    });
+    REFUSE
+}
+
+/// Whether a session is that one, or was started in it, however deep.
+#[inline(always)]
+fn is_within(mut session: u64, around: u64) -> bool {
+    for _ in 0..MAX_CHAIN {
+        if session == 0 || around == 0 {
+            return false;
+        }
+        if session == around {
+            return true;
+        }
+        session = known(session).map_or(0, |known| known.outer);
+    }
+    false
+}
+
+/// The cgroup that a socket was made in.
+#[inline(always)]
+fn socket_cgroup(sk: u64) -> u64 {
+    kernel::peek(field(sk, at::SK_CGROUP))
+}
+
+/// The id of a cgroup's ancestor that a session would be; 0 where it has none.
+#[inline(always)]
+fn session_of(cgroup: u64) -> u64 {
+    let level = SESSION_LEVEL.load();
+    if cgroup == 0 || kernel::peek::<u32>(field(cgroup, at::CGROUP_LEVEL)) < level {
+        return 0;
+    }
+    let ancestors = field(cgroup, at::CGROUP_ANCESTORS);
+    let ancestor: u64 = kernel::peek(ancestors + 8 * u64::from(level));
+    let node: u64 = kernel::peek(field(ancestor, at::CGROUP_KN));
+    kernel::peek(field(node, at::KN_ID))
+}
+
+/// The address of a field.
+#[inline(always)]
+fn field(structure: u64, index: usize) -> u64 {
+    // SAFETY: one element of a table that the loader has written, and nobody changes.
+    let offset = unsafe {
+        (&raw const OFFSETS)
+            .cast::<u32>()
+            .add(index)
+            .read_volatile()
+    };
+    structure + u64::from(offset)
+}
+
+/// An argument of the hook, as a number: the verifier follows no pointer that is read so.
+#[inline(always)]
+fn argument(ctx: &LsmContext, n: usize) -> u64 {
+    kernel::peek(ctx.as_ptr() as u64 + 8 * n as u64)
+}
