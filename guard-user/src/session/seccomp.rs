@@ -6,6 +6,13 @@
 //!
 //! - `socket`, `socketpair`: AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK only. All others (packet,
 //!   vsock, XDP, Bluetooth, SMC, ALG, …): EPERM.
+//! - `socket` of AF_NETLINK for NETLINK_USERSOCK: EPERM. It leads to other processes, and to nothing of the kernel's.
+//! - `setsockopt` IP_FREEBIND and IPV6_FREEBIND: EPERM. What is sent to this machine itself from an address of production's
+//!   is answered to production, by the kernel or by whoever serves it.
+//! - `setns`: EPERM. A network namespace of the same user's that was made outside, as a container's, forwards what nobody
+//!   judges. A namespace of its own a session still makes.
+//! - `open_by_handle_at`: EPERM. It opens a namespace, and a process, by a number that anybody can guess, where Landlock
+//!   would have refused its path.
 //! - io_uring: EPERM, for its own socket operation would pass by the line above. Programs fall back as
 //!   they do where the sysctl `kernel.io_uring_disabled` is set. Refused is the use of a ring too, for
 //!   it might come from outside.
@@ -14,6 +21,8 @@
 //!   made for a user (for virtual machines, say) takes them from every process of that user.
 //! - `request_key` with a description to make the key from: EPERM. The kernel would start a program for it,
 //!   outside of every session, that may ask a name server. Looking for a key that is there is allowed.
+//! - `prlimit64` that sets a limit of another process than the caller, as a number: EPERM. Landlock does not keep a session
+//!   from it, and a process that may use no more time is killed.
 //! - All of that in the x32 form too, whatever the arguments.
 //! - Calls of another architecture kill the process (SIGSYS): the numbers mean other things there.
 //!   So **32-bit programs do not run in a session** on a 64-bit machine.
@@ -26,9 +35,10 @@ use seccompiler::{
 };
 
 use crate::sys::abi::{
-    AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, SYS_io_uring_enter, SYS_io_uring_register,
-    SYS_io_uring_setup, SYS_ioctl, SYS_request_key, SYS_socket, SYS_socketpair, TIOCLINUX, TIOCSTI,
-    TUNSETIFF,
+    AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, IP_FREEBIND, IPPROTO_IP, IPPROTO_IPV6, IPV6_FREEBIND,
+    NETLINK_USERSOCK, SYS_io_uring_enter, SYS_io_uring_register, SYS_io_uring_setup, SYS_ioctl,
+    SYS_open_by_handle_at, SYS_prlimit64, SYS_request_key, SYS_setns, SYS_setsockopt, SYS_socket,
+    SYS_socketpair, TIOCLINUX, TIOCSTI, TUNSETIFF,
 };
 
 /// EPERM, what the guard's hooks answer with too; the same on every architecture.
@@ -53,12 +63,32 @@ fn program() -> Result<BpfProgram, BackendError> {
         .into_iter()
         .map(|request| SeccompRule::new(vec![argument(1, SeccompCmpOp::Eq, request.into())?]))
         .collect::<Result<_, _>>()?;
+    let of_another = SeccompRule::new(vec![
+        argument(0, SeccompCmpOp::Ne, 0)?,
+        SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?,
+    ])?;
     let described = SeccompCondition::new(2, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)?;
+    let both = |[first, second]: [(u8, i32); 2]| {
+        SeccompRule::new(vec![
+            argument(first.0, SeccompCmpOp::Eq, first.1 as u64)?,
+            argument(second.0, SeccompCmpOp::Eq, second.1 as u64)?,
+        ])
+    };
+    let mut sockets = families.clone();
+    sockets.push(both([(0, AF_NETLINK), (2, NETLINK_USERSOCK)])?);
+    let options = vec![
+        both([(1, IPPROTO_IP), (2, IP_FREEBIND)])?,
+        both([(1, IPPROTO_IPV6), (2, IPV6_FREEBIND)])?,
+    ];
     // A call without rules is refused whatever its arguments.
     let refused = BTreeMap::from_iter([
-        (SYS_socket, families.clone()),
+        (SYS_socket, sockets),
         (SYS_socketpair, families),
+        (SYS_setsockopt, options),
+        (SYS_setns, vec![]),
+        (SYS_open_by_handle_at, vec![]),
         (SYS_ioctl, requests),
+        (SYS_prlimit64, vec![of_another]),
         (SYS_request_key, vec![SeccompRule::new(vec![described])?]),
         (SYS_io_uring_setup, vec![]),
         (SYS_io_uring_enter, vec![]),
@@ -83,7 +113,9 @@ type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 fn with_other_forms(mut refused: Rules) -> Rules {
     const X32: i64 = 0x4000_0000;
     const X32_IOCTL: i64 = 514;
-    let numbers = refused.keys().copied().chain([X32_IOCTL]);
+    const X32_SETSOCKOPT: i64 = 541;
+    let numbers = refused.keys().copied();
+    let numbers = numbers.chain([X32_IOCTL, X32_SETSOCKOPT]);
     let forms: Vec<_> = numbers.map(|number| number | X32).collect();
     refused.extend(forms.into_iter().map(|number| (number, vec![])));
     refused
@@ -102,6 +134,6 @@ mod tests {
     #[test]
     fn the_filter_is_small_enough_to_pass_each_call_quickly() {
         let length = program().unwrap().len();
-        assert!(length < 120, "{length} instructions");
+        assert!(length < 150, "{length} instructions");
     }
 }
