@@ -12,6 +12,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use rustix::net::sockopt::{set_socket_passcred, socket_passcred};
 
 use super::{failure::Refusal, frames::error_frame};
 use crate::sys::pidfd;
@@ -45,6 +46,8 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     let new = path.with_extension("new");
     remove(&new)?;
     let listener = UnixListener::bind(&new)?;
+    // What is accepted there has it, too.
+    set_socket_passcred(&listener, true)?;
     fs::set_permissions(&new, fs::Permissions::from_mode(0o666))?;
     fs::rename(&new, path)?;
     listener.set_nonblocking(true)?;
@@ -52,10 +55,13 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Before Linux 6.5 a peer's process is known by its number alone, which another may have by now if the peer has
-/// waited for long. Those who came before there was a guardd are sent away; `guard` comes again.
+/// waited for long. And of what was written before the socket had `SO_PASSCRED`, which guardd.socket gives it, nobody knows
+/// who wrote it. So those who came before there was a guardd are sent away; `guard` comes again.
 fn take(listener: UnixListener) -> io::Result<UnixListener> {
     listener.set_nonblocking(true)?;
-    if !pidfd::is_told_by_the_kernel() {
+    let knew_writers = socket_passcred(&listener)?;
+    set_socket_passcred(&listener, true)?;
+    if !knew_writers || !pidfd::is_told_by_the_kernel() {
         // None is sent away before all are counted: who comes again is not among them.
         let early: Vec<_> = listener.incoming().map_while(io::Result::ok).collect();
         tracing::debug!(early = early.len(), "sent away");
@@ -201,11 +207,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("guardd.sock");
         let passed = UnixListener::bind(&path).unwrap();
+        set_socket_passcred(&passed, true).unwrap();
         let early = UnixStream::connect(&path).unwrap();
         let listener = listen(&dir.path().join("other"), Some(passed)).unwrap();
         assert_eq!(listener.accept().is_ok(), pidfd::is_told_by_the_kernel());
         drop(early);
         UnixStream::connect(&path).unwrap();
         listener.accept().unwrap();
+    }
+    #[test]
+    fn who_came_before_writers_were_known_is_sent_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("guardd.sock");
+        let passed = UnixListener::bind(&path).unwrap();
+        let early = UnixStream::connect(&path).unwrap();
+        let listener = listen(&dir.path().join("other"), Some(passed)).unwrap();
+        assert!(listener.accept().is_err());
+        assert_eq!((&early).read(&mut [0]).unwrap(), 0);
+        let mut late = UnixStream::connect(&path).unwrap();
+        late.write_all(b"x").unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let read = crate::sys::writer::read_from(&accepted, &mut [0; 8]).unwrap();
+        assert_eq!(read, (1, std::process::id()));
     }
 }

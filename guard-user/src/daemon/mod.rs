@@ -64,3 +64,4 @@ pub mod users;
 pub mod varlink;
 pub mod verbs;
 pub mod watch;
+pub mod written;

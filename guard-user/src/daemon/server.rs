@@ -11,10 +11,7 @@ use std::{
 
 use guard_common::SessionId;
 use tokio::{
-    net::{
-        UnixListener, UnixStream,
-        unix::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     task::JoinSet,
 };
 
@@ -28,6 +25,7 @@ use super::{
     streams, varlink,
     varlink::{Asked, Incoming, WireError},
     verbs,
+    written::Written,
 };
 use crate::{proto::Call, sys::pidfd::Peer};
 
@@ -151,15 +149,21 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     };
     let shared = Rc::clone(shared);
     open.tasks.spawn_local(async move {
-        if let Err(error) = converse(&shared, stream, &peer).await {
+        if let Err(error) = converse(&shared, stream, &peer, caller.pid).await {
             tracing::debug!(%error, account = ?admitted.account, "a connection was closed");
         }
     });
 }
 
 /// Answers the calls of one connection until it ends.
-async fn converse(shared: &Shared, stream: UnixStream, peer: &Peer) -> Result<(), FrameError> {
+async fn converse(
+    shared: &Shared,
+    stream: UnixStream,
+    peer: &Peer,
+    pid: u32,
+) -> Result<(), FrameError> {
     let (read, mut write) = stream.into_split();
+    let read = Written::by(pid, read);
     let mut frames = FrameReader::new(read, Arc::clone(&shared.long_frames));
     loop {
         let frame = match frames.next().await {
@@ -184,7 +188,7 @@ async fn respond(
     shared: &Shared,
     peer: &Peer,
     incoming: Incoming,
-    frames: &mut FrameReader<OwnedReadHalf>,
+    frames: &mut FrameReader<Written>,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     // Whoever has just been refused, and asks about that, is told of it.
@@ -217,6 +221,13 @@ fn is_stream(call: &Call) -> bool {
 
 fn too_much(error: &FrameError) -> Refusal {
     let fix = match error {
+        FrameError::Io(why) if why.kind() == io::ErrorKind::PermissionDenied => {
+            return Refusal::refused(
+                "the call was not answered",
+                error.to_string(),
+                "connect in the process that calls",
+            );
+        }
         FrameError::TooLong { .. } => "shorten it; a long policy belongs in /etc/guard/policies",
         FrameError::Busy => "try again in a moment",
         _ => "connect again",

@@ -4,10 +4,7 @@ use std::{io, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use tokio::{
-    net::unix::{OwnedReadHalf, OwnedWriteHalf},
-    task::spawn_blocking,
-};
+use tokio::{net::unix::OwnedWriteHalf, task::spawn_blocking};
 
 use super::{
     auth::{Approver, Authorised, authorise},
@@ -17,6 +14,7 @@ use super::{
     state::State,
     trail::{Batch, Filter, Trail},
     varlink,
+    written::Written,
 };
 use crate::{
     proto::{Call, Requests},
@@ -37,7 +35,7 @@ pub async fn stream(
     shared: &Shared,
     peer: &Peer,
     call: Call,
-    frames: &mut FrameReader<OwnedReadHalf>,
+    frames: &mut FrameReader<Written>,
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     let who = match approver(shared, peer, &call) {

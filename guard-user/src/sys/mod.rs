@@ -24,3 +24,4 @@ pub mod sock_list;
 pub mod sock_owner;
 pub mod tcp;
 pub mod unix_diag;
+pub mod writer;
