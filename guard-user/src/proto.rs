@@ -209,6 +209,9 @@ pub struct Run {
     /// Landlock keeps the command from abstract Unix sockets of others.
     #[serde(default)]
     pub scoped: bool,
+    /// It will be root of a user namespace of its own, in which nobody but that uid is.
+    #[serde(default)]
+    pub root: bool,
 }
 
 /// Parameters of [`Call::Assign`].

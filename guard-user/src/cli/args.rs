@@ -150,7 +150,8 @@ pub struct RunArgs {
     /// What to call the session [default: the command's name]
     #[arg(long)]
     pub name: Option<String>,
-    /// Run the command as this user [default: you; under sudo, who called sudo]
+    /// Run the command as this user [default: you; under sudo, who called sudo]. As root: of a user namespace, with your own
+    /// rights, where the settings say `run_as_root = true`
     #[arg(long, value_hint = ValueHint::Username)]
     pub user: Option<String>,
     /// How long a connection may wait for an answer, such as 60s [default: the policy's]

@@ -17,7 +17,10 @@ use super::report::run::RunSummary;
 use crate::policy::SocketName;
 use crate::proto::{Call, Failure, LogRecord, Run, Session, Started};
 use crate::session::landlock::AbstractNames;
-use crate::session::{self, Entered, Identity, LaunchError, RefusedSocket, Sockets, Trust};
+use crate::session::{
+    self, Entered, Identity, LaunchError, RefusedSocket, Sockets, ToldRoot, Trust,
+};
+use crate::sys::user_namespace;
 
 /// As much of the command line is told to guardd, in bytes. It is shown to people, and never run.
 const SHOWN: usize = 4096;
@@ -50,6 +53,7 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
         hold: args.hold.map(|hold| hold.as_secs_f64()),
         command: shown(&args.command),
         uid: identity.uid(),
+        root: identity.becomes_root(),
         connects: true,
         scoped: session::landlock::has_scopes(),
     });
@@ -114,12 +118,13 @@ fn launch(
         environment: environment(global, &session.id),
     };
     let mut enter = || {
-        let cgroup = enter(&socket, session)?;
+        let told_root = enter(&socket, session)?;
         let effect = trust.as_ref().map(Trust::take_effect).unwrap_or_default();
         output.warnings(&effect.warnings);
         Ok(Entered {
-            cgroup,
+            cgroup: session.cgroup.clone(),
             environment: effect.environment,
+            told_root,
         })
     };
     let tell = teller(socket.clone(), session.id.clone());
@@ -185,21 +190,25 @@ fn trust(started: &Started, identity: &Identity, socket: &Path, output: Output) 
     trust
 }
 
-/// Called by the process that is about to become the command: guardd moves whoever asks. Gives the cgroup that
-/// it must then find itself in.
-fn enter(socket: &Path, session: &Session) -> Result<PathBuf, Failure> {
+/// Called by the process that is about to become the command: guardd moves whoever asks. Gives what to do when it has become
+/// root: the same call once more, over the same connection, for there it could make none yet.
+fn enter(socket: &Path, session: &Session) -> Result<ToldRoot, Failure> {
     let call = Call::Enter {
         session: session.id.clone(),
     };
-    let entered = Client::connect(socket).and_then(|mut client| client.call::<Moved>(&call));
-    match entered {
-        Ok(Moved {}) => Ok(session.cgroup.clone()),
-        Err(error) => Err(error.failure().cloned().unwrap_or_else(|| Failure {
-            what: format!("cannot enter session {}", session.id),
+    let id = session.id.clone();
+    let failed = move |error: CliError| {
+        error.failure().cloned().unwrap_or_else(|| Failure {
+            what: format!("cannot enter session {id}"),
             why: error.to_string(),
             fix: "guard status".into(),
-        })),
-    }
+        })
+    };
+    let mut client = Client::connect(socket).map_err(&failed)?;
+    let Moved {} = client.call(&call).map_err(&failed)?;
+    Ok(Box::new(move || {
+        client.call(&call).map(|Moved {}| ()).map_err(failed)
+    }))
 }
 
 /// Ends a session whose command could not be started. Where it ended by itself, guardd knows none: all is well.
@@ -215,11 +224,14 @@ fn abandon(socket: &Path, session: &str) {
 fn reach(global: &Global) -> Result<(Client, Option<Embedded>), CliError> {
     match Client::connect(&global.socket()) {
         Ok(client) => Ok((client, None)),
-        Err(CliError::NoDaemon(_)) if rustix::process::geteuid().is_root() => {
-            Ok(Embedded::start(global.socket.as_deref())?)
-        }
+        Err(CliError::NoDaemon(_)) if is_root() => Ok(Embedded::start(global.socket.as_deref())?),
         Err(error) => Err(error),
     }
+}
+
+/// Of the machine, not of a user namespace.
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root() && user_namespace::root_is().is_none()
 }
 
 fn check_hold(hold: Option<Duration>) -> Result<(), CliError> {

@@ -346,6 +346,8 @@ impl State {
             waits: None,
             connects: false,
             scoped: false,
+            root: false,
+            user_namespace: None,
         };
         self.begin(made, vec![slot], about, Stage::Live, warnings)
     }

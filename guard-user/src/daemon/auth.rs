@@ -245,6 +245,7 @@ mod tests {
             uid: 1000,
             connects: false,
             scoped: false,
+            root: false,
         };
         let session = String::new();
         vec![Call::Run(run), Call::Enter { session }]

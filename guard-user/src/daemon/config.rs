@@ -34,6 +34,8 @@ pub struct Config {
     pub on_request_answers: bool,
     /// What an approval takes.
     pub approve: Approve,
+    /// Whether `guard run --user root` is allowed: as root of a user namespace, with no more rights than its user's.
+    pub run_as_root: bool,
     /// What Prometheus reads.
     pub metrics: Metrics,
     /// The process that read-only destinations are reached through.
@@ -144,6 +146,7 @@ impl Default for Config {
             on_request_user: None,
             on_request_answers: false,
             approve: Approve::default(),
+            run_as_root: false,
             metrics: Metrics::default(),
             proxy: Proxy::default(),
             assign: Vec::new(),

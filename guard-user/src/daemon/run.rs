@@ -21,7 +21,7 @@ use super::{
 use crate::{
     datapath::SessionCgroup,
     proto::{self, LogKind, MAX_FRAME, Run, Started},
-    sys::{clock, pidfd::Peer},
+    sys::{clock, pidfd::Peer, user_namespace},
 };
 
 /// Live sessions of one user other than root at most.
@@ -67,6 +67,9 @@ pub async fn run(
         return Err(no_such_hold(hold));
     }
     shared.with(|state| state.may_run(who, call.uid))?;
+    if call.root {
+        shared.with(|state| may_be_root(state.config.run_as_root))?;
+    }
     let source = match (&call.policy, who) {
         (Some(asked), _) => shared.with(|state| state.sources.resolve(asked.clone()))?,
         (None, Authorised::Approver(_)) => shared.with(|state| {
@@ -117,6 +120,10 @@ pub fn enter(
         return Err(ids::no_session(session));
     };
     is_still(peer, pid)?;
+    let is_inside = matches!(who, Authorised::Agent(agent) if agent.session() == id);
+    if is_inside && live.about.root && live.about.user_namespace.is_none() {
+        return state.has_become_root(id, peer, pid);
+    }
     if !live.cgroup.is_ours() {
         // It is there already, perhaps in a cgroup further down that the unit has made.
         return Ok(());
@@ -191,6 +198,18 @@ fn is_for_commands(session: &Session) -> Result<(), Refusal> {
     }
 }
 
+/// Whether sessions may run as root of a user namespace.
+fn may_be_root(is_allowed: bool) -> Result<(), Refusal> {
+    match is_allowed {
+        true => Ok(()),
+        false => Err(Refusal::refused(
+            "no session runs as root here",
+            "guardd's settings do not say run_as_root = true",
+            "put run_as_root = true into /etc/guard/guardd.toml, then: sudo systemctl restart guardd; or leave out --user root",
+        )),
+    }
+}
+
 /// Whether the peer lives, and that is its pid.
 ///
 /// # Errors
@@ -246,6 +265,27 @@ impl State {
             ));
         }
         Ok(())
+    }
+
+    /// The first process of a session, which is to run as root, says once that it is in its user namespace, before it becomes
+    /// the command. The kernel then takes the paths of what runs there for what they are: nobody can mount anything there.
+    fn has_become_root(&mut self, id: SessionId, peer: &Peer, pid: u32) -> Result<(), Refusal> {
+        let unclear = |why: std::io::Error| {
+            Refusal::failed(
+                "the session does not become root",
+                format!("its user namespace cannot be seen: {why}"),
+                "try again",
+            )
+        };
+        let number = user_namespace::of(pid).map_err(unclear)?;
+        is_still(peer, pid)?;
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.about.user_namespace = Some(number);
+            self.shelves
+                .sessions
+                .keep(&ids::session(id), &session.about);
+        }
+        self.judge_unix(id)
     }
 
     /// Whether guardd may look up the names in a policy from inside: its own always, those in a text that a
@@ -444,6 +484,9 @@ impl State {
             },
             connects: call.connects,
             scoped: call.scoped,
+            // Only a person is believed that the namespace is what it should be.
+            root: call.root && outer.is_none(),
+            user_namespace: outer.and_then(|outer| outer.about.user_namespace),
         }
     }
 

@@ -58,6 +58,12 @@ pub struct About {
     /// Landlock keeps it from abstract Unix sockets of others.
     #[serde(default)]
     pub scoped: bool,
+    /// A person started it as root of a user namespace of its own.
+    #[serde(default)]
+    pub root: bool,
+    /// The number of that namespace, also in sessions inside; none until it is made.
+    #[serde(default)]
+    pub user_namespace: Option<u32>,
 }
 
 impl About {
@@ -92,6 +98,8 @@ impl About {
             // Doubt is denial: where nobody connects its sockets, nothing does.
             connects: true,
             scoped: false,
+            root: false,
+            user_namespace: None,
         }
     }
 }

@@ -218,7 +218,7 @@ impl State {
                 Some(_) => is_free(session),
             },
             scoped: session.about.scoped,
-            user_namespace: None,
+            user_namespace: session.about.user_namespace,
             outer: outer.map(|outer| outer.cgroup.cgroup_id),
         };
         let cgroup = session.cgroup.cgroup_id;

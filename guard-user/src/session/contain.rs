@@ -10,12 +10,15 @@
 //! 5. Groups, then gid, then uid: each needs privileges that the next takes away.
 //! 6. All other capability sets are emptied; that neither they nor uid 0 nor gid 0 can be had back is
 //!    tried out.
-//! 7. no_new_privs: no set-user-ID program gives anything back either.
-//! 8. A Landlock domain, where the kernel has one: processes outside are out of its reach.
-//! 9. The seccomp filter, last, as it would have to allow all of the above.
+//! 7. Where the command is to be root, it becomes that of a user namespace, and gives up there all capabilities but a few:
+//!    `root.rs`.
+//! 8. no_new_privs: no set-user-ID program gives anything back either.
+//! 9. A Landlock domain, where the kernel has one: processes outside are out of its reach.
+//! 10. The seccomp filter, last, as it would have to allow all of the above.
 
 use std::fs;
 use std::io;
+use std::ops::Not as _;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
@@ -29,7 +32,8 @@ use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, se
 
 use super::identity::{Identity, Switch};
 use super::landlock::AbstractNames;
-use super::{failure, landlock, seccomp};
+use super::launch::ToldRoot;
+use super::{failure, landlock, root, seccomp};
 use crate::proto::Failure;
 use crate::sys::cgroup2::{self, Hierarchy};
 use crate::sys::process::close_on_exec_from;
@@ -42,12 +46,18 @@ const FIX: &str =
 pub(super) fn contain(
     identity: &Identity,
     cgroup: &Path,
+    told_root: ToldRoot,
     names: AbstractNames,
 ) -> Result<(), Failure> {
     check_cgroup(cgroup)?;
     check_standard_descriptors()?;
     close_on_exec_from(3).map_err(|why| refuse("descriptors stay open", why))?;
     give_up_rights(identity)?;
+    if identity.becomes_root() {
+        root::become_root(identity)?;
+        told_root()?;
+        give_up_capabilities(&root::KEPT)?;
+    }
     confine(names)
 }
 
@@ -61,17 +71,29 @@ pub fn give_up(identity: &Identity) -> Result<(), Failure> {
     confine(AbstractNames::Scoped)
 }
 
-/// Steps 4 to 6.
+/// Of a user, and of root outside: steps 4 to 6. Who is root of a user namespace already keeps what is root's there.
 fn give_up_rights(identity: &Identity) -> Result<(), Failure> {
-    drop_bounding_set().map_err(|why| refuse("the bounding set stays", why))?;
+    let kept: &[Capability] = match identity.is_root_inside() {
+        true => &root::KEPT,
+        false => &[],
+    };
+    drop_bounding_set(kept).map_err(|why| refuse("the bounding set stays", why))?;
     if let Some(switch) = identity.switch() {
         become_user(switch).map_err(|why| refuse("the user cannot be changed", why))?;
     }
-    drop_capabilities().map_err(|why| refuse("capabilities stay", why))?;
-    check_for_good(identity)
+    drop_capabilities(kept).map_err(|why| refuse("capabilities stay", why))?;
+    check_capabilities(kept)?;
+    check_user(identity)
 }
 
-/// For good: steps 7 to 9.
+/// All but those.
+fn give_up_capabilities(kept: &[Capability]) -> Result<(), Failure> {
+    drop_bounding_set(kept).map_err(|why| refuse("the bounding set stays", why))?;
+    drop_capabilities(kept).map_err(|why| refuse("capabilities stay", why))?;
+    check_capabilities(kept)
+}
+
+/// For good: steps 8 to 10.
 fn confine(names: AbstractNames) -> Result<(), Failure> {
     set_no_new_privs(true).map_err(|why| refuse("no_new_privs cannot be set", why))?;
     landlock::apply(names)?;
@@ -126,13 +148,14 @@ fn is_kernel_object(stream: &impl AsRawFd) -> Result<bool, Failure> {
 }
 
 /// With `CAP_SETPCAP` only; without it there is nothing here that no_new_privs does not do too.
-fn drop_bounding_set() -> Result<(), caps::errors::CapsError> {
+fn drop_bounding_set(kept: &[Capability]) -> Result<(), caps::errors::CapsError> {
     if !caps::has_cap(None, CapSet::Effective, Capability::CAP_SETPCAP)? {
         return Ok(());
     }
     let known = caps::runtime::thread_all_supported();
     known
         .into_iter()
+        .filter(|one| !kept.contains(one))
         .try_for_each(|one| caps::drop(None, CapSet::Bounding, one))
 }
 
@@ -150,31 +173,31 @@ fn become_user(switch: &Switch) -> io::Result<()> {
     Ok(())
 }
 
-fn drop_capabilities() -> Result<(), caps::errors::CapsError> {
-    for set in [
-        CapSet::Ambient,
-        CapSet::Inheritable,
-        CapSet::Effective,
-        CapSet::Permitted,
-    ] {
-        caps::clear(None, set)?;
-    }
-    Ok(())
+/// All but those, and of those what there is.
+fn drop_capabilities(kept: &[Capability]) -> Result<(), caps::errors::CapsError> {
+    caps::clear(None, CapSet::Ambient)?;
+    caps::clear(None, CapSet::Inheritable)?;
+    let mut left = caps::read(None, CapSet::Permitted)?;
+    left.retain(|one| kept.contains(one));
+    caps::set(None, CapSet::Effective, &left)?;
+    caps::set(None, CapSet::Permitted, &left)
 }
 
-/// That what was dropped is gone and stays gone.
-fn check_for_good(identity: &Identity) -> Result<(), Failure> {
+/// That what was dropped is gone.
+fn check_capabilities(kept: &[Capability]) -> Result<(), Failure> {
     let status = fs::read_to_string("/proc/self/status");
     let status = status.map_err(|why| refuse("its status cannot be read", why))?;
-    let left = status.lines().find(|line| holds_capabilities(line));
-    if let Some(left) = left {
-        return Err(refuse("capabilities stay", left));
-    }
+    let left = status.lines().find(|line| holds_capabilities(line, kept));
+    left.map_or(Ok(()), |left| Err(refuse("capabilities stay", left)))
+}
+
+/// That it is whom it should be, and nobody else again.
+fn check_user(identity: &Identity) -> Result<(), Failure> {
     let uid = rustix::process::getuid();
-    if uid.as_raw() != identity.uid() || uid != rustix::process::geteuid() {
+    if uid.as_raw() != identity.seen() || uid != rustix::process::geteuid() {
         return Err(refuse("it is the wrong user", uid.as_raw()));
     }
-    if set_thread_res_uid(None, Uid::ROOT, None).is_ok() {
+    if !identity.is_root_inside() && set_thread_res_uid(None, Uid::ROOT, None).is_ok() {
         return Err(refuse("it can become root", "setresuid(2) let it"));
     }
     if !rustix::process::getgid().is_root() && set_thread_res_gid(None, Gid::ROOT, None).is_ok() {
@@ -183,12 +206,16 @@ fn check_for_good(identity: &Identity) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A line of `/proc/self/status` about a set that is not empty. All bits count, also those that no
+/// A line of `/proc/self/status` about a set that has others than those. All bits count, also those that no
 /// library has a name for yet.
-fn holds_capabilities(line: &str) -> bool {
+fn holds_capabilities(line: &str, kept: &[Capability]) -> bool {
+    let kept = kept.iter().fold(0, |bits, one| bits | one.bitmask());
     let sets = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"];
     let bits = sets.iter().find_map(|set| line.strip_prefix(set));
-    bits.is_some_and(|bits| bits.trim().bytes().any(|digit| digit != b'0'))
+    bits.is_some_and(|bits| {
+        let bits = u64::from_str_radix(bits.trim(), 16);
+        bits.is_ok_and(|bits| bits & !kept == 0).not()
+    })
 }
 
 #[cfg(test)]
@@ -197,10 +224,14 @@ mod tests {
 
     #[test]
     fn any_bit_in_any_set_counts() {
-        assert!(holds_capabilities("CapPrm:\t000001fffeffffff"));
-        assert!(holds_capabilities("CapAmb:\t8000000000000000"));
-        assert!(!holds_capabilities("CapEff:\t0000000000000000"));
-        assert!(!holds_capabilities("CapBnd:\t000001fffeffffff"));
+        assert!(holds_capabilities("CapPrm:\t000001fffeffffff", &[]));
+        assert!(holds_capabilities("CapAmb:\t8000000000000000", &[]));
+        assert!(holds_capabilities("CapAmb:\tx", &[]));
+        assert!(!holds_capabilities("CapEff:\t0000000000000000", &[]));
+        assert!(!holds_capabilities("CapBnd:\t000001fffeffffff", &[]));
+        let chown = &[Capability::CAP_CHOWN];
+        assert!(!holds_capabilities("CapEff:\t0000000000000001", chown));
+        assert!(holds_capabilities("CapEff:\t0000000000000003", chown));
     }
 
     #[test]

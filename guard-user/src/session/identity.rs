@@ -9,14 +9,26 @@ use rustix::process::{getegid, geteuid, getgid, getuid};
 
 use super::failure;
 use crate::proto::Failure;
-use crate::sys::accounts::Account;
+use crate::sys::{accounts::Account, user_namespace};
 
-/// The user that the command runs as. Never root.
+/// The user that the command runs as. Never root, but perhaps root of a user namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
+    /// Outside of that.
     uid: u32,
+    root: Root,
     /// Whom to become first; `None` where the caller is that user already.
     switch: Option<Switch>,
+}
+
+/// Whether it is root of a user namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Root {
+    No,
+    /// It makes one.
+    Becomes,
+    /// The caller is in one, and that is uid 0 there.
+    Is,
 }
 
 /// Another user, with all that it takes to become that one.
@@ -31,6 +43,8 @@ pub(super) struct Switch {
 #[derive(Clone, Debug)]
 struct Caller {
     uid: u32,
+    /// Who that is outside, where it is root of a user namespace.
+    outside: Option<u32>,
     /// What sudo says about who called it.
     sudo_uid: Option<OsString>,
     /// That one's group, for a user whom nothing else is known of.
@@ -41,6 +55,8 @@ struct Caller {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Choice {
     Caller,
+    /// The caller, who is root of a user namespace, and that user outside.
+    RootOf(u32),
     /// A uid, as sudo gives it.
     Uid(u32),
     /// A name, or a uid in digits, as `--user` gives it.
@@ -53,7 +69,8 @@ impl Identity {
     /// Decides as whom to run, given what `--user` says.
     ///
     /// An ordinary caller runs it as itself. Root runs it as the user who called sudo, or as the one
-    /// named; never as root, whom nothing in a session holds back yet.
+    /// named; never as root, whom nothing in a session holds back. Where root is asked for, it is root of a user namespace
+    /// in which the caller, or who called sudo, is the only user.
     ///
     /// # Errors
     ///
@@ -68,18 +85,36 @@ impl Identity {
         }
         let caller = Caller {
             uid: getuid().as_raw(),
+            outside: user_namespace::root_is(),
             sudo_uid: env::var_os("SUDO_UID"),
             sudo_gid: env::var("SUDO_GID").ok().and_then(|gid| gid.parse().ok()),
         };
-        let account = match caller.choice(requested)? {
-            Choice::Caller => {
-                let uid = caller.uid;
-                return Ok(Self { uid, switch: None });
-            }
+        let is_root = requested.is_some_and(is_roots);
+        let chosen = match is_root {
+            true => caller.choice(None).map_err(|_| nobody_outside())?,
+            false => caller.choice(requested)?,
+        };
+        let identity = Self::chosen(chosen, &caller)?;
+        let root = match identity.root {
+            Root::No if is_root => Root::Becomes,
+            root => root,
+        };
+        Ok(Self { root, ..identity })
+    }
+
+    fn chosen(choice: Choice, caller: &Caller) -> Result<Self, Failure> {
+        let account = match choice {
+            Choice::Caller => return Ok(Self::caller(caller.uid, Root::No)),
+            Choice::RootOf(uid) => return Ok(Self::caller(uid, Root::Is)),
             Choice::Uid(uid) => caller.sudo_user(uid)?,
             Choice::Named(name) => by_name(&name)?,
         };
         Self::of(account, caller.uid)
+    }
+
+    fn caller(uid: u32, root: Root) -> Self {
+        let switch = None;
+        Self { uid, root, switch }
     }
 
     /// Another user, with that one's own group and no other. Only root becomes it.
@@ -94,7 +129,8 @@ impl Identity {
         }
         let groups = Vec::new();
         let switch = Some(Switch { account, groups });
-        Ok(Self { uid, switch })
+        let root = Root::No;
+        Ok(Self { uid, root, switch })
     }
 
     /// Whoever this process is already.
@@ -105,7 +141,7 @@ impl Identity {
     pub fn own() -> Result<Self, Failure> {
         match getuid().as_raw() {
             0 => Err(no_root()),
-            uid => Ok(Self { uid, switch: None }),
+            uid => Ok(Self::caller(uid, Root::No)),
         }
     }
 
@@ -115,7 +151,7 @@ impl Identity {
             return Err(no_root());
         }
         if uid == caller {
-            return Ok(Self { uid, switch: None });
+            return Ok(Self::caller(uid, Root::No));
         }
         let name = &account.name;
         if caller != 0 {
@@ -127,13 +163,39 @@ impl Identity {
         }
         let groups = account.groups().map_err(|why| unknown(name, why))?;
         let switch = Some(Switch { account, groups });
-        Ok(Self { uid, switch })
+        let root = Root::No;
+        Ok(Self { uid, root, switch })
     }
 
-    /// The uid that the command runs under.
+    /// The uid that the command runs under, as seen from outside.
     #[must_use]
     pub fn uid(&self) -> u32 {
         self.uid
+    }
+
+    /// Whether the command is to be root of a user namespace that is still to be made.
+    #[must_use]
+    pub fn becomes_root(&self) -> bool {
+        self.root == Root::Becomes
+    }
+
+    /// Whether the caller is root of a user namespace, as the command will be.
+    pub(super) fn is_root_inside(&self) -> bool {
+        self.root == Root::Is
+    }
+
+    /// The uid that the command runs under, as this process sees it before that becomes root.
+    pub(super) fn seen(&self) -> u32 {
+        match self.root {
+            Root::Is => 0,
+            Root::No | Root::Becomes => self.uid,
+        }
+    }
+
+    /// The uid and gid that root is outside of its user namespace.
+    pub(super) fn outside(&self) -> (u32, u32) {
+        let gid = self.switch.as_ref().map(|switch| switch.account.gid);
+        (self.uid, gid.unwrap_or_else(|| getgid().as_raw()))
     }
 
     /// The user whose rights root gives up its own for, with all its groups; `None` where the caller is
@@ -150,6 +212,15 @@ impl Identity {
 
     /// What changes in the environment: a variable's new value, or `None` where it goes.
     pub(super) fn environment(&self) -> Vec<(OsString, Option<OsString>)> {
+        let mut changes = self.of_switch();
+        if self.becomes_root() {
+            let root = ["USER", "LOGNAME"].map(|name| (name.into(), Some("root".into())));
+            changes.extend(root);
+        }
+        changes
+    }
+
+    fn of_switch(&self) -> Vec<(OsString, Option<OsString>)> {
         let Some(Switch { account, .. }) = &self.switch else {
             return Vec::new();
         };
@@ -190,6 +261,9 @@ impl Caller {
         if self.uid != 0 {
             return Ok(Choice::Caller);
         }
+        if let Some(uid) = self.outside {
+            return Ok(Choice::RootOf(uid));
+        }
         let Some(sudo_uid) = &self.sudo_uid else {
             return Err(failure(
                 WHAT,
@@ -212,9 +286,22 @@ impl Caller {
 fn no_root() -> Failure {
     failure(
         WHAT,
-        "root in a session could take the guard down: nothing holds root back yet",
+        "root in a session could take the guard down",
         "run it as an ordinary user: guard run --user NAME -- …",
     )
+}
+
+fn nobody_outside() -> Failure {
+    failure(
+        "cannot run the command as root",
+        "root in a session is an ordinary user outside, and root has not said which",
+        "say so: sudo -u NAME guard run --user root -- …",
+    )
+}
+
+/// `root`, or its uid in digits.
+fn is_roots(name: &str) -> bool {
+    name == "root" || name.parse() == Ok(0_u32)
 }
 
 /// By name, or by uid where nobody has that name.
@@ -248,8 +335,10 @@ mod tests {
     fn choice(uid: u32, sudo: Option<&str>, requested: Option<&str>) -> Result<Choice, Failure> {
         let sudo_uid = sudo.map(OsString::from);
         let sudo_gid = None;
+        let outside = None;
         Caller {
             uid,
+            outside,
             sudo_uid,
             sudo_gid,
         }
@@ -274,6 +363,7 @@ mod tests {
     fn sudos_user_need_not_be_listed() {
         let caller = |sudo_gid| Caller {
             uid: 0,
+            outside: None,
             sudo_uid: None,
             sudo_gid,
         };

@@ -40,13 +40,17 @@ pub struct Command {
 }
 
 /// What the new process has got where it entered its session.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entered {
     /// The session's cgroup, as a directory or as in `/proc/self/cgroup`.
     pub cgroup: PathBuf,
     /// What is added to the environment beside [`Command::environment`].
     pub environment: Vec<(OsString, OsString)>,
+    /// Tells that the process is in its user namespace, where it became root of one.
+    pub told_root: ToldRoot,
 }
+
+/// See [`Entered::told_root`].
+pub type ToldRoot = Box<dyn FnOnce() -> Result<(), Failure>>;
 
 /// How the command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ mod identity;
 pub mod landlock;
 mod launch;
 mod rights;
+mod root;
 mod seccomp;
 mod sockets;
 mod trust;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use contain::give_up;
 pub use identity::Identity;
-pub use launch::{Command, Entered, Outcome, launch};
+pub use launch::{Command, Entered, Outcome, ToldRoot, launch};
 pub use sockets::{RefusedSocket, Sockets, keep_on, named};
 pub use trust::Trust;
 

@@ -24,4 +24,5 @@ pub mod sock_list;
 pub mod sock_owner;
 pub mod tcp;
 pub mod unix_diag;
+pub mod user_namespace;
 pub mod writer;

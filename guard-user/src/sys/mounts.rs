@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{MountFlags, MountPropagationFlags, mount_change};
@@ -85,6 +86,63 @@ fn plain(path: &Path) -> io::Result<&str> {
             format!("{} is no plain path", path.display()),
         )
     })
+}
+
+/// Makes what is mounted at `at` read-only for this mount namespace.
+///
+/// # Errors
+///
+/// The system's.
+pub fn make_read_only(at: &Path) -> io::Result<()> {
+    let at = std::ffi::CString::new(at.as_os_str().as_bytes())?;
+    let change = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the kernel reads a path and as many bytes of the attributes as are said.
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            at.as_ptr(),
+            0,
+            &raw const change,
+            size_of_val(&change),
+        )
+    };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Shows an empty directory at `at`, where nobody can make anything.
+///
+/// # Errors
+///
+/// The system's.
+pub fn cover(at: &Path) -> io::Result<()> {
+    let flags = MountFlags::RDONLY | HARMLESS;
+    let data = c"mode=0555,size=4k,nr_inodes=1";
+    Ok(rustix::mount::mount("guard", at, "tmpfs", flags, data)?)
+}
+
+/// Where file systems of these types are mounted, as this process sees it, in the order in which they were.
+///
+/// # Errors
+///
+/// The system's.
+pub fn of_types(types: &[&str]) -> io::Result<Vec<(PathBuf, String)>> {
+    let table = fs::read_to_string("/proc/thread-self/mountinfo")?;
+    let found = table.lines().filter_map(|line| {
+        let (place, what) = line.split_once(" - ")?;
+        let kind = what.split(' ').next()?;
+        let point = unescape(place.split(' ').nth(4)?);
+        types.contains(&kind).then(|| (point, kind.to_owned()))
+    });
+    Ok(found.collect())
 }
 
 /// What is mounted below `dir`, as this process sees it. proc_pid_mountinfo(5)

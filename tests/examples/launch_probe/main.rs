@@ -100,6 +100,7 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError
         Ok(Entered {
             cgroup,
             environment: effect.environment,
+            told_root: Box::new(|| Ok(())),
         })
     };
     let outcome = launch(&command, &mut enter, |_| {});

@@ -1,6 +1,7 @@
 //! As whom the command runs.
 
 use crate::bench::{Bench, UID, text};
+use crate::screen::Terminal;
 
 #[test]
 fn root_is_told_to_name_a_user() {
@@ -13,7 +14,10 @@ fn root_is_told_to_name_a_user() {
         let refused = run.output().unwrap();
         assert_eq!(refused.status.code(), Some(125));
         let said = String::from_utf8(refused.stderr).unwrap();
-        assert!(said.contains("--user NAME"), "{said}");
+        assert!(
+            said.contains("-u NAME guard run --user root") || said.contains("--user NAME"),
+            "{said}"
+        );
     }
 }
 
@@ -39,4 +43,27 @@ fn under_sudo_it_runs_as_whoever_called_sudo() {
         !said.contains("SUDO_") && !said.contains("HOME=/root\n"),
         "{said}"
     );
+}
+
+#[test]
+fn root_of_a_user_namespace_has_a_terminal_as_others_have() {
+    let bench = Bench::new();
+    let mut terminal = Terminal::new(&bench);
+    let run = format!("SUDO_UID={UID} SUDO_GID={UID} ./probe run --user root --");
+    terminal.press(&format!(
+        "{run} sh -c 'id -u; echo ctty > /dev/tty; echo own >$(tty); read -r x; echo got-$x; exit 7'; echo status-$?\n"
+    ));
+    terminal.expect("0\r\n");
+    terminal.expect("ctty\r\n");
+    terminal.expect("own\r\n");
+    terminal.press("typed\n");
+    terminal.expect("got-typed");
+    terminal.expect("status-7");
+    terminal.press(&format!("{run} sleep 60\n"));
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    terminal.press("\u{3}");
+    terminal.expect("^C");
+    terminal.expect("$ ");
+    terminal.press("echo status-$?\n");
+    terminal.expect("status-130");
 }

@@ -16,6 +16,7 @@ Examples:
   guard run --policy homelab -- codex --full-auto
   guard run --policy ./agent.toml --name nightly -- make deploy
   sudo guard run -- claude                as you, with a guardd of its own if none runs
+  guard run --user root -- make install   as root of a user namespace, where the settings allow it
 
 At the end, if something was stopped or asked, a few lines on standard error say what, and who
 answered; not with --quiet.

@@ -274,6 +274,7 @@ fn long_calls_are_refused_before_they_are_sent() {
             uid: 0,
             connects: false,
             scoped: false,
+            root: false,
         })
     };
     assert!(check_length(&run(1), MAX_FRAME + 1).is_ok());
@@ -338,6 +339,7 @@ fn a_long_frame_says_first_that_it_is_a_run() {
         uid: 0,
         connects: false,
         scoped: false,
+        root: false,
     };
     let bytes = frame(&Call::Run(run), false).unwrap();
     assert!(bytes.starts_with(br#"{"method":"org.guardd.Control.Run""#));

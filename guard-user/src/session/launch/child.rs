@@ -49,7 +49,12 @@ fn execute(
         None => return Err(failure(WHAT, "there is none", "guard run -- COMMAND").into()),
     };
     let entered = enter()?;
-    contain(&command.identity, &entered.cgroup, command.names)?;
+    contain(
+        &command.identity,
+        &entered.cgroup,
+        entered.told_root,
+        command.names,
+    )?;
     if let Some(to_hand) = to_hand {
         to_hand.hand_over().map_err(not_started)?;
     }

@@ -53,7 +53,7 @@ pub(super) fn launch(
     to_hand: Option<ToHand>,
     serve: impl FnOnce() -> Serving,
 ) -> Result<Outcome, LaunchError> {
-    let pty = Pty::open(&terminal, command.identity.uid()).map_err(no_pty)?;
+    let pty = Pty::open(&terminal, command.identity.seen()).map_err(no_pty)?;
     let streams = terminal.streams();
     // In a pipeline somebody else may be reading what is typed, as `less` does.
     let in_foreground = streams[0] && streams[1] && terminal.is_foreground();

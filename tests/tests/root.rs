@@ -1,0 +1,245 @@
+//! `guard run --user root`: what it is for works, and it is guarded as others are. What it must not do is tried in
+//! `escapes/rooted.rs`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use guard_lab::{
+    AGENT, Attempt, Daemon, DaemonBuilder, Network, Production, Shell, bins, eventually,
+};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const DENIED: &str = "192.0.2.10";
+const ASKED: &str = "192.0.2.20";
+const POLICY: &str = r#"
+version = 1
+name = "guarded"
+default = "allow"
+
+[[rule]]
+to = ["192.0.2.10"]
+action = "deny"
+
+[[rule]]
+to = ["192.0.2.20"]
+action = "confirm"
+"#;
+const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
+const ROOT: &str = "resolvers = [\"127.0.0.1:1\"]\nrun_as_root = true\n";
+const RUN: [&str; 5] = ["run", "--policy", "guarded", "--user", "root"];
+
+fn built(network: &Network) -> DaemonBuilder {
+    let daemon = Daemon::in_network(network);
+    daemon.policy("guarded", POLICY).policy("open", OPEN)
+}
+
+fn started(network: &Network) -> Daemon {
+    built(network).config(ROOT).start().unwrap()
+}
+
+/// What a script prints there.
+fn script(daemon: &Daemon, script: &str) -> String {
+    let run = daemon.agent(RUN).args(["-q", "--", "sh", "-c", script]);
+    run.run().unwrap().success().unwrap().stdout
+}
+
+/// A directory of the agent's.
+fn own_dir(daemon: &Daemon) -> PathBuf {
+    let dir = daemon.dir().join("own");
+    fs::create_dir(&dir).unwrap();
+    chown(&dir, Some(AGENT), Some(AGENT)).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+    dir
+}
+
+/// `guard`, as a shell there types it.
+fn guard(daemon: &Daemon) -> String {
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    guard.display().to_string()
+}
+
+#[test]
+fn nobody_is_root_unless_the_settings_say_so() {
+    let network = Network::new().unwrap();
+    let daemon = built(&network).start().unwrap();
+    for name in ["root", "0"] {
+        let run = daemon.agent(["run", "--user", name, "--", "true"]);
+        let refused = run.run().unwrap();
+        assert_eq!(refused.code(), Some(125), "{refused:?}");
+        assert!(refused.stderr.contains("run_as_root = true"), "{refused:?}");
+    }
+    let mut shell = Shell::start(&daemon, "guarded").unwrap();
+    let inside = format!("{} run --user root -- true", guard(&daemon));
+    assert_eq!(shell.status_of(&inside).unwrap(), 125);
+}
+
+#[test]
+fn it_is_root_inside_and_the_user_outside() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let file = own_dir(&daemon).join("file");
+    let said = script(
+        &daemon,
+        &format!(
+            "id -u; id -g; cat /proc/self/status; echo $USER; touch {0}; chown 0:0 {0}; chmod 4755 {0}; stat -c 'owner %u %g' {0}",
+            file.display()
+        ),
+    );
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..2], ["0", "0"]);
+    for line in [
+        "CapInh:\t0000000000000000",
+        "CapPrm:\t00000000800000db",
+        "CapEff:\t00000000800000db",
+        "CapBnd:\t00000000800000db",
+        "CapAmb:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "Seccomp:\t2",
+        "root",
+        "owner 0 0",
+    ] {
+        assert!(lines.contains(&line), "{line} in {said}");
+    }
+    let meta = fs::metadata(file).unwrap();
+    assert_eq!((meta.uid(), meta.gid()), (AGENT, AGENT));
+    let status = daemon.agent(RUN).args(["--", "sh", "-c", "exit 7"]);
+    assert_eq!(status.run().unwrap().code(), Some(7));
+    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN)).unwrap();
+    let sessions = daemon.agent(["sessions"]).json().unwrap();
+    assert_eq!(sessions[0]["uid"], AGENT, "{sessions}");
+    assert_eq!(
+        shell
+            .status_of("(apt-get --version || rpm --version) >/dev/null")
+            .unwrap(),
+        0
+    );
+}
+
+#[test]
+fn under_sudo_it_is_whoever_called_sudo() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let agent = AGENT.to_string();
+    let run = daemon
+        .root(RUN)
+        .env("SUDO_UID", &agent)
+        .env("SUDO_GID", &agent);
+    let run = run.args(["-q", "--", "sh", "-c", "id -u; cat /proc/self/uid_map; env"]);
+    let said = run.run().unwrap().success().unwrap().stdout;
+    let map = format!("0 {agent} 1");
+    let words: Vec<_> = said.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(words.join(" "), map);
+    assert!(said.starts_with("0\n"), "{said}");
+    assert!(
+        said.contains("\nUSER=root\n") && !said.contains("SUDO_"),
+        "{said}"
+    );
+    let plain = daemon.root(RUN).without(["SUDO_UID", "SUDO_GID"]);
+    let plain = plain.args(["--", "true"]).run().unwrap();
+    assert_eq!(plain.code(), Some(125));
+    assert!(
+        plain.stderr.contains("sudo -u NAME guard run --user root"),
+        "{plain:?}"
+    );
+}
+
+#[test]
+fn its_policy_holds_and_people_are_asked() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = started(&network);
+    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN).args(["--hold", "20s"])).unwrap();
+    let denied = shell.attempt(&Attempt::tcp(DENIED, 443)).unwrap();
+    assert_eq!(denied.errno.as_deref(), Some("EPERM"), "{denied:?}");
+    assert!(shell.reaches(&Attempt::tcp("192.0.2.30", 443)).unwrap());
+    shell
+        .begin(&Attempt::tcp(ASKED, 443).timeout(PATIENCE))
+        .unwrap();
+    eventually("a request waits", || {
+        let pending = daemon.agent(["pending"]).json().unwrap();
+        pending.as_array().is_some_and(|all| !all.is_empty())
+    })
+    .unwrap();
+    daemon
+        .agent(["approve", "r1"])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    let report = shell.line_with("\"ok\"").unwrap();
+    assert!(report.contains("true"), "{report}");
+}
+
+#[test]
+fn it_asks_guardd_as_others_do_and_starts_sessions_that_are_narrower() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let mut daemon = started(&network);
+    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN)).unwrap();
+    let guard = guard(&daemon);
+    shell.tell(&format!("{guard} why")).unwrap();
+    shell
+        .line_with(&format!("This is session {}", shell.session().to_owned()))
+        .unwrap();
+    shell.tell(&format!("{guard} run --policy open -- sh -c 'id -u; {guard} why | head -n 1; exit 7'; echo status $?")).unwrap();
+    assert_eq!(shell.line_with("0").unwrap().trim(), "0");
+    shell.line_with("under the policy open").unwrap();
+    shell.line_with("status 7").unwrap();
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let attempt = Attempt::tcp(DENIED, 443).args().join(" ");
+    shell
+        .tell(&format!(
+            "{guard} run --policy open -- {} {attempt}",
+            probe.display()
+        ))
+        .unwrap();
+    let report = shell.line_with("\"ok\"").unwrap();
+    assert!(report.contains("EPERM"), "{report}");
+    assert_ne!(
+        shell.status_of(&format!("{guard} open {DENIED}")).unwrap(),
+        0
+    );
+    // The next guardd knows it too.
+    daemon.kill().unwrap();
+    daemon.start().unwrap();
+    eventually("guardd knows it", || {
+        shell.status_of(&format!("{guard} why")).unwrap() == 0
+    })
+    .unwrap();
+}
+
+#[test]
+fn its_own_unix_sockets_are_connected_and_no_others() {
+    let network = Network::new().unwrap();
+    let _production = Production::start(&network).unwrap();
+    let daemon = started(&network);
+    let dir = own_dir(&daemon);
+    let at = |name: &str| dir.join(name).display().to_string();
+    let mut shell = Shell::run_by(&daemon, daemon.agent(RUN)).unwrap();
+    let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+    let helper = |at: &str| Attempt::new("helper", "192.0.2.30", 443).other(at);
+    shell
+        .tell(&format!(
+            "{} {} &",
+            probe.display(),
+            helper(&at("inside")).args().join(" ")
+        ))
+        .unwrap();
+    shell.line_with("{").unwrap();
+    let mut outside = network.dev().command_as(AGENT, &probe);
+    let mut outside =
+        guard_lab::Running::start(outside.args(helper(&at("outside")).args())).unwrap();
+    outside.line(PATIENCE).unwrap();
+    let mut by = |name: &str| {
+        let by = Attempt::new("by-helper", "192.0.2.30", 443).other(&format!("relay:{}", at(name)));
+        shell.attempt(&by).unwrap()
+    };
+    let refused = by("outside");
+    assert_eq!(refused.errno.as_deref(), Some("EPERM"), "{refused:?}");
+    let own = by("inside");
+    assert!(own.ok, "{own:?}");
+}
