@@ -45,11 +45,8 @@ impl Abilities {
 
     /// A question.
     pub(super) fn question(self, request: &Request, clock: &Clock) -> Words {
-        let program = request
-            .comm
-            .as_deref()
-            .or(request.exe.as_deref())
-            .unwrap_or("a program");
+        let program = requests::called(request).or_else(|| request.exe.clone());
+        let program = program.as_deref().unwrap_or("a program");
         let to = requests::target(request);
         // Where to comes first: a program chooses its name, and what is too long is cut.
         let summary = match &request.http {

@@ -122,10 +122,11 @@ fn origin(rest: &mut Map<String, Value>) -> Option<String> {
     Some(origin)
 }
 
-/// By its executable, as far as that is known: the name of a process is its own to choose.
+/// By its executable, as far as that is known; else by its name, in quotes: that is its own to choose.
 fn program(rest: &mut Map<String, Value>) -> Option<String> {
     let pid = rest.remove("pid").filter(|pid| !pid.is_null());
-    let name = text(rest, "exe").or_else(|| text(rest, "comm"));
+    let chosen = |rest: &mut _| Some(format!("\"{}\"", text(rest, "comm")?));
+    let name = text(rest, "exe").or_else(|| chosen(rest));
     if let (Some(exe), Some(Value::String(comm))) = (&name, rest.get("comm"))
         && exe.rsplit('/').next() == Some(comm)
     {

@@ -248,11 +248,20 @@ pub(crate) fn size(http: &HttpRequest) -> String {
 
 /// What runs there: the executable's name, as far as it is known.
 pub(crate) fn program(request: &Request) -> String {
-    let name = request.comm.as_deref().unwrap_or("a process");
+    let name = called(request).unwrap_or_else(|| "a process".to_owned());
     match request.pid {
         Some(pid) => format!("{name} ({pid})"),
-        None => name.to_owned(),
+        None => name,
     }
+}
+
+/// What a program is called. In quotes where its executable is not known: then it is what it calls itself.
+pub(crate) fn called(request: &Request) -> Option<String> {
+    let comm = request.comm.as_deref()?;
+    Some(match request.exe {
+        Some(_) => comm.to_owned(),
+        None => format!("\"{comm}\""),
+    })
 }
 
 pub(crate) fn asked(request: &Request, clock: &Clock) -> String {

@@ -106,7 +106,7 @@ fn all_is_there_at_80x24() {
       h1    s1   14 min            192.0.2.10/32 tcp/443, DELETE photos/api/jobs/7?…
     ─ Log ─────────────────────────────────────────────────────────────────────────
       11:59:50  s1    session starts   by alice  command="claude"
-      11:59:57  s1    asks             tcp 192.0.2.10:443  rule photos  curl  reque…
+      11:59:57  s1    asks             tcp 192.0.2.10:443  rule photos  "curl"  req…
 
     f yes 5m  y 15m  h 1h  n no  N stop asking  c count  Tab next list  ? help
     "#);
@@ -142,7 +142,7 @@ fn an_http_request_says_first_what_it_would_do() {
       h1    s1   14 min            192.0.2.10/32 tcp/443, DELETE photos/api/jobs/7?now=1  by alice
     ─ Log ─────────────────────────────────────────────────────────────────────────────────────────────
       11:59:50  s1    session starts   by alice  command="claude"
-      11:59:57  s1    asks             tcp 192.0.2.10:443  rule photos  curl  request=r1
+      11:59:57  s1    asks             tcp 192.0.2.10:443  rule photos  "curl"  request=r1
 
 
 
