@@ -4,6 +4,7 @@ pub mod cli;
 pub mod daemon;
 pub mod datapath;
 pub mod policy;
+pub mod probe;
 pub mod proto;
 pub mod proxy;
 pub mod session;

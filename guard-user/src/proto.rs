@@ -174,6 +174,9 @@ pub enum Call {
     /// Read the policies again, as SIGHUP does. Answer: [`Status`].
     #[serde(rename = "org.guardd.Control.Reload")]
     Reload {},
+    /// What guardd finds where it tries out what this machine enforces. Answer: [`Found`].
+    #[serde(rename = "org.guardd.Control.Doctor")]
+    Doctor {},
 }
 
 /// A policy by the daemon's name for it, or its text.
@@ -262,6 +265,10 @@ pub struct Started {
     /// The command's Unix sockets are to be connected for it; absent where they are not judged, or the kernel does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sockets: Option<SocketTerms>,
+    /// guardd's settings say that nothing runs where a required row of `guard doctor` is open: whoever launches the
+    /// command looks at those first that guardd cannot see.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict: bool,
     /// What the policy allows, where the kernel judges by who listens: it is to be told which sockets these are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub name_sockets: Vec<SocketName>,
@@ -724,6 +731,38 @@ pub struct Requested {
     pub request: Option<Request>,
     /// What that means, in words.
     pub advice: String,
+}
+
+/// One thing that was tried out about this machine: a row of `guard doctor`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    /// What, in a few words; the same on every machine.
+    pub check: String,
+    /// It is as it should be. Doubt is no.
+    pub ok: bool,
+    /// Without it the guard's claim does not hold.
+    pub required: bool,
+    /// What was found, and how.
+    pub detail: String,
+    /// What to do about it; null where it is ok.
+    pub fix: Option<String>,
+    /// `ok`; else `open` for a way round, and `missing` for something that the guard works with.
+    #[serde(default)]
+    pub state: String,
+    /// Which ways round it is about, as in the threat model.
+    #[serde(default)]
+    pub family: String,
+}
+
+/// Answer to [`Call::Doctor`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Found {
+    /// In the order of the families.
+    pub rows: Vec<Row>,
+    /// guardd's version.
+    pub version: String,
+    /// Whether guardd refuses to run anything where a required one is open.
+    pub strict: bool,
 }
 
 /// A line of the audit trail: `at`, `kind`, `session`, and what the kind brings.

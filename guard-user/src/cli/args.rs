@@ -84,6 +84,9 @@ pub enum Verb {
     /// Show what is enforced, read back from the kernel; 1 if nothing is
     #[command(after_help = examples::STATUS)]
     Status,
+    /// Show what this machine can enforce, what it cannot, and how to fix it; 1 if a required row is not ok
+    #[command(after_help = examples::DOCTOR)]
+    Doctor(DoctorArgs),
     /// Validate policy files; 1 if one is invalid
     #[command(after_help = examples::CHECK)]
     Check(CheckArgs),
@@ -293,6 +296,17 @@ pub struct CloseArgs {
 pub struct StopArgs {
     /// Which session, as `guard sessions` lists it: its id, or its name where no other has that
     pub session: String,
+}
+
+/// `guard doctor`
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// For commands of this user [default: you; under sudo, who called sudo; for root itself, nobody]
+    #[arg(long, value_hint = ValueHint::Username)]
+    pub user: Option<String>,
+    /// In the session that it looks with: what to try there
+    #[arg(long, hide = true, value_name = "JSON")]
+    pub attempts: Option<String>,
 }
 
 /// `guard check`

@@ -22,6 +22,9 @@ const READY: Duration = Duration::from_secs(10);
 /// guardd has taken everything down within this time after its last session, or is left to it.
 const GONE: Duration = Duration::from_secs(5);
 
+/// guardd notices within this time that its last session has ended.
+const IDLE: Duration = Duration::from_secs(2);
+
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// A running guardd that this process started. Dropped before it had a session, it is told to end.
@@ -95,6 +98,14 @@ impl Embedded {
         self.finished = true;
         let deadline = Instant::now() + GONE;
         while self.is_running() && !is_populated(cgroup) && Instant::now() < deadline {
+            thread::sleep(GLANCE);
+        }
+    }
+
+    /// Waits until guardd has ended by itself, as it does after its last session. One that had none is told to end.
+    pub(crate) fn end(mut self) {
+        let deadline = Instant::now() + IDLE;
+        while self.is_running() && Instant::now() < deadline {
             thread::sleep(GLANCE);
         }
     }

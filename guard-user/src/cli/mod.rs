@@ -18,6 +18,7 @@ pub mod args;
 mod assign;
 mod client;
 mod diff;
+mod doctor;
 mod embedded;
 pub mod error;
 mod generate;
@@ -79,6 +80,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
         Verb::Check(args) => policy::check(&args, output),
         Verb::Diff(args) => diff::diff(&args, output),
+        Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
         Verb::Explain(args) => policy::explain(connect, args, output),
         Verb::Completions { shell } => generate::completions(shell),
         Verb::KeepSockets { terms } => keep_sockets(&terms),

@@ -9,13 +9,14 @@ use serde::Deserialize;
 
 use super::args::{Global, RunArgs};
 use super::client::Client;
+use super::doctor;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
 use super::policy_file::{PolicyFile, policy_ref};
 use super::render::Output;
 use super::report::run::RunSummary;
 use crate::policy::SocketName;
-use crate::proto::{Call, Failure, LogRecord, Run, Session, Started};
+use crate::proto::{Call, Failure, LogRecord, PolicyRef, Run, Session, Started};
 use crate::session::landlock::AbstractNames;
 use crate::session::{
     self, Entered, Identity, LaunchError, RefusedSocket, Sockets, ToldRoot, Trust,
@@ -46,6 +47,19 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
         .as_deref()
         .map(|policy| policy_ref(policy, |file| PolicyFile::read_as(file, &identity), output))
         .transpose()?;
+    in_session(args, global, output, identity, policy, false)
+}
+
+/// The same, once it is known as whom and under which policy. A scratch session is one that [`doctor`] looks with: it is
+/// had however much is open.
+pub(super) fn in_session(
+    args: &RunArgs,
+    global: &Global,
+    output: Output,
+    identity: Identity,
+    policy: Option<PolicyRef>,
+    is_scratch: bool,
+) -> Result<Exit, CliError> {
     let (mut client, embedded) = reach(global)?;
     let call = Call::Run(Run {
         policy,
@@ -62,6 +76,10 @@ pub(crate) fn run(args: &RunArgs, global: &Global, output: Output) -> Result<Exi
     drop(client);
     let started: Started = started?;
     output.warnings(&started.warnings);
+    if started.strict && !is_scratch {
+        doctor::is_closed(&identity, &global.socket())
+            .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;
+    }
     name_sockets(&global.socket(), &started)
         .inspect_err(|_| abandon(&global.socket(), &started.session.id))?;
     let ended = launch(args, global, output, identity, &started);

@@ -36,6 +36,9 @@ pub enum Verb {
     /// Be the process through which read-only destinations are reached
     #[command(hide = true)]
     Proxy(ProxyArgs),
+    /// Try out what this machine can enforce, and print that as JSON
+    #[command(hide = true)]
+    Probe,
 }
 
 /// How a proxy finds guardd, and as whom it runs.

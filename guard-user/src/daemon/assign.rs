@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     arrivals,
     auth::{self, Agent, Assigner, Place, Starter},
+    doctor,
     failure::Refusal,
     ids,
     library::Source,
@@ -219,6 +220,7 @@ pub async fn make(
     policy: PolicyRef,
     wanted: Wanted,
 ) -> Result<Started, Refusal> {
+    doctor::is_closed(shared).await?;
     let source: Source = shared.with(|state| state.sources.resolve(policy))?;
     let (slot, warnings) = load::slot_for(shared, source).await?;
     let started = shared.with(|state| state.assign(cgroup, slot, wanted, warnings));
@@ -406,6 +408,7 @@ impl State {
             warnings,
             authority: None,
             sockets: None,
+            strict: false,
             name_sockets: Vec::new(),
         })
     }

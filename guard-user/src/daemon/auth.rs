@@ -138,6 +138,7 @@ fn audience(call: &Call) -> Audience {
         | Call::SocketRefused { .. }
         | Call::NameSockets { .. }
         | Call::Status {}
+        | Call::Doctor {}
         | Call::Explain { .. }
         | Call::Log { .. } => Audience::Approvers,
     }
@@ -300,6 +301,7 @@ mod tests {
             Call::Sessions {},
             Call::Stop { session: text() },
             Call::Status {},
+            Call::Doctor {},
             explain,
             Call::Log {
                 follow,

@@ -34,6 +34,8 @@ pub struct Config {
     pub on_request_answers: bool,
     /// What an approval takes.
     pub approve: Approve,
+    /// Whether nothing runs while a required row of `guard doctor` is open.
+    pub strict: bool,
     /// Whether `guard run --user root` is allowed: as root of a user namespace, with no more rights than its user's.
     pub run_as_root: bool,
     /// What Prometheus reads.
@@ -146,6 +148,7 @@ impl Default for Config {
             on_request_user: None,
             on_request_answers: false,
             approve: Approve::default(),
+            strict: false,
             run_as_root: false,
             metrics: Metrics::default(),
             proxy: Proxy::default(),

@@ -12,6 +12,7 @@ pub mod auth;
 pub mod bursts;
 pub mod closing;
 pub mod config;
+pub mod doctor;
 pub mod events;
 pub mod explain;
 pub mod failure;

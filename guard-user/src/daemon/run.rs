@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::{
     audit::Record,
     auth::{Agent, Approver, Authorised},
+    doctor,
     failure::Refusal,
     held::LONGEST,
     ids,
@@ -70,6 +71,9 @@ pub async fn run(
     if call.root {
         shared.with(|state| may_be_root(state.config.run_as_root))?;
     }
+    if let Authorised::Approver(_) = who {
+        doctor::is_closed(shared).await?;
+    }
     let source = match (&call.policy, who) {
         (Some(asked), _) => shared.with(|state| state.sources.resolve(asked.clone()))?,
         (None, Authorised::Approver(_)) => shared.with(|state| {
@@ -87,6 +91,9 @@ pub async fn run(
     let started = shared.with(|state| state.start(who, launcher, call, slot, warnings));
     shared.reschedule();
     let mut started = started?;
+    // What a session starts inside was looked at when that was.
+    let is_outer = matches!(who, Authorised::Approver(_));
+    started.strict = is_outer && shared.with(|state| state.config.strict);
     if shared.with(|state| state.is_read_only(&started.session.id)) {
         started.warnings.extend(proxy::life::ready(shared).await);
         let (authority, warning) = proxy::authority::trusted(shared, &started.session.id).await;
@@ -320,6 +327,7 @@ impl State {
             warnings,
             authority: None,
             sockets: None,
+            strict: false,
             name_sockets: Vec::new(),
         })
     }
@@ -410,6 +418,7 @@ impl State {
             warnings,
             authority: None,
             sockets: None,
+            strict: false,
             name_sockets: Vec::new(),
         })
     }

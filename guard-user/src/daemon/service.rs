@@ -13,7 +13,7 @@ use super::{
     args::{Cli, Verb},
     arrivals,
     audit::Record,
-    launchers,
+    doctor, launchers,
     listening::{listen, turn_away, unlisten},
     load, metrics, on_request, proxy, relays, server,
     shared::Shared,
@@ -50,6 +50,7 @@ pub fn main(cli: &Cli, object: &Object) -> ExitCode {
     let done = match &cli.verb {
         Some(Verb::Teardown { force }) => take_down(cli, *force),
         Some(Verb::Proxy(args)) => return proxy::verb::main(args),
+        Some(Verb::Probe) => return doctor::main(),
         None => enforce(cli, object),
     };
     match done {
@@ -133,6 +134,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
     tasks.spawn_local(report(Rc::clone(&shared)));
+    tasks.spawn_local(doctor::follow(Rc::clone(&shared)));
     tasks.spawn_local(status_line::tell(Rc::clone(&shared)));
     tasks.spawn_local(metrics::serve(Rc::clone(&shared)));
     let told = on_request::Told::until_now(&shared);
@@ -253,6 +255,7 @@ async fn reload(shared: &Shared) {
         Err(_) => notify(&[NotifyState::Reloading]),
     }
     load::reload(shared).await;
+    doctor::look_again(shared).await;
     let line = shared.with(|state| status_line(state));
     notify(&[NotifyState::Ready, NotifyState::Status(&line)]);
     tracing::info!("policies read again");

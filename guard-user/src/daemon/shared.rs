@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
-use super::{state::State, systemd::Manager};
+use super::{doctor::Doctor, state::State, systemd::Manager};
 
 /// Long frames that are read at once.
 const LONG_FRAMES: usize = 4;
@@ -35,6 +35,8 @@ pub struct Shared {
     pub long_frames: Arc<Semaphore>,
     /// Permits to compile a policy: whoever asks for many waits, and nobody else does.
     pub compiling: Semaphore,
+    /// What was found about the machine.
+    pub doctor: Doctor,
     /// When the daemon was started.
     pub started: Instant,
 }
@@ -54,6 +56,7 @@ impl Shared {
             loading: Mutex::new(()),
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),
+            doctor: Doctor::default(),
             started: Instant::now(),
         }
     }

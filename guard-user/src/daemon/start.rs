@@ -174,6 +174,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         holds: Holds::default(),
         tries: Tries::default(),
         proxy: Proxy::default(),
+        open_rows: Vec::new(),
         had_sessions: false,
         config,
     };

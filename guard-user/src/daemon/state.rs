@@ -196,6 +196,8 @@ pub struct State {
     pub relays: Relays,
     /// The process through which read-only destinations are reached.
     pub proxy: Proxy,
+    /// The required rows of `guard doctor` that were not ok at the last look.
+    pub open_rows: Vec<String>,
     /// Sessions were made by this daemon, or adopted.
     pub had_sessions: bool,
 }

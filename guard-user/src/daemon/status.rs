@@ -32,6 +32,7 @@ impl State {
                 .chain(self.unassigned_warnings())
                 .chain(self.packet_warnings())
                 .chain(self.proxy_warning())
+                .chain(self.doctor_warning())
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),

@@ -9,6 +9,7 @@ use super::{
     assign,
     auth::{Agent, Approver, Authorised, assigner, authorise},
     bursts::Extent,
+    doctor,
     explain::{self, Under},
     failure::Refusal,
     load, polkit,
@@ -97,7 +98,11 @@ async fn approver(
             shared.with(|state| state.socket_refused(who, &session, &socket, pid))?;
             one(&serde_json::json!({}))
         }
-        Call::Status {} => one(&shared.with(|state| state.status())),
+        Call::Status {} => {
+            shared.doctor.want();
+            one(&shared.with(|state| state.status()))
+        }
+        Call::Doctor {} => one(&doctor::found(shared).await),
         Call::NameSockets { session, sockets } => {
             shared.with(|state| state.name_sockets(who, &session, &sockets))?;
             one(&serde_json::json!({}))
@@ -111,6 +116,7 @@ async fn approver(
         } => explained(shared, who, &destination, &ports, policy, session).await,
         Call::Reload {} => {
             load::reload(shared).await;
+            doctor::look_again(shared).await;
             one(&shared.with(|state| state.status()))
         }
         call => {

@@ -42,6 +42,19 @@ impl Identity {
         }
         Ok(done)
     }
+
+    /// Gives this process, which has one thread, the rights of whom the command runs as, for good; and nothing is taken
+    /// away beyond that.
+    ///
+    /// # Errors
+    ///
+    /// Where root cannot become that user.
+    pub fn adopt(&self) -> io::Result<()> {
+        match self.account() {
+            Some((account, groups)) => become_user(account, groups),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Gives this thread, and it alone, the rights of a user.

@@ -5,10 +5,12 @@
 
 pub mod abi;
 pub mod accounts;
+pub mod attempt;
 pub mod bpf;
 pub mod btf;
 pub mod cgroup2;
 pub mod clock;
+pub mod errno;
 pub mod mounts;
 pub mod netns;
 pub mod notify;
@@ -17,12 +19,14 @@ pub mod passed;
 pub mod pidfd;
 pub mod process;
 pub mod readiness;
+pub mod scopes;
 pub mod signal;
 pub mod sock_destroy;
 mod sock_diag;
 pub mod sock_list;
 pub mod sock_owner;
 pub mod tcp;
+pub mod tcp_listeners;
 pub mod unix_diag;
 pub mod user_namespace;
 pub mod writer;

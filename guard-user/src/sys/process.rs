@@ -46,6 +46,20 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
+/// Asks for the session of a process (getsid(2)), which a security module may see. Which it is does not matter: 0 stands
+/// for one outside of this pid namespace, which rustix does not expect.
+///
+/// # Errors
+///
+/// The system's.
+pub fn ask_for_session(pid: u32) -> io::Result<()> {
+    // SAFETY: getsid(2) touches no memory.
+    match unsafe { libc::getsid(pid.cast_signed()) } {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// _exit(2): ends this process and leaves everything that waits for a normal exit (buffers, exit
 /// handlers, destructors) to the process that it is a copy of.
 pub fn exit_at_once(status: u8) -> ! {

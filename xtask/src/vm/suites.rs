@@ -141,6 +141,9 @@ const SAME_EVERYWHERE: &[&str] = &[
     "trail",
     "trust",
 ];
+/// What asks the kernel, and takes many minutes in an emulated machine: `cargo xtask test` asks the one that it runs on, and
+/// `cargo xtask vm` without `--brief` each.
+const LONG: &[&str] = &["doctor"];
 /// What asks nothing of the kernel but of what Debian runs on it. Every machine installs the package, and the hybrid one has the
 /// older systemd.
 const OF_SYSTEMD: &[&str] = &["containers", "packages", "services", "systemd"];
@@ -176,7 +179,8 @@ pub(super) fn in_brief(suite: &str, kind: Kind, kernel: Kernel) -> bool {
     let by_plain = kind == Kind::NoBpfLsm && suite == "lifecycle" || kind == Kind::Hybrid;
     // To have the engines takes longer than to try them, and their containers are sessions as services are.
     let with_engines = kind.contents() == Contents::Engines;
-    !SAME_EVERYWHERE.contains(&suite) && !elsewhere && !by_plain && !with_engines
+    let is_long = LONG.contains(&suite);
+    !SAME_EVERYWHERE.contains(&suite) && !is_long && !elsewhere && !by_plain && !with_engines
 }
 
 /// The kinds of machines that a suite runs in.

@@ -98,6 +98,15 @@ Examples:
   guard status
   guard status --json | jq .enforcing";
 
+pub(super) const DOCTOR: &str = "\
+Examples:
+  guard doctor
+  sudo guard doctor --user agent
+  guard doctor --json | jq -r '.[] | select(.required and (.ok | not)) | .fix'
+
+Each row was tried out, by guardd what takes root, and in a session of its own what must fail there.
+Exit status: 0; 1 if a required row is not ok; 2 it could not look at all.";
+
 pub(super) const CHECK: &str = "\
 Examples:
   guard check agent.toml

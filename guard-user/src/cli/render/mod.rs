@@ -10,6 +10,7 @@ use super::error::CliError;
 use super::report::run::RunSummary;
 use crate::proto::Failure;
 
+pub(crate) mod doctor;
 pub(crate) mod endpoint;
 pub(crate) mod escape;
 pub(crate) mod explain;

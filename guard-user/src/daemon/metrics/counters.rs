@@ -241,6 +241,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Why {} => "Why",
         Call::Request { .. } => "Request",
         Call::Reload {} => "Reload",
+        Call::Doctor {} => "Doctor",
     }
 }
 

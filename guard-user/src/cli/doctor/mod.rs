@@ -1,0 +1,229 @@
+//! `guard doctor`: what this machine can enforce, tried out: by guardd what takes root, here what takes the user, and in
+//! a session of its own what must fail there.
+
+use std::path::{Path, PathBuf};
+
+use super::args::{DoctorArgs, Global};
+use super::client::Client;
+use super::embedded::Embedded;
+use super::error::{CliError, Exit};
+use super::render::{self, Output};
+use crate::probe::{
+    self, Answer, Check, Family, UNIX_LAYER, UnixLayer, attempts, helpers, kernel, layers, loopback,
+};
+use crate::proto::{Call, Failure, Found, Row};
+use crate::session::Identity;
+use crate::sys::accounts::Account;
+
+mod scratch;
+mod user;
+
+const RUNS: Check = Check::part(
+    Family::Guard,
+    "guardd",
+    "sudo systemctl start guardd; where no systemd runs: sudo guardd",
+);
+const VERSIONS: Check = Check::part(
+    Family::Guard,
+    "one version",
+    "install guard and guardd of one version, then: sudo systemctl restart guardd",
+)
+.optional();
+/// `guard doctor`: yes only if every required row is ok.
+pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: Output) -> Result<Exit, CliError> {
+    if let Some(targets) = &args.attempts {
+        return scratch::attempt(targets, &global.socket());
+    }
+    let identity = whom(args.user.as_deref())?;
+    let rows = examine(&identity, &global.socket())?;
+    output.print(&rows, |rows, _| render::doctor::page(rows))?;
+    Ok(Exit::answer(open(&rows).next().is_none()))
+}
+
+/// The required ones that are not ok.
+fn open(rows: &[Row]) -> impl Iterator<Item = &Row> {
+    rows.iter().filter(|row| row.required && !row.ok)
+}
+
+/// For whom a machine is looked at: who would run a command; where root says nothing, nobody.
+fn whom(user: Option<&str>) -> Result<Identity, CliError> {
+    let is_root = rustix::process::getuid().is_root();
+    if user.is_none() && is_root && std::env::var_os("SUDO_UID").is_none() {
+        const NOBODY: u32 = 65534;
+        return Ok(Identity::without_groups(Account::unlisted(NOBODY, NOBODY))?);
+    }
+    Ok(Identity::choose(user)?)
+}
+
+/// What `guard run` does where guardd's settings are strict: nothing runs while a required row is open.
+///
+/// # Errors
+///
+/// Which are, and what to do about each; or why they could not be looked at.
+pub(super) fn is_closed(identity: &Identity, socket: &Path) -> Result<(), CliError> {
+    let rows = examine(identity, socket)?;
+    probe::refusal(open(&rows)).map_or(Ok(()), |failure| Err(CliError::Local(failure)))
+}
+
+/// All rows, family by family.
+fn examine(identity: &Identity, socket: &Path) -> Result<Vec<Row>, CliError> {
+    let Daemon {
+        found,
+        socket,
+        scratch,
+    } = Daemon::ask(socket)?;
+    let mut rows = found.rows;
+    let user = user::look(identity);
+    rows.extend(user.rows);
+    rows.push(UNIX_LAYER.row(unix_layer(&rows)));
+    let (inside, outside) = scratch::compare(identity, socket.as_deref());
+    if let Some(scratch) = scratch {
+        scratch.end();
+    }
+    let mut tried = attempts::rows(&inside, &outside);
+    layers::name(&mut tried, &rows);
+    let closed = by_path(&tried);
+    rows.extend(tried);
+    rows.extend(helpers::rows(&user.helpers, &closed));
+    rows.push(loopback::row());
+    let family = |row: &Row| {
+        Family::ALL
+            .iter()
+            .position(|one| one.as_str() == row.family)
+    };
+    rows.sort_by_key(family);
+    Ok(rows)
+}
+
+fn unix_layer(rows: &[Row]) -> Answer {
+    match UnixLayer::of(rows) {
+        UnixLayer::Lsm => Answer::yes("a security module's hooks do it, as tried"),
+        UnixLayer::Supervised => {
+            Answer::yes("a cgroup's program refuses, a supervisor connects, as tried")
+        }
+        UnixLayer::None => {
+            Answer::no("neither BPF as a security module nor both of the other two work")
+        }
+    }
+}
+
+/// Whether a session was kept from a unix socket that it knows the path of.
+fn by_path(rows: &[Row]) -> Answer {
+    let row = rows.iter().find(|row| row.check == "unix sockets by path");
+    match row {
+        Some(row) if row.ok => Answer::yes(&row.detail),
+        Some(row) if row.detail.starts_with("could not tell") => Answer::unclear(&row.detail),
+        Some(row) => Answer::no(&row.detail),
+        None => Answer::unclear("no session was tried"),
+    }
+}
+
+/// What guardd has found, and where a session can be had.
+struct Daemon {
+    found: Found,
+    socket: Option<PathBuf>,
+    /// Where none ran, and root has started one to look with.
+    scratch: Option<Scratch>,
+}
+
+/// A guardd of one's own, in directories that are gone afterwards.
+struct Scratch {
+    embedded: Option<Embedded>,
+    _dir: tempfile::TempDir,
+}
+
+impl Scratch {
+    /// Takes it down, before its directory goes.
+    fn end(self) {
+        if let Some(embedded) = self.embedded {
+            embedded.end();
+        }
+    }
+}
+
+impl Daemon {
+    /// Asks the guardd at `socket`; where none listens, looks without.
+    fn ask(socket: &Path) -> Result<Self, CliError> {
+        let asked = Client::connect(socket);
+        match asked.and_then(|mut client| client.call::<Found>(&Call::Doctor {})) {
+            Ok(mut found) => {
+                let first = [
+                    RUNS.row(Answer::yes(format!("answers at {}", socket.display()))),
+                    VERSIONS.row(versions(&found.version)),
+                ];
+                found.rows.splice(0..0, first);
+                let socket = Some(socket.to_owned());
+                Ok(Self {
+                    found,
+                    socket,
+                    scratch: None,
+                })
+            }
+            Err(CliError::NoDaemon(failure)) => Ok(Self::without(socket, &failure)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn without(socket: &Path, none: &Failure) -> Self {
+        let none = format!("{} ({})", none.why, socket.display());
+        if !rustix::process::geteuid().is_root() {
+            return Self::blind(&none, kernel::unseen("it takes root, or a guardd to ask"));
+        }
+        match Self::scratch() {
+            Ok(mut scratch) => {
+                let none = format!("{none}; one was started to look with, and taken down");
+                scratch.found.rows.insert(0, RUNS.row(Answer::no(none)));
+                scratch
+            }
+            Err(failure) => {
+                let none = format!("{none}, and none can be started: {}", failure.why);
+                Self::blind(&none, kernel::rows())
+            }
+        }
+    }
+
+    fn blind(none: &str, rows: Vec<Row>) -> Self {
+        let mut found = Found {
+            rows,
+            ..Found::default()
+        };
+        found.rows.insert(0, RUNS.row(Answer::no(none)));
+        Self {
+            found,
+            socket: None,
+            scratch: None,
+        }
+    }
+
+    fn scratch() -> Result<Self, Failure> {
+        let made = tempfile::Builder::new().prefix("guard-doctor-").tempdir();
+        let failed = |why: String| Failure {
+            what: "cannot start a guardd to look with".to_owned(),
+            why,
+            fix: "sudo guardd".to_owned(),
+        };
+        let dir = made.map_err(|error| failed(error.to_string()))?;
+        let all = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(dir.path(), all).map_err(|error| failed(error.to_string()))?;
+        let socket = dir.path().join("guardd.sock");
+        let (mut client, embedded) = Embedded::start(Some(&socket))?;
+        let found = client.call::<Found>(&Call::Doctor {});
+        let found = found.map_err(|error| failed(error.to_string()))?;
+        Ok(Self {
+            found,
+            socket: Some(socket),
+            scratch: Some(Scratch {
+                embedded,
+                _dir: dir,
+            }),
+        })
+    }
+}
+
+fn versions(daemon: &str) -> Answer {
+    let own = env!("CARGO_PKG_VERSION");
+    match daemon == own {
+        true => Answer::yes(format!("both say {own}")),
+        false => Answer::no(format!("guard is {own}, guardd {daemon}")),
+    }
+}

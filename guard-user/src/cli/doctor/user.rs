@@ -1,0 +1,51 @@
+//! What a user's process finds, looked for as that user.
+
+use std::io;
+
+use crate::probe::child::Trying;
+use crate::probe::helpers::{self, Helper};
+use crate::probe::user::Victim;
+use crate::probe::{Answer, Check, Family, devices, user};
+use crate::proto::Row;
+use crate::session::Identity;
+
+const LOOKED: Check = Check::part(
+    Family::Helper,
+    "what the user may",
+    "guard doctor, as the user whose commands are to be guarded",
+);
+
+/// What was found.
+pub(super) struct Looked {
+    pub(super) rows: Vec<Row>,
+    pub(super) helpers: Vec<Helper>,
+}
+
+/// Looks.
+pub(super) fn look(identity: &Identity) -> Looked {
+    looked(identity).unwrap_or_else(|error| Looked {
+        rows: vec![LOOKED.row(Answer::unclear(error))],
+        helpers: Vec::new(),
+    })
+}
+
+fn looked(identity: &Identity) -> io::Result<Looked> {
+    // Variables are the caller's own: another user has others.
+    let is_own = identity.account().is_none();
+    let mut child = Trying::start(|says| {
+        if identity.adopt().is_ok() {
+            says.say(&user::rows());
+            says.say(&devices::rows());
+            says.say(&helpers::found(is_own));
+        }
+    })?;
+    let mut rows: Vec<Row> = child.hear()?;
+    rows.extend(child.hear::<Vec<Row>>()?);
+    let helpers = child.hear()?;
+    Ok(Looked { rows, helpers })
+}
+
+/// Somebody for a session's command to attack: a process of the same user, outside.
+pub(super) fn victim(identity: &Identity) -> io::Result<Victim> {
+    Victim::start(|| identity.adopt())
+}

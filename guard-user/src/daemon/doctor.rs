@@ -1,0 +1,313 @@
+//! What guardd knows of what this machine can enforce, and that nothing runs where that is too little and the settings
+//! are strict.
+
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    process::{ExitCode, Stdio},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    process::Command,
+    sync::{Mutex, Notify},
+};
+
+use super::{failure::Refusal, shared::Shared, slice, state::State};
+use crate::{
+    datapath::DatapathError,
+    probe::{self, Answer, Check, Family, UNIX_LAYER, UnixLayer, kernel, layers},
+    proto::{Found, HookStatus, Row},
+};
+
+/// What was tried is not tried again sooner: whoever asks for it often gets the same answer.
+const FRESH: Duration = Duration::from_secs(5);
+/// In strict settings nothing runs on an older answer, were it a yes.
+const RECENT: Duration = Duration::from_secs(60);
+/// For `guard status` this is recent enough.
+const KNOWN: Duration = Duration::from_secs(600);
+/// Whoever asks for the status for the first time is not kept busy by what it takes to look.
+const LATER: Duration = Duration::from_secs(1);
+/// All probes together take a tenth of a second.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const HOOK: Check = Check::part(
+    Family::Guard,
+    layers::HOOK,
+    "sudo systemctl restart guardd: it attaches what is missing; and find out who removed it",
+);
+const MAPS: Check = Check::part(Family::Guard, "maps", "sudo systemctl restart guardd");
+const OWNER: Check = Check::part(
+    Family::Leaving,
+    "root owns the cgroups",
+    "sudo guardd teardown, and start guardd with a --cgroup-root that is delegated to nobody",
+);
+const SLICE: Check = Check::part(
+    Family::Guard,
+    "the slice's unit",
+    "install guard.slice again, then: sudo systemctl daemon-reload",
+)
+.optional();
+const UNIX: Check = Check::part(
+    Family::Helper,
+    "unix sockets are judged",
+    "sudo systemctl restart guardd, and journalctl -u guardd -n 20; where the row \"unix sockets can be judged\" is missing: \
+     what it says",
+);
+const UNITS: Check = Check::way(
+    Family::Protocol,
+    "units and containers",
+    "as guard status says of each: CapabilityBoundingSet= without CAP_NET_RAW, --cap-drop=NET_RAW, no PAMName=",
+);
+const PROXY: Check = Check::part(
+    Family::Guard,
+    "the proxy",
+    "journalctl -u guard-proxy -n 20; until it runs, read-only destinations are closed",
+)
+.optional();
+const POLKIT: Check = Check::way(
+    Family::Guard,
+    "a yes costs a password",
+    "[approve] polkit = true in /etc/guard/guardd.toml: else a program outside, led to type guard approve as you, can",
+)
+.optional();
+
+/// Hooks that refuse nothing: without them programs are told less, or wait longer.
+const HELPERS: [&str; 4] = ["getpeername4", "getpeername6", "hold", "listen"];
+
+/// What was found last about the machine.
+#[derive(Debug, Default)]
+pub struct Doctor {
+    /// Held by whoever looks: one at a time.
+    looked: Mutex<Option<(Instant, Vec<Row>)>>,
+    /// Somebody wants to know.
+    wanted: Notify,
+}
+
+impl Doctor {
+    /// Has the machine looked at, if that was not done lately.
+    pub fn want(&self) {
+        self.wanted.notify_one();
+    }
+}
+
+/// `guardd probe`: what takes root, and a process with one thread, as JSON on standard output.
+#[must_use]
+pub fn main() -> ExitCode {
+    match serde_json::to_string(&kernel::rows()) {
+        Ok(text) => println!("{text}"),
+        Err(_) => return ExitCode::from(2),
+    }
+    ExitCode::SUCCESS
+}
+
+/// What guardd finds.
+pub async fn found(shared: &Shared) -> Found {
+    Found {
+        rows: rows(shared, FRESH).await,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        strict: shared.with(|state| state.config.strict),
+    }
+}
+
+/// The rows of the machine, not older than that, and those of the guard, as they are now.
+async fn rows(shared: &Shared, oldest: Duration) -> Vec<Row> {
+    let mut looked = shared.doctor.looked.lock().await;
+    let machine = match &*looked {
+        Some((at, rows)) if at.elapsed() <= oldest => rows.clone(),
+        _ => {
+            let rows = look().await;
+            *looked = Some((Instant::now(), rows.clone()));
+            rows
+        }
+    };
+    drop(looked);
+    shared.with(|state| {
+        let mut rows = state.guard_rows();
+        rows.extend(machine);
+        state.open_rows = open(&rows).map(|row| row.check).collect();
+        rows
+    })
+}
+
+/// The required ones that are not ok, among them what follows from several.
+fn open(rows: &[Row]) -> impl Iterator<Item = Row> {
+    let layer = UNIX_LAYER.row(match UnixLayer::at_best(rows) {
+        UnixLayer::None => {
+            Answer::no("this kernel lets nobody refuse a connection to a unix socket")
+        }
+        _ => Answer::yes("as tried"),
+    });
+    let rows = rows.iter().cloned().chain([layer]);
+    rows.filter(|row| row.required && !row.ok)
+}
+
+/// Has a process of its own look: what is tried would change this one.
+async fn look() -> Vec<Row> {
+    let mut probe = Command::new("/proc/self/exe");
+    // It ends by itself, and takes away what it has made; killed it could not.
+    probe.arg("probe").kill_on_drop(false);
+    probe.stdin(Stdio::null()).stderr(Stdio::null());
+    let done = match tokio::time::timeout(PATIENCE, probe.output()).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) => return kernel::unseen(&format!("guardd cannot look: {error}")),
+        Err(_) => return kernel::unseen("it took too long"),
+    };
+    let rows = serde_json::from_slice(&done.stdout);
+    rows.unwrap_or_else(|_| kernel::unseen(&format!("guardd probe ended: {}", done.status)))
+}
+
+/// Refuses to let anything run, where the settings are strict and a required row is open.
+///
+/// # Errors
+///
+/// Which, and what to do about each.
+pub async fn is_closed(shared: &Shared) -> Result<(), Refusal> {
+    if !shared.with(|state| state.config.strict) {
+        return Ok(());
+    }
+    // What was open may have been closed since; what was not, is looked at again less often.
+    let was_open = shared.with(|state| !state.open_rows.is_empty());
+    let oldest = if was_open { FRESH } else { RECENT };
+    let open: Vec<_> = open(&rows(shared, oldest).await).collect();
+    match probe::refusal(&open) {
+        None => Ok(()),
+        Some(failure) => Err(Refusal::refused(failure.what, failure.why, failure.fix)),
+    }
+}
+
+/// Looks again, as at a start: for a guardd whose settings are strict. Says what is open.
+pub async fn look_again(shared: &Shared) {
+    if !shared.with(|state| state.config.strict) {
+        return;
+    }
+    let open: Vec<_> = open(&rows(shared, Duration::ZERO).await).collect();
+    for row in &open {
+        let (row, detail, fix) = (&row.check, &row.detail, &row.fix);
+        tracing::error!(row, detail, fix, "is open, so nothing runs (strict = true)");
+    }
+    if open.is_empty() {
+        tracing::info!("strict: every required row that guardd can see is closed");
+    }
+}
+
+/// Looks at the machine when somebody wants to know, and at the start where the settings are strict.
+pub async fn follow(shared: Rc<Shared>) {
+    look_again(&shared).await;
+    loop {
+        shared.doctor.wanted.notified().await;
+        tokio::time::sleep(LATER).await;
+        rows(&shared, KNOWN).await;
+    }
+}
+
+impl State {
+    /// What is open, for whoever asks for the status.
+    pub fn doctor_warning(&self) -> Option<String> {
+        // The status says these in words of its own.
+        let is_said = |row: &&String| row.starts_with(HOOK.name) || *row == UNITS.name;
+        let open: Vec<_> = self.open_rows.iter().filter(|row| !is_said(row)).collect();
+        let names: Vec<_> = open.iter().map(|row| row.as_str()).collect();
+        let (rows, names) = (open.len(), names.join(", "));
+        let refused = match self.config.strict {
+            true => ", so nothing runs (strict = true)",
+            false => "",
+        };
+        match rows {
+            0 => None,
+            1 => Some(format!("1 row is open{refused}: {names}: guard doctor")),
+            rows => Some(format!(
+                "{rows} rows are open{refused}: {names}: guard doctor"
+            )),
+        }
+    }
+
+    /// The rows that nobody else can know.
+    fn guard_rows(&self) -> Vec<Row> {
+        let mut rows = self.hook_rows();
+        let root = &self.places.cgroup_root;
+        rows.push(OWNER.row(owned(root)));
+        rows.push(SLICE.row(match slice::without_unit(root) {
+            Some(warning) => Answer::no(warning),
+            None if slice::at(root).is_some() => Answer::yes("its file is there"),
+            None => Answer::yes("no slice of systemd's is in use"),
+        }));
+        let mut warnings = self.packet_warnings();
+        warnings.extend(self.astray_warnings());
+        rows.push(UNITS.row(match warnings.is_empty() {
+            true => Answer::yes("looked at the rights and places of their processes"),
+            false => Answer::no(warnings.join("; ")),
+        }));
+        rows.push(UNIX.row(self.judges_unix()));
+        rows.push(PROXY.row(match self.proxy_warning() {
+            Some(warning) => Answer::no(warning),
+            None => Answer::yes("it runs, or nothing needs it"),
+        }));
+        rows.push(POLKIT.row(match self.config.approve.polkit {
+            true => Answer::yes("polkit is asked each time, and without its yes nothing opens"),
+            false => Answer::no("polkit is not asked"),
+        }));
+        rows
+    }
+
+    /// What guardd has tried or attached since it started; whether it is there still is in the rows of the hooks.
+    fn judges_unix(&self) -> Answer {
+        match (self.datapath.lsm_problem(), self.datapath.unix_problem()) {
+            (None, _) => Answer::yes(
+                "by the BPF LSM, as tried: it refused guardd a connection; guard run connects none",
+            ),
+            (Some(_), None) => Answer::yes(
+                "by programs at the top of the cgroups, which refuse; guard run connects what may be",
+            ),
+            (Some(_), Some(problem)) => Answer::no(problem),
+        }
+    }
+
+    fn hook_rows(&self) -> Vec<Row> {
+        match self.datapath.read_back() {
+            Ok(hooks) => {
+                let mut rows: Vec<_> = hooks.iter().map(hook_row).collect();
+                rows.push(MAPS.row(Answer::yes("each was opened at its pin")));
+                rows
+            }
+            Err(DatapathError::NotEnforced { hooks, .. }) => hooks.iter().map(hook_row).collect(),
+            Err(error) => vec![MAPS.row(Answer::no(format!("{error}; {}", error.fix())))],
+        }
+    }
+}
+
+fn hook_row(hook: &HookStatus) -> Row {
+    let check = match HELPERS.contains(&hook.name.as_str()) {
+        true => HOOK.optional(),
+        false => HOOK,
+    };
+    let name = format!("{} {}", HOOK.name, hook.name);
+    let answer = match (hook.attached, hook.program_id) {
+        (true, Some(id)) => Answer::yes(format!("read back: program {id} is attached")),
+        _ => Answer::no("read back: no program is attached"),
+    };
+    check.row_named(&name, answer)
+}
+
+/// Whether nobody but root can move a process into or out of the guard's cgroup, as its files' modes have it. The
+/// session that doctor looks with tries it.
+fn owned(root: &Path) -> Answer {
+    for file in [
+        "",
+        "cgroup.procs",
+        "cgroup.threads",
+        "cgroup.subtree_control",
+    ] {
+        let path = root.join(file);
+        match path.metadata() {
+            Ok(meta) if meta.uid() == 0 && meta.mode() & 0o022 == 0 => {}
+            Ok(meta) => {
+                let (uid, mode) = (meta.uid(), meta.mode() & 0o777);
+                return Answer::no(format!("{} is of uid {uid}, mode {mode:o}", path.display()));
+            }
+            Err(error) => return Answer::unclear(format!("{}: {error}", path.display())),
+        }
+    }
+    Answer::yes("its files' owner and modes say so")
+}

@@ -1,0 +1,278 @@
+//! What takes root: programs in the kernel, and cgroups.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsFd as _;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::time::Duration;
+
+use rustix::net::sockopt::socket_cookie;
+
+use super::{Answer, Check, Family, child::tried, errno, scratch::Scratch};
+use crate::datapath;
+use crate::proto::Row;
+use crate::sys::bpf::{
+    ANSWER_0, MapLayout, ProgramKind, attach_to_cgroup, create_map, is_compiled, load_program,
+};
+use crate::sys::sock_destroy;
+
+const CONNECT4: Check = Check::part(
+    Family::Guard,
+    "programs at cgroups",
+    "boot a kernel with CONFIG_CGROUP_BPF=y (Linux 6.1 or later), and see that no lockdown forbids bpf(2)",
+);
+const COMPILER: Check = Check::part(
+    Family::Guard,
+    "programs are compiled",
+    "sudo sysctl net.core.bpf_jit_enable=1",
+);
+const RING_BUFFER: Check = Check::part(
+    Family::Guard,
+    "ring buffer",
+    "boot Linux 6.1 or later: without it nobody is told what was refused",
+)
+.optional();
+const TYPES: Check = Check::part(
+    Family::Helper,
+    "the kernel's types (BTF)",
+    "boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
+)
+.optional();
+/// Programs at the hooks of the security module.
+pub const SECURITY_HOOKS: Check = Check::part(
+    Family::Helper,
+    "BPF as a security module",
+    "boot with bpf in the list lsm= on the kernel's command line (CONFIG_BPF_LSM=y); where that is so already, \
+     nothing: the next two do its work",
+)
+.optional();
+/// A program at `cgroup/connect_unix`.
+pub const CONNECT_UNIX: Check = Check::part(
+    Family::Helper,
+    "refuse connect to unix sockets",
+    "boot Linux 6.7 or later",
+)
+.optional();
+/// A program at `cgroup/sendmsg_unix`.
+pub const SENDMSG_UNIX: Check = Check::part(
+    Family::Helper,
+    "refuse datagrams to unix sockets",
+    "boot Linux 6.7 or later",
+)
+.optional();
+const CUTTING: Check = Check::part(
+    Family::Time,
+    "connections are cut",
+    "boot a kernel with CONFIG_INET_DIAG_DESTROY=y: without it a closed hole's connections hang, and send nothing",
+)
+.optional();
+const SCRATCH: Check = Check::part(
+    Family::Leaving,
+    "cgroup v2",
+    "sudo mount -t cgroup2 none /sys/fs/cgroup, where none is mounted",
+);
+
+/// `enum bpf_attach_type`
+const INET4_CONNECT: u32 = 10;
+const UNIX_CONNECT: u32 = 49;
+const UNIX_SENDMSG: u32 = 50;
+
+/// All of them. To be called by root, in a process with one thread.
+#[must_use]
+pub fn rows() -> Vec<Row> {
+    let scratch = Scratch::new();
+    let scratch = scratch.as_ref();
+    let at = |attach, call: Call| match scratch {
+        Ok(scratch) => refuses(scratch, attach, call),
+        Err(error) => Answer::unclear(format!("no cgroup to try it in: {}", errno(error))),
+    };
+    vec![
+        CONNECT4.row(at(INET4_CONNECT, Call::Tcp)),
+        COMPILER.row(compiles()),
+        RING_BUFFER.row(ring_buffer()),
+        SCRATCH.row(match scratch {
+            Ok(scratch) => enters(scratch),
+            Err(error) => Answer::no(format!("none could be made: {}", errno(error))),
+        }),
+        SECURITY_HOOKS.row(security_hooks()),
+        CONNECT_UNIX.row(at(UNIX_CONNECT, Call::Stream)),
+        SENDMSG_UNIX.row(at(UNIX_SENDMSG, Call::Datagram)),
+        TYPES.row(types()),
+        CUTTING.row(cuts()),
+    ]
+}
+
+/// The same rows, where nobody could look.
+#[must_use]
+pub fn unseen(why: &str) -> Vec<Row> {
+    let checks = [
+        CONNECT4,
+        COMPILER,
+        RING_BUFFER,
+        SCRATCH,
+        SECURITY_HOOKS,
+        CONNECT_UNIX,
+        SENDMSG_UNIX,
+        TYPES,
+        CUTTING,
+    ];
+    let fix = "sudo guard doctor, or with a guardd that runs: sudo systemctl start guardd";
+    let rows = checks.iter().map(|check| check.unseen(why, fix));
+    rows.collect()
+}
+
+fn enters(scratch: &Scratch) -> Answer {
+    match tried(|| scratch.enter()) {
+        Ok(Ok(())) => Answer::yes("made one, and moved a process there"),
+        Ok(Err(error)) => Answer::no(format!("a process could not be moved: {}", errno(&error))),
+        Err(error) => Answer::unclear(error),
+    }
+}
+
+/// What a process in a cgroup tries.
+#[derive(Clone, Copy, Debug)]
+enum Call {
+    Tcp,
+    Stream,
+    Datagram,
+}
+
+/// Whether a program that says no makes a call fail that works without it.
+fn refuses(scratch: &Scratch, attach: u32, call: Call) -> Answer {
+    let kind = ProgramKind::address_hook(attach);
+    let program = match load_program(kind, "guard_probe", &ANSWER_0) {
+        Ok(program) => program,
+        Err(error) => return Answer::no(format!("it does not load: {}", errno(&error))),
+    };
+    match compared(scratch, &program, attach, call) {
+        Ok((Ok(()), Err(error))) if error.raw_os_error() == Some(libc::EPERM) => {
+            Answer::yes("a program refused one in a scratch cgroup")
+        }
+        Ok((Ok(()), Ok(()))) => Answer::no("a program was attached, and never asked"),
+        Ok((Err(error), _)) => Answer::unclear(format!("without it: {}", errno(&error))),
+        Ok((_, Err(error))) => Answer::unclear(format!("with it: {}", errno(&error))),
+        Err(error) => Answer::no(format!("it is not attached: {}", errno(&error))),
+    }
+}
+
+type Outcome = io::Result<()>;
+
+/// What the call came to before and after the program was attached.
+fn compared(
+    scratch: &Scratch,
+    program: &std::os::fd::OwnedFd,
+    attach: u32,
+    call: Call,
+) -> io::Result<(Outcome, Outcome)> {
+    let there = Targets::new()?;
+    let inside = || {
+        tried(|| {
+            scratch.enter()?;
+            there.reach(call)
+        })
+    };
+    let before = inside()?;
+    let dir = scratch.open()?;
+    let _link = attach_to_cgroup(program, dir.as_fd(), attach)?;
+    Ok((before, inside()?))
+}
+
+/// Who would answer.
+struct Targets {
+    tcp: TcpListener,
+    stream: SocketAddr,
+    datagram: SocketAddr,
+    _listens: (UnixListener, UnixDatagram),
+}
+
+impl Targets {
+    fn new() -> io::Result<Self> {
+        let name = |what: &str| {
+            let name = format!("guard-probe-{what}-{}", std::process::id());
+            SocketAddr::from_abstract_name(name)
+        };
+        let (stream, datagram) = (name("stream")?, name("datagram")?);
+        let listens = UnixListener::bind_addr(&stream)?;
+        let receives = UnixDatagram::bind_addr(&datagram)?;
+        Ok(Self {
+            tcp: TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+            stream,
+            datagram,
+            _listens: (listens, receives),
+        })
+    }
+
+    fn reach(&self, call: Call) -> io::Result<()> {
+        match call {
+            Call::Tcp => {
+                let second = Duration::from_secs(1);
+                TcpStream::connect_timeout(&self.tcp.local_addr()?, second).map(drop)
+            }
+            Call::Stream => UnixStream::connect_addr(&self.stream).map(drop),
+            Call::Datagram => {
+                let socket = UnixDatagram::unbound()?;
+                socket.send_to_addr(b"?", &self.datagram).map(drop)
+            }
+        }
+    }
+}
+
+fn compiles() -> Answer {
+    let kind = ProgramKind::address_hook(INET4_CONNECT);
+    match load_program(kind, "guard_probe", &ANSWER_0).and_then(|program| is_compiled(&program)) {
+        Ok(true) => Answer::yes("the kernel says so of one that was loaded"),
+        Ok(false) => Answer::no("the kernel interprets one that was loaded"),
+        Err(error) => Answer::unclear(errno(&error)),
+    }
+}
+
+fn ring_buffer() -> Answer {
+    let layout = MapLayout {
+        kind: 27,
+        key_size: 0,
+        value_size: 0,
+        // A power of two of whole pages, whatever the size of a page.
+        max_entries: 1 << 16,
+        flags: 0,
+    };
+    match create_map("guard_probe", layout) {
+        Ok(_) => Answer::yes("made one"),
+        Err(error) => Answer::no(format!("none is made: {}", errno(&error))),
+    }
+}
+
+fn security_hooks() -> Answer {
+    match datapath::security_hooks() {
+        Ok(0) => Answer::no("a program is attached, and never called: bpf is not in lsm="),
+        Ok(_) => Answer::yes("a program that only counts was called"),
+        Err(why) => Answer::no(why),
+    }
+}
+
+fn types() -> Answer {
+    match datapath::has_types() {
+        Ok(()) => Answer::yes("read, and the type of sockets is in it"),
+        Err(why) => Answer::no(why),
+    }
+}
+
+/// Cuts a connection of this very process.
+fn cuts() -> Answer {
+    let cut = || {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let client = TcpStream::connect(listener.local_addr()?)?;
+        let (server, _) = listener.accept()?;
+        let cookies = [socket_cookie(&client)?].into();
+        sock_destroy::destroy_tcp(&cookies)?;
+        drop(server);
+        client.take_error()
+    };
+    match cut() {
+        Ok(Some(error)) if error.kind() == io::ErrorKind::ConnectionAborted => {
+            Answer::yes("cut one of its own: ECONNABORTED")
+        }
+        Ok(_) => Answer::no("one of its own was told to end, and did not"),
+        Err(error) => Answer::no(format!("one of its own was not cut: {}", errno(&error))),
+    }
+}

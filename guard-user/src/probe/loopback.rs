@@ -1,0 +1,79 @@
+//! Who listens on loopback outside of every session: any of them may be a relay to somewhere else.
+
+use std::fs;
+use std::path::Path;
+
+use super::{Answer, Check, Family, errno};
+use crate::proto::Row;
+use crate::sys::cgroup2::{self, Hierarchy};
+use crate::sys::tcp_listeners::{TcpListening, holders, tcp_listeners};
+
+const LISTENERS: Check = Check::way(
+    Family::Helper,
+    "listeners on loopback",
+    "name loopback's ports in the policy, allow those that the agent needs, and confirm or deny @loopback otherwise",
+)
+.optional();
+
+/// So many are named.
+const NAMED: usize = 8;
+
+/// One row, with each of them and its process, as far as this process may see that.
+#[must_use]
+pub fn row() -> Row {
+    LISTENERS.row(match tcp_listeners() {
+        Ok(all) => told(&all),
+        Err(error) => Answer::unclear(errno(&error)),
+    })
+}
+
+fn told(all: &[TcpListening]) -> Answer {
+    let holders = holders();
+    let hierarchy = Hierarchy::find().ok();
+    let is_inside = |pid: u32| {
+        let path = cgroup2::path_of(pid).ok();
+        let hierarchy = hierarchy.as_ref();
+        path.zip(hierarchy)
+            .is_some_and(|(path, hierarchy)| hierarchy.is_guarded(&path).unwrap_or(false))
+    };
+    let reachable = |one: &&TcpListening| {
+        let ip = one.at.ip().to_canonical();
+        ip.is_loopback() || ip.is_unspecified()
+    };
+    let mut named: Vec<_> = all
+        .iter()
+        .filter(reachable)
+        .map(|one| (one.at, holders.get(&one.inode).copied()))
+        .filter(|(_, pid)| !pid.is_some_and(is_inside))
+        .map(|(at, pid)| format!("{at} ({})", pid.map_or_else(unknown, program)))
+        .collect();
+    named.sort();
+    named.dedup();
+    if named.is_empty() {
+        return Answer::yes("nothing outside of sessions listens on TCP (sock_diag)");
+    }
+    let more = named.len().saturating_sub(NAMED);
+    named.truncate(NAMED);
+    let more = match more {
+        0 => String::new(),
+        more => format!(", and {more} more"),
+    };
+    Answer::no(format!(
+        "what these lead to a session may reach, where its policy allows the port: {}{more}",
+        named.join(", ")
+    ))
+}
+
+fn unknown() -> String {
+    "by whom cannot be seen".to_owned()
+}
+
+/// The name of a process' executable; what it calls itself where that may not be looked at.
+fn program(pid: u32) -> String {
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).ok();
+    let name = exe.as_deref().and_then(Path::file_name);
+    let name = name.map(|name| name.to_string_lossy().into_owned());
+    let comm = || fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    name.or_else(comm)
+        .map_or_else(unknown, |name| name.trim().to_owned())
+}

@@ -1,0 +1,99 @@
+//! Who listens on TCP in this network namespace: inet_diag, sock_diag(7).
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage};
+
+use super::sock_diag::Diag;
+
+/// A socket that listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TcpListening {
+    /// Where; the unspecified address stands for all.
+    pub at: SocketAddr,
+    /// The number of its inode, as in the links of `/proc/PID/fd`.
+    pub inode: u32,
+}
+
+/// All of them.
+///
+/// # Errors
+///
+/// The system's.
+pub fn tcp_listeners() -> io::Result<Vec<TcpListening>> {
+    let mut found = Vec::new();
+    for family in [AF_INET, AF_INET6] {
+        let mut diag = Diag::open()?;
+        let asked = InetRequest {
+            family,
+            protocol: IPPROTO_TCP,
+            extensions: ExtensionFlags::empty(),
+            states: StateFlags::LISTEN,
+            socket_id: match family {
+                AF_INET => SocketId::new_v4(),
+                _ => SocketId::new_v6(),
+            },
+        };
+        let flags = NLM_F_REQUEST | NLM_F_DUMP;
+        diag.send(flags, SockDiagMessage::InetRequest(asked))?;
+        diag.receive(|message: SockDiagMessage| {
+            if let SockDiagMessage::InetResponse(response) = message {
+                let header = response.header;
+                let id = header.socket_id;
+                found.push(TcpListening {
+                    at: SocketAddr::new(id.source_address, id.source_port),
+                    inode: header.inode,
+                });
+            }
+        })?;
+    }
+    Ok(found)
+}
+
+/// The processes that hold sockets, by the socket's inode: those that this process may look into. Of several one.
+#[must_use]
+pub fn holders() -> HashMap<u32, u32> {
+    let mut holders = HashMap::new();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    for pid in pids {
+        let open = fs::read_dir(format!("/proc/{pid}/fd"))
+            .into_iter()
+            .flatten();
+        for link in open
+            .flatten()
+            .filter_map(|fd| fs::read_link(fd.path()).ok())
+        {
+            let link = link.to_string_lossy();
+            let inode = link.strip_prefix("socket:[");
+            let inode = inode.and_then(|rest| rest.strip_suffix(']')?.parse().ok());
+            holders.extend(inode.map(|inode| (inode, pid)));
+        }
+    }
+    holders
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn a_listener_is_found_with_who_holds_it() {
+        for loopback in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(loopback) else {
+                continue;
+            };
+            let at = listener.local_addr().unwrap();
+            let found = tcp_listeners().unwrap();
+            let found = found.iter().find(|one| one.at == at).unwrap();
+            assert_eq!(holders().get(&found.inode), Some(&std::process::id()));
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! On a machine where the guard works.
+
+use std::collections::BTreeSet;
+use std::thread;
+
+use guard_lab::{AGENT, Network, Shell};
+
+use crate::{Rows, started};
+
+/// What has to be so for any other test of this project to work.
+const SURE: [&str; 15] = [
+    "guardd",
+    "one version",
+    "hook egress",
+    "hook connect4",
+    "hook connect6",
+    "hook sendmsg4",
+    "hook sendmsg6",
+    "hook sock_create",
+    "maps",
+    "programs at cgroups",
+    "cgroup v2",
+    "root owns the cgroups",
+    "connections are cut",
+    "control verbs",
+    "TIOCSTI",
+];
+
+#[test]
+fn what_holds_is_ok_and_was_tried() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    for rows in [Rows::by_root(&daemon), Rows::by_agent(&daemon)] {
+        for check in SURE {
+            rows.ok(check);
+        }
+        for check in ["TCP over IPv4", "TCP over IPv6", "UDP"] {
+            assert_eq!(rows.ok(check), "in a session EPERM; outside it works");
+        }
+        for check in ["packet sockets", "vsock", "io_uring"] {
+            assert!(rows.ok(check).starts_with("in a session EPERM"), "{check}");
+        }
+        for check in ["cgroup.procs", "a user namespace"] {
+            rows.ok(check);
+        }
+        let expected = if rows.all_open().is_empty() { 0 } else { 1 };
+        assert_eq!(rows.code, Some(expected), "{:?}", rows.all_open());
+    }
+    // What it looked with is gone.
+    assert_eq!(
+        daemon.root(["sessions"]).json().unwrap(),
+        serde_json::json!([])
+    );
+}
+
+#[test]
+fn each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let rows = Rows::by_root(&daemon);
+    let fields = [
+        "check", "detail", "family", "fix", "ok", "required", "state",
+    ];
+    for row in &rows.all {
+        let found: BTreeSet<_> = row
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
+        assert_eq!(found, BTreeSet::from(fields), "{row}");
+        assert!(!row["detail"].as_str().unwrap().is_empty(), "{row}");
+        assert_eq!(row["fix"].is_null(), row["ok"] == true, "{row}");
+        let states = if row["ok"] == true {
+            &["ok"][..]
+        } else {
+            &["open", "missing"]
+        };
+        assert!(states.contains(&row["state"].as_str().unwrap()), "{row}");
+    }
+    let checks: BTreeSet<_> = rows
+        .all
+        .iter()
+        .map(|row| row["check"].to_string())
+        .collect();
+    assert_eq!(checks.len(), rows.all.len(), "two rows have one name");
+}
+
+#[test]
+fn the_text_fits_a_terminal_and_says_all_that_the_json_does() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let rows = Rows::by_agent(&daemon);
+    let text = daemon.agent(["doctor"]).run().unwrap();
+    assert_eq!(text.code(), rows.code);
+    assert!(!text.stdout.contains('\u{1b}'), "a pipe has no colours");
+    for line in text.stdout.lines() {
+        assert!(line.chars().count() <= 80, "{line}");
+    }
+    for row in &rows.all {
+        let start = format!("  {:<8} ", row["state"].as_str().unwrap());
+        let check = row["check"].as_str().unwrap();
+        let is_its = |line: &str| {
+            line.strip_prefix(&start)
+                .is_some_and(|line| line.starts_with(check))
+        };
+        assert!(text.stdout.lines().any(is_its), "{row}: {}", text.stdout);
+    }
+    let fixes = text
+        .stdout
+        .lines()
+        .filter(|line| line.trim_start().starts_with("fix: "));
+    let not_ok = rows.all.iter().filter(|row| row["ok"] == false);
+    assert_eq!(fixes.count(), not_ok.count());
+}
+
+#[test]
+fn whoever_is_inside_is_told_nothing() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let mut shell = Shell::start(&daemon, "asks").unwrap();
+    let guard = guard_lab::bins::for_everybody("guard", daemon.tag()).unwrap();
+    let said = daemon.dir().join("said");
+    std::fs::write(&said, "").unwrap();
+    std::os::unix::fs::chown(&said, Some(AGENT), None).unwrap();
+    for (form, word) in [("", "guard why"), ("--json", "{\"error\":{")] {
+        let line = format!(
+            "{} doctor {form} > {} 2>&1",
+            guard.display(),
+            said.display()
+        );
+        assert_eq!(shell.status_of(&line).unwrap(), 2);
+        let said = std::fs::read_to_string(&said).unwrap();
+        assert!(
+            said.contains("inside a guarded cgroup") && said.contains(word),
+            "{said}"
+        );
+        assert!(!said.contains("hook"), "{said}");
+    }
+}
+
+#[test]
+fn several_may_ask_at_once() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let all: Vec<_> = thread::scope(|scope| {
+        let ask = |_| scope.spawn(|| Rows::by_agent(&daemon));
+        let asked: Vec<_> = (0..4).map(ask).collect();
+        asked.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    for rows in &all {
+        for check in SURE.into_iter().chain(["TCP over IPv4", "UDP"]) {
+            rows.ok(check);
+        }
+    }
+}
