@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -49,11 +50,35 @@ impl Cgroup {
         self.path.file_name().unwrap_or_default()
     }
 
+    /// Makes one below it, which belongs to a user, as this one then does: a tree that is delegated
+    /// (Documentation/admin-guide/cgroup-v2.rst).
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be made.
+    pub fn delegate(&self, name: &str, uid: u32) -> Result<PathBuf> {
+        let below = self.path.join(name);
+        fs::create_dir(&below).with_context(|| format!("cannot make {}", below.display()))?;
+        for dir in [&self.path, &below] {
+            chown(dir, Some(uid), Some(uid))?;
+            for file in ["cgroup.procs", "cgroup.threads", "cgroup.subtree_control"] {
+                chown(dir.join(file), Some(uid), Some(uid))?;
+            }
+        }
+        Ok(below)
+    }
+
     /// The same command, started in here.
     #[must_use]
     pub fn wrap(&self, command: &Command) -> Command {
+        Self::wrap_in(&self.path, command)
+    }
+
+    /// The same command, started in a cgroup.
+    #[must_use]
+    pub fn wrap_in(cgroup: &Path, command: &Command) -> Command {
         let mut wrapped = Command::new("sh");
-        wrapped.args(["-c", ENTER]).arg(&self.path);
+        wrapped.args(["-c", ENTER]).arg(cgroup);
         wrapped
             .arg(command.get_program())
             .args(command.get_args())

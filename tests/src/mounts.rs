@@ -54,9 +54,15 @@ pub fn bpffs() -> Result<()> {
 /// The same command, with a file for its `/etc/hosts` that it alone sees so. Root's to run.
 #[must_use]
 pub fn with_hosts(command: &Command, file: &Path) -> Command {
-    let script = "mount --bind \"$0\" /etc/hosts && exec \"$@\"";
+    with_file(command, file, "/etc/hosts")
+}
+
+/// The same command, with a file in another one's place that it alone sees there. Root's to run.
+#[must_use]
+pub fn with_file(command: &Command, file: &Path, place: &str) -> Command {
+    let script = format!("mount --bind \"$0\" {place} && exec \"$@\"");
     let mut with = Command::new("unshare");
-    with.args(["--mount", "--", "sh", "-c", script])
+    with.args(["--mount", "--", "sh", "-c", &script])
         .arg(file)
         .arg(command.get_program())
         .args(command.get_args());

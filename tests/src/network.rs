@@ -1,14 +1,17 @@
 //! Two network namespaces: a developer's machine, and production behind it.
 
 use std::fs::File;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::fd::AsFd as _;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use socket2::{Domain, Socket, Type};
 
 use crate::reap::Reaper;
 use crate::{Tag, exec, fit};
@@ -110,6 +113,30 @@ route add default via {PROD_V6}"
         let route = |prefix| format!("route add local {prefix} dev lo\n");
         let lines: String = prefixes.iter().map(route).collect();
         self.prod.ip(&lines)
+    }
+
+    /// Connects from an address of production's to the developer's machine, and waits for a byte's echo.
+    ///
+    /// # Errors
+    ///
+    /// That the namespace cannot be entered. Whether somebody answered is in what this gives.
+    pub fn call(&self, from: IpAddr, to: SocketAddr) -> Result<io::Result<()>> {
+        let limit = Duration::from_secs(2);
+        self.prod.enter(|| {
+            let tried = || {
+                let mut socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
+                socket.set_read_timeout(Some(limit))?;
+                if from.is_ipv6() {
+                    // Production answers for a whole range, but has one address of it.
+                    socket.set_freebind_v6(true)?;
+                }
+                socket.bind(&SocketAddr::new(from, 0).into())?;
+                socket.connect_timeout(&to.into(), limit)?;
+                socket.write_all(b"?")?;
+                socket.read_exact(&mut [0])
+            };
+            Ok(tried())
+        })
     }
 
     /// The developer's machine.

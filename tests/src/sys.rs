@@ -4,10 +4,11 @@
 pub(crate) mod bpf;
 pub(crate) mod sched;
 pub(crate) mod trace;
+pub(crate) mod uring;
 
 use std::io;
 use std::mem::{MaybeUninit, size_of, size_of_val};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use libc::{
     c_int, c_uint, c_void, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, socklen_t,
@@ -92,6 +93,22 @@ pub(crate) fn send_through(
     check_long(sent).map(drop)
 }
 
+/// Calls for which the kernel looks first whether one may, with arguments that mean nothing. `None` for others.
+pub(crate) fn ask_kernel(what: &str) -> Option<io::Result<()>> {
+    let nothing = c"".as_ptr();
+    // SAFETY: each reads a string with its end, or nothing, and does nothing: the descriptors, flags and numbers are wrong.
+    let done = unsafe {
+        match what {
+            "module" => libc::syscall(libc::SYS_finit_module, -1, nothing, 0),
+            "kexec" => libc::syscall(libc::SYS_kexec_load, 0, 0, 0, u64::MAX),
+            "reboot" => libc::syscall(libc::SYS_reboot, 0, 0, 0, 0),
+            "log" => libc::syscall(libc::SYS_syslog, 10, 0, 0),
+            _ => return None,
+        }
+    };
+    Some(check_long(done as isize).map(drop))
+}
+
 /// `io_uring_setup` with one entry.
 pub(crate) fn io_uring() -> io::Result<OwnedFd> {
     // struct io_uring_params of linux/io_uring.h: 120 bytes, zero where nothing is asked for.
@@ -101,6 +118,140 @@ pub(crate) fn io_uring() -> io::Result<OwnedFd> {
     let fd = check_long(fd as isize)? as c_int;
     // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// `socket` by the call that a 32-bit program would make; it works in a 64-bit one too.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn socket_of_i386(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
+    /// In arch/x86/entry/syscalls/syscall_32.tbl.
+    const SOCKET: u64 = 359;
+    let mut result = SOCKET;
+    // SAFETY: the call takes numbers only. rbx belongs to the compiler, and is put back; the registers that the kernel may
+    // change are declared.
+    unsafe {
+        std::arch::asm!(
+            "xchg {family}, rbx",
+            "int 0x80",
+            "xchg {family}, rbx",
+            family = inout(reg) family as u64 => _,
+            inout("rax") result,
+            in("rcx") kind as u64,
+            in("rdx") 0_u64,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    let result = result as i32;
+    if result < 0 {
+        return Err(io::Error::from_raw_os_error(-result));
+    }
+    // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(result) })
+}
+
+/// There are no such calls.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn socket_of_i386(_: c_int, _: c_int) -> io::Result<OwnedFd> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
+}
+
+/// Takes packets to and from a TUN device of that name (`TUNSETIFF` with `IFF_TUN | IFF_NO_PI`).
+pub(crate) fn attach_tun(fd: impl AsFd, name: &str) -> io::Result<()> {
+    // struct ifreq of linux/if.h: 16 bytes of name, then the flags.
+    let mut request = [0_u8; 40];
+    let length = name.len().min(15);
+    request[..length].copy_from_slice(&name.as_bytes()[..length]);
+    let flags = libc::IFF_TUN | libc::IFF_NO_PI;
+    request[16..18].copy_from_slice(&(flags as u16).to_ne_bytes());
+    // SAFETY: the kernel reads and writes 40 bytes at request.
+    let done = unsafe {
+        libc::ioctl(
+            fd.as_fd().as_raw_fd(),
+            libc::TUNSETIFF as _,
+            request.as_mut_ptr(),
+        )
+    };
+    check(done).map(drop)
+}
+
+/// Puts a key into a terminal's input (`TIOCSTI`).
+pub(crate) fn type_key(terminal: impl AsFd, key: u8) -> io::Result<()> {
+    // SAFETY: the kernel reads a byte at key.
+    let done = unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSTI, &raw const key) };
+    check(done).map(drop)
+}
+
+/// Another descriptor for one that this process was started with.
+pub(crate) fn inherited(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: whether it is open is what the call says; it is only duplicated.
+    let fd = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) })?;
+    // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// A text in this process's memory, which others may write to behind its back.
+pub(crate) struct Shared(Box<[u8; Self::LENGTH]>);
+
+impl Shared {
+    const LENGTH: usize = 40;
+
+    pub(crate) fn new(text: &str) -> Self {
+        Self(Box::new(Self::padded(text)))
+    }
+
+    /// As it stands in memory.
+    pub(crate) fn padded(text: &str) -> [u8; Self::LENGTH] {
+        let mut padded = [b' '; Self::LENGTH];
+        padded[..text.len()].copy_from_slice(text.as_bytes());
+        padded
+    }
+
+    pub(crate) fn place(&self) -> u64 {
+        self.0.as_ptr() as u64
+    }
+
+    pub(crate) fn text(&self) -> String {
+        // SAFETY: an aligned array of bytes that lives as long as this value.
+        let now = unsafe { (&raw const *self.0).read_volatile() };
+        String::from_utf8_lossy(&now).trim().to_owned()
+    }
+}
+
+/// Writes into another process's memory (`process_vm_writev`).
+pub(crate) fn write_memory(pid: i32, place: u64, bytes: &[u8]) -> io::Result<()> {
+    let data = iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let there = iovec {
+        iov_base: std::ptr::without_provenance_mut(place as usize),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: our bytes are only read; the kernel checks where they go to.
+    let written =
+        unsafe { libc::process_vm_writev(pid, &raw const data, 1, &raw const there, 1, 0) };
+    check_long(written).map(drop)
+}
+
+/// In linux/sched.h.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Runs `work` in a child that is made in a cgroup (`clone3` with `CLONE_INTO_CGROUP`), and says what it gave.
+pub(crate) fn clone_into(cgroup: impl AsFd, work: impl FnOnce() -> bool) -> io::Result<bool> {
+    // struct clone_args of linux/sched.h, as words.
+    let mut args = [0_u64; 11];
+    args[0] = CLONE_INTO_CGROUP;
+    args[4] = libc::SIGCHLD as u64;
+    args[10] = cgroup.as_fd().as_raw_fd() as u64;
+    // SAFETY: no memory is shared, so the child has a copy of this thread, and there is no other.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, args.as_ptr(), size_of_val(&args)) };
+    let pid = check_long(pid as isize)? as c_int;
+    if pid == 0 {
+        std::process::exit(i32::from(!work()));
+    }
+    let mut status = 0;
+    // SAFETY: the kernel writes an int at `status`.
+    check(unsafe { libc::waitpid(pid, &raw mut status, 0) })?;
+    Ok(status == 0)
 }
 
 /// Room for one control message, aligned as the kernel and the CMSG macros want it.
@@ -218,6 +369,30 @@ fn source(control: &mut Control, from: IpAddr) -> usize {
         }
     }
     total.div_ceil(size_of::<u64>())
+}
+
+/// An IPv4 address whose family says nothing, which UDP takes all the same.
+pub(crate) fn without_family(to: SocketAddr) -> io::Result<SockAddr> {
+    let SocketAddr::V4(to) = to else {
+        return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT));
+    };
+    let bare = libc::sockaddr_in {
+        sin_family: libc::AF_UNSPEC as u16,
+        sin_port: to.port().to_be(),
+        sin_addr: libc::in_addr {
+            s_addr: to.ip().to_bits().to_be(),
+        },
+        sin_zero: [0; 8],
+    };
+    // SAFETY: try_init gives memory that any address fits into, and is told how much of it is written.
+    let made = unsafe {
+        SockAddr::try_init(|storage, length| {
+            storage.cast::<libc::sockaddr_in>().write(bare);
+            *length = size_of_val(&bare) as socklen_t;
+            Ok(())
+        })
+    };
+    made.map(|((), address)| address)
 }
 
 /// A header for sending. It points to its arguments and must not outlive them.

@@ -2,14 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::io::{self, Read as _, Write as _};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use guard_lab::network::{DEV_V4, DEV_V6};
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Running, Shell, bins};
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
 
 const POLICY: &str = r#"
 version = 1
@@ -51,23 +50,7 @@ fn port(line: &str) -> u16 {
 
 /// Whether production reaches that port from one of its addresses, and is answered.
 fn reaches(network: &Network, from: &str, to: SocketAddr) -> io::Result<()> {
-    let from: SocketAddr = (from.parse::<IpAddr>().unwrap(), 0).into();
-    let done = network.prod().enter(|| {
-        let tried = || {
-            let mut socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
-            socket.set_read_timeout(Some(Duration::from_secs(2)))?;
-            if from.is_ipv6() {
-                // Production answers for a whole range, but has one address of it.
-                socket.set_freebind_v6(true)?;
-            }
-            socket.bind(&from.into())?;
-            socket.connect_timeout(&to.into(), Duration::from_secs(2))?;
-            socket.write_all(b"?")?;
-            socket.read_exact(&mut [0])
-        };
-        Ok(tried())
-    });
-    done.unwrap()
+    network.call(from.parse().unwrap(), to).unwrap()
 }
 
 #[test]

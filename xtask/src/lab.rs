@@ -6,9 +6,10 @@ use crate::shell::{cargo, run, target, which};
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("curl", "curl"),
     ("dbus-daemon", "dbus"),
+    ("dbus-send", "dbus"),
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
@@ -16,6 +17,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("python3", "python3"),
     ("setpriv", "util-linux"),
     ("socat", "socat"),
+    ("ssh-agent", "openssh-client"),
     ("tmux", "tmux"),
     ("wget", "wget"),
 ];

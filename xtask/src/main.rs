@@ -6,6 +6,7 @@ mod build;
 mod clients;
 mod demo;
 mod ebpf;
+mod escapes;
 mod install;
 mod lab;
 mod lint;
@@ -37,6 +38,12 @@ enum Command {
     Build,
     /// Show the guard at work, against a network that plays production
     Demo,
+    /// Try every way round the guard that is known, and print what came of each
+    Escapes {
+        /// Write docs/escapes.md anew
+        #[arg(long)]
+        write: bool,
+    },
     /// Check format, lints, and the licences and sources of dependencies
     Lint,
     /// Make the packages that people install, in target/package
@@ -65,6 +72,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::bench(&args),
         Command::Build => build::build(),
         Command::Demo => demo::demo(),
+        Command::Escapes { write } => escapes::escapes(write),
         Command::Lint => lint::lint(),
         Command::Package(args) => package::package(&args),
         Command::Run { policy, command } => run::run(policy, &command),

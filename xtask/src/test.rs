@@ -1,5 +1,6 @@
 //! `cargo xtask test`.
 
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
@@ -13,6 +14,15 @@ use crate::{before, build, clients, lab};
 ///
 /// That this machine cannot run all of them, or that one failed.
 pub(crate) fn test(args: &[String]) -> Result<()> {
+    test_with(args, &[])
+}
+
+/// The same, with more in the environment of the tests.
+///
+/// # Errors
+///
+/// As [`test`].
+pub(crate) fn test_with(args: &[String], more: &[(&str, &Path)]) -> Result<()> {
     lab::prepare()?;
     let before = before::build()?;
     let clients = clients::obtain(args)?;
@@ -25,6 +35,7 @@ pub(crate) fn test(args: &[String]) -> Result<()> {
         .arg("--target-dir")
         .arg(target())
         .args(args)
+        .envs(more.iter().copied())
         .env(guard_lab::bins::DIR, build::release())
         .env(guard_lab::bins::BEFORE, before)
         .envs(clients.map(|dir| (guard_lab::bins::CLIENTS, dir))))

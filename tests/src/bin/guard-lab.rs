@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
-use guard_lab::{bench, probe, reap, server, services, steps};
+use guard_lab::{bench, hand, probe, reap, server, services, steps};
 
 const HELP: &str = "\
 guard-lab probe KIND ADDRESS PORT [OTHER]   one attempt to reach the network; see guard-lab probe --help
@@ -15,6 +15,7 @@ guard-lab sink PORT   the other side of one, until its input ends
 guard-lab steps [--kill N] COMMAND…   runs it, tells its steps, and kills it after one
 guard-lab desktop [--hang] [--plain]   a notification server that does what its input says
 guard-lab authority   polkit's authority, which answers what its input says
+guard-lab hand datagram|stream|ring COMMAND…   becomes it, with such a thing as standard input
 guard-lab reap   takes down what its input names, once that ends
 ";
 
@@ -47,6 +48,7 @@ fn run() -> Result<bool> {
         "bench" => bench::client(&way(args)?)?,
         "sink" => bench::sink(args.next().context("which port?")?.parse()?)?,
         "steps" => steps::steps(args)?,
+        "hand" => hand::hand(args)?,
         "reap" => reap::reap(io::stdin().lock())?,
         "desktop" => services::desktop(args)?,
         "authority" => services::authority()?,

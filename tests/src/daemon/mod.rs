@@ -209,6 +209,17 @@ impl Daemon {
     /// A command on this daemon's machine, as a user, outside any guard.
     #[must_use]
     pub fn on_machine(&self, uid: u32, program: impl AsRef<OsStr>) -> Command {
+        self.on_machine_with(uid, &[], program)
+    }
+
+    /// The same, with capabilities that the user keeps: such as `net_raw`.
+    #[must_use]
+    pub fn on_machine_with(
+        &self,
+        uid: u32,
+        capabilities: &[&str],
+        program: impl AsRef<OsStr>,
+    ) -> Command {
         let mut command = match &self.builder.netns {
             Some(netns) => {
                 let mut nsenter = Command::new("nsenter");
@@ -219,6 +230,11 @@ impl Daemon {
             None => Command::new("setpriv"),
         };
         command.args([format!("--reuid={uid}"), format!("--regid={uid}")]);
+        if !capabilities.is_empty() {
+            let added: Vec<_> = capabilities.iter().map(|one| format!("+{one}")).collect();
+            let added = added.join(",");
+            command.args(["--inh-caps", &added, "--ambient-caps", &added]);
+        }
         command.args(["--clear-groups", "--"]).arg(program);
         command
     }

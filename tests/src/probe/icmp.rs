@@ -12,20 +12,28 @@ const TYPES_V4: (u8, u8) = (8, 0);
 const TYPES_V6: (u8, u8) = (128, 129);
 
 pub(super) fn ping(target: &Target, kind: Type) -> Outcome {
-    let v6 = target.to.is_ipv6();
-    let (protocol, (request, reply)) = if v6 {
-        (Protocol::ICMPV6, TYPES_V6)
-    } else {
-        (Protocol::ICMPV4, TYPES_V4)
+    ping_by(target, &socket(target, kind)?, kind)
+}
+
+/// A ping socket, or a raw one.
+pub(super) fn socket(target: &Target, kind: Type) -> Result<Socket, Failure> {
+    let protocol = match target.to.is_ipv6() {
+        true => Protocol::ICMPV6,
+        false => Protocol::ICMPV4,
     };
-    let socket = target.socket(kind, Some(protocol))?;
+    target.socket(kind, Some(protocol))
+}
+
+pub(super) fn ping_by(target: &Target, socket: &Socket, kind: Type) -> Outcome {
+    let v6 = target.to.is_ipv6();
+    let (request, reply) = if v6 { TYPES_V6 } else { TYPES_V4 };
     // A raw IPv6 socket takes no port.
     let mut to = target.to;
     to.set_port(0);
     socket.send_to(&echo(request), &to.into()).step("sendto")?;
     // Only a raw IPv4 socket gives the IP header, too.
     let header = if kind == Type::RAW && !v6 { 20 } else { 0 };
-    wait_for(&socket, header, reply, target)?;
+    wait_for(socket, header, reply, target)?;
     Ok("echoed".to_owned())
 }
 

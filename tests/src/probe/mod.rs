@@ -1,9 +1,13 @@
 //! `guard-lab probe`: one attempt to reach the network, and what came of it.
 
+mod calls;
 mod errno;
 mod extended;
+mod guards;
+mod handed;
 mod icmp;
 mod late;
+mod leaving;
 mod long;
 mod odd;
 mod spread;
@@ -20,6 +24,7 @@ use serde_json::{Value, json};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 pub use errno::name as errno_name;
+pub(crate) use handed::RING;
 
 /// What `guard-lab probe --help` prints.
 pub const HELP: &str = "\
@@ -31,6 +36,10 @@ or taken by the kernel where there can be no answer; else with 1, or with 2 if i
 tcp            a connection, a line and its echo
 mapped         the same from an IPv6 socket to ::ffff:ADDRESS
 fastopen       the same, with the line in the sendto that connects
+fastopen-connect  the same by the option TCP_FASTOPEN_CONNECT
+tcp-device     the same as tcp, from a socket bound to the device prod0
+uring-connect  the same as tcp, connected and sent by an io_uring
+named          the same as tcp, to what the system's resolver makes of OTHER
 mptcp          the same over MPTCP
 upload         a connection, OTHER bytes (1048576) in pieces, each sent when the one before has come back
 put            a connection, an HTTP PUT of the path OTHER, and the answer's first line
@@ -39,6 +48,15 @@ from           the same as tcp from the port OTHER, ended by a reset so that the
 moved          the same as tcp, by a socket that was made before this process went into the cgroup OTHER
 reconnect      the same as tcp, after a connection of the same socket to OTHER was dissolved
 udp-send       a datagram by sendto, and its echo
+udp-sendmsg    the same by sendmsg, with a source address
+udp-segment    the same, cut in two by the kernel (UDP_SEGMENT)
+udp-unspec     the same by sendto, to an address of no family
+udp-v4-on-v6   the same by sendto, to an IPv4 address from an IPv6 socket
+udp-addrform   a datagram from an IPv6 socket that was connected to OTHER and turned into an IPv4 one
+udp-elsewhere  a datagram by sendto, after an exchange of the same connected socket with OTHER
+uring-send     a datagram by an io_uring, and its echo
+broadcast      a datagram to whom SO_BROADCAST allows
+unicast-if     a datagram to ADDRESS by the device prod0 (IP_UNICAST_IF), whatever the routes say
 udp-connect    the same by connect and send
 udp-sendmmsg   the same by sendmmsg
 mapped-udp     the same by sendto from an IPv6 socket to ::ffff:ADDRESS
@@ -46,7 +64,12 @@ udp-reconnect  the same by connect and send, after an exchange of the same socke
 udplite        a UDP-Lite datagram by connect and send
 ping           an ICMP echo from a ping socket, and its reply
 raw            the same from a raw socket
+raw-header     a UDP datagram in an IPv4 packet to ADDRESS, from a raw socket whose sendto names OTHER
+tun            the same, written to the TUN device OTHER (NODE:NAME)
+sctp, dccp, l2tp, smc  whatever such a socket sends first
+mptcp-wait     a connection over MPTCP, a line and its echo, a wait, and another
 packet         a UDP datagram in an IPv4 packet, put on the device OTHER (prod0)
+packet-i386    the same, from a packet socket that a 32-bit system call has made
 vsock          a connection to the context ADDRESS (2, the host)
 rthdr          a datagram to ADDRESS by way of OTHER, with an IPv6 segment routing header
 device         a datagram to ADDRESS by the device OTHER (prod0), whatever the routes say
@@ -58,6 +81,32 @@ hold-open      a connection with a byte each 50 ms; prints {echo: N} for each ec
 loop           OTHER (100) connections one after the other
 spread         connections to OTHER IPv4 addresses from ADDRESS on, all at once; prints {connected, errors, left}
 keep           connections one after the other, for as long as it lives
+open-pin       opens the pin OTHER of a bpffs
+detach-pin     detaches the program of the link that is pinned at OTHER
+link-by-id     opens a program's link by its number, whoever's it is
+ask-kernel     asks for OTHER with arguments that mean nothing, of module, kexec, reboot and log; reached where that is all
+               that the kernel says against it
+ask-to-open    asks guardd at the socket OTHER to open ADDRESS for the session GUARD_SESSION
+type           types OTHER into the terminal that is its standard input (TIOCSTI)
+deaf           connections to the socket OTHER that ask much and read nothing; prints {deaf: N}
+flood          a datagram each millisecond, for as long as it lives
+repair         a TCP connection without a handshake (TCP_REPAIR), and a packet on it
+at-once        OTHER (20) connections at the same moment; prints {connected}
+given          what can be done with the socket at the descriptor OTHER, which it was started with
+given-ring     a datagram by the io_uring that is its standard input, as `guard-lab hand` gives it
+helper         listens at OTHER, a path or `@` and a name, and reaches ADDRESS for whoever asks
+by-helper      has it do so: OTHER is VERB:AT, of relay, connected, stream, datagram, message and
+               `dial GUARDD`, over which it has guardd open ADDRESS for the session GUARD_SESSION
+bring          connects to whoever listens at OTHER, whenever somebody does, and brings what is asked for
+brought        has that brought to AT, and uses it: OTHER is VERB:AT, of connected, stream, datagram, ping, lite and
+               `dial GUARDD`
+forward        listens at the port OTHER of loopback, and forwards whoever comes
+hold           a connection, held until the input ends; prints {pid, fd}
+late           a line and its echo, and the same again when the input says write, sendfile or splice; prints {connected}
+steal          a line and its echo over a socket of another process: OTHER is PID:FD
+obey           connects, on a line of input, to the address in its memory; prints {pid, at}
+poke           writes ADDRESS there: OTHER is HOW:PID:AT, of mem, vm and ptrace
+clone-into     the same as tcp, by a child made in the cgroup OTHER
 turn           serves one client at the port OTHER, then connects the socket of that connection to ADDRESS
 turn-listener  the same with the socket that listened
 turn-late      for OTHER (5) seconds: listens and is connected to, then connects the socket that listened to ADDRESS, while
@@ -110,15 +159,19 @@ pub fn probe(args: impl Iterator<Item = String>) -> Result<bool> {
     let (kind, target) = parse(args)?;
     let outcome = attempt(&kind, &target)?;
     let ok = outcome.is_ok();
-    say(&match outcome {
+    say(&report(&outcome));
+    Ok(ok)
+}
+
+fn report(outcome: &Outcome) -> Value {
+    match outcome {
         Ok(detail) => json!({"ok": true, "errno": null, "detail": detail}),
         Err(failure) => json!({
             "ok": false,
             "errno": errno::of(&failure.error),
             "detail": format!("{}: {}", failure.step, failure.error),
         }),
-    });
-    Ok(ok)
+    }
 }
 
 fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
@@ -126,6 +179,19 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "tcp" => tcp::connect(target),
         "mapped" => tcp::connect(&target.mapped()),
         "fastopen" => tcp::fast_open(target),
+        "fastopen-connect" => calls::fast_open_option(target),
+        "tcp-device" => calls::stream_by_device(target),
+        "uring-connect" => calls::ring_connect(target),
+        "named" => calls::named(target)?,
+        "udp-sendmsg" => calls::send_message(target),
+        "udp-segment" => calls::send_segmented(target),
+        "udp-unspec" => calls::send_without_family(target),
+        "udp-v4-on-v6" => calls::send_from_other_family(target),
+        "udp-addrform" => calls::change_family(target, target.other_address()?),
+        "udp-elsewhere" => calls::send_elsewhere(target, target.other_address()?),
+        "uring-send" => calls::ring_send(target),
+        "broadcast" => calls::broadcast(target),
+        "unicast-if" => calls::by_interface(target),
         "mptcp" => tcp::multipath(target),
         "put" => tcp::put(target),
         "upload" => tcp::upload(target)?,
@@ -141,6 +207,14 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "udplite" => udp::lite(target),
         "ping" => icmp::ping(target, Type::DGRAM),
         "raw" => icmp::ping(target, Type::RAW),
+        "raw-header" => odd::raw_header(target, target.other_address()?),
+        "tun" => odd::tun(target)?,
+        "sctp" => odd::by_protocol(target, libc::SOCK_STREAM, libc::IPPROTO_SCTP),
+        "dccp" => odd::by_protocol(target, libc::SOCK_DCCP, libc::IPPROTO_DCCP),
+        "l2tp" => odd::by_protocol(target, libc::SOCK_DGRAM, 115),
+        "smc" => odd::by_protocol(target, libc::SOCK_STREAM, 256),
+        "mptcp-wait" => tcp::multipath_waiting(target),
+        "packet-i386" => odd::packet_of_i386(target),
         "packet" => odd::packet(target),
         "vsock" => odd::vsock(target),
         "rthdr" => odd::routing_header(target, target.other_address()?),
@@ -152,6 +226,29 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "loop" => long::connect_often(target)?,
         "spread" => spread::connect_to_all(target)?,
         "keep" => long::keep_connecting(target),
+        "open-pin" => guards::open_pin(target)?,
+        "detach-pin" => guards::detach_pin(target)?,
+        "link-by-id" => guards::link_by_id(),
+        "ask-kernel" => guards::ask_kernel(target)?,
+        "ask-to-open" => guards::ask_to_open(target)?,
+        "type" => guards::type_in(target)?,
+        "deaf" => guards::be_deaf(target)?,
+        "flood" => guards::flood(target),
+        "repair" => guards::repair(target),
+        "at-once" => guards::at_once(target)?,
+        "given" => handed::given(target)?,
+        "given-ring" => handed::given_ring(target)?,
+        "helper" => handed::helper(target)?,
+        "bring" => handed::bring(target)?,
+        "brought" => handed::brought(target)?,
+        "by-helper" => handed::by_helper(target)?,
+        "forward" => handed::forward(target)?,
+        "hold" => handed::hold(target),
+        "late" => handed::use_late(target)?,
+        "steal" => handed::steal(target)?,
+        "obey" => handed::obey(target)?,
+        "poke" => handed::poke(target)?,
+        "clone-into" => leaving::clone_into(target)?,
         "turn" => turn::turn_around(target, false)?,
         "turn-listener" => turn::turn_around(target, true)?,
         "turn-late" => late::connect_listeners(target)?,

@@ -34,6 +34,15 @@ pub(super) fn multipath(target: &Target) -> Outcome {
     exchange(&socket)
 }
 
+/// The same, and then it waits for what the other side may want to add.
+pub(super) fn multipath_waiting(target: &Target) -> Outcome {
+    let socket = target.socket(Type::STREAM, Some(Protocol::from(MPTCP)))?;
+    socket.connect(&target.address()).step("connect")?;
+    exchange(&socket)?;
+    std::thread::sleep(target.timeout);
+    exchange(&socket)
+}
+
 pub(super) fn fast_open(target: &Target) -> Outcome {
     let socket = target.socket(Type::STREAM, None)?;
     socket
@@ -143,7 +152,7 @@ pub(super) fn exchange(mut socket: &Socket) -> Outcome {
     receive(socket)
 }
 
-fn receive(mut socket: &Socket) -> Outcome {
+pub(super) fn receive(mut socket: &Socket) -> Outcome {
     let mut echo = [0; LINE.len()];
     socket.read_exact(&mut echo).step("receive")?;
     Ok("echoed".to_owned())

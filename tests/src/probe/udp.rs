@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use socket2::{Protocol, Socket, Type};
 
-use super::{LINE, Outcome, Step as _, Target};
+use super::{Failure, LINE, Outcome, Step as _, Target};
 use crate::sys;
 
 pub(super) fn send(target: &Target) -> Outcome {
@@ -33,20 +33,27 @@ pub(super) fn reconnect(target: &Target, first: SocketAddr) -> Outcome {
 }
 
 pub(super) fn lite(target: &Target) -> Outcome {
+    lite_by(target, &lite_socket(target)?)
+}
+
+pub(super) fn lite_socket(target: &Target) -> Result<Socket, Failure> {
     let protocol = Protocol::from(libc::IPPROTO_UDPLITE);
-    let socket = target.socket(Type::DGRAM, Some(protocol))?;
+    target.socket(Type::DGRAM, Some(protocol))
+}
+
+pub(super) fn lite_by(target: &Target, socket: &Socket) -> Outcome {
     socket.connect(&target.address()).step("connect")?;
     socket.send(LINE).step("send")?;
     Ok("sent".to_owned())
 }
 
-fn exchange(socket: &Socket, to: SocketAddr) -> Outcome {
+pub(super) fn exchange(socket: &Socket, to: SocketAddr) -> Outcome {
     socket.connect(&to.into()).step("connect")?;
     socket.send(LINE).step("send")?;
     receive(socket)
 }
 
-fn receive(mut socket: &Socket) -> Outcome {
+pub(super) fn receive(mut socket: &Socket) -> Outcome {
     let mut echo = [0; LINE.len()];
     socket.read(&mut echo).step("receive")?;
     Ok("echoed".to_owned())

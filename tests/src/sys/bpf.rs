@@ -1,7 +1,10 @@
 //! `bpf(2)`, as far as measurements go. Attributes are the words of `union bpf_attr` in linux/bpf.h.
 
+use std::ffi::CString;
 use std::io;
 use std::mem::size_of_val;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use rustix::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
 
@@ -9,10 +12,14 @@ use super::check_long;
 
 const MAP_CREATE: u32 = 0;
 const PROG_LOAD: u32 = 5;
+const OBJ_GET: u32 = 7;
 const PROG_GET_FD_BY_ID: u32 = 13;
 const MAP_UPDATE_BATCH: u32 = 26;
 const MAP_DELETE_BATCH: u32 = 27;
 const LINK_CREATE: u32 = 28;
+const LINK_GET_FD_BY_ID: u32 = 30;
+const LINK_GET_NEXT_ID: u32 = 31;
+const LINK_DETACH: u32 = 34;
 const ENABLE_STATS: u32 = 32;
 
 const MAP_TYPE_LPM_TRIE: u32 = 11;
@@ -81,6 +88,41 @@ pub(crate) fn program(id: u32) -> io::Result<OwnedFd> {
     words[0] = pair(id, 0);
     // SAFETY: no pointers.
     unsafe { bpf_fd(PROG_GET_FD_BY_ID, &mut words) }
+}
+
+/// What is pinned there.
+pub(crate) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut words: Words = [0; 16];
+    words[0] = path.as_ptr() as u64;
+    // SAFETY: a string with its end, alive.
+    unsafe { bpf_fd(OBJ_GET, &mut words) }
+}
+
+/// Detaches a link.
+pub(crate) fn detach(link: impl AsFd) -> io::Result<()> {
+    let mut words: Words = [0; 16];
+    words[0] = pair(number(link.as_fd()), 0);
+    // SAFETY: no pointers.
+    unsafe { bpf(LINK_DETACH, &mut words) }.map(drop)
+}
+
+/// The number of the first link.
+pub(crate) fn first_link() -> io::Result<u32> {
+    let mut words: Words = [0; 16];
+    // SAFETY: no pointers.
+    unsafe { bpf(LINK_GET_NEXT_ID, &mut words) }?;
+    // The second of two.
+    let [_, _, _, _, a, b, c, d] = words[0].to_ne_bytes();
+    Ok(u32::from_ne_bytes([a, b, c, d]))
+}
+
+/// Opens a link by its number.
+pub(crate) fn open_link(id: u32) -> io::Result<OwnedFd> {
+    let mut words: Words = [0; 16];
+    words[0] = pair(id, 0);
+    // SAFETY: no pointers.
+    unsafe { bpf_fd(LINK_GET_FD_BY_ID, &mut words) }
 }
 
 /// Has the kernel count and time the runs of all programs for as long as the descriptor is open.

@@ -130,6 +130,37 @@ pub(crate) fn call(thread: pid_t) -> io::Result<Option<Call>> {
     })
 }
 
+/// Stops another process, writes into its memory, and lets it go.
+pub(crate) fn poke(pid: pid_t, place: u64, bytes: &[u8]) -> io::Result<()> {
+    attached(libc::PTRACE_ATTACH, pid, 0, 0)?;
+    let mut status = 0;
+    // SAFETY: the kernel writes an int at `status`.
+    check(unsafe { libc::waitpid(pid, &raw mut status, libc::__WALL) })?;
+    let (words, _) = bytes.as_chunks::<8>();
+    let poked = (place..)
+        .step_by(8)
+        .zip(words)
+        .try_for_each(|(place, word)| {
+            let word = usize::from_ne_bytes(*word);
+            attached(libc::PTRACE_POKEDATA, pid, place as usize, word)
+        });
+    attached(libc::PTRACE_DETACH, pid, 0, 0)?;
+    poked
+}
+
+fn attached(request: c_uint, pid: pid_t, place: usize, data: usize) -> io::Result<()> {
+    // SAFETY: both are numbers here, or addresses in the other process.
+    let done = unsafe {
+        libc::ptrace(
+            request,
+            pid,
+            without_provenance_mut::<u8>(place),
+            without_provenance_mut::<u8>(data),
+        )
+    };
+    check_long(done).map(drop)
+}
+
 /// Waits for any thread that is traced.
 pub(crate) fn wait() -> io::Result<(pid_t, Stop)> {
     let mut status = 0;

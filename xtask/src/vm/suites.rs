@@ -103,7 +103,10 @@ pub(super) struct Suite {
 
 /// Where the suites run that do not run in plain machines alone. What is not named here runs there.
 const ELSEWHERE: &[(Kind, &[&str])] = &[
-    (Kind::NoBpfLsm, &["enforcement", "holes", "lifecycle"]),
+    (
+        Kind::NoBpfLsm,
+        &["enforcement", "escapes", "holes", "lifecycle"],
+    ),
     (Kind::Hybrid, &["enforcement", "lifecycle", "systemd"]),
     (Kind::Legacy, &["legacy"]),
     (Kind::Reboot, &["reboot"]),
@@ -143,7 +146,7 @@ const SAME_EVERYWHERE: &[&str] = &[
 ];
 /// What asks the kernel, and takes many minutes in an emulated machine: `cargo xtask test` asks the one that it runs on, and
 /// `cargo xtask vm` without `--brief` each.
-const LONG: &[&str] = &["doctor"];
+const LONG: &[&str] = &["doctor", "escapes"];
 /// What asks nothing of the kernel but of what Debian runs on it. Every machine installs the package, and the hybrid one has the
 /// older systemd.
 const OF_SYSTEMD: &[&str] = &["containers", "packages", "services", "systemd"];

@@ -1,0 +1,457 @@
+//! A helper outside.
+
+use std::fs::{self, File};
+use std::io::{Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use guard_lab::{AGENT, Attempt, Report, Running, Shell, bins, eventually, patience};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::layer::Layer;
+use crate::scene::{DENIED, PATIENCE, Place, Scene, line};
+use crate::way::{Came, Tried, Way, closed, family, open};
+
+const USER: &str = "run the agent as a user of its own (`sudo guard run --user agent`)";
+const LISTENERS: &str = "a session's unix sockets reach its own, and what its policy names";
+const DOMAIN: &str = "the session's Landlock domain: it is kept out of processes outside";
+const PORTS: &str = "name loopback's ports in the policy: allow those that the agent needs";
+
+family! { "A helper outside";
+    path: unheard("a unix socket by its path, whose server connects for whoever asks: Docker, an IDE, a build daemon")
+        => || helper("relay", false);
+    abstract_name: unheard("an abstract unix socket").by_layers(&[Layer::UnixSockets, Layer::Scopes])
+        => || helper("relay", true);
+    message: unheard("a datagram to a unix socket") => || helper("message", false);
+    link: unheard("another name for such a socket: a hard link to it, in a directory of the agent's") => || asked(
+        "ln $at $at.link && trap \"rm $at.link\" EXIT; $probe probe by-helper $to 443 relay:$at.link",
+    );
+    by_descriptor: unheard("the same socket by `/proc/self/fd`, as long paths are reached") => || asked(
+        "exec 9<${at%/*}; exec $probe probe by-helper $to 443 relay:/proc/self/fd/9/${at##*/}",
+    );
+    link_to_self: unheard("a link that leads through `/proc/self`, which is another process for whoever judges") => || asked(
+        "ln -s /proc/self/root$at $at.self && trap \"rm $at.self\" EXIT; $probe probe by-helper $to 443 relay:$at.self",
+    );
+    namespaces: unheard("the same socket from user, mount, process and network namespaces and a root directory of its own")
+        .where_there_is("user namespaces for users") => || asked(
+        "own='unshare --user --map-root-user --mount --net --pid --fork --mount-proc'; $own true || exit; mkdir -p $at.root; \
+         $own sh -c \"mount --rbind / $at.root && exec chroot $at.root $probe probe by-helper $to 443 relay:$at\"",
+    );
+    planted: open(
+        "a link to such a socket, left by an earlier session where the next one's policy allows a socket",
+        "allow sockets only in directories that the agent cannot write to",
+    ) => planted;
+    netlink: closed(
+        "a netlink socket for processes (`NETLINK_USERSOCK`), at which one outside listens and connects for whoever asks",
+        "Operation not permitted", "seccomp: the protocol that leads to processes",
+    ) => netlink;
+    fifo: open("a FIFO, a file or a message queue, whose reader outside does what it finds there", USER) => fifo;
+    loopback: open("a forwarded port on loopback, as of `ssh -L` or `kubectl port-forward`", PORTS).without("is answered")
+        => loopback;
+    tmux: unheard("tmux: a command in a server that runs outside").seen("Operation not permitted").where_there_is("tmux") => tmux;
+    bus: unheard("D-Bus: a service that the session bus starts outside").seen("refused").where_there_is("D-Bus") => bus;
+    ssh_agent: unheard("an ssh agent: a signature with a key of the user's").seen("No private key found")
+        .where_there_is("OpenSSH").without("signs") => ssh_agent;
+    memory: untouched("writing into the memory of a process of the same user (`/proc/PID/mem`)", "EACCES") => || poked("mem");
+    memory_call: untouched("the same by `process_vm_writev`", "EPERM") => || poked("vm");
+    ptrace: untouched("the same by `ptrace`", "EPERM") => || poked("ptrace");
+    other_session: unheard(
+        "a server in another session of the same user, which may reach production and connects for whoever asks",
+    ) => || {
+        let place = Place::new()?;
+        in_session(&place, |scene, at, policy| {
+            let mut shell = Shell::start(&scene.daemon, policy)?;
+            shell.begin(&Attempt::new("helper", &place.v4, 443).other(at))?;
+            shell.line_with("listening")?;
+            Ok(shell)
+        })
+    };
+    terminal: open("writing to another terminal of the user's, as where a person answers", USER).without("is shown there")
+        => || on_terminal("echo painted >$terminal", |keys| {
+            let mut shown = [0; 64];
+            let length = keys.read(&mut shown).unwrap_or(0);
+            String::from_utf8_lossy(&shown[..length]).contains("painted")
+        });
+    keys: open("reading what is typed into another terminal of the user's", USER).without("is read")
+        => || on_terminal("read -r -t 2 typed <$terminal; [ \"$typed\" = secret ]", |_| true);
+    signal: closed(
+        "ending a process of the same user outside, by a signal", "Operation not permitted",
+        "the session's Landlock domain, or the security module: signals stay within the session",
+    ).by_layers(&[Layer::Signals]).without("ends it") => || ended("exec sleep 60", "kill -TERM");
+    limits: closed(
+        "ending a process of the same user outside, by a limit of its time (`prlimit`)", "Operation not permitted",
+        "seccomp: a limit of another process is not set",
+    ).without("ends it") => || ended("while :; do :; done", "prlimit --cpu=1 --pid");
+}
+
+/// A helper that cannot be asked.
+pub(crate) const fn unheard(how: &'static str) -> Way {
+    closed(how, "EPERM (", LISTENERS).by_layers(&[Layer::UnixSockets])
+}
+
+/// A process that cannot be reached into.
+pub(crate) const fn untouched(how: &'static str, seen: &'static str) -> Way {
+    closed(how, seen, DOMAIN).by_layers(&[Layer::Domain])
+}
+
+/// How long something that was started may take until it has sent a packet.
+const SOON: Duration = Duration::from_secs(3);
+
+/// One that serves whoever asks, at a path or an abstract name.
+fn helper(verb: &str, has_name: bool) -> Result<Tried> {
+    let place = Place::new()?;
+    let (scene, to) = (place.scene, &place.v4);
+    let at = scene.socket(&place)?;
+    let at = if has_name { format!("@{at}") } else { at };
+    let port = if verb == "message" { 53 } else { 443 };
+    let mut helper = scene.outside(&Attempt::new("helper", to, port).other(&at))?;
+    line(&mut helper)?;
+    let attempt = Attempt::new("by-helper", to, port).other(&format!("{verb}:{at}"));
+    Ok(Tried {
+        with: scene.came(to, || {
+            settled(attempt.under(&scene.daemon, "denied")?, scene, to)
+        })?,
+        without: scene.without(to, || {
+            settled(attempt.outside(scene.network.dev(), AGENT)?, scene, to)
+        })?,
+    })
+}
+
+/// One that serves whoever asks, asked by a script: `$at` is where it listens, and `$to` whom it connects to.
+fn asked(script: &str) -> Result<Tried> {
+    let place = Place::new()?;
+    let (scene, to) = (place.scene, &place.v4);
+    let at = scene.socket(&place)?;
+    let mut helper = scene.outside(&Attempt::new("helper", to, 443).other(&at))?;
+    line(&mut helper)?;
+    let tried = scene.scripted(&[], &format!("at={at}; to={to}; {script}"), to)?;
+    Ok(match tried.without {
+        Came::Stopped(why) if why.contains("unshare") => Tried::missing(why),
+        _ => tried,
+    })
+}
+
+/// By an earlier session; the next one's policy allows the name. Without the guard anybody connects there.
+fn planted() -> Result<Tried> {
+    let place = Place::new()?;
+    let (scene, to) = (place.scene, &place.v4);
+    let at = scene.socket(&place)?;
+    let mut helper = scene.outside(&Attempt::new("helper", to, 443).other(&at))?;
+    line(&mut helper)?;
+    let allowed = format!("{at}.allowed");
+    let left = scene.script(&[], Some("denied"), &format!("ln -s {at} {allowed}"))?;
+    ensure!(left.ok, "{left:?}");
+    let policy = PathBuf::from(&at).with_extension("toml");
+    fs::write(
+        &policy,
+        format!("{DENIED}\n[unix]\nallow = [\"{allowed}\"]\n"),
+    )?;
+    let policy = policy.to_string_lossy().into_owned();
+    let attempt = Attempt::new("by-helper", to, 443).other(&format!("relay:{allowed}"));
+    scene.tried(&policy, &attempt, to)
+}
+
+/// Its reader connects to whatever address is written there.
+fn netlink() -> Result<Tried> {
+    let place = Place::new()?;
+    let (scene, to) = (place.scene, &place.v4);
+    let new = "import socket; s = socket.socket(16, socket.SOCK_RAW, 2)";
+    let listens = format!(
+        "exec python3 -c \"{new}; s.bind((0, 0)); print(s.getsockname()[0], flush=True)
+while True: socket.create_connection((s.recv(99).decode(), 443), 5).close()\""
+    );
+    let mut helper = Running::start(&mut scene.bash(&[], None, &listens)?)?;
+    let at = line(&mut helper)?;
+    let asks = format!("exec python3 -c \"{new}; s.sendto(b'{to}', ({at}, 0))\"");
+    let came = |policy| scene.came(to, || settled(scene.script(&[], policy, &asks)?, scene, to));
+    Ok(Tried {
+        with: came(Some("denied"))?,
+        without: came(None)?,
+    })
+}
+
+fn fifo() -> Result<Tried> {
+    let place = Place::new()?;
+    let (scene, to) = (place.scene, &place.v4);
+    let at = scene.socket(&place)?;
+    // It has both ends open, so that no writer waits for it, and goes on where it cannot connect.
+    let reads = format!(
+        "mkfifo {at} && exec 4<>{at} && echo reads && while read -r to <&4; do true 3<>/dev/tcp/$to/443; done"
+    );
+    let mut reader = Running::start(&mut scene.bash(&[], None, &reads)?)?;
+    reader.line_with("reads", PATIENCE)?;
+    let came = |policy| {
+        scene.came(to, || {
+            let report = scene.script(&[], policy, &format!("echo {to} >{at}"))?;
+            settled(report, scene, to)
+        })
+    };
+    Ok(Tried {
+        with: came(Some("denied"))?,
+        without: came(None)?,
+    })
+}
+
+/// A helper in a session that may reach all, asked from one that may not; and the same outside.
+fn in_session(place: &Place, begin: impl Fn(&Scene, &str, &str) -> Result<Shell>) -> Result<Tried> {
+    let (scene, to) = (place.scene, &place.v4);
+    let at = scene.socket(place)?;
+    let shell = begin(scene, &at, "open")?;
+    let asked = |at: &str| Attempt::new("by-helper", to, 443).other(&format!("relay:{at}"));
+    let with = scene.came(to, || asked(&at).under(&scene.daemon, "denied"))?;
+    drop(shell);
+    let at = format!("{at}.outside");
+    let mut helper = scene.outside(&Attempt::new("helper", to, 443).other(&at))?;
+    line(&mut helper)?;
+    Ok(Tried {
+        with,
+        without: scene.without(to, || asked(&at).outside(scene.network.dev(), AGENT))?,
+    })
+}
+
+/// A script that does something to a terminal of the same user's, into which `secret` is typed; and whether that was done.
+fn on_terminal(script: &str, is_done: impl Fn(&mut File) -> bool) -> Result<Tried> {
+    let place = Place::new()?;
+    let came = |policy| -> Result<Came> {
+        let keys = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY)?;
+        grantpt(&keys)?;
+        unlockpt(&keys)?;
+        let path = ptsname(&keys, Vec::new())?.into_string()?;
+        std::os::unix::fs::chown(&path, Some(AGENT), None)?;
+        // What nobody has open is not shown anywhere.
+        let terminal = File::options().read(true).write(true).open(&path)?;
+        let mut keys = File::from(keys);
+        let script = format!("terminal={path}; {script}");
+        if script.contains("read") {
+            keys.write_all(b"secret\n")?;
+        }
+        let report = place.scene.script(&[], policy, &script)?;
+        rustix::io::ioctl_fionbio(&keys, true)?;
+        let done = report.ok && is_done(&mut keys);
+        drop(terminal);
+        Ok(Came::of(&report, done.then(|| "done".to_owned())))
+    };
+    Ok(Tried {
+        with: came(Some("denied"))?,
+        without: came(None)?,
+    })
+}
+
+/// A helper may take a moment for what nobody waits for.
+fn settled(report: Report, scene: &Scene, to: &str) -> Result<Report> {
+    let before = scene.packets_to(to)?;
+    let is_there = |scene: &Scene| scene.packets_to(to).is_ok_and(|now| now > before);
+    for _ in 0..10 {
+        if !report.ok || is_there(scene) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(report)
+}
+
+fn loopback() -> Result<Tried> {
+    let place = Place::new()?;
+    let scene = place.scene;
+    let mut relay = scene.outside(&Attempt::new("forward", &place.v4, 443))?;
+    let port = u16::try_from(line(&mut relay)?["listening"].as_u64().unwrap_or(0))?;
+    scene.answer(&Attempt::tcp("127.0.0.1", port))
+}
+
+/// What a program that runs outside is told to start, and where to look for what came of it.
+fn started(
+    place: &Place,
+    tell: impl Fn(&Path, &str, Option<&str>) -> Result<Report>,
+) -> Result<Tried> {
+    let (scene, to) = (place.scene, &place.v4);
+    let socket = scene.socket(place)?;
+    let dir = Path::new(&socket).parent().context("no directory")?;
+    let probe = bins::for_everybody("guard-lab", scene.daemon.tag())?;
+    let command = format!("{} probe tcp {to} 443", probe.display());
+    let came = |policy| -> Result<Came> {
+        let before = scene.packets_to(to)?;
+        let report = tell(dir, &command, policy)?;
+        // What it starts is not waited for by whoever asked.
+        let has_come = || scene.packets_to(to).is_ok_and(|now| now > before);
+        let begun = Instant::now();
+        while report.ok && !has_come() && begun.elapsed() < patience(SOON) {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        let arrived = has_come();
+        Ok(Came::of(&report, arrived.then(|| "packets".to_owned())))
+    };
+    Ok(Tried {
+        with: came(Some("denied"))?,
+        without: came(None)?,
+    })
+}
+
+fn tmux() -> Result<Tried> {
+    let place = Place::new()?;
+    let scene = place.scene;
+    let socket = scene.socket(&place)?;
+    let server = scene.script(
+        &[],
+        None,
+        &format!("tmux -f /dev/null -S {socket} new-session -d sleep 60"),
+    )?;
+    if server.detail.contains("not found") {
+        return missing("tmux");
+    }
+    let tried = started(&place, |_, command, policy| {
+        scene.script(
+            &[],
+            policy,
+            &format!("tmux -S {socket} new-window -d '{command}'"),
+        )
+    });
+    scene.script(&[], None, &format!("tmux -S {socket} kill-server"))?;
+    tried
+}
+
+const NO_BUS: &str = "there is no bus";
+
+/// Each time by a bus of its own: one that waits for a service to come does not start it again.
+fn bus() -> Result<Tried> {
+    let place = Place::new()?;
+    let tried = started(&place, |dir, command, policy| {
+        ask_bus(place.scene, dir, command, policy)
+    });
+    match tried {
+        Err(error) if error.to_string() == NO_BUS => missing("dbus-daemon"),
+        other => other,
+    }
+}
+
+fn ask_bus(scene: &Scene, dir: &Path, command: &str, policy: Option<&str>) -> Result<Report> {
+    const NAME: &str = "org.example.Escape";
+    let name = policy.unwrap_or("none");
+    let socket = dir.join(format!("{name}.bus"));
+    let services = dir.join(name);
+    fs::create_dir(&services)?;
+    let service = format!("[D-BUS Service]\nName={NAME}\nExec={command}\n");
+    fs::write(services.join("escape.service"), service)?;
+    let config = format!(
+        "<busconfig><type>session</type><listen>unix:path={}</listen><servicedir>{}</servicedir><policy context=\"default\">\
+         <allow send_destination=\"*\"/><allow receive_sender=\"*\"/><allow own=\"*\"/></policy></busconfig>",
+        socket.display(),
+        services.display()
+    );
+    let file = services.join("bus.conf");
+    fs::write(&file, config)?;
+    let daemon = format!(
+        "exec dbus-daemon --nofork --config-file={} 2>/dev/null",
+        file.display()
+    );
+    let mut bus = Running::start(&mut scene.bash(&[], None, &daemon)?)?;
+    let is_there = || socket.exists() || bus.has_ended();
+    ensure!(
+        eventually("the bus listens", is_there).is_ok() && socket.exists(),
+        NO_BUS
+    );
+    // The service never takes its name, so a call that comes as far as the bus has no reply in the end.
+    let call = format!(
+        "DBUS_SESSION_BUS_ADDRESS=unix:path={} dbus-send --session --print-reply --reply-timeout=1500 --dest={NAME} / \
+         org.freedesktop.DBus.Peer.Ping 2>&1 | grep -v NoReply | grep -q 'Failed to open' && echo refused >&2 && exit 1; exit 0",
+        socket.display()
+    );
+    scene.script(&[], policy, &call)
+}
+
+fn ssh_agent() -> Result<Tried> {
+    let place = Place::new()?;
+    let scene = place.scene;
+    let socket = scene.socket(&place)?;
+    let mut agent =
+        Running::start(&mut scene.bash(&[], None, &format!("exec ssh-agent -D -a {socket}"))?)?;
+    if eventually("the agent listens", || {
+        Path::new(&socket).exists() || agent.has_ended()
+    })
+    .is_err()
+        || agent.has_ended()
+    {
+        return missing("ssh-agent");
+    }
+    let key = format!(
+        "export SSH_AUTH_SOCK={socket}; ssh-keygen -q -t ed25519 -N '' -f {socket}.key && ssh-add -q {socket}.key && rm {socket}.key"
+    );
+    let made = scene.script(&[], None, &key)?;
+    ensure!(made.ok, "{made:?}");
+    let came = |policy: Option<&str>| -> Result<Came> {
+        let at = format!("{socket}.{}", policy.unwrap_or("none"));
+        let sign = format!(
+            "export SSH_AUTH_SOCK={socket}; echo text >{at} && ssh-keygen -q -Y sign -n file -f {socket}.key.pub {at}"
+        );
+        let report = scene.script(&[], policy, &sign)?;
+        let has_signed = Path::new(&format!("{at}.sig")).exists();
+        Ok(Came::of(&report, has_signed.then(|| "signed".to_owned())))
+    };
+    Ok(Tried {
+        with: came(Some("denied"))?,
+        without: came(None)?,
+    })
+}
+
+/// A machine without that program has no such way.
+fn missing(program: &str) -> Result<Tried> {
+    Ok(Tried::missing(format!("{program} is not installed")))
+}
+
+/// A process outside that connects to what stands in its memory, when it is told to.
+fn poked(how: &str) -> Result<Tried> {
+    let place = Place::new()?;
+    let (scene, to) = (place.scene, &place.v4);
+    let came = |policy: Option<&str>| {
+        scene.came(to, || {
+            let mut victim = scene.outside(&Attempt::new("obey", &place.open_v4, 443))?;
+            let there = line(&mut victim)?;
+            let which = format!("{how}:{}:{}", there["pid"], there["at"]);
+            let attempt = Attempt::new("poke", to, 443).other(&which);
+            let report = match policy {
+                Some(policy) => attempt.under(&scene.daemon, policy)?,
+                None => attempt.outside(scene.network.dev(), AGENT)?,
+            };
+            victim.write("go\n")?;
+            victim.line(Duration::from_secs(20))?;
+            Ok(report)
+        })
+    };
+    Ok(Tried {
+        with: came(Some("denied"))?,
+        without: came(None)?,
+    })
+}
+
+/// A process outside that goes on like that, and what might end it.
+fn ended(goes_on: &str, end: &str) -> Result<Tried> {
+    let place = Place::new()?;
+    let scene = place.scene;
+    let came = |policy| -> Result<Came> {
+        let mut victim = Command::new("setpriv");
+        victim.args([
+            format!("--reuid={AGENT}"),
+            format!("--regid={AGENT}"),
+            "--clear-groups".to_owned(),
+        ]);
+        let mut victim = victim
+            .args(["sh", "-c", &format!("echo ready; {goes_on}")])
+            .stdout(Stdio::piped())
+            .spawn()?;
+        std::io::Read::read_exact(victim.stdout.as_mut().context("no output")?, &mut [0])?;
+        let report = scene.script(&[], policy, &format!("{end} {}", victim.id()))?;
+        let has_ended = eventually("it ends", || {
+            matches!(victim.try_wait(), Ok(Some(_))) || !report.ok
+        });
+        let is_gone = has_ended.is_ok() && victim.try_wait()?.is_some();
+        victim.kill()?;
+        victim.wait()?;
+        Ok(Came::of(&report, is_gone.then(|| "ended".to_owned())))
+    };
+    Ok(Tried {
+        with: came(Some("denied"))?,
+        without: came(None)?,
+    })
+}

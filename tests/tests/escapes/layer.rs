@@ -1,0 +1,93 @@
+//! What closes ways on some kernels only.
+
+use anyhow::{Context as _, Result};
+use guard_lab::Daemon;
+use guard_user::session::landlock;
+
+use crate::scene::shared;
+
+/// A part of guard that a kernel may lack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// Unix sockets outside are refused.
+    UnixSockets,
+    /// Network sockets that were made outside are refused when they are used, or do not arrive.
+    MadeOutside,
+    /// They do not arrive, whatever they are, and connected or not.
+    Arriving,
+    /// The session's Landlock domain, which keeps it out of other processes.
+    Domain,
+    /// What the domain keeps it from besides: abstract names.
+    Scopes,
+    /// Signals to processes outside are refused, by the domain or before it by a hook.
+    Signals,
+}
+
+impl Layer {
+    /// The hooks that are it, any of which serves; none where it is no hook.
+    const fn hooks(self) -> &'static [&'static str] {
+        match self {
+            Self::UnixSockets => &["unix_stream_connect", "connect_unix"],
+            Self::MadeOutside => &["file_receive", "top_connect4"],
+            Self::Arriving => &["file_receive"],
+            Self::Signals => &["task_kill"],
+            Self::Domain | Self::Scopes => &[],
+        }
+    }
+
+    /// Whether it is there, on this machine.
+    pub(crate) fn is_there(self) -> Result<bool> {
+        match self {
+            Self::UnixSockets | Self::MadeOutside | Self::Arriving => self.has_hook(),
+            Self::Domain => Ok(landlock::layers()?.tracing),
+            Self::Scopes => Ok(landlock::layers()?.abstract_sockets),
+            Self::Signals => Ok(landlock::layers()?.signals || self.has_hook()?),
+        }
+    }
+
+    fn has_hook(self) -> Result<bool> {
+        has_one_of(&shared()?.daemon, self.hooks())
+    }
+
+    /// For which kernels it is claimed.
+    pub(crate) const fn kernels(self) -> &'static str {
+        match self {
+            Self::UnixSockets => "6.7 and later; before, where BPF is a security module",
+            Self::MadeOutside => "6.3 and later; before, where BPF is a security module",
+            Self::Arriving => "6.1 and later, where BPF is a security module",
+            Self::Signals => {
+                "6.12 and later, with Landlock; before, where BPF is a security module"
+            }
+            Self::Domain => "6.1 and later, with Landlock",
+            Self::Scopes => "6.12 and later, with Landlock",
+        }
+    }
+
+    /// What to do without.
+    pub(crate) const fn instead(self) -> &'static str {
+        match self {
+            Self::UnixSockets | Self::Scopes | Self::Signals => {
+                "run the agent as a user of its own (`sudo guard run --user agent`)"
+            }
+            Self::MadeOutside => {
+                "run the agent as a user of its own, so that nobody of its user is outside"
+            }
+            Self::Arriving => {
+                "what runs outside as your user, and hands out sockets, is trusted; run the agent as a user of its own"
+            }
+            Self::Domain => {
+                "run the agent as a user of its own, or `sysctl kernel.yama.ptrace_scope=1`"
+            }
+        }
+    }
+}
+
+fn has_one_of(daemon: &Daemon, names: &[&str]) -> Result<bool> {
+    let status = daemon.root(["status"]).json()?;
+    let hooks = status["hooks"].as_array().context("guard tells no hooks")?;
+    let is_there = |name: &&str| {
+        let mut hooks = hooks.iter();
+        hooks.any(|hook| hook["name"] == **name && hook["attached"] == true)
+    };
+    Ok(names.iter().any(is_there))
+}

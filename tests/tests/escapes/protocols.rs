@@ -1,0 +1,310 @@
+//! Another protocol, and other ways through the network.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Result, ensure};
+use guard_lab::network::DEV_V4;
+use guard_lab::{Attempt, Daemon, Extended, Network, Production, Report, Unowned};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::scene::{Place, Scene, both, either};
+use crate::way::{Came, Tried, closed, family};
+
+const SOCKET: &str = "`sock_create` refuses the socket";
+const RIGHTS: &str = "the session has no capability, whatever whoever starts it has; `sock_create`";
+
+family! { "Another protocol, another road";
+    dns: closed("DNS over TCP, to a name server that is not allowed", "EPERM", "the `connect` hooks") => || both("tcp", 53);
+    udp_lite: closed("UDP-Lite", "EPERM (socket", SOCKET).where_there_is("UDP-Lite") => || both("udplite", 53);
+    echo: closed("an ICMP echo (`ping`)", "", "egress judges each packet") => || both("ping", 0);
+    multipath: closed("MPTCP", "EPERM", "the `connect` hooks").where_there_is("MPTCP") => || both("mptcp", 443);
+    subflow: closed(
+        "MPTCP to an allowed server, which asks for a second path to production", "",
+        "the `connect` hooks, and egress",
+    ).where_there_is("MPTCP") => subflow;
+    raw: closed("a raw socket, by a user with `CAP_NET_RAW`", "EPERM (socket", RIGHTS) => || {
+        let place = Place::new()?;
+        let tried = |to: &str| place.scene.with_rights(&["net_raw"], &Attempt::new("raw", to, 0), to);
+        Ok(either(tried(&place.v4)?, tried(&place.v6)?))
+    };
+    raw_header: closed(
+        "a raw socket that writes the destination itself, and names an allowed one to the kernel",
+        "EPERM (socket", RIGHTS,
+    ) => || {
+        let place = Place::new()?;
+        let attempt = Attempt::new("raw-header", &place.v4, 53).other(&place.open_v4);
+        place.scene.with_rights(&["net_raw"], &attempt, &place.v4)
+    };
+    borrowed: closed(
+        "a datagram to this machine itself, from an address of production's (`IPV6_FREEBIND`): the kernel answers there, with what was in it",
+        "Operation not permitted", "seccomp: nobody binds to addresses that are not this machine's",
+    ).where_there_is("Python") => || {
+        let place = Place::new()?;
+        let script = "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(41, 78, 1)";
+        let script = format!("{script}; s.bind(('{}', 0)); s.sendto(b'!', ('::1', 9))", place.v6);
+        place.scene.scripted(&[], &format!("exec python3 -c \"{script}\""), &place.v6)
+    };
+    packet: closed(
+        "a packet socket, which has no IP layer below it, by a user with `CAP_NET_RAW`", "EPERM (socket",
+        "seccomp: the families that no hook sees",
+    ) => || {
+        let place = Place::new()?;
+        place.scene.with_rights(&["net_raw"], &Attempt::new("packet", &place.v4, 53), &place.v4)
+    };
+    packet_of_i386: closed(
+        "the same by a 32-bit system call, whose number a filter may not know", "the process is ended",
+        "seccomp: calls of another architecture end the process",
+    ).where_there_is("x86-64 with 32-bit calls") => packet_of_i386;
+    sctp: closed("SCTP", "EPERM", SOCKET).where_there_is("SCTP") => || first_packet("sctp", 443);
+    dccp: closed("DCCP", "EPERM", SOCKET).where_there_is("DCCP") => || first_packet("dccp", 443);
+    l2tp: closed("L2TP", "EPERM", SOCKET).where_there_is("L2TP") => || first_packet("l2tp", 0);
+    smc: closed("SMC, as a protocol of TCP's family", "EPERM", SOCKET).where_there_is("SMC")
+        => || first_packet("smc", 443);
+    vsock: closed("vsock, to a virtual machine or the host", "EPERM (socket", "seccomp: the families that no hook sees")
+        .where_there_is("a vsock transport").without("is answered") => vsock;
+    tun: closed(
+        "a TUN device that root has made for the user, whose packets have no socket", "EPERM (TUNSETIFF",
+        "seccomp: `TUNSETIFF`",
+    ).where_there_is("TUN") => tun;
+    tunnel: closed(
+        "a tunnel (VXLAN) whose outer packets go to production, by a user with `CAP_NET_ADMIN`",
+        "Operation not permitted", "the session has no capability, whatever whoever starts it has",
+    ).where_there_is("VXLAN") => tunnel;
+    routing_header: closed(
+        "an IPv6 routing header: the packet is for production, its last hop is allowed", "",
+        "egress drops every packet with one",
+    ).where_there_is("segment routing") => || {
+        let place = Place::new()?;
+        place.denied(&Attempt::new("rthdr", &place.open_v6, 443).other(&place.v6), &place.v6)
+    };
+    routing_header_behind: closed(
+        "an IPv6 routing header: the packet is for an allowed router, its last hop is production", "EPERM",
+        "the hooks see the last hop, and egress drops every packet with one",
+    ).where_there_is("segment routing") => || {
+        let place = Place::new()?;
+        place.denied(&Attempt::new("rthdr", &place.v6, 443).other(&place.open_v6), &place.open_v6)
+    };
+    source_route: closed(
+        "an IPv4 source route by a service that runs as root: the first hop is production, the last one allowed",
+        "EPERM (sendto", "egress drops packets with any IP option",
+    ) => || {
+        let place = Place::new()?;
+        by_service(&place, &Attempt::new("lsrr", &place.open_v4, 53).other(&place.v4), &place.v4)
+    };
+    source_route_behind: closed(
+        "an IPv4 source route by a service that runs as root: the first hop is allowed, the last one production",
+        "EPERM (sendto", "the hooks see the last hop, and egress drops the option",
+    ) => || {
+        let place = Place::new()?;
+        by_service(&place, &Attempt::new("lsrr", &place.v4, 53).other(&place.open_v4), &place.open_v4)
+    };
+    extensions: closed(
+        "a port hidden behind six IPv6 extension headers, by a service that had a raw socket before the guard came",
+        "EPERM", "egress goes through five, and drops what has more",
+    ) => extensions;
+}
+
+/// An attempt of root's: in a unit that is a session it keeps its rights.
+fn by_service(place: &Place, attempt: &Attempt, to: &str) -> Result<Tried> {
+    let scene = place.scene;
+    let unit = Unowned::named(&scene.daemon, &format!("unit{}.service", place.at))?;
+    let path = unit.path().to_string_lossy().into_owned();
+    let assign = ["assign", "--policy", "denied", &path];
+    scene.daemon.ask(assign)?.success()?;
+    Ok(Tried {
+        with: scene.came(to, || unit.attempt(attempt))?,
+        without: scene.without(to, || attempt.outside(scene.network.dev(), 0))?,
+    })
+}
+
+/// A process that is ended says nothing.
+fn packet_of_i386() -> Result<Tried> {
+    let place = Place::new()?;
+    let (scene, to) = (place.scene, &place.v4);
+    let script = format!(
+        "$probe {}",
+        Attempt::new("packet-i386", to, 53).args().join(" ")
+    );
+    let tried = |policy| -> Result<Came> {
+        scene.came(to, || {
+            let report = scene.script(&["net_raw"], policy, &script)?;
+            let is_ended = report.errno.is_none() && !report.ok;
+            Ok(match is_ended {
+                true => Report {
+                    detail: "the process is ended".to_owned(),
+                    ..report
+                },
+                false => report,
+            })
+        })
+    };
+    let with = tried(Some("denied"))?;
+    Ok(Tried {
+        without: match tried(None)? {
+            Came::Stopped(why) if why.contains("the process is ended") => Came::Missing(why),
+            other => other,
+        },
+        with,
+    })
+}
+
+/// What such a socket sends first need not be answered.
+fn first_packet(kind: &str, port: u16) -> Result<Tried> {
+    let place = Place::new()?;
+    let attempt = Attempt::new(kind, &place.v4, port);
+    let scene = place.scene;
+    Ok(Tried {
+        with: scene.came(&place.v4, || attempt.under(&scene.daemon, "denied"))?,
+        without: scene.came(&place.v4, || {
+            attempt.outside(scene.network.dev(), guard_lab::AGENT)
+        })?,
+    })
+}
+
+/// The client connects to the allowed address; the server offers production's beside it.
+fn subflow() -> Result<Tried> {
+    const MPTCP: i32 = 262;
+    let scene = Scene::new()?;
+    let (to, open) = ("192.0.2.200", "198.51.100.200");
+    let limits = "ip mptcp limits set subflow 4 add_addr_accepted 4";
+    if let Err(missing) = scene.root(limits) {
+        return Ok(Tried::missing(format!("{missing:#}")));
+    }
+    let script = format!("{limits} && ip mptcp endpoint add {to} signal");
+    let mut offers = scene.network.prod().command("sh");
+    ensure!(
+        offers.args(["-ec", &script]).status()?.success(),
+        "{script}"
+    );
+    let listener = scene.network.prod().enter(|| {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::from(MPTCP)))?;
+        listener.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, 7777)).into())?;
+        listener.listen(8)?;
+        Ok(listener)
+    })?;
+    thread::spawn(move || {
+        while let Ok((client, _)) = listener.accept() {
+            thread::spawn(move || echo(&client));
+        }
+    });
+    let attempt = Attempt::new("mptcp-wait", open, 7777);
+    scene.tried("denied", &attempt, to)
+}
+
+fn echo(mut client: &Socket) {
+    let mut buffer = [0; 64];
+    while let Ok(length @ 1..) = client.read(&mut buffer) {
+        let _ = client.write_all(&buffer[..length]);
+    }
+}
+
+/// A server on this machine, for whoever comes by vsock.
+fn vsock() -> Result<Tried> {
+    /// `VMADDR_CID_LOCAL` in linux/vm_sockets.h.
+    const LOCAL: &str = "1";
+    let place = Place::new()?;
+    let port = 20_000 + std::process::id() % 20_000;
+    let listener = Socket::new(Domain::VSOCK, Type::STREAM, None).and_then(|listener| {
+        listener.bind(&SockAddr::vsock(libc::VMADDR_CID_ANY, port))?;
+        listener.listen(8)?;
+        Ok(listener)
+    });
+    let scene = place.scene;
+    let attempt = Attempt::new("vsock", LOCAL, u16::try_from(port)?);
+    let outside = attempt.outside(scene.network.dev(), guard_lab::AGENT)?;
+    let inside = attempt.under(&scene.daemon, "denied")?;
+    drop(listener);
+    Ok(Tried {
+        // Without a transport for it nobody hears that there is a server.
+        without: match outside.ok {
+            true => Came::Through(outside.detail),
+            false => Came::Missing(outside.detail),
+        },
+        with: Came::of(&inside, inside.ok.then(|| inside.detail.clone())),
+    })
+}
+
+fn tun() -> Result<Tried> {
+    let scene = Scene::new()?;
+    let to = "192.0.2.200";
+    let made = scene.root(&format!(
+        "ip tuntap add dev tun7 mode tun user {} && ip addr add 10.88.0.1/24 dev tun7 && ip link set tun7 up && \
+         echo 1 >/proc/sys/net/ipv4/ip_forward && echo 0 >/proc/sys/net/ipv4/conf/tun7/rp_filter",
+        guard_lab::AGENT
+    ));
+    if let Err(missing) = made {
+        return Ok(Tried::missing(format!("{missing:#}")));
+    }
+    let node = tun_node(scene.daemon.dir())?;
+    let attempt = Attempt::new("tun", to, 53).other(&format!("{}:tun7", node.display()));
+    scene.tried("denied", &attempt, to)
+}
+
+/// The device's node, which most distributions let everybody open; where this one does not, one of the test's own.
+fn tun_node(dir: &Path) -> Result<PathBuf> {
+    let usual = PathBuf::from("/dev/net/tun");
+    if fs::metadata(&usual).is_ok_and(|node| node.permissions().mode() & 0o006 == 0o006) {
+        return Ok(usual);
+    }
+    let node = dir.join("tun");
+    let mut mknod = Command::new("mknod");
+    mknod
+        .args(["-m", "666"])
+        .arg(&node)
+        .args(["c", "10", "200"]);
+    ensure!(mknod.status()?.success(), "{mknod:?} failed");
+    Ok(node)
+}
+
+fn tunnel() -> Result<Tried> {
+    let scene = Scene::new()?;
+    let to = "192.0.2.200";
+    let script = format!(
+        "ip link add vx0 type vxlan id 7 remote {to} dstport 4789 local {DEV_V4} || exit 1
+         ip addr add 10.99.0.1/24 dev vx0; ip link set vx0 up
+         ip neigh add 10.99.0.2 lladdr 02:00:00:00:00:02 dev vx0
+         exec $probe probe broadcast 10.99.0.2 53"
+    );
+    let with = scene.came(to, || scene.script(&["net_admin"], Some("denied"), &script))?;
+    let without = scene.came(to, || scene.script(&["net_admin"], None, &script))?;
+    let without = match without {
+        Came::Stopped(why) if why.contains("Unknown device type") => Came::Missing(why),
+        other => other,
+    };
+    Ok(Tried { without, with })
+}
+
+fn extensions() -> Result<Tried> {
+    const PORT: &str = "version = 1\ndefault = \"deny\"\n[[rule]]\nname = \"port\"\nto = [\"2001:db8:8::7\"]\n\
+                        ports = [\"udp/443\"]\naction = \"allow\"\n";
+    const HIDDEN: (&str, u16) = ("2001:db8:8::7", 53);
+    let network = Network::new()?;
+    let production = Production::start(&network)?;
+    let mut daemon = Daemon::in_network(&network)
+        .policy("port", PORT)
+        .prepare()?;
+    fs::create_dir(daemon.cgroup_root())?;
+    let unit = Unowned::named(&daemon, "early.service")?;
+    let mut sender = Extended::start(&unit, &daemon)?;
+    let mut send = |headers| -> Result<Came> {
+        let (said, arrived) = sender.send(&production, HIDDEN, headers)?;
+        let through = (arrived > 0).then(|| format!("{arrived} packets"));
+        Ok(through.map_or(Came::Stopped(said), Came::Through))
+    };
+    let without = send(6)?;
+    daemon.start()?;
+    let path = unit.path().to_string_lossy().into_owned();
+    daemon
+        .ask(["assign", "--policy", "port", &path])?
+        .success()?;
+    Ok(Tried {
+        without,
+        with: send(6)?,
+    })
+}

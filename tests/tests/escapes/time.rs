@@ -1,0 +1,196 @@
+//! Time: holes and their ends.
+
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use guard_lab::{AGENT, Attempt, Report, Running, Shell, eventually, patience};
+
+use crate::scene::{Place, Scene, line};
+use crate::way::{Came, Tried, closed, family};
+
+const CLOCK: &str = "the kernel compares with its own clock, for each packet";
+
+family! { "Time, and the ends of holes";
+    connection: closed("a connection that outlives the hole", "nothing arrives", CLOCK)
+        .without("goes on") => || outliving("hold-open", 443, ended);
+    datagrams: closed("a stream of datagrams that goes on past the end of the hole", "nothing arrives", CLOCK)
+        .without("goes on") => || outliving("flood", 53, ended);
+    many: closed("connections one after the other, past the end of the hole", "nothing arrives", CLOCK)
+        .without("goes on") => || outliving("keep", 443, ended);
+    killed: closed("the same, and guardd is killed (`SIGKILL`) while the hole is open", "nothing arrives", CLOCK)
+        .without("goes on") => || outliving("flood", 53, |scene, _| {
+            scene.daemon.kill()?;
+            wait_for_the_end()
+        });
+    killed_connection: closed("a connection, and guardd is killed while the hole is open", "nothing arrives", CLOCK)
+        .without("goes on") => || outliving("hold-open", 443, |scene, _| {
+            scene.daemon.kill()?;
+            wait_for_the_end()
+        });
+    closed_hole: closed("a connection that goes on after a person has closed the hole", "nothing arrives", "the hole is gone from the kernel, and guardd cuts the connection")
+        .without("goes on") => || outliving("hold-open", 443, |scene, hole| {
+            scene.daemon.root(["close", hole]).run()?.success().map(drop)
+        });
+    stopped: closed("a session that goes on after a person has stopped it", "nothing arrives", "`guard stop` ends all of its processes")
+        .without("goes on") => || outliving("flood", 53, |scene, _| {
+            scene.daemon.root(["stop", "s1"]).run()?.success().map(drop)
+        });
+    sendfile: closed("`sendfile` to a connection whose hole has ended, with guardd killed", "", "egress judges the packets, whoever wrote the bytes")
+        => || late("sendfile");
+    splice: closed("`splice` to a connection whose hole has ended, with guardd killed", "", "egress judges the packets, whoever wrote the bytes")
+        => || late("splice");
+    namespace: closed("a time namespace of its own, in which the machine has just started and the hole has not ended", "EPERM", "the kernel's clock is not the namespace's")
+        .where_there_is("time and user namespaces for users") => namespace;
+    connections: closed("twenty connections at the same moment by a hole for one", "one", "the kernel counts them, one by one")
+        .without("twenty arrive") => connections;
+    bytes: closed("a megabyte by a hole for 64 KiB", "ECONNABORTED", "each packet is taken off the hole, and the first that does not fit ends it")
+        => bytes;
+}
+
+/// How long holes last here.
+const HOLE: Duration = Duration::from_secs(3);
+
+/// Nothing is done: it ends by itself.
+fn ended(_: &mut Scene, _: &str) -> Result<()> {
+    wait_for_the_end()
+}
+
+fn wait_for_the_end() -> Result<()> {
+    thread::sleep(HOLE);
+    Ok(())
+}
+
+/// Something that goes on, by a hole that ends meanwhile; and the same without a guard, where nothing ends.
+fn outliving(kind: &str, port: u16, end: impl Fn(&mut Scene, &str) -> Result<()>) -> Result<Tried> {
+    let mut scene = Scene::new()?;
+    let (outside, inside) = ("192.0.2.201", "192.0.2.202");
+    let mut running = scene.outside(&Attempt::new(kind, outside, port))?;
+    let without = goes_on(&scene, outside)?;
+    drop(running.signal(rustix::process::Signal::KILL));
+    let mut shell = Shell::start(&scene.daemon, "asks")?;
+    let hole = scene.daemon.root(["open", inside, "--for", "3s"]).json()?;
+    shell.begin(&Attempt::new(kind, inside, port))?;
+    eventually("it arrives while it may", || {
+        scene.packets_to(inside).is_ok_and(|count| count > 0)
+    })?;
+    end(&mut scene, hole["id"].as_str().unwrap_or_default())?;
+    // What was on its way arrives.
+    thread::sleep(Duration::from_millis(200));
+    let with = goes_on(&scene, inside)?;
+    Ok(Tried { without, with })
+}
+
+/// A connection that is silent until its hole has ended, and nobody is there who could cut it.
+fn late(how: &str) -> Result<Tried> {
+    let mut scene = Scene::new()?;
+    let to = "192.0.2.202";
+    let attempt = Attempt::new("late", to, 443);
+    let mut shell = Shell::start(&scene.daemon, "asks")?;
+    scene
+        .daemon
+        .root(["open", to, "--for", "3s"])
+        .run()?
+        .success()?;
+    shell.begin(&attempt)?;
+    shell.line_with("connected")?;
+    scene.daemon.kill()?;
+    wait_for_the_end()?;
+    let with = scene.came(to, || {
+        shell.tell(how)?;
+        Report::parse(&shell.line_with("\"ok\"")?)
+    })?;
+    let mut outside = scene.outside(&attempt)?;
+    line(&mut outside)?;
+    let without = scene.without(to, || {
+        outside.write(&format!("{how}\n"))?;
+        Report::parse(&outside.line(Duration::from_secs(20))?)
+    })?;
+    Ok(Tried { without, with })
+}
+
+/// Whether packets of it arrive for a second.
+fn goes_on(scene: &Scene, to: &str) -> Result<Came> {
+    let before = scene.packets_to(to)?;
+    thread::sleep(Duration::from_secs(1));
+    Ok(match scene.packets_to(to)? - before {
+        0 => Came::Stopped("nothing arrives".to_owned()),
+        more => Came::Through(format!("{more} packets in a second")),
+    })
+}
+
+/// The hole has ended; for a process in that namespace it is as if it had not.
+fn namespace() -> Result<Tried> {
+    let place = Place::new()?;
+    let (scene, to) = (place.scene, &place.v4);
+    let attempt = Attempt::tcp(to, 443);
+    let script = format!(
+        "exec unshare --user --map-root-user --time --boottime -$(($(cut -d. -f1 /proc/uptime) / 2)) --fork $probe {}",
+        attempt.args().join(" ")
+    );
+    let without = scene.came(to, || scene.script(&[], None, &script))?;
+    let without = match without {
+        Came::Stopped(why) if why.contains("unshare") => Came::Missing(why),
+        other => other,
+    };
+    let mut shell = Shell::start(&scene.daemon, "asks")?;
+    let session = shell.session().to_owned();
+    scene
+        .daemon
+        .root(["open", to, "--for", "2s", "--session", &session])
+        .run()?
+        .success()?;
+    ensure!(shell.reaches(&attempt)?, "the hole lets nothing through");
+    thread::sleep(Duration::from_secs(2));
+    let probe = guard_lab::bins::for_everybody("guard-lab", scene.daemon.tag())?;
+    let script = script
+        .replace("$probe", &probe.to_string_lossy())
+        .replace("exec ", "");
+    let with = scene.came(to, || {
+        shell.tell(&script)?;
+        Report::parse(&shell.line_with("\"ok\"")?)
+    })?;
+    Ok(Tried { without, with })
+}
+
+fn connections() -> Result<Tried> {
+    let place = Place::new()?;
+    let (scene, to) = (place.scene, &place.v4);
+    let attempt = Attempt::new("at-once", to, 443).other("20");
+    let came = |connected: u64| match connected {
+        0 | 1 => Came::Stopped(if connected == 1 { "one" } else { "none" }.to_owned()),
+        more => Came::Through(format!("{more} connections")),
+    };
+    let mut outside: Running = scene.outside(&attempt)?;
+    let without = came(line(&mut outside)?["connected"].as_u64().unwrap_or(0));
+    let mut shell = Shell::start(&scene.daemon, "asks")?;
+    let session = shell.session().to_owned();
+    let open = ["open", to, "--connections", "1", "--session", &session];
+    scene.daemon.root(open).run()?.success()?;
+    shell.begin(&attempt)?;
+    let said = shell.line_with("connected")?;
+    let said: serde_json::Value = serde_json::from_str(&said)?;
+    Ok(Tried {
+        without,
+        with: came(said["connected"].as_u64().unwrap_or(0)),
+    })
+}
+
+fn bytes() -> Result<Tried> {
+    let place = Place::new()?;
+    let (scene, to) = (place.scene, &place.v4);
+    let attempt = Attempt::new("upload", to, 443).timeout(patience(Duration::from_secs(2)));
+    let came = |report: Report| Came::of(&report, report.ok.then(|| "all of it".to_owned()));
+    let without = came(attempt.outside(scene.network.dev(), AGENT)?);
+    let mut shell = Shell::start(&scene.daemon, "asks")?;
+    let session = shell.session().to_owned();
+    scene
+        .daemon
+        .root(["open", to, "--bytes", "64KiB", "--session", &session])
+        .run()?
+        .success()?;
+    Ok(Tried {
+        without,
+        with: came(shell.attempt(&attempt)?),
+    })
+}
