@@ -5,8 +5,10 @@
 
 mod adopting;
 mod answer;
+mod building;
 mod client;
 mod connects;
+mod containment;
 mod crowd;
 mod figure;
 mod http;
@@ -61,7 +63,7 @@ struct Plan {
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 16] = [
+const NAMES: [&str; 18] = [
     "connect-10",
     "connect-100k",
     "throughput",
@@ -78,6 +80,8 @@ const NAMES: [&str; 16] = [
     "stall",
     "crowd",
     "waiting",
+    "containment",
+    "building",
 ];
 
 const GROUPS: [Group; NAMES.len()] = [
@@ -97,6 +101,8 @@ const GROUPS: [Group; NAMES.len()] = [
     stalls::stalls,
     crowd::crowd,
     waiting::waiting,
+    containment::containment,
+    building::building,
 ];
 
 /// Measures, prints the table and writes it as JSON.
