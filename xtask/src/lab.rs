@@ -6,11 +6,12 @@ use crate::shell::{cargo, run, target, which};
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 14] = [
     ("curl", "curl"),
     ("dbus-daemon", "dbus"),
     ("dbus-send", "dbus"),
     ("ip", "iproute2"),
+    ("nft", "nftables"),
     ("nsenter", "util-linux"),
     ("openssl", "openssl"),
     ("pkcheck", "polkitd"),
