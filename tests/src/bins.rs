@@ -76,6 +76,19 @@ pub fn clients() -> Result<PathBuf> {
     fs::canonicalize(&dir).with_context(|| format!("{CLIENTS}={}", dir.display()))
 }
 
+/// Whether a hook is of a kind that the version before has, too: none at the top of the hierarchy, for Unix sockets, or of the
+/// security module.
+#[must_use]
+pub fn before_has(hook: &str) -> bool {
+    const OF_MODULE: [&str; 4] = [
+        "file_receive",
+        "task_kill",
+        "unix_may_send",
+        "unix_stream_connect",
+    ];
+    !hook.starts_with("top_") && !hook.ends_with("_unix") && !OF_MODULE.contains(&hook)
+}
+
 /// Whether the version before works on this kernel. Before 6.2 it puts no policy in place, and before 6.6 it lacks a
 /// program that this version attaches there.
 #[must_use]

@@ -197,6 +197,18 @@ impl Daemon {
         Guard::new(self, uid).args(args)
     }
 
+    /// Whether one of its programs is attached, by the name that `guard status` has for its hook: kernels differ.
+    ///
+    /// # Errors
+    ///
+    /// That guardd does not say.
+    pub fn has_hook(&self, name: &str) -> Result<bool> {
+        let status = self.root(["status"]).json()?;
+        let hooks = status["hooks"].as_array().context("guard tells no hooks")?;
+        let mut hooks = hooks.iter();
+        Ok(hooks.any(|hook| hook["name"] == name && hook["attached"] == true))
+    }
+
     /// Runs `guard` as root, whatever comes of it.
     ///
     /// # Errors

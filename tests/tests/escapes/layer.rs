@@ -1,7 +1,6 @@
 //! What closes ways on some kernels only.
 
-use anyhow::{Context as _, Result};
-use guard_lab::Daemon;
+use anyhow::Result;
 use guard_user::session::landlock;
 
 use crate::scene::shared;
@@ -46,7 +45,13 @@ impl Layer {
     }
 
     fn has_hook(self) -> Result<bool> {
-        has_one_of(&shared()?.daemon, self.hooks())
+        let daemon = &shared()?.daemon;
+        for hook in self.hooks() {
+            if daemon.has_hook(hook)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// For which kernels it is claimed.
@@ -80,14 +85,4 @@ impl Layer {
             }
         }
     }
-}
-
-fn has_one_of(daemon: &Daemon, names: &[&str]) -> Result<bool> {
-    let status = daemon.root(["status"]).json()?;
-    let hooks = status["hooks"].as_array().context("guard tells no hooks")?;
-    let is_there = |name: &&str| {
-        let mut hooks = hooks.iter();
-        hooks.any(|hook| hook["name"] == **name && hook["attached"] == true)
-    };
-    Ok(names.iter().any(is_there))
 }

@@ -145,6 +145,14 @@ fn warns_of(unit: &str, text: &str) -> bool {
     warnings.any(|one| one.starts_with(unit) && one.contains(text))
 }
 
+/// Whether a hook has its program, on this kernel.
+fn has_hook(name: &str) -> bool {
+    let status: serde_json::Value =
+        serde_json::from_str(&ok(&["guard", "status", "--json"])).unwrap();
+    let mut hooks = status["hooks"].as_array().unwrap().iter();
+    hooks.any(|hook| hook["name"] == name && hook["attached"] == true)
+}
+
 const PAM: &str = "/etc/pam.d/guard-lab";
 
 #[test]
@@ -169,6 +177,15 @@ fn a_unit_that_pam_takes_out_of_the_slice_is_not_assigned_and_is_warned_of() {
     has_ended("login.service");
 
     let login = unit("PAMName=guard-lab");
+    if has_hook("unix_stream_connect") {
+        // PAM, too, is in the slice, and reaches nothing that could take it out.
+        assert!(!login.start() || login.show("Result") != "success");
+        eventually("over", || login.show("ActiveState") == "failed").unwrap();
+        assert!(login.journal().contains("PAM"), "{}", login.journal());
+        assert!(!warns_of("login.service", "elsewhere"));
+        fs::remove_file(PAM).unwrap();
+        return;
+    }
     assert!(login.start(), "{}", login.journal());
     let main = login.show("MainPID");
     let cgroup = || fs::read_to_string(format!("/proc/{main}/cgroup")).unwrap();

@@ -63,9 +63,7 @@ impl Scene {
     }
 
     fn has_hook(&self, name: &str) -> bool {
-        let status = self.daemon.root(["status"]).json().unwrap();
-        let mut hooks = status["hooks"].as_array().unwrap().iter();
-        hooks.any(|hook| hook["name"] == name && hook["attached"] == true)
+        self.daemon.has_hook(name).unwrap()
     }
 
     /// The programs that are attached: those of an earlier guardd go on.

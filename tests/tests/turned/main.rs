@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use aya::maps::{HashMap, Map, MapData};
 use guard_common::{OriginKey, Verdict};
-use guard_lab::{AGENT, Attempt, Network, Production};
+use guard_lab::{AGENT, Attempt, Network, Production, bins};
 use guard_user::datapath::{Object, Start};
 use scene::{OPEN, PATIENCE, Proxy, READ, Scene};
 use zerocopy::IntoBytes as _;
@@ -316,11 +316,11 @@ fn a_guard_of_the_version_before_learns_to_turn_and_forgets_it() {
     let before = Object::from_bytes(before::OBJECT.to_vec());
     let mut scene = Scene::with(&network, &before);
     let tcp = Attempt::tcp(READ[0], 443);
-    // Those at the top of the hierarchy are not in the object.
-    let is_of_object = |name: &str| !name.starts_with("top_") && !name.ends_with("_unix");
     let hooks = |scene: &mut Scene<'_>| {
         let all = scene.datapath().read_back().unwrap();
-        all.iter().filter(|hook| is_of_object(&hook.name)).count()
+        all.iter()
+            .filter(|hook| bins::before_has(&hook.name))
+            .count()
     };
     assert_eq!(hooks(&mut scene), 6);
     assert!(scene.datapath().origins().is_err());

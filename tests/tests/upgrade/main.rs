@@ -14,7 +14,7 @@ use std::fs;
 
 use aya::maps::{Array, Map, MapData};
 use guard_common::meta;
-use guard_lab::{Daemon, Network, Production, Stepped};
+use guard_lab::{Daemon, Network, Production, Stepped, bins};
 use lived::Lived;
 
 /// How the last guardd began, as its audit trail has it.
@@ -41,11 +41,8 @@ fn programs(daemon: &Daemon) -> Vec<u64> {
     let status = daemon.root(["status"]).json().unwrap();
     assert_eq!(status["enforcing"], true, "{status}");
     let hooks = status["hooks"].as_array().unwrap().iter();
-    // Those at the top of the hierarchy are not in the object, and the same in both.
-    let of_object = hooks.filter(|hook| {
-        let name = hook["name"].as_str().unwrap();
-        !name.starts_with("top_") && !name.ends_with("_unix")
-    });
+    // The others are not in the object, and the same in both.
+    let of_object = hooks.filter(|hook| bins::before_has(hook["name"].as_str().unwrap()));
     of_object
         .map(|hook| hook["program_id"].as_u64().unwrap())
         .collect()

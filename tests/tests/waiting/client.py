@@ -151,6 +151,8 @@ def taker(path, port, timeout):
     giver = socket.socket(socket.AF_UNIX)
     giver.connect(path)
     _, ancillary, _, _ = giver.recvmsg(1, 64)
+    if not ancillary:
+        return tell(time.monotonic(), OSError("nothing came with it"))
     taken = socket.socket(fileno=array.array("i", ancillary[0][2][:4])[0])
     began = time.monotonic()
     taken.settimeout(timeout)
