@@ -438,21 +438,21 @@ pub struct Offer {
     pub connections: Option<u32>,
 }
 
-/// An HTTP request that was stopped.
+/// An HTTP request that was stopped; or a statement for a database, which has the same parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HttpRequest {
-    /// The method.
+    /// The method; of a statement its command: `DELETE`.
     pub method: String,
-    /// `http` or `https`.
+    /// `http` or `https`; of a statement [`HttpRequest::POSTGRES`].
     #[serde(default)]
     pub scheme: String,
-    /// Path and query.
+    /// Path and query; of a statement its text without constants.
     pub path: String,
-    /// The Host.
+    /// The Host; of a statement the user and the database, `app@shop`.
     pub host: Option<String>,
-    /// Length of the body.
+    /// Length of the body; of a statement that of its text.
     pub bytes: Option<u64>,
-    /// Its beginning, where that is text.
+    /// Its beginning, where that is text; of a statement the text, and the parameters.
     pub body_preview: Option<String>,
     /// What kind of write it is.
     #[serde(default)]
@@ -463,6 +463,17 @@ pub struct HttpRequest {
     /// What this very request is known by again (SHA-256 in hex); null where its body was not read to its end.
     #[serde(default)]
     pub digest: Option<String>,
+}
+
+impl HttpRequest {
+    /// The scheme of statements for `PostgreSQL`.
+    pub const POSTGRES: &str = "postgres";
+
+    /// Whether it is a statement for a database.
+    #[must_use]
+    pub fn is_statement(&self) -> bool {
+        self.scheme == Self::POSTGRES
+    }
 }
 
 /// A temporary permission that a person opened.

@@ -46,6 +46,27 @@ pub(crate) fn apt_install(packages: &[&str], why: &str) -> Result<()> {
         .args(packages))
 }
 
+/// Sees to it that `libclang` is here, by which the bindings of PostgreSQL's parser are made.
+///
+/// # Errors
+///
+/// That it could not be had.
+pub(crate) fn obtain_libclang() -> Result<()> {
+    let has = |dir: PathBuf| dir.join("libclang.so").exists();
+    let debians = fs::read_dir("/usr/lib").into_iter().flatten().flatten();
+    let mut dirs = debians.map(|one| one.path()).filter(|one| {
+        let name = one.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("llvm")
+    });
+    let is_here = env::var_os("LIBCLANG_PATH").is_some()
+        || dirs.any(|dir| has(dir.join("lib")))
+        || has("/usr/lib64".into());
+    match is_here {
+        true => Ok(()),
+        false => apt_install(&["libclang-dev"], "PostgreSQL's parser is bound to with it"),
+    }
+}
+
 /// Builds a tool into `target/tools`, where nothing of the user's is in the way, having said so. Without optimisation: it
 /// would take longer to build than all that the tool is then asked to do.
 ///

@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::shell::{cargo, root, run, target};
-use crate::{ebpf, install};
+use crate::{build, ebpf, install};
 
 /// Installed where there is none; a later one may want a later compiler.
 const DENY_VERSION: &str = "0.20.2";
@@ -16,8 +16,7 @@ const DENY_VERSION: &str = "0.20.2";
 ///
 /// Which of these found something.
 pub(crate) fn lint() -> Result<()> {
-    // The user half embeds the kernel half, and cannot be looked at without.
-    ebpf::build()?;
+    build::prepare()?;
     let checks: [fn() -> Result<()>; 5] = [format, clippy, ebpf::lint, deny, alerts];
     let failed: Vec<_> = checks
         .iter()

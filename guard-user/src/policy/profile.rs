@@ -30,6 +30,8 @@ pub enum Profile {
     Kubernetes,
     /// The HTTP API of Grafana Loki.
     Loki,
+    /// `PostgreSQL`'s own protocol: not HTTP, and so alone in its rule.
+    Postgres,
     /// The HTTP API of Prometheus.
     Prometheus,
     /// `WebDAV`, `CalDAV` and `CardDAV`.
@@ -48,11 +50,13 @@ pub struct ProfileLists {
     pub jsonrpc_methods: Vec<String>,
     /// Where JSON-RPC is served; `*` stands for any text. Empty means the usual places.
     pub jsonrpc_paths: Vec<String>,
+    /// The functions that read beside `PostgreSQL`'s own, as `schema.name` or `name`; a `*` at the end stands for any text.
+    pub postgres_functions: Vec<String>,
 }
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Aws,
         Self::Docker,
         Self::Elasticsearch,
@@ -63,6 +67,7 @@ impl Profile {
         Self::Jsonrpc,
         Self::Kubernetes,
         Self::Loki,
+        Self::Postgres,
         Self::Prometheus,
         Self::Webdav,
     ];
@@ -81,6 +86,7 @@ impl Profile {
             Self::Jsonrpc => "jsonrpc",
             Self::Kubernetes => "kubernetes",
             Self::Loki => "loki",
+            Self::Postgres => "postgres",
             Self::Prometheus => "prometheus",
             Self::Webdav => "webdav",
         }
@@ -117,6 +123,7 @@ fn other_name(text: &str) -> Option<Profile> {
         "k8s" | "kube" => Profile::Kubernetes,
         "podman" => Profile::Docker,
         "caldav" | "carddav" => Profile::Webdav,
+        "postgresql" | "pg" | "psql" => Profile::Postgres,
         "json-rpc" | "json_rpc" => Profile::Jsonrpc,
         _ => return None,
     })

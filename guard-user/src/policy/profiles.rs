@@ -16,6 +16,7 @@ const LISTS: &[(&str, Profile)] = &[
     ("grpc_methods", Profile::Grpc),
     ("jsonrpc_methods", Profile::Jsonrpc),
     ("jsonrpc_paths", Profile::Jsonrpc),
+    ("postgres_functions", Profile::Postgres),
 ];
 
 /// The profiles that are of no use without a list, and it.
@@ -36,6 +37,7 @@ pub(super) fn read<'s>(
             .help("write `action = \"read-only\"` in the rule, or remove this");
         source.error(value.span(), misplaced);
     }
+    not_with_http(source, rule, &profiles);
     misplaced_lists(source, rule, &profiles);
     missing_lists(source, rule, &profiles);
     let lists = ProfileLists {
@@ -49,12 +51,30 @@ pub(super) fn read<'s>(
         grpc_methods: list(source, rule, "grpc_methods", GRPC, grpc_method),
         jsonrpc_methods: list(source, rule, "jsonrpc_methods", JSONRPC, printable),
         jsonrpc_paths: list(source, rule, "jsonrpc_paths", "a path like \"/rpc\"", path),
+        postgres_functions: list(source, rule, "postgres_functions", FUNCTION, function),
     };
     (profiles, lists)
 }
 
 const GRPC: &str = "a method like \"package.Service/Get*\"";
 const JSONRPC: &str = "a method like \"eth_call\"";
+const FUNCTION: &str = "a function like \"public.total\" or \"st_*\"";
+
+/// What speaks another protocol than HTTP speaks it alone.
+fn not_with_http<'s>(source: &mut Source<'s>, rule: &Table<'_, 's>, profiles: &[Profile]) {
+    if !profiles.contains(&Profile::Postgres) {
+        return;
+    }
+    let help = "make two rules of it, each with its own ports";
+    if let (Some(value), 2..) = (rule.get("profile"), profiles.len()) {
+        let mixed = Invalid::new("`postgres` is no protocol on top of HTTP, and the others are");
+        source.error(value.span(), mixed.help(help));
+    }
+    if let Some(value) = rule.get("http") {
+        let mixed = Invalid::new("`[[rule.http]]` means nothing with `profile = \"postgres\"`");
+        source.error(value.span(), mixed.help(help));
+    }
+}
 
 fn profiles<'s>(source: &mut Source<'s>, rule: &Table<'_, 's>) -> Vec<Profile> {
     let expected = "a profile like \"kubernetes\"";
@@ -122,6 +142,23 @@ fn missing_lists<'s>(source: &mut Source<'s>, rule: &Table<'_, 's>, profiles: &[
                 Invalid::new(missing).help(format!("write `{example}`")),
             );
         }
+    }
+}
+
+/// The name of a function, with its schema or without.
+fn function(text: &str) -> Result<String, Invalid> {
+    let text = printable(text)?;
+    match text.strip_suffix('*').unwrap_or(&text) {
+        "" | "pg_catalog." => Err(
+            Invalid::new(format!("{} is for all functions", quoted(&text)))
+                .help("name those that read"),
+        ),
+        name if name.contains(['*', '(', ' ']) => Err(Invalid::new(format!(
+            "{} is no function's name",
+            quoted(&text)
+        ))
+        .help("write `schema.name` or `name`; a `*` may stand at its end")),
+        _ => Ok(text),
     }
 }
 

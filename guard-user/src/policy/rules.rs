@@ -30,6 +30,7 @@ const RULE_KEYS: &[&str] = &[
     "grpc_methods",
     "jsonrpc_methods",
     "jsonrpc_paths",
+    "postgres_functions",
 ];
 
 impl<'s> Reader<'s> {

@@ -24,6 +24,7 @@ use super::{
     link::Link,
     networks::{Network, Place},
     passing::Passed,
+    postgres::Again,
     room::Room,
     sieve::{Malformed, Watch},
     tls::Secure,
@@ -45,6 +46,8 @@ pub(super) struct Way {
     network: Rc<Network>,
     /// For bodies that have to be read first.
     pub(super) room: Arc<Room>,
+    /// What may be done once more, in a database.
+    pub(super) again: Rc<Again>,
     upstream_ended: Rc<Notify>,
     /// How TLS is spoken on it, if it is.
     pub(super) secure: Option<Rc<Secure>>,
@@ -58,6 +61,7 @@ impl Way {
         (target, tgid): (Target, Tgid),
         network: Rc<Network>,
         room: Arc<Room>,
+        again: Rc<Again>,
     ) -> Self {
         Self {
             link,
@@ -65,6 +69,7 @@ impl Way {
             tgid,
             network,
             room,
+            again,
             upstream_ended: Rc::default(),
             secure: None,
         }

@@ -17,11 +17,11 @@ use super::{
     client::{Client, Way},
     lent::Lent,
     networks::{Common, Network, Place},
-    origin,
+    origin, postgres,
     process::reset,
     sieve::{Limits, Malformed, Phase, Protocol, Sieve, SievedIo, Watch},
     stream::Stream,
-    tls::{self, Greeting, HANDSHAKE, Tls},
+    tls::{self, Greeting, HANDSHAKE, Speaks, Tls},
     upstream::{Here, Upstream, Version},
     wire::Entry,
 };
@@ -57,6 +57,7 @@ pub(super) async fn serve(
                 origin,
                 network,
                 Arc::clone(&common.room),
+                Rc::clone(&common.again),
             );
             let place = |account| common.place(account).map(Some).ok_or(Taken);
             serve_to(way, Rc::clone(&common.tls), stream, place).await;
@@ -89,6 +90,18 @@ pub(super) async fn serve_to(
     // Where that fails it is slower, and works.
     let _ = stream.set_nodelay(true);
     let upstream = way.connect();
+    match postgres::is_spoken(&terms) {
+        Some(false) => {}
+        Some(true) => {
+            return Box::pin(postgres::serve(way, tls, stream, upstream, place)).await;
+        }
+        None => {
+            way.log(Entry::refused(
+                "its policies disagree about whether PostgreSQL is spoken there",
+            ));
+            return reset(&stream);
+        }
+    }
     let opened = match first_byte(&way, &stream, &upstream).await {
         // What only some connections come to, or for a moment, takes no room in the others.
         Some(HANDSHAKE) => Box::pin(secured(&mut way, tls, stream, &upstream)).await,
@@ -123,7 +136,7 @@ async fn secured(
     stream: TcpStream,
     upstream: &Upstream,
 ) -> Result<Stream, String> {
-    let greeting = Greeting::hear(tls, stream, way.target.address).await?;
+    let greeting = Greeting::hear(tls, stream, way.target.address, Speaks::Http).await?;
     way.secure = Some(Rc::clone(&greeting.secure));
     upstream.secure(Rc::clone(&greeting.secure));
     if upstream.opened().await.is_err() {

@@ -1,4 +1,4 @@
-//! The HTTP half: a process of its own through which connections to `read-only` destinations go.
+//! The half that reads what clients send: a process of its own through which connections to `read-only` destinations go.
 //!
 //! The kernel turns such a connection to this process's listener on the loopback of the same network, and tells where
 //! it wanted to go ([`origin`]). What the client sends must have one reading only, and is judged request by request
@@ -19,6 +19,7 @@ mod link;
 mod networks;
 mod origin;
 mod passing;
+mod postgres;
 mod process;
 mod room;
 pub mod sieve;

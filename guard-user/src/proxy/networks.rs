@@ -18,7 +18,7 @@ use tokio::{
     task::{JoinSet, spawn_local},
 };
 
-use super::{connection, link::Link, room::Room, tls::Tls, wire::NetworkId};
+use super::{connection, link::Link, postgres::Again, room::Room, tls::Tls, wire::NetworkId};
 use crate::sys::{bpf::Origins, packets::MAX_DESCRIPTORS};
 
 /// Connections at once, and of one account. Each takes two descriptors.
@@ -70,6 +70,8 @@ pub(super) struct Common {
     pub(super) tls: Rc<Tls>,
     /// Of bodies that have to be read before they may pass.
     pub(super) room: Arc<Room>,
+    /// What may be done once more, in a database.
+    pub(super) again: Rc<Again>,
     open: RefCell<HashMap<u32, usize>>,
 }
 
@@ -82,6 +84,7 @@ impl Common {
             origins,
             tls,
             room: Arc::default(),
+            again: Rc::default(),
             open: RefCell::default(),
         }
     }

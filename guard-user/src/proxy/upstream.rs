@@ -195,6 +195,24 @@ impl Upstream {
         self.connected.get_or_init(connected).await
     }
 
+    /// The connection itself, for what is not HTTP.
+    ///
+    /// # Errors
+    ///
+    /// Why there is none.
+    pub(super) async fn stream(&self) -> Result<TcpStream, Unopened> {
+        let connected = self.connected().await.as_ref();
+        let stream = connected.map_err(Clone::clone)?.take();
+        stream.and_then(Rc::into_inner).ok_or(Unopened::Used)
+    }
+
+    /// Leaves it for whoever wants it next.
+    pub(super) fn give_back(&self, stream: TcpStream) {
+        if let Some(Ok(place)) = self.connected.get() {
+            place.replace(Some(Rc::new(stream)));
+        }
+    }
+
     /// Has TLS spoken there. To be said before anything is sent.
     pub(super) fn secure(&self, secure: Rc<Secure>) {
         // Said twice, the first holds.
@@ -220,9 +238,7 @@ impl Upstream {
 
     async fn open(&self) -> &Opened {
         let open = || async {
-            let connected = self.connected().await.as_ref();
-            let stream = connected.map_err(Clone::clone)?.take();
-            let stream = stream.and_then(Rc::into_inner).ok_or(Unopened::Used)?;
+            let stream = self.stream().await?;
             let stream = match self.secure.get() {
                 None => Stream::Plain(stream),
                 Some(secure) => {

@@ -24,7 +24,7 @@ const PROFILE: &str = "dist";
 ///
 /// That the target could not be had, or that something does not compile.
 pub(super) fn build(target: &str, epoch: &str) -> Result<PathBuf> {
-    ebpf::build()?;
+    crate::build::prepare()?;
     obtain_target(target)?;
     if target == MUSL && which("x86_64-linux-musl-gcc").is_none() {
         apt_install(&["musl-tools"], "it compiles the cryptography of TLS")?;

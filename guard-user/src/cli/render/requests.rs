@@ -179,12 +179,16 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
 
 fn http_fields(page: &mut Page, http: &HttpRequest) {
     // Whoever decides sees all of it.
-    page.paragraph("http", format_args!("{}{}", line(http), size(http)));
+    match http.is_statement() {
+        true => page.paragraph("sql", line(http)),
+        false => page.paragraph("http", format_args!("{}{}", line(http), size(http))),
+    };
     if !http.kind.is_empty() {
         page.field("kind", &http.kind);
     }
     if let Some(body) = body(http) {
-        page.paragraph("body", body);
+        let name = if http.is_statement() { "text" } else { "body" };
+        page.paragraph(name, body);
     }
     for warning in &http.warnings {
         page.styled(WARN, format_args!("    beware   {warning}"))
@@ -192,9 +196,12 @@ fn http_fields(page: &mut Page, http: &HttpRequest) {
     }
 }
 
-/// Method and URL.
+/// Method and URL; of a statement the text without constants, and where it goes.
 pub(crate) fn line(http: &HttpRequest) -> String {
     let host = http.host.as_deref().unwrap_or_default();
+    if http.is_statement() {
+        return format!("{} ({}://{host})", http.path, http.scheme);
+    }
     let scheme = match (http.scheme.as_str(), host) {
         ("", _) | (_, "") => String::new(),
         (scheme, _) => format!("{scheme}://"),
@@ -215,6 +222,10 @@ pub(crate) fn body(http: &HttpRequest) -> Option<String> {
         };
     };
     let there = seen.len() as u64;
+    if http.is_statement() {
+        let more = if there < CUT { "" } else { "…" };
+        return Some(format!("{seen}{more}"));
+    }
     Some(match http.bytes {
         Some(bytes) if bytes == there => seen.clone(),
         // The client may wait for the answer with it.
@@ -397,6 +408,37 @@ mod tests {
             beware   it cannot be undone
             it says  "need the list of albums"
             waits    for an answer: gives up in 40 s
+            guard approve r1
+            guard approve r1 --path PATTERN --for 15m
+            guard deny r1
+        "#);
+    }
+
+    #[test]
+    fn a_statement_is_shown_as_one() {
+        let request = Request {
+            http: Some(HttpRequest {
+                scheme: HttpRequest::POSTGRES.into(),
+                path: "delete from people where id = $1".into(),
+                host: Some("app@shop".into()),
+                body_preview: Some("delete from people where id = 7".into()),
+                kind: "deletes rows of people".into(),
+                warnings: vec!["about 1 row, as the server plans it".into()],
+                ..http()
+            }),
+            ..request()
+        };
+        insta::assert_snapshot!(one(&request, &clock()).plain(), @r#"
+        r1  curl (4711) wants to change something at tcp 192.0.2.10:443 (photos.example.com)
+            command  curl 'https://photos.example.com/?q=a b'
+            asked    10 s ago, 2 times, last 3 s ago
+            rule     photos (confirm): production photo server
+            session  s1, policy homelab, user alice
+            sql      delete from people where id = $1 (postgres://app@shop)
+            kind     deletes rows of people
+            text     delete from people where id = 7
+            beware   about 1 row, as the server plans it
+            it says  "need the list of albums"
             guard approve r1
             guard approve r1 --path PATTERN --for 15m
             guard deny r1

@@ -586,3 +586,72 @@ profile = 1
        = help: write `action = "read-only"` in the rule, or remove this
     "#);
 }
+
+#[test]
+fn what_is_no_http_stands_alone() {
+    let text = r#"
+[[rule]]
+to = ["192.0.2.10"]
+action = "read-only"
+profile = ["postgres", "git"]
+postgres_functions = ["*", "pg_catalog.*", "a b", "public.total", "st_*"]
+
+[[rule.http]]
+method = ["GET"]
+action = "allow"
+
+[[rule]]
+to = ["192.0.2.11"]
+action = "read-only"
+profile = "postgresql"
+"#;
+    assert_snapshot!(complaint(text), @r#"
+    error: `postgres` is no protocol on top of HTTP, and the others are
+     --> test.toml:5:11
+      |
+    5 | profile = ["postgres", "git"]
+      |           ^^^^^^^^^^^^^^^^^^^
+      |
+      = help: make two rules of it, each with its own ports
+
+    error: `*` is for all functions
+     --> test.toml:6:23
+      |
+    6 | postgres_functions = ["*", "pg_catalog.*", "a b", "public.total", "st_*"]
+      |                       ^^^
+      |
+      = help: name those that read
+
+    error: `pg_catalog.*` is for all functions
+     --> test.toml:6:28
+      |
+    6 | postgres_functions = ["*", "pg_catalog.*", "a b", "public.total", "st_*"]
+      |                            ^^^^^^^^^^^^^^
+      |
+      = help: name those that read
+
+    error: `a b` is no function's name
+     --> test.toml:6:44
+      |
+    6 | postgres_functions = ["*", "pg_catalog.*", "a b", "public.total", "st_*"]
+      |                                            ^^^^^
+      |
+      = help: write `schema.name` or `name`; a `*` may stand at its end
+
+    error: `[[rule.http]]` means nothing with `profile = "postgres"`
+     --> test.toml:8:1
+      |
+    8 | [[rule.http]]
+      | ^^^^^^^^^^^^^
+      |
+      = help: make two rules of it, each with its own ports
+
+    error: there is no profile `postgresql`
+      --> test.toml:15:11
+       |
+    15 | profile = "postgresql"
+       |           ^^^^^^^^^^^^
+       |
+       = help: write `postgres`
+    "#);
+}

@@ -151,6 +151,7 @@ impl Lab {
                     (target, Tgid::default()),
                     network,
                     Arc::clone(&rooms),
+                    Rc::default(),
                 );
                 spawn_local(serve_to(way, Rc::clone(&speaks), stream, |_| Ok(None)));
             }

@@ -43,6 +43,17 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// HTTP/2, as RFC 7301 names it.
 pub(super) const H2: &[u8] = b"h2";
 const HTTP11: &[u8] = b"http/1.1";
+/// `PostgreSQL`'s protocol, as IANA has it.
+const POSTGRES: &[u8] = b"postgresql";
+
+/// What is spoken within TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// One of the versions of HTTP.
+    Http,
+    /// `PostgreSQL`'s protocol.
+    Postgres,
+}
 
 /// What a handshake needs.
 pub(super) struct Tls {
@@ -53,11 +64,12 @@ pub(super) struct Tls {
     dialer: OnceCell<Dialer>,
 }
 
-/// The HTTP that a client offers within TLS, or a destination has agreed to. Neither: nothing was said, which is 1.1.
+/// What a client offers within TLS, or a destination has agreed to. Neither: nothing was said, which is 1.1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Protocols {
     h2: bool,
     http11: bool,
+    postgres: bool,
 }
 
 impl Protocols {
@@ -66,6 +78,7 @@ impl Protocols {
         let h2 = self.h2.then(|| H2.to_vec());
         h2.into_iter()
             .chain(self.http11.then(|| HTTP11.to_vec()))
+            .chain(self.postgres.then(|| POSTGRES.to_vec()))
             .collect()
     }
 
@@ -73,6 +86,7 @@ impl Protocols {
         Self {
             h2: stream.agreed() == Some(H2),
             http11: stream.agreed() == Some(HTTP11),
+            postgres: stream.agreed() == Some(POSTGRES),
         }
     }
 
@@ -165,13 +179,18 @@ impl Greeting {
     /// # Errors
     ///
     /// Why not, as a sentence without a full stop.
-    pub(super) async fn hear(tls: Rc<Tls>, stream: TcpStream, to: IpAddr) -> Result<Self, String> {
+    pub(super) async fn hear(
+        tls: Rc<Tls>,
+        stream: TcpStream,
+        to: IpAddr,
+        speaks: Speaks,
+    ) -> Result<Self, String> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let handshake = timely(hello).await?;
         let (name, is_asked, protocols) = {
             let hello = handshake.client_hello();
             let is_asked = hello.server_name().is_some();
-            (name(&hello, to)?, is_asked, offered(&hello)?)
+            (name(&hello, to)?, is_asked, offered(&hello, speaks)?)
         };
         let secure = Rc::new(Secure {
             tls,
@@ -215,6 +234,8 @@ impl Secure {
         let mut agreed = Protocols::agreed(&stream);
         // Whoever says nothing speaks 1.1, and a client that has offered that may be told so.
         agreed.http11 |= offered.http11 && !agreed.h2;
+        // Servers before 17 say nothing.
+        agreed.postgres |= offered.postgres;
         if !offered.h2 && agreed.h2 {
             return Err("the destination agrees to what nobody offered".to_owned());
         }
@@ -246,9 +267,9 @@ impl Secure {
 
     /// Agrees to one of what the client offers by itself: there is no destination that could.
     pub(super) fn settle(&self) {
-        let Protocols { h2, http11 } = self.protocols.get();
-        let http11 = http11 && !h2;
-        self.protocols.set(Protocols { h2, http11 });
+        let offered = self.protocols.get();
+        let http11 = offered.http11 && !offered.h2;
+        self.protocols.set(Protocols { http11, ..offered });
     }
 }
 
@@ -261,14 +282,16 @@ fn name(hello: &ClientHello<'_>, to: IpAddr) -> Result<ServerName<'static>, Stri
     }
 }
 
-fn offered(hello: &ClientHello<'_>) -> Result<Protocols, String> {
+fn offered(hello: &ClientHello<'_>, speaks: Speaks) -> Result<Protocols, String> {
     let Some(names) = hello.alpn() else {
         return Ok(Protocols::default());
     };
     let names: Vec<_> = names.collect();
+    let is_http = speaks == Speaks::Http;
     let protocols = Protocols {
-        h2: names.contains(&H2),
-        http11: names.contains(&HTTP11),
+        h2: is_http && names.contains(&H2),
+        http11: is_http && names.contains(&HTTP11),
+        postgres: !is_http && names.contains(&POSTGRES),
     };
     match protocols == Protocols::default() {
         false => Ok(protocols),
@@ -277,9 +300,10 @@ fn offered(hello: &ClientHello<'_>) -> Result<Protocols, String> {
                 .iter()
                 .map(|name| name.escape_ascii().to_string())
                 .collect();
+            let wanted = if is_http { "HTTP" } else { "PostgreSQL" };
+            let names = names.join(", ");
             Err(format!(
-                "the client speaks no HTTP within TLS, but {}",
-                names.join(", ")
+                "the client speaks no {wanted} within TLS, but {names}"
             ))
         }
     }

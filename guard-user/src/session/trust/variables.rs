@@ -58,6 +58,8 @@ const VARIABLES: &[Variable] = &[
     variable("NIX_SSL_CERT_FILE", Leave),
     variable("NPM_CONFIG_CAFILE", Leave),
     variable("PERL_LWP_SSL_CA_FILE", Leave),
+    // libpq. Set where it is not, it would have sslmode=require verify what it did not.
+    variable("PGSSLROOTCERT", Leave),
     variable("PIP_CERT", Leave),
     variable("YARN_HTTPS_CA_FILE_PATH", Leave),
     variable("npm_config_cafile", Leave),
@@ -66,6 +68,10 @@ const VARIABLES: &[Variable] = &[
 const fn variable(name: &'static str, unset: Unset) -> Variable {
     Variable { name, unset }
 }
+
+/// By default libpq binds a password's proof to the certificate that it has seen (SCRAM-SHA-256-PLUS, RFC 5802 6), which is
+/// the guard's and not the server's.
+const CHANNEL_BINDING: (&str, &str) = ("PGCHANNELBINDING", "disable");
 
 /// The file with the guard's certificate and no other.
 const ALONE: &str = "authority.pem";
@@ -107,6 +113,10 @@ impl Plan {
                 let path = place.join(plan.files.add(&file, content));
                 plan.set(variable.name, path);
             }
+        }
+        let (name, value) = CHANNEL_BINDING;
+        if before.named(name).is_none() {
+            plan.set(name, value);
         }
         if let Some((options, store)) = plan.store(authority, before) {
             let path = place.join(plan.files.add("java.jks", store));

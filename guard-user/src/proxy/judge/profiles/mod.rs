@@ -125,6 +125,11 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         Profile::Jsonrpc => jsonrpc::judge,
         Profile::Kubernetes => kubernetes::judge,
         Profile::Loki => monitoring::loki,
+        // Not HTTP: whoever speaks that where this is expected is not understood.
+        Profile::Postgres => |_| {
+            let why = "it is for what speaks PostgreSQL's protocol, not HTTP";
+            Opinion::doubt(Profile::Postgres, "may change something", why)
+        },
         Profile::Prometheus => monitoring::prometheus,
         Profile::Webdav => webdav::judge,
     }

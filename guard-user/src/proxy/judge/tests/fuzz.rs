@@ -15,7 +15,8 @@ static ALL: LazyLock<Rules> = LazyLock::new(all);
 
 /// Rules in which each part has something to do.
 fn all() -> Rules {
-    let names: Vec<_> = Profile::ALL.iter().map(|p| format!("\"{p}\"")).collect();
+    let of_http = Profile::ALL.iter().filter(|p| **p != Profile::Postgres);
+    let names: Vec<_> = of_http.map(|p| format!("\"{p}\"")).collect();
     rules(&format!(
         "profile = [{}]\njsonrpc_methods = [\"a*\"]\ngrpc_methods = [\"*/Get*\"]\n\
          [[rule.http]]\npath = \"/admin/*\"\naction = \"deny\"\n\

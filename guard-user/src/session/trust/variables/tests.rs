@@ -87,6 +87,7 @@ fn where_nothing_is_set_all_that_need_it_are() {
     HTTPLIB2_CA_CERTS=/place/bundle.pem
     JAVA_TOOL_OPTIONS=-Djavax.net.ssl.trustStore=/place/java.jks
     NODE_EXTRA_CA_CERTS=/place/authority.pem
+    PGCHANNELBINDING=disable
     REQUESTS_CA_BUNDLE=/place/bundle.pem
     SSL_CERT_FILE=/place/bundle.pem
     SYSTEM_WGETRC=/place/wgetrc
@@ -153,6 +154,7 @@ fn a_session_in_a_session_keeps_what_has_it() {
     fs::write(scene.dir.path().join("store"), store).unwrap();
     let settings = wget::naming(b"", Path::new(&scene.variables.last().unwrap().1));
     let scene = scene.naming("SYSTEM_WGETRC", settings);
+    let scene = scene.with("PGCHANNELBINDING", "disable".into());
     let (plan, environment) = scene.with("JAVA_TOOL_OPTIONS", options).plan();
     assert!(environment.is_empty(), "{environment:?}");
     assert!(plan.files.is_empty() && plan.warnings.is_empty());
@@ -174,7 +176,7 @@ fn without_a_bundle_nothing_is_replaced() {
     scene.bundle = None;
     let (_, environment) = scene.plan();
     let names: Vec<_> = environment.keys().map(String::as_str).collect();
-    let expected = "DENO_CERT JAVA_TOOL_OPTIONS NODE_EXTRA_CA_CERTS SYSTEM_WGETRC";
+    let expected = "DENO_CERT JAVA_TOOL_OPTIONS NODE_EXTRA_CA_CERTS PGCHANNELBINDING SYSTEM_WGETRC";
     assert_eq!(names.join(" "), expected);
 }
 

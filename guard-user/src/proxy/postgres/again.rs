@@ -1,0 +1,66 @@
+//! What a person has allowed in a transaction that could only read: the next one may write, for that.
+
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
+
+use super::super::wire::Target;
+
+/// A client that has been told to do its transaction again does so within that time.
+const TIME: Duration = Duration::from_secs(60);
+/// Those that are kept at once.
+const MAX: usize = 1024;
+
+/// What has been allowed, and not been done yet.
+#[derive(Debug, Default)]
+pub(in crate::proxy) struct Again(RefCell<Vec<Kept>>);
+
+#[derive(Debug)]
+struct Kept {
+    target: Target,
+    /// The user and the database.
+    login: String,
+    digest: String,
+    until: Instant,
+}
+
+impl Again {
+    pub(super) fn keep(&self, target: Target, login: String, digest: &str) {
+        let mut all = self.0.borrow_mut();
+        forget(&mut all);
+        if all.len() < MAX {
+            let (digest, until) = (digest.to_owned(), Instant::now() + TIME);
+            all.push(Kept {
+                target,
+                login,
+                digest,
+                until,
+            });
+        }
+    }
+
+    /// Whether a transaction that begins there is to be one that may write. Until what was kept is used up any may be the one:
+    /// drivers begin some of their own before.
+    pub(super) fn begins(&self, target: Target, login: &str) -> bool {
+        let mut all = self.0.borrow_mut();
+        forget(&mut all);
+        let is_for = |kept: &Kept| kept.target == target && kept.login == login;
+        all.iter().any(is_for)
+    }
+
+    /// Uses up what was kept, if it was.
+    pub(super) fn take(&self, target: Target, digest: &str) -> bool {
+        let mut all = self.0.borrow_mut();
+        forget(&mut all);
+        let found = all
+            .iter()
+            .position(|kept| kept.target == target && kept.digest == digest);
+        found.map(|at| all.swap_remove(at)).is_some()
+    }
+}
+
+fn forget(all: &mut Vec<Kept>) {
+    let now = Instant::now();
+    all.retain(|kept| kept.until > now);
+}

@@ -1,0 +1,121 @@
+//! What in an expression or a query is not known to be harmless.
+
+use super::{
+    Write, allowed, changes, functions, objects, settings,
+    tree::{Node, Tree},
+};
+
+/// The first thing that does more than read, or may.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// `FOR UPDATE` and its kind.
+    Lock,
+    /// `SELECT INTO`.
+    Into,
+    /// A statement that changes rows, in a `WITH`. The name of its node.
+    Change(&'static str),
+    /// A function that is not on the list.
+    Function(String),
+    /// `set_config` of a setting that may not be set, and why.
+    Setting(String),
+    /// An operator of a schema other than `pg_catalog`.
+    Operator(String),
+    /// A method of sampling that is not PostgreSQL's own.
+    Sample(String),
+    /// A part of the statement that nothing is known of.
+    Unknown(&'static str),
+}
+
+/// Finds it, wherever it is.
+pub(super) fn find(tree: &Tree, extra: &[String]) -> Option<Doubt> {
+    match tree {
+        Tree::Node(node) => of_node(node, extra).or_else(|| within(node, extra)),
+        Tree::Many(items) => items.iter().find_map(|item| find(item, extra)),
+        Tree::Nothing | Tree::Flag(_) | Tree::Number(_) | Tree::Text(_) => None,
+    }
+}
+
+fn within(node: &Node, extra: &[String]) -> Option<Doubt> {
+    node.fields.iter().find_map(|(field, tree)| {
+        let has_gap = tree.many().contains(&Tree::Nothing);
+        if has_gap && !allowed::is_gap(node.name, field) {
+            return Some(Doubt::Unknown("one that libpg_query has no name for"));
+        }
+        find(tree, extra)
+    })
+}
+
+fn of_node(node: &Node, extra: &[String]) -> Option<Doubt> {
+    match node.name {
+        "LockingClause" => Some(Doubt::Lock),
+        "IntoClause" => Some(Doubt::Into),
+        "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" => Some(Doubt::Change(node.name)),
+        "FuncCall" => of_call(node, extra),
+        "AExpr" => of_operator(node, "name"),
+        "SortBy" => of_operator(node, "use_op"),
+        "SubLink" => of_operator(node, "oper_name"),
+        "RangeTableSample" => of_sample(node),
+        name if allowed::is_node(name) => None,
+        name => Some(Doubt::Unknown(name)),
+    }
+}
+
+fn of_call(node: &Node, extra: &[String]) -> Option<Doubt> {
+    let name = node.names("funcname");
+    // What it sets decides, whatever the caller lets through: it can lift the server's lock.
+    if let ["set_config"] | ["pg_catalog", "set_config"] = name[..] {
+        return of_set_config(node);
+    }
+    let is_read = functions::reads(&name) || functions::is_extra(&name, extra);
+    (!is_read).then(|| Doubt::Function(objects::dotted(&name)))
+}
+
+fn of_set_config(node: &Node) -> Option<Doubt> {
+    let args = node.get("args").map(Tree::many).unwrap_or_default();
+    let constants: Vec<_> = args.iter().take(2).map(Tree::constant).collect();
+    let refused = match (&constants[..], args.len()) {
+        ([Some(name), Some(value)], 3) => settings::set_text(name, value).err(),
+        _ => Some("it is not known which setting is set, and to what".to_owned()),
+    };
+    refused.map(Doubt::Setting)
+}
+
+/// Unqualified ones pass, as unqualified functions of the list do: `pg_catalog` is searched first.
+fn of_operator(node: &Node, field: &str) -> Option<Doubt> {
+    match &node.names(field)[..] {
+        [] | [_] | ["pg_catalog", _] => None,
+        other => Some(Doubt::Operator(objects::dotted(other))),
+    }
+}
+
+fn of_sample(node: &Node) -> Option<Doubt> {
+    match &node.names("method")[..] {
+        ["bernoulli" | "system"] | ["pg_catalog", "bernoulli" | "system"] => None,
+        other => Some(Doubt::Sample(objects::dotted(other))),
+    }
+}
+
+/// What a person is told of a doubt in a statement that would only read without it.
+pub(super) fn write(doubt: Doubt, tree: &Tree) -> Write {
+    let write = match doubt {
+        Doubt::Lock => Write::new("SELECT FOR UPDATE", "locks rows")
+            .because("FOR UPDATE, FOR SHARE and their kind lock rows, and write that into them"),
+        Doubt::Into => Write::new("SELECT INTO", "creates a table")
+            .because("SELECT INTO creates a table")
+            .definition(true),
+        Doubt::Change(node) => return changes::within(node, tree),
+        Doubt::Function(name) => functions::write(&name),
+        Doubt::Setting(why) => {
+            Write::new("set_config", "changes a setting of the session").because(why)
+        }
+        Doubt::Operator(name) => Write::new("operator", format!("uses the operator {name}"))
+            .because("only operators of pg_catalog are known to read"),
+        Doubt::Sample(name) => Write::new("TABLESAMPLE", format!("samples with {name}"))
+            .because("only the methods bernoulli and system are known to read"),
+        Doubt::Unknown(node) => Write::new("SELECT", "does something that is not known to read")
+            .because(format!(
+                "nothing is known of a part of it (in PostgreSQL's parser: {node})"
+            )),
+    };
+    write.on(objects::of(tree))
+}

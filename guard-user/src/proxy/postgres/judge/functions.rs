@@ -1,0 +1,217 @@
+//! Functions: those of `pg_catalog` that only read, and what some others do.
+
+use super::Write;
+use std::{collections::HashSet, sync::LazyLock};
+
+/// One name a line.
+const LIST: &str = include_str!("functions.txt");
+
+static READS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    let lines = LIST
+        .lines()
+        .map(|line| line.split('#').next().unwrap_or_default());
+    lines
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+        .collect()
+});
+
+/// What JDBC's drivers ask with.
+const INFORMATION_SCHEMA: &[&str] = &[
+    "_pg_char_max_length",
+    "_pg_char_octet_length",
+    "_pg_datetime_precision",
+    "_pg_expandarray",
+    "_pg_index_position",
+    "_pg_interval_type",
+    "_pg_numeric_precision",
+    "_pg_numeric_precision_radix",
+    "_pg_numeric_scale",
+    "_pg_truetypid",
+    "_pg_truetypmod",
+];
+
+/// Whether a function is on the list: qualified with `pg_catalog`, or with nothing, for then that is searched first.
+pub(super) fn reads(name: &[&str]) -> bool {
+    match name {
+        [name] | ["pg_catalog", name] => READS.contains(name),
+        ["information_schema", name] => INFORMATION_SCHEMA.contains(name),
+        _ => false,
+    }
+}
+
+/// Whether the caller lets a function through.
+pub(super) fn is_extra(name: &[&str], extra: &[String]) -> bool {
+    // A dot within a name would make two names of one.
+    if name
+        .iter()
+        .any(|part| part.is_empty() || part.contains('.'))
+    {
+        return false;
+    }
+    let name = name.join(".");
+    extra.iter().any(|pattern| match pattern.strip_suffix('*') {
+        // The end is any, but of one name: no schema is let through by a pattern that names none.
+        Some(start) => name
+            .strip_prefix(start)
+            .is_some_and(|end| !end.contains('.')),
+        None => *pattern == name,
+    })
+}
+
+/// What is known of those that are not on the list: how the name begins, what it does, and a warning.
+const KNOWN: &[(&str, &str, Option<&str>)] = &[
+    (
+        "pg_terminate_backend",
+        "ends a connection",
+        Some("ends a connection of somebody else"),
+    ),
+    (
+        "pg_cancel_backend",
+        "cancels a query",
+        Some("cancels a query of somebody else"),
+    ),
+    (
+        "pg_reload_conf",
+        "makes the server read its settings anew",
+        None,
+    ),
+    ("pg_rotate_logfile", "rotates the server's log", None),
+    ("pg_switch_wal", "begins a new WAL file", None),
+    (
+        "pg_promote",
+        "makes a standby the primary",
+        Some("cannot be undone"),
+    ),
+    ("pg_wal_replay_", "stops or goes on with replication", None),
+    (
+        "pg_create_",
+        "creates a restore point or a replication slot",
+        None,
+    ),
+    ("pg_copy_", "copies a replication slot", None),
+    (
+        "pg_drop_replication_slot",
+        "drops a replication slot",
+        Some("cannot be undone"),
+    ),
+    ("pg_replication_", "changes replication", None),
+    ("pg_logical_", "reads or writes what is replicated", None),
+    (
+        "pg_stat_reset",
+        "resets statistics",
+        Some("the statistics are lost"),
+    ),
+    (
+        "pg_stat_statements_reset",
+        "resets statistics",
+        Some("the statistics are lost"),
+    ),
+    ("pg_backup_", "begins or ends a backup", None),
+    ("pg_start_backup", "begins a backup", None),
+    ("pg_stop_backup", "ends a backup", None),
+    ("pg_advisory_", "takes or gives back an advisory lock", None),
+    ("pg_try_advisory_", "takes an advisory lock", None),
+    ("pg_notify", "notifies other sessions", None),
+    (
+        "pg_read_",
+        "reads a file of the server",
+        Some("reads a file of the server"),
+    ),
+    (
+        "pg_ls_",
+        "lists files of the server",
+        Some("reads a directory of the server"),
+    ),
+    (
+        "pg_stat_file",
+        "looks at a file of the server",
+        Some("looks at a file of the server"),
+    ),
+    (
+        "pg_file_",
+        "writes a file of the server",
+        Some("writes a file of the server"),
+    ),
+    (
+        "lo_export",
+        "writes a file of the server",
+        Some("writes a file of the server"),
+    ),
+    (
+        "lo_import",
+        "reads a file of the server",
+        Some("reads a file of the server"),
+    ),
+    ("lo_get", "reads a large object", None),
+    ("lo_", "uses large objects", None),
+    ("lowrite", "writes a large object", None),
+    ("loread", "reads a large object", None),
+    ("nextval", "takes a number from a sequence", None),
+    ("setval", "sets a sequence", None),
+    (
+        "dblink",
+        "connects to another server",
+        Some("what it does there is not judged"),
+    ),
+    (
+        "query_to_xml",
+        "runs a query that is given as text",
+        Some("that query is not judged"),
+    ),
+    ("cursor_to_xml", "reads from a cursor", None),
+    (
+        "ts_stat",
+        "runs a query that is given as text",
+        Some("that query is not judged"),
+    ),
+    (
+        "ts_rewrite",
+        "may run a query that is given as text",
+        Some("that query is not judged"),
+    ),
+    ("txid_current", "takes a transaction number", None),
+    ("pg_current_xact_id", "takes a transaction number", None),
+];
+
+/// What a person is told of a call of a function that is not on the list.
+pub(super) fn write(name: &str) -> Write {
+    let bare = name.strip_prefix("pg_catalog.").unwrap_or(name);
+    let known = KNOWN.iter().find(|(start, ..)| bare.starts_with(start));
+    let kind = match known {
+        Some((_, what, _)) => format!("calls {name}: {what}"),
+        None => format!("calls the function {name}"),
+    };
+    let warning = known.and_then(|(.., warning)| *warning);
+    let mut write = Write::new("function call", kind).because(format!(
+        "{name} is not on the list of functions that only read"
+    ));
+    write.warnings.extend(warning.map(str::to_owned));
+    write
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_list_is_sorted_and_has_nothing_twice() {
+        let names = LIST
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty());
+        let names: Vec<_> = names.collect();
+        assert!(names.is_sorted_by(|a, b| a < b));
+        assert_eq!(names.len(), READS.len());
+    }
+
+    #[test]
+    fn nothing_that_is_known_to_do_more_is_on_the_list() {
+        for (start, ..) in KNOWN {
+            let mut found = READS.iter().filter(|name| name.starts_with(start));
+            let reads =
+                |name: &&&str| name.ends_with("_if_assigned") || name.ends_with("_snapshot");
+            let slots = |name: &&&str| **name == "pg_replication_origin_oid";
+            assert_eq!(found.find(|name| !reads(name) && !slots(name)), None);
+        }
+    }
+}

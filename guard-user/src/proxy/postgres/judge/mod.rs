@@ -1,0 +1,182 @@
+//! The judge of read-only PostgreSQL: what the statements of a query string do. Pure, without I/O.
+//!
+//! Doubt makes a write: whatever the parser does not know, whatever part of a statement is not known to be harmless,
+//! and whatever function is not on the list. The server's own parser reads the text (libpg_query), and the tree is
+//! walked without regard to what a statement may hold where, so that no part of it is forgotten.
+//!
+//! This is one of two locks. The other is the server's `default_transaction_read_only`, which has to be given in the
+//! start-up packet: `RESET ALL` and `DISCARD ALL` go back to what was given there, and pass here. It stops what this
+//! judge cannot see: what the functions behind views, casts and operators do.
+
+mod allowed;
+mod changes;
+mod commands;
+mod doubt;
+mod drops;
+mod functions;
+mod known;
+mod normalise;
+mod objects;
+mod options;
+mod read;
+mod settings;
+mod startup;
+mod statement;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod tree;
+mod utility;
+mod variable;
+mod write;
+
+pub(in crate::proxy) use startup::startup;
+pub(in crate::proxy) use write::Write;
+
+/// A longer text is not parsed, in bytes: whoever sends one is asked about.
+pub(in crate::proxy) const LIMIT: usize = 64 * 1024;
+/// So much stack is enough where [`judge`] is called, in bytes; the proxy's one thread is its first, which has twice that. It is twice what a build without optimisations takes, and
+/// eight times what others take. The parser takes what there is, but no more than 2 MiB and never all of it; a tree of
+/// more than 100 levels is not handed over.
+#[cfg(test)]
+const STACK: usize = 4 * 1024 * 1024;
+
+/// What a query string does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::proxy) struct Judged {
+    /// Its statements, in order. None where there are only blanks and comments.
+    pub statements: Vec<Statement>,
+    /// The text without comments, constants as `$n`: nothing secret is left in it. At most 2 KiB.
+    pub normalised: String,
+}
+
+/// What one statement does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::proxy) struct Statement {
+    /// Whether it reads.
+    pub effect: Effect,
+    /// What it means for the statements after it.
+    pub control: Option<Control>,
+}
+
+/// Whether a statement reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Effect {
+    /// It only reads.
+    Reads,
+    /// It changes something, or may.
+    Writes(Write),
+}
+
+/// What a statement means for those after it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::proxy) enum Control {
+    /// It begins a transaction.
+    Begin {
+        /// Whether that one is to write: then it counts as a write as well.
+        read_write: bool,
+    },
+    /// It ends the transaction, well or not.
+    End {
+        /// Whether the next begins at once, and may write if this one may (`AND CHAIN`).
+        chain: bool,
+    },
+    /// It gives a statement a name. Nothing happens yet.
+    Prepare {
+        /// The name.
+        name: String,
+        /// What executing it does, unless it only reads.
+        write: Option<Write>,
+    },
+    /// It executes the statement of that name, whatever that does. If its parameters do something themselves, it counts
+    /// as a write as well.
+    Execute {
+        /// The name.
+        name: String,
+    },
+    /// It reads from a portal, or moves in it: one that SQL has declared, or the protocol bound.
+    Fetch {
+        /// The portal's name.
+        name: String,
+    },
+    /// It forgets names.
+    Deallocate {
+        /// Which; all of them if `None`.
+        name: Option<String>,
+    },
+}
+
+/// Why a text was not judged: a person must be asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(in crate::proxy) enum Unread {
+    /// It is longer than [`LIMIT`].
+    #[error("it is longer than {} KiB", LIMIT / 1024)]
+    TooLong,
+    /// It is not in UTF-8.
+    #[error("it is not in UTF-8")]
+    NotText,
+    /// The parser does not take it. The text is the parser's word, which names at most one token of the query.
+    #[error("PostgreSQL's parser does not read it: {0}")]
+    Unparsed(String),
+    /// It is nested deeper than anybody reads.
+    #[error("it is nested too deeply")]
+    TooDeep,
+}
+
+/// Judges a query string. `extra` are functions beyond the list that are to pass: `name` or `schema.name` as they are
+/// written in queries, where a `*` at the end stands for any end.
+///
+/// # Errors
+///
+/// What cannot be read counts as a write.
+pub(in crate::proxy) fn judge(text: &[u8], extra: &[String]) -> Result<Judged, Unread> {
+    let text = read::text(text)?;
+    let statements = if known::reads(text) {
+        vec![Statement::reads()]
+    } else {
+        let parsed = read::parse(text)?;
+        let judged = parsed.iter().map(|node| statement::judge(node, extra));
+        judged.collect()
+    };
+    Ok(Judged {
+        statements,
+        normalised: normalise::normalise(text)?,
+    })
+}
+
+impl Statement {
+    const fn reads() -> Self {
+        Self {
+            effect: Effect::Reads,
+            control: None,
+        }
+    }
+
+    /// A read, unless there is something that it writes.
+    fn of(write: Option<Write>) -> Self {
+        Self {
+            effect: write.map_or(Effect::Reads, Effect::Writes),
+            control: None,
+        }
+    }
+
+    fn with(self, control: Control) -> Self {
+        Self {
+            control: Some(control),
+            ..self
+        }
+    }
+
+    fn into_write(self) -> Option<Write> {
+        match self.effect {
+            Effect::Reads => None,
+            Effect::Writes(write) => Some(write),
+        }
+    }
+}
+
+impl From<Write> for Statement {
+    fn from(write: Write) -> Self {
+        Self::of(Some(write))
+    }
+}

@@ -1,0 +1,160 @@
+//! What a person is told.
+
+use super::{super::judge, assert_reads, judged, written};
+
+#[test]
+fn kinds_name_what_is_changed() {
+    let kind = |text: &str| written(text).kind;
+    assert_eq!(
+        kind("DELETE FROM public.users WHERE id = 1"),
+        "deletes rows of public.users"
+    );
+    assert_eq!(
+        kind("UPDATE \"My Table\" SET a = 1"),
+        "changes rows of \"My Table\""
+    );
+    assert_eq!(kind("INSERT INTO a SELECT * FROM b"), "adds rows to a");
+    assert_eq!(
+        kind("WITH a AS (SELECT * FROM b) DELETE FROM a USING b"),
+        "deletes rows of a"
+    );
+    assert_eq!(kind("TRUNCATE a, b, c, d"), "empties a, b and 2 more");
+    assert_eq!(kind("DROP TABLE a.b"), "drops a table: a.b");
+    assert_eq!(kind("CREATE ROLE x"), "creates the role x");
+    assert_eq!(
+        kind("CREATE FUNCTION a.f() RETURNS int LANGUAGE sql AS ''"),
+        "creates the function or procedure a.f"
+    );
+    assert_eq!(
+        kind("SELECT nextval('s')"),
+        "calls nextval: takes a number from a sequence"
+    );
+    assert_eq!(kind("SELECT my.f()"), "calls the function my.f");
+    assert_eq!(kind("COPY t FROM STDIN"), "adds rows to t");
+    assert_eq!(kind("CALL p()"), "calls a procedure");
+}
+
+#[test]
+fn objects_are_those_that_are_named() {
+    let objects = |text: &str| written(text).objects;
+    assert_eq!(
+        objects("INSERT INTO a.b SELECT * FROM c JOIN d.e.f ON true, c"),
+        ["a.b", "c", "d.e.f"]
+    );
+    assert_eq!(
+        objects("WITH x AS (SELECT * FROM a) DELETE FROM b USING x"),
+        ["b", "a"]
+    );
+    assert_eq!(objects("SELECT * FROM a, b FOR UPDATE"), ["a", "b"]);
+    assert_eq!(objects("DROP TABLE a, b.c"), ["a", "b.c"]);
+    assert_eq!(objects("TRUNCATE a,b,c,d,e,f,g,h,i,j").len(), 8);
+    assert_eq!(
+        objects("DELETE FROM \"a\u{202e}b\u{1b}[2J\""),
+        ["\"a?b?[2J\""]
+    );
+}
+
+#[test]
+fn warnings_say_what_is_large() {
+    let warned = |text: &str, about: &str| {
+        let warnings = written(text).warnings;
+        assert!(
+            warnings.iter().any(|w| w.contains(about)),
+            "{text}: {warnings:?}"
+        );
+    };
+    warned("DELETE FROM t", "no WHERE");
+    warned("UPDATE t SET a = 1", "no WHERE");
+    warned("DELETE FROM t WHERE true", "every row");
+    warned("DELETE FROM t WHERE 1 = 1", "every row");
+    warned("DELETE FROM t WHERE a = 2 OR 'x' = 'x'", "every row");
+    warned("UPDATE t SET a = 1 WHERE a = a", "every row");
+    warned(
+        "WITH x AS (DELETE FROM t RETURNING *) SELECT * FROM x",
+        "no WHERE",
+    );
+    warned("TRUNCATE t", "every row");
+    warned("TRUNCATE t CASCADE", "CASCADE");
+    warned("DROP TABLE t", "cannot be undone");
+    warned("DROP SCHEMA t CASCADE", "CASCADE");
+    warned("DROP DATABASE t", "cannot be undone");
+    warned("DROP OWNED BY x CASCADE", "CASCADE");
+    warned("ALTER TABLE t DROP COLUMN a", "column");
+    warned("ALTER TABLE t DROP CONSTRAINT a CASCADE", "CASCADE");
+    warned("COPY t FROM PROGRAM 'x'", "program");
+    warned("COPY t TO PROGRAM 'x'", "program");
+    warned("COPY t TO '/x'", "file");
+    warned("DO ''", "code");
+    warned("BEGIN READ WRITE", "lock");
+    warned("SET transaction_read_only = off", "lock");
+    warned("SET TRANSACTION READ WRITE", "lock");
+    warned("EXPLAIN ANALYZE DELETE FROM t", "executes");
+    warned("EXPLAIN ANALYZE DELETE FROM t", "no WHERE");
+    warned("SELECT pg_terminate_backend(1)", "connection");
+    warned("SELECT query_to_xml('', true, true, '')", "not judged");
+    for text in [
+        "DELETE FROM t WHERE a = 1",
+        "UPDATE t SET a = 1 WHERE a = b",
+        "INSERT INTO t VALUES (1)",
+        "DELETE FROM t WHERE a = 2 AND 1 = 1",
+    ] {
+        assert_eq!(written(text).warnings, [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn definitions_are_told_from_changes() {
+    assert!(written("CREATE TABLE t ()").is_definition);
+    assert!(written("DROP TABLE t").is_definition);
+    assert!(written("GRANT a TO b").is_definition);
+    assert!(!written("DELETE FROM t").is_definition);
+    assert!(!written("TRUNCATE t").is_definition);
+    assert!(!written("VACUUM").is_definition);
+}
+
+#[test]
+fn the_caller_lets_functions_through() {
+    let reads = |text: &str, extra: &[&str]| {
+        let extra: Vec<_> = extra.iter().map(|&name| name.to_owned()).collect();
+        let judged = judge(text.as_bytes(), &extra).unwrap();
+        judged
+            .statements
+            .into_iter()
+            .all(|s| s.into_write().is_none())
+    };
+    assert!(reads("SELECT f(1)", &["f"]));
+    assert!(!reads("SELECT g(1)", &["f"]));
+    assert!(!reads("SELECT f(1)", &["F"]));
+    assert!(!reads("SELECT a.f(1)", &["f"]));
+    assert!(!reads("SELECT f(1)", &["a.f"]));
+    assert!(reads("SELECT a.f(1)", &["a.f"]));
+    assert!(reads("SELECT st_area(g), ST_Length(g)", &["st_*"]));
+    assert!(reads("SELECT postgis.st_area(g)", &["postgis.*"]));
+    assert!(!reads("SELECT postgis.st_area(g)", &["*", "post*"]));
+    assert!(!reads("SELECT \"a.f\"(1)", &["a.f", "*"]));
+    assert!(!reads(
+        "SELECT set_config('role', 'x', true)",
+        &["*", "set_config"]
+    ));
+    assert!(!reads(
+        "SELECT pg_catalog.set_config('role', 'x', true)",
+        &["pg_catalog.*"]
+    ));
+    assert!(reads("SELECT nextval('s')", &["nextval"]));
+}
+
+#[test]
+fn nothing_is_nothing() {
+    for text in [
+        "",
+        ";",
+        " ;; ; ",
+        "-- x",
+        "/* a /* b */ c */",
+        "\n\t\r\u{c}",
+    ] {
+        assert!(judged(text).statements.is_empty(), "{text:?}");
+    }
+    assert_eq!(judged("SELECT 1;; SELECT 2;").statements.len(), 2);
+    assert_reads("SELECT 1;; SELECT 2;");
+}

@@ -1,0 +1,65 @@
+//! SET and RESET.
+
+use super::{Statement, Write, options, settings, transaction};
+use pg_query::{
+    NodeEnum,
+    protobuf::{Node, VariableSetKind as Kind, VariableSetStmt},
+};
+
+pub(super) fn judge(statement: &VariableSetStmt) -> Statement {
+    let refused = match statement.kind() {
+        Kind::VarSetValue => set(statement),
+        Kind::VarSetMulti => of_transaction(statement),
+        Kind::VarSetDefault | Kind::VarReset => settings::reset(&statement.name),
+        Kind::VarResetAll => Ok(()),
+        Kind::VarSetCurrent | Kind::Undefined => Err("nothing is known of this SET".to_owned()),
+    };
+    match refused {
+        Ok(()) => Statement::reads(),
+        Err(why) => write(statement, why).into(),
+    }
+}
+
+fn set(statement: &VariableSetStmt) -> Result<(), String> {
+    let values: Option<Vec<_>> = statement.args.iter().map(value).collect();
+    match values {
+        Some(values) => settings::set(&statement.name, &values),
+        None => Err("it is not known what is set".to_owned()),
+    }
+}
+
+fn value(node: &Node) -> Option<String> {
+    match node.node.as_ref()? {
+        // SET TIME ZONE INTERVAL '…'
+        NodeEnum::TypeCast(cast) => options::text(cast.arg.as_deref()?),
+        _ => options::text(node),
+    }
+}
+
+fn of_transaction(statement: &VariableSetStmt) -> Result<(), String> {
+    let is_known = match statement.name.as_str() {
+        "TRANSACTION SNAPSHOT" => true,
+        "TRANSACTION" | "SESSION CHARACTERISTICS" => {
+            statement.args.iter().all(transaction::keeps_reading)
+        }
+        _ => false,
+    };
+    match is_known {
+        true => Ok(()),
+        false => Err("the transaction may write afterwards".to_owned()),
+    }
+}
+
+fn write(statement: &VariableSetStmt, why: String) -> Write {
+    let name = statement.name.to_ascii_lowercase();
+    let is_lock = name.contains("read_only") || statement.kind() == Kind::VarSetMulti;
+    let kind = match name.as_str() {
+        "role" | "session_authorization" => "goes on as another role".to_owned(),
+        "session_replication_role" => "turns triggers off or on".to_owned(),
+        _ if is_lock => "lets the session write".to_owned(),
+        name => format!("changes the setting {}", super::objects::shown(name)),
+    };
+    Write::new("SET", kind)
+        .because(why)
+        .warn_if(is_lock, transaction::LIFTED)
+}

@@ -1,0 +1,152 @@
+//! The second lock: the server begins all transactions as ones that only read, but for what a person has allowed.
+
+use std::io;
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    sync::oneshot,
+};
+
+use super::{
+    super::wire::Terms,
+    client::{Client, Verdict},
+    frame::invalid,
+    ledger::{Expected, Heard},
+    refusal::{Refusal, query},
+    unit::Unit,
+};
+
+const LOCK: &str = "SET SESSION default_transaction_read_only = on";
+const UNLOCK: &str = "SET SESSION default_transaction_read_only = off";
+const UNLOCK_THIS: &str = "SET TRANSACTION READ WRITE";
+
+/// Whether transactions that the client begins may write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lock {
+    On,
+    Off,
+}
+
+impl<R, W> Client<'_, R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// Has the server hold the client to reading, but for what a person has allowed.
+    pub(super) async fn readied(
+        &mut self,
+        terms: &Terms,
+        verdict: Verdict,
+        unit: &Unit,
+    ) -> io::Result<Verdict> {
+        let begins = || unit.begins() && self.again.begins(self.way.target, &self.login.at());
+        let is_allowed = matches!(verdict, Verdict::Allowed) || begins();
+        if self.is_open || self.lock == Lock::On && !is_allowed {
+            return Ok(verdict);
+        }
+        self.shared.idle().await;
+        let (status, skips) = {
+            let ledger = self.shared.ledger.borrow();
+            (ledger.status, ledger.skips())
+        };
+        if skips {
+            return Ok(verdict);
+        }
+        let done = match status {
+            b'I' => self.set_lock(is_allowed).await?,
+            _ => self.set_transaction(is_allowed, status).await?,
+        };
+        Ok(match done {
+            Ok(()) => verdict,
+            Err(why) => {
+                let fix = "Roll back, and do the whole transaction again.";
+                Verdict::Refused(Refusal::stopped(terms, &why, fix))
+            }
+        })
+    }
+
+    /// Servers before 14 do not say what the start-up packet has set, and what stands in front of one may have dropped it.
+    pub(super) async fn make_sure(&mut self) -> io::Result<()> {
+        self.shared.idle().await;
+        if !self.shared.ledger.borrow().is_locked {
+            let done = self.own(LOCK).await?;
+            done.map_err(|_| invalid("the server cannot be held to reading"))?;
+        }
+        self.is_sure = true;
+        Ok(())
+    }
+
+    /// Has the transactions write that begin now, or read.
+    async fn set_lock(&mut self, may_write: bool) -> io::Result<Result<(), String>> {
+        let (lock, text) = match may_write {
+            true => (Lock::Off, UNLOCK),
+            false => (Lock::On, LOCK),
+        };
+        if self.lock == lock {
+            return Ok(Ok(()));
+        }
+        let done = self.own(text).await?;
+        if self.shared.ledger.borrow().status != b'I' {
+            // It would be undone with a transaction that nobody knows of.
+            return Err(invalid("the server is not as idle as it has said"));
+        }
+        match (&done, lock) {
+            (Ok(()), _) => self.lock = lock,
+            (Err(_), Lock::Off) => {}
+            // It would go on writing.
+            (Err(_), Lock::On) => return Err(invalid("the server cannot be held to reading")),
+        }
+        Ok(done)
+    }
+
+    /// Has this transaction write, if that is still to be had.
+    async fn set_transaction(
+        &mut self,
+        may_write: bool,
+        status: u8,
+    ) -> io::Result<Result<(), String>> {
+        if self.lock == Lock::Off {
+            self.let_write();
+        }
+        if !may_write || self.may_write() {
+            return Ok(Ok(()));
+        }
+        if !self.is_fresh || status != b'T' {
+            return Ok(Err(
+                "its transaction has begun as one that only reads".to_owned()
+            ));
+        }
+        let done = self.own(UNLOCK_THIS).await?;
+        if done.is_ok() {
+            self.let_write();
+        }
+        Ok(done)
+    }
+
+    /// Notes that the transaction that is going on may write.
+    fn let_write(&mut self) {
+        self.writes_in = Some(self.shared.ledger.borrow().transactions);
+    }
+
+    /// Whether the transaction that is going on may write.
+    pub(super) fn may_write(&self) -> bool {
+        let ledger = self.shared.ledger.borrow();
+        ledger.status != b'I' && self.writes_in == Some(ledger.transactions)
+    }
+
+    /// Has the server do something of which the client hears nothing. What it says where it does not.
+    async fn own(&mut self, text: &str) -> io::Result<Result<(), String>> {
+        let told = self.asked(text).await?;
+        let heard = told.await.map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        Ok(heard.map(drop))
+    }
+
+    /// The same, for whoever waits for what it says.
+    pub(super) async fn asked(&mut self, text: &str) -> io::Result<oneshot::Receiver<Heard>> {
+        let (tell, told) = oneshot::channel();
+        self.shared.ledger.borrow_mut().expect(Expected::Own(tell));
+        self.to.write_all(&query(text)).await?;
+        self.to.flush().await?;
+        Ok(told)
+    }
+}

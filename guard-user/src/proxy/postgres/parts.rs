@@ -1,0 +1,208 @@
+//! The messages of a batch that say what is to be done.
+
+use std::io;
+
+use bytes::Bytes;
+
+use super::{
+    frame::{Fields, invalid},
+    ledger::Named,
+};
+
+/// Bytes of parameters that a person is shown, and of each of them.
+const MAX_SHOWN: usize = 1024;
+const MAX_PARAMETER: usize = 128;
+
+/// One of them.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// A name for a text.
+    Parse {
+        name: Bytes,
+        text: Bytes,
+        /// The types of its parameters, as they were sent.
+        types: Bytes,
+    },
+    /// A name for a statement with its parameters.
+    Bind {
+        portal: Bytes,
+        statement: Bytes,
+        /// As a person is shown them.
+        parameters: String,
+        /// As they were sent.
+        values: Bytes,
+    },
+    /// To do that.
+    Execute { portal: Bytes },
+    /// To forget a name.
+    Close(Named, Bytes),
+    /// To tell what a name stands for.
+    Describe,
+}
+
+impl Part {
+    /// What a message says.
+    ///
+    /// # Errors
+    ///
+    /// That it does not say it as the protocol has it.
+    pub(super) fn of(tag: u8, message: &Bytes) -> io::Result<Self> {
+        let mut fields = Fields::of(message);
+        let part = match tag {
+            b'P' => parse(&mut fields)?,
+            b'B' => bind(&mut fields)?,
+            b'E' => {
+                let portal = name(&mut fields)?;
+                fields.number()?;
+                Self::Execute { portal }
+            }
+            b'C' => {
+                let named = named(&mut fields)?;
+                Self::Close(named, name(&mut fields)?)
+            }
+            b'D' => {
+                named(&mut fields)?;
+                name(&mut fields)?;
+                Self::Describe
+            }
+            _ => return Err(invalid("a message is of a kind that is not known")),
+        };
+        fields.end()?;
+        Ok(part)
+    }
+}
+
+/// Bytes of a name that count at a server (`NAMEDATALEN`, less one).
+const MAX_NAME: usize = 63;
+
+/// Whether a name is the same to a server as it is here: of a longer one servers take the beginning, and other characters they
+/// have in an encoding of their own.
+pub(super) fn is_plain(name: &[u8]) -> bool {
+    name.len() <= MAX_NAME && name.is_ascii()
+}
+
+fn name(fields: &mut Fields) -> io::Result<Bytes> {
+    let name = fields.string()?;
+    match is_plain(&name) {
+        true => Ok(name),
+        false => Err(invalid(
+            "a name is longer than 63 bytes, or not in ASCII: the server may take it for another",
+        )),
+    }
+}
+
+fn parse(fields: &mut Fields) -> io::Result<Part> {
+    let (name, text) = (name(fields)?, fields.string()?);
+    let types = fields.rest();
+    for _ in 0..fields.count()? {
+        fields.number()?;
+    }
+    Ok(Part::Parse { name, text, types })
+}
+
+fn bind(fields: &mut Fields) -> io::Result<Part> {
+    let (portal, statement) = (name(fields)?, name(fields)?);
+    let values = fields.rest();
+    let mut formats = Vec::new();
+    for _ in 0..fields.count()? {
+        formats.push(fields.count()?);
+    }
+    let mut parameters = String::new();
+    let mut more = 0;
+    for at in 0..fields.count()? {
+        let length = fields.number()?;
+        let value = match usize::try_from(length) {
+            Ok(length) => Some(fields.bytes(length)?),
+            Err(_) if length == -1 => None,
+            Err(_) => return Err(invalid("a parameter has a length that is none")),
+        };
+        let format = formats
+            .get(at)
+            .or(formats.first().filter(|_| formats.len() == 1));
+        if parameters.len() >= MAX_SHOWN {
+            more += 1;
+        } else {
+            let shown = shown(value.as_ref(), format.copied().unwrap_or(0));
+            let comma = if at == 0 { "" } else { ", " };
+            parameters.push_str(&format!("{comma}${} = {shown}", at + 1));
+        }
+    }
+    if more > 0 {
+        parameters.push_str(&format!(" and {more} more"));
+    }
+    for _ in 0..fields.count()? {
+        fields.count()?;
+    }
+    Ok(Part::Bind {
+        portal,
+        statement,
+        parameters,
+        values,
+    })
+}
+
+/// A parameter, for a person.
+fn shown(value: Option<&Bytes>, format: usize) -> String {
+    let Some(value) = value else {
+        return "NULL".to_owned();
+    };
+    match std::str::from_utf8(value) {
+        Ok(text) if format == 0 => {
+            let cut = &text[..text.floor_char_boundary(MAX_PARAMETER)];
+            let more = if cut.len() < text.len() { "…" } else { "" };
+            // Nothing in it passes for the next.
+            format!("'{}{more}'", cut.escape_debug())
+        }
+        _ => format!("{} bytes", value.len()),
+    }
+}
+
+fn named(fields: &mut Fields) -> io::Result<Named> {
+    match fields.byte()? {
+        b'S' => Ok(Named::Statement),
+        b'P' => Ok(Named::Portal),
+        _ => Err(invalid("a name is for neither a statement nor a portal")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::refusal::message, *};
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_part_or_none(tag in prop::sample::select(b"PBECDx".to_vec()), body: Vec<u8>) {
+            // A server reads to the end of each, and so does this.
+            let _ = Part::of(tag, &message(tag, &body));
+        }
+    }
+
+    fn bound(body: &[u8]) -> io::Result<String> {
+        match Part::of(b'B', &message(b'B', body))? {
+            Part::Bind { parameters, .. } => Ok(parameters),
+            part => panic!("{part:?}"),
+        }
+    }
+
+    #[test]
+    fn parameters_are_shown_as_they_are_meant() {
+        let two = b"\0\0\0\x01\0\0\0\x03\0\0\0\x02hi\xff\xff\xff\xff\0\0\0\x01\xff\0\0";
+        assert_eq!(bound(two).unwrap(), "$1 = 'hi', $2 = NULL, $3 = 1 bytes");
+        let binary = b"\0\0\0\x01\0\x01\0\x01\0\0\0\x02hi\0\0";
+        assert_eq!(bound(binary).unwrap(), "$1 = 2 bytes");
+    }
+
+    #[test]
+    fn what_is_longer_or_shorter_than_it_says_is_none() {
+        for body in [
+            &b"\0\0\0\0\0\0\0"[..],
+            b"\0\0\0\0\0\0\0\0\0",
+            b"\0\0\0\0\0\x01\0\0\0\x09hi\0\0",
+            b"\0\0\0\0\0\x01\xff\xff\xff\xfe\0\0",
+        ] {
+            assert!(bound(body).is_err(), "{body:?}");
+        }
+    }
+}

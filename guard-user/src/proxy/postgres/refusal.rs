@@ -1,0 +1,124 @@
+//! What a client is told in place of the server: an error of the protocol's, with what to do next.
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+
+use super::super::wire::Terms;
+
+/// `read_only_sql_transaction` (PostgreSQL's documentation, appendix A).
+const READ_ONLY: &str = "25006";
+/// `protocol_violation`.
+const VIOLATION: &str = "08P01";
+/// `connection_failure`.
+const UNREACHABLE: &str = "08006";
+/// What stands in a refused statement's place: it fails at the server too, so that both sides agree on what failed.
+pub(super) const MARK: &str = "refused by guard";
+
+/// An error as the protocol has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    code: &'static str,
+    message: String,
+    detail: Option<String>,
+    hint: String,
+}
+
+impl Refusal {
+    /// The guard stops a statement.
+    pub(super) fn stopped(terms: &Terms, why: &str, fix: &str) -> Self {
+        let rules = terms.rules.first();
+        let named = rules.and_then(|rules| rules.name.as_ref());
+        let reason = rules.and_then(|rules| rules.reason.as_ref());
+        let detail = named.map(|name| match reason {
+            Some(reason) => format!("The rule is {name:?}: {reason}"),
+            None => format!("The rule is {name:?}."),
+        });
+        Self {
+            code: READ_ONLY,
+            message: format!("stopped by guard: {why}"),
+            detail,
+            hint: fix.to_owned(),
+        }
+    }
+
+    /// What cannot be understood.
+    pub(super) fn violation(why: &str) -> Self {
+        Self {
+            code: VIOLATION,
+            message: format!("not understood by guard: {why}"),
+            detail: None,
+            hint: "Send it in a form that has one reading only.".to_owned(),
+        }
+    }
+
+    /// What a client wants set from the beginning.
+    pub(super) fn startup(why: &str) -> Self {
+        Self {
+            code: READ_ONLY,
+            message: format!("stopped by guard: {why}"),
+            detail: None,
+            hint:
+                "Connect without it: only reads pass here, and a person is asked about each change."
+                    .to_owned(),
+        }
+    }
+
+    /// Why, for the audit trail.
+    pub(super) fn why(&self) -> &str {
+        &self.message
+    }
+
+    /// There is no server to speak with.
+    pub(super) fn unreachable(why: &str) -> Self {
+        Self {
+            code: UNREACHABLE,
+            message: format!("guard cannot reach the server: {why}"),
+            detail: None,
+            hint: "See whether it is up; nothing was sent.".to_owned(),
+        }
+    }
+
+    /// As a message. `severity`: after `FATAL` the connection is closed.
+    pub(super) fn message(&self, severity: &str) -> Bytes {
+        let mut body = BytesMut::new();
+        let mut field = |kind: u8, text: &str| {
+            body.put_u8(kind);
+            body.extend(text.bytes().filter(|byte| *byte != 0));
+            body.put_u8(0);
+        };
+        field(b'S', severity);
+        field(b'V', severity);
+        field(b'C', self.code);
+        field(b'M', &self.message);
+        if let Some(detail) = &self.detail {
+            field(b'D', detail);
+        }
+        field(b'H', &self.hint);
+        body.put_u8(0);
+        message(b'E', &body)
+    }
+}
+
+/// A message with that body.
+pub(super) fn message(tag: u8, body: &[u8]) -> Bytes {
+    let mut message = BytesMut::with_capacity(body.len() + 5);
+    message.put_u8(tag);
+    // A body of ours is short.
+    message.put_u32(u32::try_from(body.len() + 4).unwrap_or(u32::MAX));
+    message.put_slice(body);
+    message.freeze()
+}
+
+/// A query of the guard's own.
+pub(super) fn query(text: &str) -> Bytes {
+    message(b'Q', &[text.as_bytes(), &[0]].concat())
+}
+
+/// In the place of a query: a syntax error, whatever else is going on.
+pub(super) fn failing_query() -> Bytes {
+    query(&format!("\"{MARK}\""))
+}
+
+/// In the place of an Execute: a Parse with the same, for whatever names the client has given, no name makes that right.
+pub(super) fn failing_parse() -> Bytes {
+    message(b'P', format!("\0\"{MARK}\"\0\0\0").as_bytes())
+}

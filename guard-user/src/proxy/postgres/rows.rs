@@ -1,0 +1,89 @@
+//! What a person is told about a statement beside what its text says: how many rows it would change, as the server plans it,
+//! and that it is one of many.
+
+use std::{io, time::Duration};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{client::Client, judge::Write, unit::Unit};
+
+/// A plan that takes longer is not waited for: somebody else may hold the table.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// The commands that change rows. Of others a plan tells nothing, or there is none.
+const CHANGES: [&str; 4] = ["DELETE", "INSERT", "MERGE", "UPDATE"];
+
+impl<R, W> Client<'_, R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// What a person is asked about, with the number of rows where the server can tell that without doing anything: of one
+    /// statement without parameters, outside of a transaction, which an error would end.
+    pub(super) async fn described(&mut self, unit: &Unit, write: &Write) -> io::Result<Write> {
+        let mut write = write.clone();
+        self.definitions = if write.is_definition {
+            self.definitions + 1
+        } else {
+            0
+        };
+        if self.definitions > 1 {
+            let told = format!(
+                "the {}. definition in a row, as of a migration: a yes with --writes is for all",
+                self.definitions
+            );
+            write.warnings.insert(0, told);
+        }
+        if let Some(rows) = self.rows(unit, &write).await? {
+            let some = if rows == 1 { "row" } else { "rows" };
+            let told = format!("about {rows} {some}, as the server plans it");
+            write.warnings.insert(0, told);
+        }
+        Ok(write)
+    }
+
+    async fn rows(&mut self, unit: &Unit, write: &Write) -> io::Result<Option<u64>> {
+        let is_free = {
+            let ledger = self.shared.ledger.borrow();
+            ledger.is_idle() && ledger.status == b'I' && !ledger.skips()
+        };
+        // What is part of a batch has parameters, and a transaction that has begun.
+        let is_batch = self.is_open || !self.statements.is_empty() || !self.portals.is_empty();
+        let is_alone = !is_batch && unit.is_whole();
+        let is_plain = unit.statements == 1 && unit.controls.is_empty();
+        let is_change = is_plain && CHANGES.contains(&write.command);
+        let (true, Ok(text)) = (
+            is_free && is_alone && is_change,
+            std::str::from_utf8(&unit.text),
+        ) else {
+            return Ok(None);
+        };
+        let told = self.asked(&format!("EXPLAIN (FORMAT JSON) {text}")).await?;
+        Ok(match tokio::time::timeout(PATIENCE, told).await {
+            Ok(Ok(Ok(rows))) => planned(&rows),
+            _ => None,
+        })
+    }
+}
+
+/// The rows that come out of what is below the change itself.
+fn planned(rows: &[Bytes]) -> Option<u64> {
+    let plan: Value = serde_json::from_slice(&rows.concat()).ok()?;
+    let below = plan[0]["Plan"]["Plans"].as_array()?.iter();
+    let number = |plan: &Value| plan["Plan Rows"].as_u64();
+    Some(below.filter_map(number).fold(0, u64::saturating_add))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rows_of_a_change_are_those_below_it() {
+        let plan = br#"[{"Plan": {"Node Type": "ModifyTable", "Plan Rows": 0, "Plans": [{"Plan Rows": 43000}]}}]"#;
+        assert_eq!(planned(&[Bytes::from_static(plan)]), Some(43_000));
+        assert_eq!(planned(&[]), None);
+        assert_eq!(planned(&[Bytes::from_static(b"[{}]")]), None);
+    }
+}

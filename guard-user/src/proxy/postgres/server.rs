@@ -1,0 +1,221 @@
+//! What the server says, on its way to the client.
+
+use std::{cell::RefCell, io, rc::Rc};
+
+use bytes::Bytes;
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    sync::Notify,
+};
+
+use super::{
+    frame::{Fields, HEAD, Head, MAX_READ, Reader, invalid},
+    judge,
+    ledger::{Expected, Heard, Ledger},
+    refusal::MARK,
+};
+
+/// Rows of an answer to the guard itself that are kept.
+const MAX_ROWS: usize = 64;
+/// Bytes that are read at once.
+const READ: usize = 64 * 1024;
+
+/// What both directions know.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) ledger: RefCell<Ledger>,
+    /// The server has answered something.
+    pub(super) answered: Notify,
+}
+
+impl Shared {
+    pub(super) fn new() -> Rc<Self> {
+        Rc::new(Self {
+            ledger: RefCell::new(Ledger::new()),
+            answered: Notify::new(),
+        })
+    }
+
+    /// Waits until the server has answered all.
+    pub(super) async fn idle(&self) {
+        while !self.ledger.borrow().is_idle() {
+            self.answered.notified().await;
+        }
+    }
+}
+
+/// Passes on what the server says, until its end.
+///
+/// # Errors
+///
+/// The system's; what breaks the protocol.
+pub(super) async fn serve<R, W>(mut from: Reader<R>, to: &mut W, shared: &Shared) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    let mut heard = Ok(Vec::new());
+    loop {
+        // What needs no look goes on in one piece.
+        let passes = passing(from.ahead(), &shared.ledger.borrow());
+        if passes > 0 {
+            let bytes = from.ahead().split_to(passes);
+            to.write_all(&bytes).await?;
+        }
+        if from.ahead().len() < HEAD && !from.ahead().is_empty() {
+            if !from.fill(READ).await? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            continue;
+        }
+        if from.ahead().is_empty() {
+            to.flush().await?;
+        }
+        let Some(head) = from.head().await? else {
+            return Ok(());
+        };
+        if is_plain(head.tag) && !shared.ledger.borrow().is_own() {
+            if from.ahead().len() >= HEAD + head.body {
+                continue;
+            }
+            from.pass(head, to).await?;
+            continue;
+        }
+        if head.tag == b'E' && head.body > MAX_READ && !shared.ledger.borrow().is_own() {
+            // What was refused fails in fewer words.
+            shared.ledger.borrow_mut().failed();
+            from.pass(head, to).await?;
+            continue;
+        }
+        if head.body > MAX_READ {
+            return Err(invalid("the server says more at once than can be read"));
+        }
+        let message = from.message(head).await?;
+        let is_own = shared.ledger.borrow().is_own();
+        let said = hear(head, &message, &shared.ledger, &mut heard)?;
+        let is_aside = matches!(head.tag, b'N' | b'A');
+        if let (Some(said), true) = (said, !is_own || is_aside) {
+            to.write_all(&said).await?;
+        }
+        shared.answered.notify_one();
+    }
+}
+
+/// What means nothing to the guard.
+fn is_plain(tag: u8) -> bool {
+    !matches!(
+        tag,
+        b'1' | b'2' | b'3' | b'E' | b'G' | b'R' | b'S' | b'W' | b'Z'
+    )
+}
+
+/// How many bytes of what was read are whole messages without a meaning to the guard.
+fn passing(ahead: &[u8], ledger: &Ledger) -> usize {
+    let mut at = 0;
+    if ledger.is_own() {
+        return at;
+    }
+    while let Some([tag, a, b, c, d]) = ahead[at..].first_chunk::<HEAD>() {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]);
+        let Ok(length) = usize::try_from(length) else {
+            return at;
+        };
+        let next = at.saturating_add(length).saturating_add(1);
+        if !is_plain(*tag) || length < 4 || next > ahead.len() {
+            return at;
+        }
+        at = next;
+    }
+    at
+}
+
+/// Takes note of a message. What the client is told, if anything.
+fn hear(
+    head: Head,
+    message: &Bytes,
+    ledger: &RefCell<Ledger>,
+    heard: &mut Heard,
+) -> io::Result<Option<Bytes>> {
+    let mut ledger = ledger.borrow_mut();
+    match head.tag {
+        // Nobody else's rows come here.
+        b'D' => {
+            if let Ok(rows) = heard
+                && rows.len() < MAX_ROWS
+            {
+                rows.push(first_column(message)?);
+            }
+        }
+        b'1' => ledger.parsed()?,
+        b'2' => ledger.bound()?,
+        b'3' => ledger.closed()?,
+        b'G' => ledger.copies()?,
+        b'W' => return Err(invalid("the server begins a replication")),
+        b'S' => setting(message, &mut ledger)?,
+        b'E' => {
+            let refusal = ledger.failed();
+            let is_of_refused = contains(message, MARK.as_bytes());
+            if ledger.is_own() {
+                *heard = Err(told(message));
+            }
+            if let (Some(refusal), true) = (refusal, is_of_refused) {
+                return Ok(Some(refusal.message("ERROR")));
+            }
+        }
+        b'Z' => {
+            let status = Fields::of(message).byte()?;
+            match ledger.ready(status)? {
+                Expected::Own(tell) => {
+                    // Whoever asked may be gone.
+                    let _ = tell.send(std::mem::replace(heard, Ok(Vec::new())));
+                }
+                Expected::Quiet => return Ok(None),
+                _ => {}
+            }
+        }
+        _ => {}
+    }
+    Ok(Some(message.clone()))
+}
+
+/// What an error says: the field `M`.
+fn told(message: &Bytes) -> String {
+    let mut fields = message[HEAD..].split(|byte| *byte == 0);
+    let said = fields.find_map(|field| field.strip_prefix(b"M"));
+    String::from_utf8_lossy(said.unwrap_or_default()).into_owned()
+}
+
+/// The first column of a row; nothing where that is NULL.
+fn first_column(message: &Bytes) -> io::Result<Bytes> {
+    let mut fields = Fields::of(message);
+    fields.count()?;
+    match usize::try_from(fields.number()?) {
+        Ok(length) => fields.bytes(length),
+        Err(_) => Ok(Bytes::new()),
+    }
+}
+
+/// The server tells of a setting: some change how it reads what it is sent.
+fn setting(message: &Bytes, ledger: &mut Ledger) -> io::Result<()> {
+    let mut fields = Fields::of(message);
+    let (name, value) = (fields.string()?, fields.string()?);
+    let said = String::from_utf8_lossy(&value);
+    let is_odd = match &name[..] {
+        b"standard_conforming_strings" => {
+            judge::startup("standard_conforming_strings", &said).is_err()
+        }
+        b"client_encoding" => judge::startup("client_encoding", &said).is_err(),
+        // By whatever a function does, if not by the guard itself.
+        b"default_transaction_read_only" => said != "on" && !ledger.is_own(),
+        _ => return Ok(()),
+    };
+    if &name[..] == b"default_transaction_read_only" {
+        ledger.is_locked = said == "on";
+    }
+    ledger.note_odd(name, is_odd);
+    Ok(())
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
