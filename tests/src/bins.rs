@@ -89,6 +89,18 @@ pub fn before_has(hook: &str) -> bool {
     !hook.starts_with("top_") && !hook.ends_with("_unix") && !OF_MODULE.contains(&hook)
 }
 
+/// The directory with the programs of the newest PostgreSQL server that is installed: Debian has them in none of PATH's.
+///
+/// # Errors
+///
+/// That there is none.
+pub fn postgres() -> Result<PathBuf> {
+    let releases = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let dirs = releases.flatten().map(|release| release.path().join("bin"));
+    let newest = dirs.filter(|dir| dir.join("postgres").exists()).max();
+    newest.context("no PostgreSQL server here: run `cargo xtask test`")
+}
+
 /// Whether the version before works on this kernel. Before 6.2 it puts no policy in place, and before 6.6 it lacks a
 /// program that this version attaches there.
 #[must_use]

@@ -35,6 +35,7 @@ pub mod hand;
 pub mod kernel;
 pub mod mounts;
 pub mod network;
+pub mod postgres;
 pub mod probe;
 mod production;
 pub mod reap;

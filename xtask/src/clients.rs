@@ -1,8 +1,9 @@
 //! Clients and servers that people use, for the tests of read-only destinations.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use crate::{install, lab};
 
@@ -10,9 +11,10 @@ use crate::{install, lab};
 const SUITE: &str = "clients";
 
 /// Programs that are installed, and their packages.
-const PROGRAMS: [(&str, &str); 4] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("git", "git"),
     ("node", "nodejs"),
+    ("psql", "postgresql-client"),
     // The system's own, which goes by the system's certificates.
     ("/usr/bin/java", "default-jre-headless"),
     // Modules for it are unpacked, and are for the system's own.
@@ -21,12 +23,14 @@ const PROGRAMS: [(&str, &str); 4] = [
 
 /// What else is wanted is unpacked only, 40 MB of packages: installed, these servers would start. Go's clients are
 /// `etcdctl` and `promtool`, for its compiler is several times as much.
-const UNPACKED: [&str; 16] = [
+const UNPACKED: [&str; 23] = [
     "docker-registry",
     "etcd-client",
     "etcd-server",
     "libnginx-mod-http-dav-ext",
     "nginx",
+    "node-pg",
+    "node-split2",
     "prometheus",
     "python3-certifi",
     "python3-chardet",
@@ -34,8 +38,13 @@ const UNPACKED: [&str; 16] = [
     "python3-h2",
     "python3-hpack",
     "python3-hyperframe",
+    "python3-greenlet",
     "python3-idna",
+    "python3-psycopg",
+    "python3-psycopg2",
     "python3-requests",
+    "python3-sqlalchemy",
+    "python3-typing-extensions",
     "python3-urllib3",
     "python3-websockets",
 ];
@@ -57,7 +66,29 @@ pub(crate) fn obtain(test_args: &[String]) -> Result<Option<PathBuf>> {
     if !has_library(LIBRARY.0) {
         install::apt_install(&[LIBRARY.1], why)?;
     }
+    obtain_postgres(why)?;
     install::obtain_tree(SUITE, &UNPACKED, why).map(Some)
+}
+
+/// Where Debian's packages ask whether to make a cluster of databases, and run it.
+const CLUSTERS: &str = "/etc/postgresql-common/createcluster.conf";
+
+/// A PostgreSQL server, of which nothing is started: its programs are found by where they are, so it has to be installed.
+///
+/// # Errors
+///
+/// That it could not be had.
+pub(crate) fn obtain_postgres(why: &str) -> Result<()> {
+    if guard_lab::bins::postgres().is_ok() {
+        return Ok(());
+    }
+    install::apt_install(&["postgresql-common"], why)?;
+    let before = fs::read(CLUSTERS).with_context(|| format!("cannot read {CLUSTERS}"))?;
+    let none = [&before[..], b"\ncreate_main_cluster = false\n"].concat();
+    fs::write(CLUSTERS, none)?;
+    let installed = install::apt_install(&["postgresql"], why);
+    fs::write(CLUSTERS, before)?;
+    installed
 }
 
 /// Everything runs unless somebody names suites.

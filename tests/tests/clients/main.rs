@@ -10,6 +10,7 @@ mod files;
 mod git;
 mod held;
 mod http2;
+mod postgres;
 mod prometheus;
 mod registry;
 mod scene;

@@ -28,7 +28,7 @@ pub(crate) const POLICY: &str = "clients";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the agent runs, and a few servers.
-const PROGRAMS: [(&str, &str); 13] = [
+const PROGRAMS: [(&str, &str); 16] = [
     ("asked.py", include_str!("programs/asked.py")),
     ("Fetch.java", include_str!("programs/Fetch.java")),
     ("fetch.mjs", include_str!("programs/fetch.mjs")),
@@ -42,6 +42,9 @@ const PROGRAMS: [(&str, &str); 13] = [
     ("streams.py", include_str!("programs/streams.py")),
     ("talk.py", include_str!("programs/talk.py")),
     ("echo.py", include_str!("programs/echo.py")),
+    ("driver.mjs", include_str!("programs/driver.mjs")),
+    ("drivers.py", include_str!("programs/drivers.py")),
+    ("wire.py", include_str!("programs/wire.py")),
 ];
 
 /// The URL of something on production.
@@ -181,7 +184,7 @@ impl Scene {
     }
 
     /// A command that finds the clients, wherever those were unpacked to.
-    pub(crate) fn env(&self) -> [(&'static str, String); 5] {
+    pub(crate) fn env(&self) -> [(&'static str, String); 6] {
         let clients = everybody(self.daemon.tag());
         let path = std::env::var("PATH").unwrap();
         let modules = clients.join("usr/lib/python3/dist-packages");
@@ -195,6 +198,7 @@ impl Scene {
             ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
             ("HOME", self.home().display().to_string()),
             ("PROGRAMS", self.dir.display().to_string()),
+            ("CLIENTS", clients.display().to_string()),
         ]
     }
 

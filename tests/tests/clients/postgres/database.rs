@@ -1,0 +1,121 @@
+//! A PostgreSQL server in production, with a shop in it.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::PathBuf;
+
+use guard_lab::eventually;
+use guard_lab::postgres::{self, Cluster, SUPERUSER};
+
+use crate::scene::{HOST, NAME, Scene};
+use crate::server::Server;
+
+pub(crate) const PORT: u16 = 5432;
+/// The name of the database, of who owns it, and their password, which no trail may have.
+const SHOP: &str = "shop";
+const APP: &str = "app";
+pub(crate) const PASSWORD: &str = "hunter2-of-the-shop";
+
+/// What production's rule says.
+pub(crate) const RULE: &str = "profile = \"postgres\"\n";
+
+/// What is in it. The view changes something by a function, which nobody sees who reads it.
+const TABLES: &str = "
+create table people (id int primary key, name text not null);
+insert into people select i, 'person ' || i from generate_series(1, 100) i;
+create table orders (id serial primary key, person int references people, total numeric);
+insert into orders (person, total) select i, i * 1.5 from generate_series(1, 50) i;
+create sequence numbers;
+create function sneak() returns int language sql volatile as 'insert into people values (0, ''sneaked'') returning id';
+create view sneaky as select sneak() as id;
+create function total() returns numeric language sql stable as 'select sum(total) from orders';
+";
+
+/// A server that runs as long as this value.
+pub(crate) struct Database {
+    server: Server,
+}
+
+impl Database {
+    /// One that takes anybody's word for who they are, in the clear.
+    pub(crate) fn start(scene: &Scene) -> Self {
+        Self::of(scene, "trust", None)
+    }
+
+    /// One that wants a password, and speaks TLS.
+    pub(crate) fn secured(scene: &Scene) -> Self {
+        let certificate = scene.company.issue(&[NAME, HOST]).unwrap();
+        Self::of(scene, "scram-sha-256", Some(&certificate))
+    }
+
+    fn of(scene: &Scene, login: &str, certificate: Option<&str>) -> Self {
+        let cluster = Cluster::new(scene.network.prod(), scene.dir().join("postgres")).unwrap();
+        let host = if certificate.is_some() {
+            "hostssl"
+        } else {
+            "host"
+        };
+        cluster
+            .admit(&format!("{host} all all all {login}"))
+            .unwrap();
+        let mut postgres = cluster.server();
+        postgres.args(["-c", "log_statement=all"]);
+        if let Some(certificate) = certificate {
+            let pem = identity(&cluster, certificate);
+            let pem = pem.display();
+            postgres.args(["-c", "ssl=on"]);
+            postgres.args(["-c", &format!("ssl_cert_file={pem}")]);
+            postgres.args(["-c", &format!("ssl_key_file={pem}")]);
+        }
+        let database = Self {
+            server: Server::start(scene, &mut postgres, PORT),
+        };
+        fill(&cluster);
+        database
+    }
+
+    /// All that was sent to it, and what it says of that.
+    pub(crate) fn log(&self) -> String {
+        self.server.log()
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        postgres::stop(&mut self.server.lines);
+    }
+}
+
+/// The certificate with its key, in a file that the server takes.
+fn identity(cluster: &Cluster<'_>, certificate: &str) -> PathBuf {
+    let pem = cluster.dir().join("server.pem");
+    fs::write(&pem, certificate).unwrap();
+    chown(&pem, Some(postgres::USER), Some(postgres::USER)).unwrap();
+    fs::set_permissions(&pem, fs::Permissions::from_mode(0o600)).unwrap();
+    pem
+}
+
+fn fill(cluster: &Cluster<'_>) {
+    // It takes connections before it serves them.
+    let serves = || {
+        cluster
+            .execute(SUPERUSER, "postgres", &["select 1"])
+            .is_ok()
+    };
+    eventually("the server serves", serves).unwrap();
+    let roles = format!("create role {APP} login password '{PASSWORD}'");
+    let shop = format!("create database {SHOP} owner {APP}");
+    let made = cluster.execute(SUPERUSER, "postgres", &[&roles, &shop]);
+    made.unwrap();
+    cluster.execute(APP, SHOP, &[TABLES]).unwrap();
+}
+
+/// As somebody types it, behind that.
+pub(crate) fn psql(rest: &str) -> String {
+    format!("PGPASSWORD={PASSWORD} psql -X -h {HOST} -U {APP} -d {SHOP} {rest}")
+}
+
+/// The same with one text.
+pub(crate) fn query(text: &str) -> String {
+    psql(&format!("-v ON_ERROR_STOP=1 -At -c \"{text}\""))
+}

@@ -1,0 +1,101 @@
+//! What reads is the same with the guard and without.
+
+use super::database::psql;
+use super::{Database, RULE, query};
+use crate::scene::Scene;
+
+/// Texts, as an agent would send them with psql.
+const READS: &[&str] = &[
+    "select count(*) from people",
+    "select p.name, sum(o.total) from people p left join lateral (select total from orders where person = p.id) o on true group by 1 order by 1 limit 3",
+    "with recursive n(i) as (select 1 union all select i + 1 from n where i < 5) select * from n",
+    "select row_number() over (order by id desc), name from people order by 1 limit 2",
+    "table orders limit 2",
+    "values (1, 'a'), (2, 'b')",
+    "show server_version_num",
+    "explain (costs off) select * from people where id = 7",
+    "explain (costs off) delete from people",
+    "explain (analyze, costs off, timing off, summary off) select count(*) from people where id < 7",
+    "copy people to stdout with (format csv, header)",
+    "copy (select name from people where id = 3) to stdout",
+    "begin; select 1; commit",
+    "set statement_timeout = '5s'; select name from people where id = 1",
+    "begin; declare c cursor for select id from people order by id; fetch 3 from c; close c; rollback",
+    "prepare p(int) as select name from people where id = \\$1; execute p(5)",
+    "select /* ; drop table people */ 1 -- delete from people",
+    "select \\$tag\\$ delete from people \\$tag\\$",
+    "select 1 / 0",
+    "select * from missing",
+];
+
+#[test]
+fn what_reads_is_the_same_with_the_guard() {
+    let scene = Scene::new(RULE);
+    let _database = Database::start(&scene);
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    for text in READS {
+        let line = query(text);
+        assert_eq!(agent.run(&line), without.run(&line), "{text}");
+    }
+    for line in [
+        "-l",
+        "-c '\\d'",
+        "-c '\\d people'",
+        "-c '\\dt+'",
+        "-c '\\df'",
+        "-c '\\du'",
+        "-c '\\dn'",
+        "-c '\\dv'",
+    ] {
+        let line = psql(line);
+        assert_eq!(agent.run(&line).ok(), without.run(&line).ok(), "{line}");
+    }
+    assert_eq!(scene.pending(), [""; 0]);
+}
+
+#[test]
+fn pg_dump_works() {
+    let scene = Scene::new(RULE);
+    let _database = Database::start(&scene);
+    let dump = psql("")
+        .replace("psql -X", "pg_dump")
+        .replace("PGPASSWORD", "TZ=UTC PGPASSWORD");
+    // Some releases write a key that is new each time.
+    let dump = format!("{dump} | grep -v restrict");
+    let whole = scene.unguarded().run(&dump).ok();
+    assert!(whole.contains("COPY public.people"), "{whole}");
+    assert_eq!(scene.agent().run(&dump).ok(), whole);
+    assert_eq!(scene.pending(), [""; 0]);
+}
+
+/// Many at once, and much of it.
+#[test]
+fn long_answers_and_many_statements_pass() {
+    let scene = Scene::new(RULE);
+    let _database = Database::start(&scene);
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    let long =
+        query("copy (select i, repeat('x', 1000) from generate_series(1, 50000) i) to stdout")
+            + " | md5sum";
+    assert_eq!(agent.run(&long).ok(), without.run(&long).ok());
+    let many = "for i in $(seq 300); do echo \"select $i;\"; done | ".to_owned()
+        + &psql("-At")
+        + " | md5sum";
+    assert_eq!(agent.run(&many).ok(), without.run(&many).ok());
+}
+
+#[test]
+fn functions_that_a_policy_names_read() {
+    let scene =
+        Scene::new("profile = \"postgres\"\npostgres_functions = [\"total\", \"public.sn*\"]\n");
+    let _database = Database::start(&scene);
+    let mut agent = scene.agent();
+    let total = query("select total()");
+    assert_eq!(agent.run(&total), scene.unguarded().run(&total));
+    // A policy can be wrong about one: the server is held to reading, too.
+    let sneak = agent.run(&query("select public.sneak()"));
+    assert!(sneak.text.contains("read-only transaction"), "{sneak:?}");
+    let sneaky = agent.run(&query("select * from sneaky"));
+    assert!(sneaky.text.contains("read-only transaction"), "{sneaky:?}");
+    assert_eq!(scene.pending(), [""; 0]);
+}

@@ -1,0 +1,251 @@
+//! What changes something does not happen before a person says yes, and then does.
+
+use std::thread;
+
+use super::database::psql;
+use super::{A_WHILE, Database, RULE, everything, query};
+use crate::agent::Agent;
+use crate::scene::Scene;
+
+/// What changes something, what a person is asked about it, and what is to be seen of it.
+const WRITES: &[(&str, &str)] = &[
+    ("insert into people values (101, 'new')", "INSERT"),
+    ("update people set name = 'x'", "UPDATE"),
+    ("delete from orders where id = 10", "DELETE"),
+    (
+        "merge into people p using (values (1)) v(id) on p.id = v.id when matched then update set name = 'merged'",
+        "MERGE",
+    ),
+    ("truncate orders", "TRUNCATE"),
+    ("create table t (i int)", "CREATE"),
+    ("create index on people (name)", "CREATE"),
+    ("alter table people add column age int", "ALTER"),
+    ("drop view sneaky", "DROP"),
+    ("create table copied as select * from people", "CREATE"),
+    ("select * into copied2 from people", "SELECT"),
+    (
+        "with gone as (delete from orders where id = 1 returning *) select * from gone",
+        "DELETE",
+    ),
+    ("select nextval('numbers')", ""),
+    ("select setval('numbers', 40)", ""),
+    ("select sneak()", ""),
+    (
+        "do \\$\\$ begin delete from orders where id = 5; end \\$\\$",
+        "DO",
+    ),
+    (
+        "create function f() returns int language sql as 'select 1'",
+        "CREATE",
+    ),
+    ("explain analyze delete from orders where id = 9", ""),
+    ("select 1; delete from orders where id = 8", "DELETE"),
+    ("begin; delete from orders where id = 7; commit", "DELETE"),
+    (
+        "prepare p as delete from orders where id = 6; execute p",
+        "",
+    ),
+];
+
+#[test]
+fn a_write_waits_for_a_person_and_happens_after_a_yes() {
+    for chunk in WRITES.chunks(7) {
+        let scene = Scene::new(RULE);
+        let _database = Database::start(&scene);
+        let mut agent = scene.agent();
+        for (text, command) in chunk {
+            let before = everything(&scene);
+            agent.run(&query(text)).refused();
+            assert_eq!(everything(&scene), before, "{text}");
+            let asked = scene.pending();
+            assert_eq!(asked.len(), 1, "{text}: {asked:?}");
+            let http = &asked[0]["http"];
+            assert!(
+                http["method"].as_str().unwrap().starts_with(command),
+                "{text}: {http}"
+            );
+            assert_eq!(http["scheme"], "postgres", "{http}");
+            let shown = http["body_preview"].as_str().unwrap();
+            assert!(shown.contains(&text.replace("\\$", "$")), "{text}: {shown}");
+            if command == &"UPDATE" {
+                let warnings = http["warnings"].to_string();
+                assert!(
+                    warnings.contains("rows, as the server plans it"),
+                    "{warnings}"
+                );
+            }
+            scene.say_yes();
+            agent.run(&query(text)).ok();
+            assert_ne!(everything(&scene), before, "{text} did nothing");
+            // Once, and what comes after it only reads again.
+            agent.run(&query("delete from people")).refused();
+            say_no(&scene);
+        }
+    }
+}
+
+/// A person says no to all that waits.
+fn say_no(scene: &Scene) {
+    for one in scene.pending() {
+        let id = one["id"].as_str().unwrap();
+        scene
+            .daemon
+            .agent(["deny", id])
+            .run()
+            .unwrap()
+            .success()
+            .unwrap();
+    }
+}
+
+/// What has no effect that a table shows, and must not pass for all that.
+const OTHERS: &[&str] = &[
+    "copy people from stdin",
+    "copy people to program 'cat'",
+    "copy people to '/tmp/people'",
+    "select * from people for update",
+    "lock table people",
+    "grant all on people to public",
+    "vacuum people",
+    "set default_transaction_read_only = off",
+    "set transaction_read_only = off",
+    "begin read write",
+    "start transaction read write",
+    "set session characteristics as transaction read write",
+    "select set_config('default_transaction_read_only', 'off', false)",
+    "set standard_conforming_strings = off",
+    "set client_encoding = sjis",
+    "set role postgres",
+    "set session authorization postgres",
+    "alter system set work_mem = '1GB'",
+    "select pg_terminate_backend(1)",
+    "select pg_advisory_lock(1)",
+    "select pg_notify('a', 'b')",
+    "notify a",
+    "select lo_create(0)",
+    "create temp table t (i int)",
+    "select pg_read_file('/etc/passwd')",
+    "checkpoint",
+    "analyze people",
+    "reindex table people",
+    "comment on table people is 'x'",
+    "call f()",
+    "not sql at all",
+];
+
+#[test]
+fn what_changes_other_things_waits_as_well() {
+    let scene = Scene::new(RULE);
+    let database = Database::start(&scene);
+    let mut agent = scene.agent();
+    for text in OTHERS {
+        let line = query(text) + " </dev/null";
+        let done = agent.run(&line);
+        assert_ne!(done.code, 0, "{text}: {done:?}");
+        done.refused();
+        // Nothing of it has arrived.
+        assert!(
+            !database.log().contains(&format!("statement: {text}")),
+            "{text}: {}",
+            database.log()
+        );
+        say_no(&scene);
+    }
+}
+
+#[test]
+fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() {
+    let scene = Scene::new(RULE);
+    let _database = Database::start(&scene);
+    let mut agent = Agent::holding(&scene, "20s", "holding");
+    let before = everything(&scene);
+    agent.begin(&query("delete from orders where id = 3"));
+    thread::sleep(A_WHILE);
+    assert_eq!(everything(&scene), before);
+    scene.say_yes_to("DELETE");
+    assert_eq!(agent.end().ok(), "DELETE 1\n");
+
+    // One that waits in the middle of a session: what it was told no about fails, and it goes on.
+    let lines = "delete from people;\nselect count(*) from people;\n";
+    scene.write("lines", lines.as_bytes());
+    agent.begin(&psql("-At -f ~/lines"));
+    let mut pending = Vec::new();
+    guard_lab::eventually("it waits", || {
+        pending = scene.pending();
+        pending.iter().any(|one| one["held"] == true)
+    })
+    .unwrap();
+    let id = pending[0]["id"].as_str().unwrap();
+    scene
+        .daemon
+        .agent(["deny", id])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    let done = agent.end();
+    assert!(done.text.contains("stopped by guard"), "{done:?}");
+    assert!(done.text.contains("\n100\n"), "{done:?}");
+}
+
+#[test]
+fn a_transaction_that_has_read_is_done_again_after_a_yes() {
+    let scene = Scene::new(RULE);
+    let _database = Database::start(&scene);
+    let mut agent = scene.agent();
+    let text = query("begin").replace(
+        "\"begin\"",
+        "\"begin\" -c \"select 1\" -c \"update people set name = 'z' where id = 1\" -c \"commit\"",
+    );
+    agent.run(&text).refused();
+    scene.say_yes();
+    let told = agent.run(&text);
+    assert!(
+        told.text.contains("has begun as one that only reads"),
+        "{told:?}"
+    );
+    let done = agent.run(&text);
+    assert!(done.text.contains("UPDATE 1\nCOMMIT"), "{done:?}");
+    let name = query("select name from people where id = 1");
+    assert_eq!(agent.run(&name).ok(), "z\n");
+    // That was for once.
+    agent.run(&text).refused();
+}
+
+#[test]
+fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() {
+    let scene = Scene::new(RULE);
+    let _database = Database::start(&scene);
+    let mut agent = scene.agent();
+    let update = |secret: &str, id: u32| {
+        query(&format!(
+            "update people set name = '{secret}' where id = {id}"
+        ))
+    };
+    agent.run(&update("correct horse", 1)).refused();
+    let asked = &scene.pending()[0];
+    let path = asked["http"]["path"].as_str().unwrap();
+    assert!(path.starts_with("update people set name = $1"), "{path}");
+    let id = asked["id"].as_str().unwrap();
+    let approve = scene
+        .daemon
+        .agent(["approve", id, "--path", path, "--for", "5m"]);
+    approve.run().unwrap().success().unwrap();
+    for id in 1..4 {
+        agent.run(&update("battery staple", id)).ok();
+    }
+    agent.run(&query("update people set name = 'x'")).refused();
+    agent
+        .run(&query("create role eve password 'tell-nobody'"))
+        .refused();
+    let trail = std::fs::read_to_string(scene.daemon.audit()).unwrap();
+    assert!(trail.contains("update people set name = $1"), "{trail}");
+    for secret in [
+        "correct horse",
+        "battery staple",
+        "tell-nobody",
+        super::database::PASSWORD,
+    ] {
+        assert!(!trail.contains(secret), "{secret} is in {trail}");
+    }
+}
