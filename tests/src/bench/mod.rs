@@ -6,6 +6,7 @@ mod answering;
 mod connect;
 mod datagram;
 mod http;
+mod postgres;
 mod sink;
 mod spawn;
 mod stall;
@@ -48,6 +49,7 @@ pub fn client(way: &Way) -> Result<()> {
 #[derive(Default)]
 struct Kept {
     idle: http::Idle,
+    databases: postgres::Idle,
     waiting: wait::Waiting,
 }
 
@@ -69,10 +71,15 @@ fn obey(order: &Value, way: &Way, kept: &mut Kept) -> Result<Value> {
         "idle" => kept
             .idle
             .open(way, &Pool::of(order)?, number(order, "count")?)?,
+        "idle-postgres" => {
+            let to = Pool::of(order)?.address(0);
+            kept.databases.open(to, number(order, "count")?)?
+        }
         "wait-begin" => (kept.waiting).begin(&Pool::of(order)?, number(order, "count")?)?,
         "wait-end" => kept.waiting.end(time(order)?)?,
         "stream" => stream::run(Pool::of(order)?.address(0), time(order)?)?,
         "spawn" => spawn::often(&order["argv"], number(order, "count")?)?,
+        "read" => spawn::read(&order["argv"])?,
         "pin" => pin(number(order, "cpu")? as usize)?,
         "ping" => json!({"pong": true}),
         other => bail!("there is nothing to measure called {other}"),

@@ -15,6 +15,8 @@ pub(super) enum Unit {
     Packets,
     /// Requests a second.
     Requests,
+    /// Transactions a second.
+    Transactions,
     /// Percent of one CPU.
     Cpu,
 }
@@ -27,6 +29,7 @@ impl Unit {
             Self::Throughput => "bytes/s",
             Self::Packets => "packets/s",
             Self::Requests => "requests/s",
+            Self::Transactions => "transactions/s",
             Self::Cpu => "% of a CPU",
         }
     }
@@ -43,8 +46,10 @@ impl Unit {
             Self::Memory if size < MIB => format!("{:.1} KiB", number / 1024.0),
             Self::Memory => format!("{:.1} MiB", number / MIB),
             Self::Throughput => format!("{:.2} GB/s", number / 1e9),
-            Self::Requests if size < 1e4 => format!("{number:.0}/s"),
-            Self::Packets | Self::Requests => format!("{:.0} k/s", number / 1e3),
+            Self::Requests | Self::Transactions if size < 1e4 => format!("{number:.0}/s"),
+            Self::Packets | Self::Requests | Self::Transactions => {
+                format!("{:.0} k/s", number / 1e3)
+            }
             Self::Cpu => format!("{number:.2} %"),
         }
     }

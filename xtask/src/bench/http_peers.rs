@@ -110,7 +110,7 @@ pub(super) fn mitmproxy(network: &Network) -> Result<Peer> {
 }
 
 /// A directory that is removed with the network.
-fn scratch(network: &Network, name: &str) -> Result<PathBuf> {
+pub(super) fn scratch(network: &Network, name: &str) -> Result<PathBuf> {
     let dir = network.tag().dir().join(name);
     fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
     Ok(dir)

@@ -1,7 +1,6 @@
 //! Who reads over HTTP: a client without a guard, one under it, one behind a process that reads nothing, and the peers'.
 
 use std::any::Any;
-use std::fs;
 
 use anyhow::{Context as _, Result};
 use guard_lab::{Daemon, Network, Running, bins};
@@ -9,6 +8,7 @@ use guard_lab::{Daemon, Network, Running, bins};
 use super::client::{Client, sink};
 use super::figure::Other;
 use super::http_peers::{Peer, mitmproxy, sandbox_runtime, sandlock};
+use super::memory;
 use super::prefixes::{HTTP_PORT, Pool, Prefixes};
 use super::rounds::interleave;
 use super::samples::Samples;
@@ -174,19 +174,7 @@ impl Sides {
 
     /// What the proxy has in memory of its own, in bytes.
     pub(super) fn proxy(&self) -> Result<f64> {
-        let guardd = self.daemon.pid().context("guardd does not run")?;
-        let children = fs::read_to_string(format!("/proc/{guardd}/task/{guardd}/children"))?;
-        let proxy = children
-            .split_whitespace()
-            .next()
-            .context("no proxy runs")?;
-        let status = fs::read_to_string(format!("/proc/{proxy}/status"))?;
-        let anonymous = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"));
-        let kib =
-            anonymous.and_then(|line| line.trim().trim_end_matches(" kB").parse::<f64>().ok());
-        Ok(kib.context("no size of the proxy")? * 1024.0)
+        memory::proxy(&self.daemon)
     }
 }
 

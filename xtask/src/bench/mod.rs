@@ -15,8 +15,12 @@ mod http;
 mod http_peers;
 mod http_sides;
 mod machine;
+mod memory;
 mod peers;
+mod pgbench;
 mod policies;
+mod postgres;
+mod postgres_sides;
 mod prefixes;
 mod report;
 mod rounds;
@@ -59,16 +63,19 @@ struct Plan {
     few: usize,
     /// Of what takes seconds.
     fewest: usize,
+    /// Whether to have less of what is large.
+    quick: bool,
 }
 
 type Group = fn(&Plan) -> Result<Vec<Figure>>;
 
-const NAMES: [&str; 18] = [
+const NAMES: [&str; 19] = [
     "connect-10",
     "connect-100k",
     "throughput",
     "egress",
     "http",
+    "postgres",
     "connect-program",
     "answer",
     "run",
@@ -90,6 +97,7 @@ const GROUPS: [Group; NAMES.len()] = [
     traffic::throughput,
     traffic::egress,
     http::http,
+    postgres::postgres,
     traffic::connect,
     answer::answer,
     starts::run,
@@ -146,6 +154,7 @@ impl Plan {
             rounds,
             few,
             fewest,
+            quick: args.quick,
         }
     }
 }

@@ -5,22 +5,31 @@ use anyhow::Result;
 use super::samples::Samples;
 
 /// One measurement of a side.
-pub(super) type Side<'a, C> = &'a mut dyn FnMut(&mut C) -> Result<f64>;
+pub(super) type Side<'a, C, T = f64> = &'a mut dyn FnMut(&mut C) -> Result<T>;
 
-/// Measures each side once a round, so that whatever else the machine does falls on all of them, and starts
-/// each round with another one. The first round warms up and is dropped.
+/// As [`take_turns`], where a measurement is one number.
 pub(super) fn interleave<C, const N: usize>(
     rounds: usize,
     context: &mut C,
     sides: [Side<'_, C>; N],
 ) -> Result<[Samples; N]> {
-    let mut samples: [Samples; N] = std::array::from_fn(|_| Samples::default());
+    Ok(take_turns(rounds, context, sides)?.map(Samples))
+}
+
+/// Measures each side once a round, so that whatever else the machine does falls on all of them, and starts
+/// each round with another one. The first round warms up and is dropped.
+pub(super) fn take_turns<C, T, const N: usize>(
+    rounds: usize,
+    context: &mut C,
+    sides: [Side<'_, C, T>; N],
+) -> Result<[Vec<T>; N]> {
+    let mut samples: [Vec<T>; N] = std::array::from_fn(|_| Vec::new());
     for round in 0..=rounds {
         for turn in 0..N {
             let side = (round + turn) % N;
             let measured = sides[side](context)?;
             if round > 0 {
-                samples[side].0.push(measured);
+                samples[side].push(measured);
             }
         }
     }
