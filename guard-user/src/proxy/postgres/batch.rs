@@ -9,8 +9,9 @@ use super::{
     super::wire::Terms,
     asking::digest,
     client::{Client, Verdict, empty, strictest, too_long, unknown},
-    frame::{Head, MAX_READ},
+    frame::{Head, MAX_READ, invalid},
     ledger::{Bound, Expected, Named},
+    lock::Lock,
     parts::Part,
     refusal::{Refusal, failing_parse, message},
     unit::Unit,
@@ -50,6 +51,10 @@ where
     /// Judges the batch so far, and passes it on.
     pub(super) async fn run(&mut self) -> io::Result<()> {
         let terms = self.terms().await?;
+        if !self.shared.ledger.borrow().is_idle() && self.is_ambiguous()? {
+            // What a person is shown is to be what is done.
+            self.shared.idle().await;
+        }
         let mut batch = std::mem::take(&mut self.batch);
         self.size = 0;
         let last = batch.pop_if(|(head, _)| matches!(head.tag, b'S' | b'H'));
@@ -68,18 +73,51 @@ where
             }
         }
         let together = Unit::all(&planned.units);
-        if matches!(planned.verdict, Verdict::Allowed) && together.ends_and_goes_on() {
-            let why = "a batch that changes something, ends its transaction and goes on";
+        let is_allowed = matches!(planned.verdict, Verdict::Allowed);
+        let may_write = is_allowed || self.lock == Lock::Off || self.may_write();
+        let was_refused = matches!(planned.verdict, Verdict::Refused(_));
+        if may_write && !was_refused && together.ends_and_goes_on() {
+            let why = "a batch that ends a transaction that may write, and goes on";
             let fix = "Send what follows by itself.";
             planned.verdict = Verdict::Refused(Refusal::stopped(&terms, why, fix));
         }
         planned.verdict = self.readied(&terms, planned.verdict, &together).await?;
-        let end = match (end, &planned.verdict) {
-            // Nothing is to be done with it that a person has not seen: many a driver sends a Sync behind this.
-            (End::Flush, Verdict::Allowed) => End::Quiet,
-            (end, _) => end,
+        if matches!(planned.verdict, Verdict::Refused(_)) && !was_refused {
+            // Of such a one nothing is done.
+            planned.messages.clear();
+            planned.units.clear();
+        }
+        // What may write ends at once: many a driver sends a Sync behind this, and what else it sends is to be judged then.
+        let may_write = self.lock == Lock::Off || self.may_write();
+        let end = match end {
+            End::Flush if may_write && !self.is_open => End::Quiet,
+            End::Full if may_write => {
+                return Err(invalid(
+                    "a batch that may write is longer than what is kept",
+                ));
+            }
+            end => end,
         };
         self.send(planned, end).await
+    }
+
+    /// Whether a name in the batch may stand for one thing or another, as long as the server has not answered.
+    fn is_ambiguous(&self) -> io::Result<bool> {
+        let ledger = self.shared.ledger.borrow();
+        for (head, message) in &self.batch {
+            if message.is_empty() || !does_something(&(*head, Bytes::new())) {
+                continue;
+            }
+            let many = match Part::of(head.tag, message)? {
+                Part::Bind { statement, .. } => ledger.statements(&statement).len(),
+                Part::Execute { portal } => ledger.portals(&portal).len(),
+                _ => 0,
+            };
+            if many > 1 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Plans one of its messages. Why it is refused, if it is.
@@ -101,6 +139,9 @@ where
         }
         if let Part::Execute { portal } = &part {
             let bound = self.bound(portal);
+            if let Some(why) = self.forbidden(&bound.unit, true) {
+                return Ok(Some(self.never(terms, why)));
+            }
             if let Some(asked) = self.needs(&bound.unit) {
                 if self.is_open || end == End::Full {
                     let why =

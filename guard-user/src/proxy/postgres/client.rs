@@ -125,11 +125,6 @@ where
                 }
                 _ if !has_begun => return Err(invalid("the client does not wait to be let in")),
                 b'd' | b'c' | b'f' => self.copy(head).await?,
-                // The server reads past them.
-                b'S' | b'H' if copies => {
-                    empty(head)?;
-                    self.from.pass(head, &mut self.to).await?;
-                }
                 _ if copies => return Err(invalid("the client says something else between rows")),
                 b'Q' => self.query(head).await?,
                 b'F' => self.call(head).await?,
@@ -146,10 +141,21 @@ where
         if !self.batch.is_empty() {
             self.run().await?;
         }
+        // Whether the server takes them is known when it has said so.
+        while !self.copies_in() && !self.shared.ledger.borrow().is_idle() {
+            self.shared.answered.notified().await;
+        }
+        if !self.copies_in() {
+            return self.from.skip(head).await;
+        }
         if head.tag != b'd' {
             self.shared.ledger.borrow_mut().copies_in = false;
         }
         self.from.pass(head, &mut self.to).await
+    }
+
+    fn copies_in(&self) -> bool {
+        self.shared.ledger.borrow().copies_in
     }
 
     /// That no batch is open: what a server makes of a query within one depends on whether something in it has failed.
@@ -203,7 +209,11 @@ where
         let text = fields.string()?;
         fields.end()?;
         let unit = self.judged(&terms, &text);
+        let forbidden = self.forbidden(&unit, false);
         let verdict = match self.needs(&unit) {
+            _ if forbidden.is_some() => {
+                Verdict::Refused(self.never(&terms, forbidden.unwrap_or_default()))
+            }
             None => Verdict::Passes,
             Some(asked) => {
                 let digest = digest(&self.login, &[&asked.sum, &text]);
@@ -254,6 +264,35 @@ where
         }
     }
 
+    /// What nobody is asked about, as nobody could tell what a yes would be for, or what both sides make of it.
+    pub(super) fn forbidden(&self, unit: &Unit, in_batch: bool) -> Option<&'static str> {
+        let fetches_a_write = unit.controls.iter().any(|control| match control {
+            Control::Fetch { name } => {
+                let units = self.portals_called(name);
+                units
+                    .iter()
+                    .any(|unit| !unit.reads() || !unit.controls.is_empty())
+            }
+            _ => false,
+        });
+        match () {
+            () if fetches_a_write => Some("it fetches from a portal that does not only read"),
+            () if unit.copies_in && (in_batch || unit.statements > 1) => {
+                Some("COPY FROM beside something else")
+            }
+            () if in_batch && unit.prepares_a_write() => {
+                Some("PREPARE of what does not only read in a batch")
+            }
+            () => None,
+        }
+    }
+
+    /// The refusal of such a one.
+    pub(super) fn never(&self, terms: &Terms, why: &str) -> Refusal {
+        self.log_refused(terms, why);
+        Refusal::stopped(terms, why, "Send it by itself, as a simple query.")
+    }
+
     /// What does not only read of that.
     fn executed(&self, unit: &Unit) -> Vec<Rc<Unit>> {
         let mut own = Vec::new();
@@ -272,9 +311,11 @@ where
                 Control::Fetch { name } => (name, self.portals_called(name)),
                 Control::Begin { .. } | Control::End { .. } => continue,
             };
+            // What does something with names itself is not followed any further.
             // SQL's own cursors were judged when they were declared.
             let is_known = matches!(control, Control::Fetch { .. }) || own.contains(&name);
-            if !is_plain(name.as_bytes()) || (units.is_empty() && !is_known) {
+            let is_odd = units.iter().any(|unit| unit.does_more_than_prepare());
+            if !is_plain(name.as_bytes()) || is_odd || (units.is_empty() && !is_known) {
                 writes.push(unknown(&Bytes::copy_from_slice(name.as_bytes())));
             }
             writes.extend(units.into_iter().filter(|unit| !unit.reads()));

@@ -237,22 +237,16 @@ impl Ledger {
         )
     }
 
-    /// `CopyInResponse`: a Sync that was sent already is one that the server reads past.
+    /// `CopyInResponse`, to a query and nothing else: what is read past within a batch nobody can tell.
     ///
     /// # Errors
     ///
-    /// That more was sent, of which nobody knows what the server makes.
+    /// That it is to something else.
     pub(super) fn copies(&mut self) -> io::Result<()> {
         match self.expected.make_contiguous() {
-            [] | [Expected::Query] => {}
-            [Expected::Sync] => self.expected.clear(),
-            _ => {
-                return Err(invalid(
-                    "the client does not wait for the server to take rows",
-                ));
-            }
+            [Expected::Query] => self.copies_in = true,
+            _ => return Err(invalid("the server takes rows where nobody asked it to")),
         }
-        self.copies_in = true;
         Ok(())
     }
 
@@ -376,16 +370,15 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_that_a_server_reads_past_is_not_waited_for() {
+    fn rows_are_taken_by_a_query_alone() {
         let mut ledger = begun();
-        ledger.expect(Expected::Sync);
+        ledger.expect(Expected::Query);
         ledger.copies().unwrap();
-        assert!(ledger.is_idle() && ledger.copies_in);
-        ledger.expect(Expected::Sync);
+        assert!(ledger.copies_in);
         ledger.ready(b'I').unwrap();
         assert!(!ledger.copies_in);
         ledger.expect(Expected::Sync);
-        ledger.expect(Expected::Sync);
-        assert!(ledger.copies().is_err(), "which of them is read past?");
+        assert!(ledger.copies().is_err());
+        assert!(begun().copies().is_err());
     }
 }

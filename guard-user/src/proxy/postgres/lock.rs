@@ -92,7 +92,8 @@ where
         }
         match (&done, lock) {
             (Ok(()), _) => self.lock = lock,
-            (Err(_), Lock::Off) => {}
+            // It may have been done for all that: then it is undone first of all.
+            (Err(_), Lock::Off) => self.lock = Lock::Off,
             // It would go on writing.
             (Err(_), Lock::On) => return Err(invalid("the server cannot be held to reading")),
         }

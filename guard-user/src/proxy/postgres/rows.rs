@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{client::Client, judge::Write, unit::Unit};
+use super::{client::Client, judge::Write, lock::Lock, unit::Unit};
 
 /// A plan that takes longer is not waited for: somebody else may hold the table.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -44,7 +44,8 @@ where
     }
 
     async fn rows(&mut self, unit: &Unit, write: &Write) -> io::Result<Option<u64>> {
-        let is_free = {
+        // Planning may call functions, and what they do is to fail.
+        let is_free = self.lock == Lock::On && {
             let ledger = self.shared.ledger.borrow();
             ledger.is_idle() && ledger.status == b'I' && !ledger.skips()
         };

@@ -10,6 +10,8 @@ use super::{
     judge::{self, Control, Effect, Judged, Unread, Write},
 };
 
+/// What the judge calls rows that come from the client, or from a file.
+const COPY_IN: &str = "COPY FROM";
 /// Bytes of a text that is remembered for a person to see.
 const MAX_TEXT: usize = 16 * 1024;
 
@@ -26,6 +28,8 @@ pub(super) struct Unit {
     pub(super) write: Option<Write>,
     /// What it does to transactions and names, in its order.
     pub(super) controls: Vec<Control>,
+    /// It takes rows from the client.
+    pub(super) copies_in: bool,
     /// How many statements it has.
     pub(super) statements: usize,
 }
@@ -55,6 +59,7 @@ impl Unit {
         let statements = judged.statements.len();
         let mut write: Option<Write> = None;
         let mut controls = Vec::new();
+        let mut copies_in = false;
         for statement in judged.statements {
             let own = match (statement.effect, &statement.control) {
                 (Effect::Writes(own), _) => Some(own),
@@ -62,6 +67,7 @@ impl Unit {
                 (Effect::Reads, _) => None,
             };
             controls.extend(statement.control);
+            copies_in |= own.as_ref().is_some_and(|own| own.command == COPY_IN);
             write = match (write, own) {
                 (Some(first), Some(own)) => Some(together(first, own)),
                 (first, own) => first.or(own),
@@ -77,6 +83,7 @@ impl Unit {
             normalised: judged.normalised,
             write,
             controls,
+            copies_in,
             statements,
         }
     }
@@ -101,6 +108,7 @@ impl Unit {
             normalised: String::new(),
             write: Some(write),
             controls: Vec::new(),
+            copies_in: false,
             statements: 1,
         }
     }
@@ -117,6 +125,7 @@ impl Unit {
             normalised: String::new(),
             write: None,
             controls: controls.collect(),
+            copies_in: false,
             statements: units.iter().map(|unit| unit.statements).sum(),
         })
     }
@@ -172,6 +181,21 @@ impl Unit {
         all.sum = sum(&[&[&own, &self.sum][..], &sums].concat());
         all.text = text.into();
         all
+    }
+
+    /// Whether it does something with names, but to give its own one by SQL.
+    pub(super) fn does_more_than_prepare(&self) -> bool {
+        match self.controls[..] {
+            [] => false,
+            [Control::Prepare { .. }] => self.statements > 1,
+            _ => true,
+        }
+    }
+
+    /// Whether it gives a name to what does not only read.
+    pub(super) fn prepares_a_write(&self) -> bool {
+        let is_write = |control: &Control| matches!(control, Control::Prepare { write, .. } if write.is_some());
+        self.controls.iter().any(is_write)
     }
 
     /// The names that it gives.

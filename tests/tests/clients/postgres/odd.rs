@@ -55,7 +55,10 @@ const ODD: &[(&str, &str)] = &[
     ("long_error", "22P02 2"),
     ("two_at_once", "25006"),
     ("bound_before", "25006"),
-    ("copied_in_a_hurry", "25006"),
+    ("copied_in_a_batch", "25006"),
+    ("copied_beside", "25006"),
+    ("copied", "25006 0"),
+    ("nested", "25006 25006 25006"),
 ];
 
 #[test]
@@ -183,7 +186,12 @@ fn one_yes_lets_one_transaction_write_and_no_other() {
         done.text,
         "BEGIN\nUPDATE 1\nCOMMIT\nBEGIN\nUPDATE 1\nCOMMIT\n"
     );
-    // One that waits for rows is not confused about what a server has read past.
-    let hurry = agent.run("/usr/bin/python3 $PROGRAMS/wire.py copied_in_a_hurry");
-    assert_eq!(hurry.text.trim(), "closed");
+    for (what, expected) in [
+        ("copied", "1"),
+        ("copied_beside", "25006"),
+        ("copied_in_a_batch", "25006"),
+    ] {
+        let done = agent.run(&format!("/usr/bin/python3 $PROGRAMS/wire.py {what}"));
+        assert_eq!(done.text.trim(), expected, "{what}");
+    }
 }

@@ -328,6 +328,15 @@ def executed_before_prepared():
     return wire.query(*(f"execute {name}; deallocate {name}; prepare {name} as select 1" for name in ["rw", "gone"]))
 
 
+def nested():
+    wire = Wire()
+    names = {"rw": "set session characteristics as transaction read write", "gone": GONE}
+    for name, query in names.items():
+        wire.send(parse(name, query), parse("x" + name, "execute " + name), SYNC)
+        wire.until_ready()
+    return wire.query("execute xrw; commit; execute xgone") + wire.query("execute xrw", "execute xgone")
+
+
 def fetched():
     wire = Wire()
     bound = lambda query: parse("", query) + bind("p", "") + SYNC
@@ -416,11 +425,24 @@ def bound_before():
     return wire.until_ready() + wire.query("commit")
 
 
-def copied_in_a_hurry():
+def copied_in_a_batch():
     wire = Wire()
     wire.query("begin")
     wire.send(does("copy people from stdin"), SYNC, SYNC)
     return wire.until_ready(2)
+
+
+def copied_beside():
+    wire = Wire()
+    wire.send(message(b"Q", text("copy people from stdin; select 1")), message(b"c"))
+    return wire.until_ready()
+
+
+def copied():
+    wire = Wire()
+    rows = [message(b"d", b"200\tcopied\n"), message(b"c")]
+    wire.send(message(b"Q", text("copy people from stdin")), *rows)
+    return wire.until_ready() + wire.query("select count(*) from people where id = 200")
 
 
 try:
