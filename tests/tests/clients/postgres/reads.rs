@@ -28,6 +28,58 @@ const READS: &[&str] = &[
     "select * from missing",
 ];
 
+/// psql's own commands, each of which sends queries of its own.
+const COMMANDS: &[&str] = &[
+    "conninfo",
+    "d",
+    "d people",
+    "d+ orders",
+    "dA",
+    "dAc",
+    "da",
+    "db",
+    "dC",
+    "dc",
+    "dconfig",
+    "dD",
+    "dd",
+    "ddp",
+    "dE",
+    "des",
+    "det",
+    "deu",
+    "dew",
+    "df",
+    "df+ sneak",
+    "dF",
+    "dFd",
+    "dFp",
+    "dFt",
+    "dg",
+    "di+",
+    "dL",
+    "dl",
+    "dm",
+    "dn+",
+    "dO",
+    "do",
+    "dP",
+    "dp",
+    "drds",
+    "ds",
+    "dt+",
+    "dT",
+    "du+",
+    "dv+",
+    "dx",
+    "dX",
+    "dy",
+    "l",
+    "sf total",
+    "sv sneaky",
+    "z",
+];
+
 #[test]
 fn what_reads_is_the_same_with_the_guard() {
     let scene = Scene::new(RULE);
@@ -37,18 +89,11 @@ fn what_reads_is_the_same_with_the_guard() {
         let line = query(text);
         assert_eq!(agent.run(&line), without.run(&line), "{text}");
     }
-    for line in [
-        "-l",
-        "-c '\\d'",
-        "-c '\\d people'",
-        "-c '\\dt+'",
-        "-c '\\df'",
-        "-c '\\du'",
-        "-c '\\dn'",
-        "-c '\\dv'",
-    ] {
-        let line = psql(line);
-        assert_eq!(agent.run(&line).ok(), without.run(&line).ok(), "{line}");
+    for command in COMMANDS {
+        let line = format!("-c '\\{command}'");
+        let line = psql(&line);
+        // Another release may lack one.
+        assert_eq!(agent.run(&line), without.run(&line), "{line}");
     }
     assert_eq!(scene.pending(), [""; 0]);
 }

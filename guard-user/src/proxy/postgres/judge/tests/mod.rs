@@ -1,6 +1,5 @@
 //! What passes, what asks, and what a person is told.
 
-mod clients;
 mod control;
 mod coverage;
 mod depth;
