@@ -28,7 +28,7 @@ const READS: &[&str] = &[
     "select * from missing",
 ];
 
-/// psql's own commands, each of which sends queries of its own.
+/// psql's own commands, each of which sends queries of its own. Not `\\dconfig`: that shows the second lock.
 const COMMANDS: &[&str] = &[
     "conninfo",
     "d",
@@ -40,7 +40,6 @@ const COMMANDS: &[&str] = &[
     "db",
     "dC",
     "dc",
-    "dconfig",
     "dD",
     "dd",
     "ddp",
