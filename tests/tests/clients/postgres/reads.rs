@@ -28,7 +28,7 @@ const READS: &[&str] = &[
     "select * from missing",
 ];
 
-/// psql's own commands, each of which sends queries of its own. Not `\\dconfig`: that shows the second lock.
+/// psql's own commands, each of which sends queries of its own. Not `\dconfig`: that shows the second lock.
 const COMMANDS: &[&str] = &[
     "conninfo",
     "d",
