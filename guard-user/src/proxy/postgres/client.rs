@@ -209,13 +209,10 @@ where
         let text = fields.string()?;
         fields.end()?;
         let unit = self.judged(&terms, &text);
-        let forbidden = self.forbidden(&unit, false);
-        let verdict = match self.needs(&unit) {
-            _ if forbidden.is_some() => {
-                Verdict::Refused(self.never(&terms, forbidden.unwrap_or_default()))
-            }
-            None => Verdict::Passes,
-            Some(asked) => {
+        let verdict = match (self.forbidden(&unit, false), self.needs(&unit)) {
+            (Some(why), _) => Verdict::Refused(self.never(&terms, why)),
+            (None, None) => Verdict::Passes,
+            (None, Some(asked)) => {
                 let digest = digest(&self.login, &[&asked.sum, &text]);
                 self.decide(&terms, &asked, "", &digest).await?
             }
