@@ -14,8 +14,9 @@ if [ "$1" -eq 0 ]; then
     if [ -d /run/systemd/system ]; then
         # No unit starts in it from here on, guarded or not.
         systemctl --runtime mask guard.slice >/dev/null 2>&1 || :
-        # An erasure that was killed may have taken the units away already.
-        systemctl stop guardd.socket guardd.service >/dev/null 2>&1 || :
+        # In this order: a guardd that fails starts again by itself, and that cancels stopping its socket. An erasure
+        # that was killed may have taken the units away already.
+        systemctl stop guardd.service guardd.socket >/dev/null 2>&1 || :
         if systemctl is-active --quiet guardd.socket guardd.service; then
             echo "guard: it is not removed, for guardd does not stop; see: systemctl status guardd" >&2
             exit 1

@@ -20,7 +20,7 @@ use crate::{EDITED, ENABLED, KERNEL, NEVER, NEXT, POLICY, SETTINGS, V4};
 /// What the scriptlets of an erasure are about to do when rpm is killed: two of %preun, two of %postun. Each erasure goes
 /// on from what the one before has left.
 const KILLED_AT: [&str; 4] = [
-    "scriptlet systemctl stop guardd.socket",
+    "scriptlet systemctl stop guardd.service",
     "scriptlet systemctl disable",
     "scriptlet find /usr/share/guard",
     "scriptlet systemctl daemon-reload",

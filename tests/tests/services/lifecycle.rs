@@ -162,7 +162,7 @@ fn a_unit_that_starts_first_waits_for_guardd() {
     let _production = Production::start(&network).unwrap();
     let unit = service(&network, "");
     ok(&["systemctl", "stop", "guard.slice"]);
-    let _ = run(&["systemctl", "stop", "guardd.socket", "guardd.service"]);
+    let _ = run(&["systemctl", "stop", "guardd.service", "guardd.socket"]);
     assert_ne!(
         ok(&[
             "systemctl",
@@ -181,7 +181,7 @@ fn a_unit_that_starts_first_waits_for_guardd() {
 
     // With a guardd that does not come up the unit does not start.
     ok(&["systemctl", "stop", "guard.slice"]);
-    let _ = run(&["systemctl", "stop", "guardd.socket", "guardd.service"]);
+    let _ = run(&["systemctl", "stop", "guardd.service", "guardd.socket"]);
     fs::write(crate::machine::CONFIG, "colour = 1\n").unwrap();
     let started = std::process::Command::new("timeout")
         .args(["40", "systemctl", "start", NAME])

@@ -83,7 +83,7 @@ fn no_way_to_stop_or_start_guardd_leaves_a_gap() {
         ("kill -9", &["kill", "--signal=KILL", "guardd.service"]),
         (
             "restart of the socket",
-            &["stop", "guardd.socket", "guardd.service"],
+            &["stop", "guardd.service", "guardd.socket"],
         ),
         (
             "start of both",

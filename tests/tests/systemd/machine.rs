@@ -70,7 +70,8 @@ impl Machine {
         if fs::symlink_metadata(format!("{UNITS}/guardd.service")).is_ok() {
             ok("systemctl", &["unmask", "--runtime", "guardd.service"]);
         }
-        ok("systemctl", &["stop", "guardd.socket", "guardd.service"]);
+        // In this order: a guardd that fails starts again by itself, and that cancels stopping its socket.
+        ok("systemctl", &["stop", "guardd.service", "guardd.socket"]);
         ok("guardd", &["teardown", "--force"]);
         ok("systemctl", &["reset-failed"]);
     }

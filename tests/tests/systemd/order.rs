@@ -1,5 +1,8 @@
 //! What starts when.
 
+use std::thread;
+use std::time::Duration;
+
 use super::machine::{Machine, Target, Unit, fails, journal, ok, run, show, state, status_says};
 
 fn entered(unit: &str, property: &str) -> u64 {
@@ -69,4 +72,23 @@ fn without_a_guardd_that_enforces_no_unit_of_the_slice_runs() {
     machine.down();
     ok("systemctl", &["start", &unit.name]);
     assert_eq!(state(&unit.name), "active");
+}
+
+/// The next attempt to start it, half a second after the last one failed, comes at any point of stopping it.
+#[test]
+fn a_guardd_that_fails_again_and_again_can_be_stopped() {
+    let machine = Machine::without_guardd();
+    machine.settings("no_such_setting = 1\n");
+    for pause in (0..500).step_by(50) {
+        fails("systemctl", &["start", "guardd.service"]);
+        thread::sleep(Duration::from_millis(pause));
+        ok("systemctl", &["stop", "guardd.service", "guardd.socket"]);
+        for unit in ["guardd.service", "guardd.socket"] {
+            assert!(!is_up(&state(unit)), "{unit} {}", state(unit));
+        }
+    }
+}
+
+fn is_up(state: &str) -> bool {
+    ["active", "activating", "reloading"].contains(&state)
 }

@@ -132,7 +132,7 @@ fn teardown_stops_the_slice_so_that_its_next_unit_is_guarded_again() {
     let target = Target::new();
     let prober = Prober::start(&target, "guard.slice");
     prober.is_refused_still(&target, "the start");
-    ok("systemctl", &["stop", "guardd.socket", "guardd.service"]);
+    ok("systemctl", &["stop", "guardd.service", "guardd.socket"]);
     let refused = run("guardd", &["teardown"]);
     assert_eq!(refused.status.code(), Some(2), "something lives in it");
     prober.is_refused_still(&target, "a teardown that was refused");
