@@ -81,8 +81,9 @@ impl Tests {
         Ok(names.map(str::to_owned).collect())
     }
 
-    /// Makes the disk for some suites, which is unpacked into a machine's memory: no others are on it. `quickly`: with the programs that developers have at hand in the packages.
-    /// `before`: where the programs of the version before are, if they are wanted.
+    /// Makes the disk for some suites, which is unpacked into a machine's memory: no others are on it. `quickly`: with the
+    /// programs that developers have at hand in the packages. `before`: where the programs of the version before are, if
+    /// they are wanted.
     pub(super) fn pack(
         &self,
         suites: &[Suite],

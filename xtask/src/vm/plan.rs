@@ -33,6 +33,7 @@ pub(super) fn select(tests: &Tests, wanted: &[String]) -> Result<Vec<Suite>> {
         let all = tests.suites().map(|name| Suite {
             name: name.to_owned(),
             filters: Vec::new(),
+            skips: Vec::new(),
         });
         return Ok(all.collect());
     }
@@ -51,6 +52,7 @@ pub(super) fn select(tests: &Tests, wanted: &[String]) -> Result<Vec<Suite>> {
             None => selected.push(Suite {
                 name: name.to_owned(),
                 filters: filter.into_iter().collect(),
+                skips: Vec::new(),
             }),
         }
     }
@@ -155,7 +157,7 @@ impl<'a> Queue<'a> {
                         by_kind
                             .entry(kind)
                             .or_default()
-                            .push((time, part(kind, suite)));
+                            .push((time, part(kind, suite, limits.brief)));
                     }
                 }
             }

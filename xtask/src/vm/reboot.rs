@@ -40,6 +40,7 @@ pub(super) fn run(
         let suite = Suite {
             name: suite.name.clone(),
             filters: vec![name.to_owned()],
+            skips: Vec::new(),
         };
         let (status, counts) = runner.tests(machine, place.maker.accel, &suite, log)?;
         sum.passed += counts.passed;

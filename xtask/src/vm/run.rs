@@ -178,10 +178,12 @@ impl Runner<'_> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let limit = LIMIT.min(left);
         ensure!(!limit.is_zero(), "the time of the whole run is up");
-        let filters: String = suite.filters.iter().map(|f| format!(" '{f}'")).collect();
+        let skips = suite.skips.iter().map(|skip| format!(" --skip '{skip}'"));
+        let filters = suite.filters.iter().map(|filter| format!(" '{filter}'"));
+        let which: String = skips.chain(filters).collect();
         let command = format!(
             "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_PACKAGES={PACKAGES} GUARD_BEFORE={BEFORE} RUST_TEST_THREADS={THREADS} {}={slowness} \
-             timeout --kill-after=10 {} {TESTS}/{} --color never{filters}",
+             timeout --kill-after=10 {} {TESTS}/{} --color never{which}",
             guard_lab::SLOWNESS,
             limit.as_secs(),
             suite.name

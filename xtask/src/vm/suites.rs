@@ -99,6 +99,8 @@ impl Kind {
 pub(super) struct Suite {
     pub(super) name: String,
     pub(super) filters: Vec<String>,
+    /// What is left out of these.
+    pub(super) skips: Vec<String>,
 }
 
 /// Where the suites run that do not run in plain machines alone. What is not named here runs there.
@@ -147,12 +149,19 @@ const SAME_EVERYWHERE: &[&str] = &[
 /// What asks the kernel, and takes many minutes in an emulated machine: `cargo xtask test` asks the one that it runs on, and
 /// `cargo xtask vm` without `--brief` each.
 const LONG: &[&str] = &["doctor", "escapes"];
+/// What takes long and asks for nothing that came with a kernel after the oldest: the oldest says enough, beside the one that
+/// `cargo xtask test` runs on.
+const OF_THE_OLDEST: &[&str] = &["lifecycle", "waiting"];
 /// What asks nothing of the kernel but of what Debian runs on it. Every machine installs the package, and the hybrid one has the
 /// older systemd.
 const OF_SYSTEMD: &[&str] = &["containers", "packages", "services", "systemd"];
 
 /// Of which suites a part says enough in a kind of machine.
 const PARTS: &[(Kind, &str, &[&str])] = &[(Kind::Hybrid, "systemd", &["order::", "slice::"])];
+
+/// What of a suite asks guardd more than the kernel, or more at once than an emulated machine can do in the time that people
+/// wait: `cargo xtask test` has asked, and `cargo xtask vm` without `--brief` does.
+const NOT_IN_BRIEF: &[(&str, &str)] = &[("waiting", "burst::"), ("waiting", "soak::")];
 
 /// The suites that start programs of the version before.
 pub(super) const WITH_BEFORE: &[&str] = &["packages", "upgrade"];
@@ -182,7 +191,8 @@ pub(super) fn in_brief(suite: &str, kind: Kind, kernel: Kernel) -> bool {
     let by_plain = kind == Kind::NoBpfLsm && suite == "lifecycle" || kind == Kind::Hybrid;
     // To have the engines takes longer than to try them, and their containers are sessions as services are.
     let with_engines = kind.contents() == Contents::Engines;
-    let is_long = LONG.contains(&suite);
+    let is_old = OF_THE_OLDEST.contains(&suite) && Kernel::ALL.first() != Some(&kernel);
+    let is_long = LONG.contains(&suite) || is_old;
     !SAME_EVERYWHERE.contains(&suite) && !is_long && !elsewhere && !by_plain && !with_engines
 }
 
@@ -201,12 +211,19 @@ pub(super) fn kinds(suite: &str) -> Vec<Kind> {
 }
 
 /// What runs of a suite in a kind of machine, unless somebody asks for other parts.
-pub(super) fn part(kind: Kind, suite: &Suite) -> Suite {
+pub(super) fn part(kind: Kind, suite: &Suite, brief: bool) -> Suite {
     let is_it = |part: &&(Kind, &str, _)| part.0 == kind && part.1 == suite.name;
     let mut part = suite.clone();
-    if let (true, Some((_, _, filters))) = (suite.filters.is_empty(), PARTS.iter().find(is_it)) {
+    if !suite.filters.is_empty() {
+        return part;
+    }
+    if let Some((_, _, filters)) = PARTS.iter().find(is_it) {
         part.filters = filters.iter().map(|&filter| filter.to_owned()).collect();
     }
+    let left_out = NOT_IN_BRIEF
+        .iter()
+        .filter(|(name, _)| brief && *name == suite.name);
+    part.skips = left_out.map(|&(_, tests)| tests.to_owned()).collect();
     part
 }
 
@@ -220,10 +237,14 @@ mod tests {
     #[test]
     fn in_brief_the_kernel_is_asked_everywhere_and_systemd_where_it_is_newest() {
         for kernel in Kernel::ALL {
-            for suite in ["enforcement", "holes", "lifecycle", "relays", "waiting"] {
+            for suite in ["enforcement", "holes", "relays", "sockets"] {
                 assert!(in_brief(suite, Kind::Plain, kernel), "{suite}");
             }
             assert!(!in_brief("contract", Kind::Plain, kernel));
+        }
+        for suite in ["lifecycle", "waiting"] {
+            assert!(in_brief(suite, Kind::Plain, Kernel::V6_1), "{suite}");
+            assert!(!in_brief(suite, Kind::Plain, Kernel::V6_12), "{suite}");
         }
         assert!(in_brief("systemd", Kind::Plain, Kernel::V6_12));
         assert!(!in_brief("systemd", Kind::Plain, Kernel::V6_1));
