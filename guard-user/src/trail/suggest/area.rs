@@ -40,32 +40,36 @@ impl Area {
         self.to.contains(&other.to) && ports
     }
 
-    /// Whether a rule for it would decide for connections that are in another one, too.
+    /// Whether a rule for it would decide for connections that are in another one, too: of one prefix the fewest ports
+    /// that hold a connection decide, whatever else the rule has.
     pub(super) fn would_hide(&self, other: &Self) -> bool {
-        let meet = |one: &PortSpec| {
-            other
-                .ports
-                .iter()
-                .any(|two| one.intersection(two).is_some())
+        let is_inside = self.to != other.to;
+        let hides = |own: &Option<PortSpec>| {
+            let decides = |two: &Option<PortSpec>| is_inside || width(*own) <= width(*two);
+            let all = other.each();
+            all.iter().any(|two| meet(*own, *two) && decides(two))
         };
-        let ports = self.ports.is_empty() || other.ports.is_empty() || self.ports.iter().any(meet);
-        let narrower = || {
-            let widest = |area: &Self| match area.ports.is_empty() {
-                true => u32::MAX,
-                false => area
-                    .ports
-                    .iter()
-                    .map(|port| u32::from(port.width()))
-                    .max()
-                    .unwrap_or(0),
-            };
-            widest(other) < widest(self)
-        };
-        match (self.to == other.to, other.to.contains(&self.to)) {
-            (true, _) => ports && !narrower(),
-            (false, is_inside) => is_inside && ports,
+        other.to.contains(&self.to) && self.each().iter().any(hides)
+    }
+
+    /// Its ports; `None` for all of them.
+    fn each(&self) -> Vec<Option<PortSpec>> {
+        match self.ports.is_empty() {
+            true => vec![None],
+            false => self.ports.iter().copied().map(Some).collect(),
         }
     }
+}
+
+/// Whether both have a port.
+fn meet(one: Option<PortSpec>, two: Option<PortSpec>) -> bool {
+    one.zip(two)
+        .is_none_or(|(one, two)| one.intersection(&two).is_some())
+}
+
+/// Less than that of whatever has more ports.
+fn width(ports: Option<PortSpec>) -> u32 {
+    ports.map_or(u32::MAX, |ports| u32::from(ports.width()))
 }
 
 /// What answers of one kind are about, each address and port once: adjacent ones put together, and nothing else.
