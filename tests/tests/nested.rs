@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use guard_lab::network::{DEV_V4, PROD_V4};
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, bins};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, bins, eventually};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
@@ -139,6 +139,30 @@ fn what_is_inside_uses_up_its_own_share_of_sessions_only() {
     flood.line_with("done", PATIENCE).unwrap();
     let own = daemon.agent(["run", "--policy", "asks", "--", "true"]);
     own.run().unwrap().success().unwrap();
+}
+
+#[test]
+fn what_a_session_has_started_in_others_ends_with_it() {
+    let network = Network::new().unwrap();
+    let daemon = daemon(&network);
+    let guard = program(&daemon, "guard");
+    let inner = written(&daemon, "inner", OPEN).display().to_string();
+    let narrow = written(&daemon, "narrow", SHUT).display().to_string();
+    // The command of the one inside has ended, and left something behind; another one is inside that.
+    let left = "setsid sleep 600 >/dev/null 2>&1 </dev/null & echo left";
+    let within = format!("{guard} run --policy {narrow} -- sh -c '{left}'; {left}");
+    let script = format!("{guard} run --policy {inner} -- sh -c \"{within}\"; read -r line");
+    let mut session = daemon
+        .agent(["run", "--policy", "asks", "--", "sh", "-c", &script])
+        .spawn()
+        .unwrap();
+    session.line_with("left", PATIENCE).unwrap();
+    session.line_with("left", PATIENCE).unwrap();
+    let sessions = || daemon.root(["sessions"]).json().unwrap();
+    assert_eq!(sessions().as_array().unwrap().len(), 3, "{}", sessions());
+    let stopped = daemon.root(["stop", "s1"]).run().unwrap();
+    stopped.success().unwrap();
+    eventually("all of them end", || sessions() == serde_json::json!([])).unwrap();
 }
 
 #[test]

@@ -203,7 +203,7 @@ fn trust(started: &Started, identity: &Identity, socket: &Path, output: Output) 
     let authority = started.authority.as_deref()?;
     let state = std::path::absolute(socket).unwrap_or_else(|_| socket.to_owned());
     let state = state.parent().unwrap_or(Path::new("/"));
-    let (trust, warnings) = Trust::prepare(authority, identity, state);
+    let (trust, warnings) = Trust::prepare(authority, identity, state, &started.session.cgroup);
     output.warnings(&warnings);
     trust
 }

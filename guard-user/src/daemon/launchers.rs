@@ -120,6 +120,7 @@ impl State {
         if let Err(error) = self.kill(id) {
             tracing::error!(%error, session = id.0, "goes on without its launcher");
         }
+        self.end_all_inside(id);
     }
 
     /// Whether the command that the session was made for runs.

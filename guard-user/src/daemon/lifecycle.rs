@@ -240,16 +240,25 @@ impl State {
         }
     }
 
-    /// Ends what runs in sessions that were started inside that one.
-    pub fn end_all_inside(&mut self, id: SessionId) {
+    /// Ends what runs in sessions that were started inside that one, or in those. Which they are.
+    pub fn end_all_inside(&mut self, id: SessionId) -> Vec<SessionId> {
         let inside = self.sessions.all_live();
-        let inside = inside.filter(|session| session.about.outermost == Some(id.0));
+        let inside = inside.filter(|session| self.is_inside(session, id));
         let inside: Vec<_> = inside.map(|session| session.cgroup.id).collect();
-        for inner in inside {
-            if let Err(error) = self.kill(inner) {
-                tracing::warn!(%error, session = inner.0, "goes on after its unit");
+        for inner in &inside {
+            if let Err(error) = self.kill(*inner) {
+                tracing::warn!(%error, session = inner.0, "goes on after the session around it");
             }
         }
+        inside
+    }
+
+    /// Whether a session was started inside another one, or inside one that was.
+    fn is_inside(&self, session: &Session, id: SessionId) -> bool {
+        let parents = std::iter::successors(session.about.parent, |parent| {
+            self.sessions.get(SessionId(*parent))?.about.parent
+        });
+        session.about.outermost == Some(id.0) || parents.into_iter().any(|parent| parent == id.0)
     }
 
     /// How many attempts of a session were refused, as the kernel counts.

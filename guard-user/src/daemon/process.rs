@@ -1,6 +1,8 @@
 //! What `/proc` tells of a process that was stopped.
 
-use std::{fs, io::Read, path::Path};
+use std::{fs, path::Path};
+
+use crate::sys::patient;
 
 /// A command line is shown up to this many bytes.
 const MAX_COMMAND: u64 = 4096;
@@ -102,12 +104,9 @@ fn executable(proc: &Path) -> Option<String> {
 }
 
 fn command(proc: &Path) -> Vec<String> {
-    let mut text = Vec::new();
-    if let Ok(file) = fs::File::open(proc.join("cmdline")) {
-        // What cannot be read is not shown.
-        let _ = file.take(MAX_COMMAND).read_to_end(&mut text);
-    }
-    words(&text)
+    // What cannot be read is not shown.
+    let text = patient::read(&proc.join("cmdline"), MAX_COMMAND);
+    words(&text.unwrap_or_default())
 }
 
 /// The words of a command line as in `/proc/PID/cmdline`.

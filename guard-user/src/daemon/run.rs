@@ -151,7 +151,7 @@ pub fn enter(
 pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Sessions, Refusal> {
     let (session, shown) = shared.with(|state| {
         let session = state.session(id, |owner| who.answers_for(owner))?.cgroup.id;
-        let shown = state.shown(session);
+        let shown: Vec<_> = state.shown(session).into_iter().collect();
         state.kill(session)?;
         Ok::<_, Refusal>((session, shown))
     })?;
@@ -159,7 +159,11 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
         loop {
             let goes_on = shared.with(|state| {
                 state.look_at(session);
-                state.has_processes(session)
+                // One may have begun meanwhile.
+                let inside = state.end_all_inside(session);
+                inside.iter().for_each(|inner| state.look_at(*inner));
+                let mut all = inside.into_iter().chain([session]);
+                all.any(|one| state.has_processes(one))
             });
             if !goes_on {
                 return;
@@ -176,9 +180,7 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
             "guard sessions, in a while",
         )
     })?;
-    Ok(proto::Sessions {
-        sessions: shown.into_iter().collect(),
-    })
+    Ok(proto::Sessions { sessions: shown })
 }
 
 /// What is inside cannot fill the kernel's memory with policies.
@@ -492,7 +494,9 @@ impl State {
                 }
             },
             connects: call.connects,
-            scoped: call.scoped,
+            // A session inside is not believed to have what the one around it lacks. Units are not kept from any socket.
+            scoped: call.scoped
+                && outer.is_none_or(|outer| outer.about.scoped || !outer.cgroup.is_ours()),
             // Only a person is believed that the namespace is what it should be.
             root: call.root && outer.is_none(),
             user_namespace: outer.and_then(|outer| outer.about.user_namespace),

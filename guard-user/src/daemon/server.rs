@@ -137,7 +137,11 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     };
     let account = match caller.place {
         Place::Outside => Account::User(caller.uid),
-        Place::Inside(session) => Account::Session(session),
+        // Those inside have no more together than the one that a person started.
+        Place::Inside(session) => Account::Session(session.map(|session| {
+            let outermost = |state: &mut State| Some(state.sessions.live(session)?.outermost());
+            shared.with(outermost).unwrap_or(session)
+        })),
         Place::Unowned(cgroup) => Account::Unowned(cgroup),
     };
     if !open.connections.borrow_mut().admit(account) {

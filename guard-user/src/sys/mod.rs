@@ -16,6 +16,7 @@ pub mod netns;
 pub mod notify;
 pub mod packets;
 pub mod passed;
+pub mod patient;
 pub mod pidfd;
 pub mod process;
 pub mod readiness;

@@ -7,13 +7,14 @@
 //! then the number was its own all the time.
 
 use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::net::UCred;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 /// A command line is read up to this many bytes.
@@ -43,7 +44,7 @@ impl Peer {
         Ok(Self {
             uid: credentials.uid.as_raw(),
             gid: credentials.gid.as_raw(),
-            pidfd: pidfd_of(socket, credentials.pid)?,
+            pidfd: pidfd_of(socket, &credentials)?,
         })
     }
 
@@ -114,12 +115,7 @@ impl Peer {
     ///
     /// `NotFound` where it has ended. Else the system's.
     pub fn command(&self) -> io::Result<Vec<u8>> {
-        self.read(|proc| {
-            let mut line = Vec::new();
-            let file = fs::File::open(proc.join("cmdline"))?;
-            file.take(MAX_COMMAND).read_to_end(&mut line)?;
-            Ok(line)
-        })
+        self.read(|proc| super::patient::read(&proc.join("cmdline"), MAX_COMMAND))
     }
 
     /// Its controlling terminal, by the name below `/dev`; `None` where it has none.
@@ -236,13 +232,30 @@ fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the process has ended")
 }
 
-fn pidfd_of(socket: BorrowedFd<'_>, pid: Pid) -> io::Result<OwnedFd> {
+fn pidfd_of(socket: BorrowedFd<'_>, peer: &UCred) -> io::Result<OwnedFd> {
     match peer_pidfd(socket) {
         Err(error) if error.raw_os_error() == Some(Errno::NOPROTOOPT.raw_os_error()) => {
-            Ok(pidfd_open(pid, PidfdFlags::empty())?)
+            by_number(peer)
         }
         pidfd => pidfd,
     }
+}
+
+/// The process that has a peer's number now. It may be another one: one of another user's is told from it, and no other.
+fn by_number(peer: &UCred) -> io::Result<OwnedFd> {
+    let pidfd = pidfd_open(peer.pid, PidfdFlags::empty())?;
+    match effective_uid(peer.pid)? == peer.uid.as_raw() {
+        true => Ok(pidfd),
+        false => Err(gone()),
+    }
+}
+
+/// The user that a process is, as proc_pid_status(5) has it: real, effective, saved, of file systems.
+fn effective_uid(pid: Pid) -> io::Result<u32> {
+    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
+    let uid = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    uid.ok_or_else(gone)
 }
 
 /// Whether the kernel itself says which process a peer is, since Linux 6.5. Else [`Peer::of`] has only its number.
@@ -369,9 +382,16 @@ mod tests {
             no_socket.raw_os_error(),
             Some(Errno::NOTSOCK.raw_os_error())
         );
-        // A kind of socket that does not know SO_PEERPIDFD answers as an older kernel does.
         let (one, _other) = UnixStream::pair().unwrap();
-        let own = rustix::process::getpid();
-        assert!(pidfd_of(one.as_fd(), own).is_ok());
+        let own = rustix::net::sockopt::socket_peercred(&one).unwrap();
+        assert!(by_number(&own).is_ok());
+        let other = UCred {
+            uid: rustix::process::Uid::from_raw(own.uid.as_raw() + 1),
+            ..own
+        };
+        assert_eq!(
+            by_number(&other).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
     }
 }

@@ -120,7 +120,8 @@ fn trust(identity: &Identity, options: &Options) -> Result<Option<Trust>, Failur
         why: why.to_string(),
         fix: "none".into(),
     })?;
-    let (trust, warnings) = Trust::prepare(&authority, identity, &options.state);
+    let cgroup = std::env::temp_dir();
+    let (trust, warnings) = Trust::prepare(&authority, identity, &options.state, &cgroup);
     warn(&warnings);
     Ok(trust)
 }

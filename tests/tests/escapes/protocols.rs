@@ -10,7 +10,7 @@ use std::thread;
 
 use anyhow::{Result, ensure};
 use guard_lab::network::DEV_V4;
-use guard_lab::{Attempt, Daemon, Extended, Network, Production, Report, Unowned};
+use guard_lab::{AGENT, Attempt, Daemon, Extended, Network, Production, Report, Unowned};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::scene::{Place, Scene, both, either};
@@ -286,6 +286,9 @@ fn extensions() -> Result<Tried> {
     const HIDDEN: (&str, u16) = ("2001:db8:8::7", 53);
     let network = Network::new()?;
     let production = Production::start(&network)?;
+    // So that the next machine's address is known, and no packet waits for it.
+    let known = Attempt::udp(HIDDEN.0, HIDDEN.1).outside(network.dev(), AGENT)?;
+    ensure!(known.ok, "{known:?}");
     let mut daemon = Daemon::in_network(&network)
         .policy("port", PORT)
         .prepare()?;

@@ -14,6 +14,8 @@ const RUN: &str = "./probe run --user nobody -- ";
 
 /// Long enough for what must not come.
 const A_WHILE: Duration = Duration::from_millis(700);
+/// For what has to be seen, on a slow machine too.
+const LONG: Duration = Duration::from_secs(20);
 
 fn pid(text: &str) -> Pid {
     Pid::from_raw(text.trim().parse().unwrap()).unwrap()
@@ -54,13 +56,13 @@ fn what_it_leaves_behind_cannot_paint_or_read_any_more() {
     let bench = Bench::new();
     let mut terminal = Terminal::new(&bench);
     let paint = "(sleep 0.4; echo pain''ted; read -r x; echo $x > said) 0<&0 & echo left";
-    let mut leave = |how: &str| {
+    let mut leave = |how: &str, patience: Duration| {
         terminal.press(&format!("{how} bash -c \"{paint}\"; echo en''ded\n"));
         terminal.expect("ended");
-        terminal.sees_within("painted", A_WHILE)
+        terminal.sees_within("painted", patience)
     };
-    assert!(leave(""), "without guard");
-    assert!(!leave(RUN));
+    assert!(leave("", LONG), "without guard");
+    assert!(!leave(RUN, A_WHILE));
 }
 
 /// A full-screen program, as vim is one.
@@ -363,12 +365,12 @@ fn the_terminal_belongs_to_the_user() {
     terminal.expect(USER);
     terminal.expect("$ ");
     let name = terminal.name().to_owned();
-    let mut paint = |how: &str| {
+    let mut paint = |how: &str, patience: Duration| {
         terminal.press(&format!(
             "{how} sh -c 'echo pain''ted > {name}'; echo do''ne\n"
         ));
-        terminal.sees_within("painted\r\n", A_WHILE)
+        terminal.sees_within("painted\r\n", patience)
     };
-    assert!(paint(""));
-    assert!(!paint(RUN));
+    assert!(paint("", LONG));
+    assert!(!paint(RUN, A_WHILE));
 }

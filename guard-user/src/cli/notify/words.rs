@@ -1,12 +1,14 @@
 //! What a notification says. Part of it is the agent's: none of it is taken for markup.
 
-use super::buttons;
+use super::buttons::{self, Answer};
 use crate::cli::render::escape::visible;
 use crate::cli::render::{command_line, requests, time::Clock};
 use crate::proto::Request;
 
 /// Characters of one piece.
 const PIECE: usize = 160;
+/// Characters of a request's body, or of a statement.
+const BODY: usize = 480;
 /// A program's name is cut after so many characters.
 const NAME: usize = 24;
 /// Characters of a summary, which desktops show in one line.
@@ -57,6 +59,14 @@ impl Abilities {
         let mut actions = Vec::new();
         if self.actions {
             actions = buttons::of(request);
+            if is_cut(request) {
+                // Nobody says yes here to what they have not seen.
+                actions.retain(|(key, _)| matches!(Answer::of(key), Some(Answer::No)));
+                let id = &request.id;
+                lines.push(format!(
+                    "All of it, and a yes: guard watch, or guard approve {id}"
+                ));
+            }
         } else {
             let id = &request.id;
             let yes = match &request.burst {
@@ -82,10 +92,29 @@ impl Abilities {
     }
 }
 
+/// Whether it is about a statement, or a request, of which a notification shows a part.
+fn is_cut(request: &Request) -> bool {
+    let Some(http) = &request.http else {
+        return false;
+    };
+    let is_longer = |text: &str, most| visible(text, most).ends_with('…');
+    let shown = http.body_preview.as_deref().unwrap_or_default();
+    let is_part = http.bytes.is_none_or(|bytes| bytes > shown.len() as u64);
+    match http.is_statement() {
+        true => is_longer(shown, BODY),
+        false => is_part || is_longer(shown, BODY) || is_longer(&requests::line(http), SUMMARY),
+    }
+}
+
 fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
     let mut lines = Vec::new();
-    let mut add =
-        |label: &str, text: &str| lines.push(format!("{label}: {}", visible(text, PIECE)));
+    let mut add = |label: &str, text: &str| {
+        let most = match label {
+            "Text" | "Body" => BODY,
+            _ => PIECE,
+        };
+        lines.push(format!("{label}: {}", visible(text, most)));
+    };
     add("To", to);
     if let Some(burst) = &request.burst {
         add("Tried", &requests::tried(burst));
@@ -97,7 +126,8 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
     if let Some(http) = &request.http {
         add("It", &http.kind);
         if let Some(body) = &http.body_preview {
-            add("Body", body);
+            let is_statement = http.is_statement();
+            add(if is_statement { "Text" } else { "Body" }, body);
         }
         http.warnings
             .iter()

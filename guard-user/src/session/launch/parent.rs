@@ -1,7 +1,8 @@
 //! Standing in for the command towards shell and terminal.
 //!
 //! Where there is no terminal, that is; else see `pty.rs`. `guard run` stays as the parent, in the process group that
-//! whoever started it gave it, and the command is in the same one. So what is sent to that group reaches the command by itself, and what is left for the parent is:
+//! whoever started it gave it, and the command is in the same one. So what is sent to that group reaches the command by
+//! itself, and what is left for the parent is:
 //!
 //! - to pass on what other processes send to it alone,
 //! - to stop when the command stops, so that a shell sees a stopped job, and

@@ -19,9 +19,10 @@ mod view;
 mod wget;
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,9 @@ use self::variables::{Before, Plan};
 use self::view::View;
 use super::Identity;
 
+/// What the directory of a session's files is called, and what in it names the session's cgroup.
+const PREFIX: &str = "guard-trust-";
+const SESSION: &str = "session";
 /// Where a view's files are, below the directory of guardd's socket.
 const VIEW: &str = "trust";
 
@@ -70,18 +74,19 @@ impl Place {
 
 impl Trust {
     /// Reads what the command would trust, with the rights of whom it runs as, and adds `authority`, a certificate as
-    /// PEM. `state` is the directory of guardd's socket. Beside it, what the person should know. `None` where there is
-    /// nothing that could be done, or that has to be.
+    /// PEM. `state` is the directory of guardd's socket, `cgroup` the session's. Beside it, what the person should know.
+    /// `None` where there is nothing that could be done, or that has to be.
     #[must_use]
     pub fn prepare(
         authority: &str,
         identity: &Identity,
         state: &Path,
+        cgroup: &Path,
     ) -> (Option<Self>, Vec<String>) {
         let Some(authority) = Authority::parse(authority) else {
             return (None, vec![without("what guardd gave is no certificate")]);
         };
-        let (place, mut warnings) = match place(&authority, state) {
+        let (place, mut warnings) = match place(&authority, state, cgroup) {
             Ok(place) => place,
             Err(why) => return (None, vec![without(why)]),
         };
@@ -139,12 +144,14 @@ fn without(why: impl std::fmt::Display) -> String {
 }
 
 /// Where the files will be, and what the person should know about it.
-fn place(authority: &Authority, state: &Path) -> io::Result<(Place, Vec<String>)> {
+fn place(authority: &Authority, state: &Path, cgroup: &Path) -> io::Result<(Place, Vec<String>)> {
     if geteuid().is_root() {
         let (view, warnings) = View::of_system(authority, state.join(VIEW));
         return Ok((Place::View(view), warnings));
     }
-    Ok((Place::Directory(directory()?), Vec::new()))
+    let base = std::path::absolute(base())?;
+    sweep(&base);
+    Ok((Place::Directory(directory(&base, cgroup)?), Vec::new()))
 }
 
 /// What there is, read with the rights of this thread, and what is to be.
@@ -166,15 +173,48 @@ fn plan(authority: &Authority, place: &Place) -> Plan {
     plan
 }
 
-/// A directory that this user alone may enter.
-fn directory() -> io::Result<TempDir> {
+/// Where the directories of sessions are.
+fn base() -> PathBuf {
     let own = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-    let base = own.filter(|dir| is_own(dir));
-    let base = base.unwrap_or_else(env::temp_dir);
-    tempfile::Builder::new()
-        .prefix("guard-trust-")
+    let own = own.filter(|dir| is_own(dir));
+    own.unwrap_or_else(env::temp_dir)
+}
+
+/// A directory that this user alone may enter.
+fn directory(base: &Path, cgroup: &Path) -> io::Result<TempDir> {
+    let directory = tempfile::Builder::new()
+        .prefix(PREFIX)
         .permissions(fs::Permissions::from_mode(0o700))
-        .tempdir_in(std::path::absolute(base)?)
+        .tempdir_in(base)?;
+    let session = cgroup.as_os_str().as_bytes();
+    fs::write(directory.path().join(SESSION), session)?;
+    Ok(directory)
+}
+
+/// Removes what is left of this user's sessions that have ended: where `guard run` was killed, or the session went on without
+/// it, nobody else does. Whatever keeps it from that is for the next one.
+fn sweep(base: &Path) {
+    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().as_bytes().starts_with(PREFIX.as_bytes());
+        let path = entry.path();
+        let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+        if is_ours && is_dir && is_own(&path) && has_ended(&path) {
+            let _ = fs::remove_dir_all(path);
+        }
+    }
+}
+
+/// Whether the session of that directory has ended: guardd removes its cgroup then.
+fn has_ended(directory: &Path) -> bool {
+    // A session may have left anything there.
+    let Ok(cgroup) = system::read(&directory.join(SESSION)) else {
+        return false;
+    };
+    let cgroup = Path::new(OsStr::from_bytes(&cgroup));
+    // Whether cgroups can be seen from here at all: with a guardd, the cgroups above may have gone as well.
+    let nearest = cgroup.ancestors().find(|dir| dir.is_dir());
+    let is_seen = nearest.is_some_and(|dir| dir.join("cgroup.controllers").exists());
+    cgroup.is_absolute() && is_seen && !cgroup.exists()
 }
 
 fn is_own(dir: &Path) -> bool {

@@ -1,10 +1,12 @@
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
 use super::authority::tests::OURS;
 use super::*;
 
 #[test]
 fn what_is_no_certificate_is_told() {
     let own = Identity::choose(geteuid().is_root().then_some("nobody")).unwrap();
-    let (none, warnings) = Trust::prepare("x", &own, Path::new("/nonexistent"));
+    let (none, warnings) = Trust::prepare("x", &own, Path::new("/nonexistent"), Path::new("/s1"));
     assert!(none.is_none());
     insta::assert_snapshot!(warnings.join("\n"), @"the session does not trust guard's certificate, so programs refuse HTTPS to read-only destinations: what guardd gave is no certificate");
 }
@@ -15,7 +17,7 @@ fn a_view_without_a_place_changes_nothing() {
         return;
     }
     let nobody = Identity::choose(Some("nobody")).unwrap();
-    let (trust, _) = Trust::prepare(OURS, &nobody, Path::new("/nonexistent"));
+    let (trust, _) = Trust::prepare(OURS, &nobody, Path::new("/nonexistent"), Path::new("/s1"));
     let effect = trust.unwrap().take_effect();
     assert!(effect.environment.is_empty());
     assert!(effect.warnings[0].contains("there is no place for its files"));
@@ -46,6 +48,32 @@ fn the_directory_goes_unless_it_is_needed() {
 }
 
 #[test]
+fn what_is_left_of_sessions_that_have_ended_is_removed() {
+    let base = tempfile::tempdir().unwrap();
+    let cgroups = tempfile::tempdir().unwrap();
+    let of = |cgroup: &Path| directory(base.path(), cgroup).unwrap().keep();
+    fs::write(cgroups.path().join("cgroup.controllers"), "").unwrap();
+    let ended = of(&cgroups.path().join("guard/s1"));
+    let lives = of(cgroups.path());
+    let unseen = of(Path::new("/nonexistent/guard/s1"));
+    let unnamed = of(Path::new("s1"));
+    let foreign = base.path().join("guard-trust-x");
+    fs::create_dir(&foreign).unwrap();
+    let other = base.path().join("other");
+    fs::rename(of(&cgroups.path().join("s1")), &other).unwrap();
+    // A session has made it: nobody writes to that pipe.
+    let planted = base.path().join("guard-trust-planted");
+    fs::create_dir(&planted).unwrap();
+    let pipe = planted.join(SESSION);
+    mknodat(CWD, pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    sweep(base.path());
+    assert!(!ended.exists());
+    for stays in [lives, unseen, unnamed, foreign, other, planted] {
+        assert!(stays.is_dir(), "{}", stays.display());
+    }
+}
+
+#[test]
 fn only_a_directory_of_ones_own_is_taken() {
     let dir = tempfile::tempdir().unwrap();
     assert!(is_own(dir.path()));
@@ -59,7 +87,7 @@ fn only_a_directory_of_ones_own_is_taken() {
 
 #[test]
 fn nobody_else_enters_the_directory() {
-    let directory = directory().unwrap();
+    let directory = directory(&env::temp_dir(), Path::new("/s1")).unwrap();
     let mode = fs::metadata(directory.path()).unwrap().mode();
     assert_eq!(mode & 0o777, 0o700);
 }
