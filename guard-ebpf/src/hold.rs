@@ -203,8 +203,8 @@ impl Hold {
     }
 }
 
-/// Lets a connection wait that a person could allow; `asked` is what that person is asked about. False where it is to be refused: nobody would answer, or memory is
-/// short.
+/// Lets a connection wait that a person could allow; `asked` is what that person is asked about. False where it is to be
+/// refused: nobody would answer, or memory is short.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::packet`].
 #[inline(never)]

@@ -21,8 +21,8 @@ pub const INTERFACE: &str = "org.guardd.Control";
 /// the daemon bounds those, not their frames.
 pub const MAX_FRAME: usize = 64 * 1024;
 
-/// A frame of [`Call::Run`], [`Call::Assign`] or [`Call::Explain`] carries a policy's text and may be this long. Anything longer belongs in
-/// the daemon's policy directory.
+/// A frame of [`Call::Run`], [`Call::Assign`] or [`Call::Explain`] carries a policy's text and may be this long. Anything
+/// longer belongs in the daemon's policy directory.
 pub const MAX_POLICY_FRAME: usize = 8 * 1024 * 1024;
 
 /// What a client asks for.
@@ -468,6 +468,16 @@ pub struct HttpRequest {
 impl HttpRequest {
     /// The scheme of statements for `PostgreSQL`.
     pub const POSTGRES: &str = "postgres";
+
+    /// The pattern that is for its path and no other: a `*` of its own is written `\*`. Of a URL all but the query.
+    #[must_use]
+    pub fn as_pattern(&self) -> String {
+        match (self.is_statement(), self.path.split_once('?')) {
+            (true, _) => self.path.replace('*', r"\*"),
+            (false, Some((path, _))) => path.to_owned(),
+            (false, None) => self.path.clone(),
+        }
+    }
 
     /// Whether it is a statement for a database.
     #[must_use]

@@ -2,17 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::shell::{root, run, target};
 use crate::{install, lab};
 
 /// The suite that wants them.
 const SUITE: &str = "clients";
 
 /// Programs that are installed, and their packages.
-const PROGRAMS: [(&str, &str); 5] = [
+const PROGRAMS: [(&str, &str); 6] = [
     ("git", "git"),
+    ("go", "golang-go"),
     ("node", "nodejs"),
     ("psql", "postgresql-client"),
     // The system's own, which goes by the system's certificates.
@@ -21,29 +24,44 @@ const PROGRAMS: [(&str, &str); 5] = [
     ("/usr/bin/python3", "python3"),
 ];
 
-/// What else is wanted is unpacked only, 40 MB of packages: installed, these servers would start. Go's clients are
-/// `etcdctl` and `promtool`, for its compiler is several times as much.
-const UNPACKED: [&str; 23] = [
+/// What else is wanted is unpacked only, 50 MB of packages: installed, these servers would start.
+const UNPACKED: [&str; 39] = [
     "docker-registry",
     "etcd-client",
     "etcd-server",
+    "golang-github-jackc-chunkreader-v2-dev",
+    "golang-github-jackc-pgconn-dev",
+    "golang-github-jackc-pgio-dev",
+    "golang-github-jackc-pgpassfile-dev",
+    "golang-github-jackc-pgproto3-v2-dev",
+    "golang-github-jackc-pgservicefile-dev",
+    "golang-github-jackc-pgtype-dev",
+    "golang-github-jackc-pgx-v4-dev",
+    "golang-golang-x-crypto-dev",
+    "golang-golang-x-text-dev",
     "libnginx-mod-http-dav-ext",
     "nginx",
     "node-pg",
     "node-split2",
     "prometheus",
+    "python3-asgiref",
+    "python3-asyncpg",
     "python3-certifi",
     "python3-chardet",
     "python3-charset-normalizer",
+    "python3-django",
     "python3-h2",
     "python3-hpack",
     "python3-hyperframe",
     "python3-greenlet",
     "python3-idna",
+    "python3-pg8000",
     "python3-psycopg",
     "python3-psycopg2",
     "python3-requests",
     "python3-sqlalchemy",
+    "python3-sqlparse",
+    "python3-tz",
     "python3-typing-extensions",
     "python3-urllib3",
     "python3-websockets",
@@ -67,7 +85,33 @@ pub(crate) fn obtain(test_args: &[String]) -> Result<Option<PathBuf>> {
         install::apt_install(&[LIBRARY.1], why)?;
     }
     obtain_postgres(why)?;
-    install::obtain_tree(SUITE, &UNPACKED, why).map(Some)
+    let tree = install::obtain_tree(SUITE, &UNPACKED, why)?;
+    build_in_go(&tree)?;
+    Ok(Some(tree))
+}
+
+/// Clients that are written for these tests, in Go: that language has its own way to speak to servers.
+const IN_GO: [&str; 1] = ["pgx"];
+
+/// Builds them with what was unpacked, to lie beside the other programs.
+///
+/// # Errors
+///
+/// What the compiler said.
+fn build_in_go(tree: &Path) -> Result<()> {
+    let sources = root().join("tests/tests/clients/programs");
+    for name in IN_GO {
+        // Debian's packages are laid out as before there were modules. What was built is built again only where it changed.
+        run(Command::new("go")
+            .args(["build", "-p", "2", "-o"])
+            .arg(tree.join("usr/bin").join(name))
+            .arg(sources.join(name).with_extension("go"))
+            .env("GO111MODULE", "off")
+            .env("GOPATH", tree.join("usr/share/gocode"))
+            .env("GOCACHE", target().join("tools/go"))
+            .env("CGO_ENABLED", "0"))?;
+    }
+    Ok(())
 }
 
 /// Where Debian's packages ask whether to make a cluster of databases, and run it.

@@ -27,12 +27,27 @@ pub(crate) fn say(what: &str) {
 
 /// The cargo that runs this, in the root of the workspace.
 pub(crate) fn cargo() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root());
+    forget_cargo(Command::new(cargo_program()))
+}
+
+/// The same, started by another program, which has its own arguments already.
+pub(crate) fn cargo_by(program: Command) -> Command {
+    let mut program = forget_cargo(program);
+    program.arg(cargo_program());
+    program
+}
+
+fn cargo_program() -> OsString {
+    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+}
+
+/// In the root of the workspace, and without what would have it build anew what is there.
+fn forget_cargo(mut command: Command) -> Command {
+    command.current_dir(root());
     for name in inherited_from_cargo() {
-        cargo.env_remove(name);
+        command.env_remove(name);
     }
-    cargo
+    command
 }
 
 /// What the cargo that runs this sets, or is told, for the host build, and another cargo must not inherit.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use crate::shell::{cargo, run, target};
+use crate::shell::{cargo_by, run, target};
 use crate::{before, build, clients, lab};
 
 /// Runs every test, the privileged ones on this machine's kernel.
@@ -29,8 +29,7 @@ pub(crate) fn test_with(args: &[String], more: &[(&str, &Path)]) -> Result<()> {
     // A job in the background of a script ignores these, and so would what the tests interrupt.
     let mut env = Command::new("env");
     env.arg("--default-signal=INT,QUIT");
-    run(env
-        .arg(cargo().get_program())
+    run(cargo_by(env)
         .args(["test", "--locked", "--workspace", "--exclude", "guard-ebpf"])
         .arg("--target-dir")
         .arg(target())

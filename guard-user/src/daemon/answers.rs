@@ -47,7 +47,7 @@ impl State {
             if terms.read_only {
                 return Err(no_read(id));
             }
-            return self.approve_http(by, &asked, widening, terms);
+            return self.approve_http(by, (id, &asked), widening, terms);
         }
         if !widening.is_none() {
             return Err(no_http(id));
@@ -122,7 +122,7 @@ impl State {
         let record = Record::of(&asked.shown.session, asked.owner)
             .with("request", request.clone())
             .with("called", (id != request).then_some(id))
-            .with("parts", asked.burst.as_ref().map(|_| parts))
+            .with("parts", (!parts.is_empty()).then_some(parts))
             .with("answer", "no")
             .with(
                 "refuses",
@@ -143,7 +143,10 @@ impl State {
         for to in asked.burst.iter().flat_map(Burst::addresses) {
             self.refuse_in_kernel(&asked.question.at(to), until);
         }
-        self.mute(asked.question, asked.burst, asked.shown.clone(), until);
+        for (question, shown) in asked.each() {
+            let burst = asked.burst.clone();
+            self.mute(question.clone(), burst, shown.clone(), until);
+        }
         self.keep_requests();
         self.settle_waiters();
         self.look_at_held();
@@ -239,7 +242,12 @@ fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Rec
 fn answered(asked: &Pending, called: &str, prefixes: &[Prefix]) -> Vec<String> {
     let own = asked.shown.id.as_str();
     let Some(burst) = &asked.burst else {
-        return vec![own.to_owned()];
+        let parts = asked.each().map(|(_, shown)| shown.id.as_str());
+        let parts = parts.filter(|id| *id != own);
+        return std::iter::once(own)
+            .chain(parts)
+            .map(str::to_owned)
+            .collect();
     };
     let ids: Vec<_> = burst.ids_in(prefixes).collect();
     let first = if ids.contains(&own) { own } else { called };

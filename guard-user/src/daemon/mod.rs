@@ -44,6 +44,7 @@ pub mod proxy;
 pub mod relays;
 pub mod requests;
 pub mod run;
+pub mod series;
 pub mod server;
 pub mod service;
 pub mod sessions;

@@ -257,6 +257,7 @@ mod tests {
             request: proto::HttpRequest::default(),
             alone: None,
             plain: true,
+            series: false,
         };
         for (port, http, kind, expected) in [
             (443, None, HoleKind::ALL, true),

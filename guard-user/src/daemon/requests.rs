@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     bursts::{self, Burst},
+    series::Series,
     tries,
 };
 use crate::{policy::Prefix, proto};
@@ -47,8 +48,9 @@ pub struct Question {
     pub http: Option<Rc<HttpQuestion>>,
 }
 
-/// An HTTP request that is asked about.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// An HTTP request that is asked about. Two of the same digest are the same one, whatever is told about them: how many rows a
+/// statement would change differs from one time to the next.
+#[derive(Clone, Debug)]
 pub struct HttpQuestion {
     /// The request.
     pub request: proto::HttpRequest,
@@ -57,6 +59,30 @@ pub struct HttpQuestion {
     pub alone: Option<u64>,
     /// Whether method and path are all that says what is done to what: no header and nothing in the query names others.
     pub plain: bool,
+    /// Whether it is asked about together with those that come in a row behind it: it is a definition, nobody waits for
+    /// the answer, and a migration has many.
+    pub series: bool,
+}
+
+impl HttpQuestion {
+    fn known_by(&self) -> (Option<u64>, Result<&str, (&proto::HttpRequest, bool)>) {
+        let by = self.request.digest.as_deref();
+        (self.alone, by.ok_or((&self.request, self.plain)))
+    }
+}
+
+impl PartialEq for HttpQuestion {
+    fn eq(&self, other: &Self) -> bool {
+        self.known_by() == other.known_by()
+    }
+}
+
+impl Eq for HttpQuestion {}
+
+impl std::hash::Hash for HttpQuestion {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.known_by().hash(state);
+    }
 }
 
 impl Question {
@@ -64,6 +90,13 @@ impl Question {
     fn is_beside(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.session, one.protocol, one.port, one.http.is_none());
         of(self) == of(other) && self.http.is_none()
+    }
+
+    /// Whether another is of the same session, for the same place.
+    #[must_use]
+    pub fn is_there(&self, other: &Self) -> bool {
+        let of = |one: &Self| (one.session, one.destination, one.protocol, one.port);
+        of(self) == of(other)
     }
 
     /// The same about another address.
@@ -84,11 +117,9 @@ impl Question {
     #[must_use]
     pub fn alike(&self) -> Self {
         let http = self.http.as_deref().map(|http| {
-            let request = http.request.clone();
             Rc::new(HttpQuestion {
-                request,
                 alone: None,
-                plain: http.plain,
+                ..http.clone()
             })
         });
         Self {
@@ -105,6 +136,8 @@ pub struct Pending {
     pub question: Question,
     /// What it is about beside that.
     pub burst: Option<Burst>,
+    /// The statements that it is about, where they are several: the question is the first one's, and each has an id.
+    pub series: Series,
     /// The session's user.
     pub owner: u32,
     /// When it was asked first.
@@ -124,21 +157,24 @@ impl Pending {
         let covers = |burst: &Burst| {
             burst.prefix().covers(&question.destination) && self.question.is_beside(question)
         };
-        self.question == *question || self.burst.as_ref().is_some_and(covers)
+        let is_own = self.question == *question || self.burst.as_ref().is_some_and(covers);
+        is_own || self.series.questions().any(|one| one == question)
     }
 
     /// Whether it goes by that id, or did before it became part of a burst.
     #[must_use]
     pub fn is_called(&self, id: &str) -> bool {
         let is_part = |burst: &Burst| burst.ids().any(|one| one == id);
-        self.shown.id == id || self.burst.as_ref().is_some_and(is_part)
+        let is_own = self.shown.id == id || self.burst.as_ref().is_some_and(is_part);
+        is_own || self.series.ids().any(|one| one == id)
     }
 
     /// Whether what is open leaves nothing of it to ask. `is_open`: all of these, by one hole.
     #[must_use]
     pub fn is_settled(&self, is_open: impl Fn(&[Question]) -> bool) -> bool {
         let Some(burst) = &self.burst else {
-            return is_open(std::slice::from_ref(&self.question));
+            let is_open = |one: &Question| is_open(std::slice::from_ref(one));
+            return is_open(&self.question) && self.series.questions().all(is_open);
         };
         let mut tried = burst.addresses().map(|to| self.question.at(to));
         is_open(&self.question.ends(&burst.prefix()))
@@ -225,6 +261,9 @@ pub struct Asked {
     /// [`HttpQuestion::plain`].
     #[serde(default)]
     pub plain: bool,
+    /// [`HttpQuestion::series`].
+    #[serde(default)]
+    pub series: bool,
     /// Until when it is not asked again, in nanoseconds of boot time: a person said no. The machine's next boot finds
     /// none of these.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -270,6 +309,7 @@ impl Asked {
                 ..shown.clone()
             },
             plain: question.http.as_deref().is_some_and(|http| http.plain),
+            series: question.http.as_deref().is_some_and(|http| http.series),
             refused_until,
             burst: None,
         }
@@ -292,6 +332,7 @@ impl Asked {
                     request,
                     alone: None,
                     plain: self.plain,
+                    series: self.series,
                 })
             }),
         }
@@ -392,16 +433,22 @@ impl Requests {
         }
         let shown = ask()?;
         let id = shown.id.clone();
+        self.version += 1;
+        let mut pending = self.pending.iter_mut();
+        if let Some(known) = pending.find(|one| one.is_followed_by(&question, &shown, now)) {
+            known.follow(question, shown, now);
+            return Ok(Noted::New(id));
+        }
         self.pending.push(Pending {
             question,
             burst: None,
+            series: Series::default(),
             owner,
             asked: now,
             last: now,
             tried: 1,
             shown,
         });
-        self.version += 1;
         Ok(Noted::New(id))
     }
 
@@ -653,6 +700,18 @@ impl Requests {
         Some(self.pending.remove(at))
     }
 
+    /// Takes off the list what a yes by that id answers of a series: it and what came before it. The rest asks on.
+    pub fn take_up_to(&mut self, id: &str) {
+        let Some(at) = self.pending.iter().position(|one| one.is_called(id)) else {
+            return;
+        };
+        self.version += 1;
+        let answered = self.pending.remove(at);
+        if let Some(rest) = answered.after(id) {
+            self.pending.insert(at, rest);
+        }
+    }
+
     /// Takes off the list what a yes for these prefixes answers of a question; the rest of it asks on, by `new` where it
     /// has no id of its own.
     pub fn take_answered(&mut self, id: &str, opened: &[Prefix], new: String) {
@@ -722,9 +781,12 @@ impl Requests {
     /// is there before the other goes.
     #[must_use]
     pub fn to_keep(&self) -> Vec<(String, Asked)> {
-        let waiting = self.pending.iter().map(|one| {
-            let asked = Asked::of(&one.question, &one.shown, None);
-            (one.shown.id.clone(), asked.with(one.burst.clone()))
+        let waiting = self.pending.iter().flat_map(|one| {
+            let keep = |(question, shown): (&Question, &proto::Request)| {
+                let asked = Asked::of(question, shown, None);
+                (shown.id.clone(), asked.with(one.burst.clone()))
+            };
+            one.each().map(keep).collect::<Vec<_>>()
         });
         let refused = self.muted.iter().map(|(question, no)| {
             let asked = Asked::of(question, &no.shown, Some(no.until.0));
@@ -770,7 +832,7 @@ impl Requests {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::{convert::Infallible, net::IpAddr};
 
     use jiff::Timestamp;
@@ -799,6 +861,7 @@ mod tests {
             request,
             alone,
             plain,
+            series: false,
         }));
         Question {
             http,
@@ -806,7 +869,7 @@ mod tests {
         }
     }
 
-    fn shown(id: u32) -> proto::Request {
+    pub(in crate::daemon) fn shown(id: u32) -> proto::Request {
         proto::Request {
             id: format!("r{id}"),
             session: "s1".to_owned(),

@@ -263,6 +263,7 @@ mod tests {
             kind: "changes something".to_owned(),
             warnings: Vec::new(),
             plain: true,
+            definition: false,
         }
     }
 
@@ -274,6 +275,7 @@ mod tests {
         Terms {
             rules: Vec::new(),
             account: 1,
+            writes: false,
         }
     }
 

@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 use super::wire::{Target, Tgid};
 use crate::sys::{bpf::Origins, tcp};
 
-/// Where the peer of a connection was going, and whose it is. What is learnt once is not there again. `None`: it was not turned here, or
-/// the connection is gone already, so that what was learnt may be about another one from the same port.
+/// Where the peer of a connection was going, and whose it is. What is learnt once is not there again. `None`: it was not
+/// turned here, or the connection is gone already, so that what was learnt may be about another one from the same port.
 ///
 /// # Errors
 ///

@@ -256,6 +256,7 @@ fn asked(
         bytes: body.bytes(),
         body_preview: text(body.head(MAX_PREVIEW)),
         plain: judge::is_plain(request),
+        definition: false,
         digest: body.is_whole().then(digest),
         rule: rule.unwrap_or_default(),
         kind: write.kind,

@@ -143,6 +143,10 @@ pub struct Terms {
     pub rules: Vec<Rules>,
     /// On whose account its connections are: the number of the session around it that a person started, or its own.
     pub account: u32,
+    /// A person has let through whatever changes something there, however often: a transaction that begins now may write
+    /// though it reads first.
+    #[serde(default)]
+    pub writes: bool,
 }
 
 /// Whether a request may pass.
@@ -182,6 +186,9 @@ pub struct Asked {
     /// Method and path are those of the request line: no header and nothing in the query names others.
     #[serde(default)]
     pub plain: bool,
+    /// It says what a database is, rather than what is in it: a migration has many, which are one question.
+    #[serde(default)]
+    pub definition: bool,
     /// SHA-256 of method, URL, headers and body, in hex, where the whole body has been read: a yes can be for this very
     /// request though its client has gone.
     pub digest: Option<String>,

@@ -28,7 +28,7 @@ pub(crate) const POLICY: &str = "clients";
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the agent runs, and a few servers.
-const PROGRAMS: [(&str, &str); 16] = [
+const PROGRAMS: [(&str, &str); 18] = [
     ("asked.py", include_str!("programs/asked.py")),
     ("Fetch.java", include_str!("programs/Fetch.java")),
     ("fetch.mjs", include_str!("programs/fetch.mjs")),
@@ -44,6 +44,8 @@ const PROGRAMS: [(&str, &str); 16] = [
     ("echo.py", include_str!("programs/echo.py")),
     ("driver.mjs", include_str!("programs/driver.mjs")),
     ("drivers.py", include_str!("programs/drivers.py")),
+    ("manage.py", include_str!("programs/manage.py")),
+    ("pooler.py", include_str!("programs/pooler.py")),
     ("wire.py", include_str!("programs/wire.py")),
 ];
 
@@ -249,9 +251,13 @@ impl Scene {
     }
 
     fn approve(&self, request: &Value) {
-        let id = request["id"].as_str().unwrap();
-        let approve = self.daemon.agent(["approve", id]).run().unwrap();
-        approve.success().unwrap();
+        self.answer(&["approve", request["id"].as_str().unwrap()]);
+    }
+
+    /// A person answers, in these words.
+    pub(crate) fn answer(&self, words: &[&str]) {
+        let answered = self.daemon.agent(words.iter().copied()).run();
+        answered.unwrap().success().unwrap();
     }
 
     /// A command on production.

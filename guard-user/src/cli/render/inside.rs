@@ -50,7 +50,7 @@ fn block(page: &mut Page, stopped: &Stopped, clock: &Clock) {
         .styled(explain::style(&stopped.verdict), &stopped.verdict)
         .end();
     if let Some(http) = &stopped.http {
-        page.paragraph("http", requests::line(http));
+        page.paragraph(requests::names(http).line, requests::line(http));
     }
     page.field("stopped", times(stopped, clock))
         .field("rule", rule(stopped))

@@ -179,21 +179,35 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
 
 fn http_fields(page: &mut Page, http: &HttpRequest) {
     // Whoever decides sees all of it.
-    match http.is_statement() {
-        true => page.paragraph("sql", line(http)),
-        false => page.paragraph("http", format_args!("{}{}", line(http), size(http))),
-    };
+    let names = names(http);
+    page.paragraph(names.line, format_args!("{}{}", line(http), size(http)));
     if !http.kind.is_empty() {
         page.field("kind", &http.kind);
     }
     if let Some(body) = body(http) {
-        let name = if http.is_statement() { "text" } else { "body" };
-        page.paragraph(name, body);
+        page.paragraph(names.body, body);
     }
     for warning in &http.warnings {
         page.styled(WARN, format_args!("    beware   {warning}"))
             .end();
     }
+}
+
+/// What is said of a request, by name.
+pub(crate) struct Names {
+    /// [`line`], with the size.
+    pub(crate) line: &'static str,
+    /// [`body`].
+    pub(crate) body: &'static str,
+}
+
+/// The names for that request, or statement.
+pub(crate) fn names(http: &HttpRequest) -> Names {
+    let (line, body) = match http.is_statement() {
+        true => ("sql", "text"),
+        false => ("http", "body"),
+    };
+    Names { line, body }
 }
 
 /// Method and URL; of a statement the text without constants, and where it goes.
@@ -253,7 +267,9 @@ fn rounded(bytes: u64) -> String {
 }
 
 pub(crate) fn size(http: &HttpRequest) -> String {
-    let bytes = http.bytes.map(|bytes| format!(", {bytes} bytes"));
+    // Of a statement all is shown, or how much is not.
+    let bytes = http.bytes.filter(|_| !http.is_statement());
+    let bytes = bytes.map(|bytes| format!(", {bytes} bytes"));
     bytes.unwrap_or_default()
 }
 

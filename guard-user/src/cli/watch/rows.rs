@@ -111,12 +111,13 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
 
 /// What a request would do.
 fn http_fields(http: &HttpRequest, fields: &mut Vec<Field>) {
+    let names = requests::names(http);
     let line = format!("{}{}", requests::line(http), requests::size(http));
-    fields.push(("http", line, Tone::Strong));
+    fields.push((names.line, line, Tone::Strong));
     let warnings = http.warnings.iter();
     fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));
     if let Some(body) = requests::body(http) {
-        fields.push(("body", body, Tone::Plain));
+        fields.push((names.body, body, Tone::Plain));
     }
     if !http.kind.is_empty() {
         fields.push(("kind", http.kind.clone(), Tone::Plain));

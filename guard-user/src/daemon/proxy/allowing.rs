@@ -50,7 +50,11 @@ impl Widening {
                 scheme: request.scheme.clone(),
                 host: request.host.clone(),
                 method: request.method.clone(),
-                pattern: pattern.clone(),
+                // Whoever gives the text that they were shown means that, and nothing else by a `*` in it.
+                pattern: match request.is_statement() && *pattern == request.path {
+                    true => request.as_pattern(),
+                    false => pattern.clone(),
+                },
             },
             (None, true) => Covers::Writes,
             (None, false) => match (alone, &request.digest) {
@@ -68,7 +72,7 @@ impl Widening {
 }
 
 impl State {
-    /// Answers an HTTP request with yes.
+    /// Answers an HTTP request with yes, or those of a series that had come when it went by the id that it was `called`.
     ///
     /// # Errors
     ///
@@ -76,53 +80,103 @@ impl State {
     pub fn approve_http(
         &mut self,
         by: &Answering,
-        asked: &Pending,
+        (called, asked): (&str, &Pending),
         widening: &Widening,
         terms: &Terms,
     ) -> Result<proto::Holes, Refusal> {
-        let question = asked.question.clone();
-        let Some(http) = question.http.as_deref() else {
-            return Err(no_http(&asked.shown.id));
-        };
-        let covers = widening.covers(http, self.proxy.waiters.is_asking(&question))?;
+        let wanted = self.wanted((called, asked), widening)?;
+        let question = &asked.question;
         let prefixes = vec![Prefix::host(question.destination)];
-        let ports = vec![events::ports_of(&question)];
+        let ports = vec![events::ports_of(question)];
         let grant = self.grant(question.session, prefixes, ports, terms)?;
         let requests = terms.requests.or(terms.connections);
-        let left = match (&covers, widening.is_none()) {
-            (Covers::Waiting(..), _) => Some(1),
-            (_, true) => Some(requests.unwrap_or(1)),
-            (_, false) => requests,
-        };
-        let permit = Permit {
-            session: question.session,
-            to: question.destination,
-            port: question.port,
-            request: asked.shown.id.clone(),
-            covers,
-            left: left.map(u64::from),
-            bytes: grant.bytes,
-            passed: 0,
-            expires: after(clock::now(), grant.time),
-            about: About {
-                session: question.session.0,
-                owner: grant.owner,
-                opened_by: self.users.name(by.who.uid()),
-                reason: asked.shown.note.clone(),
-                opened_at: Timestamp::now(),
+        let opened_by = self.users.name(by.who.uid());
+        let mut permits = Vec::new();
+        for (covers, shown) in wanted {
+            let left = match (&covers, widening.is_none()) {
+                (Covers::Waiting(..), _) => Some(1),
+                (_, true) => Some(requests.unwrap_or(1)),
+                (_, false) => requests,
+            };
+            let permit = Permit {
+                session: question.session,
+                to: question.destination,
+                port: question.port,
+                request: shown.id.clone(),
+                covers,
+                left: left.map(u64::from),
                 bytes: grant.bytes,
-            },
-        };
-        if !permit.has_room_for(&http.request) {
-            return Err(no_room(&http.request));
+                passed: 0,
+                expires: after(clock::now(), grant.time),
+                about: About {
+                    session: question.session.0,
+                    owner: grant.owner,
+                    opened_by: opened_by.clone(),
+                    reason: shown.note.clone(),
+                    opened_at: Timestamp::now(),
+                    bytes: grant.bytes,
+                },
+            };
+            let http = shown.http.as_ref();
+            if let Some(http) = http.filter(|http| !permit.has_room_for(http)) {
+                return Err(no_room(http));
+            }
+            permits.push((permit, shown));
         }
-        let id = self.write_permit(by, &grant, &permit, &asked.shown)?;
-        self.note_answer(by, (&asked.shown.id, asked.owner), "yes");
-        let shown = self.put_permit(id, permit, &asked.shown);
+        let ids = self.write_permits(by, &grant, &permits)?;
+        self.requests.take_up_to(called);
+        let mut holes = Vec::new();
+        for (id, (permit, shown)) in ids.into_iter().zip(permits) {
+            self.note_answer(by, (&shown.id, asked.owner), "yes");
+            holes.push(self.put_permit(id, permit, shown));
+        }
         Ok(proto::Holes {
-            holes: vec![shown],
+            holes,
             warnings: grant.warnings,
         })
+    }
+
+    /// What a yes lets through, and what people see of the request that it is for.
+    fn wanted<'a>(
+        &self,
+        (called, asked): (&str, &'a Pending),
+        widening: &Widening,
+    ) -> Result<Vec<(Covers, &'a proto::Request)>, Refusal> {
+        let mut wanted = Vec::new();
+        for (question, shown) in asked.each_up_to(called) {
+            let Some(http) = question.http.as_deref() else {
+                return Err(no_http(called));
+            };
+            let waits = self.proxy.waiters.is_asking(question);
+            wanted.push((widening.covers(http, waits)?, shown));
+        }
+        // What is for more than each of them is for all.
+        if !widening.is_none() {
+            wanted.drain(..wanted.len().saturating_sub(1));
+        }
+        Ok(wanted)
+    }
+
+    /// Writes down all of them, or none.
+    fn write_permits(
+        &mut self,
+        by: &Answering,
+        grant: &Grant,
+        permits: &[(Permit, &proto::Request)],
+    ) -> Result<Vec<HoleId>, Refusal> {
+        let mut written = Vec::new();
+        for (permit, shown) in permits {
+            match self.write_permit(by, grant, permit, shown) {
+                Ok(id) => written.push(id),
+                Err(refusal) => {
+                    for (id, (permit, _)) in written.into_iter().zip(permits) {
+                        self.permit_ended(id, permit, "not written down", None);
+                    }
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(written)
     }
 
     /// Writes down the answer, and the hole that comes of it.
@@ -174,7 +228,6 @@ impl State {
         self.counters.answered("yes", asked.asked_at);
         let is_for = permit.clone();
         self.proxy.permits.add(id, permit);
-        self.requests.take(&asked.id);
         self.let_those_through(&asked.id);
         // Whoever is refused although a request more could have passed is to be listed.
         if is_for.left.is_none() && is_for.bytes.is_none() {
@@ -349,6 +402,7 @@ mod tests {
             request,
             alone,
             plain: true,
+            series: false,
         }
     }
 

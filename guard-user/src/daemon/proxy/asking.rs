@@ -55,7 +55,13 @@ impl State {
             Standing::Judged { hold, .. } => Some(hold),
         };
         let (id, to) = (SessionId(target.session), Address::from(target.address));
-        let (plain, tgid) = (asked.plain, asked.tgid);
+        let is_cut = asked
+            .host
+            .as_ref()
+            .is_some_and(|host| host.len() > MAX_WORD);
+        // What is cut is like something else.
+        let plain = asked.plain && !is_cut;
+        let (tgid, is_definition) = (asked.tgid, asked.definition);
         let Some(request) = understood(asked) else {
             return Some(unreadable());
         };
@@ -67,6 +73,7 @@ impl State {
             request,
             alone,
             plain,
+            series: is_definition && hold.is_none(),
         });
         let question = permits::question(id, to, target.port, http);
         if is_open {
@@ -219,7 +226,15 @@ fn understood(asked: Asked) -> Option<HttpRequest> {
     }
     let is_digest =
         |text: &String| text.len() == DIGEST && text.bytes().all(|digit| digit.is_ascii_hexdigit());
-    let warnings = asked.warnings.iter().take(MAX_WARNINGS);
+    let mut warnings: Vec<_> = asked
+        .warnings
+        .iter()
+        .map(|one| cut(one, MAX_WORD))
+        .collect();
+    if warnings.len() > MAX_WARNINGS {
+        let more = warnings.split_off(MAX_WARNINGS - 1).len();
+        warnings.push(format!("and {more} more like these: look at all of it"));
+    }
     Some(HttpRequest {
         method: asked.method,
         scheme: cut(&asked.scheme, MAX_WORD),
@@ -228,7 +243,7 @@ fn understood(asked: Asked) -> Option<HttpRequest> {
         bytes: asked.bytes,
         body_preview: asked.body_preview.map(|body| cut(&body, MAX_PREVIEW)),
         kind: cut(&asked.kind, MAX_WORD),
-        warnings: warnings.map(|one| cut(one, MAX_WORD)).collect(),
+        warnings,
         digest: asked.digest.filter(is_digest),
     })
 }
@@ -319,6 +334,7 @@ mod tests {
         Asked {
             tgid: Tgid::default(),
             plain: true,
+            definition: false,
             method: "PUT".to_owned(),
             scheme: "http".to_owned(),
             host: Some("photos.example.com".to_owned()),

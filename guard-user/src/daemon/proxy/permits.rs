@@ -55,6 +55,10 @@ impl Covers {
             } => {
                 let is_there = *scheme == request.scheme && *host == request.host;
                 let is_method = *method == request.method;
+                let is_like = match request.is_statement() {
+                    true => is_like_statement,
+                    false => is_like,
+                };
                 http.plain && is_there && is_method && is_like(pattern, &request.path)
             }
             Self::Writes => true,
@@ -106,6 +110,15 @@ fn is_like(pattern: &str, target: &str) -> bool {
         true => stands_for(pattern, target),
         false => stands_for(pattern, path),
     }
+}
+
+/// The same of a statement, in which a `?` is an operator, and nothing of which may go unread. What has several of them is
+/// like none: `*` would stand for any. One that is meant as such is `\*`.
+fn is_like_statement(pattern: &str, text: &str) -> bool {
+    // In the place of those that are meant, on both sides. Who has it in a name is like no pattern.
+    const MEANT: &str = "\u{1}";
+    let is_odd = text.contains([';', '\u{1}']);
+    !is_odd && stands_for(&pattern.replace(r"\*", MEANT), &text.replace('*', MEANT))
 }
 
 /// Whether a path means to everybody what it looks like: a server may take `/api/%2e%2e/admin` for `/admin`, which no
@@ -238,6 +251,16 @@ impl Permits {
         first.map(|(id, _)| *id)
     }
 
+    /// Whether whatever changes something there passes: of what is counted nobody knows what would use it up.
+    #[must_use]
+    pub fn all_writes(&self, session: SessionId, to: Address, port: u16, now: BootTime) -> bool {
+        self.0.values().any(|permit| {
+            let is_there = (permit.session, permit.to, permit.port) == (session, to, port);
+            let is_counted = permit.left.is_some() || permit.bytes.is_some();
+            is_there && permit.covers == Covers::Writes && !is_counted && permit.expires > now
+        })
+    }
+
     /// Takes a request with a body of that length off what a permit still lets through. True where that was the last.
     pub fn spend(&mut self, id: HoleId, length: u64) -> bool {
         let Some(permit) = self.0.get_mut(&id) else {
@@ -309,6 +332,7 @@ mod tests {
             request,
             alone,
             plain: true,
+            series: false,
         }
     }
 
@@ -420,6 +444,55 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_is_for_all_of_a_statement() {
+        let covers = |pattern: &str, text: &str| {
+            let covers = Covers::Path {
+                scheme: HttpRequest::POSTGRES.to_owned(),
+                host: None,
+                method: "DELETE".to_owned(),
+                pattern: pattern.to_owned(),
+            };
+            let request = HttpRequest {
+                scheme: HttpRequest::POSTGRES.to_owned(),
+                ..request("DELETE", text, None)
+            };
+            covers.covers(&plain(request, None))
+        };
+        let asked = "delete from t where flag = $1";
+        for (pattern, text, expected) in [
+            (asked, asked, true),
+            (asked, "delete from t where flag = $1?$2 or true", false),
+            ("delete from t *", "delete from t where a ? $1", true),
+            (
+                "delete from t *",
+                "delete from t where a = $1; delete from u",
+                false,
+            ),
+            (
+                "delete from t where a // $1",
+                "delete from t where a // $1",
+                true,
+            ),
+        ] {
+            assert_eq!(covers(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn a_star_of_the_statement_is_no_pattern() {
+        let text = "insert into log select * from people where id = $1";
+        let request = HttpRequest {
+            scheme: HttpRequest::POSTGRES.to_owned(),
+            ..request("INSERT", text, None)
+        };
+        let pattern = request.as_pattern();
+        assert!(is_like_statement(&pattern, text), "{pattern}");
+        let other = text.replace('*', "secret from vault union select *");
+        assert!(!is_like_statement(&pattern, &other), "{pattern}");
+        assert!(is_like_statement("insert into log *", &other));
+    }
+
+    #[test]
     fn a_pattern_is_for_its_host_and_scheme() {
         let covers = Covers::Path {
             scheme: "https".to_owned(),
@@ -458,6 +531,25 @@ mod tests {
         assert!(permits.remove(HoleId(2)).is_some());
         assert_eq!(permits.take_expired(BootTime(100)).len(), 1);
         assert_eq!(permits.iter().count(), 0);
+    }
+
+    #[test]
+    fn all_writes_pass_where_none_is_counted() {
+        let all = |covers: Covers, left, now| {
+            let mut permits = Permits::default();
+            permits.add(HoleId(1), permit(covers, left));
+            move |session, last: u8, port| {
+                let to = IpAddr::from([192, 0, 2, last]).into();
+                permits.all_writes(SessionId(session), to, port, now)
+            }
+        };
+        let writes = all(Covers::Writes, None, NOW);
+        assert!(writes(1, 1, 443));
+        assert!(!writes(2, 1, 443) && !writes(1, 2, 443) && !writes(1, 1, 80));
+        assert!(!all(Covers::Writes, Some(9), NOW)(1, 1, 443));
+        assert!(!all(Covers::Writes, None, BootTime(100))(1, 1, 443));
+        let one = Covers::Digest(request("PUT", "/a", Some("d1")));
+        assert!(!all(one, None, NOW)(1, 1, 443));
     }
 
     #[test]

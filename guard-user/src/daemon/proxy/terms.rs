@@ -11,6 +11,7 @@ use crate::{
         judge::Rules,
         wire::{Target, Terms},
     },
+    sys::clock,
 };
 
 /// What a chain of policies says of a target, holes left aside.
@@ -105,9 +106,16 @@ impl State {
             Standing::Judged { rules, .. } => rules,
             Standing::Open => Vec::new(),
         };
-        let session = self.sessions.live(SessionId(target.session))?;
+        let id = SessionId(target.session);
+        let session = self.sessions.live(id)?;
         let account = session.outermost().0;
-        Some(Terms { rules, account })
+        let to = Address::from(target.address);
+        let permits = &self.proxy.permits;
+        Some(Terms {
+            rules,
+            account,
+            writes: permits.all_writes(id, to, target.port, clock::now()),
+        })
     }
 
     /// The kernel's holes there. Connections are the kernel's to count. What a policy denies no hole covers.

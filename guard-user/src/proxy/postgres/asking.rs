@@ -2,15 +2,13 @@
 
 use std::fmt::Write as _;
 
-use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
-
 use super::{
     super::{
         client::Way,
         wire::{Answer, Asked, Entry, MAX_PATH, MAX_PREVIEW, Terms},
     },
     judge::Write,
+    meaning::Meaning,
     unit::Unit,
 };
 use crate::proto::HttpRequest;
@@ -25,8 +23,24 @@ pub(super) struct Login {
 impl Login {
     /// As in a URL, without the host.
     pub(super) fn at(&self) -> String {
-        format!("{}@{}", self.user, self.database)
+        format!("{}@{}", escaped(&self.user), escaped(&self.database))
     }
+}
+
+/// A name that an agent has made up, as in a URL: nothing of it passes for something else.
+pub(super) fn escaped(name: &str) -> String {
+    let mut shown = String::new();
+    for byte in name.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'-' | b'.' | b',' | b'$' => {
+                shown.push(char::from(byte));
+            }
+            _ => {
+                let _ = write!(shown, "%{byte:02X}");
+            }
+        }
+    }
+    shown
 }
 
 /// A statement to be asked about.
@@ -37,8 +51,10 @@ pub(super) struct Statement<'a> {
     pub(super) write: &'a Write,
     /// As a person is shown them; empty where there are none.
     pub(super) parameters: &'a str,
-    /// Those, and all of the text.
-    pub(super) digest: &'a str,
+    /// What it means beyond its text.
+    pub(super) meaning: &'a Meaning,
+    /// What it is known by again, where it can be.
+    pub(super) digest: Option<&'a str>,
 }
 
 impl Statement<'_> {
@@ -52,24 +68,43 @@ impl Statement<'_> {
 
     fn asked(&self, way: &Way, terms: &Terms) -> Asked {
         let rule = terms.rules.first().and_then(|rules| rules.name.clone());
+        let (preview, shown) = self.preview();
+        let mut warnings = self.write.warnings.clone();
+        if shown < self.unit.bytes {
+            let told = format!(
+                "only the first {shown} of {} bytes are shown",
+                self.unit.bytes
+            );
+            warnings.insert(0, told);
+        }
         Asked {
             tgid: way.tgid,
             method: self.write.command.to_owned(),
             scheme: HttpRequest::POSTGRES.to_owned(),
-            host: Some(self.login.at()),
+            host: Some(self.meaning.at(self.login)),
             path: self.path(),
-            bytes: u64::try_from(self.unit.text.len()).ok(),
-            body_preview: Some(self.preview()),
-            plain: !self.unit.normalised.is_empty(),
-            digest: Some(self.digest.to_owned()),
+            bytes: u64::try_from(self.unit.bytes).ok(),
+            body_preview: Some(preview),
+            plain: self.is_plain(),
+            definition: self.write.is_definition,
+            digest: self.digest.map(str::to_owned),
             rule: rule.unwrap_or_default(),
             kind: self.write.kind.clone(),
-            warnings: self.write.warnings.clone(),
+            warnings,
         }
     }
 
-    /// The text, and behind it its parameters, for which there is always room.
-    fn preview(&self) -> String {
+    /// Whether what stands in the place of a path says all of the text but for constants, and has one meaning.
+    fn is_plain(&self) -> bool {
+        let text = &self.unit.normalised;
+        let is_cut = text.ends_with('…') || text.len() > MAX_PATH;
+        // Within quotes, how many spaces there are is part of a name, and some spaces are none to a server.
+        let is_said = !text.is_empty() && !is_cut && self.path() == *text;
+        is_said && self.meaning.is_known() && self.write.has_values
+    }
+
+    /// The text, and behind it its parameters, for which there is always room; and how many bytes that is of the text.
+    fn preview(&self) -> (String, usize) {
         let parameters = match self.parameters {
             "" => String::new(),
             parameters => format!(" -- with what the agent has sent: {parameters}"),
@@ -78,7 +113,7 @@ impl Statement<'_> {
         let room = MAX_PREVIEW.saturating_sub(parameters.len() + "…".len());
         let cut = &text[..text.floor_char_boundary(room)];
         let more = if cut.len() < text.len() { "…" } else { "" };
-        format!("{cut}{more}{parameters}")
+        (format!("{cut}{more}{parameters}"), cut.len())
     }
 
     /// What stands in the place of a URL's path: the text without its constants, which is what the audit trail keeps.
@@ -96,30 +131,11 @@ impl Statement<'_> {
         Entry {
             method: Some(self.write.command.to_owned()),
             path: Some(self.path()),
-            host: Some(self.login.at()),
+            host: Some(self.meaning.at(self.login)),
             rule: terms.rules.first().and_then(|rules| rules.name.clone()),
             why: Some(why.to_owned()),
             outcome: outcome.to_owned(),
             status: None,
         }
     }
-}
-
-/// What a statement is known by again: who sends it where, and every byte of it.
-pub(super) fn digest(login: &Login, parts: &[&Bytes]) -> String {
-    let mut sum = Sha256::new();
-    let mut add = |part: &[u8]| {
-        sum.update(part.len().to_be_bytes());
-        sum.update(part);
-    };
-    add(login.user.as_bytes());
-    add(login.database.as_bytes());
-    for part in parts {
-        add(part);
-    }
-    let mut text = String::new();
-    for byte in sum.finalize() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }

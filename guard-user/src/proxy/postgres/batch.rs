@@ -7,18 +7,21 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     super::wire::Terms,
-    asking::digest,
-    client::{Client, Verdict, empty, strictest, too_long, unknown},
+    client::{Client, Comes, Verdict, empty, too_long},
     frame::{Head, MAX_READ, invalid},
-    ledger::{Bound, Expected, Named},
+    ledger::{Bound, Expected, MAX_KEPT, Named},
     lock::Lock,
+    meaning::Meaning,
     parts::Part,
     refusal::{Refusal, failing_parse, message},
+    sum::sum,
     unit::Unit,
 };
 
 /// Bytes of a batch that are kept until its end.
 const MAX_BATCH: usize = MAX_READ;
+/// A message that is shorter is kept as a copy, in bytes.
+const SHORT: usize = 4096;
 /// Messages that are kept until then.
 const MAX_PARTS: usize = 1024;
 impl<R, W> Client<'_, R, W>
@@ -40,6 +43,11 @@ where
             false => self.from.message(head).await?,
         };
         self.size += message.len();
+        // A part of what was read keeps the whole of it.
+        let message = match message.len() < SHORT {
+            true => Bytes::copy_from_slice(&message),
+            false => message,
+        };
         let is_full = self.size > MAX_BATCH || self.batch.len() >= MAX_PARTS;
         self.batch.push((head, message));
         match matches!(head.tag, b'S' | b'H') || is_full {
@@ -50,11 +58,11 @@ where
 
     /// Judges the batch so far, and passes it on.
     pub(super) async fn run(&mut self) -> io::Result<()> {
-        let terms = self.terms().await?;
         if !self.shared.ledger.borrow().is_idle() && self.is_ambiguous()? {
             // What a person is shown is to be what is done.
-            self.shared.idle().await;
+            self.idle().await?;
         }
+        let terms = self.terms().await?;
         let mut batch = std::mem::take(&mut self.batch);
         self.size = 0;
         let last = batch.pop_if(|(head, _)| matches!(head.tag, b'S' | b'H'));
@@ -75,13 +83,16 @@ where
         let together = Unit::all(&planned.units);
         let is_allowed = matches!(planned.verdict, Verdict::Allowed);
         let may_write = is_allowed || self.lock == Lock::Off || self.may_write();
+        if may_write || together.begins() {
+            planned.leave_out_unasked(&terms);
+        }
         let was_refused = matches!(planned.verdict, Verdict::Refused(_));
         if may_write && !was_refused && together.ends_and_goes_on() {
             let why = "a batch that ends a transaction that may write, and goes on";
             let fix = "Send what follows by itself.";
             planned.verdict = Verdict::Refused(Refusal::stopped(&terms, why, fix));
         }
-        planned.verdict = self.readied(&terms, planned.verdict, &together).await?;
+        planned.verdict = self.readied(planned.verdict, &together).await?;
         if matches!(planned.verdict, Verdict::Refused(_)) && !was_refused {
             // Of such a one nothing is done.
             planned.messages.clear();
@@ -133,13 +144,21 @@ where
             return Ok(Some(too_long(terms)));
         }
         let part = Part::of(head.tag, message)?;
-        if matches!(head.tag, b'P' | b'B') && self.has_no_room(planned) {
+        if part.gives_a_name() && self.has_no_room(planned) {
             let why = "too many names are in use at once";
             return Ok(Some(Refusal::stopped(terms, why, "Close some.")));
         }
         if let Part::Execute { portal } = &part {
             let bound = self.bound(portal);
-            if let Some(why) = self.forbidden(&bound.unit, true) {
+            self.settle_names(&bound.unit).await?;
+            // Its names were looked up when it was bound.
+            let comes = match self.portals.contains_key(portal) {
+                true => Comes::Bound,
+                false => Comes::Earlier,
+            };
+            // A cursor of SQL's may have the place of what was bound before.
+            planned.sets |= comes == Comes::Earlier;
+            if let Some(why) = self.forbidden(&bound.unit, comes) {
                 return Ok(Some(self.never(terms, why)));
             }
             if let Some(asked) = self.needs(&bound.unit) {
@@ -149,27 +168,65 @@ where
                     let fix = "Send it in a batch of its own.";
                     return Ok(Some(Refusal::stopped(terms, why, fix)));
                 }
-                let digest = digest(&self.login, &[&asked.sum, &bound.values]);
-                match self
-                    .decide(terms, &asked, &bound.parameters, &digest)
-                    .await?
-                {
+                let is_by_cursor = asked.is_by_cursor();
+                let meaning = self.meaning_behind(planned, is_by_cursor).await?;
+                self.note_reading(&bound.unit, &meaning);
+                let meaning = asked.meaning(meaning);
+                let parts = [&asked.sum, &bound.values];
+                let digest = meaning.digest(&self.login, &parts);
+                let told = (&*bound.parameters, &meaning);
+                match self.decide(&asked, told, digest).await? {
                     Verdict::Refused(refusal) => return Ok(Some(refusal)),
                     allowed => planned.verdict = allowed,
                 }
             }
+            let is_it = |one: &Unasked| one.portal.as_ref() == Some(portal);
+            planned.unasked.retain(|one| !is_it(one));
             planned.units.push(bound.unit);
         }
+        if let Part::Bind { statement, .. } | Part::Describe(Named::Statement, statement) = &part
+            && !self.prepared(statement).reads()
+        {
+            let meaning = self.meaning_behind(planned, false).await?;
+            self.note_read(statement, &meaning);
+        }
+        if let Part::Bind {
+            portal, statement, ..
+        } = &part
+        {
+            planned.bind(portal, self.prepared(statement).reads());
+        }
         planned.binds |= matches!(head.tag, b'P' | b'B');
-        let expected = self.expected(terms, part);
+        let expected = self.expected(terms, part, planned).await?;
         planned.messages.push((message.clone(), expected));
         Ok(None)
+    }
+
+    /// By which settings the server reads what comes behind what is planned.
+    async fn meaning_behind(
+        &mut self,
+        planned: &mut Planned,
+        is_by_cursor: bool,
+    ) -> io::Result<Meaning> {
+        if is_by_cursor || planned.sets || planned.units.iter().any(|unit| unit.sets) {
+            return Ok(Meaning::default());
+        }
+        // Nothing is sent meanwhile.
+        let meaning = match planned.meaning.take() {
+            Some(known) => known,
+            None => self.meaning(false).await?,
+        };
+        planned.meaning = Some(meaning.clone());
+        Ok(meaning)
     }
 
     /// Whether no more names can be given.
     fn has_no_room(&self, planned: &Planned) -> bool {
         let own = self.statements.len() + self.portals.len() + planned.messages.len();
-        own >= MAX_PARTS * 2 || self.shared.ledger.borrow().is_full()
+        let units = self.statements.values().flatten().map(|unit| unit.kept());
+        own >= MAX_PARTS * 2
+            || units.sum::<usize>() >= MAX_KEPT
+            || self.shared.ledger.borrow().is_full()
     }
 
     async fn send(&mut self, planned: Planned, end: End) -> io::Result<()> {
@@ -198,6 +255,7 @@ where
             }
         }
         self.is_open = matches!(end, End::Flush | End::Full);
+        self.is_quiet = end == End::Quiet || (self.is_quiet && end != End::Sync);
         if !self.is_open {
             self.statements.clear();
             self.portals.clear();
@@ -210,10 +268,18 @@ where
     }
 
     /// What the server is to answer to a part, which is noted.
-    fn expected(&mut self, terms: &Terms, part: Part) -> Option<Expected> {
-        match part {
+    async fn expected(
+        &mut self,
+        terms: &Terms,
+        part: Part,
+        planned: &mut Planned,
+    ) -> io::Result<Option<Expected>> {
+        Ok(match part {
             Part::Parse { name, text, types } => {
-                let unit = self.judged(terms, &text).typed(&types);
+                let mut unit = self.judged(terms, &text).typed(&types);
+                if !unit.reads() {
+                    unit = unit.prepared_by(&self.meaning_behind(planned, false).await?);
+                }
                 self.statements.insert(name.clone(), Some(Rc::clone(&unit)));
                 Some(Expected::Parsed(name, unit))
             }
@@ -223,11 +289,16 @@ where
                 parameters,
                 values,
             } => {
+                let unit = self.prepared(&statement);
+                // What is sent may be long, and a name is kept for long.
+                let values = match unit.reads() && unit.controls.is_empty() {
+                    true => Bytes::new(),
+                    false => sum([&values]),
+                };
                 let bound = Bound {
-                    unit: self.prepared(&statement),
+                    unit,
                     parameters: parameters.into(),
-                    // A part of a message keeps the whole of it.
-                    values: Bytes::copy_from_slice(&values),
+                    values,
                 };
                 self.portals.insert(portal.clone(), Some(bound.clone()));
                 Some(Expected::Bound(portal, bound))
@@ -239,50 +310,8 @@ where
                 }
                 Some(Expected::Closed(named, name))
             }
-            Part::Execute { .. } | Part::Describe => None,
-        }
-    }
-
-    /// What a prepared statement's name stands for; of several the strictest.
-    fn prepared(&self, name: &Bytes) -> Rc<Unit> {
-        match self.statements.get(name) {
-            Some(Some(unit)) => Rc::clone(unit),
-            Some(None) => unknown(name),
-            None => strictest(&self.shared.ledger.borrow().statements(name), name),
-        }
-    }
-
-    /// The same of a portal's.
-    fn bound(&self, name: &Bytes) -> Bound {
-        let known = match self.portals.get(name) {
-            Some(bound) => bound.clone(),
-            None => {
-                let all = self.shared.ledger.borrow().portals(name);
-                let write = all.iter().find(|bound| !bound.unit.reads());
-                write.or(all.first()).cloned()
-            }
-        };
-        known.unwrap_or_else(|| Bound {
-            unit: unknown(name),
-            parameters: "".into(),
-            values: Bytes::new(),
+            Part::Execute { .. } | Part::Describe(..) => None,
         })
-    }
-
-    /// All that a statement's name may stand for, in this batch and before.
-    pub(super) fn statements_called(&self, name: &str) -> Vec<Rc<Unit>> {
-        let name = Bytes::copy_from_slice(name.as_bytes());
-        let mut all = self.shared.ledger.borrow().statements(&name);
-        all.extend(self.statements.get(&name).cloned().flatten());
-        all
-    }
-
-    /// The same of a portal's.
-    pub(super) fn portals_called(&self, name: &str) -> Vec<Rc<Unit>> {
-        let name = Bytes::copy_from_slice(name.as_bytes());
-        let mut all = self.shared.ledger.borrow().portals(&name);
-        all.extend(self.portals.get(&name).cloned().flatten());
-        all.into_iter().map(|bound| bound.unit).collect()
     }
 }
 
@@ -306,7 +335,54 @@ struct Planned {
     units: Vec<Rc<Unit>>,
     /// It prepares or binds something.
     binds: bool,
+    /// What of it may set something beside what its texts say.
+    sets: bool,
+    /// What is bound of what does not only read, and not executed yet.
+    unasked: Vec<Unasked>,
+    /// By which settings the server reads it, where it was asked.
+    meaning: Option<Meaning>,
     verdict: Verdict,
+}
+
+/// Something bound of which nobody was asked.
+struct Unasked {
+    /// None where another one has its name by now: nothing executes it.
+    portal: Option<Bytes>,
+    /// The messages and units in front of it.
+    messages: usize,
+    units: usize,
+}
+
+impl Planned {
+    /// Takes note of what is bound.
+    fn bind(&mut self, portal: &Bytes, reads: bool) {
+        for other in &mut self.unasked {
+            other.portal.take_if(|name| name == portal);
+        }
+        if !reads {
+            self.unasked.push(Unasked {
+                portal: Some(portal.clone()),
+                messages: self.messages.len(),
+                units: self.units.len(),
+            });
+        }
+    }
+
+    /// Leaves out what is bound, and what follows, of what nobody was asked about: to bind it is to plan it, and to plan it
+    /// is to call functions, which may write where the transaction may.
+    fn leave_out_unasked(&mut self, terms: &Terms) {
+        let Some(first) = self.unasked.first() else {
+            return;
+        };
+        self.messages.truncate(first.messages);
+        self.units.truncate(first.units);
+        if !matches!(self.verdict, Verdict::Refused(_)) {
+            let why =
+                "it binds what does not only read and does not execute it, where it may write";
+            let fix = "Bind it in the batch that executes it.";
+            self.verdict = Verdict::Refused(Refusal::stopped(terms, why, fix));
+        }
+    }
 }
 
 fn does_something((head, _): &(Head, Bytes)) -> bool {

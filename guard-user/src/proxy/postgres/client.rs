@@ -3,29 +3,40 @@
 use std::{collections::HashMap, io, rc::Rc};
 
 use bytes::Bytes;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
+    sync::oneshot,
+};
 
 use super::{
     super::{
         client::Way,
+        judge::Rules,
         wire::{Answer, Entry, Terms},
     },
     again::Again,
-    asking::{Login, Statement, digest},
+    asking::{Login, Statement},
     frame::{Head, MAX_READ, Reader, invalid},
-    judge::Control,
-    ledger::Bound,
-    ledger::Expected,
+    judge::{self, Control},
+    ledger::{Bound, Expected, Heard},
     lock::Lock,
-    parts::is_plain,
+    meaning::Meaning,
     refusal::{Refusal, failing_query},
+    replication,
     server::Shared,
     unit::Unit,
 };
 
-/// Texts whose judgement is remembered, and the longest of them in bytes.
+/// Texts whose judgement is remembered, and the most bytes of one, and of what is kept of it.
 const MAX_KNOWN: usize = 128;
 const MAX_KNOWN_TEXT: usize = 1024;
+const MAX_KNOWN_KEPT: usize = 4 * 1024;
+
+const FEWER_FUNCTIONS: &str = "the policy does not let all functions pass any more that it did";
+const NOTHING_PASSES: &str = "nothing passes there any more";
+
+/// What one text may execute or fetch by a name, each time anew.
+const MAX_CALLS: usize = 64;
 
 /// One client, with its server.
 pub(super) struct Client<'a, R, W> {
@@ -37,10 +48,17 @@ pub(super) struct Client<'a, R, W> {
     pub(super) again: Rc<Again>,
     /// By which the known texts were judged.
     terms: Option<Rc<Terms>>,
-    known: HashMap<Bytes, Rc<Unit>>,
+    /// The last of them that did not let everything pass: what was prepared by them stays prepared.
+    rules: Option<Rc<Terms>>,
+    /// By their shape, if they have one and only read; else by all of it.
+    known: HashMap<Vec<u8>, Rc<Unit>>,
     pub(super) batch: Vec<(Head, Bytes)>,
     /// Something of a batch was passed on that has not ended.
     pub(super) is_open: bool,
+    /// To the client it is open, and to the server it has ended (a quiet end).
+    pub(super) is_quiet: bool,
+    /// What comes before its end is read past, as a server does behind an error.
+    is_past: bool,
     /// The bytes of those.
     pub(super) size: usize,
     /// What names stand for since the batch began, if all of it succeeds.
@@ -48,13 +66,24 @@ pub(super) struct Client<'a, R, W> {
     pub(super) portals: HashMap<Bytes, Option<Bound>>,
     /// The server holds the client to reading, as it has said or was told once more.
     pub(super) is_sure: bool,
-    /// So many definitions (DDL) have been asked about in a row.
-    pub(super) definitions: u32,
+    /// The guard had to tell it, for what the start-up packet said has been dropped: what goes back to that would lift the lock.
+    pub(super) is_dropped: bool,
     pub(super) lock: Lock,
     /// The transaction that may write, as the ledger counts them.
     pub(super) writes_in: Option<u64>,
     /// Nothing has been done in the transaction yet.
     pub(super) is_fresh: bool,
+}
+
+/// How something comes that is to be executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comes {
+    /// As a query of its own.
+    Alone,
+    /// In a batch in which it was bound.
+    Bound,
+    /// In a batch, bound in an earlier one.
+    Earlier,
 }
 
 /// What becomes of something that the client wants done.
@@ -86,18 +115,31 @@ where
             shared,
             again: Rc::clone(&way.again),
             terms: None,
+            rules: None,
             known: HashMap::new(),
             batch: Vec::new(),
             size: 0,
             is_open: false,
+            is_quiet: false,
+            is_past: false,
             statements: HashMap::new(),
             portals: HashMap::new(),
             is_sure: false,
-            definitions: 0,
+            is_dropped: false,
             lock: Lock::On,
             writes_in: None,
             is_fresh: false,
         }
+    }
+
+    /// Begins with what it has said first.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub(super) async fn begin(&mut self, packet: &[u8]) -> io::Result<()> {
+        self.to.write_all(packet).await?;
+        self.to.flush().await
     }
 
     /// Serves the client until it ends.
@@ -108,7 +150,7 @@ where
     pub(super) async fn serve(&mut self) -> io::Result<()> {
         while let Some(head) = self.from.head().await? {
             while self.shared.ledger.borrow().is_behind() {
-                self.shared.answered.notified().await;
+                while_here(&mut self.from, self.shared.answered.notified()).await?;
             }
             let (has_begun, copies) = {
                 let ledger = self.shared.ledger.borrow();
@@ -116,6 +158,10 @@ where
             };
             if has_begun && !self.is_sure {
                 self.make_sure().await?;
+            }
+            if self.is_read_past(head).await? {
+                self.to.flush().await?;
+                continue;
             }
             match head.tag {
                 b'p' if !has_begun => self.from.pass(head, &mut self.to).await?,
@@ -136,6 +182,27 @@ where
         Ok(())
     }
 
+    /// Reads past a message that follows an error in the same batch, but for the end of that, where the server knows of no
+    /// such batch.
+    async fn is_read_past(&mut self, head: Head) -> io::Result<bool> {
+        if !self.is_quiet || matches!(head.tag, b'X' | b'd' | b'c' | b'f') {
+            return Ok(false);
+        }
+        self.idle().await?;
+        self.is_past |= self.shared.ledger.borrow_mut().take_quiet_failed();
+        if !self.is_past {
+            return Ok(false);
+        }
+        if head.tag != b'S' {
+            self.from.skip(head).await?;
+            return Ok(true);
+        }
+        // What it ends has been taken from the batch, or was never put there.
+        self.batch.clear();
+        (self.size, self.is_past) = (0, false);
+        Ok(false)
+    }
+
     /// Rows, or their end.
     async fn copy(&mut self, head: Head) -> io::Result<()> {
         if !self.batch.is_empty() {
@@ -143,7 +210,7 @@ where
         }
         // Whether the server takes them is known when it has said so.
         while !self.copies_in() && !self.shared.ledger.borrow().is_idle() {
-            self.shared.answered.notified().await;
+            while_here(&mut self.from, self.shared.answered.notified()).await?;
         }
         if !self.copies_in() {
             return self.from.skip(head).await;
@@ -169,10 +236,19 @@ where
     /// The terms that hold now.
     pub(super) async fn terms(&mut self) -> io::Result<Rc<Terms>> {
         let terms = self.way.link.terms(self.way.target).await;
-        let terms = terms.ok_or_else(|| invalid("nothing passes there any more"))?;
+        let terms = terms.ok_or_else(|| forbidden(NOTHING_PASSES))?;
         let is_same = |known: &Rc<Terms>| Rc::ptr_eq(known, &terms);
         if !self.terms.as_ref().is_some_and(is_same) {
             self.known.clear();
+            if terms.rules.is_empty() {
+                self.shared.goes_by_hole();
+            } else if let Some(before) = &self.rules
+                && !pass_as_much(&terms.rules, &before.rules)
+            {
+                return Err(forbidden(FEWER_FUNCTIONS));
+            } else {
+                self.rules = Some(Rc::clone(&terms));
+            }
             self.terms = Some(Rc::clone(&terms));
         }
         Ok(terms)
@@ -183,41 +259,75 @@ where
             let why = "a setting of the server's has it read text in another way than guard does, or write";
             return Rc::new(Unit::unknown(text, why));
         }
-        if let Some(unit) = self.known.get(text) {
+        if text.len() > MAX_KNOWN_TEXT {
+            return Unit::of(text, &terms.rules);
+        }
+        let shape = judge::shape(text);
+        let of_shape = shape.as_ref().and_then(|shape| self.known.get(shape));
+        if let Some(unit) = of_shape.or_else(|| self.known.get(&text[..])) {
             return Rc::clone(unit);
         }
         let unit = Unit::of(text, &terms.rules);
-        if text.len() <= MAX_KNOWN_TEXT {
-            if self.known.len() >= MAX_KNOWN {
-                self.known.clear();
-            }
-            self.known.insert(text.clone(), Rc::clone(&unit));
+        // In the middle of a batch others may have come.
+        let is_now = |known: &Rc<Terms>| std::ptr::eq(&**known, terms);
+        if unit.kept() > MAX_KNOWN_KEPT || !self.terms.as_ref().is_some_and(is_now) {
+            return unit;
         }
+        if self.known.len() >= MAX_KNOWN {
+            self.known.clear();
+        }
+        let shape = shape.filter(|_| unit.only_reads());
+        self.known
+            .insert(shape.unwrap_or_else(|| text.to_vec()), Rc::clone(&unit));
         unit
     }
 
     /// A query, in one message.
     async fn query(&mut self, head: Head) -> io::Result<()> {
         self.closed()?;
-        let terms = self.terms().await?;
         if head.body > MAX_READ {
             self.from.skip(head).await?;
+            let terms = self.terms().await?;
             return self.refuse_query(too_long(&terms)).await;
         }
         let message = self.from.message(head).await?;
+        let mut terms = self.terms().await?;
         let mut fields = super::frame::Fields::of(&message);
         let text = fields.string()?;
         fields.end()?;
-        let unit = self.judged(&terms, &text);
-        let verdict = match (self.forbidden(&unit, false), self.needs(&unit)) {
+        if self.shared.ledger.borrow().replicates && replication::is_command(&text) {
+            self.shared.ledger.borrow_mut().expect(Expected::Query);
+            return self.to.write_all(&message).await;
+        }
+        let mut unit = self.judged(&terms, &text);
+        if unit.calls() > 0 {
+            self.idle().await?;
+            // What is allowed may be less when that is over.
+            terms = self.terms().await?;
+            unit = self.judged(&terms, &text);
+        }
+        let verdict = match (self.forbidden(&unit, Comes::Alone), self.needs(&unit)) {
             (Some(why), _) => Verdict::Refused(self.never(&terms, why)),
             (None, None) => Verdict::Passes,
             (None, Some(asked)) => {
-                let digest = digest(&self.login, &[&asked.sum, &text]);
-                self.decide(&terms, &asked, "", &digest).await?
+                let is_set = asked.is_by_cursor() || unit.sets_first || self.sets_by_a_name(&unit);
+                let meaning = self.meaning(is_set).await?;
+                self.note_reading(&unit, &meaning);
+                if unit.prepares_a_write() {
+                    // What stands in front of it may set something.
+                    let by = if unit.statements == 1 {
+                        meaning.clone()
+                    } else {
+                        Meaning::default()
+                    };
+                    unit = unit.prepared_by(&by);
+                }
+                let meaning = asked.meaning(meaning);
+                let digest = meaning.digest(&self.login, &[&asked.sum, &text]);
+                self.decide(&asked, ("", &meaning), digest).await?
             }
         };
-        match self.readied(&terms, verdict, &unit).await? {
+        match self.readied(verdict, &unit).await? {
             Verdict::Refused(refusal) => self.refuse_query(refusal).await,
             Verdict::Passes | Verdict::Allowed => {
                 self.note(&unit);
@@ -239,30 +349,31 @@ where
     /// A call of a function by its number: nobody can tell which that is.
     async fn call(&mut self, head: Head) -> io::Result<()> {
         self.closed()?;
-        let terms = self.terms().await?;
         self.from.skip(head).await?;
+        let terms = self.terms().await?;
         let why = "a function called by its number (fast path), which guard cannot read";
         let fix = "Call it by its name, in a query.";
         self.log_refused(&terms, why);
         self.refuse_query(Refusal::stopped(&terms, why, fix)).await
     }
 
-    /// What of a unit a person has to be asked about: itself, and what it executes that was prepared or bound before.
-    pub(super) fn needs(&self, unit: &Rc<Unit>) -> Option<Rc<Unit>> {
-        let mut writes = self.executed(unit);
-        if unit.ends_and_goes_on() && (self.lock == Lock::Off || self.may_write()) {
-            let why = "ends a transaction that may write, and begins another in the same breath";
-            writes.push(Rc::new(Unit::unknown(&unit.text, why)));
-        }
-        match writes[..] {
-            [] if unit.reads() => None,
-            [] => Some(Rc::clone(unit)),
-            _ => Some(Rc::new(unit.with(&writes))),
-        }
+    /// Waits until the server has answered all.
+    pub(super) async fn idle(&mut self) -> io::Result<()> {
+        while_here(&mut self.from, self.shared.idle()).await
+    }
+
+    /// What the server says to the guard alone.
+    pub(super) async fn told(&mut self, told: oneshot::Receiver<Heard>) -> io::Result<Heard> {
+        let told = while_here(&mut self.from, told).await?;
+        told.map_err(|_| io::ErrorKind::UnexpectedEof.into())
     }
 
     /// What nobody is asked about, as nobody could tell what a yes would be for, or what both sides make of it.
-    pub(super) fn forbidden(&self, unit: &Unit, in_batch: bool) -> Option<&'static str> {
+    pub(super) fn forbidden(&self, unit: &Unit, comes: Comes) -> Option<&'static str> {
+        let in_batch = comes != Comes::Alone;
+        if comes == Comes::Earlier && !unit.reads() {
+            return Some("a portal of an earlier batch, bound to what does not only read");
+        }
         let fetches_a_write = unit.controls.iter().any(|control| match control {
             Control::Fetch { name } => {
                 let units = self.portals_called(name);
@@ -273,12 +384,19 @@ where
             _ => false,
         });
         match () {
+            () if self.is_dropped && self.lifts(unit) => Some(
+                "the server would not be held to reading any more, for something in front of it has dropped what guard said first",
+            ),
+            () if unit.calls() > MAX_CALLS => Some("more names in one text than are followed"),
             () if fetches_a_write => Some("it fetches from a portal that does not only read"),
             () if unit.copies_in && (in_batch || unit.statements > 1) => {
                 Some("COPY FROM beside something else")
             }
             () if in_batch && unit.prepares_a_write() => {
                 Some("PREPARE of what does not only read in a batch")
+            }
+            () if unit.prepares().next().is_some() && self.shared.ledger.borrow().is_full() => {
+                Some("too many names are in use at once")
             }
             () => None,
         }
@@ -290,56 +408,33 @@ where
         Refusal::stopped(terms, why, "Send it by itself, as a simple query.")
     }
 
-    /// What does not only read of that.
-    fn executed(&self, unit: &Unit) -> Vec<Rc<Unit>> {
-        let mut own = Vec::new();
-        let mut writes = Vec::new();
-        for control in &unit.controls {
-            let (name, units) = match control {
-                Control::Prepare { name, .. } => {
-                    own.push(name);
-                    continue;
-                }
-                Control::Deallocate { name } => {
-                    own.retain(|known| name.as_ref().is_some_and(|name| name != *known));
-                    continue;
-                }
-                Control::Execute { name } => (name, self.statements_called(name)),
-                Control::Fetch { name } => (name, self.portals_called(name)),
-                Control::Begin { .. } | Control::End { .. } => continue,
-            };
-            // What does something with names itself is not followed any further.
-            // SQL's own cursors were judged when they were declared.
-            let is_known = matches!(control, Control::Fetch { .. }) || own.contains(&name);
-            let is_odd = units.iter().any(|unit| unit.does_more_than_prepare());
-            if !is_plain(name.as_bytes()) || is_odd || (units.is_empty() && !is_known) {
-                writes.push(unknown(&Bytes::copy_from_slice(name.as_bytes())));
-            }
-            writes.extend(units.into_iter().filter(|unit| !unit.reads()));
-        }
-        writes
-    }
-
-    /// Whether a write may pass.
+    /// Whether a write may pass, by what is allowed now.
     pub(super) async fn decide(
         &mut self,
-        terms: &Rc<Terms>,
         unit: &Unit,
-        parameters: &str,
-        digest: &str,
+        (parameters, meaning): (&str, &Meaning),
+        digest: Option<String>,
     ) -> io::Result<Verdict> {
         let Some(write) = &unit.write else {
             return Ok(Verdict::Passes);
         };
-        if terms.rules.is_empty() || self.again.take(self.way.target, digest) {
+        // Whatever the client has had it do so far: what is allowed may be less when that is over.
+        self.idle().await?;
+        let terms = &self.terms().await?;
+        let digest = digest.as_deref();
+        let is_kept = |digest| self.again.take(self.way.target, digest);
+        if terms.rules.is_empty() || digest.is_some_and(is_kept) {
             return Ok(Verdict::Allowed);
         }
-        let write = &self.described(unit, write).await?;
+        let mut write = self.described(terms, unit, write).await?;
+        write.warnings.splice(..0, meaning.warnings());
+        let write = &write;
         let statement = Statement {
             login: &self.login,
             unit,
             write,
             parameters,
+            meaning,
             digest,
         };
         let answer = tokio::select! {
@@ -348,12 +443,14 @@ where
         };
         if answer == Answer::Yes {
             // Only then is it known what it would be part of.
-            self.shared.idle().await;
+            while_here(&mut self.from, self.shared.idle()).await?;
         }
         Ok(match answer {
             Answer::Yes if self.can_write() => Verdict::Allowed,
             Answer::Yes => {
-                self.again.keep(self.way.target, self.login.at(), digest);
+                if let Some(digest) = digest {
+                    self.again.keep(self.way.target, self.login.at(), digest);
+                }
                 let why = "it may pass, but its transaction has begun as one that only reads";
                 let fix = "Roll back, and do the whole transaction again within a minute: it may write then.";
                 self.way.log(statement.entry("failed", terms, why));
@@ -373,21 +470,23 @@ where
         status == b'I' || self.may_write() || (self.is_fresh && status == b'T')
     }
 
-    /// Takes note of what is passed on.
-    pub(super) fn note(&mut self, unit: &Rc<Unit>) {
-        self.is_fresh = unit.begins();
-        for name in unit.prepares() {
-            let name = Bytes::copy_from_slice(name.as_bytes());
-            let mut ledger = self.shared.ledger.borrow_mut();
-            ledger.prepared_by_sql(name, Rc::clone(unit));
-        }
-    }
-
     pub(super) fn log_refused(&self, terms: &Terms, why: &str) {
         self.way.log(Entry {
             rule: terms.rules.first().and_then(|rules| rules.name.clone()),
             ..Entry::refused(why)
         });
+    }
+}
+
+/// Waits for the server, unless the client leaves.
+async fn while_here<R: AsyncRead + Unpin, T>(
+    from: &mut Reader<R>,
+    what: impl Future<Output = T>,
+) -> io::Result<T> {
+    tokio::select! {
+        biased;
+        what = what => Ok(what),
+        () = from.left() => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
 
@@ -399,20 +498,25 @@ pub(super) fn empty(head: Head) -> io::Result<()> {
     }
 }
 
+/// Whether all functions that pass `before` pass `now`: for each of the policies in force now there was one which let no more
+/// pass than it does.
+fn pass_as_much(now: &[Rules], before: &[Rules]) -> bool {
+    let covers = |now: &Rules, before: &Rules| {
+        let now = &now.lists.postgres_functions;
+        let mut all = before.lists.postgres_functions.iter();
+        all.all(|function| judge::lets_through(function, now))
+    };
+    now.iter()
+        .all(|now| before.iter().any(|before| covers(now, before)))
+}
+
+/// That nothing goes on here.
+fn forbidden(why: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, why)
+}
+
 pub(super) fn too_long(terms: &Terms) -> Refusal {
     let why = format!("it is longer than the {MAX_READ} bytes that guard reads");
     let fix = "Send less at once.";
     Refusal::stopped(terms, &why, fix)
-}
-
-pub(super) fn unknown(name: &Bytes) -> Rc<Unit> {
-    let why = "it was prepared before, and guard does not know as what";
-    Rc::new(Unit::unknown(name, why))
-}
-
-/// The first that does not only read; else the first.
-pub(super) fn strictest(units: &[Rc<Unit>], name: &Bytes) -> Rc<Unit> {
-    let write = units.iter().find(|unit| !unit.reads());
-    let first = write.or(units.first()).map(Rc::clone);
-    first.unwrap_or_else(|| unknown(name))
 }

@@ -1,7 +1,7 @@
 //! What the server has still to answer, in its order: by that both sides agree on what a name stands for.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     io,
     rc::Rc,
 };
@@ -9,10 +9,13 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{frame::invalid, refusal::Refusal, unit::Unit};
+use super::{frame::invalid, meaning::Meaning, refusal::Refusal, unit::Unit};
 
-/// Names that a client may have in use at once.
+/// Names that a client may have in use at once, and bytes that are kept of what they stand for.
 const MAX_NAMES: usize = 4096;
+pub(super) const MAX_KEPT: usize = 2 * 1024 * 1024;
+/// So many answers that are to come are few, whatever is kept of them.
+const FEW: usize = 128;
 
 /// What is to come.
 #[derive(Debug)]
@@ -37,6 +40,16 @@ pub(super) enum Expected {
     Refused(Refusal),
 }
 
+impl Expected {
+    /// Whether it ends with a `ReadyForQuery`.
+    fn is_end(&self) -> bool {
+        matches!(
+            self,
+            Self::Start | Self::Query | Self::Own(_) | Self::Quiet | Self::Sync
+        )
+    }
+}
+
 /// What the server says to a query of the guard's own: its rows, first columns only, or why it fails.
 pub(super) type Heard = Result<Vec<Bytes>, String>;
 
@@ -55,7 +68,7 @@ pub(super) struct Bound {
     pub(super) unit: Rc<Unit>,
     /// Its parameters, as a person is shown them.
     pub(super) parameters: Rc<str>,
-    /// The same, as they were sent.
+    /// SHA-256 of them as they were sent, where it does more than read.
     pub(super) values: Bytes,
 }
 
@@ -71,10 +84,14 @@ pub(super) struct Ledger {
     by_sql: HashMap<Bytes, Rc<Unit>>,
     /// The client sends rows, and what else it sends means nothing to the server.
     pub(super) copies_in: bool,
+    /// Something has failed of which the client is told that its batch goes on.
+    quiet_failed: bool,
     /// Something has failed: the server reads past all that comes before the end of the batch.
     skips: bool,
     /// So many transactions have ended, at least: once more whenever the server is idle.
     pub(super) transactions: u64,
+    /// A person has let it be a replication connection.
+    pub(super) replicates: bool,
     /// The server has said that it holds the client to reading.
     pub(super) is_locked: bool,
     /// Settings by which the server reads what it is sent in another way than the guard does.
@@ -91,7 +108,9 @@ impl Ledger {
             by_sql: HashMap::new(),
             copies_in: false,
             skips: false,
+            quiet_failed: false,
             transactions: 0,
+            replicates: false,
             is_locked: false,
             odd: Vec::new(),
         }
@@ -118,6 +137,10 @@ impl Ledger {
     }
 
     pub(super) fn expect(&mut self, what: Expected) {
+        if self.skips() && !what.is_end() {
+            // The server reads past it: to wait for an answer would be to wait for ever.
+            return;
+        }
         self.expected.push_back(what);
     }
 
@@ -136,12 +159,31 @@ impl Ledger {
 
     /// Whether there is no room for another name.
     pub(super) fn is_full(&self) -> bool {
-        self.statements.len() + self.portals.len() + self.expected.len() >= MAX_NAMES
+        let names = self.statements.len() + self.portals.len() + self.expected.len();
+        names >= MAX_NAMES || self.by_sql.len() >= MAX_NAMES || self.kept() >= MAX_KEPT
+    }
+
+    /// Bytes that are kept of what names stand for.
+    fn kept(&self) -> usize {
+        let named = self.statements.values().chain(self.by_sql.values());
+        let bound = self.portals.values().map(|bound| bound.parameters.len());
+        named.map(|unit| unit.kept()).chain(bound).sum()
     }
 
     /// Whether the server is to answer some of what was sent before more is.
     pub(super) fn is_behind(&self) -> bool {
-        self.expected.len() >= MAX_NAMES
+        let is_much = self.expected.len() >= FEW && self.coming() >= MAX_KEPT;
+        self.expected.len() >= MAX_NAMES || is_much
+    }
+
+    /// Bytes that are kept of what was sent and not answered yet.
+    fn coming(&self) -> usize {
+        let coming = self.expected.iter().map(|one| match one {
+            Expected::Parsed(_, unit) => unit.kept(),
+            Expected::Bound(_, bound) => bound.parameters.len(),
+            _ => 0,
+        });
+        coming.sum()
     }
 
     /// All that a statement's name may stand for when what was sent so far has been done.
@@ -170,10 +212,44 @@ impl Ledger {
         if self.by_sql.len() >= MAX_NAMES {
             return;
         }
-        let known = self.by_sql.entry(name).or_insert_with(|| Rc::clone(&unit));
-        if known.reads() {
-            *known = unit;
+        match self.by_sql.entry(name) {
+            Entry::Occupied(mut known) if known.get().reads() => drop(known.insert(unit)),
+            Entry::Occupied(known) if known.get().is_same(&unit) => {}
+            Entry::Occupied(mut known) => {
+                // Whether the first has gone nobody can tell.
+                let why = "it was prepared more than once, as one change or another";
+                let either = Unit::unknown(known.key(), why);
+                known.insert(Rc::new(either));
+            }
+            Entry::Vacant(free) => drop(free.insert(unit)),
         }
+    }
+
+    /// Notes by which settings a statement of that name may be read, whatever it stands for.
+    pub(super) fn note_read(&mut self, name: &Bytes, meaning: &Meaning) {
+        let named = self.statements.get_mut(name);
+        for unit in named.into_iter().chain(self.by_sql.get_mut(name)) {
+            unit.read_by(meaning);
+        }
+        for one in &mut self.expected {
+            if let Expected::Parsed(to, unit) = one
+                && to == name
+            {
+                unit.read_by(meaning);
+            }
+        }
+    }
+
+    /// Forgets what only reads, of all names or of one: SQL gives those back. It may fail to: of others nothing is
+    /// forgotten, and of what is forgotten nobody knows what it would do.
+    pub(super) fn forget(&mut self, name: Option<&str>) {
+        let stays = |to: &Bytes, unit: &mut Rc<Unit>| {
+            let is_it = name.is_none_or(|name| name.as_bytes() == &to[..]);
+            let is_harmless = unit.reads() && !unit.sets && unit.controls.is_empty();
+            !(is_it && is_harmless)
+        };
+        self.statements.retain(stays);
+        self.by_sql.retain(stays);
     }
 
     /// `ParseComplete`.
@@ -210,11 +286,7 @@ impl Ledger {
         let mut refusal = None;
         while let Some(next) = self.expected.front() {
             match next {
-                Expected::Start
-                | Expected::Query
-                | Expected::Own(_)
-                | Expected::Quiet
-                | Expected::Sync => break,
+                next if next.is_end() => break,
                 Expected::Refused(_) if refusal.is_none() => {
                     if let Some(Expected::Refused(first)) = self.expected.pop_front() {
                         refusal = Some(first);
@@ -225,7 +297,13 @@ impl Ledger {
         }
         self.copies_in = false;
         self.skips = !self.ends_by_itself();
+        self.quiet_failed |= matches!(self.expected.front(), Some(Expected::Quiet));
         refusal
+    }
+
+    /// Whether something has failed since this was last asked, of which the client is told that its batch goes on.
+    pub(super) fn take_quiet_failed(&mut self) -> bool {
+        std::mem::take(&mut self.quiet_failed)
     }
 
     /// Whether a `ReadyForQuery` comes next though the client says nothing more.
@@ -261,14 +339,9 @@ impl Ledger {
         }
         self.skips = false;
         while let Some(next) = self.expected.pop_front() {
-            match next {
-                Expected::Start
-                | Expected::Query
-                | Expected::Own(_)
-                | Expected::Quiet
-                | Expected::Sync => return Ok(next),
-                // Said after something had failed: the server has read past it.
-                _ => {}
+            // Others were said after something had failed: the server has read past them.
+            if next.is_end() {
+                return Ok(next);
             }
         }
         Err(unasked())
@@ -346,6 +419,37 @@ mod tests {
         ledger.ready(b'I').unwrap();
         assert!(ledger.is_idle() && !ledger.skips());
         assert!(ledger.statements(&"a".into()).is_empty());
+    }
+
+    #[test]
+    fn what_is_read_past_is_not_waited_for() {
+        let mut ledger = begun();
+        parsed(&mut ledger, "select nosuch");
+        assert!(ledger.failed().is_none());
+        // It was flushed: what comes before the end of its batch is read past.
+        parsed(&mut ledger, "select 1");
+        assert!(ledger.is_idle());
+        ledger.expect(Expected::Sync);
+        parsed(&mut ledger, "select 1");
+        ledger.ready(b'I').unwrap();
+        assert!(!ledger.is_idle());
+        ledger.parsed().unwrap();
+    }
+
+    #[test]
+    fn names_take_so_much_room_and_no_more() {
+        let mut ledger = begun();
+        let long = Bytes::from(format!("delete from t --{}", "x".repeat(15_000)));
+        for at in 0..1000 {
+            if ledger.is_full() {
+                assert!((100..200).contains(&at), "{at}");
+                return;
+            }
+            let name = Bytes::from(at.to_string());
+            ledger.expect(Expected::Parsed(name, Unit::of(&long, &[])));
+            ledger.parsed().unwrap();
+        }
+        panic!("it takes any number");
     }
 
     #[test]

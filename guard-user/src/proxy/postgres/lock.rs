@@ -12,12 +12,15 @@ use super::{
     client::{Client, Verdict},
     frame::invalid,
     ledger::{Expected, Heard},
-    refusal::{Refusal, query},
+    refusal::{Refusal, batch, query},
     unit::Unit,
 };
 
 const LOCK: &str = "SET SESSION default_transaction_read_only = on";
 const UNLOCK: &str = "SET SESSION default_transaction_read_only = off";
+/// What RESET goes back to.
+const GIVEN: &str =
+    "SELECT reset_val FROM pg_catalog.pg_settings WHERE name = 'default_transaction_read_only'";
 const UNLOCK_THIS: &str = "SET TRANSACTION READ WRITE";
 
 /// Whether transactions that the client begins may write.
@@ -33,18 +36,14 @@ where
     W: AsyncWrite + Unpin,
 {
     /// Has the server hold the client to reading, but for what a person has allowed.
-    pub(super) async fn readied(
-        &mut self,
-        terms: &Terms,
-        verdict: Verdict,
-        unit: &Unit,
-    ) -> io::Result<Verdict> {
-        let begins = || unit.begins() && self.again.begins(self.way.target, &self.login.at());
-        let is_allowed = matches!(verdict, Verdict::Allowed) || begins();
-        if self.is_open || self.lock == Lock::On && !is_allowed {
+    pub(super) async fn readied(&mut self, verdict: Verdict, unit: &Unit) -> io::Result<Verdict> {
+        let mut terms = self.terms().await?;
+        if self.is_open || self.lock == Lock::On && !self.is_allowed(&terms, &verdict, unit) {
             return Ok(verdict);
         }
-        self.shared.idle().await;
+        self.idle().await?;
+        terms = self.terms().await?;
+        let is_allowed = self.is_allowed(&terms, &verdict, unit);
         let (status, skips) = {
             let ledger = self.shared.ledger.borrow();
             (ledger.status, ledger.skips())
@@ -60,15 +59,25 @@ where
             Ok(()) => verdict,
             Err(why) => {
                 let fix = "Roll back, and do the whole transaction again.";
-                Verdict::Refused(Refusal::stopped(terms, &why, fix))
+                Verdict::Refused(Refusal::stopped(&terms, &why, fix))
             }
         })
     }
 
+    /// Whether it may write: a person has said so, or it begins what may.
+    fn is_allowed(&self, terms: &Terms, verdict: &Verdict, unit: &Unit) -> bool {
+        let all_may = terms.writes || terms.rules.is_empty();
+        let may_begin = || all_may || self.again.begins(self.way.target, &self.login.at());
+        matches!(verdict, Verdict::Allowed) || (unit.begins() && may_begin())
+    }
+
     /// Servers before 14 do not say what the start-up packet has set, and what stands in front of one may have dropped it.
     pub(super) async fn make_sure(&mut self) -> io::Result<()> {
-        self.shared.idle().await;
+        self.idle().await?;
         if !self.shared.ledger.borrow().is_locked {
+            let told = self.asked(&[GIVEN.to_owned()]).await?;
+            let given = self.told(told).await?.ok();
+            self.is_dropped = given.is_none_or(|given| given[..] != ["on"]);
             let done = self.own(LOCK).await?;
             done.map_err(|_| invalid("the server cannot be held to reading"))?;
         }
@@ -137,16 +146,24 @@ where
 
     /// Has the server do something of which the client hears nothing. What it says where it does not.
     async fn own(&mut self, text: &str) -> io::Result<Result<(), String>> {
-        let told = self.asked(text).await?;
-        let heard = told.await.map_err(|_| io::ErrorKind::UnexpectedEof)?;
-        Ok(heard.map(drop))
+        let told = self.asked(&[text.to_owned()]).await?;
+        Ok(self.told(told).await?.map(drop))
     }
 
-    /// The same, for whoever waits for what it says.
-    pub(super) async fn asked(&mut self, text: &str) -> io::Result<oneshot::Receiver<Heard>> {
+    /// The same of several, for whoever waits for what it says: the first columns of all rows.
+    pub(super) async fn asked(&mut self, texts: &[String]) -> io::Result<oneshot::Receiver<Heard>> {
         let (tell, told) = oneshot::channel();
-        self.shared.ledger.borrow_mut().expect(Expected::Own(tell));
-        self.to.write_all(&query(text)).await?;
+        let replicates = {
+            let mut ledger = self.shared.ledger.borrow_mut();
+            ledger.expect(Expected::Own(tell));
+            ledger.replicates
+        };
+        let message = match replicates {
+            // There are no others on such a connection.
+            true => query(&texts.join("; ")),
+            false => batch(texts),
+        };
+        self.to.write_all(&message).await?;
         self.to.flush().await?;
         Ok(told)
     }

@@ -13,17 +13,24 @@ mod frame;
 mod judge;
 mod ledger;
 mod lock;
+mod meaning;
+mod names;
 mod parts;
 mod refusal;
+mod replication;
 mod rows;
 mod server;
 mod start;
+mod sum;
 mod unit;
 
-use std::rc::Rc;
+use std::{
+    io::{self, ErrorKind},
+    rc::Rc,
+};
 
 use tokio::{
-    io::{AsyncWriteExt as _, split},
+    io::{AsyncWrite, AsyncWriteExt as _, split},
     net::TcpStream,
 };
 
@@ -66,9 +73,7 @@ pub(super) async fn serve(
         Err(Unstarted::Broken(why)) => way.log(Entry::refused(&why)),
         Err(Unstarted::Refused(mut client, refusal)) => {
             way.log(Entry::refused(refusal.why()));
-            // It may be gone.
-            let _ = client.write_all(&refusal.message("FATAL")).await;
-            let _ = client.shutdown().await;
+            tell(&mut client, &refusal).await;
         }
     }
 }
@@ -77,27 +82,51 @@ pub(super) async fn serve(
 async fn speak(way: &Way, started: Started) {
     let shared = Shared::new();
     let (from_client, mut to_client) = split(started.client);
-    let (from_server, mut to_server) = split(started.server);
-    if to_server.write_all(&started.packet).await.is_err() || to_server.flush().await.is_err() {
-        return;
-    }
+    let (from_server, to_server) = split(started.server);
     let ends = (Reader::new(from_client), to_server);
     let mut client = Client::new(way, started.login, ends, &shared);
+    if started.replicates {
+        match client.may_replicate().await {
+            Ok(None) => shared.ledger.borrow_mut().replicates = true,
+            Ok(Some(refusal)) => return tell(&mut to_client, &refusal).await,
+            Err(_) => return,
+        }
+    }
+    if client.begin(&started.packet).await.is_err() {
+        return;
+    }
     let ended = {
         let serving = server::serve(Reader::new(from_server), &mut to_client, &shared);
         tokio::select! {
             ended = client.serve() => ended,
             ended = serving => ended,
+            ended = outlive_hole(way, &shared) => Err(ended),
         }
     };
-    if let Err(error) = ended
-        && error.kind() == std::io::ErrorKind::InvalidData
-    {
+    if let Err(error) = ended {
         let why = error.to_string();
+        let refusal = match error.kind() {
+            ErrorKind::InvalidData => Refusal::violation(&why),
+            ErrorKind::PermissionDenied => Refusal::ended(&why),
+            _ => return drop(to_client.shutdown().await),
+        };
         way.log(Entry::refused(&why));
-        let refusal = Refusal::violation(&why);
-        // It may be gone.
-        let _ = to_client.write_all(&refusal.message("FATAL")).await;
+        return tell(&mut to_client, &refusal).await;
     }
     let _ = to_client.shutdown().await;
+}
+
+/// Waits until the hole has ended by which something has passed: as with what goes past the proxy, nothing goes on after that,
+/// be it rows that are still being copied.
+async fn outlive_hole(way: &Way, shared: &Shared) -> io::Error {
+    shared.has_gone_by_hole().await;
+    way.link.closes(way.target).await;
+    let why = "the hole that it went through has ended";
+    io::Error::new(ErrorKind::PermissionDenied, why)
+}
+
+/// Tells a client why its connection ends. It may be gone.
+async fn tell(client: &mut (impl AsyncWrite + Unpin), refusal: &Refusal) {
+    let _ = client.write_all(&refusal.message("FATAL")).await;
+    let _ = client.shutdown().await;
 }

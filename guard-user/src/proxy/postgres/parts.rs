@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{
     frame::{Fields, invalid},
     ledger::Named,
+    refusal::OWN,
 };
 
 /// Bytes of parameters that a person is shown, and of each of them.
@@ -37,10 +38,19 @@ pub(super) enum Part {
     /// To forget a name.
     Close(Named, Bytes),
     /// To tell what a name stands for.
-    Describe,
+    Describe(Named, Bytes),
 }
 
 impl Part {
+    /// Whether it takes a name that was free: the one that is none stands for one thing at a time.
+    pub(super) fn gives_a_name(&self) -> bool {
+        match self {
+            Self::Parse { name, .. } => !name.is_empty(),
+            Self::Bind { portal, .. } => !portal.is_empty(),
+            _ => false,
+        }
+    }
+
     /// What a message says.
     ///
     /// # Errors
@@ -61,9 +71,8 @@ impl Part {
                 Self::Close(named, name(&mut fields)?)
             }
             b'D' => {
-                named(&mut fields)?;
-                name(&mut fields)?;
-                Self::Describe
+                let named = named(&mut fields)?;
+                Self::Describe(named, name(&mut fields)?)
             }
             _ => return Err(invalid("a message is of a kind that is not known")),
         };
@@ -73,7 +82,7 @@ impl Part {
 }
 
 /// Bytes of a name that count at a server (`NAMEDATALEN`, less one).
-const MAX_NAME: usize = 63;
+pub(super) const MAX_NAME: usize = 63;
 
 /// Whether a name is the same to a server as it is here: of a longer one servers take the beginning, and other characters they
 /// have in an encoding of their own.
@@ -84,7 +93,9 @@ pub(super) fn is_plain(name: &[u8]) -> bool {
 fn name(fields: &mut Fields) -> io::Result<Bytes> {
     let name = fields.string()?;
     match is_plain(&name) {
-        true => Ok(name),
+        _ if name[..] == *OWN.as_bytes() => Err(invalid("a name is the guard's own")),
+        // A part of a message keeps the whole of it, and names are kept for long.
+        true => Ok(Bytes::copy_from_slice(&name)),
         false => Err(invalid(
             "a name is longer than 63 bytes, or not in ASCII: the server may take it for another",
         )),

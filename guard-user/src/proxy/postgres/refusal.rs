@@ -13,6 +13,9 @@ const UNREACHABLE: &str = "08006";
 /// What stands in a refused statement's place: it fails at the server too, so that both sides agree on what failed.
 pub(super) const MARK: &str = "refused by guard";
 
+/// The name of statements and portals of the guard's own, which no client may use.
+pub(super) const OWN: &str = "guard's own";
+
 /// An error as the protocol has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
@@ -47,6 +50,16 @@ impl Refusal {
             message: format!("not understood by guard: {why}"),
             detail: None,
             hint: "Send it in a form that has one reading only.".to_owned(),
+        }
+    }
+
+    /// The connection ends.
+    pub(super) fn ended(why: &str) -> Self {
+        Self {
+            code: READ_ONLY,
+            message: format!("stopped by guard: {why}"),
+            detail: None,
+            hint: "Connect again.".to_owned(),
         }
     }
 
@@ -108,9 +121,27 @@ pub(super) fn message(tag: u8, body: &[u8]) -> Bytes {
     message.freeze()
 }
 
-/// A query of the guard's own.
+/// A query, in one message.
 pub(super) fn query(text: &str) -> Bytes {
     message(b'Q', &[text.as_bytes(), &[0]].concat())
+}
+
+/// Several as a batch, which leaves the statement and the portal alone that have no name: a client may have prepared its own.
+/// What is left of one that failed goes first.
+pub(super) fn batch(texts: &[String]) -> Bytes {
+    const NAME: &[u8] = OWN.as_bytes();
+    let close = |what: u8| message(b'C', &[&[what], NAME, &[0]].concat());
+    let forget = [close(b'P'), close(b'S')].concat();
+    let mut batch = forget.clone();
+    for text in texts {
+        let parse = [NAME, &[0], text.as_bytes(), &[0, 0, 0]].concat();
+        batch.extend(message(b'P', &parse));
+        batch.extend(message(b'B', &[NAME, &[0], NAME, &[0; 7]].concat()));
+        batch.extend(message(b'E', &[NAME, &[0; 5]].concat()));
+        batch.extend(&forget);
+    }
+    batch.extend(message(b'S', &[]));
+    batch.into()
 }
 
 /// In the place of a query: a syntax error, whatever else is going on.

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{client::Client, judge::Write, lock::Lock, unit::Unit};
+use super::{super::wire::Terms, client::Client, judge::Write, lock::Lock, unit::Unit};
 
 /// A plan that takes longer is not waited for: somebody else may hold the table.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// What is told of definitions: a migration waits for the answer to each before it sends the next.
+const MIGRATION: &str = "if it begins a migration: a yes with --writes --for 5m is for all of that";
 /// The commands that change rows. Of others a plan tells nothing, or there is none.
 const CHANGES: [&str; 4] = ["DELETE", "INSERT", "MERGE", "UPDATE"];
 
@@ -21,21 +23,17 @@ where
 {
     /// What a person is asked about, with the number of rows where the server can tell that without doing anything: of one
     /// statement without parameters, outside of a transaction, which an error would end.
-    pub(super) async fn described(&mut self, unit: &Unit, write: &Write) -> io::Result<Write> {
+    pub(super) async fn described(
+        &mut self,
+        terms: &Terms,
+        unit: &Unit,
+        write: &Write,
+    ) -> io::Result<Write> {
         let mut write = write.clone();
-        self.definitions = if write.is_definition {
-            self.definitions + 1
-        } else {
-            0
-        };
-        if self.definitions > 1 {
-            let told = format!(
-                "the {}. definition in a row, as of a migration: a yes with --writes is for all",
-                self.definitions
-            );
-            write.warnings.insert(0, told);
+        if write.is_definition {
+            write.warnings.push(MIGRATION.to_owned());
         }
-        if let Some(rows) = self.rows(unit, &write).await? {
+        if let Some(rows) = self.rows(terms, unit, &write).await? {
             let some = if rows == 1 { "row" } else { "rows" };
             let told = format!("about {rows} {some}, as the server plans it");
             write.warnings.insert(0, told);
@@ -43,8 +41,8 @@ where
         Ok(write)
     }
 
-    async fn rows(&mut self, unit: &Unit, write: &Write) -> io::Result<Option<u64>> {
-        // Planning may call functions, and what they do is to fail.
+    async fn rows(&mut self, terms: &Terms, unit: &Unit, write: &Write) -> io::Result<Option<u64>> {
+        // Planning may call functions: those that are known, and what others behind views do is to fail.
         let is_free = self.lock == Lock::On && {
             let ledger = self.shared.ledger.borrow();
             ledger.is_idle() && ledger.status == b'I' && !ledger.skips()
@@ -60,7 +58,11 @@ where
         ) else {
             return Ok(None);
         };
-        let told = self.asked(&format!("EXPLAIN (FORMAT JSON) {text}")).await?;
+        let explain = format!("EXPLAIN (FORMAT JSON) {text}");
+        if !self.judged(terms, &Bytes::from(explain.clone())).reads() {
+            return Ok(None);
+        }
+        let told = self.asked(&[explain]).await?;
         Ok(match tokio::time::timeout(PATIENCE, told).await {
             Ok(Ok(Ok(rows))) => planned(&rows),
             _ => None,
@@ -68,12 +70,22 @@ where
     }
 }
 
-/// The rows that come out of what is below the change itself.
+/// The rows that come out of what is below the change itself; none where it is one of several.
 fn planned(rows: &[Bytes]) -> Option<u64> {
     let plan: Value = serde_json::from_slice(&rows.concat()).ok()?;
+    if changes(&plan[0]["Plan"]) > 1 {
+        return None;
+    }
     let below = plan[0]["Plan"]["Plans"].as_array()?.iter();
     let number = |plan: &Value| plan["Plan Rows"].as_u64();
     Some(below.filter_map(number).fold(0, u64::saturating_add))
+}
+
+/// How many changes a plan has.
+fn changes(plan: &Value) -> usize {
+    let below = plan["Plans"].as_array().into_iter().flatten();
+    let own = usize::from(plan["Node Type"] == "ModifyTable");
+    own + below.map(changes).sum::<usize>()
 }
 
 #[cfg(test)]
@@ -84,6 +96,8 @@ mod tests {
     fn the_rows_of_a_change_are_those_below_it() {
         let plan = br#"[{"Plan": {"Node Type": "ModifyTable", "Plan Rows": 0, "Plans": [{"Plan Rows": 43000}]}}]"#;
         assert_eq!(planned(&[Bytes::from_static(plan)]), Some(43_000));
+        let two = br#"[{"Plan": {"Node Type": "ModifyTable", "Plans": [{"Node Type": "ModifyTable"}, {"Plan Rows": 1}]}}]"#;
+        assert_eq!(planned(&[Bytes::from_static(two)]), None);
         assert_eq!(planned(&[]), None);
         assert_eq!(planned(&[Bytes::from_static(b"[{}]")]), None);
     }

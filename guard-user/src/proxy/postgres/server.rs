@@ -4,8 +4,8 @@ use std::{cell::RefCell, io, rc::Rc};
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
-    sync::Notify,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, BufWriter},
+    sync::{Notify, SetOnce},
 };
 
 use super::{
@@ -26,6 +26,8 @@ pub(super) struct Shared {
     pub(super) ledger: RefCell<Ledger>,
     /// The server has answered something.
     pub(super) answered: Notify,
+    /// Something has passed because a hole for everything is open.
+    by_hole: SetOnce<()>,
 }
 
 impl Shared {
@@ -33,7 +35,19 @@ impl Shared {
         Rc::new(Self {
             ledger: RefCell::new(Ledger::new()),
             answered: Notify::new(),
+            by_hole: SetOnce::new(),
         })
+    }
+
+    /// Notes that something passes because a hole for everything is open.
+    pub(super) fn goes_by_hole(&self) {
+        // It may be noted already.
+        let _ = self.by_hole.set(());
+    }
+
+    /// Waits until something has.
+    pub(super) async fn has_gone_by_hole(&self) {
+        self.by_hole.wait().await;
     }
 
     /// Waits until the server has answered all.
@@ -49,7 +63,20 @@ impl Shared {
 /// # Errors
 ///
 /// The system's; what breaks the protocol.
-pub(super) async fn serve<R, W>(mut from: Reader<R>, to: &mut W, shared: &Shared) -> io::Result<()>
+pub(super) async fn serve<R, W>(from: Reader<R>, to: &mut W, shared: &Shared) -> io::Result<()>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    // A client is woken by whatever comes, and an answer is many messages.
+    let mut to = BufWriter::new(to);
+    let ended = pass(from, &mut to, shared).await;
+    // What came before the end was for the client.
+    let flushed = to.flush().await;
+    ended.and(flushed)
+}
+
+async fn pass<R, W>(mut from: Reader<R>, to: &mut W, shared: &Shared) -> io::Result<()>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -62,18 +89,22 @@ where
             let bytes = from.ahead().split_to(passes);
             to.write_all(&bytes).await?;
         }
+        if from.ahead().len() < HEAD {
+            // Nothing is kept from the client while the server is waited for.
+            to.flush().await?;
+        }
         if from.ahead().len() < HEAD && !from.ahead().is_empty() {
             if !from.fill(READ).await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             continue;
         }
-        if from.ahead().is_empty() {
-            to.flush().await?;
-        }
         let Some(head) = from.head().await? else {
             return Ok(());
         };
+        if from.ahead().len() < HEAD + head.body {
+            to.flush().await?;
+        }
         if is_plain(head.tag) && !shared.ledger.borrow().is_own() {
             if from.ahead().len() >= HEAD + head.body {
                 continue;
@@ -85,6 +116,12 @@ where
             // What was refused fails in fewer words.
             shared.ledger.borrow_mut().failed();
             from.pass(head, to).await?;
+            shared.answered.notify_one();
+            continue;
+        }
+        if head.body > MAX_READ && shared.ledger.borrow().is_own() {
+            from.skip(head).await?;
+            heard = Err("more than is read at once".to_owned());
             continue;
         }
         if head.body > MAX_READ {
@@ -146,10 +183,12 @@ fn hear(
                 rows.push(first_column(message)?);
             }
         }
+        b'1' | b'2' | b'3' if ledger.is_own() => {}
         b'1' => ledger.parsed()?,
         b'2' => ledger.bound()?,
         b'3' => ledger.closed()?,
         b'G' => ledger.copies()?,
+        b'W' if ledger.replicates => ledger.copies()?,
         b'W' => return Err(invalid("the server begins a replication")),
         b'S' => setting(message, &mut ledger)?,
         b'E' => {

@@ -18,7 +18,9 @@ use super::{
     asking::Login,
     frame::invalid,
     judge,
+    parts::MAX_NAME,
     refusal::Refusal,
+    replication,
 };
 
 /// A start-up packet is not longer, in bytes (`MAX_STARTUP_PACKET_LENGTH` in PostgreSQL's libpq/pqcomm.h), less what is
@@ -40,6 +42,8 @@ pub(super) struct Started {
     pub(super) client: Stream,
     pub(super) server: Stream,
     pub(super) login: Login,
+    /// It is to be a replication connection.
+    pub(super) replicates: bool,
     /// The start-up packet, for the server.
     pub(super) packet: Bytes,
 }
@@ -109,9 +113,12 @@ async fn begin(
     };
     match code(&packet) {
         CANCEL => {
-            let mut server = server;
+            let (mut client, mut server) = (ends.client, server);
             server.write_all(&packet).await?;
-            server.shutdown().await?;
+            server.flush().await?;
+            // It closes when it has done so, and the client waits for that.
+            let _ = server.read(&mut [0]).await;
+            let _ = client.shutdown().await;
             Err(Unstarted::Ended)
         }
         version if version >> 16 == MAJOR => login(ends.client, server, &packet),
@@ -290,6 +297,14 @@ fn login(client: Stream, server: Stream, packet: &Bytes) -> Result<Started, Unst
     };
     let user = value("user").unwrap_or_default();
     let database = value("database").filter(|name| !name.is_empty());
+    if [&user, database.as_ref().unwrap_or(&user)]
+        .iter()
+        .any(|name| name.len() > MAX_NAME)
+    {
+        return Err(Unstarted::Broken(
+            "a name is longer than a server reads".to_owned(),
+        ));
+    }
     let login = Login {
         database: database.unwrap_or_else(|| user.clone()),
         user,
@@ -310,6 +325,7 @@ fn login(client: Stream, server: Stream, packet: &Bytes) -> Result<Started, Unst
         client,
         server,
         login,
+        replicates: replication::is_wanted(&pairs),
         packet: locked(packet),
     })
 }

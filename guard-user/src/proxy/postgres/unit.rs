@@ -3,31 +3,49 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
-use sha2::{Digest as _, Sha256};
 
 use super::{
     super::judge::Rules,
     judge::{self, Control, Effect, Judged, Unread, Write},
+    meaning::Meaning,
+    sum::sum,
 };
 
 /// What the judge calls rows that come from the client, or from a file.
 const COPY_IN: &str = "COPY FROM";
-/// Bytes of a text that is remembered for a person to see.
+/// Bytes of a text that is remembered for a person to see; of one that nobody is shown.
 const MAX_TEXT: usize = 16 * 1024;
+const MAX_READ_TEXT: usize = 256;
+/// What is followed of what one text does to transactions and names.
+const MAX_CONTROLS: usize = 256;
+/// By how many settings one name may be read.
+const MAX_MEANT: usize = 16;
+/// Between a text and what it executes by a name.
+const EXECUTES: &str = " -- executes: ";
 
 /// Statements that a client sends at once.
 #[derive(Clone, Debug)]
 pub(super) struct Unit {
     /// The beginning of it.
     pub(super) text: Bytes,
-    /// SHA-256 of all of it, of what is no read.
+    /// How long all of it is, in bytes.
+    pub(super) bytes: usize,
+    /// SHA-256 of all of it, and of the types of its parameters; empty where nobody is shown it.
     pub(super) sum: Bytes,
+    /// By which settings its constants became values, of what was prepared: [`Meaning::values`].
+    pub(super) meant: Vec<Bytes>,
     /// Without its constants.
     pub(super) normalised: String,
     /// What in it is no read, if anything.
     pub(super) write: Option<Write>,
     /// What it does to transactions and names, in its order.
     pub(super) controls: Vec<Control>,
+    /// It may change settings, by which the server reads what comes after it.
+    pub(super) sets: bool,
+    /// It may do so before it changes something.
+    pub(super) sets_first: bool,
+    /// It goes back to what the start-up packet has set.
+    pub(super) resets: bool,
     /// It takes rows from the client.
     pub(super) copies_in: bool,
     /// How many statements it has.
@@ -59,7 +77,9 @@ impl Unit {
         let statements = judged.statements.len();
         let mut write: Option<Write> = None;
         let mut controls = Vec::new();
-        let mut copies_in = false;
+        let (mut copies_in, mut sets, mut sets_first, mut resets) = (false, false, false, false);
+        // A change that sets something is told by itself.
+        let mut reads_and_sets = false;
         for statement in judged.statements {
             let own = match (statement.effect, &statement.control) {
                 (Effect::Writes(own), _) => Some(own),
@@ -67,22 +87,45 @@ impl Unit {
                 (Effect::Reads, _) => None,
             };
             controls.extend(statement.control);
+            sets_first |= reads_and_sets && own.is_some();
+            reads_and_sets |= statement.sets && own.is_none();
+            sets |= statement.sets;
+            resets |= statement.resets;
             copies_in |= own.as_ref().is_some_and(|own| own.command == COPY_IN);
             write = match (write, own) {
-                (Some(first), Some(own)) => Some(together(first, own)),
+                (Some(first), Some(own)) => Some(first.and(own)),
                 (first, own) => first.or(own),
             };
         }
+        if controls.len() > MAX_CONTROLS {
+            return Self::unknown(
+                text,
+                "it does more to transactions and names than is followed",
+            );
+        }
         if let Some(write) = write.as_mut().filter(|_| statements > 1) {
             let warning = format!("{statements} statements in one string");
-            write.warnings.push(warning);
+            write.warnings.insert(0, warning);
         }
+        // What executes a write by its name is shown with it.
+        let is_shown = write.is_some() || !controls.is_empty();
+        let most = if is_shown { MAX_TEXT } else { MAX_READ_TEXT };
+        let mut normalised = judged.normalised;
+        normalised.truncate(normalised.floor_char_boundary(most));
         Self {
-            text: beginning(text),
-            sum: write.as_ref().map_or_else(Bytes::new, |_| sum(&[text])),
-            normalised: judged.normalised,
+            text: beginning(text, most),
+            bytes: text.len(),
+            sum: match is_shown {
+                true => sum([text]),
+                false => Bytes::new(),
+            },
+            meant: Vec::new(),
+            normalised,
             write,
             controls,
+            sets,
+            sets_first,
+            resets,
             copies_in,
             statements,
         }
@@ -101,13 +144,20 @@ impl Unit {
             warnings: Vec::new(),
             objects: Vec::new(),
             is_definition: false,
+            is_by_cursor: false,
+            has_values: false,
         };
         Self {
-            text: beginning(text),
-            sum: sum(&[text]),
+            text: beginning(text, MAX_TEXT),
+            bytes: text.len(),
+            sum: sum([text]),
+            meant: Vec::new(),
             normalised: String::new(),
             write: Some(write),
             controls: Vec::new(),
+            sets: true,
+            sets_first: false,
+            resets: false,
             copies_in: false,
             statements: 1,
         }
@@ -121,10 +171,15 @@ impl Unit {
         let controls = units.iter().flat_map(|unit| unit.controls.iter().cloned());
         Rc::new(Self {
             text: Bytes::new(),
+            bytes: 0,
             sum: Bytes::new(),
+            meant: Vec::new(),
             normalised: String::new(),
             write: None,
             controls: controls.collect(),
+            sets: true,
+            sets_first: false,
+            resets: false,
             copies_in: false,
             statements: units.iter().map(|unit| unit.statements).sum(),
         })
@@ -132,12 +187,22 @@ impl Unit {
 
     /// Whether all of its text is remembered.
     pub(super) fn is_whole(&self) -> bool {
-        self.text.len() < MAX_TEXT
+        self.text.len() == self.bytes
+    }
+
+    /// Bytes that are kept of it.
+    pub(super) fn kept(&self) -> usize {
+        self.text.len() + self.normalised.len() + self.controls.len() * size_of::<Control>()
     }
 
     /// Whether all of it reads.
     pub(super) fn reads(&self) -> bool {
         self.write.is_none()
+    }
+
+    /// Whether it means nothing for what comes after it either.
+    pub(super) fn only_reads(&self) -> bool {
+        self.reads() && self.controls.is_empty() && !self.sets
     }
 
     /// Whether it is nothing but the beginning of a transaction.
@@ -153,14 +218,71 @@ impl Unit {
 
     /// With the types that its parameters are said to have.
     pub(super) fn typed(self: &Rc<Self>, types: &Bytes) -> Rc<Self> {
-        if self.reads() || types[..] == [0, 0] {
+        if self.sum.is_empty() || types[..] == [0, 0] {
             return Rc::clone(self);
         }
-        let sum = sum(&[&self.sum, types]);
+        let sum = sum([&self.sum, types]);
         Rc::new(Self {
             sum,
             ..(**self).clone()
         })
+    }
+
+    /// What was prepared while the server had these settings.
+    pub(super) fn prepared_by(self: &Rc<Self>, meaning: &Meaning) -> Rc<Self> {
+        Rc::new(Self {
+            meant: vec![meaning.values()],
+            ..(**self).clone()
+        })
+    }
+
+    /// Whether it is the same change, prepared by the same settings.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        self.sum == other.sum && self.meant == other.meant
+    }
+
+    /// Notes that it may be read by these settings, too.
+    pub(super) fn read_by(self: &mut Rc<Self>, meaning: &Meaning) {
+        let values = meaning.values();
+        if self.reads() || self.meant.contains(&values) {
+            return;
+        }
+        let unit = Rc::make_mut(self);
+        if unit.meant.len() < MAX_MEANT {
+            unit.meant.push(values);
+        } else {
+            // Nobody can tell any more.
+            unit.meant = vec![Bytes::new()];
+        }
+    }
+
+    /// What it means where the server has these settings now: nobody can tell where others were in force when its constants
+    /// became values.
+    pub(super) fn meaning(&self, now: Meaning) -> Meaning {
+        let is_same = |then: &Bytes| !then.is_empty() && *then == now.values();
+        match self.meant.iter().all(is_same) {
+            true => now,
+            false => Meaning::default(),
+        }
+    }
+
+    /// Whether what it changes is said by a cursor, which no text shows.
+    pub(super) fn is_by_cursor(&self) -> bool {
+        self.write.as_ref().is_some_and(|write| write.is_by_cursor)
+    }
+
+    /// Whether it only sets something of the transaction, or of the session.
+    pub(super) fn only_sets(&self) -> bool {
+        let mut words = self.text.split(u8::is_ascii_whitespace);
+        let first = words.find(|word| !word.is_empty()).unwrap_or_default();
+        self.statements == 1 && self.reads() && first.eq_ignore_ascii_case(b"set")
+    }
+
+    /// How often it does something by a name.
+    pub(super) fn calls(&self) -> usize {
+        let is_call =
+            |one: &&Control| matches!(one, Control::Execute { .. } | Control::Fetch { .. });
+        self.controls.iter().filter(is_call).count()
     }
 
     /// With what it executes of what was prepared.
@@ -168,17 +290,20 @@ impl Unit {
         let mut all = self.clone();
         let mut text = self.text.to_vec();
         for unit in writes {
-            text.extend_from_slice(b" -- executes: ");
-            text.extend_from_slice(&unit.text);
+            all.bytes += EXECUTES.len() + unit.bytes;
+            all.meant.extend_from_slice(&unit.meant);
             all.normalised = format!("{}; {}", all.normalised, unit.normalised);
+            if text.len() < MAX_TEXT {
+                text.extend_from_slice(EXECUTES.as_bytes());
+                text.extend_from_slice(&unit.text);
+            }
             all.write = match (all.write, unit.write.clone()) {
-                (Some(first), Some(own)) => Some(together(first, own)),
+                (Some(first), Some(own)) => Some(first.and(own)),
                 (first, own) => first.or(own),
             };
         }
         let sums: Vec<_> = writes.iter().map(|unit| &unit.sum).collect();
-        let own = sum(&[&self.text]);
-        all.sum = sum(&[&[&own, &self.sum][..], &sums].concat());
+        all.sum = sum([&[&self.sum][..], &sums].concat());
         all.text = text.into();
         all
     }
@@ -208,30 +333,6 @@ impl Unit {
 }
 
 /// A part of a message keeps the whole of it: this is a copy.
-fn beginning(text: &Bytes) -> Bytes {
-    Bytes::copy_from_slice(&text[..text.len().min(MAX_TEXT)])
-}
-
-fn sum(parts: &[&Bytes]) -> Bytes {
-    let mut sum = Sha256::new();
-    for part in parts {
-        sum.update(part.len().to_be_bytes());
-        sum.update(part);
-    }
-    Bytes::copy_from_slice(&sum.finalize())
-}
-
-/// Two writes, as one.
-fn together(first: Write, second: Write) -> Write {
-    let mut warnings = first.warnings;
-    warnings.extend(second.warnings);
-    let mut objects = first.objects;
-    objects.extend(second.objects);
-    Write {
-        kind: format!("{}, {}", first.kind, second.kind),
-        is_definition: first.is_definition && second.is_definition,
-        warnings,
-        objects,
-        ..first
-    }
+fn beginning(text: &Bytes, most: usize) -> Bytes {
+    Bytes::copy_from_slice(&text[..text.len().min(most)])
 }

@@ -90,6 +90,7 @@ fn read_only() -> Option<Terms> {
     Some(Terms {
         rules: vec![rules],
         account: 1,
+        writes: false,
     })
 }
 
@@ -97,6 +98,7 @@ fn everything() -> Option<Terms> {
     Some(Terms {
         rules: Vec::new(),
         account: 1,
+        writes: false,
     })
 }
 

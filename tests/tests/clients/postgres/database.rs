@@ -39,16 +39,34 @@ pub(crate) struct Database {
 impl Database {
     /// One that takes anybody's word for who they are, in the clear.
     pub(crate) fn start(scene: &Scene) -> Self {
-        Self::of(scene, "trust", None)
+        Self::of(scene, "trust", None, &["log_statement=all"])
+    }
+
+    /// One that wants a password in that way, in the clear.
+    pub(crate) fn asking(scene: &Scene, login: &str) -> Self {
+        let kept = if login == "md5" {
+            "md5"
+        } else {
+            "scram-sha-256"
+        };
+        let settings = format!("password_encryption={kept}");
+        Self::of(scene, login, None, &[&settings])
     }
 
     /// One that wants a password, and speaks TLS.
     pub(crate) fn secured(scene: &Scene) -> Self {
         let certificate = scene.company.issue(&[NAME, HOST]).unwrap();
-        Self::of(scene, "scram-sha-256", Some(&certificate))
+        let settings = ["log_statement=all"];
+        Self::of(scene, "scram-sha-256", Some(&certificate), &settings)
     }
 
-    fn of(scene: &Scene, login: &str, certificate: Option<&str>) -> Self {
+    /// One like the first, that does nothing by itself.
+    pub(crate) fn idle(scene: &Scene) -> Self {
+        let settings = ["autovacuum=off", "max_prepared_transactions=2"];
+        Self::of(scene, "trust", None, &settings)
+    }
+
+    fn of(scene: &Scene, login: &str, certificate: Option<&str>, settings: &[&str]) -> Self {
         let cluster = Cluster::new(scene.network.prod(), scene.dir().join("postgres")).unwrap();
         let host = if certificate.is_some() {
             "hostssl"
@@ -56,10 +74,14 @@ impl Database {
             "host"
         };
         cluster
-            .admit(&format!("{host} all all all {login}"))
+            .admit(&format!(
+                "{host} all all all {login}\n{host} replication all all {login}"
+            ))
             .unwrap();
         let mut postgres = cluster.server();
-        postgres.args(["-c", "log_statement=all"]);
+        for setting in settings {
+            postgres.args(["-c", setting]);
+        }
         if let Some(certificate) = certificate {
             let pem = identity(&cluster, certificate);
             let pem = pem.display();
@@ -103,7 +125,9 @@ fn fill(cluster: &Cluster<'_>) {
             .is_ok()
     };
     eventually("the server serves", serves).unwrap();
-    let roles = format!("create role {APP} login password '{PASSWORD}'");
+    let roles = format!(
+        "create role {APP} login password '{PASSWORD}'; create role clerk; grant clerk to {APP}"
+    );
     let shop = format!("create database {SHOP} owner {APP}");
     let made = cluster.execute(SUPERUSER, "postgres", &[&roles, &shop]);
     made.unwrap();

@@ -27,7 +27,7 @@ fn what_people_have_lost_databases_by_waits_for_a_person() {
         assert!(!scene.pending().is_empty(), "{text}");
         if text == PUSH {
             let last = scene.pending().pop().unwrap()["http"]["warnings"].to_string();
-            assert!(last.contains("definition in a row"), "{last}");
+            assert!(last.contains("definitions in a row"), "{last}");
         }
 
         // Without the guard it is done.

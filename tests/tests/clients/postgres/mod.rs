@@ -1,10 +1,16 @@
 //! PostgreSQL: what reads passes, and a person is asked about the rest.
 
 mod database;
+mod functions;
+mod fuzz;
 mod incidents;
+mod meant;
+mod migrations;
 mod odd;
+mod pooled;
 mod programs;
 mod reads;
+mod replicas;
 mod writes;
 
 use std::time::Duration;

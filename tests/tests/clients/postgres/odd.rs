@@ -45,7 +45,7 @@ const ODD: &[(&str, &str)] = &[
     ("executed_before_prepared", "25006 25006"),
     ("fetched", "25006 25006"),
     ("query_in_a_batch", "closed"),
-    ("query_behind_what_is_prepared", "42703 1"),
+    ("query_behind_what_is_prepared", "42703 2"),
     ("call_in_a_batch", "closed"),
     ("big_sync", "closed"),
     ("two_users", "closed"),
@@ -54,11 +54,21 @@ const ODD: &[(&str, &str)] = &[
     ("prepared_and_executed", "7"),
     ("long_error", "22P02 2"),
     ("two_at_once", "25006"),
-    ("bound_before", "25006"),
+    ("bound", "25006"),
     ("copied_in_a_batch", "25006"),
     ("copied_beside", "25006"),
     ("copied", "25006 0"),
     ("nested", "25006 25006 25006"),
+    ("bound_earlier", "25006"),
+    ("table_as_execute", "25006"),
+    ("unnamed", "25006"),
+    ("many_executes", "25006"),
+    ("long_execute", "25006"),
+    ("executes_a_setting", "25006"),
+    ("behind_an_error", "22012 2"),
+    ("behind_an_early_error", "22012 2"),
+    ("long_pipeline", "22012 2"),
+    ("shapes", "3 4 25006 25006 25006 25006"),
 ];
 
 #[test]
@@ -128,16 +138,16 @@ fn a_yes_is_for_what_a_person_has_seen() {
     );
 
     let before = everything(&scene);
-    let one = asked(&scene, &mut agent, "bound_before 9");
+    let one = asked(&scene, &mut agent, "bound 9");
     let text = one["body_preview"].as_str().unwrap();
     assert!(text.ends_with("$1 = '9'"), "{text}");
     scene.say_yes();
     // Its transaction has begun as one that only reads.
-    let again = agent.run("/usr/bin/python3 $PROGRAMS/wire.py bound_before 9");
+    let again = agent.run("/usr/bin/python3 $PROGRAMS/wire.py bound 9");
     assert!(again.text.starts_with("25006"), "{again:?}");
     assert_eq!(scene.pending(), [""; 0]);
     // Of another parameter nobody has said yes.
-    asked(&scene, &mut agent, "bound_before 15");
+    asked(&scene, &mut agent, "bound 15");
     assert_eq!(everything(&scene), before);
 }
 
@@ -177,10 +187,7 @@ fn one_yes_lets_one_transaction_write_and_no_other() {
         .as_str()
         .unwrap()
         .to_owned();
-    let all = scene
-        .daemon
-        .agent(["approve", &id, "--writes", "--for", "5m"]);
-    all.run().unwrap().success().unwrap();
+    scene.answer(&["approve", &id, "--writes", "--for", "5m"]);
     let done = agent.run(&two);
     assert_eq!(
         done.text,

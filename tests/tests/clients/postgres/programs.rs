@@ -1,25 +1,61 @@
 //! Drivers and their object-relational mappers: what they read is the same, and what they write waits.
 
-use super::database::psql;
+use std::fs;
+
+use super::database::{PASSWORD, psql};
 use super::{Database, RULE, everything};
-use crate::scene::Scene;
+use crate::agent::Agent;
+use crate::scene::{HOST, Scene};
 
-fn python(driver: &str, what: &str) -> String {
-    format!("/usr/bin/python3 $PROGRAMS/drivers.py {driver} {what}")
+const DJANGO: &str = "/usr/bin/python3 $PROGRAMS/manage.py";
+
+/// A program by a driver, which is told what to do.
+struct Driver {
+    program: String,
+    /// What it is told to do to change something.
+    writes: &'static [&'static str],
 }
 
-fn node(what: &str) -> String {
-    format!("NODE_PATH=$CLIENTS/usr/share/nodejs node $PROGRAMS/driver.mjs {what}")
+impl Driver {
+    fn of(program: impl Into<String>, writes: &'static [&'static str]) -> Self {
+        Self {
+            program: program.into(),
+            writes,
+        }
+    }
+
+    fn to(&self, what: &str) -> String {
+        format!("{} {what}", self.program)
+    }
 }
 
-fn drivers() -> [(String, String); 4] {
-    let of = |driver: &str| (python(driver, "read"), python(driver, "write"));
+fn drivers(scene: &Scene) -> [Driver; 9] {
+    let python = |driver: &str, writes| {
+        let program = format!("/usr/bin/python3 $PROGRAMS/drivers.py {driver}");
+        Driver::of(program, writes)
+    };
+    let node = "NODE_PATH=$CLIENTS/usr/share/nodejs node $PROGRAMS/driver.mjs";
+    let sqlx = format!("DATABASE_URL=postgres://app:{PASSWORD}@{HOST}/shop $PROGRAMS/sqlx");
+    put_example(scene, "sqlx");
     [
-        of("psycopg"),
-        of("psycopg2"),
-        of("sqlalchemy"),
-        (node("read"), node("write")),
+        python("psycopg", &["write", "copy"]),
+        python("psycopg2", &["write"]),
+        python("sqlalchemy", &["write"]),
+        python("asyncpg", &["write", "copy"]),
+        // It flushes what it has bound before it executes that: nobody can be asked then.
+        python("pg8000", &[]),
+        Driver::of(DJANGO, &["write"]),
+        Driver::of(node, &["write"]),
+        Driver::of("pgx", &["write", "copy"]),
+        Driver::of(sqlx, &["write"]),
     ]
+}
+
+/// `cargo test` builds examples beside the tests, where an agent may not be let.
+fn put_example(scene: &Scene, name: &str) {
+    let test = std::env::current_exe().unwrap();
+    let built = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    fs::copy(built, scene.dir().join(name)).unwrap();
 }
 
 #[test]
@@ -27,25 +63,83 @@ fn drivers_read_as_before_and_their_writes_wait() {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
-    for (read, write) in drivers() {
+    for driver in drivers(&scene) {
+        let read = driver.to("read");
         let expected = without.run(&read).ok();
         assert_eq!(agent.run(&read).ok(), expected, "{read}");
         assert_eq!(scene.pending(), [""; 0], "{read}");
 
-        let before = everything(&scene);
-        let stopped = agent.run(&write);
-        assert_ne!(stopped.code, 0, "{stopped:?}");
-        assert!(stopped.text.contains("stopped by guard"), "{stopped:?}");
-        assert_eq!(everything(&scene), before, "{write}");
-        scene.say_yes();
-        let mut done = agent.run(&write);
-        if done.text.contains("begun as one that only reads") {
-            // It has read in the same transaction.
-            done = agent.run(&write);
+        if driver.writes.is_empty() {
+            let stopped = stopped(&scene, &mut agent, &driver.to("write"));
+            assert!(stopped.contains("Send it in a batch of its own"));
         }
-        done.ok();
-        assert_ne!(everything(&scene), before, "{write}");
+        for write in driver.writes.iter().map(|what| driver.to(what)) {
+            let before = everything(&scene);
+            stopped(&scene, &mut agent, &write);
+            scene.say_yes();
+            let mut done = agent.run(&write);
+            if done.text.contains("begun as one that only reads") {
+                // It has read in the same transaction.
+                done = agent.run(&write);
+            }
+            done.ok();
+            assert_ne!(everything(&scene), before, "{write}");
+        }
     }
+}
+
+/// That the guard stops a write, and nothing has happened. What its program says of that.
+fn stopped(scene: &Scene, agent: &mut Agent<'_>, write: &str) -> String {
+    let before = everything(scene);
+    let done = agent.run(write);
+    assert_ne!(done.code, 0, "{done:?}");
+    assert!(done.text.contains("stopped by guard"), "{done:?}");
+    assert_eq!(everything(scene), before, "{write}");
+    done.text
+}
+
+/// What `migrate` has made, and what it has noted of that.
+const MIGRATED: &str = "select table_name, column_name, data_type from information_schema.columns \
+     where table_name ~ '^(auth|django)_' union all select app, name, '' from django_migrations order by 1, 2";
+
+#[test]
+fn djangos_migrations_wait_as_a_whole() {
+    let scene = Scene::new(RULE);
+    let _database = Database::start(&scene);
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    let scratch = psql("-c 'create database scratch owner app'").replace("-U app", "-U postgres");
+    without.run(&scratch).ok();
+    let there = format!("DATABASE=scratch {DJANGO} migrate");
+    without.run(&there).ok();
+
+    for question in [
+        "migrate --plan",
+        "showmigrations",
+        "inspectdb",
+        "check --database default",
+    ] {
+        let question = format!("{DJANGO} {question}");
+        let expected = without.run(&question).ok();
+        assert_eq!(agent.run(&question).ok(), expected, "{question}");
+    }
+    assert_eq!(scene.pending(), [""; 0]);
+
+    let migrate = format!("{DJANGO} migrate");
+    stopped(&scene, &mut agent, &migrate);
+    let asked = scene.pending();
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert_eq!(asked[0]["http"]["method"], "CREATE TABLE", "{asked:?}");
+    let id = asked[0]["id"].as_str().unwrap();
+    let approve = scene
+        .daemon
+        .agent(["approve", id, "--writes", "--for", "5m"]);
+    approve.run().unwrap().success().unwrap();
+    agent.run(&migrate).ok();
+    let made = psql(&format!("-At -c \"{MIGRATED}\""));
+    let expected = made.replace("-d shop", "-d scratch");
+    assert_eq!(without.run(&made).ok(), without.run(&expected).ok());
+    let nothing = agent.run(&format!("{migrate} --check"));
+    assert_eq!(nothing.code, 0, "{nothing:?}");
 }
 
 /// As most servers of companies are: TLS with a password.
@@ -72,4 +166,21 @@ fn passwords_and_tls_work_and_a_stranger_does_not() {
         wrong.text.contains("password authentication failed"),
         "{wrong:?}"
     );
+}
+
+#[test]
+fn a_server_may_ask_for_a_password_in_other_ways() {
+    for login in ["password", "md5"] {
+        let scene = Scene::new(RULE);
+        let _database = Database::asking(&scene, login);
+        let count = psql("-At -c 'select count(*) from people'");
+        assert_eq!(scene.unguarded().run(&count).ok(), "100\n", "{login}");
+        let mut agent = scene.agent();
+        assert_eq!(agent.run(&count).ok(), "100\n", "{login}");
+        let wrong = agent.run(&count.replace("hunter2", "wrong"));
+        assert!(
+            wrong.text.contains("password authentication failed"),
+            "{wrong:?}"
+        );
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::thread;
 
+use guard_lab::eventually;
+
 use super::database::psql;
 use super::{A_WHILE, Database, RULE, everything, query};
 use crate::agent::Agent;
@@ -87,14 +89,7 @@ fn a_write_waits_for_a_person_and_happens_after_a_yes() {
 /// A person says no to all that waits.
 fn say_no(scene: &Scene) {
     for one in scene.pending() {
-        let id = one["id"].as_str().unwrap();
-        scene
-            .daemon
-            .agent(["deny", id])
-            .run()
-            .unwrap()
-            .success()
-            .unwrap();
+        scene.answer(&["deny", one["id"].as_str().unwrap()]);
     }
 }
 
@@ -176,13 +171,7 @@ fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() {
     })
     .unwrap();
     let id = pending[0]["id"].as_str().unwrap();
-    scene
-        .daemon
-        .agent(["deny", id])
-        .run()
-        .unwrap()
-        .success()
-        .unwrap();
+    scene.answer(&["deny", id]);
     let done = agent.end();
     assert!(done.text.contains("stopped by guard"), "{done:?}");
     assert!(done.text.contains("\n100\n"), "{done:?}");
@@ -213,6 +202,36 @@ fn a_transaction_that_has_read_is_done_again_after_a_yes() {
 }
 
 #[test]
+fn while_all_writes_pass_a_transaction_may_read_first() {
+    let scene = Scene::new(RULE);
+    let _database = Database::start(&scene);
+    let mut agent = scene.agent();
+    let of = |texts: &[&str]| {
+        let options: Vec<_> = texts.iter().map(|text| format!("-c \"{text}\"")).collect();
+        psql(&format!("-v ON_ERROR_STOP=1 -At {}", options.join(" ")))
+    };
+    let update = "update people set name = 'w' where id = 1";
+    let transaction = of(&["begin", "select 1", update, "commit"]);
+    agent.run(&transaction).refused();
+    let pending = scene.pending();
+    let id = pending[0]["id"].as_str().unwrap();
+    let approve = scene
+        .daemon
+        .agent(["approve", id, "--writes", "--for", "5m"]);
+    approve.run().unwrap().success().unwrap();
+    assert_eq!(agent.run(&transaction).ok(), "BEGIN\n1\nUPDATE 1\nCOMMIT\n");
+    // What begins no transaction is still held to reading.
+    let sneaky = agent.run(&query("select * from sneaky"));
+    assert!(sneaky.text.contains("read-only transaction"), "{sneaky:?}");
+    // So is all of it, once that is over.
+    let close = scene.daemon.agent(["close", "--all"]);
+    close.run().unwrap().success().unwrap();
+    let sneaky = agent.run(&of(&["begin", "select * from sneaky", "commit"]));
+    assert!(sneaky.text.contains("read-only transaction"), "{sneaky:?}");
+    agent.run(&transaction).refused();
+}
+
+#[test]
 fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
@@ -227,10 +246,7 @@ fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() {
     let path = asked["http"]["path"].as_str().unwrap();
     assert!(path.starts_with("update people set name = $1"), "{path}");
     let id = asked["id"].as_str().unwrap();
-    let approve = scene
-        .daemon
-        .agent(["approve", id, "--path", path, "--for", "5m"]);
-    approve.run().unwrap().success().unwrap();
+    scene.answer(&["approve", id, "--path", path, "--for", "5m"]);
     for id in 1..4 {
         agent.run(&update("battery staple", id)).ok();
     }
@@ -248,4 +264,39 @@ fn a_yes_may_be_for_all_statements_like_it_and_no_parameter_is_in_the_trail() {
     ] {
         assert!(!trail.contains(secret), "{secret} is in {trail}");
     }
+}
+
+#[test]
+fn what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end() {
+    let scene = Scene::new(RULE);
+    let _database = Database::start(&scene);
+    let mut agent = scene.agent();
+    let rows = || scene.unguarded().run(&query("select count(*) from people"));
+    for (number, hole, said) in [("70", "1m", ""), ("71", "2s", "25006")] {
+        agent.begin(&format!(
+            "/usr/bin/python3 $PROGRAMS/wire.py head_first {number}"
+        ));
+        let waits = |name: &str| {
+            let at = scene.home().join(format!("{name}{number}"));
+            eventually("it waits", || at.exists()).unwrap();
+        };
+        let goes_on = |name: &str| scene.write(&format!("{name}{number}.go"), b"");
+        waits("head");
+        scene.answer(&["open", "192.0.2.10:5432", "--for", hole]);
+        goes_on("head");
+        waits("body");
+        if !said.is_empty() {
+            eventually("the hole ends", || holes(&scene) == 0).unwrap();
+        }
+        goes_on("body");
+        assert_eq!(agent.end().text.trim(), said);
+        scene.daemon.root(["close", "--all"]).run().unwrap();
+    }
+    assert_eq!(rows().text, "99\n");
+}
+
+fn holes(scene: &Scene) -> usize {
+    let list = scene.daemon.root(["holes", "--json"]).run().unwrap().stdout;
+    let list: serde_json::Value = serde_json::from_str(&list).unwrap();
+    list.as_array().unwrap().len()
 }

@@ -1,7 +1,9 @@
 # Speaks PostgreSQL's protocol by hand, and says what came of it: codes of errors, first columns of rows, or "closed".
+import os
 import socket
 import struct
 import sys
+import time
 
 HOST, PORT = "192.0.2.10", 5432
 
@@ -277,9 +279,16 @@ def suspended():
 def cancelled():
     wire = Wire()
     wire.send(message(b"Q", text("select pg_sleep(20)")))
-    other = Wire(login=False)
-    other.send(struct.pack("!ii", len(wire.key) + 8, 80877102) + wire.key)
-    return wire.until_ready()
+    wire.socket.settimeout(1)
+    for _ in range(15):
+        # One that comes before the query has begun cancels nothing.
+        other = Wire(login=False)
+        other.send(struct.pack("!ii", len(wire.key) + 8, 80877102) + wire.key)
+        try:
+            return wire.until_ready()
+        except TimeoutError:
+            continue
+    return ["slept"]
 
 
 def many_names():
@@ -355,9 +364,10 @@ def query_in_a_batch():
 
 
 def query_behind_what_is_prepared():
+    # What follows the error is read past, as by a server.
     wire = Wire()
     wire.send(parse("", "select nosuch"), FLUSH, message(b"Q", text("select 1")), SYNC)
-    return wire.until_ready(2)
+    return wire.until_ready() + wire.query("select 2")
 
 
 def call_in_a_batch():
@@ -406,6 +416,155 @@ def long_error():
     return wire.query("select ('x' || repeat('y', 2000000))::int") + wire.query("select 2")
 
 
+def long_execute():
+    number = sys.argv[2]
+    wire = Wire()
+    wire.send(parse("w", "delete from people where name <> $1 and id = $2"), SYNC)
+    wire.until_ready()
+    wire.send(does(f"execute w('{'x' * 300}', {number})"), SYNC)
+    return wire.until_ready()
+
+
+def dates():
+    style = sys.argv[2]
+    wire = Wire()
+    wire.query(f"set datestyle = 'ISO, {style}'")
+    wire.send(parse("w", "delete from days where day = '01/02/2026'"), SYNC)
+    wire.until_ready()
+    wire.query("set datestyle = 'ISO, MDY'")
+    wire.send(bind("", "w"), execute(""), SYNC)
+    return wire.until_ready()
+
+
+def fetches_a_setting():
+    number = sys.argv[2]
+    wire = Wire()
+    wire.query("begin", "declare c cursor for select set_config('search_path', 'archive', false)")
+    wire.send(does("fetch c"), does(f"delete from people where id = {number}"), SYNC)
+    return wire.until_ready()[-1:]
+
+
+def executes_a_setting():
+    number = sys.argv[2]
+    wire = Wire()
+    wire.send(parse("s", "set search_path = archive"), SYNC)
+    wire.until_ready()
+    return wire.query(f"execute s; delete from people where id = {number}")
+
+
+def no_space():
+    # To a server this is a name.
+    wire = Wire()
+    return wire.query("insert into archive.people select * from people where\u00a0active")
+
+
+def behind_an_error():
+    wire = Wire()
+    wire.send(does("select 1/0"), FLUSH)
+    said = wire.until_ready(until=b"E")
+    wire.send(parse("x", "select 1"), FLUSH, does("execute x"), SYNC)
+    return said + wire.until_ready() + wire.query("select 2")
+
+
+def behind_an_early_error():
+    wire = Wire()
+    wire.send(parse("a", "select 1/0"), FLUSH)
+    said = wire.until_ready(until=b"1")
+    wire.send(bind("", "a"), execute(""), FLUSH)
+    said += wire.until_ready(until=b"E")
+    wire.send(parse("b", "select 1"), FLUSH, SYNC)
+    return said + wire.until_ready() + wire.query("select 2")
+
+
+def long_pipeline():
+    wire = Wire()
+    wire.send(parse("a", "select 1/0"), *[bind("", "a") + execute("")] * 5000, SYNC)
+    return wire.until_ready() + wire.query("select 2")
+
+
+def bound_where_it_may_write():
+    number = sys.argv[2]
+    wire = Wire()
+    said = wire.query("begin", f"update people set name = 'x' where id = {number}")
+    wire.send(parse("", "select * from people where id = stably()"), bind("", ""), SYNC)
+    said += wire.until_ready()
+    return said + wire.query("commit")
+
+
+def explained_where_it_may_write():
+    number = sys.argv[2]
+    wire = Wire()
+    said = wire.query("begin", f"update people set name = 'y' where id = {number}")
+    wire.send(parse("e", "select * from people where id = stably()"), SYNC)
+    said += wire.until_ready()
+    return said + [one for one in wire.query("explain execute e", "commit") if one == "25006"]
+
+
+def renamed_to_a_setting():
+    wire = Wire()
+    wire.send(parse("s", "select 1"), SYNC)
+    wire.until_ready()
+    wire.query("deallocate s", "prepare s as select set_config('search_path', 'archive', false)")
+    wire.send(bind("", "s"), execute(""), does("delete from people where id = " + sys.argv[2]), SYNC)
+    return wire.until_ready()[-1:]
+
+
+def bound_twice_where_it_may_write():
+    wire = Wire()
+    said = wire.query("begin", "update people set name = 'z' where id = " + sys.argv[2])
+    wire.send(parse("a", "select * from people where id = stably()"), bind("", "a"), does("select 1", name="r"), SYNC)
+    said += wire.until_ready()
+    return said + wire.query("commit")
+
+
+def begun_in_the_batch_that_binds():
+    wire = Wire()
+    wire.send(does("begin"), does("update people set name = 'w' where id = " + sys.argv[2], name="u", portal="u"),
+              parse("a", "select * from people where id = stably()"), bind("", "a"), SYNC)
+    said = wire.until_ready()
+    return said + wire.query("commit")
+
+
+def head_first():
+    wire = Wire()
+    query = message(b"Q", text("delete from people where id = " + sys.argv[2]))
+    for name, part in ("head", query[:5]), ("body", query[5:]):
+        open(f"{name}{sys.argv[2]}", "w").close()
+        while not os.path.exists(f"{name}{sys.argv[2]}.go"):
+            time.sleep(0.02)
+        wire.send(part)
+    return wire.until_ready()
+
+
+def shapes():
+    # Texts that differ in numbers alone.
+    wire = Wire()
+    said = wire.query(*(f"select id from people where id in ({n}, 50) limit 1" for n in (3, 4)))
+    said += wire.query(*(f"select setval('orders_id_seq', {n})" for n in (3, 4)))
+    return said + wire.query(*(f"select id from people where id = {n} for update" for n in (5, 6)))
+
+
+def dates_read_anew():
+    # A plan that holds no more is made anew from the text, when the name is bound.
+    wire = Wire()
+    wire.query("set datestyle = 'ISO, MDY'")
+    wire.send(parse("w", "delete from days where day = '01/02/2026'"), SYNC)
+    wire.until_ready()
+    wire.query("discard plans", "set datestyle = 'ISO, DMY'")
+    wire.send(bind("", "w"), SYNC)
+    wire.until_ready()
+    wire.query("set datestyle = 'ISO, MDY'")
+    wire.send(bind("", "w"), execute(""), SYNC)
+    return wire.until_ready()
+
+
+def prepared_by_sql():
+    wire = Wire()
+    number = sys.argv[2]
+    said = wire.query(f"prepare w as delete from people where id = {number}")
+    return said + wire.query("execute w")
+
+
 def two_at_once():
     wire = Wire()
     wire.send(parse("harmless", "update people set name = 'x' where id = 1"), parse("gone", GONE), SYNC)
@@ -413,15 +572,15 @@ def two_at_once():
     return wire.query("execute harmless; execute gone")
 
 
-def bound_before():
-    # The portal is bound in one batch, and executed in the next.
+def bound():
+    # Prepared in one batch, bound and executed in the next.
     wire = Wire()
     wire.query("begin")
     number = sys.argv[2].encode()
     values = text("p", "a") + b"\0\0\0\x01" + struct.pack("!i", len(number)) + number + b"\0\0"
-    wire.send(parse("a", "delete from orders where id = $1"), message(b"B", values), SYNC)
+    wire.send(parse("a", "delete from orders where id = $1"), SYNC)
     wire.until_ready()
-    wire.send(execute("p"), SYNC)
+    wire.send(message(b"B", values), execute("p"), SYNC)
     return wire.until_ready() + wire.query("commit")
 
 
@@ -443,6 +602,60 @@ def copied():
     rows = [message(b"d", b"200\tcopied\n"), message(b"c")]
     wire.send(message(b"Q", text("copy people from stdin")), *rows)
     return wire.until_ready() + wire.query("select count(*) from people where id = 200")
+
+
+def bound_earlier():
+    # The portal is bound in one batch, and executed in the next, by other settings.
+    wire = Wire()
+    wire.query("begin", "set search_path = archive")
+    wire.send(parse("", "delete from people where id = 9"), bind("p", ""), SYNC)
+    wire.until_ready()
+    wire.query('set search_path = "$user", public')
+    wire.send(execute("p"), SYNC)
+    return wire.until_ready()
+
+
+def table_as_execute():
+    wire = Wire()
+    wire.send(parse("a", "with gone as (delete from orders returning id) select * from gone"), SYNC)
+    return wire.until_ready() + wire.query("create table mine as execute a")
+
+
+def unnamed():
+    # As lib/pq does.
+    wire = Wire()
+    wire.send(parse("", "update people set name = 'unnamed' where id = 9"), SYNC)
+    said = wire.until_ready()
+    wire.send(bind("", ""), execute(""), SYNC)
+    return said + wire.until_ready()
+
+
+def current_of():
+    wire = Wire()
+    wire.query("begin", "declare c cursor for select * from people order by id " + sys.argv[2])
+    return wire.query("fetch 1 from c", "delete from people where current of c", "commit")
+
+
+def past_an_error():
+    # A server reads past what follows an error, until the batch ends.
+    wire = Wire()
+    insert = lambda key: does(f"insert into people values ({key}, 'past')")
+    wire.send(insert(901), insert("'x'::text::int"), FLUSH)
+    said = wire.until_ready(until=b"E")
+    wire.send(insert(903), SYNC)
+    return said + wire.until_ready() + wire.query("select count(*) from people where id = 903")
+
+
+def set_in_its_batch():
+    wire = Wire()
+    wire.send(does("set search_path = archive"), does("delete from people where id = 9"), SYNC)
+    return wire.until_ready()
+
+
+def many_executes():
+    wire = Wire()
+    wire.send(parse("a", GONE + " -- " + "x" * 8000), SYNC)
+    return wire.until_ready() + wire.query("execute a;" * 6000)
 
 
 try:

@@ -96,7 +96,7 @@ impl Model {
             ('c', _) => What::Connections("1".to_owned()),
             ('s', _) => What::Bytes("1MiB".to_owned()),
             ('p', Some(http)) => What::Path {
-                pattern: http.path.split('?').next().unwrap_or_default().to_owned(),
+                pattern: http.as_pattern(),
                 typing: true,
             },
             ('p', None) if subject.request.burst.is_some() => What::Prefix,

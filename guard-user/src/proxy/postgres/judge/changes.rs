@@ -8,8 +8,37 @@ use super::{
 const ALL: &str = "no WHERE: every row";
 const ALWAYS: &str = "its WHERE holds for every row";
 
-/// What such a statement does; `None` for any other.
+/// What such a statement does, and those that are within it; `None` for any other.
 pub(super) fn write(tree: &Tree) -> Option<Write> {
+    let write = alone(tree)?;
+    let mut within = Vec::new();
+    for (_, tree) in tree.node().into_iter().flat_map(|node| &node.fields) {
+        collect(tree, &mut within);
+    }
+    Some(within.into_iter().filter_map(alone).fold(write, Write::and))
+}
+
+/// The statements that change rows, wherever they are.
+fn collect<'a>(tree: &'a Tree, found: &mut Vec<&'a Tree>) {
+    match tree {
+        Tree::Node(node) => {
+            if matches!(
+                node.name,
+                "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt"
+            ) {
+                found.push(tree);
+            }
+            for (_, tree) in &node.fields {
+                collect(tree, found);
+            }
+        }
+        Tree::Many(items) => items.iter().for_each(|item| collect(item, found)),
+        Tree::Nothing | Tree::Flag(_) | Tree::Number(_) | Tree::Text(_) => {}
+    }
+}
+
+/// What it does by itself.
+fn alone(tree: &Tree) -> Option<Write> {
     let node = tree.node()?;
     let objects = objects::with_target(node, tree);
     let target = objects::listed(objects.get(..1).unwrap_or_default());
@@ -23,26 +52,19 @@ pub(super) fn write(tree: &Tree) -> Option<Write> {
     };
     let has_where = matches!(node.name, "UpdateStmt" | "DeleteStmt");
     let warning = has_where.then(|| condition(node)).flatten();
-    let mut write = write.on(objects);
+    let is_by_cursor = tree.first("CurrentOfExpr").is_some();
+    let mut write = write.on(objects).by_cursor(is_by_cursor);
     write.warnings.extend(warning.map(str::to_owned));
     Some(write)
 }
 
-/// The one that is in a `WITH` of a query. `node` is its name.
-pub(super) fn within(node: &'static str, tree: &Tree) -> Write {
-    let write = first(node, tree).and_then(write);
-    let write = write.unwrap_or_else(|| Write::new("WITH", "changes rows"));
+/// Those that are in a `WITH` of a query.
+pub(super) fn within(tree: &Tree) -> Write {
+    let mut found = Vec::new();
+    collect(tree, &mut found);
+    let all = found.into_iter().filter_map(alone).reduce(Write::and);
+    let write = all.unwrap_or_else(|| Write::new("WITH", "changes rows"));
     write.because("a query within it changes rows")
-}
-
-/// The first node of that name.
-fn first<'a>(name: &str, tree: &'a Tree) -> Option<&'a Tree> {
-    match tree {
-        Tree::Node(node) if node.name == name => Some(tree),
-        Tree::Node(node) => node.fields.iter().find_map(|(_, tree)| first(name, tree)),
-        Tree::Many(items) => items.iter().find_map(|item| first(name, item)),
-        _ => None,
-    }
 }
 
 fn insert(node: &Node, target: &str) -> Write {

@@ -1,7 +1,9 @@
 //! What in an expression or a query is not known to be harmless.
 
 use super::{
-    Write, allowed, changes, functions, objects, settings,
+    Write, allowed, changes,
+    dotted::{self, Sources},
+    functions, objects, settings,
     tree::{Node, Tree},
 };
 
@@ -16,6 +18,8 @@ pub(super) enum Doubt {
     Change(&'static str),
     /// A function that is not on the list.
     Function(String),
+    /// A function that is not on the list, or a field.
+    Dotted(String),
     /// `set_config` of a setting that may not be set, and why.
     Setting(String),
     /// An operator of a schema other than `pg_catalog`.
@@ -28,46 +32,99 @@ pub(super) enum Doubt {
 
 /// Finds it, wherever it is.
 pub(super) fn find(tree: &Tree, extra: &[String]) -> Option<Doubt> {
+    Search::of(tree, extra, false).find(tree)
+}
+
+/// The same where a statement is only planned: what it calls may be evaluated for that.
+pub(super) fn find_planned(tree: &Tree, extra: &[String]) -> Option<Doubt> {
+    Search::of(tree, extra, true).find(tree)
+}
+
+/// Whether it calls `set_config`, of whatever schema.
+pub(super) fn sets(tree: &Tree) -> bool {
     match tree {
-        Tree::Node(node) => of_node(node, extra).or_else(|| within(node, extra)),
-        Tree::Many(items) => items.iter().find_map(|item| find(item, extra)),
-        Tree::Nothing | Tree::Flag(_) | Tree::Number(_) | Tree::Text(_) => None,
-    }
-}
-
-fn within(node: &Node, extra: &[String]) -> Option<Doubt> {
-    node.fields.iter().find_map(|(field, tree)| {
-        let has_gap = tree.many().contains(&Tree::Nothing);
-        if has_gap && !allowed::is_gap(node.name, field) {
-            return Some(Doubt::Unknown("one that libpg_query has no name for"));
+        Tree::Node(node) => {
+            let is_call =
+                node.name == "FuncCall" && node.names("funcname").last() == Some(&"set_config");
+            is_call || node.fields.iter().any(|(_, tree)| sets(tree))
         }
-        find(tree, extra)
-    })
-}
-
-fn of_node(node: &Node, extra: &[String]) -> Option<Doubt> {
-    match node.name {
-        "LockingClause" => Some(Doubt::Lock),
-        "IntoClause" => Some(Doubt::Into),
-        "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" => Some(Doubt::Change(node.name)),
-        "FuncCall" => of_call(node, extra),
-        "AExpr" => of_operator(node, "name"),
-        "SortBy" => of_operator(node, "use_op"),
-        "SubLink" => of_operator(node, "oper_name"),
-        "RangeTableSample" => of_sample(node),
-        name if allowed::is_node(name) => None,
-        name => Some(Doubt::Unknown(name)),
+        Tree::Many(items) => items.iter().any(sets),
+        Tree::Nothing | Tree::Flag(_) | Tree::Number(_) | Tree::Text(_) => false,
     }
 }
 
-fn of_call(node: &Node, extra: &[String]) -> Option<Doubt> {
-    let name = node.names("funcname");
-    // What it sets decides, whatever the caller lets through: it can lift the server's lock.
-    if let ["set_config"] | ["pg_catalog", "set_config"] = name[..] {
-        return of_set_config(node);
+struct Search<'t> {
+    extra: &'t [String],
+    sources: Sources<'t>,
+    /// Nothing of it is executed.
+    plans: bool,
+}
+
+impl<'t> Search<'t> {
+    fn of(tree: &'t Tree, extra: &'t [String], plans: bool) -> Self {
+        let sources = Sources::of(tree);
+        Self {
+            extra,
+            sources,
+            plans,
+        }
     }
-    let is_read = functions::reads(&name) || functions::is_extra(&name, extra);
-    (!is_read).then(|| Doubt::Function(objects::dotted(&name)))
+
+    fn find(&self, tree: &Tree) -> Option<Doubt> {
+        match tree {
+            Tree::Node(node) => self.of_node(node).or_else(|| self.within(node)),
+            Tree::Many(items) => items.iter().find_map(|item| self.find(item)),
+            Tree::Nothing | Tree::Flag(_) | Tree::Number(_) | Tree::Text(_) => None,
+        }
+    }
+
+    fn within(&self, node: &Node) -> Option<Doubt> {
+        node.fields.iter().find_map(|(field, tree)| {
+            let has_gap = tree.many().contains(&Tree::Nothing);
+            if has_gap && !self.plans && !allowed::is_gap(node.name, field) {
+                return Some(Doubt::Unknown("one that libpg_query has no name for"));
+            }
+            self.find(tree)
+        })
+    }
+
+    fn of_node(&self, node: &Node) -> Option<Doubt> {
+        match node.name {
+            "FuncCall" => self.of_call(node),
+            "AExpr" => of_operator(node, "name"),
+            "SortBy" => of_operator(node, "use_op"),
+            "SubLink" => of_operator(node, "oper_name"),
+            "RangeTableSample" => of_sample(node),
+            "ColumnRef" => {
+                let called = self.sources.called(&node.names("fields"), self.extra);
+                called.map(|name| Doubt::Dotted(name.to_owned()))
+            }
+            "AIndirection" => {
+                let names = node.names("indirection").into_iter();
+                let mut fields = names.filter(|name| !name.is_empty());
+                let called = fields.find(|name| !dotted::reads(name, self.extra));
+                called.map(|name| Doubt::Dotted(name.to_owned()))
+            }
+            _ if self.plans => None,
+            "LockingClause" => Some(Doubt::Lock),
+            "IntoClause" => Some(Doubt::Into),
+            "InsertStmt" | "UpdateStmt" | "DeleteStmt" | "MergeStmt" => {
+                Some(Doubt::Change(node.name))
+            }
+            name if allowed::is_node(name) => None,
+            name => Some(Doubt::Unknown(name)),
+        }
+    }
+
+    fn of_call(&self, node: &Node) -> Option<Doubt> {
+        let name = node.names("funcname");
+        // What it sets decides, whatever the caller lets through: it can lift the server's lock.
+        if let ["set_config"] | ["pg_catalog", "set_config"] = name[..] {
+            return of_set_config(node);
+        }
+        let is_read = functions::reads(&name) || functions::is_extra(&name, self.extra);
+        (!is_read).then(|| Doubt::Function(objects::dotted(&name)))
+    }
 }
 
 fn of_set_config(node: &Node) -> Option<Doubt> {
@@ -103,8 +160,15 @@ pub(super) fn write(doubt: Doubt, tree: &Tree) -> Write {
         Doubt::Into => Write::new("SELECT INTO", "creates a table")
             .because("SELECT INTO creates a table")
             .definition(true),
-        Doubt::Change(node) => return changes::within(node, tree),
+        Doubt::Change(_) => return changes::within(tree),
         Doubt::Function(name) => functions::write(&name),
+        Doubt::Dotted(name) => {
+            let name = objects::shown(&name);
+            let because = format!(
+                "behind a dot, {name} is a field or a function, which may do more than read"
+            );
+            functions::write(&name).because(because)
+        }
         Doubt::Setting(why) => {
             Write::new("set_config", "changes a setting of the session").because(why)
         }

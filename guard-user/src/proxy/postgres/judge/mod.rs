@@ -11,6 +11,7 @@
 mod allowed;
 mod changes;
 mod commands;
+mod dotted;
 mod doubt;
 mod drops;
 mod functions;
@@ -20,6 +21,7 @@ mod objects;
 mod options;
 mod read;
 mod settings;
+mod shape;
 mod startup;
 mod statement;
 #[cfg(test)]
@@ -30,14 +32,17 @@ mod utility;
 mod variable;
 mod write;
 
+pub(in crate::proxy) use functions::lets_through;
+pub(in crate::proxy) use settings::MEANING;
+pub(in crate::proxy) use shape::shape;
 pub(in crate::proxy) use startup::startup;
 pub(in crate::proxy) use write::Write;
 
 /// A longer text is not parsed, in bytes: whoever sends one is asked about.
 pub(in crate::proxy) const LIMIT: usize = 64 * 1024;
-/// So much stack is enough where [`judge`] is called, in bytes; the proxy's one thread is its first, which has twice that. It is twice what a build without optimisations takes, and
-/// eight times what others take. The parser takes what there is, but no more than 2 MiB and never all of it; a tree of
-/// more than 100 levels is not handed over.
+/// So much stack is enough where [`judge`] is called, in bytes; the proxy's one thread is its first, which has twice that.
+/// It is twice what a build without optimisations takes, and eight times what others take. The parser takes what there is,
+/// but no more than 2 MiB and never all of it; a tree of more than 100 levels is not handed over.
 #[cfg(test)]
 const STACK: usize = 4 * 1024 * 1024;
 
@@ -46,7 +51,8 @@ const STACK: usize = 4 * 1024 * 1024;
 pub(in crate::proxy) struct Judged {
     /// Its statements, in order. None where there are only blanks and comments.
     pub statements: Vec<Statement>,
-    /// The text without comments, constants as `$n`: nothing secret is left in it. At most 2 KiB.
+    /// The text without comments, constants as `$n`: nothing secret is left in it. At most 2 KiB. Empty where all of it
+    /// reads and means nothing for what comes after it: nobody is told of that.
     pub normalised: String,
 }
 
@@ -57,6 +63,10 @@ pub(in crate::proxy) struct Statement {
     pub effect: Effect,
     /// What it means for the statements after it.
     pub control: Option<Control>,
+    /// Whether it may change settings, by which those after it are read.
+    pub sets: bool,
+    /// Whether it goes back to what the start-up packet has set (`RESET ALL`, `DISCARD ALL`).
+    pub resets: bool,
 }
 
 /// Whether a statement reads.
@@ -131,16 +141,20 @@ pub(in crate::proxy) enum Unread {
 /// What cannot be read counts as a write.
 pub(in crate::proxy) fn judge(text: &[u8], extra: &[String]) -> Result<Judged, Unread> {
     let text = read::text(text)?;
-    let statements = if known::reads(text) {
+    let statements: Vec<_> = if known::reads(text) {
         vec![Statement::reads()]
     } else {
         let parsed = read::parse(text)?;
         let judged = parsed.iter().map(|node| statement::judge(node, extra));
         judged.collect()
     };
+    let is_told = statements.iter().any(|one| *one != Statement::reads());
     Ok(Judged {
+        normalised: match is_told {
+            true => normalise::normalise(text)?,
+            false => String::new(),
+        },
         statements,
-        normalised: normalise::normalise(text)?,
     })
 }
 
@@ -149,6 +163,8 @@ impl Statement {
         Self {
             effect: Effect::Reads,
             control: None,
+            sets: false,
+            resets: false,
         }
     }
 
@@ -157,12 +173,25 @@ impl Statement {
         Self {
             effect: write.map_or(Effect::Reads, Effect::Writes),
             control: None,
+            sets: false,
+            resets: false,
         }
     }
 
     fn with(self, control: Control) -> Self {
         Self {
             control: Some(control),
+            ..self
+        }
+    }
+
+    fn sets(self, sets: bool) -> Self {
+        Self { sets, ..self }
+    }
+
+    fn resets(self) -> Self {
+        Self {
+            resets: true,
             ..self
         }
     }

@@ -16,14 +16,19 @@ pub(super) fn normalise(text: &str) -> Result<String, Unread> {
     let mut shown = String::with_capacity(text.len().min(LONGEST));
     let mut number = highest_parameter(text, &tokens);
     let mut end = 0;
-    for token in &tokens {
+    // As it is typed, it ends with a semicolon; as a program sends it, it does not.
+    let last = tokens.iter().rposition(|token| !ends(token));
+    for token in tokens.iter().take(last.map_or(0, |last| last + 1)) {
         let (Ok(from), Ok(to)) = (usize::try_from(token.start), usize::try_from(token.end)) else {
             continue;
         };
         if is_comment(token) {
             continue;
         }
-        if from > end && !shown.is_empty() {
+        // Without a space, `like$1` would be a name.
+        let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$') || !c.is_ascii();
+        let runs_on = is_constant(token) && shown.ends_with(is_name);
+        if (from > end || runs_on) && !shown.is_empty() {
             shown.push(' ');
         }
         end = to;
@@ -38,6 +43,10 @@ pub(super) fn normalise(text: &str) -> Result<String, Unread> {
         }
     }
     Ok(shown)
+}
+
+fn ends(token: &ScanToken) -> bool {
+    is_comment(token) || token.token() == Token::Ascii59
 }
 
 fn is_comment(token: &ScanToken) -> bool {

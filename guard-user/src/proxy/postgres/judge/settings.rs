@@ -2,6 +2,32 @@
 
 use super::options::boolean;
 
+/// The settings by which one text is another statement, of all versions. The first is the path by which names are looked up;
+/// people are told of the next.
+pub(in crate::proxy) const MEANING: [&str; 21] = [
+    "search_path",
+    "datestyle",
+    "role",
+    "client_encoding",
+    "timezone",
+    "intervalstyle",
+    "array_nulls",
+    "bytea_output",
+    "check_function_bodies",
+    "default_table_access_method",
+    "default_tablespace",
+    "default_text_search_config",
+    "extra_float_digits",
+    "lc_monetary",
+    "lc_numeric",
+    "lc_time",
+    "row_security",
+    "session_authorization",
+    "session_replication_role",
+    "xmlbinary",
+    "xmloption",
+];
+
 /// Those that change how things are shown, how long they may take, how they are planned, or how strictly they are
 /// looked at. Sorted. Of the planner's, `enable_…` pass as well.
 const HARMLESS: &[&str] = &[
@@ -171,9 +197,16 @@ fn encoding(values: &[String]) -> Result<(), String> {
     }
 }
 
-/// Anywhere but first, `pg_catalog` lets functions of other schemas take the places of PostgreSQL's own. Where it is not
-/// named it is searched first.
+/// First, `pg_temp` is made by whoever asks for the schema that things are made in. Anywhere but first, `pg_catalog` lets
+/// functions of other schemas take the places of PostgreSQL's own. Where it is not named it is searched first.
 fn search_path<'a>(schemas: impl Iterator<Item = &'a str>) -> Result<(), String> {
+    let mut schemas = schemas.peekable();
+    if schemas
+        .peek()
+        .is_some_and(|first| first.eq_ignore_ascii_case("pg_temp"))
+    {
+        return Err("a schema for temporary tables would be made".to_owned());
+    }
     let mut later = schemas.skip(1);
     if later.any(|schema| schema.eq_ignore_ascii_case("pg_catalog")) {
         Err("functions of other schemas would come before those of pg_catalog".to_owned())

@@ -9,10 +9,9 @@ use super::settings;
 /// Why it is not, in one sentence.
 pub(in crate::proxy) fn startup(name: &str, value: &str) -> Result<(), String> {
     match name {
-        "user" | "database" => Ok(()),
+        // A person is asked about replication.
+        "user" | "database" | "replication" => Ok(()),
         "options" => options(value),
-        // Other commands are read there than SQL.
-        "replication" => Err("a replication connection is not judged".to_owned()),
         // The protocol's own: the server says which it knows.
         name if name.starts_with("_pq_.") => Ok(()),
         _ => settings::set_text(name, value),

@@ -1,27 +1,93 @@
 //! One statement.
 
 use super::{
-    Control, Statement, Write, changes, commands, doubt, drops, transaction, tree::Tree, utility,
-    variable,
+    Control, Effect, Statement, Write, changes, commands, doubt, drops, transaction, tree::Tree,
+    utility, variable,
 };
 use pg_query::NodeEnum;
 
 /// What a statement does.
 pub(super) fn judge(node: &NodeEnum, extra: &[String]) -> Statement {
+    let Some(tree) = Tree::of(node) else {
+        return Statement::from(unknown()).sets(true);
+    };
+    let mut statement = of_kind(node, &tree, extra).sets(may_set(node, &tree));
+    if let Effect::Writes(write) = &mut statement.effect {
+        write.has_values = has_values(node, &tree, extra);
+    }
+    statement
+}
+
+/// Whether its constants are values, of whatever they are: what is called by them is known to read.
+fn has_values(node: &NodeEnum, tree: &Tree, extra: &[String]) -> bool {
+    let is_of_values = match node {
+        NodeEnum::SelectStmt(_)
+        | NodeEnum::InsertStmt(_)
+        | NodeEnum::UpdateStmt(_)
+        | NodeEnum::DeleteStmt(_)
+        | NodeEnum::MergeStmt(_)
+        | NodeEnum::TruncateStmt(_)
+        | NodeEnum::LockStmt(_)
+        | NodeEnum::VacuumStmt(_)
+        | NodeEnum::CreateStmt(_)
+        | NodeEnum::IndexStmt(_)
+        | NodeEnum::AlterTableStmt(_)
+        | NodeEnum::ViewStmt(_)
+        | NodeEnum::CommentStmt(_)
+        | NodeEnum::DropStmt(_)
+        | NodeEnum::RenameStmt(_) => true,
+        NodeEnum::CopyStmt(copy) => !copy.is_program && copy.filename.is_empty(),
+        _ => false,
+    };
+    // An option may be a command, or decide by whose rights something is done.
+    let has_options = match node {
+        NodeEnum::CopyStmt(_) | NodeEnum::VacuumStmt(_) => false,
+        _ => tree.first("DefElem").is_some(),
+    };
+    is_of_values && !has_options && doubt::find_planned(tree, extra).is_none()
+}
+
+/// Whether it may change settings. Transactions take those back that were set in them; of all that is not known, and of code
+/// that is executed, nobody can tell.
+fn may_set(node: &NodeEnum, tree: &Tree) -> bool {
+    match node {
+        NodeEnum::TransactionStmt(statement) => transaction::may_set(statement),
+        NodeEnum::SelectStmt(_)
+        | NodeEnum::InsertStmt(_)
+        | NodeEnum::UpdateStmt(_)
+        | NodeEnum::DeleteStmt(_)
+        | NodeEnum::MergeStmt(_)
+        | NodeEnum::CopyStmt(_)
+        | NodeEnum::DeclareCursorStmt(_) => doubt::sets(tree),
+        // What it gives a name is set when that is executed.
+        NodeEnum::PrepareStmt(prepare) => {
+            let query = prepare.query.as_ref().and_then(|query| query.node.as_ref());
+            let sets = |query| Tree::of(query).is_none_or(|tree| may_set(query, &tree));
+            query.is_none_or(sets)
+        }
+        NodeEnum::VariableSetStmt(set) => variable::matters(set),
+        NodeEnum::VariableShowStmt(_)
+        | NodeEnum::ClosePortalStmt(_)
+        | NodeEnum::ListenStmt(_)
+        | NodeEnum::UnlistenStmt(_)
+        | NodeEnum::DeallocateStmt(_) => false,
+        _ => true,
+    }
+}
+
+fn of_kind(node: &NodeEnum, tree: &Tree, extra: &[String]) -> Statement {
     if let Some(statement) = without_parts(node, extra) {
         return statement;
     }
-    let Some(tree) = Tree::of(node) else {
-        return unknown().into();
-    };
     match node {
-        NodeEnum::SelectStmt(_) => query(&tree, extra),
-        NodeEnum::DeclareCursorStmt(_) => cursor(&tree, extra),
-        NodeEnum::CopyStmt(copy) => utility::copy(copy, &tree, extra),
-        NodeEnum::LockStmt(lock) => utility::lock(lock, &tree),
-        NodeEnum::ExecuteStmt(execute) => utility::execute(execute, &tree, extra),
-        NodeEnum::DropStmt(drop) => drops::write(drop, &tree).into(),
-        _ => write(&tree).into(),
+        NodeEnum::SelectStmt(_) => query(tree, extra),
+        NodeEnum::DeclareCursorStmt(_) => cursor(tree, extra),
+        NodeEnum::CopyStmt(copy) => utility::copy(copy, tree, extra),
+        NodeEnum::LockStmt(lock) => utility::lock(lock, tree),
+        NodeEnum::ExecuteStmt(execute) => utility::execute(execute, tree, extra),
+        NodeEnum::CreateTableAsStmt(create) => utility::create_as(create, tree),
+        NodeEnum::DropStmt(drop) => drops::write(drop, tree).into(),
+        _ => write(tree).into(),
     }
 }
 
@@ -60,7 +126,7 @@ fn cursor(tree: &Tree, extra: &[String]) -> Statement {
     }
 }
 
-fn write(tree: &Tree) -> Write {
+pub(super) fn write(tree: &Tree) -> Write {
     let write = changes::write(tree).or_else(|| commands::write(tree));
     write.unwrap_or_else(unknown)
 }

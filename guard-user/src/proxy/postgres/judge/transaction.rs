@@ -46,6 +46,17 @@ fn begin(statement: &TransactionStmt) -> Statement {
     Statement::reads().with(begins)
 }
 
+/// Whether settings may be others behind it: what ends takes back those that were set in it.
+pub(super) fn may_set(statement: &TransactionStmt) -> bool {
+    !matches!(
+        statement.kind(),
+        Kind::TransStmtBegin
+            | Kind::TransStmtStart
+            | Kind::TransStmtSavepoint
+            | Kind::TransStmtRelease
+    )
+}
+
 /// Whether a transaction with this option may write no more than without it.
 pub(super) fn keeps_reading(node: &Node) -> bool {
     let Some(option) = options::of(node) else {

@@ -51,6 +51,16 @@ impl Tree {
         }
     }
 
+    /// The first node of that name in it, or itself.
+    pub(super) fn first(&self, name: &str) -> Option<&Self> {
+        match self {
+            Self::Node(node) if node.name == name => Some(self),
+            Self::Node(node) => node.fields.iter().find_map(|(_, tree)| tree.first(name)),
+            Self::Many(items) => items.iter().find_map(|item| item.first(name)),
+            _ => None,
+        }
+    }
+
     /// A string of the tree, which is a node.
     pub(super) fn name(&self) -> Option<&str> {
         let node = self.node().filter(|node| node.name == "String")?;

@@ -4,8 +4,8 @@ use super::{Control, Statement, Write, objects, options, statement, tree::Tree};
 use pg_query::{
     LockMode, Node, NodeEnum,
     protobuf::{
-        CopyStmt, DeallocateStmt, DiscardMode, DiscardStmt, ExecuteStmt, ExplainStmt, LockStmt,
-        PrepareStmt,
+        CopyStmt, CreateTableAsStmt, DeallocateStmt, DiscardMode, DiscardStmt, ExecuteStmt,
+        ExplainStmt, LockStmt, PrepareStmt,
     },
 };
 
@@ -23,6 +23,10 @@ pub(super) fn copy(copy: &CopyStmt, tree: &Tree, extra: &[String]) -> Statement 
     };
     let on_file = !copy.is_program && !copy.filename.is_empty();
     Write::new(command, kind)
+        .warn_if(
+            copy.is_from && copy.filename.is_empty(),
+            "which rows it adds is not shown: a yes is for whatever comes",
+        )
         .warn_if(copy.is_program, "runs a program on the server")
         .warn_if(on_file && copy.is_from, "reads a file of the server")
         .warn_if(on_file && !copy.is_from, "writes a file of the server")
@@ -90,18 +94,23 @@ pub(super) fn explain(explain: &ExplainStmt, extra: &[String]) -> Statement {
     }
 }
 
-/// Planning evaluates nothing, but for the parameters of a statement that has a name.
+/// Planning evaluates what it can, to know how many rows there will be: functions that are stable, and the parameters of a
+/// statement that has a name. What stands behind a name is not seen here: it counts as executed.
 fn planned(query: &Node, extra: &[String]) -> Statement {
     match &query.node {
-        Some(NodeEnum::ExecuteStmt(_)) => Statement {
-            control: None,
-            ..inner(query, extra)
-        },
+        Some(NodeEnum::ExecuteStmt(_)) => inner(query, extra),
         Some(NodeEnum::CreateTableAsStmt(create)) => match &create.query {
             Some(query) => planned(query, extra),
             None => statement::unknown().into(),
         },
-        _ => Statement::reads(),
+        Some(query) => match Tree::of(query) {
+            Some(tree) => {
+                let doubt = super::doubt::find_planned(&tree, extra);
+                Statement::of(doubt.map(|doubt| super::doubt::write(doubt, &tree)))
+            }
+            None => statement::unknown().into(),
+        },
+        None => statement::unknown().into(),
     }
 }
 
@@ -134,7 +143,10 @@ pub(super) fn lock(lock: &LockStmt, tree: &Tree) -> Statement {
 /// DISCARD ALL goes back to what the start-up packet set, and forgets the names of statements.
 pub(super) fn discard(discard: &DiscardStmt) -> Statement {
     match discard.target() {
-        DiscardMode::DiscardAll => Statement::reads().with(Control::Deallocate { name: None }),
+        DiscardMode::DiscardAll => {
+            let forgets = Control::Deallocate { name: None };
+            Statement::reads().with(forgets).resets()
+        }
         _ => Statement::reads(),
     }
 }
@@ -156,6 +168,22 @@ pub(super) fn execute(execute: &ExecuteStmt, tree: &Tree, extra: &[String]) -> S
     let write = doubt.map(|doubt| super::doubt::write(doubt, tree));
     let name = execute.name.clone();
     Statement::of(write).with(Control::Execute { name })
+}
+
+/// A table is made of what a query gives, or of what executing a statement gives that has a name.
+pub(super) fn create_as(create: &CreateTableAsStmt, tree: &Tree) -> Statement {
+    let own = Statement::from(statement::write(tree));
+    let query = create
+        .query
+        .as_deref()
+        .and_then(|query| query.node.as_ref());
+    match query {
+        Some(NodeEnum::ExecuteStmt(execute)) => own.with(Control::Execute {
+            name: execute.name.clone(),
+        }),
+        Some(_) => own,
+        None => statement::unknown().into(),
+    }
 }
 
 pub(super) fn deallocate(deallocate: &DeallocateStmt) -> Statement {

@@ -15,8 +15,22 @@ pub(super) fn judge(statement: &VariableSetStmt) -> Statement {
         Kind::VarSetCurrent | Kind::Undefined => Err("nothing is known of this SET".to_owned()),
     };
     match refused {
+        Ok(()) if statement.kind() == Kind::VarResetAll => Statement::reads().resets(),
         Ok(()) => Statement::reads(),
         Err(why) => write(statement, why).into(),
+    }
+}
+
+/// Whether one text may mean something else by it.
+pub(super) fn matters(statement: &VariableSetStmt) -> bool {
+    let name = statement.name.to_ascii_lowercase();
+    match statement.kind() {
+        Kind::VarSetValue | Kind::VarSetDefault | Kind::VarReset => {
+            settings::MEANING.contains(&&*name)
+        }
+        // SET TRANSACTION: what it sets is how much is seen.
+        Kind::VarSetMulti => false,
+        Kind::VarResetAll | Kind::VarSetCurrent | Kind::Undefined => true,
     }
 }
 

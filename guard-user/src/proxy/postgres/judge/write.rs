@@ -1,5 +1,9 @@
 //! What a person is told of a statement that writes.
 
+/// Bytes of what is said of several in a word, and the warnings of all of them.
+const MAX_KIND: usize = 256;
+const MAX_WARNINGS: usize = 32;
+
 /// A statement that changes something, or may.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::proxy) struct Write {
@@ -15,6 +19,11 @@ pub(in crate::proxy) struct Write {
     pub objects: Vec<String>,
     /// Whether it changes what the database is, rather than what is in it.
     pub is_definition: bool,
+    /// Whether it changes the row at which a cursor is.
+    pub is_by_cursor: bool,
+    /// Whether its constants are values, and none of them code, a command or somebody's name: then others may stand in
+    /// their place.
+    pub has_values: bool,
 }
 
 impl Write {
@@ -26,6 +35,8 @@ impl Write {
             warnings: Vec::new(),
             objects: Vec::new(),
             is_definition: false,
+            is_by_cursor: false,
+            has_values: false,
         }
     }
 
@@ -49,9 +60,36 @@ impl Write {
         Self { objects, ..self }
     }
 
+    pub(super) fn by_cursor(self, is_by_cursor: bool) -> Self {
+        let told = "WHERE CURRENT OF: the row at which a cursor of the agent's is";
+        Self {
+            is_by_cursor,
+            ..self.warn_if(is_by_cursor, told)
+        }
+    }
+
     pub(super) fn definition(self, is_definition: bool) -> Self {
         Self {
             is_definition,
+            ..self
+        }
+    }
+
+    /// Both, as one: the first one's command, and what is told of either.
+    pub(in crate::proxy) fn and(mut self, other: Self) -> Self {
+        if self.kind.len() < MAX_KIND {
+            self.kind.push_str(", ");
+            self.kind.push_str(&other.kind);
+        }
+        for warning in other.warnings {
+            if self.warnings.len() < MAX_WARNINGS && !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
+        }
+        Self {
+            is_definition: self.is_definition && other.is_definition,
+            is_by_cursor: self.is_by_cursor || other.is_by_cursor,
+            has_values: self.has_values && other.has_values,
             ..self
         }
     }

@@ -5,7 +5,6 @@ mod coverage;
 mod depth;
 mod noise;
 mod normalised;
-mod oracle;
 mod reads;
 mod starting;
 mod told;

@@ -1,7 +1,18 @@
-use super::{Unread, judge, judged};
+use super::{super::normalise::normalise, Unread, judge, judged};
 
 fn normalised(text: &str) -> String {
-    judged(text).normalised
+    normalise(text).unwrap_or_else(|why| panic!("{why}: {text}"))
+}
+
+#[test]
+fn what_nobody_is_told_of_is_not_normalised() {
+    assert_eq!(judged("SELECT 1").normalised, "");
+    assert_eq!(judged("SELECT 1; BEGIN").normalised, "SELECT $1; BEGIN");
+    assert_eq!(
+        judged("SET datestyle = 'ISO'").normalised,
+        "SET datestyle = $1"
+    );
+    assert_eq!(judged("DELETE FROM t").normalised, "DELETE FROM t");
 }
 
 #[test]
@@ -19,7 +30,15 @@ fn constants_are_left_out() {
     same("SELECT 'a'\n  'b'", "SELECT $1");
     same("SELECT /* secret */ 1 -- secret", "SELECT $1");
     same("SELECT 1/* x */+/**/2", "SELECT $1 + $2");
+    // No constant becomes part of a name.
+    same(
+        "SELECT a FROM t WHERE b like'x'AND c",
+        "SELECT a FROM t WHERE b like $1AND c",
+    );
     same("SELECT \"a''b\", é", "SELECT \"a''b\", é");
+    same("SELECT 1; -- x\n;", "SELECT $1");
+    same(";SELECT 1; SELECT 2;", ";SELECT $1; SELECT $2");
+    same("; ;", "");
     same("", "");
     same("-- x", "");
 }
@@ -41,7 +60,7 @@ fn nothing_secret_is_left_whatever_the_statement() {
         "SELECT U&'secret' UESCAPE '!'",
         "SELECT n'secret', e'secret', 'a'\r\n'secret'",
     ] {
-        let shown = format!("{:?}", judged(text));
+        let shown = format!("{:?} {}", judged(text), normalised(text));
         assert!(!shown.contains("secret"), "{shown}");
     }
     for text in [

@@ -27,8 +27,7 @@ fn harmless_parameters_pass() {
 #[test]
 fn others_do_not() {
     for (name, value) in [
-        ("replication", "database"),
-        ("replication", "false"),
+        ("Replication", "database"),
         ("default_transaction_read_only", "off"),
         ("Default_Transaction_Read_Only", "off"),
         ("client_encoding", "SJIS"),

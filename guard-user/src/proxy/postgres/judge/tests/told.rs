@@ -1,6 +1,6 @@
 //! What a person is told.
 
-use super::{super::judge, assert_reads, judged, written};
+use super::{super::judge, Control, Statement, Write, assert_reads, judged, one, written};
 
 #[test]
 fn kinds_name_what_is_changed() {
@@ -157,4 +157,84 @@ fn nothing_is_nothing() {
     }
     assert_eq!(judged("SELECT 1;; SELECT 2;").statements.len(), 2);
     assert_reads("SELECT 1;; SELECT 2;");
+}
+
+#[test]
+fn other_constants_may_stand_where_they_are_values() {
+    for text in [
+        "DELETE FROM t WHERE id = 1",
+        "INSERT INTO t VALUES ('x')",
+        "ALTER TABLE t ADD COLUMN a int DEFAULT 1",
+        "CREATE TABLE t (a int CHECK (a > 1))",
+        "COPY t FROM STDIN (FORMAT binary)",
+        "VACUUM ANALYZE t",
+    ] {
+        assert!(written(text).has_values, "{text}");
+    }
+    for text in [
+        "DELETE FROM t WHERE id = f('x')",
+        "ALTER FOREIGN TABLE t OPTIONS (SET program 'x')",
+        "ALTER VIEW v SET (security_invoker = 'false')",
+        "CREATE VIEW v WITH (security_invoker = 'false') AS SELECT 1",
+        "COPY t FROM PROGRAM 'x'",
+        "COMMENT ON TABLE t IS 'x'; DO 'x'",
+    ] {
+        let judged = judged(text).statements;
+        let writes = judged.into_iter().filter_map(Statement::into_write);
+        assert!(
+            writes
+                .reduce(Write::and)
+                .is_some_and(|write| !write.has_values),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn whatever_may_set_something_is_known_to() {
+    for text in [
+        "FETCH c",
+        "MOVE c",
+        "EXECUTE a",
+        "SELECT set_config('search_path', 'a', false)",
+        "WITH a AS (SELECT pg_catalog.set_config('search_path', 'a', false)) SELECT * FROM a",
+        "SET search_path = a",
+        "SET TIME ZONE 'UTC'",
+        "SET NAMES 'UTF8'",
+        "RESET datestyle",
+        "RESET ALL",
+        "PREPARE a AS SELECT set_config('search_path', 'a', false)",
+        "ROLLBACK",
+        "DO 'x'",
+        "CALL p()",
+    ] {
+        assert!(one(text).sets, "{text}");
+    }
+    for text in [
+        "SELECT 1",
+        "DELETE FROM t",
+        "BEGIN",
+        "SHOW search_path",
+        "COPY t FROM STDIN",
+        "SET lock_timeout = 1",
+        "PREPARE a AS DELETE FROM t",
+        "DEALLOCATE a",
+    ] {
+        assert!(!one(text).sets, "{text}");
+    }
+}
+
+#[test]
+fn what_is_executed_by_a_name_is_told_to_be() {
+    for text in [
+        "EXECUTE a",
+        "EXPLAIN EXECUTE a",
+        "EXPLAIN ANALYZE EXECUTE a",
+    ] {
+        let control = one(text).control;
+        assert!(
+            matches!(&control, Some(Control::Execute { name }) if name == "a"),
+            "{text}: {control:?}"
+        );
+    }
 }

@@ -1,0 +1,208 @@
+//! What a statement means beyond its text: which tables its names are, and which values its constants.
+//!
+//! An agent sets that for itself, and a yes is for what a person has seen. The server is asked each time: what was sent
+//! before may have been undone with a transaction, or cancelled.
+
+use std::io;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    asking::{Login, escaped},
+    client::Client,
+    judge::MEANING,
+    sum::{digest, sum},
+};
+
+/// The path as a server has it that nobody has set up otherwise: the user's own schema, and the public one.
+const USUAL: &str = "\"$user\", public";
+/// What the first of them are where nobody has set them otherwise, and what people are told of others.
+const TOLD: [(&str, &str); 4] = [
+    (USUAL, "names are looked up by search_path"),
+    ("ISO, MDY", "dates are read by datestyle"),
+    ("none", "it is done by role"),
+    ("UTF8", "its text is read by client_encoding"),
+];
+/// Where those are of which a yes to statements like one takes note.
+const PATH: usize = 0;
+const ROLE: usize = 2;
+/// Bytes of a path, or a role, that a person is shown as a part of where a statement goes.
+const MAX_PATH: usize = 100;
+
+/// The settings by which a server reads what comes next; none where nobody can tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Meaning(Option<Vec<Bytes>>);
+
+impl Meaning {
+    /// Of what has no names.
+    pub(super) fn usual() -> Self {
+        Self(Some(TOLD.map(|(usual, _)| usual.into()).to_vec()))
+    }
+
+    /// Whether it can be told.
+    pub(super) fn is_known(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// SHA-256 of those by which constants become values when a statement is prepared; its names are looked up again.
+    /// Empty where nobody can tell.
+    pub(super) fn values(&self) -> Bytes {
+        let settings = self.0.as_deref().unwrap_or_default();
+        match settings.split_at_checked(PATH + 1) {
+            Some((_, values)) => sum(values),
+            None => Bytes::new(),
+        }
+    }
+
+    /// What a statement with that meaning is known by again, if it can be.
+    pub(super) fn digest(&self, login: &Login, parts: &[&Bytes]) -> Option<String> {
+        let settings = self.0.as_ref()?;
+        let all: Vec<_> = parts.iter().copied().chain(settings).collect();
+        Some(digest(login, &all))
+    }
+
+    /// Where it goes, as in a URL without the host: a yes to statements like one is for the same role and path.
+    pub(super) fn at(&self, login: &Login) -> String {
+        let at = login.at();
+        if !self.is_known() {
+            return format!("{at}?search_path=…");
+        }
+        let named = [("role", ROLE), ("search_path", PATH)];
+        let named = named
+            .into_iter()
+            .filter_map(|(name, setting)| Some((name, self.unusual(setting)?)));
+        let named: Vec<_> = named
+            .map(|(name, value)| format!("{name}={}", escaped(&value)))
+            .collect();
+        match named.is_empty() {
+            true => at,
+            false => format!("{at}?{}", named.join("&")),
+        }
+    }
+
+    /// One of the first, where it is not what it usually is.
+    fn unusual(&self, setting: usize) -> Option<String> {
+        let value = self.0.as_ref()?.get(setting)?;
+        let (usual, _) = TOLD.get(setting)?;
+        (value[..] != *usual.as_bytes()).then(|| String::from_utf8_lossy(value).into_owned())
+    }
+
+    /// What a person is told of it.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        if !self.is_known() {
+            return vec![
+                "the agent may have set how it is read, and where its names are looked up"
+                    .to_owned(),
+            ];
+        }
+        let told = TOLD.iter().enumerate();
+        let told = told.filter_map(|(setting, (_, told))| {
+            let value = self.unusual(setting)?;
+            Some(format!("{told} = {value}"))
+        });
+        told.collect()
+    }
+}
+
+impl<R, W> Client<'_, R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// By which settings the server reads what comes next. `is_set`: something of the same batch may change them before.
+    pub(super) async fn meaning(&mut self, is_set: bool) -> io::Result<Meaning> {
+        // Of replication connections, some know no SHOW, and one that fails ends the client's transaction.
+        if is_set || self.is_open || self.shared.ledger.borrow().replicates {
+            return Ok(Meaning::default());
+        }
+        // What was sent before may change them.
+        self.idle().await?;
+        let can_tell = {
+            let ledger = self.shared.ledger.borrow();
+            matches!(ledger.status, b'I' | b'T') && !ledger.skips()
+        };
+        if !can_tell {
+            return Ok(Meaning::default());
+        }
+        // No query: behind one, a transaction that has just begun could not be made to write.
+        let questions = MEANING.map(|setting| format!("SHOW {setting}"));
+        let told = self.asked(&questions).await?;
+        let said = self.told(told).await?;
+        let settings = said.ok().filter(|rows| rows.len() == MEANING.len());
+        let is_short = |settings: &Vec<Bytes>| {
+            [PATH, ROLE]
+                .into_iter()
+                .all(|at| settings[at].len() <= MAX_PATH)
+        };
+        Ok(Meaning(settings.filter(is_short)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::unit::Unit, *};
+
+    fn login() -> Login {
+        Login {
+            user: "app".to_owned(),
+            database: "shop".to_owned(),
+        }
+    }
+
+    fn with(settings: [&'static str; 4]) -> Meaning {
+        Meaning(Some(settings.map(Bytes::from).to_vec()))
+    }
+
+    #[test]
+    fn what_is_not_usual_is_told() {
+        let usual = Meaning::usual();
+        assert_eq!(usual.at(&login()), "app@shop");
+        assert_eq!(usual.warnings(), [""; 0]);
+        let other = with(["archive", "SQL, DMY", "owner", "LATIN1"]);
+        assert_eq!(
+            other.at(&login()),
+            "app@shop?role=owner&search_path=archive"
+        );
+        assert_eq!(
+            other.warnings(),
+            [
+                "names are looked up by search_path = archive",
+                "dates are read by datestyle = SQL, DMY",
+                "it is done by role = owner",
+                "its text is read by client_encoding = LATIN1",
+            ]
+        );
+        let unknown = Meaning::default();
+        assert_eq!(unknown.at(&login()), "app@shop?search_path=…");
+        assert_eq!(unknown.warnings().len(), 1);
+    }
+
+    #[test]
+    fn constants_are_of_the_settings_in_force_when_they_are_read() {
+        let prepared =
+            Unit::of(&"delete from t".into(), &[]).prepared_by(&with(["a", "b", "", ""]));
+        let now = |settings| prepared.meaning(with(settings)).is_known();
+        assert!(now(["a", "b", "", ""]));
+        // Names are looked up when it is done.
+        assert!(now(["c", "b", "", ""]));
+        assert!(!now(["a", "c", "", ""]));
+        assert!(!prepared.meaning(Meaning::default()).is_known());
+        let unknown = prepared.prepared_by(&Meaning::default());
+        assert!(!unknown.meaning(Meaning::usual()).is_known());
+    }
+
+    #[test]
+    fn a_yes_is_for_one_meaning() {
+        let text = Bytes::from_static(b"delete from t");
+        let of = |meaning: &Meaning| meaning.digest(&login(), &[&text]);
+        let [one, dates, path] = ["a b", "a c", "c b"].map(|settings| {
+            let (path, dates) = settings.split_once(' ').unwrap();
+            with([path, dates, "none", "UTF8"])
+        });
+        assert_eq!(of(&one), of(&one.clone()));
+        assert_ne!(of(&one), of(&dates));
+        assert_ne!(of(&one), of(&path));
+        assert_eq!(of(&Meaning::default()), None);
+    }
+}
