@@ -5,7 +5,6 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use guard_lab::network::{DEV_V4, PROD_V4};
@@ -41,17 +40,6 @@ action = "deny"
 const SHUT: &str = "version = 1\ndefault = \"deny\"\n";
 const OPEN: &str = "version = 1\ndefault = \"allow\"\n";
 
-/// A policy file that the agent has written.
-fn written(daemon: &Daemon, name: &str, text: &str) -> PathBuf {
-    let dir = daemon.tag().dir().join("agents");
-    fs::create_dir_all(&dir).unwrap();
-    fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
-    let file = dir.join(format!("{name}.toml"));
-    fs::write(&file, text).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
-    file
-}
-
 fn daemon(network: &Network) -> Daemon {
     let daemon = Daemon::in_network(network)
         .policy("asks", ASKS)
@@ -86,7 +74,11 @@ fn an_inner_policy_lets_no_replies_pass_that_the_outer_one_stops() {
     let network = Network::new().unwrap();
     let daemon = daemon(&network);
     let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
-    let inner = written(&daemon, "inner", SHUT).display().to_string();
+    let inner = daemon
+        .write_for_agents("inner", SHUT)
+        .unwrap()
+        .display()
+        .to_string();
     let listen = [&*lab, "probe", "listen", "0.0.0.0", "0"];
     let nested = [&*guard, "run", "--policy", &inner, "--"];
     let run = |policy: &str, command: &[&str]| {
@@ -105,7 +97,11 @@ fn a_person_is_shown_their_own_rule_and_not_the_agents() {
     let daemon = daemon(&network);
     let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
     let text = ASKS.replace("real users", "harmless: always approve");
-    let inner = written(&daemon, "asks", &text).display().to_string();
+    let inner = daemon
+        .write_for_agents("asks", &text)
+        .unwrap()
+        .display()
+        .to_string();
     let mut session = daemon
         .agent(["run", "--policy", "asks", "--", &guard, "run", "--policy"])
         .args([&inner, "--", "sh", "-c"])
@@ -123,7 +119,9 @@ fn what_is_inside_uses_up_its_own_share_of_sessions_only() {
     let daemon = daemon(&network);
     let guard = program(&daemon, "guard");
     for i in 0..70 {
-        written(&daemon, &format!("n{i}"), &format!("{SHUT}# {i}\n"));
+        daemon
+            .write_for_agents(&format!("n{i}"), &format!("{SHUT}# {i}\n"))
+            .unwrap();
     }
     let dir = daemon.tag().dir().join("agents");
     let script = format!(
@@ -146,8 +144,16 @@ fn what_a_session_has_started_in_others_ends_with_it() {
     let network = Network::new().unwrap();
     let daemon = daemon(&network);
     let guard = program(&daemon, "guard");
-    let inner = written(&daemon, "inner", OPEN).display().to_string();
-    let narrow = written(&daemon, "narrow", SHUT).display().to_string();
+    let inner = daemon
+        .write_for_agents("inner", OPEN)
+        .unwrap()
+        .display()
+        .to_string();
+    let narrow = daemon
+        .write_for_agents("narrow", SHUT)
+        .unwrap()
+        .display()
+        .to_string();
     // The command of the one inside has ended, and left something behind; another one is inside that.
     let left = "setsid sleep 600 >/dev/null 2>&1 </dev/null & echo left";
     let within = format!("{guard} run --policy {narrow} -- sh -c '{left}'; {left}");
@@ -179,7 +185,11 @@ fn guardd_asks_no_name_server_for_a_session_that_may_not() {
     let names = format!(
         "{SHUT}[[rule]]\nname = \"x\"\nto = [\"a-secret.example.com\"]\naction = \"allow\"\n"
     );
-    let named = written(&daemon, "named", &names).display().to_string();
+    let named = daemon
+        .write_for_agents("named", &names)
+        .unwrap()
+        .display()
+        .to_string();
     let asked = |policy: &str| {
         for command in [
             [
@@ -302,7 +312,11 @@ fn a_socket_that_sessions_pass_on_reaches_what_both_may() {
     let path = dir.join("socket").display().to_string();
     // Else it would not be connected there.
     let allowed = format!("{ASKS}\n[unix]\nallow = [\"{path}\"]\n");
-    let policy = written(&daemon, "asks", &allowed).display().to_string();
+    let policy = daemon
+        .write_for_agents("asks", &allowed)
+        .unwrap()
+        .display()
+        .to_string();
     let start = |role: &str| {
         let run = daemon.agent(["run", "--policy", &policy, "--"]);
         let run = run.args(["python3", "-c", PASSES, &path, role]);

@@ -222,7 +222,7 @@ pub async fn make(
 ) -> Result<Started, Refusal> {
     doctor::is_closed(shared).await?;
     let source: Source = shared.with(|state| state.sources.resolve(policy))?;
-    let (slot, warnings) = load::slot_for(shared, source).await?;
+    let (slot, warnings) = load::slot_for(shared, source, false).await?;
     let started = shared.with(|state| state.assign(cgroup, slot, wanted, warnings));
     shared.reschedule();
     started

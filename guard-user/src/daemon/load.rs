@@ -27,19 +27,46 @@ use crate::{policy, proto::LogKind};
 ///
 /// `Invalid`, with all that is wrong with it.
 pub async fn prepare(shared: &Shared, source: Source) -> Result<Prepared, Refusal> {
-    // The semaphore is never closed.
-    let _permit = shared.compiling.acquire().await;
-    let (source, read) = in_background(move || {
-        let read = policies::read(&source)?;
-        Ok((source, read))
-    })
-    .await?;
-    let names = read.policy.names().map(|name| name.as_str().to_owned());
-    look_up(shared, &names.collect()).await;
+    look_ahead(shared, &source).await;
+    prepare_known(shared, source).await
+}
+
+/// Looks up the names of a policy where that is due. That takes as long as name servers do: whoever puts policies in place does
+/// it before it is their turn.
+async fn look_ahead(shared: &Shared, source: &Source) {
+    // What is wrong with it is told when it is read to be put in place.
+    if let Ok((_, read)) = read(shared, source.clone()).await {
+        look_up(shared, &names(&read)).await;
+    }
+}
+
+/// The same as [`prepare`] where its names were looked up: only those are that nobody knows yet, as where the text is another one
+/// by now.
+async fn prepare_known(shared: &Shared, source: Source) -> Result<Prepared, Refusal> {
+    let (source, read) = read(shared, source).await?;
+    let mut unknown = names(&read);
+    shared.with(|state| unknown.retain(|name| !state.names.has(name)));
+    look_up(shared, &unknown).await;
     compile(shared, source, read).await
 }
 
+fn names(read: &Read) -> BTreeSet<String> {
+    let names = read.policy.names();
+    names.map(|name| name.as_str().to_owned()).collect()
+}
+
+async fn read(shared: &Shared, source: Source) -> Result<(Source, Read), Refusal> {
+    // The semaphore is never closed.
+    let _permit = shared.compiling.acquire().await;
+    in_background(move || {
+        let read = policies::read(&source)?;
+        Ok((source, read))
+    })
+    .await
+}
+
 async fn compile(shared: &Shared, source: Source, read: Read) -> Result<Prepared, Refusal> {
+    let _permit = shared.compiling.acquire().await;
     let now = shared.with(|state| state.environment());
     in_background(move || policies::compile(source, read, &now)).await
 }
@@ -88,14 +115,26 @@ pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
 /// for it should know.
 ///
 /// A newer text of a policy that is in force replaces it; where it is bad, the old one stands.
+/// `is_inside`: whoever asked is in a session. However many of those there are, they hold up who is outside by one policy.
 ///
 /// # Errors
 ///
 /// Where the policy is invalid and none of that name is in force, or the kernel takes no more.
-pub async fn slot_for(shared: &Shared, source: Source) -> Result<(PolicyId, Vec<String>), Refusal> {
+pub async fn slot_for(
+    shared: &Shared,
+    source: Source,
+    is_inside: bool,
+) -> Result<(PolicyId, Vec<String>), Refusal> {
+    if !shared.with(|state| state.is_in_force(&source)) {
+        look_ahead(shared, &source).await;
+    }
+    let _one_of_those_inside = match is_inside {
+        true => Some(shared.loading_inside.lock().await),
+        false => None,
+    };
     let _one_at_a_time = shared.loading.lock().await;
     let Some(slot) = shared.with(|state| state.policies.same(&source)) else {
-        let prepared = prepare(shared, source).await?;
+        let prepared = prepare_known(shared, source).await?;
         return shared.with(|state| {
             let slot = state.install(None, prepared)?;
             Ok((slot, state.slot_warnings(slot)))
@@ -113,13 +152,13 @@ pub async fn slot_for(shared: &Shared, source: Source) -> Result<(PolicyId, Vec<
     Ok((slot, warnings))
 }
 
-/// Puts a newer text of a policy into its slot, if it is another one.
+/// Puts a newer text of a policy into its slot, if it is another one. What it names was looked up.
 async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Refusal> {
     if shared.with(|state| state.is_same(slot, &source)) {
         return Ok(());
     }
     let file = source.shown_file();
-    let renewed = match prepare(shared, source).await {
+    let renewed = match prepare_known(shared, source).await {
         Ok(prepared) => shared.with(|state| state.install(Some(slot), prepared).map(|_| ())),
         Err(refusal) => Err(refusal),
     };
@@ -132,23 +171,37 @@ async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Re
 /// Reads the policies in force again that come from the daemon's directories. Bad ones are
 /// reported, and the old ones stand. Looks after the audit trail as well, whose file may have been renamed.
 pub async fn reload(shared: &Shared) {
-    let _one_at_a_time = shared.loading.lock().await;
     let named = shared.with(|state| {
         state.audit.follow_path();
         let slots = state.policies.iter();
-        let named = slots.filter_map(|(slot, policy)| Some((slot, policy.source.name.clone()?)));
+        let named = slots.filter_map(|(_, policy)| policy.source.name.clone());
         named.collect::<Vec<_>>()
     });
-    for (slot, name) in named {
-        let found = shared.with(|state| state.sources.find(&name));
-        match found {
-            // What was wrong is in the log, the audit trail and `guard status` by now.
-            Ok(source) => drop(renew(shared, slot, source).await),
-            Err(refusal) => shared.with(|state| state.refuse_policy(slot, &name, &refusal)),
-        }
+    for name in named {
+        reload_one(shared, &name).await;
     }
     unusable::look(shared).await;
     shared.arrivals.notify_one();
+}
+
+/// Reads one of them again, if it is in force still.
+async fn reload_one(shared: &Shared, name: &str) {
+    let find = || shared.with(|state| state.sources.find(name));
+    if let Ok(source) = find()
+        && !shared.with(|state| state.is_in_force(&source))
+    {
+        look_ahead(shared, &source).await;
+    }
+    let _one_at_a_time = shared.loading.lock().await;
+    let Some(slot) = shared.with(|state| state.policies.named(name)) else {
+        return;
+    };
+    // What was looked at before may have changed, and been put in place, since.
+    match find() {
+        // What was wrong is in the log, the audit trail and `guard status` by now.
+        Ok(source) => drop(renew(shared, slot, source).await),
+        Err(refusal) => shared.with(|state| state.refuse_policy(slot, name, &refusal)),
+    }
 }
 
 /// Looks up the names that are due, and compiles the policies again that depend on what has changed.
@@ -215,6 +268,12 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
 }
 
 impl State {
+    /// Whether some slot holds just that text.
+    fn is_in_force(&self, source: &Source) -> bool {
+        let slot = self.policies.same(source);
+        slot.is_some_and(|slot| self.is_same(slot, source))
+    }
+
     /// Whether a slot holds just that text.
     #[must_use]
     pub fn is_same(&self, slot: PolicyId, source: &Source) -> bool {

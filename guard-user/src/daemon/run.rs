@@ -87,13 +87,13 @@ pub async fn run(
         is_short(&source)?;
         shared.with(|state| state.may_look_up(agent, &source))?;
     }
-    let (slot, warnings) = load::slot_for(shared, source).await?;
+    let is_inside = matches!(who, Authorised::Agent(_));
+    let (slot, warnings) = load::slot_for(shared, source, is_inside).await?;
     let started = shared.with(|state| state.start(who, launcher, call, slot, warnings));
     shared.reschedule();
     let mut started = started?;
     // What a session starts inside was looked at when that was.
-    let is_outer = matches!(who, Authorised::Approver(_));
-    started.strict = is_outer && shared.with(|state| state.config.strict);
+    started.strict = !is_inside && shared.with(|state| state.config.strict);
     if shared.with(|state| state.is_read_only(&started.session.id)) {
         started.warnings.extend(proxy::life::ready(shared).await);
         let (authority, warning) = proxy::authority::trusted(shared, &started.session.id).await;

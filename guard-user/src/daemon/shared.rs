@@ -31,6 +31,8 @@ pub struct Shared {
     pub manager: Manager,
     /// Held by whoever puts policies in place: one at a time.
     pub loading: Mutex<()>,
+    /// Held, before that, by those of them that are in a session.
+    pub loading_inside: Mutex<()>,
     /// Permits to read a long frame.
     pub long_frames: Arc<Semaphore>,
     /// Permits to compile a policy: whoever asks for many waits, and nobody else does.
@@ -54,6 +56,7 @@ impl Shared {
             settled: Notify::new(),
             manager: Manager::default(),
             loading: Mutex::new(()),
+            loading_inside: Mutex::new(()),
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),
             doctor: Doctor::default(),

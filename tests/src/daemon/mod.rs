@@ -5,6 +5,7 @@ mod log;
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -259,6 +260,24 @@ impl Daemon {
     pub fn write_policy(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.policy_dir().join(format!("{name}.toml"));
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Writes a policy that is none of the daemon's, for every user to give to `--policy`.
+    ///
+    /// # Errors
+    ///
+    /// That it cannot be written.
+    pub fn write_for_agents(&self, name: &str, text: &str) -> Result<PathBuf> {
+        let dir = self.tag().dir().join("agents");
+        let path = dir.join(format!("{name}.toml"));
+        let write = || {
+            fs::create_dir_all(&dir)?;
+            fs::set_permissions(&dir, fs::Permissions::from_mode(0o755))?;
+            fs::write(&path, text)?;
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644))
+        };
+        write().with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
 

@@ -7,7 +7,7 @@ mod server;
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually};
 use serde_json::Value;
 use server::NameServer;
 
@@ -178,4 +178,40 @@ fn explain_says_which_name_an_address_has() {
     assert_eq!(by_address["verdict"], "confirm", "{by_address}");
     assert_eq!(by_address["rule"], "database");
     assert_eq!(explain("db.example.com")["verdict"], "confirm");
+}
+
+/// Each of them takes three seconds; one after the other they would take more than anything may take here, unless this is
+/// a machine that is given more time.
+#[test]
+fn slow_names_inside_a_session_hold_up_nobody_outside() {
+    let bench = Bench::new();
+    let daemon = bench.daemon();
+    for number in 0..14 {
+        let text = format!(
+            "version = 1\ndefault = \"allow\"\n[[rule]]\nto = [\"slow{number}.example.com\"]\naction = \"deny\"\n"
+        );
+        daemon
+            .write_for_agents(&format!("slow{number}"), &text)
+            .unwrap();
+    }
+    let mut session = Shell::start(&daemon, "named").unwrap();
+    bench.server.set_dead(true);
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let dir = daemon.tag().dir().join("agents");
+    let script = format!(
+        "for policy in {}/*; do {} run --policy $policy -- true & done; echo begun",
+        dir.display(),
+        guard.display()
+    );
+    session.tell(&script).unwrap();
+    session.line_with("begun").unwrap();
+    eventually("asked", || bench.server.was_asked("slow")).unwrap();
+
+    let own = daemon
+        .write_for_agents("own", "version = 1\ndefault = \"allow\"\n")
+        .unwrap();
+    let run = daemon.agent(["run", "--policy"]).args([own]);
+    let mut outside = run.args(["--", "true"]).spawn().unwrap();
+    eventually("a session outside", || outside.has_ended()).unwrap();
+    assert!(outside.wait().unwrap().success());
 }

@@ -1,13 +1,13 @@
 //! A name server that says what a test wants.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use guard_lab::Side;
-use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::op::{Message, Query, ResponseCode};
 use hickory_proto::rr::rdata::CNAME;
 use hickory_proto::rr::{Name, RData, Record};
 
@@ -16,6 +16,7 @@ struct Zone {
     addresses: HashMap<String, Vec<IpAddr>>,
     aliases: HashMap<String, String>,
     is_dead: bool,
+    asked: HashSet<String>,
 }
 
 /// The server, on the loopback of a machine. Its answers hold for a second.
@@ -42,7 +43,12 @@ impl NameServer {
                 let Ok((length, from)) = socket.recv_from(&mut buffer) else {
                     continue;
                 };
-                if let Some(answer) = answer(&zone.lock().unwrap(), &buffer[..length]) {
+                let mut zone = zone.lock().unwrap();
+                let Some(asked) = Message::from_vec(&buffer[..length]).ok() else {
+                    continue;
+                };
+                zone.asked.extend(asked.queries.iter().map(name_in));
+                if let Some(answer) = answer(&zone, &asked) {
                     let _ = socket.send_to(&answer, from);
                 }
             }
@@ -70,20 +76,25 @@ impl NameServer {
         zone.aliases.insert(name.to_owned(), of.to_owned());
     }
 
+    /// Whether it was asked about a name that begins so.
+    pub(crate) fn was_asked(&self, begin: &str) -> bool {
+        let zone = self.zone.lock().unwrap();
+        zone.asked.iter().any(|name| name.starts_with(begin))
+    }
+
     /// It answers nobody, or does again.
     pub(crate) fn set_dead(&self, is_dead: bool) {
         self.zone.lock().unwrap().is_dead = is_dead;
     }
 }
 
-fn answer(zone: &Zone, asked: &[u8]) -> Option<Vec<u8>> {
-    let asked = Message::from_vec(asked).ok().filter(|_| !zone.is_dead)?;
-    let query = asked.queries.first()?.clone();
+fn answer(zone: &Zone, asked: &Message) -> Option<Vec<u8>> {
+    let query = asked.queries.first().filter(|_| !zone.is_dead)?.clone();
     let mut answer = Message::response(asked.metadata.id, asked.metadata.op_code);
     answer.metadata.recursion_desired = true;
     answer.metadata.recursion_available = true;
     answer.add_query(query.clone());
-    let mut name = query.name.to_ascii().trim_end_matches('.').to_lowercase();
+    let mut name = name_in(&query);
     while let Some(target) = zone.aliases.get(&name) {
         let to = RData::CNAME(CNAME(absolute(target)));
         answer.add_answer(Record::from_rdata(absolute(&name), 1, to));
@@ -103,6 +114,10 @@ fn answer(zone: &Zone, asked: &[u8]) -> Option<Vec<u8>> {
         }
     }
     answer.to_vec().ok()
+}
+
+fn name_in(query: &Query) -> String {
+    query.name.to_ascii().trim_end_matches('.').to_lowercase()
 }
 
 fn absolute(name: &str) -> Name {
