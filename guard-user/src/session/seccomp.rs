@@ -1,7 +1,7 @@
 //! The system calls that a guarded command does without.
 //!
 //! The cgroup's programs judge what goes over IPv4 and IPv6. This filter takes away what no cgroup program
-//! ever sees, and the two ways of pushing text into the terminal of the person who answers. Everything
+//! ever sees, and the ways of typing as the person who answers, into a terminal or a window. Everything
 //! else is allowed.
 //!
 //! - `socket`, `socketpair`: AF_UNIX, AF_INET, AF_INET6 and AF_NETLINK only. All others (packet,
@@ -17,6 +17,7 @@
 //!   they do where the sysctl `kernel.io_uring_disabled` is set. Refused is the use of a ring too, for
 //!   it might come from outside.
 //! - `ioctl` TIOCSTI and TIOCLINUX: EPERM.
+//! - `ioctl` UI_DEV_CREATE: EPERM. A keyboard made by `/dev/uinput` types into whatever window a person looks at.
 //! - `ioctl` TUNSETIFF: EPERM. Packets that are written to a TUN or TAP device have no socket, and one that is
 //!   made for a user (for virtual machines, say) takes them from every process of that user.
 //! - `request_key` with a description to make the key from: EPERM. The kernel would start a program for it,
@@ -38,7 +39,7 @@ use crate::sys::abi::{
     AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, IP_FREEBIND, IPPROTO_IP, IPPROTO_IPV6, IPV6_FREEBIND,
     NETLINK_USERSOCK, SYS_io_uring_enter, SYS_io_uring_register, SYS_io_uring_setup, SYS_ioctl,
     SYS_open_by_handle_at, SYS_prlimit64, SYS_request_key, SYS_setns, SYS_setsockopt, SYS_socket,
-    SYS_socketpair, TIOCLINUX, TIOCSTI, TUNSETIFF,
+    SYS_socketpair, TIOCLINUX, TIOCSTI, TUNSETIFF, UI_DEV_CREATE,
 };
 
 /// EPERM, what the guard's hooks answer with too; the same on every architecture.
@@ -59,7 +60,7 @@ fn program() -> Result<BpfProgram, BackendError> {
             .map(|family| argument(0, SeccompCmpOp::Ne, family as u64))
             .collect::<Result<_, _>>()?,
     )?];
-    let requests = [TIOCSTI, TIOCLINUX, TUNSETIFF]
+    let requests = [TIOCSTI, TIOCLINUX, TUNSETIFF, UI_DEV_CREATE]
         .into_iter()
         .map(|request| SeccompRule::new(vec![argument(1, SeccompCmpOp::Eq, request.into())?]))
         .collect::<Result<_, _>>()?;

@@ -13,5 +13,8 @@ pub const TIOCSTI: u32 = libc::TIOCSTI as u32;
 /// Makes a descriptor of `/dev/net/tun` an end of a network device. linux/if_tun.h
 pub const TUNSETIFF: u32 = libc::TUNSETIFF as u32;
 
+/// Has what was written to `/dev/uinput` be a keyboard or a mouse, in either way to describe one. linux/uinput.h, `_IO('U', 1)`
+pub const UI_DEV_CREATE: u32 = 0x5501;
+
 /// On a console: pastes the selection, among other things. ioctl_console(2)
 pub const TIOCLINUX: u32 = libc::TIOCLINUX as u32;

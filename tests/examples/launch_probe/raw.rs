@@ -35,6 +35,7 @@ pub(crate) fn attempt(words: &[&str]) -> Result<io::Result<()>> {
             let argument = (&raw const eleven).addr() as i64;
             call(libc::SYS_ioctl, [0, libc::TIOCLINUX as i64, argument])
         }
+        ["ui-dev-create"] => call(libc::SYS_ioctl, [0, 0x5501, 0]),
         ["tunsetiff"] => call(libc::SYS_ioctl, [0, libc::TUNSETIFF as i64, 0]),
         ["request-key", described] => {
             let (kind, name) = (c"user".as_ptr().addr(), c"guard".as_ptr().addr());

@@ -49,6 +49,7 @@ fn ways_round_the_filter_are_refused() {
         "tiocsti-wide",
         "tioclinux",
         "tunsetiff",
+        "ui-dev-create",
         "request-key described",
         "setuid",
     ];
