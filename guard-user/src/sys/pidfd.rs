@@ -17,8 +17,12 @@ use rustix::io::Errno;
 use rustix::net::UCred;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use super::unix_diag;
+
 /// A command line is read up to this many bytes.
 const MAX_COMMAND: u64 = 512;
+/// Descriptors of a process that are looked at, of those with the lowest numbers.
+const MAX_OPEN: usize = 4096;
 
 /// The peer of a connected Unix socket, as the kernel wrote it down when it connected.
 #[derive(Debug)]
@@ -32,8 +36,8 @@ impl Peer {
     /// The peer of `socket`.
     ///
     /// Linux 6.5 and later hand out the pidfd themselves (`SO_PEERPIDFD`). Before that it is opened
-    /// here and now from the pid of `SO_PEERCRED`, which leaves the time since the peer connected
-    /// for its pid to be used again: call this as soon as the connection is there.
+    /// here from the pid of `SO_PEERCRED`, and counts only if that process has the other end open: its
+    /// pid may be another's since it connected.
     ///
     /// # Errors
     ///
@@ -86,8 +90,7 @@ impl Peer {
     ///
     /// The system's.
     pub fn is_alive(&self) -> io::Result<bool> {
-        let mut ended = [PollFd::new(&self.pidfd, PollFlags::IN)];
-        Ok(poll(&mut ended, Some(&Timespec::default()))? == 0)
+        is_running(&self.pidfd)
     }
 
     /// Its cgroup in the version 2 hierarchy, as in `/proc/PID/cgroup`: `/` is the root.
@@ -228,6 +231,11 @@ fn terminal_name(number: u32) -> Option<String> {
     }
 }
 
+fn is_running(pidfd: &OwnedFd) -> io::Result<bool> {
+    let mut ended = [PollFd::new(pidfd, PollFlags::IN)];
+    Ok(poll(&mut ended, Some(&Timespec::default()))? == 0)
+}
+
 fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the process has ended")
 }
@@ -235,24 +243,47 @@ fn gone() -> io::Error {
 fn pidfd_of(socket: BorrowedFd<'_>, peer: &UCred) -> io::Result<OwnedFd> {
     match peer_pidfd(socket) {
         Err(error) if error.raw_os_error() == Some(Errno::NOPROTOOPT.raw_os_error()) => {
-            by_number(peer)
+            by_number(socket, peer)
         }
         pidfd => pidfd,
     }
 }
 
-/// The process that has a peer's number now. It may be another one: one of another user's is told from it, and no other.
-fn by_number(peer: &UCred) -> io::Result<OwnedFd> {
+/// The process that has a peer's number now. It may be another one than the one that connected, and that has the other
+/// end open: so only one is believed that is of the same user and has it open, too.
+fn by_number(socket: BorrowedFd<'_>, peer: &UCred) -> io::Result<OwnedFd> {
     let pidfd = pidfd_open(peer.pid, PidfdFlags::empty())?;
-    match effective_uid(peer.pid)? == peer.uid.as_raw() {
+    let proc = PathBuf::from(format!("/proc/{}", peer.pid.as_raw_nonzero()));
+    let is_it =
+        effective_uid(&proc)? == peer.uid.as_raw() && has_open(&proc, other_end(socket, &proc)?)?;
+    match is_it && is_running(&pidfd)? {
         true => Ok(pidfd),
         false => Err(gone()),
     }
 }
 
+/// The number of the socket at the other end, which is of this network namespace or of that process'.
+fn other_end(socket: BorrowedFd<'_>, proc: &Path) -> io::Result<u64> {
+    match unix_diag::peer_of(socket) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let theirs = fs::File::open(proc.join("ns/net"))?;
+            super::netns::within(theirs.as_fd(), || unix_diag::peer_of(socket))?
+        }
+        found => found,
+    }
+}
+
+/// Whether a process has a socket open, among the first of what it has.
+fn has_open(proc: &Path, socket: u64) -> io::Result<bool> {
+    let link = format!("socket:[{socket}]");
+    let open = fs::read_dir(proc.join("fd"))?.take(MAX_OPEN);
+    let mut targets = open.filter_map(|one| fs::read_link(one.ok()?.path()).ok());
+    Ok(targets.any(|target| target.as_os_str() == link.as_str()))
+}
+
 /// The user that a process is, as proc_pid_status(5) has it: real, effective, saved, of file systems.
-fn effective_uid(pid: Pid) -> io::Result<u32> {
-    let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()))?;
+fn effective_uid(proc: &Path) -> io::Result<u32> {
+    let status = fs::read_to_string(proc.join("status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
     let uid = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
     uid.ok_or_else(gone)
@@ -333,14 +364,19 @@ mod tests {
 
     /// A process of its own that connects to `path` and stays until its input ends.
     fn connected(path: &Path) -> Child {
+        connected_by(&["python3"], path)
+    }
+
+    fn connected_by(python: &[&str], path: &Path) -> Child {
         let script = "import socket,sys; s=socket.socket(socket.AF_UNIX); \
                       s.connect(sys.argv[1]); sys.stdin.read()";
-        Command::new("python3")
+        Command::new(python[0])
+            .args(&python[1..])
             .args(["-c", script])
             .arg(path)
             .stdin(Stdio::piped())
             .spawn()
-            .expect("this test needs python3")
+            .expect("this test needs python3, unshare and root")
     }
 
     #[test]
@@ -382,16 +418,45 @@ mod tests {
             no_socket.raw_os_error(),
             Some(Errno::NOTSOCK.raw_os_error())
         );
-        let (one, _other) = UnixStream::pair().unwrap();
-        let own = rustix::net::sockopt::socket_peercred(&one).unwrap();
-        assert!(by_number(&own).is_ok());
-        let other = UCred {
-            uid: rustix::process::Uid::from_raw(own.uid.as_raw() + 1),
-            ..own
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("socket");
+        let listener = UnixListener::bind(&at).unwrap();
+        let mut child = connected(&at);
+        let (one, _) = listener.accept().unwrap();
+        let peer = rustix::net::sockopt::socket_peercred(&one).unwrap();
+        let pid = |child: &Child| Pid::from_child(child);
+        assert_eq!(peer.pid, pid(&child));
+        assert!(by_number(one.as_fd(), &peer).is_ok());
+
+        let is_gone = |peer: &UCred| {
+            let why = by_number(one.as_fd(), peer).unwrap_err();
+            why.kind() == io::ErrorKind::NotFound
         };
-        assert_eq!(
-            by_number(&other).unwrap_err().kind(),
-            io::ErrorKind::NotFound
-        );
+        let user = rustix::process::Uid::from_raw(peer.uid.as_raw() + 1);
+        assert!(is_gone(&UCred { uid: user, ..peer }));
+        // As one that has got the number since.
+        let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+        let reused = UCred {
+            pid: pid(&other),
+            ..peer
+        };
+        assert!(is_gone(&reused));
+        for child in [&mut child, &mut other] {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+
+    #[test]
+    fn without_the_option_a_peer_in_another_network_namespace_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("socket");
+        let listener = UnixListener::bind(&at).unwrap();
+        let mut child = connected_by(&["unshare", "--net", "python3"], &at);
+        let (one, _) = listener.accept().unwrap();
+        let peer = rustix::net::sockopt::socket_peercred(&one).unwrap();
+        assert!(by_number(one.as_fd(), &peer).is_ok());
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

@@ -1,11 +1,11 @@
-//! Which socket is bound at a file: unix_diag, sock_diag(7).
+//! Which socket is bound at a file, and which is at the other end of one: unix_diag, sock_diag(7).
 
 use std::{
     fs, io,
     os::fd::{AsFd, AsRawFd as _},
 };
 
-use netlink_packet_core::{Emitable as _, NLM_F_DUMP, NLM_F_REQUEST};
+use netlink_packet_core::{Emitable as _, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_sock_diag::{
     SockDiagMessage,
     unix::{
@@ -13,7 +13,10 @@ use netlink_packet_sock_diag::{
         nlas::{Nla, Vfs},
     },
 };
-use rustix::fs::{fstat, makedev};
+use rustix::{
+    fs::{fstat, makedev},
+    net::sockopt::socket_cookie,
+};
 
 use super::sock_diag::Diag;
 
@@ -29,6 +32,10 @@ pub struct BoundSocket {
     pub number: u64,
     /// What tells it from all others.
     pub cookie: u64,
+    /// Whether it is sure to be bound at that file. The kernel tells the lower half of a file's number and the device of
+    /// the whole file system, where numbers may be those of several files (a subvolume of Btrfs has its own): a
+    /// socket in this network namespace may be bound at another one, while that of the file is in another namespace.
+    pub is_sure: bool,
 }
 
 /// The socket that whoever connects to this file reaches. None
@@ -40,6 +47,7 @@ pub struct BoundSocket {
 pub fn socket_at(file: impl AsFd) -> io::Result<Option<BoundSocket>> {
     let meta = fstat(file.as_fd())?;
     let device = device(&file).unwrap_or(meta.st_dev);
+    let is_sure = device == meta.st_dev && u32::try_from(meta.st_ino).is_ok();
     let mut diag = Diag::open()?;
     let request = SockDiagMessage::UnixRequest(UnixRequest {
         state_flags: StateFlags::from_bits_retain(u32::MAX),
@@ -63,11 +71,44 @@ pub fn socket_at(file: impl AsFd) -> io::Result<Option<BoundSocket>> {
             found.push(BoundSocket {
                 number: u64::from(header.inode),
                 cookie: u64::from_ne_bytes(header.cookie),
+                is_sure,
             });
         }
     })?;
-    // The kernel tells the lower half of a number only: where that is of two, who knows which?
+    // Where there are two, who knows which?
     Ok(found.pop().filter(|_| found.is_empty()))
+}
+
+/// The number of the socket at the other end of `socket`, as `socket:[N]` in `/proc/PID/fd` has it; both are of the network
+/// namespace of this thread.
+///
+/// # Errors
+///
+/// The system's; `NotFound` where it is of another one, or nobody is at the other end any more.
+pub fn peer_of(socket: impl AsFd) -> io::Result<u64> {
+    let number = fstat(&socket)?.st_ino;
+    let mut diag = Diag::open()?;
+    let request = SockDiagMessage::UnixRequest(UnixRequest {
+        state_flags: StateFlags::from_bits_retain(u32::MAX),
+        inode: u32::try_from(number).map_err(io::Error::other)?,
+        show_flags: ShowFlags::PEER,
+        cookie: socket_cookie(&socket)?.to_ne_bytes(),
+    });
+    diag.send(NLM_F_REQUEST | NLM_F_ACK, request)?;
+    let mut found = None;
+    diag.receive(|message: SockDiagMessage| {
+        let SockDiagMessage::UnixResponse(socket) = message else {
+            return;
+        };
+        let mut known = socket.nlas.iter();
+        found = known.find_map(|nla| match nla {
+            Nla::Peer(number) => Some(u64::from(*number)),
+            _ => None,
+        });
+    })?;
+    // A connection that nobody has accepted has the number 0.
+    let found = found.filter(|number| *number != 0);
+    found.ok_or_else(|| io::ErrorKind::NotFound.into())
 }
 
 /// Whether a `struct unix_diag_vfs` is about that file.
@@ -120,7 +161,7 @@ mod tests {
     }
 
     fn number(socket: &impl AsFd) -> (u64, u64) {
-        let cookie = rustix::net::sockopt::socket_cookie(socket).unwrap();
+        let cookie = socket_cookie(socket).unwrap();
         (fstat(socket).unwrap().st_ino, cookie)
     }
 
@@ -141,6 +182,29 @@ mod tests {
         fs::rename(path, &moved).unwrap();
         assert_eq!(at(&moved), Some(number(&socket)));
         assert_eq!(at(dir.path()), None);
+    }
+
+    #[test]
+    fn both_ends_know_each_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stream");
+        let listener = UnixListener::bind(&path).unwrap();
+        let client = UnixStream::connect(&path).unwrap();
+        assert!(peer_of(&client).is_err(), "it is not accepted yet");
+        let (accepted, _) = listener.accept().unwrap();
+        assert_eq!(peer_of(&accepted).unwrap(), number(&client).0);
+        assert_eq!(peer_of(&client).unwrap(), number(&accepted).0);
+        assert_eq!(
+            peer_of(&listener).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+        let elsewhere = std::thread::spawn(move || {
+            super::super::netns::enter_a_new_one();
+            peer_of(accepted).unwrap_err().kind()
+        });
+        assert_eq!(elsewhere.join().unwrap(), io::ErrorKind::NotFound);
+        let no_socket = tempfile::tempfile().unwrap();
+        assert!(peer_of(no_socket).is_err());
     }
 
     #[test]

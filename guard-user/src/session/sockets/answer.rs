@@ -76,11 +76,16 @@ fn to_path(call: &Waiting, judge: &Judge, path: &Path, told: &Told) -> Plan {
 /// Connects a call's socket, and waits until that is done.
 pub(super) fn connect_to(call: &Waiting, listener: &Listener, target: &Target) -> Answer {
     let to = match target {
-        Target::File(file) => SocketAddrUnix::new(format!("/proc/self/fd/{}", file.as_raw_fd())),
-        Target::Name(name) => SocketAddrUnix::new_abstract_name(name),
+        Target::File(file) => file_address(file),
+        Target::Name(name) => SocketAddrUnix::new_abstract_name(name).map_err(io::Error::from),
     };
-    let to = to.map_err(io::Error::from);
     outcome(to.and_then(|to| connect(call, listener, &to)))
+}
+
+/// The address of that very file, whatever its name means by now.
+pub(super) fn file_address(file: &OwnedFd) -> io::Result<SocketAddrUnix> {
+    let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+    Ok(SocketAddrUnix::new(path)?)
 }
 
 fn outcome(connected: io::Result<()>) -> Answer {

@@ -102,7 +102,7 @@ impl Judge {
         }
         match socket_at(file) {
             Ok(None) => Word::Nobody,
-            Ok(Some(socket)) if self.sessions.has_open(&session, socket) => {
+            Ok(Some(socket)) if self.sessions.has_open(&session, socket, file) => {
                 self.remember(id, file, session);
                 Word::Connect
             }

@@ -2,12 +2,17 @@
 
 use std::{
     fs, io,
+    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
-use rustix::net::sockopt::socket_cookie;
+use rustix::net::{
+    AddressFamily, SocketFlags, SocketType, connect, socket_with,
+    sockopt::{socket_cookie, socket_peercred, socket_type},
+};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use super::answer::file_address;
 use crate::sys::{
     cgroup2::{self, Hierarchy},
     unix_diag::BoundSocket,
@@ -46,8 +51,8 @@ impl Sessions {
         Some(name.as_os_str().to_str()?.to_owned())
     }
 
-    /// Whether a process of a session has a socket open.
-    pub(super) fn has_open(&self, session: &str, socket: BoundSocket) -> bool {
+    /// Whether a process of a session has the socket open that is bound at a file.
+    pub(super) fn has_open(&self, session: &str, socket: BoundSocket, file: &OwnedFd) -> bool {
         let link = format!("socket:[{}]", socket.number);
         processes(&self.dir.join(session)).iter().any(|pid| {
             let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
@@ -57,7 +62,7 @@ impl Sessions {
             let has = open.any(|fd| {
                 let target = fs::read_link(&fd);
                 let is_it = target.is_ok_and(|target| target.as_os_str() == link.as_str());
-                is_it && cookie(*pid, &fd).is_ok_and(|cookie| cookie == socket.cookie)
+                is_it && is_bound(*pid, &fd, socket, file).unwrap_or(false)
             });
             // The number may be another process' by now.
             has && self.of(pid.cast_signed()).as_deref() == Some(session)
@@ -65,16 +70,38 @@ impl Sessions {
     }
 }
 
-/// Of a socket that a process has open.
-fn cookie(pid: u32, fd: &Path) -> io::Result<u64> {
+/// Whether what a process has open is that socket, and bound at that file.
+fn is_bound(pid: u32, fd: &Path, wanted: BoundSocket, file: &OwnedFd) -> io::Result<bool> {
+    let socket = open(pid, fd)?;
+    let is_it = socket_cookie(&socket)? == wanted.cookie;
+    Ok(is_it && (wanted.is_sure || answers_at(&socket, file)?))
+}
+
+/// Whether it is that socket that answers at a file, where another one may be meant: whoever connects is told which process has
+/// made it listen. Who listens there sees a connection that ends at once.
+///
+/// A process of the session that has the number of one outside, which has ended since, is taken for it. Datagram sockets
+/// tell nobody, so they do not answer.
+fn answers_at(socket: &OwnedFd, file: &OwnedFd) -> io::Result<bool> {
+    let kind = socket_type(socket)?;
+    if kind == SocketType::DGRAM {
+        return Ok(false);
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let asking = socket_with(AddressFamily::UNIX, kind, flags, None)?;
+    connect(&asking, &file_address(file)?)?;
+    Ok(socket_peercred(asking)? == socket_peercred(socket)?)
+}
+
+/// A socket that a process has open.
+fn open(pid: u32, fd: &Path) -> io::Result<OwnedFd> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
     let fd = fd.file_name().and_then(|name| name.to_str()?.parse().ok());
     let (Some(pid), Some(fd)) = (pid, fd) else {
         return Err(io::ErrorKind::NotFound.into());
     };
     let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
-    let socket = pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())?;
-    Ok(socket_cookie(socket)?)
+    Ok(pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())?)
 }
 
 /// The processes of a cgroup and those below it.
@@ -88,4 +115,46 @@ fn processes(dir: &Path) -> Vec<u32> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    use std::os::unix::net::{UnixDatagram, UnixListener};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn file(path: &Path) -> OwnedFd {
+        let flags = rustix::fs::OFlags::PATH.bits().cast_signed();
+        let file = File::options().read(true).custom_flags(flags).open(path);
+        file.unwrap().into()
+    }
+
+    #[test]
+    fn what_listens_at_a_file_is_told_from_what_another_process_has() {
+        let dir = tempfile::tempdir().unwrap();
+        let (own, other) = (dir.path().join("own"), dir.path().join("other"));
+        let listener = OwnedFd::from(UnixListener::bind(&own).unwrap());
+        let script = "import socket,sys; s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen(); \
+                      print(flush=True); sys.stdin.read()";
+        let mut child = Command::new("python3")
+            .args(["-c", script])
+            .arg(&other)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("this test needs python3");
+        let mut ready = [0];
+        io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut ready).unwrap();
+
+        assert!(answers_at(&listener, &file(&own)).unwrap());
+        assert!(!answers_at(&listener, &file(&other)).unwrap());
+        let datagram = dir.path().join("datagram");
+        let bound = OwnedFd::from(UnixDatagram::bind(&datagram).unwrap());
+        assert!(!answers_at(&bound, &file(&datagram)).unwrap());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }
