@@ -1,5 +1,5 @@
-//! Reading what another process may keep from being read. `/proc/PID/cmdline` is a part of its memory, and it may have whoever
-//! looks at that wait for ever: its memory may be a file of a file system of its own.
+//! Reading what another process may keep from being read. For `/proc/PID/cmdline` the kernel takes the lock of that process' memory
+//! (`mmap_lock`), and a thread of it may hold that for as long as it likes, as while it waits for a file system of its own (FUSE).
 
 use std::{
     fs::File,
@@ -14,10 +14,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long is waited for it; and how long for [`WARY`] after that was in vain.
+/// How long is waited in all of each [`TURN`]: whoever reads has nothing else done meanwhile. What takes less than [`NOTHING`] does not
+/// count.
 const PATIENCE: Duration = Duration::from_secs(1);
-const LITTLE: Duration = Duration::from_millis(100);
-const WARY: Duration = Duration::from_secs(60);
+const TURN: Duration = Duration::from_secs(60);
+const NOTHING: Duration = Duration::from_millis(1);
 /// So many threads may wait for ever: then nothing is read until one comes back.
 const MOST: usize = 8;
 
@@ -27,7 +28,9 @@ static READER: LazyLock<Mutex<Reader>> = LazyLock::new(Mutex::default);
 #[derive(Default)]
 struct Reader {
     jobs: Option<Sender<Job>>,
-    in_vain: Option<Instant>,
+    /// When the turn began, and what was waited in it.
+    turn: Option<Instant>,
+    waited: Duration,
     /// Threads that wait for what nobody waits for any more.
     stuck: Arc<AtomicUsize>,
 }
@@ -47,7 +50,7 @@ const ABANDONED: u8 = 2;
 ///
 /// # Errors
 ///
-/// The system's; `TimedOut` where it takes longer than a second.
+/// The system's; `TimedOut` where it would take longer, with what was waited in the same minute, than a second.
 pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let mut reader = READER.lock().map_err(|_| io::ErrorKind::TimedOut)?;
     reader.read(path, most)
@@ -55,6 +58,23 @@ pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 
 impl Reader {
     fn read(&mut self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        let began = Instant::now();
+        if self.turn.is_none_or(|turn| turn + TURN <= began) {
+            (self.turn, self.waited) = (Some(began), Duration::ZERO);
+        }
+        let left = PATIENCE.saturating_sub(self.waited);
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        let read = self.read_within(left, path, most);
+        let took = began.elapsed();
+        if took >= NOTHING {
+            self.waited += took;
+        }
+        read
+    }
+
+    fn read_within(&mut self, left: Duration, path: &Path, most: u64) -> io::Result<Vec<u8>> {
         let (tell, told) = channel();
         let state = Arc::new(AtomicU8::new(ASKED));
         let job = Job {
@@ -65,8 +85,7 @@ impl Reader {
         };
         let jobs = self.jobs()?;
         jobs.send(job).map_err(|_| io::ErrorKind::TimedOut)?;
-        let is_wary = self.in_vain.is_some_and(|then| then.elapsed() < WARY);
-        match told.recv_timeout(if is_wary { LITTLE } else { PATIENCE }) {
+        match told.recv_timeout(left) {
             Ok(read) => read,
             Err(_) => self.abandon(&state, &told),
         }
@@ -102,7 +121,6 @@ impl Reader {
             return told.recv().map_err(|_| io::ErrorKind::TimedOut)?;
         }
         self.jobs = None;
-        self.in_vain = Some(Instant::now());
         Err(io::ErrorKind::TimedOut.into())
     }
 }
@@ -128,46 +146,76 @@ fn read_now(path: &Path, most: u64) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::OpenOptionsExt as _;
+
     use super::*;
+
+    fn is_waited_for(read: &io::Result<Vec<u8>>) -> bool {
+        let kind = read.as_ref().err().map(io::Error::kind);
+        kind != Some(io::ErrorKind::TimedOut)
+    }
+
+    fn next_turn(reader: &mut Reader) {
+        reader.turn = None;
+    }
 
     #[test]
     fn what_is_kept_from_being_read_is_waited_for_a_while_and_no_longer() {
         let mut reader = Reader::default();
         let own = Path::new("/proc/self/cmdline");
         assert_eq!(reader.read(own, 4).unwrap().len(), 4);
+        let none = reader.read(Path::new("/proc/self/none"), 4).unwrap_err();
+        assert_eq!(none.kind(), io::ErrorKind::NotFound);
         let dir = tempfile::tempdir().unwrap();
-        let pipe = dir.path().join("pipe");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &pipe,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-            0,
-        )
-        .unwrap();
+        let pipe = pipe_in(dir.path());
         for _ in 0..MOST {
-            assert_eq!(
-                reader.read(&pipe, 4).unwrap_err().kind(),
-                io::ErrorKind::TimedOut
-            );
+            assert!(!is_waited_for(&reader.read(&pipe, 4)));
+            // All that may be waited in this turn was.
+            assert!(!is_waited_for(&reader.read(own, 4)));
+            next_turn(&mut reader);
         }
-        assert_eq!(
-            reader.read(own, 4).unwrap_err().kind(),
-            io::ErrorKind::TimedOut
-        );
-        std::fs::write(&pipe, "abc").unwrap();
+        let begins = Instant::now();
+        assert!(!is_waited_for(&reader.read(own, 4)), "too many wait");
+        assert!(begins.elapsed() < PATIENCE);
         while reader.stuck.load(Ordering::Acquire) > 0 {
-            // Whoever has opened it meanwhile reads to its end.
-            let _ = std::fs::OpenOptions::new().write(true).open(&pipe);
+            // Whoever has opened it meanwhile reads to its end. Nobody may have.
+            let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+            let mut options = std::fs::OpenOptions::new();
+            let _ = options.write(true).custom_flags(flags).open(&pipe);
             thread::sleep(Duration::from_millis(5));
         }
+        next_turn(&mut reader);
         assert_eq!(reader.read(own, 4).unwrap().len(), 4);
-        assert_eq!(
-            reader
-                .read(Path::new("/proc/self/none"), 4)
-                .unwrap_err()
-                .kind(),
-            io::ErrorKind::NotFound
-        );
+    }
+
+    #[test]
+    fn what_is_slow_each_time_uses_up_the_turn() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = pipe_in(dir.path());
+        let to = pipe.clone();
+        let writer = thread::spawn(move || {
+            for _ in 1..4 {
+                // Whoever opens a pipe waits for the other side to do so.
+                let mut pipe = std::fs::OpenOptions::new().write(true).open(&to).unwrap();
+                thread::sleep(NOTHING * 5);
+                io::Write::write_all(&mut pipe, b"abc").unwrap();
+            }
+        });
+        let mut reader = Reader::default();
+        for times in 1..4 {
+            assert_eq!(reader.read(&pipe, 3).unwrap(), b"abc");
+            assert!(reader.waited >= NOTHING * 5 * times);
+        }
+        writer.join().unwrap();
+        reader.waited = PATIENCE;
+        assert!(!is_waited_for(&reader.read(&pipe, 4)));
+    }
+
+    fn pipe_in(dir: &Path) -> PathBuf {
+        let pipe = dir.join("pipe");
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+        pipe
     }
 }
