@@ -260,7 +260,7 @@ impl State {
             self.counters.http("asked");
         }
         self.counters.asked();
-        let new = self.requests.get(id).cloned();
+        let new = self.requests.get(id).map(|one| one.clone().alone(id));
         let burst = self.burst_around(asked, at);
         let burst = burst.and_then(|prefix| self.requests.gather(asked, prefix));
         if let Some(new) = new {

@@ -700,16 +700,18 @@ impl Requests {
         Some(self.pending.remove(at))
     }
 
-    /// Takes off the list what a yes by that id answers of a series: it and what came before it. The rest asks on.
-    pub fn take_up_to(&mut self, id: &str) {
-        let Some(at) = self.pending.iter().position(|one| one.is_called(id)) else {
-            return;
-        };
-        self.version += 1;
-        let answered = self.pending.remove(at);
-        if let Some(rest) = answered.after(id) {
-            self.pending.insert(at, rest);
+    /// Takes off the list what was answered, of a series each by itself. The ids of these.
+    pub fn take_those(&mut self, is_answered: impl Fn(&Question, &str) -> bool) -> Vec<String> {
+        let mut ids = Vec::new();
+        let pending = std::mem::take(&mut self.pending);
+        let left = pending
+            .into_iter()
+            .filter_map(|one| one.unless(&is_answered, &mut ids));
+        self.pending = left.collect();
+        if !ids.is_empty() {
+            self.version += 1;
         }
+        ids
     }
 
     /// Takes off the list what a yes for these prefixes answers of a question; the rest of it asks on, by `new` where it

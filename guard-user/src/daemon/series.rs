@@ -34,8 +34,8 @@ impl Series {
         self.0.iter().map(|(_, shown)| shown.id.as_str())
     }
 
-    /// All of them as one, as people see it.
-    fn shown(&self) -> Option<proto::Request> {
+    /// All of them as one, as people see it; `now` is what they have seen so far, of some.
+    fn shown(&self, now: &proto::Request) -> Option<proto::Request> {
         let (_, newest) = self.0.last()?;
         let (_, first) = self.0.first()?;
         let requests = self.0.iter().filter_map(|(_, one)| one.http.as_ref());
@@ -50,14 +50,17 @@ impl Series {
         Some(proto::Request {
             id: newest.id.clone(),
             http: Some(all),
+            pid: newest.pid,
+            asked_at: first.asked_at,
             last_at: newest.last_at,
-            ..first.clone()
+            ..now.clone()
         })
     }
 }
 
 impl Pending {
-    /// Whether that is asked about together with this: it follows it in a row, and a person sees all of both.
+    /// Whether that is asked about together with this: it follows it in a row, by the same program, and a person sees all of
+    /// both.
     #[must_use]
     pub fn is_followed_by(
         &self,
@@ -69,8 +72,10 @@ impl Pending {
             return false;
         };
         let is_in_row = |one: &Question| one.http.as_deref().is_some_and(|http| http.series);
+        let program = |of: &proto::Request| (of.exe.clone(), of.comm.clone());
         let is_there = self.question.is_there(question)
-            && (&own.scheme, &own.host) == (&other.scheme, &other.host);
+            && (&own.scheme, &own.host) == (&other.scheme, &other.host)
+            && program(&self.shown) == program(shown);
         let fits = |text: fn(&HttpRequest) -> usize, most: usize| {
             text(own) + BETWEEN.len() + text(other) < most
         };
@@ -109,24 +114,50 @@ impl Pending {
         own.into_iter().chain(series)
     }
 
-    /// Those that an answer by that id is for.
+    /// Those that an answer by that id is for: none, where it is none of theirs.
     pub fn each_up_to(&self, id: &str) -> impl Iterator<Item = (&Question, &proto::Request)> {
-        let up_to = self.series.ids().position(|one| one == id);
-        self.each().take(up_to.map_or(usize::MAX, |at| at + 1))
+        let up_to = self.each().position(|(_, shown)| shown.id == id);
+        self.each().take(up_to.map_or(0, |at| at + 1))
     }
 
-    /// What is left of it when an answer by that id has been given.
+    /// As if one of them were asked about alone.
     #[must_use]
-    pub fn after(mut self, id: &str) -> Option<Self> {
-        let answered = self.each_up_to(id).count();
-        self.series.0.drain(..answered.min(self.series.0.len()));
-        self.question = self.series.0.first()?.0.clone();
-        self.show();
+    pub fn alone(mut self, id: &str) -> Self {
+        let mut series = std::mem::take(&mut self.series).0.into_iter();
+        if let Some((question, shown)) = series.find(|(_, shown)| shown.id == id) {
+            (self.question, self.shown) = (question, shown);
+        }
+        self
+    }
+
+    /// What is left of it when some have been answered, which `ids` then has, too.
+    #[must_use]
+    pub fn unless(
+        mut self,
+        is_answered: impl Fn(&Question, &str) -> bool,
+        ids: &mut Vec<String>,
+    ) -> Option<Self> {
+        if !self
+            .each()
+            .any(|(question, shown)| is_answered(question, &shown.id))
+        {
+            return Some(self);
+        }
+        let (answered, left): (Vec<_>, Vec<_>) = self
+            .each()
+            .map(|(question, shown)| (question.clone(), shown.clone()))
+            .partition(|(question, shown)| is_answered(question, &shown.id));
+        ids.extend(answered.into_iter().map(|(_, shown)| shown.id));
+        self.question = left.first()?.0.clone();
+        if !self.series.0.is_empty() {
+            self.series.0 = left;
+            self.show();
+        }
         Some(self)
     }
 
     fn show(&mut self) {
-        if let Some(shown) = self.series.shown() {
+        if let Some(shown) = self.series.shown(&self.shown) {
             self.shown = shown;
         }
     }
@@ -186,6 +217,16 @@ mod tests {
     }
 
     fn note(table: &mut Requests, request: &HttpRequest, series: bool, now: u64, id: u32) -> Noted {
+        note_by("psql", table, (request, series), now, id)
+    }
+
+    fn note_by(
+        program: &str,
+        table: &mut Requests,
+        (request, series): (&HttpRequest, bool),
+        now: u64,
+        id: u32,
+    ) -> Noted {
         let question = Question {
             session: SessionId(1),
             destination: IpAddr::from([192, 0, 2, 1]).into(),
@@ -200,6 +241,7 @@ mod tests {
         };
         let shown = proto::Request {
             http: Some(request.clone()),
+            comm: Some(program.to_owned()),
             ..tests::shown(id)
         };
         let Ok(noted) = table.note(question, 1000, BootTime(now), || Ok::<_, Infallible>(shown));
@@ -247,13 +289,43 @@ mod tests {
         let asked = table.get("r2").unwrap().clone();
         let answered: Vec<_> = asked.each_up_to("r2").map(|(_, one)| &*one.id).collect();
         assert_eq!(answered, ["r1", "r2"]);
-        table.take_up_to("r2");
+        assert_eq!(asked.each_up_to("r9").count(), 0);
+        let mut take = |those: &[&str]| table.take_those(|_, id| those.contains(&id));
+        assert_eq!(take(&["r2", "r1"]), ["r1", "r2"]);
+        assert_eq!(take(&["r1"]), [""; 0]);
         assert_eq!(ids(&table), ["r3"]);
         let left = table.get("r3").unwrap();
         assert_eq!(left.shown.http.as_ref().unwrap().path, "create c");
         assert!(table.get("r1").is_none());
-        table.take_up_to("r3");
+        table.take_those(|_, id| id == "r3");
         assert_eq!(ids(&table), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_not_answered_is_asked_on() {
+        let mut table = of(&["create a", "create b", "create c"]);
+        table.hold("r3", Some(jiff::Timestamp::UNIX_EPOCH));
+        let of_b = |question: &Question| {
+            let http = question.http.as_deref();
+            http.is_some_and(|http| http.request.path == "create b")
+        };
+        assert_eq!(table.take_those(|question, _| of_b(question)), ["r2"]);
+        let left = table.get("r1").unwrap();
+        assert_eq!(left.shown.http.as_ref().unwrap().path, "create a; create c");
+        assert!(left.shown.held, "somebody waits for it still");
+        assert!(left.is_about(&left.question) && table.get("r2").is_none());
+    }
+
+    #[test]
+    fn one_of_them_alone_is_what_came_by_that_id() {
+        let table = of(&["create a", "create b"]);
+        let asked = table.get("r2").unwrap();
+        for (id, text) in [("r1", "create a"), ("r2", "create b")] {
+            let alone = asked.clone().alone(id);
+            assert_eq!(alone.shown.id, id);
+            assert_eq!(alone.shown.http.unwrap().path, text);
+            assert_eq!(alone.question.http.unwrap().request.path, text);
+        }
     }
 
     #[test]
@@ -274,6 +346,9 @@ mod tests {
             note(&mut table, request, series, now, 2);
             assert_eq!(ids(&table), ["r1", "r2"]);
         }
+        let mut table = of(&["create a"]);
+        note_by("other", &mut table, (&other, true), SECOND, 2);
+        assert_eq!(ids(&table), ["r1", "r2"]);
         // Whoever waits for the answer to the first is told that.
         let mut table = of(&["create a"]);
         table.hold("r1", Some(jiff::Timestamp::UNIX_EPOCH));

@@ -123,11 +123,18 @@ impl State {
             }
             permits.push((permit, shown));
         }
-        let ids = self.write_permits(by, &grant, &permits)?;
-        self.requests.take_up_to(called);
+        let is_covered = |question: &Question| permits.iter().any(|(one, _)| one.is_for(question));
+        let answered = asked.each_up_to(called);
+        let answered = answered.filter(|(question, _)| is_covered(question));
+        let answered: Vec<_> = answered.map(|(_, shown)| shown.id.clone()).collect();
+        let ids = self.write_permits(by, &grant, (&permits, &answered))?;
+        self.requests
+            .take_those(|_, id| answered.iter().any(|one| one == id));
+        for id in &answered {
+            self.note_answer(by, (id, asked.owner), "yes");
+        }
         let mut holes = Vec::new();
         for (id, (permit, shown)) in ids.into_iter().zip(permits) {
-            self.note_answer(by, (&shown.id, asked.owner), "yes");
             holes.push(self.put_permit(id, permit, shown));
         }
         Ok(proto::Holes {
@@ -157,16 +164,18 @@ impl State {
         Ok(wanted)
     }
 
-    /// Writes down all of them, or none.
+    /// Writes down all of them, or none; `answered` are the requests that they answer.
     fn write_permits(
         &mut self,
         by: &Answering,
         grant: &Grant,
-        permits: &[(Permit, &proto::Request)],
+        (permits, answered): (&[(Permit, &proto::Request)], &[String]),
     ) -> Result<Vec<HoleId>, Refusal> {
         let mut written = Vec::new();
         for (permit, shown) in permits {
-            match self.write_permit(by, grant, permit, shown) {
+            let is_part = |id: &&String| permits.len() == 1 && **id != shown.id;
+            let parts: Vec<_> = answered.iter().filter(is_part).cloned().collect();
+            match self.write_permit(by, grant, (permit, &parts), shown) {
                 Ok(id) => written.push(id),
                 Err(refusal) => {
                     for (id, (permit, _)) in written.into_iter().zip(permits) {
@@ -179,18 +188,19 @@ impl State {
         Ok(written)
     }
 
-    /// Writes down the answer, and the hole that comes of it.
+    /// Writes down the answer, and the hole that comes of it. `parts`: what else it answers.
     fn write_permit(
         &mut self,
         by: &Answering,
         grant: &Grant,
-        permit: &Permit,
+        (permit, parts): (&Permit, &[String]),
         asked: &proto::Request,
     ) -> Result<HoleId, Refusal> {
         let name = &permit.about.opened_by;
         let session = ids::session(permit.session);
         let answered = Record::of(&session, grant.owner)
             .with("request", permit.request.clone())
+            .with("parts", (!parts.is_empty()).then_some(parts))
             .with("answer", "yes")
             .with("seconds", grant.time.as_secs_f64())
             .with("connections", permit.left)
@@ -231,7 +241,7 @@ impl State {
         self.let_those_through(&asked.id);
         // Whoever is refused although a request more could have passed is to be listed.
         if is_for.left.is_none() && is_for.bytes.is_none() {
-            self.requests.take_all(|one| is_for.is_for(&one.question));
+            self.requests.take_those(|one, _| is_for.is_for(one));
         }
         // Of these the kernel knows nothing.
         drop(

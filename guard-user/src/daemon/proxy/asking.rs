@@ -196,7 +196,7 @@ impl State {
     pub(super) fn end_wait(&mut self, number: Number, waiter: &Waiter, verdict: Answer) {
         self.proxy.waiters.remove(number);
         match verdict {
-            Answer::Yes => drop(self.requests.take(&waiter.request)),
+            Answer::Yes => drop(self.requests.take_those(|one, _| *one == waiter.question)),
             Answer::No { .. } => self.show_waiting(&waiter.request),
         }
         self.answer(number, verdict);
