@@ -148,41 +148,10 @@ where
             let why = "too many names are in use at once";
             return Ok(Some(Refusal::stopped(terms, why, "Close some.")));
         }
-        if let Part::Execute { portal } = &part {
-            let bound = self.bound(portal);
-            self.settle_names(&bound.unit).await?;
-            // Its names were looked up when it was bound.
-            let comes = match self.portals.contains_key(portal) {
-                true => Comes::Bound,
-                false => Comes::Earlier,
-            };
-            // A cursor of SQL's may have the place of what was bound before.
-            planned.sets |= comes == Comes::Earlier;
-            if let Some(why) = self.forbidden(&bound.unit, comes) {
-                return Ok(Some(self.never(terms, why)));
-            }
-            if let Some(asked) = self.needs(&bound.unit) {
-                if self.is_open || end == End::Full {
-                    let why =
-                        "it would change something in a batch that has begun to do other things";
-                    let fix = "Send it in a batch of its own.";
-                    return Ok(Some(Refusal::stopped(terms, why, fix)));
-                }
-                let is_by_cursor = asked.is_by_cursor();
-                let meaning = self.meaning_behind(planned, is_by_cursor).await?;
-                self.note_reading(&bound.unit, &meaning);
-                let meaning = asked.meaning(meaning);
-                let parts = [&asked.sum, &bound.values];
-                let digest = meaning.digest(&self.login, &parts);
-                let told = (&*bound.parameters, &meaning);
-                match self.decide(&asked, told, digest).await? {
-                    Verdict::Refused(refusal) => return Ok(Some(refusal)),
-                    allowed => planned.verdict = allowed,
-                }
-            }
-            let is_it = |one: &Unasked| one.portal.as_ref() == Some(portal);
-            planned.unasked.retain(|one| !is_it(one));
-            planned.units.push(bound.unit);
+        if let Part::Execute { portal } = &part
+            && let Some(refusal) = self.plan_execute(terms, portal, end, planned).await?
+        {
+            return Ok(Some(refusal));
         }
         if let Part::Bind { statement, .. } | Part::Describe(Named::Statement, statement) = &part
             && !self.prepared(statement).reads()
@@ -199,6 +168,50 @@ where
         planned.binds |= matches!(head.tag, b'P' | b'B');
         let expected = self.expected(terms, part, planned).await?;
         planned.messages.push((message.clone(), expected));
+        Ok(None)
+    }
+
+    /// Plans to execute what was bound. Why it is refused, if it is.
+    async fn plan_execute(
+        &mut self,
+        terms: &Rc<Terms>,
+        portal: &Bytes,
+        end: End,
+        planned: &mut Planned,
+    ) -> io::Result<Option<Refusal>> {
+        let bound = self.bound(portal);
+        self.settle_names(&bound.unit).await?;
+        // Its names were looked up when it was bound.
+        let comes = match self.portals.contains_key(portal) {
+            true => Comes::Bound,
+            false => Comes::Earlier,
+        };
+        // A cursor of SQL's may have the place of what was bound before.
+        planned.sets |= comes == Comes::Earlier;
+        if let Some(why) = self.forbidden(&bound.unit, comes) {
+            return Ok(Some(self.never(terms, why)));
+        }
+        if let Some(asked) = self.needs(&bound.unit) {
+            if self.is_open || end == End::Full {
+                let why = "it would change something in a batch that has begun to do other things";
+                let fix = "Send it in a batch of its own.";
+                return Ok(Some(Refusal::stopped(terms, why, fix)));
+            }
+            let is_by_cursor = asked.is_by_cursor();
+            let meaning = self.meaning_behind(planned, is_by_cursor).await?;
+            self.note_reading(&bound.unit, &meaning);
+            let meaning = asked.meaning(meaning);
+            let parts = [&asked.sum, &bound.values];
+            let digest = meaning.digest(&self.login, &parts);
+            let told = (&*bound.parameters, &meaning);
+            match self.decide(&asked, told, digest).await? {
+                Verdict::Refused(refusal) => return Ok(Some(refusal)),
+                allowed => planned.verdict = allowed,
+            }
+        }
+        let is_it = |one: &Unasked| one.portal.as_ref() == Some(portal);
+        planned.unasked.retain(|one| !is_it(one));
+        planned.units.push(bound.unit);
         Ok(None)
     }
 

@@ -89,7 +89,7 @@ async fn speak(way: &Way, started: Started) {
         match client.may_replicate().await {
             Ok(None) => shared.ledger.borrow_mut().replicates = true,
             Ok(Some(refusal)) => return tell(&mut to_client, &refusal).await,
-            Err(_) => return,
+            Err(error) => return end(way, &mut to_client, &error).await,
         }
     }
     if client.begin(&started.packet).await.is_err() {
@@ -103,17 +103,22 @@ async fn speak(way: &Way, started: Started) {
             ended = outlive_hole(way, &shared) => Err(ended),
         }
     };
-    if let Err(error) = ended {
-        let why = error.to_string();
-        let refusal = match error.kind() {
-            ErrorKind::InvalidData => Refusal::violation(&why),
-            ErrorKind::PermissionDenied => Refusal::ended(&why),
-            _ => return drop(to_client.shutdown().await),
-        };
-        way.log(Entry::refused(&why));
-        return tell(&mut to_client, &refusal).await;
+    match ended {
+        Err(error) => end(way, &mut to_client, &error).await,
+        Ok(()) => drop(to_client.shutdown().await),
     }
-    let _ = to_client.shutdown().await;
+}
+
+/// Ends a connection, and tells its client why where that is not its own doing.
+async fn end(way: &Way, client: &mut (impl AsyncWrite + Unpin), error: &io::Error) {
+    let why = error.to_string();
+    let refusal = match error.kind() {
+        ErrorKind::InvalidData => Refusal::violation(&why),
+        ErrorKind::PermissionDenied => Refusal::ended(&why),
+        _ => return drop(client.shutdown().await),
+    };
+    way.log(Entry::refused(&why));
+    tell(client, &refusal).await;
 }
 
 /// Waits until the hole has ended by which something has passed: as with what goes past the proxy, nothing goes on after that,

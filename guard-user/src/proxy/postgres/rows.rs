@@ -1,5 +1,5 @@
 //! What a person is told about a statement beside what its text says: how many rows it would change, as the server plans it,
-//! and that it is one of many.
+//! and that a migration may begin with it.
 
 use std::{io, time::Duration};
 

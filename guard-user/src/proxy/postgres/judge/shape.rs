@@ -1,7 +1,7 @@
 //! A SELECT without its whole numbers: one judgement is for all that differ in nothing else.
 //!
-//! Programs that put numbers into their texts send a new text each time. Nothing in the judge looks at a number in a SELECT,
-//! and PostgreSQL's grammar does not either: to both, texts of the same shape are the same tokens. So that this needs no
+//! Programs that put numbers into their texts send a new text each time. Nothing in the judge looks at a number in a SELECT;
+//! PostgreSQL's grammar refuses one or the other (`float(99)`), and so does a server. So that this needs no
 //! parser, a shape is given only to texts of few characters: without quotes, comments and dollars a digit means what it
 //! says.
 
