@@ -1,8 +1,8 @@
 //! What `/proc` tells of a process that was stopped.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::LazyLock};
 
-use crate::sys::patient;
+use crate::sys::patient::Patient;
 
 /// A command line is shown up to this many bytes.
 const MAX_COMMAND: u64 = 4096;
@@ -105,7 +105,8 @@ fn executable(proc: &Path) -> Option<String> {
 
 fn command(proc: &Path) -> Vec<String> {
     // What cannot be read is not shown.
-    let text = patient::read(&proc.join("cmdline"), MAX_COMMAND);
+    static OF_SESSIONS: LazyLock<Patient> = LazyLock::new(Patient::default);
+    let text = OF_SESSIONS.read(&proc.join("cmdline"), MAX_COMMAND);
     words(&text.unwrap_or_default())
 }
 

@@ -6,7 +6,7 @@ use std::{
     io::{self, Read as _},
     path::{Path, PathBuf},
     sync::{
-        Arc, LazyLock, Mutex,
+        Arc, Mutex,
         atomic::{AtomicU8, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
@@ -22,7 +22,9 @@ const NOTHING: Duration = Duration::from_millis(1);
 /// So many threads may wait for ever: then nothing is read until one comes back.
 const MOST: usize = 8;
 
-static READER: LazyLock<Mutex<Reader>> = LazyLock::new(Mutex::default);
+/// Reads for one kind of processes: those that keep it waiting keep it from reading others of that kind only.
+#[derive(Default)]
+pub struct Patient(Mutex<Reader>);
 
 /// Who reads.
 #[derive(Default)]
@@ -46,14 +48,16 @@ const ASKED: u8 = 0;
 const DONE: u8 = 1;
 const ABANDONED: u8 = 2;
 
-/// Reads a file, and no more than `most` bytes of it.
-///
-/// # Errors
-///
-/// The system's; `TimedOut` where it would take longer, with what was waited in the same minute, than a second.
-pub fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut reader = READER.lock().map_err(|_| io::ErrorKind::TimedOut)?;
-    reader.read(path, most)
+impl Patient {
+    /// Reads a file, and no more than `most` bytes of it.
+    ///
+    /// # Errors
+    ///
+    /// The system's; `TimedOut` where it would take longer, with what was waited in the same minute, than a second.
+    pub fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        let mut reader = self.0.lock().map_err(|_| io::ErrorKind::TimedOut)?;
+        reader.read(path, most)
+    }
 }
 
 impl Reader {

@@ -11,18 +11,20 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::UCred;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::unix_diag;
+use super::{patient::Patient, unix_diag};
 
 /// A command line is read up to this many bytes.
 const MAX_COMMAND: u64 = 512;
-/// Descriptors of a process that are looked at, of those with the lowest numbers.
-const MAX_OPEN: usize = 4096;
+/// Descriptors of a process that are looked at, of those with the lowest numbers: `guard` has a few, and whoever else calls may have
+/// as many as it likes.
+const MAX_OPEN: usize = 128;
 
 /// The peer of a connected Unix socket, as the kernel wrote it down when it connected.
 #[derive(Debug)]
@@ -116,9 +118,10 @@ impl Peer {
     ///
     /// # Errors
     ///
-    /// `NotFound` where it has ended. Else the system's.
+    /// `NotFound` where it has ended; `TimedOut` where it may not be read for now. Else the system's.
     pub fn command(&self) -> io::Result<Vec<u8>> {
-        self.read(|proc| super::patient::read(&proc.join("cmdline"), MAX_COMMAND))
+        static OF_PEERS: LazyLock<Patient> = LazyLock::new(Patient::default);
+        self.read(|proc| OF_PEERS.read(&proc.join("cmdline"), MAX_COMMAND))
     }
 
     /// Its controlling terminal, by the name below `/dev`; `None` where it has none.

@@ -6,6 +6,7 @@ use std::{
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     path::{Path, PathBuf},
+    sync::LazyLock,
 };
 
 use guard_common::{Address, Connection, NetnsCookie, Protocol};
@@ -15,12 +16,15 @@ use crate::{
     daemon::{process, proxy::networks::there},
     sys::{
         netns,
+        patient::Patient,
         sock_list::{self, Listed, Use},
     },
 };
 
 /// Relays that lead to relays are followed so far.
 const MAX_DEPTH: usize = 4;
+/// Bytes of a command line.
+const MAX_COMMAND: u64 = 16 * 1024;
 /// A name server's port: what asks another one for names is not a way there.
 const NAMES: u16 = 53;
 
@@ -173,7 +177,7 @@ impl<'p> Machine<'p> {
             if let Some(pid) = shown {
                 found.pid = Some(*pid);
                 found.comm = program(*pid);
-                found.command = command_line(*pid);
+                found.command = self.command_line(*pid).unwrap_or_default();
             }
         }
         let is_served = holders.iter().any(|pid| *pid != 1);
@@ -200,9 +204,12 @@ impl<'p> Machine<'p> {
 
     fn add_process(&self, pid: u32, port: u16, depth: usize, found: &mut Found) {
         let own = self.connections(&self.family(pid), port);
+        // What cannot be read may say anything.
+        let command = self.command_line(pid);
+        found.anywhere |= command.is_none();
         let told = command::leads(
             &program(pid).unwrap_or_default(),
-            &command_line(pid),
+            &command.unwrap_or_default(),
             port,
             !own.is_empty(),
         );
@@ -269,14 +276,33 @@ impl<'p> Machine<'p> {
                 continue;
             }
             let children = self.children.get(&pid).into_iter().flatten();
-            let guarded = self.place.guarded.as_deref();
-            let is_outside = |child: &&u32| {
-                guarded.is_none_or(|guarded| !process::Process::is_in(**child, guarded))
-            };
+            let is_outside = |child: &&u32| !self.is_guarded(**child);
             let new: Vec<u32> = children.filter(is_outside).copied().collect();
             family.extend(new.into_iter().filter(|one| *one != pid));
         }
         family
+    }
+
+    fn is_guarded(&self, pid: u32) -> bool {
+        let guarded = self.place.guarded.as_deref();
+        guarded.is_some_and(|guarded| process::Process::is_in(pid, guarded))
+    }
+
+    /// A process' command line; none where that may not be read for now.
+    fn command_line(&self, pid: u32) -> Option<Vec<String>> {
+        // A session holds up what is read of sessions, and nothing else.
+        static OF_SESSIONS: LazyLock<Patient> = LazyLock::new(Patient::default);
+        static OF_OTHERS: LazyLock<Patient> = LazyLock::new(Patient::default);
+        let patient = match self.is_guarded(pid) {
+            true => &OF_SESSIONS,
+            false => &OF_OTHERS,
+        };
+        let path = PathBuf::from(format!("/proc/{pid}/cmdline"));
+        match patient.read(&path, MAX_COMMAND) {
+            Ok(line) => Some(process::words(&line)),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => None,
+            Err(_) => Some(Vec::new()),
+        }
     }
 
     /// Where processes are connected to, of their own accord: not what came in to a port of theirs.
@@ -340,9 +366,4 @@ fn program(pid: u32) -> Option<String> {
     let name = exe.file_name()?.to_string_lossy();
     let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
     Some(name.to_owned())
-}
-
-fn command_line(pid: u32) -> Vec<String> {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    process::words(&line[..line.len().min(16 * 1024)])
 }
