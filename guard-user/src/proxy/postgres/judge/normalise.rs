@@ -16,6 +16,8 @@ pub(super) fn normalise(text: &str) -> Result<String, Unread> {
     let mut shown = String::with_capacity(text.len().min(LONGEST));
     let mut number = highest_parameter(text, &tokens);
     let mut end = 0;
+    // What stands behind UESCAPE says which name, or which value, another one is.
+    let mut is_escape = false;
     // As it is typed, it ends with a semicolon; as a program sends it, it does not.
     let last = tokens.iter().rposition(|token| !ends(token));
     for token in tokens.iter().take(last.map_or(0, |last| last + 1)) {
@@ -27,12 +29,14 @@ pub(super) fn normalise(text: &str) -> Result<String, Unread> {
         }
         // Without a space, `like$1` would be a name.
         let is_name = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$') || !c.is_ascii();
-        let runs_on = is_constant(token) && shown.ends_with(is_name);
+        let is_value = is_constant(token) && !is_escape;
+        is_escape = token.token() == Token::Uescape;
+        let runs_on = is_value && shown.ends_with(is_name);
         if (from > end || runs_on) && !shown.is_empty() {
             shown.push(' ');
         }
         end = to;
-        if is_constant(token) {
+        if is_value {
             number += 1;
             let _ = write!(shown, "${number}");
         } else {

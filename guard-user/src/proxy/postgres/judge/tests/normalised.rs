@@ -25,7 +25,12 @@ fn constants_are_left_out() {
     same("SELECT $2, 'x', $1", "SELECT $2, $3, $1");
     same(
         "SELECT E'a\\'b' , U&'x' UESCAPE '!', $a$b$a$, b'1', x'f', 1.5e3",
-        "SELECT $1 , $2 UESCAPE $3, $4, $5, $6, $7",
+        "SELECT $1 , $2 UESCAPE '!', $3, $4, $5, $6",
+    );
+    // By it the name is another table's.
+    same(
+        "DELETE FROM U&\"#0070\" UESCAPE /* x */ '!' WHERE a = 'b'",
+        "DELETE FROM U&\"#0070\" UESCAPE '!' WHERE a = $1",
     );
     same("SELECT 'a'\n  'b'", "SELECT $1");
     same("SELECT /* secret */ 1 -- secret", "SELECT $1");
