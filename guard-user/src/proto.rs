@@ -469,6 +469,9 @@ impl HttpRequest {
     /// The scheme of statements for `PostgreSQL`.
     pub const POSTGRES: &str = "postgres";
 
+    /// Said of a statement whose parameters are not all shown.
+    pub const CUT_PARAMETERS: &str = "not all of its parameters are shown";
+
     /// The pattern that is for its path and no other: a `*` of its own is written `\*`. Of a URL all but the query.
     #[must_use]
     pub fn as_pattern(&self) -> String {

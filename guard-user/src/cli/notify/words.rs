@@ -3,7 +3,7 @@
 use super::buttons::{self, Answer};
 use crate::cli::render::escape::visible;
 use crate::cli::render::{command_line, requests, time::Clock};
-use crate::proto::Request;
+use crate::proto::{HttpRequest, Request};
 
 /// Characters of one piece.
 const PIECE: usize = 160;
@@ -100,8 +100,13 @@ fn is_cut(request: &Request) -> bool {
     let is_longer = |text: &str, most| visible(text, most).ends_with('…');
     let shown = http.body_preview.as_deref().unwrap_or_default();
     let is_part = http.bytes.is_none_or(|bytes| bytes > shown.len() as u64);
+    let has_more = || {
+        http.warnings
+            .iter()
+            .any(|one| one == HttpRequest::CUT_PARAMETERS)
+    };
     match http.is_statement() {
-        true => is_longer(shown, BODY),
+        true => is_longer(shown, BODY) || has_more(),
         false => is_part || is_longer(shown, BODY) || is_longer(&requests::line(http), SUMMARY),
     }
 }

@@ -8,6 +8,7 @@ use super::{
         wire::{Answer, Asked, Entry, MAX_PATH, MAX_PREVIEW, Terms},
     },
     judge::Write,
+    ledger::Parameters,
     meaning::Meaning,
     unit::Unit,
 };
@@ -49,8 +50,7 @@ pub(super) struct Statement<'a> {
     pub(super) login: &'a Login,
     pub(super) unit: &'a Unit,
     pub(super) write: &'a Write,
-    /// As a person is shown them; empty where there are none.
-    pub(super) parameters: &'a str,
+    pub(super) parameters: &'a Parameters,
     /// What it means beyond its text.
     pub(super) meaning: &'a Meaning,
     /// What it is known by again, where it can be.
@@ -76,6 +76,9 @@ impl Statement<'_> {
                 self.unit.bytes
             );
             warnings.insert(0, told);
+        }
+        if self.parameters.is_cut {
+            warnings.insert(0, HttpRequest::CUT_PARAMETERS.to_owned());
         }
         Asked {
             tgid: way.tgid,
@@ -105,7 +108,7 @@ impl Statement<'_> {
 
     /// The text, and behind it its parameters, for which there is always room; and how many bytes that is of the text.
     fn preview(&self) -> (String, usize) {
-        let parameters = match self.parameters {
+        let parameters = match &*self.parameters.shown {
             "" => String::new(),
             parameters => format!(" -- with what the agent has sent: {parameters}"),
         };

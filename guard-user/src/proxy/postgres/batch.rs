@@ -203,7 +203,7 @@ where
             let meaning = asked.meaning(meaning);
             let parts = [&asked.sum, &bound.values];
             let digest = meaning.digest(&self.login, &parts);
-            let told = (&*bound.parameters, &meaning);
+            let told = (&bound.parameters, &meaning);
             match self.decide(&asked, told, digest).await? {
                 Verdict::Refused(refusal) => return Ok(Some(refusal)),
                 allowed => planned.verdict = allowed,
@@ -310,7 +310,7 @@ where
                 };
                 let bound = Bound {
                     unit,
-                    parameters: parameters.into(),
+                    parameters,
                     values,
                 };
                 self.portals.insert(portal.clone(), Some(bound.clone()));

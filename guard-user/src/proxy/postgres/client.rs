@@ -18,7 +18,7 @@ use super::{
     asking::{Login, Statement},
     frame::{Head, MAX_READ, Reader, invalid},
     judge::{self, Control},
-    ledger::{Bound, Expected, Heard},
+    ledger::{Bound, Expected, Heard, Parameters},
     lock::Lock,
     meaning::Meaning,
     refusal::{Refusal, failing_query},
@@ -324,7 +324,8 @@ where
                 }
                 let meaning = asked.meaning(meaning);
                 let digest = meaning.digest(&self.login, &[&asked.sum, &text]);
-                self.decide(&asked, ("", &meaning), digest).await?
+                self.decide(&asked, (&Parameters::default(), &meaning), digest)
+                    .await?
             }
         };
         match self.readied(verdict, &unit).await? {
@@ -412,7 +413,7 @@ where
     pub(super) async fn decide(
         &mut self,
         unit: &Unit,
-        (parameters, meaning): (&str, &Meaning),
+        (parameters, meaning): (&Parameters, &Meaning),
         digest: Option<String>,
     ) -> io::Result<Verdict> {
         let Some(write) = &unit.write else {

@@ -62,12 +62,19 @@ pub(super) enum Named {
     Portal,
 }
 
+/// The parameters of a statement, as a person is shown them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Parameters {
+    pub(super) shown: Rc<str>,
+    /// Whether there is more in them than that.
+    pub(super) is_cut: bool,
+}
+
 /// What a portal stands for.
 #[derive(Clone, Debug)]
 pub(super) struct Bound {
     pub(super) unit: Rc<Unit>,
-    /// Its parameters, as a person is shown them.
-    pub(super) parameters: Rc<str>,
+    pub(super) parameters: Parameters,
     /// SHA-256 of them as they were sent, where it does more than read.
     pub(super) values: Bytes,
 }
@@ -166,7 +173,10 @@ impl Ledger {
     /// Bytes that are kept of what names stand for.
     fn kept(&self) -> usize {
         let named = self.statements.values().chain(self.by_sql.values());
-        let bound = self.portals.values().map(|bound| bound.parameters.len());
+        let bound = self
+            .portals
+            .values()
+            .map(|bound| bound.parameters.shown.len());
         named.map(|unit| unit.kept()).chain(bound).sum()
     }
 
@@ -180,7 +190,7 @@ impl Ledger {
     fn coming(&self) -> usize {
         let coming = self.expected.iter().map(|one| match one {
             Expected::Parsed(_, unit) => unit.kept(),
-            Expected::Bound(_, bound) => bound.parameters.len(),
+            Expected::Bound(_, bound) => bound.parameters.shown.len(),
             _ => 0,
         });
         coming.sum()
@@ -408,7 +418,7 @@ mod tests {
         let mut ledger = begun();
         let bound = Bound {
             unit: unit("select 1"),
-            parameters: "".into(),
+            parameters: Parameters::default(),
             values: Bytes::new(),
         };
         ledger.expect(Expected::Bound("".into(), bound));

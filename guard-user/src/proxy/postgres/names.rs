@@ -6,7 +6,12 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    client::Client, judge::Control, ledger::Bound, lock::Lock, meaning::Meaning, parts::is_plain,
+    client::Client,
+    judge::Control,
+    ledger::{Bound, Parameters},
+    lock::Lock,
+    meaning::Meaning,
+    parts::is_plain,
     unit::Unit,
 };
 
@@ -36,7 +41,7 @@ where
         };
         known.unwrap_or_else(|| Bound {
             unit: unknown(name),
-            parameters: "".into(),
+            parameters: Parameters::default(),
             values: Bytes::new(),
         })
     }

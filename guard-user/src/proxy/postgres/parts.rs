@@ -1,12 +1,12 @@
 //! The messages of a batch that say what is to be done.
 
-use std::io;
+use std::{fmt::Write as _, io};
 
 use bytes::Bytes;
 
 use super::{
     frame::{Fields, invalid},
-    ledger::Named,
+    ledger::{Named, Parameters},
     refusal::OWN,
 };
 
@@ -28,8 +28,7 @@ pub(super) enum Part {
     Bind {
         portal: Bytes,
         statement: Bytes,
-        /// As a person is shown them.
-        parameters: String,
+        parameters: Parameters,
         /// As they were sent.
         values: Bytes,
     },
@@ -118,7 +117,7 @@ fn bind(fields: &mut Fields) -> io::Result<Part> {
     for _ in 0..fields.count()? {
         formats.push(fields.count()?);
     }
-    let mut parameters = String::new();
+    let (mut parameters, mut is_cut) = (String::new(), false);
     let mut more = 0;
     for at in 0..fields.count()? {
         let length = fields.number()?;
@@ -133,7 +132,8 @@ fn bind(fields: &mut Fields) -> io::Result<Part> {
         if parameters.len() >= MAX_SHOWN {
             more += 1;
         } else {
-            let shown = shown(value.as_ref(), format.copied().unwrap_or(0));
+            let (shown, is_whole) = shown(value.as_ref(), format.copied().unwrap_or(0));
+            is_cut |= !is_whole;
             let comma = if at == 0 { "" } else { ", " };
             parameters.push_str(&format!("{comma}${} = {shown}", at + 1));
         }
@@ -147,25 +147,46 @@ fn bind(fields: &mut Fields) -> io::Result<Part> {
     Ok(Part::Bind {
         portal,
         statement,
-        parameters,
+        parameters: Parameters {
+            shown: parameters.into(),
+            is_cut: is_cut || more > 0,
+        },
         values,
     })
 }
 
-/// A parameter, for a person.
-fn shown(value: Option<&Bytes>, format: usize) -> String {
+/// A parameter, for a person, and whether that is all of it. In binary, what it means depends on its type, which only the server
+/// knows: a text has the same bytes either way.
+fn shown(value: Option<&Bytes>, format: usize) -> (String, bool) {
     let Some(value) = value else {
-        return "NULL".to_owned();
+        return ("NULL".to_owned(), true);
     };
-    match std::str::from_utf8(value) {
-        Ok(text) if format == 0 => {
-            let cut = &text[..text.floor_char_boundary(MAX_PARAMETER)];
-            let more = if cut.len() < text.len() { "…" } else { "" };
-            // Nothing in it passes for the next.
-            format!("'{}{more}'", cut.escape_debug())
-        }
-        _ => format!("{} bytes", value.len()),
+    let is_printable = |text: &&str| format == 0 || !text.contains(char::is_control);
+    if let Some(text) = std::str::from_utf8(value).ok().filter(is_printable) {
+        let cut = &text[..text.floor_char_boundary(MAX_PARAMETER)];
+        let more = if cut.len() < text.len() { "…" } else { "" };
+        let binary = if format == 0 { "" } else { " in binary" };
+        // Nothing in it passes for the next.
+        let shown = format!("'{}{more}'{binary}", cut.escape_debug());
+        return (shown, more.is_empty());
     }
+    let mut shown = "0x".to_owned();
+    for byte in value.iter().take(MAX_PARAMETER / 2) {
+        let _ = write!(shown, "{byte:02x}");
+    }
+    let is_whole = value.len() <= MAX_PARAMETER / 2;
+    if !is_whole {
+        shown.push('…');
+    }
+    let number = match &value[..] {
+        [a, b] => Some(i16::from_be_bytes([*a, *b]).into()),
+        [a, b, c, d] => Some(i32::from_be_bytes([*a, *b, *c, *d]).into()),
+        eight => eight.try_into().ok().map(i64::from_be_bytes),
+    };
+    if let Some(number) = number {
+        let _ = write!(shown, " ({number}, if it is a whole number)");
+    }
+    (shown, is_whole)
 }
 
 fn named(fields: &mut Fields) -> io::Result<Named> {
@@ -192,7 +213,17 @@ mod tests {
 
     fn bound(body: &[u8]) -> io::Result<String> {
         match Part::of(b'B', &message(b'B', body))? {
-            Part::Bind { parameters, .. } => Ok(parameters),
+            Part::Bind { parameters, .. } => Ok(parameters.shown.to_string()),
+            part => panic!("{part:?}"),
+        }
+    }
+
+    /// One parameter in that format.
+    fn one(format: u8, value: &[u8]) -> Parameters {
+        let length = u32::try_from(value.len()).unwrap().to_be_bytes();
+        let body = [&[0, 0, 0, 1, 0, format, 0, 1], &length[..], value, &[0, 0]].concat();
+        match Part::of(b'B', &message(b'B', &body)).unwrap() {
+            Part::Bind { parameters, .. } => parameters,
             part => panic!("{part:?}"),
         }
     }
@@ -200,9 +231,48 @@ mod tests {
     #[test]
     fn parameters_are_shown_as_they_are_meant() {
         let two = b"\0\0\0\x01\0\0\0\x03\0\0\0\x02hi\xff\xff\xff\xff\0\0\0\x01\xff\0\0";
-        assert_eq!(bound(two).unwrap(), "$1 = 'hi', $2 = NULL, $3 = 1 bytes");
-        let binary = b"\0\0\0\x01\0\x01\0\x01\0\0\0\x02hi\0\0";
-        assert_eq!(bound(binary).unwrap(), "$1 = 2 bytes");
+        assert_eq!(bound(two).unwrap(), "$1 = 'hi', $2 = NULL, $3 = 0xff");
+        for (format, value, shown) in [
+            (0, &b"a'b\n"[..], r"'a\'b\n'"),
+            (1, b"hi", "'hi' in binary"),
+            (1, b"\0\0\0\x07", "0x00000007 (7, if it is a whole number)"),
+            (1, b"\xff\xfe", "0xfffe (-2, if it is a whole number)"),
+            (
+                1,
+                b"\0\0\0\x01\0\0\0\0",
+                "0x0000000100000000 (4294967296, if it is a whole number)",
+            ),
+            (1, b"", "'' in binary"),
+            (1, b"\x01", "0x01"),
+        ] {
+            let told = one(format, value);
+            assert_eq!(
+                (&*told.shown, told.is_cut),
+                (&*format!("$1 = {shown}"), false)
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_shown_of_parameters_is_said() {
+        for (format, byte, length, is_cut) in [
+            (0, b'x', MAX_PARAMETER, false),
+            (0, b'x', MAX_PARAMETER + 1, true),
+            (1, b'x', MAX_PARAMETER + 1, true),
+            (1, 0xff, MAX_PARAMETER / 2, false),
+            (1, 0xff, MAX_PARAMETER / 2 + 1, true),
+        ] {
+            assert_eq!(one(format, &vec![byte; length]).is_cut, is_cut, "{length}");
+        }
+        let mut many = b"\0\0\0\0\x01\0".to_vec();
+        for _ in 0..256 {
+            many.extend(b"\0\0\0\x08abcdefgh");
+        }
+        many.extend(b"\0\0");
+        match Part::of(b'B', &message(b'B', &many)).unwrap() {
+            Part::Bind { parameters, .. } => assert!(parameters.is_cut, "{parameters:?}"),
+            part => panic!("{part:?}"),
+        }
     }
 
     #[test]
