@@ -466,7 +466,16 @@ impl Requests {
     /// Makes room for one more of a session, if need be by dropping the one not tried for longest.
     fn has_room(&mut self, session: SessionId) -> bool {
         let of_session = |one: &&Pending| one.question.session == session;
-        if self.pending.iter().filter(of_session).count() >= MAX_PER_SESSION {
+        // Each has a file, and an id.
+        let many = |one: &Pending| one.each().count();
+        if self
+            .pending
+            .iter()
+            .filter(of_session)
+            .map(many)
+            .sum::<usize>()
+            >= MAX_PER_SESSION
+        {
             // Somebody waits for the answers to the others.
             let idle = self.pending.iter().filter(|one| !one.shown.held);
             let stale = idle.filter(of_session).min_by_key(|one| one.last);
@@ -475,7 +484,7 @@ impl Requests {
             };
             self.take(&id);
         }
-        self.pending.len() < self.max
+        self.pending.iter().map(many).sum::<usize>() < self.max
     }
 
     /// Whether a person said no to that, and it still holds.

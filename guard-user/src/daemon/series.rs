@@ -13,6 +13,8 @@ use crate::{
 
 /// What comes later than that after the one before it, in nanoseconds, is not in a row with it.
 const PAUSE: u64 = 60_000_000_000;
+/// As many are shown as one.
+const MAX_STATEMENTS: usize = 32;
 /// Bytes of what is said of all of them in a word.
 const MAX_WORD: usize = 256;
 /// Between two of them; between their texts, which may end in a comment, a line ends.
@@ -86,7 +88,8 @@ impl Pending {
         let is_soon = now.0.saturating_sub(self.last.0) <= PAUSE;
         let is_in_row = is_in_row(&self.question) && is_in_row(question);
         // Who waits is told when that one is answered.
-        is_in_row && is_there && fits && is_soon && !self.shown.held
+        let has_room = self.series.0.len() < MAX_STATEMENTS;
+        is_in_row && is_there && fits && is_soon && has_room && !self.shown.held
     }
 
     /// Takes it in.
@@ -354,6 +357,18 @@ mod tests {
         table.hold("r1", Some(jiff::Timestamp::UNIX_EPOCH));
         note(&mut table, &other, true, SECOND, 2);
         assert_eq!(ids(&table), ["r1", "r2"]);
+    }
+
+    #[test]
+    fn a_row_has_an_end_and_each_in_it_counts() {
+        let texts: Vec<_> = (0..100).map(|number| format!("d{number}")).collect();
+        let texts: Vec<_> = texts.iter().map(String::as_str).collect();
+        let most = crate::daemon::requests::MAX_PER_SESSION;
+        let table = of(&texts[..MAX_STATEMENTS + 1]);
+        assert_eq!(ids(&table), ["r32", "r33"]);
+        let table = of(&texts);
+        let kept: usize = table.pending().iter().map(|one| one.each().count()).sum();
+        assert!(kept <= most, "{kept}");
     }
 
     #[test]
