@@ -222,7 +222,7 @@ pub async fn make(
 ) -> Result<Started, Refusal> {
     doctor::is_closed(shared).await?;
     let source: Source = shared.with(|state| state.sources.resolve(policy))?;
-    let (slot, warnings) = load::slot_for(shared, source, false).await?;
+    let (slot, warnings) = load::slot_for(shared, source, None).await?;
     let started = shared.with(|state| state.assign(cgroup, slot, wanted, warnings));
     shared.reschedule();
     started
@@ -342,6 +342,7 @@ impl State {
             pid: None,
             launcher: None,
             parent: None,
+            around: Vec::new(),
             outermost: None,
             assigned: Some(wanted.by),
             never_waits: false,

@@ -243,7 +243,7 @@ impl State {
     /// Ends what runs in sessions that were started inside that one, or in those. Which they are.
     pub fn end_all_inside(&mut self, id: SessionId) -> Vec<SessionId> {
         let inside = self.sessions.all_live();
-        let inside = inside.filter(|session| self.is_inside(session, id));
+        let inside = inside.filter(|session| session.about.around.contains(&id.0));
         let inside: Vec<_> = inside.map(|session| session.cgroup.id).collect();
         for inner in &inside {
             if let Err(error) = self.kill(*inner) {
@@ -251,14 +251,6 @@ impl State {
             }
         }
         inside
-    }
-
-    /// Whether a session was started inside another one, or inside one that was.
-    fn is_inside(&self, session: &Session, id: SessionId) -> bool {
-        let parents = std::iter::successors(session.about.parent, |parent| {
-            self.sessions.get(SessionId(*parent))?.about.parent
-        });
-        session.about.outermost == Some(id.0) || parents.into_iter().any(|parent| parent == id.0)
     }
 
     /// How many attempts of a session were refused, as the kernel counts.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use guard_common::PolicyId;
+use guard_common::{PolicyId, SessionId};
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
@@ -67,6 +67,16 @@ async fn read(shared: &Shared, source: Source) -> Result<(Source, Read), Refusal
 
 async fn compile(shared: &Shared, source: Source, read: Read) -> Result<Prepared, Refusal> {
     let _permit = shared.compiling.acquire().await;
+    let forgotten = names(&read)
+        .into_iter()
+        .find(|name| !shared.with(|state| state.names.has(name)));
+    if let Some(name) = forgotten {
+        return Err(Refusal::failed(
+            "the policy was not compiled",
+            format!("{name} was looked up, and forgotten since: too many names are at once"),
+            "try again",
+        ));
+    }
     let now = shared.with(|state| state.environment());
     in_background(move || policies::compile(source, read, &now)).await
 }
@@ -115,7 +125,8 @@ pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
 /// for it should know.
 ///
 /// A newer text of a policy that is in force replaces it; where it is bad, the old one stands.
-/// `is_inside`: whoever asked is in a session. However many of those there are, they hold up who is outside by one policy.
+/// `inside`: the session that a person started in which whoever asked is. However many are in it, they hold up others by one
+/// policy.
 ///
 /// # Errors
 ///
@@ -123,15 +134,16 @@ pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
 pub async fn slot_for(
     shared: &Shared,
     source: Source,
-    is_inside: bool,
+    inside: Option<SessionId>,
 ) -> Result<(PolicyId, Vec<String>), Refusal> {
+    let turn = inside.map(|session| shared.turn_of(session));
+    let _one_of_those_inside = match &turn {
+        Some(turn) => Some(turn.lock().await),
+        None => None,
+    };
     if !shared.with(|state| state.is_in_force(&source)) {
         look_ahead(shared, &source).await;
     }
-    let _one_of_those_inside = match is_inside {
-        true => Some(shared.loading_inside.lock().await),
-        false => None,
-    };
     let _one_at_a_time = shared.loading.lock().await;
     let Some(slot) = shared.with(|state| state.policies.same(&source)) else {
         let prepared = prepare_known(shared, source).await?;

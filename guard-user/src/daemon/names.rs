@@ -131,13 +131,17 @@ impl Names {
 
     /// Forgets what is too much, and never what is `needed`: rules hold by it.
     pub fn make_room(&mut self, needed: impl Fn(&str) -> bool) {
-        while self.known.len() > MAX_NAMES {
-            let others = self.known.iter().filter(|(name, _)| !needed(name));
-            let stale = others.min_by_key(|(_, known)| known.answered);
-            let Some(stale) = stale.map(|(name, _)| name.clone()) else {
-                return;
-            };
-            self.known.remove(&stale);
+        let too_many = self.known.len().saturating_sub(MAX_NAMES);
+        if too_many == 0 {
+            return;
+        }
+        let others = self.known.iter().filter(|(name, _)| !needed(name));
+        let mut others: Vec<_> = others
+            .map(|(name, known)| (known.answered, name.clone()))
+            .collect();
+        others.sort_unstable();
+        for (_, name) in others.into_iter().take(too_many) {
+            self.known.remove(&name);
         }
     }
 
@@ -147,6 +151,7 @@ impl Names {
         let (mut kept, mut empty) = (Vec::new(), Vec::new());
         for name in names {
             let Some(known) = self.known.get(name) else {
+                empty.push(format!("{name} (it was not looked up)"));
                 continue;
             };
             match (&known.problem, known.addresses.is_empty()) {
@@ -319,6 +324,36 @@ mod tests {
 
     fn wanted() -> BTreeSet<String> {
         BTreeSet::from(["db.example.com".to_owned()])
+    }
+
+    #[test]
+    fn what_is_too_much_is_forgotten_the_oldest_first_and_never_what_is_needed() {
+        let mut names = Names::default();
+        let name = |number: usize| format!("n{number}.example.com");
+        for number in 0..MAX_NAMES + 3 {
+            let answered = at(i64::try_from(number).unwrap());
+            let found = Found {
+                addresses: vec![[192, 0, 2, 1].into()],
+                ttl: FLOOR,
+            };
+            names.learn(&name(number), Ok(found), answered, FLOOR, GRACE);
+        }
+        names.learn(
+            "never.example.com",
+            Err("no".to_owned()),
+            at(0),
+            FLOOR,
+            GRACE,
+        );
+        names.make_room(|name| name == "n1.example.com");
+        assert_eq!(names.known.len(), MAX_NAMES);
+        let gone: Vec<_> = [0, 1, 2, 3, 4]
+            .map(|number| !names.has(&name(number)))
+            .into();
+        assert_eq!(gone, [true, false, true, true, false]);
+        assert!(!names.has("never.example.com"));
+        let warnings = names.warnings(["n0.example.com"].into_iter());
+        assert!(warnings[0].contains("not looked up"), "{warnings:?}");
     }
 
     #[test]

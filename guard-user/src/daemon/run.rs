@@ -30,6 +30,8 @@ const MAX_SESSIONS: usize = 512;
 /// Sessions inside one that a person started at most, however deep, those among them that ended in the last
 /// minute: what is inside uses up neither its person's share, nor the kernel's room, nor the disk.
 const MAX_NESTED: usize = 64;
+/// Names of a policy from inside that are looked up for it at most.
+const MAX_NAMES: usize = 100;
 /// A command line is kept up to so many bytes.
 const MAX_COMMAND: usize = 1024;
 const MAX_NAME: usize = 64;
@@ -87,13 +89,17 @@ pub async fn run(
         is_short(&source)?;
         shared.with(|state| state.may_look_up(agent, &source))?;
     }
-    let is_inside = matches!(who, Authorised::Agent(_));
-    let (slot, warnings) = load::slot_for(shared, source, is_inside).await?;
+    let inside = match who {
+        Authorised::Agent(agent) => shared.with(|state| state.outermost(agent.session())),
+        Authorised::Approver(_) => None,
+    };
+    let (slot, warnings) = load::slot_for(shared, source, inside).await?;
     let started = shared.with(|state| state.start(who, launcher, call, slot, warnings));
     shared.reschedule();
     let mut started = started?;
     // What a session starts inside was looked at when that was.
-    started.strict = !is_inside && shared.with(|state| state.config.strict);
+    let is_outer = matches!(who, Authorised::Approver(_));
+    started.strict = is_outer && shared.with(|state| state.config.strict);
     if shared.with(|state| state.is_read_only(&started.session.id)) {
         started.warnings.extend(proxy::life::ready(shared).await);
         let (authority, warning) = proxy::authority::trusted(shared, &started.session.id).await;
@@ -300,19 +306,28 @@ impl State {
     /// Whether guardd may look up the names in a policy from inside: its own always, those in a text that a
     /// session brings only where that session might look them up itself.
     fn may_look_up(&self, agent: Agent, source: &Source) -> Result<(), Refusal> {
-        if source.name.is_some() || self.may_ask_name_servers(agent) {
+        if source.name.is_some() {
             return Ok(());
         }
         let known = self.policies.names();
         let read = policies::read(source)?;
-        let mut names = read.policy.names().map(|name| name.as_str());
-        match names.find(|name| !known.contains(*name)) {
-            None => Ok(()),
-            Some(name) => Err(Refusal::refused(
+        let names = read.policy.names().map(|name| name.as_str());
+        let new: Vec<_> = names.filter(|name| !known.contains(*name)).collect();
+        match new.first() {
+            Some(name) if !self.may_ask_name_servers(agent) => Err(Refusal::refused(
                 format!("the name {name} is not looked up for this session"),
                 "its policy lets it ask no name server, so guardd does not ask for it",
                 "write addresses",
             )),
+            _ if new.len() > MAX_NAMES => Err(Refusal::refused(
+                "the policy has too many names for a session inside a session",
+                format!(
+                    "{} of them are in no policy that is in force, and {MAX_NAMES} may be",
+                    new.len()
+                ),
+                "put it into /etc/guard/policies, and give its name",
+            )),
+            _ => Ok(()),
         }
     }
 
@@ -482,6 +497,7 @@ impl State {
             pid: None,
             launcher: Some(launcher),
             parent: outer.map(|outer| outer.cgroup.id.0),
+            around: outer.map(Session::with_those_around).unwrap_or_default(),
             outermost: outer.map(|outer| outer.outermost().0),
             assigned: None,
             never_waits: call.hold == Some(0.0)

@@ -40,6 +40,9 @@ pub struct About {
     pub launcher: Option<u32>,
     /// The session that it was started in.
     pub parent: Option<u32>,
+    /// All sessions around it, the outermost first, though they have ended.
+    #[serde(default)]
+    pub around: Vec<u32>,
     /// The session around it that a person started; none where that is this one.
     #[serde(default)]
     pub outermost: Option<u32>,
@@ -91,6 +94,7 @@ impl About {
             pid: None,
             launcher: None,
             parent: None,
+            around: Vec::new(),
             outermost: None,
             assigned: None,
             never_waits: false,
@@ -155,6 +159,13 @@ impl Session {
     #[must_use]
     pub fn outermost(&self) -> SessionId {
         SessionId(self.about.outermost.unwrap_or(self.cgroup.id.0))
+    }
+
+    /// It and all sessions around it, the outermost first.
+    #[must_use]
+    pub fn with_those_around(&self) -> Vec<u32> {
+        let around = self.about.around.iter().copied();
+        around.chain([self.cgroup.id.0]).collect()
     }
 
     /// Whether processes may be in it.

@@ -2,10 +2,13 @@
 
 use std::{
     cell::RefCell,
+    collections::HashMap,
+    rc::{Rc, Weak},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use guard_common::SessionId;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
 use super::{doctor::Doctor, state::State, systemd::Manager};
@@ -31,8 +34,8 @@ pub struct Shared {
     pub manager: Manager,
     /// Held by whoever puts policies in place: one at a time.
     pub loading: Mutex<()>,
-    /// Held, before that, by those of them that are in a session.
-    pub loading_inside: Mutex<()>,
+    /// Held, before that, by those of them that are in a session or in one inside it, by that.
+    turns: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
     /// Permits to read a long frame.
     pub long_frames: Arc<Semaphore>,
     /// Permits to compile a policy: whoever asks for many waits, and nobody else does.
@@ -56,7 +59,7 @@ impl Shared {
             settled: Notify::new(),
             manager: Manager::default(),
             loading: Mutex::new(()),
-            loading_inside: Mutex::new(()),
+            turns: RefCell::default(),
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),
             doctor: Doctor::default(),
@@ -86,6 +89,19 @@ impl Shared {
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// What those hold who put policies in place for a session, one at a time.
+    #[must_use]
+    pub fn turn_of(&self, session: SessionId) -> Rc<Mutex<()>> {
+        let mut turns = self.turns.borrow_mut();
+        turns.retain(|_, turn| turn.strong_count() > 0);
+        let known = turns.get(&session).and_then(Weak::upgrade);
+        known.unwrap_or_else(|| {
+            let turn = Rc::new(Mutex::new(()));
+            turns.insert(session, Rc::downgrade(&turn));
+            turn
+        })
     }
 
     /// Looks whether the cgroup root is there, and makes sure that it stays.

@@ -203,6 +203,12 @@ pub struct State {
 }
 
 impl State {
+    /// The session around a live one that a person started, or itself.
+    #[must_use]
+    pub fn outermost(&self, id: SessionId) -> Option<SessionId> {
+        self.sessions.live(id).map(Session::outermost)
+    }
+
     /// What names and groups stand for now.
     #[must_use]
     pub fn environment(&self) -> Environment {
