@@ -100,13 +100,18 @@ impl Judge {
         if self.remembers(id, &session) {
             return Word::Connect;
         }
-        match socket_at(file) {
-            Ok(None) => Word::Nobody,
-            Ok(Some(socket)) if self.sessions.has_open(&session, socket, file) => {
+        let socket = match socket_at(file) {
+            Ok(Some(socket)) => socket,
+            Ok(None) => return Word::Nobody,
+            Err(_) => return Word::Refuse,
+        };
+        match self.sessions.has_open(&session, socket, file) {
+            Ok(true) => {
                 self.remember(id, file, session);
                 Word::Connect
             }
-            Ok(_) | Err(_) => Word::Refuse,
+            Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => Word::Nobody,
+            Ok(false) | Err(_) => Word::Refuse,
         }
     }
 

@@ -52,21 +52,38 @@ impl Sessions {
     }
 
     /// Whether a process of a session has the socket open that is bound at a file.
-    pub(super) fn has_open(&self, session: &str, socket: BoundSocket, file: &OwnedFd) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionRefused` where nothing listens at the file, and it takes a connection to tell.
+    pub(super) fn has_open(
+        &self,
+        session: &str,
+        socket: BoundSocket,
+        file: &OwnedFd,
+    ) -> io::Result<bool> {
         let link = format!("socket:[{}]", socket.number);
-        processes(&self.dir.join(session)).iter().any(|pid| {
-            let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-                return false;
+        for pid in processes(&self.dir.join(session)) {
+            let open = fs::read_dir(format!("/proc/{pid}/fd"))
+                .into_iter()
+                .flatten();
+            let is_it = |fd: &PathBuf| {
+                fs::read_link(fd).is_ok_and(|target| target.as_os_str() == link.as_str())
             };
-            let mut open = open.filter_map(|one| one.ok().map(|one| one.path()));
-            let has = open.any(|fd| {
-                let target = fs::read_link(&fd);
-                let is_it = target.is_ok_and(|target| target.as_os_str() == link.as_str());
-                is_it && is_bound(*pid, &fd, socket, file).unwrap_or(false)
-            });
-            // The number may be another process' by now.
-            has && self.of(pid.cast_signed()).as_deref() == Some(session)
-        })
+            for fd in open.flatten().map(|one| one.path()).filter(is_it) {
+                match is_bound(pid, &fd, socket, file) {
+                    // The number may be another process' by now.
+                    Ok(true) if self.of(pid.cast_signed()).as_deref() == Some(session) => {
+                        return Ok(true);
+                    }
+                    Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => {
+                        return Err(nobody);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(false)
     }
 }
 
@@ -151,6 +168,10 @@ mod tests {
 
         assert!(answers_at(&listener, &file(&own)).unwrap());
         assert!(!answers_at(&listener, &file(&other)).unwrap());
+        let shut = dir.path().join("shut");
+        drop(UnixListener::bind(&shut).unwrap());
+        let nobody = answers_at(&listener, &file(&shut)).unwrap_err();
+        assert_eq!(nobody.kind(), io::ErrorKind::ConnectionRefused);
         let datagram = dir.path().join("datagram");
         let bound = OwnedFd::from(UnixDatagram::bind(&datagram).unwrap());
         assert!(!answers_at(&bound, &file(&datagram)).unwrap());
