@@ -122,7 +122,7 @@ fn by_way_of(
 ) {
     one.listener = Some(relays::through(address.into(), port, found));
     one.leads_to = found.leads.iter().map(relays::shown).collect();
-    one.leads_anywhere = found.anywhere;
+    one.leads_anywhere = found.may_lead_anywhere();
     for lead in behind {
         // The proxy does not go by way of a listener: what may only be read from waits for a person.
         let verdict = match lead.verdict.as_str() {
@@ -137,7 +137,7 @@ fn by_way_of(
                 (lead.file, lead.line, lead.hole, lead.matched);
         }
     }
-    if found.anywhere && strictness(&one.verdict) < Verdict::Confirm.strictness() {
+    if found.may_lead_anywhere() && strictness(&one.verdict) < Verdict::Confirm.strictness() {
         Verdict::Confirm.as_str().clone_into(&mut one.verdict);
         (one.rule, one.reason, one.matched, one.line) = (None, None, None, None);
     }

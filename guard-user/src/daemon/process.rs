@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::LazyLock};
 
-use crate::sys::patient::Patient;
+use crate::sys::patient::{PATIENCE, Patient};
 
 /// A command line is shown up to this many bytes.
 const MAX_COMMAND: u64 = 4096;
@@ -105,7 +105,7 @@ fn executable(proc: &Path) -> Option<String> {
 
 fn command(proc: &Path) -> Vec<String> {
     // What cannot be read is not shown.
-    static OF_SESSIONS: LazyLock<Patient> = LazyLock::new(Patient::default);
+    static OF_SESSIONS: LazyLock<Patient<Vec<u8>>> = LazyLock::new(|| Patient::waiting(PATIENCE));
     let text = OF_SESSIONS.read(&proc.join("cmdline"), MAX_COMMAND);
     words(&text.unwrap_or_default())
 }

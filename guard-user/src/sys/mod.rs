@@ -14,6 +14,7 @@ pub mod errno;
 pub mod mounts;
 pub mod netns;
 pub mod notify;
+pub mod open_sockets;
 pub mod packets;
 pub mod passed;
 pub mod patient;

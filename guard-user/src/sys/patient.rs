@@ -1,10 +1,10 @@
-//! Reading what another process may keep from being read. For `/proc/PID/cmdline` the kernel takes the lock of that process' memory
+//! Looking at what another process may keep from being looked at. For `/proc/PID/cmdline` the kernel takes the lock of that process' memory
 //! (`mmap_lock`), and a thread of it may hold that for as long as it likes, as while it waits for a file system of its own (FUSE).
 
 use std::{
     fs::File,
     io::{self, Read as _},
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU8, AtomicUsize, Ordering},
@@ -14,22 +14,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// How long is waited in all of each [`TURN`]: whoever reads has nothing else done meanwhile. What takes less than [`NOTHING`] does not
-/// count.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// What is waited counts for so long; what takes less than [`NOTHING`] does not count.
 const TURN: Duration = Duration::from_secs(60);
 const NOTHING: Duration = Duration::from_millis(1);
+/// How long is waited in all of each turn, where nothing else is done meanwhile.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 /// So many threads may wait for ever: then nothing is read until one comes back.
 const MOST: usize = 8;
 
 /// Reads for one kind of processes: those that keep it waiting keep it from reading others of that kind only.
-#[derive(Default)]
-pub struct Patient(Mutex<Reader>);
+pub struct Patient<T>(Mutex<Reader<T>>);
 
 /// Who reads.
-#[derive(Default)]
-struct Reader {
-    jobs: Option<Sender<Job>>,
+struct Reader<T> {
+    /// How long it waits in a turn.
+    patience: Duration,
+    jobs: Option<Sender<Job<T>>>,
     /// When the turn began, and what was waited in it.
     turn: Option<Instant>,
     waited: Duration,
@@ -37,53 +37,81 @@ struct Reader {
     stuck: Arc<AtomicUsize>,
 }
 
-struct Job {
-    path: PathBuf,
-    most: u64,
+type Look<T> = Box<dyn FnOnce() -> io::Result<T> + Send>;
+
+struct Job<T> {
+    look: Look<T>,
     state: Arc<AtomicU8>,
-    tell: Sender<io::Result<Vec<u8>>>,
+    tell: Sender<io::Result<T>>,
 }
 
 const ASKED: u8 = 0;
 const DONE: u8 = 1;
 const ABANDONED: u8 = 2;
 
-impl Patient {
+impl<T: Send + 'static> Patient<T> {
+    /// One that waits so long in each minute.
+    #[must_use]
+    pub fn waiting(patience: Duration) -> Self {
+        Self(Mutex::new(Reader::waiting(patience)))
+    }
+
+    /// What `look` finds.
+    ///
+    /// # Errors
+    ///
+    /// Its own; `TimedOut` where it would take longer, with what was waited in the same minute, than it may.
+    pub fn look(&self, look: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+        let mut reader = self.0.lock().map_err(|_| io::ErrorKind::TimedOut)?;
+        reader.look(Box::new(look))
+    }
+}
+
+impl Patient<Vec<u8>> {
     /// Reads a file, and no more than `most` bytes of it.
     ///
     /// # Errors
     ///
-    /// The system's; `TimedOut` where it would take longer, with what was waited in the same minute, than a second.
+    /// As [`Self::look`].
     pub fn read(&self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
-        let mut reader = self.0.lock().map_err(|_| io::ErrorKind::TimedOut)?;
-        reader.read(path, most)
+        let path = path.to_owned();
+        self.look(move || read_now(&path, most))
     }
 }
 
-impl Reader {
-    fn read(&mut self, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+impl<T: Send + 'static> Reader<T> {
+    fn waiting(patience: Duration) -> Self {
+        Self {
+            patience,
+            jobs: None,
+            turn: None,
+            waited: Duration::ZERO,
+            stuck: Arc::default(),
+        }
+    }
+
+    fn look(&mut self, look: Look<T>) -> io::Result<T> {
         let began = Instant::now();
         if self.turn.is_none_or(|turn| turn + TURN <= began) {
             (self.turn, self.waited) = (Some(began), Duration::ZERO);
         }
-        let left = PATIENCE.saturating_sub(self.waited);
+        let left = self.patience.saturating_sub(self.waited);
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let read = self.read_within(left, path, most);
+        let found = self.look_within(left, look);
         let took = began.elapsed();
         if took >= NOTHING {
             self.waited += took;
         }
-        read
+        found
     }
 
-    fn read_within(&mut self, left: Duration, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    fn look_within(&mut self, left: Duration, look: Look<T>) -> io::Result<T> {
         let (tell, told) = channel();
         let state = Arc::new(AtomicU8::new(ASKED));
         let job = Job {
-            path: path.to_owned(),
-            most,
+            look,
             state: Arc::clone(&state),
             tell,
         };
@@ -95,7 +123,7 @@ impl Reader {
         }
     }
 
-    fn jobs(&mut self) -> io::Result<&Sender<Job>> {
+    fn jobs(&mut self) -> io::Result<&Sender<Job<T>>> {
         if self.jobs.is_none() && self.stuck.load(Ordering::Acquire) >= MOST {
             return Err(io::ErrorKind::TimedOut.into());
         }
@@ -113,11 +141,7 @@ impl Reader {
     }
 
     /// Leaves a thread to what it waits for, unless it is through in this moment.
-    fn abandon(
-        &mut self,
-        state: &AtomicU8,
-        told: &Receiver<io::Result<Vec<u8>>>,
-    ) -> io::Result<Vec<u8>> {
+    fn abandon(&mut self, state: &AtomicU8, told: &Receiver<io::Result<T>>) -> io::Result<T> {
         self.stuck.fetch_add(1, Ordering::AcqRel);
         let left = state.compare_exchange(ASKED, ABANDONED, Ordering::AcqRel, Ordering::Acquire);
         if left.is_err() {
@@ -129,16 +153,16 @@ impl Reader {
     }
 }
 
-fn work(to_do: &Receiver<Job>, stuck: &AtomicUsize) {
+fn work<T>(to_do: &Receiver<Job<T>>, stuck: &AtomicUsize) {
     while let Ok(job) = to_do.recv() {
-        let read = read_now(&job.path, job.most);
+        let found = (job.look)();
         let state = &job.state;
         let done = state.compare_exchange(ASKED, DONE, Ordering::AcqRel, Ordering::Acquire);
         if done.is_err() {
             stuck.fetch_sub(1, Ordering::AcqRel);
             return;
         }
-        let _ = job.tell.send(read);
+        let _ = job.tell.send(found);
     }
 }
 
@@ -154,32 +178,41 @@ mod tests {
 
     use super::*;
 
+    fn reader() -> Reader<Vec<u8>> {
+        Reader::waiting(PATIENCE)
+    }
+
+    fn read(reader: &mut Reader<Vec<u8>>, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        let path = path.to_owned();
+        reader.look(Box::new(move || read_now(&path, most)))
+    }
+
     fn is_waited_for(read: &io::Result<Vec<u8>>) -> bool {
         let kind = read.as_ref().err().map(io::Error::kind);
         kind != Some(io::ErrorKind::TimedOut)
     }
 
-    fn next_turn(reader: &mut Reader) {
+    fn next_turn(reader: &mut Reader<Vec<u8>>) {
         reader.turn = None;
     }
 
     #[test]
     fn what_is_kept_from_being_read_is_waited_for_a_while_and_no_longer() {
-        let mut reader = Reader::default();
+        let mut reader = reader();
         let own = Path::new("/proc/self/cmdline");
-        assert_eq!(reader.read(own, 4).unwrap().len(), 4);
-        let none = reader.read(Path::new("/proc/self/none"), 4).unwrap_err();
+        assert_eq!(read(&mut reader, own, 4).unwrap().len(), 4);
+        let none = read(&mut reader, Path::new("/proc/self/none"), 4).unwrap_err();
         assert_eq!(none.kind(), io::ErrorKind::NotFound);
         let dir = tempfile::tempdir().unwrap();
-        let pipe = pipe_in(dir.path());
+        let pipe = pipe_in(dir.path(), "pipe");
         for _ in 0..MOST {
-            assert!(!is_waited_for(&reader.read(&pipe, 4)));
+            assert!(!is_waited_for(&read(&mut reader, &pipe, 4)));
             // All that may be waited in this turn was.
-            assert!(!is_waited_for(&reader.read(own, 4)));
+            assert!(!is_waited_for(&read(&mut reader, own, 4)));
             next_turn(&mut reader);
         }
         let begins = Instant::now();
-        assert!(!is_waited_for(&reader.read(own, 4)), "too many wait");
+        assert!(!is_waited_for(&read(&mut reader, own, 4)), "too many wait");
         assert!(begins.elapsed() < PATIENCE);
         while reader.stuck.load(Ordering::Acquire) > 0 {
             // Whoever has opened it meanwhile reads to its end. Nobody may have.
@@ -189,34 +222,37 @@ mod tests {
             thread::sleep(Duration::from_millis(5));
         }
         next_turn(&mut reader);
-        assert_eq!(reader.read(own, 4).unwrap().len(), 4);
+        assert_eq!(read(&mut reader, own, 4).unwrap().len(), 4);
     }
 
     #[test]
     fn what_is_slow_each_time_uses_up_the_turn() {
         let dir = tempfile::tempdir().unwrap();
-        let pipe = pipe_in(dir.path());
-        let to = pipe.clone();
-        let writer = thread::spawn(move || {
-            for _ in 1..4 {
+        let mut reader = reader();
+        for name in ["one", "two", "three"] {
+            let pipe = pipe_in(dir.path(), name);
+            let to = pipe.clone();
+            let writer = thread::spawn(move || {
                 // Whoever opens a pipe waits for the other side to do so.
-                let mut pipe = std::fs::OpenOptions::new().write(true).open(&to).unwrap();
+                let mut pipe = std::fs::OpenOptions::new().write(true).open(to).unwrap();
                 thread::sleep(NOTHING * 5);
                 io::Write::write_all(&mut pipe, b"abc").unwrap();
-            }
-        });
-        let mut reader = Reader::default();
-        for times in 1..4 {
-            assert_eq!(reader.read(&pipe, 3).unwrap(), b"abc");
-            assert!(reader.waited >= NOTHING * 5 * times);
+            });
+            let before = reader.waited;
+            assert_eq!(read(&mut reader, &pipe, 4).unwrap(), b"abc");
+            assert!(reader.waited > before);
+            writer.join().unwrap();
         }
-        writer.join().unwrap();
         reader.waited = PATIENCE;
-        assert!(!is_waited_for(&reader.read(&pipe, 4)));
+        assert!(!is_waited_for(&read(
+            &mut reader,
+            Path::new("/proc/self/cmdline"),
+            4
+        )));
     }
 
-    fn pipe_in(dir: &Path) -> PathBuf {
-        let pipe = dir.join("pipe");
+    fn pipe_in(dir: &Path, name: &str) -> std::path::PathBuf {
+        let pipe = dir.join(name);
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
         let kind = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();

@@ -18,7 +18,11 @@ use rustix::io::Errno;
 use rustix::net::UCred;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::{patient::Patient, unix_diag};
+use super::{
+    open_sockets,
+    patient::{PATIENCE, Patient},
+    unix_diag,
+};
 
 /// A command line is read up to this many bytes.
 const MAX_COMMAND: u64 = 512;
@@ -120,7 +124,7 @@ impl Peer {
     ///
     /// `NotFound` where it has ended; `TimedOut` where it may not be read for now. Else the system's.
     pub fn command(&self) -> io::Result<Vec<u8>> {
-        static OF_PEERS: LazyLock<Patient> = LazyLock::new(Patient::default);
+        static OF_PEERS: LazyLock<Patient<Vec<u8>>> = LazyLock::new(|| Patient::waiting(PATIENCE));
         self.read(|proc| OF_PEERS.read(&proc.join("cmdline"), MAX_COMMAND))
     }
 
@@ -278,10 +282,10 @@ fn other_end(socket: BorrowedFd<'_>, proc: &Path) -> io::Result<u64> {
 
 /// Whether a process has a socket open, among the first of what it has.
 fn has_open(proc: &Path, socket: u64) -> io::Result<bool> {
-    let link = format!("socket:[{socket}]");
-    let open = fs::read_dir(proc.join("fd"))?.take(MAX_OPEN);
-    let mut targets = open.filter_map(|one| fs::read_link(one.ok()?.path()).ok());
-    Ok(targets.any(|target| target.as_os_str() == link.as_str()))
+    static OF_CALLERS: LazyLock<Patient<Vec<u64>>> = LazyLock::new(|| Patient::waiting(PATIENCE));
+    let proc = proc.to_owned();
+    let open = OF_CALLERS.look(move || open_sockets::of(&proc, MAX_OPEN))?;
+    Ok(open.contains(&socket))
 }
 
 /// The user that a process is, as proc_pid_status(5) has it: real, effective, saved, of file systems.

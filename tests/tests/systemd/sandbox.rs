@@ -128,6 +128,7 @@ fn it_can_do_all_of_its_work() {
     it_opens_a_hole_and_cuts_what_goes_through(&request);
     it_looks_names_up_and_follows_a_policy();
     sessions_nest_and_end();
+    it_sees_who_listens_on_the_loopback();
     Target::new().is_out_of_reach();
 
     let said = journal("guardd.service");
@@ -198,4 +199,20 @@ fn sessions_nest_and_end() {
     let mut sessions = sessions.as_array().unwrap().iter();
     let held = sessions.find(|one| one["name"] == "held").unwrap();
     ok("guard", &["stop", held["id"].as_str().unwrap()]);
+}
+
+/// Though it is somebody else than root.
+fn it_sees_who_listens_on_the_loopback() {
+    let log = "/run/listener.log";
+    let id = UID.to_string();
+    let out = fs::File::create(log).unwrap();
+    let mut listener = Command::new("setpriv");
+    listener
+        .args(["--reuid", &id, "--regid", &id, "--clear-groups"])
+        .args(["guard-lab", "probe", "listen", "127.0.0.1", "7070"]);
+    let listener = listener.stdin(Stdio::null()).stdout(out).spawn();
+    let listener = Running(listener.unwrap());
+    eventually("it listens", || said(log).contains("listening")).unwrap();
+    let explained = json(&["explain", "127.0.0.1:7070", "--policy", "asks", "--json"]);
+    assert_eq!(explained["listener"]["pid"], listener.0.id(), "{explained}");
 }

@@ -15,8 +15,8 @@ use super::command::{self, Lead};
 use crate::{
     daemon::{process, proxy::networks::there},
     sys::{
-        netns,
-        patient::Patient,
+        netns, open_sockets,
+        patient::{PATIENCE, Patient},
         sock_list::{self, Listed, Use},
     },
 };
@@ -62,6 +62,16 @@ pub struct Found {
     pub leads: Vec<Connection>,
     /// It leads anywhere, or to where nobody can tell.
     pub anywhere: bool,
+    /// What says where it leads could not be read this time: it may be anything.
+    pub unread: bool,
+}
+
+impl Found {
+    /// Whether it may lead anywhere, as far as is known now.
+    #[must_use]
+    pub fn may_lead_anywhere(&self) -> bool {
+        self.anywhere || self.unread
+    }
 }
 
 /// Looks.
@@ -119,7 +129,7 @@ pub fn survey(place: &Place) -> io::Result<Vec<(SocketAddr, Found)>> {
         (at, found)
     });
     Ok(found
-        .filter(|(_, one)| one.anywhere || !one.leads.is_empty())
+        .filter(|(_, one)| one.may_lead_anywhere() || !one.leads.is_empty())
         .collect())
 }
 
@@ -132,6 +142,8 @@ struct Machine<'p> {
     /// The sockets of a process, by their inodes.
     sockets: HashMap<u32, HashSet<u32>>,
     children: HashMap<u32, Vec<u32>>,
+    /// It may not see the sockets of all processes.
+    is_blind: bool,
 }
 
 impl<'p> Machine<'p> {
@@ -142,9 +154,12 @@ impl<'p> Machine<'p> {
             holders: HashMap::new(),
             sockets: HashMap::new(),
             children: HashMap::new(),
+            is_blind: false,
         };
         for pid in processes() {
-            for inode in sockets_of(pid) {
+            let sockets = machine.sockets_of(pid);
+            machine.is_blind |= sockets.as_ref().is_err_and(|error| !is_gone(error));
+            for inode in sockets.unwrap_or_default() {
                 machine.holders.entry(inode).or_default().push(pid);
                 machine.sockets.entry(pid).or_default().insert(inode);
             }
@@ -170,6 +185,7 @@ impl<'p> Machine<'p> {
         let mut holders: Vec<u32> = holders.flatten().copied().collect();
         holders.sort_unstable();
         holders.dedup();
+        found.unread |= holders.is_empty() && !listeners.is_empty() && self.is_blind;
         if is_first {
             found.cgroups.extend(listeners.iter().map(|one| one.cgroup));
             // PID 1 has a copy of what it opens for others.
@@ -204,9 +220,8 @@ impl<'p> Machine<'p> {
 
     fn add_process(&self, pid: u32, port: u16, depth: usize, found: &mut Found) {
         let own = self.connections(&self.family(pid), port);
-        // What cannot be read may say anything.
         let command = self.command_line(pid);
-        found.anywhere |= command.is_none();
+        found.unread |= command.is_none();
         let told = command::leads(
             &program(pid).unwrap_or_default(),
             &command.unwrap_or_default(),
@@ -288,11 +303,25 @@ impl<'p> Machine<'p> {
         guarded.is_some_and(|guarded| process::Process::is_in(pid, guarded))
     }
 
+    /// The sockets that a process has open, by their inodes.
+    fn sockets_of(&self, pid: u32) -> io::Result<Vec<u32>> {
+        static OF_SESSIONS: LazyLock<Patient<Vec<u64>>> =
+            LazyLock::new(|| Patient::waiting(PATIENCE));
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        // A session holds up what is read of sessions, and nothing else.
+        let found = match self.is_guarded(pid) {
+            true => OF_SESSIONS.look(move || open_sockets::of(&proc, usize::MAX)),
+            false => open_sockets::of(&proc, usize::MAX),
+        };
+        let inodes = found?.into_iter();
+        Ok(inodes.filter_map(|inode| inode.try_into().ok()).collect())
+    }
+
     /// A process' command line; none where that may not be read for now.
     fn command_line(&self, pid: u32) -> Option<Vec<String>> {
-        // A session holds up what is read of sessions, and nothing else.
-        static OF_SESSIONS: LazyLock<Patient> = LazyLock::new(Patient::default);
-        static OF_OTHERS: LazyLock<Patient> = LazyLock::new(Patient::default);
+        static OF_SESSIONS: LazyLock<Patient<Vec<u8>>> =
+            LazyLock::new(|| Patient::waiting(PATIENCE));
+        static OF_OTHERS: LazyLock<Patient<Vec<u8>>> = LazyLock::new(|| Patient::waiting(PATIENCE));
         let patient = match self.is_guarded(pid) {
             true => &OF_SESSIONS,
             false => &OF_OTHERS,
@@ -300,8 +329,8 @@ impl<'p> Machine<'p> {
         let path = PathBuf::from(format!("/proc/{pid}/cmdline"));
         match patient.read(&path, MAX_COMMAND) {
             Ok(line) => Some(process::words(&line)),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => None,
-            Err(_) => Some(Vec::new()),
+            Err(error) if is_gone(&error) => Some(Vec::new()),
+            Err(_) => None,
         }
     }
 
@@ -340,18 +369,11 @@ fn processes() -> Vec<u32> {
     names.collect()
 }
 
-fn sockets_of(pid: u32) -> Vec<u32> {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fd"));
-    let descriptors = descriptors.into_iter().flatten().flatten();
-    let inodes = descriptors.filter_map(|entry| {
-        let target = fs::read_link(entry.path()).ok()?;
-        let inode = target
-            .to_str()?
-            .strip_prefix("socket:[")?
-            .strip_suffix(']')?;
-        inode.parse().ok()
-    });
-    inodes.collect()
+fn is_gone(error: &io::Error) -> bool {
+    let gone = error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error);
+    error.kind() == io::ErrorKind::NotFound || gone == Some(rustix::io::Errno::SRCH)
 }
 
 /// proc_pid_stat(5): the second field may hold anything, and is in parentheses.

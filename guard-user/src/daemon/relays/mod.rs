@@ -57,6 +57,8 @@ struct Known {
     step: usize,
     /// The kernel was told.
     is_told: bool,
+    /// It counts as leading anywhere only because something could not be read.
+    unread: bool,
 }
 
 /// All that are known.
@@ -102,6 +104,7 @@ impl Relays {
                 due: Some(now),
                 step: 0,
                 is_told: true,
+                unread: false,
             };
             (relay.ticket, known)
         });
@@ -132,6 +135,7 @@ impl Relays {
             due: None,
             step: 0,
             is_told: false,
+            unread: false,
         };
         let known = self.known.entry(ticket).or_insert_with(new);
         // The same listener may be for many addresses: it is looked at by the one that was asked for last.
@@ -223,8 +227,19 @@ impl Known {
         let relay = &mut self.relay;
         let before = *relay;
         relay.owner = owner;
-        if found.anywhere {
-            relay.flags |= relay_flags::ANYWHERE;
+        let was = relay.flags & relay_flags::ANYWHERE != 0;
+        match (found.anywhere, found.unread) {
+            (true, _) => (relay.flags, self.unread) = (relay.flags | relay_flags::ANYWHERE, false),
+            // As long as nobody knows better.
+            (false, true) => {
+                relay.flags |= relay_flags::ANYWHERE;
+                self.unread |= !was;
+            }
+            (false, false) if self.unread => {
+                relay.flags &= !relay_flags::ANYWHERE;
+                self.unread = false;
+            }
+            (false, false) => {}
         }
         for lead in &found.leads {
             let count = (relay.len as usize).min(MAX_LEADS);
@@ -236,7 +251,10 @@ impl Known {
                     *room = *lead;
                     relay.len += 1;
                 }
-                None => relay.flags |= relay_flags::ANYWHERE,
+                None => {
+                    relay.flags |= relay_flags::ANYWHERE;
+                    self.unread = false;
+                }
             }
         }
         let is_new = before != *relay;

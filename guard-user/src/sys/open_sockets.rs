@@ -1,0 +1,76 @@
+//! Which sockets a process has open: proc_pid_fdinfo(5).
+//!
+//! The links of `/proc/PID/fd` tell it, too, but those of another user's process only whoever has `CAP_DAC_READ_SEARCH`, which guardd
+//! does without. `fdinfo` takes what `/proc/PID/exe` takes, and has numbers since Linux 5.14. What a process waits for with
+//! epoll(7) it may keep from being read for as long as it likes: see [`super::patient`].
+
+use std::{
+    fs::{self, File},
+    io::{self, Read as _},
+    os::{fd::AsRawFd as _, unix::net::UnixStream},
+    path::Path,
+    sync::OnceLock,
+};
+
+/// All that is of interest is in the first lines.
+const LENGTH: usize = 128;
+
+/// The numbers of the sockets among the first `most` descriptors of a process, as `socket:[N]` in `/proc/PID/fd` has them; `proc`
+/// is its `/proc/PID`.
+///
+/// # Errors
+///
+/// The system's.
+pub fn of(proc: &Path, most: usize) -> io::Result<Vec<u64>> {
+    let sockets = file_system()?;
+    let open = fs::read_dir(proc.join("fdinfo"))?.take(most).flatten();
+    let told = open.filter_map(|one| told(&one.path()).ok());
+    let sockets = told.filter(|(mount, _)| *mount == sockets);
+    Ok(sockets.map(|(_, number)| number).collect())
+}
+
+/// The mount of all sockets: it is the kernel's own, and stays the same.
+fn file_system() -> io::Result<u64> {
+    static MOUNT: OnceLock<u64> = OnceLock::new();
+    if let Some(mount) = MOUNT.get() {
+        return Ok(*mount);
+    }
+    let (own, _other) = UnixStream::pair()?;
+    let (mount, _) = told(Path::new(&format!("/proc/self/fdinfo/{}", own.as_raw_fd())))?;
+    Ok(*MOUNT.get_or_init(|| mount))
+}
+
+/// The mount and the number of what a descriptor is of.
+fn told(descriptor: &Path) -> io::Result<(u64, u64)> {
+    let mut text = [0; LENGTH];
+    let length = File::open(descriptor)?.read(&mut text)?;
+    let text = String::from_utf8_lossy(&text[..length]);
+    let field = |name: &str| {
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name))?;
+        value.trim().parse().ok()
+    };
+    let found = field("mnt_id:").zip(field("ino:"));
+    found.ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd as _;
+
+    use super::*;
+
+    #[test]
+    fn sockets_are_told_from_all_else() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let file = tempfile::tempfile().unwrap();
+        let number = |fd| rustix::fs::fstat(fd).unwrap().st_ino;
+        let found = of(Path::new("/proc/self"), usize::MAX).unwrap();
+        for socket in [&one, &other] {
+            assert!(found.contains(&number(socket.as_fd())));
+        }
+        assert!(!found.contains(&number(file.as_fd())));
+        assert_eq!(of(Path::new("/proc/self"), 0).unwrap(), [0; 0]);
+        assert!(of(Path::new("/proc/0"), 1).is_err());
+    }
+}
