@@ -130,7 +130,12 @@ impl State {
             let record = Record::of(ids::session(cgroup.id), 0).with("noticed", AFTER_RESTART);
             self.audit.note(LogKind::SessionStart, record);
         }
-        let about = about.unwrap_or_else(|| sessions::About::unknown(&cgroup));
+        let mut about = about.unwrap_or_else(|| sessions::About::unknown(&cgroup));
+        // 0.2.0 knew of these two only.
+        if about.around.is_empty() {
+            let known = [about.outermost, about.parent];
+            about.around.extend(known.into_iter().flatten());
+        }
         let is_live = is_populated || about.pid.is_some() || !cgroup.is_ours();
         let stage = match is_live {
             true => Stage::Live,
