@@ -27,32 +27,58 @@ use crate::{policy, proto::LogKind};
 ///
 /// `Invalid`, with all that is wrong with it.
 pub async fn prepare(shared: &Shared, source: Source) -> Result<Prepared, Refusal> {
-    look_ahead(shared, &source).await;
-    prepare_known(shared, source).await
+    let _ahead = look_ahead(shared, &source).await;
+    let (prepared, _) = prepare_known(shared, source).await?;
+    Ok(prepared)
 }
 
 /// Looks up the names of a policy where that is due. That takes as long as name servers do: whoever puts policies in place does
 /// it before it is their turn.
-async fn look_ahead(shared: &Shared, source: &Source) {
+async fn look_ahead<'s>(shared: &'s Shared, source: &Source) -> Option<Awaited<'s>> {
     // What is wrong with it is told when it is read to be put in place.
-    if let Ok((_, read)) = read(shared, source.clone()).await {
-        look_up(shared, &names(&read)).await;
-    }
+    let (_, read) = read(shared, source.clone()).await.ok()?;
+    let awaited = Awaited::new(shared, names(&read));
+    look_up(shared, &awaited.names).await;
+    Some(awaited)
 }
 
 /// The same as [`prepare`] where its names were looked up: only those are that nobody knows yet, as where the text is another one
-/// by now.
-async fn prepare_known(shared: &Shared, source: Source) -> Result<Prepared, Refusal> {
+/// by now. With what keeps them from being forgotten until it is in force.
+async fn prepare_known(
+    shared: &Shared,
+    source: Source,
+) -> Result<(Prepared, Awaited<'_>), Refusal> {
     let (source, read) = read(shared, source).await?;
-    let mut unknown = names(&read);
+    let awaited = Awaited::new(shared, names(&read));
+    let mut unknown = awaited.names.clone();
     shared.with(|state| unknown.retain(|name| !state.names.has(name)));
     look_up(shared, &unknown).await;
-    compile(shared, source, read).await
+    Ok((compile(shared, source, read).await?, awaited))
 }
 
 fn names(read: &Read) -> BTreeSet<String> {
     let names = read.policy.names();
     names.map(|name| name.as_str().to_owned()).collect()
+}
+
+/// Names by which a policy is about to be compiled: a rule would not hold for one that was forgotten before it is in force.
+struct Awaited<'s> {
+    shared: &'s Shared,
+    names: BTreeSet<String>,
+}
+
+impl<'s> Awaited<'s> {
+    fn new(shared: &'s Shared, names: BTreeSet<String>) -> Self {
+        shared.with(|state| state.names.await_all(&names));
+        Self { shared, names }
+    }
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.shared
+            .with(|state| state.names.await_no_more(&self.names));
+    }
 }
 
 async fn read(shared: &Shared, source: Source) -> Result<(Source, Read), Refusal> {
@@ -67,16 +93,6 @@ async fn read(shared: &Shared, source: Source) -> Result<(Source, Read), Refusal
 
 async fn compile(shared: &Shared, source: Source, read: Read) -> Result<Prepared, Refusal> {
     let _permit = shared.compiling.acquire().await;
-    let forgotten = names(&read)
-        .into_iter()
-        .find(|name| !shared.with(|state| state.names.has(name)));
-    if let Some(name) = forgotten {
-        return Err(Refusal::failed(
-            "the policy was not compiled",
-            format!("{name} was looked up, and forgotten since: too many names are at once"),
-            "try again",
-        ));
-    }
     let now = shared.with(|state| state.environment());
     in_background(move || policies::compile(source, read, &now)).await
 }
@@ -136,17 +152,20 @@ pub async fn slot_for(
     source: Source,
     inside: Option<SessionId>,
 ) -> Result<(PolicyId, Vec<String>), Refusal> {
-    let turn = inside.map(|session| shared.turn_of(session));
+    let is_new = !shared.with(|state| state.is_in_force(&source));
+    let turn = inside.filter(|_| is_new);
+    let turn = turn.map(|session| shared.turn_of(session));
     let _one_of_those_inside = match &turn {
         Some(turn) => Some(turn.lock().await),
         None => None,
     };
-    if !shared.with(|state| state.is_in_force(&source)) {
-        look_ahead(shared, &source).await;
-    }
+    let _ahead = match is_new {
+        true => look_ahead(shared, &source).await,
+        false => None,
+    };
     let _one_at_a_time = shared.loading.lock().await;
     let Some(slot) = shared.with(|state| state.policies.same(&source)) else {
-        let prepared = prepare_known(shared, source).await?;
+        let (prepared, _awaited) = prepare_known(shared, source).await?;
         return shared.with(|state| {
             let slot = state.install(None, prepared)?;
             Ok((slot, state.slot_warnings(slot)))
@@ -171,7 +190,9 @@ async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Re
     }
     let file = source.shown_file();
     let renewed = match prepare_known(shared, source).await {
-        Ok(prepared) => shared.with(|state| state.install(Some(slot), prepared).map(|_| ())),
+        Ok((prepared, _awaited)) => {
+            shared.with(|state| state.install(Some(slot), prepared).map(|_| ()))
+        }
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = &renewed {
@@ -199,11 +220,12 @@ pub async fn reload(shared: &Shared) {
 /// Reads one of them again, if it is in force still.
 async fn reload_one(shared: &Shared, name: &str) {
     let find = || shared.with(|state| state.sources.find(name));
-    if let Ok(source) = find()
-        && !shared.with(|state| state.is_in_force(&source))
-    {
-        look_ahead(shared, &source).await;
-    }
+    let new = find().ok();
+    let new = new.filter(|source| !shared.with(|state| state.is_in_force(source)));
+    let _ahead = match &new {
+        Some(source) => look_ahead(shared, source).await,
+        None => None,
+    };
     let _one_at_a_time = shared.loading.lock().await;
     let Some(slot) = shared.with(|state| state.policies.named(name)) else {
         return;

@@ -1,7 +1,7 @@
 //! The addresses that names in policies stand for: looked up, kept, looked up again.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -51,6 +51,9 @@ struct Known {
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Names {
     known: BTreeMap<String, Known>,
+    /// Those that policies are about to be compiled by, and how many.
+    #[serde(skip)]
+    awaited: HashMap<String, usize>,
 }
 
 impl Names {
@@ -129,13 +132,33 @@ impl Names {
         !before.iter().eq(known.addresses.keys())
     }
 
-    /// Forgets what is too much, and never what is `needed`: rules hold by it.
+    /// Forgets none of these until [`Self::await_no_more`] is called as often.
+    pub fn await_all(&mut self, names: &BTreeSet<String>) {
+        for name in names {
+            *self.awaited.entry(name.clone()).or_default() += 1;
+        }
+    }
+
+    /// They are in force now, or nobody waits for them any more.
+    pub fn await_no_more(&mut self, names: &BTreeSet<String>) {
+        for name in names {
+            if let Some(count) = self.awaited.get_mut(name) {
+                *count = count.saturating_sub(1);
+                if *count == 0 {
+                    self.awaited.remove(name);
+                }
+            }
+        }
+    }
+
+    /// Forgets what is too much, and never what is `needed`, or awaited: rules hold by it.
     pub fn make_room(&mut self, needed: impl Fn(&str) -> bool) {
         let too_many = self.known.len().saturating_sub(MAX_NAMES);
         if too_many == 0 {
             return;
         }
-        let others = self.known.iter().filter(|(name, _)| !needed(name));
+        let is_free = |name: &str| !needed(name) && !self.awaited.contains_key(name);
+        let others = self.known.iter().filter(|(name, _)| is_free(name));
         let mut others: Vec<_> = others
             .map(|(name, known)| (known.answered, name.clone()))
             .collect();
@@ -345,15 +368,19 @@ mod tests {
             FLOOR,
             GRACE,
         );
+        let awaited = BTreeSet::from([name(2)]);
+        names.await_all(&awaited);
         names.make_room(|name| name == "n1.example.com");
         assert_eq!(names.known.len(), MAX_NAMES);
         let gone: Vec<_> = [0, 1, 2, 3, 4]
             .map(|number| !names.has(&name(number)))
             .into();
-        assert_eq!(gone, [true, false, true, true, false]);
+        assert_eq!(gone, [true, false, false, true, true]);
         assert!(!names.has("never.example.com"));
         let warnings = names.warnings(["n0.example.com"].into_iter());
         assert!(warnings[0].contains("not looked up"), "{warnings:?}");
+        names.await_no_more(&awaited);
+        assert!(names.awaited.is_empty());
     }
 
     #[test]
