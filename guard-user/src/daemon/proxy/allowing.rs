@@ -126,7 +126,11 @@ impl State {
         let is_covered = |question: &Question| permits.iter().any(|(one, _)| one.is_for(question));
         let answered = asked.each_up_to(called);
         let answered = answered.filter(|(question, _)| is_covered(question));
-        let answered: Vec<_> = answered.map(|(_, shown)| shown.id.clone()).collect();
+        let mut answered: Vec<_> = answered.map(|(_, shown)| shown.id.clone()).collect();
+        // What is for so many requests answers no more of them: the newest, which was asked about last.
+        if let Some(left) = requests.and_then(|left| usize::try_from(left).ok()) {
+            answered.drain(..answered.len().saturating_sub(left.max(permits.len())));
+        }
         let ids = self.write_permits(by, &grant, (&permits, &answered))?;
         self.requests
             .take_those(|_, id| answered.iter().any(|one| one == id));

@@ -158,6 +158,22 @@ impl State {
         self.requests.hold(request, until);
     }
 
+    /// The same of what is left of rows of which a part was answered.
+    fn show_all_waiting(&mut self) {
+        let clocks = Clocks::read();
+        let held = self.requests.pending().iter();
+        let held = held.filter(|one| one.shown.held && one.question.http.is_some());
+        let shown = held.map(|one| {
+            let all = one.each();
+            let until = all.filter_map(|(question, _)| self.proxy.waiters.until_of(question));
+            let until = until.max().map(|until| clocks.calendar(until));
+            (one.shown.id.clone(), until)
+        });
+        for (id, until) in shown.collect::<Vec<_>>() {
+            self.requests.hold(&id, until);
+        }
+    }
+
     /// Answers those who wait and need not any more.
     pub fn settle_waiters(&mut self) {
         let now = clock::now();
@@ -196,7 +212,10 @@ impl State {
     pub(super) fn end_wait(&mut self, number: Number, waiter: &Waiter, verdict: Answer) {
         self.proxy.waiters.remove(number);
         match verdict {
-            Answer::Yes => drop(self.requests.take_those(|one, _| *one == waiter.question)),
+            Answer::Yes => {
+                self.requests.take_those(|one, _| *one == waiter.question);
+                self.show_all_waiting();
+            }
             Answer::No { .. } => self.show_waiting(&waiter.request),
         }
         self.answer(number, verdict);

@@ -83,6 +83,13 @@ impl Waiters {
         of.map(|waiter| waiter.until).max()
     }
 
+    /// The same of those who ask just that.
+    #[must_use]
+    pub fn until_of(&self, question: &Question) -> Option<BootTime> {
+        let of = self.all.values().filter(|one| one.question == *question);
+        of.map(|waiter| waiter.until).max()
+    }
+
     /// When the first of them gives up.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {

@@ -162,14 +162,26 @@ fn shown(value: Option<&Bytes>, format: usize) -> (String, bool) {
         return ("NULL".to_owned(), true);
     };
     let is_printable = |text: &&str| format == 0 || !text.contains(char::is_control);
-    if let Some(text) = std::str::from_utf8(value).ok().filter(is_printable) {
-        let cut = &text[..text.floor_char_boundary(MAX_PARAMETER)];
-        let more = if cut.len() < text.len() { "…" } else { "" };
-        let binary = if format == 0 { "" } else { " in binary" };
-        // Nothing in it passes for the next.
-        let shown = format!("'{}{more}'{binary}", cut.escape_debug());
-        return (shown, more.is_empty());
+    let text = std::str::from_utf8(value).ok().filter(is_printable);
+    let (mut shown, is_whole) = match text {
+        Some(text) => {
+            let cut = &text[..text.floor_char_boundary(MAX_PARAMETER)];
+            let more = if cut.len() < text.len() { "…" } else { "" };
+            // Nothing in it passes for the next.
+            (format!("'{}{more}'", cut.escape_debug()), more.is_empty())
+        }
+        None => in_digits(value),
+    };
+    if format != 0 {
+        shown.push_str(" in binary");
+        if let Some(number) = whole_number(value) {
+            let _ = write!(shown, " ({number}, if it is a whole number)");
+        }
     }
+    (shown, is_whole)
+}
+
+fn in_digits(value: &[u8]) -> (String, bool) {
     let mut shown = "0x".to_owned();
     for byte in value.iter().take(MAX_PARAMETER / 2) {
         let _ = write!(shown, "{byte:02x}");
@@ -178,15 +190,16 @@ fn shown(value: Option<&Bytes>, format: usize) -> (String, bool) {
     if !is_whole {
         shown.push('…');
     }
-    let number = match &value[..] {
+    (shown, is_whole)
+}
+
+/// As `int2`, `int4` and `int8` are sent in binary.
+fn whole_number(value: &[u8]) -> Option<i64> {
+    match value {
         [a, b] => Some(i16::from_be_bytes([*a, *b]).into()),
         [a, b, c, d] => Some(i32::from_be_bytes([*a, *b, *c, *d]).into()),
         eight => eight.try_into().ok().map(i64::from_be_bytes),
-    };
-    if let Some(number) = number {
-        let _ = write!(shown, " ({number}, if it is a whole number)");
     }
-    (shown, is_whole)
 }
 
 fn named(fields: &mut Fields) -> io::Result<Named> {
@@ -234,16 +247,29 @@ mod tests {
         assert_eq!(bound(two).unwrap(), "$1 = 'hi', $2 = NULL, $3 = 0xff");
         for (format, value, shown) in [
             (0, &b"a'b\n"[..], r"'a\'b\n'"),
-            (1, b"hi", "'hi' in binary"),
-            (1, b"\0\0\0\x07", "0x00000007 (7, if it is a whole number)"),
-            (1, b"\xff\xfe", "0xfffe (-2, if it is a whole number)"),
+            (
+                1,
+                b"hi there",
+                "'hi there' in binary (7523580336838898277, if it is a whole number)",
+            ),
+            (1, b"hello", "'hello' in binary"),
+            (
+                1,
+                b"\0\0\0\x07",
+                "0x00000007 in binary (7, if it is a whole number)",
+            ),
+            (
+                1,
+                b"\xff\xfe",
+                "0xfffe in binary (-2, if it is a whole number)",
+            ),
             (
                 1,
                 b"\0\0\0\x01\0\0\0\0",
-                "0x0000000100000000 (4294967296, if it is a whole number)",
+                "0x0000000100000000 in binary (4294967296, if it is a whole number)",
             ),
             (1, b"", "'' in binary"),
-            (1, b"\x01", "0x01"),
+            (1, b"\x01", "0x01 in binary"),
         ] {
             let told = one(format, value);
             assert_eq!(
