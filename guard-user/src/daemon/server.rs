@@ -89,10 +89,17 @@ struct Open {
     tasks: JoinSet<()>,
 }
 
-/// A connection's place among those of its account.
+/// A connection's place among those of its account, until it is dropped.
+#[must_use]
 struct Admitted {
     connections: Rc<RefCell<Connections>>,
     account: Account,
+}
+
+impl Admitted {
+    /// Gives it back. A task that names a field of it takes along that field alone, and the place is given back before the task
+    /// begins: so each task ends by this.
+    fn leave(self) {}
 }
 
 impl Drop for Admitted {
@@ -153,8 +160,10 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     };
     let shared = Rc::clone(shared);
     open.tasks.spawn_local(async move {
-        if let Err(error) = converse(&shared, stream, &peer, caller.pid).await {
-            tracing::debug!(%error, account = ?admitted.account, "a connection was closed");
+        let ended = converse(&shared, stream, &peer, caller.pid).await;
+        admitted.leave();
+        if let Err(error) = ended {
+            tracing::debug!(%error, ?account, "a connection was closed");
         }
     });
 }

@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 
-use guard_lab::Daemon;
+use guard_lab::{Daemon, Network};
 
 use crate::Wire;
 
@@ -56,6 +56,47 @@ fn a_frame_that_is_too_long_ends_its_own_connection_only() {
     let answer = wire.answer().unwrap();
     assert_eq!(answer["error"], "org.guardd.Control.Invalid");
     assert!(wire.answer().is_none());
+    assert!(answers(&daemon));
+}
+
+/// Opens as many, says how many were answered, and whether one is when these have ended.
+const MANY: &str = r#"
+import os, socket, time
+def answered(wire):
+    wire.settimeout(20)
+    try:
+        wire.sendall(b'{"method":"org.guardd.Control.Why"}\0')
+        return bool(wire.recv(1))
+    except OSError:
+        return False
+def wire():
+    one = socket.socket(socket.AF_UNIX)
+    one.connect(os.environ["GUARD_SOCKET"])
+    return one
+wires = [wire() for _ in range(100)]
+count = sum(answered(one) for one in wires)
+for one in wires: one.close()
+again = False
+for _ in range(100):
+    again = again or answered(wire())
+    time.sleep(.05)
+print("answered", count, again)
+"#;
+
+#[test]
+fn a_session_has_so_many_connections_at_once_and_no_more() {
+    let network = Network::new().unwrap();
+    let daemon = crate::daemon(&network);
+    let socket = daemon.socket().display().to_string();
+    let many = ["run", "--policy", "asks", "--", "env"];
+    let run = daemon.user(1000, many);
+    let run = run.args([
+        format!("GUARD_SOCKET={socket}"),
+        "python3".into(),
+        "-c".into(),
+    ]);
+    let said = run.args([MANY]).run().unwrap();
+    assert!(said.stdout.contains("answered 32 True"), "{said:?}");
     assert!(answers(&daemon));
 }
 
