@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use aya::maps::{HashMap, MapData};
+use aya::maps::{HashMap, MapData, MapError};
 use guard_common::{Relay, Ticket};
 
 use super::{
@@ -41,6 +41,22 @@ impl Datapath {
         match is_stricter {
             true => self.maps.bump_generation(),
             false => Ok(()),
+        }
+    }
+
+    /// What is known of one.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn relay(&self, ticket: Ticket) -> Result<Option<Relay>> {
+        let Some(Relays(map)) = &self.relays else {
+            return Ok(None);
+        };
+        match map.get(&ticket.0, 0) {
+            Ok(value) => Ok(Some(read(&value))),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(DatapathError::ebpf("read the map RELAYS")(error)),
         }
     }
 

@@ -6,7 +6,7 @@ pub mod follow;
 pub mod look;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     fs::File,
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -14,8 +14,8 @@ use std::{
 };
 
 use guard_common::{
-    Address, BootTime, Connection, Event, MAX_LEADS, NetnsCookie, Protocol, Relay, SessionId,
-    Ticket, Verdict, relay_flags,
+    Address, BootTime, Connection, Event, MAX_LEADS, NetnsCookie, PolicyId, Protocol, Relay,
+    SessionId, Ticket, Verdict, relay_flags,
 };
 
 use super::{
@@ -125,7 +125,8 @@ impl Relays {
         let ticket = Ticket(event.count);
         let (netns, port) = (NetnsCookie(event.cgroup), event.port);
         if !self.known.contains_key(&ticket) {
-            self.make_room(netns, event.destination, port);
+            self.forget_those_before(netns, event.destination, port);
+            self.make_room();
         }
         let new = || Known {
             relay: Relay::new(ticket, netns, event.destination, port),
@@ -156,13 +157,17 @@ impl Relays {
         self.stir.notify_one();
     }
 
-    /// Forgets who was there before, and who was not connected to for longest where there are too many.
-    fn make_room(&mut self, netns: NetnsCookie, address: Address, port: u16) {
+    /// Forgets who was there before. Whose network namespace nobody knows may be in another one: a session has such of its own.
+    fn forget_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
         self.known.retain(|_, known| {
             let relay = &known.relay;
-            let is_there = relay.netns == netns || relay.netns.0 == 0 || netns.0 == 0;
+            let is_there = relay.netns == netns && netns.0 != 0;
             !is_there || relay.address != address || relay.port != port
         });
+    }
+
+    /// Forgets who was not connected to for longest where there are too many.
+    fn make_room(&mut self) {
         if self.known.len() >= MAX_KNOWN {
             let oldest = self.known.iter().min_by_key(|(_, known)| known.used);
             let oldest = oldest.map(|(ticket, _)| *ticket);
@@ -220,6 +225,17 @@ impl Known {
     fn through(&self) -> Through {
         let who = self.who.clone().unwrap_or_default();
         through(self.relay.address, self.relay.port, &who)
+    }
+
+    /// Takes over what the kernel was told of it.
+    fn recall(&mut self, relay: &Relay) {
+        let count = (relay.len as usize).min(MAX_LEADS);
+        let found = Found {
+            leads: relay.leads[..count].to_vec(),
+            anywhere: relay.flags & relay_flags::ANYWHERE != 0,
+            ..Found::default()
+        };
+        self.learn(found, relay.owner);
     }
 
     /// Takes over what was found. What it once led to it may lead to again: nothing is forgotten. True where that is new.
@@ -311,7 +327,7 @@ impl State {
         for (ticket, by, is_live) in due {
             let way = self.way_to(by);
             let guarded = self.kernel_path(&self.places.cgroup_root);
-            let names = self.names.addresses();
+            let names = self.names_of_people();
             let Some(known) = self.relays.known.get_mut(&ticket) else {
                 continue;
             };
@@ -332,6 +348,22 @@ impl State {
             ));
         }
         places
+    }
+
+    /// What names stand for in policies that people have put in force. What a session has had looked up says nothing of
+    /// where a listener outside leads: to that one, the name may stand for another address.
+    fn names_of_people(&self) -> BTreeMap<String, Vec<IpAddr>> {
+        let outer = self.sessions.all_live();
+        let outer = outer.filter(|session| session.about.outermost.is_none());
+        let slots: HashSet<PolicyId> = outer
+            .flat_map(|session| session.chain.iter().copied())
+            .chain(self.default_slot)
+            .collect();
+        let policies = slots.iter().filter_map(|slot| self.policies.get(*slot));
+        let names: BTreeSet<&str> = policies.flat_map(|policy| policy.names()).collect();
+        let mut known = self.names.addresses();
+        known.retain(|name, _| names.contains(name.as_str()));
+        known
     }
 
     /// The way into the network of a process of a session's; none where it is guardd's own, or gone.
@@ -355,6 +387,12 @@ impl State {
             // What it led to is judged by for as long as its connections live; nobody new gets to it.
             known.due = None;
             return;
+        }
+        // The kernel may know more of it, from before it was forgotten here.
+        if !known.is_told
+            && let Ok(Some(relay)) = self.datapath.relay(ticket)
+        {
+            known.recall(&relay);
         }
         let is_new = known.learn(found, owner);
         if !is_new && known.is_told {
@@ -493,7 +531,7 @@ pub fn place_of(address: IpAddr, port: u16, state: &State) -> Place {
         address: address.into(),
         port,
         guarded: state.kernel_path(&state.places.cgroup_root),
-        names: state.names.addresses(),
+        names: state.names_of_people(),
     }
 }
 
