@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
 use netlink_packet_sock_diag::{AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage};
 
-use super::sock_diag::Diag;
+use super::{open_sockets, sock_diag::Diag};
 
 /// A socket that listens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,18 +63,9 @@ pub fn holders() -> HashMap<u32, u32> {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     for pid in pids {
-        let open = fs::read_dir(format!("/proc/{pid}/fd"))
-            .into_iter()
-            .flatten();
-        for link in open
-            .flatten()
-            .filter_map(|fd| fs::read_link(fd.path()).ok())
-        {
-            let link = link.to_string_lossy();
-            let inode = link.strip_prefix("socket:[");
-            let inode = inode.and_then(|rest| rest.strip_suffix(']')?.parse().ok());
-            holders.extend(inode.map(|inode| (inode, pid)));
-        }
+        let open = open_sockets::of(Path::new(&format!("/proc/{pid}")), usize::MAX);
+        let inodes = open.into_iter().flatten();
+        holders.extend(inodes.filter_map(|inode| Some((u32::try_from(inode).ok()?, pid))));
     }
     holders
 }
