@@ -229,7 +229,7 @@ pub struct Reached {
     pub to: IpAddr,
     /// The port, where the protocol has one.
     pub port: Option<u16>,
-    /// The whole record: `protocol` and `routing` of a packet, `method`, `path` and `body` of a request.
+    /// The whole record: `protocol`, `routing` and `reset` of a packet, `method`, `path` and `body` of a request.
     pub record: Value,
 }
 
@@ -244,6 +244,13 @@ impl Reached {
                 .and_then(|port| port.try_into().ok()),
             record: record.clone(),
         })
+    }
+
+    /// A TCP reset without data. The kernel sends such for no socket at all, in answer to a segment of a connection that is
+    /// gone.
+    #[must_use]
+    pub fn is_bare_reset(&self) -> bool {
+        self.record["reset"] == true
     }
 
     /// The IP protocol of a packet.

@@ -65,6 +65,17 @@ impl<'a> Packet<'a> {
         })
     }
 
+    /// A TCP segment that ends a connection and carries nothing (RFC 9293 3.1, 3.5.2).
+    pub(super) fn is_bare_reset(&self) -> bool {
+        const RST: u8 = 4;
+        let Some([offset, flags]) = array::<2>(self.payload, 12) else {
+            return false;
+        };
+        let header = usize::from(offset >> 4) * 4;
+        let is_tcp = i32::from(self.protocol) == libc::IPPROTO_TCP;
+        is_tcp && flags & RST != 0 && self.payload.len() == header
+    }
+
     /// Neighbour discovery and multicast listener reports, which machines send by themselves.
     pub(super) fn is_neighbour_discovery(&self) -> bool {
         let icmp6 = i32::from(self.protocol) == libc::IPPROTO_ICMPV6;
@@ -103,6 +114,21 @@ mod tests {
         assert_eq!(packet.to, Ipv6Addr::LOCALHOST);
         assert_eq!((packet.protocol, packet.port), (17, Some(53)));
         assert!(packet.routing);
+    }
+
+    #[test]
+    fn a_reset_is_bare_where_nothing_follows_it() {
+        let segment = |flags: u8, more: usize| {
+            let mut bytes = vec![0; 20 + 20 + more];
+            bytes[0] = 0x45;
+            bytes[9] = 6;
+            bytes[32] = 5 << 4;
+            bytes[33] = flags;
+            Packet::parse(&bytes).unwrap().is_bare_reset()
+        };
+        let (rst, ack, syn) = (4, 16, 2);
+        assert!(segment(rst, 0) && segment(rst | ack, 0));
+        assert!(!segment(ack, 0) && !segment(syn, 0) && !segment(rst, 1));
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn report(packet: &Packet<'_>) {
         "protocol": packet.protocol,
         "port": packet.port,
         "routing": packet.routing,
+        "reset": packet.is_bare_reset(),
     }));
 }
 

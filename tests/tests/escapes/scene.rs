@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use guard_lab::{
-    AGENT, Attempt, Daemon, DaemonBuilder, Network, Production, Report, Running, bins, mounts,
+    AGENT, Attempt, Daemon, DaemonBuilder, Network, Production, Reached, Report, Running, bins,
+    mounts,
 };
 use serde_json::Value;
 
@@ -110,11 +111,19 @@ impl Scene {
 
     /// How many packets have reached an address so far.
     pub(crate) fn packets_to(&self, address: &str) -> Result<usize> {
-        let reached = self.production.reached()?;
-        let to = reached
-            .iter()
-            .filter(|one| one.kind == "packet" && one.to.to_string() == address);
-        Ok(to.count())
+        Ok(self.all_packets_to(address)?.len())
+    }
+
+    /// The same but for the kernel's own resets: production may answer a connection that is gone.
+    pub(crate) fn packets_of_sockets_to(&self, address: &str) -> Result<usize> {
+        let packets = self.all_packets_to(address)?;
+        Ok(packets.iter().filter(|one| !one.is_bare_reset()).count())
+    }
+
+    fn all_packets_to(&self, address: &str) -> Result<Vec<Reached>> {
+        let mut reached = self.production.reached()?;
+        reached.retain(|one| one.kind == "packet" && one.to.to_string() == address);
+        Ok(reached)
     }
 
     /// What an attempt came to, by the packets that reached an address meanwhile.
