@@ -24,6 +24,10 @@ pub enum Hook {
     /// elsewhere by now. [`Event::count`] is its [`crate::Ticket`], and [`Event::cgroup`] the cookie of its network
     /// namespace, or 0.
     Listener = 7,
+    /// Nothing was refused: a process outside connects, which serves a listener that a session has connected to. It, or
+    /// what it was started by, is the process [`Event::count`] of [`crate::Dialer`]; [`Event::cgroup`] is the cookie of
+    /// its network namespace, or 0.
+    Dial = 8,
 }
 
 impl Hook {
@@ -38,6 +42,7 @@ impl Hook {
             5 => Self::Egress,
             6 => Self::SockCreate,
             7 => Self::Listener,
+            8 => Self::Dial,
             _ => return None,
         })
     }
@@ -53,6 +58,7 @@ impl Hook {
             Self::Egress => "egress",
             Self::SockCreate => "sock_create",
             Self::Listener => "listener",
+            Self::Dial => "dial",
         }
     }
 }

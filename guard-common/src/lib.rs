@@ -30,7 +30,7 @@ pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,
     Verdict, prefix_flags,
 };
-pub use relay::{MAX_LEADS, Relay, Ticket, relay_flags};
+pub use relay::{Dialed, Dialer, MAX_LEADS, Relay, Ticket, relay_flags};
 pub use session::{MAX_CHAIN, Session, SessionId};
 
 /// Version of every layout in this crate. A daemon refuses pins that say another one.

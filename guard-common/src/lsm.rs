@@ -44,8 +44,10 @@ pub mod at {
     pub const INODE_MODE: usize = 17;
     /// `file.private_data`
     pub const FILE_PRIVATE: usize = 18;
+    /// `task_struct.real_parent`
+    pub const TASK_PARENT: usize = 19;
     /// How many there are.
-    pub const LEN: usize = 19;
+    pub const LEN: usize = 20;
 }
 
 /// `sun_path` of unix(7), in bytes.

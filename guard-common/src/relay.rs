@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::{Address, Connection, NetnsCookie, Protocol};
+use crate::{Address, BootTime, Connection, NetnsCookie, Protocol};
 
 /// Destinations of one listener that are told apart; one that leads to more leads anywhere.
 pub const MAX_LEADS: usize = 16;
@@ -57,6 +57,37 @@ pub struct Relay {
     pub leads: [Connection; MAX_LEADS],
     /// See [`Self::head`].
     pub tail: u64,
+}
+
+/// The value of `DIALERS`, keyed by a process' id: one that serves a listener which a session has connected to. What it
+/// connects to is where that may lead. Written by guardd.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Dialer {
+    /// Until then: it may have ended, and its id be another's.
+    pub until: BootTime,
+    /// The cgroup of the session that it is in; 0 outside.
+    pub cgroup: u64,
+    /// The second that `in_window` counts. Written by the kernel half, as that.
+    pub window: BootTime,
+    /// What was told of it in that second.
+    pub in_window: u64,
+}
+
+/// The key of `DIALED`: what guardd was told of lately.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Dialed {
+    /// Where it connects to.
+    pub to: Address,
+    /// The key of its [`Dialer`].
+    pub process: u32,
+    /// The port, host byte order.
+    pub port: u32,
 }
 
 impl Relay {

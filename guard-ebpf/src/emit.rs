@@ -235,19 +235,59 @@ pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: 
     entry.submit(0);
 }
 
+/// Has guardd know where a process connects to which serves a listener; false where the ring buffer is full.
+#[inline(always)]
+pub(crate) fn dial(to: &Connection, process: u32, netns: NetnsCookie) -> bool {
+    let Some(mut entry) = EVENTS.reserve(0) else {
+        return false;
+    };
+    let (pid, tgid) = kernel::current_pid_tgid();
+    entry.write(Event {
+        at: kernel::boot_time(),
+        cgroup: netns.0,
+        count: u64::from(process),
+        destination: to.to,
+        pid,
+        tgid,
+        uid: u32::MAX,
+        port: to.port,
+        protocol: to.protocol,
+        hook: Hook::Dial as u8,
+        ..Event::default()
+    });
+    entry.submit(0);
+    true
+}
+
 /// Whether a session may report once more in this second.
 #[inline(always)]
 fn has_room(stats: *mut SessionStats, now: BootTime) -> bool {
-    // SAFETY: pointers into a live map value. Two writers that race for a new window both write the
-    // present, and at worst a few more events pass.
+    // SAFETY: pointers into a live map value.
     unsafe {
-        let window = &raw mut (*stats).window;
-        let in_window = &raw mut (*stats).in_window;
+        let (window, count) = (&raw mut (*stats).window, &raw mut (*stats).in_window);
+        is_within_limit(window, count, now, EVENTS_A_SECOND)
+    }
+}
+
+/// Counts one more in this second, which `window` is the beginning of; false where that is more than `limit`.
+///
+/// # Safety
+///
+/// Both point into a live map value, aligned to 8.
+#[inline(always)]
+pub(crate) unsafe fn is_within_limit(
+    window: *mut BootTime,
+    count: *mut u64,
+    now: BootTime,
+    limit: u64,
+) -> bool {
+    // SAFETY: the caller's. Two writers that race for a new window both write the present, and at worst a few more pass.
+    unsafe {
         if now.0 >= window.read_volatile().0 + SECOND {
             window.write_volatile(now);
-            in_window.write_volatile(0);
+            count.write_volatile(0);
         }
-        kernel::fetch_add(in_window, 1) < EVENTS_A_SECOND
+        kernel::fetch_add(count, 1) < limit
     }
 }
 

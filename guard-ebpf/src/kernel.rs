@@ -72,6 +72,13 @@ pub(crate) fn current_pid_tgid() -> (u32, u32) {
     (both as u32, (both >> 32) as u32)
 }
 
+/// The address of the current task (`struct task_struct`), as a number.
+#[inline(always)]
+pub(crate) fn current_task() -> u64 {
+    // SAFETY: takes no pointer.
+    unsafe { raw::bpf_get_current_task() }
+}
+
 /// User of the current task.
 #[inline(always)]
 pub(crate) fn current_uid() -> u32 {

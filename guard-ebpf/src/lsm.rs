@@ -6,7 +6,7 @@
 //! its own description of itself. Whatever cannot be read is another's.
 
 use aya_ebpf::{
-    EbpfContext as _, Global,
+    EbpfContext as _,
     btf_maps::{Array, HashMap},
     macros::{btf_map, lsm},
     programs::LsmContext,
@@ -17,6 +17,7 @@ use guard_common::{
 
 use crate::{
     emit, kernel,
+    layout::{self, field},
     maps::{self, EVENTS, NO_PREALLOC, SESSION_LEVEL},
 };
 
@@ -29,14 +30,6 @@ const UNIX: u32 = 1;
 /// `S_IFMT` and `S_IFSOCK` of linux/stat.h.
 const KIND_OF_FILE: u16 = 0o170_000;
 const SOCKET: u16 = 0o140_000;
-
-/// The id of the guard's root cgroup. Set by guardd when it loads the programs, as all here.
-#[unsafe(no_mangle)]
-static ROOT_ID: Global<u64> = Global::new(0);
-
-/// Where the kernel keeps what, see [`at`].
-#[unsafe(no_mangle)]
-static OFFSETS: Global<[u32; at::LEN]> = Global::new([0; at::LEN]);
 
 /// What guardd knows of sessions. Written by it.
 #[btf_map]
@@ -122,7 +115,7 @@ pub fn task_kill(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn judged() -> Option<u64> {
     let level = SESSION_LEVEL.load();
-    if kernel::task_ancestor_cgroup(level.wrapping_sub(1)) != ROOT_ID.load() {
+    if !layout::is_within_root() {
         return None;
     }
     let session = kernel::task_ancestor_cgroup(level);
@@ -275,19 +268,6 @@ fn session_of(cgroup: u64) -> u64 {
     let ancestor: u64 = kernel::peek(ancestors + 8 * u64::from(level));
     let node: u64 = kernel::peek(field(ancestor, at::CGROUP_KN));
     kernel::peek(field(node, at::KN_ID))
-}
-
-/// The address of a field.
-#[inline(always)]
-fn field(structure: u64, index: usize) -> u64 {
-    // SAFETY: one element of a table that the loader has written, and nobody changes.
-    let offset = unsafe {
-        (&raw const OFFSETS)
-            .cast::<u32>()
-            .add(index)
-            .read_volatile()
-    };
-    structure + u64::from(offset)
 }
 
 /// An argument of the hook, as a number: the verifier follows no pointer that is read so.

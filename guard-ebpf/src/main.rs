@@ -10,9 +10,11 @@
 #![allow(missing_docs, unreachable_pub)]
 
 mod ctx;
+mod dial;
 mod emit;
 mod hold;
 mod kernel;
+mod layout;
 mod lsm;
 mod maps;
 mod relay;

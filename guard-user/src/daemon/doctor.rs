@@ -74,7 +74,14 @@ const POLKIT: Check = Check::way(
 .optional();
 
 /// Hooks that refuse nothing: without them programs are told less, or wait longer.
-const HELPERS: [&str; 4] = ["getpeername4", "getpeername6", "hold", "listen"];
+const HELPERS: [&str; 6] = [
+    "getpeername4",
+    "getpeername6",
+    "hold",
+    "listen",
+    "top_dial4",
+    "top_dial6",
+];
 
 /// What was found last about the machine.
 #[derive(Debug, Default)]

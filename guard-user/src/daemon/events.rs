@@ -107,6 +107,10 @@ impl State {
             self.note_listener(event);
             return Ok(());
         }
+        if event.hook == Hook::Dial as u8 {
+            self.note_dial(event);
+            return Ok(());
+        }
         self.note_way(event);
         if event.hook == Hook::Egress as u8 {
             self.end_spent_holes(Some(event.session));

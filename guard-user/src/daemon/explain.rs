@@ -69,10 +69,8 @@ pub async fn explain(
     let Some((address, port)) = near(to, ports) else {
         return Ok(told);
     };
-    let place = shared.with(|state| relays::place_of(address, port, state));
-    let looked = tokio::task::spawn_blocking(move || relays::look::look(&place)).await;
-    let found = match looked {
-        Ok(Ok(found)) if found.listens => found,
+    let found = match relays::look_now(shared, address, port).await {
+        Ok(found) if found.listens => found,
         _ => return Ok(told),
     };
     let is_own = match under {

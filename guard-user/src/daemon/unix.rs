@@ -194,6 +194,11 @@ impl State {
         if let Some(problem) = self.datapath.foreign_problem() {
             tracing::warn!("{problem}: sessions may use sockets that are handed in");
         }
+        if let Some(problem) = self.datapath.dials_problem() {
+            tracing::warn!(
+                "{problem}: a relay that connects anew for each request may not be found out"
+            );
+        }
         if let Some(problem) = self.datapath.lsm_problem() {
             tracing::info!(
                 "{problem}: nothing there judges signals, and sockets that are connected and handed in"

@@ -4,23 +4,25 @@
 
 use std::{
     fs, io,
-    os::unix::net::{SocketAddr, UnixListener, UnixStream},
+    os::{
+        fd::AsFd as _,
+        unix::net::{SocketAddr, UnixListener, UnixStream},
+    },
     path::{Path, PathBuf},
 };
 
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{Array, HashMap, MapData},
     programs::{Lsm as Program, ProgramError, links::FdLink},
 };
-use guard_common::{AllowedName, AllowedSocket, LsmSession, at};
+use guard_common::{AllowedName, AllowedSocket, LsmSession};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, socket_with};
 use zerocopy::FromZeros as _;
 
 use super::{
-    DatapathError, Object, Result, cgroup,
-    maps::{self, bytes, gone, open},
-    pins,
+    DatapathError, Object, Result, cgroup, layout,
+    maps::{bytes, gone, open},
     top::refused,
 };
 use crate::{
@@ -62,7 +64,7 @@ impl Lsm {
         types: &Btf,
     ) -> std::result::Result<Self, String> {
         let were_there = HOOKS.iter().all(|hook| pin(live, hook).exists());
-        let attached = load(live, object, root, types)
+        let attached = layout::load(live, object, root, types, &MAPS)
             .and_then(|mut ebpf| attach_all(live, &mut ebpf))
             .and_then(|()| Self::open(live));
         let words = match attached {
@@ -157,62 +159,6 @@ fn is_of<const N: usize, E>(
     }
 }
 
-fn load(live: &Path, object: &Object, root: &cgroup::Root, types: &Btf) -> Result<Ebpf> {
-    let offsets = offsets(types).map_err(refused("the kernel's types"))?;
-    let (level, id) = (root.session_level(), root.id());
-    let mut loader = EbpfLoader::new();
-    loader.override_global("SESSION_LEVEL", &level, true);
-    // An object of an earlier guard's has none of those.
-    loader.override_global("ROOT_ID", &id, false);
-    loader.override_global("OFFSETS", &offsets, false);
-    for name in maps::NAMES.iter().chain(&MAPS) {
-        loader.map_pin_path(name, pins::map(live, name));
-    }
-    loader
-        .load(object.bytes())
-        .map_err(DatapathError::ebpf("load the eBPF programs"))
-}
-
-fn offsets(btf: &Btf) -> io::Result<[u32; at::LEN]> {
-    let mut offsets = [0; at::LEN];
-    let fields: [(usize, &[(&str, &str)]); at::LEN] = [
-        (at::SOCKET_SK, &[("socket", "sk")]),
-        (
-            at::SK_CGROUP,
-            &[("sock", "sk_cgrp_data"), ("sock_cgroup_data", "cgroup")],
-        ),
-        (
-            at::SK_FAMILY,
-            &[("sock", "__sk_common"), ("sock_common", "skc_family")],
-        ),
-        (
-            at::SK_COOKIE,
-            &[("sock", "__sk_common"), ("sock_common", "skc_cookie")],
-        ),
-        (at::SK_UID, &[("sock", "sk_uid")]),
-        (at::UNIX_ADDR, &[("unix_sock", "addr")]),
-        (at::UNIX_PEER, &[("unix_sock", "peer")]),
-        (at::ADDR_LEN, &[("unix_address", "len")]),
-        (at::ADDR_NAME, &[("unix_address", "name")]),
-        (at::CGROUP_LEVEL, &[("cgroup", "level")]),
-        (at::CGROUP_ANCESTORS, &[("cgroup", "ancestors")]),
-        (at::CGROUP_KN, &[("cgroup", "kn")]),
-        (at::KN_ID, &[("kernfs_node", "id")]),
-        (at::TASK_CGROUPS, &[("task_struct", "cgroups")]),
-        (at::CSET_CGROUP, &[("css_set", "dfl_cgrp")]),
-        (at::TASK_TGID, &[("task_struct", "tgid")]),
-        (at::FILE_INODE, &[("file", "f_inode")]),
-        (at::INODE_MODE, &[("inode", "i_mode")]),
-        (at::FILE_PRIVATE, &[("file", "private_data")]),
-    ];
-    for (index, path) in fields {
-        for (structure, member) in path {
-            offsets[index] += btf.member(structure, member)?.cast_unsigned();
-        }
-    }
-    Ok(offsets)
-}
-
 /// Loads all before any is attached.
 fn attach_all(live: &Path, ebpf: &mut Ebpf) -> Result<()> {
     let types = aya::Btf::from_sys_fs().map_err(DatapathError::ebpf("read the kernel's types"))?;
@@ -253,7 +199,7 @@ fn attach_one(live: &Path, program: &mut Program, hook: &str) -> Result<()> {
 }
 
 fn does_the_same(pin: &Path, program: &Program) -> bool {
-    let there = bpf::lsm_program(pin).and_then(|id| bpf::tag(&bpf::program_of(id)?));
+    let there = bpf::lsm_program(pin).and_then(|id| bpf::tag(bpf::program_of(id)?.as_fd()));
     let info = program.info().ok();
     there.is_ok_and(|tag| info.is_some_and(|info| info.tag() == u64::from_be_bytes(tag)))
 }
@@ -340,19 +286,9 @@ pub(super) fn read_back(live: &Path, attached: bool) -> Vec<HookStatus> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use aya::EbpfLoader;
 
-    #[test]
-    fn this_kernel_says_where_it_keeps_what_programs_read() {
-        let offsets = offsets(&Btf::of_kernel().unwrap()).unwrap();
-        // These are at the beginning of theirs by what the kernel's code says; all the others are not.
-        for (index, offset) in offsets.iter().enumerate() {
-            let is_first = [at::INODE_MODE].contains(&index);
-            assert_eq!(*offset == 0, is_first, "{index}");
-        }
-        let [family, cookie] = [at::SK_FAMILY, at::SK_COOKIE].map(|index| offsets[index]);
-        assert_eq!((family, cookie % 8), (16, 0));
-    }
+    use super::*;
 
     /// Also where the kernel takes no program of that type: they do nothing with their context that a tracepoint's may not.
     #[test]
@@ -367,7 +303,7 @@ mod tests {
                 bytes[at..at + 4].copy_from_slice(b"tp//");
             }
         }
-        let offsets = offsets(&Btf::of_kernel().unwrap()).unwrap();
+        let offsets = layout::offsets(&Btf::of_kernel().unwrap()).unwrap();
         let mut loader = EbpfLoader::new();
         loader.override_global("SESSION_LEVEL", &2_u32, true);
         loader.override_global("ROOT_ID", &1_u64, true);

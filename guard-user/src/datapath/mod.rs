@@ -7,6 +7,7 @@
 
 mod assembler;
 mod cgroup;
+mod dials;
 mod error;
 mod events;
 mod foreign;
@@ -16,6 +17,7 @@ mod hole_list;
 mod hole_oracle;
 mod holes;
 mod hooks;
+mod layout;
 mod lsm;
 mod maps;
 mod object;
@@ -77,6 +79,8 @@ pub struct Datapath {
     unix: std::result::Result<unix::Unix, String>,
     /// Why sessions may use sockets that were made outside, where they may.
     foreign: std::result::Result<(), String>,
+    /// What tells where processes outside connect to, or why nothing does.
+    dials: std::result::Result<dials::Dials, String>,
     /// None where the kernel half asks nobody where listeners lead.
     relays: Option<relays::Relays>,
     /// What is known of each slot's content; a slot that was adopted has none until it is installed again.
@@ -109,9 +113,11 @@ impl Datapath {
         let mut hooks = hooks::read_back(&live, self.proxies.is_some(), self.root.id());
         let unix: &[top::Hook] = &unix::HOOKS;
         let foreign: &[top::Hook] = &foreign::HOOKS;
+        let dials: &[top::Hook] = &dials::HOOKS;
         let mut attached = Vec::new();
         attached.extend(self.unix.is_ok().then_some(unix));
         attached.extend(self.foreign.is_ok().then_some(foreign));
+        attached.extend(self.dials.is_ok().then_some(dials));
         hooks.extend(top::read_back(&live, &attached));
         hooks.extend(lsm::read_back(&live, self.lsm.is_ok()));
         if let Some(hook) = hooks.iter().find(|hook| !hook.attached) {

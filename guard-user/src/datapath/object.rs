@@ -12,6 +12,7 @@ pub struct Object {
     build: u64,
     turns: bool,
     asks: bool,
+    tells: bool,
 }
 
 impl Object {
@@ -33,11 +34,13 @@ impl Object {
         let turns = memmem(&bytes, b"cgroup/getpeername4\0");
         // So does the name of a map.
         let asks = memmem(&bytes, b"\0RELAYS\0");
+        let tells = memmem(&bytes, b"\0DIALERS\0");
         Self {
             bytes,
             build,
             turns,
             asks,
+            tells,
         }
     }
 
@@ -53,6 +56,11 @@ impl Object {
     /// Whether it asks where listeners on this machine lead.
     pub(super) fn asks(&self) -> bool {
         self.asks
+    }
+
+    /// Whether it tells what those connect to who listen there.
+    pub(super) fn tells(&self) -> bool {
+        self.tells
     }
 
     /// Which object it is, as a number that is never 0: programs of another are replaced.
@@ -86,7 +94,8 @@ mod tests {
     fn an_object_tells_what_it_does() {
         let before = include_bytes!("../../../tests/fixtures/0.1.0/guard-ebpf.o");
         let before = Object::from_bytes(before.to_vec());
-        assert!(Object::built_in().turns() && Object::built_in().asks());
-        assert!(!before.turns() && !before.asks());
+        let now = Object::built_in();
+        assert!(now.turns() && now.asks() && now.tells());
+        assert!(!before.turns() && !before.asks() && !before.tells());
     }
 }

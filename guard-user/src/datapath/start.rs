@@ -12,8 +12,9 @@ use guard_common::meta;
 use crate::sys::btf::Btf;
 
 use super::{
-    Datapath, DatapathError, Object, Places, Result, cgroup, foreign, holding::Holding, hooks,
-    lsm::Lsm, maps::Maps, pins, proxies::Proxies, relays::Relays, unix::Unix,
+    Datapath, DatapathError, Object, Places, Result, cgroup, dials::Dials, foreign,
+    holding::Holding, hooks, lsm::Lsm, maps::Maps, pins, proxies::Proxies, relays::Relays,
+    unix::Unix,
 };
 
 /// How long the kernel may take to let go of the links to a removed cgroup.
@@ -75,6 +76,9 @@ impl Datapath {
                 .clone()
                 .and_then(|types| Unix::attach(&live, &root, types).map_err(|why| why.to_string())),
         };
+        let dials = with_types.clone().and_then(|types| {
+            Dials::attach(&live, object, &root, types).map_err(|why| why.to_string())
+        });
         let foreign = with_types
             .and_then(|types| foreign::attach(&live, &root, types).map_err(|why| why.to_string()));
         let relays = object.asks().then(|| Relays::open(&live)).transpose()?;
@@ -87,6 +91,7 @@ impl Datapath {
             lsm,
             unix,
             foreign,
+            dials,
             relays,
             slots: HashMap::new(),
             _locks: [pin_lock, root_lock],

@@ -5,7 +5,7 @@ use std::{
     fs::{self, File},
     io,
     os::{
-        fd::{AsFd as _, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::fs::MetadataExt as _,
     },
     path::{Path, PathBuf},
@@ -24,7 +24,11 @@ use crate::{
 pub(super) type Hook = (&'static str, u32);
 
 /// All that may be there.
-const HOOKS: [&[Hook]; 2] = [&super::unix::HOOKS, &super::foreign::HOOKS];
+const HOOKS: [&[Hook]; 3] = [
+    &super::unix::HOOKS,
+    &super::foreign::HOOKS,
+    &super::dials::HOOKS,
+];
 
 /// Attaches a program to some hooks, and pins the links in `live`. What is there already and does the same goes on; else the
 /// new one is there before that goes.
@@ -33,18 +37,32 @@ const HOOKS: [&[Hook]; 2] = [&super::unix::HOOKS, &super::foreign::HOOKS];
 ///
 /// The system's, as where the kernel has no such hook.
 pub(super) fn attach(live: &Path, hooks: &[Hook], code: &[u64]) -> Result<()> {
-    let top = top()?;
-    for &(name, attach_type) in hooks {
-        let pin = pin(live, name);
+    for hook in hooks {
+        let (name, attach_type) = *hook;
         let program = bpf::load_program(ProgramKind::address_hook(attach_type), name, code)
             .map_err(refused(name))?;
-        if !does_the_same(&pin, &program, attach_type, &top) {
-            let link =
-                bpf::attach_to_cgroup(&program, top.as_fd(), attach_type).map_err(refused(name))?;
-            replace(&link, &pin)?;
-        }
+        attach_one(live, hook, &program)?;
     }
     Ok(())
+}
+
+/// The same of one program, which is loaded.
+///
+/// # Errors
+///
+/// The system's.
+pub(super) fn attach_one(
+    live: &Path,
+    &(name, attach_type): &Hook,
+    program: &impl AsFd,
+) -> Result<()> {
+    let (top, pin) = (top()?, pin(live, name));
+    if does_the_same(&pin, program, attach_type, &top) {
+        return Ok(());
+    }
+    let link =
+        bpf::attach_to_cgroup(program.as_fd(), top.as_fd(), attach_type).map_err(refused(name))?;
+    replace(&link, &pin)
 }
 
 /// Takes programs away, where they are.
@@ -64,10 +82,10 @@ fn pin(live: &Path, hook: &str) -> PathBuf {
     live.join(format!("top_{hook}"))
 }
 
-fn does_the_same(pin: &Path, program: &OwnedFd, attach_type: u32, top: &File) -> bool {
+fn does_the_same(pin: &Path, program: &impl AsFd, attach_type: u32, top: &File) -> bool {
     let does = || -> io::Result<bool> {
         let link = bpf::link_info(pin)?;
-        let same = bpf::tag(&bpf::program_of(link.prog_id)?)? == bpf::tag(program)?;
+        let same = bpf::tag(bpf::program_of(link.prog_id)?.as_fd())? == bpf::tag(program.as_fd())?;
         let there = link.cgroup_id == top.metadata()?.ino() && link.attach_type == attach_type;
         Ok(same && there)
     };

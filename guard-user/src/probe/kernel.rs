@@ -174,7 +174,7 @@ fn compared(
     };
     let before = inside()?;
     let dir = scratch.open()?;
-    let _link = attach_to_cgroup(program, dir.as_fd(), attach)?;
+    let _link = attach_to_cgroup(program.as_fd(), dir.as_fd(), attach)?;
     Ok((before, inside()?))
 }
 

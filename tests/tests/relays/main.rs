@@ -6,8 +6,8 @@ mod scene;
 
 use std::{thread, time::Duration};
 
-use guard_lab::{Attempt, Network, Shell, eventually, patience};
-use scene::{DENIED, OPEN, PRODUCTION, Scene, tcp};
+use guard_lab::{Attempt, Network, Running, Shell, eventually, patience};
+use scene::{DENIED, OPEN, PATIENCE, PRODUCTION, Scene, tcp};
 
 #[test]
 fn a_relay_is_judged_by_where_it_leads() {
@@ -138,6 +138,8 @@ fn what_listens_in_another_session_is_judged_like_anybody() {
         assert!(!refused.ok, "{refused:?}");
     }
     assert_eq!(scene.reached(PRODUCTION), before);
+    scene.relay_in(&mut server, &format!("127.0.0.1 6004 {PRODUCTION} 5432"));
+    is_found_out(&scene, &mut shell, 6004);
 }
 
 #[test]
@@ -226,6 +228,97 @@ fn a_relay_that_connects_for_each_is_found_out_once_and_for_all() {
         assert_eq!(refused.errno.as_deref(), Some("EPERM"), "{refused:?}");
     }
     assert_eq!(scene.reached(PRODUCTION), before);
+}
+
+/// Tries until it is refused, for one connection after the other that ends at once, and sees that it stays so.
+fn is_found_out(scene: &Scene, shell: &mut Shell, port: u16) {
+    let attempt = tcp("127.0.0.1", port);
+    let refused = eventually("it is found out", || {
+        !shell.attempt(&attempt).is_ok_and(|report| report.ok)
+    });
+    refused.unwrap();
+    let before = scene.reached(PRODUCTION);
+    for _ in 0..5 {
+        let refused = shell.attempt(&attempt).unwrap();
+        assert_eq!(refused.errno.as_deref(), Some("EPERM"), "{refused:?}");
+    }
+    assert_eq!(scene.reached(PRODUCTION), before);
+    // Also to people: nothing of its connections is left for them to see.
+    let (port, policy) = (format!("127.0.0.1:{port}"), ["--policy", "asks"]);
+    let mut explain = vec!["explain", port.as_str()];
+    explain.extend(policy);
+    let explained = scene.daemon.root(explain).json().unwrap();
+    assert_eq!(explained["verdict"], "confirm", "{explained}");
+    assert_eq!(
+        explained["leads_to"][0]["address"], PRODUCTION,
+        "{explained}"
+    );
+}
+
+#[test]
+fn a_relay_whose_connections_end_at_once_is_found_out() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _threads = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
+    let _forks = scene.relay("127.0.0.1", 5433, PRODUCTION, &["fork"]);
+    let mut shell = scene.shell("asks");
+    for port in [5432, 5433] {
+        assert!(scene.outside("127.0.0.1", port));
+        is_found_out(&scene, &mut shell, port);
+    }
+}
+
+#[test]
+fn a_relay_to_a_relay_is_found_out_by_what_that_does() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _far = scene.relay("127.0.0.1", 5433, PRODUCTION, &[]);
+    let _near = scene.relay("127.0.0.1", 5432, "127.0.0.1 5433", &[]);
+    let mut shell = scene.shell("asks");
+    assert!(scene.outside("127.0.0.1", 5432));
+    is_found_out(&scene, &mut shell, 5432);
+}
+
+#[test]
+fn a_server_that_talks_to_others_that_are_allowed_or_to_itself_stays_one() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let script = "
+import socket, sys, threading, time
+server = socket.create_server(('127.0.0.1', 5432))
+print('listening', flush=True)
+def busy():
+    at = 1
+    while True:
+        at = at % 60 + 1
+        for to in [(f'198.51.100.{at}', 5432), ('127.0.0.1', 5432)]:
+            try:
+                socket.create_connection(to, 0.2).close()
+            except OSError:
+                pass
+        time.sleep(0.005)
+threading.Thread(target=busy, daemon=True).start()
+def serve(client):
+    try:
+        while data := client.recv(65536):
+            client.sendall(data)
+    except OSError:
+        pass
+while True:
+    client, _ = server.accept()
+    threading.Thread(target=serve, args=(client,), daemon=True).start()
+";
+    let mut command = network
+        .dev()
+        .command_as(guard_lab::AGENT, "/usr/bin/python3");
+    let mut server = Running::start(command.args(["-c", script])).unwrap();
+    server.line_with("listening", PATIENCE).unwrap();
+    let mut shell = scene.shell("asks");
+    for _ in 0..40 {
+        let reached = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+        assert!(reached.ok, "{reached:?}");
+    }
+    assert_eq!(scene.pending(), Vec::<serde_json::Value>::new());
 }
 
 #[test]

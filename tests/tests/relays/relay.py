@@ -1,9 +1,10 @@
-# A relay that nobody knows: it listens at ADDRESS PORT, and connects to ADDRESS PORT for each that comes, or with `early`
-# before. Prints `listening`.
-import socket, sys, threading
+# A relay that nobody knows: it listens at ADDRESS PORT, and connects to ADDRESS PORT for each that comes, with `early`
+# before, or with `fork` in a process of its own. Prints `listening`.
+import os, signal, socket, sys, threading
 
 listen, port, to, to_port = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 early = "early" in sys.argv
+forks = "fork" in sys.argv
 
 
 def family(address):
@@ -43,6 +44,15 @@ server.bind((listen, port))
 server.listen(64)
 spare = connected() if early else None
 print("listening", flush=True)
+if forks:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 while True:
     client, _ = server.accept()
+    if forks:
+        if os.fork() == 0:
+            server.close()
+            serve(client, None)
+            os._exit(0)
+        client.close()
+        continue
     threading.Thread(target=serve, args=(client, None), daemon=True).start()

@@ -12,13 +12,18 @@ const IDLE: Duration = Duration::from_secs(60);
 pub async fn follow(shared: Rc<Shared>) {
     let stir = shared.with(|state| Rc::clone(&state.relays.stir));
     loop {
-        let due = shared.with(|state| state.due_looks(now()));
-        for (ticket, place) in due {
-            let looked = tokio::task::spawn_blocking(move || look::look(&place)).await;
-            match looked {
-                Ok(Ok(found)) => shared.with(|state| state.note_found(ticket, found)),
-                Ok(Err(error)) => tracing::warn!(%error, "cannot look who listens"),
-                Err(error) => tracing::error!(%error, "cannot look who listens"),
+        let (due, terms) = shared.with(|state| state.due_looks(now()));
+        let (tickets, places): (Vec<_>, Vec<_>) = due.into_iter().unzip();
+        if !places.is_empty() {
+            let look = move || look::look_at_all(&places, &terms);
+            let looked = tokio::task::spawn_blocking(look).await;
+            let looked =
+                looked.inspect_err(|error| tracing::error!(%error, "cannot look who listens"));
+            for (ticket, found) in tickets.into_iter().zip(looked.unwrap_or_default()) {
+                match found {
+                    Ok(found) => shared.with(|state| state.note_found(ticket, found)),
+                    Err(error) => tracing::warn!(%error, "cannot look who listens"),
+                }
             }
             shared.reschedule();
         }

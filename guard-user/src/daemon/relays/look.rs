@@ -1,11 +1,13 @@
 //! Who listens at a port of this machine, and where that leads: asked of the kernel and of `/proc`. It takes a while.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::{self, File},
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     path::{Path, PathBuf},
+    rc::Rc,
     sync::LazyLock,
 };
 
@@ -39,6 +41,13 @@ pub struct Place {
     pub address: Address,
     /// The port.
     pub port: u16,
+    /// Where on the loopback its processes were seen to connect to.
+    pub dialed: Vec<SocketAddr>,
+}
+
+/// What is known beforehand, of all that is looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
     /// Where guarded cgroups are, as `/proc/PID/cgroup` names them.
     pub guarded: Option<PathBuf>,
     /// What names stand for that policies know.
@@ -58,6 +67,8 @@ pub struct Found {
     pub command: Vec<String>,
     /// The cgroups that the listeners were made in.
     pub cgroups: Vec<u64>,
+    /// The processes that serve it, and those of the listeners of this machine that it leads to.
+    pub processes: Vec<u32>,
     /// Where it leads.
     pub leads: Vec<Connection>,
     /// It leads anywhere, or to where nobody can tell.
@@ -74,29 +85,53 @@ impl Found {
     }
 }
 
-/// Looks.
+/// Looks at one.
 ///
 /// # Errors
 ///
 /// The system's, and that the namespace is another one by now.
-pub fn look(place: &Place) -> io::Result<Found> {
-    let listed = there(place.way.as_ref(), || {
-        let cookie = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"));
-        // Where the loopback is down nobody connects to it.
-        let here = cookie.and_then(netns::cookie).unwrap_or_default();
-        if place.netns.0 != 0 && here != place.netns {
-            return Err(io::Error::other(
-                "the process is in another network namespace by now",
-            ));
-        }
-        sock_list::list()
-    })?;
-    let machine = Machine::new(listed, place);
-    let mut found = Found::default();
-    machine.add(place.address, place.port, MAX_DEPTH, &mut found);
-    found.leads.sort_by_key(|lead| (lead.to.0, lead.port));
-    found.leads.dedup();
-    Ok(found)
+pub fn look(place: &Place, terms: &Terms) -> io::Result<Found> {
+    let network = Network::of(place)?;
+    let processes = Processes::all(terms);
+    Ok(find(place, &network, &processes))
+}
+
+/// Looks at several at once, which takes hardly longer than one. In the same order.
+///
+/// # Errors
+///
+/// As [`look`], of each.
+#[must_use]
+pub fn look_at_all(places: &[Place], terms: &Terms) -> Vec<io::Result<Found>> {
+    let mut networks: HashMap<NetnsCookie, Rc<Network>> = HashMap::new();
+    let listed: Vec<io::Result<Rc<Network>>> = places
+        .iter()
+        .map(|place| {
+            if let Some(known) = networks.get(&place.netns) {
+                return Ok(Rc::clone(known));
+            }
+            let network = Rc::new(Network::of(place)?);
+            // Which one it is nobody knows where that is 0.
+            if place.netns.0 != 0 {
+                networks.insert(place.netns, Rc::clone(&network));
+            }
+            Ok(network)
+        })
+        .collect();
+    // After the sockets: whoever has one of them is there, or has ended.
+    let processes = Processes::all(terms);
+    let both = places.iter().zip(listed);
+    both.map(|(place, network)| Ok(find(place, &*network?, &processes)))
+        .collect()
+}
+
+fn find(place: &Place, network: &Network, processes: &Processes<'_>) -> Found {
+    let mut search = Search::new(network, processes);
+    search.add(place.address, place.port, MAX_DEPTH);
+    for at in &place.dialed {
+        search.add_lead(*at, Protocol::TCP, MAX_DEPTH);
+    }
+    search.finish()
 }
 
 /// All that listen in guardd's network where its loopback leads, and lead elsewhere.
@@ -104,108 +139,74 @@ pub fn look(place: &Place) -> io::Result<Found> {
 /// # Errors
 ///
 /// The system's.
-pub fn survey(place: &Place) -> io::Result<Vec<(SocketAddr, Found)>> {
-    let machine = Machine::new(sock_list::list()?, place);
+pub fn survey(terms: &Terms) -> io::Result<Vec<(SocketAddr, Found)>> {
+    let network = Network::new(sock_list::list()?);
+    let processes = Processes::all(terms);
     let near = |one: &&Listed| {
         let at = one.local.ip();
         one.used == Use::Listens && (is_near(at) || at.is_unspecified())
     };
-    let mut all: Vec<SocketAddr> = machine
-        .listed
-        .iter()
-        .filter(near)
-        .map(|one| one.local)
-        .collect();
-    all.sort_unstable();
-    all.dedup();
+    let all = network.listed.iter().filter(near).map(|one| one.local);
+    let all: BTreeSet<SocketAddr> = all.collect();
     let found = all.into_iter().map(|at| {
-        let mut found = Found::default();
         let asked = match at.ip() {
             IpAddr::V4(own) if own.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
             IpAddr::V6(own) if own.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
             other => other,
         };
-        machine.add(asked.into(), at.port(), MAX_DEPTH, &mut found);
-        (at, found)
+        let mut search = Search::new(&network, &processes);
+        search.add(asked.into(), at.port(), MAX_DEPTH);
+        (at, search.finish())
     });
     Ok(found
         .filter(|(_, one)| one.may_lead_anywhere() || !one.leads.is_empty())
         .collect())
 }
 
-/// What is known of sockets and processes at one moment.
-struct Machine<'p> {
-    place: &'p Place,
+/// The sockets of a network namespace at one moment.
+struct Network {
     listed: Vec<Listed>,
-    /// The processes that have a socket, by its inode.
-    holders: HashMap<u32, Vec<u32>>,
-    /// The sockets of a process, by their inodes.
-    sockets: HashMap<u32, HashSet<u32>>,
-    children: HashMap<u32, Vec<u32>>,
-    /// It may not see the sockets of all processes.
-    is_blind: bool,
+    /// Those that listen at a port, and those of an inode, by their places in `listed`.
+    listeners: HashMap<u16, Vec<usize>>,
+    sockets: HashMap<u32, Vec<usize>>,
 }
 
-impl<'p> Machine<'p> {
-    fn new(listed: Vec<Listed>, place: &'p Place) -> Self {
-        let mut machine = Self {
-            place,
-            listed,
-            holders: HashMap::new(),
-            sockets: HashMap::new(),
-            children: HashMap::new(),
-            is_blind: false,
-        };
-        for pid in processes() {
-            let sockets = machine.sockets_of(pid);
-            machine.is_blind |= sockets.as_ref().is_err_and(|error| !is_gone(error));
-            for inode in sockets.unwrap_or_default() {
-                machine.holders.entry(inode).or_default().push(pid);
-                machine.sockets.entry(pid).or_default().insert(inode);
+impl Network {
+    fn of(place: &Place) -> io::Result<Self> {
+        let listed = there(place.way.as_ref(), || {
+            let cookie = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"));
+            // Where the loopback is down nobody connects to it.
+            let here = cookie.and_then(netns::cookie).unwrap_or_default();
+            if place.netns.0 != 0 && here != place.netns {
+                return Err(io::Error::other(
+                    "the process is in another network namespace by now",
+                ));
             }
-            if let Some(parent) = parent_of(pid) {
-                machine.children.entry(parent).or_default().push(pid);
-            }
-        }
-        machine
+            sock_list::list()
+        })?;
+        Ok(Self::new(listed))
     }
 
-    /// Adds who listens there, and where that leads.
-    fn add(&self, address: Address, port: u16, depth: usize, found: &mut Found) {
-        let listeners = self.listeners(address, port);
-        if depth == 0 {
-            found.anywhere = true;
-            return;
-        }
-        let is_first = depth == MAX_DEPTH;
-        found.listens |= !listeners.is_empty();
-        let holders = listeners
-            .iter()
-            .filter_map(|one| self.holders.get(&one.inode));
-        let mut holders: Vec<u32> = holders.flatten().copied().collect();
-        holders.sort_unstable();
-        holders.dedup();
-        found.unread |= holders.is_empty() && !listeners.is_empty() && self.is_blind;
-        if is_first {
-            found.cgroups.extend(listeners.iter().map(|one| one.cgroup));
-            // PID 1 has a copy of what it opens for others.
-            let shown = holders.iter().find(|pid| **pid != 1).or(holders.first());
-            if let Some(pid) = shown {
-                found.pid = Some(*pid);
-                found.comm = program(*pid);
-                found.command = self.command_line(*pid).unwrap_or_default();
+    fn new(listed: Vec<Listed>) -> Self {
+        let mut listeners: HashMap<u16, Vec<usize>> = HashMap::new();
+        let mut sockets: HashMap<u32, Vec<usize>> = HashMap::new();
+        for (at, one) in listed.iter().enumerate() {
+            if one.used == Use::Listens {
+                listeners.entry(one.local.port()).or_default().push(at);
             }
+            sockets.entry(one.inode).or_default().push(at);
         }
-        let is_served = holders.iter().any(|pid| *pid != 1);
-        for pid in holders.iter().filter(|pid| **pid != 1 || !is_served) {
-            self.add_process(*pid, port, depth, found);
+        Self {
+            listed,
+            listeners,
+            sockets,
         }
     }
 
     /// The sockets that get connections to there: those of that very address before those for all.
     fn listeners(&self, address: Address, port: u16) -> Vec<&Listed> {
-        let at_port = |one: &&Listed| one.used == Use::Listens && one.local.port() == port;
-        let all = self.listed.iter().filter(at_port);
+        let all = self.listeners.get(&port).into_iter().flatten();
+        let all = all.filter_map(|at| self.listed.get(*at));
         let (exact, others): (Vec<_>, Vec<_>) =
             all.partition(|one| Address::from(one.local.ip()) == address);
         if exact.is_empty() {
@@ -218,67 +219,48 @@ impl<'p> Machine<'p> {
         exact
     }
 
-    fn add_process(&self, pid: u32, port: u16, depth: usize, found: &mut Found) {
-        let own = self.connections(&self.family(pid), port);
-        let command = self.command_line(pid);
-        found.unread |= command.is_none();
-        let told = command::leads(
-            &program(pid).unwrap_or_default(),
-            &command.unwrap_or_default(),
-            port,
-            !own.is_empty(),
-        );
-        for (peer, protocol) in &own {
-            self.add_lead(*peer, *protocol, depth, found);
-        }
-        for lead in told {
-            match lead {
-                Lead::Anywhere => found.anywhere = true,
-                Lead::Peer(port) => {
-                    let peers: Vec<_> =
-                        own.iter().filter(|(peer, _)| !is_near(peer.ip())).collect();
-                    found.anywhere |= peers.is_empty();
-                    for (peer, _) in peers {
-                        let to = (peer.ip(), port).into();
-                        self.add_lead(to, Protocol::TCP, depth, found);
-                    }
-                }
-                Lead::To(host, port) => self.add_named(&host, port, depth, found),
-            }
-        }
+    fn of_inodes<'s>(&'s self, inodes: &'s HashSet<u32>) -> impl Iterator<Item = &'s Listed> {
+        let places = inodes.iter().filter_map(|inode| self.sockets.get(inode));
+        places.flatten().filter_map(|at| self.listed.get(*at))
     }
+}
 
-    fn add_named(&self, host: &str, port: u16, depth: usize, found: &mut Found) {
-        if let Ok(address) = host.parse::<IpAddr>() {
-            return self.add_lead((address, port).into(), Protocol::TCP, depth, found);
-        }
-        let name = host.trim_end_matches('.').to_ascii_lowercase();
-        if name == "localhost" {
-            let here = SocketAddr::from(([127, 0, 0, 1], port));
-            return self.add_lead(here, Protocol::TCP, depth, found);
-        }
-        match self.place.names.get(&name) {
-            Some(addresses) if !addresses.is_empty() => {
-                for address in addresses {
-                    self.add_lead((*address, port).into(), Protocol::TCP, depth, found);
-                }
-            }
-            // No policy knows it, so nobody asks for its address.
-            _ => found.anywhere = true,
-        }
-    }
+/// What is known of processes at one moment.
+struct Processes<'t> {
+    terms: &'t Terms,
+    /// The processes that have a socket, by its inode.
+    holders: HashMap<u32, Vec<u32>>,
+    /// The sockets of a process, by their inodes.
+    sockets: HashMap<u32, HashSet<u32>>,
+    children: HashMap<u32, Vec<u32>>,
+    /// It may not see the sockets of all processes.
+    is_blind: bool,
+    /// What was read of command lines.
+    commands: RefCell<HashMap<u32, Option<Vec<String>>>>,
+}
 
-    fn add_lead(&self, to: SocketAddr, protocol: Protocol, depth: usize, found: &mut Found) {
-        if is_near(to.ip()) {
-            if protocol == Protocol::TCP {
-                self.add(to.ip().into(), to.port(), depth - 1, found);
+impl<'t> Processes<'t> {
+    fn all(terms: &'t Terms) -> Self {
+        let mut all = Self {
+            terms,
+            holders: HashMap::new(),
+            sockets: HashMap::new(),
+            children: HashMap::new(),
+            is_blind: false,
+            commands: RefCell::default(),
+        };
+        for pid in processes() {
+            let sockets = all.sockets_of(pid);
+            all.is_blind |= sockets.as_ref().is_err_and(|error| !is_gone(error));
+            for inode in sockets.unwrap_or_default() {
+                all.holders.entry(inode).or_default().push(pid);
+                all.sockets.entry(pid).or_default().insert(inode);
             }
-            return;
+            if let Some(parent) = parent_of(pid) {
+                all.children.entry(parent).or_default().push(pid);
+            }
         }
-        let lead = Connection::new(to.ip().into(), protocol, to.port());
-        if !found.leads.contains(&lead) {
-            found.leads.push(lead);
-        }
+        all
     }
 
     /// A process and what it has started, but for what is guarded: that is judged for itself.
@@ -299,7 +281,7 @@ impl<'p> Machine<'p> {
     }
 
     fn is_guarded(&self, pid: u32) -> bool {
-        let guarded = self.place.guarded.as_deref();
+        let guarded = self.terms.guarded.as_deref();
         guarded.is_some_and(|guarded| process::Process::is_in(pid, guarded))
     }
 
@@ -319,6 +301,15 @@ impl<'p> Machine<'p> {
 
     /// A process' command line; none where that may not be read for now.
     fn command_line(&self, pid: u32) -> Option<Vec<String>> {
+        if let Some(known) = self.commands.borrow().get(&pid) {
+            return known.clone();
+        }
+        let read = self.read_command_line(pid);
+        self.commands.borrow_mut().insert(pid, read.clone());
+        read
+    }
+
+    fn read_command_line(&self, pid: u32) -> Option<Vec<String>> {
         static OF_SESSIONS: LazyLock<Patient<Vec<u8>>> =
             LazyLock::new(|| Patient::waiting(PATIENCE));
         static OF_OTHERS: LazyLock<Patient<Vec<u8>>> = LazyLock::new(|| Patient::waiting(PATIENCE));
@@ -333,21 +324,148 @@ impl<'p> Machine<'p> {
             Err(_) => None,
         }
     }
+}
+
+/// Who listens at one place, as far as it is known.
+struct Search<'m> {
+    network: &'m Network,
+    processes: &'m Processes<'m>,
+    found: Found,
+    /// Processes, each with the port that it was looked at for: those that connect to each other, or to themselves, lead
+    /// nowhere by that.
+    seen: HashSet<(u32, u16)>,
+}
+
+impl<'m> Search<'m> {
+    fn new(network: &'m Network, processes: &'m Processes<'m>) -> Self {
+        Self {
+            network,
+            processes,
+            found: Found::default(),
+            seen: HashSet::new(),
+        }
+    }
+
+    fn finish(mut self) -> Found {
+        self.found.leads.sort_by_key(|lead| (lead.to.0, lead.port));
+        self.found.leads.dedup();
+        self.found.processes.sort_unstable();
+        self.found.processes.dedup();
+        self.found
+    }
+
+    /// Adds who listens there, and where that leads.
+    fn add(&mut self, address: Address, port: u16, depth: usize) {
+        let (network, processes) = (self.network, self.processes);
+        let listeners = network.listeners(address, port);
+        if depth == 0 {
+            self.found.anywhere = true;
+            return;
+        }
+        let is_first = depth == MAX_DEPTH;
+        self.found.listens |= !listeners.is_empty();
+        let holders = listeners
+            .iter()
+            .filter_map(|one| processes.holders.get(&one.inode));
+        let mut holders: Vec<u32> = holders.flatten().copied().collect();
+        holders.sort_unstable();
+        holders.dedup();
+        self.found.unread |= holders.is_empty() && !listeners.is_empty() && processes.is_blind;
+        if is_first {
+            let cgroups = listeners.iter().map(|one| one.cgroup);
+            self.found.cgroups.extend(cgroups);
+            // PID 1 has a copy of what it opens for others.
+            let shown = holders.iter().find(|pid| **pid != 1).or(holders.first());
+            if let Some(pid) = shown {
+                self.found.pid = Some(*pid);
+                self.found.comm = program(*pid);
+                self.found.command = processes.command_line(*pid).unwrap_or_default();
+            }
+        }
+        let is_served = holders.iter().any(|pid| *pid != 1);
+        for pid in holders.iter().filter(|pid| **pid != 1 || !is_served) {
+            if self.seen.insert((*pid, port)) {
+                self.add_process(*pid, port, depth);
+            }
+        }
+    }
+
+    fn add_process(&mut self, pid: u32, port: u16, depth: usize) {
+        let processes = self.processes;
+        if pid != 1 {
+            self.found.processes.push(pid);
+        }
+        let own = self.connections(&processes.family(pid), port);
+        let command = processes.command_line(pid);
+        self.found.unread |= command.is_none();
+        let told = command::leads(
+            &program(pid).unwrap_or_default(),
+            &command.unwrap_or_default(),
+            port,
+            !own.is_empty(),
+        );
+        for (peer, protocol) in &own {
+            self.add_lead(*peer, *protocol, depth);
+        }
+        for lead in told {
+            match lead {
+                Lead::Anywhere => self.found.anywhere = true,
+                Lead::Peer(port) => {
+                    let peers: Vec<_> =
+                        own.iter().filter(|(peer, _)| !is_near(peer.ip())).collect();
+                    self.found.anywhere |= peers.is_empty();
+                    for (peer, _) in peers {
+                        self.add_lead((peer.ip(), port).into(), Protocol::TCP, depth);
+                    }
+                }
+                Lead::To(host, port) => self.add_named(&host, port, depth),
+            }
+        }
+    }
+
+    fn add_named(&mut self, host: &str, port: u16, depth: usize) {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return self.add_lead((address, port).into(), Protocol::TCP, depth);
+        }
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        if name == "localhost" {
+            let here = SocketAddr::from(([127, 0, 0, 1], port));
+            return self.add_lead(here, Protocol::TCP, depth);
+        }
+        match self.processes.terms.names.get(&name) {
+            Some(addresses) if !addresses.is_empty() => {
+                for address in addresses {
+                    self.add_lead((*address, port).into(), Protocol::TCP, depth);
+                }
+            }
+            // No policy knows it, so nobody asks for its address.
+            _ => self.found.anywhere = true,
+        }
+    }
+
+    fn add_lead(&mut self, to: SocketAddr, protocol: Protocol, depth: usize) {
+        if is_near(to.ip()) {
+            if protocol == Protocol::TCP {
+                self.add(to.ip().into(), to.port(), depth - 1);
+            }
+            return;
+        }
+        let lead = Connection::new(to.ip().into(), protocol, to.port());
+        if !self.found.leads.contains(&lead) {
+            self.found.leads.push(lead);
+        }
+    }
 
     /// Where processes are connected to, of their own accord: not what came in to a port of theirs.
     fn connections(&self, family: &[u32], port: u16) -> Vec<(SocketAddr, Protocol)> {
-        let sockets = family.iter().filter_map(|pid| self.sockets.get(pid));
+        let sockets = family
+            .iter()
+            .filter_map(|pid| self.processes.sockets.get(pid));
         let sockets: HashSet<u32> = sockets.flatten().copied().collect();
-        let own = || {
-            self.listed
-                .iter()
-                .filter(|one| sockets.contains(&one.inode))
-        };
-        let served: HashSet<u16> = own()
-            .filter(|one| one.used == Use::Listens)
-            .map(|one| one.local.port())
-            .collect();
-        let outwards = own().filter(|one| !served.contains(&one.local.port()));
+        let own: Vec<&Listed> = self.network.of_inodes(&sockets).collect();
+        let listeners = own.iter().filter(|one| one.used == Use::Listens);
+        let served: HashSet<u16> = listeners.map(|one| one.local.port()).collect();
+        let outwards = own.iter().filter(|one| !served.contains(&one.local.port()));
         let peers = outwards.filter_map(|one| match one.used {
             Use::Listens => None,
             Use::Tcp(peer) => Some((peer, Protocol::TCP)),

@@ -9,7 +9,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque},
     fs::File,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -23,9 +23,9 @@ use super::{
 };
 use crate::{
     proto::{Endpoint, Through},
-    sys::clock,
+    sys::{cgroup2, clock},
 };
-use look::{Found, Place};
+use look::{Found, Place, Terms};
 
 /// When a listener is looked at again after a session has connected to it: what it does for that may come later.
 const LOOKS: [Duration; 5] = [
@@ -35,6 +35,10 @@ const LOOKS: [Duration; 5] = [
     Duration::from_secs(2),
     Duration::from_secs(5),
 ];
+/// Of each session's so many are looked at together, before it is another's turn.
+const TOGETHER: usize = 64;
+/// For so long after a look the kernel tells what the processes of a listener connect to.
+const FOLLOWED: Duration = Duration::from_secs(60);
 /// Listeners that are known at once; as many has the kernel room for.
 const MAX_KNOWN: usize = 4096;
 /// Those that are looked at no more, since nobody has connected for so long.
@@ -59,6 +63,8 @@ struct Known {
     is_told: bool,
     /// It counts as leading anywhere only because something could not be read.
     unread: bool,
+    /// Where on the loopback its processes connect to.
+    dialed: Vec<SocketAddr>,
 }
 
 /// All that are known.
@@ -105,6 +111,7 @@ impl Relays {
                 step: 0,
                 is_told: true,
                 unread: false,
+                dialed: Vec::new(),
             };
             (relay.ticket, known)
         });
@@ -137,6 +144,7 @@ impl Relays {
             step: 0,
             is_told: false,
             unread: false,
+            dialed: Vec::new(),
         };
         let known = self.known.entry(ticket).or_insert_with(new);
         // The same listener may be for many addresses: it is looked at by the one that was asked for last.
@@ -189,6 +197,36 @@ impl Relays {
             first,
             |last, one| if one.used > last.used { one } else { last },
         ))
+    }
+
+    /// Adds where the same process there was seen to lead before.
+    fn add_known(&self, found: &mut Found, address: Address, port: u16) {
+        let is_it = |known: &&Known| {
+            let is_there = known.relay.address == address && known.relay.port == port;
+            let pid = known.who.as_ref().and_then(|who| who.pid);
+            is_there && pid.is_some() && pid == found.pid
+        };
+        for known in self.known.values().filter(is_it) {
+            found.anywhere |= known.is_anywhere() && !known.unread;
+            let new = known.leads().iter();
+            let new: Vec<_> = new.filter(|lead| !found.leads.contains(lead)).collect();
+            found.leads.extend(new);
+        }
+    }
+
+    /// A process that serves a listener connects to this machine itself: who listens there is to be looked at, too.
+    fn note_near_dial(&mut self, event: &Event, process: u32) {
+        let to = SocketAddr::new(event.destination.to_ip(), event.port);
+        for known in self.known.values_mut() {
+            // The loopback of another network is another one.
+            let is_there = [0, event.cgroup].contains(&known.relay.netns.0);
+            let is_new = !known.dialed.contains(&to) && known.dialed.len() < MAX_LEADS;
+            if is_there && is_new && known.is_served_by(process) {
+                known.dialed.push(to);
+                known.due = Some(event.at);
+                self.stir.notify_one();
+            }
+        }
     }
 
     fn note_way(&mut self, session: SessionId, to: Connection, through: Through) {
@@ -258,24 +296,37 @@ impl Known {
             (false, false) => {}
         }
         for lead in &found.leads {
-            let count = (relay.len as usize).min(MAX_LEADS);
-            if relay.leads[..count].contains(lead) {
-                continue;
+            self.add_lead(lead);
+        }
+        self.who = Some(found);
+        before != self.relay
+    }
+
+    /// Takes over one more place that it leads to. True where that is new.
+    fn add_lead(&mut self, lead: &Connection) -> bool {
+        let relay = &mut self.relay;
+        let before = *relay;
+        let count = (relay.len as usize).min(MAX_LEADS);
+        if relay.leads[..count].contains(lead) {
+            return false;
+        }
+        match relay.leads.get_mut(count) {
+            Some(room) => {
+                *room = *lead;
+                relay.len += 1;
             }
-            match relay.leads.get_mut(count) {
-                Some(room) => {
-                    *room = *lead;
-                    relay.len += 1;
-                }
-                None => {
-                    relay.flags |= relay_flags::ANYWHERE;
-                    self.unread = false;
-                }
+            None => {
+                relay.flags |= relay_flags::ANYWHERE;
+                self.unread = false;
             }
         }
-        let is_new = before != *relay;
-        self.who = Some(found);
-        is_new
+        before != *relay
+    }
+
+    /// Whether that process serves it.
+    fn is_served_by(&self, process: u32) -> bool {
+        let who = self.who.as_ref();
+        who.is_some_and(|who| who.processes.contains(&process))
     }
 }
 
@@ -312,26 +363,75 @@ impl State {
         }
     }
 
-    /// What is to be looked at now.
-    pub(super) fn due_looks(&mut self, now: BootTime) -> Vec<(Ticket, Place)> {
-        let of_live = |id: SessionId| id.0 == 0 || self.sessions.live(id).is_some();
-        let due = self
-            .relays
-            .known
-            .iter()
-            .filter(|(_, known)| known.due.is_some_and(|at| at <= now));
-        let due: Vec<_> = due
-            .map(|(ticket, known)| (*ticket, known.by, of_live(known.by.0)))
+    /// A process that serves a listener connects: that is where it leads. It may have many to talk to for reasons of its
+    /// own, of which only those count that a policy in force does not simply allow.
+    pub(super) fn note_dial(&mut self, event: &Event) {
+        let Ok(process) = u32::try_from(event.count) else {
+            return;
+        };
+        let to = Connection::new(event.destination, event.protocol, event.port);
+        if to.to.is_loopback() {
+            return self.relays.note_near_dial(event, process);
+        }
+        if !self.is_judged_by_any(&to) {
+            return;
+        }
+        let served = self.relays.known.values_mut();
+        let served = served.filter(|known| known.is_served_by(process));
+        let new = served.filter_map(|known| known.add_lead(&to).then_some(known.relay));
+        let new: Vec<Relay> = new.collect();
+        for relay in &new {
+            if let Err(error) = self.datapath.set_relay(relay, true) {
+                tracing::warn!(%error, "what a listener leads to stays as it was");
+            }
+        }
+        if !new.is_empty() {
+            self.look_at_held();
+        }
+    }
+
+    /// Whether a policy in force has more to say of it than that it is allowed.
+    fn is_judged_by_any(&self, to: &Connection) -> bool {
+        let chains: HashSet<&[PolicyId]> = self
+            .sessions
+            .all_live()
+            .map(|session| session.chain.as_slice())
             .collect();
+        chains.into_iter().any(|chain| {
+            let judged = self.policies.judge(chain, to.to, to.protocol, to.port);
+            judged.is_none_or(|judged| judged.verdict != Verdict::Allow)
+        })
+    }
+
+    /// What is to be looked at now, and what is known beforehand. Each session has its share, and what nobody has looked at
+    /// comes first.
+    pub(super) fn due_looks(&mut self, now: BootTime) -> (Vec<(Ticket, Place)>, Terms) {
+        let is_over = |id: SessionId| id.0 != 0 && self.sessions.live(id).is_none();
+        let mut due = Vec::new();
+        for (ticket, known) in &mut self.relays.known {
+            match known.due {
+                Some(_) if is_over(known.by.0) => known.due = None,
+                Some(at) if at <= now => due.push((known.is_told, at, known.by, *ticket)),
+                _ => {}
+            }
+        }
+        if due.is_empty() {
+            return (Vec::new(), Terms::default());
+        }
+        due.sort_unstable();
+        let mut shares: HashMap<SessionId, usize> = HashMap::new();
+        due.retain(|(_, _, (session, _), _)| {
+            let share = shares.entry(*session).or_default();
+            *share += 1;
+            *share <= TOGETHER
+        });
+        let ways: Vec<_> = due.iter().map(|(_, _, by, _)| self.way_to(*by)).collect();
         let mut places = Vec::new();
-        for (ticket, by, is_live) in due {
-            let way = self.way_to(by);
-            let guarded = self.kernel_path(&self.places.cgroup_root);
-            let names = self.names_of_people();
+        for ((.., ticket), way) in due.into_iter().zip(ways) {
             let Some(known) = self.relays.known.get_mut(&ticket) else {
                 continue;
             };
-            let is_old = after(known.used, FORGOTTEN).0 <= now.0 || !is_live;
+            let is_old = after(known.used, FORGOTTEN).0 <= now.0;
             let wait = LOOKS.get(known.step).unwrap_or(&LOOKS[LOOKS.len() - 1]);
             known.due = (!is_old).then(|| after(now, *wait));
             known.step += 1;
@@ -342,12 +442,18 @@ impl State {
                     netns: known.relay.netns,
                     address: known.relay.address,
                     port: known.relay.port,
-                    guarded,
-                    names,
+                    dialed: known.dialed.clone(),
                 },
             ));
         }
-        places
+        (places, self.terms())
+    }
+
+    fn terms(&self) -> Terms {
+        Terms {
+            guarded: self.kernel_path(&self.places.cgroup_root),
+            names: self.names_of_people(),
+        }
     }
 
     /// What names stand for in policies that people have put in force. What a session has had looked up says nothing of
@@ -380,6 +486,11 @@ impl State {
     /// Has the kernel know what was found. Connections that wait for it are looked at where it is new.
     pub(super) fn note_found(&mut self, ticket: Ticket, found: Found) {
         let owner = self.owner_of(&found);
+        if !self.relays.known.contains_key(&ticket) {
+            return;
+        }
+        // Before anybody gets through to them.
+        self.follow(&found);
         let Some(known) = self.relays.known.get_mut(&ticket) else {
             return;
         };
@@ -404,6 +515,25 @@ impl State {
             tracing::warn!(%error, "what a listener leads to stays as it was");
         }
         self.look_at_held();
+    }
+
+    /// Has the kernel tell what the processes of a listener connect to.
+    fn follow(&mut self, found: &Found) {
+        let cgroup_of = |pid: u32| {
+            let process = cgroup2::path_of(pid).ok()?;
+            let root = self.kernel_path(&self.places.cgroup_root)?;
+            let session = process.strip_prefix(&root).ok()?.components().next()?;
+            cgroup2::id(&self.places.cgroup_root.join(session)).ok()
+        };
+        let processes = found.processes.iter();
+        let processes: Vec<_> = processes
+            .map(|pid| (*pid, cgroup_of(*pid).unwrap_or(0)))
+            .collect();
+        let now = now();
+        let until = after(now, FOLLOWED);
+        if let Err(error) = self.datapath.follow_dials(&processes, now, until) {
+            tracing::warn!(%error, "what a listener connects to from now on may not be seen");
+        }
     }
 
     /// Whether listeners are a session's own.
@@ -522,17 +652,24 @@ pub(super) fn is_near(question: &Question) -> bool {
         && question.destination.is_loopback()
 }
 
-/// What is to be looked at to explain a destination: a port of guardd's own loopback.
-#[must_use]
-pub fn place_of(address: IpAddr, port: u16, state: &State) -> Place {
-    Place {
+/// Looks at a port of guardd's own loopback, to explain it. What it was seen to lead to before counts, too. It takes a while.
+///
+/// # Errors
+///
+/// The system's.
+pub async fn look_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result<Found> {
+    let place = Place {
         way: None,
         netns: NetnsCookie(0),
         address: address.into(),
         port,
-        guarded: state.kernel_path(&state.places.cgroup_root),
-        names: state.names_of_people(),
-    }
+        dialed: Vec::new(),
+    };
+    let terms = shared.with(|state| state.terms());
+    let looked = tokio::task::spawn_blocking(move || look::look(&place, &terms)).await;
+    let mut found = looked.map_err(io::Error::other)??;
+    shared.with(|state| state.relays.add_known(&mut found, address.into(), port));
+    Ok(found)
 }
 
 /// Relays that listen on guardd's own loopback, with who they are and where they lead, for people to see. It takes a while.
@@ -541,8 +678,8 @@ pub fn place_of(address: IpAddr, port: u16, state: &State) -> Place {
 ///
 /// The system's.
 pub async fn survey(shared: &Shared) -> io::Result<Vec<(SocketAddr, Found)>> {
-    let place = shared.with(|state| place_of(Ipv4Addr::LOCALHOST.into(), 0, state));
-    let surveyed = tokio::task::spawn_blocking(move || look::survey(&place)).await;
+    let terms = shared.with(|state| state.terms());
+    let surveyed = tokio::task::spawn_blocking(move || look::survey(&terms)).await;
     surveyed.map_err(io::Error::other)?
 }
 

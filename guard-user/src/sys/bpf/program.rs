@@ -2,7 +2,7 @@
 //! lets us do.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::{BPF_OBJ_GET_INFO_BY_FD, Element, InfoByFd, address, bpf};
 
@@ -168,7 +168,7 @@ struct LinkCreate {
 ///
 /// The system's.
 pub fn attach_to_cgroup(
-    program: &OwnedFd,
+    program: BorrowedFd<'_>,
     cgroup: BorrowedFd<'_>,
     attach: u32,
 ) -> io::Result<OwnedFd> {
@@ -221,7 +221,7 @@ struct ProgInfo {
 ///
 /// The system's.
 pub fn is_compiled(program: &OwnedFd) -> io::Result<bool> {
-    Ok(info(program)?.jited_len > 0)
+    Ok(info(program.as_fd())?.jited_len > 0)
 }
 
 /// What tells a program's instructions from others, without its maps.
@@ -229,11 +229,11 @@ pub fn is_compiled(program: &OwnedFd) -> io::Result<bool> {
 /// # Errors
 ///
 /// The system's.
-pub fn tag(program: &OwnedFd) -> io::Result<[u8; 8]> {
+pub fn tag(program: BorrowedFd<'_>) -> io::Result<[u8; 8]> {
     Ok(info(program)?.tag)
 }
 
-fn info(program: &OwnedFd) -> io::Result<ProgInfo> {
+fn info(program: BorrowedFd<'_>) -> io::Result<ProgInfo> {
     let mut info = ProgInfo::default();
     let mut attr = InfoByFd {
         bpf_fd: program.as_raw_fd().cast_unsigned(),

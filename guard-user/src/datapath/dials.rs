@@ -1,0 +1,122 @@
+//! What processes outside connect to that serve a listener which a session has connected to. Programs at the top of the
+//! hierarchy tell of it; they refuse nothing.
+
+use std::path::Path;
+
+use aya::{
+    maps::{Array, HashMap, MapData},
+    programs::{CgroupSockAddr, ProgramError},
+};
+use guard_common::{BootTime, Dialer};
+
+use super::{
+    Datapath, DatapathError, Object, Result, cgroup, layout,
+    maps::{bytes, gone, open, read},
+    top::{self, Hook},
+};
+use crate::sys::btf::Btf;
+
+/// `BPF_CGROUP_INET4_CONNECT` and so on.
+pub(super) const HOOKS: [Hook; 2] = [("top_dial4", 10), ("top_dial6", 11)];
+
+/// As the eBPF object names them.
+const MAPS: [&str; 3] = ["DIALERS", "DIALING", "DIALED"];
+
+/// The maps of the attached programs.
+pub(super) struct Dials {
+    dialers: HashMap<MapData, u32, [u8; size_of::<Dialer>()]>,
+    dialing: Array<MapData, u64>,
+}
+
+impl Dials {
+    /// Attaches the programs, where each does not do the same already.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel lacks; then what was there is as it was.
+    pub(super) fn attach(
+        live: &Path,
+        object: &Object,
+        root: &cgroup::Root,
+        types: &Btf,
+    ) -> Result<Self> {
+        if !object.tells() {
+            // Those of another guardd would tell nobody.
+            top::detach(live, &HOOKS);
+            return Err(DatapathError::Absent {
+                what: "program in the eBPF object that tells what processes connect to".into(),
+            });
+        }
+        let mut ebpf = layout::load(live, object, root, types, &MAPS)?;
+        for hook in HOOKS {
+            let failed = || DatapathError::ebpf(format!("load {}", hook.0));
+            let found = ebpf
+                .program_mut(hook.0)
+                .ok_or_else(|| DatapathError::Absent {
+                    what: format!("program {} in the eBPF object", hook.0),
+                })?;
+            let typed: std::result::Result<&mut CgroupSockAddr, ProgramError> = found.try_into();
+            let program = typed.map_err(failed())?;
+            program.load().map_err(failed())?;
+            top::attach_one(live, &hook, program.fd().map_err(failed())?)?;
+        }
+        Ok(Self {
+            dialers: open(live, "DIALERS")?,
+            dialing: open(live, "DIALING")?,
+        })
+    }
+
+    fn follow(&mut self, processes: &[(u32, u64)], now: BootTime, until: BootTime) -> Result<()> {
+        for (process, cgroup) in processes {
+            let dialer = bytes(&Dialer {
+                until,
+                cgroup: *cgroup,
+                ..Dialer::default()
+            });
+            if self.dialers.insert(process, dialer, 0).is_err() {
+                // Those that have ended take room.
+                self.forget_before(now);
+                let put = self.dialers.insert(process, dialer, 0);
+                put.map_err(DatapathError::ebpf("write the map DIALERS"))?;
+            }
+        }
+        let put = self.dialing.set(0, until.0, 0);
+        put.map_err(DatapathError::ebpf("write the map DIALING"))
+    }
+
+    fn forget_before(&mut self, now: BootTime) {
+        let entries = self.dialers.iter().flatten();
+        let dialers = entries.map(|(process, value)| (process, read::<Dialer, _>(&value)));
+        let past = dialers.filter(|(_, dialer)| dialer.until.0 <= now.0);
+        let past: Vec<u32> = past.map(|(process, _)| process).collect();
+        for process in past {
+            let _ = gone(self.dialers.remove(&process));
+        }
+    }
+}
+
+impl Datapath {
+    /// Has [`super::EventReader`] tell of what these processes connect to, and those that they start, until then. With each
+    /// the cgroup of the session that it is in, 0 for none.
+    ///
+    /// # Errors
+    ///
+    /// The system's, also where there is no more room; nothing where [`Self::dials_problem`] says why nothing is told.
+    pub fn follow_dials(
+        &mut self,
+        processes: &[(u32, u64)],
+        now: BootTime,
+        until: BootTime,
+    ) -> Result<()> {
+        match &mut self.dials {
+            Ok(dials) if !processes.is_empty() => dials.follow(processes, now, until),
+            _ => Ok(()),
+        }
+    }
+
+    /// Why nobody tells what processes outside connect to; none where somebody does.
+    #[must_use]
+    pub fn dials_problem(&self) -> Option<&str> {
+        self.dials.as_ref().err().map(String::as_str)
+    }
+}

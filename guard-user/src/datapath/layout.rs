@@ -1,0 +1,92 @@
+//! Where this kernel keeps what its structures hold, for programs that read them.
+
+use std::{io, path::Path};
+
+use aya::{Ebpf, EbpfLoader};
+use guard_common::at;
+
+use super::{DatapathError, Object, Result, cgroup, maps, pins, top::refused};
+use crate::sys::btf::Btf;
+
+/// Loads an object for programs that read the kernel's structures. The maps that are pinned are used, and these others made
+/// and pinned where they are not there.
+pub(super) fn load(
+    live: &Path,
+    object: &Object,
+    root: &cgroup::Root,
+    types: &Btf,
+    others: &[&str],
+) -> Result<Ebpf> {
+    let offsets = offsets(types).map_err(refused("the kernel's types"))?;
+    let (level, id) = (root.session_level(), root.id());
+    let mut loader = EbpfLoader::new();
+    loader.override_global("SESSION_LEVEL", &level, true);
+    // An object of an earlier guard's has none of those.
+    loader.override_global("ROOT_ID", &id, false);
+    loader.override_global("OFFSETS", &offsets, false);
+    for name in maps::NAMES.iter().chain(others) {
+        loader.map_pin_path(name, pins::map(live, name));
+    }
+    loader
+        .load(object.bytes())
+        .map_err(DatapathError::ebpf("load the eBPF programs"))
+}
+
+/// See [`at`].
+pub(super) fn offsets(btf: &Btf) -> io::Result<[u32; at::LEN]> {
+    let mut offsets = [0; at::LEN];
+    let fields: [(usize, &[(&str, &str)]); at::LEN] = [
+        (at::SOCKET_SK, &[("socket", "sk")]),
+        (
+            at::SK_CGROUP,
+            &[("sock", "sk_cgrp_data"), ("sock_cgroup_data", "cgroup")],
+        ),
+        (
+            at::SK_FAMILY,
+            &[("sock", "__sk_common"), ("sock_common", "skc_family")],
+        ),
+        (
+            at::SK_COOKIE,
+            &[("sock", "__sk_common"), ("sock_common", "skc_cookie")],
+        ),
+        (at::SK_UID, &[("sock", "sk_uid")]),
+        (at::UNIX_ADDR, &[("unix_sock", "addr")]),
+        (at::UNIX_PEER, &[("unix_sock", "peer")]),
+        (at::ADDR_LEN, &[("unix_address", "len")]),
+        (at::ADDR_NAME, &[("unix_address", "name")]),
+        (at::CGROUP_LEVEL, &[("cgroup", "level")]),
+        (at::CGROUP_ANCESTORS, &[("cgroup", "ancestors")]),
+        (at::CGROUP_KN, &[("cgroup", "kn")]),
+        (at::KN_ID, &[("kernfs_node", "id")]),
+        (at::TASK_CGROUPS, &[("task_struct", "cgroups")]),
+        (at::CSET_CGROUP, &[("css_set", "dfl_cgrp")]),
+        (at::TASK_TGID, &[("task_struct", "tgid")]),
+        (at::FILE_INODE, &[("file", "f_inode")]),
+        (at::INODE_MODE, &[("inode", "i_mode")]),
+        (at::FILE_PRIVATE, &[("file", "private_data")]),
+        (at::TASK_PARENT, &[("task_struct", "real_parent")]),
+    ];
+    for (index, path) in fields {
+        for (structure, member) in path {
+            offsets[index] += btf.member(structure, member)?.cast_unsigned();
+        }
+    }
+    Ok(offsets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_kernel_says_where_it_keeps_what_programs_read() {
+        let offsets = offsets(&Btf::of_kernel().unwrap()).unwrap();
+        // These are at the beginning of theirs by what the kernel's code says; all the others are not.
+        for (index, offset) in offsets.iter().enumerate() {
+            let is_first = [at::INODE_MODE].contains(&index);
+            assert_eq!(*offset == 0, is_first, "{index}");
+        }
+        let [family, cookie] = [at::SK_FAMILY, at::SK_COOKIE].map(|index| offsets[index]);
+        assert_eq!((family, cookie % 8), (16, 0));
+    }
+}
