@@ -246,8 +246,8 @@ impl Reached {
         })
     }
 
-    /// A TCP reset without data. The kernel sends such for no socket at all, in answer to a segment of a connection that is
-    /// gone.
+    /// A TCP reset without data or acknowledgement. The kernel sends such for no socket at all, in answer to a segment of a
+    /// connection that is gone.
     #[must_use]
     pub fn is_bare_reset(&self) -> bool {
         self.record["reset"] == true

@@ -65,15 +65,17 @@ impl<'a> Packet<'a> {
         })
     }
 
-    /// A TCP segment that ends a connection and carries nothing (RFC 9293 3.1, 3.5.2).
+    /// A TCP reset that carries nothing and acknowledges nothing: the answer to a segment for which there is no connection
+    /// (RFC 9293 3.5.2). The resets of sockets acknowledge.
     pub(super) fn is_bare_reset(&self) -> bool {
         const RST: u8 = 4;
+        const ACK: u8 = 16;
         let Some([offset, flags]) = array::<2>(self.payload, 12) else {
             return false;
         };
         let header = usize::from(offset >> 4) * 4;
         let is_tcp = i32::from(self.protocol) == libc::IPPROTO_TCP;
-        is_tcp && flags & RST != 0 && self.payload.len() == header
+        is_tcp && flags & (RST | ACK) == RST && self.payload.len() == header
     }
 
     /// Neighbour discovery and multicast listener reports, which machines send by themselves.
@@ -127,8 +129,9 @@ mod tests {
             Packet::parse(&bytes).unwrap().is_bare_reset()
         };
         let (rst, ack, syn) = (4, 16, 2);
-        assert!(segment(rst, 0) && segment(rst | ack, 0));
-        assert!(!segment(ack, 0) && !segment(syn, 0) && !segment(rst, 1));
+        assert!(segment(rst, 0));
+        assert!(!segment(rst | ack, 0) && !segment(rst, 1));
+        assert!(!segment(ack, 0) && !segment(syn, 0));
     }
 
     #[test]
