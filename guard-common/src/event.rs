@@ -28,6 +28,8 @@ pub enum Hook {
     /// what it was started by, is the process [`Event::count`] of [`crate::Dialer`]; [`Event::cgroup`] is the cookie of
     /// its network namespace, or 0.
     Dial = 8,
+    /// The same, and so many more connections of it are not told of in this second.
+    ManyDials = 9,
 }
 
 impl Hook {
@@ -43,6 +45,7 @@ impl Hook {
             6 => Self::SockCreate,
             7 => Self::Listener,
             8 => Self::Dial,
+            9 => Self::ManyDials,
             _ => return None,
         })
     }
@@ -59,6 +62,7 @@ impl Hook {
             Self::SockCreate => "sock_create",
             Self::Listener => "listener",
             Self::Dial => "dial",
+            Self::ManyDials => "many_dials",
         }
     }
 }

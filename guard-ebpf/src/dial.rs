@@ -8,23 +8,25 @@ use aya_ebpf::{
     macros::{btf_map, cgroup_sock_addr},
     programs::SockAddrContext,
 };
-use guard_common::{BootTime, Connection, Dialed, Dialer, Protocol, at};
+use guard_common::{BootTime, Connection, Dialed, Dialer, Hook, Protocol, at};
 
 use crate::{
-    ALLOW, ctx, emit, kernel, layout,
-    maps::{NO_PREALLOC, SESSION_LEVEL},
+    ALLOW, ctx, emit, hold, kernel, layout,
+    maps::{self, NO_PREALLOC, SESSION_LEVEL, STATS},
+    turned::Turned,
 };
 
-/// In nanoseconds.
-const SECOND: u64 = 1_000_000_000;
-/// Connections of one process and what it has started that are told of, at most.
-const TOLD_A_SECOND: u64 = 64;
+/// After how many nanoseconds guardd is told again that a process connects to the same place.
+const PAUSE: u64 = 100_000_000;
+/// Connections of one process and what it has started that are told of in a second. Those of sessions have the room of
+/// their session's refusals besides.
+const TOLD_A_SECOND: u64 = 256;
 /// A process may be so many generations away from the one that guardd knows: a relay may start others for each connection.
-const GENERATIONS: u32 = 4;
+const GENERATIONS: u32 = 5;
 
 /// The processes, by their ids. Written by guardd.
 #[btf_map]
-static DIALERS: HashMap<u32, Dialer, 4096, NO_PREALLOC> = HashMap::new();
+static DIALERS: HashMap<u32, Dialer, 65536, NO_PREALLOC> = HashMap::new();
 
 /// When the last of them is none any more, so that all others of the machine lose no time. Written by guardd.
 #[btf_map]
@@ -52,25 +54,31 @@ fn top_dial6(ctx: SockAddrContext) -> i32 {
 #[inline(always)]
 fn note(ctx: &SockAddrContext, to: &Connection) {
     let now = kernel::boot_time();
-    if to.protocol != Protocol::TCP || !is_anybody(now) {
+    if to.protocol != Protocol::TCP || !is_anybody(now) || kernel::is_refused() {
         return;
     }
-    let Some((process, dialer)) = dialer(now) else {
-        return;
-    };
-    let key = Dialed {
-        to: to.to,
-        process,
-        port: u32::from(to.port),
-    };
-    let told = DIALED.get_ptr(key);
-    // SAFETY: a live map value; one aligned word.
-    let is_told = told.is_some_and(|told| now.0 < unsafe { told.read_volatile() } + SECOND);
-    if is_told || !has_room(dialer, now) {
+    let sk = ctx::socket(ctx);
+    // It may never get there.
+    if hold::waits(sk) {
         return;
     }
-    if emit::dial(to, process, kernel::netns_cookie(ctx.as_ptr())) {
-        let _ = DIALED.insert(key, now.0, 0);
+    // What is led to the guard's own proxy goes where it asked for.
+    let to = match Turned::of(sk) {
+        Some(turned) if turned.is_turned() => turned.asked(),
+        _ => Connection::new(to.to, to.protocol, to.port),
+    };
+    // What a session does is none of those outside who started that.
+    let cgroup = match layout::is_within_root() {
+        true => kernel::task_ancestor_cgroup(SESSION_LEVEL.load()),
+        false => 0,
+    };
+    let mut task = kernel::current_task();
+    for _ in 0..GENERATIONS {
+        let process: u32 = kernel::peek(layout::field(task, at::TASK_TGID));
+        if let Some(dialer) = dialer(process, cgroup, now) {
+            tell(ctx, &to, process, dialer, cgroup, now);
+        }
+        task = kernel::peek(layout::field(task, at::TASK_PARENT));
     }
 }
 
@@ -81,40 +89,61 @@ fn is_anybody(now: BootTime) -> bool {
     until.is_some_and(|until| now.0 < unsafe { until.read_volatile() })
 }
 
-/// The process that guardd knows: the current one, or one that started it. What a session does is none of those outside
-/// who started that.
+/// A process that guardd knows, if it is in that session's cgroup.
 #[inline(always)]
-fn dialer(now: BootTime) -> Option<(u32, *mut Dialer)> {
-    let cgroup = match layout::is_within_root() {
-        true => kernel::task_ancestor_cgroup(SESSION_LEVEL.load()),
-        false => 0,
+fn dialer(process: u32, cgroup: u64, now: BootTime) -> Option<*mut Dialer> {
+    let dialer = DIALERS.get_ptr_mut(process)?;
+    // SAFETY: a live map value; aligned words.
+    let (until, of) = unsafe {
+        (
+            (&raw const (*dialer).until.0).read_volatile(),
+            (&raw const (*dialer).cgroup).read_volatile(),
+        )
     };
-    let mut task = kernel::current_task();
-    for _ in 0..GENERATIONS {
-        let process: u32 = kernel::peek(layout::field(task, at::TASK_TGID));
-        if let Some(dialer) = DIALERS.get_ptr_mut(process) {
-            // SAFETY: a live map value; aligned words.
-            let (until, of) = unsafe {
-                (
-                    (&raw const (*dialer).until.0).read_volatile(),
-                    (&raw const (*dialer).cgroup).read_volatile(),
-                )
-            };
-            if now.0 < until && of == cgroup {
-                return Some((process, dialer));
-            }
-        }
-        task = kernel::peek(layout::field(task, at::TASK_PARENT));
-    }
-    None
+    (now.0 < until && of == cgroup).then_some(dialer)
 }
 
-/// Whether one more is told of in this second.
 #[inline(always)]
-fn has_room(dialer: *mut Dialer, now: BootTime) -> bool {
-    // SAFETY: pointers into a live map value.
-    unsafe {
-        let (window, count) = (&raw mut (*dialer).window, &raw mut (*dialer).in_window);
-        emit::is_within_limit(window, count, now, TOLD_A_SECOND)
+fn tell(
+    ctx: &SockAddrContext,
+    to: &Connection,
+    process: u32,
+    dialer: *mut Dialer,
+    cgroup: u64,
+    now: BootTime,
+) {
+    let key = Dialed {
+        to: to.to,
+        process,
+        port: u32::from(to.port),
+    };
+    let told = DIALED.get_ptr(key);
+    // SAFETY: a live map value; one aligned word.
+    let is_told = told.is_some_and(|told| now.0 < unsafe { told.read_volatile() } + PAUSE);
+    if is_told || !has_sessions_room(cgroup, now) {
+        return;
     }
+    // SAFETY: pointers into a live map value.
+    let before = unsafe {
+        let (window, count) = (&raw mut (*dialer).window, &raw mut (*dialer).in_window);
+        emit::count_in(window, count, now)
+    };
+    let hook = match before {
+        TOLD_A_SECOND => Hook::ManyDials,
+        more if more > TOLD_A_SECOND => return,
+        _ => Hook::Dial,
+    };
+    if emit::dial(hook, to, process, kernel::netns_cookie(ctx.as_ptr())) {
+        let _ = DIALED.insert(key, now.0, 0);
+    }
+}
+
+/// Sessions may have as many processes as they like, and the ring buffer is everybody's.
+#[inline(always)]
+fn has_sessions_room(cgroup: u64, now: BootTime) -> bool {
+    if cgroup == 0 {
+        return true;
+    }
+    let stats = STATS.get_ptr_mut(maps::session(cgroup).id.0);
+    stats.is_some_and(|stats| emit::has_room(stats, now))
 }

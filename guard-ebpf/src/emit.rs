@@ -237,7 +237,7 @@ pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: 
 
 /// Has guardd know where a process connects to which serves a listener; false where the ring buffer is full.
 #[inline(always)]
-pub(crate) fn dial(to: &Connection, process: u32, netns: NetnsCookie) -> bool {
+pub(crate) fn dial(hook: Hook, to: &Connection, process: u32, netns: NetnsCookie) -> bool {
     let Some(mut entry) = EVENTS.reserve(0) else {
         return false;
     };
@@ -252,7 +252,7 @@ pub(crate) fn dial(to: &Connection, process: u32, netns: NetnsCookie) -> bool {
         uid: u32::MAX,
         port: to.port,
         protocol: to.protocol,
-        hook: Hook::Dial as u8,
+        hook: hook as u8,
         ..Event::default()
     });
     entry.submit(0);
@@ -261,33 +261,28 @@ pub(crate) fn dial(to: &Connection, process: u32, netns: NetnsCookie) -> bool {
 
 /// Whether a session may report once more in this second.
 #[inline(always)]
-fn has_room(stats: *mut SessionStats, now: BootTime) -> bool {
+pub(crate) fn has_room(stats: *mut SessionStats, now: BootTime) -> bool {
     // SAFETY: pointers into a live map value.
     unsafe {
         let (window, count) = (&raw mut (*stats).window, &raw mut (*stats).in_window);
-        is_within_limit(window, count, now, EVENTS_A_SECOND)
+        count_in(window, count, now) < EVENTS_A_SECOND
     }
 }
 
-/// Counts one more in this second, which `window` is the beginning of; false where that is more than `limit`.
+/// Counts one more in this second, which `window` is the beginning of. How many there were before.
 ///
 /// # Safety
 ///
 /// Both point into a live map value, aligned to 8.
 #[inline(always)]
-pub(crate) unsafe fn is_within_limit(
-    window: *mut BootTime,
-    count: *mut u64,
-    now: BootTime,
-    limit: u64,
-) -> bool {
+pub(crate) unsafe fn count_in(window: *mut BootTime, count: *mut u64, now: BootTime) -> u64 {
     // SAFETY: the caller's. Two writers that race for a new window both write the present, and at worst a few more pass.
     unsafe {
         if now.0 >= window.read_volatile().0 + SECOND {
             window.write_volatile(now);
             count.write_volatile(0);
         }
-        kernel::fetch_add(count, 1) < limit
+        kernel::fetch_add(count, 1)
     }
 }
 

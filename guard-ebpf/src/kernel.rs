@@ -79,6 +79,13 @@ pub(crate) fn current_task() -> u64 {
     unsafe { raw::bpf_get_current_task() }
 }
 
+/// Whether a program of a cgroup below has refused what this one is asked about.
+#[inline(always)]
+pub(crate) fn is_refused() -> bool {
+    // SAFETY: takes no pointer.
+    unsafe { raw::bpf_get_retval() != 0 }
+}
+
 /// User of the current task.
 #[inline(always)]
 pub(crate) fn current_uid() -> u32 {

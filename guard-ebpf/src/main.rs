@@ -192,7 +192,7 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted:
         true => Wanted::Any,
         false => Wanted::All,
     };
-    let mut case = Case::new(cgroup, near, to, granted, wanted);
+    let mut case = Case::new(cgroup, near | Near::BEGINS, to, granted, wanted);
     if near & Near::TELL != 0 {
         let netns = kernel::netns_cookie(ctx.as_ptr());
         emit::listener(to, case.session.id, case.ticket(), netns);

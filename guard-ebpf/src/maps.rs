@@ -116,6 +116,11 @@ static HOLDING: SocketStorage<HoldState, NO_PREALLOC> = SocketStorage::new();
 #[btf_map]
 pub(crate) static RELAYS: LruHashMap<u64, Relay, 4096> = LruHashMap::new();
 
+/// Until when guardd is told what the processes of such a listener connect to. Written by guardd; one that is not there is
+/// looked at before anybody gets to it.
+#[btf_map]
+static FOLLOWED: LruHashMap<u64, u64, 4096> = LruHashMap::new();
+
 /// Sessions, by cgroup, that have made an MPTCP socket: 1. What listens for one is a socket of the kernel's, which nothing
 /// marks in [`NEAR`]. Written here.
 #[btf_map]
@@ -249,6 +254,15 @@ pub(crate) fn note_multipath(cgroup: u64) {
 #[inline(always)]
 pub(crate) fn has_multipath(cgroup: u64) -> bool {
     MULTIPATH.get_ptr(cgroup).is_some()
+}
+
+/// Whether guardd is told what the processes connect to that serve the listener with that ticket.
+#[inline(always)]
+pub(crate) fn is_followed(ticket: u64) -> bool {
+    FOLLOWED
+        .get_ptr(ticket)
+        // SAFETY: a live map value; one aligned word.
+        .is_some_and(|until| kernel::boot_time().0 < unsafe { until.read_volatile() })
 }
 
 /// The map of [`NearState`] that [`kernel::socket_storage`] takes.

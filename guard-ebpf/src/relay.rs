@@ -70,6 +70,8 @@ impl Ruled {
 
 /// Set beside what is wanted where it is by way of a listener that [`Case::to`] decides.
 const THROUGH: u32 = 1 << 31;
+/// Set beside what is wanted where a connection begins.
+const BEGINS: u32 = 1 << 30;
 
 /// A connection that is judged, and what comes of it: all of it in one place of the stack, of which there are 512 bytes for
 /// everything that is called at once. Plain numbers, since the verifier looks at [`guard_relay`] by itself.
@@ -88,7 +90,7 @@ pub(crate) struct Case {
     policy: u32,
     hole: u32,
     kind: u32,
-    /// A [`Wanted`], and [`THROUGH`].
+    /// A [`Wanted`], [`THROUGH`] and [`BEGINS`].
     wanted: u32,
 }
 
@@ -113,7 +115,7 @@ impl Case {
             policy: 0,
             hole: 0,
             kind: 0,
-            wanted: wanted as u32,
+            wanted: wanted as u32 | if near & Near::BEGINS == 0 { 0 } else { BEGINS },
         }
     }
 
@@ -210,7 +212,7 @@ extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
     }
     // SAFETY: not null, and only called from `Case::decide`, with references.
     let (case, to) = unsafe { (&mut *case, &*to) };
-    let wanted = Wanted::from_u32(case.wanted & !THROUGH);
+    let wanted = Wanted::from_u32(case.wanted & !(THROUGH | BEGINS));
     let decision = verdict::decide(&case.session, to, HoleId(case.granted), wanted);
     case.note(&decision);
     0
@@ -358,6 +360,13 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
             &(*relay).leads,
         )
     };
+    // SAFETY: as above.
+    let owner = unsafe { (&raw const (*relay).owner).read_volatile() };
+    let is_own = owner != 0 && owner == case.cgroup;
+    // What it connects to for this one must not go unseen.
+    if !is_own && case.wanted & BEGINS != 0 && !maps::is_followed(case.number) {
+        return unlooked(case, to);
+    }
     // The strictest counts, and of all that it leads to the first is what was asked for.
     guard_decide(case, to);
     let failed = kernel::find(len.min(MAX_LEADS as u32), (), |at| {
@@ -365,10 +374,9 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
         None
     });
     // SAFETY: as above.
-    let (ticket, owner, flags, again, tail) = unsafe {
+    let (ticket, flags, again, tail) = unsafe {
         (
             (&raw const (*relay).ticket.0).read_volatile(),
-            (&raw const (*relay).owner).read_volatile(),
             (&raw const (*relay).flags).read_volatile(),
             (&raw const (*relay).head).read_volatile(),
             (&raw const (*relay).tail).read_volatile(),
@@ -377,7 +385,7 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
     if failed.is_some() || ticket != case.number || again != head || tail != head {
         return Ruled::UNKNOWN;
     }
-    if owner != 0 && owner == case.cgroup {
+    if is_own {
         return Ruled::OWN;
     }
     let verdict = case.verdict();
@@ -404,7 +412,7 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
     Ruled::KNOWN
 }
 
-/// Of a listener that guardd has not looked at nothing but this is known: what is denied whoever listens need not wait.
+/// Of a listener that guardd has not looked at, or does not follow any more, nothing but this is known: what is denied whoever listens need not wait.
 #[inline(always)]
 fn unlooked(case: &mut Case, to: &Connection) -> u64 {
     let said = verdict::of_policies(&case.session, to);

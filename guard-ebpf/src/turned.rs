@@ -52,6 +52,12 @@ impl Turned {
         (way as u32, HoleId((way >> 32) as u32))
     }
 
+    /// Whether it asked for something else, and was turned.
+    #[inline(always)]
+    pub(crate) fn is_turned(self) -> bool {
+        self.way().0 == Way::TURNED
+    }
+
     /// The socket is connected anew.
     #[inline(always)]
     pub(crate) fn forget(self) {

@@ -107,7 +107,7 @@ impl State {
             self.note_listener(event);
             return Ok(());
         }
-        if event.hook == Hook::Dial as u8 {
+        if event.hook == Hook::Dial as u8 || event.hook == Hook::ManyDials as u8 {
             self.note_dial(event);
             return Ok(());
         }

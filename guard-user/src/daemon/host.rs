@@ -6,12 +6,12 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
 };
 
-/// Addresses of the network namespace that the daemon runs in, loopback left out. What cannot be
+/// Addresses of the network namespace that this thread is in, loopback left out. What cannot be
 /// read is left out as well.
 #[must_use]
 pub fn addresses() -> Vec<IpAddr> {
-    let trie = fs::read_to_string("/proc/net/fib_trie").unwrap_or_default();
-    let inet6 = fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let trie = fs::read_to_string("/proc/thread-self/net/fib_trie").unwrap_or_default();
+    let inet6 = fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
     let found: BTreeSet<IpAddr> = local_v4(&trie).chain(local_v6(&inet6)).collect();
     found.into_iter().collect()
 }

@@ -368,6 +368,7 @@ impl State {
         self.policies.put(slot, policy);
         self.audit.note(LogKind::PolicyLoad, record);
         self.settle_requests();
+        self.look_anew();
         self.proxy.renew();
         Ok(slot)
     }

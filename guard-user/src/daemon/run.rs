@@ -403,12 +403,16 @@ impl State {
     ) -> Result<Started, Refusal> {
         let id = cgroup.id;
         self.watch_session(&cgroup);
+        let is_new = !self.sessions.all_live().any(|one| one.chain == chain);
         self.sessions.add(Session {
             cgroup,
             chain,
             about,
             stage,
         });
+        if is_new {
+            self.look_anew();
+        }
         self.had_sessions = true;
         self.begin_patience(id);
         self.judge_unix(id)?;

@@ -26,7 +26,12 @@ const MAPS: [&str; 3] = ["DIALERS", "DIALING", "DIALED"];
 pub(super) struct Dials {
     dialers: HashMap<MapData, u32, [u8; size_of::<Dialer>()]>,
     dialing: Array<MapData, u64>,
+    /// When those that have ended were last thrown out.
+    swept: BootTime,
 }
+
+/// In nanoseconds: it takes a while.
+const SWEEP: u64 = 1_000_000_000;
 
 impl Dials {
     /// Attaches the programs, where each does not do the same already.
@@ -47,6 +52,15 @@ impl Dials {
                 what: "program in the eBPF object that tells what processes connect to".into(),
             });
         }
+        let were_there = HOOKS.iter().all(|hook| top::is_pinned(live, hook));
+        let attached = Self::attach_both(live, object, root, types);
+        if attached.is_err() && !were_there {
+            top::detach(live, &HOOKS);
+        }
+        attached
+    }
+
+    fn attach_both(live: &Path, object: &Object, root: &cgroup::Root, types: &Btf) -> Result<Self> {
         let mut ebpf = layout::load(live, object, root, types, &MAPS)?;
         for hook in HOOKS {
             let failed = || DatapathError::ebpf(format!("load {}", hook.0));
@@ -63,28 +77,50 @@ impl Dials {
         Ok(Self {
             dialers: open(live, "DIALERS")?,
             dialing: open(live, "DIALING")?,
+            swept: BootTime(0),
         })
     }
 
-    fn follow(&mut self, processes: &[(u32, u64)], now: BootTime, until: BootTime) -> Result<()> {
+    /// Has the kernel tell of these until then, as far as there is room.
+    pub(super) fn follow(
+        &mut self,
+        processes: &[(u32, u64)],
+        now: BootTime,
+        until: BootTime,
+    ) -> Result<()> {
+        let mut all = Ok(());
         for (process, cgroup) in processes {
-            let dialer = bytes(&Dialer {
-                until,
-                cgroup: *cgroup,
-                ..Dialer::default()
-            });
-            if self.dialers.insert(process, dialer, 0).is_err() {
+            let put = self.follow_one(*process, *cgroup, until);
+            let put = put.or_else(|_| {
                 // Those that have ended take room.
                 self.forget_before(now);
-                let put = self.dialers.insert(process, dialer, 0);
-                put.map_err(DatapathError::ebpf("write the map DIALERS"))?;
-            }
+                self.follow_one(*process, *cgroup, until)
+            });
+            all = all.and(put);
         }
         let put = self.dialing.set(0, until.0, 0);
-        put.map_err(DatapathError::ebpf("write the map DIALING"))
+        put.map_err(DatapathError::ebpf("write the map DIALING"))?;
+        all
+    }
+
+    /// What was counted of it goes on.
+    fn follow_one(&mut self, process: u32, cgroup: u64, until: BootTime) -> Result<()> {
+        let before = self.dialers.get(&process, 0);
+        let before: Dialer = before.map(|value| read(&value)).unwrap_or_default();
+        let dialer = bytes(&Dialer {
+            until,
+            cgroup,
+            ..before
+        });
+        let put = self.dialers.insert(process, dialer, 0);
+        put.map_err(DatapathError::ebpf("write the map DIALERS"))
     }
 
     fn forget_before(&mut self, now: BootTime) {
+        if now.0 < self.swept.0 + SWEEP {
+            return;
+        }
+        self.swept = now;
         let entries = self.dialers.iter().flatten();
         let dialers = entries.map(|(process, value)| (process, read::<Dialer, _>(&value)));
         let past = dialers.filter(|(_, dialer)| dialer.until.0 <= now.0);
@@ -101,7 +137,8 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// The system's, also where there is no more room; nothing where [`Self::dials_problem`] says why nothing is told.
+    /// The system's, as where there is no more room: then of some of them nothing is told. Nothing where
+    /// [`Self::dials_problem`] says why nothing is told of any.
     pub fn follow_dials(
         &mut self,
         processes: &[(u32, u64)],

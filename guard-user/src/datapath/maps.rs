@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 21] = [
+pub(super) const NAMES: [&str; 22] = [
     "META",
     "POLICIES",
     "RANGES",
@@ -33,6 +33,7 @@ pub(super) const NAMES: [&str; 21] = [
     "REFUSED",
     "HOLDING",
     "RELAYS",
+    "FOLLOWED",
     "NEAR",
 ];
 

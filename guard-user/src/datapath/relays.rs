@@ -3,20 +3,28 @@
 use std::path::Path;
 
 use aya::maps::{HashMap, MapData, MapError};
-use guard_common::{Relay, Ticket};
+use guard_common::{BootTime, Relay, Ticket};
 
 use super::{
-    Datapath, DatapathError, Result,
+    Datapath, DatapathError, Object, Result,
     maps::{bytes, gone, open, read},
 };
 use crate::sys::clock;
 
-/// The map that only a kernel half has that asks where listeners lead.
-pub(super) struct Relays(HashMap<MapData, u64, [u8; size_of::<Relay>()]>);
+/// The maps that only a kernel half has that asks where listeners lead.
+pub(super) struct Relays {
+    known: HashMap<MapData, u64, [u8; size_of::<Relay>()]>,
+    /// None where it does not ask whether they are followed.
+    followed: Option<HashMap<MapData, u64, u64>>,
+}
 
 impl Relays {
-    pub(super) fn open(dir: &Path) -> Result<Self> {
-        Ok(Self(open(dir, "RELAYS")?))
+    pub(super) fn open(dir: &Path, object: &Object) -> Result<Self> {
+        let followed = object.tells().then(|| open(dir, "FOLLOWED"));
+        Ok(Self {
+            known: open(dir, "RELAYS")?,
+            followed: followed.transpose()?,
+        })
     }
 }
 
@@ -35,7 +43,7 @@ impl Datapath {
             ..*relay
         };
         self.relays()?
-            .0
+            .known
             .insert(relay.ticket.0, bytes(&relay), 0)
             .map_err(DatapathError::ebpf("write the map RELAYS"))?;
         match is_stricter {
@@ -50,10 +58,10 @@ impl Datapath {
     ///
     /// The system's.
     pub fn relay(&self, ticket: Ticket) -> Result<Option<Relay>> {
-        let Some(Relays(map)) = &self.relays else {
+        let Some(Relays { known, .. }) = &self.relays else {
             return Ok(None);
         };
-        match map.get(&ticket.0, 0) {
+        match known.get(&ticket.0, 0) {
             Ok(value) => Ok(Some(read(&value))),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(DatapathError::ebpf("read the map RELAYS")(error)),
@@ -66,10 +74,10 @@ impl Datapath {
     ///
     /// The system's.
     pub fn relays_known(&self) -> Result<Vec<Relay>> {
-        let Some(Relays(map)) = &self.relays else {
+        let Some(Relays { known, .. }) = &self.relays else {
             return Ok(Vec::new());
         };
-        let entries: std::result::Result<Vec<_>, _> = map.iter().collect();
+        let entries: std::result::Result<Vec<_>, _> = known.iter().collect();
         let entries = entries.map_err(DatapathError::ebpf("list the map RELAYS"))?;
         Ok(entries.iter().map(|(_, value)| read(value)).collect())
     }
@@ -80,8 +88,27 @@ impl Datapath {
     ///
     /// The system's.
     pub fn forget_relay(&mut self, ticket: Ticket) -> Result<()> {
-        gone(self.relays()?.0.remove(&ticket.0))
+        gone(self.relays()?.known.remove(&ticket.0))
             .map_err(DatapathError::ebpf("write the map RELAYS"))
+    }
+
+    /// Lets sessions begin connections to a listener until then; for good where nobody tells what processes connect to.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn let_begin(&mut self, ticket: Ticket, until: BootTime) -> Result<()> {
+        let until = if self.dials.is_ok() {
+            until.0
+        } else {
+            u64::MAX
+        };
+        match &mut self.relays()?.followed {
+            Some(map) => map
+                .insert(ticket.0, until, 0)
+                .map_err(DatapathError::ebpf("write the map FOLLOWED")),
+            None => Ok(()),
+        }
     }
 
     fn relays(&mut self) -> Result<&mut Relays> {

@@ -81,7 +81,10 @@ impl Datapath {
         });
         let foreign = with_types
             .and_then(|types| foreign::attach(&live, &root, types).map_err(|why| why.to_string()));
-        let relays = object.asks().then(|| Relays::open(&live)).transpose()?;
+        let relays = object
+            .asks()
+            .then(|| Relays::open(&live, object))
+            .transpose()?;
         let mut datapath = Self {
             places: places.clone(),
             root,

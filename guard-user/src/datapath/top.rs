@@ -65,6 +65,11 @@ pub(super) fn attach_one(
     replace(&link, &pin)
 }
 
+/// Whether a program is pinned for a hook.
+pub(super) fn is_pinned(live: &Path, (name, _): &Hook) -> bool {
+    pin(live, name).exists()
+}
+
 /// Takes programs away, where they are.
 pub(super) fn detach(live: &Path, hooks: &[Hook]) {
     for (name, _) in hooks {
@@ -106,10 +111,9 @@ pub(super) fn read_back(live: &Path, attached: &[&[Hook]]) -> Vec<HookStatus> {
         let meta = top.metadata();
         Ok(meta.map_err(refused("the top of the hierarchy"))?.ino())
     });
-    let hooks = HOOKS.iter().filter(|hooks| {
-        let is_pinned = |(name, _): &Hook| pin(live, name).exists();
-        attached.contains(hooks) || hooks.iter().any(is_pinned)
-    });
+    let hooks = HOOKS
+        .iter()
+        .filter(|hooks| attached.contains(hooks) || hooks.iter().any(|hook| is_pinned(live, hook)));
     let pinned = hooks.copied().flatten();
     pinned
         .map(|(name, attach_type)| {

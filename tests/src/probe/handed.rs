@@ -247,14 +247,16 @@ fn ask(target: &Target, verb: &str, mut helper: UnixStream) -> Outcome {
     }
 }
 
-/// Listens at the port OTHER of loopback, or at any, and forwards whoever comes: as `ssh -L` does.
+/// Listens at the port OTHER of loopback, or at any, and forwards whoever comes and has something to say: as `ssh -L` does.
 pub(super) fn forward(target: &Target) -> anyhow::Result<Outcome> {
     let port: u16 = target.other.as_deref().unwrap_or("0").parse()?;
     let listener = TcpListener::bind(("127.0.0.1", port))?;
     say(&json!({"listening": listener.local_addr()?.port()}));
     for client in listener.incoming().flatten() {
-        let served =
-            TcpStream::connect(target.to).and_then(|server| relay(&client, &client, server));
+        let served = client
+            .peek(&mut [0])
+            .and_then(|_| TcpStream::connect(target.to))
+            .and_then(|server| relay(&client, &client, server));
         let _ = served;
     }
     Ok(Ok("forwarded".to_owned()))

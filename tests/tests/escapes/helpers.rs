@@ -49,8 +49,12 @@ family! { "A helper outside";
         "Operation not permitted", "seccomp: the protocol that leads to processes",
     ) => netlink;
     fifo: open("a FIFO, a file or a message queue, whose reader outside does what it finds there", USER) => fifo;
-    loopback: open("a forwarded port on loopback, as of `ssh -L` or `kubectl port-forward`", PORTS).without("is answered")
-        => loopback;
+    loopback: closed(
+        "a forwarded port on loopback, as of `ssh -L` or `kubectl port-forward`, from the second request on",
+        "EPERM", "the kernel tells where those connect to who listen there, and guardd what that comes to",
+    ).without("is answered") => loopback;
+    loopback_first: open("the first request through such a port, where no command line tells where it leads", PORTS)
+        .without("is answered") => loopback_first;
     tmux: unheard("tmux: a command in a server that runs outside").seen("Operation not permitted").where_there_is("tmux") => tmux;
     bus: unheard("D-Bus: a service that the session bus starts outside").seen("refused").where_there_is("D-Bus") => bus;
     ssh_agent: unheard("an ssh agent: a signature with a key of the user's").seen("No private key found")
@@ -253,12 +257,38 @@ fn settled(report: Report, scene: &Scene, to: &str) -> Result<Report> {
     Ok(report)
 }
 
+fn loopback_first() -> Result<Tried> {
+    let place = Place::new()?;
+    let (_relay, port) = forwarded(&place)?;
+    place.scene.answer(&Attempt::tcp("127.0.0.1", port))
+}
+
 fn loopback() -> Result<Tried> {
     let place = Place::new()?;
-    let scene = place.scene;
-    let mut relay = scene.outside(&Attempt::new("forward", &place.v4, 443))?;
+    let (_relay, port) = forwarded(&place)?;
+    let attempt = Attempt::tcp("127.0.0.1", port);
+    let came = |report: Report| Came::of(&report, report.ok.then(|| report.detail.clone()));
+    let without = came(attempt.outside(place.scene.network.dev(), AGENT)?);
+    let mut shell = Shell::start(&place.scene.daemon, "denied")?;
+    shell.attempt(&attempt)?;
+    // By that one it is found out.
+    let at = format!("127.0.0.1:{port}");
+    let explain = ["explain", &at, "--policy", "denied"];
+    eventually("guardd knows where it leads", || {
+        let explained = place.scene.daemon.root(explain).json();
+        explained.is_ok_and(|explained| explained["verdict"] == "deny")
+    })?;
+    let with = came(shell.attempt(&attempt)?);
+    Ok(Tried { without, with })
+}
+
+/// A forwarded port.
+fn forwarded(place: &Place) -> Result<(Running, u16)> {
+    let mut relay = place
+        .scene
+        .outside(&Attempt::new("forward", &place.v4, 443))?;
     let port = u16::try_from(line(&mut relay)?["listening"].as_u64().unwrap_or(0))?;
-    scene.answer(&Attempt::tcp("127.0.0.1", port))
+    Ok((relay, port))
 }
 
 /// What a program that runs outside is told to start, and where to look for what came of it.

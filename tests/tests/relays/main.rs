@@ -272,11 +272,64 @@ fn a_relay_whose_connections_end_at_once_is_found_out() {
 fn a_relay_to_a_relay_is_found_out_by_what_that_does() {
     let network = Network::new().unwrap();
     let scene = Scene::new(&network);
-    let _far = scene.relay("127.0.0.1", 5433, PRODUCTION, &[]);
+    let _far = scene.relay("0.0.0.0", 5433, PRODUCTION, &[]);
     let _near = scene.relay("127.0.0.1", 5432, "127.0.0.1 5433", &[]);
+    // By an address of the machine that is not its loopback's.
+    let _own = scene.relay("127.0.0.1", 5434, "203.0.113.253 5433", &[]);
     let mut shell = scene.shell("asks");
-    assert!(scene.outside("127.0.0.1", 5432));
+    for port in [5432, 5434] {
+        assert!(scene.outside("127.0.0.1", port));
+        is_found_out(&scene, &mut shell, port);
+    }
+}
+
+#[test]
+fn a_relay_that_is_started_again_is_known_again() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
+    let mut shell = scene.shell("asks");
     is_found_out(&scene, &mut shell, 5432);
+    drop(relay);
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
+    let before = scene.reached(PRODUCTION);
+    let refused = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    assert!(!refused.ok, "{refused:?}");
+    assert_eq!(scene.reached(PRODUCTION), before);
+}
+
+#[test]
+fn what_a_session_is_refused_makes_no_relay_of_its_servers() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let script = format!(
+        "
+import socket
+server = socket.create_server(('127.0.0.1', 6001))
+print('listening', flush=True)
+while True:
+    client, _ = server.accept()
+    try:
+        socket.create_connection(('{PRODUCTION}', 5432), 1).close()
+    except OSError:
+        pass
+    while data := client.recv(65536):
+        client.sendall(data)
+    client.close()
+"
+    );
+    let file = scene.daemon.dir().join("telemetry.py");
+    std::fs::write(&file, script).unwrap();
+    let mut server = scene.shell("asks");
+    let run = format!("/usr/bin/python3 {} &", file.display());
+    server.tell(&run).unwrap();
+    server.line_with("listening").unwrap();
+    let mut shell = scene.shell("asks");
+    for _ in 0..20 {
+        let reached = shell.attempt(&tcp("127.0.0.1", 6001)).unwrap();
+        assert!(reached.ok, "{reached:?}");
+    }
+    assert_eq!(scene.reached(PRODUCTION), 0);
 }
 
 #[test]

@@ -19,11 +19,20 @@ pub async fn follow(shared: Rc<Shared>) {
             let looked = tokio::task::spawn_blocking(look).await;
             let looked =
                 looked.inspect_err(|error| tracing::error!(%error, "cannot look who listens"));
+            let mut are_news = false;
             for (ticket, found) in tickets.into_iter().zip(looked.unwrap_or_default()) {
                 match found {
-                    Ok(found) => shared.with(|state| state.note_found(ticket, found)),
-                    Err(error) => tracing::warn!(%error, "cannot look who listens"),
+                    Ok(found) => {
+                        are_news |= shared.with(|state| state.note_found(ticket, found));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot look who listens");
+                        shared.with(|state| state.note_unseen(ticket));
+                    }
                 }
+            }
+            if are_news {
+                shared.with(|state| state.look_at_held());
             }
             shared.reschedule();
         }

@@ -3,32 +3,56 @@
 use std::{
     cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ffi::OsString,
     fs::{self, File},
     io,
     net::{IpAddr, SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     rc::Rc,
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
 };
 
 use guard_common::{Address, Connection, NetnsCookie, Protocol};
 
 use super::command::{self, Lead};
 use crate::{
-    daemon::{process, proxy::networks::there},
+    daemon::{host, process, proxy::networks::there},
     sys::{
-        netns, open_sockets,
+        cgroup2, netns, open_sockets,
         patient::{PATIENCE, Patient},
         sock_list::{self, Listed, Use},
     },
 };
 
 /// Relays that lead to relays are followed so far.
-const MAX_DEPTH: usize = 4;
+const MAX_DEPTH: usize = 8;
 /// Bytes of a command line.
 const MAX_COMMAND: u64 = 16 * 1024;
+/// Descriptors that are looked through of a session's process; one that has more is not looked at.
+const MAX_OPEN: usize = 1024;
+/// Processes of one listener that are followed; one that has more may lead anywhere, for all that can be told.
+const MAX_PROCESSES: usize = 32;
 /// A name server's port: what asks another one for names is not a way there.
-const NAMES: u16 = 53;
+pub(super) const NAMES: u16 = 53;
+
+impl Terms {
+    /// The id of the cgroup of the session that a process is in, 0 where that is not known; none where it is in none.
+    /// `known` are those that were found before.
+    fn session_of(&self, pid: u32, known: &mut HashMap<OsString, u64>) -> Option<u64> {
+        let path = cgroup2::path_of(pid).ok()?;
+        let below = path.strip_prefix(self.guarded.as_deref()?).ok()?;
+        let Some(session) = below.components().next() else {
+            return Some(0);
+        };
+        let session = session.as_os_str();
+        if let Some(id) = known.get(session) {
+            return Some(*id);
+        }
+        let id = cgroup2::id(&self.cgroup_root.join(session)).unwrap_or(0);
+        known.insert(session.to_owned(), id);
+        Some(id)
+    }
+}
 
 /// What is looked at.
 #[derive(Debug)]
@@ -41,7 +65,7 @@ pub struct Place {
     pub address: Address,
     /// The port.
     pub port: u16,
-    /// Where on the loopback its processes were seen to connect to.
+    /// Where on this machine its processes were seen to connect to.
     pub dialed: Vec<SocketAddr>,
 }
 
@@ -50,6 +74,8 @@ pub struct Place {
 pub struct Terms {
     /// Where guarded cgroups are, as `/proc/PID/cgroup` names them.
     pub guarded: Option<PathBuf>,
+    /// The same, as guardd sees it.
+    pub cgroup_root: PathBuf,
     /// What names stand for that policies know.
     pub names: BTreeMap<String, Vec<IpAddr>>,
 }
@@ -59,6 +85,8 @@ pub struct Terms {
 pub struct Found {
     /// Somebody does.
     pub listens: bool,
+    /// Somebody is connected there.
+    pub is_connected: bool,
     /// The process; none where root cannot tell.
     pub pid: Option<u32>,
     /// Its executable's name.
@@ -67,8 +95,13 @@ pub struct Found {
     pub command: Vec<String>,
     /// The cgroups that the listeners were made in.
     pub cgroups: Vec<u64>,
-    /// The processes that serve it, and those of the listeners of this machine that it leads to.
-    pub processes: Vec<u32>,
+    /// The processes that serve it, and those of the listeners of this machine that it leads to, each with the cgroup of
+    /// the session that it is in, 0 for none.
+    pub processes: Vec<(u32, u64)>,
+    /// Of [`Place::dialed`], where somebody else listens.
+    pub near: Vec<SocketAddr>,
+    /// The addresses of this machine besides the loopback's, where it listens.
+    pub here: Arc<BTreeSet<IpAddr>>,
     /// Where it leads.
     pub leads: Vec<Connection>,
     /// It leads anywhere, or to where nobody can tell.
@@ -127,40 +160,13 @@ pub fn look_at_all(places: &[Place], terms: &Terms) -> Vec<io::Result<Found>> {
 
 fn find(place: &Place, network: &Network, processes: &Processes<'_>) -> Found {
     let mut search = Search::new(network, processes);
+    search.found.is_connected = network.is_connected(place.port);
     search.add(place.address, place.port, MAX_DEPTH);
     for at in &place.dialed {
-        search.add_lead(*at, Protocol::TCP, MAX_DEPTH);
+        search.add_near(*at);
     }
+    search.found.here = Arc::clone(&network.here);
     search.finish()
-}
-
-/// All that listen in guardd's network where its loopback leads, and lead elsewhere.
-///
-/// # Errors
-///
-/// The system's.
-pub fn survey(terms: &Terms) -> io::Result<Vec<(SocketAddr, Found)>> {
-    let network = Network::new(sock_list::list()?);
-    let processes = Processes::all(terms);
-    let near = |one: &&Listed| {
-        let at = one.local.ip();
-        one.used == Use::Listens && (is_near(at) || at.is_unspecified())
-    };
-    let all = network.listed.iter().filter(near).map(|one| one.local);
-    let all: BTreeSet<SocketAddr> = all.collect();
-    let found = all.into_iter().map(|at| {
-        let asked = match at.ip() {
-            IpAddr::V4(own) if own.is_unspecified() => IpAddr::from([127, 0, 0, 1]),
-            IpAddr::V6(own) if own.is_unspecified() => std::net::Ipv6Addr::LOCALHOST.into(),
-            other => other,
-        };
-        let mut search = Search::new(&network, &processes);
-        search.add(asked.into(), at.port(), MAX_DEPTH);
-        (at, search.finish())
-    });
-    Ok(found
-        .filter(|(_, one)| one.may_lead_anywhere() || !one.leads.is_empty())
-        .collect())
 }
 
 /// The sockets of a network namespace at one moment.
@@ -169,11 +175,17 @@ struct Network {
     /// Those that listen at a port, and those of an inode, by their places in `listed`.
     listeners: HashMap<u16, Vec<usize>>,
     sockets: HashMap<u32, Vec<usize>>,
+    /// The ports of this machine that somebody is connected to.
+    connected: HashSet<u16>,
+    /// Its addresses besides the loopback's.
+    here: Arc<BTreeSet<IpAddr>>,
+    /// Where processes are connected to.
+    connections: RefCell<HashMap<u32, Rc<Vec<Peer>>>>,
 }
 
 impl Network {
     fn of(place: &Place) -> io::Result<Self> {
-        let listed = there(place.way.as_ref(), || {
+        let (listed, here) = there(place.way.as_ref(), || {
             let cookie = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"));
             // Where the loopback is down nobody connects to it.
             let here = cookie.and_then(netns::cookie).unwrap_or_default();
@@ -182,25 +194,45 @@ impl Network {
                     "the process is in another network namespace by now",
                 ));
             }
-            sock_list::list()
+            Ok((sock_list::list()?, host::addresses()))
         })?;
-        Ok(Self::new(listed))
+        let here = here.into_iter().map(|ip| ip.to_canonical());
+        Ok(Self::new(listed, here.collect()))
     }
 
-    fn new(listed: Vec<Listed>) -> Self {
+    fn new(listed: Vec<Listed>, here: BTreeSet<IpAddr>) -> Self {
         let mut listeners: HashMap<u16, Vec<usize>> = HashMap::new();
         let mut sockets: HashMap<u32, Vec<usize>> = HashMap::new();
+        let mut connected = HashSet::new();
         for (at, one) in listed.iter().enumerate() {
             if one.used == Use::Listens {
                 listeners.entry(one.local.port()).or_default().push(at);
             }
             sockets.entry(one.inode).or_default().push(at);
+            if let Use::Tcp(peer) = one.used
+                && (is_near(peer.ip()) || here.contains(&peer.ip().to_canonical()))
+            {
+                connected.insert(peer.port());
+            }
         }
         Self {
             listed,
             listeners,
             sockets,
+            connected,
+            here: Arc::new(here),
+            connections: RefCell::default(),
         }
+    }
+
+    /// Whether an address is this machine's.
+    fn is_here(&self, address: IpAddr) -> bool {
+        is_near(address) || self.here.contains(&address.to_canonical())
+    }
+
+    /// Whether somebody is connected to that port of this machine.
+    fn is_connected(&self, port: u16) -> bool {
+        self.connected.contains(&port)
     }
 
     /// The sockets that get connections to there: those of that very address before those for all.
@@ -232,11 +264,15 @@ struct Processes<'t> {
     holders: HashMap<u32, Vec<u32>>,
     /// The sockets of a process, by their inodes.
     sockets: HashMap<u32, HashSet<u32>>,
+    parents: HashMap<u32, u32>,
     children: HashMap<u32, Vec<u32>>,
-    /// It may not see the sockets of all processes.
-    is_blind: bool,
-    /// What was read of command lines.
+    /// Of those in sessions, the cgroups of these, or 0 where that is not known.
+    sessions: HashMap<u32, u64>,
+    /// The sessions of which it may not see the sockets of all processes; 0 for what is in none.
+    blind: HashSet<u64>,
+    /// What was read of command lines, and of executables.
     commands: RefCell<HashMap<u32, Option<Vec<String>>>>,
+    programs: RefCell<HashMap<u32, Option<String>>>,
 }
 
 impl<'t> Processes<'t> {
@@ -245,27 +281,49 @@ impl<'t> Processes<'t> {
             terms,
             holders: HashMap::new(),
             sockets: HashMap::new(),
+            parents: HashMap::new(),
             children: HashMap::new(),
-            is_blind: false,
+            sessions: HashMap::new(),
+            blind: HashSet::new(),
             commands: RefCell::default(),
+            programs: RefCell::default(),
         };
+        let mut cgroups = HashMap::new();
         for pid in processes() {
+            if let Some(session) = terms.session_of(pid, &mut cgroups) {
+                all.sessions.insert(pid, session);
+            }
             let sockets = all.sockets_of(pid);
-            all.is_blind |= sockets.as_ref().is_err_and(|error| !is_gone(error));
+            if sockets.as_ref().is_err_and(|error| !is_gone(error)) {
+                all.blind.insert(all.session_of(pid));
+            }
             for inode in sockets.unwrap_or_default() {
                 all.holders.entry(inode).or_default().push(pid);
                 all.sockets.entry(pid).or_default().insert(inode);
             }
             if let Some(parent) = parent_of(pid) {
+                all.parents.insert(pid, parent);
                 all.children.entry(parent).or_default().push(pid);
             }
         }
         all
     }
 
+    /// Those of processes that none of the others has started.
+    fn first_of(&self, all: &BTreeSet<u32>) -> Vec<u32> {
+        let is_started = |pid: &u32| {
+            let parent = self.parents.get(pid).filter(|parent| all.contains(parent));
+            // What a session does is none of those outside who started that.
+            parent.is_some_and(|parent| self.session_of(*parent) == self.session_of(*pid))
+        };
+        let is_first = |pid: &u32| *pid == 1 || !is_started(pid);
+        all.iter().copied().filter(is_first).collect()
+    }
+
     /// A process and what it has started, but for what is guarded: that is judged for itself.
     fn family(&self, pid: u32) -> Vec<u32> {
         let mut family = vec![pid];
+        let mut all = HashSet::from([pid]);
         let mut at = 0;
         while let Some(pid) = family.get(at).copied() {
             at += 1;
@@ -275,14 +333,25 @@ impl<'t> Processes<'t> {
             let children = self.children.get(&pid).into_iter().flatten();
             let is_outside = |child: &&u32| !self.is_guarded(**child);
             let new: Vec<u32> = children.filter(is_outside).copied().collect();
-            family.extend(new.into_iter().filter(|one| *one != pid));
+            // Ids are used again while they are read.
+            family.extend(new.into_iter().filter(|one| all.insert(*one)));
         }
         family
     }
 
+    /// The id of the cgroup of the session that a process is in; 0 where it is in none.
+    fn session_of(&self, pid: u32) -> u64 {
+        self.sessions.get(&pid).copied().unwrap_or(0)
+    }
+
     fn is_guarded(&self, pid: u32) -> bool {
-        let guarded = self.terms.guarded.as_deref();
-        guarded.is_some_and(|guarded| process::Process::is_in(pid, guarded))
+        self.sessions.contains_key(&pid)
+    }
+
+    /// The name of its executable.
+    fn program(&self, pid: u32) -> Option<String> {
+        let mut known = self.programs.borrow_mut();
+        known.entry(pid).or_insert_with(|| program(pid)).clone()
     }
 
     /// The sockets that a process has open, by their inodes.
@@ -292,7 +361,13 @@ impl<'t> Processes<'t> {
         let proc = PathBuf::from(format!("/proc/{pid}"));
         // A session holds up what is read of sessions, and nothing else.
         let found = match self.is_guarded(pid) {
-            true => OF_SESSIONS.look(move || open_sockets::of(&proc, usize::MAX)),
+            true => OF_SESSIONS.look(move || {
+                let open = fs::read_dir(proc.join("fdinfo"))?.take(MAX_OPEN + 1);
+                match open.count() > MAX_OPEN {
+                    true => Err(io::ErrorKind::OutOfMemory.into()),
+                    false => open_sockets::of(&proc, MAX_OPEN),
+                }
+            }),
             false => open_sockets::of(&proc, usize::MAX),
         };
         let inodes = found?.into_iter();
@@ -351,26 +426,38 @@ impl<'m> Search<'m> {
         self.found.leads.dedup();
         self.found.processes.sort_unstable();
         self.found.processes.dedup();
+        if self.found.processes.len() > MAX_PROCESSES {
+            self.found.processes.truncate(MAX_PROCESSES);
+            self.found.unread = true;
+        }
         self.found
+    }
+
+    /// Adds a place on this machine that its processes connect to.
+    fn add_near(&mut self, at: SocketAddr) {
+        let before = self.seen.len();
+        self.add_lead(at, Protocol::TCP, MAX_DEPTH);
+        if self.seen.len() > before {
+            self.found.near.push(at);
+        }
     }
 
     /// Adds who listens there, and where that leads.
     fn add(&mut self, address: Address, port: u16, depth: usize) {
         let (network, processes) = (self.network, self.processes);
         let listeners = network.listeners(address, port);
-        if depth == 0 {
-            self.found.anywhere = true;
-            return;
-        }
         let is_first = depth == MAX_DEPTH;
         self.found.listens |= !listeners.is_empty();
         let holders = listeners
             .iter()
             .filter_map(|one| processes.holders.get(&one.inode));
-        let mut holders: Vec<u32> = holders.flatten().copied().collect();
-        holders.sort_unstable();
-        holders.dedup();
-        self.found.unread |= holders.is_empty() && !listeners.is_empty() && processes.is_blind;
+        let holders: BTreeSet<u32> = holders.flatten().copied().collect();
+        let unseen = |one: &&Listed| {
+            let of_nobody = processes.blind.contains(&0);
+            of_nobody || processes.blind.contains(&one.cgroup)
+        };
+        self.found.unread |= holders.is_empty() && listeners.iter().any(unseen);
+        let holders = processes.first_of(&holders);
         if is_first {
             let cgroups = listeners.iter().map(|one| one.cgroup);
             self.found.cgroups.extend(cgroups);
@@ -378,14 +465,18 @@ impl<'m> Search<'m> {
             let shown = holders.iter().find(|pid| **pid != 1).or(holders.first());
             if let Some(pid) = shown {
                 self.found.pid = Some(*pid);
-                self.found.comm = program(*pid);
+                self.found.comm = processes.program(*pid);
                 self.found.command = processes.command_line(*pid).unwrap_or_default();
             }
         }
+        self.found.unread |= holders.len() > MAX_PROCESSES;
         let is_served = holders.iter().any(|pid| *pid != 1);
-        for pid in holders.iter().filter(|pid| **pid != 1 || !is_served) {
-            if self.seen.insert((*pid, port)) {
-                self.add_process(*pid, port, depth);
+        let holders = holders.iter().filter(|pid| **pid != 1 || !is_served);
+        for pid in holders.take(MAX_PROCESSES) {
+            match self.seen.insert((*pid, port)) {
+                true if depth == 0 => self.found.anywhere = true,
+                true => self.add_process(*pid, port, depth),
+                false => {}
             }
         }
     }
@@ -393,13 +484,14 @@ impl<'m> Search<'m> {
     fn add_process(&mut self, pid: u32, port: u16, depth: usize) {
         let processes = self.processes;
         if pid != 1 {
-            self.found.processes.push(pid);
+            let session = processes.session_of(pid);
+            self.found.processes.push((pid, session));
         }
-        let own = self.connections(&processes.family(pid), port);
+        let own = self.connections(pid, port);
         let command = processes.command_line(pid);
         self.found.unread |= command.is_none();
         let told = command::leads(
-            &program(pid).unwrap_or_default(),
+            &processes.program(pid).unwrap_or_default(),
             &command.unwrap_or_default(),
             port,
             !own.is_empty(),
@@ -411,8 +503,10 @@ impl<'m> Search<'m> {
             match lead {
                 Lead::Anywhere => self.found.anywhere = true,
                 Lead::Peer(port) => {
-                    let peers: Vec<_> =
-                        own.iter().filter(|(peer, _)| !is_near(peer.ip())).collect();
+                    let peers: Vec<_> = own
+                        .iter()
+                        .filter(|(peer, _)| !self.network.is_here(peer.ip()))
+                        .collect();
                     self.found.anywhere |= peers.is_empty();
                     for (peer, _) in peers {
                         self.add_lead((peer.ip(), port).into(), Protocol::TCP, depth);
@@ -444,9 +538,9 @@ impl<'m> Search<'m> {
     }
 
     fn add_lead(&mut self, to: SocketAddr, protocol: Protocol, depth: usize) {
-        if is_near(to.ip()) {
+        if self.network.is_here(to.ip()) {
             if protocol == Protocol::TCP {
-                self.add(to.ip().into(), to.port(), depth - 1);
+                self.add(to.ip().into(), to.port(), depth.saturating_sub(1));
             }
             return;
         }
@@ -456,8 +550,21 @@ impl<'m> Search<'m> {
         }
     }
 
-    /// Where processes are connected to, of their own accord: not what came in to a port of theirs.
-    fn connections(&self, family: &[u32], port: u16) -> Vec<(SocketAddr, Protocol)> {
+    /// Where a process and what it has started are connected to, of their own accord: not what came in to a port of theirs.
+    fn connections(&self, pid: u32, port: u16) -> Vec<Peer> {
+        let known = self.network.connections.borrow().get(&pid).cloned();
+        let all = known.unwrap_or_else(|| {
+            let found = Rc::new(self.find_connections(pid));
+            let mut known = self.network.connections.borrow_mut();
+            known.insert(pid, Rc::clone(&found));
+            found
+        });
+        let is_way = |peer: &&Peer| port != NAMES || peer.0.port() != NAMES;
+        all.iter().filter(is_way).copied().collect()
+    }
+
+    fn find_connections(&self, pid: u32) -> Vec<Peer> {
+        let family = self.processes.family(pid);
         let sockets = family
             .iter()
             .filter_map(|pid| self.processes.sockets.get(pid));
@@ -471,10 +578,12 @@ impl<'m> Search<'m> {
             Use::Tcp(peer) => Some((peer, Protocol::TCP)),
             Use::Udp(peer) => Some((peer, Protocol::UDP)),
         });
-        let is_way = |peer: &(SocketAddr, Protocol)| port != NAMES || peer.0.port() != NAMES;
-        peers.filter(is_way).collect()
+        peers.collect()
     }
 }
+
+/// Where a socket is connected to.
+type Peer = (SocketAddr, Protocol);
 
 /// Whether an address is on this machine's loopback, whatever way it is written.
 fn is_near(address: IpAddr) -> bool {
