@@ -74,6 +74,8 @@ pub struct Dialer {
     pub window: BootTime,
     /// What was told of it in that second.
     pub in_window: u64,
+    /// What could not be told of it. Written by the kernel half.
+    pub lost: u64,
 }
 
 /// The key of `DIALED`: what guardd was told of lately.

@@ -120,8 +120,11 @@ fn tell(
     let told = DIALED.get_ptr(key);
     // SAFETY: a live map value; one aligned word.
     let is_told = told.is_some_and(|told| now.0 < unsafe { told.read_volatile() } + PAUSE);
-    if is_told || !has_sessions_room(cgroup, now) {
+    if is_told {
         return;
+    }
+    if !has_sessions_room(cgroup, now) {
+        return lose(dialer);
     }
     // SAFETY: pointers into a live map value.
     let before = unsafe {
@@ -133,9 +136,16 @@ fn tell(
         more if more > TOLD_A_SECOND => return,
         _ => Hook::Dial,
     };
-    if emit::dial(hook, to, process, kernel::netns_cookie(ctx.as_ptr())) {
-        let _ = DIALED.insert(key, now.0, 0);
+    if !emit::dial(hook, to, process, kernel::netns_cookie(ctx.as_ptr())) {
+        return lose(dialer);
     }
+    let _ = DIALED.insert(key, now.0, 0);
+}
+
+#[inline(always)]
+fn lose(dialer: *mut Dialer) {
+    // SAFETY: a live map value, aligned to 8.
+    unsafe { kernel::fetch_add(&raw mut (*dialer).lost, 1) };
 }
 
 /// Sessions may have as many processes as they like, and the ring buffer is everybody's.

@@ -58,6 +58,7 @@ impl State {
         self.adopt_holes()?;
         self.adopt_policies()?;
         self.adopt_requests()?;
+        self.follow_none();
         tracing::info!(
             sessions = self.sessions.all_live().count(),
             holes = self.holes.len(),

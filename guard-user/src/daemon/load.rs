@@ -297,6 +297,7 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
             policy = policy.policy.name,
             "follows the names' new addresses"
         );
+        state.look_anew();
         Ok(())
     })
 }
@@ -416,6 +417,7 @@ impl State {
         let used = self.sessions.slots();
         let is_unused = |slot: &PolicyId| !used.contains(slot) && self.default_slot != Some(*slot);
         let unused: Vec<_> = slots.filter(is_unused).collect();
+        self.forget_slots(&unused);
         for slot in unused {
             if let Err(error) = self.datapath.remove_policy(slot) {
                 tracing::warn!(%error, slot = slot.0, "cannot be emptied");

@@ -81,14 +81,14 @@ impl Dials {
         })
     }
 
-    /// Has the kernel tell of these until then, as far as there is room.
+    /// Has the kernel tell of these until then, as far as there is room. False where it had more to tell of them than it could.
     pub(super) fn follow(
         &mut self,
         processes: &[(u32, u64)],
         now: BootTime,
         until: BootTime,
-    ) -> Result<()> {
-        let mut all = Ok(());
+    ) -> Result<bool> {
+        let mut all = Ok(true);
         for (process, cgroup) in processes {
             let put = self.follow_one(*process, *cgroup, until);
             let put = put.or_else(|_| {
@@ -96,7 +96,10 @@ impl Dials {
                 self.forget_before(now);
                 self.follow_one(*process, *cgroup, until)
             });
-            all = all.and(put);
+            all = match (all, put) {
+                (Ok(all), Ok(put)) => Ok(all && put),
+                (Err(error), _) | (_, Err(error)) => Err(error),
+            };
         }
         let put = self.dialing.set(0, until.0, 0);
         put.map_err(DatapathError::ebpf("write the map DIALING"))?;
@@ -104,7 +107,7 @@ impl Dials {
     }
 
     /// What was counted of it goes on.
-    fn follow_one(&mut self, process: u32, cgroup: u64, until: BootTime) -> Result<()> {
+    fn follow_one(&mut self, process: u32, cgroup: u64, until: BootTime) -> Result<bool> {
         let before = self.dialers.get(&process, 0);
         let before: Dialer = before.map(|value| read(&value)).unwrap_or_default();
         let dialer = bytes(&Dialer {
@@ -113,7 +116,8 @@ impl Dials {
             ..before
         });
         let put = self.dialers.insert(process, dialer, 0);
-        put.map_err(DatapathError::ebpf("write the map DIALERS"))
+        put.map_err(DatapathError::ebpf("write the map DIALERS"))?;
+        Ok(before.lost == 0)
     }
 
     fn forget_before(&mut self, now: BootTime) {
@@ -133,7 +137,7 @@ impl Dials {
 
 impl Datapath {
     /// Has [`super::EventReader`] tell of what these processes connect to, and those that they start, until then. With each
-    /// the cgroup of the session that it is in, 0 for none.
+    /// the cgroup of the session that it is in, 0 for none. False where the kernel had more to tell of them than it could.
     ///
     /// # Errors
     ///
@@ -144,10 +148,10 @@ impl Datapath {
         processes: &[(u32, u64)],
         now: BootTime,
         until: BootTime,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         match &mut self.dials {
             Ok(dials) if !processes.is_empty() => dials.follow(processes, now, until),
-            _ => Ok(()),
+            _ => Ok(true),
         }
     }
 

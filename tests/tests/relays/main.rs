@@ -140,6 +140,30 @@ fn what_listens_in_another_session_is_judged_like_anybody() {
     assert_eq!(scene.reached(PRODUCTION), before);
     scene.relay_in(&mut server, &format!("127.0.0.1 6004 {PRODUCTION} 5432"));
     is_found_out(&scene, &mut shell, 6004);
+    // Whoever serves there may have been started by whoever listens, and be connected already.
+    let script = format!(
+        "
+import os, socket, sys
+server = socket.create_server(('127.0.0.1', 6005))
+if os.fork():
+    os.wait()
+upstream = socket.create_connection(('{PRODUCTION}', 5432))
+print('listening', flush=True)
+while True:
+    client, _ = server.accept()
+    upstream.sendall(client.recv(65536))
+    client.sendall(upstream.recv(65536))
+    client.close()
+"
+    );
+    let file = scene.daemon.dir().join("prefork.py");
+    std::fs::write(&file, script).unwrap();
+    let run = format!("/usr/bin/python3 {} &", file.display());
+    server.tell(&run).unwrap();
+    server.line_with("listening").unwrap();
+    assert!(scene.outside("127.0.0.1", 6005));
+    let refused = shell.attempt(&tcp("127.0.0.1", 6005)).unwrap();
+    assert!(!refused.ok, "{refused:?}");
 }
 
 #[test]

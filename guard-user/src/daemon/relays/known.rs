@@ -36,6 +36,8 @@ pub(super) const FOLLOWED: Duration = Duration::from_secs(60);
 pub(super) const LATER_LOOKS: Duration = Duration::from_secs(30);
 /// When one is looked at again after its process has connected to where it did before.
 const DIALED_AGAIN: Duration = Duration::from_secs(1);
+/// Ports of this machine that one listener's processes connect to.
+const MAX_DIALED: usize = 64;
 /// Listeners that are known at once. The kernel has room for twice as many, so that it forgets none by itself.
 const MAX_KNOWN: usize = 2048;
 /// Those that are looked at no more, since nobody has connected, or was connected, for so long.
@@ -66,8 +68,9 @@ pub(super) struct Known {
     pub(super) told: Option<Relay>,
     /// It counts as leading anywhere only because something could not be read.
     pub(super) unread: bool,
-    /// Where on this machine its processes connect to.
+    /// Where on this machine its processes connect to, and when it was last looked at for a new one at once.
     pub(super) dialed: Vec<SocketAddr>,
+    hurried: BootTime,
     /// Who was there before it, until it is known whether that is the same program, started again.
     before: Option<Before>,
 }
@@ -110,6 +113,7 @@ impl Relays {
                 told: Some(relay),
                 unread: false,
                 dialed: Vec::new(),
+                hurried: BootTime(0),
                 before: None,
             };
             (relay.ticket, known)
@@ -151,8 +155,14 @@ impl Relays {
             .collect()
     }
 
-    /// Gives the ticket of another one that has to go for it.
-    pub(super) fn note(&mut self, event: &Event, chain: &[PolicyId]) -> Option<Ticket> {
+    /// A session that is judged by `chain` connects to a listener; `tells` where the kernel tells what that connects to. Gives
+    /// the ticket of another one that has to go for it.
+    pub(super) fn note(
+        &mut self,
+        event: &Event,
+        chain: &[PolicyId],
+        tells: bool,
+    ) -> Option<Ticket> {
         let ticket = Ticket(event.count);
         let (netns, port) = (NetnsCookie(event.cgroup), event.port);
         let (mut gone, mut before) = (None, None);
@@ -173,6 +183,7 @@ impl Relays {
             told: None,
             unread: false,
             dialed: Vec::new(),
+            hurried: BootTime(0),
             before,
         };
         let known = self.known.entry(ticket).or_insert_with(new);
@@ -183,15 +194,20 @@ impl Relays {
             known.by = (event.session, event.tgid);
         }
         known.used = event.at;
-        known.step = 0;
         known.chain = chain.to_vec();
-        // At once where it waits for that; else when it has had the time to go on.
-        let wait = if known.told.is_some() && event.at < known.followed {
-            LOOKS[0]
-        } else {
-            Duration::ZERO
+        let is_followed = known.told.is_some() && event.at < known.followed;
+        known.step = match is_followed && tells {
+            // What it does is told, and all processes are gone through for each look.
+            true => known.step.min(LOOKS.len() / 2),
+            false => 0,
         };
-        known.due = Some(after(event.at, wait));
+        // At once where it waits for that; else when it has had the time to go on.
+        let due = match is_followed {
+            true => after(event.at, LOOKS[known.step]),
+            false => event.at,
+        };
+        let earlier = known.due.filter(|before| is_followed && *before < due);
+        known.due = Some(earlier.unwrap_or(due));
         self.stir.notify_one();
         gone
     }
@@ -381,30 +397,30 @@ impl Known {
         self.unread = false;
     }
 
-    /// Whether an address is of the machine that it is on.
-    pub(super) fn is_here(&self, to: &Connection) -> bool {
-        let who = self.who.as_ref();
-        to.to.is_loopback() || who.is_some_and(|who| who.here.contains(&to.to.to_ip()))
-    }
-
-    /// A process that serves it connects to this machine itself: who listens there is to be looked at, too.
+    /// Where a process that serves it connects to this machine itself, who listens there is to be looked at, too: true then.
     pub(super) fn note_near_dial(&mut self, event: &Event) -> bool {
+        let ip = event.destination.to_ip();
+        let who = self.who.as_ref();
+        let is_here =
+            event.destination.is_loopback() || who.is_some_and(|who| who.here.contains(&ip));
         // The loopback of another network is another one; and names are no way anywhere.
         let is_there = [0, event.cgroup].contains(&self.relay.netns.0);
-        if !is_there || event.port == look::NAMES {
+        if !is_here || !is_there || event.port == look::NAMES {
             return false;
         }
-        let to = SocketAddr::new(event.destination.to_ip(), event.port);
+        let to = SocketAddr::new(ip, event.port);
         let is_known = self.dialed.contains(&to);
-        match self.dialed.len() < MAX_LEADS {
+        match self.dialed.len() < MAX_DIALED {
             _ if is_known => {}
             true => self.dialed.push(to),
             false => self.lead_anywhere(),
         }
-        // Who listens there may be another one by now.
-        let wait = if is_known {
+        // Who listens there may be another one by now. All processes are gone through for it.
+        let is_soon = event.at < after(self.hurried, DIALED_AGAIN);
+        let wait = if is_known || is_soon {
             DIALED_AGAIN
         } else {
+            self.hurried = event.at;
             Duration::ZERO
         };
         let due = after(event.at, wait);
@@ -440,7 +456,7 @@ mod tests {
                 at: BootTime(due),
                 ..Event::default()
             };
-            relays.note(&event, &[]);
+            relays.note(&event, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             known.told = is_told.then_some(known.relay);
             known.due = Some(BootTime(due));
@@ -468,7 +484,7 @@ mod tests {
                 at: BootTime(ticket),
                 ..Event::default()
             };
-            let gone = relays.note(&event, &[]);
+            let gone = relays.note(&event, &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             let lead = Connection::new(Address::default(), Protocol::TCP, 5432);
             known.relay.owner = owner;

@@ -98,7 +98,9 @@ pub struct Found {
     /// The processes that serve it, and those of the listeners of this machine that it leads to, each with the cgroup of
     /// the session that it is in, 0 for none.
     pub processes: Vec<(u32, u64)>,
-    /// Of [`Place::dialed`], where somebody else listens.
+    /// [`Place::dialed`], and where of those somebody else listens.
+    pub dialed: Vec<SocketAddr>,
+    /// See [`Self::dialed`].
     pub near: Vec<SocketAddr>,
     /// The addresses of this machine besides the loopback's, where it listens.
     pub here: Arc<BTreeSet<IpAddr>>,
@@ -163,8 +165,9 @@ fn find(place: &Place, network: &Network, processes: &Processes<'_>) -> Found {
     search.found.is_connected = network.is_connected(place.port);
     search.add(place.address, place.port, MAX_DEPTH);
     for at in &place.dialed {
-        search.add_near(*at);
+        search.add_near(*at, place.port);
     }
+    search.found.dialed.clone_from(&place.dialed);
     search.found.here = Arc::clone(&network.here);
     search.finish()
 }
@@ -312,16 +315,22 @@ impl<'t> Processes<'t> {
     /// Those of processes that none of the others has started.
     fn first_of(&self, all: &BTreeSet<u32>) -> Vec<u32> {
         let is_started = |pid: &u32| {
-            let parent = self.parents.get(pid).filter(|parent| all.contains(parent));
+            let parent = self.parents.get(pid);
+            let parent = parent.filter(|one| all.contains(one) && !self.is_manager(**one));
             // What a session does is none of those outside who started that.
             parent.is_some_and(|parent| self.session_of(*parent) == self.session_of(*pid))
         };
-        let is_first = |pid: &u32| *pid == 1 || !is_started(pid);
-        all.iter().copied().filter(is_first).collect()
+        all.iter().copied().filter(|pid| !is_started(pid)).collect()
     }
 
-    /// A process and what it has started, but for what is guarded: that is judged for itself.
+    /// Whether it has a copy of what it opens for others.
+    fn is_manager(&self, pid: u32) -> bool {
+        pid == 1 || self.program(pid).as_deref() == Some("systemd")
+    }
+
+    /// A process and what it has started, but for what is in another session: that is judged for itself.
     fn family(&self, pid: u32) -> Vec<u32> {
+        let session = self.sessions.get(&pid);
         let mut family = vec![pid];
         let mut all = HashSet::from([pid]);
         let mut at = 0;
@@ -331,8 +340,8 @@ impl<'t> Processes<'t> {
                 continue;
             }
             let children = self.children.get(&pid).into_iter().flatten();
-            let is_outside = |child: &&u32| !self.is_guarded(**child);
-            let new: Vec<u32> = children.filter(is_outside).copied().collect();
+            let is_with_it = |child: &&u32| self.sessions.get(child) == session;
+            let new: Vec<u32> = children.filter(is_with_it).copied().collect();
             // Ids are used again while they are read.
             family.extend(new.into_iter().filter(|one| all.insert(*one)));
         }
@@ -434,11 +443,11 @@ impl<'m> Search<'m> {
     }
 
     /// Adds a place on this machine that its processes connect to.
-    fn add_near(&mut self, at: SocketAddr) {
-        let before = self.seen.len();
-        self.add_lead(at, Protocol::TCP, MAX_DEPTH);
-        if self.seen.len() > before {
+    fn add_near(&mut self, at: SocketAddr, own: u16) {
+        let listeners = self.network.listeners(at.ip().into(), at.port());
+        if at.port() != own && !listeners.is_empty() {
             self.found.near.push(at);
+            self.add_lead(at, Protocol::TCP, MAX_DEPTH);
         }
     }
 
@@ -461,8 +470,8 @@ impl<'m> Search<'m> {
         if is_first {
             let cgroups = listeners.iter().map(|one| one.cgroup);
             self.found.cgroups.extend(cgroups);
-            // PID 1 has a copy of what it opens for others.
-            let shown = holders.iter().find(|pid| **pid != 1).or(holders.first());
+            let others = holders.iter().find(|pid| !processes.is_manager(**pid));
+            let shown = others.or(holders.first());
             if let Some(pid) = shown {
                 self.found.pid = Some(*pid);
                 self.found.comm = processes.program(*pid);
@@ -470,8 +479,10 @@ impl<'m> Search<'m> {
             }
         }
         self.found.unread |= holders.len() > MAX_PROCESSES;
-        let is_served = holders.iter().any(|pid| *pid != 1);
-        let holders = holders.iter().filter(|pid| **pid != 1 || !is_served);
+        let is_served = holders.iter().any(|pid| !processes.is_manager(*pid));
+        let holders = holders
+            .iter()
+            .filter(|pid| !is_served || !processes.is_manager(**pid));
         for pid in holders.take(MAX_PROCESSES) {
             match self.seen.insert((*pid, port)) {
                 true if depth == 0 => self.found.anywhere = true,
@@ -538,10 +549,10 @@ impl<'m> Search<'m> {
     }
 
     fn add_lead(&mut self, to: SocketAddr, protocol: Protocol, depth: usize) {
-        if self.network.is_here(to.ip()) {
-            if protocol == Protocol::TCP {
-                self.add(to.ip().into(), to.port(), depth.saturating_sub(1));
-            }
+        if self.network.is_here(to.ip()) && protocol == Protocol::TCP {
+            self.add(to.ip().into(), to.port(), depth.saturating_sub(1));
+        }
+        if is_near(to.ip()) {
             return;
         }
         let lead = Connection::new(to.ip().into(), protocol, to.port());

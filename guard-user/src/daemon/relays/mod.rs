@@ -10,7 +10,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
     fs::File,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
 };
 
 use guard_common::{
@@ -100,8 +100,9 @@ impl State {
         let Some(session) = self.sessions.live(event.session) else {
             return;
         };
+        let tells = self.datapath.dials_problem().is_none();
         // The kernel forgets by itself which was not used for longest, and that may be one that matters.
-        if let Some(gone) = self.relays.note(event, &session.chain)
+        if let Some(gone) = self.relays.note(event, &session.chain, tells)
             && let Err(error) = self.datapath.forget_relay(gone)
         {
             tracing::warn!(%error, "a listener stays known to the kernel");
@@ -116,20 +117,25 @@ impl State {
         };
         let to = Connection::new(event.destination, event.protocol, event.port);
         let is_many = event.hook == Hook::ManyDials as u8;
+        let served = self.relays.known.iter();
+        let served = served.filter(|(_, known)| known.is_served_by(process));
+        let served: Vec<Ticket> = served.map(|(ticket, _)| *ticket).collect();
+        if served.is_empty() {
+            return;
+        }
         let chains = self.chains();
-        let mut served = Vec::new();
         let mut stirs = false;
-        for (ticket, known) in &mut self.relays.known {
-            if !known.is_served_by(process) {
+        for ticket in &served {
+            let Some(known) = self.relays.known.get_mut(ticket) else {
                 continue;
-            }
-            served.push(*ticket);
+            };
             if is_many {
                 known.lead_anywhere();
-            } else if known.is_here(&to) {
-                stirs |= known.note_near_dial(event);
-            } else if counts(&self.policies, &chains, &known.chain, &to) && !known.is_for_names(&to)
-            {
+                continue;
+            }
+            stirs |= known.note_near_dial(event);
+            let is_way = !to.to.is_loopback() && !known.is_for_names(&to);
+            if is_way && counts(&self.policies, &chains, &known.chain, &to) {
                 known.add_lead(&to);
             }
         }
@@ -280,17 +286,40 @@ impl State {
         found
             .leads
             .retain(|lead| counts(&self.policies, &chains, &known.chain, lead));
-        if found.listens {
-            known.take_over(&found);
-            known.dialed.retain(|at| found.near.contains(at));
-            known.learn(found, owner);
-        } else if !found.is_connected {
+        let has_gone = |at: &SocketAddr| found.dialed.contains(at) && !found.near.contains(at);
+        known.dialed.retain(|at| !has_gone(at));
+        // It may be in another network than that which was looked at.
+        found.unread |= !found.listens && known.relay.netns.0 == 0;
+        if !found.listens && !found.is_connected {
             // Nobody new gets to it.
             known.due = None;
-        } else if known.who.is_none() {
+        } else if found.is_connected && known.due.is_none() {
+            known.due = Some(after(now, LATER_LOOKS));
+        }
+        if found.listens || known.who.is_none() {
+            known.take_over(&found);
             known.learn(found, owner);
         }
         self.follow(ticket, now)
+    }
+
+    /// Policies of these slots are gone, and the slots may be others' soon.
+    pub(super) fn forget_slots(&mut self, slots: &[PolicyId]) {
+        for known in self.relays.known.values_mut() {
+            if known.chain.iter().any(|slot| slots.contains(slot)) {
+                known.chain.clear();
+            }
+        }
+    }
+
+    /// An earlier guardd has left these, and nobody hears what their processes connect to until they are looked at.
+    pub(super) fn follow_none(&mut self) {
+        let tickets: Vec<Ticket> = self.relays.known.keys().copied().collect();
+        for ticket in tickets {
+            if let Err(error) = self.datapath.let_begin(ticket, BootTime(0)) {
+                tracing::warn!(%error, "a listener counts as it did");
+            }
+        }
     }
 
     /// One could not be looked at. Where nobody of the session is there any more, nobody can.
@@ -317,9 +346,14 @@ impl State {
         }
         let until = after(now, FOLLOWED);
         let who = known.who.clone().unwrap_or_default();
-        if let Err(error) = self.datapath.follow_dials(&who.processes, now, until) {
-            tracing::warn!(%error, "what a listener connects to may not be seen, so it may lead anywhere");
-            known.lead_anywhere();
+        match self.datapath.follow_dials(&who.processes, now, until) {
+            Ok(true) => {}
+            // More than could be told.
+            Ok(false) => known.lead_anywhere(),
+            Err(error) => {
+                tracing::warn!(%error, "what a listener connects to may not be seen, so it may lead anywhere");
+                known.lead_anywhere();
+            }
         }
         let was_followed = now < std::mem::replace(&mut known.followed, until);
         let is_new = self.tell_kernel(ticket);
