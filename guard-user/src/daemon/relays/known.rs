@@ -334,13 +334,26 @@ impl Known {
         self.learn(found, relay.owner);
     }
 
+    /// Where a listener is still there and its process is not, that is about to end: what is known of it stays.
+    pub(super) fn keep_whoever_ends(&self, found: &mut Found) {
+        let Some(who) = &self.who else { return };
+        let ends = found.pid.is_none() || (found.pid == who.pid && found.command.is_empty());
+        if ends {
+            found.pid = who.pid;
+            found.comm.clone_from(&who.comm);
+            found.command.clone_from(&who.command);
+            found.processes.clone_from(&who.processes);
+        }
+    }
+
     /// Takes over where a program led that was there before, and was started again: its listener is another one each time.
     pub(super) fn take_over(&mut self, found: &Found) {
         let Some(before) = self.before.take() else {
             return;
         };
         let who = &before.who;
-        if who.comm.is_none() || (&who.comm, &who.command) != (&found.comm, &found.command) {
+        // Of whom there is nothing to read nobody knows whether he is the same.
+        if who.command.is_empty() || (&who.comm, &who.command) != (&found.comm, &found.command) {
             return;
         }
         for lead in &before.leads {
@@ -501,5 +514,49 @@ mod tests {
         for more in 12..all + 100 {
             assert!(note(all + more, 7).unwrap() > 9);
         }
+    }
+    #[test]
+    fn a_program_that_is_started_again_is_known_again() {
+        let mut relays = Relays::default();
+        let event = |ticket| Event {
+            count: ticket,
+            cgroup: 1,
+            port: 5432,
+            at: BootTime(ticket),
+            ..Event::default()
+        };
+        let found = |pid, command: &str| Found {
+            listens: true,
+            pid,
+            comm: (!command.is_empty()).then(|| "python3".to_owned()),
+            command: command.split_whitespace().map(str::to_owned).collect(),
+            ..Found::default()
+        };
+        let mut leads = |ticket, found: &[Found]| {
+            relays.note(&event(ticket), &[], true);
+            let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
+            for found in found {
+                let mut found = found.clone();
+                known.keep_whoever_ends(&mut found);
+                known.take_over(&found);
+                known.learn(found, 0);
+            }
+            if ticket == 1 {
+                known.add_lead(&Connection::new(Address::default(), Protocol::TCP, 5432));
+            }
+            known.leads().len()
+        };
+        // The last look at it finds its socket, and not its process any more.
+        let last = [
+            found(Some(7), "relay.py"),
+            found(Some(7), ""),
+            found(None, ""),
+        ];
+        assert_eq!(leads(1, &last), 1);
+        // One that ended before anybody looked at it says nothing of that.
+        assert_eq!(leads(2, &[]), 0);
+        assert_eq!(leads(3, &[found(Some(9), "relay.py")]), 1);
+        assert_eq!(leads(4, &[found(Some(11), "server.py")]), 0);
+        assert_eq!(leads(5, &[found(Some(13), "relay.py")]), 0);
     }
 }

@@ -297,6 +297,7 @@ impl State {
             known.due = Some(after(now, LATER_LOOKS));
         }
         if found.listens || known.who.is_none() {
+            known.keep_whoever_ends(&mut found);
             known.take_over(&found);
             known.learn(found, owner);
         }
