@@ -53,11 +53,11 @@ pub(super) struct Known {
     pub(super) who: Option<Found>,
     /// The session that connected last, and its process.
     pub(super) by: (SessionId, u32),
-    /// What it is judged by.
+    /// What that session is judged by.
     pub(super) chain: Vec<PolicyId>,
     /// Until when the kernel tells what its processes connect to.
     pub(super) followed: BootTime,
-    /// When it last did.
+    /// When a session last connected.
     pub(super) used: BootTime,
     /// When somebody was last seen to be connected there.
     pub(super) busy: BootTime,
@@ -225,17 +225,15 @@ impl Relays {
             let is_there = relay.netns == netns && netns.0 != 0;
             is_there && relay.address == address && relay.port == port
         });
-        let last = gone.max_by_key(|(_, known)| known.used);
-        let (_, known) = last?;
+        let (_, known) = gone.max_by_key(|(_, known)| known.used)?;
+        let (anywhere, leads) = (known.is_anywhere() && !known.unread, known.leads().to_vec());
+        let last = known.who.map(|who| Before {
+            who,
+            leads,
+            anywhere,
+        });
         // Who has not been looked at says nothing of whoever was before him.
-        match known.who {
-            Some(_) => Some(Before {
-                anywhere: known.is_anywhere() && !known.unread,
-                leads: known.leads().to_vec(),
-                who: known.who?,
-            }),
-            None => known.before,
-        }
+        last.or(known.before)
     }
 
     /// Forgets one where there are too many: of those whose absence nobody notices the one that was not connected to for
