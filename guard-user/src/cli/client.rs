@@ -132,8 +132,15 @@ impl Client {
         // A guardd that does not read has to be given up on too, even by a stream.
         stream.set_read_timeout(patience)?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        stream.write_all(frame)?;
-        self.stream.fill_buf().map(drop)
+        match stream.write_all(frame) {
+            // Whoever turns callers away has said why before it closes.
+            Err(error) if is_unread(&error) => match self.stream.fill_buf() {
+                Ok([_, ..]) => Ok(()),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
+            Ok(()) => self.stream.fill_buf().map(drop),
+        }
     }
 
     /// The next answer; none where guardd has closed the connection.

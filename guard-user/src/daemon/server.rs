@@ -129,18 +129,19 @@ pub async fn serve(shared: Rc<Shared>, listener: UnixListener) {
     }
 }
 
-/// Starts a task for a connection. One of a peer who cannot be known, or who has too many, is
-/// closed.
+/// Starts a task for a connection. One of a peer who cannot be known, or who has too many, is told so and closed.
 fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
-    let known = Peer::of(&stream).map_err(|error| error.to_string());
-    let known = known.and_then(|peer| {
-        let caller = shared.with(|state| state.caller(&peer));
-        let caller = caller.map_err(|refusal| refusal.to_string())?;
+    let known = shared.with(|state| {
+        let peer = state.peer(&stream).map_err(|error| unknown(&error))?;
+        let caller = state.caller(&peer)?;
         Ok((peer, caller))
     });
     let (peer, caller) = match known {
         Ok(known) => known,
-        Err(error) => return tracing::debug!(error, "a connection of somebody unknown"),
+        Err(refusal) => {
+            tracing::debug!(%refusal, "a connection of somebody unknown");
+            return turn_away(&stream, refusal);
+        }
     };
     let account = match caller.place {
         Place::Outside => Account::User(caller.uid),
@@ -152,7 +153,8 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
         Place::Unowned(cgroup) => Account::Unowned(cgroup),
     };
     if !open.connections.borrow_mut().admit(account) {
-        return tracing::warn!(?account, "has too many connections");
+        tracing::warn!(?account, "has too many connections");
+        return turn_away(&stream, too_many());
     }
     let admitted = Admitted {
         connections: Rc::clone(&open.connections),
@@ -166,6 +168,34 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
             tracing::debug!(%error, ?account, "a connection was closed");
         }
     });
+}
+
+/// Says why, where there is room for it: nobody waits for who may not read it.
+fn turn_away(stream: &UnixStream, refusal: Refusal) {
+    if let Ok(mut frame) = error_frame(refusal.into()) {
+        frame.push(0);
+        let _ = stream.try_write(&frame);
+    }
+}
+
+fn unknown(why: &io::Error) -> Refusal {
+    let why = match why.kind() {
+        io::ErrorKind::TimedOut => {
+            "there are too many callers whose processes cannot be looked at".into()
+        }
+        _ => why.to_string(),
+    };
+    Refusal::refused("cannot tell who is asking", why, "try again in a minute")
+}
+
+fn too_many() -> Refusal {
+    Refusal::refused(
+        "this is one connection too many",
+        format!(
+            "a user has {MAX_OF_USER} at once at most, what runs in a session {MAX_OF_SESSION}, and all together {MAX_CONNECTIONS}"
+        ),
+        "end some of the programs that talk to guardd, and try again",
+    )
 }
 
 /// Answers the calls of one connection until it ends.

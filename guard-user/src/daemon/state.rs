@@ -6,6 +6,7 @@
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     fs, io,
+    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
@@ -223,6 +224,17 @@ impl State {
     #[must_use]
     pub fn kernel_path(&self, cgroup: &Path) -> Option<PathBuf> {
         self.hierarchy.path(cgroup)
+    }
+
+    /// Who is at the other end of a socket.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Peer::of`].
+    pub fn peer(&self, socket: &impl AsFd) -> io::Result<Peer> {
+        Peer::of(socket, |cgroup| {
+            self.hierarchy.is_guarded(cgroup).unwrap_or(true)
+        })
     }
 
     /// What the kernel says of a peer, now.

@@ -17,7 +17,7 @@ use std::{
 /// What is waited counts for so long; what takes less than [`NOTHING`] does not count.
 const TURN: Duration = Duration::from_secs(60);
 const NOTHING: Duration = Duration::from_millis(1);
-/// How long is waited in all of each turn, where nothing else is done meanwhile.
+/// How long is waited at once, where nothing else is done meanwhile; and mostly in all of each turn.
 pub const PATIENCE: Duration = Duration::from_secs(1);
 /// So many threads may wait for ever: then nothing is read until one comes back.
 const MOST: usize = 8;
@@ -99,7 +99,7 @@ impl<T: Send + 'static> Reader<T> {
         if left.is_zero() {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        let found = self.look_within(left, look);
+        let found = self.look_within(left.min(PATIENCE), look);
         let took = began.elapsed();
         if took >= NOTHING {
             self.waited += took;

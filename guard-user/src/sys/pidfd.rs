@@ -43,18 +43,19 @@ impl Peer {
     ///
     /// Linux 6.5 and later hand out the pidfd themselves (`SO_PEERPIDFD`). Before that it is opened
     /// here from the pid of `SO_PEERCRED`, and counts only if that process has the other end open: its
-    /// pid may be another's since it connected.
+    /// pid may be another's since it connected. It may keep that from being looked at: those in cgroups that `is_held` keep
+    /// nobody else from being known.
     ///
     /// # Errors
     ///
-    /// The system's; among them those for a peer that has ended.
-    pub fn of(socket: &impl AsFd) -> io::Result<Self> {
+    /// The system's; among them those for a peer that has ended, and `TimedOut` for one that cannot be looked at for now.
+    pub fn of(socket: &impl AsFd, is_held: impl FnOnce(&Path) -> bool) -> io::Result<Self> {
         let socket = socket.as_fd();
         let credentials = rustix::net::sockopt::socket_peercred(socket)?;
         Ok(Self {
             uid: credentials.uid.as_raw(),
             gid: credentials.gid.as_raw(),
-            pidfd: pidfd_of(socket, &credentials)?,
+            pidfd: pidfd_of(socket, &credentials, is_held)?,
         })
     }
 
@@ -247,10 +248,14 @@ fn gone() -> io::Error {
     io::Error::new(io::ErrorKind::NotFound, "the process has ended")
 }
 
-fn pidfd_of(socket: BorrowedFd<'_>, peer: &UCred) -> io::Result<OwnedFd> {
+fn pidfd_of(
+    socket: BorrowedFd<'_>,
+    peer: &UCred,
+    is_held: impl FnOnce(&Path) -> bool,
+) -> io::Result<OwnedFd> {
     match peer_pidfd(socket) {
         Err(error) if error.raw_os_error() == Some(Errno::NOPROTOOPT.raw_os_error()) => {
-            by_number(socket, peer)
+            by_number(socket, peer, is_held)
         }
         pidfd => pidfd,
     }
@@ -258,11 +263,21 @@ fn pidfd_of(socket: BorrowedFd<'_>, peer: &UCred) -> io::Result<OwnedFd> {
 
 /// The process that has a peer's number now. It may be another one than the one that connected, and that has the other
 /// end open: so only one is believed that is of the same user and has it open, too.
-fn by_number(socket: BorrowedFd<'_>, peer: &UCred) -> io::Result<OwnedFd> {
+fn by_number(
+    socket: BorrowedFd<'_>,
+    peer: &UCred,
+    is_held: impl FnOnce(&Path) -> bool,
+) -> io::Result<OwnedFd> {
     let pidfd = pidfd_open(peer.pid, PidfdFlags::empty())?;
     let proc = PathBuf::from(format!("/proc/{}", peer.pid.as_raw_nonzero()));
-    let is_it =
-        effective_uid(&proc)? == peer.uid.as_raw() && has_open(&proc, other_end(socket, &proc)?)?;
+    let cgroup = super::cgroup2::path_in(&fs::read_to_string(proc.join("cgroup"))?)?;
+    let callers = match (is_held(&cgroup), peer.uid.is_root()) {
+        (true, _) => Callers::Held,
+        (false, true) => Callers::Root,
+        (false, false) => Callers::Users,
+    };
+    let is_it = effective_uid(&proc)? == peer.uid.as_raw()
+        && callers.has_open(&proc, other_end(socket, &proc)?)?;
     match is_it && is_running(&pidfd)? {
         true => Ok(pidfd),
         false => Err(gone()),
@@ -280,12 +295,31 @@ fn other_end(socket: BorrowedFd<'_>, proc: &Path) -> io::Result<u64> {
     }
 }
 
-/// Whether a process has a socket open, among the first of what it has.
-fn has_open(proc: &Path, socket: u64) -> io::Result<bool> {
-    static OF_CALLERS: LazyLock<Patient<Vec<u64>>> = LazyLock::new(|| Patient::waiting(PATIENCE));
-    let proc = proc.to_owned();
-    let open = OF_CALLERS.look(move || open_sockets::of(&proc, MAX_OPEN))?;
-    Ok(open.contains(&socket))
+/// Those that may keep each other from being known, and nobody else.
+#[derive(Clone, Copy)]
+enum Callers {
+    /// By a guard, and so likely to try.
+    Held,
+    Users,
+    Root,
+}
+
+impl Callers {
+    /// Whether a process has a socket open, among the first of what it has.
+    fn has_open(self, proc: &Path, socket: u64) -> io::Result<bool> {
+        type Sockets = LazyLock<Patient<Vec<u64>>>;
+        static HELD: Sockets = LazyLock::new(|| Patient::waiting(PATIENCE));
+        static USERS: Sockets = LazyLock::new(|| Patient::waiting(PATIENCE * 5));
+        static ROOT: Sockets = LazyLock::new(|| Patient::waiting(PATIENCE * 60));
+        let patient = match self {
+            Self::Held => &HELD,
+            Self::Users => &USERS,
+            Self::Root => &ROOT,
+        };
+        let proc = proc.to_owned();
+        let open = patient.look(move || open_sockets::of(&proc, MAX_OPEN))?;
+        Ok(open.contains(&socket))
+    }
 }
 
 /// The user that a process is, as proc_pid_status(5) has it: real, effective, saved, of file systems.
@@ -354,7 +388,7 @@ mod tests {
     #[test]
     fn a_peer_is_this_process_when_it_is() {
         let (one, _other) = UnixStream::pair().unwrap();
-        let peer = Peer::of(&one).unwrap();
+        let peer = Peer::of(&one, |_| false).unwrap();
         assert_eq!(peer.pid().unwrap(), std::process::id());
         assert_eq!(peer.uid(), rustix::process::geteuid().as_raw());
         assert_eq!(peer.gid(), rustix::process::getegid().as_raw());
@@ -402,7 +436,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let listener = UnixListener::bind(dir.path().join("socket")).unwrap();
         let mut child = connected(&dir.path().join("socket"));
-        let peer = Peer::of(&listener.accept().unwrap().0).unwrap();
+        let peer = Peer::of(&listener.accept().unwrap().0, |_| false).unwrap();
         assert_eq!(peer.pid().unwrap(), child.id());
         assert!(peer.cgroup().is_ok());
 
@@ -433,10 +467,10 @@ mod tests {
         let peer = rustix::net::sockopt::socket_peercred(&one).unwrap();
         let pid = |child: &Child| Pid::from_child(child);
         assert_eq!(peer.pid, pid(&child));
-        assert!(by_number(one.as_fd(), &peer).is_ok());
+        assert!(by_number(one.as_fd(), &peer, |_| false).is_ok());
 
         let is_gone = |peer: &UCred| {
-            let why = by_number(one.as_fd(), peer).unwrap_err();
+            let why = by_number(one.as_fd(), peer, |_| false).unwrap_err();
             why.kind() == io::ErrorKind::NotFound
         };
         let user = rustix::process::Uid::from_raw(peer.uid.as_raw() + 1);
@@ -462,7 +496,7 @@ mod tests {
         let mut child = connected_by(&["unshare", "--net", "python3"], &at);
         let (one, _) = listener.accept().unwrap();
         let peer = rustix::net::sockopt::socket_peercred(&one).unwrap();
-        assert!(by_number(one.as_fd(), &peer).is_ok());
+        assert!(by_number(one.as_fd(), &peer, |_| false).is_ok());
         child.kill().unwrap();
         child.wait().unwrap();
     }

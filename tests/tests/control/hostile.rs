@@ -59,28 +59,38 @@ fn a_frame_that_is_too_long_ends_its_own_connection_only() {
     assert!(answers(&daemon));
 }
 
-/// Opens as many, says how many were answered, and whether one is when these have ended.
+/// Opens as many, says how many were answered, how many were told that they are too many, and whether one is answered when
+/// these have ended.
 const MANY: &str = r#"
 import os, socket, time
-def answered(wire):
+def answer(wire):
     wire.settimeout(20)
     try:
         wire.sendall(b'{"method":"org.guardd.Control.Why"}\0')
-        return bool(wire.recv(1))
+    except BrokenPipeError:
+        pass
+    try:
+        return wire.recv(4096)
     except OSError:
-        return False
+        return b""
+def turned_away(said):
+    return said.startswith(b'{"error":') and b"one connection too many" in said
+def answered(said):
+    return said.startswith(b'{"parameters":')
 def wire():
     one = socket.socket(socket.AF_UNIX)
     one.connect(os.environ["GUARD_SOCKET"])
     return one
 wires = [wire() for _ in range(100)]
-count = sum(answered(one) for one in wires)
+said = [answer(one) for one in wires]
+count = sum(map(answered, said))
+told = sum(map(turned_away, said))
 for one in wires: one.close()
 again = False
 for _ in range(100):
-    again = again or answered(wire())
+    again = again or answered(answer(wire()))
     time.sleep(.05)
-print("answered", count, again)
+print("answered", count, told, again)
 "#;
 
 #[test]
@@ -96,7 +106,7 @@ fn a_session_has_so_many_connections_at_once_and_no_more() {
         "-c".into(),
     ]);
     let said = run.args([MANY]).run().unwrap();
-    assert!(said.stdout.contains("answered 32 True"), "{said:?}");
+    assert!(said.stdout.contains("answered 32 68 True"), "{said:?}");
     assert!(answers(&daemon));
 }
 

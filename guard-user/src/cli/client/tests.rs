@@ -76,6 +76,23 @@ fn a_call_that_nobody_read_is_made_once_more() {
     }
 }
 
+/// As guardd does with whom it does not know, or who has too many connections.
+#[test]
+fn whoever_is_turned_away_before_the_call_learns_why() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("guardd.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let stream = UnixStream::connect(&path).unwrap();
+    let (mut turned_away, _) = listener.accept().unwrap();
+    let told = r#"{"error":"org.guardd.Control.Refused","parameters":{"what":"no","why":"too many","fix":"wait"}}"#;
+    turned_away.write_all(told.as_bytes()).unwrap();
+    turned_away.write_all(&[0]).unwrap();
+    drop(turned_away);
+    let mut client = Client::over(stream, &path, Trust::Strict);
+    let answer = client.call::<Holes>(&Call::Holes {});
+    assert_eq!(why(answer.unwrap_err()), "too many");
+}
+
 #[test]
 fn calls_survive_the_wire() {
     let terms = Terms {

@@ -196,7 +196,7 @@ async fn caller(shared: &Shared, socket: &Socket) -> io::Result<Caller> {
     Ok(match socket {
         Socket::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
-            let peer = Peer::of(&stream).ok();
+            let peer = shared.with(|state| state.peer(&stream)).ok();
             Caller {
                 account: peer.as_ref().map(Peer::uid),
                 may_read: peer.is_some_and(|peer| may_read(shared, &peer)),

@@ -14,10 +14,7 @@ use anyhow::{Result, bail};
 use super::process;
 use crate::{
     daemon::{auth::Place, shared::Shared},
-    sys::{
-        packets::{Packets, listen},
-        pidfd::Peer,
-    },
+    sys::packets::{Packets, listen},
 };
 
 /// The socket, for as long as a proxy is needed.
@@ -80,7 +77,7 @@ fn accept(listener: std::os::fd::BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// A proxy is of the proxy's user, and no process under the guard.
 fn admit(shared: &Shared, socket: &OwnedFd) -> Result<()> {
-    let peer = Peer::of(socket)?;
+    let peer = shared.with(|state| state.peer(socket))?;
     let user = shared.with(|state| state.config.proxy.user.clone());
     let account = process::account(user.as_deref())?;
     if peer.uid() != account.uid {
