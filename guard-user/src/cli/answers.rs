@@ -15,6 +15,7 @@ pub(crate) fn pending(
     output: Output,
 ) -> Result<Exit, CliError> {
     if args.follow {
+        super::keep_to_itself();
         return follow(client, output);
     }
     let answer: Requests = client.call(&Call::Pending {})?;

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use self::args::{Cli, Verb};
 use self::client::Client;
@@ -50,6 +51,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         }
         Err(error) => usage(&arguments, &error),
     }
+}
+
+/// Keeps a program that shows questions for as long as it runs from what runs as the same user, in a session too: that could have
+/// the kernel end it first (`/proc/PID/oom_score_adj`). Whoever connects by then has connected: `guard run` connects for none such.
+fn keep_to_itself() {
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {

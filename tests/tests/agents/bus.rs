@@ -36,16 +36,19 @@ const SETTINGS: &str = r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus 
 
 impl Bus {
     pub(crate) fn new() -> Self {
+        let mut outside = Command::new("setpriv");
+        outside.args(["--pdeathsig", "KILL", "--"]);
+        Self::started_by(outside)
+    }
+
+    /// One that a command starts, which is given its own after its arguments.
+    pub(crate) fn started_by(mut command: Command) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
         let settings = dir.path().join("bus.conf");
         let at = dir.path().to_str().unwrap();
         fs::write(&settings, SETTINGS.replace("DIR", at)).unwrap();
-        let mut command = Command::new("setpriv");
         command.args([
-            "--pdeathsig",
-            "KILL",
-            "--",
             "dbus-daemon",
             "--nofork",
             "--nopidfile",

@@ -74,6 +74,21 @@ fn no_is_an_answer() {
     assert_eq!(scene.json(&["holes"]), json!([]));
 }
 
+/// A session may put its own bus where the person's was, and that says of itself what it likes.
+#[test]
+fn a_button_on_a_bus_of_the_sessions_own_answers_nothing() {
+    let scene = Scene::new();
+    let run = ["run", "--policy", "asks", "--quiet", "--"];
+    let bus = Bus::started_by(scene.daemon.user(PERSON, run).command().unwrap());
+    let mut server = bus.service(&["desktop"]);
+    let notify = bus.notify(&scene.daemon, &[]);
+    let _session = scene.session(&format!("{}; sleep 60", scene.attempt(V4)));
+    let shown = server.next("notify");
+    server.press(&shown, "no");
+    notify.says("is not answered");
+    assert_eq!(scene.json(&["pending"]).as_array().unwrap().len(), 1);
+}
+
 #[test]
 fn connections_wait_while_it_is_there() {
     let scene = Scene::under(&patient(), "");

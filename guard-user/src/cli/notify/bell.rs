@@ -17,6 +17,7 @@ use crate::proto::Request;
 ///
 /// guardd's refusal, and where nobody reads the output.
 pub(super) fn ring(socket: PathBuf, output: Output) -> Result<Exit, CliError> {
+    crate::cli::keep_to_itself();
     let mut news = follow::start(socket);
     let (mut known, mut is_lost) = (HashSet::new(), false);
     while let Some(one) = news.blocking_recv() {

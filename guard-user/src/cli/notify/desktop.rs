@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zbus::Variant;
-use zbus::fdo::DBusProxy;
+use zbus::fdo::{ConnectionCredentials, DBusProxy};
 use zbus::names::UniqueName;
 
 use super::words::Words;
@@ -152,22 +152,30 @@ impl Desktop {
     ///
     /// Where it cannot be told who that is; then it may not.
     pub(super) async fn is_outside(&self, sender: &UniqueName<'_>) -> io::Result<bool> {
+        // A bus says of each sender what it likes, and a session may put its own where the person's was.
+        if !is_outside(self.bus.peer_creds().await?)? {
+            return Ok(false);
+        }
         let bus = DBusProxy::new(&self.bus).await.map_err(io::Error::other)?;
         let asked = bus.get_connection_credentials(sender.clone().into()).await;
-        let credentials = asked.map_err(io::Error::other)?;
-        let Some(pid) = credentials.process_id() else {
-            return Err(io::Error::other("the bus does not know its process"));
-        };
-        let cgroup = cgroup2::path_of(pid)?;
-        let is_guard = is_guard(pid)?;
-        if let Some(process) = credentials.process_fd() {
-            let mut ended = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
-            if poll(&mut ended, Some(&Timespec::default()))? > 0 {
-                return Err(io::Error::other("its process has ended"));
-            }
-        }
-        Ok(!is_guard && !Hierarchy::find()?.is_guarded(&cgroup)?)
+        is_outside(&asked.map_err(io::Error::other)?)
     }
+}
+
+/// Whether a process is in no guarded cgroup, and not guard.
+fn is_outside(credentials: &ConnectionCredentials) -> io::Result<bool> {
+    let Some(pid) = credentials.process_id() else {
+        return Err(io::Error::other("the bus does not know its process"));
+    };
+    let cgroup = cgroup2::path_of(pid)?;
+    let is_guard = is_guard(pid)?;
+    if let Some(process) = credentials.process_fd() {
+        let mut ended = [PollFd::from_borrowed_fd(process.as_fd(), PollFlags::IN)];
+        if poll(&mut ended, Some(&Timespec::default()))? > 0 {
+            return Err(io::Error::other("its process has ended"));
+        }
+    }
+    Ok(!is_guard && !Hierarchy::find()?.is_guarded(&cgroup)?)
 }
 
 /// Whether a process runs guard itself, by what it is called: `guard run` connects sockets of its session's, and no

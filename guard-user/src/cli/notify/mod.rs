@@ -44,6 +44,7 @@ pub(crate) fn notify(socket: PathBuf, args: &NotifyArgs, output: Output) -> Resu
         }
         Err(error) => return Err(CliError::Local(no_desktop(&error))),
     };
+    crate::cli::keep_to_itself();
     let ended = runtime.block_on(Notifier::new(socket.clone(), desktop).run(follow::start(socket)));
     // An answer may be on its way still, and a thread follows.
     runtime.shutdown_background();

@@ -289,7 +289,7 @@ impl Notifier {
             Ok(true) => {}
             Ok(false) => {
                 return say(&format!(
-                    "{request} is not answered: a guarded process pressed the button"
+                    "{request} is not answered: a guarded process pressed the button, or is the bus"
                 ));
             }
             Err(why) => {

@@ -25,6 +25,7 @@ mod words;
 
 /// `guard watch`
 pub(crate) fn watch(socket: &Path, args: &WatchArgs, output: Output) -> Result<Exit, CliError> {
+    super::keep_to_itself();
     if output.is_json() {
         return Err(no_screen("it has no JSON", "guard pending --follow --json"));
     }
