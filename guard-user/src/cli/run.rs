@@ -92,7 +92,7 @@ pub(super) fn in_session(
     ended
 }
 
-/// The security module lets a session connect to abstract names that its policy allows, and its Landlock domain would not.
+/// At the security hooks a session is let connect to abstract names that its policy allows, and its Landlock domain would not.
 fn names(started: &Started) -> AbstractNames {
     let is_abstract = |name: &SocketName| matches!(name, SocketName::Abstract(_));
     match started.name_sockets.iter().any(is_abstract) {

@@ -12,12 +12,13 @@
 //!
 //! Where there is no Landlock, the command runs without. [`layers`] tells what this kernel does.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
 use landlock::{
     AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, RestrictSelfError, Ruleset,
@@ -46,7 +47,7 @@ pub struct Layers {
 pub enum AbstractNames {
     /// The domain: none but its own are in reach.
     Scoped,
-    /// The security module, by who listens there. A domain knows nothing of those that a policy allows.
+    /// The kernel's security hooks, by who listens there. A domain knows nothing of those that a policy allows.
     Judged,
 }
 
@@ -156,7 +157,16 @@ impl Other {
     fn start() -> io::Result<Self> {
         let mut waits = Command::new("cat");
         waits.stdin(Stdio::piped()).stdout(Stdio::null());
-        waits.spawn().map(Self)
+        let other = Self(waits.spawn()?);
+        // Until it runs, it may have the memory of this very process, which nobody is kept from: vfork(2).
+        let (own, its) = ("/proc/self/exe", format!("/proc/{}/exe", other.0.id()));
+        for _ in 0..1000 {
+            if fs::read_link(own)? != fs::read_link(&its)? {
+                break;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(other)
     }
 
     fn pid(&self) -> Pid {
