@@ -335,10 +335,11 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     if hold::is_of_another(sk, case.session.id) {
         return REFUSE;
     }
+    // Also of one that is known: `connect` may have told of another that shares the port.
+    if who & Near::TELL != 0 {
+        emit::listener(to, case.session.id, case.ticket(), NetnsCookie(0));
+    }
     if case.decide_for_others(to) == Ruled::Unknown {
-        if near & Near::TELL != 0 {
-            emit::listener(to, case.session.id, case.ticket(), NetnsCookie(0));
-        }
         return hold::judge(sk, to, case.session.id).unwrap_or(REFUSE);
     }
     // Who gets the next one may be another, as above.
