@@ -24,7 +24,9 @@ pub use decide::{
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
 pub use held::{HELD_PAUSE, Held, Patience, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
-pub use lsm::{AllowedName, AllowedSocket, LsmEvent, LsmHook, LsmSession, NAME_SIZE, at};
+pub use lsm::{
+    AllowedName, AllowedSocket, LSM_JUDGES, LsmEvent, LsmHook, LsmSession, NAME_SIZE, at,
+};
 pub use origin::{NetnsCookie, Origin, OriginKey};
 pub use policy::{
     DEFAULT_RULE, ListId, MAX_RANGES, PolicyId, PrefixValue, Protocol, RangeEntry, RangeList,

@@ -1,4 +1,4 @@
-//! What programs of the security module (`BPF_PROG_TYPE_LSM`) and guardd agree on.
+//! What programs at the security hooks and guardd agree on.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -88,6 +88,10 @@ pub struct AllowedName {
     /// How long that is, for an abstract name may end with zeros.
     pub length: u32,
 }
+
+/// The element of `LSM_STATE` that is 1 once guardd has told the programs what holds for whom: until then they refuse nobody. The
+/// others are those of a [`LsmHook`]: 1 once that program was asked while guardd finds out whether it is.
+pub const LSM_JUDGES: u32 = 0;
 
 /// What was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,5 +1,6 @@
-//! Programs of the security module, where the kernel has BPF as one: they are asked about every process of the machine,
-//! and judge what those in sessions do to others.
+//! Programs at the kernel's security hooks: they are asked about every process of the machine, and judge what those in sessions
+//! do to others. guardd loads them as programs of a security module, or to go before the functions that ask the modules: both
+//! are given the same arguments.
 //!
 //! A connection to a Unix socket is judged by who listens: the cgroup that the socket was made in. A socket for the network
 //! that is handed in, and a signal, are judged likewise. The kernel's structures are read at offsets that guardd finds in
@@ -12,7 +13,7 @@ use aya_ebpf::{
     programs::LsmContext,
 };
 use guard_common::{
-    AllowedName, AllowedSocket, LsmEvent, LsmHook, LsmSession, MAX_CHAIN, NAME_SIZE, at,
+    AllowedName, AllowedSocket, LSM_JUDGES, LsmEvent, LsmHook, LsmSession, MAX_CHAIN, NAME_SIZE, at,
 };
 
 use crate::{
@@ -48,6 +49,10 @@ static LSM_NAMES: HashMap<AllowedName, u8, 16384, NO_PREALLOC> = HashMap::new();
 #[btf_map]
 static LSM_PROBE: Array<u64, 1> = Array::new();
 
+/// See [`LSM_JUDGES`].
+#[btf_map]
+static LSM_STATE: Array<u64, 5> = Array::new();
+
 /// `connect` on a Unix socket that has connections.
 #[lsm(hook = "unix_stream_connect")]
 pub fn unix_stream_connect(ctx: LsmContext) -> i32 {
@@ -63,6 +68,7 @@ pub fn unix_stream_connect(ctx: LsmContext) -> i32 {
 /// `connect` and `sendto` on a Unix socket for datagrams. What is connected was judged then.
 #[lsm(hook = "unix_may_send")]
 pub fn unix_may_send(ctx: LsmContext) -> i32 {
+    note_asked(LsmHook::UnixSend);
     let Some(session) = judged() else {
         return GO_ON;
     };
@@ -76,6 +82,7 @@ pub fn unix_may_send(ctx: LsmContext) -> i32 {
 /// A file that comes in by `SCM_RIGHTS` or pidfd_getfd(2).
 #[lsm(hook = "file_receive")]
 pub fn file_receive(ctx: LsmContext) -> i32 {
+    note_asked(LsmHook::Receive);
     let Some(session) = judged() else {
         return GO_ON;
     };
@@ -97,6 +104,7 @@ pub fn file_receive(ctx: LsmContext) -> i32 {
 /// A signal.
 #[lsm(hook = "task_kill")]
 pub fn task_kill(ctx: LsmContext) -> i32 {
+    note_asked(LsmHook::Kill);
     let Some(session) = judged() else {
         return GO_ON;
     };
@@ -115,7 +123,7 @@ pub fn task_kill(ctx: LsmContext) -> i32 {
 #[inline(always)]
 fn judged() -> Option<u64> {
     let level = SESSION_LEVEL.load();
-    if !layout::is_within_root() {
+    if !layout::is_within_root() || !judges() {
         return None;
     }
     let session = kernel::task_ancestor_cgroup(level);
@@ -126,6 +134,15 @@ fn judged() -> Option<u64> {
 }
 
 #[inline(always)]
+fn judges() -> bool {
+    // SAFETY: an array's element; one aligned word.
+    let judges = LSM_STATE
+        .get_ptr(LSM_JUDGES)
+        .map_or(0, |judges| unsafe { judges.read_volatile() });
+    judges != 0
+}
+
+#[inline(always)]
 fn known(session: u64) -> Option<LsmSession> {
     // SAFETY: guardd writes it once, before the session has a process, and changes nothing but `free`.
     unsafe { LSM_SESSIONS.get(session) }.copied()
@@ -133,11 +150,27 @@ fn known(session: u64) -> Option<LsmSession> {
 
 #[inline(always)]
 fn is_probe(ctx: &LsmContext) -> bool {
-    // SAFETY: an array's element; one aligned word.
-    let cookie = LSM_PROBE
-        .get_ptr(0)
-        .map_or(0, |probe| unsafe { probe.read_volatile() });
+    let cookie = probe();
     cookie != 0 && kernel::peek::<u64>(field(argument(ctx, 1), at::SK_COOKIE)) == cookie
+}
+
+#[inline(always)]
+fn note_asked(hook: LsmHook) {
+    if probe() == 0 {
+        return;
+    }
+    if let Some(asked) = LSM_STATE.get_ptr_mut(hook as u32) {
+        // SAFETY: an array's element; one aligned word.
+        unsafe { asked.write_volatile(1) };
+    }
+}
+
+#[inline(always)]
+fn probe() -> u64 {
+    // SAFETY: an array's element; one aligned word.
+    LSM_PROBE
+        .get_ptr(0)
+        .map_or(0, |probe| unsafe { probe.read_volatile() })
 }
 
 #[inline(always)]

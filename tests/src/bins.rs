@@ -76,17 +76,17 @@ pub fn clients() -> Result<PathBuf> {
     fs::canonicalize(&dir).with_context(|| format!("{CLIENTS}={}", dir.display()))
 }
 
-/// Whether a hook is of a kind that the version before has, too: none at the top of the hierarchy, for Unix sockets, or of the
-/// security module.
+/// Whether a hook is of a kind that the version before has, too: none at the top of the hierarchy, for Unix sockets, or a security
+/// hook.
 #[must_use]
 pub fn before_has(hook: &str) -> bool {
-    const OF_MODULE: [&str; 4] = [
+    const SECURITY: [&str; 4] = [
         "file_receive",
         "task_kill",
         "unix_may_send",
         "unix_stream_connect",
     ];
-    !hook.starts_with("top_") && !hook.ends_with("_unix") && !OF_MODULE.contains(&hook)
+    !hook.starts_with("top_") && !hook.ends_with("_unix") && !SECURITY.contains(&hook)
 }
 
 /// The directory with the programs of the newest PostgreSQL server that is installed: Debian has them in none of PATH's.

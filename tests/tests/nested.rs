@@ -335,7 +335,7 @@ fn a_socket_that_sessions_pass_on_reaches_what_both_may() {
         };
         assert_eq!(session.line(PATIENCE).unwrap(), line);
     };
-    // Where BPF is a security module they are not even handed over.
+    // Where security hooks judge, they are not even handed over.
     let theirs = match daemon.has_hook("file_receive").unwrap() {
         true => "kept out",
         false => "stopped",

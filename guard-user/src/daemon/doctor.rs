@@ -262,7 +262,7 @@ impl State {
     fn judges_unix(&self) -> Answer {
         match (self.datapath.lsm_problem(), self.datapath.unix_problem()) {
             (None, _) => Answer::yes(
-                "by the BPF LSM, as tried: it refused guardd a connection; guard run connects none",
+                "at the security hooks, as tried: one refused guardd a connection; guard run connects none",
             ),
             (Some(_), None) => Answer::yes(
                 "by programs at the top of the cgroups, which refuse; guard run connects what may be",

@@ -1,4 +1,4 @@
-//! What the kernel's security module is told, and tells.
+//! What the programs at the kernel's security hooks are told, and tell.
 
 use std::os::fd::AsFd;
 

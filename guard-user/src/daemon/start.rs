@@ -180,6 +180,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     };
     state.allow_sockets(&paths.socket());
     state.adopt(start)?;
+    state.datapath.judge_at_security_hooks()?;
     state.set_default();
     state.drop_stray_slots()?;
     Ok(Begun {

@@ -13,7 +13,7 @@ use super::{Datapath, DatapathError, Result, pins};
 pub enum Told {
     /// Of a connection.
     Connection(Event),
-    /// Of something else, by the security module.
+    /// Of something else, at a security hook.
     Other(LsmEvent),
 }
 

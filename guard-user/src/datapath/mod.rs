@@ -17,6 +17,7 @@ mod hole_list;
 mod hole_oracle;
 mod holes;
 mod hooks;
+mod instructions;
 mod layout;
 mod lsm;
 mod maps;
@@ -45,6 +46,7 @@ pub use error::DatapathError;
 pub use events::{EventReader, Told};
 pub use holding::HeldSocket;
 pub use holes::{LiveHole, NewHole};
+pub use lsm::SecurityHooks;
 pub use object::Object;
 pub use probe::{has_types, security_hooks};
 pub use sessions::SessionCgroup;
@@ -73,9 +75,9 @@ pub struct Datapath {
     proxies: Option<proxies::Proxies>,
     /// None where the kernel half lets nothing wait.
     holding: Option<holding::Holding>,
-    /// What judges in the kernel's security module, or why nothing does.
+    /// What judges at the kernel's security hooks, or why nothing does.
     lsm: std::result::Result<lsm::Lsm, String>,
-    /// What keeps sessions from Unix sockets where the security module does not judge, or why nothing does.
+    /// What keeps sessions from Unix sockets where those do not judge, or why nothing does.
     unix: std::result::Result<unix::Unix, String>,
     /// Why sessions may use sockets that were made outside, where they may.
     foreign: std::result::Result<(), String>,

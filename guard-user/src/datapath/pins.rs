@@ -145,6 +145,33 @@ pub(super) fn link(dir: &Path, hook: &str) -> PathBuf {
     dir.join(format!("link_{hook}"))
 }
 
+/// Pins a link in the place of another, if one is there: that goes once this is pinned, so that both are there for a moment.
+///
+/// # Errors
+///
+/// The system's; then the other is as it was.
+pub(super) fn replace(link: &OwnedFd, pin: &Path) -> Result<()> {
+    let beside = beside(pin);
+    bpf::pin(link, &beside).map_err(DatapathError::file("pin", &beside))?;
+    fs::rename(&beside, pin).map_err(DatapathError::file("replace", pin))
+}
+
+/// Takes away what whoever was killed in the middle of [`replace`] has left: it would stay attached.
+pub(super) fn clear_beside(pin: &Path) {
+    let _ = fs::remove_file(beside(pin));
+}
+
+/// Takes a link away, if it is there.
+pub(super) fn take_away(pin: &Path) {
+    clear_beside(pin);
+    let _ = fs::remove_file(pin);
+}
+
+/// No dots: they are not for names in a bpffs.
+fn beside(pin: &Path) -> PathBuf {
+    PathBuf::from(format!("{}_new", pin.display()))
+}
+
 pub(super) fn map(dir: &Path, name: &str) -> PathBuf {
     dir.join(name.to_lowercase())
 }

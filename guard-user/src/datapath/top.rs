@@ -2,16 +2,13 @@
 //! Each asks first which cgroup the *task* is in, and lets all others go on.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
-    os::{
-        fd::{AsFd, OwnedFd},
-        unix::fs::MetadataExt as _,
-    },
+    os::{fd::AsFd, unix::fs::MetadataExt as _},
     path::{Path, PathBuf},
 };
 
-use super::{DatapathError, Result};
+use super::{DatapathError, Result, pins};
 use crate::{
     proto::HookStatus,
     sys::{
@@ -57,12 +54,13 @@ pub(super) fn attach_one(
     program: &impl AsFd,
 ) -> Result<()> {
     let (top, pin) = (top()?, pin(live, name));
+    pins::clear_beside(&pin);
     if does_the_same(&pin, program, attach_type, &top) {
         return Ok(());
     }
     let link =
         bpf::attach_to_cgroup(program.as_fd(), top.as_fd(), attach_type).map_err(refused(name))?;
-    replace(&link, &pin)
+    pins::replace(&link, &pin)
 }
 
 /// Whether a program is pinned for a hook.
@@ -73,7 +71,7 @@ pub(super) fn is_pinned(live: &Path, (name, _): &Hook) -> bool {
 /// Takes programs away, where they are.
 pub(super) fn detach(live: &Path, hooks: &[Hook]) {
     for (name, _) in hooks {
-        let _ = fs::remove_file(pin(live, name));
+        pins::take_away(&pin(live, name));
     }
 }
 
@@ -90,19 +88,12 @@ fn pin(live: &Path, hook: &str) -> PathBuf {
 fn does_the_same(pin: &Path, program: &impl AsFd, attach_type: u32, top: &File) -> bool {
     let does = || -> io::Result<bool> {
         let link = bpf::link_info(pin)?;
-        let same = bpf::tag(bpf::program_of(link.prog_id)?.as_fd())? == bpf::tag(program.as_fd())?;
+        let same =
+            bpf::code(bpf::program_of(link.prog_id)?.as_fd())? == bpf::code(program.as_fd())?;
         let there = link.cgroup_id == top.metadata()?.ino() && link.attach_type == attach_type;
         Ok(same && there)
     };
     does().unwrap_or(false)
-}
-
-fn replace(link: &OwnedFd, pin: &Path) -> Result<()> {
-    // No dots: they are not for names in a bpffs.
-    let beside = PathBuf::from(format!("{}_new", pin.display()));
-    let _ = fs::remove_file(&beside);
-    bpf::pin(link, &beside).map_err(DatapathError::file("pin", &beside))?;
-    fs::rename(&beside, pin).map_err(DatapathError::file("replace", pin))
 }
 
 /// The hooks as the kernel has them: those that were attached, and those that an earlier guardd has left.

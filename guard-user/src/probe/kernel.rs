@@ -39,12 +39,12 @@ const TYPES: Check = Check::part(
     "boot a kernel with CONFIG_DEBUG_INFO_BTF=y",
 )
 .optional();
-/// Programs at the hooks of the security module.
+/// Programs at the kernel's security hooks.
 pub const SECURITY_HOOKS: Check = Check::part(
     Family::Helper,
-    "BPF as a security module",
-    "boot with bpf in the list lsm= on the kernel's command line (CONFIG_BPF_LSM=y); where that is so already, \
-     nothing: the next two do its work",
+    "programs at security hooks",
+    "boot a kernel with CONFIG_FUNCTION_TRACER=y and CONFIG_DEBUG_INFO_BTF=y, as distributions do, or with bpf in the list \
+     lsm= on its command line (CONFIG_BPF_LSM=y); where that is so already, nothing: the next two do its work",
 )
 .optional();
 /// A program at `cgroup/connect_unix`.
@@ -244,8 +244,10 @@ fn ring_buffer() -> Answer {
 
 fn security_hooks() -> Answer {
     match datapath::security_hooks() {
-        Ok(0) => Answer::no("a program is attached, and never called: bpf is not in lsm="),
-        Ok(_) => Answer::yes("a program that only counts was called"),
+        Ok(place) => Answer::yes(format!(
+            "one that only counts was called {}",
+            place.as_str()
+        )),
         Err(why) => Answer::no(why),
     }
 }

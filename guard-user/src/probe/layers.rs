@@ -1,5 +1,5 @@
-//! What closed the ways that were tried, where that is the kernel's security module: other kernels close some of them otherwise,
-//! or not.
+//! What closed the ways that were tried, where that are programs at security hooks: other kernels close some of them otherwise, or
+//! not.
 
 use super::{is_ok, user};
 use crate::proto::Row;
@@ -16,7 +16,7 @@ const REFUSED: [(&str, &str, bool); 4] = [
     ("signals to outside", "task_kill", true),
 ];
 
-/// Says of each way that was tried and is closed that the BPF LSM closed it, where nothing else has: the hook's program is
+/// Says of each way that was tried and is closed that a security hook closed it, where nothing else has: the hook's program is
 /// there, `found` says.
 pub fn name(tried: &mut [Row], found: &[Row]) {
     let has_scopes = is_ok(found, user::SCOPES);
@@ -27,7 +27,7 @@ pub fn name(tried: &mut [Row], found: &[Row]) {
             continue;
         }
         let closed = tried.iter_mut().filter(|row| row.check == way && row.ok);
-        closed.for_each(|row| row.detail.push_str("; closed by the BPF LSM"));
+        closed.for_each(|row| row.detail.push_str("; closed at a security hook"));
     }
 }
 
@@ -50,12 +50,12 @@ mod tests {
         let mut tried = REFUSED.map(|(way, ..)| row(way, true));
         tried[3] = row("signals to outside", signals);
         name(&mut tried, found);
-        let is_named = |row: &Row| row.detail.ends_with("closed by the BPF LSM");
+        let is_named = |row: &Row| row.detail.ends_with("closed at a security hook");
         tried.iter().map(is_named).collect()
     }
 
     #[test]
-    fn the_security_module_is_named_for_what_it_alone_has_closed() {
+    fn security_hooks_are_named_for_what_they_alone_have_closed() {
         let mut found = ["unix_stream_connect", "file_receive", "task_kill"]
             .map(|hook| row(&format!("hook {hook}"), true))
             .to_vec();

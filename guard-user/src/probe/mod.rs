@@ -193,7 +193,7 @@ impl Answer {
 /// How unix sockets outside can be judged here, from what the kernel lets us do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnixLayer {
-    /// By programs at the security module's hooks.
+    /// By programs at the kernel's security hooks.
     Lsm,
     /// By a program of the cgroup that refuses all, and a supervisor that connects what is allowed.
     Supervised,
@@ -205,8 +205,8 @@ pub enum UnixLayer {
 pub const UNIX_LAYER: Check = Check::part(
     Family::Helper,
     "unix sockets can be judged",
-    "boot Linux 6.7 or later with CONFIG_SECCOMP_FILTER=y, or one with bpf in lsm=; until then run agents as a user of \
-     their own: sudo guard run --user agent -- CMD",
+    "boot Linux 6.7 or later with CONFIG_SECCOMP_FILTER=y, or a kernel with CONFIG_FUNCTION_TRACER=y and BTF; until then run \
+     agents as a user of their own: sudo guard run --user agent -- CMD",
 );
 
 impl UnixLayer {

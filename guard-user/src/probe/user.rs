@@ -39,7 +39,7 @@ const LANDLOCK: Check = Check::part(
 pub const SCOPES: Check = Check::part(
     Family::Helper,
     "Landlock's scopes",
-    "boot Linux 6.12 or later: before, and without bpf in lsm=, a session may signal your other processes",
+    "boot Linux 6.12 or later: before, and without programs at security hooks, a session may signal your other processes",
 )
 .optional();
 /// seccomp's user notification.

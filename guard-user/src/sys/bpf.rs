@@ -21,8 +21,8 @@ pub use bytes::{Bytes, open_map, pin};
 pub use origins::Origins;
 pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs};
 pub use program::{
-    ANSWER_0, ProgramKind, attach_to_cgroup, attach_to_function, counting, encode, first_of_array,
-    is_compiled, load_program, program_of, tag,
+    ANSWER_0, ProgramKind, attach_to_cgroup, attach_to_function, code, counting, encode,
+    first_of_array, is_compiled, load_program, program_of,
 };
 pub use socket_storage::store_at_socket;
 
@@ -123,13 +123,13 @@ pub fn link_info(pin: &Path) -> io::Result<CgroupLink> {
     })
 }
 
-/// The id of the program whose link, to a hook of the security module, is pinned at `pin`.
+/// The id of the program whose link, to a function of the kernel's, is pinned at `pin`.
 ///
 /// # Errors
 ///
 /// The system's, `NotFound` where nothing is pinned there, and `InvalidData` where what is pinned is no such link.
-pub fn lsm_program(pin: &Path) -> io::Result<u32> {
-    Ok(info_of(pin, BPF_LINK_TYPE_TRACING, "the security module")?.prog_id)
+pub fn function_program(pin: &Path) -> io::Result<u32> {
+    Ok(info_of(pin, BPF_LINK_TYPE_TRACING, "a function")?.prog_id)
 }
 
 fn info_of(pin: &Path, kind: u32, to: &str) -> io::Result<LinkInfo> {

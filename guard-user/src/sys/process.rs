@@ -46,7 +46,7 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
-/// Asks for the session of a process (getsid(2)), which a security module may see. Which it is does not matter: 0 stands
+/// Asks for the session of a process (getsid(2)), which a security hook sees. Which it is does not matter: 0 stands
 /// for one outside of this pid namespace, which rustix does not expect.
 ///
 /// # Errors

@@ -83,12 +83,17 @@ family! { "A helper outside";
         => || on_terminal("read -r -t 2 typed <$terminal; [ \"$typed\" = secret ]", |_| true);
     signal: closed(
         "ending a process of the same user outside, by a signal", "Operation not permitted",
-        "the session's Landlock domain, or the security module: signals stay within the session",
+        "the session's Landlock domain, or a security hook: signals stay within the session",
     ).by_layers(&[Layer::Signals]).without("ends it") => || ended("exec sleep 60", "kill -TERM");
     limits: closed(
         "ending a process of the same user outside, by a limit of its time (`prlimit`)", "Operation not permitted",
         "seccomp: a limit of another process is not set",
     ).without("ends it") => || ended("while :; do :; done", "prlimit --cpu=1 --pid");
+    first: closed(
+        "having the kernel end it first where memory is short (`oom_score_adj`): `guard pending --follow`, which tells who answers",
+        "Permission denied", "it is not dumpable, as `guard watch` and `guard notify` are not: what it is set to is root's",
+    ).without("is set") => || first_to_end(true);
+    first_of_all: open("the same of any other process of the same user", USER).without("is set") => || first_to_end(false);
 }
 
 /// A helper that cannot be asked.
@@ -456,6 +461,43 @@ fn poked(how: &str) -> Result<Tried> {
 }
 
 /// A process outside that goes on like that, and what might end it.
+fn first_to_end(follows: bool) -> Result<Tried> {
+    let place = Place::new()?;
+    let scene = place.scene;
+    let came = |policy, victim: &mut Command| -> Result<Came> {
+        let victim = Running::start(victim)?;
+        let at = format!("/proc/{}/oom_score_adj", victim.pid());
+        let name = format!("/proc/{}/comm", victim.pid());
+        eventually("it runs", || {
+            let name = fs::read_to_string(&name).unwrap_or_default();
+            ["guard", "sleep"].contains(&name.trim())
+        })?;
+        std::thread::sleep(SOON / 10);
+        let report = scene.script(&[], policy, &format!("echo 1000 >{at}"))?;
+        let is_set = fs::read_to_string(&at)?.trim() == "1000";
+        Ok(Came::of(&report, is_set.then(|| "set".to_owned())))
+    };
+    let mut sleeps = Command::new("setpriv");
+    sleeps.args([
+        &format!("--reuid={AGENT}"),
+        &format!("--regid={AGENT}"),
+        "--clear-groups",
+        "sleep",
+        "60",
+    ]);
+    let with = match follows {
+        true => {
+            let mut pending = scene.daemon.agent(["pending", "--follow"]).command()?;
+            came(Some("denied"), &mut pending)?
+        }
+        false => came(Some("denied"), &mut sleeps)?,
+    };
+    Ok(Tried {
+        with,
+        without: came(None, &mut sleeps)?,
+    })
+}
+
 fn ended(goes_on: &str, end: &str) -> Result<Tried> {
     let place = Place::new()?;
     let scene = place.scene;

@@ -57,11 +57,11 @@ impl Layer {
     /// For which kernels it is claimed.
     pub(crate) const fn kernels(self) -> &'static str {
         match self {
-            Self::UnixSockets => "6.7 and later; before, where BPF is a security module",
-            Self::MadeOutside => "6.3 and later; before, where BPF is a security module",
-            Self::Arriving => "6.1 and later, where BPF is a security module",
+            Self::UnixSockets => "6.7 and later; before, with programs at security hooks",
+            Self::MadeOutside => "6.3 and later; before, with programs at security hooks",
+            Self::Arriving => "6.1 and later, with programs at security hooks",
             Self::Signals => {
-                "6.12 and later, with Landlock; before, where BPF is a security module"
+                "6.12 and later, with Landlock; before, with programs at security hooks"
             }
             Self::Domain => "6.1 and later, with Landlock",
             Self::Scopes => "6.12 and later, with Landlock",

@@ -22,7 +22,8 @@ must work, and in a session, under a policy that does not allow the destination,
 production saw the packet. *Open* rows are tested too: nothing stops them yet, and whoever closes one has to change its row.
 Where the last column says what to do elsewhere, the way is open on other kernels, and tested to be: guard asks the machine, not
 its version.
-The rows have been tried on Linux 6.18, which as we have it takes no programs of a security module: what takes one is open there.
+The rows have been tried on Linux 6.18, which as we have it takes no programs at [security hooks](kernels.md#security-hooks): what takes
+one is open there.
 The last column says for which kernels they are claimed, and `cargo xtask vm escapes` tries
 them on the others of [kernels.md](kernels.md). `cargo xtask escapes` tries them on your machine, and prints what came of each.
 

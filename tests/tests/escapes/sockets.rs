@@ -13,7 +13,7 @@ use crate::scene::{Place, Scene, line};
 use crate::way::{Came, Tried, Way, closed, family};
 
 const MADE_OUTSIDE: &str = "at the top of the hierarchy, what was made outside is refused to tasks of a session; or it does not \
-                            arrive, where BPF is a security module";
+                            arrive, with programs at security hooks";
 
 family! { "A socket from elsewhere";
     standard_input: closed(
@@ -85,7 +85,7 @@ const fn kept_out(how: &'static str) -> Way {
     closed(
         how,
         "EPERM (SCM_RIGHTS",
-        "the security module: what was made outside does not arrive",
+        "a security hook: what was made outside does not arrive",
     )
     .by_layers(&[Layer::Arriving])
 }

@@ -146,7 +146,7 @@ fn warns_of(unit: &str, text: &str) -> bool {
 }
 
 /// Whether a hook has its program, on this kernel.
-fn has_hook(name: &str) -> bool {
+pub(crate) fn has_hook(name: &str) -> bool {
     let status: serde_json::Value =
         serde_json::from_str(&ok(&["guard", "status", "--json"])).unwrap();
     let mut hooks = status["hooks"].as_array().unwrap().iter();

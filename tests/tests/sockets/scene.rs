@@ -75,7 +75,7 @@ impl Scene {
         programs.collect()
     }
 
-    /// Whether the kernel's security module judges, and nobody connects for sessions.
+    /// Whether programs at the kernel's security hooks judge, and nobody connects for sessions.
     pub(crate) fn kernel_judges(&self) -> bool {
         self.has_hook("unix_stream_connect")
     }

@@ -399,7 +399,7 @@ fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() {
     let mut waits = Shell::run_by(&scene.daemon, run).unwrap();
     scene.begin(&mut waits, &format!("taker {path} 8080 1 3"));
     if scene.daemon.has_hook("file_receive").unwrap() {
-        // Where BPF is a security module it is not even handed over.
+        // Where security hooks judge, it is not even handed over.
         assert_eq!(ended(&mut waits).error, "nothing came with it");
         assert_eq!(scene.pending(), [""; 0]);
         assert_eq!(scene.reached(V4, 8080), before);

@@ -46,7 +46,7 @@ pub(super) fn containment(plan: &Plan) -> Result<Vec<Figure>> {
     };
     Ok(vec![
         time("connect to a Unix socket of its own", guarded, free, Target::Ratio(1.1)).remark(
-            "where no BPF security module judges, guard run looks the file up, judges it, and connects: three processes take part \
+            "where no programs at security hooks judge, guard run looks the file up, judges it, and connects: three processes take part \
              instead of two",
         ),
         time("20 programs, started by a shell", kept, bare, Target::Ratio(1.02)),

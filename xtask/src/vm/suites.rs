@@ -11,6 +11,8 @@ pub(super) enum Kind {
     Plain,
     /// BPF is no security module, and the kernel tells nobody its types
     NoBpfLsm,
+    /// BPF is no security module, and the kernel tells its types: programs go before the functions that ask the modules
+    FmodRet,
     /// cgroup v1 beside cgroup v2, as systemd had it before
     Hybrid,
     /// cgroup v1 alone, as systemd had it at first: nothing can be guarded
@@ -34,6 +36,7 @@ impl Kind {
         match self {
             Self::Plain => "plain",
             Self::NoBpfLsm => "no-bpf-lsm",
+            Self::FmodRet => "fmod-ret",
             Self::Hybrid => "hybrid",
             Self::Legacy => "legacy",
             Self::Reboot => "reboot",
@@ -45,7 +48,7 @@ impl Kind {
     pub(super) fn append(self) -> &'static str {
         match self {
             Self::Plain => "systemd.unit=vm.target",
-            Self::NoBpfLsm => {
+            Self::NoBpfLsm | Self::FmodRet => {
                 "systemd.unit=vm.target lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor"
             }
             Self::Hybrid => "systemd.unit=vm.target systemd.unified_cgroup_hierarchy=0",
@@ -80,6 +83,9 @@ impl Kind {
                 "mkdir /run/empty && mount --bind /run/empty /sys/kernel/btf && \
                  ! grep -w bpf /sys/kernel/security/lsm && ! test -e /sys/kernel/btf/vmlinux",
             ),
+            Self::FmodRet => {
+                Some("! grep -w bpf /sys/kernel/security/lsm && test -e /sys/kernel/btf/vmlinux")
+            }
             Self::Hybrid => Some("test -d /sys/fs/cgroup/unified && test -d /sys/fs/cgroup/memory"),
             Self::Legacy => Some("! grep -w cgroup2 /proc/mounts && test -d /sys/fs/cgroup/memory"),
             Self::Plain | Self::Reboot | Self::Containers => {
@@ -108,6 +114,10 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (
         Kind::NoBpfLsm,
         &["enforcement", "escapes", "holes", "lifecycle"],
+    ),
+    (
+        Kind::FmodRet,
+        &["doctor", "escapes", "lifecycle", "nested", "sockets"],
     ),
     (Kind::Hybrid, &["enforcement", "lifecycle", "systemd"]),
     (Kind::Legacy, &["legacy"]),
@@ -186,12 +196,15 @@ pub(super) fn in_brief(suite: &str, kind: Kind, kernel: Kernel) -> bool {
     let has_newest_systemd = Kernel::ALL.last() == Some(&kernel);
     let asks_systemd = OF_SYSTEMD.contains(&suite);
     let elsewhere = asks_systemd && !has_newest_systemd;
-    // Neither a BPF security module nor the hierarchy of cgroups makes a difference to what guardd takes up again, and the
+    // Neither who judges Unix sockets nor the hierarchy of cgroups makes a difference to what guardd takes up again, and the
     // tests on a host with both hierarchies say what the hybrid machine would.
-    let by_plain = kind == Kind::NoBpfLsm && suite == "lifecycle" || kind == Kind::Hybrid;
+    let by_plain = matches!(kind, Kind::NoBpfLsm | Kind::FmodRet) && suite == "lifecycle"
+        || kind == Kind::Hybrid;
     // To have the engines takes longer than to try them, and their containers are sessions as services are.
     let with_engines = kind.contents() == Contents::Engines;
-    let is_old = OF_THE_OLDEST.contains(&suite) && Kernel::ALL.first() != Some(&kernel);
+    // What goes before the kernel's functions does as in a plain machine.
+    let says_the_oldest = OF_THE_OLDEST.contains(&suite) || kind == Kind::FmodRet;
+    let is_old = says_the_oldest && Kernel::ALL.first() != Some(&kernel);
     let is_long = LONG.contains(&suite) || is_old;
     !SAME_EVERYWHERE.contains(&suite) && !is_long && !elsewhere && !by_plain && !with_engines
 }
@@ -246,6 +259,8 @@ mod tests {
             assert!(in_brief(suite, Kind::Plain, Kernel::V6_1), "{suite}");
             assert!(!in_brief(suite, Kind::Plain, Kernel::V6_12), "{suite}");
         }
+        assert!(in_brief("sockets", Kind::FmodRet, Kernel::V6_1));
+        assert!(!in_brief("sockets", Kind::FmodRet, Kernel::V6_12));
         assert!(in_brief("systemd", Kind::Plain, Kernel::V6_12));
         assert!(!in_brief("systemd", Kind::Plain, Kernel::V6_1));
         assert!(!in_brief("systemd", Kind::Hybrid, Kernel::V6_1));

@@ -97,12 +97,12 @@ fn examine(identity: &Identity, socket: &Path) -> Result<Vec<Row>, CliError> {
 
 fn unix_layer(rows: &[Row]) -> Answer {
     match UnixLayer::of(rows) {
-        UnixLayer::Lsm => Answer::yes("a security module's hooks do it, as tried"),
+        UnixLayer::Lsm => Answer::yes("programs at security hooks do it, as tried"),
         UnixLayer::Supervised => {
             Answer::yes("a cgroup's program refuses, a supervisor connects, as tried")
         }
         UnixLayer::None => {
-            Answer::no("neither BPF as a security module nor both of the other two work")
+            Answer::no("neither programs at security hooks nor both of the other two work")
         }
     }
 }

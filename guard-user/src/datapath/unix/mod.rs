@@ -73,12 +73,6 @@ impl Unix {
         Ok(unix)
     }
 
-    /// Takes them away, where they are: the security module judges.
-    pub(super) fn detach(live: &Path) -> String {
-        top::detach(live, &HOOKS);
-        "the security module judges Unix sockets".to_owned()
-    }
-
     /// What holds for the session that has the cgroup of that id.
     pub(super) fn set(&self, cgroup: u64, terms: UnixTerms) -> Result<()> {
         let free = if terms.free { FREE } else { 0 };
@@ -142,11 +136,26 @@ impl super::Datapath {
         }
     }
 
-    /// Why the kernel's security module judges nothing; none where it does. Where it does, the kernel looks who listens at a
+    /// Why nothing judges at the kernel's security hooks; none where something does. Then the kernel looks who listens at a
     /// Unix socket, and nobody connects for sessions.
     #[must_use]
     pub fn lsm_problem(&self) -> Option<&str> {
         self.lsm.as_ref().err().map(String::as_str)
+    }
+
+    /// Has the programs at the security hooks judge, where there are any: they know now what holds for whom. What has judged in
+    /// their place goes.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn judge_at_security_hooks(&mut self) -> Result<()> {
+        let Ok(lsm) = &mut self.lsm else {
+            return Ok(());
+        };
+        lsm.judge()?;
+        top::detach(&pins::live(&self.places.pin_dir), &HOOKS);
+        Ok(())
     }
 
     /// Judges a session's Unix sockets like that from now on, where they are judged.
@@ -189,7 +198,7 @@ impl super::Datapath {
         }
     }
 
-    /// Lets a session connect to a socket, by its cookie, where the security module judges. None: all sessions, and to none
+    /// Lets a session connect to a socket, by its cookie, where the security hooks judge. None: all sessions, and to none
     /// that all were let connect to before.
     ///
     /// # Errors
@@ -205,7 +214,7 @@ impl super::Datapath {
         lsm.allow_socket(session.unwrap_or(ALL_SESSIONS), cookie)
     }
 
-    /// Lets a session connect to an abstract name, where the security module judges.
+    /// Lets a session connect to an abstract name, where the security hooks judge.
     ///
     /// # Errors
     ///

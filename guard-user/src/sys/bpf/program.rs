@@ -36,15 +36,34 @@ impl ProgramKind {
         }
     }
 
-    /// A security module's hook (`BPF_PROG_TYPE_LSM`, `BPF_LSM_MAC`).
+    /// At a hook that the kernel asks a security module of programs at (`BPF_PROG_TYPE_LSM`, `BPF_LSM_MAC`).
     #[must_use]
-    pub const fn security_hook(function: u32) -> Self {
+    pub const fn security_module(function: u32) -> Self {
         Self {
             program: 29,
             attach: 27,
             function,
         }
     }
+
+    /// Before a function of the kernel's, and in its place where the program returns an error (`BPF_PROG_TYPE_TRACING`,
+    /// `BPF_MODIFY_RETURN`).
+    #[must_use]
+    pub const fn before_function(function: u32) -> Self {
+        Self {
+            program: 26,
+            attach: 26,
+            function,
+        }
+    }
+
+    /// At a tracepoint (`BPF_PROG_TYPE_TRACEPOINT`): what a kernel takes that takes none of those before.
+    #[cfg(test)]
+    pub const TRACEPOINT: Self = Self {
+        program: 5,
+        attach: 0,
+        function: 0,
+    };
 
     /// A socket's own filter (`BPF_PROG_TYPE_SOCKET_FILTER`): what ordinary users may load, if anything.
     pub const SOCKET_FILTER: Self = Self {
@@ -122,15 +141,11 @@ struct ProgLoad {
 ///
 /// The system's: `EINVAL` where the kernel does not know the kind. Where the verifier refuses it, with its last words.
 pub fn load_program(kind: ProgramKind, name: &str, code: &[u64]) -> io::Result<OwnedFd> {
-    let mut log = vec![0_u8; LOG];
     let mut attr = ProgLoad {
         prog_type: kind.program,
         insn_cnt: code.len() as u32,
         insns: address(code.as_ptr()),
         license: address(c"Dual MIT/GPL".as_ptr()),
-        log_level: 1,
-        log_size: LOG as u32,
-        log_buf: address(log.as_mut_ptr()),
         expected_attach_type: kind.attach,
         attach_btf_id: kind.function,
         ..ProgLoad::default()
@@ -138,10 +153,18 @@ pub fn load_program(kind: ProgramKind, name: &str, code: &[u64]) -> io::Result<O
     for (to, byte) in attr.prog_name[..15].iter_mut().zip(name.bytes()) {
         *to = byte;
     }
-    // SAFETY: the instructions are `insn_cnt` of eight bytes, the licence ends by a NUL, the log is as long as is said, and
-    // all outlive the call.
-    let loaded = unsafe { descriptor(BPF_PROG_LOAD, &mut attr) };
-    loaded.map_err(|why| with_last_words(why, &log))
+    // SAFETY: the instructions are `insn_cnt` of eight bytes, the licence ends by a NUL, there is no log, and all outlive the
+    // call.
+    unsafe { descriptor(BPF_PROG_LOAD, &mut attr) }.or_else(|why| {
+        // A log that has no room for all of a long program would have it refused.
+        let mut log = vec![0_u8; LOG];
+        attr.log_level = 1;
+        attr.log_size = LOG as u32;
+        attr.log_buf = address(log.as_mut_ptr());
+        // SAFETY: as before, and the log is as long as is said.
+        let loaded = unsafe { descriptor(BPF_PROG_LOAD, &mut attr) };
+        loaded.map_err(|_| with_last_words(why, &log))
+    })
 }
 
 fn with_last_words(why: io::Error, log: &[u8]) -> io::Error {
@@ -224,13 +247,14 @@ pub fn is_compiled(program: &OwnedFd) -> io::Result<bool> {
     Ok(info(program.as_fd())?.jited_len > 0)
 }
 
-/// What tells a program's instructions from others, without its maps.
+/// What tells a program from others, without its maps: its `enum bpf_prog_type`, and the tag of its instructions.
 ///
 /// # Errors
 ///
 /// The system's.
-pub fn tag(program: BorrowedFd<'_>) -> io::Result<[u8; 8]> {
-    Ok(info(program)?.tag)
+pub fn code(program: BorrowedFd<'_>) -> io::Result<(u32, [u8; 8])> {
+    let info = info(program)?;
+    Ok((info.kind, info.tag))
 }
 
 fn info(program: BorrowedFd<'_>) -> io::Result<ProgInfo> {

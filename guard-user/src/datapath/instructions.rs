@@ -1,0 +1,57 @@
+//! Programs of the object as plain instructions, for kinds of programs that aya does not load.
+
+use std::{
+    collections::HashMap,
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
+};
+
+use aya::{Ebpf, maps::Map};
+
+use super::{DatapathError, Object, Result};
+use crate::sys::bpf;
+
+/// The instructions of each program, by its name, with the functions that it calls. They use the maps that aya has loaded,
+/// and are good for as long as those are open.
+///
+/// # Errors
+///
+/// [`DatapathError::Ebpf`] for an object that cannot be read, or one that uses other maps.
+pub(super) fn of_programs(object: &Object, loaded: &Ebpf) -> Result<HashMap<String, Vec<u64>>> {
+    let mut parsed =
+        aya_obj::Object::parse(object.bytes()).map_err(DatapathError::ebpf("read the object"))?;
+    let text = parsed.functions.keys().map(|(section, _)| *section);
+    let text = text.collect();
+    let known = std::mem::take(&mut parsed.maps);
+    let maps = loaded.maps().filter_map(|(name, map)| {
+        let fd = descriptor(map)?.as_raw_fd();
+        Some((name, fd, known.get(name)?))
+    });
+    let failed = || DatapathError::ebpf("put maps and functions into the programs");
+    parsed.relocate_maps(maps, &text).map_err(failed())?;
+    parsed.relocate_calls(&text).map_err(failed())?;
+    let programs = parsed.programs.iter().filter_map(|(name, program)| {
+        let function = parsed.functions.get(&program.function_key())?;
+        let code = function.instructions.iter().map(|one| {
+            let (to, from) = (one.dst_reg(), one.src_reg());
+            bpf::encode(one.code, to, from, one.off, one.imm)
+        });
+        Some((name.clone(), code.collect()))
+    });
+    Ok(programs.collect())
+}
+
+/// Of every kind of map that the object has.
+fn descriptor(map: &Map) -> Option<BorrowedFd<'_>> {
+    match map {
+        Map::Array(map)
+        | Map::HashMap(map)
+        | Map::HashOfMaps(map)
+        | Map::LpmTrie(map)
+        | Map::LruHashMap(map)
+        | Map::PerCpuArray(map)
+        | Map::PerCpuHashMap(map)
+        | Map::RingBuf(map)
+        | Map::SkStorage(map) => Some(map.fd().as_fd()),
+        _ => None,
+    }
+}
