@@ -87,12 +87,17 @@ pub fn relevant(policy: &Policy, known: &Environment) -> Environment {
         true => addresses.clone(),
         false => Vec::new(),
     };
+    let on_link = match uses(Group::OnLink) {
+        true => known.on_link.clone(),
+        false => Vec::new(),
+    };
     let names = policy.names();
     let names = names.filter_map(|name| known.names.get_key_value(name.as_str()));
     Environment {
         names: names.map(|(name, at)| (name.clone(), at.clone())).collect(),
         dns: if_used(Group::Dns, &known.dns),
         host: if_used(Group::GuardedHost, &known.host),
+        on_link,
     }
 }
 
@@ -371,13 +376,14 @@ mod tests {
                 .into(),
             dns: vec![IpAddr::from([192, 0, 2, 53])],
             host: vec![IpAddr::from([192, 0, 2, 2])],
+            on_link: vec![Prefix::v4([192, 0, 2, 0], 24)],
         };
         let text =
             "default = \"allow\"\n[[rule]]\nto = [\"db.example.com\", \"@dns\"]\naction = \"deny\"";
         let relevant = relevant(&in_force(text).policy, &known);
         assert_eq!(relevant.names.len(), 1);
         assert_eq!(relevant.dns, known.dns);
-        assert!(relevant.host.is_empty());
+        assert!(relevant.host.is_empty() && relevant.on_link.is_empty());
     }
 
     #[test]

@@ -217,6 +217,7 @@ impl State {
             names: self.names.addresses(),
             dns: self.resolver.addresses(),
             host: host::addresses(),
+            on_link: host::networks(),
         }
     }
 

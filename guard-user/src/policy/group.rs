@@ -17,6 +17,8 @@ pub enum Group {
     Private,
     /// Addresses of the local link.
     LinkLocal,
+    /// The networks that this machine has a global address in.
+    OnLink,
     /// Where clouds hand out the credentials of a machine.
     Metadata,
     /// Multicast of both families, and IPv4's limited broadcast.
@@ -31,10 +33,11 @@ pub enum Group {
 
 impl Group {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Loopback,
         Self::Private,
         Self::LinkLocal,
+        Self::OnLink,
         Self::Metadata,
         Self::Multicast,
         Self::Public,
@@ -49,6 +52,7 @@ impl Group {
             Self::Loopback => "@loopback",
             Self::Private => "@private",
             Self::LinkLocal => "@link-local",
+            Self::OnLink => "@on-link",
             Self::Metadata => "@metadata",
             Self::Multicast => "@multicast",
             Self::Public => "@public",
@@ -58,19 +62,27 @@ impl Group {
     }
 
     /// The prefixes that rules for this group compete with: the longer a prefix, the more specific.
-    /// A rule for `@public` is as specific as one for `0.0.0.0/0` and `2000::/3`.
+    /// A rule for `@public` is as specific as one for `0.0.0.0/0` and `2000::/3`, and see
+    /// [`Self::is_wide`].
     pub(super) fn areas(self, environment: &Environment) -> Vec<Prefix> {
         let hosts = |hosts: &[_]| hosts.iter().map(|ip| Prefix::from(*ip)).collect();
         match self {
             Self::Loopback => LOOPBACK.to_vec(),
             Self::Private => PRIVATE.to_vec(),
             Self::LinkLocal => LINK_LOCAL.to_vec(),
+            Self::OnLink => environment.on_link.clone(),
             Self::Metadata => METADATA.to_vec(),
             Self::Multicast => MULTICAST.to_vec(),
             Self::Public => PUBLIC.to_vec(),
             Self::Dns => hosts(&environment.dns),
             Self::GuardedHost => hosts(&environment.host),
         }
+    }
+
+    /// Whether its rules are only a little more specific than those for `@public`, however long its prefixes are. Which
+    /// they are depends on where the machine is: what a policy says of a network by its prefix is not to lose to that.
+    pub(super) const fn is_wide(self) -> bool {
+        matches!(self, Self::OnLink)
     }
 
     /// What of its areas does not belong to it.
@@ -156,7 +168,7 @@ const MULTICAST: [Prefix; 3] = [
     Prefix::v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),
 ];
 
-const PUBLIC: [Prefix; 2] = [
+pub(super) const PUBLIC: [Prefix; 2] = [
     Prefix::IPV4,
     // All that IANA has ever given out as global unicast.
     Prefix::v6([0x2000, 0, 0, 0, 0, 0, 0, 0], 3),

@@ -172,6 +172,8 @@ pub struct Environment {
     pub dns: Vec<IpAddr>,
     /// The addresses of this machine: `@guarded-host`.
     pub host: Vec<IpAddr>,
+    /// The networks that this machine has a global address in: `@on-link`.
+    pub on_link: Vec<Prefix>,
 }
 
 impl Environment {

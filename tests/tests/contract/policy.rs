@@ -60,7 +60,7 @@ max_hole = "30m"
 reason = "production photo server"
 
 [[rule]]
-to = ["@loopback", "@private", "@link-local", "@multicast", "@public", "@dns", "@guarded-host"]
+to = ["@loopback", "@private", "@link-local", "@on-link", "@multicast", "@public", "@dns", "@guarded-host"]
 action = "allow"
 "#;
     let output = files.check(text);

@@ -7,7 +7,7 @@ use anyhow::Result;
 use guard_lab::{AGENT, Attempt, Report, Running, bins};
 use serde_json::Value;
 
-use crate::scene::{LINK, Place, both, either};
+use crate::scene::{LINK, NEIGHBOUR, Place, both, either};
 use crate::way::{Came, Tried, closed, family};
 
 family! { "Another form of the address";
@@ -51,6 +51,13 @@ family! { "Another form of the address";
     ) => || {
         let place = Place::new()?;
         place.denied(&Attempt::tcp(&format!("{LINK}%prod0"), 443), LINK)
+    };
+    on_link: closed(
+        "a machine of your own network by its global address, `2001:db8:…`, under the policy that ships", "EPERM",
+        "a rule of `default` for `@on-link`",
+    ) => || {
+        let place = Place::new()?;
+        place.scene.tried("default", &Attempt::tcp(NEIGHBOUR, 443), NEIGHBOUR)
     };
     number: closed(
         "an address as one number, `http://3221225994/`, or in octal or hexadecimal parts", "EPERM",

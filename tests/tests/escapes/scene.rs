@@ -62,6 +62,8 @@ const FORMS: [&str; 5] = [
 ];
 /// Production's address on the link to it.
 pub(crate) const LINK: &str = "fe80::53";
+/// A global address of production's in the network that both are in.
+pub(crate) const NEIGHBOUR: &str = "2001:db8:ffff::53";
 
 /// How long a program of a test's may take to say something.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,9 +91,18 @@ impl Scene {
         // Its reaper outlives this process, and takes it down then.
         let network: &'static Network = Box::leak(Box::new(Network::new()?));
         network.answer_for(&FORMS)?;
-        let mut ip = network.prod().command("ip");
-        ip.args(["addr", "add", &format!("{LINK}/64"), "dev", "dev0", "nodad"]);
-        ensure!(ip.status()?.success(), "{ip:?} failed");
+        for address in [LINK, NEIGHBOUR] {
+            let mut ip = network.prod().command("ip");
+            ip.args([
+                "addr",
+                "add",
+                &format!("{address}/64"),
+                "dev",
+                "dev0",
+                "nodad",
+            ]);
+            ensure!(ip.status()?.success(), "{ip:?} failed");
+        }
         let daemon = Daemon::in_network(network)
             .policy("denied", DENIED)
             .policy("listed", LISTED)

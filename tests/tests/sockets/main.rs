@@ -272,9 +272,9 @@ fn a_connection_that_is_handed_in_does_not_arrive_where_the_kernel_judges_that()
     );
     shell.tell(&line).unwrap();
     let took = shell.line_with("took").unwrap();
-    assert_eq!(took.trim(), "took ok sent 1");
     let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
     let told = said(&mut shell, &format!("{} why", guard.display()));
+    assert_eq!(took.trim(), "took ok sent 1", "{told}");
     assert!(told.contains("handed a socket made outside"), "{told}");
 }
 

@@ -1,5 +1,6 @@
 //! `guard explain`: guardd's answer, or without one the answer that a policy file gives by itself.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, ToSocketAddrs};
 
 use hickory_resolver::system_conf::read_system_conf;
@@ -133,6 +134,7 @@ fn of_names<'p>(names: impl Iterator<Item = &'p DomainName>) -> Environment {
         names: names.map(resolve).collect(),
         dns,
         host: Vec::new(),
+        on_link: Vec::new(),
     }
 }
 
@@ -157,10 +159,14 @@ fn unknown(parsed: &Parsed, environment: &Environment, to: &Destination) -> Vec<
         .flat_map(|rule| &rule.to)
         .chain([&to.target]);
     let own = targets
-        .filter(|target| **target == Target::Group(Group::GuardedHost))
-        .take(1);
-    let own =
-        own.map(|group| format!("only guardd knows what {group} stands for: it was left out"));
+        .filter_map(|target| match target {
+            Target::Group(group @ (Group::GuardedHost | Group::OnLink)) => Some(*group),
+            _ => None,
+        })
+        .collect::<BTreeSet<_>>();
+    let own = own
+        .into_iter()
+        .map(|group| format!("only guardd knows what {group} stands for: it was left out"));
     unresolved.chain(own).collect()
 }
 

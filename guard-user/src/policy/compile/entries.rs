@@ -68,6 +68,8 @@ fn needed_ports(ports: &[PortSpec]) -> Vec<PortSpec> {
 pub(super) enum Kind {
     /// The rule holds here.
     Holds,
+    /// The rule holds here where none does for anything narrower than `@public`.
+    HoldsWide,
     /// The rule holds here, but for the exceptions inside.
     HoldsBut,
     /// Here, what rules say of wider prefixes with exceptions does not hold.
@@ -108,6 +110,7 @@ fn push(entries: &mut Vec<Entry>, rank: Rank, target: &Target, environment: &Env
         Target::Group(group) => {
             let exceptions = group.exceptions();
             let kind = match exceptions {
+                _ if group.is_wide() => Kind::HoldsWide,
                 [] => Kind::Holds,
                 _ => Kind::HoldsBut,
             };

@@ -1,7 +1,7 @@
 //! One pass over all prefixes, wider ones first, with what holds around.
 
 use super::{
-    super::prefix::Prefix,
+    super::{group::PUBLIC, prefix::Prefix},
     answer::{AnswerId, Answers, SetId},
     entries::{Entry, Kind, Rank},
 };
@@ -10,8 +10,13 @@ use super::{
 struct Around {
     prefix: Prefix,
     answer: AnswerId,
-    /// Its rules that have no exceptions.
+    /// Its rules that have no exceptions, and all but the wide ones.
     plain: SetId,
+    all: SetId,
+    /// Rules of the first kind only count inside it, of those that are wider.
+    is_exception: bool,
+    /// The wide rules that hold inside it.
+    wide: SetId,
 }
 
 /// The whole answer for each prefix that rules name, and for `::/0`. `entries` are sorted.
@@ -21,6 +26,9 @@ pub(super) fn sweep(entries: &[Entry], answers: &mut Answers<'_>) -> Vec<(Prefix
         prefix: Prefix::EVERYTHING,
         answer: Answers::DEFAULT,
         plain: Answers::NO_RULES,
+        all: Answers::NO_RULES,
+        is_exception: false,
+        wide: Answers::NO_RULES,
     }];
     let mut ranks = Vec::new();
     for here in entries.chunk_by(|a, b| a.prefix == b.prefix) {
@@ -30,7 +38,16 @@ pub(super) fn sweep(entries: &[Entry], answers: &mut Answers<'_>) -> Vec<(Prefix
             .pop_if(|wider| !wider.prefix.contains(&prefix))
             .is_some()
         {}
-        let base = base(here, &around, answers);
+        let is_exception = here.iter().any(|entry| entry.kind == Kind::Exception);
+        let mut wide = rules(here, &[Kind::HoldsWide], &mut ranks, answers);
+        let is_wide = wide != Answers::NO_RULES;
+        if !is_wide {
+            wide = around.last().map_or(wide, |wider| wider.wide);
+        }
+        let base = match is_exception || is_wide {
+            true => base(is_exception, wide, &prefix, &around, answers),
+            false => around.last().map_or(Answers::DEFAULT, |wider| wider.answer),
+        };
         let plain = rules(here, &[Kind::Holds], &mut ranks, answers);
         let all = rules(here, &[Kind::Holds, Kind::HoldsBut], &mut ranks, answers);
         let answer = answers.layer(all, base, &prefix);
@@ -42,20 +59,49 @@ pub(super) fn sweep(entries: &[Entry], answers: &mut Answers<'_>) -> Vec<(Prefix
             prefix,
             answer,
             plain,
+            all,
+            is_exception,
+            wide,
         });
     }
     swept
 }
 
-/// What holds here before the rules for this very prefix: the answer around it, worked out anew
-/// without the rules that have an exception here.
-fn base(here: &[Entry], around: &[Around], answers: &mut Answers<'_>) -> AnswerId {
-    if !here.iter().any(|entry| entry.kind == Kind::Exception) {
-        return around.last().map_or(Answers::DEFAULT, |wider| wider.answer);
+/// What holds at a prefix before the rules for it, worked out anew: without the rules that have an exception there or
+/// around it, and with the wide ones after those for all of the internet, before what is narrower.
+fn base(
+    is_exception: bool,
+    wide: SetId,
+    prefix: &Prefix,
+    around: &[Around],
+    answers: &mut Answers<'_>,
+) -> AnswerId {
+    let excepted = match is_exception {
+        true => around.len(),
+        false => around
+            .iter()
+            .rposition(|wider| wider.is_exception)
+            .unwrap_or(0),
+    };
+    let is_as_wide = |wider: &Around| PUBLIC.iter().any(|all| wider.prefix.contains(all));
+    let narrower = around.iter().position(|wider| !is_as_wide(wider));
+    let narrower = narrower.unwrap_or(around.len());
+    let mut answer = Answers::DEFAULT;
+    for (at, wider) in around.iter().enumerate() {
+        if at == narrower {
+            answer = answers.layer(wide, answer, prefix);
+        }
+        let rules = if at < excepted {
+            wider.plain
+        } else {
+            wider.all
+        };
+        answer = answers.layer(rules, answer, &wider.prefix);
     }
-    around.iter().fold(Answers::DEFAULT, |answer, wider| {
-        answers.layer(wider.plain, answer, &wider.prefix)
-    })
+    match narrower == around.len() {
+        true => answers.layer(wide, answer, prefix),
+        false => answer,
+    }
 }
 
 /// The rules that speak in one of these ways. `ranks` is scratch space.

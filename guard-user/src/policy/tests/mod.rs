@@ -39,5 +39,13 @@ fn environment() -> Environment {
         .into(),
         dns: ips(&["192.0.2.53", "2001:db8::53"]),
         host: ips(&["10.0.0.1", "192.0.2.1"]),
+        on_link: [
+            "11.16.0.0/12",
+            "192.0.2.0/25",
+            "2001:db8::/48",
+            "2001:db8::/64",
+        ]
+        .map(|network| network.parse().unwrap())
+        .into(),
     }
 }

@@ -17,6 +17,7 @@ use super::{
         compile::{Compiled, compile},
         coverage::over,
         explain::explain,
+        group::Group,
         model::{Environment, Policy, Rule},
         plan::plan,
         ports::PortSpec,
@@ -27,8 +28,9 @@ use super::{
     random::{connection, head, rules, text},
 };
 
-/// How specific a target is for an address that it has.
-fn specific(target: &Target, environment: &Environment, to: &Address) -> Option<u8> {
+/// How specific a target is for an address that it has: twice the bits of its prefix, and one more for `@on-link`, which
+/// counts like `@public`.
+fn specific(target: &Target, environment: &Environment, to: &Address) -> Option<u16> {
     let areas = match target {
         Target::Prefix(prefix) => vec![*prefix],
         Target::Name(name) => environment.resolved(name).collect(),
@@ -38,11 +40,20 @@ fn specific(target: &Target, environment: &Environment, to: &Address) -> Option<
             if !inside.iter().any(|prefix| prefix.covers(to)) {
                 return None;
             }
+            if *group == Group::OnLink {
+                let public = Group::Public.areas(environment).into_iter();
+                let covering = public.filter(|area| area.covers(to));
+                return covering.map(|area| doubled(&area) + 1).max();
+            }
             group.areas(environment)
         }
     };
     let covering = areas.iter().filter(|area| area.covers(to));
-    covering.map(Prefix::length).max()
+    covering.map(doubled).max()
+}
+
+fn doubled(prefix: &Prefix) -> u16 {
+    2 * u16::from(prefix.length())
 }
 
 /// How narrow a rule is for a protocol and port that it has; every port of every protocol comes last.

@@ -19,6 +19,7 @@ const GROUPS_AND_NAMES: &[&str] = &[
     "@private",
     "@loopback",
     "@link-local",
+    "@on-link",
     "@metadata",
     "@multicast",
     "@dns",

@@ -104,13 +104,46 @@ action = "deny"
 }
 
 #[test]
+fn networks_around_lose_to_any_prefix_that_the_policy_names_and_beat_the_internet() {
+    let policy = policy(
+        r#"
+[[rule]]
+to = ["@public"]
+ports = ["tcp/443"]
+action = "allow"
+[[rule]]
+to = ["@on-link"]
+action = "confirm"
+[[rule]]
+to = ["192.0.0.0/8"]
+ports = ["tcp/22"]
+action = "deny"
+[[rule]]
+to = ["2001:db8::/47"]
+action = "read-only"
+"#,
+    );
+    expect(
+        &compiled(&policy),
+        &[
+            ("tcp/443 192.0.2.100", Verdict::Confirm),
+            ("tcp/22 192.0.2.100", Verdict::Deny),
+            ("tcp/443 192.0.2.200", Verdict::Allow),
+            ("tcp/443 2001:db8::200", Verdict::ReadOnly),
+        ],
+    );
+}
+
+#[test]
 fn the_default_policy_does_what_it_says() {
     let compiled = compiled(&shipped("default"));
     expect(
         &compiled,
         &[
             ("tcp/443 192.0.2.200", Verdict::Allow),
-            ("tcp/443 2001:db8::200", Verdict::Allow),
+            ("tcp/443 2001:db8:8::200", Verdict::Allow),
+            ("tcp/443 192.0.2.100", Verdict::Confirm),
+            ("tcp/443 2001:db8::200", Verdict::Confirm),
             ("tcp/80 127.0.0.1", Verdict::Allow),
             ("tcp/80 ::1", Verdict::Allow),
             ("udp/53 192.0.2.53", Verdict::Allow),
