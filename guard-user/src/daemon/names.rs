@@ -24,6 +24,8 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const MAX_NAMES: usize = 10_000;
 /// Addresses of one name at most; the ones that it lost first make room.
 const MAX_ADDRESSES: usize = 256;
+/// Names that one warning tells.
+const MAX_TOLD: usize = 8;
 
 /// What a name server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,8 +186,12 @@ impl Names {
             }
         }
         let tell = |names: Vec<String>, meaning: &str| {
-            let names = names.join(", ");
-            (!names.is_empty()).then(|| format!("{meaning}: {names}"))
+            let first = names.get(..MAX_TOLD).unwrap_or(&names).join(", ");
+            let others = match names.len().saturating_sub(MAX_TOLD) {
+                0 => String::new(),
+                others => format!(", and {others} more"),
+            };
+            (!names.is_empty()).then(|| format!("{meaning}: {first}{others}"))
         };
         let kept = tell(
             kept,
@@ -402,6 +408,22 @@ mod tests {
         assert_eq!(names.addresses()["db.example.com"].len(), 2);
         assert!(names.learn("db.example.com", found(2, 60), at(361), FLOOR, GRACE));
         assert_eq!(names.addresses()["db.example.com"].len(), 1);
+    }
+
+    #[test]
+    fn a_warning_tells_the_first_of_many_names() {
+        let all: Vec<String> = (0..MAX_TOLD + 2).map(|n| format!("n{n}.example")).collect();
+        let told = |count| Names::default().warnings(all.iter().take(count).map(String::as_str));
+        let few = told(MAX_TOLD);
+        assert!(
+            few[0].ends_with("n7.example (it was not looked up)"),
+            "{few:?}"
+        );
+        let many = told(MAX_TOLD + 2);
+        assert!(
+            many[0].ends_with("n7.example (it was not looked up), and 2 more"),
+            "{many:?}"
+        );
     }
 
     #[test]
