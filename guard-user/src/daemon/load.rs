@@ -240,8 +240,15 @@ async fn reload_one(shared: &Shared, name: &str) {
 
 /// Looks up the names that are due, and compiles the policies again that depend on what has changed.
 pub async fn refresh(shared: &Shared) {
+    // What groups stand for is known at once, and names may not resolve just when the network is another one.
+    refit_all(shared).await;
     let names = shared.with(|state| state.policies.names());
     look_up(shared, &names).await;
+    refit_all(shared).await;
+}
+
+/// Compiles the policies again that depend on what has changed.
+async fn refit_all(shared: &Shared) {
     let _one_at_a_time = shared.loading.lock().await;
     let depending = shared.with(|state| {
         let now = state.environment();

@@ -22,7 +22,6 @@ pub mod fresh;
 pub mod grant;
 pub mod held;
 pub mod holes;
-pub mod host;
 pub mod ids;
 pub mod inside;
 pub mod journal;

@@ -1,6 +1,7 @@
 //! From arguments to a daemon that enforces.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeSet, HashMap, HashSet},
     fs,
     os::{fd::OwnedFd, unix::fs::DirBuilderExt},
@@ -159,6 +160,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         metrics_problem: None,
         meters: Meters::default(),
         names: shelves.names.get(NAMES).unwrap_or_default(),
+        host: RefCell::default(),
         choices: Choices::kept_on(&shelves.choices),
         resolver: Resolver::new(config.resolvers.clone()),
         shelves,

@@ -4,6 +4,7 @@
 //! for, or a copy that is made again at each start.
 
 use std::{
+    cell::RefCell,
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     fs, io,
     os::fd::AsFd,
@@ -23,7 +24,7 @@ use super::{
     followers::Followers,
     held::Holds,
     holes::{self, Holes},
-    host, ids,
+    ids,
     launchers::Launchers,
     library::{Library, Source},
     metrics::Counters,
@@ -44,10 +45,11 @@ use super::{
 };
 use crate::{
     datapath::{Datapath, EventReader, Places},
-    policy::Environment,
+    policy::{Environment, around},
     proto,
     sys::{
         cgroup2::{self, Hierarchy},
+        host::Host,
         pidfd::Peer,
     },
 };
@@ -187,6 +189,8 @@ pub struct State {
     pub kept_requests: HashSet<String>,
     /// Those who would see a new request at once.
     pub followers: Followers,
+    /// This machine's addresses and networks, as they were last read.
+    pub host: RefCell<Host>,
     /// What people chose last.
     pub choices: Choices,
     /// In which ways destinations were tried lately.
@@ -213,12 +217,25 @@ impl State {
     /// What names and groups stand for now.
     #[must_use]
     pub fn environment(&self) -> Environment {
+        let host = self.host();
         Environment {
             names: self.names.addresses(),
             dns: self.resolver.addresses(),
-            host: host::addresses(),
-            on_link: host::networks(),
+            on_link: around(&host.addresses, &host.on_link),
+            host: host.addresses,
         }
+    }
+
+    /// This machine's addresses and networks; those that were read last where they cannot be for now.
+    fn host(&self) -> Host {
+        let mut last = self.host.borrow_mut();
+        match Host::look() {
+            Ok(host) => *last = host,
+            Err(error) => {
+                tracing::warn!(%error, "cannot tell this machine's networks: those of before count");
+            }
+        }
+        last.clone()
     }
 
     /// A cgroup's path as `/proc/PID/cgroup` has it.

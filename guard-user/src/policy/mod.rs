@@ -15,6 +15,7 @@ mod invalid;
 mod lookup;
 mod model;
 mod name;
+mod on_link;
 mod parse;
 mod parts;
 mod plan;
@@ -46,6 +47,7 @@ pub use model::{
     Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, Environment, HttpAction, HttpRule, Place, Policy, Rule,
 };
 pub use name::{DomainName, Wildcard};
+pub use on_link::around;
 pub use parse::{Parsed, parse};
 pub use plan::{Plan, plan};
 pub use ports::PortSpec;

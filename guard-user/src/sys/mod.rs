@@ -11,6 +11,7 @@ pub mod btf;
 pub mod cgroup2;
 pub mod clock;
 pub mod errno;
+pub mod host;
 pub mod mounts;
 pub mod netns;
 pub mod notify;

@@ -1,6 +1,5 @@
 //! `guard explain`: guardd's answer, or without one the answer that a policy file gives by itself.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, ToSocketAddrs};
 
 use hickory_resolver::system_conf::read_system_conf;
@@ -11,9 +10,10 @@ use crate::cli::error::{CliError, Exit};
 use crate::cli::policy_file::{PolicyFile, is_file};
 use crate::cli::render::{self, Output};
 use crate::policy::{
-    self, Destination, DomainName, Environment, Group, Invalid, Parsed, Policy, PortSpec, Target,
+    self, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
 };
 use crate::proto::{self, Call, Explanations, Failure, MAX_FRAME, PolicyRef};
+use crate::sys::host::Host;
 
 /// Asks guardd wherever there is one: it knows what names stand for, and the holes.
 pub(crate) fn explain(
@@ -98,7 +98,7 @@ fn alone(
     to.agree(&ports)
         .map_err(|invalid| not_valid("the ports", &invalid))?;
     let environment = environment(parsed, &to);
-    output.warnings(&unknown(parsed, &environment, &to));
+    output.warnings(&unknown(parsed, &environment));
     let compiled = policy::compile(&parsed.policy, &environment)
         .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
     let explanations = policy::explain(&parsed.policy, &compiled, &environment, &to, &ports);
@@ -130,11 +130,12 @@ fn of_names<'p>(names: impl Iterator<Item = &'p DomainName>) -> Environment {
                 .collect()
         })
         .unwrap_or_default();
+    let host = Host::look().unwrap_or_default();
     Environment {
         names: names.map(resolve).collect(),
         dns,
-        host: Vec::new(),
-        on_link: Vec::new(),
+        on_link: policy::around(&host.addresses, &host.on_link),
+        host: host.addresses,
     }
 }
 
@@ -145,29 +146,14 @@ fn resolve(name: &DomainName) -> (String, Vec<IpAddr>) {
 }
 
 /// What may make guardd's answer another one.
-fn unknown(parsed: &Parsed, environment: &Environment, to: &Destination) -> Vec<String> {
+fn unknown(parsed: &Parsed, environment: &Environment) -> Vec<String> {
     let unresolved = parsed.policy.unresolved(environment).map(|(rule, name)| {
         format!(
             "{name} does not resolve, and rule {} does not hold for it",
             rule.name
         )
     });
-    let targets = parsed
-        .policy
-        .rules
-        .iter()
-        .flat_map(|rule| &rule.to)
-        .chain([&to.target]);
-    let own = targets
-        .filter_map(|target| match target {
-            Target::Group(group @ (Group::GuardedHost | Group::OnLink)) => Some(*group),
-            _ => None,
-        })
-        .collect::<BTreeSet<_>>();
-    let own = own
-        .into_iter()
-        .map(|group| format!("only guardd knows what {group} stands for: it was left out"));
-    unresolved.chain(own).collect()
+    unresolved.collect()
 }
 
 fn not_valid(what: &str, invalid: &Invalid) -> Failure {

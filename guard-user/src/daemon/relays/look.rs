@@ -16,9 +16,9 @@ use guard_common::{Address, Connection, NetnsCookie, Protocol};
 
 use super::command::{self, Lead};
 use crate::{
-    daemon::{host, process, proxy::networks::there},
+    daemon::{process, proxy::networks::there},
     sys::{
-        cgroup2, netns, open_sockets,
+        cgroup2, host, netns, open_sockets,
         patient::{PATIENCE, Patient},
         sock_list::{self, Listed, Use},
     },
@@ -396,7 +396,9 @@ impl<'t> Processes<'t> {
     fn read_command_line(&self, pid: u32) -> Option<Vec<String>> {
         static OF_SESSIONS: LazyLock<Patient<Vec<u8>>> =
             LazyLock::new(|| Patient::waiting(PATIENCE));
-        static OF_OTHERS: LazyLock<Patient<Vec<u8>>> = LazyLock::new(|| Patient::waiting(PATIENCE));
+        // On a busy machine each takes a while, and nobody in a session can do anything for that.
+        static OF_OTHERS: LazyLock<Patient<Vec<u8>>> =
+            LazyLock::new(|| Patient::waiting(PATIENCE * 10));
         let patient = match self.is_guarded(pid) {
             true => &OF_SESSIONS,
             false => &OF_OTHERS,

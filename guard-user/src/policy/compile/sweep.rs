@@ -83,7 +83,9 @@ fn base(
             .rposition(|wider| wider.is_exception)
             .unwrap_or(0),
     };
-    let is_as_wide = |wider: &Around| PUBLIC.iter().any(|all| wider.prefix.contains(all));
+    let public = PUBLIC.iter().find(|all| all.contains(prefix));
+    let public = public.unwrap_or(&Prefix::EVERYTHING);
+    let is_as_wide = |wider: &Around| wider.prefix.contains(public);
     let narrower = around.iter().position(|wider| !is_as_wide(wider));
     let narrower = narrower.unwrap_or(around.len());
     let mut answer = Answers::DEFAULT;

@@ -29,7 +29,7 @@ use super::{
 };
 
 /// How specific a target is for an address that it has: twice the bits of its prefix, and one more for `@on-link`, which
-/// counts like `@public`.
+/// counts like `@public`, or like everything.
 fn specific(target: &Target, environment: &Environment, to: &Address) -> Option<u16> {
     let areas = match target {
         Target::Prefix(prefix) => vec![*prefix],
@@ -43,7 +43,7 @@ fn specific(target: &Target, environment: &Environment, to: &Address) -> Option<
             if *group == Group::OnLink {
                 let public = Group::Public.areas(environment).into_iter();
                 let covering = public.filter(|area| area.covers(to));
-                return covering.map(|area| doubled(&area) + 1).max();
+                return Some(covering.map(|area| doubled(&area)).max().unwrap_or(0) + 1);
             }
             group.areas(environment)
         }
