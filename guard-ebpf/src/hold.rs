@@ -46,8 +46,9 @@ const INITIAL_WINDOW: i32 = 10;
 
 /// Set beside the port where guardd has not looked yet at who would get the connection.
 const LOOKING: u32 = 1 << 16;
-/// For so long, in nanoseconds, a connection waits for guardd where nobody is there for it to wait for.
-const LOOK: u64 = 3_000_000_000;
+/// For so long, in nanoseconds, a connection waits for guardd where nobody is there for it to wait for: a look goes through all
+/// processes, and takes seconds where the machine is very busy.
+const LOOK: u64 = 10_000_000_000;
 /// The first probe of one that waits for guardd comes sooner by this, and each of the first so many after twice the time of
 /// the one before.
 const LOOKS_SOONER: u32 = 20;

@@ -28,6 +28,8 @@ pub(super) const LOOKS: [Duration; 5] = [
     Duration::from_secs(2),
     Duration::from_secs(5),
 ];
+/// After so many looks a listener counts as leading anywhere where something could not be read in any of them.
+const PATIENT_LOOKS: usize = 3;
 /// Of each session's so many are looked at together, before it is another's turn.
 const TOGETHER: usize = 64;
 /// For so long after a look the kernel tells what the processes of a listener connect to, and lets connections to it begin.
@@ -332,6 +334,11 @@ impl Known {
         self.learn(found, relay.owner);
     }
 
+    /// Whether the next look, which is soon, is to be waited for before the kernel is told anything: connections wait, too. What could not be read may only have been busy.
+    pub(super) fn waits_for_more(&self, found: &Found) -> bool {
+        found.unread && self.told.is_none() && self.step <= PATIENT_LOOKS
+    }
+
     /// Where a listener is still there and its process is not, that is about to end: what is known of it stays.
     pub(super) fn keep_whoever_ends(&self, found: &mut Found) {
         let Some(who) = &self.who else { return };
@@ -456,6 +463,27 @@ mod tests {
     use guard_common::Protocol;
 
     use super::*;
+
+    #[test]
+    fn what_could_not_be_read_at_first_is_waited_for() {
+        let mut relays = Relays::default();
+        relays.note(&Event::default(), &[], true);
+        let known = relays.known.values_mut().next().unwrap();
+        let unread = Found {
+            unread: true,
+            ..Found::default()
+        };
+        for step in 1..=PATIENT_LOOKS {
+            known.step = step;
+            assert!(known.waits_for_more(&unread), "{step}");
+            assert!(!known.waits_for_more(&Found::default()), "{step}");
+        }
+        known.step += 1;
+        assert!(!known.waits_for_more(&unread));
+        // Of what the kernel knows it is told the worse at once.
+        (known.step, known.told) = (1, Some(known.relay));
+        assert!(!known.waits_for_more(&unread));
+    }
 
     #[test]
     fn each_session_has_its_share_and_what_nobody_has_looked_at_comes_first() {

@@ -275,6 +275,9 @@ impl State {
             // Who has come may stay for long, and ask for something late.
             known.busy = now;
         }
+        if known.waits_for_more(&found) {
+            return false;
+        }
         match self.datapath.relay(ticket) {
             // It may know more, from before this was forgotten here.
             Ok(Some(relay)) if known.told.is_none() => known.recall(&relay),
