@@ -2,7 +2,6 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::IpAddr,
     sync::Arc,
 };
 
@@ -83,21 +82,20 @@ pub fn relevant(policy: &Policy, known: &Environment) -> Environment {
         let mut targets = policy.rules.iter().flat_map(|rule| &rule.to);
         targets.any(|target| *target == Target::Group(group))
     };
-    let if_used = |group, addresses: &Vec<IpAddr>| match uses(group) {
-        true => addresses.clone(),
-        false => Vec::new(),
-    };
-    let on_link = match uses(Group::OnLink) {
-        true => known.on_link.clone(),
-        false => Vec::new(),
-    };
     let names = policy.names();
     let names = names.filter_map(|name| known.names.get_key_value(name.as_str()));
     Environment {
         names: names.map(|(name, at)| (name.clone(), at.clone())).collect(),
-        dns: if_used(Group::Dns, &known.dns),
-        host: if_used(Group::GuardedHost, &known.host),
-        on_link,
+        dns: kept(uses(Group::Dns), &known.dns),
+        host: kept(uses(Group::GuardedHost), &known.host),
+        on_link: kept(uses(Group::OnLink), &known.on_link),
+    }
+}
+
+fn kept<T: Clone>(is_used: bool, all: &[T]) -> Vec<T> {
+    match is_used {
+        true => all.to_vec(),
+        false => Vec::new(),
     }
 }
 

@@ -45,7 +45,7 @@ use super::{
 };
 use crate::{
     datapath::{Datapath, EventReader, Places},
-    policy::{Environment, around},
+    policy::{Environment, networks_around},
     proto,
     sys::{
         cgroup2::{self, Hierarchy},
@@ -221,7 +221,7 @@ impl State {
         Environment {
             names: self.names.addresses(),
             dns: self.resolver.addresses(),
-            on_link: around(&host.addresses, &host.on_link),
+            on_link: networks_around(&host.addresses, &host.on_link),
             host: host.addresses,
         }
     }

@@ -47,7 +47,7 @@ pub use model::{
     Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, Environment, HttpAction, HttpRule, Place, Policy, Rule,
 };
 pub use name::{DomainName, Wildcard};
-pub use on_link::around;
+pub use on_link::networks_around;
 pub use parse::{Parsed, parse};
 pub use plan::{Plan, plan};
 pub use ports::PortSpec;

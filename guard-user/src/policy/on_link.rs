@@ -14,7 +14,7 @@ const MADE_UP: Prefix = Prefix::v4([198, 18, 0, 0], 15);
 /// Of the networks that a machine reaches without a router, each with its length in the family's own bits, those that it has an
 /// address in and that no other group names.
 #[must_use]
-pub fn around(addresses: &[IpAddr], on_link: &[(IpAddr, u8)]) -> Vec<Prefix> {
+pub fn networks_around(addresses: &[IpAddr], on_link: &[(IpAddr, u8)]) -> Vec<Prefix> {
     let own: Vec<Prefix> = addresses.iter().map(|own| Prefix::from(*own)).collect();
     let others = [
         Group::Loopback,
@@ -77,7 +77,7 @@ mod tests {
             ("fe80::", 64),
         ];
         let on_link = on_link.map(|(at, length)| (at.parse().unwrap(), length));
-        let found = around(&own, &on_link);
+        let found = networks_around(&own, &on_link);
         let found: Vec<_> = found.iter().map(Prefix::to_string).collect();
         assert_eq!(found, ["192.0.2.0/24", "2001:db8:1::/64"]);
     }

@@ -134,7 +134,7 @@ fn of_names<'p>(names: impl Iterator<Item = &'p DomainName>) -> Environment {
     Environment {
         names: names.map(resolve).collect(),
         dns,
-        on_link: policy::around(&host.addresses, &host.on_link),
+        on_link: policy::networks_around(&host.addresses, &host.on_link),
         host: host.addresses,
     }
 }

@@ -334,7 +334,8 @@ impl Known {
         self.learn(found, relay.owner);
     }
 
-    /// Whether the next look, which is soon, is to be waited for before the kernel is told anything: connections wait, too. What could not be read may only have been busy.
+    /// Whether the next look, which is soon, is to be waited for before the kernel is told anything: connections wait,
+    /// too. What could not be read may only have been busy.
     pub(super) fn waits_for_more(&self, found: &Found) -> bool {
         found.unread && self.told.is_none() && self.step <= PATIENT_LOOKS
     }

@@ -10,10 +10,11 @@ use super::{
 struct Around {
     prefix: Prefix,
     answer: AnswerId,
-    /// Its rules that have no exceptions, and all but the wide ones.
+    /// Its rules that have no exceptions.
     plain: SetId,
+    /// All of its rules but the wide ones.
     all: SetId,
-    /// Rules of the first kind only count inside it, of those that are wider.
+    /// Of what is around it, only rules that have no exceptions count inside it.
     is_exception: bool,
     /// The wide rules that hold inside it.
     wide: SetId,
@@ -76,34 +77,28 @@ fn base(
     around: &[Around],
     answers: &mut Answers<'_>,
 ) -> AnswerId {
+    let inner = around.iter().rposition(|wider| wider.is_exception);
     let excepted = match is_exception {
         true => around.len(),
-        false => around
-            .iter()
-            .rposition(|wider| wider.is_exception)
-            .unwrap_or(0),
+        false => inner.unwrap_or(0),
     };
+    let rules = around
+        .iter()
+        .enumerate()
+        .map(|(at, wider)| match at < excepted {
+            true => (wider.plain, &wider.prefix),
+            false => (wider.all, &wider.prefix),
+        });
+    let mut layers: Vec<_> = rules.collect();
     let public = PUBLIC.iter().find(|all| all.contains(prefix));
     let public = public.unwrap_or(&Prefix::EVERYTHING);
-    let is_as_wide = |wider: &Around| wider.prefix.contains(public);
-    let narrower = around.iter().position(|wider| !is_as_wide(wider));
-    let narrower = narrower.unwrap_or(around.len());
-    let mut answer = Answers::DEFAULT;
-    for (at, wider) in around.iter().enumerate() {
-        if at == narrower {
-            answer = answers.layer(wide, answer, prefix);
-        }
-        let rules = if at < excepted {
-            wider.plain
-        } else {
-            wider.all
-        };
-        answer = answers.layer(rules, answer, &wider.prefix);
-    }
-    match narrower == around.len() {
-        true => answers.layer(wide, answer, prefix),
-        false => answer,
-    }
+    let narrower = around.partition_point(|wider| wider.prefix.contains(public));
+    layers.insert(narrower, (wide, prefix));
+    layers
+        .into_iter()
+        .fold(Answers::DEFAULT, |answer, (rules, at)| {
+            answers.layer(rules, answer, at)
+        })
 }
 
 /// The rules that speak in one of these ways. `ranks` is scratch space.
