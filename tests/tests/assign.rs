@@ -1,7 +1,5 @@
 //! Cgroups that others made, as sessions: without a service manager, as one would make them.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;

@@ -1,7 +1,5 @@
 //! How sessions end, and what is still done for them then.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::fs;
 use std::io::Read as _;
 use std::thread;

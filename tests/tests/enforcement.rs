@@ -1,8 +1,6 @@
 //! What a session can reach, by every way that the lab knows: each refusal beside the same attempt
 //! without the guard, and production's own word for what arrived.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Unowned};
 
 const V4: &str = "192.0.2.10";

@@ -1,7 +1,5 @@
 //! Refusals are counted exactly, however many there are.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::thread;
 use std::time::{Duration, Instant};
 

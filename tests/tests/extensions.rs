@@ -1,8 +1,6 @@
 //! Packets behind IPv6 extension headers are judged by what they carry. No session can make the raw socket that this
 //! takes; what ran in the slice before guardd did can have one.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::fs;
 
 use guard_lab::{AGENT, Attempt, Daemon, Extended, Network, Production, Unowned};

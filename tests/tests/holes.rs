@@ -1,7 +1,5 @@
 //! Asked, opened, used, ended: holes against the real kernel.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::time::Duration;
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};

@@ -1,7 +1,5 @@
 //! Servers inside a session: who reaches them, and that their connections lead nowhere else.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

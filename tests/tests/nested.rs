@@ -1,7 +1,5 @@
 //! Sessions in sessions, and beside sessions: none gives another more than it has.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;

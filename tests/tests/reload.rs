@@ -1,7 +1,5 @@
 //! Policies that change under running sessions.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::fs;
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, Unowned, eventually};

@@ -1,7 +1,5 @@
 //! `guard report`: what a CI job, or a person, is told of what was stopped.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::fs;
 use std::thread;
 use std::time::Duration;

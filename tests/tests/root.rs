@@ -1,8 +1,6 @@
 //! `guard run --user root`: what it is for works, and it is guarded as others are. What it must not do is tried in
 //! `escapes/rooted.rs`.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::PathBuf;

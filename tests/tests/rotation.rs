@@ -1,7 +1,5 @@
 //! The audit trail goes on when its file is renamed away, for who writes and for who reads.
 
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! `cargo xtask build`.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Result;
 
@@ -12,7 +13,7 @@ use crate::{ebpf, install};
 /// # Errors
 ///
 /// That a tool could not be had, or that something does not compile.
-pub(crate) fn build() -> Result<()> {
+pub fn build() -> Result<()> {
     prepare()?;
     run(cargo()
         .args(["build", "--release", "--locked", "--package", "guard-user"])
@@ -25,12 +26,38 @@ pub(crate) fn build() -> Result<()> {
 /// # Errors
 ///
 /// That a tool could not be had, or that the kernel half does not compile.
-pub(crate) fn prepare() -> Result<()> {
+pub fn prepare() -> Result<()> {
     install::obtain_libclang()?;
     ebpf::build()
 }
 
-/// Where the programs are.
-pub(crate) fn release() -> PathBuf {
+/// A cargo that does `verb` to the programs, the tests and the lab, all with the same features and in the same profile:
+/// what they depend on is compiled once.
+pub(crate) fn workspace(verb: &[&str]) -> Command {
+    let mut cargo = cargo();
+    cargo
+        .args(verb)
+        .args(["--locked", "--workspace", "--exclude", "guard-ebpf"])
+        .arg("--target-dir")
+        .arg(target());
+    cargo
+}
+
+/// Builds all that `cargo xtask test` runs, and that machines do.
+///
+/// # Errors
+///
+/// That something does not compile.
+pub(crate) fn build_tests() -> Result<()> {
+    run(workspace(&["build"]).args(["--exclude", "guard-bench", "--all-targets"]))
+}
+
+/// Where the programs are that [`build_tests`] builds.
+pub(crate) fn tested() -> PathBuf {
+    target().join("debug")
+}
+
+/// Where the programs are that [`build`] builds.
+pub fn release() -> PathBuf {
     target().join("release")
 }

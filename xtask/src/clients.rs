@@ -10,7 +10,7 @@ use crate::shell::{root, run, target};
 use crate::{install, lab};
 
 /// The suite that wants them.
-const SUITE: &str = "clients";
+pub(crate) const SUITE: &str = "clients";
 
 /// Programs that are installed, and their packages.
 const PROGRAMS: [(&str, &str); 6] = [
@@ -70,15 +70,12 @@ const UNPACKED: [&str; 39] = [
 /// The library that nginx's module for WebDAV needs, and its package.
 const LIBRARY: (&str, &str) = ("libxml2.so.2", "libxml2");
 
-/// Sees to it that they are here, where what `cargo test` is to run wants them, and gives their directory.
+/// Sees to it that they are here, and gives their directory.
 ///
 /// # Errors
 ///
 /// What could not be had.
-pub(crate) fn obtain(test_args: &[String]) -> Result<Option<PathBuf>> {
-    if !wanted(test_args) {
-        return Ok(None);
-    }
+pub fn obtain() -> Result<PathBuf> {
     let why = "read-only destinations are tested with them";
     lab::obtain(&PROGRAMS, why)?;
     if !has_library(LIBRARY.0) {
@@ -87,7 +84,16 @@ pub(crate) fn obtain(test_args: &[String]) -> Result<Option<PathBuf>> {
     obtain_postgres(why)?;
     let tree = install::obtain_tree(SUITE, &UNPACKED, why)?;
     build_in_go(&tree)?;
-    Ok(Some(tree))
+    // The cache may be where an agent is not let; this workspace mostly is not.
+    let here = target().join(SUITE);
+    if here.exists() {
+        fs::remove_dir_all(&here).with_context(|| format!("cannot remove {}", here.display()))?;
+    }
+    run(Command::new("cp")
+        .args(["-rT", "--link"])
+        .args([&tree, &here]))
+    .or_else(|_| run(Command::new("cp").arg("-rT").args([&tree, &here])))?;
+    Ok(here)
 }
 
 /// Clients that are written for these tests, in Go: that language has its own way to speak to servers.
@@ -108,7 +114,7 @@ fn build_in_go(tree: &Path) -> Result<()> {
             .arg(sources.join(name).with_extension("go"))
             .env("GO111MODULE", "off")
             .env("GOPATH", tree.join("usr/share/gocode"))
-            .env("GOCACHE", target().join("tools/go"))
+            .env("GOCACHE", install::tools()?.join("go"))
             .env("CGO_ENABLED", "0"))?;
     }
     Ok(())
@@ -122,8 +128,8 @@ const CLUSTERS: &str = "/etc/postgresql-common/createcluster.conf";
 /// # Errors
 ///
 /// That it could not be had.
-pub(crate) fn obtain_postgres(why: &str) -> Result<()> {
-    if guard_lab::bins::postgres().is_ok() {
+pub fn obtain_postgres(why: &str) -> Result<()> {
+    if has_postgres() {
         return Ok(());
     }
     install::apt_install(&["postgresql-common"], why)?;
@@ -135,14 +141,12 @@ pub(crate) fn obtain_postgres(why: &str) -> Result<()> {
     installed
 }
 
-/// Everything runs unless somebody names suites.
-fn wanted(args: &[String]) -> bool {
-    let names_suites = args.iter().any(|arg| {
-        let option = arg.split('=').next().unwrap_or_default();
-        ["--test", "--lib", "--bin", "--bins", "--doc"].contains(&option)
-    });
-    let ours = [SUITE.to_owned(), format!("--test={SUITE}")];
-    !names_suites || args.iter().any(|arg| ours.contains(arg))
+fn has_postgres() -> bool {
+    let releases = fs::read_dir("/usr/lib/postgresql").into_iter().flatten();
+    let mut programs = releases
+        .flatten()
+        .map(|release| release.path().join("bin/postgres"));
+    programs.any(|program| program.exists())
 }
 
 /// Where the multiarch directories of Debian and Ubuntu are.
@@ -151,20 +155,4 @@ fn has_library(name: &str) -> bool {
         return false;
     };
     dirs.flatten().any(|dir| dir.path().join(name).exists())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_names_other_suites_waits_for_no_download() {
-        let wanted =
-            |args: &[&str]| wanted(&args.iter().map(ToString::to_string).collect::<Vec<_>>());
-        assert!(wanted(&[]));
-        assert!(wanted(&["--test", "clients"]));
-        assert!(wanted(&["--test=clients", "git"]));
-        assert!(!wanted(&["--test", "holes"]));
-        assert!(!wanted(&["-p", "guard-user", "--lib"]));
-    }
 }

@@ -29,8 +29,7 @@ pub(crate) fn escapes(write: bool) -> Result<()> {
     if write {
         env.push((PAGE, &page));
     }
-    let args = ["--test", "escapes"];
-    let done = test::test_with(&args.map(str::to_owned), &env);
+    let done = test::suite("escapes", &env);
     println!("{}", table(said.path())?);
     if write {
         say("docs/escapes.md is written: commit it with what it is made from");

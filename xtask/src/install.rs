@@ -2,13 +2,14 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::shell::{cargo, is_root, read, run, say, target, which};
+use crate::cache::Cache;
+use crate::shell::{cargo, is_root, read, run, say, which};
 
 /// Where apt keeps what it knows; locked for as long as it works for us.
 const APT: &str = "/var/lib/apt";
@@ -67,23 +68,24 @@ pub(crate) fn obtain_libclang() -> Result<()> {
     }
 }
 
-/// Builds a tool into `target/tools`, where nothing of the user's is in the way, having said so. Without optimisation: it
+/// Builds a tool into the cache, where nothing of the user's is in the way, having said so. Without optimisation: it
 /// would take longer to build than all that the tool is then asked to do.
 ///
 /// # Errors
 ///
 /// That cargo failed.
 pub(crate) fn cargo_install(tool: &str, version: &str, why: &str) -> Result<()> {
+    let (_lock, tools) = tools_alone()?;
     say(&format!(
         "installing {tool} {version} into {} with cargo: {why}",
-        tools().display()
+        tools.display()
     ));
     run(cargo()
         .args(["install", "--locked", "--debug", tool])
         .args(["--version", version, "--root"])
-        .arg(tools())
+        .arg(&tools)
         // What several of them are made of is built once.
-        .env("CARGO_TARGET_DIR", tools().join("build"))
+        .env("CARGO_TARGET_DIR", tools.join("build"))
         .env("CARGO_PROFILE_DEV_DEBUG", "false")
         .env("PATH", path_with_tools()?))
 }
@@ -107,7 +109,7 @@ pub(crate) fn obtain(tool: &str, version: &str, why: &str) -> Result<()> {
 }
 
 /// A program, out of the package of Debian or Ubuntu that it is in: where it is not on PATH it is unpacked into
-/// `target/tools`, alone. So neither root nor what else the package installs and starts is needed.
+/// the cache, alone. So neither root nor what else the package installs and starts is needed.
 ///
 /// # Errors
 ///
@@ -116,7 +118,8 @@ pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result
     if let Some(found) = which(program) {
         return Ok(found);
     }
-    let unpacked = tools().join("bin").join(program);
+    let (_lock, tools) = tools_alone()?;
+    let unpacked = tools.join("bin").join(program);
     if unpacked.exists() {
         return Ok(unpacked);
     }
@@ -125,14 +128,14 @@ pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result
     }
     say(&format!(
         "unpacking {program} of {package} into {} with apt: {why}",
-        tools().display()
+        tools.display()
     ));
-    let work = tools().join(format!("{program}.unfinished"));
+    let work = tools.join(format!("{program}.unfinished"));
     let unpack = || {
         download(&[package], &work)?;
         extract(&work)?;
         let found = work.join("usr/bin").join(program);
-        fs::create_dir_all(tools().join("bin"))?;
+        fs::create_dir_all(tools.join("bin"))?;
         Ok(fs::rename(found, &unpacked)?)
     };
     let done: Result<()> = unpack();
@@ -141,14 +144,15 @@ pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result
     Ok(unpacked)
 }
 
-/// A directory below `target/tools` into which packages of Debian or Ubuntu are unpacked: nothing of them is installed, or
+/// A directory of the cache into which packages of Debian or Ubuntu are unpacked: nothing of them is installed, or
 /// started by what they bring.
 ///
 /// # Errors
 ///
 /// That they could not be had.
 pub(crate) fn obtain_tree(name: &str, packages: &[&str], why: &str) -> Result<PathBuf> {
-    let tree = tools().join(name);
+    let (_lock, tools) = tools_alone()?;
+    let tree = tools.join(name);
     let list = packages.join(" ");
     let stamp = tree.join("packages");
     if fs::read_to_string(&stamp).is_ok_and(|unpacked| unpacked == list) {
@@ -163,7 +167,7 @@ pub(crate) fn obtain_tree(name: &str, packages: &[&str], why: &str) -> Result<Pa
         "unpacking {list} into {} with apt: {why}",
         tree.display()
     ));
-    let work = tools().join(format!("{name}.unfinished"));
+    let work = tools.join(format!("{name}.unfinished"));
     let unpack = || {
         download(packages, &work)?;
         extract(&work)?;
@@ -210,18 +214,29 @@ fn extract(dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn tools() -> PathBuf {
-    target().join("tools")
+/// Where tools are.
+///
+/// # Errors
+///
+/// That there is nowhere to keep them.
+pub(crate) fn tools() -> Result<PathBuf> {
+    Ok(Cache::open()?.path("tools"))
+}
+
+/// The same, with nobody else who installs into it until the first is dropped.
+fn tools_alone() -> Result<(File, PathBuf)> {
+    let lock = Cache::open()?.lock("tools")?;
+    Ok((lock, tools()?))
 }
 
 /// PATH, after the tools that were built here.
 ///
 /// # Errors
 ///
-/// That the path of this workspace contains a colon.
+/// That the path of the cache contains a colon.
 pub(crate) fn path_with_tools() -> Result<OsString> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let dirs = [tools().join("bin")]
+    let dirs = [tools()?.join("bin")]
         .into_iter()
         .chain(env::split_paths(&path));
     Ok(env::join_paths(dirs)?)

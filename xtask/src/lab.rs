@@ -1,8 +1,10 @@
 //! What the privileged commands need of this machine.
 
-use anyhow::Result;
+use std::path::PathBuf;
 
-use crate::shell::{cargo, run, target, which};
+use anyhow::{Result, ensure};
+
+use crate::shell::{cargo, is_root, run, target, which};
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
@@ -23,24 +25,78 @@ const PROGRAMS: [(&str, &str); 14] = [
     ("wget", "wget"),
 ];
 
-/// Sees to it that the lab can run here, and builds `guard`, `guardd` and `guard-lab` for it.
+/// Sees to it that the lab can run here, but for the programs.
 ///
 /// # Errors
 ///
-/// That this is not root, that the kernel is not fit, or what could not be had or built.
-pub(crate) fn prepare() -> Result<()> {
-    guard_lab::fit()?;
+/// That this is not root, or what could not be had.
+pub(crate) fn equip() -> Result<()> {
+    fit()?;
     obtain(
         &PROGRAMS,
         "the lab makes networks, requests and terminals with it",
-    )?;
+    )
+}
+
+/// Whether this is root: the lab itself tells what the kernel lacks.
+///
+/// # Errors
+///
+/// That it is not.
+pub(crate) fn fit() -> Result<()> {
+    ensure!(
+        is_root(),
+        "this makes network namespaces and loads eBPF programs, and so needs root: put `sudo -E env \"PATH=$PATH\"` \
+         before the command"
+    );
+    Ok(())
+}
+
+/// Sees to it that the lab can run here, and builds what it runs, as it is tested. Gives the directory of the programs.
+///
+/// # Errors
+///
+/// That this is not root, or what could not be had or built.
+pub fn prepare() -> Result<PathBuf> {
+    equip()?;
+    build::prepare()?;
+    run(cargo()
+        .args(["build", "--locked", "--package", "guard-user"])
+        .args(["--package", "guard-lab", "--bins", "--target-dir"])
+        .arg(target()))?;
+    Ok(build::tested())
+}
+
+/// Sees to it that the lab can run here, and builds `guard`, `guardd` and `guard-lab` for it, as people get them. Gives
+/// the directory that they are in.
+///
+/// # Errors
+///
+/// That this is not root, or what could not be had or built.
+pub fn prepare_as_released() -> Result<PathBuf> {
+    equip()?;
     build::build()?;
     run(cargo()
         .args(["build", "--release", "--locked", "--package", "guard-lab"])
         .args(["--bins", "--target-dir"])
         .arg(target()))?;
-    guard_lab::bins::look_in(build::release());
-    Ok(())
+    Ok(build::release())
+}
+
+/// Runs a command of the program that measures guard and shows it at work, which is no part of this one: it is made of
+/// much, and this one is built before anything else.
+///
+/// # Errors
+///
+/// That it does not compile, or that it failed.
+pub(crate) fn measure(command: &str, args: &[String]) -> Result<()> {
+    build::prepare()?;
+    run(cargo()
+        .args(["run", "--quiet", "--locked", "--package", "guard-bench"])
+        .arg("--target-dir")
+        .arg(target())
+        .args(["--", command])
+        .args(args))
 }
 
 /// Installs the packages of those programs that are missing.
@@ -48,7 +104,7 @@ pub(crate) fn prepare() -> Result<()> {
 /// # Errors
 ///
 /// What could not be had.
-pub(crate) fn obtain(programs: &[(&str, &str)], why: &str) -> Result<()> {
+pub fn obtain(programs: &[(&str, &str)], why: &str) -> Result<()> {
     let missing = programs
         .iter()
         .filter(|(program, _)| which(program).is_none());

@@ -4,8 +4,9 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::shell::{cargo, root, run, target};
-use crate::{build, ebpf, install};
+use crate::shell::{cargo, root, run};
+use crate::timings::Timings;
+use crate::{build, dependencies, ebpf, install};
 
 /// Installed where there is none; a later one may want a later compiler.
 const DENY_VERSION: &str = "0.20.2";
@@ -16,11 +17,30 @@ const DENY_VERSION: &str = "0.20.2";
 ///
 /// Which of these found something.
 pub(crate) fn lint() -> Result<()> {
-    build::prepare()?;
-    let checks: [fn() -> Result<()>; 5] = [format, clippy, ebpf::lint, deny, alerts];
+    let timings = Timings::begin();
+    let dependencies = dependencies::restore()?;
+    timings.stage("the kernel half", build::prepare)?;
+    let done = checks(&timings);
+    drop(dependencies);
+    done
+}
+
+/// The same of what is prepared.
+///
+/// # Errors
+///
+/// As [`lint`].
+pub(crate) fn checks(timings: &Timings) -> Result<()> {
+    let checks: [(&str, fn() -> Result<()>); 5] = [
+        ("format", format),
+        ("licences and sources of dependencies", deny),
+        ("alerts for Prometheus", alerts),
+        ("clippy of the kernel half", ebpf::lint),
+        ("clippy", clippy),
+    ];
     let failed: Vec<_> = checks
         .iter()
-        .filter_map(|check| check().err())
+        .filter_map(|(name, check)| timings.stage(name, check).err())
         .map(|error| format!("{error:#}"))
         .collect();
     ensure!(failed.is_empty(), "{}", failed.join("\nxtask: "));
@@ -32,17 +52,7 @@ fn format() -> Result<()> {
 }
 
 fn clippy() -> Result<()> {
-    run(cargo()
-        .args([
-            "clippy",
-            "--locked",
-            "--workspace",
-            "--exclude",
-            "guard-ebpf",
-        ])
-        .args(["--all-targets", "--target-dir"])
-        .arg(target())
-        .args(["--", "--deny", "warnings"]))
+    run(build::workspace(&["clippy"]).args(["--all-targets", "--", "--deny", "warnings"]))
 }
 
 fn deny() -> Result<()> {

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use crate::build;
 use crate::shell::{read, root, say, text};
+use crate::{build, lab};
 
 /// Builds, then becomes `guard run`, which starts a daemon for as long as the command runs if there is none.
 ///
@@ -18,7 +18,7 @@ use crate::shell::{read, root, say, text};
 ///
 /// That this machine is not fit, that it does not compile, or that guard cannot be started.
 pub(crate) fn run(policy: Option<PathBuf>, command: &[String]) -> Result<()> {
-    guard_lab::fit()?;
+    lab::fit()?;
     build::build()?;
     let mut guard = Command::new(build::release().join("guard"));
     guard.arg("run").arg("--policy");

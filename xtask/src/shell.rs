@@ -10,28 +10,28 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 /// The root of the workspace.
-pub(crate) fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
     xtask.parent().unwrap_or(xtask)
 }
 
 /// Where everything is built, whatever `CARGO_TARGET_DIR` says: the paths are part of what is promised.
-pub(crate) fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     root().join("target")
 }
 
 /// Says what is about to be done, and why.
-pub(crate) fn say(what: &str) {
+pub fn say(what: &str) {
     eprintln!("xtask: {what}");
 }
 
 /// The cargo that runs this, in the root of the workspace.
-pub(crate) fn cargo() -> Command {
+pub fn cargo() -> Command {
     forget_cargo(Command::new(cargo_program()))
 }
 
 /// The same, started by another program, which has its own arguments already.
-pub(crate) fn cargo_by(program: Command) -> Command {
+pub fn cargo_by(program: Command) -> Command {
     let mut program = forget_cargo(program);
     program.arg(cargo_program());
     program
@@ -68,7 +68,7 @@ fn inherited_from_cargo() -> impl Iterator<Item = OsString> {
 }
 
 /// The variable, with its value, that tells cargo which flags to start the compiler with.
-pub(crate) fn rust_flags(flags: &[String]) -> (&'static str, String) {
+pub fn rust_flags(flags: &[String]) -> (&'static str, String) {
     ("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
 }
 
@@ -78,7 +78,7 @@ pub(crate) fn rust_flags(flags: &[String]) -> (&'static str, String) {
 /// # Errors
 ///
 /// That the compiler does not say where its own are.
-pub(crate) fn remapped_paths(rustc: &mut Command) -> Result<Vec<String>> {
+pub fn remapped_paths(rustc: &mut Command) -> Result<Vec<String>> {
     let sysroot = read(rustc.args(["--print", "sysroot"]))?;
     let home = env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
@@ -98,7 +98,7 @@ pub(crate) fn remapped_paths(rustc: &mut Command) -> Result<Vec<String>> {
 /// # Errors
 ///
 /// That it cannot be started, or that it failed; both name the command.
-pub(crate) fn run(command: &mut Command) -> Result<()> {
+pub fn run(command: &mut Command) -> Result<()> {
     let status = command
         .status()
         .with_context(|| format!("cannot start {}", text(command)))?;
@@ -111,7 +111,7 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 /// # Errors
 ///
 /// That it cannot be started, or that it failed, with what it wrote to standard error.
-pub(crate) fn read(command: &mut Command) -> Result<String> {
+pub fn read(command: &mut Command) -> Result<String> {
     let output = command
         .output()
         .with_context(|| format!("cannot start {}", text(command)))?;
@@ -128,7 +128,7 @@ pub(crate) fn read(command: &mut Command) -> Result<String> {
 /// # Errors
 ///
 /// That it failed.
-pub(crate) fn built(build: &mut Command, dir: &Path) -> Result<BTreeSet<String>> {
+pub fn built(build: &mut Command, dir: &Path) -> Result<BTreeSet<String>> {
     let messages = read(build.arg("--message-format=json-render-diagnostics"))?;
     let mut crates = BTreeSet::new();
     for message in messages.lines() {
@@ -164,19 +164,19 @@ fn name_and_version(id: &str) -> String {
 }
 
 /// Where a program of this name lies on PATH.
-pub(crate) fn which(program: &str) -> Option<PathBuf> {
+pub fn which(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?)
         .map(|dir| dir.join(program))
         .find(|path| path.is_file())
 }
 
 /// Whether this runs as root.
-pub(crate) fn is_root() -> bool {
+pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 /// The command line, about as a person would type it.
-pub(crate) fn text(command: &Command) -> String {
+pub fn text(command: &Command) -> String {
     let program = Path::new(command.get_program());
     let name = program.file_name().unwrap_or(program.as_os_str());
     let mut text = name.to_string_lossy().into_owned();

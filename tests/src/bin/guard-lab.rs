@@ -16,6 +16,7 @@ guard-lab steps [--kill N] COMMAND…   runs it, tells its steps, and kills it a
 guard-lab desktop [--hang] [--plain]   a notification server that does what its input says
 guard-lab authority   polkit's authority, which answers what its input says
 guard-lab hand datagram|stream|ring COMMAND…   becomes it, with such a thing as standard input
+guard-lab fit   whether this machine can run the lab
 guard-lab reap   takes down what its input names, once that ends
 ";
 
@@ -49,6 +50,7 @@ fn run() -> Result<bool> {
         "sink" => bench::sink(args.next().context("which port?")?.parse()?)?,
         "steps" => steps::steps(args)?,
         "hand" => hand::hand(args)?,
+        "fit" => guard_lab::fit()?,
         "reap" => reap::reap(io::stdin().lock())?,
         "desktop" => services::desktop(args)?,
         "authority" => services::authority()?,

@@ -11,7 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{PERSON, scene::PATIENCE};
+use crate::agents::{PERSON, scene::PATIENCE};
 
 /// A bus that everybody may use, as the session's and as the system's. It ends with the test.
 pub(crate) struct Bus {

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::{
+use crate::agents::{
     V4,
     scene::{PATIENCE, Scene},
 };

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 use guard_lab::{Running, bins};
 use serde_json::{Value, json};
 
-use crate::scene::{Mcp, Scene};
+use crate::agents::scene::{Mcp, Scene};
 
 fn init(dir: &Path, args: &[&str]) -> Output {
     let mut guard = Command::new(bins::find("guard").unwrap());

@@ -6,7 +6,7 @@ use guard_lab::eventually;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::{
+use crate::agents::{
     NEVER, V4,
     scene::{Mcp, Scene},
 };

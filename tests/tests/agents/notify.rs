@@ -6,7 +6,7 @@ use std::time::Duration;
 use guard_lab::eventually;
 use serde_json::{Value, json};
 
-use crate::{
+use crate::agents::{
     PERSON, V4,
     bus::Bus,
     scene::{PATIENCE, Scene, patient},
@@ -233,7 +233,7 @@ fn an_agents_words_are_no_markup_and_a_crowd_of_questions_is_summed_up() {
 fn with_bus(scene: &Scene, bus: &Bus) -> String {
     let path = bus.address.split("path=").nth(1).unwrap();
     let path = path.split([',', ';']).next().unwrap();
-    let policy = format!("{}\n[unix]\nallow = [\"{path}\"]\n", crate::POLICY);
+    let policy = format!("{}\n[unix]\nallow = [\"{path}\"]\n", crate::agents::POLICY);
     let file = scene.daemon.tag().dir().join("with-bus.toml");
     fs::write(&file, policy).unwrap();
     file.display().to_string()

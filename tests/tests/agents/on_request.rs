@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use guard_lab::{STRANGER, eventually};
 use serde_json::Value;
 
-use crate::{
+use crate::agents::{
     V4,
     scene::{PATIENCE, Scene, patient},
 };

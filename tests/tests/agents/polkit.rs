@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use guard_lab::{Output, Running};
 use serde_json::json;
 
-use crate::{
+use crate::agents::{
     PERSON, POLICY, V4,
     bus::Bus,
     scene::{PATIENCE, Scene},

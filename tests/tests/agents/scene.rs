@@ -6,7 +6,7 @@ use std::time::Duration;
 use guard_lab::{Daemon, DaemonBuilder, Network, Running, bins};
 use serde_json::{Value, json};
 
-use crate::{PERSON, POLICY, V4};
+use crate::agents::{PERSON, POLICY, V4};
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 

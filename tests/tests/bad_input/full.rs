@@ -9,7 +9,7 @@ use guard_lab::{Attempt, Daemon, Network, Production, Shell};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::Value;
 
-use crate::{POLICY, V4};
+use crate::bad_input::{POLICY, V4};
 
 /// A file system of little room. It is unmounted on drop.
 struct Small(PathBuf);

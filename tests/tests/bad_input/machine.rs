@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell};
 
-use crate::{POLICY, V4, half};
+use crate::bad_input::{POLICY, V4};
+use crate::half;
 
 fn prepared(network: &Network) -> Daemon {
     Daemon::in_network(network)

@@ -12,7 +12,7 @@ use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
 use serde_json::Value;
 
-use crate::POLICY;
+use crate::bad_input::POLICY;
 
 /// guardd with nothing to do has a few MiB.
 const BOUND: u64 = 64 * 1024;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use guard_lab::{AGENT, Running, Shell, mounts};
 
-use crate::scene::{PATIENCE, POLICY, Scene, url};
+use crate::clients::scene::{PATIENCE, POLICY, Scene, url};
 
 /// What became of a command.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! etcd: its gateway for HTTP and JSON, and gRPC with its own client, which is written in Go.
 
-use crate::scene::{HOST, Scene, url};
-use crate::server::Server;
+use crate::clients::scene::{HOST, Scene, url};
+use crate::clients::server::Server;
 
 pub(crate) const PORT: u16 = 2379;
 

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use guard_lab::{bins, eventually};
 
-use crate::agent::Done;
-use crate::scene::{HOST_V6, Scene, url, url_at};
-use crate::server::Server;
+use crate::clients::agent::Done;
+use crate::clients::scene::{HOST_V6, Scene, url, url_at};
+use crate::clients::server::Server;
 
 /// HTTP/1.1, and HTTP/2 by prior knowledge.
 pub(crate) const PORT: u16 = 8080;

@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::agent::Agent;
-use crate::scene::{Scene, url};
-use crate::server::Server;
+use crate::clients::agent::Agent;
+use crate::clients::scene::{Scene, url};
+use crate::clients::server::Server;
 
 pub(crate) const PORT: u16 = 8000;
 

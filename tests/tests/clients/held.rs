@@ -10,9 +10,9 @@ use guard_lab::{eventually, patience};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::agent::{Agent, Done};
-use crate::scene::{Scene, url_at};
-use crate::server::Server;
+use crate::clients::agent::{Agent, Done};
+use crate::clients::scene::{Scene, url_at};
+use crate::clients::server::Server;
 
 const PORT: u16 = 8180;
 /// Beside the rule that is read-only: whoever connects there waits.

@@ -1,7 +1,7 @@
 //! HTTP/2 in the ways in which clients begin it without TLS.
 
-use crate::files::{Files, PORT_2};
-use crate::scene::{HOST, Scene, url};
+use crate::clients::files::{Files, PORT_2};
+use crate::clients::scene::{HOST, Scene, url};
 
 #[test]
 fn a_client_that_offers_http2_goes_on_in_the_version_that_works() {

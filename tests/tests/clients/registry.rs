@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::scene::{Scene, url};
-use crate::server::Server;
+use crate::clients::scene::{Scene, url};
+use crate::clients::server::Server;
 
 const PORT: u16 = 5000;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use guard_lab::{AGENT, Company, Daemon, Network, Tag, bins, eventually};
 use serde_json::Value;
 
-use crate::agent::Agent;
+use crate::clients::agent::Agent;
 
 /// Where production is, whatever it serves.
 pub(crate) const HOST: &str = "192.0.2.10";

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use guard_lab::{Running, eventually};
 
-use crate::scene::{HOST, Scene};
+use crate::clients::scene::{HOST, Scene};
 
 /// A server that runs as long as this value.
 pub(crate) struct Server {

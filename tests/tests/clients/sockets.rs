@@ -1,7 +1,7 @@
 //! WebSockets: anything can be sent through one, so its beginning is what a person is asked about.
 
-use crate::scene::{PATIENCE, Scene, url};
-use crate::server::Server;
+use crate::clients::scene::{PATIENCE, Scene, url};
+use crate::clients::server::Server;
 
 pub(crate) const PORT: u16 = 8765;
 

@@ -1,7 +1,7 @@
 //! What takes its time: events, bodies that wait to be wanted, trailers.
 
-use crate::scene::{HOST, PATIENCE, Scene, url};
-use crate::server::Server;
+use crate::clients::scene::{HOST, PATIENCE, Scene, url};
+use crate::clients::server::Server;
 
 pub(crate) const PORT: u16 = 8090;
 

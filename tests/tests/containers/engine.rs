@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 
 use guard_lab::{Attempt, Network, Production, Report, eventually};
 
-use crate::machine::{ok, reload, run};
+use crate::containers::machine::{ok, reload, run};
 
 /// What makes an image: a shell, the lab's program, and the libraries that it needs.
 const IMAGE: &str = r#"

@@ -3,7 +3,7 @@
 use guard_lab::{AGENT, Attempt, Network, Production, bins};
 use serde_json::Value;
 
-use crate::{V4, daemon, inside, shell};
+use crate::control::{V4, daemon, inside, shell};
 
 const STRANGER: u32 = AGENT + 1;
 

@@ -5,7 +5,7 @@ use std::fs;
 use guard_lab::{AGENT, Daemon, Network};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::{V4, daemon, shell};
+use crate::control::{V4, daemon, shell};
 
 /// Lets the daemon write no file longer than that, as a full disk would; nothing lifts it.
 fn limit_files(daemon: &Daemon, bytes: Option<u64>) {

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 
 use guard_lab::{Daemon, Network};
 
-use crate::Wire;
+use crate::control::Wire;
 
 /// Whether the daemon still answers somebody else.
 fn answers(daemon: &Daemon) -> bool {
@@ -96,7 +96,7 @@ print("answered", count, told, again)
 #[test]
 fn a_session_has_so_many_connections_at_once_and_no_more() {
     let network = Network::new().unwrap();
-    let daemon = crate::daemon(&network);
+    let daemon = crate::control::daemon(&network);
     let socket = daemon.socket().display().to_string();
     let many = ["run", "--policy", "asks", "--", "env"];
     let run = daemon.user(1000, many);

@@ -6,7 +6,7 @@ use guard_lab::{AGENT, Daemon, Network};
 
 use serde_json::Value;
 
-use crate::{V4, daemon, inside, shell};
+use crate::control::{V4, daemon, inside, shell};
 
 #[test]
 fn a_second_daemon_on_the_same_directories_says_so() {

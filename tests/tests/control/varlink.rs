@@ -2,7 +2,7 @@
 
 use guard_lab::Daemon;
 
-use crate::Wire;
+use crate::control::Wire;
 
 #[test]
 fn the_socket_describes_itself_as_varlink_servers_do() {

@@ -2,8 +2,8 @@
 
 use guard_lab::{Network, Production};
 
-use crate::scene::{Scene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new, old};
-use crate::{before, half};
+use crate::crashes::scene::{Scene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new, old};
+use crate::half::{self, before};
 
 /// Whether the kernel has the one policy or the other, and no mixture.
 fn is_either(scene: &mut Scene<'_>) -> bool {
@@ -61,7 +61,9 @@ fn while_it_replaces_the_programs() {
 }
 
 /// The two policies have lists of their own.
-pub(crate) fn without_lists(there: &crate::inventory::Inventory) -> crate::inventory::Inventory {
+pub(crate) fn without_lists(
+    there: &crate::crashes::inventory::Inventory,
+) -> crate::crashes::inventory::Inventory {
     let mut there = there.clone();
     there.remove("entries of ranges");
     there

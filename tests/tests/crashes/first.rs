@@ -6,8 +6,8 @@ use std::process::Command;
 use guard_lab::steps::Ended;
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, Stepped};
 
-use crate::inventory;
-use crate::scene::{BOTH, NEITHER, Which, at_each_step, behind, old};
+use crate::crashes::inventory;
+use crate::crashes::scene::{BOTH, NEITHER, Which, at_each_step, behind, old};
 
 /// Runs a command to its end, or until it is killed after a step.
 fn run(daemon: &Daemon, command: &Command, kill_after: usize) -> Ended {

@@ -7,7 +7,7 @@ use guard_lab::{
     AGENT, Attempt, Daemon, Network, Production, Shell, Stepped, bins, eventually, is_slow,
 };
 
-use crate::inventory::{self, Inventory};
+use crate::crashes::inventory::{self, Inventory};
 
 /// Allowed by the old policy alone.
 pub(crate) const OLD: &str = "192.0.2.10";

@@ -6,8 +6,8 @@ use guard_lab::{Attempt, Network, Production, bins};
 
 use serde_json::Value;
 
-use crate::again::without_lists;
-use crate::scene::{
+use crate::crashes::again::without_lists;
+use crate::crashes::scene::{
     ASKED, BOTH, NEITHER, Reached, Scene, UNDER_NEW, UNDER_OLD, Which, at_each_step, behind, new,
     old,
 };

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use guard_lab::{Network, eventually, mounts};
 
-use crate::{Rows, built};
+use crate::doctor::{Rows, built};
 
 /// What guards that were started for a moment have there.
 fn moments(dir: &Path) -> BTreeSet<OsString> {
@@ -105,7 +105,7 @@ fn what_cannot_be_asked_is_no_answer() {
 #[test]
 fn what_a_killed_look_has_left_goes_with_the_next() {
     let network = Network::new().unwrap();
-    let daemon = crate::started(&network);
+    let daemon = crate::doctor::started(&network);
     let mut gone = std::process::Command::new("true").spawn().unwrap();
     gone.wait().unwrap();
     // guardd looks in a cgroup below its own, which is this test's.

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use guard_lab::{AGENT, Network, eventually};
 use serde_json::Value;
 
-use crate::{Rows, detach, started};
+use crate::doctor::{Rows, detach, started};
 
 #[test]
 fn a_hook_that_is_gone_is_a_row() {

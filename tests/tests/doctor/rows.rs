@@ -5,7 +5,7 @@ use std::thread;
 
 use guard_lab::{AGENT, Network, Shell};
 
-use crate::{Rows, started};
+use crate::doctor::{Rows, started};
 
 /// What has to be so for any other test of this project to work.
 const SURE: [&str; 15] = [

@@ -3,7 +3,7 @@
 use guard_lab::{AGENT, Daemon, Network, Output, Unowned, eventually};
 use rustix::process::Signal;
 
-use crate::{Rows, built, detach};
+use crate::doctor::{Rows, built, detach};
 
 const STRICT: &str = "resolvers = [\"127.0.0.1:1\"]\nstrict = true\n";
 
@@ -120,7 +120,7 @@ fn guardd_says_what_is_open_at_the_start_and_when_it_is_told_to_look() {
 #[test]
 fn other_settings_let_it_run_and_say_nothing() {
     let network = Network::new().unwrap();
-    let daemon = crate::started(&network);
+    let daemon = crate::doctor::started(&network);
     detach(&daemon, "hold");
     let output = run(&daemon);
     assert_eq!(

@@ -3,8 +3,8 @@
 use anyhow::Result;
 use guard_lab::Attempt;
 
-use crate::scene::{Place, both, either};
-use crate::way::{Tried, closed, family};
+use crate::escapes::scene::{Place, both, either};
+use crate::escapes::way::{Tried, closed, family};
 
 const SENDMSG: &str = "the `sendmsg` hooks";
 const CONNECT: &str = "the `connect` hooks";

@@ -7,8 +7,8 @@ use anyhow::Result;
 use guard_lab::{AGENT, Attempt, Report, Running, bins};
 use serde_json::Value;
 
-use crate::scene::{LINK, NEIGHBOUR, Place, both, either};
-use crate::way::{Came, Tried, closed, family};
+use crate::escapes::scene::{LINK, NEIGHBOUR, Place, both, either};
+use crate::escapes::way::{Came, Tried, closed, family};
 
 family! { "Another form of the address";
     plain: closed(

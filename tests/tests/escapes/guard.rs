@@ -10,8 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use guard_lab::{AGENT, Attempt, Daemon, Running, Shell, bins};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::scene::{OPEN, Place, Scene, line, said};
-use crate::way::{Came, Tried, closed, family};
+use crate::escapes::scene::{OPEN, Place, Scene, line, said};
+use crate::escapes::way::{Came, Tried, closed, family};
 
 const INSIDE: &str = "guardd asks the kernel for the caller's cgroup at each call";
 
@@ -174,7 +174,7 @@ fn policy_file() -> Result<Tried> {
     let place = Place::new()?;
     let (scene, to) = (place.scene, &place.v4);
     let file = PathBuf::from(scene.socket(&place)?).with_extension("toml");
-    fs::write(&file, crate::scene::DENIED)?;
+    fs::write(&file, crate::escapes::scene::DENIED)?;
     chown(&file, Some(AGENT), Some(AGENT))?;
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?;
     let path = file.to_string_lossy().into_owned();

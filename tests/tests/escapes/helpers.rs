@@ -11,9 +11,9 @@ use guard_lab::{AGENT, Attempt, Report, Running, Shell, bins, eventually, patien
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::layer::Layer;
-use crate::scene::{DENIED, PATIENCE, Place, Scene, line};
-use crate::way::{Came, Tried, Way, closed, family, open};
+use crate::escapes::layer::Layer;
+use crate::escapes::scene::{DENIED, PATIENCE, Place, Scene, line};
+use crate::escapes::way::{Came, Tried, Way, closed, family, open};
 
 const USER: &str = "run the agent as a user of its own (`sudo guard run --user agent`)";
 const LISTENERS: &str = "a session's unix sockets reach its own, and what its policy names";

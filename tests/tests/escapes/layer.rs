@@ -3,7 +3,7 @@
 use anyhow::Result;
 use guard_user::session::landlock;
 
-use crate::scene::shared;
+use crate::escapes::scene::shared;
 
 /// A part of guard that a kernel may lack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

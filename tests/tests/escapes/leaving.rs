@@ -11,8 +11,8 @@ use rustix::fs::{XattrFlags, setxattr};
 
 use serde_json::Value;
 
-use crate::scene::{PATIENCE, Place, Scene, line, said};
-use crate::way::{Came, Tried, closed, family};
+use crate::escapes::scene::{PATIENCE, Place, Scene, line, said};
+use crate::escapes::way::{Came, Tried, closed, family};
 
 const ROOTS: &str = "the session's cgroup, and all above it, belong to root, outside of every tree that is delegated";
 const INHERITED: &str = "a cgroup is inherited for ever";

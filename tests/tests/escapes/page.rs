@@ -4,8 +4,8 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 
-use crate::way::{Family, State, Way};
-use crate::{FAMILIES, families};
+use crate::escapes::way::{Family, State, Way};
+use crate::escapes::{FAMILIES, families};
 
 /// The environment variable that names the file to write the page to.
 const PAGE: &str = "GUARD_ESCAPES_PAGE";

@@ -13,8 +13,8 @@ use guard_lab::network::DEV_V4;
 use guard_lab::{AGENT, Attempt, Daemon, Extended, Network, Production, Report, Unowned};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::scene::{Place, Scene, both, either};
-use crate::way::{Came, Tried, closed, family};
+use crate::escapes::scene::{Place, Scene, both, either};
+use crate::escapes::way::{Came, Tried, closed, family};
 
 const SOCKET: &str = "`sock_create` refuses the socket";
 const RIGHTS: &str = "the session has no capability, whatever whoever starts it has; `sock_create`";

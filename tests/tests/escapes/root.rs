@@ -3,8 +3,8 @@
 use anyhow::Result;
 use guard_lab::{Attempt, Cgroup, bins};
 
-use crate::scene::{Place, said};
-use crate::way::{Came, Tried, closed, family};
+use crate::escapes::scene::{Place, said};
+use crate::escapes::way::{Came, Tried, closed, family};
 
 const NONE: &str = "the session has no capability, whatever whoever starts it has";
 

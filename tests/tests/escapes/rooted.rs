@@ -5,8 +5,8 @@ use std::sync::LazyLock;
 use anyhow::{Context as _, Result};
 use guard_lab::{Attempt, Cgroup, Report, bins};
 
-use crate::scene::{Place, Scene, said};
-use crate::way::{Came, Tried, closed, family};
+use crate::escapes::scene::{Place, Scene, said};
+use crate::escapes::way::{Came, Tried, closed, family};
 
 const OWNERS: &str = "root there is an ordinary user outside: what is root's stays root's";
 const FILES: &str =
@@ -111,7 +111,7 @@ family! { "Root of a session (`--user root`)";
             let at = scene.socket(&place)?;
             let helper = Attempt::new("helper", "192.0.2.15", 443).other(&at);
             let mut helper = scene.outside(&helper)?;
-            crate::scene::line(&mut helper)?;
+            crate::escapes::scene::line(&mut helper)?;
             let socket = scene.daemon.socket();
             reached(scene, "192.0.2.15", &format!(
                 "own=--mount; [ -z \"$GUARD_SESSION\" ] || own='--user --map-root-user --mount'; \

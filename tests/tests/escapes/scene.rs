@@ -15,7 +15,7 @@ use guard_lab::{
 };
 use serde_json::Value;
 
-use crate::way::{Came, Tried};
+use crate::escapes::way::{Came, Tried};
 
 /// Production is denied by one rule; everything else is open.
 pub(crate) const DENIED: &str = r#"

@@ -7,10 +7,10 @@ use anyhow::Result;
 use guard_lab::network::DEV_V4;
 use guard_lab::{AGENT, Attempt, Report, Running, Shell, bins};
 
-use crate::helpers::{unheard, untouched};
-use crate::layer::Layer;
-use crate::scene::{Place, Scene, line};
-use crate::way::{Came, Tried, Way, closed, family};
+use crate::escapes::helpers::{unheard, untouched};
+use crate::escapes::layer::Layer;
+use crate::escapes::scene::{Place, Scene, line};
+use crate::escapes::way::{Came, Tried, Way, closed, family};
 
 const MADE_OUTSIDE: &str = "at the top of the hierarchy, what was made outside is refused to tasks of a session; or it does not \
                             arrive, with programs at security hooks";

@@ -6,8 +6,8 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use guard_lab::{AGENT, Attempt, Report, Running, Shell, eventually, patience};
 
-use crate::scene::{Place, Scene, line};
-use crate::way::{Came, Tried, closed, family};
+use crate::escapes::scene::{Place, Scene, line};
+use crate::escapes::way::{Came, Tried, closed, family};
 
 const CLOCK: &str = "the kernel compares with its own clock, for each packet";
 

@@ -12,7 +12,7 @@ use anyhow::Result;
 use guard_lab::Report;
 use serde_json::json;
 
-use crate::layer::Layer;
+use crate::escapes::layer::Layer;
 
 /// The environment variable that names a directory into which each way's outcome is written.
 const SAID: &str = "GUARD_ESCAPES";
@@ -277,7 +277,10 @@ fn write_down(family: &str, name: &str, way: &Way, tried: &Tried, state: &str) {
         "by": way.by(),
         "kernels": way.kernels,
     });
-    let file = Path::new(&dir).join(format!("{}-{name}.json", crate::page::place(family, name)));
+    let file = Path::new(&dir).join(format!(
+        "{}-{name}.json",
+        crate::escapes::page::place(family, name)
+    ));
     fs::write(file, came.to_string()).unwrap();
 }
 
@@ -294,9 +297,9 @@ impl Way {
 /// Names ways, and makes a test of each.
 macro_rules! family {
     ($title:literal; $($name:ident: $way:expr => $run:expr;)+) => {
-        pub(crate) const FAMILY: $crate::way::Family = $crate::way::Family {
+        pub(crate) const FAMILY: $crate::escapes::way::Family = $crate::escapes::way::Family {
             title: $title,
-            ways: &[$($crate::way::Row { name: stringify!($name), way: $way, run: $run }),+],
+            ways: &[$($crate::escapes::way::Row { name: stringify!($name), way: $way, run: $run }),+],
         };
         mod tried {
             $(

@@ -10,7 +10,6 @@ pub(crate) use guard_lab::bins::before_works_here as works_here;
 pub(crate) const OBJECT: &[u8] = include_bytes!("../../fixtures/0.1.0/guard-ebpf.o");
 
 /// Puts it into a file of the daemon's.
-#[allow(dead_code, reason = "not each test program has a daemon that reads it")]
 pub(crate) fn object(daemon: &Daemon) -> PathBuf {
     let file = daemon.dir().join("before.o");
     fs::write(&file, OBJECT).unwrap();

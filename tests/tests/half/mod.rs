@@ -3,6 +3,8 @@
 //! It is this test program, started with the words that have it run the one "test" below: so it needs no program
 //! that somebody else would have to build first.
 
+pub(crate) mod before;
+
 use std::env;
 use std::ffi::OsString;
 use std::fs;

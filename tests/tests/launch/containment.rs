@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 
-use crate::bench::{Bench, UID, USER, content, text, wait_until};
+use crate::launch::bench::{Bench, UID, USER, content, text, wait_until};
 
 #[test]
 fn nothing_privileged_is_left() {

@@ -1,7 +1,7 @@
 //! As whom the command runs.
 
-use crate::bench::{Bench, UID, text};
-use crate::screen::Terminal;
+use crate::launch::bench::{Bench, UID, text};
+use crate::launch::screen::Terminal;
 
 #[test]
 fn root_is_told_to_name_a_user() {

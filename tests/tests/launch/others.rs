@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use guard_user::session::landlock::layers;
 
-use crate::bench::{Bench, UID, USER, text};
+use crate::launch::bench::{Bench, UID, USER, text};
 
 /// Who is attacked. It is killed on drop.
 struct Victim {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{Bench, UID, USER, content, wait_until};
-use crate::screen::{Terminal, state};
+use crate::launch::bench::{Bench, UID, USER, content, wait_until};
+use crate::launch::screen::{Terminal, state};
 
 /// `guard run` as the user who types.
 const RUN: &str = "./probe run --user nobody -- ";

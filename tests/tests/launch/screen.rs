@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
-use crate::bench::Bench;
+use crate::launch::bench::Bench;
 
 /// A terminal, and what was started at it, which is killed on drop.
 pub(crate) struct Terminal {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{Bench, USER, content, wait_until};
+use crate::launch::bench::{Bench, USER, content, wait_until};
 
 /// A script for bash that writes a line for each signal, until TERM ends it with status 9. It waits by
 /// reading from a pipe that nobody writes to: a process that it starts could be stopped in vfork(2),

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::bench::{Bench, USER, content, wait_until};
+use crate::launch::bench::{Bench, USER, content, wait_until};
 
 #[test]
 fn the_status_is_the_commands() {

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use crate::bench::{Bench, text};
+use crate::launch::bench::{Bench, text};
 
 const EPERM: &str = "1";
 

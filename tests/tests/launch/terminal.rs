@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use crate::bench::{Bench, UID, USER, content, wait_until};
-use crate::screen::{Terminal, state};
-use crate::signals::{TALKER, make_quiet_pipe};
+use crate::launch::bench::{Bench, UID, USER, content, wait_until};
+use crate::launch::screen::{Terminal, state};
+use crate::launch::signals::{TALKER, make_quiet_pipe};
 
 #[test]
 fn the_terminals_keys_work_as_without_guard() {

@@ -8,7 +8,7 @@ use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, Unowned, eve
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{OPEN, POLICY, V4, json, started};
+use crate::lifecycle::{OPEN, POLICY, V4, json, started};
 
 /// The records of one kind.
 fn log(daemon: &Daemon, kind: &str) -> Vec<Value> {

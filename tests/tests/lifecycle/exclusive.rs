@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
 
-use crate::{NEVER, V4, ended, json, prepared, refused, started};
+use crate::lifecycle::{NEVER, V4, ended, json, prepared, refused, started};
 
 /// A `guardd` in these places.
 fn guardd(daemon: &Daemon, state: &Path, pins: &Path, root: &Path) -> Command {

@@ -10,7 +10,7 @@ use guard_lab::{Attempt, Daemon, Guard, Network, Production, Shell, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::{NEVER, OPEN, POLICY, V4, json, prepared, started};
+use crate::lifecycle::{NEVER, OPEN, POLICY, V4, json, prepared, started};
 
 const ROUNDS: u64 = 16;
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use aya::maps::{Array, Map, MapData};
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, reap};
 
-use crate::{OPEN, V4, ended, json, prepared, refused, started};
+use crate::lifecycle::{OPEN, V4, ended, json, prepared, refused, started};
 
 fn pin(daemon: &Daemon, name: &str) -> PathBuf {
     daemon.pin_dir().join("live").join(name)

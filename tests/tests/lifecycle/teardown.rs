@@ -5,7 +5,7 @@ use std::path::Path;
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually};
 
-use crate::{V4, ended, json, prepared, refused, started};
+use crate::lifecycle::{V4, ended, json, prepared, refused, started};
 
 fn teardown(daemon: &Daemon) -> std::process::Command {
     let mut command = daemon.guardd().unwrap();

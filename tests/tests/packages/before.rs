@@ -6,9 +6,9 @@ use guard_lab::{Network, Production, Running, bins, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::agent::{Agent, outside};
-use crate::machine::{Machine, guard, property, quiet, succeeds};
-use crate::{NEVER, V4};
+use crate::packages::agent::{Agent, outside};
+use crate::packages::machine::{Machine, guard, property, quiet, succeeds};
+use crate::packages::{NEVER, V4};
 
 /// A service in the slice, with a session of its own.
 const SERVICE: &str = "guard-packages-trying.service";
@@ -36,6 +36,7 @@ fn start_service(network: &Network) {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn the_version_before_takes_over_from_the_units_and_gives_back() {
     if !bins::before_works_here() {
         return;

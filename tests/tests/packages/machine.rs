@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use guard_lab::{Network, bins, eventually};
 use serde_json::Value;
 
-use crate::POLICY;
+use crate::packages::POLICY;
 
 /// Tests take turns: there is one machine.
 static TURN: Mutex<()> = Mutex::new(());

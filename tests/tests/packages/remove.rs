@@ -6,12 +6,12 @@ use std::process::Command;
 use guard_lab::{Network, Production, eventually};
 use serde_json::json;
 
-use crate::agent::{Agent, outside};
-use crate::killed::Killer;
-use crate::machine::{
+use crate::packages::agent::{Agent, outside};
+use crate::packages::killed::Killer;
+use crate::packages::machine::{
     self, Machine, dpkg, guard, property, quiet, said, succeeds, unit_that_tries,
 };
-use crate::{KERNEL, NEVER, V4};
+use crate::packages::{KERNEL, NEVER, V4};
 
 /// Where the removal is killed, one after the other: each goes on from what the one before has left.
 const KILLED_AT: [&str; 6] = [
@@ -30,6 +30,7 @@ fn removal() -> Command {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_removal_refused_or_killed_leaves_nothing_unguarded_and_can_be_ended_and_undone() {
     let machine = Machine::with_guard();
     let network = Network::new().unwrap();

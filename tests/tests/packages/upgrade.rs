@@ -6,11 +6,11 @@ use std::process::{Command, Output};
 
 use guard_lab::{Network, Production};
 
-use crate::agent::{Agent, outside};
-use crate::machine::{
+use crate::packages::agent::{Agent, outside};
+use crate::packages::machine::{
     self, Machine, guard, installed, property, quiet, said, succeeds, version_of,
 };
-use crate::{EDITED, NEVER, NEXT, POLICY, SETTINGS, V4};
+use crate::packages::{EDITED, NEVER, NEXT, POLICY, SETTINGS, V4};
 
 const OWN: &str = "/etc/guard/policies/asks.toml";
 const SHIPPED: &str = "/usr/share/guard/policies/homelab.toml";
@@ -21,6 +21,7 @@ const OFFERED: &str = "/etc/guard/guardd.toml.dpkg-dist";
 const SERVICE: &str = "guard-packages-sleeper.service";
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn an_upgrade_and_a_downgrade_leave_sessions_holes_edits_and_what_was_disabled() {
     let machine = Machine::with_guard();
     if installed() != version_of(&machine.first) {

@@ -3,7 +3,7 @@
 use guard_lab::{bins, eventually};
 use serde_json::json;
 
-use crate::{
+use crate::proxy::{
     PORT, V4,
     scene::{Scene, sending},
 };

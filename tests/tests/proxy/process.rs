@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use guard_lab::{Attempt, eventually};
 
-use crate::{
+use crate::proxy::{
     POLICY, V4,
     scene::{Scene, sending},
 };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use guard_lab::{Production, eventually};
 use serde_json::{Value, json};
 
-use crate::{
+use crate::proxy::{
     POLICY, PORT, V4,
     scene::{Scene, sending},
 };

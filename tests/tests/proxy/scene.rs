@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use guard_lab::{Daemon, Network, Production, Running, Shell, eventually};
 use serde_json::Value;
 
-use crate::{POLICY, PORT, V4};
+use crate::proxy::{POLICY, PORT, V4};
 
 /// A line for a shell that sends a request, and prints all that is answered.
 pub(crate) fn sending(method: &str, path: &str, body: &str) -> String {

@@ -4,7 +4,7 @@ use std::process::Command;
 
 use guard_lab::{Attempt, Daemon, Network, Running, bins};
 
-use crate::{
+use crate::proxy::{
     POLICY, V4,
     scene::{Scene, sending},
 };

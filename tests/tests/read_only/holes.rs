@@ -3,7 +3,7 @@
 use guard_lab::{AGENT, Attempt, Network, Shell, bins, eventually};
 use serde_json::{Value, json};
 
-use crate::scene::{JOB, OPEN, PHOTOS, PHOTOS_V6, START, Scene, url};
+use crate::read_only::scene::{JOB, OPEN, PHOTOS, PHOTOS_V6, START, Scene, url};
 
 /// Denied whatever is opened.
 const NEVER: &str = "192.0.2.99";

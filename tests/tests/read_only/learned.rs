@@ -2,7 +2,7 @@
 
 use guard_lab::{Network, Shell};
 
-use crate::scene::{JOB, PHOTOS, START, Scene, url};
+use crate::read_only::scene::{JOB, PHOTOS, START, Scene, url};
 
 /// What `curl` is answered in a session's shell.
 fn curl(agent: &mut Shell, args: &str) -> String {

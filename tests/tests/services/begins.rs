@@ -4,7 +4,7 @@ use std::fs;
 
 use guard_lab::eventually;
 
-use crate::{
+use crate::services::{
     machine::{machine, ok, run},
     questions::has_hook,
 };
@@ -54,6 +54,7 @@ impl Drop for NoTypes {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_service_is_refused_nothing_while_guardd_begins_to_judge() {
     let _machine = machine();
     let [server, asker] = ["begins-server.service", "begins-asker.service"];

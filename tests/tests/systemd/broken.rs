@@ -32,6 +32,7 @@ impl Drop for NoBpffs {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_broken_policy_is_in_the_status() {
     let _machine = Machine::new();
     fs::create_dir_all("/etc/guard/policies").unwrap();
@@ -47,6 +48,7 @@ fn a_broken_policy_is_in_the_status() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn broken_settings_are_in_the_status_until_they_are_mended() {
     let machine = Machine::new();
     let target = Target::new();
@@ -64,6 +66,7 @@ fn broken_settings_are_in_the_status_until_they_are_mended() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_full_disk_is_in_the_status() {
     let _machine = Machine::without_guardd();
     let target = Target::new();
@@ -90,6 +93,7 @@ fn a_full_disk_is_in_the_status() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_read_only_etc_is_no_obstacle() {
     let _machine = Machine::without_guardd();
     ok("mount", &["--bind", "/etc", "/etc"]);
@@ -101,6 +105,7 @@ fn a_read_only_etc_is_no_obstacle() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_missing_bpffs_is_mounted_where_everybody_sees_it() {
     let _machine = Machine::without_guardd();
     let target = Target::new();
@@ -120,6 +125,7 @@ fn a_missing_bpffs_is_mounted_where_everybody_sees_it() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_bpffs_that_cannot_be_had_is_in_the_status() {
     let _machine = Machine::without_guardd();
     let _bpffs = NoBpffs::new();
@@ -130,6 +136,7 @@ fn a_bpffs_that_cannot_be_had_is_in_the_status() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_second_guardd_is_in_the_status_of_its_unit() {
     let _machine = Machine::without_guardd();
     let first = Unit::new(
@@ -144,6 +151,7 @@ fn a_second_guardd_is_in_the_status_of_its_unit() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_bpffs_that_is_unmounted_under_guardd_does_not_stop_enforcement() {
     let _machine = Machine::new();
     let target = Target::new();
@@ -156,6 +164,7 @@ fn a_bpffs_that_is_unmounted_under_guardd_does_not_stop_enforcement() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_root_that_is_no_cgroup_v2_is_in_the_status() {
     let _machine = Machine::without_guardd();
     let wrong = DropIn::new(
@@ -171,6 +180,7 @@ fn a_root_that_is_no_cgroup_v2_is_in_the_status() {
 
 /// A kernel cannot be made older. One without bpf(2) can be had, as far as guardd sees, and one that says a lower number.
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn an_old_kernel_and_one_without_bpf_are_in_the_status() {
     let _machine = Machine::without_guardd();
     let target = Target::new();
@@ -200,6 +210,7 @@ fn an_old_kernel_and_one_without_bpf_are_in_the_status() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_cgroup_that_somebody_removed_is_made_anew_before_a_unit_of_the_slice_starts() {
     let _machine = Machine::new();
     let target = Target::new();
@@ -218,6 +229,7 @@ fn a_cgroup_that_somebody_removed_is_made_anew_before_a_unit_of_the_slice_starts
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn a_unit_of_the_slice_that_somebody_deleted_is_in_the_status() {
     let _machine = Machine::new();
     let target = Target::new();

@@ -112,6 +112,7 @@ fn said(log: &str) -> String {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn it_can_do_all_of_its_work() {
     let machine = Machine::new();
     // Other tests have it complain.

@@ -42,6 +42,7 @@ const USER_UNITS: [&str; 3] = [
 ];
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn systemd_finds_nothing_wrong_with_them() {
     let _machine = Machine::new();
     verify("--system", &UNITS);
@@ -52,6 +53,7 @@ fn systemd_finds_nothing_wrong_with_them() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn no_unit_that_ships_is_left_out() {
     let _machine = Machine::new();
     for (dir, known) in [
@@ -73,6 +75,7 @@ fn no_unit_that_ships_is_left_out() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn systemd_finds_nothing_wrong_with_the_examples() {
     let _machine = Machine::new();
     let file = "/run/claude-code.service";
@@ -95,6 +98,7 @@ fn systemd_finds_nothing_wrong_with_the_examples() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn each_thing_that_the_sandbox_leaves_open_is_explained() {
     let _machine = Machine::new();
     for unit in ["guardd.service", "guard-proxy.service"] {
@@ -126,6 +130,7 @@ fn each_is_explained(unit: &str) {
 
 /// The scale goes from 0.0 to 10.0; `--threshold` is in tenths.
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn the_sandbox_is_as_tight_as_promised() {
     let _machine = Machine::new();
     ok(
@@ -144,6 +149,7 @@ fn the_sandbox_is_as_tight_as_promised() {
 }
 
 #[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
 fn nobody_logs_in_before_guardd_has_tried() {
     let _machine = Machine::new();
     let before = show("guardd.service", "Before");

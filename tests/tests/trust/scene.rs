@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 use guard_lab::Network;
 
-use crate::bench::{Bench, USER, text};
+use crate::launch::bench::{Bench, USER, text};
 
 /// Whom [`USER`] stands for.
 pub(crate) const UID: u32 = 65534;

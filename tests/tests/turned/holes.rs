@@ -4,8 +4,8 @@ use guard_common::Verdict;
 use guard_lab::{AGENT, Attempt, Network, Production};
 use guard_user::datapath::{Object, Start};
 
-use crate::before;
-use crate::scene::{PATIENCE, Proxy, READ, Scene};
+use crate::half::before;
+use crate::turned::scene::{PATIENCE, Proxy, READ, Scene};
 
 #[test]
 fn what_is_to_be_confirmed_is_turned_while_it_is_open() {

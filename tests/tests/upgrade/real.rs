@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, bins, eventually};
 use serde_json::Value;
 
-use crate::lived::{ALLOWED, Lived};
-use crate::{before, last_start, lived, programs};
+use crate::half::before;
+use crate::upgrade::lived::{ALLOWED, Lived};
+use crate::upgrade::{last_start, lived, programs};
 
 /// What no policy allows, and of which a person says so, too.
 const SAID_NO: &str = "192.0.2.30";

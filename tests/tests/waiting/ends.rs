@@ -5,7 +5,7 @@ use std::{thread, time::Duration};
 use guard_lab::{Network, eventually, patience};
 use rustix::process::Signal;
 
-use crate::scene::{self, Scene, V4, ended};
+use crate::waiting::scene::{self, Scene, V4, ended};
 
 #[test]
 fn its_time_ends_and_it_fails() {

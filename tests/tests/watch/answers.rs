@@ -2,8 +2,8 @@
 
 use guard_lab::eventually;
 
-use crate::scene::{Scene, look, reaches, seconds};
-use crate::{OTHER, READS, V4};
+use crate::watch::scene::{Scene, look, reaches, seconds};
+use crate::watch::{OTHER, READS, V4};
 
 #[test]
 fn a_question_comes_up_and_a_yes_opens_for_five_minutes() {

@@ -10,7 +10,7 @@ use guard_lab::{is_slow, patience};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::scene::{Scene, reaches};
+use crate::watch::scene::{Scene, reaches};
 
 /// A question is to be on the screen so soon after connect().
 const SOON: Duration = Duration::from_millis(100);

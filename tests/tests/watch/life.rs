@@ -3,8 +3,8 @@
 use guard_lab::eventually;
 use rustix::process::{Signal, kill_process, test_kill_process};
 
-use crate::scene::{Scene, look, reaches};
-use crate::{OTHER, V4};
+use crate::watch::scene::{Scene, look, reaches};
+use crate::watch::{OTHER, V4};
 
 #[test]
 fn it_outlives_guardd() {

@@ -3,8 +3,8 @@
 use guard_lab::{Attempt, Daemon, Network, Production, Shell};
 use serde_json::Value;
 
-use crate::terminal::{Tmux, Window};
-use crate::{POLICY, PORT, READ_ONLY};
+use crate::watch::terminal::{Tmux, Window};
+use crate::watch::{POLICY, PORT, READ_ONLY};
 
 pub(crate) struct Scene {
     pub(crate) network: Network,

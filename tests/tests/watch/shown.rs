@@ -2,8 +2,8 @@
 
 use guard_lab::bins;
 
-use crate::scene::{Scene, look, reaches};
-use crate::{OTHER, V4};
+use crate::watch::scene::{Scene, look, reaches};
+use crate::watch::{OTHER, V4};
 
 #[test]
 fn an_agents_words_are_shown_and_steer_nothing() {
@@ -181,7 +181,8 @@ fn a_new_question_rings_unless_told_not_to() {
         scene.watch_with("quiet", &["--no-bell"]),
     );
     quiet.expect("(no bell)");
-    let rings = |window: &crate::terminal::Window<'_>| window.state("#{window_bell_flag}") == "1";
+    let rings =
+        |window: &crate::watch::terminal::Window<'_>| window.state("#{window_bell_flag}") == "1";
     assert!(!rings(&loud));
     assert!(!reaches(&mut shell, V4));
     loud.expect("> r1");

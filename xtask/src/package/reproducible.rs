@@ -2,14 +2,13 @@
 
 use std::env;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{self, Command};
 
 use anyhow::{Context as _, Result, ensure};
 
 use super::{SUMS, empty, out};
-use crate::shell::{cargo, read, root, run, say, target};
+use crate::shell::{cargo, read, root, run, say};
 
 /// Makes the packages again, of the same commit, in a directory of another name, in another time zone and with
 /// other permissions for new files; and compares.
@@ -47,9 +46,6 @@ fn git() -> Command {
 fn make_in(place: &Path) -> Result<()> {
     empty(place)?;
     run(git().args(["clone", "--quiet", "--shared", "."]).arg(place))?;
-    fs::create_dir(place.join("target"))?;
-    // The tools alone are the same.
-    symlink(target().join("tools"), place.join("target/tools"))?;
     let xtask = cargo();
     let mut other = Command::new("sh");
     other

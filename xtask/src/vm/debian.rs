@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::cache::Cache;
+use crate::cache::Cache;
 use crate::shell::{read, run, say};
 
 /// Signs Debian's releases.

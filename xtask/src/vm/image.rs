@@ -12,10 +12,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::cache::{self, Cache};
 use super::debian::{self, Debian};
 use super::kernels::Kernel;
 use super::suites::Contents;
+use crate::cache::{self, Cache};
 use crate::shell::{read, run, say};
 
 /// What the guest has beside Debian's essential packages.

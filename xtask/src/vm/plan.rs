@@ -7,15 +7,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::{Result, bail};
 
-use super::cache::Cache;
 use super::kernels::Kernel;
 use super::machine::Machine;
-use super::payload::Tests;
 use super::report::{Outcome, Status};
 use super::snapshot::Maker;
-use super::suites::{
-    Kind, Suite, WITH_BEFORE, has_before, in_brief, kinds, part, runs_on, takes_long,
-};
+use super::suites::{Kind, Suite, in_brief, kinds, part, runs_on, takes_long};
+use crate::cache::Cache;
 
 /// What a suite takes of which nothing is known, in seconds.
 const UNKNOWN: f64 = 30.0;
@@ -27,11 +24,12 @@ const ANOTHER_MACHINE: f64 = 40.0;
 const TIMES: &str = "times.json";
 
 /// The suites that were asked for; all, where none was.
-pub(super) fn select(tests: &Tests, wanted: &[String]) -> Result<Vec<Suite>> {
+pub(super) fn select(wanted: &[String]) -> Result<Vec<Suite>> {
+    let names = crate::test::suites()?;
     let mut selected: Vec<Suite> = Vec::new();
     if wanted.is_empty() {
-        let all = tests.suites().map(|name| Suite {
-            name: name.to_owned(),
+        let all = names.into_iter().map(|name| Suite {
+            name,
             filters: Vec::new(),
             skips: Vec::new(),
         });
@@ -39,8 +37,7 @@ pub(super) fn select(tests: &Tests, wanted: &[String]) -> Result<Vec<Suite>> {
     }
     for wanted in wanted {
         let (name, filter) = wanted.split_once("::").unwrap_or((wanted, ""));
-        if !tests.suites().any(|suite| suite == name) {
-            let names: Vec<_> = tests.suites().collect();
+        if !names.iter().any(|suite| suite == name) {
             bail!("no suite is called {name}; there are {}", names.join(", "));
         }
         let filter = (!filter.is_empty()).then(|| filter.to_owned());
@@ -59,22 +56,11 @@ pub(super) fn select(tests: &Tests, wanted: &[String]) -> Result<Vec<Suite>> {
     Ok(selected)
 }
 
-/// Whether one of them wants the programs of the version before.
-pub(super) fn want_before(suites: &[Suite], kernels: &[Kernel]) -> bool {
-    let wants = |suite: &Suite| {
-        WITH_BEFORE.contains(&&*suite.name) && kernels.iter().any(|kernel| has_before(*kernel))
-    };
-    suites.iter().any(wants)
-}
-
-/// Prints them, with their machines and their tests.
-pub(super) fn list(tests: &Tests, suites: &[Suite]) -> Result<()> {
+/// Prints them, with their machines.
+pub(super) fn list(suites: &[Suite]) -> Result<()> {
     for suite in suites {
         let kinds: Vec<_> = kinds(&suite.name).iter().map(|kind| kind.name()).collect();
-        println!("{} ({})", suite.name, kinds.join(", "));
-        for test in tests.tests_in(&suite.name)? {
-            println!("    {}::{test}", suite.name);
-        }
+        println!("{:<14} {}", suite.name, kinds.join(", "));
     }
     Ok(())
 }

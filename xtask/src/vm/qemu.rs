@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
-use super::cache::{self, Cache};
 use super::debian::Debian;
 use super::image::Image;
+use crate::cache::{self, Cache};
 use crate::shell::{read, say, which};
 
 const NAME: &str = "qemu-system-x86_64";

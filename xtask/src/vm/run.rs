@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 
 use super::machine::{Console, Machine};
-use super::payload::{BEFORE, PACKAGES, Payload, TESTS};
+use super::payload::{PACKAGES, Payload, TESTS, Tests};
 use super::plan::{Place, Queue, Worker};
 use super::qemu::Accel;
 use super::reboot;
@@ -24,6 +24,8 @@ const SLACK: Duration = Duration::from_secs(60);
 const THREADS: u32 = 2;
 /// How many times slower than others an emulated machine is, on a host that has other things to do.
 const SLOWNESS: u32 = 5;
+/// The environment variable that says so: `guard_lab::SLOWNESS`.
+const SLOWNESS_NAME: &str = "GUARD_LAB_SLOWNESS";
 /// A machine that breaks gets so many more chances.
 const RETRIES: u32 = 1;
 
@@ -34,6 +36,7 @@ const INSTALL_IT: &str = "test \"$(dpkg-query -Wf '${db:Status-Status}' guard 2>
 /// How to run them.
 pub(super) struct Runner<'a> {
     pub(super) payload: &'a Payload,
+    pub(super) tests: &'a Tests,
     pub(super) saved: bool,
     pub(super) deadline: Instant,
     pub(super) logs: &'a Path,
@@ -178,15 +181,20 @@ impl Runner<'_> {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let limit = LIMIT.min(left);
         ensure!(!limit.is_zero(), "the time of the whole run is up");
-        let skips = suite.skips.iter().map(|skip| format!(" --skip '{skip}'"));
-        let filters = suite.filters.iter().map(|filter| format!(" '{filter}'"));
-        let which: String = skips.chain(filters).collect();
-        let command = format!(
-            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_PACKAGES={PACKAGES} GUARD_BEFORE={BEFORE} RUST_TEST_THREADS={THREADS} {}={slowness} \
-             timeout --kill-after=10 {} {TESTS}/{} --color never{which}",
-            guard_lab::SLOWNESS,
-            limit.as_secs(),
+        let names = self
+            .tests
+            .tests_in(&suite.name)
+            .filter(|name| suite.has(name));
+        let names = names.collect::<Vec<_>>().join(" ");
+        ensure!(
+            !names.is_empty(),
+            "no test of {} has such a name",
             suite.name
+        );
+        let command = format!(
+            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_PACKAGES={PACKAGES} RUST_TEST_THREADS={THREADS} {SLOWNESS_NAME}={slowness} \
+             timeout --kill-after=10 {} {TESTS} --color never --include-ignored --exact {names}",
+            limit.as_secs(),
         );
         let begun = Instant::now();
         let mut counts = Counts::default();

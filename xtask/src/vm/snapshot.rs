@@ -9,12 +9,12 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::json;
 
-use super::cache::{self, Cache};
 use super::image::Image;
 use super::machine::{BOOT, Console, Machine};
 use super::payload::DISK;
 use super::qemu::{Accel, Qemu};
 use super::suites::Kind;
+use crate::cache::{self, Cache};
 use crate::shell::say;
 
 /// How long saving or resuming may take.

@@ -109,6 +109,19 @@ pub(super) struct Suite {
     pub(super) skips: Vec<String>,
 }
 
+impl Suite {
+    /// Whether one of its tests, by its whole name, is to run: what takes long or is no test runs where somebody names it.
+    pub(super) fn has(&self, test: &str) -> bool {
+        let name = test.split_once("::").map_or(test, |(_, name)| name);
+        let said = |parts: &[String]| parts.iter().any(|part| name.contains(&**part));
+        (self.filters.is_empty() && !LEFT_OUT.contains(&test) || said(&self.filters))
+            && !said(&self.skips)
+    }
+}
+
+/// Tests that are ignored for another reason than that they change the machine.
+const LEFT_OUT: &[&str] = &["waiting::soak::soak_of_ten_thousand_questions"];
+
 /// Where the suites run that do not run in plain machines alone. What is not named here runs there.
 const ELSEWHERE: &[(Kind, &[&str])] = &[
     (
@@ -143,7 +156,6 @@ const SAME_EVERYWHERE: &[&str] = &[
     "contract",
     "control",
     "crashes",
-    "guard_lab",
     "https",
     "lab",
     "metrics",
@@ -173,17 +185,9 @@ const PARTS: &[(Kind, &str, &[&str])] = &[(Kind::Hybrid, "systemd", &["order::",
 /// wait: `cargo xtask test` has asked, and `cargo xtask vm` without `--brief` does.
 const NOT_IN_BRIEF: &[(&str, &str)] = &[("waiting", "burst::"), ("waiting", "soak::")];
 
-/// The suites that start programs of the version before.
-pub(super) const WITH_BEFORE: &[&str] = &["packages", "upgrade"];
-
-/// Whether the version before works on a kernel: the first that puts policies in place on 6.1 came after it.
-pub(super) fn has_before(kernel: Kernel) -> bool {
-    kernel != Kernel::V6_1
-}
-
 /// Whether a suite can run on a kernel at all.
 pub(super) fn runs_on(suite: &str, kernel: Kernel) -> bool {
-    suite != "upgrade" || has_before(kernel)
+    suite != "upgrade" || kernel != Kernel::V6_1
 }
 
 /// Whether a suite is one of the few that are most of the work: those begin.

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use guard_lab::eventually;
 use guard_lab::postgres::{self, Cluster, SUPERUSER};
 
-use crate::scene::{HOST, NAME, Scene};
-use crate::server::Server;
+use crate::clients::scene::{HOST, NAME, Scene};
+use crate::clients::server::Server;
 
 pub(crate) const PORT: u16 = 5432;
 /// The name of the database, of who owns it, and their password, which no trail may have.

@@ -2,7 +2,7 @@
 
 use super::database::psql;
 use super::{Database, RULE};
-use crate::scene::Scene;
+use crate::clients::scene::Scene;
 
 const LIST: &str = include_str!("../../../../guard-user/src/proxy/postgres/judge/functions.txt");
 

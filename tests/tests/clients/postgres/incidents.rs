@@ -2,7 +2,7 @@
 
 use super::database::psql;
 use super::{Database, RULE, everything, query};
-use crate::scene::Scene;
+use crate::clients::scene::Scene;
 
 /// A schema that is pushed by force: many definitions at once, over everything that is there.
 const PUSH: &str = "drop schema public cascade; create schema public; create table people (id int)";

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::{Database, RULE, everything, query};
-use crate::agent::Agent;
-use crate::scene::Scene;
+use crate::clients::agent::Agent;
+use crate::clients::scene::Scene;
 
 /// A table of the same name elsewhere, and one that depends on how dates are read.
 const ELSEWHERE: &str = "create schema archive; create table archive.people as select * from people; \

@@ -4,8 +4,8 @@ use serde_json::Value;
 
 use super::database::psql;
 use super::{Database, RULE, everything};
-use crate::agent::Agent;
-use crate::scene::Scene;
+use crate::clients::agent::Agent;
+use crate::clients::scene::Scene;
 
 const MIGRATION: &str = "create table parts (id int primary key, name text);
 create index parts_by_name on parts (name);

@@ -17,8 +17,8 @@ use std::time::Duration;
 
 pub(crate) use database::{Database, RULE, query};
 
-use crate::agent::Done;
-use crate::scene::Scene;
+use crate::clients::agent::Done;
+use crate::clients::scene::Scene;
 
 impl Done {
     /// That the guard stopped it, in a way that tells an agent what to do.

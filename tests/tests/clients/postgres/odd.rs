@@ -5,8 +5,8 @@ use serde_json::Value;
 
 use super::database::psql;
 use super::{Database, RULE, everything, query};
-use crate::agent::Agent;
-use crate::scene::Scene;
+use crate::clients::agent::Agent;
+use crate::clients::scene::Scene;
 
 /// What `wire.py` does, and what it is to see of it.
 const ODD: &[(&str, &str)] = &[

@@ -2,8 +2,8 @@
 
 use super::database::{PORT, psql};
 use super::{Database, RULE, everything};
-use crate::scene::Scene;
-use crate::server::Server;
+use crate::clients::scene::Scene;
+use crate::clients::server::Server;
 
 const POOLER: u16 = 6432;
 

@@ -4,8 +4,8 @@ use std::fs;
 
 use super::database::{PASSWORD, psql};
 use super::{Database, RULE, everything};
-use crate::agent::Agent;
-use crate::scene::{HOST, Scene};
+use crate::clients::agent::Agent;
+use crate::clients::scene::{HOST, Scene};
 
 const DJANGO: &str = "/usr/bin/python3 $PROGRAMS/manage.py";
 

@@ -2,7 +2,7 @@
 
 use super::database::psql;
 use super::{Database, RULE, query};
-use crate::scene::Scene;
+use crate::clients::scene::Scene;
 
 /// Texts, as an agent would send them with psql.
 const READS: &[&str] = &[

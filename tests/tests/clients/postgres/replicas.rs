@@ -1,7 +1,7 @@
 //! Replication connections: a person is asked before one begins.
 
 use super::{Database, RULE};
-use crate::scene::{HOST, Scene};
+use crate::clients::scene::{HOST, Scene};
 
 #[test]
 fn a_person_is_asked_about_replication_and_about_what_writes_in_it() {

@@ -6,8 +6,8 @@ use guard_lab::eventually;
 
 use super::database::psql;
 use super::{A_WHILE, Database, RULE, everything, query};
-use crate::agent::Agent;
-use crate::scene::Scene;
+use crate::clients::agent::Agent;
+use crate::clients::scene::Scene;
 
 /// What changes something, what a person is asked about it, and what is to be seen of it.
 const WRITES: &[(&str, &str)] = &[

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::agent::Agent;
-use crate::scene::{HOST, PATIENCE, Scene, url};
-use crate::server::Server;
+use crate::clients::agent::Agent;
+use crate::clients::scene::{HOST, PATIENCE, Scene, url};
+use crate::clients::server::Server;
 
 /// Searching is allowed, and so the shell for what is smuggled: all else that changes something waits.
 const RULE: &str = "[[rule.http]]\nmethod = [\"POST\"]\npath = \"/search\"\naction = \"allow\"\n";

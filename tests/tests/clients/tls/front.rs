@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use guard_lab::{bins, eventually};
 
-use crate::scene::{HOST, NAME, OPEN, OPEN_NAME, Scene};
-use crate::server::Server;
+use crate::clients::scene::{HOST, NAME, OPEN, OPEN_NAME, Scene};
+use crate::clients::server::Server;
 
 /// The port of all that is not about several.
 pub(crate) const PORT: u16 = 8443;

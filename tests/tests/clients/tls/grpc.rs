@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use crate::etcd::{self, PORT, RULE};
-use crate::scene::{Scene, secure};
-use crate::server::Server;
+use crate::clients::etcd::{self, PORT, RULE};
+use crate::clients::scene::{Scene, secure};
+use crate::clients::server::Server;
 
 use super::front::certificate;
 

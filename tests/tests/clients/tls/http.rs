@@ -1,9 +1,9 @@
 //! What people use over HTTP/1.1 and HTTP/2, by HTTPS and by name.
 
-use crate::files::{self, Files, curl};
-use crate::scene::{Scene, secure};
-use crate::server::Server;
-use crate::{git, prometheus, sockets, streams};
+use crate::clients::files::{self, Files, curl};
+use crate::clients::scene::{Scene, secure};
+use crate::clients::server::Server;
+use crate::clients::{git, prometheus, sockets, streams};
 
 use super::front::{Front, PORT};
 

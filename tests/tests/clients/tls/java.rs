@@ -1,7 +1,7 @@
 //! Java, which has a store of certificates of its own, and speaks HTTP/2 where it can.
 
-use crate::files::{self, Files};
-use crate::scene::{Scene, secure};
+use crate::clients::files::{self, Files};
+use crate::clients::scene::{Scene, secure};
 
 use super::front::{Front, PORT};
 

@@ -6,8 +6,8 @@ use std::process::Command;
 use guard_lab::eventually;
 use serde_json::Value;
 
-use crate::files::curl;
-use crate::scene::{NAME, Scene, secure};
+use crate::clients::files::curl;
+use crate::clients::scene::{NAME, Scene, secure};
 
 use super::front::{Front, PORT};
 

@@ -1,10 +1,10 @@
 //! Whom sessions trust, and for what.
 
-use crate::agent::Agent;
-use crate::files::curl;
-use crate::prometheus;
-use crate::scene::{NAME, OPEN_NAME, Scene, secure};
-use crate::server::Server;
+use crate::clients::agent::Agent;
+use crate::clients::files::curl;
+use crate::clients::prometheus;
+use crate::clients::scene::{NAME, OPEN_NAME, Scene, secure};
+use crate::clients::server::Server;
 
 use super::front::{Front, PORT};
 

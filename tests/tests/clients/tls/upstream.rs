@@ -3,8 +3,8 @@
 
 use guard_lab::{Company, self_signed};
 
-use crate::files::curl;
-use crate::scene::{HOST, NAME, Scene, secure};
+use crate::clients::files::curl;
+use crate::clients::scene::{HOST, NAME, Scene, secure};
 
 use super::front::{Front, PORT, Site};
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use self::maker::Maker;
 use super::{Database, RULE};
-use crate::agent::Agent;
-use crate::scene::{HOST, Scene};
+use crate::clients::agent::Agent;
+use crate::clients::scene::{HOST, Scene};
 
 /// For how many seconds to go on with new ones; a test that nobody told takes one round.
 const SECONDS: &str = "GUARD_FUZZ_ROUNDS";

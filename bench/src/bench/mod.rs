@@ -1,0 +1,160 @@
+//! `cargo xtask bench`: what the guard costs, measured beside having none and beside its peers.
+//!
+//! Both sides of each comparison run in one go and in turns, in many short rounds; a comparison is the median
+//! of the rounds' ratios. Nothing here fails because of a number: the table says what was reached.
+
+mod adopting;
+mod answer;
+mod building;
+mod client;
+mod connects;
+mod containment;
+mod crowd;
+mod figure;
+mod http;
+mod http_peers;
+mod http_sides;
+mod machine;
+mod memory;
+mod peers;
+mod pgbench;
+mod policies;
+mod postgres;
+mod postgres_sides;
+mod prefixes;
+mod report;
+mod rounds;
+mod samples;
+mod stalls;
+mod starts;
+mod traffic;
+mod waiting;
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use figure::Figure;
+use machine::Machine;
+use prefixes::Prefixes;
+use xtask::lab;
+use xtask::shell::{say, target};
+
+/// `cargo xtask bench`
+#[derive(Args)]
+pub(crate) struct BenchArgs {
+    /// Fewer rounds: minutes become one, and numbers rough
+    #[arg(long)]
+    quick: bool,
+    /// Only this group of figures; may be given more than once
+    #[arg(long, value_name = "NAME", value_parser = NAMES)]
+    only: Vec<String>,
+    /// Where to write the figures as JSON [default: target/bench.json]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// How thoroughly to measure.
+struct Plan {
+    /// Of what takes milliseconds.
+    rounds: usize,
+    /// Of what takes longer.
+    few: usize,
+    /// Of what takes seconds.
+    fewest: usize,
+    /// Whether to have less of what is large.
+    quick: bool,
+}
+
+type Group = fn(&Plan) -> Result<Vec<Figure>>;
+
+const NAMES: [&str; 19] = [
+    "connect-10",
+    "connect-100k",
+    "throughput",
+    "egress",
+    "http",
+    "postgres",
+    "connect-program",
+    "answer",
+    "run",
+    "start",
+    "adopting",
+    "memory",
+    "policy-100k",
+    "policy-1m",
+    "stall",
+    "crowd",
+    "waiting",
+    "containment",
+    "building",
+];
+
+const GROUPS: [Group; NAMES.len()] = [
+    |plan| connects::connects(plan, Prefixes::TEN, "10 rules"),
+    |plan| connects::connects(plan, Prefixes::MANY, "100,000 prefixes"),
+    traffic::throughput,
+    traffic::egress,
+    http::http,
+    postgres::postgres,
+    traffic::connect,
+    answer::answer,
+    starts::run,
+    starts::guardd,
+    adopting::adopting,
+    starts::memory,
+    policies::large,
+    policies::largest,
+    stalls::stalls,
+    crowd::crowd,
+    waiting::waiting,
+    containment::containment,
+    building::building,
+];
+
+/// Measures, prints the table and writes it as JSON.
+///
+/// # Errors
+///
+/// That this machine cannot, or what could not be measured; what was, is printed all the same.
+pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    guard_lab::bins::look_in(lab::prepare_as_released()?);
+    lab::obtain(&[("nft", "nftables")], "guard is compared with it")?;
+    let plan = Plan::of(args);
+    let mut machine = Machine::before(plan.rounds);
+    let mut figures = Vec::new();
+    let mut failed = Vec::new();
+    let chosen = |name: &str| args.only.is_empty() || args.only.iter().any(|only| only == name);
+    for (name, group) in NAMES.iter().zip(GROUPS).filter(|(name, _)| chosen(name)) {
+        say(&format!("measuring {name}"));
+        match group(&plan).with_context(|| format!("cannot measure {name}")) {
+            Ok(more) => figures.extend(more),
+            Err(error) => {
+                say(&format!("{error:#}"));
+                failed.push(*name);
+            }
+        }
+    }
+    machine.after();
+    report::print(&figures, &machine);
+    let file = args
+        .json
+        .clone()
+        .unwrap_or_else(|| target().join("bench.json"));
+    report::write(&figures, &machine, &file)?;
+    ensure!(failed.is_empty(), "not measured: {}", failed.join(", "));
+    Ok(())
+}
+
+impl Plan {
+    fn of(args: &BenchArgs) -> Self {
+        let [rounds, few, fewest] = if args.quick { [7, 5, 3] } else { [41, 15, 5] };
+        Self {
+            rounds,
+            few,
+            fewest,
+            quick: args.quick,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! HTTPS to production that may be looked at: opened for sessions that trust the guard's authority, and there only.
+
+mod scene;
+
+use std::{fs, os::unix::fs::PermissionsExt as _};
+
+use guard_lab::{AGENT, Network, eventually};
+use scene::{JOB, NAME, OPEN, PHOTOS, START, Scene, answer, url};
+use serde_json::Value;
+
+#[test]
+fn the_incident_does_not_happen_again() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, true);
+    let job = url(NAME, JOB);
+    let put = ["-X", "PUT", "-d", START, job.as_str()];
+    // As it was: nobody is asked.
+    assert_eq!(answer(&scene.outside(&put)).0, "200");
+    assert_eq!(scene.arrived(), [format!("PUT {JOB}")]);
+
+    for host in [NAME, PHOTOS] {
+        let looked = scene.inside(&[&url(host, "/api/jobs")]);
+        assert_eq!(answer(&looked).0, "200", "{looked:?}");
+    }
+    let stopped = scene.inside(&put);
+    let (status, problem) = answer(&stopped);
+    assert_eq!(status, "403", "{stopped:?}");
+    let problem: Value = serde_json::from_str(problem).unwrap();
+    assert_eq!(problem["rule"], "photos");
+    assert_eq!(scene.arrived().len(), 3);
+}
+
+#[test]
+fn a_yes_is_for_that_request() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, true);
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+    let put = format!(
+        "curl -s -o /dev/null -w '%{{http_code}}\\n' --resolve {NAME}:8443:{PHOTOS} -X PUT -d '{START}' {}",
+        url(NAME, JOB)
+    );
+    agent.tell(&put).unwrap();
+    assert_eq!(agent.line_with("403").unwrap().trim(), "403");
+    let pending = scene.daemon.agent(["pending"]).json().unwrap();
+    assert_eq!(pending[0]["comm"], "curl", "{pending}");
+    let asked = &pending[0]["http"];
+    assert_eq!(asked["scheme"], "https", "{pending}");
+    assert_eq!(asked["host"], format!("{NAME}:8443"), "{pending}");
+    let id = pending[0]["id"].as_str().unwrap();
+    scene
+        .daemon
+        .agent(["approve", id])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    agent.tell(&put).unwrap();
+    assert_eq!(agent.line_with("200").unwrap().trim(), "200");
+    assert_eq!(scene.arrived(), [format!("PUT {JOB}")]);
+}
+
+/// Python verifies so from 3.13 on.
+#[test]
+fn what_is_shown_is_right_to_the_letter() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, true);
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+    for name in [
+        format!("-verify_ip {PHOTOS}"),
+        format!("-servername {NAME} -verify_hostname {NAME}"),
+    ] {
+        let client = "openssl s_client -x509_strict -verify_return_error";
+        let command = format!(
+            "{client} -connect {PHOTOS}:8443 {name} </dev/null 2>&1 | grep -m 1 Verification:"
+        );
+        agent.tell(&command).unwrap();
+        let said = agent.line_with("Verification:").unwrap();
+        assert!(said.contains("Verification: OK"), "{name}: {said}");
+    }
+}
+
+#[test]
+fn nothing_is_sent_to_who_cannot_show_who_it_is() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, false);
+    assert_eq!(answer(&scene.outside(&[&url(PHOTOS, "/")])).0, "200");
+    let told = scene.inside(&[&url(PHOTOS, "/")]);
+    let (status, problem) = answer(&told);
+    assert_eq!(status, "502", "{told:?}");
+    assert!(
+        problem.contains("nobody whom this machine trusts"),
+        "{problem}"
+    );
+    assert_eq!(scene.arrived(), ["GET /"]);
+    let logged = scene.log();
+    assert_eq!(logged[0]["outcome"], "refused");
+    assert_eq!(logged[0]["host"], PHOTOS);
+}
+
+#[test]
+fn whoever_trusts_the_company_alone_is_told_of_in_the_log() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, true);
+    let company = scene.company();
+    let pinned = ["--cacert", company.to_str().unwrap(), &url(NAME, "/")];
+    assert_eq!(answer(&scene.outside(&pinned[2..])).0, "200");
+    let failed = scene.inside(&pinned);
+    assert!(!failed.status.success(), "{failed:?}");
+    eventually("it is in the log", || !scene.log().is_empty()).unwrap();
+    let logged = scene.log();
+    let why = logged[0]["why"].as_str().unwrap();
+    assert!(why.contains("does not take the certificate"), "{why}");
+    assert_eq!(logged[0]["host"], NAME);
+    assert_eq!(scene.arrived(), ["GET /"]);
+}
+
+#[test]
+fn all_else_is_not_opened() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, true);
+    let company = scene.company();
+    let open = url(OPEN, "/");
+    let put = ["-X", "PUT", "--cacert", company.to_str().unwrap(), &open];
+    let done = scene.inside(&put);
+    assert_eq!(answer(&done).0, "200", "{done:?}");
+    // And who does not trust the company does not come to it by the guard.
+    let distrusted = scene.inside(&[&open]);
+    assert!(!distrusted.status.success(), "{distrusted:?}");
+    assert_eq!(scene.arrived(), ["PUT /"]);
+}
+
+#[test]
+fn the_key_is_the_proxys_alone_and_outlives_it() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network, true);
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+    let get = format!(
+        "curl -sS -o /dev/null -w '%{{http_code}}\\n' {}",
+        url(PHOTOS, "/")
+    );
+    agent.tell(&get).unwrap();
+    assert_eq!(agent.line_with("00").unwrap().trim(), "200");
+
+    let key = scene.daemon.state_dir().join("authority.key");
+    let text = fs::read_to_string(&key).unwrap();
+    assert!(text.contains("PRIVATE KEY"));
+    assert_eq!(
+        fs::metadata(&key).unwrap().permissions().mode() & 0o777,
+        0o600
+    );
+    let mut cat = scene.network.dev().command_as(AGENT, "cat");
+    assert!(!cat.arg(&key).status().unwrap().success());
+
+    let proxy = proxy(&scene);
+    rustix::process::kill_process(proxy, rustix::process::Signal::KILL).unwrap();
+    eventually("another proxy is there", || self::proxy(&scene) != proxy).unwrap();
+    assert_eq!(fs::read_to_string(&key).unwrap(), text);
+    eventually("it answers", || {
+        agent.tell(&get).unwrap();
+        agent.line_with("00").unwrap().trim() == "200"
+    })
+    .unwrap();
+}
+
+/// The proxy's process.
+fn proxy(scene: &Scene<'_>) -> rustix::process::Pid {
+    let guardd = scene.daemon.pid().unwrap();
+    let children = format!("/proc/{guardd}/task/{guardd}/children");
+    let of_guardd = || fs::read_to_string(&children).unwrap_or_default();
+    eventually("a proxy is there", || !of_guardd().trim().is_empty()).unwrap();
+    let pid = of_guardd()
+        .split_whitespace()
+        .next()
+        .unwrap()
+        .parse()
+        .unwrap();
+    rustix::process::Pid::from_raw(pid).unwrap()
+}

@@ -1,0 +1,57 @@
+//! The privileged tests of guard: one program, and a module for each suite.
+//!
+//! They need root and a kernel that the lab finds fit. `cargo xtask test` runs them.
+
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says so by panicking"
+)]
+
+mod half;
+
+mod agents;
+mod assign;
+mod bad_input;
+mod clients;
+mod containers;
+mod contract;
+mod control;
+mod crashes;
+mod doctor;
+mod ends;
+mod enforcement;
+mod escapes;
+mod events;
+mod extensions;
+mod holes;
+mod https;
+mod inbound;
+mod invariants;
+mod lab;
+mod launch;
+mod legacy;
+mod lifecycle;
+mod metrics;
+mod names;
+mod nested;
+mod observed;
+mod packages;
+mod proxy;
+mod read_only;
+mod reboot;
+mod relays;
+mod reload;
+mod report;
+mod root;
+mod rotation;
+mod services;
+mod sockets;
+mod systemd;
+mod trail;
+mod trust;
+mod turned;
+mod upgrade;
+mod waiting;
+mod watch;

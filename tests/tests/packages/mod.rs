@@ -1,0 +1,58 @@
+//! Packages on a machine with systemd. The .deb: installed, upgraded, taken away, and killed over each of these; the .rpm
+//! likewise, and the tarball by what the documents say.
+//!
+//! For a machine that is thrown away afterwards. `GUARD_PACKAGES` names a directory with two versions of the .deb and the
+//! .rpm, and a tarball.
+
+mod agent;
+mod before;
+mod install;
+mod killed;
+mod machine;
+mod remove;
+mod rpm;
+mod tarball;
+mod upgrade;
+
+/// Production, which the policy asks about.
+const V4: &str = "192.0.2.10";
+/// An address of production that the policy denies.
+const NEVER: &str = "192.0.2.99";
+/// What everybody may reach.
+const OPEN: &str = "198.51.100.7";
+
+const SETTINGS: &str = "/etc/guard/guardd.toml";
+/// What an administrator wrote there.
+const EDITED: &str = "# An administrator's\nmax_requests = 77\n";
+/// How the later version's end.
+const NEXT: &str = "\n# As of the next version.\n";
+
+/// What the presets enable, and so every package.
+const ENABLED: [&str; 3] = ["guardd.service", "guardd.socket", "guard.slice"];
+/// What others start that need it.
+const STATIC: [&str; 4] = [
+    "guardd-pins.service",
+    "guardd-ready.service",
+    "guard-proxy.service",
+    "guard-proxy.path",
+];
+
+/// What of guard's lies in the kernel.
+const KERNEL: [&str; 2] = ["/sys/fs/bpf/guard", "/sys/fs/cgroup/guard.slice"];
+
+/// An administrator's own policy.
+const POLICY: &str = r#"
+version = 1
+name = "asks"
+default = "allow"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24"]
+action = "confirm"
+
+[[rule]]
+name = "never"
+to = ["192.0.2.99"]
+action = "deny"
+"#;

@@ -1,0 +1,210 @@
+//! Production that may be looked at: what reads passes, what changes something waits for a person.
+
+mod holes;
+mod learned;
+mod scene;
+
+use guard_lab::{Attempt, Network, eventually};
+use scene::{JOB, OPEN, PATIENCE, PHOTOS, PHOTOS_V6, START, Scene, url};
+
+#[test]
+fn the_incident_does_not_happen_again() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let job = url(PHOTOS, JOB);
+    let put = ["-X", "PUT", "-d", START, job.as_str()];
+    // As it was: nobody is asked.
+    assert_eq!(scene.outside(&put).status, 200);
+    assert_eq!(scene.arrived(), [format!("PUT {JOB}")]);
+
+    let looked = scene.inside(&[&url(PHOTOS, "/api/jobs")]);
+    assert_eq!(looked.status, 200);
+    assert_eq!(looked.json()["served_by"], "production");
+    let stopped = scene.inside(&put);
+    assert_eq!(stopped.status, 403, "{stopped:?}");
+    let problem = stopped.json();
+    assert_eq!(problem["rule"], "photos");
+    assert!(
+        problem["fix"].as_str().is_some_and(|fix| !fix.is_empty()),
+        "{problem}"
+    );
+    let arrived = [format!("PUT {JOB}"), "GET /api/jobs".to_owned()];
+    assert_eq!(scene.arrived(), arrived);
+}
+
+#[test]
+fn the_question_shows_the_request_and_a_yes_is_for_that_one() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut agent = guard_lab::Shell::start(&scene.daemon, "photos").unwrap();
+    let put = format!(
+        "curl -s -o /dev/null -w '%{{http_code}}\\n' -X PUT -d '{START}' {}",
+        url(PHOTOS, JOB)
+    );
+    agent.tell(&put).unwrap();
+    assert_eq!(agent.line_with("403").unwrap().trim(), "403");
+    let [request] = <[_; 1]>::try_from(scene.pending()).unwrap();
+    let http = &request["http"];
+    assert_eq!(
+        (&http["method"], &http["path"]),
+        (&"PUT".into(), &JOB.into())
+    );
+    assert_eq!(
+        (&http["bytes"], &http["body_preview"]),
+        (&32.into(), &START.into())
+    );
+    assert_eq!(request["rule"], "photos");
+    assert_eq!(request["verdict"], "read-only");
+    let warnings = http["warnings"].to_string();
+    assert!(warnings.contains("force"), "{warnings}");
+    assert_eq!(scene.arrived(), [""; 0]);
+
+    let id = request["id"].as_str().unwrap();
+    scene
+        .daemon
+        .agent(["approve", id])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    // Another one is another question.
+    let other = put.replace("start", "stop");
+    agent.tell(&other).unwrap();
+    assert_eq!(agent.line_with("403").unwrap().trim(), "403");
+    agent.tell(&put).unwrap();
+    assert_eq!(agent.line_with("200").unwrap().trim(), "200");
+    assert_eq!(scene.bodies(), [START]);
+    agent.tell(&put).unwrap();
+    assert_eq!(agent.line_with("403").unwrap().trim(), "403");
+    assert_eq!(scene.bodies(), [START]);
+}
+
+#[test]
+fn a_request_waits_where_somebody_can_answer() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut person = scene
+        .daemon
+        .agent(["pending", "--follow", "--json"])
+        .spawn()
+        .unwrap();
+    let mut agent = scene.begin(&["-X", "PUT", "-d", START, &url(PHOTOS, JOB)]);
+    let line = person.line_with("thumbnailGeneration", PATIENCE).unwrap();
+    let request: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(request["held"], true, "{line}");
+    assert_eq!(scene.arrived(), [""; 0]);
+    let id = request["id"].as_str().unwrap();
+    scene
+        .daemon
+        .agent(["approve", id])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    agent.line_with("200", PATIENCE).unwrap();
+    assert_eq!(scene.bodies(), [START]);
+    assert_eq!(scene.pending(), [""; 0]);
+}
+
+#[test]
+fn a_no_is_told_at_once() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut person = scene
+        .daemon
+        .agent(["pending", "--follow", "--json"])
+        .spawn()
+        .unwrap();
+    let mut agent = scene.begin(&["-X", "PUT", &url(PHOTOS, JOB)]);
+    let line = person.line_with("thumbnailGeneration", PATIENCE).unwrap();
+    let request: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let id = request["id"].as_str().unwrap();
+    scene
+        .daemon
+        .agent(["deny", id])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    agent.line_with("403", PATIENCE).unwrap();
+    assert_eq!(scene.arrived(), [""; 0]);
+}
+
+#[test]
+fn rules_of_the_policy_decide_first() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let search = url(PHOTOS, "/api/search/metadata");
+    assert_eq!(scene.inside(&["-d", "{}", &search]).status, 200);
+    let gone = scene.inside(&["-X", "DELETE", &url(PHOTOS, "/api/assets/1")]);
+    assert_eq!(gone.status, 403);
+    // Nobody is asked.
+    assert_eq!(scene.pending(), [""; 0]);
+    assert_eq!(scene.arrived(), ["POST /api/search/metadata"]);
+}
+
+#[test]
+fn it_is_unseen() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    for host in [PHOTOS, PHOTOS_V6] {
+        let mut args = vec![
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{remote_ip} %{remote_port}\n%{http_code}",
+        ];
+        let url = url(host, "/");
+        args.push(&url);
+        let answer = scene.inside(&args);
+        assert_eq!(
+            (answer.status, answer.body.trim()),
+            (200, &*format!("{host} 8080"))
+        );
+    }
+    // The policy lets everything else alone.
+    assert_eq!(scene.inside(&["-X", "PUT", &url(OPEN, "/x")]).status, 200);
+}
+
+#[test]
+fn nothing_but_tcp_is_turned_and_nothing_goes_past() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let arrived = || {
+        let reached = scene.production.reached().unwrap();
+        let there = reached.iter().filter(|one| one.to.to_string() == PHOTOS);
+        there.count()
+    };
+    for kind in ["udp-send", "udp-connect", "ping"] {
+        let attempt = Attempt::new(kind, PHOTOS, 8080);
+        let at_first = arrived();
+        attempt.outside(network.dev(), guard_lab::AGENT).unwrap();
+        let before = arrived();
+        assert!(
+            before > at_first,
+            "{kind} does not arrive without the guard"
+        );
+        let report = attempt.under(&scene.daemon, "photos").unwrap();
+        assert_eq!(
+            (report.ok, arrived()),
+            (false, before),
+            "{kind}: {report:?}"
+        );
+    }
+}
+
+#[test]
+fn what_is_no_http_is_not_passed_on() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let echo = Attempt::tcp(PHOTOS, 8080);
+    assert!(echo.outside(network.dev(), guard_lab::AGENT).unwrap().ok);
+    echo.under(&scene.daemon, "photos").unwrap();
+    eventually("written down", || {
+        let log = scene.daemon.agent(["log", "--json"]).run().unwrap();
+        let records = log.json_lines().unwrap();
+        let mut http = records.iter().filter(|record| record["kind"] == "http");
+        http.any(|record| record["outcome"] == "refused")
+    })
+    .unwrap();
+}

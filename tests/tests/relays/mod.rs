@@ -1,0 +1,476 @@
+//! What listens on the loopback outside of a session, and where it leads.
+
+mod scene;
+
+use std::{thread, time::Duration};
+
+use guard_lab::{Attempt, Network, Running, Shell, eventually, patience};
+use scene::{DENIED, OPEN, PATIENCE, PRODUCTION, Scene, tcp};
+
+#[test]
+fn a_relay_is_judged_by_where_it_leads() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early"]);
+    assert!(scene.outside("127.0.0.1", 5432));
+    let before = scene.reached(PRODUCTION);
+    assert!(before > 0);
+    let mut shell = scene.shell("asks");
+    let first = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    assert_eq!(first.errno.as_deref(), Some("ECONNABORTED"), "{first:?}");
+    let second = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    assert_eq!(second.errno.as_deref(), Some("EPERM"), "{second:?}");
+    assert_eq!(scene.reached(PRODUCTION), before);
+    let pending = scene.pending();
+    assert_eq!(pending.len(), 1, "{pending:?}");
+    assert_eq!(pending[0]["destination"]["address"], PRODUCTION);
+    assert_eq!(pending[0]["rule"], "production");
+    assert_eq!(pending[0]["through"]["port"], 5432);
+    assert_eq!(pending[0]["through"]["address"], "127.0.0.1");
+    let comm = pending[0]["through"]["comm"].as_str().unwrap();
+    assert!(comm.contains("python"), "{comm}");
+    // A hole for where it leads is one for the relay.
+    let id = pending[0]["id"].as_str().unwrap().to_owned();
+    scene
+        .daemon
+        .root(["approve", &id])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    let through = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    assert!(through.ok, "{through:?}");
+    assert!(scene.reached(PRODUCTION) > before);
+}
+
+#[test]
+fn what_leads_to_what_is_allowed_or_nowhere_is_reached() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _open = scene.relay("127.0.0.1", 5001, OPEN, &["early"]);
+    let _denied = scene.relay("127.0.0.1", 5002, DENIED, &["early"]);
+    let mut shell = scene.shell("asks");
+    for _ in 0..3 {
+        let open = shell.attempt(&tcp("127.0.0.1", 5001)).unwrap();
+        assert!(open.ok, "{open:?}");
+    }
+    assert!(scene.outside("127.0.0.1", 5002));
+    for _ in 0..2 {
+        let denied = shell.attempt(&tcp("127.0.0.1", 5002)).unwrap();
+        assert!(!denied.ok, "{denied:?}");
+    }
+    assert!(scene.pending().is_empty());
+    // What does not listen is refused by the kernel, as anywhere.
+    let nobody = shell.attempt(&tcp("127.0.0.1", 5003)).unwrap();
+    assert_eq!(nobody.errno.as_deref(), Some("ECONNREFUSED"));
+}
+
+#[test]
+fn a_server_of_the_sessions_own_is_always_reached() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network);
+    let mut shell = scene.shell("shut");
+    scene.serve(
+        &mut shell,
+        "127.0.0.1 6001 127.0.0.2 6002 ::1 6003 0.0.0.0 6004 :: 6005",
+    );
+    scene.serve(&mut shell, "mptcp 127.0.0.1 6006");
+    scene.serve(&mut shell, "shared 127.0.0.1 6007");
+    let own = [
+        ("127.0.0.1", 6001),
+        ("127.0.0.2", 6002),
+        ("::1", 6003),
+        ("127.0.0.3", 6004),
+        ("::ffff:127.0.0.1", 6001),
+        ("127.0.0.1", 6005),
+        ("::1", 6005),
+        ("0.0.0.0", 6004),
+        ("127.0.0.1", 6006),
+        ("127.0.0.1", 6007),
+    ];
+    let reach = |shell: &mut Shell| {
+        for (to, port) in own {
+            let reached = shell.attempt(&tcp(to, port)).unwrap();
+            assert!(reached.ok, "{to} {port}: {reached:?}");
+        }
+    };
+    reach(&mut shell);
+    // A server outside is not, and that of another session neither.
+    let _outside = scene.server("127.0.0.1", 6100);
+    assert!(scene.outside("127.0.0.1", 6100));
+    let mut other = scene.shell("shut");
+    for _ in 0..2 {
+        let refused = shell.attempt(&tcp("127.0.0.1", 6100)).unwrap();
+        assert!(!refused.ok, "{refused:?}");
+        let refused = other.attempt(&tcp("127.0.0.1", 6001)).unwrap();
+        assert!(!refused.ok, "{refused:?}");
+    }
+    // The kernel needs nobody for it.
+    scene.daemon.kill().unwrap();
+    reach(&mut shell);
+}
+
+#[test]
+fn what_listens_in_another_session_is_judged_like_anybody() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut server = scene.shell("asks");
+    scene.serve(&mut server, "127.0.0.1 6001");
+    scene.relay_in(&mut server, &format!("127.0.0.1 6002 {OPEN} 5432 early"));
+    let mut shell = scene.shell("asks");
+    for port in [6001, 6002] {
+        let reached = shell.attempt(&tcp("127.0.0.1", port)).unwrap();
+        assert!(reached.ok, "{port}: {reached:?}");
+    }
+    // What that session may reach by a hole, this one may not through it.
+    let session = server.session().to_owned();
+    let open = ["open", PRODUCTION, "--session", &session];
+    scene.daemon.root(open).run().unwrap().success().unwrap();
+    scene.relay_in(
+        &mut server,
+        &format!("127.0.0.1 6003 {PRODUCTION} 5432 early"),
+    );
+    let before = scene.reached(PRODUCTION);
+    for _ in 0..2 {
+        let refused = shell.attempt(&tcp("127.0.0.1", 6003)).unwrap();
+        assert!(!refused.ok, "{refused:?}");
+    }
+    assert_eq!(scene.reached(PRODUCTION), before);
+    scene.relay_in(&mut server, &format!("127.0.0.1 6004 {PRODUCTION} 5432"));
+    is_found_out(&scene, &mut shell, 6004);
+    // Whoever serves there may have been started by whoever listens, and be connected already.
+    let script = format!(
+        "
+import os, socket, sys
+server = socket.create_server(('127.0.0.1', 6005))
+if os.fork():
+    os.wait()
+upstream = socket.create_connection(('{PRODUCTION}', 5432))
+print('listening', flush=True)
+while True:
+    client, _ = server.accept()
+    upstream.sendall(client.recv(65536))
+    client.sendall(upstream.recv(65536))
+    client.close()
+"
+    );
+    let file = scene.daemon.dir().join("prefork.py");
+    std::fs::write(&file, script).unwrap();
+    let run = format!("/usr/bin/python3 {} &", file.display());
+    server.tell(&run).unwrap();
+    server.line_with("listening").unwrap();
+    assert!(scene.outside("127.0.0.1", 6005));
+    let refused = shell.attempt(&tcp("127.0.0.1", 6005)).unwrap();
+    assert!(!refused.ok, "{refused:?}");
+}
+
+#[test]
+fn a_connection_through_a_relay_waits_for_a_person() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let _relay = scene.relay("::1", 5432, PRODUCTION, &["early"]);
+    let mut shell = scene.shell("asks");
+    let before = scene.reached(PRODUCTION);
+    for known in [false, true] {
+        let attempt = tcp("::1", 5432).timeout(Duration::from_secs(15));
+        shell.begin(&attempt).unwrap();
+        let mut held = Vec::new();
+        eventually("it waits", || {
+            held = scene.pending();
+            held.first().is_some_and(|one| one["held"] == true)
+        })
+        .unwrap();
+        assert_eq!(held[0]["destination"]["address"], PRODUCTION, "{known}");
+        assert_eq!(held[0]["through"]["address"], "::1");
+        assert_eq!(scene.reached(PRODUCTION), before);
+        let id = held[0]["id"].as_str().unwrap().to_owned();
+        let answer = match known {
+            false => ["deny", &id, "--for", "1s"],
+            true => ["approve", &id, "--for", "10s"],
+        };
+        scene.daemon.root(answer).run().unwrap().success().unwrap();
+        let report = guard_lab::Report::parse(&shell.line_with("\"ok\"").unwrap()).unwrap();
+        assert_eq!(report.ok, known, "{report:?}");
+        thread::sleep(patience(Duration::from_millis(1500)));
+    }
+    assert!(scene.reached(PRODUCTION) > before);
+}
+
+#[test]
+fn a_relay_that_takes_a_servers_place_is_no_server() {
+    let network = Network::new().unwrap();
+    let mut scene = Scene::new(&network);
+    let mut shell = scene.shell("asks");
+    let server = scene.server("127.0.0.1", 5432);
+    for _ in 0..2 {
+        assert!(shell.attempt(&tcp("127.0.0.1", 5432)).unwrap().ok);
+    }
+    drop(server);
+    let relay = scene.relay("0.0.0.0", 5432, PRODUCTION, &["early"]);
+    let before = scene.reached(PRODUCTION);
+    let refused = |shell: &mut Shell| {
+        for to in ["127.0.0.1", "127.0.0.1", "127.0.0.2"] {
+            let refused = shell.attempt(&tcp(to, 5432)).unwrap();
+            assert!(!refused.ok, "{to}: {refused:?}");
+        }
+    };
+    refused(&mut shell);
+    // Nobody looks at what comes when no guardd runs; what is known stays known.
+    let server = scene.server("127.0.0.1", 5001);
+    assert!(shell.attempt(&tcp("127.0.0.1", 5001)).unwrap().ok);
+    scene.daemon.kill().unwrap();
+    refused(&mut shell);
+    assert!(shell.attempt(&tcp("127.0.0.1", 5001)).unwrap().ok);
+    assert_eq!(scene.reached(PRODUCTION), before);
+    drop((server, relay));
+    let _server = scene.server("127.0.0.1", 5432);
+    assert!(scene.outside("127.0.0.1", 5432));
+    let refused = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    assert!(!refused.ok, "{refused:?}");
+    scene.daemon.start().unwrap();
+    let reached = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    assert!(reached.ok, "{reached:?}");
+}
+
+#[test]
+fn a_relay_that_connects_for_each_is_found_out_once_and_for_all() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
+    let mut shell = scene.shell("asks");
+    // Nothing tells of it before it has connected.
+    let hold = Attempt::new("hold-open", "127.0.0.1", 5432);
+    shell.begin(&hold).unwrap();
+    let ended = shell.line_with("\"ok\"").unwrap();
+    assert!(ended.contains("false"), "{ended}");
+    let before = scene.reached(PRODUCTION);
+    for _ in 0..2 {
+        let refused = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+        assert_eq!(refused.errno.as_deref(), Some("EPERM"), "{refused:?}");
+    }
+    assert_eq!(scene.reached(PRODUCTION), before);
+}
+
+/// Tries until it is refused, for one connection after the other that ends at once, and sees that it stays so.
+fn is_found_out(scene: &Scene, shell: &mut Shell, port: u16) {
+    let attempt = tcp("127.0.0.1", port);
+    let refused = eventually("it is found out", || {
+        !shell.attempt(&attempt).is_ok_and(|report| report.ok)
+    });
+    refused.unwrap();
+    let before = scene.reached(PRODUCTION);
+    for _ in 0..5 {
+        let refused = shell.attempt(&attempt).unwrap();
+        assert_eq!(refused.errno.as_deref(), Some("EPERM"), "{refused:?}");
+    }
+    assert_eq!(scene.reached(PRODUCTION), before);
+    // Also to people: nothing of its connections is left for them to see.
+    let (port, policy) = (format!("127.0.0.1:{port}"), ["--policy", "asks"]);
+    let mut explain = vec!["explain", port.as_str()];
+    explain.extend(policy);
+    let explained = scene.daemon.root(explain).json().unwrap();
+    assert_eq!(explained["verdict"], "confirm", "{explained}");
+    assert_eq!(
+        explained["leads_to"][0]["address"], PRODUCTION,
+        "{explained}"
+    );
+}
+
+#[test]
+fn a_relay_whose_connections_end_at_once_is_found_out() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _threads = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
+    let _forks = scene.relay("127.0.0.1", 5433, PRODUCTION, &["fork"]);
+    let mut shell = scene.shell("asks");
+    for port in [5432, 5433] {
+        assert!(scene.outside("127.0.0.1", port));
+        is_found_out(&scene, &mut shell, port);
+    }
+}
+
+#[test]
+fn a_relay_to_a_relay_is_found_out_by_what_that_does() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _far = scene.relay("0.0.0.0", 5433, PRODUCTION, &[]);
+    let _near = scene.relay("127.0.0.1", 5432, "127.0.0.1 5433", &[]);
+    // By an address of the machine that is not its loopback's.
+    let _own = scene.relay("127.0.0.1", 5434, "203.0.113.253 5433", &[]);
+    let mut shell = scene.shell("asks");
+    for port in [5432, 5434] {
+        assert!(scene.outside("127.0.0.1", port));
+        is_found_out(&scene, &mut shell, port);
+    }
+}
+
+#[test]
+fn a_relay_that_is_started_again_is_known_again() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
+    let mut shell = scene.shell("asks");
+    is_found_out(&scene, &mut shell, 5432);
+    drop(relay);
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &[]);
+    let before = scene.reached(PRODUCTION);
+    let refused = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+    assert!(!refused.ok, "{refused:?}");
+    assert_eq!(scene.reached(PRODUCTION), before);
+}
+
+#[test]
+fn what_a_session_is_refused_makes_no_relay_of_its_servers() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let script = format!(
+        "
+import socket
+server = socket.create_server(('127.0.0.1', 6001))
+print('listening', flush=True)
+while True:
+    client, _ = server.accept()
+    try:
+        socket.create_connection(('{PRODUCTION}', 5432), 1).close()
+    except OSError:
+        pass
+    while data := client.recv(65536):
+        client.sendall(data)
+    client.close()
+"
+    );
+    let file = scene.daemon.dir().join("telemetry.py");
+    std::fs::write(&file, script).unwrap();
+    let mut server = scene.shell("asks");
+    let run = format!("/usr/bin/python3 {} &", file.display());
+    server.tell(&run).unwrap();
+    server.line_with("listening").unwrap();
+    let mut shell = scene.shell("asks");
+    for _ in 0..20 {
+        let reached = shell.attempt(&tcp("127.0.0.1", 6001)).unwrap();
+        assert!(reached.ok, "{reached:?}");
+    }
+    assert_eq!(scene.reached(PRODUCTION), 0);
+}
+
+#[test]
+fn a_server_that_talks_to_others_that_are_allowed_or_to_itself_stays_one() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let script = "
+import socket, sys, threading, time
+server = socket.create_server(('127.0.0.1', 5432))
+print('listening', flush=True)
+def busy():
+    at = 1
+    while True:
+        at = at % 60 + 1
+        for to in [(f'198.51.100.{at}', 5432), ('127.0.0.1', 5432)]:
+            try:
+                socket.create_connection(to, 0.2).close()
+            except OSError:
+                pass
+        time.sleep(0.005)
+threading.Thread(target=busy, daemon=True).start()
+def serve(client):
+    try:
+        while data := client.recv(65536):
+            client.sendall(data)
+    except OSError:
+        pass
+while True:
+    client, _ = server.accept()
+    threading.Thread(target=serve, args=(client,), daemon=True).start()
+";
+    let mut command = network
+        .dev()
+        .command_as(guard_lab::AGENT, "/usr/bin/python3");
+    let mut server = Running::start(command.args(["-c", script])).unwrap();
+    server.line_with("listening", PATIENCE).unwrap();
+    let mut shell = scene.shell("asks");
+    for _ in 0..40 {
+        let reached = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+        assert!(reached.ok, "{reached:?}");
+    }
+    assert_eq!(scene.pending(), Vec::<serde_json::Value>::new());
+}
+
+#[test]
+fn a_command_line_tells_where_a_program_leads() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let to = format!("TCP:{PRODUCTION}:5432");
+    let listen = "TCP-LISTEN:5432,bind=127.0.0.1,fork,reuseaddr";
+    let _relay = scene.listens(5432, &["socat", listen, &to]);
+    let listen = "TCP-LISTEN:5433,bind=127.0.0.1,fork,reuseaddr";
+    let _shell = scene.listens(5433, &["socat", listen, "EXEC:cat"]);
+    let mut shell = scene.shell("asks");
+    for port in [5432, 5433] {
+        assert!(scene.outside("127.0.0.1", port));
+        for _ in 0..2 {
+            let refused = shell.attempt(&tcp("127.0.0.1", port)).unwrap();
+            assert!(!refused.ok, "{port}: {refused:?}");
+        }
+    }
+    let pending = scene.pending();
+    let of = |address: &str| {
+        pending
+            .iter()
+            .find(|one| one["destination"]["address"] == address)
+    };
+    assert_eq!(
+        of(PRODUCTION).unwrap()["through"]["comm"]
+            .as_str()
+            .map(|comm| &comm[..5]),
+        Some("socat")
+    );
+    // Who leads anywhere is asked about by itself.
+    let anywhere = of("127.0.0.1").unwrap();
+    assert_eq!(anywhere["verdict"], "confirm");
+    let id = anywhere["id"].as_str().unwrap().to_owned();
+    scene
+        .daemon
+        .root(["approve", &id])
+        .run()
+        .unwrap()
+        .success()
+        .unwrap();
+    let reached = shell.attempt(&tcp("127.0.0.1", 5433)).unwrap();
+    assert!(reached.ok, "{reached:?}");
+}
+
+#[test]
+fn explain_says_who_listens_and_where_that_leads() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _relay = scene.relay("127.0.0.1", 5432, PRODUCTION, &["early"]);
+    let _server = scene.server("127.0.0.1", 5001);
+    let explained = |args: &[&str]| {
+        let mut all = vec!["explain"];
+        all.extend(args);
+        scene.daemon.root(all).json().unwrap()
+    };
+    let relay = explained(&["127.0.0.1:5432", "--policy", "asks"]);
+    assert_eq!(relay["verdict"], "confirm");
+    assert_eq!(relay["rule"], "production");
+    assert_eq!(relay["leads_to"][0]["address"], PRODUCTION);
+    assert!(relay["listener"]["pid"].is_number(), "{relay}");
+    let server = explained(&["127.0.0.1:5001", "--policy", "asks"]);
+    assert_eq!(server["verdict"], "allow");
+    assert_eq!(server["leads_to"].as_array().unwrap().len(), 0);
+    assert_eq!(
+        explained(&["127.0.0.1:5002", "--policy", "asks"])["listener"],
+        serde_json::Value::Null
+    );
+    // Of a session its own servers, and its holes.
+    let mut shell = scene.shell("shut");
+    scene.serve(&mut shell, "127.0.0.1 5003");
+    let session = shell.session().to_owned();
+    let own = explained(&["127.0.0.1:5003", "--session", &session]);
+    assert_eq!(own["verdict"], "allow");
+    assert_eq!(
+        explained(&["127.0.0.1:5001", "--session", &session])["verdict"],
+        "deny"
+    );
+}

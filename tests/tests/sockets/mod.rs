@@ -1,0 +1,450 @@
+//! Unix sockets: a session reaches its own, whatever their names, and nobody else's.
+
+mod scene;
+
+use std::{fs, net::TcpListener, os::unix::net::UnixStream, process::Stdio};
+
+use guard_lab::{AGENT, Shell, bins, eventually};
+use guard_user::session::landlock::has_scopes;
+use scene::{POLICY, Scene, said};
+
+#[test]
+fn listeners_outside_are_out_of_reach_of_every_kind() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    for (name, kind) in [
+        ("stream", "stream"),
+        ("datagrams", "dgram"),
+        ("packets", "seqpacket"),
+        ("@stream", "stream"),
+        ("@datagrams", "dgram"),
+    ] {
+        let mut outside = scene.listens(name, kind);
+        let words = format!("connect {} {kind}", outside.name);
+        assert_eq!(scene.inside(&mut shell, &words), "EPERM", "{words}");
+        if kind == "dgram" {
+            let send = format!("sendto {}", outside.name);
+            assert_eq!(scene.inside(&mut shell, &send), "EPERM", "{send}");
+        }
+        // Without the guard it answers, and nobody came before.
+        assert!(scene.outside(&words).starts_with("ok"), "{words}");
+        assert!(outside.is_first(), "{words}");
+    }
+}
+
+#[test]
+fn a_sessions_own_sockets_work_under_every_name() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    let own = scene.place("own");
+    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
+    shell.line_with("listening").unwrap();
+    let (link, moved) = (scene.place("link"), scene.place("moved"));
+    let mut reaches = |words: &str| {
+        let found = scene.inside(&mut shell, words);
+        assert!(found.starts_with("ok"), "{words}: {found}");
+    };
+    reaches(&format!("connect {own}"));
+    reaches(&format!("nonblocking {own}"));
+    std::os::unix::fs::symlink(&own, &link).unwrap();
+    reaches(&format!("connect {link}"));
+    fs::rename(&own, &moved).unwrap();
+    reaches(&format!("connect {moved}"));
+    let abstract_name = format!("@{}-own", scene.daemon.tag().name());
+    reaches(&format!("loop {abstract_name}"));
+    reaches(&format!("loop {}", scene.place("loop")));
+    let many = scene.inside(&mut shell, &format!("threads {moved}"));
+    assert!(many.starts_with("all 320 of 320"), "{many}");
+    let dir = scene.place("");
+    let relative = said(
+        &mut shell,
+        &format!("cd {dir} && {}", scene.line("connect moved")),
+    );
+    assert_eq!(relative, "ok hi");
+    let by_descriptor = format!(
+        "exec 9< {dir} && {}",
+        scene.line("connect /proc/self/fd/9/moved")
+    );
+    assert_eq!(said(&mut shell, &by_descriptor), "ok hi");
+    // What fails, fails as it does without the guard.
+    for (name, error) in [("absent", "ENOENT"), ("sockets.py", "ECONNREFUSED")] {
+        let words = format!("connect {}", scene.place(name));
+        assert_eq!(scene.inside(&mut shell, &words), error);
+        assert_eq!(scene.outside(&words), error);
+    }
+}
+
+#[test]
+fn a_name_or_an_address_that_changes_meanwhile_gains_nothing() {
+    let scene = Scene::new();
+    let mut outside = scene.listens("outside", "stream");
+    let mut shell = scene.shell();
+    let own = scene.place("own");
+    let serve = scene.line(&format!("serve {own}"));
+    shell.tell(&format!("{serve} > {own}.seen &")).unwrap();
+    eventually("it listens", || fs::metadata(&own).is_ok()).unwrap();
+    let words = format!("swap {} {own} {}", outside.name, scene.place("link"));
+    let swapped = scene.inside(&mut shell, &words);
+    assert!(
+        swapped.contains("'ok hi'") && swapped.contains("'EPERM'"),
+        "{swapped}"
+    );
+    let words = format!("rewrite {} {own}", outside.name);
+    let rewritten = scene.inside(&mut shell, &words);
+    assert!(rewritten.starts_with("rewritten "), "{rewritten}");
+    assert_ne!(rewritten, "rewritten 0");
+    let words = format!("connect {}", outside.name);
+    assert_eq!(scene.outside(&words), "ok hi");
+    assert!(outside.is_first());
+}
+
+#[test]
+fn a_policy_lets_a_session_connect_to_what_was_there() {
+    let scene = Scene::new();
+    let (allowed, other) = (
+        scene.listens("agent-1", "stream"),
+        scene.listens("x", "stream"),
+    );
+    let keys = scene.listens("keys", "stream");
+    let pattern = scene.place("agent-*");
+    let policy = format!("{POLICY}\n[unix]\nallow = [\"{pattern}\", \"ssh-agent\"]\n");
+    let file = scene.place("policy.toml");
+    fs::write(&file, policy).unwrap();
+    let run = scene.daemon.agent(["run", "--policy", &file]);
+    let run = run.env("SSH_AUTH_SOCK", &keys.name);
+    let mut shell = Shell::run_by(&scene.daemon, run).unwrap();
+    for (name, said) in [
+        (&allowed.name, "ok hi"),
+        (&keys.name, "ok hi"),
+        (&other.name, "EPERM"),
+    ] {
+        assert_eq!(scene.inside(&mut shell, &format!("connect {name}")), said);
+    }
+    // Another that gets an allowed name is none of those that were there, be it new or moved there.
+    let late = scene.listens("agent-2", "stream");
+    fs::rename(&other.name, &allowed.name).unwrap();
+    for name in [&late.name, &allowed.name] {
+        let words = format!("connect {name}");
+        assert_eq!(scene.inside(&mut shell, &words), "EPERM");
+        assert_eq!(scene.outside(&words), "ok hi");
+    }
+}
+
+#[test]
+fn an_abstract_name_that_the_policy_allows_is_reached_and_no_other() {
+    let scene = Scene::new();
+    let [allowed, other] = ["@allowed", "@other"].map(|name| scene.listens(name, "stream"));
+    let policy = format!("{POLICY}\n[unix]\nallow = [\"{}\"]\n", allowed.name);
+    let file = scene.place("policy.toml");
+    fs::write(&file, policy).unwrap();
+    let run = scene.daemon.agent(["run", "--policy", &file]);
+    let mut shell = Shell::run_by(&scene.daemon, run).unwrap();
+    for (name, found) in [(&allowed.name, "ok hi"), (&other.name, "EPERM")] {
+        let words = format!("connect {name}");
+        assert_eq!(scene.inside(&mut shell, &words), found);
+        assert_eq!(scene.outside(&words), "ok hi");
+    }
+}
+
+#[test]
+fn what_is_mounted_over_a_harmless_name_is_not_harmless() {
+    let scene = Scene::new();
+    let mut outside = scene.listens("outside", "stream");
+    let mut shell = scene.shell();
+    let control = scene.daemon.socket().display().to_string();
+    let mounted = format!(
+        "unshare --user --map-root-user --mount sh -c 'mount --bind {} {control} && {}'",
+        outside.name,
+        scene.line(&format!("connect {control}"))
+    );
+    let found = said(&mut shell, &mounted);
+    // Where Landlock scopes nothing, its domain keeps the session from mounting at all.
+    match has_scopes() {
+        true => assert_eq!(found, "EPERM"),
+        false => assert!(found.starts_with("unshare: cannot change root"), "{found}"),
+    }
+    let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
+    let found = unguarded.args(["-c", &mounted]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout).trim(), "ok hi");
+    assert!(outside.is_first());
+}
+
+#[test]
+fn a_socket_that_was_made_outside_is_judged_by_who_connects_it() {
+    let scene = Scene::new();
+    let mut outside = scene.listens("outside", "stream");
+    let words = format!("stdin {}", outside.name);
+    let connects = |guarded: bool| {
+        let socket = socket2::Socket::new(socket2::Domain::UNIX, socket2::Type::STREAM, None);
+        let line = scene.line(&words);
+        let run = [
+            "run", "--policy", "open", "--quiet", "--", "sh", "-c", &line,
+        ];
+        let mut command = match guarded {
+            true => scene.daemon.agent(run).command().unwrap(),
+            false => {
+                let mut command = scene.daemon.on_machine(AGENT, "sh");
+                command.args(["-c", &line]);
+                command
+            }
+        };
+        let socket = std::os::fd::OwnedFd::from(socket.unwrap());
+        let done = command.stdin(Stdio::from(socket)).output().unwrap();
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    };
+    assert_eq!(connects(true), "EPERM");
+    assert_eq!(connects(false), "ok hi");
+    assert!(outside.is_first());
+}
+
+#[test]
+fn network_sockets_that_are_handed_in_serve_nobody() {
+    let scene = Scene::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let mut shell = scene.shell();
+    let inside = scene.place("inside");
+    let take = scene.line(&format!("take {inside} {port} &"));
+    shell.tell(&take).unwrap();
+    shell.line_with("listening").unwrap();
+    assert_eq!(scene.outside(&format!("give {inside}")), "given");
+    let took = shell.line_with("took").unwrap();
+    match scene.kernel_judges() {
+        true => assert_eq!(took.trim(), "took none"),
+        false => assert_eq!(took.trim(), "took EPERM EPERM"),
+    }
+    // What the session makes itself reaches the same place; and outside so does what is handed over.
+    let own =
+        "import socket; print('own', socket.create_connection(('127.0.0.1', int('PORT'))) and 1)";
+    let own = format!("python3 -c \"{}\"", own.replace("PORT", &port.to_string()));
+    assert_eq!(said(&mut shell, &own), "own 1");
+    let outside = scene.place("outside");
+    let (take, give) = (
+        scene.line(&format!("take {outside} {port}")),
+        scene.line(&format!("give {outside}")),
+    );
+    let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
+    let line = format!("{take} & sleep 1; {give} > /dev/null; wait");
+    let done = unguarded.args(["-c", &line]).output().unwrap();
+    let said = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(said.lines().last(), Some("took ok tcp ok udp 1"), "{said}");
+}
+
+#[test]
+fn a_connection_that_is_handed_in_does_not_arrive_where_the_kernel_judges_that() {
+    let scene = Scene::new();
+    if !scene.kernel_judges() {
+        return;
+    }
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let mut shell = scene.shell();
+    for (name, what, took) in [
+        ("tcp", port.as_str(), "took"),
+        // What is no way to anywhere comes in as ever.
+        ("unix", "unix", "took ok sent 1"),
+    ] {
+        let at = scene.place(name);
+        let take = scene.line(&format!("take_connected {at} &"));
+        shell.tell(&take).unwrap();
+        shell.line_with("listening").unwrap();
+        let give = format!("give_connected {at} {what}");
+        assert_eq!(scene.outside(&give), "given");
+        assert_eq!(shell.line_with("took").unwrap().trim(), took);
+    }
+    let (at, again) = (scene.place("outside"), scene.place("again"));
+    let line = format!(
+        "{} & sleep 1; {} > /dev/null; wait",
+        scene.line(&format!("take_connected {at}")),
+        scene.line(&format!("give_connected {at} {port}")),
+    );
+    let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
+    let done = unguarded.args(["-c", &line]).output().unwrap();
+    let words = String::from_utf8(done.stdout).unwrap();
+    assert_eq!(words.lines().last(), Some("took ok sent 1"), "{words}");
+    // Its own it may hand about.
+    let line = format!(
+        "{} & sleep 1; {} > /dev/null; wait",
+        scene.line(&format!("take_connected {again}")),
+        scene.line(&format!("give_connected {again} {port}")),
+    );
+    shell.tell(&line).unwrap();
+    let took = shell.line_with("took").unwrap();
+    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let told = said(&mut shell, &format!("{} why", guard.display()));
+    assert_eq!(took.trim(), "took ok sent 1", "{told}");
+    assert!(told.contains("handed a socket made outside"), "{told}");
+}
+
+#[test]
+fn processes_outside_get_no_signal_where_the_kernel_judges_that() {
+    let scene = Scene::new();
+    if !scene.kernel_judges() {
+        return;
+    }
+    let mut shell = scene.shell();
+    let mut sleep = scene.daemon.on_machine(AGENT, "sleep");
+    let mut outside = sleep.arg("60").spawn().unwrap();
+    let words = format!("signal {}", outside.id());
+    assert_eq!(scene.inside(&mut shell, &words), "EPERM EPERM");
+    assert!(outside.try_wait().unwrap().is_none());
+    // Where Landlock scopes signals it is asked first, and tells nobody.
+    if !has_scopes() {
+        let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+        let told = said(&mut shell, &format!("{} why", guard.display()));
+        assert!(
+            told.contains(&format!("signal process {}", outside.id())),
+            "{told}"
+        );
+    }
+    assert!(scene.outside(&words).starts_with("ok sent"));
+    assert!(!outside.wait().unwrap().success());
+    // Its own it may, and those of a session inside it.
+    let own = "sleep 60 & KILL";
+    let own = own.replace("KILL", &scene.line("signal $! 0"));
+    assert_eq!(said(&mut shell, &own), "ok sent ok sent");
+    let policy = scene.place("inner.toml");
+    fs::write(&policy, POLICY.replace("open", "inner")).unwrap();
+    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let file = scene.place("pid");
+    let within = format!(
+        "{} run --quiet --policy {policy} -- sh -c 'echo $$ > {file}; exec sleep 60' & sleep 3; {}",
+        guard.display(),
+        scene.line(&format!("signal $(cat {file}) 0")),
+    );
+    assert_eq!(said(&mut shell, &within), "ok sent ok sent");
+}
+
+#[test]
+fn a_session_inside_a_session_reaches_its_own_only() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    let (outer, inner) = (scene.place("outer"), scene.place("inner"));
+    let serve = scene.line(&format!("serve {outer} &"));
+    shell.tell(&serve).unwrap();
+    shell.line_with("listening").unwrap();
+    let policy = scene.place("inner.toml");
+    fs::write(&policy, POLICY.replace("open", "inner")).unwrap();
+    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let within = format!(
+        "{} run --quiet --policy {policy} -- sh -c '{}; {} > /dev/null & sleep 1; {}; kill $!'",
+        guard.display(),
+        scene.line(&format!("connect {outer}")),
+        scene.line(&format!("serve {inner}")),
+        scene.line(&format!("connect {inner}")),
+    );
+    assert_eq!(said(&mut shell, &within), "EPERM ok hi");
+    let words = format!("connect {outer}");
+    assert_eq!(scene.inside(&mut shell, &words), "ok hi");
+}
+
+#[test]
+fn whoever_was_refused_is_told_why_and_it_is_written_down() {
+    let scene = Scene::new();
+    let outside = scene.listens("outside", "stream");
+    let mut shell = scene.shell();
+    let words = format!("connect {}", outside.name);
+    assert_eq!(scene.inside(&mut shell, &words), "EPERM");
+    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let why = format!("{} why", guard.display());
+    eventually("it is told", || {
+        said(&mut shell, &why).contains(&outside.name)
+    })
+    .unwrap();
+    let told = said(&mut shell, &why);
+    assert!(told.contains("listens at"), "{told}");
+    assert!(told.contains("under [unix]"), "{told}");
+    let log = scene.daemon.root(["log", "--json"]).run().unwrap();
+    let records = log.json_lines().unwrap();
+    let denied = records.iter().find(|one| one["kind"] == "denied").unwrap();
+    assert_eq!(denied["destination"]["address"], outside.name.as_str());
+    assert_eq!(denied["destination"]["protocol"], "unix");
+    assert_eq!(denied["session"], shell.session());
+    // The kernel keeps nobody waiting: the program may have gone before guardd has looked, and only its name is there.
+    let program = match scene.kernel_judges() {
+        true => &denied["comm"],
+        false => &denied["exe"],
+    };
+    assert!(program.as_str().unwrap().contains("python"), "{denied}");
+    // From outside as well, in words.
+    let log = scene.daemon.root(["log"]).run().unwrap().stdout;
+    assert!(log.contains(&format!("unix {}", outside.name)), "{log}");
+}
+
+#[test]
+fn without_guardd_all_is_as_before() {
+    let mut scene = Scene::new();
+    let mut outside = scene.listens("outside", "stream");
+    let mut shell = scene.shell();
+    let own = scene.place("own");
+    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
+    shell.line_with("listening").unwrap();
+    let programs = scene.programs();
+    let to_own = format!("connect {own}");
+    let to_outside = format!("connect {}", outside.name);
+    scene.daemon.kill().unwrap();
+    assert_eq!(scene.inside(&mut shell, &to_own), "ok hi");
+    assert_eq!(scene.inside(&mut shell, &to_outside), "EPERM");
+    scene.daemon.start().unwrap();
+    assert_eq!(scene.programs(), programs);
+    assert_eq!(scene.inside(&mut shell, &to_own), "ok hi");
+    assert_eq!(scene.inside(&mut shell, &to_outside), "EPERM");
+    assert_eq!(scene.outside(&to_outside), "ok hi");
+    assert!(outside.is_first());
+}
+
+#[test]
+fn what_a_command_leaves_behind_goes_on() {
+    let scene = Scene::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let own = scene.place("own");
+    let line = scene.line(&format!("leave {own} {port}"));
+    let run = [
+        "run", "--policy", "open", "--quiet", "--", "sh", "-c", &line,
+    ];
+    scene.daemon.agent(run).run().unwrap().success().unwrap();
+    let found = format!("{own}.found");
+    eventually("it has tried", || fs::metadata(&found).is_ok()).unwrap();
+    assert_eq!(fs::read_to_string(&found).unwrap(), "ok hi ok tcp");
+    eventually("the session ends", || {
+        let sessions = scene.daemon.root(["sessions"]).json().unwrap();
+        sessions.as_array().unwrap().is_empty()
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_connection_that_waits_for_its_server_holds_up_no_other() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    let (full, own) = (scene.place("full"), scene.place("own"));
+    // Nobody accepts there: a connection more than fit waits.
+    let server = format!(
+        "python3 -c \"import socket, time; s = socket.socket(socket.AF_UNIX); s.bind('{full}'); s.listen(0); print('listening', flush=True); time.sleep(60)\" &"
+    );
+    shell.tell(&server).unwrap();
+    shell.line_with("listening").unwrap();
+    for _ in 0..3 {
+        let waits = scene.line(&format!("connect {full} > /dev/null &"));
+        shell.tell(&waits).unwrap();
+    }
+    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
+    shell.line_with("listening").unwrap();
+    assert_eq!(scene.inside(&mut shell, &format!("connect {own}")), "ok hi");
+}
+
+#[test]
+fn the_control_socket_is_not_the_supervisors_to_connect() {
+    let scene = Scene::new();
+    if scene.kernel_judges() {
+        return;
+    }
+    let mut shell = scene.shell();
+    // By another name it would be connected by a process outside, which may answer.
+    let link = scene.place("control");
+    std::os::unix::fs::symlink(scene.daemon.socket(), &link).unwrap();
+    let words = format!("connect {link}");
+    assert_eq!(scene.inside(&mut shell, &words), "EPERM");
+    assert!(UnixStream::connect(&link).is_ok());
+}

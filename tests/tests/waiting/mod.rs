@@ -1,0 +1,527 @@
+//! Connections that wait for a person: held in `connect`, and released, refused or given up.
+
+mod burst;
+mod ends;
+mod scene;
+mod soak;
+
+use std::{thread, time::Duration};
+
+use guard_lab::{AGENT, Attempt, Network, Shell, eventually, patience};
+use rustix::process::Signal;
+use scene::{DENIED, Scene, V4, V6, ended, id};
+
+const KINDS: [&str; 3] = ["blocking", "polled", "asyncio"];
+
+#[test]
+fn a_connection_waits_and_goes_on_after_a_yes() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    assert!(
+        Attempt::tcp(V4, 443)
+            .outside(network.dev(), guard_lab::AGENT)
+            .unwrap()
+            .ok
+    );
+    let _watcher = scene.watcher();
+    for (kind, to) in KINDS
+        .into_iter()
+        .flat_map(|kind| [V4, V6].map(|to| (kind, to)))
+    {
+        let before = scene.reached(to, 443);
+        let mut shell = scene.shell();
+        scene.begin(&mut shell, &format!("{kind} {to} 443"));
+        let request = scene.held();
+        assert_eq!(request["rule"], "production");
+        assert_eq!(request["destination"]["address"], to);
+        assert!(
+            request["comm"].as_str().unwrap().contains("python"),
+            "{request}"
+        );
+        assert!(request["waits_until"].is_string(), "{request}");
+        thread::sleep(Duration::from_millis(1300));
+        assert_eq!(scene.reached(to, 443), before, "{kind} {to}");
+        scene.answer(&["approve", scene::id(&request)]);
+        let ended = ended(&mut shell);
+        assert!(
+            ended.ok && ended.took > Duration::from_secs(1),
+            "{kind} {to}: {ended:?}"
+        );
+        assert!(scene.reached(to, 443) > before);
+    }
+}
+
+#[test]
+fn an_ipv4_mapped_address_waits_for_the_same_answer() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, "blocking ::ffff:192.0.2.10 443");
+    scene.begin(&mut shell, "blocking 192.0.2.10 443");
+    let request = scene.held();
+    assert_eq!(request["destination"]["address"], V4);
+    assert_eq!(scene.pending().len(), 1);
+    scene.answer(&["approve", scene::id(&request)]);
+    assert!(ended(&mut shell).ok && ended(&mut shell).ok);
+}
+
+#[test]
+fn a_no_ends_it_at_once_and_the_next_does_not_wait() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    for kind in KINDS {
+        let mut shell = scene.shell();
+        scene.begin(&mut shell, &format!("{kind} {V4} 443"));
+        let request = scene.held();
+        scene.answer(&["deny", scene::id(&request)]);
+        let refused = ended(&mut shell);
+        assert_eq!(refused.error, "ECONNABORTED", "{kind}: {refused:?}");
+        // That is remembered, for that port.
+        scene.begin(&mut shell, &format!("{kind} {V4} 443"));
+        assert_eq!(ended(&mut shell).error, "EPERM", "{kind}");
+        assert!(scene.pending().is_empty());
+        scene.begin(&mut shell, &format!("{kind} {V4} 8080"));
+        let other = scene.held();
+        assert_eq!(other["destination"]["port"], 8080);
+        scene.answer(&["deny", scene::id(&other)]);
+        assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+    }
+    assert_eq!(scene.reached(V4, 443), 0);
+    // What a person opens afterwards is open, and its end asks again.
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    scene.answer(&["deny", scene::id(&scene.held())]);
+    assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+    let session = shell.session().to_owned();
+    let opened = scene
+        .daemon
+        .root(["open", V4, "--session", &session])
+        .json()
+        .unwrap();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    assert!(ended(&mut shell).ok);
+    scene.answer(&["close", scene::id(&opened)]);
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    scene.answer(&["approve", scene::id(&scene.held())]);
+    assert!(ended(&mut shell).ok);
+}
+
+/// The kernel reports a destination that was refused just now no second time.
+#[test]
+fn what_waits_right_after_a_refusal_is_asked_about() {
+    let network = Network::new().unwrap();
+    let scene = Scene::holding(&network, "2s");
+    let mut shell = scene.shell();
+    // It tries for as long as it is refused, and waits once.
+    let connect = format!("bash -c 'exec 3<>/dev/tcp/{V4}/443' 2>&1");
+    let tries = format!("while {connect} | grep -q permitted; do :; done; echo ended");
+    shell.tell(&format!("({tries}) &")).unwrap();
+    let refused = || scene.pending().iter().any(|one| one["held"] == false);
+    eventually("it is refused", refused).unwrap();
+    let _watcher = scene.watcher();
+    scene.answer(&["approve", scene::id(&scene.held())]);
+    shell.line_with("ended").unwrap();
+}
+
+#[test]
+fn nothing_waits_where_nobody_is_there_to_answer() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut shell = scene.shell();
+    let at_once = |shell: &mut guard_lab::Shell, kind: &str| {
+        scene.begin(shell, &format!("{kind} {V4} 443"));
+        let refused = ended(shell);
+        assert_eq!(refused.error, "EPERM", "{kind}: {refused:?}");
+    };
+    for kind in KINDS {
+        at_once(&mut shell, kind);
+    }
+    assert_eq!(scene.pending()[0]["held"], false);
+    let watcher = scene.watcher();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    let request = scene.held();
+    assert_eq!(
+        scene.pending().len(),
+        1,
+        "it is the question that was there"
+    );
+    scene.answer(&["approve", scene::id(&request), "--connections", "1"]);
+    assert!(ended(&mut shell).ok);
+    drop(watcher);
+    eventually("nobody is there any more", || {
+        scene.begin(&mut shell, &format!("blocking {V4} 8080"));
+        let request = scene.pending();
+        let held = request.iter().find(|one| one["held"] == true);
+        if let Some(held) = held {
+            scene.answer(&["deny", scene::id(held), "--for", "1s"]);
+        }
+        ended(&mut shell).error == "EPERM" && held.is_none()
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_session_may_ask_to_wait_or_not_to() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut waits = scene.shell_with(&["--hold", "40s"]);
+    scene.begin(&mut waits, &format!("blocking {V4} 443"));
+    let request = scene.held();
+    scene.answer(&["approve", scene::id(&request)]);
+    assert!(ended(&mut waits).ok);
+
+    let _watcher = scene.watcher();
+    let mut never = scene.shell_with(&["--hold", "0s"]);
+    scene.begin(&mut never, &format!("blocking {V4} 443"));
+    assert_eq!(ended(&mut never).error, "EPERM");
+    let too_long = scene
+        .daemon
+        .agent(["run", "--policy", "asks", "--hold", "301s", "--", "true"]);
+    let too_long = too_long.run().unwrap();
+    assert_eq!(too_long.code(), Some(125));
+    assert!(too_long.stderr.contains("--hold 5m"), "{too_long:?}");
+}
+
+#[test]
+fn what_cannot_wait_is_refused_at_once() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    for what in [
+        format!("datagram {V4} 53"),
+        format!("datagram {V6} 53"),
+        format!("blocking {DENIED} 443"),
+    ] {
+        scene.begin(&mut shell, &what);
+        assert_eq!(ended(&mut shell).error, "EPERM", "{what}");
+    }
+    let pending = scene.pending();
+    assert!(
+        pending.iter().all(|one| one["held"] == false),
+        "{pending:?}"
+    );
+    assert_eq!(pending.len(), 2, "{pending:?}");
+}
+
+#[test]
+fn a_yes_for_one_lets_one_through_and_asks_about_the_others() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("blocking {V4} 443 3"));
+    let request = scene.held();
+    scene.answer(&["approve", scene::id(&request), "--connections", "1"]);
+    assert!(ended(&mut shell).ok);
+    let next = scene.held();
+    assert_ne!(scene::id(&next), scene::id(&request));
+    scene.answer(&["approve", scene::id(&next), "--connections", "1"]);
+    assert!(ended(&mut shell).ok);
+    scene.answer(&["deny", scene::id(&scene.held())]);
+    assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+}
+
+#[test]
+fn what_waited_is_cut_when_its_hole_ends() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    let long = Attempt::new("hold-open", V4, 443).timeout(Duration::from_secs(60));
+    shell.begin(&long).unwrap();
+    let request = scene.held();
+    let hole = scene
+        .daemon
+        .root(["approve", scene::id(&request)])
+        .json()
+        .unwrap();
+    shell.line_with("echo").unwrap();
+    scene.answer(&["close", scene::id(&hole)]);
+    let report = shell.line_with("\"ok\"").unwrap();
+    assert!(report.contains("ECONNABORTED"), "{report}");
+}
+
+#[test]
+fn a_yes_for_reads_does_not_let_it_through() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    let request = scene.held();
+    scene.answer(&["approve", scene::id(&request), "--read-only"]);
+    // It can be turned only when it begins, so it has to begin anew.
+    assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+    assert_eq!(scene.reached(V4, 443), 0);
+}
+
+#[test]
+fn a_thousand_connections_are_one_question() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("many {V4} 443 1000"));
+    let begun = shell.line_with("begun").unwrap();
+    assert!(begun.contains("1000"), "{begun}");
+    let request = scene.held();
+    thread::sleep(patience(Duration::from_secs(1)));
+    assert_eq!(scene.pending().len(), 1);
+    assert_eq!(scene.reached(V4, 443), 0);
+    scene.answer(&["approve", scene::id(&request)]);
+    let line = shell.line_with("\"ok\"").unwrap();
+    assert!(line.contains("\"connected\": 1000"), "{line}");
+}
+
+#[test]
+fn a_socket_that_waited_connects_elsewhere_as_any_other() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("again {V4} 443"));
+    scene.answer(&["deny", scene::id(&scene.held())]);
+    assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+    assert!(ended(&mut shell).ok, "port 80 is allowed");
+    assert!(scene.reached(V4, 80) > 0);
+    assert_eq!(scene.reached(V4, 443), 0);
+}
+
+#[test]
+fn many_ways_to_one_place_are_a_warning_sign() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut shell = scene.shell();
+    for what in [
+        format!("blocking {V4} 443"),
+        format!("blocking {V4} 8080"),
+        format!("datagram {V4} 53"),
+    ] {
+        scene.begin(&mut shell, &what);
+        assert_eq!(ended(&mut shell).error, "EPERM", "{what}");
+    }
+    let warned = |scene: &Scene<'_>| {
+        let pending = scene.pending();
+        pending
+            .iter()
+            .any(|one| one["warnings"] != serde_json::json!([]))
+    };
+    assert!(!warned(&scene));
+    // The kernel tells of the same place once a second. With another program it is another way.
+    thread::sleep(Duration::from_millis(1100));
+    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    eventually("it is a warning sign", || warned(&scene)).unwrap();
+    let pending = scene.pending();
+    let https = pending.iter().find(|one| one["destination"]["port"] == 443);
+    assert_eq!(https.unwrap()["programs"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_program_that_was_exchanged_is_named_with_a_warning() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    // guardd comes to it later than the program becomes another one.
+    scene.daemon.signal(Signal::STOP).unwrap();
+    let client = scene.client();
+    shell
+        .tell(&format!("sleep 60 | python3 {client} become {V4} 443 &"))
+        .unwrap();
+    shell.line_with("exchanged").unwrap();
+    scene.daemon.signal(Signal::CONT).unwrap();
+    let request = scene.held();
+    // A name that any process may give itself is not what a question goes by.
+    let comm = request["comm"].as_str().unwrap();
+    assert!(!comm.starts_with("python"), "{request}");
+    let warning = request["warnings"][0].as_str().unwrap();
+    assert!(
+        warning.starts_with("python") && warning.contains("exchanged") && warning.contains(comm),
+        "{request}"
+    );
+    // Threads are no other program.
+    scene.begin(&mut shell, &format!("asyncio {V4} 8080"));
+    eventually("it waits", || scene.pending().len() == 2).unwrap();
+    assert_eq!(scene.pending()[1]["warnings"], serde_json::json!([]));
+}
+
+#[test]
+fn who_is_late_is_told_who_answered() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut shell = scene.shell();
+    for (answer, how, port) in [("approve", "yes", 443), ("deny", "no", 8080)] {
+        scene.begin(&mut shell, &format!("blocking {V4} {port}"));
+        assert_eq!(ended(&mut shell).error, "EPERM");
+        let request = scene.pending()[0].clone();
+        scene.answer(&[answer, scene::id(&request)]);
+        for late in ["approve", "deny"] {
+            let late = scene
+                .daemon
+                .root([late, scene::id(&request)])
+                .run()
+                .unwrap();
+            assert_eq!(late.code(), Some(2));
+            let told = format!("root answered it with {how}");
+            assert!(late.stderr.contains(&told), "{late:?}");
+        }
+        scene.answer(&["close", "--all"]);
+    }
+    let nobodys = scene.daemon.user(65_000, ["approve", "r1"]).run().unwrap();
+    assert!(!nobodys.stderr.contains("answered it"), "{nobodys:?}");
+}
+
+#[test]
+fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut may = scene.shell();
+    let session = may.session().to_owned();
+    scene.answer(&["open", V4, "--session", &session]);
+    scene.begin(&mut may, &format!("blocking {V4} 443"));
+    assert!(ended(&mut may).ok, "it may");
+    let before = scene.reached(V4, 8080);
+    let path = scene.place("passed").display().to_string();
+    scene.begin(&mut may, &format!("giver {path} 0"));
+    may.line_with("listens").unwrap();
+    // Else it would not be connected there.
+    let allowed = format!("{}\n[unix]\nallow = [\"{path}\"]\n", scene::POLICY);
+    let policy = scene.place("passed.toml");
+    std::fs::write(&policy, allowed).unwrap();
+    let policy = policy.display().to_string();
+    let run = scene.daemon.agent(["run", "--policy", &policy]);
+    let mut waits = Shell::run_by(&scene.daemon, run).unwrap();
+    scene.begin(&mut waits, &format!("taker {path} 8080 1 3"));
+    if scene.daemon.has_hook("file_receive").unwrap() {
+        // Where security hooks judge, it is not even handed over.
+        assert_eq!(ended(&mut waits).error, "nothing came with it");
+        assert_eq!(scene.pending(), [""; 0]);
+        assert_eq!(scene.reached(V4, 8080), before);
+        return;
+    }
+    let request = scene.held();
+    assert_eq!(request["session"], waits.session());
+    assert_eq!(ended(&mut waits).error, "timed out");
+    assert_eq!(scene.reached(V4, 8080), before);
+}
+
+#[test]
+fn a_listener_that_still_answers_somebody_waits_as_any_other() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    const OTHER: &str = "192.0.2.11";
+    let attempt = |to, seconds| Attempt::new("turn-late", to, 443).other(seconds);
+    let without = attempt(V4, "1").outside(network.dev(), AGENT).unwrap();
+    assert!(without.ok && scene.reached(V4, 443) > 0, "{without:?}");
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    shell.begin(&attempt(OTHER, "6")).unwrap();
+    let request = scene.held();
+    assert_eq!(request["destination"]["address"], OTHER);
+    let sum = shell.line_with("{").unwrap();
+    let sum: serde_json::Value = serde_json::from_str(&sum).unwrap();
+    assert!(sum["tries"].as_u64() > Some(100), "{sum}");
+    assert_eq!(sum["connected"], 0, "{sum}");
+    assert_eq!(scene.reached(OTHER, 443), 0, "{sum}");
+}
+
+#[test]
+fn what_fails_before_it_waits_leaves_nothing_behind() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, &format!("nowhere {V4} 443"));
+    assert!(ended(&mut shell).ok);
+    eventually("nothing waits", || {
+        scene.pending().iter().all(|one| one["held"] == false)
+    })
+    .unwrap();
+    assert_eq!(scene.reached(V4, 443), 0);
+}
+
+#[test]
+fn what_is_inside_gives_itself_no_patience() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut shell = scene.shell();
+    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let inner = scene.place("inner.toml");
+    std::fs::write(&inner, scene::POLICY.replace("asks", "inner")).unwrap();
+    let (guard, client) = (guard.display(), scene.client());
+    let narrow = scene.place("narrow.toml");
+    std::fs::write(&narrow, scene::POLICY).unwrap();
+    let narrow = narrow.display();
+    for hold in ["", "--hold 60s"] {
+        shell
+            .tell(&format!(
+                "{guard} run {hold} --policy {narrow} -- python3 {client} blocking {V4} 443"
+            ))
+            .unwrap();
+        assert_eq!(ended(&mut shell).error, "EPERM", "{hold}");
+    }
+}
+
+#[test]
+fn more_than_there_are_questions_end_and_the_asked_ones_stay() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    scene.begin(&mut shell, "spread 2001:db8:7:%::10 443 80");
+    eventually("as many are asked about as may be", || {
+        scene.pending().len() == 64
+    })
+    .unwrap();
+    let ids = |scene: &Scene<'_>| -> Vec<String> {
+        let pending = scene.pending();
+        pending
+            .iter()
+            .map(|one| scene::id(one).to_owned())
+            .collect()
+    };
+    let first = ids(&scene);
+    for _ in 0..16 {
+        assert_eq!(ended(&mut shell).error, "ECONNABORTED");
+    }
+    thread::sleep(patience(Duration::from_secs(2)));
+    assert_eq!(ids(&scene), first, "they are the same questions still");
+    scene.answer(&["approve", &first[0]]);
+    assert!(ended(&mut shell).ok);
+}
+
+#[test]
+fn a_no_to_a_session_holds_for_the_sessions_inside_it() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let _watcher = scene.watcher();
+    let mut shell = scene.shell();
+    let guard = guard_lab::bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let inner = scene.place("inner.toml");
+    std::fs::write(&inner, scene::POLICY.replace("asks", "inner")).unwrap();
+    let nested = |shell: &mut Shell| {
+        let (guard, client) = (guard.display(), scene.client());
+        let run = format!(
+            "{guard} run --policy {} -- python3 {client} blocking {V4} 443 &",
+            inner.display()
+        );
+        shell.tell(&run).unwrap();
+    };
+    // Without a no, a question waits for an answer, which lets it go on.
+    nested(&mut shell);
+    scene.answer(&["approve", id(&scene.held()), "--connections", "1"]);
+    assert!(ended(&mut shell).ok);
+    scene.begin(&mut shell, &format!("blocking {V4} 443"));
+    scene.answer(&["deny", id(&scene.held())]);
+    assert!(!ended(&mut shell).ok);
+    let reached = scene.reached(V4, 443);
+    nested(&mut shell);
+    let refused = ended(&mut shell);
+    assert!(!refused.ok, "{refused:?}");
+    assert!(scene.pending().is_empty(), "{:?}", scene.pending());
+    assert_eq!(scene.reached(V4, 443), reached);
+}

@@ -1,0 +1,230 @@
+//! Compiled dependencies, for a clone that has none yet: it takes them out of the cache, or puts in what it has compiled.
+//!
+//! cargo itself judges whether what it finds is what it would have compiled, by its fingerprints.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+
+use crate::build;
+use crate::cache::{self, Cache};
+use crate::shell::{cargo, read, root, run, say, which};
+
+/// The kind of entry in the cache, and its one file.
+const KIND: &str = "dependencies";
+const ARCHIVE: &str = "debug.tar.zst";
+/// Where cargo keeps what it has compiled, below the directory of a profile.
+const DIRS: [&str; 3] = [".fingerprint", "build", "deps"];
+/// Where an archive is unpacked, below `target`, until it is whole.
+const UNFINISHED: &str = "dependencies.unfinished";
+
+/// What is to be done about them.
+pub(crate) struct Dependencies {
+    cache: Cache,
+    key: String,
+    /// Whether this clone had compiled nothing of its own, and the cache had nothing for it.
+    is_cold: bool,
+}
+
+/// Puts what the cache has where cargo looks for it. What goes wrong costs time and nothing else, and is said.
+///
+/// # Errors
+///
+/// That nothing says what they would be made from, or that there is nowhere to keep them.
+pub(crate) fn restore() -> Result<Dependencies> {
+    let cache = Cache::open()?;
+    let key = key()?;
+    let archive = cache.path(&format!("{KIND}-{key}")).join(ARCHIVE);
+    let mut dependencies = Dependencies {
+        cache,
+        key,
+        is_cold: false,
+    };
+    if has_compiled() {
+        return Ok(dependencies);
+    }
+    if !archive.is_file() {
+        say(&format!(
+            "no compiled dependencies at {}: compiling them, which takes some ten minutes on two processors",
+            archive.display()
+        ));
+        dependencies.is_cold = true;
+        return Ok(dependencies);
+    }
+    if let Err(problem) = unpack(&archive) {
+        say(&format!(
+            "{} is damaged ({problem:#}): compiling the dependencies, and making it anew",
+            archive.display()
+        ));
+        let _ = fs::remove_dir_all(archive.parent().unwrap_or(&archive));
+        dependencies.is_cold = true;
+    }
+    Ok(dependencies)
+}
+
+impl Dependencies {
+    /// Keeps them for the next clone, where they have all just been compiled here: of a directory that has been in use for
+    /// long nobody knows what is still wanted.
+    pub(crate) fn keep(&self) {
+        if !self.is_cold {
+            return;
+        }
+        if let Err(problem) = self.cache.entry(KIND, &self.key, pack) {
+            say(&format!(
+                "the compiled dependencies are not kept for the next clone: {problem:#}"
+            ));
+        }
+    }
+}
+
+/// Whether cargo has compiled this workspace's own crates here.
+fn has_compiled() -> bool {
+    let made = fs::read_dir(build::tested().join(DIRS[0]));
+    let mut made = made.into_iter().flatten().flatten();
+    made.any(|entry| entry.file_name().to_string_lossy().starts_with("guard-"))
+}
+
+/// The compiler, the versions and features, the profile, and what else cargo's fingerprints are made from.
+fn key() -> Result<String> {
+    let file =
+        |name: &str| fs::read(root().join(name)).with_context(|| format!("cannot read {name}"));
+    let told: BTreeSet<_> = env::vars_os()
+        .filter(|(name, _)| {
+            let name = name.to_string_lossy();
+            name.starts_with("CARGO_PROFILE_") || ["CARGO_HOME", "RUSTFLAGS"].contains(&&*name)
+        })
+        .collect();
+    cache::key(&[
+        read(Command::new("rustc").arg("-vV"))?.into_bytes(),
+        file("Cargo.lock")?,
+        file("Cargo.toml")?,
+        format!("{told:?}").into_bytes(),
+    ])
+}
+
+/// Unpacks an archive whole, and only then puts what is in it in place.
+fn unpack(archive: &Path) -> Result<()> {
+    let into = build::tested();
+    let unfinished = into.with_file_name(UNFINISHED);
+    cache::remove(&unfinished)?;
+    fs::create_dir_all(&unfinished)?;
+    let unpacked = run(compressed("-x", archive, &unfinished)?.stderr(Stdio::null()))
+        .and_then(|()| move_into(&unfinished, &into));
+    cache::remove(&unfinished)?;
+    unpacked
+}
+
+fn move_into(from: &Path, to: &Path) -> Result<()> {
+    for dir in DIRS {
+        fs::create_dir_all(to.join(dir))?;
+        for entry in fs::read_dir(from.join(dir))? {
+            let entry = entry?;
+            let place = to.join(dir).join(entry.file_name());
+            // What this program itself was made of is there already, and what comes is the same.
+            if place.is_dir() {
+                fs::remove_dir_all(&place)?;
+            }
+            fs::rename(entry.path(), place)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes an archive of all that is not of this workspace.
+fn pack(dir: &Path) -> Result<()> {
+    let ours = ours()?;
+    let from = build::tested();
+    let mut list = String::new();
+    for part in DIRS {
+        for entry in fs::read_dir(from.join(part))? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if !ours.contains(stem(&name)) {
+                list.push_str(&format!("{part}/{name}\n"));
+            }
+        }
+    }
+    let names = dir.join("names");
+    fs::write(&names, list)?;
+    let archive = dir.join(ARCHIVE);
+    run(compressed("-c", &archive, &from)?
+        .arg("--files-from")
+        .arg(&names))
+}
+
+/// tar with what is fast at packing, and checks what it unpacks.
+fn compressed(verb: &str, archive: &Path, dir: &Path) -> Result<Command> {
+    ensure!(
+        which("zstd").is_some(),
+        "zstd is not here: install it with your system's package manager"
+    );
+    let mut tar = Command::new("tar");
+    // With the times as they are: cargo compares them.
+    tar.args([verb, "--format=posix", "--use-compress-program=zstd -T0 -3"])
+        .arg("-f")
+        .arg(archive)
+        .arg("-C")
+        .arg(dir);
+    Ok(tar)
+}
+
+/// The names of this workspace's packages and of what is built of them, as they begin the names of files.
+fn ours() -> Result<BTreeSet<String>> {
+    let metadata = read(cargo().args(["metadata", "--no-deps", "--format-version=1", "--locked"]))?;
+    let metadata: Value = serde_json::from_str(&metadata)?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let mut names = BTreeSet::new();
+    for package in list(&metadata["packages"]) {
+        names.insert(text(&package["name"]));
+        for target in list(&package["targets"]) {
+            let name = text(&target["name"]).replace('-', "_");
+            names.insert(format!("lib{name}"));
+            names.insert(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Of `libserde-0123456789abcdef.rlib`, `libserde`.
+fn stem(name: &str) -> &str {
+    let name = name.split('.').next().unwrap_or(name);
+    match name.rsplit_once('-') {
+        Some((stem, hash)) if hash.len() == 16 => stem,
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ours_is_told_by_its_name() -> Result<()> {
+        let ours = ours()?;
+        let is_ours = |name: &str| ours.contains(stem(name));
+        for name in [
+            "guard-user-0123456789abcdef",
+            "libguard_user-0123456789abcdef.rlib",
+            "guard_user-0123456789abcdef.d",
+            "suites-0123456789abcdef",
+            "launch_probe-0123456789abcdef",
+            "build_script_build-0123456789abcdef",
+            "xtask-0123456789abcdef.1a2b3c.rcgu.o",
+        ] {
+            assert!(is_ours(name), "{name}");
+        }
+        for name in [
+            "serde-0123456789abcdef",
+            "libserde-0123456789abcdef.rmeta",
+            "libserde_derive-0123456789abcdef.so",
+        ] {
+            assert!(!is_ours(name), "{name}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,91 @@
+//! Developers' commands for guard, run as `cargo xtask COMMAND`.
+
+pub mod build;
+mod cache;
+pub mod clients;
+mod dependencies;
+mod ebpf;
+mod escapes;
+mod install;
+pub mod lab;
+mod lint;
+mod package;
+mod run;
+pub mod shell;
+mod test;
+mod timings;
+mod toolchain;
+mod vm;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Developers' commands for guard.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Measure speed and memory, beside no guard and beside peers
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// What to measure, and how: `--help` tells
+        #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
+        args: Vec<String>,
+    },
+    /// Build the eBPF object, then target/release/guard and target/release/guardd
+    Build,
+    /// Show the guard at work, against a network that plays production
+    Demo,
+    /// Try every way round the guard that is known, and print what came of each
+    Escapes {
+        /// Write docs/escapes.md anew
+        #[arg(long)]
+        write: bool,
+    },
+    /// Check format, lints, and the licences and sources of dependencies
+    Lint,
+    /// Make the packages that people install, in target/package
+    Package(package::PackageArgs),
+    /// Run a command under the guard, on this machine's own network
+    Run {
+        /// The policy: a file, or a name that a running guardd knows [default: policies/default.toml]
+        #[arg(long)]
+        policy: Option<PathBuf>,
+        /// The command and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Run every test, the privileged ones included
+    Test(test::TestArgs),
+    /// Run the privileged tests in throw-away machines, with other kernels and systemd as PID 1
+    Vm(vm::VmArgs),
+}
+
+/// The command that the arguments of this process ask for.
+pub fn main() -> ExitCode {
+    let done = match Args::parse().command {
+        Command::Bench { args } => lab::measure("bench", &args),
+        Command::Build => build::build(),
+        Command::Demo => lab::measure("demo", &[]),
+        Command::Escapes { write } => escapes::escapes(write),
+        Command::Lint => lint::lint(),
+        Command::Package(args) => package::package(&args),
+        Command::Run { policy, command } => run::run(policy, &command),
+        Command::Test(args) => test::test(&args),
+        Command::Vm(args) => return vm::vm(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            shell::say(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! `cargo xtask test --gate`: what a change passes through.
+
+use std::panic::resume_unwind;
+use std::thread;
+
+use anyhow::Result;
+
+use super::nextest::Selection;
+use super::outcome::Outcome;
+use super::{obtain_clients, ran};
+use crate::timings::Timings;
+use crate::{build, dependencies, lab, lint, vm};
+
+/// Lints, tests on this kernel, and in a machine what no other place can tell. All that fails is told at once.
+///
+/// # Errors
+///
+/// That something could not be run at all.
+pub(super) fn run(timings: &Timings) -> Result<Outcome> {
+    timings.stage("what the lab needs", lab::equip)?;
+    let dependencies = timings.stage("compiled dependencies", dependencies::restore)?;
+    timings.stage("the kernel half", build::prepare)?;
+    let mut outcome = Outcome::default();
+    if let Err(problem) = lint::checks(timings) {
+        outcome.problems.push(format!("lint: {problem:#}"));
+    }
+    timings.stage("build", build::build_tests)?;
+    dependencies.keep();
+    let selection = Selection::default();
+    let clients = obtain_clients(timings, &selection)?;
+    // What a machine does takes one processor, and the tests here mostly wait.
+    let (here, there) = thread::scope(|scope| {
+        let there = scope.spawn(|| timings.stage("machine", || vm::gate(timings)));
+        let here = ran(timings, &selection, clients, &[]);
+        let there = there.join().unwrap_or_else(|panic| resume_unwind(panic));
+        (here, there)
+    });
+    outcome += here?;
+    outcome += there?;
+    Ok(outcome)
+}

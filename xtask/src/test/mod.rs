@@ -1,0 +1,144 @@
+//! `cargo xtask test`.
+
+mod gate;
+mod nextest;
+pub(crate) mod outcome;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::shell::{root, run};
+use crate::timings::Timings;
+use crate::{build, clients, dependencies, lab};
+use nextest::Selection;
+use outcome::Outcome;
+
+/// The environment variables by which the lab finds what `cargo xtask` has built and obtained: `guard_lab::bins`.
+const PROGRAMS: &str = "GUARD_BIN_DIR";
+const CLIENTS: &str = "GUARD_CLIENTS";
+
+/// `cargo xtask test`
+#[derive(Args)]
+pub(crate) struct TestArgs {
+    /// Only tests whose names begin so: a suite (`holes`), a part of it (`holes::udp`), or a module of a crate (`policy`)
+    #[arg(value_name = "NAME", value_parser = nextest::name)]
+    names: Vec<String>,
+    /// Only those that are left out otherwise, for they take long
+    #[arg(long)]
+    ignored: bool,
+    /// Lint as well, and run in a machine what this one cannot tell: all that CI runs
+    #[arg(long, conflicts_with_all = ["names", "ignored", "args"])]
+    gate: bool,
+    /// Arguments of `cargo nextest run`
+    #[arg(last = true)]
+    args: Vec<String>,
+}
+
+/// Runs tests, the privileged ones on this machine's kernel.
+///
+/// # Errors
+///
+/// That this machine cannot run all of them, or that one failed twice.
+pub(crate) fn test(args: &TestArgs) -> Result<()> {
+    let timings = Timings::begin();
+    let outcome = match args.gate {
+        true => gate::run(&timings),
+        false => {
+            let selection = Selection {
+                names: args.names.clone(),
+                ignored: args.ignored,
+                args: args.args.clone(),
+            };
+            here(&timings, &selection, &[])
+        }
+    };
+    end(&timings, outcome)
+}
+
+/// Runs one suite, with more in the environment of its tests.
+///
+/// # Errors
+///
+/// As [`test`].
+pub(crate) fn suite(name: &str, env: &[(&str, &Path)]) -> Result<()> {
+    let timings = Timings::begin();
+    let selection = Selection {
+        names: vec![format!("{name}::")],
+        ..Selection::default()
+    };
+    let outcome = here(&timings, &selection, env);
+    end(&timings, outcome)
+}
+
+/// Says how long all of it took, and as the last words what came of it.
+fn end(timings: &Timings, outcome: Result<Outcome>) -> Result<()> {
+    let kept = timings.end();
+    let outcome = outcome?;
+    outcome.print();
+    kept?;
+    outcome.verdict()
+}
+
+/// Builds, and runs them on this machine.
+fn here(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Result<Outcome> {
+    let is_privileged = selection.has_suites()?;
+    if is_privileged {
+        timings.stage("what the lab needs", lab::equip)?;
+    }
+    let dependencies = timings.stage("compiled dependencies", dependencies::restore)?;
+    timings.stage("the kernel half", build::prepare)?;
+    if is_privileged {
+        timings.stage("build", build::build_tests)?;
+        dependencies.keep();
+    }
+    let clients = obtain_clients(timings, selection)?;
+    ran(timings, selection, clients, env)
+}
+
+/// Sees to it that real clients are here where the tests want them.
+fn obtain_clients(timings: &Timings, selection: &Selection) -> Result<Option<PathBuf>> {
+    if !selection.has(clients::SUITE)? {
+        return Ok(None);
+    }
+    timings.stage("real clients", clients::obtain).map(Some)
+}
+
+/// Runs what is built.
+fn ran(
+    timings: &Timings,
+    selection: &Selection,
+    clients: Option<PathBuf>,
+    env: &[(&str, &Path)],
+) -> Result<Outcome> {
+    if selection.has_suites()? {
+        // It tells what this kernel lacks, once and not with each test.
+        run(&mut std::process::Command::new(build::tested().join("guard-lab")).arg("fit"))?;
+    }
+    let mut env: Vec<_> = env
+        .iter()
+        .map(|(name, value)| (*name, value.as_os_str().to_owned()))
+        .collect();
+    env.push((PROGRAMS, build::tested().into()));
+    env.extend(clients.map(|dir| (CLIENTS, dir.into())));
+    let mut outcome = timings.stage("tests on this kernel", || {
+        nextest::run(timings, selection, &env)
+    })?;
+    if selection.is_all() {
+        outcome += timings.stage("tests in documents of the code", nextest::documents)?;
+    }
+    ensure!(outcome.ran() > 0, "no test has such a name");
+    Ok(outcome)
+}
+
+/// The names of the suites: the modules of the one program that they are.
+pub(crate) fn suites() -> Result<Vec<String>> {
+    let main = std::fs::read_to_string(root().join("tests/tests/main.rs"))?;
+    let names = main
+        .lines()
+        .filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'))
+        // It is a guardd that suites start.
+        .filter(|name| *name != "half");
+    Ok(names.map(str::to_owned).collect())
+}

@@ -1,0 +1,387 @@
+//! cargo-nextest: each test in a process of its own, several at once, and what came of them as JUnit has it.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use roxmltree::{Document, Node};
+use serde_json::Value;
+
+use super::outcome::{Flaky, Outcome};
+use crate::build;
+use crate::install;
+use crate::shell::{cargo_by, read, say, target, text};
+use crate::timings::Timings;
+
+/// Installed where there is none.
+const VERSION: &str = "0.9.143";
+/// What it ends with where a test failed, and nothing else is wrong:
+/// <https://docs.rs/nextest-metadata/latest/nextest_metadata/enum.NextestExitCode.html>.
+const TESTS_FAILED: i32 = 100;
+/// The same where there was none to be run.
+const NO_TESTS: i32 = 4;
+/// The profiles in `.config/nextest.toml`: for the first time, and alone.
+const FIRST: &str = "default";
+const AGAIN: &str = "again";
+
+/// Which tests.
+#[derive(Clone, Default)]
+pub(super) struct Selection {
+    /// What their names begin with; none: all.
+    pub(super) names: Vec<String>,
+    /// Only those that are ignored otherwise.
+    pub(super) ignored: bool,
+    /// Arguments of `cargo nextest run`.
+    pub(super) args: Vec<String>,
+}
+
+/// Whether an argument can begin the name of a test.
+pub(super) fn name(argument: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
+    match !argument.is_empty() && argument.chars().all(fits) {
+        true => Ok(argument.to_owned()),
+        false => {
+            Err("names of tests have letters, digits, _ and ::, as in `holes::udp`".to_owned())
+        }
+    }
+}
+
+impl Selection {
+    pub(super) fn is_all(&self) -> bool {
+        self.names.is_empty() && !self.ignored && self.args.is_empty()
+    }
+
+    /// Whether tests of a suite may be among them.
+    pub(super) fn has(&self, suite: &str) -> Result<bool> {
+        let first = |name: &str| name.split("::").next().unwrap_or(name).to_owned();
+        // The name of a suite that is not written out is one, too.
+        let may_be = |name: &String| match name.contains("::") {
+            true => first(name) == suite,
+            false => suite.starts_with(&**name),
+        };
+        Ok(self.names.is_empty() || self.names.iter().any(may_be))
+    }
+
+    /// Whether tests of any suite may be.
+    pub(super) fn has_suites(&self) -> Result<bool> {
+        for suite in super::suites()? {
+            if self.has(&suite)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn arguments(&self) -> Result<Vec<OsString>> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        if !self.has_suites()? {
+            // The programs and the suites need not be built.
+            arguments.push("--lib".into());
+        }
+        if !self.names.is_empty() {
+            let tests = self.names.iter().map(|name| format!("test(/^{name}/)"));
+            arguments.push("-E".into());
+            arguments.push(tests.collect::<Vec<_>>().join(" | ").into());
+        }
+        if self.ignored {
+            arguments.extend(["--run-ignored", "only"].map(OsString::from));
+        }
+        Ok(arguments)
+    }
+}
+
+/// Runs them, and those that fail once more, each alone.
+///
+/// # Errors
+///
+/// That they could not be run.
+pub(super) fn run(
+    timings: &Timings,
+    selection: &Selection,
+    env: &[(&str, OsString)],
+) -> Result<Outcome> {
+    obtain()?;
+    let arguments = selection.arguments()?;
+    let mut first: Vec<OsString> = arguments.clone();
+    first.extend(selection.args.iter().map(OsString::from));
+    let tests = ran(FIRST, &first, env)?;
+    for test in &tests {
+        timings.test(&test.suite(), &test.name, test.seconds);
+    }
+    let (failed, passed): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| test.failed);
+    let mut outcome = Outcome {
+        passed: passed.len(),
+        skipped: skipped(&arguments, env)?,
+        ..Outcome::default()
+    };
+    if !failed.is_empty() {
+        say(&format!(
+            "{} failed, and run once more, each alone",
+            failed.len()
+        ));
+        again(failed, env, &mut outcome)?;
+    }
+    Ok(outcome)
+}
+
+/// Sorts those that failed into those that are flaky and those that fail.
+fn again(failed: Vec<Test>, env: &[(&str, OsString)], outcome: &mut Outcome) -> Result<()> {
+    let these = failed.iter().map(Test::expression).collect::<Vec<_>>();
+    let arguments = [
+        "-E".into(),
+        these.join(" | ").into(),
+        "--run-ignored".into(),
+        "all".into(),
+    ];
+    let second = ran(AGAIN, &arguments, env)?;
+    for test in failed {
+        let same = |other: &&Test| other.binary == test.binary && other.name == test.name;
+        match second.iter().find(same) {
+            Some(other) if !other.failed => {
+                outcome.passed += 1;
+                outcome.flaky.push(Flaky {
+                    name: test.whole_name(),
+                    failed: test.said,
+                    passed: other.said.clone(),
+                });
+            }
+            _ => outcome.failed.push(test.whole_name()),
+        }
+    }
+    Ok(())
+}
+
+/// A test that ran.
+#[derive(Debug)]
+struct Test {
+    /// As nextest calls the program that it is in.
+    binary: String,
+    name: String,
+    seconds: f64,
+    failed: bool,
+    /// All that it wrote.
+    said: String,
+}
+
+impl Test {
+    /// The suite, or the crate and its module.
+    fn suite(&self) -> String {
+        let first = self.name.split("::").next().unwrap_or_default();
+        match self.binary.split_once("::") {
+            Some((_, "suites")) => first.to_owned(),
+            _ => format!("{} {first}", self.binary),
+        }
+    }
+
+    fn whole_name(&self) -> String {
+        format!("{} {}", self.binary, self.name)
+    }
+
+    fn expression(&self) -> String {
+        format!("(binary_id(={}) & test(={}))", self.binary, self.name)
+    }
+}
+
+/// Runs some in a profile.
+fn ran(profile: &str, arguments: &[OsString], env: &[(&str, OsString)]) -> Result<Vec<Test>> {
+    let report = report(profile);
+    // An earlier run's says nothing about this one.
+    let _ = fs::remove_file(&report);
+    let mut nextest = nextest("run", env);
+    nextest.args(["--profile", profile]).args(arguments);
+    let status = nextest
+        .status()
+        .with_context(|| format!("cannot start {}", text(&nextest)))?;
+    match status.code() {
+        Some(0 | TESTS_FAILED) => {}
+        Some(NO_TESTS) => bail!("no test has such a name"),
+        _ => bail!("{} failed ({status})", text(&nextest)),
+    }
+    let junit = fs::read_to_string(&report)
+        .with_context(|| format!("nextest has left no {}", report.display()))?;
+    let tests = parse(&junit).with_context(|| format!("cannot read {}", report.display()))?;
+    let any_failed = tests.iter().any(|test| test.failed);
+    ensure!(
+        any_failed || status.success(),
+        "nextest says that a test failed, and {} does not say which",
+        report.display()
+    );
+    Ok(tests)
+}
+
+/// How many of them are left out because they are ignored.
+fn skipped(arguments: &[OsString], env: &[(&str, OsString)]) -> Result<usize> {
+    let mut list = nextest("list", env);
+    list.args(["--message-format", "json"]).args(arguments);
+    let list: Value = serde_json::from_str(&read(&mut list)?)?;
+    let suites = list["rust-suites"].as_object().into_iter().flatten();
+    let tests = suites.flat_map(|(_, suite)| suite["testcases"].as_object().into_iter().flatten());
+    let is_skipped = |test: &Value| {
+        test["filter-match"]["status"] == "mismatch" && test["filter-match"]["reason"] == "ignored"
+    };
+    Ok(tests.filter(|(_, test)| is_skipped(test)).count())
+}
+
+/// Runs the examples in documentation, which nextest does not.
+///
+/// # Errors
+///
+/// That cargo cannot be started.
+pub(super) fn documents() -> Result<Outcome> {
+    let mut cargo = build::workspace(&["test", "--doc", "--no-fail-fast"]);
+    let output = cargo.args(["--exclude", "guard-bench"]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut outcome = Outcome::default();
+    for line in said.lines().filter_map(|line| line.strip_prefix("test ")) {
+        match line.rsplit_once(" ... ") {
+            Some((_, "ok")) => outcome.passed += 1,
+            Some((_, "ignored")) => outcome.skipped += 1,
+            Some((name, "FAILED")) => outcome.failed.push(name.to_owned()),
+            _ => {}
+        }
+    }
+    if !output.status.success() {
+        eprint!("{said}{}", String::from_utf8_lossy(&output.stderr));
+        if outcome.failed.is_empty() {
+            outcome
+                .problems
+                .push(format!("{} failed ({})", text(&cargo), output.status));
+        }
+    }
+    Ok(outcome)
+}
+
+fn nextest(verb: &str, env: &[(&str, OsString)]) -> Command {
+    // A job in the background of a script ignores these, and so would what the tests interrupt.
+    let mut by = Command::new("env");
+    by.arg("--default-signal=INT,QUIT");
+    let mut nextest = cargo_by(by);
+    nextest
+        .args(["nextest", verb, "--locked", "--workspace"])
+        .args(["--exclude", "guard-ebpf", "--exclude", "guard-bench"])
+        .arg("--target-dir")
+        .arg(target())
+        .envs(env.iter().map(|(name, value)| (name, value)));
+    if let Ok(path) = install::path_with_tools() {
+        nextest.env("PATH", path);
+    }
+    nextest
+}
+
+fn obtain() -> Result<()> {
+    let version = read(&mut {
+        let mut v = Command::new("cargo-nextest");
+        v.args(["nextest", "--version"])
+            .env("PATH", install::path_with_tools()?);
+        v
+    });
+    match version {
+        Ok(_) => Ok(()),
+        Err(_) => install::cargo_install(
+            "cargo-nextest",
+            VERSION,
+            "it runs the tests beside each other",
+        ),
+    }
+}
+
+fn report(profile: &str) -> PathBuf {
+    target().join("nextest").join(profile).join("junit.xml")
+}
+
+/// Reads a report: a `testsuite` for each program, a `testcase` for each test.
+fn parse(junit: &str) -> Result<Vec<Test>> {
+    let document = Document::parse(junit)?;
+    let cases = document
+        .descendants()
+        .filter(|node| node.has_tag_name("testcase"));
+    cases.map(|case| test(&case)).collect()
+}
+
+fn test(case: &Node<'_, '_>) -> Result<Test> {
+    let attribute = |node: &Node<'_, '_>, name: &str| {
+        let value = node.attribute(name).map(str::to_owned);
+        value.with_context(|| format!("<{}> has no {name}", node.tag_name().name()))
+    };
+    let children = |tag| {
+        case.children()
+            .filter(move |child: &Node<'_, '_>| child.has_tag_name(tag))
+    };
+    let said: BTreeSet<_> = ["failure", "error", "system-out", "system-err"].into();
+    let said = case
+        .children()
+        .filter(|child| said.contains(child.tag_name().name()));
+    let said: Vec<_> = said
+        .filter_map(|child| child.text())
+        .map(str::trim_end)
+        .collect();
+    Ok(Test {
+        binary: attribute(case, "classname")?,
+        name: attribute(case, "name")?,
+        seconds: attribute(case, "time")?.parse()?,
+        failed: children("failure")
+            .chain(children("error"))
+            .next()
+            .is_some(),
+        said: said.join("\n"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const JUNIT: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="nextest-run" tests="3" failures="1" errors="0" time="2.1">
+    <testsuite name="guard-lab::suites" tests="2" disabled="0" errors="0" failures="1">
+        <testcase name="holes::udp" classname="guard-lab::suites" time="1.500"/>
+        <testcase name="ends::one" classname="guard-lab::suites" time="0.250">
+            <failure type="test failure with exit code 101">thread panicked: &lt;it&gt;</failure>
+            <system-out>out</system-out>
+            <system-err>err</system-err>
+        </testcase>
+    </testsuite>
+    <testsuite name="guard-user" tests="1" disabled="0" errors="0" failures="0">
+        <testcase name="policy::tests::one" classname="guard-user" time="0.010"/>
+    </testsuite>
+</testsuites>"#;
+
+    #[test]
+    fn a_report_says_what_came_of_each() -> Result<()> {
+        let tests = parse(JUNIT)?;
+        let failed: Vec<_> = tests.iter().filter(|test| test.failed).collect();
+        assert_eq!(failed.len(), 1);
+        assert_eq!(failed[0].whole_name(), "guard-lab::suites ends::one");
+        assert_eq!(failed[0].said, "thread panicked: <it>\nout\nerr");
+        let suites: Vec<_> = tests.iter().map(Test::suite).collect();
+        assert_eq!(suites, ["holes", "ends", "guard-user policy"]);
+        assert!((tests[0].seconds - 1.5).abs() < 1e-9);
+        Ok(())
+    }
+
+    #[test]
+    fn who_names_a_module_builds_no_suite() -> Result<()> {
+        let selection = |names: &[&str]| Selection {
+            names: names.iter().map(ToString::to_string).collect(),
+            ..Selection::default()
+        };
+        assert!(selection(&[]).has_suites()?);
+        assert!(selection(&["holes::udp"]).has_suites()?);
+        assert!(selection(&["hol"]).has_suites()?);
+        assert!(!selection(&["cli::watch", "judge"]).has_suites()?);
+        assert!(selection(&["clients"]).has("clients")?);
+        assert!(!selection(&["holes"]).has("clients")?);
+        Ok(())
+    }
+
+    #[test]
+    fn a_name_that_no_test_can_have_is_refused() {
+        assert!(name("holes::udp").is_ok());
+        for wrong in ["", "a b", "x)|test(/", "--test"] {
+            assert!(name(wrong).is_err(), "{wrong}");
+        }
+    }
+}
