@@ -6,19 +6,28 @@ use std::collections::BTreeSet;
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::build;
 use crate::cache::{self, Cache};
-use crate::shell::{cargo, read, root, run, say, which};
+use crate::shell::{cargo, read, root, run, say, target, which};
 
-/// The kind of entry in the cache, and its one file.
+/// The kind of entry in the cache, its archive, and a file that says that what clippy looks at is in it, too.
 const KIND: &str = "dependencies";
-const ARCHIVE: &str = "debug.tar.zst";
-/// Where cargo keeps what it has compiled, below the directory of a profile.
+const ARCHIVE: &str = "target.tar.zst";
+const LINTED: &str = "linted";
+/// Where cargo compiles, below `target`: for the user half, for the kernel half, and to lint that.
+const PROFILES: [&str; 5] = [
+    "debug",
+    "bpf/release",
+    "bpf/bpfel-unknown-none/release",
+    "bpf/debug",
+    "bpf/bpfel-unknown-none/debug",
+];
+/// What it keeps there.
 const DIRS: [&str; 3] = [".fingerprint", "build", "deps"];
 /// Where an archive is unpacked, below `target`, until it is whole.
 const UNFINISHED: &str = "dependencies.unfinished";
@@ -27,8 +36,19 @@ const UNFINISHED: &str = "dependencies.unfinished";
 pub(crate) struct Dependencies {
     cache: Cache,
     key: String,
-    /// Whether this clone had compiled nothing of its own, and the cache had nothing for it.
-    is_cold: bool,
+    found: Found,
+}
+
+/// What was there.
+#[derive(Clone, Copy, PartialEq)]
+enum Found {
+    /// This clone has compiled before: of a directory that has been in use for long nobody knows what is still wanted.
+    Own,
+    /// They came out of the cache, with those that clippy looks at or without.
+    Cached {
+        linted: bool,
+    },
+    Nothing,
 }
 
 /// Puts what the cache has where cargo looks for it. What goes wrong costs time and nothing else, and is said.
@@ -39,41 +59,51 @@ pub(crate) struct Dependencies {
 pub(crate) fn restore() -> Result<Dependencies> {
     let cache = Cache::open()?;
     let key = key()?;
-    let archive = cache.path(&format!("{KIND}-{key}")).join(ARCHIVE);
-    let mut dependencies = Dependencies {
-        cache,
-        key,
-        is_cold: false,
+    let entry = cache.path(&format!("{KIND}-{key}"));
+    let found = match has_compiled() {
+        true => Found::Own,
+        false => from_cache(&entry),
     };
-    if has_compiled() {
-        return Ok(dependencies);
-    }
+    Ok(Dependencies { cache, key, found })
+}
+
+fn from_cache(entry: &Path) -> Found {
+    let archive = entry.join(ARCHIVE);
     if !archive.is_file() {
         say(&format!(
-            "no compiled dependencies at {}: compiling them, which takes some ten minutes on two processors",
-            archive.display()
+            "no compiled dependencies in {}: compiling them, which takes some ten minutes on two processors",
+            entry.display()
         ));
-        dependencies.is_cold = true;
-        return Ok(dependencies);
+        return Found::Nothing;
     }
-    if let Err(problem) = unpack(&archive) {
-        say(&format!(
-            "{} is damaged ({problem:#}): compiling the dependencies, and making it anew",
-            archive.display()
-        ));
-        let _ = fs::remove_dir_all(archive.parent().unwrap_or(&archive));
-        dependencies.is_cold = true;
+    match unpack(&archive) {
+        Ok(()) => Found::Cached {
+            linted: entry.join(LINTED).exists(),
+        },
+        Err(problem) => {
+            say(&format!(
+                "cannot use {} ({problem:#}): compiling the dependencies, and making it anew",
+                archive.display()
+            ));
+            let _ = fs::remove_dir_all(entry);
+            Found::Nothing
+        }
     }
-    Ok(dependencies)
 }
 
 impl Dependencies {
-    /// Keeps them for the next clone, where they have all just been compiled here: of a directory that has been in use for
-    /// long nobody knows what is still wanted.
-    pub(crate) fn keep(&self) {
-        if !self.is_cold {
+    /// Keeps them for the next clone, where it would not find them; `linted`, where clippy has looked at all.
+    pub(crate) fn keep(&self, linted: bool) {
+        let is_more = match self.found {
+            Found::Own => false,
+            Found::Cached { linted: had } => linted && !had,
+            Found::Nothing => true,
+        };
+        if !is_more {
             return;
         }
+        let _ = fs::remove_dir_all(self.cache.path(&format!("{KIND}-{}", self.key)));
+        let pack = |dir: &Path| pack(dir, linted);
         if let Err(problem) = self.cache.entry(KIND, &self.key, pack) {
             say(&format!(
                 "the compiled dependencies are not kept for the next clone: {problem:#}"
@@ -109,51 +139,64 @@ fn key() -> Result<String> {
 
 /// Unpacks an archive whole, and only then puts what is in it in place.
 fn unpack(archive: &Path) -> Result<()> {
-    let into = build::tested();
-    let unfinished = into.with_file_name(UNFINISHED);
+    let unfinished = target().join(UNFINISHED);
     cache::remove(&unfinished)?;
     fs::create_dir_all(&unfinished)?;
-    let unpacked = run(compressed("-x", archive, &unfinished)?.stderr(Stdio::null()))
-        .and_then(|()| move_into(&unfinished, &into));
+    let unpacked = run(&mut compressed("-x", archive, &unfinished)?).and_then(|()| {
+        for place in places() {
+            move_into(&unfinished.join(&place), &target().join(&place))?;
+        }
+        Ok(())
+    });
     cache::remove(&unfinished)?;
     unpacked
 }
 
+/// Where cargo keeps what it has compiled, below `target`.
+fn places() -> impl Iterator<Item = String> {
+    let places = |profile| DIRS.map(move |dir| format!("{profile}/{dir}"));
+    PROFILES.into_iter().flat_map(places)
+}
+
 fn move_into(from: &Path, to: &Path) -> Result<()> {
-    for dir in DIRS {
-        fs::create_dir_all(to.join(dir))?;
-        for entry in fs::read_dir(from.join(dir))? {
-            let entry = entry?;
-            let place = to.join(dir).join(entry.file_name());
-            // What this program itself was made of is there already, and what comes is the same.
-            if place.is_dir() {
-                fs::remove_dir_all(&place)?;
-            }
-            fs::rename(entry.path(), place)?;
+    if !from.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let place = to.join(entry.file_name());
+        // What this program itself was made of is there already, and what comes is the same.
+        if place.is_dir() {
+            fs::remove_dir_all(&place)?;
         }
+        fs::rename(entry.path(), place)?;
     }
     Ok(())
 }
 
 /// Makes an archive of all that is not of this workspace.
-fn pack(dir: &Path) -> Result<()> {
+fn pack(dir: &Path, linted: bool) -> Result<()> {
     let ours = ours()?;
-    let from = build::tested();
     let mut list = String::new();
-    for part in DIRS {
-        for entry in fs::read_dir(from.join(part))? {
+    for place in places() {
+        for entry in fs::read_dir(target().join(&place)).into_iter().flatten() {
             let name = entry?.file_name().to_string_lossy().into_owned();
             if !ours.contains(stem(&name)) {
-                list.push_str(&format!("{part}/{name}\n"));
+                list.push_str(&format!("{place}/{name}\n"));
             }
         }
     }
     let names = dir.join("names");
     fs::write(&names, list)?;
     let archive = dir.join(ARCHIVE);
-    run(compressed("-c", &archive, &from)?
+    run(compressed("-c", &archive, &target())?
         .arg("--files-from")
-        .arg(&names))
+        .arg(&names))?;
+    if linted {
+        fs::write(dir.join(LINTED), "")?;
+    }
+    Ok(())
 }
 
 /// tar with what is fast at packing, and checks what it unpacks.

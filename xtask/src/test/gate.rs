@@ -25,7 +25,7 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
         outcome.problems.push(format!("lint: {problem:#}"));
     }
     timings.stage("build", build::build_tests)?;
-    dependencies.keep();
+    dependencies.keep(true);
     let selection = Selection::default();
     let clients = obtain_clients(timings, &selection)?;
     // What a machine does takes one processor, and the tests here mostly wait.

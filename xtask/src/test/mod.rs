@@ -91,7 +91,7 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Resu
     timings.stage("the kernel half", build::prepare)?;
     if is_privileged {
         timings.stage("build", build::build_tests)?;
-        dependencies.keep();
+        dependencies.keep(false);
     }
     let clients = obtain_clients(timings, selection)?;
     ran(timings, selection, clients, env)

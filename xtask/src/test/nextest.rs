@@ -114,7 +114,7 @@ pub(super) fn run(
     let (failed, passed): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| test.failed);
     let mut outcome = Outcome {
         passed: passed.len(),
-        skipped: skipped(&arguments, env)?,
+        skipped: skipped(selection, &arguments, env)?,
         ..Outcome::default()
     };
     if !failed.is_empty() {
@@ -213,16 +213,22 @@ fn ran(profile: &str, arguments: &[OsString], env: &[(&str, OsString)]) -> Resul
 }
 
 /// How many of them are left out because they are ignored.
-fn skipped(arguments: &[OsString], env: &[(&str, OsString)]) -> Result<usize> {
+fn skipped(
+    selection: &Selection,
+    arguments: &[OsString],
+    env: &[(&str, OsString)],
+) -> Result<usize> {
     let mut list = nextest("list", env);
     list.args(["--message-format", "json"]).args(arguments);
     let list: Value = serde_json::from_str(&read(&mut list)?)?;
     let suites = list["rust-suites"].as_object().into_iter().flatten();
     let tests = suites.flat_map(|(_, suite)| suite["testcases"].as_object().into_iter().flatten());
-    let is_skipped = |test: &Value| {
-        test["filter-match"]["status"] == "mismatch" && test["filter-match"]["reason"] == "ignored"
+    let is_skipped = |(name, test): &(&String, &Value)| {
+        let names = &selection.names;
+        test["filter-match"]["reason"] == "ignored"
+            && (names.is_empty() || names.iter().any(|begin| name.starts_with(begin)))
     };
-    Ok(tests.filter(|(_, test)| is_skipped(test)).count())
+    Ok(tests.filter(is_skipped).count())
 }
 
 /// Runs the examples in documentation, which nextest does not.

@@ -35,8 +35,8 @@ fn drivers(scene: &Scene) -> [Driver; 9] {
         Driver::of(program, writes)
     };
     let node = "NODE_PATH=$CLIENTS/usr/share/nodejs node $PROGRAMS/driver.mjs";
-    let sqlx = format!("DATABASE_URL=postgres://app:{PASSWORD}@{HOST}/shop $PROGRAMS/sqlx");
-    put_example(scene, "sqlx");
+    let sqlx = format!("DATABASE_URL=postgres://app:{PASSWORD}@{HOST}/shop $PROGRAMS/with_sqlx");
+    put_example(scene, "with_sqlx");
     [
         python("psycopg", &["write", "copy"]),
         python("psycopg2", &["write"]),

@@ -1,4 +1,4 @@
-//! `DATABASE_URL=… sqlx read|write`: what a program does that uses sqlx.
+//! `DATABASE_URL=… with_sqlx read|write`: what a program does that uses sqlx.
 
 use std::env;
 
