@@ -236,3 +236,29 @@ fn two_labs_never_meet() {
     assert!(!production[0].reached().unwrap().is_empty());
     assert!(production[1].reached().unwrap().is_empty());
 }
+
+/// What becomes of tests that fail, shown by `cargo xtask test lab::on_purpose --ignored`.
+mod on_purpose {
+    use std::fs;
+    use std::path::Path;
+
+    /// Fails the first of three times, and so passes when it is run again.
+    #[test]
+    #[ignore = "it fails one time in three, to show that it is listed as flaky"]
+    fn fails_one_time_in_three() {
+        let count = Path::new(env!("CARGO_TARGET_TMPDIR")).join("one-time-in-three");
+        let before = fs::read(&count).map_or(0, |runs| runs.len());
+        match before {
+            2 => fs::remove_file(&count).unwrap(),
+            _ => fs::write(&count, "x".repeat(before + 1)).unwrap(),
+        }
+        println!("run {} of three", before + 1);
+        assert!(before > 0, "the first time of three");
+    }
+
+    #[test]
+    #[ignore = "it fails each time, to show that the run fails"]
+    fn fails_each_time() {
+        panic!("each time");
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -22,7 +23,7 @@ const HEAD: &str =
 ///
 /// That this machine cannot run the suite, or that a way ended otherwise than docs/escapes.md says; the table is printed
 /// all the same.
-pub(crate) fn escapes(write: bool) -> Result<()> {
+pub(crate) fn escapes(write: bool) -> Result<ExitCode> {
     let said = tempfile::tempdir()?;
     let page = root().join("docs/escapes.md");
     let mut env = vec![(SAID, said.path())];

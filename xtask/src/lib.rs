@@ -74,18 +74,20 @@ pub fn main() -> ExitCode {
         Command::Bench { args } => lab::measure("bench", &args),
         Command::Build => build::build(),
         Command::Demo => lab::measure("demo", &[]),
-        Command::Escapes { write } => escapes::escapes(write),
+        Command::Escapes { write } => return code(escapes::escapes(write)),
         Command::Lint => lint::lint(),
         Command::Package(args) => package::package(&args),
         Command::Run { policy, command } => run::run(policy, &command),
-        Command::Test(args) => test::test(&args),
+        Command::Test(args) => return code(test::test(&args)),
         Command::Vm(args) => return vm::vm(&args),
     };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            shell::say(&format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    code(done.map(|()| ExitCode::SUCCESS))
+}
+
+/// Says what went wrong.
+fn code(done: anyhow::Result<ExitCode>) -> ExitCode {
+    done.unwrap_or_else(|error| {
+        shell::say(&format!("{error:#}"));
+        ExitCode::FAILURE
+    })
 }

@@ -5,6 +5,7 @@ mod nextest;
 pub(crate) mod outcome;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -41,7 +42,7 @@ pub(crate) struct TestArgs {
 /// # Errors
 ///
 /// That this machine cannot run all of them, or that one failed twice.
-pub(crate) fn test(args: &TestArgs) -> Result<()> {
+pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
     let timings = Timings::begin();
     let outcome = match args.gate {
         true => gate::run(&timings),
@@ -62,7 +63,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
 /// # Errors
 ///
 /// As [`test`].
-pub(crate) fn suite(name: &str, env: &[(&str, &Path)]) -> Result<()> {
+pub(crate) fn suite(name: &str, env: &[(&str, &Path)]) -> Result<ExitCode> {
     let timings = Timings::begin();
     let selection = Selection {
         names: vec![format!("{name}::")],
@@ -73,12 +74,17 @@ pub(crate) fn suite(name: &str, env: &[(&str, &Path)]) -> Result<()> {
 }
 
 /// Says how long all of it took, and as the last words what came of it.
-fn end(timings: &Timings, outcome: Result<Outcome>) -> Result<()> {
+fn end(timings: &Timings, outcome: Result<Outcome>) -> Result<ExitCode> {
     let kept = timings.end();
-    let outcome = outcome?;
+    let mut outcome = outcome?;
+    outcome
+        .problems
+        .extend(kept.err().map(|problem| format!("{problem:#}")));
     outcome.print();
-    kept?;
-    outcome.verdict()
+    Ok(match outcome.verdict() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    })
 }
 
 /// Builds, and runs them on this machine.

@@ -65,6 +65,9 @@ impl Outcome {
             let names: Vec<_> = self.flaky.iter().map(|flaky| &*flaky.name).collect();
             println!("{} flaky: {}", names.len(), names.join(", "));
         }
+        if let Err(why) = self.verdict() {
+            println!("{why}");
+        }
         println!(
             "{} passed, {} failed, {} skipped",
             self.passed,
@@ -77,7 +80,7 @@ impl Outcome {
     ///
     /// Why the run as a whole has failed.
     pub(crate) fn verdict(&self) -> Result<()> {
-        ensure!(self.problems.is_empty(), "{}", self.problems.join("; "));
+        ensure!(self.problems.is_empty(), "not only tests have failed");
         let failed = self.failed.len();
         ensure!(failed == 0, "{failed} tests failed, and failed again");
         ensure!(
