@@ -1,12 +1,12 @@
 //! One attempt to reach the network, made by `guard-lab probe` in a process of its own.
 
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use crate::{Daemon, Side, bins};
+use crate::{Daemon, Side, bins, exec};
 
 /// What to try.
 #[derive(Clone, Debug)]
@@ -58,7 +58,7 @@ impl Attempt {
         self
     }
 
-    /// How long to wait for each answer, unless 1.5 seconds.
+    /// How long to wait for each answer, unless ten seconds.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = Some(timeout);
         self
@@ -105,10 +105,7 @@ impl Report {
     ///
     /// That there is no report on its standard output; with what was there instead.
     pub fn of(command: &mut Command) -> Result<Self> {
-        let output = command
-            .stdin(Stdio::null())
-            .output()
-            .with_context(|| format!("cannot start {command:?}"))?;
+        let output = exec::output(command)?;
         Self::parse(&String::from_utf8_lossy(&output.stdout)).with_context(|| {
             format!(
                 "{command:?} ({}) tried nothing: {}",

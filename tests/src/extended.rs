@@ -1,12 +1,8 @@
 //! Whoever had a raw socket before guardd came: a unit's process, which puts datagrams behind IPv6 extension headers.
 
-use std::time::Duration;
-
 use anyhow::Result;
 
-use crate::{Daemon, Production, Running, Unowned, bins};
-
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::{Daemon, PATIENCE, Production, Running, Unowned, bins};
 
 /// The process.
 #[derive(Debug)]

@@ -1,14 +1,13 @@
 //! Running `guard` against a lab's daemon.
 
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use crate::{Daemon, Running, mounts};
+use crate::{Daemon, Running, exec, mounts};
 
 /// A `guard` command, to be run on the daemon's machine.
 #[derive(Debug)]
@@ -90,21 +89,10 @@ impl<'d> Guard<'d> {
     ///
     /// # Errors
     ///
-    /// That it cannot be started. How it ended is in the output.
+    /// That it cannot be started, or does not end. How it ended is in the output.
     pub fn run(&self) -> Result<Output> {
         let mut command = self.command()?;
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {command:?}"))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            let text = self.input.as_deref().unwrap_or_default();
-            // It may end without reading all of it.
-            let _ = stdin.write_all(text.as_bytes());
-        }
-        let output = child.wait_with_output()?;
+        let output = exec::output_with(&mut command, self.input.as_deref().unwrap_or_default())?;
         Ok(Output {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

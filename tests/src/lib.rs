@@ -27,7 +27,7 @@ pub mod bins;
 mod cgroup;
 mod company;
 mod daemon;
-mod exec;
+pub mod exec;
 mod extended;
 mod fit;
 mod guard;
@@ -48,6 +48,7 @@ mod sys;
 mod tag;
 mod unowned;
 mod wait;
+mod watcher;
 
 pub use attempt::{Attempt, Report};
 pub use cgroup::Cgroup;
@@ -63,7 +64,8 @@ pub use shell::Shell;
 pub use steps::Stepped;
 pub use tag::Tag;
 pub use unowned::Unowned;
-pub use wait::{SLOWNESS, eventually, is_slow, patience};
+pub use wait::{PATIENCE, SLOWNESS, eventually, is_slow, patience};
+pub use watcher::Watcher;
 
 /// The ordinary user that plays the agent.
 pub const AGENT: u32 = 61234;

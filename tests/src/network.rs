@@ -14,7 +14,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use socket2::{Domain, Socket, Type};
 
 use crate::reap::Reaper;
-use crate::{Tag, exec, fit};
+use crate::{Tag, exec, fit, patience};
 
 /// The developer's machine, as production sees it.
 pub const DEV_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 253);
@@ -54,6 +54,9 @@ pub struct Network {
     prod: Side,
     _reaper: Reaper,
 }
+
+/// How long an answer may take, on a machine that has other things to do.
+const LIMIT: Duration = Duration::from_secs(10);
 
 impl Network {
     /// Makes one: about a tenth of a second.
@@ -121,7 +124,7 @@ route add default via {PROD_V6}"
     ///
     /// That the namespace cannot be entered. Whether somebody answered is in what this gives.
     pub fn call(&self, from: IpAddr, to: SocketAddr) -> Result<io::Result<()>> {
-        let limit = Duration::from_secs(2);
+        let limit = patience(LIMIT);
         self.prod.enter(|| {
             let tried = || {
                 let mut socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -14,10 +13,8 @@ use serde_json::Value;
 
 use crate::network::PROD_V4;
 use crate::server::sniff::{MARK, MARK_PORT};
-use crate::{Network, Side, bins, patience};
+use crate::{Network, PATIENCE, Side, bins, exec, patience};
 
-/// How long production may take to start, or to say what it has seen.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// Where it answers unless told otherwise.
 const TCP: &[u16] = &[22, 53, 80, 443, 2283, 5432, 8080];
 const UDP: &[u16] = &[53, 123, 443, 4433];
@@ -147,7 +144,7 @@ impl<'n> Production<'n> {
 impl Drop for Production<'_> {
     fn drop(&mut self) {
         drop(self.stdin.take());
-        if let Err(error) = self.server.wait() {
+        if let Err(error) = exec::ended(&mut self.server) {
             eprintln!("guard-lab serve: {error}");
         }
     }

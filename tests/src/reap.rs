@@ -15,10 +15,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::fd::OwnedFd;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
-use crate::{bins, exec, patience};
-
-/// How long processes may take to die.
-const PATIENCE: Duration = Duration::from_secs(10);
+use crate::{PATIENCE, bins, exec, patience};
 
 /// The owner's end.
 #[derive(Debug)]

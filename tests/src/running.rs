@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::wait;
+use crate::{exec, wait};
 
 /// A command that goes on. What it says on standard error goes to the test's.
 #[derive(Debug)]
@@ -110,9 +110,9 @@ impl Running {
     ///
     /// # Errors
     ///
-    /// What `wait` gives.
+    /// That it does not.
     pub fn wait(&mut self) -> Result<ExitStatus> {
-        Ok(self.child.wait()?)
+        exec::ended(&mut self.child)
     }
 }
 

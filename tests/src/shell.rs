@@ -1,15 +1,11 @@
 //! A session in which a shell does what it is told, line by line.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use rustix::process::Signal;
 
-use crate::{Attempt, Daemon, Guard, Report, Running, bins};
-
-/// How long it may take to do one thing.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::{Attempt, Daemon, Guard, PATIENCE, Report, Running, bins};
 
 /// A shell inside a session. It borrows nothing of the daemon, which may be killed and started under it.
 /// It is killed on drop.

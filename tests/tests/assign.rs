@@ -57,9 +57,7 @@ fn reaches(unit: &Unowned, to: &str) -> bool {
 fn sleeper(unit: &Unowned) -> Running {
     let script = "echo here; exec sleep 1000";
     let mut running = Running::start(unit.command().args(["sh", "-c", script])).unwrap();
-    running
-        .line_with("here", std::time::Duration::from_secs(10))
-        .unwrap();
+    running.line_with("here", guard_lab::PATIENCE).unwrap();
     running
 }
 
@@ -166,7 +164,7 @@ fn what_only_looks_like_a_unit_is_not_taken_for_it() {
     let run = ["run", "--policy", "open", "--name", "agent.service", "--"];
     let sleeps = ["sh", "-c", "echo here; exec sleep 1000"];
     let mut played = daemon.agent(run.iter().chain(&sleeps)).spawn().unwrap();
-    let patience = std::time::Duration::from_secs(10);
+    let patience = guard_lab::PATIENCE;
     played.line_with("here", patience).unwrap();
     let said = refused(&daemon, 0, &["stop", "agent.service"]);
     assert!(said.contains("no session agent.service"), "{said}");
@@ -196,6 +194,8 @@ fn a_cgroup_that_goes_meanwhile_is_not_assigned_nor_the_one_in_its_place() {
     let asked = std::thread::scope(|scope| {
         let asked = scope.spawn(|| daemon.ask(assign).unwrap());
         let mut question = [0; 512];
+        let patience = guard_lab::patience(guard_lab::PATIENCE);
+        silent.set_read_timeout(Some(patience)).unwrap();
         silent.recv(&mut question).unwrap();
         drop(unit);
         let again = Unowned::named(&daemon, "agent.service").unwrap();
@@ -255,7 +255,7 @@ fn raw(daemon: &Daemon, unit: &Unowned, call: &Value) -> Value {
                        s.sendall(sys.argv[2].encode()+b'\\0'); print(s.recv(65536).rstrip(b'\\0').decode())";
     let mut python = unit.command();
     python.args(["python3", "-c", SAY]).arg(daemon.socket());
-    let output = python.arg(call.to_string()).output().unwrap();
+    let output = guard_lab::exec::output(python.arg(call.to_string())).unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said:?}, {:?}", output.stderr))
 }
@@ -274,7 +274,7 @@ fn nothing_inside_assigns_itself() {
             .args(["assign", "--policy", "open"])
             .args(unit_named)
             .env("GUARD_SOCKET", daemon.socket());
-        let output = inside.output().unwrap();
+        let output = guard_lab::exec::output(&mut inside).unwrap();
         assert_eq!(output.status.code(), Some(2), "{output:?}");
     }
     let policy = json!({ "name": "open" });
@@ -326,6 +326,8 @@ fn nothing_inside_assigns_itself() {
         "parameters": { "policy": policy, "unit": "other.service" },
     });
     let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let patience = guard_lab::patience(guard_lab::PATIENCE);
+    stream.set_read_timeout(Some(patience)).unwrap();
     stream.write_all(format!("{call}\0").as_bytes()).unwrap();
     let mut answer = Vec::new();
     BufReader::new(stream).read_until(0, &mut answer).unwrap();
@@ -390,6 +392,8 @@ fn commands_are_not_moved_into_a_unit_and_what_it_starts_ends_with_it() {
     json(&daemon, &["assign", "--policy", "open", "agent"]);
     let call = json!({ "method": "org.guardd.Control.Enter", "parameters": { "session": "s1" } });
     let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let patience = guard_lab::patience(guard_lab::PATIENCE);
+    stream.set_read_timeout(Some(patience)).unwrap();
     stream.write_all(format!("{call}\0").as_bytes()).unwrap();
     let mut answer = Vec::new();
     BufReader::new(stream).read_until(0, &mut answer).unwrap();
@@ -423,9 +427,7 @@ fn commands_are_not_moved_into_a_unit_and_what_it_starts_ends_with_it() {
     }
     let script = "echo here; exec sleep 1000";
     let mut inner = Running::start(&mut run("asks", &["sh", "-c", script])).unwrap();
-    inner
-        .line_with("here", std::time::Duration::from_secs(10))
-        .unwrap();
+    inner.line_with("here", guard_lab::PATIENCE).unwrap();
     fs::write(unit.path().join("cgroup.kill"), "1").unwrap();
     inner.wait().unwrap();
     drop(unit);
@@ -534,7 +536,7 @@ fn what_was_allowed_by_default_is_judged_again_once_assigned() {
                           try: s.send(line.encode()); print('sent',flush=True)\n  \
                           except OSError as e: print(e.errno,flush=True)\n";
     let mut sender = Running::start(unit.command().args(["python3", "-uc", SEND])).unwrap();
-    let patience = std::time::Duration::from_secs(10);
+    let patience = guard_lab::PATIENCE;
     sender.line_with("ready", patience).unwrap();
     sender.write("one\n").unwrap();
     assert_eq!(sender.line(patience).unwrap(), "sent");
@@ -557,7 +559,7 @@ fn teardown_takes_nothing_away_that_guardd_did_not_make() {
     let mut agent = sleeper(&unit);
     json(&daemon, &["assign", "--policy", "asks", "agent"]);
     daemon.stop().unwrap();
-    let refused = daemon.guardd().unwrap().arg("teardown").output().unwrap();
+    let refused = guard_lab::exec::output(daemon.guardd().unwrap().arg("teardown")).unwrap();
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     daemon.teardown().unwrap();
     assert!(!agent.wait().unwrap().success());

@@ -5,14 +5,13 @@ use std::io::Read as _;
 use std::thread;
 use std::time::Duration;
 
+use guard_lab::PATIENCE;
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, Shell, bins, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 const V4: &str = "192.0.2.10";
-/// How long it may take to do one thing.
-const PATIENCE: Duration = Duration::from_secs(20);
 const SINK: &str = "198.51.100.9";
 
 const POLICY: &str = r#"
@@ -164,7 +163,7 @@ fn a_launcher_that_is_killed_takes_its_session_with_it() {
         let script = "sleep 1000 & echo pid $!; exec sleep 1000";
         let run = daemon.agent(["run", "--policy", "asks", "--", "sh", "-c", script]);
         let mut launcher = run.spawn().unwrap();
-        let line = launcher.line_with("pid ", Duration::from_secs(20)).unwrap();
+        let line = launcher.line_with("pid ", guard_lab::PATIENCE).unwrap();
         let left = line.trim_start_matches("pid ").parse::<u32>().unwrap();
         (launcher, left)
     };
@@ -254,7 +253,7 @@ fn a_name_that_what_is_inside_gives_takes_none_away() {
         "run", "--policy", "asks", "--name", "work", "--", "sh", "-c", &script,
     ];
     let mut outer = daemon.agent(run).spawn().unwrap();
-    outer.line_with("inside", Duration::from_secs(20)).unwrap();
+    outer.line_with("inside", guard_lab::PATIENCE).unwrap();
     assert_eq!(sessions(&daemon), 2);
     daemon
         .agent(["stop", "work"])

@@ -1,11 +1,8 @@
 //! Refusals are counted exactly, however many there are.
 
-use std::thread;
-use std::time::{Duration, Instant};
-
 use aya::maps::{HashMap, Map, MapData};
 use guard_common::SessionStats;
-use guard_lab::{Attempt, Daemon, Network, Shell};
+use guard_lab::{Attempt, Daemon, Network, Shell, eventually};
 use serde_json::Value;
 use zerocopy::FromBytes as _;
 
@@ -111,24 +108,15 @@ fn a_flood_of_one_session_does_not_hold_up_the_question_of_another() {
     let mut loud = Shell::start(&daemon, "asks").unwrap();
     let mut quiet = Shell::start(&daemon, "asks").unwrap();
     loud.begin(&often(V4, 100_000_000)).unwrap();
-    let begun = Instant::now();
-    while pending(&daemon, "s1", V4).is_none_or(|request| request["count"].as_u64() < Some(1000)) {
-        assert!(
-            begun.elapsed() < guard_lab::patience(Duration::from_secs(20)),
-            "no flood"
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
-    let asked = Instant::now();
+    let count = || pending(&daemon, "s1", V4).and_then(|request| request["count"].as_u64());
+    eventually("it floods", || count() >= Some(1000)).unwrap();
     assert!(!quiet.reaches(&Attempt::tcp(V6, 443)).unwrap());
-    while pending(&daemon, "s2", V6).is_none() {
-        assert!(
-            asked.elapsed() < guard_lab::patience(Duration::from_secs(5)),
-            "{:?}",
-            asked.elapsed()
-        );
-        thread::sleep(Duration::from_millis(20));
-    }
+    eventually("the other is asked about", || {
+        pending(&daemon, "s2", V6).is_some()
+    })
+    .unwrap();
+    let before = count();
+    eventually("the flood goes on", || count() > before).unwrap();
     let loud = stats(&daemon, "s1");
     assert!(loud.reported < loud.denied / 2, "{loud:?}");
     daemon.ask(["stop", "s1"]).unwrap().success().unwrap();

@@ -1,7 +1,5 @@
 //! Asked, opened, used, ended: holes against the real kernel.
 
-use std::time::Duration;
-
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
 use serde_json::Value;
 
@@ -87,16 +85,18 @@ fn a_question_a_yes_and_the_connection_passes_until_the_hole_ends() {
         assert_eq!(request["destination"]["port"], 443);
         assert_eq!(request["destination"]["protocol"], "tcp");
         let id = request["id"].as_str().unwrap();
-        let hole = bench.json(&["approve", id, "--for", "3s"]);
+        let hole = bench.json(&["approve", id, "--for", "10s"]);
         assert_eq!(hole["session"], "s1");
         assert!(shell.reaches(&attempt).unwrap());
         assert!(!production.reached_at(to, 443).unwrap().is_empty());
         // Only what was asked for is open.
         assert!(!shell.reaches(&Attempt::tcp(to, 80)).unwrap());
         assert!(!shell.reaches(&Attempt::udp(to, 53)).unwrap());
-        std::thread::sleep(Duration::from_secs(3));
+        eventually("the hole ends", || {
+            bench.json(&["holes"]) == Value::Array(Vec::new())
+        })
+        .unwrap();
         assert!(!shell.reaches(&attempt).unwrap());
-        assert_eq!(bench.json(&["holes"]), Value::Array(Vec::new()));
     }
 }
 
@@ -120,7 +120,7 @@ fn a_hole_that_ends_by_itself_cuts_what_went_through_it() {
     let bench = Bench::new();
     let _production = Production::start(&bench.network).unwrap();
     let mut shell = bench.shell();
-    bench.json(&["open", V4, "--ports", "tcp/443", "--for", "2s"]);
+    bench.json(&["open", V4, "--ports", "tcp/443", "--for", "10s"]);
     shell.begin(&Attempt::new("hold-open", V4, 443)).unwrap();
     shell.line_with("echo").unwrap();
     let report = shell.line_with("\"ok\"").unwrap();

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use guard_lab::network::{DEV_V4, DEV_V6};
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Running, Shell, bins};
@@ -77,9 +76,7 @@ fn a_server_inside_answers_whom_no_rule_denies() {
         let mut server = network.dev().command_as(AGENT, probe);
         let listen = Attempt::new("listen", &here.to_string(), 0);
         let mut server = Running::start(server.args(listen.args())).unwrap();
-        let line = server
-            .line_with("listening", Duration::from_secs(10))
-            .unwrap();
+        let line = server.line_with("listening", guard_lab::PATIENCE).unwrap();
         reaches(&network, never, (here, port(&line)).into()).unwrap();
     }
 }

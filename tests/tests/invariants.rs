@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually};
 use guard_user::datapath::{Datapath, Object, Places};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -86,10 +86,11 @@ fn a_hole_ends_by_the_kernels_own_clock() {
     let mut daemon = daemon(&network);
     let mut shell = shell(&daemon);
     let attempt = Attempt::tcp(V4, 443);
-    daemon.root(["open", V4, "--for", "3s"]).json().unwrap();
+    daemon.root(["open", V4, "--for", "10s"]).json().unwrap();
     daemon.kill().unwrap();
     assert!(shell.reaches(&attempt).unwrap());
-    thread::sleep(Duration::from_secs(3));
+    // Nobody is left who would say that it has ended.
+    thread::sleep(Duration::from_secs(10));
     let before = production.reached_at(V4, 443).unwrap().len();
     assert!(!shell.reaches(&attempt).unwrap());
     assert_eq!(production.reached_at(V4, 443).unwrap().len(), before);
@@ -148,18 +149,15 @@ fn a_policy_is_applied_whole_or_not_at_all() {
 }
 
 fn wait_for_policy(daemon: &Daemon, wanted: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..200 {
+    let mut found = None;
+    eventually("the policy is so", || {
         let status = daemon.root(["status"]).json().unwrap();
-        let policies = status["policies"].as_array().unwrap().clone();
-        if let Some(policy) = policies
-            .into_iter()
-            .find(|policy| policy["name"] == "asks" && wanted(policy))
-        {
-            return policy;
-        }
-        thread::sleep(Duration::from_millis(50));
-    }
-    panic!("it did not come to that: {}", daemon.log());
+        let mut policies = status["policies"].as_array().unwrap().clone().into_iter();
+        found = policies.find(|policy| policy["name"] == "asks" && wanted(policy));
+        found.is_some()
+    })
+    .unwrap();
+    found.unwrap()
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, bins, eventually};
 
@@ -160,7 +159,7 @@ fn the_unspecified_address_is_this_machine() {
         listen.args(Attempt::new("listen", at, 4000).args());
         let mut listener = Running::start(&mut listen).unwrap();
         listener
-            .line_with("listening", Duration::from_secs(5))
+            .line_with("listening", guard_lab::PATIENCE)
             .unwrap();
         let report = Attempt::tcp(to, 4000)
             .outside(network.dev(), AGENT)
@@ -178,10 +177,9 @@ fn an_open_connection_is_seen_to_live_and_to_end() {
         .command_as(AGENT, bins::find("guard-lab").unwrap());
     hold.args(Attempt::new("hold-open", V4, 443).args());
     let mut held = Running::start(&mut hold).unwrap();
-    held.line_with("\"echo\":2", Duration::from_secs(5))
-        .unwrap();
+    held.line_with("\"echo\":2", guard_lab::PATIENCE).unwrap();
     drop(production);
-    let end = held.line_with("errno", Duration::from_secs(5)).unwrap();
+    let end = held.line_with("errno", guard_lab::PATIENCE).unwrap();
     assert!(end.contains("\"ok\":false"), "{end}");
     assert_eq!(held.wait().unwrap().code(), Some(1));
 }

@@ -4,13 +4,12 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::PathBuf;
-use std::time::Duration;
 
+use guard_lab::PATIENCE;
 use guard_lab::{
     AGENT, Attempt, Daemon, DaemonBuilder, Network, Production, Shell, bins, eventually,
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const DENIED: &str = "192.0.2.10";
 const ASKED: &str = "192.0.2.20";
 const POLICY: &str = r#"

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use guard_lab::{Attempt, Daemon, Network, Shell, eventually};
 use rustix::process::Signal;
@@ -69,9 +68,7 @@ fn nothing_is_lost_and_who_follows_goes_on() {
         }
         let until = tried.last().unwrap().clone();
         loop {
-            let line = follower
-                .line_with("\"at\"", Duration::from_secs(20))
-                .unwrap();
+            let line = follower.line_with("\"at\"", guard_lab::PATIENCE).unwrap();
             let record: Value = serde_json::from_str(line.trim()).unwrap();
             let is_last = record["destination"]["address"] == until.as_str();
             followed.push(record);

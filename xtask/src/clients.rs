@@ -84,15 +84,20 @@ pub fn obtain() -> Result<PathBuf> {
     obtain_postgres(why)?;
     let tree = install::obtain_tree(SUITE, &UNPACKED, why)?;
     build_in_go(&tree)?;
-    // The cache may be where an agent is not let; this workspace mostly is not.
+    // The cache may be where an agent is not let; this workspace mostly is not. Links may lead to what packages have elsewhere;
+    // with --link they would be followed.
     let here = target().join(SUITE);
     if here.exists() {
         fs::remove_dir_all(&here).with_context(|| format!("cannot remove {}", here.display()))?;
     }
     run(Command::new("cp")
-        .args(["-rT", "--link"])
+        .args(["-rT", "--no-dereference", "--link"])
         .args([&tree, &here]))
-    .or_else(|_| run(Command::new("cp").arg("-rT").args([&tree, &here])))?;
+    .or_else(|_| {
+        // What of it was made cannot be copied onto itself.
+        let _ = fs::remove_dir_all(&here);
+        run(Command::new("cp").arg("-rT").args([&tree, &here]))
+    })?;
     Ok(here)
 }
 

@@ -192,6 +192,17 @@ mod tests {
         kind != Some(io::ErrorKind::TimedOut)
     }
 
+    /// Reads until that is not kept waiting by a machine that stands still.
+    fn read_at_last(reader: &mut Reader<Vec<u8>>, path: &Path, most: u64) -> io::Result<Vec<u8>> {
+        loop {
+            let read = read(reader, path, most);
+            if is_waited_for(&read) {
+                return read;
+            }
+            next_turn(reader);
+        }
+    }
+
     fn next_turn(reader: &mut Reader<Vec<u8>>) {
         reader.turn = None;
     }
@@ -200,8 +211,8 @@ mod tests {
     fn what_is_kept_from_being_read_is_waited_for_a_while_and_no_longer() {
         let mut reader = reader();
         let own = Path::new("/proc/self/cmdline");
-        assert_eq!(read(&mut reader, own, 4).unwrap().len(), 4);
-        let none = read(&mut reader, Path::new("/proc/self/none"), 4).unwrap_err();
+        assert_eq!(read_at_last(&mut reader, own, 4).unwrap().len(), 4);
+        let none = read_at_last(&mut reader, Path::new("/proc/self/none"), 4).unwrap_err();
         assert_eq!(none.kind(), io::ErrorKind::NotFound);
         let dir = tempfile::tempdir().unwrap();
         let pipe = pipe_in(dir.path(), "pipe");
@@ -211,9 +222,8 @@ mod tests {
             assert!(!is_waited_for(&read(&mut reader, own, 4)));
             next_turn(&mut reader);
         }
-        let begins = Instant::now();
         assert!(!is_waited_for(&read(&mut reader, own, 4)), "too many wait");
-        assert!(begins.elapsed() < PATIENCE);
+        assert!(reader.jobs.is_none(), "nobody was asked to read it");
         while reader.stuck.load(Ordering::Acquire) > 0 {
             // Whoever has opened it meanwhile reads to its end. Nobody may have.
             let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -222,7 +232,7 @@ mod tests {
             thread::sleep(Duration::from_millis(5));
         }
         next_turn(&mut reader);
-        assert_eq!(read(&mut reader, own, 4).unwrap().len(), 4);
+        assert_eq!(read_at_last(&mut reader, own, 4).unwrap().len(), 4);
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl DaemonBuilder {
     ///
     /// # Errors
     ///
-    /// That this machine is not fit, or that guardd does not enforce after 20 seconds, with its log.
+    /// That this machine is not fit, or that guardd does not enforce in time, with its log.
     pub fn start(self) -> Result<Daemon> {
         let mut daemon = self.prepare()?;
         daemon.start()?;

@@ -3,14 +3,10 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::ChildStderr;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 
-use crate::patience;
-
-/// How long guardd may take until it enforces, or says what is waited for.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::{PATIENCE, patience};
 
 /// What guardd says on standard error.
 #[derive(Debug, Default)]

@@ -49,7 +49,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// That it doesn't after 20 seconds, with its log.
+    /// That it doesn't in time, with its log.
     pub fn start(&mut self) -> Result<()> {
         let guardd = self.guardd()?;
         self.start_as(guardd)
@@ -59,7 +59,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// That it doesn't enforce after 20 seconds, with its log.
+    /// That it doesn't enforce in time, with its log.
     pub fn start_as(&mut self, mut guardd: Command) -> Result<()> {
         ensure!(self.started.is_none(), "guardd runs already");
         let mut child = guardd
@@ -148,16 +148,16 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// That it doesn't run.
+    /// That it doesn't run, or doesn't end.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         let mut child = self.started.take().context("guardd does not run")?;
-        Ok(child.wait()?)
+        exec::ended(&mut child).with_context(|| self.log())
     }
 
     fn end(&mut self, signal: Signal) -> Result<ExitStatus> {
         self.signal(signal)?;
         let mut child = self.started.take().context("guardd does not run")?;
-        Ok(child.wait()?)
+        exec::ended(&mut child).with_context(|| self.log())
     }
 
     /// Sends it a signal: `HUP` to have it read the policies again.
@@ -313,7 +313,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// That it doesn't after 20 seconds, with the log.
+    /// That it doesn't in time, with the log.
     pub fn wait_for_log(&self, text: &str) -> Result<()> {
         self.log.wait_for(text)
     }

@@ -32,9 +32,18 @@ pub(super) fn detach_pin(target: &Target) -> anyhow::Result<Outcome> {
 
 /// Opens the first link that there is.
 pub(super) fn link_by_id() -> Outcome {
-    let id = sys::bpf::first_link().step("BPF_LINK_GET_NEXT_ID")?;
-    sys::bpf::open_link(id).step("BPF_LINK_GET_FD_BY_ID")?;
-    Ok(format!("link {id}"))
+    loop {
+        let id = sys::bpf::first_link().step("BPF_LINK_GET_NEXT_ID")?;
+        match sys::bpf::open_link(id) {
+            // Whoever had it, somebody else on the machine, has taken it away since.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => {
+                return opened
+                    .step("BPF_LINK_GET_FD_BY_ID")
+                    .map(|_| format!("link {id}"));
+            }
+        }
+    }
 }
 
 /// Asks for OTHER, and for nothing that the kernel could do.

@@ -26,6 +26,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 pub use errno::name as errno_name;
 pub(crate) use handed::RING;
 
+use crate::patience;
+
 /// What `guard-lab probe --help` prints.
 pub const HELP: &str = "\
 guard-lab probe KIND ADDRESS PORT [OTHER] [--timeout MILLISECONDS]
@@ -115,8 +117,8 @@ pour           a connection, OTHER bytes sent, and an end that waits for none of
 listen         listens at ADDRESS, prints {listening: PORT}, echoes what one client sends
 ";
 
-/// How long each wait may take.
-const TIMEOUT: Duration = Duration::from_millis(1500);
+/// How long each wait may take, on a machine that has other things to do.
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// What is sent.
 const LINE: &[u8] = b"guard-lab probe\n";
 
@@ -259,7 +261,7 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
 }
 
 fn parse(args: impl Iterator<Item = String>) -> Result<(String, Target)> {
-    let mut timeout = TIMEOUT;
+    let mut timeout = patience(TIMEOUT);
     let mut words = Vec::new();
     let mut args = args;
     while let Some(arg) = args.next() {

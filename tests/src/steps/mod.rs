@@ -6,15 +6,11 @@ mod tracer;
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::{Daemon, Running, bins, eventually};
+use crate::{Daemon, PATIENCE, Running, bins, eventually};
 pub use tracer::steps;
-
-/// How long a guardd that is traced may take to make its next step.
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A command under `guard-lab steps`. It is killed on drop.
 #[derive(Debug)]
@@ -59,7 +55,7 @@ impl Stepped {
     ///
     /// # Errors
     ///
-    /// That it did not after 20 seconds, with what it said.
+    /// That it did not in time, with what it said.
     pub fn wait_until_ready(&self) -> Result<()> {
         eventually("it enforces", || self.said().contains("ready: enforcing")).context(self.said())
     }
@@ -68,7 +64,7 @@ impl Stepped {
     ///
     /// # Errors
     ///
-    /// That neither came true in 20 seconds.
+    /// That neither came true in time.
     pub fn wait_until_ready_or_killed(&mut self) -> Result<()> {
         eventually("it enforces, or was killed", || {
             self.said().contains("ready: enforcing") || self.running.has_ended()

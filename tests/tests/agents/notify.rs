@@ -1,7 +1,6 @@
 //! `guard notify`, with a real bus and a notification server that presses what the test says.
 
 use std::fs;
-use std::time::Duration;
 
 use guard_lab::eventually;
 use serde_json::{Value, json};
@@ -298,7 +297,7 @@ fn without_a_desktop_there_is_the_bell() {
     let _session = scene.session(&format!("{0}; {0}; sleep 60", scene.attempt(V4)));
     bell.line_with("guard approve r1", PATIENCE).unwrap();
     assert!(
-        bell.line(Duration::from_secs(1))
+        bell.line(PATIENCE)
             .is_ok_and(|line| line.contains("guard deny r1"))
     );
     eventually("it rings once", || fs::read(&said).unwrap() == b"\x07").unwrap();

@@ -128,12 +128,17 @@ fn one_that_hangs_is_killed_with_all_that_it_started_and_holds_up_nothing() {
         .map(|network| format!("{}; ", scene.attempt(&format!("2001:db8:7:{network}::10"))))
         .collect();
     let mut session = scene.session(&format!("{tries} echo tried; sleep 100"));
-    session.line_with("tried", Duration::from_secs(60)).unwrap();
+    session.line_with("tried", PATIENCE).unwrap();
     assert!(scene.json(&["pending"]).as_array().unwrap().len() > 40);
     let sleeps = || fs::read_to_string(dir.join("sleeps")).unwrap_or_default();
     eventually("four run", || sleeps().lines().count() >= 8).unwrap();
     let first: Vec<_> = sleeps().lines().take(8).map(str::to_owned).collect();
-    assert!(began.elapsed() > Duration::from_secs(25) || sleeps().lines().count() == 8);
+    // Unless the machine was so slow that some of them have been killed meanwhile.
+    let running = sleeps().lines().count();
+    assert!(
+        running == 8 || began.elapsed() > Duration::from_secs(25),
+        "{running}"
+    );
     let alive = |pid: &String| {
         fs::read_to_string(format!("/proc/{pid}/cmdline"))
             .is_ok_and(|words| words.contains("sleep"))

@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use guard_lab::{Output, Running};
 use serde_json::json;
@@ -113,7 +112,6 @@ fn a_polkit_that_hangs_holds_up_nobody_else_and_ends_in_a_no() {
     let _session = asking(&scene);
     authority.tell("hang");
     authority.next("mode");
-    let began = Instant::now();
     let said = scene.daemon.dir().join("said");
     let mut waiting = scene
         .daemon
@@ -124,8 +122,9 @@ fn a_polkit_that_hangs_holds_up_nobody_else_and_ends_in_a_no() {
     let asked = authority.next("check");
     scene.json(&["status"]);
     person(&scene, &["deny", "r2"]).success().unwrap();
-    assert!(began.elapsed() < Duration::from_secs(20));
-    let cancelled = authority.within("cancel", Duration::from_secs(60));
+    // Others were answered before polkit was given up.
+    assert!(!waiting.has_ended());
+    let cancelled = authority.next("cancel");
     assert_eq!(cancelled["cancellation"], asked["cancellation"]);
     assert_eq!(waiting.wait().unwrap().code(), Some(2));
     assert!(

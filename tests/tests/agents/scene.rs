@@ -1,14 +1,12 @@
 //! A guardd, and an agent in a session of it.
 
 use std::fs;
-use std::time::Duration;
 
+pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{Daemon, DaemonBuilder, Network, Running, bins};
 use serde_json::{Value, json};
 
 use crate::agents::{PERSON, POLICY, V4};
-
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The policy, where what is asked about may be read from, and what writes waits for long.
 pub(crate) fn patient() -> String {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::{Command, Stdio};
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, exec};
 
 use crate::bad_input::{POLICY, V4};
 use crate::half;
@@ -33,7 +33,7 @@ fn behind(script: &str, command: &Command) -> Command {
 
 /// What a guardd says that ends by itself, with status 2.
 fn refused(mut guardd: Command) -> String {
-    let output = guardd.output().unwrap();
+    let output = exec::output(&mut guardd).unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     said
@@ -90,7 +90,8 @@ fn with_a_state_directory_that_is_read_only() {
 fn without_a_bpffs_that_could_be_mounted() {
     let network = Network::new().unwrap();
     let daemon = prepared(&network);
-    let script = "umount -l /sys/fs/bpf\nset -- setpriv --bounding-set=-sys_admin -- \"$@\"";
+    // It may be mounted there more than once: below one that is taken away may be another.
+    let script = "while umount -l /sys/fs/bpf 2>/dev/null; do :; done\nset -- setpriv --bounding-set=-sys_admin -- \"$@\"";
     // Another network namespace cannot be entered without that capability, either; none is needed here.
     let mut guardd = Command::new(guard_lab::bins::find("guardd").unwrap());
     guardd.args(daemon.arguments());
@@ -139,7 +140,7 @@ fn of_two_that_start_at_once_one_does() {
         let mut other = other.stderr(Stdio::piped()).spawn().unwrap();
         let first = daemon.start();
         let lost = match &first {
-            Ok(()) => String::from_utf8(other.wait_with_output().unwrap().stderr).unwrap(),
+            Ok(()) => String::from_utf8(exec::said(other).unwrap().stderr).unwrap(),
             Err(error) => {
                 let said = error.to_string();
                 other.kill().unwrap();

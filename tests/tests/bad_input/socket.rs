@@ -5,8 +5,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::thread;
-use std::time::{Duration, Instant};
 
+use guard_lab::PATIENCE;
 use guard_lab::{Daemon, Network, STRANGER};
 use rustix::process::Uid;
 use rustix::thread::set_thread_res_uid;
@@ -16,9 +16,6 @@ use crate::bad_input::POLICY;
 
 /// guardd with nothing to do has a few MiB.
 const BOUND: u64 = 64 * 1024;
-
-/// No answer may take longer than this, on a machine as slow and busy as it may be.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 fn started() -> (Network, Daemon) {
     let network = Network::new().unwrap();
@@ -56,20 +53,14 @@ fn answer(stream: &mut UnixStream) -> Option<Value> {
     }
 }
 
-/// It answers others within a moment, and has not grown.
+/// It answers others although what came before goes on, and has not grown.
 fn is_well(daemon: &Daemon, after: &str) {
-    let asked = Instant::now();
     let mut stream = connect(daemon);
     stream
         .write_all(b"{\"method\":\"org.guardd.Control.Status\"}\0")
         .unwrap();
     let status = answer(&mut stream).expect(after);
     assert_eq!(status["parameters"]["enforcing"], true, "{after}: {status}");
-    assert!(
-        asked.elapsed() < guard_lab::patience(PATIENCE),
-        "{after}: {:?}",
-        asked.elapsed()
-    );
     let resident = resident(daemon);
     assert!(resident < BOUND, "{after}: {resident} KiB");
 }
@@ -178,7 +169,7 @@ fn half_a_call_is_not_waited_for_long() {
     let (_network, daemon) = started();
     let mut stream = connect(&daemon);
     stream
-        .set_read_timeout(Some(Duration::from_secs(30)))
+        .set_read_timeout(Some(guard_lab::patience(PATIENCE)))
         .unwrap();
     stream.write_all(b"{\"method\":\"org.gua").unwrap();
     let error = answer(&mut stream).expect("an error");

@@ -5,7 +5,7 @@ use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use guard_lab::{AGENT, Daemon, bins};
+use guard_lab::{AGENT, Daemon, bins, exec};
 
 /// Where a guardd is to live, in a lab of its own.
 struct Places {
@@ -53,7 +53,7 @@ impl Places {
         }
         let places = [&self.state, &self.pins, &self.root];
         let before = places.map(|path| path.exists());
-        let output = command.output().unwrap();
+        let output = exec::output(&mut command).unwrap();
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{said}");
         let after = places.map(|path| path.exists());

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use guard_lab::{eventually, patience};
+use guard_lab::{PATIENCE, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -17,9 +17,6 @@ use crate::clients::server::Server;
 const PORT: u16 = 8180;
 /// Beside the rule that is read-only: whoever connects there waits.
 const RULE: &str = "\n[[rule]]\nname = \"asked\"\nto = [\"192.0.2.0/24\"]\nports = [\"tcp/8180\"]\naction = \"confirm\"\n";
-/// What a client may take to start, and to end after it was told how: Java compiles its program first.
-const MOMENT: Duration = Duration::from_secs(15);
-
 /// A program, how it is called with a URL, and what it says of a connection that is aborted or times out.
 struct Client {
     name: &'static str,
@@ -92,14 +89,21 @@ impl Held {
         }
     }
 
-    /// How often the server was asked since this was called last, at each address.
+    /// How often the server was asked since this was called last, at each address: until somebody asks who is not guarded,
+    /// behind all others.
     fn asked(&self) -> BTreeMap<String, usize> {
+        const LAST: &str = "192.0.2.250";
         let mut server = self.asked.lock().unwrap();
         let mut asked = BTreeMap::new();
-        while let Ok(line) = server.lines.line(Duration::from_millis(100)) {
+        let done = self.scene.unguarded().run(&CLIENTS[0].line_to(LAST));
+        CLIENTS[0].succeeded(&done);
+        loop {
+            let line = server.lines.line(PATIENCE).unwrap();
+            if line.ends_with(LAST) {
+                return asked;
+            }
             *asked.entry(line).or_default() += 1;
         }
-        asked
     }
 
     /// The request about an address, once somebody waits for the answer.
@@ -118,7 +122,8 @@ impl Held {
         id.unwrap()
     }
 
-    /// What a client makes of an answer that comes after `delay`, and how long after it waited first.
+    /// What a client makes of an answer that comes after `delay`, and how long after it waited first. It would wait for longer
+    /// than a test waits for an agent.
     fn answered(
         &self,
         client: &Client,
@@ -126,7 +131,7 @@ impl Held {
         verb: &str,
         delay: Duration,
     ) -> (Done, Duration) {
-        let mut agent = Agent::holding(&self.scene, "40s", host);
+        let mut agent = Agent::holding(&self.scene, "5m", host);
         agent.begin(&client.line_to(host));
         let id = self.held(host);
         let began = Instant::now();
@@ -168,9 +173,8 @@ fn each_waits_and_succeeds_after_a_yes_or_says_that_it_failed_after_a_no() {
             });
         }
         with_each(40, |client, host| {
-            let (done, took) = held.answered(client, host, "deny", Duration::ZERO);
+            let (done, _) = held.answered(client, host, "deny", Duration::ZERO);
             client.failed(&done);
-            assert!(took < patience(MOMENT), "{}: {took:?}", client.name);
         });
     });
     let asked = held.asked();
@@ -200,7 +204,7 @@ fn each_says_that_it_failed_where_nobody_answers() {
 fn each_says_that_it_failed_where_guardd_is_gone() {
     let held = Held::new();
     let host = |number: usize| format!("192.0.2.{}", 20 + number);
-    let agent = |number| Agent::holding(&held.scene, "12s", &host(number));
+    let agent = |number| Agent::holding(&held.scene, "45s", &host(number));
     let mut agents: Vec<_> = (0..CLIENTS.len()).map(agent).collect();
     for (number, agent) in agents.iter_mut().enumerate().rev() {
         agent.begin(&CLIENTS[number].line_to(&host(number)));

@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
+pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{AGENT, Company, Daemon, Network, Tag, bins, eventually};
 use serde_json::Value;
 
@@ -24,8 +24,6 @@ pub(crate) const OPEN_NAME: &str = "open.example";
 const SCHEME: &str = "http";
 /// The name of the policy, and of its rule.
 pub(crate) const POLICY: &str = "clients";
-/// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the agent runs, and a few servers.
 const PROGRAMS: [(&str, &str); 18] = [

@@ -150,7 +150,7 @@ fn a_hole_may_be_for_reads_alone() {
         let url = format!("http://{V4}:443/");
         say(
             &mut shell,
-            &format!("curl -s -o /dev/null -m 10 -w '%{{http_code}}' -X {method} {url}"),
+            &format!("curl -s -o /dev/null -m 60 -w '%{{http_code}}' -X {method} {url}"),
         )
         .text
     };

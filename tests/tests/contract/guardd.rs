@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Lab, V4};
 
 fn ended(command: &mut Command) -> Output {
-    let output = command.output().unwrap();
+    let output = guard_lab::exec::output(command).unwrap();
     Output {
         status: output.status,
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -283,6 +283,7 @@ fn the_log_has_a_record_of_every_kind() {
 fn the_log_is_narrowed_and_followed() {
     let lab = Lab::new();
     drop(lab.shell());
+    // Longer ago than what is asked for below.
     thread::sleep(Duration::from_millis(1500));
     let mut shell = lab.shell();
     let of_one = lab

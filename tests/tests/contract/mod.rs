@@ -14,8 +14,8 @@ mod run;
 mod text;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
+use guard_lab::PATIENCE;
 use guard_lab::{Daemon, Network, Output, Production, Running, bins};
 use serde_json::Value;
 
@@ -27,7 +27,6 @@ const V6: &str = "2001:db8:7::10";
 const OPEN: &str = "198.51.100.7";
 /// Where a rule denies.
 const NEVER: &str = "192.0.2.99";
-const PATIENCE: Duration = Duration::from_secs(20);
 
 const POLICY: &str = r#"version = 1
 name = "asks"

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{AGENT, Daemon, Network};
+use guard_lab::{AGENT, Daemon, Network, eventually, exec};
 
 use serde_json::Value;
 
@@ -11,12 +11,12 @@ use crate::control::{V4, daemon, inside, shell};
 #[test]
 fn a_second_daemon_on_the_same_directories_says_so() {
     let daemon = Daemon::on_this_machine().start().unwrap();
-    let second = daemon.guardd().unwrap().output().unwrap();
+    let second = exec::output(&mut daemon.guardd().unwrap()).unwrap();
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(2), "{said}");
     assert!(said.contains("another guardd"), "{said}");
     assert!(daemon.socket().exists());
-    let down = daemon.guardd().unwrap().arg("teardown").output().unwrap();
+    let down = exec::output(daemon.guardd().unwrap().arg("teardown")).unwrap();
     assert_eq!(down.status.code(), Some(2));
 }
 
@@ -36,7 +36,7 @@ fn a_daemon_does_not_judge_itself() {
         .arg(command)
         .arg(guardd.get_program())
         .args(guardd.get_args());
-    let output = inside.output().unwrap();
+    let output = exec::output(&mut inside).unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.contains("inside a guarded cgroup"), "{said}");
@@ -138,14 +138,11 @@ fn a_session_ends_with_its_last_process_and_is_written_down() {
     let mut shell = shell(&daemon, AGENT);
     shell.write("exit\n").unwrap();
     shell.wait().unwrap();
-    for _ in 0..200 {
+    eventually("the end of the session is noticed", || {
         let log = fs::read_to_string(daemon.audit()).unwrap();
-        if log.contains("session-end") {
-            let sessions = daemon.root(["sessions"]).json().unwrap();
-            assert_eq!(sessions, serde_json::json!([]));
-            return;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    }
-    panic!("the end of the session was not noticed");
+        log.contains("session-end")
+    })
+    .unwrap();
+    let sessions = daemon.root(["sessions"]).json().unwrap();
+    assert_eq!(sessions, serde_json::json!([]));
 }

@@ -9,12 +9,11 @@ mod varlink;
 
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
+use guard_lab::PATIENCE;
 use guard_lab::{Daemon, Network, Running};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(10);
 const V4: &str = "192.0.2.10";
 
 const ASKS: &str = r#"

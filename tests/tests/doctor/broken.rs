@@ -118,7 +118,7 @@ fn a_listener_on_loopback_is_named_with_its_process() {
          print(s.getsockname()[1], flush=True); sys.stdin.read()",
     ]))
     .unwrap();
-    let port = listens.line(std::time::Duration::from_secs(10)).unwrap();
+    let port = listens.line(guard_lab::PATIENCE).unwrap();
     let rows = Rows::by_root(&daemon);
     let row = rows.row("listeners on loopback");
     let detail = row["detail"].as_str().unwrap();

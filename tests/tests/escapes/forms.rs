@@ -1,13 +1,12 @@
 //! Another form of the address.
 
 use std::fs;
-use std::time::Duration;
 
 use anyhow::Result;
 use guard_lab::{AGENT, Attempt, Report, Running, bins};
 use serde_json::Value;
 
-use crate::escapes::scene::{LINK, NEIGHBOUR, Place, both, either};
+use crate::escapes::scene::{LINK, NEIGHBOUR, PATIENCE, Place, both, either};
 use crate::escapes::way::{Came, Tried, closed, family};
 
 family! { "Another form of the address";
@@ -153,7 +152,7 @@ fn this_host(form: &str, listens_at: &str) -> Result<Tried> {
         let mut server = dev.command_as(AGENT, &probe);
         let listen = Attempt::new("listen", listens_at, 0);
         let mut server = Running::start(server.args(listen.args()))?;
-        let line: Value = serde_json::from_str(&server.line(Duration::from_secs(10))?)?;
+        let line: Value = serde_json::from_str(&server.line(PATIENCE)?)?;
         let port = u16::try_from(line["listening"].as_u64().unwrap_or_default())?;
         let report = run(&Attempt::tcp(form, port))?;
         Ok(Came::of(&report, report.ok.then(|| report.detail.clone())))

@@ -107,7 +107,7 @@ pub(crate) const fn untouched(how: &'static str, seen: &'static str) -> Way {
 }
 
 /// How long something that was started may take until it has sent a packet.
-const SOON: Duration = Duration::from_secs(3);
+const SOON: Duration = Duration::from_secs(5);
 
 /// One that serves whoever asks, at a path or an abstract name.
 fn helper(verb: &str, has_name: bool) -> Result<Tried> {
@@ -252,11 +252,10 @@ fn on_terminal(script: &str, is_done: impl Fn(&mut File) -> bool) -> Result<Trie
 /// A helper may take a moment for what nobody waits for.
 fn settled(report: Report, scene: &Scene, to: &str) -> Result<Report> {
     let before = scene.packets_to(to)?;
-    let is_there = |scene: &Scene| scene.packets_to(to).is_ok_and(|now| now > before);
-    for _ in 0..10 {
-        if !report.ok || is_there(scene) {
-            break;
-        }
+    let is_there = || scene.packets_to(to).is_ok_and(|now| now > before);
+    let begun = Instant::now();
+    // That nothing comes has no event.
+    while report.ok && !is_there() && begun.elapsed() < patience(SOON) {
         std::thread::sleep(Duration::from_millis(20));
     }
     Ok(report)
@@ -450,7 +449,7 @@ fn poked(how: &str) -> Result<Tried> {
                 None => attempt.outside(scene.network.dev(), AGENT)?,
             };
             victim.write("go\n")?;
-            victim.line(Duration::from_secs(20))?;
+            victim.line(PATIENCE)?;
             Ok(report)
         })
     };

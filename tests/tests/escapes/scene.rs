@@ -6,9 +6,9 @@ use std::iter::once;
 use std::process::Command;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::Duration;
 
 use anyhow::{Result, ensure};
+pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{
     AGENT, Attempt, Daemon, DaemonBuilder, Network, Production, Reached, Report, Running, bins,
     mounts,
@@ -64,9 +64,6 @@ const FORMS: [&str; 5] = [
 pub(crate) const LINK: &str = "fe80::53";
 /// A global address of production's in the network that both are in.
 pub(crate) const NEIGHBOUR: &str = "2001:db8:ffff::53";
-
-/// How long a program of a test's may take to say something.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Scene {
     pub(crate) network: &'static Network,

@@ -1,7 +1,6 @@
 //! A socket from elsewhere.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 use anyhow::Result;
 use guard_lab::network::DEV_V4;
@@ -9,7 +8,7 @@ use guard_lab::{AGENT, Attempt, Report, Running, Shell, bins};
 
 use crate::escapes::helpers::{unheard, untouched};
 use crate::escapes::layer::Layer;
-use crate::escapes::scene::{Place, Scene, line};
+use crate::escapes::scene::{PATIENCE, Place, Scene, line};
 use crate::escapes::way::{Came, Tried, Way, closed, family};
 
 const MADE_OUTSIDE: &str = "at the top of the hierarchy, what was made outside is refused to tasks of a session; or it does not \
@@ -187,7 +186,7 @@ fn turned(kind: &str) -> Result<Tried> {
         scene
             .network
             .call(from, SocketAddr::from((DEV_V4, port)))??;
-        Report::parse(&server.line(Duration::from_secs(20))?)
+        Report::parse(&server.line(PATIENCE)?)
     };
     let run = scene.daemon.agent(["run", "--policy", "denied", "--"]);
     let run = run.args([probe]).args(attempt.args());

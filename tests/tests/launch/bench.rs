@@ -5,7 +5,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 use guard_user::sys::cgroup2::Hierarchy;
 
@@ -82,7 +81,19 @@ impl Bench {
     /// Runs a shell script as [`USER`], contained.
     pub(crate) fn script(&self, script: &str) -> Output {
         let mut run = self.run(&["--user", USER]);
-        run.args(["sh", "-c", script]).output().unwrap()
+        guard_lab::exec::output(run.args(["sh", "-c", script])).unwrap()
+    }
+
+    /// The process in it that runs a program of that name, once there is one.
+    pub(crate) fn process(&self, name: &str) -> String {
+        let mut found = None;
+        let is_it = |pid: &&str| content(format!("/proc/{pid}/comm").as_ref()).trim() == name;
+        wait_until(name, || {
+            let all = content(&self.cgroup.join("cgroup.procs"));
+            found = all.lines().find(is_it).map(str::to_owned);
+            found.is_some()
+        });
+        found.unwrap()
     }
 
     pub(crate) fn status(&self, options: &[&str], command: &[&str]) -> i32 {
@@ -96,11 +107,11 @@ impl Drop for Bench {
     fn drop(&mut self) {
         // Kills what a failed test has left, and waits for the last to be gone.
         let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
-        for _ in 0..200 {
-            if fs::remove_dir(&self.cgroup).is_ok() {
-                return;
-            }
-            std::thread::sleep(Duration::from_millis(5));
+        let removed = guard_lab::eventually("its cgroup is empty", || {
+            fs::remove_dir(&self.cgroup).is_ok()
+        });
+        if let Err(error) = removed {
+            eprintln!("{error}: {} is left", self.cgroup.display());
         }
     }
 }
@@ -111,15 +122,8 @@ pub(crate) fn text(output: &Output) -> String {
 }
 
 /// Waits until `done`, which must come.
-pub(crate) fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(
-            start.elapsed() < guard_lab::patience(Duration::from_secs(20)),
-            "no {what}"
-        );
-        std::thread::sleep(Duration::from_millis(5));
-    }
+pub(crate) fn wait_until(what: &str, done: impl FnMut() -> bool) {
+    guard_lab::eventually(what, done).unwrap();
 }
 
 pub(crate) fn content(path: &Path) -> String {

@@ -60,7 +60,7 @@ fn root_of_a_user_namespace_has_a_terminal_as_others_have() {
     terminal.expect("got-typed");
     terminal.expect("status-7");
     terminal.press(&format!("{run} sleep 60\n"));
-    std::thread::sleep(std::time::Duration::from_millis(700));
+    bench.process("sleep");
     terminal.press("\u{3}");
     terminal.expect("^C");
     terminal.expect("$ ");

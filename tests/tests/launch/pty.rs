@@ -15,7 +15,7 @@ const RUN: &str = "./probe run --user nobody -- ";
 /// Long enough for what must not come.
 const A_WHILE: Duration = Duration::from_millis(700);
 /// For what has to be seen, on a slow machine too.
-const LONG: Duration = Duration::from_secs(20);
+const LONG: Duration = guard_lab::PATIENCE;
 
 fn pid(text: &str) -> Pid {
     Pid::from_raw(text.trim().parse().unwrap()).unwrap()

@@ -65,7 +65,7 @@ impl Terminal {
 
     /// Waits until `text` is seen, after all that was waited for before.
     pub(crate) fn expect(&mut self, text: &str) {
-        let patience = guard_lab::patience(Duration::from_secs(20));
+        let patience = guard_lab::patience(guard_lab::PATIENCE);
         assert!(
             self.sees_within(text, patience),
             "no {text:?} in:\n{}",
@@ -95,7 +95,7 @@ impl Terminal {
 
     /// All that was shown until what was started has ended.
     pub(crate) fn until_end(&mut self) -> Vec<u8> {
-        let patience = guard_lab::patience(Duration::from_secs(30));
+        let patience = guard_lab::patience(guard_lab::PATIENCE);
         loop {
             match self.chunks.recv_timeout(patience) {
                 Ok(chunk) => self.all.extend(chunk),
@@ -129,7 +129,7 @@ impl Terminal {
 
     /// The exit status of what was started.
     pub(crate) fn status(&mut self) -> Option<i32> {
-        self.leader.wait().unwrap().code()
+        guard_lab::exec::ended(&mut self.leader).unwrap().code()
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) fn signals_are_passed_on() {
     kill_process(pid, Signal::INT).unwrap();
     wait_until("int", || content(&said).ends_with("int\n"));
     kill_process(pid, Signal::TERM).unwrap();
-    assert_eq!(guard.wait().unwrap().code(), Some(9));
+    assert_eq!(guard_lab::exec::ended(&mut guard).unwrap().code(), Some(9));
     assert_eq!(content(&said), "ready\nusr1\nint\n");
 }
 

@@ -82,6 +82,9 @@ fn a_signal_before_the_command_runs_is_125() {
     let children = format!("/proc/{0}/task/{0}/children", child.id());
     wait_until("child", || !content(children.as_ref()).is_empty());
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(125));
+    assert_eq!(
+        guard_lab::exec::ended(&mut child).unwrap().code(),
+        Some(125)
+    );
     assert!(!made.exists());
 }

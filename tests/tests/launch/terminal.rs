@@ -33,6 +33,7 @@ fn the_terminals_keys_work_as_without_guard() {
 
     terminal.press("fg\n");
     wait_until("start", || state(&pid) != Some('T'));
+    // That a second one does not come has no event.
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(content(&said), "ready\nint\n", "^C was not doubled");
 
@@ -54,11 +55,11 @@ fn an_interactive_shell_owns_the_terminal() {
     terminal.press("id -u\n");
     terminal.expect(UID);
     terminal.press("sleep 100\n");
-    std::thread::sleep(Duration::from_millis(300));
+    let sleeps = bench.process("sleep");
     terminal.press("\x1a");
     terminal.expect("Stopped");
     terminal.press("fg\n");
-    std::thread::sleep(Duration::from_millis(300));
+    wait_until("start", || state(&sleeps) != Some('T'));
     terminal.press("\x03");
     terminal.press("exit 7\n");
     // What is typed before the outer shell asks is for the inner one.

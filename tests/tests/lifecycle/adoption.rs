@@ -4,7 +4,9 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, Unowned, eventually};
+use guard_lab::{
+    AGENT, Attempt, Daemon, Network, PATIENCE, Production, Shell, Unowned, eventually, patience,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -99,7 +101,7 @@ fn a_hole_that_was_adopted_ends_and_is_cut() {
     let _production = Production::start(&network).unwrap();
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks").unwrap();
-    json(&daemon, &["open", V4, "--for", "4s"]);
+    json(&daemon, &["open", V4, "--for", "15s"]);
     shell.begin(&Attempt::new("hold-open", V4, 443)).unwrap();
     shell.line_with("echo").unwrap();
     daemon.kill().unwrap();
@@ -120,13 +122,14 @@ fn a_hole_that_ended_while_no_daemon_ran_is_cut_by_the_next_one() {
     let _production = Production::start(&network).unwrap();
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks").unwrap();
-    json(&daemon, &["open", V4, "--for", "1s"]);
+    json(&daemon, &["open", V4, "--for", "10s"]);
     shell
-        .begin(&Attempt::new("hold-open", V4, 443).timeout(Duration::from_secs(60)))
+        .begin(&Attempt::new("hold-open", V4, 443).timeout(patience(PATIENCE)))
         .unwrap();
     shell.line_with("echo").unwrap();
     daemon.kill().unwrap();
-    thread::sleep(Duration::from_secs(2));
+    // Nobody is there who would say that it has ended.
+    thread::sleep(Duration::from_secs(10));
     daemon.start().unwrap();
     let report = shell.line_with("\"ok\"").unwrap();
     assert!(report.contains("ECONNABORTED"), "{report}");

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
 
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
 
@@ -80,7 +79,7 @@ fn nobody_who_may_look_there_keeps_the_next_daemon_from_starting() {
             continue;
         }
         let mut agent = daemon.agent(run.iter().chain(&locks)).spawn().unwrap();
-        agent.line_with("held", Duration::from_secs(10)).unwrap();
+        agent.line_with("held", guard_lab::PATIENCE).unwrap();
         held.push(agent);
     }
     daemon.kill().unwrap();

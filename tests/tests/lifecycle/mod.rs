@@ -59,5 +59,5 @@ fn refused(guardd: &mut Command) -> String {
 
 /// Runs a `guardd` that is to end by itself.
 fn ended(guardd: &mut Command) -> Output {
-    guardd.output().unwrap()
+    guard_lab::exec::output(guardd).unwrap()
 }

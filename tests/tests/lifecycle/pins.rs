@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, chown, lchown, symlink};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use aya::maps::{Array, Map, MapData};
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, reap};
@@ -135,7 +134,6 @@ fn a_root_that_goes_while_the_daemon_runs_ends_it() {
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks").unwrap();
     assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
-    let begun = Instant::now();
     reap::remove_cgroup(daemon.cgroup_root()).unwrap();
     let status = daemon.ask(["status", "--json"]).unwrap();
     assert_eq!(status.code(), Some(1), "{status:?}");
@@ -147,7 +145,6 @@ fn a_root_that_goes_while_the_daemon_runs_ends_it() {
         .unwrap();
     assert_eq!(run.code(), Some(125), "{run:?}");
     assert_eq!(daemon.wait().unwrap().code(), Some(2));
-    assert!(begun.elapsed() < Duration::from_secs(3), "{begun:?}");
     daemon.wait_for_log("start it again").unwrap();
     assert!(!daemon.socket().exists());
     let trail = fs::read_to_string(daemon.audit()).unwrap();

@@ -7,9 +7,8 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
 
-use guard_lab::Network;
+use guard_lab::{Network, PATIENCE};
 
 /// What a connection is of.
 pub(crate) trait Stream: Read + Write + Send {}
@@ -18,7 +17,7 @@ impl<T: Read + Write + Send> Stream for T {}
 pub(crate) fn unix(path: &Path) -> Box<dyn Stream> {
     let stream = UnixStream::connect(path).unwrap();
     stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(guard_lab::patience(PATIENCE)))
         .unwrap();
     Box::new(stream)
 }
@@ -28,7 +27,7 @@ pub(crate) fn tcp(network: &Network, address: &str) -> std::io::Result<Box<dyn S
     let connected = network.dev().enter(|| Ok(TcpStream::connect(address)));
     let stream = connected.unwrap()?;
     stream
-        .set_read_timeout(Some(Duration::from_secs(20)))
+        .set_read_timeout(Some(guard_lab::patience(PATIENCE)))
         .unwrap();
     Ok(Box::new(stream))
 }

@@ -4,7 +4,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use guard_lab::{Attempt, Daemon, DaemonBuilder, Network, Shell, eventually};
+use guard_lab::{Attempt, Daemon, DaemonBuilder, Network, PATIENCE, Shell, eventually};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -21,7 +21,7 @@ impl Manager {
         let dir = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(dir.path().join("notify")).unwrap();
         socket
-            .set_read_timeout(Some(guard_lab::patience(Duration::from_secs(10))))
+            .set_read_timeout(Some(guard_lab::patience(PATIENCE)))
             .unwrap();
         Self { socket, dir }
     }
@@ -61,10 +61,7 @@ impl Manager {
             }
             before.push(message);
             let last = before.last();
-            assert!(
-                begun.elapsed() < guard_lab::patience(Duration::from_secs(20)),
-                "{last:?}"
-            );
+            assert!(begun.elapsed() < guard_lab::patience(PATIENCE), "{last:?}");
         }
     }
 }
@@ -118,6 +115,7 @@ fn a_flood_changes_it_at_most_once_a_second() {
     let daemon = manager.of(Daemon::in_network(&network));
     let mut shell = Shell::start(&daemon, "asks").unwrap();
     manager.wait_for(|line| line.starts_with("enforcing: 1 session"));
+    manager.forget();
     let begun = Instant::now();
     while begun.elapsed() < Duration::from_secs(4) {
         for last in 0..20 {
@@ -125,12 +123,14 @@ fn a_flood_changes_it_at_most_once_a_second() {
             assert!(!shell.reaches(&Attempt::tcp(&to, 443)).unwrap());
         }
     }
+    // The first may still be on its way.
+    manager.message();
     let seconds = begun.elapsed().as_secs() as usize;
     manager.socket.set_nonblocking(true).unwrap();
     let mut buffer = [0; 4096];
     let told = std::iter::from_fn(|| manager.socket.recv(&mut buffer).ok());
-    let told = told.count();
-    assert!((1..=seconds + 2).contains(&told), "{told} in {seconds} s");
+    let told = 1 + told.count();
+    assert!(told <= seconds + 2, "{told} in {seconds} s");
 }
 
 /// Refused at another port every time: each is news.
@@ -160,7 +160,15 @@ fn what_guardd_did_not_hear_of_is_in_it() {
             .unwrap();
         shell.line_with("begun").unwrap();
     }
-    std::thread::sleep(guard_lab::patience(Duration::from_secs(8)));
+    // Nobody says when the kernel's room is full while guardd does not look.
+    eventually("something is lost", || {
+        std::thread::sleep(Duration::from_secs(4));
+        daemon.signal(Signal::CONT).unwrap();
+        let status = daemon.root(["status"]).json().unwrap();
+        daemon.signal(Signal::STOP).unwrap();
+        status["events_lost"].as_u64() > Some(0)
+    })
+    .unwrap();
     manager.forget();
     daemon.signal(Signal::CONT).unwrap();
     drop(shells);

@@ -178,13 +178,13 @@ fn explain_says_which_name_an_address_has() {
     assert_eq!(explain("db.example.com")["verdict"], "confirm");
 }
 
-/// Each of them takes three seconds; one after the other they would take more than anything may take here, unless this is
-/// a machine that is given more time.
+/// Each of them takes three seconds; one after the other they would take more than [`guard_lab::PATIENCE`], unless this is a
+/// machine that is given more time.
 #[test]
 fn slow_names_inside_a_session_hold_up_nobody_outside() {
     let bench = Bench::new();
     let daemon = bench.daemon();
-    for number in 0..14 {
+    for number in 0..30 {
         let text = format!(
             "version = 1\ndefault = \"allow\"\n[[rule]]\nto = [\"slow{number}.example.com\"]\naction = \"deny\"\n"
         );

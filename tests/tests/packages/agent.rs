@@ -2,12 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
 
+use guard_lab::PATIENCE;
 use guard_lab::{AGENT, Attempt, Network, Report, Running, bins};
-
-/// How long one thing may take on an emulated machine.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A shell under `guard run`, as an ordinary user, with production behind its network.
 pub(crate) struct Agent {

@@ -1,7 +1,6 @@
 //! Reads pass; what changes something waits for a person.
 
-use std::time::Duration;
-
+use guard_lab::PATIENCE;
 use guard_lab::{Production, eventually};
 use serde_json::{Value, json};
 
@@ -9,8 +8,6 @@ use crate::proxy::{
     POLICY, PORT, V4,
     scene::{Scene, sending},
 };
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The methods of the requests that production was sent.
 fn served(production: &Production<'_>) -> Vec<String> {

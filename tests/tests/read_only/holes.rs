@@ -198,7 +198,7 @@ fn it_ends_by_itself_and_by_hand_and_cuts_what_went_through_it() {
     let network = Network::new().unwrap();
     let scene = scene(&network);
     let mut agent = shell(&scene);
-    json(&scene, &["open", PHOTOS, "--read-only", "--for", "3s"]);
+    json(&scene, &["open", PHOTOS, "--read-only", "--for", "10s"]);
     stay(&mut agent);
     let over = agent.line_with("over").unwrap();
     assert!(over.contains(ABORTED), "{over}");

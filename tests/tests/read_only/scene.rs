@@ -1,7 +1,6 @@
 //! A developer's machine, production behind it, and an agent that may only look.
 
-use std::time::Duration;
-
+pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{AGENT, Daemon, Network, Output, Production, Running};
 use serde_json::Value;
 
@@ -36,9 +35,6 @@ action = "allow"
 method = ["DELETE"]
 action = "deny"
 "#;
-
-/// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Scene<'n> {
     pub(crate) network: &'n Network,
@@ -101,7 +97,7 @@ impl<'n> Scene<'n> {
     pub(crate) fn outside(&self, args: &[&str]) -> Answer {
         let all = curl(args);
         let mut command = self.network.dev().command_as(AGENT, all[0]);
-        let output = command.args(&all[1..]).output().unwrap();
+        let output = guard_lab::exec::output(command.args(&all[1..])).unwrap();
         Answer::of(&Output {
             status: output.status,
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),

@@ -39,17 +39,20 @@ fn what_starts_at_boot_is_guarded_from_its_first_instruction() {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn guardd_enforces_within_a_second_of_its_start() {
-    // The verifier's work is what an emulated machine is slowest at.
-    let second = guard_lab::patience(Duration::from_secs(1));
-    let emulated = second > Duration::from_secs(1);
-    let limit = if emulated { second * 4 } else { second };
+fn guardd_enforced_before_what_it_judges_began() {
     check();
     let begun = moment("guardd.service", "ExecMainStartTimestampMonotonic");
     let ready = moment("guardd.service", "ActiveEnterTimestampMonotonic");
     let taken = Duration::from_micros(ready - begun);
+    // What that is worth depends on what else the machine does.
     println!("guardd was ready {taken:?} after it was started");
-    assert!(taken <= limit, "it took {taken:?}");
+    for unit in ["unassigned.service", "assigned.service"] {
+        let judged = moment(unit, "ExecMainStartTimestampMonotonic");
+        assert!(
+            ready <= judged,
+            "guardd was ready at {ready}, {unit} began at {judged} µs"
+        );
+    }
 }
 
 /// A property of a unit that is a time, in microseconds since the kernel started.

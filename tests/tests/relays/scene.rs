@@ -1,9 +1,10 @@
 //! Production, a guardd beside it, and what listens on the developer's machine.
 
-use std::{path::PathBuf, thread, time::Duration};
+use std::path::PathBuf;
 
+pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Running, Shell, eventually, patience,
+    AGENT, Attempt, Daemon, Network, Production, Running, Shell, Watcher, eventually, patience,
 };
 use serde_json::Value;
 
@@ -149,12 +150,8 @@ impl<'n> Scene<'n> {
     }
 
     /// Somebody follows the requests that wait, until this is dropped.
-    pub(crate) fn watcher(&self) -> Running {
-        let follower = self.daemon.root(["pending", "--follow", "--json"]);
-        let mut follower = follower.spawn().unwrap();
-        thread::sleep(patience(Duration::from_millis(300)));
-        assert!(!follower.has_ended());
-        follower
+    pub(crate) fn watcher(&self) -> Watcher {
+        Watcher::start(&self.daemon).unwrap()
     }
 
     pub(crate) fn pending(&self) -> Vec<Value> {
@@ -169,10 +166,7 @@ impl<'n> Scene<'n> {
     }
 }
 
-/// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
-
 /// An attempt that may wait for guardd to look.
 pub(crate) fn tcp(to: &str, port: u16) -> Attempt {
-    Attempt::tcp(to, port).timeout(Duration::from_secs(5))
+    Attempt::tcp(to, port).timeout(patience(PATIENCE))
 }

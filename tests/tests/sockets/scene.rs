@@ -5,12 +5,11 @@ use std::{
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     process::Stdio,
-    time::Duration,
 };
 
+pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{AGENT, Daemon, Running, Shell};
 
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 const PROGRAM: &str = include_str!("sockets.py");
 
 pub(crate) const POLICY: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n";
@@ -114,7 +113,7 @@ impl Scene {
     /// What the program says outside, as the same user.
     pub(crate) fn outside(&self, words: &str) -> String {
         let mut command = self.daemon.on_machine(AGENT, "sh");
-        let done = command.args(["-c", &self.line(words)]).output().unwrap();
+        let done = guard_lab::exec::output(command.args(["-c", &self.line(words)])).unwrap();
         String::from_utf8(done.stdout).unwrap().trim().to_owned()
     }
 

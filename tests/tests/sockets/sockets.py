@@ -52,7 +52,7 @@ def serve(name, kind="stream"):
 
 def connected(name, kind="stream", client=None):
     client = client or new(kind)
-    client.settimeout(5)
+    client.settimeout(60)
     client.connect(address(name))
     if kind == "dgram":
         client.send(b"x")
@@ -130,7 +130,7 @@ def take(name, port):
         return say("took", "none" if not made else "one")
     stream, datagram = made
     stream, datagram = socket.socket(fileno=stream), socket.socket(fileno=datagram)
-    stream.settimeout(5)
+    stream.settimeout(60)
     to = ("127.0.0.1", int(port))
     say("took", outcome(lambda: stream.connect(to) or "tcp"), outcome(lambda: f"udp {datagram.sendto(b'x', to)}"))
 

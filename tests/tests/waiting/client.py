@@ -30,7 +30,7 @@ def made(address):
 
 
 def exchanged(connection):
-    connection.settimeout(20)
+    connection.settimeout(60)
     connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
     if not connection.recv(1):
         raise OSError(errno.EPIPE, "no answer")
@@ -166,7 +166,7 @@ def taker(path, port, timeout):
 def spread(pattern, port, how_many):
     """That many addresses, all at once: a number stands for the % in the pattern."""
     addresses = [pattern.replace("%", f"{last:x}" if ":" in pattern else str(last)) for last in range(1, how_many + 1)]
-    threads = [threading.Thread(target=polled, args=(address, port, 20)) for address in addresses]
+    threads = [threading.Thread(target=polled, args=(address, port, 120)) for address in addresses]
     for thread in threads:
         thread.start()
     for thread in threads:

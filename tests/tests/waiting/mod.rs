@@ -7,7 +7,7 @@ mod soak;
 
 use std::{thread, time::Duration};
 
-use guard_lab::{AGENT, Attempt, Network, Shell, eventually, patience};
+use guard_lab::{AGENT, Attempt, Network, PATIENCE, Shell, eventually, patience};
 use rustix::process::Signal;
 use scene::{DENIED, Scene, V4, V6, ended, id};
 
@@ -39,6 +39,7 @@ fn a_connection_waits_and_goes_on_after_a_yes() {
             "{request}"
         );
         assert!(request["waits_until"].is_string(), "{request}");
+        // That nothing passes has no event.
         thread::sleep(Duration::from_millis(1300));
         assert_eq!(scene.reached(to, 443), before, "{kind} {to}");
         scene.answer(&["approve", scene::id(&request)]);
@@ -112,7 +113,7 @@ fn a_no_ends_it_at_once_and_the_next_does_not_wait() {
 #[test]
 fn what_waits_right_after_a_refusal_is_asked_about() {
     let network = Network::new().unwrap();
-    let scene = Scene::holding(&network, "2s");
+    let scene = Scene::new(&network);
     let mut shell = scene.shell();
     // It tries for as long as it is refused, and waits once.
     let connect = format!("bash -c 'exec 3<>/dev/tcp/{V4}/443' 2>&1");
@@ -230,7 +231,7 @@ fn what_waited_is_cut_when_its_hole_ends() {
     let scene = Scene::new(&network);
     let _watcher = scene.watcher();
     let mut shell = scene.shell();
-    let long = Attempt::new("hold-open", V4, 443).timeout(Duration::from_secs(60));
+    let long = Attempt::new("hold-open", V4, 443).timeout(patience(PATIENCE));
     shell.begin(&long).unwrap();
     let request = scene.held();
     let hole = scene
@@ -268,6 +269,7 @@ fn a_thousand_connections_are_one_question() {
     let begun = shell.line_with("begun").unwrap();
     assert!(begun.contains("1000"), "{begun}");
     let request = scene.held();
+    // That there is no second one has no event.
     thread::sleep(patience(Duration::from_secs(1)));
     assert_eq!(scene.pending().len(), 1);
     assert_eq!(scene.reached(V4, 443), 0);
@@ -311,9 +313,11 @@ fn many_ways_to_one_place_are_a_warning_sign() {
     };
     assert!(!warned(&scene));
     // The kernel tells of the same place once a second. With another program it is another way.
-    thread::sleep(Duration::from_millis(1100));
-    assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
-    eventually("it is a warning sign", || warned(&scene)).unwrap();
+    eventually("it is a warning sign", || {
+        assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
+        warned(&scene)
+    })
+    .unwrap();
     let pending = scene.pending();
     let https = pending.iter().find(|one| one["destination"]["port"] == 443);
     assert_eq!(https.unwrap()["programs"].as_array().unwrap().len(), 2);
@@ -488,6 +492,7 @@ fn more_than_there_are_questions_end_and_the_asked_ones_stay() {
     for _ in 0..16 {
         assert_eq!(ended(&mut shell).error, "ECONNABORTED");
     }
+    // That none takes the place of another has no event.
     thread::sleep(patience(Duration::from_secs(2)));
     assert_eq!(ids(&scene), first, "they are the same questions still");
     scene.answer(&["approve", &first[0]]);

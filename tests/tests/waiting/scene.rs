@@ -1,14 +1,8 @@
 //! A session whose connections wait, and somebody who watches.
 
-use std::{
-    fs::Permissions,
-    os::unix::fs::PermissionsExt as _,
-    path::PathBuf,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::PathBuf, time::Duration};
 
-use guard_lab::{Daemon, Network, Production, Running, Shell, patience};
+use guard_lab::{Daemon, Network, Production, Shell, Watcher, eventually};
 use serde_json::Value;
 
 pub(crate) const V4: &str = "192.0.2.10";
@@ -78,16 +72,8 @@ impl<'n> Scene<'n> {
     }
 
     /// Somebody follows the requests that wait, until this is dropped.
-    pub(crate) fn watcher(&self) -> Running {
-        let mut follower = self
-            .daemon
-            .root(["pending", "--follow", "--json"])
-            .spawn()
-            .unwrap();
-        // It counts from its first answer on, which is empty and not printed: guardd tells it by what it lets wait.
-        thread::sleep(patience(Duration::from_millis(300)));
-        assert!(!follower.has_ended());
-        follower
+    pub(crate) fn watcher(&self) -> Watcher {
+        Watcher::start(&self.daemon).unwrap()
     }
 
     /// An agent's shell.
@@ -127,19 +113,13 @@ impl<'n> Scene<'n> {
 
     /// The one request that connections wait for.
     pub(crate) fn held(&self) -> Value {
-        let deadline = Instant::now() + patience(Duration::from_secs(10));
-        loop {
-            let held = self.pending().into_iter().find(|one| one["held"] == true);
-            if let Some(held) = held {
-                return held;
-            }
-            assert!(
-                Instant::now() < deadline,
-                "nothing waits: {:?}",
-                self.pending()
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+        let mut held = None;
+        eventually("it waits", || {
+            held = self.pending().into_iter().find(|one| one["held"] == true);
+            held.is_some()
+        })
+        .unwrap_or_else(|error| panic!("{error}: {:?}", self.pending()));
+        held.unwrap()
     }
 
     pub(crate) fn answer(&self, args: &[&str]) {

@@ -172,6 +172,8 @@ fn tell(daemon: &Daemon, verb: &str, id: &str) {
     let call =
         json!({ "method": format!("org.guardd.Control.{verb}"), "parameters": { "id": id } });
     let mut stream = UnixStream::connect(daemon.socket()).unwrap();
+    let patience = guard_lab::patience(guard_lab::PATIENCE);
+    stream.set_read_timeout(Some(patience)).unwrap();
     stream.write_all(format!("{call}\0").as_bytes()).unwrap();
     let mut answer = Vec::new();
     BufReader::new(stream).read_until(0, &mut answer).unwrap();

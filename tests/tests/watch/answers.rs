@@ -252,7 +252,7 @@ fn an_http_request_is_let_through_and_more_like_it() {
     let window = scene.watch("one");
     let put = |path: &str| {
         format!(
-            "(curl -sS -m 30 -X PUT -d '{{\"force\":true}}' http://{READS}{path} > /dev/null; echo ended) &"
+            "(curl -sS -m 300 -X PUT -d '{{\"force\":true}}' http://{READS}{path} > /dev/null; echo ended) &"
         )
     };
     shell.tell(&put("/api/jobs/1")).unwrap();

@@ -35,7 +35,7 @@ const READ_ONLY: &str = r#"
 version = 1
 name = "reads"
 default = "allow"
-hold = "20s"
+hold = "5m"
 
 [[rule]]
 name = "archive"

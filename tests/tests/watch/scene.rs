@@ -76,7 +76,7 @@ pub(crate) fn reaches(shell: &mut Shell, address: &str) -> bool {
     shell.reaches(&Attempt::tcp(address, PORT)).unwrap()
 }
 
-/// A person looks before a key is pressed.
+/// A person looks before a key is pressed: what has just come up takes no answer, for 300 ms from when it was drawn.
 pub(crate) fn look() {
     std::thread::sleep(std::time::Duration::from_millis(600));
 }

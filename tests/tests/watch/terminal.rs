@@ -1,5 +1,6 @@
 //! A terminal: windows of a tmux of one's own.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -33,7 +34,7 @@ impl Tmux {
             server,
             _reaper: reaper,
         };
-        eventually("tmux listens", || tmux.socket.exists()).unwrap();
+        eventually("tmux listens", || UnixStream::connect(&tmux.socket).is_ok()).unwrap();
         tmux
     }
 

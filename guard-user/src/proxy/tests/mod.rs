@@ -37,7 +37,7 @@ use super::{
     wire::{Answer, Asked, Entry, NetworkId, Target, Terms, Tgid, ToDaemon},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What guardd does, for a test.
 #[derive(Default)]

@@ -152,7 +152,7 @@ fn what_changes_other_things_waits_as_well() {
 fn a_client_that_waits_goes_on_after_a_yes_and_after_a_no() {
     let scene = Scene::new(RULE);
     let _database = Database::start(&scene);
-    let mut agent = Agent::holding(&scene, "20s", "holding");
+    let mut agent = Agent::holding(&scene, "5m", "holding");
     let before = everything(&scene);
     agent.begin(&query("delete from orders where id = 3"));
     thread::sleep(A_WHILE);
@@ -272,7 +272,7 @@ fn what_began_under_a_hole_for_everything_is_judged_by_what_is_open_at_its_end()
     let _database = Database::start(&scene);
     let mut agent = scene.agent();
     let rows = || scene.unguarded().run(&query("select count(*) from people"));
-    for (number, hole, said) in [("70", "1m", ""), ("71", "2s", "25006")] {
+    for (number, hole, said) in [("70", "1m", ""), ("71", "10s", "25006")] {
         agent.begin(&format!(
             "/usr/bin/python3 $PROGRAMS/wire.py head_first {number}"
         ));

@@ -11,7 +11,7 @@ host, port = sys.argv[1], int(sys.argv[2])
 conn = h2.connection.H2Connection()
 conn.config.validate_outbound_headers = False
 conn.config.normalize_outbound_headers = False
-sock = socket.create_connection((host, port), timeout=20)
+sock = socket.create_connection((host, port), timeout=60)
 conn.initiate_connection()
 sock.sendall(conn.data_to_send())
 

@@ -15,7 +15,7 @@ def send(case):
     data, port = case
     answer = b""
     try:
-        with socket.create_connection((host, port), timeout=5) as sock:
+        with socket.create_connection((host, port), timeout=60) as sock:
             sock.sendall(data)
             sock.shutdown(socket.SHUT_WR)
             while part := sock.recv(65536):

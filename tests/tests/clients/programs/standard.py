@@ -7,7 +7,7 @@ from urllib.request import Request, urlopen
 
 method, url = sys.argv[1:3]
 body = open(sys.argv[3], "rb").read() if len(sys.argv) > 3 else None
-with urlopen(url.rsplit("/", 1)[0] + "/", timeout=20) as looked:
+with urlopen(url.rsplit("/", 1)[0] + "/", timeout=60) as looked:
     print("GET", looked.status)
 try:
     with urlopen(Request(url, data=body, method=method), timeout=60) as answer:

@@ -24,7 +24,7 @@ def startup(version=196608, **settings):
 
 class Wire:
     def __init__(self, login=True, **settings):
-        self.socket = socket.create_connection((HOST, PORT), timeout=20)
+        self.socket = socket.create_connection((HOST, PORT), timeout=60)
         self.buffer = b""
         self.key = None
         if login:
