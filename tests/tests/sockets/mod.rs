@@ -75,6 +75,25 @@ fn a_sessions_own_sockets_work_under_every_name() {
 }
 
 #[test]
+fn a_session_that_root_starts_for_a_user_reaches_its_own_and_nobody_elses() {
+    let scene = Scene::new();
+    let mut outside = scene.listens("outside", "stream");
+    let run = scene
+        .daemon
+        .root(["run", "--policy", "open", "--user", &AGENT.to_string()]);
+    let mut shell = Shell::run_by(&scene.daemon, run).unwrap();
+    let own = scene.place("own");
+    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
+    shell.line_with("listening").unwrap();
+    let to_own = format!("connect {own}");
+    assert_eq!(scene.inside(&mut shell, &to_own), "ok hi");
+    let to_outside = format!("connect {}", outside.name);
+    assert_eq!(scene.inside(&mut shell, &to_outside), "EPERM");
+    assert_eq!(scene.outside(&to_outside), "ok hi");
+    assert!(outside.is_first());
+}
+
+#[test]
 fn a_name_or_an_address_that_changes_meanwhile_gains_nothing() {
     let scene = Scene::new();
     let mut outside = scene.listens("outside", "stream");
