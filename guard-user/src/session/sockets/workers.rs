@@ -22,6 +22,7 @@ use rustix::thread::{
 use super::{
     Whom,
     answer::{Target, connect_to},
+    unread::Unread,
 };
 use crate::sys::notify::{Answer, Listener, Waiting};
 
@@ -39,6 +40,7 @@ pub(super) struct Workers {
 struct Shared {
     listener: Listener,
     whom: Option<Whom>,
+    unread: Unread,
     jobs: Mutex<Receiver<Job>>,
     /// How many have nothing to do and no job coming.
     idle: AtomicUsize,
@@ -46,11 +48,12 @@ struct Shared {
 }
 
 impl Workers {
-    pub(super) fn new(listener: Listener, whom: Option<Whom>) -> Self {
+    pub(super) fn new(listener: Listener, whom: Option<Whom>, unread: Unread) -> Self {
         let (jobs, to_do) = channel();
         let shared = Shared {
             listener,
             whom,
+            unread,
             jobs: Mutex::new(to_do),
             idle: AtomicUsize::new(0),
             all: AtomicUsize::new(0),
@@ -63,6 +66,11 @@ impl Workers {
 
     pub(super) fn listener(&self) -> &Listener {
         &self.shared.listener
+    }
+
+    /// No more calls come.
+    pub(super) fn finish(&self) {
+        self.shared.unread.finish();
     }
 
     /// Makes this thread one of the session's user's, and with it those that it starts: a thread has the rights of the one
@@ -110,7 +118,10 @@ impl Shared {
         loop {
             let job = self.jobs.lock().map(|jobs| jobs.recv());
             let Ok(Ok((call, target))) = job else { return };
-            let answer = connect_to(&call, &self.listener, &target);
+            let answer = match target {
+                Target::Unread => self.unread.answer(&call, &self.listener),
+                target => connect_to(&call, &self.listener, &target),
+            };
             let _ = self.listener.answer(call.id, answer);
             self.idle.fetch_add(1, Ordering::AcqRel);
         }
