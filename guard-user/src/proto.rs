@@ -122,6 +122,15 @@ pub enum Call {
         /// The process that asked.
         pid: u32,
     },
+    /// Where a thread is about to connect that whoever connects a session's sockets may not look at. Answer:
+    /// [`SocketAddress`].
+    #[serde(rename = "org.guardd.Control.SocketAddress")]
+    SocketAddress {
+        /// Whose.
+        session: String,
+        /// The thread, which waits in connect(2).
+        thread: u32,
+    },
     /// Which sockets [`Started::name_sockets`] means, from whoever is about to start the session's command. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.NameSockets")]
     NameSockets {
@@ -282,6 +291,15 @@ pub struct NamedSocket {
     pub name: SocketName,
     /// Its number (`SO_COOKIE`), which no other socket ever has.
     pub cookie: u64,
+}
+
+/// Answer to [`Call::SocketAddress`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketAddress {
+    /// Its path, or its abstract name after an `@`; absent where the thread is about to connect to something else.
+    pub socket: Option<String>,
+    /// Whether a path means to the thread what it means to the caller: both have the same root directory.
+    pub same_root: bool,
 }
 
 /// Which Unix sockets a session may connect to, beside its own.

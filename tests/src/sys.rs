@@ -99,10 +99,10 @@ pub(crate) fn ask_kernel(what: &str) -> Option<io::Result<()>> {
     // SAFETY: each reads a string with its end, or nothing, and does nothing: the descriptors, flags and numbers are wrong.
     let done = unsafe {
         match what {
-            "module" => libc::syscall(libc::SYS_finit_module, -1, nothing, 0),
-            "kexec" => libc::syscall(libc::SYS_kexec_load, 0, 0, 0, u64::MAX),
-            "reboot" => libc::syscall(libc::SYS_reboot, 0, 0, 0, 0),
-            "log" => libc::syscall(libc::SYS_syslog, 10, 0, 0),
+            "module" => libc::syscall(libc::SYS_finit_module, -1_isize, nothing, 0_usize),
+            "kexec" => libc::syscall(libc::SYS_kexec_load, 0_usize, 0_usize, 0_usize, u64::MAX),
+            "reboot" => libc::syscall(libc::SYS_reboot, 0_usize, 0_usize, 0_usize, 0_usize),
+            "log" => libc::syscall(libc::SYS_syslog, 10_usize, 0_usize, 0_usize),
             _ => return None,
         }
     };
@@ -114,7 +114,7 @@ pub(crate) fn io_uring() -> io::Result<OwnedFd> {
     // struct io_uring_params of linux/io_uring.h: 120 bytes, zero where nothing is asked for.
     let mut params = [0_u64; 15];
     // SAFETY: the kernel reads and writes 120 bytes at params.
-    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr()) };
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1_usize, params.as_mut_ptr()) };
     let fd = check_long(fd as isize)? as c_int;
     // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
@@ -230,6 +230,23 @@ pub(crate) fn write_memory(pid: i32, place: u64, bytes: &[u8]) -> io::Result<()>
     let written =
         unsafe { libc::process_vm_writev(pid, &raw const data, 1, &raw const there, 1, 0) };
     check_long(written).map(drop)
+}
+
+/// Reads another process's memory (`process_vm_readv`).
+pub(crate) fn read_memory(pid: i32, place: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    let here = iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: length,
+    };
+    let there = iovec {
+        iov_base: std::ptr::without_provenance_mut(place as usize),
+        iov_len: length,
+    };
+    // SAFETY: the kernel writes `length` bytes at most to `bytes`, and checks where they come from.
+    let read = unsafe { libc::process_vm_readv(pid, &raw const here, 1, &raw const there, 1, 0) };
+    bytes.truncate(check_long(read)? as usize);
+    Ok(bytes)
 }
 
 /// In linux/sched.h.

@@ -16,7 +16,7 @@ use super::policy_file::{PolicyFile, policy_ref};
 use super::render::Output;
 use super::report::run::RunSummary;
 use crate::policy::SocketName;
-use crate::proto::{Call, Failure, LogRecord, PolicyRef, Run, Session, Started};
+use crate::proto::{Call, Failure, LogRecord, PolicyRef, Run, Session, SocketAddress, Started};
 use crate::session::landlock::AbstractNames;
 use crate::session::{
     self, Entered, Identity, LaunchError, RefusedSocket, Sockets, ToldRoot, Trust,
@@ -127,10 +127,11 @@ fn launch(
     let trust = trust(started, &identity, &socket, output);
     let command = session::Command {
         argv: args.command.clone(),
-        sockets: started
-            .sockets
-            .clone()
-            .map(|terms| Sockets::of(session.cgroup.clone(), terms, &identity)),
+        sockets: started.sockets.clone().map(|terms| {
+            let guardd = std::path::absolute(&socket).unwrap_or_else(|_| socket.clone());
+            Sockets::of(session.cgroup.clone(), terms, &identity, guardd)
+        }),
+        ask: socket_address,
         names: names(started),
         identity,
         environment: environment(global, &session.id),
@@ -176,6 +177,15 @@ fn teller(socket: PathBuf, session: String) -> impl FnMut(&RefusedSocket) + Send
         // Without guardd there is nobody to tell: refused it is all the same.
         let _ = Client::connect(&socket).and_then(|mut client| client.call::<Moved>(&call));
     }
+}
+
+/// Asks guardd where a thread of a session is about to connect, whose process is not to be looked at.
+pub(super) fn socket_address(guardd: &Path, session: &str, thread: u32) -> Option<SocketAddress> {
+    let call = Call::SocketAddress {
+        session: session.to_owned(),
+        thread,
+    };
+    Client::connect(guardd).ok()?.call(&call).ok()
 }
 
 /// Says what was stopped and asked, if anything was. Whatever keeps it from that is nothing to the command, which has

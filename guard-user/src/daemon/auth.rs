@@ -136,6 +136,7 @@ fn audience(call: &Call) -> Audience {
         | Call::Sessions {}
         | Call::Stop { .. }
         | Call::SocketRefused { .. }
+        | Call::SocketAddress { .. }
         | Call::NameSockets { .. }
         | Call::Status {}
         | Call::Doctor {}

@@ -11,13 +11,18 @@ use guard_common::{BootTime, SessionId, Verdict};
 use serde_json::json;
 
 use super::{
-    advice, audit::Record, auth::Approver, failure::Refusal, ids, sessions::Session, state::State,
+    advice, audit::Record, auth::Approver, failure::Refusal, ids, process::Process,
+    sessions::Session, state::State,
 };
 use crate::{
     datapath::UnixTerms,
     policy::SocketName,
-    proto::{Endpoint, LogKind, SocketTerms, Started, Stopped},
-    sys::clock::{self, Clocks},
+    proto::{Endpoint, LogKind, SocketAddress, SocketTerms, Started, Stopped},
+    sys::{
+        abi::AF_UNIX,
+        clock::{self, Clocks},
+        notify::{CONNECT, read_memory},
+    },
 };
 
 /// Services that programs need, that anybody may talk to, and that do nothing over the network or as somebody else for
@@ -39,6 +44,8 @@ const HARMLESS: [&str; 10] = [
 
 /// As many sockets of one session are remembered.
 const REMEMBERED: usize = 64;
+/// `struct sockaddr_un`.
+const LONGEST_ADDRESS: usize = 110;
 /// Characters of a path, or of an abstract name, at most.
 const LONGEST: usize = 108;
 
@@ -147,6 +154,40 @@ impl State {
             .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Denied, record);
         Ok(())
+    }
+
+    /// Where a thread of a session is about to connect, which the caller, who connects for it, may not look at. The kernel says
+    /// what it waits in, so that nothing else of its memory is told.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for, and for a thread that does not wait in connect(2) in it.
+    pub fn socket_address(
+        &self,
+        who: Approver,
+        session: &str,
+        (caller, thread): (u32, u32),
+    ) -> Result<SocketAddress, Refusal> {
+        let live = self.session(session, |owner| who.answers_for(owner))?;
+        let is_its = |thread| {
+            let cgroup = self.kernel_path(&live.cgroup.path);
+            cgroup.is_some_and(|cgroup| Process::is_in(thread, &cgroup))
+        };
+        let waits = connecting(thread).filter(|_| is_its(thread));
+        let found = waits.and_then(|waits| {
+            let socket = waits.socket(thread);
+            let same_root = has_root_of(thread, caller);
+            // All of it is of one thread: its number is not another's by now.
+            let still = connecting(thread).as_ref() == Some(&waits) && is_its(thread);
+            still.then_some(SocketAddress { socket, same_root })
+        });
+        found.ok_or_else(|| {
+            Refusal::not_found(
+                "it cannot be told where that thread connects",
+                format!("thread {thread} of session {session} does not wait in connect(2)"),
+                "try again in the session",
+            )
+        })
     }
 
     /// For `guard why`, latest first.
@@ -277,6 +318,68 @@ impl State {
     }
 }
 
+/// What connect(2) was called with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Connecting {
+    address: u64,
+    length: u64,
+}
+
+/// What a thread has called connect(2) with, if it waits there.
+fn connecting(thread: u32) -> Option<Connecting> {
+    parse_call(&fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?)
+}
+
+/// A line of `/proc/PID/syscall`, as proc_pid_syscall(5) has it: the number, and six arguments.
+fn parse_call(line: &str) -> Option<Connecting> {
+    let mut words = line.split_whitespace();
+    let number: i64 = words.next()?.parse().ok()?;
+    let mut argument = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    let [_, address, length] = [argument()?, argument()?, argument()?];
+    (number == CONNECT).then_some(Connecting {
+        address,
+        // An `int`: the kernel ignores the rest.
+        length: u64::from(length as u32),
+    })
+}
+
+impl Connecting {
+    /// The path, or the abstract name after an `@`, if it is about a Unix socket.
+    fn socket(&self, thread: u32) -> Option<String> {
+        let length = usize::try_from(self.length)
+            .unwrap_or(LONGEST_ADDRESS)
+            .min(LONGEST_ADDRESS);
+        let bytes = read_memory(thread.cast_signed(), self.address, length).ok()?;
+        let (family, name) = bytes.split_first_chunk()?;
+        if i32::from(u16::from_ne_bytes(*family)) != AF_UNIX {
+            return None;
+        }
+        let name = match name {
+            [] => return None,
+            [0, name @ ..] => format!("@{}", std::str::from_utf8(name).ok()?),
+            name => {
+                let end = name
+                    .iter()
+                    .position(|byte| *byte == 0)
+                    .unwrap_or(name.len());
+                let path = Path::new(std::str::from_utf8(&name[..end]).ok()?);
+                let directory = fs::read_link(format!("/proc/{thread}/cwd")).ok()?;
+                directory.join(path).to_str()?.to_owned()
+            }
+        };
+        Some(name)
+    }
+}
+
+/// Whether a path means the same to a thread and a process: the same root, of the same mounts.
+fn has_root_of(thread: u32, other: u32) -> bool {
+    let same = |of: &str| {
+        let [one, two] = [thread, other].map(|pid| fs::read_link(format!("/proc/{pid}/{of}")));
+        matches!((one, two), (Ok(one), Ok(two)) if one == two)
+    };
+    same("ns/mnt") && same("root")
+}
+
 /// Whose sockets nobody connects: units and containers, and sessions of an older guard's. One inside another session is
 /// never among them.
 fn is_free(session: &Session) -> bool {
@@ -313,6 +416,18 @@ mod tests {
         }
         assert!(is_roots(Path::new("/run/x.sock")));
         assert!(!is_roots(Path::new("relative/x.sock")));
+    }
+
+    #[test]
+    fn a_call_is_read_as_the_kernel_writes_it() {
+        let line = |number: i64| {
+            format!("{number} 0x3 0x7ffd10 0xffffffff0000006e 0x0 0x0 0x0 0x7f 0x7e\n")
+        };
+        let found = parse_call(&line(CONNECT)).unwrap();
+        assert_eq!((found.address, found.length), (0x7f_fd10, 0x6e));
+        for other in [&line(CONNECT + 1), "running\n", "-1 0x7ffd 0x7f\n", ""] {
+            assert_eq!(parse_call(other), None, "{other}");
+        }
     }
 
     #[test]

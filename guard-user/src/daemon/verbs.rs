@@ -107,6 +107,10 @@ async fn approver(
             shared.with(|state| state.name_sockets(who, &session, &sockets))?;
             one(&serde_json::json!({}))
         }
+        Call::SocketAddress { session, thread } => {
+            let caller = shared.with(|state| state.caller(peer))?.pid;
+            one(&shared.with(|state| state.socket_address(who, &session, (caller, thread)))?)
+        }
         Call::Stop { session } => one(&run::stop(shared, who, &session).await?),
         Call::Explain {
             destination,

@@ -35,12 +35,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub enum Came {
     /// It worked.
     Through,
-    /// It failed, with that error; `forbidden` where that says that it is not allowed, or that there is no such thing.
+    /// It was refused: the error says that somebody forbids it.
+    Refused {
+        /// As people look it up.
+        why: String,
+    },
+    /// This machine has no such thing.
+    Absent {
+        /// As people look it up.
+        why: String,
+    },
+    /// It failed for a reason of its own, which says nothing about whether it is allowed.
     Failed {
         /// As people look it up.
         why: String,
-        /// See there.
-        forbidden: bool,
     },
 }
 
@@ -50,10 +58,14 @@ impl Came {
     pub fn of<T>(done: &io::Result<T>) -> Self {
         match done {
             Ok(_) => Self::Through,
-            Err(error) => Self::Failed {
-                why: errno(error),
-                forbidden: is_forbidden(error) || is_absent(error),
-            },
+            Err(error) => {
+                let why = errno(error);
+                match error {
+                    error if is_forbidden(error) => Self::Refused { why },
+                    error if is_absent(error) => Self::Absent { why },
+                    _ => Self::Failed { why },
+                }
+            }
         }
     }
 
@@ -61,7 +73,7 @@ impl Came {
     fn words(&self) -> &str {
         match self {
             Self::Through => "it works",
-            Self::Failed { why, .. } => why,
+            Self::Refused { why } | Self::Absent { why } | Self::Failed { why } => why,
         }
     }
 }
@@ -369,22 +381,19 @@ fn compared(inside: Option<&Came>, outside: Option<&Came>) -> Answer {
     let Some(outside) = outside else {
         return Answer::unclear("it was not tried outside, to compare");
     };
-    let (there, here) = (inside.words(), outside.words());
+    let detail = format!(
+        "in a session {}; outside {}",
+        inside.words(),
+        outside.words()
+    );
     match (inside, outside) {
-        (Came::Through, _) => Answer::no(format!("in a session {there}; outside {here}")),
-        (Came::Failed { .. }, Came::Through)
-        | (
-            Came::Failed {
-                forbidden: true, ..
-            },
-            Came::Failed { .. },
-        ) => Answer::yes(format!("in a session {there}; outside {here}")),
-        (
-            Came::Failed {
-                forbidden: false, ..
-            },
-            Came::Failed { .. },
-        ) => Answer::unclear(format!("in a session {there}; outside {here}")),
+        (Came::Through, _) => Answer::no(detail),
+        // Where it is refused outside too, or there is no such thing, nobody gets out by it.
+        (Came::Refused { .. }, Came::Through | Came::Refused { .. } | Came::Absent { .. })
+        | (Came::Absent { .. }, Came::Absent { .. }) => Answer::yes(detail),
+        // An attempt that fails outside for a reason of its own proves nothing, nor one in the session that does.
+        (Came::Refused { .. }, Came::Failed { .. })
+        | (Came::Absent { .. } | Came::Failed { .. }, _) => Answer::unclear(detail),
     }
 }
 
@@ -401,18 +410,31 @@ mod tests {
         let eperm = failed(libc::EPERM);
         assert!(compared(Some(&eperm), Some(&Came::Through)).is_yes());
         assert!(compared(Some(&eperm), Some(&failed(libc::EPERM))).is_yes());
-        let missing = failed(libc::ENOENT);
-        assert!(compared(Some(&missing), Some(&Came::Through)).is_yes());
-        assert_eq!(
-            compared(Some(&missing), Some(&missing)),
-            Answer::unclear("in a session ENOENT; outside ENOENT")
-        );
+        let forbidden = failed(libc::EACCES);
+        assert!(compared(Some(&forbidden), Some(&Came::Through)).is_yes());
+        let absent = failed(libc::ENODEV);
+        assert!(compared(Some(&absent), Some(&absent)).is_yes());
+        assert!(compared(Some(&eperm), Some(&absent)).is_yes());
         assert_eq!(
             compared(Some(&Came::Through), Some(&Came::Through)),
             Answer::no("in a session it works; outside it works")
         );
         assert!(!compared(Some(&eperm), None).is_yes());
         assert!(!compared(None, Some(&Came::Through)).is_yes());
+    }
+
+    #[test]
+    fn what_fails_for_a_reason_of_its_own_proves_nothing() {
+        for code in [libc::EINVAL, libc::ENOENT, libc::ETIMEDOUT, libc::ENODEV] {
+            let broken = failed(code);
+            let answer = compared(Some(&broken), Some(&Came::Through));
+            assert!(matches!(answer, Answer::Unclear(_)), "{answer:?}");
+        }
+        let broken = failed(libc::EINVAL);
+        for inside in [&broken, &failed(libc::EPERM)] {
+            let answer = compared(Some(inside), Some(&broken));
+            assert!(matches!(answer, Answer::Unclear(_)), "{answer:?}");
+        }
     }
 
     #[test]

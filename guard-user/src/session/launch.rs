@@ -17,7 +17,7 @@ use rustix::process::{DumpableBehavior, Pid, getpid, getppid, set_dumpable_behav
 
 use super::identity::Identity;
 use super::landlock::AbstractNames;
-use super::sockets::{RefusedSocket, Sockets};
+use super::sockets::{Ask, RefusedSocket, Sockets};
 use super::{LaunchError, failure};
 use crate::proto::Failure;
 use crate::sys::process::{Fork, fork};
@@ -35,6 +35,8 @@ pub struct Command {
     pub environment: Vec<(OsString, OsString)>,
     /// Its Unix sockets are connected for it; none where they are not judged, or the kernel does.
     pub sockets: Option<Sockets>,
+    /// Tells where those lead that this process may not look at.
+    pub ask: Ask,
     /// Who judges its abstract names.
     pub names: AbstractNames,
 }
@@ -98,7 +100,7 @@ pub fn launch(
 ) -> Result<Outcome, LaunchError> {
     let (report, to_parent) = pipe_with(PipeFlags::CLOEXEC).map_err(not_started)?;
     let (handed, to_hand) = handing::channel(command.sockets.as_ref()).map_err(not_started)?;
-    let serve = || Serving::begin(handed, told);
+    let serve = || Serving::begin(handed, told, command.ask);
     let signals = Signals::hold().map_err(not_started)?;
     // A guarded process of the same user must not be able to take over the parent, from its first instruction
     // on. The child's own execve(2) undoes this for the command.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use contain::give_up;
 pub use identity::Identity;
 pub use launch::{Command, Entered, Outcome, ToldRoot, launch};
-pub use sockets::{RefusedSocket, Sockets, keep_on, named};
+pub use sockets::{Ask, RefusedSocket, Sockets, keep_on, named};
 pub use trust::Trust;
 
 use crate::proto::Failure;

@@ -34,10 +34,9 @@ pub fn read_memory(pid: u32, address: u64) -> io::Result<u64> {
     };
     // SAFETY: `local` is eight writable bytes that live through the call; the other address is one of the other
     // process, which the kernel checks.
-    let done = unsafe {
-        libc::syscall(
-            libc::SYS_process_vm_readv,
-            pid,
+    let read = unsafe {
+        libc::process_vm_readv(
+            pid.cast_signed(),
             &raw const local,
             1,
             &raw const remote,
@@ -45,7 +44,7 @@ pub fn read_memory(pid: u32, address: u64) -> io::Result<u64> {
             0,
         )
     };
-    check(done).map(|_| value)
+    check(read as libc::c_long).map(|_| value)
 }
 
 /// Whether a signal could be sent to a process: none is (signal 0).
@@ -97,7 +96,7 @@ pub fn io_uring() -> io::Result<OwnedFd> {
     // `struct io_uring_params` of linux/io_uring.h: 120 bytes, zero where nothing is asked for.
     let mut params = [0_u64; 15];
     // SAFETY: the kernel reads and writes 120 bytes at `params`.
-    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr()) };
+    let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1_usize, params.as_mut_ptr()) };
     let fd = check(fd)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
@@ -173,4 +172,18 @@ fn check(done: libc::c_long) -> io::Result<libc::c_long> {
         return Err(io::Error::last_os_error());
     }
     Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_as_it_is_there() {
+        let there = 0x0123_4567_89ab_cdef_u64;
+        let at = (&raw const there).addr() as u64;
+        assert_eq!(read_memory(std::process::id(), at).unwrap(), there);
+        let nowhere = read_memory(std::process::id(), 8).unwrap_err();
+        assert_eq!(nowhere.raw_os_error(), Some(libc::EFAULT));
+    }
 }

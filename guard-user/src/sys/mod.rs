@@ -32,4 +32,6 @@ pub mod tcp;
 pub mod tcp_listeners;
 pub mod unix_diag;
 pub mod user_namespace;
+#[cfg(test)]
+mod variadic;
 pub mod writer;

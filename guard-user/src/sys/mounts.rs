@@ -107,7 +107,7 @@ pub fn make_read_only(at: &Path) -> io::Result<()> {
             libc::SYS_mount_setattr,
             libc::AT_FDCWD,
             at.as_ptr(),
-            0,
+            0_usize,
             &raw const change,
             size_of_val(&change),
         )

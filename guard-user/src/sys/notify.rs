@@ -22,10 +22,14 @@ const ARCHITECTURE: u32 = 4;
 /// that none begins it again. Linux 5.19
 const WAIT_KILLABLE_RECV: c_ulong = 1 << 5;
 
+/// The number of connect(2).
+pub const CONNECT: i64 = libc::SYS_connect;
+
 const MAGIC: u8 = b'!';
 const RECEIVE: Opcode = opcode::read_write::<libc::seccomp_notif>(MAGIC, 0);
 const SEND: Opcode = opcode::read_write::<libc::seccomp_notif_resp>(MAGIC, 1);
 const IS_VALID: Opcode = opcode::write::<u64>(MAGIC, 2);
+const ADD_DESCRIPTOR: Opcode = opcode::write::<libc::seccomp_notif_addfd>(MAGIC, 3);
 
 /// A call that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +137,23 @@ impl Listener {
         // SAFETY: the kernel reads one number.
         let found = self.control(IS_VALID, unsafe { AddressOf::new(&raw mut id) });
         found.is_ok()
+    }
+
+    /// Puts a descriptor in the place of one that the caller of a call has. It closes when the caller executes a program.
+    ///
+    /// # Errors
+    ///
+    /// The system's: `ENOENT` where the caller has ended meanwhile.
+    pub fn replace(&self, id: u64, number: u32, by: impl AsFd) -> io::Result<()> {
+        let mut request = libc::seccomp_notif_addfd {
+            id,
+            flags: libc::SECCOMP_ADDFD_FLAG_SETFD as u32,
+            srcfd: by.as_fd().as_raw_fd().cast_unsigned(),
+            newfd: number,
+            newfd_flags: libc::O_CLOEXEC.cast_unsigned(),
+        };
+        // SAFETY: the kernel reads one request.
+        self.control(ADD_DESCRIPTOR, unsafe { AddressOf::new(&raw mut request) })
     }
 
     /// Answers.

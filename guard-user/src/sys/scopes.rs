@@ -60,14 +60,26 @@ pub fn enter_domain() -> io::Result<()> {
         false => size_of::<u64>(),
     };
     // SAFETY: the kernel reads `size` bytes of `rules`.
-    let ruleset =
-        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, &raw const rules, size, 0) };
+    let ruleset = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            &raw const rules,
+            size,
+            0_usize,
+        )
+    };
     let ruleset = check(ruleset)?;
     // SAFETY: the kernel has just made this descriptor, and nobody else knows it.
     let ruleset = unsafe { OwnedFd::from_raw_fd(ruleset as i32) };
     set_no_new_privs(true)?;
     // SAFETY: landlock_restrict_self(2) touches no memory.
-    let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
+    let done = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_restrict_self,
+            ruleset.as_raw_fd(),
+            0_usize,
+        )
+    };
     check(done).map(drop)
 }
 

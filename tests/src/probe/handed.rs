@@ -361,6 +361,21 @@ pub(super) fn poke(target: &Target) -> anyhow::Result<Outcome> {
     Ok(done.map(|()| "written".to_owned()))
 }
 
+/// Reads ADDRESS out of the memory of another process: OTHER is `PID:PLACE`.
+pub(super) fn peek(target: &Target) -> anyhow::Result<Outcome> {
+    let other = target.other.as_deref().context("whose?")?;
+    let (pid, place) = other.split_once(':').context("PID:PLACE")?;
+    let wanted = sys::Shared::padded(&target.to.ip().to_string());
+    let read = sys::read_memory(pid.parse()?, place.parse()?, wanted.len());
+    Ok(read.step("process_vm_readv").and_then(|read| {
+        let is_it = match read == wanted {
+            true => Ok(()),
+            false => Err(io::Error::from(io::ErrorKind::InvalidData)),
+        };
+        is_it.step("what was read").map(|()| "read".to_owned())
+    }))
+}
+
 fn write_file(pid: i32, place: u64, text: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::FileExt as _;
     let memory = fs::File::options()

@@ -108,6 +108,7 @@ late           a line and its echo, and the same again when the input says write
 steal          a line and its echo over a socket of another process: OTHER is PID:FD
 obey           connects, on a line of input, to the address in its memory; prints {pid, at}
 poke           writes ADDRESS there: OTHER is HOW:PID:AT, of mem, vm and ptrace
+peek           reads ADDRESS there: OTHER is PID:AT
 clone-into     the same as tcp, by a child made in the cgroup OTHER
 turn           serves one client at the port OTHER, then connects the socket of that connection to ADDRESS
 turn-listener  the same with the socket that listened
@@ -250,6 +251,7 @@ fn attempt(kind: &str, target: &Target) -> Result<Outcome> {
         "steal" => handed::steal(target)?,
         "obey" => handed::obey(target)?,
         "poke" => handed::poke(target)?,
+        "peek" => handed::peek(target)?,
         "clone-into" => leaving::clone_into(target)?,
         "turn" => turn::turn_around(target, false)?,
         "turn-listener" => turn::turn_around(target, true)?,

@@ -48,7 +48,7 @@ impl Ring {
     pub(crate) fn new() -> io::Result<Self> {
         let mut params: Params = [0; 30];
         // SAFETY: the kernel reads and writes 120 bytes at params.
-        let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1, params.as_mut_ptr()) };
+        let fd = unsafe { libc::syscall(libc::SYS_io_uring_setup, 1_usize, params.as_mut_ptr()) };
         let fd = check_long(fd as isize)? as i32;
         // SAFETY: the call succeeded, so this is a new descriptor that nobody else owns.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
@@ -159,11 +159,11 @@ impl Ring {
             libc::syscall(
                 libc::SYS_io_uring_enter,
                 fd,
-                1,
-                1,
+                1_usize,
+                1_usize,
                 flags,
                 null_mut::<u8>(),
-                0,
+                0_usize,
             )
         };
         check_long(done as isize).map(drop)

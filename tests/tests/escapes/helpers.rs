@@ -62,6 +62,8 @@ family! { "A helper outside";
     memory: untouched("writing into the memory of a process of the same user (`/proc/PID/mem`)", "EACCES") => || poked("mem");
     memory_call: untouched("the same by `process_vm_writev`", "EPERM") => || poked("vm");
     ptrace: untouched("the same by `ptrace`", "EPERM") => || poked("ptrace");
+    memory_read: untouched("reading the memory of a process of the same user (`process_vm_readv`)", "EPERM")
+        .without("is read") => peeked;
     other_session: unheard(
         "a server in another session of the same user, which may reach production and connects for whoever asks",
     ) => || {
@@ -452,6 +454,28 @@ fn poked(how: &str) -> Result<Tried> {
             victim.line(PATIENCE)?;
             Ok(report)
         })
+    };
+    Ok(Tried {
+        with: came(Some("denied"))?,
+        without: came(None)?,
+    })
+}
+
+/// Reading what another process has in its memory, at a place that it tells.
+fn peeked() -> Result<Tried> {
+    let place = Place::new()?;
+    let scene = place.scene;
+    let came = |policy: Option<&str>| -> Result<Came> {
+        let mut victim = scene.outside(&Attempt::new("obey", &place.open_v4, 443))?;
+        let there = line(&mut victim)?;
+        let which = format!("{}:{}", there["pid"], there["at"]);
+        // The probe is told what is there, and is content with nothing else.
+        let attempt = Attempt::new("peek", &place.open_v4, 443).other(&which);
+        let report = match policy {
+            Some(policy) => attempt.under(&scene.daemon, policy)?,
+            None => attempt.outside(scene.network.dev(), AGENT)?,
+        };
+        Ok(Came::of(&report, report.ok.then(|| report.detail.clone())))
     };
     Ok(Tried {
         with: came(Some("denied"))?,

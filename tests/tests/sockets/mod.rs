@@ -75,6 +75,92 @@ fn a_sessions_own_sockets_work_under_every_name() {
 }
 
 #[test]
+fn a_session_that_root_starts_for_a_user_reaches_its_own_and_nobody_elses() {
+    let scene = Scene::new();
+    let mut outside = scene.listens("outside", "stream");
+    // As under sudo: the user need not be listed.
+    let agent = AGENT.to_string();
+    let run = scene.daemon.root(["run", "--policy", "open"]);
+    let run = run.env("SUDO_UID", &agent).env("SUDO_GID", &agent);
+    let mut shell = Shell::run_by(&scene.daemon, run).unwrap();
+    let own = scene.place("own");
+    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
+    shell.line_with("listening").unwrap();
+    let to_own = format!("connect {own}");
+    assert_eq!(scene.inside(&mut shell, &to_own), "ok hi");
+    let to_outside = format!("connect {}", outside.name);
+    assert_eq!(scene.inside(&mut shell, &to_outside), "EPERM");
+    assert_eq!(scene.outside(&to_outside), "ok hi");
+    assert!(outside.is_first());
+}
+
+#[test]
+fn a_program_that_may_not_be_looked_at_reaches_what_others_reach() {
+    let scene = Scene::new();
+    let mut outside = scene.listens("outside", "stream");
+    let allowed = scene.listens("allowed", "stream");
+    let policy = scene.place("policy.toml");
+    let text = format!("{POLICY}\n[unix]\nallow = [\"{}\"]\n", allowed.name);
+    fs::write(&policy, text).unwrap();
+    let run = scene.daemon.agent(["run", "--policy", &policy]);
+    let mut shell = Shell::run_by(&scene.daemon, run).unwrap();
+    let own = scene.place("own");
+    shell.tell(&scene.line(&format!("serve {own} &"))).unwrap();
+    shell.line_with("listening").unwrap();
+    for (name, found) in [
+        (&own, "ok hi"),
+        (&allowed.name, "ok hi"),
+        (&outside.name, "EPERM"),
+        (&scene.place("absent"), "ENOENT"),
+    ] {
+        for verb in ["connect", "secret"] {
+            let words = format!("{verb} {name}");
+            assert_eq!(scene.inside(&mut shell, &words), found, "{words}");
+        }
+    }
+    let packets = scene.place("packets");
+    let serve = scene.line(&format!("serve {packets} seqpacket &"));
+    shell.tell(&serve).unwrap();
+    shell.line_with("listening").unwrap();
+    let words = format!("secret {packets} seqpacket");
+    assert_eq!(scene.inside(&mut shell, &words), "ok hi");
+    // What is about no Unix socket is the kernel's to judge, as ever.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let words = format!("secret_tcp {port}");
+    assert_eq!(scene.inside(&mut shell, &words), "ok tcp");
+    let words = format!("secret {}", outside.name);
+    assert_eq!(scene.outside(&words), "ok hi");
+    assert!(outside.is_first());
+}
+
+#[test]
+fn an_ssh_agent_in_a_session_serves_that_session() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    let home = scene.place("");
+    let line = format!(
+        "cd {home} && ssh-keygen -q -t ed25519 -N '' -f key && eval $(ssh-agent) > /dev/null && ssh-add key && \
+         ssh-add -l; ssh-agent -k > /dev/null"
+    );
+    let added = said(
+        &mut shell,
+        &format!("sh -c \"{}\"", line.replace('$', "\\$")),
+    );
+    assert!(
+        added.contains("Identity added") && added.contains("ED25519"),
+        "{added}"
+    );
+    let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
+    let again = line.replace("key", "other");
+    let done = unguarded.args(["-c", &again]).output().unwrap();
+    assert!(
+        String::from_utf8_lossy(&done.stdout).contains("ED25519"),
+        "{done:?}"
+    );
+}
+
+#[test]
 fn a_name_or_an_address_that_changes_meanwhile_gains_nothing() {
     let scene = Scene::new();
     let mut outside = scene.listens("outside", "stream");

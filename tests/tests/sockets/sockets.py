@@ -77,6 +77,21 @@ def stdin(name):
     say(outcome(lambda: connected(name, client=socket.socket(fileno=0))))
 
 
+def secretive():
+    """As ssh-add and gpg are: nobody else may look at this process (PR_SET_DUMPABLE)."""
+    ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+
+
+def secret(name, kind="stream"):
+    secretive()
+    connect(name, kind)
+
+
+def secret_tcp(port):
+    secretive()
+    say(outcome(lambda: socket.create_connection(("127.0.0.1", int(port))) and "tcp"))
+
+
 def nonblocking(name):
     def work():
         client = new()

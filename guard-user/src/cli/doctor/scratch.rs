@@ -181,13 +181,11 @@ fn control(socket: &Path) -> Came {
         Err(CliError::Answer {
             name: ErrorName::Refused,
             ..
-        }) => Came::Failed {
+        }) => Came::Refused {
             why: "refused".to_owned(),
-            forbidden: true,
         },
         Err(error) => Came::Failed {
             why: error.to_string(),
-            forbidden: false,
         },
     }
 }

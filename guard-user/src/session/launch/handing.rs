@@ -14,7 +14,7 @@ use rustix::{
 };
 
 use crate::{
-    session::sockets::{Kept, RefusedSocket, Sockets, serve},
+    session::sockets::{Ask, Kept, RefusedSocket, Sockets, serve},
     sys::{
         notify::{Listener, listen_to_connect},
         packets,
@@ -57,7 +57,7 @@ impl ToHand {
 pub(super) struct Serving(Arc<Mutex<Option<Kept>>>);
 
 impl Handed {
-    fn answer(self, kept: &Mutex<Option<Kept>>, mut told: impl FnMut(&RefusedSocket)) {
+    fn answer(self, kept: &Mutex<Option<Kept>>, mut told: impl FnMut(&RefusedSocket), ask: Ask) {
         let Ok(Some(packet)) = packets::receive(self.socket.as_fd()) else {
             return;
         };
@@ -66,7 +66,7 @@ impl Handed {
         };
         let copy = listener.try_clone();
         // Where it fails nobody has the listener any more, and calls fail.
-        let Ok(refused) = serve(Listener::of(listener), &self.sockets) else {
+        let Ok(refused) = serve(Listener::of(listener), &self.sockets, ask) else {
             return;
         };
         if let (Ok(listener), Ok(mut kept)) = (copy, kept.lock()) {
@@ -85,12 +85,13 @@ impl Serving {
     pub(super) fn begin(
         handed: Option<Handed>,
         told: impl FnMut(&RefusedSocket) + Send + 'static,
+        ask: Ask,
     ) -> Self {
         let kept = Arc::new(Mutex::new(None));
         let serving = Self(Arc::clone(&kept));
         if let Some(handed) = handed {
             let thread = thread::Builder::new().name("guard-sockets".to_owned());
-            let _ = thread.spawn(move || handed.answer(&kept, told));
+            let _ = thread.spawn(move || handed.answer(&kept, told, ask));
         }
         serving
     }

@@ -36,6 +36,8 @@ pub(super) enum Target {
     File(OwnedFd),
     /// To an abstract name.
     Name(Vec<u8>),
+    /// Where guardd says: this process may not look at the caller.
+    Unread,
 }
 
 /// Decides what becomes of a call.
@@ -45,6 +47,7 @@ pub(super) fn plan(call: &Waiting, judge: &Judge, told: &Told) -> Plan {
     let length = u64::from(length as u32);
     match lookup::address(call.thread, address, length) {
         Address::Other => Plan::Answer(Answer::Goes),
+        Address::Unread => Plan::Connect(Target::Unread),
         Address::Abstract(name) if judge.allows_name(call.thread, &name) => {
             Plan::Connect(Target::Name(name))
         }
@@ -78,6 +81,8 @@ pub(super) fn connect_to(call: &Waiting, listener: &Listener, target: &Target) -
     let to = match target {
         Target::File(file) => file_address(file),
         Target::Name(name) => SocketAddrUnix::new_abstract_name(name).map_err(io::Error::from),
+        // That is `unread`'s to answer.
+        Target::Unread => Err(Errno::PERM.into()),
     };
     outcome(to.and_then(|to| connect(call, listener, &to)))
 }
@@ -88,7 +93,7 @@ pub(super) fn file_address(file: &OwnedFd) -> io::Result<SocketAddrUnix> {
     Ok(SocketAddrUnix::new(path)?)
 }
 
-fn outcome(connected: io::Result<()>) -> Answer {
+pub(super) fn outcome(connected: io::Result<()>) -> Answer {
     match connected {
         Ok(()) => Answer::Done(0),
         Err(why) => Answer::Done(why.raw_os_error().unwrap_or(Errno::PERM.raw_os_error())),

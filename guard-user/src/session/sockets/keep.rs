@@ -8,7 +8,7 @@ use std::{
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{Sockets, serve};
+use super::{Ask, Sockets, serve};
 use crate::sys::notify::Listener;
 
 /// The verb by which `guard` is called for this.
@@ -56,9 +56,9 @@ impl Kept {
 /// # Errors
 ///
 /// The system's; `InvalidData` for terms that are none.
-pub fn keep_on(listener: OwnedFd, terms: &str) -> io::Result<()> {
+pub fn keep_on(listener: OwnedFd, terms: &str, ask: Ask) -> io::Result<()> {
     let sockets: Sockets = serde_json::from_str(terms)?;
-    let refused = serve(Listener::of(listener), &sockets)?;
+    let refused = serve(Listener::of(listener), &sockets, ask)?;
     // Ends with the threads.
     refused.iter().for_each(drop);
     Ok(())

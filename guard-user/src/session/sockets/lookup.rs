@@ -25,6 +25,8 @@ pub(super) enum Address {
     Abstract(Vec<u8>),
     /// None, or not for a Unix socket, or not to be read.
     Other,
+    /// Of a process that this one may not look at, as one that is not dumpable.
+    Unread,
 }
 
 /// The address that a thread is about to connect to.
@@ -33,7 +35,11 @@ pub(super) fn address(thread: i32, at: u64, length: u64) -> Address {
     if length <= FAMILY {
         return Address::Other;
     }
-    read_memory(thread, at, length).map_or(Address::Other, |bytes| parse(&bytes))
+    match read_memory(thread, at, length) {
+        Ok(bytes) => parse(&bytes),
+        Err(why) if Errno::from_io_error(&why) == Some(Errno::PERM) => Address::Unread,
+        Err(_) => Address::Other,
+    }
 }
 
 fn parse(bytes: &[u8]) -> Address {

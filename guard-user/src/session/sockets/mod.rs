@@ -17,14 +17,15 @@ mod judge;
 mod keep;
 mod lookup;
 mod sessions;
+mod unread;
 mod workers;
 
 use std::{
     io,
     os::fd::AsFd as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
-        Mutex,
+        Arc, Mutex,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread,
@@ -36,13 +37,14 @@ use serde::{Deserialize, Serialize};
 use super::identity::Identity;
 use crate::{
     policy::SocketName,
-    proto::{NamedSocket, SocketTerms},
+    proto::{NamedSocket, SocketAddress, SocketTerms},
     sys::{notify::Listener, unix_diag::socket_at},
 };
 use answer::Plan;
 use judge::Judge;
 pub(super) use keep::Kept;
 pub use keep::keep_on;
+use unread::Unread;
 use workers::Workers;
 
 /// Refusals that are not told yet; more are dropped.
@@ -67,6 +69,8 @@ pub struct Sockets {
     whom: Option<Whom>,
     /// What `SSH_AUTH_SOCK` names.
     agent: Option<PathBuf>,
+    /// Where guardd listens.
+    guardd: PathBuf,
 }
 
 /// A connection that was refused.
@@ -78,13 +82,17 @@ pub struct RefusedSocket {
     pub pid: u32,
 }
 
+/// Asks the guardd that listens there where a thread of a session is about to connect, as root sees it. None where it cannot
+/// be known.
+pub type Ask = fn(guardd: &Path, session: &str, thread: u32) -> Option<SocketAddress>;
+
 /// Whom a refusal is told.
 pub(super) type Told = SyncSender<RefusedSocket>;
 
 impl Sockets {
     /// Of a session.
     #[must_use]
-    pub fn of(cgroup: PathBuf, terms: SocketTerms, identity: &Identity) -> Self {
+    pub fn of(cgroup: PathBuf, terms: SocketTerms, identity: &Identity, guardd: PathBuf) -> Self {
         let whom = identity.switch().map(|switch| Whom {
             uid: switch.account.uid,
             gid: switch.account.gid,
@@ -95,6 +103,7 @@ impl Sockets {
             terms,
             whom,
             agent: agent(),
+            guardd,
         }
     }
 }
@@ -120,10 +129,15 @@ pub fn named(names: &[SocketName]) -> Vec<NamedSocket> {
 /// # Errors
 ///
 /// The system's, as where no thread can be made, or it may not become that user.
-pub(super) fn serve(listener: Listener, sockets: &Sockets) -> io::Result<Receiver<RefusedSocket>> {
+pub(super) fn serve(
+    listener: Listener,
+    sockets: &Sockets,
+    ask: Ask,
+) -> io::Result<Receiver<RefusedSocket>> {
     let (told, refused) = sync_channel(UNTOLD);
-    let judge = Judge::new(sockets)?;
-    let workers = Workers::new(listener, sockets.whom.clone());
+    let judge = Arc::new(Judge::new(sockets)?);
+    let unread = Unread::new(sockets, ask, Arc::clone(&judge), told.clone());
+    let workers = Workers::new(listener, sockets.whom.clone(), unread);
     let (ready, is_ready) = sync_channel(1);
     thread::Builder::new()
         .name("guard-sockets".to_owned())
@@ -133,6 +147,7 @@ pub(super) fn serve(listener: Listener, sockets: &Sockets) -> io::Result<Receive
             // As somebody else than the session's user nothing is connected.
             if ready.send(became).is_ok() && is_it {
                 answer_all(&workers, &judge, &told);
+                workers.finish();
             }
         })?;
     is_ready.recv().map_err(io::Error::other)??;

@@ -22,6 +22,7 @@ use rustix::thread::{
 use super::{
     Whom,
     answer::{Target, connect_to},
+    unread::Unread,
 };
 use crate::sys::notify::{Answer, Listener, Waiting};
 
@@ -39,6 +40,7 @@ pub(super) struct Workers {
 struct Shared {
     listener: Listener,
     whom: Option<Whom>,
+    unread: Unread,
     jobs: Mutex<Receiver<Job>>,
     /// How many have nothing to do and no job coming.
     idle: AtomicUsize,
@@ -46,11 +48,12 @@ struct Shared {
 }
 
 impl Workers {
-    pub(super) fn new(listener: Listener, whom: Option<Whom>) -> Self {
+    pub(super) fn new(listener: Listener, whom: Option<Whom>, unread: Unread) -> Self {
         let (jobs, to_do) = channel();
         let shared = Shared {
             listener,
             whom,
+            unread,
             jobs: Mutex::new(to_do),
             idle: AtomicUsize::new(0),
             all: AtomicUsize::new(0),
@@ -65,12 +68,18 @@ impl Workers {
         &self.shared.listener
     }
 
-    /// Makes this thread one of the session's user's.
-    pub(super) fn become_user(&self) -> io::Result<()> {
-        self.shared.become_user()
+    /// No more calls come.
+    pub(super) fn finish(&self) {
+        self.shared.unread.finish();
     }
 
-    /// Has a call's socket connected. Called by one thread only.
+    /// Makes this thread one of the session's user's, and with it those that it starts: a thread has the rights of the one
+    /// that starts it. They cannot do so themselves, for what that takes is given up here.
+    pub(super) fn become_user(&self) -> io::Result<()> {
+        self.shared.whom.as_ref().map_or(Ok(()), become_user)
+    }
+
+    /// Has a call's socket connected. Called by one thread only, after [`Self::become_user`].
     pub(super) fn connect(&self, call: Waiting, target: Target) {
         let (id, again) = (call.id, Answer::Done(Errno::AGAIN.raw_os_error()));
         if self.has_idle() || self.one_more() {
@@ -106,25 +115,20 @@ impl Workers {
 
 impl Shared {
     fn work(&self) {
-        let became = self.become_user();
         loop {
             let job = self.jobs.lock().map(|jobs| jobs.recv());
             let Ok(Ok((call, target))) = job else { return };
-            let answer = match became {
-                Ok(()) => connect_to(&call, &self.listener, &target),
-                Err(_) => Answer::Done(Errno::PERM.raw_os_error()),
+            let answer = match target {
+                Target::Unread => self.unread.answer(&call, &self.listener),
+                target => connect_to(&call, &self.listener, &target),
             };
             let _ = self.listener.answer(call.id, answer);
             self.idle.fetch_add(1, Ordering::AcqRel);
         }
     }
-
-    fn become_user(&self) -> io::Result<()> {
-        self.whom.as_ref().map_or(Ok(()), become_user)
-    }
 }
 
-/// This thread alone: it looks at processes of that user, whatever Yama says, and has no other right of root's.
+/// This thread, and those that it starts: it looks at processes of that user, whatever Yama says, and has no other right of root's.
 fn become_user(whom: &Whom) -> io::Result<()> {
     let gid = Gid::from_raw(whom.gid);
     let uid = Uid::from_raw(whom.uid);

@@ -1,0 +1,137 @@
+//! Calls of processes that this one may not look at, as programs that keep secrets are that say they are not dumpable: ssh-add,
+//! gpg. guardd, which is root's, says where such a call leads; the caller's own socket is out of reach as well, and gets
+//! another one in its place, which is connected.
+
+use std::{
+    io,
+    os::fd::OwnedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
+
+use rustix::{
+    fs::{CWD, Mode, OFlags, openat},
+    io::Errno,
+    net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with},
+};
+
+use super::{
+    Ask, RefusedSocket, Sockets, Told,
+    answer::{file_address, outcome},
+    judge::{Judge, Word},
+    lookup,
+};
+use crate::{
+    proto::SocketAddress,
+    sys::notify::{Answer, Listener, Waiting},
+};
+
+/// Whom to ask about them.
+pub(super) struct Unread {
+    ask: Ask,
+    guardd: PathBuf,
+    session: String,
+    judge: Arc<Judge>,
+    /// None once no more calls come: whoever hears of refusals need not wait for those that are being answered.
+    told: Mutex<Option<Told>>,
+}
+
+impl Unread {
+    pub(super) fn new(sockets: &Sockets, ask: Ask, judge: Arc<Judge>, told: Told) -> Self {
+        let session = sockets.cgroup.file_name().unwrap_or_default();
+        Self {
+            ask,
+            guardd: sockets.guardd.clone(),
+            session: session.to_string_lossy().into_owned(),
+            judge,
+            told: Mutex::new(Some(told)),
+        }
+    }
+
+    /// No more calls come.
+    pub(super) fn finish(&self) {
+        if let Ok(mut told) = self.told.lock() {
+            *told = None;
+        }
+    }
+
+    /// Answers one call. What is no Unix socket's, or cannot be known, goes to the kernel, which refuses Unix sockets.
+    pub(super) fn answer(&self, call: &Waiting, listener: &Listener) -> Answer {
+        let thread = call.thread.cast_unsigned();
+        match (self.ask)(&self.guardd, &self.session, thread) {
+            Some(SocketAddress {
+                socket: Some(socket),
+                same_root,
+            }) => self.lead(call, listener, (socket, same_root)),
+            _ => Answer::Goes,
+        }
+    }
+
+    fn lead(
+        &self,
+        call: &Waiting,
+        listener: &Listener,
+        (socket, same_root): (String, bool),
+    ) -> Answer {
+        if let Some(name) = socket.strip_prefix('@') {
+            return match self.judge.allows_name(call.thread, name.as_bytes()) {
+                true => outcome(
+                    SocketAddrUnix::new_abstract_name(name.as_bytes())
+                        .map_err(io::Error::from)
+                        .and_then(|to| replace(call, listener, &to)),
+                ),
+                false => Answer::Goes,
+            };
+        }
+        if self.judge.goes_by_itself(socket.as_ref()) {
+            return Answer::Goes;
+        }
+        if !same_root {
+            return self.refuse(call, socket);
+        }
+        let flags = OFlags::PATH | OFlags::CLOEXEC;
+        let file: OwnedFd = match openat(CWD, &socket, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(why) => return Answer::Done(why.raw_os_error()),
+        };
+        match self.judge.judge(call.thread, &file) {
+            Word::Connect => {
+                outcome(file_address(&file).and_then(|to| replace(call, listener, &to)))
+            }
+            Word::Nobody => Answer::Done(Errno::CONNREFUSED.raw_os_error()),
+            Word::Refuse => self.refuse(call, socket),
+        }
+    }
+
+    fn refuse(&self, call: &Waiting, socket: String) -> Answer {
+        let pid = lookup::process(call.thread).unwrap_or_default();
+        if let Some(told) = self
+            .told
+            .lock()
+            .ok()
+            .as_ref()
+            .and_then(|told| told.as_ref())
+        {
+            let _ = told.try_send(RefusedSocket { socket, pid });
+        }
+        Answer::Done(Errno::PERM.raw_os_error())
+    }
+}
+
+/// Puts a connected socket in the place of the caller's. No datagram socket: that could send elsewhere later, and the kernel would
+/// judge it by where it was made.
+fn replace(call: &Waiting, listener: &Listener, to: &SocketAddrUnix) -> io::Result<()> {
+    let [number, ..] = call.arguments;
+    let new = |kind| socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None);
+    let stream = new(SocketType::STREAM)?;
+    let connected = match connect(&stream, to) {
+        Ok(()) => stream,
+        Err(Errno::PROTOTYPE) => {
+            let packets = new(SocketType::SEQPACKET)?;
+            connect(&packets, to)?;
+            packets
+        }
+        Err(why) => return Err(why.into()),
+    };
+    listener.replace(call.id, number as u32, connected)
+}
