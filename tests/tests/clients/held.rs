@@ -204,7 +204,7 @@ fn each_says_that_it_failed_where_nobody_answers() {
 fn each_says_that_it_failed_where_guardd_is_gone() {
     let held = Held::new();
     let host = |number: usize| format!("192.0.2.{}", 20 + number);
-    let agent = |number| Agent::holding(&held.scene, "45s", &host(number));
+    let agent = |number| Agent::holding(&held.scene, "25s", &host(number));
     let mut agents: Vec<_> = (0..CLIENTS.len()).map(agent).collect();
     for (number, agent) in agents.iter_mut().enumerate().rev() {
         agent.begin(&CLIENTS[number].line_to(&host(number)));
