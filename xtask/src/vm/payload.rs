@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::suites::Suite;
+use crate::build;
+use crate::package::{self, ForMachines};
 use crate::shell::{read, run};
-use crate::{build, package};
 
 /// Where it lies in the machines. The tests look for examples where cargo puts them, beside `deps`.
 pub(super) const TESTS: &str = "/payload/debug/deps/suites";
@@ -107,7 +108,11 @@ impl Tests {
 fn pack_packages(suites: &[Suite], quickly: bool, into: &Path) -> Result<()> {
     let all = suites.iter().any(|suite| suite.name == ALL_KINDS);
     let programs = quickly.then(build::tested);
-    let made = package::for_machines(programs.as_deref(), all)?;
+    let which = match all {
+        true => ForMachines::All,
+        false => ForMachines::Upgrade,
+    };
+    let made = package::for_machines(programs.as_deref(), which)?;
     fs::create_dir(into)?;
     for (at, package) in made.iter().enumerate() {
         let name = match at {
