@@ -62,7 +62,7 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
         }
     }
     let sbom = sbom::of_both_halves(&epoch)?;
-    let tree = |kind, programs: &Path| stage::lay_out(kind, programs, &sbom);
+    let tree = |kind, programs: &Path| stage::lay_out(kind, programs, Some(&sbom));
     if all || args.deb || args.rpm {
         write(&out().join(sbom::name()), &sbom.text()?)?;
         let programs = programs::build(programs::GNU, &epoch)?;
@@ -92,8 +92,8 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
         sbom.check(&programs::crates(programs::MUSL, &epoch)?)?;
         // Of all that is made, the tarball's has the most in it.
         write(&out().join(sbom::name()), &sbom.text()?)?;
-        let tree = stage::lay_out("tarball", &programs, &sbom)?;
-        made(&tarball::make(&tree, &out(), &epoch)?)?;
+        let tree = stage::lay_out("tarball", &programs, Some(&sbom))?;
+        made(&tarball::make(&tree, &out(), &epoch, tarball::Pack::Small)?)?;
     }
     sums()?;
     match args.check_reproducible {
@@ -102,13 +102,24 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     }
 }
 
-/// What the machines that tests run in install: the .deb, and the same files but for the settings under a later version;
-/// with `all` these of the .rpm too, and the tarball. Of the programs in `programs`, else of those that people get.
+/// Which packages a machine is to have.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ForMachines {
+    /// The .deb.
+    Deb,
+    /// And the same files but for the settings under a later version, to upgrade to.
+    Upgrade,
+    /// Two of the .rpm as well, and the tarball.
+    All,
+}
+
+/// What the machines that tests run in install. Of the programs in `programs`, quickly and without lists of what they are
+/// made of; else of those that people get, as they get them.
 ///
 /// # Errors
 ///
 /// What could not be had, built or written.
-pub(crate) fn for_machines(programs: Option<&Path>, all: bool) -> Result<Vec<PathBuf>> {
+pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Result<Vec<PathBuf>> {
     let epoch = epoch()?;
     // Not where those lie that people are to get.
     let out = work().join("for-machines");
@@ -117,18 +128,28 @@ pub(crate) fn for_machines(programs: Option<&Path>, all: bool) -> Result<Vec<Pat
         Some(programs) => Ok(programs.to_owned()),
         None => programs::build(target, &epoch),
     };
-    let sbom = sbom::of_both_halves(&epoch)?;
+    let sbom = match programs {
+        Some(_) => None,
+        None => Some(sbom::of_both_halves(&epoch)?),
+    };
     let gnu = built(programs::GNU)?;
     let mut made = Vec::new();
-    for (version, is_next) in [(version(), false), (&format!("{}+next", version()), true)] {
-        let tree = stage::lay_out(deb::TREE, &gnu, &sbom)?;
-        if is_next {
+    let tree = stage::lay_out(deb::TREE, &gnu, sbom.as_ref())?;
+    let next = format!("{}+next", version());
+    for version in [version(), &next] {
+        if version == next {
             tree.change_settings()?;
         }
-        made.push(deb::make(&tree, &out, Some(version), &epoch)?);
+        made.push(match programs {
+            Some(_) => deb::make_quickly(&tree, &out, version)?,
+            None => deb::make(&tree, &out, Some(version), &epoch)?,
+        });
+        if which == ForMachines::Deb {
+            return Ok(made);
+        }
     }
-    if all {
-        let tree = stage::lay_out("rpm", &gnu, &sbom)?;
+    if which == ForMachines::All {
+        let tree = stage::lay_out("rpm", &gnu, sbom.as_ref())?;
         for release in [rpm::FIRST, "2"] {
             if release != rpm::FIRST {
                 tree.change_settings()?;
@@ -136,8 +157,13 @@ pub(crate) fn for_machines(programs: Option<&Path>, all: bool) -> Result<Vec<Pat
             made.push(rpm::make(&tree, &out, release, &epoch)?);
         }
         let programs = built(programs::MUSL)?;
-        let tree = stage::lay_out("tarball", &programs, &sbom.of_the_static_programs()?)?;
-        made.push(tarball::make(&tree, &out, &epoch)?);
+        let sbom = sbom.map(|sbom| sbom.of_the_static_programs()).transpose()?;
+        let pack = match sbom {
+            Some(_) => tarball::Pack::Small,
+            None => tarball::Pack::Quickly,
+        };
+        let tree = stage::lay_out("tarball", &programs, sbom.as_ref())?;
+        made.push(tarball::make(&tree, &out, &epoch, pack)?);
     }
     Ok(made)
 }

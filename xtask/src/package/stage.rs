@@ -53,12 +53,12 @@ pub(super) struct Tree {
     root: PathBuf,
 }
 
-/// Lays out a tree for the programs in a directory.
+/// Lays out a tree for the programs in a directory, with what they are made of where that was listed.
 ///
 /// # Errors
 ///
 /// What could not be read, written or run.
-pub(super) fn lay_out(name: &str, programs: &Path, sbom: &Sbom) -> Result<Tree> {
+pub(super) fn lay_out(name: &str, programs: &Path, sbom: Option<&Sbom>) -> Result<Tree> {
     let tree = Tree {
         root: work().join(name),
     };
@@ -167,11 +167,14 @@ impl Tree {
         Ok(())
     }
 
-    fn documents(&self, sbom: &Sbom) -> Result<()> {
+    fn documents(&self, sbom: Option<&Sbom>) -> Result<()> {
         for name in ["README.md", "SECURITY.md", "CHANGELOG.md"] {
             self.add(&root().join(name), &format!("{DOC}/{name}"))?;
         }
         self.add_tree(&root().join("docs"), &format!("{DOC}/docs"))?;
+        let Some(sbom) = sbom else {
+            return Ok(());
+        };
         self.write(&format!("{DOC}/sbom.cdx.json"), sbom.text()?)?;
         self.write(&format!("{DOC}/THIRD-PARTY"), licences::text(sbom)?)?;
         self.compress(&format!("{DOC}/THIRD-PARTY"))

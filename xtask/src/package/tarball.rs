@@ -8,12 +8,21 @@ use anyhow::Result;
 use super::{stage::Tree, version};
 use crate::{lab, shell::run};
 
+/// How hard it is packed.
+#[derive(Clone, Copy)]
+pub(super) enum Pack {
+    /// As people download it.
+    Small,
+    /// As machines for tests read it once.
+    Quickly,
+}
+
 /// Makes it of its tree, in a directory, and says where it is.
 ///
 /// # Errors
 ///
 /// What tar or xz say.
-pub(super) fn make(tree: &Tree, out: &Path, epoch: &str) -> Result<PathBuf> {
+pub(super) fn make(tree: &Tree, out: &Path, epoch: &str, pack: Pack) -> Result<PathBuf> {
     lab::obtain(&[("xz", "xz-utils")], "the tarball is packed with it")?;
     tree.add_licences()?;
     let name = format!("guard-{}-x86_64-linux", version());
@@ -34,9 +43,13 @@ pub(super) fn make(tree: &Tree, out: &Path, epoch: &str) -> Result<PathBuf> {
         .arg("--directory")
         .arg(tree.root())
         .arg("."))?;
+    let level = match pack {
+        Pack::Small => "-6",
+        Pack::Quickly => "-0",
+    };
     // One thread: with several, the result depends on how many there are.
     run(Command::new("xz")
-        .args(["-6", "--force", "--threads=1"])
+        .args([level, "--force", "--threads=1"])
         .arg(&tar))?;
     Ok(out.join(format!("{name}.tar.xz")))
 }

@@ -145,8 +145,9 @@ pub(super) fn archive() -> String {
 pub(super) fn fit() -> Result<()> {
     ensure!(
         crate::shell::which("apt-get").is_some() && crate::shell::which("dpkg-deb").is_some(),
-        "`cargo xtask vm` makes its machines from Debian's packages, and needs apt and dpkg: \
-         run it on Debian or Ubuntu"
+        "machines are made from Debian's packages, with apt and dpkg, which are not here: run it on Debian or Ubuntu, or in \
+         a container: `podman run --rm --privileged -v \"$PWD:/guard\" -w /guard docker.io/library/rust:1.95-bookworm cargo \
+         xtask vm`"
     );
     Ok(())
 }

@@ -226,8 +226,12 @@ fn join(archives: &[PathBuf], whole: &Path) -> Result<()> {
 }
 
 fn root_archive(debian: &Debian, packages: &[&str], dir: &Path) -> Result<()> {
-    let mut mmdebstrap = Command::new("mmdebstrap");
+    // Whatever ends this program ends all of it, mounts included, and what it leaves is removed with what is unfinished.
+    let mut mmdebstrap = Command::new("setpriv");
     mmdebstrap
+        .env("TMPDIR", dir)
+        .args(["--pdeathsig", "KILL", "--", "unshare", "--mount", "--pid"])
+        .args(["--fork", "--kill-child", "--", "mmdebstrap"])
         .args(["--quiet", "--variant=minbase", "--components=main"])
         .arg(format!("--include={}", packages.join(",")))
         .arg(format!("--keyring={}", debian::KEYRING))

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 /// A kernel, and the release of Debian that has it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(super) enum Kernel {
     /// The oldest that guard supports; Debian 12, systemd 252
     #[value(name = "6.1")]

@@ -27,8 +27,6 @@ pub(super) struct Machine {
     lines: Receiver<String>,
     commands: UnixStream,
     qmp: Option<Qmp>,
-    /// Its sockets, and what it boots.
-    _dir: tempfile::TempDir,
     console: Option<PathBuf>,
 }
 
@@ -39,12 +37,9 @@ pub(super) enum Console<'a> {
 }
 
 impl Machine {
-    /// Starts qemu; `dir` may hold files that it needs for as long as it runs.
-    pub(super) fn start(
-        mut qemu: Command,
-        dir: tempfile::TempDir,
-        console: &Console,
-    ) -> Result<Self> {
+    /// Starts qemu.
+    pub(super) fn start(mut qemu: Command, console: &Console) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
         let (tty, qmp) = (dir.path().join("tty"), dir.path().join("qmp"));
         let errors = dir.path().join("stderr");
         let console = match console {
@@ -80,6 +75,8 @@ impl Machine {
                 bail!("{problem:#}: {}", said.trim());
             }
         };
+        // Its sockets are connected: nothing of it is left, however this program ends.
+        dir.close()?;
         let (send, lines) = channel();
         let mut output = BufReader::new(tty.try_clone()?);
         thread::spawn(move || {
@@ -100,7 +97,6 @@ impl Machine {
             lines,
             commands: tty,
             qmp: Some(qmp),
-            _dir: dir,
             console,
         })
     }

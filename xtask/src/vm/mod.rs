@@ -4,9 +4,13 @@
 //! would, then test binaries run; what they say comes back through a serial port.
 
 mod debian;
+mod disk;
+mod heard;
 mod image;
 mod kernels;
+mod list;
 mod machine;
+mod passed;
 mod payload;
 mod plan;
 mod qemu;
@@ -16,33 +20,52 @@ mod report;
 mod run;
 mod shell;
 mod snapshot;
+mod sources;
 mod suites;
 
+use std::fs::{self, File};
 use std::panic::resume_unwind;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use rustix::fs::{FlockOperation, flock, statvfs};
 
 use crate::cache::Cache;
 use crate::shell::{say, target};
+use crate::test::outcome::Outcome;
 use crate::timings::Timings;
 use crate::{install, lab};
 use image::Image;
 use kernels::Kernel;
-use payload::Tests;
+use passed::Record;
+use payload::{Payload, Programs, Tests};
+use plan::{Cell, Shard};
 use qemu::{Accel, Qemu};
-use report::{Outcome, Status};
-use run::Runner;
+use report::Ran;
+use run::{Runner, Talk};
 use snapshot::Maker;
 use suites::{Contents, Kind, Suite};
 
-/// How long the whole of it may take.
-const WHOLE: Duration = Duration::from_secs(3600);
+/// How long the whole of it may take, on two processors without KVM.
+const WHOLE: Duration = Duration::from_secs(3 * 3600);
+/// How long the gate's part may take, on a slow and busy machine.
+const GATE: Duration = Duration::from_secs(20 * 60);
+/// How many machines the gate has at once: one boots again and again, the other does all else.
+const GATE_MACHINES: usize = 2;
 /// The exit status where a machine broke: of the tests nothing is known.
 const BROKEN: u8 = 125;
+/// Where the logs are, below `target`; those of the gate in a directory of their own there.
+const LOGS: &str = "vm-log";
+const OF_THE_GATE: &str = "gate";
+/// What has to be free for the cache, in MiB, where it has no saved machine, and where it has one: root file systems, kernels,
+/// and a saved machine of each kind; and for the disks of machines that run.
+const FOR_CACHE: u64 = 4096;
+const FOR_MORE_CACHE: u64 = 1024;
+const FOR_DISKS: u64 = 2048;
 
 /// `cargo xtask vm`
 #[derive(Args)]
@@ -53,29 +76,31 @@ pub(crate) struct VmArgs {
     /// How processors are made
     #[arg(long, value_enum, default_value = "auto")]
     accel: Accel,
-    /// Only what neither `cargo xtask test` says nor another machine: of every kernel what asks the kernel, of the newest
-    /// what asks systemd
-    #[arg(long, conflicts_with_all = ["shell", "tests"])]
-    brief: bool,
-    /// Boot every machine, which is also the default where CI is set in the environment, and install the programs
-    /// that people get
-    #[arg(long, conflicts_with = "fast")]
-    cold: bool,
-    /// Resume machines that were saved when they had booted; the default elsewhere
+    /// Boot every machine instead of resuming one that was saved when it had booted, and install the packages that people
+    /// get
     #[arg(long)]
-    fast: bool,
+    cold: bool,
     /// Only this kind of machine
     #[arg(long, value_enum, value_name = "KIND")]
     machine: Option<Kind>,
     /// How many machines run at once [default: one for each processor]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
-    /// Only list the suites, their machines and their tests
-    #[arg(long, conflicts_with = "shell")]
+    /// Only list the suites, their machines and how many tests they have
+    #[arg(long, conflicts_with_all = ["shell", "resume", "write", "shard"])]
     list: bool,
+    /// Leave out what has passed at this commit, with these programs
+    #[arg(long)]
+    resume: bool,
+    /// Only one of N parts, which are about as long as each other: 1/3
+    #[arg(long, value_name = "K/N")]
+    shard: Option<Shard>,
     /// Only open a shell in a machine that has guard installed
-    #[arg(long, conflicts_with = "tests")]
+    #[arg(long, conflicts_with_all = ["tests", "resume", "write", "shard"])]
     shell: bool,
+    /// Write what passed into docs/kernels.md, where all of it did
+    #[arg(long, conflicts_with_all = ["tests", "kernel", "machine", "shard"])]
+    write: bool,
     /// Only these: SUITE, or SUITE::FILTER for tests whose names contain FILTER [default: all]
     #[arg(value_name = "TEST")]
     tests: Vec<String>,
@@ -116,119 +141,238 @@ pub(crate) fn vm(args: &VmArgs) -> ExitCode {
     }
 }
 
-/// In a machine, what no other place can tell.
+/// In machines, what no other place can tell, of what is built.
 ///
 /// # Errors
 ///
 /// That no machine could be had.
-pub(crate) fn gate(_timings: &Timings) -> Result<crate::test::outcome::Outcome> {
-    Ok(crate::test::outcome::Outcome::default())
-}
-
-fn try_vm(args: &VmArgs) -> Result<ExitCode> {
-    let mut suites = plan::select(&args.tests)?;
-    if args.list {
-        plan::list(&suites)?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let tests = Tests::build()?;
-    if !args.shell {
-        let kernels = args.kernels();
-        suites.retain(|suite| plan::runs_somewhere(suite, &kernels, args.limits()));
-    }
+pub(crate) fn gate(timings: &Timings) -> Result<Outcome> {
+    let begun = Instant::now();
+    let newest = Kernel::ALL[Kernel::ALL.len() - 1];
+    let cells = plan::of_the_gate(newest);
+    let tests = Tests::built()?;
     fit()?;
     let cache = Cache::open()?;
-    let mut qemu = Qemu::obtain(&cache, args.accel)?;
-    // The ones wait for a mirror and unpack, the other compiles.
-    let (images, payload) = thread::scope(|scope| {
-        let images = scope.spawn(|| images(args, &cache, &suites));
-        let payload = tests.pack(&suites, !args.cold);
-        let images = images.join().unwrap_or_else(|panic| resume_unwind(panic));
-        (images, payload)
-    });
-    let (images, payload) = (images?, payload?);
-    let accel = qemu.settle(&cache, &images[0])?;
-    let makers: Vec<_> = images
-        .iter()
-        .map(|image| Maker {
-            cache: &cache,
-            qemu: &qemu,
-            accel,
-            image,
-        })
-        .collect();
-    let saved = !args.cold && (args.fast || std::env::var_os("CI").is_none());
-    if args.shell {
-        // One kind, so one image of each kernel.
-        let maker = &makers[makers.len() - 1];
-        return shell::open(maker, &payload, args.machine.unwrap_or(Kind::Plain), saved);
-    }
-
-    let jobs = args.jobs.unwrap_or_else(processors).max(1);
-    let times = plan::Times::read(&cache);
-    let queue = plan::Queue::new(&makers, &suites, args.limits(), &times);
-    ensure!(
-        queue.places() > 0,
-        "no machine of these kinds runs these suites: see --list"
-    );
-    say(&format!(
-        "{jobs} machines at a time, {} with {}",
-        if saved { "resumed" } else { "booted" },
-        if accel == Accel::Kvm {
-            "KVM"
-        } else {
-            "emulation"
-        },
-    ));
-    let begun = Instant::now();
+    let (made, payload) = timings.stage("machine: image and package", || {
+        made(&cache, Accel::Auto, &cells, &tests, Programs::Developers)
+    })?;
+    let logs = target().join(LOGS).join(OF_THE_GATE);
+    let _lock = alone(&logs)?;
     let runner = Runner {
         payload: &payload,
         tests: &tests,
-        saved,
-        deadline: begun + WHOLE,
-        logs: &run::logs(target().join("vm-log"))?,
-        several: jobs > 1,
+        saved: true,
+        deadline: begun + GATE,
+        logs: &logs,
+        talk: Talk::Nothing,
+        is_brief: true,
+        record: None,
     };
-    let mut outcomes = runner.run(&queue, jobs);
-    outcomes.sort_by(|a, b| (a.kernel, a.kind, &a.suite).cmp(&(b.kernel, b.kind, &b.suite)));
-    times.write(&cache, &outcomes);
-    println!();
-    for outcome in &outcomes {
-        println!("{outcome}");
-    }
-    let table = target().join("vm-log/table.md");
-    std::fs::write(&table, report::table(&outcomes))?;
-    println!("the same as a table: {}", table.display());
-    println!("in {:.0} s", begun.elapsed().as_secs_f64());
-    Ok(verdict(&outcomes))
-}
-
-/// What the machines boot that these suites need: at least one.
-fn images(args: &VmArgs, cache: &Cache, suites: &[Suite]) -> Result<Vec<Image>> {
-    let mut images = Vec::new();
-    for kernel in args.kernels() {
-        let kinds = plan::kinds_of(suites, kernel, args.limits(), args.shell);
-        for contents in [Contents::Plain, Contents::Engines] {
-            if kinds.iter().any(|kind| kind.contents() == contents) {
-                images.push(Image::obtain(cache, kernel, contents)?);
-            }
+    let makers = made.makers(&cache);
+    let queue = plan::Queue::new(&makers, &cells, &plan::Times::default());
+    let all = timings.stage("machine: tests", || Ok(runner.run(&queue, GATE_MACHINES)))?;
+    for ran in &all {
+        for (name, seconds) in ran.tests.iter().flat_map(|tests| &tests.passed) {
+            timings.test(&format!("{} (machine)", ran.suite), name, *seconds);
         }
     }
+    Ok(report::sum(all))
+}
+
+fn try_vm(args: &VmArgs) -> Result<ExitCode> {
+    let suites = plan::select(&args.tests)?;
+    if args.list {
+        list::print(&suites)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.shell {
+        return open_shell(args);
+    }
+    let mut cells = plan::cells(&suites, &args.kernels(), args.machine);
     ensure!(
-        !images.is_empty(),
-        "no machine of these kinds runs these suites: see --list"
+        !cells.is_empty(),
+        "no machine of these kinds runs these suites: see `cargo xtask vm --list`"
     );
-    Ok(images)
+    if let Some(shard) = args.shard {
+        cells = shard.share(cells);
+    }
+    let tests = Tests::build()?;
+    fit()?;
+    let cache = Cache::open()?;
+    let logs = target().join(LOGS);
+    let _lock = alone(&logs)?;
+    let record = Record::begin(&logs, tests.key()?, args.resume)?;
+    let machines = plan::machines(&cells);
+    // A part that somebody asks for says nothing about the whole suite.
+    let is_whole = args.tests.iter().all(|test| !test.contains("::"));
+    let all = cells.len();
+    cells.retain(|cell| !(is_whole && record.has(cell)));
+    let skipped: usize = match cells.len() < all {
+        true => {
+            let left_out = all - cells.len();
+            say(&format!(
+                "{left_out} of {all} have passed at this commit with these programs, and are left out"
+            ));
+            record.tests()
+        }
+        false => 0,
+    };
+    let ran = match cells.is_empty() {
+        true => Vec::new(),
+        false => run(
+            args,
+            &cache,
+            &cells,
+            &tests,
+            &logs,
+            is_whole.then_some(&record),
+        )?,
+    };
+    println!();
+    for ran in &ran {
+        println!("{ran}");
+    }
+    let table = logs.join("table.md");
+    fs::write(&table, record.table(&machines))?;
+    println!("what passed, as a table: {}", table.display());
+    let mut outcome = report::sum(ran);
+    outcome.skipped = skipped + plan::left_out(&cells, &tests);
+    if args.write && outcome.failed.is_empty() && outcome.problems.is_empty() {
+        record.write_table(&machines)?;
+    }
+    outcome.print();
+    Ok(verdict(&outcome))
+}
+
+/// Runs it, and keeps what passed.
+fn run(
+    args: &VmArgs,
+    cache: &Cache,
+    cells: &[Cell],
+    tests: &Tests,
+    logs: &Path,
+    record: Option<&Record>,
+) -> Result<Vec<Ran>> {
+    let programs = match args.cold {
+        true => Programs::Released,
+        false => Programs::Developers,
+    };
+    let (made, payload) = made(cache, args.accel, cells, tests, programs)?;
+    let makers = made.makers(cache);
+    let jobs = args.jobs.unwrap_or_else(processors).max(1);
+    let times = plan::Times::read(cache);
+    let queue = plan::Queue::new(&makers, cells, &times);
+    let how = if args.cold { "booted" } else { "resumed" };
+    say(&format!("{jobs} machines at a time, {how}"));
+    let begun = Instant::now();
+    let runner = Runner {
+        payload: &payload,
+        tests,
+        saved: !args.cold,
+        deadline: begun + WHOLE,
+        logs,
+        talk: if jobs > 1 { Talk::Several } else { Talk::All },
+        is_brief: false,
+        record,
+    };
+    let mut all = runner.run(&queue, jobs);
+    all.sort_by(|a, b| (a.kernel, a.kind, &a.suite).cmp(&(b.kernel, b.kind, &b.suite)));
+    if record.is_some() {
+        times.write(cache, &all);
+    }
+    println!("in {:.0} s", begun.elapsed().as_secs_f64());
+    Ok(all)
+}
+
+fn open_shell(args: &VmArgs) -> Result<ExitCode> {
+    crate::build::prepare()?;
+    crate::build::build_tests()?;
+    fit()?;
+    let cache = Cache::open()?;
+    let kernel = args.kernels().pop().unwrap_or(Kernel::V6_12);
+    let kind = args.machine.unwrap_or(Kind::Plain);
+    let programs = match args.cold {
+        true => Programs::Released,
+        false => Programs::Developers,
+    };
+    let made = Made::obtain(&cache, args.accel, &[(kernel, kind.contents())])?;
+    let payload = Payload::for_a_person(programs)?;
+    shell::open(&made.makers(&cache)[0], &payload, kind, !args.cold)
+}
+
+/// What machines are made from.
+struct Made {
+    qemu: Qemu,
+    accel: Accel,
+    /// At least one.
+    images: Vec<Image>,
+}
+
+impl Made {
+    fn obtain(cache: &Cache, accel: Accel, wanted: &[(Kernel, Contents)]) -> Result<Self> {
+        let mut qemu = Qemu::obtain(cache, accel)?;
+        let images = wanted
+            .iter()
+            .map(|(kernel, contents)| Image::obtain(cache, *kernel, *contents))
+            .collect::<Result<Vec<_>>>()?;
+        let first = images.first().context("no machine is wanted")?;
+        let accel = qemu.settle(cache, first)?;
+        Ok(Self {
+            qemu,
+            accel,
+            images,
+        })
+    }
+
+    fn makers<'a>(&'a self, cache: &'a Cache) -> Vec<Maker<'a>> {
+        let maker = |image| Maker {
+            cache,
+            qemu: &self.qemu,
+            accel: self.accel,
+            image,
+        };
+        self.images.iter().map(maker).collect()
+    }
+}
+
+/// What the machines boot, and what they run. The one waits for a mirror and unpacks, the other makes packages.
+fn made(
+    cache: &Cache,
+    accel: Accel,
+    cells: &[Cell],
+    tests: &Tests,
+    programs: Programs,
+) -> Result<(Made, Payload)> {
+    let mut wanted: Vec<_> = cells
+        .iter()
+        .map(|cell| (cell.kernel, cell.kind.contents()))
+        .collect();
+    wanted.sort_unstable();
+    wanted.dedup();
+    let suites: Vec<Suite> = cells.iter().map(|cell| cell.suite.clone()).collect();
+    thread::scope(|scope| {
+        let made = scope.spawn(|| Made::obtain(cache, accel, &wanted));
+        let payload = tests.pack(&suites, programs);
+        let made = made.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok((made?, payload?))
+    })
+}
+
+/// Lets nobody else in who would write the same logs, until it is dropped.
+fn alone(logs: &Path) -> Result<File> {
+    fs::create_dir_all(logs).with_context(|| format!("cannot make {}", logs.display()))?;
+    let lock = File::create(logs.join("lock"))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        say(&format!(
+            "waiting for another run in this clone, whose logs are in {}",
+            logs.display()
+        ));
+        flock(&lock, FlockOperation::LockExclusive)?;
+    }
+    Ok(lock)
 }
 
 impl VmArgs {
-    fn limits(&self) -> plan::Limits {
-        plan::Limits {
-            only: self.machine,
-            brief: self.brief,
-        }
-    }
-
     fn kernels(&self) -> Vec<Kernel> {
         match self.kernel.unwrap_or(KernelArg::All) {
             KernelArg::V6_1 => vec![Kernel::V6_1],
@@ -245,6 +389,7 @@ fn fit() -> Result<()> {
         "the machines are x86-64, and what is built here would not run in them"
     );
     debian::fit()?;
+    have_room()?;
     ensure!(
         crate::shell::is_root(),
         "making a root file system needs root: put `sudo -E env \"PATH=$PATH\"` before the command"
@@ -256,17 +401,88 @@ fn fit() -> Result<()> {
     Ok(())
 }
 
+/// Whether the disks have room: what fails for want of it fails in many ways, and few of them say so.
+fn have_room() -> Result<()> {
+    let cache = Cache::open()?.path("");
+    let entries = fs::read_dir(&cache)?.flatten();
+    let is_filled = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("saved-");
+    let wanted = match entries.into_iter().any(is_filled) {
+        true => FOR_MORE_CACHE,
+        false => FOR_CACHE,
+    };
+    room(
+        &cache,
+        wanted,
+        "what machines boot is kept there",
+        "GUARD_CACHE",
+    )?;
+    room(
+        &std::env::temp_dir(),
+        FOR_DISKS,
+        "machines have their disks there",
+        "TMPDIR",
+    )
+}
+
+fn room(dir: &Path, wanted: u64, why: &str, name: &str) -> Result<()> {
+    let about = statvfs(dir).with_context(|| format!("cannot look at {}", dir.display()))?;
+    let free = (about.f_bavail * about.f_frsize) >> 20;
+    ensure!(
+        free >= wanted,
+        "{} has {free} MiB free, and {wanted} MiB are wanted ({why}): remove something there, or set {name} to a \
+         directory with room",
+        dir.display()
+    );
+    Ok(())
+}
+
 fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-fn verdict(outcomes: &[Outcome]) -> ExitCode {
-    let any = |status| outcomes.iter().any(|outcome| outcome.status == status);
-    if any(Status::Failed) {
-        ExitCode::FAILURE
-    } else if any(Status::Broken) || outcomes.is_empty() {
-        ExitCode::from(BROKEN)
-    } else {
-        ExitCode::SUCCESS
+/// 1 where a test failed, also where a machine broke as well.
+fn verdict(outcome: &Outcome) -> ExitCode {
+    if !outcome.failed.is_empty() {
+        return ExitCode::FAILURE;
+    }
+    if !outcome.problems.is_empty() || outcome.ran() + outcome.skipped == 0 {
+        return ExitCode::from(BROKEN);
+    }
+    match outcome.verdict() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            say(&format!("{problem:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_is_told_of_before_anything_begins() {
+        let dir = std::env::temp_dir();
+        let told = |wanted| room(&dir, wanted, "why", "TMPDIR").map_err(|error| error.to_string());
+        assert_eq!(told(0), Ok(()));
+        let problem = told(u64::MAX).unwrap_err();
+        assert!(problem.contains("set TMPDIR to"), "{problem}");
+    }
+
+    #[test]
+    fn what_is_not_known_is_no_success() {
+        let unknown = |failed: &[&str], problems: &[&str]| Outcome {
+            passed: 1,
+            failed: failed.iter().map(|&name| name.to_owned()).collect(),
+            problems: problems.iter().map(|&name| name.to_owned()).collect(),
+            ..Outcome::default()
+        };
+        let code = |outcome| format!("{:?}", verdict(&outcome));
+        let is = |code: ExitCode| format!("{code:?}");
+        assert_eq!(code(unknown(&[], &[])), is(ExitCode::SUCCESS));
+        assert_eq!(code(unknown(&[], &["broken"])), is(ExitCode::from(BROKEN)));
+        assert_eq!(code(unknown(&["a"], &["broken"])), is(ExitCode::FAILURE));
+        assert_eq!(code(Outcome::default()), is(ExitCode::from(BROKEN)));
     }
 }

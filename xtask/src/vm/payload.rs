@@ -2,29 +2,34 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 
+use super::disk::Disk;
 use super::suites::Suite;
-use crate::shell::{read, run};
-use crate::{build, package};
+use crate::cache;
+use crate::package::{self, ForMachines};
+use crate::shell::{read, run, say, target};
+use crate::{build, shell};
 
 /// Where it lies in the machines. The tests look for examples where cargo puts them, beside `deps`.
 pub(super) const TESTS: &str = "/payload/debug/deps/suites";
 /// The package, and its next version, for the tests that upgrade; for those of packages the other kinds.
 pub(super) const PACKAGES: &str = "/payload/packages";
-/// The suite that tests packages of every kind.
-const ALL_KINDS: &str = "packages";
+/// The suite that tests packages, and its tests that want other kinds than the .deb.
+const OF_PACKAGES: &str = "packages";
+const OF_OTHER_KINDS: [&str; 2] = ["packages::rpm::", "packages::tarball::"];
 /// Every payload is a disk of this size: a saved machine knows its disk.
 pub(super) const DISK: u64 = 640 << 20;
 
 /// Everything, as a disk that machines read.
 pub(super) struct Payload {
-    _dir: tempfile::TempDir,
-    pub(super) disk: PathBuf,
+    disk: Disk,
 }
 
 /// The program with the suites, once it is built.
@@ -32,6 +37,15 @@ pub(super) struct Tests {
     suites: PathBuf,
     /// The names of all tests in it.
     names: Vec<String>,
+}
+
+/// Which programs are in the packages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Programs {
+    /// Those that developers have at hand: the package is made in a moment.
+    Developers,
+    /// Those that people get, in the package that they get.
+    Released,
 }
 
 impl Tests {
@@ -44,15 +58,7 @@ impl Tests {
 
     /// Of what is built.
     pub(super) fn built() -> Result<Self> {
-        let list = read(build::workspace(&["nextest", "list"]).args([
-            "--list-type",
-            "binaries-only",
-            "--message-format",
-            "json",
-        ]))?;
-        let list: Value = serde_json::from_str(&list)?;
-        let path = list["rust-binaries"]["guard-lab::suites"]["binary-path"].as_str();
-        let suites = PathBuf::from(path.context("cargo built no suites")?);
+        let suites = program()?;
         let list = read(Command::new(&suites).args(["--list", "--format", "terse"]))?;
         let names = list.lines().filter_map(|line| line.strip_suffix(": test"));
         let names = names.map(str::to_owned).collect();
@@ -65,57 +71,153 @@ impl Tests {
         self.names.iter().filter(in_it).map(String::as_str)
     }
 
-    /// Makes the disk for some suites, which is unpacked into a machine's memory. `quickly`: with the programs that
-    /// developers have at hand in the packages.
-    pub(super) fn pack(&self, suites: &[Suite], quickly: bool) -> Result<Payload> {
-        let dir = tempfile::tempdir()?;
-        let tree = dir.path().join("tree");
-        strip(&self.suites, &tree.join("debug/deps/suites"))?;
-        for example in fs::read_dir(build::tested().join("examples"))? {
-            let example = example?;
-            let name = example.file_name();
-            // Beside each lies the same with a hash, and what it was made from.
-            if !name.to_string_lossy().contains(['-', '.']) {
-                strip(&example.path(), &tree.join("debug/examples").join(name))?;
-            }
+    /// The names of those that are to run.
+    pub(super) fn wanted(&self, suite: &Suite) -> Vec<String> {
+        let tests = self.tests_in(&suite.name).filter(|test| suite.has(test));
+        tests.map(str::to_owned).collect()
+    }
+
+    /// What tells these programs from those of another build.
+    pub(super) fn key(&self) -> Result<String> {
+        let mut sums = Command::new("sha256sum");
+        sums.arg(&self.suites);
+        for program in ["guard", "guardd", "guard-lab"] {
+            sums.arg(build::tested().join(program));
         }
-        strip(
-            &build::tested().join("guard-lab"),
-            &tree.join("bin/guard-lab"),
-        )?;
-        pack_packages(suites, quickly, &tree.join("packages"))?;
-        let disk = dir.path().join("disk");
-        run(Command::new("tar")
-            .args(["--owner=0", "--group=0", "--mode=u=rwX,go=rX", "-cf"])
-            .arg(&disk)
-            .arg("-C")
-            .arg(&tree)
-            .arg("."))?;
-        let length = fs::metadata(&disk)?.len();
-        ensure!(
-            length <= DISK,
-            "the tests take {} MiB, and machines have room for {}",
-            length >> 20,
-            DISK >> 20
-        );
-        File::options().write(true).open(&disk)?.set_len(DISK)?;
-        fs::remove_dir_all(&tree)?;
-        Ok(Payload { _dir: dir, disk })
+        for example in examples()? {
+            sums.arg(example);
+        }
+        cache::key(&[read(&mut sums)?])
+    }
+
+    /// Makes the disk for some suites, which is unpacked into a machine's memory.
+    pub(super) fn pack(&self, suites: &[Suite], programs: Programs) -> Result<Payload> {
+        let tests: Vec<_> = suites.iter().flat_map(|suite| self.wanted(suite)).collect();
+        let is_other = |test: &String| OF_OTHER_KINDS.iter().any(|kind| test.starts_with(kind));
+        let which = match suites.iter().any(|suite| suite.name == OF_PACKAGES) {
+            _ if tests.iter().any(is_other) => ForMachines::All,
+            true => ForMachines::Upgrade,
+            false => ForMachines::Deb,
+        };
+        pack(which, programs, |tree| {
+            strip(&self.suites, &tree.join("debug/deps/suites"))?;
+            for example in examples()? {
+                let name = example.file_name().unwrap_or_default();
+                strip(&example, &tree.join("debug/examples").join(name))?;
+            }
+            Ok(())
+        })
     }
 }
 
-fn pack_packages(suites: &[Suite], quickly: bool, into: &Path) -> Result<()> {
-    let all = suites.iter().any(|suite| suite.name == ALL_KINDS);
-    let programs = quickly.then(build::tested);
-    let made = package::for_machines(programs.as_deref(), all)?;
-    fs::create_dir(into)?;
+impl Payload {
+    /// Only what a person wants who types: guard itself, and the lab.
+    pub(super) fn for_a_person(programs: Programs) -> Result<Self> {
+        pack(ForMachines::Deb, programs, |_| Ok(()))
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.disk.path()
+    }
+}
+
+/// Where cargo has put the program with the suites.
+fn program() -> Result<PathBuf> {
+    // The same words as where it was built, so that nothing is.
+    let mut cargo = build::workspace(&["build", "--quiet"]);
+    cargo
+        .args(["--exclude", "guard-bench", "--all-targets"])
+        .arg("--message-format=json-render-diagnostics");
+    for message in read(&mut cargo)?.lines() {
+        let message: Value = serde_json::from_str(message)?;
+        if message["target"]["name"] == "suites"
+            && let Some(path) = message["executable"].as_str()
+        {
+            return Ok(path.into());
+        }
+    }
+    bail!("cargo built no suites")
+}
+
+/// What the tests start beside the lab.
+fn examples() -> Result<Vec<PathBuf>> {
+    let dir = build::tested().join("examples");
+    let entries = fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    let mut examples = Vec::new();
+    for example in entries {
+        let example = example?;
+        // Beside each lies the same with a hash, and what it was made from.
+        if !example.file_name().to_string_lossy().contains(['-', '.']) {
+            examples.push(example.path());
+        }
+    }
+    examples.sort();
+    Ok(examples)
+}
+
+/// Makes the disk with packages, the lab and what `more` adds to a tree.
+fn pack(
+    which: ForMachines,
+    programs: Programs,
+    more: impl FnOnce(&Path) -> Result<()>,
+) -> Result<Payload> {
+    // In this clone, where the next run removes what a killed one has left.
+    let tree = target().join("vm-payload");
+    let _lock = alone(&tree)?;
+    cache::remove(&tree)?;
+    let disk = Disk::new(0)?;
+    let packed = more(&tree)
+        .and_then(|()| {
+            strip(
+                &build::tested().join("guard-lab"),
+                &tree.join("bin/guard-lab"),
+            )
+        })
+        .and_then(|()| pack_packages(which, programs, &tree.join("packages")))
+        .and_then(|()| {
+            run(Command::new("tar")
+                .args(["--owner=0", "--group=0", "--mode=u=rwX,go=rX", "-c", "-C"])
+                .arg(&tree)
+                .arg(".")
+                .stdout(Stdio::from(disk.file()?)))
+        });
+    cache::remove(&tree)?;
+    packed?;
+    let file = disk.file()?;
+    let length = file.metadata()?.size();
+    ensure!(
+        length <= DISK,
+        "the tests take {} MiB, and machines have room for {}",
+        length >> 20,
+        DISK >> 20
+    );
+    file.set_len(DISK)?;
+    Ok(Payload { disk })
+}
+
+/// Lets nobody else in this clone make packages for machines, until it is dropped.
+fn alone(tree: &Path) -> Result<File> {
+    fs::create_dir_all(target())?;
+    let lock = File::create(tree.with_extension("lock"))?;
+    if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+        say("waiting for another run in this clone, which makes packages for its machines");
+        flock(&lock, FlockOperation::LockExclusive)?;
+    }
+    Ok(lock)
+}
+
+fn pack_packages(which: ForMachines, programs: Programs, into: &Path) -> Result<()> {
+    let at_hand = (programs == Programs::Developers).then(build::tested);
+    let made = package::for_machines(at_hand.as_deref(), which)?;
+    fs::create_dir_all(into)?;
     for (at, package) in made.iter().enumerate() {
         let name = match at {
             // Every machine installs the first.
             0 => Some(OsStr::new("guard.deb")),
             _ => package.file_name(),
         };
-        fs::copy(package, into.join(name.unwrap_or_default()))?;
+        // They lie on the same file system, and are as large as the rest together.
+        fs::rename(package, into.join(name.unwrap_or_default()))?;
     }
     Ok(())
 }
@@ -123,8 +225,5 @@ fn pack_packages(suites: &[Suite], quickly: bool, into: &Path) -> Result<()> {
 /// Copies a program without what only a debugger reads: most of it.
 fn strip(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir_all(to.parent().unwrap_or(to))?;
-    run(Command::new("strip")
-        .arg("--strip-debug")
-        .arg("-o")
-        .args([to, from]))
+    shell::run(Command::new("strip").arg("-o").args([to, from]))
 }

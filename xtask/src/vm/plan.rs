@@ -1,17 +1,19 @@
 //! Which suites run where, and together with which.
 
 use std::cmp::Ordering;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Error, Result, bail, ensure};
 
 use super::kernels::Kernel;
 use super::machine::Machine;
-use super::report::{Outcome, Status};
+use super::payload::Tests;
+use super::report::{Ran, Status};
 use super::snapshot::Maker;
-use super::suites::{Kind, Suite, in_brief, kinds, part, runs_on, takes_long};
+use super::suites::{GATE, Kind, Suite, kinds, part, runs_on, takes_long};
 use crate::cache::Cache;
 
 /// What a suite takes of which nothing is known, in seconds.
@@ -31,7 +33,6 @@ pub(super) fn select(wanted: &[String]) -> Result<Vec<Suite>> {
         let all = names.into_iter().map(|name| Suite {
             name,
             filters: Vec::new(),
-            skips: Vec::new(),
         });
         return Ok(all.collect());
     }
@@ -49,58 +50,127 @@ pub(super) fn select(wanted: &[String]) -> Result<Vec<Suite>> {
             None => selected.push(Suite {
                 name: name.to_owned(),
                 filters: filter.into_iter().collect(),
-                skips: Vec::new(),
             }),
         }
     }
     Ok(selected)
 }
 
-/// Prints them, with their machines.
-pub(super) fn list(suites: &[Suite]) -> Result<()> {
-    for suite in suites {
-        let kinds: Vec<_> = kinds(&suite.name).iter().map(|kind| kind.name()).collect();
-        println!("{:<14} {}", suite.name, kinds.join(", "));
-    }
-    Ok(())
+/// A suite, or a part of it, in a kind of machine with one kernel.
+#[derive(Clone, Debug)]
+pub(super) struct Cell {
+    pub(super) kernel: Kernel,
+    pub(super) kind: Kind,
+    pub(super) suite: Suite,
 }
 
-/// What is left out of what could run.
-#[derive(Clone, Copy)]
-pub(super) struct Limits {
-    /// Only this kind of machine.
-    pub(super) only: Option<Kind>,
-    /// Only what is said nowhere else.
-    pub(super) brief: bool,
-}
-
-impl Limits {
-    fn allow(self, suite: &str, kind: Kind, kernel: Kernel) -> bool {
-        kind.exists_with(kernel)
-            && self.only.is_none_or(|only| only == kind)
-            && (!self.brief || in_brief(suite, kind, kernel))
+impl Cell {
+    /// How long it takes as far as anybody knows without having run it, in seconds.
+    fn weight(&self) -> f64 {
+        match takes_long(&self.suite.name) {
+            true => LONG,
+            false => UNKNOWN,
+        }
     }
 }
 
-/// The kinds of machines with a kernel that are to be made: for a shell, one.
-pub(super) fn kinds_of(suites: &[Suite], kernel: Kernel, limits: Limits, shell: bool) -> Vec<Kind> {
-    if shell {
-        return vec![limits.only.unwrap_or(Kind::Plain)];
+/// Where suites run, of some kernels, in one kind of machine or in all.
+pub(super) fn cells(suites: &[Suite], kernels: &[Kernel], only: Option<Kind>) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for &kernel in kernels {
+        for suite in suites.iter().filter(|suite| runs_on(&suite.name, kernel)) {
+            for kind in kinds(&suite.name) {
+                if kind.exists_with(kernel) && only.is_none_or(|only| only == kind) {
+                    let suite = part(kind, suite);
+                    cells.push(Cell {
+                        kernel,
+                        kind,
+                        suite,
+                    });
+                }
+            }
+        }
     }
-    let in_kinds = |suite: &Suite| {
-        let kinds = kinds(&suite.name).into_iter();
-        let allowed = kinds.filter(|kind| limits.allow(&suite.name, *kind, kernel));
-        allowed.collect::<Vec<_>>()
+    cells
+}
+
+/// The kinds of machines, in order, each by its names.
+pub(super) fn machines(cells: &[Cell]) -> Vec<(&'static str, &'static str)> {
+    let mut machines: Vec<_> = cells.iter().map(|cell| (cell.kernel, cell.kind)).collect();
+    machines.sort_unstable();
+    machines.dedup();
+    let names = |(kernel, kind): (Kernel, Kind)| (kernel.name(), kind.name());
+    machines.into_iter().map(names).collect()
+}
+
+/// How many tests of these suites do not run in any of these places.
+pub(super) fn left_out(cells: &[Cell], tests: &Tests) -> usize {
+    let suites: BTreeSet<_> = cells.iter().map(|cell| &*cell.suite.name).collect();
+    let all = suites.into_iter().flat_map(|suite| {
+        let of_it = cells.iter().filter(move |cell| cell.suite.name == suite);
+        let runs = move |test: &&str| of_it.clone().any(|cell| cell.suite.has(test));
+        tests.tests_in(suite).filter(move |test| !runs(test))
+    });
+    all.count()
+}
+
+/// What the gate runs.
+pub(super) fn of_the_gate(kernel: Kernel) -> Vec<Cell> {
+    let cell = |choice: &super::suites::Choice| {
+        let tests = choice.tests.iter();
+        let suite = Suite {
+            name: choice.suite.to_owned(),
+            filters: tests.map(|&test| test.to_owned()).collect(),
+        };
+        let kind = kinds(choice.suite).into_iter().next();
+        Cell {
+            kernel,
+            kind: kind.unwrap_or(Kind::Plain),
+            suite,
+        }
     };
-    suites.iter().flat_map(in_kinds).collect()
+    GATE.iter().map(cell).collect()
 }
 
-/// Whether any machine is to run a suite.
-pub(super) fn runs_somewhere(suite: &Suite, kernels: &[Kernel], limits: Limits) -> bool {
-    let suite = std::slice::from_ref(suite);
-    kernels
-        .iter()
-        .any(|kernel| !kinds_of(suite, *kernel, limits, false).is_empty())
+/// One of so many parts of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Shard {
+    which: usize,
+    of: usize,
+}
+
+impl FromStr for Shard {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let expected = "expected K/N, as in 1/3: the first of three parts";
+        let (which, of) = text.split_once('/').context(expected)?;
+        let number = |text: &str| text.parse::<usize>().context(expected);
+        let (which, of) = (number(which)?, number(of)?);
+        ensure!((1..=of).contains(&which), "{expected}");
+        Ok(Self { which, of })
+    }
+}
+
+impl Shard {
+    /// Its share: the same on every machine, whatever that knows, and about as long as the others'.
+    pub(super) fn share(self, cells: Vec<Cell>) -> Vec<Cell> {
+        // What runs in the same kind of machine stays together, for each has to boot: but where that is most of all.
+        let mut order: Vec<_> = cells.into_iter().enumerate().collect();
+        order.sort_by(|(_, a), (_, b)| b.weight().total_cmp(&a.weight()));
+        let mut loads = vec![0.0_f64; self.of];
+        let mut share = Vec::new();
+        for (at, cell) in order {
+            let lightest = (0..self.of).min_by(|a, b| loads[*a].total_cmp(&loads[*b]));
+            let lightest = lightest.unwrap_or_default();
+            loads[lightest] += cell.weight();
+            if lightest + 1 == self.which {
+                share.push((at, cell));
+            }
+        }
+        share.sort_by_key(|(at, _)| *at);
+        share.into_iter().map(|(_, cell)| cell).collect()
+    }
 }
 
 /// A kind of machine with one kernel.
@@ -125,26 +195,15 @@ struct Group<'a> {
 pub(super) struct Worker(Option<usize>);
 
 impl<'a> Queue<'a> {
-    pub(super) fn new(
-        makers: &'a [Maker<'a>],
-        suites: &[Suite],
-        limits: Limits,
-        times: &Times,
-    ) -> Self {
+    pub(super) fn new(makers: &'a [Maker<'a>], cells: &[Cell], times: &Times) -> Self {
         let mut groups = Vec::new();
         for maker in makers {
+            let image = maker.image;
             let mut by_kind: BTreeMap<Kind, Vec<(f64, Suite)>> = BTreeMap::new();
-            let kernel = maker.image.kernel;
-            for suite in suites.iter().filter(|suite| runs_on(&suite.name, kernel)) {
-                for kind in kinds(&suite.name) {
-                    let fits = kind.contents() == maker.image.contents;
-                    if fits && limits.allow(&suite.name, kind, kernel) {
-                        let time = times.of(kernel.name(), kind, &suite.name);
-                        by_kind
-                            .entry(kind)
-                            .or_default()
-                            .push((time, part(kind, suite, limits.brief)));
-                    }
+            for cell in cells {
+                if cell.kernel == image.kernel && cell.kind.contents() == image.contents {
+                    let suites = by_kind.entry(cell.kind).or_default();
+                    suites.push((times.of(cell), cell.suite.clone()));
                 }
             }
             groups.extend(by_kind.into_iter().map(|(kind, mut suites)| {
@@ -158,11 +217,6 @@ impl<'a> Queue<'a> {
             }));
         }
         Self(Mutex::new(groups))
-    }
-
-    /// How many kinds of machines it takes.
-    pub(super) fn places(&self) -> usize {
-        self.groups().len()
     }
 
     /// What a worker is to run next. It keeps its machine for as long as that has something to run.
@@ -223,19 +277,18 @@ impl Times {
         Self(serde_json::from_slice(&text).unwrap_or_default())
     }
 
-    fn of(&self, kernel: &str, kind: Kind, suite: &str) -> f64 {
-        let known = self.0.get(&key(kernel, kind, suite));
-        let unknown = if takes_long(suite) { LONG } else { UNKNOWN };
-        known.copied().unwrap_or(unknown)
+    fn of(&self, cell: &Cell) -> f64 {
+        let known = self
+            .0
+            .get(&key(cell.kernel.name(), cell.kind, &cell.suite.name));
+        known.copied().unwrap_or_else(|| cell.weight())
     }
 
     /// Keeps what is known now. Losing it costs balance.
-    pub(super) fn write(mut self, cache: &Cache, outcomes: &[Outcome]) {
-        for outcome in outcomes.iter().filter(|o| o.status == Status::Passed) {
-            self.0.insert(
-                key(outcome.kernel, outcome.kind, &outcome.suite),
-                outcome.seconds,
-            );
+    pub(super) fn write(mut self, cache: &Cache, all: &[Ran]) {
+        for ran in all.iter().filter(|ran| ran.status() == Status::Passed) {
+            self.0
+                .insert(key(ran.kernel, ran.kind, &ran.suite), ran.seconds);
         }
         if let Ok(text) = serde_json::to_vec_pretty(&self.0) {
             let _ = fs::write(cache.path(TIMES), text);
@@ -250,6 +303,50 @@ fn key(kernel: &str, kind: Kind, suite: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shards_share_all_of_it() -> Result<()> {
+        let all = cells(&select(&[])?, &Kernel::ALL, None);
+        let name = |cell: &Cell| {
+            let (kernel, kind) = (cell.kernel.name(), cell.kind.name());
+            format!("{kernel} {kind} {}", cell.suite.name)
+        };
+        let mut seen = BTreeSet::new();
+        let mut heaviest: f64 = 0.0;
+        for shard in ["1/3", "2/3", "3/3"] {
+            let share = Shard::from_str(shard)?.share(all.clone());
+            heaviest = heaviest.max(share.iter().map(Cell::weight).sum());
+            for cell in share {
+                assert!(seen.insert(name(&cell)), "{} is in two", name(&cell));
+            }
+        }
+        assert_eq!(seen, all.iter().map(name).collect());
+        let whole: f64 = all.iter().map(Cell::weight).sum();
+        assert!(heaviest < whole * 0.4, "{heaviest} of {whole}");
+        Ok(())
+    }
+
+    #[test]
+    fn a_shard_is_one_of_so_many() {
+        assert!(Shard::from_str("3/3").is_ok());
+        for wrong in ["", "1", "0/3", "4/3", "a/b", "1/0"] {
+            assert!(Shard::from_str(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_gate_names_tests_that_there_are() -> Result<()> {
+        for cell in of_the_gate(Kernel::V6_12) {
+            let name = &cell.suite.name;
+            let tests = super::super::sources::tests_in(name)?;
+            assert!(!tests.is_empty(), "{name}");
+            for filter in &cell.suite.filters {
+                let inside = |test: &String| test.contains(&format!("{name}::{filter}"));
+                assert!(tests.iter().any(inside), "{name}::{filter}");
+            }
+        }
+        Ok(())
+    }
 
     #[test]
     fn a_machine_is_made_where_it_helps_most() {

@@ -11,6 +11,7 @@ use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 use super::debian::Debian;
+use super::disk::Disk;
 use super::image::Image;
 use crate::cache::{self, Cache};
 use crate::shell::{read, say, which};
@@ -75,9 +76,21 @@ impl Qemu {
     pub(super) fn settle(&mut self, cache: &Cache, image: &Image) -> Result<Accel> {
         if self.accel == Accel::Auto {
             let mut kvm = fs::File::options();
-            let works = kvm.read(true).write(true).open("/dev/kvm").is_ok()
-                && self.kvm_works(cache, image)?;
-            self.accel = if works { Accel::Kvm } else { Accel::Tcg };
+            let why = match kvm.read(true).write(true).open("/dev/kvm") {
+                Err(why) => Some(format!("/dev/kvm cannot be opened ({why})")),
+                Ok(_) if self.kvm_works(cache, image)? => None,
+                Ok(_) => Some("/dev/kvm is there, but no kernel boots with it".to_owned()),
+            };
+            self.accel = if why.is_none() {
+                Accel::Kvm
+            } else {
+                Accel::Tcg
+            };
+            if let Some(why) = why {
+                say(&format!(
+                    "{why}: machines are emulated, and their tests wait longer"
+                ));
+            }
         }
         Ok(self.accel)
     }
@@ -100,7 +113,7 @@ impl Qemu {
 
     /// Whether a kernel gets past its first instructions.
     fn kvm_boots(&self, image: &Image) -> Result<bool> {
-        let said = tempfile::NamedTempFile::new()?;
+        let said = Disk::new(0)?;
         let mut probe = self.machine(Accel::Kvm, &image.vmlinuz, 256);
         probe
             .args(["-append", "earlyprintk=ttyS0 panic=-1"])
@@ -123,9 +136,6 @@ impl Qemu {
         // It may have ended by itself.
         let _ = child.kill();
         child.wait()?;
-        if !speaks {
-            say("/dev/kvm is there, but no kernel boots with it: emulating");
-        }
         Ok(speaks)
     }
 

@@ -3,123 +3,157 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 use super::suites::Kind;
+use crate::test::outcome::{Flaky, Outcome};
 
 /// How a suite ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Status {
     Passed,
     Failed,
-    /// The machine did, twice.
-    Broken,
+    /// The machine broke, twice: of the tests nothing is known.
+    Unknown,
 }
 
-impl Status {
-    /// That of two parts together.
-    pub(super) fn and(self, other: Self) -> Self {
-        if self == Self::Passed { other } else { self }
+/// What came of the tests of a suite, or of a part of it.
+#[derive(Debug, Default)]
+pub(super) struct Tests {
+    /// Those that passed in the end, with their seconds.
+    pub(super) passed: Vec<(String, f64)>,
+    /// Those that failed twice.
+    pub(super) failed: Vec<String>,
+    pub(super) flaky: Vec<Flaky>,
+}
+
+impl Tests {
+    pub(super) fn add(&mut self, other: Self) {
+        self.passed.extend(other.passed);
+        self.failed.extend(other.failed);
+        self.flaky.extend(other.flaky);
     }
-}
 
-/// Tests of a suite.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) passed: u32,
-    pub(super) failed: u32,
-    pub(super) ignored: u32,
-}
-
-impl Counts {
-    /// Takes in a line of libtest's: `test result: ok. 10 passed; 0 failed; 0 ignored; …`.
-    pub(super) fn read(&mut self, line: &str) {
-        let Some((_, counts)) = line
-            .strip_prefix("test result: ")
-            .and_then(|rest| rest.split_once(". "))
-        else {
-            return;
-        };
-        for count in counts.split("; ") {
-            let Some((number, what)) = count.split_once(' ') else {
-                continue;
-            };
-            let number = number.parse().unwrap_or(0);
-            match what {
-                "passed" => self.passed += number,
-                "failed" => self.failed += number,
-                "ignored" => self.ignored += number,
-                _ => {}
-            }
+    pub(super) fn status(&self) -> Status {
+        match self.failed.is_empty() {
+            true => Status::Passed,
+            false => Status::Failed,
         }
     }
 }
 
 /// What came of a suite in a machine.
-pub(super) struct Outcome {
+#[derive(Debug)]
+pub(super) struct Ran {
     pub(super) kernel: &'static str,
     pub(super) kind: Kind,
     pub(super) suite: String,
-    pub(super) status: Status,
-    pub(super) counts: Counts,
+    /// None: the machine broke twice.
+    pub(super) tests: Result<Tests, String>,
     /// Of the tests alone, without the boot.
     pub(super) seconds: f64,
     pub(super) log: PathBuf,
 }
 
-impl fmt::Display for Outcome {
+impl Ran {
+    pub(super) fn status(&self) -> Status {
+        self.tests
+            .as_ref()
+            .map_or(Status::Unknown, |tests| tests.status())
+    }
+
+    /// How many passed, in the end.
+    pub(super) fn passed(&self) -> usize {
+        self.tests.as_ref().map_or(0, |tests| tests.passed.len())
+    }
+
+    fn place(&self) -> String {
+        format!("{} {}", self.kernel, self.kind.name())
+    }
+}
+
+impl fmt::Display for Ran {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let status = match self.status {
-            Status::Passed => "ok",
-            Status::Failed => "FAILED",
-            Status::Broken => "BROKEN",
-        };
-        let Counts {
-            passed,
-            failed,
-            ignored,
-        } = self.counts;
-        write!(
-            f,
-            "{:<5} {:<11} {:<12} {status:<6} {passed:>3} passed, {failed} failed",
-            self.kernel,
-            self.kind.name(),
-            self.suite
-        )?;
-        if ignored > 0 {
-            write!(f, ", {ignored} ignored")?;
+        let (kind, suite) = (self.kind.name(), &self.suite);
+        write!(f, "{:<5} {kind:<11} {suite:<12} ", self.kernel)?;
+        match &self.tests {
+            Ok(tests) => {
+                let status = match tests.failed.is_empty() {
+                    true => "ok",
+                    false => "FAILED",
+                };
+                let (passed, failed) = (tests.passed.len(), tests.failed.len());
+                write!(f, "{status:<7} {passed:>3} passed, {failed} failed")?;
+                if !tests.flaky.is_empty() {
+                    write!(f, ", {} flaky", tests.flaky.len())?;
+                }
+            }
+            Err(_) => write!(f, "unknown: the machine broke twice")?,
         }
         write!(f, ", {:.1} s", self.seconds)?;
-        if self.status != Status::Passed {
+        if self.status() != Status::Passed {
             write!(f, "; see {}", self.log.display())?;
         }
         Ok(())
     }
 }
 
-/// A table for the documents: what each kind of machine passes. What failed has no number in it.
-pub(super) fn table(outcomes: &[Outcome]) -> String {
-    let mut machines: Vec<_> = outcomes.iter().map(|o| (o.kernel, o.kind)).collect();
-    machines.dedup();
-    let mut suites: Vec<_> = outcomes.iter().map(|o| o.suite.as_str()).collect();
+/// All of it, as it is told of tests anywhere.
+pub(super) fn sum(all: Vec<Ran>) -> Outcome {
+    let mut outcome = Outcome::default();
+    for ran in all {
+        let place = ran.place();
+        match ran.tests {
+            Ok(tests) => {
+                outcome.passed += tests.passed.len();
+                let failed = tests.failed.into_iter();
+                outcome
+                    .failed
+                    .extend(failed.map(|name| format!("{place} {name}")));
+                outcome
+                    .flaky
+                    .extend(tests.flaky.into_iter().map(|flaky| Flaky {
+                        name: format!("{place} {}", flaky.name),
+                        ..flaky
+                    }));
+            }
+            Err(problem) => outcome.problems.push(format!(
+                "{place} {}: unknown, for the machine broke twice ({problem}); see {}",
+                ran.suite,
+                ran.log.display()
+            )),
+        }
+    }
+    outcome
+}
+
+/// A suite that passed in a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Passed {
+    pub(super) kernel: String,
+    pub(super) kind: String,
+    pub(super) suite: String,
+    pub(super) tests: usize,
+}
+
+/// A table for the documents: what each kind of machine passes. What is not known to pass has no number in it.
+pub(super) fn table(machines: &[(&str, &str)], passed: &[Passed]) -> String {
+    let mut suites: Vec<_> = passed.iter().map(|one| one.suite.as_str()).collect();
     suites.sort_unstable();
     suites.dedup();
     let mut table = String::from("| suite |");
-    for (kernel, kind) in &machines {
-        table.push_str(&format!(" {kernel} {} |", kind.name()));
+    for (kernel, kind) in machines {
+        table.push_str(&format!(" {kernel} {kind} |"));
     }
     table.push_str("\n|---|");
     table.push_str(&"---|".repeat(machines.len()));
     for suite in suites {
         table.push_str(&format!("\n| `{suite}` |"));
-        for (kernel, kind) in &machines {
-            let found = outcomes
-                .iter()
-                .find(|o| o.suite == suite && o.kernel == *kernel && o.kind == *kind);
-            let cell = match found {
-                Some(o) if o.status == Status::Passed => o.counts.passed.to_string(),
-                Some(_) => "failed".to_owned(),
-                None => String::new(),
-            };
-            table.push_str(&format!(" {cell} |"));
+        for (kernel, kind) in machines {
+            let is_it =
+                |one: &&Passed| one.suite == suite && one.kernel == *kernel && one.kind == *kind;
+            let cell = passed.iter().find(is_it).map(|one| one.tests.to_string());
+            table.push_str(&format!(" {} |", cell.unwrap_or_default()));
         }
     }
     table.push('\n');
@@ -130,16 +164,57 @@ pub(super) fn table(outcomes: &[Outcome]) -> String {
 mod tests {
     use super::*;
 
+    fn ran(tests: Result<Tests, String>) -> Ran {
+        Ran {
+            kernel: "6.12",
+            kind: Kind::Plain,
+            suite: "holes".to_owned(),
+            tests,
+            seconds: 1.0,
+            log: "log".into(),
+        }
+    }
+
     #[test]
-    fn results_are_counted() {
-        let mut counts = Counts::default();
-        counts.read("test a ... ok");
-        counts.read("test result: FAILED. 3 passed; 1 failed; 2 ignored; 0 measured; 0 filtered out; finished in 11.73s");
-        let wanted = Counts {
-            passed: 3,
-            failed: 1,
-            ignored: 2,
+    fn a_machine_that_broke_twice_is_a_problem_and_no_failed_test() {
+        let outcome = sum(vec![ran(Err("it does not boot".to_owned()))]);
+        assert_eq!(outcome.ran(), 0);
+        assert_eq!(outcome.problems.len(), 1);
+        assert!(outcome.problems[0].contains("holes: unknown"));
+        assert!(outcome.verdict().is_err());
+    }
+
+    #[test]
+    fn a_test_that_passed_at_its_second_go_is_flaky_with_both_outputs() {
+        let tests = Tests {
+            passed: vec![("holes::one".to_owned(), 1.0)],
+            failed: vec!["holes::two".to_owned()],
+            flaky: vec![Flaky {
+                name: "holes::one".to_owned(),
+                failed: "no".to_owned(),
+                passed: "yes".to_owned(),
+            }],
         };
-        assert_eq!(counts, wanted);
+        let outcome = sum(vec![ran(Ok(tests))]);
+        assert_eq!(outcome.ran(), 2);
+        assert_eq!(outcome.failed, ["6.12 plain holes::two"]);
+        assert_eq!(outcome.flaky[0].name, "6.12 plain holes::one");
+        assert_eq!(outcome.flaky[0].failed, "no");
+        assert_eq!(outcome.flaky[0].passed, "yes");
+    }
+
+    #[test]
+    fn the_table_has_a_row_for_each_suite_and_a_column_for_each_machine() {
+        let one = |kernel: &str, suite: &str, tests| Passed {
+            kernel: kernel.to_owned(),
+            kind: "plain".to_owned(),
+            suite: suite.to_owned(),
+            tests,
+        };
+        let passed = [one("6.1", "b", 2), one("6.12", "a", 1), one("6.12", "b", 3)];
+        assert_eq!(
+            table(&[("6.1", "plain"), ("6.12", "plain")], &passed),
+            "| suite | 6.1 plain | 6.12 plain |\n|---|---|---|\n| `a` |  | 1 |\n| `b` | 2 | 3 |\n"
+        );
     }
 }

@@ -8,22 +8,27 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::heard::{Ended, Heard, Results};
 use super::machine::{Console, Machine};
-use super::payload::{PACKAGES, Payload, TESTS, Tests};
+use super::passed::Record;
+use super::payload::{self, PACKAGES, Payload, TESTS};
 use super::plan::{Place, Queue, Worker};
 use super::qemu::Accel;
 use super::reboot;
-use super::report::{Counts, Outcome, Status};
-use super::suites::{Kind, LIMIT, Suite};
+use super::report::{Ran, Status, Tests};
+use super::suites::{ALONE, Kind, LIMIT, Suite};
+use crate::test::outcome::Flaky;
 
 /// How long the package may take to be installed.
 const INSTALL: Duration = Duration::from_secs(180);
 /// How much longer than it may take a suite is waited for, until the machine counts as broken.
 const SLACK: Duration = Duration::from_secs(60);
 /// Tests at once: many wait for something to end by itself.
-const THREADS: u32 = 2;
+const THREADS: usize = 2;
 /// How many times slower than others an emulated machine is, on a host that has other things to do.
 const SLOWNESS: u32 = 5;
+/// What `timeout` ends with where it has ended what it ran.
+const ENDED_BY_US: [i32; 2] = [124, 137];
 /// The environment variable that says so: `guard_lab::SLOWNESS`.
 const SLOWNESS_NAME: &str = "GUARD_LAB_SLOWNESS";
 /// A machine that breaks gets so many more chances.
@@ -36,17 +41,31 @@ const INSTALL_IT: &str = "test \"$(dpkg-query -Wf '${db:Status-Status}' guard 2>
 /// How to run them.
 pub(super) struct Runner<'a> {
     pub(super) payload: &'a Payload,
-    pub(super) tests: &'a Tests,
+    pub(super) tests: &'a payload::Tests,
     pub(super) saved: bool,
     pub(super) deadline: Instant,
     pub(super) logs: &'a Path,
-    /// Whether more than one machine talks at once.
-    pub(super) several: bool,
+    pub(super) talk: Talk,
+    /// Whether whatever holds across a boot is tried once, and not after the power was cut as well.
+    pub(super) is_brief: bool,
+    /// Where what passed is kept.
+    pub(super) record: Option<&'a Record>,
+}
+
+/// What whoever watches is told, beside what came of each suite.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Talk {
+    /// Every line.
+    All,
+    /// The same, with the machine before it: several talk at once.
+    Several,
+    /// Nothing: it is all in the logs.
+    Nothing,
 }
 
 impl Runner<'_> {
     /// Runs all, so many at a time, and gives what came of each suite.
-    pub(super) fn run(&self, queue: &Queue<'_>, jobs: usize) -> Vec<Outcome> {
+    pub(super) fn run(&self, queue: &Queue<'_>, jobs: usize) -> Vec<Ran> {
         thread::scope(|scope| {
             let workers: Vec<_> = (0..jobs)
                 .map(|_| scope.spawn(|| self.work(queue)))
@@ -59,7 +78,7 @@ impl Runner<'_> {
         })
     }
 
-    fn work(&self, queue: &Queue<'_>) -> Vec<Outcome> {
+    fn work(&self, queue: &Queue<'_>) -> Vec<Ran> {
         let mut worker = Worker::default();
         let mut running = None;
         let mut outcomes = Vec::new();
@@ -77,37 +96,35 @@ impl Runner<'_> {
         &self,
         place: Place<'_>,
         suite: &Suite,
-        mut run: impl FnMut(&mut Log) -> Result<(Status, Counts)>,
-    ) -> Outcome {
-        let kernel = place.maker.image.kernel.name();
+        mut run: impl FnMut(&mut Log) -> Result<Tests>,
+    ) -> Ran {
         let mut broken = 0;
         loop {
             let begun = Instant::now();
-            let mut log = Log::new(self, place, &suite.name);
-            let ended = run(&mut log);
-            let seconds = begun.elapsed().as_secs_f64();
-            let (status, counts) = match ended {
-                Ok(both) => both,
-                Err(problem) => {
-                    log.line(&format!("the machine broke: {problem:#}"));
-                    broken += 1;
-                    if broken <= RETRIES && Instant::now() < self.deadline {
-                        continue;
-                    }
-                    (Status::Broken, Counts::default())
+            let mut log = Log::new(self, place, &suite.name, broken);
+            let tests = run(&mut log);
+            if let Err(problem) = &tests {
+                log.line(&format!("the machine broke: {problem:#}"));
+                broken += 1;
+                if broken <= RETRIES && Instant::now() < self.deadline {
+                    log.line("the suite begins again in another");
+                    continue;
                 }
-            };
-            let outcome = Outcome {
-                kernel,
+            }
+            let seconds = begun.elapsed().as_secs_f64();
+            let ran = Ran {
+                kernel: place.maker.image.kernel.name(),
                 kind: place.kind,
                 suite: suite.name.clone(),
-                status,
-                counts,
+                tests: tests.map_err(|problem| first_line(&format!("{problem:#}"))),
                 seconds: log.seconds.unwrap_or(seconds),
                 log: log.path,
             };
-            println!("{outcome}");
-            return outcome;
+            println!("{ran}");
+            if let Some(record) = self.record {
+                record.add(&ran);
+            }
+            return ran;
         }
     }
 
@@ -117,25 +134,22 @@ impl Runner<'_> {
         suite: &Suite,
         running: &mut Option<Machine>,
         log: &mut Log,
-    ) -> Result<(Status, Counts)> {
+    ) -> Result<Tests> {
         // One that breaks does not come back.
         let mut machine = match running.take() {
             Some(mut machine) => {
-                // Tests of packages may have taken it away. Where they left what keeps it out, that is its fault.
-                if let Err(problem) = install(&mut machine) {
-                    log.line(&format!("{problem:#}"));
-                    return Ok((Status::Failed, Counts::default()));
-                }
+                // Tests of packages may have taken it away.
+                install(&mut machine)?;
                 machine
             }
             None => self.start(place, suite, log)?,
         };
-        let ended = self.tests(&mut machine, place.maker.accel, suite, log)?;
-        if ended.0 == Status::Failed {
+        let tests = self.tests(&mut machine, place.maker.accel, suite, log)?;
+        if tests.status() == Status::Failed {
             self.journal(&mut machine, log)?;
         }
         *running = Some(machine);
-        Ok(ended)
+        Ok(tests)
     }
 
     fn start(&self, place: Place<'_>, suite: &Suite, log: &mut Log) -> Result<Machine> {
@@ -145,11 +159,11 @@ impl Runner<'_> {
         let mut machine = if self.saved {
             place
                 .maker
-                .resume(place.kind, &self.payload.disk, &console)?
+                .resume(place.kind, &self.payload.path(), &console)?
         } else {
             place
                 .maker
-                .boot(place.kind, &self.payload.disk, None, &console)?
+                .boot(place.kind, &self.payload.path(), None, &console)?
         };
         let booted = begun.elapsed().as_secs_f64();
         install(&mut machine)?;
@@ -169,53 +183,120 @@ impl Runner<'_> {
         self.logs.join(format!("{kernel}-{kind}-{name}.console"))
     }
 
-    /// Runs a test binary.
+    /// Runs tests of a suite, and those that fail once more, each alone.
     pub(super) fn tests(
         &self,
         machine: &mut Machine,
         accel: Accel,
         suite: &Suite,
         log: &mut Log,
-    ) -> Result<(Status, Counts)> {
-        let slowness = if accel == Accel::Kvm { 1 } else { SLOWNESS };
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        let limit = LIMIT.min(left);
-        ensure!(!limit.is_zero(), "the time of the whole run is up");
-        let names = self
-            .tests
-            .tests_in(&suite.name)
-            .filter(|name| suite.has(name));
-        let names = names.collect::<Vec<_>>().join(" ");
+    ) -> Result<Tests> {
+        let begun = Instant::now();
+        let deadline = self.deadline.min(begun + LIMIT);
+        let mut names = self.tests.wanted(suite);
         ensure!(
             !names.is_empty(),
             "no test of {} has such a name",
             suite.name
         );
-        let command = format!(
-            "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_PACKAGES={PACKAGES} RUST_TEST_THREADS={THREADS} {SLOWNESS_NAME}={slowness} \
-             timeout --kill-after=10 {} {TESTS} --color never --include-ignored --exact {names}",
-            limit.as_secs(),
+        let mut tests = Tests::default();
+        let mut failed = Vec::new();
+        while !names.is_empty() {
+            let results = self.first(machine, accel, &names, deadline, log)?;
+            for ended in results.ended {
+                match ended.passed {
+                    true => tests.passed.push((ended.name, ended.seconds)),
+                    false => failed.push(ended),
+                }
+            }
+            failed.extend(results.running.into_iter().map(|name| Ended {
+                said: "It had not ended when the program did, or was ended.".to_owned(),
+                name,
+                passed: false,
+                seconds: 0.0,
+            }));
+            names = results.waiting;
+        }
+        for test in failed {
+            self.again(machine, accel, test, &mut tests, log)?;
+        }
+        log.seconds = Some(log.seconds.unwrap_or_default() + begun.elapsed().as_secs_f64());
+        for (name, seconds) in &tests.passed {
+            log.note(&format!("{seconds:7.1} s {name}"));
+        }
+        Ok(tests)
+    }
+
+    /// Runs some for the first time.
+    fn first(
+        &self,
+        machine: &mut Machine,
+        accel: Accel,
+        names: &[String],
+        deadline: Instant,
+        log: &mut Log,
+    ) -> Result<Results> {
+        let limit = deadline.saturating_duration_since(Instant::now());
+        ensure!(
+            !limit.is_zero(),
+            "the time is up, and {} tests have not run",
+            names.len()
         );
-        let begun = Instant::now();
-        let mut counts = Counts::default();
+        let command = command(accel, names, THREADS, limit);
+        let mut heard = Heard::new(names, THREADS);
         let status = machine.tell(&command, limit + SLACK, |line| {
-            counts.read(line);
+            heard.line(line);
             log.line(line);
         })?;
-        log.seconds = Some(log.seconds.unwrap_or_default() + begun.elapsed().as_secs_f64());
-        let status = match status {
-            0 if counts.passed > 0 => Status::Passed,
-            0 => {
-                log.line("no test was run");
-                Status::Failed
-            }
-            124 | 137 => {
-                log.line(&format!("not ended after {} s", limit.as_secs()));
-                Status::Failed
-            }
-            _ => Status::Failed,
-        };
-        Ok((status, counts))
+        if ENDED_BY_US.contains(&status) {
+            log.line(&format!("not ended after {} s", limit.as_secs()));
+        }
+        Ok(heard.end(status))
+    }
+
+    /// Runs one that has failed once more, alone: only then is that believed.
+    fn again(
+        &self,
+        machine: &mut Machine,
+        accel: Accel,
+        failed: Ended,
+        tests: &mut Tests,
+        log: &mut Log,
+    ) -> Result<()> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let limit = ALONE.min(left);
+        ensure!(
+            !limit.is_zero(),
+            "the time is up, and {} has failed once",
+            failed.name
+        );
+        log.line(&format!(
+            "{} failed, and runs once more, alone",
+            failed.name
+        ));
+        let names = [failed.name];
+        let command = command(accel, &names, 1, limit) + " --show-output";
+        let begun = Instant::now();
+        let mut said = String::new();
+        let status = machine.tell(&command, limit + SLACK, |line| {
+            said.push_str(line);
+            said.push('\n');
+            log.line(line);
+        })?;
+        let [name] = names;
+        if status == 0 {
+            tests
+                .passed
+                .push((name.clone(), begun.elapsed().as_secs_f64()));
+            tests.flaky.push(Flaky {
+                name,
+                failed: failed.said,
+                passed: said,
+            });
+        } else {
+            tests.failed.push(name);
+        }
+        Ok(())
     }
 
     /// Keeps what the machine's journal says, for whoever looks for the reason.
@@ -236,6 +317,20 @@ impl Runner<'_> {
     }
 }
 
+/// What has a machine run tests of these names, so many at once, and no longer than that.
+fn command(accel: Accel, names: &[String], threads: usize, limit: Duration) -> String {
+    let slowness = if accel == Accel::Kvm { 1 } else { SLOWNESS };
+    let (limit, names) = (limit.as_secs().max(1), names.join(" "));
+    format!(
+        "cd /tmp && GUARD_BIN_DIR=/usr/bin GUARD_PACKAGES={PACKAGES} RUST_TEST_THREADS={threads} {SLOWNESS_NAME}={slowness} \
+         timeout --kill-after=10 {limit} {TESTS} --color never --include-ignored --exact {names}",
+    )
+}
+
+fn first_line(text: &str) -> String {
+    text.lines().next().unwrap_or_default().to_owned()
+}
+
 /// Has the package in a machine.
 pub(super) fn install(machine: &mut Machine) -> Result<()> {
     machine
@@ -254,17 +349,24 @@ pub(super) struct Log {
 }
 
 impl Log {
-    fn new(runner: &Runner<'_>, place: Place<'_>, suite: &str) -> Self {
+    /// That of a suite, where so many machines have broken already.
+    fn new(runner: &Runner<'_>, place: Place<'_>, suite: &str, broken: u32) -> Self {
         let (kernel, kind) = (place.maker.image.kernel.name(), place.kind.name());
         let path = runner.logs.join(format!("{kernel}-{kind}-{suite}.log"));
-        // An earlier run's, whose output is replaced.
+        // An earlier run's, whose output is replaced. What the machine said that broke stays before it.
         let _ = fs::remove_file(path.with_extension("journal"));
+        let file = match broken {
+            0 => File::create(&path),
+            _ => File::options().append(true).open(&path),
+        };
         Self {
-            prefix: runner
-                .several
-                .then(|| format!("{kernel} {kind} {suite} | ")),
+            prefix: match runner.talk {
+                Talk::All => Some(String::new()),
+                Talk::Several => Some(format!("{kernel} {kind} {suite} | ")),
+                Talk::Nothing => None,
+            },
             // Who cannot write logs can still watch.
-            file: File::create(&path).ok(),
+            file: file.ok(),
             path,
             begun: Instant::now(),
             seconds: None,
@@ -272,16 +374,17 @@ impl Log {
     }
 
     pub(super) fn line(&mut self, line: &str) {
-        println!("{}{line}", self.prefix.as_deref().unwrap_or_default());
+        if let Some(prefix) = &self.prefix {
+            println!("{prefix}{line}");
+        }
+        self.note(line);
+    }
+
+    /// What is for whoever reads the log.
+    fn note(&mut self, line: &str) {
         if let Some(file) = &mut self.file {
             let seconds = self.begun.elapsed().as_secs_f64();
             let _ = writeln!(file, "{seconds:7.1} {line}");
         }
     }
-}
-
-/// The directory for the logs. What another run writes there meanwhile stays.
-pub(super) fn logs(dir: PathBuf) -> Result<PathBuf> {
-    fs::create_dir_all(&dir)?;
-    Ok(dir)
 }

@@ -24,9 +24,9 @@ pub(super) fn open(
 ) -> Result<ExitCode> {
     let console = Console::Terminal;
     let mut machine = if saved && kind != Kind::Reboot {
-        maker.resume(kind, &payload.disk, &console)?
+        maker.resume(kind, &payload.path(), &console)?
     } else {
-        maker.boot(kind, &payload.disk, None, &console)?
+        maker.boot(kind, &payload.path(), None, &console)?
     };
     install(&mut machine)?;
     say("a shell in the machine; `exit` ends both");

@@ -38,7 +38,6 @@ impl Maker<'_> {
         disk: Option<&Path>,
         console: &Console,
     ) -> Result<Machine> {
-        let dir = tempfile::tempdir()?;
         let mut qemu = self.machine(kind, payload);
         if let Some(disk) = disk {
             qemu.arg("-drive");
@@ -47,7 +46,7 @@ impl Maker<'_> {
                 disk.display()
             ));
         }
-        let mut machine = Machine::start(qemu, dir, console)?;
+        let mut machine = Machine::start(qemu, console)?;
         machine.ready()?;
         if let Some(command) = kind.prepare() {
             machine.must(command, BOOT)?;
@@ -61,7 +60,7 @@ impl Maker<'_> {
         let state = self.saved(kind)?.join("state");
         let mut qemu = self.machine(kind, payload);
         qemu.args(["-incoming", &format!("exec:cat '{}'", state.display())]);
-        let mut machine = Machine::start(qemu, tempfile::tempdir()?, console)?;
+        let mut machine = Machine::start(qemu, console)?;
         wait_for(
             &mut machine,
             "query-status",
@@ -109,7 +108,7 @@ impl Maker<'_> {
         File::create(&empty)?.set_len(DISK)?;
         let console = Console::File(&console);
         let qemu = self.machine(kind, &empty);
-        let mut machine = Machine::start(qemu, tempfile::tempdir()?, &console)?;
+        let mut machine = Machine::start(qemu, &console)?;
         machine.ready()?;
         if let Some(command) = kind.prepare() {
             machine.must(command, BOOT)?;

@@ -1,4 +1,4 @@
-//! Which test binaries run in which kinds of machines.
+//! Which suites run in which kinds of machines.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) enum Kind {
 }
 
 /// What is in a machine's root file system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Contents {
     Plain,
     /// And engines for containers: three times as much.
@@ -32,6 +32,16 @@ pub(super) enum Contents {
 }
 
 impl Kind {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Plain,
+        Self::NoBpfLsm,
+        Self::FmodRet,
+        Self::Hybrid,
+        Self::Legacy,
+        Self::Reboot,
+        Self::Containers,
+    ];
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Plain => "plain",
@@ -100,22 +110,21 @@ impl Kind {
     }
 }
 
-/// A test binary, and which of its tests; none: all.
-#[derive(Clone)]
+/// A suite, and which of its tests; none: all.
+#[derive(Clone, Debug)]
 pub(super) struct Suite {
     pub(super) name: String,
     pub(super) filters: Vec<String>,
-    /// What is left out of these.
-    pub(super) skips: Vec<String>,
 }
 
 impl Suite {
     /// Whether one of its tests, by its whole name, is to run: what takes long or is no test runs where somebody names it.
     pub(super) fn has(&self, test: &str) -> bool {
         let name = test.split_once("::").map_or(test, |(_, name)| name);
-        let said = |parts: &[String]| parts.iter().any(|part| name.contains(&**part));
-        (self.filters.is_empty() && !LEFT_OUT.contains(&test) || said(&self.filters))
-            && !said(&self.skips)
+        if self.filters.is_empty() {
+            return !LEFT_OUT.contains(&test);
+        }
+        self.filters.iter().any(|part| name.contains(&**part))
     }
 }
 
@@ -149,41 +158,77 @@ const NOT_PLAIN: &[&str] = &[
     "watch",
 ];
 
-/// What is the same on every kernel: `cargo xtask test` has said all about it.
-const SAME_EVERYWHERE: &[&str] = &[
-    "assign",
-    "bad_input",
-    "contract",
-    "control",
-    "crashes",
-    "https",
-    "lab",
-    "metrics",
-    "names",
-    "proxy",
-    "read_only",
-    "reload",
-    "report",
-    "rotation",
-    "trail",
-    "trust",
-];
-/// What asks the kernel, and takes many minutes in an emulated machine: `cargo xtask test` asks the one that it runs on, and
-/// `cargo xtask vm` without `--brief` each.
-const LONG: &[&str] = &["doctor", "escapes"];
-/// What takes long and asks for nothing that came with a kernel after the oldest: the oldest says enough, beside the one that
-/// `cargo xtask test` runs on.
-const OF_THE_OLDEST: &[&str] = &["lifecycle", "waiting"];
-/// What asks nothing of the kernel but of what Debian runs on it. Every machine installs the package, and the hybrid one has the
-/// older systemd.
-const OF_SYSTEMD: &[&str] = &["containers", "packages", "services", "systemd"];
-
 /// Of which suites a part says enough in a kind of machine.
 const PARTS: &[(Kind, &str, &[&str])] = &[(Kind::Hybrid, "systemd", &["order::", "slice::"])];
 
-/// What of a suite asks guardd more than the kernel, or more at once than an emulated machine can do in the time that people
-/// wait: `cargo xtask test` has asked, and `cargo xtask vm` without `--brief` does.
-const NOT_IN_BRIEF: &[(&str, &str)] = &[("waiting", "burst::"), ("waiting", "soak::")];
+/// What the gate runs, in machines with the newest kernel: what no other place can tell. `cargo xtask test` says the rest on its own
+/// kernel, and the matrix all of it on each. One machine boots twice for `reboot`; another runs what is below it.
+pub(super) const GATE: &[Choice] = &[
+    // Whether a boot enforces before anything else runs: nothing else boots. The power is cut in the matrix.
+    Choice {
+        suite: "reboot",
+        tests: &[],
+    },
+    // What a user does with the package; killed scripts, other kinds and other versions are the matrix's.
+    Choice {
+        suite: "packages",
+        tests: &["install::", "upgrade::"],
+    },
+    // The units that ship: their order, their sandbox, what systemd says of them, and that no stop leaves a gap. Each way to
+    // break a machine under them is the matrix's.
+    Choice {
+        suite: "systemd",
+        tests: &[
+            "life::no_way_to_stop_or_start_guardd_leaves_a_gap",
+            "order::a_unit_of_the_slice_waits_for_an_enforcing_guardd",
+            "order::without_a_guardd_that_enforces_no_unit_of_the_slice_runs",
+            "sandbox::",
+            "slice::sessions_stay_guarded_when_the_slice_stops",
+            "slice::teardown_stops_the_slice_so_that_its_next_unit_is_guarded_again",
+            "socket::the_first_call_starts_guardd",
+            "socket::callers_are_who_they_are",
+            "units::",
+            "users::",
+        ],
+    },
+    // That a service is a session from its first instruction, and that guardd's programs are at the security hooks by then.
+    Choice {
+        suite: "services",
+        tests: &[
+            "begins::",
+            "policy::a_unit_is_guarded_from_its_first_instruction",
+        ],
+    },
+    // Security hooks judge Unix sockets, sockets that are handed in and signals: this machine's kernel may take none there.
+    Choice {
+        suite: "sockets",
+        tests: &[],
+    },
+    Choice {
+        suite: "nested",
+        tests: &["a_socket_that_sessions_pass_on_reaches_what_both_may"],
+    },
+    // What guardd shows as a service, and to Prometheus.
+    Choice {
+        suite: "observed",
+        tests: &[],
+    },
+    // Whether this kernel takes the programs at all, and they decide as on others.
+    Choice {
+        suite: "enforcement",
+        tests: &[
+            "a_denied_destination_cannot_be_reached_by_tcp_or_udp_in_any_form",
+            "a_cgroup_that_no_session_owns_is_denied_everything",
+        ],
+    },
+];
+
+/// Of a suite, what the gate runs.
+pub(super) struct Choice {
+    pub(super) suite: &'static str,
+    /// Parts of their names; none: all.
+    pub(super) tests: &'static [&'static str],
+}
 
 /// Whether a suite can run on a kernel at all.
 pub(super) fn runs_on(suite: &str, kernel: Kernel) -> bool {
@@ -193,24 +238,6 @@ pub(super) fn runs_on(suite: &str, kernel: Kernel) -> bool {
 /// Whether a suite is one of the few that are most of the work: those begin.
 pub(super) fn takes_long(suite: &str) -> bool {
     ["crashes", "packages", "services", "systemd"].contains(&suite)
-}
-
-/// Whether a suite says in such a machine what is said nowhere else.
-pub(super) fn in_brief(suite: &str, kind: Kind, kernel: Kernel) -> bool {
-    let has_newest_systemd = Kernel::ALL.last() == Some(&kernel);
-    let asks_systemd = OF_SYSTEMD.contains(&suite);
-    let elsewhere = asks_systemd && !has_newest_systemd;
-    // Neither who judges Unix sockets nor the hierarchy of cgroups makes a difference to what guardd takes up again, and the
-    // tests on a host with both hierarchies say what the hybrid machine would.
-    let by_plain = matches!(kind, Kind::NoBpfLsm | Kind::FmodRet) && suite == "lifecycle"
-        || kind == Kind::Hybrid;
-    // To have the engines takes longer than to try them, and their containers are sessions as services are.
-    let with_engines = kind.contents() == Contents::Engines;
-    // What goes before the kernel's functions does as in a plain machine.
-    let says_the_oldest = OF_THE_OLDEST.contains(&suite) || kind == Kind::FmodRet;
-    let is_old = says_the_oldest && Kernel::ALL.first() != Some(&kernel);
-    let is_long = LONG.contains(&suite) || is_old;
-    !SAME_EVERYWHERE.contains(&suite) && !is_long && !elsewhere && !by_plain && !with_engines
 }
 
 /// The kinds of machines that a suite runs in.
@@ -228,7 +255,7 @@ pub(super) fn kinds(suite: &str) -> Vec<Kind> {
 }
 
 /// What runs of a suite in a kind of machine, unless somebody asks for other parts.
-pub(super) fn part(kind: Kind, suite: &Suite, brief: bool) -> Suite {
+pub(super) fn part(kind: Kind, suite: &Suite) -> Suite {
     let is_it = |part: &&(Kind, &str, _)| part.0 == kind && part.1 == suite.name;
     let mut part = suite.clone();
     if !suite.filters.is_empty() {
@@ -237,37 +264,10 @@ pub(super) fn part(kind: Kind, suite: &Suite, brief: bool) -> Suite {
     if let Some((_, _, filters)) = PARTS.iter().find(is_it) {
         part.filters = filters.iter().map(|&filter| filter.to_owned()).collect();
     }
-    let left_out = NOT_IN_BRIEF
-        .iter()
-        .filter(|(name, _)| brief && *name == suite.name);
-    part.skips = left_out.map(|&(_, tests)| tests.to_owned()).collect();
     part
 }
 
 /// How long a suite may take, on a slow and busy machine.
 pub(super) const LIMIT: Duration = Duration::from_secs(1200);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn in_brief_the_kernel_is_asked_everywhere_and_systemd_where_it_is_newest() {
-        for kernel in Kernel::ALL {
-            for suite in ["enforcement", "holes", "relays", "sockets"] {
-                assert!(in_brief(suite, Kind::Plain, kernel), "{suite}");
-            }
-            assert!(!in_brief("contract", Kind::Plain, kernel));
-        }
-        for suite in ["lifecycle", "waiting"] {
-            assert!(in_brief(suite, Kind::Plain, Kernel::V6_1), "{suite}");
-            assert!(!in_brief(suite, Kind::Plain, Kernel::V6_12), "{suite}");
-        }
-        assert!(in_brief("sockets", Kind::FmodRet, Kernel::V6_1));
-        assert!(!in_brief("sockets", Kind::FmodRet, Kernel::V6_12));
-        assert!(in_brief("systemd", Kind::Plain, Kernel::V6_12));
-        assert!(!in_brief("systemd", Kind::Plain, Kernel::V6_1));
-        assert!(!in_brief("systemd", Kind::Hybrid, Kernel::V6_1));
-        assert!(!in_brief("containers", Kind::Containers, Kernel::V6_12));
-    }
-}
+/// How long a test may take that runs alone.
+pub(super) const ALONE: Duration = Duration::from_secs(300);
