@@ -333,6 +333,21 @@ pub struct Session {
     /// When it was made.
     #[serde(serialize_with = "moment::write")]
     pub started_at: Timestamp,
+    /// When its command ended, where the session goes on without it; null while the command runs, and where nobody saw it end.
+    #[serde(serialize_with = "moment::write_some", default)]
+    pub command_ended_at: Option<Timestamp>,
+    /// The processes that go on without the command, 16 at most; empty while that runs.
+    #[serde(default)]
+    pub left: Vec<LeftProcess>,
+}
+
+/// A process that a command has left behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftProcess {
+    /// Its number.
+    pub pid: u32,
+    /// Its executable's name; null where that is not known.
+    pub comm: Option<String>,
 }
 
 /// Where something wanted to go.
