@@ -86,6 +86,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
         Verb::Check(args) => policy::check(&args, output),
+        Verb::Policy(args) => policy::library::policy(args.verb, output),
         Verb::Diff(args) => diff::diff(&args, output),
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
         Verb::Explain(args) => policy::explain(connect, args, output),

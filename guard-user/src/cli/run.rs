@@ -204,8 +204,14 @@ fn sum_up(socket: &Path, session: &Session, output: Output) {
     let is_its = |record: &LogRecord| record.at >= session.started_at;
     if let Ok(mut records) = records() {
         records.retain(is_its);
-        output.summary(&RunSummary::of(&records));
+        output.summary(&RunSummary::of(&records, goes_on(session)));
     }
+}
+
+/// Whether processes are left of a session whose command has ended.
+fn goes_on(session: &Session) -> bool {
+    let events = std::fs::read_to_string(session.cgroup.join("cgroup.events"));
+    events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
 }
 
 /// What makes the session trust the authority that guardd names, if it names one and that can be done.

@@ -69,7 +69,10 @@ fn outliving(kind: &str, port: u16, end: impl Fn(&mut Scene, &str) -> Result<()>
     let without = goes_on(&scene, outside)?;
     drop(running.signal(rustix::process::Signal::KILL));
     let mut shell = Shell::start(&scene.daemon, "asks")?;
-    let hole = scene.daemon.root(["open", inside, "--for", "3s"]).json()?;
+    let hole = scene
+        .daemon
+        .root(["open", inside, "--all-ports", "--for", "3s"])
+        .json()?;
     shell.begin(&Attempt::new(kind, inside, port))?;
     eventually("it arrives while it may", || {
         scene.packets_to(inside).is_ok_and(|count| count > 0)
@@ -89,7 +92,7 @@ fn late(how: &str) -> Result<Tried> {
     let mut shell = Shell::start(&scene.daemon, "asks")?;
     scene
         .daemon
-        .root(["open", to, "--for", "3s"])
+        .root(["open", to, "--all-ports", "--for", "3s"])
         .run()?
         .success()?;
     shell.begin(&attempt)?;
@@ -138,7 +141,15 @@ fn namespace() -> Result<Tried> {
     let session = shell.session().to_owned();
     scene
         .daemon
-        .root(["open", to, "--for", "2s", "--session", &session])
+        .root([
+            "open",
+            to,
+            "--all-ports",
+            "--for",
+            "2s",
+            "--session",
+            &session,
+        ])
         .run()?
         .success()?;
     ensure!(shell.reaches(&attempt)?, "the hole lets nothing through");
@@ -166,7 +177,15 @@ fn connections() -> Result<Tried> {
     let without = came(line(&mut outside)?["connected"].as_u64().unwrap_or(0));
     let mut shell = Shell::start(&scene.daemon, "asks")?;
     let session = shell.session().to_owned();
-    let open = ["open", to, "--connections", "1", "--session", &session];
+    let open = [
+        "open",
+        to,
+        "--all-ports",
+        "--connections",
+        "1",
+        "--session",
+        &session,
+    ];
     scene.daemon.root(open).run()?.success()?;
     shell.begin(&attempt)?;
     let said = shell.line_with("connected")?;
@@ -187,7 +206,15 @@ fn bytes() -> Result<Tried> {
     let session = shell.session().to_owned();
     scene
         .daemon
-        .root(["open", to, "--bytes", "64KiB", "--session", &session])
+        .root([
+            "open",
+            to,
+            "--all-ports",
+            "--bytes",
+            "64KiB",
+            "--session",
+            &session,
+        ])
         .run()?
         .success()?;
     Ok(Tried {
