@@ -131,6 +131,17 @@ pub enum Call {
         /// The thread, which waits in connect(2).
         thread: u32,
     },
+    /// Whether a process of a session has a Unix socket open, from whoever connects a session's sockets and may not look at
+    /// all of its processes. Answer: [`HasSocket`].
+    #[serde(rename = "org.guardd.Control.HasSocket")]
+    HasSocket {
+        /// Whose.
+        session: String,
+        /// The socket's number, as `socket:[N]` in `/proc/PID/fd` has it.
+        number: u64,
+        /// Its cookie (`SO_COOKIE`).
+        cookie: u64,
+    },
     /// Which sockets [`Started::name_sockets`] means, from whoever is about to start the session's command. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.NameSockets")]
     NameSockets {
@@ -291,6 +302,13 @@ pub struct NamedSocket {
     pub name: SocketName,
     /// Its number (`SO_COOKIE`), which no other socket ever has.
     pub cookie: u64,
+}
+
+/// Answer to [`Call::HasSocket`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HasSocket {
+    /// Whether one has.
+    pub open: bool,
 }
 
 /// Answer to [`Call::SocketAddress`].

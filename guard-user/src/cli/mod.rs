@@ -99,7 +99,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
 /// Standard input is what `guard run` has left: who calls there.
 fn keep_sockets(terms: &str) -> Result<Exit, CliError> {
     let kept = rustix::io::dup(io::stdin()).map_err(io::Error::from);
-    let done = kept.and_then(|listener| session::keep_on(listener, terms, run::socket_address));
+    let done = kept.and_then(|listener| session::keep_on(listener, terms, run::ASK));
     match done {
         Ok(()) => Ok(Exit::DONE),
         Err(error) => Err(CliError::Local(Failure {

@@ -320,8 +320,8 @@ mod tests {
         let written = Written::default();
         let to = written.clone();
         let subscriber = tracing_subscriber::fmt()
-            .event_format(ForJournald)
             .with_ansi(false)
+            .event_format(ForJournald)
             .with_writer(move || to.clone())
             .finish();
         tracing::subscriber::with_default(subscriber, || {

@@ -107,6 +107,11 @@ async fn approver(
             shared.with(|state| state.name_sockets(who, &session, &sockets))?;
             one(&serde_json::json!({}))
         }
+        Call::HasSocket {
+            session,
+            number,
+            cookie,
+        } => one(&shared.with(|state| state.has_socket(who, &session, (number, cookie)))?),
         Call::SocketAddress { session, thread } => {
             let caller = shared.with(|state| state.caller(peer))?.pid;
             one(&shared.with(|state| state.socket_address(who, &session, (caller, thread)))?)
