@@ -211,7 +211,7 @@ fn nothing_inside_can_widen_what_it_may_reach() {
     assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
     for verb in [
-        "open 192.0.2.10",
+        "open 192.0.2.10 --all-ports",
         "approve r1",
         "deny r1",
         "close --all",

@@ -62,7 +62,7 @@ fn inside_nothing_is_answered_whoever_asks_and_however() {
     let verbs = [
         format!("approve {request}"),
         format!("deny {request}"),
-        format!("open {V4}"),
+        format!("open {V4} --all-ports"),
         "close --all".into(),
         "stop s1".into(),
         "pending".into(),

@@ -51,7 +51,7 @@ fn inside_one_may_ask_and_nothing_else() {
         "pending",
         "holes",
         "log",
-        "open 192.0.2.10",
+        "open 192.0.2.10 --all-ports",
         "approve r1",
         "deny r1",
         "close --all",
