@@ -131,6 +131,17 @@ pub enum Call {
         /// The thread, which waits in connect(2).
         thread: u32,
     },
+    /// Whether a process of a session has a Unix socket open, from whoever connects a session's sockets and may not look at
+    /// all of its processes. Answer: [`HasSocket`].
+    #[serde(rename = "org.guardd.Control.HasSocket")]
+    HasSocket {
+        /// Whose.
+        session: String,
+        /// The socket's number, as `socket:[N]` in `/proc/PID/fd` has it.
+        number: u64,
+        /// Its cookie (`SO_COOKIE`).
+        cookie: u64,
+    },
     /// Which sockets [`Started::name_sockets`] means, from whoever is about to start the session's command. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.NameSockets")]
     NameSockets {
@@ -293,6 +304,13 @@ pub struct NamedSocket {
     pub cookie: u64,
 }
 
+/// Answer to [`Call::HasSocket`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HasSocket {
+    /// Whether one has.
+    pub open: bool,
+}
+
 /// Answer to [`Call::SocketAddress`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SocketAddress {
@@ -333,6 +351,21 @@ pub struct Session {
     /// When it was made.
     #[serde(serialize_with = "moment::write")]
     pub started_at: Timestamp,
+    /// When its command ended, where the session goes on without it; null while the command runs, and where nobody saw it end.
+    #[serde(serialize_with = "moment::write_some", default)]
+    pub command_ended_at: Option<Timestamp>,
+    /// The processes that go on without the command, 16 at most; empty while that runs.
+    #[serde(default)]
+    pub left: Vec<LeftProcess>,
+}
+
+/// A process that a command has left behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftProcess {
+    /// Its number.
+    pub pid: u32,
+    /// Its executable's name; null where that is not known.
+    pub comm: Option<String>,
 }
 
 /// Where something wanted to go.

@@ -132,7 +132,7 @@ fn a_budget_of_connections_is_counted_down_in_the_kernel() {
     let bench = Bench::new();
     let _production = Production::start(&bench.network).unwrap();
     let mut shell = bench.shell();
-    bench.json(&["open", V4, "--connections", "2"]);
+    bench.json(&["open", V4, "--all-ports", "--connections", "2"]);
     let tcp = Attempt::tcp(V4, 443);
     assert!(shell.reaches(&tcp).unwrap());
     assert_eq!(bench.json(&["holes"])[0]["connections_left"], 1);
@@ -146,11 +146,11 @@ fn a_wide_hole_leaves_the_deny_inside_it_standing() {
     let bench = Bench::new();
     let production = Production::start(&bench.network).unwrap();
     let mut shell = bench.shell();
-    bench.json(&["open", "192.0.2.0/24"]);
+    bench.json(&["open", "192.0.2.0/24", "--all-ports"]);
     assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     assert!(!shell.reaches(&Attempt::tcp("192.0.2.99", 443)).unwrap());
     assert!(production.reached_at("192.0.2.99", 443).unwrap().is_empty());
-    let refusal = bench.refused(&["open", "192.0.2.99"]);
+    let refusal = bench.refused(&["open", "192.0.2.99", "--all-ports"]);
     assert!(refusal.contains("never"), "{refusal}");
 }
 
@@ -158,7 +158,7 @@ fn a_wide_hole_leaves_the_deny_inside_it_standing() {
 fn no_hole_lasts_longer_than_its_rule_allows() {
     let bench = Bench::new();
     let _shell = bench.shell();
-    let hole = bench.json(&["open", V4, "--for", "8h"]);
+    let hole = bench.json(&["open", V4, "--all-ports", "--for", "8h"]);
     let time = |key: &str| {
         hole[key]
             .as_str()
@@ -176,11 +176,11 @@ fn a_hole_is_for_one_session() {
     let _production = Production::start(&bench.network).unwrap();
     let mut first = bench.shell();
     let mut second = bench.shell();
-    bench.json(&["open", V4, "--session", "s1"]);
+    bench.json(&["open", V4, "--all-ports", "--session", "s1"]);
     let tcp = Attempt::tcp(V4, 443);
     assert!(first.reaches(&tcp).unwrap());
     assert!(!second.reaches(&tcp).unwrap());
-    let refusal = bench.refused(&["open", V4]);
+    let refusal = bench.refused(&["open", V4, "--all-ports"]);
     assert!(refusal.contains("--session"), "{refusal}");
 }
 
@@ -239,8 +239,8 @@ fn a_budget_of_bytes_ends_a_hole_in_the_middle_of_a_connection() {
     }
     assert!(!production.reached_at(V4, 443).unwrap().is_empty());
     // A hole that ends with its session has its bytes counted too, and one for any number has none.
-    bench.json(&["open", V4, "--bytes", "1MiB"]);
-    bench.json(&["open", V6]);
+    bench.json(&["open", V4, "--all-ports", "--bytes", "1MiB"]);
+    bench.json(&["open", V6, "--all-ports"]);
     assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     shell.tell("exit").unwrap();
     eventually("all have ended", || bench.used().len() == 6).unwrap();
@@ -265,9 +265,9 @@ fn datagrams_are_counted_too_and_nothing_is_smaller_than_nothing() {
     let passed = (0..10).filter(|_| shell.reaches(&udp).unwrap()).count();
     assert!((1..4).contains(&passed), "{passed}");
     for wrong in [
-        &["open", V4, "--bytes", "0"][..],
-        &["open", V4, "--bytes", "many"],
-        &["open", V4, "--requests", "3"],
+        &["open", V4, "--all-ports", "--bytes", "0"][..],
+        &["open", V4, "--all-ports", "--bytes", "many"],
+        &["open", V4, "--all-ports", "--requests", "3"],
         &["open", V4, "--bytes", "10", "--read-only"],
     ] {
         assert!(!bench.refused(wrong).is_empty());
@@ -280,7 +280,15 @@ fn two_budgets_end_a_hole_at_the_first_that_is_used_up() {
     let _production = Production::start(&bench.network).unwrap();
     let mut shell = bench.shell();
     let tcp = Attempt::tcp(V4, 443);
-    bench.json(&["open", V4, "--connections", "2", "--bytes", "1MiB"]);
+    bench.json(&[
+        "open",
+        V4,
+        "--all-ports",
+        "--connections",
+        "2",
+        "--bytes",
+        "1MiB",
+    ]);
     assert!(shell.reaches(&tcp).unwrap() && shell.reaches(&tcp).unwrap());
     assert!(!shell.reaches(&tcp).unwrap());
     let hole = bench.json(&["holes"]);

@@ -52,7 +52,7 @@ fn the_pinned_kernel_state_is_the_truth() {
     let _production = Production::start(&network).unwrap();
     let mut daemon = daemon(&network);
     let mut shell = shell(&daemon);
-    daemon.root(["open", V4]).json().unwrap();
+    daemon.root(["open", V4, "--all-ports"]).json().unwrap();
     daemon.kill().unwrap();
     assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     // Whatever the daemon wrote down for itself is gone; the kernel knows.
@@ -63,7 +63,10 @@ fn the_pinned_kernel_state_is_the_truth() {
     let holes = daemon.root(["holes"]).json().unwrap();
     assert_eq!(holes[0]["destination"], "192.0.2.10/32");
     // Ids are not used twice.
-    let next = daemon.root(["open", "192.0.2.11"]).json().unwrap();
+    let next = daemon
+        .root(["open", "192.0.2.11", "--all-ports"])
+        .json()
+        .unwrap();
     assert_eq!(next["id"], "h2");
 }
 
@@ -86,7 +89,10 @@ fn a_hole_ends_by_the_kernels_own_clock() {
     let mut daemon = daemon(&network);
     let mut shell = shell(&daemon);
     let attempt = Attempt::tcp(V4, 443);
-    daemon.root(["open", V4, "--for", "10s"]).json().unwrap();
+    daemon
+        .root(["open", V4, "--all-ports", "--for", "10s"])
+        .json()
+        .unwrap();
     daemon.kill().unwrap();
     assert!(shell.reaches(&attempt).unwrap());
     // Nobody is left who would say that it has ended.
@@ -203,7 +209,7 @@ fn nothing_inside_can_widen_what_it_may_reach() {
     assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
     for verb in [
-        "open 192.0.2.10",
+        "open 192.0.2.10 --all-ports",
         "approve r1",
         "deny r1",
         "close --all",

@@ -325,7 +325,10 @@ fn a_socket_that_sessions_pass_on_reaches_what_both_may() {
         session
     };
     let (mut without, mut with) = (start("without"), start("with"));
-    daemon.root(["open", V4, "--session", "s2"]).json().unwrap();
+    daemon
+        .root(["open", V4, "--all-ports", "--session", "s2"])
+        .json()
+        .unwrap();
     with.write("go\n").unwrap();
     let mut said = |line: &str| {
         let session = if line.starts_with("without") {

@@ -4,7 +4,7 @@ use std::{io, process::ExitCode};
 
 use clap::Parser as _;
 use guard_user::{
-    daemon::{args::Cli, service},
+    daemon::{args::Cli, journal, service},
     datapath::Object,
 };
 use tracing_subscriber::EnvFilter;
@@ -12,11 +12,14 @@ use tracing_subscriber::EnvFilter;
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
+    let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        .with_writer(io::stderr)
-        .init();
+        .with_writer(io::stderr);
+    match journal::has_stderr() {
+        true => log.event_format(journal::ForJournald).init(),
+        false => log.init(),
+    }
     service::main(&cli, &Object::built_in())
 }

@@ -1,12 +1,19 @@
 //! What people answer: requests, and the holes that come of them.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
 use super::client::Client;
 use super::error::{CliError, Exit};
+use super::render::requests::Gone;
 use super::render::{self, Output};
-use crate::proto::{Call, Holes, Request, Requests, Terms};
+use super::report::summary::Report;
+use crate::policy::{Destination, Target};
+use crate::proto::{Call, Failure, Holes, LogRecord, Request, Requests, Terms};
+
+/// What went with its session in this time is told where nothing waits.
+const LATELY: Duration = Duration::from_secs(3600);
 
 /// `guard pending`
 pub(crate) fn pending(
@@ -20,7 +27,40 @@ pub(crate) fn pending(
     }
     let answer: Requests = client.call(&Call::Pending {})?;
     output.print(answer.requests.as_slice(), render::requests::list)?;
+    if answer.requests.is_empty() && !output.is_json() {
+        // What has gone is worth a word, and no error.
+        if let Ok(gone) = gone(client) {
+            output.print(&gone, render::requests::gone)?;
+        }
+    }
     Ok(Exit::DONE)
+}
+
+/// The sessions that have ended lately and took requests with them.
+fn gone(client: Client) -> Result<Vec<Gone>, CliError> {
+    let call = Call::Log {
+        follow: false,
+        session: None,
+        since: Some(LATELY.as_secs_f64()),
+    };
+    let records = client.stream::<LogRecord>(&call)?;
+    let records = records.collect::<Result<Vec<_>, CliError>>()?;
+    let report = Report::of(&records);
+    let ended = report.sessions.iter().filter(|one| one.ended_at.is_some());
+    let gone = ended.filter_map(|session| {
+        let its = report
+            .requests
+            .iter()
+            .filter(|one| one.answer.is_none() && one.session.as_deref() == Some(&session.id));
+        let its: Vec<_> = its.collect();
+        let last = its.last()?;
+        Some(Gone {
+            session: session.id.clone(),
+            ids: its.iter().map(|one| one.id.clone()).collect(),
+            argument: last.argument.clone(),
+        })
+    });
+    Ok(gone.collect())
 }
 
 /// Prints each request when it comes up: a script may answer what it reads. Once more where it has become one about many
@@ -48,6 +88,7 @@ pub(crate) fn approve(
     args: ApproveArgs,
     output: Output,
 ) -> Result<Exit, CliError> {
+    is_id("approve", 'r', &args.id)?;
     let call = Call::Approve {
         id: args.id,
         path: args.path,
@@ -61,6 +102,7 @@ pub(crate) fn approve(
 
 /// `guard deny`
 pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result<Exit, CliError> {
+    is_id("deny", 'r', &args.id)?;
     let seconds = args.duration.map(|duration| duration.as_secs_f64());
     let answer: Requests = client.call(&Call::Deny {
         id: args.id,
@@ -72,6 +114,7 @@ pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result
 
 /// `guard open`
 pub(crate) fn open(mut client: Client, args: OpenArgs, output: Output) -> Result<Exit, CliError> {
+    has_ports(&args)?;
     let call = Call::Open {
         destination: args.to.destination,
         ports: args.to.ports,
@@ -80,6 +123,46 @@ pub(crate) fn open(mut client: Client, args: OpenArgs, output: Output) -> Result
         terms: args.terms.into(),
     };
     opened(&client.call(&call)?, output)
+}
+
+/// A hole for all ports is one that somebody wanted. One for reads lets HTTP through alone.
+fn has_ports(args: &OpenArgs) -> Result<(), Failure> {
+    let text = &args.to.destination;
+    let is_said = args.all_ports || args.terms.read_only || !args.to.ports.is_empty();
+    // guardd says what is wrong with one that is none.
+    let Some(to) = text
+        .parse::<Destination>()
+        .ok()
+        .filter(|to| !is_said && to.port.is_none())
+    else {
+        return Ok(());
+    };
+    let one = match &to.target {
+        Target::Prefix(prefix) if prefix.is_host() => Destination {
+            port: Some(443),
+            ..to
+        }
+        .to_string(),
+        _ => format!("{text} --ports tcp/443"),
+    };
+    Err(Failure {
+        what: format!("cannot tell which ports of {text} to open"),
+        why: "it names none, and a hole for all of them lets more through than most need"
+            .to_owned(),
+        fix: format!("guard open {one}\nguard open {text} --all-ports"),
+    })
+}
+
+/// A number alone is nearly the id that is meant.
+fn is_id(verb: &str, letter: char, id: &str) -> Result<(), Failure> {
+    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Ok(());
+    }
+    Err(Failure {
+        what: format!("{id} is no id"),
+        why: format!("did you mean {letter}{id}?"),
+        fix: format!("guard {verb} {letter}{id}"),
+    })
 }
 
 fn opened(answer: &Holes, output: Output) -> Result<Exit, CliError> {
@@ -98,6 +181,7 @@ pub(crate) fn holes(mut client: Client, output: Output) -> Result<Exit, CliError
 
 /// `guard close`
 pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Result<Exit, CliError> {
+    args.ids.iter().try_for_each(|id| is_id("close", 'h', id))?;
     let all = args.all;
     let answer: Holes = client.call(&Call::Close { ids: args.ids, all })?;
     output.warnings(&answer.warnings);

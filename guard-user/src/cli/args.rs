@@ -87,9 +87,12 @@ pub enum Verb {
     /// Show what this machine can enforce, what it cannot, and how to fix it; 1 if a required row is not ok
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
-    /// Validate policy files; 1 if one is invalid
+    /// Validate policies; 1 if one is invalid
     #[command(after_help = examples::CHECK)]
     Check(CheckArgs),
+    /// List the policies that are there by name, show one, or edit a copy of one
+    #[command(after_help = examples::POLICY)]
+    Policy(PolicyArgs),
     /// Show what becomes more and less open from one policy to another; 1 if anything does
     #[command(after_help = examples::DIFF)]
     Diff(DiffArgs),
@@ -269,6 +272,9 @@ pub struct OpenArgs {
     /// Where to.
     #[command(flatten)]
     pub to: DestinationArgs,
+    /// Every protocol and port, where neither DEST nor --ports names one
+    #[arg(long, conflicts_with = "ports")]
+    pub all_ports: bool,
     /// For which session [default: the only one]
     #[arg(long, value_name = "ID")]
     pub session: Option<String>,
@@ -294,8 +300,9 @@ pub struct CloseArgs {
 /// `guard stop`
 #[derive(Debug, Args)]
 pub struct StopArgs {
-    /// Which session, as `guard sessions` lists it: its id, or its name where no other has that
-    pub session: String,
+    /// Which sessions, as `guard sessions` lists them: an id, or a name where no other has that
+    #[arg(required = true, value_name = "ID")]
+    pub sessions: Vec<String>,
 }
 
 /// `guard doctor`
@@ -312,9 +319,37 @@ pub struct DoctorArgs {
 /// `guard check`
 #[derive(Debug, Args)]
 pub struct CheckArgs {
-    /// The policies
-    #[arg(required = true, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    /// The policies: files, or the names of policies that are installed or built in
+    #[arg(required = true, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
     pub files: Vec<PathBuf>,
+}
+
+/// `guard policy`
+#[derive(Debug, Args)]
+pub struct PolicyArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: PolicyVerb,
+}
+
+/// What `guard policy` does.
+#[derive(Debug, Subcommand)]
+pub enum PolicyVerb {
+    /// List the policies that have a name, and where each comes from
+    List,
+    /// Print a policy's text
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Write a copy of a policy to where yours are, if there is none yet, and open it in $EDITOR
+    Edit {
+        /// Its name
+        name: String,
+        /// Where yours are
+        #[arg(long, value_name = "DIR", default_value = "/etc/guard/policies", value_hint = ValueHint::DirPath)]
+        policy_dir: PathBuf,
+    },
 }
 
 /// `guard diff`
@@ -334,7 +369,7 @@ pub struct ExplainArgs {
     /// Where to.
     #[command(flatten)]
     pub to: DestinationArgs,
-    /// Under this policy: a name, or a file, which needs no guardd
+    /// Under this policy: a name, or a file; needs no guardd
     #[arg(long, value_name = "NAME|FILE", conflicts_with = "session", value_hint = ValueHint::FilePath)]
     pub policy: Option<String>,
     /// Under this session's policy and holes

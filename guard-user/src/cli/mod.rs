@@ -86,6 +86,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Request(args) => inside::request(Client::connect_inside(&socket)?, args, output),
         Verb::Run(args) => run::run(&args, &cli.global, output).map_err(CliError::not_started),
         Verb::Check(args) => policy::check(&args, output),
+        Verb::Policy(args) => policy::library::policy(args.verb, output),
         Verb::Diff(args) => diff::diff(&args, output),
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
         Verb::Explain(args) => policy::explain(connect, args, output),
@@ -98,7 +99,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
 /// Standard input is what `guard run` has left: who calls there.
 fn keep_sockets(terms: &str) -> Result<Exit, CliError> {
     let kept = rustix::io::dup(io::stdin()).map_err(io::Error::from);
-    let done = kept.and_then(|listener| session::keep_on(listener, terms, run::socket_address));
+    let done = kept.and_then(|listener| session::keep_on(listener, terms, run::ASK));
     match done {
         Ok(()) => Ok(Exit::DONE),
         Err(error) => Err(CliError::Local(Failure {

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::CliError;
 use super::render::Output;
@@ -15,11 +15,17 @@ use crate::session::Identity;
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// Where policies are installed.
-const INSTALLED: [&str; 2] = ["/etc/guard/policies", "/usr/share/guard/policies"];
+pub(crate) const INSTALLED: [&str; 2] = ["/etc/guard/policies", "/usr/share/guard/policies"];
 
 /// Whether `--policy` means a file and not one of guardd's own policies.
 pub(crate) fn is_file(policy: &str) -> bool {
     policy.contains('/') || policy.ends_with(".toml")
+}
+
+/// The file of an installed policy.
+pub(crate) fn installed(name: &str) -> Option<PathBuf> {
+    let files = INSTALLED.map(|dir| Path::new(dir).join(format!("{name}.toml")));
+    files.into_iter().find(|path| path.exists())
 }
 
 /// What guardd gets for `--policy`: a name of its own, or a file's text.
@@ -73,15 +79,14 @@ impl PolicyFile {
         if is_file(name) {
             return Self::read(name.as_ref());
         }
-        let installed = INSTALLED.map(|dir| Path::new(dir).join(format!("{name}.toml")));
-        if let Some(path) = installed.iter().find(|path| path.exists()) {
-            return Self::read(path);
+        if let Some(path) = installed(name) {
+            return Self::read(&path);
         }
         let shipped = policy::SHIPPED.iter().find(|(known, _)| *known == name);
         let (name, text) = shipped.ok_or_else(|| Failure {
             what: format!("there is no policy {name}"),
             why: format!("it is neither in {} nor built in", INSTALLED.join(" or ")),
-            fix: "name a file, with a slash in it or .toml at its end:\nguard check ./agent.toml"
+            fix: "guard policy list\nor name a file, with a slash in it or .toml at its end: ./agent.toml"
                 .into(),
         })?;
         Ok(Self {

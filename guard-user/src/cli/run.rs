@@ -16,10 +16,12 @@ use super::policy_file::{PolicyFile, policy_ref};
 use super::render::Output;
 use super::report::run::RunSummary;
 use crate::policy::SocketName;
-use crate::proto::{Call, Failure, LogRecord, PolicyRef, Run, Session, SocketAddress, Started};
+use crate::proto::{
+    Call, Failure, HasSocket, LogRecord, PolicyRef, Run, Session, SocketAddress, Started,
+};
 use crate::session::landlock::AbstractNames;
 use crate::session::{
-    self, Entered, Identity, LaunchError, RefusedSocket, Sockets, ToldRoot, Trust,
+    self, Ask, Entered, Identity, LaunchError, RefusedSocket, Sockets, ToldRoot, Trust,
 };
 use crate::sys::user_namespace;
 
@@ -131,7 +133,7 @@ fn launch(
             let guardd = std::path::absolute(&socket).unwrap_or_else(|_| socket.clone());
             Sockets::of(session.cgroup.clone(), terms, &identity, guardd)
         }),
-        ask: socket_address,
+        ask: ASK,
         names: names(started),
         identity,
         environment: environment(global, &session.id),
@@ -179,13 +181,28 @@ fn teller(socket: PathBuf, session: String) -> impl FnMut(&RefusedSocket) + Send
     }
 }
 
-/// Asks guardd where a thread of a session is about to connect, whose process is not to be looked at.
-pub(super) fn socket_address(guardd: &Path, session: &str, thread: u32) -> Option<SocketAddress> {
+/// Asks guardd about processes of a session that its own user may not look at.
+pub(super) const ASK: Ask = Ask {
+    address: socket_address,
+    has_open: has_socket,
+};
+
+fn socket_address(guardd: &Path, session: &str, thread: u32) -> Option<SocketAddress> {
     let call = Call::SocketAddress {
         session: session.to_owned(),
         thread,
     };
     Client::connect(guardd).ok()?.call(&call).ok()
+}
+
+fn has_socket(guardd: &Path, session: &str, number: u64, cookie: u64) -> bool {
+    let call = Call::HasSocket {
+        session: session.to_owned(),
+        number,
+        cookie,
+    };
+    let answer = Client::connect(guardd).and_then(|mut client| client.call(&call));
+    answer.is_ok_and(|HasSocket { open }| open)
 }
 
 /// Says what was stopped and asked, if anything was. Whatever keeps it from that is nothing to the command, which has
@@ -204,8 +221,14 @@ fn sum_up(socket: &Path, session: &Session, output: Output) {
     let is_its = |record: &LogRecord| record.at >= session.started_at;
     if let Ok(mut records) = records() {
         records.retain(is_its);
-        output.summary(&RunSummary::of(&records));
+        output.summary(&RunSummary::of(&records, goes_on(session)));
     }
+}
+
+/// Whether processes are left of a session whose command has ended.
+fn goes_on(session: &Session) -> bool {
+    let events = std::fs::read_to_string(session.cgroup.join("cgroup.events"));
+    events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
 }
 
 /// What makes the session trust the authority that guardd names, if it names one and that can be done.

@@ -15,9 +15,16 @@ pub(crate) fn sessions(mut client: Client, output: Output) -> Result<Exit, CliEr
 
 /// `guard stop`
 pub(crate) fn stop(mut client: Client, args: StopArgs, output: Output) -> Result<Exit, CliError> {
-    let answer: Sessions = client.call(&Call::Stop {
-        session: args.session,
-    })?;
-    output.print_things(&answer.sessions, render::sessions::stopped)?;
-    Ok(Exit::DONE)
+    let (mut stopped, mut failed) = (Vec::new(), None);
+    for session in args.sessions {
+        match client.call::<Sessions>(&Call::Stop { session }) {
+            Ok(answer) => stopped.extend(answer.sessions),
+            // The others are ended all the same; an error of one is that of all.
+            Err(error) => failed = failed.or(Some(error)),
+        }
+    }
+    if !stopped.is_empty() || failed.is_none() {
+        output.print_things(&stopped, render::sessions::stopped)?;
+    }
+    failed.map_or(Ok(Exit::DONE), Err)
 }

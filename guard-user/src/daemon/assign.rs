@@ -351,6 +351,7 @@ impl State {
             scoped: false,
             root: false,
             user_namespace: None,
+            command_ended_at: None,
         };
         self.begin(made, vec![slot], about, Stage::Live, warnings)
     }

@@ -137,6 +137,7 @@ fn audience(call: &Call) -> Audience {
         | Call::Stop { .. }
         | Call::SocketRefused { .. }
         | Call::SocketAddress { .. }
+        | Call::HasSocket { .. }
         | Call::NameSockets { .. }
         | Call::Status {}
         | Call::Doctor {}

@@ -216,7 +216,7 @@ pub(super) fn no_burst(id: &str) -> Refusal {
     Refusal::invalid(
         format!("cannot answer {id} for a prefix"),
         "it is about one destination, and no prefix was offered",
-        format!("guard approve {id}, or open it yourself: guard open PREFIX"),
+        format!("guard approve {id}, or open it yourself: guard open PREFIX --ports SPEC"),
     )
 }
 
@@ -231,7 +231,9 @@ pub(super) fn has_refused(prefix: &Prefix, id: &str) -> Refusal {
     Refusal::refused(
         format!("cannot open all of {prefix}"),
         "somebody has said no to a part of it meanwhile",
-        format!("guard approve {id} --tried N opens what was tried; guard open {prefix} all of it"),
+        format!(
+            "guard approve {id} --tried N opens what was tried; guard open {prefix} --all-ports all of it"
+        ),
     )
 }
 

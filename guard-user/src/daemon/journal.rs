@@ -4,13 +4,18 @@
 //! with a newline in it goes by its length.
 
 use std::{
-    env,
+    env, fmt,
     io::{self, Write as _},
     os::unix::net::UnixDatagram,
     path::Path,
 };
 
 use serde_json::Value;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::{
+    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
+    registry::LookupSpan,
+};
 
 use crate::proto::{Endpoint, LogKind, LogRecord};
 
@@ -27,7 +32,7 @@ impl Journal {
     /// journald's, where standard error is (systemd.exec(5), `JOURNAL_STREAM`); else none.
     #[must_use]
     pub fn of_stderr() -> Self {
-        if !is_stderr(&env::var("JOURNAL_STREAM").unwrap_or_default()) {
+        if !has_stderr() {
             return Self(None);
         }
         Self::at(Path::new(SOCKET)).unwrap_or_else(|error| {
@@ -57,6 +62,46 @@ impl Journal {
     }
 }
 
+/// How guardd's own log reads where journald reads standard error: without the time, which journald adds, and with the priority in
+/// front of each line, as sd-daemon(3) has it.
+#[derive(Clone, Copy, Debug)]
+pub struct ForJournald;
+
+impl<S, N> FormatEvent<S, N> for ForJournald
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut text = String::new();
+        context.format_fields(Writer::new(&mut text), event)?;
+        let priority = priority(*event.metadata().level());
+        text.lines()
+            .try_for_each(|line| writeln!(writer, "<{priority}>{line}"))
+    }
+}
+
+/// As syslog(3) counts.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        _ => 7,
+    }
+}
+
+/// Whether standard error is journald's (systemd.exec(5), `JOURNAL_STREAM`).
+#[must_use]
+pub fn has_stderr() -> bool {
+    is_stderr(&env::var("JOURNAL_STREAM").unwrap_or_default())
+}
+
 fn is_stderr(stream: &str) -> bool {
     rustix::fs::fstat(rustix::stdio::stderr())
         .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
@@ -69,7 +114,7 @@ fn entry(record: &LogRecord) -> Vec<u8> {
     let priority = if kind == "denied" { "5" } else { "6" };
     add(&mut entry, "SYSLOG_IDENTIFIER", "guardd");
     add(&mut entry, "PRIORITY", priority);
-    add(&mut entry, "MESSAGE", &message(&kind, record));
+    add(&mut entry, "MESSAGE", &message(record));
     add(&mut entry, "GUARD_KIND", &kind);
     if let Some(session) = &record.session {
         add(&mut entry, "GUARD_SESSION", session);
@@ -99,7 +144,7 @@ fn kind(kind: LogKind) -> String {
 }
 
 /// One line for people.
-fn message(kind: &str, record: &LogRecord) -> String {
+fn message(record: &LogRecord) -> String {
     let field = |name: &str| record.fields.get(name).and_then(scalar);
     let to = record.fields.get("destination").map(destination);
     let to = to
@@ -109,10 +154,29 @@ fn message(kind: &str, record: &LogRecord) -> String {
     let named = named
         .into_iter()
         .filter_map(|name| Some(format!("{name} {}", field(name)?)));
-    let words = [Some(kind.to_owned()), record.session.clone(), to];
-    let words: Vec<_> = words.into_iter().flatten().chain(named).collect();
+    let session = record.session.as_deref();
+    let of = session.map_or_else(String::new, |session| format!(" of session {session}"));
+    let sentence = match record.kind {
+        LogKind::SessionStart => format!("session {} started", session.unwrap_or("-")),
+        LogKind::SessionEnd => format!("session {} ended", session.unwrap_or("-")),
+        LogKind::Denied => format!("a connection{of} was refused"),
+        LogKind::Held => format!("a connection{of} waits for an answer"),
+        LogKind::Request => format!("a process{of} asks a person"),
+        LogKind::Answered => format!("a person answered a request{of}"),
+        LogKind::HoleOpen => format!("a hole{of} was opened"),
+        LogKind::HoleClose => format!("a hole{of} was closed"),
+        LogKind::PolicyLoad => "policies were loaded".to_owned(),
+        LogKind::Http => format!("an HTTP request{of} was judged"),
+        LogKind::DaemonStart => "guardd started".to_owned(),
+        LogKind::DaemonStop => "guardd stopped".to_owned(),
+    };
+    let words: Vec<_> = to.into_iter().chain(named).collect();
+    let said = match words.is_empty() {
+        true => sentence,
+        false => format!("{sentence}: {}", words.join(", ")),
+    };
     // One that somebody put newlines into is still one line here.
-    words.join(", ").replace(['\n', '\r'], " ")
+    said.replace(['\n', '\r'], " ")
 }
 
 /// `192.0.2.10 tcp/443`, and the name that the policy has for it; or a prefix, as it is.
@@ -188,7 +252,7 @@ mod tests {
         insta::assert_snapshot!(String::from_utf8_lossy(&read[..length]), @r"
         SYSLOG_IDENTIFIER=guardd
         PRIORITY=6
-        MESSAGE=answered, s1, 192.0.2.10 tcp/443, answer yes, by alice
+        MESSAGE=a person answered a request of session s1: 192.0.2.10 tcp/443, answer yes, by alice
         GUARD_KIND=answered
         GUARD_SESSION=s1
         GUARD_ANSWER=yes
@@ -234,6 +298,39 @@ mod tests {
         ];
         assert_eq!(names, expected);
         assert!(entry.len() < 3 * MOST);
+    }
+
+    /// What was written.
+    #[derive(Clone, Default)]
+    struct Written(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_of_the_log_has_its_priority_and_no_time() {
+        let written = Written::default();
+        let to = written.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .event_format(ForJournald)
+            .with_writer(move || to.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(sessions = 2, "ready");
+            tracing::warn!("one\ntwo");
+            tracing::error!("no");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text, "<6>ready sessions=2\n<4>one\n<4>two\n<3>no\n");
     }
 
     #[test]

@@ -6,16 +6,21 @@
 use std::{collections::HashMap, io, mem::MaybeUninit, os::fd::OwnedFd, rc::Rc};
 
 use guard_common::SessionId;
+use jiff::Timestamp;
 use rustix::event::{
     Timespec,
     epoll::{self, CreateFlags, Event, EventData, EventFlags},
 };
 
-use super::{sessions::Session, shared::Shared, state::State};
+use super::{ids, sessions::Session, shared::Shared, state::State};
+use crate::proto::LeftProcess;
 use crate::sys::{
     pidfd::{open_thread, parent_of},
     readiness::Readiness,
 };
+
+/// As many processes that a command left are named.
+const MOST_LEFT: usize = 16;
 
 /// The ones that are watched.
 #[derive(Debug)]
@@ -114,13 +119,43 @@ impl State {
     fn end_if_unattended(&mut self, id: SessionId) {
         let session = self.sessions.live(id);
         if !session.is_some_and(|session| self.has_command(session)) {
-            return;
+            return self.command_ended(id);
         }
         tracing::warn!(session = id.0, "its launcher was killed, so it is ended");
         if let Err(error) = self.kill(id) {
             tracing::error!(%error, session = id.0, "goes on without its launcher");
         }
         self.end_all_inside(id);
+    }
+
+    /// Notes when a session's command ended.
+    fn command_ended(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let now = Timestamp::now();
+        session.about.command_ended_at.get_or_insert(now);
+        let name = ids::session(id);
+        self.shelves.sessions.keep(&name, &session.about);
+    }
+
+    /// Whether a session goes on without its command. A cgroup that was there before has none.
+    #[must_use]
+    pub fn lost_command(&self, session: &Session) -> bool {
+        session.cgroup.is_ours() && session.about.pid.is_some() && !self.has_command(session)
+    }
+
+    /// What a command has left behind.
+    pub(super) fn left(&self, session: &Session) -> Vec<LeftProcess> {
+        let mut pids = self.datapath.processes(&session.cgroup);
+        pids.sort_unstable();
+        pids.truncate(MOST_LEFT);
+        let left = pids.into_iter().map(|pid| {
+            let (_, process) = self.process_of(session.cgroup.id, pid);
+            let comm = process.comm;
+            LeftProcess { pid, comm }
+        });
+        left.collect()
     }
 
     /// Whether the command that the session was made for runs.

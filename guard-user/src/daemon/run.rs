@@ -520,6 +520,7 @@ impl State {
             // Only a person is believed that the namespace is what it should be.
             root: call.root && outer.is_none(),
             user_namespace: outer.and_then(|outer| outer.about.user_namespace),
+            command_ended_at: None,
         }
     }
 

@@ -67,6 +67,9 @@ pub struct About {
     /// The number of that namespace, also in sessions inside; none until it is made.
     #[serde(default)]
     pub user_namespace: Option<u32>,
+    /// When its command was seen to have ended, with processes left.
+    #[serde(default)]
+    pub command_ended_at: Option<Timestamp>,
 }
 
 impl About {
@@ -104,6 +107,7 @@ impl About {
             scoped: false,
             root: false,
             user_namespace: None,
+            command_ended_at: None,
         }
     }
 }
@@ -152,6 +156,8 @@ impl Session {
             pid: self.about.pid,
             command: self.about.command.clone(),
             started_at: self.about.started_at,
+            command_ended_at: self.about.command_ended_at,
+            left: Vec::new(),
         }
     }
 

@@ -118,7 +118,36 @@ fn clear_away(paths: &Paths) {
     let _ = fs::remove_dir(paths.run_dir());
 }
 
+/// guardd removes what it does not know from directories of its own: a policy of a person's has no place there.
+fn policies_are_apart(paths: &Paths) -> Result<()> {
+    let real = |path: &Path| {
+        let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        // The state directory may still have to be made.
+        let there = whole
+            .ancestors()
+            .find_map(|above| Some((above, above.canonicalize().ok()?)));
+        there.map_or(whole.clone(), |(above, real)| {
+            match whole.strip_prefix(above) {
+                Ok(below) => real.join(below),
+                Err(_) => real,
+            }
+        })
+    };
+    let own = real(paths.run_dir());
+    for dir in paths.policy_dirs() {
+        if real(&dir).starts_with(&own) {
+            let (dir, own) = (dir.display(), own.display());
+            bail!(
+                "--policy-dir {dir} is inside of the state directory {own}, where guardd deletes files that are not its own\n\
+                 move your policies elsewhere, and say where: guardd --state-dir {own} --policy-dir /etc/guard/policies"
+            );
+        }
+    }
+    Ok(())
+}
+
 fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
+    policies_are_apart(paths)?;
     let (file, may_be_absent) = paths.config();
     let config = Config::read(&file, may_be_absent)?;
     raise_descriptors();

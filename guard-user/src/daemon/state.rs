@@ -339,6 +339,9 @@ impl State {
         let session = self.sessions.get(id)?;
         let user = self.users.name(session.about.uid);
         let mut shown = session.shown(self.policy_of(session), user);
+        if session.is_live() && self.lost_command(session) {
+            shown.left = self.left(session);
+        }
         if !session.cgroup.is_ours() && session.cgroup.stands() {
             // Who started it did not say with which process.
             shown.pid = self.datapath.processes(&session.cgroup).into_iter().min();

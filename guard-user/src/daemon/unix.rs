@@ -8,6 +8,8 @@ use std::{
 };
 
 use guard_common::{BootTime, SessionId, Verdict};
+use rustix::net::sockopt::socket_cookie;
+use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use serde_json::json;
 
 use super::{
@@ -17,11 +19,12 @@ use super::{
 use crate::{
     datapath::UnixTerms,
     policy::SocketName,
-    proto::{Endpoint, LogKind, SocketAddress, SocketTerms, Started, Stopped},
+    proto::{Endpoint, HasSocket, LogKind, SocketAddress, SocketTerms, Started, Stopped},
     sys::{
         abi::AF_UNIX,
         clock::{self, Clocks},
         notify::{CONNECT, read_memory},
+        pidfd,
     },
 };
 
@@ -188,6 +191,29 @@ impl State {
                 "try again in the session",
             )
         })
+    }
+
+    /// Whether a process of a session has a socket open, by its number and its cookie.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for.
+    pub fn has_socket(
+        &self,
+        who: Approver,
+        session: &str,
+        (number, cookie): (u64, u64),
+    ) -> Result<HasSocket, Refusal> {
+        let live = self.session(session, |owner| who.answers_for(owner))?;
+        let Some(cgroup) = self.kernel_path(&live.cgroup.path) else {
+            return Ok(HasSocket { open: false });
+        };
+        let mut pids = self.datapath.processes(&live.cgroup).into_iter();
+        let open = pids.any(|pid| {
+            // The number may be another process' by now.
+            has_open(pid, number, cookie) && Process::is_in(pid, &cgroup)
+        });
+        Ok(HasSocket { open })
     }
 
     /// For `guard why`, latest first.
@@ -369,6 +395,22 @@ impl Connecting {
         };
         Some(name)
     }
+}
+
+/// Whether a process has that very socket open.
+fn has_open(pid: u32, number: u64, cookie: u64) -> bool {
+    let link = format!("socket:[{number}]");
+    let open = fs::read_dir(format!("/proc/{pid}/fd"));
+    let mut open = open.into_iter().flatten().flatten();
+    open.any(|fd| {
+        let is_named = fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == link.as_str());
+        let number = fd.file_name().to_str().and_then(|fd| fd.parse().ok());
+        let socket = number.filter(|_| is_named).and_then(|fd| {
+            let process = pidfd::open(pid).ok()?;
+            pidfd_getfd(process, fd, PidfdGetfdFlags::empty()).ok()
+        });
+        socket.is_some_and(|socket| socket_cookie(socket) == Ok(cookie))
+    })
 }
 
 /// Whether a path means the same to a thread and a process: the same root, of the same mounts.

@@ -12,7 +12,7 @@ use super::{
     doctor,
     explain::{self, Under},
     failure::Refusal,
-    load, polkit,
+    ids, load, polkit,
     proxy::{allowing::Widening, life},
     requests::Pending,
     run,
@@ -107,6 +107,11 @@ async fn approver(
             shared.with(|state| state.name_sockets(who, &session, &sockets))?;
             one(&serde_json::json!({}))
         }
+        Call::HasSocket {
+            session,
+            number,
+            cookie,
+        } => one(&shared.with(|state| state.has_socket(who, &session, (number, cookie)))?),
         Call::SocketAddress { session, thread } => {
             let caller = shared.with(|state| state.caller(peer))?.pid;
             one(&shared.with(|state| state.socket_address(who, &session, (caller, thread)))?)
@@ -230,7 +235,21 @@ impl State {
     /// `Invalid` where there are several, `NotFound` where there is none.
     pub fn only_session(&self, who: Approver) -> Result<SessionId, Refusal> {
         let mine = self.sessions.all_live();
-        let mut mine = mine.filter(|session| who.answers_for(session.about.uid));
+        let mine = mine.filter(|session| who.answers_for(session.about.uid));
+        // What a command left behind is nobody's work any more.
+        let (left, mine): (Vec<_>, Vec<_>) = mine.partition(|session| self.lost_command(session));
+        if let ([_, ..], []) = (&left[..], &mine[..]) {
+            let left: Vec<_> = left
+                .iter()
+                .map(|session| ids::session(session.cgroup.id))
+                .collect();
+            return Err(Refusal::not_found(
+                "no command of yours runs under the guard",
+                format!("the command has ended of what is left: {}", left.join(", ")),
+                "guard run -- CMD; or add --session S: guard sessions",
+            ));
+        }
+        let mut mine = mine.into_iter();
         let first = mine.next().map(|session| session.cgroup.id);
         match (first, mine.next()) {
             (Some(only), None) => Ok(only),

@@ -55,7 +55,7 @@ pub use prefix::Prefix;
 pub use profile::{Profile, ProfileLists};
 pub use shipped::SHIPPED;
 pub use socket::SocketName;
-pub use target::{Destination, Target};
+pub use target::{Destination, Target, as_word};
 
 #[cfg(test)]
 pub(crate) use tests::policy as parse_for_tests;

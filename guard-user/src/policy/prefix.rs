@@ -9,7 +9,10 @@ use std::{
 use guard_common::{Address, Mask};
 use serde::{Deserialize, Serialize};
 
-use super::invalid::{Invalid, quoted};
+use super::{
+    invalid::{Invalid, quoted},
+    target::Ambiguous,
+};
 
 /// A prefix of canonical addresses, without host bits. Its length counts IPv6 bits: the IPv4 prefix
 /// `192.0.2.0/24` is 120 bits long, since IPv4 lies in `::ffff:0:0/96`.
@@ -156,11 +159,12 @@ impl Prefix {
         }
     }
 
-    /// As people write it, but one address without its length.
+    /// As people write it, but one address without its length, unless its end would read as a port.
     #[must_use]
     pub fn to_short(&self) -> String {
-        match self.is_host() {
-            true => self.address().to_ip().to_string(),
+        let address = self.address().to_ip().to_string();
+        match self.is_host() && Ambiguous::of(&address).is_none() {
+            true => address,
             false => self.to_string(),
         }
     }

@@ -128,6 +128,7 @@ impl<'s> Reader<'s> {
         };
         warnings::wildcards(&mut self.source, value, action, default);
         warnings::both_families(&mut self.source, value, &to);
+        warnings::ports_without_brackets(&mut self.source, value);
         to
     }
 }

@@ -1,6 +1,10 @@
 //! What rules and people aim at.
 
-use std::{fmt, net::IpAddr, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv6Addr},
+    str::FromStr,
+};
 
 use guard_common::Protocol;
 
@@ -126,7 +130,7 @@ impl fmt::Display for Destination {
         match (&self.target, self.port) {
             (target, None) => target.fmt(f),
             (Target::Prefix(prefix), Some(port)) if !Prefix::IPV4.contains(prefix) => {
-                write!(f, "[{}]:{port}", prefix.to_short())
+                write!(f, "[{}]:{port}", prefix.address().to_ip())
             }
             (target, Some(port)) => write!(f, "{target}:{port}"),
         }
@@ -137,6 +141,9 @@ impl FromStr for Destination {
     type Err = Invalid;
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
+        if let Some(ambiguous) = Ambiguous::of(text) {
+            return Err(ambiguous.on_a_command_line());
+        }
         let (host, port) = split_port(text)?;
         let destination = Self {
             target: host.parse()?,
@@ -154,6 +161,70 @@ impl FromStr for Destination {
             }
             _ => Ok(destination),
         }
+    }
+}
+
+/// An address as a word of a command line that is read as that address.
+#[must_use]
+pub fn as_word(address: &str) -> String {
+    match Ambiguous::of(address) {
+        Some(_) => format!("[{address}]"),
+        None => address.to_owned(),
+    }
+}
+
+/// An IPv6 address without brackets whose last group reads as a port, as in `2001:db8::1:443`: one address to the letter, and
+/// most likely another one and a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ambiguous<'t> {
+    text: &'t str,
+    host: &'t str,
+    port: &'t str,
+    address: Ipv6Addr,
+}
+
+impl<'t> Ambiguous<'t> {
+    /// What that is, if it is such a one.
+    pub(super) fn of(text: &'t str) -> Option<Self> {
+        let address = text.parse().ok()?;
+        let (host, port) = text.rsplit_once(':')?;
+        let is_port = port.parse().is_ok_and(|port: u16| port > 0);
+        // What is left is an address only where `::` stands for the group that is missing then.
+        let found = Self {
+            text,
+            host,
+            port,
+            address,
+        };
+        (is_port && host.parse::<Ipv6Addr>().is_ok()).then_some(found)
+    }
+
+    /// The address, written so that nothing in it reads as a port.
+    fn whole(&self) -> String {
+        let groups = self.address.segments().map(|group| format!("{group:x}"));
+        groups.join(":")
+    }
+
+    fn on_a_command_line(&self) -> Invalid {
+        let Self { host, port, .. } = self;
+        self.invalid().help(format!(
+            "did you mean `[{host}]:{port}`? write `{}` for the address",
+            self.whole()
+        ))
+    }
+
+    /// The same in a rule's `to`, which has no ports.
+    pub(super) fn in_a_policy(&self) -> Invalid {
+        let Self { host, port, .. } = self;
+        self.invalid().help(format!(
+            "did you mean `[{host}]:{port}`? write \"{host}\" with ports = [\"tcp/{port}\"], or \"{}\" for the address",
+            self.whole()
+        ))
+    }
+
+    fn invalid(&self) -> Invalid {
+        let text = quoted(self.text);
+        Invalid::new(format!("{text} is one address, whose end reads as a port"))
     }
 }
 
@@ -214,6 +285,42 @@ mod tests {
             differ.to_string(),
             "port 443 and tcp/80 differ: write `192.0.2.10 --ports tcp/80`, or leave out --ports"
         );
+    }
+
+    #[test]
+    fn an_ipv6_address_and_a_port_want_brackets() {
+        for (given, said) in [
+            (
+                "fd91::2:443",
+                "`fd91::2:443` is one address, whose end reads as a port: did you mean `[fd91::2]:443`? \
+                 write `fd91:0:0:0:0:0:2:443` for the address",
+            ),
+            (
+                "2001:db8::1:443",
+                "`2001:db8::1:443` is one address, whose end reads as a port: did you mean `[2001:db8::1]:443`? \
+                 write `2001:db8:0:0:0:0:1:443` for the address",
+            ),
+        ] {
+            assert_eq!(given.parse::<Destination>().unwrap_err().to_string(), said);
+        }
+        for address in [
+            "fd91:0:0:0:0:0:2:443",
+            "[fd91::2:443]",
+            "fd91::2:443/128",
+            "fd91::443",
+            "::1",
+            "2001:db8::1:ff",
+            "1:2:3:4:5:6:7:8",
+        ] {
+            let read: Destination = address.parse().unwrap();
+            assert_eq!(read.port, None, "{address}");
+            // What is shown of it reads back as the same.
+            assert_eq!(
+                read.to_string().parse::<Destination>().unwrap(),
+                read,
+                "{address}"
+            );
+        }
     }
 
     #[test]

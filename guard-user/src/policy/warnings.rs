@@ -6,7 +6,7 @@ use super::{
     name::Wildcard,
     prefix::Prefix,
     source::{Source, Value},
-    target::Target,
+    target::{Ambiguous, Target},
 };
 
 /// Warns of wildcards: their addresses are not known, so no rule can hold for them.
@@ -40,6 +40,15 @@ fn unenforced(text: &str, action: Action, default: Action) -> Invalid {
         "an address does not tell which name it was looked up by: \
          list the names, or their addresses",
     )
+}
+
+/// Warns of IPv6 addresses whose end reads as a port: a rule for another address than its author means holds for nobody.
+pub(super) fn ports_without_brackets<'s>(source: &mut Source<'s>, to: &Value<'s>) {
+    for item in to.get_ref().as_array().into_iter().flatten() {
+        if let Some(ambiguous) = item.get_ref().as_str().and_then(Ambiguous::of) {
+            source.warn(item.span(), ambiguous.in_a_policy());
+        }
+    }
 }
 
 /// Warns of `::/0` and the like, which look like IPv6 alone: IPv4 lies in them.

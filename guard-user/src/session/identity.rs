@@ -267,8 +267,8 @@ impl Caller {
         let Some(sudo_uid) = &self.sudo_uid else {
             return Err(failure(
                 WHAT,
-                "a command of root's could take the guard down, and you are root",
-                "say whose command it is: guard run --user NAME -- …",
+                "guard does not run commands as root, which could take the guard down",
+                "name the user: guard run --user NAME -- …",
             ));
         };
         match sudo_uid.to_str().and_then(|uid| uid.parse().ok()) {
@@ -277,7 +277,7 @@ impl Caller {
             None => Err(failure(
                 WHAT,
                 "SUDO_UID is not a user's number",
-                "say whose command it is: guard run --user NAME -- …",
+                "name the user: guard run --user NAME -- …",
             )),
         }
     }
@@ -294,8 +294,8 @@ fn no_root() -> Failure {
 fn nobody_outside() -> Failure {
     failure(
         "cannot run the command as root",
-        "root in a session is an ordinary user outside, and root has not said which",
-        "say so: sudo -u NAME guard run --user root -- …",
+        "root inside needs an ordinary user outside, who is root there",
+        "name that user: sudo -u NAME guard run --user root -- …",
     )
 }
 

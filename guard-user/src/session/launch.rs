@@ -80,6 +80,8 @@ impl Outcome {
 const ABOUT_TO_EXECUTE: &[u8] = b"\n";
 
 const WHAT: &str = "cannot start the command";
+const FIX: &str = "guard doctor says what this machine lacks; where it is about the terminal, run it without one: \
+                   guard run -- … < /dev/null 2>&1 | cat";
 
 /// Runs a command in a session, and returns when it has ended.
 ///
@@ -146,5 +148,5 @@ fn attended(
 }
 
 fn not_started(why: impl Into<io::Error>) -> LaunchError {
-    failure(WHAT, why.into(), "try again").into()
+    failure(WHAT, why.into(), FIX).into()
 }

@@ -81,9 +81,16 @@ fn on_a_full_disk_nothing_is_decided_and_everything_enforced() {
     let mut shell = Shell::start(&daemon, "asks").unwrap();
     let attempt = Attempt::tcp(V4, 443);
     assert!(!shell.reaches(&attempt).unwrap());
-    let open = daemon.root(["open", "192.0.2.77"]).json().unwrap();
+    let open = daemon
+        .root(["open", "192.0.2.77", "--all-ports"])
+        .json()
+        .unwrap();
     disk.fill(&daemon.audit());
-    for args in [&["approve", "r1"][..], &["deny", "r1"], &["open", V4]] {
+    for args in [
+        &["approve", "r1"][..],
+        &["deny", "r1"],
+        &["open", V4, "--all-ports"],
+    ] {
         let failure = failure(&daemon, args);
         assert!(
             failure["what"].as_str().unwrap().contains("not done"),
@@ -267,11 +274,11 @@ fn a_session_has_so_many_holes_and_no_more() {
     let mut shell = Shell::start(&daemon, "asks").unwrap();
     for last in 1..=64 {
         daemon
-            .root(["open", &format!("192.0.2.{}", 100 + last)])
+            .root(["open", &format!("192.0.2.{}", 100 + last), "--all-ports"])
             .json()
             .unwrap();
     }
-    let failure = failure(&daemon, &["open", V4]);
+    let failure = failure(&daemon, &["open", V4, "--all-ports"]);
     assert!(failure["why"].as_str().unwrap().contains("64"), "{failure}");
     assert!(
         failure["fix"].as_str().unwrap().contains("guard holes"),
@@ -280,7 +287,7 @@ fn a_session_has_so_many_holes_and_no_more() {
     assert!(!shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
     assert!(shell.reaches(&Attempt::tcp("192.0.2.164", 443)).unwrap());
     daemon.ask(["close", "h1"]).unwrap().success().unwrap();
-    daemon.root(["open", V4]).json().unwrap();
+    daemon.root(["open", V4, "--all-ports"]).json().unwrap();
     assert!(shell.reaches(&Attempt::tcp(V4, 443)).unwrap());
 }
 

@@ -1,5 +1,6 @@
 //! `pending`, `approve`, `deny`, `open`, `holes`, `close`, `stop`: what a person answers, and what it does.
 
+use guard_lab::eventually;
 use serde_json::{Value, json};
 
 use super::{Lab, NEVER, OPEN, V4, V6, id, say};
@@ -42,7 +43,7 @@ fn for_and_connections_bound_a_hole() {
     assert_eq!(hole["connections_left"], 1);
     assert!(lab.reaches(&mut shell, V4));
     assert!(!lab.reaches(&mut shell, V4));
-    let longer = lab.json(&["open", V6, "--for", "2h"]);
+    let longer = lab.json(&["open", V6, "--all-ports", "--for", "2h"]);
     assert!(
         (seconds(&longer) - 1800.0).abs() < 1.0,
         "max_hole: {longer}"
@@ -61,20 +62,165 @@ fn a_no_also_stops_the_asking() {
 }
 
 #[test]
+fn a_hole_is_for_ports_that_somebody_named() {
+    let lab = Lab::new();
+    let _shell = lab.shell();
+    for (destination, offer) in [
+        (V4, "guard open 192.0.2.10:443"),
+        ("2001:db8:7::1", "guard open [2001:db8:7::1]:443"),
+        ("192.0.2.64/26", "guard open 192.0.2.64/26 --ports tcp/443"),
+        (
+            "db.example.com",
+            "guard open db.example.com --ports tcp/443",
+        ),
+    ] {
+        let refused = lab.root(&["open", destination]);
+        assert_eq!(refused.code(), Some(2), "{}", refused.stderr);
+        assert!(refused.stderr.contains(offer), "{}", refused.stderr);
+        assert!(refused.stderr.contains("--all-ports"), "{}", refused.stderr);
+    }
+    assert_eq!(lab.json(&["holes"]), serde_json::json!([]));
+    let all = lab.json(&["open", V4, "--all-ports"]);
+    assert_eq!(all["ports"], Value::Null);
+}
+
+#[test]
+fn an_ipv6_address_and_a_port_without_brackets_open_nothing() {
+    let lab = Lab::new();
+    let _shell = lab.shell();
+    for args in [
+        &["open", "2001:db8:7::1:443", "--all-ports"][..],
+        &["open", "2001:db8:7::1:443", "--ports", "tcp/443"],
+        &["explain", "2001:db8:7::1:443"],
+        &["explain", "2001:db8:7::1:443", "--policy", "homelab"],
+    ] {
+        let refused = lab.root(args);
+        assert_eq!(refused.code(), Some(2), "{args:?}: {}", refused.stderr);
+        let offer = "did you mean `[2001:db8:7::1]:443`?";
+        assert!(refused.stderr.contains(offer), "{}", refused.stderr);
+    }
+    assert_eq!(lab.json(&["holes"]), serde_json::json!([]));
+    let hole = lab.json(&["open", "[2001:db8:7::1]:443"]);
+    assert_eq!(hole["destination"], "2001:db8:7::1/128");
+}
+
+#[test]
+fn a_number_alone_is_told_which_id_it_is_near() {
+    let lab = Lab::new();
+    for (args, meant) in [
+        (["approve", "1"], "r1"),
+        (["deny", "1"], "r1"),
+        (["close", "2"], "h2"),
+    ] {
+        let refused = lab.root(&args);
+        assert_eq!(refused.code(), Some(2));
+        let offer = format!("did you mean {meant}?");
+        assert!(refused.stderr.contains(&offer), "{}", refused.stderr);
+        let next = format!("guard {} {meant}", args[0]);
+        assert!(refused.stderr.contains(&next), "{}", refused.stderr);
+    }
+}
+
+#[test]
+fn several_sessions_are_stopped_at_once() {
+    let lab = Lab::new();
+    let _both = [lab.shell(), lab.shell()];
+    let stopped = lab.root(&["stop", "s1", "s99", "s2"]);
+    // What is not there is told, and the others are ended all the same.
+    assert_eq!(stopped.code(), Some(2), "{}", stopped.stderr);
+    assert!(stopped.stderr.contains("s99"), "{}", stopped.stderr);
+    for session in ["s1", "s2"] {
+        assert!(
+            stopped.stdout.contains(&format!("{session} stopped")),
+            "{}",
+            stopped.stdout
+        );
+    }
+    assert_eq!(lab.json(&["sessions"]), serde_json::json!([]));
+}
+
+#[test]
+fn a_session_whose_command_has_ended_is_nobodys_only_one() {
+    let lab = Lab::new();
+    let leave = "sleep 300 > /dev/null 2>&1 &";
+    let run = [
+        "run", "--policy", "asks", "--quiet", "--", "sh", "-c", leave,
+    ];
+    lab.daemon.agent(run).run().unwrap().success().unwrap();
+    eventually("the end of its command is noticed", || {
+        lab.json(&["sessions"])[0]["command_ended_at"].is_string()
+    })
+    .unwrap();
+    let session = lab.json(&["sessions"])[0].clone();
+    assert_eq!(session["left"][0]["comm"], "sleep");
+    let listed = lab.root(&["sessions"]).stdout;
+    let left = format!("left: sleep ({})", session["left"][0]["pid"]);
+    assert!(
+        listed.contains("s1: command ended just now; ") && listed.contains(&left),
+        "{listed}"
+    );
+    let refused = lab.root(&["open", "192.0.2.10:443"]);
+    assert_eq!(refused.code(), Some(2));
+    assert!(
+        refused
+            .stderr
+            .contains("the command has ended of what is left: s1"),
+        "{}",
+        refused.stderr
+    );
+    // Who names it gets it; and one whose command runs is the only one beside it.
+    assert_eq!(
+        lab.json(&["open", "192.0.2.10:443", "--session", "s1"])["session"],
+        "s1"
+    );
+    let _shell = lab.shell();
+    assert_eq!(lab.json(&["open", "192.0.2.10:443"])["session"], "s2");
+    assert_eq!(lab.json(&["sessions"])[1]["left"], json!([]));
+    assert_eq!(lab.root(&["stop", "s1"]).code(), Some(0));
+}
+
+#[test]
+fn what_went_with_its_session_is_told_where_nothing_waits() {
+    let lab = Lab::new();
+    let mut shell = lab.shell();
+    let request = lab.asked(&mut shell);
+    let session = "s1";
+    assert_eq!(lab.root(&["stop", session]).code(), Some(0));
+    let listed = lab.root(&["pending"]);
+    let gone = format!("{} went with {session}, which has ended.", id(&request));
+    assert!(listed.stdout.contains(&gone), "{}", listed.stdout);
+    let next = "guard open 192.0.2.10:443";
+    assert!(listed.stdout.contains(next), "{}", listed.stdout);
+    assert_eq!(lab.json(&["pending"]), serde_json::json!([]));
+}
+
+#[test]
 fn every_form_of_a_destination_can_be_opened() {
     let lab = Lab::new();
     let _shell = lab.shell();
     for (args, destination, ports) in [
-        (&[V4][..], "192.0.2.10/32", Value::Null),
+        (&[V4, "--all-ports"][..], "192.0.2.10/32", Value::Null),
         (&["192.0.2.10:443"], "192.0.2.10/32", json!("tcp/443")),
-        (&["::ffff:192.0.2.10"], "192.0.2.10/32", Value::Null),
+        (
+            &["::ffff:192.0.2.10", "--all-ports"],
+            "192.0.2.10/32",
+            Value::Null,
+        ),
         (
             &["[2001:db8:7::1]:443"],
             "2001:db8:7::1/128",
             json!("tcp/443"),
         ),
-        (&["2001:db8:7::1"], "2001:db8:7::1/128", Value::Null),
-        (&["192.0.2.64/26"], "192.0.2.64/26", Value::Null),
+        (
+            &["2001:db8:7::1", "--all-ports"],
+            "2001:db8:7::1/128",
+            Value::Null,
+        ),
+        (
+            &["192.0.2.64/26", "--all-ports"],
+            "192.0.2.64/26",
+            Value::Null,
+        ),
         (&[V4, "--ports", "udp/53"], "192.0.2.10/32", json!("udp/53")),
         (
             &[V4, "--ports", "tcp/8000-8100"],
@@ -101,7 +247,7 @@ fn a_group_can_be_opened() {
         "version = 1\ndefault = \"allow\"\n[[rule]]\nto = [\"@private\"]\naction = \"confirm\"\n";
     let file = lab.file("private.toml", policy);
     let _shell = lab.shell_under(file.to_str().unwrap());
-    let holes = lab.json(&["open", "@private", "--for", "1m"]);
+    let holes = lab.json(&["open", "@private", "--all-ports", "--for", "1m"]);
     let holes = holes.as_array().unwrap();
     let prefixes: Vec<_> = holes.iter().map(|hole| &hole["destination"]).collect();
     for prefix in [
@@ -154,7 +300,7 @@ fn a_hole_may_be_for_reads_alone() {
         )
         .text
     };
-    for verb in [["approve", id(&request)], ["open", V4]] {
+    for verb in [&["approve", id(&request)][..], &["open", V4, "--all-ports"]] {
         let hole = lab.json(&[&verb[..], &["--read-only"]].concat());
         assert_eq!(hole["read_only"], true);
         assert_eq!(lab.json(&["holes"])[0]["read_only"], true);
@@ -166,7 +312,7 @@ fn a_hole_may_be_for_reads_alone() {
     reached.retain(|one| one.kind == "http");
     let methods: Vec<_> = reached.iter().map(|one| &one.record["method"]).collect();
     assert_eq!(methods, ["GET", "GET"]);
-    let hole = lab.json(&["open", V4]);
+    let hole = lab.json(&["open", V4, "--all-ports"]);
     assert_eq!(hole["read_only"], false);
     assert!(lab.reaches(&mut shell, V4));
     assert!(!production.reached_at(V4, 443).unwrap().is_empty());
@@ -177,7 +323,7 @@ fn a_wide_hole_leaves_the_deny_inside_it_standing() {
     let lab = Lab::new();
     let production = lab.production();
     let mut shell = lab.shell();
-    let hole = lab.json(&["open", "192.0.2.0/24"]);
+    let hole = lab.json(&["open", "192.0.2.0/24", "--all-ports"]);
     assert_eq!(hole["destination"], "192.0.2.0/24");
     assert!(lab.reaches(&mut shell, V4));
     assert!(!lab.reaches(&mut shell, NEVER));
@@ -189,14 +335,14 @@ fn all_are_closed_at_once() {
     let lab = Lab::new();
     let _shell = lab.shell();
     assert_eq!(lab.json(&["close", "--all"]), json!([]));
-    lab.json(&["open", V4]);
+    lab.json(&["open", V4, "--all-ports"]);
     assert_eq!(lab.json(&["close", "--all"])[0]["id"], "h1");
-    lab.json(&["open", V4]);
-    lab.json(&["open", V6]);
+    lab.json(&["open", V4, "--all-ports"]);
+    lab.json(&["open", V6, "--all-ports"]);
     let both = lab.json(&["close", "h2", "h3"]);
     assert_eq!(both[1]["id"], "h3", "{both}");
     // An id that is none closes nothing.
-    lab.json(&["open", V4]);
+    lab.json(&["open", V4, "--all-ports"]);
     assert_eq!(lab.root(&["close", "h4", "h99"]).code(), Some(2));
     assert_eq!(lab.json(&["holes"])[0]["id"], "h4");
 }
@@ -226,7 +372,7 @@ fn what_is_not_there_cannot_be_answered() {
         &["deny", "nonsense"],
         &["close", "h1"],
         &["stop", "1"],
-        &["open", V4],
+        &["open", V4, "--all-ports"],
         &["approve"],
         &["close"],
         &["frobnicate"],
@@ -245,10 +391,10 @@ fn ids_are_short_and_never_used_twice() {
     let mut shell = lab.shell();
     assert_eq!(id(&lab.asked(&mut shell)), "r1");
     assert_eq!(lab.json(&["sessions"])[0]["id"], "s2");
-    lab.json(&["open", V4]);
+    lab.json(&["open", V4, "--all-ports"]);
     lab.daemon.kill().unwrap();
     lab.daemon.start().unwrap();
-    assert_eq!(id(&lab.json(&["open", V6])), "h2");
+    assert_eq!(id(&lab.json(&["open", V6, "--all-ports"])), "h2");
     assert!(!lab.reaches(&mut shell, "192.0.2.77"));
     assert_eq!(id(&lab.json(&["pending"])[0]), "r2");
 }

@@ -10,7 +10,7 @@ fn nobody_sees_or_answers_for_another_users_sessions() {
     let lab = Lab::new();
     let mut shell = lab.shell();
     let request = lab.asked(&mut shell);
-    lab.json(&["open", "192.0.2.11"]);
+    lab.json(&["open", "192.0.2.11", "--all-ports"]);
     let stranger = |args: &[&str]| lab.daemon.user(STRANGER, args).run().unwrap();
     for list in ["sessions", "pending", "holes"] {
         let output = stranger(&[list, "--json"]).success().unwrap();
@@ -22,7 +22,7 @@ fn nobody_sees_or_answers_for_another_users_sessions() {
         &["deny", id(&request)],
         &["close", "h1"],
         &["stop", "s1"],
-        &["open", V4, "--session", "s1"],
+        &["open", V4, "--all-ports", "--session", "s1"],
         &["explain", V4, "--session", "s1"],
     ] {
         assert_eq!(stranger(args).code(), Some(2), "{args:?}");
@@ -46,7 +46,7 @@ fn owners_answer_for_their_own() {
     let uid = guard_lab::AGENT.to_string();
     assert_eq!(hole["opened_by"], uid.as_str());
     own(&["close", id(&hole)]);
-    own(&["open", V4]);
+    own(&["open", V4, "--all-ports"]);
     let records = lab.agent(&["log", "--json"]).json_lines().unwrap();
     assert!(records.iter().any(|one| one["kind"] == "hole-open"));
     own(&["stop", "s1"]);
@@ -62,7 +62,7 @@ fn inside_nothing_is_answered_whoever_asks_and_however() {
     let verbs = [
         format!("approve {request}"),
         format!("deny {request}"),
-        format!("open {V4}"),
+        format!("open {V4} --all-ports"),
         "close --all".into(),
         "stop s1".into(),
         "pending".into(),

@@ -123,7 +123,7 @@ fn an_open_hole_is_part_of_a_sessions_answer() {
         assert_eq!(answer["verdict"], verdict, "{answer}");
         assert_eq!(answer["hole"], by, "{answer}");
     }
-    let wide = lab.json(&["open", "192.0.2.0/24"]);
+    let wide = lab.json(&["open", "192.0.2.0/24", "--all-ports"]);
     assert_eq!(explain("192.0.2.11")["hole"], wide["id"]);
     assert_eq!(explain(NEVER)["verdict"], "deny");
     lab.json(&["close", "--all"]);

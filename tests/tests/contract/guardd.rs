@@ -34,7 +34,7 @@ fn it_says_that_it_is_ready_and_makes_what_it_needs() {
 fn it_leaves_everything_pinned_when_it_stops() {
     let mut lab = Lab::new();
     let mut shell = lab.shell();
-    lab.json(&["open", "192.0.2.77"]);
+    lab.json(&["open", "192.0.2.77", "--all-ports"]);
     lab.daemon.stop().unwrap();
     assert!(!lab.reaches(&mut shell, V4));
     lab.daemon.start().unwrap();
@@ -63,7 +63,7 @@ fn several_live_side_by_side() {
     let [one, other] = [Lab::new(), Lab::new()];
     let mut shell = one.shell();
     one.asked(&mut shell);
-    one.json(&["open", "192.0.2.77"]);
+    one.json(&["open", "192.0.2.77", "--all-ports"]);
     for list in ["sessions", "pending", "holes"] {
         assert_eq!(one.json(&[list]).as_array().unwrap().len(), 1);
         assert_eq!(other.json(&[list]), json!([]));

@@ -70,6 +70,8 @@ fn sessions() {
             ("pid", Kind::Number),
             ("command", Kind::List),
             ("started_at", Kind::Time),
+            ("command_ended_at", Kind::Null),
+            ("left", Kind::List),
         ],
     );
     assert_eq!(sessions[0]["uid"], AGENT);
@@ -171,7 +173,7 @@ fn holes() {
         assert_eq!(hole["reason"], "a test");
         assert_eq!(hole["connections_left"], 3);
     }
-    let any = lab.json(&["open", V6]);
+    let any = lab.json(&["open", V6, "--all-ports"]);
     assert_eq!(any["destination"], "2001:db8:7::10/128");
     assert_eq!(
         (&any["ports"], &any["connections_left"]),
@@ -202,7 +204,7 @@ fn status() {
     let lab = Lab::new();
     let mut shell = lab.shell();
     lab.asked(&mut shell);
-    lab.json(&["open", V6]);
+    lab.json(&["open", V6, "--all-ports"]);
     let status = lab.json(&["status"]);
     has(
         &status,
@@ -336,7 +338,7 @@ fn errors() {
         (&["--json", "approve"], 2),
         (&["frobnicate", "--json"], 2),
         (&["status", "--json", nowhere[0], nowhere[1]], 2),
-        (&["open", "192.0.2.1/24", "--json"], 2),
+        (&["open", "192.0.2.1/24", "--all-ports", "--json"], 2),
         (&["explain", V4, "--policy", "./none.toml", "--json"], 2),
         (&["--json", "run", "--policy", "none", "--", "true"], 125),
         (&["run", "--json", "--user", "root", "--", "true"], 125),

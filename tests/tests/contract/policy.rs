@@ -130,6 +130,102 @@ fn an_error_has_its_place_and_what_was_expected() {
 }
 
 #[test]
+fn a_policy_that_is_built_in_is_checked_shown_and_asked_by_its_name() {
+    let files = Files::new();
+    let lab = &files.lab;
+    let checked = lab.json(&["check", "default", "homelab"]);
+    for (at, name) in ["default", "homelab"].iter().enumerate() {
+        assert_eq!(checked[at]["valid"], true, "{checked}");
+        assert_eq!(checked[at]["name"], *name);
+    }
+    let unknown = lab.agent(&["check", "no-such-policy"]);
+    assert_eq!(unknown.code(), Some(2));
+    assert!(
+        unknown.stderr.contains("guard policy list"),
+        "{}",
+        unknown.stderr
+    );
+    let listed = lab.json(&["policy", "list"]);
+    let names = listed
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["name"].as_str().unwrap());
+    assert!(
+        ["aws-prod", "ci", "default", "homelab"]
+            .iter()
+            .all(|name| names.clone().any(|one| one == *name)),
+        "{listed}"
+    );
+    let shown = lab.agent(&["policy", "show", "homelab"]);
+    // What is shown is what there is: as a file it is the same policy.
+    let file = lab.file("shown.toml", &shown.stdout);
+    let same = lab.agent(&["diff", "homelab", file.to_str().unwrap()]);
+    assert_eq!(same.code(), Some(0), "{}", same.stdout);
+    // Without any guardd.
+    let nowhere = ["--socket", "/no/such/guardd.sock"];
+    let explain = [
+        "explain", "10.0.0.1", "--ports", "tcp/443", "--policy", "homelab", "--json",
+    ];
+    let alone = lab.agent(&[&explain[..], &nowhere].concat());
+    assert_eq!(alone.code(), Some(0), "{}", alone.stderr);
+    let asked = lab.json(&explain[..6]);
+    assert_eq!(alone.json().unwrap()["verdict"], asked["verdict"]);
+}
+
+#[test]
+fn a_policy_is_copied_once_to_be_edited() {
+    let files = Files::new();
+    let dir = files.lab.daemon.dir().join("own");
+    let dir = dir.to_str().unwrap();
+    let edit = ["policy", "edit", "homelab", "--policy-dir", dir];
+    let copied = files.lab.json(&edit);
+    assert_eq!(
+        (&copied["copied"], &copied["opened"]),
+        (&true.into(), &false.into())
+    );
+    let file = copied["file"].as_str().unwrap();
+    let shown = files.lab.agent(&["policy", "show", "homelab"]).stdout;
+    assert_eq!(std::fs::read_to_string(file).unwrap(), shown);
+    std::fs::write(file, "version = 1\nname = \"homelab\"\n").unwrap();
+    assert_eq!(files.lab.json(&edit)["copied"], false);
+    assert!(
+        std::fs::read_to_string(file).unwrap().len() < 100,
+        "it is not written over"
+    );
+    // Whoever may not write there is told who may.
+    let refused = files
+        .lab
+        .agent(&["policy", "edit", "ci", "--policy-dir", dir]);
+    assert_eq!(refused.code(), Some(2));
+    assert!(
+        refused.stderr.contains("sudo guard policy edit ci"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
+fn an_ipv6_address_that_ends_like_a_port_is_warned_of() {
+    let files = Files::new();
+    let text = |to: &str| {
+        let rule = rule("db", &format!("[\"{to}\"]"), "", "deny");
+        format!("version = 1\nname = \"x\"\ndefault = \"allow\"\n{rule}")
+    };
+    let warned = files.check(&text("fd91::2:443"));
+    assert_eq!(warned.code(), Some(0), "{}", warned.stderr);
+    assert!(
+        warned.stderr.contains("did you mean `[fd91::2]:443`?"),
+        "{}",
+        warned.stderr
+    );
+    for plain in ["fd91:0:0:0:0:0:2:443", "fd91::2:443/128", "fd91::2"] {
+        let checked = files.check(&text(plain));
+        assert_eq!((checked.code(), checked.stderr.as_str()), (Some(0), ""));
+    }
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_no_answer() {
     let files = Files::new();
     assert_eq!(

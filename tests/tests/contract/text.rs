@@ -71,7 +71,7 @@ fn lists_say_so_when_they_are_empty_and_how_to_go_on_when_not() {
     }
     let mut shell = lab.shell();
     lab.asked(&mut shell);
-    lab.json(&["open", "192.0.2.11"]);
+    lab.json(&["open", "192.0.2.11", "--all-ports"]);
     for (list, next) in [("pending", "guard approve r1"), ("holes", "guard close h1")] {
         let text = lab.root(&[list]).stdout;
         assert!(text.contains(next), "{text}");

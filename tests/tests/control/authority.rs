@@ -18,7 +18,7 @@ fn another_user_sees_and_answers_nothing_of_a_session() {
         assert_eq!(seen, Value::Array(vec![]), "{list}");
     }
     for refused in [
-        &["open", V4, "--session", "s1"][..],
+        &["open", V4, "--all-ports", "--session", "s1"][..],
         &["stop", "s1"],
         &["close", "h1"],
         &["approve", "r1"],
@@ -30,7 +30,10 @@ fn another_user_sees_and_answers_nothing_of_a_session() {
     let log = strangers(&["log"]);
     assert!(!log.stdout.contains("s1"), "{}", log.stdout);
     // The owner and root do see and answer.
-    daemon.user(AGENT, ["open", V4]).json().unwrap();
+    daemon
+        .user(AGENT, ["open", V4, "--all-ports"])
+        .json()
+        .unwrap();
     daemon.root(["close", "h1"]).json().unwrap();
     daemon.user(AGENT, ["stop", "s1"]).json().unwrap();
 }
@@ -48,7 +51,7 @@ fn inside_one_may_ask_and_nothing_else() {
         "pending",
         "holes",
         "log",
-        "open 192.0.2.10",
+        "open 192.0.2.10 --all-ports",
         "approve r1",
         "deny r1",
         "close --all",

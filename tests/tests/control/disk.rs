@@ -36,5 +36,5 @@ fn what_cannot_be_written_down_is_not_done() {
     // No half a line is left of what did not fit.
     assert_eq!(fs::read(daemon.audit()).unwrap(), trail);
     limit_files(&daemon, None);
-    daemon.root(["open", V4]).json().unwrap();
+    daemon.root(["open", V4, "--all-ports"]).json().unwrap();
 }

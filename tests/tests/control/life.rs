@@ -54,7 +54,10 @@ fn names_questions_and_owners_outlive_the_daemon() {
     );
     assert!(asked.contains("code="), "{asked}");
     daemon
-        .user(AGENT, ["open", "192.0.2.20", "--reason", "a look"])
+        .user(
+            AGENT,
+            ["open", "192.0.2.20", "--all-ports", "--reason", "a look"],
+        )
         .json()
         .unwrap();
     let before = known(&daemon);

@@ -69,6 +69,7 @@ fn while_it_opens_and_closes_a_hole() {
             let args = [
                 "open",
                 ASKED,
+                "--all-ports",
                 "--session",
                 "s1",
                 "--connections",

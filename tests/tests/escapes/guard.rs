@@ -18,7 +18,7 @@ const WRITER: &str = "guardd answers only what the process has written that has 
 
 family! { "The guard itself";
     open: closed("`guard open` from inside, for its own session", "EPERM", INSIDE) => || opened(|scene, _| {
-        Ok(format!("{} open $to --session $GUARD_SESSION", guard(scene)?))
+        Ok(format!("{} open $to --all-ports --session $GUARD_SESSION", guard(scene)?))
     });
     open_by_hand: closed("the same words written to guardd's socket", "EPERM", INSIDE) => || opened(by_hand);
     open_in_namespaces: closed("the same from user, process and mount namespaces of its own", "EPERM", INSIDE)

@@ -76,7 +76,10 @@ fn outliving(kind: &str, port: u16, end: impl Fn(&mut Scene, &str) -> Result<()>
     let without = Came::Through("goes on".to_owned());
     drop(running.signal(rustix::process::Signal::KILL));
     let mut shell = Shell::start(&scene.daemon, "asks")?;
-    let hole = scene.daemon.root(["open", inside, "--for", FOR]).json()?;
+    let hole = scene
+        .daemon
+        .root(["open", inside, "--all-ports", "--for", FOR])
+        .json()?;
     shell.begin(&Attempt::new(kind, inside, port))?;
     eventually("it arrives while it may", || {
         scene.packets_to(inside).is_ok_and(|count| count > 0)
@@ -96,7 +99,7 @@ fn late(how: &str) -> Result<Tried> {
     let mut shell = Shell::start(&scene.daemon, "asks")?;
     scene
         .daemon
-        .root(["open", to, "--for", FOR])
+        .root(["open", to, "--all-ports", "--for", FOR])
         .run()?
         .success()?;
     shell.begin(&attempt)?;
@@ -146,7 +149,15 @@ fn namespace() -> Result<Tried> {
     let session = shell.session().to_owned();
     scene
         .daemon
-        .root(["open", to, "--for", FOR, "--session", &session])
+        .root([
+            "open",
+            to,
+            "--all-ports",
+            "--for",
+            FOR,
+            "--session",
+            &session,
+        ])
         .run()?
         .success()?;
     ensure!(shell.reaches(&attempt)?, "the hole lets nothing through");
@@ -174,7 +185,15 @@ fn connections() -> Result<Tried> {
     let without = came(line(&mut outside)?["connected"].as_u64().unwrap_or(0));
     let mut shell = Shell::start(&scene.daemon, "asks")?;
     let session = shell.session().to_owned();
-    let open = ["open", to, "--connections", "1", "--session", &session];
+    let open = [
+        "open",
+        to,
+        "--all-ports",
+        "--connections",
+        "1",
+        "--session",
+        &session,
+    ];
     scene.daemon.root(open).run()?.success()?;
     shell.begin(&attempt)?;
     let said = shell.line_with("connected")?;
@@ -195,7 +214,15 @@ fn bytes() -> Result<Tried> {
     let session = shell.session().to_owned();
     scene
         .daemon
-        .root(["open", to, "--bytes", "64KiB", "--session", &session])
+        .root([
+            "open",
+            to,
+            "--all-ports",
+            "--bytes",
+            "64KiB",
+            "--session",
+            &session,
+        ])
         .run()?
         .success()?;
     Ok(Tried {

@@ -28,7 +28,15 @@ fn sessions_and_holes_are_known_to_the_next_daemon_as_to_the_last() {
     let _shell = Shell::run_by(&daemon, run).unwrap();
     json(
         &daemon,
-        &["open", V4, "--reason", "a migration", "--connections", "3"],
+        &[
+            "open",
+            V4,
+            "--all-ports",
+            "--reason",
+            "a migration",
+            "--connections",
+            "3",
+        ],
     );
     let before = (json(&daemon, &["sessions"]), json(&daemon, &["holes"]));
     assert_eq!(before.0[0]["name"], "work");
@@ -101,7 +109,7 @@ fn a_hole_that_was_adopted_ends_and_is_cut() {
     let _production = Production::start(&network).unwrap();
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks").unwrap();
-    json(&daemon, &["open", V4, "--for", "15s"]);
+    json(&daemon, &["open", V4, "--all-ports", "--for", "15s"]);
     shell.begin(&Attempt::new("hold-open", V4, 443)).unwrap();
     shell.line_with("echo").unwrap();
     daemon.kill().unwrap();
@@ -122,7 +130,7 @@ fn a_hole_that_ended_while_no_daemon_ran_is_cut_by_the_next_one() {
     let _production = Production::start(&network).unwrap();
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks").unwrap();
-    json(&daemon, &["open", V4, "--for", "10s"]);
+    json(&daemon, &["open", V4, "--all-ports", "--for", "10s"]);
     shell
         .begin(&Attempt::new("hold-open", V4, 443).timeout(patience(PATIENCE)))
         .unwrap();
@@ -142,7 +150,7 @@ fn a_session_that_ended_while_no_daemon_ran_is_cleared_away() {
     let network = Network::new().unwrap();
     let mut daemon = started(&network);
     let mut shell = Shell::start(&daemon, "asks").unwrap();
-    json(&daemon, &["open", V4]);
+    json(&daemon, &["open", V4, "--all-ports"]);
     daemon.kill().unwrap();
     shell.tell("exit 3").unwrap();
     assert_eq!(shell.wait().unwrap(), 3);

@@ -23,6 +23,30 @@ fn guardd(daemon: &Daemon, state: &Path, pins: &Path, root: &Path) -> Command {
 }
 
 #[test]
+fn policies_inside_of_the_state_directory_are_refused() {
+    let mut daemon = Daemon::on_this_machine().start().unwrap();
+    daemon.stop().unwrap();
+    let state = daemon.state_dir();
+    let mine = state.join("policies");
+    fs::create_dir_all(&mine).unwrap();
+    fs::write(mine.join("mine.toml"), "version = 1\n").unwrap();
+    let link = state.with_extension("link");
+    std::os::unix::fs::symlink(&mine, &link).unwrap();
+    for dir in [&mine, &link, &state] {
+        let mut guardd = daemon.guardd().unwrap();
+        let refused = guardd.arg("--policy-dir").arg(dir).output().unwrap();
+        assert!(!refused.status.success(), "{}", dir.display());
+        let said = String::from_utf8(refused.stderr).unwrap();
+        assert!(said.contains("is inside of the state directory"), "{said}");
+        assert!(said.contains("--policy-dir /etc/guard/policies"), "{said}");
+    }
+    assert!(mine.join("mine.toml").exists());
+    fs::remove_file(mine.join("mine.toml")).unwrap();
+    // Elsewhere it is taken.
+    daemon.start().unwrap();
+}
+
+#[test]
 fn a_second_daemon_is_refused_and_the_first_goes_on() {
     let network = Network::new().unwrap();
     let _production = Production::start(&network).unwrap();
@@ -97,7 +121,7 @@ fn a_daemon_with_places_of_its_own_lives_beside_another() {
     let _production = Production::start(&network).unwrap();
     let (first, mut second) = (started(&network), started(&network));
     let mut shells = [&first, &second].map(|one| Shell::start(one, "asks").unwrap());
-    json(&first, &["open", V4]);
+    json(&first, &["open", V4, "--all-ports"]);
     let attempt = Attempt::tcp(V4, 443);
     assert!(shells[0].reaches(&attempt).unwrap());
     assert!(!shells[1].reaches(&attempt).unwrap());

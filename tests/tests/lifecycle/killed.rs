@@ -23,7 +23,7 @@ fn disturb(daemon: &Daemon, round: u64) {
         quiet.spawn().unwrap()
     };
     let mut child = match round % 4 {
-        0 => start(daemon.root(["open", &to, "--session", "s1"])),
+        0 => start(daemon.root(["open", &to, "--all-ports", "--session", "s1"])),
         1 => start(daemon.root(["close", "--all"])),
         // Not root's: where guardd is killed first, root's would run a guardd of its own for that long.
         2 => start(daemon.agent(["run", "--policy", "asks", "--", "true"])),
@@ -70,7 +70,10 @@ fn killed_at_any_moment_it_leaves_what_it_enforced_and_is_replaced() {
                 .or_insert_with(|| hole["destination"].clone());
             assert_eq!(*before, hole["destination"], "h{id} is another hole now");
         }
-        let opened = json(&daemon, &["open", V4, "--session", "s1", "--for", "2s"]);
+        let opened = json(
+            &daemon,
+            &["open", V4, "--all-ports", "--session", "s1", "--for", "2s"],
+        );
         let id = numbers(&Value::Array(vec![opened]))[0];
         assert!(id > last, "h{id} after h{last}");
         last = id;

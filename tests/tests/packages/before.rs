@@ -46,7 +46,16 @@ fn the_version_before_takes_over_from_the_units_and_gives_back() {
     let production = Production::start(&network).unwrap();
     let mut agent = Agent::start(&network);
     start_service(&network);
-    let hole = guard(&["open", V4, "--session", &agent.session, "--for", "1h"]);
+    let hole = guard(&[
+        "open",
+        V4,
+        "--ports",
+        "tcp/443",
+        "--session",
+        &agent.session,
+        "--for",
+        "1h",
+    ]);
     let sessions = ids(&guard(&["sessions"]));
     assert_eq!(sessions.len(), 2);
     let mut goes_on = |ask: fn(&[&str]) -> Value| {

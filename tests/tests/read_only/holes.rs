@@ -286,9 +286,12 @@ fn what_it_would_not_change_is_said() {
     let scene = scene(&network);
     let _agent = shell(&scene);
     for (args, why) in [
-        (&["open", "192.0.2.20"][..], "can be read from without"),
-        (&["open", "127.0.0.1"], "already allowed"),
-        (&["open", NEVER], "\"never\""),
+        (
+            &["open", "192.0.2.20", "--all-ports"][..],
+            "can be read from without",
+        ),
+        (&["open", "127.0.0.1", "--all-ports"], "already allowed"),
+        (&["open", NEVER, "--all-ports"], "\"never\""),
         (&["open", PHOTOS, "--ports", "tcp/80,udp/53"], "udp/53"),
         (&["open", PHOTOS, "--ports", "icmp"], "HTTP over TCP"),
     ] {
@@ -315,7 +318,7 @@ fn a_hole_for_all_comes_first() {
     );
     assert_eq!(curl(&mut agent, &put(PHOTOS)), 403);
     // Wider as it is.
-    let wide = json(&scene, &["open", "192.0.2.0/24"]);
+    let wide = json(&scene, &["open", "192.0.2.0/24", "--all-ports"]);
     assert_eq!(curl(&mut agent, &put(PHOTOS)), 200);
     let explain = ["explain", &format!("{PHOTOS}:8080"), "--session", "s1"];
     assert_eq!(json(&scene, &explain)["hole"], wide["id"]);

@@ -124,7 +124,7 @@ fn what_listens_in_another_session_is_judged_like_anybody() {
     }
     // What that session may reach by a hole, this one may not through it.
     let session = server.session().to_owned();
-    let open = ["open", PRODUCTION, "--session", &session];
+    let open = ["open", PRODUCTION, "--all-ports", "--session", &session];
     scene.daemon.root(open).run().unwrap().success().unwrap();
     scene.relay_in(
         &mut server,

@@ -83,7 +83,7 @@ fn the_end_of_a_hole_says_what_used_it() {
     let _production = Production::start(&network).unwrap();
     let mut shell = Shell::start(&daemon, "asks").unwrap();
     for (times, args) in [
-        (3, &["open", ASKED][..]),
+        (3, &["open", ASKED, "--all-ports"][..]),
         (0, &["open", OTHER, "--ports", "tcp/443"]),
     ] {
         let hole = json(&daemon, args);
@@ -97,7 +97,7 @@ fn the_end_of_a_hole_says_what_used_it() {
         assert_eq!(closed["connections"], times, "{closed}");
         assert_eq!(closed["from"]["comm"], "guard");
     }
-    let hole = json(&daemon, &["open", ASKED, "--for", "10s"]);
+    let hole = json(&daemon, &["open", ASKED, "--all-ports", "--for", "10s"]);
     assert!(shell.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
     let expired = || {
         records(&daemon, "hole-close")

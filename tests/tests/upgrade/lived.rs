@@ -81,6 +81,8 @@ impl Lived {
         let open = [
             "open",
             OPEN,
+            "--ports",
+            "tcp/443",
             "--session",
             "s1",
             "--connections",
@@ -156,7 +158,7 @@ impl Lived {
         assert_eq!(asked[0]["destination"]["address"], ASKED);
         self.is_guarded();
         // Ids go on.
-        let more = ["open", "192.0.2.11", "--session", "s1"];
+        let more = ["open", "192.0.2.11:443", "--session", "s1"];
         let more = daemon.root(more).json().unwrap()["id"].clone();
         assert_ne!(more, "h1");
         daemon

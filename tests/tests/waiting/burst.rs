@@ -126,7 +126,7 @@ fn a_no_ends_all_of_it_and_holds_for_the_whole_prefix() {
     ended(&mut shell);
     // What a person opens in it is open.
     let session = shell.session().to_owned();
-    scene.answer(&["open", "192.0.2.7", "--session", &session]);
+    scene.answer(&["open", "192.0.2.7", "--all-ports", "--session", &session]);
     scene.begin(&mut shell, "blocking 192.0.2.7 443");
     assert!(ended(&mut shell).ok);
     is_refused(&scene, &mut shell, "192.0.2.8");

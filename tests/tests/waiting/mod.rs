@@ -98,7 +98,7 @@ fn a_no_ends_it_at_once_and_the_next_does_not_wait() {
     let session = shell.session().to_owned();
     let opened = scene
         .daemon
-        .root(["open", V4, "--session", &session])
+        .root(["open", V4, "--all-ports", "--session", &session])
         .json()
         .unwrap();
     scene.begin(&mut shell, &format!("blocking {V4} 443"));
@@ -385,7 +385,7 @@ fn a_socket_of_a_session_that_may_is_not_let_through_for_one_that_waits() {
     let _watcher = scene.watcher();
     let mut may = scene.shell();
     let session = may.session().to_owned();
-    scene.answer(&["open", V4, "--session", &session]);
+    scene.answer(&["open", V4, "--all-ports", "--session", &session]);
     scene.begin(&mut may, &format!("blocking {V4} 443"));
     assert!(ended(&mut may).ok, "it may");
     let before = scene.reached(V4, 8080);

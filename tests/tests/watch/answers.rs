@@ -181,8 +181,8 @@ fn a_hole_is_closed() {
     let _production = scene.production();
     let mut shell = scene.shell();
     let window = scene.watch("one");
-    scene.json(&["open", V4, "--reason", "for the test"]);
-    scene.json(&["open", OTHER]);
+    scene.json(&["open", V4, "--all-ports", "--reason", "for the test"]);
+    scene.json(&["open", OTHER, "--all-ports"]);
     let screen = window.expect("2 holes");
     assert!(
         screen.contains("for the test") && screen.contains("15 min"),

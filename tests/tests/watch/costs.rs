@@ -113,7 +113,7 @@ fn nothing_happens_at_next_to_no_cost() {
     let mut shell = scene.shell();
     let mut screen = Bare::start(&scene);
     // A hole and a question, whose times change on the screen.
-    scene.json(&["open", "192.0.2.20"]);
+    scene.json(&["open", "192.0.2.20", "--all-ports"]);
     assert!(!reaches(&mut shell, "192.0.2.21"));
     screen.until("r1 ");
     std::thread::sleep(Duration::from_secs(2));

@@ -70,7 +70,7 @@ Examples:
   guard open 192.0.2.10:443
   guard open db.example.com --ports tcp/5432 --for 10m --reason 'migrate the schema'
   guard open photos.example.com --read-only
-  guard open 192.0.2.64/26 --session s2 --connections 3";
+  guard open 192.0.2.64/26 --all-ports --session s2 --connections 3";
 
 pub(super) const HOLES: &str = "\
 Examples:
@@ -91,6 +91,7 @@ Examples:
 pub(super) const STOP: &str = "\
 Examples:
   guard stop s1
+  guard stop s1 s2
   guard stop agent.service";
 
 pub(super) const STATUS: &str = "\
@@ -110,7 +111,17 @@ Exit status: 0; 1 if a required row is not ok; 2 it could not look at all.";
 pub(super) const CHECK: &str = "\
 Examples:
   guard check agent.toml
+  guard check homelab
   guard check /etc/guard/policies/*.toml";
+
+pub(super) const POLICY: &str = "\
+Examples:
+  guard policy list
+  guard policy show default
+  sudo guard policy edit homelab          a copy in /etc/guard/policies, opened in $EDITOR
+
+The first of these directories that has a policy of that name wins: /etc/guard/policies,
+/usr/share/guard/policies; then what is built in.";
 
 pub(super) const DIFF: &str = "\
 Examples:

@@ -26,7 +26,10 @@ struct Checked {
 pub(crate) fn check(args: &CheckArgs, output: Output) -> Result<Exit, CliError> {
     let mut all = Vec::with_capacity(args.files.len());
     for path in &args.files {
-        let file = PolicyFile::read(path)?;
+        let file = match path.to_str() {
+            Some(name) if !path.exists() => PolicyFile::named(name)?,
+            _ => PolicyFile::read(path)?,
+        };
         let checked = Checked::of(&file);
         if !output.is_json() {
             file.show(&checked.diagnostics);

@@ -25,14 +25,24 @@ pub(crate) fn explain(
         Some(policy) if is_file(policy) => {
             of_file(&PolicyFile::read(policy.as_ref())?, connect, &args, output)?
         }
-        policy => {
-            let named = policy.map(|name| PolicyRef {
-                name: Some(name.to_owned()),
-                file: None,
-                text: None,
-            });
-            ask(&mut connect()?, &args, named)?
-        }
+        Some(name) => match connect() {
+            Ok(mut client) => {
+                let named = PolicyRef {
+                    name: Some(name.to_owned()),
+                    file: None,
+                    text: None,
+                };
+                ask(&mut client, &args, Some(named))?
+            }
+            // What is installed or built in can be read without it.
+            Err(CliError::NoDaemon(_)) => {
+                let file = PolicyFile::named(name)?;
+                let parsed = file.parse(output)?;
+                alone(&file, &parsed, &args, output)?
+            }
+            Err(error) => return Err(error),
+        },
+        None => ask(&mut connect()?, &args, None)?,
     };
     if explanations.is_empty() {
         return Err(no_address(&args.to.destination).into());

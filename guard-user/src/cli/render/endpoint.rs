@@ -1,5 +1,6 @@
 //! Destinations in words, and as arguments that can be typed.
 
+use crate::policy::as_word;
 use crate::proto::Endpoint;
 
 /// "tcp 192.0.2.10:443 (db.example.com)"
@@ -13,11 +14,12 @@ pub(crate) fn words(endpoint: &Endpoint) -> String {
 
 /// "192.0.2.10:443", or "192.0.2.10 --ports udp/53": what `guard open` and `guard request` take.
 pub(crate) fn argument(endpoint: &Endpoint) -> String {
+    let address = as_word(&endpoint.address);
     match (endpoint.protocol.as_str(), endpoint.port) {
         ("tcp", Some(_)) => place(endpoint),
-        (protocol, Some(port)) => format!("{} --ports {protocol}/{port}", endpoint.address),
-        ("icmp", None) => format!("{} --ports icmp", endpoint.address),
-        (_, None) => endpoint.address.clone(),
+        (protocol, Some(port)) => format!("{address} --ports {protocol}/{port}"),
+        ("icmp", None) => format!("{address} --ports icmp"),
+        (_, None) => address,
     }
 }
 

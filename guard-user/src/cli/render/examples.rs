@@ -135,6 +135,8 @@ pub(crate) fn session() -> Session {
         pid: Some(4700),
         command: vec!["claude".into(), "--continue".into()],
         started_at: "2026-11-20T09:55:00Z".parse().unwrap(),
+        command_ended_at: None,
+        left: Vec::new(),
     }
 }
 

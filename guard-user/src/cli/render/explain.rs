@@ -6,6 +6,7 @@ use super::endpoint;
 use super::page::{BAD, GOOD, Page, STRONG, WARN};
 use super::requests::through;
 use super::time::Clock;
+use crate::policy::Destination;
 use crate::proto::Explanation;
 
 /// One part of the destination.
@@ -65,7 +66,7 @@ fn next<'a>(page: &'a mut Page, explanation: &Explanation) -> &'a mut Page {
     match explanation.verdict.as_str() {
         "confirm" | "read-only" => page.commands(format_args!(
             "guard open {} --for 15m",
-            argument(explanation)
+            open_argument(explanation)
         )),
         "deny" => page.paragraph(
             "",
@@ -88,6 +89,16 @@ fn argument(explanation: &Explanation) -> String {
     match ports(explanation) {
         Some(ports) => format!("{} --ports {ports}", explanation.destination),
         None => explanation.destination.clone(),
+    }
+}
+
+/// What `guard open` takes: with ports, or all of them.
+fn open_argument(explanation: &Explanation) -> String {
+    let argument = argument(explanation);
+    let is_said = explanation.destination.parse::<Destination>();
+    match ports(explanation).is_some() || is_said.is_ok_and(|to| to.port.is_some()) {
+        true => argument,
+        false => format!("{argument} --all-ports"),
     }
 }
 
@@ -144,7 +155,7 @@ mod tests {
             rule     photos: production photo server
             policy   homelab, /etc/guard/policies/homelab.toml:12
             covers   192.0.2.0/24, which is the most specific that does
-            guard open 192.0.2.10 --for 15m
+            guard open 192.0.2.10 --all-ports --for 15m
         ");
     }
 

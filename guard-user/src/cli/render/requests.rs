@@ -5,6 +5,7 @@ use super::time::Clock;
 use super::{command_line, endpoint};
 use crate::policy::format_duration;
 use crate::proto::{Burst, HttpRequest, Offer, Request, Through};
+use serde::Serialize;
 use std::time::Duration;
 
 /// All of them, and how to answer the first.
@@ -17,6 +18,32 @@ pub(crate) fn list(requests: &[Request], clock: &Clock) -> Page {
         block(&mut page, request, clock);
     }
     page.line("").line("Answer with:").commands(answers(first));
+    page
+}
+
+/// Requests that nobody answered while their session ran.
+#[derive(Debug, Serialize)]
+pub(crate) struct Gone {
+    pub(crate) session: String,
+    pub(crate) ids: Vec<String>,
+    /// Where the last of them wanted to go, as `guard open` takes it.
+    pub(crate) argument: Option<String>,
+}
+
+/// What is to be said about them, and how to be quicker the next time.
+pub(crate) fn gone(all: &Vec<Gone>, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    for gone in all {
+        let (ids, session) = (gone.ids.join(", "), &gone.session);
+        page.line(format_args!("{ids} went with {session}, which has ended."));
+    }
+    if let Some(last) = all.last() {
+        page.line("The next time, while it runs:");
+        if let Some(argument) = &last.argument {
+            page.commands(format_args!("guard open {argument}"));
+        }
+        page.commands("guard watch");
+    }
     page
 }
 

@@ -15,7 +15,23 @@ pub(crate) fn list(sessions: &[Session], clock: &Clock) -> Page {
     let mut page = Page::default();
     let heads = ["ID", "NAME", "POLICY", "USER", "PID", "STARTED", "COMMAND"];
     page.table(heads, sessions.iter().map(|session| row(session, clock)));
+    for session in sessions.iter().filter(|session| !session.left.is_empty()) {
+        page.styled(STRONG, &session.id)
+            .line(format_args!(": {}", left(session, clock)));
+    }
     page
+}
+
+/// "command ended 12 min ago; left: gpg-agent (3409)"
+fn left(session: &Session, clock: &Clock) -> String {
+    let when = session.command_ended_at.map(|at| clock.ago(at));
+    let left = session.left.iter().map(|process| {
+        let name = process.comm.as_deref().unwrap_or("process");
+        format!("{name} ({})", process.pid)
+    });
+    let left: Vec<_> = left.collect();
+    let when = when.map_or_else(String::new, |when| format!(" {when}"));
+    format!("command ended{when}; left: {}", left.join(", "))
 }
 
 /// A unit's.
@@ -61,6 +77,7 @@ fn row(session: &Session, clock: &Clock) -> [String; 7] {
 mod tests {
     use super::super::examples::{clock, session};
     use super::*;
+    use crate::proto::LeftProcess;
 
     #[test]
     fn no_sessions_say_how_to_start_one() {
@@ -83,6 +100,24 @@ mod tests {
         ID   NAME    POLICY   USER   PID   STARTED        COMMAND
         s1   claude  homelab  alice  4700  2 h 5 min ago  claude --continue
         s12  claude  homelab  alice  -     just now       sh -c 'echo '\''a b'\'''
+        ");
+    }
+
+    #[test]
+    fn what_a_command_left_is_named() {
+        let left = |pid, comm: &str| LeftProcess {
+            pid,
+            comm: Some(comm.into()),
+        };
+        let ended = Session {
+            command_ended_at: Some("2026-11-20T11:48:00Z".parse().unwrap()),
+            left: vec![left(3409, "gpg-agent"), left(3410, "make")],
+            ..session()
+        };
+        insta::assert_snapshot!(list(&[ended], &clock()).plain(), @r"
+        ID  NAME    POLICY   USER   PID   STARTED        COMMAND
+        s1  claude  homelab  alice  4700  2 h 5 min ago  claude --continue
+        s1: command ended 12 min ago; left: gpg-agent (3409), make (3410)
         ");
     }
 

@@ -20,11 +20,13 @@ pub(crate) struct RunSummary {
     through: u64,
     /// HTTP requests by what became of them.
     http: BTreeMap<String, u64>,
+    /// Processes of the session go on, so that its requests can be answered.
+    goes_on: bool,
 }
 
 impl RunSummary {
-    /// Of a session's records.
-    pub(crate) fn of(records: &[LogRecord]) -> Self {
+    /// Of a session's records, and whether it goes on without its command.
+    pub(crate) fn of(records: &[LogRecord], goes_on: bool) -> Self {
         let mut http = BTreeMap::new();
         let mut through = 0;
         for record in records {
@@ -41,6 +43,7 @@ impl RunSummary {
             report: Report::of(records),
             through,
             http,
+            goes_on,
         }
     }
 
@@ -99,8 +102,37 @@ impl RunSummary {
             }
             page.styled(COMMAND, format_args!("guard report --session {session}"))
                 .end();
+            self.next(&mut page, session);
         }
         page
+    }
+
+    /// What to type, by what has become of the questions.
+    fn next(&self, page: &mut Page, session: &str) {
+        let requests = &self.report.requests;
+        let open = requests.iter().find(|one| one.answer.is_none());
+        let said_yes = requests
+            .iter()
+            .any(|one| one.answer.as_deref() == Some("yes"));
+        let opened = open.and_then(|one| one.argument.as_deref());
+        let (words, command) = match (open, opened) {
+            (Some(one), _) if self.goes_on => (
+                format!("{session} goes on, so {} can be answered", one.id),
+                format!("guard approve {}", one.id),
+            ),
+            (Some(_), Some(argument)) => (
+                "next time, while it runs".to_owned(),
+                format!("guard open {argument}"),
+            ),
+            _ if said_yes => (
+                "to make the answers permanent".to_owned(),
+                format!("guard suggest --session {session}"),
+            ),
+            _ => return,
+        };
+        page.text(format_args!("    {words}: "))
+            .styled(COMMAND, command)
+            .end();
     }
 
     fn stopped(&self) -> Option<String> {
@@ -174,7 +206,7 @@ mod tests {
     fn it_is_a_few_lines_and_none_where_nothing_was_stopped() {
         let to = |last: u8| json!({"address": format!("192.0.2.{last}"), "port": 443, "protocol": "tcp", "host": null});
         let start = json!({"kind": "session-start", "session": "s1", "name": "make"});
-        let quiet = RunSummary::of(&records(json!([start])));
+        let quiet = RunSummary::of(&records(json!([start])), false);
         assert!(quiet.is_quiet());
         let denied = |last, times| json!({"kind": "denied", "session": "s1", "destination": to(last), "rule": "production", "verdict": "confirm", "count": times});
         let all = json!([
@@ -186,16 +218,53 @@ mod tests {
             {"kind": "hole-close", "session": "s1", "hole": "h1", "why": "expired", "connections": 2},
             {"kind": "http", "session": "s1", "outcome": "refused"},
         ]);
-        let summary = RunSummary::of(&records(all));
+        let summary = RunSummary::of(&records(all), false);
         insta::assert_snapshot!(summary.page().plain(), @r"
         guard: stopped 9 attempts to reach 4 destinations; 2 questions (1 without an answer, 1 yes by alice); 1 hole opened by alice, for 2 connections; HTTP requests: 1 refused.
             5 times tcp 192.0.2.1:443 (confirm, production)
             2 times tcp 192.0.2.4:443 (confirm, production)
             once tcp 192.0.2.2:443 (confirm, production)
             and 1 destination more: guard report --session s1
+            next time, while it runs: guard open 192.0.2.2:443
         ");
         let json: Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
         assert_eq!(json["summary"]["refused"], 9);
         assert_eq!(json["connections"], 2);
+    }
+
+    #[test]
+    fn its_last_line_is_what_to_type_next() {
+        let to = json!({"address": "2001:db8::1", "port": 443, "protocol": "tcp", "host": null});
+        let asked = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            {"kind": "denied", "session": "s1", "destination": to, "rule": "production", "verdict": "confirm", "count": 1},
+            {"kind": "request", "session": "s1", "request": "r3", "destination": to},
+        ]);
+        let mut answered = asked.clone();
+        let yes = json!({"kind": "answered", "session": "s1", "request": "r3", "answer": "yes", "by": "alice"});
+        answered.as_array_mut().unwrap().push(yes);
+        let mut denied = asked.clone();
+        denied.as_array_mut().unwrap().pop();
+        for (all, goes_on, last) in [
+            (
+                &asked,
+                true,
+                "    s1 goes on, so r3 can be answered: guard approve r3",
+            ),
+            (
+                &asked,
+                false,
+                "    next time, while it runs: guard open [2001:db8::1]:443",
+            ),
+            (
+                &answered,
+                false,
+                "    to make the answers permanent: guard suggest --session s1",
+            ),
+            (&denied, false, "    guard report --session s1"),
+        ] {
+            let page = RunSummary::of(&records(all.clone()), goes_on).page();
+            assert_eq!(page.plain().lines().next_back(), Some(last));
+        }
     }
 }

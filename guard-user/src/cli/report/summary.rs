@@ -87,6 +87,9 @@ pub(crate) struct RequestLine {
     /// `yes`, `no`, or null: nobody has answered.
     pub(crate) answer: Option<String>,
     pub(crate) by: Option<String>,
+    /// The destination as `guard open` takes it.
+    #[serde(skip)]
+    pub(crate) argument: Option<String>,
     #[serde(skip)]
     of: Option<usize>,
 }
@@ -255,6 +258,7 @@ impl Report {
                 note: text(record, "note"),
                 answer: None,
                 by: None,
+                argument: argument(record),
                 of,
             });
             self.requests.len() - 1
@@ -321,6 +325,13 @@ impl Report {
         self.left_out = self.sessions.iter().map(|one| one.left_out).sum();
         self.may_lack = self.left_out > 0 || self.sessions.iter().any(|one| one.may_lack);
     }
+}
+
+/// The destination as `guard open` takes it, where it has a port: one for all is nothing to advise.
+fn argument(record: &LogRecord) -> Option<String> {
+    let to = record.fields.get("destination")?;
+    let to: Endpoint = serde_json::from_value(to.clone()).ok()?;
+    to.port.map(|_| endpoint::argument(&to))
 }
 
 fn text(record: &LogRecord, field: &str) -> Option<String> {

@@ -238,6 +238,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::Log { .. } => "Log",
         Call::SocketRefused { .. } => "SocketRefused",
         Call::NameSockets { .. } => "NameSockets",
+        Call::HasSocket { .. } => "HasSocket",
         Call::SocketAddress { .. } => "SocketAddress",
         Call::Why {} => "Why",
         Call::Request { .. } => "Request",

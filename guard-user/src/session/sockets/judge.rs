@@ -9,8 +9,14 @@ use std::{
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
-use super::{Shared, Sockets, sessions::Sessions};
-use crate::{policy::SocketName, sys::unix_diag::socket_at};
+use super::{
+    Ask, Shared, Sockets,
+    sessions::{Found, Sessions},
+};
+use crate::{
+    policy::SocketName,
+    sys::unix_diag::{BoundSocket, socket_at},
+};
 
 /// As many files are remembered.
 const REMEMBERED: usize = 256;
@@ -39,6 +45,8 @@ pub(super) struct Judge {
     _open: Vec<OwnedFd>,
     names: HashSet<Vec<u8>>,
     by_itself: HashSet<PathBuf>,
+    ask: Ask,
+    guardd: PathBuf,
     /// Files whose socket is a session's. A file is never another socket's later.
     own: Shared<HashMap<FileId, (OwnedFd, String)>>,
 }
@@ -49,7 +57,7 @@ impl Judge {
     /// # Errors
     ///
     /// The system's.
-    pub(super) fn new(sockets: &Sockets) -> io::Result<Self> {
+    pub(super) fn new(sockets: &Sockets, ask: Ask) -> io::Result<Self> {
         let name = sockets.cgroup.file_name().and_then(|name| name.to_str());
         let open = open_allowed(&sockets.terms.allow, sockets.agent.as_deref());
         let open: Vec<_> = open.into_iter().map(|(_, file)| file).collect();
@@ -65,6 +73,8 @@ impl Judge {
             _open: open,
             names: abstracts.collect(),
             by_itself: sockets.terms.by_itself.iter().cloned().collect(),
+            ask,
+            guardd: sockets.guardd.clone(),
             own: Shared::default(),
         })
     }
@@ -106,13 +116,22 @@ impl Judge {
             Err(_) => return Word::Refuse,
         };
         match self.sessions.has_open(&session, socket, file) {
-            Ok(true) => {
+            Ok(Found::Open) => {
+                self.remember(id, file, session);
+                Word::Connect
+            }
+            // A server that keeps others from looking at it, as ssh-agent does.
+            Ok(Found::Hidden) if socket.is_sure && self.is_open(&session, socket) => {
                 self.remember(id, file, session);
                 Word::Connect
             }
             Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => Word::Nobody,
-            Ok(false) | Err(_) => Word::Refuse,
+            Ok(Found::Hidden | Found::Nowhere) | Err(_) => Word::Refuse,
         }
+    }
+
+    fn is_open(&self, session: &str, socket: BoundSocket) -> bool {
+        (self.ask.has_open)(&self.guardd, session, socket.number, socket.cookie)
     }
 
     fn remembers(&self, id: FileId, session: &str) -> bool {

@@ -82,9 +82,14 @@ pub struct RefusedSocket {
     pub pid: u32,
 }
 
-/// Asks the guardd that listens there where a thread of a session is about to connect, as root sees it. None where it cannot
-/// be known.
-pub type Ask = fn(guardd: &Path, session: &str, thread: u32) -> Option<SocketAddress>;
+/// Asks the guardd that listens somewhere about processes of a session that this one may not look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// Where a thread is about to connect. None where that cannot be known.
+    pub address: fn(guardd: &Path, session: &str, thread: u32) -> Option<SocketAddress>,
+    /// Whether one of them has a socket open, by its number and its cookie.
+    pub has_open: fn(guardd: &Path, session: &str, number: u64, cookie: u64) -> bool,
+}
 
 /// Whom a refusal is told.
 pub(super) type Told = SyncSender<RefusedSocket>;
@@ -135,7 +140,7 @@ pub(super) fn serve(
     ask: Ask,
 ) -> io::Result<Receiver<RefusedSocket>> {
     let (told, refused) = sync_channel(UNTOLD);
-    let judge = Arc::new(Judge::new(sockets)?);
+    let judge = Arc::new(Judge::new(sockets, ask)?);
     let unread = Unread::new(sockets, ask, Arc::clone(&judge), told.clone());
     let workers = Workers::new(listener, sockets.whom.clone(), unread);
     let (ready, is_ready) = sync_channel(1);

@@ -18,6 +18,17 @@ use crate::sys::{
     unix_diag::BoundSocket,
 };
 
+/// Where a socket was looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A process of the session has it open.
+    Open,
+    /// None of those that may be looked at has, and there are others.
+    Hidden,
+    /// None has.
+    Nowhere,
+}
+
 /// The guard's root cgroup, as a directory and as in `/proc/PID/cgroup`.
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -61,12 +72,15 @@ impl Sessions {
         session: &str,
         socket: BoundSocket,
         file: &OwnedFd,
-    ) -> io::Result<bool> {
+    ) -> io::Result<Found> {
         let link = format!("socket:[{}]", socket.number);
+        let mut found = Found::Nowhere;
         for pid in processes(&self.dir.join(session)) {
-            let open = fs::read_dir(format!("/proc/{pid}/fd"))
-                .into_iter()
-                .flatten();
+            let open = fs::read_dir(format!("/proc/{pid}/fd"));
+            if is_denied(&open) {
+                found = Found::Hidden;
+            }
+            let open = open.into_iter().flatten();
             let is_it = |fd: &PathBuf| {
                 fs::read_link(fd).is_ok_and(|target| target.as_os_str() == link.as_str())
             };
@@ -74,7 +88,7 @@ impl Sessions {
                 match is_bound(pid, &fd, socket, file) {
                     // The number may be another process' by now.
                     Ok(true) if self.of(pid.cast_signed()).as_deref() == Some(session) => {
-                        return Ok(true);
+                        return Ok(Found::Open);
                     }
                     Err(nobody) if nobody.kind() == io::ErrorKind::ConnectionRefused => {
                         return Err(nobody);
@@ -83,8 +97,13 @@ impl Sessions {
                 }
             }
         }
-        Ok(false)
+        Ok(found)
     }
+}
+
+fn is_denied<T>(done: &io::Result<T>) -> bool {
+    done.as_ref()
+        .is_err_and(|why| why.kind() == io::ErrorKind::PermissionDenied)
 }
 
 /// Whether what a process has open is that socket, and bound at that file.

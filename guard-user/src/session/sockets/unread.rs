@@ -58,7 +58,7 @@ impl Unread {
     /// Answers one call. What is no Unix socket's, or cannot be known, goes to the kernel, which refuses Unix sockets.
     pub(super) fn answer(&self, call: &Waiting, listener: &Listener) -> Answer {
         let thread = call.thread.cast_unsigned();
-        match (self.ask)(&self.guardd, &self.session, thread) {
+        match (self.ask.address)(&self.guardd, &self.session, thread) {
             Some(SocketAddress {
                 socket: Some(socket),
                 same_root,

@@ -181,7 +181,8 @@ impl Relay {
     /// The terminal is gone: so is the one that stands for it, of which the kernel tells the command.
     fn hang_up(&mut self) {
         self.is_connected = false;
-        self.terminal.leave();
+        // Where it is there after all, as one that failed once, its user is not left with a raw one.
+        self.terminal.restore();
         self.pty = None;
         self.output = Flow::default();
     }
