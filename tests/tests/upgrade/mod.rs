@@ -1,5 +1,6 @@
 //! From one version to the next, and back: with the programs of the version before. What runs under it goes on.
 
+mod layouts;
 mod lived;
 
 use std::fs;
