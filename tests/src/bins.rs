@@ -14,12 +14,6 @@ use crate::{Tag, exec};
 /// The environment variable that names the directory of `guard`, `guardd` and `guard-lab`.
 pub const DIR: &str = "GUARD_BIN_DIR";
 
-/// The environment variable that names the directory of `guard` and `guardd` of the version before; else they are in
-/// [`BEFORE_DIR`], beside those under test.
-pub const BEFORE: &str = "GUARD_BEFORE";
-/// Where `cargo xtask` puts them.
-pub const BEFORE_DIR: &str = "before";
-
 /// The environment variable that names the directory into which clients and servers for read-only destinations are
 /// unpacked.
 pub const CLIENTS: &str = "GUARD_CLIENTS";
@@ -47,24 +41,6 @@ pub fn find(program: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// The directory of `guard` and `guardd` of the version before.
-///
-/// # Errors
-///
-/// That they aren't there.
-pub fn before() -> Result<PathBuf> {
-    let dir = match env::var_os(BEFORE) {
-        Some(dir) => dir.into(),
-        None => directory()?.join(BEFORE_DIR),
-    };
-    ensure!(
-        dir.join("guardd").is_file(),
-        "the version before is not in {}: run `cargo xtask test`",
-        dir.display()
-    );
-    Ok(dir)
-}
-
 /// The directory with real clients and servers, as their packages lay them out (`usr/bin`, `usr/lib`).
 ///
 /// # Errors
@@ -74,19 +50,6 @@ pub fn clients() -> Result<PathBuf> {
     let dir = env::var_os(CLIENTS)
         .with_context(|| format!("no clients here: run `cargo xtask test`, or set {CLIENTS}"))?;
     fs::canonicalize(&dir).with_context(|| format!("{CLIENTS}={}", dir.display()))
-}
-
-/// Whether a hook is of a kind that the version before has, too: none at the top of the hierarchy, for Unix sockets, or a security
-/// hook.
-#[must_use]
-pub fn before_has(hook: &str) -> bool {
-    const SECURITY: [&str; 4] = [
-        "file_receive",
-        "task_kill",
-        "unix_may_send",
-        "unix_stream_connect",
-    ];
-    !hook.starts_with("top_") && !hook.ends_with("_unix") && !SECURITY.contains(&hook)
 }
 
 /// The directory with the programs of the newest PostgreSQL server that is installed: Debian has them in none of PATH's.
@@ -99,23 +62,6 @@ pub fn postgres() -> Result<PathBuf> {
     let dirs = releases.flatten().map(|release| release.path().join("bin"));
     let newest = dirs.filter(|dir| dir.join("postgres").exists()).max();
     newest.context("no PostgreSQL server here: run `cargo xtask test`")
-}
-
-/// Whether the version before works on this kernel. Before 6.2 it puts no policy in place, and before 6.6 it lacks a
-/// program that this version attaches there.
-#[must_use]
-pub fn before_works_here() -> bool {
-    let release = rustix::system::uname()
-        .release()
-        .to_string_lossy()
-        .into_owned();
-    let mut parts = release.split(|c: char| !c.is_ascii_digit()).map(str::parse);
-    let mut next = || parts.next().and_then(Result::ok).unwrap_or(0_u32);
-    let works = (next(), next()) >= (6, 6);
-    if !works {
-        eprintln!("the version before does not work on Linux {release}: nothing to upgrade from");
-    }
-    works
 }
 
 /// Test programs lie in a directory `deps` below the others.

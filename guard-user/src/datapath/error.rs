@@ -64,6 +64,8 @@ pub enum DatapathError {
     OtherVersion {
         /// The pin directory.
         path: PathBuf,
+        /// The cgroup root.
+        root: PathBuf,
         /// What the pins say.
         found: u64,
         /// What this program says.
@@ -191,9 +193,15 @@ impl DatapathError {
                 "see who made it, and what is in it; then remove it, and start guardd again: ls -la {0}; rm -r {0}",
                 path.display()
             ),
-            Self::OtherVersion { path, .. } | Self::OtherRoot { pins: path, .. } => format!(
+            // Without the root teardown would look for sessions in another one, find none, and leave these without a guard.
+            Self::OtherVersion { path, root, .. } => format!(
+                "end the sessions, run `guardd teardown --pin-dir {} --cgroup-root {}`, then start guardd again",
+                path.display(),
+                root.display()
+            ),
+            Self::OtherRoot { pins, .. } => format!(
                 "end the sessions, run `guardd teardown --pin-dir {}`, then start guardd again",
-                path.display()
+                pins.display()
             ),
             Self::Incomplete { .. } => {
                 "end the sessions, run `guardd teardown` with the same directories, then start guardd again".into()

@@ -9,7 +9,7 @@ use guard_common::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-use super::{DatapathError, Result, pins};
+use super::{DatapathError, Places, Result, pins};
 
 /// As the eBPF object names them.
 pub(super) const NAMES: [&str; 22] = [
@@ -74,13 +74,14 @@ impl Maps {
     }
 
     /// Whether the maps can still be read, and are of this version.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check(&self, places: &Places) -> Result<()> {
         let found = self.get_meta(meta::ABI)?;
         if found == guard_common::ABI {
             return Ok(());
         }
         Err(DatapathError::OtherVersion {
-            path: "the pinned maps".into(),
+            path: places.pin_dir.clone(),
+            root: places.cgroup_root.clone(),
             found,
             ours: guard_common::ABI,
         })

@@ -129,7 +129,7 @@ impl Datapath {
                 hooks,
             });
         }
-        self.maps.check()?;
+        self.maps.check(&self.places)?;
         Ok(hooks)
     }
 

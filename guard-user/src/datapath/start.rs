@@ -184,6 +184,7 @@ fn adopt(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start>
     if found != guard_common::ABI {
         return Err(DatapathError::OtherVersion {
             path: places.pin_dir.clone(),
+            root: places.cgroup_root.clone(),
             found,
             ours: guard_common::ABI,
         });

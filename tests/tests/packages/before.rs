@@ -1,23 +1,19 @@
-//! Back to the version before, which had no units, by what docs/operations.md says; and forward again.
+//! From the package of the version before to this one's, and back, as docs/operations.md tells.
 
-use std::process::{Command, Stdio};
+use std::fs;
 
-use guard_lab::{Network, Production, Running, bins, eventually};
-use rustix::process::Signal;
+use guard_lab::{Network, Production, bins};
 use serde_json::Value;
 
+use crate::half::before;
 use crate::packages::agent::{Agent, outside};
-use crate::packages::machine::{Machine, guard, property, quiet, succeeds};
-use crate::packages::{NEVER, V4};
+use crate::packages::machine::{
+    self, Machine, guard, installed, property, quiet, succeeds, version_of,
+};
+use crate::packages::{NEVER, POLICY, V4};
 
 /// A service in the slice, with a session of its own.
 const SERVICE: &str = "guard-packages-trying.service";
-
-/// What the version before says of something.
-fn guard_before(args: &[&str]) -> Value {
-    let mut guard = quiet(bins::before().unwrap().join("guard").to_str().unwrap());
-    serde_json::from_str(&succeeds(guard.args(args).arg("--json"))).unwrap()
-}
 
 /// A service that tries all the time what its policy denies.
 fn start_service(network: &Network) {
@@ -37,13 +33,15 @@ fn start_service(network: &Network) {
 
 #[test]
 #[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
-fn the_version_before_takes_over_from_the_units_and_gives_back() {
-    if !bins::before_works_here() {
-        return;
-    }
-    let _machine = Machine::with_guard();
+fn the_package_of_the_version_before_is_upgraded_and_comes_back() {
+    let machine = Machine::without_guard();
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
+    fs::create_dir_all(network.tag().dir()).unwrap();
+    let before = before::package(network.tag().dir());
+    assert_eq!(version_of(&before), before::VERSION);
+    succeeds(&mut machine::install(&before));
+    machine.write_policy("asks", POLICY);
     let mut agent = Agent::start(&network);
     start_service(&network);
     let hole = guard(&[
@@ -58,36 +56,25 @@ fn the_version_before_takes_over_from_the_units_and_gives_back() {
     ]);
     let sessions = ids(&guard(&["sessions"]));
     assert_eq!(sessions.len(), 2);
-    let mut goes_on = |ask: fn(&[&str]) -> Value| {
-        assert_eq!(ask(&["status"])["enforcing"], true);
-        assert_eq!(ids(&ask(&["sessions"])), sessions);
-        assert_eq!(ask(&["holes"])[0]["id"], hole["id"]);
+    let mut goes_on = |version: &str| {
+        assert_eq!(installed(), version);
+        let status = guard(&["status"]);
+        assert_eq!(status["enforcing"], true, "{status}");
+        assert_eq!(status["version"], version);
+        assert_eq!(ids(&guard(&["sessions"])), sessions);
+        assert_eq!(guard(&["holes"])[0]["id"], hole["id"]);
         assert!(agent.reaches(V4, 443), "the hole is gone");
         assert!(!agent.reaches(NEVER, 443));
         assert_eq!(property(SERVICE, "ActiveState"), "active");
+        for unit in ["guardd.socket", "guardd.service"] {
+            assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
+        }
     };
-    goes_on(guard);
-
-    let units = ["guardd.socket", "guardd.service"];
-    succeeds(quiet("systemctl").args(["disable", "--now"]).args(units));
-    let mut guardd = Command::new(bins::before().unwrap().join("guardd"));
-    guardd.args(["--cgroup-root", "/sys/fs/cgroup/guard.slice"]);
-    let mut guardd = Running::start(guardd.stderr(Stdio::null())).unwrap();
-    eventually("it answers", || {
-        let mut status = quiet(bins::before().unwrap().join("guard").to_str().unwrap());
-        status.arg("status").output().unwrap().status.success()
-    })
-    .unwrap();
-    assert_eq!(guard_before(&["status"])["version"], "0.1.0");
-    goes_on(guard_before);
-    guardd.signal(Signal::TERM).unwrap();
-    assert!(guardd.wait().unwrap().success());
-
-    succeeds(quiet("systemctl").args(["enable", "--now", "guardd"]));
-    for unit in units {
-        assert_eq!(property(unit, "ActiveState"), "active", "{unit}");
+    goes_on(before::VERSION);
+    for package in [&machine.first, &before, &machine.first] {
+        succeeds(&mut machine::install(package));
+        goes_on(&version_of(package));
     }
-    goes_on(guard);
     succeeds(quiet("systemctl").args(["stop", SERVICE]));
     assert!(production.reached_at(NEVER, 443).unwrap().is_empty());
     // It was the guard that kept it away.

@@ -91,43 +91,27 @@ fn connections_are_counted_where_they_are_turned() {
 }
 
 #[test]
-fn it_opens_nothing_for_the_version_before() {
-    if !before::works_here() {
-        return;
-    }
+fn they_go_on_over_an_upgrade_and_a_downgrade() {
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
-    let before = Object::from_bytes(before::OBJECT.to_vec());
+    let (before, today) = (before::kernel_half(), Object::built_in());
     let mut scene = Scene::with(&network, &before);
     scene.set(Verdict::Confirm, Verdict::Deny);
-    scene.open(None, true);
-    scene.open(Some(5), true);
-    let all = || {
-        let kinds = ["tcp", "udp-send", "udp-connect"];
-        READ.map(|to| kinds.map(|kind| Attempt::new(kind, to, 443)))
-    };
-    let none_passes = |scene: &Scene<'_>| {
-        for attempt in all().as_flattened() {
-            let report = scene.attempt(attempt);
-            assert_eq!(report.errno.as_deref(), Some("EPERM"), "{attempt:?}");
-        }
-    };
-    none_passes(&scene);
-
-    assert_eq!(scene.start_again(&Object::built_in()), Start::Replaced);
-    assert_eq!(scene.left(), [None, Some(5)]);
-    let proxy = Proxy::start(&mut scene);
-    scene.turn_to(&proxy);
-    let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
-    held.line_with("echo", PATIENCE).unwrap();
-    assert!(proxy.client().taken[0].is_some());
-
-    assert_eq!(scene.start_again(&before), Start::Replaced);
-    held.line_with("\"ok\":false", PATIENCE).unwrap();
-    none_passes(&scene);
+    let first = scene.open(Some(4), true);
+    let tcp = Attempt::tcp(READ[0], 443);
+    for (left, next) in [(4, &today), (3, &before), (2, &today)] {
+        assert_eq!(scene.left(), [Some(left)]);
+        let proxy = Proxy::start(&mut scene);
+        scene.turn_to(&proxy);
+        assert!(scene.attempt(&tcp).ok);
+        assert!(proxy.client().taken[0].is_some());
+        // It is for reads alone, whoever has the programs.
+        assert!(!scene.attempt(&Attempt::udp(READ[0], 443)).ok);
+        assert_eq!(scene.left(), [Some(left - 1)]);
+        assert_eq!(scene.start_again(next), Start::Replaced);
+        assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
+    }
+    scene.close(first);
     assert!(production.reached_at(READ[0], 443).unwrap().is_empty());
-    // A hole that it knows does.
-    scene.open(None, false);
-    assert!(scene.attempt(&Attempt::tcp(READ[0], 443)).ok);
-    assert!(!production.reached_at(READ[0], 443).unwrap().is_empty());
+    assert!(tcp.outside(network.dev(), AGENT).unwrap().ok);
 }

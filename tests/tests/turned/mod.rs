@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use aya::maps::{HashMap, Map, MapData};
 use guard_common::{OriginKey, Verdict};
-use guard_lab::{AGENT, Attempt, Network, Production, bins};
+use guard_lab::{AGENT, Attempt, Network, Production};
 use guard_user::datapath::{Object, Start};
 use scene::{OPEN, PATIENCE, Proxy, READ, Scene};
 use zerocopy::IntoBytes as _;
@@ -304,46 +304,24 @@ fn a_socket_of_one_session_that_another_connects_is_refused() {
 }
 
 #[test]
-fn a_guard_of_the_version_before_learns_to_turn_and_forgets_it() {
-    if !before::works_here() {
-        return;
-    }
+fn an_upgrade_and_a_downgrade_refuse_what_was_turned_until_there_is_another_proxy() {
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
-    let before = Object::from_bytes(before::OBJECT.to_vec());
+    let (before, today) = (before::kernel_half(), Object::built_in());
     let mut scene = Scene::with(&network, &before);
     let tcp = Attempt::tcp(READ[0], 443);
-    let hooks = |scene: &mut Scene<'_>| {
-        let all = scene.datapath().read_back().unwrap();
-        all.iter()
-            .filter(|hook| bins::before_has(&hook.name))
-            .count()
-    };
-    assert_eq!(hooks(&mut scene), 6);
-    assert!(scene.datapath().origins().is_err());
-    assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
-
-    assert_eq!(scene.start_again(&Object::built_in()), Start::Replaced);
-    assert_eq!(hooks(&mut scene), 9);
-    assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
-    let proxy = Proxy::start(&mut scene);
-    scene.turn_to(&proxy);
-    let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
-    held.line_with("echo", PATIENCE).unwrap();
-    assert!(proxy.client().taken[0].is_some());
-
-    assert_eq!(scene.start_again(&before), Start::Replaced);
-    assert_eq!(hooks(&mut scene), 6);
-    held.line_with("\"ok\":false", PATIENCE).unwrap();
-    assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
-    assert!(scene.attempt(&Attempt::tcp(OPEN, 443)).ok);
-
-    // The maps are still there; what is in them is not.
-    assert_eq!(scene.start_again(&Object::built_in()), Start::Replaced);
-    assert!(scene.datapath().proxies().unwrap().is_empty());
-    assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
-    let proxy = Proxy::start(&mut scene);
-    scene.turn_to(&proxy);
-    assert!(scene.attempt(&tcp).ok);
+    for next in [&today, &before, &today] {
+        assert!(scene.datapath().proxies().unwrap().is_empty());
+        assert_eq!(scene.attempt(&tcp).errno.as_deref(), Some("EPERM"));
+        let proxy = Proxy::start(&mut scene);
+        scene.turn_to(&proxy);
+        let mut held = scene.begin(&Attempt::new("hold-open", READ[0], 443));
+        held.line_with("echo", PATIENCE).unwrap();
+        assert!(proxy.client().taken[0].is_some());
+        assert_eq!(scene.start_again(next), Start::Replaced);
+        held.line_with("\"ok\":false", PATIENCE).unwrap();
+        assert!(scene.attempt(&Attempt::tcp(OPEN, 443)).ok);
+    }
     assert!(production.reached_at(READ[0], 443).unwrap().is_empty());
+    assert!(tcp.outside(network.dev(), AGENT).unwrap().ok);
 }

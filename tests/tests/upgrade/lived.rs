@@ -5,38 +5,11 @@ use std::fs;
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, bins, eventually};
 use serde_json::Value;
 
-/// The policies that it had.
-const POLICY: &str = include_str!("../../fixtures/0.1.0/upgrade.toml");
-const OWN: &str = include_str!("../../fixtures/0.1.0/own.toml");
-/// Its files, by where they lie in the state directory.
-const FILES: [(&str, &str); 6] = [
-    (
-        "sessions/s1.json",
-        include_str!("../../fixtures/0.1.0/state/sessions/s1.json"),
-    ),
-    (
-        "sessions/s2.json",
-        include_str!("../../fixtures/0.1.0/state/sessions/s2.json"),
-    ),
-    (
-        "holes/h1.json",
-        include_str!("../../fixtures/0.1.0/state/holes/h1.json"),
-    ),
-    (
-        "requests/r1.json",
-        include_str!("../../fixtures/0.1.0/state/requests/r1.json"),
-    ),
-    (
-        "policies/1.json",
-        include_str!("../../fixtures/0.1.0/state/policies/1.json"),
-    ),
-    (
-        "policies/2.json",
-        include_str!("../../fixtures/0.1.0/state/policies/2.json"),
-    ),
-];
+/// The policies that it has.
+const POLICY: &str = include_str!("upgrade.toml");
+const OWN: &str = include_str!("own.toml");
 
-/// A hole is open there for the first session, for five connections.
+/// A hole is open there for the first session, for nine connections.
 const OPEN: &str = "192.0.2.10";
 /// The second session has asked for that.
 pub(crate) const ASKED: &str = "192.0.2.20";
@@ -45,7 +18,13 @@ const NEVER: &str = "192.0.2.99";
 /// The first session's policy allows it.
 pub(crate) const ALLOWED: &str = "198.51.100.7";
 
-/// A daemon with the policy of the fixture.
+/// The first of them with something in it that the version before does not know.
+pub(crate) fn later() -> String {
+    let renamed = POLICY.replace("name = \"upgrade\"", "name = \"later\"");
+    renamed + "\n[unix]\nallow = [\"/run/later.sock\"]\n"
+}
+
+/// A daemon with the first of the policies.
 pub(crate) fn prepared(network: &Network) -> Daemon {
     Daemon::in_network(network)
         .policy("upgrade", POLICY)
@@ -63,7 +42,7 @@ pub(crate) struct Lived {
 }
 
 impl Lived {
-    /// Makes what the version before had when its files were kept. They have the same ids.
+    /// Makes all of it.
     pub(crate) fn begin(daemon: &Daemon) -> Self {
         let own = daemon.dir().join("own.toml");
         fs::write(&own, OWN).unwrap();
@@ -86,7 +65,7 @@ impl Lived {
             "--session",
             "s1",
             "--connections",
-            "5",
+            "9",
             "--for",
             "1h",
         ];
@@ -102,21 +81,8 @@ impl Lived {
             work,
             migration,
             _loop: looping,
-            connections: 5,
+            connections: 9,
             expires: seconds(&hole["expires_at"]),
-        }
-    }
-
-    /// Puts the files of the version before in the place of those that today's guardd wrote.
-    pub(crate) fn take_over_its_files(&self, daemon: &Daemon) {
-        for (name, text) in FILES {
-            let written = daemon.state_dir().join(name);
-            assert!(
-                written.exists(),
-                "{} is not what there is",
-                written.display()
-            );
-            fs::write(written, text).unwrap();
         }
     }
 

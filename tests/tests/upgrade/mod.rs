@@ -1,16 +1,19 @@
-//! From one version to the next, and back: with the programs of the version before, and with what it has left, its eBPF
-//! object and its files in `fixtures/VERSION`. What runs under it goes on.
+//! From one version to the next, and back: with the programs of the version before. What runs under it goes on.
 
+mod layouts;
 mod lived;
-mod real;
 
-use crate::half::{self, before};
 use std::fs;
+use std::path::PathBuf;
 
-use aya::maps::{Array, Map, MapData};
-use guard_common::meta;
-use guard_lab::{Daemon, Network, Production, Stepped, bins};
-use lived::Lived;
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, Stepped, bins, eventually};
+use lived::{ALLOWED, ASKED, Lived};
+use serde_json::Value;
+
+use crate::half::before;
+
+/// What no policy allows, and of which a person says so, too.
+const SAID_NO: &str = "192.0.2.30";
 
 /// How the last guardd began, as its audit trail has it.
 fn last_start(daemon: &Daemon) -> String {
@@ -25,10 +28,20 @@ fn last_start(daemon: &Daemon) -> String {
         .to_owned()
 }
 
-/// Starts today's guardd with the kernel half of the version before.
+/// Starts the version before, in place of what ran until now.
 fn start_before(daemon: &mut Daemon) {
-    let guardd = half::guardd(daemon, &before::object(daemon));
-    daemon.start_as(guardd).unwrap();
+    daemon.use_programs(Some(before::programs(daemon)));
+    daemon.start().unwrap();
+    let status = daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["version"], before::VERSION);
+}
+
+/// Starts the version under test.
+fn start_today(daemon: &mut Daemon) {
+    daemon.use_programs(None);
+    daemon.start().unwrap();
+    let status = daemon.root(["status"]).json().unwrap();
+    assert_eq!(status["version"], env!("CARGO_PKG_VERSION"));
 }
 
 /// The ids of the programs that are attached.
@@ -36,59 +49,154 @@ fn programs(daemon: &Daemon) -> Vec<u64> {
     let status = daemon.root(["status"]).json().unwrap();
     assert_eq!(status["enforcing"], true, "{status}");
     let hooks = status["hooks"].as_array().unwrap().iter();
-    // The others are not in the object, and the same in both.
-    let of_object = hooks.filter(|hook| bins::before_has(hook["name"].as_str().unwrap()));
+    // The others are not in the object.
+    let of_object = hooks.filter(|hook| before::has(hook["name"].as_str().unwrap()));
     of_object
         .map(|hook| hook["program_id"].as_u64().unwrap())
         .collect()
 }
 
-#[test]
-fn everything_survives_an_upgrade_and_a_downgrade() {
-    if !before::works_here() {
-        return;
+/// A session that connects all the time to what its policy allows.
+struct Steady {
+    shell: Shell,
+    stop: PathBuf,
+}
+
+impl Steady {
+    fn begin(daemon: &Daemon) -> Self {
+        let run = daemon.agent(["run", "--policy", "upgrade", "--name", "steady"]);
+        let mut shell = Shell::run_by(daemon, run).unwrap();
+        let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let stop = daemon.dir().join("stop");
+        let line = format!(
+            "good=0 bad=0; until [ -e {} ]; do if {} {} | grep -q '\"ok\":true'; then good=$((good+1)); else \
+             bad=$((bad+1)); fi; done; echo done $good $bad",
+            stop.display(),
+            probe.display(),
+            Attempt::tcp(ALLOWED, 443).args().join(" ")
+        );
+        shell.tell(&line).unwrap();
+        Self { shell, stop }
     }
+
+    /// Ends it: it got through each time.
+    fn check(mut self) {
+        fs::write(&self.stop, "").unwrap();
+        let done = self.shell.line_with("done ").unwrap();
+        let counts: Vec<u32> = done
+            .split_whitespace()
+            .skip(1)
+            .map(|count| count.parse().unwrap())
+            .collect();
+        assert!(counts[0] > 5 && counts[1] == 0, "{done}");
+    }
+}
+
+/// The requests about what was answered with no.
+fn asked_again(daemon: &Daemon) -> Vec<Value> {
+    let pending = daemon.root(["pending"]).json().unwrap();
+    let pending = pending.as_array().unwrap().iter();
+    let about = pending.filter(|one| one["destination"]["address"] == SAID_NO);
+    about.cloned().collect()
+}
+
+#[test]
+fn the_version_before_is_upgraded_and_comes_back() {
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
     let mut daemon = lived::prepared(&network);
     start_before(&mut daemon);
     let mut lived = Lived::begin(&daemon);
+    let steady = Steady::begin(&daemon);
     let before = programs(&daemon);
-    daemon.kill().unwrap();
-    lived.take_over_its_files(&daemon);
+    lived.goes_on(&daemon);
+    daemon.stop().unwrap();
 
-    daemon.start().unwrap();
+    start_today(&mut daemon);
     assert_eq!(last_start(&daemon), "replaced");
-    let today = programs(&daemon);
-    assert!(
-        today.iter().all(|id| !before.contains(id)),
-        "{before:?} {today:?}"
-    );
     daemon
         .wait_for_log("replaced the programs of build")
         .unwrap();
+    let today = programs(&daemon);
+    assert!(today.iter().all(|id| !before.contains(id)));
     lived.goes_on(&daemon);
-    daemon.kill().unwrap();
+    let mut asks = Shell::start(&daemon, "upgrade").unwrap();
+    assert!(!asks.reaches(&Attempt::tcp(SAID_NO, 443)).unwrap());
+    eventually("it is asked", || asked_again(&daemon).len() == 1).unwrap();
+    let request = asked_again(&daemon)[0]["id"].clone();
+    daemon
+        .root(["deny", request.as_str().unwrap()])
+        .json()
+        .unwrap();
+    let mut still_no = |daemon: &Daemon| {
+        assert!(!asks.reaches(&Attempt::tcp(SAID_NO, 443)).unwrap());
+        assert!(asked_again(daemon).is_empty());
+    };
+    still_no(&daemon);
+    let programs_before = before::programs(&daemon);
+    is_asked_by_the_other(&mut daemon, Some(programs_before));
+    daemon.stop().unwrap();
 
+    what_it_does_not_know_keeps_it_from_starting(&mut daemon);
+    lived.is_guarded();
+
+    // It takes what is pinned for its own.
     start_before(&mut daemon);
     assert_eq!(last_start(&daemon), "replaced");
     assert!(programs(&daemon).iter().all(|id| !today.contains(id)));
     lived.goes_on(&daemon);
+    still_no(&daemon);
+    is_asked_by_the_other(&mut daemon, None);
+    daemon.kill().unwrap();
+
+    start_today(&mut daemon);
+    assert_eq!(last_start(&daemon), "replaced");
+    lived.goes_on(&daemon);
+    still_no(&daemon);
     daemon.kill().unwrap();
 
     // The same again adopts, and changes no program.
-    start_before(&mut daemon);
+    start_today(&mut daemon);
     assert_eq!(last_start(&daemon), "adopted");
     lived.goes_on(&daemon);
+    steady.check();
     daemon.stop().unwrap();
     lived.check(&network, &production);
+    assert!(production.reached_at(SAID_NO, 443).unwrap().is_empty());
+    let outside = Attempt::tcp(SAID_NO, 443).outside(network.dev(), AGENT);
+    assert!(outside.unwrap().ok);
+}
+
+/// With settings that came later the version before does not start.
+fn what_it_does_not_know_keeps_it_from_starting(daemon: &mut Daemon) {
+    daemon.use_programs(Some(before::programs(daemon)));
+    let settings = fs::read_to_string(daemon.config()).unwrap();
+    for (key, text) in [
+        ("strict", "strict = true\n"),
+        ("run_as_root", "run_as_root = true\n"),
+        ("on_request", "on_request = [\"/bin/true\"]\n"),
+        ("approve", "approve = { polkit = true }\n"),
+    ] {
+        // Before the tables, if it is none.
+        daemon.write_config(&format!("{text}{settings}")).unwrap();
+        let refused = daemon.guardd().unwrap().output().unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert_eq!(refused.status.code(), Some(2), "{said}");
+        assert!(said.contains(&format!("unknown field `{key}`")), "{said}");
+    }
+    daemon.write_config(&settings).unwrap();
+}
+
+/// What each version's `guard` has to say of the other's guardd.
+fn is_asked_by_the_other(daemon: &mut Daemon, other: Option<PathBuf>) {
+    daemon.use_programs(other);
+    for verb in ["status", "sessions", "holes", "pending"] {
+        daemon.root([verb]).json().unwrap();
+    }
 }
 
 #[test]
 fn a_half_made_upgrade_is_finished_by_whoever_comes() {
-    if !before::works_here() {
-        return;
-    }
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
     let mut daemon = lived::prepared(&network);
@@ -97,6 +205,7 @@ fn a_half_made_upgrade_is_finished_by_whoever_comes() {
     let before = programs(&daemon);
     daemon.kill().unwrap();
     // Killed in the middle, today's guardd leaves programs of both. The old one takes none of them for its own.
+    daemon.use_programs(None);
     let today = daemon.guardd().unwrap();
     let ended = Stepped::start(&daemon, &today, Some(20))
         .unwrap()
@@ -108,72 +217,46 @@ fn a_half_made_upgrade_is_finished_by_whoever_comes() {
     daemon
         .wait_for_log("finished what a guardd was killed over")
         .unwrap();
-    assert!(programs(&daemon).iter().all(|id| !before.contains(id)));
-    let links = fs::read_dir(daemon.pin_dir().join("live"))
-        .unwrap()
-        .flatten();
-    let links = links.filter(|pin| pin.file_name().to_string_lossy().starts_with("link_"));
-    assert_eq!(links.count(), 6);
+    let now = programs(&daemon);
+    assert!(now.iter().all(|id| !before.contains(id)));
+    assert_eq!(before::links(&daemon), now.len());
     lived.goes_on(&daemon);
     daemon.stop().unwrap();
     lived.check(&network, &production);
 }
 
 #[test]
-fn pins_that_it_would_misread_are_left_as_they_are() {
-    if !before::works_here() {
-        return;
-    }
+fn a_policy_that_the_version_before_cannot_read_stays_in_force() {
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
     let mut daemon = lived::prepared(&network);
-    start_before(&mut daemon);
-    let mut lived = Lived::begin(&daemon);
-    let before = programs(&daemon);
-    daemon.kill().unwrap();
-    set_version(&daemon, 1);
-    let pins = pins(&daemon);
-    let refused = daemon.guardd().unwrap().output().unwrap();
-    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert_eq!(refused.status.code(), Some(2), "{said}");
-    for word in [
-        "layout version 1, this guardd has 2",
-        "end the sessions",
-        "guardd teardown",
-    ] {
-        assert!(said.contains(word), "{word}: {said}");
-    }
-    assert_eq!(self::pins(&daemon), pins);
-    lived.is_guarded();
-    // The one that made them still can.
-    set_version(&daemon, guard_common::ABI);
-    start_before(&mut daemon);
-    assert_eq!(last_start(&daemon), "adopted");
-    assert_eq!(programs(&daemon), before);
-    lived.goes_on(&daemon);
+    daemon.write_policy("later", &lived::later()).unwrap();
+    start_today(&mut daemon);
+    let mut shell = Shell::start(&daemon, "later").unwrap();
+    let mut is_guarded = || {
+        assert!(shell.reaches(&Attempt::tcp(ALLOWED, 443)).unwrap());
+        assert!(!shell.reaches(&Attempt::tcp(ASKED, 443)).unwrap());
+    };
+    is_guarded();
+    let run = |daemon: &Daemon| {
+        let run = ["run", "--policy", "later", "--", "true"];
+        daemon.agent(run).run().unwrap()
+    };
+    run(&daemon).success().unwrap();
     daemon.stop().unwrap();
-    lived.check(&network, &production);
-}
 
-fn set_version(daemon: &Daemon, version: u64) {
-    let pin = daemon.pin_dir().join("live/meta");
-    let map = Map::from_map_data(MapData::from_pin(pin).unwrap()).unwrap();
-    let mut meta: Array<_, u64> = map.try_into().unwrap();
-    meta.set(meta::ABI, version, 0).unwrap();
-}
+    start_before(&mut daemon);
+    is_guarded();
+    let refused = run(&daemon);
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("unix"), "{refused:?}");
+    daemon.stop().unwrap();
 
-/// What is pinned, by name and inode.
-fn pins(daemon: &Daemon) -> Vec<(String, u64)> {
-    use std::os::unix::fs::MetadataExt as _;
-    let pins = fs::read_dir(daemon.pin_dir().join("live"))
-        .unwrap()
-        .flatten();
-    let mut pins: Vec<_> = pins
-        .map(|pin| {
-            let name = pin.file_name().to_string_lossy().into_owned();
-            (name, pin.metadata().unwrap().ino())
-        })
-        .collect();
-    pins.sort();
-    pins
+    start_today(&mut daemon);
+    is_guarded();
+    run(&daemon).success().unwrap();
+    daemon.stop().unwrap();
+    assert!(production.reached_at(ASKED, 443).unwrap().is_empty());
+    let outside = Attempt::tcp(ASKED, 443).outside(network.dev(), AGENT);
+    assert!(outside.unwrap().ok);
 }
