@@ -166,7 +166,7 @@ impl<'n> Scene<'n> {
     }
 }
 
-/// An attempt that may wait for guardd to look.
+/// An attempt that may wait for guardd to look, which takes ten seconds at most. It gives up before its shell is given up.
 pub(crate) fn tcp(to: &str, port: u16) -> Attempt {
-    Attempt::tcp(to, port).timeout(patience(PATIENCE))
+    Attempt::tcp(to, port).timeout(patience(PATIENCE) / 3)
 }

@@ -143,14 +143,7 @@ impl Notifier {
     /// Finds out what became of the questions that do not wait any more.
     fn look_for_gone(&mut self) {
         let waits = |id: &String| self.waiting.iter().any(|request| request.id == *id);
-        // What a button has answered does not wait any more before it is known here what came of that, which takes the
-        // question's place.
-        let is_open = |shown: &Shown| shown.answered && shown.notification.is_some();
-        let gone = self.shown.iter();
-        let gone: Vec<_> = gone
-            .filter(|(id, shown)| !waits(id) && !is_open(shown))
-            .map(|(id, _)| id.clone())
-            .collect();
+        let gone: Vec<_> = self.shown.keys().filter(|id| !waits(id)).cloned().collect();
         for request in gone {
             let Some(shown) = self.shown.remove(&request) else {
                 continue;
