@@ -17,7 +17,7 @@ use super::qmp::Qmp;
 const READY: &str = "@vm ready";
 const DONE: &str = "@vm done ";
 /// How long a machine may take until it is ready.
-pub(super) const BOOT: Duration = Duration::from_secs(180);
+pub(super) const BOOT: Duration = Duration::from_secs(300);
 /// How long qemu may take to make its sockets.
 const START: Duration = Duration::from_secs(20);
 

@@ -83,6 +83,9 @@ pub(crate) struct VmArgs {
     /// Only this kind of machine
     #[arg(long, value_enum, value_name = "KIND")]
     machine: Option<Kind>,
+    /// Only what `cargo xtask test --gate` runs in machines
+    #[arg(long, conflicts_with_all = ["cold", "kernel", "list", "machine", "resume", "shard", "shell", "tests", "write"])]
+    gate: bool,
     /// How many machines run at once [default: one for each processor]
     #[arg(long, value_name = "N")]
     jobs: Option<usize>,
@@ -187,6 +190,14 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     }
     if args.shell {
         return open_shell(args);
+    }
+    if args.gate {
+        Tests::build()?;
+        let timings = Timings::begin();
+        let outcome = gate(&timings)?;
+        timings.end()?;
+        outcome.print();
+        return Ok(verdict(&outcome));
     }
     let mut cells = plan::cells(&suites, &args.kernels(), args.machine);
     ensure!(

@@ -20,7 +20,7 @@ use super::suites::{ALONE, Kind, LIMIT, Suite};
 use crate::test::outcome::Flaky;
 
 /// How long the package may take to be installed.
-const INSTALL: Duration = Duration::from_secs(180);
+const INSTALL: Duration = Duration::from_secs(300);
 /// How much longer than it may take a suite is waited for, until the machine counts as broken.
 const SLACK: Duration = Duration::from_secs(60);
 /// Tests at once: many wait for something to end by itself.
