@@ -18,11 +18,9 @@ const DENY_VERSION: &str = "0.20.2";
 /// Which of these found something.
 pub(crate) fn lint() -> Result<()> {
     let timings = Timings::begin();
-    let dependencies = dependencies::restore()?;
+    dependencies::restore()?;
     timings.stage("the kernel half", build::prepare)?;
-    let done = checks(&timings);
-    drop(dependencies);
-    done
+    checks(&timings)
 }
 
 /// The same of what is prepared.

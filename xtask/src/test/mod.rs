@@ -5,7 +5,7 @@ mod nextest;
 pub(crate) mod outcome;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Result, ensure};
 use clap::Args;
@@ -120,7 +120,7 @@ fn ran(
 ) -> Result<Outcome> {
     if selection.has_suites()? {
         // It tells what this kernel lacks, once and not with each test.
-        run(&mut std::process::Command::new(build::tested().join("guard-lab")).arg("fit"))?;
+        run(Command::new(build::tested().join("guard-lab")).arg("fit"))?;
     }
     let mut env: Vec<_> = env
         .iter()
