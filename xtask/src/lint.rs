@@ -23,13 +23,16 @@ pub(crate) fn lint() -> Result<()> {
     checks(&timings)
 }
 
+/// One of them.
+type Check = fn() -> Result<()>;
+
 /// The same of what is prepared.
 ///
 /// # Errors
 ///
 /// As [`lint`].
 pub(crate) fn checks(timings: &Timings) -> Result<()> {
-    let checks: [(&str, fn() -> Result<()>); 5] = [
+    let checks: [(&str, Check); 5] = [
         ("format", format),
         ("licences and sources of dependencies", deny),
         ("alerts for Prometheus", alerts),
