@@ -38,7 +38,7 @@ fn the_package_of_the_version_before_is_upgraded_and_comes_back() {
     let network = Network::new().unwrap();
     let production = Production::start(&network).unwrap();
     fs::create_dir_all(network.tag().dir()).unwrap();
-    let before = before::package(network.tag().dir());
+    let before = before::package(&network.tag().dir());
     assert_eq!(version_of(&before), before::VERSION);
     succeeds(&mut machine::install(&before));
     machine.write_policy("asks", POLICY);
