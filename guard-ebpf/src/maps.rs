@@ -109,7 +109,7 @@ static REFUSED: LruHashMap<RefusedKey, u64, 16384> = LruHashMap::new();
 
 /// What is noted of a socket that waits. Written here.
 #[btf_map]
-static HOLDING: SocketStorage<HoldState, NO_PREALLOC> = SocketStorage::new();
+static HOLDS: SocketStorage<HoldState, NO_PREALLOC> = SocketStorage::new();
 
 /// Where listeners on this machine lead, by their tickets. Written by guardd; the one that nothing has connected to for
 /// longest goes, and is looked at again.
@@ -240,7 +240,7 @@ pub(crate) fn turned() -> *mut c_void {
 /// The map of [`HoldState`] that [`kernel::socket_storage`] takes.
 #[inline(always)]
 pub(crate) fn holding() -> *mut c_void {
-    ptr::from_ref(&HOLDING).cast_mut().cast()
+    ptr::from_ref(&HOLDS).cast_mut().cast()
 }
 
 /// Notes that a session has made an MPTCP socket.

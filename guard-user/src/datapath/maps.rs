@@ -31,7 +31,7 @@ pub(super) const NAMES: [&str; 22] = [
     "PATIENCE",
     "HELD",
     "REFUSED",
-    "HOLDING",
+    "HOLDS",
     "RELAYS",
     "FOLLOWED",
     "NEAR",
