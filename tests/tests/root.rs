@@ -198,7 +198,9 @@ fn it_asks_guardd_as_others_do_and_starts_sessions_that_are_narrower() {
     let report = shell.line_with("\"ok\"").unwrap();
     assert!(report.contains("EPERM"), "{report}");
     assert_ne!(
-        shell.status_of(&format!("{guard} open {DENIED} --all-ports")).unwrap(),
+        shell
+            .status_of(&format!("{guard} open {DENIED} --all-ports"))
+            .unwrap(),
         0
     );
     // The next guardd knows it too.
