@@ -20,7 +20,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use guard_user::proto::Failure;
-use guard_user::session::{Command, Entered, Identity, LaunchError, Outcome, Trust, launch};
+use guard_user::session::{Ask, Command, Entered, Identity, LaunchError, Outcome, Trust, launch};
 
 fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
@@ -91,6 +91,11 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError
         identity,
         environment: vec![("GUARD_SESSION".into(), "s1".into())],
         sockets: None,
+        // Nobody connects for it, so nobody asks.
+        ask: Ask {
+            address: |_, _, _| None,
+            has_open: |_, _, _, _| false,
+        },
         names: guard_user::session::landlock::AbstractNames::Scoped,
     };
     let mut enter = || {
