@@ -301,7 +301,7 @@ fn a_hole_may_be_for_reads_alone() {
         .text
     };
     for verb in [&["approve", id(&request)][..], &["open", V4, "--all-ports"]] {
-        let hole = lab.json(&[&verb[..], &["--read-only"]].concat());
+        let hole = lab.json(&[verb, &["--read-only"]].concat());
         assert_eq!(hole["read_only"], true);
         assert_eq!(lab.json(&["holes"])[0]["read_only"], true);
         assert!(send("GET").contains("200"));
