@@ -135,29 +135,21 @@ fn a_program_that_may_not_be_looked_at_reaches_what_others_reach() {
 }
 
 #[test]
-fn an_ssh_agent_in_a_session_serves_that_session() {
+fn a_server_that_may_not_be_looked_at_serves_its_session_and_no_other() {
     let scene = Scene::new();
-    let mut shell = scene.shell();
-    let home = scene.place("");
-    let line = format!(
-        "cd {home} && ssh-keygen -q -t ed25519 -N '' -f key && eval $(ssh-agent) > /dev/null && ssh-add key && \
-         ssh-add -l; ssh-agent -k > /dev/null"
-    );
-    let added = said(
-        &mut shell,
-        &format!("sh -c \"{}\"", line.replace('$', "\\$")),
-    );
-    assert!(
-        added.contains("Identity added") && added.contains("ED25519"),
-        "{added}"
-    );
-    let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
-    let again = line.replace("key", "other");
-    let done = unguarded.args(["-c", &again]).output().unwrap();
-    assert!(
-        String::from_utf8_lossy(&done.stdout).contains("ED25519"),
-        "{done:?}"
-    );
+    let (mut shell, mut other) = (scene.shell(), scene.shell());
+    let own = scene.place("own");
+    // As ssh-agent and gpg-agent are.
+    shell
+        .tell(&scene.line(&format!("serve_secret {own} &")))
+        .unwrap();
+    shell.line_with("listening").unwrap();
+    for verb in ["connect", "secret"] {
+        let words = format!("{verb} {own}");
+        assert_eq!(scene.inside(&mut other, &words), "EPERM", "{words}");
+        assert_eq!(scene.inside(&mut shell, &words), "ok hi", "{words}");
+        assert_eq!(scene.outside(&words), "ok hi", "{words}");
+    }
 }
 
 #[test]

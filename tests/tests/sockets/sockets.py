@@ -87,6 +87,11 @@ def secret(name, kind="stream"):
     connect(name, kind)
 
 
+def serve_secret(name):
+    secretive()
+    serve(name)
+
+
 def secret_tcp(port):
     secretive()
     say(outcome(lambda: socket.create_connection(("127.0.0.1", int(port))) and "tcp"))
