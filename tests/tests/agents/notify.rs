@@ -220,12 +220,8 @@ fn an_agents_words_are_no_markup_and_a_crowd_of_questions_is_summed_up() {
     let rest = server.next("notify");
     assert!(text(&rest).contains("3 more requests wait"), "{rest}");
     server.press(&shown, "no");
-    // There is room for one more now.
-    let after: Vec<_> = (0..3).map(|_| text(&server.next("notify"))).collect();
-    assert!(
-        after.iter().any(|one| one.contains("2 more requests wait")),
-        "{after:?}"
-    );
+    // There is room for one more now. What came of the answer is told before or after that.
+    while !text(&server.next("notify")).contains("2 more requests wait") {}
 }
 
 /// A policy file that lets a session connect to the bus: else it would not get there.

@@ -26,7 +26,10 @@ fn what_cannot_be_written_down_is_not_done() {
     let _shell = shell(&daemon, AGENT);
     let trail = fs::read(daemon.audit()).unwrap();
     limit_files(&daemon, Some(trail.len() as u64 + 100));
-    let refused = daemon.root(["--json", "open", V4]).run().unwrap();
+    let refused = daemon
+        .root(["--json", "open", V4, "--all-ports"])
+        .run()
+        .unwrap();
     assert_eq!(refused.code(), Some(2), "{refused:?}");
     assert!(refused.stderr.contains("make room"), "{}", refused.stderr);
     let holes = daemon.root(["holes"]).json().unwrap();

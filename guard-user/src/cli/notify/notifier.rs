@@ -143,7 +143,14 @@ impl Notifier {
     /// Finds out what became of the questions that do not wait any more.
     fn look_for_gone(&mut self) {
         let waits = |id: &String| self.waiting.iter().any(|request| request.id == *id);
-        let gone: Vec<_> = self.shown.keys().filter(|id| !waits(id)).cloned().collect();
+        // What a button has answered does not wait any more before it is known here what came of that, which takes the
+        // question's place.
+        let is_open = |shown: &Shown| shown.answered && shown.notification.is_some();
+        let gone = self.shown.iter();
+        let gone: Vec<_> = gone
+            .filter(|(id, shown)| !waits(id) && !is_open(shown))
+            .map(|(id, _)| id.clone())
+            .collect();
         for request in gone {
             let Some(shown) = self.shown.remove(&request) else {
                 continue;
@@ -369,7 +376,11 @@ impl Notifier {
     /// Where to show what came of a pressed button. Where nothing did, the question waits: it can be shown anew.
     fn answered(&mut self, request: &str, is_done: bool) -> Option<u32> {
         match is_done {
-            true => self.shown.get_mut(request)?.notification.take(),
+            true => {
+                // There is room for another one, of which guardd may have told already.
+                self.retry = Some(Instant::now());
+                self.shown.get_mut(request)?.notification.take()
+            }
             false => {
                 let shown = self.shown.remove(request);
                 self.retry = Some(Instant::now() + RETRY);
