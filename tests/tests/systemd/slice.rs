@@ -112,7 +112,10 @@ fn sessions_stay_guarded_when_the_slice_stops() {
     };
     eventually("the session tries", || tries() > 2).unwrap();
     ok("systemctl", &["stop", "guard.slice"]);
-    assert_eq!(state("guardd.service"), "inactive");
+    eventually("guardd has stopped", || {
+        state("guardd.service") == "inactive"
+    })
+    .unwrap();
     let before = tries();
     eventually("the session goes on", || tries() > before + 2).unwrap();
     let sessions = as_user(&["guard", "sessions", "--json"]);
