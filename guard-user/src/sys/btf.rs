@@ -19,8 +19,10 @@ const FUNC: u32 = 12;
 pub struct Btf {
     bytes: Vec<u8>,
     strings: usize,
-    /// Where each type begins, by its id; id 0 is no type.
-    types: Vec<usize>,
+    /// Where each structure begins. Of a hundred and fifty thousand types they are few, and each is asked for by its name.
+    structures: Vec<usize>,
+    /// The id of each function, and where it begins.
+    functions: Vec<(u32, usize)>,
 }
 
 impl Btf {
@@ -39,15 +41,23 @@ impl Btf {
         let begin = usize::try_from(header?.checked_add(types?)?).ok()?;
         let end = begin.checked_add(length? as usize)?;
         let strings = usize::try_from(header?.checked_add(strings?)?).ok()?;
-        let (mut at, mut types) = (begin, vec![0]);
+        let (mut at, mut id) = (begin, 0_u32);
+        let (mut structures, mut functions) = (Vec::new(), Vec::new());
         while at < end {
-            types.push(at);
-            at += TYPE_SIZE + more(word(&bytes, at + 4)?)?;
+            id += 1;
+            let info = word(&bytes, at + 4)?;
+            match kind(info) {
+                STRUCT => structures.push(at),
+                FUNC => functions.push((id, at)),
+                _ => {}
+            }
+            at += TYPE_SIZE + more(info)?;
         }
         (magic == MAGIC).then_some(Self {
             bytes,
             strings,
-            types,
+            structures,
+            functions,
         })
     }
 
@@ -57,7 +67,8 @@ impl Btf {
     ///
     /// `NotFound` where there is no such structure, or it has no such member.
     pub fn member(&self, structure: &str, member: &str) -> io::Result<i32> {
-        let found = self.find(STRUCT, structure).and_then(|(_, at)| {
+        let is_it = |at: &&usize| self.is_named(**at, structure);
+        let found = self.structures.iter().find(is_it).and_then(|at| {
             let count = (word(&self.bytes, at + 4)? & 0xffff) as usize;
             let members = (0..count).map(|index| at + TYPE_SIZE + index * MEMBER_SIZE);
             let mut named = members.filter(|at| self.is_named(*at, member));
@@ -74,17 +85,10 @@ impl Btf {
     ///
     /// `NotFound` where there is none of that name.
     pub fn function(&self, name: &str) -> io::Result<i32> {
-        let found = self.find(FUNC, name);
-        let id = found.and_then(|(id, _)| i32::try_from(id).ok());
+        let is_it = |(_, at): &&(u32, usize)| self.is_named(*at, name);
+        let found = self.functions.iter().find(is_it);
+        let id = found.and_then(|(id, _)| i32::try_from(*id).ok());
         id.ok_or_else(|| absent(name))
-    }
-
-    fn find(&self, kind: u32, name: &str) -> Option<(usize, usize)> {
-        let mut types = self.types.iter().copied().enumerate().skip(1);
-        types.find(|(_, at)| {
-            let is_kind = |info: u32| (info >> 24) & 0x1f == kind;
-            word(&self.bytes, at + 4).is_some_and(is_kind) && self.is_named(*at, name)
-        })
     }
 
     /// Whether the name at the beginning of a record is this one.
@@ -96,6 +100,10 @@ impl Btf {
     }
 }
 
+fn kind(info: u32) -> u32 {
+    (info >> 24) & 0x1f
+}
+
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     let bytes = bytes.get(at..at.checked_add(4)?)?;
     Some(u32::from_ne_bytes(bytes.try_into().ok()?))
@@ -104,7 +112,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 /// How many bytes follow a `struct btf_type`, by its `info`.
 fn more(info: u32) -> Option<usize> {
     let count = (info & 0xffff) as usize;
-    Some(match (info >> 24) & 0x1f {
+    Some(match kind(info) {
         // PTR, FWD, TYPEDEF, VOLATILE, CONST, RESTRICT, FUNC, FLOAT, TYPE_TAG
         2 | 7..=12 | 16 | 18 => 0,
         // INT, VAR, DECL_TAG
