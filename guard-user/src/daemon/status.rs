@@ -4,6 +4,7 @@ use super::{slice, state::State};
 use crate::{
     datapath::DatapathError,
     proto::{AuditStatus, PolicyStatus, Status},
+    sys::release::release,
 };
 
 impl State {
@@ -62,10 +63,4 @@ impl State {
         });
         statuses.collect()
     }
-}
-
-/// The kernel's release, as `uname -r` prints it.
-fn release() -> String {
-    let name = rustix::system::uname();
-    name.release().to_string_lossy().into_owned()
 }

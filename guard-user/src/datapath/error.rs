@@ -2,7 +2,10 @@
 
 use std::{error::Error, fs, io, path::PathBuf};
 
-use crate::proto::{Failure, HookStatus};
+use crate::{
+    proto::{Failure, HookStatus},
+    sys::release::{release, version},
+};
 
 /// Why the kernel half could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -246,18 +249,6 @@ fn kernel_needed(release: &str) -> String {
              later is needed, with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF"
         ),
     }
-}
-
-/// The first two numbers of a release such as `6.1.0-17-amd64`.
-fn version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
-}
-
-/// The kernel's release, as `uname -r` prints it.
-fn release() -> String {
-    let name = rustix::system::uname();
-    name.release().to_string_lossy().into_owned()
 }
 
 /// An error and all of its causes in one line.

@@ -22,6 +22,7 @@ pub mod patient;
 pub mod pidfd;
 pub mod process;
 pub mod readiness;
+pub mod release;
 pub mod scopes;
 pub mod signal;
 pub mod sock_destroy;

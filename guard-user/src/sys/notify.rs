@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, AsRawFd as _, FromRawFd as _, OwnedFd};
 use libc::{c_int, c_ulong, sock_filter, sock_fprog};
 use rustix::ioctl::{Opcode, opcode};
 
+use super::release::is_at_least;
+
 /// `AUDIT_ARCH_*` of linux/audit.h, of the architecture that this was built for.
 #[cfg(target_arch = "x86_64")]
 const ARCH: u32 = 0xc000_003e;
@@ -30,6 +32,11 @@ const RECEIVE: Opcode = opcode::read_write::<libc::seccomp_notif>(MAGIC, 0);
 const SEND: Opcode = opcode::read_write::<libc::seccomp_notif_resp>(MAGIC, 1);
 const IS_VALID: Opcode = opcode::write::<u64>(MAGIC, 2);
 const ADD_DESCRIPTOR: Opcode = opcode::write::<libc::seccomp_notif_addfd>(MAGIC, 3);
+const SET_FLAGS: Opcode = opcode::write::<u64>(MAGIC, 4);
+
+/// `SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP`: whoever wakes the other side is about to sleep, so that side may run where it ran.
+/// Linux 6.6
+const SYNC_WAKE_UP: usize = 1;
 
 /// A call that waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,11 +120,26 @@ impl Listener {
         &self.0
     }
 
+    /// Has caller and listener take turns on one processor, where the kernel can: a call that is only let go takes 9 µs then
+    /// in place of 44, if the thread that receives it answers it. Elsewhere all works as before, more slowly.
+    pub fn take_turns(&self) {
+        // The flags are the argument, and no address of them.
+        // SAFETY: the kernel reads nothing through it.
+        let flags = AddressOf(std::ptr::without_provenance_mut(SYNC_WAKE_UP));
+        let _ = self.control(SET_FLAGS, flags);
+    }
+
+    /// Whether [`Self::receive`] ends where nobody is left who could call. Linux 6.11; before, it waits for ever.
+    #[must_use]
+    pub fn ends_by_itself() -> bool {
+        is_at_least((6, 11))
+    }
+
     /// The next call; waits for one.
     ///
     /// # Errors
     ///
-    /// The system's: `ENOENT` where the caller has ended meanwhile.
+    /// The system's: `ENOENT` where the caller has ended meanwhile, or nobody is left.
     pub fn receive(&self) -> io::Result<Waiting> {
         // SAFETY: any bytes make a notification, and zeroes are what the kernel wants to find.
         let mut found: libc::seccomp_notif = unsafe { std::mem::zeroed() };
