@@ -377,16 +377,16 @@ fn processes_outside_get_no_signal_where_the_kernel_judges_that() {
     }
     assert!(scene.outside(&words).starts_with("ok sent"));
     assert!(!outside.wait().unwrap().success());
-    // Its own it may, and those of a session inside it.
-    let own = "sleep 60 & KILL";
-    let own = own.replace("KILL", &scene.line("signal $! 0"));
+    // Its own it may, and those of a session inside it. What is left would be waited for at the end.
+    let own = format!("sleep 60 & {}; kill $!", scene.line("signal $! 0"));
     assert_eq!(said(&mut shell, &own), "ok sent ok sent");
     let policy = scene.place("inner.toml");
     fs::write(&policy, POLICY.replace("open", "inner")).unwrap();
     let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
     let file = scene.place("pid");
     let within = format!(
-        "{} run --quiet --policy {policy} -- sh -c 'echo $$ > {file}; exec sleep 60' & sleep 3; {}",
+        "{} run --quiet --policy {policy} -- sh -c 'echo $$ > {file}; exec sleep 60' & \
+         until test -s {file}; do sleep 0.1; done; {}; kill $!",
         guard.display(),
         scene.line(&format!("signal $(cat {file}) 0")),
     );
