@@ -25,6 +25,15 @@ pub fn is_slow() -> bool {
     *SLOWER > 1
 }
 
+/// The environment variable by which the gate asks for what it has the time for, of what goes through very many steps.
+pub const SAMPLED: &str = "GUARD_LAB_SAMPLED";
+
+/// Whether some of very many steps will do: another run goes through all of them.
+#[must_use]
+pub fn is_sampled() -> bool {
+    env::var_os(SAMPLED).is_some()
+}
+
 static SLOWER: LazyLock<u32> = LazyLock::new(|| {
     let slower = env::var(SLOWNESS).ok().and_then(|n| n.parse().ok());
     slower.unwrap_or(1).max(1)

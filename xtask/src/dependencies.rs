@@ -121,8 +121,9 @@ fn has_compiled() -> bool {
 
 /// The compiler, the versions and features, the profile, and what else cargo's fingerprints are made from.
 fn key() -> Result<String> {
-    let file =
-        |name: &str| fs::read(root().join(name)).with_context(|| format!("cannot read {name}"));
+    let file = |name: &str| {
+        fs::read_to_string(root().join(name)).with_context(|| format!("cannot read {name}"))
+    };
     let told: BTreeSet<_> = env::vars_os()
         .filter(|(name, _)| {
             let name = name.to_string_lossy();
@@ -131,10 +132,25 @@ fn key() -> Result<String> {
         .collect();
     cache::key(&[
         read(Command::new("rustc").arg("-vV"))?.into_bytes(),
-        file("Cargo.lock")?,
-        file("Cargo.toml")?,
+        of_others(&file("Cargo.lock")?).into_bytes(),
+        without_version(&file("Cargo.toml")?).into_bytes(),
         format!("{told:?}").into_bytes(),
     ])
+}
+
+/// Of a lock file, what does not come from this workspace: that has no source. Its version changes with each release, and
+/// what it depends on stays compiled.
+fn of_others(lock: &str) -> String {
+    let packages = lock.split("[[package]]");
+    let others = packages.filter(|package| package.contains("\nsource = "));
+    others.collect()
+}
+
+/// The workspace's manifest without the workspace's own version.
+fn without_version(manifest: &str) -> String {
+    let lines = manifest.lines();
+    let lines = lines.filter(|line| !line.starts_with("version = "));
+    lines.map(|line| format!("{line}\n")).collect()
 }
 
 /// Unpacks an archive whole, and only then puts what is in it in place.
@@ -245,6 +261,26 @@ fn stem(name: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_version_of_this_workspace_leaves_the_key_alone() {
+        let lock = |own: &str, other: &str| {
+            format!(
+                "version = 4\n\n[[package]]\nname = \"guard-user\"\nversion = \"{own}\"\n\n[[package]]\nname = \"serde\"\n\
+                 version = \"{other}\"\nsource = \"registry\"\n"
+            )
+        };
+        assert_eq!(of_others(&lock("1", "2")), of_others(&lock("3", "2")));
+        assert_ne!(of_others(&lock("1", "2")), of_others(&lock("1", "3")));
+        let manifest = |own: &str, serde: &str| {
+            format!(
+                "[workspace.package]\nversion = \"{own}\"\n\n[workspace.dependencies]\nserde = {{ version = \"{serde}\" }}\n"
+            )
+        };
+        let key = |own, serde| without_version(&manifest(own, serde));
+        assert_eq!(key("1", "2"), key("3", "2"));
+        assert_ne!(key("1", "2"), key("1", "3"));
+    }
 
     #[test]
     fn what_is_ours_is_told_by_its_name() -> Result<()> {

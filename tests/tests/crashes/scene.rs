@@ -4,7 +4,8 @@ use std::process::Command;
 
 use guard_lab::steps::Ended;
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Shell, Stepped, bins, eventually, is_slow,
+    AGENT, Attempt, Daemon, Network, Production, Shell, Stepped, bins, eventually, is_sampled,
+    is_slow,
 };
 
 use crate::crashes::inventory::{self, Inventory};
@@ -182,8 +183,8 @@ impl<'n> Scene<'n> {
     }
 }
 
-/// Which steps of an operation a test has the time for in an emulated machine, where each takes ten seconds; elsewhere
-/// it has it for all.
+/// Which steps of an operation a test has the time for in an emulated machine, where each takes ten seconds, and in the gate;
+/// elsewhere it has it for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Which {
     /// Some of all.
@@ -215,20 +216,23 @@ pub(crate) fn at_each_step(
     whole.steps
 }
 
-/// So many in an emulated machine.
-const AT_MOST: usize = 6;
+/// So many in an emulated machine, and in the gate.
+const EMULATED: usize = 6;
+const SAMPLED: usize = 20;
 
 fn chosen(which: Which, whole: &Ended) -> Vec<usize> {
     let kinds = whole.kinds();
-    if !is_slow() {
-        return (1..=kinds.len()).collect();
-    }
+    let at_most = match (is_slow(), is_sampled()) {
+        (true, _) => EMULATED,
+        (false, true) => SAMPLED,
+        (false, false) => return (1..=kinds.len()).collect(),
+    };
     let all = which == Which::All;
     let is_edge =
         |at: usize| !kinds[..at].contains(&kinds[at]) || !kinds[at + 1..].contains(&kinds[at]);
     let steps = (0..kinds.len()).filter(|at| all || is_edge(*at));
     let steps: Vec<_> = steps.map(|at| at + 1).collect();
-    let apart = steps.len().div_ceil(AT_MOST);
+    let apart = steps.len().div_ceil(at_most);
     steps.into_iter().step_by(apart).collect()
 }
 

@@ -1,10 +1,12 @@
 //! `cargo xtask test --gate`: what a change passes through.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use super::nextest::Selection;
 use super::outcome::Outcome;
-use super::{obtain_clients, ran};
+use super::{SAMPLED, obtain_clients, ran};
 use crate::timings::Timings;
 use crate::{build, dependencies, lab, lint, vm};
 
@@ -26,7 +28,7 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
     let selection = Selection::default();
     let clients = obtain_clients(timings, &selection)?;
     // Not beside each other: emulated machines take all processors, and what waits on either side waits for long.
-    outcome += ran(timings, &selection, clients, &[])?;
+    outcome += ran(timings, &selection, clients, &[(SAMPLED, Path::new("1"))])?;
     outcome += timings.stage("machines", || vm::gate(timings))?;
     Ok(outcome)
 }

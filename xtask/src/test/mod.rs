@@ -19,6 +19,8 @@ use outcome::Outcome;
 /// The environment variables by which the lab finds what `cargo xtask` has built and obtained: `guard_lab::bins`.
 const PROGRAMS: &str = "GUARD_BIN_DIR";
 const CLIENTS: &str = "GUARD_CLIENTS";
+/// The same by which it asks for some of very many steps: `guard_lab::is_sampled`.
+const SAMPLED: &str = "GUARD_LAB_SAMPLED";
 
 /// `cargo xtask test`
 #[derive(Args)]
