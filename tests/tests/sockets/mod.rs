@@ -393,6 +393,19 @@ fn processes_outside_get_no_signal_where_the_kernel_judges_that() {
     assert_eq!(said(&mut shell, &within), "ok sent ok sent");
 }
 
+/// There is one listener in a chain of filters, and where the kernel does not judge it is the guard's.
+#[test]
+fn who_supervises_by_seccomp_cannot_where_the_guard_does() {
+    let scene = Scene::new();
+    assert_eq!(scene.outside("supervise"), "ok listens");
+    let mut shell = scene.shell();
+    let wanted = match scene.kernel_judges() {
+        true => "ok listens",
+        false => "EBUSY",
+    };
+    assert_eq!(scene.inside(&mut shell, "supervise"), wanted);
+}
+
 #[test]
 fn a_session_inside_a_session_reaches_its_own_only() {
     let scene = Scene::new();

@@ -190,6 +190,28 @@ def give_connected(name, port):
         other.recv(1)
 
 
+def supervise():
+    """A filter with a listener, as sandboxes install that answer the system calls of what runs in them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    class Program(ctypes.Structure):
+        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+    # BPF_RET | BPF_K, SECCOMP_RET_ALLOW
+    allow = (0x06).to_bytes(2, sys.byteorder) + bytes(2) + (0x7FFF0000).to_bytes(4, sys.byteorder)
+    no_new_privs, set_filter, new_listener, seccomp = 38, 1, 8, {"x86_64": 317, "aarch64": 277}[os.uname().machine]
+
+    def install():
+        program = Program(1, allow)
+        zero = ctypes.c_ulong(0)
+        assert libc.prctl(no_new_privs, ctypes.c_ulong(1), zero, zero, zero) == 0
+        if libc.syscall(seccomp, ctypes.c_long(set_filter), ctypes.c_long(new_listener), ctypes.byref(program)) < 0:
+            raise OSError(ctypes.get_errno(), "seccomp")
+        return "listens"
+
+    say(outcome(install))
+
+
 def signal(pid, number="15"):
     """Sends a signal in each of two ways."""
     import signal
