@@ -357,6 +357,9 @@ pub struct Session {
     /// The processes that go on without the command, 16 at most; empty while that runs.
     #[serde(default)]
     pub left: Vec<LeftProcess>,
+    /// The session that it was started in; null where a person started it.
+    #[serde(default)]
+    pub parent: Option<String>,
 }
 
 /// A process that a command has left behind.
@@ -388,7 +391,7 @@ pub struct Request {
     pub id: String,
     /// Whose attempt it was.
     pub session: String,
-    /// The session's policy.
+    /// The policy that stops it: of a session inside another the outermost one that does.
     pub policy: String,
     /// The user's name.
     pub user: String,
@@ -406,8 +409,11 @@ pub struct Request {
     pub rule: Option<String>,
     /// That rule's reason.
     pub reason: Option<String>,
-    /// `confirm` or `read-only`.
+    /// `confirm` or `read-only`: the strictest of the chain.
     pub verdict: String,
+    /// What each policy says of it, the outermost first.
+    #[serde(default)]
+    pub chain: Vec<ChainLink>,
     /// Whether a connection waits for the answer.
     pub held: bool,
     /// When it was first tried.
@@ -440,6 +446,21 @@ pub struct Request {
     /// What was connected to, where that is a port of this machine that leads to the destination.
     #[serde(default)]
     pub through: Option<Through>,
+}
+
+/// What one policy of a session's chain says of a request: its own, or one of those around it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainLink {
+    /// The session that the policy is of.
+    pub session: String,
+    /// The policy. Of a session inside another its name, its rule and its reason are that one's own words.
+    pub policy: String,
+    /// The rule; null where the policy's default decides.
+    pub rule: Option<String>,
+    /// `allow`, `confirm` or `read-only`.
+    pub verdict: String,
+    /// The rule's reason.
+    pub reason: Option<String>,
 }
 
 /// A listener on this machine that leads elsewhere.

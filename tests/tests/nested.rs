@@ -113,6 +113,173 @@ fn a_person_is_shown_their_own_rule_and_not_the_agents() {
     assert_eq!(pending[0]["reason"], "real users", "{pending}");
 }
 
+const READS: &str = r#"
+version = 1
+name = "reads"
+default = "allow"
+
+[[rule]]
+name = "photos"
+to = ["192.0.2.0/24"]
+action = "read-only"
+reason = "production photo server"
+
+[[rule.http]]
+method = ["DELETE"]
+action = "deny"
+"#;
+
+/// What the agent brings: milder words, and a stricter verdict.
+const BRINGS: &str = r#"
+version = 1
+name = "staging"
+default = "allow"
+
+[[rule]]
+name = "copy"
+to = ["192.0.2.0/24"]
+action = "confirm"
+reason = "staging copy, nobody uses it"
+"#;
+
+/// The methods that reached production.
+fn methods(production: &Production<'_>) -> Vec<String> {
+    let reached = production.reached().unwrap();
+    let requests = reached.iter().filter(|one| one.kind == "http");
+    let method = |record: &Value| record["method"].as_str().unwrap().to_owned();
+    requests.map(|one| method(&one.record)).collect()
+}
+
+#[test]
+fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() {
+    let network = Network::new().unwrap();
+    let production = Production::launch(&network, &[8080], &[], true).unwrap();
+    let daemon = Daemon::in_network(&network)
+        .policy("reads", READS)
+        .policy("open", OPEN)
+        .start()
+        .unwrap();
+    let url = format!("http://{V4}:8080/api/jobs");
+    let curl =
+        |method: &str| format!("curl -s -m 20 -o /dev/null -w '%{{http_code}}' -X {method} {url}");
+    let outside = network
+        .dev()
+        .command_as(AGENT, "sh")
+        .args(["-c", &curl("PUT")])
+        .output();
+    assert_eq!(outside.unwrap().stdout, b"200");
+
+    let guard = program(&daemon, "guard");
+    let inner = daemon.write_for_agents("staging", BRINGS).unwrap();
+    let middle = daemon.write_for_agents("open", OPEN).unwrap();
+    // Three deep: what a session in between allows changes nothing.
+    let nested = format!(
+        "{guard} run --policy {} -- {guard} run --name mine --policy {} -- sh",
+        middle.display(),
+        inner.display()
+    );
+    let run = daemon.agent(["run", "--policy", "reads", "--", "sh", "-c", &nested]);
+    let mut agent = run.spawn().unwrap();
+    let mut sends = |method: &str| {
+        agent
+            .write(&format!("echo \"status $({})\"\n", curl(method)))
+            .unwrap();
+        let line = agent.line_with("status ", PATIENCE).unwrap();
+        line.trim().trim_start_matches("status ").to_owned()
+    };
+    assert_eq!(sends("GET"), "000");
+    let pending = daemon.root(["pending"]).json().unwrap();
+    let request = &pending[0];
+    assert_eq!(request["session"], "s3", "{pending}");
+    let shown = ["policy", "rule", "reason"].map(|key| request[key].as_str().unwrap());
+    assert_eq!(shown, ["reads", "photos", "production photo server"]);
+    let link = |link: &Value| {
+        let text = |key: &str| link[key].as_str().unwrap_or_default().to_owned();
+        [text("session"), text("verdict"), text("rule")].join(" ")
+    };
+    let chain: Vec<_> = request["chain"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(link)
+        .collect();
+    assert_eq!(
+        chain,
+        ["s1 read-only photos", "s2 allow ", "s3 confirm copy"]
+    );
+    let text = daemon.ask(["pending"]).unwrap().stdout;
+    assert!(
+        text.contains("photos (read-only): production photo server"),
+        "{text}"
+    );
+    assert!(text.contains("\"staging copy, nobody uses it\""), "{text}");
+    assert!(text.contains("s3 inside s2 inside s1"), "{text}");
+
+    let id = request["id"].as_str().unwrap();
+    let answer = daemon.ask(["approve", id]).unwrap();
+    assert_eq!(answer.code(), Some(0), "{answer:?}");
+    assert!(
+        answer.stdout.contains("reads only") || answer.stdout.contains("read"),
+        "{answer:?}"
+    );
+    assert_eq!(sends("GET"), "200");
+    for method in ["PUT", "DELETE"] {
+        assert_eq!(sends(method), "403", "{method}");
+    }
+    assert_eq!(
+        methods(&production),
+        ["PUT", "GET"],
+        "the first was sent outside"
+    );
+
+    // Whoever means everything says so, of that session by its id: its name is the agent's.
+    let open = |session: &str| {
+        let ports = ["--ports", "tcp/8080", "--session", session];
+        daemon.root(["open", V4]).args(ports).run().unwrap()
+    };
+    let refused = open("mine");
+    assert_eq!(refused.code(), Some(2));
+    assert!(
+        refused.stderr.contains("s3") && refused.stderr.contains("s1"),
+        "{refused:?}"
+    );
+    open("s3").success().unwrap();
+    assert_eq!(sends("PUT"), "200");
+    let sessions = daemon.root(["sessions"]).json().unwrap();
+    let parents: Vec<_> = sessions
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["parent"].clone())
+        .collect();
+    assert_eq!(parents, [Value::Null, "s1".into(), "s2".into()]);
+    let text = daemon.ask(["sessions"]).unwrap().stdout;
+    assert!(text.contains("s2/s3"), "{text}");
+    agent.write("exit\n").unwrap();
+}
+
+#[test]
+fn what_only_a_session_inside_stops_is_shown_as_its_own_words() {
+    let network = Network::new().unwrap();
+    let daemon = daemon(&network);
+    let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
+    let inner = daemon.write_for_agents("staging", BRINGS).unwrap();
+    let within = format!(
+        "{guard} run --policy {} -- sh -c '{lab} probe tcp {V4} 443; read -r line'",
+        inner.display()
+    );
+    let run = daemon.agent(["run", "--policy", "open", "--", "sh", "-c", &within]);
+    let mut session = run.spawn().unwrap();
+    session.line_with("EPERM", PATIENCE).unwrap();
+    let pending = daemon.root(["pending"]).json().unwrap();
+    assert_eq!(pending[0]["rule"], "copy", "{pending}");
+    let text = daemon.ask(["pending"]).unwrap().stdout;
+    assert!(
+        text.contains("\"copy\" (confirm) of the policy \"staging\" that s2 brought itself"),
+        "{text}"
+    );
+}
+
 #[test]
 fn what_is_inside_uses_up_its_own_share_of_sessions_only() {
     let network = Network::new().unwrap();

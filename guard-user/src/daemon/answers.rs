@@ -1,6 +1,6 @@
 //! A person's answers to requests: written down before they hold.
 
-use guard_common::BootTime;
+use guard_common::{BootTime, SessionId, Verdict};
 use jiff::Timestamp;
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
     state::State,
 };
 use crate::{
-    policy::Prefix,
+    policy::{PortSpec, Prefix},
     proto::{self, LogKind, Terms, moment},
     sys::clock,
 };
@@ -78,7 +78,7 @@ impl State {
         let new = new.transpose()?.map(|number| format!("r{number}"));
         let answered = answered(asked, called, &prefixes);
         let ports = vec![events::ports_of(question)];
-        let grant = self.grant(question.session, prefixes.clone(), ports, terms)?;
+        let grant = self.grant_asked(asked, (prefixes.clone(), ports), terms)?;
         let record = yes(asked, called, &answered, &grant);
         let record = by.told_in(record, &self.users.name(by.who.uid()));
         self.audit.reserve()?;
@@ -96,6 +96,36 @@ impl State {
         self.keep_requests();
         self.look_at_held();
         Ok(opened)
+    }
+
+    /// What a yes opens. A policy of the chain that says `confirm` is answered by it, and one that says `read-only` stays as it
+    /// is: whoever asks from inside that would take it away by a `confirm` of its own.
+    fn grant_asked(
+        &self,
+        asked: &Pending,
+        (prefixes, ports): (Vec<Prefix>, Vec<PortSpec>),
+        terms: &Terms,
+    ) -> Result<Grant, Refusal> {
+        let session = asked.question.session;
+        let grant = self.grant(session, prefixes.clone(), ports.clone(), terms)?;
+        let is_confirmed = asked.shown.verdict == Verdict::Confirm.as_str();
+        if terms.read_only || !grant.can_be_read || !is_confirmed {
+            return Ok(grant);
+        }
+        let reads = Terms {
+            read_only: true,
+            ..*terms
+        };
+        let everything = everything(session, &prefixes, &ports);
+        let mut grant = self
+            .grant(session, prefixes, ports, &reads)
+            .map_err(|refusal| only_reads(refusal, &everything))?;
+        grant.warnings.push(format!(
+            "{} says read-only there, and that stays: reads pass, and what changes something is asked about; to open \
+             everything: {everything}",
+            who_reads(&asked.shown)
+        ));
+        Ok(grant)
     }
 
     /// Answers a request with no.
@@ -219,6 +249,43 @@ impl State {
             None => ids::no_request(id),
         }
     }
+}
+
+/// What opens all of it, whatever the policies say beside `deny`.
+fn everything(session: SessionId, prefixes: &[Prefix], ports: &[PortSpec]) -> String {
+    let to = prefixes.first().map(ToString::to_string);
+    let ports: String = ports
+        .iter()
+        .map(|spec| format!(" --ports {spec}"))
+        .collect();
+    format!(
+        "guard open {}{ports} --session {}",
+        to.unwrap_or_default(),
+        ids::session(session)
+    )
+}
+
+/// Whose policy says `read-only`.
+fn who_reads(shown: &proto::Request) -> String {
+    let says = |link: &&proto::ChainLink| link.verdict == Verdict::ReadOnly.as_str();
+    let link = shown.chain.iter().find(says);
+    link.map_or_else(
+        || "a policy".to_owned(),
+        |link| format!("the policy of {}", link.session),
+    )
+}
+
+/// Nothing can be read there in that way.
+fn only_reads(refusal: Refusal, everything: &str) -> Refusal {
+    let failure = refusal.failure;
+    Refusal::refused(
+        failure.what,
+        format!(
+            "a policy says read-only there, which a yes leaves as it is; {}",
+            failure.why
+        ),
+        format!("open everything, if you mean that: {everything}"),
+    )
 }
 
 /// The record of a yes to a request about connections, by one of the ids that it answers.

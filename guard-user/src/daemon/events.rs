@@ -13,7 +13,7 @@ use super::{
     policies::Judged,
     process::Process,
     requests::{Gathered, Noted, Pending, Question},
-    sessions::is_past,
+    sessions::{Session, is_past},
     state::State,
     tries,
 };
@@ -215,7 +215,9 @@ impl State {
             return Err(ids::no_session(&ids::session(question.session)));
         };
         let (to, protocol, port) = (question.destination, question.protocol, question.port);
-        let Some(judged) = self.policies.judge(&session.chain, to, protocol, port) else {
+        let each = self.policies.judge_each(&session.chain, to, protocol, port);
+        let each = each.filter(|each| !each.is_empty());
+        let Some(each) = each else {
             return Err(ids::no_session(&ids::session(question.session)));
         };
         // A no holds for the sessions that begin inside, too.
@@ -227,10 +229,13 @@ impl State {
             return Ok(Noted::Muted);
         }
         let owner = session.about.uid;
-        let host = self.host_of(&question, &judged);
-        let verdict = self.verdict_behind(&question, &judged);
+        let judged = asked_about(&each);
+        let host = self.host_of(&question, judged);
+        let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
+        let verdict = self.verdict_behind(&question, strictest.unwrap_or(judged));
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
+            chain: chain(session, &each),
             through: self.way_of(&question),
             user: self.users.name(owner),
             pid,
@@ -238,7 +243,7 @@ impl State {
             exe: process.exe,
             command: process.command,
             note,
-            ..draft(&question, at, host, &judged)
+            ..draft(&question, at, host, judged)
         };
         let program = draft.comm.clone();
         let ways = self.tries.note(&question, program.as_deref(), at);
@@ -353,6 +358,28 @@ impl State {
     }
 }
 
+/// Of what each policy of a chain says, what a person is shown: the outermost that does not allow it, for what comes from
+/// inside are the words of whom it stops. Where all allow it, the outermost.
+fn asked_about<'j, 'p>(each: &'j [Judged<'p>]) -> &'j Judged<'p> {
+    let stops = |one: &&Judged<'_>| one.verdict != Verdict::Allow;
+    let outermost = each.iter().rev().find(stops);
+    outermost.unwrap_or(&each[each.len() - 1])
+}
+
+/// All of it, the outermost first.
+fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
+    let sessions = session.with_those_around();
+    let links = sessions.into_iter().zip(each.iter().rev());
+    let link = |(session, judged): (u32, &Judged<'_>)| proto::ChainLink {
+        session: ids::session(SessionId(session)),
+        policy: judged.policy.policy.name.clone(),
+        rule: judged.rule.map(|rule| rule.name.clone()),
+        verdict: judged.verdict.as_str().to_owned(),
+        reason: judged.rule.and_then(|rule| rule.reason.clone()),
+    };
+    links.map(link).collect()
+}
+
 /// A request as far as the policies know it: not who asks, and under which id.
 fn draft(
     question: &Question,
@@ -374,6 +401,7 @@ fn draft(
         rule: judged.rule.map(|rule| rule.name.clone()),
         reason: judged.rule.and_then(|rule| rule.reason.clone()),
         verdict: judged.verdict.as_str().to_owned(),
+        chain: Vec::new(),
         held: false,
         asked_at: at,
         last_at: at,

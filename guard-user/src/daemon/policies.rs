@@ -280,22 +280,32 @@ impl Policies {
         protocol: Protocol,
         port: u16,
     ) -> Option<Judged<'_>> {
+        let each = self.judge_each(chain, to, protocol, port)?;
+        // Of equals the last.
+        let each = each.into_iter();
+        each.max_by_key(|judged| judged.verdict.strictness())
+    }
+
+    /// What each policy of a chain says of one destination, in the chain's order. `None` as for [`Self::judge`].
+    #[must_use]
+    pub fn judge_each(
+        &self,
+        chain: &[PolicyId],
+        to: Address,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<Vec<Judged<'_>>> {
         let ports = [PortSpec::one(protocol, port)];
-        let mut strictest: Option<Judged<'_>> = None;
-        for slot in chain {
+        let judged = chain.iter().map(|slot| {
             let policy = self.slots.get(slot)?;
             let Met { verdict, rule } = *policy.over(&Prefix::host(to), &ports).met.first()?;
-            let is_stricter =
-                |so_far: Judged<'_>| verdict.strictness() >= so_far.verdict.strictness();
-            if strictest.is_none_or(is_stricter) {
-                strictest = Some(Judged {
-                    verdict,
-                    rule,
-                    policy,
-                });
-            }
-        }
-        strictest
+            Some(Judged {
+                verdict,
+                rule,
+                policy,
+            })
+        });
+        judged.collect()
     }
 
     /// Whether a prefix is one decision: each policy of the chain has one answer to all of it, by one rule, and the

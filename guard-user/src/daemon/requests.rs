@@ -899,6 +899,7 @@ pub(super) mod tests {
             rule: None,
             reason: None,
             verdict: "confirm".to_owned(),
+            chain: vec![],
             held: false,
             asked_at: Timestamp::UNIX_EPOCH,
             last_at: Timestamp::UNIX_EPOCH,

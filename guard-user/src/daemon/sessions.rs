@@ -158,6 +158,7 @@ impl Session {
             started_at: self.about.started_at,
             command_ended_at: self.about.command_ended_at,
             left: Vec::new(),
+            parent: self.about.parent.map(|id| ids::session(SessionId(id))),
         }
     }
 

@@ -318,14 +318,17 @@ impl State {
             let is_called = [id, &name].contains(&session.about.name.as_str());
             can_be && is_called && may(session.about.uid)
         };
-        let named: Vec<_> = self.sessions.all_live().filter(is_meant).collect();
-        // What is inside gives its own sessions whatever names it likes: they take none away.
-        let is_outer = |session: &&&Session| session.about.outermost.is_none();
-        let outer: Vec<_> = named.iter().filter(is_outer).copied().collect();
-        let mut named = if outer.is_empty() { named } else { outer }.into_iter();
+        let named = self.sessions.all_live().filter(is_meant);
+        // What is inside gives its own sessions whatever names it likes: they stand for none of them.
+        let is_outer = |session: &&Session| session.about.outermost.is_none();
+        let (outer, inside): (Vec<_>, Vec<_>) = named.partition(is_outer);
+        let mut named = outer.into_iter();
         match (named.next(), named.next()) {
             (Some(only), None) => Ok(only),
-            (None, _) => Err(ids::no_session(id)),
+            (None, _) => Err(match inside.first() {
+                Some(inside) => only_inside(id, inside),
+                None => ids::no_session(id),
+            }),
             (Some(_), Some(_)) => Err(Refusal::invalid(
                 format!("cannot tell which session is meant by {id}"),
                 "several of yours have that name",
@@ -356,6 +359,19 @@ impl State {
         let policy = slot.and_then(|slot| self.policies.get(*slot));
         policy.map_or_else(|| "unknown".to_owned(), |known| known.policy.name.clone())
     }
+}
+
+/// Somebody inside has given that name.
+fn only_inside(name: &str, session: &Session) -> Refusal {
+    let around = ids::session(session.outermost());
+    let id = ids::session(session.cgroup.id);
+    Refusal::not_found(
+        format!("no session that you started is called {name}"),
+        format!(
+            "{id} is, which was started inside {around}, and a name never stands for a session inside"
+        ),
+        format!("give its id, if you mean that one: {id}"),
+    )
 }
 
 fn in_doubt(why: &str) -> Refusal {

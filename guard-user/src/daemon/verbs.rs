@@ -236,6 +236,8 @@ impl State {
     pub fn only_session(&self, who: Approver) -> Result<SessionId, Refusal> {
         let mine = self.sessions.all_live();
         let mine = mine.filter(|session| who.answers_for(session.about.uid));
+        // What is inside another was started by that one.
+        let mine = mine.filter(|session| session.about.outermost.is_none());
         // What a command left behind is nobody's work any more.
         let (left, mine): (Vec<_>, Vec<_>) = mine.partition(|session| self.lost_command(session));
         if let ([_, ..], []) = (&left[..], &mine[..]) {

@@ -141,15 +141,15 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
     if !request.command.is_empty() {
         add("Command", &command_line(&request.command));
     }
-    let rule = request.rule.as_deref().unwrap_or("the policy's default");
-    match &request.reason {
-        Some(reason) => add("Rule", &format!("{rule}: {reason}")),
-        None => add("Rule", rule),
-    }
+    add("Rule", &requests::rule(request));
+    requests::inside(request)
+        .iter()
+        .for_each(|words| add("Inside", words));
     if let Some(note) = &request.note {
         add("The agent says", &format!("\"{note}\""));
     }
-    let (session, policy, user) = (&request.session, &request.policy, &request.user);
+    let (session, policy) = (requests::whose(request), requests::policy(request));
+    let user = &request.user;
     add(
         "Session",
         &format!("{session}, policy {policy}, user {user}"),

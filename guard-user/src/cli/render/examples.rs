@@ -39,6 +39,7 @@ pub(crate) fn request() -> Request {
         rule: Some("photos".into()),
         reason: Some("production photo server".into()),
         verdict: "confirm".into(),
+        chain: Vec::new(),
         held: false,
         asked_at: "2026-11-20T11:59:50Z".parse().unwrap(),
         last_at: "2026-11-20T11:59:57Z".parse().unwrap(),
@@ -137,6 +138,7 @@ pub(crate) fn session() -> Session {
         started_at: "2026-11-20T09:55:00Z".parse().unwrap(),
         command_ended_at: None,
         left: Vec::new(),
+        parent: None,
     }
 }
 

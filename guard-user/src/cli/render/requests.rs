@@ -4,7 +4,7 @@ use super::page::{Page, STRONG, WARN};
 use super::time::Clock;
 use super::{command_line, endpoint};
 use crate::policy::format_duration;
-use crate::proto::{Burst, HttpRequest, Offer, Request, Through};
+use crate::proto::{Burst, ChainLink, HttpRequest, Offer, Request, Through};
 use serde::Serialize;
 use std::time::Duration;
 
@@ -174,14 +174,19 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
         page.field("command", command_line(&request.command));
     }
     page.field("asked", asked(request, clock))
-        .field("rule", rule(request))
-        .field(
-            "session",
-            format_args!(
-                "{}, policy {}, user {}",
-                request.session, request.policy, request.user
-            ),
-        );
+        .field("rule", rule(request));
+    for inside in inside(request) {
+        page.field("inside", inside);
+    }
+    page.field(
+        "session",
+        format_args!(
+            "{}, policy {}, user {}",
+            whose(request),
+            policy(request),
+            request.user
+        ),
+    );
     for warning in &request.warnings {
         page.styled(WARN, format_args!("    beware   {warning}"))
             .end();
@@ -340,10 +345,57 @@ fn by_programs(programs: &[String]) -> String {
 
 pub(crate) fn rule(request: &Request) -> String {
     let rule = request.rule.as_deref().unwrap_or("the policy's default");
-    match &request.reason {
-        Some(reason) => format!("{rule} ({}): {reason}", request.verdict),
-        None => format!("{rule} ({})", request.verdict),
+    let link = stops(request).map(|at| (at, &request.chain[at]));
+    let verdict = link.map_or(&request.verdict, |(_, link)| &link.verdict);
+    match (link, &request.reason) {
+        (Some((1.., link)), reason) => own_words(link, request.rule.as_deref(), reason.as_deref()),
+        (_, Some(reason)) => format!("{rule} ({verdict}): {reason}"),
+        (_, None) => format!("{rule} ({verdict})"),
     }
+}
+
+/// What a session inside another says by its policy, which is its word and nobody else's.
+fn own_words(link: &ChainLink, rule: Option<&str>, reason: Option<&str>) -> String {
+    let rule = rule.map_or_else(|| "its default".to_owned(), |rule| format!("\"{rule}\""));
+    let reason = reason.map_or_else(String::new, |reason| format!(": \"{reason}\""));
+    let (session, policy) = (&link.session, &link.policy);
+    format!(
+        "{rule} ({}) of the policy \"{policy}\" that {session} brought itself{reason}",
+        link.verdict
+    )
+}
+
+/// Which link of the chain the request's rule is of: the outermost that does not allow it.
+fn stops(request: &Request) -> Option<usize> {
+    let mut chain = request.chain.iter();
+    chain.position(|link| link.verdict != "allow")
+}
+
+/// The session, with those around it.
+pub(crate) fn whose(request: &Request) -> String {
+    let around = request.chain.iter().rev().skip(1);
+    let around = around.map(|link| format!(" inside {}", link.session));
+    std::iter::once(request.session.clone())
+        .chain(around)
+        .collect()
+}
+
+/// The policy that stops it, in quotes where a session inside has brought it.
+pub(crate) fn policy(request: &Request) -> String {
+    match stops(request) {
+        Some(1..) => format!("\"{}\"", request.policy),
+        _ => request.policy.clone(),
+    }
+}
+
+/// What policies further inside say, where they stop it as well: a session inside has brought them, and all of that is its word.
+pub(crate) fn inside(request: &Request) -> Vec<String> {
+    let further = stops(request).map_or(usize::MAX, |at| at + 1);
+    let links = request.chain.iter().skip(further.max(1));
+    let stopping = links.filter(|link| link.verdict != "allow");
+    stopping
+        .map(|link| own_words(link, link.rule.as_deref(), link.reason.as_deref()))
+        .collect()
 }
 
 #[cfg(test)]

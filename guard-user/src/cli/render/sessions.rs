@@ -59,9 +59,17 @@ pub(crate) fn stopped(session: &Session, _clock: &Clock) -> Page {
     page
 }
 
+/// `s1/s3`: the session that it was started in before it.
+pub(crate) fn place(session: &Session) -> String {
+    match &session.parent {
+        Some(parent) => format!("{parent}/{}", session.id),
+        None => session.id.clone(),
+    }
+}
+
 fn row(session: &Session, clock: &Clock) -> [String; 7] {
     [
-        session.id.clone(),
+        place(session),
         session.name.clone(),
         session.policy.clone(),
         session.user.clone(),

@@ -1,7 +1,7 @@
 //! Lines of the lists, and all about a question or a hole. What others say stands last in a line.
 
 use crate::cli::render::time::Clock;
-use crate::cli::render::{command_line, holes, log, requests};
+use crate::cli::render::{command_line, holes, log, requests, sessions};
 use crate::proto::{Hole, HttpRequest, LogRecord, Request, Session};
 
 use super::model::Tone;
@@ -85,6 +85,8 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     let warnings = request.warnings.iter();
     fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));
     fields.push(("rule", requests::rule(request), Tone::Plain));
+    let inside = requests::inside(request).into_iter();
+    fields.extend(inside.map(|words| ("inside", words, Tone::Plain)));
     if let Some(note) = &request.note {
         fields.push(("it says", format!("\"{note}\""), Tone::Plain));
     }
@@ -101,7 +103,9 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     };
     let session = format!(
         "{}, policy {}, user {}",
-        request.session, request.policy, request.user
+        requests::whose(request),
+        requests::policy(request),
+        request.user
     );
     fields.push(("program", program, Tone::Plain));
     fields.push(("asked", requests::asked(request, clock), Tone::Plain));
@@ -193,7 +197,7 @@ pub(crate) fn hole_fields(hole: &Hole, clock: &Clock) -> Vec<Field> {
 pub(crate) fn session(session: &Session, clock: &Clock) -> String {
     format!(
         "{:<5} {}  {}  policy {}  {}",
-        session.id,
+        sessions::place(session),
         session.user,
         clock.ago(session.started_at),
         session.policy,
