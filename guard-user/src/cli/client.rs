@@ -1,7 +1,8 @@
 //! Talks to guardd: a blocking Varlink client over one Unix stream socket.
 //!
-//! Each side's frames are JSON objects, ended by a NUL byte. The client believes only a socket that root or
-//! its own user listens on: another user's would learn a policy from it, and could tell it anything.
+//! Each side's frames are JSON objects, ended by a NUL byte. The client believes only a socket that root
+//! listens on: another user's would learn a policy from it, and could tell it anything; one of its own user, whom an agent
+//! may be, could say of a command that it is guarded.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::marker::PhantomData;
@@ -48,7 +49,7 @@ impl Client {
         // Root of a user namespace sees root outside as everybody there does.
         let trust = match user_namespace::root_is() {
             Some(_) => Trust::Overflow,
-            None => Trust::Strict,
+            None => Trust::Root,
         };
         Self::connect_to(socket, trust)
     }
@@ -56,13 +57,13 @@ impl Client {
     /// The same for a process inside a session, which may be in a user namespace of its own.
     ///
     /// Root has no uid in such a namespace: the kernel shows the overflow uid for it, as for every stranger.
-    /// What is said inside gives away no more than what the agent asks for, so that is good enough here.
+    /// What is said inside gives away no more than what the agent asks for, so that is good enough here, as is the own user.
     ///
     /// # Errors
     ///
     /// As for [`Client::connect`].
     pub(crate) fn connect_inside(socket: &Path) -> Result<Self, CliError> {
-        Self::connect_to(socket, Trust::Overflow)
+        Self::connect_to(socket, Trust::Inside)
     }
 
     fn connect_to(socket: &Path, trust: Trust) -> Result<Self, CliError> {

@@ -62,6 +62,47 @@ fn outside(map: &str) -> Option<u32> {
     (outside != 0 && count != ALL).then_some(outside)
 }
 
+/// How this process' user namespace shows the machine's root, uid 0 of the first namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineRoot {
+    /// As uid 0, and nobody else.
+    Zero,
+    /// As uid 0 if the next namespace does, which is not seen from here.
+    PerhapsZero,
+    /// As the overflow uid, like everybody whom the namespace has no uid for.
+    Overflow,
+    /// It cannot be told.
+    Unknown,
+}
+
+/// Asks the kernel for that.
+#[must_use]
+pub fn machine_root() -> MachineRoot {
+    // Each thread has the same namespace, but for one that is about to become a process of its own.
+    let map = fs::read_to_string("/proc/thread-self/uid_map");
+    map.map_or(MachineRoot::Unknown, |map| shown(&map))
+}
+
+/// Where a map has all uids, so has each one around it, since what is in one line here is in one line there: 0 is 0 all the
+/// way up. Of every other the outer half is told in numbers of the next namespace only, which any user can make.
+fn shown(map: &str) -> MachineRoot {
+    let mut lines = Vec::new();
+    for line in map.lines() {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        let mut number = || numbers.next()?.ok();
+        let (Some(inside), Some(outside), Some(count)) = (number(), number(), number()) else {
+            return MachineRoot::Unknown;
+        };
+        lines.push([inside, outside, count]);
+    }
+    match lines.iter().find(|[_, outside, _]| *outside == 0) {
+        Some([0, _, ALL]) => MachineRoot::Zero,
+        Some([0, ..]) => MachineRoot::PerhapsZero,
+        Some(_) => MachineRoot::Unknown,
+        None => MachineRoot::Overflow,
+    }
+}
+
 /// The number of the user namespace that a process is in. It is no other's while that stands.
 ///
 /// # Errors
@@ -88,6 +129,25 @@ mod tests {
             "x\n",
         ] {
             assert_eq!(outside(none), None, "{none:?}");
+        }
+    }
+
+    #[test]
+    fn root_of_the_machine_is_uid_0_only_where_all_uids_are_the_machines() {
+        for (map, root) in [
+            ("         0          0 4294967295\n", MachineRoot::Zero),
+            // As `unshare -r` has it, and in it once more.
+            ("0 1000 1\n", MachineRoot::Overflow),
+            ("0 0 1\n", MachineRoot::PerhapsZero),
+            // As systemd's PrivateUsers=, and bubblewrap.
+            ("0 0 1\n1000 1000 1\n", MachineRoot::PerhapsZero),
+            ("1000 1000 1\n", MachineRoot::Overflow),
+            ("0 1000 1\n1 100000 65536\n", MachineRoot::Overflow),
+            ("0 1 1\n1 0 1\n", MachineRoot::Unknown),
+            ("", MachineRoot::Overflow),
+            ("x\n", MachineRoot::Unknown),
+        ] {
+            assert_eq!(shown(map), root, "{map:?}");
         }
     }
 }

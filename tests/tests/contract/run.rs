@@ -5,10 +5,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
-use guard_lab::{AGENT, STRANGER};
+use guard_lab::{AGENT, Cgroup, Running, STRANGER, exec};
 use rustix::process::Signal;
 
-use super::{Lab, PATIENCE, POLICY};
+use super::{Lab, PATIENCE, POLICY, V4};
 
 fn run<'a>(command: &[&'a str]) -> Vec<&'a str> {
     [&["run", "--policy", "asks"], command].concat()
@@ -62,6 +62,66 @@ fn what_it_cannot_start_never_runs() {
     }
     // It would be there if the command had run.
     assert_eq!(lab.agent(&run(&["touch", touch])).code(), Some(0));
+    assert!(witness.exists());
+}
+
+/// Who sets the environment of a shell, as an `.envrc` does, names another socket to it.
+#[test]
+fn a_program_that_only_says_that_it_guards_is_not_believed() {
+    let lab = Lab::new();
+    // Commands stay where they are, and are told that this is their session's.
+    let cgroup = Cgroup::new().unwrap();
+    let dir = lab.daemon.dir().join("everybodys");
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+    let program = lab.file("pretender.py", include_str!("pretender.py"));
+    let pretends = |name: &str, uid| {
+        let socket = dir.join(name);
+        let mut python = lab.daemon.on_machine(uid, "/usr/bin/python3");
+        python.arg(&program).arg(&socket);
+        python.arg(format!("/{}", cgroup.name().display()));
+        let mut running = Running::start(&mut python).unwrap();
+        running.line_with("listening", PATIENCE).unwrap();
+        (socket, running)
+    };
+    let (own, _own) = pretends("own", AGENT);
+    let (roots, _roots) = pretends("root", 0);
+    let guard = lab.guard();
+    let witness = dir.join("witness");
+    let runs = |socket: &std::path::Path, wrap: &str| {
+        let line = format!("{wrap} {guard} run -q -- touch {}", witness.display());
+        let mut shell = lab.daemon.on_machine(AGENT, "sh");
+        shell.args(["-c", &line]).env("GUARD_SOCKET", socket);
+        exec::output(&mut cgroup.wrap(&shell)).unwrap()
+    };
+    for (wrap, why) in [
+        ("", "which is you and not root"),
+        ("unshare --user --map-root-user", "in this user namespace"),
+    ] {
+        let output = runs(&own, wrap);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(125), "{wrap}: {said}");
+        assert!(said.contains("will not talk to"), "{wrap}: {said}");
+        assert!(said.contains(why), "{wrap}: {said}");
+        assert!(!witness.exists(), "{wrap}");
+    }
+    for args in [&["approve", "r1"][..], &["open", V4, "--all-ports"]] {
+        let named = lab.daemon.agent(args).env("GUARD_SOCKET", &own);
+        let output = named.run().unwrap();
+        assert_eq!(output.code(), Some(2), "{output:?}");
+        assert!(output.stderr.contains("not root"), "{output:?}");
+    }
+    // That one plays its part: of root it would be believed.
+    assert!(runs(&roots, "").status.success());
+    assert!(witness.exists());
+    // And in that user namespace guardd itself is.
+    fs::remove_file(&witness).unwrap();
+    let real = lab.daemon.socket();
+    assert!(
+        runs(&real, "unshare --user --map-root-user")
+            .status
+            .success()
+    );
     assert!(witness.exists());
 }
 
