@@ -320,6 +320,33 @@ fn a_relay_that_is_started_again_is_known_again() {
     assert_eq!(scene.reached(PRODUCTION), before);
 }
 
+/// The agent has a session inside its own listen there between two starts, and comes to that: so guardd looks at it.
+#[test]
+fn a_relay_is_known_again_whoever_listened_there_in_between() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut relay = Some(scene.relay("127.0.0.1", 5432, PRODUCTION, &[]));
+    let mut shell = scene.shell("asks");
+    is_found_out(&scene, &mut shell, 5432);
+    for _ in 0..5 {
+        drop(relay.take());
+        scene.serve_further_inside(&mut shell, "127.0.0.1 5432");
+        assert!(scene.outside("127.0.0.1", 5432));
+        // On a busy machine guardd may not read in time who that is, and refuse it: it has looked at it all the same.
+        shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+        let sessions = scene.daemon.root(["sessions"]).json().unwrap();
+        assert_eq!(sessions.as_array().unwrap().len(), 2, "{sessions}");
+        shell.tell("kill $server; wait; echo gone").unwrap();
+        shell.line_with("gone").unwrap();
+        relay = Some(scene.relay("127.0.0.1", 5432, PRODUCTION, &[]));
+        let before = scene.reached(PRODUCTION);
+        let refused = shell.attempt(&tcp("127.0.0.1", 5432)).unwrap();
+        assert!(!refused.ok, "{refused:?}");
+        assert_eq!(scene.reached(PRODUCTION), before);
+        assert!(scene.outside("127.0.0.1", 5432));
+    }
+}
+
 #[test]
 fn what_a_session_is_refused_makes_no_relay_of_its_servers() {
     let network = Network::new().unwrap();

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Running, Shell, Watcher, eventually, patience,
+    AGENT, Attempt, Daemon, Network, Production, Running, Shell, Watcher, bins, eventually,
+    patience,
 };
 use serde_json::Value;
 
@@ -92,6 +93,26 @@ impl<'n> Scene<'n> {
         let server = self.server.display();
         shell.tell(&format!("{PYTHON} {server} {args} &")).unwrap();
         shell.line_with("listening").unwrap();
+    }
+
+    /// A server in a session inside a session, whose shell has its process as `$server`.
+    pub(crate) fn serve_further_inside(&self, shell: &mut Shell, args: &str) {
+        let guard = bins::for_everybody("guard", self.daemon.tag()).unwrap();
+        // One that is not narrower makes no session.
+        let narrower = "[[rule]]\nto = [\"198.51.100.77\"]\naction = \"deny\"\n";
+        let policy = format!("{POLICY}\n{narrower}");
+        let policy = self.daemon.write_for_agents("narrower", &policy).unwrap();
+        let serve = format!(
+            "{} run -q --policy {} -- sh -c 'echo pid $$; exec {PYTHON} {} {args}' &",
+            guard.display(),
+            policy.display(),
+            self.server.display()
+        );
+        shell.tell(&serve).unwrap();
+        let line = shell.line_with("pid ").unwrap();
+        shell.line_with("listening").unwrap();
+        let pid = line.split_whitespace().nth(1).unwrap();
+        shell.tell(&format!("server={pid}")).unwrap();
     }
 
     /// A relay in a session.

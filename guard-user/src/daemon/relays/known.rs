@@ -13,6 +13,7 @@ use guard_common::{
 
 use super::{
     look::{self, Found},
+    past::{Before, Past, Spot},
     through,
 };
 use crate::{
@@ -73,22 +74,14 @@ pub(super) struct Known {
     /// Where on this machine its processes connect to, and when it was last looked at for a new one at once.
     pub(super) dialed: Vec<SocketAddr>,
     hurried: BootTime,
-    /// Who was there before it, until it is known whether that is the same program, started again.
-    before: Option<Before>,
-}
-
-/// What was known of a listener that another one has taken the place of.
-#[derive(Debug)]
-struct Before {
-    who: Found,
-    leads: Vec<Connection>,
-    anywhere: bool,
 }
 
 /// All that are known.
 #[derive(Debug, Default)]
 pub struct Relays {
     pub(super) known: HashMap<Ticket, Known>,
+    /// What was known of programs that are started again, whoever listens there in between.
+    pub(super) past: Past,
     /// When this guardd began to look.
     pub(super) began: BootTime,
     /// By which listeners destinations were tried, the latest last.
@@ -116,7 +109,6 @@ impl Relays {
                 unread: false,
                 dialed: Vec::new(),
                 hurried: BootTime(0),
-                before: None,
             };
             (relay.ticket, known)
         });
@@ -167,9 +159,9 @@ impl Relays {
     ) -> Option<Ticket> {
         let ticket = Ticket(event.count);
         let (netns, port) = (NetnsCookie(event.cgroup), event.port);
-        let (mut gone, mut before) = (None, None);
+        let mut gone = None;
         if !self.known.contains_key(&ticket) {
-            before = self.forget_those_before(netns, event.destination, port);
+            self.forget_those_before(netns, event.destination, port);
             gone = self.make_room();
         }
         let new = || Known {
@@ -186,7 +178,6 @@ impl Relays {
             unread: false,
             dialed: Vec::new(),
             hurried: BootTime(0),
-            before,
         };
         let known = self.known.entry(ticket).or_insert_with(new);
         // The same listener may be for many addresses: it is looked at by the one that was asked for last.
@@ -214,28 +205,19 @@ impl Relays {
         gone
     }
 
-    /// Forgets who was there before, and gives the last of them. Whose network namespace nobody knows may be in another one:
-    /// a session has such of its own.
-    fn forget_those_before(
-        &mut self,
-        netns: NetnsCookie,
-        address: Address,
-        port: u16,
-    ) -> Option<Before> {
+    /// Forgets who was there before, but for what is to be known of the same program when it is started again. Whose network
+    /// namespace nobody knows may be in another one: a session has such of its own.
+    fn forget_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
         let gone = self.known.extract_if(|_, known| {
             let relay = &known.relay;
             let is_there = relay.netns == netns && netns.0 != 0;
             is_there && relay.address == address && relay.port == port
         });
-        let (_, known) = gone.max_by_key(|(_, known)| known.used)?;
-        let (anywhere, leads) = (known.is_anywhere() && !known.unread, known.leads().to_vec());
-        let last = known.who.map(|who| Before {
-            who,
-            leads,
-            anywhere,
-        });
-        // Who has not been looked at says nothing of whoever was before him.
-        last.or(known.before)
+        for (_, known) in gone {
+            if let Some(before) = known.to_remember() {
+                self.past.add(known.spot(), before, known.used);
+            }
+        }
     }
 
     /// Forgets one where there are too many: of those whose absence nobody notices the one that was not connected to for
@@ -352,16 +334,36 @@ impl Known {
         }
     }
 
-    /// Takes over where a program led that was there before, and was started again: its listener is another one each time.
-    pub(super) fn take_over(&mut self, found: &Found) {
-        let Some(before) = self.before.take() else {
-            return;
-        };
-        let who = &before.who;
-        // Of whom there is nothing to read nobody knows whether he is the same.
-        if who.command.is_empty() || (&who.comm, &who.command) != (&found.comm, &found.command) {
+    /// Where it listens.
+    fn spot(&self) -> Spot {
+        Spot {
+            netns: self.relay.netns,
+            address: self.relay.address,
+            port: self.relay.port,
+        }
+    }
+
+    /// What is to be known of it when it is started again. A session's servers are looked at anew each time, so that none pushes
+    /// out what is known of others.
+    fn to_remember(&self) -> Option<Before> {
+        let who = self.who.as_ref().filter(|_| self.leads_somewhere())?;
+        Some(Before {
+            comm: who.comm.clone(),
+            command: who.command.clone(),
+            leads: self.leads().to_vec(),
+            anywhere: self.is_anywhere() && !self.unread,
+        })
+    }
+
+    /// Takes over where a program led that was there before, and was started again: its listener is another one each time. A
+    /// session's server is in nobody's place.
+    pub(super) fn take_over(&mut self, found: &Found, owner: u64, past: &mut Past) {
+        if owner != 0 {
             return;
         }
+        let Some(before) = past.of(self.spot(), found, self.used) else {
+            return;
+        };
         for lead in &before.leads {
             self.add_lead(lead);
         }
@@ -559,14 +561,14 @@ mod tests {
             command: command.split_whitespace().map(str::to_owned).collect(),
             ..Found::default()
         };
-        let mut leads = |ticket, found: &[Found]| {
+        let mut leads_of = |ticket, found: &[Found], owner| {
             relays.note(&event(ticket), &[], true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             for found in found {
                 let mut found = found.clone();
                 known.keep_whoever_ends(&mut found);
-                known.take_over(&found);
-                known.learn(found, 0);
+                known.take_over(&found, owner, &mut relays.past);
+                known.learn(found, owner);
             }
             if ticket == 1 {
                 known.add_lead(&Connection::new(Address::default(), Protocol::TCP, 5432));
@@ -579,11 +581,18 @@ mod tests {
             found(Some(7), ""),
             found(None, ""),
         ];
+        let mut leads = |ticket, found: &[Found]| leads_of(ticket, found, 0);
         assert_eq!(leads(1, &last), 1);
         // One that ended before anybody looked at it says nothing of that.
         assert_eq!(leads(2, &[]), 0);
         assert_eq!(leads(3, &[found(Some(9), "relay.py")]), 1);
-        assert_eq!(leads(4, &[found(Some(11), "server.py")]), 0);
-        assert_eq!(leads(5, &[found(Some(13), "relay.py")]), 0);
+        // Nor does anybody else who was there in between, however often.
+        for ticket in 4..10 {
+            assert_eq!(leads(ticket, &[found(Some(11), "server.py")]), 0);
+        }
+        assert_eq!(leads(10, &[found(Some(13), "relay.py")]), 1);
+        // A session's, what it may be called: it is looked at by itself.
+        assert_eq!(leads_of(11, &[found(Some(15), "relay.py")], 7), 0);
+        assert_eq!(leads_of(12, &[found(Some(17), "relay.py")], 0), 1);
     }
 }

@@ -5,6 +5,7 @@ pub mod command;
 pub mod follow;
 mod known;
 pub mod look;
+mod past;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},
@@ -301,7 +302,7 @@ impl State {
         }
         if found.listens || known.who.is_none() {
             known.keep_whoever_ends(&mut found);
-            known.take_over(&found);
+            known.take_over(&found, owner, &mut self.relays.past);
             known.learn(found, owner);
         }
         self.follow(ticket, now)

@@ -1,0 +1,162 @@
+//! What was known of programs that listened, for when they are started again: the listener is another one then. Others may
+//! have listened there in between.
+
+use guard_common::{Address, BootTime, Connection, MAX_LEADS, NetnsCookie};
+
+use super::look::Found;
+
+/// As many programs are remembered.
+const MAX_PAST: usize = 256;
+
+/// Where one listens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    pub(super) netns: NetnsCookie,
+    pub(super) address: Address,
+    pub(super) port: u16,
+}
+
+/// What was known of one.
+#[derive(Clone, Debug)]
+pub(super) struct Before {
+    pub(super) comm: Option<String>,
+    pub(super) command: Vec<String>,
+    pub(super) leads: Vec<Connection>,
+    pub(super) anywhere: bool,
+}
+
+impl Before {
+    fn is_of(&self, comm: Option<&String>, command: &[String]) -> bool {
+        self.comm.as_ref() == comm && self.command == command
+    }
+
+    fn merge(&mut self, other: Self) {
+        for lead in other.leads {
+            if !self.leads.contains(&lead) {
+                self.leads.push(lead);
+            }
+        }
+        self.anywhere |= other.anywhere || self.leads.len() > MAX_LEADS;
+        self.leads.truncate(MAX_LEADS);
+    }
+}
+
+/// Programs that led somewhere, those that were last there last.
+#[derive(Debug, Default)]
+pub(super) struct Past(Vec<Remembered>);
+
+#[derive(Debug)]
+struct Remembered {
+    spot: Spot,
+    before: Before,
+    used: BootTime,
+}
+
+impl Past {
+    /// Remembers one that was last connected to then. One that led nowhere is none: there is nothing to know of it.
+    pub(super) fn add(&mut self, spot: Spot, before: Before, used: BootTime) {
+        // Of whom there is nothing to read nobody could tell that it is the same.
+        if before.command.is_empty() || (before.leads.is_empty() && !before.anywhere) {
+            return;
+        }
+        if let Some(known) = self.find(spot, before.comm.as_ref(), &before.command) {
+            known.used = known.used.max(used);
+            known.before.merge(before);
+            return;
+        }
+        if self.0.len() >= MAX_PAST {
+            let all = self.0.iter().enumerate();
+            let oldest = all.min_by_key(|(_, one)| one.used).map(|(at, _)| at);
+            if let Some(at) = oldest {
+                self.0.swap_remove(at);
+            }
+        }
+        self.0.push(Remembered { spot, before, used });
+    }
+
+    /// What is known of the program that listens there now, to which somebody has connected then.
+    pub(super) fn of(&mut self, spot: Spot, who: &Found, used: BootTime) -> Option<&Before> {
+        if who.command.is_empty() || spot.netns.0 == 0 {
+            return None;
+        }
+        let known = self.find(spot, who.comm.as_ref(), &who.command)?;
+        known.used = known.used.max(used);
+        Some(&known.before)
+    }
+
+    fn find(
+        &mut self,
+        spot: Spot,
+        comm: Option<&String>,
+        command: &[String],
+    ) -> Option<&mut Remembered> {
+        let mut all = self.0.iter_mut();
+        all.find(|one| one.spot == spot && one.before.is_of(comm, command))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_common::Protocol;
+
+    use super::*;
+
+    fn spot(port: u16) -> Spot {
+        Spot {
+            netns: NetnsCookie(1),
+            address: Address::default(),
+            port,
+        }
+    }
+
+    fn before(command: &str, leads: impl IntoIterator<Item = u16>) -> Before {
+        let lead = |port| Connection::new(Address::default(), Protocol::TCP, port);
+        Before {
+            comm: Some("relay".into()),
+            command: vec![command.into()],
+            leads: leads.into_iter().map(lead).collect(),
+            anywhere: false,
+        }
+    }
+
+    fn found(command: &str) -> Found {
+        Found {
+            comm: Some("relay".into()),
+            command: vec![command.into()],
+            ..Found::default()
+        }
+    }
+
+    #[test]
+    fn who_was_there_longest_ago_is_forgotten_first() {
+        let mut past = Past::default();
+        for at in 0..MAX_PAST as u64 {
+            past.add(spot(1), before(&at.to_string(), [5432]), BootTime(at));
+        }
+        assert!(past.of(spot(1), &found("0"), BootTime(1000)).is_some());
+        past.add(spot(1), before("one more", [5432]), BootTime(1001));
+        assert_eq!(past.0.len(), MAX_PAST);
+        for (command, is_known) in [("0", true), ("1", false), ("2", true), ("one more", true)] {
+            let known = past.of(spot(1), &found(command), BootTime(0));
+            assert_eq!(known.is_some(), is_known, "{command}");
+        }
+    }
+
+    #[test]
+    fn what_is_known_grows_and_is_of_one_place_and_program() {
+        let mut past = Past::default();
+        past.add(spot(1), before("relay", [1, 2]), BootTime(1));
+        past.add(spot(1), before("relay", [2, 3]), BootTime(2));
+        past.add(spot(1), before("server", []), BootTime(3));
+        assert_eq!(past.0.len(), 1);
+        let known = past.of(spot(1), &found("relay"), BootTime(4)).unwrap();
+        assert_eq!(known.leads.len(), 3);
+        assert!(past.of(spot(2), &found("relay"), BootTime(4)).is_none());
+        assert!(past.of(spot(1), &found("server"), BootTime(4)).is_none());
+        let all = 0..=u16::try_from(MAX_LEADS).unwrap();
+        past.add(spot(1), before("relay", all), BootTime(5));
+        let known = past.of(spot(1), &found("relay"), BootTime(6)).unwrap();
+        assert!(known.anywhere);
+        assert_eq!(known.leads.len(), MAX_LEADS);
+    }
+}
