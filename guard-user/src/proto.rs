@@ -142,6 +142,17 @@ pub enum Call {
         /// Its cookie (`SO_COOKIE`).
         cookie: u64,
     },
+    /// Whether a process of a session has the Unix socket open that is bound at a file, in whichever network namespace, from
+    /// whoever connects a session's sockets and is told of those in its own. Answer: [`HasSocket`].
+    #[serde(rename = "org.guardd.Control.HasBound")]
+    HasBound {
+        /// Whose.
+        session: String,
+        /// The file's number.
+        inode: u64,
+        /// The device of its file system, as `st_dev`.
+        device: u64,
+    },
     /// Which sockets [`Started::name_sockets`] means, from whoever is about to start the session's command. Answer: `{}`.
     #[serde(rename = "org.guardd.Control.NameSockets")]
     NameSockets {
@@ -304,7 +315,7 @@ pub struct NamedSocket {
     pub cookie: u64,
 }
 
-/// Answer to [`Call::HasSocket`].
+/// Answer to [`Call::HasSocket`] and [`Call::HasBound`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HasSocket {
     /// Whether one has.

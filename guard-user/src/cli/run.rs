@@ -185,6 +185,7 @@ fn teller(socket: PathBuf, session: String) -> impl FnMut(&RefusedSocket) + Send
 pub(super) const ASK: Ask = Ask {
     address: socket_address,
     has_open: has_socket,
+    has_bound,
 };
 
 fn socket_address(guardd: &Path, session: &str, thread: u32) -> Option<SocketAddress> {
@@ -200,6 +201,16 @@ fn has_socket(guardd: &Path, session: &str, number: u64, cookie: u64) -> bool {
         session: session.to_owned(),
         number,
         cookie,
+    };
+    let answer = Client::connect(guardd).and_then(|mut client| client.call(&call));
+    answer.is_ok_and(|HasSocket { open }| open)
+}
+
+fn has_bound(guardd: &Path, session: &str, (inode, device): (u64, u64)) -> bool {
+    let call = Call::HasBound {
+        session: session.to_owned(),
+        inode,
+        device,
     };
     let answer = Client::connect(guardd).and_then(|mut client| client.call(&call));
     answer.is_ok_and(|HasSocket { open }| open)

@@ -138,6 +138,7 @@ fn audience(call: &Call) -> Audience {
         | Call::SocketRefused { .. }
         | Call::SocketAddress { .. }
         | Call::HasSocket { .. }
+        | Call::HasBound { .. }
         | Call::NameSockets { .. }
         | Call::Status {}
         | Call::Doctor {}

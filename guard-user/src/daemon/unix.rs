@@ -1,8 +1,9 @@
 //! Which Unix sockets sessions may connect to.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    fs, io,
+    collections::{BTreeMap, HashMap, HashSet},
+    fs::{self, File},
+    io,
     os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
 };
@@ -13,8 +14,15 @@ use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use serde_json::json;
 
 use super::{
-    advice, audit::Record, auth::Approver, failure::Refusal, ids, process::Process,
-    sessions::Session, state::State,
+    advice,
+    audit::Record,
+    auth::Approver,
+    failure::Refusal,
+    ids,
+    process::Process,
+    proxy::networks::{Inode, there},
+    sessions::Session,
+    state::State,
 };
 use crate::{
     datapath::UnixTerms,
@@ -25,6 +33,7 @@ use crate::{
         clock::{self, Clocks},
         notify::{CONNECT, read_memory},
         pidfd,
+        unix_diag::{BoundSocket, SocketFile, socket_at},
     },
 };
 
@@ -49,6 +58,8 @@ const HARMLESS: [&str; 10] = [
 const REMEMBERED: usize = 64;
 /// `struct sockaddr_un`.
 const LONGEST_ADDRESS: usize = 110;
+/// Network namespaces of one session that are looked in for a socket.
+const MAX_NETWORKS: usize = 64;
 /// Characters of a path, or of an abstract name, at most.
 const LONGEST: usize = 108;
 
@@ -204,16 +215,21 @@ impl State {
         session: &str,
         (number, cookie): (u64, u64),
     ) -> Result<HasSocket, Refusal> {
-        let live = self.session(session, |owner| who.answers_for(owner))?;
-        let Some(cgroup) = self.kernel_path(&live.cgroup.path) else {
-            return Ok(HasSocket { open: false });
-        };
-        let mut pids = self.datapath.processes(&live.cgroup).into_iter();
-        let open = pids.any(|pid| {
-            // The number may be another process' by now.
-            has_open(pid, number, cookie) && Process::is_in(pid, &cgroup)
-        });
+        let open = self.members(who, session)?.have_open(number, cookie);
         Ok(HasSocket { open })
+    }
+
+    /// The processes of a session.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for.
+    pub(super) fn members(&self, who: Approver, session: &str) -> Result<Members, Refusal> {
+        let live = self.session(session, |owner| who.answers_for(owner))?;
+        Ok(Members {
+            cgroup: self.kernel_path(&live.cgroup.path),
+            pids: self.datapath.processes(&live.cgroup),
+        })
     }
 
     /// For `guard why`, latest first.
@@ -394,6 +410,67 @@ impl Connecting {
             }
         };
         Some(name)
+    }
+}
+
+/// The processes of a session, at one moment.
+#[derive(Debug)]
+pub struct Members {
+    cgroup: Option<PathBuf>,
+    pids: Vec<u32>,
+}
+
+impl Members {
+    /// Whether one of them has that very socket open.
+    fn have_open(&self, number: u64, cookie: u64) -> bool {
+        let Some(cgroup) = &self.cgroup else {
+            return false;
+        };
+        let is_its = |pid: &u32| {
+            // The number may be another process' by now.
+            has_open(*pid, number, cookie) && Process::is_in(*pid, cgroup)
+        };
+        self.pids.iter().any(is_its)
+    }
+
+    /// Whether one of them has the socket open that is bound at a file. The kernel tells that in each network namespace by
+    /// itself, so guardd goes there, which takes a while.
+    pub async fn have_bound(self, inode: u64, device: u64) -> HasSocket {
+        // One that the kernel tells no more than half of may be another one.
+        let file = u32::try_from(inode).map(|_| SocketFile {
+            inode,
+            device,
+            is_sure: true,
+        });
+        let Ok(file) = file else {
+            return HasSocket { open: false };
+        };
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = self.bound_at(file);
+            found.is_some_and(|socket| self.have_open(socket.number, socket.cookie))
+        });
+        HasSocket {
+            open: looked.await.unwrap_or(false),
+        }
+    }
+
+    fn bound_at(&self, file: SocketFile) -> Option<BoundSocket> {
+        let mut seen = HashSet::new();
+        for pid in &self.pids {
+            let Ok(way) = File::open(format!("/proc/{pid}/ns/net")) else {
+                continue;
+            };
+            if !way.metadata().is_ok_and(|way| seen.insert(Inode::of(&way))) {
+                continue;
+            }
+            if seen.len() > MAX_NETWORKS {
+                return None;
+            }
+            if let Ok(Some(socket)) = there(Some(&way), || socket_at(file)) {
+                return Some(socket);
+            }
+        }
+        None
     }
 }
 

@@ -112,6 +112,14 @@ async fn approver(
             number,
             cookie,
         } => one(&shared.with(|state| state.has_socket(who, &session, (number, cookie)))?),
+        Call::HasBound {
+            session,
+            inode,
+            device,
+        } => {
+            let members = shared.with(|state| state.members(who, &session))?;
+            one(&members.have_bound(inode, device).await)
+        }
         Call::SocketAddress { session, thread } => {
             let caller = shared.with(|state| state.caller(peer))?.pid;
             one(&shared.with(|state| state.socket_address(who, &session, (caller, thread)))?)

@@ -38,16 +38,41 @@ pub struct BoundSocket {
     pub is_sure: bool,
 }
 
+/// A file as the kernel tells of it where a socket is bound there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketFile {
+    /// Its number.
+    pub inode: u64,
+    /// The device of its file system.
+    pub device: u64,
+    /// See [`BoundSocket::is_sure`].
+    pub is_sure: bool,
+}
+
+impl SocketFile {
+    /// Of an open file: it is no other's while that is open.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn of(file: impl AsFd) -> io::Result<Self> {
+        let meta = fstat(file.as_fd())?;
+        let device = device(&file).unwrap_or(meta.st_dev);
+        Ok(Self {
+            inode: meta.st_ino,
+            device,
+            is_sure: device == meta.st_dev && u32::try_from(meta.st_ino).is_ok(),
+        })
+    }
+}
+
 /// The socket that whoever connects to this file reaches. None
 /// where nothing listens there in the network namespace of this thread.
 ///
 /// # Errors
 ///
 /// The system's.
-pub fn socket_at(file: impl AsFd) -> io::Result<Option<BoundSocket>> {
-    let meta = fstat(file.as_fd())?;
-    let device = device(&file).unwrap_or(meta.st_dev);
-    let is_sure = device == meta.st_dev && u32::try_from(meta.st_ino).is_ok();
+pub fn socket_at(file: SocketFile) -> io::Result<Option<BoundSocket>> {
     let mut diag = Diag::open()?;
     let request = SockDiagMessage::UnixRequest(UnixRequest {
         state_flags: StateFlags::from_bits_retain(u32::MAX),
@@ -64,14 +89,14 @@ pub fn socket_at(file: impl AsFd) -> io::Result<Option<BoundSocket>> {
         let header = &socket.header;
         let is_bound = header.state != ESTABLISHED || !CONNECTING.contains(&header.kind);
         let is_there = socket.nlas.iter().any(|nla| match nla {
-            Nla::Vfs(vfs) => is_at(vfs, meta.st_ino, device),
+            Nla::Vfs(vfs) => is_at(vfs, file.inode, file.device),
             _ => false,
         });
         if is_bound && is_there {
             found.push(BoundSocket {
                 number: u64::from(header.inode),
                 cookie: u64::from_ne_bytes(header.cookie),
-                is_sure,
+                is_sure: file.is_sure,
             });
         }
     })?;
@@ -156,7 +181,7 @@ mod tests {
     fn at(path: &Path) -> Option<(u64, u64)> {
         let flags = rustix::fs::OFlags::PATH.bits().cast_signed();
         let file = File::options().read(true).custom_flags(flags).open(path);
-        let found = socket_at(file.unwrap()).unwrap();
+        let found = socket_at(SocketFile::of(file.unwrap()).unwrap()).unwrap();
         found.map(|socket| (socket.number, socket.cookie))
     }
 

@@ -95,6 +95,7 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError
         ask: Ask {
             address: |_, _, _| None,
             has_open: |_, _, _, _| false,
+            has_bound: |_, _, _| false,
         },
         names: guard_user::session::landlock::AbstractNames::Scoped,
     };

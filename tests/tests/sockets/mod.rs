@@ -2,11 +2,16 @@
 
 mod scene;
 
-use std::{fs, net::TcpListener, os::unix::net::UnixStream, process::Stdio};
+use std::{
+    fs,
+    net::TcpListener,
+    os::unix::{fs::PermissionsExt as _, net::UnixStream},
+    process::Stdio,
+};
 
 use guard_lab::{AGENT, Shell, bins, eventually};
 use guard_user::session::landlock::has_scopes;
-use scene::{POLICY, Scene, said};
+use scene::{APART, POLICY, Scene, said};
 
 #[test]
 fn listeners_outside_are_out_of_reach_of_every_kind() {
@@ -150,6 +155,61 @@ fn a_server_that_may_not_be_looked_at_serves_its_session_and_no_other() {
         assert_eq!(scene.inside(&mut shell, &words), "ok hi", "{words}");
         assert_eq!(scene.outside(&words), "ok hi", "{words}");
     }
+}
+
+/// As builds and browsers make them. A path leads across, where a name does not.
+#[test]
+fn a_sessions_own_sockets_work_in_network_namespaces_of_its_own() {
+    let scene = Scene::new();
+    let (mut shell, mut other) = (scene.shell(), scene.shell());
+    let mut outside = scene.listens("outside", "stream");
+    let mut outside_apart = scene.listens_apart("outside-apart");
+    let serve = |shell: &mut Shell, apart: &str, words: &str| {
+        let line = format!("{apart} {} &", scene.line(words));
+        shell.tell(&line).unwrap();
+        shell.line_with("listening").unwrap();
+    };
+    let [here, apart, secret, datagrams] =
+        ["here", "apart", "secret", "datagrams"].map(|name| scene.place(name));
+    serve(&mut shell, "", &format!("serve {here}"));
+    serve(&mut shell, APART, &format!("serve {apart}"));
+    serve(&mut shell, APART, &format!("serve_secret {secret}"));
+    serve(&mut shell, APART, &format!("serve {datagrams} dgram"));
+    // Somebody of the other session is apart, too.
+    let others = scene.place("others");
+    serve(&mut other, APART, &format!("serve {others}"));
+    for (words, found) in [
+        (format!("connect {here}"), "ok hi"),
+        (format!("connect {apart}"), "ok hi"),
+        (format!("secret {apart}"), "ok hi"),
+        (format!("connect {secret}"), "ok hi"),
+        (format!("connect {datagrams} dgram"), "ok sent"),
+    ] {
+        assert_eq!(scene.outside(&words), found, "{words}");
+        for from in ["", APART] {
+            let line = format!("{from} {}", scene.line(&words));
+            assert_eq!(said(&mut shell, &line), found, "{from} {words}");
+            let refused = said(&mut other, &line);
+            assert!(!refused.starts_with("ok"), "{from} {words}: {refused}");
+        }
+    }
+    for name in [&outside.name, &outside_apart.name, &others] {
+        let words = format!("connect {name}");
+        for from in ["", APART] {
+            let line = format!("{from} {}", scene.line(&words));
+            let refused = said(&mut shell, &line);
+            assert!(!refused.starts_with("ok"), "{from} {words}: {refused}");
+        }
+        assert_eq!(scene.outside(&words), "ok hi", "{words}");
+    }
+    assert!(outside.is_first() && outside_apart.is_first());
+    // Nobody listens there any more, as without the guard.
+    let gone = scene.place("gone");
+    drop(std::os::unix::net::UnixListener::bind(&gone).unwrap());
+    fs::set_permissions(&gone, fs::Permissions::from_mode(0o777)).unwrap();
+    let words = format!("connect {gone}");
+    assert_eq!(scene.inside(&mut shell, &words), "ECONNREFUSED");
+    assert_eq!(scene.outside(&words), "ECONNREFUSED");
 }
 
 #[test]

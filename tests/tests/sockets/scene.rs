@@ -14,6 +14,9 @@ const PROGRAM: &str = include_str!("sockets.py");
 
 pub(crate) const POLICY: &str = "version = 1\nname = \"open\"\ndefault = \"allow\"\n";
 
+/// Runs a command in a network namespace of its own, as anybody may.
+pub(crate) const APART: &str = "unshare --user --map-root-user --net";
+
 /// All of that.
 pub(crate) struct Scene {
     pub(crate) daemon: Daemon,
@@ -102,9 +105,19 @@ impl Scene {
             Some(rest) => format!("@{}-{rest}", self.daemon.tag().name()),
             None => self.place(name),
         };
+        self.listens_by("exec", name, kind)
+    }
+
+    /// Has somebody outside listen there in a network namespace of its own.
+    pub(crate) fn listens_apart(&self, name: &str) -> Outside {
+        let exec = format!("exec {APART}");
+        self.listens_by(&exec, self.place(name), "stream")
+    }
+
+    fn listens_by(&self, exec: &str, name: String, kind: &str) -> Outside {
         let serve = self.line(&format!("serve {name} {kind}"));
         let mut command = self.daemon.on_machine(AGENT, "sh");
-        command.args(["-c", &format!("exec {serve}")]);
+        command.args(["-c", &format!("{exec} {serve}")]);
         let mut running = Running::start(command.stdin(Stdio::null())).unwrap();
         running.line_with("listening", PATIENCE).unwrap();
         Outside { running, name }

@@ -239,6 +239,7 @@ pub fn method(call: &Call) -> &'static str {
         Call::SocketRefused { .. } => "SocketRefused",
         Call::NameSockets { .. } => "NameSockets",
         Call::HasSocket { .. } => "HasSocket",
+        Call::HasBound { .. } => "HasBound",
         Call::SocketAddress { .. } => "SocketAddress",
         Call::Why {} => "Why",
         Call::Request { .. } => "Request",

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     policy::SocketName,
-    sys::unix_diag::{BoundSocket, socket_at},
+    sys::unix_diag::{BoundSocket, SocketFile, socket_at},
 };
 
 /// As many files are remembered.
@@ -110,9 +110,14 @@ impl Judge {
         if self.remembers(id, &session) {
             return Word::Connect;
         }
-        let socket = match socket_at(file) {
-            Ok(Some(socket)) => socket,
-            Ok(None) => return Word::Nobody,
+        let found = SocketFile::of(file).and_then(|at| Ok((at, socket_at(at)?)));
+        let socket = match found {
+            Ok((_, Some(socket))) => socket,
+            Ok((at, None)) if self.is_bound_elsewhere(&session, at) => {
+                self.remember(id, file, session);
+                return Word::Connect;
+            }
+            Ok((_, None)) => return Word::Nobody,
             Err(_) => return Word::Refuse,
         };
         match self.sessions.has_open(&session, socket, file) {
@@ -132,6 +137,14 @@ impl Judge {
 
     fn is_open(&self, session: &str, socket: BoundSocket) -> bool {
         (self.ask.has_open)(&self.guardd, session, socket.number, socket.cookie)
+    }
+
+    /// Whether a process of the session has the socket open that is bound there, in another network namespace than this one:
+    /// the kernel tells of those in this one.
+    fn is_bound_elsewhere(&self, session: &str, at: SocketFile) -> bool {
+        at.is_sure
+            && self.sessions.has_networks(session)
+            && (self.ask.has_bound)(&self.guardd, session, (at.inode, at.device))
     }
 
     fn remembers(&self, id: FileId, session: &str) -> bool {

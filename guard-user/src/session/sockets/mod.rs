@@ -38,7 +38,10 @@ use super::identity::Identity;
 use crate::{
     policy::SocketName,
     proto::{NamedSocket, SocketAddress, SocketTerms},
-    sys::{notify::Listener, unix_diag::socket_at},
+    sys::{
+        notify::Listener,
+        unix_diag::{SocketFile, socket_at},
+    },
 };
 use answer::Plan;
 use judge::Judge;
@@ -89,6 +92,8 @@ pub struct Ask {
     pub address: fn(guardd: &Path, session: &str, thread: u32) -> Option<SocketAddress>,
     /// Whether one of them has a socket open, by its number and its cookie.
     pub has_open: fn(guardd: &Path, session: &str, number: u64, cookie: u64) -> bool,
+    /// Whether one of them has the socket open that is bound at a file, by the file's number and the device of its file system.
+    pub has_bound: fn(guardd: &Path, session: &str, (u64, u64)) -> bool,
 }
 
 /// Whom a refusal is told.
@@ -123,7 +128,8 @@ fn agent() -> Option<PathBuf> {
 pub fn named(names: &[SocketName]) -> Vec<NamedSocket> {
     let open = judge::open_allowed(names, agent().as_deref());
     let sockets = open.into_iter().filter_map(|(name, file)| {
-        let cookie = socket_at(file).ok().flatten()?.cookie;
+        let socket = SocketFile::of(file).and_then(socket_at);
+        let cookie = socket.ok().flatten()?.cookie;
         Some(NamedSocket { name, cookie })
     });
     sockets.collect()

@@ -62,6 +62,19 @@ impl Sessions {
         Some(name.as_os_str().to_str()?.to_owned())
     }
 
+    /// Whether a process of a session may be in another network namespace than this one.
+    pub(super) fn has_networks(&self, session: &str) -> bool {
+        let Ok(own) = fs::read_link("/proc/self/ns/net") else {
+            return false;
+        };
+        let mut all = processes(&self.dir.join(session)).into_iter();
+        all.any(|pid| match fs::read_link(format!("/proc/{pid}/ns/net")) {
+            Ok(network) => network != own,
+            // Whoever is not to be looked at may be.
+            Err(why) => why.kind() == io::ErrorKind::PermissionDenied,
+        })
+    }
+
     /// Whether a process of a session has the socket open that is bound at a file.
     ///
     /// # Errors
