@@ -1,0 +1,63 @@
+//! Agents for keys that are started in a session. They keep others from looking at them, and so do clients of some builds.
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt as _, chown},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use guard_lab::{AGENT, exec, mounts};
+
+use super::scene::Scene;
+
+/// What it takes, and machines may be without.
+const PROGRAMS: [&str; 5] = ["git", "gpg", "gpg-agent", "ssh-add", "ssh-agent"];
+
+fn are_there() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let is_there = |program: &&str| dirs.iter().any(|dir| dir.join(program).exists());
+    PROGRAMS.iter().all(|program| is_there(&program))
+}
+
+/// What a command signs that runs the script in a home of its own. Such programs ask what their user is called.
+fn signs(scene: &Scene, name: &str, mut command: Command) -> String {
+    let home = PathBuf::from(scene.place(name));
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    chown(&home, Some(AGENT), Some(AGENT)).unwrap();
+    let script = Path::new(&scene.place("keys.sh")).to_owned();
+    fs::write(&script, include_str!("keys.sh")).unwrap();
+    let accounts = scene.place("passwd");
+    let user = format!("agent:x:{AGENT}:{AGENT}::/nonexistent:/bin/sh\n");
+    fs::write(
+        &accounts,
+        fs::read_to_string("/etc/passwd").unwrap() + &user,
+    )
+    .unwrap();
+    command.arg("sh").arg(script).env("HOME", home);
+    for set in ["GNUPGHOME", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"] {
+        command.env_remove(set);
+    }
+    let mut command = mounts::with_file(&command, accounts.as_ref(), "/etc/passwd");
+    let done = exec::output(&mut command).unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{name}: {done:?}\n{said}");
+    String::from_utf8(done.stdout).unwrap()
+}
+
+#[test]
+fn agents_of_a_sessions_own_sign_in_it() {
+    if !are_there() {
+        eprintln!("this machine has not all of {PROGRAMS:?}");
+        return;
+    }
+    let scene = Scene::new();
+    let signed = "ssh\ngpg\ngit by gpg\ngit by ssh\n";
+    let outside = scene.daemon.on_machine(AGENT, "env");
+    assert_eq!(signs(&scene, "outside", outside), signed);
+    let run = ["run", "--policy", "open", "--quiet", "--"];
+    let inside = scene.daemon.agent(run).command().unwrap();
+    assert_eq!(signs(&scene, "inside", inside), signed);
+}
