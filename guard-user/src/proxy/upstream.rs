@@ -26,7 +26,7 @@ use tokio::{
 use super::{
     body::Body,
     connecting::Connecting,
-    greeted::Greeted,
+    greeted::{FirstWord, Greeted},
     link::Link,
     networks::Network,
     sieve::{Asked, Asks, Limits, Phase, Sieve, SievedIo},
@@ -167,17 +167,17 @@ impl Upstream {
         self.ended.concerns.set(false);
     }
 
-    /// Waits until the destination says something before it was asked anything: it does not speak HTTP. Not to be
-    /// waited for any more once a request is sent.
-    pub(super) async fn speaks_first(&self) {
+    /// Waits until the destination says something before it was asked anything. Not to be waited for any more once a
+    /// request is sent.
+    pub(super) async fn speaks_first(&self) -> FirstWord {
         let stream = match self.connected().await {
             Ok(stream) => stream.borrow().clone(),
             Err(_) => None,
         };
         if let Some(stream) = stream
-            && matches!(stream.peek(&mut [0]).await, Ok(1..))
+            && let Ok(word) = FirstWord::hear(&stream).await
         {
-            return;
+            return word;
         }
         std::future::pending().await
     }

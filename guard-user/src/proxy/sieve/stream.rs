@@ -50,6 +50,7 @@ pub struct Sieve {
     limits: Limits,
     direction: Direction,
     state: State,
+    only_http2: bool,
 }
 
 impl Sieve {
@@ -70,6 +71,17 @@ impl Sieve {
             limits,
             direction,
             state: State::Between,
+            only_http2: false,
+        }
+    }
+
+    /// The same, where the client has been told that HTTP/2 is spoken: its preface passes, and all that follows it;
+    /// nothing else does.
+    #[must_use]
+    pub fn only_http2(self) -> Self {
+        Self {
+            only_http2: true,
+            ..self
         }
     }
 
@@ -170,8 +182,16 @@ impl Sieve {
             return Ok(0);
         };
         if section.line == 0 {
-            if !self.direction.begin(bytes)? {
+            let begun = self.direction.begin(bytes);
+            if self.only_http2 && begun == Err(Malformed::Preface) {
+                self.state = State::Opaque;
+                return Ok(bytes.len());
+            }
+            if !begun? {
                 return Ok(0);
+            }
+            if self.only_http2 {
+                return Err(Malformed::NoPreface);
             }
             let too_long = self.direction.start_line_too_long();
             match section.next(bytes, limits.start_line, too_long)? {
