@@ -188,7 +188,10 @@ async fn secured(
 /// Speaks HTTP with a client.
 async fn speak(way: Way, stream: Stream, upstream: Rc<Upstream>, place: Option<Place>) {
     let agreed = way.secure.as_ref().map(|secure| secure.version());
-    let mut io = SievedIo::new(stream, Sieve::requests(Limits::default()));
+    let mut io = SievedIo::new(
+        stream,
+        Sieve::requests(Limits::default()).encoding_queries(),
+    );
     let client = Rc::new(Client::new(way, upstream, io.watch(), place));
     match (spoken(&client, &mut io).await, agreed) {
         (Ok(Some(Protocol::Http1)), None | Some(Version::Http1)) => tokio::select! {
