@@ -1,7 +1,41 @@
-//! What is not as the RFCs have it, and works nevertheless: queries of clients.
+//! What is not as the RFCs have it, and works nevertheless: answers of servers, and queries of clients.
 
 use crate::clients::files::{self, Files, curl};
 use crate::clients::scene::{Scene, url};
+use crate::clients::server::Server;
+
+const PORT: u16 = 8084;
+
+/// How servers answer, with the status that curl tells.
+const ANSWERS: [(&str, &str); 10] = [
+    ("/blanks", "200"),
+    ("/colon", "200"),
+    ("/extensions", "200"),
+    ("/twice", "200"),
+    ("/both", "200"),
+    ("/lf", "200"),
+    ("/folded", "200"),
+    ("/nothing", "204"),
+    ("/many", "200"),
+    ("/status", "999"),
+];
+
+#[test]
+fn answers_that_curl_takes_are_the_same_with_the_guard() {
+    let scene = Scene::new("");
+    let _server = Server::python(&scene, "odd.py", &[], PORT);
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    for (path, status) in ANSWERS {
+        let line = format!(
+            "curl -sS -m 60 -w '%{{http_code}} %header{{x-folded}}\\n' {}",
+            url(PORT, path)
+        );
+        let expected = without.run(&line);
+        let code = format!("{status} ");
+        assert!(expected.text.contains(&code), "{path}: {expected:?}");
+        assert_eq!(agent.run(&line), expected, "{path}");
+    }
+}
 
 /// RFC 3986 has these percent-encoded, and curl sends what it is given.
 #[test]
