@@ -33,6 +33,7 @@ use crate::proxy::{
 
 const H2: &[u8] = b"h2";
 const HTTP11: &[u8] = b"http/1.1";
+const HTTP10: &[u8] = b"http/1.0";
 const NAME: &str = "photos.example";
 
 /// An authority that production has.
@@ -525,6 +526,31 @@ async fn whoever_names_nobody_asks_for_the_address() {
         assert_eq!(ask(stream, Method::GET, "").await.0, StatusCode::OK);
     })
     .await;
+}
+
+/// What `curl --http1.0` offers. Servers seldom know that name.
+#[tokio::test]
+async fn http_1_0_is_taken_as_1_1() {
+    for (knows, offers, agreed) in [
+        (&[H2, HTTP11][..], &[HTTP10][..], HTTP10),
+        (&[], &[HTTP10], HTTP10),
+        (&[HTTP10], &[HTTP10], HTTP10),
+        (&[HTTP11], &[HTTP10, HTTP11], HTTP11),
+    ] {
+        here(async {
+            let company = Company::new();
+            let (to, arrived) = destination(&company.issue(NAME, |_| {}), knows).await;
+            let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
+            let trusted = everywhere(&lab.tls);
+            let stream = secured(&lab, &trusted, NAME, offers).await.unwrap();
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(agreed));
+            assert_eq!(ask(stream, Method::GET, "").await.0, StatusCode::OK);
+            let stream = secured(&lab, &trusted, NAME, offers).await.unwrap();
+            assert_eq!(ask(stream, Method::PUT, "x").await.0, StatusCode::FORBIDDEN);
+            assert_eq!(*arrived.borrow(), ["GET /x?y=1 HTTP/1.1"]);
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
