@@ -7,6 +7,7 @@ mod authority;
 mod dial;
 mod explain;
 mod scope;
+mod unarmed;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -30,7 +31,10 @@ use rustls::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use self::{authority::Authority, dial::Dialer};
+use self::{
+    authority::Authority,
+    dial::{Dialer, Dialled},
+};
 use super::{stream::Stream, upstream::Version};
 
 pub(super) use explain::GONE;
@@ -196,6 +200,7 @@ pub(super) struct Secure {
     /// The client has said that name.
     is_asked: bool,
     protocols: Cell<Protocols>,
+    asks_certificate: Cell<bool>,
 }
 
 impl std::fmt::Debug for Secure {
@@ -230,6 +235,7 @@ impl Greeting {
             name,
             is_asked,
             protocols: Cell::new(protocols),
+            asks_certificate: Cell::default(),
         });
         Ok(Self { handshake, secure })
     }
@@ -263,13 +269,23 @@ impl Secure {
     pub(super) async fn dial(&self, stream: TcpStream) -> Result<Stream, String> {
         let dialer = self.tls.dialer()?;
         let offered = self.protocols.get();
-        let stream = dialer.dial(stream, &self.name, offered).await?;
+        let Dialled {
+            stream,
+            asks_certificate,
+        } = dialer.dial(stream, &self.name, offered).await?;
+        self.asks_certificate.set(asks_certificate);
         let agreed = offered.agreed(&stream);
         if !offered.h2 && agreed.h2 {
             return Err("the destination agrees to what nobody offered".to_owned());
         }
         self.protocols.set(agreed);
         Ok(stream)
+    }
+
+    /// What is to be said where the destination has asked for a certificate of the client's.
+    pub(super) fn lacks_certificate(&self) -> Option<String> {
+        let asks = self.asks_certificate.get();
+        asks.then(|| explain::certificate_asked(&self.name.to_str()))
     }
 
     /// The name that the client asked for.
