@@ -59,7 +59,11 @@ fn queries_that_curl_sends_as_they_are_typed_arrive_encoded() {
         let last = files.arrived().pop().unwrap();
         assert_eq!(last, format!("GET /photo.txt?{encoded}"));
     }
+    // HTTP/2 has no second reading of a head that is wrong.
     let before = files.arrived();
+    let two = url(files::PORT_2, "/photo.txt?q=\"a\"");
+    let reset = agent.run(&curl(&format!("--http2-prior-knowledge -g '{two}'")));
+    assert!(reset.text.contains("PROTOCOL_ERROR"), "{reset:?}");
     agent.run(&at("q=\"no\"")).stopped();
     assert_eq!(files.arrived(), before);
 }

@@ -140,8 +140,11 @@ fn fields<'b>(lines: impl Iterator<Item = &'b [u8]>) -> Option<Vec<Field<'b>>> {
     for line in lines.take_while(|line| !line.is_empty()) {
         if let [b' ' | b'\t', rest @ ..] = line {
             let value = &mut fields.last_mut()?.value;
-            value.push(b' ');
-            value.extend_from_slice(blanks_off(rest));
+            let rest = blanks_off(rest);
+            if !value.is_empty() && !rest.is_empty() {
+                value.push(b' ');
+            }
+            value.extend_from_slice(rest);
             continue;
         }
         let colon = line.iter().position(|&byte| byte == b':')?;

@@ -7,6 +7,8 @@
 mod chunk;
 mod head;
 mod lines;
+#[cfg(test)]
+mod tests;
 
 use std::{
     io,
