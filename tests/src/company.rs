@@ -56,6 +56,17 @@ impl Company {
         self.sign(params)
     }
 
+    /// A certificate for a client of that name and its key, as PEM.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no randomness, or that is no name.
+    pub fn issue_client(&self, name: &str) -> Result<String> {
+        let mut params = params(&[name])?;
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        self.sign(params)
+    }
+
     fn sign(&self, mut params: CertificateParams) -> Result<String> {
         params.use_authority_key_identifier_extension = true;
         let key = KeyPair::generate()?;

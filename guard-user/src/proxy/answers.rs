@@ -104,6 +104,15 @@ impl Problem {
         }
     }
 
+    /// It wants a certificate of the client's.
+    #[must_use]
+    pub(super) fn unarmed(detail: String) -> Self {
+        Self {
+            fix: "tell the person, and do not look for a way around it".to_owned(),
+            ..Self::unanswered(detail)
+        }
+    }
+
     /// With a line end, for whoever reads it in a terminal.
     fn text(&self) -> String {
         // Strings and numbers always have a JSON form.

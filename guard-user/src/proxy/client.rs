@@ -1,7 +1,7 @@
 //! A client, and where it wanted to go: what it asks for is sent there once it may pass.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     error::Error,
     net::SocketAddr,
     rc::Rc,
@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use http::{Request, Response, StatusCode, header, request::Parts, uri::Scheme};
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts, uri::Scheme};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::sync::{Notify, SetOnce};
@@ -113,6 +113,10 @@ pub(super) struct Client {
     look: RefCell<Look>,
     /// Set when something has passed that nobody judged, as a hole for everything was open.
     by_hole: SetOnce<()>,
+    /// The destination has answered something.
+    has_answer: Cell<bool>,
+    /// It is written down that it asks for a certificate.
+    is_unarmed_noted: Cell<bool>,
     _place: Option<Place>,
 }
 
@@ -132,6 +136,8 @@ impl Client {
             answering: Arc::default(),
             look: RefCell::default(),
             by_hole: SetOnce::new(),
+            has_answer: Cell::default(),
+            is_unarmed_noted: Cell::default(),
             _place: place,
         }
     }
@@ -242,6 +248,8 @@ impl Client {
             Err(unanswered) => return self.unanswered(unanswered, failed),
         };
         let mut response = self.switched(response, upgrade)?;
+        self.has_answer.set(true);
+        self.tell_unarmed(&mut response);
         *response.version_mut() = spoken;
         Ok(response.map(|body| body.boxed_unsync()))
     }
@@ -260,6 +268,11 @@ impl Client {
             // Another try is for another connection: this one would say the same for ever.
             self.way.upstream_ended.notify_one();
         }
+        if let Some(why) = self.unarmed(&unanswered) {
+            self.note_unarmed(&why, StatusCode::BAD_GATEWAY);
+            self.way.upstream_ended.notify_one();
+            return Ok(Problem::unarmed(why).answer());
+        }
         let said = match unanswered {
             Unanswered::Unopened(Unopened::Untrusted(why)) => {
                 return Ok(self.untrusted(why.to_string()).answer());
@@ -277,6 +290,48 @@ impl Client {
             },
         };
         Ok(Problem::unanswered(said).answer())
+    }
+
+    /// Why there is no answer of a destination that asks for a certificate of the client's, and has not answered anything
+    /// here: in TLS 1.3 it ends the connection after the handshake.
+    fn unarmed(&self, unanswered: &Unanswered) -> Option<String> {
+        let has_ended = match unanswered {
+            Unanswered::Unopened(_) => false,
+            Unanswered::Other => true,
+            Unanswered::Broken(broken) => {
+                self.watch.refusal().is_none() && Malformed::behind(broken).is_none()
+            }
+        };
+        let secure = self.way.secure.as_ref();
+        let secure = secure.filter(|_| has_ended && !self.has_answer.get());
+        secure.and_then(|secure| secure.lacks_certificate())
+    }
+
+    /// Says in an answer why it may be no (RFC 9209): the destination itself knows of no proxy.
+    fn tell_unarmed(&self, response: &mut Response<Incoming>) {
+        let secure = self.way.secure.as_ref();
+        let is_no = matches!(response.status().as_u16(), 400 | 401 | 403 | 495 | 496);
+        let Some(why) = secure
+            .filter(|_| is_no)
+            .and_then(|secure| secure.lacks_certificate())
+        else {
+            return;
+        };
+        self.note_unarmed(&why, response.status());
+        let details = why.replace('"', "\\\"");
+        if let Ok(value) = HeaderValue::try_from(format!("guard; details=\"{details}\"")) {
+            response.headers_mut().append("proxy-status", value);
+        }
+    }
+
+    /// Writes it down, once a connection.
+    fn note_unarmed(&self, why: &str, status: StatusCode) {
+        if !self.is_unarmed_noted.replace(true) {
+            self.log(Entry {
+                status: Some(status.as_u16()),
+                ..Entry::refused(why)
+            });
+        }
     }
 
     /// What is told where the destination has not shown who it is.

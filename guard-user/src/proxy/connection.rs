@@ -15,6 +15,7 @@ use tokio::{
 use super::{
     answers::Problem,
     client::{Client, Way},
+    greeted::FirstWord,
     lent::Lent,
     networks::{Common, Network, Place},
     origin, postgres,
@@ -28,6 +29,7 @@ use super::{
 
 /// A client that has said nothing for so long is not going to speak HTTP.
 const SILENCE: Duration = Duration::from_secs(60);
+const SILENT: &str = "the client says nothing";
 /// How often a head that does not get whole is looked at, and how many looks it gets.
 const LOOK: Duration = Duration::from_secs(5);
 const LOOKS: u32 = 6;
@@ -102,10 +104,13 @@ pub(super) async fn serve_to(
             return reset(&stream);
         }
     }
-    let opened = match first_byte(&way, &stream, &upstream).await {
+    let opened = match begun(&way, &stream, &upstream).await {
         // What only some connections come to, or for a moment, takes no room in the others.
-        Some(HANDSHAKE) => Box::pin(secured(&mut way, tls, stream, &upstream)).await,
-        Some(_) => Ok(Stream::Plain(stream)),
+        Some(Begun::Client(HANDSHAKE)) => Box::pin(secured(&mut way, tls, stream, &upstream)).await,
+        Some(Begun::Client(_)) => Ok(Stream::Plain(stream)),
+        Some(Begun::Http2) => {
+            return Box::pin(greet(way, Stream::Plain(stream), upstream, place)).await;
+        }
         None => return,
     };
     match opened {
@@ -114,19 +119,54 @@ pub(super) async fn serve_to(
     }
 }
 
-/// What a client begins with; `None` where there is nothing to wait for.
-async fn first_byte(way: &Way, stream: &TcpStream, upstream: &Upstream) -> Option<u8> {
+/// How a connection begins.
+enum Begun {
+    /// With this byte of the client's.
+    Client(u8),
+    /// With the destination's SETTINGS: it speaks HTTP/2, and the client may wait to hear so.
+    Http2,
+}
+
+/// Waits for either end to begin; `None` where there is nothing to wait for. The client's word comes first.
+async fn begun(way: &Way, stream: &TcpStream, upstream: &Upstream) -> Option<Begun> {
     let mut first = [0];
     let why = tokio::select! {
+        biased;
         begun = tokio::time::timeout(SILENCE, stream.peek(&mut first)) => match begun {
-            Ok(Ok(1)) => return Some(first[0]),
+            Ok(Ok(1)) => return Some(Begun::Client(first[0])),
             Ok(_) => return None,
-            Err(_) => "the client says nothing",
+            Err(_) => SILENT,
         },
-        () = upstream.speaks_first() => "the destination speaks first, which no HTTP server does",
+        word = upstream.speaks_first() => match word {
+            FirstWord::Settings => return Some(Begun::Http2),
+            FirstWord::Other => "the destination speaks first, which no HTTP server does",
+        },
     };
     way.log(Entry::refused(why));
     None
+}
+
+/// Speaks HTTP/2 with a client that has not said anything yet, as the destination does.
+async fn greet(way: Way, stream: Stream, upstream: Rc<Upstream>, place: Option<Place>) {
+    let io = SievedIo::new(stream, Sieve::requests(Limits::default()).only_http2());
+    let watch = io.watch();
+    let client = Rc::new(Client::new(way, upstream, io.watch(), place));
+    tokio::select! {
+        () = http2(Rc::clone(&client), io) => {}
+        () = client.outlives_hole() => {}
+        () = silent(&watch) => client.log(Entry::refused(SILENT)),
+    }
+    if let Some(malformed) = watch.refusal() {
+        client.log(Entry::refused(&malformed.to_string()));
+    }
+}
+
+/// Waits until a client should have begun HTTP/2, and has not.
+async fn silent(watch: &Watch) {
+    tokio::time::sleep(SILENCE).await;
+    if watch.phase() == Phase::Opaque {
+        std::future::pending().await
+    }
 }
 
 /// Speaks TLS on both sides. Where the destination cannot be trusted, the client is told so by the answer to its requests.
@@ -148,7 +188,10 @@ async fn secured(
 /// Speaks HTTP with a client.
 async fn speak(way: Way, stream: Stream, upstream: Rc<Upstream>, place: Option<Place>) {
     let agreed = way.secure.as_ref().map(|secure| secure.version());
-    let mut io = SievedIo::new(stream, Sieve::requests(Limits::default()));
+    let mut io = SievedIo::new(
+        stream,
+        Sieve::requests(Limits::default()).encoding_queries(),
+    );
     let client = Rc::new(Client::new(way, upstream, io.watch(), place));
     match (spoken(&client, &mut io).await, agreed) {
         (Ok(Some(Protocol::Http1)), None | Some(Version::Http1)) => tokio::select! {
@@ -183,7 +226,7 @@ async fn spoken(client: &Client, io: &mut SievedIo<Stream>) -> io::Result<Option
         }
         Ok(spoken) => spoken,
         Err(_) => {
-            client.log(Entry::refused("the client says nothing"));
+            client.log(Entry::refused(SILENT));
             Ok(None)
         }
     }

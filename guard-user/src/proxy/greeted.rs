@@ -1,4 +1,4 @@
-//! An HTTP/2 connection whose other end has to speak first: to what does not, nothing of a request is said.
+//! What a server says before it was asked anything: in HTTP/2 its SETTINGS, in HTTP/1 nothing.
 
 use std::{
     io,
@@ -6,8 +6,10 @@ use std::{
     task::{Context, Poll},
 };
 
+use rustix::net::{RecvFlags, recv};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    net::TcpStream,
     sync::oneshot,
 };
 
@@ -15,8 +17,68 @@ use tokio::{
 const FRAME_HEADER: usize = 9;
 /// RFC 9113 6.5.
 const SETTINGS: u8 = 4;
+/// The flag of SETTINGS that answer others.
+const ACK: u8 = 1;
+/// Bytes of one setting.
+const SETTING: u32 = 6;
+/// Bytes of a frame at most, before anything else was agreed to (RFC 9113 4.2).
+const MAX_FRAME: u32 = 1 << 14;
 
-/// A connection to a server, which begins with its SETTINGS (RFC 9113 3.4).
+/// What a server begins with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FirstWord {
+    /// SETTINGS, which an HTTP/2 server may send before its client has said anything (RFC 9113 3.4).
+    Settings,
+    /// What no HTTP server begins with.
+    Other,
+}
+
+impl FirstWord {
+    /// By the first bytes; `None` where more of them would tell.
+    fn of(begun: &[u8]) -> Option<Self> {
+        let begun = &begun[..begun.len().min(FRAME_HEADER)];
+        let mut header = [0, 0, 0, SETTINGS, 0, 0, 0, 0, 0];
+        header[..begun.len()].copy_from_slice(begun);
+        let [l1, l2, l3, kind, flags, s1, s2, s3, s4] = header;
+        let length = u32::from_be_bytes([0, l1, l2, l3]);
+        // The first bit of the stream is reserved, and ignored.
+        let stream = u32::from_be_bytes([s1 & 0x7f, s2, s3, s4]);
+        let whole = begun.len() < 3 || length.is_multiple_of(SETTING);
+        let is_settings = kind == SETTINGS && flags & ACK == 0 && stream == 0;
+        match is_settings && whole && length <= MAX_FRAME {
+            false => Some(Self::Other),
+            true => (begun.len() == FRAME_HEADER).then_some(Self::Settings),
+        }
+    }
+
+    /// Waits for a server to speak. All of it stays unread.
+    ///
+    /// # Errors
+    ///
+    /// The system's, or that the server has ended before it was to be told.
+    pub(super) async fn hear(stream: &TcpStream) -> io::Result<Self> {
+        let peek = || {
+            let mut begun = [0; FRAME_HEADER];
+            let (_, length) = recv(stream, &mut begun[..], RecvFlags::PEEK)?;
+            match length {
+                0 => Err(io::ErrorKind::UnexpectedEof.into()),
+                _ => Self::of(&begun[..length]).ok_or_else(|| io::ErrorKind::WouldBlock.into()),
+            }
+        };
+        loop {
+            let ready = stream.ready(Interest::READABLE).await?;
+            match stream.try_io(Interest::READABLE, peek) {
+                // No more comes of it: there is nothing to wait for.
+                Err(error)
+                    if error.kind() == io::ErrorKind::WouldBlock && !ready.is_read_closed() => {}
+                heard => return heard,
+            }
+        }
+    }
+}
+
+/// A connection to a server, which begins with its SETTINGS (RFC 9113 3.4): to what does not, nothing of a request is
+/// said.
 #[derive(Debug)]
 pub(super) struct Greeted<T> {
     io: T,
@@ -96,5 +158,42 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Greeted<T> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_are_told_from_what_else_a_server_may_begin_with() {
+        let settings: [&[u8]; 3] = [
+            b"\0\0\0\x04\0\0\0\0\0",
+            b"\0\0\x12\x04\0\0\0\0\0\0\x03\0\0\0\x80",
+            // Flags without a meaning, and the reserved bit.
+            b"\0\x3f\xfc\x04\xfe\x80\0\0\0",
+        ];
+        for begun in settings {
+            for length in 0..FRAME_HEADER {
+                assert_eq!(FirstWord::of(&begun[..length]), None, "{length}");
+            }
+            assert_eq!(FirstWord::of(begun), Some(FirstWord::Settings));
+        }
+        let others: [&[u8]; 9] = [
+            b"S",
+            b"SSH-2.0-x\r\n",
+            // MySQL's greeting, and Telnet's.
+            b"\x4a\0\0\0\x0a8.0",
+            b"\xff\xfd\x18",
+            // Longer than a first frame may be, no number of settings, another frame, an answer, of a stream.
+            b"\0\x40\x02\x04\0\0\0\0\0",
+            b"\0\0\x05",
+            b"\0\0\x06\x06",
+            b"\0\0\0\x04\x01",
+            b"\0\0\0\x04\0\0\0\0\x01",
+        ];
+        for begun in others {
+            assert_eq!(FirstWord::of(begun), Some(FirstWord::Other), "{begun:?}");
+        }
     }
 }

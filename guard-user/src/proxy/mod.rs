@@ -16,6 +16,7 @@ mod headers;
 pub mod judge;
 mod lent;
 mod link;
+mod mended;
 mod networks;
 mod origin;
 mod passing;

@@ -26,8 +26,9 @@ use tokio::{
 use super::{
     body::Body,
     connecting::Connecting,
-    greeted::Greeted,
+    greeted::{FirstWord, Greeted},
     link::Link,
+    mended::Mended,
     networks::Network,
     sieve::{Asked, Asks, Limits, Phase, Sieve, SievedIo},
     stream::Stream,
@@ -122,6 +123,8 @@ pub(super) struct Upstream {
     opened: OnceCell<Opened>,
     sender: OnceCell<Sender>,
     asks: Asks,
+    /// The same ones, which are taken out at another time.
+    to_mend: Asks,
     ended: Rc<Ended>,
 }
 
@@ -158,6 +161,7 @@ impl Upstream {
             opened: OnceCell::new(),
             sender: OnceCell::new(),
             asks: Asks::default(),
+            to_mend: Asks::default(),
             ended: Rc::new(Ended { tell, concerns }),
         }
     }
@@ -167,17 +171,17 @@ impl Upstream {
         self.ended.concerns.set(false);
     }
 
-    /// Waits until the destination says something before it was asked anything: it does not speak HTTP. Not to be
-    /// waited for any more once a request is sent.
-    pub(super) async fn speaks_first(&self) {
+    /// Waits until the destination says something before it was asked anything. Not to be waited for any more once a
+    /// request is sent.
+    pub(super) async fn speaks_first(&self) -> FirstWord {
         let stream = match self.connected().await {
             Ok(stream) => stream.borrow().clone(),
             Err(_) => None,
         };
         if let Some(stream) = stream
-            && matches!(stream.peek(&mut [0]).await, Ok(1..))
+            && let Ok(word) = FirstWord::hear(&stream).await
         {
-            return;
+            return word;
         }
         std::future::pending().await
     }
@@ -279,12 +283,16 @@ impl Upstream {
         }
         Ok(match version {
             Version::Http1 => {
-                let sieve = Sieve::responses(Limits::default(), self.asks.clone());
-                let io = SievedIo::new(stream, sieve);
+                let limits = Limits::of_answers();
+                let max_fields = limits.fields;
+                let sieve = Sieve::responses(limits, self.asks.clone());
+                let mended = Mended::new(stream, self.to_mend.clone());
+                let io = SievedIo::new(mended, sieve);
                 let watch = io.watch();
                 let (sender, connection) = http1::Builder::new()
                     .preserve_header_case(true)
                     .max_buf_size(READ)
+                    .max_headers(max_fields)
                     .handshake(TokioIo::new(io))
                     .await?;
                 spawn_local(async move {
@@ -329,10 +337,12 @@ impl Upstream {
                 let answer = {
                     let mut sender = sender.lock().await;
                     sender.ready().await?;
-                    self.asks.push(Asked {
+                    let asked = Asked {
                         head: request.method() == Method::HEAD,
                         upgrade: request.headers().contains_key(header::UPGRADE),
-                    });
+                    };
+                    self.asks.push(asked);
+                    self.to_mend.push(asked);
                     sender.send_request(request)
                 };
                 answer.await?

@@ -1,7 +1,8 @@
 //! HTTP/2 in the ways in which clients begin it without TLS.
 
 use crate::clients::files::{Files, PORT_2};
-use crate::clients::scene::{HOST, Scene, url};
+use crate::clients::scene::{HOST, PATIENCE, Scene, url};
+use crate::clients::server::Server;
 
 #[test]
 fn a_client_that_offers_http2_goes_on_in_the_version_that_works() {
@@ -48,4 +49,33 @@ fn a_websocket_over_http2_is_not_offered_and_does_not_pass() {
         "{told}"
     );
     assert_eq!(files.arrived(), [""; 0]);
+}
+
+/// Node's server does not wait for its client's preface, nor does gRPC's C core (RFC 9113 3.4 has it so).
+#[test]
+fn reads_pass_to_a_server_that_says_its_settings_at_once() {
+    const PORT: u16 = 8083;
+    let scene = Scene::new("");
+    let mut node = scene.on_production("node");
+    node.arg(scene.dir().join("settings.mjs"))
+        .arg(PORT.to_string());
+    let mut server = Server::start(&scene, &mut node, PORT);
+    let patient =
+        |method: &str| format!("/usr/bin/python3 $PROGRAMS/patient.py {HOST} {PORT} {method} 100");
+    let curl = |rest: &str| {
+        let url = url(PORT, "/");
+        format!("for n in $(seq 20); do curl -sS -m 60 --http2-prior-knowledge {rest} {url}; done")
+    };
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    for agent in [&mut without, &mut agent] {
+        assert_eq!(agent.run(&patient("GET")).ok(), "200 100\n");
+        assert_eq!(agent.run(&curl("")).ok(), "read\n".repeat(20));
+    }
+    for _ in 0..240 {
+        assert_eq!(server.lines.line(PATIENCE).unwrap(), "GET /");
+    }
+    assert_eq!(agent.run(&patient("DELETE")).ok(), "403 100\n");
+    agent.run(&curl("-X DELETE")).stopped();
+    assert_eq!(without.run(&curl("-I")).code, 0);
+    assert_eq!(server.lines.line(PATIENCE).unwrap(), "HEAD /");
 }

@@ -8,6 +8,7 @@ mod files;
 mod git;
 mod held;
 mod http2;
+mod odd;
 mod postgres;
 mod prometheus;
 mod registry;

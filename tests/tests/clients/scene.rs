@@ -26,13 +26,16 @@ const SCHEME: &str = "http";
 pub(crate) const POLICY: &str = "clients";
 
 /// What the agent runs, and a few servers.
-const PROGRAMS: [(&str, &str); 18] = [
+const PROGRAMS: [(&str, &str); 21] = [
     ("asked.py", include_str!("programs/asked.py")),
     ("Fetch.java", include_str!("programs/Fetch.java")),
     ("fetch.mjs", include_str!("programs/fetch.mjs")),
     ("gateway.py", include_str!("programs/gateway.py")),
     ("held.py", include_str!("programs/held.py")),
     ("image.py", include_str!("programs/image.py")),
+    ("odd.py", include_str!("programs/odd.py")),
+    ("patient.py", include_str!("programs/patient.py")),
+    ("settings.mjs", include_str!("programs/settings.mjs")),
     ("naive.py", include_str!("programs/naive.py")),
     ("raw.py", include_str!("programs/raw.py")),
     ("extended.py", include_str!("programs/extended.py")),

@@ -6,7 +6,7 @@ use http::{HeaderMap, header};
 
 use super::method::OVERRIDES;
 
-/// What servers take the path from instead of the request line: IIS and Symfony, and what stands behind
+/// What servers take the path from instead of the request line: IIS, Symfony and Next.js, and what stands behind
 /// proxies.
 const OTHER_PATHS: &[&str] = &[
     "x-original-url",
@@ -17,6 +17,9 @@ const OTHER_PATHS: &[&str] = &[
     "x-forwarded-path",
     "x-forwarded-prefix",
     "x-script-name",
+    "x-matched-path",
+    "x-invoke-path",
+    "x-middleware-rewrite",
 ];
 
 /// The letters and digits of a name, in lower case. To CGI and its kin all else in it is `_`.

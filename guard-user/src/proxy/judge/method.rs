@@ -19,6 +19,10 @@ pub(super) const OVERRIDES: &[&str] = &[
     "x-original-method",
     "http-method-override",
     "method-override",
+    "x-http-verb-override",
+    "x-http-verb",
+    "x-rest-method",
+    "request-method",
 ];
 
 /// Query parameters that do the same, whatever stands between their words; and `_method`.

@@ -88,10 +88,25 @@ impl<T> SievedIo<T> {
 
     /// Sieves what is held, where nothing of it has passed yet: what has is delivered first, whatever follows.
     fn pass_held(&mut self) -> io::Result<()> {
-        if self.passed == 0 {
-            let passed = self.sieve.pass(&self.held);
-            self.passed = passed.map_err(|malformed| self.refused(malformed))?;
+        if self.passed > 0 {
+            return Ok(());
         }
+        self.try_pass()?;
+        // What passes is what is judged and sent.
+        if self.passed == 0
+            && let Some((length, line)) = self.sieve.encoded()
+        {
+            let rest = self.held.split_off(length);
+            self.held = BytesMut::from(&line[..]);
+            self.held.extend_from_slice(&rest);
+            self.try_pass()?;
+        }
+        Ok(())
+    }
+
+    fn try_pass(&mut self) -> io::Result<()> {
+        let passed = self.sieve.pass(&self.held);
+        self.passed = passed.map_err(|malformed| self.refused(malformed))?;
         Ok(())
     }
 

@@ -13,6 +13,17 @@ pub struct Limits {
     pub trailers: usize,
 }
 
+impl Limits {
+    /// For what a server answers: some have a field for each of many things.
+    #[must_use]
+    pub fn of_answers() -> Self {
+        Self {
+            fields: 500,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -42,6 +42,9 @@ pub enum Malformed {
     /// The connection preface of HTTP/2, RFC 9113 3.4, and nobody has said that HTTP/2 may be spoken here.
     #[error("HTTP/2 begins where HTTP/1 was expected")]
     Preface,
+    /// Anything but that, where the destination has begun as an HTTP/2 server does.
+    #[error("the destination speaks HTTP/2, and the client does not")]
+    NoPreface,
     /// A line end where a start line should be. RFC 9112 2.2 lets a server skip it; not all do.
     #[error("an empty line comes before the request line")]
     EmptyLine,

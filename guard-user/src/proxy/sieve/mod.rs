@@ -26,6 +26,7 @@ mod tests;
 pub(super) mod trailer;
 mod watch;
 
+pub(super) use framing::LONGEST;
 pub use io::{Protocol, SievedIo};
 pub use limits::Limits;
 pub use malformed::{Looks, Malformed};

@@ -35,7 +35,8 @@ impl Asks {
         queue.push_back(asked);
     }
 
-    fn pop(&self) -> Option<Asked> {
+    /// Takes the one that is answered next.
+    pub(in crate::proxy) fn pop(&self) -> Option<Asked> {
         let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         queue.pop_front()
     }
@@ -134,9 +135,9 @@ impl Responses {
     }
 }
 
-/// Three digits, RFC 9110 15: 100 to 599.
+/// Three digits. RFC 9110 15 has 100 to 599, and servers all.
 fn number(status: &[u8]) -> Option<u16> {
     let plain = status.iter().all(u8::is_ascii_digit);
     let status: u16 = str::from_utf8(status).ok()?.parse().ok()?;
-    Some(status).filter(|status| plain && (100..600).contains(status))
+    Some(status).filter(|status| plain && *status >= 100)
 }

@@ -9,7 +9,7 @@ use super::{
     request::Requests,
     response::{Asks, Responses},
     section::Section,
-    trailer,
+    target, trailer,
 };
 
 /// Where in a stream the sieve is, for whoever keeps time.
@@ -50,6 +50,10 @@ pub struct Sieve {
     limits: Limits,
     direction: Direction,
     state: State,
+    only_http2: bool,
+    /// Where queries are to be encoded: how long a request line is, and what is to be in its place.
+    encodes: bool,
+    encoded: Option<(usize, Vec<u8>)>,
 }
 
 impl Sieve {
@@ -70,6 +74,35 @@ impl Sieve {
             limits,
             direction,
             state: State::Between,
+            only_http2: false,
+            encodes: false,
+            encoded: None,
+        }
+    }
+
+    /// The same, where what is not allowed in a query is not refused if its owner can percent-encode it: see
+    /// [`Sieve::encoded`].
+    #[must_use]
+    pub fn encoding_queries(self) -> Self {
+        Self {
+            encodes: true,
+            ..self
+        }
+    }
+
+    /// Where nothing of a head has passed, as its query is to be encoded: how many of its first bytes are to be replaced,
+    /// and by what.
+    pub fn encoded(&mut self) -> Option<(usize, Vec<u8>)> {
+        self.encoded.take()
+    }
+
+    /// The same, where the client has been told that HTTP/2 is spoken: its preface passes, and all that follows it;
+    /// nothing else does.
+    #[must_use]
+    pub fn only_http2(self) -> Self {
+        Self {
+            only_http2: true,
+            ..self
         }
     }
 
@@ -81,6 +114,7 @@ impl Sieve {
     /// Where nothing of these bytes, nor of what follows, may go on. It stays like that.
     pub fn pass(&mut self, bytes: &[u8]) -> Result<usize, Malformed> {
         let mut passed = 0;
+        self.encoded = None;
         loop {
             match self.step(&bytes[passed..]) {
                 Ok(0) => return Ok(passed),
@@ -170,12 +204,31 @@ impl Sieve {
             return Ok(0);
         };
         if section.line == 0 {
-            if !self.direction.begin(bytes)? {
+            let begun = self.direction.begin(bytes);
+            if self.only_http2 && begun == Err(Malformed::Preface) {
+                self.state = State::Opaque;
+                return Ok(bytes.len());
+            }
+            if !begun? {
                 return Ok(0);
+            }
+            if self.only_http2 {
+                return Err(Malformed::NoPreface);
             }
             let too_long = self.direction.start_line_too_long();
             match section.next(bytes, limits.start_line, too_long)? {
-                Some(line) => self.direction.start_line(line)?,
+                Some(line) => {
+                    let read = self.direction.start_line(line);
+                    if self.encodes
+                        && matches!(read, Err(Malformed::TargetByte(_)))
+                        && let Some(encoded) = target::encoded(line)
+                    {
+                        self.encoded = Some((line.len(), encoded));
+                        *section = Section::default();
+                        return Ok(0);
+                    }
+                    read?;
+                }
                 None => return Ok(0),
             }
         }

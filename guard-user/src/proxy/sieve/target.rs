@@ -2,10 +2,30 @@
 
 use std::{net::Ipv6Addr, ops::Range};
 
+use percent_encoding::{AsciiSet, utf8_percent_encode};
+
 use super::{
     malformed::Malformed,
     octet::{PATH, QUERY},
 };
+
+/// What of ASCII is encoded in a query. All else is, too.
+const TO_ENCODE: &AsciiSet = &AsciiSet::EMPTY.add(b'"').add(b'<').add(b'>');
+
+/// A request line with its query percent-encoded where that is what has to be done to it: `"`, `<`, `>` and UTF-8, which
+/// some clients send as they are (curl among them) and whose encoding every server decodes to the same. `None` where that
+/// changes nothing, or not all can be encoded.
+pub(super) fn encoded(line: &[u8]) -> Option<Vec<u8>> {
+    // A question mark is in no method, and the second blank ends the target.
+    let query = line.iter().position(|&byte| byte == b'?')? + 1;
+    let (before, query) = line.split_at(query);
+    let end = query.iter().position(|&byte| byte == b' ')?;
+    let (query, after) = query.split_at(end);
+    let query = str::from_utf8(query).ok()?;
+    let encoded: String = utf8_percent_encode(query, TO_ENCODE).collect();
+    let changes = encoded.len() > query.len();
+    changes.then(|| [before, encoded.as_bytes(), after].concat())
+}
 
 /// Reads a request target. Yields where in it the authority is, if it has one, which then has to be the Host.
 pub(super) fn read(method: &[u8], target: &[u8]) -> Result<Option<Range<usize>>, Malformed> {

@@ -62,13 +62,18 @@ pub(super) fn pass(
 /// Also what is about the message and in no list: conditions, who it is said to come from, and what it is said to ask for.
 /// Whatever is neither letter nor digit is `-`: to CGI and its kin it is `_`, and they know no `-`.
 pub(in crate::proxy) fn is_forbidden(name: &[u8]) -> bool {
-    const FAMILIES: [&str; 8] = [
+    const FAMILIES: [&str; 13] = [
         "if-",
+        "request-method",
         "x-forwarded-",
         "x-http-",
+        "x-invoke-",
+        "x-matched-",
         "x-method",
+        "x-middleware-",
         "x-original-",
         "x-override-",
+        "x-rest-method",
         "x-rewrite-",
         "x-script-",
     ];

@@ -419,3 +419,69 @@ async fn who_found_nobody_there_may_try_again_on_another_connection() {
     })
     .await;
 }
+
+/// RFC 3986 2.1: what a query may not have is percent-encoded, which every server decodes to the same. curl does not.
+#[tokio::test]
+async fn what_a_query_may_not_have_is_encoded_and_judged_so() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 5).await;
+        let denies = crate::policy::HttpRule {
+            method: Vec::new(),
+            path: None,
+            query: Some("*x=\"1\"*".to_owned()),
+            content_type: None,
+            action: crate::policy::HttpAction::Deny,
+        };
+        let mut terms = read_only().unwrap();
+        terms.rules[0].http.push(denies);
+        let lab = Lab::new(Some(terms), no(), to.at).await;
+        let get = |target: &str| format!("GET {target} HTTP/1.1\r\nHost: photos\r\n\r\n");
+        let raw = [
+            "/q?query=up{job=\"a\"}",
+            "/q?a<b>c",
+            "/q?n=\u{fc}\u{65e5}",
+            "/q?plain",
+            "http://photos/q?\"",
+        ];
+        let answers = lab.exchange(raw.map(get).concat().as_bytes()).await;
+        assert_eq!(answers.matches("200 OK").count(), raw.len(), "{answers}");
+        let sent = [
+            "/q?query=up{job=%22a%22}",
+            "/q?a%3Cb%3Ec",
+            "/q?n=%C3%BC%E6%97%A5",
+            "/q?plain",
+            "/q?%22",
+        ];
+        assert_eq!(to.text(), sent.map(get).concat());
+        let denied = get("/q?x=\"1\"").replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n");
+        let denied = lab.exchange(denied.as_bytes()).await;
+        assert!(denied.starts_with("HTTP/1.1 403 "), "{denied}");
+        let logged = lab.guardd.logged.borrow();
+        assert_eq!(logged[0].path.as_deref(), Some("/q?x=%221%22"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_may_be_read_in_two_ways_is_not_encoded() {
+    for target in [
+        &b"/\"?a=b"[..],
+        b"/<?a=\"",
+        b"/\xc3\xbc?a=b",
+        b"/?a=\xfc",
+        b"/?a=#\"",
+        b"/?a=\\\"\x7f",
+        b"/?a=\" b",
+    ] {
+        here(async {
+            let to = Destination::new(b"\r\n\r\n", OK, 9).await;
+            let lab = Lab::new(read_only(), no(), to.at).await;
+            let head = [b"GET ", target, b" HTTP/1.1\r\nHost: photos\r\n\r\n"].concat();
+            let answer = lab.exchange(&head).await;
+            let text = target.escape_ascii();
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{text}: {answer}");
+            assert_eq!(to.text(), "", "{text}");
+        })
+        .await;
+    }
+}

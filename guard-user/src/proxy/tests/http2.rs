@@ -123,6 +123,65 @@ async fn two_names_of_a_host_are_one_too_many() {
     .await;
 }
 
+/// The first nine bytes are of the destination's SETTINGS, or of the proxy's own.
+const IS_SETTINGS: [u8; 6] = [4, 0, 0, 0, 0, 0];
+
+/// RFC 9113 3.4: a server may send its SETTINGS before its client has said anything, and such a client may wait for them.
+#[tokio::test]
+async fn a_client_may_wait_for_what_the_destination_says_at_once() {
+    here(async {
+        let (to, arrived) = destination().await;
+        let lab = Lab::new(read_only(), no(), to).await;
+        for number in 1..=50 {
+            let stream = lab.client().await;
+            let mut first = [0; 9];
+            while stream.peek(&mut first).await.unwrap() < first.len() {}
+            assert_eq!(first[3..], IS_SETTINGS);
+            let (mut sender, connection) = http2::Builder::new(Here)
+                .handshake(TokioIo::new(stream))
+                .await
+                .unwrap();
+            spawn_local(connection);
+            let read = sender.send_request(request(Method::GET, ""));
+            assert_eq!(read.await.unwrap().status(), StatusCode::OK);
+            let write = sender.send_request(request(Method::POST, "hello"));
+            assert_eq!(write.await.unwrap().status(), StatusCode::FORBIDDEN);
+            assert_eq!(arrived.borrow().len(), number);
+        }
+        assert!(arrived.borrow().iter().all(|line| line.starts_with("GET ")));
+    })
+    .await;
+}
+
+/// A client that speaks something else is told nothing of it, and nothing of what it says arrives.
+#[tokio::test]
+async fn what_is_no_http2_does_not_pass_to_what_has_said_that_it_is() {
+    for (begins, why) in [
+        (&b"GET / HTTP/1.1\r\nHost: photos\r\n\r\n"[..], "does not"),
+        (b"\x05\x01\0", "SOCKS"),
+        (b"PRI * HTTP/2.0\r\n\r\nSN\r\n\r\n", "does not"),
+    ] {
+        here(async {
+            let (to, arrived) = destination().await;
+            let lab = Lab::new(read_only(), no(), to).await;
+            let mut stream = lab.client().await;
+            stream.read_exact(&mut [0; 9]).await.unwrap();
+            stream.write_all(begins).await.unwrap();
+            let mut rest = Vec::new();
+            // It may be reset.
+            let _ = stream.read_to_end(&mut rest).await;
+            let is_refused = |entry: &Entry| entry.why.as_ref().is_some_and(|w| w.contains(why));
+            lab.guardd
+                .until("it is written down", |guardd| {
+                    guardd.logged.borrow().iter().any(is_refused)
+                })
+                .await;
+            assert!(arrived.borrow().is_empty());
+        })
+        .await;
+    }
+}
+
 /// RFC 9113 8.1: the answer is there, whatever is not read of the request.
 #[tokio::test]
 async fn who_still_sends_a_long_body_is_told_that_it_is_stopped() {

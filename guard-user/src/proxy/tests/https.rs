@@ -16,11 +16,13 @@ use rcgen::{
     KeyPair, date_time_ymd,
 };
 use rustls::{
-    ClientConfig, RootCertStore, ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion,
     crypto::ring::default_provider,
     pki_types::{
         CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject as _,
     },
+    server::WebPkiClientVerifier,
+    version::{TLS12, TLS13},
 };
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
@@ -33,6 +35,7 @@ use crate::proxy::{
 
 const H2: &[u8] = b"h2";
 const HTTP11: &[u8] = b"http/1.1";
+const HTTP10: &[u8] = b"http/1.0";
 const NAME: &str = "photos.example";
 
 /// An authority that production has.
@@ -134,6 +137,58 @@ async fn answer(acceptor: TlsAcceptor, stream: TcpStream, arrived: Arrived) {
                 .await
         }
     };
+}
+
+/// A destination that asks for a certificate which the company has issued, and answers 403 to who has none, or has to see
+/// one in the handshake.
+async fn asking(
+    company: &Company,
+    has_to: bool,
+    version: &'static SupportedProtocolVersion,
+) -> SocketAddr {
+    let shown = company.issue(NAME, |_| {});
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(shown.key.serialize_der()));
+    let mut roots = RootCertStore::empty();
+    let pem = company.pem();
+    roots
+        .add(CertificateDer::from_pem_slice(pem.as_bytes()).unwrap())
+        .unwrap();
+    let provider = Arc::new(default_provider());
+    let verifier =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let verifier = match has_to {
+        true => verifier,
+        false => verifier.allow_unauthenticated(),
+    };
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_client_cert_verifier(verifier.build().unwrap())
+        .with_single_cert(vec![shown.chain], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap();
+    spawn_local(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let service = service_fn(async |_: Request<Incoming>| {
+                let mut answer = http::Response::new(body::full("forbidden"));
+                *answer.status_mut() = StatusCode::FORBIDDEN;
+                Ok::<_, hyper::Error>(answer)
+            });
+            let serving = server::conn::http1::Builder::new();
+            spawn_local(async move {
+                let _ = serving
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await;
+            });
+        }
+    });
+    at
 }
 
 /// A client that trusts a certificate (PEM), and speaks these.
@@ -523,6 +578,113 @@ async fn whoever_names_nobody_asks_for_the_address() {
         let trusted = lab.tls.vouch(&scope).unwrap();
         let stream = secured(&lab, &trusted, "127.0.0.1", &[]).await.unwrap();
         assert_eq!(ask(stream, Method::GET, "").await.0, StatusCode::OK);
+    })
+    .await;
+}
+
+/// What `curl --http1.0` offers. Servers seldom know that name.
+#[tokio::test]
+async fn http_1_0_is_taken_as_1_1() {
+    for (knows, offers, agreed) in [
+        (&[H2, HTTP11][..], &[HTTP10][..], HTTP10),
+        (&[], &[HTTP10], HTTP10),
+        (&[HTTP10], &[HTTP10], HTTP10),
+        (&[HTTP11], &[HTTP10, HTTP11], HTTP11),
+    ] {
+        here(async {
+            let company = Company::new();
+            let (to, arrived) = destination(&company.issue(NAME, |_| {}), knows).await;
+            let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
+            let trusted = everywhere(&lab.tls);
+            let stream = secured(&lab, &trusted, NAME, offers).await.unwrap();
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(agreed));
+            assert_eq!(ask(stream, Method::GET, "").await.0, StatusCode::OK);
+            let stream = secured(&lab, &trusted, NAME, offers).await.unwrap();
+            assert_eq!(ask(stream, Method::PUT, "x").await.0, StatusCode::FORBIDDEN);
+            assert_eq!(*arrived.borrow(), ["GET /x?y=1 HTTP/1.1"]);
+        })
+        .await;
+    }
+}
+
+/// Only the client has the key of its certificate. Whoever is in between can but say so.
+#[tokio::test]
+async fn a_destination_that_asks_for_a_certificate_is_told_of() {
+    for version in [&TLS12, &TLS13] {
+        here(async {
+            let company = Company::new();
+            let to = asking(&company, false, version).await;
+            let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
+            let trusted = everywhere(&lab.tls);
+            // The second time the destination does not ask again.
+            for number in 1..=2 {
+                let stream = secured(&lab, &trusted, NAME, &[]).await.unwrap();
+                let (mut sender, connection) =
+                    http1::handshake(TokioIo::new(stream)).await.unwrap();
+                spawn_local(connection);
+                for _ in 0..2 {
+                    let read = sender.send_request(request(Method::GET, "/x", ""));
+                    let answer = read.await.unwrap();
+                    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+                    let said = answer.headers()["proxy-status"].to_str().unwrap();
+                    assert!(
+                        said.starts_with("guard; details=\"photos.example asks for a certificate"),
+                        "{said}"
+                    );
+                    assert!(said.ends_with("action = \\\"allow\\\"\""), "{said}");
+                    let body = answer.into_body().collect().await.unwrap().to_bytes();
+                    assert_eq!(body, "forbidden");
+                }
+                let logged = lab.guardd.logged.borrow();
+                assert_eq!(logged.len(), number);
+                assert_eq!(logged[number - 1].status, Some(403));
+                let why = logged[number - 1].why.as_deref().unwrap();
+                assert!(why.contains("asks for a certificate"), "{why}");
+            }
+        })
+        .await;
+    }
+}
+
+/// In TLS 1.2 the handshake fails, and in 1.3 what follows it.
+#[tokio::test]
+async fn a_destination_that_has_to_see_a_certificate_is_told_of() {
+    for version in [&TLS12, &TLS13] {
+        here(async {
+            let company = Company::new();
+            let to = asking(&company, true, version).await;
+            let lab = Lab::trusting(read_only(), no(), to, &company.pem()).await;
+            let trusted = everywhere(&lab.tls);
+            let stream = secured(&lab, &trusted, NAME, &[]).await.unwrap();
+            let (status, problem) = ask(stream, Method::GET, "").await;
+            assert_eq!(status, StatusCode::BAD_GATEWAY);
+            assert!(
+                problem.contains("asks for a certificate of the client's"),
+                "{problem}"
+            );
+            let logged = lab.guardd.logged.borrow();
+            let why = logged[0].why.as_deref().unwrap();
+            assert!(why.contains("asks for a certificate"), "{why}");
+        })
+        .await;
+    }
+}
+
+/// Who does not ask is not spoken of.
+#[tokio::test]
+async fn an_answer_of_who_asks_for_nothing_is_as_it_was() {
+    here(async {
+        let company = Company::new();
+        let (to, _) = destination(&company.issue(NAME, |_| {}), &[HTTP11]).await;
+        let lab = Lab::trusting(read_only(), Some(Answer::Yes), to, &company.pem()).await;
+        let stream = secured(&lab, &everywhere(&lab.tls), NAME, &[])
+            .await
+            .unwrap();
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+        spawn_local(connection);
+        let answer = sender.send_request(request(Method::GET, "/x", "")).await;
+        assert!(!answer.unwrap().headers().contains_key("proxy-status"));
+        assert!(lab.guardd.logged.borrow().is_empty());
     })
     .await;
 }

@@ -1,5 +1,6 @@
 //! The proxy between real sockets, with a destination that writes down what arrives. guardd's part is spoken here.
 
+mod answers;
 mod crowds;
 mod frames;
 mod holes;

@@ -18,7 +18,13 @@ use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::TlsConnector;
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::{super::stream::Stream, Protocols, authority::nobody, explain};
+use super::{
+    super::stream::Stream,
+    Protocols,
+    authority::nobody,
+    explain,
+    unarmed::{Asking, Unarmed},
+};
 
 /// A destination that takes longer over a handshake is not waited for.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -28,6 +34,15 @@ const MAX_FILE: u64 = 4 * 1024 * 1024;
 /// TLS as this machine's clients speak it.
 pub(in crate::proxy) struct Dialer {
     connector: TlsConnector,
+    unarmed: Arc<Unarmed>,
+    asking: Asking,
+}
+
+/// A destination that TLS is spoken with.
+pub(super) struct Dialled {
+    pub(super) stream: Stream,
+    /// It has asked for a certificate of the client's.
+    pub(super) asks_certificate: bool,
 }
 
 impl Dialer {
@@ -43,13 +58,16 @@ impl Dialer {
         }
         let provider = Arc::new(default_provider());
         let verifier = Verifier::new(own, &provider)?;
+        let unarmed = Arc::new(Unarmed::default());
         let config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
-            .with_no_client_auth();
+            .with_client_cert_resolver(Arc::clone(&unarmed) as Arc<_>);
         Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
+            unarmed,
+            asking: Asking::default(),
         })
     }
 
@@ -58,18 +76,25 @@ impl Dialer {
     /// # Errors
     ///
     /// Why that cannot be trusted with a request, as a sentence without a full stop.
-    pub(in crate::proxy) async fn dial(
+    pub(super) async fn dial(
         &self,
         stream: TcpStream,
         name: &ServerName<'static>,
         protocols: Protocols,
-    ) -> Result<Stream, String> {
+    ) -> Result<Dialled, String> {
         let with = self.connector.with_alpn(protocols.names());
-        let dialled = timeout(PATIENCE, with.connect(name.clone(), stream)).await;
+        let handshake = timeout(PATIENCE, with.connect(name.clone(), stream));
+        let (dialled, was_asked) = self.unarmed.noting(handshake).await;
         let late = || format!("{} does not end its TLS handshake", name.to_str());
         match dialled.map_err(|_| late())? {
-            Ok(stream) => Ok(Stream::Tls(Box::new(stream.into()))),
-            Err(error) => Err(explain::upstream(name, &error)),
+            Ok(stream) => {
+                let kind = stream.get_ref().1.handshake_kind();
+                Ok(Dialled {
+                    stream: Stream::Tls(Box::new(stream.into())),
+                    asks_certificate: self.asking.is_one(name, was_asked, kind),
+                })
+            }
+            Err(error) => Err(explain::upstream(name, &error, was_asked)),
         }
     }
 }

@@ -12,8 +12,16 @@ const OWN: &str = "if it is the right one, put its certificate, or its authority
 pub(in crate::proxy) const GONE: &str = "the client ends TLS before it asks for anything: where it pins the \
                                          destination's certificate, a rule of action = \"allow\" lets it pass unseen";
 
-/// Why there is no TLS with a destination.
-pub(super) fn upstream(name: &ServerName<'_>, error: &io::Error) -> String {
+/// Of a destination that asks for a certificate of the client's.
+pub(super) fn certificate_asked(name: &str) -> String {
+    format!(
+        "{name} asks for a certificate of the client's, and got none: only the client has its key, and guard's proxy cannot \
+         pass that on; use a token there, or let the client pass unseen with a rule of action = \"allow\""
+    )
+}
+
+/// Why there is no TLS with a destination, which has asked for a certificate of the client's before or not.
+pub(super) fn upstream(name: &ServerName<'_>, error: &io::Error, was_asked: bool) -> String {
     let name = name.to_str();
     match behind(error) {
         Some(Error::InvalidCertificate(why)) => {
@@ -22,10 +30,10 @@ pub(super) fn upstream(name: &ServerName<'_>, error: &io::Error) -> String {
                 certificate(why)
             )
         }
-        Some(Error::AlertReceived(AlertDescription::CertificateRequired)) => format!(
-            "{name} wants a certificate of the client's, which only the client has: let it pass unseen with a rule of \
-             action = \"allow\""
-        ),
+        Some(Error::AlertReceived(AlertDescription::CertificateRequired)) => {
+            certificate_asked(&name)
+        }
+        Some(Error::AlertReceived(_)) if was_asked => certificate_asked(&name),
         Some(Error::AlertReceived(alert)) => {
             format!("{name} ends the TLS handshake with {}", words(*alert))
         }

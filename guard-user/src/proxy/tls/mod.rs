@@ -7,6 +7,7 @@ mod authority;
 mod dial;
 mod explain;
 mod scope;
+mod unarmed;
 
 use std::{
     cell::{Cell, OnceCell, RefCell},
@@ -30,7 +31,10 @@ use rustls::{
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use self::{authority::Authority, dial::Dialer};
+use self::{
+    authority::Authority,
+    dial::{Dialer, Dialled},
+};
 use super::{stream::Stream, upstream::Version};
 
 pub(super) use explain::GONE;
@@ -43,6 +47,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 /// HTTP/2, as RFC 7301 names it.
 pub(super) const H2: &[u8] = b"h2";
 const HTTP11: &[u8] = b"http/1.1";
+const HTTP10: &[u8] = b"http/1.0";
 /// `PostgreSQL`'s protocol, as IANA has it.
 const POSTGRES: &[u8] = b"postgresql";
 
@@ -68,8 +73,29 @@ pub(super) struct Tls {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Protocols {
     h2: bool,
-    http11: bool,
+    http1: Http1,
     postgres: bool,
+}
+
+/// How HTTP/1 is offered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Http1 {
+    #[default]
+    Unsaid,
+    /// As 1.1.
+    V11,
+    /// As 1.0, and perhaps as 1.1: within TLS there is no difference.
+    V10,
+}
+
+impl Http1 {
+    fn names(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Unsaid => &[],
+            Self::V11 => &[HTTP11],
+            Self::V10 => &[HTTP11, HTTP10],
+        }
+    }
 }
 
 impl Protocols {
@@ -77,17 +103,28 @@ impl Protocols {
     fn names(self) -> Vec<Vec<u8>> {
         let h2 = self.h2.then(|| H2.to_vec());
         h2.into_iter()
-            .chain(self.http11.then(|| HTTP11.to_vec()))
+            .chain(self.http1.names().iter().map(|name| name.to_vec()))
             .chain(self.postgres.then(|| POSTGRES.to_vec()))
             .collect()
     }
 
-    fn agreed(stream: &Stream) -> Self {
-        Self {
+    /// What has come of an offer. Whoever says nothing speaks HTTP/1, and a client that has offered that may be told so;
+    /// servers of `PostgreSQL` before 17 say nothing.
+    fn agreed(self, stream: &Stream) -> Self {
+        let agreed = Self {
             h2: stream.agreed() == Some(H2),
-            http11: stream.agreed() == Some(HTTP11),
-            postgres: stream.agreed() == Some(POSTGRES),
-        }
+            ..self
+        };
+        agreed.settled()
+    }
+
+    /// One of what is offered.
+    fn settled(self) -> Self {
+        let http1 = match self.h2 {
+            true => Http1::Unsaid,
+            false => self.http1,
+        };
+        Self { http1, ..self }
     }
 
     /// What is spoken.
@@ -163,6 +200,7 @@ pub(super) struct Secure {
     /// The client has said that name.
     is_asked: bool,
     protocols: Cell<Protocols>,
+    asks_certificate: Cell<bool>,
 }
 
 impl std::fmt::Debug for Secure {
@@ -197,6 +235,7 @@ impl Greeting {
             name,
             is_asked,
             protocols: Cell::new(protocols),
+            asks_certificate: Cell::default(),
         });
         Ok(Self { handshake, secure })
     }
@@ -230,17 +269,23 @@ impl Secure {
     pub(super) async fn dial(&self, stream: TcpStream) -> Result<Stream, String> {
         let dialer = self.tls.dialer()?;
         let offered = self.protocols.get();
-        let stream = dialer.dial(stream, &self.name, offered).await?;
-        let mut agreed = Protocols::agreed(&stream);
-        // Whoever says nothing speaks 1.1, and a client that has offered that may be told so.
-        agreed.http11 |= offered.http11 && !agreed.h2;
-        // Servers before 17 say nothing.
-        agreed.postgres |= offered.postgres;
+        let Dialled {
+            stream,
+            asks_certificate,
+        } = dialer.dial(stream, &self.name, offered).await?;
+        self.asks_certificate.set(asks_certificate);
+        let agreed = offered.agreed(&stream);
         if !offered.h2 && agreed.h2 {
             return Err("the destination agrees to what nobody offered".to_owned());
         }
         self.protocols.set(agreed);
         Ok(stream)
+    }
+
+    /// What is to be said where the destination has asked for a certificate of the client's.
+    pub(super) fn lacks_certificate(&self) -> Option<String> {
+        let asks = self.asks_certificate.get();
+        asks.then(|| explain::certificate_asked(&self.name.to_str()))
     }
 
     /// The name that the client asked for.
@@ -267,9 +312,7 @@ impl Secure {
 
     /// Agrees to one of what the client offers by itself: there is no destination that could.
     pub(super) fn settle(&self) {
-        let offered = self.protocols.get();
-        let http11 = offered.http11 && !offered.h2;
-        self.protocols.set(Protocols { http11, ..offered });
+        self.protocols.set(self.protocols.get().settled());
     }
 }
 
@@ -290,7 +333,11 @@ fn offered(hello: &ClientHello<'_>, speaks: Speaks) -> Result<Protocols, String>
     let is_http = speaks == Speaks::Http;
     let protocols = Protocols {
         h2: is_http && names.contains(&H2),
-        http11: is_http && names.contains(&HTTP11),
+        http1: match () {
+            () if is_http && names.contains(&HTTP10) => Http1::V10,
+            () if is_http && names.contains(&HTTP11) => Http1::V11,
+            () => Http1::Unsaid,
+        },
         postgres: !is_http && names.contains(&POSTGRES),
     };
     match protocols == Protocols::default() {

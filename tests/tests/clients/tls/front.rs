@@ -18,6 +18,8 @@ pub(crate) struct Site {
     pub(crate) certificate: String,
     /// The port of what it is in front of; none: it says `here` itself.
     pub(crate) behind: Option<u16>,
+    /// The file of the authority whose certificates it wants clients to have, if any.
+    pub(crate) clients_of: Option<PathBuf>,
 }
 
 /// It runs as long as this value.
@@ -34,6 +36,18 @@ impl Front {
             port: PORT,
             certificate,
             behind,
+            clients_of: None,
+        };
+        Self::start(scene, &[site])
+    }
+
+    /// The same, for clients alone that have a certificate of the company's.
+    pub(crate) fn for_clients(scene: &Scene) -> Self {
+        let site = Site {
+            port: PORT,
+            certificate: certificate(scene),
+            behind: None,
+            clients_of: Some(scene.company()),
         };
         Self::start(scene, &[site])
     }
@@ -93,6 +107,13 @@ fn config(dir: &Path, sites: &[Site]) -> String {
 
 fn server(dir: &str, site: &Site) -> String {
     let Site { port, behind, .. } = site;
+    let clients = site.clients_of.as_ref().map(|of| {
+        format!(
+            "ssl_client_certificate {};\nssl_verify_client on;\n",
+            of.display()
+        )
+    });
+    let clients = clients.unwrap_or_default();
     let answer = match behind {
         Some(behind) => format!(
             "proxy_pass http://127.0.0.1:{behind}; proxy_http_version 1.1;\n\
@@ -104,6 +125,6 @@ fn server(dir: &str, site: &Site) -> String {
     format!(
         "server {{\nlisten {port} ssl http2; listen [::]:{port} ssl http2;\n\
          ssl_certificate {dir}/{port}.pem; ssl_certificate_key {dir}/{port}.pem;\n\
-         location / {{\n{answer}}}\n}}\n"
+         {clients}location / {{\n{answer}}}\n}}\n"
     )
 }

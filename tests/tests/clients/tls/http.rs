@@ -50,6 +50,22 @@ fn curl_reads_and_waits_in_both_versions() {
     }
 }
 
+/// curl offers `http/1.0` by name. nginx takes that for nothing it knows.
+#[test]
+fn http_1_0_goes_by_https_too() {
+    let scene = Scene::new("");
+    let files = Files::start(&scene);
+    let _front = Front::of(&scene, Some(files::PORT));
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    let at = secure(PORT, "/photo.txt");
+    let line = |rest: &str| curl(&format!("--http1.0 {rest} {at}"));
+    let expected = without.run(&line(""));
+    let told = agent.run(&line("")).ok();
+    assert!(told.starts_with("a photo\n\n200 1"), "{told}: {expected:?}");
+    agent.run(&line("-X DELETE")).stopped();
+    assert!(files.file("photo.txt").exists());
+}
+
 #[test]
 fn programs_are_told_and_go_on_after_a_yes() {
     let scene = Scene::new("");

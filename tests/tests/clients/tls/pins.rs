@@ -83,3 +83,26 @@ fn node_with_a_list_of_its_own_fails_and_the_log_says_why() {
     );
     fails(&format!("node -e '{script}'"));
 }
+
+/// As the API servers of Kubernetes do with what kubeadm gives its users: nobody in between can have the key.
+#[test]
+fn a_server_that_wants_a_certificate_of_the_client_s_is_told_of() {
+    let scene = Scene::new("");
+    let front = Front::for_clients(&scene);
+    let client = scene.company.issue_client("agent").unwrap();
+    scene.write("client.pem", client.as_bytes());
+    let line = curl(&format!("-D - --cert ~/client.pem {}", secure(PORT, "/")));
+    let (mut without, mut agent) = (scene.unguarded(), scene.agent());
+    let done = without.run(&line).ok();
+    assert!(done.ends_with("here\n\n200 2\n"), "{done}");
+    let told = agent.run(&line).ok();
+    assert!(told.ends_with("\n400 2\n"), "{told}");
+    assert!(
+        told.contains("proxy-status: guard; details=\"photos.example asks for a certificate"),
+        "{told}"
+    );
+    eventually("it is in the log", || !log(&scene).is_empty()).unwrap();
+    let why = log(&scene)[0]["why"].to_string();
+    assert!(why.contains("asks for a certificate"), "{why}");
+    assert_eq!(front.arrived(2).len(), 2);
+}

@@ -34,6 +34,7 @@ fn nothing_is_sent_to_who_cannot_show_who_it_is() {
             port,
             certificate: pem.clone(),
             behind: None,
+            clients_of: None,
         })
         .collect();
     let front = Front::start(&scene, &sites);
@@ -66,6 +67,7 @@ fn what_somebody_has_made_at_home_is_taken_where_the_settings_name_it() {
         port: PORT,
         certificate: home,
         behind: None,
+        clients_of: None,
     };
     let front = Front::start(&scene, &[site]);
     let mut agent = scene.agent();

@@ -69,8 +69,8 @@ const TABLE: &[(Malformed, &[u8], &[u8])] = &[
     ),
     (
         StatusLine,
-        b"HTTP/1.1 600 \r\n\r\n",
-        b"HTTP/1.1 204 600\r\n\r\n",
+        b"HTTP/1.1 9990 \r\n\r\n",
+        b"HTTP/1.1 999 \r\nContent-Length: 0\r\n\r\n",
     ),
     (
         StatusLine,

@@ -1,0 +1,86 @@
+//! A client without a certificate, which notices when it is asked for one.
+//!
+//! Only whoever has a certificate's key can show it to a destination, and the proxy has none: TLS proves with it that
+//! nobody is in between.
+
+use std::{
+    cell::RefCell,
+    collections::HashSet,
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rustls::{
+    HandshakeKind, SignatureScheme, client::ResolvesClientCert, pki_types::ServerName,
+    sign::CertifiedKey,
+};
+
+/// Names that are remembered at once. With more of them some are found out anew.
+const MAX_KNOWN: usize = 1024;
+
+/// Has no certificate. One for all handshakes: rustls resumes a connection only with the one that it began with.
+#[derive(Debug, Default)]
+pub(super) struct Unarmed {
+    was_asked: AtomicBool,
+}
+
+impl ResolvesClientCert for Unarmed {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.was_asked.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
+}
+
+impl Unarmed {
+    /// What comes of a handshake, and whether it asked for a certificate. All are on one thread, each at a time.
+    pub(super) async fn noting<T>(&self, handshake: impl Future<Output = T>) -> (T, bool) {
+        let mut handshake = pin!(handshake);
+        let mut was_asked = false;
+        let done = poll_fn(|cx| {
+            self.was_asked.store(false, Ordering::Relaxed);
+            let polled = handshake.as_mut().poll(cx);
+            was_asked |= self.was_asked.load(Ordering::Relaxed);
+            polled
+        });
+        (done.await, was_asked)
+    }
+}
+
+/// The destinations that have asked for one: where a connection is resumed, they do not ask again.
+#[derive(Debug, Default)]
+pub(super) struct Asking(RefCell<HashSet<ServerName<'static>>>);
+
+impl Asking {
+    /// Whether a destination asks, by its last handshake.
+    pub(super) fn is_one(
+        &self,
+        name: &ServerName<'static>,
+        was_asked: bool,
+        kind: Option<HandshakeKind>,
+    ) -> bool {
+        let mut known = self.0.borrow_mut();
+        if kind == Some(HandshakeKind::Resumed) {
+            return known.contains(name);
+        }
+        match was_asked {
+            false => {
+                known.remove(name);
+            }
+            true => {
+                if known.len() >= MAX_KNOWN {
+                    known.clear();
+                }
+                known.insert(name.clone());
+            }
+        }
+        was_asked
+    }
+}
