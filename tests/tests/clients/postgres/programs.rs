@@ -88,6 +88,17 @@ fn drivers_read_as_before_and_their_writes_wait() {
     }
 }
 
+/// To ask about a type, it turns the compiler off, and on again by a parameter.
+#[test]
+fn asyncpg_reads_types_that_it_does_not_know_where_a_server_compiles() {
+    let scene = Scene::new(RULE);
+    let _database = Database::compiling(&scene);
+    let read = "/usr/bin/python3 $PROGRAMS/drivers.py asyncpg read";
+    let expected = scene.unguarded().run(read).ok();
+    assert_eq!(scene.agent().run(read).ok(), expected);
+    assert_eq!(scene.pending(), [""; 0]);
+}
+
 /// That the guard stops a write, and nothing has happened. What its program says of that.
 fn stopped(scene: &Scene, agent: &mut Agent<'_>, write: &str) -> String {
     let before = everything(scene);

@@ -132,6 +132,8 @@ fn of_set_config(node: &Node) -> Option<Doubt> {
     let constants: Vec<_> = args.iter().take(2).map(Tree::constant).collect();
     let refused = match (&constants[..], args.len()) {
         ([Some(name), Some(value)], 3) => settings::set_text(name, value).err(),
+        // What the value is made of is judged by itself, as all of a statement is.
+        ([Some(name), None], 3) => settings::set_to_anything(name).err(),
         _ => Some("it is not known which setting is set, and to what".to_owned()),
     };
     refused.map(Doubt::Setting)

@@ -126,6 +126,18 @@ pub(super) fn set_text(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
+/// Whether a setting may be set to whatever a statement comes up with: a parameter, or what an expression gives.
+pub(super) fn set_to_anything(name: &str) -> Result<(), String> {
+    let name = name.to_ascii_lowercase();
+    match is_harmless(&name) {
+        true => Ok(()),
+        false => Err(format!(
+            "it is not known what {} is set to, and not every value of it is harmless",
+            shown(&name)
+        )),
+    }
+}
+
 /// Whether a setting may go back to what it was when the session began.
 pub(super) fn reset(name: &str) -> Result<(), String> {
     match name.to_ascii_lowercase().as_str() {
@@ -141,9 +153,14 @@ fn set_one(name: &str, values: &[String]) -> Result<(), String> {
         "transaction_read_only" | "default_transaction_read_only" => read_only(name, values),
         "standard_conforming_strings" => only_on(name, values),
         "client_encoding" => encoding(values),
-        _ if HARMLESS.binary_search(&name).is_ok() || is_planner(name) => Ok(()),
+        _ if is_harmless(name) => Ok(()),
         _ => Err(format!("{} is not known to be harmless", shown(name))),
     }
+}
+
+/// Whether every value of a setting is.
+fn is_harmless(name: &str) -> bool {
+    HARMLESS.binary_search(&name).is_ok() || is_planner(name)
 }
 
 /// What a person is shown of a name that anybody made up.
@@ -224,5 +241,33 @@ mod tests {
     #[test]
     fn the_list_is_sorted() {
         assert!(super::HARMLESS.is_sorted());
+    }
+
+    /// By some value, each of these lifts a lock, has text read in another way, or changes who one is.
+    #[test]
+    fn what_some_value_makes_harmful_may_not_be_set_to_anything() {
+        for name in [
+            "search_path",
+            "client_encoding",
+            "role",
+            "session_authorization",
+            "session_replication_role",
+            "transaction_read_only",
+            "default_transaction_read_only",
+            "standard_conforming_strings",
+            "backslash_quote",
+            "local_preload_libraries",
+            "session_preload_libraries",
+            "temp_tablespaces",
+            "is_superuser",
+            "enable_",
+            "myapp.user",
+            "",
+        ] {
+            for name in [name.to_owned(), name.to_uppercase()] {
+                assert!(super::set_to_anything(&name).is_err(), "{name}");
+            }
+        }
+        assert_eq!(super::set_to_anything("JIT"), Ok(()));
     }
 }
