@@ -18,6 +18,7 @@ use super::{
     asking::{Login, Statement},
     frame::{Head, MAX_READ, Reader, invalid},
     judge::{self, Control},
+    large,
     ledger::{Bound, Expected, Heard, Parameters},
     lock::Lock,
     meaning::Meaning,
@@ -347,15 +348,31 @@ where
         self.to.write_all(&failing_query()).await
     }
 
-    /// A call of a function by its number: nobody can tell which that is.
+    /// A call of a function by its number: of a few it is known that they read.
     async fn call(&mut self, head: Head) -> io::Result<()> {
         self.closed()?;
-        self.from.skip(head).await?;
+        let read = match head.body > large::MAX_CALL {
+            true => {
+                self.from.skip(head).await?;
+                None
+            }
+            false => Some(self.from.message(head).await?).filter(large::reads),
+        };
         let terms = self.terms().await?;
-        let why = "a function called by its number (fast path), which guard cannot read";
-        let fix = "Call it by its name, in a query.";
-        self.log_refused(&terms, why);
-        self.refuse_query(Refusal::stopped(&terms, why, fix)).await
+        let Some(message) = read else {
+            let why = "a function called by its number (fast path), which is none that reads large objects";
+            let fix = "Call it by its name, in a query.";
+            self.log_refused(&terms, why);
+            return self.refuse_query(Refusal::stopped(&terms, why, fix)).await;
+        };
+        // As what reads has no text, it is that of nothing at all.
+        let nothing = Unit::of(&Bytes::new(), &[]);
+        if let Verdict::Refused(refusal) = self.readied(Verdict::Passes, &nothing).await? {
+            return self.refuse_query(refusal).await;
+        }
+        self.is_fresh = false;
+        self.shared.ledger.borrow_mut().expect(Expected::Query);
+        self.to.write_all(&message).await
     }
 
     /// Waits until the server has answered all.

@@ -11,6 +11,7 @@ mod batch;
 mod client;
 mod frame;
 mod judge;
+mod large;
 mod ledger;
 mod lock;
 mod meaning;

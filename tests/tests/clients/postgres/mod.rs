@@ -4,6 +4,7 @@ mod database;
 mod functions;
 mod fuzz;
 mod incidents;
+mod large;
 mod meant;
 mod migrations;
 mod odd;
