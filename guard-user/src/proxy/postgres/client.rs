@@ -16,6 +16,7 @@ use super::{
     },
     again::Again,
     asking::{Login, Statement},
+    beside::Beside,
     frame::{Head, MAX_READ, Reader, invalid},
     judge::{self, Control},
     large,
@@ -74,6 +75,14 @@ pub(super) struct Client<'a, R, W> {
     pub(super) writes_in: Option<u64>,
     /// Nothing has been done in the transaction yet.
     pub(super) is_fresh: bool,
+}
+
+/// What a person is to know of a statement beside its text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    pub(super) parameters: &'a Parameters,
+    pub(super) meaning: &'a Meaning,
+    pub(super) beside: &'a Beside,
 }
 
 /// How something comes that is to be executed.
@@ -325,8 +334,12 @@ where
                 }
                 let meaning = asked.meaning(meaning);
                 let digest = meaning.digest(&self.login, &[&asked.sum, &text]);
-                self.decide(&asked, (&Parameters::default(), &meaning), digest)
-                    .await?
+                let about = About {
+                    parameters: &Parameters::default(),
+                    meaning: &meaning,
+                    beside: &Beside::nothing(),
+                };
+                self.decide(&asked, about, digest).await?
             }
         };
         match self.readied(verdict, &unit).await? {
@@ -430,7 +443,7 @@ where
     pub(super) async fn decide(
         &mut self,
         unit: &Unit,
-        (parameters, meaning): (&Parameters, &Meaning),
+        about: About<'_>,
         digest: Option<String>,
     ) -> io::Result<Verdict> {
         let Some(write) = &unit.write else {
@@ -445,14 +458,15 @@ where
             return Ok(Verdict::Allowed);
         }
         let mut write = self.described(terms, unit, write).await?;
-        write.warnings.splice(..0, meaning.warnings());
+        write.warnings.splice(..0, about.meaning.warnings());
         let write = &write;
         let statement = Statement {
             login: &self.login,
             unit,
             write,
-            parameters,
-            meaning,
+            parameters: about.parameters,
+            meaning: about.meaning,
+            beside: about.beside,
             digest,
         };
         let answer = tokio::select! {

@@ -8,6 +8,7 @@
 mod again;
 mod asking;
 mod batch;
+mod beside;
 mod client;
 mod frame;
 mod judge;
