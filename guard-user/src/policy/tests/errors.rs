@@ -588,6 +588,20 @@ profile = 1
 }
 
 #[test]
+fn lists_of_extensions_and_settings_of_applications_are_known() {
+    let text = r#"
+[[rule]]
+to = ["192.0.2.10"]
+action = "read-only"
+profile = "postgres"
+postgres_functions = ["@hstore", "@hstor", "@dblink"]
+postgres_settings = ["myapp.user", "myapp.*", "a.b.c", "role", "*", "a b.c", "myapp.", "my*.x"]
+"#;
+    assert_snapshot!(complaint(text), @r#"
+    "#);
+}
+
+#[test]
 fn what_is_no_http_stands_alone() {
     let text = r#"
 [[rule]]

@@ -17,8 +17,8 @@ use super::{
     again::Again,
     asking::{Login, Statement},
     beside::Beside,
-    frame::{Head, MAX_READ, Reader, invalid},
-    judge::{self, Control},
+    frame::{HEAD, Head, MAX_READ, Reader, invalid},
+    judge::{self, Control, Extra},
     large,
     ledger::{Bound, Expected, Heard, Parameters},
     lock::Lock,
@@ -34,8 +34,14 @@ const MAX_KNOWN: usize = 128;
 const MAX_KNOWN_TEXT: usize = 1024;
 const MAX_KNOWN_KEPT: usize = 4 * 1024;
 
-const FEWER_FUNCTIONS: &str = "the policy does not let all functions pass any more that it did";
+const FEWER_FUNCTIONS: &str =
+    "the policy does not let all functions or settings pass any more that it did";
 const NOTHING_PASSES: &str = "nothing passes there any more";
+
+/// The mechanism by which a client makes sure that nobody is between it and the server, as it names it.
+const BINDING: &[u8] = b"SCRAM-SHA-256-PLUS\0";
+const BOUND: &str =
+    "the client logs in with channel binding, which no server takes with guard between the two";
 
 /// What one text may execute or fetch by a name, each time anew.
 const MAX_CALLS: usize = 64;
@@ -174,7 +180,7 @@ where
                 continue;
             }
             match head.tag {
-                b'p' if !has_begun => self.from.pass(head, &mut self.to).await?,
+                b'p' if !has_begun => self.password(head).await?,
                 b'X' => {
                     self.from.pass(head, &mut self.to).await?;
                     return self.to.shutdown().await;
@@ -190,6 +196,19 @@ where
             self.to.flush().await?;
         }
         Ok(())
+    }
+
+    /// A password, or a part of an exchange about one, which nobody reads but for the mechanism that it names.
+    async fn password(&mut self, head: Head) -> io::Result<()> {
+        let names_one = std::mem::take(&mut self.shared.ledger.borrow_mut().asks_sasl);
+        if !names_one || head.body > MAX_READ {
+            return self.from.pass(head, &mut self.to).await;
+        }
+        let message = self.from.message(head).await?;
+        if message[HEAD..].starts_with(BINDING) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, BOUND));
+        }
+        self.to.write_all(&message).await
     }
 
     /// Reads past a message that follows an error in the same batch, but for the end of that, where the server knows of no
@@ -459,6 +478,7 @@ where
         }
         let mut write = self.described(terms, unit, write).await?;
         write.warnings.splice(..0, about.meaning.warnings());
+        write.warnings.extend(sets_by_the_rule(terms));
         let write = &write;
         let statement = Statement {
             login: &self.login,
@@ -530,16 +550,25 @@ pub(super) fn empty(head: Head) -> io::Result<()> {
     }
 }
 
-/// Whether all functions that pass `before` pass `now`: for each of the policies in force now there was one which let no more
+/// Whether all functions and settings that pass `before` pass `now`: for each of the policies in force now there was one which let no more
 /// pass than it does.
 fn pass_as_much(now: &[Rules], before: &[Rules]) -> bool {
-    let covers = |now: &Rules, before: &Rules| {
-        let now = &now.lists.postgres_functions;
-        let mut all = before.lists.postgres_functions.iter();
-        all.all(|function| judge::lets_through(function, now))
-    };
+    let covers =
+        |now: &Rules, before: &Rules| Extra::of(&now.lists).covers(Extra::of(&before.lists));
     now.iter()
         .all(|now| before.iter().any(|before| covers(now, before)))
+}
+
+/// What a person is told where a rule lets the agent set something that applications go by.
+fn sets_by_the_rule(terms: &Terms) -> Option<String> {
+    let all = terms
+        .rules
+        .iter()
+        .map(|rules| &rules.lists.postgres_settings);
+    let settings = all.flatten().next()?;
+    Some(format!(
+        "the agent may have set {settings}, or others that the rule names"
+    ))
 }
 
 /// That nothing goes on here.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     super::judge::Rules,
-    judge::{self, Control, Effect, Judged, Unread, Write},
+    judge::{self, Control, Effect, Extra, Judged, Unread, Write},
     meaning::Meaning,
     sum::sum,
 };
@@ -57,17 +57,17 @@ impl Unit {
     pub(super) fn of(text: &Bytes, rules: &[Rules]) -> Rc<Self> {
         let mut strictest: Option<Self> = None;
         for rules in rules {
-            let unit = Self::by_one(text, &rules.lists.postgres_functions);
+            let unit = Self::by_one(text, Extra::of(&rules.lists));
             match strictest {
                 Some(ref so_far) if so_far.write.is_some() => {}
                 _ => strictest = Some(unit),
             }
         }
-        Rc::new(strictest.unwrap_or_else(|| Self::by_one(text, &[])))
+        Rc::new(strictest.unwrap_or_else(|| Self::by_one(text, Extra::default())))
     }
 
-    fn by_one(text: &Bytes, functions: &[String]) -> Self {
-        match judge::judge(text, functions) {
+    fn by_one(text: &Bytes, extra: Extra<'_>) -> Self {
+        match judge::judge(text, extra) {
             Ok(judged) => Self::judged(text, judged),
             Err(unread) => Self::unread(text, &unread),
         }

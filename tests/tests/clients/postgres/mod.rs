@@ -1,6 +1,9 @@
 //! PostgreSQL: what reads passes, and a person is asked about the rest.
 
+mod beside;
 mod database;
+mod elsewhere;
+mod extensions;
 mod functions;
 mod fuzz;
 mod incidents;

@@ -231,6 +231,13 @@ def writes_large_object():
     return large.wire.query("commit")
 
 
+def in_one_batch():
+    # Each by itself would be asked about, or held to reading.
+    wire = Wire()
+    wire.send(*(does(query) for query in sys.argv[2:]), SYNC)
+    return wire.until_ready() or ["done"]
+
+
 def reads_behind_a_write():
     large = Large()
     said = large.wire.query("commit", "delete from orders where id = 9", "begin")

@@ -126,6 +126,17 @@ pub(super) fn set_text(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
+/// Whether a rule lets a setting be set. None of the server's own is among them, whatever a rule says: those have no dot.
+pub(super) fn is_extra(name: &str, extra: &[String]) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.contains('.') && lets_through(&name, extra)
+}
+
+/// Whether all that an entry of such a list lets through others let through.
+pub(super) fn lets_through(entry: &str, others: &[String]) -> bool {
+    super::functions::lets_through(entry, others)
+}
+
 /// Whether a setting may be set to whatever a statement comes up with: a parameter, or what an expression gives.
 pub(super) fn set_to_anything(name: &str) -> Result<(), String> {
     let name = name.to_ascii_lowercase();
@@ -269,5 +280,26 @@ mod tests {
             }
         }
         assert_eq!(super::set_to_anything("JIT"), Ok(()));
+    }
+
+    #[test]
+    fn a_rule_names_settings_of_applications_alone() {
+        let extra = ["myapp.user", "request.jwt.*", "role", "search_path", "*"].map(str::to_owned);
+        let is_extra = |name| super::is_extra(name, &extra);
+        assert!(is_extra("myapp.user") && is_extra("MyApp.User") && is_extra("request.jwt.claim"));
+        for name in [
+            "myapp.users",
+            "myapp",
+            "role",
+            "search_path",
+            "session_authorization",
+            "default_transaction_read_only",
+            "transaction_read_only",
+            "client_encoding",
+            "request.jwt.claim.sub",
+            "other.user",
+        ] {
+            assert!(!is_extra(name), "{name}");
+        }
     }
 }
