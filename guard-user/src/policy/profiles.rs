@@ -5,7 +5,7 @@ use guard_common::Verdict;
 use super::{
     contrib,
     http::path,
-    invalid::{Invalid, printable, quoted},
+    invalid::{Invalid, nearest, printable, quoted},
     model::Action,
     profile::{Profile, ProfileLists},
     source::{Source, Table, Value},

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{Database, RULE, everything};
 use crate::clients::scene::Scene;
 
-const DELETE: &str = "delete from people where id = -1";
+const DELETE: &str = "delete from people where id = 1001";
 /// It changes something by a function, which no text shows.
 const SNEAKY: &str = "select * from sneaky";
 

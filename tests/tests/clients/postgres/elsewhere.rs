@@ -6,11 +6,14 @@ use super::database::{Database, RULE, psql, query};
 use crate::clients::scene::Scene;
 
 /// A foreign table of which the other end is the view that changes something.
-const FOREIGN: [&str; 4] = [
+const FOREIGN: [&str; 6] = [
+    "create function reach() returns int language sql volatile \
+     as 'insert into public.people values (0, ''reached'') returning id'",
+    "create view reaching as select public.reach() as id",
     "create extension postgres_fdw",
     "create server other foreign data wrapper postgres_fdw options (host '127.0.0.1', dbname 'shop')",
     "create user mapping for public server other options (user 'postgres')",
-    "create foreign table far (id int) server other options (table_name 'sneaky')",
+    "create foreign table far (id int) server other options (table_name 'reaching')",
 ];
 
 /// How many records of the trail warn of something.

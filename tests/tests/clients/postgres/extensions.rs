@@ -104,20 +104,20 @@ fn functions_of_extensions_are_asked_about_where_no_rule_names_them() {
 
 #[test]
 fn settings_that_a_rule_names_may_be_set() {
-    let rule = "profile = \"postgres\"\npostgres_settings = [\"myapp.user\", \"request.*\"]\n";
+    let rule = "profile = \"postgres\"\npostgres_settings = [\"myapp.user_id\", \"request.*\"]\n";
     let scene = Scene::new(rule);
     let _database = Database::start(&scene);
     let (mut without, mut agent) = (scene.unguarded(), scene.agent());
     for text in [
-        "set myapp.user = 'alice'; show myapp.user",
+        "set myapp.user_id = 7; show myapp.user_id",
         "begin; set local request.role = 'x'; select current_setting('request.role'); commit",
-        "select set_config('myapp.user', name, false) from people where id = 1",
+        "select set_config('myapp.user_id', name, false) from people where id = 1",
     ] {
         assert_eq!(agent.run(&query(text)).ok(), without.run(&query(text)).ok());
     }
     assert_eq!(scene.pending(), [""; 0]);
     for text in [
-        "set other.user = 'alice'",
+        "set other.user_id = 7",
         "set role clerk",
         "set session authorization postgres",
         "set default_transaction_read_only = off",
@@ -135,7 +135,7 @@ fn settings_that_a_rule_names_may_be_set() {
     let delete = asked.iter().find(|one| one["http"]["method"] == "DELETE");
     let warnings = delete.unwrap()["http"]["warnings"].to_string();
     assert!(
-        warnings.contains("the agent may have set myapp.user"),
+        warnings.contains("the agent may have set myapp.user_id"),
         "{warnings}"
     );
 }

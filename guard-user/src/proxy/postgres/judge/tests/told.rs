@@ -199,7 +199,7 @@ fn other_constants_may_stand_where_they_are_values() {
 
 #[test]
 fn settings_that_a_rule_names_may_be_set_and_no_others() {
-    let settings = ["myapp.user".to_owned(), "request.jwt.*".to_owned()];
+    let settings = ["myapp.user", "myapp.user_id", "request.jwt.*"].map(str::to_owned);
     let extra = Extra {
         functions: &[],
         settings: &settings,
@@ -209,8 +209,8 @@ fn settings_that_a_rule_names_may_be_set_and_no_others() {
         judged.iter().all(|one| one.effect == Effect::Reads)
     };
     for text in [
-        "SET myapp.user = 'x'",
-        "SET LOCAL MyApp.User TO 7",
+        "SET myapp.\"user\" = 'x'",
+        "SET LOCAL MyApp.User_Id TO 7",
         "SET request.jwt.claim = '{}'",
         "SELECT set_config('myapp.user', $1, true)",
         "SELECT set_config('request.jwt.claims', '{}', true)",
@@ -219,7 +219,7 @@ fn settings_that_a_rule_names_may_be_set_and_no_others() {
         assert_asks(text);
     }
     for text in [
-        "SET myapp.users = 'x'",
+        "SET myapp.user_name = 'x'",
         "SET ROLE x",
         "SET request.jwt.claim.sub = 'x'",
         "SELECT set_config('role', $1, true)",
