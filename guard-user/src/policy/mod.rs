@@ -4,6 +4,7 @@
 //! Nothing here knows the kernel: another room applies what this one yields.
 
 mod compile;
+pub mod contrib;
 mod coverage;
 mod diagnostic;
 mod diff;

@@ -50,8 +50,11 @@ pub struct ProfileLists {
     pub jsonrpc_methods: Vec<String>,
     /// Where JSON-RPC is served; `*` stands for any text. Empty means the usual places.
     pub jsonrpc_paths: Vec<String>,
-    /// The functions that read beside `PostgreSQL`'s own, as `schema.name` or `name`; a `*` at the end stands for any text.
+    /// The functions that read beside `PostgreSQL`'s own, as `schema.name` or `name`; a `*` at the end stands for any text, and
+    /// `@extension` for those of one.
     pub postgres_functions: Vec<String>,
+    /// The settings that a session may make for itself beside `PostgreSQL`'s own, as `application.name`; a `*` as there.
+    pub postgres_settings: Vec<String>,
 }
 
 impl Profile {

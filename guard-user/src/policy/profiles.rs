@@ -3,8 +3,9 @@
 use guard_common::Verdict;
 
 use super::{
+    contrib,
     http::path,
-    invalid::{Invalid, printable, quoted},
+    invalid::{Invalid, nearest, printable, quoted},
     model::Action,
     profile::{Profile, ProfileLists},
     source::{Source, Table, Value},
@@ -17,6 +18,7 @@ const LISTS: &[(&str, Profile)] = &[
     ("jsonrpc_methods", Profile::Jsonrpc),
     ("jsonrpc_paths", Profile::Jsonrpc),
     ("postgres_functions", Profile::Postgres),
+    ("postgres_settings", Profile::Postgres),
 ];
 
 /// The profiles that are of no use without a list, and it.
@@ -52,12 +54,14 @@ pub(super) fn read<'s>(
         jsonrpc_methods: list(source, rule, "jsonrpc_methods", JSONRPC, printable),
         jsonrpc_paths: list(source, rule, "jsonrpc_paths", "a path like \"/rpc\"", path),
         postgres_functions: list(source, rule, "postgres_functions", FUNCTION, function),
+        postgres_settings: list(source, rule, "postgres_settings", SETTING, setting),
     };
     (profiles, lists)
 }
 
 const GRPC: &str = "a method like \"package.Service/Get*\"";
 const JSONRPC: &str = "a method like \"eth_call\"";
+const SETTING: &str = "a setting like \"myapp.user\" or \"myapp.*\"";
 const FUNCTION: &str = "a function like \"public.total\" or \"st_*\"";
 
 /// What speaks another protocol than HTTP speaks it alone.
@@ -148,6 +152,9 @@ fn missing_lists<'s>(source: &mut Source<'s>, rule: &Table<'_, 's>, profiles: &[
 /// The name of a function, with its schema or without.
 fn function(text: &str) -> Result<String, Invalid> {
     let text = printable(text)?;
+    if text.starts_with('@') {
+        return extension(text);
+    }
     match text.strip_suffix('*').unwrap_or(&text) {
         "" | "pg_catalog." => Err(
             Invalid::new(format!("{} is for all functions", quoted(&text)))
@@ -160,6 +167,52 @@ fn function(text: &str) -> Result<String, Invalid> {
         .help("write `schema.name` or `name`; a `*` may stand at its end")),
         _ => Ok(text),
     }
+}
+
+/// The functions of an extension that only read.
+fn extension(text: String) -> Result<String, Invalid> {
+    if contrib::functions(&text).is_some() {
+        return Ok(text);
+    }
+    let names: Vec<_> = contrib::names().collect();
+    let help = match nearest(&text, &names) {
+        Some(meant) => format!("did you mean `{meant}`?"),
+        None => format!(
+            "there are {}; of others name the functions",
+            names.join(" ")
+        ),
+    };
+    Err(Invalid::new(format!("there is no list {}", quoted(&text))).help(help))
+}
+
+/// A setting of an application, which has a dot in it: none of the server's own has.
+fn setting(text: &str) -> Result<String, Invalid> {
+    let text = printable(text)?;
+    let is_part = |part: &str| {
+        let mut letters = part.chars();
+        let first = letters.next();
+        first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+            && letters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '$'))
+    };
+    let (parts, any) = match text.strip_suffix(".*") {
+        Some(stem) => (stem, true),
+        None => (&*text, false),
+    };
+    let count = parts.split('.').count();
+    if !parts.split('.').all(is_part) {
+        return Err(
+            Invalid::new(format!("{} is no setting's name", quoted(&text)))
+                .help("write `application.name`, or `application.*`"),
+        );
+    }
+    if count < 2 && !any {
+        let own = Invalid::new(format!(
+            "{} may be a setting of the server's own",
+            quoted(&text)
+        ));
+        return Err(own.help("those of applications have a dot, as in `myapp.user`"));
+    }
+    Ok(text.to_ascii_lowercase())
 }
 
 /// `package.Service/Method`: the path of a gRPC request without its first slash.

@@ -31,6 +31,7 @@ const RULE_KEYS: &[&str] = &[
     "jsonrpc_methods",
     "jsonrpc_paths",
     "postgres_functions",
+    "postgres_settings",
 ];
 
 impl<'s> Reader<'s> {

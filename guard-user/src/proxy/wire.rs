@@ -213,8 +213,8 @@ pub const MAX_PREVIEW: usize = 2048;
 /// What the audit trail is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
-    /// `refused` (a rule denies it, or it could not be understood) or `failed` (the other end, after a person's yes). That a
-    /// write passes guardd writes down by itself, before it says so.
+    /// `refused` (a rule denies it, or it could not be understood), `failed` (the other end, after a person's yes) or `warned`
+    /// (of no request: what a person is to know of the destination). That a write passes guardd writes down by itself, before it says so.
     pub outcome: String,
     /// The method, where the request could be read.
     pub method: Option<String>,

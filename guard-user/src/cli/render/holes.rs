@@ -132,7 +132,9 @@ pub(crate) fn requests(http: &HttpHole) -> String {
     match (&http.method, &http.path) {
         (Some(method), Some(path)) => {
             let host = http.host.as_deref().unwrap_or_default();
-            format!("{method} {host}{path}")
+            // A statement stands where a path would, and is none.
+            let blank = if path.starts_with('/') { "" } else { " " };
+            format!("{method} {host}{blank}{path}")
         }
         _ => "all writes".to_owned(),
     }
@@ -234,6 +236,16 @@ mod tests {
             guard close h1
         ");
         insta::assert_snapshot!(opened(&http_hole(Some(0)), &clock()).plain(), @"h1 let it pass for s1: DELETE photos/api/jobs/7?now=1 to 192.0.2.10/32 tcp/443; it waited for that");
+        let statement = HttpHole {
+            host: Some("app@shop".into()),
+            method: Some("DELETE".into()),
+            path: Some("delete from people where id = $1".into()),
+            ..writes.http.clone().unwrap()
+        };
+        assert_eq!(
+            requests(&statement),
+            "DELETE app@shop delete from people where id = $1"
+        );
         insta::assert_snapshot!(closed(&writes, &clock()).plain(), @"h2 closed: s1 may not send all writes to 192.0.2.10/32 tcp/443 any more");
     }
 

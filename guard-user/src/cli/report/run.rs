@@ -32,6 +32,7 @@ impl RunSummary {
         for record in records {
             let field = |name: &str| record.fields.get(name);
             match (record.kind, field("outcome").and_then(Value::as_str)) {
+                (LogKind::Http, Some("warned")) => {}
                 (LogKind::Http, Some(outcome)) => *http.entry(outcome.to_owned()).or_default() += 1,
                 (LogKind::HoleClose, _) => {
                     through += field("connections").and_then(Value::as_u64).unwrap_or(0);

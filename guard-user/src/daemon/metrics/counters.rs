@@ -119,6 +119,8 @@ impl Counters {
             "passed" => "passed",
             "asked" => "asked",
             "failed" => "failed",
+            // Of no request.
+            "warned" => return,
             _ => "refused",
         };
         self.http.get_or_create(&[("outcome", outcome)]).inc();

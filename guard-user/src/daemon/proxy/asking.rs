@@ -342,7 +342,8 @@ fn too_late(id: String) -> Answer {
 #[must_use]
 pub fn in_words(http: &proto::HttpRequest, address: &str) -> String {
     let host = http.host.as_deref().unwrap_or(address);
-    format!("{} {host}{}", http.method, http.path)
+    let blank = if http.is_statement() { " " } else { "" };
+    format!("{} {host}{blank}{}", http.method, http.path)
 }
 
 #[cfg(test)]

@@ -588,6 +588,75 @@ profile = 1
 }
 
 #[test]
+fn lists_of_extensions_and_settings_of_applications_are_known() {
+    let text = r#"
+[[rule]]
+to = ["192.0.2.10"]
+action = "read-only"
+profile = "postgres"
+postgres_functions = ["@hstore", "@hstor", "@dblink"]
+postgres_settings = ["myapp.user", "myapp.*", "a.b.c", "role", "*", "a b.c", "myapp.", "my*.x"]
+"#;
+    assert_snapshot!(complaint(text), @r#"
+    error: there is no list `@hstor`
+     --> test.toml:6:34
+      |
+    6 | postgres_functions = ["@hstore", "@hstor", "@dblink"]
+      |                                  ^^^^^^^^
+      |
+      = help: did you mean `@hstore`?
+
+    error: there is no list `@dblink`
+     --> test.toml:6:44
+      |
+    6 | postgres_functions = ["@hstore", "@hstor", "@dblink"]
+      |                                            ^^^^^^^^^
+      |
+      = help: there are @citext @hstore @intarray @ltree @pgcrypto @uuid-ossp; of others name the functions
+
+    error: `role` may be a setting of the server's own
+     --> test.toml:7:56
+      |
+    7 | postgres_settings = ["myapp.user", "myapp.*", "a.b.c", "role", "*", "a b.c", "myapp.", "my*.x"]
+      |                                                        ^^^^^^
+      |
+      = help: those of applications have a dot, as in `myapp.user`
+
+    error: `*` is no setting's name
+     --> test.toml:7:64
+      |
+    7 | postgres_settings = ["myapp.user", "myapp.*", "a.b.c", "role", "*", "a b.c", "myapp.", "my*.x"]
+      |                                                                ^^^
+      |
+      = help: write `application.name`, or `application.*`
+
+    error: `a b.c` is no setting's name
+     --> test.toml:7:69
+      |
+    7 | postgres_settings = ["myapp.user", "myapp.*", "a.b.c", "role", "*", "a b.c", "myapp.", "my*.x"]
+      |                                                                     ^^^^^^^
+      |
+      = help: write `application.name`, or `application.*`
+
+    error: `myapp.` is no setting's name
+     --> test.toml:7:78
+      |
+    7 | postgres_settings = ["myapp.user", "myapp.*", "a.b.c", "role", "*", "a b.c", "myapp.", "my*.x"]
+      |                                                                              ^^^^^^^^
+      |
+      = help: write `application.name`, or `application.*`
+
+    error: `my*.x` is no setting's name
+     --> test.toml:7:88
+      |
+    7 | postgres_settings = ["myapp.user", "myapp.*", "a.b.c", "role", "*", "a b.c", "myapp.", "my*.x"]
+      |                                                                                        ^^^^^^^
+      |
+      = help: write `application.name`, or `application.*`
+    "#);
+}
+
+#[test]
 fn what_is_no_http_stands_alone() {
     let text = r#"
 [[rule]]

@@ -1,7 +1,9 @@
-//! What a person has allowed in a transaction that could only read: the next one may write, for that.
+//! What is known of databases from one connection to the next: above all what a person has allowed in a transaction that could
+//! only read, for the next one may write then.
 
 use std::{
     cell::RefCell,
+    collections::HashSet,
     time::{Duration, Instant},
 };
 
@@ -12,9 +14,13 @@ const TIME: Duration = Duration::from_secs(60);
 /// Those that are kept at once.
 const MAX: usize = 1024;
 
-/// What has been allowed, and not been done yet.
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Again(RefCell<Vec<Kept>>);
+pub(in crate::proxy) struct Again {
+    /// What has been allowed, and not been done yet.
+    kept: RefCell<Vec<Kept>>,
+    /// Where it was looked what a database reads elsewhere by.
+    looked: RefCell<HashSet<(Target, String)>>,
+}
 
 #[derive(Debug)]
 struct Kept {
@@ -27,7 +33,7 @@ struct Kept {
 
 impl Again {
     pub(super) fn keep(&self, target: Target, login: String, digest: &str) {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.kept.borrow_mut();
         forget(&mut all);
         if all.len() < MAX {
             let (digest, until) = (digest.to_owned(), Instant::now() + TIME);
@@ -43,15 +49,24 @@ impl Again {
     /// Whether a transaction that begins there is to be one that may write. Until what was kept is used up any may be the one:
     /// drivers begin some of their own before.
     pub(super) fn begins(&self, target: Target, login: &str) -> bool {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.kept.borrow_mut();
         forget(&mut all);
         let is_for = |kept: &Kept| kept.target == target && kept.login == login;
         all.iter().any(is_for)
     }
 
+    /// Whether nobody has looked there before, as far as is remembered.
+    pub(super) fn is_first_look(&self, target: Target, login: &str) -> bool {
+        let mut looked = self.looked.borrow_mut();
+        if looked.len() >= MAX {
+            looked.clear();
+        }
+        looked.insert((target, login.to_owned()))
+    }
+
     /// Uses up what was kept, if it was.
     pub(super) fn take(&self, target: Target, digest: &str) -> bool {
-        let mut all = self.0.borrow_mut();
+        let mut all = self.kept.borrow_mut();
         forget(&mut all);
         let found = all
             .iter()

@@ -7,6 +7,7 @@ use super::{
         client::Way,
         wire::{Answer, Asked, Entry, MAX_PATH, MAX_PREVIEW, Terms},
     },
+    beside::Beside,
     judge::Write,
     ledger::Parameters,
     meaning::Meaning,
@@ -53,6 +54,8 @@ pub(super) struct Statement<'a> {
     pub(super) parameters: &'a Parameters,
     /// What it means beyond its text.
     pub(super) meaning: &'a Meaning,
+    /// What else its batch executes.
+    pub(super) beside: &'a Beside,
     /// What it is known by again, where it can be.
     pub(super) digest: Option<&'a str>,
 }
@@ -68,8 +71,9 @@ impl Statement<'_> {
 
     fn asked(&self, way: &Way, terms: &Terms) -> Asked {
         let rule = terms.rules.first().and_then(|rules| rules.name.clone());
-        let (preview, shown) = self.preview();
-        let mut warnings = self.write.warnings.clone();
+        let (preview, shown, is_all_beside) = self.preview();
+        let mut warnings = self.beside.warnings(is_all_beside);
+        warnings.extend_from_slice(&self.write.warnings);
         if shown < self.unit.bytes {
             let told = format!(
                 "only the first {shown} of {} bytes are shown",
@@ -103,20 +107,24 @@ impl Statement<'_> {
         let is_cut = text.ends_with('…') || text.len() > MAX_PATH;
         // Within quotes, how many spaces there are is part of a name, and some spaces are none to a server.
         let is_said = !text.is_empty() && !is_cut && self.path() == *text;
-        is_said && self.meaning.is_known() && self.write.has_values
+        is_said && self.meaning.is_known() && self.write.has_values && self.beside.is_plain()
     }
 
-    /// The text, and behind it its parameters, for which there is always room; and how many bytes that is of the text.
-    fn preview(&self) -> (String, usize) {
+    /// The text, and behind it its parameters, for which there is always room, and what else its batch executes, for which
+    /// there is half of what they leave; how many bytes that is of the text, and whether it is all of the last.
+    fn preview(&self) -> (String, usize, bool) {
         let parameters = match &*self.parameters.shown {
             "" => String::new(),
             parameters => format!(" -- with what the agent has sent: {parameters}"),
         };
         let text = String::from_utf8_lossy(&self.unit.text);
         let room = MAX_PREVIEW.saturating_sub(parameters.len() + "…".len());
+        let (beside, is_all_beside) = self.beside.shown(room / 2);
+        let room = room - beside.len();
         let cut = &text[..text.floor_char_boundary(room)];
         let more = if cut.len() < text.len() { "…" } else { "" };
-        (format!("{cut}{more}{parameters}"), cut.len())
+        let shown = format!("{cut}{more}{parameters}{beside}");
+        (shown, cut.len(), is_all_beside)
     }
 
     /// What stands in the place of a URL's path: the text without its constants, which is what the audit trail keeps.

@@ -7,7 +7,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::{
     super::wire::Terms,
-    client::{Client, Comes, Verdict, empty, too_long},
+    beside::Before,
+    client::{About, Client, Comes, Verdict, empty, too_long},
     frame::{Head, MAX_READ, invalid},
     ledger::{Bound, Expected, MAX_KEPT, Named},
     lock::Lock,
@@ -73,8 +74,13 @@ where
             Some(_) => End::Flush,
             None => End::Full,
         };
-        let mut planned = Planned::default();
-        for (head, message) in &batch {
+        let mut planned = Planned {
+            before: self.before(&batch),
+            batch: &batch,
+            ..Planned::default()
+        };
+        for (at, (head, message)) in batch.iter().enumerate() {
+            planned.at = at;
             if let Some(refused) = self.plan(&terms, *head, message, end, &mut planned).await? {
                 planned.verdict = Verdict::Refused(refused);
                 break;
@@ -138,7 +144,7 @@ where
         head: Head,
         message: &Bytes,
         end: End,
-        planned: &mut Planned,
+        planned: &mut Planned<'_>,
     ) -> io::Result<Option<Refusal>> {
         if message.is_empty() {
             return Ok(Some(too_long(terms)));
@@ -177,7 +183,7 @@ where
         terms: &Rc<Terms>,
         portal: &Bytes,
         end: End,
-        planned: &mut Planned,
+        planned: &mut Planned<'_>,
     ) -> io::Result<Option<Refusal>> {
         let bound = self.bound(portal);
         self.settle_names(&bound.unit).await?;
@@ -201,10 +207,19 @@ where
             let meaning = self.meaning_behind(planned, is_by_cursor).await?;
             self.note_reading(&bound.unit, &meaning);
             let meaning = asked.meaning(meaning);
-            let parts = [&asked.sum, &bound.values];
-            let digest = meaning.digest(&self.login, &parts);
-            let told = (&bound.parameters, &meaning);
-            match self.decide(&asked, told, digest).await? {
+            let beside = self.beside(terms, &planned.before, planned.batch, planned.at)?;
+            let digest = beside.sum().and_then(|beside| {
+                let mut parts = vec![&asked.sum, &bound.values];
+                // Of what comes alone, a yes is for it however it comes.
+                parts.extend((!beside.is_empty()).then_some(&beside));
+                meaning.digest(&self.login, &parts)
+            });
+            let about = About {
+                parameters: &bound.parameters,
+                meaning: &meaning,
+                beside: &beside,
+            };
+            match self.decide(&asked, about, digest).await? {
                 Verdict::Refused(refusal) => return Ok(Some(refusal)),
                 allowed => planned.verdict = allowed,
             }
@@ -218,7 +233,7 @@ where
     /// By which settings the server reads what comes behind what is planned.
     async fn meaning_behind(
         &mut self,
-        planned: &mut Planned,
+        planned: &mut Planned<'_>,
         is_by_cursor: bool,
     ) -> io::Result<Meaning> {
         if is_by_cursor || planned.sets || planned.units.iter().any(|unit| unit.sets) {
@@ -234,7 +249,7 @@ where
     }
 
     /// Whether no more names can be given.
-    fn has_no_room(&self, planned: &Planned) -> bool {
+    fn has_no_room(&self, planned: &Planned<'_>) -> bool {
         let own = self.statements.len() + self.portals.len() + planned.messages.len();
         let units = self.statements.values().flatten().map(|unit| unit.kept());
         own >= MAX_PARTS * 2
@@ -242,7 +257,7 @@ where
             || self.shared.ledger.borrow().is_full()
     }
 
-    async fn send(&mut self, planned: Planned, end: End) -> io::Result<()> {
+    async fn send(&mut self, planned: Planned<'_>, end: End) -> io::Result<()> {
         let mut bytes = BytesMut::new();
         {
             let mut ledger = self.shared.ledger.borrow_mut();
@@ -285,11 +300,11 @@ where
         &mut self,
         terms: &Terms,
         part: Part,
-        planned: &mut Planned,
+        planned: &mut Planned<'_>,
     ) -> io::Result<Option<Expected>> {
         Ok(match part {
             Part::Parse { name, text, types } => {
-                let mut unit = self.judged(terms, &text).typed(&types);
+                let mut unit = self.judged(terms, &text).saying(&text).typed(&types);
                 if !unit.reads() {
                     unit = unit.prepared_by(&self.meaning_behind(planned, false).await?);
                 }
@@ -342,7 +357,12 @@ enum End {
 
 /// What is to be passed on of a batch.
 #[derive(Default)]
-struct Planned {
+struct Planned<'b> {
+    /// All of it, and which of its messages comes now.
+    batch: &'b [(Head, Bytes)],
+    at: usize,
+    /// What names stood for in front of it.
+    before: Before,
     messages: Vec<(Bytes, Option<Expected>)>,
     /// What it executes.
     units: Vec<Rc<Unit>>,
@@ -366,7 +386,7 @@ struct Unasked {
     units: usize,
 }
 
-impl Planned {
+impl Planned<'_> {
     /// Takes note of what is bound.
     fn bind(&mut self, portal: &Bytes, reads: bool) {
         for other in &mut self.unasked {

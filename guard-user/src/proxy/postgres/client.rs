@@ -16,8 +16,10 @@ use super::{
     },
     again::Again,
     asking::{Login, Statement},
-    frame::{Head, MAX_READ, Reader, invalid},
-    judge::{self, Control},
+    beside::Beside,
+    frame::{HEAD, Head, MAX_READ, Reader, invalid},
+    judge::{self, Control, Extra},
+    large,
     ledger::{Bound, Expected, Heard, Parameters},
     lock::Lock,
     meaning::Meaning,
@@ -32,8 +34,14 @@ const MAX_KNOWN: usize = 128;
 const MAX_KNOWN_TEXT: usize = 1024;
 const MAX_KNOWN_KEPT: usize = 4 * 1024;
 
-const FEWER_FUNCTIONS: &str = "the policy does not let all functions pass any more that it did";
+const FEWER_FUNCTIONS: &str =
+    "the policy does not let all functions or settings pass any more that it did";
 const NOTHING_PASSES: &str = "nothing passes there any more";
+
+/// The mechanism by which a client makes sure that nobody is between it and the server, as it names it.
+const BINDING: &[u8] = b"SCRAM-SHA-256-PLUS\0";
+const BOUND: &str =
+    "the client logs in with channel binding, which no server takes with guard between the two";
 
 /// What one text may execute or fetch by a name, each time anew.
 const MAX_CALLS: usize = 64;
@@ -73,6 +81,14 @@ pub(super) struct Client<'a, R, W> {
     pub(super) writes_in: Option<u64>,
     /// Nothing has been done in the transaction yet.
     pub(super) is_fresh: bool,
+}
+
+/// What a person is to know of a statement beside its text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct About<'a> {
+    pub(super) parameters: &'a Parameters,
+    pub(super) meaning: &'a Meaning,
+    pub(super) beside: &'a Beside,
 }
 
 /// How something comes that is to be executed.
@@ -164,7 +180,7 @@ where
                 continue;
             }
             match head.tag {
-                b'p' if !has_begun => self.from.pass(head, &mut self.to).await?,
+                b'p' if !has_begun => self.password(head).await?,
                 b'X' => {
                     self.from.pass(head, &mut self.to).await?;
                     return self.to.shutdown().await;
@@ -180,6 +196,19 @@ where
             self.to.flush().await?;
         }
         Ok(())
+    }
+
+    /// A password, or a part of an exchange about one, which nobody reads but for the mechanism that it names.
+    async fn password(&mut self, head: Head) -> io::Result<()> {
+        let names_one = std::mem::take(&mut self.shared.ledger.borrow_mut().asks_sasl);
+        if !names_one || head.body > MAX_READ {
+            return self.from.pass(head, &mut self.to).await;
+        }
+        let message = self.from.message(head).await?;
+        if message[HEAD..].starts_with(BINDING) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, BOUND));
+        }
+        self.to.write_all(&message).await
     }
 
     /// Reads past a message that follows an error in the same batch, but for the end of that, where the server knows of no
@@ -324,8 +353,12 @@ where
                 }
                 let meaning = asked.meaning(meaning);
                 let digest = meaning.digest(&self.login, &[&asked.sum, &text]);
-                self.decide(&asked, (&Parameters::default(), &meaning), digest)
-                    .await?
+                let about = About {
+                    parameters: &Parameters::default(),
+                    meaning: &meaning,
+                    beside: &Beside::nothing(),
+                };
+                self.decide(&asked, about, digest).await?
             }
         };
         match self.readied(verdict, &unit).await? {
@@ -347,15 +380,31 @@ where
         self.to.write_all(&failing_query()).await
     }
 
-    /// A call of a function by its number: nobody can tell which that is.
+    /// A call of a function by its number: of a few it is known that they read.
     async fn call(&mut self, head: Head) -> io::Result<()> {
         self.closed()?;
-        self.from.skip(head).await?;
+        let read = match head.body > large::MAX_CALL {
+            true => {
+                self.from.skip(head).await?;
+                None
+            }
+            false => Some(self.from.message(head).await?).filter(large::reads),
+        };
         let terms = self.terms().await?;
-        let why = "a function called by its number (fast path), which guard cannot read";
-        let fix = "Call it by its name, in a query.";
-        self.log_refused(&terms, why);
-        self.refuse_query(Refusal::stopped(&terms, why, fix)).await
+        let Some(message) = read else {
+            let why = "a function called by its number (fast path), which is none that reads large objects";
+            let fix = "Call it by its name, in a query.";
+            self.log_refused(&terms, why);
+            return self.refuse_query(Refusal::stopped(&terms, why, fix)).await;
+        };
+        // As what reads has no text, it is that of nothing at all.
+        let nothing = Unit::of(&Bytes::new(), &[]);
+        if let Verdict::Refused(refusal) = self.readied(Verdict::Passes, &nothing).await? {
+            return self.refuse_query(refusal).await;
+        }
+        self.is_fresh = false;
+        self.shared.ledger.borrow_mut().expect(Expected::Query);
+        self.to.write_all(&message).await
     }
 
     /// Waits until the server has answered all.
@@ -413,7 +462,7 @@ where
     pub(super) async fn decide(
         &mut self,
         unit: &Unit,
-        (parameters, meaning): (&Parameters, &Meaning),
+        about: About<'_>,
         digest: Option<String>,
     ) -> io::Result<Verdict> {
         let Some(write) = &unit.write else {
@@ -428,14 +477,16 @@ where
             return Ok(Verdict::Allowed);
         }
         let mut write = self.described(terms, unit, write).await?;
-        write.warnings.splice(..0, meaning.warnings());
+        write.warnings.splice(..0, about.meaning.warnings());
+        write.warnings.extend(sets_by_the_rule(terms));
         let write = &write;
         let statement = Statement {
             login: &self.login,
             unit,
             write,
-            parameters,
-            meaning,
+            parameters: about.parameters,
+            meaning: about.meaning,
+            beside: about.beside,
             digest,
         };
         let answer = tokio::select! {
@@ -499,16 +550,25 @@ pub(super) fn empty(head: Head) -> io::Result<()> {
     }
 }
 
-/// Whether all functions that pass `before` pass `now`: for each of the policies in force now there was one which let no more
+/// Whether all functions and settings that pass `before` pass `now`: for each of the policies in force now there was one which let no more
 /// pass than it does.
 fn pass_as_much(now: &[Rules], before: &[Rules]) -> bool {
-    let covers = |now: &Rules, before: &Rules| {
-        let now = &now.lists.postgres_functions;
-        let mut all = before.lists.postgres_functions.iter();
-        all.all(|function| judge::lets_through(function, now))
-    };
+    let covers =
+        |now: &Rules, before: &Rules| Extra::of(&now.lists).covers(Extra::of(&before.lists));
     now.iter()
         .all(|now| before.iter().any(|before| covers(now, before)))
+}
+
+/// What a person is told where a rule lets the agent set something that applications go by.
+fn sets_by_the_rule(terms: &Terms) -> Option<String> {
+    let all = terms
+        .rules
+        .iter()
+        .map(|rules| &rules.lists.postgres_settings);
+    let settings = all.flatten().next()?;
+    Some(format!(
+        "the agent may have set {settings}, or others that the rule names"
+    ))
 }
 
 /// That nothing goes on here.

@@ -101,6 +101,8 @@ pub(super) struct Ledger {
     pub(super) replicates: bool,
     /// The server has said that it holds the client to reading.
     pub(super) is_locked: bool,
+    /// The server has asked for a password by a mechanism of SASL's: the client names one next.
+    pub(super) asks_sasl: bool,
     /// Settings by which the server reads what it is sent in another way than the guard does.
     odd: Vec<Bytes>,
 }
@@ -119,6 +121,7 @@ impl Ledger {
             transactions: 0,
             replicates: false,
             is_locked: false,
+            asks_sasl: false,
             odd: Vec::new(),
         }
     }

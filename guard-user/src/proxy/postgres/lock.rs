@@ -81,6 +81,7 @@ where
             let done = self.own(LOCK).await?;
             done.map_err(|_| invalid("the server cannot be held to reading"))?;
         }
+        self.look_elsewhere().await?;
         self.is_sure = true;
         Ok(())
     }

@@ -8,9 +8,12 @@
 mod again;
 mod asking;
 mod batch;
+mod beside;
 mod client;
+mod elsewhere;
 mod frame;
 mod judge;
+mod large;
 mod ledger;
 mod lock;
 mod meaning;
@@ -115,6 +118,7 @@ async fn end(way: &Way, client: &mut (impl AsyncWrite + Unpin), error: &io::Erro
     let refusal = match error.kind() {
         ErrorKind::InvalidData => Refusal::violation(&why),
         ErrorKind::PermissionDenied => Refusal::ended(&why),
+        ErrorKind::Unsupported => Refusal::bound(&why),
         _ => return drop(client.shutdown().await),
     };
     way.log(Entry::refused(&why));

@@ -1,6 +1,6 @@
 //! What the names of a client stand for: statements that were prepared, portals that were bound, by the protocol or by SQL.
 
-use std::{io, rc::Rc};
+use std::{collections::HashMap, io, rc::Rc};
 
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,7 +22,16 @@ where
 {
     /// What a prepared statement's name stands for; of several the strictest.
     pub(super) fn prepared(&self, name: &Bytes) -> Rc<Unit> {
-        match self.statements.get(name) {
+        self.prepared_among(&self.statements, name)
+    }
+
+    /// The same, where these names have been given in the batch.
+    pub(super) fn prepared_among(
+        &self,
+        own: &HashMap<Bytes, Option<Rc<Unit>>>,
+        name: &Bytes,
+    ) -> Rc<Unit> {
+        match own.get(name) {
             Some(Some(unit)) => Rc::clone(unit),
             Some(None) => unknown(name),
             None => strictest(&self.shared.ledger.borrow().statements(name), name),
@@ -31,7 +40,12 @@ where
 
     /// The same of a portal's.
     pub(super) fn bound(&self, name: &Bytes) -> Bound {
-        let known = match self.portals.get(name) {
+        self.bound_among(&self.portals, name)
+    }
+
+    /// The same, where these names have been given in the batch.
+    pub(super) fn bound_among(&self, own: &HashMap<Bytes, Option<Bound>>, name: &Bytes) -> Bound {
+        let known = match own.get(name) {
             Some(bound) => bound.clone(),
             None => {
                 let all = self.shared.ledger.borrow().portals(name);

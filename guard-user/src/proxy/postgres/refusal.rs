@@ -10,6 +10,8 @@ const READ_ONLY: &str = "25006";
 const VIOLATION: &str = "08P01";
 /// `connection_failure`.
 const UNREACHABLE: &str = "08006";
+/// `invalid_authorization_specification`.
+const BINDING: &str = "28000";
 /// What stands in a refused statement's place: it fails at the server too, so that both sides agree on what failed.
 pub(super) const MARK: &str = "refused by guard";
 
@@ -60,6 +62,18 @@ impl Refusal {
             message: format!("stopped by guard: {why}"),
             detail: None,
             hint: "Connect again.".to_owned(),
+        }
+    }
+
+    /// A client logs in so that nobody can be in between.
+    pub(super) fn bound(why: &str) -> Self {
+        Self {
+            code: BINDING,
+            message: format!("stopped by guard: {why}"),
+            detail: None,
+            hint: "Turn it off: PGCHANNELBINDING=disable or channel_binding=disable (libpq, pgx, tokio-postgres), \
+                   channelBinding=disable (pgjdbc), Channel Binding=Disable (Npgsql)."
+                .to_owned(),
         }
     }
 

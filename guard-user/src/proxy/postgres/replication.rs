@@ -6,8 +6,8 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    super::wire::Answer, asking::Statement, client::Client, judge::Write, ledger::Parameters,
-    meaning::Meaning, refusal::Refusal, sum::digest, unit::Unit,
+    super::wire::Answer, asking::Statement, beside::Beside, client::Client, judge::Write,
+    ledger::Parameters, meaning::Meaning, refusal::Refusal, sum::digest, unit::Unit,
 };
 
 /// The parameter of the start-up packet, and the values with which it says nothing (PostgreSQL's documentation, 55.4).
@@ -88,6 +88,7 @@ where
             write,
             parameters: &Parameters::default(),
             meaning: &Meaning::usual(),
+            beside: &Beside::nothing(),
             digest: Some(&digest(&self.login, &[&unit.sum])),
         };
         let answer = tokio::select! {

@@ -17,6 +17,8 @@ use super::{
 
 /// Rows of an answer to the guard itself that are kept.
 const MAX_ROWS: usize = 64;
+/// `AuthenticationSASL` (PostgreSQL's documentation, 55.7).
+const SASL: i32 = 10;
 /// Bytes that are read at once.
 const READ: usize = 64 * 1024;
 
@@ -191,6 +193,7 @@ fn hear(
         b'W' if ledger.replicates => ledger.copies()?,
         b'W' => return Err(invalid("the server begins a replication")),
         b'S' => setting(message, &mut ledger)?,
+        b'R' => ledger.asks_sasl = Fields::of(message).number()? == SASL,
         b'E' => {
             let refusal = ledger.failed();
             let is_of_refused = contains(message, MARK.as_bytes());

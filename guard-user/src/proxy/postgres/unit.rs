@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{
     super::judge::Rules,
-    judge::{self, Control, Effect, Judged, Unread, Write},
+    judge::{self, Control, Effect, Extra, Judged, Unread, Write},
     meaning::Meaning,
     sum::sum,
 };
@@ -57,17 +57,17 @@ impl Unit {
     pub(super) fn of(text: &Bytes, rules: &[Rules]) -> Rc<Self> {
         let mut strictest: Option<Self> = None;
         for rules in rules {
-            let unit = Self::by_one(text, &rules.lists.postgres_functions);
+            let unit = Self::by_one(text, Extra::of(&rules.lists));
             match strictest {
                 Some(ref so_far) if so_far.write.is_some() => {}
                 _ => strictest = Some(unit),
             }
         }
-        Rc::new(strictest.unwrap_or_else(|| Self::by_one(text, &[])))
+        Rc::new(strictest.unwrap_or_else(|| Self::by_one(text, Extra::default())))
     }
 
-    fn by_one(text: &Bytes, functions: &[String]) -> Self {
-        match judge::judge(text, functions) {
+    fn by_one(text: &Bytes, extra: Extra<'_>) -> Self {
+        match judge::judge(text, extra) {
             Ok(judged) => Self::judged(text, judged),
             Err(unread) => Self::unread(text, &unread),
         }
@@ -205,6 +205,15 @@ impl Unit {
         self.reads() && self.controls.is_empty() && !self.sets
     }
 
+    /// Whether all that it does is to begin or end transactions, and to give names or take them back.
+    pub(super) fn only_controls(&self) -> bool {
+        let executes =
+            |control: &Control| matches!(control, Control::Execute { .. } | Control::Fetch { .. });
+        self.reads()
+            && self.controls.len() == self.statements
+            && !self.controls.iter().any(executes)
+    }
+
     /// Whether it is nothing but the beginning of a transaction.
     pub(super) fn begins(&self) -> bool {
         self.statements == 1 && matches!(self.controls[..], [Control::Begin { .. }])
@@ -214,6 +223,19 @@ impl Unit {
     pub(super) fn ends_and_goes_on(&self) -> bool {
         let ends = |control: &Control| matches!(control, Control::End { chain } if *chain || self.statements > 1);
         self.controls.iter().any(ends)
+    }
+
+    /// With its own text, of what only reads: one judgement is used for texts that differ in numbers.
+    pub(super) fn saying(self: &Rc<Self>, text: &Bytes) -> Rc<Self> {
+        let own = &text[..text.len().min(MAX_READ_TEXT)];
+        if !self.sum.is_empty() || self.text[..] == *own {
+            return Rc::clone(self);
+        }
+        Rc::new(Self {
+            text: beginning(text, MAX_READ_TEXT),
+            bytes: text.len(),
+            ..(**self).clone()
+        })
     }
 
     /// With the types that its parameters are said to have.

@@ -42,6 +42,11 @@ impl Database {
         Self::of(scene, "trust", None, &["log_statement=all"])
     }
 
+    /// One like that, which compiles queries, as servers do by default.
+    pub(crate) fn compiling(scene: &Scene) -> Self {
+        Self::of(scene, "trust", None, &["jit=on"])
+    }
+
     /// One that wants a password in that way, in the clear.
     pub(crate) fn asking(scene: &Scene, login: &str) -> Self {
         let kept = if login == "md5" {

@@ -1,9 +1,13 @@
 //! PostgreSQL: what reads passes, and a person is asked about the rest.
 
+mod beside;
 mod database;
+mod elsewhere;
+mod extensions;
 mod functions;
 mod fuzz;
 mod incidents;
+mod large;
 mod meant;
 mod migrations;
 mod odd;

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use guard_lab::eventually;
+
 use super::database::{PASSWORD, psql};
 use super::{Database, RULE, everything};
 use crate::clients::agent::Agent;
@@ -88,6 +90,17 @@ fn drivers_read_as_before_and_their_writes_wait() {
     }
 }
 
+/// To ask about a type, it turns the compiler off, and on again by a parameter.
+#[test]
+fn asyncpg_reads_types_that_it_does_not_know_where_a_server_compiles() {
+    let scene = Scene::new(RULE);
+    let _database = Database::compiling(&scene);
+    let read = "/usr/bin/python3 $PROGRAMS/drivers.py asyncpg read";
+    let expected = scene.unguarded().run(read).ok();
+    assert_eq!(scene.agent().run(read).ok(), expected);
+    assert_eq!(scene.pending(), [""; 0]);
+}
+
 /// That the guard stops a write, and nothing has happened. What its program says of that.
 fn stopped(scene: &Scene, agent: &mut Agent<'_>, write: &str) -> String {
     let before = everything(scene);
@@ -158,6 +171,19 @@ fn passwords_and_tls_work_and_a_stranger_does_not() {
         assert_eq!(without.run(&line).ok(), "100\n", "{mode}");
         assert_eq!(agent.run(&line).ok(), "100\n", "{mode}");
     }
+    let bound = format!(
+        "PGSSLMODE=require PGCHANNELBINDING=prefer {}",
+        psql("-At -c 'select 1'")
+    );
+    assert_eq!(without.run(&bound).ok(), "1\n");
+    let told = agent.run(&bound);
+    assert!(told.text.contains("stopped by guard"), "{told:?}");
+    assert!(told.text.contains("PGCHANNELBINDING=disable"), "{told:?}");
+    let has_record = || {
+        let trail = fs::read_to_string(scene.daemon.audit()).unwrap();
+        trail.contains("channel binding")
+    };
+    eventually("the trail has it", has_record).unwrap();
     let plain = format!("PGSSLMODE=disable {}", psql("-c 'select 1'"));
     assert!(agent.run(&plain).text.contains("no pg_hba.conf entry"));
     let wrong = psql("-c 'select 1'").replace("hunter2", "wrong");

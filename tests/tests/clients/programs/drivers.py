@@ -107,6 +107,9 @@ async def by_asyncpg():
     print("Aggregate" in await connection.fetchval(planned))
     # The driver asks the server about types that it does not know.
     print(await connection.fetchval("select array[people] from people where id = 1"))
+    # Newer releases turn the compiler off before, and on again behind it.
+    jit = await connection.fetchrow("SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new")
+    print(jit, await connection.fetchval("SELECT set_config('jit', $1, false)", jit["cur"]))
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         rows = [row["id"] async for row in connection.cursor("select id from people order by id", prefetch=30)]
         print(len(rows))

@@ -153,6 +153,100 @@ def call():
     return wire.until_ready()
 
 
+def number(value, size=4):
+    return value.to_bytes(size, "big")
+
+
+def called(function, *arguments, formats=(1,)):
+    # By the function's number, as libpq does.
+    counts = struct.pack("!ih", function, len(formats)) + b"".join(number(f, 2) for f in formats)
+    each = b"".join(number(len(argument)) + argument for argument in arguments)
+    return message(b"F", counts + number(len(arguments), 2) + each + number(1, 2))
+
+
+LO_OPEN, LO_CLOSE, LOREAD, LOWRITE, LO_LSEEK, LO_CREAT, LO_TELL, LO_UNLINK = 952, 953, 954, 955, 956, 957, 958, 964
+LO_LSEEK64, LO_TELL64, LO_TRUNCATE = 3170, 3171, 1004
+INV_WRITE, INV_READ = number(0x20000), number(0x40000)
+
+
+class Large:
+    """The large object of the test."""
+
+    def __init__(self):
+        self.wire = Wire()
+        self.wire.query("begin")
+        self.object = number(int(self.wire.query("select oid from pg_largeobject_metadata")[0]))
+
+    def call(self, *call, **more):
+        self.wire.send(called(*call, **more))
+        said = None
+        while True:
+            kind, body = self.wire.next()
+            if kind == b"V":
+                said = body[4:]
+            if kind == b"E":
+                said = dict((f[:1], f[1:]) for f in body.split(b"\0") if f)[b"C"]
+            if kind == b"Z":
+                return said
+
+    def open(self, mode):
+        return self.call(LO_OPEN, self.object, mode)
+
+
+def reads_large_object():
+    large = Large()
+    file = large.open(INV_READ)
+    said = [large.call(LOREAD, file, number(4)).decode()]
+    tells = [large.call(LO_TELL, file), large.call(LO_LSEEK, file, number(1), number(0)), large.call(LO_TELL64, file)]
+    tells.append(large.call(LO_LSEEK64, file, number(5, 8), number(0)))
+    said += [str(int.from_bytes(tell, "big")) for tell in tells]
+    said += [large.call(LOREAD, file, number(100)).decode(), str(int.from_bytes(large.call(LO_CLOSE, file), "big"))]
+    return said + large.wire.query("commit", "select 2")
+
+
+def calls():
+    # Each in a transaction of its own.
+    said = []
+    for call in [
+        lambda large: large.open(INV_WRITE),
+        lambda large: large.open(number(0x60000)),
+        lambda large: large.open(number(0)),
+        lambda large: large.call(LO_OPEN, large.object, b"262144", formats=(1, 0)),
+        lambda large: large.call(LO_CREAT, INV_READ),
+        lambda large: large.call(LO_UNLINK, large.object),
+        lambda large: large.call(LOWRITE, large.open(INV_READ), b"gone"),
+        lambda large: large.call(LO_TRUNCATE, large.open(INV_READ), number(0)),
+        lambda large: large.call(LO_OPEN, large.object, INV_READ, INV_READ),
+        lambda large: large.call(1598),
+    ]:
+        large = Large()
+        said.append(call(large).decode(errors="replace"))
+        large.wire.query("commit")
+    return said
+
+
+def writes_large_object():
+    large = Large()
+    large.call(LOWRITE, large.open(INV_WRITE), b"gone")
+    return large.wire.query("commit")
+
+
+def in_one_batch():
+    # Each by itself would be asked about, or held to reading.
+    wire = Wire()
+    wire.send(*(does(query) for query in sys.argv[2:]), SYNC)
+    return wire.until_ready() or ["done"]
+
+
+def reads_behind_a_write():
+    large = Large()
+    said = large.wire.query("commit", "delete from orders where id = 9", "begin")
+    if said:
+        return said
+    said = [large.call(LOREAD, large.open(INV_READ), number(4)).decode(), large.open(INV_WRITE).decode()]
+    return said + large.wire.query("rollback", "show transaction_read_only")
+
+
 def huge_query():
     wire = Wire()
     return wire.query("select 1 --" + "x" * (2 << 20))

@@ -1,7 +1,7 @@
 //! What in an expression or a query is not known to be harmless.
 
 use super::{
-    Write, allowed, changes,
+    Extra, Write, allowed, changes,
     dotted::{self, Sources},
     functions, objects, settings,
     tree::{Node, Tree},
@@ -31,12 +31,12 @@ pub(super) enum Doubt {
 }
 
 /// Finds it, wherever it is.
-pub(super) fn find(tree: &Tree, extra: &[String]) -> Option<Doubt> {
+pub(super) fn find(tree: &Tree, extra: Extra<'_>) -> Option<Doubt> {
     Search::of(tree, extra, false).find(tree)
 }
 
 /// The same where a statement is only planned: what it calls may be evaluated for that.
-pub(super) fn find_planned(tree: &Tree, extra: &[String]) -> Option<Doubt> {
+pub(super) fn find_planned(tree: &Tree, extra: Extra<'_>) -> Option<Doubt> {
     Search::of(tree, extra, true).find(tree)
 }
 
@@ -54,14 +54,14 @@ pub(super) fn sets(tree: &Tree) -> bool {
 }
 
 struct Search<'t> {
-    extra: &'t [String],
+    extra: Extra<'t>,
     sources: Sources<'t>,
     /// Nothing of it is executed.
     plans: bool,
 }
 
 impl<'t> Search<'t> {
-    fn of(tree: &'t Tree, extra: &'t [String], plans: bool) -> Self {
+    fn of(tree: &'t Tree, extra: Extra<'t>, plans: bool) -> Self {
         let sources = Sources::of(tree);
         Self {
             extra,
@@ -96,13 +96,15 @@ impl<'t> Search<'t> {
             "SubLink" => of_operator(node, "oper_name"),
             "RangeTableSample" => of_sample(node),
             "ColumnRef" => {
-                let called = self.sources.called(&node.names("fields"), self.extra);
+                let called = self
+                    .sources
+                    .called(&node.names("fields"), self.extra.functions);
                 called.map(|name| Doubt::Dotted(name.to_owned()))
             }
             "AIndirection" => {
                 let names = node.names("indirection").into_iter();
                 let mut fields = names.filter(|name| !name.is_empty());
-                let called = fields.find(|name| !dotted::reads(name, self.extra));
+                let called = fields.find(|name| !dotted::reads(name, self.extra.functions));
                 called.map(|name| Doubt::Dotted(name.to_owned()))
             }
             _ if self.plans => None,
@@ -120,18 +122,21 @@ impl<'t> Search<'t> {
         let name = node.names("funcname");
         // What it sets decides, whatever the caller lets through: it can lift the server's lock.
         if let ["set_config"] | ["pg_catalog", "set_config"] = name[..] {
-            return of_set_config(node);
+            return of_set_config(node, self.extra.settings);
         }
-        let is_read = functions::reads(&name) || functions::is_extra(&name, self.extra);
+        let is_read = functions::reads(&name) || functions::is_extra(&name, self.extra.functions);
         (!is_read).then(|| Doubt::Function(objects::dotted(&name)))
     }
 }
 
-fn of_set_config(node: &Node) -> Option<Doubt> {
+fn of_set_config(node: &Node, extra: &[String]) -> Option<Doubt> {
     let args = node.get("args").map(Tree::many).unwrap_or_default();
     let constants: Vec<_> = args.iter().take(2).map(Tree::constant).collect();
     let refused = match (&constants[..], args.len()) {
+        ([Some(name), _], 3) if settings::is_extra(name, extra) => None,
         ([Some(name), Some(value)], 3) => settings::set_text(name, value).err(),
+        // What the value is made of is judged by itself, as all of a statement is.
+        ([Some(name), None], 3) => settings::set_to_anything(name).err(),
         _ => Some("it is not known which setting is set, and to what".to_owned()),
     };
     refused.map(Doubt::Setting)

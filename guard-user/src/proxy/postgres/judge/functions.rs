@@ -1,6 +1,7 @@
 //! Functions: those of `pg_catalog` that only read, and what some others do.
 
 use super::Write;
+use crate::policy::contrib;
 use std::{collections::HashSet, sync::LazyLock};
 
 /// One name a line.
@@ -44,13 +45,26 @@ pub(super) fn reads(name: &[&str]) -> bool {
 
 /// Whether all that an entry of such a list lets through others let through.
 pub(in crate::proxy) fn lets_through(entry: &str, others: &[String]) -> bool {
+    if let Some(functions) = contrib::functions(entry) {
+        let is_whole = others.iter().any(|other| other == entry);
+        let all = |name: &&str| lets_through(name, others);
+        return is_whole || functions.iter().all(all);
+    }
     let stem = entry.strip_suffix('*').unwrap_or(entry);
     others.iter().any(|other| match other.strip_suffix('*') {
         Some(start) => stem
             .strip_prefix(start)
             .is_some_and(|end| !end.contains('.')),
-        None => entry == other,
+        None => entry == other || is_of(&entry.split('.').collect::<Vec<_>>(), other),
     })
+}
+
+/// Whether a function is of a list of an extension, in the schema where that mostly is or in none that is named.
+fn is_of(name: &[&str], list: &str) -> bool {
+    let ([name] | ["public", name]) = name else {
+        return false;
+    };
+    contrib::functions(list).is_some_and(|functions| functions.contains(name))
 }
 
 /// Whether the caller lets a function through.
@@ -61,6 +75,9 @@ pub(super) fn is_extra(name: &[&str], extra: &[String]) -> bool {
         .any(|part| part.is_empty() || part.contains('.'))
     {
         return false;
+    }
+    if extra.iter().any(|list| is_of(name, list)) {
+        return true;
     }
     let name = name.join(".");
     extra.iter().any(|pattern| match pattern.strip_suffix('*') {
@@ -218,6 +235,10 @@ mod tests {
         assert!(!all("st_*", &["st_a*"]) && !all("st_*", &["st_area"]));
         assert!(!all("public.total", &["p*"]) && all("public.total", &["public.*"]));
         assert!(!all("total", &[]));
+        assert!(all("@hstore", &["@hstore"]) && all("skeys", &["@hstore"]));
+        assert!(all("public.skeys", &["@hstore"]) && !all("other.skeys", &["@hstore"]));
+        assert!(!all("@hstore", &["@ltree", "skeys"]) && !all("skeys", &["@dblink"]));
+        assert!(all("@uuid-ossp", &["uuid_*"]));
     }
 
     #[test]

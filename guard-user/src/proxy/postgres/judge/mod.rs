@@ -32,11 +32,12 @@ mod utility;
 mod variable;
 mod write;
 
-pub(in crate::proxy) use functions::lets_through;
 pub(in crate::proxy) use settings::MEANING;
 pub(in crate::proxy) use shape::shape;
 pub(in crate::proxy) use startup::startup;
 pub(in crate::proxy) use write::Write;
+
+use crate::policy::ProfileLists;
 
 /// A longer text is not parsed, in bytes: whoever sends one is asked about.
 pub(in crate::proxy) const LIMIT: usize = 64 * 1024;
@@ -133,13 +134,39 @@ pub(in crate::proxy) enum Unread {
     TooDeep,
 }
 
-/// Judges a query string. `extra` are functions beyond the list that are to pass: `name` or `schema.name` as they are
-/// written in queries, where a `*` at the end stands for any end.
+/// What a rule lets pass beyond what is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub(in crate::proxy) struct Extra<'r> {
+    /// Functions: `name` or `schema.name` as they are written in queries, where a `*` at the end stands for any end, or
+    /// `@extension` for those of one.
+    pub functions: &'r [String],
+    /// Settings, with a `*` as there.
+    pub settings: &'r [String],
+}
+
+impl<'r> Extra<'r> {
+    /// Of the lists of a rule.
+    pub(in crate::proxy) fn of(lists: &'r ProfileLists) -> Self {
+        Self {
+            functions: &lists.postgres_functions,
+            settings: &lists.postgres_settings,
+        }
+    }
+
+    /// Whether all that others let pass passes.
+    pub(in crate::proxy) fn covers(self, others: Self) -> bool {
+        let function = |entry: &String| functions::lets_through(entry, self.functions);
+        let setting = |entry: &String| settings::lets_through(entry, self.settings);
+        others.functions.iter().all(function) && others.settings.iter().all(setting)
+    }
+}
+
+/// Judges a query string.
 ///
 /// # Errors
 ///
 /// What cannot be read counts as a write.
-pub(in crate::proxy) fn judge(text: &[u8], extra: &[String]) -> Result<Judged, Unread> {
+pub(in crate::proxy) fn judge(text: &[u8], extra: Extra<'_>) -> Result<Judged, Unread> {
     let text = read::text(text)?;
     let statements: Vec<_> = if known::reads(text) {
         vec![Statement::reads()]

@@ -126,6 +126,29 @@ pub(super) fn set_text(name: &str, value: &str) -> Result<(), String> {
     }
 }
 
+/// Whether a rule lets a setting be set. None of the server's own is among them, whatever a rule says: those have no dot.
+pub(super) fn is_extra(name: &str, extra: &[String]) -> bool {
+    let name = name.to_ascii_lowercase();
+    name.contains('.') && lets_through(&name, extra)
+}
+
+/// Whether all that an entry of such a list lets through others let through.
+pub(super) fn lets_through(entry: &str, others: &[String]) -> bool {
+    super::functions::lets_through(entry, others)
+}
+
+/// Whether a setting may be set to whatever a statement comes up with: a parameter, or what an expression gives.
+pub(super) fn set_to_anything(name: &str) -> Result<(), String> {
+    let name = name.to_ascii_lowercase();
+    match is_harmless(&name) {
+        true => Ok(()),
+        false => Err(format!(
+            "it is not known what {} is set to, and not every value of it is harmless",
+            shown(&name)
+        )),
+    }
+}
+
 /// Whether a setting may go back to what it was when the session began.
 pub(super) fn reset(name: &str) -> Result<(), String> {
     match name.to_ascii_lowercase().as_str() {
@@ -141,9 +164,14 @@ fn set_one(name: &str, values: &[String]) -> Result<(), String> {
         "transaction_read_only" | "default_transaction_read_only" => read_only(name, values),
         "standard_conforming_strings" => only_on(name, values),
         "client_encoding" => encoding(values),
-        _ if HARMLESS.binary_search(&name).is_ok() || is_planner(name) => Ok(()),
+        _ if is_harmless(name) => Ok(()),
         _ => Err(format!("{} is not known to be harmless", shown(name))),
     }
+}
+
+/// Whether every value of a setting is.
+fn is_harmless(name: &str) -> bool {
+    HARMLESS.binary_search(&name).is_ok() || is_planner(name)
 }
 
 /// What a person is shown of a name that anybody made up.
@@ -224,5 +252,54 @@ mod tests {
     #[test]
     fn the_list_is_sorted() {
         assert!(super::HARMLESS.is_sorted());
+    }
+
+    /// By some value, each of these lifts a lock, has text read in another way, or changes who one is.
+    #[test]
+    fn what_some_value_makes_harmful_may_not_be_set_to_anything() {
+        for name in [
+            "search_path",
+            "client_encoding",
+            "role",
+            "session_authorization",
+            "session_replication_role",
+            "transaction_read_only",
+            "default_transaction_read_only",
+            "standard_conforming_strings",
+            "backslash_quote",
+            "local_preload_libraries",
+            "session_preload_libraries",
+            "temp_tablespaces",
+            "is_superuser",
+            "enable_",
+            "myapp.user",
+            "",
+        ] {
+            for name in [name.to_owned(), name.to_uppercase()] {
+                assert!(super::set_to_anything(&name).is_err(), "{name}");
+            }
+        }
+        assert_eq!(super::set_to_anything("JIT"), Ok(()));
+    }
+
+    #[test]
+    fn a_rule_names_settings_of_applications_alone() {
+        let extra = ["myapp.user", "request.jwt.*", "role", "search_path", "*"].map(str::to_owned);
+        let is_extra = |name| super::is_extra(name, &extra);
+        assert!(is_extra("myapp.user") && is_extra("MyApp.User") && is_extra("request.jwt.claim"));
+        for name in [
+            "myapp.users",
+            "myapp",
+            "role",
+            "search_path",
+            "session_authorization",
+            "default_transaction_read_only",
+            "transaction_read_only",
+            "client_encoding",
+            "request.jwt.claim.sub",
+            "other.user",
+        ] {
+            assert!(!is_extra(name), "{name}");
+        }
     }
 }

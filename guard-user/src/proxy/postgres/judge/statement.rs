@@ -1,13 +1,13 @@
 //! One statement.
 
 use super::{
-    Control, Effect, Statement, Write, changes, commands, doubt, drops, transaction, tree::Tree,
-    utility, variable,
+    Control, Effect, Extra, Statement, Write, changes, commands, doubt, drops, transaction,
+    tree::Tree, utility, variable,
 };
 use pg_query::NodeEnum;
 
 /// What a statement does.
-pub(super) fn judge(node: &NodeEnum, extra: &[String]) -> Statement {
+pub(super) fn judge(node: &NodeEnum, extra: Extra<'_>) -> Statement {
     let Some(tree) = Tree::of(node) else {
         return Statement::from(unknown()).sets(true);
     };
@@ -19,7 +19,7 @@ pub(super) fn judge(node: &NodeEnum, extra: &[String]) -> Statement {
 }
 
 /// Whether its constants are values, of whatever they are: what is called by them is known to read.
-fn has_values(node: &NodeEnum, tree: &Tree, extra: &[String]) -> bool {
+fn has_values(node: &NodeEnum, tree: &Tree, extra: Extra<'_>) -> bool {
     let is_of_values = match node {
         NodeEnum::SelectStmt(_)
         | NodeEnum::InsertStmt(_)
@@ -75,7 +75,7 @@ fn may_set(node: &NodeEnum, tree: &Tree) -> bool {
     }
 }
 
-fn of_kind(node: &NodeEnum, tree: &Tree, extra: &[String]) -> Statement {
+fn of_kind(node: &NodeEnum, tree: &Tree, extra: Extra<'_>) -> Statement {
     if let Some(statement) = without_parts(node, extra) {
         return statement;
     }
@@ -92,10 +92,10 @@ fn of_kind(node: &NodeEnum, tree: &Tree, extra: &[String]) -> Statement {
 }
 
 /// Those of which no expression is evaluated, or one that is judged by itself.
-fn without_parts(node: &NodeEnum, extra: &[String]) -> Option<Statement> {
+fn without_parts(node: &NodeEnum, extra: Extra<'_>) -> Option<Statement> {
     Some(match node {
         NodeEnum::TransactionStmt(statement) => transaction::judge(statement),
-        NodeEnum::VariableSetStmt(statement) => variable::judge(statement),
+        NodeEnum::VariableSetStmt(statement) => variable::judge(statement, extra.settings),
         NodeEnum::ExplainStmt(explain) => utility::explain(explain, extra),
         NodeEnum::PrepareStmt(prepare) => utility::prepare(prepare, extra),
         NodeEnum::DeallocateStmt(deallocate) => utility::deallocate(deallocate),
@@ -114,12 +114,12 @@ fn without_parts(node: &NodeEnum, extra: &[String]) -> Option<Statement> {
 }
 
 /// SELECT, VALUES, TABLE.
-fn query(tree: &Tree, extra: &[String]) -> Statement {
+fn query(tree: &Tree, extra: Extra<'_>) -> Statement {
     let doubt = doubt::find(tree, extra);
     Statement::of(doubt.map(|doubt| doubt::write(doubt, tree)))
 }
 
-fn cursor(tree: &Tree, extra: &[String]) -> Statement {
+fn cursor(tree: &Tree, extra: Extra<'_>) -> Statement {
     match tree.node().and_then(|node| node.get("query")) {
         Some(tree) => query(tree, extra),
         None => unknown().into(),

@@ -1,6 +1,6 @@
 //! COPY, EXPLAIN, LOCK, PREPARE, EXECUTE and other statements that are neither queries nor definitions.
 
-use super::{Control, Statement, Write, objects, options, statement, tree::Tree};
+use super::{Control, Extra, Statement, Write, objects, options, statement, tree::Tree};
 use pg_query::{
     LockMode, Node, NodeEnum,
     protobuf::{
@@ -9,7 +9,7 @@ use pg_query::{
     },
 };
 
-pub(super) fn copy(copy: &CopyStmt, tree: &Tree, extra: &[String]) -> Statement {
+pub(super) fn copy(copy: &CopyStmt, tree: &Tree, extra: Extra<'_>) -> Statement {
     let objects = objects::of(tree);
     let listed = objects::listed(&objects);
     let command = if copy.is_from { "COPY FROM" } else { "COPY TO" };
@@ -35,7 +35,7 @@ pub(super) fn copy(copy: &CopyStmt, tree: &Tree, extra: &[String]) -> Statement 
 }
 
 /// To the client.
-fn copy_out(copy: &CopyStmt, tree: &Tree, extra: &[String]) -> Statement {
+fn copy_out(copy: &CopyStmt, tree: &Tree, extra: Extra<'_>) -> Statement {
     const KNOWN: &[&str] = &[
         "delimiter",
         "encoding",
@@ -60,7 +60,7 @@ fn copy_out(copy: &CopyStmt, tree: &Tree, extra: &[String]) -> Statement {
 }
 
 /// EXPLAIN plans; with ANALYZE it executes.
-pub(super) fn explain(explain: &ExplainStmt, extra: &[String]) -> Statement {
+pub(super) fn explain(explain: &ExplainStmt, extra: Extra<'_>) -> Statement {
     const KNOWN: &[&str] = &[
         "buffers",
         "costs",
@@ -96,7 +96,7 @@ pub(super) fn explain(explain: &ExplainStmt, extra: &[String]) -> Statement {
 
 /// Planning evaluates what it can, to know how many rows there will be: functions that are stable, and the parameters of a
 /// statement that has a name. What stands behind a name is not seen here: it counts as executed.
-fn planned(query: &Node, extra: &[String]) -> Statement {
+fn planned(query: &Node, extra: Extra<'_>) -> Statement {
     match &query.node {
         Some(NodeEnum::ExecuteStmt(_)) => inner(query, extra),
         Some(NodeEnum::CreateTableAsStmt(create)) => match &create.query {
@@ -152,7 +152,7 @@ pub(super) fn discard(discard: &DiscardStmt) -> Statement {
 }
 
 /// Nothing happens before it is executed.
-pub(super) fn prepare(prepare: &PrepareStmt, extra: &[String]) -> Statement {
+pub(super) fn prepare(prepare: &PrepareStmt, extra: Extra<'_>) -> Statement {
     let write = match &prepare.query {
         Some(query) => inner(query, extra).into_write(),
         None => Some(statement::unknown()),
@@ -162,7 +162,7 @@ pub(super) fn prepare(prepare: &PrepareStmt, extra: &[String]) -> Statement {
 }
 
 /// What it executes the caller knows; its parameters are expressions, and are judged here.
-pub(super) fn execute(execute: &ExecuteStmt, tree: &Tree, extra: &[String]) -> Statement {
+pub(super) fn execute(execute: &ExecuteStmt, tree: &Tree, extra: Extra<'_>) -> Statement {
     let params = tree.node().and_then(|node| node.get("params"));
     let doubt = params.and_then(|params| super::doubt::find(params, extra));
     let write = doubt.map(|doubt| super::doubt::write(doubt, tree));
@@ -192,7 +192,7 @@ pub(super) fn deallocate(deallocate: &DeallocateStmt) -> Statement {
 }
 
 /// A statement within another.
-pub(super) fn inner(node: &Node, extra: &[String]) -> Statement {
+pub(super) fn inner(node: &Node, extra: Extra<'_>) -> Statement {
     match &node.node {
         Some(node) => statement::judge(node, extra),
         None => statement::unknown().into(),

@@ -6,8 +6,9 @@ use pg_query::{
     protobuf::{Node, VariableSetKind as Kind, VariableSetStmt},
 };
 
-pub(super) fn judge(statement: &VariableSetStmt) -> Statement {
+pub(super) fn judge(statement: &VariableSetStmt, extra: &[String]) -> Statement {
     let refused = match statement.kind() {
+        Kind::VarSetValue if settings::is_extra(&statement.name, extra) => Ok(()),
         Kind::VarSetValue => set(statement),
         Kind::VarSetMulti => of_transaction(statement),
         Kind::VarSetDefault | Kind::VarReset => settings::reset(&statement.name),

@@ -11,11 +11,11 @@ mod told;
 mod tricks;
 mod writes;
 
-use super::{Control, Effect, Judged, Statement, Unread, Write, judge};
+use super::{Control, Effect, Extra, Judged, Statement, Unread, Write, judge};
 
 /// What a text is, where it can be read.
 fn judged(text: &str) -> Judged {
-    judge(text.as_bytes(), &[]).unwrap_or_else(|why| panic!("{why}: {text}"))
+    judge(text.as_bytes(), Extra::default()).unwrap_or_else(|why| panic!("{why}: {text}"))
 }
 
 /// The only statement of a text.
@@ -36,7 +36,7 @@ fn reads(text: &str) -> bool {
         let mut effects = judged.statements.into_iter().map(|s| s.effect);
         effects.all(|effect| effect == Effect::Reads)
     };
-    judge(text.as_bytes(), &[]).is_ok_and(all)
+    judge(text.as_bytes(), Extra::default()).is_ok_and(all)
 }
 
 #[track_caller]

@@ -1,6 +1,9 @@
 //! What a person is told.
 
-use super::{super::judge, Control, Statement, Write, assert_reads, judged, one, written};
+use super::{
+    super::{Effect, Extra, judge},
+    Control, Statement, Write, assert_asks, assert_reads, judged, one, written,
+};
 
 #[test]
 fn kinds_name_what_is_changed() {
@@ -116,7 +119,11 @@ fn definitions_are_told_from_changes() {
 fn the_caller_lets_functions_through() {
     let reads = |text: &str, extra: &[&str]| {
         let extra: Vec<_> = extra.iter().map(|&name| name.to_owned()).collect();
-        let judged = judge(text.as_bytes(), &extra).unwrap();
+        let extra = Extra {
+            functions: &extra,
+            settings: &[],
+        };
+        let judged = judge(text.as_bytes(), extra).unwrap();
         judged
             .statements
             .into_iter()
@@ -187,6 +194,68 @@ fn other_constants_may_stand_where_they_are_values() {
                 .is_some_and(|write| !write.has_values),
             "{text}"
         );
+    }
+}
+
+#[test]
+fn settings_that_a_rule_names_may_be_set_and_no_others() {
+    let settings = ["myapp.user", "myapp.user_id", "request.jwt.*"].map(str::to_owned);
+    let extra = Extra {
+        functions: &[],
+        settings: &settings,
+    };
+    let reads = |text: &str| {
+        let judged = judge(text.as_bytes(), extra).unwrap().statements;
+        judged.iter().all(|one| one.effect == Effect::Reads)
+    };
+    for text in [
+        "SET myapp.\"user\" = 'x'",
+        "SET LOCAL MyApp.User_Id TO 7",
+        "SET request.jwt.claim = '{}'",
+        "SELECT set_config('myapp.user', $1, true)",
+        "SELECT set_config('request.jwt.claims', '{}', true)",
+    ] {
+        assert!(reads(text), "{text}");
+        assert_asks(text);
+    }
+    for text in [
+        "SET myapp.user_name = 'x'",
+        "SET ROLE x",
+        "SET request.jwt.claim.sub = 'x'",
+        "SELECT set_config('role', $1, true)",
+        "SELECT set_config($1, 'x', true)",
+        "SELECT set_config('myapp.user', nextval('s')::text, true)",
+        "SELECT set_config('myapp.user', 'x')",
+        "SET default_transaction_read_only = off",
+    ] {
+        assert!(!reads(text), "{text}");
+    }
+}
+
+#[test]
+fn functions_of_an_extension_are_named_by_it() {
+    let functions = ["@hstore".to_owned(), "@uuid-ossp".to_owned()];
+    let extra = Extra {
+        functions: &functions,
+        settings: &[],
+    };
+    let reads = |text: &str| {
+        let judged = judge(text.as_bytes(), extra).unwrap().statements;
+        judged.iter().all(|one| one.effect == Effect::Reads)
+    };
+    for text in [
+        "SELECT skeys(h), public.svals(h), (h).akeys, uuid_generate_v4() FROM t",
+        "SELECT * FROM each('a=>1'::hstore)",
+    ] {
+        assert!(reads(text), "{text}");
+        assert_asks(text);
+    }
+    for text in [
+        "SELECT digest('a', 'md5')",
+        "SELECT other.skeys(h) FROM t",
+        "SELECT total()",
+    ] {
+        assert!(!reads(text), "{text}");
     }
 }
 

@@ -1,0 +1,359 @@
+//! What else a batch executes beside what a person is asked about: a yes lets all of it do what it does, in a transaction that
+//! may write.
+
+use std::{collections::HashMap, io, rc::Rc};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{
+    super::wire::Terms,
+    client::Client,
+    frame::Head,
+    ledger::{Bound, Parameters},
+    parts::Part,
+    sum::sum,
+    unit::Unit,
+};
+/// Bytes of it that a person is shown, and of each statement.
+const MAX_SHOWN: usize = 768;
+const MAX_STATEMENT: usize = 256;
+
+/// What names stood for before a batch.
+#[derive(Default)]
+pub(super) struct Before {
+    statements: HashMap<Bytes, Option<Rc<Unit>>>,
+    portals: HashMap<Bytes, Option<Bound>>,
+}
+
+/// What else a batch executes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Beside {
+    /// Their texts, and their parameters.
+    shown: String,
+    /// Those of which nobody is asked, and which may do more than their text says.
+    unasked: usize,
+    /// Not all of it is shown.
+    is_cut: bool,
+    /// SHA-256 of each; none where nobody can tell of one.
+    sums: Option<Vec<Bytes>>,
+}
+
+/// One statement that a batch executes.
+#[derive(Clone)]
+struct Executed {
+    unit: Rc<Unit>,
+    /// All of it where this batch has prepared it, else what is remembered.
+    text: Bytes,
+    is_whole: bool,
+    parameters: Parameters,
+    /// Of text, types and parameters; none where nobody can tell.
+    sum: Option<Bytes>,
+}
+
+impl Beside {
+    /// Nothing else.
+    pub(super) fn nothing() -> Self {
+        Self {
+            sums: Some(Vec::new()),
+            ..Self::default()
+        }
+    }
+
+    fn of<'e>(others: impl Iterator<Item = &'e Executed>) -> Self {
+        let mut beside = Self::nothing();
+        let mut more = 0;
+        for other in others {
+            match (&mut beside.sums, &other.sum) {
+                (Some(sums), Some(sum)) => sums.push(sum.clone()),
+                (sums, _) => *sums = None,
+            }
+            beside.unasked += usize::from(!other.is_told_by_its_text());
+            let (shown, is_whole) = other.shown();
+            beside.is_cut |= !is_whole;
+            if more > 0 || beside.shown.len() + shown.len() > MAX_SHOWN {
+                more += 1;
+                continue;
+            }
+            let between = if beside.shown.is_empty() { "" } else { "; " };
+            beside.shown.push_str(&format!("{between}{shown}"));
+        }
+        if more > 0 {
+            beside.is_cut = true;
+            beside.shown.push_str(&format!("; and {more} more"));
+        }
+        beside
+    }
+
+    /// As it stands behind the text that is asked about, in at most so many bytes; and whether that is all.
+    pub(super) fn shown(&self, room: usize) -> (String, bool) {
+        let mut shown = match &*self.shown {
+            "" => String::new(),
+            shown => format!(" -- its batch executes as well: {shown}"),
+        };
+        if shown.len() <= room {
+            return (shown, !self.is_cut);
+        }
+        shown.truncate(shown.floor_char_boundary(room.saturating_sub("…".len())));
+        (shown + "…", false)
+    }
+
+    /// What a person is warned of, where that is all of it or not.
+    pub(super) fn warnings(&self, is_whole: bool) -> Vec<String> {
+        let some = match self.unasked {
+            1 => "1 more statement".to_owned(),
+            many => format!("{many} more statements"),
+        };
+        let unasked = format!("{some} in its batch: what those read by may change something, too");
+        let cut = "not all is shown of what else its batch executes";
+        let warnings = [(self.unasked > 0, unasked), (!is_whole, cut.to_owned())];
+        let told = warnings.into_iter().filter(|(is_so, _)| *is_so);
+        told.map(|(_, warning)| warning).collect()
+    }
+
+    /// Whether a yes to statements like one is for it as well: nothing goes with it that may do more than its text says.
+    pub(super) fn is_plain(&self) -> bool {
+        self.unasked == 0
+    }
+
+    /// What it is known by again, if it can be. Empty where there is nothing else.
+    pub(super) fn sum(&self) -> Option<Bytes> {
+        match self.sums.as_deref()? {
+            [] => Some(Bytes::new()),
+            sums => Some(sum(sums)),
+        }
+    }
+}
+
+impl Executed {
+    /// Whether a person is asked about it, or sees all that it can do: it begins or ends a transaction, or sets something.
+    fn is_told_by_its_text(&self) -> bool {
+        let unit = &self.unit;
+        !unit.reads() || unit.only_controls() || unit.only_sets()
+    }
+
+    /// What a person is shown of it, and whether that is all.
+    fn shown(&self) -> (String, bool) {
+        let text = String::from_utf8_lossy(&self.text);
+        let cut = &text[..text.floor_char_boundary(MAX_STATEMENT)];
+        let is_whole = self.is_whole && cut.len() == text.len();
+        let more = if is_whole { "" } else { "…" };
+        let with = match &*self.parameters.shown {
+            "" => String::new(),
+            parameters => format!(" ({parameters})"),
+        };
+        let shown = format!("{cut}{more}{with}");
+        (shown, is_whole && !self.parameters.is_cut)
+    }
+
+    /// What a name stands for since an earlier batch.
+    fn earlier(unit: Rc<Unit>) -> Self {
+        let sum = match unit.sum.is_empty() {
+            false => Some(unit.sum.clone()),
+            true => unit.is_whole().then(|| sum([&unit.text])),
+        };
+        Self {
+            text: unit.text.clone(),
+            is_whole: unit.is_whole(),
+            unit,
+            parameters: Parameters::default(),
+            sum,
+        }
+    }
+
+    fn bound_with(self, parameters: Parameters, values: &Bytes) -> Self {
+        Self {
+            parameters,
+            sum: self.sum.map(|text| sum([&text, values])),
+            ..self
+        }
+    }
+}
+
+impl<R, W> Client<'_, R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// What names stand for before a batch, if that executes several things.
+    pub(super) fn before(&self, batch: &[(Head, Bytes)]) -> Before {
+        let executes = batch.iter().filter(|(head, _)| head.tag == b'E');
+        match executes.count() {
+            0 | 1 => Before::default(),
+            _ => Before {
+                statements: self.statements.clone(),
+                portals: self.portals.clone(),
+            },
+        }
+    }
+
+    /// What a batch executes but for the message at a place in it.
+    ///
+    /// # Errors
+    ///
+    /// What breaks the protocol.
+    pub(super) fn beside(
+        &mut self,
+        terms: &Terms,
+        before: &Before,
+        batch: &[(Head, Bytes)],
+        at: usize,
+    ) -> io::Result<Beside> {
+        let (mut prepared, mut bound) = (HashMap::new(), HashMap::new());
+        let mut executed = Vec::new();
+        for (index, (head, message)) in batch.iter().enumerate() {
+            // One that is too long is refused, and all of the batch with it.
+            if message.is_empty() || !matches!(head.tag, b'P' | b'B' | b'E') {
+                continue;
+            }
+            match Part::of(head.tag, message)? {
+                Part::Parse { name, text, types } => {
+                    let one = Executed {
+                        unit: self.judged(terms, &text),
+                        sum: Some(sum([&text, &types])),
+                        parameters: Parameters::default(),
+                        is_whole: true,
+                        text,
+                    };
+                    prepared.insert(name, one);
+                }
+                Part::Bind {
+                    portal,
+                    statement,
+                    parameters,
+                    values,
+                } => {
+                    let known = prepared.get(&statement).cloned();
+                    let one = known.unwrap_or_else(|| self.prepared_before(before, &statement));
+                    bound.insert(portal, one.bound_with(parameters, &values));
+                }
+                Part::Execute { portal } if index != at => {
+                    let known = bound.get(&portal).cloned();
+                    executed.push(known.unwrap_or_else(|| self.bound_before(before, &portal)));
+                }
+                _ => {}
+            }
+        }
+        Ok(Beside::of(executed.iter()))
+    }
+
+    fn prepared_before(&self, before: &Before, name: &Bytes) -> Executed {
+        Executed::earlier(self.prepared_among(&before.statements, name))
+    }
+
+    fn bound_before(&self, before: &Before, name: &Bytes) -> Executed {
+        let bound = self.bound_among(&before.portals, name);
+        let values = bound.values;
+        let one = Executed::earlier(bound.unit);
+        // What reads was bound with parameters that nobody has kept.
+        let sum = one.sum.clone().filter(|_| !values.is_empty());
+        Executed { sum, ..one }.bound_with(bound.parameters, &values)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn executed(text: &'static str, parameters: &str) -> Executed {
+        let text = Bytes::from_static(text.as_bytes());
+        let unit = Unit::of(&text, &[]);
+        let one = Executed {
+            sum: Some(sum([&text])),
+            parameters: Parameters::default(),
+            is_whole: true,
+            text,
+            unit,
+        };
+        let values = Bytes::copy_from_slice(parameters.as_bytes());
+        let parameters = Parameters {
+            shown: parameters.into(),
+            is_cut: false,
+        };
+        one.bound_with(parameters, &values)
+    }
+
+    #[test]
+    fn all_that_a_batch_executes_is_shown() {
+        let all = [
+            executed("begin", ""),
+            executed("select * from sneaky", ""),
+            executed("select * from v where id = $1", "$1 = '7'"),
+            executed("commit", ""),
+        ];
+        let beside = Beside::of(all.iter());
+        assert_eq!(
+            beside.shown(1000).0,
+            " -- its batch executes as well: begin; select * from sneaky; \
+             select * from v where id = $1 ($1 = '7'); commit"
+        );
+        assert_eq!(
+            beside.warnings(true),
+            ["2 more statements in its batch: what those read by may change something, too"]
+        );
+        assert!(!beside.is_plain());
+        let nothing = Beside::nothing();
+        assert_eq!(nothing.shown(0), (String::new(), true));
+        assert_eq!(nothing.warnings(true), [""; 0]);
+        assert!(nothing.is_plain() && nothing.sum() == Some(Bytes::new()));
+    }
+
+    #[test]
+    fn what_is_asked_about_itself_or_says_all_that_it_does_takes_nothing_from_a_pattern() {
+        for text in [
+            "begin",
+            "commit",
+            "rollback",
+            "set statement_timeout = 7",
+            "insert into t values (1)",
+        ] {
+            assert!(Beside::of([executed(text, "")].iter()).is_plain(), "{text}");
+        }
+        for text in [
+            "select 1",
+            "begin; select * from sneaky",
+            "set statement_timeout = 7; select * from sneaky",
+            "select set_config('jit', 'off', false) from sneaky",
+            "execute a",
+            "fetch c",
+            "explain analyze select * from sneaky",
+            "copy (select * from sneaky) to stdout",
+            "declare c cursor with hold for select * from sneaky",
+        ] {
+            assert!(
+                !Beside::of([executed(text, "")].iter()).is_plain(),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_batch_is_another_one() {
+        let sum = |text, parameters| Beside::of([executed(text, parameters)].iter()).sum();
+        let one = sum("select * from v where id = $1", "$1 = '7'");
+        assert!(one.is_some());
+        assert_eq!(one, sum("select * from v where id = $1", "$1 = '7'"));
+        assert_ne!(one, sum("select * from v where id = $1", "$1 = '8'"));
+        assert_ne!(one, sum("select * from w where id = $1", "$1 = '7'"));
+        assert_ne!(one, Some(Bytes::new()));
+        // Of what was prepared earlier and only reads, no more than the beginning is known.
+        let long = Bytes::from(format!("select * from v -- {}", "x".repeat(2000)));
+        let long = Executed::earlier(Unit::of(&long, &[]));
+        let beside = Beside::of([long].iter());
+        assert_eq!(beside.sum(), None);
+        assert!(beside.is_cut && beside.shown.ends_with('…'));
+    }
+
+    #[test]
+    fn there_is_room_for_some_of_many() {
+        let many: Vec<_> = (0..50)
+            .map(|_| executed("select * from sneaky", ""))
+            .collect();
+        let beside = Beside::of(many.iter());
+        let (shown, is_whole) = beside.shown(2000);
+        assert!(shown.len() < MAX_SHOWN + 64 && shown.ends_with(" more") && !is_whole);
+        assert_eq!(beside.warnings(is_whole).len(), 2);
+        let (shown, is_whole) = beside.shown(100);
+        assert!(shown.len() <= 100 && shown.ends_with('…') && !is_whole);
+    }
+}

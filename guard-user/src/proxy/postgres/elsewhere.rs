@@ -1,0 +1,98 @@
+//! What a database reads elsewhere by: no lock holds another server to reading, and no text tells which view goes there.
+
+use std::io;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::{super::wire::Entry, client::Client};
+
+/// Wrappers by which there are foreign tables, and extensions that connect to other servers.
+const QUESTION: &str = "(SELECT 'foreign tables of ' OPERATOR(pg_catalog.||) w.fdwname::pg_catalog.text \
+     FROM pg_catalog.pg_foreign_table t \
+     JOIN pg_catalog.pg_foreign_server s ON s.oid OPERATOR(pg_catalog.=) t.ftserver \
+     JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid OPERATOR(pg_catalog.=) s.srvfdw \
+     GROUP BY 1 ORDER BY 1 LIMIT 8) \
+     UNION ALL SELECT 'the extension dblink' FROM pg_catalog.pg_extension \
+     WHERE extname OPERATOR(pg_catalog.=) 'dblink'";
+/// Bytes of a name of which is told.
+const MAX_NAME: usize = 64;
+
+impl<R, W> Client<'_, R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// Asks a server once for each session, user and database whether that reads elsewhere, and warns of it.
+    pub(super) async fn look_elsewhere(&mut self) -> io::Result<()> {
+        let can_tell = {
+            let ledger = self.shared.ledger.borrow();
+            // Of replication connections some know no SELECT.
+            ledger.status == b'I' && !ledger.replicates
+        };
+        let terms = self.terms().await?;
+        if !can_tell || terms.rules.is_empty() {
+            return Ok(());
+        }
+        let at = self.login.at();
+        if !self.again.is_first_look(self.way.target, &at) {
+            return Ok(());
+        }
+        let told = self.asked(&[QUESTION.to_owned()]).await?;
+        // One that cannot be asked is older than that, or hides it.
+        let found = self.told(told).await?.unwrap_or_default();
+        if !found.is_empty() {
+            self.way.log(Entry {
+                outcome: "warned".to_owned(),
+                host: Some(at),
+                rule: terms.rules.first().and_then(|rules| rules.name.clone()),
+                ..Entry::refused(&warning(&found))
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What the audit trail says.
+fn warning(found: &[Bytes]) -> String {
+    let name = |bytes: &Bytes| {
+        let text = String::from_utf8_lossy(bytes);
+        text[..text.floor_char_boundary(MAX_NAME)].to_owned()
+    };
+    let found: Vec<_> = found.iter().map(name).collect();
+    format!(
+        "this database has {}: what reads may write elsewhere by them, which nothing here stops",
+        found.join(" and ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_is_named() {
+        let found = [
+            Bytes::from("foreign tables of postgres_fdw"),
+            Bytes::from("the extension dblink"),
+        ];
+        assert_eq!(
+            warning(&found),
+            "this database has foreign tables of postgres_fdw and the extension dblink: \
+             what reads may write elsewhere by them, which nothing here stops"
+        );
+    }
+
+    #[test]
+    fn the_question_reads() {
+        let judged =
+            super::super::judge::judge(QUESTION.as_bytes(), super::super::judge::Extra::default())
+                .unwrap();
+        assert!(
+            judged
+                .statements
+                .iter()
+                .all(|one| one.effect == super::super::judge::Effect::Reads)
+        );
+    }
+}
