@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::feed::{self, Tell, Told};
-use super::model::{Effect, Model};
+use super::job;
+use super::model::{Effect, Event, Model};
 use super::screen::Screen;
 use super::view::{Look, View};
 use crate::cli::args::WatchArgs;
@@ -136,13 +137,27 @@ impl Watch<'_> {
                 return Ok(Some(ended_by(signal)));
             }
             if is(Signal::TSTP) {
-                self.screen.suspend()?;
+                self.suspend()?;
             } else if is(Signal::CONT) {
                 self.screen.forget()?;
             }
             self.draw_soon();
         }
         Ok(None)
+    }
+
+    /// Stops until somebody has this go on in front, where anybody could.
+    fn suspend(&mut self) -> io::Result<()> {
+        let event = match job::can_be_resumed() {
+            true => {
+                self.screen.suspend()?;
+                Event::Resumed
+            }
+            false => Event::NotSuspended,
+        };
+        // Neither asks for anything to be done.
+        drop(self.model.update(event, self.start.elapsed()));
+        Ok(())
     }
 
     /// Lets the model take in what has happened.
@@ -159,7 +174,7 @@ impl Watch<'_> {
                     Effect::Refresh => drop(self.nudge.try_send(())),
                     Effect::Bell => self.screen.ring(),
                     Effect::Repaint => self.screen.forget()?,
-                    Effect::Suspend => self.screen.suspend()?,
+                    Effect::Suspend => self.suspend()?,
                     Effect::Quit => return Ok(Some(Exit::DONE)),
                 }
             }

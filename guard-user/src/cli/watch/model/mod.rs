@@ -31,6 +31,11 @@ const GONE: usize = 200;
 /// The bell rings at most so often: whoever asks a lot is not to make a din.
 const BELL_EVERY: Moment = Moment::from_secs(2);
 
+/// Keys so soon after a suspension was asked for, or has ended, may be meant for a shell: `fg` is no yes.
+const QUIET: Moment = Moment::from_secs(1);
+/// What somebody is told who asks for one in vain.
+const NO_SUSPEND: &str = "cannot suspend here: no shell with job control has started this, and fg would not bring it back";
+
 /// The state of the screen.
 #[derive(Debug, Default)]
 pub(crate) struct Model {
@@ -75,6 +80,8 @@ pub(crate) struct Model {
     /// guardd has said which questions wait.
     has_asked: bool,
     rang: Option<Moment>,
+    /// Keys until then were typed for a shell.
+    quiet: Option<Moment>,
     /// Nothing of the lists could be seen when the screen was drawn last.
     blind: bool,
 }
@@ -168,6 +175,10 @@ pub(crate) enum Event {
     Lost(Failure),
     /// What came of an answer.
     Outcome(String, Outcome),
+    /// The screen is back after it was suspended.
+    Resumed,
+    /// It was to be suspended, and nobody could bring it back.
+    NotSuspended,
 }
 
 /// What guardd lists.
@@ -221,6 +232,11 @@ impl Model {
             Event::Record(record) => return self.learn(*record),
             Event::Lost(failure) => self.link = Link::Down(failure),
             Event::Outcome(id, outcome) => return self.settle(&id, outcome),
+            Event::Resumed => self.quiet(now),
+            Event::NotSuspended => {
+                self.quiet(now);
+                self.notice = Some(Notice::new(Tone::Warn, NO_SUSPEND));
+            }
         }
         Vec::new()
     }

@@ -3,6 +3,7 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::choice::What;
+use super::cursor::SETTLES;
 use super::decide::yes;
 use super::{Detail, Effect, Mode, Model, Moment, Notice, Pane, Tone};
 
@@ -16,7 +17,10 @@ impl Model {
             return Vec::new();
         }
         if key.modifiers.contains(KeyModifiers::CONTROL) {
-            return control(key.code);
+            return self.control(key.code, at);
+        }
+        if self.is_quiet(at) {
+            return Vec::new();
         }
         // Who types Esc and a letter fast may mean both, or a key that sends that.
         if !(key.modifiers - KeyModifiers::SHIFT).is_empty() {
@@ -35,6 +39,32 @@ impl Model {
             Mode::Filter => self.press_in_filter(key.code),
             Mode::Choose(_) => self.press_in_choice(key.code, at),
         }
+    }
+
+    fn control(&mut self, code: KeyCode, at: Moment) -> Vec<Effect> {
+        match code {
+            KeyCode::Char('c') => vec![Effect::Quit],
+            KeyCode::Char('z') => {
+                self.quiet(at);
+                vec![Effect::Suspend]
+            }
+            KeyCode::Char('l') => vec![Effect::Repaint, Effect::Refresh],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes no keys for a while: what is typed may be meant for a shell.
+    pub(super) fn quiet(&mut self, from: Moment) {
+        self.quiet = self.quiet.max(Some(from + QUIET));
+    }
+
+    /// Whether a key pressed then may be meant for a shell. Whoever goes on typing means the same shell.
+    fn is_quiet(&mut self, at: Moment) -> bool {
+        let is_quiet = self.quiet.is_some_and(|until| at < until);
+        if is_quiet {
+            self.quiet = self.quiet.max(Some(at + SETTLES));
+        }
+        is_quiet
     }
 
     fn press_in_lists(&mut self, code: KeyCode, at: Moment) -> Vec<Effect> {
@@ -187,14 +217,5 @@ const fn scroll(code: KeyCode) -> Option<isize> {
         KeyCode::Home => Some(isize::MIN),
         KeyCode::End => Some(isize::MAX),
         _ => None,
-    }
-}
-
-fn control(code: KeyCode) -> Vec<Effect> {
-    match code {
-        KeyCode::Char('c') => vec![Effect::Quit],
-        KeyCode::Char('z') => vec![Effect::Suspend],
-        KeyCode::Char('l') => vec![Effect::Repaint, Effect::Refresh],
-        _ => Vec::new(),
     }
 }

@@ -262,6 +262,35 @@ fn a_key_as_the_question_changes_answers_nobody() {
 }
 
 #[test]
+fn what_was_typed_for_a_shell_answers_nobody() {
+    let suspend = |model: &mut Model, now| {
+        let key = KeyEvent::new(KeyCode::Char('z'), KeyModifiers::CONTROL);
+        let effects = model.update(Event::Key(key, at(now)), at(now));
+        assert!(matches!(effects[..], [Effect::Suspend]));
+    };
+    // Typed before it stopped, and read only afterwards; after it came back; where it never stopped.
+    for (event, from) in [
+        (None, 1000),
+        (Some(Event::Resumed), 9000),
+        (Some(Event::NotSuspended), 1010),
+    ] {
+        let mut model = showing(&[question("r1")]);
+        suspend(&mut model, 1000);
+        let is_told = matches!(event, Some(Event::NotSuspended));
+        if let Some(event) = event {
+            model.update(event, at(from));
+        }
+        assert_eq!(told(&model).starts_with("cannot suspend here"), is_told);
+        for (c, later) in [('f', 0), ('g', 100), ('f', 999), ('f', 1298)] {
+            assert!(call(press(&mut model, c, from + later)).is_none());
+        }
+        key(&mut model, KeyCode::Enter, from + 1300);
+        assert!(matches!(model.mode, Mode::Lists));
+        assert!(call(press(&mut model, 'f', from + 1700)).is_some());
+    }
+}
+
+#[test]
 fn one_answer_is_given_once() {
     let mut model = showing(&[question("r1")]);
     assert!(call(press(&mut model, 'y', 1000)).is_some());
