@@ -165,11 +165,10 @@ impl Watch<'_> {
         while let Ok(event) = self.told.events.try_recv() {
             let effects = self.model.update(event, self.start.elapsed());
             self.draw_soon();
+            let mut answers = Vec::new();
             for effect in effects {
                 match effect {
-                    Effect::Answer(answer) => {
-                        feed::answer(self.tell.clone(), self.socket.to_owned(), answer);
-                    }
+                    Effect::Answer(answer) => answers.push(answer),
                     // Full: it will look soon anyway.
                     Effect::Refresh => drop(self.nudge.try_send(())),
                     Effect::Bell => self.screen.ring(),
@@ -177,6 +176,9 @@ impl Watch<'_> {
                     Effect::Suspend => self.suspend()?,
                     Effect::Quit => return Ok(Some(Exit::DONE)),
                 }
+            }
+            if !answers.is_empty() {
+                feed::answer(self.tell.clone(), self.socket.to_owned(), answers);
             }
         }
         Ok(None)
