@@ -19,7 +19,7 @@ impl Model {
         if key.modifiers.contains(KeyModifiers::CONTROL) {
             return self.control(key.code, at);
         }
-        if self.is_quiet(at) {
+        if key.code != KeyCode::Char('q') && self.is_quiet(at) {
             return Vec::new();
         }
         // Who types Esc and a letter fast may mean both, or a key that sends that.

@@ -296,6 +296,7 @@ fn help_has_every_key() {
       ^L ^Z     draw the screen anew; suspend, until fg
       q ^C      quit; questions go on waiting
 
+
     Down more  Esc back
     "#);
 }
