@@ -78,13 +78,13 @@ fn act(
 ) -> Result<()> {
     without_guard(story, stage, production)?;
     let mut agent = Agent::start(story, daemon)?;
+    waiting::act(story, production, daemon, &mut agent)?;
     refused(story, production, &mut agent)?;
     let request = asked(story, daemon)?;
     let opened = approved(story, daemon, &request)?;
     passes(story, production, &mut agent)?;
     ends_by_itself(story, &mut agent, opened)?;
     refused_again(story, production, &mut agent)?;
-    waiting::act(story, production, daemon, &mut agent)?;
     looking::act(story, production, daemon, &mut agent)?;
     agent.leave(story)?;
     logged(story, daemon)
@@ -104,7 +104,7 @@ fn without_guard(story: &mut Story, stage: &Network, production: &Production<'_>
 }
 
 fn refused(story: &mut Story, production: &Production<'_>, agent: &mut Agent) -> Result<()> {
-    story.step("Inside the guard, the same command fails");
+    story.step("Where nobody watches, the same command fails at once");
     let before = production.reached_at(SERVER, PORT)?.len();
     let status = agent.put(story)?;
     ensure!(status != 0, "the guard let the command through");
@@ -115,7 +115,7 @@ fn refused(story: &mut Story, production: &Production<'_>, agent: &mut Agent) ->
 }
 
 fn asked(story: &mut Story, daemon: &Daemon) -> Result<String> {
-    story.step("A question waits for a person");
+    story.step("It leaves a question");
     show(story, &daemon.user(AGENT, ["pending"]), "guard pending")?;
     let pending = daemon.user(AGENT, ["pending"]).json()?;
     let here = |request: &&Value| request["destination"]["address"] == SERVER;

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use guard_lab::{AGENT, Daemon, Production};
-use serde_json::Value;
+use guard_lab::{AGENT, Daemon, Production, Running, eventually};
+use rustix::process::Signal;
 
 use super::agent::{Agent, JOB};
 use super::story::Story;
@@ -24,13 +24,17 @@ pub(super) fn act(
 ) -> Result<()> {
     story.step("Where somebody watches, the command waits for the answer");
     let before = requests(production)?;
-    story.command("developer", "guard pending --follow --json");
-    let mut watching = daemon
-        .user(AGENT, ["pending", "--follow", "--json"])
-        .spawn()?;
+    story.command("developer", "guard pending --follow");
+    let mut watching = daemon.user(AGENT, ["pending", "--follow"]).spawn()?;
     agent.begin_put(story)?;
-    let id = held(&mut || watching.line(PATIENCE))?;
-    story.fact(&format!("it waits: question {id}"));
+    story.fact("it waits, and the developer is shown:");
+    story.output(&question(&mut watching)?.join("\n"));
+    let mut id = None;
+    eventually("a connection that waits", || {
+        id = held(daemon).ok().flatten();
+        id.is_some()
+    })?;
+    let id = id.context("no question")?;
     std::thread::sleep(THOUGHT);
     ensure!(requests(production)? == before, "production saw a request");
     let answered = Instant::now();
@@ -49,16 +53,36 @@ pub(super) fn act(
         "production saw: {JOB}, {:.1} s after the yes",
         answered.elapsed().as_secs_f64()
     ));
-    Ok(())
+    leave(watching, daemon)
 }
 
-/// The id of the question for which a connection to production waits.
-fn held(line: &mut impl FnMut() -> Result<String>) -> Result<String> {
-    loop {
-        let change: Value = serde_json::from_str(&line()?)?;
-        if change["held"] == true && change["destination"]["address"] == SERVER {
-            let id = change["id"].as_str().context("a question without id")?;
-            return Ok(id.to_owned());
-        }
+/// The question as it is printed, to the last command that answers it.
+fn question(watching: &mut Running) -> Result<Vec<String>> {
+    let mut lines = vec![watching.line(PATIENCE)?];
+    while !lines.last().is_some_and(|line| line.contains("guard deny")) {
+        lines.push(watching.line(PATIENCE)?);
     }
+    Ok(lines)
+}
+
+/// Nobody watches any more, and guardd has taken note.
+fn leave(mut watching: Running, daemon: &Daemon) -> Result<()> {
+    watching.signal(Signal::INT)?;
+    watching.wait()?;
+    // What it is asked after the end of a connection it answers after it has seen that end.
+    daemon
+        .user(AGENT, ["pending"])
+        .run()?
+        .success()
+        .context("guard pending")
+        .map(drop)
+}
+
+/// The id of the question for which a connection to production waits, if there is one.
+fn held(daemon: &Daemon) -> Result<Option<String>> {
+    let pending = daemon.user(AGENT, ["pending"]).json()?;
+    let mut requests = pending.as_array().into_iter().flatten();
+    let held = requests.find(|one| one["held"] == true && one["destination"]["address"] == SERVER);
+    let id = held.and_then(|one| one["id"].as_str());
+    Ok(id.map(str::to_owned))
 }

@@ -317,6 +317,60 @@ fn signals_to_guard_end_the_command_and_give_the_terminal_back() {
     }
 }
 
+/// As after `su USER -c`, which leads a session of its own: there the terminal is nobody's controlling one.
+#[test]
+fn the_settings_are_equal_before_and_after_at_whichever_terminal() {
+    let bench = Bench::new();
+    // A shell that restores nothing by itself, and settings that no shell has.
+    let mut terminal = Terminal::running(&bench, &["dash"]);
+    terminal.press("stty -ixon eof ^E min 3 erase ^H; PS1='rea''dy> '\n");
+    terminal.expect("ready> ");
+    let before = terminal.settings();
+    for session in ["", "setsid --wait "] {
+        let run = format!("{session}./probe run --user nobody");
+        let mut ends = |command: &str, status: i32, end: &mut dyn FnMut(&mut Terminal)| {
+            terminal.press(&format!("{command}; echo sta''tus $?\n"));
+            end(&mut terminal);
+            terminal.expect(&format!("status {status}"));
+            terminal.expect("ready> ");
+            wait_until("settings as they were", || terminal.settings() == before);
+        };
+        ends(&format!("{run} -- true"), 0, &mut |_| {});
+        ends(&format!("{run} -- sh -c 'kill -9 $$'"), 137, &mut |_| {});
+        ends(&format!("{run} -- no-such-command"), 127, &mut |_| {});
+        ends(&format!("{run} --enter panic -- true"), 125, &mut |_| {});
+        ends(&format!("{run} -- stty raw -echo"), 0, &mut |_| {});
+        // What is typed arrives, its end too.
+        ends(&format!("{run} -- cat"), 0, &mut |terminal| {
+            wait_until("a raw terminal", || terminal.is_raw());
+            terminal.press("to cat\n");
+            terminal.expect("to cat\r\nto cat\r\n");
+            terminal.press("\x05");
+        });
+        let sleep = format!("{run} -- sh -c 'echo $$ > pid; exec sleep 100'");
+        ends(&sleep, 130, &mut |terminal| {
+            wait_until("pid", || content(&bench.path("pid")).ends_with('\n'));
+            terminal.press("\x03");
+        });
+        // As setsid(1) tells of what was killed.
+        let killed = if session.is_empty() { 128 + 9 } else { 9 };
+        for (signal, status) in [
+            (Signal::TERM, 128 + 15),
+            (Signal::HUP, 128 + 1),
+            (Signal::KILL, killed),
+        ] {
+            fs::remove_file(bench.path("pid")).unwrap();
+            ends(&sleep, status, &mut |terminal| {
+                wait_until("pid", || content(&bench.path("pid")).ends_with('\n'));
+                assert!(terminal.is_raw());
+                let [_, guard] = ancestors(content(&bench.path("pid")).trim());
+                kill_process(pid(&guard), signal).unwrap();
+            });
+        }
+        fs::remove_file(bench.path("pid")).unwrap();
+    }
+}
+
 /// Parent and grandparent.
 fn ancestors(pid: &str) -> [String; 2] {
     let parent = |pid: &str| {

@@ -109,6 +109,11 @@ impl Terminal {
         String::from_utf8_lossy(&self.all).into_owned()
     }
 
+    /// All settings.
+    pub(crate) fn settings(&self) -> String {
+        format!("{:?}", tcgetattr(&self.keys).unwrap())
+    }
+
     /// Whether keys are passed on as they are.
     pub(crate) fn is_raw(&self) -> bool {
         let settings = tcgetattr(&self.keys).unwrap();

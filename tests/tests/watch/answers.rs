@@ -176,6 +176,52 @@ fn a_no_is_for_a_minute_or_stops_the_asking() {
 }
 
 #[test]
+fn many_questions_are_answered_at_once() {
+    let scene = Scene::new();
+    let _production = scene.production();
+    let (mut first, mut second) = (scene.shell(), scene.shell());
+    let window = scene.watch("one");
+    // Far from each other: they are no burst.
+    let ports = [80, 8080, 8081, 8082];
+    for port in ports {
+        let attempt = guard_lab::Attempt::tcp(V4, port);
+        assert!(!first.reaches(&attempt).unwrap());
+    }
+    assert!(!reaches(&mut second, V4));
+    window.expect("5 questions");
+    look();
+    window.press(&["Home", "a"]);
+    window.expect("5 questions (4 marked)");
+    // A yes is said twice, and for what was listed.
+    window.press(&["f", "f"]);
+    let screen = window.expect("yes to all 4");
+    for port in ports {
+        assert!(screen.contains(&format!("tcp {V4}:{port}")), "{screen}");
+    }
+    assert!(scene.answers().is_empty());
+    look();
+    window.press(&["f"]);
+    window.expect("yes to 4 of 4 questions");
+    window.expect("4 holes");
+    assert_eq!(scene.answers().len(), 4);
+    assert!(reaches(&mut first, V4));
+    assert!(!reaches(&mut second, V4), "that is another session's");
+    // And a no once.
+    let other = guard_lab::Attempt::tcp(V4, 8080);
+    assert!(!second.reaches(&other).unwrap());
+    window.expect("2 questions");
+    look();
+    window.press(&["Home", "Space"]);
+    window.expect("2 questions (1 marked)");
+    window.press(&["Space", "n"]);
+    window.expect("no to 2 of 2 questions");
+    window.expect("0 questions");
+    let answers = scene.answers();
+    assert!(answers[4..].iter().all(|answer| answer["answer"] == "no"));
+    assert_eq!(answers.len(), 6);
+}
+
+#[test]
 fn a_hole_is_closed() {
     let scene = Scene::new();
     let _production = scene.production();

@@ -94,6 +94,44 @@ fn it_is_suspended_and_goes_on() {
 }
 
 #[test]
+fn what_is_typed_for_a_shell_answers_nobody() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    assert!(!reaches(&mut shell, V4));
+    let window = scene.tmux.window("shell");
+    window.type_text("set -m");
+    window.press(&["Enter"]);
+    window.guard(&scene.daemon.root(["watch"]));
+    window.expect("> r1");
+    look();
+    window.press(&["C-z"]);
+    window.expect("Stopped");
+    window.press(&["f", "g", "Enter", "f", "y"]);
+    window.expect("> r1");
+    // Typed as soon as it can be seen.
+    window.press(&["f", "y"]);
+    look();
+    assert!(scene.answers().is_empty());
+    window.press(&["q"]);
+    window.expect("ready$");
+    window.expect_restored();
+    // Nobody's job: there it goes on at once, and what brings others back is no yes.
+    let watch = scene.daemon.root(["watch"]);
+    let alone = scene.tmux.window_without_shell("alone", &watch);
+    alone.expect("> r1");
+    look();
+    alone.press(&["C-z", "f", "g", "Enter"]);
+    alone.expect("cannot suspend here");
+    look();
+    assert!(scene.answers().is_empty());
+    // And then a key counts again.
+    look();
+    alone.press(&["n"]);
+    alone.expect("0 questions");
+    assert_eq!(scene.answers().len(), 1);
+}
+
+#[test]
 fn it_ends_with_its_terminal() {
     let scene = Scene::new();
     let window = scene.watch("one");

@@ -75,7 +75,7 @@ fn help_says_what_the_keys_do() {
     let scene = Scene::new();
     let window = scene.watch("one");
     window.press(&["?"]);
-    let screen = window.expect("yes, for 15 minutes");
+    let screen = window.expect("yes, for 5 minutes, 15 minutes, an hour");
     assert!(
         screen.contains("no, and stop asking for 8 hours"),
         "{screen}"
@@ -116,6 +116,21 @@ fn it_fits_terminals_of_all_sizes() {
     assert!(scene.answers().is_empty());
     window.press(&["q"]);
     window.expect("ready$");
+}
+
+#[test]
+fn questions_stay_in_view_in_few_lines() {
+    let scene = Scene::new();
+    let mut shell = scene.shell();
+    let window = scene.watch("one");
+    window.resize(60, 15);
+    assert!(!reaches(&mut shell, V4));
+    window.expect("> r1");
+    for list in ["▸ Holes", "▸ Sessions", "▸ Log"] {
+        window.press(&["Tab"]);
+        let screen = window.expect(list);
+        assert!(screen.contains("> r1"), "{screen}");
+    }
 }
 
 #[test]

@@ -44,16 +44,27 @@ impl Tmux {
     }
 
     pub(crate) fn window_of(&self, name: &str, columns: u16, lines: u16) -> Window<'_> {
-        let size = [columns.to_string(), lines.to_string()];
-        let sized = ["-x", &size[0], "-y", &size[1]];
-        let new = ["-u", "new-session", "-d", "-s", name];
-        self.tmux(&[&new[..], &sized, &["env", "PS1=ready$ ", "sh"]].concat());
-        let window = Window {
-            tmux: self,
-            name: name.to_owned(),
-        };
+        let window = self.start_in(name, [columns, lines], &["env", "PS1=ready$ ", "sh"]);
         window.expect("ready$");
         window
+    }
+
+    /// A `guard` command in a window of its own, without any shell.
+    pub(crate) fn window_without_shell(&self, name: &str, guard: &Guard<'_>) -> Window<'_> {
+        let words = words(guard);
+        let words: Vec<_> = words.iter().map(String::as_str).collect();
+        self.start_in(name, [100, 30], &words)
+    }
+
+    fn start_in(&self, name: &str, size: [u16; 2], command: &[&str]) -> Window<'_> {
+        let [columns, lines] = size.map(|number| number.to_string());
+        let sized = ["-x", &*columns, "-y", &*lines];
+        let new = ["-u", "new-session", "-d", "-s", name];
+        self.tmux(&[&new[..], &sized, command].concat());
+        Window {
+            tmux: self,
+            name: name.to_owned(),
+        }
     }
 
     fn tmux(&self, args: &[&str]) -> String {
@@ -78,6 +89,19 @@ impl Drop for Tmux {
     }
 }
 
+/// A `guard` command with its environment.
+fn words(guard: &Guard<'_>) -> Vec<String> {
+    let command = guard.command().unwrap();
+    let envs = command
+        .get_envs()
+        .filter_map(|(name, value)| Some((name, value?)));
+    let envs = envs.map(|(name, value)| format!("{}={}", name.display(), value.display()));
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let words = words.map(|word| word.display().to_string());
+    let env = std::iter::once("env".to_owned());
+    env.chain(envs).chain(words).collect()
+}
+
 /// One terminal.
 pub(crate) struct Window<'t> {
     tmux: &'t Tmux,
@@ -87,18 +111,8 @@ pub(crate) struct Window<'t> {
 impl Window<'_> {
     /// Types a `guard` command.
     pub(crate) fn guard(&self, guard: &Guard<'_>) {
-        let command = guard.command().unwrap();
-        let envs = command
-            .get_envs()
-            .filter_map(|(name, value)| Some((name, value?)));
-        let envs = envs.map(|(name, value)| format!("{}={}", name.display(), value.display()));
-        let words = std::iter::once(command.get_program()).chain(command.get_args());
-        let words = words.map(|word| format!("'{}'", word.display()));
-        let all: Vec<_> = std::iter::once("env".to_owned())
-            .chain(envs)
-            .chain(words)
-            .collect();
-        self.type_text(&all.join(" "));
+        let quoted = words(guard).into_iter().map(|word| format!("'{word}'"));
+        self.type_text(&quoted.collect::<Vec<_>>().join(" "));
         self.press(&["Enter"]);
     }
 

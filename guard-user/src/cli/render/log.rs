@@ -65,7 +65,7 @@ fn words(kind: LogKind, rest: &mut Map<String, Value>) -> (Style, &'static str) 
             (BAD, "policy refused")
         }
         LogKind::PolicyLoad => (HEAD, "policy loaded"),
-        LogKind::Http => (WARN, "http"),
+        LogKind::Http => http(rest),
         LogKind::DaemonStart => (HEAD, "guardd starts"),
         LogKind::DaemonStop => (HEAD, "guardd stops"),
     }
@@ -85,6 +85,18 @@ fn answered(rest: &mut Map<String, Value>) -> (Style, &'static str) {
     }
 }
 
+/// What became of a request stands first: the end of a line is cut on a narrow screen.
+fn http(rest: &mut Map<String, Value>) -> (Style, &'static str) {
+    let (style, words) = match rest.get("outcome").and_then(Value::as_str) {
+        Some("passed") => (GOOD, "http passed"),
+        Some("refused") => (BAD, "http refused"),
+        Some("failed") => (WARN, "http failed"),
+        _ => return (WARN, "http"),
+    };
+    rest.remove("outcome");
+    (style, words)
+}
+
 fn destination(rest: &mut Map<String, Value>) -> Option<String> {
     let value = rest
         .remove("destination")
@@ -96,7 +108,12 @@ fn destination(rest: &mut Map<String, Value>) -> Option<String> {
 }
 
 fn rule(rest: &mut Map<String, Value>) -> Option<String> {
-    text(rest, "rule").map(|rule| format!("rule {rule}"))
+    let rule = text(rest, "rule").map(|rule| format!("rule {rule}"));
+    match (rule, text(rest, "verdict")) {
+        (Some(rule), Some(verdict)) => Some(format!("{rule} ({verdict})")),
+        (None, Some(verdict)) => Some(format!("default ({verdict})")),
+        (rule, None) => rule,
+    }
 }
 
 /// The program, and the person.
@@ -239,8 +256,8 @@ mod tests {
             json!({"at": at, "kind": "policy-load", "session": null, "policy": "homelab", "error": null}),
             json!({"at": at, "kind": "policy-load", "session": null, "policy": "homelab", "error": "line 3: bad range"}),
             json!({"at": at, "kind": "session-start", "session": "s1", "user": "alice", "command": ["sh", "-c", "a b"]}),
-            json!({"at": at, "kind": "denied", "session": "s1", "destination": to, "rule": "metadata", "comm": "curl", "exe": "/usr/bin/curl", "pid": 71, "count": 3, "left_out": 0}),
-            json!({"at": at, "kind": "request", "session": "s1", "destination": to, "rule": null, "comm": "sshd", "exe": "/tmp/x", "pid": 71, "count": 1, "request": "r1"}),
+            json!({"at": at, "kind": "denied", "session": "s1", "destination": to, "rule": "metadata", "verdict": "deny", "comm": "curl", "exe": "/usr/bin/curl", "pid": 71, "count": 3, "left_out": 0}),
+            json!({"at": at, "kind": "request", "session": "s1", "destination": to, "rule": null, "verdict": "confirm", "comm": "sshd", "exe": "/tmp/x", "pid": 71, "count": 1, "request": "r1"}),
             json!({"at": at, "kind": "held", "session": "s1", "destination": to, "request": "r1"}),
             json!({"at": at, "kind": "answered", "session": "s1", "destination": to, "answer": "yes", "by": "alice", "request": "r1",
                 "from": {"exe": "/usr/bin/guard", "terminal": "pts/3", "pid": 9}, "shown": {"id": "r1"}}),
@@ -259,14 +276,14 @@ mod tests {
         2026-11-20 11:59:57  -     policy loaded    policy=homelab
         2026-11-20 11:59:57  -     policy refused   error="line 3: bad range" policy=homelab
         2026-11-20 11:59:57  s1    session starts   by alice  command="sh -c 'a b'"
-        2026-11-20 11:59:57  s1    denied           tcp 192.0.2.10:443  rule metadata  /usr/bin/curl (71)  count=3
-        2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  /tmp/x (71)  comm=sshd request=r1
+        2026-11-20 11:59:57  s1    denied           tcp 192.0.2.10:443  rule metadata (deny)  /usr/bin/curl (71)  count=3
+        2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  default (confirm)  /tmp/x (71)  comm=sshd request=r1
         2026-11-20 11:59:57  s1    waits            tcp 192.0.2.10:443  request=r1
         2026-11-20 11:59:57  s1    approved         tcp 192.0.2.10:443  by alice at pts/3  request=r1
         2026-11-20 11:59:57  s1    turned down      tcp 192.0.2.10:443  by alice with /usr/bin/bot
         2026-11-20 11:59:57  s1    hole opened      192.0.2.10/32  by alice  hole=h1 ports=tcp/443
         2026-11-20 11:59:57  s1    hole closed      192.0.2.10/32  cause=expired hole=h1
-        2026-11-20 11:59:57  s1    http             tcp 192.0.2.10:443  PUT /api/jobs/1  host=photos outcome=passed
+        2026-11-20 11:59:57  s1    http passed      tcp 192.0.2.10:443  PUT /api/jobs/1  host=photos
         2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  PUT /api/jobs/1  beware `jobs` in the path; force=true  request=r2
         2026-11-20 11:59:57  s1    hole opened      any write  hole=h2
         2026-11-20 11:59:57  s1    session ends     status=0

@@ -215,11 +215,14 @@ fn look(socket: &Path) -> Result<Lists, CliError> {
     })
 }
 
-/// Gives an answer, beside all else: it may have to wait for a disk.
-pub(crate) fn answer(tell: Tell, socket: PathBuf, answer: Answer) {
+/// Gives answers, beside all else: each may have to wait for a disk. One after the other, for guardd lets nobody have
+/// many connections at once.
+pub(crate) fn answer(tell: Tell, socket: PathBuf, answers: Vec<Answer>) {
     thread::spawn(move || {
-        let outcome = give(&socket, &answer.call).unwrap_or_else(Outcome::from);
-        tell.tell(Event::Outcome(answer.id, outcome))
+        for answer in answers {
+            let outcome = give(&socket, &answer.call).unwrap_or_else(Outcome::from);
+            tell.tell(Event::Outcome(answer.id, outcome));
+        }
     });
 }
 

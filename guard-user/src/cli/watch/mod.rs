@@ -16,6 +16,7 @@ use crate::proto::{Call, Failure, Sessions};
 
 mod answer;
 mod feed;
+mod job;
 mod model;
 mod rows;
 mod run;

@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
 
 use super::feed::{self, Tell, Told};
-use super::model::{Effect, Model};
+use super::job;
+use super::model::{Effect, Event, Model};
 use super::screen::Screen;
 use super::view::{Look, View};
 use crate::cli::args::WatchArgs;
@@ -136,7 +137,7 @@ impl Watch<'_> {
                 return Ok(Some(ended_by(signal)));
             }
             if is(Signal::TSTP) {
-                self.screen.suspend()?;
+                self.suspend()?;
             } else if is(Signal::CONT) {
                 self.screen.forget()?;
             }
@@ -145,23 +146,39 @@ impl Watch<'_> {
         Ok(None)
     }
 
+    /// Stops until somebody has this go on in front, where anybody could.
+    fn suspend(&mut self) -> io::Result<()> {
+        let event = match job::can_be_resumed() {
+            true => {
+                self.screen.suspend()?;
+                Event::Resumed
+            }
+            false => Event::NotSuspended,
+        };
+        // Neither asks for anything to be done.
+        drop(self.model.update(event, self.start.elapsed()));
+        Ok(())
+    }
+
     /// Lets the model take in what has happened.
     fn take_in(&mut self) -> io::Result<Option<Exit>> {
         while let Ok(event) = self.told.events.try_recv() {
             let effects = self.model.update(event, self.start.elapsed());
             self.draw_soon();
+            let mut answers = Vec::new();
             for effect in effects {
                 match effect {
-                    Effect::Answer(answer) => {
-                        feed::answer(self.tell.clone(), self.socket.to_owned(), answer);
-                    }
+                    Effect::Answer(answer) => answers.push(answer),
                     // Full: it will look soon anyway.
                     Effect::Refresh => drop(self.nudge.try_send(())),
                     Effect::Bell => self.screen.ring(),
                     Effect::Repaint => self.screen.forget()?,
-                    Effect::Suspend => self.screen.suspend()?,
+                    Effect::Suspend => self.suspend()?,
                     Effect::Quit => return Ok(Some(Exit::DONE)),
                 }
+            }
+            if !answers.is_empty() {
+                feed::answer(self.tell.clone(), self.socket.to_owned(), answers);
             }
         }
         Ok(None)

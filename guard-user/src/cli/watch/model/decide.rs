@@ -7,9 +7,9 @@ use crate::cli::watch::answer::Answer;
 use crate::proto::{Call, Request};
 
 /// A no that is for now: what is tried again after that is asked again.
-const NOT_NOW: f64 = 60.0;
+pub(super) const NOT_NOW: f64 = 60.0;
 /// A no that also stops the asking.
-const NOT_TODAY: f64 = 8.0 * 3600.0;
+pub(super) const NOT_TODAY: f64 = 8.0 * 3600.0;
 
 impl Model {
     /// A key that answers the question that is meant, or begins to.
@@ -81,7 +81,7 @@ impl Model {
         self.send(id.clone(), Call::Deny { id, seconds })
     }
 
-    fn send(&mut self, id: String, call: Call) -> Vec<Effect> {
+    pub(super) fn send(&mut self, id: String, call: Call) -> Vec<Effect> {
         self.answering.insert(id.clone());
         self.mine.insert(id.clone());
         vec![Effect::Answer(Answer { id, call })]
@@ -114,22 +114,35 @@ impl Model {
     }
 
     /// The question that an answer pressed now is for, if it is meant, and can be answered. Else it is told why not.
-    fn answerable(&mut self, at: Moment) -> Option<Subject> {
+    pub(super) fn answerable(&mut self, at: Moment) -> Option<Subject> {
         let subject = self.subject()?;
         let id = &subject.request.id;
-        let why = match &self.link {
-            Link::Connecting => "guardd has not answered yet".to_owned(),
-            Link::Down(failure) => failure.to_string(),
-            Link::Up if self.answering.contains(id) => format!("{id} is being answered"),
-            Link::Up if !self.waits(id) => self.fate(id),
-            Link::Up if !is_settled(subject.seen, at) => {
-                self.hurried(at);
-                format!("{id} has just come here: press again if you mean it")
-            }
-            Link::Up => return Some(subject),
+        if !self.is_reachable() {
+            return None;
+        }
+        let why = if self.answering.contains(id) {
+            format!("{id} is being answered")
+        } else if !self.waits(id) {
+            self.fate(id)
+        } else if !is_settled(subject.seen, at) {
+            self.hurried(at);
+            format!("{id} has just come here: press again if you mean it")
+        } else {
+            return Some(subject);
         };
         self.notice = Some(Notice::new(Tone::Warn, why));
         None
+    }
+
+    /// Whether guardd can be told of an answer. Else it is told why not.
+    pub(super) fn is_reachable(&mut self) -> bool {
+        let why = match &self.link {
+            Link::Connecting => "guardd has not answered yet".to_owned(),
+            Link::Down(failure) => failure.to_string(),
+            Link::Up => return true,
+        };
+        self.notice = Some(Notice::new(Tone::Warn, why));
+        false
     }
 
     /// The question that is meant: the one that is looked at, else the one under the cursor.

@@ -19,11 +19,16 @@ pub(crate) struct Face {
 #[derive(Debug, Default)]
 pub(crate) struct Faces(HashMap<String, Vec<(Moment, Face)>>);
 
+/// How many addresses of a burst were tried; none: it is about one destination.
+pub(super) fn tried(request: &Request) -> Option<u32> {
+    let burst = request.burst.as_ref();
+    burst.map(|burst| u32::try_from(burst.count).unwrap_or(u32::MAX))
+}
+
 impl Face {
     fn of(request: &Request) -> Self {
-        let burst = request.burst.as_ref();
         Self {
-            tried: burst.map(|burst| u32::try_from(burst.count).unwrap_or(u32::MAX)),
+            tried: tried(request),
             offer: request.offers.first().copied(),
         }
     }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use self::choice::Choice;
 use self::cursor::Cursor;
 use self::faces::Faces;
+use self::marks::{Many, Together};
 use super::answer::{Answer, Outcome};
 use crate::proto::{Failure, Hole, LogRecord, Request, Session};
 
@@ -16,6 +17,7 @@ pub(crate) mod choice;
 pub(crate) mod cursor;
 pub(crate) mod decide;
 pub(crate) mod faces;
+pub(crate) mod marks;
 mod news;
 mod press;
 #[cfg(test)]
@@ -30,6 +32,15 @@ const RECORDS: usize = 500;
 const GONE: usize = 200;
 /// The bell rings at most so often: whoever asks a lot is not to make a din.
 const BELL_EVERY: Moment = Moment::from_secs(2);
+
+/// What is told goes away after so long: an old answer is not to be taken for that to the next question.
+const LASTS: Moment = Moment::from_secs(10);
+/// What went wrong may say what to type.
+const BAD_LASTS: Moment = Moment::from_mins(1);
+/// Keys so soon after a suspension was asked for, or has ended, may be meant for a shell: `fg` is no yes.
+const QUIET: Moment = Moment::from_secs(1);
+/// What somebody is told who asks for one in vain.
+const NO_SUSPEND: &str = "cannot suspend here: no shell with job control has started this, and fg would not bring it back";
 
 /// The state of the screen.
 #[derive(Debug, Default)]
@@ -62,8 +73,12 @@ pub(crate) struct Model {
     pub(crate) faces: Faces,
     /// So many lines up from the end of the audit trail, or down from its head of the sessions.
     pub(crate) scrolled: usize,
+    /// Questions that the next answer is for; none: it is for the one under the cursor.
+    pub(crate) marked: HashSet<String>,
     /// Questions whose answers are on their way to guardd.
     pub(crate) answering: HashSet<String>,
+    /// Of those, what was answered at once.
+    many: Option<Many>,
     /// Questions that were answered here: their ends are no news.
     mine: HashSet<String>,
     /// Who gave which answer, as the audit trail tells.
@@ -75,6 +90,8 @@ pub(crate) struct Model {
     /// guardd has said which questions wait.
     has_asked: bool,
     rang: Option<Moment>,
+    /// Keys until then were typed for a shell.
+    quiet: Option<Moment>,
     /// Nothing of the lists could be seen when the screen was drawn last.
     blind: bool,
 }
@@ -115,6 +132,8 @@ pub(crate) enum Mode {
     Filter,
     /// What a yes is to be for.
     Choose(Choice),
+    /// To which of many questions a yes is to be.
+    Together(Together),
 }
 
 /// One thing, as it was when it was looked at.
@@ -149,6 +168,8 @@ pub(crate) enum Tone {
 pub(crate) struct Notice {
     pub(crate) tone: Tone,
     pub(crate) text: String,
+    /// Since when it has been on the screen.
+    shown: Option<Moment>,
 }
 
 /// What happens.
@@ -168,6 +189,10 @@ pub(crate) enum Event {
     Lost(Failure),
     /// What came of an answer.
     Outcome(String, Outcome),
+    /// The screen is back after it was suspended.
+    Resumed,
+    /// It was to be suspended, and nobody could bring it back.
+    NotSuspended,
 }
 
 /// What guardd lists.
@@ -213,14 +238,23 @@ impl Model {
             Event::Trail(from) => {
                 self.records.clear();
                 // It may be another guardd's, which counts from the beginning.
+                self.forget_marks();
                 self.answered.clear();
                 self.gone.clear();
                 self.mine.clear();
                 self.news_from = Some(from);
             }
             Event::Record(record) => return self.learn(*record),
-            Event::Lost(failure) => self.link = Link::Down(failure),
+            Event::Lost(failure) => {
+                self.link = Link::Down(failure);
+                self.forget_marks();
+            }
             Event::Outcome(id, outcome) => return self.settle(&id, outcome),
+            Event::Resumed => self.quiet(now),
+            Event::NotSuspended => {
+                self.quiet(now);
+                self.notice = Some(Notice::new(Tone::Warn, NO_SUSPEND));
+            }
         }
         Vec::new()
     }
@@ -264,6 +298,7 @@ impl Model {
         self.asked.follow(asked);
         let opened = self.shown_holes().map(|one| one.id.clone()).collect();
         self.opened.follow(opened);
+        self.keep_marks();
         let subject = match &mut self.mode {
             Mode::Details(Detail::Request(subject), _) => subject,
             Mode::Choose(choice) => &mut choice.subject,
@@ -308,13 +343,29 @@ impl Model {
         )
     }
 
+    /// What has been told for a while is news no more.
+    fn age_notice(&mut self, now: Moment) {
+        let Some(notice) = &mut self.notice else {
+            return;
+        };
+        let lasts = match notice.tone {
+            Tone::Bad => BAD_LASTS,
+            _ => LASTS,
+        };
+        if now.saturating_sub(*notice.shown.get_or_insert(now)) >= lasts {
+            self.notice = None;
+        }
+    }
+
     /// The screen shows these parts of the lists, and whatever lies over them.
     pub(crate) fn drawn(&mut self, shown: Option<Shown>, now: Moment) {
         self.blind = shown.is_none();
         let Some(shown) = shown else { return };
         self.faces.drawn(&self.requests, now);
+        self.age_notice(now);
         let scrolled = match &mut self.mode {
             Mode::Details(_, scrolled) | Mode::Help(scrolled) => scrolled,
+            Mode::Together(together) => &mut together.scrolled,
             _ => &mut self.scrolled,
         };
         *scrolled = (*scrolled).min(shown.scroll);
@@ -325,6 +376,10 @@ impl Model {
         };
         if let Some(seen) = subject {
             seen.get_or_insert(now);
+        }
+        if let Mode::Together(together) = &mut self.mode {
+            let requests = self.requests.iter();
+            together.drawn(requests.filter(|one| shown.together.contains(&one.id)), now);
         }
         if let Some(questions) = shown.questions {
             self.asked.drawn(questions, now);
@@ -340,6 +395,8 @@ impl Model {
 pub(crate) struct Shown {
     pub(crate) questions: Option<Range<usize>>,
     pub(crate) holes: Option<Range<usize>>,
+    /// The ids that it shows of those that a yes is to be for together.
+    pub(crate) together: Vec<String>,
     /// So far can what lies over them, or the pane in use, be scrolled.
     pub(crate) scroll: usize,
 }
@@ -347,6 +404,10 @@ pub(crate) struct Shown {
 impl Notice {
     pub(super) fn new(tone: Tone, text: impl Into<String>) -> Self {
         let text = text.into();
-        Self { tone, text }
+        Self {
+            tone,
+            text,
+            shown: None,
+        }
     }
 }

@@ -63,6 +63,8 @@ impl Model {
             }
             outcome => told(id, outcome),
         };
+        let is_done = matches!(outcome, Outcome::Opened(_) | Outcome::Denied);
+        let notice = self.summed_up(id, is_done, notice);
         match outcome {
             // Somebody was faster: who it was is news when the trail tells.
             Outcome::Gone(_) | Outcome::Refused(_) => drop(self.mine.remove(id)),

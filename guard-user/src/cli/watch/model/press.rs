@@ -3,8 +3,9 @@
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::choice::What;
+use super::cursor::SETTLES;
 use super::decide::yes;
-use super::{Detail, Effect, Mode, Model, Moment, Notice, Pane, Tone};
+use super::{Detail, Effect, Mode, Model, Moment, Notice, Pane, QUIET, Tone};
 
 /// Lines that a key for pages goes.
 const PAGE: isize = 10;
@@ -16,7 +17,10 @@ impl Model {
             return Vec::new();
         }
         if key.modifiers.contains(KeyModifiers::CONTROL) {
-            return control(key.code);
+            return self.control(key.code, at);
+        }
+        if key.code != KeyCode::Char('q') && self.is_quiet(at) {
+            return Vec::new();
         }
         // Who types Esc and a letter fast may mean both, or a key that sends that.
         if !(key.modifiers - KeyModifiers::SHIFT).is_empty() {
@@ -34,7 +38,34 @@ impl Model {
             Mode::Help(_) => self.press_in_help(key.code),
             Mode::Filter => self.press_in_filter(key.code),
             Mode::Choose(_) => self.press_in_choice(key.code, at),
+            Mode::Together(_) => self.press_in_together(key.code, at),
         }
+    }
+
+    fn control(&mut self, code: KeyCode, at: Moment) -> Vec<Effect> {
+        match code {
+            KeyCode::Char('c') => vec![Effect::Quit],
+            KeyCode::Char('z') => {
+                self.quiet(at);
+                vec![Effect::Suspend]
+            }
+            KeyCode::Char('l') => vec![Effect::Repaint, Effect::Refresh],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Takes no keys for a while: what is typed may be meant for a shell.
+    pub(super) fn quiet(&mut self, from: Moment) {
+        self.quiet = self.quiet.max(Some(from + QUIET));
+    }
+
+    /// Whether a key pressed then may be meant for a shell. Whoever goes on typing means the same shell.
+    fn is_quiet(&mut self, at: Moment) -> bool {
+        let is_quiet = self.quiet.is_some_and(|until| at < until);
+        if is_quiet {
+            self.quiet = self.quiet.max(Some(at + SETTLES));
+        }
+        is_quiet
     }
 
     fn press_in_lists(&mut self, code: KeyCode, at: Moment) -> Vec<Effect> {
@@ -42,6 +73,7 @@ impl Model {
             KeyCode::Char('q') => return vec![Effect::Quit],
             KeyCode::Char('?') => self.mode = Mode::Help(0),
             KeyCode::Char('/') => self.mode = Mode::Filter,
+            KeyCode::Esc if !self.marked.is_empty() => self.marked.clear(),
             KeyCode::Esc => {
                 self.filter.clear();
                 self.follow();
@@ -52,7 +84,38 @@ impl Model {
             KeyCode::Enter => self.look_closer(),
             _ if scroll(code).is_some() => self.step(scroll(code).unwrap_or_default()),
             KeyCode::Char('x') if self.pane == Pane::Holes => return self.close_hole(at),
-            KeyCode::Char(c) if self.pane == Pane::Questions => return self.answer_key(c, at),
+            KeyCode::Char(c) if self.pane == Pane::Questions => {
+                return self.press_at_questions(c, at);
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    fn press_at_questions(&mut self, c: char, at: Moment) -> Vec<Effect> {
+        match c {
+            ' ' => self.mark(at),
+            'a' => self.mark_session(at),
+            _ if self.marked.is_empty() => return self.answer_key(c, at),
+            _ => return self.answer_marked(c, at),
+        }
+        Vec::new()
+    }
+
+    fn press_in_together(&mut self, code: KeyCode, at: Moment) -> Vec<Effect> {
+        let seconds = match code {
+            KeyCode::Char(c) => yes(c),
+            _ => None,
+        };
+        if let Some(seconds) = seconds {
+            return self.approve_together(seconds, at);
+        }
+        match (code, &mut self.mode) {
+            (KeyCode::Esc, _) => self.mode = Mode::Lists,
+            (_, Mode::Together(together)) => {
+                let by = scroll(code).unwrap_or_default();
+                together.scrolled = together.scrolled.saturating_add_signed(by);
+            }
             _ => {}
         }
         Vec::new()
@@ -187,14 +250,5 @@ const fn scroll(code: KeyCode) -> Option<isize> {
         KeyCode::Home => Some(isize::MIN),
         KeyCode::End => Some(isize::MAX),
         _ => None,
-    }
-}
-
-fn control(code: KeyCode) -> Vec<Effect> {
-    match code {
-        KeyCode::Char('c') => vec![Effect::Quit],
-        KeyCode::Char('z') => vec![Effect::Suspend],
-        KeyCode::Char('l') => vec![Effect::Repaint, Effect::Refresh],
-        _ => Vec::new(),
     }
 }

@@ -33,9 +33,19 @@ fn showing(requests: &[Request]) -> Model {
 }
 
 fn draw(model: &mut Model, now: u64) {
+    let together = match &model.mode {
+        Mode::Together(together) => model.together(together).map(|one| one.id.clone()).collect(),
+        _ => Vec::new(),
+    };
+    draw_of(model, together, now);
+}
+
+/// As [`draw`], where of those that a yes is to be for only some have room.
+fn draw_of(model: &mut Model, together: Vec<String>, now: u64) {
     let shown = Shown {
         questions: Some(0..10),
         holes: Some(0..10),
+        together,
         scroll: 100,
     };
     model.drawn(Some(shown), at(now));
@@ -52,13 +62,26 @@ fn press(model: &mut Model, c: char, now: u64) -> Vec<Effect> {
 
 /// What guardd is told, if it is told something.
 fn call(effects: Vec<Effect>) -> Option<Call> {
-    let mut answers = effects.into_iter().filter_map(|effect| match effect {
+    let mut answers = calls(effects);
+    assert!(answers.len() < 2);
+    answers.pop()
+}
+
+fn calls(effects: Vec<Effect>) -> Vec<Call> {
+    let answers = effects.into_iter().filter_map(|effect| match effect {
         Effect::Answer(answer) => Some(answer.call),
         _ => None,
     });
-    let first = answers.next();
-    assert!(answers.next().is_none());
-    first
+    answers.collect()
+}
+
+/// To which question an answer is, and whether it is a yes.
+fn answer(call: &Call) -> Option<(&str, bool)> {
+    match call {
+        Call::Approve { id, .. } => Some((id, true)),
+        Call::Deny { id, .. } => Some((id, false)),
+        _ => None,
+    }
 }
 
 fn told(model: &Model) -> &str {
@@ -259,6 +282,55 @@ fn a_key_as_the_question_changes_answers_nobody() {
         "it was never let go"
     );
     assert!(call(press(&mut model, 'y', 1800)).is_some());
+}
+
+#[test]
+fn what_was_typed_for_a_shell_answers_nobody() {
+    let suspend = |model: &mut Model, now| {
+        let key = KeyEvent::new(KeyCode::Char('z'), KeyModifiers::CONTROL);
+        let effects = model.update(Event::Key(key, at(now)), at(now));
+        assert!(matches!(effects[..], [Effect::Suspend]));
+    };
+    // Typed before it stopped, and read only afterwards; after it came back; where it never stopped.
+    for (event, from) in [
+        (None, 1000),
+        (Some(Event::Resumed), 9000),
+        (Some(Event::NotSuspended), 1010),
+    ] {
+        let mut model = showing(&[question("r1")]);
+        suspend(&mut model, 1000);
+        let is_told = matches!(event, Some(Event::NotSuspended));
+        if let Some(event) = event {
+            model.update(event, at(from));
+        }
+        assert_eq!(told(&model).starts_with("cannot suspend here"), is_told);
+        for (c, later) in [('f', 0), ('g', 100), ('f', 999), ('f', 1298)] {
+            assert!(call(press(&mut model, c, from + later)).is_none());
+        }
+        key(&mut model, KeyCode::Enter, from + 1300);
+        assert!(matches!(model.mode, Mode::Lists));
+        assert!(call(press(&mut model, 'f', from + 1700)).is_some());
+    }
+}
+
+#[test]
+fn what_was_told_goes_away() {
+    let mut model = showing(&[question("r1"), question("r2")]);
+    assert!(call(press(&mut model, 'n', 1000)).is_some());
+    model.update(Event::Outcome("r1".into(), Outcome::Denied), at(1100));
+    draw(&mut model, 2000);
+    draw(&mut model, 11_999);
+    assert_eq!(told(&model), "r1: no");
+    draw(&mut model, 12_000);
+    assert_eq!(told(&model), "");
+    // What went wrong stays for longer.
+    let refused = Outcome::Refused(failure("a rule denies it"));
+    model.update(Event::Outcome("r2".into(), refused), at(12_100));
+    draw(&mut model, 12_200);
+    draw(&mut model, 40_000);
+    assert!(told(&model).contains("a rule denies it"));
+    draw(&mut model, 72_200);
+    assert_eq!(told(&model), "");
 }
 
 #[test]
@@ -514,6 +586,119 @@ fn what_is_offered_first_is_taken_as_it_was_shown() {
     assert_eq!((terms.seconds, terms.connections), (Some(1800.0), Some(2)));
 }
 
+fn of_session(id: &str, session: &str) -> Request {
+    Request {
+        session: session.into(),
+        ..question(id)
+    }
+}
+
+#[test]
+fn a_no_is_for_all_of_a_session_and_the_sum_is_told() {
+    let all = [
+        of_session("r1", "s1"),
+        of_session("r2", "s2"),
+        of_session("r3", "s1"),
+    ];
+    let mut model = showing(&all);
+    assert!(call(press(&mut model, 'a', 1000)).is_none());
+    assert_eq!(model.marked.len(), 2);
+    let sent = calls(press(&mut model, 'n', 1001));
+    let to: Vec<_> = sent.iter().filter_map(answer).collect();
+    assert_eq!(to, [("r1", false), ("r3", false)]);
+    // Held down it is for no other question.
+    for now in [1002, 1200, 1400] {
+        assert!(calls(press(&mut model, 'n', now)).is_empty());
+    }
+    model.update(Event::Outcome("r1".into(), Outcome::Denied), at(1100));
+    assert_eq!(told(&model), "no to 1 of 2 questions");
+    let refused = Outcome::Refused(failure("it cannot be"));
+    model.update(Event::Outcome("r3".into(), refused), at(1101));
+    assert!(told(&model).starts_with("no to 1 of 2 questions; cannot do that"));
+    assert!(model.marked.is_empty());
+}
+
+#[test]
+fn a_yes_to_many_is_said_twice_and_for_what_was_listed() {
+    let all: Vec<_> = ["r1", "r2", "r3"].map(question).into();
+    let mut model = showing(&all);
+    press(&mut model, 'a', 1000);
+    assert!(calls(press(&mut model, 'y', 1001)).is_empty());
+    assert!(matches!(model.mode, Mode::Together(_)));
+    // Held down it never gets through.
+    draw_of(&mut model, vec!["r1".into(), "r2".into()], 1010);
+    for now in (1020..2000).step_by(30) {
+        assert!(calls(press(&mut model, 'y', now)).is_empty());
+    }
+    assert_eq!(
+        told(&model),
+        "1 of 3 have not been on the screen yet: Down, PageDown"
+    );
+    draw_of(&mut model, vec!["r3".into()], 2000);
+    assert!(calls(press(&mut model, 'y', 2299)).is_empty());
+    assert!(calls(key(&mut model, KeyCode::Enter, 2700)).is_empty());
+    // One that goes is for nobody; one that comes is not among them.
+    let now_there: Vec<_> = ["r1", "r3", "r4"].map(question).into();
+    model.update(Event::Requests(now_there), at(2700));
+    let sent = calls(press(&mut model, 'h', 2800));
+    let to: Vec<_> = sent.iter().filter_map(answer).collect();
+    assert_eq!(to, [("r1", true), ("r3", true)]);
+    assert!(matches!(model.mode, Mode::Lists));
+}
+
+#[test]
+fn a_yes_to_many_is_for_the_addresses_that_were_listed() {
+    let mut model = showing(&[burst("r1", 4), question("r2")]);
+    press(&mut model, 'a', 1000);
+    press(&mut model, 'y', 1001);
+    draw(&mut model, 1010);
+    let grown = vec![burst("r1", 9), burst("r2", 5)];
+    model.update(Event::Requests(grown), at(1400));
+    assert!(
+        calls(press(&mut model, 'y', 1410)).is_empty(),
+        "r2 is many now"
+    );
+    draw(&mut model, 1800);
+    assert!(
+        calls(press(&mut model, 'y', 1900)).is_empty(),
+        "just come up"
+    );
+    let tried: Vec<_> = calls(press(&mut model, 'y', 2300))
+        .into_iter()
+        .map(|call| match call {
+            Call::Approve { tried, prefix, .. } => (tried, prefix),
+            _ => (None, true),
+        })
+        .collect();
+    assert_eq!(tried, [(Some(9), false), (Some(5), false)]);
+}
+
+#[test]
+fn marks_are_put_one_by_one_and_taken_away() {
+    let mut model = showing(&[question("r1"), question("r2"), question("r3")]);
+    press(&mut model, ' ', 1000);
+    press(&mut model, ' ', 1001);
+    assert_eq!((model.marked.len(), model.asked.id()), (2, Some("r3")));
+    // What is for one question has to wait.
+    for c in "ocspwr".chars() {
+        assert!(calls(press(&mut model, c, 1002)).is_empty());
+        assert!(matches!(model.mode, Mode::Lists));
+    }
+    // One that goes takes its mark with it.
+    model.update(
+        Event::Requests(vec![question("r2"), question("r3")]),
+        at(1100),
+    );
+    assert_eq!(model.marked.len(), 1);
+    key(&mut model, KeyCode::Esc, 1101);
+    assert!(model.marked.is_empty());
+    // Another guardd counts from the beginning: its r2 is another.
+    press(&mut model, 'a', 1500);
+    assert_eq!(model.marked.len(), 2);
+    model.update(Event::Lost(failure("no guardd listens there")), at(1600));
+    assert!(model.marked.is_empty());
+}
+
 /// What may happen to a screen.
 #[derive(Clone, Debug)]
 enum Step {
@@ -523,7 +708,7 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<(Step, u64)>> {
-    let codes = "fyhnNcprwxjk/?b1*".chars().map(KeyCode::Char).chain([
+    let codes = "fyhnNcprwxjk/?b1* a".chars().map(KeyCode::Char).chain([
         KeyCode::Enter,
         KeyCode::Esc,
         KeyCode::Tab,
@@ -546,6 +731,8 @@ proptest! {
     fn an_answer_is_for_what_was_seen(steps in steps()) {
         let mut model = Model::new(true);
         let (mut now, mut drawn): (u64, Vec<(u64, Vec<String>)>) = (0, Vec::new());
+        // The list of those that a yes is to be for together.
+        let mut listed: Vec<(u64, Vec<String>)> = Vec::new();
         for (step, later) in steps {
             now += later;
             match step {
@@ -564,17 +751,32 @@ proptest! {
                     let shown = model.requests.iter().map(|one| one.id.clone());
                     let looked_at = model.subject().map(|subject| subject.request.id.clone());
                     drawn.push((now, shown.chain(looked_at).collect()));
+                    let together = match &model.mode {
+                        Mode::Together(together) => model.together(together).map(|one| one.id.clone()).collect(),
+                        _ => Vec::new(),
+                    };
+                    listed.push((now, together));
                 }
                 Step::Key(code) => {
                     let meant = model.subject().map(|subject| subject.request.id.clone());
-                    let Some(call) = call(key(&mut model, code, now)) else { continue };
-                    let (Call::Approve { id, .. } | Call::Deny { id, .. }) = call else { continue };
-                    prop_assert_eq!(Some(&id), meant.as_ref());
-                    prop_assert!(model.waits(&id));
-                    prop_assert_ne!(code, KeyCode::Enter);
-                    // It was on the screen 300 ms ago, and at each drawing since.
-                    let since = drawn.iter().rposition(|(when, _)| when + 300 <= now);
-                    prop_assert!(since.is_some_and(|since| drawn[since..].iter().all(|(_, shown)| shown.contains(&id))));
+                    let marked = model.marked.clone();
+                    let is_together = matches!(model.mode, Mode::Together(_));
+                    let in_lists = matches!(model.mode, Mode::Lists);
+                    let sent = calls(key(&mut model, code, now));
+                    for (id, is_yes) in sent.iter().filter_map(answer) {
+                        prop_assert!(model.waits(id));
+                        prop_assert_ne!(code, KeyCode::Enter);
+                        if in_lists && !marked.is_empty() {
+                            prop_assert!(marked.contains(id) && !is_yes);
+                            continue;
+                        }
+                        prop_assert!(is_together || Some(id) == meant.as_deref());
+                        // It was on the screen 300 ms ago, and at each drawing since.
+                        let drawn = if is_together { &listed } else { &drawn };
+                        let since = drawn.iter().rposition(|(when, _)| when + 300 <= now);
+                        let is_in = |shown: &Vec<String>| shown.iter().any(|one| one == id);
+                        prop_assert!(since.is_some_and(|since| drawn[since..].iter().all(|(_, shown)| is_in(shown))));
+                    }
                 }
             }
         }

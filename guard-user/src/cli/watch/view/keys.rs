@@ -11,9 +11,7 @@ use crate::proto::Request;
 
 /// All keys, with what they do.
 pub(crate) const HELP: &[(&str, &str)] = &[
-    ("f", "yes, for 5 minutes"),
-    ("y", "yes, for 15 minutes"),
-    ("h", "yes, for an hour"),
+    ("f y h", "yes, for 5 minutes, 15 minutes, an hour"),
     ("o", "yes, as you said it last time for the same rule"),
     (
         "c",
@@ -23,11 +21,7 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ("r", "yes to reads over HTTP alone: then f, y or h"),
     (
         "p",
-        "many addresses: yes to all of their prefix: then f, y or h",
-    ),
-    (
-        "p",
-        "HTTP: yes to all with this method and a path like it: edit it, Enter, then f, y or h",
+        "many addresses: yes to all of their prefix. HTTP: yes to all with this method and a path like it: edit it, Enter. Then f, y or h",
     ),
     (
         "w",
@@ -35,6 +29,11 @@ pub(crate) const HELP: &[(&str, &str)] = &[
     ),
     ("n", "no; what is tried again after a minute is asked again"),
     ("N", "no, and stop asking for 8 hours"),
+    (
+        "Space",
+        "mark it: f y h n N answer all that are marked, Esc unmarks them",
+    ),
+    ("a", "mark all of its session"),
     ("x", "close the hole under the cursor"),
     ("Enter", "details, all that is known; never an answer"),
     ("Tab", "the next list: questions, holes, sessions, log"),
@@ -73,11 +72,19 @@ pub(crate) fn of(model: &Model) -> Vec<Key> {
             What::Path { typing: true, .. } => plain(&[("Enter", "goes on"), ("Esc", "back")]),
             _ => plain(&[("f", "yes 5m"), ("y", "15m"), ("h", "1h"), ("Esc", "back")]),
         },
+        Mode::Together(_) => plain(&[
+            ("f", "yes 5m"),
+            ("y", "15m"),
+            ("h", "1h"),
+            ("Esc", "back"),
+            ("Down", "more"),
+        ]),
     }
 }
 
 fn in_lists(model: &Model) -> Vec<Key> {
     let mut keys = match model.pane {
+        Pane::Questions if !model.marked.is_empty() => return to_marked(model.marked.len()),
         Pane::Questions if model.asked.id().is_some() => answers(model),
         Pane::Holes if model.opened.id().is_some() => {
             plain(&[("x", "close"), ("Enter", "details")])
@@ -112,6 +119,23 @@ fn answers(model: &Model) -> Vec<Key> {
     } else {
         keys.extend(plain(&[("c", "count")]));
     }
+    if matches!(model.mode, Mode::Lists) && model.requests.len() > 1 {
+        keys.extend(plain(&[("Space", "mark")]));
+    }
+    keys
+}
+
+fn to_marked(count: usize) -> Vec<Key> {
+    let mut keys = vec![("n", Cow::Owned(format!("no to {count}")))];
+    keys.extend(plain(&[
+        ("Esc", "unmark"),
+        ("f", "yes 5m"),
+        ("y", "15m"),
+        ("h", "1h"),
+        ("N", "stop asking"),
+        ("Space", "mark"),
+        ("a", "all of the session"),
+    ]));
     keys
 }
 

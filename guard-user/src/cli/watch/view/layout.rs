@@ -74,20 +74,31 @@ fn together(height: u16, lengths: Lengths) -> [u16; 8] {
     [1, sessions, questions, detail, holes, log, 1, 1]
 }
 
-/// The pane in use, and with the questions what the one under the cursor is about.
+/// The pane in use, and the questions that wait, with what the one under the cursor is about.
 fn alone(height: u16, pane: Pane, lengths: Lengths) -> [u16; 8] {
     let room = height - 3;
-    let mut parts = [1, 0, 0, 0, 0, 0, 1, 1];
-    match pane {
-        Pane::Questions => {
-            parts[2] = list(lengths.questions, room / 3 + 1);
-            parts[3] = room - parts[2];
+    let has_questions = pane == Pane::Questions || lengths.questions > 0;
+    let questions = match has_questions {
+        true => list(lengths.questions, room / 3 + 1),
+        false => 0,
+    };
+    let most = room - questions;
+    // Without questions all of it is for the pane in use.
+    let of = |length| {
+        if has_questions {
+            list(length, most)
+        } else {
+            most
         }
-        Pane::Sessions => parts[1] = room,
-        Pane::Holes => parts[4] = room,
-        Pane::Log => parts[5] = room,
-    }
-    parts
+    };
+    let (sessions, holes, log) = match pane {
+        Pane::Questions => (0, 0, 0),
+        Pane::Sessions => (of(lengths.sessions), 0, 0),
+        Pane::Holes => (0, of(lengths.holes), 0),
+        Pane::Log => (0, 0, most),
+    };
+    let detail = most - sessions - holes - log;
+    [1, sessions, questions, detail, holes, log, 1, 1]
 }
 
 #[cfg(test)]
@@ -116,6 +127,9 @@ mod tests {
             };
             prop_assert!(in_use.height >= 2);
             prop_assert!([is.title, is.notice, is.keys].iter().all(|part| part.height == 1));
+            if questions > 0 {
+                prop_assert!(is.questions.height >= 2);
+            }
             if questions > 0 && pane == Pane::Questions {
                 prop_assert!(is.detail.height >= 3);
             }

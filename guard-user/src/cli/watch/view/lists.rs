@@ -9,7 +9,7 @@ use ratatui::text::Line;
 use super::{Pane, Parts, Shown, Tone, View, cut, piece, rows, width};
 use crate::cli::watch::model::cursor::Cursor;
 
-/// A line of a list, and how it looks.
+/// A line of a list, and how it looks. Where the list has a cursor, its first character says whether it is marked.
 type Row = (String, Tone);
 
 impl View<'_> {
@@ -18,14 +18,17 @@ impl View<'_> {
         let is_narrow = parts.title.width < 70;
         let questions = model.shown_requests().map(|one| {
             let row = rows::request(one, self.clock, is_narrow);
+            let is_marked = model.marked.contains(&one.id);
+            let mark = if is_marked { '*' } else { ' ' };
             match model.answering.contains(&one.id) {
-                true => (format!("{row}  (being answered)"), Tone::Dim),
-                false => (row, Tone::Plain),
+                true => (format!("{mark}{row}  (being answered)"), Tone::Dim),
+                false if is_marked => (format!("{mark}{row}"), Tone::Strong),
+                false => (format!("{mark}{row}"), Tone::Plain),
             }
         });
         let holes = model
             .shown_holes()
-            .map(|one| (rows::hole(one, self.clock), Tone::Plain));
+            .map(|one| (format!(" {}", rows::hole(one, self.clock)), Tone::Plain));
         let heading = format!(
             "Questions{}",
             self.hidden(model.shown_requests().count(), model.requests.len())
@@ -60,6 +63,7 @@ impl View<'_> {
             questions,
             holes,
             scroll,
+            together: Vec::new(),
         }
     }
 
@@ -93,7 +97,7 @@ impl View<'_> {
         for (at, y) in window.clone().zip(lines.y..) {
             let (text, tone) = &list[at];
             let is_meant = at == cursor.at();
-            let text = format!("{} {}", if is_meant { ">" } else { " " }, piece(text));
+            let text = format!("{}{}", if is_meant { ">" } else { " " }, piece(text));
             let mut style = self.look.of(*tone);
             if is_meant && self.model.pane == head.1 {
                 style = style.patch(self.look.under_cursor());

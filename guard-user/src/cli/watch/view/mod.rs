@@ -20,6 +20,7 @@ mod lists;
 mod look;
 #[cfg(test)]
 mod tests;
+mod together;
 
 /// Where and how to draw.
 pub(crate) struct View<'a> {
@@ -72,6 +73,7 @@ impl View<'_> {
                 lines.extend(self.about_request(&choice.subject.request, middle));
                 Some((lines, &0))
             }
+            Mode::Together(together) => return self.draw_together(frame, middle, together),
             Mode::Lists | Mode::Filter => None,
         };
         match over {
@@ -108,8 +110,12 @@ impl View<'_> {
             1 => format!("1 {one}"),
             count => format!("{count} {one}s"),
         };
+        let marked = match model.marked.len() {
+            0 => String::new(),
+            marked => format!(" ({marked} marked)"),
+        };
         let mut title = format!(
-            "guard watch  {}, {}, {}",
+            "guard watch  {}{marked}, {}, {}",
             count(model.requests.len(), "question"),
             count(model.holes.len(), "hole"),
             count(model.sessions.len(), "session"),

@@ -73,7 +73,7 @@ fn model() -> Model {
     let to = json!({"address": "192.0.2.10", "port": 443, "protocol": "tcp", "host": null});
     for record in [
         json!({"at": "2026-11-20T11:59:50Z", "kind": "session-start", "session": "s1", "user": "alice", "command": ["claude"]}),
-        json!({"at": "2026-11-20T11:59:57Z", "kind": "request", "session": "s1", "destination": to, "rule": "photos", "comm": "curl", "request": "r1"}),
+        json!({"at": "2026-11-20T11:59:57Z", "kind": "request", "session": "s1", "destination": to, "rule": "photos", "verdict": "confirm", "comm": "curl", "request": "r1"}),
     ] {
         let record = serde_json::from_value(record).unwrap();
         model.update(Event::Record(Box::new(record)), std::time::Duration::ZERO);
@@ -106,9 +106,9 @@ fn all_is_there_at_80x24() {
       h1    s1   14 min            192.0.2.10/32 tcp/443, DELETE photos/api/jobs/7?…
     ─ Log ─────────────────────────────────────────────────────────────────────────
       11:59:50  s1    session starts   by alice  command="claude"
-      11:59:57  s1    asks             tcp 192.0.2.10:443  rule photos  "curl"  req…
+      11:59:57  s1    asks             tcp 192.0.2.10:443  rule photos (confirm)  "…
 
-    f yes 5m  y 15m  h 1h  n no  N stop asking  c count  Tab next list  ? help
+    f yes 5m  y 15m  h 1h  n no  N stop asking  c count  Space mark  ? help
     "#);
 }
 
@@ -142,11 +142,11 @@ fn an_http_request_says_first_what_it_would_do() {
       h1    s1   14 min            192.0.2.10/32 tcp/443, DELETE photos/api/jobs/7?now=1  by alice
     ─ Log ─────────────────────────────────────────────────────────────────────────────────────────────
       11:59:50  s1    session starts   by alice  command="claude"
-      11:59:57  s1    asks             tcp 192.0.2.10:443  rule photos  "curl"  request=r1
+      11:59:57  s1    asks             tcp 192.0.2.10:443  rule photos (confirm)  "curl"  request=r1
 
 
 
-    f yes 5m  y 15m  h 1h  n no  N stop asking  p path  w writes  Tab next list  / filter  ? help
+    f yes 5m  y 15m  h 1h  n no  N stop asking  p path  w writes  Space mark  Tab next list  ? help
     "#);
 }
 
@@ -164,6 +164,21 @@ fn what_decides_is_there_at_40x10() {
 
     f yes 5m  y 15m  h 1h  n no  ? help
     "#);
+}
+
+#[test]
+fn questions_stay_on_a_small_screen_whatever_list_is_in_use() {
+    let mut model = model();
+    model.update(Event::Lists(Lists::default()), std::time::Duration::ZERO);
+    for heading in ["▸ Holes", "▸ Sessions", "▸ Log"] {
+        press(&mut model, KeyCode::Tab);
+        for (width, height) in [(60, 15), (40, 10)] {
+            let screen = screen(&mut model, width, height);
+            for part in [heading, "> r1 ", "  r2 "] {
+                assert!(screen.contains(part), "{part}:\n{screen}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -260,19 +275,18 @@ fn help_has_every_key() {
         screen(&mut model, 80, 24)
     }, @r#"
     guard watch  2 questions, 2 holes, 1 session
-      f         yes, for 5 minutes
-      y         yes, for 15 minutes
-      h         yes, for an hour
+      f y h     yes, for 5 minutes, 15 minutes, an hour
       o         yes, as you said it last time for the same rule
       c         yes to so many connections or requests: a number, then f, y or h
       s         yes to so many bytes: a size, then f, y or h
       r         yes to reads over HTTP alone: then f, y or h
-      p         many addresses: yes to all of their prefix: then f, y or h
-      p         HTTP: yes to all with this method and a path like it: edit it,
-                Enter, then f, y or h
+      p         many addresses: yes to all of their prefix. HTTP: yes to all with
+                this method and a path like it: edit it, Enter. Then f, y or h
       w         HTTP: yes to all that change something there: then f, y or h
       n         no; what is tried again after a minute is asked again
       N         no, and stop asking for 8 hours
+      Space     mark it: f y h n N answer all that are marked, Esc unmarks them
+      a         mark all of its session
       x         close the hole under the cursor
       Enter     details, all that is known; never an answer
       Tab       the next list: questions, holes, sessions, log
@@ -282,8 +296,53 @@ fn help_has_every_key() {
       ^L ^Z     draw the screen anew; suspend, until fg
       q ^C      quit; questions go on waiting
 
+
     Down more  Esc back
     "#);
+}
+
+#[test]
+fn what_a_yes_to_many_is_for_is_listed_in_full() {
+    let mut model = model();
+    press(&mut model, KeyCode::Char('a'));
+    let marked = screen(&mut model, 80, 24);
+    for part in [
+        "2 questions (2 marked)",
+        ">*r1 ",
+        " *r2 ",
+        "n no to 2  f yes 5m  y 15m  h 1h  N stop asking  Space mark  Esc unmark",
+    ] {
+        assert!(marked.contains(part), "{part}:\n{marked}");
+    }
+    press(&mut model, KeyCode::Char('y'));
+    let all = screen(&mut model, 60, 12);
+    for part in [
+        "yes to all 2, each as it is asked here:",
+        "  r1   2x  tcp 192.0.2.10:443 (photos.example.com)",
+        "https://photos.example.com/api/jobs/7?now=1",
+        "    beware: it cannot be undone",
+        "f yes 5m  y 15m  h 1h  ",
+    ] {
+        assert!(all.contains(part), "{part}:\n{all}");
+    }
+    // What has no room has to be looked at first.
+    let seen = |model: &mut Model, width, height| {
+        let clock = examples::clock();
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        let mut shown = None;
+        let view = View {
+            model,
+            clock: &clock,
+            look: Look { colour: true },
+            socket: "/run/guard/guardd.sock",
+        };
+        terminal.draw(|frame| shown = view.draw(frame)).unwrap();
+        shown.unwrap().together
+    };
+    assert_eq!(seen(&mut model, 60, 12), ["r1", "r2"]);
+    assert_eq!(seen(&mut model, 40, 10), ["r1"]);
+    press(&mut model, KeyCode::End);
+    assert_eq!(seen(&mut model, 40, 10), ["r2"]);
 }
 
 #[test]
@@ -340,7 +399,7 @@ fn a_refusal_is_told_to_its_end() {
     insta::assert_snapshot!(lines[21..].join("\n"), @r#"
     cannot open a hole to 192.0.2.99: rule "never" of policy homelab denies it, and
     a hole changes no denial; look at the rule: guard explain 192.0.2.99
-    f yes 5m  y 15m  h 1h  n no  N stop asking  c count  Tab next list  ? help
+    f yes 5m  y 15m  h 1h  n no  N stop asking  c count  Space mark  ? help
     "#);
 }
 

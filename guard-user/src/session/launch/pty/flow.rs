@@ -59,6 +59,11 @@ impl Flow {
         }
     }
 
+    /// Has a byte written after what is to be written still.
+    pub(super) fn put(&mut self, byte: u8) {
+        self.bytes.push(byte);
+    }
+
     /// Writes as much as there is room for.
     ///
     /// # Errors

@@ -30,6 +30,8 @@ pub(super) struct Relay {
     output: Flow,
     /// Whether the person's terminal is there.
     is_connected: bool,
+    /// Whether anything may still be typed there.
+    is_typed_at: bool,
 }
 
 /// What there is to do.
@@ -57,6 +59,7 @@ impl Relay {
             keys: Flow::default(),
             output: Flow::default(),
             is_connected: true,
+            is_typed_at: true,
         }
     }
 
@@ -162,6 +165,8 @@ impl Relay {
             match self.keys.fill(&self.terminal) {
                 Ok(Filled::Some | Filled::Nothing) => {}
                 Err(_) if !self.terminal.is_foreground() => return self.retire(),
+                // Of a terminal that is gone the kernel says so, by a hang-up.
+                Ok(Filled::End) | Err(_) if !self.terminal.is_controlling() => self.end_keys(),
                 Ok(Filled::End) | Err(_) => self.hang_up(),
             }
         }
@@ -176,6 +181,15 @@ impl Relay {
     fn retire(&mut self) {
         self.terminal.leave();
         self.channel.say(Message::Resume { foreground: false });
+    }
+
+    /// Nothing is typed any more at a terminal that is not the controlling one, and can be there still: the command reads an end, as it
+    /// would have without a terminal between, and goes on.
+    fn end_keys(&mut self) {
+        self.is_typed_at = false;
+        let end = self.terminal.end_of_input();
+        self.terminal.restore();
+        self.keys.put(end);
     }
 
     /// The terminal is gone: so is the one that stands for it, of which the kernel tells the command.
@@ -250,7 +264,7 @@ impl Relay {
 
     /// Makes the terminal raw, if it is this job's to read.
     fn take_terminal(&mut self) -> bool {
-        let takes = self.is_connected && self.terminal.is_foreground();
+        let takes = self.is_connected && self.is_typed_at && self.terminal.is_foreground();
         let taken = takes && self.terminal.make_raw().is_ok();
         if taken {
             self.resize();
@@ -293,5 +307,39 @@ impl Relay {
             self.arrived(arrival);
         }
         Ok(interrupted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{Mode, OFlags, open};
+    use rustix::io::read;
+    use rustix::process::getpid;
+    use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
+    use rustix::termios::tcgetattr;
+
+    use super::*;
+
+    #[test]
+    fn where_nothing_is_typed_any_more_the_command_reads_an_end() {
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+        let outer = openpt(flags).unwrap();
+        unlockpt(&outer).unwrap();
+        let inner = ioctl_tiocgptpeer(&outer, flags).unwrap();
+        // What gives no keys, and is not hung up.
+        let silent = open("/dev/null", OFlags::RDWR, Mode::empty()).unwrap();
+        let terminal = Terminal::raw(silent, tcgetattr(&inner).unwrap());
+        let (ours, _theirs) = Channel::pair().unwrap();
+        let signals = Signals::hold().unwrap();
+        let mut relay = Relay::new(getpid(), terminal, outer, signals, ours);
+        relay.carry_keys(&Ready {
+            signals: false,
+            channel: false,
+            terminal: PollFlags::IN,
+            pty: PollFlags::empty(),
+        });
+        assert!(relay.is_connected && relay.pty.is_some());
+        assert!(!relay.terminal.is_raw());
+        assert_eq!(read(&inner, &mut [0; 8]), Ok(0));
     }
 }

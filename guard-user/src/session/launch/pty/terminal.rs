@@ -6,9 +6,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::process::getpgrp;
 use rustix::termios::{
-    OptionalActions, Termios, Winsize, isatty, tcgetattr, tcgetpgrp, tcgetsid, tcgetwinsize,
-    tcsetattr,
+    OptionalActions, SpecialCodeIndex, Termios, Winsize, isatty, tcgetattr, tcgetpgrp, tcgetsid,
+    tcgetwinsize, tcsetattr,
 };
+
+/// ^D, where the terminal's settings are not known.
+const END_OF_INPUT: u8 = 4;
 
 /// A terminal. Where it was made raw, it is made as it was when this is dropped.
 #[derive(Debug)]
@@ -45,6 +48,16 @@ impl Terminal {
         fd.ok().map(|fd| at(fd, false))
     }
 
+    /// One that is not the controlling terminal, and is raw already.
+    #[cfg(test)]
+    pub(super) fn raw(fd: OwnedFd, before: Termios) -> Self {
+        Self {
+            fd,
+            controls: false,
+            before: Some(before),
+        }
+    }
+
     /// Which of the standard streams are this terminal. One that is another was chosen by the person, who may.
     pub(super) fn streams(&self) -> [bool; 3] {
         let (input, output, error) = (io::stdin(), io::stdout(), io::stderr());
@@ -63,6 +76,19 @@ impl Terminal {
     /// Whether what is typed is for this process' job.
     pub(super) fn is_foreground(&self) -> bool {
         !self.controls || tcgetpgrp(&self.fd).is_ok_and(|group| group == getpgrp())
+    }
+
+    /// Whether it is the controlling terminal.
+    pub(super) fn is_controlling(&self) -> bool {
+        self.controls
+    }
+
+    /// The key that ends input, as it was set before the terminal was made raw: the pseudo-terminal began with the same.
+    pub(super) fn end_of_input(&self) -> u8 {
+        let settings = self.before.as_ref();
+        settings.map_or(END_OF_INPUT, |settings| {
+            settings.special_codes[SpecialCodeIndex::VEOF]
+        })
     }
 
     /// # Errors

@@ -1,0 +1,27 @@
+//! The job that this process is a part of, as the shell that started it sees that.
+
+use rustix::process::{Pid, getpgid, getpgrp, getpid, getsid};
+
+use crate::sys::pidfd::parent_of;
+
+/// Whether somebody would have this process go on if ^Z stopped it: a parent of its process group, in the same session, as a
+/// shell with job control is. The kernel calls a group without one orphaned, and no key stops that (setpgid(2)).
+pub(super) fn can_be_resumed() -> bool {
+    let (Ok(session), group) = (getsid(None), getpgrp()) else {
+        return false;
+    };
+    let mut pid = getpid();
+    while let Some(parent) = parent(pid) {
+        if getpgid(Some(parent)) != Ok(group) {
+            return getsid(Some(parent)) == Ok(session);
+        }
+        // What started this process, such as sudo(8), may be a part of the job itself.
+        pid = parent;
+    }
+    false
+}
+
+fn parent(of: Pid) -> Option<Pid> {
+    let parent = parent_of(of.as_raw_nonzero().get().cast_unsigned()).ok()?;
+    Pid::from_raw(parent.try_into().ok()?)
+}
