@@ -1,7 +1,7 @@
 //! Commands that go on, read line by line.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,9 +28,12 @@ impl Running {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // `guard run` would see a terminal wherever these tests have one there.
+            .stderr(Stdio::piped())
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
         let output = child.stdout.take().context("no output")?;
+        pass_on(child.stderr.take().context("no errors")?);
         Ok(Self {
             child,
             lines: lines_of(output),
@@ -122,6 +125,15 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Says what a command says on standard error on the test's.
+fn pass_on(errors: ChildStderr) {
+    thread::spawn(move || {
+        for line in BufReader::new(errors).lines().map_while(Result::ok) {
+            eprintln!("{line}");
+        }
+    });
 }
 
 fn lines_of(output: ChildStdout) -> Receiver<String> {

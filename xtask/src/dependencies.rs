@@ -133,7 +133,7 @@ fn key() -> Result<String> {
     cache::key(&[
         read(Command::new("rustc").arg("-vV"))?.into_bytes(),
         of_others(&file("Cargo.lock")?).into_bytes(),
-        without_version(&file("Cargo.toml")?).into_bytes(),
+        of_compiling(&file("Cargo.toml")?).into_bytes(),
         format!("{told:?}").into_bytes(),
     ])
 }
@@ -146,10 +146,18 @@ fn of_others(lock: &str) -> String {
     others.collect()
 }
 
-/// The workspace's manifest without the workspace's own version.
-fn without_version(manifest: &str) -> String {
-    let lines = manifest.lines();
-    let lines = lines.filter(|line| !line.starts_with("version = "));
+/// Of the workspace's manifest, what others' crates are compiled by: neither its version, nor its lints, nor what only packages
+/// are built with, nor a comment.
+fn of_compiling(manifest: &str) -> String {
+    let mut section = "";
+    let lines = manifest.lines().filter(|line| {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let is_compiling =
+            section == "[workspace.dependencies]" || section.starts_with("[profile.");
+        is_compiling && section != "[profile.dist]" && !line.starts_with('#') && !line.is_empty()
+    });
     lines.map(|line| format!("{line}\n")).collect()
 }
 
@@ -263,7 +271,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_version_of_this_workspace_leaves_the_key_alone() {
+    fn what_changes_in_this_workspace_alone_leaves_the_key_alone() {
         let lock = |own: &str, other: &str| {
             format!(
                 "version = 4\n\n[[package]]\nname = \"guard-user\"\nversion = \"{own}\"\n\n[[package]]\nname = \"serde\"\n\
@@ -274,10 +282,11 @@ mod tests {
         assert_ne!(of_others(&lock("1", "2")), of_others(&lock("1", "3")));
         let manifest = |own: &str, serde: &str| {
             format!(
-                "[workspace.package]\nversion = \"{own}\"\n\n[workspace.dependencies]\nserde = {{ version = \"{serde}\" }}\n"
+                "[workspace.package]\nversion = \"{own}\"\n\n# {own}\n[workspace.dependencies]\nserde = {{ version = \"{serde}\" }}\n\n\
+                 [profile.dist]\nlto = \"{own}\"\n"
             )
         };
-        let key = |own, serde| without_version(&manifest(own, serde));
+        let key = |own, serde| of_compiling(&manifest(own, serde));
         assert_eq!(key("1", "2"), key("3", "2"));
         assert_ne!(key("1", "2"), key("1", "3"));
     }

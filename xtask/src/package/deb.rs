@@ -1,132 +1,201 @@
-//! The package for Debian and Ubuntu.
+//! The package for Debian and Ubuntu, by Debian's own tools.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
-use serde_json::Value;
 
 use super::stage::{DOC, Tree};
-use super::{EPOCH, empty, version, work};
-use crate::install;
-use crate::shell::{cargo, read, root, run};
+use super::{EPOCH, empty, work};
+use crate::lab;
+use crate::shell::{read, root, run};
 
-const TOOL: &str = "cargo-deb";
-/// As in guard-user's Cargo.toml.
+/// As in [`CONTROL`].
 const MAINTAINER: &str = "The guard authors <guard@users.noreply.invalid>";
-const TOOL_VERSION: &str = "3.8.0";
+/// What dpkg is told of the package, but for what is known only now.
+const CONTROL: &str = "packaging/deb/control";
+/// What dpkg runs when it installs and removes the package.
+const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
+/// Where dpkg-deb looks for what it is told, among the package's files.
+const TOLD: &str = "DEBIAN";
+const PROGRAMS: [&str; 2] = ["usr/bin/guard", "usr/bin/guardd"];
 
-/// The tree that guard-user's Cargo.toml tells cargo-deb of.
-pub(super) const TREE: &str = "root";
-
-/// Makes it of [`TREE`], in a directory, and says where it is.
-///
-/// # Errors
-///
-/// That cargo-deb could not be had, or what it says.
-pub(super) fn make(tree: &Tree, out: &Path, version: Option<&str>, epoch: &str) -> Result<PathBuf> {
-    install::obtain(TOOL, TOOL_VERSION, "it makes the .deb")?;
-    let version = version.unwrap_or(self::version());
-    let deb = out.join(format!("guard_{version}_amd64.deb"));
-    complete(tree, version, epoch)?;
-    run(cargo()
-        .args(["deb", "--quiet", "--locked", "--no-build", "--no-strip"])
-        .args([
-            "--package",
-            "guard-user",
-            "--deb-version",
-            version,
-            "--output",
-        ])
-        .arg(&deb)
-        .env("PATH", install::path_with_tools()?)
-        .env(EPOCH, epoch))
-    .with_context(|| format!("of the files in {}", tree.root().display()))?;
-    Ok(deb)
+/// How hard it is packed.
+#[derive(Clone, Copy)]
+pub(super) enum Pack {
+    /// As people download it.
+    Small,
+    /// Not at all, for machines to throw away: an emulated one takes longer to unpack it than to read it.
+    Not,
 }
 
-/// Makes one for a machine that is to be thrown away, with the same files and scripts, and the fields that cargo-deb is told
-/// of. It is not compressed: an emulated machine takes longer to unpack it than to read it.
+/// Makes it of a tree, in a directory, and says where it is.
 ///
 /// # Errors
 ///
-/// What cargo or dpkg-deb say.
-pub(super) fn make_quickly(tree: &Tree, out: &Path, version: &str) -> Result<PathBuf> {
-    let told = read(cargo().args(["metadata", "--no-deps", "--format-version=1", "--locked"]))?;
-    let told: Value = serde_json::from_str(&told)?;
-    let packages = told["packages"].as_array().into_iter().flatten();
-    let mut ours = packages.filter(|package| package["name"] == "guard-user");
-    let ours = ours.next().context("cargo knows no guard-user")?;
-    let field = |name: &str| {
-        let value = ours["metadata"]["deb"][name].as_str();
-        value.with_context(|| format!("guard-user's Cargo.toml tells cargo-deb no {name}"))
-    };
-    let depends: Vec<_> = field("depends")?
-        .split(", ")
-        .filter(|needed| *needed != "$auto")
-        .collect();
-    let control = format!(
-        "Package: {}\nVersion: {version}\nArchitecture: amd64\nSection: {}\nPriority: {}\nMaintainer: {}\n\
-         Depends: {}\nRecommends: {}\nDescription: guard, for a machine to throw away\n",
-        field("name")?,
-        field("section")?,
-        field("priority")?,
-        field("maintainer")?,
-        depends.join(", "),
-        field("recommends")?,
-    );
-    // dpkg-deb takes what it is told of the package from a directory among the files.
-    let whole = work().join("quick");
+/// That Debian's tools could not be had, or what they say.
+pub(super) fn make(
+    tree: &Tree,
+    out: &Path,
+    version: &str,
+    epoch: &str,
+    pack: Pack,
+) -> Result<PathBuf> {
+    lab::obtain(
+        &[("dpkg-deb", "dpkg"), ("dpkg-shlibdeps", "dpkg-dev")],
+        "they make the .deb",
+    )?;
+    complete(tree, version, epoch)?;
+    // dpkg-deb takes what it is told from a directory among the files.
+    let whole = work().join("deb");
     empty(&whole)?;
     run(Command::new("cp")
         .args(["--archive", "--link"])
         .arg(tree.root().join("."))
         .arg(&whole))?;
-    let scripts = root().join("packaging/deb");
-    for script in ["preinst", "postinst", "prerm", "postrm"] {
-        let (from, to) = (scripts.join(script), whole.join("DEBIAN").join(script));
-        fs::create_dir_all(whole.join("DEBIAN"))?;
-        if from.exists() {
-            fs::copy(&from, &to).with_context(|| format!("cannot copy {}", from.display()))?;
-            fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
-        }
-    }
-    let settings = tree
-        .files()?
-        .into_iter()
-        .filter(|file| file.starts_with("etc"));
+    // Whatever this user's mask is.
+    run(Command::new("find")
+        .arg(&whole)
+        .args(["-type", "d", "-exec", "chmod", "755", "{}", "+"]))?;
+    tell(tree, &whole, version)?;
+    let deb = out.join(format!("guard_{version}_amd64.deb"));
+    let how: &[_] = match pack {
+        Pack::Small => &["-Zxz", "-z9", "-Sextreme"],
+        Pack::Not => &["-Znone"],
+    };
+    run(Command::new("dpkg-deb")
+        .arg("--root-owner-group")
+        .args(how)
+        .arg("--build")
+        .args([&whole, &deb])
+        .env(EPOCH, epoch)
+        // With several, the result depends on how many there are.
+        .env("DPKG_DEB_THREADS_MAX", "1")
+        .stdout(Stdio::null()))
+    .with_context(|| format!("of the files in {}", whole.display()))?;
+    Ok(deb)
+}
+
+/// Writes what dpkg is told of the package.
+fn tell(tree: &Tree, whole: &Path, version: &str) -> Result<()> {
+    let told = whole.join(TOLD);
+    let write = |name: &str, text: &str, mode| {
+        let path = told.join(name);
+        fs::write(&path, text)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(mode)))
+            .with_context(|| format!("cannot write {}", path.display()))
+    };
+    fs::create_dir_all(&told)?;
+    fs::set_permissions(&told, fs::Permissions::from_mode(0o755))?;
+    let own = |path: &str| {
+        let path = root().join(path);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let files = tree.files()?;
+    let control = own(CONTROL)?
+        .replace("@VERSION@", version)
+        .replace("@SIZE@", &installed(whole, &files)?.to_string())
+        .replace("@LIBRARIES@", &libraries(whole)?);
+    write("control", &control, 0o644)?;
+    let settings = files.iter().filter(|file| file.starts_with("etc"));
     let settings: String = settings
         .map(|file| format!("/{}\n", file.display()))
         .collect();
-    fs::write(whole.join("DEBIAN/control"), control)?;
-    fs::write(whole.join("DEBIAN/conffiles"), settings)?;
-    for program in ["guard", "guardd"] {
-        let path = whole.join("usr/bin").join(program);
-        let stripped = path.with_extension("stripped");
-        run(Command::new("strip").arg("-o").args([&stripped, &path]))?;
-        fs::rename(stripped, path)?;
+    write("conffiles", &settings, 0o644)?;
+    let sums = read(
+        Command::new("md5sum")
+            .current_dir(whole)
+            .arg("--")
+            .args(files.iter().filter(|file| !file.starts_with("etc"))),
+    )?;
+    write("md5sums", &sums, 0o644)?;
+    for script in SCRIPTS {
+        let text = own(&format!("packaging/deb/{script}"))?;
+        write(script, &text, 0o755)?;
     }
-    let deb = out.join(format!("guard_{version}_amd64.deb"));
-    run(Command::new("dpkg-deb")
-        .args(["--root-owner-group", "-Znone", "--build"])
-        .args([&whole, &deb])
-        .stdout(Stdio::null()))?;
-    Ok(deb)
+    Ok(())
+}
+
+/// How much the files take on a disk, in KiB, as Debian's policy counts it: each file up to the next KiB.
+fn installed(whole: &Path, files: &[PathBuf]) -> Result<u64> {
+    let sizes = files.iter().map(|file| {
+        let about = fs::metadata(whole.join(file));
+        let about = about.with_context(|| format!("cannot look at {}", file.display()))?;
+        Ok(about.size().div_ceil(1024))
+    });
+    sizes.sum()
+}
+
+/// The packages whose libraries the programs are linked with, and from which version on.
+fn libraries(whole: &Path) -> Result<String> {
+    // It wants to stand beside a source package's control file.
+    let place = work().join("shlibdeps");
+    empty(&place)?;
+    fs::create_dir(place.join("debian"))?;
+    fs::write(
+        place.join("debian/control"),
+        "Source: guard\n\nPackage: guard\nArchitecture: any\n",
+    )?;
+    let found = read(
+        Command::new("dpkg-shlibdeps")
+            .current_dir(&place)
+            .arg("-O")
+            .args(PROGRAMS.map(|program| whole.join(program)))
+            .stderr(Stdio::inherit()),
+    )?;
+    let found = found.trim().strip_prefix("shlibs:Depends=");
+    let found = found.context("dpkg-shlibdeps names no libraries")?;
+    Ok(found.to_owned())
 }
 
 /// Adds what only Debian wants.
 fn complete(tree: &Tree, version: &str, epoch: &str) -> Result<()> {
-    let overrides = root().join("packaging/deb/lintian-overrides");
-    tree.add(&overrides, "usr/share/lintian/overrides/guard")?;
+    let own = |name: &str| root().join("packaging/deb").join(name);
+    tree.add(
+        &own("lintian-overrides"),
+        "usr/share/lintian/overrides/guard",
+    )?;
+    tree.add(&own("copyright"), &format!("{DOC}/copyright"))?;
     let date =
         read(Command::new("date").args(["--utc", "--rfc-email", "--date", &format!("@{epoch}")]))?;
+    let history = root().join("CHANGELOG.md");
+    let history = fs::read_to_string(&history)
+        .with_context(|| format!("cannot read {}", history.display()))?;
     let changelog = format!(
-        "guard ({version}) unstable; urgency=medium\n\n  \
-         * What has changed is in /usr/share/doc/guard/CHANGELOG.md.\n\n \
-         -- {MAINTAINER}  {date}"
+        "guard ({version}) unstable; urgency=medium\n\n{}\n -- {MAINTAINER}  {date}",
+        changes(&history)
     );
     tree.write(&format!("{DOC}/changelog"), changelog)?;
     tree.compress(&format!("{DOC}/changelog"))
+}
+
+/// The newest section of our CHANGELOG.md as Debian's changelogs have it, for `apt-listchanges` to show.
+fn changes(history: &str) -> String {
+    let newest = history.lines().skip_while(|line| !line.starts_with("## "));
+    let newest = newest.skip(1).take_while(|line| !line.starts_with("## "));
+    let mut changes = String::new();
+    for line in newest.filter(|line| !line.is_empty()) {
+        let (before, text) = match (line.strip_prefix("### "), line.strip_prefix("- ")) {
+            (Some(kind), _) => ("  [ ", format!("{kind} ]\n")),
+            (_, Some(change)) => ("  * ", change.to_owned()),
+            _ => ("    ", line.trim().to_owned()),
+        };
+        changes += &format!("{before}{text}\n");
+    }
+    changes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn apt_shows_what_has_changed_since_the_last_release() {
+        let history = "# Changelog\n\nThe format.\n\n## [Unreleased]\n\n### Added\n\n- One thing,\n  and more of it.\n\
+                       - Another.\n\n## [0.1.0]\n\n- Old.\n";
+        let expected = "  [ Added ]\n\n  * One thing,\n    and more of it.\n  * Another.\n";
+        assert_eq!(changes(history), expected);
+    }
 }

@@ -7,6 +7,7 @@ mod reproducible;
 mod rpm;
 mod runtime;
 mod sbom;
+mod sizes;
 mod stage;
 mod tarball;
 
@@ -42,6 +43,9 @@ pub(crate) struct PackageArgs {
     /// The .deb's version, where it is not the workspace's: `VERSION+next` plays the next one in tests
     #[arg(long, value_name = "VERSION")]
     deb_version: Option<String>,
+    /// Build the programs and write what they weigh into packaging/sizes.json, which later ones are compared with
+    #[arg(long, conflicts_with_all = ["deb", "rpm", "tarball", "deb_version", "check_reproducible"])]
+    record_sizes: bool,
     /// Make all of them once more in another place, and compare
     #[arg(long, conflicts_with_all = ["deb", "rpm", "tarball", "deb_version"])]
     check_reproducible: bool,
@@ -54,6 +58,9 @@ pub(crate) struct PackageArgs {
 /// What could not be had, built or written.
 pub(crate) fn package(args: &PackageArgs) -> Result<()> {
     let epoch = epoch()?;
+    if args.record_sizes {
+        return sizes::record(&programs::build(programs::GNU, &epoch)?);
+    }
     let all = !(args.deb || args.rpm || args.tarball);
     match all {
         true => empty(&out())?,
@@ -61,19 +68,26 @@ pub(crate) fn package(args: &PackageArgs) -> Result<()> {
             fs::create_dir_all(out()).with_context(|| format!("cannot make {}", out().display()))?
         }
     }
+    // Before what takes as long again.
+    let gnu = match all || args.deb || args.rpm {
+        true => Some(programs::build(programs::GNU, &epoch)?),
+        false => None,
+    };
+    gnu.as_deref().map_or(Ok(()), sizes::check)?;
     let sbom = sbom::of_both_halves(&epoch)?;
     let tree = |kind, programs: &Path| stage::lay_out(kind, programs, Some(&sbom));
-    if all || args.deb || args.rpm {
+    if let Some(programs) = gnu {
         write(&out().join(sbom::name()), &sbom.text()?)?;
-        let programs = programs::build(programs::GNU, &epoch)?;
         sbom.check(&programs::crates(programs::GNU, &epoch)?)?;
         if all || args.deb {
-            let version = args.deb_version.as_deref();
+            let version = args.deb_version.as_deref().unwrap_or(version());
+            let tree = tree("root", &programs)?;
             made(&deb::make(
-                &tree(deb::TREE, &programs)?,
+                &tree,
                 &out(),
                 version,
                 &epoch,
+                deb::Pack::Small,
             )?)?;
         }
         if all || args.rpm {
@@ -134,16 +148,17 @@ pub(crate) fn for_machines(programs: Option<&Path>, which: ForMachines) -> Resul
     };
     let gnu = built(programs::GNU)?;
     let mut made = Vec::new();
-    let tree = stage::lay_out(deb::TREE, &gnu, sbom.as_ref())?;
+    let tree = stage::lay_out("root", &gnu, sbom.as_ref())?;
+    let pack = match programs {
+        Some(_) => deb::Pack::Not,
+        None => deb::Pack::Small,
+    };
     let next = format!("{}+next", version());
     for version in [version(), &next] {
         if version == next {
             tree.change_settings()?;
         }
-        made.push(match programs {
-            Some(_) => deb::make_quickly(&tree, &out, version)?,
-            None => deb::make(&tree, &out, Some(version), &epoch)?,
-        });
+        made.push(deb::make(&tree, &out, version, &epoch, pack)?);
         if which == ForMachines::Deb {
             return Ok(made);
         }

@@ -64,7 +64,7 @@ pub(super) fn lay_out(name: &str, programs: &Path, sbom: Option<&Sbom>) -> Resul
     };
     empty(&tree.root)?;
     for program in ["guard", "guardd"] {
-        tree.add(&programs.join(program), &format!("usr/bin/{program}"))?;
+        tree.add_stripped(&programs.join(program), &format!("usr/bin/{program}"))?;
         tree.set_mode(&format!("usr/bin/{program}"), 0o755)?;
     }
     for (from, to) in TREES {
@@ -131,6 +131,12 @@ impl Tree {
     pub(super) fn add(&self, from: &Path, to: &str) -> Result<()> {
         let bytes = fs::read(from).with_context(|| format!("cannot read {}", from.display()))?;
         self.write(to, bytes)
+    }
+
+    /// Adds a program without its symbols.
+    fn add_stripped(&self, from: &Path, to: &str) -> Result<()> {
+        let path = self.make_parent(to)?;
+        run(Command::new("strip").arg("-o").args([&path, from]))
     }
 
     fn set_mode(&self, to: &str, mode: u32) -> Result<()> {

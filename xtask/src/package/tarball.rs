@@ -44,7 +44,7 @@ pub(super) fn make(tree: &Tree, out: &Path, epoch: &str, pack: Pack) -> Result<P
         .arg(tree.root())
         .arg("."))?;
     let level = match pack {
-        Pack::Small => "-6",
+        Pack::Small => "-9e",
         Pack::Quickly => "-0",
     };
     // One thread: with several, the result depends on how many there are.

@@ -1,0 +1,198 @@
+//! What the programs weigh, and of which crate it is: where a package grows too large, that says why.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::shell::{read, root, say};
+
+const PROGRAMS: [&str; 2] = ["guard", "guardd"];
+/// What both may weigh without their symbols, in KiB: `xz -9e` packs a program into a quarter, and a package is to have
+/// 8 MiB at most.
+const MOST: u64 = 32 << 10;
+/// What they weighed when somebody last looked.
+const RECORDED: &str = "packaging/sizes.json";
+/// A crate that has less than so many KiB more than then is not named.
+const WORTH_A_WORD: u64 = 32;
+
+/// Of a program: KiB in the package, and KiB of code by crate.
+#[derive(Serialize, Deserialize, Default)]
+struct Size {
+    all: u64,
+    code: BTreeMap<String, u64>,
+}
+
+/// Each program's, by its name.
+#[derive(Serialize, Deserialize, Default)]
+struct Sizes(BTreeMap<String, Size>);
+
+/// Says what the programs in a directory weigh, and what has grown since [`RECORDED`] was written.
+///
+/// # Errors
+///
+/// That they are too large for a package, or cannot be read.
+pub(super) fn check(programs: &Path) -> Result<()> {
+    let now = Sizes::of(programs)?;
+    let text = fs::read_to_string(recorded());
+    let text = text.with_context(|| format!("cannot read {}", recorded().display()))?;
+    let before: Sizes = serde_json::from_str(&text)
+        .with_context(|| format!("{} is not as this version writes it", recorded().display()))?;
+    let grown = now.since(&before);
+    say(&format!("the programs weigh {} KiB{grown}", now.all()));
+    ensure!(
+        now.all() <= MOST,
+        "{} KiB do not go into a package of 8 MiB, {MOST} would{grown}",
+        now.all()
+    );
+    Ok(())
+}
+
+/// Writes down what the programs in a directory weigh, for later ones to be compared with.
+///
+/// # Errors
+///
+/// What cannot be read or written.
+pub(super) fn record(programs: &Path) -> Result<()> {
+    let text = serde_json::to_string_pretty(&Sizes::of(programs)?)?;
+    fs::write(recorded(), text + "\n")
+        .with_context(|| format!("cannot write {}", recorded().display()))
+}
+
+fn recorded() -> PathBuf {
+    root().join(RECORDED)
+}
+
+impl Sizes {
+    fn of(programs: &Path) -> Result<Self> {
+        let sizes = PROGRAMS.map(|name| Ok((name.to_owned(), Size::of(&programs.join(name))?)));
+        Ok(Self(sizes.into_iter().collect::<Result<_>>()?))
+    }
+
+    fn all(&self) -> u64 {
+        self.0.values().map(|size| size.all).sum()
+    }
+
+    /// What has grown, the most first, as the end of a sentence.
+    fn since(&self, before: &Self) -> String {
+        let mut grown = Vec::new();
+        for (program, now) in &self.0 {
+            let nothing = Size::default();
+            let then = before.0.get(program).unwrap_or(&nothing);
+            for (name, &code) in &now.code {
+                let more = code.saturating_sub(then.code.get(name).copied().unwrap_or_default());
+                if more >= WORTH_A_WORD {
+                    grown.push((more, format!("{name} in {program}")));
+                }
+            }
+        }
+        grown.sort_by(|one, other| other.cmp(one));
+        let (now, then) = (self.all(), before.all());
+        let by = match now.checked_sub(then) {
+            Some(more) => format!(", {more} more than recorded"),
+            None => format!(", {} less than recorded", then - now),
+        };
+        let parts = grown.iter().take(8);
+        let parts: Vec<_> = parts.map(|(more, what)| format!("{what} {more}")).collect();
+        match parts.is_empty() {
+            true => by,
+            false => format!("{by}; more code of: {}", parts.join(", ")),
+        }
+    }
+}
+
+impl Size {
+    fn of(program: &Path) -> Result<Self> {
+        let sections = read(Command::new("size").arg("--format=sysv").arg(program))?;
+        // `.text 123 456`: those that are loaded have an address.
+        let sections = sections.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (name, size, address) = (words.next()?, words.next()?, words.next()?);
+            let is_there = name != ".bss" && address.parse() != Ok(0_u64);
+            is_there.then(|| size.parse::<u64>().ok())?
+        });
+        let all = sections.sum::<u64>() / 1024;
+        let symbols = read(
+            Command::new("nm")
+                .args(["--demangle", "--print-size", "--radix=d"])
+                .arg(program),
+        )?;
+        let mut code: BTreeMap<String, u64> = BTreeMap::new();
+        for (name, size) in symbols.lines().filter_map(symbol) {
+            *code.entry(crate_of(name).to_owned()).or_default() += size;
+        }
+        code.values_mut().for_each(|size| *size /= 1024);
+        code.retain(|_, size| *size >= WORTH_A_WORD);
+        Ok(Self { all, code })
+    }
+}
+
+/// A function's name and size, of `address size kind name`.
+fn symbol(line: &str) -> Option<(&str, u64)> {
+    let mut parts = line.splitn(4, ' ');
+    let (size, kind, name) = (parts.nth(1)?, parts.next()?, parts.next()?);
+    "tTwW".contains(kind).then_some((name, size.parse().ok()?))
+}
+
+/// The crate that a function is of, or that the type is of which it is a method; of C nobody knows.
+fn crate_of(name: &str) -> &str {
+    let name = name.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '_');
+    let name = ["dyn ", "mut ", "impl "]
+        .iter()
+        .fold(name, |name, word| name.strip_prefix(word).unwrap_or(name));
+    match name.split_once("::") {
+        Some((first, _)) if first.chars().all(|c| c.is_alphanumeric() || c == '_') => first,
+        _ => "C and others",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_is_of_the_crate_that_its_name_begins_with() {
+        for (name, of) in [
+            ("core::fmt::write", "core"),
+            ("<alloc::vec::Vec<u8> as core::ops::Drop>::drop", "alloc"),
+            (
+                "<&mut guard_user::proxy::Link as tokio::io::AsyncRead>::poll",
+                "guard_user",
+            ),
+            ("<dyn std::error::Error>::is", "std"),
+            ("base_yyparse", "C and others"),
+        ] {
+            assert_eq!(crate_of(name), of, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_grew_is_named_the_most_first() {
+        let sizes = |all, core, tokio| {
+            let code = [("core".to_owned(), core), ("tokio".to_owned(), tokio)].into();
+            Sizes([("guardd".to_owned(), Size { all, code })].into())
+        };
+        let said = sizes(900, 400, 300).since(&sizes(500, 250, 100));
+        assert_eq!(
+            said,
+            ", 400 more than recorded; more code of: tokio in guardd 200, core in guardd 150"
+        );
+        assert_eq!(
+            sizes(500, 1, 1).since(&sizes(600, 1, 1)),
+            ", 100 less than recorded"
+        );
+    }
+
+    #[test]
+    fn code_is_told_from_what_else_has_a_name() {
+        assert_eq!(
+            symbol("00001 00032 t core::fmt::write"),
+            Some(("core::fmt::write", 32))
+        );
+        assert_eq!(symbol("00001 00032 r core::TABLE"), None);
+        assert_eq!(symbol("00001 t no_size"), None);
+    }
+}
