@@ -21,6 +21,7 @@ use crate::{
     datapath::Told,
     policy::{PortSpec, Prefix},
     proto::{self, Endpoint, LogKind},
+    proxy::judge,
     sys::clock::Clocks,
 };
 
@@ -417,23 +418,26 @@ fn draft(
     }
 }
 
-/// What the audit trail is told of an HTTP request: all but its body, which may hold anything.
+/// What the audit trail is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
+/// to say what is done.
 fn told(http: Option<&proto::HttpRequest>) -> Value {
-    json!(http.map(without_body))
+    json!(http.map(for_trail))
 }
 
-/// A question as a person saw it who answered, for the audit trail: but for the body of an HTTP request.
+/// A question as a person saw it who answered, for the audit trail: of an HTTP request without what may hold anything.
 #[must_use]
 pub fn as_shown(request: &proto::Request) -> Value {
     json!(proto::Request {
-        http: request.http.as_ref().map(without_body),
+        http: request.http.as_ref().map(for_trail),
         ..request.clone()
     })
 }
 
-fn without_body(http: &proto::HttpRequest) -> proto::HttpRequest {
+fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
+    let steers = |header: &&String| judge::steers(header.split(':').next().unwrap_or_default());
     proto::HttpRequest {
         body_preview: None,
+        headers: http.headers.iter().filter(steers).cloned().collect(),
         ..http.clone()
     }
 }

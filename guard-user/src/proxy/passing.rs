@@ -13,9 +13,10 @@ use super::{
     body::{self, Begun, Body},
     client::{Abort, Client, Way},
     digest,
-    judge::{self, Judgement, Rules, Write},
+    judge::{self, Judgement, Rules, Said, Write},
     wire::{Answer, Asked, Entry, MAX_PATH, MAX_PREVIEW, Terms},
 };
+use crate::proto::HttpRequest;
 
 /// Bytes of a body that are read before a person is asked, so that a yes can be for just that body.
 const MAX_DIGESTED: usize = 64 * 1024;
@@ -156,8 +157,14 @@ impl Client {
             }
         }
         write.warnings.splice(0..0, judge::elsewhere(request));
+        let said = judge::said(request, body.trailers());
+        if said.is_cut {
+            write
+                .warnings
+                .insert(0, HttpRequest::CUT_HEADERS.to_owned());
+        }
         let because = write.because.clone();
-        let asked = asked(terms, parts, &self.way, request, &body, write);
+        let asked = asked(terms, parts, &self.way, request, &body, (write, said));
         let began = Instant::now();
         let answer = tokio::select! {
             answer = self.way.link.ask(self.way.target, asked).answer() => answer,
@@ -234,7 +241,7 @@ fn asked(
     way: &Way,
     request: &judge::Request<'_>,
     body: &Begun,
-    write: Write,
+    (write, said): (Write, Said),
 ) -> Asked {
     let server = way.secure.as_ref().map(|secure| secure.name());
     let (path, host) = (path(&parts.uri), host(parts).or(server.clone()));
@@ -255,7 +262,8 @@ fn asked(
         scheme: scheme.to_string(),
         bytes: body.bytes(),
         body_preview: text(body.head(MAX_PREVIEW)),
-        plain: judge::is_plain(request),
+        plain: judge::is_plain(request, &said),
+        headers: said.headers,
         definition: false,
         digest: body.is_whole().then(digest),
         rule: rule.unwrap_or_default(),

@@ -216,6 +216,9 @@ fn http_fields(page: &mut Page, http: &HttpRequest) {
     if !http.kind.is_empty() {
         page.field("kind", &http.kind);
     }
+    for header in &http.headers {
+        page.paragraph("header", header);
+    }
     if let Some(body) = body(http) {
         page.paragraph(names.body, body);
     }
@@ -499,6 +502,7 @@ mod tests {
             session  s1, policy homelab, user alice
             http     DELETE https://photos.example.com/api/jobs/7?now=1, 12 bytes
             kind     DELETE removes something
+            header   x-cascade: \u{1b}true
             body     {"force":\u{7}1}
             beware   it cannot be undone
             it says  "need the list of albums"
@@ -517,6 +521,7 @@ mod tests {
                 path: "delete from people where id = $1".into(),
                 host: Some("app@shop".into()),
                 body_preview: Some("delete from people where id = 7".into()),
+                headers: Vec::new(),
                 kind: "deletes rows of people".into(),
                 warnings: vec!["about 1 row, as the server plans it".into()],
                 ..http()
@@ -608,6 +613,7 @@ mod tests {
                 host: Some(hostile.clone()),
                 bytes: None,
                 body_preview: Some(hostile.repeat(100)),
+                headers: vec![hostile.clone()],
                 kind: hostile.clone(),
                 warnings: vec![hostile],
                 digest: None,

@@ -4,7 +4,7 @@ use guard_common::{BootTime, HoleId};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::permits::{Covers, Permit};
+use super::permits::{Covers, Permit, unconditional};
 use crate::{
     daemon::{
         answering::Answering,
@@ -55,6 +55,7 @@ impl Widening {
                     true => request.as_pattern(),
                     false => pattern.clone(),
                 },
+                headers: unconditional(request).cloned().collect(),
             },
             (None, true) => Covers::Writes,
             (None, false) => match (alone, &request.digest) {
@@ -386,7 +387,7 @@ fn not_like_that(pattern: &str, request: &HttpRequest) -> Refusal {
 fn not_plain() -> Refusal {
     Refusal::invalid(
         "no pattern is for this request",
-        "a header or its query may have the server take it for another method or path",
+        "a header or its query names more than its method and path, or may have the server take it for others",
         "approve it alone, or all that change something there with --writes",
     )
 }
