@@ -526,6 +526,9 @@ pub struct HttpRequest {
     pub bytes: Option<u64>,
     /// Its beginning, where that is text; of a statement the text, and the parameters.
     pub body_preview: Option<String>,
+    /// How that came of the body, in words, where it is not its own beginning: `unpacked from gzip, 96 bytes`.
+    #[serde(default)]
+    pub body_form: Option<String>,
     /// What its headers say beside that, as `destination: /other`: all but those that are known to say nothing of what is
     /// done, and without credentials. None of a statement.
     #[serde(default)]

@@ -419,7 +419,7 @@ fn draft(
 }
 
 /// What the audit trail is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
-/// to say what is done.
+/// to say what is done, and values in its query that let somebody in.
 fn told(http: Option<&proto::HttpRequest>) -> Value {
     json!(http.map(for_trail))
 }
@@ -435,10 +435,23 @@ pub fn as_shown(request: &proto::Request) -> Value {
 
 fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
     let steers = |header: &&String| judge::steers(header.split(':').next().unwrap_or_default());
+    let headers = http.headers.iter().filter(steers);
+    let warnings = http.warnings.iter();
     proto::HttpRequest {
+        path: path_for_trail(http),
         body_preview: None,
-        headers: http.headers.iter().filter(steers).cloned().collect(),
+        headers: headers.map(|one| judge::without_secrets(one)).collect(),
+        warnings: warnings.map(|one| judge::without_secrets(one)).collect(),
         ..http.clone()
+    }
+}
+
+/// Its path and query as they may be kept. A statement has none, and its `?` is an operator.
+#[must_use]
+pub fn path_for_trail(http: &proto::HttpRequest) -> String {
+    match http.is_statement() {
+        true => http.path.clone(),
+        false => judge::without_secrets(&http.path),
     }
 }
 

@@ -20,6 +20,7 @@ mod networks;
 mod origin;
 mod passing;
 mod postgres;
+mod preview;
 mod process;
 mod room;
 pub mod sieve;

@@ -183,6 +183,9 @@ pub struct Asked {
     pub bytes: Option<u64>,
     /// The head of the body where that is text, of at most [`MAX_PREVIEW`] bytes.
     pub body_preview: Option<String>,
+    /// How that came of the body, where it is not its own beginning: `unpacked from gzip, 96 bytes`.
+    #[serde(default)]
+    pub body_form: Option<String>,
     /// What its headers say beside that, as `destination: /other`: all but those that are known to say nothing of what is
     /// done, and without credentials.
     #[serde(default)]

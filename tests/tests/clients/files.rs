@@ -270,6 +270,40 @@ fn a_pattern_is_for_requests_that_say_the_same() {
     assert!(!log.stdout.contains("x-tenant"), "{}", log.stdout);
 }
 
+#[test]
+fn tokens_in_a_query_are_shown_to_a_person_and_kept_nowhere() {
+    let denied = "[[rule.http]]\npath = \"/denied*\"\naction = \"deny\"\n";
+    let scene = Scene::new(denied);
+    let files = Files::start(&scene);
+    let delete = |path: &str| curl(&format!("-X DELETE '{}'", url(PORT, path)));
+    let query = "a=1&token=sesame&X-Amz-Signature=sesame&api%5Fkey=sesame";
+    let asked = format!("/none.txt?{query}");
+    let mut agent = scene.agent();
+    agent.run(&delete(&asked)).stopped();
+    agent.run(&delete(&format!("/denied?{query}"))).stopped();
+    assert_eq!(scene.asked(), [format!("DELETE {asked}")]);
+    assert!(say_yes_to_all_like(&scene, "/none.txt?a=1&token=sesame*"));
+    let done = agent.run(&delete(&asked));
+    assert!(done.text.contains("\n404 "), "{done:?}");
+    assert_eq!(files.arrived(), [format!("DELETE {asked}")]);
+    let left = "?a=1&token=***&X-Amz-Signature=***&api%5Fkey=***";
+    for words in [&["log"][..], &["log", "--json"]] {
+        let log = scene.daemon.root(words.iter().copied()).run().unwrap();
+        let log = log.success().unwrap().stdout;
+        assert!(!log.contains("sesame"), "{log}");
+        for kept in ["/none.txt", "/denied"] {
+            assert!(log.contains(&format!("{kept}{left}")), "{log}");
+        }
+        assert!(log.contains("/none.txt?a=1&token=***"), "{log}");
+    }
+    for text in [
+        fs::read_to_string(scene.daemon.audit()).unwrap(),
+        scene.daemon.log(),
+    ] {
+        assert!(!text.contains("sesame"), "{text}");
+    }
+}
+
 /// One that every byte occurs in, and which is too long for the guard to know it again.
 fn photo(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * at / 7 + at) as u8).collect()

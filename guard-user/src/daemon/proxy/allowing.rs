@@ -20,8 +20,8 @@ use crate::{
         state::State,
     },
     policy::Prefix,
-    proto::{self, HttpRequest, LogKind, Terms, moment},
-    proxy::wire::Answer,
+    proto::{self, HttpHole, HttpRequest, LogKind, Terms, moment},
+    proxy::{judge, wire::Answer},
     sys::clock::{self, Clocks},
 };
 
@@ -226,7 +226,7 @@ impl State {
             .with("expires_at", moment::text(clocks.calendar(permit.expires)))
             .with("connections", permit.left)
             .with("bytes", permit.bytes)
-            .with("http", json!(shown.http));
+            .with("http", json!(shown.http.map(|http| for_trail(http, asked))));
         let opened = by.told_in(opened, name);
         let written = self.audit.write(LogKind::HoleOpen, opened);
         if let Err(error) = written.and_then(|()| self.audit.sync()) {
@@ -342,6 +342,19 @@ impl State {
         let mine = permits.filter(|(_, permit)| who.answers_for(permit.about.owner));
         mine.map(|(id, permit)| (id, permit.shown(id, &clocks)))
             .collect()
+    }
+}
+
+/// What a hole is for, without values in a query that let somebody in.
+fn for_trail(hole: HttpHole, asked: &proto::Request) -> HttpHole {
+    let is_statement = asked.http.as_ref().is_some_and(HttpRequest::is_statement);
+    let kept = |path: String| match is_statement {
+        true => path,
+        false => judge::without_secrets(&path),
+    };
+    HttpHole {
+        path: hole.path.map(kept),
+        ..hole
     }
 }
 

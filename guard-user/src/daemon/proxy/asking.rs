@@ -267,6 +267,7 @@ fn understood(asked: Asked) -> Option<HttpRequest> {
         host: asked.host.map(|host| cut(&host, MAX_WORD)),
         bytes: asked.bytes,
         body_preview: asked.body_preview.map(|body| cut(&body, MAX_PREVIEW)),
+        body_form: asked.body_form.map(|form| cut(&form, MAX_WORD)),
         headers,
         kind: cut(&asked.kind, MAX_WORD),
         warnings,
@@ -359,6 +360,7 @@ mod tests {
     fn asked(path: &str) -> Asked {
         Asked {
             tgid: Tgid::default(),
+            body_form: Some("x".repeat(MAX_PREVIEW)),
             headers: vec!["x-tenant: shop".to_owned(); MAX_HEADERS + 1],
             plain: true,
             definition: false,
@@ -381,6 +383,7 @@ mod tests {
         assert_eq!(kept.body_preview.unwrap().len(), MAX_PREVIEW);
         assert_eq!(kept.warnings.len(), MAX_WARNINGS);
         assert_eq!(kept.headers.len(), MAX_HEADERS);
+        assert_eq!(kept.body_form.unwrap().len(), MAX_WORD);
         assert!(kept.digest.is_some());
         assert!(understood(asked(&"/a".repeat(MAX_PATH))).is_none());
         let odd = Asked {

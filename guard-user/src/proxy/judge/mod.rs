@@ -19,6 +19,7 @@ mod profiles;
 mod query;
 mod rules;
 mod said;
+mod secrets;
 mod spelling;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ mod warnings;
 use facts::Facts;
 pub use rules::Rules;
 pub use said::{Said, steers};
+pub use secrets::{LEFT_OUT, without_secrets};
 pub use warnings::HEAD;
 
 /// A longer body is not judged, in bytes: whoever sends one is asked about.

@@ -236,8 +236,8 @@ pub(super) fn of(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Said {
 
 /// By their own names only: a server may take another spelling for something else.
 fn is_harmless(name: &str) -> bool {
-    let begins = |family: &&str| name.starts_with(**family);
-    HARMLESS.contains(&name) || HARMLESS_FAMILIES.iter().any(|family| begins(&family))
+    let begins = |family: &&str| name.starts_with(*family);
+    HARMLESS.contains(&name) || HARMLESS_FAMILIES.iter().any(begins)
 }
 
 /// Whether a header of that name is known to say what is done, or to what, beside method and path.

@@ -88,6 +88,7 @@ impl Statement<'_> {
             path: self.path(),
             bytes: u64::try_from(self.unit.bytes).ok(),
             body_preview: Some(preview),
+            body_form: None,
             headers: Vec::new(),
             plain: self.is_plain(),
             definition: self.write.is_definition,
