@@ -537,6 +537,13 @@ pub struct HttpRequest {
     pub bytes: Option<u64>,
     /// Its beginning, where that is text; of a statement the text, and the parameters.
     pub body_preview: Option<String>,
+    /// How that came of the body, in words, where it is not its own beginning: `unpacked from gzip, 96 bytes`.
+    #[serde(default)]
+    pub body_form: Option<String>,
+    /// What its headers say beside that, as `destination: /other`: all but those that are known to say nothing of what is
+    /// done, and without credentials. None of a statement.
+    #[serde(default)]
+    pub headers: Vec<String>,
     /// What kind of write it is.
     #[serde(default)]
     pub kind: String,
@@ -551,6 +558,9 @@ pub struct HttpRequest {
 impl HttpRequest {
     /// The scheme of statements for `PostgreSQL`.
     pub const POSTGRES: &str = "postgres";
+
+    /// Said of a request whose headers are not all shown.
+    pub const CUT_HEADERS: &str = "not all that its headers say is shown";
 
     /// Said of a statement whose parameters are not all shown.
     pub const CUT_PARAMETERS: &str = "not all of its parameters are shown";

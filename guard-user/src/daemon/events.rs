@@ -21,6 +21,7 @@ use crate::{
     datapath::Told,
     policy::{PortSpec, Prefix},
     proto::{self, Endpoint, LogKind},
+    proxy::judge,
     sys::clock::Clocks,
 };
 
@@ -417,24 +418,40 @@ fn draft(
     }
 }
 
-/// What the audit trail is told of an HTTP request: all but its body, which may hold anything.
+/// What the audit trail is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
+/// to say what is done, and values in its query that let somebody in.
 fn told(http: Option<&proto::HttpRequest>) -> Value {
-    json!(http.map(without_body))
+    json!(http.map(for_trail))
 }
 
-/// A question as a person saw it who answered, for the audit trail: but for the body of an HTTP request.
+/// A question as a person saw it who answered, for the audit trail: of an HTTP request without what may hold anything.
 #[must_use]
 pub fn as_shown(request: &proto::Request) -> Value {
     json!(proto::Request {
-        http: request.http.as_ref().map(without_body),
+        http: request.http.as_ref().map(for_trail),
         ..request.clone()
     })
 }
 
-fn without_body(http: &proto::HttpRequest) -> proto::HttpRequest {
+fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
+    let steers = |header: &&String| judge::steers(header.split(':').next().unwrap_or_default());
+    let headers = http.headers.iter().filter(steers);
+    let warnings = http.warnings.iter();
     proto::HttpRequest {
+        path: path_for_trail(http),
         body_preview: None,
+        headers: headers.map(|one| judge::without_secrets(one)).collect(),
+        warnings: warnings.map(|one| judge::without_secrets(one)).collect(),
         ..http.clone()
+    }
+}
+
+/// Its path and query as they may be kept. A statement has none, and its `?` is an operator.
+#[must_use]
+pub fn path_for_trail(http: &proto::HttpRequest) -> String {
+    match http.is_statement() {
+        true => http.path.clone(),
+        false => judge::without_secrets(&http.path),
     }
 }
 

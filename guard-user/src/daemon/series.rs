@@ -213,6 +213,8 @@ mod tests {
             host: Some("app@shop".to_owned()),
             bytes: Some(text.len() as u64),
             body_preview: Some(text.to_owned()),
+            body_form: None,
+            headers: Vec::new(),
             kind: "creates something".to_owned(),
             warnings: vec!["beware".to_owned()],
             digest: Some(text.to_owned()),

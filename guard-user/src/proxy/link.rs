@@ -262,6 +262,8 @@ mod tests {
             rule: "photos".to_owned(),
             kind: "changes something".to_owned(),
             warnings: Vec::new(),
+            body_form: None,
+            headers: Vec::new(),
             plain: true,
             definition: false,
         }

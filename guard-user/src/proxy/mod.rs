@@ -21,6 +21,7 @@ mod networks;
 mod origin;
 mod passing;
 mod postgres;
+mod preview;
 mod process;
 mod room;
 pub mod sieve;

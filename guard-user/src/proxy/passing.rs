@@ -13,9 +13,11 @@ use super::{
     body::{self, Begun, Body},
     client::{Abort, Client, Way},
     digest,
-    judge::{self, Judgement, Rules, Write},
-    wire::{Answer, Asked, Entry, MAX_PATH, MAX_PREVIEW, Terms},
+    judge::{self, Judgement, Rules, Said, Write},
+    preview::{self, Preview},
+    wire::{Answer, Asked, Entry, MAX_PATH, Terms},
 };
+use crate::proto::HttpRequest;
 
 /// Bytes of a body that are read before a person is asked, so that a yes can be for just that body.
 const MAX_DIGESTED: usize = 64 * 1024;
@@ -150,14 +152,31 @@ impl Client {
         if body.is_crowded() {
             return Ok(Err(self.crowded(parts, body)));
         }
-        for warning in judge::warnings(request, body.head(judge::HEAD)) {
-            if !write.warnings.contains(&warning) {
-                write.warnings.push(warning);
+        let preview = preview::of(&parts.headers, body.so_far(), body.is_whole());
+        let meant = preview.meant.as_deref().into_iter();
+        for head in meant.chain([body.head(judge::HEAD)]) {
+            for warning in judge::warnings(request, head) {
+                if !write.warnings.contains(&warning) {
+                    write.warnings.push(warning);
+                }
             }
         }
         write.warnings.splice(0..0, judge::elsewhere(request));
+        let said = judge::said(request, body.trailers());
+        if said.is_cut {
+            write
+                .warnings
+                .insert(0, HttpRequest::CUT_HEADERS.to_owned());
+        }
         let because = write.because.clone();
-        let asked = asked(terms, parts, &self.way, request, &body, write);
+        let asked = asked(
+            terms,
+            parts,
+            &self.way,
+            request,
+            &body,
+            (write, said, preview),
+        );
         let began = Instant::now();
         let answer = tokio::select! {
             answer = self.way.link.ask(self.way.target, asked).answer() => answer,
@@ -234,7 +253,7 @@ fn asked(
     way: &Way,
     request: &judge::Request<'_>,
     body: &Begun,
-    write: Write,
+    (write, said, preview): (Write, Said, Preview),
 ) -> Asked {
     let server = way.secure.as_ref().map(|secure| secure.name());
     let (path, host) = (path(&parts.uri), host(parts).or(server.clone()));
@@ -254,8 +273,10 @@ fn asked(
         method: parts.method.to_string(),
         scheme: scheme.to_string(),
         bytes: body.bytes(),
-        body_preview: text(body.head(MAX_PREVIEW)),
-        plain: judge::is_plain(request),
+        body_preview: preview.text,
+        body_form: preview.form,
+        plain: judge::is_plain(request, &said),
+        headers: said.headers,
         definition: false,
         digest: body.is_whole().then(digest),
         rule: rule.unwrap_or_default(),
@@ -278,19 +299,6 @@ fn host(parts: &Parts) -> Option<String> {
         let host = parts.headers.get(header::HOST)?;
         Some(host.to_str().ok()?.to_owned())
     })
-}
-
-/// The head of a body, as far as it is text.
-fn text(head: &[u8]) -> Option<String> {
-    let text = match std::str::from_utf8(head) {
-        Ok(text) => text,
-        // Cut off within a character.
-        Err(error) if error.error_len().is_none() => {
-            std::str::from_utf8(&head[..error.valid_up_to()]).ok()?
-        }
-        Err(_) => return None,
-    };
-    (!text.is_empty()).then(|| text.to_owned())
 }
 
 impl Entry {
@@ -322,7 +330,7 @@ impl Entry {
     pub(super) fn about(outcome: &str, parts: &Parts) -> Self {
         Self {
             method: Some(cut(parts.method.as_str())),
-            path: Some(cut(&path(&parts.uri))),
+            path: Some(cut(&judge::without_secrets(&path(&parts.uri)))),
             host: host(parts).as_deref().map(cut),
             ..Self::of(outcome)
         }

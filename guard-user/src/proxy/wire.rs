@@ -183,7 +183,14 @@ pub struct Asked {
     pub bytes: Option<u64>,
     /// The head of the body where that is text, of at most [`MAX_PREVIEW`] bytes.
     pub body_preview: Option<String>,
-    /// Method and path are those of the request line: no header and nothing in the query names others.
+    /// How that came of the body, where it is not its own beginning: `unpacked from gzip, 96 bytes`.
+    #[serde(default)]
+    pub body_form: Option<String>,
+    /// What its headers say beside that, as `destination: /other`: all but those that are known to say nothing of what is
+    /// done, and without credentials.
+    #[serde(default)]
+    pub headers: Vec<String>,
+    /// Method and path are those of the request line: no header and nothing in the query names others, nor more to act on.
     #[serde(default)]
     pub plain: bool,
     /// It says what a database is, rather than what is in it: a migration has many, which are one question.
@@ -209,6 +216,10 @@ pub struct Tgid(pub u32);
 pub const MAX_PATH: usize = 3000;
 /// Bytes of a body that a person is shown.
 pub const MAX_PREVIEW: usize = 2048;
+/// Headers that a person is shown.
+pub const MAX_HEADERS: usize = 16;
+/// Bytes of one, with its name.
+pub const MAX_HEADER: usize = 2048;
 
 /// What the audit trail is told.
 #[derive(Clone, Debug, Serialize, Deserialize)]

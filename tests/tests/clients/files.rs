@@ -175,6 +175,135 @@ fn what_changes_files_does_so_without_the_guard_and_after_a_yes_alone() {
     }
 }
 
+/// What a person has seen of the request that waits.
+fn headers(scene: &Scene) -> Vec<String> {
+    let [one] = <[_; 1]>::try_from(scene.pending()).unwrap();
+    let headers = one["http"]["headers"].as_array().unwrap().iter();
+    headers
+        .map(|one| one.as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// A person's yes to what waits, for all that is like it; whether that could be said.
+fn say_yes_to_all_like(scene: &Scene, pattern: &str) -> bool {
+    let id = scene.pending()[0]["id"].as_str().unwrap().to_owned();
+    let words = ["approve", &id, "--path", pattern, "--for", "5m"];
+    scene.daemon.agent(words).run().unwrap().code() == Some(0)
+}
+
+#[test]
+fn what_a_copy_overwrites_is_shown_and_no_pattern_lets_it_choose() {
+    for guarded in [false, true] {
+        let scene = Scene::new("");
+        let files = Files::start(&scene);
+        let precious = files.file("precious.txt");
+        fs::write(&precious, "precious\n").unwrap();
+        let copy = |to: &str| {
+            let to = match to {
+                "" => String::new(),
+                to => format!("-H 'Destination: {}'", url(PORT, to)),
+            };
+            curl(&format!("-X COPY {to} {}", url(PORT, "/photo.txt")))
+        };
+        let overwrite = copy("/precious.txt");
+        if !guarded {
+            let done = scene.unguarded().run(&overwrite);
+            assert!(done.text.contains("\n20"), "{done:?}");
+            assert_eq!(fs::read_to_string(&precious).unwrap(), "a photo\n");
+            continue;
+        }
+        let mut agent = scene.agent();
+        agent.run(&overwrite).stopped();
+        let to = format!("destination: {}", url(PORT, "/precious.txt"));
+        assert_eq!(headers(&scene), [to.clone()]);
+        let shown = scene.daemon.agent(["pending"]).run().unwrap();
+        assert!(shown.stdout.contains(&to), "{}", shown.stdout);
+        let log = scene.daemon.root(["log"]).run().unwrap();
+        assert!(log.stdout.contains(&to), "{}", log.stdout);
+        assert!(!say_yes_to_all_like(&scene, "/photo.txt"));
+        let id = scene.pending()[0]["id"].as_str().unwrap().to_owned();
+        scene.answer(&["deny", &id]);
+
+        // A yes to what names no other file is for none that does.
+        agent.run(&copy("")).stopped();
+        assert_eq!(headers(&scene), [""; 0]);
+        assert!(say_yes_to_all_like(&scene, "/photo.txt"));
+        let done = agent.run(&copy(""));
+        assert!(done.text.contains("\n400 "), "nginx wants one: {done:?}");
+        agent.run(&copy("/other.txt")).stopped();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious\n");
+        assert!(!files.file("other.txt").exists());
+        scene.say_yes();
+        let done = agent.run(&copy("/other.txt"));
+        assert!(done.text.contains("\n20"), "{done:?}");
+        assert!(files.file("other.txt").exists());
+    }
+}
+
+#[test]
+fn a_pattern_is_for_requests_that_say_the_same() {
+    let scene = Scene::new("");
+    let files = Files::start(&scene);
+    let delete = |tenant: &str| {
+        let credentials = "-H 'Authorization: Bearer sesame' -H 'X-Vault-Token: sesame'";
+        curl(&format!(
+            "-X DELETE {credentials} -H 'X-Tenant: {tenant}' {}",
+            url(PORT, "/none.txt")
+        ))
+    };
+    let mut agent = scene.agent();
+    agent.run(&delete("dev")).stopped();
+    assert_eq!(
+        headers(&scene),
+        ["x-tenant: dev", "x-vault-token: (left out)"]
+    );
+    assert!(!scene.pending()[0].to_string().contains("sesame"));
+    assert!(say_yes_to_all_like(&scene, "/*"));
+    for _ in 0..2 {
+        let done = agent.run(&delete("dev"));
+        assert!(done.text.contains("\n404 "), "{done:?}");
+    }
+    agent.run(&delete("shop")).stopped();
+    assert_eq!(files.arrived(), ["DELETE /none.txt"; 2]);
+    // What no list knows may be anything, and is in no file.
+    let log = scene.daemon.root(["log"]).run().unwrap();
+    assert!(!log.stdout.contains("x-tenant"), "{}", log.stdout);
+}
+
+#[test]
+fn tokens_in_a_query_are_shown_to_a_person_and_kept_nowhere() {
+    let denied = "[[rule.http]]\npath = \"/denied*\"\naction = \"deny\"\n";
+    let scene = Scene::new(denied);
+    let files = Files::start(&scene);
+    let delete = |path: &str| curl(&format!("-X DELETE '{}'", url(PORT, path)));
+    let query = "a=1&token=sesame&X-Amz-Signature=sesame&api%5Fkey=sesame";
+    let asked = format!("/none.txt?{query}");
+    let mut agent = scene.agent();
+    agent.run(&delete(&asked)).stopped();
+    agent.run(&delete(&format!("/denied?{query}"))).stopped();
+    assert_eq!(scene.asked(), [format!("DELETE {asked}")]);
+    assert!(say_yes_to_all_like(&scene, "/none.txt?a=1&token=sesame*"));
+    let done = agent.run(&delete(&asked));
+    assert!(done.text.contains("\n404 "), "{done:?}");
+    assert_eq!(files.arrived(), [format!("DELETE {asked}")]);
+    let left = "?a=1&token=***&X-Amz-Signature=***&api%5Fkey=***";
+    for words in [&["log"][..], &["log", "--json"]] {
+        let log = scene.daemon.root(words.iter().copied()).run().unwrap();
+        let log = log.success().unwrap().stdout;
+        assert!(!log.contains("sesame"), "{log}");
+        for kept in ["/none.txt", "/denied"] {
+            assert!(log.contains(&format!("{kept}{left}")), "{log}");
+        }
+        assert!(log.contains("/none.txt?a=1&token=***"), "{log}");
+    }
+    for text in [
+        fs::read_to_string(scene.daemon.audit()).unwrap(),
+        scene.daemon.log(),
+    ] {
+        assert!(!text.contains("sesame"), "{text}");
+    }
+}
+
 /// One that every byte occurs in, and which is too long for the guard to know it again.
 fn photo(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at * at / 7 + at) as u8).collect()

@@ -99,15 +99,19 @@ fn is_cut(request: &Request) -> bool {
     };
     let is_longer = |text: &str, most| visible(text, most).ends_with('…');
     let shown = http.body_preview.as_deref().unwrap_or_default();
-    let is_part = http.bytes.is_none_or(|bytes| bytes > shown.len() as u64);
-    let has_more = || {
-        http.warnings
-            .iter()
-            .any(|one| one == HttpRequest::CUT_PARAMETERS)
-    };
+    let is_part =
+        http.body_form.is_some() || http.bytes.is_none_or(|bytes| bytes > shown.len() as u64);
+    let has_more = |told: &str| http.warnings.iter().any(|one| one == told);
+    let is_long_header = |header: &String| is_longer(header, PIECE);
     match http.is_statement() {
-        true => is_longer(shown, BODY) || has_more(),
-        false => is_part || is_longer(shown, BODY) || is_longer(&requests::line(http), SUMMARY),
+        true => is_longer(shown, BODY) || has_more(HttpRequest::CUT_PARAMETERS),
+        false => {
+            is_part
+                || is_longer(shown, BODY)
+                || is_longer(&requests::line(http), SUMMARY)
+                || http.headers.iter().any(is_long_header)
+                || has_more(HttpRequest::CUT_HEADERS)
+        }
     }
 }
 
@@ -130,6 +134,10 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
         .for_each(|warning| add("Beware", warning));
     if let Some(http) = &request.http {
         add("It", &http.kind);
+        http.headers.iter().for_each(|header| add("Header", header));
+        if let Some(form) = &http.body_form {
+            add("Body is", form);
+        }
         if let Some(body) = &http.body_preview {
             let is_statement = http.is_statement();
             add(if is_statement { "Text" } else { "Body" }, body);

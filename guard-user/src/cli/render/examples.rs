@@ -87,6 +87,8 @@ pub(crate) fn http() -> HttpRequest {
         host: Some("photos.example.com".into()),
         bytes: Some(12),
         body_preview: Some("{\"force\":\u{7}1}".into()),
+        body_form: None,
+        headers: vec!["x-cascade: \u{1b}true".into()],
         kind: "DELETE removes something".into(),
         warnings: vec!["it cannot be undone".into()],
         digest: Some("ab".repeat(32)),

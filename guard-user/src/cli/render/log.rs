@@ -168,24 +168,30 @@ fn request(rest: &mut Map<String, Value>) -> Option<String> {
             known.collect()
         }
     };
-    let warnings = http.remove("warnings");
-    let warnings = warnings.as_ref().and_then(Value::as_array);
-    let warnings: Vec<_> = warnings
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .collect();
+    let (headers, warnings) = (texts(&mut http, "headers"), texts(&mut http, "warnings"));
     let method = text(&mut http, "method");
     if http.is_empty() && method.is_none() {
         return None;
     }
     let method = method.unwrap_or_else(|| "any write".to_owned());
     let path = text(&mut http, "path").unwrap_or_default();
-    let shown = format!("{method} {path}").trim_end().to_owned();
+    let line = format!("{method} {path}").trim_end().to_owned();
+    let shown = [vec![line], headers].concat().join("  ");
     Some(match warnings.is_empty() {
         true => shown,
         false => format!("{shown}  beware {}", warnings.join("; ")),
     })
+}
+
+fn texts(from: &mut Map<String, Value>, key: &str) -> Vec<String> {
+    let items = from.remove(key);
+    let items = items
+        .as_ref()
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten();
+    let texts = items.filter_map(Value::as_str);
+    texts.map(str::to_owned).collect()
 }
 
 /// What is left and says anything.
@@ -265,7 +271,7 @@ mod tests {
             json!({"at": at, "kind": "hole-open", "session": "s1", "destination": "192.0.2.10/32", "ports": "tcp/443", "by": "alice", "hole": "h1"}),
             json!({"at": at, "kind": "hole-close", "session": "s1", "destination": "192.0.2.10/32", "hole": "h1", "cause": "expired"}),
             json!({"at": at, "kind": "http", "session": "s1", "destination": to, "outcome": "passed", "method": "PUT", "path": "/api/jobs/1", "host": "photos"}),
-            json!({"at": at, "kind": "request", "session": "s1", "destination": to, "request": "r2", "http": {"method": "PUT", "path": "/api/jobs/1", "digest": "ab", "warnings": ["`jobs` in the path", "force=true"]}}),
+            json!({"at": at, "kind": "request", "session": "s1", "destination": to, "request": "r2", "http": {"method": "PUT", "path": "/api/jobs/1", "digest": "ab", "headers": ["x-cascade: true"], "warnings": ["`jobs` in the path", "force=true"]}}),
             json!({"at": at, "kind": "hole-open", "session": "s1", "hole": "h2", "http": {"method": null, "path": null, "requests_left": null, "digest": null}}),
             json!({"at": at, "kind": "session-end", "session": "s1", "status": 0}),
             json!({"at": at, "kind": "daemon-stop", "session": null}),
@@ -284,7 +290,7 @@ mod tests {
         2026-11-20 11:59:57  s1    hole opened      192.0.2.10/32  by alice  hole=h1 ports=tcp/443
         2026-11-20 11:59:57  s1    hole closed      192.0.2.10/32  cause=expired hole=h1
         2026-11-20 11:59:57  s1    http passed      tcp 192.0.2.10:443  PUT /api/jobs/1  host=photos
-        2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  PUT /api/jobs/1  beware `jobs` in the path; force=true  request=r2
+        2026-11-20 11:59:57  s1    asks             tcp 192.0.2.10:443  PUT /api/jobs/1  x-cascade: true  beware `jobs` in the path; force=true  request=r2
         2026-11-20 11:59:57  s1    hole opened      any write  hole=h2
         2026-11-20 11:59:57  s1    session ends     status=0
         2026-11-20 11:59:57  -     guardd stops

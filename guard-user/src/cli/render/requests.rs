@@ -216,6 +216,9 @@ fn http_fields(page: &mut Page, http: &HttpRequest) {
     if !http.kind.is_empty() {
         page.field("kind", &http.kind);
     }
+    for header in &http.headers {
+        page.paragraph("header", header);
+    }
     if let Some(body) = body(http) {
         page.paragraph(names.body, body);
     }
@@ -260,13 +263,18 @@ const CUT: u64 = 2045;
 
 /// What there is to see of the body; `…` where it goes on.
 pub(crate) fn body(http: &HttpRequest) -> Option<String> {
+    let form = http.body_form.as_ref().map(|form| format!(" ({form})"));
     let Some(seen) = &http.body_preview else {
+        let form = form.unwrap_or_default();
         return match http.bytes {
             Some(0) => None,
-            Some(bytes) => Some(format!("{}, not text", rounded(bytes))),
-            None => Some("not text, or none of it has come".to_owned()),
+            Some(bytes) => Some(format!("{}, not text{form}", rounded(bytes))),
+            None => Some(format!("not text, or none of it has come{form}")),
         };
     };
+    if let Some(form) = form {
+        return Some(format!("{seen}{form}"));
+    }
     let there = seen.len() as u64;
     if http.is_statement() {
         let more = if there < CUT { "" } else { "…" };
@@ -275,10 +283,11 @@ pub(crate) fn body(http: &HttpRequest) -> Option<String> {
     Some(match http.bytes {
         Some(bytes) if bytes == there => seen.clone(),
         // The client may wait for the answer with it.
-        Some(bytes) if there < CUT.min(bytes) => {
+        bytes if there < CUT.min(bytes.unwrap_or(CUT)) => {
             format!("{seen}… (the first {there} bytes; it holds back the rest)")
         }
-        _ => format!("{seen}…"),
+        Some(_) => format!("{seen}…"),
+        None => format!("{seen}… (nobody knows how long it is)"),
     })
 }
 
@@ -499,6 +508,7 @@ mod tests {
             session  s1, policy homelab, user alice
             http     DELETE https://photos.example.com/api/jobs/7?now=1, 12 bytes
             kind     DELETE removes something
+            header   x-cascade: \u{1b}true
             body     {"force":\u{7}1}
             beware   it cannot be undone
             it says  "need the list of albums"
@@ -517,6 +527,7 @@ mod tests {
                 path: "delete from people where id = $1".into(),
                 host: Some("app@shop".into()),
                 body_preview: Some("delete from people where id = 7".into()),
+                headers: Vec::new(),
                 kind: "deletes rows of people".into(),
                 warnings: vec!["about 1 row, as the server plans it".into()],
                 ..http()
@@ -557,11 +568,31 @@ mod tests {
         let most = "x".repeat(2045);
         let cut = shown(Some(5000), Some(&most)).unwrap();
         assert_eq!(cut, format!("{most}…"));
-        assert_eq!(shown(None, Some("a part")).unwrap(), "a part…");
+        assert_eq!(
+            shown(None, Some("a part")).unwrap(),
+            "a part… (the first 6 bytes; it holds back the rest)"
+        );
+        let endless = shown(None, Some(&most)).unwrap();
+        assert!(endless.ends_with("x… (nobody knows how long it is)"));
         assert_eq!(shown(Some(1234), None).unwrap(), "1.2 kB, not text");
         assert_eq!(shown(Some(12), None).unwrap(), "12 bytes, not text");
         assert_eq!(shown(Some(0), None), None);
         assert!(shown(None, None).unwrap().contains("not text"));
+        let packed = |body_preview: Option<&str>| {
+            body(&HttpRequest {
+                body_preview: body_preview.map(str::to_owned),
+                body_form: Some("unpacked from gzip, 3 bytes".to_owned()),
+                ..http()
+            })
+        };
+        assert_eq!(
+            packed(Some("a=1")).unwrap(),
+            "a=1 (unpacked from gzip, 3 bytes)"
+        );
+        assert_eq!(
+            packed(None).unwrap(),
+            "12 bytes, not text (unpacked from gzip, 3 bytes)"
+        );
     }
 
     #[test]
@@ -608,6 +639,8 @@ mod tests {
                 host: Some(hostile.clone()),
                 bytes: None,
                 body_preview: Some(hostile.repeat(100)),
+                body_form: Some(hostile.clone()),
+                headers: vec![hostile.clone()],
                 kind: hostile.clone(),
                 warnings: vec![hostile],
                 digest: None,

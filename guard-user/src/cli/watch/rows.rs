@@ -120,6 +120,8 @@ fn http_fields(http: &HttpRequest, fields: &mut Vec<Field>) {
     fields.push((names.line, line, Tone::Strong));
     let warnings = http.warnings.iter();
     fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));
+    let headers = http.headers.iter();
+    fields.extend(headers.map(|header| ("header", header.clone(), Tone::Plain)));
     if let Some(body) = requests::body(http) {
         fields.push((names.body, body, Tone::Plain));
     }

@@ -4,7 +4,7 @@ use guard_common::{BootTime, HoleId};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::permits::{Covers, Permit};
+use super::permits::{Covers, Permit, unconditional};
 use crate::{
     daemon::{
         answering::Answering,
@@ -20,8 +20,8 @@ use crate::{
         state::State,
     },
     policy::Prefix,
-    proto::{self, HttpRequest, LogKind, Terms, moment},
-    proxy::wire::Answer,
+    proto::{self, HttpHole, HttpRequest, LogKind, Terms, moment},
+    proxy::{judge, wire::Answer},
     sys::clock::{self, Clocks},
 };
 
@@ -55,6 +55,7 @@ impl Widening {
                     true => request.as_pattern(),
                     false => pattern.clone(),
                 },
+                headers: unconditional(request).cloned().collect(),
             },
             (None, true) => Covers::Writes,
             (None, false) => match (alone, &request.digest) {
@@ -225,7 +226,7 @@ impl State {
             .with("expires_at", moment::text(clocks.calendar(permit.expires)))
             .with("connections", permit.left)
             .with("bytes", permit.bytes)
-            .with("http", json!(shown.http));
+            .with("http", json!(shown.http.map(|http| for_trail(http, asked))));
         let opened = by.told_in(opened, name);
         let written = self.audit.write(LogKind::HoleOpen, opened);
         if let Err(error) = written.and_then(|()| self.audit.sync()) {
@@ -344,6 +345,19 @@ impl State {
     }
 }
 
+/// What a hole is for, without values in a query that let somebody in.
+fn for_trail(hole: HttpHole, asked: &proto::Request) -> HttpHole {
+    let is_statement = asked.http.as_ref().is_some_and(HttpRequest::is_statement);
+    let kept = |path: String| match is_statement {
+        true => path,
+        false => judge::without_secrets(&path),
+    };
+    HttpHole {
+        path: hole.path.map(kept),
+        ..hole
+    }
+}
+
 fn no_room(request: &HttpRequest) -> Refusal {
     let why = match request.bytes {
         Some(bytes) => format!("its body has {bytes} bytes"),
@@ -386,7 +400,7 @@ fn not_like_that(pattern: &str, request: &HttpRequest) -> Refusal {
 fn not_plain() -> Refusal {
     Refusal::invalid(
         "no pattern is for this request",
-        "a header or its query may have the server take it for another method or path",
+        "a header or its query names more than its method and path, or may have the server take it for others",
         "approve it alone, or all that change something there with --writes",
     )
 }

@@ -14,7 +14,9 @@ use crate::{
         state::State,
     },
     proto::{self, HttpRequest},
-    proxy::wire::{Answer, Asked, MAX_PREVIEW, Number, Target, Tgid, ToProxy},
+    proxy::wire::{
+        Answer, Asked, MAX_HEADER, MAX_HEADERS, MAX_PREVIEW, Number, Target, Tgid, ToProxy,
+    },
     sys::clock::{self, Clocks},
 };
 
@@ -58,7 +60,9 @@ impl State {
         let is_cut = asked
             .host
             .as_ref()
-            .is_some_and(|host| host.len() > MAX_WORD);
+            .is_some_and(|host| host.len() > MAX_WORD)
+            || asked.headers.len() > MAX_HEADERS
+            || asked.headers.iter().any(|one| one.len() > MAX_HEADER);
         // What is cut is like something else.
         let plain = asked.plain && !is_cut;
         let (tgid, is_definition) = (asked.tgid, asked.definition);
@@ -254,6 +258,8 @@ fn understood(asked: Asked) -> Option<HttpRequest> {
         let more = warnings.split_off(MAX_WARNINGS - 1).len();
         warnings.push(format!("and {more} more like these: look at all of it"));
     }
+    let headers = asked.headers.iter().take(MAX_HEADERS);
+    let headers = headers.map(|one| cut(one, MAX_HEADER)).collect();
     Some(HttpRequest {
         method: asked.method,
         scheme: cut(&asked.scheme, MAX_WORD),
@@ -261,6 +267,8 @@ fn understood(asked: Asked) -> Option<HttpRequest> {
         host: asked.host.map(|host| cut(&host, MAX_WORD)),
         bytes: asked.bytes,
         body_preview: asked.body_preview.map(|body| cut(&body, MAX_PREVIEW)),
+        body_form: asked.body_form.map(|form| cut(&form, MAX_WORD)),
+        headers,
         kind: cut(&asked.kind, MAX_WORD),
         warnings,
         digest: asked.digest.filter(is_digest),
@@ -353,6 +361,8 @@ mod tests {
     fn asked(path: &str) -> Asked {
         Asked {
             tgid: Tgid::default(),
+            body_form: Some("x".repeat(MAX_PREVIEW)),
+            headers: vec!["x-tenant: shop".to_owned(); MAX_HEADERS + 1],
             plain: true,
             definition: false,
             method: "PUT".to_owned(),
@@ -373,6 +383,8 @@ mod tests {
         let kept = understood(asked("/a")).unwrap();
         assert_eq!(kept.body_preview.unwrap().len(), MAX_PREVIEW);
         assert_eq!(kept.warnings.len(), MAX_WARNINGS);
+        assert_eq!(kept.headers.len(), MAX_HEADERS);
+        assert_eq!(kept.body_form.unwrap().len(), MAX_WORD);
         assert!(kept.digest.is_some());
         assert!(understood(asked(&"/a".repeat(MAX_PATH))).is_none());
         let odd = Asked {

@@ -49,7 +49,7 @@ impl State {
             .with("destination", json!(events::endpoint(question, None)))
             .with("outcome", "passed")
             .with("method", http.map(|http| http.method.clone()))
-            .with("path", http.map(|http| http.path.clone()))
+            .with("path", http.map(events::path_for_trail))
             .with("host", http.and_then(|http| http.host.clone()))
             .with("rule", self.rule_of(question))
             .with("request", request)

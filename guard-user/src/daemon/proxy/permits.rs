@@ -34,6 +34,8 @@ pub enum Covers {
         method: String,
         /// `*` stands for any text. Without a `?` it says nothing of the query.
         pattern: String,
+        /// What the headers say of the one that a person saw, but for conditions.
+        headers: Vec<String>,
     },
     /// All.
     Writes,
@@ -52,14 +54,17 @@ impl Covers {
                 host,
                 method,
                 pattern,
+                headers,
             } => {
                 let is_there = *scheme == request.scheme && *host == request.host;
+                let says_so = unconditional(request).eq(headers);
                 let is_method = *method == request.method;
                 let is_like = match request.is_statement() {
                     true => is_like_statement,
                     false => is_like,
                 };
-                http.plain && is_there && is_method && is_like(pattern, &request.path)
+                let is_one = is_there && is_method && says_so;
+                http.plain && is_one && is_like(pattern, &request.path)
             }
             Self::Writes => true,
         }
@@ -100,6 +105,12 @@ impl Covers {
             Self::Writes => none,
         }
     }
+}
+
+/// What the headers of a request say, but for what it is sent on condition of: that lets it do less, and is another each time.
+pub fn unconditional(request: &HttpRequest) -> impl Iterator<Item = &String> {
+    let headers = request.headers.iter();
+    headers.filter(|header| !header.starts_with("if-"))
 }
 
 /// Whether a path with its query is like a pattern.
@@ -415,6 +426,7 @@ mod tests {
                 host: None,
                 method: "POST".to_owned(),
                 pattern,
+                headers: Vec::new(),
             };
             let mut http = plain(request(method, path, None), None);
             let is_covered = covers.covers(&http);
@@ -451,6 +463,7 @@ mod tests {
                 host: None,
                 method: "DELETE".to_owned(),
                 pattern: pattern.to_owned(),
+                headers: Vec::new(),
             };
             let request = HttpRequest {
                 scheme: HttpRequest::POSTGRES.to_owned(),
@@ -499,6 +512,7 @@ mod tests {
             host: Some("staging".to_owned()),
             method: "POST".to_owned(),
             pattern: "*".to_owned(),
+            headers: Vec::new(),
         };
         for (scheme, host, expected) in [
             ("https", Some("staging"), true),
@@ -553,6 +567,33 @@ mod tests {
     }
 
     #[test]
+    fn a_pattern_is_for_what_says_the_same_in_its_headers() {
+        let says = |headers: &[&str]| HttpRequest {
+            headers: headers.iter().map(|one| (*one).to_owned()).collect(),
+            ..request("PUT", "/a", None)
+        };
+        let seen = says(&["if-match: 1", "x-tenant: dev"]);
+        let covers = Covers::Path {
+            scheme: String::new(),
+            host: None,
+            method: "PUT".to_owned(),
+            pattern: "/*".to_owned(),
+            headers: unconditional(&seen).cloned().collect(),
+        };
+        for (headers, is_one) in [
+            (&["if-match: 1", "x-tenant: dev"][..], true),
+            (&["if-none-match: 2", "x-tenant: dev"], true),
+            (&["x-tenant: dev"], true),
+            (&["x-tenant: shop"], false),
+            (&["x-cascade: true", "x-tenant: dev"], false),
+            (&[], false),
+        ] {
+            let one = plain(says(headers), None);
+            assert_eq!(covers.covers(&one), is_one, "{headers:?}");
+        }
+    }
+
+    #[test]
     fn what_is_counted_is_for_the_client_that_waits_for_that_answer() {
         let permits = |covers: Covers, left| {
             let mut permits = Permits::default();
@@ -564,6 +605,7 @@ mod tests {
             host: None,
             method: "PUT".to_owned(),
             pattern: "/*".to_owned(),
+            headers: Vec::new(),
         };
         let put = request("PUT", "/a", Some("d1"));
         let question = asked(1, 443, put.clone(), None);

@@ -18,6 +18,8 @@ mod path;
 mod profiles;
 mod query;
 mod rules;
+mod said;
+mod secrets;
 mod spelling;
 #[cfg(test)]
 mod tests;
@@ -25,6 +27,8 @@ mod warnings;
 
 use facts::Facts;
 pub use rules::Rules;
+pub use said::{Said, steers};
+pub use secrets::{LEFT_OUT, without_secrets};
 pub use warnings::HEAD;
 
 /// A longer body is not judged, in bytes: whoever sends one is asked about.
@@ -124,15 +128,22 @@ pub fn warnings(request: &Request<'_>, head: &[u8]) -> Vec<String> {
     warnings::of(&Facts::of(request, body::Body::Whole(head)))
 }
 
-/// Whether method, path and host are those of the request line: no header and nothing in the query names others, no server
-/// reads the path in another way, and the connection stays what it is.
+/// What headers and trailers say of what a request does, for a person.
 #[must_use]
-pub fn is_plain(request: &Request<'_>) -> bool {
+pub fn said(request: &Request<'_>, trailers: Option<&http::HeaderMap>) -> Said {
+    said::of(request.headers, trailers)
+}
+
+/// Whether method, path and host are those of the request line, and say what is done to what: no header and nothing in the
+/// query names others, or more; no server reads the path in another way; and the connection stays what it is.
+#[must_use]
+pub fn is_plain(request: &Request<'_>, said: &Said) -> bool {
     let facts = Facts::of(request, body::Body::Whole(&[]));
     let as_sent = |method: &method::Effective| method.by.is_none();
     let headers = request.headers;
     let is_clear = facts.paths.broken().is_none() && facts.paths.ambiguous().is_none();
     is_clear
+        && said.is_plain()
         && facts.methods.iter().all(as_sent)
         && headers::rewriting(headers).is_none()
         && headers::upgrade(headers).is_none()

@@ -92,6 +92,8 @@ impl Statement<'_> {
             path: self.path(),
             bytes: u64::try_from(self.unit.bytes).ok(),
             body_preview: Some(preview),
+            body_form: None,
+            headers: Vec::new(),
             plain: self.is_plain(),
             definition: self.write.is_definition,
             digest: self.digest.map(str::to_owned),

@@ -15,6 +15,8 @@ const FORBIDDEN: &[&str] = &[
     "content-type",
     "cookie",
     "date",
+    "depth",
+    "destination",
     "expect",
     "expires",
     "forwarded",
@@ -22,6 +24,7 @@ const FORBIDDEN: &[&str] = &[
     "keep-alive",
     "location",
     "max-forwards",
+    "overwrite",
     "pragma",
     "proxy-authenticate",
     "proxy-authorization",
@@ -29,6 +32,7 @@ const FORBIDDEN: &[&str] = &[
     "range",
     "retry-after",
     "set-cookie",
+    "soapaction",
     "te",
     "trailer",
     "transfer-encoding",
@@ -36,6 +40,9 @@ const FORBIDDEN: &[&str] = &[
     "vary",
     "warning",
     "www-authenticate",
+    "x-amz-acl",
+    "x-amz-target",
+    "x-cascade",
     "x-host",
 ];
 
@@ -62,9 +69,10 @@ pub(super) fn pass(
 /// Also what is about the message and in no list: conditions, who it is said to come from, and what it is said to ask for.
 /// Whatever is neither letter nor digit is `-`: to CGI and its kin it is `_`, and they know no `-`.
 pub(in crate::proxy) fn is_forbidden(name: &[u8]) -> bool {
-    const FAMILIES: [&str; 13] = [
+    const FAMILIES: [&str; 14] = [
         "if-",
         "request-method",
+        "x-amz-copy-",
         "x-forwarded-",
         "x-http-",
         "x-invoke-",

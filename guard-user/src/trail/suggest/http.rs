@@ -6,7 +6,10 @@ use super::{
     super::decisions::{Answer, HttpAnswer, Said},
     PlaceOf, SuggestedHttp, overlap, place,
 };
-use crate::policy::{self, PortSpec, Prefix};
+use crate::{
+    policy::{self, PortSpec, Prefix},
+    proxy::judge::LEFT_OUT,
+};
 
 /// A request's body is not for a rule to tell.
 const ANY_BODY: &str = "a rule cannot tell one body from another: with this, whatever body passes";
@@ -85,6 +88,9 @@ fn suggested(one: &HttpAnswer) -> Result<SuggestedHttp, &'static str> {
         Some(None) => (one.path.as_deref(), (!one.is_pattern).then_some("")),
         None => (None, None),
     };
+    if query.is_some_and(|query| query.contains(LEFT_OUT)) {
+        return Err("a value in its query is not in the trail, as it may let somebody in");
+    }
     let literal = [path, query].into_iter().flatten();
     if !one.is_pattern && literal.into_iter().any(|text| text.contains('*')) {
         return Err("its path or query has a *, which stands for any text in a rule");

@@ -125,6 +125,7 @@ fn an_http_request_says_first_what_it_would_do() {
     > r2    s1        waits 40 s     DELETE https://photos.example.com/api/jobs/7?now=1  curl (4711)
       http      DELETE https://photos.example.com/api/jobs/7?now=1, 12 bytes
       beware    it cannot be undone
+      header    x-cascade: \u{1b}true
       body      {"force":\u{7}1}
       kind      DELETE removes something
       rule      photos (read-only): production photo server
@@ -134,7 +135,6 @@ fn an_http_request_says_first_what_it_would_do() {
       program   curl (4711), /usr/bin/curl
       asked     10 s ago
       session   s1, policy homelab, user alice
-
 
 
     ─ Holes ───────────────────────────────────────────────────────────────────────────────────────────
@@ -214,6 +214,7 @@ fn details_say_all() {
                 https://photos.example.com/api/jobs/7?now=1, 12
                 bytes
       beware    it cannot be undone
+      header    x-cascade: \u{1b}true
       body      {"force":\u{7}1}
       kind      DELETE removes something
       rule      photos (read-only): production photo server
@@ -223,7 +224,6 @@ fn details_say_all() {
       program   curl (4711), /usr/bin/curl
       asked     10 s ago
       session   s1, policy homelab, user alice
-
 
 
     f yes 5m  y 15m  h 1h  n no  N stop asking  Esc back

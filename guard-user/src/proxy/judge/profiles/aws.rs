@@ -1,6 +1,7 @@
 //! Amazon Web Services: the action is in a form, in a header, or in the path.
 //!
-//! Services of the REST protocols (S3, Lambda, EKS) need no profile where they read with GET.
+//! Services of the REST protocols (S3, Lambda, EKS) need no profile where they read with GET. One of S3 Express does not: by `?session`
+//! it hands out new credentials (`CreateSession`).
 
 use super::{
     super::{
@@ -56,6 +57,9 @@ const MAKE_PARTS: &[&str] = &["Credentials", "TokenFor"];
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     let named: Vec<_> = view.facts.query.values("action").collect();
     if view.is_get() {
+        if view.facts.query.values("session").next().is_some() {
+            return no_read("CreateSession");
+        }
         let other = named.iter().find(|action| !reads(action));
         return other.map_or(Opinion::None, |action| no_read(action));
     }

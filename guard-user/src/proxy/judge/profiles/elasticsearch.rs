@@ -34,7 +34,14 @@ const WITHOUT_INDEX: &[&[&str]] = &[
 ];
 
 /// What acts on an index though GET is a method for it.
-const ACTS: &[&str] = &["_refresh", "_flush", "_forcemerge", "_optimize", "_upgrade"];
+const ACTS: &[&str] = &[
+    "_refresh",
+    "_flush",
+    "_forcemerge",
+    "_optimize",
+    "_upgrade",
+    "_reload_search_analyzers",
+];
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     if let Some(acts) = acts(view) {

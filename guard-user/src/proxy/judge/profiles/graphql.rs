@@ -30,6 +30,9 @@ const PARAMETERS: &[&str] = &[
     "documentid",
     "doc_id",
     "hash",
+    "operationid",
+    "persistedqueryid",
+    "sha256hash",
 ];
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {

@@ -1,4 +1,4 @@
-//! Jenkins, where some links change things: a build with a token in the query begins with GET.
+//! Jenkins, where some links change things: a build with a token in the query begins with GET, at paths that plugins choose.
 
 use super::{super::headers::shown, Opinion, View};
 use crate::policy::Profile;
@@ -8,6 +8,9 @@ use crate::policy::Profile;
 const ACTIONS: &[&str] = &[
     "build",
     "buildwithparameters",
+    "build_now",
+    "generic-webhook-trigger",
+    "multibranch-webhook-trigger",
     "polling",
     "notifycommit",
     "stop",
@@ -34,9 +37,15 @@ const ACTIONS: &[&str] = &[
     "scripttext",
     "toggleoffline",
     "launchslaveagent",
+    "proceed",
     "proceedempty",
+    "submit",
     "abort",
+    "reload-configuration-as-code",
 ];
+
+/// What in a query stands for a person: links that have it act.
+const TOKENS: &[&str] = &["token", "casc-reload-token"];
 
 /// What is followed by a name.
 const NAMED: &[&str] = &["job", "view", "user"];
@@ -47,7 +56,11 @@ pub(super) fn judge(view: &View<'_>) -> Opinion {
     let behind = behind_names(&words);
     let mut after = before_files(behind, &words).iter();
     let acts = after.find(|word| ACTIONS.contains(&word.to_ascii_lowercase().as_str()));
+    let has_token = |name: &&str| view.facts.query.values(name).next().is_some();
     match acts {
+        None if TOKENS.iter().any(has_token) => {
+            Opinion::write(Profile::Jenkins, "Jenkins, by a link with a token")
+        }
         Some(action) => Opinion::write(Profile::Jenkins, format!("Jenkins {}", shown(action))),
         None => Opinion::None,
     }

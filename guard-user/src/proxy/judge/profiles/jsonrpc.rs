@@ -1,7 +1,14 @@
 //! JSON-RPC 2.0, by the names of methods. <https://www.jsonrpc.org/specification>
+//!
+//! Servers take calls by GET as well, in ways of their own: aria2 in `?method=`, or a batch in `?params=` alone; Kodi the whole
+//! of it in `?request=`; `CometBFT` in the path.
 
 use super::{
-    super::{glob::matches, headers::shown, json::Json},
+    super::{
+        glob::{matches, matches_any_case},
+        headers::shown,
+        json::Json,
+    },
     Opinion, View,
 };
 use crate::policy::Profile;
@@ -16,11 +23,75 @@ const TYPES: &[&str] = &[
 /// Where it is served, where the rule does not say.
 const PATHS: &[&str] = &["/", "/rpc", "/jsonrpc", "/json-rpc", "/json_rpc"];
 
+/// What `CometBFT` and its kin do by GET, whatever is in the query. Its other methods read.
+const ACTS: &[&str] = &[
+    "broadcast_evidence",
+    "broadcast_tx_async",
+    "broadcast_tx_commit",
+    "broadcast_tx_sync",
+    "dial_peers",
+    "dial_seeds",
+    "unsafe_*",
+];
+
+/// What stands in the query of a call by GET.
+const PARAMETERS: &[&str] = &[
+    "_",
+    "callback",
+    "id",
+    "jsoncallback",
+    "jsonrpc",
+    "method",
+    "params",
+    "request",
+];
+
 pub(super) fn judge(view: &View<'_>) -> Opinion {
-    if !view.is_post() || !served(view) || !view.has_media_type(TYPES) {
-        return Opinion::None;
+    let judged = match view.is_get() {
+        true if may_call(view) => called_in_query(view),
+        true => called_in_path(view),
+        false if view.is_post() && served(view) && view.has_media_type(TYPES) => calls(view),
+        false => return Opinion::None,
+    };
+    judged.unwrap_or_else(|opinion| opinion)
+}
+
+/// Whether a query may call something: any, where calls are served; elsewhere one that looks like it.
+fn may_call(view: &View<'_>) -> bool {
+    let query = &view.facts.query;
+    let is_json = |text: &str| text.trim_start().starts_with(['{', '[']);
+    let calls = query.values("method").next().is_some() || query.values("request").any(is_json);
+    calls || (may_be_served(view) && query.pairs().next().is_some())
+}
+
+fn called_in_query(view: &View<'_>) -> Result<Opinion, Opinion> {
+    let query = &view.facts.query;
+    let is_known = query
+        .pairs()
+        .all(|(name, _)| PARAMETERS.contains(&name.as_str()));
+    let given = |name| query.values(name).next().and(query.one(name));
+    match (given("method"), given("request")) {
+        (Some(method), None) if is_known && query.values("request").next().is_none() => {
+            listed(view, method)?;
+        }
+        (None, Some(request)) if is_known && query.values("method").next().is_none() => {
+            let doubt = || Opinion::doubt(PROFILE, KIND, "its query has no JSON, or a name twice");
+            each(view, &Json::parse(request.as_bytes()).ok_or_else(doubt)?)?;
+        }
+        _ => {
+            let why = "its query does not say one method";
+            return Err(Opinion::doubt(PROFILE, KIND, why));
+        }
     }
-    calls(view).unwrap_or_else(|opinion| opinion)
+    Ok(Opinion::read(PROFILE, "each method that it calls"))
+}
+
+fn called_in_path(view: &View<'_>) -> Result<Opinion, Opinion> {
+    let words = view.words();
+    let last = words.last().map(|word| word.to_ascii_lowercase());
+    let acts = last.filter(|last| ACTS.iter().any(|one| matches(one, last)));
+    acts.map_or(Ok(()), |method| listed(view, &method))?;
+    Ok(Opinion::None)
 }
 
 fn served(view: &View<'_>) -> bool {
@@ -30,15 +101,35 @@ fn served(view: &View<'_>) -> bool {
     }
 }
 
+/// The same of what is to be stopped: with a slash more, or in capitals, it may be the same path to the server.
+fn may_be_served(view: &View<'_>) -> bool {
+    let path = format!("/{}", view.words().join("/")).to_ascii_lowercase();
+    let is_like = |pattern: &String| {
+        matches_any_case(pattern, view.path)
+            || matches_any_case(pattern.trim_end_matches('/'), &path)
+    };
+    match &view.lists.jsonrpc_paths[..] {
+        [] => PATHS.contains(&path.as_str()),
+        listed => listed.iter().any(is_like),
+    }
+}
+
 const KIND: &str = "calls a method that is not known (JSON-RPC)";
 
 fn calls(view: &View<'_>) -> Result<Opinion, Opinion> {
-    let json = view.json(PROFILE, KIND)?;
-    let empty = || Opinion::doubt(PROFILE, KIND, "the batch is empty or too long");
-    for call in json.batch().ok_or_else(empty)? {
-        one(view, call)?;
+    let both = |name: &&str| view.facts.query.values(name).next().is_some();
+    if ["method", "request"].iter().any(both) {
+        let why = "it calls in its query and in its body";
+        return Err(Opinion::doubt(PROFILE, KIND, why));
     }
+    each(view, &view.json(PROFILE, KIND)?)?;
     Ok(Opinion::read(PROFILE, "each method that it calls"))
+}
+
+fn each(view: &View<'_>, json: &Json) -> Result<(), Opinion> {
+    let empty = || Opinion::doubt(PROFILE, KIND, "the batch is empty or too long");
+    let mut calls = json.batch().ok_or_else(empty)?.iter();
+    calls.try_for_each(|call| one(view, call))
 }
 
 fn one(view: &View<'_>, call: &Json) -> Result<(), Opinion> {
@@ -52,12 +143,12 @@ fn one(view: &View<'_>, call: &Json) -> Result<(), Opinion> {
             "it is no JSON-RPC 2.0 request",
         ));
     };
-    match view
-        .lists
-        .jsonrpc_methods
-        .iter()
-        .any(|m| matches(m, method))
-    {
+    listed(view, method)
+}
+
+fn listed(view: &View<'_>, method: &str) -> Result<(), Opinion> {
+    let mut listed = view.lists.jsonrpc_methods.iter();
+    match listed.any(|pattern| matches(pattern, method)) {
         true => Ok(()),
         false => Err(Opinion::doubt(
             PROFILE,

@@ -79,6 +79,8 @@ fn others_do_not_and_are_named() {
                 "AWS GetJobDetails",
             ),
             ("GET /?Action=TerminateInstances", "AWS TerminateInstances"),
+            ("GET /?session", "AWS CreateSession"),
+            ("GET /bucket/?session=", "AWS CreateSession"),
             (
                 "GET /?Action=DescribeInstances&action=TerminateInstances",
                 "AWS TerminateInstances",

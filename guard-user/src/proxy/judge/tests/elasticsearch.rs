@@ -53,6 +53,10 @@ fn what_changes_does_not() {
         &[
             ("GET /logs/_refresh", "Elasticsearch _refresh"),
             ("GET /_flush", "Elasticsearch _flush"),
+            (
+                "GET /logs/_reload_search_analyzers",
+                "Elasticsearch _reload_search_analyzers",
+            ),
             ("GET /logs/%5fflush", "Elasticsearch _flush"),
             ("GET /logs/_cache/clear", "Elasticsearch _cache/clear"),
         ],

@@ -153,6 +153,9 @@ fn what_cannot_be_read_is_asked_about() {
             "GET /graphql?query=%7Ba%7D&query=mutation%7Bb%7D",
             "GET /graphql?query=%7Ba%7D;query=mutation%7Bb%7D",
             "GET /graphql?query=%7Ba%7D&id=7",
+            "GET /graphql?operationId=delete",
+            "GET /graphql?sha256Hash=ab",
+            "GET /graphql?persistedQueryId=ab&variables=%7B%7D",
         ],
     );
 }

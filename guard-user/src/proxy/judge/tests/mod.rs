@@ -13,6 +13,7 @@ mod kubernetes;
 mod monitoring;
 mod paths;
 mod rpc;
+mod said;
 mod several;
 mod warnings;
 mod webdav;

@@ -103,6 +103,25 @@ fn links_of_jenkins_that_act_do_not_read() {
             ("GET /job/deploy/doDelete/", "Jenkins doDelete"),
             ("GET /job/deploy/build/api/json?token=x", "Jenkins build"),
             ("GET /quietDown", "Jenkins quietDown"),
+            (
+                "GET /generic-webhook-trigger/invoke?token=x",
+                "Jenkins generic-webhook-trigger",
+            ),
+            (
+                "GET /multibranch-webhook-trigger/invoke?token=x",
+                "Jenkins multibranch-webhook-trigger",
+            ),
+            ("GET /gitlab/build_now", "Jenkins build_now"),
+            ("GET /job/deploy/3/input/Go/proceed", "Jenkins proceed"),
+            ("GET /job/deploy/3/input/Go/submit", "Jenkins submit"),
+            (
+                "GET /reload-configuration-as-code/?casc-reload-token=x",
+                "Jenkins reload-configuration-as-code",
+            ),
+            (
+                "GET /some-plugin/run?Token=x",
+                "Jenkins, by a link with a token",
+            ),
             ("GET /job/deploy/%62uild", "Jenkins build"),
             ("GET /job/user/build?token=T", "Jenkins build"),
             ("GET /job/view/build", "Jenkins build"),

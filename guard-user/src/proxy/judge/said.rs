@@ -1,0 +1,261 @@
+//! What the headers of a request say of what it does, for a person: all but those that are known to say nothing of it, and
+//! the values of credentials.
+//!
+//! What a program sends is not known in advance, so nothing is left out for want of a place in a list.
+
+use http::{HeaderMap, HeaderValue};
+
+use super::headers::plain;
+
+/// How many are shown.
+const MOST: usize = 16;
+/// Bytes of a value.
+const LONGEST: usize = 1024;
+/// Bytes of all of them.
+const ALL: usize = 4096;
+
+/// In the place of a value that nobody is shown.
+const LEFT_OUT: &str = "(left out)";
+
+/// What is about the connection, the client, the form of the body or of the answer, or one try of several; and credentials that
+/// every client sends.
+const HARMLESS: &[&str] = &[
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-digest",
+    "content-encoding",
+    "content-length",
+    "content-md5",
+    "content-type",
+    "cookie",
+    "date",
+    "digest",
+    "dnt",
+    "expect",
+    "git-protocol",
+    "grpc-accept-encoding",
+    "grpc-encoding",
+    "grpc-timeout",
+    "host",
+    "idempotency-key",
+    "keep-alive",
+    "origin",
+    "pragma",
+    "priority",
+    "proxy-authorization",
+    "proxy-connection",
+    "referer",
+    "repr-digest",
+    "te",
+    "traceparent",
+    "tracestate",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "upgrade-insecure-requests",
+    "user-agent",
+    "want-content-digest",
+    "want-repr-digest",
+    "x-amz-api-version",
+    "x-amz-content-sha256",
+    "x-amz-date",
+    "x-amz-decoded-content-length",
+    "x-amz-expected-bucket-owner",
+    "x-amz-sdk-checksum-algorithm",
+    "x-amz-security-token",
+    "x-amz-trailer",
+    "x-amz-user-agent",
+    "x-amzn-query-mode",
+    "x-amzn-trace-id",
+    "x-api-key",
+    "x-client-data",
+    "x-cloud-trace-context",
+    "x-correlation-id",
+    "x-elastic-client-meta",
+    "x-goog-api-client",
+    "x-goog-request-params",
+    "x-ms-client-request-id",
+    "x-ms-date",
+    "x-ms-version",
+    "x-opaque-id",
+    "x-request-id",
+    "x-requested-with",
+];
+
+/// The same, by what they begin with.
+const HARMLESS_FAMILIES: &[&str] = &[
+    "amz-sdk-",
+    "kubectl-",
+    "sec-ch-",
+    "sec-fetch-",
+    "sec-websocket-",
+    "x-amz-checksum-",
+    "x-b3-",
+    "x-datadog-",
+    "x-stainless-",
+];
+
+/// What names another thing than the path does, or says what is done to it, by the letters of its name. `WebDAV` (RFC 4918
+/// 10, RFC 3253, RFC 3648, RFC 5842): where a copy goes, whether it replaces what is there, how deep it reaches, whose lock it
+/// breaks. SOAP and AWS: the action. Stores of objects: where a copy comes from. Range of a body: which part is replaced.
+const STEER: &[&str] = &[
+    "Apply-To-Redirect-Ref",
+    "Content-Location",
+    "Content-Range",
+    "Depth",
+    "Destination",
+    "If",
+    "Label",
+    "Location",
+    "Lock-Token",
+    "Ordering-Type",
+    "Overwrite",
+    "Position",
+    "SOAPAction",
+    "Surrogate-Key",
+    "Timeout",
+    "X-Cascade",
+    "X-Copy-From",
+    "X-Copy-From-Account",
+    "X-Update-Range",
+];
+
+/// The same, by the letters that their names begin with.
+const STEER_FAMILIES: &[&str] = &[
+    "xamz",
+    "xcopy",
+    "xdestination",
+    "xgoog",
+    "xms",
+    "xoss",
+    "xcos",
+    "xobs",
+];
+
+/// Words in the names of credentials.
+const SECRET: &[&str] = &[
+    "apikey",
+    "assertion",
+    "auth",
+    "authentication",
+    "authorization",
+    "cookie",
+    "credential",
+    "credentials",
+    "crumb",
+    "csrf",
+    "csrftoken",
+    "dpop",
+    "jwt",
+    "otp",
+    "passphrase",
+    "passwd",
+    "password",
+    "secret",
+    "sig",
+    "signature",
+    "token",
+    "xsrf",
+];
+
+/// What stands before `key` in the name of one. Any other key may name a thing.
+const KEYS: &[&str] = &[
+    "access",
+    "account",
+    "admin",
+    "api",
+    "client",
+    "customer",
+    "encryption",
+    "functions",
+    "master",
+    "private",
+    "secret",
+    "shared",
+    "subscription",
+];
+
+/// What a person is shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// As `destination: /dav/other.txt`; what is known to steer a request comes first.
+    pub headers: Vec<String>,
+    /// It is not all of it.
+    pub is_cut: bool,
+    /// One of them names another thing than the path, or what is done to it; or cannot be told from others.
+    steers: bool,
+}
+
+impl Said {
+    /// Whether method and path say all that is done to what, and every header of it that may say more is shown.
+    pub(super) const fn is_plain(&self) -> bool {
+        !self.steers && !self.is_cut
+    }
+
+    fn add(&mut self, name: &str, value: &HeaderValue) {
+        let room = ALL.saturating_sub(self.headers.iter().map(String::len).sum());
+        if self.headers.len() == MOST || room <= name.len() {
+            self.is_cut = true;
+            return;
+        }
+        let (text, is_text) = match (is_secret(name), std::str::from_utf8(value.as_bytes())) {
+            (true, _) => (LEFT_OUT.to_owned(), true),
+            (false, Ok(text)) => (text.to_owned(), true),
+            (false, Err(_)) => (
+                String::from_utf8_lossy(value.as_bytes()).into_owned(),
+                false,
+            ),
+        };
+        let end = text.floor_char_boundary(LONGEST.min(room - name.len()));
+        let more = if end < text.len() { "…" } else { "" };
+        self.is_cut |= end < text.len();
+        self.steers |= steers(name) || !is_text;
+        self.headers.push(format!("{name}: {}{more}", &text[..end]));
+    }
+}
+
+/// What the headers say, and the trailers, which a server may take for some.
+pub(super) fn of(headers: &HeaderMap, trailers: Option<&HeaderMap>) -> Said {
+    let both = headers.iter().chain(trailers.into_iter().flatten());
+    let mut told: Vec<_> = both
+        .map(|(name, value)| (name.as_str(), value))
+        .filter(|(name, _)| !is_harmless(name))
+        .collect();
+    told.sort_by_key(|(name, _)| (!steers(name), *name));
+    let mut said = Said::default();
+    for (name, value) in told {
+        said.add(name, value);
+    }
+    said
+}
+
+/// By their own names only: a server may take another spelling for something else.
+fn is_harmless(name: &str) -> bool {
+    let begins = |family: &&str| name.starts_with(*family);
+    HARMLESS.contains(&name) || HARMLESS_FAMILIES.iter().any(begins)
+}
+
+/// Whether a header of that name is known to say what is done, or to what, beside method and path.
+#[must_use]
+pub fn steers(name: &str) -> bool {
+    let letters = plain(name);
+    let is_named = STEER.iter().any(|one| plain(one) == letters);
+    let is_kin = STEER_FAMILIES.iter().any(|one| letters.starts_with(one));
+    (is_named || is_kin) && !is_harmless(name) && !is_secret(name)
+}
+
+/// Whether its value may let somebody in.
+fn is_secret(name: &str) -> bool {
+    // It is no secret, and breaks a lock (RFC 4918 10.5).
+    if plain(name) == "locktoken" {
+        return false;
+    }
+    let words: Vec<_> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
+    let is_key = |pair: &[&str]| pair[1] == "key" && KEYS.contains(&pair[0]);
+    words.iter().any(|word| SECRET.contains(word)) || words.windows(2).any(is_key)
+}
