@@ -41,6 +41,7 @@ impl State {
         self.collect_slots();
         self.audit.follow_path();
         self.keep_requests();
+        self.keep_names(false);
         self.nap(now)
     }
 

@@ -7,7 +7,7 @@ mod known;
 pub mod look;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     fs::File,
     io,
     net::{IpAddr, SocketAddr},
@@ -239,14 +239,7 @@ impl State {
     /// What names stand for in policies that people have put in force. What a session has had looked up says nothing of
     /// where a listener outside leads: to that one, the name may stand for another address.
     fn names_of_people(&self) -> BTreeMap<String, Vec<IpAddr>> {
-        let outer = self.sessions.all_live();
-        let outer = outer.filter(|session| session.about.outermost.is_none());
-        let slots: HashSet<PolicyId> = outer
-            .flat_map(|session| session.chain.iter().copied())
-            .chain(self.default_slot)
-            .collect();
-        let policies = slots.iter().filter_map(|slot| self.policies.get(*slot));
-        let names: BTreeSet<&str> = policies.flat_map(|policy| policy.names()).collect();
+        let names = self.peoples_names();
         let mut known = self.names.addresses();
         known.retain(|name, _| names.contains(name.as_str()));
         known
