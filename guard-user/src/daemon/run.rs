@@ -28,7 +28,8 @@ use crate::{
 /// Live sessions of one user other than root at most.
 const MAX_SESSIONS: usize = 512;
 /// Sessions inside one that a person started at most, however deep, those among them that ended in the last
-/// minute: what is inside uses up neither its person's share, nor the kernel's room, nor the disk.
+/// minute: what is inside uses up neither its person's share, nor the kernel's room; nor does it fill the disk with
+/// records of sessions. Of all other records those inside have one share together ([`super::events::Meters`]).
 const MAX_NESTED: usize = 64;
 /// Names that policies from inside one session that a person started have at most, beside those that people's have.
 const MAX_NAMES: usize = 100;
@@ -86,6 +87,8 @@ pub async fn run(
         (None, Authorised::Agent(agent)) => return shared.with(|state| state.own_session(agent)),
     };
     if let Authorised::Agent(agent) = who {
+        // Before its policy is put in place, which is a record.
+        shared.with(|state| state.may_nest(agent))?;
         is_short(&source)?;
         load::may_look_up(shared, agent, &source).await?;
     }
@@ -211,6 +214,14 @@ fn is_for_commands(session: &Session) -> Result<(), Refusal> {
             "guard run -- CMD starts a session of its own",
         )),
     }
+}
+
+fn too_deep() -> Refusal {
+    Refusal::refused(
+        "sessions nest no deeper",
+        format!("this one would be judged by more than {MAX_CHAIN} policies"),
+        "run it without another guard run around it",
+    )
 }
 
 /// Whether sessions may run as root of a user namespace.
@@ -362,6 +373,14 @@ impl State {
         paid.map_err(look_ups::too_many)
     }
 
+    /// Whether a session may be started inside the caller's, as far as that is deep already.
+    fn may_nest(&self, agent: Agent) -> Result<(), Refusal> {
+        match self.chain_around(agent)?.len() >= MAX_CHAIN {
+            true => Err(too_deep()),
+            false => Ok(()),
+        }
+    }
+
     /// The answer to a nested run that changes nothing.
     fn own_session(&mut self, agent: Agent) -> Result<Started, Refusal> {
         let session = self.shown(agent.session());
@@ -384,18 +403,19 @@ impl State {
     fn chain(&self, who: Authorised, slot: PolicyId) -> Result<Vec<PolicyId>, Refusal> {
         let mut chain = vec![slot];
         if let Authorised::Agent(agent) = who {
-            let outer = self.sessions.live(agent.session());
-            let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
-            chain.extend(&outer.chain);
+            chain.extend(self.chain_around(agent)?);
         }
-        if chain.len() > MAX_CHAIN {
-            return Err(Refusal::refused(
-                "sessions nest no deeper",
-                format!("this one would be judged by more than {MAX_CHAIN} policies"),
-                "run it without another guard run around it",
-            ));
+        match chain.len() > MAX_CHAIN {
+            true => Err(too_deep()),
+            false => Ok(chain),
         }
-        Ok(chain)
+    }
+
+    /// The policies that judge the session which the caller is in.
+    fn chain_around(&self, agent: Agent) -> Result<&[PolicyId], Refusal> {
+        let outer = self.sessions.live(agent.session());
+        let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
+        Ok(&outer.chain)
     }
 
     fn start(

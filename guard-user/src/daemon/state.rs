@@ -230,6 +230,13 @@ impl State {
         self.sessions.live(id).map(Session::outermost)
     }
 
+    /// The same of any session of which the kernel knows, and itself where it is none: by what all that is inside one is
+    /// counted.
+    #[must_use]
+    pub fn outermost_of(&self, id: SessionId) -> SessionId {
+        self.sessions.get(id).map_or(id, Session::outermost)
+    }
+
     /// What names and groups stand for now.
     #[must_use]
     pub fn environment(&self) -> Environment {
