@@ -454,6 +454,7 @@ impl State {
     ) -> Result<Started, Refusal> {
         let id = cgroup.id;
         self.watch_session(&cgroup);
+        self.share_with_outermost(id, &about);
         let is_new = !self.sessions.all_live().any(|one| one.chain == chain);
         self.sessions.add(Session {
             cgroup,
@@ -493,6 +494,16 @@ impl State {
             strict: false,
             name_sockets: Vec::new(),
         })
+    }
+
+    /// Whoever floods guardd from inside pays alone, however many sessions are inside.
+    pub fn share_with_outermost(&mut self, id: SessionId, about: &About) {
+        let Some(outermost) = about.outermost else {
+            return;
+        };
+        if let Err(error) = self.datapath.share_with(id, SessionId(outermost)) {
+            tracing::warn!(%error, session = id.0, "what is told of it is counted by itself");
+        }
     }
 
     /// Has the kernel tell when a session of ours has no process any more. The others are seen in the cgroup root.

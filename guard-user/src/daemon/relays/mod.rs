@@ -102,7 +102,8 @@ impl State {
         };
         let tells = self.datapath.dials_problem().is_none();
         // The kernel forgets by itself which was not used for longest, and that may be one that matters.
-        if let Some(gone) = self.relays.note(event, &session.chain, tells)
+        let who = (session.outermost(), &session.chain[..]);
+        if let Some(gone) = self.relays.note(event, who, tells)
             && let Err(error) = self.datapath.forget_relay(gone)
         {
             tracing::warn!(%error, "a listener stays known to the kernel");
