@@ -12,14 +12,14 @@ use guard_common::{BootTime, Connection, Dialed, Dialer, Hook, Protocol, at};
 
 use crate::{
     ALLOW, ctx, emit, hold, kernel, layout,
-    maps::{self, NO_PREALLOC, SESSION_LEVEL, STATS},
+    maps::{self, NO_PREALLOC, SESSION_LEVEL, Shared},
     turned::Turned,
 };
 
 /// After how many nanoseconds guardd is told again that a process connects to the same place.
 const PAUSE: u64 = 100_000_000;
-/// Connections of one process and what it has started that are told of in a second. Those of sessions have the room of
-/// their session's refusals besides.
+/// Connections of one process and what it has started that are told of in a second. Those of sessions have a share of their
+/// outermost session's besides.
 const TOLD_A_SECOND: u64 = 256;
 /// A process may be so many generations away from the one that guardd knows: a relay may start others for each connection.
 const GENERATIONS: u32 = 5;
@@ -123,7 +123,7 @@ fn tell(
     if is_told {
         return;
     }
-    if !has_sessions_room(cgroup, now) {
+    if !has_sessions_room(cgroup) {
         return lose(dialer);
     }
     // SAFETY: pointers into a live map value.
@@ -150,10 +150,6 @@ fn lose(dialer: *mut Dialer) {
 
 /// Sessions may have as many processes as they like, and the ring buffer is everybody's.
 #[inline(always)]
-fn has_sessions_room(cgroup: u64, now: BootTime) -> bool {
-    if cgroup == 0 {
-        return true;
-    }
-    let stats = STATS.get_ptr_mut(maps::session(cgroup).id.0);
-    stats.is_some_and(|stats| emit::has_room(stats, now))
+fn has_sessions_room(cgroup: u64) -> bool {
+    cgroup == 0 || emit::may_tell(maps::session(cgroup).id, Shared::Dials)
 }

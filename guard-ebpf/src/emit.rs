@@ -11,18 +11,26 @@ use guard_common::{
 
 use crate::{
     kernel,
-    maps::{ATTEMPTS, EVENTS, SESSION_LEVEL, STATS},
+    maps::{self, ATTEMPTS, EVENTS, EVENTS_SIZE, NO_EXIST, SESSION_LEVEL, STATS, Shared},
     relay::Case,
 };
 
 /// In nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
-/// `BPF_NOEXIST` in linux/bpf.h.
-const NO_EXIST: u64 = 1;
-
-/// Events of one session at most.
+/// Refusals of one session that are told at most.
 const EVENTS_A_SECOND: u64 = 64;
+/// Refusals of a session and all that are inside it.
+const EVENTS_TOGETHER: u64 = 256;
+/// So many of each are told also where the others have used that up: guardd is to know that there are more.
+const EVENTS_OF_EACH: u64 = 4;
+/// Listeners that a session and those inside it connect to, and what their servers connect to.
+const TOLD_A_SECOND: u64 = 64;
+/// The part of the ring buffer that no listener may be the last to fill: a connection to it waits, and is told of again, where a
+/// refusal that has no room is lost.
+const ROOM_FOR_LISTENERS: u64 = EVENTS_SIZE as u64 / 4;
+/// The same of what the processes of listeners connect to. Where nobody is told, they lead anywhere.
+const ROOM_FOR_DIALS: u64 = EVENTS_SIZE as u64 / 2;
 
 /// What was refused.
 pub(crate) struct Refusal<'a> {
@@ -48,7 +56,7 @@ impl Refusal<'_> {
         Counter::Denied.add(stats);
         let now = kernel::boot_time();
         let counter = match self.count(now) {
-            Some(count) if has_room(stats, now) => {
+            Some(count) if has_room(self.session.id, stats, now) => {
                 if self.report(now, count) {
                     Counter::Reported
                 } else {
@@ -154,7 +162,7 @@ pub(crate) fn other(session: SessionId, report: impl FnOnce(BootTime) -> bool) {
     };
     Counter::Denied.add(stats);
     let now = kernel::boot_time();
-    let counter = match has_room(stats, now) {
+    let counter = match has_room(session, stats, now) {
         true if report(now) => Counter::Reported,
         true => Counter::Lost,
         false => Counter::SummedUp,
@@ -207,7 +215,7 @@ pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
     .emit();
 }
 
-/// Has guardd look at a listener. Where the ring buffer is full the next try tells.
+/// Has guardd look at a listener, where [`may_tell_of_listener`]. Where the ring buffer is full the next try tells.
 #[inline(always)]
 pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: NetnsCookie) {
     let Some(mut entry) = EVENTS.reserve(0) else {
@@ -235,9 +243,12 @@ pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: 
     entry.submit(0);
 }
 
-/// Has guardd know where a process connects to which serves a listener; false where the ring buffer is full.
+/// Has guardd know where a process connects to which serves a listener; false where the ring buffer has no room.
 #[inline(always)]
 pub(crate) fn dial(hook: Hook, to: &Connection, process: u32, netns: NetnsCookie) -> bool {
+    if is_filled(ROOM_FOR_DIALS) {
+        return false;
+    }
     let Some(mut entry) = EVENTS.reserve(0) else {
         return false;
     };
@@ -259,14 +270,53 @@ pub(crate) fn dial(hook: Hook, to: &Connection, process: u32, netns: NetnsCookie
     true
 }
 
-/// Whether a session may report once more in this second.
+/// Whether a session may report a refusal once more in this second.
 #[inline(always)]
-pub(crate) fn has_room(stats: *mut SessionStats, now: BootTime) -> bool {
+fn has_room(session: SessionId, stats: *mut SessionStats, now: BootTime) -> bool {
     // SAFETY: pointers into a live map value.
-    unsafe {
+    let before = unsafe {
         let (window, count) = (&raw mut (*stats).window, &raw mut (*stats).in_window);
-        count_in(window, count, now) < EVENTS_A_SECOND
+        count_in(window, count, now)
+    };
+    if before >= EVENTS_A_SECOND {
+        return false;
     }
+    let together = count_together(session, Shared::Refusals, now);
+    before < EVENTS_OF_EACH || together < EVENTS_TOGETHER
+}
+
+/// Whether guardd may be told once more in this second of what a session does that is not refused.
+#[inline(always)]
+pub(crate) fn may_tell(session: SessionId, of: Shared) -> bool {
+    count_together(session, of, kernel::boot_time()) < TOLD_A_SECOND
+}
+
+/// Whether guardd may be told in this second of one more listener that a task of that cgroup connects to.
+///
+/// A function of its own in the kernel too, as [`packet`].
+#[inline(never)]
+pub(crate) fn may_tell_of_listener(cgroup: u64) -> bool {
+    !is_filled(ROOM_FOR_LISTENERS) && may_tell(maps::session(cgroup).id, Shared::Listeners)
+}
+
+/// Counts one more of what a session and those around and inside it do in this second. How many there were before.
+///
+/// A function of its own in the kernel too, as [`packet`].
+#[inline(never)]
+fn count_together(session: SessionId, of: Shared, now: BootTime) -> u64 {
+    match maps::share(session, of) {
+        // SAFETY: pointers into a live map value.
+        Some(share) => unsafe {
+            count_in(&raw mut (*share).window, &raw mut (*share).in_window, now)
+        },
+        None => u64::MAX,
+    }
+}
+
+/// Whether guardd has so many bytes to read still.
+#[inline(always)]
+fn is_filled(bytes: u64) -> bool {
+    kernel::unread(maps::events()) > bytes
 }
 
 /// Counts one more in this second, which `window` is the beginning of. How many there were before.

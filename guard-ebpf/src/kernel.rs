@@ -8,6 +8,9 @@ use aya_ebpf::{
 };
 use guard_common::{Address, BootTime, NetnsCookie};
 
+/// `BPF_RB_AVAIL_DATA` in linux/bpf.h.
+const AVAILABLE_DATA: u64 = 0;
+
 /// What is at an address of the kernel's; zeros where nothing is.
 #[inline(always)]
 pub(crate) fn peek<T: Copy + Default>(at: u64) -> T {
@@ -41,6 +44,13 @@ pub(crate) fn opaque(number: u64) -> u64 {
         core::arch::asm!("{same} += 0", same = inout(reg) same, options(nostack, nomem, pure))
     };
     same
+}
+
+/// How many bytes of a ring buffer nobody has read yet.
+#[inline(always)]
+pub(crate) fn unread(ring: *mut c_void) -> u64 {
+    // SAFETY: the address of a map, as the loader puts it there.
+    unsafe { raw::bpf_ringbuf_query(ring, AVAILABLE_DATA) }
 }
 
 /// Time since boot, suspend included.

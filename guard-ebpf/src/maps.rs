@@ -17,6 +17,8 @@ use guard_common::{
 use crate::kernel;
 
 pub(crate) const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+/// `BPF_NOEXIST` in linux/bpf.h.
+pub(crate) const NO_EXIST: u64 = 1;
 /// `BPF_F_CLONE` of linux/bpf.h: an accepted socket gets a copy of its listener's storage.
 const CLONE: usize = 1 << 9;
 
@@ -72,7 +74,18 @@ pub(crate) static STATS: HashMap<u32, SessionStats, 4096, NO_PREALLOC> = HashMap
 
 /// Refusals, for guardd to read.
 #[btf_map]
-pub(crate) static EVENTS: RingBuf<Event, { 512 * 1024 }> = RingBuf::new();
+pub(crate) static EVENTS: RingBuf<Event, EVENTS_SIZE> = RingBuf::new();
+
+/// In bytes.
+pub(crate) const EVENTS_SIZE: usize = 512 * 1024;
+
+/// The session that a person started around each that was started inside one. Written by guardd.
+#[btf_map]
+static OUTERMOST: HashMap<u32, u32, 4096, NO_PREALLOC> = HashMap::new();
+
+/// What sessions have had guardd told in this second, with all that are inside them. Written here.
+#[btf_map]
+static SHARES: LruHashMap<u64, Share, 4096> = LruHashMap::new();
 
 /// What is remembered of each socket. Written here.
 #[btf_map]
@@ -130,6 +143,46 @@ static MULTIPATH: LruHashMap<u64, u8, 4096> = LruHashMap::new();
 /// here.
 #[btf_map]
 static NEAR: SocketStorage<NearState, { NO_PREALLOC | CLONE }> = SocketStorage::new();
+
+/// Of what a session and those inside it have a share in [`SHARES`].
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Shared {
+    /// Refusals.
+    Refusals = 1,
+    /// Listeners that they connect to.
+    Listeners = 2,
+    /// What their own servers connect to.
+    Dials = 3,
+}
+
+/// A second, and what was told in it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Share {
+    pub(crate) window: BootTime,
+    pub(crate) in_window: u64,
+}
+
+/// The share of a session and of all with which it has one; none where memory is short.
+#[inline(always)]
+pub(crate) fn share(session: SessionId, of: Shared) -> Option<*mut Share> {
+    let outermost = OUTERMOST
+        .get_ptr(session.0)
+        // SAFETY: a live map value, written once.
+        .map_or(session.0, |outermost| unsafe { outermost.read_volatile() });
+    let key = u64::from(outermost) | (of as u64) << 32;
+    if let Some(share) = SHARES.get_ptr_mut(key) {
+        return Some(share);
+    }
+    let new = Share {
+        window: BootTime(0),
+        in_window: 0,
+    };
+    // Of two that are the first at once, one is the second.
+    let _ = SHARES.insert(key, new, NO_EXIST);
+    SHARES.get_ptr_mut(key)
+}
 
 /// The last allowance of a socket, valid for one generation and one destination. See [`crate::socket`].
 #[repr(C)]
@@ -229,6 +282,12 @@ impl<T, const FLAGS: usize> SocketStorage<T, FLAGS> {
 #[inline(always)]
 pub(crate) fn sockets() -> *mut c_void {
     ptr::from_ref(&SOCKETS).cast_mut().cast()
+}
+
+/// [`EVENTS`] as [`kernel::unread`] takes it.
+#[inline(always)]
+pub(crate) fn events() -> *mut c_void {
+    ptr::from_ref(&EVENTS).cast_mut().cast()
 }
 
 /// The map of [`TurnedState`] that [`kernel::socket_storage`] takes.

@@ -19,7 +19,7 @@ use guard_common::{
 
 use crate::{
     ctx::{self, LOOPBACK_DEVICE},
-    kernel,
+    emit, kernel,
     maps::{self, NearState, RELAYS},
     verdict,
 };
@@ -248,7 +248,7 @@ extern "C" fn guard_listener(ctx: *mut bpf_sock_addr, to: *const Connection, cgr
     }
     let localhost = to.to.localhost();
     let found = kernel::with_receiver(ctx.cast(), (&localhost, 0), (&to.to, to.port), |listener| {
-        with_tell(who(listener, cgroup, 0), listener)
+        with_tell(who(listener, cgroup, 0), listener, cgroup)
     });
     found.unwrap_or(Near::NOBODY)
 }
@@ -284,7 +284,7 @@ extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup:
             if begins == 0 {
                 near
             } else {
-                with_tell(near, receiver)
+                with_tell(near, receiver, cgroup)
             }
         },
     );
@@ -298,8 +298,8 @@ pub(crate) fn of_packet(skb: *mut __sk_buff, to: &Connection, cgroup: u64) -> u6
 }
 
 #[inline(always)]
-fn with_tell(near: u64, receiver: *mut bpf_sock) -> u64 {
-    if Near::is_somebody(near) && is_due(receiver) {
+fn with_tell(near: u64, receiver: *mut bpf_sock, cgroup: u64) -> u64 {
+    if Near::is_somebody(near) && is_due(receiver, cgroup) {
         near | Near::TELL
     } else {
         near
@@ -460,17 +460,17 @@ fn without_reads(mut decision: Decision) -> Decision {
     decision
 }
 
-/// Whether guardd is to be told that a session connects to that listener.
+/// Whether guardd is to be told that a session connects to that listener. Whose share is used up takes no other's turn.
 #[inline(always)]
-fn is_due(receiver: *mut bpf_sock) -> bool {
+fn is_due(receiver: *mut bpf_sock, cgroup: u64) -> bool {
     let Some(near) = kernel::socket_storage::<NearState>(maps::near(), receiver) else {
-        return true;
+        return emit::may_tell_of_listener(cgroup);
     };
     let now = kernel::boot_time().0;
     // SAFETY: a live map value; one aligned word, and two writers write the present.
     unsafe {
         let told = &raw mut (*near).told;
-        let is_due = now >= told.read_volatile() + PAUSE;
+        let is_due = now >= told.read_volatile() + PAUSE && emit::may_tell_of_listener(cgroup);
         if is_due {
             told.write_volatile(now);
         }

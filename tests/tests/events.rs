@@ -1,5 +1,7 @@
 //! Refusals are counted exactly, however many there are.
 
+mod floods;
+
 use aya::maps::{HashMap, Map, MapData};
 use guard_common::SessionStats;
 use guard_lab::{Attempt, Daemon, Network, Shell, eventually};

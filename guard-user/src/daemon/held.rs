@@ -216,7 +216,7 @@ impl State {
     }
 
     fn write_held(&mut self, question: &Question, event: &Event, id: &str, until: Timestamp) {
-        let Some(admitted) = self.meters.admit(event.session, event.at) else {
+        let Some(admitted) = self.admit(event.session, event.at) else {
             return;
         };
         let Some(asked) = self.requests.get(id) else {
@@ -420,7 +420,7 @@ impl State {
         };
         let uid = session.about.uid;
         let now = clock::now();
-        let Some(admitted) = self.meters.admit(first.session, now) else {
+        let Some(admitted) = self.meters.admit(first.session, session.outermost(), now) else {
             return;
         };
         let waited = Duration::from_nanos(now.0.saturating_sub(first.since.0));

@@ -7,7 +7,7 @@ use guard_common::{AttemptCount, AttemptKey, Protocol, SessionId, Verdict};
 use super::{
     advice,
     auth::Agent,
-    events,
+    events, explain,
     failure::Refusal,
     ids,
     process::Process,
@@ -283,7 +283,12 @@ impl State {
         to: &Destination,
         ports: &[PortSpec],
     ) -> Result<Question, Refusal> {
-        let prefixes = to.target.prefixes(&self.environment());
+        let mut now = self.environment();
+        if let Some(name) = explain::name_in(to) {
+            let latest = self.names.latest(&name);
+            now.names.insert(name, latest);
+        }
+        let prefixes = to.target.prefixes(&now);
         let Some(prefix) = prefixes.first().filter(|prefix| prefix.is_host()) else {
             return Err(Refusal::invalid(
                 format!("cannot ask for {to}"),

@@ -41,6 +41,7 @@ impl State {
         self.collect_slots();
         self.audit.follow_path();
         self.keep_requests();
+        self.keep_names(false);
         self.nap(now)
     }
 
@@ -267,8 +268,11 @@ impl State {
         };
         match self.datapath.forget_session(&session.cgroup) {
             Ok(()) => {
+                let outermost = self.outermost_of(id);
                 self.sessions.remove(id);
-                self.meters.forget(id);
+                let is_shared = self.sessions.share(outermost);
+                self.meters.forget(id, outermost, is_shared);
+                self.proxy.forget_pace(id, outermost, is_shared);
             }
             Err(error) => tracing::warn!(%error, session = id.0, "cannot be forgotten"),
         }

@@ -12,14 +12,16 @@ use tokio::task::spawn_blocking;
 
 use super::{
     audit::Record,
+    auth::Agent,
     failure::Refusal,
     library::Source,
+    names::Found,
     policies::{self, InForce, Prepared, Read},
     shared::Shared,
     state::{NAMES, State},
     unusable,
 };
-use crate::{policy, proto::LogKind};
+use crate::{policy, proto::LogKind, sys::clock};
 
 /// Reads a policy, looks its names up where that is due, and compiles it. Nothing is put in place.
 ///
@@ -27,17 +29,34 @@ use crate::{policy, proto::LogKind};
 ///
 /// `Invalid`, with all that is wrong with it.
 pub async fn prepare(shared: &Shared, source: Source) -> Result<Prepared, Refusal> {
-    let _ahead = look_ahead(shared, &source).await;
-    let (prepared, _) = prepare_known(shared, source).await?;
+    let _ahead = look_ahead(shared, &source, Bringer::Person).await;
+    let (prepared, _) = prepare_known(shared, source, Bringer::Person).await?;
     Ok(prepared)
+}
+
+/// Who has brought a policy: what only sessions inside have brought is forgotten with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bringer {
+    Person,
+    Session,
+}
+
+impl Bringer {
+    /// Of the daemon's own policies a session only gives the name.
+    fn of(source: &Source, inside: Option<SessionId>) -> Self {
+        match (&source.name, inside) {
+            (None, Some(_)) => Self::Session,
+            _ => Self::Person,
+        }
+    }
 }
 
 /// Looks up the names of a policy where that is due. That takes as long as name servers do: whoever puts policies in place does
 /// it before it is their turn.
-async fn look_ahead<'s>(shared: &'s Shared, source: &Source) -> Option<Awaited<'s>> {
+async fn look_ahead<'s>(shared: &'s Shared, source: &Source, by: Bringer) -> Option<Awaited<'s>> {
     // What is wrong with it is told when it is read to be put in place.
     let (_, read) = read(shared, source.clone()).await.ok()?;
-    let awaited = Awaited::new(shared, names(&read));
+    let awaited = Awaited::new(shared, names(&read), by);
     look_up(shared, &awaited.names).await;
     Some(awaited)
 }
@@ -47,9 +66,10 @@ async fn look_ahead<'s>(shared: &'s Shared, source: &Source) -> Option<Awaited<'
 async fn prepare_known(
     shared: &Shared,
     source: Source,
+    by: Bringer,
 ) -> Result<(Prepared, Awaited<'_>), Refusal> {
     let (source, read) = read(shared, source).await?;
-    let awaited = Awaited::new(shared, names(&read));
+    let awaited = Awaited::new(shared, names(&read), by);
     let mut unknown = awaited.names.clone();
     shared.with(|state| unknown.retain(|name| !state.names.has(name)));
     look_up(shared, &unknown).await;
@@ -68,8 +88,13 @@ struct Awaited<'s> {
 }
 
 impl<'s> Awaited<'s> {
-    fn new(shared: &'s Shared, names: BTreeSet<String>) -> Self {
-        shared.with(|state| state.names.await_all(&names));
+    fn new(shared: &'s Shared, names: BTreeSet<String>, by: Bringer) -> Self {
+        shared.with(|state| {
+            if by == Bringer::Session {
+                state.names.bring(&names);
+            }
+            state.names.await_all(&names);
+        });
         Self { shared, names }
     }
 }
@@ -122,19 +147,59 @@ pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
     }
     let found = resolver.look_up(due).await;
     shared.with(|state| {
-        let (floor, grace) = (state.config.refresh_floor(), state.config.grace());
-        for (name, answer) in found {
-            if let Err(problem) = &answer {
-                tracing::warn!(name, problem, "does not resolve");
-            }
-            let now = Timestamp::now();
-            state.names.learn(&name, answer, now, floor, grace);
-        }
+        let is_urgent = state.learn(found);
         let in_force = state.policies.names();
         let needed = |name: &str| names.contains(name) || in_force.contains(name);
         state.names.make_room(needed);
-        state.shelves.names.keep(NAMES, &state.names);
+        state.keep_names(is_urgent);
     });
+}
+
+/// Looks up a name for a call from inside, which alone needs it.
+///
+/// # Errors
+///
+/// `Refused` where too many were looked up for that session.
+pub async fn look_up_in_passing(
+    shared: &Shared,
+    agent: Agent,
+    names: &BTreeSet<String>,
+) -> Result<(), Refusal> {
+    let (resolver, due) = shared.with(|state| {
+        let due = state.names.due_in_passing(names, Timestamp::now());
+        state.pay_for(agent, due.len())?;
+        Ok::<_, Refusal>((state.resolver.clone(), due))
+    })?;
+    let found = resolver.look_up(due).await;
+    shared.with(|state| {
+        let floor = state.config.refresh_floor();
+        for (name, answer) in found {
+            if let Err(problem) = &answer {
+                // Whoever asks can do so for as many names as they like.
+                tracing::debug!(name, problem, "does not resolve");
+            }
+            let now = Timestamp::now();
+            state.names.learn_in_passing(name, answer, now, floor);
+        }
+    });
+    Ok(())
+}
+
+/// Whether a session may bring a policy with these names: guardd looks them up only where that session might do so itself. They
+/// are read where that holds up nobody but those in the same session.
+///
+/// # Errors
+///
+/// `Invalid` where it is no policy; `Refused`, with what to do instead.
+pub async fn may_look_up(shared: &Shared, agent: Agent, source: &Source) -> Result<(), Refusal> {
+    if source.name.is_some() || shared.with(|state| state.is_in_force(source)) {
+        return Ok(());
+    }
+    let outermost = shared.with(|state| state.outermost(agent.session()));
+    let turn = shared.turn_of(outermost.unwrap_or(agent.session()));
+    let _one_of_those_inside = turn.lock().await;
+    let (_, read) = read(shared, source.clone()).await?;
+    shared.with(|state| state.may_bring(agent, &names(&read)))
 }
 
 /// The slot that holds the policy from `source`, put in place if need be, and what whoever asked
@@ -159,13 +224,14 @@ pub async fn slot_for(
         Some(turn) => Some(turn.lock().await),
         None => None,
     };
+    let by = Bringer::of(&source, inside);
     let _ahead = match is_new {
-        true => look_ahead(shared, &source).await,
+        true => look_ahead(shared, &source, by).await,
         false => None,
     };
     let _one_at_a_time = shared.loading.lock().await;
     let Some(slot) = shared.with(|state| state.policies.same(&source)) else {
-        let (prepared, _awaited) = prepare_known(shared, source).await?;
+        let (prepared, _awaited) = prepare_known(shared, source, by).await?;
         return shared.with(|state| {
             let slot = state.install(None, prepared)?;
             Ok((slot, state.slot_warnings(slot)))
@@ -189,7 +255,7 @@ async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Re
         return Ok(());
     }
     let file = source.shown_file();
-    let renewed = match prepare_known(shared, source).await {
+    let renewed = match prepare_known(shared, source, Bringer::Person).await {
         Ok((prepared, _awaited)) => {
             shared.with(|state| state.install(Some(slot), prepared).map(|_| ()))
         }
@@ -223,7 +289,7 @@ async fn reload_one(shared: &Shared, name: &str) {
     let new = find().ok();
     let new = new.filter(|source| !shared.with(|state| state.is_in_force(source)));
     let _ahead = match &new {
-        Some(source) => look_ahead(shared, source).await,
+        Some(source) => look_ahead(shared, source, Bringer::Person).await,
         None => None,
     };
     let _one_at_a_time = shared.loading.lock().await;
@@ -321,6 +387,37 @@ impl State {
     pub fn is_same(&self, slot: PolicyId, source: &Source) -> bool {
         let policy = self.policies.get(slot);
         policy.is_some_and(|policy| policy.error.is_none() && policy.source == *source)
+    }
+
+    /// Takes note of what name servers said. True where a rule that a person has put in force may not hold by what a guardd
+    /// would read which came after this one now.
+    fn learn(&mut self, found: Vec<(String, Result<Found, String>)>) -> bool {
+        let (floor, grace) = (self.config.refresh_floor(), self.config.grace());
+        let people: BTreeSet<_> = self
+            .peoples_names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let mut is_urgent = false;
+        for (name, answer) in found {
+            let is_new = !self.names.has(&name);
+            let problem = answer.as_ref().err().cloned();
+            if let Some(problem) = problem.filter(|new| self.names.problem(&name) != Some(new)) {
+                tracing::warn!(name, problem, "does not resolve");
+            }
+            let now = Timestamp::now();
+            let has_moved = self.names.learn(&name, answer, now, floor, grace);
+            let counts = people.contains(&name) || self.names.is_awaited(&name);
+            is_urgent |= counts && (is_new || has_moved);
+        }
+        is_urgent
+    }
+
+    /// Writes down what is known of names, at once where that is urgent.
+    pub(super) fn keep_names(&mut self, is_urgent: bool) {
+        if self.names.take_unwritten(is_urgent, clock::now()) {
+            self.shelves.names.keep(NAMES, &self.names);
+        }
     }
 
     /// How long until a name is to be looked up.

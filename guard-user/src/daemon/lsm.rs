@@ -108,7 +108,7 @@ impl State {
         let (id, uid) = (session.cgroup.id, session.about.uid);
         let (kept, from) = kept(hook, event);
         self.socket_stops.note(id, kept, &from, event.at);
-        let Some(admitted) = self.meters.admit(id, event.at) else {
+        let Some(admitted) = self.admit(id, event.at) else {
             return;
         };
         let (pid, process) = self.process_of_stop(id, event);

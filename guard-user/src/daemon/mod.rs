@@ -30,6 +30,7 @@ pub mod library;
 pub mod lifecycle;
 pub mod listening;
 pub mod load;
+pub mod look_ups;
 mod lsm;
 pub mod metrics;
 pub mod names;

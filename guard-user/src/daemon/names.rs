@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use guard_common::BootTime;
 use hickory_resolver::{
     ResolverBuilder, TokioResolver,
     config::{LookupIpStrategy, NameServerConfig, ResolverConfig},
@@ -24,6 +25,12 @@ const LONGEST: Duration = Duration::from_secs(3600);
 const MAX_NAMES: usize = 10_000;
 /// Addresses of one name at most; the ones that it lost first make room.
 const MAX_ADDRESSES: usize = 256;
+/// Names that are remembered at most which only a call from inside has brought.
+const MAX_PASSING: usize = 256;
+/// Addresses of such a name at most. A request is for one.
+const MAX_PASSING_ADDRESSES: usize = 8;
+/// What may be lost with a guardd that is killed is written this often at most, in nanoseconds.
+const PAUSE: u64 = 5_000_000_000;
 /// Names that one warning tells.
 const MAX_TOLD: usize = 8;
 
@@ -56,6 +63,17 @@ pub struct Names {
     /// Those that policies are about to be compiled by, and how many.
     #[serde(skip)]
     awaited: HashMap<String, usize>,
+    /// Those that policies from inside have brought: they are remembered for as long as a policy has them.
+    #[serde(skip)]
+    brought: BTreeSet<String>,
+    /// What calls from inside have asked about. No rule holds by it.
+    #[serde(skip)]
+    passing: BTreeMap<String, Known>,
+    /// When all was last written down, and whether something has come since.
+    #[serde(skip)]
+    written: BootTime,
+    #[serde(skip)]
+    is_unwritten: bool,
 }
 
 impl Names {
@@ -116,6 +134,7 @@ impl Names {
         floor: Duration,
         grace: Duration,
     ) -> bool {
+        self.is_unwritten = true;
         let known = self.known.entry(name.to_owned()).or_default();
         let before: Vec<IpAddr> = known.addresses.keys().copied().collect();
         match answer {
@@ -153,8 +172,94 @@ impl Names {
         }
     }
 
+    /// Whether a policy is about to be compiled by it.
+    #[must_use]
+    pub fn is_awaited(&self, name: &str) -> bool {
+        self.awaited.contains_key(name)
+    }
+
+    /// Takes note that a policy from inside has brought these. Those that others know of stay as they are.
+    pub fn bring(&mut self, names: &BTreeSet<String>) {
+        let new = names.iter().filter(|name| !self.known.contains_key(*name));
+        self.brought.extend(new.cloned());
+    }
+
+    /// Why a name was not answered when it was last looked up.
+    #[must_use]
+    pub fn problem(&self, name: &str) -> Option<&String> {
+        self.known.get(name)?.problem.as_ref()
+    }
+
+    /// Which of `wanted` are to be looked up now for a call that nothing else needs them for.
+    #[must_use]
+    pub fn due_in_passing(&self, wanted: &BTreeSet<String>, now: Timestamp) -> Vec<String> {
+        let is_due = |name: &String| {
+            let known = self.passing.get(name).and_then(|known| known.due);
+            known.is_none_or(|due| due <= now)
+        };
+        let mut due = self.due(wanted, now);
+        due.retain(is_due);
+        due
+    }
+
+    /// Takes note of an answer, or of there being none, for such a call.
+    pub fn learn_in_passing(
+        &mut self,
+        name: String,
+        answer: Result<Found, String>,
+        now: Timestamp,
+        floor: Duration,
+    ) {
+        let mut known = Known::default();
+        match answer {
+            Ok(mut found) => {
+                let until = after(now, found.ttl.clamp(floor, LONGEST.max(floor)));
+                found.addresses.truncate(MAX_PASSING_ADDRESSES);
+                known.believe(&found.addresses, now, until);
+                (known.due, known.answered) = (Some(until), Some(now));
+            }
+            Err(problem) => {
+                (known.due, known.problem) = (Some(after(now, floor)), Some(problem));
+            }
+        }
+        self.passing.insert(name, known);
+        if self.passing.len() > MAX_PASSING {
+            let first = self.passing.iter().min_by_key(|(_, known)| known.due);
+            if let Some(first) = first.map(|(name, _)| name.clone()) {
+                self.passing.remove(&first);
+            }
+        }
+    }
+
+    /// The addresses of a name as they were last answered, also where only a call from inside has asked.
+    #[must_use]
+    pub fn latest(&self, name: &str) -> Vec<IpAddr> {
+        let known = self.passing.get(name).into_iter();
+        let known = known.chain(self.known.get(name));
+        let latest = known.max_by_key(|known| known.answered);
+        latest.map_or_else(Vec::new, |known| known.addresses.keys().copied().collect())
+    }
+
+    /// Whether they are to be written down now; then whoever asks does it.
+    pub fn take_unwritten(&mut self, is_urgent: bool, now: BootTime) -> bool {
+        let is_due = is_urgent || now.0.saturating_sub(self.written.0) >= PAUSE;
+        if !self.is_unwritten || !is_due {
+            return false;
+        }
+        (self.written, self.is_unwritten) = (now, false);
+        true
+    }
+
     /// Forgets what is too much, and never what is `needed`, or awaited: rules hold by it.
     pub fn make_room(&mut self, needed: impl Fn(&str) -> bool) {
+        let (known, awaited) = (&mut self.known, &self.awaited);
+        self.brought.retain(|name| {
+            let stays = needed(name) || awaited.contains_key(name);
+            if !stays {
+                known.remove(name);
+            }
+            stays
+        });
         let too_many = self.known.len().saturating_sub(MAX_NAMES);
         if too_many == 0 {
             return;
@@ -387,6 +492,66 @@ mod tests {
         assert!(warnings[0].contains("not looked up"), "{warnings:?}");
         names.await_no_more(&awaited);
         assert!(names.awaited.is_empty());
+    }
+
+    #[test]
+    fn what_a_policy_from_inside_brought_goes_with_it() {
+        let mut names = Names::default();
+        names.learn("mine.example.com", found(1, 60), at(0), FLOOR, GRACE);
+        let awaited = BTreeSet::from(["mine.example.com", "theirs.example.com"].map(str::to_owned));
+        names.bring(&awaited);
+        names.await_all(&awaited);
+        names.learn("theirs.example.com", found(2, 60), at(0), FLOOR, GRACE);
+        names.make_room(|_| false);
+        assert!(names.has("theirs.example.com"));
+        names.await_no_more(&awaited);
+        names.make_room(|name| name == "theirs.example.com");
+        assert!(names.has("theirs.example.com"));
+        names.make_room(|_| false);
+        assert!(!names.has("theirs.example.com"));
+        assert!(names.has("mine.example.com"));
+    }
+
+    #[test]
+    fn what_a_call_from_inside_asks_about_is_in_no_file_and_no_rule() {
+        let mut names = Names::default();
+        for number in 0..2 * MAX_PASSING {
+            let found = Found {
+                addresses: (0..=255).map(|last| [192, 0, 2, last].into()).collect(),
+                ttl: FLOOR,
+            };
+            let (name, now) = (format!("n{number}.example.com"), number / MAX_PASSING);
+            let now = at(i64::try_from(now).unwrap());
+            names.learn_in_passing(name, Ok(found), now, FLOOR);
+        }
+        assert_eq!(names.passing.len(), MAX_PASSING);
+        let last = format!("n{}.example.com", 2 * MAX_PASSING - 1);
+        assert_eq!(names.latest(&last).len(), MAX_PASSING_ADDRESSES);
+        assert!(names.addresses().is_empty() && !names.has(&last));
+        assert!(!serde_json::to_string(&names).unwrap().contains("example"));
+        assert!(!names.take_unwritten(true, BootTime(PAUSE)));
+        // It is not asked about again before its time, and then it is what came last that counts.
+        let wanted = BTreeSet::from([last.clone()]);
+        assert!(names.due_in_passing(&wanted, at(30)).is_empty());
+        assert_eq!(names.due_in_passing(&wanted, at(31)).len(), 1);
+        names.learn(&last, found(7, 60), at(20), FLOOR, GRACE);
+        assert_eq!(names.latest(&last).len(), 1);
+        assert!(names.due_in_passing(&wanted, at(31)).is_empty());
+    }
+
+    #[test]
+    fn what_may_be_lost_is_not_written_for_each_answer() {
+        let mut names = Names::default();
+        let now = |seconds: u64| BootTime(seconds * 1_000_000_000);
+        names.learn("db.example.com", found(1, 60), at(0), FLOOR, GRACE);
+        assert!(names.take_unwritten(false, now(100)));
+        assert!(!names.take_unwritten(true, now(200)), "nothing is new");
+        names.learn("db.example.com", found(1, 60), at(60), FLOOR, GRACE);
+        assert!(!names.take_unwritten(false, now(104)));
+        assert!(names.take_unwritten(true, now(104)));
+        names.learn("db.example.com", found(1, 60), at(120), FLOOR, GRACE);
+        assert!(!names.take_unwritten(false, now(108)));
+        assert!(names.take_unwritten(false, now(109)));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Making sessions, entering them, and stopping them.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use guard_common::{MAX_CHAIN, PolicyId, SessionId};
 use jiff::Timestamp;
@@ -14,7 +14,7 @@ use super::{
     ids,
     launchers::stands_in,
     library::Source,
-    load, policies, proxy,
+    load, look_ups, proxy,
     sessions::{About, Session, Stage},
     shared::Shared,
     state::State,
@@ -28,9 +28,10 @@ use crate::{
 /// Live sessions of one user other than root at most.
 const MAX_SESSIONS: usize = 512;
 /// Sessions inside one that a person started at most, however deep, those among them that ended in the last
-/// minute: what is inside uses up neither its person's share, nor the kernel's room, nor the disk.
+/// minute: what is inside uses up neither its person's share, nor the kernel's room; nor does it fill the disk with
+/// records of sessions. Of all other records those inside have one share together ([`super::events::Meters`]).
 const MAX_NESTED: usize = 64;
-/// Names of a policy from inside that are looked up for it at most.
+/// Names that policies from inside one session that a person started have at most, beside those that people's have.
 const MAX_NAMES: usize = 100;
 /// A command line is kept up to so many bytes.
 const MAX_COMMAND: usize = 1024;
@@ -86,8 +87,10 @@ pub async fn run(
         (None, Authorised::Agent(agent)) => return shared.with(|state| state.own_session(agent)),
     };
     if let Authorised::Agent(agent) = who {
+        // Before its policy is put in place, which is a record.
+        shared.with(|state| state.may_nest(agent))?;
         is_short(&source)?;
-        shared.with(|state| state.may_look_up(agent, &source))?;
+        load::may_look_up(shared, agent, &source).await?;
     }
     let inside = match who {
         Authorised::Agent(agent) => shared.with(|state| state.outermost(agent.session())),
@@ -213,6 +216,14 @@ fn is_for_commands(session: &Session) -> Result<(), Refusal> {
     }
 }
 
+fn too_deep() -> Refusal {
+    Refusal::refused(
+        "sessions nest no deeper",
+        format!("this one would be judged by more than {MAX_CHAIN} policies"),
+        "run it without another guard run around it",
+    )
+}
+
 /// Whether sessions may run as root of a user namespace.
 fn may_be_root(is_allowed: bool) -> Result<(), Refusal> {
     match is_allowed {
@@ -303,31 +314,70 @@ impl State {
         self.judge_unix(id)
     }
 
-    /// Whether guardd may look up the names in a policy from inside: its own always, those in a text that a
-    /// session brings only where that session might look them up itself.
-    fn may_look_up(&self, agent: Agent, source: &Source) -> Result<(), Refusal> {
-        if source.name.is_some() {
+    /// Whether guardd looks up the names in a policy that a session brings: only where that session might look them up
+    /// itself, and so many.
+    pub(super) fn may_bring(
+        &mut self,
+        agent: Agent,
+        names: &BTreeSet<String>,
+    ) -> Result<(), Refusal> {
+        let in_force = self.policies.names();
+        let new: BTreeSet<_> = names.difference(&in_force).cloned().collect();
+        let Some(first) = new.first() else {
             return Ok(());
-        }
-        let known = self.policies.names();
-        let read = policies::read(source)?;
-        let names = read.policy.names().map(|name| name.as_str());
-        let new: Vec<_> = names.filter(|name| !known.contains(*name)).collect();
-        match new.first() {
-            Some(name) if !self.may_ask_name_servers(agent) => Err(Refusal::refused(
-                format!("the name {name} is not looked up for this session"),
+        };
+        if !self.may_ask_name_servers(agent) {
+            return Err(Refusal::refused(
+                format!("the name {first} is not looked up for this session"),
                 "its policy lets it ask no name server, so guardd does not ask for it",
                 "write addresses",
-            )),
-            _ if new.len() > MAX_NAMES => Err(Refusal::refused(
+            ));
+        }
+        let brought = self.names_brought(agent);
+        if new.len() + brought > MAX_NAMES {
+            return Err(Refusal::refused(
                 "the policy has too many names for a session inside a session",
                 format!(
-                    "{} of them are in no policy that is in force, and {MAX_NAMES} may be",
+                    "{} of them are in no policy that is in force, and {brought} were brought by others inside: {MAX_NAMES} \
+                     may be",
                     new.len()
                 ),
                 "put it into /etc/guard/policies, and give its name",
-            )),
-            _ => Ok(()),
+            ));
+        }
+        let due = self.names.due(&new, Timestamp::now()).len();
+        self.pay_for(agent, due)
+    }
+
+    /// How many names only the policies have that were brought into the caller's outermost session.
+    fn names_brought(&self, agent: Agent) -> usize {
+        let (outermost, people) = (self.outermost(agent.session()), self.peoples_names());
+        let inside = self.sessions.iter();
+        let inside = inside.filter(|session| Some(session.outermost()) == outermost);
+        // The last is the outermost session's own.
+        let slots = inside.filter_map(|session| session.chain.split_last());
+        let slots: BTreeSet<_> = slots.flat_map(|(_, brought)| brought).collect();
+        let policies = slots
+            .into_iter()
+            .filter_map(|slot| self.policies.get(*slot));
+        let policies = policies.filter(|policy| policy.source.name.is_none());
+        let names: BTreeSet<_> = policies.flat_map(|policy| policy.names()).collect();
+        names.difference(&people).count()
+    }
+
+    /// Takes look-ups from the share of the caller's outermost session.
+    pub(super) fn pay_for(&mut self, agent: Agent, names: usize) -> Result<(), Refusal> {
+        let session = agent.session();
+        let session = self.outermost(session).unwrap_or(session);
+        let paid = self.look_ups.take(session, names, clock::now());
+        paid.map_err(look_ups::too_many)
+    }
+
+    /// Whether a session may be started inside the caller's, as far as that is deep already.
+    fn may_nest(&self, agent: Agent) -> Result<(), Refusal> {
+        match self.chain_around(agent)?.len() >= MAX_CHAIN {
+            true => Err(too_deep()),
+            false => Ok(()),
         }
     }
 
@@ -353,18 +403,19 @@ impl State {
     fn chain(&self, who: Authorised, slot: PolicyId) -> Result<Vec<PolicyId>, Refusal> {
         let mut chain = vec![slot];
         if let Authorised::Agent(agent) = who {
-            let outer = self.sessions.live(agent.session());
-            let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
-            chain.extend(&outer.chain);
+            chain.extend(self.chain_around(agent)?);
         }
-        if chain.len() > MAX_CHAIN {
-            return Err(Refusal::refused(
-                "sessions nest no deeper",
-                format!("this one would be judged by more than {MAX_CHAIN} policies"),
-                "run it without another guard run around it",
-            ));
+        match chain.len() > MAX_CHAIN {
+            true => Err(too_deep()),
+            false => Ok(chain),
         }
-        Ok(chain)
+    }
+
+    /// The policies that judge the session which the caller is in.
+    fn chain_around(&self, agent: Agent) -> Result<&[PolicyId], Refusal> {
+        let outer = self.sessions.live(agent.session());
+        let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
+        Ok(&outer.chain)
     }
 
     fn start(
@@ -403,6 +454,7 @@ impl State {
     ) -> Result<Started, Refusal> {
         let id = cgroup.id;
         self.watch_session(&cgroup);
+        self.share_with_outermost(id, &about);
         let is_new = !self.sessions.all_live().any(|one| one.chain == chain);
         self.sessions.add(Session {
             cgroup,
@@ -442,6 +494,16 @@ impl State {
             strict: false,
             name_sockets: Vec::new(),
         })
+    }
+
+    /// Whoever floods guardd from inside pays alone, however many sessions are inside.
+    pub fn share_with_outermost(&mut self, id: SessionId, about: &About) {
+        let Some(outermost) = about.outermost else {
+            return;
+        };
+        if let Err(error) = self.datapath.share_with(id, SessionId(outermost)) {
+            tracing::warn!(%error, session = id.0, "what is told of it is counted by itself");
+        }
     }
 
     /// Has the kernel tell when a session of ours has no process any more. The others are seen in the cgroup root.

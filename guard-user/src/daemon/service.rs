@@ -265,6 +265,7 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     notify(&[NotifyState::Stopping]);
     shared.with(|state| {
         state.stop_all_patience();
+        state.keep_names(true);
         state
             .config
             .metrics

@@ -233,6 +233,12 @@ impl Sessions {
         self.all.values()
     }
 
+    /// Whether one of them is that one, or was started inside it: what is counted for all of these is still to be known.
+    #[must_use]
+    pub fn share(&self, outermost: SessionId) -> bool {
+        self.iter().any(|session| session.outermost() == outermost)
+    }
+
     /// The slots that some session's packets are still judged by.
     #[must_use]
     pub fn slots(&self) -> HashSet<PolicyId> {

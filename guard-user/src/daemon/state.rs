@@ -27,6 +27,7 @@ use super::{
     ids,
     launchers::Launchers,
     library::{Library, Source},
+    look_ups::LookUps,
     metrics::Counters,
     names::{Names, Resolver},
     offers::{Choice, Choices},
@@ -167,6 +168,8 @@ pub struct State {
     pub meters: Meters,
     /// What names stand for.
     pub names: Names,
+    /// How many were looked up for sessions.
+    pub look_ups: LookUps,
     /// Who is asked about names.
     pub resolver: Resolver,
     /// The files beside the kernel's state.
@@ -208,10 +211,30 @@ pub struct State {
 }
 
 impl State {
+    /// The names in policies that people have put in force.
+    #[must_use]
+    pub fn peoples_names(&self) -> BTreeSet<&str> {
+        let outer = self.sessions.all_live();
+        let outer = outer.filter(|session| session.about.outermost.is_none());
+        let slots: HashSet<PolicyId> = outer
+            .flat_map(|session| session.chain.iter().copied())
+            .chain(self.default_slot)
+            .collect();
+        let policies = slots.iter().filter_map(|slot| self.policies.get(*slot));
+        policies.flat_map(|policy| policy.names()).collect()
+    }
+
     /// The session around a live one that a person started, or itself.
     #[must_use]
     pub fn outermost(&self, id: SessionId) -> Option<SessionId> {
         self.sessions.live(id).map(Session::outermost)
+    }
+
+    /// The same of any session of which the kernel knows, and itself where it is none: by what all that is inside one is
+    /// counted.
+    #[must_use]
+    pub fn outermost_of(&self, id: SessionId) -> SessionId {
+        self.sessions.get(id).map_or(id, Session::outermost)
     }
 
     /// What names and groups stand for now.

@@ -153,7 +153,7 @@ impl State {
         let socket: String = socket.chars().take(LONGEST).collect();
         let now = clock::now();
         self.socket_stops.note(id, Kept::Socket, &socket, now);
-        let Some(admitted) = self.meters.admit(id, now) else {
+        let Some(admitted) = self.admit(id, now) else {
             return Ok(());
         };
         let (pid, process) = self.process_of(id, pid);

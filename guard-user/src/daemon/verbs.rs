@@ -70,7 +70,7 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
         } => {
             let (to, ports) = explain::parse(&destination, &ports)?;
             if shared.with(|state| state.may_ask_name_servers(who)) {
-                look_up(shared, &to).await;
+                load::look_up_in_passing(shared, who, &names_in(&to)).await?;
             }
             let requested = shared.with(|state| state.request(who, pid, &to, &ports, reason))?;
             one(&requested)
@@ -215,8 +215,11 @@ async fn explained(
 
 /// Looks a destination's name up, if it is one.
 async fn look_up(shared: &Shared, to: &Destination) {
-    let names: BTreeSet<_> = explain::name_in(to).into_iter().collect();
-    load::look_up(shared, &names).await;
+    load::look_up(shared, &names_in(to)).await;
+}
+
+fn names_in(to: &Destination) -> BTreeSet<String> {
+    explain::name_in(to).into_iter().collect()
 }
 
 fn not_here() -> Refusal {

@@ -12,7 +12,7 @@ use zerocopy::{FromBytes, IntoBytes};
 use super::{DatapathError, Places, Result, pins};
 
 /// As the eBPF object names them.
-pub(super) const NAMES: [&str; 22] = [
+pub(super) const NAMES: [&str; 24] = [
     "META",
     "POLICIES",
     "RANGES",
@@ -35,6 +35,8 @@ pub(super) const NAMES: [&str; 22] = [
     "RELAYS",
     "FOLLOWED",
     "NEAR",
+    "OUTERMOST",
+    "SHARES",
 ];
 
 /// Bytes of a `T`: aya wants types that it knows, and arrays of bytes are.
@@ -55,6 +57,8 @@ pub(super) struct Maps {
     pub(super) attempts:
         HashMap<MapData, Bytes<{ size_of::<AttemptKey>() }>, Bytes<{ size_of::<AttemptCount>() }>>,
     pub(super) stats: Table<u32, { size_of::<SessionStats>() }>,
+    /// None where the kernel half gives each session a share of its own, as those before 0.3.0.
+    pub(super) outermost: Option<HashMap<MapData, u32, u32>>,
 }
 
 impl Maps {
@@ -70,6 +74,10 @@ impl Maps {
             through: open(dir, "THROUGH")?,
             attempts: open(dir, "ATTEMPTS")?,
             stats: open(dir, "STATS")?,
+            outermost: match pins::map(dir, "OUTERMOST").exists() {
+                true => Some(open(dir, "OUTERMOST")?),
+                false => None,
+            },
         })
     }
 

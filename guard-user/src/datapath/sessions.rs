@@ -87,6 +87,20 @@ impl Datapath {
         Ok(session)
     }
 
+    /// Has the kernel count what it tells of a session together with what it tells of the one that a person started around it.
+    ///
+    /// # Errors
+    ///
+    /// The system's; then it has a share of its own.
+    pub fn share_with(&mut self, session: SessionId, outermost: SessionId) -> Result<()> {
+        match &mut self.maps.outermost {
+            Some(map) => map
+                .insert(session.0, outermost.0, 0)
+                .map_err(DatapathError::ebpf("write the map OUTERMOST")),
+            None => Ok(()),
+        }
+    }
+
     /// Makes a session of a cgroup that is there already, one of [`Self::others`].
     ///
     /// # Errors
@@ -225,6 +239,10 @@ impl Datapath {
         gone(self.maps.sessions.remove(&session.cgroup_id))
             .and_then(|()| gone(self.maps.stats.remove(&session.id.0)))
             .map_err(DatapathError::ebpf("forget a session"))?;
+        if let Some(map) = &mut self.maps.outermost {
+            gone(map.remove(&session.id.0))
+                .map_err(DatapathError::ebpf("write the map OUTERMOST"))?;
+        }
         for (key, _) in self.maps.attempts(session.id)? {
             gone(self.maps.attempts.remove(&bytes(&key)))
                 .map_err(DatapathError::ebpf("write the map ATTEMPTS"))?;

@@ -1,5 +1,6 @@
 //! Names in policies: looked up at load, again by their TTL, and kept when nobody answers.
 
+mod floods;
 mod server;
 
 use std::thread;
@@ -38,9 +39,16 @@ impl Bench {
 
     /// A daemon that asks the bench's server, every second, and forgets at once what a name has lost.
     fn daemon(&self) -> Daemon {
+        self.daemon_with(&[("named", POLICY)])
+    }
+
+    fn daemon_with(&self, policies: &[(&str, &str)]) -> Daemon {
         let at = self.server.at();
         let config = format!("resolvers = [\"{at}\"]\nname_refresh_floor = 1\nname_grace = 0\n");
-        let daemon = Daemon::in_network(&self.network).policy("named", POLICY);
+        let mut daemon = Daemon::in_network(&self.network);
+        for (name, text) in policies {
+            daemon = daemon.policy(name, text);
+        }
         daemon.config(&config).start().unwrap()
     }
 }

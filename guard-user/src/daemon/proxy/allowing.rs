@@ -330,7 +330,6 @@ impl State {
         for (id, permit) in self.proxy.permits.take_session(session) {
             self.permit_ended(id, &permit, "the session has ended", None);
         }
-        self.proxy.pace.forget(session);
         self.proxy.renew();
     }
 

@@ -109,7 +109,8 @@ impl State {
             return Some(verdict);
         }
         let is_new = self.requests.find(&question).is_none();
-        if is_new && self.proxy.pace.admit(question.session, now).is_none() {
+        let (id, outermost) = (question.session, self.outermost_of(question.session));
+        if is_new && self.proxy.pace.admit(id, outermost, now).is_none() {
             return Some(too_many());
         }
         let process = self.client(question.session, tgid);

@@ -20,7 +20,7 @@ pub mod waiting;
 
 use std::{collections::VecDeque, os::fd::OwnedFd, rc::Rc};
 
-use guard_common::{BootTime, Verdict};
+use guard_common::{BootTime, SessionId, Verdict};
 use tokio::sync::Notify;
 
 use super::{events::Meters, ids, policies::InForce, sessions::Session, state::State};
@@ -81,6 +81,11 @@ impl Proxy {
     pub fn renew(&mut self) {
         self.is_stale = true;
         self.stir.notify_one();
+    }
+
+    /// Forgets what a session has asked.
+    pub fn forget_pace(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
+        self.pace.forget(session, outermost, is_shared);
     }
 
     /// When the next of those who wait, or of what was let through, is to end.

@@ -106,7 +106,7 @@ impl State {
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
             return;
         };
-        let Some(admitted) = self.meters.admit(id, clock::now()) else {
+        let Some(admitted) = self.admit(id, clock::now()) else {
             return;
         };
         let question = Question {

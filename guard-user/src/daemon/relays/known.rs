@@ -1,6 +1,7 @@
 //! What is known of listeners, and which are looked at when.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, VecDeque},
     net::SocketAddr,
     time::Duration,
@@ -43,6 +44,8 @@ const DIALED_AGAIN: Duration = Duration::from_secs(1);
 const MAX_DIALED: usize = 64;
 /// Listeners that are known at once. The kernel has room for twice as many, so that it forgets none by itself.
 const MAX_KNOWN: usize = 2048;
+/// Those of them that nobody has looked at yet to which one session and those inside it connect.
+const MAX_WAITING: usize = 256;
 /// Those that are looked at no more, since nobody has connected, or was connected, for so long.
 pub(super) const FORGOTTEN: Duration = Duration::from_secs(600);
 /// Destinations whose way is remembered, to be shown.
@@ -56,6 +59,8 @@ pub(super) struct Known {
     pub(super) who: Option<Found>,
     /// The session that connected last, and its process.
     pub(super) by: (SessionId, u32),
+    /// The one around that which a person started, or itself.
+    share: SessionId,
     /// What that session is judged by.
     pub(super) chain: Vec<PolicyId>,
     /// Until when the kernel tells what its processes connect to.
@@ -99,6 +104,7 @@ impl Relays {
                 relay,
                 who: None,
                 by: (SessionId(0), 0),
+                share: SessionId(0),
                 chain: Vec::new(),
                 followed: BootTime(0),
                 used: BootTime(0),
@@ -154,7 +160,7 @@ impl Relays {
     pub(super) fn note(
         &mut self,
         event: &Event,
-        chain: &[PolicyId],
+        (outermost, chain): (SessionId, &[PolicyId]),
         tells: bool,
     ) -> Option<Ticket> {
         let ticket = Ticket(event.count);
@@ -163,11 +169,13 @@ impl Relays {
         if !self.known.contains_key(&ticket) {
             self.forget_those_before(netns, event.destination, port);
             gone = self.make_room();
+            self.let_wait(outermost);
         }
         let new = || Known {
             relay: Relay::new(ticket, netns, event.destination, port),
             who: None,
             by: (event.session, event.tgid),
+            share: outermost,
             chain: Vec::new(),
             followed: BootTime(0),
             used: event.at,
@@ -185,6 +193,7 @@ impl Relays {
         if netns.0 != 0 {
             known.relay.netns = netns;
             known.by = (event.session, event.tgid);
+            known.share = outermost;
         }
         known.used = event.at;
         known.chain = chain.to_vec();
@@ -220,14 +229,33 @@ impl Relays {
         }
     }
 
-    /// Forgets one where there are too many: of those whose absence nobody notices the one that was not connected to for
-    /// longest. Gives its ticket, where nothing is lost with it.
+    /// Forgets the oldest of those that nobody has looked at yet, where there are too many to which one session and those
+    /// inside it connect: the kernel tells of it again.
+    fn let_wait(&mut self, outermost: SessionId) {
+        let waits = |known: &Known| known.share == outermost && known.told.is_none();
+        let waiting = || self.known.iter().filter(|(_, known)| waits(known));
+        if waiting().count() >= MAX_WAITING {
+            let oldest = waiting().min_by_key(|(_, known)| (known.leads_somewhere(), known.used));
+            if let Some(oldest) = oldest.map(|(ticket, _)| *ticket) {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+
+    /// Forgets one where there are too many: of those whose absence nobody notices one of whoever has most of them, which was
+    /// not connected to for longest. Gives its ticket, where nothing is lost with it.
     fn make_room(&mut self) -> Option<Ticket> {
         if self.known.len() < MAX_KNOWN {
             return None;
         }
+        let mut shares: HashMap<SessionId, usize> = HashMap::new();
+        for known in self.known.values().filter(|known| !known.leads_somewhere()) {
+            *shares.entry(known.share).or_default() += 1;
+        }
+        let most = |known: &Known| Reverse(shares.get(&known.share).copied());
         let oldest = self.known.iter();
-        let oldest = oldest.min_by_key(|(_, known)| (known.leads_somewhere(), known.used));
+        let oldest =
+            oldest.min_by_key(|(_, known)| (known.leads_somewhere(), most(known), known.used));
         let ticket = oldest.map(|(ticket, _)| *ticket)?;
         let known = self.known.remove(&ticket)?;
         (!known.leads_somewhere()).then_some(ticket)
@@ -467,10 +495,58 @@ mod tests {
 
     use super::*;
 
+    /// A session, with nothing around it.
+    const ALONE: (SessionId, &[PolicyId]) = (SessionId(0), &[]);
+
+    #[test]
+    fn who_connects_to_very_many_makes_room_itself_and_waits() {
+        let mut relays = Relays::default();
+        let mut note = |ticket, session| {
+            let event = Event {
+                count: ticket,
+                at: BootTime(ticket),
+                session: SessionId(session),
+                ..Event::default()
+            };
+            // All but the first are inside the second.
+            let outermost = SessionId(session.min(2));
+            relays.note(&event, (outermost, &[]), true);
+            relays.known.len()
+        };
+        for ticket in 1..=10 {
+            note(ticket, 1);
+        }
+        for ticket in 11..2 * MAX_WAITING as u64 {
+            note(ticket, u32::try_from(2 + ticket % 64).unwrap());
+        }
+        assert_eq!(note(9_000, 2), 10 + MAX_WAITING);
+        assert_eq!(note(9_001, 1), 11 + MAX_WAITING);
+        for known in relays.known.values_mut() {
+            known.told = Some(known.relay);
+        }
+        for ticket in 10_000..10_100 + MAX_KNOWN as u64 {
+            let event = Event {
+                count: ticket,
+                at: BootTime(ticket),
+                session: SessionId(2),
+                ..Event::default()
+            };
+            relays.note(&event, (SessionId(2), &[]), true);
+            let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
+            known.told = Some(known.relay);
+        }
+        assert_eq!(relays.known.len(), MAX_KNOWN);
+        let of_first = relays
+            .known
+            .values()
+            .filter(|known| known.by.0 == SessionId(1));
+        assert_eq!(of_first.count(), 11);
+    }
+
     #[test]
     fn what_could_not_be_read_at_first_is_waited_for() {
         let mut relays = Relays::default();
-        relays.note(&Event::default(), &[], true);
+        relays.note(&Event::default(), ALONE, true);
         let known = relays.known.values_mut().next().unwrap();
         let unread = Found {
             unread: true,
@@ -498,12 +574,12 @@ mod tests {
                 at: BootTime(due),
                 ..Event::default()
             };
-            relays.note(&event, &[], true);
+            relays.note(&event, (event.session, &[]), true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             known.told = is_told.then_some(known.relay);
             known.due = Some(BootTime(due));
         };
-        for ticket in 0..1000 {
+        for ticket in 0..500 {
             add(10 + ticket, 1, ticket % 2 == 0, 10 + ticket);
         }
         add(2000, 2, true, 900);
@@ -526,8 +602,9 @@ mod tests {
                 at: BootTime(ticket),
                 ..Event::default()
             };
-            let gone = relays.note(&event, &[], true);
+            let gone = relays.note(&event, ALONE, true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
+            known.told = Some(known.relay);
             let lead = Connection::new(Address::default(), Protocol::TCP, 5432);
             known.relay.owner = owner;
             if ticket < 10 || owner != 0 {
@@ -562,7 +639,7 @@ mod tests {
             ..Found::default()
         };
         let mut leads_of = |ticket, found: &[Found], owner| {
-            relays.note(&event(ticket), &[], true);
+            relays.note(&event(ticket), ALONE, true);
             let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
             for found in found {
                 let mut found = found.clone();

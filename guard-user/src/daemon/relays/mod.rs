@@ -8,7 +8,7 @@ pub mod look;
 mod past;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashSet},
+    collections::{BTreeMap, HashSet},
     fs::File,
     io,
     net::{IpAddr, SocketAddr},
@@ -103,7 +103,8 @@ impl State {
         };
         let tells = self.datapath.dials_problem().is_none();
         // The kernel forgets by itself which was not used for longest, and that may be one that matters.
-        if let Some(gone) = self.relays.note(event, &session.chain, tells)
+        let who = (session.outermost(), &session.chain[..]);
+        if let Some(gone) = self.relays.note(event, who, tells)
             && let Err(error) = self.datapath.forget_relay(gone)
         {
             tracing::warn!(%error, "a listener stays known to the kernel");
@@ -240,14 +241,7 @@ impl State {
     /// What names stand for in policies that people have put in force. What a session has had looked up says nothing of
     /// where a listener outside leads: to that one, the name may stand for another address.
     fn names_of_people(&self) -> BTreeMap<String, Vec<IpAddr>> {
-        let outer = self.sessions.all_live();
-        let outer = outer.filter(|session| session.about.outermost.is_none());
-        let slots: HashSet<PolicyId> = outer
-            .flat_map(|session| session.chain.iter().copied())
-            .chain(self.default_slot)
-            .collect();
-        let policies = slots.iter().filter_map(|slot| self.policies.get(*slot));
-        let names: BTreeSet<&str> = policies.flat_map(|policy| policy.names()).collect();
+        let names = self.peoples_names();
         let mut known = self.names.addresses();
         known.retain(|name, _| names.contains(name.as_str()));
         known

@@ -1,0 +1,109 @@
+//! Whoever floods guardd from inside pays alone, however many sessions are inside.
+
+use std::fs;
+
+use guard_lab::{Attempt, Daemon, Network, PATIENCE, Running, Shell, bins, eventually};
+use serde_json::Value;
+
+use super::{NEVER, V4, pending, started, stats};
+
+const FLOOD: &str = include_str!("flood.py");
+const SERVER: &str = include_str!("../relays/server.py");
+const PYTHON: &str = "/usr/bin/python3";
+/// What the agent brings.
+const INNER: &str = "version = 1\nname = \"inner\"\ndefault = \"allow\"\n";
+
+/// A session that floods, and those inside it.
+fn flood(daemon: &Daemon, role: &str, many: usize) -> Running {
+    let guard = bins::for_everybody("guard", daemon.tag()).unwrap();
+    let inner = daemon.write_for_agents("inner", INNER).unwrap();
+    let script = daemon.dir().join("flood.py");
+    fs::write(&script, FLOOD).unwrap();
+    let run = daemon.agent(["run", "--policy", "asks", "--", PYTHON]);
+    let run = run.args([&script]).args([role, &many.to_string()]);
+    run.args([guard, inner]).spawn().unwrap()
+}
+
+/// What the trail says was denied to a session.
+fn denied(daemon: &Daemon, session: &str) -> Vec<Value> {
+    let trail = fs::read_to_string(daemon.audit()).unwrap();
+    let records = trail
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let is_its = |record: &Value| record["kind"] == "denied" && record["session"] == session;
+    records.filter(is_its).collect()
+}
+
+/// A server outside that nobody has connected to yet.
+fn fresh_server(network: &Network, daemon: &Daemon, port: u16) -> Running {
+    let script = daemon.dir().join("server.py");
+    fs::write(&script, SERVER).unwrap();
+    let mut command = network.dev().command(PYTHON);
+    command.arg(script).args(["127.0.0.1", &port.to_string()]);
+    let mut server = Running::start(&mut command).unwrap();
+    server.line_with("listening", PATIENCE).unwrap();
+    server
+}
+
+/// So many destinations that are denied, one after the other.
+fn is_denied(shell: &mut Shell, times: u16) {
+    for port in 1..=times {
+        assert!(!shell.reaches(&Attempt::tcp(NEVER, port)).unwrap());
+    }
+}
+
+#[test]
+fn listeners_without_number_cost_another_session_nothing() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let mut quiet = Shell::start(&daemon, "asks").unwrap();
+    let _before = fresh_server(&network, &daemon, 5001);
+    assert!(quiet.reaches(&Attempt::tcp("127.0.0.1", 5001)).unwrap());
+
+    let mut loud = flood(&daemon, "listeners", 3000);
+    loud.line_with("round 3", PATIENCE).unwrap();
+    let _server = fresh_server(&network, &daemon, 5002);
+    let fresh = quiet.attempt(&Attempt::tcp("127.0.0.1", 5002)).unwrap();
+    assert!(fresh.ok, "{fresh:?}");
+    is_denied(&mut quiet, 40);
+    assert!(!quiet.reaches(&Attempt::tcp(V4, 443)).unwrap());
+    eventually("a person is asked", || pending(&daemon, "s1", V4).is_some()).unwrap();
+    let told = stats(&daemon, "s1");
+    assert_eq!((told.denied, told.reported, told.lost), (41, 41, 0));
+    eventually("all of it is in the trail", || {
+        denied(&daemon, "s1").len() >= 40
+    })
+    .unwrap();
+    loud.line_with("round", PATIENCE).unwrap();
+    daemon.ask(["stop", "s2"]).unwrap().success().unwrap();
+}
+
+#[test]
+fn sessions_inside_one_have_one_share_of_the_trail() {
+    const INSIDE: usize = 8;
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    let mut quiet = Shell::start(&daemon, "asks").unwrap();
+    let mut loud = flood(&daemon, "refusals", INSIDE);
+    loud.line_with("done", PATIENCE).unwrap();
+    is_denied(&mut quiet, 10);
+    eventually("another's are in the trail", || {
+        denied(&daemon, "s1").len() == 10
+    })
+    .unwrap();
+
+    let inside: Vec<_> = (0..INSIDE).map(|at| format!("s{}", at + 3)).collect();
+    let mut all = 0;
+    for session in &inside {
+        let told = stats(&daemon, session);
+        assert_eq!(told.denied, 200, "{session}");
+        assert_eq!(told.denied, told.reported + told.summed_up + told.lost);
+        let records = denied(&daemon, session);
+        // Each says that it lacks some.
+        assert!(records.iter().any(|one| one["last"] == true), "{session}");
+        all += records.len();
+    }
+    // Each of them alone may have 60 at once, and five a second together is no more than that in any time that this takes.
+    assert!(all < 30 * INSIDE, "{all}");
+    daemon.ask(["stop", "s2"]).unwrap().success().unwrap();
+}
