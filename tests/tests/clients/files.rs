@@ -215,7 +215,7 @@ fn what_a_copy_overwrites_is_shown_and_no_pattern_lets_it_choose() {
         let mut agent = scene.agent();
         agent.run(&overwrite).stopped();
         let to = format!("destination: {}", url(PORT, "/precious.txt"));
-        assert_eq!(headers(&scene), [to.clone()]);
+        assert_eq!(headers(&scene), std::slice::from_ref(&to));
         let shown = scene.daemon.agent(["pending"]).run().unwrap();
         assert!(shown.stdout.contains(&to), "{}", shown.stdout);
         let log = scene.daemon.root(["log"]).run().unwrap();

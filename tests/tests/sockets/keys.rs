@@ -18,7 +18,7 @@ fn are_there() -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let dirs: Vec<PathBuf> = std::env::split_paths(&path).collect();
     let is_there = |program: &&str| dirs.iter().any(|dir| dir.join(program).exists());
-    PROGRAMS.iter().all(|program| is_there(&program))
+    PROGRAMS.iter().all(is_there)
 }
 
 /// What a command signs that runs the script in a home of its own. Such programs ask what their user is called.
