@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -115,7 +115,9 @@ impl<'d> Guard<'d> {
     ///
     /// That it cannot be started.
     pub fn spawn(&self) -> Result<Running> {
-        Running::start(&mut self.command()?)
+        let mut command = self.command()?;
+        // `guard run` would see a terminal wherever the tests have one there.
+        Running::start(command.stderr(Stdio::piped()))
     }
 }
 

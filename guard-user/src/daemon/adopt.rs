@@ -136,6 +136,8 @@ impl State {
         if about.around.is_empty() {
             let known = [about.outermost, about.parent];
             about.around.extend(known.into_iter().flatten());
+            // The one may be the other.
+            about.around.dedup();
         }
         let is_live = is_populated || about.pid.is_some() || !cgroup.is_ours();
         let stage = match is_live {

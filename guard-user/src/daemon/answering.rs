@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{audit::Record, auth::Approver, process};
-use crate::sys::pidfd::Peer;
+use crate::{proxy::judge, sys::pidfd::Peer};
 
 /// A person who decides something, and the process that said so.
 ///
@@ -47,7 +47,10 @@ impl Answering {
             command: peer
                 .command()
                 .map(|line| process::words(&line))
-                .unwrap_or_default(),
+                .unwrap_or_default()
+                .iter()
+                .map(|word| judge::without_secrets(word))
+                .collect(),
             terminal: peer.terminal().ok().flatten(),
         }
     }

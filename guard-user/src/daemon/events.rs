@@ -470,7 +470,9 @@ fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
         path: path_for_trail(http),
         body_preview: None,
         headers: headers.map(|one| judge::without_secrets(one)).collect(),
-        warnings: warnings.map(|one| judge::without_secrets(one)).collect(),
+        warnings: warnings
+            .map(|one| judge::warning_without_secrets(one))
+            .collect(),
         ..http.clone()
     }
 }

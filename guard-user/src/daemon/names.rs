@@ -222,13 +222,16 @@ impl Names {
                 (known.due, known.problem) = (Some(after(now, floor)), Some(problem));
             }
         }
-        self.passing.insert(name, known);
-        if self.passing.len() > MAX_PASSING {
-            let first = self.passing.iter().min_by_key(|(_, known)| known.due);
+        // Those of one session may stay for long; never is it they for which what is asked now has no room.
+        if self.passing.len() >= MAX_PASSING && !self.passing.contains_key(&name) {
+            let is_past = |known: &Known| known.due.is_none_or(|due| due <= now);
+            let first = self.passing.iter();
+            let first = first.min_by_key(|(_, known)| (!is_past(known), known.answered));
             if let Some(first) = first.map(|(name, _)| name.clone()) {
                 self.passing.remove(&first);
             }
         }
+        self.passing.insert(name, known);
     }
 
     /// The addresses of a name as they were last answered, also where only a call from inside has asked.

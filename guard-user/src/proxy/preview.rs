@@ -4,7 +4,7 @@
 
 use std::io::Read;
 
-use flate2::read::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
+use flate2::bufread::{DeflateDecoder, GzDecoder, ZlibDecoder};
 use http::{HeaderMap, HeaderName, header};
 
 use super::wire::MAX_PREVIEW;
@@ -28,10 +28,13 @@ pub(super) struct Preview {
 }
 
 /// Of what was read of a body, which may be all of it.
+///
+/// A server may read it in another way than its headers say. So what is text as it came is shown as it came; and whatever could
+/// be read in what is packed without unpacking it is shown behind what was unpacked.
 pub(super) fn of(headers: &HeaderMap, body: &[u8], is_whole: bool) -> Preview {
     let mut forms = Vec::new();
     let unpacked = unpacked(headers, body, &mut forms);
-    let bytes = unpacked.as_deref().unwrap_or(body);
+    let bytes = unpacked.as_ref().map_or(body, |unpacked| &unpacked.bytes);
     let is_packed = unpacked.is_none() && !forms.is_empty();
     let decoded = match is_packed {
         true => None,
@@ -41,31 +44,66 @@ pub(super) fn of(headers: &HeaderMap, body: &[u8], is_whole: bool) -> Preview {
         (None, None) => parts(headers, bytes, &mut forms),
         _ => None,
     };
-    let meant = decoded.as_ref().map(|text| text.as_bytes().to_vec());
-    let meant = meant.or(unpacked.clone());
+    let own = || text(&body[..body.len().min(MAX_PREVIEW)]);
     if forms.is_empty() {
-        let head = &body[..body.len().min(MAX_PREVIEW)];
         return Preview {
-            text: text(head),
+            text: own(),
             ..Preview::default()
+        };
+    }
+    let meant = decoded.as_ref().map(|text| text.as_bytes().to_vec());
+    let meant = meant.or(unpacked.as_ref().map(|unpacked| unpacked.bytes.clone()));
+    if let Some(own) = own().filter(|own| !own.contains('\0')) {
+        let forms = forms.join(", ");
+        return Preview {
+            text: Some(own),
+            form: Some(format!("as it came; by its headers {forms}")),
+            meant,
         };
     }
     if !is_whole && !body.is_empty() {
         forms.push(format!("of its first {} bytes", body.len()));
     }
     let all = decoded.or(parts).or_else(|| text(bytes));
+    let all = all.map(|text| shortened(&text, MAX_PREVIEW));
+    let odd = unpacked.is_some_and(|unpacked| unpacked.may_be_read_otherwise(body, is_whole));
+    let text = match (all, odd) {
+        (all, false) => all,
+        (all, true) => Some(beside(&all.unwrap_or_default(), body)),
+    };
     Preview {
-        text: all.map(|text| shortened(&text)),
+        text,
         form: Some(forms.join(", ")),
         meant,
     }
 }
 
+/// What was unpacked, with the bytes as they came.
+fn beside(unpacked: &str, body: &[u8]) -> String {
+    const HALF: usize = MAX_PREVIEW / 2 - 32;
+    let head = &body[..body.len().min(MAX_PREVIEW)];
+    let plain = |c: char| {
+        if c.is_control() {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    let came: String = String::from_utf8_lossy(head).chars().map(plain).collect();
+    // The end may say more than the beginning.
+    let from = came.ceil_char_boundary(came.len().saturating_sub(HALF));
+    format!(
+        "{}\n(and as it came: {})",
+        shortened(unpacked, HALF),
+        &came[from..]
+    )
+}
+
 /// Cut to what is shown, with a sign that it was.
-fn shortened(text: &str) -> String {
-    match text.len() > MAX_PREVIEW {
+fn shortened(text: &str, most: usize) -> String {
+    match text.len() > most {
         true => {
-            let end = text.floor_char_boundary(MAX_PREVIEW - "…".len());
+            let end = text.floor_char_boundary(most - "…".len());
             format!("{}…", &text[..end])
         }
         false => text.to_owned(),
@@ -92,38 +130,73 @@ fn value(headers: &HeaderMap, name: &HeaderName) -> String {
     values.collect::<Vec<_>>().join(", ").trim().to_owned()
 }
 
-/// What was packed, as `Content-Encoding` says or its first bytes do.
-fn unpacked(headers: &HeaderMap, body: &[u8], forms: &mut Vec<String>) -> Option<Vec<u8>> {
-    let coding = value(headers, &header::CONTENT_ENCODING);
-    let read = match coding.as_str() {
-        _ if body.is_empty() => return None,
-        "" | "identity" if !body.starts_with(&[0x1f, 0x8b]) => return None,
-        "" | "identity" | "gzip" | "x-gzip" => all_of(MultiGzDecoder::new(body)),
-        // RFC 9110 8.4.1.2: zlib's form, but some send what is in it alone.
-        "deflate" => all_of(ZlibDecoder::new(body)).or_else(|| all_of(DeflateDecoder::new(body))),
-        _ => None,
-    };
-    let name = match coding.as_str() {
-        "" | "identity" => "gzip",
-        coding => coding,
-    };
-    let name: String = name.chars().take(40).collect();
-    match &read {
-        Some(bytes) if bytes.len() as u64 >= UNPACKED => {
-            forms.push(format!("unpacked from {name}, and more of it"));
-        }
-        Some(bytes) => forms.push(format!("unpacked from {name}, {} bytes", bytes.len())),
-        None => forms.push(format!("{name}, which guard does not unpack")),
-    }
-    read
+/// What was unpacked.
+struct Unpacked {
+    bytes: Vec<u8>,
+    /// No header says that it is packed.
+    unsaid: bool,
+    /// There is more behind it, or it breaks off.
+    is_part: bool,
 }
 
-/// What can be read of it; none where that is nothing.
-fn all_of(packed: impl Read) -> Option<Vec<u8>> {
+impl Unpacked {
+    /// Whether somebody who does not unpack it may read something in it.
+    fn may_be_read_otherwise(&self, body: &[u8], is_whole: bool) -> bool {
+        // A name or a comment in gzip's head, RFC 1952 2.3.1.
+        let has_words =
+            body.starts_with(&[0x1f, 0x8b]) && body.get(3).is_some_and(|flags| *flags != 0);
+        self.unsaid || has_words || (is_whole && self.is_part) || has_readable(body)
+    }
+}
+
+/// Whether there is a run of letters in it that could say something.
+fn has_readable(body: &[u8]) -> bool {
+    const RUN: usize = 8;
+    let runs = body.split(|byte| !(b' '..=b'~').contains(byte));
+    let mut long = runs.filter(|run| run.len() >= RUN);
+    long.any(|run| run.iter().any(|byte| b"=:&".contains(byte)))
+}
+
+/// What was packed, as `Content-Encoding` says or its first bytes do.
+fn unpacked(headers: &HeaderMap, body: &[u8], forms: &mut Vec<String>) -> Option<Unpacked> {
+    let coding = value(headers, &header::CONTENT_ENCODING);
+    let unsaid = ["", "identity"].contains(&coding.as_str());
+    let read = match coding.as_str() {
+        _ if body.is_empty() => return None,
+        _ if unsaid && !body.starts_with(&[0x1f, 0x8b]) => return None,
+        "" | "identity" | "gzip" | "x-gzip" => all_of(GzDecoder::new(body), GzDecoder::into_inner),
+        // RFC 9110 8.4.1.2: zlib's form, but some send what is in it alone.
+        "deflate" => all_of(ZlibDecoder::new(body), ZlibDecoder::into_inner)
+            .or_else(|| all_of(DeflateDecoder::new(body), DeflateDecoder::into_inner)),
+        _ => None,
+    };
+    let name = match unsaid {
+        true => "gzip",
+        false => coding.as_str(),
+    };
+    let name: String = name.chars().take(40).collect();
+    let Some((bytes, is_part)) = read else {
+        forms.push(format!("{name}, which guard does not unpack"));
+        return None;
+    };
+    forms.push(match bytes.len() as u64 >= UNPACKED {
+        true => format!("unpacked from {name}, and more of it"),
+        false => format!("unpacked from {name}, {} bytes", bytes.len()),
+    });
+    Some(Unpacked {
+        bytes,
+        unsaid,
+        is_part,
+    })
+}
+
+/// What can be read of it, and whether that is not all of it; none where it is nothing.
+fn all_of<'b, R: Read>(mut packed: R, rest: impl Fn(R) -> &'b [u8]) -> Option<(Vec<u8>, bool)> {
     let mut bytes = Vec::new();
     // What came before an error counts: there may be more to come.
-    let _ = packed.take(UNPACKED).read_to_end(&mut bytes);
-    (!bytes.is_empty()).then_some(bytes)
+    let ended = packed.by_ref().take(UNPACKED).read_to_end(&mut bytes);
+    let is_part = ended.is_err() || !rest(packed).is_empty();
+    (!bytes.is_empty()).then_some((bytes, is_part))
 }
 
 /// What is text in another charset than UTF-8, as `Content-Type` says or its first bytes do.
@@ -174,7 +247,11 @@ fn parts(headers: &HeaderMap, bytes: &[u8], forms: &mut Vec<String>) -> Option<S
     let given = headers.get(header::CONTENT_TYPE)?;
     let given = String::from_utf8_lossy(given.as_bytes());
     let is_multipart = given.get(..10)?.eq_ignore_ascii_case("multipart/");
-    let boundary = parameter(&given, "boundary").filter(|name| is_multipart && !name.is_empty())?;
+    // RFC 2046 5.1.1 gives it 70 characters at most.
+    let boundary = parameter(&given, "boundary")?;
+    if !is_multipart || boundary.is_empty() || boundary.len() > 70 {
+        return None;
+    }
     let mut between = split(bytes, format!("--{boundary}").as_bytes()).into_iter();
     let before = between.next().unwrap_or_default();
     let mut shown = Vec::new();
@@ -315,7 +392,6 @@ mod tests {
         for (coding, body, name) in [
             ("gzip", gzip(TEXT.as_bytes()), "gzip"),
             ("X-GZIP", gzip(TEXT.as_bytes()), "x-gzip"),
-            ("identity", gzip(TEXT.as_bytes()), "gzip"),
             ("deflate", zlib.finish().unwrap(), "deflate"),
             ("deflate", bare.finish().unwrap(), "deflate"),
         ] {
@@ -338,18 +414,38 @@ mod tests {
             "{form}"
         );
         assert!(text.len() < 9);
-        let (text, form) = seen(&[("content-encoding", "gzip, gzip")], b"force=0");
-        assert_eq!(
-            (text.as_str(), form.as_str()),
-            ("force=0", "gzip, gzip, which guard does not unpack")
-        );
-        let (text, form) = seen(&[("content-encoding", "gzip")], b"force=0");
-        assert_eq!(
-            (text.as_str(), form.as_str()),
-            ("force=0", "gzip, which guard does not unpack")
-        );
+        for coding in ["gzip, gzip", "gzip"] {
+            let (text, form) = seen(&[("content-encoding", coding)], b"force=0");
+            let said = format!("as it came; by its headers {coding}, which guard does not unpack");
+            assert_eq!((text.as_str(), form), ("force=0", said));
+        }
         let (text, _) = seen(&[("content-encoding", "gzip")], &gzip(b"\x89PNG\xff\xff"));
         assert_eq!(text, "");
+    }
+
+    /// A server that does not unpack it, or knows no such charset, reads something else.
+    #[test]
+    fn what_could_be_read_otherwise_is_shown_too() {
+        let tail = b"&dry_run=false&amount=1000000";
+        let dry = [&gzip(b"dry_run=true")[..], tail].concat();
+        for lines in [&[][..], &[("content-encoding", "gzip")]] {
+            let (text, _) = seen(lines, &dry);
+            assert!(text.starts_with("dry_run=true\n"), "{text}");
+            assert!(text.ends_with("&dry_run=false&amount=1000000)"), "{text}");
+        }
+        let mut named = flate2::GzBuilder::new()
+            .comment("&force=true")
+            .write(Vec::new(), Compression::best());
+        named.write_all(b"dry_run=true").unwrap();
+        let (text, _) = seen(&[("content-encoding", "gzip")], &named.finish().unwrap());
+        assert!(text.contains("&force=true"), "{text}");
+        let json = br#"{"amount":1000000,"to":"mallory"}"#;
+        for line in [
+            ("content-encoding", "deflate"),
+            ("content-type", "application/json; charset=utf-16"),
+        ] {
+            assert_eq!(seen(&[line], json).0.as_bytes(), json);
+        }
     }
 
     #[test]
@@ -384,10 +480,13 @@ mod tests {
             (text.as_str(), form.as_str()),
             ("café", "decoded from iso-8859-1")
         );
-        let (_, form) = seen(&[("content-type", "text/plain; charset=ibm037")], b"abc");
-        assert_eq!(form, "said to be ibm037");
+        let (text, form) = seen(&[("content-type", "text/plain; charset=ibm037")], b"abc");
+        assert_eq!(
+            (text.as_str(), form.as_str()),
+            ("abc", "as it came; by its headers said to be ibm037")
+        );
         let packed = gzip(&marked);
-        let (text, form) = seen(&[], &packed);
+        let (text, form) = seen(&[("content-encoding", "gzip")], &packed);
         assert_eq!(text, TEXT);
         assert_eq!(form, "unpacked from gzip, 66 bytes, decoded from UTF-16");
     }

@@ -100,8 +100,11 @@ pub fn socket_at(file: SocketFile) -> io::Result<Option<BoundSocket>> {
             });
         }
     })?;
-    // Where there are two, who knows which?
-    Ok(found.pop().filter(|_| found.is_empty()))
+    let only = found.pop();
+    match found.is_empty() {
+        true => Ok(only),
+        false => Err(io::Error::other("two sockets seem to be bound there")),
+    }
 }
 
 /// The number of the socket at the other end of `socket`, as `socket:[N]` in `/proc/PID/fd` has it; both are of the network

@@ -33,7 +33,7 @@ fn a_question_is_shown_and_a_button_answers_it() {
     let words = words.replace('"', "");
     for part in [
         "tcp 192.0.2.10:443, for guard-lab",
-        "production: it is production",
+        "production (confirm): it is production",
         "policy asks",
     ] {
         assert!(words.contains(part), "{part}: {words}");

@@ -253,10 +253,9 @@ fn a_pattern_is_for_requests_that_say_the_same() {
     };
     let mut agent = scene.agent();
     agent.run(&delete("dev")).stopped();
-    assert_eq!(
-        headers(&scene),
-        ["x-tenant: dev", "x-vault-token: (left out)"]
-    );
+    let [tenant, token] = <[String; 2]>::try_from(headers(&scene)).unwrap();
+    assert_eq!(tenant, "x-tenant: dev");
+    assert!(token.starts_with("x-vault-token: (left out"), "{token}");
     assert!(!scene.pending()[0].to_string().contains("sesame"));
     assert!(say_yes_to_all_like(&scene, "/*"));
     for _ in 0..2 {

@@ -4,7 +4,7 @@ use guard_common::{BootTime, HoleId};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::permits::{Covers, Permit, unconditional};
+use super::permits::{Covers, Permit, said};
 use crate::{
     daemon::{
         answering::Answering,
@@ -55,7 +55,7 @@ impl Widening {
                     true => request.as_pattern(),
                     false => pattern.clone(),
                 },
-                headers: unconditional(request).cloned().collect(),
+                headers: said(request),
             },
             (None, true) => Covers::Writes,
             (None, false) => match (alone, &request.digest) {

@@ -34,7 +34,7 @@ pub enum Covers {
         method: String,
         /// `*` stands for any text. Without a `?` it says nothing of the query.
         pattern: String,
-        /// What the headers say of the one that a person saw, but for conditions.
+        /// What the headers say of the one that a person saw, as [`said`].
         headers: Vec<String>,
     },
     /// All.
@@ -57,7 +57,7 @@ impl Covers {
                 headers,
             } => {
                 let is_there = *scheme == request.scheme && *host == request.host;
-                let says_so = unconditional(request).eq(headers);
+                let says_so = says(request, headers);
                 let is_method = *method == request.method;
                 let is_like = match request.is_statement() {
                     true => is_like_statement,
@@ -107,10 +107,24 @@ impl Covers {
     }
 }
 
-/// What the headers of a request say, but for what it is sent on condition of: that lets it do less, and is another each time.
-pub fn unconditional(request: &HttpRequest) -> impl Iterator<Item = &String> {
+/// What the headers of a request say. Of what it is sent on condition of only the name, for that is another each time; but `*` stays.
+pub fn said(request: &HttpRequest) -> Vec<String> {
     let headers = request.headers.iter();
-    headers.filter(|header| !header.starts_with("if-"))
+    let said = headers.map(|header| match header.split_once(": ") {
+        Some((name, value)) if name.starts_with(CONDITION) && value != "*" => name,
+        _ => header,
+    });
+    said.map(str::to_owned).collect()
+}
+
+const CONDITION: &str = "if-";
+
+/// Whether a request says the same, and does so on the same conditions. More of these let it do less.
+fn says(request: &HttpRequest, seen: &[String]) -> bool {
+    let is_condition = |header: &String| header.starts_with(CONDITION);
+    let (conditions, rest): (Vec<_>, Vec<_>) = said(request).into_iter().partition(is_condition);
+    let (wanted, same): (Vec<_>, Vec<_>) = seen.iter().partition(|header| is_condition(header));
+    rest.iter().eq(same) && wanted.into_iter().all(|one| conditions.contains(one))
 }
 
 /// Whether a path with its query is like a pattern.
@@ -578,12 +592,14 @@ mod tests {
             host: None,
             method: "PUT".to_owned(),
             pattern: "/*".to_owned(),
-            headers: unconditional(&seen).cloned().collect(),
+            headers: said(&seen),
         };
         for (headers, is_one) in [
             (&["if-match: 1", "x-tenant: dev"][..], true),
-            (&["if-none-match: 2", "x-tenant: dev"], true),
-            (&["x-tenant: dev"], true),
+            (&["if-match: 2", "if-none-match: 2", "x-tenant: dev"], true),
+            // Without the condition it would do more.
+            (&["if-none-match: 2", "x-tenant: dev"], false),
+            (&["x-tenant: dev"], false),
             (&["x-tenant: shop"], false),
             (&["x-cascade: true", "x-tenant: dev"], false),
             (&[], false),

@@ -3,9 +3,14 @@
 //!
 //! What a program sends is not known in advance, so nothing is left out for want of a place in a list.
 
+use std::{
+    hash::{BuildHasher as _, RandomState},
+    sync::LazyLock,
+};
+
 use http::{HeaderMap, HeaderValue};
 
-use super::headers::plain;
+use super::{headers::plain, secrets};
 
 /// How many are shown.
 const MOST: usize = 16;
@@ -14,8 +19,12 @@ const LONGEST: usize = 1024;
 /// Bytes of all of them.
 const ALL: usize = 4096;
 
-/// In the place of a value that nobody is shown.
-const LEFT_OUT: &str = "(left out)";
+/// In the place of a value that nobody is shown: one that is the same is known by its mark, by which nobody finds the value.
+fn left_out(value: &HeaderValue) -> String {
+    static MARKS: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+    let mark = MARKS.hash_one(value.as_bytes()) >> 32;
+    format!("(left out, as {mark:08x})")
+}
 
 /// What is about the connection, the client, the form of the body or of the answer, or one try of several; and credentials that
 /// every client sends.
@@ -141,7 +150,6 @@ const STEER_FAMILIES: &[&str] = &[
 const SECRET: &[&str] = &[
     "apikey",
     "assertion",
-    "auth",
     "authentication",
     "authorization",
     "cookie",
@@ -204,7 +212,7 @@ impl Said {
             return;
         }
         let (text, is_text) = match (is_secret(name), std::str::from_utf8(value.as_bytes())) {
-            (true, _) => (LEFT_OUT.to_owned(), true),
+            (true, _) => (left_out(value), true),
             (false, Ok(text)) => (text.to_owned(), true),
             (false, Err(_)) => (
                 String::from_utf8_lossy(value.as_bytes()).into_owned(),
@@ -257,5 +265,9 @@ fn is_secret(name: &str) -> bool {
     }
     let words: Vec<_> = name.split(|c: char| !c.is_ascii_alphanumeric()).collect();
     let is_key = |pair: &[&str]| pair[1] == "key" && KEYS.contains(&pair[0]);
-    words.iter().any(|word| SECRET.contains(word)) || words.windows(2).any(is_key)
+    // `x-auth`, and not `x-auth-project-id`, which names a thing.
+    words.last() == Some(&"auth")
+        || words.iter().any(|word| SECRET.contains(word))
+        || words.windows(2).any(is_key)
+        || secrets::has_part(&plain(name))
 }

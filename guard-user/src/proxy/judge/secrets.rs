@@ -27,21 +27,32 @@ const NAMES: &[&str] = &[
 const PARTS: &[&str] = &[
     "accesskey",
     "apikey",
+    "applicationkey",
     "assertion",
+    "authkey",
     "authorization",
     "credential",
+    "mfa",
+    "oidc",
     "passwd",
     "password",
     "secret",
     "signature",
+    "subscriptionkey",
     "token",
 ];
 
-/// A text in which a URL may be, with [`LEFT_OUT`] for the values of such parameters behind its `?`.
+/// A text in which a URL may be, with [`LEFT_OUT`] for a user and password in it, and for the values of such parameters behind
+/// its `?`.
 #[must_use]
 pub fn without_secrets(text: &str) -> String {
-    let Some((path, query)) = text.split_once('?') else {
-        return text.to_owned();
+    let (path, query) = match text.split_once('?') {
+        Some((path, query)) => (path, Some(query)),
+        None => (text, None),
+    };
+    let path = without_user(path);
+    let Some(query) = query else {
+        return path;
     };
     let pairs = query.split_inclusive(['&', ';']).map(|pair| {
         let (pair, end) = match pair.char_indices().next_back() {
@@ -56,10 +67,37 @@ pub fn without_secrets(text: &str) -> String {
     format!("{path}?{}", pairs.collect::<String>())
 }
 
+/// `https://user:password@host/x` without them.
+fn without_user(url: &str) -> String {
+    let kept = url.split_once("://").and_then(|(scheme, rest)| {
+        let (authority, _) = rest.split_once('/').unwrap_or((rest, ""));
+        let (user, _) = authority.rsplit_once('@')?;
+        Some(format!("{scheme}://{LEFT_OUT}{}", &rest[user.len()..]))
+    });
+    kept.unwrap_or_else(|| url.to_owned())
+}
+
+/// A warning that may say `NAME=VALUE: what that means`.
+#[must_use]
+pub fn warning_without_secrets(warning: &str) -> String {
+    match warning.split_once('=') {
+        Some((name, value)) if is_secret(name) => {
+            let means = value.rsplit_once(": ").map_or("", |(_, means)| means);
+            format!("{name}={LEFT_OUT}: {means}")
+        }
+        _ => without_secrets(warning),
+    }
+}
+
 fn is_secret(name: &str) -> bool {
     let decoded = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
     let letters = plain(&folded(&decoded));
-    NAMES.contains(&letters.as_str()) || PARTS.iter().any(|part| letters.contains(part))
+    NAMES.contains(&letters.as_str()) || has_part(&letters)
+}
+
+/// Whether there is a word for a secret among the letters of a name.
+pub(super) fn has_part(letters: &str) -> bool {
+    PARTS.iter().any(|part| letters.contains(part))
 }
 
 #[cfg(test)]
@@ -94,8 +132,33 @@ mod tests {
                 "/x?monkey=1&keyboard=2&zipcode=3",
             ),
             ("/x?token", "/x?token"),
+            (
+                "/x?subscription-key=1&application_key=2&authkey=3",
+                "/x?subscription-key=***&application_key=***&authkey=***",
+            ),
+            (
+                "destination: https://u:pw@h/x@y",
+                "destination: https://***@h/x@y",
+            ),
         ] {
             assert_eq!(without_secrets(url), kept);
+        }
+    }
+
+    #[test]
+    fn a_warning_says_what_is_done_without_the_secret() {
+        for (warning, kept) in [
+            (
+                "reset_token=abc: d: what was there is lost",
+                "reset_token=***: what was there is lost",
+            ),
+            (
+                "force=true: it is done whatever stands in its way",
+                "force=true: it is done whatever stands in its way",
+            ),
+            ("`jobs` in the path", "`jobs` in the path"),
+        ] {
+            assert_eq!(warning_without_secrets(warning), kept);
         }
     }
 }

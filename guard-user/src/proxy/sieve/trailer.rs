@@ -1,5 +1,6 @@
 //! Trailer sections, RFC 9112 7.1.2.
 
+use super::super::judge::steers;
 use super::{field::Field, limits::Limits, malformed::Malformed, section::Section};
 
 /// What may not come that late, RFC 9110 6.5.1: what frames, routes, authenticates, or changes how the message is
@@ -89,6 +90,9 @@ pub(in crate::proxy) fn is_forbidden(name: &[u8]) -> bool {
         byte if byte.is_ascii_alphanumeric() => char::from(byte.to_ascii_lowercase()),
         _ => '-',
     };
+    let own = String::from_utf8_lossy(name).to_ascii_lowercase();
     let name: String = name.iter().map(dashed).collect();
-    FORBIDDEN.contains(&name.as_str()) || FAMILIES.iter().any(|family| name.starts_with(family))
+    steers(&own)
+        || FORBIDDEN.contains(&name.as_str())
+        || FAMILIES.iter().any(|family| name.starts_with(family))
 }

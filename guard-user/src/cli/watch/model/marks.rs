@@ -93,15 +93,35 @@ impl Model {
                 self.notice = Some(Notice::new(Tone::Warn, text));
             }
             // Which list they are in is what a person has to see first.
-            _ if yes(c).is_some() => {
-                self.mode = Mode::Together(Together {
-                    ids: self.marked_ids(),
-                    ..Together::default()
-                });
-            }
+            _ if yes(c).is_some() => self.list_marked(),
             _ => {}
         }
         Vec::new()
+    }
+
+    /// Lists what a yes is to be for together: connections. Of an HTTP request, a statement and many addresses a list does not
+    /// show all, so each of these is answered alone.
+    fn list_marked(&mut self) {
+        let ids = self.marked_ids();
+        let is_short = |id: &String| {
+            let mut all = self.requests.iter();
+            let one = all.find(|one| one.id == *id);
+            one.is_some_and(|one| one.http.is_none() && one.burst.is_none())
+        };
+        let (ids, alone): (Vec<_>, Vec<_>) = ids.into_iter().partition(is_short);
+        if !alone.is_empty() {
+            let text = format!(
+                "{} wants an answer alone: a list does not show all of it",
+                alone.join(", ")
+            );
+            self.notice = Some(Notice::new(Tone::Warn, text));
+        }
+        if !ids.is_empty() {
+            self.mode = Mode::Together(Together {
+                ids,
+                ..Together::default()
+            });
+        }
     }
 
     /// A no closes what is closed already: it needs no second look.

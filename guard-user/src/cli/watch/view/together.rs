@@ -65,12 +65,8 @@ impl View<'_> {
     }
 }
 
-/// Whether all of a question can be seen; of one that is longer than the screen its end.
+/// Whether all of a question can be seen.
 fn is_seen(place: &Range<usize>, window: &Range<usize>) -> bool {
-    let is_whole = window.contains(&place.start) || place.len() > window.len();
-    is_whole
-        && place
-            .end
-            .checked_sub(1)
-            .is_some_and(|last| window.contains(&last))
+    let last = place.end.checked_sub(1);
+    window.contains(&place.start) && last.is_some_and(|last| window.contains(&last))
 }
