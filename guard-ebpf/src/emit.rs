@@ -22,8 +22,9 @@ const SECOND: u64 = 1_000_000_000;
 const EVENTS_A_SECOND: u64 = 64;
 /// Refusals of a session and all that are inside it.
 const EVENTS_TOGETHER: u64 = 256;
-/// So many of each are told also where the others have used that up: guardd is to know that there are more.
-const EVENTS_OF_EACH: u64 = 4;
+/// Added to what is counted of a session in a second where the others have used that up, and one of its refusals is told all the
+/// same: guardd is to know that there are more.
+const TOLD_ALL_THE_SAME: u64 = 1 << 32;
 /// Listeners that a session and those inside it connect to, and what their servers connect to.
 const TOLD_A_SECOND: u64 = 64;
 /// The part of the ring buffer that no listener may be the last to fill: a connection to it waits, and is told of again, where a
@@ -321,11 +322,18 @@ fn has_room(session: SessionId, stats: *mut SessionStats, now: BootTime) -> bool
         let (window, count) = (&raw mut (*stats).window, &raw mut (*stats).in_window);
         count_in(window, count, now)
     };
-    if before >= EVENTS_A_SECOND {
+    if before % TOLD_ALL_THE_SAME >= EVENTS_A_SECOND {
         return false;
     }
-    let together = count_together(session, Shared::Refusals, now);
-    before < EVENTS_OF_EACH || together < EVENTS_TOGETHER
+    if count_together(session, Shared::Refusals, now) < EVENTS_TOGETHER {
+        return true;
+    }
+    let is_first = before < TOLD_ALL_THE_SAME;
+    if is_first {
+        // SAFETY: as above, aligned to 8. Of two at once both may be told.
+        unsafe { kernel::fetch_add(&raw mut (*stats).in_window, TOLD_ALL_THE_SAME) };
+    }
+    is_first
 }
 
 /// Whether guardd may be told once more in this second of what a session does that is not refused.
