@@ -171,6 +171,7 @@ pub struct SessionStats {
     pub lost: u64,
     /// The second that `in_window` counts.
     pub window: BootTime,
-    /// Events in that second.
+    /// Events in that second, and in the high half those that were told though the sessions with which this one has a share
+    /// had used it up.
     pub in_window: u64,
 }

@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::__sk_buff;
 use guard_common::{
     AttemptCount, AttemptKey, BootTime, Connection, Decision, Event, HELD_PAUSE, Hook, NetnsCookie,
-    PolicyId, PolicyVerdict, Session, SessionId, SessionStats,
+    PolicyId, PolicyVerdict, Session, SessionId, SessionStats, Verdict,
 };
 
 use crate::{
@@ -22,8 +22,9 @@ const SECOND: u64 = 1_000_000_000;
 const EVENTS_A_SECOND: u64 = 64;
 /// Refusals of a session and all that are inside it.
 const EVENTS_TOGETHER: u64 = 256;
-/// So many of each are told also where the others have used that up: guardd is to know that there are more.
-const EVENTS_OF_EACH: u64 = 4;
+/// Added to what is counted of a session in a second where the others have used that up, and one of its refusals is told all the
+/// same: guardd is to know that there are more.
+const TOLD_ALL_THE_SAME: u64 = 1 << 32;
 /// Listeners that a session and those inside it connect to, and what their servers connect to.
 const TOLD_A_SECOND: u64 = 64;
 /// The part of the ring buffer that no listener may be the last to fill: a connection to it waits, and is told of again, where a
@@ -50,61 +51,23 @@ impl Refusal<'_> {
     /// Counts it, and reports it where it is due.
     #[inline(always)]
     pub(crate) fn emit(&self) {
+        let due = due(self.session.id, self.to, self.decision.verdict, self.held);
+        if due != 0 {
+            self.tell(due);
+        }
+    }
+
+    /// Reports it; `count`: how often it was refused by now.
+    #[inline(always)]
+    fn tell(&self, count: u64) {
         let Some(stats) = STATS.get_ptr_mut(self.session.id.0) else {
             return;
         };
-        Counter::Denied.add(stats);
-        let now = kernel::boot_time();
-        let counter = match self.count(now) {
-            Some(count) if has_room(self.session.id, stats, now) => {
-                if self.report(now, count) {
-                    Counter::Reported
-                } else {
-                    Counter::Lost
-                }
-            }
-            _ => Counter::SummedUp,
+        let counter = match self.report(kernel::boot_time(), count) {
+            true => Counter::Reported,
+            false => Counter::Lost,
         };
         counter.add(stats);
-    }
-
-    /// Counts the attempt; how often it was made where it is due to be reported.
-    #[inline(always)]
-    fn count(&self, now: BootTime) -> Option<u64> {
-        let key = AttemptKey {
-            destination: self.to.to,
-            session: self.session.id,
-            port: self.to.port,
-            protocol: self.to.protocol,
-            verdict: self.decision.verdict as u8,
-        };
-        let first = AttemptCount {
-            count: 1,
-            reported: now,
-        };
-        let attempt = match ATTEMPTS.get_ptr_mut(key) {
-            Some(attempt) => attempt,
-            // Of two that are the first at once, one is the second.
-            None if ATTEMPTS.insert(key, first, NO_EXIST).is_ok() => return Some(1),
-            None => match ATTEMPTS.get_ptr_mut(key) {
-                Some(attempt) => attempt,
-                // No room: it is reported like a first.
-                None => return Some(1),
-            },
-        };
-        // SAFETY: pointers into a live map value; the count is only changed atomically, and two writers of
-        // `reported` both write the present.
-        unsafe {
-            let count = kernel::fetch_add(&raw mut (*attempt).count, 1) + 1;
-            let reported = &raw mut (*attempt).reported;
-            // Somebody is to see soon what waits, also where it was refused just before.
-            let pause = if self.held { HELD_PAUSE } else { SECOND };
-            if now.0 < reported.read_volatile().0 + pause {
-                return None;
-            }
-            reported.write_volatile(now);
-            Some(count)
-        }
     }
 
     /// False where the ring buffer is full.
@@ -153,6 +116,71 @@ impl Refusal<'_> {
     }
 }
 
+/// Counts a refusal. How often the session was refused that by now, where it is to be reported; else 0.
+///
+/// A function of its own in the kernel too: its stack is not needed when the refusal is reported, and all that are at once may
+/// have 512 bytes together.
+#[inline(never)]
+pub(crate) fn due(session: SessionId, to: &Connection, verdict: Verdict, held: bool) -> u64 {
+    let Some(stats) = STATS.get_ptr_mut(session.0) else {
+        return 0;
+    };
+    Counter::Denied.add(stats);
+    let now = kernel::boot_time();
+    match count(session, to, verdict, held, now) {
+        Some(count) if has_room(session, stats, now) => count,
+        _ => {
+            Counter::SummedUp.add(stats);
+            0
+        }
+    }
+}
+
+/// Counts the attempt; how often it was made where it is due to be reported.
+#[inline(always)]
+fn count(
+    session: SessionId,
+    to: &Connection,
+    verdict: Verdict,
+    held: bool,
+    now: BootTime,
+) -> Option<u64> {
+    let key = AttemptKey {
+        destination: to.to,
+        session,
+        port: to.port,
+        protocol: to.protocol,
+        verdict: verdict as u8,
+    };
+    let first = AttemptCount {
+        count: 1,
+        reported: now,
+    };
+    let attempt = match ATTEMPTS.get_ptr_mut(key) {
+        Some(attempt) => attempt,
+        // Of two that are the first at once, one is the second.
+        None if ATTEMPTS.insert(key, first, NO_EXIST).is_ok() => return Some(1),
+        None => match ATTEMPTS.get_ptr_mut(key) {
+            Some(attempt) => attempt,
+            // No room: it is reported like a first.
+            None => return Some(1),
+        },
+    };
+    // SAFETY: pointers into a live map value; the count is only changed atomically, and two writers of
+    // `reported` both write the present.
+    unsafe {
+        let count = kernel::fetch_add(&raw mut (*attempt).count, 1) + 1;
+        let reported = &raw mut (*attempt).reported;
+        // Somebody is to see soon what waits, also where it was refused just before.
+        let pause = if held { HELD_PAUSE } else { SECOND };
+        if now.0 < reported.read_volatile().0 + pause {
+            return None;
+        }
+        reported.write_volatile(now);
+        Some(count)
+    }
+}
+
 /// Counts the refusal of something else than a connection, and has it reported where there is room: `report` says whether
 /// it could.
 #[inline(always)]
@@ -170,11 +198,8 @@ pub(crate) fn other(session: SessionId, report: impl FnOnce(BootTime) -> bool) {
     counter.add(stats);
 }
 
-/// The refusal of a packet, reported; `said` is a [`PolicyVerdict::pack`]ed one.
-///
-/// A function of its own in the kernel too: its stack is not needed when others are called, and all that are at once
-/// may have 512 bytes together.
-#[inline(never)]
+/// The refusal of a packet, reported where it is due; `said` is a [`PolicyVerdict::pack`]ed one.
+#[inline(always)]
 pub(crate) fn packet(
     skb: *mut __sk_buff,
     session: &Session,
@@ -182,7 +207,19 @@ pub(crate) fn packet(
     said: u64,
     policy: PolicyId,
 ) {
-    let decision = &Decision::by(policy, PolicyVerdict::unpack(said));
+    let due = due(session.id, to, PolicyVerdict::unpack(said).verdict, false);
+    if due != 0 {
+        let count = due.min(u64::from(u32::MAX));
+        tell_packet(skb, session, to, said, u64::from(policy.0) | count << 32);
+    }
+}
+
+/// `policy`, and in its high half how often that was refused by now.
+///
+/// A function of its own in the kernel too, as [`due`].
+#[inline(never)]
+fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u64, policy: u64) {
+    let decision = &Decision::by(PolicyId(policy as u32), PolicyVerdict::unpack(said));
     let cgroup = kernel::packet_ancestor_cgroup(skb, SESSION_LEVEL.load());
     Refusal {
         hook: Hook::Egress,
@@ -194,14 +231,21 @@ pub(crate) fn packet(
         held: false,
         through: 0,
     }
-    .emit();
+    .tell(policy >> 32);
 }
 
-/// The refusal of what was asked for, reported; `held` where it waits for a person.
-///
-/// A function of its own in the kernel too, as [`packet`].
-#[inline(never)]
+/// The refusal of what was asked for, reported where it is due; `held` where it waits for a person.
+#[inline(always)]
 pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
+    let due = due(case.session.id, &case.to, case.verdict(), held);
+    if due != 0 {
+        tell_case(case, asked, hook, held, due);
+    }
+}
+
+/// A function of its own in the kernel too, as [`due`].
+#[inline(never)]
+fn tell_case(case: &Case, asked: &Connection, hook: Hook, held: bool, count: u64) {
     Refusal {
         hook,
         cgroup: case.cgroup(),
@@ -212,7 +256,7 @@ pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
         held,
         through: case.through(asked),
     }
-    .emit();
+    .tell(count);
 }
 
 /// Has guardd look at a listener, where [`may_tell_of_listener`]. Where the ring buffer is full the next try tells.
@@ -278,11 +322,18 @@ fn has_room(session: SessionId, stats: *mut SessionStats, now: BootTime) -> bool
         let (window, count) = (&raw mut (*stats).window, &raw mut (*stats).in_window);
         count_in(window, count, now)
     };
-    if before >= EVENTS_A_SECOND {
+    if before % TOLD_ALL_THE_SAME >= EVENTS_A_SECOND {
         return false;
     }
-    let together = count_together(session, Shared::Refusals, now);
-    before < EVENTS_OF_EACH || together < EVENTS_TOGETHER
+    if count_together(session, Shared::Refusals, now) < EVENTS_TOGETHER {
+        return true;
+    }
+    let is_first = before < TOLD_ALL_THE_SAME;
+    if is_first {
+        // SAFETY: as above, aligned to 8. Of two at once both may be told.
+        unsafe { kernel::fetch_add(&raw mut (*stats).in_window, TOLD_ALL_THE_SAME) };
+    }
+    is_first
 }
 
 /// Whether guardd may be told once more in this second of what a session does that is not refused.
@@ -293,7 +344,7 @@ pub(crate) fn may_tell(session: SessionId, of: Shared) -> bool {
 
 /// Whether guardd may be told in this second of one more listener that a task of that cgroup connects to.
 ///
-/// A function of its own in the kernel too, as [`packet`].
+/// A function of its own in the kernel too, as [`due`].
 #[inline(never)]
 pub(crate) fn may_tell_of_listener(cgroup: u64) -> bool {
     !is_filled(ROOM_FOR_LISTENERS) && may_tell(maps::session(cgroup).id, Shared::Listeners)
@@ -301,10 +352,10 @@ pub(crate) fn may_tell_of_listener(cgroup: u64) -> bool {
 
 /// Counts one more of what a session and those around and inside it do in this second. How many there were before.
 ///
-/// A function of its own in the kernel too, as [`packet`].
+/// A function of its own in the kernel too, as [`due`].
 #[inline(never)]
 fn count_together(session: SessionId, of: Shared, now: BootTime) -> u64 {
-    match maps::share(session, of) {
+    match maps::share(session, of, now) {
         // SAFETY: pointers into a live map value.
         Some(share) => unsafe {
             count_in(&raw mut (*share).window, &raw mut (*share).in_window, now)

@@ -207,7 +207,7 @@ impl Hold {
 /// Lets a connection wait that a person could allow; `asked` is what that person is asked about. False where it is to be
 /// refused: nobody would answer, or memory is short.
 ///
-/// A function of its own for the sake of the stack, as [`crate::emit::packet`].
+/// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
 pub(crate) fn begin(
     ctx: &SockAddrContext,
@@ -230,7 +230,7 @@ pub(crate) fn begin(
 /// Lets a connection wait until guardd has looked at who would get it, and then for a person where it comes to that. False
 /// where memory is short.
 ///
-/// A function of its own for the sake of the stack, as [`crate::emit::packet`].
+/// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
 pub(crate) fn look(ctx: &SockAddrContext, to: &Connection, session: SessionId) -> bool {
     let now = kernel::boot_time();

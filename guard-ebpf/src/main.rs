@@ -230,7 +230,7 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted:
 
 /// What becomes of a connection that may not go where it was asked for: it is turned to the proxy, waits, or is refused.
 ///
-/// A function of its own for the sake of the stack, as [`emit::packet`].
+/// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
 fn divert(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &Case) -> i32 {
     let decision = case.decision();
@@ -365,7 +365,7 @@ enum Answers {
 
 /// What becomes of a packet that is decided.
 ///
-/// A function of its own for the sake of the stack, as [`emit::packet`].
+/// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
 fn conclude(
     skb: *mut __sk_buff,
@@ -404,7 +404,7 @@ fn conclude(
 /// The verdict for a packet to the proxy, of a socket that was turned there; [`UNDECIDED`] for others, and [`ALLOW_ONCE`]
 /// where a hole has it pass, which ends.
 ///
-/// A function of its own for the sake of the stack, as [`emit::packet`].
+/// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
 fn judge_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> i32 {
     let Some(turned) = turned::of_packet(sk, to) else {
@@ -438,7 +438,7 @@ fn judge_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> i32 
 
 /// Remembers that a socket's packets pass which are turned, or go to a server of the session's own.
 ///
-/// A function of its own for the sake of the stack, as [`emit::packet`].
+/// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
 fn remember_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection, generation: u64) {
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());

@@ -166,7 +166,7 @@ pub(crate) struct Share {
 
 /// The share of a session and of all with which it has one; none where memory is short.
 #[inline(always)]
-pub(crate) fn share(session: SessionId, of: Shared) -> Option<*mut Share> {
+pub(crate) fn share(session: SessionId, of: Shared, now: BootTime) -> Option<*mut Share> {
     let outermost = OUTERMOST
         .get_ptr(session.0)
         // SAFETY: a live map value, written once.
@@ -176,7 +176,7 @@ pub(crate) fn share(session: SessionId, of: Shared) -> Option<*mut Share> {
         return Some(share);
     }
     let new = Share {
-        window: BootTime(0),
+        window: now,
         in_window: 0,
     };
     // Of two that are the first at once, one is the second.

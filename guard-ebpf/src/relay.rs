@@ -431,7 +431,7 @@ impl Case {
     }
 
     #[inline(always)]
-    fn verdict(&self) -> Verdict {
+    pub(crate) fn verdict(&self) -> Verdict {
         PolicyVerdict::unpack(self.said).verdict
     }
 

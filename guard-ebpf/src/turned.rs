@@ -158,7 +158,7 @@ impl Proxy {
 /// Leads a socket to the proxy where the decision about what it asks for is that it may be read from. False where it
 /// was not, and so is refused.
 ///
-/// A function of its own for the sake of the stack, as [`crate::emit::packet`].
+/// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
 pub(crate) fn turn(
     ctx: &SockAddrContext,
@@ -243,7 +243,7 @@ pub(crate) fn decide(turned: Turned, asked: &Connection, session: &Session) -> D
 
 /// Tells the proxy of a connection that begins; false where it could not.
 ///
-/// A function of its own for the sake of the stack, as [`crate::emit::packet`].
+/// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
 pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
     let mut segment = MaybeUninit::uninit();

@@ -85,7 +85,8 @@ impl Meters {
         }
         share.used += 1;
         // The kernel reports 64 in a second, in which less than five are refilled: whatever it leaves out comes
-        // after the last but one.
+        // after the last but one. Where it leaves out more, since others have used up what it tells of all of them, it reports
+        // one of each session behind those.
         gap.is_told = share.used + 1 >= BURST;
         Some(Admitted {
             left_out: std::mem::take(&mut gap.left_out),
