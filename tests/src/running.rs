@@ -31,7 +31,9 @@ impl Running {
             .spawn()
             .with_context(|| format!("cannot start {command:?}"))?;
         let output = child.stdout.take().context("no output")?;
-        child.stderr.take().map(pass_on);
+        if let Some(errors) = child.stderr.take() {
+            pass_on(errors);
+        }
         Ok(Self {
             child,
             lines: lines_of(output),

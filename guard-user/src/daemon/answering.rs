@@ -24,7 +24,8 @@ pub struct Answering {
     comm: Option<String>,
     /// Its executable.
     exe: Option<String>,
-    /// Its command line, which tells `guard approve` from `guard watch` and others. The process chose it.
+    /// Its command line, which tells `guard approve` from `guard watch` and others; without what lets somebody in, in a URL
+    /// that a person has typed. The process chose it.
     command: Vec<String>,
     /// Its controlling terminal, without `/dev/`; null where it has none, as a service or a notifier.
     terminal: Option<String>,
@@ -46,11 +47,8 @@ impl Answering {
             exe: exe.map(|exe| exe.to_string_lossy().into_owned()),
             command: peer
                 .command()
-                .map(|line| process::words(&line))
-                .unwrap_or_default()
-                .iter()
-                .map(|word| judge::without_secrets(word))
-                .collect(),
+                .map(|line| kept(&process::words(&line)))
+                .unwrap_or_default(),
             terminal: peer.terminal().ok().flatten(),
         }
     }
@@ -59,5 +57,33 @@ impl Answering {
     #[must_use]
     pub fn told_in(&self, record: Record, name: &str) -> Record {
         record.with("by", name).with("from", json!(self))
+    }
+}
+
+/// A command line as it may be kept: a `--path` has the query of the request that it is for.
+fn kept(words: &[String]) -> Vec<String> {
+    words
+        .iter()
+        .map(|word| judge::without_secrets(word))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_that_a_person_types_is_not_kept() {
+        let typed = [
+            "guard",
+            "approve",
+            "r1",
+            "--path",
+            "/x?token=sesame*",
+            "--path=/y?a=1&key=sesame",
+        ];
+        let kept = kept(&typed.map(str::to_owned));
+        assert_eq!(kept[..4], typed[..4]);
+        assert_eq!(kept[4..], ["/x?token=***", "--path=/y?a=1&key=***"]);
     }
 }

@@ -44,10 +44,14 @@ pub(super) fn of(headers: &HeaderMap, body: &[u8], is_whole: bool) -> Preview {
         (None, None) => parts(headers, bytes, &mut forms),
         _ => None,
     };
-    let own = || text(&body[..body.len().min(MAX_PREVIEW)]);
+    let head = &body[..body.len().min(MAX_PREVIEW)];
+    let own = || match is_whole && head.len() == body.len() {
+        true => std::str::from_utf8(body).ok().map(str::to_owned),
+        false => text(head),
+    };
     if forms.is_empty() {
         return Preview {
-            text: own(),
+            text: text(head),
             ..Preview::default()
         };
     }
@@ -211,7 +215,7 @@ fn decoded(headers: &HeaderMap, bytes: &[u8], forms: &mut Vec<String>) -> Option
         (_, "utf-16" | "utf-16be" | "ucs-2") => u16::from_be_bytes,
         (_, "" | "utf-8" | "utf8" | "us-ascii") => return None,
         ([], _) => return None,
-        (_, "iso-8859-1" | "latin1" | "windows-1252") if text(bytes).is_none() => {
+        (_, "iso-8859-1" | "latin1" | "windows-1252") if std::str::from_utf8(bytes).is_err() => {
             forms.push(format!("decoded from {charset}"));
             return Some(bytes.iter().map(|byte| char::from(*byte)).collect());
         }
@@ -453,7 +457,7 @@ mod tests {
         let bomb = gzip(&vec![b'a'; 32 << 20]);
         let (text, form) = seen(&[("content-encoding", "gzip")], &bomb);
         assert_eq!(form, "unpacked from gzip, and more of it");
-        assert!(text.ends_with("a…") && text.len() <= MAX_PREVIEW);
+        assert!(text.contains("a…\n(and as it came: ") && text.len() <= MAX_PREVIEW);
     }
 
     #[test]
@@ -513,7 +517,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.ends_with("(behind the last part: 8 bytes, not text)"),
+            text.ends_with("(behind the last part: 7 bytes, not text)"),
             "{text}"
         );
     }

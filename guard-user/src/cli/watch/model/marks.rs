@@ -51,6 +51,11 @@ impl Together {
     }
 }
 
+/// Whether a line says all of a question: it is one connection.
+fn can_be_listed(one: &Request) -> bool {
+    one.http.is_none() && one.burst.is_none()
+}
+
 impl Model {
     /// Marks the question under the cursor, or takes the mark away, and goes on to the next.
     pub(super) fn mark(&mut self, at: Moment) {
@@ -103,12 +108,11 @@ impl Model {
     /// show all, so each of these is answered alone.
     fn list_marked(&mut self) {
         let ids = self.marked_ids();
-        let is_short = |id: &String| {
+        let is_listed = |id: &String| {
             let mut all = self.requests.iter();
-            let one = all.find(|one| one.id == *id);
-            one.is_some_and(|one| one.http.is_none() && one.burst.is_none())
+            all.any(|one| one.id == *id && can_be_listed(one))
         };
-        let (ids, alone): (Vec<_>, Vec<_>) = ids.into_iter().partition(is_short);
+        let (ids, alone): (Vec<_>, Vec<_>) = ids.into_iter().partition(is_listed);
         if !alone.is_empty() {
             let text = format!(
                 "{} wants an answer alone: a list does not show all of it",
@@ -197,8 +201,10 @@ impl Model {
         &'a self,
         together: &'a Together,
     ) -> impl Iterator<Item = &'a Request> {
-        let waits =
-            |one: &&Request| together.ids.contains(&one.id) && !self.answering.contains(&one.id);
+        let waits = |one: &&Request| {
+            let is_meant = together.ids.contains(&one.id) && !self.answering.contains(&one.id);
+            is_meant && can_be_listed(one)
+        };
         self.requests.iter().filter(waits)
     }
 

@@ -647,30 +647,28 @@ fn a_yes_to_many_is_said_twice_and_for_what_was_listed() {
 }
 
 #[test]
-fn a_yes_to_many_is_for_the_addresses_that_were_listed() {
-    let mut model = showing(&[burst("r1", 4), question("r2")]);
+fn a_yes_to_many_is_for_connections() {
+    let mut model = showing(&[question("r1"), question("r2"), burst("r3", 4)]);
     press(&mut model, 'a', 1000);
     press(&mut model, 'y', 1001);
+    let told = model.notice.as_ref().map(|notice| notice.text.clone());
+    assert!(
+        told.unwrap_or_default()
+            .starts_with("r3 wants an answer alone")
+    );
     draw(&mut model, 1010);
-    let grown = vec![burst("r1", 9), burst("r2", 5)];
+    // One of them has become many meanwhile.
+    let grown = vec![question("r1"), burst("r2", 5), burst("r3", 9)];
     model.update(Event::Requests(grown), at(1400));
-    assert!(
-        calls(press(&mut model, 'y', 1410)).is_empty(),
-        "r2 is many now"
-    );
     draw(&mut model, 1800);
-    assert!(
-        calls(press(&mut model, 'y', 1900)).is_empty(),
-        "just come up"
-    );
-    let tried: Vec<_> = calls(press(&mut model, 'y', 2300))
+    let answered: Vec<_> = calls(press(&mut model, 'y', 2300))
         .into_iter()
         .map(|call| match call {
-            Call::Approve { tried, prefix, .. } => (tried, prefix),
-            _ => (None, true),
+            Call::Approve { id, .. } => id,
+            other => panic!("{other:?}"),
         })
         .collect();
-    assert_eq!(tried, [(Some(9), false), (Some(5), false)]);
+    assert_eq!(answered, ["r1"]);
 }
 
 #[test]
