@@ -59,7 +59,7 @@ pub(crate) fn stopped(session: &Session, _clock: &Clock) -> Page {
     page
 }
 
-/// `s1/s3`: the session that it was started in before it.
+/// As `s1/s3`: the session that it was started in before it.
 pub(crate) fn place(session: &Session) -> String {
     match &session.parent {
         Some(parent) => format!("{parent}/{}", session.id),
