@@ -19,7 +19,14 @@ const TOOL_VERSION: &str = "0.5.9";
 /// What the tool calls the files that it puts beside each manifest.
 const FILE: &str = "guard-sbom";
 /// The crates beside whose manifests it does.
-const MEMBERS: [&str; 5] = ["guard-common", "guard-ebpf", "guard-user", "tests", "xtask"];
+const MEMBERS: [&str; 6] = [
+    "bench",
+    "guard-common",
+    "guard-ebpf",
+    "guard-user",
+    "tests",
+    "xtask",
+];
 
 /// How cargo's own crates are told from others.
 const OF_CARGO: &str = "pkg:cargo/";
