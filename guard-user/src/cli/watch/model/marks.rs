@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use super::choice::What;
 use super::cursor::is_settled;
 use super::decide::{NOT_NOW, NOT_TODAY, yes};
-use super::faces::tried;
 use super::{Effect, Mode, Model, Moment, Notice, Tone};
 use crate::proto::{Call, Request};
 
@@ -16,8 +15,8 @@ pub(crate) struct Together {
     pub(crate) ids: Vec<String>,
     /// So many lines down is the list of them.
     pub(crate) scrolled: usize,
-    /// Since when the screen has shown each in that list, and as about how many addresses of a burst.
-    seen: HashMap<String, (Moment, Option<u32>)>,
+    /// Since when the screen has shown each in that list.
+    seen: HashMap<String, Moment>,
 }
 
 /// The same answer to many questions, on its way to guardd.
@@ -35,17 +34,13 @@ impl Together {
     /// The screen shows these of the list now.
     pub(super) fn drawn<'a>(&mut self, shown: impl Iterator<Item = &'a Request>, now: Moment) {
         for request in shown {
-            let tried = tried(request);
-            let seen = self.seen.entry(request.id.clone()).or_insert((now, tried));
-            if seen.1 != tried {
-                *seen = (now, tried);
-            }
+            self.seen.entry(request.id.clone()).or_insert(now);
         }
     }
 
     /// A key was pressed too early: one that is held down must never get through.
     fn hurried(&mut self, at: Moment) {
-        for (since, _) in self.seen.values_mut() {
+        for since in self.seen.values_mut() {
             *since = at.max(*since);
         }
     }
@@ -147,8 +142,8 @@ impl Model {
     /// A yes to all that the list has shown for long enough.
     pub(super) fn approve_together(&mut self, seconds: f64, at: Moment) -> Vec<Effect> {
         let calls = match self.meant_together(at) {
-            Ok(meant) => meant.into_iter().map(|(id, tried)| {
-                let call = What::Asked.approve(&id, seconds, tried);
+            Ok(meant) => meant.into_iter().map(|id| {
+                let call = What::Asked.approve(&id, seconds, None);
                 (id, call)
             }),
             Err(why) => {
@@ -167,33 +162,25 @@ impl Model {
         self.send_all("yes", calls, at)
     }
 
-    /// What a yes pressed now would be for: ids, and how many addresses of a burst were seen; or why it is for nothing.
-    fn meant_together(&self, at: Moment) -> Result<Vec<(String, Option<u32>)>, String> {
+    /// What a yes pressed now would be for; or why it is for nothing.
+    fn meant_together(&self, at: Moment) -> Result<Vec<String>, String> {
         let Mode::Together(together) = &self.mode else {
             return Ok(Vec::new());
         };
         let waiting: Vec<_> = self.together(together).collect();
-        let seen = |one: &Request| together.seen.get(&one.id).copied();
-        let unseen = waiting.iter().filter(|one| seen(one).is_none()).count();
+        let seen = |one: &&&Request| together.seen.contains_key(&one.id);
+        let unseen = waiting.len() - waiting.iter().filter(seen).count();
         if unseen > 0 {
             let all = waiting.len();
             return Err(format!(
                 "{unseen} of {all} have not been on the screen yet: Down, PageDown"
             ));
         }
-        let mut meant = Vec::new();
-        for one in waiting {
-            let settled = seen(one).filter(|(since, _)| is_settled(Some(*since), at));
-            match settled {
-                // It has become a burst where nobody could see it.
-                Some((_, None)) if one.burst.is_some() => {
-                    return Err(format!("{} has just changed: look at it again", one.id));
-                }
-                Some((_, tried)) => meant.push((one.id.clone(), tried)),
-                None => return Err("the list has just come up: press again if you mean it".into()),
-            }
+        let settled = |one: &&Request| is_settled(together.seen.get(&one.id).copied(), at);
+        match waiting.iter().all(settled) {
+            true => Ok(waiting.into_iter().map(|one| one.id.clone()).collect()),
+            false => Err("the list has just come up: press again if you mean it".into()),
         }
-        Ok(meant)
     }
 
     /// The questions of that list which still wait.
