@@ -64,7 +64,7 @@ pub use shell::Shell;
 pub use steps::Stepped;
 pub use tag::Tag;
 pub use unowned::Unowned;
-pub use wait::{PATIENCE, SAMPLED, SLOWNESS, eventually, is_sampled, is_slow, patience};
+pub use wait::{PATIENCE, SAMPLED, SLOWNESS, eventually, is_sampled, is_slow, lives, patience};
 pub use watcher::Watcher;
 
 /// The ordinary user that plays the agent.

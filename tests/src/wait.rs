@@ -1,6 +1,7 @@
 //! Waiting for what takes its time.
 
 use std::env;
+use std::fs;
 use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -57,4 +58,15 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) -> Result<()> {
         is_over = Instant::now() > deadline;
     }
     Ok(())
+}
+
+/// Whether a process still runs: one that nobody has waited for does not.
+#[must_use]
+pub fn lives(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    state.is_some_and(|state| !"ZX".contains(state))
 }

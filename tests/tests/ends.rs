@@ -1,12 +1,13 @@
 //! How sessions end, and what is still done for them then.
 
-use std::fs;
 use std::io::Read as _;
 use std::thread;
 use std::time::Duration;
 
 use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, Shell, bins, eventually};
+use guard_lab::{
+    AGENT, Attempt, Daemon, Network, Production, Running, Shell, bins, eventually, lives,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
@@ -49,16 +50,6 @@ fn daemonize(shell: &mut Shell) -> u32 {
     shell.tell(&script).unwrap();
     let line = shell.line_with("pid ").unwrap();
     line.trim_start_matches("pid ").trim().parse().unwrap()
-}
-
-/// Whether it still runs: one that nobody has waited for does not.
-fn lives(pid: u32) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat
-        .rsplit(") ")
-        .next()
-        .and_then(|rest| rest.chars().next());
-    state.is_some_and(|state| !"ZX".contains(state))
 }
 
 #[test]

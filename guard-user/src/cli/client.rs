@@ -18,7 +18,7 @@ use self::frame::{Answer, check_length, frame};
 use self::peer::Trust;
 use super::error::CliError;
 use crate::proto::Call;
-use crate::sys::user_namespace;
+use crate::sys::{pidfd::Credentials, user_namespace};
 
 mod failure;
 mod frame;
@@ -186,7 +186,7 @@ impl Client {
 /// Connects, and looks who listens there.
 fn connect(socket: &Path, trust: Trust) -> Result<UnixStream, CliError> {
     let stream = UnixStream::connect(socket).map_err(|error| cannot_connect(socket, &error))?;
-    let peer = rustix::net::sockopt::socket_peercred(&stream).map_err(|error| {
+    let peer = Credentials::of(&stream).map_err(|error| {
         failed(
             socket,
             format!("the kernel does not say who listens: {error}"),

@@ -15,8 +15,7 @@ use std::sync::LazyLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::UCred;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Gid, Pid, PidfdFlags, Uid, pidfd_open};
 
 use super::{
     open_sockets,
@@ -29,6 +28,51 @@ const MAX_COMMAND: u64 = 512;
 /// Descriptors of a process that are looked at, of those with the lowest numbers: `guard` has a few, and whoever else calls may have
 /// as many as it likes.
 const MAX_OPEN: usize = 128;
+
+/// Who connected a Unix socket or had it listen, as the kernel wrote it down then (`SO_PEERCRED`, unix(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// The effective uid.
+    pub uid: Uid,
+    /// The effective gid.
+    pub gid: Gid,
+    /// None: it is not in this pid namespace. The kernel says 0 then, which is no pid for rustix.
+    pub pid: Option<Pid>,
+}
+
+impl Credentials {
+    /// Those of the other end of `socket`.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn of(socket: &impl AsFd) -> io::Result<Self> {
+        let mut said = libc::ucred {
+            pid: 0,
+            uid: u32::MAX,
+            gid: u32::MAX,
+        };
+        let mut length = size_of_val(&said) as libc::socklen_t;
+        // SAFETY: the kernel writes at most `length` bytes at `said`, and the descriptor is open.
+        let done = unsafe {
+            libc::getsockopt(
+                socket.as_fd().as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERCRED,
+                (&raw mut said).cast(),
+                &raw mut length,
+            )
+        };
+        match done {
+            0 => Ok(Self {
+                uid: Uid::from_raw(said.uid),
+                gid: Gid::from_raw(said.gid),
+                pid: Pid::from_raw(said.pid),
+            }),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
 
 /// The peer of a connected Unix socket, as the kernel wrote it down when it connected.
 #[derive(Debug)]
@@ -51,7 +95,7 @@ impl Peer {
     /// The system's; among them those for a peer that has ended, and `TimedOut` for one that cannot be looked at for now.
     pub fn of(socket: &impl AsFd, is_held: impl FnOnce(&Path) -> bool) -> io::Result<Self> {
         let socket = socket.as_fd();
-        let credentials = rustix::net::sockopt::socket_peercred(socket)?;
+        let credentials = Credentials::of(&socket)?;
         Ok(Self {
             uid: credentials.uid.as_raw(),
             gid: credentials.gid.as_raw(),
@@ -250,7 +294,7 @@ fn gone() -> io::Error {
 
 fn pidfd_of(
     socket: BorrowedFd<'_>,
-    peer: &UCred,
+    peer: &Credentials,
     is_held: impl FnOnce(&Path) -> bool,
 ) -> io::Result<OwnedFd> {
     match peer_pidfd(socket) {
@@ -265,11 +309,12 @@ fn pidfd_of(
 /// end open: so only one is believed that is of the same user and has it open, too.
 fn by_number(
     socket: BorrowedFd<'_>,
-    peer: &UCred,
+    peer: &Credentials,
     is_held: impl FnOnce(&Path) -> bool,
 ) -> io::Result<OwnedFd> {
-    let pidfd = pidfd_open(peer.pid, PidfdFlags::empty())?;
-    let proc = PathBuf::from(format!("/proc/{}", peer.pid.as_raw_nonzero()));
+    let pid = peer.pid.ok_or_else(gone)?;
+    let pidfd = pidfd_open(pid, PidfdFlags::empty())?;
+    let proc = PathBuf::from(format!("/proc/{}", pid.as_raw_nonzero()));
     let cgroup = super::cgroup2::path_in(&fs::read_to_string(proc.join("cgroup"))?)?;
     let callers = match (is_held(&cgroup), peer.uid.is_root()) {
         (true, _) => Callers::Held,
@@ -464,20 +509,20 @@ mod tests {
         let listener = UnixListener::bind(&at).unwrap();
         let mut child = connected(&at);
         let (one, _) = listener.accept().unwrap();
-        let peer = rustix::net::sockopt::socket_peercred(&one).unwrap();
-        let pid = |child: &Child| Pid::from_child(child);
+        let peer = Credentials::of(&one).unwrap();
+        let pid = |child: &Child| Some(Pid::from_child(child));
         assert_eq!(peer.pid, pid(&child));
         assert!(by_number(one.as_fd(), &peer, |_| false).is_ok());
 
-        let is_gone = |peer: &UCred| {
+        let is_gone = |peer: &Credentials| {
             let why = by_number(one.as_fd(), peer, |_| false).unwrap_err();
             why.kind() == io::ErrorKind::NotFound
         };
-        let user = rustix::process::Uid::from_raw(peer.uid.as_raw() + 1);
-        assert!(is_gone(&UCred { uid: user, ..peer }));
+        let uid = Uid::from_raw(peer.uid.as_raw() + 1);
+        assert!(is_gone(&Credentials { uid, ..peer }));
         // As one that has got the number since.
         let mut other = Command::new("sleep").arg("60").spawn().unwrap();
-        let reused = UCred {
+        let reused = Credentials {
             pid: pid(&other),
             ..peer
         };
@@ -495,7 +540,7 @@ mod tests {
         let listener = UnixListener::bind(&at).unwrap();
         let mut child = connected_by(&["unshare", "--net", "python3"], &at);
         let (one, _) = listener.accept().unwrap();
-        let peer = rustix::net::sockopt::socket_peercred(&one).unwrap();
+        let peer = Credentials::of(&one).unwrap();
         assert!(by_number(one.as_fd(), &peer, |_| false).is_ok());
         child.kill().unwrap();
         child.wait().unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::{AsFd, AsRawFd as _};
 
 use caps::{CapSet, Capability, has_cap};
 use rustix::process::Pid;
@@ -46,16 +47,53 @@ pub fn fork() -> io::Result<Fork> {
     }
 }
 
-/// Asks for the session of a process (getsid(2)), which a security hook sees. Which it is does not matter: 0 stands
-/// for one outside of this pid namespace, which rustix does not expect.
+/// A process group or a session, by its leader; none: one whose leader is outside of this pid namespace, for which the
+/// kernel says 0 and which rustix does not expect.
+pub type Group = Option<Pid>;
+
+/// The session of a process (getsid(2)).
 ///
 /// # Errors
 ///
 /// The system's.
-pub fn ask_for_session(pid: u32) -> io::Result<()> {
+pub fn session_of(pid: Pid) -> io::Result<Group> {
     // SAFETY: getsid(2) touches no memory.
-    match unsafe { libc::getsid(pid.cast_signed()) } {
-        0.. => Ok(()),
+    group(unsafe { libc::getsid(pid.as_raw_nonzero().get()) })
+}
+
+/// The process group of a process (getpgid(2)).
+///
+/// # Errors
+///
+/// The system's.
+pub fn group_of(pid: Pid) -> io::Result<Group> {
+    // SAFETY: getpgid(2) touches no memory.
+    group(unsafe { libc::getpgid(pid.as_raw_nonzero().get()) })
+}
+
+/// The process group that is in front in the controlling terminal `tty` (tcgetpgrp(3)).
+///
+/// # Errors
+///
+/// The system's, above all that it is another's.
+pub fn group_in_front(tty: impl AsFd) -> io::Result<Group> {
+    // SAFETY: tcgetpgrp(3) writes to nothing of ours.
+    group(unsafe { libc::tcgetpgrp(tty.as_fd().as_raw_fd()) })
+}
+
+/// The session whose controlling terminal `tty` is (tcgetsid(3)).
+///
+/// # Errors
+///
+/// The system's, where it is not this process' own.
+pub fn session_at(tty: impl AsFd) -> io::Result<Group> {
+    // SAFETY: tcgetsid(3) writes to nothing of ours.
+    group(unsafe { libc::tcgetsid(tty.as_fd().as_raw_fd()) })
+}
+
+fn group(returned: i32) -> io::Result<Group> {
+    match returned {
+        0.. => Ok(Pid::from_raw(returned)),
         _ => Err(io::Error::last_os_error()),
     }
 }

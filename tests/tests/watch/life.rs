@@ -1,7 +1,7 @@
 //! How it ends, and what it outlives.
 
-use guard_lab::eventually;
-use rustix::process::{Signal, kill_process, test_kill_process};
+use guard_lab::{eventually, lives};
+use rustix::process::{Signal, kill_process};
 
 use crate::watch::scene::{Scene, look, reaches};
 use crate::watch::{OTHER, V4};
@@ -69,7 +69,7 @@ fn whatever_ends_it_the_terminal_is_as_before() {
         window.press(&["Enter"]);
         window.expect(&format!("status {status}"));
         window.expect_restored();
-        assert!(test_kill_process(pid).is_err(), "{end}");
+        assert!(!lives(pid.as_raw_nonzero().get().cast_unsigned()), "{end}");
     }
 }
 
@@ -117,7 +117,7 @@ fn what_is_typed_for_a_shell_answers_nobody() {
     window.expect_restored();
     // Nobody's job: there it goes on at once, and what brings others back is no yes.
     let watch = scene.daemon.root(["watch"]);
-    let alone = scene.tmux.window_without_shell("alone", &watch);
+    let alone = scene.tmux.window_without_shell("alone", &[], &watch);
     alone.expect("> r1");
     look();
     alone.press(&["C-z", "f", "g", "Enter"]);
@@ -131,11 +131,26 @@ fn what_is_typed_for_a_shell_answers_nobody() {
     assert_eq!(scene.answers().len(), 1);
 }
 
+/// As in many containers: nobody inside brings back what is stopped there.
+#[test]
+fn it_goes_on_where_its_job_is_another_pid_namespaces() {
+    let scene = Scene::new();
+    let by = ["unshare", "--pid", "--fork", "--mount-proc"];
+    let watch = scene.daemon.root(["watch"]);
+    let inside = scene.tmux.window_without_shell("inside", &by, &watch);
+    inside.expect("0 questions");
+    inside.press(&["C-z"]);
+    inside.expect("cannot suspend here");
+}
+
 #[test]
 fn it_ends_with_its_terminal() {
     let scene = Scene::new();
     let window = scene.watch("one");
     let pid = window.watching();
     window.hang_up();
-    eventually("it has ended", || test_kill_process(pid).is_err()).unwrap();
+    eventually("it has ended", || {
+        !lives(pid.as_raw_nonzero().get().cast_unsigned())
+    })
+    .unwrap();
 }

@@ -49,11 +49,16 @@ impl Tmux {
         window
     }
 
-    /// A `guard` command in a window of its own, without any shell.
-    pub(crate) fn window_without_shell(&self, name: &str, guard: &Guard<'_>) -> Window<'_> {
+    /// A `guard` command in a window of its own, by other words (such as `unshare`) or none, and without any shell.
+    pub(crate) fn window_without_shell(
+        &self,
+        name: &str,
+        by: &[&str],
+        guard: &Guard<'_>,
+    ) -> Window<'_> {
         let words = words(guard);
-        let words: Vec<_> = words.iter().map(String::as_str).collect();
-        self.start_in(name, [100, 30], &words)
+        let words = by.iter().copied().chain(words.iter().map(String::as_str));
+        self.start_in(name, [100, 30], &words.collect::<Vec<_>>())
     }
 
     fn start_in(&self, name: &str, size: [u16; 2], command: &[&str]) -> Window<'_> {

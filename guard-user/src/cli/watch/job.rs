@@ -1,19 +1,20 @@
 //! The job that this process is a part of, as the shell that started it sees that.
 
-use rustix::process::{Pid, getpgid, getpgrp, getpid, getsid};
+use rustix::process::{Pid, getpid};
 
 use crate::sys::pidfd::parent_of;
+use crate::sys::process::{group_of, session_of};
 
 /// Whether somebody would have this process go on if ^Z stopped it: a parent of its process group, in the same session, as a
 /// shell with job control is. The kernel calls a group without one orphaned, and no key stops that (setpgid(2)).
 pub(super) fn can_be_resumed() -> bool {
-    let (Ok(session), group) = (getsid(None), getpgrp()) else {
+    let mut pid = getpid();
+    let (Ok(session), Ok(group)) = (session_of(pid), group_of(pid)) else {
         return false;
     };
-    let mut pid = getpid();
     while let Some(parent) = parent(pid) {
-        if getpgid(Some(parent)) != Ok(group) {
-            return getsid(Some(parent)) == Ok(session);
+        if group_of(parent).ok() != Some(group) {
+            return session_of(parent).ok() == Some(session);
         }
         // What started this process, such as sudo(8), may be a part of the job itself.
         pid = parent;

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::panic;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once, Weak};
@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
-use rustix::process::Signal;
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetpgrp, tcsetattr};
+use rustix::process::{Signal, getpid};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
 
+use crate::sys::process::{group_in_front, group_of};
 use crate::sys::signal;
 
 /// The other screen, no cursor, lines that end at the edge (so that a character that a terminal takes for wider than
@@ -127,7 +128,7 @@ impl Held {
     }
 
     fn is_in_front(&self) -> io::Result<bool> {
-        Ok(tcgetpgrp(self.tty.as_fd())? == rustix::process::getpgrp())
+        Ok(group_in_front(&self.tty)? == group_of(getpid())?)
     }
 }
 
@@ -153,6 +154,7 @@ fn give_back_in_a_panic(held: &Arc<Held>) {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
+    use std::os::fd::AsFd as _;
 
     use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
     use rustix::termios::{LocalModes, Winsize, tcsetwinsize};

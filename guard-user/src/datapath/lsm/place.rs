@@ -9,7 +9,7 @@ use crate::sys::{
     },
     btf::Btf,
     errno::errno,
-    process::ask_for_session,
+    process::session_of,
 };
 
 /// Where programs are asked at security hooks.
@@ -88,7 +88,7 @@ impl SecurityHooks {
             .map_err(|error| format!("a program does not load: {}", errno(&error)))?;
         let _link = attach_to_function(&program)
             .map_err(|error| format!("a program is not attached: {}", errno(&error)))?;
-        ask_for_session(std::process::id()).map_err(|error| errno(&error))?;
+        session_of(rustix::process::getpid()).map_err(|error| errno(&error))?;
         first_of_array(array.as_fd()).map_err(|error| errno(&error))
     }
 }

@@ -17,10 +17,11 @@ use std::io::{self, Read};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, getpgrp, getsid, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, getpid, waitid};
 
 use super::{ABOUT_TO_EXECUTE, Outcome, WHAT, not_started};
 use crate::session::{LaunchError, failure};
+use crate::sys::process::{group_of, session_of};
 use crate::sys::signal::{self, CHILD_CHANGED, Signals};
 
 /// Stands in for the command until it ends, and then says how it did.
@@ -122,6 +123,6 @@ pub(super) fn ended(status: &WaitIdStatus) -> Option<Outcome> {
 /// Whether somebody would make this process go on if it stopped: a shell that gives each job a
 /// process group of its own, on a terminal. Without one, stopping would be for ever.
 pub(super) fn has_job_control() -> bool {
-    let in_own_group = getsid(None).is_ok_and(|session| session != getpgrp());
+    let in_own_group = session_of(getpid()).ok() != group_of(getpid()).ok();
     in_own_group && File::open("/dev/tty").is_ok()
 }

@@ -8,13 +8,14 @@ use std::{
 
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, connect, socket_with,
-    sockopt::{socket_cookie, socket_peercred, socket_type},
+    sockopt::{socket_cookie, socket_type},
 };
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::answer::file_address;
 use crate::sys::{
     cgroup2::{self, Hierarchy},
+    pidfd::Credentials,
     unix_diag::BoundSocket,
 };
 
@@ -139,7 +140,7 @@ fn answers_at(socket: &OwnedFd, file: &OwnedFd) -> io::Result<bool> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let asking = socket_with(AddressFamily::UNIX, kind, flags, None)?;
     connect(&asking, &file_address(file)?)?;
-    Ok(socket_peercred(asking)? == socket_peercred(socket)?)
+    Ok(Credentials::of(&asking)? == Credentials::of(socket)?)
 }
 
 /// A socket that a process has open.

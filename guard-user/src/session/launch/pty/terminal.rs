@@ -4,11 +4,12 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, fstat, open};
-use rustix::process::getpgrp;
+use rustix::process::getpid;
 use rustix::termios::{
-    OptionalActions, SpecialCodeIndex, Termios, Winsize, isatty, tcgetattr, tcgetpgrp, tcgetsid,
-    tcgetwinsize, tcsetattr,
+    OptionalActions, SpecialCodeIndex, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr,
 };
+
+use crate::sys::process::{group_in_front, group_of, session_at};
 
 /// ^D, where the terminal's settings are not known.
 const END_OF_INPUT: u8 = 4;
@@ -67,7 +68,7 @@ impl Terminal {
     fn is(&self, stream: BorrowedFd<'_>) -> bool {
         if self.controls {
             // The kernel answers for the controlling terminal only, by whatever name it was opened.
-            return isatty(stream) && tcgetsid(stream).is_ok();
+            return isatty(stream) && session_at(stream).is_ok();
         }
         let device = |fd| fstat(fd).map(|stat| stat.st_rdev).ok();
         isatty(stream) && device(stream) == device(self.fd.as_fd())
@@ -75,7 +76,8 @@ impl Terminal {
 
     /// Whether what is typed is for this process' job.
     pub(super) fn is_foreground(&self) -> bool {
-        !self.controls || tcgetpgrp(&self.fd).is_ok_and(|group| group == getpgrp())
+        let group = group_of(getpid()).ok();
+        !self.controls || group_in_front(&self.fd).ok() == group
     }
 
     /// Whether it is the controlling terminal.
