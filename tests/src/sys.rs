@@ -412,6 +412,13 @@ pub(crate) fn without_family(to: SocketAddr) -> io::Result<SockAddr> {
     made.map(|((), address)| address)
 }
 
+/// Gives the controlling terminal up, for this process and those that it starts (`TIOCNOTTY`, ioctl_tty(2)).
+pub(crate) fn leave_terminal(tty: impl AsFd) -> io::Result<()> {
+    // SAFETY: this request takes no argument, and the descriptor is open.
+    let done = unsafe { libc::ioctl(tty.as_fd().as_raw_fd(), libc::TIOCNOTTY) };
+    check(done).map(drop)
+}
+
 /// A header for sending. It points to its arguments and must not outlive them.
 fn header(to: &SockAddr, data: &mut iovec, control: &mut [u64]) -> msghdr {
     // SAFETY: null pointers and zero lengths are a valid header.

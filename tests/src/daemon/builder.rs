@@ -1,6 +1,6 @@
 //! What a daemon is started with.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use super::Daemon;
 use crate::reap::Reaper;
-use crate::{Tag, fit, mounts};
+use crate::{Tag, fit, mounts, sys};
 
 /// Names are looked up nowhere, unless a test says where: not even by a policy that ships.
 const NO_RESOLVER: &str = "resolvers = [\"127.0.0.1:1\"]\n";
@@ -68,6 +68,7 @@ impl DaemonBuilder {
     /// That this machine is not fit, or what cannot be made.
     pub fn prepare(self) -> Result<Daemon> {
         fit()?;
+        leave_terminal()?;
         mounts::bpffs()?;
         let name = self.tag.name();
         let mut daemon = Daemon {
@@ -103,5 +104,14 @@ impl DaemonBuilder {
         let mut daemon = self.prepare()?;
         daemon.start()?;
         Ok(daemon)
+    }
+}
+
+/// Whoever runs the tests at a terminal gets what a workflow gets: `guard run` looks for the terminal that it is at, and a
+/// test that is about one makes it.
+fn leave_terminal() -> Result<()> {
+    match File::open("/dev/tty") {
+        Ok(tty) => sys::leave_terminal(tty).context("cannot leave the terminal"),
+        Err(_) => Ok(()),
     }
 }
