@@ -108,8 +108,7 @@ impl State {
     ) -> Result<Grant, Refusal> {
         let session = asked.question.session;
         let grant = self.grant(session, prefixes.clone(), ports.clone(), terms)?;
-        let is_confirmed = asked.shown.verdict == Verdict::Confirm.as_str();
-        if terms.read_only || !grant.can_be_read || !is_confirmed {
+        if terms.read_only || !grant.can_be_read {
             return Ok(grant);
         }
         let reads = Terms {

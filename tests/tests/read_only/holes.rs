@@ -307,6 +307,46 @@ fn what_it_would_not_change_is_said() {
     assert!(!output.stderr.contains("nobody is asked"), "{output:?}");
 }
 
+/// Whoever asks for a connection to where requests are judged one by one asks for more than a plain yes gives.
+#[test]
+fn a_yes_lets_no_writes_past_where_it_is_read_only_already() {
+    let network = Network::new().unwrap();
+    let scene = scene(&network);
+    let mut agent = shell(&scene);
+    let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let (guard, socket) = (guard.display(), scene.daemon.socket());
+    for ports in ["tcp/8080", "udp/9999"] {
+        let ask = format!(
+            "GUARD_SOCKET={} {guard} request 192.0.2.20 --ports {ports} --reason 'reads only'; echo asked",
+            socket.display()
+        );
+        agent.tell(&ask).unwrap();
+        agent.line_with("asked").unwrap();
+        let asked = scene.pending().into_iter();
+        let [request] = <[_; 1]>::try_from(
+            asked
+                .filter(|one| one["http"].is_null())
+                .collect::<Vec<_>>(),
+        )
+        .unwrap();
+        assert_eq!(request["verdict"], "read-only");
+        let shown = scene.daemon.ask(["pending"]).unwrap().stdout;
+        assert!(shown.contains("guard open 192.0.2.20"), "{shown}");
+        let id = request["id"].as_str().unwrap();
+        let refused = refusal(&scene, &["approve", id]);
+        assert!(refused.contains("guard open 192.0.2.20"), "{refused}");
+        assert_eq!(json(&scene, &["holes"]), json!([]));
+        assert_eq!(curl(&mut agent, &put("192.0.2.20")), 403);
+        for one in scene.pending() {
+            scene
+                .daemon
+                .ask(["deny", one["id"].as_str().unwrap()])
+                .unwrap();
+        }
+    }
+    assert!(scene.arrived().is_empty());
+}
+
 #[test]
 fn a_hole_for_all_comes_first() {
     let network = Network::new().unwrap();

@@ -2,7 +2,7 @@
 
 use super::buttons::{self, Answer};
 use crate::cli::render::escape::visible;
-use crate::cli::render::{command_line, requests, time::Clock};
+use crate::cli::render::{command_line, endpoint, requests, time::Clock};
 use crate::proto::{HttpRequest, Request};
 
 /// Characters of one piece.
@@ -57,7 +57,12 @@ impl Abilities {
         };
         let mut lines = details(request, &to, clock);
         let mut actions = Vec::new();
-        if self.actions {
+        if requests::opens_writes(request) {
+            // Whatever a button says, it is less than that.
+            let to = endpoint::argument(&request.destination);
+            let open = format!("guard open {to} --session {}", request.session);
+            lines.push(format!("Everything, writes too: {open}"));
+        } else if self.actions {
             actions = buttons::of(request);
             if is_cut(request) {
                 // Nobody says yes here to what they have not seen.

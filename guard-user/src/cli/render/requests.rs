@@ -5,6 +5,7 @@ use super::time::Clock;
 use super::{command_line, endpoint};
 use crate::policy::format_duration;
 use crate::proto::{Burst, ChainLink, HttpRequest, Offer, Request, Through};
+use guard_common::Verdict;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -81,6 +82,13 @@ fn answers(request: &Request) -> String {
         );
     }
     let (id, terms) = (&request.id, terms(request));
+    if opens_writes(request) {
+        let to = endpoint::argument(&request.destination);
+        return format!(
+            "guard open {to} --session {}\nguard deny {id}",
+            request.session
+        );
+    }
     match &request.burst {
         Some(burst) if burst.count <= burst.addresses.len() => format!(
             "guard approve {id} --prefix {terms}\nguard approve {id} --tried {} {terms}\nguard deny {id}",
@@ -89,6 +97,12 @@ fn answers(request: &Request) -> String {
         Some(_) => format!("guard approve {id} --prefix {terms}\nguard deny {id}"),
         None => format!("guard approve {id} {terms}\nguard deny {id}"),
     }
+}
+
+/// Whether it is about connections to where requests are judged one by one: a yes would let everything through, so that
+/// takes a command which says so.
+pub(crate) fn opens_writes(request: &Request) -> bool {
+    request.http.is_none() && request.verdict == Verdict::ReadOnly.as_str()
 }
 
 /// What is offered first, as options.
