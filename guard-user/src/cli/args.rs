@@ -132,12 +132,6 @@ pub enum Verb {
         /// Which shell
         shell: Shell,
     },
-    /// Connect the Unix sockets of what a session has left running; `guard run` starts it, and says which
-    #[command(hide = true)]
-    KeepSockets {
-        /// Of which session, as JSON
-        terms: String,
-    },
     /// Write the man pages, one for each verb, into a directory
     #[command(hide = true, after_help = examples::MAN)]
     Man {

@@ -1,7 +1,7 @@
 //! The command `guard`: arguments, what each verb asks of guardd, and how the answer reads.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Write};
+use std::io::Write;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
@@ -12,7 +12,6 @@ use self::client::Client;
 use self::error::{CliError, Exit};
 use self::render::Output;
 use crate::proto::Failure;
-use crate::session;
 
 mod answers;
 pub mod args;
@@ -91,22 +90,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
         Verb::Explain(args) => policy::explain(connect, args, output),
         Verb::Completions { shell } => generate::completions(shell),
-        Verb::KeepSockets { terms } => keep_sockets(&terms),
         Verb::Man { dir } => generate::man(&dir),
-    }
-}
-
-/// Standard input is what `guard run` has left: who calls there.
-fn keep_sockets(terms: &str) -> Result<Exit, CliError> {
-    let kept = rustix::io::dup(io::stdin()).map_err(io::Error::from);
-    let done = kept.and_then(|listener| session::keep_on(listener, terms, run::ASK));
-    match done {
-        Ok(()) => Ok(Exit::DONE),
-        Err(error) => Err(CliError::Local(Failure {
-            what: "cannot connect what a session has left running".to_owned(),
-            why: error.to_string(),
-            fix: "guard run does so by itself".to_owned(),
-        })),
     }
 }
 

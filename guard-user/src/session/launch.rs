@@ -100,13 +100,13 @@ pub fn launch(
     enter: &mut dyn FnMut() -> Result<Entered, Failure>,
     told: impl FnMut(&RefusedSocket) + Send + 'static,
 ) -> Result<Outcome, LaunchError> {
-    let (report, to_parent) = pipe_with(PipeFlags::CLOEXEC).map_err(not_started)?;
-    let (handed, to_hand) = handing::channel(command.sockets.as_ref()).map_err(not_started)?;
-    let serve = || Serving::begin(handed, told, command.ask);
-    let signals = Signals::hold().map_err(not_started)?;
     // A guarded process of the same user must not be able to take over the parent, from its first instruction
-    // on. The child's own execve(2) undoes this for the command.
+    // on, nor whoever connects sockets. The child's own execve(2) undoes this for the command.
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(not_started)?;
+    let (server, to_hand) = handing::start(command).map_err(not_started)?;
+    let serve = || Serving::begin(server, told);
+    let (report, to_parent) = pipe_with(PipeFlags::CLOEXEC).map_err(not_started)?;
+    let signals = Signals::hold().map_err(not_started)?;
     if let Some(terminal) = pty::Terminal::find() {
         return pty::launch(
             command,

@@ -5,6 +5,7 @@ mod contain;
 mod identity;
 pub mod landlock;
 mod launch;
+mod populated;
 mod rights;
 mod root;
 mod seccomp;
@@ -16,7 +17,7 @@ use serde::{Deserialize, Serialize};
 pub use contain::give_up;
 pub use identity::Identity;
 pub use launch::{Command, Entered, Outcome, ToldRoot, launch};
-pub use sockets::{Ask, RefusedSocket, Sockets, keep_on, named};
+pub use sockets::{Ask, RefusedSocket, Sockets, named};
 pub use trust::Trust;
 
 use crate::proto::Failure;

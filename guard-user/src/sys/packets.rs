@@ -144,6 +144,17 @@ pub fn send(fd: BorrowedFd<'_>, bytes: &[u8], descriptors: &[BorrowedFd<'_>]) ->
     Ok(())
 }
 
+/// Sends a message on a socket of this kind, or not where there is no room.
+///
+/// # Errors
+///
+/// The system's; `WouldBlock` where there is no room.
+pub fn try_send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    rustix::net::send(fd, bytes, flags)?;
+    Ok(())
+}
+
 /// Waits for the next message on a socket of this kind; `None` where the other end is gone.
 ///
 /// # Errors

@@ -566,6 +566,52 @@ fn what_a_command_leaves_behind_goes_on() {
     .unwrap();
 }
 
+/// A server that accepts when it is told to, and three that connect to it, of which its queue takes one.
+const QUEUE: &str = r#"
+import os, socket, sys, time
+own = sys.argv[1]
+server = socket.socket(socket.AF_UNIX)
+server.bind(own)
+server.listen(0)
+for number in range(3):
+    if os.fork() == 0:
+        client = socket.socket(socket.AF_UNIX)
+        open(f"{own}.started", "a").write(f"{os.getpid()}\n")
+        client.connect(own)
+        open(f"{own}.found", "a").write(client.recv(2).decode())
+        os._exit(0)
+while not os.path.exists(f"{own}.accept"):
+    time.sleep(0.05)
+for number in range(3):
+    server.accept()[0].send(b"hi")
+"#;
+
+#[test]
+fn what_waits_when_the_command_ends_goes_on() {
+    let scene = Scene::new();
+    let own = scene.place("own");
+    let script = "python3 -c \"$1\" \"$2\" & until test -e \"$2.end\"; do sleep 0.05; done";
+    let run = [
+        "run", "--policy", "open", "--quiet", "--", "sh", "-c", script, "sh", QUEUE, &own,
+    ];
+    let file = |end: &str| format!("{own}.{end}");
+    let read = |end: &str| fs::read_to_string(file(end)).unwrap_or_default();
+    let mut running = scene.daemon.agent(run).spawn().unwrap();
+    // By its number: proc_pid_syscall(5).
+    let connects = |pid: &str| {
+        let call = fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
+        call.starts_with(&format!("{} ", libc::SYS_connect))
+    };
+    eventually("two wait", || {
+        read("started").lines().filter(|pid| connects(pid)).count() == 2
+    })
+    .unwrap();
+    fs::write(file("end"), "").unwrap();
+    assert!(running.wait().unwrap().success());
+    fs::write(file("accept"), "").unwrap();
+    eventually("all are connected", || read("found") == "hihihi").unwrap();
+}
+
 #[test]
 fn a_connection_that_waits_for_its_server_holds_up_no_other() {
     let scene = Scene::new();

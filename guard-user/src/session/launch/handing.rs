@@ -4,8 +4,6 @@
 use std::{
     io,
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex},
-    thread,
 };
 
 use rustix::{
@@ -13,31 +11,24 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
 };
 
+use super::Command;
 use crate::{
-    session::sockets::{Ask, Kept, RefusedSocket, Sockets, serve},
-    sys::{
-        notify::{Listener, listen_to_connect},
-        packets,
-    },
+    session::sockets::{RefusedSocket, Server},
+    sys::{notify::listen_to_connect, packets},
 };
 
-/// The parent's end.
-pub(super) struct Handed {
-    socket: OwnedFd,
-    sockets: Sockets,
-}
-
-/// The child's.
+/// The child's end.
 pub(super) struct ToHand(OwnedFd);
 
-/// Both ends, where sockets are to be connected.
-pub(super) fn channel(sockets: Option<&Sockets>) -> io::Result<(Option<Handed>, Option<ToHand>)> {
-    let Some(sockets) = sockets.cloned() else {
+/// Starts whoever connects sockets, where they are to be connected.
+pub(super) fn start(command: &Command) -> io::Result<(Option<Server>, Option<ToHand>)> {
+    let Some(sockets) = &command.sockets else {
         return Ok((None, None));
     };
-    let flags = SocketFlags::CLOEXEC;
-    let (socket, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    Ok((Some(Handed { socket, sockets }), Some(ToHand(theirs))))
+    let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
+    let (calls, to_hand) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
+    let server = Server::start(sockets, command.ask, calls)?;
+    Ok((Some(server), Some(ToHand(to_hand))))
 }
 
 impl ToHand {
@@ -54,53 +45,24 @@ impl ToHand {
 }
 
 /// Calls are being answered, if there are any to answer.
-pub(super) struct Serving(Arc<Mutex<Option<Kept>>>);
-
-impl Handed {
-    fn answer(self, kept: &Mutex<Option<Kept>>, mut told: impl FnMut(&RefusedSocket), ask: Ask) {
-        let Ok(Some(packet)) = packets::receive(self.socket.as_fd()) else {
-            return;
-        };
-        let Some(listener) = packet.descriptors.into_iter().next() else {
-            return;
-        };
-        let copy = listener.try_clone();
-        // Where it fails nobody has the listener any more, and calls fail.
-        let Ok(refused) = serve(Listener::of(listener), &self.sockets, ask) else {
-            return;
-        };
-        if let (Ok(listener), Ok(mut kept)) = (copy, kept.lock()) {
-            *kept = Some(Kept {
-                listener,
-                sockets: self.sockets.clone(),
-            });
-        }
-        refused.iter().for_each(|one| told(&one));
-    }
-}
+pub(super) struct Serving(Option<Server>);
 
 impl Serving {
-    /// Answers calls as soon as they are handed over, on threads of its own. Where none can be made, nobody answers, and calls
-    /// fail.
+    /// Has what is refused told, on a thread of its own. Where none can be made, nobody hears of it.
     pub(super) fn begin(
-        handed: Option<Handed>,
+        server: Option<Server>,
         told: impl FnMut(&RefusedSocket) + Send + 'static,
-        ask: Ask,
     ) -> Self {
-        let kept = Arc::new(Mutex::new(None));
-        let serving = Self(Arc::clone(&kept));
-        if let Some(handed) = handed {
-            let thread = thread::Builder::new().name("guard-sockets".to_owned());
-            let _ = thread.spawn(move || handed.answer(&kept, told, ask));
+        if let Some(server) = &server {
+            let _ = server.tell(told);
         }
-        serving
+        Self(server)
     }
 
-    /// The command has ended: what is left of its session is somebody else's to answer.
+    /// The command has ended.
     pub(super) fn finish(self) {
-        let kept = self.0.lock().ok().and_then(|mut kept| kept.take());
-        if let Some(kept) = kept {
-            kept.keep();
+        if let Some(server) = self.0 {
+            server.finish();
         }
     }
 }

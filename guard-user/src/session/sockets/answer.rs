@@ -13,7 +13,7 @@ use rustix::{
 };
 
 use super::{
-    RefusedSocket, Told,
+    Told,
     judge::{Judge, Word},
     lookup::{self, Address},
 };
@@ -69,8 +69,7 @@ fn to_path(call: &Waiting, judge: &Judge, path: &Path, told: &Told) -> Plan {
         Word::Refuse => {
             let pid = lookup::process(call.thread).unwrap_or_default();
             let socket = path.display().to_string();
-            // Whoever floods is told of less.
-            let _ = told.try_send(RefusedSocket { socket, pid });
+            told.tell(socket, pid);
             Plan::Answer(Answer::Done(Errno::PERM.raw_os_error()))
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Where the kernel cannot judge by who listens, it refuses a session every connection to a Unix socket
 //! ([`crate::datapath`], `unix`). What may be is done from outside: each connect(2) of the session waits for a word
-//! (seccomp_unotify(2)); threads of `guard run` look up the file that it means, judge who listens there, and connect the
+//! (seccomp_unotify(2)); a process that `guard run` starts looks up the file that it means, judges who listens there, and connects the
 //! session's own socket (pidfd_getfd(2)) to that very file. Whatever else the call was about goes to the kernel, which asks
 //! guard's programs: so nothing is gained by changing the arguments of a call that is being judged, and where nobody
 //! answers, or whoever does was deceived about what kind of address it is, the answer is no.
@@ -14,8 +14,8 @@
 
 mod answer;
 mod judge;
-mod keep;
 mod lookup;
+mod server;
 mod sessions;
 mod unread;
 mod workers;
@@ -24,11 +24,7 @@ use std::{
     io,
     os::fd::AsFd as _,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex,
-        mpsc::{Receiver, SyncSender, sync_channel},
-    },
-    thread,
+    sync::{Arc, Mutex},
 };
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -45,16 +41,13 @@ use crate::{
 };
 use answer::Plan;
 use judge::Judge;
-pub(super) use keep::Kept;
-pub use keep::keep_on;
+pub(super) use server::Server;
+use server::Told;
 use unread::Unread;
 use workers::Workers;
 
-/// Refusals that are not told yet; more are dropped.
-const UNTOLD: usize = 64;
-
 /// As whom sockets are connected: the session's user, so that files are open to it as they are to that one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Whom {
     uid: u32,
     gid: u32,
@@ -62,7 +55,7 @@ pub(super) struct Whom {
 }
 
 /// What is connected, for whom.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sockets {
     /// The session's cgroup, a directory.
     cgroup: PathBuf,
@@ -77,7 +70,7 @@ pub struct Sockets {
 }
 
 /// A connection that was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RefusedSocket {
     /// The name: a path, or an abstract one after an `@`.
     pub socket: String,
@@ -95,9 +88,6 @@ pub struct Ask {
     /// Whether one of them has the socket open that is bound at a file, by the file's number and the device of its file system.
     pub has_bound: fn(guardd: &Path, session: &str, (u64, u64)) -> bool,
 }
-
-/// Whom a refusal is told.
-pub(super) type Told = SyncSender<RefusedSocket>;
 
 impl Sockets {
     /// Of a session.
@@ -135,37 +125,16 @@ pub fn named(names: &[SocketName]) -> Vec<NamedSocket> {
     sockets.collect()
 }
 
-/// Answers calls until nobody is left who could call. What is refused arrives at the other end.
+/// Answers calls until nobody is left who could call, on this thread, which becomes one of the session's user's.
 ///
 /// # Errors
 ///
-/// The system's, as where no thread can be made, or it may not become that user.
-pub(super) fn serve(
-    listener: Listener,
-    sockets: &Sockets,
-    ask: Ask,
-) -> io::Result<Receiver<RefusedSocket>> {
-    let (told, refused) = sync_channel(UNTOLD);
+/// The system's, as where it may not become that user: as somebody else nothing is connected.
+fn answer_all(listener: Listener, sockets: &Sockets, ask: Ask, told: Told) -> io::Result<()> {
     let judge = Arc::new(Judge::new(sockets, ask)?);
     let unread = Unread::new(sockets, ask, Arc::clone(&judge), told.clone());
     let workers = Workers::new(listener, sockets.whom.clone(), unread);
-    let (ready, is_ready) = sync_channel(1);
-    thread::Builder::new()
-        .name("guard-sockets".to_owned())
-        .spawn(move || {
-            let became = workers.become_user();
-            let is_it = became.is_ok();
-            // As somebody else than the session's user nothing is connected.
-            if ready.send(became).is_ok() && is_it {
-                answer_all(&workers, &judge, &told);
-                workers.finish();
-            }
-        })?;
-    is_ready.recv().map_err(io::Error::other)??;
-    Ok(refused)
-}
-
-fn answer_all(workers: &Workers, judge: &Judge, told: &Told) {
+    workers.become_user()?;
     let listener = workers.listener();
     listener.take_turns();
     // Where receiving ends by itself, there is no need to wait before it, which is a third of what a call costs.
@@ -174,15 +143,16 @@ fn answer_all(workers: &Workers, judge: &Judge, told: &Told) {
         // An error is about one call, whose caller has ended, or about all: nobody is left.
         let Ok(call) = listener.receive() else {
             if is_told && !waits(listener) {
-                return;
+                break;
             }
             continue;
         };
-        match answer::plan(&call, judge, told) {
+        match answer::plan(&call, &judge, &told) {
             Plan::Answer(answer) => drop(listener.answer(call.id, answer)),
             Plan::Connect(target) => workers.connect(call, target),
         }
     }
+    Ok(())
 }
 
 /// Waits for a call; false where there will be none.

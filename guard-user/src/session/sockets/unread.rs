@@ -2,12 +2,7 @@
 //! gpg. guardd, which is root's, says where such a call leads; the caller's own socket is out of reach as well, and gets
 //! another one in its place, which is connected.
 
-use std::{
-    io,
-    os::fd::OwnedFd,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
@@ -16,7 +11,7 @@ use rustix::{
 };
 
 use super::{
-    Ask, RefusedSocket, Sockets, Told,
+    Ask, Sockets, Told,
     answer::{file_address, outcome},
     judge::{Judge, Word},
     lookup,
@@ -32,8 +27,7 @@ pub(super) struct Unread {
     guardd: PathBuf,
     session: String,
     judge: Arc<Judge>,
-    /// None once no more calls come: whoever hears of refusals need not wait for those that are being answered.
-    told: Mutex<Option<Told>>,
+    told: Told,
 }
 
 impl Unread {
@@ -44,14 +38,7 @@ impl Unread {
             guardd: sockets.guardd.clone(),
             session: session.to_string_lossy().into_owned(),
             judge,
-            told: Mutex::new(Some(told)),
-        }
-    }
-
-    /// No more calls come.
-    pub(super) fn finish(&self) {
-        if let Ok(mut told) = self.told.lock() {
-            *told = None;
+            told,
         }
     }
 
@@ -105,15 +92,7 @@ impl Unread {
 
     fn refuse(&self, call: &Waiting, socket: String) -> Answer {
         let pid = lookup::process(call.thread).unwrap_or_default();
-        if let Some(told) = self
-            .told
-            .lock()
-            .ok()
-            .as_ref()
-            .and_then(|told| told.as_ref())
-        {
-            let _ = told.try_send(RefusedSocket { socket, pid });
-        }
+        self.told.tell(socket, pid);
         Answer::Done(Errno::PERM.raw_os_error())
     }
 }

@@ -68,11 +68,6 @@ impl Workers {
         &self.shared.listener
     }
 
-    /// No more calls come.
-    pub(super) fn finish(&self) {
-        self.shared.unread.finish();
-    }
-
     /// Makes this thread one of the session's user's, and with it those that it starts: a thread has the rights of the one
     /// that starts it. They cannot do so themselves, for what that takes is given up here.
     pub(super) fn become_user(&self) -> io::Result<()> {

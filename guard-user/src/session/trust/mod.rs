@@ -33,6 +33,7 @@ use self::authority::Authority;
 use self::variables::{Before, Plan};
 use self::view::View;
 use super::Identity;
+use super::populated::may_be_populated;
 
 /// What the directory of a session's files is called, and what in it names the session's cgroup.
 const PREFIX: &str = "guard-trust-";
@@ -220,15 +221,6 @@ fn has_ended(directory: &Path) -> bool {
 fn is_own(dir: &Path) -> bool {
     let is_own = |meta: fs::Metadata| meta.is_dir() && meta.uid() == geteuid().as_raw();
     dir.is_absolute() && fs::metadata(dir).is_ok_and(is_own)
-}
-
-/// Whether a process may be left in a cgroup. cgroup.events in the kernel's cgroup-v2.rst
-fn may_be_populated(cgroup: &Path) -> bool {
-    match fs::read_to_string(cgroup.join("cgroup.events")) {
-        Ok(events) => events.lines().any(|line| line == "populated 1"),
-        // guardd removes it when it is empty; where cgroups cannot be seen from here, there is no telling.
-        Err(_) => !cgroup.parent().is_some_and(Path::is_dir),
-    }
 }
 
 #[cfg(test)]
