@@ -363,7 +363,7 @@ fn network_sockets_that_are_handed_in_serve_nobody() {
         scene.line(&format!("give {outside}")),
     );
     let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
-    let line = format!("{take} & sleep 1; {give} > /dev/null; wait");
+    let line = both(&take, &outside, &give);
     let done = unguarded.args(["-c", &line]).output().unwrap();
     let said = String::from_utf8(done.stdout).unwrap();
     assert_eq!(said.lines().last(), Some("took ok tcp ok udp 1"), "{said}");
@@ -392,20 +392,20 @@ fn a_connection_that_is_handed_in_does_not_arrive_where_the_kernel_judges_that()
         assert_eq!(shell.line_with("took").unwrap().trim(), took);
     }
     let (at, again) = (scene.place("outside"), scene.place("again"));
-    let line = format!(
-        "{} & sleep 1; {} > /dev/null; wait",
-        scene.line(&format!("take_connected {at}")),
-        scene.line(&format!("give_connected {at} {port}")),
+    let line = both(
+        &scene.line(&format!("take_connected {at}")),
+        &at,
+        &scene.line(&format!("give_connected {at} {port}")),
     );
     let mut unguarded = scene.daemon.on_machine(AGENT, "sh");
     let done = unguarded.args(["-c", &line]).output().unwrap();
     let words = String::from_utf8(done.stdout).unwrap();
     assert_eq!(words.lines().last(), Some("took ok sent 1"), "{words}");
     // Its own it may hand about.
-    let line = format!(
-        "{} & sleep 1; {} > /dev/null; wait",
-        scene.line(&format!("take_connected {again}")),
-        scene.line(&format!("give_connected {again} {port}")),
+    let line = both(
+        &scene.line(&format!("take_connected {again}")),
+        &again,
+        &scene.line(&format!("give_connected {again} {port}")),
     );
     shell.tell(&line).unwrap();
     let took = shell.line_with("took").unwrap();
@@ -479,7 +479,7 @@ fn a_session_inside_a_session_reaches_its_own_only() {
     fs::write(&policy, POLICY.replace("open", "inner")).unwrap();
     let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
     let within = format!(
-        "{} run --quiet --policy {policy} -- sh -c '{}; {} > /dev/null & sleep 1; {}; kill $!'",
+        "{} run --quiet --policy {policy} -- sh -c '{}; {} > {inner}.said & until grep -qs listening {inner}.said; do sleep 0.1; done; {}; kill $!'",
         guard.display(),
         scene.line(&format!("connect {outer}")),
         scene.line(&format!("serve {inner}")),
@@ -564,6 +564,13 @@ fn what_a_command_leaves_behind_goes_on() {
         sessions.as_array().unwrap().is_empty()
     })
     .unwrap();
+}
+
+/// A script that has one command listen, another one connect to it, and says what the first said.
+fn both(listen: &str, at: &str, connect: &str) -> String {
+    format!(
+        "{listen} > {at}.said & until grep -qs listening {at}.said; do sleep 0.1; done; {connect} > /dev/null; wait; cat {at}.said"
+    )
 }
 
 /// A server that accepts when it is told to, and three that connect to it, of which its queue takes one.
