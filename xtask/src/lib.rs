@@ -10,6 +10,7 @@ mod install;
 pub mod lab;
 mod lint;
 mod package;
+mod promises;
 mod run;
 pub mod shell;
 mod test;
@@ -53,6 +54,8 @@ enum Command {
     Lint,
     /// Make the packages that people install, in target/package
     Package(package::PackageArgs),
+    /// Show that what README and docs promise is true
+    Promises(promises::PromisesArgs),
     /// Run a command under the guard, on this machine's own network
     Run {
         /// The policy: a file, or a name that a running guardd knows [default: policies/default.toml]
@@ -77,6 +80,7 @@ pub fn main() -> ExitCode {
         Command::Escapes { write } => return code(escapes::escapes(write)),
         Command::Lint => lint::lint(),
         Command::Package(args) => package::package(&args),
+        Command::Promises(args) => return code(promises::promises(&args)),
         Command::Run { policy, command } => run::run(policy, &command),
         Command::Test(args) => return code(test::test(&args)),
         Command::Vm(args) => return vm::vm(&args),

@@ -8,7 +8,7 @@ use super::nextest::Selection;
 use super::outcome::Outcome;
 use super::{SAMPLED, obtain_clients, ran};
 use crate::timings::Timings;
-use crate::{build, dependencies, lab, lint, vm};
+use crate::{build, dependencies, lab, lint, promises, vm};
 
 /// Lints, tests on this kernel, and in a machine what no other place can tell. All that fails is told at once.
 ///
@@ -30,5 +30,8 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
     // Not beside each other: emulated machines take all processors, and what waits on either side waits for long.
     outcome += ran(timings, &selection, clients, &[(SAMPLED, Path::new("1"))])?;
     outcome += timings.stage("machines", || vm::gate(timings))?;
+    if let Err(problem) = promises::judge(&outcome) {
+        outcome.problems.push(format!("{problem:#}"));
+    }
     Ok(outcome)
 }

@@ -75,6 +75,22 @@ pub(crate) fn suite(name: &str, env: &[(&str, &Path)]) -> Result<ExitCode> {
     end(&timings, outcome)
 }
 
+/// Runs those whose names begin in one of these ways.
+///
+/// # Errors
+///
+/// That this machine cannot run all of them.
+pub(crate) fn these(names: Vec<String>) -> Result<Outcome> {
+    let timings = Timings::begin();
+    let selection = Selection {
+        names,
+        ..Selection::default()
+    };
+    let outcome = here(&timings, &selection, &[]);
+    timings.end()?;
+    outcome
+}
+
 /// Says how long all of it took, and as the last words what came of it.
 fn end(timings: &Timings, outcome: Result<Outcome>) -> Result<ExitCode> {
     let kept = timings.end();

@@ -113,6 +113,7 @@ pub(super) fn run(
     let (failed, passed): (Vec<_>, Vec<_>) = tests.into_iter().partition(|test| test.failed);
     let mut outcome = Outcome {
         passed: passed.len(),
+        names: passed.into_iter().map(|test| test.name).collect(),
         skipped: skipped(selection, &arguments, env)?,
         ..Outcome::default()
     };
@@ -141,6 +142,7 @@ fn again(failed: Vec<Test>, env: &[(&str, OsString)], outcome: &mut Outcome) -> 
         match second.iter().find(same) {
             Some(other) if !other.failed => {
                 outcome.passed += 1;
+                outcome.names.insert(test.name.clone());
                 outcome.flaky.push(Flaky {
                     name: test.whole_name(),
                     failed: test.said,

@@ -1,5 +1,6 @@
 //! What came of tests, wherever they ran.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::ops::AddAssign;
 
@@ -27,6 +28,8 @@ pub(crate) struct Flaky {
 pub(crate) struct Outcome {
     /// Those that passed in the end, flaky ones included.
     pub(crate) passed: usize,
+    /// The names of those.
+    pub(crate) names: BTreeSet<String>,
     /// The names of those that failed twice.
     pub(crate) failed: Vec<String>,
     pub(crate) flaky: Vec<Flaky>,
@@ -113,6 +116,7 @@ impl AddAssign for Outcome {
     fn add_assign(&mut self, other: Self) {
         self.passed += other.passed;
         self.skipped += other.skipped;
+        self.names.extend(other.names);
         self.failed.extend(other.failed);
         self.flaky.extend(other.flaky);
         self.problems.extend(other.problems);

@@ -182,6 +182,38 @@ pub(crate) fn gate(timings: &Timings) -> Result<Outcome> {
     Ok(report::sum(all))
 }
 
+/// Runs some in machines with the newest kernel.
+///
+/// # Errors
+///
+/// That no machine could be had.
+pub(crate) fn these(tests: Vec<String>) -> Result<Outcome> {
+    let args = VmArgs {
+        kernel: Some(KernelArg::V6_12),
+        accel: Accel::Auto,
+        cold: false,
+        machine: None,
+        gate: false,
+        jobs: None,
+        list: false,
+        resume: false,
+        shard: None,
+        shell: false,
+        write: false,
+        tests,
+    };
+    let suites = plan::select(&args.tests)?;
+    let cells = plan::cells(&suites, &args.kernels(), args.machine);
+    let tests = Tests::build()?;
+    fit()?;
+    let cache = Cache::open()?;
+    let logs = target().join(LOGS);
+    let _lock = alone(&logs)?;
+    Ok(report::sum(run(
+        &args, &cache, &cells, &tests, &logs, None,
+    )?))
+}
+
 fn try_vm(args: &VmArgs) -> Result<ExitCode> {
     let suites = plan::select(&args.tests)?;
     if args.list {

@@ -106,6 +106,8 @@ pub(super) fn sum(all: Vec<Ran>) -> Outcome {
         match ran.tests {
             Ok(tests) => {
                 outcome.passed += tests.passed.len();
+                let names = tests.passed.into_iter().map(|(name, _)| name);
+                outcome.names.extend(names);
                 let failed = tests.failed.into_iter();
                 outcome
                     .failed

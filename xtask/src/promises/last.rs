@@ -1,0 +1,128 @@
+//! When each was last seen true: kept in the cache, so that all clones of a machine know it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+
+use super::{Promise, Shown, place};
+use crate::cache::Cache;
+use crate::shell::{read, root};
+use crate::test::outcome::Outcome;
+
+const FILE: &str = "promises.json";
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Last(BTreeMap<String, Once>);
+
+/// What was seen of one.
+#[derive(Serialize, Deserialize)]
+struct Once {
+    /// The commit, and its day; none: never.
+    seen_true: Option<String>,
+    /// Where it was not true since.
+    not_true: Option<String>,
+}
+
+impl Last {
+    /// What is kept; nothing where that cannot be read.
+    pub(super) fn read(cache: &Cache) -> Self {
+        let kept = fs::read(cache.path(FILE)).unwrap_or_default();
+        serde_json::from_slice(&kept).unwrap_or_default()
+    }
+
+    /// # Errors
+    ///
+    /// The system's.
+    pub(super) fn write(&self, cache: &Cache) -> Result<()> {
+        let file = cache.path(FILE);
+        let new = tempfile::NamedTempFile::new_in(cache.path("."))?;
+        serde_json::to_writer_pretty(&new, self)?;
+        new.persist(&file)
+            .with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(())
+    }
+
+    /// Takes in what came of tests at a commit. Gives the names of those that are not true.
+    pub(super) fn take_in(
+        &mut self,
+        all: &[&Promise],
+        outcome: &Outcome,
+        commit: &str,
+    ) -> Vec<String> {
+        let mut is_false = Vec::new();
+        for promise in all {
+            let Some(is_true) = promise.is_true(outcome) else {
+                continue;
+            };
+            let once = self.0.entry(promise.name.to_owned()).or_insert(Once {
+                seen_true: None,
+                not_true: None,
+            });
+            let commit = Some(commit.to_owned());
+            match is_true {
+                true => {
+                    *once = Once {
+                        seen_true: commit,
+                        not_true: None,
+                    }
+                }
+                false => {
+                    once.not_true = commit;
+                    is_false.push(promise.name.to_owned());
+                }
+            }
+        }
+        is_false
+    }
+
+    /// What it is, where it is made, how it is shown, and when it was seen.
+    pub(super) fn row(&self, promise: &Promise) -> Result<String> {
+        let line = place::line(promise)?;
+        let once = self.0.get(promise.name);
+        let seen = match once {
+            Some(Once {
+                not_true: Some(commit),
+                ..
+            }) => format!("NOT TRUE at {commit}"),
+            Some(Once {
+                seen_true: Some(commit),
+                ..
+            }) => format!("true at {commit}"),
+            _ => "not seen".to_owned(),
+        };
+        let by = match promise.shown {
+            Shown::Here(_) => "test",
+            Shown::InMachines(_) => "vm",
+        };
+        let tests = promise.tests().join(" ");
+        let place = format!("{}:{line}", promise.file);
+        let says = promise
+            .says
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ");
+        Ok(format!(
+            "{:<20} {place:<22} {seen}\n    {says}\n    cargo xtask {by} {tests}",
+            promise.name
+        ))
+    }
+}
+
+/// This commit and its day; with a `+` where files differ from it.
+///
+/// # Errors
+///
+/// That git does not tell.
+pub(super) fn commit() -> Result<String> {
+    let git = |args: &[&str]| read(Command::new("git").arg("-C").arg(root()).args(args));
+    let commit = git(&["log", "-1", "--format=%h of %cs"])?;
+    let differs = !git(&["status", "--porcelain", "--untracked-files=no"])?
+        .trim()
+        .is_empty();
+    let more = if differs { ", with changes" } else { "" };
+    Ok(format!("{}{more}", commit.trim()))
+}

@@ -1,0 +1,177 @@
+//! The promises, document by document.
+
+use super::Promise;
+use super::Shown::{Here, InMachines};
+
+pub(super) const ALL: &[Promise] = &[
+    Promise {
+        name: "denied",
+        file: "README.md",
+        says: "What it denies fails at once.",
+        shown: Here(&[
+            "enforcement::a_denied_destination",
+            "enforcement::an_allowlist",
+        ]),
+    },
+    Promise {
+        name: "waits",
+        file: "README.md",
+        says: "Destinations marked `confirm` pause until you answer if someone is watching",
+        shown: Here(&[
+            "waiting::a_connection_waits_and_goes_on_after_a_yes",
+            "agents::notify::connections_wait_while_it_is_there",
+        ]),
+    },
+    Promise {
+        name: "asks",
+        file: "README.md",
+        says: "otherwise they fail at once and leave you a question.",
+        shown: Here(&["waiting::nothing_waits_where_nobody_is_there_to_answer"]),
+    },
+    Promise {
+        name: "hole",
+        file: "README.md",
+        says: "Your yes opens a hole for that one destination, and the hole ends by itself.",
+        shown: Here(&[
+            "holes::a_question_a_yes",
+            "holes::a_hole_that_ends_by_itself_cuts",
+            "holes::a_hole_is_for_one_session",
+        ]),
+    },
+    Promise {
+        name: "whatever-it-starts",
+        file: "README.md",
+        says: "whatever it starts is guarded with it.",
+        shown: Here(&[
+            "escapes::leaving::",
+            "ends::a_session_lasts_as_long_as_its_last_process",
+        ]),
+    },
+    Promise {
+        name: "install",
+        file: "README.md",
+        says: "sudo apt install ./target/package/guard_0.3.0_amd64.deb # starts guardd, now and at each boot",
+        shown: InMachines(&["packages::install::an_installation_enforces", "reboot::"]),
+    },
+    Promise {
+        name: "as-a-user",
+        file: "README.md",
+        says: "guard run --policy default -- claude",
+        shown: InMachines(&["packages::install::an_ordinary_user_runs_a_command_under_it"]),
+    },
+    Promise {
+        name: "without-a-service",
+        file: "README.md",
+        says: "`sudo guard run -- claude` is enough: it starts a guardd that lasts as long as the command, which runs as you and not as root.",
+        shown: Here(&["launch::identity::under_sudo_it_runs_as_whoever_called_sudo"]),
+    },
+    Promise {
+        name: "doctor",
+        file: "README.md",
+        says: "`guard doctor` tries out what this machine can enforce and what it cannot, and says",
+        shown: Here(&["doctor::rows::", "doctor::broken::"]),
+    },
+    Promise {
+        name: "policies",
+        file: "README.md",
+        says: "The policy `default` leaves the internet open, asks about your own networks, and denies the addresses where cloud machines hand out credentials.",
+        shown: Here(&["contract::policy::the_policies_that_ship_do_what_they_say"]),
+    },
+    Promise {
+        name: "check",
+        file: "README.md",
+        says: "`guard check FILE` finds what is wrong with it, and `guard explain DEST --policy FILE` says which rule decides.",
+        shown: Here(&[
+            "contract::policy::an_error_has_its_place",
+            "contract::explain::a_file_needs_no_daemon",
+        ]),
+    },
+    Promise {
+        name: "read-only",
+        file: "README.md",
+        says: "over HTTP, reads pass without a question, and each write waits until you have seen it",
+        shown: Here(&[
+            "read_only::the_incident_does_not_happen_again",
+            "read_only::a_request_waits",
+            "https::the_incident_does_not_happen_again",
+        ]),
+    },
+    Promise {
+        name: "postgres",
+        file: "README.md",
+        says: "The same goes for [PostgreSQL](docs/postgres.md), with `profile = \"postgres\"`",
+        shown: Here(&["clients::postgres::"]),
+    },
+    Promise {
+        name: "open-read-only",
+        file: "README.md",
+        says: "What a `confirm` rule stops you can open in the same way for a while: `guard open DEST --read-only`.",
+        shown: Here(&["read_only::holes::"]),
+    },
+    Promise {
+        name: "watch",
+        file: "README.md",
+        says: "`guard watch` shows what waits, and takes each answer by a key",
+        shown: Here(&["watch::answers::", "watch::shown::"]),
+    },
+    Promise {
+        name: "notify",
+        file: "README.md",
+        says: "on your desktop `guard notify` shows each as a notification with buttons",
+        shown: Here(&["agents::notify::a_question_is_shown_and_a_button_answers_it"]),
+    },
+    Promise {
+        name: "why",
+        file: "README.md",
+        says: "An agent can see for itself why something failed, and ask with its reasons: `guard why` and `guard request DEST --reason TEXT` inside the session.",
+        shown: Here(&[
+            "agents::mcp::a_model_is_told_what_was_stopped_and_asks",
+            "sockets::whoever_was_refused_is_told_why",
+        ]),
+    },
+    Promise {
+        name: "init",
+        file: "README.md",
+        says: "`guard init claude-code` (or `codex`, `gemini`) has it told by itself",
+        shown: Here(&["agents::init::", "agents::hook::"]),
+    },
+    Promise {
+        name: "helpers-outside",
+        file: "README.md",
+        says: "The Docker socket, an ssh agent, tmux, or your systemd through D-Bus are out of a session's reach",
+        shown: Here(&[
+            "sockets::listeners_outside_are_out_of_reach_of_every_kind",
+            "escapes::helpers::",
+        ]),
+    },
+    Promise {
+        name: "not-root",
+        file: "README.md",
+        says: "`guard run` refuses to start one.",
+        shown: Here(&["launch::identity::root_is_told_to_name_a_user"]),
+    },
+    Promise {
+        name: "tarball",
+        file: "docs/operations.md",
+        says: "sudo tar -C / --strip-components=1 --no-same-owner --keep-directory-symlink --no-overwrite-dir -xJf guard-0.3.0-x86_64-linux.tar.xz",
+        shown: InMachines(&["packages::tarball::the_tarball_does_what_the_documents_say"]),
+    },
+    Promise {
+        name: "rpm",
+        file: "docs/operations.md",
+        says: "sudo dnf install ./guard-0.3.0-1.x86_64.rpm",
+        shown: InMachines(&["packages::rpm::"]),
+    },
+    Promise {
+        name: "downgrade",
+        file: "docs/operations.md",
+        says: "sudo apt install --allow-downgrades ./guard_0.2.0_amd64.deb",
+        shown: InMachines(&["packages::before::"]),
+    },
+    Promise {
+        name: "job",
+        file: "docs/ci.md",
+        says: "guard report --name \"job-$ID\" --fail-on denied",
+        shown: Here(&["report::a_job_fails_where_it_is_told_to"]),
+    },
+];

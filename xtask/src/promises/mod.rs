@@ -1,0 +1,202 @@
+//! `cargo xtask promises`: what README and docs promise, and whether it was seen to be true.
+//!
+//! Each promise is a sentence of a document, and what shows it: tests on this kernel, or in machines. A sentence that does not stand
+//! there any more is an error, and so is a test that is not there: neither changes without the other.
+
+mod last;
+mod list;
+mod place;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::cache::Cache;
+use crate::test::outcome::Outcome;
+use crate::{test, vm};
+use last::{Last, commit};
+use list::ALL;
+
+/// `cargo xtask promises`
+#[derive(Args)]
+pub(crate) struct PromisesArgs {
+    /// Also those that machines show, which takes an hour
+    #[arg(long)]
+    all: bool,
+    /// Only print them, with when each was last seen true
+    #[arg(long, conflicts_with = "all")]
+    list: bool,
+    /// Only those whose names begin so
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// What a document promises.
+struct Promise {
+    name: &'static str,
+    /// The document, as seen from the workspace.
+    file: &'static str,
+    /// What it says there; any blanks stand for any others.
+    says: &'static str,
+    shown: Shown,
+}
+
+/// What shows it: tests, or what their names begin with.
+enum Shown {
+    /// On this kernel.
+    Here(&'static [&'static str]),
+    /// In machines of `cargo xtask vm`.
+    InMachines(&'static [&'static str]),
+}
+
+/// Runs what shows them, and prints a table.
+///
+/// # Errors
+///
+/// That something could not be run, or that one of them is not true.
+pub(crate) fn promises(args: &PromisesArgs) -> Result<ExitCode> {
+    let begins = |promise: &&Promise| {
+        args.names
+            .iter()
+            .any(|name| promise.name.starts_with(&**name))
+    };
+    let chosen = ALL
+        .iter()
+        .filter(|promise| args.names.is_empty() || begins(promise));
+    let chosen: Vec<&Promise> = chosen.collect();
+    ensure!(
+        !chosen.is_empty(),
+        "no promise has such a name: see `cargo xtask promises --list`"
+    );
+    let mut last = Last::read(&Cache::open()?);
+    let mut is_false = Vec::new();
+    if !args.list {
+        let outcome = run(&chosen, args)?;
+        outcome.print();
+        is_false = last.take_in(&chosen, &outcome, &commit()?);
+        last.write(&Cache::open()?)?;
+    }
+    println!();
+    for promise in &chosen {
+        println!("{}", last.row(promise)?);
+    }
+    ensure!(is_false.is_empty(), "not true: {}", is_false.join(", "));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What all tests that ran say of them.
+///
+/// # Errors
+///
+/// Which promises nothing says any more, or are not true.
+pub(crate) fn judge(outcome: &Outcome) -> Result<()> {
+    let mut wrong = Vec::new();
+    for promise in ALL {
+        let is_here = matches!(promise.shown, Shown::Here(_));
+        match promise.is_true(outcome) {
+            Some(false) => wrong.push(format!("{} is not true", promise.name)),
+            None if is_here => wrong.push(format!("nothing shows {}", promise.name)),
+            _ => {}
+        }
+        wrong.extend(
+            place::line(promise)
+                .err()
+                .map(|problem| problem.to_string()),
+        );
+    }
+    ensure!(wrong.is_empty(), "promises: {}", wrong.join("; "));
+    Ok(())
+}
+
+fn run(chosen: &[&Promise], args: &PromisesArgs) -> Result<Outcome> {
+    let tests = |is_here: bool| -> Vec<String> {
+        let shown = chosen
+            .iter()
+            .filter(|promise| matches!(promise.shown, Shown::Here(_)) == is_here);
+        let tests = shown.flat_map(|promise| promise.tests());
+        let tests: BTreeSet<_> = tests.map(|test| (*test).to_owned()).collect();
+        tests.into_iter().collect()
+    };
+    let (here, machines) = (tests(true), tests(false));
+    let mut outcome = Outcome::default();
+    if !here.is_empty() {
+        outcome += test::these(here)?;
+    }
+    // One that is named is meant, however long it takes.
+    if !machines.is_empty() && (args.all || !args.names.is_empty()) {
+        outcome += vm::these(machines)?;
+    }
+    Ok(outcome)
+}
+
+impl Promise {
+    fn tests(&self) -> &'static [&'static str] {
+        match self.shown {
+            Shown::Here(tests) | Shown::InMachines(tests) => tests,
+        }
+    }
+
+    /// Whether it was seen to be true; none where nothing that shows it has run.
+    fn is_true(&self, outcome: &Outcome) -> Option<bool> {
+        let begins = |test: &str, name: &String| name.starts_with(test);
+        // Where each has failed stands before it.
+        let failed_as = |name: &String| name.rsplit(' ').next().unwrap_or_default().to_owned();
+        let failed: Vec<String> = outcome.failed.iter().map(failed_as).collect();
+        let failed = |test: &&str| failed.iter().any(|name| begins(test, name));
+        let passed = |test: &&str| outcome.names.iter().any(|name| begins(test, name));
+        let tests = self.tests();
+        match (
+            tests.iter().any(failed),
+            tests.iter().filter(|test| passed(test)).count(),
+        ) {
+            (true, _) => Some(false),
+            (false, 0) => None,
+            (false, some) => Some(some == tests.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(names: &[&str], failed: &[&str]) -> Outcome {
+        let owned = |name: &&str| (*name).to_owned();
+        Outcome {
+            names: names.iter().map(owned).collect(),
+            failed: failed.iter().map(owned).collect(),
+            ..Outcome::default()
+        }
+    }
+
+    #[test]
+    fn one_is_true_where_each_test_that_shows_it_has_passed() {
+        let promise = Promise {
+            name: "p",
+            file: "README.md",
+            says: "",
+            shown: Shown::Here(&["holes::one", "watch::"]),
+        };
+        let seen = |names: &[&str], failed: &[&str]| promise.is_true(&outcome(names, failed));
+        assert_eq!(seen(&["holes::one", "watch::keys"], &[]), Some(true));
+        assert_eq!(seen(&["holes::one"], &[]), Some(false));
+        assert_eq!(seen(&["other::one"], &[]), None);
+        let failed = ["guard-lab::suites watch::other"];
+        assert_eq!(seen(&["holes::one", "watch::keys"], &failed), Some(false));
+    }
+
+    #[test]
+    fn each_stands_where_it_is_said_to() {
+        let mut names = BTreeSet::new();
+        for promise in ALL {
+            place::line(promise).unwrap();
+            assert!(
+                names.insert(promise.name),
+                "{} is there twice",
+                promise.name
+            );
+        }
+    }
+}
