@@ -305,6 +305,9 @@ pub struct DoctorArgs {
     /// For commands of this user [default: you; under sudo, who called sudo; for root itself, nobody]
     #[arg(long, value_hint = ValueHint::Username)]
     pub user: Option<String>,
+    /// Each row with what was seen, and not only what is wrong
+    #[arg(long)]
+    pub all: bool,
     /// In the session that it looks with: what to try there
     #[arg(long, hide = true, value_name = "JSON")]
     pub attempts: Option<String>,

@@ -91,11 +91,26 @@ fn the_text_fits_a_terminal_and_says_all_that_the_json_does() {
     let network = Network::new().unwrap();
     let daemon = started(&network);
     let rows = Rows::by_agent(&daemon);
-    let text = daemon.agent(["doctor"]).run().unwrap();
+    let short = daemon.agent(["doctor"]).run().unwrap();
+    assert_eq!(short.code(), rows.code);
+    let text = daemon.agent(["doctor", "--all"]).run().unwrap();
     assert_eq!(text.code(), rows.code);
     assert!(!text.stdout.contains('\u{1b}'), "a pipe has no colours");
-    for line in text.stdout.lines() {
+    for line in text.stdout.lines().chain(short.stdout.lines()) {
         assert!(line.chars().count() <= 80, "{line}");
+    }
+    let words = short
+        .stdout
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    for row in rows.all.iter().filter(|row| row["ok"] == false) {
+        assert!(
+            words.contains(row["check"].as_str().unwrap()),
+            "{row}: {words}"
+        );
+        let is_told = words.contains(row["fix"].as_str().unwrap());
+        assert_eq!(is_told, row["required"] == true, "{row}: {words}");
     }
     for row in &rows.all {
         let start = format!("  {:<8} ", row["state"].as_str().unwrap());

@@ -101,7 +101,8 @@ Examples:
 
 pub(super) const DOCTOR: &str = "\
 Examples:
-  guard doctor
+  guard doctor                         what is wrong, and how to mend it
+  guard doctor --all                   each thing that was tried, and what was seen
   sudo guard doctor --user agent
   guard doctor --json | jq -r '.[] | select(.required and (.ok | not)) | .fix'
 

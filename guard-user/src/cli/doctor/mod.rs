@@ -36,7 +36,12 @@ pub(crate) fn doctor(args: &DoctorArgs, global: &Global, output: Output) -> Resu
     }
     let identity = whom(args.user.as_deref())?;
     let rows = examine(&identity, &global.socket())?;
-    output.print(&rows, |rows, _| render::doctor::page(rows))?;
+    let page = if args.all {
+        render::doctor::all
+    } else {
+        render::doctor::page
+    };
+    output.print(&rows, |rows, _| page(rows))?;
     Ok(Exit::answer(open(&rows).next().is_none()))
 }
 

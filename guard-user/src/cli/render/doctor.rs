@@ -7,11 +7,58 @@ use crate::proto::Row;
 /// Where the words of a row begin, and how many of them fit into 80 columns.
 const DETAIL: usize = 38;
 const WIDTH: usize = 80 - DETAIL;
-/// Where a fix begins.
+/// Where a fix begins, among all rows and among problems.
 const FIX: usize = 11;
+const BELOW: usize = 9;
 
-/// All of it, family by family: what is not ok with what to do about it.
+/// What is wrong, with what to do about it, and how much is well.
 pub(crate) fn page(rows: &[Row]) -> Page {
+    let mut page = Page::default();
+    let (required, others): (Vec<&Row>, Vec<&Row>) = rows
+        .iter()
+        .filter(|row| !row.ok)
+        .partition(|row| row.required);
+    for row in &required {
+        problem(&mut page, row);
+    }
+    verdict(&mut page, rows);
+    if !others.is_empty() {
+        let names: Vec<_> = others.iter().map(|row| &*row.check).collect();
+        let names = format!("Not ok, and not required: {}.", names.join(", "));
+        for line in broken(&names, 80) {
+            page.line(line);
+        }
+    }
+    page.text("Each with what was seen: ");
+    page.styled(COMMAND, "guard doctor --all").end();
+    page
+}
+
+/// A line of one with its fix, which stands below where it is long.
+fn problem(page: &mut Page, row: &Row) {
+    page.styled(BAD, format_args!("{:<8}", row.state));
+    page.text(format_args!(" {}", row.check));
+    let fix = row.fix.as_deref().unwrap_or(&row.detail);
+    let begun = BELOW + row.check.chars().count();
+    if begun + "  fix: ".len() + fix.chars().count() <= 80 {
+        page.styled(HEAD, "  fix: ").styled(COMMAND, fix).end();
+        return;
+    }
+    page.end();
+    fix_below(page, fix, BELOW);
+}
+
+/// What to do, in lines that begin there.
+fn fix_below(page: &mut Page, fix: &str, begin: usize) {
+    for (number, line) in broken(fix, 80 - begin - 5).into_iter().enumerate() {
+        let label = if number == 0 { "fix: " } else { "     " };
+        page.styled(HEAD, format_args!("{:begin$}{label}", ""));
+        page.styled(COMMAND, line).end();
+    }
+}
+
+/// All of it, family by family.
+pub(crate) fn all(rows: &[Row]) -> Page {
     let mut page = Page::default();
     for family in Family::ALL {
         let of_family = rows.iter().filter(|row| row.family == family.as_str());
@@ -54,11 +101,8 @@ fn one(page: &mut Page, row: &Row) {
     for detail in details {
         page.line(format_args!("{:DETAIL$}{detail}", ""));
     }
-    let Some(fix) = &row.fix else { return };
-    for (number, line) in broken(fix, 80 - FIX - 5).into_iter().enumerate() {
-        let label = if number == 0 { "fix: " } else { "     " };
-        page.styled(HEAD, format_args!("{:FIX$}{label}", ""));
-        page.styled(COMMAND, line).end();
+    if let Some(fix) = &row.fix {
+        fix_below(page, fix, FIX);
     }
 }
 
@@ -146,7 +190,7 @@ mod tests {
             UNIX.row(Answer::no("in a session it works; outside it works")),
             LONG.row(Answer::unclear(format!("/{} is\nlong", "x".repeat(50)))),
         ];
-        let text = page(&rows).plain();
+        let text = all(&rows).plain();
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),
             "{text}"
@@ -165,6 +209,18 @@ mod tests {
                    fix: close it
 
         1 required row is not ok, and 1 other.
+        ");
+        insta::assert_snapshot!(page(&rows).plain(), @r"
+        open     unix sockets by path
+                 fix: run agents as a user of their own: sudo guard run --user agent --
+                      CMD
+        1 required row is not ok, and 1 other.
+        Not ok, and not required: a helper outside: somebody's.
+        Each with what was seen: guard doctor --all
+        ");
+        insta::assert_snapshot!(page(&rows[..1]).plain(), @r"
+        All rows are ok.
+        Each with what was seen: guard doctor --all
         ");
     }
 }
