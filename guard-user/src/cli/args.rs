@@ -55,13 +55,13 @@ pub enum Verb {
     #[command(after_help = examples::ASSIGN)]
     Assign(AssignArgs),
     /// List the requests that wait for an answer
-    #[command(after_help = examples::PENDING)]
+    #[command(after_help = examples::PENDING, aliases = ["requests", "questions"])]
     Pending(PendingArgs),
     /// Answer a request with yes: open a hole that ends by itself
-    #[command(after_help = examples::APPROVE)]
+    #[command(after_help = examples::APPROVE, aliases = ["allow", "yes"])]
     Approve(ApproveArgs),
     /// Answer a request with no, and stop asking about it for a while
-    #[command(after_help = examples::DENY)]
+    #[command(after_help = examples::DENY, aliases = ["reject", "refuse", "no"])]
     Deny(DenyArgs),
     /// Show each question on your desktop, and answer with its buttons
     #[command(after_help = examples::NOTIFY)]
@@ -73,13 +73,13 @@ pub enum Verb {
     #[command(after_help = examples::HOLES)]
     Holes,
     /// Close holes before they end by themselves
-    #[command(after_help = examples::CLOSE)]
+    #[command(after_help = examples::CLOSE, aliases = ["revoke"])]
     Close(CloseArgs),
     /// List what runs under the guard
-    #[command(after_help = examples::SESSIONS)]
+    #[command(after_help = examples::SESSIONS, aliases = ["ls", "list", "ps"])]
     Sessions,
     /// End a session and every process in it
-    #[command(after_help = examples::STOP)]
+    #[command(after_help = examples::STOP, aliases = ["kill", "end"])]
     Stop(StopArgs),
     /// Show what is enforced, read back from the kernel; 1 if nothing is
     #[command(after_help = examples::STATUS)]
@@ -88,10 +88,10 @@ pub enum Verb {
     #[command(after_help = examples::DOCTOR)]
     Doctor(DoctorArgs),
     /// Validate policies; 1 if one is invalid
-    #[command(after_help = examples::CHECK)]
+    #[command(after_help = examples::CHECK, aliases = ["validate", "lint"])]
     Check(CheckArgs),
     /// List the policies that are there by name, show one, or edit a copy of one
-    #[command(after_help = examples::POLICY)]
+    #[command(after_help = examples::POLICY, aliases = ["policies"])]
     Policy(PolicyArgs),
     /// Show what becomes more and less open from one policy to another; 1 if anything does
     #[command(after_help = examples::DIFF)]
@@ -100,10 +100,10 @@ pub enum Verb {
     #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
     /// A terminal screen: sessions, requests, holes; answer with a key
-    #[command(after_help = examples::WATCH)]
+    #[command(after_help = examples::WATCH, aliases = ["top", "ui"])]
     Watch(WatchArgs),
     /// Show the audit trail
-    #[command(after_help = examples::LOG)]
+    #[command(after_help = examples::LOG, aliases = ["logs", "audit"])]
     Log(LogArgs),
     /// Sum up what was stopped, asked and opened, for a person or a CI job
     #[command(after_help = examples::REPORT)]

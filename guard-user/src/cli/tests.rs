@@ -37,6 +37,22 @@ fn every_verb_has_help_with_examples() {
 }
 
 #[test]
+fn what_fingers_type_is_understood_and_stands_for_one_verb() {
+    let command = Cli::command();
+    let mut all = std::collections::BTreeSet::new();
+    for verb in command.get_subcommands() {
+        let words = std::iter::once(verb.get_name()).chain(verb.get_all_aliases());
+        for word in words {
+            assert!(all.insert(word.to_owned()), "{word}");
+        }
+    }
+    for (typed, verb) in [("ls", "sessions"), ("allow", "approve"), ("kill", "stop")] {
+        let found = command.find_subcommand(typed).unwrap();
+        assert_eq!(found.get_name(), verb);
+    }
+}
+
+#[test]
 fn every_example_is_a_command_line_that_parses() {
     for verb in Cli::command().get_subcommands() {
         let help = verb
