@@ -1,14 +1,21 @@
 //! Shell completions and man pages, from the same definition as the arguments.
 
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 use std::path::Path;
 
-use clap::CommandFactory;
+use clap::builder::Resettable;
+use clap::{Command, CommandFactory};
 use clap_complete::Shell;
+use clap_mangen::Man;
 
 use super::args::Cli;
 use super::error::{CliError, Exit};
 use crate::proto::Failure;
+
+/// How the exit statuses of a verb are told behind its help, and those of verbs that tell nothing.
+const STATUS: &str = "Exit status:";
+const USUAL: &str = "0 done or yes; 1 the answer is no; 2 it could not be done.";
 
 /// `guard completions`
 pub(crate) fn completions(shell: Shell) -> Result<Exit, CliError> {
@@ -22,12 +29,55 @@ pub(crate) fn completions(shell: Shell) -> Result<Exit, CliError> {
 
 /// `guard man`: guard.1, and guard-VERB.1 for each verb.
 pub(crate) fn man(directory: &Path) -> Result<Exit, CliError> {
-    std::fs::create_dir_all(directory)
-        .and_then(|()| clap_mangen::generate_to(Cli::command(), directory))
+    let mut command = Cli::command().disable_help_subcommand(true);
+    command.build();
+    fs::create_dir_all(directory)
+        .and_then(|()| pages(command, directory))
         .map_err(|error| Failure {
             what: format!("cannot write the man pages into {}", directory.display()),
             why: error.to_string(),
             fix: "name a directory that you may write:\nguard man DIR".into(),
         })?;
     Ok(Exit::DONE)
+}
+
+fn pages(command: Command, directory: &Path) -> io::Result<()> {
+    let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
+    for verb in verbs.cloned() {
+        pages(verb, directory)?;
+    }
+    let after = command.get_after_help().map(ToString::to_string);
+    // Sections of their own, as man-pages(7) has them, and not one that is called EXTRA.
+    let man = Man::new(command.clone().after_help(Resettable::Reset));
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    page.extend_from_slice(sections(&after.unwrap_or_default()).as_bytes());
+    fs::write(directory.join(man.get_filename()), page)
+}
+
+/// EXAMPLES and EXIT STATUS, out of what stands behind the help.
+fn sections(after: &str) -> String {
+    let (examples, status) = after.split_once(STATUS).unwrap_or((after, USUAL));
+    let examples = examples.trim().trim_start_matches("Examples:");
+    let status = status.split_whitespace().collect::<Vec<_>>().join(" ");
+    let examples = match examples {
+        "" => String::new(),
+        examples => format!(".SH EXAMPLES\n.nf\n{}\n.fi\n", literal(examples)),
+    };
+    format!("{examples}.SH \"EXIT STATUS\"\n{}\n", literal(&status))
+}
+
+/// Text that roff(7) takes letter by letter.
+fn literal(text: &str) -> String {
+    let escaped = text
+        .trim_matches('\n')
+        .replace('\\', "\\e")
+        .replace('-', "\\-");
+    let lines = escaped
+        .lines()
+        .map(|line| match line.starts_with(['.', '\'']) {
+            true => format!("\\&{line}"),
+            false => line.to_owned(),
+        });
+    lines.collect::<Vec<_>>().join("\n")
 }

@@ -163,6 +163,9 @@ fn man_pages_come_one_for_each_verb() {
         "guard-explain.1",
     ] {
         let page = std::fs::read_to_string(directory.path().join(name)).unwrap();
-        assert!(page.contains("Examples"), "{name}");
+        for section in [".SH EXAMPLES\n.nf\n  guard ", ".SH \"EXIT STATUS\"\n"] {
+            assert!(page.contains(section), "{name}: {page}");
+        }
+        assert!(!page.contains(".SH EXTRA"), "{name}");
     }
 }
