@@ -58,8 +58,27 @@ pub(crate) fn request(request: &Request, clock: &Clock, is_narrow: bool) -> Stri
 fn wants(request: &Request) -> String {
     let program = requests::program(request);
     match &request.http {
-        Some(http) => format!("{}  {program}", requests::line(http)),
+        Some(http) => format!("{}{}  {program}", requests::line(http), at(request)),
         None => format!("{}  {program}", requests::target(request)),
+    }
+}
+
+/// Where a request really goes, where its host is not the name or the address of that: whoever sends it chooses the host.
+fn at(request: &Request) -> String {
+    let host = request.http.as_ref().and_then(|http| http.host.as_deref());
+    let to = &request.destination;
+    let host = host.unwrap_or_default();
+    let is_its = |place: &str| {
+        let bracketed = format!("[{place}]");
+        let places = [place, &*bracketed];
+        let rest = places.iter().find_map(|place| host.strip_prefix(*place));
+        let port = to.port.map(|port| format!(":{port}")).unwrap_or_default();
+        rest.is_some_and(|rest| rest.is_empty() || rest == port)
+    };
+    let is_its = is_its(&to.address) || to.host.as_deref().is_some_and(is_its);
+    match is_its {
+        true => String::new(),
+        false => format!(" at {}", requests::target(request)),
     }
 }
 
@@ -71,6 +90,15 @@ pub(crate) fn request_title(request: &Request) -> String {
     };
     let (id, session) = (&request.id, &request.session);
     format!("{id}  {session} {wants} {}", requests::target(request))
+}
+
+/// The same below a list, where no heading says where to.
+pub(crate) fn request_below(request: &Request, clock: &Clock) -> Vec<Field> {
+    let mut fields = request_fields(request, clock);
+    if request.http.is_some() {
+        fields.insert(0, ("to", requests::target(request), Tone::Strong));
+    }
+    fields
 }
 
 /// All about a question: what decides first.

@@ -89,7 +89,7 @@ impl View<'_> {
             return;
         };
         let mut lines = self.fields(
-            &rows::request_fields(&subject.request, self.clock),
+            &rows::request_below(&subject.request, self.clock),
             area,
             BRIEF,
         );

@@ -123,6 +123,7 @@ fn an_http_request_says_first_what_it_would_do() {
     ▸ Questions ───────────────────────────────────────────────────────────────────────────────────────
       r1    s1   2x   3 s ago        tcp 192.0.2.10:443 (photos.example.com)  curl (4711)
     > r2    s1        waits 40 s     DELETE https://photos.example.com/api/jobs/7?now=1  curl (4711)
+      to        tcp 192.0.2.10:443 (photos.example.com)
       http      DELETE https://photos.example.com/api/jobs/7?now=1, 12 bytes
       beware    it cannot be undone
       header    x-cascade: \u{1b}true
@@ -135,7 +136,6 @@ fn an_http_request_says_first_what_it_would_do() {
       program   curl (4711), /usr/bin/curl
       asked     10 s ago
       session   s1, policy homelab, user alice
-
 
     ─ Holes ───────────────────────────────────────────────────────────────────────────────────────────
     > h1    s1   14 min            192.0.2.10/32 tcp/443  by alice
