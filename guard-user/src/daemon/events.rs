@@ -472,7 +472,7 @@ fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
         body_preview: None,
         headers: headers.map(|one| judge::without_secrets(one)).collect(),
         warnings: warnings
-            .map(|one| judge::warning_without_secrets(one))
+            .map(|one| judge::warning_without_values(one))
             .collect(),
         ..http.clone()
     }

@@ -28,7 +28,7 @@ mod warnings;
 use facts::Facts;
 pub use rules::Rules;
 pub use said::{Said, steers};
-pub use secrets::{LEFT_OUT, warning_without_secrets, without_secrets};
+pub use secrets::{LEFT_OUT, warning_without_values, without_secrets};
 pub use warnings::HEAD;
 
 /// A longer body is not judged, in bytes: whoever sends one is asked about.

@@ -77,16 +77,25 @@ fn without_user(url: &str) -> String {
     kept.unwrap_or_else(|| url.to_owned())
 }
 
-/// A warning that may say `NAME=VALUE: what that means`.
+/// A warning that may say `NAME=VALUE: what that means`, where the value may be a part of a body.
 #[must_use]
-pub fn warning_without_secrets(warning: &str) -> String {
+pub fn warning_without_values(warning: &str) -> String {
     match warning.split_once('=') {
-        Some((name, value)) if is_secret(name) => {
-            let means = value.rsplit_once(": ").map_or("", |(_, means)| means);
-            format!("{name}={LEFT_OUT}: {means}")
+        Some((name, value)) if !name.starts_with('`') => {
+            let (value, means) = value.rsplit_once(": ").unwrap_or((value, ""));
+            match is_word(value) && !is_secret(name) {
+                true => warning.to_owned(),
+                false => format!("{name}={LEFT_OUT}: {means}"),
+            }
         }
         _ => without_secrets(warning),
     }
+}
+
+/// Whether it is a word, as of a command: what else somebody writes into a body is nobody's to keep.
+fn is_word(value: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    value.len() <= 24 && value.bytes().all(fits)
 }
 
 fn is_secret(name: &str) -> bool {
@@ -157,8 +166,12 @@ mod tests {
                 "force=true: it is done whatever stands in its way",
             ),
             ("`jobs` in the path", "`jobs` in the path"),
+            (
+                "sql=DROP TABLE users; alter role x password 'hunter2': cannot be undone",
+                "sql=***: cannot be undone",
+            ),
         ] {
-            assert_eq!(warning_without_secrets(warning), kept);
+            assert_eq!(warning_without_values(warning), kept);
         }
     }
 }

@@ -11,8 +11,8 @@ use words::{Place, means};
 /// How much of a body is looked at, in bytes.
 pub const HEAD: usize = 4_096;
 
-/// More than a person reads.
-const MOST: usize = 8;
+/// More than are worth telling of: a person is told how many there are beside the first few.
+const MOST: usize = 64;
 
 /// A longer value is a text, and what it says is no command.
 const LONGEST_VALUE: usize = 64;

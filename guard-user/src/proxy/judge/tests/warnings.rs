@@ -108,14 +108,14 @@ fn words_count_where_they_mean_something() {
 }
 
 #[test]
-fn warnings_are_few_and_harmless_to_show() {
+fn warnings_are_harmless_to_show() {
     let words = "force all purge drop wipe erase destroy truncate prune reset hard bulk";
     let query: Vec<_> = words
         .split(' ')
         .map(|word| format!("{word}=1%1b"))
         .collect();
     let found = of(&format!("POST /x?{}", query.join("&")));
-    assert_eq!(found.len(), 8);
+    assert_eq!(found.len(), words.split(' ').count());
     assert!(
         found.iter().all(|warning| !warning.contains('\u{1b}')),
         "{found:?}"
