@@ -50,9 +50,11 @@ pub(super) fn of(headers: &HeaderMap, body: &[u8], is_whole: bool) -> Preview {
         false => text(head),
     };
     if forms.is_empty() {
+        let seen = seen(head);
         return Preview {
-            text: text(head),
-            ..Preview::default()
+            form: seen.as_ref().and_then(|seen| seen.form.clone()),
+            text: seen.map(|seen| seen.text),
+            meant: None,
         };
     }
     let meant = decoded.as_ref().map(|text| text.as_bytes().to_vec());
@@ -68,7 +70,11 @@ pub(super) fn of(headers: &HeaderMap, body: &[u8], is_whole: bool) -> Preview {
     if !is_whole && !body.is_empty() {
         forms.push(format!("of its first {} bytes", body.len()));
     }
-    let all = decoded.or(parts).or_else(|| text(bytes));
+    let all = decoded.or(parts).or_else(|| {
+        let seen = seen(bytes)?;
+        forms.extend(seen.form);
+        Some(seen.text)
+    });
     let all = all.map(|text| shortened(&text, MAX_PREVIEW));
     let odd = unpacked.is_some_and(|unpacked| unpacked.may_be_read_otherwise(body, is_whole));
     let text = match (all, odd) {
@@ -127,6 +133,51 @@ fn text(head: &[u8]) -> Option<String> {
     (!text.is_empty()).then(|| text.to_owned())
 }
 
+/// What a person sees of bytes.
+struct Seen {
+    text: String,
+    /// Where it is not all of them.
+    form: Option<String>,
+}
+
+/// Bytes as text, also where some are none: a server may read over those.
+fn seen(bytes: &[u8]) -> Option<Seen> {
+    if let Some(text) = text(bytes) {
+        return Some(Seen { text, form: None });
+    }
+    if bytes.is_empty() {
+        return None;
+    }
+    let is_odd =
+        |c: &char| *c == char::REPLACEMENT_CHARACTER || (c.is_control() && !"\t\r\n".contains(*c));
+    let lossy = String::from_utf8_lossy(bytes);
+    let odd = lossy.chars().filter(is_odd).count();
+    if odd * 8 <= lossy.chars().count() {
+        let plain = |c: char| {
+            if is_odd(&c) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        };
+        return Some(Seen {
+            text: lossy.chars().map(plain).collect(),
+            form: Some(match odd {
+                1 => "with 1 byte that is no text".to_owned(),
+                more => format!("with {more} bytes that are no text"),
+            }),
+        });
+    }
+    let runs: Vec<_> = readable(bytes).map(String::from_utf8_lossy).collect();
+    (!runs.is_empty()).then(|| Seen {
+        text: runs.join(" … "),
+        form: Some(format!(
+            "what can be read in {} bytes that are no text",
+            bytes.len()
+        )),
+    })
+}
+
 /// The values of a header as one, in lower case.
 fn value(headers: &HeaderMap, name: &HeaderName) -> String {
     let values = headers.get_all(name).iter();
@@ -155,10 +206,14 @@ impl Unpacked {
 
 /// Whether there is a run of letters in it that could say something.
 fn has_readable(body: &[u8]) -> bool {
+    readable(body).next().is_some()
+}
+
+fn readable(body: &[u8]) -> impl Iterator<Item = &[u8]> {
     const RUN: usize = 8;
     let runs = body.split(|byte| !(b' '..=b'~').contains(byte));
-    let mut long = runs.filter(|run| run.len() >= RUN);
-    long.any(|run| run.iter().any(|byte| b"=:&".contains(byte)))
+    let long = runs.filter(|run| run.len() >= RUN);
+    long.filter(|run| run.iter().any(|byte| b"=:&".contains(byte)))
 }
 
 /// What was packed, as `Content-Encoding` says or its first bytes do.
@@ -251,6 +306,12 @@ fn parts(headers: &HeaderMap, bytes: &[u8], forms: &mut Vec<String>) -> Option<S
     let given = headers.get(header::CONTENT_TYPE)?;
     let given = String::from_utf8_lossy(given.as_bytes());
     let is_multipart = given.get(..10)?.eq_ignore_ascii_case("multipart/");
+    if is_multipart && has_many_boundaries(headers) {
+        forms.push(
+            "a multipart body that has more than one reading, by its Content-Type".to_owned(),
+        );
+        return None;
+    }
     // RFC 2046 5.1.1 gives it 70 characters at most.
     let boundary = parameter(&given, "boundary")?;
     if !is_multipart || boundary.is_empty() || boundary.len() > 70 {
@@ -280,6 +341,17 @@ fn parts(headers: &HeaderMap, bytes: &[u8], forms: &mut Vec<String>) -> Option<S
     }
     forms.push("parts of a multipart body".to_owned());
     (!shown.is_empty()).then(|| shown.join("\n"))
+}
+
+/// Whether some take another boundary out of it than the first that is named: a second one, one of RFC 2231, or one in quotes.
+fn has_many_boundaries(headers: &HeaderMap) -> bool {
+    let given = value(headers, &header::CONTENT_TYPE);
+    let is_quoted = given
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .any(|quoted| quoted.contains([';', '\\']));
+    given.matches("boundary").count() != 1 || given.contains("boundary*") || is_quoted
 }
 
 /// What stands between occurrences of a mark.
@@ -326,8 +398,12 @@ fn one_part(part: &[u8]) -> String {
 
 /// A piece as text, or how long it is.
 fn described(bytes: &[u8]) -> String {
-    match text(bytes) {
-        Some(text) => text,
+    match seen(bytes) {
+        Some(Seen { text, form: None }) => text,
+        Some(Seen {
+            text,
+            form: Some(form),
+        }) => format!("{text} ({form})"),
         None => format!("{} bytes, not text", bytes.len()),
     }
 }
@@ -350,6 +426,50 @@ mod tests {
             (HeaderName::from_static(name), value.parse().unwrap())
         };
         lines.iter().map(line).collect()
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_hide_no_text() {
+        let body = b"{\"state\":\"off\",\"targets\":[\"db1\",\"db2\"],\"x\":\"\xff\"}";
+        for lines in [
+            &[][..],
+            &[("content-type", "application/json; charset=iso-8859-15")],
+        ] {
+            let seen = of(&headers(lines), body, true);
+            assert!(seen.text.unwrap().contains("\"targets\":[\"db1\""));
+            assert!(seen.form.unwrap().contains("with 1 byte that is no text"));
+        }
+        let mut body = vec![0xfe; 500];
+        body.extend_from_slice(b"action=wipe-everything");
+        body.extend_from_slice(&[0; 500]);
+        let seen = of(&headers(&[]), &body, true);
+        assert_eq!(seen.text.unwrap(), "action=wipe-everything");
+        assert!(
+            seen.form
+                .unwrap()
+                .contains("what can be read in 1022 bytes")
+        );
+        assert_eq!(of(&headers(&[]), &[0xfe; 500], true).text, None);
+    }
+
+    #[test]
+    fn a_multipart_body_with_two_boundaries_is_shown_as_it_came() {
+        let body = "--AAA\r\nContent-Disposition: form-data; name=\"photo\"\r\n\r\n\
+                    --BBB\r\nContent-Disposition: form-data; name=\"action\"\r\n\r\nwipe\u{ff}\r\n--BBB--\r\n--AAA--\r\n";
+        let mut body = body.as_bytes().to_vec();
+        body.push(0xff);
+        for media in [
+            "multipart/form-data; boundary=AAA; boundary=BBB",
+            "multipart/form-data; boundary=AAA; boundary*=utf-8''BBB",
+            "multipart/form-data; x=\"; boundary=AAA\"; boundary=BBB",
+        ] {
+            let seen = of(&headers(&[("content-type", media)]), &body, true);
+            assert!(seen.text.unwrap().contains("name=\"action\""), "{media}");
+            assert!(
+                seen.form.unwrap().contains("more than one reading"),
+                "{media}"
+            );
+        }
     }
 
     fn gzip(text: &[u8]) -> Vec<u8> {
@@ -506,7 +626,10 @@ mod tests {
             "name=\"delete\": all\nname=\"photo\"; filename=\"a.png\", image/png: 5 bytes, not text"
         );
         assert_eq!(form, "parts of a multipart body");
-        assert_eq!(of("application/octet-stream; boundary=Xy").1, "");
+        assert_eq!(
+            of("application/octet-stream; boundary=Xy").1,
+            "with 2 bytes that are no text"
+        );
         let odd = [&b"force=true\r\n"[..], body, b"more\xff"].concat();
         let (text, _) = seen(
             &[("content-type", "multipart/mixed; boundary=\"Xy\"")],
