@@ -197,8 +197,6 @@ pub(super) struct Greeting {
 pub(super) struct Secure {
     tls: Rc<Tls>,
     name: ServerName<'static>,
-    /// The client has said that name.
-    is_asked: bool,
     protocols: Cell<Protocols>,
     asks_certificate: Cell<bool>,
 }
@@ -225,15 +223,13 @@ impl Greeting {
     ) -> Result<Self, String> {
         let hello = LazyConfigAcceptor::new(Acceptor::default(), stream);
         let handshake = timely(hello).await?;
-        let (name, is_asked, protocols) = {
+        let (name, protocols) = {
             let hello = handshake.client_hello();
-            let is_asked = hello.server_name().is_some();
-            (name(&hello, to)?, is_asked, offered(&hello, speaks)?)
+            (name(&hello, to)?, offered(&hello, speaks)?)
         };
         let secure = Rc::new(Secure {
             tls,
             name,
-            is_asked,
             protocols: Cell::new(protocols),
             asks_certificate: Cell::default(),
         });
@@ -294,15 +290,19 @@ impl Secure {
     }
 
     /// Whether a request to that host belongs here. A server may go by the name of the handshake and not by the request's,
-    /// so both have to be the same where the client has said one (RFC 9110 7.4).
+    /// so both have to be the same (RFC 9110 7.4); where the client has said none, it is the address.
     pub(super) fn is_for(&self, host: &str) -> bool {
         let name = self.name.to_str();
         let is_name = |host: uri::Authority| {
             let host = host.host();
+            let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
             let host = host.strip_suffix('.').unwrap_or(host);
-            host.eq_ignore_ascii_case(&name)
+            match address {
+                Some(address) => name.parse() == Ok(address),
+                None => host.eq_ignore_ascii_case(&name),
+            }
         };
-        !self.is_asked || host.parse().is_ok_and(is_name)
+        host.parse().is_ok_and(is_name)
     }
 
     /// What is spoken, or would be: where the destination has not agreed to anything, it is what a client likes best.
