@@ -8,5 +8,4 @@ pub mod probe;
 pub mod proto;
 pub mod proxy;
 pub mod session;
-pub mod sys;
 pub mod trail;

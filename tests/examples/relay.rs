@@ -7,10 +7,8 @@ use std::{env, io, net::SocketAddr, path::PathBuf, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::{NetnsCookie, OriginKey};
-use guard_user::{
-    proxy::wire::ToProxy,
-    sys::{bpf::Origins, packets::Packets},
-};
+use guard_sys::{bpf::Origins, packets::Packets};
+use guard_user::proxy::wire::ToProxy;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::copy_bidirectional_with_sizes,

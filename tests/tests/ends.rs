@@ -223,7 +223,7 @@ fn a_launcher_that_is_killed_at_a_terminal_takes_its_session_with_it() {
 fn lineage(pid: u32) -> [u32; 3] {
     let mut next = pid;
     [(); 3].map(|()| {
-        next = guard_user::sys::pidfd::parent_of(next).unwrap();
+        next = guard_sys::pidfd::parent_of(next).unwrap();
         next
     })
 }

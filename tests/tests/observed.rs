@@ -55,7 +55,7 @@ fn metrics_the_status_line_and_rotation_work_under_the_units_hardening() {
     assert!(text.starts_with("HTTP/1.0 200 OK\r\n"), "{text}");
     assert!(text.contains("\nguard_enforcing 1\n"), "{text}");
     let meta = fs::metadata(SOCKET).unwrap();
-    let group = guard_user::sys::accounts::group("guard").unwrap();
+    let group = guard_sys::accounts::group("guard").unwrap();
     assert_eq!(Some(meta.gid()), group);
     assert_eq!(meta.permissions().mode() & 0o777, 0o660);
 

@@ -1,12 +1,13 @@
 //! `guard assign`: gives a unit or a container its policy.
 
+use guard_sys::accounts::Account;
+
 use super::args::AssignArgs;
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::policy_file::{PolicyFile, policy_ref};
 use super::render::{self, Output};
 use crate::proto::{Assign, Call, Failure, Started};
-use crate::sys::accounts::Account;
 
 /// Reads all that is needed before it asks guardd.
 pub(crate) fn assign(

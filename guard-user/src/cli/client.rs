@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use guard_sys::{pidfd::Credentials, user_namespace};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -18,7 +19,6 @@ use self::frame::{Answer, check_length, frame};
 use self::peer::Trust;
 use super::error::CliError;
 use crate::proto::Call;
-use crate::sys::{pidfd::Credentials, user_namespace};
 
 mod failure;
 mod frame;

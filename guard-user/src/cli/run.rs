@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use guard_sys::user_namespace;
 use serde::Deserialize;
 
 use super::args::{Global, RunArgs};
@@ -23,7 +24,6 @@ use crate::session::landlock::AbstractNames;
 use crate::session::{
     self, Ask, Entered, Identity, LaunchError, RefusedSocket, Sockets, ToldRoot, Trust,
 };
-use crate::sys::user_namespace;
 
 /// As much of the command line is told to guardd, in bytes. It is shown to people, and never run.
 const SHOWN: usize = 4096;

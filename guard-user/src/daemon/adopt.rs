@@ -10,6 +10,7 @@ use std::{
 };
 
 use guard_common::{BootTime, HoleId, PolicyId, Session as KernelSession, SessionId};
+use guard_sys::clock::{self, Clocks};
 
 use super::{
     audit::Record,
@@ -23,7 +24,6 @@ use super::{
 use crate::{
     datapath::{LiveHole, SessionCgroup, Start, Swept},
     proto::LogKind,
-    sys::clock::{self, Clocks},
 };
 
 /// How a record came about whose event nobody saw.

@@ -1,6 +1,7 @@
 //! A person's answers to requests: written down before they hold.
 
 use guard_common::{BootTime, SessionId, Verdict};
+use guard_sys::clock;
 use jiff::Timestamp;
 
 use super::{
@@ -19,7 +20,6 @@ use super::{
 use crate::{
     policy::{PortSpec, Prefix},
     proto::{self, LogKind, Terms, moment},
-    sys::clock,
 };
 
 impl State {

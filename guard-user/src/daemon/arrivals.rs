@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
+use guard_sys::process::may_send_packets;
+
 use super::{
     assign::{By, Cgroup, Wanted, make},
     config::Rule,
@@ -13,7 +15,7 @@ use super::{
     state::State,
     systemd::uid_of,
 };
-use crate::{proto::PolicyRef, sys::process::may_send_packets};
+use crate::proto::PolicyRef;
 
 /// What went wrong is tried again after this long, if nothing happens before.
 const AGAIN: Duration = Duration::from_secs(60);

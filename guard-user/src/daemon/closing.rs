@@ -1,11 +1,12 @@
 //! Listing holes, and closing them before they end by themselves.
 
 use guard_common::SessionId;
+use guard_sys::clock::Clocks;
 
 use super::{
     answering::Answering, auth::Approver, failure::Refusal, holes, holes::Known, ids, state::State,
 };
-use crate::{datapath::LiveHole, proto, sys::clock::Clocks};
+use crate::{datapath::LiveHole, proto};
 
 impl State {
     /// The open holes of the sessions that the caller answers for, as the kernel has them.

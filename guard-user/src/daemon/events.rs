@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
+use guard_sys::clock::Clocks;
 use serde_json::{Value, json};
 
 use super::{
@@ -22,7 +23,6 @@ use crate::{
     policy::{PortSpec, Prefix},
     proto::{self, Endpoint, LogKind},
     proxy::judge,
-    sys::clock::Clocks,
 };
 
 /// Records about refusals that a session and all that are inside it may cause at once.

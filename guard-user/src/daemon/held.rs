@@ -7,6 +7,7 @@ use std::{
 };
 
 use guard_common::{Address, BootTime, Connection, Event, Protocol, SessionId, Verdict};
+use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
 use super::{
@@ -23,7 +24,6 @@ use super::{
 use crate::{
     datapath::{HeldSocket, LiveHole},
     proto::{LogKind, moment},
-    sys::clock::{self, Clocks},
 };
 
 /// No connection waits for longer, whatever a policy says: the kernel stops trying.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use guard_common::{BootTime, HoleId, Protocol, SessionId};
+use guard_sys::clock::Clocks;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +12,6 @@ use crate::{
     datapath::LiveHole,
     policy::{PortSpec, Prefix},
     proto,
-    sys::clock::Clocks,
 };
 
 /// Who opened a hole, when, and why. It survives the daemon in a file of its own.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use guard_common::{AttemptCount, AttemptKey, Protocol, SessionId, Verdict};
+use guard_sys::clock::{self, Clocks};
 
 use super::{
     advice,
@@ -19,7 +20,6 @@ use crate::{
     datapath::LiveHole,
     policy::{Destination, PortSpec},
     proto::{self, Endpoint, Requested, Stopped, WhyReport},
-    sys::clock::{self, Clocks},
 };
 
 /// The latest refusals that are told.

@@ -6,6 +6,10 @@
 use std::{collections::HashMap, io, mem::MaybeUninit, os::fd::OwnedFd, rc::Rc};
 
 use guard_common::SessionId;
+use guard_sys::{
+    pidfd::{open_thread, parent_of},
+    readiness::Readiness,
+};
 use jiff::Timestamp;
 use rustix::event::{
     Timespec,
@@ -14,10 +18,6 @@ use rustix::event::{
 
 use super::{ids, sessions::Session, shared::Shared, state::State};
 use crate::proto::LeftProcess;
-use crate::sys::{
-    pidfd::{open_thread, parent_of},
-    readiness::Readiness,
-};
 
 /// As many processes that a command left are named.
 const MOST_LEFT: usize = 16;

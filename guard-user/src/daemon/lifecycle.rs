@@ -3,6 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use guard_common::{BootTime, HoleId, SessionId};
+use guard_sys::clock;
 use serde_json::Value;
 
 use super::{
@@ -17,7 +18,7 @@ use super::{
     sessions::{Session, Stage, TIME_TO_ENTER, is_past},
     state::State,
 };
-use crate::{proto::LogKind, sys::clock};
+use crate::proto::LogKind;
 
 /// For so long the connections of an ended hole still send.
 pub const AFTERMATH: Duration = Duration::from_secs(2);

@@ -12,10 +12,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use guard_sys::pidfd;
 use rustix::net::sockopt::{set_socket_passcred, socket_passcred};
 
 use super::{failure::Refusal, frames::error_frame};
-use crate::sys::pidfd;
 
 /// In the column of flags of `/proc/net/unix`: somebody listens (`__SO_ACCEPTCON` in Linux).
 const LISTENS: &str = "00010000";
@@ -226,7 +226,7 @@ mod tests {
         let mut late = UnixStream::connect(&path).unwrap();
         late.write_all(b"x").unwrap();
         let (accepted, _) = listener.accept().unwrap();
-        let read = crate::sys::writer::read_from(&accepted, &mut [0; 8]).unwrap();
+        let read = guard_sys::writer::read_from(&accepted, &mut [0; 8]).unwrap();
         assert_eq!(read, (1, std::process::id()));
     }
 }

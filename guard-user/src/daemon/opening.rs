@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
+use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
 use super::{
@@ -19,7 +20,6 @@ use crate::{
     datapath::{LiveHole, NewHole},
     policy::{Destination, PortSpec, Prefix},
     proto::{self, LogKind, Terms, moment},
-    sys::clock::{self, Clocks},
 };
 
 /// A hole for connections, where reads pass without.

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use guard_sys::pidfd::Peer;
 use tokio::{sync::Semaphore, time::timeout};
 use zbus::{Fd, Variant, connection};
 
@@ -17,7 +18,7 @@ use super::{
     failure::Refusal,
     shared::Shared,
 };
-use crate::{proto::Call, sys::pidfd::Peer};
+use crate::proto::Call;
 
 /// What polkit is asked about.
 const ACTION: &str = "org.guardd.approve";

@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, sync::LazyLock};
 
-use crate::sys::patient::{PATIENCE, Patient};
+use guard_sys::patient::{PATIENCE, Patient};
 
 /// A command line is shown up to this many bytes.
 const MAX_COMMAND: u64 = 4096;

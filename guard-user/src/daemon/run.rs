@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use guard_common::{MAX_CHAIN, PolicyId, SessionId};
+use guard_sys::{clock, pidfd::Peer, user_namespace};
 use jiff::Timestamp;
 
 use super::{
@@ -22,7 +23,6 @@ use super::{
 use crate::{
     datapath::SessionCgroup,
     proto::{self, LogKind, MAX_FRAME, Run, Started},
-    sys::{clock, pidfd::Peer, user_namespace},
 };
 
 /// Live sessions of one user other than root at most.

@@ -10,6 +10,7 @@ use std::{
 };
 
 use guard_common::SessionId;
+use guard_sys::pidfd::Peer;
 use tokio::{
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     task::JoinSet,
@@ -27,7 +28,7 @@ use super::{
     verbs,
     written::Written,
 };
-use crate::{proto::Call, sys::pidfd::Peer};
+use crate::proto::Call;
 
 /// Connections at once, of all callers but root. Each takes two descriptors.
 const MAX_CONNECTIONS: usize = 1024;

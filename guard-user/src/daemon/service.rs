@@ -3,6 +3,7 @@
 use std::{os::unix::net::UnixListener, path::Path, process::ExitCode, rc::Rc, time::Duration};
 
 use anyhow::{Context, Result};
+use guard_sys::{passed, readiness::Readiness};
 use sd_notify::NotifyState;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -27,7 +28,6 @@ use super::{
 use crate::{
     datapath::{DatapathError, Object, Start, TornDown, teardown},
     proto::LogKind,
-    sys::{passed, readiness::Readiness},
 };
 
 /// A daemon that is to end when it is idle waits so long for its first session.

@@ -10,6 +10,11 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use guard_common::PolicyId;
+use guard_sys::{
+    bpf::lock_dir,
+    cgroup2::{Hierarchy, own_path},
+    readiness::Readiness,
+};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::{
@@ -40,14 +45,7 @@ use super::{
     users::Users,
     watch::Watches,
 };
-use crate::{
-    datapath::{Datapath, Object, Start},
-    sys::{
-        bpf::lock_dir,
-        cgroup2::{Hierarchy, own_path},
-        readiness::Readiness,
-    },
-};
+use crate::datapath::{Datapath, Object, Start};
 
 /// A daemon that has begun, but does not answer yet.
 pub struct Begun {

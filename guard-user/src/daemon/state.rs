@@ -12,6 +12,11 @@ use std::{
 };
 
 use guard_common::{BootTime, PolicyId, SessionId};
+use guard_sys::{
+    cgroup2::{self, Hierarchy},
+    host::Host,
+    pidfd::Peer,
+};
 
 use super::{
     arrivals::Unassigned,
@@ -48,11 +53,6 @@ use crate::{
     datapath::{Datapath, EventReader, Places},
     policy::{Environment, networks_around},
     proto,
-    sys::{
-        cgroup2::{self, Hierarchy},
-        host::Host,
-        pidfd::Peer,
-    },
 };
 
 /// The files beside the kernel's state.

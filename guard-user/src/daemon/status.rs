@@ -1,10 +1,11 @@
 //! What is enforced, read back from the kernel each time.
 
+use guard_sys::release::release;
+
 use super::{slice, state::State};
 use crate::{
     datapath::DatapathError,
     proto::{AuditStatus, PolicyStatus, Status},
-    sys::release::release,
 };
 
 impl State {

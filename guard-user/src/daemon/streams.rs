@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use guard_sys::pidfd::Peer;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use tokio::{net::unix::OwnedWriteHalf, task::spawn_blocking};
@@ -16,10 +17,7 @@ use super::{
     varlink,
     written::Written,
 };
-use crate::{
-    proto::{Call, Requests},
-    sys::pidfd::Peer,
-};
+use crate::proto::{Call, Requests};
 
 /// Changes that come so soon after one that was told are told together.
 const GATHER: Duration = Duration::from_millis(50);

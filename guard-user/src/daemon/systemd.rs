@@ -13,10 +13,10 @@ use std::{
     time::Duration,
 };
 
+use guard_sys::accounts::Account;
 use tokio::{process::Command, sync::Semaphore, time::timeout};
 
 use super::{failure::Refusal, fresh::Fresh};
-use crate::sys::accounts::Account;
 
 /// The manager has so long to answer. While it reads its units again it answers nobody.
 pub const PATIENCE: Duration = Duration::from_secs(30);

@@ -5,6 +5,7 @@
 use std::{collections::BTreeSet, path::Path, rc::Rc, time::Duration};
 
 use guard_common::SessionId;
+use guard_sys::cgroup2;
 use tokio::time::{sleep, timeout};
 
 use super::{
@@ -16,7 +17,6 @@ use super::{
     state::State,
     systemd::{self, Main},
 };
-use crate::sys::cgroup2;
 
 /// How often it is asked, at least: a unit may be told to be in the slice while it runs elsewhere.
 const LOOK: Duration = Duration::from_secs(60);

@@ -9,6 +9,13 @@ use std::{
 };
 
 use guard_common::{BootTime, SessionId, Verdict};
+use guard_sys::{
+    abi::AF_UNIX,
+    clock::{self, Clocks},
+    notify::{CONNECT, read_memory},
+    pidfd,
+    unix_diag::{BoundSocket, SocketFile, socket_at},
+};
 use rustix::net::sockopt::socket_cookie;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use serde_json::json;
@@ -28,13 +35,6 @@ use crate::{
     datapath::UnixTerms,
     policy::SocketName,
     proto::{Endpoint, HasSocket, LogKind, SocketAddress, SocketTerms, Started, Stopped},
-    sys::{
-        abi::AF_UNIX,
-        clock::{self, Clocks},
-        notify::{CONNECT, read_memory},
-        pidfd,
-        unix_diag::{BoundSocket, SocketFile, socket_at},
-    },
 };
 
 /// Services that programs need, that anybody may talk to, and that do nothing over the network or as somebody else for

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::sys::accounts::Account;
+use guard_sys::accounts::Account;
 
 /// The names known so far.
 #[derive(Debug, Default)]

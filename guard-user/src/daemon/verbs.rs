@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use guard_common::{Address, AttemptKey, SessionId};
+use guard_sys::{clock::Clocks, pidfd::Peer};
 
 use super::{
     answering::Answering,
@@ -23,7 +24,6 @@ use super::{
 use crate::{
     policy::Destination,
     proto::{self, Call, Holes, PolicyRef, Requests, Sessions},
-    sys::{clock::Clocks, pidfd::Peer},
 };
 
 /// The frame that answers a call which has one answer.

@@ -9,9 +9,8 @@ use std::{
 };
 
 use guard_common::SessionId;
+use guard_sys::readiness::Readiness;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
-
-use crate::sys::readiness::Readiness;
 
 /// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,12 +10,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use guard_sys::writer::read_from;
 use tokio::{
     io::{AsyncRead, Interest, ReadBuf},
     net::{UnixStream, unix::OwnedReadHalf},
 };
-
-use crate::sys::writer::read_from;
 
 /// What the process has written that connected.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Programs for hooks that aya does not know, put together here.
 
-use crate::sys::bpf::encode;
+use guard_sys::bpf::encode;
 
 // Registers, and the helpers of `enum bpf_func_id` in linux/bpf.h.
 pub(super) const R0: u8 = 0;

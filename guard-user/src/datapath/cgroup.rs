@@ -10,10 +10,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use guard_sys::{bpf, cgroup2};
 use rustix::fs::{Mode, OFlags, mkdirat, openat};
 
 use super::{DatapathError, Result};
-use crate::sys::{bpf, cgroup2};
 
 /// An empty cgroup in the root. Only what has none below can be removed, so nobody removes the root by mistake, and the
 /// programs with it.

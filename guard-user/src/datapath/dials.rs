@@ -8,13 +8,13 @@ use aya::{
     programs::{CgroupSockAddr, ProgramError},
 };
 use guard_common::{BootTime, Dialer};
+use guard_sys::btf::Btf;
 
 use super::{
     Datapath, DatapathError, Object, Result, cgroup, layout,
     maps::{bytes, gone, open, read},
     top::{self, Hook},
 };
-use crate::sys::btf::Btf;
 
 /// `BPF_CGROUP_INET4_CONNECT` and so on.
 pub(super) const HOOKS: [Hook; 2] = [("top_dial4", 10), ("top_dial6", 11)];

@@ -2,10 +2,9 @@
 
 use std::{error::Error, fs, io, path::PathBuf};
 
-use crate::{
-    proto::{Failure, HookStatus},
-    sys::release::{release, version},
-};
+use guard_sys::release::{release, version};
+
+use crate::proto::{Failure, HookStatus};
 
 /// Why the kernel half could not do something.
 #[derive(Debug, thiserror::Error)]

@@ -12,13 +12,14 @@
 
 use std::{io, path::Path};
 
+use guard_sys::btf::Btf;
+
 use super::{
     Result,
     assembler::{Assembler, Label, R0, R1, R6, R7},
     cgroup,
     top::{self, Hook},
 };
-use crate::sys::btf::Btf;
 
 /// `BPF_CGROUP_INET4_CONNECT` and so on.
 pub(super) const HOOKS: [Hook; 4] = [

@@ -4,12 +4,12 @@ use std::{collections::HashSet, io, path::Path, time::Duration};
 
 use aya::maps::{HashMap, MapData};
 use guard_common::{BootTime, Connection, Held, Patience, RefusedKey, SessionId};
+use guard_sys::{clock, sock_destroy, tcp};
 
 use super::{
     Datapath, DatapathError, Result, SessionCgroup,
     maps::{bytes, gone, open, read},
 };
-use crate::sys::{clock, sock_destroy, tcp};
 
 /// When the SYN of a connection that waits is first sent again.
 const FIRST_PROBE: Duration = Duration::from_millis(400);

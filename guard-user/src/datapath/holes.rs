@@ -3,12 +3,12 @@
 use guard_common::{
     Address, BootTime, BudgetId, HoleEntry, HoleId, HoleKind, HoleList, Protocol, SessionId, meta,
 };
+use guard_sys::clock;
 
 use super::{
     Datapath, DatapathError, Result, hole_list,
     maps::{bytes, gone, read},
 };
-use crate::sys::clock;
 
 /// A hole that is to be opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::{
 };
 
 use aya::{Ebpf, maps::Map};
+use guard_sys::bpf;
 
 use super::{DatapathError, Object, Result};
-use crate::sys::bpf;
 
 /// The instructions of each program, by its name, with the functions that it calls. They use the maps that aya has loaded,
 /// and are good for as long as those are open.

@@ -4,9 +4,9 @@ use std::{io, path::Path};
 
 use aya::{Ebpf, EbpfLoader};
 use guard_common::at;
+use guard_sys::btf::Btf;
 
 use super::{DatapathError, Object, Result, cgroup, maps, pins, top::refused};
-use crate::sys::btf::Btf;
 
 /// Loads an object for programs that read the kernel's structures. The maps that are pinned are used, and these others made
 /// and pinned where they are not there.

@@ -8,8 +8,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use guard_sys::bpf;
+
 use super::{DatapathError, Result, cgroup};
-use crate::sys::bpf;
 
 /// Where bpffs is mounted by everybody.
 const BPFFS: &str = "/sys/fs/bpf";

@@ -2,9 +2,9 @@
 
 use aya::Btf;
 use aya_obj::btf::BtfKind;
+use guard_sys::btf;
 
 use super::lsm::SecurityHooks;
-use crate::sys::btf;
 
 /// Where this kernel asks programs at its security hooks.
 ///

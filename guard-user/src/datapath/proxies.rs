@@ -9,13 +9,13 @@ use std::{
 
 use aya::maps::{HashMap, MapData, MapError};
 use guard_common::NetnsCookie;
+use guard_sys::bpf;
 
 use super::{
     Datapath, DatapathError, Result,
     maps::{gone, open, open_untyped},
     pins,
 };
-use crate::sys::bpf;
 
 type Ports = HashMap<MapData, u64, u16>;
 
@@ -119,7 +119,7 @@ impl Datapath {
             .map_or_else(|| Ok(Vec::new()), |proxies| list(&proxies.ports))
     }
 
-    /// The map out of which a proxy takes where its clients were going ([`crate::sys::bpf::Origins`]). Whoever holds it
+    /// The map out of which a proxy takes where its clients were going ([`guard_sys::bpf::Origins`]). Whoever holds it
     /// needs no privilege.
     ///
     /// # Errors

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use aya::maps::{HashMap, MapData, MapError};
 use guard_common::{BootTime, Relay, Ticket};
+use guard_sys::clock;
 
 use super::{
     Datapath, DatapathError, Object, Result,
     maps::{bytes, gone, open, read},
 };
-use crate::sys::clock;
 
 /// The maps that only a kernel half has that asks where listeners lead.
 pub(super) struct Relays {

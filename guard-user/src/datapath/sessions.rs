@@ -14,12 +14,12 @@ use std::{
 use guard_common::{
     AttemptCount, AttemptKey, HoleId, MAX_CHAIN, PolicyId, Session, SessionId, SessionStats, meta,
 };
+use guard_sys::{netns, sock_destroy};
 
 use super::{
     Datapath, DatapathError, Result, cgroup,
     maps::{Maps, bytes, gone, read},
 };
-use crate::sys::{netns, sock_destroy};
 
 /// A session's id and its cgroup.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,8 +8,7 @@ use std::{
 };
 
 use guard_common::meta;
-
-use crate::sys::btf::Btf;
+use guard_sys::btf::Btf;
 
 use super::{
     Datapath, DatapathError, Object, Places, Result, cgroup, dials::Dials, foreign,

@@ -8,9 +8,9 @@ use std::{
 };
 
 use guard_common::meta;
+use guard_sys::cgroup2;
 
 use super::{DatapathError, Places, Result, cgroup, maps::Maps, pins};
-use crate::sys::cgroup2;
 
 /// How long killed processes may take to go.
 const PATIENCE: Duration = Duration::from_secs(10);

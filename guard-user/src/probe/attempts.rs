@@ -12,6 +12,8 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use guard_sys::attempt;
+use guard_sys::cgroup2::{self, Hierarchy};
 use rustix::io::IoSliceMut;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketType, recvmsg,
@@ -24,8 +26,6 @@ use super::child::tried;
 use super::user::Victim;
 use super::{Answer, Check, Family, errno, is_forbidden};
 use crate::proto::Row;
-use crate::sys::attempt;
-use crate::sys::cgroup2::{self, Hierarchy};
 
 /// Whoever answers does so at once.
 const PATIENCE: Duration = Duration::from_secs(1);

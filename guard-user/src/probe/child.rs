@@ -6,14 +6,13 @@ use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use guard_sys::process::{Fork, exit_at_once, fork};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
     Pid, Signal, WaitOptions, kill_process, set_parent_process_death_signal, waitpid,
 };
 use serde::{Serialize, de::DeserializeOwned};
-
-use crate::sys::process::{Fork, exit_at_once, fork};
 
 /// What is tried takes milliseconds; nobody waits longer than this.
 const PATIENCE: Duration = Duration::from_secs(3);

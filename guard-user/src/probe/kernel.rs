@@ -7,15 +7,15 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
 
+use guard_sys::bpf::{
+    ANSWER_0, MapLayout, ProgramKind, attach_to_cgroup, create_map, is_compiled, load_program,
+};
+use guard_sys::sock_destroy;
 use rustix::net::sockopt::socket_cookie;
 
 use super::{Answer, Check, Family, child::tried, errno, scratch::Scratch};
 use crate::datapath;
 use crate::proto::Row;
-use crate::sys::bpf::{
-    ANSWER_0, MapLayout, ProgramKind, attach_to_cgroup, create_map, is_compiled, load_program,
-};
-use crate::sys::sock_destroy;
 
 const CONNECT4: Check = Check::part(
     Family::Guard,

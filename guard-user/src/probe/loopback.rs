@@ -3,10 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use guard_sys::cgroup2::{self, Hierarchy};
+use guard_sys::tcp_listeners::{TcpListening, holders, tcp_listeners};
+
 use super::{Answer, Check, Family, errno};
 use crate::proto::Row;
-use crate::sys::cgroup2::{self, Hierarchy};
-use crate::sys::tcp_listeners::{TcpListening, holders, tcp_listeners};
 
 const LISTENERS: Check = Check::way(
     Family::Helper,

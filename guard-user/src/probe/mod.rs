@@ -16,7 +16,7 @@ pub mod user;
 use std::io;
 
 use crate::proto::{Failure, Row};
-pub use crate::sys::errno::errno;
+pub use guard_sys::errno::errno;
 
 /// Which ways round a row is about: the headings of docs/threat-model.md, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

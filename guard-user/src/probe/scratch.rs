@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use crate::sys::cgroup2::{Hierarchy, own_path};
+use guard_sys::cgroup2::{Hierarchy, own_path};
 
 /// What its name begins with; the pid of whoever made it follows.
 const PREFIX: &str = "guard-probe-";

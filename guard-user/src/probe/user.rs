@@ -5,6 +5,9 @@ use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{self, UnixListener, UnixStream};
 
+use guard_sys::bpf::{ANSWER_0, ProgramKind, load_program};
+use guard_sys::notify::{self, Listener};
+use guard_sys::{attempt, scopes};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::net::{SocketAddrUnix, connect};
@@ -18,9 +21,6 @@ use rustix::thread::set_no_new_privs;
 use super::child::{Says, Trying, asked, tried, wait_for_end};
 use super::{Answer, Check, Family, errno, is_forbidden};
 use crate::proto::Row;
-use crate::sys::bpf::{ANSWER_0, ProgramKind, load_program};
-use crate::sys::notify::{self, Listener};
-use crate::sys::{attempt, scopes};
 
 /// Where a process that tries it listens; its pid follows.
 const CALLED: &str = "guard-probe-";

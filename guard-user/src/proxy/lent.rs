@@ -8,13 +8,13 @@ use std::{
     time::Duration,
 };
 
+use guard_sys::tcp;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{
     sieve::{SievedIo, Watch},
     stream::Stream,
 };
-use crate::sys::tcp;
 
 /// A connection with two owners, of which one at a time uses it. hyper wants what it upgrades to be [`Send`], though all
 /// of this is on one thread.

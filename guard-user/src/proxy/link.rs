@@ -7,10 +7,10 @@ use std::{
     rc::Rc,
 };
 
+use guard_sys::packets::{MAX_MESSAGE, Packets};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::wire::{Answer, Asked, Entry, NetworkId, Number, Target, Terms, ToDaemon};
-use crate::sys::packets::{MAX_MESSAGE, Packets};
 
 /// Targets whose terms are remembered at once. A session that goes through more of them has guardd asked again.
 const MAX_KNOWN: usize = 1024;

@@ -12,6 +12,7 @@ use std::{
 };
 
 use guard_common::NetnsCookie;
+use guard_sys::{bpf::Origins, packets::MAX_DESCRIPTORS};
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream},
     sync::Notify,
@@ -19,7 +20,6 @@ use tokio::{
 };
 
 use super::{connection, link::Link, postgres::Again, room::Room, tls::Tls, wire::NetworkId};
-use crate::sys::{bpf::Origins, packets::MAX_DESCRIPTORS};
 
 /// Connections at once, and of one account. Each takes two descriptors.
 const MAX_CONNECTIONS: usize = 4096;

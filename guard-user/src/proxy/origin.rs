@@ -3,10 +3,10 @@
 use std::{io, net::SocketAddr};
 
 use guard_common::{NetnsCookie, OriginKey};
+use guard_sys::{bpf::Origins, tcp};
 use tokio::net::TcpStream;
 
 use super::wire::{Target, Tgid};
-use crate::sys::{bpf::Origins, tcp};
 
 /// Where the peer of a connection was going, and whose it is. What is learnt once is not there again. `None`: it was not
 /// turned here, or the connection is gone already, so that what was learnt may be about another one from the same port.

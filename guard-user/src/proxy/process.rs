@@ -4,6 +4,10 @@ use std::{os::fd::OwnedFd, path::PathBuf, process::ExitCode, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::NetnsCookie;
+use guard_sys::{
+    bpf::Origins,
+    packets::{Packet, Packets},
+};
 use tokio::task::LocalSet;
 
 use super::{
@@ -11,10 +15,6 @@ use super::{
     networks::Networks,
     tls::Tls,
     wire::ToProxy,
-};
-use crate::sys::{
-    bpf::Origins,
-    packets::{Packet, Packets},
 };
 
 /// How to reach guardd.

@@ -1,4 +1,4 @@
-//! What the proxy and guardd say to each other: JSON, a message a packet ([`crate::sys::packets`]).
+//! What the proxy and guardd say to each other: JSON, a message a packet ([`guard_sys::packets`]).
 //!
 //! guardd believes the proxy about the requests that it saw, and nothing else: the proxy has no right to open
 //! anything, and all that it can ask for is a person's answer.

@@ -24,6 +24,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use caps::{CapSet, Capability};
+use guard_sys::cgroup2::{self, Hierarchy};
+use guard_sys::process::close_on_exec_from;
 use rustix::io::Errno;
 use rustix::net::AddressFamily;
 use rustix::net::sockopt::socket_domain;
@@ -35,8 +37,6 @@ use super::landlock::AbstractNames;
 use super::launch::ToldRoot;
 use super::{failure, landlock, root, seccomp};
 use crate::proto::Failure;
-use crate::sys::cgroup2::{self, Hierarchy};
-use crate::sys::process::close_on_exec_from;
 
 const WHAT: &str = "cannot contain the command";
 const FIX: &str =

@@ -20,8 +20,8 @@ use super::landlock::AbstractNames;
 use super::sockets::{Ask, RefusedSocket, Sockets};
 use super::{LaunchError, failure};
 use crate::proto::Failure;
-use crate::sys::process::{Fork, fork};
-use crate::sys::signal::Signals;
+use guard_sys::process::{Fork, fork};
+use guard_sys::signal::Signals;
 use handing::Serving;
 
 /// What to run, and as whom.

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use guard_sys::accounts::Account;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{gettid, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::Identity;
-use crate::sys::accounts::Account;
 
 /// A thread that has been joined is gone within this time.
 const GONE: Duration = Duration::from_secs(1);

@@ -30,16 +30,15 @@
 
 use std::collections::BTreeMap;
 
-use seccompiler::{
-    BackendError, BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
-    SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
-};
-
-use crate::sys::abi::{
+use guard_sys::abi::{
     AF_INET, AF_INET6, AF_NETLINK, AF_UNIX, IP_FREEBIND, IPPROTO_IP, IPPROTO_IPV6, IPV6_FREEBIND,
     NETLINK_USERSOCK, SYS_io_uring_enter, SYS_io_uring_register, SYS_io_uring_setup, SYS_ioctl,
     SYS_open_by_handle_at, SYS_prlimit64, SYS_request_key, SYS_setns, SYS_setsockopt, SYS_socket,
     SYS_socketpair, TIOCLINUX, TIOCSTI, TUNSETIFF, UI_DEV_CREATE,
+};
+use seccompiler::{
+    BackendError, BpfProgram, Error, SeccompAction, SeccompCmpArgLen, SeccompCmpOp,
+    SeccompCondition, SeccompFilter, SeccompRule, apply_filter,
 };
 
 /// EPERM, what the guard's hooks answer with too; the same on every architecture.

@@ -151,7 +151,7 @@ fn enter(how: Option<&str>) -> Result<PathBuf, Failure> {
             std::thread::park();
         },
         Some(path) => Ok(path.into()),
-        None => guard_user::sys::cgroup2::own_path().map_err(|why| Failure {
+        None => guard_sys::cgroup2::own_path().map_err(|why| Failure {
             what: "no cgroup".into(),
             why: why.to_string(),
             fix: "none".into(),

@@ -136,7 +136,7 @@ fn guardd() -> Result<u32> {
 
 /// Where the hierarchy is mounted.
 fn top() -> Result<String> {
-    let hierarchy = guard_user::sys::cgroup2::Hierarchy::find()?;
+    let hierarchy = guard_sys::cgroup2::Hierarchy::find()?;
     Ok(hierarchy.mount().display().to_string())
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use guard_user::sys::cgroup2::Hierarchy;
+use guard_sys::cgroup2::Hierarchy;
 
 /// As whom things run in here: somebody that every machine has.
 pub(crate) const USER: &str = "nobody";

@@ -266,7 +266,7 @@ fn the_socket_is_for_root_and_one_group() {
     let meta = fs::metadata(socket(&lab.daemon)).unwrap();
     assert_eq!(meta.permissions().mode() & 0o777, 0o660);
     assert_eq!(meta.uid(), 0);
-    let group = guard_user::sys::accounts::group("guard").unwrap();
+    let group = guard_sys::accounts::group("guard").unwrap();
     assert_eq!(meta.gid(), group.unwrap_or(0));
 }
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use guard_sys::user_namespace::{MachineRoot, machine_root};
 use rustix::process::{Uid, getuid};
 
 use crate::cli::error::CliError;
 use crate::proto::Failure;
-use crate::sys::user_namespace::{MachineRoot, machine_root};
 
 /// Whom to believe: root of the machine always, as guardd is.
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use guard_sys::accounts::Account;
+
 use super::args::{DoctorArgs, Global};
 use super::client::Client;
 use super::embedded::Embedded;
@@ -13,7 +15,6 @@ use crate::probe::{
 };
 use crate::proto::{Call, Failure, Found, Row};
 use crate::session::Identity;
-use crate::sys::accounts::Account;
 
 mod scratch;
 mod user;

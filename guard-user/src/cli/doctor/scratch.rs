@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use guard_sys::process::exit_at_once;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
@@ -20,7 +21,6 @@ use crate::probe::attempts::{All, CONTROL, Came, Stage, Targets, hand_in};
 use crate::probe::child::{Trying, asked};
 use crate::proto::{Call, ErrorName, Failure, PolicyRef, Status};
 use crate::session::Identity;
-use crate::sys::process::exit_at_once;
 
 const POLICY: &str = "version = 1\nname = \"doctor\"\ndefault = \"deny\"\nhold = \"0s\"\n";
 

@@ -6,13 +6,13 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::time::Duration;
 
+use guard_sys::cgroup2::{self, Hierarchy};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use zbus::Variant;
 use zbus::fdo::{ConnectionCredentials, DBusProxy};
 use zbus::names::UniqueName;
 
 use super::words::Words;
-use crate::sys::cgroup2::{self, Hierarchy};
 
 /// A notification server has so long for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);

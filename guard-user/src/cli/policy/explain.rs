@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, ToSocketAddrs};
 
+use guard_sys::host::Host;
 use hickory_resolver::system_conf::read_system_conf;
 
 use crate::cli::args::ExplainArgs;
@@ -13,7 +14,6 @@ use crate::policy::{
     self, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
 };
 use crate::proto::{self, Call, Explanations, Failure, MAX_FRAME, PolicyRef};
-use crate::sys::host::Host;
 
 /// Asks guardd wherever there is one: it knows what names stand for, and the holes.
 pub(crate) fn explain(

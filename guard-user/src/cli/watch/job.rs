@@ -1,9 +1,8 @@
 //! The job that this process is a part of, as the shell that started it sees that.
 
+use guard_sys::pidfd::parent_of;
+use guard_sys::process::{group_of, session_of};
 use rustix::process::{Pid, getpid};
-
-use crate::sys::pidfd::parent_of;
-use crate::sys::process::{group_of, session_of};
 
 /// Whether somebody would have this process go on if ^Z stopped it: a parent of its process group, in the same session, as a
 /// shell with job control is. The kernel calls a group without one orphaned, and no key stops that (setpgid(2)).

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use guard_sys::signal::Signals;
 use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Signal;
@@ -20,7 +21,6 @@ use crate::cli::args::WatchArgs;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::time::Clock;
 use crate::proto::Failure;
-use crate::sys::signal::Signals;
 
 /// Times that are told change this often.
 const TICK: Duration = Duration::from_secs(1);

@@ -10,13 +10,12 @@ use std::sync::{Arc, Once, Weak};
 use std::thread;
 use std::time::Duration;
 
+use guard_sys::process::{group_in_front, group_of};
+use guard_sys::signal;
 use ratatui::backend::CrosstermBackend;
 use ratatui::{Frame, Terminal};
 use rustix::process::{Signal, getpid};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
-
-use crate::sys::process::{group_in_front, group_of};
-use crate::sys::signal;
 
 /// The other screen, no cursor, lines that end at the edge (so that a character that a terminal takes for wider than
 /// we do does not go on in the next line), and what is pasted marked as such, for it is no keys.

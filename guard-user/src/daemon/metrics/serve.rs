@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use guard_sys::{accounts, pidfd::Peer, sock_owner};
 use http_body_util::Full;
 use hyper::{
     Method, Request, Response, StatusCode,
@@ -32,7 +33,6 @@ use super::{
     crowd::{Account, Crowd, Seat},
     render,
 };
-use crate::sys::{accounts, pidfd::Peer, sock_owner};
 
 /// Whose members may read the metrics on a Unix socket, beside root.
 const GROUP: &str = "guard";

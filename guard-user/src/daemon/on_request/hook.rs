@@ -3,6 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use guard_sys::accounts::Account;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -13,7 +14,6 @@ use tokio::{
 use crate::{
     daemon::{config::Config, proxy::process::may_start, systemd},
     proto,
-    sys::accounts::Account,
 };
 
 /// Who runs it where nobody is named.

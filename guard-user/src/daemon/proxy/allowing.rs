@@ -1,6 +1,7 @@
 //! A person's yes to an HTTP request: a hole for that one, or for more like it. Only guardd knows of it.
 
 use guard_common::{BootTime, HoleId};
+use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 use serde_json::json;
 
@@ -22,7 +23,6 @@ use crate::{
     policy::Prefix,
     proto::{self, HttpHole, HttpRequest, LogKind, Terms, moment},
     proxy::{judge, wire::Answer},
-    sys::clock::{self, Clocks},
 };
 
 /// How much more than the request that was asked about a person lets through.

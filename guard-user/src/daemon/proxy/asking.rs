@@ -3,6 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use guard_common::{Address, BootTime, SessionId};
+use guard_sys::clock::{self, Clocks};
 
 use super::{passing::target, permits, terms::Standing, waiting::Waiter};
 use crate::{
@@ -17,7 +18,6 @@ use crate::{
     proxy::wire::{
         Answer, Asked, MAX_HEADER, MAX_HEADERS, MAX_PREVIEW, Number, Target, Tgid, ToProxy,
     },
-    sys::clock::{self, Clocks},
 };
 
 /// A longer path is no person's to read.

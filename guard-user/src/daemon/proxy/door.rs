@@ -10,12 +10,10 @@ use std::{
 };
 
 use anyhow::{Result, bail};
+use guard_sys::packets::{Packets, listen};
 
 use super::process;
-use crate::{
-    daemon::{auth::Place, shared::Shared},
-    sys::packets::{Packets, listen},
-};
+use crate::daemon::{auth::Place, shared::Shared};
 
 /// The socket, for as long as a proxy is needed.
 #[derive(Debug)]

@@ -12,6 +12,7 @@ use std::{
 };
 
 use guard_common::{NetnsCookie, SessionId};
+use guard_sys::{netns, packets::MAX_DESCRIPTORS};
 use rustix::{
     io::Errno,
     net::{
@@ -19,10 +20,7 @@ use rustix::{
     },
 };
 
-use crate::{
-    proxy::wire::NetworkId,
-    sys::{netns, packets::MAX_DESCRIPTORS},
-};
+use crate::proxy::wire::NetworkId;
 
 /// Networks of one session at most, with those of the sessions inside: it may make as many as it likes.
 pub const MAX_PER_SESSION: usize = 16;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use guard_common::{Address, BootTime, HoleId, Protocol, SessionId};
+use guard_sys::clock::Clocks;
 
 use crate::{
     daemon::{
@@ -13,7 +14,6 @@ use crate::{
     },
     policy::Prefix,
     proto::{self, HttpHole, HttpRequest},
-    sys::clock::Clocks,
 };
 
 /// Which requests a permit is for.

@@ -9,9 +9,8 @@ use std::{
 
 use anyhow::{Context as _, Result, bail};
 use caps::{CapSet, Capability};
+use guard_sys::{accounts::Account, packets::Packets};
 use tokio::process::{Child, Command};
-
-use crate::sys::{accounts::Account, packets::Packets};
 
 /// The proxy's user on a machine where guard was installed.
 const USER: &str = "guard-proxy";

@@ -4,6 +4,10 @@ use std::{io, os::fd::AsFd as _, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::SessionId;
+use guard_sys::{
+    clock,
+    packets::{MAX_MESSAGE, Packet, Packets},
+};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -12,10 +16,6 @@ use crate::{
     daemon::{audit::Record, events, ids, requests::Question, shared::Shared, state::State},
     proto::LogKind,
     proxy::wire::{Entry, Target, ToDaemon, ToProxy},
-    sys::{
-        clock,
-        packets::{MAX_MESSAGE, Packet, Packets},
-    },
 };
 
 /// A proxy that does not read for so long does not do anything.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use guard_common::{Address, HoleKind, PolicyId, Protocol, SessionId, Verdict};
+use guard_sys::clock;
 
 use crate::{
     daemon::{policies::Policies, state::State},
@@ -11,7 +12,6 @@ use crate::{
         judge::Rules,
         wire::{Target, Terms},
     },
-    sys::clock,
 };
 
 /// What a chain of policies says of a target, holes left aside.

@@ -13,16 +13,14 @@ use std::{
 };
 
 use guard_common::{Address, Connection, NetnsCookie, Protocol};
+use guard_sys::{
+    cgroup2, host, netns, open_sockets,
+    patient::{PATIENCE, Patient},
+    sock_list::{self, Listed, Use},
+};
 
 use super::command::{self, Lead};
-use crate::{
-    daemon::{process, proxy::networks::there},
-    sys::{
-        cgroup2, host, netns, open_sockets,
-        patient::{PATIENCE, Patient},
-        sock_list::{self, Listed, Use},
-    },
-};
+use crate::daemon::{process, proxy::networks::there};
 
 /// Relays that lead to relays are followed so far.
 const MAX_DEPTH: usize = 8;

@@ -17,6 +17,7 @@ use aya::{
     maps::{Array, HashMap, MapData},
 };
 use guard_common::{AllowedName, AllowedSocket, LSM_JUDGES, LsmSession};
+use guard_sys::{bpf, btf::Btf};
 use zerocopy::FromZeros as _;
 
 pub use self::place::SecurityHooks;
@@ -25,10 +26,7 @@ use super::{
     maps::{bytes, gone, open},
     pins,
 };
-use crate::{
-    proto::HookStatus,
-    sys::{bpf, btf::Btf},
-};
+use crate::proto::HookStatus;
 
 /// The hooks, and the programs for them.
 const HOOKS: [&str; 4] = [
@@ -261,7 +259,7 @@ mod tests {
     use aya::EbpfLoader;
 
     use super::*;
-    use crate::sys::bpf::ProgramKind;
+    use guard_sys::bpf::ProgramKind;
 
     /// Also where the kernel takes no program of their types: they do nothing with their context that one at a tracepoint may
     /// not.

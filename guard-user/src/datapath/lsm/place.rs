@@ -2,7 +2,7 @@
 
 use std::{io, os::fd::AsFd as _};
 
-use crate::sys::{
+use guard_sys::{
     bpf::{
         MapLayout, ProgramKind, attach_to_function, counting, create_map, first_of_array,
         load_program,

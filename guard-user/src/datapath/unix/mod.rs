@@ -8,15 +8,15 @@ use std::{
     path::Path,
 };
 
+use guard_sys::{
+    bpf::{self, Bytes, MapLayout, PATH_SIZE},
+    btf::Btf,
+};
 use program::{ABSTRACT, FREE, NAMESPACE, Offsets, Terms};
 
 use super::{
     DatapathError, Result, cgroup, pins,
     top::{self, Hook, refused},
-};
-use crate::sys::{
-    bpf::{self, Bytes, MapLayout, PATH_SIZE},
-    btf::Btf,
 };
 
 /// `BPF_MAP_TYPE_HASH`

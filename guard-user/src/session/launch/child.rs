@@ -9,12 +9,13 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use guard_sys::process::exit_at_once;
+
 use super::handing::ToHand;
 use super::{ABOUT_TO_EXECUTE, Command, Entered, WHAT, not_started};
 use crate::proto::Failure;
 use crate::session::contain::contain;
 use crate::session::{LaunchError, NOT_EXECUTABLE, NOT_FOUND, failure};
-use crate::sys::process::exit_at_once;
 
 /// Becomes the command, or tells the parent why not. Returns to nobody: what is on the stack belongs
 /// to the parent.

@@ -6,16 +6,14 @@ use std::{
     os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
+use guard_sys::{notify::listen_to_connect, packets};
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketFlags, SocketType, socketpair},
 };
 
 use super::Command;
-use crate::{
-    session::sockets::{RefusedSocket, Server},
-    sys::{notify::listen_to_connect, packets},
-};
+use crate::session::sockets::{RefusedSocket, Server};
 
 /// The child's end.
 pub(super) struct ToHand(OwnedFd);

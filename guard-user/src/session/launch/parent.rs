@@ -15,14 +15,14 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use guard_sys::process::{group_of, session_of};
+use guard_sys::signal::{self, CHILD_CHANGED, Signals};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, getpid, waitid};
 
 use super::{ABOUT_TO_EXECUTE, Outcome, WHAT, not_started};
 use crate::session::{LaunchError, failure};
-use crate::sys::process::{group_of, session_of};
-use crate::sys::signal::{self, CHILD_CHANGED, Signals};
 
 /// Stands in for the command until it ends, and then says how it did.
 pub(super) fn stand_in(child: Pid, signals: Signals, report: File) -> Result<Outcome, LaunchError> {

@@ -36,9 +36,9 @@ use super::parent::verdict;
 use super::{Command, Entered, Outcome, failure, not_started};
 use crate::proto::Failure;
 use crate::session::LaunchError;
-use crate::sys::process::{Fork, fork};
-use crate::sys::signal::Signals;
 use channel::Channel;
+use guard_sys::process::{Fork, fork};
+use guard_sys::signal::Signals;
 use monitor::Start;
 use relay::Relay;
 

@@ -6,6 +6,10 @@ use std::{
     path::Path,
 };
 
+use guard_sys::{
+    notify::{Answer, Listener, Waiting},
+    pidfd::open_thread,
+};
 use rustix::{
     io::Errno,
     net::{AddressFamily, SocketAddrUnix, sockopt::socket_domain},
@@ -16,10 +20,6 @@ use super::{
     Told,
     judge::{Judge, Word},
     lookup::{self, Address},
-};
-use crate::sys::{
-    notify::{Answer, Listener, Waiting},
-    pidfd::open_thread,
 };
 
 /// What becomes of a call.

@@ -7,16 +7,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use guard_sys::unix_diag::{BoundSocket, SocketFile, socket_at};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
 use super::{
     Ask, Shared, Sockets,
     sessions::{Found, Sessions},
 };
-use crate::{
-    policy::SocketName,
-    sys::unix_diag::{BoundSocket, SocketFile, socket_at},
-};
+use crate::policy::SocketName;
 
 /// As many files are remembered.
 const REMEMBERED: usize = 256;

@@ -7,10 +7,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use guard_sys::{abi::AF_UNIX, notify::read_memory};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
 use rustix::io::Errno;
-
-use crate::sys::{abi::AF_UNIX, notify::read_memory};
 
 /// `struct sockaddr_un`: the family, and what follows it.
 const LONGEST: usize = 110;

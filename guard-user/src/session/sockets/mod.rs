@@ -34,12 +34,12 @@ use super::identity::Identity;
 use crate::{
     policy::SocketName,
     proto::{NamedSocket, SocketAddress, SocketTerms},
-    sys::{
-        notify::Listener,
-        unix_diag::{SocketFile, socket_at},
-    },
 };
 use answer::Plan;
+use guard_sys::{
+    notify::Listener,
+    unix_diag::{SocketFile, socket_at},
+};
 use judge::Judge;
 pub(super) use server::Server;
 use server::Told;

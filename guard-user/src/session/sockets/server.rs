@@ -10,6 +10,11 @@ use std::{
     thread,
 };
 
+use guard_sys::{
+    notify::Listener,
+    packets,
+    process::{Fork, close_all_but, exit_at_once, fork},
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     fs::{Mode, OFlags, open},
@@ -19,14 +24,7 @@ use rustix::{
 };
 
 use super::{Ask, RefusedSocket, Sockets, answer_all};
-use crate::{
-    session::populated::may_be_populated,
-    sys::{
-        notify::Listener,
-        packets,
-        process::{Fork, close_all_but, exit_at_once, fork},
-    },
-};
+use crate::session::populated::may_be_populated;
 
 /// It ends at once where nobody is left who could call. Whoever waits for that gives up after so long.
 const PATIENCE: Timespec = Timespec {

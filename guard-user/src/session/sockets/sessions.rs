@@ -6,6 +6,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use guard_sys::{
+    cgroup2::{self, Hierarchy},
+    pidfd::Credentials,
+    unix_diag::BoundSocket,
+};
 use rustix::net::{
     AddressFamily, SocketFlags, SocketType, connect, socket_with,
     sockopt::{socket_cookie, socket_type},
@@ -13,11 +18,6 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::answer::file_address;
-use crate::sys::{
-    cgroup2::{self, Hierarchy},
-    pidfd::Credentials,
-    unix_diag::BoundSocket,
-};
 
 /// Where a socket was looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@
 
 use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
+use guard_sys::notify::{Answer, Listener, Waiting};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
     io::Errno,
@@ -16,10 +17,7 @@ use super::{
     judge::{Judge, Word},
     lookup,
 };
-use crate::{
-    proto::SocketAddress,
-    sys::notify::{Answer, Listener, Waiting},
-};
+use crate::proto::SocketAddress;
 
 /// Whom to ask about them.
 pub(super) struct Unread {

@@ -13,6 +13,7 @@ use std::{
 };
 
 use caps::{CapSet, Capability};
+use guard_sys::notify::{Answer, Listener, Waiting};
 use rustix::io::Errno;
 use rustix::process::{Gid, Uid};
 use rustix::thread::{
@@ -24,7 +25,6 @@ use super::{
     answer::{Target, connect_to},
     unread::Unread,
 };
-use crate::sys::notify::{Answer, Listener, Waiting};
 
 /// So many connections wait for servers at a time; what comes then is told to try again.
 const MOST: usize = 128;

@@ -6,10 +6,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use guard_sys::mounts;
+
 use super::authority::Authority;
 use super::files::{Files, write};
 use super::{java, jks, system};
-use crate::sys::mounts;
 
 /// OpenSSL's hash of the authority's subject, `O=guard, CN=guard read-only CA`: `openssl x509 -subject_hash`.
 const SUBJECT_HASH: &str = "561c11a9";

@@ -5,6 +5,8 @@ use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use guard_sys::process::{Fork, exit_at_once, fork};
+use guard_sys::signal::{self, CHILD_CHANGED, Signals};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{
@@ -21,8 +23,6 @@ use crate::session::launch::child::become_command;
 use crate::session::launch::handing::ToHand;
 use crate::session::launch::parent::ended;
 use crate::session::launch::{Command, Entered, attended, not_started};
-use crate::sys::process::{Fork, exit_at_once, fork};
-use crate::sys::signal::{self, CHILD_CHANGED, Signals};
 
 /// What the monitor begins with.
 pub(super) struct Start {

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 
+use guard_sys::signal::{self, Arrival, CHILD_CHANGED, Signals};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
@@ -13,7 +14,6 @@ use super::flow::{Filled, Flow};
 use super::terminal::Terminal;
 use crate::session::Outcome;
 use crate::session::launch::parent::{ended, has_job_control};
-use crate::sys::signal::{self, Arrival, CHILD_CHANGED, Signals};
 
 /// A pseudo-terminal holds less than this: what is read after the command has ended, and more, was written by what
 /// it has left running, which may never end.

@@ -3,13 +3,12 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use guard_sys::process::{group_in_front, group_of, session_at};
 use rustix::fs::{Mode, OFlags, fstat, open};
 use rustix::process::getpid;
 use rustix::termios::{
     OptionalActions, SpecialCodeIndex, Termios, Winsize, isatty, tcgetattr, tcgetwinsize, tcsetattr,
 };
-
-use crate::sys::process::{group_in_front, group_of, session_at};
 
 /// ^D, where the terminal's settings are not known.
 const END_OF_INPUT: u8 = 4;

@@ -130,7 +130,7 @@ mod tests {
     /// Calls `test` in a network namespace that has nothing but its loopback, which is up.
     fn in_own_netns(test: impl FnOnce() + Send + 'static) {
         let thread = std::thread::spawn(|| {
-            crate::sys::netns::enter_a_new_one();
+            crate::netns::enter_a_new_one();
             let up = std::process::Command::new("ip")
                 .args(["link", "set", "lo", "up"])
                 .status();

@@ -74,7 +74,7 @@ fn a_bare_integer_is_found() {
 
 #[test]
 fn every_integer_of_a_system_call_has_a_type() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let (mut files, mut seen) = (Vec::new(), 0);
     for dir in ["guard-user", "tests", "bench", "xtask"] {
         sources(&root.join(dir), &mut files);
