@@ -3,7 +3,6 @@
 pub mod cli;
 pub mod daemon;
 pub mod datapath;
-pub mod policy;
 pub mod probe;
 pub mod proto;
 pub mod proxy;

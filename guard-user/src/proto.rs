@@ -7,10 +7,10 @@
 
 use std::path::PathBuf;
 
+use guard_policy as policy;
+use guard_policy::SocketName;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-
-use crate::policy::{self, SocketName};
 
 pub mod moment;
 

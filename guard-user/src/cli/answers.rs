@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use guard_policy::{Destination, Target};
+
 use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::requests::Gone;
 use super::render::{self, Output};
 use super::report::summary::Report;
-use crate::policy::{Destination, Target};
 use crate::proto::{Call, Failure, Holes, LogRecord, Request, Requests, Terms};
 
 /// What went with its session in this time is told where nothing waits.

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
+use guard_policy::parse_duration;
 
 use super::size::parse_size;
-use crate::policy::parse_duration;
 use crate::trail::Head;
 
 mod examples;

@@ -2,6 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use guard_policy as policy;
+use guard_policy::Change;
+use guard_policy::Compiled;
+use guard_policy::Environment;
+use guard_policy::Opens;
+use guard_policy::Parsed;
+use guard_policy::Policy;
+use guard_policy::Side;
+use guard_policy::format_duration;
 use serde::Serialize;
 
 use super::args::DiffArgs;
@@ -11,9 +20,6 @@ use super::policy_file::PolicyFile;
 use super::render::Output;
 use super::render::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::render::time::Clock;
-use crate::policy::{
-    self, Change, Compiled, Environment, Opens, Parsed, Policy, Side, format_duration,
-};
 
 /// Where two policies differ.
 #[derive(Debug, Serialize)]

@@ -5,9 +5,13 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use guard_policy as policy;
+use guard_policy::Diagnostic;
+use guard_policy::Parsed;
+use guard_policy::Severity;
+
 use super::error::CliError;
 use super::render::Output;
-use crate::policy::{self, Diagnostic, Parsed, Severity};
 use crate::proto::{Failure, MAX_POLICY_FRAME, PolicyRef};
 use crate::session::Identity;
 

@@ -84,7 +84,11 @@ mod tests {
     use super::super::render::examples::clock;
     use super::super::report::summary::tests::records;
     use super::*;
-    use crate::policy::{Environment, compile, parse_for_tests};
+    use guard_policy::{Environment, Policy, compile, parse};
+
+    fn parsed(text: &str) -> Policy {
+        parse("test.toml", text).unwrap().policy
+    }
 
     #[test]
     fn what_would_have_been_otherwise_is_said_line_by_line() {
@@ -102,7 +106,7 @@ mod tests {
             http("PUT", "/api/jobs/7", "refused"), http("DELETE", "/x", "refused"), http("PUT", "/other", "passed"),
             {"kind": "session-end", "session": "s1", "denied": 20},
         ]));
-        let policy = parse_for_tests(
+        let policy = parsed(
             "version = 1\nname = \"new\"\ndefault = \"confirm\"\n\
             [[rule]]\nname = \"web\"\nto = [\"192.0.2.10\"]\nports = [\"tcp/443\"]\naction = \"allow\"\n\
             [[rule]]\nname = \"never\"\nto = [\"192.0.2.12\"]\naction = \"deny\"\n\
@@ -137,7 +141,7 @@ mod tests {
             json!([{"kind": "denied", "session": "s1", "verdict": "deny", "count": 1,
             "destination": {"address": "192.0.2.9", "port": 80, "protocol": "tcp", "host": "db.example.com"}}]),
         );
-        let policy = parse_for_tests(
+        let policy = parsed(
             "version = 1\ndefault = \"deny\"\n[[rule]]\nto = [\"db.example.com\"]\naction = \"allow\"\n",
         );
         let mut environment = Environment::default();

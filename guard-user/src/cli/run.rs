@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use guard_policy::SocketName;
 use guard_sys::user_namespace;
 use serde::Deserialize;
 
@@ -16,7 +17,6 @@ use super::error::{CliError, Exit};
 use super::policy_file::{PolicyFile, policy_ref};
 use super::render::Output;
 use super::report::run::RunSummary;
-use crate::policy::SocketName;
 use crate::proto::{
     Call, Failure, HasSocket, LogRecord, PolicyRef, Run, Session, SocketAddress, Started,
 };

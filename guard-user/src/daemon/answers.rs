@@ -1,6 +1,7 @@
 //! A person's answers to requests: written down before they hold.
 
 use guard_common::{BootTime, SessionId, Verdict};
+use guard_policy::{PortSpec, Prefix};
 use guard_sys::clock;
 use jiff::Timestamp;
 
@@ -17,10 +18,7 @@ use super::{
     requests::{Pending, Question},
     state::State,
 };
-use crate::{
-    policy::{PortSpec, Prefix},
-    proto::{self, LogKind, Terms, moment},
-};
+use crate::proto::{self, LogKind, Terms, moment};
 
 impl State {
     /// Answers a request with yes.

@@ -3,10 +3,11 @@
 use std::{net::IpAddr, time::Duration};
 
 use guard_common::Address;
+use guard_policy::Prefix;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Refusal;
-use crate::{policy::Prefix, proto};
+use crate::proto;
 
 /// So many questions become one.
 pub const MANY: usize = 4;
@@ -273,7 +274,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::policy::PortSpec;
+    use guard_policy::PortSpec;
 
     fn address(last: u8) -> Address {
         IpAddr::from([192, 0, 2, last]).into()

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
+use guard_policy::{PortSpec, Prefix};
 use guard_sys::clock::Clocks;
 use serde_json::{Value, json};
 
@@ -20,7 +21,6 @@ use super::{
 };
 use crate::{
     datapath::Told,
-    policy::{PortSpec, Prefix},
     proto::{self, Endpoint, LogKind},
     proxy::judge,
 };

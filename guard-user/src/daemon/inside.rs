@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use guard_common::{AttemptCount, AttemptKey, Protocol, SessionId, Verdict};
+use guard_policy::{Destination, PortSpec};
 use guard_sys::clock::{self, Clocks};
 
 use super::{
@@ -18,7 +19,6 @@ use super::{
 };
 use crate::{
     datapath::LiveHole,
-    policy::{Destination, PortSpec},
     proto::{self, Endpoint, Requested, Stopped, WhyReport},
 };
 

@@ -5,10 +5,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use guard_policy::SHIPPED;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Refusal;
-use crate::{policy::SHIPPED, proto::PolicyRef};
+use crate::proto::PolicyRef;
 
 /// A policy's text is at most so long, in bytes.
 const MAX_TEXT: u64 = 256 * 1024 * 1024;

@@ -7,6 +7,7 @@ use std::{
 };
 
 use guard_common::{PolicyId, SessionId};
+use guard_policy as policy;
 use guard_sys::clock;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
@@ -22,7 +23,7 @@ use super::{
     state::{NAMES, State},
     unusable,
 };
-use crate::{policy, proto::LogKind};
+use crate::proto::LogKind;
 
 /// Reads a policy, looks its names up where that is due, and compiles it. Nothing is put in place.
 ///

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use guard_common::{LsmEvent, LsmHook, SessionId, Verdict};
+use guard_policy::SocketName;
 use rustix::net::sockopt::socket_cookie;
 use serde_json::json;
 
@@ -16,10 +17,7 @@ use super::{
     state::State,
     unix::Kept,
 };
-use crate::{
-    policy::SocketName,
-    proto::{LogKind, NamedSocket, Started},
-};
+use crate::proto::{LogKind, NamedSocket, Started};
 
 /// As many sockets of others one session may connect to.
 const MAX_NAMED: usize = 256;

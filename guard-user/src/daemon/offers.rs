@@ -6,15 +6,13 @@ use std::{
     time::Duration,
 };
 
+use guard_policy::{Opening, Prefix};
 use serde::{Deserialize, Serialize};
 
 use super::{
     auth::Approver, bursts::Burst, events, grant, requests::Pending, shelf::Shelf, state::State,
 };
-use crate::{
-    policy::{Opening, Prefix},
-    proto::{self, Offer, Terms},
-};
+use crate::proto::{self, Offer, Terms};
 
 /// Choices of one user that are remembered.
 const MOST: usize = 64;

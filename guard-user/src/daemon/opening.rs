@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
+use guard_policy::{Destination, PortSpec, Prefix};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
@@ -18,7 +19,6 @@ use super::{
 };
 use crate::{
     datapath::{LiveHole, NewHole},
-    policy::{Destination, PortSpec, Prefix},
     proto::{self, LogKind, Terms, moment},
 };
 

@@ -6,16 +6,14 @@ use std::{
 };
 
 use guard_common::{Address, PolicyId, Protocol, Verdict};
+use guard_policy::{
+    self, Compiled, Coverage, Diagnostic, Environment, Group, Met, Policy, PortSpec, Prefix, Rule,
+    Severity, Target,
+};
 use jiff::Timestamp;
 
 use super::{failure::Refusal, library::Source};
-use crate::{
-    policy::{
-        self, Compiled, Coverage, Diagnostic, Environment, Group, Met, Policy, PortSpec, Prefix,
-        Rule, Severity, Target,
-    },
-    proto::PolicyStatus,
-};
+use crate::proto::PolicyStatus;
 
 /// A policy that is ready to be put in place: read, resolved and compiled.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use guard_common::{Address, BootTime, Protocol, SessionId};
+use guard_policy::Prefix;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ use super::{
     series::Series,
     tries,
 };
-use crate::{policy::Prefix, proto};
+use crate::proto;
 
 /// Questions of one session at most; the one not tried for longest makes room.
 pub const MAX_PER_SESSION: usize = 64;

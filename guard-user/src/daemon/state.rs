@@ -12,6 +12,7 @@ use std::{
 };
 
 use guard_common::{BootTime, PolicyId, SessionId};
+use guard_policy::{Environment, networks_around};
 use guard_sys::{
     cgroup2::{self, Hierarchy},
     host::Host,
@@ -51,7 +52,6 @@ use super::{
 };
 use crate::{
     datapath::{Datapath, EventReader, Places},
-    policy::{Environment, networks_around},
     proto,
 };
 

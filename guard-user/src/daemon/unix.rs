@@ -9,6 +9,7 @@ use std::{
 };
 
 use guard_common::{BootTime, SessionId, Verdict};
+use guard_policy::SocketName;
 use guard_sys::{
     abi::AF_UNIX,
     clock::{self, Clocks},
@@ -33,7 +34,6 @@ use super::{
 };
 use crate::{
     datapath::UnixTerms,
-    policy::SocketName,
     proto::{Endpoint, HasSocket, LogKind, SocketAddress, SocketTerms, Started, Stopped},
 };
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use guard_common::{Address, AttemptKey, SessionId};
+use guard_policy::Destination;
 use guard_sys::{clock::Clocks, pidfd::Peer};
 
 use super::{
@@ -21,10 +22,7 @@ use super::{
     state::State,
     varlink,
 };
-use crate::{
-    policy::Destination,
-    proto::{self, Call, Holes, PolicyRef, Requests, Sessions},
-};
+use crate::proto::{self, Call, Holes, PolicyRef, Requests, Sessions};
 
 /// The frame that answers a call which has one answer.
 ///

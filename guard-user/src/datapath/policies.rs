@@ -6,13 +6,13 @@
 use std::collections::HashSet;
 
 use guard_common::{ListId, MAX_RANGES, PolicyId, RangeEntry, RangeList, meta};
+use guard_policy::{Compiled, Plan, plan};
 
 use super::{
     Datapath, DatapathError, Result,
     maps::{bytes, gone},
     trie::{self, PolicyTrie},
 };
-use crate::policy::{Compiled, Plan, plan};
 
 /// From this many prefixes on a policy's last trie is kept.
 pub(super) const LARGE: usize = 1024;

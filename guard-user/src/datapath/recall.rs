@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use aya::maps::MapError;
 use guard_common::{ListId, PolicyId, PrefixValue, RangeList};
+use guard_policy::{Compiled, Value};
 
 use super::{
     Datapath, DatapathError, Result,
@@ -11,7 +12,6 @@ use super::{
     policies::{LARGE, Slot, Version},
     trie,
 };
-use crate::policy::{Compiled, Value};
 
 impl Datapath {
     /// Finds out which lists the pinned policies use, so that they go when those are replaced.

@@ -8,13 +8,13 @@ use std::{
 
 use aya::maps::{Map, MapData, lpm_trie::Key};
 use guard_common::{ListId, PrefixValue};
+use guard_policy::{Compiled, Plan, Prefix, Value};
 use guard_sys::bpf::{self, MapLayout};
 
 use super::{
     DatapathError, Result,
     maps::{Trie, bytes},
 };
-use crate::policy::{Compiled, Plan, Prefix, Value};
 
 /// `BPF_MAP_TYPE_LPM_TRIE`
 const LPM_TRIE: u32 = 11;

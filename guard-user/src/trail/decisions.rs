@@ -3,13 +3,11 @@
 use std::{collections::HashMap, net::IpAddr};
 
 use guard_common::Protocol;
+use guard_policy::{PortSpec, Prefix};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::{
-    policy::{PortSpec, Prefix},
-    proto::{Endpoint, HttpRequest, LogKind, LogRecord},
-};
+use crate::proto::{Endpoint, HttpRequest, LogKind, LogRecord};
 
 /// All of them, oldest first.
 #[derive(Clone, Debug, Default)]

@@ -13,11 +13,11 @@ use guard_common::{
 };
 pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, bins, eventually};
+use guard_policy::{Compiled, Environment, compile, parse};
 use guard_sys::{bpf::Origins, netns};
 use guard_user::datapath::{
     Datapath, DatapathError, NewHole, Object, Places, SessionCgroup, Start,
 };
-use guard_user::policy::{Compiled, Environment, compile, parse};
 use rustix::process::{Gid, Uid};
 
 /// May be read from: IPv4, IPv6, IPv4-mapped.

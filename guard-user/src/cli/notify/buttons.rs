@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use guard_policy::parse_duration;
+
 use crate::cli::render::requests::lasting;
-use crate::policy::parse_duration;
 use crate::proto::{Offer, Request};
 
 /// What an HTTP request is answered with: it has no offers of its own.

@@ -1,5 +1,9 @@
 //! `guard check`: needs no guardd.
 
+use guard_policy as policy;
+use guard_policy::Diagnostic;
+use guard_policy::Environment;
+use guard_policy::Severity;
 use serde::Serialize;
 
 use crate::cli::args::CheckArgs;
@@ -8,7 +12,6 @@ use crate::cli::policy_file::PolicyFile;
 use crate::cli::render::Output;
 use crate::cli::render::page::{BAD, GOOD, Page};
 use crate::cli::render::time::Clock;
-use crate::policy::{self, Diagnostic, Environment, Severity};
 
 /// What there is to say about a policy file.
 #[derive(Debug, Serialize)]

@@ -2,6 +2,15 @@
 
 use std::net::{IpAddr, ToSocketAddrs};
 
+use guard_policy as policy;
+use guard_policy::Destination;
+use guard_policy::DomainName;
+use guard_policy::Environment;
+use guard_policy::Invalid;
+use guard_policy::Parsed;
+use guard_policy::Policy;
+use guard_policy::PortSpec;
+use guard_policy::Target;
 use guard_sys::host::Host;
 use hickory_resolver::system_conf::read_system_conf;
 
@@ -10,9 +19,6 @@ use crate::cli::client::Client;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::policy_file::{PolicyFile, is_file};
 use crate::cli::render::{self, Output};
-use crate::policy::{
-    self, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
-};
 use crate::proto::{self, Call, Explanations, Failure, MAX_FRAME, PolicyRef};
 
 /// Asks guardd wherever there is one: it knows what names stand for, and the holes.

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use guard_policy as policy;
 use serde::Serialize;
 
 use crate::cli::args::PolicyVerb;
@@ -14,7 +15,6 @@ use crate::cli::policy_file::{INSTALLED, PolicyFile, installed, is_file};
 use crate::cli::render::Output;
 use crate::cli::render::page::{Page, STRONG};
 use crate::cli::render::time::Clock;
-use crate::policy;
 use crate::proto::Failure;
 
 /// A policy that has a name.

@@ -1,6 +1,7 @@
 //! Destinations in words, and as arguments that can be typed.
 
-use crate::policy::as_word;
+use guard_policy::as_word;
+
 use crate::proto::Endpoint;
 
 /// "tcp 192.0.2.10:443 (db.example.com)"

@@ -1,12 +1,12 @@
 //! Why a destination gets its verdict.
 
 use anstyle::Style;
+use guard_policy::Destination;
 
 use super::endpoint;
 use super::page::{BAD, GOOD, Page, STRONG, WARN};
 use super::requests::through;
 use super::time::Clock;
-use crate::policy::Destination;
 use crate::proto::Explanation;
 
 /// One part of the destination.

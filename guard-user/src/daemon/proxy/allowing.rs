@@ -1,6 +1,7 @@
 //! A person's yes to an HTTP request: a hole for that one, or for more like it. Only guardd knows of it.
 
 use guard_common::{BootTime, HoleId};
+use guard_policy::Prefix;
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 use serde_json::json;
@@ -20,7 +21,6 @@ use crate::{
         requests::{HttpQuestion, Pending, Question},
         state::State,
     },
-    policy::Prefix,
     proto::{self, HttpHole, HttpRequest, LogKind, Terms, moment},
     proxy::{judge, wire::Answer},
 };

@@ -15,6 +15,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use guard_common::{PolicyId, Verdict};
+use guard_policy::{Prefix, Rule, Target};
 use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 
@@ -27,7 +28,6 @@ use crate::{
         shared::Shared,
         state::State,
     },
-    policy::{Prefix, Rule, Target},
     proxy::wire::{Number, Scope, ToProxy},
 };
 

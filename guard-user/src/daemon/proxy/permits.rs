@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use guard_common::{Address, BootTime, HoleId, Protocol, SessionId};
+use guard_policy::Prefix;
 use guard_sys::clock::Clocks;
 
 use crate::{
@@ -12,7 +13,6 @@ use crate::{
         ids,
         requests::{HttpQuestion, Question},
     },
-    policy::Prefix,
     proto::{self, HttpHole, HttpRequest},
 };
 

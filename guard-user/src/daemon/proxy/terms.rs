@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use guard_common::{Address, HoleKind, PolicyId, Protocol, SessionId, Verdict};
+use guard_policy::{Met, PortSpec, Prefix};
 use guard_sys::clock;
 
 use crate::{
     daemon::{policies::Policies, state::State},
-    policy::{Met, PortSpec, Prefix},
     proxy::{
         judge::Rules,
         wire::{Target, Terms},
@@ -144,13 +144,11 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::{
-        daemon::{
-            library::Source,
-            policies::{self, InForce},
-        },
-        policy::Environment,
+    use crate::daemon::{
+        library::Source,
+        policies::{self, InForce},
     };
+    use guard_policy::Environment;
 
     /// The text says `confirm` where the policy is to say `read-only`.
     fn policy(text: &str, is_read_only: bool) -> InForce {

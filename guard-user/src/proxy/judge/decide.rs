@@ -1,5 +1,7 @@
 //! One judgement by the rules of one policy.
 
+use guard_policy::HttpAction;
+
 use super::{
     BODY_LIMIT, Judgement, Rules, Write,
     facts::Facts,
@@ -8,7 +10,6 @@ use super::{
     profiles::{self, Opinion},
     warnings,
 };
-use crate::policy::HttpAction;
 
 /// Judges a request: its HTTP rules, then what makes it more than it seems, then its profiles, then its
 /// method.

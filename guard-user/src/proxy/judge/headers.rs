@@ -142,6 +142,6 @@ fn is_utf8(parameter: &str) -> bool {
 
 /// A text of the request, cut and escaped so that a person can be shown it.
 pub(super) fn shown(text: &str) -> String {
-    let quoted = crate::policy::quoted(text);
+    let quoted = guard_policy::quoted(text);
     quoted.trim_matches('`').to_owned()
 }

@@ -2,12 +2,13 @@
 //!
 //! What allows must hold for every reading of the request, what asks or denies for any one.
 
+use guard_policy::{HttpAction, HttpRule};
+
 use super::{
     facts::Facts,
     glob::{matches, matches_any_case},
     headers, method,
 };
-use crate::policy::{HttpAction, HttpRule};
 
 /// The first HTTP rule that matches, and its number, counted from 1.
 pub(super) fn first<'r>(rules: &'r [HttpRule], facts: &Facts<'_>) -> Option<(usize, &'r HttpRule)> {

@@ -1,8 +1,7 @@
 //! What a policy says about the requests to a `read-only` destination.
 
+use guard_policy::{HttpRule, Profile, ProfileLists, Rule};
 use serde::{Deserialize, Serialize};
-
-use crate::policy::{HttpRule, Profile, ProfileLists, Rule};
 
 /// What one rule says about requests: a `read-only` one, or where a hole makes that of `confirm`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

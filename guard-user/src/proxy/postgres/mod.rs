@@ -45,11 +45,11 @@ use super::{
     upstream::Upstream,
     wire::{Entry, Terms},
 };
-use crate::policy::Profile;
 
 pub(super) use again::Again;
 use client::Client;
 use frame::Reader;
+use guard_policy::Profile;
 use refusal::Refusal;
 use server::Shared;
 use start::{Started, Unstarted};

@@ -1,7 +1,8 @@
 //! Many bodies at once that tell whether they read.
 
+use guard_policy::Profile;
+
 use super::*;
-use crate::policy::Profile;
 
 const QUERY: &str = "POST /graphql HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
                      Connection: close\r\nContent-Length: 15\r\n\r\n{\"query\":\"{a}\"}";

@@ -326,12 +326,12 @@ async fn what_the_policy_has_come_to_deny_no_yes_lets_through() {
         let head = b"DELETE /x HTTP/1.1\r\nHost: photos\r\nConnection: close\r\n\r\n";
         client.write_all(head).await.unwrap();
         lab.guardd.is_asked().await;
-        let denies = crate::policy::HttpRule {
+        let denies = guard_policy::HttpRule {
             method: vec!["DELETE".to_owned()],
             path: None,
             query: None,
             content_type: None,
-            action: crate::policy::HttpAction::Deny,
+            action: guard_policy::HttpAction::Deny,
         };
         if let Some(terms) = lab.guardd.terms.borrow_mut().as_mut() {
             terms.rules[0].http.push(denies);
@@ -425,12 +425,12 @@ async fn who_found_nobody_there_may_try_again_on_another_connection() {
 async fn what_a_query_may_not_have_is_encoded_and_judged_so() {
     here(async {
         let to = Destination::new(b"\r\n\r\n", OK, 5).await;
-        let denies = crate::policy::HttpRule {
+        let denies = guard_policy::HttpRule {
             method: Vec::new(),
             path: None,
             query: Some("*x=\"1\"*".to_owned()),
             content_type: None,
-            action: crate::policy::HttpAction::Deny,
+            action: guard_policy::HttpAction::Deny,
         };
         let mut terms = read_only().unwrap();
         terms.rules[0].http.push(denies);

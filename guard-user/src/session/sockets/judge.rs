@@ -7,6 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use guard_policy::SocketName;
 use guard_sys::unix_diag::{BoundSocket, SocketFile, socket_at};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 
@@ -14,7 +15,6 @@ use super::{
     Ask, Shared, Sockets,
     sessions::{Found, Sessions},
 };
-use crate::policy::SocketName;
 
 /// As many files are remembered.
 const REMEMBERED: usize = 256;

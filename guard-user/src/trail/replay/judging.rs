@@ -3,15 +3,13 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use guard_common::{PolicyId, Protocol, Verdict, policy_verdict};
+use guard_policy::{PortSpec, Prefix, Rule, over};
 
 use super::{
     Judge, Judged, What,
     seen::{Hole, HttpKey, Key, Tried},
 };
-use crate::{
-    policy::{PortSpec, Prefix, Rule, over},
-    proxy::judge::{self, Judgement, Rules},
-};
+use crate::proxy::judge::{self, Judgement, Rules};
 
 impl Judge<'_> {
     pub(super) fn connection(

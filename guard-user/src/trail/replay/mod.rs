@@ -5,13 +5,11 @@ mod seen;
 
 use std::net::IpAddr;
 
+use guard_policy::{Compiled, Environment, Policy};
 use serde::Serialize;
 
 use self::seen::Seen;
-use crate::{
-    policy::{Compiled, Environment, Policy},
-    proto::{Endpoint, LogRecord},
-};
+use crate::proto::{Endpoint, LogRecord};
 
 /// What would have been otherwise.
 #[derive(Clone, Debug, Default, Serialize)]

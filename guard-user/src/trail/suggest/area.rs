@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use guard_common::Protocol;
+use guard_policy::{PortSpec, Prefix};
 
 use super::super::decisions::Answer;
-use crate::policy::{PortSpec, Prefix};
 
 /// Addresses, and ports of them.
 #[derive(Clone, Debug)]

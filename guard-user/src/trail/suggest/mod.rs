@@ -6,6 +6,10 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use guard_policy as policy;
+use guard_policy::Environment;
+use guard_policy::PortSpec;
+use guard_policy::Prefix;
 use serde::Serialize;
 
 use self::{
@@ -15,7 +19,6 @@ use self::{
 };
 
 use super::decisions::{Answer, Decisions, Said};
-use crate::policy::{self, Environment, PortSpec, Prefix};
 
 /// Rules that are offered.
 #[derive(Clone, Debug, Default, Serialize)]

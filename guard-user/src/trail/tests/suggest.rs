@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use guard_common::{Address, Connection, PolicyId, Protocol, Verdict, policy_verdict};
+use guard_policy::{Environment, PortSpec, Prefix, compile, parse};
 use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 
@@ -10,10 +11,7 @@ use super::super::{
     decisions::{Answer, Decisions, Said},
     suggest::{Suggestion, suggest},
 };
-use crate::{
-    policy::{Environment, PortSpec, Prefix, compile, parse},
-    proto::LogRecord,
-};
+use crate::proto::LogRecord;
 
 fn record(value: Value) -> LogRecord {
     serde_json::from_value(value).unwrap()

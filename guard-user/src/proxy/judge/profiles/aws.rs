@@ -3,6 +3,8 @@
 //! Services of the REST protocols (S3, Lambda, EKS) need no profile where they read with GET. One of S3 Express does not: by `?session`
 //! it hands out new credentials (`CreateSession`).
 
+use guard_policy::Profile;
+
 use super::{
     super::{
         headers::shown,
@@ -10,7 +12,6 @@ use super::{
     },
     Opinion, View,
 };
-use crate::policy::Profile;
 
 const PROFILE: Profile = Profile::Aws;
 const FORM: &[&str] = &["application/x-www-form-urlencoded"];

@@ -1,7 +1,8 @@
 //! The API of Docker Engine, and of Podman, which has the same and more under `/libpod`.
 
+use guard_policy::Profile;
+
 use super::{super::headers::shown, Opinion, View};
-use crate::policy::Profile;
 
 const PROFILE: Profile = Profile::Docker;
 

@@ -1,7 +1,8 @@
 //! Elasticsearch and OpenSearch: searches are sent with POST, or with GET and a body.
 
+use guard_policy::Profile;
+
 use super::{super::headers::shown, Opinion, View};
-use crate::policy::Profile;
 
 const PROFILE: Profile = Profile::Elasticsearch;
 

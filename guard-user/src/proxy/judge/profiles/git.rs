@@ -1,7 +1,8 @@
 //! Git's smart HTTP transport (gitprotocol-http) and Git LFS.
 
+use guard_policy::Profile;
+
 use super::{super::headers::shown, Opinion, View};
-use crate::policy::Profile;
 
 const PROFILE: Profile = Profile::Git;
 const FETCH: &str = "application/x-git-upload-pack-request";

@@ -1,12 +1,13 @@
 //! GraphQL over HTTP: a query reads, a mutation or a subscription does not.
 //! <https://graphql.github.io/graphql-over-http/draft/>
 
+use guard_policy::Profile;
+
 use super::{
     super::{glob::matches, headers::shown, json::Json},
     Opinion, View,
     graphql_document::{Document, Operation},
 };
-use crate::policy::Profile;
 
 const PROFILE: Profile = Profile::Graphql;
 const KIND: &str = "GraphQL that is not known to be a query";

@@ -1,10 +1,11 @@
 //! gRPC: `POST /package.Service/Method` (the protocol's `PROTOCOL-HTTP2.md`), and gRPC-Web.
 
+use guard_policy::Profile;
+
 use super::{
     super::{glob::matches, headers::shown},
     Opinion, View,
 };
-use crate::policy::Profile;
 
 pub(super) fn judge(view: &View<'_>) -> Opinion {
     let media_type = view.media_type().unwrap_or_default();

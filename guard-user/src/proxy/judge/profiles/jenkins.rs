@@ -1,7 +1,8 @@
 //! Jenkins, where some links change things: a build with a token in the query begins with GET, at paths that plugins choose.
 
+use guard_policy::Profile;
+
 use super::{super::headers::shown, Opinion, View};
-use crate::policy::Profile;
 
 /// The segments of paths that do something. Most ask for POST since Jenkins 1.502; plugins and older
 /// servers do not, and `build?token=` never does.

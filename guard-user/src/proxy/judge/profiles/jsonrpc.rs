@@ -3,6 +3,8 @@
 //! Servers take calls by GET as well, in ways of their own: aria2 in `?method=`, or a batch in `?params=` alone; Kodi the whole
 //! of it in `?request=`; `CometBFT` in the path.
 
+use guard_policy::Profile;
+
 use super::{
     super::{
         glob::{matches, matches_any_case},
@@ -11,7 +13,6 @@ use super::{
     },
     Opinion, View,
 };
-use crate::policy::Profile;
 
 const PROFILE: Profile = Profile::Jsonrpc;
 const TYPES: &[&str] = &[

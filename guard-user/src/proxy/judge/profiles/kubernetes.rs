@@ -1,7 +1,8 @@
 //! The Kubernetes API: GET reads but where it opens a way into a pod, and a few POSTs read.
 
+use guard_policy::Profile;
+
 use super::{Opinion, View, kubernetes_target::Target};
-use crate::policy::Profile;
 
 const PROFILE: Profile = Profile::Kubernetes;
 

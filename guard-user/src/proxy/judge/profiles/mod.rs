@@ -16,10 +16,10 @@ mod monitoring;
 mod view;
 mod webdav;
 
+use guard_policy::Profile;
 use view::View;
 
 use super::{Rules, facts::Facts};
-use crate::policy::Profile;
 
 /// What a profile says about a request.
 #[derive(Clone, Debug, PartialEq, Eq)]

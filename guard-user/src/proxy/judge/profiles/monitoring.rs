@@ -1,7 +1,8 @@
 //! Prometheus and Loki: queries are sent with POST where they are long.
 
+use guard_policy::Profile;
+
 use super::{Opinion, View};
-use crate::policy::Profile;
 
 const FORM: &[&str] = &["application/x-www-form-urlencoded"];
 

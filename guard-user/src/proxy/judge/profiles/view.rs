@@ -1,10 +1,11 @@
 //! What a profile sees of a request: one reading of its path.
 
+use guard_policy::{Profile, ProfileLists};
+
 use super::{
     super::{body::Body, facts::Facts, headers, json::Json},
     Opinion,
 };
-use crate::policy::{Profile, ProfileLists};
 
 /// A request with one of the readings of its path.
 pub(super) struct View<'a> {

@@ -1,7 +1,8 @@
 //! `WebDAV` and what is made of it: methods of their own that are safe.
 
+use guard_policy::Profile;
+
 use super::{Opinion, View};
-use crate::policy::Profile;
 
 /// PROPFIND: RFC 4918 9.1. REPORT: RFC 3253 3.6, and what RFC 4791 and RFC 6352 ask with it. SEARCH: RFC
 /// 5323 2. All three carry what is asked for in their body.

@@ -1,7 +1,8 @@
 //! Requests of the AWS command line and SDKs.
 
+use guard_policy::Profile;
+
 use super::{asked, not_read, profile, read};
-use crate::policy::Profile;
 
 fn form(body: &str) -> String {
     format!("POST /\nContent-Type: application/x-www-form-urlencoded; charset=utf-8\n\n{body}")

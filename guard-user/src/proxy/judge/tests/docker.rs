@@ -1,7 +1,8 @@
 //! Requests of the docker and podman commands.
 
+use guard_policy::Profile;
+
 use super::{asked, not_read, profile, read};
-use crate::policy::Profile;
 
 #[test]
 fn looking_reads() {

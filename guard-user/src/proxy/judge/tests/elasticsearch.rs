@@ -1,7 +1,8 @@
 //! Requests of Elasticsearch and OpenSearch clients.
 
+use guard_policy::Profile;
+
 use super::{asked, not_read, profile, read};
-use crate::policy::Profile;
 
 #[test]
 fn searches_read() {

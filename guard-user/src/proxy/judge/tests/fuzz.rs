@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use std::sync::LazyLock;
 
+use guard_policy::Profile;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use proptest::prelude::*;
 
@@ -11,7 +12,6 @@ use super::{
     super::{Judgement, Request, judge, judge_all, judge_too_long, warnings},
     Rules, rules,
 };
-use crate::policy::Profile;
 
 static ALL: LazyLock<Rules> = LazyLock::new(all);
 

@@ -1,7 +1,8 @@
 //! Requests of git 2.x and git-lfs 3.x.
 
+use guard_policy::Profile;
+
 use super::{asked, not_read, profile, read};
-use crate::policy::Profile;
 
 #[test]
 fn a_fetch_reads() {

@@ -1,7 +1,8 @@
 //! GraphQL requests as clients send them.
 
+use guard_policy::Profile;
+
 use super::{asked, not_read, profile, read, rules, said};
-use crate::policy::Profile;
 
 fn json(body: &str) -> String {
     format!("POST /graphql\nContent-Type: application/json\n\n{body}")

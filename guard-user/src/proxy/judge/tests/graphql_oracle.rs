@@ -1,9 +1,9 @@
 //! What is let through as a GraphQL query, against a reader that knows strings, comments and braces only.
 
+use guard_policy::Profile;
 use proptest::prelude::*;
 
 use super::{profile, said};
-use crate::policy::Profile;
 
 /// The names outside of all braces and parentheses. A document that is not closed has none that count.
 fn top_level_names(text: &str) -> Vec<String> {

@@ -1,7 +1,8 @@
 //! Requests of kubectl and client-go.
 
+use guard_policy::Profile;
+
 use super::{asked, not_read, profile, read};
-use crate::policy::Profile;
 
 #[test]
 fn getting_listing_and_watching_read() {

@@ -18,10 +18,10 @@ mod several;
 mod warnings;
 mod webdav;
 
+use guard_policy::{Profile, parse};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::{Judgement, Request, Rules, judge};
-use crate::policy::{Profile, parse_for_tests};
 
 /// A request as it goes over the wire: `POST /path`, headers, an empty line, the body.
 struct Wire {
@@ -85,7 +85,8 @@ fn rules(keys: &str) -> Rules {
     let text = format!(
         "[[rule]]\nname = \"lab\"\nto = [\"192.0.2.10\"]\naction = \"read-only\"\n{keys}\n"
     );
-    let rules = Rules::of(&parse_for_tests(&text).rules[0]);
+    let policy = parse("test.toml", &text).unwrap().policy;
+    let rules = Rules::of(&policy.rules[0]);
     let json = serde_json::to_string(&rules).unwrap();
     assert_eq!(serde_json::from_str::<Rules>(&json).unwrap(), rules);
     rules

@@ -1,7 +1,8 @@
 //! Requests of Grafana, promtool and logcli; and of browsers on Jenkins.
 
+use guard_policy::Profile;
+
 use super::{asked, not_read, profile, read};
-use crate::policy::Profile;
 
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded\n\nquery=up";
 

@@ -1,7 +1,8 @@
 //! Requests of DAV clients.
 
+use guard_policy::Profile;
+
 use super::{not_read, profile, read};
-use crate::policy::Profile;
 
 #[test]
 fn safe_methods_of_webdav_read_with_the_profile() {

@@ -1,8 +1,9 @@
 //! Functions: those of `pg_catalog` that only read, and what some others do.
 
 use super::Write;
-use crate::policy::contrib;
 use std::{collections::HashSet, sync::LazyLock};
+
+use guard_policy::contrib;
 
 /// One name a line.
 const LIST: &str = include_str!("functions.txt");

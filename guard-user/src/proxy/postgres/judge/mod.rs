@@ -8,6 +8,8 @@
 //! start-up packet: `RESET ALL` and `DISCARD ALL` go back to what was given there, and pass here. It stops what this
 //! judge cannot see: what the functions behind views, casts and operators do.
 
+use guard_policy::ProfileLists;
+
 mod allowed;
 mod changes;
 mod commands;
@@ -36,8 +38,6 @@ pub(in crate::proxy) use settings::MEANING;
 pub(in crate::proxy) use shape::shape;
 pub(in crate::proxy) use startup::startup;
 pub(in crate::proxy) use write::Write;
-
-use crate::policy::ProfileLists;
 
 /// A longer text is not parsed, in bytes: whoever sends one is asked about.
 pub(in crate::proxy) const LIMIT: usize = 64 * 1024;

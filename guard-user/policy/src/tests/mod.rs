@@ -15,7 +15,7 @@ use super::{
 };
 
 /// A policy that must be right.
-pub(crate) fn policy(text: &str) -> Policy {
+fn policy(text: &str) -> Policy {
     match parse("test.toml", text) {
         Ok(parsed) => parsed.policy,
         Err(found) => panic!("{}", render(&found, text, false)),

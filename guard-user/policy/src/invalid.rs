@@ -48,7 +48,8 @@ pub(super) fn nearest<'k>(given: &str, known: &[&'k str]) -> Option<&'k str> {
 }
 
 /// `given` in back quotes, cut where it is too long to be read.
-pub(crate) fn quoted(given: &str) -> String {
+#[must_use]
+pub fn quoted(given: &str) -> String {
     const LONGEST: usize = 60;
     match given.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("`{}…`", given[..end].escape_debug()),

@@ -42,7 +42,7 @@ pub use duration::{LONGEST, format_duration, parse_duration};
 pub use explain::{Explanation, explain, joined};
 pub use group::Group;
 pub use invalid::Invalid;
-pub(crate) use invalid::quoted;
+pub use invalid::quoted;
 pub use lookup::{Lookup, range_list};
 pub use model::{
     Action, DEFAULT_HOLD, DEFAULT_MAX_HOLE, Environment, HttpAction, HttpRule, Place, Policy, Rule,
@@ -57,6 +57,3 @@ pub use profile::{Profile, ProfileLists};
 pub use shipped::SHIPPED;
 pub use socket::SocketName;
 pub use target::{Destination, Target, as_word};
-
-#[cfg(test)]
-pub(crate) use tests::policy as parse_for_tests;
