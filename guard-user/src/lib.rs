@@ -4,7 +4,6 @@ pub mod cli;
 pub mod daemon;
 pub mod datapath;
 pub mod probe;
-pub mod proto;
 pub mod proxy;
 pub mod session;
 pub mod trail;

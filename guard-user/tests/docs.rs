@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::{Command, CommandFactory as _};
+use guard_proto::LogKind;
+use guard_user::cli;
 use guard_user::daemon::{args, config::Config, varlink};
-use guard_user::{cli, proto::LogKind};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")

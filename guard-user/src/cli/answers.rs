@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use guard_policy::{Destination, Target};
+use guard_proto::{Call, Failure, Holes, LogRecord, Request, Requests, Terms};
 
 use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
 use super::client::Client;
@@ -11,7 +12,6 @@ use super::error::{CliError, Exit};
 use super::render::requests::Gone;
 use super::render::{self, Output};
 use super::report::summary::Report;
-use crate::proto::{Call, Failure, Holes, LogRecord, Request, Requests, Terms};
 
 /// What went with its session in this time is told where nothing waits.
 const LATELY: Duration = Duration::from_secs(3600);

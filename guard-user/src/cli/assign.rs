@@ -1,5 +1,6 @@
 //! `guard assign`: gives a unit or a container its policy.
 
+use guard_proto::{Assign, Call, Failure, Started};
 use guard_sys::accounts::Account;
 
 use super::args::AssignArgs;
@@ -7,7 +8,6 @@ use super::client::Client;
 use super::error::{CliError, Exit};
 use super::policy_file::{PolicyFile, policy_ref};
 use super::render::{self, Output};
-use crate::proto::{Assign, Call, Failure, Started};
 
 /// Reads all that is needed before it asks guardd.
 pub(crate) fn assign(

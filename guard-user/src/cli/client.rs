@@ -10,6 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use guard_proto::Call;
 use guard_sys::{pidfd::Credentials, user_namespace};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -18,7 +19,6 @@ use self::failure::{cannot_connect, error_answer, failed, io_reason, not_underst
 use self::frame::{Answer, check_length, frame};
 use self::peer::Trust;
 use super::error::CliError;
-use crate::proto::Call;
 
 mod failure;
 mod frame;

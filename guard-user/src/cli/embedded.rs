@@ -9,12 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use guard_proto::{Call, Failure, Status};
 use guard_sys::cgroup2::Hierarchy;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::args::DEFAULT_SOCKET;
 use super::client::Client;
-use crate::proto::{Call, Failure, Status};
 
 /// guardd enforces within this time, or is given up on.
 const READY: Duration = Duration::from_secs(10);

@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use crate::proto::{ErrorName, Failure};
+use guard_proto::{ErrorName, Failure};
 
 /// An exit status, by what it means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,10 +8,10 @@ use clap::builder::Resettable;
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
+use guard_proto::Failure;
 
 use super::args::Cli;
 use super::error::{CliError, Exit};
-use crate::proto::Failure;
 
 /// How the exit statuses of a verb are told behind its help, and those of verbs that tell nothing.
 const STATUS: &str = "Exit status:";

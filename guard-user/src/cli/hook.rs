@@ -4,13 +4,13 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
+use guard_proto::{Stopped, WhyReport};
 use serde::{Deserialize, Serialize};
 
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::inside;
 use super::render::{endpoint, escape};
-use crate::proto::{Stopped, WhyReport};
 
 /// What an agent says of a command is read up to here: its output may be in it.
 const MAX_INPUT: u64 = 16 * 1024 * 1024;

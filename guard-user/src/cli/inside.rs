@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use guard_proto::{Call, Requested, Stopped, WhyReport};
 use jiff::{SignedDuration, Timestamp};
 
 use super::args::RequestArgs;
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{self, Output};
-use crate::proto::{Call, Requested, Stopped, WhyReport};
 
 /// `guard why`
 pub(crate) fn why(

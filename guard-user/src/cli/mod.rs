@@ -5,13 +5,13 @@ use std::io::Write;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
+use guard_proto::Failure;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use self::args::{Cli, Verb};
 use self::client::Client;
 use self::error::{CliError, Exit};
 use self::render::Output;
-use crate::proto::Failure;
 
 mod answers;
 pub mod args;

@@ -9,10 +9,10 @@ use guard_policy as policy;
 use guard_policy::Diagnostic;
 use guard_policy::Parsed;
 use guard_policy::Severity;
+use guard_proto::{Failure, MAX_POLICY_FRAME, PolicyRef};
 
 use super::error::CliError;
 use super::render::Output;
-use crate::proto::{Failure, MAX_POLICY_FRAME, PolicyRef};
 use crate::session::Identity;
 
 /// By the group, or by everybody.

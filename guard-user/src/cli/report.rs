@@ -8,7 +8,7 @@ use super::args::{FailOn, Format, ReportArgs};
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{self, Output};
-use crate::proto::{Call, Failure, LogRecord};
+use guard_proto::{Call, Failure, LogRecord};
 use summary::Report;
 
 mod github;

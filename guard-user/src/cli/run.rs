@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use guard_policy::SocketName;
+use guard_proto::{
+    Call, Failure, HasSocket, LogRecord, PolicyRef, Run, Session, SocketAddress, Started,
+};
 use guard_sys::user_namespace;
 use serde::Deserialize;
 
@@ -17,9 +20,6 @@ use super::error::{CliError, Exit};
 use super::policy_file::{PolicyFile, policy_ref};
 use super::render::Output;
 use super::report::run::RunSummary;
-use crate::proto::{
-    Call, Failure, HasSocket, LogRecord, PolicyRef, Run, Session, SocketAddress, Started,
-};
 use crate::session::landlock::AbstractNames;
 use crate::session::{
     self, Ask, Entered, Identity, LaunchError, RefusedSocket, Sockets, ToldRoot, Trust,
@@ -276,7 +276,7 @@ fn enter(socket: &Path, session: &Session) -> Result<ToldRoot, Failure> {
 /// Ends a session whose command could not be started. Where it ended by itself, guardd knows none: all is well.
 fn abandon(socket: &Path, session: &str) {
     if let Ok(mut client) = Client::connect(socket) {
-        let _ = client.call::<crate::proto::Sessions>(&Call::Stop {
+        let _ = client.call::<guard_proto::Sessions>(&Call::Stop {
             session: session.to_owned(),
         });
     }

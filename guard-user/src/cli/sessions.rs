@@ -1,10 +1,11 @@
 //! What runs under the guard, and how to end it.
 
+use guard_proto::{Call, Sessions};
+
 use super::args::StopArgs;
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{self, Output};
-use crate::proto::{Call, Sessions};
 
 /// `guard sessions`
 pub(crate) fn sessions(mut client: Client, output: Output) -> Result<Exit, CliError> {

@@ -1,9 +1,10 @@
 //! What is enforced.
 
+use guard_proto::{Call, Status};
+
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{self, Output};
-use crate::proto::{Call, Status};
 
 /// `guard status`: yes only if all of it is enforced.
 pub(crate) fn status(mut client: Client, output: Output) -> Result<Exit, CliError> {

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::time::Duration;
 
+use guard_proto::{Call, LogRecord};
+
 use super::args::SuggestArgs;
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{Output, escape, page::Page};
-use crate::proto::{Call, LogRecord};
 use crate::trail::decisions::Decisions;
 use crate::trail::suggest::{self, Suggestion};
 

@@ -10,6 +10,7 @@ use std::{
 };
 
 use guard_common::{BootTime, HoleId, PolicyId, Session as KernelSession, SessionId};
+use guard_proto::LogKind;
 use guard_sys::clock::{self, Clocks};
 
 use super::{
@@ -21,10 +22,7 @@ use super::{
     sessions::{self, Session, Stage},
     state::State,
 };
-use crate::{
-    datapath::{LiveHole, SessionCgroup, Start, Swept},
-    proto::LogKind,
-};
+use crate::datapath::{LiveHole, SessionCgroup, Start, Swept};
 
 /// How a record came about whose event nobody saw.
 const AFTER_RESTART: &str = "after a restart of guardd";

@@ -1,6 +1,6 @@
 //! What to tell a program, or the model behind it, that was refused.
 
-use crate::proto::Endpoint;
+use guard_proto::Endpoint;
 
 /// The end of every piece of advice about a refusal.
 const NO_DETOUR: &str = "Do not retry in a loop and do not look for another way there: the kernel \

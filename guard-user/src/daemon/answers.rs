@@ -2,6 +2,10 @@
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_policy::{PortSpec, Prefix};
+use guard_proto as proto;
+use guard_proto::LogKind;
+use guard_proto::Terms;
+use guard_proto::moment;
 use guard_sys::clock;
 use jiff::Timestamp;
 
@@ -18,7 +22,6 @@ use super::{
     requests::{Pending, Question},
     state::State,
 };
-use crate::proto::{self, LogKind, Terms, moment};
 
 impl State {
     /// Answers a request with yes.

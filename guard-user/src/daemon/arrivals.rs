@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
+use guard_proto::PolicyRef;
 use guard_sys::process::may_send_packets;
 
 use super::{
@@ -15,7 +16,6 @@ use super::{
     state::State,
     systemd::uid_of,
 };
-use crate::proto::PolicyRef;
 
 /// What went wrong is tried again after this long, if nothing happens before.
 const AGAIN: Duration = Duration::from_secs(60);

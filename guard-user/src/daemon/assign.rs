@@ -9,6 +9,7 @@ use std::{
 };
 
 use guard_common::{PolicyId, SessionId};
+use guard_proto::{Assign, PolicyRef, Started};
 use guard_sys::{cgroup2, pidfd::Peer};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,6 @@ use super::{
     state::State,
     systemd::{self, Unit, uid_of, unit_of},
 };
-use crate::proto::{Assign, PolicyRef, Started};
 
 /// Who gave a unit its policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,18 +14,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use guard_proto::{Failure, LogKind, LogRecord};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::journal::Journal;
-use crate::{
-    proto::{Failure, LogKind, LogRecord},
-    trail::{
-        Head,
-        chain::{self, Line},
-        files,
-    },
+use crate::trail::{
+    Head,
+    chain::{self, Line},
+    files,
 };
 
 /// Why a record is not in the trail.

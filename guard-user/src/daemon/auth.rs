@@ -4,9 +4,9 @@
 //! [`authorise`] only, and every verb takes one of them.
 
 use guard_common::SessionId;
+use guard_proto::Call;
 
 use super::failure::Refusal;
-use crate::proto::Call;
 
 /// Where a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,7 +225,7 @@ fn outside() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::{Assign, ErrorName, PolicyRef, Run, Terms};
+    use guard_proto::{Assign, ErrorName, PolicyRef, Run, Terms};
 
     fn calls() -> Vec<(Call, Audience)> {
         let all = [

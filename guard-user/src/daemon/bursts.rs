@@ -4,10 +4,10 @@ use std::{net::IpAddr, time::Duration};
 
 use guard_common::Address;
 use guard_policy::Prefix;
+use guard_proto as proto;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Refusal;
-use crate::proto;
 
 /// So many questions become one.
 pub const MANY: usize = 4;

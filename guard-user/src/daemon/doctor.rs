@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use guard_proto::{Found, HookStatus, Row};
 use tokio::{
     process::Command,
     sync::{Mutex, Notify},
@@ -18,7 +19,6 @@ use super::{failure::Refusal, shared::Shared, slice, state::State};
 use crate::{
     datapath::DatapathError,
     probe::{self, Answer, Check, Family, UNIX_LAYER, UnixLayer, kernel, layers},
-    proto::{Found, HookStatus, Row},
 };
 
 /// What was tried is not tried again sooner: whoever asks for it often gets the same answer.

@@ -60,10 +60,8 @@ impl Drop for Following {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        daemon::auth::{Authorised, Caller, Place, authorise},
-        proto::Call,
-    };
+    use crate::daemon::auth::{Authorised, Caller, Place, authorise};
+    use guard_proto::Call;
 
     fn person(uid: u32) -> Approver {
         let place = Place::Outside;

@@ -2,6 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
+use guard_proto::{MAX_FRAME, MAX_POLICY_FRAME};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -13,7 +14,6 @@ use tokio_util::{
 };
 
 use super::varlink::WireError;
-use crate::proto::{MAX_FRAME, MAX_POLICY_FRAME};
 
 /// How frames begin that may be [`MAX_POLICY_FRAME`] long: those that carry a policy's text.
 const LONG: [&[u8]; 3] = [

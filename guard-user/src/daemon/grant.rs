@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use guard_common::{PolicyId, Protocol, SessionId, Verdict};
 use guard_policy::{self as policy, Opening, PortSpec, Prefix};
+use guard_proto::Terms;
 
 use super::{failure::Refusal, ids, policies::InForce, state::State};
-use crate::proto::Terms;
 
 /// How long a hole lives where nobody says.
 pub(super) const DEFAULT_TERM: Duration = Duration::from_secs(15 * 60);

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use guard_common::{BootTime, HoleId, Protocol, SessionId};
 use guard_policy::{PortSpec, Prefix};
+use guard_proto as proto;
 use guard_sys::clock::Clocks;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids;
-use crate::{datapath::LiveHole, proto};
+use crate::datapath::LiveHole;
 
 /// Who opened a hole, when, and why. It survives the daemon in a file of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use guard_common::{AttemptCount, AttemptKey, Protocol, SessionId, Verdict};
 use guard_policy::{Destination, PortSpec};
+use guard_proto::{self as proto, Endpoint, Requested, Stopped, WhyReport};
 use guard_sys::clock::{self, Clocks};
 
 use super::{
@@ -17,10 +18,7 @@ use super::{
     requests::{Noted, Pending, Question},
     state::State,
 };
-use crate::{
-    datapath::LiveHole,
-    proto::{self, Endpoint, Requested, Stopped, WhyReport},
-};
+use crate::datapath::LiveHole;
 
 /// The latest refusals that are told.
 const MAX_STOPPED: usize = 20;

@@ -10,14 +10,13 @@ use std::{
     path::Path,
 };
 
+use guard_proto::{Endpoint, LogKind, LogRecord};
 use serde_json::Value;
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
     fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
     registry::LookupSpan,
 };
-
-use crate::proto::{Endpoint, LogKind, LogRecord};
 
 /// Where journald listens.
 const SOCKET: &str = "/run/systemd/journal/socket";

@@ -6,6 +6,7 @@
 use std::{collections::HashMap, io, mem::MaybeUninit, os::fd::OwnedFd, rc::Rc};
 
 use guard_common::SessionId;
+use guard_proto::LeftProcess;
 use guard_sys::{
     pidfd::{open_thread, parent_of},
     readiness::Readiness,
@@ -17,7 +18,6 @@ use rustix::event::{
 };
 
 use super::{ids, sessions::Session, shared::Shared, state::State};
-use crate::proto::LeftProcess;
 
 /// As many processes that a command left are named.
 const MOST_LEFT: usize = 16;

@@ -6,10 +6,10 @@ use std::{
 };
 
 use guard_policy::SHIPPED;
+use guard_proto::PolicyRef;
 use serde::{Deserialize, Serialize};
 
 use super::failure::Refusal;
-use crate::proto::PolicyRef;
 
 /// A policy's text is at most so long, in bytes.
 const MAX_TEXT: u64 = 256 * 1024 * 1024;
@@ -189,7 +189,7 @@ fn read(file: &Path) -> Result<Option<String>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::ErrorName;
+    use guard_proto::ErrorName;
 
     #[test]
     fn the_first_directory_wins_and_what_ships_comes_last() {

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use guard_common::{BootTime, HoleId, SessionId};
+use guard_proto::LogKind;
 use guard_sys::clock;
 use serde_json::Value;
 
@@ -18,7 +19,6 @@ use super::{
     sessions::{Session, Stage, TIME_TO_ENTER, is_past},
     state::State,
 };
-use crate::proto::LogKind;
 
 /// For so long the connections of an ended hole still send.
 pub const AFTERMATH: Duration = Duration::from_secs(2);

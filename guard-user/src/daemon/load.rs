@@ -8,6 +8,7 @@ use std::{
 
 use guard_common::{PolicyId, SessionId};
 use guard_policy as policy;
+use guard_proto::LogKind;
 use guard_sys::clock;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
@@ -23,7 +24,6 @@ use super::{
     state::{NAMES, State},
     unusable,
 };
-use crate::proto::LogKind;
 
 /// Reads a policy, looks its names up where that is due, and compiles it. Nothing is put in place.
 ///

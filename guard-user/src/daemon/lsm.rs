@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use guard_common::{LsmEvent, LsmHook, SessionId, Verdict};
 use guard_policy::SocketName;
+use guard_proto::{LogKind, NamedSocket, Started};
 use rustix::net::sockopt::socket_cookie;
 use serde_json::json;
 
@@ -17,7 +18,6 @@ use super::{
     state::State,
     unix::Kept,
 };
-use crate::proto::{LogKind, NamedSocket, Started};
 
 /// As many sockets of others one session may connect to.
 const MAX_NAMED: usize = 256;

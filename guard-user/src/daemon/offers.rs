@@ -7,12 +7,14 @@ use std::{
 };
 
 use guard_policy::{Opening, Prefix};
+use guard_proto as proto;
+use guard_proto::Offer;
+use guard_proto::Terms;
 use serde::{Deserialize, Serialize};
 
 use super::{
     auth::Approver, bursts::Burst, events, grant, requests::Pending, shelf::Shelf, state::State,
 };
-use crate::proto::{self, Offer, Terms};
 
 /// Choices of one user that are remembered.
 const MOST: usize = 64;

@@ -10,10 +10,10 @@ use guard_policy::{
     self, Compiled, Coverage, Diagnostic, Environment, Group, Met, Policy, PortSpec, Prefix, Rule,
     Severity, Target,
 };
+use guard_proto::PolicyStatus;
 use jiff::Timestamp;
 
 use super::{failure::Refusal, library::Source};
-use crate::proto::PolicyStatus;
 
 /// A policy that is ready to be put in place: read, resolved and compiled.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use guard_proto::Call;
 use guard_sys::pidfd::Peer;
 use tokio::{sync::Semaphore, time::timeout};
 use zbus::{Fd, Variant, connection};
@@ -18,7 +19,6 @@ use super::{
     failure::Refusal,
     shared::Shared,
 };
-use crate::proto::Call;
 
 /// What polkit is asked about.
 const ACTION: &str = "org.guardd.approve";

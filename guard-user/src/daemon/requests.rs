@@ -9,6 +9,7 @@ use std::{
 
 use guard_common::{Address, BootTime, Protocol, SessionId};
 use guard_policy::Prefix;
+use guard_proto as proto;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +18,6 @@ use super::{
     series::Series,
     tries,
 };
-use crate::proto;
 
 /// Questions of one session at most; the one not tried for longest makes room.
 pub const MAX_PER_SESSION: usize = 64;

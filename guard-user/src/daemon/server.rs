@@ -10,6 +10,7 @@ use std::{
 };
 
 use guard_common::SessionId;
+use guard_proto::Call;
 use guard_sys::pidfd::Peer;
 use tokio::{
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
@@ -28,7 +29,6 @@ use super::{
     verbs,
     written::Written,
 };
-use crate::proto::Call;
 
 /// Connections at once, of all callers but root. Each takes two descriptors.
 const MAX_CONNECTIONS: usize = 1024;

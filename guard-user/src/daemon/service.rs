@@ -3,6 +3,7 @@
 use std::{os::unix::net::UnixListener, path::Path, process::ExitCode, rc::Rc, time::Duration};
 
 use anyhow::{Context, Result};
+use guard_proto::LogKind;
 use guard_sys::{passed, readiness::Readiness};
 use sd_notify::NotifyState;
 use tokio::{
@@ -25,10 +26,7 @@ use super::{
     units,
     watch::Change,
 };
-use crate::{
-    datapath::{DatapathError, Object, Start, TornDown, teardown},
-    proto::LogKind,
-};
+use crate::datapath::{DatapathError, Object, Start, TornDown, teardown};
 
 /// A daemon that is to end when it is idle waits so long for its first session.
 const FIRST_SESSION: Duration = Duration::from_secs(10);

@@ -13,6 +13,7 @@ use std::{
 
 use guard_common::{BootTime, PolicyId, SessionId};
 use guard_policy::{Environment, networks_around};
+use guard_proto as proto;
 use guard_sys::{
     cgroup2::{self, Hierarchy},
     host::Host,
@@ -50,10 +51,7 @@ use super::{
     users::Users,
     watch::Watches,
 };
-use crate::{
-    datapath::{Datapath, EventReader, Places},
-    proto,
-};
+use crate::datapath::{Datapath, EventReader, Places};
 
 /// The files beside the kernel's state.
 #[derive(Debug)]

@@ -2,10 +2,10 @@
 
 use std::{env, rc::Rc, time::Duration};
 
+use guard_proto::Status;
 use sd_notify::NotifyState;
 
 use super::{shared::Shared, state::State};
-use crate::proto::Status;
 
 /// A longer line is cut: the log has all of it.
 const LONGEST: usize = 400;
@@ -125,7 +125,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::proto::PolicyStatus;
+    use guard_proto::PolicyStatus;
 
     fn status() -> Status {
         Status {

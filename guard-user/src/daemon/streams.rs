@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use guard_proto::{Call, Requests};
 use guard_sys::pidfd::Peer;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -17,7 +18,6 @@ use super::{
     varlink,
     written::Written,
 };
-use crate::proto::{Call, Requests};
 
 /// Changes that come so soon after one that was told are told together.
 const GATHER: Duration = Duration::from_millis(50);

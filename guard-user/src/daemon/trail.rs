@@ -6,10 +6,9 @@ use std::{
     io::{self, BufRead, BufReader, Seek, SeekFrom},
 };
 
+use guard_proto::LogRecord;
 use jiff::Timestamp;
 use serde_json::Value;
-
-use crate::proto::LogRecord;
 
 /// A batch is at most so many records.
 const BATCH: usize = 256;
@@ -130,10 +129,8 @@ mod tests {
     use std::{fs, path::Path};
 
     use super::*;
-    use crate::{
-        daemon::audit::{Audit, Record},
-        proto::LogKind,
-    };
+    use crate::daemon::audit::{Audit, Record};
+    use guard_proto::LogKind;
 
     fn open(path: &Path, filter: Filter) -> Trail {
         Trail::new(File::open(path).unwrap(), filter)

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use guard_proto::LogKind;
+
 use super::{audit::Record, failure::Refusal, load, policies, shared::Shared, state::State};
-use crate::proto::LogKind;
 
 /// A longer text is read when it is used, and not before.
 const MAX_TEXT: usize = 1024 * 1024;

@@ -2,11 +2,11 @@
 //!
 //! The protocol: <https://varlink.org/Method-Call> and <https://varlink.org/Service>.
 
+use guard_proto::{Call, INTERFACE};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::failure::Refusal;
-use crate::proto::{Call, INTERFACE};
 
 /// The interface's description, as `GetInterfaceDescription` gives it.
 pub const DESCRIPTION: &str = include_str!("org.guardd.Control.varlink");
@@ -208,7 +208,7 @@ mod tests {
     use zlink::idl::Interface;
 
     use super::*;
-    use crate::proto::{ErrorName, Terms};
+    use guard_proto::{ErrorName, Terms};
 
     fn error_of(frame: &str) -> String {
         understand(frame.as_bytes()).unwrap_err().error

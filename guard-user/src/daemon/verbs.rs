@@ -4,6 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use guard_common::{Address, AttemptKey, SessionId};
 use guard_policy::Destination;
+use guard_proto as proto;
+use guard_proto::Call;
+use guard_proto::Holes;
+use guard_proto::PolicyRef;
+use guard_proto::Requests;
+use guard_proto::Sessions;
 use guard_sys::{clock::Clocks, pidfd::Peer};
 
 use super::{
@@ -22,7 +28,6 @@ use super::{
     state::State,
     varlink,
 };
-use crate::proto::{self, Call, Holes, PolicyRef, Requests, Sessions};
 
 /// The frame that answers a call which has one answer.
 ///

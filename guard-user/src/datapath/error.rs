@@ -2,9 +2,8 @@
 
 use std::{error::Error, fs, io, path::PathBuf};
 
+use guard_proto::{Failure, HookStatus};
 use guard_sys::release::{release, version};
-
-use crate::proto::{Failure, HookStatus};
 
 /// Why the kernel half could not do something.
 #[derive(Debug, thiserror::Error)]

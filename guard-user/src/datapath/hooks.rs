@@ -13,10 +13,10 @@ use aya::{
     },
     util::KernelVersion,
 };
+use guard_proto::HookStatus;
 use guard_sys::bpf;
 
 use super::{DatapathError, Object, Result, holding, maps, pins};
-use crate::proto::HookStatus;
 
 /// A program's name and the `enum bpf_attach_type` that it must be attached as.
 struct Hook {

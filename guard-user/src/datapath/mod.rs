@@ -39,8 +39,8 @@ mod unix;
 use std::{collections::HashMap, os::fd::OwnedFd, path::PathBuf};
 
 use guard_common::{HoleId, PolicyId};
+use guard_proto::HookStatus;
 
-use crate::proto::HookStatus;
 pub use cgroup::default_root;
 pub use error::DatapathError;
 pub use events::{EventReader, Told};

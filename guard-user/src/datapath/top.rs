@@ -8,13 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use guard_proto::HookStatus;
 use guard_sys::{
     bpf::{self, ProgramKind},
     cgroup2::Hierarchy,
 };
 
 use super::{DatapathError, Result, pins};
-use crate::proto::HookStatus;
 
 /// A hook's name, and its `enum bpf_attach_type`.
 pub(super) type Hook = (&'static str, u32);

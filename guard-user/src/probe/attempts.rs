@@ -12,6 +12,7 @@ use std::os::unix::net::{SocketAddr as UnixAddr, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use guard_proto::Row;
 use guard_sys::attempt;
 use guard_sys::cgroup2::{self, Hierarchy};
 use rustix::io::IoSliceMut;
@@ -25,7 +26,6 @@ use serde::{Deserialize, Serialize};
 use super::child::tried;
 use super::user::Victim;
 use super::{Answer, Check, Family, errno, is_forbidden};
-use crate::proto::Row;
 
 /// Whoever answers does so at once.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use guard_proto::Row;
 use rustix::fs::{Access, access};
 
 use super::{Answer, Check, Family};
-use crate::proto::Row;
 
 const NETWORK: Check = Check::way(
     Family::Protocol,

@@ -8,13 +8,13 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use guard_proto::Row;
 use rustix::fs::{Access, access};
 use rustix::process::getuid;
 use serde::{Deserialize, Serialize};
 
 use super::devices::below;
 use super::{Answer, Check, Family};
-use crate::proto::Row;
 
 /// A kind of helper, and its sockets that the user may connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

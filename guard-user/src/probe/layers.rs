@@ -1,8 +1,9 @@
 //! What closed the ways that were tried, where that are programs at security hooks: other kernels close some of them otherwise, or
 //! not.
 
+use guard_proto::Row;
+
 use super::{is_ok, user};
-use crate::proto::Row;
 
 /// What guardd calls the row of a hook that it has read back.
 pub const HOOK: &str = "hook";

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use guard_proto::Row;
 use guard_sys::cgroup2::{self, Hierarchy};
 use guard_sys::tcp_listeners::{TcpListening, holders, tcp_listeners};
 
 use super::{Answer, Check, Family, errno};
-use crate::proto::Row;
 
 const LISTENERS: Check = Check::way(
     Family::Helper,

@@ -15,7 +15,8 @@ pub mod user;
 
 use std::io;
 
-use crate::proto::{Failure, Row};
+use guard_proto::{Failure, Row};
+
 pub use guard_sys::errno::errno;
 
 /// Which ways round a row is about: the headings of docs/threat-model.md, in this order.

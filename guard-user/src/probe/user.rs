@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{self, UnixListener, UnixStream};
 
+use guard_proto::Row;
 use guard_sys::bpf::{ANSWER_0, ProgramKind, load_program};
 use guard_sys::notify::{self, Listener};
 use guard_sys::{attempt, scopes};
@@ -20,7 +21,6 @@ use rustix::thread::set_no_new_privs;
 
 use super::child::{Says, Trying, asked, tried, wait_for_end};
 use super::{Answer, Check, Family, errno, is_forbidden};
-use crate::proto::Row;
 
 /// Where a process that tries it listens; its pid follows.
 const CALLED: &str = "guard-probe-";

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use guard_proto::HttpRequest;
 use http::{StatusCode, Uri, Version, header, request::Parts, uri::PathAndQuery};
 use hyper::body::{Body as _, Incoming};
 
@@ -17,7 +18,6 @@ use super::{
     preview::{self, Preview},
     wire::{Answer, Asked, Entry, MAX_PATH, Terms},
 };
-use crate::proto::HttpRequest;
 
 /// Bytes of a body that are read before a person is asked, so that a yes can be for just that body.
 const MAX_DIGESTED: usize = 64 * 1024;

@@ -24,6 +24,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use caps::{CapSet, Capability};
+use guard_proto::Failure;
 use guard_sys::cgroup2::{self, Hierarchy};
 use guard_sys::process::close_on_exec_from;
 use rustix::io::Errno;
@@ -36,7 +37,6 @@ use super::identity::{Identity, Switch};
 use super::landlock::AbstractNames;
 use super::launch::ToldRoot;
 use super::{failure, landlock, root, seccomp};
-use crate::proto::Failure;
 
 const WHAT: &str = "cannot contain the command";
 const FIX: &str =

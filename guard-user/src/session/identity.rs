@@ -5,11 +5,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
+use guard_proto::Failure;
 use guard_sys::{accounts::Account, user_namespace};
 use rustix::process::{getegid, geteuid, getgid, getuid};
 
 use super::failure;
-use crate::proto::Failure;
 
 /// The user that the command runs as. Never root, but perhaps root of a user namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]

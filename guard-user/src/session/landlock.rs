@@ -20,6 +20,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use guard_proto::Failure;
 use landlock::{
     AccessFs, CompatLevel, Compatible as _, PathBeneath, PathFd, RestrictSelfError, Ruleset,
     RulesetAttr as _, RulesetCreated, RulesetCreatedAttr as _, RulesetError, Scope,
@@ -29,7 +30,6 @@ use rustix::process::{Pid, test_kill_process};
 use rustix::thread::set_no_new_privs;
 
 use super::failure;
-use crate::proto::Failure;
 
 /// What a process in a session's domain is kept from doing to processes outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

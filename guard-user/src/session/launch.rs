@@ -19,7 +19,7 @@ use super::identity::Identity;
 use super::landlock::AbstractNames;
 use super::sockets::{Ask, RefusedSocket, Sockets};
 use super::{LaunchError, failure};
-use crate::proto::Failure;
+use guard_proto::Failure;
 use guard_sys::process::{Fork, fork};
 use guard_sys::signal::Signals;
 use handing::Serving;

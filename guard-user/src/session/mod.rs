@@ -12,6 +12,7 @@ mod seccomp;
 mod sockets;
 mod trust;
 
+use guard_proto::Failure;
 use serde::{Deserialize, Serialize};
 
 pub use contain::give_up;
@@ -19,8 +20,6 @@ pub use identity::Identity;
 pub use launch::{Command, Entered, Outcome, ToldRoot, launch};
 pub use sockets::{Ask, RefusedSocket, Sockets, named};
 pub use trust::Trust;
-
-use crate::proto::Failure;
 
 /// Why a command was not run, and the exit status that says so.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]

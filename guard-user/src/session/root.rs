@@ -14,12 +14,12 @@ use std::io;
 use std::path::Path;
 
 use caps::Capability;
+use guard_proto::Failure;
 use guard_sys::{mounts, user_namespace};
 use rustix::fs::statfs;
 
 use super::failure;
 use super::identity::Identity;
-use crate::proto::Failure;
 
 /// What root keeps there: what is about files, and whom it is. Nothing about the kernel, devices, networks, mounts, other
 /// processes or the root directory.

@@ -12,10 +12,9 @@ use std::{
     str::FromStr,
 };
 
+use guard_proto::LogRecord;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-
-use crate::proto::LogRecord;
 
 /// A SHA-256. As text 64 hexadecimal digits, in lower case.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -4,10 +4,9 @@ use std::{collections::HashMap, net::IpAddr};
 
 use guard_common::Protocol;
 use guard_policy::{PortSpec, Prefix};
+use guard_proto::{Endpoint, HttpRequest, LogKind, LogRecord};
 use jiff::Timestamp;
 use serde_json::Value;
-
-use crate::proto::{Endpoint, HttpRequest, LogKind, LogRecord};
 
 /// All of them, oldest first.
 #[derive(Clone, Debug, Default)]

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
-use guard_user::proto::Failure;
+use guard_proto::Failure;
 use guard_user::session::{Ask, Command, Entered, Identity, LaunchError, Outcome, Trust, launch};
 
 fn main() -> Result<ExitCode> {

@@ -3,12 +3,12 @@
 use std::io;
 use std::path::Path;
 
+use guard_proto::{ErrorName, Failure, INTERFACE};
 use serde_json::Value;
 
 use super::PATIENCE;
 use crate::cli::args::DEFAULT_SOCKET;
 use crate::cli::error::CliError;
-use crate::proto::{ErrorName, Failure, INTERFACE};
 
 const VERSIONS: &str =
     "check that guard and guardd are of one version:\nguard --version\nguardd --version";

@@ -1,10 +1,10 @@
 //! Calls and answers on the wire.
 
+use guard_proto::{Call, Failure, MAX_FRAME, MAX_POLICY_FRAME};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::cli::error::CliError;
-use crate::proto::{Call, Failure, MAX_FRAME, MAX_POLICY_FRAME};
 
 /// One frame from guardd.
 #[derive(Debug, Default, Deserialize)]

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
+use guard_proto::Failure;
 use guard_sys::user_namespace::{MachineRoot, machine_root};
 use rustix::process::{Uid, getuid};
 
 use crate::cli::error::CliError;
-use crate::proto::Failure;
 
 /// Whom to believe: root of the machine always, as guardd is.
 #[derive(Clone, Copy, Debug)]

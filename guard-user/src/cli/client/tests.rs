@@ -2,11 +2,11 @@
 
 use std::thread::{self, JoinHandle};
 
+use guard_proto::{ErrorName, Holes, LogRecord, MAX_FRAME, MAX_POLICY_FRAME, Run, Terms};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use super::failure::start_commands;
 use super::*;
-use crate::proto::{ErrorName, Holes, LogRecord, MAX_FRAME, MAX_POLICY_FRAME, Run, Terms};
 
 /// A client whose peer reads one call, writes `script`, and closes. The handle gives the call.
 fn against(script: &[u8]) -> (Client, JoinHandle<Vec<u8>>) {

@@ -3,6 +3,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
+use guard_proto::Failure;
+
 use super::change::Change;
 use super::json::{self, Hook};
 use super::program::Program;
@@ -10,7 +12,6 @@ use super::toml;
 use crate::cli::args::AgentKind;
 use crate::cli::error::CliError;
 use crate::cli::render::page::Page;
-use crate::proto::Failure;
 
 /// For which projects.
 #[derive(Debug)]

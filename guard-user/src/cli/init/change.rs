@@ -5,12 +5,12 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use guard_proto::Failure;
 use rustix::fs::OFlags;
 use similar::TextDiff;
 use tempfile::NamedTempFile;
 
 use crate::cli::error::CliError;
-use crate::proto::Failure;
 
 /// Settings are at most this long, in bytes.
 const MAX_LENGTH: u64 = 16 * 1024 * 1024;

@@ -5,6 +5,7 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
+use guard_proto::Failure;
 use serde::Serialize;
 
 use self::agent::Scope;
@@ -14,7 +15,6 @@ use super::args::InitArgs;
 use super::error::{CliError, Exit};
 use super::render::page::{BAD, GOOD, HEAD, Page};
 use super::render::{Output, time::Clock};
-use crate::proto::Failure;
 
 mod agent;
 mod change;

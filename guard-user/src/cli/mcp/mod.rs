@@ -6,13 +6,13 @@
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
+use guard_proto::{Failure, MAX_FRAME};
 use rmcp::ServiceExt as _;
 use rmcp::transport::async_rw::AsyncRwTransport;
 use rmcp::transport::io::stdio_pipes;
 
 use self::server::Server;
 use super::error::{CliError, Exit};
-use crate::proto::{Failure, MAX_FRAME};
 
 mod server;
 mod tools;

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use guard_proto::{Call, ErrorName, Requested, WhyReport};
 use rmcp::model::{JsonObject, ToolAnnotations};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -12,7 +13,6 @@ use crate::cli::client::Client;
 use crate::cli::error::CliError;
 use crate::cli::inside;
 use crate::cli::render::{self, endpoint, time::Clock};
-use crate::proto::{Call, ErrorName, Requested, WhyReport};
 
 /// A call of a tool.
 #[derive(Debug)]

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use guard_proto::{Call, Holes, LogKind, LogRecord, Requests, Terms};
+
 use super::buttons::{Answer, Extent};
 use crate::cli::client::Client;
 use crate::cli::render::time::Clock;
-use crate::proto::{Call, Holes, LogKind, LogRecord, Requests, Terms};
 
 /// Where it is looked up who has answered: not older than this, in seconds.
 const LATELY: f64 = 120.0;

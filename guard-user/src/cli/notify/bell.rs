@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::io::Write as _;
 use std::path::PathBuf;
 
+use guard_proto::Request;
+
 use super::follow::{self, News};
 use super::say;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::{self, Output};
-use crate::proto::Request;
 
 /// Rings once for each new request, and for one that has become one about many destinations, and prints it with how to
 /// answer.

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use guard_policy::parse_duration;
+use guard_proto::{Offer, Request};
 
 use crate::cli::render::requests::lasting;
-use crate::proto::{Offer, Request};
 
 /// What an HTTP request is answered with: it has no offers of its own.
 const USUAL: [Offer; 2] = [offer(900.0), offer(300.0)];
@@ -75,7 +75,7 @@ pub(super) fn of(request: &Request) -> Vec<(String, String)> {
 }
 
 /// How many were tried, where all of them are known.
-fn all_shown(burst: &crate::proto::Burst) -> Option<u32> {
+fn all_shown(burst: &guard_proto::Burst) -> Option<u32> {
     let count = u32::try_from(burst.count).ok();
     count.filter(|_| burst.count <= burst.addresses.len())
 }

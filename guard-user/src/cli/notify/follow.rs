@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use guard_proto::{Call, ErrorName, Request, Requests};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
-use crate::proto::{Call, ErrorName, Request, Requests};
 
 /// After a guardd that has gone.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);

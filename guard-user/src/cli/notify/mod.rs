@@ -6,12 +6,13 @@
 use std::io::{self, IsTerminal as _};
 use std::path::PathBuf;
 
+use guard_proto::Failure;
+
 use self::desktop::Desktop;
 use self::notifier::Notifier;
 use super::args::NotifyArgs;
 use super::error::{CliError, Exit};
 use super::render::Output;
-use crate::proto::Failure;
 
 mod answers;
 mod bell;

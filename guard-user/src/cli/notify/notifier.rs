@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guard_proto::{Failure, Request};
 use tokio::sync::mpsc::Receiver;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
@@ -19,7 +20,6 @@ use super::say;
 use super::words::{Abilities, Words};
 use crate::cli::error::CliError;
 use crate::cli::render::time::Clock;
-use crate::proto::{Failure, Request};
 
 /// Questions that are shown at once; one more notification says how many there are beside them.
 const MAX_SHOWN: usize = 5;

@@ -1,9 +1,10 @@
 //! What a notification says. Part of it is the agent's: none of it is taken for markup.
 
+use guard_proto::{HttpRequest, Request};
+
 use super::buttons::{self, Answer};
 use crate::cli::render::escape::visible;
 use crate::cli::render::{command_line, endpoint, requests, time::Clock};
-use crate::proto::{HttpRequest, Request};
 
 /// Characters of one piece.
 const PIECE: usize = 160;

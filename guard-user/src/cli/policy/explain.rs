@@ -11,6 +11,12 @@ use guard_policy::Parsed;
 use guard_policy::Policy;
 use guard_policy::PortSpec;
 use guard_policy::Target;
+use guard_proto as proto;
+use guard_proto::Call;
+use guard_proto::Explanations;
+use guard_proto::Failure;
+use guard_proto::MAX_FRAME;
+use guard_proto::PolicyRef;
 use guard_sys::host::Host;
 use hickory_resolver::system_conf::read_system_conf;
 
@@ -19,7 +25,6 @@ use crate::cli::client::Client;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::policy_file::{PolicyFile, is_file};
 use crate::cli::render::{self, Output};
-use crate::proto::{self, Call, Explanations, Failure, MAX_FRAME, PolicyRef};
 
 /// Asks guardd wherever there is one: it knows what names stand for, and the holes.
 pub(crate) fn explain(

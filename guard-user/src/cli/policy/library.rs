@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use guard_policy as policy;
+use guard_proto::Failure;
 use serde::Serialize;
 
 use crate::cli::args::PolicyVerb;
@@ -15,7 +16,6 @@ use crate::cli::policy_file::{INSTALLED, PolicyFile, installed, is_file};
 use crate::cli::render::Output;
 use crate::cli::render::page::{Page, STRONG};
 use crate::cli::render::time::Clock;
-use crate::proto::Failure;
 
 /// A policy that has a name.
 #[derive(Debug, Serialize)]

@@ -1,8 +1,9 @@
 //! What this machine can enforce.
 
+use guard_proto::Row;
+
 use super::page::{BAD, COMMAND, GOOD, HEAD, Page, STRONG, WARN};
 use crate::probe::Family;
-use crate::proto::Row;
 
 /// Where the words of a row begin, and how many of them fit into 80 columns.
 const DETAIL: usize = 38;

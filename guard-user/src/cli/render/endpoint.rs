@@ -1,8 +1,7 @@
 //! Destinations in words, and as arguments that can be typed.
 
 use guard_policy::as_word;
-
-use crate::proto::Endpoint;
+use guard_proto::Endpoint;
 
 /// "tcp 192.0.2.10:443 (db.example.com)"
 pub(crate) fn words(endpoint: &Endpoint) -> String {

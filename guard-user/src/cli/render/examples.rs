@@ -1,12 +1,12 @@
 //! Values for the renderers' tests.
 
-use jiff::tz::TimeZone;
-
-use super::time::Clock;
-use crate::proto::{
+use guard_proto::{
     Burst, Endpoint, Explanation, Hole, HookStatus, HttpHole, HttpRequest, Offer, PolicyStatus,
     Request, Session, Status, Stopped,
 };
+use jiff::tz::TimeZone;
+
+use super::time::Clock;
 
 /// Noon, UTC.
 pub(crate) fn clock() -> Clock {

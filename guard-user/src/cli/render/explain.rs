@@ -2,12 +2,12 @@
 
 use anstyle::Style;
 use guard_policy::Destination;
+use guard_proto::Explanation;
 
 use super::endpoint;
 use super::page::{BAD, GOOD, Page, STRONG, WARN};
 use super::requests::through;
 use super::time::Clock;
-use crate::proto::Explanation;
 
 /// One part of the destination.
 pub(crate) fn one(explanation: &Explanation, _clock: &Clock) -> Page {

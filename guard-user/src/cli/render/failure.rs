@@ -1,10 +1,10 @@
 //! What went wrong, and what to type next.
 
+use guard_proto::Failure;
 use serde_json::json;
 
 use super::escape;
 use super::page::{BAD, Page, WARN};
-use crate::proto::Failure;
 
 /// Two parts: what and why in one line, and what to do about it.
 pub(crate) fn page(failure: &Failure) -> Page {

@@ -1,11 +1,10 @@
 //! What a person has let through for a while.
 
+use guard_proto::{Hole, HttpHole};
+
 use super::page::{Page, STRONG};
 use super::time::Clock;
-use crate::{
-    cli::size,
-    proto::{Hole, HttpHole},
-};
+use crate::cli::size;
 
 /// All of them, and how to close the first.
 pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {

@@ -1,9 +1,10 @@
 //! For the agent inside: what was stopped, and what to do about it.
 
+use guard_proto::{Requested, Stopped, WhyReport};
+
 use super::page::{Page, STRONG};
 use super::time::Clock;
 use super::{endpoint, explain, requests};
-use crate::proto::{Requested, Stopped, WhyReport};
 
 /// What was stopped lately.
 pub(crate) fn why(report: &WhyReport, clock: &Clock) -> Page {

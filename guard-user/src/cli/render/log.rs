@@ -1,12 +1,12 @@
 //! The audit trail, a line for each record: when, where, what, to which destination, by which rule, who.
 
 use anstyle::Style;
+use guard_proto::{LogKind, LogRecord};
 use serde_json::{Map, Value};
 
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
 use super::{command_line, endpoint};
-use crate::proto::{LogKind, LogRecord};
 
 /// One record. Fields that no column shows follow as `key=value`; left out is what fills a screen: what somebody saw who
 /// answered, and all about their process. It is in the JSON.

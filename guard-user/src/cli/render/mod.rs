@@ -2,13 +2,13 @@
 
 use std::io::Write;
 
+use guard_proto::Failure;
 use serde::Serialize;
 
 use self::page::Page;
 use self::time::Clock;
 use super::error::CliError;
 use super::report::run::RunSummary;
-use crate::proto::Failure;
 
 pub(crate) mod doctor;
 pub(crate) mod endpoint;

@@ -3,9 +3,9 @@
 use super::page::{Page, STRONG, WARN};
 use super::time::Clock;
 use super::{command_line, endpoint};
-use crate::proto::{Burst, ChainLink, HttpRequest, Offer, Request, Through};
 use guard_common::Verdict;
 use guard_policy::format_duration;
+use guard_proto::{Burst, ChainLink, HttpRequest, Offer, Request, Through};
 use serde::Serialize;
 use std::time::Duration;
 

@@ -1,9 +1,10 @@
 //! What runs under the guard.
 
+use guard_proto::Session;
+
 use super::command_line;
 use super::page::{Page, STRONG};
 use super::time::Clock;
-use crate::proto::Session;
 
 /// All of them.
 pub(crate) fn list(sessions: &[Session], clock: &Clock) -> Page {
@@ -85,7 +86,7 @@ fn row(session: &Session, clock: &Clock) -> [String; 7] {
 mod tests {
     use super::super::examples::{clock, session};
     use super::*;
-    use crate::proto::LeftProcess;
+    use guard_proto::LeftProcess;
 
     #[test]
     fn no_sessions_say_how_to_start_one() {

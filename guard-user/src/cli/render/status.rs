@@ -1,8 +1,9 @@
 //! What is enforced.
 
+use guard_proto::{PolicyStatus, Status};
+
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
-use crate::proto::{PolicyStatus, Status};
 
 /// All of it: the verdict first, then what it rests on.
 pub(crate) fn page(status: &Status, clock: &Clock) -> Page {

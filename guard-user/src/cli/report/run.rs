@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use guard_proto::{LogKind, LogRecord};
 use serde_json::{Value, json};
 
 use super::markdown::count;
 use super::summary::Report;
 use crate::cli::render::page::{BAD, COMMAND, Page};
-use crate::proto::{LogKind, LogRecord};
 
 /// So many destinations are named.
 const NAMED: usize = 3;

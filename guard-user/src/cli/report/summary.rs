@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use guard_proto::{Endpoint, LogKind, LogRecord, moment};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
 
 use super::super::render::endpoint;
-use crate::proto::{Endpoint, LogKind, LogRecord, moment};
 
 /// A report. Times are the audit trail's.
 #[derive(Debug, Default, Serialize)]

@@ -1,9 +1,10 @@
 //! Answers on their way to guardd, and what comes of them.
 
+use guard_proto::{Call, ErrorName, Failure, Holes};
+
 use super::model::{Notice, Tone};
 use super::rows;
 use crate::cli::error::CliError;
-use crate::proto::{Call, ErrorName, Failure, Holes};
 
 /// What a person decided.
 #[derive(Clone, Debug)]

@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use guard_proto::{Call, Holes, LogRecord, Requests, Sessions};
 use jiff::Timestamp;
 use ratatui::crossterm::event;
 use rustix::event::{EventfdFlags, eventfd};
@@ -17,7 +18,6 @@ use super::answer::{Answer, Outcome};
 use super::model::{Event, Lists};
 use crate::cli::client::Client;
 use crate::cli::error::CliError;
-use crate::proto::{Call, Holes, LogRecord, Requests, Sessions};
 
 /// A guardd that is gone is looked for this often.
 const RETRY: Duration = Duration::from_millis(500);
@@ -178,7 +178,7 @@ fn each<Reply: serde::de::DeserializeOwned>(
             return Ok(());
         }
     }
-    Err(CliError::Local(crate::proto::Failure {
+    Err(CliError::Local(guard_proto::Failure {
         what: "cannot follow guardd".into(),
         why: "it has ended what it told".into(),
         fix: "guard status".into(),

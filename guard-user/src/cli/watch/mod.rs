@@ -6,13 +6,13 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
+use guard_proto::{Call, Failure, Sessions};
 use rustix::termios::isatty;
 
 use super::args::WatchArgs;
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::Output;
-use crate::proto::{Call, Failure, Sessions};
 
 mod answer;
 mod feed;

@@ -1,8 +1,9 @@
 //! Lines of the lists, and all about a question or a hole. What others say stands last in a line.
 
+use guard_proto::{Hole, HttpRequest, LogRecord, Request, Session};
+
 use crate::cli::render::time::Clock;
 use crate::cli::render::{command_line, holes, log, requests, sessions};
-use crate::proto::{Hole, HttpRequest, LogRecord, Request, Session};
 
 use super::model::Tone;
 
@@ -247,7 +248,7 @@ pub(crate) fn record(record: &LogRecord, clock: &Clock) -> String {
 
 /// What colour it has.
 pub(crate) fn record_tone(record: &LogRecord) -> Tone {
-    use crate::proto::LogKind;
+    use guard_proto::LogKind;
     let is = |field: &str, value: &str| {
         record.fields.get(field).and_then(serde_json::Value::as_str) == Some(value)
     };

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use guard_proto::Failure;
 use guard_sys::signal::Signals;
 use jiff::tz::TimeZone;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,7 +21,6 @@ use super::view::{Look, View};
 use crate::cli::args::WatchArgs;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::time::Clock;
-use crate::proto::Failure;
 
 /// Times that are told change this often.
 const TICK: Duration = Duration::from_secs(1);

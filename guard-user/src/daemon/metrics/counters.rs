@@ -2,13 +2,12 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use guard_proto::Call;
 use jiff::Timestamp;
 use prometheus_client::{
     metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
-
-use crate::proto::Call;
 
 /// A metric with one label.
 type By<M> = Family<[(&'static str, &'static str); 1], M>;

@@ -3,6 +3,7 @@
 use std::{collections::HashMap, fmt};
 
 use guard_common::{SessionId, SessionStats};
+use guard_proto::Status;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -11,7 +12,6 @@ use prometheus_client::{
 };
 
 use super::{super::ids, super::state::State, process::Process};
-use crate::proto::Status;
 
 /// Longer names than this are cut in labels.
 const MAX_NAME: usize = 64;

@@ -3,6 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
+use guard_proto as proto;
 use guard_sys::accounts::Account;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::{
@@ -11,10 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    daemon::{config::Config, proxy::process::may_start, systemd},
-    proto,
-};
+use crate::daemon::{config::Config, proxy::process::may_start, systemd};
 
 /// Who runs it where nobody is named.
 const NOBODY: &str = "nobody";

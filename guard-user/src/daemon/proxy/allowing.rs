@@ -2,6 +2,7 @@
 
 use guard_common::{BootTime, HoleId};
 use guard_policy::Prefix;
+use guard_proto::{self as proto, HttpHole, HttpRequest, LogKind, Terms, moment};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 use serde_json::json;
@@ -21,7 +22,6 @@ use crate::{
         requests::{HttpQuestion, Pending, Question},
         state::State,
     },
-    proto::{self, HttpHole, HttpRequest, LogKind, Terms, moment},
     proxy::{judge, wire::Answer},
 };
 

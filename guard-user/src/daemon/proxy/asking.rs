@@ -3,6 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use guard_common::{Address, BootTime, SessionId};
+use guard_proto::{self as proto, HttpRequest};
 use guard_sys::clock::{self, Clocks};
 
 use super::{passing::target, permits, terms::Standing, waiting::Waiter};
@@ -14,7 +15,6 @@ use crate::{
         requests::{HttpQuestion, Noted, Question},
         state::State,
     },
-    proto::{self, HttpRequest},
     proxy::wire::{
         Answer, Asked, MAX_HEADER, MAX_HEADERS, MAX_PREVIEW, Number, Target, Tgid, ToProxy,
     },

@@ -1,6 +1,7 @@
 //! Letting a request pass that changes something: it is in the audit trail before the proxy hears of it.
 
 use guard_common::HoleId;
+use guard_proto::{Failure, LogKind};
 use serde_json::json;
 
 use super::terms::Standing;
@@ -11,7 +12,6 @@ use crate::{
         requests::Question,
         state::State,
     },
-    proto::{Failure, LogKind},
     proxy::wire::{Answer, Target},
 };
 

@@ -4,16 +4,14 @@ use std::collections::BTreeMap;
 
 use guard_common::{Address, BootTime, HoleId, Protocol, SessionId};
 use guard_policy::Prefix;
+use guard_proto::{self as proto, HttpHole, HttpRequest};
 use guard_sys::clock::Clocks;
 
-use crate::{
-    daemon::{
-        config::stands_for,
-        holes::About,
-        ids,
-        requests::{HttpQuestion, Question},
-    },
-    proto::{self, HttpHole, HttpRequest},
+use crate::daemon::{
+    config::stands_for,
+    holes::About,
+    ids,
+    requests::{HttpQuestion, Question},
 };
 
 /// Which requests a permit is for.

@@ -4,6 +4,7 @@ use std::{io, os::fd::AsFd as _, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::SessionId;
+use guard_proto::LogKind;
 use guard_sys::{
     clock,
     packets::{MAX_MESSAGE, Packet, Packets},
@@ -14,7 +15,6 @@ use tokio::time::timeout;
 use super::Outgoing;
 use crate::{
     daemon::{audit::Record, events, ids, requests::Question, shared::Shared, state::State},
-    proto::LogKind,
     proxy::wire::{Entry, Target, ToDaemon, ToProxy},
 };
 

@@ -11,16 +11,14 @@ use guard_common::{
     Address, BootTime, Connection, Event, MAX_LEADS, NetnsCookie, PolicyId, Relay, SessionId,
     Ticket, relay_flags,
 };
+use guard_proto::Through;
 
 use super::{
     look::{self, Found},
     past::{Before, Past, Spot},
     through,
 };
-use crate::{
-    daemon::{opening::after, requests::Question},
-    proto::Through,
-};
+use crate::daemon::{opening::after, requests::Question};
 
 /// When a listener is looked at again after a session has connected to it: what it does for that may come later.
 pub(super) const LOOKS: [Duration; 5] = [

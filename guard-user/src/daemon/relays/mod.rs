@@ -18,6 +18,7 @@ use guard_common::{
     Address, BootTime, Connection, Event, Hook, NetnsCookie, PolicyId, Protocol, SessionId, Ticket,
     Verdict,
 };
+use guard_proto::{Endpoint, Through};
 use guard_sys::clock;
 
 use super::{
@@ -29,7 +30,6 @@ use super::{
     shared::Shared,
     state::State,
 };
-use crate::proto::{Endpoint, Through};
 pub use known::Relays;
 use known::{FOLLOWED, FORGOTTEN, Known, LATER_LOOKS, LOOKS};
 use look::{Found, Place, Terms};

@@ -17,6 +17,7 @@ use aya::{
     maps::{Array, HashMap, MapData},
 };
 use guard_common::{AllowedName, AllowedSocket, LSM_JUDGES, LsmSession};
+use guard_proto::HookStatus;
 use guard_sys::{bpf, btf::Btf};
 use zerocopy::FromZeros as _;
 
@@ -26,7 +27,6 @@ use super::{
     maps::{bytes, gone, open},
     pins,
 };
-use crate::proto::HookStatus;
 
 /// The hooks, and the programs for them.
 const HOOKS: [&str; 4] = [

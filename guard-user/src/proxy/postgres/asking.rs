@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use guard_proto::HttpRequest;
+
 use super::{
     super::{
         client::Way,
@@ -13,7 +15,6 @@ use super::{
     meaning::Meaning,
     unit::Unit,
 };
-use crate::proto::HttpRequest;
 
 /// Who speaks with which database.
 #[derive(Clone, Debug, Default)]

@@ -9,11 +9,11 @@ use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use guard_proto::Failure;
 use guard_sys::process::exit_at_once;
 
 use super::handing::ToHand;
 use super::{ABOUT_TO_EXECUTE, Command, Entered, WHAT, not_started};
-use crate::proto::Failure;
 use crate::session::contain::contain;
 use crate::session::{LaunchError, NOT_EXECUTABLE, NOT_FOUND, failure};
 

@@ -31,9 +31,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 use serde::{Deserialize, Serialize};
 
 use super::identity::Identity;
-use crate::proto::{NamedSocket, SocketAddress, SocketTerms};
 use answer::Plan;
 use guard_policy::SocketName;
+use guard_proto::{NamedSocket, SocketAddress, SocketTerms};
 use guard_sys::{
     notify::Listener,
     unix_diag::{SocketFile, socket_at},

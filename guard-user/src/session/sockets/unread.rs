@@ -4,6 +4,7 @@
 
 use std::{io, os::fd::OwnedFd, path::PathBuf, sync::Arc};
 
+use guard_proto::SocketAddress;
 use guard_sys::notify::{Answer, Listener, Waiting};
 use rustix::{
     fs::{CWD, Mode, OFlags, openat},
@@ -17,7 +18,6 @@ use super::{
     judge::{Judge, Word},
     lookup,
 };
-use crate::proto::SocketAddress;
 
 /// Whom to ask about them.
 pub(super) struct Unread {

@@ -6,10 +6,10 @@ mod seen;
 use std::net::IpAddr;
 
 use guard_policy::{Compiled, Environment, Policy};
+use guard_proto::{Endpoint, LogRecord};
 use serde::Serialize;
 
 use self::seen::Seen;
-use crate::proto::{Endpoint, LogRecord};
 
 /// What would have been otherwise.
 #[derive(Clone, Debug, Default, Serialize)]

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use guard_proto::{HttpRequest, LogKind, LogRecord};
 use serde_json::Value;
 
 use super::{super::decisions::text, endpoint};
-use crate::proto::{HttpRequest, LogKind, LogRecord};
 
 /// Where something wanted to go, and what was said.
 pub(super) type Key = (String, String, Option<u16>, String);

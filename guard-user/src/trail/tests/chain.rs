@@ -2,6 +2,7 @@
 
 use std::io::Cursor;
 
+use guard_proto::{LogKind, LogRecord};
 use jiff::{SignedDuration, Timestamp};
 use proptest::{prelude::*, sample::Index};
 use serde_json::{Map, json};
@@ -10,7 +11,6 @@ use super::super::{
     chain::{Head, Line, seal},
     verify::{BreakKind, Source, Verified, verify},
 };
-use crate::proto::{LogKind, LogRecord};
 
 fn record(number: usize) -> LogRecord {
     let fields = json!({ "uid": 1000, "rule": format!("r{number} \"\\ü\n") });

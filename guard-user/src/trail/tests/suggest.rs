@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use guard_common::{Address, Connection, PolicyId, Protocol, Verdict, policy_verdict};
 use guard_policy::{Environment, PortSpec, Prefix, compile, parse};
+use guard_proto::LogRecord;
 use proptest::{prelude::*, sample::select};
 use serde_json::{Value, json};
 
@@ -11,7 +12,6 @@ use super::super::{
     decisions::{Answer, Decisions, Said},
     suggest::{Suggestion, suggest},
 };
-use crate::proto::LogRecord;
 
 fn record(value: Value) -> LogRecord {
     serde_json::from_value(value).unwrap()

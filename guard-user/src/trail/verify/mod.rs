@@ -8,12 +8,12 @@ use std::{
     path::PathBuf,
 };
 
+use guard_proto::moment;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use self::walk::Walk;
 use super::{chain::Head, files};
-use crate::proto::moment;
 
 /// One file of a trail.
 pub struct Source {

@@ -1,8 +1,9 @@
 //! What a yes is to be for, where it is not what a plain yes would be for.
 
+use guard_proto::{Call, Terms};
+
 use super::Subject;
 use crate::cli::size::parse_size;
-use crate::proto::{Call, Terms};
 
 /// A yes that is being put together.
 #[derive(Debug)]

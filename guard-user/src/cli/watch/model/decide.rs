@@ -1,10 +1,11 @@
 //! What a person decides: about which question or hole, and whether that is the one that was seen.
 
+use guard_proto::{Call, Request};
+
 use super::choice::{Choice, What};
 use super::cursor::is_settled;
 use super::{Detail, Effect, Link, Mode, Model, Moment, Notice, Subject, Tone};
 use crate::cli::watch::answer::Answer;
-use crate::proto::{Call, Request};
 
 /// A no that is for now: what is tried again after that is asked again.
 pub(super) const NOT_NOW: f64 = 60.0;
@@ -172,7 +173,7 @@ impl Model {
     }
 
     /// The hole that is meant.
-    pub(crate) fn meant_hole(&self) -> Option<&crate::proto::Hole> {
+    pub(crate) fn meant_hole(&self) -> Option<&guard_proto::Hole> {
         let id = self.opened.id()?;
         self.holes.iter().find(|one| one.id == id)
     }

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use guard_proto::{Offer, Request};
+
 use super::Moment;
 use super::cursor::is_settled;
-use crate::proto::{Offer, Request};
 
 /// What of a question may change under a person's finger.
 #[derive(Clone, Copy, Debug, PartialEq)]

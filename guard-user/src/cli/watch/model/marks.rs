@@ -2,11 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 
+use guard_proto::{Call, Request};
+
 use super::choice::What;
 use super::cursor::is_settled;
 use super::decide::{NOT_NOW, NOT_TODAY, yes};
 use super::{Effect, Mode, Model, Moment, Notice, Tone};
-use crate::proto::{Call, Request};
 
 /// A yes to many questions that is being decided.
 #[derive(Debug, Default)]

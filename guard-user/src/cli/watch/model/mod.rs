@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
+use guard_proto::{Failure, Hole, LogRecord, Request, Session};
 use jiff::Timestamp;
 
 use self::choice::Choice;
@@ -11,7 +12,6 @@ use self::cursor::Cursor;
 use self::faces::Faces;
 use self::marks::{Many, Together};
 use super::answer::{Answer, Outcome};
-use crate::proto::{Failure, Hole, LogRecord, Request, Session};
 
 pub(crate) mod choice;
 pub(crate) mod cursor;

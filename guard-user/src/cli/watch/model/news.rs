@@ -1,10 +1,10 @@
 //! What guardd tells of: records of the audit trail, and what came of answers.
 
+use guard_proto::{LogKind, LogRecord};
 use serde_json::Value;
 
 use super::{Effect, GONE, Model, Notice, RECORDS, Tone};
 use crate::cli::watch::answer::{Outcome, told};
-use crate::proto::{LogKind, LogRecord};
 
 impl Model {
     /// A record of the audit trail.

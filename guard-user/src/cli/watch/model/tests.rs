@@ -1,10 +1,10 @@
+use guard_proto::{Call, Holes, Offer, Terms};
 use proptest::prelude::*;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::json;
 
 use super::*;
 use crate::cli::render::examples;
-use crate::proto::{Call, Holes, Offer, Terms};
 
 fn at(millis: u64) -> Moment {
     Moment::from_millis(millis)

@@ -1,12 +1,12 @@
 //! All about one thing. What others say has a column of its own, in which no label of ours ever stands.
 
+use guard_proto::{Hole, Request};
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::{Line, Span};
 
 use super::{Tone, View, What, cut, keys, paragraph, piece, rows, wrap};
 use crate::cli::watch::rows::Field;
-use crate::proto::{Hole, Request};
 
 /// The width of labels, and what is before them.
 const LABEL: usize = 12;

@@ -2,12 +2,13 @@
 
 use std::borrow::Cow;
 
+use guard_proto::Request;
+
 use crate::cli::render::requests;
 use crate::cli::watch::model::choice::What;
 use crate::cli::watch::model::decide::yes;
 use crate::cli::watch::model::{Detail, Mode, Model, Pane};
 use crate::cli::watch::words::width;
-use crate::proto::Request;
 
 /// All keys, with what they do.
 pub(crate) const HELP: &[(&str, &str)] = &[

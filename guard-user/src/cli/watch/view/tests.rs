@@ -1,3 +1,4 @@
+use guard_proto::{Failure, HttpRequest, Request};
 use proptest::prelude::*;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
@@ -9,7 +10,6 @@ use super::*;
 use crate::cli::render::{escape::is_unseen, examples};
 use crate::cli::watch::model::{Event, Lists};
 use crate::cli::watch::words;
-use crate::proto::{Failure, HttpRequest, Request};
 
 fn terminal(model: &mut Model, width: u16, height: u16, colour: bool) -> Terminal<TestBackend> {
     let clock = examples::clock();

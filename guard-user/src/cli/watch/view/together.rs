@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
+use guard_proto::Request;
 use ratatui::Frame;
 use ratatui::layout::Rect;
 use ratatui::text::Line;
 
 use super::{Shown, Tone, View, paragraph, piece, rows, wrap};
 use crate::cli::watch::model::marks::Together;
-use crate::proto::Request;
 
 impl View<'_> {
     /// A heading that stays, and the list. Tells which questions can be seen from their first line to their last.

@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use guard_proto::Failure;
 use guard_sys::process::{Fork, exit_at_once, fork};
 use guard_sys::signal::{self, CHILD_CHANGED, Signals};
 use rustix::event::{PollFd, PollFlags, poll};
@@ -17,7 +18,6 @@ use rustix::termios::{Termios, tcgetpgrp, tcsetpgrp};
 
 use super::channel::{Channel, Message};
 use super::terminal::Terminal;
-use crate::proto::Failure;
 use crate::session::LaunchError;
 use crate::session::launch::child::become_command;
 use crate::session::launch::handing::ToHand;

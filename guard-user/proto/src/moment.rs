@@ -15,10 +15,11 @@ pub(super) fn write<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::
 }
 
 /// For `serialize_with`, where there may be none.
-pub(crate) fn write_some<S: Serializer>(
-    time: &Option<Timestamp>,
-    to: S,
-) -> Result<S::Ok, S::Error> {
+///
+/// # Errors
+///
+/// What the serializer says.
+pub fn write_some<S: Serializer>(time: &Option<Timestamp>, to: S) -> Result<S::Ok, S::Error> {
     match time {
         Some(time) => write(time, to),
         None => to.serialize_none(),
