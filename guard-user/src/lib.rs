@@ -2,7 +2,6 @@
 
 pub mod cli;
 pub mod daemon;
-pub mod datapath;
 pub mod probe;
 pub mod proxy;
 pub mod session;

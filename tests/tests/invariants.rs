@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use guard_datapath::{Datapath, Object, Places};
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually};
-use guard_user::datapath::{Datapath, Object, Places};
 use rustix::process::Signal;
 use serde_json::Value;
 

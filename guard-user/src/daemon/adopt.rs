@@ -10,6 +10,7 @@ use std::{
 };
 
 use guard_common::{BootTime, HoleId, PolicyId, Session as KernelSession, SessionId};
+use guard_datapath::{LiveHole, SessionCgroup, Start, Swept};
 use guard_proto::LogKind;
 use guard_sys::clock::{self, Clocks};
 
@@ -22,7 +23,6 @@ use super::{
     sessions::{self, Session, Stage},
     state::State,
 };
-use crate::datapath::{LiveHole, SessionCgroup, Start, Swept};
 
 /// How a record came about whose event nobody saw.
 const AFTER_RESTART: &str = "after a restart of guardd";

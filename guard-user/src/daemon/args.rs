@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
-
-use crate::datapath::{Places, default_root};
+use guard_datapath::{Places, default_root};
 
 /// Enforces what programs may reach: the daemon behind `guard`
 ///

@@ -1,13 +1,13 @@
 //! Listing holes, and closing them before they end by themselves.
 
 use guard_common::SessionId;
+use guard_datapath::LiveHole;
 use guard_proto as proto;
 use guard_sys::clock::Clocks;
 
 use super::{
     answering::Answering, auth::Approver, failure::Refusal, holes, holes::Known, ids, state::State,
 };
-use crate::datapath::LiveHole;
 
 impl State {
     /// The open holes of the sessions that the caller answers for, as the kernel has them.

@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use guard_datapath::DatapathError;
 use guard_proto::{Found, HookStatus, Row};
 use tokio::{
     process::Command,
@@ -16,10 +17,7 @@ use tokio::{
 };
 
 use super::{failure::Refusal, shared::Shared, slice, state::State};
-use crate::{
-    datapath::DatapathError,
-    probe::{self, Answer, Check, Family, UNIX_LAYER, UnixLayer, kernel, layers},
-};
+use crate::probe::{self, Answer, Check, Family, UNIX_LAYER, UnixLayer, kernel, layers};
 
 /// What was tried is not tried again sooner: whoever asks for it often gets the same answer.
 const FRESH: Duration = Duration::from_secs(5);

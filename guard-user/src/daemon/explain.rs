@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use guard_common::{PolicyId, Protocol, SessionId, Verdict};
+use guard_datapath::LiveHole;
 use guard_policy::{self as policy, Destination, Environment, PortSpec, Prefix};
 use guard_proto::{Explanation, Explanations, PolicyRef};
 
 use super::{
     failure::Refusal, ids, load, opening, policies::InForce, relays, shared::Shared, state::State,
 };
-use crate::datapath::LiveHole;
 
 /// What a client writes as a destination and ports.
 ///

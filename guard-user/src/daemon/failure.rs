@@ -1,9 +1,9 @@
 //! What a verb answers when it cannot do what it was asked.
 
+use guard_datapath::DatapathError;
 use guard_proto::{ErrorName, Failure};
 
 use super::audit::AuditError;
-use crate::datapath::DatapathError;
 
 /// A [`Failure`] under the Varlink error that a client branches on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

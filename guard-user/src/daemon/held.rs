@@ -7,6 +7,7 @@ use std::{
 };
 
 use guard_common::{Address, BootTime, Connection, Event, Protocol, SessionId, Verdict};
+use guard_datapath::{HeldSocket, LiveHole};
 use guard_proto::{LogKind, moment};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
@@ -22,7 +23,6 @@ use super::{
     sessions::Session,
     state::State,
 };
-use crate::datapath::{HeldSocket, LiveHole};
 
 /// No connection waits for longer, whatever a policy says: the kernel stops trying.
 pub const LONGEST: Duration = Duration::from_secs(300);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use guard_common::{BootTime, HoleId, Protocol, SessionId};
+use guard_datapath::LiveHole;
 use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
 use guard_sys::clock::Clocks;
@@ -10,7 +11,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::ids;
-use crate::datapath::LiveHole;
 
 /// Who opened a hole, when, and why. It survives the daemon in a file of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use guard_common::{AttemptCount, AttemptKey, Protocol, SessionId, Verdict};
+use guard_datapath::LiveHole;
 use guard_policy::{Destination, PortSpec};
 use guard_proto::{self as proto, Endpoint, Requested, Stopped, WhyReport};
 use guard_sys::clock::{self, Clocks};
@@ -18,7 +19,6 @@ use super::{
     requests::{Noted, Pending, Question},
     state::State,
 };
-use crate::datapath::LiveHole;
 
 /// The latest refusals that are told.
 const MAX_STOPPED: usize = 20;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
+use guard_datapath::{LiveHole, NewHole};
 use guard_policy::{Destination, PortSpec, Prefix};
 use guard_proto::{self as proto, LogKind, Terms, moment};
 use guard_sys::clock::{self, Clocks};
@@ -18,7 +19,6 @@ use super::{
     requests::Question,
     state::State,
 };
-use crate::datapath::{LiveHole, NewHole};
 
 /// A hole for connections, where reads pass without.
 const NOT_READ_ONLY: &str = "reads pass there without a hole; through this one goes everything, and nobody is asked \

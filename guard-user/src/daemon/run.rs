@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use guard_common::{MAX_CHAIN, PolicyId, SessionId};
+use guard_datapath::SessionCgroup;
 use guard_proto::{self as proto, LogKind, MAX_FRAME, Run, Started};
 use guard_sys::{clock, pidfd::Peer, user_namespace};
 use jiff::Timestamp;
@@ -21,7 +22,6 @@ use super::{
     shared::Shared,
     state::State,
 };
-use crate::datapath::SessionCgroup;
 
 /// Live sessions of one user other than root at most.
 const MAX_SESSIONS: usize = 512;

@@ -3,6 +3,7 @@
 use std::{os::unix::net::UnixListener, path::Path, process::ExitCode, rc::Rc, time::Duration};
 
 use anyhow::{Context, Result};
+use guard_datapath::{DatapathError, Object, Start, TornDown, teardown};
 use guard_proto::LogKind;
 use guard_sys::{passed, readiness::Readiness};
 use sd_notify::NotifyState;
@@ -26,7 +27,6 @@ use super::{
     units,
     watch::Change,
 };
-use crate::datapath::{DatapathError, Object, Start, TornDown, teardown};
 
 /// A daemon that is to end when it is idle waits so long for its first session.
 const FIRST_SESSION: Duration = Duration::from_secs(10);

@@ -7,6 +7,7 @@ use std::{
 };
 
 use guard_common::{BootTime, PolicyId, SessionId};
+use guard_datapath::SessionCgroup;
 use guard_proto as proto;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,6 @@ use super::{
     ids,
     systemd::unit_of,
 };
-use crate::datapath::SessionCgroup;
 
 /// A session that no process has entered for so long has ended.
 pub const TIME_TO_ENTER: Duration = Duration::from_secs(30);

@@ -2,7 +2,7 @@
 
 use std::{env, path::Path, process::Command};
 
-use crate::datapath::{DatapathError, default_root};
+use guard_datapath::{DatapathError, default_root};
 
 /// The slice whose cgroup is the root where systemd runs.
 const SLICE: &str = "guard.slice";

@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use guard_common::PolicyId;
+use guard_datapath::{Datapath, Object, Start};
 use guard_sys::{
     bpf::lock_dir,
     cgroup2::{Hierarchy, own_path},
@@ -45,7 +46,6 @@ use super::{
     users::Users,
     watch::Watches,
 };
-use crate::datapath::{Datapath, Object, Start};
 
 /// A daemon that has begun, but does not answer yet.
 pub struct Begun {

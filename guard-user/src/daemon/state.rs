@@ -12,6 +12,7 @@ use std::{
 };
 
 use guard_common::{BootTime, PolicyId, SessionId};
+use guard_datapath::{Datapath, EventReader, Places};
 use guard_policy::{Environment, networks_around};
 use guard_proto as proto;
 use guard_sys::{
@@ -51,7 +52,6 @@ use super::{
     users::Users,
     watch::Watches,
 };
-use crate::datapath::{Datapath, EventReader, Places};
 
 /// The files beside the kernel's state.
 #[derive(Debug)]

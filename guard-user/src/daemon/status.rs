@@ -1,10 +1,10 @@
 //! What is enforced, read back from the kernel each time.
 
+use guard_datapath::DatapathError;
 use guard_proto::{AuditStatus, PolicyStatus, Status};
 use guard_sys::release::release;
 
 use super::{slice, state::State};
-use crate::datapath::DatapathError;
 
 impl State {
     /// The daemon's account of itself. Nothing in it about enforcement is from memory.

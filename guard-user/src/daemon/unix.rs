@@ -9,6 +9,7 @@ use std::{
 };
 
 use guard_common::{BootTime, SessionId, Verdict};
+use guard_datapath::UnixTerms;
 use guard_policy::SocketName;
 use guard_proto::{Endpoint, HasSocket, LogKind, SocketAddress, SocketTerms, Started, Stopped};
 use guard_sys::{
@@ -33,7 +34,6 @@ use super::{
     sessions::Session,
     state::State,
 };
-use crate::datapath::UnixTerms;
 
 /// Services that programs need, that anybody may talk to, and that do nothing over the network or as somebody else for
 /// whoever does: what they are for is in docs/policy.md. All of root's, in directories of root's.

@@ -7,6 +7,7 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::time::Duration;
 
+use guard_datapath as datapath;
 use guard_proto::Row;
 use guard_sys::bpf::{
     ANSWER_0, MapLayout, ProgramKind, attach_to_cgroup, create_map, is_compiled, load_program,
@@ -15,7 +16,6 @@ use guard_sys::sock_destroy;
 use rustix::net::sockopt::socket_cookie;
 
 use super::{Answer, Check, Family, child::tried, errno, scratch::Scratch};
-use crate::datapath;
 
 const CONNECT4: Check = Check::part(
     Family::Guard,

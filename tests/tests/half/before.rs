@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use guard_datapath::Object;
 use guard_lab::Daemon;
-use guard_user::datapath::Object;
 
 /// Its number.
 pub(crate) const VERSION: &str = "0.2.0";

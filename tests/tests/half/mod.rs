@@ -13,9 +13,9 @@ use std::path::Path;
 use std::process::{Command, exit};
 
 use clap::Parser as _;
+use guard_datapath::Object;
 use guard_lab::Daemon;
 use guard_user::daemon::{args::Cli, service};
-use guard_user::datapath::Object;
 
 /// Names the eBPF object.
 const OBJECT: &str = "GUARD_LAB_KERNEL_HALF";

@@ -1,8 +1,8 @@
 //! Holes for reads: what is to be confirmed is turned to the proxy while one is open.
 
 use guard_common::Verdict;
+use guard_datapath::{Object, Start};
 use guard_lab::{AGENT, Attempt, Network, Production};
-use guard_user::datapath::{Object, Start};
 
 use crate::half::before;
 use crate::turned::scene::{PATIENCE, Proxy, READ, Scene};

@@ -10,8 +10,8 @@ use std::path::PathBuf;
 
 use aya::maps::{HashMap, Map, MapData};
 use guard_common::{OriginKey, Verdict};
+use guard_datapath::{Object, Start};
 use guard_lab::{AGENT, Attempt, Network, Production};
-use guard_user::datapath::{Object, Start};
 use scene::{OPEN, PATIENCE, Proxy, READ, Scene};
 use zerocopy::IntoBytes as _;
 

@@ -11,13 +11,11 @@ use std::thread;
 use guard_common::{
     Address, BootTime, HoleId, NetnsCookie, Origin, OriginKey, PolicyId, Protocol, Verdict,
 };
+use guard_datapath::{Datapath, DatapathError, NewHole, Object, Places, SessionCgroup, Start};
 pub(crate) use guard_lab::PATIENCE;
 use guard_lab::{AGENT, Attempt, Daemon, Network, Report, Running, bins, eventually};
 use guard_policy::{Compiled, Environment, compile, parse};
 use guard_sys::{bpf::Origins, netns};
-use guard_user::datapath::{
-    Datapath, DatapathError, NewHole, Object, Places, SessionCgroup, Start,
-};
 use rustix::process::{Gid, Uid};
 
 /// May be read from: IPv4, IPv6, IPv4-mapped.
@@ -190,7 +188,7 @@ impl Drop for Scene<'_> {
     fn drop(&mut self) {
         self.datapath = None;
         let places = places(&self.daemon);
-        let teardown = || guard_user::datapath::teardown(&places, true, || Ok(()));
+        let teardown = || guard_datapath::teardown(&places, true, || Ok(()));
         // A process that another test is about to start has a copy of the lock until it runs its program.
         let mut done = teardown();
         let free = eventually("nobody has the lock", || {

@@ -1,7 +1,7 @@
 //! Connecting a session's Unix sockets for it.
 //!
 //! Where the kernel cannot judge by who listens, it refuses a session every connection to a Unix socket
-//! ([`crate::datapath`], `unix`). What may be is done from outside: each connect(2) of the session waits for a word
+//! ([`guard_datapath`], `unix`). What may be is done from outside: each connect(2) of the session waits for a word
 //! (seccomp_unotify(2)); a process that `guard run` starts looks up the file that it means, judges who listens there, and connects the
 //! session's own socket (pidfd_getfd(2)) to that very file. Whatever else the call was about goes to the kernel, which asks
 //! guard's programs: so nothing is gained by changing the arguments of a call that is being judged, and where nobody

@@ -23,7 +23,7 @@ use std::io;
 
 use guard_sys::{bpf::PATH_SIZE, btf::Btf};
 
-use crate::datapath::assembler::{
+use crate::assembler::{
     Assembler, GET_CURRENT_ANCESTOR_CGROUP_ID, GET_CURRENT_TASK, Label, PROBE_READ_KERNEL_STR, R0,
     R1, R2, R3, R6, R7, R10,
 };

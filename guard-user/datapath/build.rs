@@ -19,7 +19,7 @@ fn main() {
 
 fn embed() -> Result<(), String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let workspace = here.parent().unwrap_or(here);
+    let workspace = here.ancestors().nth(2).unwrap_or(here);
     let sources = ["guard-ebpf/src", "guard-common/src"].map(|dir| workspace.join(dir));
     println!("cargo::rerun-if-env-changed={ENV}");
     for dir in &sources {
