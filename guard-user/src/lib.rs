@@ -4,5 +4,4 @@ pub mod cli;
 pub mod daemon;
 pub mod probe;
 pub mod proxy;
-pub mod session;
 pub mod trail;

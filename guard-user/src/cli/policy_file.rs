@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use guard_launch::Identity;
 use guard_policy as policy;
 use guard_policy::Diagnostic;
 use guard_policy::Parsed;
@@ -13,7 +14,6 @@ use guard_proto::{Failure, MAX_POLICY_FRAME, PolicyRef};
 
 use super::error::CliError;
 use super::render::Output;
-use crate::session::Identity;
 
 /// By the group, or by everybody.
 const WRITABLE_BY_OTHERS: u32 = 0o022;

@@ -5,6 +5,16 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use guard_launch as session;
+use guard_launch::Ask;
+use guard_launch::Entered;
+use guard_launch::Identity;
+use guard_launch::LaunchError;
+use guard_launch::RefusedSocket;
+use guard_launch::Sockets;
+use guard_launch::ToldRoot;
+use guard_launch::Trust;
+use guard_launch::landlock::AbstractNames;
 use guard_policy::SocketName;
 use guard_proto::{
     Call, Failure, HasSocket, LogRecord, PolicyRef, Run, Session, SocketAddress, Started,
@@ -20,10 +30,6 @@ use super::error::{CliError, Exit};
 use super::policy_file::{PolicyFile, policy_ref};
 use super::render::Output;
 use super::report::run::RunSummary;
-use crate::session::landlock::AbstractNames;
-use crate::session::{
-    self, Ask, Entered, Identity, LaunchError, RefusedSocket, Sockets, ToldRoot, Trust,
-};
 
 /// As much of the command line is told to guardd, in bytes. It is shown to people, and never run.
 const SHOWN: usize = 4096;

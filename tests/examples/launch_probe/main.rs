@@ -19,8 +19,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use guard_launch::{Ask, Command, Entered, Identity, LaunchError, Outcome, Trust, launch};
 use guard_proto::Failure;
-use guard_user::session::{Ask, Command, Entered, Identity, LaunchError, Outcome, Trust, launch};
 
 fn main() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
@@ -97,7 +97,7 @@ fn launched(argv: Vec<String>, options: &Options) -> Result<Outcome, LaunchError
             has_open: |_, _, _, _| false,
             has_bound: |_, _, _| false,
         },
-        names: guard_user::session::landlock::AbstractNames::Scoped,
+        names: guard_launch::landlock::AbstractNames::Scoped,
     };
     let mut enter = || {
         let cgroup = enter(options.enter.as_deref())?;

@@ -1,7 +1,7 @@
 //! What closes ways on some kernels only.
 
 use anyhow::Result;
-use guard_user::session::landlock;
+use guard_launch::landlock;
 
 use crate::escapes::scene::shared;
 

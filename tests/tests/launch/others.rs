@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 
-use guard_user::session::landlock::layers;
+use guard_launch::landlock::layers;
 
 use crate::launch::bench::{Bench, UID, USER, text};
 

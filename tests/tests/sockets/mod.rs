@@ -11,7 +11,7 @@ use std::{
 };
 
 use guard_lab::{AGENT, Shell, bins, eventually};
-use guard_user::session::landlock::has_scopes;
+use guard_launch::landlock::has_scopes;
 use scene::{APART, POLICY, Scene, said};
 
 #[test]

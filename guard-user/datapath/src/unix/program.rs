@@ -17,7 +17,7 @@
 //! A path is compared and never looked up: that is why only paths count that no agent can have lead elsewhere, in
 //! directories of root's, and not for whoever may mount something there, as in a user namespace of its own. In the one that
 //! `guard run --user root` has made nobody can, nor change the root directory. What else a session may connect to is connected
-//! for it: [`crate::session::sockets`].
+//! for it: [`guard_launch::sockets`].
 
 use std::io;
 

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use guard_launch::Identity;
 use guard_proto::{Call, Failure, Found, Row};
 use guard_sys::accounts::Account;
 
@@ -14,7 +15,6 @@ use super::render::{self, Output};
 use crate::probe::{
     self, Answer, Check, Family, UNIX_LAYER, UnixLayer, attempts, helpers, kernel, layers, loopback,
 };
-use crate::session::Identity;
 
 mod scratch;
 mod user;

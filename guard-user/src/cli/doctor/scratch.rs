@@ -6,6 +6,7 @@ use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use guard_launch::Identity;
 use guard_proto::{Call, ErrorName, Failure, PolicyRef, Status};
 use guard_sys::process::exit_at_once;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,7 +21,6 @@ use crate::cli::render::Output;
 use crate::cli::run;
 use crate::probe::attempts::{All, CONTROL, Came, Stage, Targets, hand_in};
 use crate::probe::child::{Trying, asked};
-use crate::session::Identity;
 
 const POLICY: &str = "version = 1\nname = \"doctor\"\ndefault = \"deny\"\nhold = \"0s\"\n";
 

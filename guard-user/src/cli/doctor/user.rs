@@ -2,13 +2,13 @@
 
 use std::io;
 
+use guard_launch::Identity;
 use guard_proto::Row;
 
 use crate::probe::child::Trying;
 use crate::probe::helpers::{self, Helper};
 use crate::probe::user::Victim;
 use crate::probe::{Answer, Check, Family, devices, user};
-use crate::session::Identity;
 
 const LOOKED: Check = Check::part(
     Family::Helper,

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
+use guard_launch::{Identity, give_up};
 use rustix::{
     fs::{Mode, OFlags},
     process::{
@@ -18,7 +19,6 @@ use super::process;
 use crate::{
     daemon::args::ProxyArgs,
     proxy::{self, Guardd},
-    session::{Identity, give_up},
 };
 
 /// Connections take two descriptors each, and pools of sockets some more.

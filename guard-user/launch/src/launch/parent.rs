@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, WaitIdStatus, getpid, waitid};
 
 use super::{ABOUT_TO_EXECUTE, Outcome, WHAT, not_started};
-use crate::session::{LaunchError, failure};
+use crate::{LaunchError, failure};
 
 /// Stands in for the command until it ends, and then says how it did.
 pub(super) fn stand_in(child: Pid, signals: Signals, report: File) -> Result<Outcome, LaunchError> {

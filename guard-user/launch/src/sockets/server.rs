@@ -24,7 +24,7 @@ use rustix::{
 };
 
 use super::{Ask, RefusedSocket, Sockets, answer_all};
-use crate::session::populated::may_be_populated;
+use crate::populated::may_be_populated;
 
 /// It ends at once where nobody is left who could call. Whoever waits for that gives up after so long.
 const PATIENCE: Timespec = Timespec {
@@ -33,7 +33,7 @@ const PATIENCE: Timespec = Timespec {
 };
 
 /// It, as `guard run` sees it.
-pub(in crate::session) struct Server {
+pub(crate) struct Server {
     process: Pid,
     /// What it refuses arrives here.
     refused: OwnedFd,
@@ -51,11 +51,7 @@ impl Server {
     /// # Errors
     ///
     /// The system's.
-    pub(in crate::session) fn start(
-        sockets: &Sockets,
-        ask: Ask,
-        calls: OwnedFd,
-    ) -> io::Result<Self> {
+    pub(crate) fn start(sockets: &Sockets, ask: Ask, calls: OwnedFd) -> io::Result<Self> {
         let (kind, flags) = (SocketType::SEQPACKET, SocketFlags::CLOEXEC);
         let (refused, told) = socketpair(AddressFamily::UNIX, kind, flags, None)?;
         match fork()? {
@@ -73,7 +69,7 @@ impl Server {
     }
 
     /// Passes on what it refuses, on a thread.
-    pub(in crate::session) fn tell(
+    pub(crate) fn tell(
         &self,
         mut told: impl FnMut(&RefusedSocket) + Send + 'static,
     ) -> io::Result<()> {
@@ -90,7 +86,7 @@ impl Server {
     }
 
     /// The command has ended: waits for the end of this one, too, where nobody is left in the session. Else it goes on.
-    pub(in crate::session) fn finish(self) {
+    pub(crate) fn finish(self) {
         if may_be_populated(&self.cgroup) {
             return;
         }

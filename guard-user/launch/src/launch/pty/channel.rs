@@ -8,7 +8,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair,
 };
 
-use crate::session::Outcome;
+use crate::Outcome;
 
 /// A message; which side may say it stands beside it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

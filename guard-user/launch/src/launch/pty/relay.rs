@@ -12,8 +12,8 @@ use rustix::termios::tcsetwinsize;
 use super::channel::{Channel, Message};
 use super::flow::{Filled, Flow};
 use super::terminal::Terminal;
-use crate::session::Outcome;
-use crate::session::launch::parent::{ended, has_job_control};
+use crate::Outcome;
+use crate::launch::{parent::ended, parent::has_job_control};
 
 /// A pseudo-terminal holds less than this: what is read after the command has ended, and more, was written by what
 /// it has left running, which may never end.

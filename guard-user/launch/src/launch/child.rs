@@ -14,8 +14,8 @@ use guard_sys::process::exit_at_once;
 
 use super::handing::ToHand;
 use super::{ABOUT_TO_EXECUTE, Command, Entered, WHAT, not_started};
-use crate::session::contain::contain;
-use crate::session::{LaunchError, NOT_EXECUTABLE, NOT_FOUND, failure};
+use crate::contain::contain;
+use crate::{LaunchError, NOT_EXECUTABLE, NOT_FOUND, failure};
 
 /// Becomes the command, or tells the parent why not. Returns to nobody: what is on the stack belongs
 /// to the parent.

@@ -18,11 +18,11 @@ use rustix::termios::{Termios, tcgetpgrp, tcsetpgrp};
 
 use super::channel::{Channel, Message};
 use super::terminal::Terminal;
-use crate::session::LaunchError;
-use crate::session::launch::child::become_command;
-use crate::session::launch::handing::ToHand;
-use crate::session::launch::parent::ended;
-use crate::session::launch::{Command, Entered, attended, not_started};
+use crate::LaunchError;
+use crate::launch::child::become_command;
+use crate::launch::handing::ToHand;
+use crate::launch::parent::ended;
+use crate::launch::{Command, Entered, attended, not_started};
 
 /// What the monitor begins with.
 pub(super) struct Start {
@@ -53,11 +53,7 @@ pub(super) fn run(
         let watch = || monitor.watch();
         matches!(catch_unwind(AssertUnwindSafe(watch)), Ok(Ok(())))
     });
-    exit_at_once(if status {
-        0
-    } else {
-        crate::session::NOT_STARTED
-    })
+    exit_at_once(if status { 0 } else { crate::NOT_STARTED })
 }
 
 /// Leads a session, and starts the command in it. `None` where that failed, which is told then.

@@ -13,7 +13,7 @@ use rustix::{
 };
 
 use super::Command;
-use crate::session::sockets::{RefusedSocket, Server};
+use crate::sockets::{RefusedSocket, Server};
 
 /// The child's end.
 pub(super) struct ToHand(OwnedFd);

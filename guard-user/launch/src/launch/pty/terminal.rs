@@ -15,7 +15,7 @@ const END_OF_INPUT: u8 = 4;
 
 /// A terminal. Where it was made raw, it is made as it was when this is dropped.
 #[derive(Debug)]
-pub(in crate::session::launch) struct Terminal {
+pub(in crate::launch) struct Terminal {
     /// A descriptor of its own, so that not waiting on it is nobody else's surprise.
     fd: OwnedFd,
     /// Whether it is the controlling terminal: one that is not has no background.
@@ -26,7 +26,7 @@ pub(in crate::session::launch) struct Terminal {
 
 impl Terminal {
     /// The terminal that this process is at: its controlling one, or else one that it has as a standard stream.
-    pub(in crate::session::launch) fn find() -> Option<Self> {
+    pub(in crate::launch) fn find() -> Option<Self> {
         let opened = |path: &str| {
             let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
             open(path, flags, Mode::empty())

@@ -34,7 +34,7 @@ pub(super) use terminal::Terminal;
 use super::handing::{Serving, ToHand};
 use super::parent::verdict;
 use super::{Command, Entered, Outcome, failure, not_started};
-use crate::session::LaunchError;
+use crate::LaunchError;
 use channel::Channel;
 use guard_proto::Failure;
 use guard_sys::process::{Fork, fork};
