@@ -2,6 +2,5 @@
 
 pub mod cli;
 pub mod daemon;
-pub mod probe;
 pub mod proxy;
 pub mod trail;

@@ -10,6 +10,14 @@ use std::{
 };
 
 use guard_datapath::DatapathError;
+use guard_probe as probe;
+use guard_probe::Answer;
+use guard_probe::Check;
+use guard_probe::Family;
+use guard_probe::UNIX_LAYER;
+use guard_probe::UnixLayer;
+use guard_probe::kernel;
+use guard_probe::layers;
 use guard_proto::{Found, HookStatus, Row};
 use tokio::{
     process::Command,
@@ -17,7 +25,6 @@ use tokio::{
 };
 
 use super::{failure::Refusal, shared::Shared, slice, state::State};
-use crate::probe::{self, Answer, Check, Family, UNIX_LAYER, UnixLayer, kernel, layers};
 
 /// What was tried is not tried again sooner: whoever asks for it often gets the same answer.
 const FRESH: Duration = Duration::from_secs(5);

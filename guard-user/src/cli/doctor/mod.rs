@@ -4,6 +4,17 @@
 use std::path::{Path, PathBuf};
 
 use guard_launch::Identity;
+use guard_probe as probe;
+use guard_probe::Answer;
+use guard_probe::Check;
+use guard_probe::Family;
+use guard_probe::UNIX_LAYER;
+use guard_probe::UnixLayer;
+use guard_probe::attempts;
+use guard_probe::helpers;
+use guard_probe::kernel;
+use guard_probe::layers;
+use guard_probe::loopback;
 use guard_proto::{Call, Failure, Found, Row};
 use guard_sys::accounts::Account;
 
@@ -12,9 +23,6 @@ use super::client::Client;
 use super::embedded::Embedded;
 use super::error::{CliError, Exit};
 use super::render::{self, Output};
-use crate::probe::{
-    self, Answer, Check, Family, UNIX_LAYER, UnixLayer, attempts, helpers, kernel, layers, loopback,
-};
 
 mod scratch;
 mod user;

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use guard_launch::Identity;
+use guard_probe::attempts::{All, CONTROL, Came, Stage, Targets, hand_in};
+use guard_probe::child::{Trying, asked};
 use guard_proto::{Call, ErrorName, Failure, PolicyRef, Status};
 use guard_sys::process::exit_at_once;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -19,8 +21,6 @@ use crate::cli::client::Client;
 use crate::cli::error::{CliError, Exit};
 use crate::cli::render::Output;
 use crate::cli::run;
-use crate::probe::attempts::{All, CONTROL, Came, Stage, Targets, hand_in};
-use crate::probe::child::{Trying, asked};
 
 const POLICY: &str = "version = 1\nname = \"doctor\"\ndefault = \"deny\"\nhold = \"0s\"\n";
 

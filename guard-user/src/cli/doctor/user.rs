@@ -3,12 +3,11 @@
 use std::io;
 
 use guard_launch::Identity;
+use guard_probe::child::Trying;
+use guard_probe::helpers::{self, Helper};
+use guard_probe::user::Victim;
+use guard_probe::{Answer, Check, Family, devices, user};
 use guard_proto::Row;
-
-use crate::probe::child::Trying;
-use crate::probe::helpers::{self, Helper};
-use crate::probe::user::Victim;
-use crate::probe::{Answer, Check, Family, devices, user};
 
 const LOOKED: Check = Check::part(
     Family::Helper,

@@ -1,9 +1,9 @@
 //! What this machine can enforce.
 
+use guard_probe::Family;
 use guard_proto::Row;
 
 use super::page::{BAD, COMMAND, GOOD, HEAD, Page, STRONG, WARN};
-use crate::probe::Family;
 
 /// Where the words of a row begin, and how many of them fit into 80 columns.
 const DETAIL: usize = 38;
@@ -169,7 +169,7 @@ fn broken(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::{Answer, Check};
+    use guard_probe::{Answer, Check};
 
     const CONNECT: Check = Check::part(
         Family::Guard,

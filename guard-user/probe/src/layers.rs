@@ -35,7 +35,7 @@ pub fn name(tried: &mut [Row], found: &[Row]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::probe::{Answer, Check, Family};
+    use crate::{Answer, Check, Family};
 
     fn row(check: &str, ok: bool) -> Row {
         let row = Check::part(Family::Guard, "", "fix it");
