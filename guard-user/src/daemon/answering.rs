@@ -1,11 +1,11 @@
 //! Who answers, and from where: for the audit trail, as the kernel has it.
 
+use guard_judge::http as judge;
 use guard_sys::pidfd::Peer;
 use serde::Serialize;
 use serde_json::json;
 
 use super::{audit::Record, auth::Approver, process};
-use crate::proxy::judge;
 
 /// A person who decides something, and the process that said so.
 ///

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::Told;
+use guard_judge::http as judge;
 use guard_policy::{PortSpec, Prefix};
 use guard_proto::{self as proto, Endpoint, LogKind};
 use guard_sys::clock::Clocks;
@@ -21,7 +22,6 @@ use super::{
     state::State,
     tries,
 };
-use crate::proxy::judge;
 
 /// Records about refusals that a session and all that are inside it may cause at once.
 const BURST: u64 = 60;

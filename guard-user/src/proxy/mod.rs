@@ -13,7 +13,6 @@ mod connection;
 mod digest;
 mod greeted;
 mod headers;
-pub mod judge;
 mod lent;
 mod link;
 mod mended;
@@ -24,12 +23,13 @@ mod postgres;
 mod preview;
 mod process;
 mod room;
-pub mod sieve;
 mod stream;
 mod tls;
 mod upgrade;
 mod upstream;
 pub mod wire;
+
+use guard_judge::{http as judge, sieve};
 
 pub use process::{Guardd, main};
 

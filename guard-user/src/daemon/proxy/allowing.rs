@@ -1,6 +1,7 @@
 //! A person's yes to an HTTP request: a hole for that one, or for more like it. Only guardd knows of it.
 
 use guard_common::{BootTime, HoleId};
+use guard_judge::http as judge;
 use guard_policy::Prefix;
 use guard_proto::{self as proto, HttpHole, HttpRequest, LogKind, Terms, moment};
 use guard_sys::clock::{self, Clocks};
@@ -22,7 +23,7 @@ use crate::{
         requests::{HttpQuestion, Pending, Question},
         state::State,
     },
-    proxy::{judge, wire::Answer},
+    proxy::wire::Answer,
 };
 
 /// How much more than the request that was asked about a person lets through.

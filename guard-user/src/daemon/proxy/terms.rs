@@ -3,15 +3,13 @@
 use std::time::Duration;
 
 use guard_common::{Address, HoleKind, PolicyId, Protocol, SessionId, Verdict};
+use guard_judge::http::Rules;
 use guard_policy::{Met, PortSpec, Prefix};
 use guard_sys::clock;
 
 use crate::{
     daemon::{policies::Policies, state::State},
-    proxy::{
-        judge::Rules,
-        wire::{Target, Terms},
-    },
+    proxy::{wire::Target, wire::Terms},
 };
 
 /// What a chain of policies says of a target, holes left aside.

@@ -2,11 +2,12 @@
 
 use std::collections::VecDeque;
 
+use guard_judge::sieve::Sieve;
 use proptest::{collection::vec, prelude::*};
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
-use crate::proxy::{sieve::Sieve, tests::rounds::rounds};
+use crate::proxy::tests::rounds::rounds;
 
 /// A connection from which these are read, one after the other.
 struct Pieces(VecDeque<Vec<u8>>);

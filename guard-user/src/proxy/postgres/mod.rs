@@ -12,7 +12,6 @@ mod beside;
 mod client;
 mod elsewhere;
 mod frame;
-mod judge;
 mod large;
 mod ledger;
 mod lock;
@@ -32,6 +31,7 @@ use std::{
     rc::Rc,
 };
 
+use guard_judge::sql as judge;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt as _, split},
     net::TcpStream,

@@ -3,13 +3,16 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use guard_common::{PolicyId, Protocol, Verdict, policy_verdict};
+use guard_judge::{
+    http as judge,
+    http::{Judgement, Rules},
+};
 use guard_policy::{PortSpec, Prefix, Rule, over};
 
 use super::{
     Judge, Judged, What,
     seen::{Hole, HttpKey, Key, Tried},
 };
-use crate::proxy::judge::{self, Judgement, Rules};
 
 impl Judge<'_> {
     pub(super) fn connection(

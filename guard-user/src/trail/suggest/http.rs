@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use guard_judge::http::LEFT_OUT;
 use guard_policy::{self as policy, PortSpec, Prefix};
 
 use super::{
     super::decisions::{Answer, HttpAnswer, Said},
     PlaceOf, SuggestedHttp, overlap, place,
 };
-use crate::proxy::judge::LEFT_OUT;
 
 /// A request's body is not for a rule to tell.
 const ANY_BODY: &str = "a rule cannot tell one body from another: with this, whatever body passes";

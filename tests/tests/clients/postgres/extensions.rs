@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::database::{Database, psql, query};
 use crate::clients::scene::Scene;
 
-const LISTS: &str = include_str!("../../../../guard-user/src/policy/contrib.rs");
-const CORE: &str = include_str!("../../../../guard-user/src/proxy/postgres/judge/functions.txt");
+const LISTS: &str = include_str!("../../../../guard-user/policy/src/contrib.rs");
+const CORE: &str = include_str!("../../../../guard-user/judge/src/sql/functions.txt");
 
 const EXTENSIONS: [&str; 6] = [
     "citext",

@@ -4,7 +4,7 @@ use super::database::psql;
 use super::{Database, RULE};
 use crate::clients::scene::Scene;
 
-const LIST: &str = include_str!("../../../../guard-user/src/proxy/postgres/judge/functions.txt");
+const LIST: &str = include_str!("../../../../guard-user/judge/src/sql/functions.txt");
 
 /// Each name, and whether it is one of the list's by the rule that stands there, or volatile.
 const ALL: &str = r"

@@ -26,8 +26,8 @@ const CHUNK: usize = 150;
 
 const SCHEMA: &str = include_str!("schema.sql");
 const FIXTURES: [&str; 2] = [
-    include_str!("../../../../../guard-user/src/proxy/postgres/judge/tests/fixtures/reads.sql"),
-    include_str!("../../../../../guard-user/src/proxy/postgres/judge/tests/fixtures/writes.sql"),
+    include_str!("../../../../../guard-user/judge/src/sql/tests/fixtures/reads.sql"),
+    include_str!("../../../../../guard-user/judge/src/sql/tests/fixtures/writes.sql"),
 ];
 
 /// What changes something, in a way that another would not be seen by.

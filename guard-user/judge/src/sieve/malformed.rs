@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use hyper::StatusCode;
+use http::StatusCode;
 
 /// What begins a connection that is not HTTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::{field::Field, malformed::Malformed};
 
 /// The longest body, in bytes: some count with a sign.
-pub(in crate::proxy) const LONGEST: u64 = i64::MAX as u64;
+pub const LONGEST: u64 = i64::MAX as u64;
 
 /// What a head says of its body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Trailer sections, RFC 9112 7.1.2.
 
-use super::super::judge::steers;
 use super::{field::Field, limits::Limits, malformed::Malformed, section::Section};
+use crate::http::steers;
 
 /// What may not come that late, RFC 9110 6.5.1: what frames, routes, authenticates, or changes how the message is
 /// read. Whoever merges trailers into the head would have been shown another one.
@@ -69,7 +69,7 @@ pub(super) fn pass(
 
 /// Also what is about the message and in no list: conditions, who it is said to come from, and what it is said to ask for.
 /// Whatever is neither letter nor digit is `-`: to CGI and its kin it is `_`, and they know no `-`.
-pub(in crate::proxy) fn is_forbidden(name: &[u8]) -> bool {
+pub fn is_forbidden(name: &[u8]) -> bool {
     const FAMILIES: [&str; 14] = [
         "if-",
         "request-method",

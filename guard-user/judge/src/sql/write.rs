@@ -6,7 +6,7 @@ const MAX_WARNINGS: usize = 32;
 
 /// A statement that changes something, or may.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::proxy) struct Write {
+pub struct Write {
     /// The command: `DELETE`, `CREATE TABLE`, `COPY FROM`, `function call`.
     pub command: &'static str,
     /// What it does, for a person: `deletes rows of public.users`.
@@ -76,7 +76,7 @@ impl Write {
     }
 
     /// Both, as one: the first one's command, and what is told of either.
-    pub(in crate::proxy) fn and(mut self, other: Self) -> Self {
+    pub fn and(mut self, other: Self) -> Self {
         if self.kind.len() < MAX_KIND {
             self.kind.push_str(", ");
             self.kind.push_str(&other.kind);

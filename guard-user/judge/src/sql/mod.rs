@@ -34,13 +34,13 @@ mod utility;
 mod variable;
 mod write;
 
-pub(in crate::proxy) use settings::MEANING;
-pub(in crate::proxy) use shape::shape;
-pub(in crate::proxy) use startup::startup;
-pub(in crate::proxy) use write::Write;
+pub use settings::MEANING;
+pub use shape::shape;
+pub use startup::startup;
+pub use write::Write;
 
 /// A longer text is not parsed, in bytes: whoever sends one is asked about.
-pub(in crate::proxy) const LIMIT: usize = 64 * 1024;
+pub const LIMIT: usize = 64 * 1024;
 /// So much stack is enough where [`judge`] is called, in bytes; the proxy's one thread is its first, which has twice that.
 /// It is twice what a build without optimisations takes, and eight times what others take. The parser takes what there is,
 /// but no more than 2 MiB and never all of it; a tree of more than 100 levels is not handed over.
@@ -49,7 +49,7 @@ const STACK: usize = 4 * 1024 * 1024;
 
 /// What a query string does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::proxy) struct Judged {
+pub struct Judged {
     /// Its statements, in order. None where there are only blanks and comments.
     pub statements: Vec<Statement>,
     /// The text without comments, constants as `$n`: nothing secret is left in it. At most 2 KiB. Empty where all of it
@@ -59,7 +59,7 @@ pub(in crate::proxy) struct Judged {
 
 /// What one statement does.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::proxy) struct Statement {
+pub struct Statement {
     /// Whether it reads.
     pub effect: Effect,
     /// What it means for the statements after it.
@@ -72,7 +72,7 @@ pub(in crate::proxy) struct Statement {
 
 /// Whether a statement reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::proxy) enum Effect {
+pub enum Effect {
     /// It only reads.
     Reads,
     /// It changes something, or may.
@@ -81,7 +81,7 @@ pub(in crate::proxy) enum Effect {
 
 /// What a statement means for those after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::proxy) enum Control {
+pub enum Control {
     /// It begins a transaction.
     Begin {
         /// Whether that one is to write: then it counts as a write as well.
@@ -119,7 +119,7 @@ pub(in crate::proxy) enum Control {
 
 /// Why a text was not judged: a person must be asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(in crate::proxy) enum Unread {
+pub enum Unread {
     /// It is longer than [`LIMIT`].
     #[error("it is longer than {} KiB", LIMIT / 1024)]
     TooLong,
@@ -136,7 +136,7 @@ pub(in crate::proxy) enum Unread {
 
 /// What a rule lets pass beyond what is known.
 #[derive(Clone, Copy, Debug, Default)]
-pub(in crate::proxy) struct Extra<'r> {
+pub struct Extra<'r> {
     /// Functions: `name` or `schema.name` as they are written in queries, where a `*` at the end stands for any end, or
     /// `@extension` for those of one.
     pub functions: &'r [String],
@@ -146,7 +146,7 @@ pub(in crate::proxy) struct Extra<'r> {
 
 impl<'r> Extra<'r> {
     /// Of the lists of a rule.
-    pub(in crate::proxy) fn of(lists: &'r ProfileLists) -> Self {
+    pub fn of(lists: &'r ProfileLists) -> Self {
         Self {
             functions: &lists.postgres_functions,
             settings: &lists.postgres_settings,
@@ -154,7 +154,7 @@ impl<'r> Extra<'r> {
     }
 
     /// Whether all that others let pass passes.
-    pub(in crate::proxy) fn covers(self, others: Self) -> bool {
+    pub fn covers(self, others: Self) -> bool {
         let function = |entry: &String| functions::lets_through(entry, self.functions);
         let setting = |entry: &String| settings::lets_through(entry, self.settings);
         others.functions.iter().all(function) && others.settings.iter().all(setting)
@@ -166,7 +166,7 @@ impl<'r> Extra<'r> {
 /// # Errors
 ///
 /// What cannot be read counts as a write.
-pub(in crate::proxy) fn judge(text: &[u8], extra: Extra<'_>) -> Result<Judged, Unread> {
+pub fn judge(text: &[u8], extra: Extra<'_>) -> Result<Judged, Unread> {
     let text = read::text(text)?;
     let statements: Vec<_> = if known::reads(text) {
         vec![Statement::reads()]

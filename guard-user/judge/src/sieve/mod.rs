@@ -23,10 +23,10 @@ mod stream;
 mod target;
 #[cfg(test)]
 mod tests;
-pub(super) mod trailer;
+pub mod trailer;
 mod watch;
 
-pub(super) use framing::LONGEST;
+pub use framing::LONGEST;
 pub use io::{Protocol, SievedIo};
 pub use limits::Limits;
 pub use malformed::{Looks, Malformed};

@@ -7,7 +7,7 @@ use super::settings;
 /// # Errors
 ///
 /// Why it is not, in one sentence.
-pub(in crate::proxy) fn startup(name: &str, value: &str) -> Result<(), String> {
+pub fn startup(name: &str, value: &str) -> Result<(), String> {
     match name {
         // A person is asked about replication.
         "user" | "database" | "replication" => Ok(()),

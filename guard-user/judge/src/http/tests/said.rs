@@ -3,7 +3,7 @@
 use http::{HeaderMap, HeaderValue};
 
 use super::Wire;
-use crate::proxy::judge::{Said, is_plain, said, steers};
+use crate::http::{Said, is_plain, said, steers};
 
 fn of(wire: &str) -> Said {
     said(&Wire::of(wire).request(), None)

@@ -4,7 +4,7 @@ use super::options::boolean;
 
 /// The settings by which one text is another statement, of all versions. The first is the path by which names are looked up;
 /// people are told of the next.
-pub(in crate::proxy) const MEANING: [&str; 21] = [
+pub const MEANING: [&str; 21] = [
     "search_path",
     "datestyle",
     "role",

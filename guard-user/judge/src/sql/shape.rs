@@ -12,7 +12,7 @@ const MAX_DIGITS: usize = 9;
 const NUMBER: u8 = 0;
 
 /// The shape of a text, if it may have one.
-pub(in crate::proxy) fn shape(text: &[u8]) -> Option<Vec<u8>> {
+pub fn shape(text: &[u8]) -> Option<Vec<u8>> {
     let select = text.first_chunk::<7>()?;
     if !select.eq_ignore_ascii_case(b"select ") {
         return None;

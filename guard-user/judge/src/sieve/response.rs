@@ -36,7 +36,7 @@ impl Asks {
     }
 
     /// Takes the one that is answered next.
-    pub(in crate::proxy) fn pop(&self) -> Option<Asked> {
+    pub fn pop(&self) -> Option<Asked> {
         let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         queue.pop_front()
     }

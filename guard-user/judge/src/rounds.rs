@@ -1,0 +1,17 @@
+//! How often properties are tried.
+
+use std::env;
+
+use proptest::prelude::ProptestConfig;
+
+/// How many times as often as usual: for a machine that has a night for it.
+const ROUNDS: &str = "GUARD_FUZZ_ROUNDS";
+
+/// So many cases, or as many times more.
+pub(crate) fn rounds(cases: u32) -> ProptestConfig {
+    ProptestConfig::with_cases(cases.saturating_mul(factor().unwrap_or(1)))
+}
+
+fn factor() -> Option<u32> {
+    env::var(ROUNDS).ok()?.parse().ok()
+}
