@@ -3,4 +3,3 @@
 pub mod cli;
 pub mod daemon;
 pub mod proxy;
-pub mod trail;

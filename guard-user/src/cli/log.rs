@@ -4,12 +4,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use guard_proto::{AuditStatus, Call, Failure, LogRecord, Status};
+use guard_trail::{Head, files, verify};
 
 use super::args::{DEFAULT_SOCKET, LogArgs};
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{self, Output};
-use crate::trail::{Head, files, verify};
 
 /// Where the trail of an installed guardd is.
 const INSTALLED: &str = "/var/log/guard/audit.jsonl";

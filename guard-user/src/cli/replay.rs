@@ -1,5 +1,7 @@
 //! `guard replay`: what another policy would have said to what happened.
 
+use guard_trail::replay::{self, Judge, Judged, Replay, What};
+
 use super::args::ReplayArgs;
 use super::client::Client;
 use super::diff::Read;
@@ -9,7 +11,6 @@ use super::render::Output;
 use super::render::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::render::time::Clock;
 use super::suggest::records;
-use crate::trail::replay::{self, Judge, Judged, Replay, What};
 
 /// Prints what would have been otherwise. That something would have is no error: the status is 0.
 pub(crate) fn replay(

@@ -4,13 +4,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use guard_proto::{Call, LogRecord};
+use guard_trail::decisions::Decisions;
+use guard_trail::suggest::{self, Suggestion};
 
 use super::args::SuggestArgs;
 use super::client::Client;
 use super::error::{CliError, Exit};
 use super::render::{Output, escape, page::Page};
-use crate::trail::decisions::Decisions;
-use crate::trail::suggest::{self, Suggestion};
 
 /// What stands before the rules.
 const HEAD: &str = "\

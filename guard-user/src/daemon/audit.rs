@@ -2,7 +2,7 @@
 //!
 //! A record is one `write(2)`. Where it cannot be written whole, nothing of it stays, and the next one says so. When the
 //! file is renamed away, as logrotate does, the trail goes on in a new one; whoever reads it goes on there too. Each line
-//! is chained to the one before it ([`crate::trail::chain`]), in the file before and by the guardd before, too.
+//! is chained to the one before it ([`guard_trail::chain`]), in the file before and by the guardd before, too.
 
 use std::{
     fs::{File, OpenOptions},
@@ -15,16 +15,16 @@ use std::{
 };
 
 use guard_proto::{Failure, LogKind, LogRecord};
+use guard_trail::{
+    Head,
+    chain::{self, Line},
+    files,
+};
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 use tokio::sync::watch;
 
 use super::journal::Journal;
-use crate::trail::{
-    Head,
-    chain::{self, Line},
-    files,
-};
 
 /// Why a record is not in the trail.
 #[derive(Debug, thiserror::Error)]
@@ -429,7 +429,7 @@ mod tests {
     use std::{env, fs, process::Command};
 
     use super::*;
-    use crate::trail::verify;
+    use guard_trail::verify;
 
     fn lines(path: &Path) -> Vec<LogRecord> {
         let text = fs::read_to_string(path).unwrap();

@@ -1,8 +1,9 @@
 //! Whether the audit trail is whole.
 
+use guard_trail::verify::Verified;
+
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
-use crate::trail::verify::Verified;
 
 /// The answer first, then what it rests on, and what it cannot show.
 pub(crate) fn page(found: &Verified, clock: &Clock) -> Page {
