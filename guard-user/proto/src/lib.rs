@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub mod moment;
+pub mod wire;
 
 /// The Varlink interface, without the dot and the method.
 pub const INTERFACE: &str = "org.guardd.Control";

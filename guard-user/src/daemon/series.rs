@@ -4,10 +4,10 @@
 //! then: what came later was not on their screen.
 
 use guard_common::BootTime;
+use guard_proto::wire::{MAX_PATH, MAX_PREVIEW};
 use guard_proto::{self as proto, HttpRequest};
 
 use super::requests::{Pending, Question};
-use crate::proxy::wire::{MAX_PATH, MAX_PREVIEW};
 
 /// What comes later than that after the one before it, in nanoseconds, is not in a row with it.
 const PAUSE: u64 = 60_000_000_000;

@@ -23,7 +23,7 @@ use super::{
     lent::Look,
     link::Link,
     networks::{Network, Place},
-    passing::Passed,
+    passing::{Passed, entry},
     postgres::Again,
     room::Room,
     sieve::{Malformed, Watch},
@@ -223,7 +223,7 @@ impl Client {
         self.log(Entry {
             why: Some(why.to_owned()),
             status: Some(status.as_u16()),
-            ..Entry::about("refused", parts)
+            ..entry("refused", parts)
         });
         Problem::unreadable(status, why.to_owned())
     }
@@ -235,7 +235,7 @@ impl Client {
         version: Version,
         upgrade: Option<Upgrade>,
     ) -> Result<Response<Body>, Abort> {
-        let failed = passed.was_confirmed.then(|| Entry::about("failed", &parts));
+        let failed = passed.was_confirmed.then(|| entry("failed", &parts));
         let spoken = parts.version;
         headers::strip(&mut parts.headers);
         if let Some(upgrade) = &upgrade {

@@ -27,9 +27,9 @@ mod stream;
 mod tls;
 mod upgrade;
 mod upstream;
-pub mod wire;
 
 use guard_judge::{http as judge, sieve};
+use guard_proto::wire;
 
 pub use process::{Guardd, main};
 

@@ -106,7 +106,7 @@ impl Client {
         self.log(Entry {
             why: Some(problem.detail.clone()),
             status: Some(problem.status),
-            ..Entry::about("refused", parts)
+            ..entry("refused", parts)
         });
         unwanted(parts, body);
         problem
@@ -124,7 +124,7 @@ impl Client {
             rule: problem.rule.clone(),
             why: Some(because.to_owned()),
             status: Some(problem.status),
-            ..Entry::about("refused", parts)
+            ..entry("refused", parts)
         });
         problem
     }
@@ -301,39 +301,14 @@ fn host(parts: &Parts) -> Option<String> {
     })
 }
 
-impl Entry {
-    /// With nothing but what came of it.
-    #[must_use]
-    fn of(outcome: &str) -> Self {
-        Self {
-            outcome: outcome.to_owned(),
-            method: None,
-            path: None,
-            host: None,
-            rule: None,
-            why: None,
-            status: None,
-        }
-    }
-
-    /// About what was not understood.
-    #[must_use]
-    pub(super) fn refused(why: &str) -> Self {
-        Self {
-            why: Some(why.to_owned()),
-            ..Self::of("refused")
-        }
-    }
-
-    /// About a request.
-    #[must_use]
-    pub(super) fn about(outcome: &str, parts: &Parts) -> Self {
-        Self {
-            method: Some(cut(parts.method.as_str())),
-            path: Some(cut(&judge::without_secrets(&path(&parts.uri)))),
-            host: host(parts).as_deref().map(cut),
-            ..Self::of(outcome)
-        }
+/// About a request.
+#[must_use]
+pub(super) fn entry(outcome: &str, parts: &Parts) -> Entry {
+    Entry {
+        method: Some(cut(parts.method.as_str())),
+        path: Some(cut(&judge::without_secrets(&path(&parts.uri)))),
+        host: host(parts).as_deref().map(cut),
+        ..Entry::of(outcome)
     }
 }
 

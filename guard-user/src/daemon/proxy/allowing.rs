@@ -3,27 +3,25 @@
 use guard_common::{BootTime, HoleId};
 use guard_judge::http as judge;
 use guard_policy::Prefix;
+use guard_proto::wire::Answer;
 use guard_proto::{self as proto, HttpHole, HttpRequest, LogKind, Terms, moment};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 use serde_json::json;
 
 use super::permits::{Covers, Permit, said};
-use crate::{
-    daemon::{
-        answering::Answering,
-        audit::Record,
-        auth::Approver,
-        events,
-        failure::Refusal,
-        grant::Grant,
-        holes::{self, About},
-        ids,
-        opening::after,
-        requests::{HttpQuestion, Pending, Question},
-        state::State,
-    },
-    proxy::wire::Answer,
+use crate::daemon::{
+    answering::Answering,
+    audit::Record,
+    auth::Approver,
+    events,
+    failure::Refusal,
+    grant::Grant,
+    holes::{self, About},
+    ids,
+    opening::after,
+    requests::{HttpQuestion, Pending, Question},
+    state::State,
 };
 
 /// How much more than the request that was asked about a person lets through.

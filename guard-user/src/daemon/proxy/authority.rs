@@ -16,19 +16,17 @@ use std::{
 use anyhow::{Context as _, Result};
 use guard_common::{PolicyId, Verdict};
 use guard_policy::{Prefix, Rule, Target};
+use guard_proto::wire::{Number, Scope, ToProxy};
 use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 
 use super::is_read_only;
-use crate::{
-    daemon::{
-        config::MAX_CA,
-        ids,
-        policies::{InForce, Policies},
-        shared::Shared,
-        state::State,
-    },
-    proxy::wire::{Number, Scope, ToProxy},
+use crate::daemon::{
+    config::MAX_CA,
+    ids,
+    policies::{InForce, Policies},
+    shared::Shared,
+    state::State,
 };
 
 /// Whoever starts a session waits for its certificate no longer than this.

@@ -21,10 +21,10 @@ pub mod waiting;
 use std::{collections::VecDeque, os::fd::OwnedFd, rc::Rc};
 
 use guard_common::{BootTime, SessionId, Verdict};
+use guard_proto::wire::ToProxy;
 use tokio::sync::Notify;
 
 use super::{events::Meters, ids, policies::InForce, sessions::Session, state::State};
-use crate::proxy::wire::ToProxy;
 use authority::Vouching;
 use networks::Networks;
 use permits::Permits;

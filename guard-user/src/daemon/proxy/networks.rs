@@ -12,6 +12,7 @@ use std::{
 };
 
 use guard_common::{NetnsCookie, SessionId};
+use guard_proto::wire::NetworkId;
 use guard_sys::{netns, packets::MAX_DESCRIPTORS};
 use rustix::{
     io::Errno,
@@ -19,8 +20,6 @@ use rustix::{
         AddressFamily, SocketFlags, SocketType, bind, getsockname, listen, socket_with, sockopt,
     },
 };
-
-use crate::proxy::wire::NetworkId;
 
 /// Networks of one session at most, with those of the sessions inside: it may make as many as it likes.
 pub const MAX_PER_SESSION: usize = 16;

@@ -1,18 +1,16 @@
 //! Letting a request pass that changes something: it is in the audit trail before the proxy hears of it.
 
 use guard_common::HoleId;
+use guard_proto::wire::{Answer, Target};
 use guard_proto::{Failure, LogKind};
 use serde_json::json;
 
 use super::terms::Standing;
-use crate::{
-    daemon::{
-        audit::{AuditError, Record},
-        events, ids,
-        requests::Question,
-        state::State,
-    },
-    proxy::wire::{Answer, Target},
+use crate::daemon::{
+    audit::{AuditError, Record},
+    events, ids,
+    requests::Question,
+    state::State,
 };
 
 impl State {

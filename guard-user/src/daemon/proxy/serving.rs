@@ -10,15 +10,13 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use guard_common::{BootTime, SessionId};
+use guard_proto::wire::{NetworkId, ToProxy};
 
 use super::networks::{self, Inode, MAX_POOL, Network};
-use crate::{
-    daemon::{
-        process::Process,
-        sessions::{Session, is_past},
-        state::State,
-    },
-    proxy::wire::{NetworkId, ToProxy},
+use crate::daemon::{
+    process::Process,
+    sessions::{Session, is_past},
+    state::State,
 };
 
 /// How often all processes are looked at.

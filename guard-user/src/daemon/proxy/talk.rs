@@ -5,6 +5,7 @@ use std::{io, os::fd::AsFd as _, time::Duration};
 use anyhow::{Context as _, Result, bail};
 use guard_common::SessionId;
 use guard_proto::LogKind;
+use guard_proto::wire::{Entry, Target, ToDaemon, ToProxy};
 use guard_sys::{
     clock,
     packets::{MAX_MESSAGE, Packet, Packets},
@@ -13,10 +14,7 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::Outgoing;
-use crate::{
-    daemon::{audit::Record, events, ids, requests::Question, shared::Shared, state::State},
-    proxy::wire::{Entry, Target, ToDaemon, ToProxy},
-};
+use crate::daemon::{audit::Record, events, ids, requests::Question, shared::Shared, state::State};
 
 /// A proxy that does not read for so long does not do anything.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -5,12 +5,10 @@ use std::time::Duration;
 use guard_common::{Address, HoleKind, PolicyId, Protocol, SessionId, Verdict};
 use guard_judge::http::Rules;
 use guard_policy::{Met, PortSpec, Prefix};
+use guard_proto::wire::{Target, Terms};
 use guard_sys::clock;
 
-use crate::{
-    daemon::{policies::Policies, state::State},
-    proxy::{wire::Target, wire::Terms},
-};
+use crate::daemon::{policies::Policies, state::State};
 
 /// What a chain of policies says of a target, holes left aside.
 #[derive(Debug)]

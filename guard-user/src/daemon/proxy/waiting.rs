@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use guard_common::{BootTime, SessionId};
+use guard_proto::wire::{Number, Tgid};
 
-use crate::{
-    daemon::requests::Question,
-    proxy::wire::{Number, Tgid},
-};
+use crate::daemon::requests::Question;
 
 /// Clients of one session that wait at once; more are told no.
 pub const MAX_WAITERS: usize = 64;

@@ -29,8 +29,9 @@ use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 use super::*;
 use crate::proxy::{
     body::{self, Body},
-    tls::{Scope, Tls},
+    tls::Tls,
     upstream::Here,
+    wire::Scope,
 };
 
 const H2: &[u8] = b"h2";

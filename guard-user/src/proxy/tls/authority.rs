@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
+use guard_proto::wire::Scope;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber,
@@ -27,7 +28,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::scope::Scope;
+use super::scope::subtrees;
 
 /// Bytes of a key at most; one on the curve P-256 has 241 as PEM.
 const MAX_KEY: u64 = 4096;
@@ -95,7 +96,7 @@ impl Authority {
     ///
     /// Where there is no randomness, or a name is none.
     pub(in crate::proxy) fn vouch(&self, scope: &Scope) -> Result<String> {
-        let permitted_subtrees = scope.subtrees();
+        let permitted_subtrees = subtrees(scope);
         let limits = NameConstraints {
             permitted_subtrees,
             excluded_subtrees: Vec::new(),

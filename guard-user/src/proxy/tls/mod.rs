@@ -20,6 +20,7 @@ use std::{
 };
 
 use anyhow::Result;
+use guard_proto::wire::Scope;
 use http::uri;
 use rustls::{
     ServerConfig,
@@ -38,7 +39,6 @@ use self::{
 use super::{stream::Stream, upstream::Version};
 
 pub(super) use explain::GONE;
-pub use scope::Scope;
 
 /// Content type of the first record of a client (RFC 8446 5.1).
 pub(super) const HANDSHAKE: u8 = 22;

@@ -2,41 +2,30 @@
 
 use std::net::IpAddr;
 
+use guard_proto::wire::Scope;
 use rcgen::{CidrSubnet, GeneralSubtree};
-use serde::{Deserialize, Serialize};
 
-/// The names and addresses of read-only destinations. What is `None` is not limited.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Scope {
-    /// Names, and all below them.
-    pub names: Option<Vec<String>>,
-    /// Addresses and lengths of their prefixes.
-    pub prefixes: Option<Vec<(IpAddr, u8)>>,
-}
-
-impl Scope {
-    /// As a certificate says it. A kind of name that it says nothing about is not limited (RFC 5280 4.2.1.10), so a kind
-    /// of which there is none gets one that stands for nothing.
-    pub(super) fn subtrees(&self) -> Vec<GeneralSubtree> {
-        let dns = |name: &String| GeneralSubtree::DnsName(name.clone());
-        let ip = |(address, length): &(IpAddr, u8)| {
-            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(*address, *length))
-        };
-        let mut subtrees = Vec::new();
-        if let Some(names) = &self.names {
-            subtrees.extend(names.iter().map(dns));
-            if names.is_empty() {
-                subtrees.push(dns(&NOWHERE.to_owned()));
-            }
+/// As a certificate says it. A kind of name that it says nothing about is not limited (RFC 5280 4.2.1.10), so a kind
+/// of which there is none gets one that stands for nothing.
+pub(super) fn subtrees(scope: &Scope) -> Vec<GeneralSubtree> {
+    let dns = |name: &String| GeneralSubtree::DnsName(name.clone());
+    let ip = |(address, length): &(IpAddr, u8)| {
+        GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(*address, *length))
+    };
+    let mut subtrees = Vec::new();
+    if let Some(names) = &scope.names {
+        subtrees.extend(names.iter().map(dns));
+        if names.is_empty() {
+            subtrees.push(dns(&NOWHERE.to_owned()));
         }
-        if let Some(prefixes) = &self.prefixes {
-            subtrees.extend(prefixes.iter().map(ip));
-            if prefixes.is_empty() {
-                subtrees.push(ip(&(IpAddr::from([0; 16]), 128)));
-            }
-        }
-        subtrees
     }
+    if let Some(prefixes) = &scope.prefixes {
+        subtrees.extend(prefixes.iter().map(ip));
+        if prefixes.is_empty() {
+            subtrees.push(ip(&(IpAddr::from([0; 16]), 128)));
+        }
+    }
+    subtrees
 }
 
 /// A name that nobody has (RFC 2606 2).

@@ -1,14 +1,12 @@
-//! What the proxy and guardd say to each other: JSON, a message a packet ([`guard_sys::packets`]).
+//! What the proxy and guardd say to each other: JSON, a message a packet (the packets of guard-sys).
 //!
 //! guardd believes the proxy about the requests that it saw, and nothing else: the proxy has no right to open
 //! anything, and all that it can ask for is a person's answer.
 
 use std::net::IpAddr;
 
+use guard_judge::http::Rules;
 use serde::{Deserialize, Serialize};
-
-use super::judge::Rules;
-pub use super::tls::Scope;
 
 /// Which question of the proxy's a message is about. It counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,6 +17,16 @@ pub struct Number(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct NetworkId(pub u32);
+
+/// For what a session trusts guard's certificate authority: the names and addresses of read-only destinations. What is `None` is
+/// not limited.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scope {
+    /// Names, and all below them.
+    pub names: Option<Vec<String>>,
+    /// Addresses and lengths of their prefixes.
+    pub prefixes: Option<Vec<(IpAddr, u8)>>,
+}
 
 /// Where a connection of a session goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -239,4 +247,29 @@ pub struct Entry {
     pub why: Option<String>,
     /// Status of the answer.
     pub status: Option<u16>,
+}
+
+impl Entry {
+    /// With nothing but what came of it.
+    #[must_use]
+    pub fn of(outcome: &str) -> Self {
+        Self {
+            outcome: outcome.to_owned(),
+            method: None,
+            path: None,
+            host: None,
+            rule: None,
+            why: None,
+            status: None,
+        }
+    }
+
+    /// About what was not understood.
+    #[must_use]
+    pub fn refused(why: &str) -> Self {
+        Self {
+            why: Some(why.to_owned()),
+            ..Self::of("refused")
+        }
+    }
 }
