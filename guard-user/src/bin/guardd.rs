@@ -1,25 +1,13 @@
 //! The daemon: keeps what it was told to enforce in the kernel, and answers `guard`.
 
-use std::{io, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Parser as _;
-use guard_user::{
-    daemon::{args::Cli, journal, service},
-    datapath::Object,
-};
-use tracing_subscriber::EnvFilter;
+use guard_datapath::Object;
+use guard_user::daemon::{args::Cli, service};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_target(false)
-        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
-        .with_writer(io::stderr);
-    match journal::has_stderr() {
-        true => log.event_format(journal::ForJournald).init(),
-        false => log.init(),
-    }
+    guard_log::begin();
     service::main(&cli, &Object::built_in())
 }

@@ -4,19 +4,14 @@
 //! with a newline in it goes by its length.
 
 use std::{
-    env, fmt,
     io::{self, Write as _},
     os::unix::net::UnixDatagram,
     path::Path,
 };
 
+use guard_log::has_stderr;
 use guard_proto::{Endpoint, LogKind, LogRecord};
 use serde_json::Value;
-use tracing::{Event, Level, Subscriber};
-use tracing_subscriber::{
-    fmt::{FmtContext, FormatEvent, FormatFields, format::Writer},
-    registry::LookupSpan,
-};
 
 /// Where journald listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -59,51 +54,6 @@ impl Journal {
             let _ = socket.send(&entry(record));
         }
     }
-}
-
-/// How guardd's own log reads where journald reads standard error: without the time, which journald adds, and with the priority in
-/// front of each line, as sd-daemon(3) has it.
-#[derive(Clone, Copy, Debug)]
-pub struct ForJournald;
-
-impl<S, N> FormatEvent<S, N> for ForJournald
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let mut text = String::new();
-        context.format_fields(Writer::new(&mut text), event)?;
-        let priority = priority(*event.metadata().level());
-        text.lines()
-            .try_for_each(|line| writeln!(writer, "<{priority}>{line}"))
-    }
-}
-
-/// As syslog(3) counts.
-fn priority(level: Level) -> u8 {
-    match level {
-        Level::ERROR => 3,
-        Level::WARN => 4,
-        Level::INFO => 6,
-        _ => 7,
-    }
-}
-
-/// Whether standard error is journald's (systemd.exec(5), `JOURNAL_STREAM`).
-#[must_use]
-pub fn has_stderr() -> bool {
-    is_stderr(&env::var("JOURNAL_STREAM").unwrap_or_default())
-}
-
-fn is_stderr(stream: &str) -> bool {
-    rustix::fs::fstat(rustix::stdio::stderr())
-        .is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// An entry of the journal: each field that is one word or number, where to, and from where somebody answered.
@@ -299,43 +249,8 @@ mod tests {
         assert!(entry.len() < 3 * MOST);
     }
 
-    /// What was written.
-    #[derive(Clone, Default)]
-    struct Written(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
-
-    impl io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn a_line_of_the_log_has_its_priority_and_no_time() {
-        let written = Written::default();
-        let to = written.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_ansi(false)
-            .event_format(ForJournald)
-            .with_writer(move || to.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, || {
-            tracing::info!(sessions = 2, "ready");
-            tracing::warn!("one\ntwo");
-            tracing::error!("no");
-        });
-        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(text, "<6>ready sessions=2\n<4>one\n<4>two\n<3>no\n");
-    }
-
     #[test]
     fn without_a_journal_nothing_is_told() {
-        assert!(!is_stderr(""));
-        assert!(!is_stderr("1:2"));
         let dir = tempfile::tempdir().unwrap();
         assert!(Journal::at(&dir.path().join("none")).is_err());
     }
