@@ -2,4 +2,3 @@
 
 pub mod cli;
 pub mod daemon;
-pub mod proxy;

@@ -1,5 +1,6 @@
 //! guardd's command line.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
@@ -32,26 +33,16 @@ pub enum Verb {
         #[arg(long)]
         force: bool,
     },
-    /// Be the process through which read-only destinations are reached
+    /// Become guard-proxy, as units say that were written when it was a part of guardd
     #[command(hide = true)]
-    Proxy(ProxyArgs),
+    Proxy {
+        /// What that is told
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
     /// Try out what this machine can enforce, and print that as JSON
     #[command(hide = true)]
     Probe,
-}
-
-/// How a proxy finds guardd, and as whom it runs.
-#[derive(Clone, Debug, Args)]
-pub struct ProxyArgs {
-    /// The conversation with guardd that was left open: 0, standard input
-    #[arg(long, value_name = "N", conflicts_with = "socket")]
-    pub fd: Option<u32>,
-    /// Where guardd listens for it
-    #[arg(long, value_name = "PATH", required_unless_present = "fd")]
-    pub socket: Option<PathBuf>,
-    /// As whom, where it is started as root
-    #[arg(long, value_name = "USER")]
-    pub user: Option<String>,
 }
 
 /// Where everything is.

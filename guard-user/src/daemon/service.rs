@@ -47,7 +47,7 @@ const SETTLE: Duration = Duration::from_millis(50);
 pub fn main(cli: &Cli, object: &Object) -> ExitCode {
     let done = match &cli.verb {
         Some(Verb::Teardown { force }) => take_down(cli, *force),
-        Some(Verb::Proxy(args)) => return proxy::verb::main(args),
+        Some(Verb::Proxy { arguments }) => return proxy::program::become_it(arguments),
         Some(Verb::Probe) => return doctor::main(),
         None => enforce(cli, object),
     };

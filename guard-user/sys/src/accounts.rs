@@ -58,6 +58,21 @@ impl Account {
         })
     }
 
+    /// The user who is given by name or number. A number that no account has is a user all the same.
+    ///
+    /// # Errors
+    ///
+    /// The system's, where the name service could not be asked.
+    pub fn named(user: &str) -> io::Result<Option<Self>> {
+        match user.parse() {
+            Ok(uid) => {
+                let known = Self::by_uid(uid)?;
+                Ok(Some(known.unwrap_or_else(|| Self::unlisted(uid, uid))))
+            }
+            Err(_) => Self::by_name(user),
+        }
+    }
+
     /// The uid of a user who is given by name or number, if there is one of that name.
     ///
     /// # Errors

@@ -32,10 +32,10 @@ fn scene() -> Scene {
 impl Scene {
     /// What a service manager would start, as that user.
     fn service(&self, uid: u32) -> Command {
-        let guardd = bins::for_everybody("guardd", self.daemon.tag()).unwrap();
-        let mut service = self.daemon.on_machine(uid, guardd);
+        let proxy = bins::for_everybody("guard-proxy", self.daemon.tag()).unwrap();
+        let mut service = self.daemon.on_machine(uid, proxy);
         service
-            .args(["proxy", "--socket"])
+            .arg("--socket")
             .arg(self.daemon.state_dir().join("proxy.sock"));
         service
     }

@@ -81,7 +81,7 @@ impl Tests {
     pub(super) fn key(&self) -> Result<String> {
         let mut sums = Command::new("sha256sum");
         sums.arg(&self.suites);
-        for program in ["guard", "guardd", "guard-lab"] {
+        for program in ["guard", "guardd", "guard-proxy", "guard-lab"] {
             sums.arg(build::tested().join(program));
         }
         for example in examples()? {

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{door::Door, process, talk::converse};
+use super::{door::Door, process, program::Program, talk::converse};
 use crate::daemon::shared::Shared;
 
 /// After a proxy that ended at once.
@@ -21,17 +21,17 @@ const STEADY: Duration = Duration::from_secs(60);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked whether it is there.
 const GLANCE: Duration = Duration::from_millis(10);
-/// What the kernel runs when guardd's program is replaced: the one that runs now.
-const OWN_PROGRAM: &str = "/proc/self/exe";
 
 /// Has a proxy whenever one is needed, for ever. `door` is where one comes that guardd may not start itself.
 pub async fn follow(shared: Rc<Shared>, door: PathBuf) {
     let mut pause = SHORTEST_PAUSE;
+    // Where there is none, it is looked for again when one is needed.
+    let mut program = Program::find().unwrap_or_default();
     loop {
         needed(&shared).await;
         let began = Instant::now();
         let lived = match process::may_start() {
-            true => live(&shared).await,
+            true => live(&shared, &mut program).await,
             false => receive(&shared, &door).await,
         };
         let problem = lived.err().map(|error| format!("{error:#}"));
@@ -58,11 +58,10 @@ async fn needed(shared: &Shared) {
 }
 
 /// Starts one, and speaks with it until it is not needed any more.
-async fn live(shared: &Shared) -> Result<()> {
+async fn live(shared: &Shared, program: &mut Program) -> Result<()> {
     let user = shared.with(|state| state.config.proxy.user.clone());
     let account = process::account(user.as_deref())?;
-    let mut started =
-        process::start(Path::new(OWN_PROGRAM), &account).context("it cannot be started")?;
+    let mut started = process::start(&program.path()?, &account).context("it cannot be started")?;
     let lived = {
         let process::Started { packets, .. } = &started;
         converse(shared, packets).await

@@ -12,10 +12,10 @@ pub mod networks;
 pub mod passing;
 pub mod permits;
 pub mod process;
+pub mod program;
 pub mod serving;
 pub mod talk;
 pub mod terms;
-pub mod verb;
 pub mod waiting;
 
 use std::{collections::VecDeque, os::fd::OwnedFd, rc::Rc};

@@ -12,6 +12,8 @@ use caps::{CapSet, Capability};
 use guard_sys::{accounts::Account, packets::Packets};
 use tokio::process::{Child, Command};
 
+use super::program::NAME;
+
 /// The proxy's user on a machine where guard was installed.
 const USER: &str = "guard-proxy";
 /// Everywhere else.
@@ -24,9 +26,9 @@ const NOBODY: &str = "nobody";
 /// Where there is no such user, or that is root.
 pub fn account(set: Option<&str>) -> Result<Account> {
     let found = match set {
-        Some(name) => by_name(name)?,
-        None => match by_name(USER)? {
-            None => by_name(NOBODY)?,
+        Some(name) => Account::named(name)?,
+        None => match Account::named(USER)? {
+            None => Account::named(NOBODY)?,
             found => found,
         },
     };
@@ -36,16 +38,6 @@ pub fn account(set: Option<&str>) -> Result<Account> {
         bail!("it does not run as root: change [proxy] user in guardd.toml");
     }
     Ok(account)
-}
-
-fn by_name(name: &str) -> io::Result<Option<Account>> {
-    match name.parse() {
-        Ok(uid) => {
-            let known = Account::by_uid(uid)?;
-            Ok(Some(known.unwrap_or_else(|| Account::unlisted(uid, uid))))
-        }
-        Err(_) => Account::by_name(name),
-    }
 }
 
 /// Whether this process can make another one that is of another user.
@@ -89,8 +81,7 @@ impl Started {
     }
 }
 
-/// Starts `program`, guardd's own, as a proxy of that user's. It gives up everything before it hears anything
-/// ([`super::verb`]); what it inherits is its end of the conversation, as standard input, and standard error.
+/// Starts `program` as a proxy of that user's. It gives up everything before it hears anything; what it inherits is its end of the conversation, as standard input, and standard error.
 ///
 /// It dies with the thread that calls this.
 ///
@@ -101,8 +92,8 @@ pub fn start(program: &Path, account: &Account) -> io::Result<Started> {
     let (packets, theirs): (_, OwnedFd) = Packets::pair()?;
     let mut command = Command::new(program);
     command
-        .arg0("guardd")
-        .args(["proxy", "--fd", "0", "--user"])
+        .arg0(NAME)
+        .args(["--fd", "0", "--user"])
         .arg(account.uid.to_string())
         .env_clear()
         .envs(env::var_os("RUST_LOG").map(|filter| ("RUST_LOG", filter)))

@@ -11,7 +11,7 @@ use proptest::{
 const ROUNDS: &str = "GUARD_FUZZ_ROUNDS";
 
 /// So many cases, or as many times more.
-pub(in crate::proxy) fn rounds(cases: u32) -> ProptestConfig {
+pub(crate) fn rounds(cases: u32) -> ProptestConfig {
     ProptestConfig::with_cases(cases.saturating_mul(factor().unwrap_or(1)))
 }
 

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const MAX_FILE: u64 = 4 * 1024 * 1024;
 
 /// TLS as this machine's clients speak it.
-pub(in crate::proxy) struct Dialer {
+pub(crate) struct Dialer {
     connector: TlsConnector,
     unarmed: Arc<Unarmed>,
     asking: Asking,

@@ -9,7 +9,7 @@ const OWN: &str = "if it is the right one, put its certificate, or its authority
                    guardd.toml names";
 
 /// Of a client that has shaken hands, and not asked for anything.
-pub(in crate::proxy) const GONE: &str = "the client ends TLS before it asks for anything: where it pins the \
+pub(crate) const GONE: &str = "the client ends TLS before it asks for anything: where it pins the \
                                          destination's certificate, a rule of action = \"allow\" lets it pass unseen";
 
 /// Of a destination that asks for a certificate of the client's.

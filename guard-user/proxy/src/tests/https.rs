@@ -27,7 +27,7 @@ use rustls::{
 use tokio_rustls::{TlsAcceptor, TlsConnector, client::TlsStream};
 
 use super::*;
-use crate::proxy::{
+use crate::{
     body::{self, Body},
     tls::Tls,
     upstream::Here,

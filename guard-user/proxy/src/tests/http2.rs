@@ -6,7 +6,7 @@ use hyper::{body::Incoming, client::conn::http2, server, service::service_fn};
 use hyper_util::rt::TokioIo;
 
 use super::*;
-use crate::proxy::{
+use crate::{
     body::{self, Body},
     upstream::Here,
 };

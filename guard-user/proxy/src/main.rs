@@ -1,12 +1,16 @@
-//! `guardd proxy`: from a copy of guardd to a process that is nobody, and then the proxy.
+//! `guard-proxy`: from what guardd or a service manager starts to a process that is nobody, and then the proxy.
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},
+    path::PathBuf,
     process::ExitCode,
 };
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Parser;
 use guard_launch::{Identity, give_up};
+use guard_proxy::Guardd;
+use guard_sys::accounts::Account;
 use rustix::{
     fs::{Mode, OFlags},
     process::{
@@ -15,20 +19,30 @@ use rustix::{
     },
 };
 
-use super::process;
-use crate::{
-    daemon::args::ProxyArgs,
-    proxy::{self, Guardd},
-};
-
 /// Connections take two descriptors each, and pools of sockets some more.
 const DESCRIPTORS: u64 = 16 * 1024;
 
-/// Gives up all that a proxy needs not, and serves until guardd ends. To be called before there is another thread.
-#[must_use]
-pub fn main(args: &ProxyArgs) -> ExitCode {
-    match prepare(args) {
-        Ok(guardd) => proxy::main(guardd),
+/// Be the process through which read-only destinations are reached: guardd starts it
+#[derive(Clone, Debug, Parser)]
+#[command(name = "guard-proxy", version)]
+struct ProxyArgs {
+    /// The conversation with guardd that was left open: 0, standard input
+    #[arg(long, value_name = "N", conflicts_with = "socket")]
+    fd: Option<u32>,
+    /// Where guardd listens for it
+    #[arg(long, value_name = "PATH", required_unless_present = "fd")]
+    socket: Option<PathBuf>,
+    /// As whom, where it is started as root
+    #[arg(long, value_name = "USER")]
+    user: Option<String>,
+}
+
+/// Gives up all that a proxy needs not, and serves until guardd ends.
+fn main() -> ExitCode {
+    let args = ProxyArgs::parse();
+    guard_log::begin();
+    match prepare(&args) {
+        Ok(guardd) => guard_proxy::main(guardd),
         Err(error) => {
             tracing::error!("the proxy cannot start: {error:#}");
             ExitCode::from(2)
@@ -63,7 +77,12 @@ fn identity(user: Option<&str>) -> Result<Identity> {
         return Ok(Identity::own()?);
     }
     let user = user.context("it does not run as root: give it --user")?;
-    Ok(Identity::without_groups(process::account(Some(user))?)?)
+    let account = Account::named(user)?.with_context(|| format!("there is no user {user}"))?;
+    ensure!(
+        account.uid != 0,
+        "it does not run as root: give it another --user"
+    );
+    Ok(Identity::without_groups(account)?)
 }
 
 /// The conversation that guardd has left open as standard input, and nothing in its place.

@@ -7,7 +7,7 @@ use proptest::{collection::vec, prelude::*};
 use tokio::io::AsyncReadExt as _;
 
 use super::*;
-use crate::proxy::tests::rounds::rounds;
+use crate::tests::rounds::rounds;
 
 /// A connection from which these are read, one after the other.
 struct Pieces(VecDeque<Vec<u8>>);

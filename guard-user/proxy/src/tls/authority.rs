@@ -47,7 +47,7 @@ const ORGANISATION: &str = "guard";
 const NAME: &str = "guard read-only CA";
 
 /// The authority, and what it has signed lately.
-pub(in crate::proxy) struct Authority {
+pub(crate) struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// One for all destinations: nobody but this process ever has it.
     leaf: KeyPair,
@@ -65,7 +65,7 @@ impl Authority {
     /// # Errors
     ///
     /// That there is no key to be had.
-    pub(in crate::proxy) fn open(file: OwnedFd) -> Result<Self> {
+    pub(crate) fn open(file: OwnedFd) -> Result<Self> {
         let mut file = File::from(file);
         let key = match read(&mut file) {
             Ok(Some(key)) => key,
@@ -95,7 +95,7 @@ impl Authority {
     /// # Errors
     ///
     /// Where there is no randomness, or a name is none.
-    pub(in crate::proxy) fn vouch(&self, scope: &Scope) -> Result<String> {
+    pub(crate) fn vouch(&self, scope: &Scope) -> Result<String> {
         let permitted_subtrees = subtrees(scope);
         let limits = NameConstraints {
             permitted_subtrees,
@@ -113,7 +113,7 @@ impl Authority {
     /// # Errors
     ///
     /// Where there is no randomness, or the name is none.
-    pub(in crate::proxy) fn certified(&self, name: &ServerName<'_>) -> Result<Arc<CertifiedKey>> {
+    pub(crate) fn certified(&self, name: &ServerName<'_>) -> Result<Arc<CertifiedKey>> {
         let name = name.to_owned();
         let mut leaves = self.leaves.borrow_mut();
         let known = leaves.get(&name);

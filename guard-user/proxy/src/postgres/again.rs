@@ -15,7 +15,7 @@ const TIME: Duration = Duration::from_secs(60);
 const MAX: usize = 1024;
 
 #[derive(Debug, Default)]
-pub(in crate::proxy) struct Again {
+pub(crate) struct Again {
     /// What has been allowed, and not been done yet.
     kept: RefCell<Vec<Kept>>,
     /// Where it was looked what a database reads elsewhere by.

@@ -1,0 +1,120 @@
+//! Where the program `guard-proxy` is.
+
+use std::{
+    env,
+    os::{
+        fd::{AsRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use anyhow::{Context as _, Result};
+use rustix::fs::{Mode, OFlags, open};
+
+/// What it is called.
+pub const NAME: &str = "guard-proxy";
+/// Where the packages put it: nobody types it.
+const LIBEXEC: &str = "/usr/libexec/guard";
+
+/// The program, held open: when the files are replaced, guardd goes on with the proxy that belongs to it.
+#[derive(Debug, Default)]
+pub struct Program(Option<OwnedFd>);
+
+impl Program {
+    /// The one that is there now.
+    ///
+    /// # Errors
+    ///
+    /// Where there is none, with the places where it was looked for.
+    pub fn find() -> Result<Self> {
+        let (_, file) = find(&places()?)?;
+        Ok(Self(Some(file)))
+    }
+
+    /// A path by which this process's children can run it. Looks for it where it was not found before.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::find`].
+    pub fn path(&mut self) -> Result<PathBuf> {
+        if self.0.is_none() {
+            *self = Self::find()?;
+        }
+        let file = self.0.as_ref().context("it was not found")?;
+        Ok(format!("/proc/self/fd/{}", file.as_raw_fd()).into())
+    }
+}
+
+/// Becomes the proxy: what `guardd proxy` was when guardd had it in itself, and units of that time may still say.
+#[must_use]
+pub fn become_it(arguments: &[std::ffi::OsString]) -> ExitCode {
+    let found = places().and_then(|places| find(&places));
+    let error = match found {
+        Ok((path, _)) => Command::new(path).args(arguments).exec().into(),
+        Err(error) => error,
+    };
+    tracing::error!("the proxy cannot start: {error:#}");
+    ExitCode::from(2)
+}
+
+/// Beside guardd's own program, as it is built and unpacked; then where packages have it.
+fn places() -> Result<[PathBuf; 2]> {
+    let own = env::current_exe().context("cannot tell where guardd's own program is")?;
+    let dir = own.parent().unwrap_or(Path::new("/"));
+    Ok([dir, Path::new(LIBEXEC)].map(|dir| dir.join(NAME)))
+}
+
+fn find(places: &[PathBuf]) -> Result<(PathBuf, OwnedFd)> {
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let mut files = places.iter().map(|place| {
+        let file = open(place, flags, Mode::empty());
+        file.map(|file| (place.clone(), file))
+    });
+    files.find_map(Result::ok).with_context(|| {
+        let places: Vec<_> = places
+            .iter()
+            .map(|place| place.display().to_string())
+            .collect();
+        format!(
+            "its program is neither {}: install guard again, or put {NAME} beside guardd",
+            places.join(" nor ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn it_is_looked_for_beside_guardd_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let places = ["beside", "libexec"].map(|name| dir.path().join(name));
+        let error = find(&places).unwrap_err().to_string();
+        assert!(error.contains("beside nor "), "{error}");
+        assert!(error.contains("put guard-proxy beside guardd"), "{error}");
+        fs::write(&places[1], "").unwrap();
+        assert_eq!(find(&places).unwrap().0, places[1]);
+        fs::write(&places[0], "").unwrap();
+        assert_eq!(find(&places).unwrap().0, places[0]);
+    }
+
+    #[test]
+    fn what_is_held_is_what_was_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = dir.path().join(NAME);
+        fs::write(&place, "first").unwrap();
+        let mut program = Program(Some(find(&[place.clone()]).unwrap().1));
+        let other = dir.path().join("other");
+        fs::write(&other, "second").unwrap();
+        fs::rename(&other, &place).unwrap();
+        assert_eq!(
+            fs::read_to_string(program.path().unwrap()).unwrap(),
+            "first"
+        );
+    }
+}
