@@ -7,8 +7,8 @@ use std::{env, io, net::SocketAddr, path::PathBuf, rc::Rc};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::{NetnsCookie, OriginKey};
+use guard_proto::wire::{ToDaemon, ToProxy, VERSION};
 use guard_sys::{bpf::Origins, packets::Packets};
-use guard_user::proxy::wire::ToProxy;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::{
     io::copy_bidirectional_with_sizes,
@@ -41,7 +41,10 @@ async fn relay(socket: PathBuf) -> Result<()> {
     println!("ready");
     while let Some(packet) = guardd.receive().await? {
         match serde_json::from_slice(&packet.bytes)? {
-            ToProxy::Hello => {
+            ToProxy::Hello { .. } => {
+                let version = VERSION.to_owned();
+                let own = serde_json::to_vec(&ToDaemon::Hello { version })?;
+                guardd.send(&own, &[]).await?;
                 // What else comes is for TLS.
                 let map = packet.descriptors.into_iter().next().context("no map")?;
                 origins = Some(Rc::new(Origins::new(map)?));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use crate::{Tag, exec};
 
@@ -18,6 +18,8 @@ pub const DIR: &str = "GUARD_BIN_DIR";
 /// unpacked.
 pub const CLIENTS: &str = "GUARD_CLIENTS";
 
+const LIBEXEC: &str = "/usr/libexec/guard";
+
 static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
 
 /// Sets the directory for this process, as [`DIR`] does. Only the first call counts.
@@ -26,19 +28,21 @@ pub fn look_in(dir: PathBuf) {
     let _ = CHOSEN.set(dir);
 }
 
-/// The path of a program: in the directory that was set, else beside this one.
+/// The path of a program: in the directory that was set, else beside this one; or where packages put what nobody types.
 ///
 /// # Errors
 ///
 /// That it isn't there.
 pub fn find(program: &str) -> Result<PathBuf> {
     let path = directory()?.join(program);
-    ensure!(
-        path.is_file(),
-        "no {} here: run `cargo xtask test`, or build it and set {DIR}",
-        path.display()
-    );
-    Ok(path)
+    let places = [path.clone(), Path::new(LIBEXEC).join(program)];
+    places
+        .into_iter()
+        .find(|place| place.is_file())
+        .with_context(|| {
+            let path = path.display();
+            format!("no {path} here: run `cargo xtask test`, or build it and set {DIR}")
+        })
 }
 
 /// The directory with real clients and servers, as their packages lay them out (`usr/bin`, `usr/lib`).

@@ -8,17 +8,25 @@ use anyhow::Result;
 use crate::shell::{cargo, run, target};
 use crate::{ebpf, install};
 
-/// Builds both halves. Leaves `target/release/guard` and `target/release/guardd`, each complete in itself.
+/// The programs that people install. Each is of the package of that name.
+pub(crate) const PROGRAMS: [&str; 3] = ["guard", "guardd", "guard-proxy"];
+
+/// Builds both halves. Leaves `guard`, `guardd` and `guard-proxy` in `target/release`.
 ///
 /// # Errors
 ///
 /// That a tool could not be had, or that something does not compile.
 pub fn build() -> Result<()> {
     prepare()?;
-    run(cargo()
-        .args(["build", "--release", "--locked", "--package", "guard-user"])
-        .args(["--bins", "--target-dir"])
+    run(of_programs(&mut cargo(), "build")
+        .args(["--release", "--target-dir"])
         .arg(target()))
+}
+
+/// A cargo that does `verb` to the programs.
+pub(crate) fn of_programs<'a>(cargo: &'a mut Command, verb: &str) -> &'a mut Command {
+    let packages = PROGRAMS.iter().flat_map(|name| ["--package", name]);
+    cargo.args([verb, "--locked", "--bins"]).args(packages)
 }
 
 /// Sees to it that the user half compiles: it has the kernel half in it, and a parser in C.

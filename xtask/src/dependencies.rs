@@ -146,7 +146,7 @@ fn of_others(lock: &str) -> String {
     others.collect()
 }
 
-/// Of the workspace's manifest, what others' crates are compiled by: neither its version, nor its lints, nor what only packages
+/// Of the workspace's manifest, what others' crates are compiled by: neither its version, nor its own crates, nor its lints, nor what only packages
 /// are built with, nor a comment.
 fn of_compiling(manifest: &str) -> String {
     let mut section = "";
@@ -156,7 +156,9 @@ fn of_compiling(manifest: &str) -> String {
         }
         let is_compiling =
             section == "[workspace.dependencies]" || section.starts_with("[profile.");
-        is_compiling && section != "[profile.dist]" && !line.starts_with('#') && !line.is_empty()
+        let is_ours = line.contains("{ path = ");
+        let is_said = !line.starts_with('#') && !line.is_empty();
+        is_compiling && section != "[profile.dist]" && !is_ours && is_said
     });
     lines.map(|line| format!("{line}\n")).collect()
 }
@@ -274,7 +276,7 @@ mod tests {
     fn what_changes_in_this_workspace_alone_leaves_the_key_alone() {
         let lock = |own: &str, other: &str| {
             format!(
-                "version = 4\n\n[[package]]\nname = \"guard-user\"\nversion = \"{own}\"\n\n[[package]]\nname = \"serde\"\n\
+                "version = 4\n\n[[package]]\nname = \"guard-policy\"\nversion = \"{own}\"\n\n[[package]]\nname = \"serde\"\n\
                  version = \"{other}\"\nsource = \"registry\"\n"
             )
         };
@@ -282,7 +284,8 @@ mod tests {
         assert_ne!(of_others(&lock("1", "2")), of_others(&lock("1", "3")));
         let manifest = |own: &str, serde: &str| {
             format!(
-                "[workspace.package]\nversion = \"{own}\"\n\n# {own}\n[workspace.dependencies]\nserde = {{ version = \"{serde}\" }}\n\n\
+                "[workspace.package]\nversion = \"{own}\"\n\n# {own}\n[workspace.dependencies]\nguard-sys = {{ path = \"{own}\" }}\n\
+                 serde = {{ version = \"{serde}\" }}\n\n\
                  [profile.dist]\nlto = \"{own}\"\n"
             )
         };
@@ -296,9 +299,9 @@ mod tests {
         let ours = ours()?;
         let is_ours = |name: &str| ours.contains(stem(name));
         for name in [
-            "guard-user-0123456789abcdef",
-            "libguard_user-0123456789abcdef.rlib",
-            "guard_user-0123456789abcdef.d",
+            "guard-policy-0123456789abcdef",
+            "libguard_policy-0123456789abcdef.rlib",
+            "guard_policy-0123456789abcdef.d",
             "suites-0123456789abcdef",
             "launch_probe-0123456789abcdef",
             "build_script_build-0123456789abcdef",

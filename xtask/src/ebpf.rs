@@ -16,7 +16,7 @@ use crate::toolchain::{BPF_TARGET, Compiler, obtain_linker};
 /// back the old value. rustc passes the CPU on to the linker.
 const RUSTFLAGS: [&str; 3] = ["-Cdebuginfo=2", "-Clink-arg=--btf", "-Ctarget-cpu=v3"];
 
-/// Where guard-user's build script looks for the object.
+/// Where guard-datapath's build script looks for the object.
 pub(crate) fn object() -> PathBuf {
     target().join("bpf/guard-ebpf.o")
 }
@@ -86,7 +86,7 @@ fn publish(built: &Path, object: &Path) -> Result<()> {
     fs::write(object, bytes).with_context(|| format!("cannot write {}", object.display()))
 }
 
-/// Makes the object newer than its sources, as guard-user's build script wants it, where those have only
+/// Makes the object newer than its sources, as guard-datapath's build script wants it, where those have only
 /// been touched: cargo has built it again then.
 fn mark_fresh(built: &Path, object: &Path) -> io::Result<()> {
     if fs::metadata(built)?.modified()? <= fs::metadata(object)?.modified()? {

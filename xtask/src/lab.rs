@@ -63,14 +63,13 @@ pub(crate) fn fit() -> Result<()> {
 pub fn prepare() -> Result<PathBuf> {
     equip()?;
     build::prepare()?;
-    run(cargo()
-        .args(["build", "--locked", "--package", "guard-user"])
-        .args(["--package", "guard-lab", "--bins", "--target-dir"])
+    run(build::of_programs(&mut cargo(), "build")
+        .args(["--package", "guard-lab", "--target-dir"])
         .arg(target()))?;
     Ok(build::tested())
 }
 
-/// Sees to it that the lab can run here, and builds `guard`, `guardd` and `guard-lab` for it, as people get them. Gives
+/// Sees to it that the lab can run here, and builds the programs and `guard-lab` for it, as people get them. Gives
 /// the directory that they are in.
 ///
 /// # Errors

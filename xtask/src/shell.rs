@@ -153,7 +153,7 @@ fn is_of_rust(manifest: &Value) -> bool {
         .is_some_and(|path| path.contains("/lib/rustlib/src/"))
 }
 
-/// Of `registry+https://…#serde@1.0.0`, `path+file:///…/guard-user#0.2.0`, or `path+file:///…#name@1.0.0`.
+/// Of `registry+https://…#serde@1.0.0`, `path+file:///…/guardd#0.2.0`, or `path+file:///…#name@1.0.0`.
 /// See <https://doc.rust-lang.org/cargo/reference/pkgid-spec.html>.
 fn name_and_version(id: &str) -> String {
     let (place, rest) = id.rsplit_once('#').unwrap_or_default();
@@ -198,7 +198,7 @@ mod tests {
                 "registry+https://github.com/rust-lang/crates.io-index#serde@1.0.228",
                 "serde@1.0.228",
             ),
-            ("path+file:///src/guard-user#0.2.0", "guard-user@0.2.0"),
+            ("path+file:///src/guardd#0.2.0", "guardd@0.2.0"),
             (
                 "git+https://example.com/some/thing?branch=x#thing@0.1.0",
                 "thing@0.1.0",

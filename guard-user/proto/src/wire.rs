@@ -8,6 +8,9 @@ use std::net::IpAddr;
 use guard_judge::http::Rules;
 use serde::{Deserialize, Serialize};
 
+/// The version that the programs of one build have in common.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Which question of the proxy's a message is about. It counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -43,6 +46,11 @@ pub struct Target {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "say", rename_all = "kebab-case")]
 pub enum ToDaemon {
+    /// The first of all, when [`ToProxy::Hello`] has been heard.
+    Hello {
+        /// The proxy's version. Where it is not guardd's own, they do not understand each other.
+        version: String,
+    },
     /// What holds for connections there? Answered with [`ToProxy::Terms`].
     Terms {
         /// Which question this is.
@@ -97,7 +105,11 @@ pub enum ToDaemon {
 pub enum ToProxy {
     /// The first of all. With it come the descriptors of the map `ORIGINS`, of the file for the key of the certificate
     /// authority, and of files of certificates that destinations may have.
-    Hello,
+    Hello {
+        /// guardd's version; none before 0.3.0.
+        #[serde(default)]
+        version: Option<String>,
+    },
     /// Take connections there. With it come two listeners: on 127.0.0.1, and, where the network has IPv6, on ::1.
     Listen {
         /// In which network.

@@ -14,7 +14,7 @@ use super::{
     link::{self, Link},
     networks::Networks,
     tls::Tls,
-    wire::ToProxy,
+    wire::{ToDaemon, ToProxy, VERSION},
 };
 
 /// How to reach guardd.
@@ -81,14 +81,26 @@ async fn greeted(packets: &Packets) -> Result<Hello> {
     };
     let hello: ToProxy = serde_json::from_slice(&bytes).context("cannot understand guardd")?;
     let mut descriptors = descriptors.into_iter();
-    match (hello, descriptors.next(), descriptors.next()) {
-        (ToProxy::Hello, Some(origins), Some(key)) => Ok(Hello {
-            origins,
-            key,
-            certificates: descriptors.collect(),
-        }),
-        _ => bail!("guardd said something else first: it is of another version"),
+    let (ToProxy::Hello { version }, Some(origins), Some(key)) =
+        (hello, descriptors.next(), descriptors.next())
+    else {
+        bail!("guardd said something else first: it is of another version");
+    };
+    // guardd is told in any case: it is guardd that people ask.
+    let own = ToDaemon::Hello {
+        version: VERSION.to_owned(),
+    };
+    let sent = packets.send(&serde_json::to_vec(&own)?, &[]).await;
+    if version.as_deref() != Some(VERSION) {
+        let theirs = version.as_deref().unwrap_or("earlier than 0.3.0");
+        bail!("guardd is of version {theirs}, and guard-proxy of {VERSION}: restart guardd");
     }
+    sent.context("cannot speak with guardd")?;
+    Ok(Hello {
+        origins,
+        key,
+        certificates: descriptors.collect(),
+    })
 }
 
 /// Does what guardd says until it says no more: then nothing can be asked, and every connection ends with the process.
@@ -96,7 +108,7 @@ async fn hear(packets: &Packets, link: &Link, networks: &Networks, tls: &Tls) ->
     while let Some(packet) = packets.receive().await.context("cannot hear guardd")? {
         let said = serde_json::from_slice(&packet.bytes).context("cannot understand guardd")?;
         match said {
-            ToProxy::Hello => bail!("guardd began anew"),
+            ToProxy::Hello { .. } => bail!("guardd began anew"),
             ToProxy::Listen { network, cookie } => {
                 let listening = networks.listen(network, NetnsCookie(cookie), packet.descriptors);
                 listening.with_context(|| format!("cannot listen in network {}", network.0))?;
@@ -121,4 +133,38 @@ async fn hear(packets: &Packets, link: &Link, networks: &Networks, tls: &Tls) ->
 pub(super) fn reset(stream: &tokio::net::TcpStream) {
     // Where that cannot be set it ends in the ordinary way.
     let _ = stream.set_zero_linger();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, os::fd::AsFd as _};
+
+    use super::*;
+
+    /// What a proxy makes of a first word, and what it has said of itself.
+    async fn heard(first: &str) -> (Result<Hello>, ToDaemon) {
+        let (guardd, theirs) = Packets::pair().unwrap();
+        let proxy = Packets::of(theirs).unwrap();
+        let file = File::open("/dev/null").unwrap();
+        let files = [file.as_fd(), file.as_fd()];
+        guardd.send(first.as_bytes(), &files).await.unwrap();
+        let hello = greeted(&proxy).await;
+        let said = guardd.receive().await.unwrap().unwrap();
+        (hello, serde_json::from_slice(&said.bytes).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_guardd_of_another_version_is_not_served_and_learns_why() {
+        let own = format!(r#"{{"say":"hello","version":"{VERSION}"}}"#);
+        assert!(heard(&own).await.0.is_ok());
+        for (other, named) in [
+            (r#"{"say":"hello"}"#, "earlier than 0.3.0"),
+            (r#"{"say":"hello","version":"9.9.9"}"#, "9.9.9"),
+        ] {
+            let (hello, said) = heard(other).await;
+            let error = hello.err().unwrap().to_string();
+            assert!(error.contains(named), "{error}");
+            assert!(matches!(said, ToDaemon::Hello { version } if version == VERSION));
+        }
+    }
 }

@@ -15,7 +15,7 @@ use std::process::{Command, exit};
 use clap::Parser as _;
 use guard_datapath::Object;
 use guard_lab::Daemon;
-use guard_user::daemon::{args::Cli, service};
+use guardd::{args::Cli, service};
 
 /// Names the eBPF object.
 const OBJECT: &str = "GUARD_LAB_KERNEL_HALF";

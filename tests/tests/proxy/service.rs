@@ -41,6 +41,40 @@ impl Scene {
     }
 }
 
+/// A proxy that says of itself that it is of another version, and stays.
+const OTHER_VERSION: &str = r#"
+import socket, sys
+guardd = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+guardd.connect(sys.argv[1])
+guardd.recv(4096)
+guardd.send(b'{"say":"hello","version":"0.0.1"}')
+guardd.recv(4096)
+"#;
+
+#[test]
+fn one_of_another_version_is_sent_away_and_named() {
+    let scene = scene();
+    let production = scene.production();
+    let socket = scene.daemon.state_dir().join("proxy.sock");
+    let mut shell = scene.shell();
+    let mut other = scene.daemon.on_machine(PROXY, "python3");
+    other.args(["-c", OTHER_VERSION]).arg(&socket);
+    let mut other = Running::start(&mut other).unwrap();
+    other.wait().unwrap();
+    let said = "guard-proxy is of version 0.0.1, and guardd of";
+    scene.daemon.wait_for_log(said).unwrap();
+    let warnings = scene.json(&["status"])["warnings"].to_string();
+    assert!(warnings.contains(said), "{warnings}");
+    let report = shell.attempt(&Attempt::tcp(V4, 443)).unwrap();
+    assert_eq!(report.errno.as_deref(), Some("EPERM"), "{report:?}");
+    assert!(production.reached().unwrap().is_empty());
+    // The one that belongs to guardd is let in after that.
+    let _service = Running::start(&mut scene.service(PROXY)).unwrap();
+    scene.daemon.wait_for_log("the proxy runs").unwrap();
+    shell.tell(&sending("GET", "/albums", "")).unwrap();
+    shell.line_with("served_by").unwrap();
+}
+
 #[test]
 fn one_that_a_service_manager_starts_comes_to_guardds_socket() {
     let scene = scene();

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
-use super::stage::{DOC, Tree};
+use super::stage::{DOC, PROGRAMS, Tree};
 use super::{EPOCH, empty, work};
 use crate::lab;
 use crate::shell::{read, root, run};
@@ -20,7 +20,6 @@ const CONTROL: &str = "packaging/deb/control";
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
 /// Where dpkg-deb looks for what it is told, among the package's files.
 const TOLD: &str = "DEBIAN";
-const PROGRAMS: [&str; 2] = ["usr/bin/guard", "usr/bin/guardd"];
 
 /// How hard it is packed.
 #[derive(Clone, Copy)]

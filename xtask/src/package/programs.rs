@@ -1,4 +1,4 @@
-//! `guard` and `guardd` as the packages carry them: the same bytes wherever they are built.
+//! The programs as the packages carry them: the same bytes wherever they are built.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::{EPOCH, work};
+use crate::build::{PROGRAMS, of_programs};
 use crate::ebpf;
 use crate::install::apt_install;
 use crate::shell::{built, cargo, read, remapped_paths, run, rust_flags, say, which};
@@ -18,7 +19,7 @@ pub(super) const MUSL: &str = "x86_64-unknown-linux-musl";
 
 const PROFILE: &str = "dist";
 
-/// Builds both for `target`, and says in which directory they are.
+/// Builds them for `target`, and says in which directory they are.
 ///
 /// # Errors
 ///
@@ -45,8 +46,7 @@ pub(super) fn crates(target: &str, epoch: &str) -> Result<BTreeSet<String>> {
 fn building(target: &str, epoch: &str) -> Result<Command> {
     let (flags, value) = rust_flags(&remapped_paths(&mut Command::new("rustc"))?);
     let mut cargo = cargo();
-    cargo
-        .args(["build", "--locked", "--package", "guard-user", "--bins"])
+    of_programs(&mut cargo, "build")
         .args(["--profile", PROFILE, "--target", target, "--target-dir"])
         .arg(work())
         .env("GUARD_EBPF_OBJECT", ebpf::object())
@@ -78,7 +78,7 @@ pub(super) fn obtain_target(target: &str) -> Result<()> {
 ///
 /// That one does.
 pub(super) fn check_static(programs: &Path) -> Result<()> {
-    for program in ["guard", "guardd"] {
+    for program in PROGRAMS {
         let path = programs.join(program);
         let headers = read(
             Command::new("readelf")

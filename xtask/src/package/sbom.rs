@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::runtime::{self, Library};
 use super::{EPOCH, programs, version};
+use crate::build::PROGRAMS;
 use crate::shell::{cargo, read, root, run};
 use crate::toolchain::BPF_TARGET;
 use crate::{ebpf, install};
@@ -18,15 +19,9 @@ const TOOL_VERSION: &str = "0.5.9";
 
 /// What the tool calls the files that it puts beside each manifest.
 const FILE: &str = "guard-sbom";
-/// The crates beside whose manifests it does.
-const MEMBERS: [&str; 6] = [
-    "bench",
-    "guard-common",
-    "guard-ebpf",
-    "guard-user",
-    "tests",
-    "xtask",
-];
+/// The crates beside whose manifests it does, and the directory of the others.
+const MEMBERS: [&str; 5] = ["bench", "guard-common", "guard-ebpf", "tests", "xtask"];
+const USER: &str = "guard-user";
 
 /// How cargo's own crates are told from others.
 const OF_CARGO: &str = "pkg:cargo/";
@@ -35,7 +30,7 @@ const OF_CARGO: &str = "pkg:cargo/";
 #[derive(Clone)]
 pub(super) struct Sbom(Value);
 
-/// Lists what is in both programs and in the eBPF object, but for what [`Sbom::of_the_static_programs`] adds.
+/// Lists what is in all programs and in the eBPF object, but for what [`Sbom::of_the_static_programs`] adds.
 ///
 /// # Errors
 ///
@@ -54,15 +49,22 @@ pub(super) fn of_both_halves(epoch: &str) -> Result<Sbom> {
         .args(["--target", programs::GNU, "--override-filename", FILE])
         .env("PATH", install::path_with_tools()?)
         .env(EPOCH, epoch));
-    let [user, kernel] = ["guard-user", "guard-ebpf"].map(take);
-    for member in MEMBERS {
+    let parts = PROGRAMS.map(|name| take(&format!("{USER}/{name}")));
+    let parts = parts.into_iter().chain([take("guard-ebpf")]);
+    let parts: Result<Vec<_>> = parts.collect();
+    for member in members()? {
         // Of crates that are in no package.
-        let _ = fs::remove_file(file(member));
+        let _ = fs::remove_file(file(&member));
     }
     made?;
-    let mut sbom = user?;
-    let linked = &linked("guard-user", programs::GNU)? | &linked("guard-ebpf", BPF_TARGET)?;
-    merge(&mut sbom, kernel?)
+    let mut linked = linked("guard-ebpf", BPF_TARGET)?;
+    for name in PROGRAMS {
+        linked.append(&mut self::linked(name, programs::GNU)?);
+    }
+    let mut parts = parts?.into_iter();
+    let mut sbom = parts.next().context("there is no program")?;
+    parts
+        .try_for_each(|part| merge(&mut sbom, part))
         .and_then(|()| keep(&mut sbom, &linked))
         .context("cargo-cyclonedx wrote something else than was expected")?;
     let mut sbom = Sbom(sbom);
@@ -82,7 +84,7 @@ impl Sbom {
         Ok(sbom)
     }
 
-    /// Adds what both programs are linked with and no crate of cargo's.
+    /// Adds what the programs are linked with and no crate of cargo's.
     fn add(&mut self, libraries: Vec<Library>) -> Result<()> {
         let of_programs = self.0["metadata"]["component"]["bom-ref"].clone();
         let unexpected = "the list of components has another form than was expected";
@@ -170,6 +172,16 @@ fn same(built: &BTreeSet<String>, listed: &BTreeSet<String>) -> Result<()> {
     Ok(())
 }
 
+/// The directories of all crates.
+fn members() -> Result<Vec<String>> {
+    let user = fs::read_dir(root().join(USER)).with_context(|| format!("cannot list {USER}"))?;
+    let mut members: Vec<_> = MEMBERS.map(str::to_owned).into();
+    for entry in user {
+        members.push(format!("{USER}/{}", entry?.file_name().to_string_lossy()));
+    }
+    Ok(members)
+}
+
 fn file(member: &str) -> PathBuf {
     root().join(member).join(format!("{FILE}.json"))
 }
@@ -188,7 +200,7 @@ fn take(member: &str) -> Result<Value> {
     Ok(sbom)
 }
 
-/// `pkg:cargo/guard-user@0.1.0?download_url=file://.#src/lib.rs` says nothing to others after the `?`.
+/// `pkg:cargo/guardd@0.1.0?download_url=file://.#src/lib.rs` says nothing to others after the `?`.
 fn forget_places(value: &mut Value) {
     match value {
         Value::String(text) if text.contains("?download_url=file:") => {
@@ -200,21 +212,21 @@ fn forget_places(value: &mut Value) {
     }
 }
 
-/// Makes the kernel half, with its crates, a component of the user half, which carries it.
-fn merge(user: &mut Value, mut kernel: Value) -> Option<()> {
-    let half = kernel["metadata"]["component"].take();
-    let half_ref = half["bom-ref"].clone();
-    let mut components = vec![half];
-    components.append(kernel["components"].as_array_mut()?);
-    let user_ref = user["metadata"]["component"]["bom-ref"].clone();
-    add_missing(user["components"].as_array_mut()?, components, "bom-ref");
-    let dependencies = user["dependencies"].as_array_mut()?;
+/// Makes another part, with its crates, a component of the first, beside which it is installed.
+fn merge(first: &mut Value, mut other: Value) -> Option<()> {
+    let itself = other["metadata"]["component"].take();
+    let other_ref = itself["bom-ref"].clone();
+    let mut components = vec![itself];
+    components.append(other["components"].as_array_mut()?);
+    let first_ref = first["metadata"]["component"]["bom-ref"].clone();
+    add_missing(first["components"].as_array_mut()?, components, "bom-ref");
+    let dependencies = first["dependencies"].as_array_mut()?;
     for one in dependencies.iter_mut() {
-        if one["ref"] == user_ref {
-            one["dependsOn"].as_array_mut()?.push(half_ref.clone());
+        if one["ref"] == first_ref {
+            one["dependsOn"].as_array_mut()?.push(other_ref.clone());
         }
     }
-    let theirs = kernel["dependencies"].as_array_mut()?;
+    let theirs = other["dependencies"].as_array_mut()?;
     add_missing(dependencies, std::mem::take(theirs), "ref");
     Some(())
 }

@@ -8,10 +8,10 @@ use std::process::Command;
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::build::PROGRAMS;
 use crate::shell::{read, root, say};
 
-const PROGRAMS: [&str; 2] = ["guard", "guardd"];
-/// What both may weigh without their symbols, in KiB: `xz -9e` packs 34,000 KiB of them, with what else is in a package, into the
+/// What all may weigh without their symbols, in KiB: `xz -9e` packs 34,000 KiB of them, with what else is in a package, into the
 /// 8 MiB that it may have.
 const MOST: u64 = 34_000;
 /// What they weighed when somebody last looked.
@@ -159,8 +159,8 @@ mod tests {
             ("core::fmt::write", "core"),
             ("<alloc::vec::Vec<u8> as core::ops::Drop>::drop", "alloc"),
             (
-                "<&mut guard_user::proxy::Link as tokio::io::AsyncRead>::poll",
-                "guard_user",
+                "<&mut guard_proxy::link::Link as tokio::io::AsyncRead>::poll",
+                "guard_proxy",
             ),
             ("<dyn std::error::Error>::is", "std"),
             ("base_yyparse", "C and others"),

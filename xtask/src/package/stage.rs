@@ -12,6 +12,13 @@ use super::sbom::Sbom;
 use super::{empty, licences, work};
 use crate::shell::{read, root, run};
 
+/// Where the programs belong. The proxy's is nobody's to type: guardd and its unit start it.
+pub(super) const PROGRAMS: [&str; 3] = [
+    "usr/bin/guard",
+    "usr/bin/guardd",
+    "usr/libexec/guard/guard-proxy",
+];
+
 /// Where each kind of unit, and what goes with it, belongs.
 const UNITS: [(&str, &str); 5] = [
     ("service", "usr/lib/systemd/system"),
@@ -63,9 +70,10 @@ pub(super) fn lay_out(name: &str, programs: &Path, sbom: Option<&Sbom>) -> Resul
         root: work().join(name),
     };
     empty(&tree.root)?;
-    for program in ["guard", "guardd"] {
-        tree.add_stripped(&programs.join(program), &format!("usr/bin/{program}"))?;
-        tree.set_mode(&format!("usr/bin/{program}"), 0o755)?;
+    for to in PROGRAMS {
+        let name = to.rsplit('/').next().unwrap_or(to);
+        tree.add_stripped(&programs.join(name), to)?;
+        tree.set_mode(to, 0o755)?;
     }
     for (from, to) in TREES {
         tree.add_tree(&root().join(from), to)?;

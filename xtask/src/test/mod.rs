@@ -25,7 +25,7 @@ const SAMPLED: &str = "GUARD_LAB_SAMPLED";
 /// `cargo xtask test`
 #[derive(Args)]
 pub(crate) struct TestArgs {
-    /// Only tests whose names begin so: a suite (`holes`), a part of it (`holes::udp`), or a module of a crate (`policy`)
+    /// Only tests whose names begin so: a suite (`holes`), a part of it (`holes::udp`), or a crate and a module of it (`guard::watch`)
     #[arg(value_name = "NAME", value_parser = nextest::name)]
     names: Vec<String>,
     /// Only those that are left out otherwise, for they take long

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::outcome::{Flaky, Outcome};
 use crate::build;
 use crate::install;
-use crate::shell::{cargo_by, read, say, target, text};
+use crate::shell::{cargo_by, read, root, say, target, text};
 use crate::timings::Timings;
 
 /// Installed where there is none.
@@ -55,13 +55,21 @@ impl Selection {
 
     /// Whether tests of a suite may be among them.
     pub(super) fn has(&self, suite: &str) -> Result<bool> {
-        let first = |name: &str| name.split("::").next().unwrap_or(name).to_owned();
+        let wanted = self.wanted()?;
         // The name of a suite that is not written out is one, too.
-        let may_be = |name: &String| match name.contains("::") {
-            true => first(name) == suite,
-            false => suite.starts_with(&**name),
+        let may_be = |wanted: &Wanted| match wanted.begins.split_once("::") {
+            _ if wanted.package.is_some() => false,
+            Some((first, _)) => first == suite,
+            None => suite.starts_with(&wanted.begins),
         };
-        Ok(self.names.is_empty() || self.names.iter().any(may_be))
+        Ok(wanted.is_empty() || wanted.iter().any(may_be))
+    }
+
+    /// What the names mean.
+    fn wanted(&self) -> Result<Vec<Wanted>> {
+        let crates = crates()?;
+        let wanted = self.names.iter().map(|name| Wanted::of(name, &crates));
+        Ok(wanted.collect())
     }
 
     /// Whether tests of any suite may be.
@@ -80,8 +88,9 @@ impl Selection {
             // The programs and the suites need not be built.
             arguments.push("--lib".into());
         }
-        if !self.names.is_empty() {
-            let tests = self.names.iter().map(|name| format!("test(/^{name}/)"));
+        let wanted = self.wanted()?;
+        if !wanted.is_empty() {
+            let tests = wanted.iter().map(Wanted::expression);
             arguments.push("-E".into());
             arguments.push(tests.collect::<Vec<_>>().join(" | ").into());
         }
@@ -90,6 +99,60 @@ impl Selection {
         }
         Ok(arguments)
     }
+}
+
+/// What a name on the command line means: tests whose names begin so, or those of a crate.
+#[derive(Debug, PartialEq, Eq)]
+struct Wanted {
+    package: Option<String>,
+    begins: String,
+}
+
+impl Wanted {
+    fn of(name: &str, crates: &[String]) -> Self {
+        let (first, rest) = name.split_once("::").unwrap_or((name, ""));
+        let package = first.replace('_', "-");
+        match crates.contains(&package) {
+            true => Self {
+                package: Some(package),
+                begins: rest.to_owned(),
+            },
+            false => Self {
+                package: None,
+                begins: name.to_owned(),
+            },
+        }
+    }
+
+    /// As nextest has it.
+    fn expression(&self) -> String {
+        let tests = format!("test(/^{}/)", self.begins);
+        match &self.package {
+            Some(package) => format!("(package(={package}) & {tests})"),
+            None => tests,
+        }
+    }
+
+    fn is(&self, package: &str, test: &str) -> bool {
+        let is_in_it = self.package.as_ref().is_none_or(|wanted| wanted == package);
+        is_in_it && test.starts_with(&self.begins)
+    }
+}
+
+/// The packages of the user half.
+fn crates() -> Result<Vec<String>> {
+    let dir = root().join("guard-user");
+    let entries = fs::read_dir(&dir).with_context(|| format!("cannot list {}", dir.display()))?;
+    let mut crates = Vec::new();
+    for entry in entries {
+        let manifest = entry?.path().join("Cargo.toml");
+        let text = fs::read_to_string(&manifest)
+            .with_context(|| format!("cannot read {}", manifest.display()))?;
+        let name = text.lines().find_map(|line| line.strip_prefix("name = \""));
+        let name = name.with_context(|| format!("{} has no name", manifest.display()))?;
+        crates.push(name.trim_end_matches('"').to_owned());
+    }
+    Ok(crates)
 }
 
 /// Runs them, and those that fail once more, each alone.
@@ -222,12 +285,16 @@ fn skipped(
     let mut list = nextest("list", env);
     list.args(["--message-format", "json"]).args(arguments);
     let list: Value = serde_json::from_str(&read(&mut list)?)?;
+    let wanted = selection.wanted()?;
     let suites = list["rust-suites"].as_object().into_iter().flatten();
-    let tests = suites.flat_map(|(_, suite)| suite["testcases"].as_object().into_iter().flatten());
-    let is_skipped = |(name, test): &(&String, &Value)| {
-        let names = &selection.names;
+    let tests = suites.flat_map(|(_, suite)| {
+        let package = suite["package-name"].as_str().unwrap_or_default();
+        let tests = suite["testcases"].as_object().into_iter().flatten();
+        tests.map(move |(name, test)| (package, name, test))
+    });
+    let is_skipped = |(package, name, test): &(&str, &String, &Value)| {
         test["filter-match"]["reason"] == "ignored"
-            && (names.is_empty() || names.iter().any(|begin| name.starts_with(begin)))
+            && (wanted.is_empty() || wanted.iter().any(|wanted| wanted.is(package, name)))
     };
     Ok(tests.filter(is_skipped).count())
 }
@@ -350,8 +417,8 @@ mod tests {
             <system-err>err</system-err>
         </testcase>
     </testsuite>
-    <testsuite name="guard-user" tests="1" disabled="0" errors="0" failures="0">
-        <testcase name="policy::tests::one" classname="guard-user" time="0.010"/>
+    <testsuite name="guard-policy" tests="1" disabled="0" errors="0" failures="0">
+        <testcase name="tests::one" classname="guard-policy" time="0.010"/>
     </testsuite>
 </testsuites>"#;
 
@@ -363,7 +430,7 @@ mod tests {
         assert_eq!(failed[0].whole_name(), "guard-lab::suites ends::one");
         assert_eq!(failed[0].said, "out\nerr");
         let suites: Vec<_> = tests.iter().map(Test::suite).collect();
-        assert_eq!(suites, ["holes", "ends", "guard-user policy"]);
+        assert_eq!(suites, ["holes", "ends", "guard-policy tests"]);
         assert!((tests[0].seconds - 1.5).abs() < 1e-9);
         Ok(())
     }
@@ -377,10 +444,28 @@ mod tests {
         assert!(selection(&[]).has_suites()?);
         assert!(selection(&["holes::udp"]).has_suites()?);
         assert!(selection(&["hol"]).has_suites()?);
-        assert!(!selection(&["cli::watch", "judge"]).has_suites()?);
+        assert!(!selection(&["guard::watch", "guardd", "guard_judge::http"]).has_suites()?);
         assert!(selection(&["clients"]).has("clients")?);
         assert!(!selection(&["holes"]).has("clients")?);
         Ok(())
+    }
+
+    #[test]
+    fn a_crate_is_told_from_a_suite() {
+        let crates = ["guard".to_owned(), "guard-proxy".to_owned()];
+        let expression = |name: &str| Wanted::of(name, &crates).expression();
+        assert_eq!(expression("watch::shown"), "test(/^watch::shown/)");
+        assert_eq!(
+            expression("guard::watch"),
+            "(package(=guard) & test(/^watch/))"
+        );
+        assert_eq!(
+            expression("guard_proxy"),
+            "(package(=guard-proxy) & test(/^/))"
+        );
+        let tls = Wanted::of("guard_proxy::tls", &crates);
+        assert!(tls.is("guard-proxy", "tls::one"));
+        assert!(!tls.is("guard", "tls::one"));
     }
 
     #[test]

@@ -45,7 +45,7 @@ pub(super) fn reads(name: &[&str]) -> bool {
 }
 
 /// Whether all that an entry of such a list lets through others let through.
-pub fn lets_through(entry: &str, others: &[String]) -> bool {
+pub(super) fn lets_through(entry: &str, others: &[String]) -> bool {
     if let Some(functions) = contrib::functions(entry) {
         let is_whole = others.iter().any(|other| other == entry);
         let all = |name: &&str| lets_through(name, others);

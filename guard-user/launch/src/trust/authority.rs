@@ -1,7 +1,7 @@
 //! The certificate that a session is to trust beside all others.
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
 /// The certificate of the guard's own authority.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -58,7 +58,6 @@ impl ProgramKind {
     }
 
     /// At a tracepoint (`BPF_PROG_TYPE_TRACEPOINT`): what a kernel takes that takes none of those before.
-    #[cfg(test)]
     pub const TRACEPOINT: Self = Self {
         program: 5,
         attach: 0,

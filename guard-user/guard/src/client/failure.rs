@@ -1,0 +1,111 @@
+//! What can go wrong between `guard` and guardd, and what to do about it.
+
+use std::io;
+use std::path::Path;
+
+use guard_proto::{ErrorName, Failure, INTERFACE};
+use serde_json::Value;
+
+use super::PATIENCE;
+use crate::args::DEFAULT_SOCKET;
+use crate::error::CliError;
+
+const VERSIONS: &str =
+    "check that guard and guardd are of one version:\nguard --version\nguardd --version";
+
+/// An error that guardd answered with.
+pub(super) fn error_answer(name: &str, parameters: Value) -> CliError {
+    let known = name
+        .strip_prefix(INTERFACE)
+        .and_then(|name| error_name(name.strip_prefix('.')?));
+    // What the other version does not know: the method, or the parameter.
+    let unknown = ["method", "parameter", "interface"].map(|key| parameters[key].as_str());
+    let unknown = unknown.into_iter().flatten().next();
+    let unknown = unknown.map_or_else(String::new, |unknown| format!(": {unknown}"));
+    match (known, serde_json::from_value(parameters)) {
+        (Some(name), Ok(failure)) => CliError::Answer { name, failure },
+        _ => CliError::Local(Failure {
+            what: "guardd could not do that".into(),
+            why: format!("it answered {name}{unknown}"),
+            fix:
+                "check that guard and guardd are of one version:\nguard --version\nguardd --version"
+                    .into(),
+        }),
+    }
+}
+
+fn error_name(name: &str) -> Option<ErrorName> {
+    [
+        ErrorName::Refused,
+        ErrorName::NotFound,
+        ErrorName::Invalid,
+        ErrorName::No,
+        ErrorName::Failed,
+    ]
+    .into_iter()
+    .find(|known| known.as_str() == name)
+}
+
+pub(super) fn cannot_connect(socket: &Path, error: &io::Error) -> CliError {
+    let what = format!("cannot reach guardd at {}", socket.display());
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CliError::NoDaemon(Failure {
+            what,
+            why: "no guardd listens there".into(),
+            fix: start_commands(socket),
+        }),
+        io::ErrorKind::PermissionDenied => CliError::Local(Failure {
+            what,
+            why: "you may not use that socket".into(),
+            fix: format!("look at who may:\nls -l {}", socket.display()),
+        }),
+        _ => CliError::Local(Failure {
+            what,
+            why: error.to_string(),
+            fix: "name the socket of a guardd that runs:\nguard --socket PATH …".into(),
+        }),
+    }
+}
+
+/// The two ways to start the guardd that would listen at `socket`.
+pub(super) fn start_commands(socket: &Path) -> String {
+    if socket == Path::new(DEFAULT_SOCKET) {
+        return "start it:\nsudo systemctl start guardd\nor, where no systemd runs:\nsudo guardd"
+            .into();
+    }
+    let directory = socket.parent().unwrap_or(Path::new(".")).display();
+    format!(
+        "start it:\nsudo guardd --state-dir {directory}\nor use the machine's own, without --socket and GUARD_SOCKET:\nsudo systemctl start guardd"
+    )
+}
+
+pub(super) fn failed(socket: &Path, why: String) -> CliError {
+    CliError::Local(Failure {
+        what: format!("cannot talk to guardd at {}", socket.display()),
+        why,
+        fix: "see what guardd says about it:\nsystemctl status guardd\njournalctl -u guardd -n 20"
+            .into(),
+    })
+}
+
+/// An I/O error in words; the kernel reports a timeout as "try again".
+pub(super) fn io_reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            "it stopped, or cannot start".into()
+        }
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            format!("it has not answered for {} s", PATIENCE.as_secs())
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// An answer that is not what was asked for.
+pub(super) fn not_understood(socket: &Path, error: &serde_json::Error) -> CliError {
+    CliError::Local(Failure {
+        what: format!("cannot understand guardd at {}", socket.display()),
+        why: error.to_string(),
+        fix: VERSIONS.into(),
+    })
+}

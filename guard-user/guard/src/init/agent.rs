@@ -1,0 +1,266 @@
+//! Where agents have their settings, and what guard is called there.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use guard_proto::Failure;
+
+use super::change::Change;
+use super::json::{self, Hook};
+use super::program::Program;
+use super::toml;
+use crate::args::AgentKind;
+use crate::error::CliError;
+use crate::render::page::Page;
+
+/// For which projects.
+#[derive(Debug)]
+pub(super) enum Scope {
+    /// The one in this directory.
+    Project(PathBuf),
+    /// All of the person with this home directory.
+    User(PathBuf),
+}
+
+impl Scope {
+    /// The working directory's project.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such directory any more.
+    pub(super) fn project() -> Result<Self, CliError> {
+        let dir = env::current_dir()
+            .map_err(|error| nowhere("the working directory is not there", &error.to_string()))?;
+        Ok(Self::Project(dir))
+    }
+
+    /// The caller's own.
+    ///
+    /// # Errors
+    ///
+    /// Where HOME does not say where that is.
+    pub(super) fn user() -> Result<Self, CliError> {
+        let home = env::var_os("HOME")
+            .map(PathBuf::from)
+            .filter(|home| home.is_absolute());
+        let home = home.ok_or_else(|| {
+            nowhere(
+                "the home directory is not known",
+                "HOME is not set to a path",
+            )
+        })?;
+        Ok(Self::User(home))
+    }
+
+    fn dir(&self) -> &Path {
+        match self {
+            Self::Project(dir) | Self::User(dir) => dir,
+        }
+    }
+}
+
+/// After commands of Claude Code's, the failed ones included.
+const CLAUDE_CODE: Hook = Hook {
+    events: &["PostToolUse", "PostToolUseFailure"],
+    matcher: "Bash",
+    timeout: "10",
+};
+/// The same for Codex, in a file of hooks.
+const CODEX: Hook = Hook {
+    events: &["PostToolUse"],
+    matcher: "^Bash$",
+    timeout: "10",
+};
+/// The same for Gemini CLI, which counts milliseconds.
+const GEMINI: Hook = Hook {
+    events: &["AfterTool"],
+    matcher: "run_shell_command",
+    timeout: "10000",
+};
+
+/// What is to be done to an agent's settings, so that it calls `program`; none: guard is taken out.
+///
+/// # Errors
+///
+/// Where they cannot be read or understood.
+pub(super) fn changes(
+    agent: AgentKind,
+    scope: &Scope,
+    program: Option<&Program>,
+) -> Result<Vec<Change>, CliError> {
+    match agent {
+        AgentKind::ClaudeCode => claude_code(scope, program),
+        AgentKind::Codex => codex(scope, program),
+        AgentKind::Gemini => {
+            let file = scope.dir().join(".gemini/settings.json");
+            Ok(vec![in_json(file, true, Some(GEMINI), program)?])
+        }
+    }
+}
+
+/// The servers are in a file of their own.
+fn claude_code(scope: &Scope, program: Option<&Program>) -> Result<Vec<Change>, CliError> {
+    let servers = match scope {
+        Scope::Project(dir) => dir.join(".mcp.json"),
+        Scope::User(home) => home.join(".claude.json"),
+    };
+    let settings = scope.dir().join(".claude/settings.json");
+    Ok(vec![
+        in_json(servers, true, None, program)?,
+        in_json(settings, false, Some(CLAUDE_CODE), program)?,
+    ])
+}
+
+/// Hooks are in a file of their own where there is one: Codex warns of hooks in both.
+fn codex(scope: &Scope, program: Option<&Program>) -> Result<Vec<Change>, CliError> {
+    let dir = match (scope, env::var_os("CODEX_HOME")) {
+        (Scope::User(_), Some(dir)) if !dir.is_empty() => PathBuf::from(dir),
+        _ => scope.dir().join(".codex"),
+    };
+    let hooks = dir.join("hooks.json");
+    let has_file = hooks.exists();
+    let edit = toml::Edit {
+        hook: !has_file,
+        program,
+    };
+    let mut changes = vec![Change::of(dir.join("config.toml"), |text| {
+        edit.apply(text)
+    })?];
+    if has_file {
+        changes.push(in_json(hooks, false, Some(CODEX), program)?);
+    }
+    Ok(changes)
+}
+
+fn in_json(
+    file: PathBuf,
+    server: bool,
+    hook: Option<Hook>,
+    program: Option<&Program>,
+) -> Result<Change, CliError> {
+    let edit = json::Edit {
+        server,
+        hook,
+        program,
+    };
+    Change::of(file, |text| edit.apply(text))
+}
+
+/// How the agent is started from now on.
+pub(super) fn start(agent: AgentKind, page: &mut Page) {
+    let (command, first) = match agent {
+        AgentKind::ClaudeCode => (
+            "claude",
+            "At its first start it asks whether to use the MCP server.",
+        ),
+        AgentKind::Codex => (
+            "codex",
+            "It runs the hook once you have looked at it: type /hooks there.",
+        ),
+        AgentKind::Gemini => ("gemini", "It says at its start that there is a new hook."),
+    };
+    page.line(format_args!(
+        "{first} Outside of guard neither does anything. Start the agent so:"
+    ))
+    .commands(format_args!("guard run -- {command}"));
+}
+
+fn nowhere(what: &str, why: &str) -> CliError {
+    CliError::Local(Failure {
+        what: what.into(),
+        why: why.into(),
+        fix: "go to the project's directory, or set HOME, and try again".into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn names(changes: &[Change], dir: &Path) -> Vec<String> {
+        let files = changes
+            .iter()
+            .map(|change| change.file.strip_prefix(dir).unwrap());
+        files.map(|file| file.display().to_string()).collect()
+    }
+
+    #[test]
+    fn each_agent_has_its_own_files() {
+        let guard = Program::called("guard");
+        let dir = tempfile::tempdir().unwrap();
+        let scopes = [
+            Scope::Project(dir.path().to_owned()),
+            Scope::User(dir.path().to_owned()),
+        ];
+        for (agent, project, user) in [
+            (
+                AgentKind::ClaudeCode,
+                vec![".mcp.json", ".claude/settings.json"],
+                vec![".claude.json", ".claude/settings.json"],
+            ),
+            (
+                AgentKind::Codex,
+                vec![".codex/config.toml"],
+                vec![".codex/config.toml"],
+            ),
+            (
+                AgentKind::Gemini,
+                vec![".gemini/settings.json"],
+                vec![".gemini/settings.json"],
+            ),
+        ] {
+            for (scope, expected) in scopes.iter().zip([project, user]) {
+                let changes = changes(agent, scope, Some(&guard)).unwrap();
+                assert_eq!(names(&changes, dir.path()), expected);
+                assert!(changes.iter().all(Change::is_one));
+            }
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_taken_out_again() {
+        let guard = Program::called("guard");
+        for agent in [AgentKind::ClaudeCode, AgentKind::Codex, AgentKind::Gemini] {
+            let dir = tempfile::tempdir().unwrap();
+            let scope = Scope::Project(dir.path().to_owned());
+            let written = changes(agent, &scope, Some(&guard)).unwrap();
+            written.iter().for_each(|change| change.write().unwrap());
+            assert!(
+                !changes(agent, &scope, Some(&guard))
+                    .unwrap()
+                    .iter()
+                    .any(Change::is_one)
+            );
+            let removed = changes(agent, &scope, None).unwrap();
+            removed.iter().for_each(|change| change.write().unwrap());
+            assert!(
+                written.iter().all(|change| !change.file.exists()),
+                "{agent:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn codex_has_its_hooks_in_one_file() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join(".codex")).unwrap();
+        let hooks = dir.path().join(".codex/hooks.json");
+        fs::write(&hooks, "{\n  \"hooks\": {}\n}\n").unwrap();
+        let scope = Scope::Project(dir.path().to_owned());
+        let changes = changes(AgentKind::Codex, &scope, Some(&Program::called("guard"))).unwrap();
+        assert_eq!(
+            names(&changes, dir.path()),
+            [".codex/config.toml", ".codex/hooks.json"]
+        );
+        assert!(!changes[0].after.as_deref().unwrap().contains("hooks"));
+        assert!(
+            changes[1]
+                .after
+                .as_deref()
+                .unwrap()
+                .contains("guard why --hook")
+        );
+    }
+}

@@ -1,0 +1,287 @@
+//! The tools: `why`, `request` and `status`. None of them answers, opens or closes anything.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use guard_proto::{Call, ErrorName, Requested, WhyReport};
+use rmcp::model::{JsonObject, ToolAnnotations};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::client::Client;
+use crate::error::CliError;
+use crate::inside;
+use crate::render::{self, endpoint, time::Clock};
+
+/// A call of a tool.
+#[derive(Debug)]
+pub(super) enum Tool {
+    Why,
+    Request(RequestArguments),
+    Status,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoArguments {}
+
+/// As in [`Call::Request`].
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RequestArguments {
+    destination: String,
+    #[serde(default)]
+    ports: Vec<String>,
+    reason: String,
+}
+
+/// What a tool answers with.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) text: String,
+    /// It could be done.
+    pub(super) done: bool,
+}
+
+impl Told {
+    fn yes(text: impl Into<String>) -> Self {
+        let (text, done) = (text.into(), true);
+        Self { text, done }
+    }
+
+    pub(super) fn no(text: impl Into<String>) -> Self {
+        let (text, done) = (text.into(), false);
+        Self { text, done }
+    }
+}
+
+impl Tool {
+    /// The call that a client makes; none where there is no tool of that name.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the arguments, for the model to read.
+    pub(super) fn read(name: &str, arguments: Option<JsonObject>) -> Result<Option<Self>, Told> {
+        let arguments = arguments.unwrap_or_default();
+        Ok(Some(match name {
+            "why" => none(name, arguments).map(|()| Self::Why)?,
+            "status" => none(name, arguments).map(|()| Self::Status)?,
+            "request" => Self::Request(understood(name, arguments)?),
+            _ => return Ok(None),
+        }))
+    }
+
+    /// Asks the guardd at `socket`, and waits for it.
+    pub(super) fn call(self, socket: &Path) -> Told {
+        let told = match self {
+            Self::Why => report(socket).map(|report| page(&report, render::inside::why)),
+            Self::Request(arguments) => request(socket, arguments),
+            Self::Status => return status(report(socket)),
+        };
+        told.map_or_else(|error| failed(&error), Told::yes)
+    }
+}
+
+fn none(name: &str, arguments: JsonObject) -> Result<(), Told> {
+    understood::<NoArguments>(name, arguments).map(drop)
+}
+
+fn understood<T: DeserializeOwned>(name: &str, arguments: JsonObject) -> Result<T, Told> {
+    let read = serde_json::from_value(Value::Object(arguments));
+    read.map_err(|error| Told::no(format!("the arguments of {name} are wrong: {error}")))
+}
+
+fn report(socket: &Path) -> Result<WhyReport, CliError> {
+    inside::stopped(Client::connect_inside(socket)?, None)
+}
+
+fn request(socket: &Path, arguments: RequestArguments) -> Result<String, CliError> {
+    let call = Call::Request {
+        destination: arguments.destination,
+        ports: arguments.ports,
+        reason: Some(arguments.reason),
+    };
+    let requested: Requested = Client::connect_inside(socket)?.call(&call)?;
+    Ok(page(&requested, render::inside::requested))
+}
+
+/// Where this process is, in a few lines. That it is in no session is an answer too.
+fn status(report: Result<WhyReport, CliError>) -> Told {
+    match report {
+        Ok(report) => Told::yes(in_session(&report)),
+        Err(CliError::Answer {
+            name: ErrorName::Invalid,
+            ..
+        }) => Told::yes(
+            "This process runs outside every session of guard's: guard stops nothing here, and is not the reason why \
+             anything failed. To have guard decide what an agent may reach, a person starts it so: guard run -- AGENT",
+        ),
+        Err(error) => failed(&error),
+    }
+}
+
+fn in_session(report: &WhyReport) -> String {
+    let session = &report.session;
+    let mut page = render::page::Page::of(format_args!(
+        "This is session {} ({}), under the policy {}. What it may reach is decided in the kernel.",
+        session.id, session.name, session.policy
+    ));
+    let waiting: Vec<_> = report
+        .stopped
+        .iter()
+        .filter_map(|one| Some((one.request.as_deref()?, one)))
+        .collect();
+    for (id, stopped) in &waiting {
+        let to = endpoint::words(&stopped.destination);
+        page.line(format_args!("Request {id} waits for a person: {to}"));
+    }
+    if waiting.is_empty() {
+        page.line("No request of this session waits for a person.");
+    }
+    match report.stopped.len() {
+        0 => page.line("Nothing was stopped lately."),
+        count => page.line(format_args!(
+            "Lately stopped: {count}; the tool why tells what, and what to do."
+        )),
+    };
+    page.plain()
+}
+
+fn page<T>(value: &T, page: impl FnOnce(&T, &Clock) -> render::page::Page) -> String {
+    page(value, &Clock::system()).plain()
+}
+
+/// What could not be done, why, and what to do next.
+fn failed(error: &CliError) -> Told {
+    Told::no(match error.failure() {
+        Some(failure) => render::failure::page(failure).plain(),
+        None => error.to_string(),
+    })
+}
+
+/// All of them, as clients list them.
+pub(super) fn all() -> Vec<rmcp::model::Tool> {
+    let nothing = json!({"type": "object", "properties": {}, "additionalProperties": false});
+    vec![
+        tool(
+            "why",
+            "What was stopped",
+            "Why a connection or an HTTP request failed: what guard has lately stopped in this session, by which rule, \
+             with its author's reason, and what to do instead. Call it when something failed with EPERM (Operation not \
+             permitted), ECONNABORTED, or a 403 by guard.",
+            nothing.clone(),
+            true,
+        ),
+        tool(
+            "request",
+            "Ask a person",
+            "Ask a person to let this session reach a destination that the work needs. It returns at once; the person \
+             answers when they can, and `why` or `status` tells what became of it. Nothing is opened by asking.",
+            request_schema(),
+            false,
+        ),
+        tool(
+            "status",
+            "This session",
+            "Whether this process runs under guard, in which session, under which policy, and which requests wait for a \
+             person.",
+            nothing,
+            true,
+        ),
+    ]
+}
+
+fn request_schema() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "destination": {
+                "type": "string",
+                "description": "An address or a name, with a TCP port: 192.0.2.10:443, [2001:db8::1]:443, \
+                                db.example.com:5432. Or without one, and `ports`."
+            },
+            "ports": {
+                "type": "array",
+                "items": {"type": "string"},
+                "maxItems": 1,
+                "description": "Where it is not TCP: udp/53, icmp."
+            },
+            "reason": {
+                "type": "string",
+                "maxLength": 500,
+                "description": "What for. The person who answers reads it."
+            }
+        },
+        "required": ["destination", "reason"],
+        "additionalProperties": false
+    })
+}
+
+fn tool(
+    name: &'static str,
+    title: &str,
+    description: &'static str,
+    schema: Value,
+    reads: bool,
+) -> rmcp::model::Tool {
+    let schema = match schema {
+        Value::Object(schema) => schema,
+        _ => JsonObject::new(),
+    };
+    let hints = ToolAnnotations::from_raw(None, Some(reads), Some(false), Some(true), Some(!reads));
+    rmcp::model::Tool::new(name, description, Arc::new(schema))
+        .with_title(title)
+        .with_annotations(hints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_tool_answers_opens_or_closes() {
+        let names: Vec<_> = all().into_iter().map(|tool| tool.name).collect();
+        assert_eq!(names, ["why", "request", "status"]);
+        for name in ["approve", "open", "deny", "close", "stop", "holes", ""] {
+            assert!(matches!(Tool::read(name, None), Ok(None)), "{name}");
+        }
+    }
+
+    #[test]
+    fn arguments_that_are_wrong_are_told_to_the_model() {
+        let read = |name: &str, arguments: Value| Tool::read(name, arguments.as_object().cloned());
+        let fine = json!({"destination": "192.0.2.10:443", "reason": "to read the queue"});
+        assert!(read("request", fine).is_ok());
+        for (arguments, named) in [
+            (json!({"destination": "192.0.2.10:443"}), "reason"),
+            (json!({"destination": 7, "reason": ""}), "string"),
+            (
+                json!({"destination": "a", "reason": "b", "for": "8h"}),
+                "for",
+            ),
+        ] {
+            let told = read("request", arguments).unwrap_err();
+            assert!(!told.done && told.text.contains(named), "{}", told.text);
+        }
+        assert!(read("why", json!({"approve": "r1"})).is_err());
+    }
+
+    #[test]
+    fn schemas_name_what_is_read() {
+        let tools = all();
+        let request = tools.iter().find(|tool| tool.name == "request").unwrap();
+        let properties = request.input_schema["properties"].as_object().unwrap();
+        let error = serde_json::from_value::<RequestArguments>(json!({"none": 1}))
+            .unwrap_err()
+            .to_string();
+        for name in properties.keys() {
+            assert!(error.contains(&format!("`{name}`")), "{error}");
+        }
+        assert_eq!(
+            error.matches('`').count() / 2 - 1,
+            properties.len(),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,96 @@
+//! What a pressed button does, and who else has answered: calls of guardd, each of which may take its time.
+
+use std::path::Path;
+
+use guard_proto::{Call, Holes, LogKind, LogRecord, Requests, Terms};
+
+use super::buttons::{Answer, Extent};
+use crate::client::Client;
+use crate::render::time::Clock;
+
+/// Where it is looked up who has answered: not older than this, in seconds.
+const LATELY: f64 = 120.0;
+
+/// What came of something that was asked of guardd.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// A button was pressed.
+    Answered {
+        request: String,
+        text: Result<String, String>,
+    },
+    /// A question is gone that was shown there; perhaps it is known who has answered.
+    Gone {
+        request: String,
+        notification: u32,
+        by: Option<String>,
+    },
+}
+
+/// Answers a request, as the verbs do. What came of it, in words.
+///
+/// # Errors
+///
+/// Why it was not answered.
+pub(super) fn tell(socket: &Path, request: &str, answer: Answer) -> Result<String, String> {
+    let done = Client::connect(socket).and_then(|mut client| match answer {
+        Answer::Yes { offer, extent } => {
+            let terms = Terms {
+                seconds: Some(offer.seconds),
+                connections: offer.connections,
+                ..Terms::default()
+            };
+            let (prefix, tried) = match extent {
+                Extent::Asked => (false, None),
+                Extent::Tried(count) => (false, Some(count)),
+                Extent::Prefix => (true, None),
+            };
+            let (id, path, writes) = (request.to_owned(), None, false);
+            let opened: Holes = client.call(&Call::Approve {
+                id,
+                path,
+                writes,
+                prefix,
+                tried,
+                terms,
+            })?;
+            let clock = Clock::system();
+            let until = opened
+                .holes
+                .iter()
+                .map(|hole| format!("open until {}", clock.at(hole.expires_at)));
+            Ok(until
+                .chain(opened.warnings.iter().cloned())
+                .collect::<Vec<_>>()
+                .join("; "))
+        }
+        Answer::No => {
+            let (id, seconds) = (request.to_owned(), None);
+            client.call::<Requests>(&Call::Deny { id, seconds })?;
+            Ok("no, and it is not asked again for 15 min".to_owned())
+        }
+    });
+    done.map_err(|error| match error.failure() {
+        Some(failure) => format!("{}: {}\n{}", failure.what, failure.why, failure.fix),
+        None => error.to_string(),
+    })
+}
+
+/// Who has answered a request, and how, as the audit trail has it.
+pub(super) fn who_answered(socket: &Path, session: &str, request: &str) -> Option<String> {
+    let call = Call::Log {
+        follow: false,
+        session: Some(session.to_owned()),
+        since: Some(LATELY),
+    };
+    let records = Client::connect(socket)
+        .ok()?
+        .stream::<LogRecord>(&call)
+        .ok()?;
+    let records = records.map_while(Result::ok);
+    let mut answers = records
+        .filter(|record| record.kind == LogKind::Answered && record.fields["request"] == request);
+    let fields = answers.next()?.fields;
+    let text = |name: &str| fields.get(name)?.as_str();
+    Some(format!("{}, by {}", text("answer")?, text("by")?))
+}

@@ -1,0 +1,87 @@
+//! The requests that wait, from whichever guardd is there.
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use guard_proto::{Call, ErrorName, Request, Requests};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+
+use crate::client::Client;
+use crate::error::CliError;
+
+/// After a guardd that has gone.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
+/// After many that have not come.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// What is not taken at once waits here; guardd waits behind it.
+const WAITING: usize = 4;
+
+/// What guardd says.
+#[derive(Debug)]
+pub(super) enum News {
+    /// All requests that wait now.
+    Waiting(Vec<Request>),
+    /// There is no guardd, and why; it is tried again.
+    Lost(String),
+    /// It refuses, and would again.
+    Refused(CliError),
+}
+
+/// Follows the guardd at `socket` and those that come after it. The client of it is a blocking one.
+pub(super) fn start(socket: PathBuf) -> Receiver<News> {
+    let (news, received) = channel(WAITING);
+    thread::spawn(move || {
+        let mut pause = SHORTEST_PAUSE;
+        loop {
+            match until_lost(&socket, &news) {
+                Ok(told) => {
+                    if told {
+                        pause = SHORTEST_PAUSE;
+                    }
+                }
+                Err(Stop) => return,
+            }
+            thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    });
+    received
+}
+
+/// Nobody listens any more, or there is no more to come.
+struct Stop;
+
+/// Follows one guardd to its end. Whether it has told anything.
+fn until_lost(socket: &Path, news: &Sender<News>) -> Result<bool, Stop> {
+    let mut told = false;
+    let answers =
+        Client::connect(socket).and_then(|client| client.stream::<Requests>(&Call::Pending {}));
+    let error = match answers {
+        Ok(mut answers) => loop {
+            match answers.next() {
+                Some(Ok(answer)) => {
+                    told = true;
+                    send(news, News::Waiting(answer.requests))?;
+                }
+                Some(Err(error)) => break error,
+                None => return Ok(told),
+            }
+        },
+        Err(error) => error,
+    };
+    if let CliError::Answer {
+        name: ErrorName::Refused | ErrorName::Invalid,
+        ..
+    } = error
+    {
+        send(news, News::Refused(error))?;
+        return Err(Stop);
+    }
+    send(news, News::Lost(error.to_string()))?;
+    Ok(told)
+}
+
+fn send(news: &Sender<News>, one: News) -> Result<(), Stop> {
+    news.blocking_send(one).map_err(|_| Stop)
+}

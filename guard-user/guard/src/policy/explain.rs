@@ -1,0 +1,274 @@
+//! `guard explain`: guardd's answer, or without one the answer that a policy file gives by itself.
+
+use std::net::{IpAddr, ToSocketAddrs};
+
+use guard_policy as policy;
+use guard_policy::Destination;
+use guard_policy::DomainName;
+use guard_policy::Environment;
+use guard_policy::Invalid;
+use guard_policy::Parsed;
+use guard_policy::Policy;
+use guard_policy::PortSpec;
+use guard_policy::Target;
+use guard_proto as proto;
+use guard_proto::Call;
+use guard_proto::Explanations;
+use guard_proto::Failure;
+use guard_proto::MAX_FRAME;
+use guard_proto::PolicyRef;
+use guard_sys::host::Host;
+use hickory_resolver::system_conf::read_system_conf;
+
+use crate::args::ExplainArgs;
+use crate::client::Client;
+use crate::error::{CliError, Exit};
+use crate::policy_file::{PolicyFile, is_file};
+use crate::render::{self, Output};
+
+/// Asks guardd wherever there is one: it knows what names stand for, and the holes.
+pub(crate) fn explain(
+    connect: impl FnOnce() -> Result<Client, CliError>,
+    args: ExplainArgs,
+    output: Output,
+) -> Result<Exit, CliError> {
+    let explanations = match args.policy.as_deref() {
+        Some(policy) if is_file(policy) => {
+            of_file(&PolicyFile::read(policy.as_ref())?, connect, &args, output)?
+        }
+        Some(name) => match connect() {
+            Ok(mut client) => {
+                let named = PolicyRef {
+                    name: Some(name.to_owned()),
+                    file: None,
+                    text: None,
+                };
+                ask(&mut client, &args, Some(named))?
+            }
+            // What is installed or built in can be read without it.
+            Err(CliError::NoDaemon(_)) => {
+                let file = PolicyFile::named(name)?;
+                let parsed = file.parse(output)?;
+                alone(&file, &parsed, &args, output)?
+            }
+            Err(error) => return Err(error),
+        },
+        None => ask(&mut connect()?, &args, None)?,
+    };
+    if explanations.is_empty() {
+        return Err(no_address(&args.to.destination).into());
+    }
+    output.print_things(&explanations, render::explain::one)?;
+    Ok(Exit::DONE)
+}
+
+fn of_file(
+    file: &PolicyFile,
+    connect: impl FnOnce() -> Result<Client, CliError>,
+    args: &ExplainArgs,
+    output: Output,
+) -> Result<Vec<proto::Explanation>, CliError> {
+    let parsed = file.parse(output)?;
+    // Escaped as JSON it may still be too long, but hardly any policy is near the limit.
+    if file.text.len() > MAX_FRAME / 2 {
+        return alone(file, &parsed, args, output);
+    }
+    match connect() {
+        Ok(mut client) => ask(&mut client, args, Some(file.to_wire(&parsed))),
+        Err(CliError::NoDaemon(_)) => alone(file, &parsed, args, output),
+        Err(error) => Err(error),
+    }
+}
+
+fn ask(
+    client: &mut Client,
+    args: &ExplainArgs,
+    policy: Option<PolicyRef>,
+) -> Result<Vec<proto::Explanation>, CliError> {
+    let call = Call::Explain {
+        destination: args.to.destination.clone(),
+        ports: args.to.ports.clone(),
+        policy,
+        session: args.session.clone(),
+    };
+    let answer: Explanations = client.call(&call)?;
+    Ok(answer.explanations)
+}
+
+/// What the policy says by itself.
+fn alone(
+    file: &PolicyFile,
+    parsed: &Parsed,
+    args: &ExplainArgs,
+    output: Output,
+) -> Result<Vec<proto::Explanation>, CliError> {
+    let to: Destination = args
+        .to
+        .destination
+        .parse()
+        .map_err(|invalid| not_valid("the destination", &invalid))?;
+    let ports: Vec<PortSpec> = args
+        .to
+        .ports
+        .iter()
+        .map(|spec| {
+            spec.parse()
+                .map_err(|invalid| not_valid("the ports", &invalid))
+        })
+        .collect::<Result<_, Failure>>()?;
+    to.agree(&ports)
+        .map_err(|invalid| not_valid("the ports", &invalid))?;
+    let environment = environment(parsed, &to);
+    output.warnings(&unknown(parsed, &environment));
+    let compiled = policy::compile(&parsed.policy, &environment)
+        .map_err(|diagnostics| file.invalid(&diagnostics, output))?;
+    let explanations = policy::explain(&parsed.policy, &compiled, &environment, &to, &ports);
+    let joined = policy::joined(explanations, &to).into_iter();
+    Ok(joined.map(Into::into).collect())
+}
+
+/// What names and groups stand for, as far as a command can tell.
+fn environment(parsed: &Parsed, to: &Destination) -> Environment {
+    let asked = match &to.target {
+        Target::Name(name) => Some(name),
+        _ => None,
+    };
+    of_names(parsed.policy.names().chain(asked))
+}
+
+/// The same for policies alone.
+pub(crate) fn environment_of(policies: &[&Policy]) -> Environment {
+    of_names(policies.iter().flat_map(|policy| policy.names()))
+}
+
+fn of_names<'p>(names: impl Iterator<Item = &'p DomainName>) -> Environment {
+    let dns = read_system_conf()
+        .map(|(config, _)| {
+            config
+                .name_servers()
+                .iter()
+                .map(|server| server.ip)
+                .collect()
+        })
+        .unwrap_or_default();
+    let host = Host::look().unwrap_or_default();
+    Environment {
+        names: names.map(resolve).collect(),
+        dns,
+        on_link: policy::networks_around(&host.addresses, &host.on_link),
+        host: host.addresses,
+    }
+}
+
+fn resolve(name: &DomainName) -> (String, Vec<IpAddr>) {
+    let found = (name.as_str(), 0).to_socket_addrs();
+    let addresses = found.map(|found| found.map(|address| address.ip()).collect());
+    (name.as_str().to_owned(), addresses.unwrap_or_default())
+}
+
+/// What may make guardd's answer another one.
+fn unknown(parsed: &Parsed, environment: &Environment) -> Vec<String> {
+    let unresolved = parsed.policy.unresolved(environment).map(|(rule, name)| {
+        format!(
+            "{name} does not resolve, and rule {} does not hold for it",
+            rule.name
+        )
+    });
+    unresolved.collect()
+}
+
+fn not_valid(what: &str, invalid: &Invalid) -> Failure {
+    Failure {
+        what: format!("cannot understand {what}"),
+        why: invalid.message.clone(),
+        fix: invalid
+            .help
+            .clone()
+            .unwrap_or_else(|| "guard explain --help".into()),
+    }
+}
+
+fn no_address(to: &str) -> Failure {
+    Failure {
+        what: format!("cannot explain {to}"),
+        why: "it has no address here".into(),
+        fix: "name an address, or a name that resolves:\nguard explain 192.0.2.10".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::DestinationArgs;
+
+    const POLICY: &str = "version = 1\ndefault = \"allow\"\n[[rule]]\nname = \"photos\"\n\
+        to = [\"192.0.2.0/24\"]\nports = [\"tcp/443\"]\naction = \"confirm\"\nreason = \"production\"\n";
+
+    fn explained(destination: &str, ports: &[&str]) -> Result<Vec<proto::Explanation>, CliError> {
+        let file = PolicyFile {
+            name: "agent.toml".into(),
+            text: POLICY.into(),
+        };
+        let to = DestinationArgs {
+            destination: destination.into(),
+            ports: ports.iter().map(|&spec| spec.to_owned()).collect(),
+        };
+        let args = ExplainArgs {
+            to,
+            policy: None,
+            session: None,
+        };
+        let nobody = || {
+            let failure = Failure {
+                what: String::new(),
+                why: String::new(),
+                fix: String::new(),
+            };
+            Err(CliError::NoDaemon(failure))
+        };
+        of_file(&file, nobody, &args, Output::new(false))
+    }
+
+    #[test]
+    fn a_file_answers_without_a_daemon() {
+        let parts = explained("192.0.2.10", &[]).unwrap();
+        let clock = render::examples::clock();
+        let pages: String = parts
+            .iter()
+            .map(|part| render::explain::one(part, &clock).plain())
+            .collect();
+        insta::assert_snapshot!(pages, @r"
+        192.0.2.10 tcp/443  confirm
+            rule     photos: production
+            policy   agent, agent.toml:3
+            covers   192.0.2.0/24 tcp/443, which is the most specific that does
+            guard open 192.0.2.10 --ports tcp/443 --for 15m
+        192.0.2.10  allow
+            rule     none: the policy's default
+            policy   agent, agent.toml:2
+        ");
+    }
+
+    #[test]
+    fn ports_narrow_the_question() {
+        let parts = explained("192.0.2.10", &["tcp/443"]).unwrap();
+        assert_eq!(parts.len(), 1);
+        assert_eq!(
+            (parts[0].verdict.as_str(), parts[0].line),
+            ("confirm", Some(3))
+        );
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        let failure = |destination, ports: &[&str]| {
+            explained(destination, ports)
+                .unwrap_err()
+                .failure()
+                .cloned()
+        };
+        assert!(failure("192.0.2.1/24", &[]).is_some());
+        assert!(failure("192.0.2.1", &["tcp/99999"]).is_some());
+        assert!(failure("@nowhere", &[]).is_some());
+    }
+}

@@ -1,0 +1,212 @@
+//! `guard policy`: which policies have a name, what is in them, and a copy to change. Needs no guardd.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use guard_policy as policy;
+use guard_proto::Failure;
+use serde::Serialize;
+
+use crate::args::PolicyVerb;
+use crate::error::{CliError, Exit};
+use crate::policy_file::{INSTALLED, PolicyFile, installed, is_file};
+use crate::render::Output;
+use crate::render::time::Clock;
+use crate::render::{page::Page, page::STRONG};
+
+/// A policy that has a name.
+#[derive(Debug, Serialize)]
+struct Named {
+    name: String,
+    /// Null: it is built in.
+    file: Option<PathBuf>,
+}
+
+/// The same, with its text.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    named: Named,
+    text: String,
+}
+
+/// A copy that was edited, or is to be.
+#[derive(Debug, Serialize)]
+struct Edited {
+    name: String,
+    file: PathBuf,
+    /// Whether the copy was made just now.
+    copied: bool,
+    /// Whether an editor was opened.
+    opened: bool,
+}
+
+/// `guard policy`
+pub(crate) fn policy(verb: PolicyVerb, output: Output) -> Result<Exit, CliError> {
+    match verb {
+        PolicyVerb::List => output.print(all().as_slice(), list)?,
+        PolicyVerb::Show { name } => show(name, output)?,
+        PolicyVerb::Edit { name, policy_dir } => return edit(&name, &policy_dir, output),
+    }
+    Ok(Exit::DONE)
+}
+
+impl Named {
+    fn of(name: String) -> Self {
+        let file = installed(&name);
+        Self { name, file }
+    }
+}
+
+/// All of them, by name.
+fn all() -> Vec<Named> {
+    let shipped = policy::SHIPPED.iter().map(|(name, _)| (*name).to_owned());
+    let files = INSTALLED.iter().flat_map(fs::read_dir).flatten().flatten();
+    let files = files.filter_map(|file| {
+        let name = file.file_name().into_string().ok()?;
+        Some(name.strip_suffix(".toml")?.to_owned())
+    });
+    let names: BTreeSet<String> = shipped.chain(files).collect();
+    names.into_iter().map(Named::of).collect()
+}
+
+fn list(all: &[Named], _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    let rows = all.iter().map(|one| [one.name.clone(), place(one)]);
+    page.table(["NAME", "FROM"], rows);
+    page
+}
+
+fn place(named: &Named) -> String {
+    let file = named.file.as_deref();
+    file.map_or_else(|| "built in".to_owned(), |file| file.display().to_string())
+}
+
+fn show(name: String, output: Output) -> Result<(), CliError> {
+    check_name(&name)?;
+    let text = PolicyFile::named(&name)?.text;
+    if output.is_json() {
+        let named = Named::of(name);
+        return output.print(&Shown { named, text }, |_, _| Page::default());
+    }
+    // As it is, so that it can be written to a file.
+    let mut out = io::stdout().lock();
+    let said = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    said.map_err(|error| CliError::output(&error))
+}
+
+fn edit(name: &str, dir: &Path, output: Output) -> Result<Exit, CliError> {
+    check_name(name)?;
+    let file = dir.join(format!("{name}.toml"));
+    let copied = !file.exists();
+    if copied {
+        let policy = PolicyFile::named(name)?;
+        copy(&policy.text, dir, &file).map_err(|why| Failure {
+            what: format!("cannot write {}", file.display()),
+            why: why.to_string(),
+            fix: format!("sudo guard policy edit {name}"),
+        })?;
+    }
+    let opened = io::stdin().is_terminal() && io::stdout().is_terminal() && open(&file)?;
+    let edited = Edited {
+        name: name.to_owned(),
+        file,
+        copied,
+        opened,
+    };
+    output.print(&edited, next)?;
+    if !opened {
+        return Ok(Exit::DONE);
+    }
+    let read = PolicyFile::read(&edited.file)?;
+    read.parse(output).map(|_| Exit::DONE)
+}
+
+/// Never over what is there.
+fn copy(text: &str, dir: &Path, file: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    File::create_new(file)?.write_all(text.as_bytes())
+}
+
+/// Opens it in the person's editor, and waits; false where there is none.
+fn open(file: &Path) -> Result<bool, Failure> {
+    let editor = ["VISUAL", "EDITOR"].iter().find_map(std::env::var_os);
+    let Some(editor) = editor.filter(|editor| !editor.is_empty()) else {
+        return Ok(false);
+    };
+    // It may have arguments.
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec $GUARD_EDITOR \"$1\"", "sh"]);
+    let done = shell.arg(file).env("GUARD_EDITOR", &editor).status();
+    match done {
+        Ok(status) if status.success() => Ok(true),
+        Ok(status) => Err(failed(file, &format!("it ended with {status}"))),
+        Err(why) => Err(failed(file, &why.to_string())),
+    }
+}
+
+fn failed(file: &Path, why: &str) -> Failure {
+    Failure {
+        what: "your editor did not do it".to_owned(),
+        why: why.to_owned(),
+        fix: format!("edit {} with another: set EDITOR", file.display()),
+    }
+}
+
+fn next(edited: &Edited, _clock: &Clock) -> Page {
+    let file = edited.file.display();
+    let mut page = Page::default();
+    page.styled(STRONG, &edited.name).line(match edited.copied {
+        true => format!(" is copied to {file}, which counts from now on."),
+        false => format!(" is {file}."),
+    });
+    let check = format!("guard check {file}");
+    let reload = "sudo systemctl reload guardd".to_owned();
+    page.line(match edited.opened {
+        true => "Have guardd read it:",
+        false => "Change it there, check it, and have guardd read it:",
+    });
+    page.commands(match edited.opened {
+        true => reload,
+        false => format!("{check}\n{reload}"),
+    });
+    page
+}
+
+/// A file has its own editor.
+fn check_name(name: &str) -> Result<(), Failure> {
+    match is_file(name) {
+        false => Ok(()),
+        true => Err(Failure {
+            what: format!("{name} is a file, and no policy's name"),
+            why: "a name has no slash in it, and no .toml at its end".to_owned(),
+            fix: "guard policy list".to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_ships_is_listed_and_can_be_copied_once() {
+        let names: Vec<_> = all().into_iter().map(|one| one.name).collect();
+        for (shipped, text) in policy::SHIPPED {
+            assert!(names.contains(&(*shipped).to_owned()), "{names:?}");
+            let dir = tempfile::tempdir().unwrap();
+            let (policies, file) = (
+                dir.path().join("policies"),
+                dir.path().join("policies/x.toml"),
+            );
+            copy(text, &policies, &file).unwrap();
+            assert_eq!(fs::read_to_string(&file).unwrap(), *text);
+            let again = copy("other", &policies, &file).unwrap_err();
+            assert_eq!(again.kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert!(check_name("./default.toml").is_err() && check_name("default").is_ok());
+    }
+}

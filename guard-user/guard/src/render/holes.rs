@@ -1,0 +1,272 @@
+//! What a person has let through for a while.
+
+use guard_proto::{Hole, HttpHole};
+
+use super::page::{Page, STRONG};
+use super::time::Clock;
+use crate::size;
+
+/// All of them, and how to close the first.
+pub(crate) fn list(holes: &[Hole], clock: &Clock) -> Page {
+    let Some(first) = holes.first() else {
+        return none();
+    };
+    let mut page = Page::default();
+    let heads = [
+        "ID",
+        "SESSION",
+        "DESTINATION",
+        "PORTS",
+        "ENDS",
+        "LEFT",
+        "BY",
+        "REASON",
+    ];
+    page.table(heads, holes.iter().map(|hole| row(hole, clock)));
+    page.line("")
+        .line("Close one with:")
+        .commands(format_args!("guard close {}", first.id));
+    page
+}
+
+/// None of them.
+pub(crate) fn none() -> Page {
+    Page::of("No holes are open.")
+}
+
+/// One that has just been opened.
+pub(crate) fn opened(hole: &Hole, clock: &Clock) -> Page {
+    let mut page = Page::default();
+    if let Some(http) = hole
+        .http
+        .as_ref()
+        .filter(|one| one.requests_left == Some(0))
+    {
+        page.styled(STRONG, &hole.id).line(format_args!(
+            " let it pass for {}: {} to {} {}; it waited for that",
+            hole.session,
+            requests(http),
+            hole.destination,
+            ports(hole),
+        ));
+        return page;
+    }
+    page.styled(STRONG, &hole.id)
+        .line(format_args!(
+            " open for {}: {} {}{}, ends {} ({})",
+            hole.session,
+            hole.destination,
+            ports(hole),
+            limits(hole),
+            clock.until(hole.expires_at),
+            clock.at(hole.expires_at),
+        ))
+        .commands(format_args!("guard close {}", hole.id));
+    page
+}
+
+/// All that were open, which have just been closed.
+pub(crate) fn all_closed(holes: &[Hole], _clock: &Clock) -> Page {
+    if holes.is_empty() {
+        return none();
+    }
+    let mut page = Page::default();
+    for hole in holes {
+        close(&mut page, hole);
+    }
+    page
+}
+
+/// One that has just been closed.
+pub(crate) fn closed(hole: &Hole, _clock: &Clock) -> Page {
+    let mut page = Page::default();
+    close(&mut page, hole);
+    page
+}
+
+fn close(page: &mut Page, hole: &Hole) {
+    let what = match &hole.http {
+        Some(http) => format!("send {} to", requests(http)),
+        None => "reach".to_owned(),
+    };
+    page.styled(STRONG, &hole.id).line(format_args!(
+        " closed: {} may not {what} {} {} any more",
+        hole.session,
+        hole.destination,
+        ports(hole)
+    ));
+}
+
+fn row(hole: &Hole, clock: &Clock) -> [String; 8] {
+    [
+        hole.id.clone(),
+        hole.session.clone(),
+        hole.destination.clone(),
+        match &hole.http {
+            Some(http) => format!("{}, {}", ports(hole), requests(http)),
+            None if hole.read_only => format!("{}, reads only", ports(hole)),
+            None => ports(hole).to_owned(),
+        },
+        clock.until(hole.expires_at),
+        left(hole).unwrap_or_else(|| "any".into()),
+        hole.opened_by.clone().unwrap_or_else(|| "unknown".into()),
+        hole.reason.clone().unwrap_or_default(),
+    ]
+}
+
+/// What is left of its budgets: of connections, or HTTP requests, and of bytes. `None`: it has none.
+pub(crate) fn left(hole: &Hole) -> Option<String> {
+    let count = match &hole.http {
+        Some(http) => http.requests_left,
+        None => hole.connections_left,
+    };
+    let count = count.map(|left| left.to_string());
+    let bytes = hole.bytes_left.map(size::shown);
+    let both: Vec<_> = count.into_iter().chain(bytes).collect();
+    (!both.is_empty()).then(|| both.join(", "))
+}
+
+/// Which HTTP requests.
+pub(crate) fn requests(http: &HttpHole) -> String {
+    match (&http.method, &http.path) {
+        (Some(method), Some(path)) => {
+            let host = http.host.as_deref().unwrap_or_default();
+            // A statement stands where a path would, and is none.
+            let blank = if path.starts_with('/') { "" } else { " " };
+            format!("{method} {host}{blank}{path}")
+        }
+        _ => "all writes".to_owned(),
+    }
+}
+
+pub(crate) fn ports(hole: &Hole) -> &str {
+    hole.ports.as_deref().unwrap_or("all ports")
+}
+
+/// How much may still be sent.
+fn bytes(hole: &Hole) -> String {
+    match hole.bytes_left {
+        Some(left) => format!(", {}", size::shown(left)),
+        None => String::new(),
+    }
+}
+
+fn limits(hole: &Hole) -> String {
+    if let Some(http) = &hole.http {
+        let times = match http.requests_left {
+            Some(1) => ", once".to_owned(),
+            Some(left) => format!(", {left} times"),
+            None => String::new(),
+        };
+        return format!(", {}{times}{}", requests(http), bytes(hole));
+    }
+    let mut connections = match hole.connections_left {
+        Some(1) => ", 1 connection".into(),
+        Some(left) => format!(", {left} connections"),
+        None => String::new(),
+    };
+    connections.push_str(&bytes(hole));
+    if hole.read_only {
+        format!(", reads only{connections}")
+    } else {
+        connections
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::{clock, hole, http_hole};
+    use super::*;
+
+    #[test]
+    fn no_holes_say_so() {
+        assert_eq!(list(&[], &clock()).plain(), "No holes are open.\n");
+    }
+
+    #[test]
+    fn holes_align() {
+        let wide = Hole {
+            id: "h12".into(),
+            destination: "2001:db8:7::/48".into(),
+            ports: None,
+            opened_by: None,
+            opened_at: None,
+            connections_left: Some(3),
+            bytes_left: None,
+            read_only: true,
+            reason: Some("migrate\nthe schema".into()),
+            ..hole()
+        };
+        insta::assert_snapshot!(list(&[hole(), wide], &clock()).plain(), @r"
+        ID   SESSION  DESTINATION      PORTS                  ENDS       LEFT  BY       REASON
+        h1   s1       192.0.2.10/32    tcp/443                in 14 min  any   alice
+        h12  s1       2001:db8:7::/48  all ports, reads only  in 14 min  3     unknown  migrate\nthe schema
+
+        Close one with:
+            guard close h1
+        ");
+    }
+
+    #[test]
+    fn holes_for_http_requests_say_for_which() {
+        let writes = HttpHole {
+            host: None,
+            method: None,
+            path: None,
+            requests_left: None,
+            digest: None,
+        };
+        let writes = Hole {
+            id: "h2".into(),
+            http: Some(writes),
+            ..hole()
+        };
+        let once = http_hole(Some(1));
+        insta::assert_snapshot!(list(&[once.clone(), writes.clone()], &clock()).plain(), @r"
+        ID  SESSION  DESTINATION    PORTS                                    ENDS       LEFT  BY     REASON
+        h1  s1       192.0.2.10/32  tcp/443, DELETE photos/api/jobs/7?now=1  in 14 min  1     alice
+        h2  s1       192.0.2.10/32  tcp/443, all writes                      in 14 min  any   alice
+
+        Close one with:
+            guard close h1
+        ");
+        insta::assert_snapshot!(opened(&once, &clock()).plain(), @r"
+        h1 open for s1: 192.0.2.10/32 tcp/443, DELETE photos/api/jobs/7?now=1, once, ends in 14 min (2026-11-20 12:14:58)
+            guard close h1
+        ");
+        insta::assert_snapshot!(opened(&http_hole(Some(0)), &clock()).plain(), @"h1 let it pass for s1: DELETE photos/api/jobs/7?now=1 to 192.0.2.10/32 tcp/443; it waited for that");
+        let statement = HttpHole {
+            host: Some("app@shop".into()),
+            method: Some("DELETE".into()),
+            path: Some("delete from people where id = $1".into()),
+            ..writes.http.clone().unwrap()
+        };
+        assert_eq!(
+            requests(&statement),
+            "DELETE app@shop delete from people where id = $1"
+        );
+        insta::assert_snapshot!(closed(&writes, &clock()).plain(), @"h2 closed: s1 may not send all writes to 192.0.2.10/32 tcp/443 any more");
+    }
+
+    #[test]
+    fn opening_says_when_it_ends() {
+        let once = Hole {
+            connections_left: Some(1),
+            bytes_left: None,
+            ..hole()
+        };
+        insta::assert_snapshot!(opened(&hole(), &clock()).plain(), @r"
+        h1 open for s1: 192.0.2.10/32 tcp/443, ends in 14 min (2026-11-20 12:14:58)
+            guard close h1
+        ");
+        insta::assert_snapshot!(opened(&once, &clock()).plain(), @r"
+        h1 open for s1: 192.0.2.10/32 tcp/443, 1 connection, ends in 14 min (2026-11-20 12:14:58)
+            guard close h1
+        ");
+    }
+
+    #[test]
+    fn closing_says_what_ends() {
+        insta::assert_snapshot!(closed(&hole(), &clock()).plain(), @"h1 closed: s1 may not reach 192.0.2.10/32 tcp/443 any more");
+    }
+}

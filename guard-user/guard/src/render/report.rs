@@ -1,0 +1,137 @@
+//! What was stopped, asked and opened, in tables.
+
+use super::page::{BAD, GOOD, HEAD, Page, WARN};
+use super::time::Clock;
+use crate::report::{markdown::count, summary::Report};
+
+/// All of it.
+pub(crate) fn page(report: &Report, clock: &Clock) -> Page {
+    let mut page = Page::default();
+    headline(&mut page, report);
+    let sessions = report.sessions.iter().map(|one| {
+        [
+            one.id.clone(),
+            one.name.clone().unwrap_or_default(),
+            one.policy.clone().unwrap_or_default(),
+            one.user.clone().unwrap_or_default(),
+            one.started_at.map_or_else(String::new, |at| clock.at(at)),
+            if one.ended_at.is_some() { "yes" } else { "no" }.to_owned(),
+        ]
+    });
+    let heads = ["SESSION", "NAME", "POLICY", "USER", "STARTED", "ENDED"];
+    table(&mut page, heads, sessions);
+    let stopped = report.stopped.iter().map(|one| {
+        let programs: Vec<_> = one.programs.iter().map(String::as_str).collect();
+        [
+            match &one.host {
+                Some(host) => format!("{} ({host})", one.destination),
+                None => one.destination.clone(),
+            },
+            one.count.to_string(),
+            one.verdict.clone(),
+            one.rule.clone().unwrap_or_else(|| "(default)".into()),
+            programs.join(", "),
+            one.session.clone().unwrap_or_else(|| "-".into()),
+        ]
+    });
+    let heads = ["STOPPED", "TIMES", "VERDICT", "RULE", "PROGRAM", "SESSION"];
+    table(&mut page, heads, stopped);
+    let requests = report.requests.iter().map(|one| {
+        [
+            one.id.clone(),
+            one.destination.clone().unwrap_or_default(),
+            one.answer.clone().unwrap_or_else(|| "none".into()),
+            one.by.clone().unwrap_or_default(),
+            one.note.clone().unwrap_or_default(),
+        ]
+    });
+    let heads = ["ASKED", "DESTINATION", "ANSWER", "BY", "NOTE"];
+    table(&mut page, heads, requests);
+    let holes = report.holes.iter().map(|one| {
+        [
+            one.id.clone(),
+            one.destination.clone().unwrap_or_default(),
+            one.ports.clone().unwrap_or_else(|| "all".into()),
+            one.by.clone().unwrap_or_default(),
+            one.ended.clone().unwrap_or_else(|| "open".into()),
+            one.cut.to_string(),
+        ]
+    });
+    let heads = ["HOLE", "DESTINATION", "PORTS", "BY", "ENDED", "CUT"];
+    table(&mut page, heads, holes);
+    page
+}
+
+fn headline(page: &mut Page, report: &Report) {
+    let sessions = count(report.sessions.len() as u64, "session");
+    if report.stopped.is_empty() && report.refused == 0 {
+        page.styled(GOOD, "Nothing was stopped")
+            .line(format_args!(" in {sessions}."));
+        return;
+    }
+    let destinations = count(report.stopped.len() as u64, "destination");
+    page.styled(BAD, format_args!("{} refused", report.refused))
+        .line(format_args!(", of {destinations}, in {sessions}."));
+    if report.left_out > 0 {
+        page.styled(
+            WARN,
+            format_args!(
+                "{} records were left out of the audit trail",
+                report.left_out
+            ),
+        )
+        .styled(
+            HEAD,
+            ": a session may cause 60 at once and 5 a second after that.",
+        )
+        .end();
+    }
+}
+
+fn table<const N: usize>(
+    page: &mut Page,
+    heads: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+) {
+    let mut rows = rows.peekable();
+    if rows.peek().is_some() {
+        page.line("").table(heads, rows);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::examples::clock;
+    use super::*;
+    use crate::report::summary::tests::story;
+
+    #[test]
+    fn a_report_says_how_much_was_stopped_first() {
+        insta::assert_snapshot!(page(&story(), &clock()).plain(), @r#"
+        11 refused, of 4 destinations, in 3 sessions.
+        2 records were left out of the audit trail: a session may cause 60 at once and 5 a second after that.
+
+        SESSION  NAME   POLICY  USER    STARTED              ENDED
+        s1       make   ci      runner  2026-11-20 12:00:01  yes
+        s2       inner  narrow  runner  2026-11-20 12:00:09  no
+        s3       other                  2026-11-20 12:00:12  no
+
+        STOPPED                               TIMES  VERDICT  RULE       PROGRAM              SESSION
+        tcp 192.0.2.10:443                    5      deny     metadata   /usr/bin/curl, wget  s1
+        tcp 192.0.2.11:5432 (db.example.com)  1      confirm  (default)  /usr/bin/psql        s1
+        socket 17 of type 3                   1      deny     (default)                       s2
+        tcp 192.0.2.10:443                    1      deny     (default)                       s3
+
+        ASKED  DESTINATION          ANSWER  BY     NOTE
+        r1     tcp 192.0.2.11:5432  yes     alice  migrate
+
+        HOLE  DESTINATION    PORTS     BY     ENDED    CUT
+        h1    192.0.2.11/32  tcp/5432  alice  expired  2
+        "#);
+    }
+
+    #[test]
+    fn nothing_is_said_in_a_line() {
+        insta::assert_snapshot!(page(&Report::default(), &clock()).plain(), @"Nothing was stopped in 0 sessions.");
+    }
+}

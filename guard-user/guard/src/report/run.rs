@@ -1,0 +1,271 @@
+//! The end of `guard run`: what was stopped and asked meanwhile, in a few lines.
+
+use std::collections::BTreeMap;
+
+use guard_proto::{LogKind, LogRecord};
+use serde_json::{Value, json};
+
+use super::markdown::count;
+use super::summary::Report;
+use crate::render::{page::BAD, page::COMMAND, page::Page};
+
+/// So many destinations are named.
+const NAMED: usize = 3;
+
+/// What happened in one session.
+#[derive(Debug)]
+pub(crate) struct RunSummary {
+    report: Report,
+    /// Connections that holes let through, as far as they have ended.
+    through: u64,
+    /// HTTP requests by what became of them.
+    http: BTreeMap<String, u64>,
+    /// Processes of the session go on, so that its requests can be answered.
+    goes_on: bool,
+}
+
+impl RunSummary {
+    /// Of a session's records, and whether it goes on without its command.
+    pub(crate) fn of(records: &[LogRecord], goes_on: bool) -> Self {
+        let mut http = BTreeMap::new();
+        let mut through = 0;
+        for record in records {
+            let field = |name: &str| record.fields.get(name);
+            match (record.kind, field("outcome").and_then(Value::as_str)) {
+                (LogKind::Http, Some("warned")) => {}
+                (LogKind::Http, Some(outcome)) => *http.entry(outcome.to_owned()).or_default() += 1,
+                (LogKind::HoleClose, _) => {
+                    through += field("connections").and_then(Value::as_u64).unwrap_or(0);
+                }
+                _ => {}
+            }
+        }
+        Self {
+            report: Report::of(records),
+            through,
+            http,
+            goes_on,
+        }
+    }
+
+    /// Whether there is nothing to say.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let report = &self.report;
+        report.stopped.is_empty()
+            && report.requests.is_empty()
+            && report.holes.is_empty()
+            && self.http.is_empty()
+    }
+
+    /// For programs.
+    pub(crate) fn json(&self) -> Option<String> {
+        let report = serde_json::to_value(&self.report).ok()?;
+        Some(
+            json!({ "summary": report, "http": self.http, "connections": self.through })
+                .to_string(),
+        )
+    }
+
+    /// A few lines for people.
+    pub(crate) fn page(&self) -> Page {
+        let mut page = Page::default();
+        let said: Vec<_> = [self.stopped(), self.asked(), self.opened(), self.http()]
+            .into_iter()
+            .flatten()
+            .collect();
+        page.styled(BAD, "guard:")
+            .line(format_args!(" {}.", said.join("; ")));
+        let named = self.report.stopped.iter().take(NAMED).map(|one| {
+            let rule = one.rule.as_deref().unwrap_or("the policy's default");
+            let times = match one.count {
+                1 => "once".to_owned(),
+                times => format!("{times} times"),
+            };
+            format!("{times} {} ({}, {rule})", one.destination, one.verdict)
+        });
+        for one in named {
+            page.text("    ").line(one);
+        }
+        let session = self
+            .report
+            .sessions
+            .first()
+            .map(|session| session.id.as_str());
+        if let Some(session) = session {
+            let more = self.report.stopped.len().saturating_sub(NAMED);
+            if more > 0 {
+                page.text(format_args!(
+                    "    and {} more: ",
+                    count(more as u64, "destination")
+                ));
+            } else {
+                page.text("    ");
+            }
+            page.styled(COMMAND, format_args!("guard report --session {session}"))
+                .end();
+            self.next(&mut page, session);
+        }
+        page
+    }
+
+    /// What to type, by what has become of the questions.
+    fn next(&self, page: &mut Page, session: &str) {
+        let requests = &self.report.requests;
+        let open = requests.iter().find(|one| one.answer.is_none());
+        let said_yes = requests
+            .iter()
+            .any(|one| one.answer.as_deref() == Some("yes"));
+        let opened = open.and_then(|one| one.argument.as_deref());
+        let (words, command) = match (open, opened) {
+            (Some(one), _) if self.goes_on => (
+                format!("{session} goes on, so {} can be answered", one.id),
+                format!("guard approve {}", one.id),
+            ),
+            (Some(_), Some(argument)) => (
+                "next time, while it runs".to_owned(),
+                format!("guard open {argument}"),
+            ),
+            _ if said_yes => (
+                "to make the answers permanent".to_owned(),
+                format!("guard suggest --session {session}"),
+            ),
+            _ => return,
+        };
+        page.text(format_args!("    {words}: "))
+            .styled(COMMAND, command)
+            .end();
+    }
+
+    fn stopped(&self) -> Option<String> {
+        let report = &self.report;
+        (!report.stopped.is_empty()).then(|| {
+            let attempts = count(report.refused, "attempt");
+            let destinations = count(report.stopped.len() as u64, "destination");
+            format!("stopped {attempts} to reach {destinations}")
+        })
+    }
+
+    /// Who answered how often with what.
+    fn asked(&self) -> Option<String> {
+        let requests = &self.report.requests;
+        let mut answers: BTreeMap<String, u64> = BTreeMap::new();
+        for one in requests {
+            let answer = match (&one.answer, &one.by) {
+                (Some(answer), Some(by)) => format!("{answer} by {by}"),
+                (Some(answer), None) => answer.clone(),
+                (None, _) => "without an answer".to_owned(),
+            };
+            *answers.entry(answer).or_default() += 1;
+        }
+        let answers = answers
+            .iter()
+            .map(|(answer, times)| format!("{times} {answer}"));
+        let answers: Vec<_> = answers.collect();
+        (!requests.is_empty()).then(|| {
+            format!(
+                "{} ({})",
+                count(requests.len() as u64, "question"),
+                answers.join(", ")
+            )
+        })
+    }
+
+    fn opened(&self) -> Option<String> {
+        let holes = &self.report.holes;
+        let by: std::collections::BTreeSet<_> =
+            holes.iter().filter_map(|one| one.by.as_deref()).collect();
+        let by: Vec<_> = by.into_iter().collect();
+        (!holes.is_empty()).then(|| {
+            let through = match self.through {
+                0 => String::new(),
+                through => format!(", for {}", count(through, "connection")),
+            };
+            format!(
+                "{} opened by {}{through}",
+                count(holes.len() as u64, "hole"),
+                by.join(", ")
+            )
+        })
+    }
+
+    fn http(&self) -> Option<String> {
+        let outcomes = self
+            .http
+            .iter()
+            .map(|(outcome, times)| format!("{times} {outcome}"));
+        let outcomes: Vec<_> = outcomes.collect();
+        (!outcomes.is_empty()).then(|| format!("HTTP requests: {}", outcomes.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::summary::tests::records;
+    use super::*;
+
+    #[test]
+    fn it_is_a_few_lines_and_none_where_nothing_was_stopped() {
+        let to = |last: u8| json!({"address": format!("192.0.2.{last}"), "port": 443, "protocol": "tcp", "host": null});
+        let start = json!({"kind": "session-start", "session": "s1", "name": "make"});
+        let quiet = RunSummary::of(&records(json!([start])), false);
+        assert!(quiet.is_quiet());
+        let denied = |last, times| json!({"kind": "denied", "session": "s1", "destination": to(last), "rule": "production", "verdict": "confirm", "count": times});
+        let all = json!([
+            start, denied(1, 5), denied(2, 1), denied(3, 1), denied(4, 2),
+            {"kind": "request", "session": "s1", "request": "r1", "destination": to(1)},
+            {"kind": "request", "session": "s1", "request": "r2", "destination": to(2)},
+            {"kind": "answered", "session": "s1", "request": "r1", "answer": "yes", "by": "alice"},
+            {"kind": "hole-open", "session": "s1", "request": "r1", "hole": "h1", "by": "alice"},
+            {"kind": "hole-close", "session": "s1", "hole": "h1", "why": "expired", "connections": 2},
+            {"kind": "http", "session": "s1", "outcome": "refused"},
+        ]);
+        let summary = RunSummary::of(&records(all), false);
+        insta::assert_snapshot!(summary.page().plain(), @r"
+        guard: stopped 9 attempts to reach 4 destinations; 2 questions (1 without an answer, 1 yes by alice); 1 hole opened by alice, for 2 connections; HTTP requests: 1 refused.
+            5 times tcp 192.0.2.1:443 (confirm, production)
+            2 times tcp 192.0.2.4:443 (confirm, production)
+            once tcp 192.0.2.2:443 (confirm, production)
+            and 1 destination more: guard report --session s1
+            next time, while it runs: guard open 192.0.2.2:443
+        ");
+        let json: Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
+        assert_eq!(json["summary"]["refused"], 9);
+        assert_eq!(json["connections"], 2);
+    }
+
+    #[test]
+    fn its_last_line_is_what_to_type_next() {
+        let to = json!({"address": "2001:db8::1", "port": 443, "protocol": "tcp", "host": null});
+        let asked = json!([
+            {"kind": "session-start", "session": "s1", "name": "make"},
+            {"kind": "denied", "session": "s1", "destination": to, "rule": "production", "verdict": "confirm", "count": 1},
+            {"kind": "request", "session": "s1", "request": "r3", "destination": to},
+        ]);
+        let mut answered = asked.clone();
+        let yes = json!({"kind": "answered", "session": "s1", "request": "r3", "answer": "yes", "by": "alice"});
+        answered.as_array_mut().unwrap().push(yes);
+        let mut denied = asked.clone();
+        denied.as_array_mut().unwrap().pop();
+        for (all, goes_on, last) in [
+            (
+                &asked,
+                true,
+                "    s1 goes on, so r3 can be answered: guard approve r3",
+            ),
+            (
+                &asked,
+                false,
+                "    next time, while it runs: guard open [2001:db8::1]:443",
+            ),
+            (
+                &answered,
+                false,
+                "    to make the answers permanent: guard suggest --session s1",
+            ),
+            (&denied, false, "    guard report --session s1"),
+        ] {
+            let page = RunSummary::of(&records(all.clone()), goes_on).page();
+            assert_eq!(page.plain().lines().next_back(), Some(last));
+        }
+    }
+}

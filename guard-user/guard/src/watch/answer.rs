@@ -1,0 +1,77 @@
+//! Answers on their way to guardd, and what comes of them.
+
+use guard_proto::{Call, ErrorName, Failure, Holes};
+
+use super::model::{Notice, Tone};
+use super::rows;
+use crate::error::CliError;
+
+/// What a person decided.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    /// About which question, or hole.
+    pub(crate) id: String,
+    /// As the verb says it that does the same.
+    pub(crate) call: Call,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Yes.
+    Opened(Holes),
+    /// No.
+    Denied,
+    /// A hole was closed.
+    Closed(Holes),
+    /// There is no such thing any more.
+    Gone(Failure),
+    /// It could not be done.
+    Refused(Failure),
+}
+
+impl From<CliError> for Outcome {
+    fn from(error: CliError) -> Self {
+        let is_gone = matches!(
+            error,
+            CliError::Answer {
+                name: ErrorName::NotFound,
+                ..
+            }
+        );
+        let failure = error.failure().cloned().unwrap_or_else(|| Failure {
+            what: "cannot answer".into(),
+            why: error.to_string(),
+            fix: "guard pending".into(),
+        });
+        match is_gone {
+            true => Self::Gone(failure),
+            false => Self::Refused(failure),
+        }
+    }
+}
+
+/// The line that tells of it.
+pub(crate) fn told(id: &str, outcome: &Outcome) -> Notice {
+    match outcome {
+        Outcome::Opened(answer) => {
+            let holes: Vec<_> = answer.holes.iter().map(rows::opened).collect();
+            let warnings = answer.warnings.iter().map(|one| format!(" ({one})"));
+            let text = format!(
+                "{id}: yes; {}{}",
+                holes.join(", "),
+                warnings.collect::<String>()
+            );
+            Notice::new(Tone::Good, text)
+        }
+        Outcome::Denied => Notice::new(Tone::Good, format!("{id}: no")),
+        Outcome::Closed(answer) => {
+            let ids: Vec<_> = answer.holes.iter().map(|hole| hole.id.clone()).collect();
+            Notice::new(Tone::Good, format!("{} closed", ids.join(", ")))
+        }
+        Outcome::Gone(failure) | Outcome::Refused(failure) => {
+            let fix = failure.fix.replace('\n', " ");
+            Notice::new(Tone::Bad, format!("{failure}; {fix}"))
+        }
+    }
+}

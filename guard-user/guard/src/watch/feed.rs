@@ -1,0 +1,236 @@
+//! What guardd tells, each by a thread and a connection of its own that comes back when guardd does.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use guard_proto::{Call, Holes, LogRecord, Requests, Sessions};
+use jiff::Timestamp;
+use ratatui::crossterm::event;
+use rustix::event::{EventfdFlags, eventfd};
+
+use super::answer::{Answer, Outcome};
+use super::model::{Event, Lists};
+use crate::client::Client;
+use crate::error::CliError;
+
+/// A guardd that is gone is looked for this often.
+const RETRY: Duration = Duration::from_millis(500);
+/// Without any news, what changes by itself (tries, what is left of a hole) is looked at this often.
+const LOOK: Duration = Duration::from_secs(5);
+/// And with a lot of news not more often than this.
+const PAUSE: Duration = Duration::from_millis(250);
+/// So much of the audit trail is shown at first, in seconds.
+const PAST: f64 = 3600.0;
+
+/// Where threads put what happens.
+#[derive(Clone)]
+pub(crate) struct Tell {
+    events: mpsc::Sender<Event>,
+    bell: Arc<OwnedFd>,
+    is_broken: Arc<AtomicBool>,
+}
+
+/// Where it is read.
+pub(crate) struct Told {
+    pub(crate) events: Receiver<Event>,
+    bell: Arc<OwnedFd>,
+    is_broken: Arc<AtomicBool>,
+}
+
+/// Both ends.
+///
+/// # Errors
+///
+/// The system's.
+pub(crate) fn channel() -> io::Result<(Tell, Told)> {
+    let (sender, events) = mpsc::channel();
+    let bell = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let tell = Tell {
+        events: sender,
+        bell: Arc::clone(&bell),
+        is_broken: Arc::clone(&is_broken),
+    };
+    let told = Told {
+        events,
+        bell,
+        is_broken,
+    };
+    Ok((tell, told))
+}
+
+impl Tell {
+    /// Whether anybody still listens.
+    fn tell(&self, event: Event) -> bool {
+        let heard = self.events.send(event).is_ok();
+        self.ring();
+        heard
+    }
+
+    fn ring(&self) {
+        // Full of rings that nobody has heard yet, it does as well.
+        let _ = rustix::io::write(&*self.bell, &1_u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Tell {
+    fn drop(&mut self) {
+        // A screen that is not told of questions any more must not look as if there were none.
+        if thread::panicking() {
+            self.is_broken.store(true, Ordering::SeqCst);
+            self.ring();
+        }
+    }
+}
+
+impl Told {
+    /// Takes note of the rings so far.
+    pub(crate) fn hear(&self) {
+        let _ = rustix::io::read(&*self.bell, &mut [0; 8]);
+    }
+
+    /// Whether one of the threads has ended as none should.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.is_broken.load(Ordering::SeqCst)
+    }
+}
+
+impl AsFd for Told {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.bell.as_fd()
+    }
+}
+
+/// Reads keys. Anything else that comes from a terminal, such as what somebody pastes, is none.
+pub(crate) fn keys(tell: Tell, start: Instant) {
+    thread::spawn(move || {
+        while let Ok(read) = event::read() {
+            if let event::Event::Key(key) = read
+                && !tell.tell(Event::Key(key, start.elapsed()))
+            {
+                return;
+            }
+        }
+    });
+}
+
+/// Follows the requests that wait: whoever does so is who connections wait for.
+pub(crate) fn requests(tell: Tell, socket: &Path) {
+    let socket = socket.to_owned();
+    thread::spawn(move || {
+        loop {
+            let Err(error) = each(&socket, &Call::Pending {}, |answer: Requests| {
+                tell.tell(Event::Requests(answer.requests))
+            }) else {
+                return;
+            };
+            if let Some(failure) = error.failure().cloned()
+                && !tell.tell(Event::Lost(failure))
+            {
+                return;
+            }
+            thread::sleep(RETRY);
+        }
+    });
+}
+
+/// Follows the audit trail.
+pub(crate) fn records(tell: Tell, socket: &Path) {
+    let socket = socket.to_owned();
+    let call = Call::Log {
+        follow: true,
+        session: None,
+        since: Some(PAST),
+    };
+    thread::spawn(move || {
+        loop {
+            let now = Timestamp::now();
+            let mut has_begun = false;
+            let ended = each(&socket, &call, |record: LogRecord| {
+                if !has_begun {
+                    has_begun = true;
+                    tell.tell(Event::Trail(now));
+                }
+                tell.tell(Event::Record(Box::new(record)))
+            });
+            if ended.is_ok() {
+                return;
+            }
+            thread::sleep(RETRY);
+        }
+    });
+}
+
+/// Hands the answers of a stream on until nobody takes them, and gives the error that ended it before.
+fn each<Reply: serde::de::DeserializeOwned>(
+    socket: &Path,
+    call: &Call,
+    mut take: impl FnMut(Reply) -> bool,
+) -> Result<(), CliError> {
+    for answer in Client::connect(socket)?.stream(call)? {
+        if !take(answer?) {
+            return Ok(());
+        }
+    }
+    Err(CliError::Local(guard_proto::Failure {
+        what: "cannot follow guardd".into(),
+        why: "it has ended what it told".into(),
+        fix: "guard status".into(),
+    }))
+}
+
+/// Looks at the lists whenever it is asked to, and now and then without.
+pub(crate) fn lists(tell: Tell, socket: &Path) -> SyncSender<()> {
+    let (nudge, nudged) = mpsc::sync_channel(1);
+    let socket = socket.to_owned();
+    thread::spawn(move || {
+        while let Ok(()) | Err(RecvTimeoutError::Timeout) = nudged.recv_timeout(LOOK) {
+            // That guardd is gone is what the stream of requests tells.
+            if let Ok(lists) = look(&socket)
+                && !tell.tell(Event::Lists(lists))
+            {
+                return;
+            }
+            thread::sleep(PAUSE);
+        }
+    });
+    nudge
+}
+
+fn look(socket: &Path) -> Result<Lists, CliError> {
+    let mut client = Client::connect(socket)?;
+    let sessions: Sessions = client.call(&Call::Sessions {})?;
+    let requests: Requests = client.call(&Call::Pending {})?;
+    let holes: Holes = client.call(&Call::Holes {})?;
+    Ok(Lists {
+        requests: requests.requests,
+        sessions: sessions.sessions,
+        holes: holes.holes,
+    })
+}
+
+/// Gives answers, beside all else: each may have to wait for a disk. One after the other, for guardd lets nobody have
+/// many connections at once.
+pub(crate) fn answer(tell: Tell, socket: PathBuf, answers: Vec<Answer>) {
+    thread::spawn(move || {
+        for answer in answers {
+            let outcome = give(&socket, &answer.call).unwrap_or_else(Outcome::from);
+            tell.tell(Event::Outcome(answer.id, outcome));
+        }
+    });
+}
+
+fn give(socket: &Path, call: &Call) -> Result<Outcome, CliError> {
+    let mut client = Client::connect(socket)?;
+    Ok(match call {
+        Call::Deny { .. } => client.call::<Requests>(call).map(|_| Outcome::Denied)?,
+        Call::Close { .. } => Outcome::Closed(client.call(call)?),
+        _ => Outcome::Opened(client.call(call)?),
+    })
+}

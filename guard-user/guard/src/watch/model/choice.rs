@@ -1,0 +1,134 @@
+//! What a yes is to be for, where it is not what a plain yes would be for.
+
+use guard_proto::{Call, Terms};
+
+use super::Subject;
+use crate::size::parse_size;
+
+/// A yes that is being put together.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    /// To which question.
+    pub(crate) subject: Subject,
+    /// For what.
+    pub(crate) what: What,
+}
+
+/// For what a yes is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// What was asked, and no more.
+    Asked,
+    /// So many connections, or HTTP requests: the digits typed so far.
+    Connections(String),
+    /// So many bytes, as `64KiB`: what has been typed so far.
+    Bytes(String),
+    /// All with the method and a path like this.
+    Path {
+        /// With `*` for any text.
+        pattern: String,
+        /// Whether it is still being typed.
+        typing: bool,
+    },
+    /// All that change something at the destination.
+    Writes,
+    /// All of a burst's prefix.
+    Prefix,
+    /// Reads over HTTP.
+    Reads,
+}
+
+/// More digits make no sense, and fewer cannot overflow.
+const DIGITS: usize = 6;
+/// Of a size with its unit.
+const SIZE: usize = 12;
+
+impl What {
+    /// The number typed; none where that is no number of connections.
+    pub(crate) fn connections(&self) -> Option<u32> {
+        match self {
+            Self::Connections(digits) => digits.parse().ok().filter(|count| *count > 0),
+            _ => None,
+        }
+    }
+
+    /// The size typed; none where that is none.
+    pub(crate) fn bytes(&self) -> Option<u64> {
+        match self {
+            Self::Bytes(size) => parse_size(size).ok(),
+            _ => None,
+        }
+    }
+
+    /// Takes a character. Whether it took it.
+    pub(crate) fn typed(&mut self, c: char) -> bool {
+        match self {
+            Self::Connections(digits) if c.is_ascii_digit() => {
+                if digits.len() < DIGITS {
+                    digits.push(c);
+                }
+                true
+            }
+            // None of the keys that say yes is in a unit's name.
+            Self::Bytes(size) if c.is_ascii_digit() || "kmgib".contains(c.to_ascii_lowercase()) => {
+                if size.len() < SIZE {
+                    size.push(c);
+                }
+                true
+            }
+            Self::Path {
+                pattern,
+                typing: true,
+            } => {
+                pattern.push(c);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes the last character back.
+    pub(crate) fn erase(&mut self) {
+        match self {
+            Self::Connections(text)
+            | Self::Bytes(text)
+            | Self::Path {
+                pattern: text,
+                typing: true,
+            } => drop(text.pop()),
+            _ => {}
+        }
+    }
+
+    /// Whether it says all that a yes needs.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self {
+            Self::Connections(_) => self.connections().is_some(),
+            Self::Bytes(_) => self.bytes().is_some(),
+            Self::Path { pattern, typing } => !typing && !pattern.is_empty(),
+            Self::Asked | Self::Writes | Self::Prefix | Self::Reads => true,
+        }
+    }
+
+    /// The yes, as `guard approve` gives it. `tried`: so many addresses of a burst have been seen.
+    pub(crate) fn approve(&self, id: &str, seconds: f64, tried: Option<u32>) -> Call {
+        let path = match self {
+            Self::Path { pattern, .. } => Some(pattern.clone()),
+            _ => None,
+        };
+        Call::Approve {
+            id: id.to_owned(),
+            path,
+            writes: *self == Self::Writes,
+            prefix: *self == Self::Prefix,
+            tried: tried.filter(|_| *self != Self::Prefix),
+            terms: Terms {
+                seconds: Some(seconds),
+                connections: self.connections(),
+                bytes: self.bytes(),
+                read_only: *self == Self::Reads,
+                ..Terms::default()
+            },
+        }
+    }
+}

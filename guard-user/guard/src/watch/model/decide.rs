@@ -1,0 +1,224 @@
+//! What a person decides: about which question or hole, and whether that is the one that was seen.
+
+use guard_proto::{Call, Request};
+
+use super::choice::{Choice, What};
+use super::cursor::is_settled;
+use super::{Detail, Effect, Link, Mode, Model, Moment, Notice, Subject, Tone};
+use crate::watch::answer::Answer;
+
+/// A no that is for now: what is tried again after that is asked again.
+pub(super) const NOT_NOW: f64 = 60.0;
+/// A no that also stops the asking.
+pub(super) const NOT_TODAY: f64 = 8.0 * 3600.0;
+
+impl Model {
+    /// A key that answers the question that is meant, or begins to.
+    pub(super) fn answer_key(&mut self, c: char, at: Moment) -> Vec<Effect> {
+        if let Some(seconds) = yes(c) {
+            return self.say_yes(&What::Asked, seconds, at);
+        }
+        match c {
+            'o' => self.take_offer(at),
+            'n' => self.say_no(NOT_NOW, at),
+            'N' => self.say_no(NOT_TODAY, at),
+            'c' | 's' | 'p' | 'w' | 'r' => {
+                self.choose(c, at);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    pub(super) fn say_yes(&mut self, what: &What, seconds: f64, at: Moment) -> Vec<Effect> {
+        let Some(subject) = self.answerable(at) else {
+            return Vec::new();
+        };
+        let Ok(tried) = self.seen_of_burst(&subject.request, at) else {
+            return self.too_early(&subject.request.id, at);
+        };
+        let call = what.approve(&subject.request.id, seconds, tried);
+        self.send(subject.request.id, call)
+    }
+
+    /// A yes as it is offered first, which is what the screen has shown.
+    fn take_offer(&mut self, at: Moment) -> Vec<Effect> {
+        let Some(id) = self.subject().map(|subject| subject.request.id.clone()) else {
+            return Vec::new();
+        };
+        match self.faces.settled(&id, at).map(|face| face.offer) {
+            Some(Some(offer)) => {
+                let count = offer.connections.map(|count| count.to_string());
+                let what = count.map_or(What::Asked, What::Connections);
+                self.say_yes(&what, offer.seconds, at)
+            }
+            Some(None) => Vec::new(),
+            None => self.too_early(&id, at),
+        }
+    }
+
+    /// How many addresses of a burst a person has seen; an error where it has only just become one.
+    fn seen_of_burst(&self, request: &Request, at: Moment) -> Result<Option<u32>, ()> {
+        if request.burst.is_none() {
+            return Ok(None);
+        }
+        let face = self.faces.settled(&request.id, at);
+        face.and_then(|face| face.tried).map(Some).ok_or(())
+    }
+
+    fn too_early(&mut self, id: &str, at: Moment) -> Vec<Effect> {
+        self.hurried(at);
+        let text = format!("{id} has just changed: press again if you mean it");
+        self.notice = Some(Notice::new(Tone::Warn, text));
+        Vec::new()
+    }
+
+    fn say_no(&mut self, seconds: f64, at: Moment) -> Vec<Effect> {
+        let Some(subject) = self.answerable(at) else {
+            return Vec::new();
+        };
+        let id = subject.request.id.clone();
+        let seconds = Some(seconds);
+        self.send(id.clone(), Call::Deny { id, seconds })
+    }
+
+    pub(super) fn send(&mut self, id: String, call: Call) -> Vec<Effect> {
+        self.answering.insert(id.clone());
+        self.mine.insert(id.clone());
+        vec![Effect::Answer(Answer { id, call })]
+    }
+
+    /// Begins a yes to more, or less, than was asked.
+    fn choose(&mut self, c: char, at: Moment) {
+        let Some(subject) = self.answerable(at) else {
+            return;
+        };
+        let what = match (c, &subject.request.http) {
+            ('c', _) => What::Connections("1".to_owned()),
+            ('s', _) => What::Bytes("1MiB".to_owned()),
+            ('p', Some(http)) => What::Path {
+                pattern: http.as_pattern(),
+                typing: true,
+            },
+            ('p', None) if subject.request.burst.is_some() => What::Prefix,
+            ('w', Some(_)) => What::Writes,
+            ('r', None) => What::Reads,
+            (_, None) => return self.tell_why(&subject, "no HTTP request"),
+            (_, Some(_)) => return self.tell_why(&subject, "an HTTP request"),
+        };
+        self.mode = Mode::Choose(Choice { subject, what });
+    }
+
+    fn tell_why(&mut self, subject: &Subject, is: &str) {
+        let text = format!("{} is {is}: that key is not for it", subject.request.id);
+        self.notice = Some(Notice::new(Tone::Warn, text));
+    }
+
+    /// The question that an answer pressed now is for, if it is meant, and can be answered. Else it is told why not.
+    pub(super) fn answerable(&mut self, at: Moment) -> Option<Subject> {
+        let subject = self.subject()?;
+        let id = &subject.request.id;
+        if !self.is_reachable() {
+            return None;
+        }
+        let why = if self.answering.contains(id) {
+            format!("{id} is being answered")
+        } else if !self.waits(id) {
+            self.fate(id)
+        } else if !is_settled(subject.seen, at) {
+            self.hurried(at);
+            format!("{id} has just come here: press again if you mean it")
+        } else {
+            return Some(subject);
+        };
+        self.notice = Some(Notice::new(Tone::Warn, why));
+        None
+    }
+
+    /// Whether guardd can be told of an answer. Else it is told why not.
+    pub(super) fn is_reachable(&mut self) -> bool {
+        let why = match &self.link {
+            Link::Connecting => "guardd has not answered yet".to_owned(),
+            Link::Down(failure) => failure.to_string(),
+            Link::Up => return true,
+        };
+        self.notice = Some(Notice::new(Tone::Warn, why));
+        false
+    }
+
+    /// The question that is meant: the one that is looked at, else the one under the cursor.
+    pub(crate) fn subject(&self) -> Option<Subject> {
+        match &self.mode {
+            Mode::Details(Detail::Request(subject), _) => Some(subject.clone()),
+            Mode::Choose(choice) => Some(choice.subject.clone()),
+            Mode::Lists => {
+                let id = self.asked.id()?;
+                let request = self.requests.iter().find(|one| one.id == id)?;
+                let request = Box::new(request.clone());
+                let seen = self.asked.seen();
+                Some(Subject { request, seen })
+            }
+            _ => None,
+        }
+    }
+
+    fn hurried(&mut self, at: Moment) {
+        self.asked.hurried(at);
+        let subject = match &mut self.mode {
+            Mode::Details(Detail::Request(subject), _) => subject,
+            Mode::Choose(choice) => &mut choice.subject,
+            _ => return,
+        };
+        subject.seen = subject.seen.map(|seen| seen.max(at));
+    }
+
+    /// The hole that is meant.
+    pub(crate) fn meant_hole(&self) -> Option<&guard_proto::Hole> {
+        let id = self.opened.id()?;
+        self.holes.iter().find(|one| one.id == id)
+    }
+
+    pub(super) fn close_hole(&mut self, at: Moment) -> Vec<Effect> {
+        let looked_at = match &self.mode {
+            Mode::Details(Detail::Hole(hole), _) => Some(hole.id.clone()),
+            _ => None,
+        };
+        let id = match looked_at {
+            Some(id) => id,
+            None => match self.opened.id().map(str::to_owned) {
+                Some(id) if is_settled(self.opened.seen(), at) => id,
+                Some(_) => {
+                    self.opened.hurried(at);
+                    return Vec::new();
+                }
+                None => return Vec::new(),
+            },
+        };
+        self.mode = Mode::Lists;
+        let ids = vec![id.clone()];
+        let call = Call::Close { ids, all: false };
+        vec![Effect::Answer(Answer { id, call })]
+    }
+
+    /// What was looked at is done with.
+    pub(super) fn close_mode(&mut self, id: &str) {
+        let is_about = match &self.mode {
+            Mode::Details(Detail::Request(subject), _) => subject.request.id == id,
+            Mode::Choose(choice) => choice.subject.request.id == id,
+            _ => false,
+        };
+        if is_about {
+            self.mode = Mode::Lists;
+        }
+    }
+}
+
+/// The seconds that a key for yes stands for.
+pub(crate) const fn yes(c: char) -> Option<f64> {
+    match c {
+        'f' => Some(5.0 * 60.0),
+        'y' => Some(15.0 * 60.0),
+        'h' => Some(60.0 * 60.0),
+        _ => None,
+    }
+}

@@ -1,0 +1,85 @@
+//! What guardd tells of: records of the audit trail, and what came of answers.
+
+use guard_proto::{LogKind, LogRecord};
+use serde_json::Value;
+
+use super::{Effect, GONE, Model, Notice, RECORDS, Tone};
+use crate::watch::{answer::Outcome, answer::told};
+
+impl Model {
+    /// A record of the audit trail.
+    pub(super) fn learn(&mut self, record: LogRecord) -> Vec<Effect> {
+        let is_news = self.news_from.is_some_and(|from| record.at >= from);
+        if record.kind == LogKind::Answered {
+            self.answered(&record, is_news);
+        }
+        if self.scrolled > 0 && self.pane == super::Pane::Log {
+            // What somebody reads stays where it is.
+            self.scrolled += 1;
+        }
+        self.records.push_back(record);
+        if self.records.len() > RECORDS {
+            self.records.pop_front();
+        }
+        // Something has changed, or is about to.
+        match is_news {
+            true => vec![Effect::Refresh],
+            false => Vec::new(),
+        }
+    }
+
+    /// Somebody answered.
+    fn answered(&mut self, record: &LogRecord, is_news: bool) {
+        let field = |name: &str| record.fields.get(name).and_then(Value::as_str);
+        let (Some(id), Some(answer)) = (field("request"), field("answer")) else {
+            return;
+        };
+        let who = format!("{} said {answer}", field("by").unwrap_or("somebody"));
+        if is_news && !self.mine.contains(id) {
+            let tone = if answer == "yes" {
+                Tone::Good
+            } else {
+                Tone::Warn
+            };
+            self.notice = Some(Notice::new(tone, format!("{id}: {who}")));
+        }
+        if self.answered.insert(id.to_owned(), who).is_none() {
+            self.gone.push_back(id.to_owned());
+        }
+        while self.gone.len() > GONE {
+            if let Some(oldest) = self.gone.pop_front() {
+                self.answered.remove(&oldest);
+                self.mine.remove(&oldest);
+            }
+        }
+    }
+
+    /// What came of an answer that was given here.
+    pub(super) fn settle(&mut self, id: &str, outcome: Outcome) -> Vec<Effect> {
+        self.answering.remove(id);
+        let notice = match &outcome {
+            Outcome::Gone(_) if self.answered.contains_key(id) => {
+                Notice::new(Tone::Warn, self.fate(id))
+            }
+            outcome => told(id, outcome),
+        };
+        let is_done = matches!(outcome, Outcome::Opened(_) | Outcome::Denied);
+        let notice = self.summed_up(id, is_done, notice);
+        match outcome {
+            // Somebody was faster: who it was is news when the trail tells.
+            Outcome::Gone(_) | Outcome::Refused(_) => drop(self.mine.remove(id)),
+            Outcome::Opened(holes) => {
+                self.holes.extend(holes.holes);
+                self.close_mode(id);
+            }
+            Outcome::Denied => self.close_mode(id),
+            Outcome::Closed(closed) => {
+                let gone = |id: &str| closed.holes.iter().any(|hole| hole.id == id);
+                self.holes.retain(|hole| !gone(&hole.id));
+            }
+        }
+        self.follow();
+        self.notice = Some(notice);
+        vec![Effect::Refresh]
+    }
+}

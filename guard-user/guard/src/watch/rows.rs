@@ -1,0 +1,262 @@
+//! Lines of the lists, and all about a question or a hole. What others say stands last in a line.
+
+use guard_proto::{Hole, HttpRequest, LogRecord, Request, Session};
+
+use crate::render::time::Clock;
+use crate::render::{command_line, holes, log, requests, sessions};
+
+use super::model::Tone;
+
+/// A label, what stands beside it, and how.
+pub(crate) type Field = (&'static str, String, Tone);
+
+/// All of a question that a filter looks at.
+pub(crate) fn request_text(request: &Request) -> String {
+    let note = request.note.as_deref().unwrap_or_default();
+    format!(
+        "{} {} {} {} {note}",
+        request.id,
+        request.session,
+        wants(request),
+        request.rule.as_deref().unwrap_or_default(),
+    )
+}
+
+/// All of a hole that a filter looks at.
+pub(crate) fn hole_text(hole: &Hole) -> String {
+    let by = hole.opened_by.as_deref().unwrap_or_default();
+    let reason = hole.reason.as_deref().unwrap_or_default();
+    format!(
+        "{} {} {} {by} {reason}",
+        hole.id,
+        hole.session,
+        target(hole)
+    )
+}
+
+/// A question in a line of a list: what is ours, then what it wants.
+pub(crate) fn request(request: &Request, clock: &Clock, is_narrow: bool) -> String {
+    let tries = match request.count {
+        0 | 1 => String::new(),
+        count => format!("{count}x"),
+    };
+    let waits = request.waits_until.filter(|_| request.held);
+    let when = match waits {
+        Some(until) => format!("waits {}", clock.until(until).trim_start_matches("in ")),
+        None => clock.ago(request.last_at),
+    };
+    let (id, session) = (&request.id, &request.session);
+    if is_narrow {
+        return format!("{id:<4} {tries:<3} {}", wants(request));
+    }
+    format!(
+        "{id:<5} {session:<4} {tries:<4} {when:<14} {}",
+        wants(request)
+    )
+}
+
+/// What it wants, and who wants it.
+fn wants(request: &Request) -> String {
+    let program = requests::program(request);
+    match &request.http {
+        Some(http) => format!("{}{}  {program}", requests::line(http), at(request)),
+        None => format!("{}  {program}", requests::target(request)),
+    }
+}
+
+/// Where a request really goes, where its host is not the name or the address of that: whoever sends it chooses the host.
+fn at(request: &Request) -> String {
+    let host = request.http.as_ref().and_then(|http| http.host.as_deref());
+    let to = &request.destination;
+    let host = host.unwrap_or_default();
+    let is_its = |place: &str| {
+        let bracketed = format!("[{place}]");
+        let places = [place, &*bracketed];
+        let rest = places.iter().find_map(|place| host.strip_prefix(*place));
+        let port = to.port.map(|port| format!(":{port}")).unwrap_or_default();
+        rest.is_some_and(|rest| rest.is_empty() || rest == port)
+    };
+    let is_its = is_its(&to.address) || to.host.as_deref().is_some_and(is_its);
+    match is_its {
+        true => String::new(),
+        false => format!(" at {}", requests::target(request)),
+    }
+}
+
+/// What a question is about, as a heading: in words of ours, and of whoever wrote the policy.
+pub(crate) fn request_title(request: &Request) -> String {
+    let wants = match request.http {
+        Some(_) => "wants to change something at",
+        None => "wants",
+    };
+    let (id, session) = (&request.id, &request.session);
+    format!("{id}  {session} {wants} {}", requests::target(request))
+}
+
+/// The same below a list, where no heading says where to.
+pub(crate) fn request_below(request: &Request, clock: &Clock) -> Vec<Field> {
+    let mut fields = request_fields(request, clock);
+    if request.http.is_some() {
+        fields.insert(0, ("to", requests::target(request), Tone::Strong));
+    }
+    fields
+}
+
+/// All about a question: what decides first.
+pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
+    let mut fields: Vec<Field> = Vec::new();
+    if let Some(http) = &request.http {
+        http_fields(http, &mut fields);
+    }
+    if let Some(burst) = &request.burst {
+        fields.push(("tried", requests::tried(burst), Tone::Strong));
+    }
+    let warnings = request.warnings.iter();
+    fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));
+    fields.push(("rule", requests::rule(request), Tone::Plain));
+    let inside = requests::inside(request).into_iter();
+    fields.extend(inside.map(|words| ("inside", words, Tone::Plain)));
+    if let Some(note) = &request.note {
+        fields.push(("it says", format!("\"{note}\""), Tone::Plain));
+    }
+    if let Some(until) = request.waits_until.filter(|_| request.held) {
+        let waits = format!("for an answer: gives up {}", clock.until(until));
+        fields.push(("waits", waits, Tone::Warn));
+    }
+    if !request.command.is_empty() {
+        fields.push(("command", command_line(&request.command), Tone::Plain));
+    }
+    let program = match &request.exe {
+        Some(exe) => format!("{}, {exe}", requests::program(request)),
+        None => requests::program(request),
+    };
+    let session = format!(
+        "{}, policy {}, user {}",
+        requests::whose(request),
+        requests::policy(request),
+        request.user
+    );
+    fields.push(("program", program, Tone::Plain));
+    fields.push(("asked", requests::asked(request, clock), Tone::Plain));
+    fields.push(("session", session, Tone::Plain));
+    fields
+}
+
+/// What a request would do.
+fn http_fields(http: &HttpRequest, fields: &mut Vec<Field>) {
+    let names = requests::names(http);
+    let line = format!("{}{}", requests::line(http), requests::size(http));
+    fields.push((names.line, line, Tone::Strong));
+    let warnings = http.warnings.iter();
+    fields.extend(warnings.map(|warning| ("beware", warning.clone(), Tone::Warn)));
+    let headers = http.headers.iter();
+    fields.extend(headers.map(|header| ("header", header.clone(), Tone::Plain)));
+    if let Some(body) = requests::body(http) {
+        fields.push((names.body, body, Tone::Plain));
+    }
+    if !http.kind.is_empty() {
+        fields.push(("kind", http.kind.clone(), Tone::Plain));
+    }
+}
+
+/// A hole in a line of a list.
+pub(crate) fn hole(hole: &Hole, clock: &Clock) -> String {
+    let left = holes::left(hole).map_or_else(String::new, |left| format!("{left} left"));
+    format!(
+        "{:<5} {:<4} {:<9} {left:<7} {}  by {}  {}",
+        hole.id,
+        hole.session,
+        remaining(hole, clock),
+        target(hole),
+        hole.opened_by.as_deref().unwrap_or("unknown"),
+        hole.reason.as_deref().unwrap_or_default(),
+    )
+}
+
+/// "14 min"
+fn remaining(hole: &Hole, clock: &Clock) -> String {
+    let until = clock.until(hole.expires_at);
+    until.trim_start_matches("in ").to_owned()
+}
+
+/// Where a hole leads.
+fn target(hole: &Hole) -> String {
+    let ports = holes::ports(hole);
+    let only = match &hole.http {
+        Some(http) => format!(", {}", holes::requests(http)),
+        None if hole.read_only => ", reads only".to_owned(),
+        None => String::new(),
+    };
+    format!("{} {ports}{only}", hole.destination)
+}
+
+/// A hole that has just been opened.
+pub(crate) fn opened(hole: &Hole) -> String {
+    format!("{} open for {}: {}", hole.id, hole.session, target(hole))
+}
+
+/// All about a hole.
+pub(crate) fn hole_fields(hole: &Hole, clock: &Clock) -> Vec<Field> {
+    let ends = format!(
+        "{} ({})",
+        clock.until(hole.expires_at),
+        clock.at(hole.expires_at)
+    );
+    let opened = hole
+        .opened_at
+        .map_or_else(|| "unknown".into(), |at| clock.ago(at));
+    let left = holes::left(hole).unwrap_or_else(|| "any number".into());
+    [
+        ("session", hole.session.clone()),
+        ("to", target(hole)),
+        ("ends", ends),
+        ("left", left),
+        ("opened", opened),
+        (
+            "by",
+            hole.opened_by.clone().unwrap_or_else(|| "unknown".into()),
+        ),
+        ("reason", hole.reason.clone().unwrap_or_default()),
+    ]
+    .into_iter()
+    .filter(|(_, text)| !text.is_empty())
+    .map(|(label, text)| (label, text, Tone::Plain))
+    .collect()
+}
+
+/// A session in a line of a list.
+pub(crate) fn session(session: &Session, clock: &Clock) -> String {
+    format!(
+        "{:<5} {}  {}  policy {}  {}",
+        sessions::place(session),
+        session.user,
+        clock.ago(session.started_at),
+        session.policy,
+        match session.command.is_empty() {
+            true => session.name.clone(),
+            false => format!("{}  {}", session.name, command_line(&session.command)),
+        },
+    )
+}
+
+/// A record of the audit trail in a line, with the time of day alone.
+pub(crate) fn record(record: &LogRecord, clock: &Clock) -> String {
+    let line = log::line(record, clock).into_plain();
+    // The day is `2026-11-20 `.
+    line.get(11..).unwrap_or_default().trim_end().to_owned()
+}
+
+/// What colour it has.
+pub(crate) fn record_tone(record: &LogRecord) -> Tone {
+    use guard_proto::LogKind;
+    let is = |field: &str, value: &str| {
+        record.fields.get(field).and_then(serde_json::Value::as_str) == Some(value)
+    };
+    match record.kind {
+        LogKind::Denied => Tone::Bad,
+        LogKind::Request | LogKind::Held | LogKind::Http => Tone::Warn,
+        LogKind::Answered if is("answer", "no") => Tone::Warn,
+        LogKind::Answered | LogKind::HoleOpen | LogKind::SessionStart => Tone::Good,
+        _ => Tone::Dim,
+    }
+}

@@ -1,0 +1,155 @@
+//! All about one thing. What others say has a column of its own, in which no label of ours ever stands.
+
+use guard_proto::{Hole, Request};
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+
+use super::{Tone, View, What, cut, keys, paragraph, piece, rows, wrap};
+use crate::watch::rows::Field;
+
+/// The width of labels, and what is before them.
+const LABEL: usize = 12;
+/// Of each field so many lines are shown beside the list.
+const BRIEF: usize = 3;
+
+impl View<'_> {
+    pub(super) fn about_request(&self, request: &Request, area: Rect) -> Vec<Line<'static>> {
+        let mut lines = Vec::new();
+        let state = if self.model.waits(&request.id) {
+            String::new()
+        } else {
+            format!("  [{}]", self.model.fate(&request.id))
+        };
+        let heading = format!("{}{state}", rows::request_title(request));
+        for line in wrap(&piece(&heading), area.width.into()) {
+            lines.push(Line::styled(line, self.look.of(Tone::Strong)));
+        }
+        lines.extend(self.fields(&rows::request_fields(request, self.clock), area, usize::MAX));
+        lines
+    }
+
+    pub(super) fn about_hole(&self, hole: &Hole, area: Rect) -> Vec<Line<'static>> {
+        let is_open = self.model.holes.iter().any(|one| one.id == hole.id);
+        let heading = match is_open {
+            true => hole.id.clone(),
+            false => format!("{}  [closed]", hole.id),
+        };
+        let mut lines = vec![Line::styled(piece(&heading), self.look.of(Tone::Strong))];
+        lines.extend(self.fields(&rows::hole_fields(hole, self.clock), area, usize::MAX));
+        lines
+    }
+
+    pub(super) fn help(&self, area: Rect) -> Vec<Line<'static>> {
+        let fields: Vec<Field> = keys::HELP
+            .iter()
+            .map(|(key, does)| (*key, (*does).to_owned(), Tone::Plain))
+            .collect();
+        self.fields(&fields, area, usize::MAX)
+    }
+
+    /// What a yes would be for.
+    pub(super) fn choice(&self, what: &What, area: Rect) -> Vec<Line<'static>> {
+        // Each address of a burst gets a hole of its own.
+        let is_burst = |one: super::super::model::Subject| one.request.burst.is_some();
+        let each = match self.model.subject().is_some_and(is_burst) {
+            true => " for each",
+            false => "",
+        };
+        let said = match what {
+            What::Asked => "what it asks for".to_owned(),
+            What::Connections(digits) => format!("connections, or HTTP requests{each}: {digits}_"),
+            What::Bytes(size) => format!("what it sends{each}, up to (as 64KiB or 10MB): {size}_"),
+            What::Path {
+                pattern,
+                typing: true,
+            } => format!("paths like (* is any text): {pattern}_"),
+            What::Path {
+                pattern,
+                typing: false,
+            } => format!("all with this method and a path like {pattern}"),
+            What::Writes => "ALL that change something at this destination".to_owned(),
+            What::Prefix => match self.model.subject().and_then(|one| one.request.burst) {
+                Some(burst) => format!(
+                    "ALL of {}, not the addresses alone that were tried",
+                    burst.prefix
+                ),
+                None => "all of its prefix".to_owned(),
+            },
+            What::Reads => "reads over HTTP alone".to_owned(),
+        };
+        let mut lines = self.fields(&[("yes to", said, Tone::Strong)], area, usize::MAX);
+        lines.push(Line::default());
+        lines
+    }
+
+    /// The question under the cursor beside the list, as much of it as has room.
+    pub(super) fn draw_brief(&self, frame: &mut Frame<'_>, area: Rect) {
+        let Some(subject) = self.model.subject().filter(|_| area.height > 0) else {
+            return;
+        };
+        let mut lines = self.fields(
+            &rows::request_below(&subject.request, self.clock),
+            area,
+            BRIEF,
+        );
+        let room = usize::from(area.height);
+        if lines.len() > room {
+            let more = lines.len() - room + 1;
+            lines.truncate(room - 1);
+            let text = format!("{:LABEL$}… {more} more lines: Enter", "");
+            lines.push(Line::styled(text, self.look.of(Tone::Strong)));
+        }
+        self.draw_page(frame, area, &lines, 0);
+    }
+
+    /// Labels with what stands beside them, each at most `most` lines.
+    fn fields(&self, fields: &[Field], area: Rect, most: usize) -> Vec<Line<'static>> {
+        let cells = usize::from(area.width).saturating_sub(LABEL);
+        let mut lines = Vec::new();
+        for (label, text, tone) in fields {
+            let mut wrapped = wrap(&paragraph(text), cells);
+            if wrapped.len() > most {
+                wrapped.truncate(most);
+                if let Some(last) = wrapped.last_mut() {
+                    *last = cut(&format!("{last}…………"), cells);
+                }
+            }
+            for (number, part) in wrapped.into_iter().enumerate() {
+                let label = if number == 0 { *label } else { "" };
+                let label = format!("  {label:<9} ");
+                lines.push(Line::from(vec![
+                    Span::styled(label, self.look.of(Tone::Dim)),
+                    Span::styled(part, self.look.of(*tone)),
+                ]));
+            }
+        }
+        lines
+    }
+
+    /// Lines from the `scroll`th on. How far that can be.
+    pub(super) fn draw_page(
+        &self,
+        frame: &mut Frame<'_>,
+        area: Rect,
+        lines: &[Line<'static>],
+        scroll: usize,
+    ) -> super::Shown {
+        let last = lines.len().saturating_sub(area.height.into());
+        let shown = &lines[scroll.min(last)..];
+        for (line, y) in shown.iter().zip(area.y..area.bottom()) {
+            frame.render_widget(
+                line.clone(),
+                Rect {
+                    y,
+                    height: 1,
+                    ..area
+                },
+            );
+        }
+        super::Shown {
+            scroll: last,
+            ..super::Shown::default()
+        }
+    }
+}

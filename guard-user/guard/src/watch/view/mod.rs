@@ -1,0 +1,183 @@
+//! The screen, drawn from the model and nothing else.
+
+use ratatui::Frame;
+use ratatui::layout::Rect;
+use ratatui::text::{Line, Span};
+use ratatui::widgets::Clear;
+
+pub(crate) use self::look::Look;
+use super::model::choice::What;
+use super::model::{Detail, Link, Mode, Model, Pane, Shown, Tone};
+use super::rows;
+use super::words::{cut, paragraph, piece, width, wrap};
+use crate::render::time::Clock;
+use layout::{Lengths, Parts, SMALLEST};
+
+mod detail;
+mod keys;
+mod layout;
+mod lists;
+mod look;
+#[cfg(test)]
+mod tests;
+mod together;
+
+/// Where and how to draw.
+pub(crate) struct View<'a> {
+    pub(crate) model: &'a Model,
+    pub(crate) clock: &'a Clock,
+    pub(crate) look: Look,
+    /// guardd's socket, for people.
+    pub(crate) socket: &'a str,
+}
+
+impl View<'_> {
+    /// Draws everything, and tells which parts of the lists can be seen; none where nothing can.
+    pub(crate) fn draw(&self, frame: &mut Frame<'_>) -> Option<Shown> {
+        let area = frame.area();
+        if area.width < SMALLEST.0 || area.height < SMALLEST.1 {
+            self.draw_too_small(frame, area);
+            return None;
+        }
+        let lengths = Lengths {
+            sessions: self.model.sessions.len(),
+            questions: self.model.shown_requests().count(),
+            holes: self.model.shown_holes().count(),
+        };
+        let parts = layout::parts(area, self.model.pane, lengths);
+        self.line(frame, parts.title, &self.title(), Tone::Strong);
+        let shown = self.draw_middle(frame, &parts);
+        self.draw_notice(frame, parts.notice);
+        self.draw_keys(frame, parts.keys);
+        Some(shown)
+    }
+
+    /// What lies between the title and the notice.
+    fn draw_middle(&self, frame: &mut Frame<'_>, parts: &Parts) -> Shown {
+        let top = parts.title.bottom();
+        let middle = Rect {
+            y: top,
+            height: parts.notice.y - top,
+            ..parts.title
+        };
+        let over = match &self.model.mode {
+            Mode::Details(Detail::Request(subject), scroll) => {
+                Some((self.about_request(&subject.request, middle), scroll))
+            }
+            Mode::Details(Detail::Hole(hole), scroll) => {
+                Some((self.about_hole(hole, middle), scroll))
+            }
+            Mode::Help(scroll) => Some((self.help(middle), scroll)),
+            Mode::Choose(choice) => {
+                let mut lines = self.choice(&choice.what, middle);
+                lines.extend(self.about_request(&choice.subject.request, middle));
+                Some((lines, &0))
+            }
+            Mode::Together(together) => return self.draw_together(frame, middle, together),
+            Mode::Lists | Mode::Filter => None,
+        };
+        match over {
+            Some((lines, scroll)) => self.draw_page(frame, middle, &lines, *scroll),
+            None => self.draw_lists(frame, parts),
+        }
+    }
+
+    fn draw_too_small(&self, frame: &mut Frame<'_>, area: Rect) {
+        let (width, height) = SMALLEST;
+        let lines = [
+            format!("guard watch needs {width}x{height},"),
+            format!("this is {}x{}.", area.width, area.height),
+            format!("Questions that wait: {}", self.model.requests.len()),
+            "q quits.".to_owned(),
+        ];
+        for (line, y) in lines.iter().zip(area.y..area.bottom()) {
+            self.line(
+                frame,
+                Rect {
+                    y,
+                    height: 1,
+                    ..area
+                },
+                line,
+                Tone::Plain,
+            );
+        }
+    }
+
+    fn title(&self) -> String {
+        let model = self.model;
+        let count = |count: usize, one: &str| match count {
+            1 => format!("1 {one}"),
+            count => format!("{count} {one}s"),
+        };
+        let marked = match model.marked.len() {
+            0 => String::new(),
+            marked => format!(" ({marked} marked)"),
+        };
+        let mut title = format!(
+            "guard watch  {}{marked}, {}, {}",
+            count(model.requests.len(), "question"),
+            count(model.holes.len(), "hole"),
+            count(model.sessions.len(), "session"),
+        );
+        if !model.bell {
+            title.push_str("  (no bell)");
+        }
+        if !model.filter.is_empty() || matches!(model.mode, Mode::Filter) {
+            let caret = if matches!(model.mode, Mode::Filter) {
+                "_"
+            } else {
+                ""
+            };
+            title.push_str(&format!("  only: {}{caret}", piece(&model.filter)));
+        }
+        title
+    }
+
+    /// What is wrong with the link to guardd, else the last thing to tell. Where that is long it takes a line more, from
+    /// what is above.
+    fn draw_notice(&self, frame: &mut Frame<'_>, area: Rect) {
+        let (tone, text) = match (&self.model.link, &self.model.notice) {
+            (Link::Connecting, _) => (Tone::Dim, format!("asking guardd at {}", self.socket)),
+            (Link::Down(failure), _) => (Tone::Bad, self.down(&failure.why)),
+            (Link::Up, Some(notice)) => (notice.tone, notice.text.clone()),
+            (Link::Up, None) => return,
+        };
+        let lines = wrap(&piece(&text), area.width.into());
+        let (first, rest) = lines
+            .split_first()
+            .map_or(("", &[][..]), |(one, rest)| (one, rest));
+        if rest.is_empty() {
+            return self.line(frame, area, first, tone);
+        }
+        let above = Rect {
+            y: area.y - 1,
+            ..area
+        };
+        frame.render_widget(Clear, above);
+        self.line(frame, above, first, tone);
+        self.line(frame, area, &rest.join(" "), tone);
+    }
+
+    fn down(&self, why: &str) -> String {
+        match why {
+            "no guardd listens there" => format!("no guardd at {}; trying again", self.socket),
+            why => format!("guardd at {}: {why}; trying again", self.socket),
+        }
+    }
+
+    fn draw_keys(&self, frame: &mut Frame<'_>, area: Rect) {
+        let mut line = Line::default();
+        for (key, word) in keys::fitting(&keys::of(self.model), area.width.into()) {
+            line.push_span(Span::styled(key, self.look.of(Tone::Strong)));
+            line.push_span(Span::styled(format!(" {word}  "), self.look.of(Tone::Dim)));
+        }
+        frame.render_widget(line, area);
+    }
+
+    /// One line, cut at the edge.
+    fn line(&self, frame: &mut Frame<'_>, area: Rect, text: &str, tone: Tone) {
+        let text = cut(text, area.width.into());
+        frame.render_widget(Line::styled(text, self.look.of(tone)), area);
+    }
+}

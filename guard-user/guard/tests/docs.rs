@@ -1,0 +1,310 @@
+//! The documents name what the code has: nothing that people rely on comes, goes or is renamed
+//! without its page.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::{Command, CommandFactory as _};
+use guard as cli;
+use guard_proto::LogKind;
+use guardd::{args, config::Config, varlink};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn page(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap()
+}
+
+/// That a page has each name, whole, in what it shows as code.
+fn has_all(path: &str, kind: &str, names: impl IntoIterator<Item = String>) {
+    let text = page(path);
+    let spans: Vec<_> = prose(&text).flat_map(code).collect();
+    let names: BTreeSet<_> = names.into_iter().collect();
+    assert!(!names.is_empty(), "no {kind} was found in the code");
+    let missing = names
+        .iter()
+        .filter(|name| !spans.iter().any(|span| has(span, name)));
+    let missing: Vec<_> = missing.collect();
+    assert!(missing.is_empty(), "{path} has no {kind} {missing:?}");
+}
+
+/// The lines outside of blocks of code.
+fn prose(text: &str) -> impl Iterator<Item = &str> {
+    text.split("```").step_by(2).flat_map(str::lines)
+}
+
+/// What stands between backticks in a line.
+fn code(line: &str) -> impl Iterator<Item = &str> {
+    line.split('`').skip(1).step_by(2)
+}
+
+/// Whether a piece of code has a name that is not a part of a longer one.
+fn has(span: &str, name: &str) -> bool {
+    let is_part = |c: char| c.is_alphanumeric() || "-_".contains(c);
+    span.match_indices(name).any(|(at, _)| {
+        let (before, after) = (&span[..at], &span[at + name.len()..]);
+        !before.ends_with(is_part) && !after.starts_with(is_part)
+    })
+}
+
+/// The names that serde says it would have understood: `unknown …, expected one of `a`, `b``.
+fn expected(error: &str) -> Vec<String> {
+    let (_, names) = error.split_once("expected one of ").unwrap();
+    let names = names.lines().next().unwrap();
+    let quoted = names.split('`').skip(1).step_by(2);
+    quoted.map(str::to_owned).collect()
+}
+
+/// A command's options and, with what comes before them, its verbs.
+fn words(command: &Command) -> Vec<String> {
+    let options = command
+        .get_arguments()
+        .filter_map(|option| option.get_long());
+    let verbs = command.get_subcommands();
+    let verbs = verbs.map(|verb| format!("{} {}", command.get_name(), verb.get_name()));
+    options
+        .map(|option| format!("--{option}"))
+        .chain(verbs)
+        .collect()
+}
+
+#[test]
+fn every_verb_of_guard_and_option_of_guardd_is_in_operations() {
+    let operations = "docs/operations.md";
+    let guard = cli::args::Cli::command();
+    has_all(operations, "verb", words(&guard));
+    let options = guard.get_subcommands().flat_map(words);
+    has_all(operations, "option", options);
+    has_all(operations, "option of guardd", words(&args::Cli::command()));
+}
+
+#[test]
+fn every_key_of_guardd_toml_is_in_operations() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(&file, "no_such_key = 1\n").unwrap();
+    let error = Config::read(file.path(), false).unwrap_err().to_string();
+    let (_, names) = error.split_once("unknown field").unwrap();
+    has_all("docs/operations.md", "key", expected(names));
+}
+
+#[test]
+fn the_guardd_toml_that_ships_shows_every_key_with_its_default() {
+    let text = page("packaging/etc/guardd.toml");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let read = |text: &str| {
+        fs::write(&file, text).unwrap();
+        Config::read(file.path(), false)
+    };
+    assert_eq!(
+        read(&text).unwrap(),
+        Config::default(),
+        "it changes something"
+    );
+
+    // A comment has a space behind its mark; a key has none. Tables, which are examples, come last.
+    let bare = |text: &str| text.replace("\n#", "\n").replace("\n ", "\n# ");
+    read(&bare(&text)).unwrap();
+    let (keys, _) = text.split_once("\n#[").unwrap_or((&text, ""));
+    let mut shown = read(&bare(keys)).unwrap();
+    // Without a default, these have an example.
+    assert!(shown.default_policy.take().is_some());
+    assert!(shown.resolvers.take().is_some());
+    assert!(shown.on_request.take().is_some());
+    assert!(shown.on_request_user.take().is_some());
+    assert!(shown.metrics.listen.take().is_some());
+    assert!(shown.proxy.user.take().is_some());
+    assert!(!std::mem::take(&mut shown.proxy.ca).is_empty());
+    assert!(!std::mem::take(&mut shown.assign).is_empty());
+    assert_eq!(shown, Config::default(), "it shows other defaults");
+
+    let error = read("no_such_key = 1\n").unwrap_err().to_string();
+    let (_, names) = error.split_once("unknown field").unwrap();
+    for name in expected(names) {
+        let forms = [
+            format!("#{name} = "),
+            format!("#[{name}]"),
+            format!("#[[{name}]]"),
+        ];
+        let shown = text
+            .lines()
+            .filter(|line| forms.iter().any(|form| line.starts_with(form)));
+        assert_eq!(shown.count(), 1, "{name}");
+    }
+}
+
+/// A manual page, as people read it.
+fn manual(path: &str) -> String {
+    page(path).replace("\\-", "-")
+}
+
+#[test]
+fn every_option_of_guardd_is_in_its_manual() {
+    let manual = manual("packaging/man/guardd.8");
+    let guardd = args::Cli::command();
+    // What guardd starts of itself is nobody's to type.
+    let verbs = || guardd.get_subcommands().filter(|verb| !verb.is_hide_set());
+    let seen = |command: &Command| {
+        let options = command
+            .get_arguments()
+            .filter(|option| !option.is_hide_set());
+        options
+            .filter_map(|option| Some(format!("--{}", option.get_long()?)))
+            .collect::<Vec<_>>()
+    };
+    for option in verbs().flat_map(seen).chain(seen(&guardd)) {
+        assert!(has(&manual, &option), "{option}");
+    }
+    for verb in verbs() {
+        assert!(has(&manual, verb.get_name()), "{}", verb.get_name());
+    }
+}
+
+#[test]
+fn every_key_of_a_policy_is_in_its_manual() {
+    let manual = manual("packaging/man/guard-policy.5");
+    let reference = page("docs/policy.md");
+    for section in ["## Keys of the policy", "## Keys of a rule"] {
+        let (_, rest) = reference.split_once(section).unwrap();
+        let rows = rest
+            .lines()
+            .skip_while(|line| !line.starts_with("|---"))
+            .skip(1);
+        let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+        assert!(rows.len() > 3, "{section}");
+        for key in rows.iter().filter_map(|row| code(row).next()) {
+            assert!(manual.contains(&format!("\n.B {key}\n")), "{key}");
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_record_is_in_operations() {
+    let error = serde_json::from_str::<LogKind>("\"no-such-kind\"").unwrap_err();
+    has_all("docs/operations.md", "kind", expected(&error.to_string()));
+}
+
+#[test]
+fn every_field_of_the_interface_is_in_operations() {
+    let code = |line: &&str| !line.starts_with('#');
+    let description: Vec<_> = varlink::DESCRIPTION.lines().filter(code).collect();
+    let description = description.join(" ");
+    let before_colons = description.split(':').rev().skip(1);
+    let fields = before_colons.filter_map(|text| text.rsplit([' ', '(']).next());
+    has_all("docs/operations.md", "field", fields.map(str::to_owned));
+}
+
+#[test]
+fn every_invariant_is_in_the_architecture_with_its_test() {
+    let tests = page("tests/tests/invariants.rs");
+    let names = tests.split("#[test]\nfn ").skip(1);
+    let names = names.filter_map(|text| text.split('(').next());
+    has_all("docs/architecture.md", "test", names.map(str::to_owned));
+}
+
+/// All Markdown files, but for what is built or hidden.
+fn documents(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            documents(&path, found);
+        } else if name.ends_with(".md") {
+            found.push(path);
+        }
+    }
+}
+
+/// What a line links to as `[text](target)`.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    let targets = line.split("](").skip(1);
+    targets.filter_map(|rest| rest.split(')').next())
+}
+
+/// A heading as links name it: `## What it's for` is `#what-its-for`.
+fn anchors(text: &str) -> Vec<String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    let anchor = |heading: &str| {
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    headings.map(anchor).collect()
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let mut all = Vec::new();
+    documents(&root(), &mut all);
+    assert!(all.iter().any(|path| path.ends_with("README.md")));
+    for document in all {
+        let text = fs::read_to_string(&document).unwrap();
+        for link in prose(&text)
+            .flat_map(links)
+            .filter(|link| !link.contains("://"))
+        {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => document.clone(),
+                file => document.parent().unwrap().join(file),
+            };
+            let shown = document.display();
+            assert!(target.exists(), "{shown}: {link} leads nowhere");
+            if !anchor.is_empty() {
+                let there = anchors(&fs::read_to_string(&target).unwrap());
+                assert!(there.contains(&anchor.to_owned()), "{shown}: no {link}");
+            }
+        }
+    }
+}
+
+/// Of a manifest, what its crate uses of this workspace, tests aside.
+fn uses(manifest: &str) -> BTreeSet<String> {
+    let (_, dependencies) = manifest.split_once("[dependencies]\n").unwrap_or_default();
+    let dependencies = dependencies.split("\n[").next().unwrap_or_default();
+    let names = dependencies.lines().filter_map(|line| {
+        let name = line.split(['.', ' ']).next()?;
+        name.starts_with("guard").then(|| name.to_owned())
+    });
+    names.collect()
+}
+
+#[test]
+fn the_arrows_of_the_architecture_are_those_of_the_manifests() {
+    let text = page("docs/architecture.md");
+    let block = text
+        .split("```text\n")
+        .find(|block| block.starts_with("guard  "));
+    let block = block.unwrap().split("```").next().unwrap();
+    let package = |name: &str| match name {
+        name if name.starts_with("guard") => name.to_owned(),
+        name => format!("guard-{name}"),
+    };
+    let mut drawn = BTreeSet::new();
+    for line in block.lines() {
+        let (from, to) = line.split_once(" -> ").unwrap();
+        let to = to.split(", ").filter(|to| !to.starts_with("and "));
+        let to = to.map(|to| package(to.split(' ').next().unwrap()));
+        drawn.insert((package(from.trim()), to.collect::<BTreeSet<_>>()));
+    }
+    let dirs = fs::read_dir(root().join("guard-user")).unwrap();
+    let dirs = dirs.map(|dir| dir.unwrap().path());
+    let mut held = BTreeSet::new();
+    for dir in dirs.chain([root().join("guard-ebpf")]) {
+        let manifest = fs::read_to_string(dir.join("Cargo.toml")).unwrap();
+        let name = manifest
+            .lines()
+            .find_map(|line| line.strip_prefix("name = "));
+        let uses = uses(&manifest);
+        if !uses.is_empty() {
+            held.insert((name.unwrap().trim_matches('"').to_owned(), uses));
+        }
+    }
+    assert_eq!(drawn, held);
+}

@@ -1,0 +1,485 @@
+//! A person's yes to an HTTP request: a hole for that one, or for more like it. Only guardd knows of it.
+
+use guard_common::{BootTime, HoleId};
+use guard_judge::http as judge;
+use guard_policy::Prefix;
+use guard_proto::wire::Answer;
+use guard_proto::{self as proto, HttpHole, HttpRequest, LogKind, Terms, moment};
+use guard_sys::clock::{self, Clocks};
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::permits::{Covers, Permit, said};
+use crate::{
+    answering::Answering,
+    audit::Record,
+    auth::Approver,
+    events,
+    failure::Refusal,
+    grant::Grant,
+    holes::{self, About},
+    ids,
+    opening::after,
+    requests::{HttpQuestion, Pending, Question},
+    state::State,
+};
+
+/// How much more than the request that was asked about a person lets through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Widening {
+    /// All with its method and a path like this.
+    pub path: Option<String>,
+    /// All that change something there.
+    pub writes: bool,
+}
+
+impl Widening {
+    /// Whether it is no more.
+    #[must_use]
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What a yes to that one is for. `waits`: its client does.
+    fn covers(&self, http: &HttpQuestion, waits: bool) -> Result<Covers, Refusal> {
+        let (request, alone) = (&http.request, http.alone.filter(|_| waits));
+        let covers = match (&self.path, self.writes) {
+            (Some(_), true) => return Err(both()),
+            (Some(pattern), false) => Covers::Path {
+                scheme: request.scheme.clone(),
+                host: request.host.clone(),
+                method: request.method.clone(),
+                // Whoever gives the text that they were shown means that, and nothing else by a `*` in it.
+                pattern: match request.is_statement() && *pattern == request.path {
+                    true => request.as_pattern(),
+                    false => pattern.clone(),
+                },
+                headers: said(request),
+            },
+            (None, true) => Covers::Writes,
+            (None, false) => match (alone, &request.digest) {
+                (Some(number), _) => Covers::Waiting(request.clone(), number),
+                (None, Some(_)) => Covers::Digest(request.clone()),
+                (None, None) => return Err(unknown_again()),
+            },
+        };
+        match (covers.covers(http), http.plain) {
+            (true, _) => Ok(covers),
+            (false, true) => Err(not_like_that(self.path.as_deref().unwrap_or("*"), request)),
+            (false, false) => Err(not_plain()),
+        }
+    }
+}
+
+impl State {
+    /// Answers an HTTP request with yes, or those of a series that had come when it went by the id that it was `called`.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be let through; then it still waits.
+    pub fn approve_http(
+        &mut self,
+        by: &Answering,
+        (called, asked): (&str, &Pending),
+        widening: &Widening,
+        terms: &Terms,
+    ) -> Result<proto::Holes, Refusal> {
+        let wanted = self.wanted((called, asked), widening)?;
+        let question = &asked.question;
+        let prefixes = vec![Prefix::host(question.destination)];
+        let ports = vec![events::ports_of(question)];
+        let grant = self.grant(question.session, prefixes, ports, terms)?;
+        let requests = terms.requests.or(terms.connections);
+        let opened_by = self.users.name(by.who.uid());
+        let mut permits = Vec::new();
+        for (covers, shown) in wanted {
+            let left = match (&covers, widening.is_none()) {
+                (Covers::Waiting(..), _) => Some(1),
+                (_, true) => Some(requests.unwrap_or(1)),
+                (_, false) => requests,
+            };
+            let permit = Permit {
+                session: question.session,
+                to: question.destination,
+                port: question.port,
+                request: shown.id.clone(),
+                covers,
+                left: left.map(u64::from),
+                bytes: grant.bytes,
+                passed: 0,
+                expires: after(clock::now(), grant.time),
+                about: About {
+                    session: question.session.0,
+                    owner: grant.owner,
+                    opened_by: opened_by.clone(),
+                    reason: shown.note.clone(),
+                    opened_at: Timestamp::now(),
+                    bytes: grant.bytes,
+                },
+            };
+            let http = shown.http.as_ref();
+            if let Some(http) = http.filter(|http| !permit.has_room_for(http)) {
+                return Err(no_room(http));
+            }
+            permits.push((permit, shown));
+        }
+        let is_covered = |question: &Question| permits.iter().any(|(one, _)| one.is_for(question));
+        let answered = asked.each_up_to(called);
+        let answered = answered.filter(|(question, _)| is_covered(question));
+        let mut answered: Vec<_> = answered.map(|(_, shown)| shown.id.clone()).collect();
+        // What is for so many requests answers no more of them: the newest, which was asked about last.
+        if let Some(left) = requests.and_then(|left| usize::try_from(left).ok()) {
+            answered.drain(..answered.len().saturating_sub(left.max(permits.len())));
+        }
+        let ids = self.write_permits(by, &grant, (&permits, &answered))?;
+        self.requests
+            .take_those(|_, id| answered.iter().any(|one| one == id));
+        for id in &answered {
+            self.note_answer(by, (id, asked.owner), "yes");
+        }
+        let mut holes = Vec::new();
+        for (id, (permit, shown)) in ids.into_iter().zip(permits) {
+            holes.push(self.put_permit(id, permit, shown));
+        }
+        Ok(proto::Holes {
+            holes,
+            warnings: grant.warnings,
+        })
+    }
+
+    /// What a yes lets through, and what people see of the request that it is for.
+    fn wanted<'a>(
+        &self,
+        (called, asked): (&str, &'a Pending),
+        widening: &Widening,
+    ) -> Result<Vec<(Covers, &'a proto::Request)>, Refusal> {
+        let mut wanted = Vec::new();
+        for (question, shown) in asked.each_up_to(called) {
+            let Some(http) = question.http.as_deref() else {
+                return Err(no_http(called));
+            };
+            let waits = self.proxy.waiters.is_asking(question);
+            wanted.push((widening.covers(http, waits)?, shown));
+        }
+        // What is for more than each of them is for all.
+        if !widening.is_none() {
+            wanted.drain(..wanted.len().saturating_sub(1));
+        }
+        Ok(wanted)
+    }
+
+    /// Writes down all of them, or none; `answered` are the requests that they answer.
+    fn write_permits(
+        &mut self,
+        by: &Answering,
+        grant: &Grant,
+        (permits, answered): (&[(Permit, &proto::Request)], &[String]),
+    ) -> Result<Vec<HoleId>, Refusal> {
+        let mut written = Vec::new();
+        for (permit, shown) in permits {
+            let is_part = |id: &&String| permits.len() == 1 && **id != shown.id;
+            let parts: Vec<_> = answered.iter().filter(is_part).cloned().collect();
+            match self.write_permit(by, grant, (permit, &parts), shown) {
+                Ok(id) => written.push(id),
+                Err(refusal) => {
+                    for (id, (permit, _)) in written.into_iter().zip(permits) {
+                        self.permit_ended(id, permit, "not written down", None);
+                    }
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(written)
+    }
+
+    /// Writes down the answer, and the hole that comes of it. `parts`: what else it answers.
+    fn write_permit(
+        &mut self,
+        by: &Answering,
+        grant: &Grant,
+        (permit, parts): (&Permit, &[String]),
+        asked: &proto::Request,
+    ) -> Result<HoleId, Refusal> {
+        let name = &permit.about.opened_by;
+        let session = ids::session(permit.session);
+        let answered = Record::of(&session, grant.owner)
+            .with("request", permit.request.clone())
+            .with("parts", (!parts.is_empty()).then_some(parts))
+            .with("answer", "yes")
+            .with("seconds", grant.time.as_secs_f64())
+            .with("connections", permit.left)
+            .with("bytes", permit.bytes)
+            .with("shown", events::as_shown(asked));
+        let answered = by.told_in(answered, name);
+        self.audit.reserve()?;
+        self.audit.write(LogKind::Answered, answered)?;
+        let id = self.datapath.next_hole()?;
+        let clocks = Clocks::read();
+        let shown = permit.shown(id, &clocks);
+        let opened = Record::of(&session, grant.owner)
+            .with("hole", shown.id)
+            .with("destination", shown.destination)
+            .with("ports", shown.ports)
+            .with("reason", shown.reason)
+            .with("request", permit.request.clone())
+            .with("expires_at", moment::text(clocks.calendar(permit.expires)))
+            .with("connections", permit.left)
+            .with("bytes", permit.bytes)
+            .with("http", json!(shown.http.map(|http| for_trail(http, asked))));
+        let opened = by.told_in(opened, name);
+        let written = self.audit.write(LogKind::HoleOpen, opened);
+        if let Err(error) = written.and_then(|()| self.audit.sync()) {
+            self.permit_ended(id, permit, "not written down", None);
+            return Err(error.into());
+        }
+        Ok(id)
+    }
+
+    /// Puts a permit in place, and lets those through who wait for it. As it is then.
+    fn put_permit(&mut self, id: HoleId, permit: Permit, asked: &proto::Request) -> proto::Hole {
+        let mut shown = permit.shown(id, &Clocks::read());
+        self.counters.hole_opened();
+        self.counters.answered("yes", asked.asked_at);
+        let is_for = permit.clone();
+        self.proxy.permits.add(id, permit);
+        self.let_those_through(&asked.id);
+        // Whoever is refused although a request more could have passed is to be listed.
+        if is_for.left.is_none() && is_for.bytes.is_none() {
+            self.requests.take_those(|one, _| is_for.is_for(one));
+        }
+        // Of these the kernel knows nothing.
+        drop(
+            self.requests
+                .unmute(|all| all.iter().all(|one| is_for.is_for(one))),
+        );
+        self.keep_requests();
+        self.proxy.renew();
+        let left = self.proxy.permits.get(id).map_or(Some(0), |now| now.left);
+        if let Some(http) = &mut shown.http {
+            http.requests_left = left;
+        }
+        shown
+    }
+
+    /// Lets through those who wait, first who waits for that answer; whoever waited for a yes that was used up by another
+    /// is asked about anew.
+    fn let_those_through(&mut self, request: &str) {
+        let now = clock::now();
+        let mut answered = vec![request.to_owned()];
+        let mut waiters = self.proxy.waiters.all();
+        waiters.sort_by_key(|(_, waiter)| waiter.request != request);
+        for (number, waiter) in waiters {
+            let waits_for = Some(waiter.request.as_str());
+            if let Some(verdict) = self.spend_permit(&waiter.question, waits_for, now) {
+                self.end_wait(number, &waiter, verdict);
+                answered.push(waiter.request);
+            }
+        }
+        for request in answered {
+            self.ask_again(&request);
+        }
+    }
+
+    /// Uses a permit for a request, if there is one, and answers it. `waits_for` is the request whose answer its client
+    /// waits for, if it does.
+    pub(super) fn spend_permit(
+        &mut self,
+        question: &Question,
+        waits_for: Option<&str>,
+        now: BootTime,
+    ) -> Option<Answer> {
+        let id = self.proxy.permits.find(question, waits_for, now)?;
+        let request = self.proxy.permits.get(id)?.request.clone();
+        let answer = self.pass(question, Some(&request), Some(id));
+        if answer != Answer::Yes {
+            return Some(answer);
+        }
+        let http = question.http.as_deref();
+        let length = http.and_then(|http| http.request.bytes).unwrap_or(0);
+        if self.proxy.permits.spend(id, length)
+            && let Some(permit) = self.proxy.permits.remove(id)
+        {
+            self.permit_ended(id, &permit, "used up", None);
+        }
+        Some(answer)
+    }
+
+    /// Writes down that a permit has ended.
+    pub fn permit_ended(&mut self, id: HoleId, permit: &Permit, why: &str, by: Option<&Answering>) {
+        self.counters.hole_closed(why, 0);
+        let record = Record::of(ids::session(permit.session), permit.about.owner)
+            .with("hole", ids::hole(id))
+            .with("why", why)
+            .with("requests", permit.passed)
+            .with("bytes", holes::used(permit.about.bytes, permit.bytes));
+        let record = self.told_by(record, by);
+        self.audit.note(LogKind::HoleClose, record);
+        self.proxy.renew();
+    }
+
+    /// Ends the permits whose time is up.
+    pub fn end_permits(&mut self, now: BootTime) {
+        for (id, permit) in self.proxy.permits.take_expired(now) {
+            self.permit_ended(id, &permit, "expired", None);
+        }
+    }
+
+    /// Ends what was let through for a session that has ended.
+    pub fn end_permits_of(&mut self, session: guard_common::SessionId) {
+        for (id, permit) in self.proxy.permits.take_session(session) {
+            self.permit_ended(id, &permit, "the session has ended", None);
+        }
+        self.proxy.renew();
+    }
+
+    /// The permits of those sessions that the caller answers for, as people see them.
+    #[must_use]
+    pub fn shown_permits(&self, who: Approver) -> Vec<(HoleId, proto::Hole)> {
+        let clocks = Clocks::read();
+        let permits = self.proxy.permits.iter();
+        let mine = permits.filter(|(_, permit)| who.answers_for(permit.about.owner));
+        mine.map(|(id, permit)| (id, permit.shown(id, &clocks)))
+            .collect()
+    }
+}
+
+/// What a hole is for, without values in a query that let somebody in.
+fn for_trail(hole: HttpHole, asked: &proto::Request) -> HttpHole {
+    let is_statement = asked.http.as_ref().is_some_and(HttpRequest::is_statement);
+    let kept = |path: String| match is_statement {
+        true => path,
+        false => judge::without_secrets(&path),
+    };
+    HttpHole {
+        path: hole.path.map(kept),
+        ..hole
+    }
+}
+
+fn no_room(request: &HttpRequest) -> Refusal {
+    let why = match request.bytes {
+        Some(bytes) => format!("its body has {bytes} bytes"),
+        None => "nobody knows how long its body is: it has not been read to its end".to_owned(),
+    };
+    Refusal::invalid(
+        "cannot let that request through with so few bytes",
+        why,
+        "leave out --bytes, or give more",
+    )
+}
+
+fn both() -> Refusal {
+    Refusal::invalid(
+        "cannot tell what to let through",
+        "--path and --writes say two things",
+        "give one of them",
+    )
+}
+
+fn unknown_again() -> Refusal {
+    Refusal::invalid(
+        "this very request cannot be known again",
+        "its client has gone, and its body was not read to its end",
+        "approve more than it with --path or --writes, or approve it while it waits: guard pending --follow",
+    )
+}
+
+fn not_like_that(pattern: &str, request: &HttpRequest) -> Refusal {
+    Refusal::invalid(
+        format!("{pattern:?} is not for this request"),
+        format!(
+            "its path is {:?}; a * stands for any text, and no pattern is for a path that a server may read in two ways",
+            request.path
+        ),
+        "--path with a pattern that is for it",
+    )
+}
+
+fn not_plain() -> Refusal {
+    Refusal::invalid(
+        "no pattern is for this request",
+        "a header or its query names more than its method and path, or may have the server take it for others",
+        "approve it alone, or all that change something there with --writes",
+    )
+}
+
+/// `--path` and `--writes` mean nothing there.
+#[must_use]
+pub fn no_http(id: &str) -> Refusal {
+    Refusal::invalid(
+        format!("{id} is about a connection"),
+        "--path and --writes are for HTTP requests",
+        format!("guard approve {id}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn put(digest: Option<&str>, alone: Option<u64>) -> HttpQuestion {
+        let request = HttpRequest {
+            method: "PUT".to_owned(),
+            path: "/api/jobs/7?now=1".to_owned(),
+            digest: digest.map(str::to_owned),
+            ..HttpRequest::default()
+        };
+        HttpQuestion {
+            request,
+            alone,
+            plain: true,
+            series: false,
+        }
+    }
+
+    fn path(pattern: &str) -> Widening {
+        Widening {
+            path: Some(pattern.to_owned()),
+            writes: false,
+        }
+    }
+
+    #[test]
+    fn a_plain_yes_is_for_one_request_that_can_be_known_again() {
+        let plain = Widening::default();
+        let known = put(Some("d1"), None);
+        let one = plain.covers(&known, false).unwrap();
+        assert_eq!(one, Covers::Digest(known.request));
+        let alone = put(None, Some(3));
+        let waits = plain.covers(&alone, true).unwrap();
+        assert_eq!(waits, Covers::Waiting(alone.request.clone(), 3));
+        for (gone, waits) in [(alone, false), (put(None, None), true)] {
+            let refusal = plain.covers(&gone, waits).unwrap_err();
+            assert!(refusal.failure.fix.contains("--path"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn more_than_that_has_to_be_said_and_to_fit() {
+        let one = put(None, None);
+        assert!(path("/api/jobs/*").covers(&one, false).is_ok());
+        assert!(path("/api/people/*").covers(&one, false).is_err());
+        let writes = Widening {
+            path: None,
+            writes: true,
+        };
+        assert_eq!(writes.covers(&one, false).unwrap(), Covers::Writes);
+        let two = Widening {
+            writes: true,
+            ..path("*")
+        };
+        assert!(two.covers(&one, false).is_err());
+    }
+
+    #[test]
+    fn no_pattern_is_for_what_may_be_taken_for_another_request() {
+        let other = HttpQuestion {
+            plain: false,
+            ..put(Some("d1"), None)
+        };
+        let refusal = path("*").covers(&other, false).unwrap_err();
+        assert!(refusal.failure.fix.contains("--writes"), "{refusal}");
+        let alone = Widening::default().covers(&other, false).unwrap();
+        assert_eq!(alone, Covers::Digest(other.request));
+    }
+}

@@ -1,0 +1,395 @@
+//! What the proxy asks: whether a request that changes something may pass.
+
+use std::{rc::Rc, time::Duration};
+
+use guard_common::{Address, BootTime, SessionId};
+use guard_proto::wire::{
+    Answer, Asked, MAX_HEADER, MAX_HEADERS, MAX_PREVIEW, Number, Target, Tgid, ToProxy,
+};
+use guard_proto::{self as proto, HttpRequest};
+use guard_sys::clock::{self, Clocks};
+
+use super::{passing::target, permits, terms::Standing, waiting::Waiter};
+use crate::{
+    advice,
+    opening::after,
+    process::Process,
+    requests::{HttpQuestion, Noted, Question},
+    state::State,
+};
+
+/// A longer path is no person's to read.
+const MAX_PATH: usize = 3000;
+/// Of each of the other words so many characters are kept.
+const MAX_WORD: usize = 256;
+/// Warnings that are shown.
+const MAX_WARNINGS: usize = 8;
+/// Hexadecimal digits of a SHA-256.
+const DIGEST: usize = 64;
+
+impl State {
+    /// Answers a question of the proxy's, now or later.
+    pub fn proxy_asks(&mut self, number: Number, target: &Target, asked: Asked) {
+        if let Some(verdict) = self.answer_now(number, target, asked) {
+            self.answer(number, verdict);
+        }
+    }
+
+    /// Nobody waits for that any more.
+    pub fn proxy_leaves(&mut self, number: Number) {
+        if let Some(waiter) = self.proxy.waiters.remove(number) {
+            self.show_waiting(&waiter.request);
+        }
+    }
+
+    fn answer(&mut self, number: Number, verdict: Answer) {
+        self.proxy
+            .say(ToProxy::Answer { number, verdict }, Vec::new());
+    }
+
+    /// The answer; none where a person is waited for.
+    fn answer_now(&mut self, number: Number, target: &Target, asked: Asked) -> Option<Answer> {
+        let hold = match self.standing(target) {
+            Standing::Closed => return Some(closed()),
+            Standing::Open => None,
+            Standing::Judged { hold, .. } => Some(hold),
+        };
+        let (id, to) = (SessionId(target.session), Address::from(target.address));
+        let is_cut = asked
+            .host
+            .as_ref()
+            .is_some_and(|host| host.len() > MAX_WORD)
+            || asked.headers.len() > MAX_HEADERS
+            || asked.headers.iter().any(|one| one.len() > MAX_HEADER);
+        // What is cut is like something else.
+        let plain = asked.plain && !is_cut;
+        let (tgid, is_definition) = (asked.tgid, asked.definition);
+        let Some(request) = understood(asked) else {
+            return Some(unreadable());
+        };
+        let is_open = hold.is_none();
+        let hold = hold.and_then(|hold| self.patience(hold, id, number));
+        let waits_unknown = hold.is_some() && request.digest.is_none();
+        let alone = waits_unknown.then(|| self.proxy.waiters.next_serial());
+        let http = Rc::new(HttpQuestion {
+            request,
+            alone,
+            plain,
+            series: is_definition && hold.is_none(),
+        });
+        let question = permits::question(id, to, target.port, http);
+        if is_open {
+            // Since the proxy was told otherwise.
+            return Some(self.pass(&question, None, None));
+        }
+        self.put_write((number, tgid), question, hold)
+    }
+
+    /// How long a client may wait; none where nobody is there who would see it, or too many wait already.
+    fn patience(&self, hold: Duration, session: SessionId, number: Number) -> Option<Duration> {
+        let about = &self.sessions.live(session)?.about;
+        let waiters = &self.proxy.waiters;
+        let has_room = !waiters.has(number) && waiters.has_room(session);
+        let asked_to = about.hold();
+        let hold = asked_to.unwrap_or(hold);
+        let may_wait = asked_to.is_some() || self.followers.any_for(about.uid);
+        (may_wait && has_room && !hold.is_zero()).then_some(hold)
+    }
+
+    fn put_write(
+        &mut self,
+        (number, tgid): (Number, Tgid),
+        question: Question,
+        hold: Option<Duration>,
+    ) -> Option<Answer> {
+        let now = clock::now();
+        if let Some(verdict) = self.spend_permit(&question, None, now) {
+            return Some(verdict);
+        }
+        let is_new = self.requests.find(&question).is_none();
+        let (id, outermost) = (question.session, self.outermost_of(question.session));
+        if is_new && self.proxy.pace.admit(id, outermost, now).is_none() {
+            return Some(too_many());
+        }
+        let process = self.client(question.session, tgid);
+        match self.ask(question.clone(), now, process, None) {
+            Ok(Noted::New(id) | Noted::Again(id)) => {
+                self.keep_requests();
+                match hold {
+                    Some(hold) => self.let_wait((number, tgid), question, id, after(now, hold)),
+                    None => return Some(ask_a_person(id)),
+                }
+                None
+            }
+            Ok(Noted::Muted) => Some(refused()),
+            Ok(Noted::Full) => Some(full()),
+            Err(error) => {
+                tracing::warn!(%error, session = question.session.0, "cannot ask about a request");
+                Some(closed())
+            }
+        }
+    }
+
+    /// Who asks, without the command line: headers with secrets may be in it.
+    fn client(&self, session: SessionId, tgid: Tgid) -> (Option<u32>, Process) {
+        let (pid, process) = self.process_of(session, tgid.0);
+        let command = Vec::new();
+        (pid, Process { command, ..process })
+    }
+
+    fn let_wait(
+        &mut self,
+        (number, tgid): (Number, Tgid),
+        question: Question,
+        id: String,
+        until: BootTime,
+    ) {
+        let waiter = Waiter {
+            tgid,
+            question,
+            request: id.clone(),
+            until,
+        };
+        self.proxy.waiters.add(number, waiter);
+        self.show_waiting(&id);
+    }
+
+    /// Has a person see whether, and until when, somebody waits for the answer.
+    fn show_waiting(&mut self, request: &str) {
+        let until = self.proxy.waiters.until(request);
+        let until = until.map(|until| Clocks::read().calendar(until));
+        self.requests.hold(request, until);
+    }
+
+    /// The same of what is left of rows of which a part was answered.
+    fn show_all_waiting(&mut self) {
+        let clocks = Clocks::read();
+        let held = self.requests.pending().iter();
+        let held = held.filter(|one| one.shown.held && one.question.http.is_some());
+        let shown = held.map(|one| {
+            let all = one.each();
+            let until = all.filter_map(|(question, _)| self.proxy.waiters.until_of(question));
+            let until = until.max().map(|until| clocks.calendar(until));
+            (one.shown.id.clone(), until)
+        });
+        for (id, until) in shown.collect::<Vec<_>>() {
+            self.requests.hold(&id, until);
+        }
+    }
+
+    /// Answers those who wait and need not any more.
+    pub fn settle_waiters(&mut self) {
+        let now = clock::now();
+        for (number, waiter) in self.proxy.waiters.all() {
+            if let Some(verdict) = self.settled(&waiter, now) {
+                self.proxy.waiters.remove(number);
+                self.show_waiting(&waiter.request);
+                self.answer(number, verdict);
+            }
+        }
+    }
+
+    fn settled(&mut self, waiter: &Waiter, now: BootTime) -> Option<Answer> {
+        let question = &waiter.question;
+        let request = Some(waiter.request.as_str());
+        match self.standing(&target(question)) {
+            Standing::Closed => return Some(closed()),
+            Standing::Open => return Some(self.pass(question, request, None)),
+            Standing::Judged { .. } => {}
+        }
+        if let Some(verdict) = self.spend_permit(question, request, now) {
+            return Some(verdict);
+        }
+        if self.requests.is_refused(question, now) {
+            return Some(refused());
+        }
+        let is_asked = self.requests.get(&waiter.request).is_some();
+        match (is_asked, waiter.until <= now) {
+            (false, _) => Some(dropped()),
+            (true, true) => Some(too_late(waiter.request.clone())),
+            (true, false) => None,
+        }
+    }
+
+    /// Answers one that waits; where that is yes, what it waited for is off the list.
+    pub(super) fn end_wait(&mut self, number: Number, waiter: &Waiter, verdict: Answer) {
+        self.proxy.waiters.remove(number);
+        match verdict {
+            Answer::Yes => {
+                self.requests.take_those(|one, _| *one == waiter.question);
+                self.show_all_waiting();
+            }
+            Answer::No { .. } => self.show_waiting(&waiter.request),
+        }
+        self.answer(number, verdict);
+    }
+
+    /// Asks anew for those who waited for the answer to a request that was for one of them only.
+    pub(super) fn ask_again(&mut self, request: &str) {
+        for (number, waiter) in self.proxy.waiters.all() {
+            if waiter.request != request {
+                continue;
+            }
+            let left = waiter.until.0.saturating_sub(clock::now().0);
+            self.proxy.waiters.remove(number);
+            let hold = Some(Duration::from_nanos(left));
+            let asker = (number, waiter.tgid);
+            if let Some(verdict) = self.put_write(asker, waiter.question, hold) {
+                self.answer(number, verdict);
+            }
+        }
+    }
+}
+
+/// A request as people see it; none where they could not.
+fn understood(asked: Asked) -> Option<HttpRequest> {
+    if asked.path.len() > MAX_PATH || asked.method.len() > MAX_WORD {
+        return None;
+    }
+    let is_digest =
+        |text: &String| text.len() == DIGEST && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let mut warnings: Vec<_> = asked
+        .warnings
+        .iter()
+        .map(|one| cut(one, MAX_WORD))
+        .collect();
+    if warnings.len() > MAX_WARNINGS {
+        let more = warnings.split_off(MAX_WARNINGS - 1).len();
+        warnings.push(format!("and {more} more like these: look at all of it"));
+    }
+    let headers = asked.headers.iter().take(MAX_HEADERS);
+    let headers = headers.map(|one| cut(one, MAX_HEADER)).collect();
+    Some(HttpRequest {
+        method: asked.method,
+        scheme: cut(&asked.scheme, MAX_WORD),
+        path: asked.path,
+        host: asked.host.map(|host| cut(&host, MAX_WORD)),
+        bytes: asked.bytes,
+        body_preview: asked.body_preview.map(|body| cut(&body, MAX_PREVIEW)),
+        body_form: asked.body_form.map(|form| cut(&form, MAX_WORD)),
+        headers,
+        kind: cut(&asked.kind, MAX_WORD),
+        warnings,
+        digest: asked.digest.filter(is_digest),
+    })
+}
+
+fn cut(text: &str, most: usize) -> String {
+    text[..text.floor_char_boundary(most)].to_owned()
+}
+
+/// A yes or no for whoever asked, without a request.
+fn no(why: &str, fix: &str) -> Answer {
+    Answer::No {
+        request: None,
+        why: why.to_owned(),
+        fix: fix.to_owned(),
+    }
+}
+
+fn closed() -> Answer {
+    no(
+        "nothing may pass there any more",
+        "run guard why, and go on without it",
+    )
+}
+
+fn unreadable() -> Answer {
+    no(
+        "its path is too long for a person to read",
+        "send a shorter one, with what is long in its body",
+    )
+}
+
+fn refused() -> Answer {
+    no(
+        "a person was asked about this request and said no",
+        "go on without it, and say in your answer that it was refused",
+    )
+}
+
+fn full() -> Answer {
+    no(
+        "as many requests wait for a person as guardd keeps",
+        "ask the person to answer some: guard pending",
+    )
+}
+
+fn too_many() -> Answer {
+    no(
+        "too many requests that would change something came in a short time",
+        "send fewer, and this one again in a while",
+    )
+}
+
+fn dropped() -> Answer {
+    no(
+        "so many requests came after it that it is not asked about any more",
+        "send fewer that change something, and try this one again",
+    )
+}
+
+fn ask_a_person(id: String) -> Answer {
+    Answer::No {
+        why: format!("it would change something, so a person has to confirm it: {id}"),
+        fix: advice::HTTP_ASKED.to_owned(),
+        request: Some(id),
+    }
+}
+
+fn too_late(id: String) -> Answer {
+    Answer::No {
+        why: format!("it would change something, and nobody has confirmed it in time: {id}"),
+        fix: advice::HTTP_ASKED.to_owned(),
+        request: Some(id),
+    }
+}
+
+/// How a request is called in one line, as in `DELETE photos.example.com/api/jobs/7`.
+#[must_use]
+pub fn in_words(http: &proto::HttpRequest, address: &str) -> String {
+    let host = http.host.as_deref().unwrap_or(address);
+    let blank = if http.is_statement() { " " } else { "" };
+    format!("{} {host}{blank}{}", http.method, http.path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(path: &str) -> Asked {
+        Asked {
+            tgid: Tgid::default(),
+            body_form: Some("x".repeat(MAX_PREVIEW)),
+            headers: vec!["x-tenant: shop".to_owned(); MAX_HEADERS + 1],
+            plain: true,
+            definition: false,
+            method: "PUT".to_owned(),
+            scheme: "http".to_owned(),
+            host: Some("photos.example.com".to_owned()),
+            path: path.to_owned(),
+            bytes: Some(3),
+            body_preview: Some("é".repeat(MAX_PREVIEW)),
+            digest: Some("ab".repeat(32)),
+            rule: "photos".to_owned(),
+            kind: "changes something".to_owned(),
+            warnings: vec!["bulky".to_owned(); 20],
+        }
+    }
+
+    #[test]
+    fn what_the_proxy_says_is_kept_within_bounds() {
+        let kept = understood(asked("/a")).unwrap();
+        assert_eq!(kept.body_preview.unwrap().len(), MAX_PREVIEW);
+        assert_eq!(kept.warnings.len(), MAX_WARNINGS);
+        assert_eq!(kept.headers.len(), MAX_HEADERS);
+        assert_eq!(kept.body_form.unwrap().len(), MAX_WORD);
+        assert!(kept.digest.is_some());
+        assert!(understood(asked(&"/a".repeat(MAX_PATH))).is_none());
+        let odd = Asked {
+            digest: Some("not a digest".to_owned()),
+            ..asked("/a")
+        };
+        assert_eq!(understood(odd).unwrap().digest, None);
+    }
+}

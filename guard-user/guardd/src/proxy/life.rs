@@ -1,0 +1,120 @@
+//! Having a proxy, for as long as something in force needs one.
+
+use std::{
+    path::{Path, PathBuf},
+    rc::Rc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+
+use super::{door::Door, process, program::Program, talk::converse};
+use crate::shared::Shared;
+
+/// After a proxy that ended at once.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
+/// After many.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// One that lived so long did not end at once.
+const STEADY: Duration = Duration::from_secs(60);
+/// Whoever starts a session waits for its proxy no longer than this.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often it is looked whether it is there.
+const GLANCE: Duration = Duration::from_millis(10);
+
+/// Has a proxy whenever one is needed, for ever. `door` is where one comes that guardd may not start itself.
+pub async fn follow(shared: Rc<Shared>, door: PathBuf) {
+    let mut pause = SHORTEST_PAUSE;
+    // Where there is none, it is looked for again when one is needed.
+    let mut program = Program::find().unwrap_or_default();
+    loop {
+        needed(&shared).await;
+        let began = Instant::now();
+        let lived = match process::may_start() {
+            true => live(&shared, &mut program).await,
+            false => receive(&shared, &door).await,
+        };
+        let problem = lived.err().map(|error| format!("{error:#}"));
+        shared.with(|state| state.proxy_down(problem.clone()));
+        let Some(problem) = problem else {
+            tracing::info!("nothing is read-only any more: the proxy is not needed");
+            continue;
+        };
+        tracing::error!("the proxy is gone, and read-only destinations are closed: {problem}");
+        if began.elapsed() >= STEADY {
+            pause = SHORTEST_PAUSE;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Waits until something in force needs a proxy.
+async fn needed(shared: &Shared) {
+    let stir = shared.with(|state| Rc::clone(&state.proxy.stir));
+    while !shared.with(|state| state.needs_proxy()) {
+        stir.notified().await;
+    }
+}
+
+/// Starts one, and speaks with it until it is not needed any more.
+async fn live(shared: &Shared, program: &mut Program) -> Result<()> {
+    let user = shared.with(|state| state.config.proxy.user.clone());
+    let account = process::account(user.as_deref())?;
+    let mut started = process::start(&program.path()?, &account).context("it cannot be started")?;
+    let lived = {
+        let process::Started { packets, .. } = &started;
+        converse(shared, packets).await
+    };
+    // Before its ports are anybody's.
+    shared.with(|state| state.proxy_down(None));
+    let status = tokio::time::timeout(GLANCE, started.ended()).await;
+    let _ = started.end().await;
+    match (lived, status) {
+        (Err(error), Ok(Ok(status))) => Err(error.context(status.to_string())),
+        (lived, _) => lived,
+    }
+}
+
+/// Waits for one that the service manager starts, and speaks with it until it is not needed any more.
+async fn receive(shared: &Shared, at: &Path) -> Result<()> {
+    let door = Door::open(at).with_context(|| format!("cannot listen at {}", at.display()))?;
+    let hint = "none has come yet; see: systemctl status guard-proxy";
+    shared.with(|state| state.proxy_down(Some(hint.to_owned())));
+    loop {
+        let packets = tokio::select! {
+            packets = door.next(shared) => packets?,
+            () = not_needed(shared) => return Ok(()),
+        };
+        match converse(shared, &packets).await {
+            Ok(()) => return Ok(()),
+            Err(error) => {
+                let problem = format!("{error:#}; see: systemctl status guard-proxy");
+                tracing::error!(
+                    "the proxy is gone, and read-only destinations are closed: {error:#}"
+                );
+                shared.with(|state| state.proxy_down(Some(problem)));
+            }
+        }
+    }
+}
+
+async fn not_needed(shared: &Shared) {
+    let stir = shared.with(|state| Rc::clone(&state.proxy.stir));
+    while shared.with(|state| state.needs_proxy()) {
+        stir.notified().await;
+    }
+}
+
+/// Waits a while for the proxy, where what was just put in force needs one. Why there is none, if so.
+pub async fn ready(shared: &Shared) -> Option<String> {
+    let is_there = async {
+        while shared.with(|state| state.proxy_warning()).is_some() {
+            tokio::time::sleep(GLANCE).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, is_there).await {
+        Ok(()) => None,
+        Err(_) => shared.with(|state| state.proxy_warning()),
+    }
+}

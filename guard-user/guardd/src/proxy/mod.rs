@@ -1,0 +1,196 @@
+//! guardd's side of the proxy: its life, the networks that it serves, what it may let through, and what it asks.
+//!
+//! Where no proxy runs, the kernel is told so, and read-only destinations are closed.
+
+pub mod allowing;
+pub mod asking;
+pub mod authority;
+pub mod door;
+pub mod kernel;
+pub mod life;
+pub mod networks;
+pub mod passing;
+pub mod permits;
+pub mod process;
+pub mod program;
+pub mod serving;
+pub mod talk;
+pub mod terms;
+pub mod waiting;
+
+use std::{collections::VecDeque, os::fd::OwnedFd, rc::Rc};
+
+use guard_common::{BootTime, SessionId, Verdict};
+use guard_proto::wire::ToProxy;
+use tokio::sync::Notify;
+
+use super::{events::Meters, ids, policies::InForce, sessions::Session, state::State};
+use authority::Vouching;
+use networks::Networks;
+use permits::Permits;
+use waiting::Waiters;
+
+/// A message on its way to the proxy.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// What is said.
+    pub message: ToProxy,
+    /// What goes with it.
+    pub descriptors: Vec<OwnedFd>,
+}
+
+/// All that guardd knows about its proxy.
+#[derive(Debug, Default)]
+pub struct Proxy {
+    /// Somebody hears what is said.
+    is_up: bool,
+    /// Why nobody does, where that is known.
+    problem: Option<String>,
+    /// What is not said yet.
+    unsaid: VecDeque<Outgoing>,
+    /// What it believes may not hold any more.
+    is_stale: bool,
+    /// There is something to say, or it is needed or not needed any more.
+    pub stir: Rc<Notify>,
+    networks: Networks,
+    /// When the processes of all sessions were last looked at.
+    surveyed: BootTime,
+    /// Requests whose clients wait.
+    waiters: Waiters,
+    /// How many questions each session has put lately: what it sends fast, nobody reads.
+    pace: Meters,
+    /// Sessions that wait for a certificate to trust.
+    vouching: Vouching,
+    /// What people have let through.
+    pub permits: Permits,
+}
+
+impl Proxy {
+    /// Says something, if somebody hears it.
+    fn say(&mut self, message: ToProxy, descriptors: Vec<OwnedFd>) {
+        if self.is_up {
+            self.unsaid.push_back(Outgoing {
+                message,
+                descriptors,
+            });
+            self.stir.notify_one();
+        }
+    }
+
+    /// Policies, sessions or holes have changed.
+    pub fn renew(&mut self) {
+        self.is_stale = true;
+        self.stir.notify_one();
+    }
+
+    /// Forgets what a session has asked.
+    pub fn forget_pace(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
+        self.pace.forget(session, outermost, is_shared);
+    }
+
+    /// When the next of those who wait, or of what was let through, is to end.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<BootTime> {
+        let all = [self.waiters.next_expiry(), self.permits.next_expiry()];
+        all.into_iter().flatten().min()
+    }
+
+    /// Whether it runs, and hears.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.is_up
+    }
+}
+
+/// Whether a policy makes some destination read-only.
+#[must_use]
+pub fn is_read_only(policy: &InForce) -> bool {
+    let policy = &policy.policy;
+    let mut actions = policy.rules.iter().map(|rule| rule.action);
+    policy.default == Verdict::ReadOnly || actions.any(|action| action == Verdict::ReadOnly)
+}
+
+impl State {
+    /// Whether anything in force needs a proxy.
+    #[must_use]
+    pub fn needs_proxy(&self) -> bool {
+        let mut policies = self.policies.iter();
+        self.holes.any_for_reads(None) || policies.any(|(_, policy)| is_read_only(policy))
+    }
+
+    /// Whether a session has read-only destinations, by its policies or by a hole.
+    #[must_use]
+    pub fn reads_only(&self, session: &Session) -> bool {
+        let mut policies = session.chain.iter();
+        self.holes.any_for_reads(Some(session.cgroup.id))
+            || policies.any(|slot| self.policies.get(*slot).is_some_and(is_read_only))
+    }
+
+    /// The same, of the one of that id.
+    #[must_use]
+    pub fn is_read_only(&self, session: &str) -> bool {
+        let live = ids::parse_session(session).ok();
+        let live = live.and_then(|id| self.sessions.live(id));
+        live.is_some_and(|session| self.reads_only(session))
+    }
+
+    /// That read-only destinations are closed, where they should not be.
+    #[must_use]
+    pub fn proxy_warning(&self) -> Option<String> {
+        if self.proxy.is_up || !self.needs_proxy() {
+            return None;
+        }
+        let why = self.proxy.problem.as_deref();
+        let why = why.unwrap_or("it has not started yet");
+        Some(format!(
+            "the proxy does not run, so read-only destinations are closed: {why}"
+        ))
+    }
+
+    /// What to say now, in order. The kernel and those who wait are looked after first where something has changed.
+    pub fn unsaid(&mut self) -> Vec<Outgoing> {
+        if std::mem::take(&mut self.proxy.is_stale) {
+            self.settle_waiters();
+            self.proxy.say(ToProxy::Renew, Vec::new());
+        }
+        self.proxy.unsaid.drain(..).collect()
+    }
+
+    /// What a proxy gets with the first word.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; then there is no proxy.
+    pub fn proxy_files(&mut self) -> anyhow::Result<Vec<OwnedFd>> {
+        let mut files = vec![self.origins()?];
+        files.extend(self.authority_files()?);
+        Ok(files)
+    }
+
+    /// Somebody hears from now on: the proxy learns where to listen.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; then there is no proxy.
+    pub fn proxy_up(&mut self) -> anyhow::Result<()> {
+        self.proxy.is_up = true;
+        self.proxy.problem = None;
+        self.serve_own_network()?;
+        self.survey_networks();
+        Ok(())
+    }
+
+    /// Nobody hears any more: what is read-only is closed, and nobody waits.
+    pub fn proxy_down(&mut self, problem: Option<String>) {
+        self.proxy.is_up = false;
+        self.proxy.unsaid.clear();
+        self.proxy.vouching.clear();
+        self.proxy.problem = problem;
+        for cookie in self.proxy.networks.take_all() {
+            self.close_read_only(cookie);
+        }
+        for id in self.proxy.waiters.take_all() {
+            self.requests.hold(&id, None);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Letting a request pass that changes something: it is in the audit trail before the proxy hears of it.
+
+use guard_common::HoleId;
+use guard_proto::wire::{Answer, Target};
+use guard_proto::{Failure, LogKind};
+use serde_json::json;
+
+use super::terms::Standing;
+use crate::{
+    audit::{AuditError, Record},
+    events, ids,
+    requests::Question,
+    state::State,
+};
+
+impl State {
+    /// Yes, where that can be written down. `request` is what a person was asked, and `hole` what they opened; neither is
+    /// there where the policy has come to let all pass.
+    ///
+    /// No meter leaves out any of these records: each is a change to what is read-only.
+    #[must_use]
+    pub(super) fn pass(
+        &mut self,
+        question: &Question,
+        request: Option<&str>,
+        hole: Option<HoleId>,
+    ) -> Answer {
+        match self.write_passed(question, request, hole) {
+            Ok(()) => {
+                self.counters.http("passed");
+                Answer::Yes
+            }
+            Err(error) => unwritten(error),
+        }
+    }
+
+    fn write_passed(
+        &mut self,
+        question: &Question,
+        request: Option<&str>,
+        hole: Option<HoleId>,
+    ) -> Result<(), AuditError> {
+        let session = self.sessions.get(question.session);
+        let owner = session.map_or(0, |session| session.about.uid);
+        let http = question.http.as_deref().map(|http| &http.request);
+        let record = Record::of(ids::session(question.session), owner)
+            .with("destination", json!(events::endpoint(question, None)))
+            .with("outcome", "passed")
+            .with("method", http.map(|http| http.method.clone()))
+            .with("path", http.map(events::path_for_trail))
+            .with("host", http.and_then(|http| http.host.clone()))
+            .with("rule", self.rule_of(question))
+            .with("request", request)
+            .with("hole", hole.map(ids::hole));
+        self.audit.write(LogKind::Http, record)?;
+        self.audit.sync()
+    }
+
+    /// The outermost rule that stops it but for a person's yes.
+    fn rule_of(&self, question: &Question) -> Option<String> {
+        match self.standing(&target(question)) {
+            Standing::Judged { rules, .. } => rules.into_iter().next()?.name,
+            Standing::Open | Standing::Closed => None,
+        }
+    }
+}
+
+/// Where a question's request goes.
+#[must_use]
+pub fn target(question: &Question) -> Target {
+    Target {
+        session: question.session.0,
+        address: question.destination.to_ip(),
+        port: question.port,
+    }
+}
+
+fn unwritten(error: AuditError) -> Answer {
+    let why = format!("it may pass, but that cannot be written down: {error}");
+    tracing::error!("a request is refused: {why}");
+    Answer::No {
+        request: None,
+        why,
+        fix: format!(
+            "ask the person to {}, then send it again",
+            Failure::from(error).fix
+        ),
+    }
+}

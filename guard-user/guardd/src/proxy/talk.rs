@@ -1,0 +1,163 @@
+//! The conversation with a proxy, from its first word to its last.
+
+use std::{io, os::fd::AsFd as _, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use guard_common::SessionId;
+use guard_proto::LogKind;
+use guard_proto::wire::{Entry, Target, ToDaemon, ToProxy, VERSION};
+use guard_sys::{
+    clock,
+    packets::{MAX_MESSAGE, Packet, Packets},
+};
+use serde_json::json;
+use tokio::time::timeout;
+
+use super::Outgoing;
+use crate::{audit::Record, events, ids, requests::Question, shared::Shared, state::State};
+
+/// A proxy that does not read for so long does not do anything.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Of each word in the audit trail so many bytes are kept.
+const MAX_WORD: usize = 1024;
+
+/// Speaks with a proxy until none is needed any more.
+///
+/// # Errors
+///
+/// Why it ended before.
+pub async fn converse(shared: &Shared, packets: &Packets) -> Result<()> {
+    greet(shared, packets).await?;
+    let stir = shared.with(|state| {
+        state.proxy_up()?;
+        Ok::<_, anyhow::Error>(std::rc::Rc::clone(&state.proxy.stir))
+    })?;
+    tracing::info!("the proxy runs: what is read-only can be read");
+    loop {
+        // While it does not take what it is told, nothing more is heard of it.
+        for outgoing in shared.with(State::unsaid) {
+            say(packets, outgoing).await.context("it does not hear")?;
+        }
+        if !shared.with(|state| state.needs_proxy()) {
+            return Ok(());
+        }
+        tokio::select! {
+            packet = packets.receive() => match packet.context("it cannot be heard")? {
+                Some(packet) => hear(shared, &packet)?,
+                None => bail!("it has ended"),
+            },
+            () = stir.notified() => {}
+        }
+    }
+}
+
+/// Exchanges first words with a proxy: it hears nothing more unless it is of guardd's own version.
+async fn greet(shared: &Shared, packets: &Packets) -> Result<()> {
+    let hello = Outgoing {
+        message: ToProxy::Hello {
+            version: Some(VERSION.to_owned()),
+        },
+        descriptors: shared.with(|state| state.proxy_files())?,
+    };
+    say(packets, hello).await.context("it does not hear")?;
+    let answer = timeout(PATIENCE, packets.receive()).await;
+    let answer = answer.context("it does not say of which version it is")?;
+    let Some(packet) = answer.context("it cannot be heard")? else {
+        bail!("it has ended");
+    };
+    match serde_json::from_slice(&packet.bytes).context("it cannot be understood")? {
+        ToDaemon::Hello { version } if version == VERSION => Ok(()),
+        ToDaemon::Hello { version } => bail!(
+            "guard-proxy is of version {version}, and guardd of {VERSION}: install both of one version, then: systemctl restart guardd"
+        ),
+        _ => bail!("it did not say of which version it is"),
+    }
+}
+
+async fn say(packets: &Packets, outgoing: Outgoing) -> io::Result<()> {
+    let mut bytes = serde_json::to_vec(&outgoing.message)?;
+    if let (ToProxy::Terms { number, .. }, true) = (&outgoing.message, bytes.len() > MAX_MESSAGE) {
+        tracing::error!(
+            "a policy has more HTTP rules than the proxy can be told of: it stays closed"
+        );
+        let (number, terms) = (*number, None);
+        bytes = serde_json::to_vec(&ToProxy::Terms { number, terms })?;
+    }
+    let descriptors: Vec<_> = outgoing.descriptors.iter().map(|fd| fd.as_fd()).collect();
+    let said = timeout(PATIENCE, packets.send(&bytes, &descriptors)).await;
+    said.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
+}
+
+fn hear(shared: &Shared, packet: &Packet) -> Result<()> {
+    let said = serde_json::from_slice(&packet.bytes).context("it cannot be understood")?;
+    shared.with(|state| state.proxy_says(said));
+    shared.reschedule();
+    Ok(())
+}
+
+impl State {
+    fn proxy_says(&mut self, said: ToDaemon) {
+        match said {
+            // Said once, and heard.
+            ToDaemon::Hello { .. } => {}
+            ToDaemon::Terms { number, target } => {
+                let terms = self.proxy_terms(&target);
+                self.proxy.say(ToProxy::Terms { number, terms }, Vec::new());
+            }
+            ToDaemon::Ask {
+                number,
+                target,
+                request,
+            } => self.proxy_asks(number, &target, request),
+            ToDaemon::Gone { number } => self.proxy_leaves(number),
+            ToDaemon::Log { target, entry } => self.proxy_tells(&target, entry),
+            ToDaemon::Sockets {
+                network,
+                ipv4,
+                ipv6,
+            } => self.stock(network, ipv4, ipv6),
+            ToDaemon::Vouched {
+                number,
+                certificate,
+            } => self.proxy.vouching.told(number, certificate),
+        }
+    }
+
+    /// Writes down what became of a request.
+    fn proxy_tells(&mut self, target: &Target, entry: Entry) {
+        self.counters.http(&entry.outcome);
+        let id = SessionId(target.session);
+        let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
+            return;
+        };
+        let Some(admitted) = self.admit(id, clock::now()) else {
+            return;
+        };
+        let question = Question {
+            session: id,
+            destination: target.address.into(),
+            protocol: guard_common::Protocol::TCP,
+            port: target.port,
+            http: None,
+        };
+        let record = Record::of(ids::session(id), owner)
+            .with("destination", json!(events::endpoint(&question, None)))
+            .with("outcome", cut(Some(entry.outcome)))
+            .with("method", cut(entry.method))
+            .with("path", cut(entry.path))
+            .with("host", cut(entry.host))
+            .with("rule", cut(entry.rule))
+            .with("why", cut(entry.why))
+            .with("status", entry.status)
+            .with("left_out", admitted.left_out)
+            .with("last", admitted.is_last.then_some(true));
+        self.audit.note(LogKind::Http, record);
+    }
+}
+
+fn cut(text: Option<String>) -> Option<String> {
+    text.map(|mut text| {
+        text.truncate(text.floor_char_boundary(MAX_WORD));
+        text
+    })
+}

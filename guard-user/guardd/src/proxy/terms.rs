@@ -1,0 +1,235 @@
+//! What holds for a connection that the proxy has taken.
+
+use std::time::Duration;
+
+use guard_common::{Address, HoleKind, PolicyId, Protocol, SessionId, Verdict};
+use guard_judge::http::Rules;
+use guard_policy::{Met, PortSpec, Prefix};
+use guard_proto::wire::{Target, Terms};
+use guard_sys::clock;
+
+use crate::{policies::Policies, state::State};
+
+/// What a chain of policies says of a target, holes left aside.
+#[derive(Debug)]
+pub enum Standing {
+    /// Nothing passes.
+    Closed,
+    /// Requests are judged by these rules, and a client may wait that long for a person.
+    Judged {
+        /// The rules that decide, one for each policy that does not allow it, the outermost first.
+        rules: Vec<Rules>,
+        /// The least patient policy's.
+        hold: Duration,
+    },
+    /// All passes.
+    Open,
+}
+
+/// What a chain of policies says of a TCP connection. Every policy must let it. Where it `may_read`, a hole makes
+/// `read-only` of `confirm`.
+#[must_use]
+pub fn standing(
+    policies: &Policies,
+    chain: &[PolicyId],
+    (to, port): (Address, u16),
+    may_read: bool,
+) -> Standing {
+    let ports = [PortSpec::one(Protocol::TCP, port)];
+    let (mut rules, mut hold) = (Vec::new(), Duration::MAX);
+    for slot in chain.iter().rev() {
+        let Some(policy) = policies.get(*slot) else {
+            return Standing::Closed;
+        };
+        let coverage = policy.over(&Prefix::host(to), &ports);
+        match coverage.met.first() {
+            Some(Met {
+                verdict: Verdict::Allow,
+                ..
+            }) => {}
+            Some(Met {
+                verdict: Verdict::ReadOnly,
+                rule: Some(rule),
+            }) => {
+                rules.push(Rules::of(rule));
+                hold = hold.min(policy.policy.hold);
+            }
+            Some(Met {
+                verdict: Verdict::Confirm,
+                rule,
+            }) if may_read => {
+                rules.push(Rules::plain(*rule));
+                hold = hold.min(policy.policy.hold);
+            }
+            _ => return Standing::Closed,
+        }
+    }
+    match (chain.is_empty(), rules.is_empty()) {
+        (true, _) => Standing::Closed,
+        (false, true) => Standing::Open,
+        (false, false) => Standing::Judged { rules, hold },
+    }
+}
+
+impl State {
+    /// What holds for a target now, holes included.
+    #[must_use]
+    pub fn standing(&self, target: &Target) -> Standing {
+        let Some(session) = self.sessions.live(SessionId(target.session)) else {
+            return Standing::Closed;
+        };
+        let to = (Address::from(target.address), target.port);
+        let stands = |may_read| standing(&self.policies, &session.chain, to, may_read);
+        let by_policy = stands(false);
+        if matches!(by_policy, Standing::Open) {
+            return Standing::Open;
+        }
+        let holes = self.holes_over(target);
+        if holes.contains(&HoleKind::ALL) {
+            return Standing::Open;
+        }
+        match holes.into_iter().any(HoleKind::reads) {
+            true => stands(true),
+            false => by_policy,
+        }
+    }
+
+    /// The same, as the proxy is told it; `None` where nothing passes there.
+    #[must_use]
+    pub fn proxy_terms(&self, target: &Target) -> Option<Terms> {
+        let rules = match self.standing(target) {
+            Standing::Closed => return None,
+            Standing::Judged { rules, .. } => rules,
+            Standing::Open => Vec::new(),
+        };
+        let id = SessionId(target.session);
+        let session = self.sessions.live(id)?;
+        let account = session.outermost().0;
+        let to = Address::from(target.address);
+        let permits = &self.proxy.permits;
+        Some(Terms {
+            rules,
+            account,
+            writes: permits.all_writes(id, to, target.port, clock::now()),
+        })
+    }
+
+    /// The kernel's holes there. Connections are the kernel's to count. What a policy denies no hole covers.
+    fn holes_over(&self, target: &Target) -> Vec<HoleKind> {
+        let (session, to) = (SessionId(target.session), Address::from(target.address));
+        let judged = self.sessions.live(session).and_then(|live| {
+            let (chain, port) = (&live.chain, target.port);
+            self.policies.judge(chain, to, Protocol::TCP, port)
+        });
+        let is_stopped =
+            judged.is_some_and(|j| matches!(j.verdict, Verdict::Confirm | Verdict::ReadOnly));
+        if !is_stopped {
+            return Vec::new();
+        }
+        let holes = self.datapath.holes().unwrap_or_default().into_iter();
+        let there = holes.filter(|hole| {
+            let is_own = hole.session == session;
+            is_own && hole.entry.covers(&to, Protocol::TCP, target.port)
+        });
+        there.map(|hole| hole.entry.kind).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+    use crate::{
+        library::Source,
+        policies::{self, InForce},
+    };
+    use guard_policy::Environment;
+
+    /// The text says `confirm` where the policy is to say `read-only`.
+    fn policy(text: &str, is_read_only: bool) -> InForce {
+        let source = Source::brought(None, format!("version = 1\n{text}"));
+        let mut read = policies::read(&source).unwrap();
+        if is_read_only {
+            for rule in &mut read.policy.rules {
+                rule.action = Verdict::ReadOnly;
+            }
+        }
+        policies::compile(source, read, &Environment::default())
+            .unwrap()
+            .into()
+    }
+
+    fn stands(chain: &[u32], last: u8) -> Standing {
+        stands_with(chain, last, false)
+    }
+
+    /// Under a hole for reads, where it `may_read`.
+    fn stands_with(chain: &[u32], last: u8, may_read: bool) -> Standing {
+        let rule = |name: &str, to: &str, action: &str| {
+            format!("[[rule]]\nname = \"{name}\"\nto = [\"{to}\"]\naction = \"{action}\"\n")
+        };
+        let reads = |name: &str, hold: &str| {
+            let rule = rule(name, "192.0.2.0/28", "confirm");
+            policy(
+                &format!("default = \"allow\"\nhold = \"{hold}\"\n{rule}"),
+                true,
+            )
+        };
+        let asks = rule("asks", "192.0.2.1", "confirm");
+        let denies = rule("denies", "192.0.2.2", "deny");
+        let mut policies = Policies::default();
+        policies.put(PolicyId(1), reads("outer", "10s"));
+        policies.put(PolicyId(2), reads("inner", "20s"));
+        let strict = format!("default = \"allow\"\n{asks}{denies}");
+        policies.put(PolicyId(3), policy(&strict, false));
+        let chain: Vec<_> = chain.iter().map(|slot| PolicyId(*slot)).collect();
+        let to = IpAddr::from([192, 0, 2, last]).into();
+        standing(&policies, &chain, (to, 443), may_read)
+    }
+
+    /// The names of the rules that judge.
+    fn judges(stands: Standing) -> Vec<String> {
+        match stands {
+            Standing::Judged { rules, .. } => {
+                rules.into_iter().filter_map(|rule| rule.name).collect()
+            }
+            other => panic!("no rule judges: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_policy_that_says_read_only_judges() {
+        let Standing::Judged { hold, .. } = stands(&[2, 1, 3], 3) else {
+            panic!("no rule judges");
+        };
+        assert_eq!(hold, Duration::from_secs(10));
+        // A chain ends with the outermost.
+        assert_eq!(judges(stands(&[2, 1, 3], 3)), ["outer", "inner"]);
+    }
+
+    #[test]
+    fn a_hole_for_reads_has_those_rules_judge_that_ask() {
+        assert_eq!(judges(stands_with(&[3], 1, true)), ["asks"]);
+        assert_eq!(judges(stands_with(&[3, 1], 1, true)), ["outer", "asks"]);
+        let Standing::Judged { rules, .. } = stands_with(&[3], 1, true) else {
+            panic!("no rule judges");
+        };
+        assert!(rules[0].http.is_empty() && rules[0].profiles.is_empty());
+        // It opens nothing that is denied, and closes nothing.
+        assert!(matches!(stands_with(&[3], 2, true), Standing::Closed));
+        assert!(matches!(stands_with(&[1, 3], 2, true), Standing::Closed));
+        assert!(matches!(stands_with(&[3], 99, true), Standing::Open));
+    }
+
+    #[test]
+    fn what_one_policy_stops_in_another_way_is_closed() {
+        for last in [1, 2] {
+            assert!(matches!(stands(&[1, 3], last), Standing::Closed), "{last}");
+        }
+        for (chain, last) in [(&[][..], 3), (&[1, 9], 3)] {
+            assert!(matches!(stands(chain, last), Standing::Closed), "{chain:?}");
+        }
+        assert!(matches!(stands(&[1, 2], 99), Standing::Open));
+    }
+}

@@ -1,0 +1,149 @@
+//! The clients that wait for a person's answer.
+
+use std::collections::BTreeMap;
+
+use guard_common::{BootTime, SessionId};
+use guard_proto::wire::{Number, Tgid};
+
+use crate::requests::Question;
+
+/// Clients of one session that wait at once; more are told no.
+pub const MAX_WAITERS: usize = 64;
+
+/// One that waits.
+#[derive(Clone, Debug)]
+pub struct Waiter {
+    /// Its process.
+    pub tgid: Tgid,
+    /// What it asks.
+    pub question: Question,
+    /// The request that a person sees.
+    pub request: String,
+    /// Until when it waits.
+    pub until: BootTime,
+}
+
+/// All of them, by the proxy's number of their question: whoever came first comes first.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    all: BTreeMap<u64, Waiter>,
+    serial: u64,
+}
+
+impl Waiters {
+    /// A number that no other one has, of this proxy's or a later one's.
+    pub fn next_serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    /// Whether the client of just that question waits.
+    #[must_use]
+    pub fn is_asking(&self, question: &Question) -> bool {
+        self.all.values().any(|waiter| waiter.question == *question)
+    }
+
+    /// One more.
+    pub fn add(&mut self, number: Number, waiter: Waiter) {
+        self.all.insert(number.0, waiter);
+    }
+
+    /// One leaves.
+    pub fn remove(&mut self, number: Number) -> Option<Waiter> {
+        self.all.remove(&number.0)
+    }
+
+    /// As of now, in the order in which they came.
+    #[must_use]
+    pub fn all(&self) -> Vec<(Number, Waiter)> {
+        let all = self.all.iter();
+        all.map(|(number, waiter)| (Number(*number), waiter.clone()))
+            .collect()
+    }
+
+    /// Whether one with that number is there.
+    #[must_use]
+    pub fn has(&self, number: Number) -> bool {
+        self.all.contains_key(&number.0)
+    }
+
+    /// Whether a session may have another one.
+    #[must_use]
+    pub fn has_room(&self, session: SessionId) -> bool {
+        let of = |waiter: &&Waiter| waiter.question.session == session;
+        self.all.values().filter(of).count() < MAX_WAITERS
+    }
+
+    /// The last of those who wait for a request's answer gives up then.
+    #[must_use]
+    pub fn until(&self, request: &str) -> Option<BootTime> {
+        let of = self.all.values().filter(|waiter| waiter.request == request);
+        of.map(|waiter| waiter.until).max()
+    }
+
+    /// The same of those who ask just that.
+    #[must_use]
+    pub fn until_of(&self, question: &Question) -> Option<BootTime> {
+        let of = self.all.values().filter(|one| one.question == *question);
+        of.map(|waiter| waiter.until).max()
+    }
+
+    /// When the first of them gives up.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<BootTime> {
+        self.all.values().map(|waiter| waiter.until).min()
+    }
+
+    /// All leave; the requests that they waited for.
+    pub fn take_all(&mut self) -> Vec<String> {
+        let all = std::mem::take(&mut self.all).into_values();
+        all.map(|waiter| waiter.request).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_common::{Address, Protocol};
+
+    use super::*;
+
+    fn waiter(request: &str, until: u64) -> Waiter {
+        Waiter {
+            tgid: Tgid(0),
+            question: Question {
+                session: SessionId(1),
+                destination: Address::default(),
+                protocol: Protocol::TCP,
+                port: 443,
+                http: None,
+            },
+            request: request.to_owned(),
+            until: BootTime(until),
+        }
+    }
+
+    #[test]
+    fn a_request_is_waited_for_until_the_last_gives_up() {
+        let mut waiters = Waiters::default();
+        waiters.add(Number(2), waiter("r1", 20));
+        waiters.add(Number(1), waiter("r1", 10));
+        assert_eq!(waiters.until("r1"), Some(BootTime(20)));
+        assert_eq!(waiters.next_expiry(), Some(BootTime(10)));
+        assert_eq!(waiters.all()[0].0, Number(1));
+        assert!(waiters.remove(Number(2)).is_some() && !waiters.has(Number(2)));
+        assert_eq!(waiters.until("r1"), Some(BootTime(10)));
+        assert_eq!(waiters.take_all(), ["r1"]);
+        assert_eq!(waiters.next_expiry(), None);
+    }
+
+    #[test]
+    fn a_session_has_room_for_so_many() {
+        let mut waiters = Waiters::default();
+        for number in 0..MAX_WAITERS as u64 {
+            assert!(waiters.has_room(SessionId(1)));
+            waiters.add(Number(number), waiter("r1", 10));
+        }
+        assert!(!waiters.has_room(SessionId(1)));
+        assert!(waiters.has_room(SessionId(2)));
+    }
+}

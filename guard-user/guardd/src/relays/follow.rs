@@ -1,0 +1,46 @@
+//! Looks at listeners when it is time, beside everything else: to go through all processes takes a while.
+
+use std::{rc::Rc, time::Duration};
+
+use super::{look, now};
+use crate::shared::Shared;
+
+/// Nothing is due: how long to wait, unless something comes.
+const IDLE: Duration = Duration::from_secs(60);
+
+/// Looks at what is due, for ever.
+pub async fn follow(shared: Rc<Shared>) {
+    let stir = shared.with(|state| Rc::clone(&state.relays.stir));
+    loop {
+        let (due, terms) = shared.with(|state| state.due_looks(now()));
+        let (tickets, places): (Vec<_>, Vec<_>) = due.into_iter().unzip();
+        if !places.is_empty() {
+            let look = move || look::look_at_all(&places, &terms);
+            let looked = tokio::task::spawn_blocking(look).await;
+            let looked =
+                looked.inspect_err(|error| tracing::error!(%error, "cannot look who listens"));
+            let mut are_news = false;
+            for (ticket, found) in tickets.into_iter().zip(looked.unwrap_or_default()) {
+                match found {
+                    Ok(found) => {
+                        are_news |= shared.with(|state| state.note_found(ticket, found));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot look who listens");
+                        shared.with(|state| state.note_unseen(ticket));
+                    }
+                }
+            }
+            if are_news {
+                shared.with(|state| state.look_at_held());
+            }
+            shared.reschedule();
+        }
+        let next = shared.with(|state| state.relays.next_look());
+        let wait = next.map_or(IDLE, |at| {
+            Duration::from_nanos(at.0.saturating_sub(now().0))
+        });
+        // That it took the longest is as good as a call.
+        let _ = tokio::time::timeout(wait, stir.notified()).await;
+    }
+}

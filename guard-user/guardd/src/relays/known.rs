@@ -1,0 +1,673 @@
+//! What is known of listeners, and which are looked at when.
+
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use guard_common::{
+    Address, BootTime, Connection, Event, MAX_LEADS, NetnsCookie, PolicyId, Relay, SessionId,
+    Ticket, relay_flags,
+};
+use guard_proto::Through;
+
+use super::{
+    look::{self, Found},
+    past::{Before, Past, Spot},
+    through,
+};
+use crate::{opening::after, requests::Question};
+
+/// When a listener is looked at again after a session has connected to it: what it does for that may come later.
+pub(super) const LOOKS: [Duration; 5] = [
+    Duration::from_millis(40),
+    Duration::from_millis(150),
+    Duration::from_millis(600),
+    Duration::from_secs(2),
+    Duration::from_secs(5),
+];
+/// After so many looks a listener counts as leading anywhere where something could not be read in any of them.
+const PATIENT_LOOKS: usize = 3;
+/// Of each session's so many are looked at together, before it is another's turn.
+const TOGETHER: usize = 64;
+/// For so long after a look the kernel tells what the processes of a listener connect to, and lets connections to it begin.
+pub(super) const FOLLOWED: Duration = Duration::from_secs(60);
+/// When one is looked at again that nobody has come to for [`FORGOTTEN`], while somebody is connected.
+pub(super) const LATER_LOOKS: Duration = Duration::from_secs(30);
+/// When one is looked at again after its process has connected to where it did before.
+const DIALED_AGAIN: Duration = Duration::from_secs(1);
+/// Ports of this machine that one listener's processes connect to.
+const MAX_DIALED: usize = 64;
+/// Listeners that are known at once. The kernel has room for twice as many, so that it forgets none by itself.
+const MAX_KNOWN: usize = 2048;
+/// Those of them that nobody has looked at yet to which one session and those inside it connect.
+const MAX_WAITING: usize = 256;
+/// Those that are looked at no more, since nobody has connected, or was connected, for so long.
+pub(super) const FORGOTTEN: Duration = Duration::from_secs(600);
+/// Destinations whose way is remembered, to be shown.
+const MAX_WAYS: usize = 1024;
+
+/// A listener that a session connects to.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) relay: Relay,
+    /// None where it was looked at by an earlier guardd.
+    pub(super) who: Option<Found>,
+    /// The session that connected last, and its process.
+    pub(super) by: (SessionId, u32),
+    /// The one around that which a person started, or itself.
+    share: SessionId,
+    /// What that session is judged by.
+    pub(super) chain: Vec<PolicyId>,
+    /// Until when the kernel tells what its processes connect to.
+    pub(super) followed: BootTime,
+    /// When a session last connected.
+    pub(super) used: BootTime,
+    /// When somebody was last seen to be connected there.
+    pub(super) busy: BootTime,
+    /// When it is looked at next, and the how manieth time that is.
+    pub(super) due: Option<BootTime>,
+    pub(super) step: usize,
+    /// What the kernel was told.
+    pub(super) told: Option<Relay>,
+    /// It counts as leading anywhere only because something could not be read.
+    pub(super) unread: bool,
+    /// Where on this machine its processes connect to, and when it was last looked at for a new one at once.
+    pub(super) dialed: Vec<SocketAddr>,
+    hurried: BootTime,
+}
+
+/// All that are known.
+#[derive(Debug, Default)]
+pub struct Relays {
+    pub(super) known: HashMap<Ticket, Known>,
+    /// What was known of programs that are started again, whoever listens there in between.
+    pub(super) past: Past,
+    /// When this guardd began to look.
+    pub(super) began: BootTime,
+    /// By which listeners destinations were tried, the latest last.
+    pub(super) ways: VecDeque<(SessionId, Connection, Through)>,
+    /// One is to be looked at.
+    pub stir: std::rc::Rc<tokio::sync::Notify>,
+}
+
+impl Relays {
+    /// Those that an earlier guardd has told the kernel of.
+    #[must_use]
+    pub fn recalled(relays: Vec<Relay>, now: BootTime) -> Self {
+        let known = relays.into_iter().map(|relay| {
+            let known = Known {
+                relay,
+                who: None,
+                by: (SessionId(0), 0),
+                share: SessionId(0),
+                chain: Vec::new(),
+                followed: BootTime(0),
+                used: BootTime(0),
+                busy: now,
+                due: Some(now),
+                step: 0,
+                told: Some(relay),
+                unread: false,
+                dialed: Vec::new(),
+                hurried: BootTime(0),
+            };
+            (relay.ticket, known)
+        });
+        Self {
+            known: known.collect(),
+            began: now,
+            ..Self::default()
+        }
+    }
+
+    /// When the next one is to be looked at.
+    #[must_use]
+    pub fn next_look(&self) -> Option<BootTime> {
+        self.known.values().filter_map(|known| known.due).min()
+    }
+
+    /// What is to be looked at now, and who connected there last: what nobody has looked at first, and of each session and
+    /// those inside it only so many.
+    pub(super) fn due(
+        &self,
+        now: BootTime,
+        outermost: impl Fn(SessionId) -> SessionId,
+    ) -> Vec<(Ticket, (SessionId, u32))> {
+        let due = self.known.iter().filter_map(|(ticket, known)| {
+            let at = known.due.filter(|at| *at <= now)?;
+            Some((known.told.is_some(), at, *ticket, known.by))
+        });
+        let mut due: Vec<_> = due.collect();
+        due.sort_unstable();
+        let mut shares: HashMap<SessionId, usize> = HashMap::new();
+        due.retain(|(.., (session, _))| {
+            let share = shares.entry(outermost(*session)).or_default();
+            *share += 1;
+            *share <= TOGETHER
+        });
+        due.into_iter()
+            .map(|(_, _, ticket, by)| (ticket, by))
+            .collect()
+    }
+
+    /// A session that is judged by `chain` connects to a listener; `tells` where the kernel tells what that connects to. Gives
+    /// the ticket of another one that has to go for it.
+    pub(super) fn note(
+        &mut self,
+        event: &Event,
+        (outermost, chain): (SessionId, &[PolicyId]),
+        tells: bool,
+    ) -> Option<Ticket> {
+        let ticket = Ticket(event.count);
+        let (netns, port) = (NetnsCookie(event.cgroup), event.port);
+        let mut gone = None;
+        if !self.known.contains_key(&ticket) {
+            self.forget_those_before(netns, event.destination, port);
+            gone = self.make_room();
+            self.let_wait(outermost);
+        }
+        let new = || Known {
+            relay: Relay::new(ticket, netns, event.destination, port),
+            who: None,
+            by: (event.session, event.tgid),
+            share: outermost,
+            chain: Vec::new(),
+            followed: BootTime(0),
+            used: event.at,
+            busy: event.at,
+            due: None,
+            step: 0,
+            told: None,
+            unread: false,
+            dialed: Vec::new(),
+            hurried: BootTime(0),
+        };
+        let known = self.known.entry(ticket).or_insert_with(new);
+        // The same listener may be for many addresses: it is looked at by the one that was asked for last.
+        known.relay.address = event.destination;
+        if netns.0 != 0 {
+            known.relay.netns = netns;
+            known.by = (event.session, event.tgid);
+            known.share = outermost;
+        }
+        known.used = event.at;
+        known.chain = chain.to_vec();
+        let is_followed = known.told.is_some() && event.at < known.followed;
+        known.step = match is_followed && tells {
+            // What it does is told, and all processes are gone through for each look.
+            true => known.step.min(LOOKS.len() / 2),
+            false => 0,
+        };
+        // At once where it waits for that; else when it has had the time to go on.
+        let due = match is_followed {
+            true => after(event.at, LOOKS[known.step]),
+            false => event.at,
+        };
+        let earlier = known.due.filter(|before| is_followed && *before < due);
+        known.due = Some(earlier.unwrap_or(due));
+        self.stir.notify_one();
+        gone
+    }
+
+    /// Forgets who was there before, but for what is to be known of the same program when it is started again. Whose network
+    /// namespace nobody knows may be in another one: a session has such of its own.
+    fn forget_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
+        let gone = self.known.extract_if(|_, known| {
+            let relay = &known.relay;
+            let is_there = relay.netns == netns && netns.0 != 0;
+            is_there && relay.address == address && relay.port == port
+        });
+        for (_, known) in gone {
+            if let Some(before) = known.to_remember() {
+                self.past.add(known.spot(), before, known.used);
+            }
+        }
+    }
+
+    /// Forgets the oldest of those that nobody has looked at yet, where there are too many to which one session and those
+    /// inside it connect: the kernel tells of it again.
+    fn let_wait(&mut self, outermost: SessionId) {
+        let waits = |known: &Known| known.share == outermost && known.told.is_none();
+        let waiting = || self.known.iter().filter(|(_, known)| waits(known));
+        if waiting().count() >= MAX_WAITING {
+            let oldest = waiting().min_by_key(|(_, known)| (known.leads_somewhere(), known.used));
+            if let Some(oldest) = oldest.map(|(ticket, _)| *ticket) {
+                self.known.remove(&oldest);
+            }
+        }
+    }
+
+    /// Forgets one where there are too many: of those whose absence nobody notices one of whoever has most of them, which was
+    /// not connected to for longest. Gives its ticket, where nothing is lost with it.
+    fn make_room(&mut self) -> Option<Ticket> {
+        if self.known.len() < MAX_KNOWN {
+            return None;
+        }
+        let mut shares: HashMap<SessionId, usize> = HashMap::new();
+        for known in self.known.values().filter(|known| !known.leads_somewhere()) {
+            *shares.entry(known.share).or_default() += 1;
+        }
+        let most = |known: &Known| Reverse(shares.get(&known.share).copied());
+        let oldest = self.known.iter();
+        let oldest =
+            oldest.min_by_key(|(_, known)| (known.leads_somewhere(), most(known), known.used));
+        let ticket = oldest.map(|(ticket, _)| *ticket)?;
+        let known = self.known.remove(&ticket)?;
+        (!known.leads_somewhere()).then_some(ticket)
+    }
+
+    /// Who gets a connection to there that began then. Who an earlier guardd has seen there may be gone: it is who got
+    /// connections in its time.
+    pub(super) fn at(&self, address: Address, port: u16, since: BootTime) -> Option<&Known> {
+        let mut at = self.known.values().filter(|known| {
+            let is_there = known.relay.address == address && known.relay.port == port;
+            let was_seen = known.used.0 != 0 || since.0 < self.began.0;
+            known.told.is_some() && is_there && was_seen
+        });
+        let first = at.next()?;
+        // Of several that came one after the other the last counts.
+        Some(at.fold(
+            first,
+            |last, one| if one.used > last.used { one } else { last },
+        ))
+    }
+
+    /// Adds where the same process there was seen to lead before.
+    pub(super) fn add_known(&self, found: &mut Found, address: Address, port: u16) {
+        let is_it = |known: &&Known| {
+            let is_there = known.relay.address == address && known.relay.port == port;
+            let pid = known.who.as_ref().and_then(|who| who.pid);
+            is_there && pid.is_some() && pid == found.pid
+        };
+        for known in self.known.values().filter(is_it) {
+            found.anywhere |= known.is_anywhere() && !known.unread;
+            let new = known.leads().iter();
+            let new: Vec<_> = new.filter(|lead| !found.leads.contains(lead)).collect();
+            found.leads.extend(new);
+        }
+    }
+
+    pub(super) fn note_way(&mut self, session: SessionId, to: Connection, through: Through) {
+        self.ways
+            .retain(|(of, way, _)| (*of, *way) != (session, to));
+        if self.ways.len() >= MAX_WAYS {
+            self.ways.pop_front();
+        }
+        self.ways.push_back((session, to, through));
+    }
+
+    pub(super) fn way(&self, question: &Question) -> Option<&Through> {
+        let to = Connection::new(question.destination, question.protocol, question.port);
+        let is_it =
+            |way: &&(SessionId, Connection, Through)| way.0 == question.session && way.1 == to;
+        self.ways
+            .iter()
+            .rev()
+            .find(is_it)
+            .map(|(_, _, through)| through)
+    }
+}
+
+impl Known {
+    pub(super) fn leads(&self) -> &[Connection] {
+        let count = (self.relay.len as usize).min(MAX_LEADS);
+        &self.relay.leads[..count]
+    }
+
+    /// Whether anybody would miss it: a server of a session's, and one that leads nowhere, is looked at again as quickly.
+    pub(super) fn leads_somewhere(&self) -> bool {
+        self.relay.owner == 0 && (self.relay.len > 0 || self.is_anywhere())
+    }
+
+    pub(super) fn is_anywhere(&self) -> bool {
+        self.relay.flags & relay_flags::ANYWHERE != 0
+    }
+
+    pub(super) fn through(&self) -> Through {
+        let who = self.who.clone().unwrap_or_default();
+        through(self.relay.address, self.relay.port, &who)
+    }
+
+    /// Takes over what the kernel was told of it.
+    pub(super) fn recall(&mut self, relay: &Relay) {
+        let count = (relay.len as usize).min(MAX_LEADS);
+        let found = Found {
+            leads: relay.leads[..count].to_vec(),
+            anywhere: relay.flags & relay_flags::ANYWHERE != 0,
+            ..Found::default()
+        };
+        self.learn(found, relay.owner);
+    }
+
+    /// Whether the next look, which is soon, is to be waited for before the kernel is told anything: connections wait,
+    /// too. What could not be read may only have been busy.
+    pub(super) fn waits_for_more(&self, found: &Found) -> bool {
+        found.unread && self.told.is_none() && self.step <= PATIENT_LOOKS
+    }
+
+    /// Where a listener is still there and its process is not, that is about to end: what is known of it stays.
+    pub(super) fn keep_whoever_ends(&self, found: &mut Found) {
+        let Some(who) = &self.who else { return };
+        let ends = found.pid.is_none() || (found.pid == who.pid && found.command.is_empty());
+        if ends {
+            found.pid = who.pid;
+            found.comm.clone_from(&who.comm);
+            found.command.clone_from(&who.command);
+            found.processes.clone_from(&who.processes);
+        }
+    }
+
+    /// Where it listens.
+    fn spot(&self) -> Spot {
+        Spot {
+            netns: self.relay.netns,
+            address: self.relay.address,
+            port: self.relay.port,
+        }
+    }
+
+    /// What is to be known of it when it is started again. A session's servers are looked at anew each time, so that none pushes
+    /// out what is known of others.
+    fn to_remember(&self) -> Option<Before> {
+        let who = self.who.as_ref().filter(|_| self.leads_somewhere())?;
+        Some(Before {
+            comm: who.comm.clone(),
+            command: who.command.clone(),
+            leads: self.leads().to_vec(),
+            anywhere: self.is_anywhere() && !self.unread,
+        })
+    }
+
+    /// Takes over where a program led that was there before, and was started again: its listener is another one each time. A
+    /// session's server is in nobody's place.
+    pub(super) fn take_over(&mut self, found: &Found, owner: u64, past: &mut Past) {
+        if owner != 0 {
+            return;
+        }
+        let Some(before) = past.of(self.spot(), found, self.used) else {
+            return;
+        };
+        for lead in &before.leads {
+            self.add_lead(lead);
+        }
+        if before.anywhere {
+            self.lead_anywhere();
+        }
+    }
+
+    /// Takes over what was found. What it once led to it may lead to again: nothing is forgotten.
+    pub(super) fn learn(&mut self, found: Found, owner: u64) {
+        let relay = &mut self.relay;
+        relay.owner = owner;
+        let was = relay.flags & relay_flags::ANYWHERE != 0;
+        match (found.anywhere, found.unread) {
+            (true, _) => (relay.flags, self.unread) = (relay.flags | relay_flags::ANYWHERE, false),
+            // As long as nobody knows better.
+            (false, true) => {
+                relay.flags |= relay_flags::ANYWHERE;
+                self.unread |= !was;
+            }
+            (false, false) if self.unread => {
+                relay.flags &= !relay_flags::ANYWHERE;
+                self.unread = false;
+            }
+            (false, false) => {}
+        }
+        for lead in &found.leads {
+            self.add_lead(lead);
+        }
+        self.who = Some(found);
+    }
+
+    /// Takes over one more place that it leads to.
+    pub(super) fn add_lead(&mut self, lead: &Connection) {
+        let relay = &mut self.relay;
+        let count = (relay.len as usize).min(MAX_LEADS);
+        if relay.leads[..count].contains(lead) {
+            return;
+        }
+        match relay.leads.get_mut(count) {
+            Some(room) => {
+                *room = *lead;
+                relay.len += 1;
+            }
+            None => self.lead_anywhere(),
+        }
+    }
+
+    /// For good.
+    pub(super) fn lead_anywhere(&mut self) {
+        self.relay.flags |= relay_flags::ANYWHERE;
+        self.unread = false;
+    }
+
+    /// Where a process that serves it connects to this machine itself, who listens there is to be looked at, too: true then.
+    pub(super) fn note_near_dial(&mut self, event: &Event) -> bool {
+        let ip = event.destination.to_ip();
+        let who = self.who.as_ref();
+        let is_here =
+            event.destination.is_loopback() || who.is_some_and(|who| who.here.contains(&ip));
+        // The loopback of another network is another one; and names are no way anywhere.
+        let is_there = [0, event.cgroup].contains(&self.relay.netns.0);
+        if !is_here || !is_there || event.port == look::NAMES {
+            return false;
+        }
+        let to = SocketAddr::new(ip, event.port);
+        let is_known = self.dialed.contains(&to);
+        match self.dialed.len() < MAX_DIALED {
+            _ if is_known => {}
+            true => self.dialed.push(to),
+            false => self.lead_anywhere(),
+        }
+        // Who listens there may be another one by now. All processes are gone through for it.
+        let is_soon = event.at < after(self.hurried, DIALED_AGAIN);
+        let wait = if is_known || is_soon {
+            DIALED_AGAIN
+        } else {
+            self.hurried = event.at;
+            Duration::ZERO
+        };
+        let due = after(event.at, wait);
+        self.due = Some(self.due.map_or(due, |before| before.min(due)));
+        true
+    }
+
+    /// A name server that asks another one is no way there.
+    pub(super) fn is_for_names(&self, to: &Connection) -> bool {
+        self.relay.port == look::NAMES && to.port == look::NAMES
+    }
+
+    /// Whether that process serves it.
+    pub(super) fn is_served_by(&self, process: u32) -> bool {
+        let who = self.who.as_ref();
+        who.is_some_and(|who| who.processes.iter().any(|(pid, _)| *pid == process))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use guard_common::Protocol;
+
+    use super::*;
+
+    /// A session, with nothing around it.
+    const ALONE: (SessionId, &[PolicyId]) = (SessionId(0), &[]);
+
+    #[test]
+    fn who_connects_to_very_many_makes_room_itself_and_waits() {
+        let mut relays = Relays::default();
+        let mut note = |ticket, session| {
+            let event = Event {
+                count: ticket,
+                at: BootTime(ticket),
+                session: SessionId(session),
+                ..Event::default()
+            };
+            // All but the first are inside the second.
+            let outermost = SessionId(session.min(2));
+            relays.note(&event, (outermost, &[]), true);
+            relays.known.len()
+        };
+        for ticket in 1..=10 {
+            note(ticket, 1);
+        }
+        for ticket in 11..2 * MAX_WAITING as u64 {
+            note(ticket, u32::try_from(2 + ticket % 64).unwrap());
+        }
+        assert_eq!(note(9_000, 2), 10 + MAX_WAITING);
+        assert_eq!(note(9_001, 1), 11 + MAX_WAITING);
+        for known in relays.known.values_mut() {
+            known.told = Some(known.relay);
+        }
+        for ticket in 10_000..10_100 + MAX_KNOWN as u64 {
+            let event = Event {
+                count: ticket,
+                at: BootTime(ticket),
+                session: SessionId(2),
+                ..Event::default()
+            };
+            relays.note(&event, (SessionId(2), &[]), true);
+            let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
+            known.told = Some(known.relay);
+        }
+        assert_eq!(relays.known.len(), MAX_KNOWN);
+        let of_first = relays
+            .known
+            .values()
+            .filter(|known| known.by.0 == SessionId(1));
+        assert_eq!(of_first.count(), 11);
+    }
+
+    #[test]
+    fn what_could_not_be_read_at_first_is_waited_for() {
+        let mut relays = Relays::default();
+        relays.note(&Event::default(), ALONE, true);
+        let known = relays.known.values_mut().next().unwrap();
+        let unread = Found {
+            unread: true,
+            ..Found::default()
+        };
+        for step in 1..=PATIENT_LOOKS {
+            known.step = step;
+            assert!(known.waits_for_more(&unread), "{step}");
+            assert!(!known.waits_for_more(&Found::default()), "{step}");
+        }
+        known.step += 1;
+        assert!(!known.waits_for_more(&unread));
+        // Of what the kernel knows it is told the worse at once.
+        (known.step, known.told) = (1, Some(known.relay));
+        assert!(!known.waits_for_more(&unread));
+    }
+
+    #[test]
+    fn each_session_has_its_share_and_what_nobody_has_looked_at_comes_first() {
+        let mut relays = Relays::default();
+        let mut add = |ticket, session, is_told: bool, due| {
+            let event = Event {
+                count: ticket,
+                session: SessionId(session),
+                at: BootTime(due),
+                ..Event::default()
+            };
+            relays.note(&event, (event.session, &[]), true);
+            let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
+            known.told = is_told.then_some(known.relay);
+            known.due = Some(BootTime(due));
+        };
+        for ticket in 0..500 {
+            add(10 + ticket, 1, ticket % 2 == 0, 10 + ticket);
+        }
+        add(2000, 2, true, 900);
+        add(2001, 3, true, 1001);
+        let due: Vec<u64> = relays
+            .due(BootTime(1000), |id| id)
+            .iter()
+            .map(|one| one.0.0)
+            .collect();
+        // Those of the first that are new, the oldest first; and the other's, for all that.
+        let first = (0..TOGETHER as u64).map(|at| 11 + 2 * at);
+        assert_eq!(due, first.chain([2000]).collect::<Vec<_>>());
+    }
+    #[test]
+    fn what_leads_somewhere_is_forgotten_last() {
+        let mut relays = Relays::default();
+        let mut note = |ticket, owner| {
+            let event = Event {
+                count: ticket,
+                at: BootTime(ticket),
+                ..Event::default()
+            };
+            let gone = relays.note(&event, ALONE, true);
+            let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
+            known.told = Some(known.relay);
+            let lead = Connection::new(Address::default(), Protocol::TCP, 5432);
+            known.relay.owner = owner;
+            if ticket < 10 || owner != 0 {
+                known.add_lead(&lead);
+            }
+            gone.map(|gone| gone.0)
+        };
+        let all = MAX_KNOWN as u64;
+        for ticket in 1..=all {
+            assert_eq!(note(ticket, 0), None);
+        }
+        assert_eq!([note(all + 1, 7), note(all + 2, 7)], [Some(10), Some(11)]);
+        for more in 12..all + 100 {
+            assert!(note(all + more, 7).unwrap() > 9);
+        }
+    }
+    #[test]
+    fn a_program_that_is_started_again_is_known_again() {
+        let mut relays = Relays::default();
+        let event = |ticket| Event {
+            count: ticket,
+            cgroup: 1,
+            port: 5432,
+            at: BootTime(ticket),
+            ..Event::default()
+        };
+        let found = |pid, command: &str| Found {
+            listens: true,
+            pid,
+            comm: (!command.is_empty()).then(|| "python3".to_owned()),
+            command: command.split_whitespace().map(str::to_owned).collect(),
+            ..Found::default()
+        };
+        let mut leads_of = |ticket, found: &[Found], owner| {
+            relays.note(&event(ticket), ALONE, true);
+            let known = relays.known.get_mut(&Ticket(ticket)).unwrap();
+            for found in found {
+                let mut found = found.clone();
+                known.keep_whoever_ends(&mut found);
+                known.take_over(&found, owner, &mut relays.past);
+                known.learn(found, owner);
+            }
+            if ticket == 1 {
+                known.add_lead(&Connection::new(Address::default(), Protocol::TCP, 5432));
+            }
+            known.leads().len()
+        };
+        // The last look at it finds its socket, and not its process any more.
+        let last = [
+            found(Some(7), "relay.py"),
+            found(Some(7), ""),
+            found(None, ""),
+        ];
+        let mut leads = |ticket, found: &[Found]| leads_of(ticket, found, 0);
+        assert_eq!(leads(1, &last), 1);
+        // One that ended before anybody looked at it says nothing of that.
+        assert_eq!(leads(2, &[]), 0);
+        assert_eq!(leads(3, &[found(Some(9), "relay.py")]), 1);
+        // Nor does anybody else who was there in between, however often.
+        for ticket in 4..10 {
+            assert_eq!(leads(ticket, &[found(Some(11), "server.py")]), 0);
+        }
+        assert_eq!(leads(10, &[found(Some(13), "relay.py")]), 1);
+        // A session's, what it may be called: it is looked at by itself.
+        assert_eq!(leads_of(11, &[found(Some(15), "relay.py")], 7), 0);
+        assert_eq!(leads_of(12, &[found(Some(17), "relay.py")], 0), 1);
+    }
+}

@@ -1,0 +1,629 @@
+//! Who listens at a port of this machine, and where that leads: asked of the kernel and of `/proc`. It takes a while.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    ffi::OsString,
+    fs::{self, File},
+    io,
+    net::{IpAddr, SocketAddr, UdpSocket},
+    path::{Path, PathBuf},
+    rc::Rc,
+    sync::{Arc, LazyLock},
+};
+
+use guard_common::{Address, Connection, NetnsCookie, Protocol};
+use guard_sys::{
+    cgroup2, host, netns, open_sockets,
+    patient::{PATIENCE, Patient},
+    sock_list::{self, Listed, Use},
+};
+
+use super::command::{self, Lead};
+use crate::{process, proxy::networks::there};
+
+/// Relays that lead to relays are followed so far.
+const MAX_DEPTH: usize = 8;
+/// Bytes of a command line.
+const MAX_COMMAND: u64 = 16 * 1024;
+/// Descriptors that are looked through of a session's process; one that has more is not looked at.
+const MAX_OPEN: usize = 1024;
+/// Processes of one listener that are followed; one that has more may lead anywhere, for all that can be told.
+const MAX_PROCESSES: usize = 32;
+/// A name server's port: what asks another one for names is not a way there.
+pub(super) const NAMES: u16 = 53;
+
+impl Terms {
+    /// The id of the cgroup of the session that a process is in, 0 where that is not known; none where it is in none.
+    /// `known` are those that were found before.
+    fn session_of(&self, pid: u32, known: &mut HashMap<OsString, u64>) -> Option<u64> {
+        let path = cgroup2::path_of(pid).ok()?;
+        let below = path.strip_prefix(self.guarded.as_deref()?).ok()?;
+        let Some(session) = below.components().next() else {
+            return Some(0);
+        };
+        let session = session.as_os_str();
+        if let Some(id) = known.get(session) {
+            return Some(*id);
+        }
+        let id = cgroup2::id(&self.cgroup_root.join(session)).unwrap_or(0);
+        known.insert(session.to_owned(), id);
+        Some(id)
+    }
+}
+
+/// What is looked at.
+#[derive(Debug)]
+pub struct Place {
+    /// The way into its network namespace; none: guardd's own.
+    pub way: Option<File>,
+    /// The namespace that it must be; 0 where that is not known.
+    pub netns: NetnsCookie,
+    /// The address that was connected to.
+    pub address: Address,
+    /// The port.
+    pub port: u16,
+    /// Where on this machine its processes were seen to connect to.
+    pub dialed: Vec<SocketAddr>,
+}
+
+/// What is known beforehand, of all that is looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Terms {
+    /// Where guarded cgroups are, as `/proc/PID/cgroup` names them.
+    pub guarded: Option<PathBuf>,
+    /// The same, as guardd sees it.
+    pub cgroup_root: PathBuf,
+    /// What names stand for that policies know.
+    pub names: BTreeMap<String, Vec<IpAddr>>,
+}
+
+/// Who listens there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Somebody does.
+    pub listens: bool,
+    /// Somebody is connected there.
+    pub is_connected: bool,
+    /// The process; none where root cannot tell.
+    pub pid: Option<u32>,
+    /// Its executable's name.
+    pub comm: Option<String>,
+    /// Its command line.
+    pub command: Vec<String>,
+    /// The cgroups that the listeners were made in.
+    pub cgroups: Vec<u64>,
+    /// The processes that serve it, and those of the listeners of this machine that it leads to, each with the cgroup of
+    /// the session that it is in, 0 for none.
+    pub processes: Vec<(u32, u64)>,
+    /// [`Place::dialed`], and where of those somebody else listens.
+    pub dialed: Vec<SocketAddr>,
+    /// See [`Self::dialed`].
+    pub near: Vec<SocketAddr>,
+    /// The addresses of this machine besides the loopback's, where it listens.
+    pub here: Arc<BTreeSet<IpAddr>>,
+    /// Where it leads.
+    pub leads: Vec<Connection>,
+    /// It leads anywhere, or to where nobody can tell.
+    pub anywhere: bool,
+    /// What says where it leads could not be read this time: it may be anything.
+    pub unread: bool,
+}
+
+impl Found {
+    /// Whether it may lead anywhere, as far as is known now.
+    #[must_use]
+    pub fn may_lead_anywhere(&self) -> bool {
+        self.anywhere || self.unread
+    }
+}
+
+/// Looks at one.
+///
+/// # Errors
+///
+/// The system's, and that the namespace is another one by now.
+pub fn look(place: &Place, terms: &Terms) -> io::Result<Found> {
+    let network = Network::of(place)?;
+    let processes = Processes::all(terms);
+    Ok(find(place, &network, &processes))
+}
+
+/// Looks at several at once, which takes hardly longer than one. In the same order.
+///
+/// # Errors
+///
+/// As [`look`], of each.
+#[must_use]
+pub fn look_at_all(places: &[Place], terms: &Terms) -> Vec<io::Result<Found>> {
+    let mut networks: HashMap<NetnsCookie, Rc<Network>> = HashMap::new();
+    let listed: Vec<io::Result<Rc<Network>>> = places
+        .iter()
+        .map(|place| {
+            if let Some(known) = networks.get(&place.netns) {
+                return Ok(Rc::clone(known));
+            }
+            let network = Rc::new(Network::of(place)?);
+            // Which one it is nobody knows where that is 0.
+            if place.netns.0 != 0 {
+                networks.insert(place.netns, Rc::clone(&network));
+            }
+            Ok(network)
+        })
+        .collect();
+    // After the sockets: whoever has one of them is there, or has ended.
+    let processes = Processes::all(terms);
+    let both = places.iter().zip(listed);
+    both.map(|(place, network)| Ok(find(place, &*network?, &processes)))
+        .collect()
+}
+
+fn find(place: &Place, network: &Network, processes: &Processes<'_>) -> Found {
+    let mut search = Search::new(network, processes);
+    search.found.is_connected = network.is_connected(place.port);
+    search.add(place.address, place.port, MAX_DEPTH);
+    for at in &place.dialed {
+        search.add_near(*at, place.port);
+    }
+    search.found.dialed.clone_from(&place.dialed);
+    search.found.here = Arc::clone(&network.here);
+    search.finish()
+}
+
+/// The sockets of a network namespace at one moment.
+struct Network {
+    listed: Vec<Listed>,
+    /// Those that listen at a port, and those of an inode, by their places in `listed`.
+    listeners: HashMap<u16, Vec<usize>>,
+    sockets: HashMap<u32, Vec<usize>>,
+    /// The ports of this machine that somebody is connected to.
+    connected: HashSet<u16>,
+    /// Its addresses besides the loopback's.
+    here: Arc<BTreeSet<IpAddr>>,
+    /// Where processes are connected to.
+    connections: RefCell<HashMap<u32, Rc<Vec<Peer>>>>,
+}
+
+impl Network {
+    fn of(place: &Place) -> io::Result<Self> {
+        let (listed, here) = there(place.way.as_ref(), || {
+            let cookie = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"));
+            // Where the loopback is down nobody connects to it.
+            let here = cookie.and_then(netns::cookie).unwrap_or_default();
+            if place.netns.0 != 0 && here != place.netns {
+                return Err(io::Error::other(
+                    "the process is in another network namespace by now",
+                ));
+            }
+            Ok((sock_list::list()?, host::addresses()))
+        })?;
+        let here = here.into_iter().map(|ip| ip.to_canonical());
+        Ok(Self::new(listed, here.collect()))
+    }
+
+    fn new(listed: Vec<Listed>, here: BTreeSet<IpAddr>) -> Self {
+        let mut listeners: HashMap<u16, Vec<usize>> = HashMap::new();
+        let mut sockets: HashMap<u32, Vec<usize>> = HashMap::new();
+        let mut connected = HashSet::new();
+        for (at, one) in listed.iter().enumerate() {
+            if one.used == Use::Listens {
+                listeners.entry(one.local.port()).or_default().push(at);
+            }
+            sockets.entry(one.inode).or_default().push(at);
+            if let Use::Tcp(peer) = one.used
+                && (is_near(peer.ip()) || here.contains(&peer.ip().to_canonical()))
+            {
+                connected.insert(peer.port());
+            }
+        }
+        Self {
+            listed,
+            listeners,
+            sockets,
+            connected,
+            here: Arc::new(here),
+            connections: RefCell::default(),
+        }
+    }
+
+    /// Whether an address is this machine's.
+    fn is_here(&self, address: IpAddr) -> bool {
+        is_near(address) || self.here.contains(&address.to_canonical())
+    }
+
+    /// Whether somebody is connected to that port of this machine.
+    fn is_connected(&self, port: u16) -> bool {
+        self.connected.contains(&port)
+    }
+
+    /// The sockets that get connections to there: those of that very address before those for all.
+    fn listeners(&self, address: Address, port: u16) -> Vec<&Listed> {
+        let all = self.listeners.get(&port).into_iter().flatten();
+        let all = all.filter_map(|at| self.listed.get(*at));
+        let (exact, others): (Vec<_>, Vec<_>) =
+            all.partition(|one| Address::from(one.local.ip()) == address);
+        if exact.is_empty() {
+            let is_for_all = |one: &&Listed| match one.local.ip() {
+                IpAddr::V4(own) => own.is_unspecified() && address.is_v4(),
+                IpAddr::V6(own) => own.is_unspecified(),
+            };
+            return others.into_iter().filter(is_for_all).collect();
+        }
+        exact
+    }
+
+    fn of_inodes<'s>(&'s self, inodes: &'s HashSet<u32>) -> impl Iterator<Item = &'s Listed> {
+        let places = inodes.iter().filter_map(|inode| self.sockets.get(inode));
+        places.flatten().filter_map(|at| self.listed.get(*at))
+    }
+}
+
+/// What is known of processes at one moment.
+struct Processes<'t> {
+    terms: &'t Terms,
+    /// The processes that have a socket, by its inode.
+    holders: HashMap<u32, Vec<u32>>,
+    /// The sockets of a process, by their inodes.
+    sockets: HashMap<u32, HashSet<u32>>,
+    parents: HashMap<u32, u32>,
+    children: HashMap<u32, Vec<u32>>,
+    /// Of those in sessions, the cgroups of these, or 0 where that is not known.
+    sessions: HashMap<u32, u64>,
+    /// The sessions of which it may not see the sockets of all processes; 0 for what is in none.
+    blind: HashSet<u64>,
+    /// What was read of command lines, and of executables.
+    commands: RefCell<HashMap<u32, Option<Vec<String>>>>,
+    programs: RefCell<HashMap<u32, Option<String>>>,
+}
+
+impl<'t> Processes<'t> {
+    fn all(terms: &'t Terms) -> Self {
+        let mut all = Self {
+            terms,
+            holders: HashMap::new(),
+            sockets: HashMap::new(),
+            parents: HashMap::new(),
+            children: HashMap::new(),
+            sessions: HashMap::new(),
+            blind: HashSet::new(),
+            commands: RefCell::default(),
+            programs: RefCell::default(),
+        };
+        let mut cgroups = HashMap::new();
+        for pid in processes() {
+            if let Some(session) = terms.session_of(pid, &mut cgroups) {
+                all.sessions.insert(pid, session);
+            }
+            let sockets = all.sockets_of(pid);
+            if sockets.as_ref().is_err_and(|error| !is_gone(error)) {
+                all.blind.insert(all.session_of(pid));
+            }
+            for inode in sockets.unwrap_or_default() {
+                all.holders.entry(inode).or_default().push(pid);
+                all.sockets.entry(pid).or_default().insert(inode);
+            }
+            if let Some(parent) = parent_of(pid) {
+                all.parents.insert(pid, parent);
+                all.children.entry(parent).or_default().push(pid);
+            }
+        }
+        all
+    }
+
+    /// Those of processes that none of the others has started.
+    fn first_of(&self, all: &BTreeSet<u32>) -> Vec<u32> {
+        let is_started = |pid: &u32| {
+            let parent = self.parents.get(pid);
+            let parent = parent.filter(|one| all.contains(one) && !self.is_manager(**one));
+            // What a session does is none of those outside who started that.
+            parent.is_some_and(|parent| self.session_of(*parent) == self.session_of(*pid))
+        };
+        all.iter().copied().filter(|pid| !is_started(pid)).collect()
+    }
+
+    /// Whether it has a copy of what it opens for others.
+    fn is_manager(&self, pid: u32) -> bool {
+        pid == 1 || self.program(pid).as_deref() == Some("systemd")
+    }
+
+    /// A process and what it has started, but for what is in another session: that is judged for itself.
+    fn family(&self, pid: u32) -> Vec<u32> {
+        let session = self.sessions.get(&pid);
+        let mut family = vec![pid];
+        let mut all = HashSet::from([pid]);
+        let mut at = 0;
+        while let Some(pid) = family.get(at).copied() {
+            at += 1;
+            if pid == 1 {
+                continue;
+            }
+            let children = self.children.get(&pid).into_iter().flatten();
+            let is_with_it = |child: &&u32| self.sessions.get(child) == session;
+            let new: Vec<u32> = children.filter(is_with_it).copied().collect();
+            // Ids are used again while they are read.
+            family.extend(new.into_iter().filter(|one| all.insert(*one)));
+        }
+        family
+    }
+
+    /// The id of the cgroup of the session that a process is in; 0 where it is in none.
+    fn session_of(&self, pid: u32) -> u64 {
+        self.sessions.get(&pid).copied().unwrap_or(0)
+    }
+
+    fn is_guarded(&self, pid: u32) -> bool {
+        self.sessions.contains_key(&pid)
+    }
+
+    /// The name of its executable.
+    fn program(&self, pid: u32) -> Option<String> {
+        let mut known = self.programs.borrow_mut();
+        known.entry(pid).or_insert_with(|| program(pid)).clone()
+    }
+
+    /// The sockets that a process has open, by their inodes.
+    fn sockets_of(&self, pid: u32) -> io::Result<Vec<u32>> {
+        static OF_SESSIONS: LazyLock<Patient<Vec<u64>>> =
+            LazyLock::new(|| Patient::waiting(PATIENCE));
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        // A session holds up what is read of sessions, and nothing else.
+        let found = match self.is_guarded(pid) {
+            true => OF_SESSIONS.look(move || {
+                let open = fs::read_dir(proc.join("fdinfo"))?.take(MAX_OPEN + 1);
+                match open.count() > MAX_OPEN {
+                    true => Err(io::ErrorKind::OutOfMemory.into()),
+                    false => open_sockets::of(&proc, MAX_OPEN),
+                }
+            }),
+            false => open_sockets::of(&proc, usize::MAX),
+        };
+        let inodes = found?.into_iter();
+        Ok(inodes.filter_map(|inode| inode.try_into().ok()).collect())
+    }
+
+    /// A process' command line; none where that may not be read for now.
+    fn command_line(&self, pid: u32) -> Option<Vec<String>> {
+        if let Some(known) = self.commands.borrow().get(&pid) {
+            return known.clone();
+        }
+        let read = self.read_command_line(pid);
+        self.commands.borrow_mut().insert(pid, read.clone());
+        read
+    }
+
+    fn read_command_line(&self, pid: u32) -> Option<Vec<String>> {
+        static OF_SESSIONS: LazyLock<Patient<Vec<u8>>> =
+            LazyLock::new(|| Patient::waiting(PATIENCE));
+        // On a busy machine each takes a while, and nobody in a session can do anything for that.
+        static OF_OTHERS: LazyLock<Patient<Vec<u8>>> =
+            LazyLock::new(|| Patient::waiting(PATIENCE * 10));
+        let patient = match self.is_guarded(pid) {
+            true => &OF_SESSIONS,
+            false => &OF_OTHERS,
+        };
+        let path = PathBuf::from(format!("/proc/{pid}/cmdline"));
+        match patient.read(&path, MAX_COMMAND) {
+            Ok(line) => Some(process::words(&line)),
+            Err(error) if is_gone(&error) => Some(Vec::new()),
+            Err(_) => None,
+        }
+    }
+}
+
+/// Who listens at one place, as far as it is known.
+struct Search<'m> {
+    network: &'m Network,
+    processes: &'m Processes<'m>,
+    found: Found,
+    /// Processes, each with the port that it was looked at for: those that connect to each other, or to themselves, lead
+    /// nowhere by that.
+    seen: HashSet<(u32, u16)>,
+}
+
+impl<'m> Search<'m> {
+    fn new(network: &'m Network, processes: &'m Processes<'m>) -> Self {
+        Self {
+            network,
+            processes,
+            found: Found::default(),
+            seen: HashSet::new(),
+        }
+    }
+
+    fn finish(mut self) -> Found {
+        self.found.leads.sort_by_key(|lead| (lead.to.0, lead.port));
+        self.found.leads.dedup();
+        self.found.processes.sort_unstable();
+        self.found.processes.dedup();
+        if self.found.processes.len() > MAX_PROCESSES {
+            self.found.processes.truncate(MAX_PROCESSES);
+            self.found.unread = true;
+        }
+        self.found
+    }
+
+    /// Adds a place on this machine that its processes connect to.
+    fn add_near(&mut self, at: SocketAddr, own: u16) {
+        let listeners = self.network.listeners(at.ip().into(), at.port());
+        if at.port() != own && !listeners.is_empty() {
+            self.found.near.push(at);
+            self.add_lead(at, Protocol::TCP, MAX_DEPTH);
+        }
+    }
+
+    /// Adds who listens there, and where that leads.
+    fn add(&mut self, address: Address, port: u16, depth: usize) {
+        let (network, processes) = (self.network, self.processes);
+        let listeners = network.listeners(address, port);
+        let is_first = depth == MAX_DEPTH;
+        self.found.listens |= !listeners.is_empty();
+        let holders = listeners
+            .iter()
+            .filter_map(|one| processes.holders.get(&one.inode));
+        let holders: BTreeSet<u32> = holders.flatten().copied().collect();
+        let unseen = |one: &&Listed| {
+            let of_nobody = processes.blind.contains(&0);
+            of_nobody || processes.blind.contains(&one.cgroup)
+        };
+        self.found.unread |= holders.is_empty() && listeners.iter().any(unseen);
+        let holders = processes.first_of(&holders);
+        if is_first {
+            let cgroups = listeners.iter().map(|one| one.cgroup);
+            self.found.cgroups.extend(cgroups);
+            let others = holders.iter().find(|pid| !processes.is_manager(**pid));
+            let shown = others.or(holders.first());
+            if let Some(pid) = shown {
+                self.found.pid = Some(*pid);
+                self.found.comm = processes.program(*pid);
+                self.found.command = processes.command_line(*pid).unwrap_or_default();
+            }
+        }
+        self.found.unread |= holders.len() > MAX_PROCESSES;
+        let is_served = holders.iter().any(|pid| !processes.is_manager(*pid));
+        let holders = holders
+            .iter()
+            .filter(|pid| !is_served || !processes.is_manager(**pid));
+        for pid in holders.take(MAX_PROCESSES) {
+            match self.seen.insert((*pid, port)) {
+                true if depth == 0 => self.found.anywhere = true,
+                true => self.add_process(*pid, port, depth),
+                false => {}
+            }
+        }
+    }
+
+    fn add_process(&mut self, pid: u32, port: u16, depth: usize) {
+        let processes = self.processes;
+        if pid != 1 {
+            let session = processes.session_of(pid);
+            self.found.processes.push((pid, session));
+        }
+        let own = self.connections(pid, port);
+        let command = processes.command_line(pid);
+        self.found.unread |= command.is_none();
+        let told = command::leads(
+            &processes.program(pid).unwrap_or_default(),
+            &command.unwrap_or_default(),
+            port,
+            !own.is_empty(),
+        );
+        for (peer, protocol) in &own {
+            self.add_lead(*peer, *protocol, depth);
+        }
+        for lead in told {
+            match lead {
+                Lead::Anywhere => self.found.anywhere = true,
+                Lead::Peer(port) => {
+                    let peers: Vec<_> = own
+                        .iter()
+                        .filter(|(peer, _)| !self.network.is_here(peer.ip()))
+                        .collect();
+                    self.found.anywhere |= peers.is_empty();
+                    for (peer, _) in peers {
+                        self.add_lead((peer.ip(), port).into(), Protocol::TCP, depth);
+                    }
+                }
+                Lead::To(host, port) => self.add_named(&host, port, depth),
+            }
+        }
+    }
+
+    fn add_named(&mut self, host: &str, port: u16, depth: usize) {
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return self.add_lead((address, port).into(), Protocol::TCP, depth);
+        }
+        let name = host.trim_end_matches('.').to_ascii_lowercase();
+        if name == "localhost" {
+            let here = SocketAddr::from(([127, 0, 0, 1], port));
+            return self.add_lead(here, Protocol::TCP, depth);
+        }
+        match self.processes.terms.names.get(&name) {
+            Some(addresses) if !addresses.is_empty() => {
+                for address in addresses {
+                    self.add_lead((*address, port).into(), Protocol::TCP, depth);
+                }
+            }
+            // No policy knows it, so nobody asks for its address.
+            _ => self.found.anywhere = true,
+        }
+    }
+
+    fn add_lead(&mut self, to: SocketAddr, protocol: Protocol, depth: usize) {
+        if self.network.is_here(to.ip()) && protocol == Protocol::TCP {
+            self.add(to.ip().into(), to.port(), depth.saturating_sub(1));
+        }
+        if is_near(to.ip()) {
+            return;
+        }
+        let lead = Connection::new(to.ip().into(), protocol, to.port());
+        if !self.found.leads.contains(&lead) {
+            self.found.leads.push(lead);
+        }
+    }
+
+    /// Where a process and what it has started are connected to, of their own accord: not what came in to a port of theirs.
+    fn connections(&self, pid: u32, port: u16) -> Vec<Peer> {
+        let known = self.network.connections.borrow().get(&pid).cloned();
+        let all = known.unwrap_or_else(|| {
+            let found = Rc::new(self.find_connections(pid));
+            let mut known = self.network.connections.borrow_mut();
+            known.insert(pid, Rc::clone(&found));
+            found
+        });
+        let is_way = |peer: &&Peer| port != NAMES || peer.0.port() != NAMES;
+        all.iter().filter(is_way).copied().collect()
+    }
+
+    fn find_connections(&self, pid: u32) -> Vec<Peer> {
+        let family = self.processes.family(pid);
+        let sockets = family
+            .iter()
+            .filter_map(|pid| self.processes.sockets.get(pid));
+        let sockets: HashSet<u32> = sockets.flatten().copied().collect();
+        let own: Vec<&Listed> = self.network.of_inodes(&sockets).collect();
+        let listeners = own.iter().filter(|one| one.used == Use::Listens);
+        let served: HashSet<u16> = listeners.map(|one| one.local.port()).collect();
+        let outwards = own.iter().filter(|one| !served.contains(&one.local.port()));
+        let peers = outwards.filter_map(|one| match one.used {
+            Use::Listens => None,
+            Use::Tcp(peer) => Some((peer, Protocol::TCP)),
+            Use::Udp(peer) => Some((peer, Protocol::UDP)),
+        });
+        peers.collect()
+    }
+}
+
+/// Where a socket is connected to.
+type Peer = (SocketAddr, Protocol);
+
+/// Whether an address is on this machine's loopback, whatever way it is written.
+fn is_near(address: IpAddr) -> bool {
+    Address::from(address).is_loopback()
+}
+
+fn processes() -> Vec<u32> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let names = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    names.collect()
+}
+
+fn is_gone(error: &io::Error) -> bool {
+    let gone = error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error);
+    error.kind() == io::ErrorKind::NotFound || gone == Some(rustix::io::Errno::SRCH)
+}
+
+/// proc_pid_stat(5): the second field may hold anything, and is in parentheses.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn program(pid: u32) -> Option<String> {
+    let exe = fs::read_link(Path::new("/proc").join(pid.to_string()).join("exe")).ok()?;
+    let name = exe.file_name()?.to_string_lossy();
+    let name = name.strip_suffix(" (deleted)").unwrap_or(&name);
+    Some(name.to_owned())
+}

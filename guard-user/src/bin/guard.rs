@@ -1,7 +1,0 @@
-//! The command: asks guardd, and runs programs under the guard.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    guard_user::cli::main(std::env::args_os()).into()
-}
