@@ -40,7 +40,7 @@ enum Command {
         #[arg(allow_hyphen_values = true, trailing_var_arg = true)]
         args: Vec<String>,
     },
-    /// Build the eBPF object, then target/release/guard and target/release/guardd
+    /// Build the eBPF object, then guard, guardd and guard-proxy in target/release
     Build,
     /// Show the guard at work, against a network that plays production
     Demo,

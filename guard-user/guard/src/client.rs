@@ -10,13 +10,16 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use guard_proto::Call;
+use guard_proto::{
+    Call,
+    varlink::{self, Answer},
+};
 use guard_sys::{pidfd::Credentials, user_namespace};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use self::failure::{cannot_connect, error_answer, failed, io_reason, not_understood};
-use self::frame::{Answer, check_length, frame};
+use self::frame::check_length;
 use self::peer::Trust;
 use super::error::CliError;
 
@@ -116,8 +119,8 @@ impl Client {
         more: bool,
         patience: Option<Duration>,
     ) -> Result<(), CliError> {
-        let frame = frame(call, more).map_err(|error| self.broken(&error.to_string()))?;
-        check_length(call, frame.len())?;
+        let frame = varlink::call(call, more).map_err(|error| self.broken(&error.to_string()))?;
+        check_length(&frame)?;
         let answered = match self.ask(&frame, patience) {
             Err(error) if is_unread(&error) => {
                 self.stream = BufReader::new(connect(&self.socket, self.trust)?);

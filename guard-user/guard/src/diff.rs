@@ -2,15 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use guard_policy as policy;
-use guard_policy::Change;
-use guard_policy::Compiled;
-use guard_policy::Environment;
-use guard_policy::Opens;
-use guard_policy::Parsed;
-use guard_policy::Policy;
-use guard_policy::Side;
-use guard_policy::format_duration;
+use guard_policy::{
+    self as policy, Change, Compiled, Environment, Opens, Parsed, Policy, Side, format_duration,
+};
 use serde::Serialize;
 
 use super::args::DiffArgs;

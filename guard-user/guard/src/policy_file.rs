@@ -6,10 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use guard_launch::Identity;
-use guard_policy as policy;
-use guard_policy::Diagnostic;
-use guard_policy::Parsed;
-use guard_policy::Severity;
+use guard_policy::{self as policy, Diagnostic, Parsed, Severity};
 use guard_proto::{Failure, MAX_POLICY_FRAME, PolicyRef};
 
 use super::error::CliError;

@@ -5,16 +5,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use guard_launch as session;
-use guard_launch::Ask;
-use guard_launch::Entered;
-use guard_launch::Identity;
-use guard_launch::LaunchError;
-use guard_launch::RefusedSocket;
-use guard_launch::Sockets;
-use guard_launch::ToldRoot;
-use guard_launch::Trust;
-use guard_launch::landlock::AbstractNames;
+use guard_launch::{
+    self as session, Ask, Entered, Identity, LaunchError, RefusedSocket, Sockets, ToldRoot, Trust,
+    landlock::AbstractNames,
+};
 use guard_policy::SocketName;
 use guard_proto::{
     Call, Failure, HasSocket, LogRecord, PolicyRef, Run, Session, SocketAddress, Started,

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use clap::{Command, CommandFactory as _};
 use guard as cli;
-use guard_proto::LogKind;
-use guardd::{args, config::Config, varlink};
+use guard_proto::{LogKind, varlink};
+use guardd::{args, config::Config};
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -2,10 +2,7 @@
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_policy::{PortSpec, Prefix};
-use guard_proto as proto;
-use guard_proto::LogKind;
-use guard_proto::Terms;
-use guard_proto::moment;
+use guard_proto::{self as proto, LogKind, Terms, moment};
 use guard_sys::clock;
 use jiff::Timestamp;
 

@@ -10,14 +10,7 @@ use std::{
 };
 
 use guard_datapath::DatapathError;
-use guard_probe as probe;
-use guard_probe::Answer;
-use guard_probe::Check;
-use guard_probe::Family;
-use guard_probe::UNIX_LAYER;
-use guard_probe::UnixLayer;
-use guard_probe::kernel;
-use guard_probe::layers;
+use guard_probe::{self as probe, Answer, Check, Family, UNIX_LAYER, UnixLayer, kernel, layers};
 use guard_proto::{Found, HookStatus, Row};
 use tokio::{
     process::Command,

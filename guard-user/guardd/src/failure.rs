@@ -1,7 +1,8 @@
 //! What a verb answers when it cannot do what it was asked.
 
 use guard_datapath::DatapathError;
-use guard_proto::{ErrorName, Failure};
+use guard_proto::{ErrorName, Failure, INTERFACE, varlink::WireError};
+use serde_json::json;
 
 use super::audit::AuditError;
 
@@ -83,6 +84,19 @@ impl From<Failure> for Refusal {
         Self {
             name: ErrorName::Failed,
             failure,
+        }
+    }
+}
+
+impl From<Refusal> for WireError {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            error: format!("{INTERFACE}.{}", refusal.name.as_str()),
+            parameters: json!({
+                "what": refusal.failure.what,
+                "why": refusal.failure.why,
+                "fix": refusal.failure.fix,
+            }),
         }
     }
 }

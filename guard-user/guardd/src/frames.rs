@@ -2,7 +2,10 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use guard_proto::{MAX_FRAME, MAX_POLICY_FRAME};
+use guard_proto::{
+    MAX_FRAME,
+    varlink::{self, WireError},
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -12,15 +15,6 @@ use tokio_util::{
     bytes::{Bytes, BytesMut},
     codec::{AnyDelimiterCodec, AnyDelimiterCodecError, Decoder},
 };
-
-use super::varlink::WireError;
-
-/// How frames begin that may be [`MAX_POLICY_FRAME`] long: those that carry a policy's text.
-const LONG: [&[u8]; 3] = [
-    br#"{"method":"org.guardd.Control.Run""#,
-    br#"{"method":"org.guardd.Control.Assign""#,
-    br#"{"method":"org.guardd.Control.Explain""#,
-];
 
 /// A connection on which nothing is asked is closed after this long.
 const IDLE: Duration = Duration::from_secs(300);
@@ -109,10 +103,11 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 
     /// Takes a frame out of the buffer, if a whole one is there.
     fn decode(&mut self) -> Result<Option<Bytes>, FrameError> {
-        if self.held.is_none() && self.buffer.len() >= MAX_FRAME && self.may_be_long() {
+        let limit = varlink::limit(&self.buffer);
+        if self.held.is_none() && self.buffer.len() >= MAX_FRAME && limit > MAX_FRAME {
             let permit = Arc::clone(&self.long).try_acquire_owned();
             self.held = Some(permit.map_err(|_| FrameError::Busy)?);
-            self.codec = codec(MAX_POLICY_FRAME);
+            self.codec = codec(limit);
         }
         let frame = match self.codec.decode(&mut self.buffer) {
             Ok(frame) => frame,
@@ -127,10 +122,6 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             self.codec = codec(MAX_FRAME);
         }
         Ok(frame)
-    }
-
-    fn may_be_long(&self) -> bool {
-        LONG.iter().any(|head| self.buffer.starts_with(head))
     }
 }
 
@@ -204,7 +195,8 @@ mod tests {
 
     #[test]
     fn only_a_policy_may_be_long_and_only_so_many_at_once() {
-        let long = [LONG[0], &vec![b'x'; 4 * MAX_FRAME], b"\0{}\0"].concat();
+        let run = br#"{"method":"org.guardd.Control.Run""#;
+        let long = [&run[..], &vec![b'x'; 4 * MAX_FRAME], b"\0{}\0"].concat();
         let mut frames = reader(&long);
         assert!(block_on(frames.next()).unwrap().is_some());
         assert_eq!(block_on(frames.next()).unwrap().unwrap(), "{}");

@@ -63,7 +63,6 @@ pub mod units;
 pub mod unix;
 pub mod unusable;
 pub mod users;
-pub mod varlink;
 pub mod verbs;
 pub mod watch;
 pub mod written;

@@ -7,9 +7,7 @@ use std::{
 };
 
 use guard_policy::{Opening, Prefix};
-use guard_proto as proto;
-use guard_proto::Offer;
-use guard_proto::Terms;
+use guard_proto::{self as proto, Offer, Terms};
 use serde::{Deserialize, Serialize};
 
 use super::{

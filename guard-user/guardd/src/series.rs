@@ -4,8 +4,10 @@
 //! then: what came later was not on their screen.
 
 use guard_common::BootTime;
-use guard_proto::wire::{MAX_PATH, MAX_PREVIEW};
-use guard_proto::{self as proto, HttpRequest};
+use guard_proto::{
+    self as proto, HttpRequest,
+    wire::{MAX_PATH, MAX_PREVIEW},
+};
 
 use super::requests::{Pending, Question};
 

@@ -10,7 +10,10 @@ use std::{
 };
 
 use guard_common::SessionId;
-use guard_proto::Call;
+use guard_proto::{
+    Call,
+    varlink::{self, Asked, Incoming, WireError},
+};
 use guard_sys::pidfd::Peer;
 use tokio::{
     net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
@@ -24,9 +27,7 @@ use super::{
     metrics,
     shared::Shared,
     state::State,
-    streams, varlink,
-    varlink::{Asked, Incoming, WireError},
-    verbs,
+    streams, verbs,
     written::Written,
 };
 

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use guard_proto::{Call, Requests};
+use guard_proto::{Call, Requests, varlink};
 use guard_sys::pidfd::Peer;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -15,7 +15,6 @@ use super::{
     shared::Shared,
     state::State,
     trail::{Batch, Filter, Trail},
-    varlink,
     written::Written,
 };
 

@@ -4,12 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use guard_common::{Address, AttemptKey, SessionId};
 use guard_policy::Destination;
-use guard_proto as proto;
-use guard_proto::Call;
-use guard_proto::Holes;
-use guard_proto::PolicyRef;
-use guard_proto::Requests;
-use guard_proto::Sessions;
+use guard_proto::{self as proto, Call, Holes, PolicyRef, Requests, Sessions, varlink};
 use guard_sys::{clock::Clocks, pidfd::Peer};
 
 use super::{
@@ -26,7 +21,6 @@ use super::{
     run,
     shared::Shared,
     state::State,
-    varlink,
 };
 
 /// The frame that answers a call which has one answer.

@@ -6,9 +6,12 @@ use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{self, UnixListener, UnixStream};
 
 use guard_proto::Row;
-use guard_sys::bpf::{ANSWER_0, ProgramKind, load_program};
-use guard_sys::notify::{self, Listener};
-use guard_sys::{attempt, scopes};
+use guard_sys::{
+    attempt,
+    bpf::{ANSWER_0, ProgramKind, load_program},
+    notify::{self, Listener},
+    scopes,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::net::{SocketAddrUnix, connect};

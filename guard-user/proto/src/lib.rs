@@ -7,12 +7,12 @@
 
 use std::path::PathBuf;
 
-use guard_policy as policy;
-use guard_policy::SocketName;
+use guard_policy::{self as policy, SocketName};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub mod moment;
+pub mod varlink;
 pub mod wire;
 
 /// The Varlink interface, without the dot and the method.

@@ -109,7 +109,7 @@ impl Scene {
         let children = children.unwrap();
         let is_proxy = |pid: &PathBuf| {
             let words = fs::read(pid.join("cmdline")).unwrap_or_default();
-            words.starts_with(b"guardd\0proxy\0")
+            words.starts_with(b"guard-proxy\0")
         };
         let children = children
             .split_whitespace()

@@ -57,10 +57,10 @@ fn one_of_another_version_is_sent_away_and_named() {
     let production = scene.production();
     let socket = scene.daemon.state_dir().join("proxy.sock");
     let mut shell = scene.shell();
-    let mut other = scene.daemon.on_machine(PROXY, "python3");
+    let mut other = scene.daemon.on_machine(PROXY, "/usr/bin/python3");
     other.args(["-c", OTHER_VERSION]).arg(&socket);
     let mut other = Running::start(&mut other).unwrap();
-    other.wait().unwrap();
+    assert!(other.wait().unwrap().success());
     let said = "guard-proxy is of version 0.0.1, and guardd of";
     scene.daemon.wait_for_log(said).unwrap();
     let warnings = scene.json(&["status"])["warnings"].to_string();

@@ -1,49 +1,19 @@
-//! Calls and answers on the wire.
+//! Calls that are too long to be sent.
 
-use guard_proto::{Call, Failure, MAX_FRAME, MAX_POLICY_FRAME};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use guard_proto::{Failure, MAX_FRAME, varlink};
 
 use crate::error::CliError;
 
-/// One frame from guardd.
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct Answer {
-    pub(super) error: Option<String>,
-    #[serde(default)]
-    pub(super) parameters: Value,
-    #[serde(default)]
-    pub(super) continues: bool,
-}
-
-/// A call on the wire. The method comes first: guardd tells by it how long the frame may become.
-#[derive(Serialize)]
-struct Frame<'a> {
-    #[serde(flatten)]
-    call: &'a Call,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    more: bool,
-}
-
-/// The bytes of a call, its NUL included.
-pub(super) fn frame(call: &Call, more: bool) -> serde_json::Result<Vec<u8>> {
-    let mut frame = serde_json::to_vec(&Frame { call, more })?;
-    frame.push(0);
-    Ok(frame)
-}
-
 /// guardd closes the connection on a frame that is too long: say so before.
-pub(super) fn check_length(call: &Call, length: usize) -> Result<(), CliError> {
-    let (limit, fix) = match call {
-        Call::Run(_) => (
-            MAX_POLICY_FRAME,
-            "put the policy into /etc/guard/policies, and give its name instead of its file",
-        ),
-        _ => (MAX_FRAME, "shorten it"),
-    };
+pub(super) fn check_length(frame: &[u8]) -> Result<(), CliError> {
+    let (length, limit) = (frame.len(), varlink::limit(frame));
     if length <= limit {
         return Ok(());
     }
+    let fix = match limit > MAX_FRAME {
+        true => "put the policy into /etc/guard/policies, and give its name instead of its file",
+        false => "shorten it",
+    };
     Err(CliError::Local(Failure {
         what: "cannot send that to guardd".into(),
         why: format!("it is {length} bytes long, and guardd reads {limit} at most"),

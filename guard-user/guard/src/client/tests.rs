@@ -2,7 +2,9 @@
 
 use std::thread::{self, JoinHandle};
 
-use guard_proto::{ErrorName, Holes, LogRecord, MAX_FRAME, MAX_POLICY_FRAME, Run, Terms};
+use guard_proto::{
+    Assign, ErrorName, Holes, LogRecord, MAX_FRAME, MAX_POLICY_FRAME, PolicyRef, Run, Terms,
+};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use super::failure::start_commands;
@@ -100,7 +102,7 @@ fn calls_survive_the_wire() {
         read_only: true,
         ..Terms::default()
     };
-    let bytes = frame(
+    let bytes = varlink::call(
         &Call::Approve {
             id: "r1".into(),
             path: None,
@@ -121,7 +123,7 @@ fn calls_survive_the_wire() {
 
 #[test]
 fn a_stream_asks_for_more() {
-    let bytes = frame(&Call::Pending {}, true).unwrap();
+    let bytes = varlink::call(&Call::Pending {}, true).unwrap();
     insta::assert_snapshot!(String::from_utf8_lossy(&bytes).trim_end_matches('\0'), @r#"{"method":"org.guardd.Control.Pending","parameters":{},"more":true}"#);
 }
 
@@ -280,21 +282,29 @@ fn long_calls_are_refused_before_they_are_sent() {
         client.call::<Holes>(&close),
         Err(CliError::Local(_))
     ));
-    let run = |length: usize| {
-        let command = vec!["x".repeat(length)];
-        Call::Run(Run {
-            policy: None,
+    // What carries a policy's text may be longer.
+    let assign = |length: usize| {
+        let call = Call::Assign(Assign {
+            policy: PolicyRef {
+                name: None,
+                file: None,
+                text: Some("x".repeat(length)),
+            },
+            unit: None,
             name: None,
-            hold: None,
-            command,
-            uid: 0,
-            connects: false,
-            scoped: false,
-            root: false,
-        })
+            owner: None,
+        });
+        check_length(&varlink::call(&call, false).unwrap())
     };
-    assert!(check_length(&run(1), MAX_FRAME + 1).is_ok());
-    assert!(check_length(&run(1), MAX_POLICY_FRAME + 1).is_err());
+    assert!(assign(MAX_FRAME).is_ok());
+    let refused = assign(MAX_POLICY_FRAME).unwrap_err();
+    assert!(
+        refused
+            .failure()
+            .unwrap()
+            .fix
+            .contains("/etc/guard/policies")
+    );
 }
 
 #[test]
@@ -332,7 +342,7 @@ fn a_long_frame_says_first_that_it_is_a_run() {
         scoped: false,
         root: false,
     };
-    let bytes = frame(&Call::Run(run), false).unwrap();
+    let bytes = varlink::call(&Call::Run(run), false).unwrap();
     assert!(bytes.starts_with(br#"{"method":"org.guardd.Control.Run""#));
 }
 

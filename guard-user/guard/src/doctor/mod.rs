@@ -4,17 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use guard_launch::Identity;
-use guard_probe as probe;
-use guard_probe::Answer;
-use guard_probe::Check;
-use guard_probe::Family;
-use guard_probe::UNIX_LAYER;
-use guard_probe::UnixLayer;
-use guard_probe::attempts;
-use guard_probe::helpers;
-use guard_probe::kernel;
-use guard_probe::layers;
-use guard_probe::loopback;
+use guard_probe::{
+    self as probe, Answer, Check, Family, UNIX_LAYER, UnixLayer, attempts, helpers, kernel, layers,
+    loopback,
+};
 use guard_proto::{Call, Failure, Found, Row};
 use guard_sys::accounts::Account;
 

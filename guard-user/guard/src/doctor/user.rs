@@ -3,10 +3,14 @@
 use std::io;
 
 use guard_launch::Identity;
-use guard_probe::child::Trying;
-use guard_probe::helpers::{self, Helper};
-use guard_probe::user::Victim;
-use guard_probe::{Answer, Check, Family, devices, user};
+use guard_probe::{
+    Answer, Check, Family,
+    child::Trying,
+    devices,
+    helpers::{self, Helper},
+    user,
+    user::Victim,
+};
 use guard_proto::Row;
 
 const LOOKED: Check = Check::part(

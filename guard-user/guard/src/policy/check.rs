@@ -1,9 +1,6 @@
 //! `guard check`: needs no guardd.
 
-use guard_policy as policy;
-use guard_policy::Diagnostic;
-use guard_policy::Environment;
-use guard_policy::Severity;
+use guard_policy::{self as policy, Diagnostic, Environment, Severity};
 use serde::Serialize;
 
 use crate::args::CheckArgs;

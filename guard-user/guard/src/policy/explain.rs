@@ -2,21 +2,10 @@
 
 use std::net::{IpAddr, ToSocketAddrs};
 
-use guard_policy as policy;
-use guard_policy::Destination;
-use guard_policy::DomainName;
-use guard_policy::Environment;
-use guard_policy::Invalid;
-use guard_policy::Parsed;
-use guard_policy::Policy;
-use guard_policy::PortSpec;
-use guard_policy::Target;
-use guard_proto as proto;
-use guard_proto::Call;
-use guard_proto::Explanations;
-use guard_proto::Failure;
-use guard_proto::MAX_FRAME;
-use guard_proto::PolicyRef;
+use guard_policy::{
+    self as policy, Destination, DomainName, Environment, Invalid, Parsed, Policy, PortSpec, Target,
+};
+use guard_proto::{self as proto, Call, Explanations, Failure, MAX_FRAME, PolicyRef};
 use guard_sys::host::Host;
 use hickory_resolver::system_conf::read_system_conf;
 

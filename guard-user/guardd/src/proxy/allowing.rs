@@ -3,8 +3,7 @@
 use guard_common::{BootTime, HoleId};
 use guard_judge::http as judge;
 use guard_policy::Prefix;
-use guard_proto::wire::Answer;
-use guard_proto::{self as proto, HttpHole, HttpRequest, LogKind, Terms, moment};
+use guard_proto::{self as proto, HttpHole, HttpRequest, LogKind, Terms, moment, wire::Answer};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 use serde_json::json;

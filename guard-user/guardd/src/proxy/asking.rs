@@ -3,10 +3,10 @@
 use std::{rc::Rc, time::Duration};
 
 use guard_common::{Address, BootTime, SessionId};
-use guard_proto::wire::{
-    Answer, Asked, MAX_HEADER, MAX_HEADERS, MAX_PREVIEW, Number, Target, Tgid, ToProxy,
+use guard_proto::{
+    self as proto, HttpRequest,
+    wire::{Answer, Asked, MAX_HEADER, MAX_HEADERS, MAX_PREVIEW, Number, Target, Tgid, ToProxy},
 };
-use guard_proto::{self as proto, HttpRequest};
 use guard_sys::clock::{self, Clocks};
 
 use super::{passing::target, permits, terms::Standing, waiting::Waiter};

@@ -3,10 +3,7 @@
 use std::{collections::BTreeSet, net::IpAddr};
 
 use guard_common::{PolicyId, Protocol, Verdict, policy_verdict};
-use guard_judge::{
-    http as judge,
-    http::{Judgement, Rules},
-};
+use guard_judge::http::{self as judge, Judgement, Rules};
 use guard_policy::{PortSpec, Prefix, Rule, over};
 
 use super::{

@@ -6,10 +6,7 @@ mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use guard_policy as policy;
-use guard_policy::Environment;
-use guard_policy::PortSpec;
-use guard_policy::Prefix;
+use guard_policy::{self as policy, Environment, PortSpec, Prefix};
 use serde::Serialize;
 
 use self::{

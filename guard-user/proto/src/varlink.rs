@@ -1,12 +1,13 @@
-//! Varlink: what a frame says, and the service that every Varlink server offers.
+//! Varlink, for both sides: what a frame says, how long it may be, and the service that every Varlink server offers.
+//!
+//! A frame is a JSON object. On a stream each is ended by a NUL byte, which is none of it here, but where it says so.
 //!
 //! The protocol: <https://varlink.org/Method-Call> and <https://varlink.org/Service>.
 
-use guard_proto::{Call, INTERFACE};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::failure::Refusal;
+use crate::{Call, INTERFACE, MAX_FRAME, MAX_POLICY_FRAME};
 
 /// The interface's description, as `GetInterfaceDescription` gives it.
 pub const DESCRIPTION: &str = include_str!("org.guardd.Control.varlink");
@@ -14,6 +15,55 @@ pub const DESCRIPTION: &str = include_str!("org.guardd.Control.varlink");
 /// The description of the service interface itself (<https://varlink.org/Service>).
 const SERVICE_DESCRIPTION: &str = include_str!("org.varlink.service.varlink");
 const SERVICE: &str = "org.varlink.service";
+
+/// How frames begin that may be [`MAX_POLICY_FRAME`] long: those that carry a policy's text.
+const LONG: [&[u8]; 3] = [
+    br#"{"method":"org.guardd.Control.Run""#,
+    br#"{"method":"org.guardd.Control.Assign""#,
+    br#"{"method":"org.guardd.Control.Explain""#,
+];
+
+/// How long a frame that begins so may become, its NUL included.
+#[must_use]
+pub fn limit(begins: &[u8]) -> usize {
+    match LONG.iter().any(|head| begins.starts_with(head)) {
+        true => MAX_POLICY_FRAME,
+        false => MAX_FRAME,
+    }
+}
+
+/// A call on its way out. The method comes first: it tells how long the frame may become.
+#[derive(Serialize)]
+struct OutgoingCall<'a> {
+    #[serde(flatten)]
+    call: &'a Call,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    more: bool,
+}
+
+/// The bytes of a call, its NUL included; `more` where several answers are welcome.
+///
+/// # Errors
+///
+/// Where it has no JSON form.
+pub fn call(call: &Call, more: bool) -> serde_json::Result<Vec<u8>> {
+    let mut frame = serde_json::to_vec(&OutgoingCall { call, more })?;
+    frame.push(0);
+    Ok(frame)
+}
+
+/// An answer as it came in.
+#[derive(Debug, Default, Deserialize)]
+pub struct Answer {
+    /// The error's name, with the interface, if it is one.
+    pub error: Option<String>,
+    /// What it says.
+    #[serde(default)]
+    pub parameters: Value,
+    /// More of them follow.
+    #[serde(default)]
+    pub continues: bool,
+}
 
 /// A call as it came in.
 #[derive(Debug, Deserialize)]
@@ -77,22 +127,9 @@ impl WireError {
     }
 }
 
-impl From<Refusal> for WireError {
-    fn from(refusal: Refusal) -> Self {
-        Self {
-            error: format!("{INTERFACE}.{}", refusal.name.as_str()),
-            parameters: json!({
-                "what": refusal.failure.what,
-                "why": refusal.failure.why,
-                "fix": refusal.failure.fix,
-            }),
-        }
-    }
-}
-
 /// An answer on its way out.
 #[derive(Serialize)]
-struct Answer<'a, T> {
+struct Outgoing<'a, T> {
     parameters: &'a T,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     continues: bool,
@@ -104,7 +141,7 @@ struct Answer<'a, T> {
 ///
 /// Where the value has no JSON form.
 pub fn answer<T: Serialize>(parameters: &T, continues: bool) -> serde_json::Result<Vec<u8>> {
-    serde_json::to_vec(&Answer {
+    serde_json::to_vec(&Outgoing {
         parameters,
         continues,
     })
@@ -208,7 +245,7 @@ mod tests {
     use zlink::idl::Interface;
 
     use super::*;
-    use guard_proto::{ErrorName, Terms};
+    use crate::{Assign, ErrorName, PolicyRef, Terms};
 
     fn error_of(frame: &str) -> String {
         understand(frame.as_bytes()).unwrap_err().error
@@ -234,6 +271,38 @@ mod tests {
         };
         assert_eq!(terms, expected);
         assert!(understand(br#"{"method":"org.guardd.Control.Status"}"#).is_ok());
+    }
+
+    #[test]
+    fn both_sides_agree_on_what_may_be_long() {
+        let policy = || PolicyRef {
+            name: None,
+            file: None,
+            text: Some("x".to_owned()),
+        };
+        let long = [
+            Call::Assign(Assign {
+                policy: policy(),
+                unit: None,
+                name: None,
+                owner: None,
+            }),
+            Call::Explain {
+                destination: "192.0.2.1".to_owned(),
+                ports: Vec::new(),
+                policy: Some(policy()),
+                session: None,
+            },
+        ];
+        for long in long {
+            let frame = call(&long, false).unwrap();
+            assert_eq!(limit(&frame), MAX_POLICY_FRAME, "{long:?}");
+            let (nul, frame) = frame.split_last().unwrap();
+            assert_eq!(*nul, 0);
+            assert!(matches!(understand(frame).unwrap().asked, Asked::Guard(_)));
+        }
+        let short = call(&Call::Holes {}, true).unwrap();
+        assert_eq!(limit(&short), MAX_FRAME);
     }
 
     #[test]
