@@ -108,7 +108,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join(NAME);
         fs::write(&place, "first").unwrap();
-        let mut program = Program(Some(find(&[place.clone()]).unwrap().1));
+        let mut program = Program(Some(find(std::slice::from_ref(&place)).unwrap().1));
         let other = dir.path().join("other");
         fs::write(&other, "second").unwrap();
         fs::rename(&other, &place).unwrap();
