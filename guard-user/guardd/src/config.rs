@@ -9,7 +9,7 @@ use std::{
 
 use serde::Deserialize;
 
-use super::metrics::Listen;
+use crate::record::metrics::Listen;
 
 /// The settings. Every one has a default.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

@@ -17,7 +17,7 @@ use tokio::{
     sync::{Mutex, Notify},
 };
 
-use super::{failure::Refusal, shared::Shared, slice, state::State};
+use crate::{control::failure::Refusal, sessions::slice, shared::Shared, state::State};
 
 /// What was tried is not tried again sooner: whoever asks for it often gets the same answer.
 const FRESH: Duration = Duration::from_secs(5);

@@ -12,19 +12,23 @@ use tokio::{
     task::{JoinSet, LocalSet},
 };
 
-use super::{
+use crate::{
     args::{Cli, Verb},
-    arrivals,
-    audit::Record,
-    doctor, launchers,
-    listening::{listen, turn_away, unlisten},
-    load, metrics, on_request, proxy, relays, server,
+    control::{
+        listening::{listen, turn_away, unlisten},
+        server,
+        status_line::{self, notify, one_line, status_line},
+    },
+    doctor,
+    policies::load,
+    proxy,
+    record::{audit::Record, metrics},
+    relays,
+    requests::on_request,
+    sessions::{arrivals, launchers, slice, units},
     shared::Shared,
-    slice,
     start::{self, Begun},
     state::{Shelves, State},
-    status_line::{self, notify, one_line, status_line},
-    units,
     watch::Change,
 };
 

@@ -11,7 +11,7 @@ use std::{
 use guard_common::SessionId;
 use tokio::sync::{Mutex, Notify, Semaphore, watch};
 
-use super::{doctor::Doctor, state::State, systemd::Manager};
+use crate::{doctor::Doctor, sessions::systemd::Manager, state::State};
 
 /// Long frames that are read at once.
 const LONG_FRAMES: usize = 4;

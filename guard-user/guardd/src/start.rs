@@ -18,32 +18,26 @@ use guard_sys::{
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use super::{
+use crate::{
     args::Paths,
-    arrivals::Unassigned,
-    audit::Audit,
     config::Config,
-    events::Meters,
-    failure::Refusal,
-    followers::Followers,
-    held::Holds,
-    holes::Holes,
-    launchers::Launchers,
-    library::{Library, Source},
-    look_ups::LookUps,
-    metrics::Counters,
-    names::Resolver,
-    offers::Choices,
-    policies::{self, Policies},
+    control::{failure::Refusal, users::Users},
+    grants::holes::Holes,
+    holds::Holds,
+    policies::{
+        self, Policies,
+        library::{Library, Source},
+        look_ups::LookUps,
+        names::Resolver,
+        unusable::Unusable,
+    },
     proxy::Proxy,
+    record::{audit::Audit, metrics::Counters},
     relays::Relays,
-    requests::Requests,
-    sessions::Sessions,
+    requests::{Requests, events::Meters, followers::Followers, offers::Choices, tries::Tries},
+    sessions::{Sessions, arrivals::Unassigned, launchers::Launchers},
     state::{NAMES, Shelves, State},
-    tries::Tries,
     unix::SocketStops,
-    unusable::Unusable,
-    users::Users,
     watch::Watches,
 };
 
@@ -168,7 +162,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     let (launchers, attending) = Launchers::new().context("cannot watch over sessions")?;
     let library = Library::new(paths.policy_dirs());
     watch_policies(&mut watches, &library);
-    let relays = Relays::recalled(datapath.relays_known()?, super::relays::now());
+    let relays = Relays::recalled(datapath.relays_known()?, crate::relays::now());
     let mut state = State {
         datapath,
         relays,

@@ -10,16 +10,14 @@ use serde_json::json;
 
 use super::permits::{Covers, Permit, said};
 use crate::{
-    answering::Answering,
-    audit::Record,
-    auth::Approver,
-    events,
-    failure::Refusal,
-    grant::Grant,
-    holes::{self, About},
-    ids,
-    opening::after,
-    requests::{HttpQuestion, Pending, Question},
+    control::{answering::Answering, auth::Approver, failure::Refusal, ids},
+    grants::{
+        grant::Grant,
+        holes::{self, About},
+        opening::after,
+    },
+    record::audit::Record,
+    requests::{HttpQuestion, Pending, Question, events},
     state::State,
 };
 

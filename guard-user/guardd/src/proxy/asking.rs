@@ -11,10 +11,9 @@ use guard_sys::clock::{self, Clocks};
 
 use super::{passing::target, permits, terms::Standing, waiting::Waiter};
 use crate::{
-    advice,
-    opening::after,
-    process::Process,
-    requests::{HttpQuestion, Noted, Question},
+    control::advice,
+    grants::opening::after,
+    requests::{HttpQuestion, Noted, Question, process::Process},
     state::State,
 };
 

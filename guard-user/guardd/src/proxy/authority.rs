@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use super::is_read_only;
 use crate::{
     config::MAX_CA,
-    ids,
+    control::ids,
     policies::{InForce, Policies},
     shared::Shared,
     state::State,

@@ -13,7 +13,7 @@ use anyhow::{Result, bail};
 use guard_sys::packets::{Packets, listen};
 
 use super::process;
-use crate::{auth::Place, shared::Shared};
+use crate::{control::auth::Place, shared::Shared};
 
 /// The socket, for as long as a proxy is needed.
 #[derive(Debug)]

@@ -24,7 +24,9 @@ use guard_common::{BootTime, SessionId, Verdict};
 use guard_proto::wire::ToProxy;
 use tokio::sync::Notify;
 
-use super::{events::Meters, ids, policies::InForce, sessions::Session, state::State};
+use crate::{
+    control::ids, policies::InForce, requests::events::Meters, sessions::Session, state::State,
+};
 use authority::Vouching;
 use networks::Networks;
 use permits::Permits;

@@ -7,9 +7,9 @@ use serde_json::json;
 
 use super::terms::Standing;
 use crate::{
-    audit::{AuditError, Record},
-    events, ids,
-    requests::Question,
+    control::ids,
+    record::audit::{AuditError, Record},
+    requests::{Question, events},
     state::State,
 };
 

@@ -9,8 +9,8 @@ use guard_sys::clock::Clocks;
 
 use crate::{
     config::stands_for,
-    holes::About,
-    ids,
+    control::ids,
+    grants::holes::About,
     requests::{HttpQuestion, Question},
 };
 

@@ -14,7 +14,7 @@ use guard_proto::wire::{NetworkId, ToProxy};
 
 use super::networks::{self, Inode, MAX_POOL, Network};
 use crate::{
-    process::Process,
+    requests::process::Process,
     sessions::{Session, is_past},
     state::State,
 };

@@ -14,7 +14,13 @@ use serde_json::json;
 use tokio::time::timeout;
 
 use super::Outgoing;
-use crate::{audit::Record, events, ids, requests::Question, shared::Shared, state::State};
+use crate::{
+    control::ids,
+    record::audit::Record,
+    requests::{Question, events},
+    shared::Shared,
+    state::State,
+};
 
 /// A proxy that does not read for so long does not do anything.
 const PATIENCE: Duration = Duration::from_secs(10);

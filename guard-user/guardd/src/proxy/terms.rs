@@ -140,10 +140,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::{
-        library::Source,
-        policies::{self, InForce},
-    };
+    use crate::policies::{self, InForce, library::Source};
     use guard_policy::Environment;
 
     /// The text says `confirm` where the policy is to say `read-only`.

@@ -18,7 +18,7 @@ use super::{
     past::{Before, Past, Spot},
     through,
 };
-use crate::{opening::after, requests::Question};
+use crate::{grants::opening::after, requests::Question};
 
 /// When a listener is looked at again after a session has connected to it: what it does for that may come later.
 pub(super) const LOOKS: [Duration; 5] = [

@@ -21,11 +21,10 @@ use guard_common::{
 use guard_proto::{Endpoint, Through};
 use guard_sys::clock;
 
-use super::{
-    events,
-    opening::after,
+use crate::{
+    grants::opening::after,
     policies::{Judged, Policies},
-    requests::Question,
+    requests::{Question, events},
     sessions::Session,
     shared::Shared,
     state::State,

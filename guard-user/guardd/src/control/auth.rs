@@ -1,0 +1,387 @@
+//! Who may do what: the one place that turns a caller into somebody who may.
+//!
+//! A caller is what the kernel says of the peer. An [`Approver`] or an [`Agent`] comes from
+//! [`authorise`] only, and every verb takes one of them.
+
+use guard_common::SessionId;
+use guard_proto::Call;
+
+use crate::control::failure::Refusal;
+
+/// Where a process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Outside the guard's root cgroup.
+    Outside,
+    /// In a session's cgroup; none: in another guard's, or in the root itself.
+    Inside(Option<SessionId>),
+    /// In the cgroup of that id right below the root, or below that one. No session owns it.
+    Unowned(u64),
+}
+
+/// What the kernel says of a peer, at the moment of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Its user.
+    pub uid: u32,
+    /// Its process.
+    pub pid: u32,
+    /// Where it is.
+    pub place: Place,
+}
+
+/// A caller outside every guarded cgroup: it answers for what is its own, root for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Approver {
+    uid: u32,
+}
+
+impl Approver {
+    /// Its user.
+    #[must_use]
+    pub fn uid(self) -> u32 {
+        self.uid
+    }
+
+    /// Whether it answers for all.
+    #[must_use]
+    pub fn is_root(self) -> bool {
+        self.uid == 0
+    }
+
+    /// Whether it answers for what belongs to `owner`.
+    #[must_use]
+    pub fn answers_for(self, owner: u32) -> bool {
+        self.is_root() || self.uid == owner
+    }
+}
+
+/// A process in a session's cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Agent {
+    uid: u32,
+    session: SessionId,
+}
+
+impl Agent {
+    /// Its user.
+    #[must_use]
+    pub fn uid(self) -> u32 {
+        self.uid
+    }
+
+    /// The session that it is in.
+    #[must_use]
+    pub fn session(self) -> SessionId {
+        self.session
+    }
+}
+
+/// A process of root's in a cgroup right below the root that no session owns. It says that it prepares a unit;
+/// whether it does is for the service manager to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Starter {
+    cgroup: u64,
+}
+
+impl Starter {
+    /// The id of that cgroup.
+    #[must_use]
+    pub fn cgroup(self) -> u64 {
+        self.cgroup
+    }
+}
+
+/// Who may make the call that was authorised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Authorised {
+    /// A caller outside.
+    Approver(Approver),
+    /// A process inside.
+    Agent(Agent),
+}
+
+/// Who may make a session of a cgroup that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Assigner {
+    /// Root outside: of any.
+    Root,
+    /// A process that prepares a unit, if that is true: of its own.
+    Starter(Starter),
+    /// A process in a session: it changes nothing, and where that is a unit it may be told so.
+    Agent(Agent),
+}
+
+/// For whom a call is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    Approvers,
+    Root,
+    Agents,
+    Both,
+}
+
+fn audience(call: &Call) -> Audience {
+    match call {
+        Call::Run(_) | Call::Enter { .. } => Audience::Both,
+        Call::Why {} | Call::Request { .. } => Audience::Agents,
+        // Others go by `assigner`.
+        Call::Assign(_) | Call::Reload {} => Audience::Root,
+        Call::Pending {}
+        | Call::Approve { .. }
+        | Call::Deny { .. }
+        | Call::Open { .. }
+        | Call::Holes {}
+        | Call::Close { .. }
+        | Call::Sessions {}
+        | Call::Stop { .. }
+        | Call::SocketRefused { .. }
+        | Call::SocketAddress { .. }
+        | Call::HasSocket { .. }
+        | Call::HasBound { .. }
+        | Call::NameSockets { .. }
+        | Call::Status {}
+        | Call::Doctor {}
+        | Call::Explain { .. }
+        | Call::Log { .. } => Audience::Approvers,
+    }
+}
+
+/// Whether `caller` may make `call` at all. What it may do to whose session is for the verb to ask
+/// [`Approver::answers_for`].
+///
+/// # Errors
+///
+/// `Refused` to everybody else, and to every process inside that is in no live session; `Invalid`
+/// to a caller outside where only a process inside makes sense.
+pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, Refusal> {
+    match (caller.place, audience(call)) {
+        (Place::Outside, Audience::Root) if caller.uid != 0 => Err(for_root()),
+        (Place::Outside, Audience::Agents) => Err(outside()),
+        (Place::Outside, _) => Ok(Authorised::Approver(Approver { uid: caller.uid })),
+        (Place::Inside(Some(session)), Audience::Agents | Audience::Both) => {
+            let uid = caller.uid;
+            Ok(Authorised::Agent(Agent { uid, session }))
+        }
+        (Place::Inside(_) | Place::Unowned(_), _) => Err(inside()),
+    }
+}
+
+/// As [`authorise`], for [`Call::Assign`].
+///
+/// # Errors
+///
+/// `Refused` to everybody but root, and to every process inside that is neither in a session nor in a cgroup that
+/// might become one.
+pub fn assigner(caller: &Caller) -> Result<Assigner, Refusal> {
+    match caller.place {
+        Place::Outside if caller.uid == 0 => Ok(Assigner::Root),
+        Place::Outside => Err(for_root()),
+        Place::Unowned(cgroup) if caller.uid == 0 => Ok(Assigner::Starter(Starter { cgroup })),
+        Place::Unowned(_) => Err(not_root_inside()),
+        Place::Inside(Some(session)) => {
+            let uid = caller.uid;
+            Ok(Assigner::Agent(Agent { uid, session }))
+        }
+        Place::Inside(None) => Err(inside()),
+    }
+}
+
+/// To a process inside, whatever it is.
+pub(crate) fn inside() -> Refusal {
+    Refusal::refused(
+        "no process under the guard may do this",
+        "the call came from inside a guarded cgroup, where nothing can widen what it may reach",
+        "leave it to the person outside; `guard why` says what was stopped here, and \
+         `guard request DEST --reason TEXT` asks",
+    )
+}
+
+fn for_root() -> Refusal {
+    Refusal::refused(
+        "only root may do this",
+        "it changes what holds for every user's sessions",
+        "sudo guard …",
+    )
+}
+
+/// To another user than root in a unit.
+pub(crate) fn not_root_inside() -> Refusal {
+    Refusal::refused(
+        "only root gives a unit its policy",
+        "the call came from inside its cgroup, and from another user",
+        "put a + before the command: ExecStartPre=+guard assign --policy NAME",
+    )
+}
+
+fn outside() -> Refusal {
+    Refusal::invalid(
+        "there is nothing to answer here",
+        "this process runs outside every session, so nothing is stopped",
+        "run it inside: guard run -- CMD",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use guard_proto::{Assign, ErrorName, PolicyRef, Run, Terms};
+
+    fn calls() -> Vec<(Call, Audience)> {
+        let all = [
+            (for_everybody(), Audience::Both),
+            (for_root(), Audience::Root),
+            (for_approvers(), Audience::Approvers),
+            (for_agents(), Audience::Agents),
+        ];
+        let calls = all.into_iter();
+        calls
+            .flat_map(|(calls, audience)| calls.into_iter().map(move |call| (call, audience)))
+            .collect()
+    }
+
+    fn for_everybody() -> Vec<Call> {
+        let run = Run {
+            policy: None,
+            name: None,
+            hold: None,
+            command: vec![],
+            uid: 1000,
+            connects: false,
+            scoped: false,
+            root: false,
+        };
+        let session = String::new();
+        vec![Call::Run(run), Call::Enter { session }]
+    }
+
+    fn for_root() -> Vec<Call> {
+        let assign = Assign {
+            policy: PolicyRef {
+                name: None,
+                file: None,
+                text: None,
+            },
+            unit: None,
+            name: None,
+            owner: None,
+        };
+        vec![Call::Assign(assign), Call::Reload {}]
+    }
+
+    fn for_approvers() -> Vec<Call> {
+        let (text, terms) = (String::new, Terms::default());
+        let open = Call::Open {
+            destination: text(),
+            ports: vec![],
+            session: None,
+            reason: None,
+            terms,
+        };
+        let explain = Call::Explain {
+            destination: text(),
+            ports: vec![],
+            policy: None,
+            session: None,
+        };
+        let (id, seconds) = (text(), None);
+        let (ids, all) = (vec![], true);
+        let (follow, since) = (false, None);
+        vec![
+            Call::Pending {},
+            Call::Approve {
+                id: text(),
+                path: None,
+                writes: false,
+                prefix: false,
+                tried: None,
+                terms,
+            },
+            Call::Deny { id, seconds },
+            open,
+            Call::Holes {},
+            Call::Close { ids, all },
+            Call::Sessions {},
+            Call::Stop { session: text() },
+            Call::Status {},
+            Call::Doctor {},
+            explain,
+            Call::Log {
+                follow,
+                session: None,
+                since,
+            },
+        ]
+    }
+
+    fn for_agents() -> Vec<Call> {
+        let request = Call::Request {
+            destination: String::new(),
+            ports: vec![],
+            reason: None,
+        };
+        vec![Call::Why {}, request]
+    }
+
+    fn by(uid: u32, place: Place, call: &Call) -> Result<Authorised, ErrorName> {
+        let caller = Caller { uid, pid: 1, place };
+        authorise(&caller, call).map_err(|refusal| refusal.name)
+    }
+
+    #[test]
+    fn outside_everyone_answers_and_root_reloads() {
+        for (call, audience) in calls() {
+            for uid in [0, 1000] {
+                let expected = match audience {
+                    Audience::Root if uid != 0 => Err(ErrorName::Refused),
+                    Audience::Agents => Err(ErrorName::Invalid),
+                    _ => Ok(Authorised::Approver(Approver { uid })),
+                };
+                assert_eq!(by(uid, Place::Outside, &call), expected, "{call:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn inside_only_questions_and_narrower_sessions_whatever_the_uid() {
+        let session = SessionId(7);
+        for (call, audience) in calls() {
+            for uid in [0, 1000] {
+                let expected = match audience {
+                    Audience::Agents | Audience::Both => {
+                        Ok(Authorised::Agent(Agent { uid, session }))
+                    }
+                    _ => Err(ErrorName::Refused),
+                };
+                assert_eq!(by(uid, Place::Inside(Some(session)), &call), expected);
+                assert_eq!(by(uid, Place::Inside(None), &call), Err(ErrorName::Refused));
+                assert_eq!(by(uid, Place::Unowned(9), &call), Err(ErrorName::Refused));
+            }
+        }
+    }
+
+    #[test]
+    fn root_assigns_and_a_session_is_never_assigned_again() {
+        let of = |uid, place| assigner(&Caller { uid, pid: 1, place }).map_err(|no| no.name);
+        let session = SessionId(7);
+        let refused = Err(ErrorName::Refused);
+        assert_eq!(of(0, Place::Outside), Ok(Assigner::Root));
+        assert_eq!(of(1000, Place::Outside), refused);
+        let starter = Assigner::Starter(Starter { cgroup: 9 });
+        assert_eq!(of(0, Place::Unowned(9)), Ok(starter));
+        assert_eq!(of(1000, Place::Unowned(9)), refused);
+        for uid in [0, 1000] {
+            let agent = Assigner::Agent(Agent { uid, session });
+            assert_eq!(of(uid, Place::Inside(Some(session))), Ok(agent));
+            assert_eq!(of(uid, Place::Inside(None)), refused);
+        }
+    }
+
+    #[test]
+    fn owners_answer_for_their_own_and_root_for_all() {
+        assert!(Approver { uid: 1000 }.answers_for(1000));
+        assert!(!Approver { uid: 1000 }.answers_for(1001));
+        assert!(!Approver { uid: 1000 }.answers_for(0));
+        assert!(Approver { uid: 0 }.answers_for(1001));
+    }
+}

@@ -1,0 +1,318 @@
+//! The verdict for a destination, and what gives it.
+
+use std::net::IpAddr;
+
+use guard_common::{PolicyId, Protocol, SessionId, Verdict};
+use guard_datapath::LiveHole;
+use guard_policy::{self as policy, Destination, Environment, PortSpec, Prefix};
+use guard_proto::{Explanation, Explanations, PolicyRef};
+
+use crate::{
+    control::{failure::Refusal, ids},
+    grants::opening,
+    policies::{InForce, load},
+    relays,
+    shared::Shared,
+    state::State,
+};
+
+/// What a client writes as a destination and ports.
+///
+/// # Errors
+///
+/// `Invalid`, with what was expected.
+pub fn parse(to: &str, ports: &[String]) -> Result<(Destination, Vec<PortSpec>), Refusal> {
+    let wrong = |what: &str, why: policy::Invalid, fix: &str| {
+        Refusal::invalid(format!("cannot understand {what:?}"), why.to_string(), fix)
+    };
+    let destination: Destination = to
+        .parse()
+        .map_err(|why| wrong(to, why, "give an address, a prefix, a name or a group"))?;
+    let specs = ports.iter().map(|port| {
+        port.parse()
+            .map_err(|why| wrong(port, why, "write ports as tcp/443, udp/53 or icmp"))
+    });
+    let specs: Vec<PortSpec> = specs.collect::<Result<_, _>>()?;
+    destination
+        .agree(&specs)
+        .map_err(|why| wrong(&ports.join(","), why, "say the port once"))?;
+    Ok((destination, specs))
+}
+
+/// The name that has to be looked up for a destination, if there is one.
+#[must_use]
+pub fn name_in(to: &Destination) -> Option<String> {
+    match &to.target {
+        policy::Target::Name(name) => Some(name.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+/// Under what.
+#[derive(Clone, Debug)]
+pub enum Under {
+    /// A session's policies and holes.
+    Session(SessionId),
+    /// A policy of the daemon's, or one that the client brings. No session has it, and no hole.
+    Policy(PolicyRef),
+}
+
+/// The verdict for a destination. That of a port of this machine's loopback is the strictest of where it leads.
+///
+/// # Errors
+///
+/// `NotFound` or `Invalid`.
+pub async fn explain(
+    shared: &Shared,
+    under: &Under,
+    to: &Destination,
+    ports: &[PortSpec],
+) -> Result<Explanations, Refusal> {
+    let mut told = by_address(shared, under, to, ports).await?;
+    let Some((address, port)) = near(to, ports) else {
+        return Ok(told);
+    };
+    let found = match relays::look_now(shared, address, port).await {
+        Ok(found) if found.listens => found,
+        _ => return Ok(told),
+    };
+    let is_own = match under {
+        Under::Session(id) => shared.with(|state| state.is_own(*id, &found)),
+        Under::Policy(_) => false,
+    };
+    let mut behind = Vec::new();
+    for lead in found.leads.iter().filter(|_| !is_own) {
+        let to = Destination {
+            target: policy::Target::Prefix(Prefix::host(lead.to)),
+            ..to.clone()
+        };
+        let to = Destination { port: None, ..to };
+        let ports = [PortSpec::one(lead.protocol, lead.port)];
+        behind.extend(by_address(shared, under, &to, &ports).await?.explanations);
+    }
+    for one in &mut told.explanations {
+        by_way_of(one, address, port, &found, &behind);
+        if is_own {
+            Verdict::Allow.as_str().clone_into(&mut one.verdict);
+            (one.rule, one.matched, one.line) = (None, None, None);
+        }
+    }
+    Ok(told)
+}
+
+/// The port of this machine's loopback that a destination is, over TCP.
+fn near(to: &Destination, ports: &[PortSpec]) -> Option<(IpAddr, u16)> {
+    let policy::Target::Prefix(prefix) = &to.target else {
+        return None;
+    };
+    let is_port = |spec: &&PortSpec| {
+        spec.low == spec.high && matches!(spec.protocol, Protocol::ANY | Protocol::TCP)
+    };
+    let port = to.ports(ports).iter().find(is_port)?.low;
+    let is_loopback = prefix.length() == 128 && prefix.address().is_loopback();
+    is_loopback.then(|| (prefix.address().to_ip(), port))
+}
+
+/// Adds to an answer who listens there, and makes it as strict as where that leads.
+fn by_way_of(
+    one: &mut Explanation,
+    address: IpAddr,
+    port: u16,
+    found: &relays::look::Found,
+    behind: &[Explanation],
+) {
+    one.listener = Some(relays::through(address.into(), port, found));
+    one.leads_to = found.leads.iter().map(relays::shown).collect();
+    one.leads_anywhere = found.may_lead_anywhere();
+    for lead in behind {
+        // The proxy does not go by way of a listener: what may only be read from waits for a person.
+        let verdict = match lead.verdict.as_str() {
+            "read-only" => Verdict::Confirm.as_str(),
+            verdict => verdict,
+        };
+        if strictness(verdict) > strictness(&one.verdict) {
+            verdict.clone_into(&mut one.verdict);
+            let lead = lead.clone();
+            (one.rule, one.reason, one.policy) = (lead.rule, lead.reason, lead.policy);
+            (one.file, one.line, one.hole, one.matched) =
+                (lead.file, lead.line, lead.hole, lead.matched);
+        }
+    }
+    if found.may_lead_anywhere() && strictness(&one.verdict) < Verdict::Confirm.strictness() {
+        Verdict::Confirm.as_str().clone_into(&mut one.verdict);
+        (one.rule, one.reason, one.matched, one.line) = (None, None, None, None);
+    }
+}
+
+async fn by_address(
+    shared: &Shared,
+    under: &Under,
+    to: &Destination,
+    ports: &[PortSpec],
+) -> Result<Explanations, Refusal> {
+    match under {
+        Under::Session(id) => shared.with(|state| state.explain(*id, to, ports)),
+        Under::Policy(asked) => under_policy(shared, asked.clone(), to, ports).await,
+    }
+}
+
+async fn under_policy(
+    shared: &Shared,
+    asked: PolicyRef,
+    to: &Destination,
+    ports: &[PortSpec],
+) -> Result<Explanations, Refusal> {
+    let source = shared.with(|state| state.sources.resolve(asked))?;
+    let policy = InForce::from(load::prepare(shared, source).await?);
+    let now = shared.with(|state| state.environment());
+    told(to, explained(&policy, &now, to, ports))
+}
+
+impl State {
+    /// Under a session's policies and holes.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where no address is known for the destination.
+    pub fn explain(
+        &self,
+        session: SessionId,
+        to: &Destination,
+        ports: &[PortSpec],
+    ) -> Result<Explanations, Refusal> {
+        let Some(session) = self.sessions.live(session) else {
+            return Err(ids::no_session(&ids::session(session)));
+        };
+        let mut strictest = self.under_slots(&session.chain, to, ports);
+        let holes = self.datapath.holes()?;
+        let own = holes
+            .iter()
+            .filter(|hole| hole.session == session.cgroup.id);
+        let own: Vec<_> = own.collect();
+        for one in &mut strictest {
+            if let Some((hole, verdict)) = opened(&own, one, ports) {
+                verdict.as_str().clone_into(&mut one.verdict);
+                one.hole = Some(ids::hole(hole.entry.id));
+            }
+        }
+        told(to, strictest)
+    }
+
+    /// Under the policy that holds where the client names none.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::explain`].
+    pub fn under_slots(
+        &self,
+        chain: &[PolicyId],
+        to: &Destination,
+        ports: &[PortSpec],
+    ) -> Vec<policy::Explanation> {
+        let now = self.environment();
+        let policies = chain.iter().filter_map(|slot| self.policies.get(*slot));
+        let of_each = policies.map(|policy| explained(policy, &now, to, ports));
+        of_each.reduce(stricter).unwrap_or_default()
+    }
+}
+
+fn explained(
+    policy: &InForce,
+    now: &Environment,
+    to: &Destination,
+    ports: &[PortSpec],
+) -> Vec<policy::Explanation> {
+    policy::explain(&policy.policy, &policy.compiled, now, to, ports)
+}
+
+/// Of two policies' answers, the one whose strictest part is the stricter, or of equals the outer: all of a
+/// nested session's policies must allow.
+fn stricter(
+    inner: Vec<policy::Explanation>,
+    outer: Vec<policy::Explanation>,
+) -> Vec<policy::Explanation> {
+    let rank = |all: &[policy::Explanation]| all.iter().map(|one| strictness(&one.verdict)).max();
+    if rank(&outer) >= rank(&inner) {
+        outer
+    } else {
+        inner
+    }
+}
+
+fn strictness(verdict: &str) -> u8 {
+    let all = [Verdict::Allow, Verdict::ReadOnly, Verdict::Confirm];
+    let known = all.iter().find(|one| one.as_str() == verdict);
+    known.copied().unwrap_or(Verdict::Deny).strictness()
+}
+
+/// The hole that changes a verdict, and what it makes of it: one for all before one for reads, as in the kernel.
+fn opened<'h>(
+    holes: &[&'h LiveHole],
+    one: &policy::Explanation,
+    asked: &[PortSpec],
+) -> Option<(&'h LiveHole, Verdict)> {
+    let over = |reads: bool| {
+        let mut holes = holes.iter().copied();
+        holes.find(|hole| hole.entry.kind.reads() == reads && covers(hole, one, asked))
+    };
+    let for_all = || Some((over(false)?, Verdict::Allow));
+    let for_reads = || Some((over(true)?, Verdict::ReadOnly));
+    match one.verdict.as_str() {
+        "read-only" => for_all(),
+        "confirm" => for_all().or_else(for_reads),
+        _ => None,
+    }
+}
+
+/// Whether a hole covers all that an explanation is about.
+fn covers(hole: &LiveHole, one: &policy::Explanation, asked: &[PortSpec]) -> bool {
+    let entry = &hole.entry;
+    let area = Prefix::new(entry.prefix.to_u128(), entry.prefix_len);
+    let Ok(to) = one.destination.parse::<Destination>() else {
+        return false;
+    };
+    let policy::Target::Prefix(prefix) = to.target else {
+        return false;
+    };
+    let ports = match (one.ports.is_empty(), asked.is_empty()) {
+        (false, _) => one.ports.clone(),
+        (true, false) => asked.to_vec(),
+        (true, true) => vec![PortSpec::all(guard_common::Protocol::ANY)],
+    };
+    let has_port = |spec: &PortSpec| {
+        let has_protocol = entry.protocol.covers(spec.protocol);
+        has_protocol && entry.low <= spec.low && spec.high <= entry.high
+    };
+    hole.connections_left != Some(0) && area.contains(&prefix) && ports.iter().all(has_port)
+}
+
+/// As the client gets it.
+fn told(to: &Destination, all: Vec<policy::Explanation>) -> Result<Explanations, Refusal> {
+    if all.is_empty() {
+        return Err(opening::nowhere(&to.to_string()));
+    }
+    let joined = policy::joined(all, to).into_iter();
+    Ok(Explanations {
+        explanations: joined.map(Into::into).collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_destination_is_said_to_be_none() {
+        assert!(parse("192.0.2.10:443", &["tcp/443".to_owned()]).is_ok());
+        assert!(parse("192.0.2.10:443", &["tcp/80".to_owned()]).is_err());
+        let error = parse("https://example.com/", &[]).unwrap_err();
+        assert!(error.failure.why.contains("URL"), "{error}");
+        assert!(parse("192.0.2.10", &["443".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn the_strictest_verdict_is_told() {
+        let order = ["allow", "read-only", "confirm", "deny"];
+        assert!(order.iter().map(|v| strictness(v)).is_sorted());
+    }
+}

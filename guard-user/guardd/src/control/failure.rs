@@ -1,0 +1,102 @@
+//! What a verb answers when it cannot do what it was asked.
+
+use guard_datapath::DatapathError;
+use guard_proto::{ErrorName, Failure, INTERFACE, varlink::WireError};
+use serde_json::json;
+
+use crate::record::audit::AuditError;
+
+/// A [`Failure`] under the Varlink error that a client branches on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{failure}")]
+pub struct Refusal {
+    /// Which error of the interface.
+    pub name: ErrorName,
+    /// What people read.
+    pub failure: Failure,
+}
+
+impl Refusal {
+    /// A refusal of one kind, from its three sentences.
+    pub fn new(
+        name: ErrorName,
+        what: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self {
+            name,
+            failure: Failure {
+                what: what.into(),
+                why: why.into(),
+                fix: fix.into(),
+            },
+        }
+    }
+
+    /// The caller may not do this.
+    pub fn refused(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self::new(ErrorName::Refused, what, why, fix)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self::new(ErrorName::NotFound, what, why, fix)
+    }
+
+    /// The call's parameters are wrong.
+    pub fn invalid(
+        what: impl Into<String>,
+        why: impl Into<String>,
+        fix: impl Into<String>,
+    ) -> Self {
+        Self::new(ErrorName::Invalid, what, why, fix)
+    }
+
+    /// It could not be done.
+    pub fn failed(what: impl Into<String>, why: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self::new(ErrorName::Failed, what, why, fix)
+    }
+}
+
+impl From<DatapathError> for Refusal {
+    fn from(error: DatapathError) -> Self {
+        error.failure("the kernel half could not do that").into()
+    }
+}
+
+impl From<AuditError> for Refusal {
+    fn from(error: AuditError) -> Self {
+        Failure::from(error).into()
+    }
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        Self {
+            name: ErrorName::Failed,
+            failure,
+        }
+    }
+}
+
+impl From<Refusal> for WireError {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            error: format!("{INTERFACE}.{}", refusal.name.as_str()),
+            parameters: json!({
+                "what": refusal.failure.what,
+                "why": refusal.failure.why,
+                "fix": refusal.failure.fix,
+            }),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Ids as people type them: `s1`, `r1`, `h1`.
+
+use guard_common::{HoleId, SessionId};
+
+use crate::control::failure::Refusal;
+
+/// How a session's id is written.
+#[must_use]
+pub fn session(id: SessionId) -> String {
+    format!("s{}", id.0)
+}
+
+/// How a hole's id is written.
+#[must_use]
+pub fn hole(id: HoleId) -> String {
+    format!("h{}", id.0)
+}
+
+/// The session that is meant.
+///
+/// # Errors
+///
+/// `NotFound`: what is no id names no session.
+pub fn parse_session(text: &str) -> Result<SessionId, Refusal> {
+    let id = number(text, 's').map(SessionId);
+    id.ok_or_else(|| no_session(text))
+}
+
+/// The hole that is meant.
+///
+/// # Errors
+///
+/// `NotFound`: what is no id names no hole.
+pub fn parse_hole(text: &str) -> Result<HoleId, Refusal> {
+    let id = number(text, 'h').map(HoleId);
+    id.ok_or_else(|| no_hole(text))
+}
+
+fn number(text: &str, letter: char) -> Option<u32> {
+    let digits = text.strip_prefix(letter)?;
+    let is_plain = digits.bytes().all(|digit| digit.is_ascii_digit());
+    is_plain.then(|| digits.parse().ok().filter(|id| *id != 0))?
+}
+
+/// There is no such session, or it is another user's.
+#[must_use]
+pub fn no_session(text: &str) -> Refusal {
+    Refusal::not_found(
+        format!("there is no session {text}"),
+        "no live session of yours has that id",
+        "guard sessions",
+    )
+}
+
+/// There is no such request, or it is another user's.
+#[must_use]
+pub fn no_request(text: &str) -> Refusal {
+    Refusal::not_found(
+        format!("there is no request {text}"),
+        "no request of yours that waits has that id; it may have been answered",
+        "guard pending",
+    )
+}
+
+/// There is no such hole, or it is another user's.
+#[must_use]
+pub fn no_hole(text: &str) -> Refusal {
+    Refusal::not_found(
+        format!("there is no hole {text}"),
+        "no open hole of yours has that id; it may have ended",
+        "guard holes",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_given_out_is_an_id() {
+        assert_eq!(parse_session("s12").unwrap(), SessionId(12));
+        assert_eq!(session(SessionId(12)), "s12");
+        for text in ["", "s", "12", "h1", "s0", "s+1", "s-1", "s4294967296", "S1"] {
+            assert!(parse_session(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! What a process inside a session may ask: what was stopped, and for a person to open something.
+
+use std::net::IpAddr;
+
+use guard_common::{AttemptCount, AttemptKey, Protocol, SessionId, Verdict};
+use guard_datapath::LiveHole;
+use guard_policy::{Destination, PortSpec};
+use guard_proto::{self as proto, Endpoint, Requested, Stopped, WhyReport};
+use guard_sys::clock::{self, Clocks};
+
+use crate::{
+    control::{advice, auth::Agent, explain, failure::Refusal, ids},
+    proxy::asking::in_words,
+    requests::{Noted, Pending, Question, events, process::Process},
+    state::State,
+};
+
+/// The latest refusals that are told.
+const MAX_STOPPED: usize = 20;
+/// The agent's own words are kept up to so many characters.
+const MAX_NOTE: usize = 500;
+
+/// What the advice is about.
+struct Matter {
+    destination: Endpoint,
+    verdict: Verdict,
+    rule: Option<String>,
+    reason: Option<String>,
+}
+
+impl Matter {
+    fn denied(&self) -> String {
+        let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
+        advice::denied(&self.destination, rule, reason)
+    }
+
+    fn asked(&self, request: &str) -> String {
+        let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
+        advice::asked(&self.destination, rule, reason, request)
+    }
+
+    fn askable(&self) -> String {
+        let (rule, reason) = (self.rule.as_deref(), self.reason.as_deref());
+        advice::askable(&self.destination, rule, reason)
+    }
+}
+
+/// A stopped HTTP request, if the request is about one.
+fn of_http(
+    asked: &proto::Request,
+    advice: impl Fn(&str, &proto::Request) -> String,
+) -> Option<Stopped> {
+    let http = asked.http.as_ref()?;
+    let what = advice::short(&in_words(http, &asked.destination.address));
+    Some(Stopped {
+        at: asked.last_at,
+        destination: asked.destination.clone(),
+        verdict: asked.verdict.clone(),
+        rule: asked.rule.clone(),
+        reason: asked.reason.clone(),
+        count: asked.count,
+        advice: advice(&what, asked),
+        request: None,
+        http: Some(http.clone()),
+    })
+}
+
+/// An answer without a request.
+fn told(verdict: Verdict, advice: String) -> Requested {
+    Requested {
+        verdict: verdict.as_str().to_owned(),
+        request: None,
+        advice,
+    }
+}
+
+fn nobody_to_ask() -> Refusal {
+    Refusal::failed(
+        "nobody can be asked now",
+        "as many requests wait as guardd keeps",
+        "ask the person to answer some: guard pending",
+    )
+}
+
+impl State {
+    /// The caller's session, and what was lately stopped there.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn why(&mut self, agent: Agent) -> Result<WhyReport, Refusal> {
+        let id = agent.session();
+        let session = self.shown(id);
+        let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
+        let mut attempts = self.datapath.attempts(id)?;
+        attempts.sort_by_key(|(_, tried)| std::cmp::Reverse(tried.reported));
+        let clocks = Clocks::read();
+        let holes = self.datapath.holes()?;
+        let stopped = attempts.iter().filter_map(|(key, tried)| {
+            let one = self.stopped(key, tried, &holes, &clocks);
+            one.filter(|one| one.verdict != Verdict::Allow.as_str())
+        });
+        let sockets = self.stopped_sockets(id, &clocks);
+        let mut all = self
+            .stopped_http(id, &clocks)
+            .into_iter()
+            .chain(sockets)
+            .chain(stopped);
+        let stopped = all.by_ref().take(MAX_STOPPED).collect();
+        let more = all.next().is_some();
+        Ok(WhyReport {
+            session,
+            stopped,
+            more,
+        })
+    }
+
+    /// The HTTP requests that a person was asked about: what waits, latest first, and what was answered with no.
+    fn stopped_http(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
+        let mine = |one: &&Pending| one.question.session == session;
+        let mut waiting: Vec<_> = self.requests.pending().iter().filter(mine).collect();
+        waiting.sort_by_key(|one| std::cmp::Reverse(one.last));
+        let waiting = waiting.into_iter().filter_map(|one| {
+            let told = |what: &str, asked: &proto::Request| {
+                let (rule, reason) = (asked.rule.as_deref(), asked.reason.as_deref());
+                advice::http_asked(what, rule, reason, &asked.id)
+            };
+            Some(Stopped {
+                at: clocks.calendar(one.last),
+                count: one.tried,
+                request: Some(one.shown.id.clone()),
+                ..of_http(&one.shown, told)?
+            })
+        });
+        let refused = self.requests.refused_http(session, clock::now());
+        let refused =
+            refused.filter_map(|asked| of_http(asked, |what, _| advice::http_answered_no(what)));
+        waiting.chain(refused).collect()
+    }
+
+    fn stopped(
+        &self,
+        key: &AttemptKey,
+        tried: &AttemptCount,
+        holes: &[LiveHole],
+        clocks: &Clocks,
+    ) -> Option<Stopped> {
+        let question = Question {
+            session: key.session,
+            destination: key.destination,
+            protocol: key.protocol,
+            port: key.port,
+            http: None,
+        };
+        let about = self.matter(&question)?;
+        let request = self.requests.find(&question);
+        let request = request.map(|asked| asked.shown.id.clone());
+        let is_open = holes.iter().any(|hole| lets_through(hole, &question));
+        let reads = holes.iter().any(|hole| lets_read(hole, &question));
+        let advice = match (about.verdict, &request) {
+            (Verdict::Deny, _) => about.denied(),
+            (_, _) if is_open => advice::opened(&about.destination),
+            (Verdict::Confirm, _) if reads => advice::opened_for_reads(&about.destination),
+            (_, Some(id)) => about.asked(id),
+            (_, None) if self.requests.is_refused(&question, clock::now()) => {
+                advice::answered_no(&about.destination)
+            }
+            (_, None) => about.askable(),
+        };
+        Some(Stopped {
+            at: clocks.calendar(tried.reported),
+            destination: about.destination,
+            verdict: about.verdict.as_str().to_owned(),
+            rule: about.rule,
+            reason: about.reason,
+            count: tried.count,
+            advice,
+            request,
+            http: None,
+        })
+    }
+
+    /// Whether a session may ask the name servers itself. guardd asks none on behalf of one that may not: a name
+    /// is data, and whoever answers for it reads it.
+    pub(crate) fn may_ask_name_servers(&self, agent: Agent) -> bool {
+        const DNS: u16 = 53;
+        let Some(session) = self.sessions.live(agent.session()) else {
+            return false;
+        };
+        let servers = self.resolver.addresses();
+        let is_open = |server: &IpAddr| {
+            let judged = self
+                .policies
+                .judge(&session.chain, (*server).into(), Protocol::UDP, DNS);
+            judged.is_some_and(|judged| judged.verdict == Verdict::Allow)
+        };
+        !servers.is_empty() && servers.iter().all(is_open)
+    }
+
+    /// What the session's policies say of a question, in words.
+    fn matter(&self, question: &Question) -> Option<Matter> {
+        let session = self.sessions.live(question.session)?;
+        let (to, protocol, port) = (question.destination, question.protocol, question.port);
+        let judged = self.policies.judge(&session.chain, to, protocol, port)?;
+        Some(Matter {
+            destination: events::endpoint(question, self.host_of(question, &judged)),
+            verdict: judged.verdict,
+            rule: judged.rule.map(|rule| rule.name.clone()),
+            reason: judged.rule.and_then(|rule| rule.reason.clone()),
+        })
+    }
+
+    /// Asks a person for a destination, on behalf of a process inside.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where it does not name one address and port; the kernel's.
+    pub fn request(
+        &mut self,
+        agent: Agent,
+        pid: u32,
+        to: &Destination,
+        ports: &[PortSpec],
+        reason: Option<String>,
+    ) -> Result<Requested, Refusal> {
+        let question = self.question(agent, to, ports)?;
+        let Some(about) = self.matter(&question) else {
+            return Err(ids::no_session(&ids::session(agent.session())));
+        };
+        let to = advice::destination(&about.destination);
+        match about.verdict {
+            Verdict::Allow => return Ok(told(Verdict::Allow, advice::allowed(&to))),
+            Verdict::Deny => return Ok(told(Verdict::Deny, about.denied())),
+            Verdict::Confirm | Verdict::ReadOnly => {}
+        }
+        let holes = self.datapath.holes()?;
+        if holes.iter().any(|hole| lets_through(hole, &question)) {
+            return Ok(told(Verdict::Allow, advice::allowed(&to)));
+        }
+        let note = reason.map(|reason| shown_note(&reason));
+        match self.put_question(question, pid, note)? {
+            Noted::New(id) | Noted::Again(id) => Ok(Requested {
+                request: self.requests.get(&id).map(|asked| asked.shown.clone()),
+                ..told(about.verdict, about.asked(&id))
+            }),
+            Noted::Muted => {
+                let advice = advice::answered_no(&about.destination);
+                Ok(told(Verdict::Deny, advice))
+            }
+            Noted::Full => Err(nobody_to_ask()),
+        }
+    }
+
+    /// Asks a new question, or adds the agent's words to the one that waits.
+    fn put_question(
+        &mut self,
+        question: Question,
+        pid: u32,
+        note: Option<String>,
+    ) -> Result<Noted, Refusal> {
+        let session = self.sessions.live(question.session);
+        let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
+        let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
+        let process = (Some(pid), process.unwrap_or_default());
+        let noted = self.ask(question.clone(), clock::now(), process, note.clone())?;
+        if let (Noted::Again(_), Some(note)) = (&noted, note) {
+            self.requests.annotate(&question, note);
+        }
+        Ok(noted)
+    }
+
+    /// The one question in what an agent asks for: the first address of a name, and one port.
+    fn question(
+        &self,
+        agent: Agent,
+        to: &Destination,
+        ports: &[PortSpec],
+    ) -> Result<Question, Refusal> {
+        let mut now = self.environment();
+        if let Some(name) = explain::name_in(to) {
+            let latest = self.names.latest(&name);
+            now.names.insert(name, latest);
+        }
+        let prefixes = to.target.prefixes(&now);
+        let Some(prefix) = prefixes.first().filter(|prefix| prefix.is_host()) else {
+            return Err(Refusal::invalid(
+                format!("cannot ask for {to}"),
+                "a request is for one address, or for a name that has one",
+                "guard request 192.0.2.10:443 --reason TEXT",
+            ));
+        };
+        let ports = to.ports(ports);
+        let Some(port) = ports.first() else {
+            return Err(Refusal::invalid(
+                format!("cannot ask for every port of {to}"),
+                "a request is for one port",
+                format!(
+                    "guard request {} --reason TEXT, or {to} --ports udp/53",
+                    Destination {
+                        port: Some(443),
+                        ..to.clone()
+                    }
+                ),
+            ));
+        };
+        Ok(Question {
+            session: agent.session(),
+            destination: prefix.address(),
+            protocol: port.protocol,
+            port: port.low,
+            http: None,
+        })
+    }
+}
+
+/// Whether a hole lets the question's connections through.
+fn lets_through(hole: &LiveHole, question: &Question) -> bool {
+    !hole.entry.kind.reads() && covers(hole, question)
+}
+
+/// Whether a hole lets reads through there.
+fn lets_read(hole: &LiveHole, question: &Question) -> bool {
+    hole.entry.kind.reads() && covers(hole, question)
+}
+
+/// Whether there is room for the question's connections in a hole.
+fn covers(hole: &LiveHole, question: &Question) -> bool {
+    let (to, protocol, port) = (&question.destination, question.protocol, question.port);
+    let is_own = hole.session == question.session && hole.connections_left != Some(0);
+    is_own && hole.entry.covers(to, protocol, port)
+}
+
+/// The agent's words in one line of bounded length: they are shown in a person's terminal.
+fn shown_note(reason: &str) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    reason.chars().map(clean).take(MAX_NOTE).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agents_words_cannot_move_the_cursor() {
+        assert_eq!(shown_note("a\n\x1b[2Jb"), "a  [2Jb");
+        assert_eq!(shown_note(&"x".repeat(10_000)).len(), MAX_NOTE);
+    }
+}

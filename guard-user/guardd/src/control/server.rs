@@ -1,0 +1,309 @@
+//! The control socket: a task a connection, and bounds on everything that a peer could use up.
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use guard_common::SessionId;
+use guard_proto::{
+    Call,
+    varlink::{self, Asked, Incoming, WireError},
+};
+use guard_sys::pidfd::Peer;
+use tokio::{
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
+    task::JoinSet,
+};
+
+use crate::{
+    control::{
+        auth::Place,
+        failure::Refusal,
+        frames::{FrameError, FrameReader, error_frame, send},
+        streams, verbs,
+        written::Written,
+    },
+    record::metrics,
+    shared::Shared,
+    state::State,
+};
+
+/// Connections at once, of all callers but root. Each takes two descriptors.
+const MAX_CONNECTIONS: usize = 1024;
+/// Connections at once of one user outside.
+const MAX_OF_USER: usize = 512;
+/// Connections at once of one session.
+const MAX_OF_SESSION: usize = 32;
+/// After an error that `accept` cannot help, such as too many open files.
+const BREATH: Duration = Duration::from_millis(100);
+
+/// On whose account a connection is. A session has its own: what is inside cannot use up the
+/// connections of the person outside who has the same uid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Account {
+    User(u32),
+    Session(Option<SessionId>),
+    /// What is in a cgroup that no session owns, by its id.
+    Unowned(u64),
+}
+
+/// The open connections.
+#[derive(Debug, Default)]
+struct Connections {
+    total: usize,
+    of: HashMap<Account, usize>,
+}
+
+impl Connections {
+    fn admit(&mut self, account: Account) -> bool {
+        let of_one = self.of.entry(account).or_default();
+        let most = match account {
+            Account::User(_) => MAX_OF_USER,
+            Account::Session(_) | Account::Unowned(_) => MAX_OF_SESSION,
+        };
+        let is_root = account == Account::User(0);
+        if *of_one >= most || (self.total >= MAX_CONNECTIONS && !is_root) {
+            return false;
+        }
+        *of_one += 1;
+        self.total += 1;
+        true
+    }
+
+    fn leave(&mut self, account: Account) {
+        self.total = self.total.saturating_sub(1);
+        if let Some(of_one) = self.of.get_mut(&account) {
+            *of_one = of_one.saturating_sub(1);
+            if *of_one == 0 {
+                self.of.remove(&account);
+            }
+        }
+    }
+}
+
+/// The open connections and their tasks. They end when this is dropped.
+#[derive(Default)]
+struct Open {
+    connections: Rc<RefCell<Connections>>,
+    tasks: JoinSet<()>,
+}
+
+/// A connection's place among those of its account, until it is dropped.
+#[must_use]
+struct Admitted {
+    connections: Rc<RefCell<Connections>>,
+    account: Account,
+}
+
+impl Admitted {
+    /// Gives it back. A task that names a field of it takes along that field alone, and the place is given back before the task
+    /// begins: so each task ends by this.
+    fn leave(self) {}
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.connections.borrow_mut().leave(self.account);
+    }
+}
+
+/// Answers whoever connects, for ever.
+pub async fn serve(shared: Rc<Shared>, listener: UnixListener) {
+    let mut open = Open::default();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => welcome(&shared, &mut open, stream),
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(BREATH).await;
+                }
+            },
+            Some(ended) = open.tasks.join_next() => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a connection ended in a way that it should not");
+                }
+            }
+        }
+    }
+}
+
+/// Starts a task for a connection. One of a peer who cannot be known, or who has too many, is told so and closed.
+fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
+    let known = shared.with(|state| {
+        let peer = state.peer(&stream).map_err(|error| unknown(&error))?;
+        let caller = state.caller(&peer)?;
+        Ok((peer, caller))
+    });
+    let (peer, caller) = match known {
+        Ok(known) => known,
+        Err(refusal) => {
+            tracing::debug!(%refusal, "a connection of somebody unknown");
+            return turn_away(&stream, refusal);
+        }
+    };
+    let account = match caller.place {
+        Place::Outside => Account::User(caller.uid),
+        // Those inside have no more together than the one that a person started.
+        Place::Inside(session) => Account::Session(session.map(|session| {
+            let outermost = shared.with(|state| state.outermost(session));
+            outermost.unwrap_or(session)
+        })),
+        Place::Unowned(cgroup) => Account::Unowned(cgroup),
+    };
+    if !open.connections.borrow_mut().admit(account) {
+        tracing::warn!(?account, "has too many connections");
+        return turn_away(&stream, too_many());
+    }
+    let admitted = Admitted {
+        connections: Rc::clone(&open.connections),
+        account,
+    };
+    let shared = Rc::clone(shared);
+    open.tasks.spawn_local(async move {
+        let ended = converse(&shared, stream, &peer, caller.pid).await;
+        admitted.leave();
+        if let Err(error) = ended {
+            tracing::debug!(%error, ?account, "a connection was closed");
+        }
+    });
+}
+
+/// Says why, where there is room for it: nobody waits for who may not read it.
+fn turn_away(stream: &UnixStream, refusal: Refusal) {
+    if let Ok(mut frame) = error_frame(refusal.into()) {
+        frame.push(0);
+        let _ = stream.try_write(&frame);
+    }
+}
+
+fn unknown(why: &io::Error) -> Refusal {
+    let why = match why.kind() {
+        io::ErrorKind::TimedOut => {
+            "there are too many callers whose processes cannot be looked at".into()
+        }
+        _ => why.to_string(),
+    };
+    Refusal::refused("cannot tell who is asking", why, "try again in a minute")
+}
+
+fn too_many() -> Refusal {
+    Refusal::refused(
+        "this is one connection too many",
+        format!(
+            "a user has {MAX_OF_USER} at once at most, what runs in a session {MAX_OF_SESSION}, and all together {MAX_CONNECTIONS}"
+        ),
+        "end some of the programs that talk to guardd, and try again",
+    )
+}
+
+/// Answers the calls of one connection until it ends.
+async fn converse(
+    shared: &Shared,
+    stream: UnixStream,
+    peer: &Peer,
+    pid: u32,
+) -> Result<(), FrameError> {
+    let (read, mut write) = stream.into_split();
+    let read = Written::by(pid, read);
+    let mut frames = FrameReader::new(read, Arc::clone(&shared.long_frames));
+    loop {
+        let frame = match frames.next().await {
+            Ok(Some(frame)) => frame,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                // Why it ends is worth a try; then there is nothing to read on from.
+                let refusal = too_much(&error);
+                let _ = send(&mut write, error_frame(refusal.into())?).await;
+                return Err(error);
+            }
+        };
+        match varlink::understand(&frame) {
+            Ok(incoming) => respond(shared, peer, incoming, &mut frames, &mut write).await?,
+            Err(error) => send(&mut write, error_frame(error)?).await?,
+        }
+    }
+}
+
+/// Answers one call.
+async fn respond(
+    shared: &Shared,
+    peer: &Peer,
+    incoming: Incoming,
+    frames: &mut FrameReader<Written>,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), FrameError> {
+    // Whoever has just been refused, and asks about that, is told of it.
+    shared.with(State::hear);
+    let frame = match incoming.asked {
+        Asked::Service(answer) => varlink::answer(&answer, false).map_err(io::Error::from)?,
+        Asked::Guard(call) if incoming.more && is_stream(&call) => {
+            return streams::stream(shared, peer, call, frames, write).await;
+        }
+        Asked::Guard(Call::Log { .. }) => error_frame(WireError::expected_more())?,
+        Asked::Guard(call) => {
+            let (method, began) = (metrics::method(&call), Instant::now());
+            let answer = verbs::answer(shared, peer, call).await;
+            shared.with(|state| state.counters.call_answered(method, began.elapsed()));
+            match answer {
+                Ok(frame) => frame,
+                Err(refusal) => error_frame(refusal.into())?,
+            }
+        }
+    };
+    if incoming.oneway {
+        return Ok(());
+    }
+    send(write, frame).await
+}
+
+fn is_stream(call: &Call) -> bool {
+    matches!(call, Call::Pending {} | Call::Log { .. })
+}
+
+fn too_much(error: &FrameError) -> Refusal {
+    let fix = match error {
+        FrameError::Io(why) if why.kind() == io::ErrorKind::PermissionDenied => {
+            return Refusal::refused(
+                "the call was not answered",
+                error.to_string(),
+                "connect in the process that calls",
+            );
+        }
+        FrameError::TooLong { .. } => "shorten it; a long policy belongs in /etc/guard/policies",
+        FrameError::Busy => "try again in a moment",
+        _ => "connect again",
+    };
+    Refusal::invalid("the call was not read", error.to_string(), fix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_cannot_use_up_its_persons_connections() {
+        let mut connections = Connections::default();
+        let inside = Account::Session(Some(SessionId(1)));
+        let admitted = (0..1000).filter(|_| connections.admit(inside)).count();
+        assert_eq!(admitted, MAX_OF_SESSION);
+        assert!(connections.admit(Account::User(1000)));
+        connections.leave(inside);
+        assert!(connections.admit(inside));
+    }
+
+    #[test]
+    fn root_gets_in_when_all_others_are_there() {
+        let mut connections = Connections::default();
+        for uid in 1..2000 {
+            connections.admit(Account::User(uid));
+        }
+        assert!(!connections.admit(Account::User(3000)));
+        assert!(connections.admit(Account::User(0)));
+    }
+}

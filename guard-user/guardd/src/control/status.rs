@@ -1,0 +1,65 @@
+//! What is enforced, read back from the kernel each time.
+
+use guard_datapath::DatapathError;
+use guard_proto::{AuditStatus, PolicyStatus, Status};
+use guard_sys::release::release;
+
+use crate::{sessions::slice, state::State};
+
+impl State {
+    /// The daemon's account of itself. Nothing in it about enforcement is from memory.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let (hooks, problem) = match self.datapath.read_back() {
+            Ok(hooks) => (hooks, None),
+            Err(error) => {
+                let problem = format!("{error}; {}", error.fix());
+                match error {
+                    DatapathError::NotEnforced { hooks, .. } => (hooks, Some(problem)),
+                    _ => (Vec::new(), Some(problem)),
+                }
+            }
+        };
+        let stats = self.datapath.stats().unwrap_or_default();
+        Status {
+            enforcing: problem.is_none(),
+            problem,
+            warnings: (self.audit.problem().map(str::to_owned).into_iter())
+                .chain(slice::without_unit(&self.places.cgroup_root))
+                .chain(self.unusable_warnings())
+                .chain(self.metrics_problem.clone())
+                .chain(self.astray_warnings())
+                .chain(self.unassigned_warnings())
+                .chain(self.packet_warnings())
+                .chain(self.proxy_warning())
+                .chain(self.doctor_warning())
+                .collect(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: release(),
+            cgroup_root: self.places.cgroup_root.clone(),
+            policies: self.policy_statuses(),
+            sessions: self.sessions.all_live().count(),
+            requests: self.requests.pending().len(),
+            holes: self.datapath.holes().map_or(0, |holes| holes.len())
+                + self.proxy.permits.iter().count(),
+            refused: stats.iter().map(|(_, stats)| stats.denied).sum(),
+            hooks,
+            events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),
+            events_summed_up: stats.iter().map(|(_, stats)| stats.summed_up).sum(),
+            audit: Some(AuditStatus {
+                path: self.audit.path().to_owned(),
+                number: self.audit.head().number,
+                hash: self.audit.head().hash.to_string(),
+            }),
+        }
+    }
+
+    fn policy_statuses(&self) -> Vec<PolicyStatus> {
+        let statuses = self.policies.iter().map(|(slot, policy)| {
+            let live = self.sessions.all_live();
+            let used = live.filter(|session| session.chain.contains(&slot)).count();
+            policy.status(used, self.names.warnings(policy.names()))
+        });
+        statuses.collect()
+    }
+}

@@ -1,0 +1,179 @@
+//! What guardd does, in one line: for the service manager, and whoever asks it.
+
+use std::{env, rc::Rc, time::Duration};
+
+use guard_proto::Status;
+use sd_notify::NotifyState;
+
+use crate::{shared::Shared, state::State};
+
+/// A longer line is cut: the log has all of it.
+const LONGEST: usize = 400;
+/// The line changes no more often than this.
+const PAUSE: Duration = Duration::from_secs(1);
+/// What nobody tells of, such as a program that was removed, is looked for this often.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Keeps the service manager's line up to date, where there is one.
+pub async fn tell(shared: Rc<Shared>) {
+    if env::var_os("NOTIFY_SOCKET").is_none() {
+        return std::future::pending().await;
+    }
+    // Whatever changes the line is written down, or changes the requests.
+    let mut written = shared.with(|state| state.audit.reached());
+    let mut requests = shared.changes();
+    let mut told = String::new();
+    loop {
+        written.mark_unchanged();
+        requests.mark_unchanged();
+        let now = shared.with(|state| status_line(state));
+        if now != told && has_told(&[NotifyState::Status(&now)]) {
+            told = now;
+        }
+        tokio::time::sleep(PAUSE).await;
+        tokio::select! {
+            _ = written.changed() => {}
+            _ = requests.changed() => {}
+            () = tokio::time::sleep(LOOK) => {}
+        }
+    }
+}
+
+/// The line for now, made of what `guard status` shows.
+#[must_use]
+pub fn status_line(state: &State) -> String {
+    line(&state.status())
+}
+
+/// A status as a line: the verdict first, then the numbers, then what is wrong beside.
+#[must_use]
+pub fn line(status: &Status) -> String {
+    if !status.enforcing {
+        let problem = status.problem.as_deref();
+        let problem = problem.unwrap_or("it is not known why");
+        return one_line(&format!("NOT enforcing: {problem}"));
+    }
+    let mut line = format!("enforcing: {}", numbers(status));
+    for policy in &status.policies {
+        if let Some(error) = &policy.error {
+            let place = place(error).map(|place| format!(" ({place})"));
+            let place = place.unwrap_or_default();
+            line += &format!("; policy {}: new text refused{place}", policy.name);
+        }
+    }
+    for warning in &status.warnings {
+        line += &format!("; {warning}");
+    }
+    one_line(&line)
+}
+
+fn numbers(status: &Status) -> String {
+    let sessions = count(status.sessions, "session", "sessions");
+    let requests = count(status.requests, "request waits", "requests wait");
+    let holes = count(status.holes, "hole", "holes");
+    let mut numbers = format!(
+        "{sessions}, {requests}, {holes}, {} refused",
+        status.refused
+    );
+    if status.events_lost > 0 {
+        numbers += &format!(", {} of them not reported", status.events_lost);
+    }
+    numbers
+}
+
+fn count(number: usize, one: &str, more: &str) -> String {
+    let what = if number == 1 { one } else { more };
+    format!("{number} {what}")
+}
+
+/// The `line 3` of a policy's error, where it names one.
+fn place(error: &str) -> Option<&str> {
+    let start = error.find("line ")?;
+    let digits = error[start + 5..].find(|c: char| !c.is_ascii_digit());
+    let end = digits.map_or(error.len(), |at| start + 5 + at);
+    (end > start + 5).then(|| &error[start..end])
+}
+
+/// The service manager's protocol ends a line at a newline, and a control character is nobody's business.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let words = text.split(|c: char| c.is_control() || c == ' ');
+    let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
+    let line = words.join(" ");
+    match line.len() > LONGEST {
+        true => format!("{}…", &line[..line.floor_char_boundary(LONGEST)]),
+        false => line,
+    }
+}
+
+/// Tells the service manager something, where there is one.
+pub fn notify(state: &[NotifyState<'_>]) {
+    has_told(state);
+}
+
+/// The same. It fails where the service manager has too much to read yet.
+fn has_told(state: &[NotifyState<'_>]) -> bool {
+    let told = sd_notify::notify(state);
+    if let Err(error) = &told {
+        tracing::debug!(%error, "the service manager was not told");
+    }
+    told.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use guard_proto::PolicyStatus;
+
+    fn status() -> Status {
+        Status {
+            enforcing: true,
+            problem: None,
+            warnings: vec![],
+            version: "0.1.0".to_owned(),
+            kernel: "6.12.0".to_owned(),
+            cgroup_root: "/sys/fs/cgroup/guard".into(),
+            policies: vec![],
+            sessions: 3,
+            requests: 1,
+            holes: 2,
+            refused: 17,
+            hooks: vec![],
+            events_lost: 0,
+            events_summed_up: 0,
+            audit: None,
+        }
+    }
+
+    #[test]
+    fn the_numbers_are_those_of_the_status() {
+        let expected = "enforcing: 3 sessions, 1 request waits, 2 holes, 17 refused";
+        assert_eq!(line(&status()), expected);
+        let mut lost = status();
+        lost.events_lost = 5;
+        assert_eq!(line(&lost), format!("{expected}, 5 of them not reported"));
+    }
+
+    #[test]
+    fn what_is_wrong_stands_in_the_same_line() {
+        let mut wrong = status();
+        wrong.policies.push(PolicyStatus {
+            name: "homelab".to_owned(),
+            file: None,
+            sessions: 1,
+            prefixes: 3,
+            loaded_at: Timestamp::UNIX_EPOCH,
+            error: Some("the policy x is not valid: line 3, column 7: no such key".to_owned()),
+            warnings: vec![],
+        });
+        wrong.warnings.push("the disk\nREADY=1".to_owned());
+        let said = line(&wrong);
+        let expected = "17 refused; policy homelab: new text refused (line 3); the disk READY=1";
+        assert!(said.ends_with(expected), "{said}");
+        wrong.enforcing = false;
+        wrong.problem = Some("connect4 is not attached".to_owned());
+        assert_eq!(line(&wrong), "NOT enforcing: connect4 is not attached");
+    }
+}

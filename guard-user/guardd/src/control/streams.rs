@@ -1,0 +1,198 @@
+//! The calls that go on answering: the requests that wait, and the audit trail.
+
+use std::{io, time::Duration};
+
+use guard_proto::{Call, Requests, varlink};
+use guard_sys::pidfd::Peer;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
+use tokio::{net::unix::OwnedWriteHalf, task::spawn_blocking};
+
+use crate::{
+    control::{
+        auth::{Approver, Authorised, authorise},
+        failure::Refusal,
+        frames::{FrameError, FrameReader, error_frame, send},
+        written::Written,
+    },
+    record::trail::{Batch, Filter, Trail},
+    shared::Shared,
+    state::State,
+};
+
+/// Changes that come so soon after one that was told are told together.
+const GATHER: Duration = Duration::from_millis(50);
+/// That the caller may still see what it sees is looked at again after this long.
+const RECHECK: Duration = Duration::from_secs(5);
+
+/// Answers a call with all that comes, until the peer has gone.
+///
+/// # Errors
+///
+/// Where the connection fails.
+pub async fn stream(
+    shared: &Shared,
+    peer: &Peer,
+    call: Call,
+    frames: &mut FrameReader<Written>,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), FrameError> {
+    let who = match approver(shared, peer, &call) {
+        Ok(who) => who,
+        Err(refusal) => return send(write, error_frame(refusal.into())?).await,
+    };
+    let answers = async {
+        match call {
+            Call::Log {
+                follow,
+                session,
+                since,
+            } => {
+                let filter = filter(who, session, since);
+                log(shared, filter, follow, write).await
+            }
+            _ => pending(shared, peer, &call, who, write).await,
+        }
+    };
+    let done = tokio::select! {
+        done = answers => done,
+        // A call on top of a stream cannot be answered: it ends the connection, as the peer's leaving does.
+        () = frames.stirs() => Err(FrameError::Truncated),
+    };
+    // Whoever could have answered may have left.
+    shared.with(State::renew_patience);
+    done
+}
+
+/// The caller, who is outside.
+fn approver(shared: &Shared, peer: &Peer, call: &Call) -> Result<Approver, Refusal> {
+    let caller = shared.with(|state| state.caller(peer))?;
+    match authorise(&caller, call)? {
+        Authorised::Approver(who) => Ok(who),
+        Authorised::Agent(_) => Err(Refusal::refused(
+            "this cannot be asked from inside",
+            "it is for the person outside",
+            "guard why",
+        )),
+    }
+}
+
+/// The requests that wait, now and at each change.
+async fn pending(
+    shared: &Shared,
+    peer: &Peer,
+    call: &Call,
+    who: Approver,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), FrameError> {
+    let _following = shared.with(|state| {
+        let following = state.followers.join(who);
+        state.renew_patience();
+        following
+    });
+    shared.reschedule();
+    let mut changes = shared.changes();
+    let mut told = None;
+    loop {
+        changes.mark_unchanged();
+        let now = match shared.with(|state| state.pending(who)) {
+            Ok(now) => now,
+            Err(refusal) => return send(write, error_frame(refusal.into())?).await,
+        };
+        let seen = gist(&now);
+        if told.as_ref() != Some(&seen) {
+            send(write, frame(&now, true)?).await?;
+            told = Some(seen);
+            tokio::time::sleep(GATHER).await;
+        }
+        // Where nothing changes, that is as good as a change: both are looked at.
+        let _ = tokio::time::timeout(RECHECK, changes.changed()).await;
+        if let Err(refusal) = approver(shared, peer, call) {
+            return send(write, error_frame(refusal.into())?).await;
+        }
+    }
+}
+
+/// Id, whether somebody waits, note, warnings, and how many addresses were tried.
+type Gist = (String, bool, Option<String>, Vec<String>, Option<usize>);
+
+/// What of the requests is worth waking a person for.
+fn gist(requests: &Requests) -> Vec<Gist> {
+    let all = requests.requests.iter();
+    all.map(|one| {
+        let (note, warnings) = (one.note.clone(), one.warnings.clone());
+        let count = one.burst.as_ref().map(|burst| burst.count);
+        (one.id.clone(), one.held, note, warnings, count)
+    })
+    .collect()
+}
+
+/// The records that a filter lets through; an answer without a record ends them.
+async fn log(
+    shared: &Shared,
+    filter: Filter,
+    follow: bool,
+    write: &mut OwnedWriteHalf,
+) -> Result<(), FrameError> {
+    let (files, mut reached) = shared.with(|state| {
+        let audit = &state.audit;
+        let files = audit.current().map(|current| (audit.previous(), current));
+        (files, audit.reached())
+    });
+    let (previous, (current, mut part)) = files?;
+    let mut trail = match previous {
+        Some(previous) => {
+            let mut trail = Trail::new(previous, filter);
+            trail.then(current);
+            trail
+        }
+        None => Trail::new(current, filter),
+    };
+    loop {
+        let written = *reached.borrow_and_update();
+        let (batch, back): (Batch, Trail) = in_background(move || {
+            let batch = trail.next_batch()?;
+            Ok((batch, trail))
+        })
+        .await?;
+        trail = back;
+        for record in &batch.records {
+            send(write, frame(record, true)?).await?;
+        }
+        if !batch.is_last {
+            continue;
+        }
+        if written.part != part {
+            // What was read to its end was left before that: it has no more.
+            let (next, its) = shared.with(|state| state.audit.current())?;
+            trail.then(next);
+            part = its;
+            continue;
+        }
+        if !follow || reached.changed().await.is_err() {
+            return send(write, frame(&json!({}), false)?).await;
+        }
+    }
+}
+
+/// What the caller wants of the trail, and may see.
+fn filter(who: Approver, session: Option<String>, since: Option<f64>) -> Filter {
+    let since = since
+        .and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok())
+        .and_then(|ago| Timestamp::now().checked_sub(ago).ok());
+    Filter {
+        session,
+        since,
+        uid: (!who.is_root()).then_some(who.uid()),
+    }
+}
+
+fn frame<T: serde::Serialize>(parameters: &T, continues: bool) -> Result<Vec<u8>, FrameError> {
+    Ok(varlink::answer(parameters, continues).map_err(io::Error::from)?)
+}
+
+async fn in_background<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}

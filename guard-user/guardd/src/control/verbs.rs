@@ -1,0 +1,360 @@
+//! What each call does, once it is known who makes it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use guard_common::{Address, AttemptKey, SessionId};
+use guard_policy::Destination;
+use guard_proto::{self as proto, Call, Holes, PolicyRef, Requests, Sessions, varlink};
+use guard_sys::{clock::Clocks, pidfd::Peer};
+
+use crate::{
+    control::{
+        answering::Answering,
+        auth::{Agent, Approver, Authorised, assigner, authorise},
+        explain::{self, Under},
+        failure::Refusal,
+        ids, polkit,
+    },
+    doctor,
+    policies::load,
+    proxy::{allowing::Widening, life},
+    requests::{Pending, bursts::Extent},
+    sessions::{assign, create as run},
+    shared::Shared,
+    state::State,
+};
+
+/// The frame that answers a call which has one answer.
+///
+/// # Errors
+///
+/// Why the call is not done.
+pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>, Refusal> {
+    let caller = shared.with(|state| state.caller(peer))?;
+    if let Call::Assign(call) = call {
+        let who = assigner(&caller)?;
+        return one(&assign::assign(shared, who, peer, caller.pid, call).await?);
+    }
+    let who = authorise(&caller, &call)?;
+    match (call, who) {
+        (Call::Run(call), who) => one(&run::run(shared, who, caller.pid, call).await?),
+        (Call::Enter { session }, who) => {
+            shared.with(|state| run::enter(state, who, peer, caller.pid, &session))?;
+            one(&serde_json::json!({}))
+        }
+        (call, Authorised::Approver(who)) => approver(shared, who, peer, call).await,
+        (call, Authorised::Agent(who)) => agent(shared, who, caller.pid, call).await,
+    }
+}
+
+fn one<T: serde::Serialize>(parameters: &T) -> Result<Vec<u8>, Refusal> {
+    varlink::answer(parameters, false).map_err(|error| {
+        Refusal::failed(
+            "the answer has no JSON form",
+            error.to_string(),
+            "report it as a bug",
+        )
+    })
+}
+
+/// A call from inside a session.
+async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<u8>, Refusal> {
+    match call {
+        Call::Why {} => one(&shared.with(|state| state.why(who))?),
+        Call::Request {
+            destination,
+            ports,
+            reason,
+        } => {
+            let (to, ports) = explain::parse(&destination, &ports)?;
+            if shared.with(|state| state.may_ask_name_servers(who)) {
+                load::look_up_in_passing(shared, who, &names_in(&to)).await?;
+            }
+            let requested = shared.with(|state| state.request(who, pid, &to, &ports, reason))?;
+            one(&requested)
+        }
+        _ => Err(not_here()),
+    }
+}
+
+/// A call from outside.
+async fn approver(
+    shared: &Shared,
+    who: Approver,
+    peer: &Peer,
+    call: Call,
+) -> Result<Vec<u8>, Refusal> {
+    match call {
+        Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
+        Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
+        Call::Holes {} => one(&shared.with(|state| state.holes_of(who))?),
+        Call::SocketRefused {
+            session,
+            socket,
+            pid,
+        } => {
+            shared.with(|state| state.socket_refused(who, &session, &socket, pid))?;
+            one(&serde_json::json!({}))
+        }
+        Call::Status {} => {
+            shared.doctor.want();
+            one(&shared.with(|state| state.status()))
+        }
+        Call::Doctor {} => one(&doctor::found(shared).await),
+        Call::NameSockets { session, sockets } => {
+            shared.with(|state| state.name_sockets(who, &session, &sockets))?;
+            one(&serde_json::json!({}))
+        }
+        Call::HasSocket {
+            session,
+            number,
+            cookie,
+        } => one(&shared.with(|state| state.has_socket(who, &session, (number, cookie)))?),
+        Call::HasBound {
+            session,
+            inode,
+            device,
+        } => {
+            let members = shared.with(|state| state.members(who, &session))?;
+            one(&members.have_bound(inode, device).await)
+        }
+        Call::SocketAddress { session, thread } => {
+            let caller = shared.with(|state| state.caller(peer))?.pid;
+            one(&shared.with(|state| state.socket_address(who, &session, (caller, thread)))?)
+        }
+        Call::Stop { session } => one(&run::stop(shared, who, &session).await?),
+        Call::Explain {
+            destination,
+            ports,
+            policy,
+            session,
+        } => explained(shared, who, &destination, &ports, policy, session).await,
+        Call::Reload {} => {
+            load::reload(shared).await;
+            doctor::look_again(shared).await;
+            one(&shared.with(|state| state.status()))
+        }
+        call => {
+            polkit::check(shared, who, peer, &call).await?;
+            let answer = decided(shared, &Answering::of(who, peer), call).await;
+            shared.reschedule();
+            answer
+        }
+    }
+}
+
+/// A call that a person decides something with.
+async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Refusal> {
+    match call {
+        Call::Approve {
+            id,
+            path,
+            writes,
+            prefix,
+            tried,
+            terms,
+        } => {
+            let widening = Widening { path, writes };
+            let extent = Extent { prefix, tried };
+            let opened =
+                shared.with(|state| state.approve(by, &id, (&widening, extent), &terms))?;
+            one(&reached(shared, opened).await)
+        }
+        Call::Deny { id, seconds } => one(&shared.with(|state| state.deny(by, &id, seconds))?),
+        Call::Close { ids, all } => one(&shared.with(|state| state.close(by, &ids, all))?),
+        Call::Open {
+            destination,
+            ports,
+            session,
+            reason,
+            terms,
+        } => {
+            let (to, ports) = explain::parse(&destination, &ports)?;
+            look_up(shared, &to).await;
+            let opened = shared.with(|state| {
+                let session = state.meant(by.who, session.as_deref())?;
+                state.open(by, session, &to, &ports, &terms, reason)
+            })?;
+            one(&reached(shared, opened).await)
+        }
+        _ => Err(not_here()),
+    }
+}
+
+/// Waits for the proxy where a hole is for reads: nobody gets through before.
+async fn reached(shared: &Shared, mut opened: Holes) -> Holes {
+    if opened.holes.iter().any(|hole| hole.read_only) {
+        shared.reschedule();
+        opened.warnings.extend(life::ready(shared).await);
+    }
+    opened
+}
+
+async fn explained(
+    shared: &Shared,
+    who: Approver,
+    destination: &str,
+    ports: &[String],
+    policy: Option<PolicyRef>,
+    session: Option<String>,
+) -> Result<Vec<u8>, Refusal> {
+    let (to, ports) = explain::parse(destination, ports)?;
+    look_up(shared, &to).await;
+    let under = match session {
+        Some(session) => Under::Session(shared.with(|state| state.meant(who, Some(&session)))?),
+        None => Under::Policy(policy.unwrap_or_else(|| PolicyRef {
+            name: Some(shared.with(|state| state.config.session_policy().to_owned())),
+            file: None,
+            text: None,
+        })),
+    };
+    one(&explain::explain(shared, &under, &to, &ports).await?)
+}
+
+/// Looks a destination's name up, if it is one.
+async fn look_up(shared: &Shared, to: &Destination) {
+    load::look_up(shared, &names_in(to)).await;
+}
+
+fn names_in(to: &Destination) -> BTreeSet<String> {
+    explain::name_in(to).into_iter().collect()
+}
+
+fn not_here() -> Refusal {
+    Refusal::refused(
+        "this cannot be asked from here",
+        "it is for the other side of the guard",
+        "guard --help",
+    )
+}
+
+impl State {
+    /// The session that a client means, or its only one.
+    fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, Refusal> {
+        match session {
+            Some(id) => Ok(self.session(id, |owner| who.answers_for(owner))?.cgroup.id),
+            None => self.only_session(who),
+        }
+    }
+
+    /// The session that is meant where none is named: the caller's only one.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where there are several, `NotFound` where there is none.
+    pub fn only_session(&self, who: Approver) -> Result<SessionId, Refusal> {
+        let mine = self.sessions.all_live();
+        let mine = mine.filter(|session| who.answers_for(session.about.uid));
+        // What is inside another was started by that one.
+        let mine = mine.filter(|session| session.about.outermost.is_none());
+        // What a command left behind is nobody's work any more.
+        let (left, mine): (Vec<_>, Vec<_>) = mine.partition(|session| self.lost_command(session));
+        if let ([_, ..], []) = (&left[..], &mine[..]) {
+            let left: Vec<_> = left
+                .iter()
+                .map(|session| ids::session(session.cgroup.id))
+                .collect();
+            return Err(Refusal::not_found(
+                "no command of yours runs under the guard",
+                format!("the command has ended of what is left: {}", left.join(", ")),
+                "guard run -- CMD; or add --session S: guard sessions",
+            ));
+        }
+        let mut mine = mine.into_iter();
+        let first = mine.next().map(|session| session.cgroup.id);
+        match (first, mine.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(Refusal::invalid(
+                "cannot tell for which session",
+                "you have several",
+                "add --session S; `guard sessions` lists them",
+            )),
+            (None, _) => Err(Refusal::not_found(
+                "there is no session",
+                "nothing of yours runs under the guard",
+                "guard run -- CMD",
+            )),
+        }
+    }
+
+    /// The requests that a caller may answer, with the kernel's own counts.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn pending(&self, who: Approver) -> Result<Requests, Refusal> {
+        let pending = self.requests.pending().iter();
+        let mine: Vec<_> = pending.filter(|one| who.answers_for(one.owner)).collect();
+        let counts = self.counts(&mine)?;
+        let clocks = Clocks::read();
+        let requests = mine.into_iter().map(|asked| {
+            let question = &asked.question;
+            // The kernel sees connections only.
+            let tried = match question.http {
+                Some(_) => asked.tried,
+                None => counted(&counts, asked),
+            };
+            proto::Request {
+                count: tried.max(1),
+                last_at: clocks.calendar(asked.last),
+                offers: self.offers_to(who, asked),
+                ..asked.shown.clone()
+            }
+        });
+        Ok(Requests {
+            requests: requests.collect(),
+        })
+    }
+
+    /// How often each question's destination was refused.
+    fn counts(&self, asked: &[&Pending]) -> Result<HashMap<Tried, u64>, Refusal> {
+        let sessions: BTreeSet<_> = asked.iter().map(|one| one.question.session).collect();
+        let mut counts = HashMap::new();
+        for session in sessions {
+            for (key, tried) in self.datapath.attempts(session)? {
+                *counts.entry(of(&key)).or_default() += tried.count;
+            }
+        }
+        Ok(counts)
+    }
+
+    fn sessions_of(&mut self, who: Approver) -> Sessions {
+        let live = self.sessions.all_live();
+        let mine = live.filter(|session| who.answers_for(session.about.uid));
+        let mine: Vec<_> = mine.map(|session| session.cgroup.id).collect();
+        let sessions = mine.into_iter().filter_map(|id| self.shown(id));
+        Sessions {
+            sessions: sessions.collect(),
+        }
+    }
+
+    fn holes_of(&self, who: Approver) -> Result<Holes, Refusal> {
+        let kernels = self.open_holes(who)?;
+        let kernels = kernels.iter().map(|hole| hole.entry.id);
+        let kernels = kernels.zip(self.shown_holes(&self.open_holes(who)?));
+        let mut holes: Vec<_> = kernels.chain(self.shown_permits(who)).collect();
+        holes.sort_by_key(|(id, _)| *id);
+        Ok(Holes {
+            holes: holes.into_iter().map(|(_, hole)| hole).collect(),
+            warnings: Vec::new(),
+        })
+    }
+}
+
+/// What the kernel counts by, its verdict left aside.
+type Tried = (SessionId, [u32; 4], u8, u16);
+
+/// How often all was refused that a question is about.
+fn counted(counts: &HashMap<Tried, u64>, asked: &Pending) -> u64 {
+    let question = &asked.question;
+    let of = |to: Address| (question.session, to.0, question.protocol.0, question.port);
+    let count = |to: Address| counts.get(&of(to)).copied().unwrap_or(0);
+    match &asked.burst {
+        Some(burst) => burst.addresses().map(count).sum(),
+        None => count(question.destination),
+    }
+}
+
+fn of(key: &AttemptKey) -> Tried {
+    (key.session, key.destination.0, key.protocol.0, key.port)
+}

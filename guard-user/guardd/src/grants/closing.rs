@@ -1,0 +1,122 @@
+//! Listing holes, and closing them before they end by themselves.
+
+use guard_common::SessionId;
+use guard_datapath::LiveHole;
+use guard_proto as proto;
+use guard_sys::clock::Clocks;
+
+use crate::{
+    control::{answering::Answering, auth::Approver, failure::Refusal, ids},
+    grants::{holes, holes::Known},
+    state::State,
+};
+
+impl State {
+    /// The open holes of the sessions that the caller answers for, as the kernel has them.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn open_holes(&self, who: Approver) -> Result<Vec<LiveHole>, Refusal> {
+        let owner = |hole: &LiveHole| {
+            let session = self.sessions.get(hole.session);
+            session.map_or(0, |session| session.about.uid)
+        };
+        let mut holes = self.datapath.holes()?;
+        holes.retain(|hole| who.answers_for(owner(hole)));
+        holes.sort_by_key(|hole| hole.entry.id);
+        Ok(holes)
+    }
+
+    /// Holes as people see them.
+    #[must_use]
+    pub fn shown_holes(&self, holes: &[LiveHole]) -> Vec<proto::Hole> {
+        let clocks = Clocks::read();
+        let shown = |hole: &LiveHole| {
+            let about = self.holes.about(hole.entry.id);
+            holes::shown(hole, about, &clocks)
+        };
+        holes.iter().map(shown).collect()
+    }
+
+    /// Closes holes: all of the caller's, or those of the given ids.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where one of the ids is no open hole of the caller's; then none is closed.
+    pub fn close(
+        &mut self,
+        by: &Answering,
+        ids: &[String],
+        all: bool,
+    ) -> Result<proto::Holes, Refusal> {
+        let (mut holes, mut permits) = (self.open_holes(by.who)?, self.shown_permits(by.who));
+        if !all {
+            let wanted: Vec<_> = ids
+                .iter()
+                .map(|id| {
+                    let hole = ids::parse_hole(id)?;
+                    let is_open = holes.iter().any(|one| one.entry.id == hole)
+                        || permits.iter().any(|(one, _)| *one == hole);
+                    is_open.then_some(hole).ok_or_else(|| ids::no_hole(id))
+                })
+                .collect::<Result<_, _>>()?;
+            holes.retain(|hole| wanted.contains(&hole.entry.id));
+            permits.retain(|(id, _)| wanted.contains(id));
+        }
+        let mut shown = self.shown_holes(&holes);
+        // These first: they end whatever the kernel says to the others.
+        for (id, hole) in permits {
+            if let Some(permit) = self.proxy.permits.remove(id) {
+                self.permit_ended(id, &permit, "closed", Some(by));
+                shown.push(hole);
+            }
+        }
+        for hole in &holes {
+            self.close_one(hole, by)?;
+        }
+        // What a person has closed is closed, whether or not that could be written down.
+        let unsynced = self.audit.sync().err().map(|error| error.to_string());
+        let problem = unsynced.or_else(|| self.audit.problem().map(str::to_owned));
+        let warnings = problem.map(|problem| format!("closed, but: {problem}"));
+        Ok(proto::Holes {
+            holes: shown,
+            warnings: warnings.into_iter().collect(),
+        })
+    }
+
+    /// Ends the holes through which as much was sent as they were for: of that session, or of all.
+    pub(crate) fn end_spent_holes(&mut self, session: Option<SessionId>) {
+        if !self.holes.any_counts_bytes(session) {
+            return;
+        }
+        let Ok(holes) = self.datapath.holes() else {
+            return;
+        };
+        let is_meant = |hole: &&LiveHole| session.is_none_or(|id| hole.session == id);
+        for hole in holes.iter().filter(is_meant).filter(|hole| hole.is_spent()) {
+            let id = hole.entry.id;
+            if let Err(error) = self.datapath.close_hole(hole.session, id) {
+                tracing::warn!(%error, hole = id.0, "lets nothing through, and stays listed");
+                continue;
+            }
+            if let Some(known) = self.holes.remove(id) {
+                self.hole_ended(id, &known, "its bytes are used up", None);
+            }
+        }
+    }
+
+    fn close_one(&mut self, hole: &LiveHole, by: &Answering) -> Result<(), Refusal> {
+        let id = hole.entry.id;
+        self.datapath.close_hole(hole.session, id)?;
+        let known = self.holes.remove(id).unwrap_or(Known {
+            session: hole.session,
+            expires: hole.entry.expires,
+            read_only: hole.entry.kind.reads(),
+            counts_bytes: hole.entry.kind.counts_bytes(),
+            about: None,
+        });
+        self.hole_ended(id, &known, "closed", Some(by));
+        Ok(())
+    }
+}

@@ -1,0 +1,339 @@
+//! What may be opened: a hole is held against every policy of its session before it is made.
+
+use std::time::Duration;
+
+use guard_common::{PolicyId, Protocol, SessionId, Verdict};
+use guard_policy::{self as policy, Opening, PortSpec, Prefix};
+use guard_proto::Terms;
+
+use crate::{
+    control::{failure::Refusal, ids},
+    policies::InForce,
+    state::State,
+};
+
+/// How long a hole lives where nobody says.
+pub(crate) const DEFAULT_TERM: Duration = Duration::from_secs(15 * 60);
+/// Where the text of a session's policy is gone.
+const POLICY_LOST: &str = "the text of the session's policy is gone: it cannot be told what the hole \
+                           opens, only that what the policy denies stays denied";
+/// One call opens so many holes at most.
+const MAX_AT_ONCE: usize = 16;
+
+/// What is to be opened, and what a person should know about it.
+#[derive(Debug)]
+pub struct Grant {
+    pub(crate) session: SessionId,
+    pub(crate) owner: u32,
+    pub(crate) prefixes: Vec<Prefix>,
+    /// Empty: all.
+    pub(crate) ports: Vec<PortSpec>,
+    pub(crate) time: Duration,
+    pub(crate) connections: Option<u32>,
+    /// How many bytes may be sent.
+    pub(crate) bytes: Option<u64>,
+    /// For reads alone.
+    pub(crate) read_only: bool,
+    /// Some of it can be read from without.
+    pub(crate) can_be_read: bool,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl State {
+    /// Checks what is to be opened against the session's policies.
+    ///
+    /// # Errors
+    ///
+    /// Why no hole can be opened there.
+    pub(crate) fn grant(
+        &self,
+        session: SessionId,
+        prefixes: Vec<Prefix>,
+        ports: Vec<PortSpec>,
+        terms: &Terms,
+    ) -> Result<Grant, Refusal> {
+        let ports = match terms.read_only {
+            true => for_reads(ports)?,
+            false => ports,
+        };
+        if prefixes.len() * ports.len().max(1) > MAX_AT_ONCE {
+            return Err(too_many(prefixes.len() * ports.len().max(1)));
+        }
+        let live = self.sessions.live(session);
+        let live = live.ok_or_else(|| ids::no_session(&ids::session(session)))?;
+        let mut grant = Grant {
+            session,
+            owner: live.about.uid,
+            prefixes,
+            ports,
+            time: term(terms.seconds)?,
+            connections: terms.connections,
+            bytes: terms.bytes,
+            read_only: terms.read_only,
+            can_be_read: false,
+            warnings: Vec::new(),
+        };
+        if terms.connections == Some(0) {
+            return Err(Refusal::invalid(
+                "cannot open a hole for no connections",
+                "it would let nothing through",
+                "--connections 1 or more",
+            ));
+        }
+        if terms.bytes == Some(0) {
+            return Err(no_bytes());
+        }
+        if terms.bytes.is_some() && terms.read_only {
+            return Err(no_bytes_of_reads());
+        }
+        self.shorten(&live.chain, &mut grant)?;
+        Ok(grant)
+    }
+
+    /// Holds a grant against every policy of a chain: refuses what one denies, leaves alone what
+    /// all allow, and shortens it to what the least patient rule says.
+    fn shorten(&self, chain: &[PolicyId], grant: &mut Grant) -> Result<(), Refusal> {
+        let mut longest: Option<Duration> = None;
+        for slot in chain {
+            let most = match self.policies.get(*slot) {
+                Some(policy) => grant.under(policy)?,
+                None if grant.read_only => return Err(not_judged()),
+                None => {
+                    // The kernel has its tables, so what it denies stays denied. How long its author
+                    // would let a hole last is lost.
+                    grant.warnings.push(POLICY_LOST.to_owned());
+                    Some(DEFAULT_TERM)
+                }
+            };
+            longest = [longest, most].into_iter().flatten().min();
+        }
+        // What listens on this machine may lead to where the policies do not let everybody.
+        let longest = longest.or_else(|| grant.is_near().then(|| self.longest_of(chain)));
+        grant.cap(longest.ok_or_else(|| grant.nothing_to_open())?);
+        Ok(())
+    }
+
+    /// How long a hole lasts that no rule says more about.
+    fn longest_of(&self, chain: &[PolicyId]) -> Duration {
+        let policies = chain.iter().filter_map(|slot| self.policies.get(*slot));
+        let longest = policies.map(|policy| policy.policy.longest_hole(None));
+        longest.min().unwrap_or(DEFAULT_TERM)
+    }
+}
+
+impl Grant {
+    /// How long one policy lets it last; `None` where the policy lets all of it pass anyway.
+    fn under(&mut self, policy: &InForce) -> Result<Option<Duration>, Refusal> {
+        let over = |prefix: &Prefix| policy.over(prefix, &self.ports);
+        let covered = self.prefixes.iter().map(over).reduce(policy::Coverage::and);
+        let Some(covered) = covered else {
+            return Ok(None);
+        };
+        let longest = match covered.opening() {
+            Opening::Denied { rule } => return Err(denied(rule, &policy.policy)),
+            _ if self.read_only => for_what_is_asked(&covered, &policy.policy),
+            Opening::AlreadyAllowed => None,
+            Opening::Possible { longest } => Some(longest),
+        };
+        let mut verdicts = covered.met.iter().map(|met| met.verdict);
+        self.can_be_read |= verdicts.any(|verdict| verdict == Verdict::ReadOnly);
+        let denies = covered.met.iter().find(|met| met.verdict == Verdict::Deny);
+        let warning = denies.map(|met| stays_denied(met.rule));
+        self.warnings.extend(warning);
+        Ok(longest)
+    }
+
+    /// Whether it is for connections to ports of this machine's loopback.
+    fn is_near(&self) -> bool {
+        let is_loopback =
+            |prefix: &Prefix| prefix.length() == 128 && prefix.address().is_loopback();
+        let is_port = |spec: &PortSpec| spec.protocol == Protocol::TCP && spec.low == spec.high;
+        !self.read_only
+            && !self.ports.is_empty()
+            && self.prefixes.iter().all(is_loopback)
+            && self.ports.iter().all(is_port)
+    }
+
+    /// Why it would change nothing.
+    fn nothing_to_open(&self) -> Refusal {
+        match self.read_only && self.can_be_read {
+            true => already_read(),
+            false => already_allowed(),
+        }
+    }
+
+    /// Shortens it to what the policies allow, and says so.
+    fn cap(&mut self, longest: Duration) {
+        if self.time <= longest {
+            return;
+        }
+        self.warnings.push(format!(
+            "the hole lasts {} instead of {}: the policy's max_hole",
+            policy::format_duration(longest),
+            policy::format_duration(self.time),
+        ));
+        self.time = longest;
+    }
+}
+
+/// The ports of a hole for reads: those of TCP, since reads are of HTTP.
+fn for_reads(ports: Vec<PortSpec>) -> Result<Vec<PortSpec>, Refusal> {
+    if let Some(other) = ports.iter().find(|spec| spec.protocol != Protocol::TCP) {
+        return Err(no_reads(other));
+    }
+    Ok(match ports.is_empty() {
+        true => vec![PortSpec::all(Protocol::TCP)],
+        false => ports,
+    })
+}
+
+/// How long a hole for reads lasts: what is read-only is so without it.
+fn for_what_is_asked(covered: &policy::Coverage<'_>, policy: &policy::Policy) -> Option<Duration> {
+    let met = covered.met.iter();
+    let asked = met.filter(|met| met.verdict == Verdict::Confirm);
+    asked.map(|met| policy.longest_hole(met.rule)).min()
+}
+
+/// A duration that a client gave in seconds.
+///
+/// # Errors
+///
+/// `Invalid` where nothing can hold for that time.
+pub(crate) fn term(seconds: Option<f64>) -> Result<Duration, Refusal> {
+    let Some(seconds) = seconds else {
+        return Ok(DEFAULT_TERM);
+    };
+    let time = Duration::try_from_secs_f64(seconds).ok();
+    let time = time.filter(|time| !time.is_zero() && *time <= policy::LONGEST);
+    time.ok_or_else(|| {
+        Refusal::invalid(
+            format!("{seconds} seconds is no time that this can hold for"),
+            format!(
+                "it must be more than 0 and at most {}",
+                policy::format_duration(policy::LONGEST)
+            ),
+            "--for 15m",
+        )
+    })
+}
+
+fn already_allowed() -> Refusal {
+    Refusal::invalid(
+        "there is nothing to open",
+        "it is already allowed",
+        "guard explain DEST --session S shows what allows it",
+    )
+}
+
+fn already_read() -> Refusal {
+    Refusal::invalid(
+        "there is nothing to open",
+        "it can be read from without a hole",
+        "leave out --read-only to open it for reads and writes",
+    )
+}
+
+fn no_reads(spec: &PortSpec) -> Refusal {
+    Refusal::invalid(
+        format!("cannot open {spec} for reads only"),
+        "what reads is told by HTTP over TCP",
+        "name ports of tcp, or leave out --read-only",
+    )
+}
+
+fn no_bytes() -> Refusal {
+    Refusal::invalid(
+        "cannot open a hole for no bytes",
+        "it would let nothing through",
+        "--bytes 1MiB, or less or more",
+    )
+}
+
+fn no_bytes_of_reads() -> Refusal {
+    Refusal::invalid(
+        "cannot count the bytes of reads",
+        "what is read goes through the proxy, where each request is judged instead",
+        "leave out --bytes or --read-only",
+    )
+}
+
+/// Requests are counted where they can be told apart.
+pub(crate) fn no_requests() -> Refusal {
+    Refusal::invalid(
+        "cannot count requests there",
+        "it is about a connection, and only requests that go through the proxy can be told apart",
+        "--connections N or --bytes SIZE",
+    )
+}
+
+fn not_judged() -> Refusal {
+    Refusal::refused(
+        "cannot open it for reads only",
+        "the text of the session's policy is gone, so no request can be judged",
+        "leave out --read-only, or start the command anew",
+    )
+}
+
+fn stays_denied(rule: Option<&policy::Rule>) -> String {
+    match rule {
+        Some(rule) => format!(
+            "the rule {:?} denies part of it, and that stays denied",
+            rule.name
+        ),
+        None => "the policy's default denies part of it, and that stays denied".to_owned(),
+    }
+}
+
+fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> Refusal {
+    let by = match rule {
+        Some(rule) => format!("the rule {:?} of the policy {:?}", rule.name, policy.name),
+        None => format!("the default of the policy {:?}", policy.name),
+    };
+    let line = rule.map_or(policy.default_line, |rule| Some(rule.line));
+    Refusal::refused(
+        "no hole can be opened there",
+        format!("{by} denies it, and a hole changes only what is to be confirmed"),
+        match line {
+            Some(line) => format!("change the policy: {}:{line}", policy.file),
+            None => format!("change the policy: {}", policy.file),
+        },
+    )
+}
+
+fn too_many(holes: usize) -> Refusal {
+    Refusal::invalid(
+        "cannot open that at once",
+        format!("it would take {holes} holes, and {MAX_AT_ONCE} is the most"),
+        "name fewer ports, or one prefix",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_are_of_tcp() {
+        let specs = |text: &str| -> Vec<PortSpec> {
+            let specs = text.split_terminator(',');
+            specs.map(|one| one.parse().unwrap()).collect()
+        };
+        let ports = |text| for_reads(specs(text));
+        assert_eq!(ports("").unwrap(), [PortSpec::all(Protocol::TCP)]);
+        let some = "tcp/80,tcp/8000-8100";
+        assert_eq!(ports(some).unwrap(), specs(some));
+        for (given, named) in [("tcp/443,udp/443", "udp/443"), ("icmp", "icmp")] {
+            let refusal = ports(given).unwrap_err();
+            assert!(refusal.failure.what.contains(named), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn times_are_checked() {
+        assert_eq!(term(None).unwrap(), DEFAULT_TERM);
+        assert_eq!(term(Some(0.5)).unwrap(), Duration::from_millis(500));
+        for wrong in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300] {
+            assert!(term(Some(wrong)).is_err(), "{wrong}");
+        }
+    }
+}

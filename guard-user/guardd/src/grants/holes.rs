@@ -1,0 +1,191 @@
+//! What the kernel has no room for about holes: who opened them, when, and why.
+
+use std::collections::BTreeMap;
+
+use guard_common::{BootTime, HoleId, Protocol, SessionId};
+use guard_datapath::LiveHole;
+use guard_policy::{PortSpec, Prefix};
+use guard_proto as proto;
+use guard_sys::clock::Clocks;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::control::ids;
+
+/// Who opened a hole, when, and why. It survives the daemon in a file of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct About {
+    /// For which session.
+    pub session: u32,
+    /// The session's user.
+    pub owner: u32,
+    /// The user's name who opened it.
+    pub opened_by: String,
+    /// Why.
+    pub reason: Option<String>,
+    /// When.
+    pub opened_at: Timestamp,
+    /// For how many bytes; none: any number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+}
+
+/// The holes that were open when last looked.
+#[derive(Debug, Default)]
+pub struct Holes {
+    known: BTreeMap<HoleId, Known>,
+}
+
+/// A hole that was open when last looked.
+#[derive(Clone, Debug)]
+pub struct Known {
+    /// For which session.
+    pub session: SessionId,
+    /// When the kernel ends it.
+    pub expires: BootTime,
+    /// It is for reads alone.
+    pub read_only: bool,
+    /// What is sent through it is counted, so that it may end before.
+    pub counts_bytes: bool,
+    /// What people know of it, unless that record is gone.
+    pub about: Option<About>,
+}
+
+impl Holes {
+    /// Takes note of an open hole.
+    pub fn add(&mut self, id: HoleId, known: Known) {
+        self.known.insert(id, known);
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.known.is_empty()
+    }
+
+    /// Whether one is for reads alone: of that session, or of any.
+    #[must_use]
+    pub fn any_for_reads(&self, session: Option<SessionId>) -> bool {
+        let is_of = |known: &Known| session.is_none_or(|id| known.session == id);
+        self.known
+            .values()
+            .any(|known| known.read_only && is_of(known))
+    }
+
+    /// Whether one may end because of what was sent through it: of that session, or of any.
+    #[must_use]
+    pub fn any_counts_bytes(&self, session: Option<SessionId>) -> bool {
+        let is_of = |known: &Known| session.is_none_or(|id| known.session == id);
+        self.known
+            .values()
+            .any(|known| known.counts_bytes && is_of(known))
+    }
+
+    /// Who opened it, and why.
+    #[must_use]
+    pub fn about(&self, id: HoleId) -> Option<&About> {
+        self.known.get(&id)?.about.as_ref()
+    }
+
+    /// Forgets a hole that is closed.
+    pub fn remove(&mut self, id: HoleId) -> Option<Known> {
+        self.known.remove(&id)
+    }
+
+    /// Forgets the holes that the kernel has ended by now, and returns them.
+    pub fn take_expired(&mut self, now: BootTime) -> Vec<(HoleId, Known)> {
+        let is_over = |_: &HoleId, known: &mut Known| known.expires <= now;
+        self.known.extract_if(.., is_over).collect()
+    }
+
+    /// Forgets the holes of a session, and returns them.
+    pub fn take_session(&mut self, session: SessionId) -> Vec<(HoleId, Known)> {
+        let is_of = |_: &HoleId, known: &mut Known| known.session == session;
+        self.known.extract_if(.., is_of).collect()
+    }
+
+    /// When the next of them ends.
+    #[must_use]
+    pub fn next_expiry(&self) -> Option<BootTime> {
+        self.known.values().map(|known| known.expires).min()
+    }
+}
+
+/// How many of the bytes that a hole was for were used, where they were counted.
+#[must_use]
+pub fn used(granted: Option<u64>, left: Option<u64>) -> Option<u64> {
+    Some(granted?.saturating_sub(left?))
+}
+
+/// A hole as `guard holes` shows it.
+#[must_use]
+pub fn shown(hole: &LiveHole, about: Option<&About>, clocks: &Clocks) -> proto::Hole {
+    let entry = &hole.entry;
+    proto::Hole {
+        id: ids::hole(entry.id),
+        session: ids::session(hole.session),
+        destination: Prefix::new(entry.prefix.to_u128(), entry.prefix_len).to_string(),
+        ports: ports(entry.protocol, entry.low, entry.high),
+        opened_by: about.map(|about| about.opened_by.clone()),
+        reason: about.and_then(|about| about.reason.clone()),
+        opened_at: about.map(|about| about.opened_at),
+        expires_at: clocks.calendar(entry.expires),
+        connections_left: hole.connections_left,
+        bytes_left: hole.bytes_left,
+        read_only: entry.kind.reads(),
+        http: None,
+    }
+}
+
+/// As a port specification; `None`: all.
+fn ports(protocol: Protocol, low: u16, high: u16) -> Option<String> {
+    (protocol != Protocol::ANY).then(|| {
+        let spec = PortSpec {
+            protocol,
+            low,
+            high,
+        };
+        spec.to_string()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn holes_are_forgotten_when_they_end() {
+        let mut holes = Holes::default();
+        for (id, session, expires) in [(1, 1, 10), (2, 1, 20), (3, 2, 30)] {
+            let known = Known {
+                session: SessionId(session),
+                expires: BootTime(expires),
+                read_only: id == 2,
+                counts_bytes: false,
+                about: None,
+            };
+            holes.add(HoleId(id), known);
+        }
+        assert!(holes.any_for_reads(None) && holes.any_for_reads(Some(SessionId(1))));
+        assert!(!holes.any_for_reads(Some(SessionId(2))));
+        assert_eq!(holes.next_expiry(), Some(BootTime(10)));
+        assert_eq!(holes.take_expired(BootTime(10)).len(), 1);
+        assert_eq!(holes.take_session(SessionId(1)).len(), 1);
+        assert!(!holes.any_for_reads(None));
+        assert!(holes.remove(HoleId(3)).is_some());
+        assert_eq!(holes.next_expiry(), None);
+    }
+
+    #[test]
+    fn ports_are_shown_as_they_are_typed() {
+        assert_eq!(ports(Protocol::ANY, 0, u16::MAX), None);
+        assert_eq!(ports(Protocol::TCP, 443, 443).as_deref(), Some("tcp/443"));
+        assert_eq!(ports(Protocol::ICMP, 0, u16::MAX).as_deref(), Some("icmp"));
+    }
+}

@@ -1,0 +1,283 @@
+//! Opening and closing holes.
+
+use std::time::Duration;
+
+use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
+use guard_datapath::{LiveHole, NewHole};
+use guard_policy::{Destination, PortSpec, Prefix};
+use guard_proto::{self as proto, LogKind, Terms, moment};
+use guard_sys::clock::{self, Clocks};
+use jiff::Timestamp;
+
+use crate::{
+    control::{answering::Answering, failure::Refusal, ids},
+    grants::{
+        grant::{Grant, no_requests},
+        holes::{About, Known},
+    },
+    record::audit::Record,
+    requests::Question,
+    state::State,
+};
+
+/// A hole for connections, where reads pass without.
+const NOT_READ_ONLY: &str = "reads pass there without a hole; through this one goes everything, and nobody is asked \
+                             about what changes something";
+
+impl State {
+    /// Opens holes that nobody asked for.
+    ///
+    /// # Errors
+    ///
+    /// Why none can be opened there.
+    pub fn open(
+        &mut self,
+        by: &Answering,
+        session: SessionId,
+        to: &Destination,
+        ports: &[PortSpec],
+        terms: &Terms,
+        reason: Option<String>,
+    ) -> Result<proto::Holes, Refusal> {
+        let prefixes = to.target.prefixes(&self.environment());
+        if prefixes.is_empty() {
+            return Err(nowhere(&to.to_string()));
+        }
+        let ports = to.ports(ports);
+        if terms.requests.is_some() {
+            return Err(no_requests());
+        }
+        let grant = self.grant(session, prefixes, ports, terms)?;
+        self.open_all(by, grant, reason, None)
+    }
+
+    /// Opens the holes of a grant: the kernel first, then the trail, then the answer. Where one
+    /// cannot be opened or written down, none stays open.
+    pub(crate) fn open_all(
+        &mut self,
+        by: &Answering,
+        grant: Grant,
+        reason: Option<String>,
+        request: Option<&str>,
+    ) -> Result<proto::Holes, Refusal> {
+        let about = About {
+            session: grant.session.0,
+            owner: grant.owner,
+            opened_by: self.users.name(by.who.uid()),
+            reason,
+            opened_at: Timestamp::now(),
+            bytes: grant.bytes,
+        };
+        self.audit.reserve()?;
+        let mut opened = Vec::new();
+        let done = self.try_open(by, &grant, &about, request, &mut opened);
+        let live = match done.and_then(|()| Ok(self.datapath.holes()?)) {
+            Ok(live) => live.into_iter(),
+            Err(refusal) => {
+                for id in opened {
+                    self.close_now(grant.session, id);
+                }
+                return Err(refusal);
+            }
+        };
+        let live: Vec<LiveHole> = live
+            .filter(|hole| opened.contains(&hole.entry.id))
+            .collect();
+        self.settle(grant.session, &live);
+        let mut warnings = grant.warnings;
+        if grant.read_only {
+            self.survey_networks();
+        } else if grant.can_be_read {
+            warnings.push(NOT_READ_ONLY.to_owned());
+        }
+        Ok(proto::Holes {
+            holes: self.shown_holes(&live),
+            warnings,
+        })
+    }
+
+    /// Drops the questions that new holes have answered, and asks again where they end.
+    pub(crate) fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
+        let by = |hole: &LiveHole, questions: &[Question]| {
+            let mut questions = questions.iter();
+            questions.all(|one| one.session == session && answers(hole, one))
+        };
+        let is_covered = |questions: &[Question]| holes.iter().any(|hole| by(hole, questions));
+        self.proxy.renew();
+        self.requests.take_all(|asked| asked.is_settled(is_covered));
+        for question in self.requests.unmute(is_covered) {
+            self.unrefuse_in_kernel(&question);
+        }
+    }
+
+    fn try_open(
+        &mut self,
+        by: &Answering,
+        grant: &Grant,
+        about: &About,
+        request: Option<&str>,
+        opened: &mut Vec<HoleId>,
+    ) -> Result<(), Refusal> {
+        let expires = after(clock::now(), grant.time);
+        for prefix in &grant.prefixes {
+            for spec in every_port_or(&grant.ports) {
+                let new = NewHole {
+                    read_only: grant.read_only,
+                    bytes: grant.bytes,
+                    ..new_hole(prefix, &spec, expires, grant.connections)
+                };
+                let id = self.datapath.open_hole(grant.session, new)?;
+                opened.push(id);
+                self.counters.hole_opened();
+                let known = Known {
+                    session: grant.session,
+                    expires,
+                    read_only: grant.read_only,
+                    counts_bytes: grant.bytes.is_some(),
+                    about: Some(about.clone()),
+                };
+                self.holes.add(id, known);
+                let record = Record::of(ids::session(grant.session), grant.owner)
+                    .with("hole", ids::hole(id))
+                    .with("destination", prefix.to_string())
+                    .with("ports", ports_shown(&spec))
+                    .with("reason", about.reason.clone())
+                    .with("request", request)
+                    .with("expires_at", moment::text(Clocks::read().calendar(expires)))
+                    .with("connections", grant.connections)
+                    .with("bytes", grant.bytes)
+                    .with("read_only", grant.read_only.then_some(true));
+                let record = by.told_in(record, &about.opened_by);
+                self.audit.write(LogKind::HoleOpen, record)?;
+                // In this order, so that a hole which the next guardd knows from here is in the trail.
+                self.shelves.holes.keep(&ids::hole(id), about);
+            }
+        }
+        Ok(self.audit.sync()?)
+    }
+
+    /// Closes a hole that was opened but not written down.
+    fn close_now(&mut self, session: SessionId, id: HoleId) {
+        if let Err(error) = self.datapath.close_hole(session, id) {
+            tracing::error!(%error, hole = id.0, "cannot be closed; the kernel ends it in its time");
+            return;
+        }
+        if let Some(known) = self.holes.remove(id) {
+            self.hole_ended(id, &known, "not written down", None);
+        }
+    }
+}
+
+/// Whether a hole for connections lets pass what is asked about. Requests it lets pass only where it is not counted, nor for
+/// reads alone: else they are judged all the same.
+fn answers(hole: &LiveHole, question: &Question) -> bool {
+    let (to, protocol, port) = (&question.destination, question.protocol, question.port);
+    let is_for_all = question.http.is_none() || hole.entry.kind == HoleKind::ALL;
+    is_for_all && hole.entry.covers(to, protocol, port)
+}
+
+/// The given ports, or one specification that stands for all.
+fn every_port_or(ports: &[PortSpec]) -> Vec<PortSpec> {
+    match ports {
+        [] => vec![PortSpec::all(Protocol::ANY)],
+        ports => ports.to_vec(),
+    }
+}
+
+fn ports_shown(spec: &PortSpec) -> Option<String> {
+    (spec.protocol != Protocol::ANY).then(|| spec.to_string())
+}
+
+fn new_hole(
+    prefix: &Prefix,
+    spec: &PortSpec,
+    expires: BootTime,
+    connections: Option<u32>,
+) -> NewHole {
+    NewHole {
+        prefix: prefix.address(),
+        prefix_len: prefix.length(),
+        protocol: spec.protocol,
+        low: spec.low,
+        high: spec.high,
+        expires,
+        connections,
+        bytes: None,
+        read_only: false,
+    }
+}
+
+/// That time from now on.
+pub(crate) fn after(now: BootTime, time: Duration) -> BootTime {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    BootTime(now.0.saturating_add(nanos))
+}
+
+pub(crate) fn nowhere(to: &str) -> Refusal {
+    Refusal::invalid(
+        format!("cannot open {to}"),
+        "no address is known for it",
+        "give an address, or check that the name resolves",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{net::IpAddr, rc::Rc};
+
+    use guard_common::HoleEntry;
+
+    use super::*;
+    use crate::requests::HttpQuestion;
+
+    fn hole(kind: HoleKind) -> LiveHole {
+        let host = Prefix::host(IpAddr::from([192, 0, 2, 1]).into());
+        let entry = HoleEntry {
+            prefix: host.address(),
+            mask: host.mask(),
+            low: 443,
+            high: 443,
+            protocol: Protocol::TCP,
+            kind,
+            ..HoleEntry::default()
+        };
+        LiveHole {
+            session: SessionId(1),
+            entry,
+            connections_left: kind.is_counted().then_some(1),
+            bytes_left: None,
+        }
+    }
+
+    #[test]
+    fn a_hole_for_counted_connections_or_for_reads_answers_no_http_request() {
+        let request = HttpQuestion {
+            request: proto::HttpRequest::default(),
+            alone: None,
+            plain: true,
+            series: false,
+        };
+        for (port, http, kind, expected) in [
+            (443, None, HoleKind::ALL, true),
+            (443, None, HoleKind::COUNTED, true),
+            (443, None, HoleKind::READS, true),
+            (443, Some(&request), HoleKind::ALL, true),
+            (443, Some(&request), HoleKind::COUNTED, false),
+            (443, Some(&request), HoleKind::READS, false),
+            (80, None, HoleKind::ALL, false),
+        ] {
+            let question = Question {
+                session: SessionId(1),
+                destination: IpAddr::from([192, 0, 2, 1]).into(),
+                protocol: Protocol::TCP,
+                port,
+                http: http.cloned().map(Rc::new),
+            };
+            assert_eq!(
+                answers(&hole(kind), &question),
+                expected,
+                "{question:?} {kind:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Where policies come from: the daemon's directories, what ships, or a session's own text.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use guard_policy::SHIPPED;
+use guard_proto::PolicyRef;
+use serde::{Deserialize, Serialize};
+
+use crate::control::failure::Refusal;
+
+/// A policy's text is at most so long, in bytes.
+const MAX_TEXT: u64 = 256 * 1024 * 1024;
+/// What a session calls its policy's file is kept up to so many characters: it goes into the audit trail.
+const MAX_FILE: usize = 256;
+
+/// A policy's text, and where it is from. What is kept of it survives the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// The daemon's name for it; none where a session brought its own text.
+    pub name: Option<String>,
+    /// Its file, as it is shown; none where it is built in.
+    pub file: Option<String>,
+    /// The text.
+    pub text: String,
+}
+
+impl Source {
+    /// What a session brought. What it calls its file is shown, and never opened.
+    #[must_use]
+    pub fn brought(file: Option<String>, text: String) -> Self {
+        let file = file.unwrap_or_else(|| "policy.toml".to_owned());
+        Self {
+            name: None,
+            file: Some(file.chars().take(MAX_FILE).collect()),
+            text,
+        }
+    }
+
+    /// What messages call its file.
+    #[must_use]
+    pub fn shown_file(&self) -> String {
+        match (&self.file, &self.name) {
+            (Some(file), _) => file.clone(),
+            (None, Some(name)) => format!("{name}.toml"),
+            (None, None) => "policy.toml".to_owned(),
+        }
+    }
+}
+
+/// The directories with the daemon's policies, the first of them first.
+#[derive(Clone, Debug)]
+pub struct Library {
+    dirs: Vec<PathBuf>,
+}
+
+impl Library {
+    /// Of these directories; what ships comes last.
+    #[must_use]
+    pub fn new(dirs: Vec<PathBuf>) -> Self {
+        Self { dirs }
+    }
+
+    /// The directories.
+    #[must_use]
+    pub fn dirs(&self) -> &[PathBuf] {
+        &self.dirs
+    }
+
+    /// The policy that a client means.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or `Invalid` where it means none or cannot be a name.
+    pub fn resolve(&self, asked: PolicyRef) -> Result<Source, Refusal> {
+        match asked {
+            PolicyRef {
+                text: Some(text),
+                file,
+                name,
+            } => Ok(Source::brought(file.or(name), text)),
+            PolicyRef {
+                name: Some(name), ..
+            } => self.find(&name),
+            PolicyRef { .. } => Err(Refusal::invalid(
+                "cannot tell which policy is meant",
+                "it has neither a name nor a text",
+                "give one of them",
+            )),
+        }
+    }
+
+    /// The daemon's policy of that name.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where there is none, `Invalid` where that cannot be one's name, `Failed` where
+    /// its file cannot be read.
+    pub fn find(&self, name: &str) -> Result<Source, Refusal> {
+        if !is_name(name) {
+            return Err(Refusal::invalid(
+                format!("{name:?} is no policy's name"),
+                "a name has letters, digits, `-`, `_` and `.`, and starts with a letter or digit",
+                "give a file with a slash in it to use a file: ./policy.toml",
+            ));
+        }
+        for dir in &self.dirs {
+            let file = dir.join(format!("{name}.toml"));
+            if let Some(text) = read(&file)? {
+                return Ok(Source {
+                    name: Some(name.to_owned()),
+                    file: Some(file.display().to_string()),
+                    text,
+                });
+            }
+        }
+        self.shipped(name)
+    }
+
+    fn shipped(&self, name: &str) -> Result<Source, Refusal> {
+        let found = SHIPPED.iter().find(|(shipped, _)| *shipped == name);
+        let (_, text) = found.ok_or_else(|| self.unknown(name))?;
+        Ok(Source {
+            name: Some(name.to_owned()),
+            file: None,
+            text: (*text).to_owned(),
+        })
+    }
+
+    fn unknown(&self, name: &str) -> Refusal {
+        let dirs: Vec<_> = self
+            .dirs
+            .iter()
+            .map(|dir| dir.display().to_string())
+            .collect();
+        Refusal::not_found(
+            format!("there is no policy {name:?}"),
+            format!("none of that name is in {} or built in", dirs.join(", ")),
+            format!("use one of: {}", self.names().join(", ")),
+        )
+    }
+
+    /// The names of all policies there are.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let files = self.dirs.iter().filter_map(|dir| fs::read_dir(dir).ok());
+        let found = files.flatten().flatten().filter_map(|entry| {
+            let file = entry.file_name();
+            Some(file.to_str()?.strip_suffix(".toml")?.to_owned())
+        });
+        let shipped = SHIPPED.iter().map(|(name, _)| (*name).to_owned());
+        let mut names: Vec<_> = found.filter(|name| is_name(name)).chain(shipped).collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+/// Whether that can be the name of a file in a policy directory, and of nothing outside of it.
+fn is_name(name: &str) -> bool {
+    let is_fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    name.len() <= 64
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(is_fine)
+}
+
+/// A file's text; `None` where there is no such file.
+fn read(file: &Path) -> Result<Option<String>, Refusal> {
+    let fail = |why: String| {
+        let file = file.display();
+        Refusal::failed(
+            format!("cannot read the policy {file}"),
+            why,
+            format!("ls -l {file}"),
+        )
+    };
+    match fs::metadata(file) {
+        Ok(is) if is.len() > MAX_TEXT => Err(fail(format!("it is longer than {MAX_TEXT} bytes"))),
+        Ok(_) => fs::read_to_string(file)
+            .map(Some)
+            .map_err(|error| fail(error.to_string())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(fail(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use guard_proto::ErrorName;
+
+    #[test]
+    fn the_first_directory_wins_and_what_ships_comes_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let (etc, usr) = (dir.path().join("etc"), dir.path().join("usr"));
+        for (at, text) in [(&etc, "etc"), (&usr, "usr")] {
+            fs::create_dir(at).unwrap();
+            fs::write(at.join("homelab.toml"), text).unwrap();
+        }
+        fs::write(usr.join("mine.toml"), "mine").unwrap();
+        let library = Library::new(vec![etc, usr]);
+        assert_eq!(library.find("homelab").unwrap().text, "etc");
+        assert_eq!(library.find("mine").unwrap().text, "mine");
+        assert_eq!(library.find("default").unwrap().file, None);
+        let error = library.find("nope").unwrap_err();
+        assert_eq!(error.name, ErrorName::NotFound);
+        assert!(error.failure.fix.contains("mine"), "{error:?}");
+    }
+
+    #[test]
+    fn a_name_leads_nowhere_else() {
+        let library = Library::new(vec!["/etc".into()]);
+        for name in ["", "../passwd", "a/b", ".hidden", "a\0b", "-x"] {
+            let error = library.find(name).unwrap_err();
+            assert_eq!(error.name, ErrorName::Invalid, "{name}");
+        }
+    }
+}

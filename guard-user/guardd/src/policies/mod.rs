@@ -1,0 +1,408 @@
+//! The policies in force: what each slot of the kernel holds, and the text that it came from.
+
+pub mod library;
+pub mod load;
+pub mod look_ups;
+pub mod names;
+pub mod unusable;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use guard_common::{Address, PolicyId, Protocol, Verdict};
+use guard_policy::{
+    self as policy, Compiled, Coverage, Diagnostic, Environment, Group, Met, Policy, PortSpec,
+    Prefix, Rule, Severity, Target,
+};
+use guard_proto::PolicyStatus;
+use jiff::Timestamp;
+
+use crate::{control::failure::Refusal, policies::library::Source};
+
+/// A policy that is ready to be put in place: read, resolved and compiled.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    /// Where it is from.
+    pub source: Source,
+    /// What its text says.
+    pub policy: Policy,
+    /// Its tables.
+    pub compiled: Compiled,
+    /// What its author should know.
+    pub warnings: Vec<String>,
+    /// What its names and groups stood for.
+    fitted: Environment,
+}
+
+/// A policy as its text says it.
+#[derive(Clone, Debug)]
+pub struct Read {
+    /// What its text says.
+    pub policy: Policy,
+    /// What its author should know.
+    pub warnings: Vec<String>,
+}
+
+/// Reads a policy's text.
+///
+/// # Errors
+///
+/// `Invalid`, with where and what is wrong.
+pub fn read(source: &Source) -> Result<Read, Refusal> {
+    let file = source.shown_file();
+    let parsed = policy::parse(&file, &source.text).map_err(|wrong| invalid(&file, &wrong))?;
+    let warnings = parsed.warnings.iter();
+    Ok(Read {
+        policy: parsed.policy,
+        warnings: warnings
+            .map(|one| format!("{}:{}: {}", one.file, one.line, one.message))
+            .collect(),
+    })
+}
+
+/// Compiles a policy for what its names and groups stand for now.
+///
+/// # Errors
+///
+/// `Invalid`, where it does not fit into the kernel's tables.
+pub fn compile(source: Source, read: Read, now: &Environment) -> Result<Prepared, Refusal> {
+    let compiled = policy::compile(&read.policy, now)
+        .map_err(|wrong| invalid(&source.shown_file(), &wrong))?;
+    Ok(Prepared {
+        source,
+        fitted: relevant(&read.policy, now),
+        policy: read.policy,
+        compiled,
+        warnings: read.warnings,
+    })
+}
+
+/// What of all that is known a policy's tables depend on.
+#[must_use]
+pub fn relevant(policy: &Policy, known: &Environment) -> Environment {
+    let uses = |group: Group| {
+        let mut targets = policy.rules.iter().flat_map(|rule| &rule.to);
+        targets.any(|target| *target == Target::Group(group))
+    };
+    let names = policy.names();
+    let names = names.filter_map(|name| known.names.get_key_value(name.as_str()));
+    Environment {
+        names: names.map(|(name, at)| (name.clone(), at.clone())).collect(),
+        dns: kept(uses(Group::Dns), &known.dns),
+        host: kept(uses(Group::GuardedHost), &known.host),
+        on_link: kept(uses(Group::OnLink), &known.on_link),
+    }
+}
+
+fn kept<T: Clone>(is_used: bool, all: &[T]) -> Vec<T> {
+    match is_used {
+        true => all.to_vec(),
+        false => Vec::new(),
+    }
+}
+
+/// The most that is told at once of what is wrong with a policy.
+const MAX_WRONG: usize = 5;
+
+fn invalid(file: &str, wrong: &[Diagnostic]) -> Refusal {
+    let told = wrong.iter().filter(|one| one.severity == Severity::Error);
+    let told: Vec<_> = told.take(MAX_WRONG).map(in_one_line).collect();
+    Refusal::invalid(
+        format!("the policy {file} is not valid"),
+        told.join("; "),
+        format!("guard check {file}"),
+    )
+}
+
+/// A diagnostic for the log and for `guard status`: where, what, and what would be right.
+fn in_one_line(one: &Diagnostic) -> String {
+    let help = one.help.as_ref().map(|help| format!(" ({help})"));
+    let text = one.text.lines().next().unwrap_or_default();
+    let shown = !text.is_empty() && !one.message.contains(text);
+    let text = shown.then(|| format!(", at {}", cut(text)));
+    format!(
+        "line {}, column {}{}: {}{}",
+        one.line,
+        one.column,
+        text.unwrap_or_default(),
+        one.message,
+        help.unwrap_or_default(),
+    )
+}
+
+/// The beginning of a text from a policy.
+fn cut(text: &str) -> String {
+    const MOST: usize = 80;
+    let kept: String = text.chars().take(MOST).collect();
+    if kept.len() < text.len() {
+        kept + "…"
+    } else {
+        kept
+    }
+}
+
+/// A policy in a slot of the kernel.
+#[derive(Clone, Debug)]
+pub struct InForce {
+    /// Where it is from.
+    pub source: Source,
+    /// What its text says.
+    pub policy: Arc<Policy>,
+    /// Its tables, as the kernel has them.
+    pub compiled: Arc<Compiled>,
+    /// What its names and groups stood for when they were made.
+    pub fitted: Environment,
+    /// When this version was put in place.
+    pub loaded_at: Timestamp,
+    /// Why a newer version was refused.
+    pub error: Option<String>,
+    warnings: Vec<String>,
+}
+
+impl From<Prepared> for InForce {
+    fn from(prepared: Prepared) -> Self {
+        Self {
+            source: prepared.source,
+            policy: Arc::new(prepared.policy),
+            compiled: Arc::new(prepared.compiled),
+            fitted: prepared.fitted,
+            loaded_at: Timestamp::now(),
+            error: None,
+            warnings: prepared.warnings,
+        }
+    }
+}
+
+impl InForce {
+    /// The names in its rules.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.policy.names().map(policy::DomainName::as_str)
+    }
+
+    /// What decides for connections to a prefix.
+    #[must_use]
+    pub fn over(&self, within: &Prefix, ports: &[PortSpec]) -> Coverage<'_> {
+        policy::over(&self.policy, &self.compiled, within, ports)
+    }
+
+    /// As `guard status` shows it.
+    #[must_use]
+    pub fn status(&self, sessions: usize, unresolved: Vec<String>) -> PolicyStatus {
+        PolicyStatus {
+            name: self.policy.name.clone(),
+            file: self.source.file.clone(),
+            sessions,
+            prefixes: self.compiled.prefixes.len(),
+            loaded_at: self.loaded_at,
+            error: self.error.clone(),
+            warnings: self.warnings.iter().cloned().chain(unresolved).collect(),
+        }
+    }
+}
+
+/// A verdict of a chain of policies, and what gave it.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged<'p> {
+    /// The verdict, holes left aside.
+    pub verdict: Verdict,
+    /// The rule; none: the policy's default.
+    pub rule: Option<&'p Rule>,
+    /// The policy.
+    pub policy: &'p InForce,
+}
+
+/// All slots in use.
+#[derive(Debug, Default)]
+pub struct Policies {
+    slots: BTreeMap<PolicyId, InForce>,
+}
+
+impl Policies {
+    /// The policy in a slot.
+    #[must_use]
+    pub fn get(&self, slot: PolicyId) -> Option<&InForce> {
+        self.slots.get(&slot)
+    }
+
+    /// As [`Self::get`], to be changed.
+    pub fn get_mut(&mut self, slot: PolicyId) -> Option<&mut InForce> {
+        self.slots.get_mut(&slot)
+    }
+
+    /// Takes note of what a slot holds now.
+    pub fn put(&mut self, slot: PolicyId, policy: InForce) {
+        self.slots.insert(slot, policy);
+    }
+
+    /// Forgets a slot.
+    pub fn remove(&mut self, slot: PolicyId) {
+        self.slots.remove(&slot);
+    }
+
+    /// The slots with what they hold.
+    pub fn iter(&self) -> impl Iterator<Item = (PolicyId, &InForce)> {
+        self.slots.iter().map(|(slot, policy)| (*slot, policy))
+    }
+
+    /// The slot that holds the same policy: the daemon's of that name, or the same text.
+    #[must_use]
+    pub fn same(&self, source: &Source) -> Option<PolicyId> {
+        if let Some(name) = &source.name {
+            return self.named(name);
+        }
+        let mut slots = self.slots.iter();
+        let found = slots.find(|(_, policy)| policy.source == *source);
+        found.map(|(slot, _)| *slot)
+    }
+
+    /// The slot that holds the daemon's policy of that name.
+    #[must_use]
+    pub fn named(&self, name: &str) -> Option<PolicyId> {
+        let mut slots = self.slots.iter();
+        let found = slots.find(|(_, policy)| policy.source.name.as_deref() == Some(name));
+        found.map(|(slot, _)| *slot)
+    }
+
+    /// All names in all policies.
+    #[must_use]
+    pub fn names(&self) -> BTreeSet<String> {
+        let policies = self.slots.values();
+        policies
+            .flat_map(|policy| policy.names().map(str::to_owned))
+            .collect()
+    }
+
+    /// What a chain of policies says of one destination; the strictest wins, and of equals the
+    /// outermost: the last. `None` where a slot is not known: the kernel denies then.
+    #[must_use]
+    pub fn judge(
+        &self,
+        chain: &[PolicyId],
+        to: Address,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<Judged<'_>> {
+        let each = self.judge_each(chain, to, protocol, port)?;
+        // Of equals the last.
+        let each = each.into_iter();
+        each.max_by_key(|judged| judged.verdict.strictness())
+    }
+
+    /// What each policy of a chain says of one destination, in the chain's order. `None` as for [`Self::judge`].
+    #[must_use]
+    pub fn judge_each(
+        &self,
+        chain: &[PolicyId],
+        to: Address,
+        protocol: Protocol,
+        port: u16,
+    ) -> Option<Vec<Judged<'_>>> {
+        let ports = [PortSpec::one(protocol, port)];
+        let judged = chain.iter().map(|slot| {
+            let policy = self.slots.get(slot)?;
+            let Met { verdict, rule } = *policy.over(&Prefix::host(to), &ports).met.first()?;
+            Some(Judged {
+                verdict,
+                rule,
+                policy,
+            })
+        });
+        judged.collect()
+    }
+
+    /// Whether a prefix is one decision: each policy of the chain has one answer to all of it, by one rule, and the
+    /// strictest is `confirm`.
+    #[must_use]
+    pub fn confirm_all(&self, chain: &[PolicyId], within: &Prefix, ports: PortSpec) -> bool {
+        let mut strictest = Verdict::Allow;
+        for slot in chain {
+            let Some(policy) = self.slots.get(slot) else {
+                return false;
+            };
+            let [Met { verdict, .. }] = policy.over(within, &[ports]).met[..] else {
+                return false;
+            };
+            if verdict.strictness() > strictest.strictness() {
+                strictest = verdict;
+            }
+        }
+        strictest == Verdict::Confirm
+    }
+}
+
+/// Policies with these texts, in slots of their own.
+#[cfg(test)]
+pub(crate) fn of_texts(texts: &[String]) -> Policies {
+    let mut policies = Policies::default();
+    for (slot, text) in (1..).zip(texts) {
+        let source = Source::brought(None, text.clone());
+        let read = read(&source).unwrap();
+        let prepared = compile(source, read, &Environment::default()).unwrap();
+        policies.put(PolicyId(slot), prepared.into());
+    }
+    policies
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn in_force(text: &str) -> InForce {
+        let policies = of_texts(&[format!("version = 1\n{text}")]);
+        policies.get(PolicyId(1)).unwrap().clone()
+    }
+
+    fn policies(texts: &[&str]) -> Policies {
+        let texts = texts.iter().map(|text| format!("version = 1\n{text}"));
+        of_texts(&texts.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn the_strictest_of_a_chain_decides_and_is_named() {
+        let policies = policies(&[
+            "default = \"allow\"",
+            "default = \"allow\"\n[[rule]]\nname = \"db\"\nto = [\"192.0.2.1\"]\nports = [\"tcp/5432\"]\naction = \"confirm\"",
+        ]);
+        let judge = |slots: &[u32], port| {
+            let chain: Vec<_> = slots.iter().map(|slot| PolicyId(*slot)).collect();
+            let to = IpAddr::from([192, 0, 2, 1]).into();
+            let judged = policies.judge(&chain, to, Protocol::TCP, port)?;
+            Some((judged.verdict, judged.rule.map(|rule| rule.name.clone())))
+        };
+        let stopped = Some((Verdict::Confirm, Some("db".to_owned())));
+        assert_eq!(judge(&[1, 2], 5432), stopped);
+        assert_eq!(judge(&[2, 1], 5432), stopped);
+        assert_eq!(judge(&[1, 2], 5433), Some((Verdict::Allow, None)));
+        assert_eq!(judge(&[1, 3], 5432), None);
+    }
+
+    #[test]
+    fn a_policy_depends_on_its_own_names_and_groups_only() {
+        let known = Environment {
+            names: ["db.example.com", "other.example.com"]
+                .map(|name| (name.to_owned(), vec![IpAddr::from([192, 0, 2, 1])]))
+                .into(),
+            dns: vec![IpAddr::from([192, 0, 2, 53])],
+            host: vec![IpAddr::from([192, 0, 2, 2])],
+            on_link: vec![Prefix::v4([192, 0, 2, 0], 24)],
+        };
+        let text =
+            "default = \"allow\"\n[[rule]]\nto = [\"db.example.com\", \"@dns\"]\naction = \"deny\"";
+        let relevant = relevant(&in_force(text).policy, &known);
+        assert_eq!(relevant.names.len(), 1);
+        assert_eq!(relevant.dns, known.dns);
+        assert!(relevant.host.is_empty() && relevant.on_link.is_empty());
+    }
+
+    #[test]
+    fn a_bad_policy_says_where_it_is_bad() {
+        let source = Source::brought(Some("./mine.toml".to_owned()), "version = 1\nx = 1".into());
+        let error = read(&source).unwrap_err().failure;
+        assert!(error.what.contains("./mine.toml"), "{error}");
+        assert!(error.why.contains("line 2, column 1"), "{error}");
+    }
+}

@@ -1,0 +1,69 @@
+//! Policies in the daemon's directories that are not in force, and could not be: whoever has just
+//! written one is told at the reload, not by the next `guard run`.
+
+use std::collections::BTreeMap;
+
+use guard_proto::LogKind;
+
+use crate::{
+    control::failure::Refusal,
+    policies::{self, load},
+    record::audit::Record,
+    shared::Shared,
+    state::State,
+};
+
+/// A longer text is read when it is used, and not before.
+const MAX_TEXT: usize = 1024 * 1024;
+
+/// Why, by the policy's name.
+pub type Unusable = BTreeMap<String, String>;
+
+/// Reads the policies that are not in force.
+pub async fn look(shared: &Shared) {
+    let mut unusable = Unusable::new();
+    for name in shared.with(|state| state.idle_policies()) {
+        let found = shared.with(|state| state.sources.find(&name));
+        let read = match found {
+            Ok(source) if source.text.len() > MAX_TEXT => continue,
+            Ok(source) => load::in_background(move || policies::read(&source).map(drop)).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(Refusal { failure, .. }) = read {
+            unusable.insert(name, failure.to_string());
+        }
+    }
+    shared.with(|state| state.note_unusable(unusable));
+}
+
+impl State {
+    fn idle_policies(&self) -> Vec<String> {
+        let in_force = |name: &String| {
+            let mut sources = self.policies.iter().map(|(_, policy)| &policy.source);
+            sources.any(|source| source.name.as_ref() == Some(name))
+        };
+        let names = self.sources.names().into_iter();
+        names.filter(|name| !in_force(name)).collect()
+    }
+
+    fn note_unusable(&mut self, unusable: Unusable) {
+        for (policy, error) in &unusable {
+            if self.unusable.get(policy) == Some(error) {
+                continue;
+            }
+            tracing::error!(policy, error, "cannot be used");
+            self.counters.policy_refused();
+            let record = Record::default()
+                .with("policy", policy.clone())
+                .with("error", error.clone());
+            self.audit.note(LogKind::PolicyLoad, record);
+        }
+        self.unusable = unusable;
+    }
+
+    /// What is wrong with policies that nobody uses now.
+    pub fn unusable_warnings(&self) -> impl Iterator<Item = String> {
+        let said = self.unusable.iter();
+        said.map(|(name, error)| format!("the policy {name} cannot be used: {error}"))
+    }
+}

@@ -1,0 +1,309 @@
+//! The HTTP server: one page, few connections, little time.
+
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    fs, io,
+    os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown},
+    path::Path,
+    rc::Rc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use guard_sys::{accounts, pidfd::Peer, sock_owner};
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::Incoming,
+    header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::{TcpListener, TcpStream, UnixListener},
+    task::{JoinSet, spawn_blocking},
+};
+
+use super::{
+    Format, Listen, Snapshot,
+    crowd::{Account, Crowd, Seat},
+    render,
+};
+use crate::{
+    control::{auth::Place, fresh::Fresh},
+    shared::Shared,
+};
+
+/// Whose members may read the metrics on a Unix socket, beside root.
+const GROUP: &str = "guard";
+/// A request's head has to be there by then.
+const HEAD_TIME: Duration = Duration::from_secs(2);
+/// All of it has to be over by then, the answer taken.
+const WHOLE_TIME: Duration = Duration::from_secs(10);
+const MAX_HEADERS: usize = 64;
+/// The least that hyper takes.
+const MAX_HEAD: usize = 8192;
+/// An address in use may be free later.
+const AGAIN: Duration = Duration::from_secs(10);
+/// After an error that `accept` cannot help, such as too many open files.
+const BREATH: Duration = Duration::from_millis(100);
+/// After one had to go for another: what hangs about and comes again costs this much time of nobody's.
+const PACE: Duration = Duration::from_millis(1);
+/// A page is made no more often. Whoever asks has one that was made after that.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves metrics for ever, where the settings say so. Where nothing can listen there, that is a warning, and tried
+/// again: it is no reason to let go of the guard.
+pub async fn serve(shared: Rc<Shared>) {
+    let Some(listen) = shared.with(|state| state.config.metrics.listen.clone()) else {
+        return std::future::pending().await;
+    };
+    let server = Rc::new(Server::new(Rc::clone(&shared)));
+    loop {
+        match Socket::open(&listen).await {
+            Ok(socket) => {
+                tracing::info!("metrics are served at {listen}");
+                shared.with(|state| state.metrics_problem = None);
+                accept(&server, &socket).await;
+            }
+            Err(error) => shared.with(|state| {
+                let problem = format!("metrics are not served: cannot listen at {listen}: {error}");
+                if state.metrics_problem.as_ref() != Some(&problem) {
+                    tracing::error!("{problem}");
+                }
+                state.metrics_problem = Some(problem);
+            }),
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Takes the socket away again, where it is a file.
+pub fn unlisten(listen: &Listen) {
+    if let Listen::Unix(path) = listen
+        && is_socket(path)
+        && let Err(error) = fs::remove_file(path)
+    {
+        tracing::warn!(%error, path = %path.display(), "cannot be removed");
+    }
+}
+
+enum Socket {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+impl Socket {
+    async fn open(listen: &Listen) -> io::Result<Self> {
+        match listen {
+            Listen::Unix(path) => Ok(Self::Unix(UnixListener::from_std(bind(path)?)?)),
+            Listen::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
+        }
+    }
+}
+
+/// A socket at `path` for root and [`GROUP`], in place of the one that an earlier guardd has left there.
+fn bind(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    if path.exists() && !is_socket(path) {
+        return Err(io::Error::other(
+            "what is there is no socket, and is left alone",
+        ));
+    }
+    // There under its name only when it is closed to all others.
+    let new = path.with_extension("new");
+    if is_socket(&new) {
+        fs::remove_file(&new)?;
+    }
+    let listener = std::os::unix::net::UnixListener::bind(&new)?;
+    // As a service guardd is in the group already, and may not change it.
+    if let Some(group) = accounts::group(GROUP)?
+        && fs::metadata(&new)?.gid() != group
+    {
+        chown(&new, None, Some(group))?;
+    }
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o660))?;
+    fs::rename(&new, path)?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+}
+
+/// A page of each format, or nothing where it cannot be written.
+type Page = Fresh<Option<Bytes>>;
+
+struct Server {
+    shared: Rc<Shared>,
+    crowd: Rc<RefCell<Crowd>>,
+    plain: Page,
+    open_metrics: Page,
+}
+
+impl Server {
+    fn new(shared: Rc<Shared>) -> Self {
+        Self {
+            shared,
+            crowd: Rc::default(),
+            plain: Fresh::new(PAUSE),
+            open_metrics: Fresh::new(PAUSE),
+        }
+    }
+}
+
+/// Somebody who has connected.
+struct Caller {
+    stream: Box<dyn Stream>,
+    account: Account,
+    may_read: bool,
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+
+async fn accept(server: &Rc<Server>, socket: &Socket) {
+    let mut tasks = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = caller(&server.shared, socket) => match accepted {
+                Ok(caller) => {
+                    let (seat, made_room) = Seat::take(&server.crowd, caller.account);
+                    let number = seat.number();
+                    let task = tasks.spawn_local(converse(Rc::clone(server), caller, seat));
+                    server.crowd.borrow_mut().is_served_by(number, task);
+                    if made_room {
+                        tokio::time::sleep(PACE).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection for metrics");
+                    tokio::time::sleep(BREATH).await;
+                }
+            },
+            Some(ended) = tasks.join_next() => match ended {
+                Err(error) if !error.is_cancelled() => {
+                    tracing::error!(%error, "a connection for metrics ended in a way that it should not");
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The next who connects.
+async fn caller(shared: &Shared, socket: &Socket) -> io::Result<Caller> {
+    Ok(match socket {
+        Socket::Unix(listener) => {
+            let (stream, _) = listener.accept().await?;
+            let peer = shared.with(|state| state.peer(&stream)).ok();
+            Caller {
+                account: peer.as_ref().map(Peer::uid),
+                may_read: peer.is_some_and(|peer| may_read(shared, &peer)),
+                stream: Box::new(stream),
+            }
+        }
+        Socket::Tcp(listener) => {
+            let (stream, _) = listener.accept().await?;
+            Caller {
+                account: owner(&stream),
+                may_read: true,
+                stream: Box::new(stream),
+            }
+        }
+    })
+}
+
+/// Whose the other end is.
+fn owner(stream: &TcpStream) -> Account {
+    let (Ok(peer), Ok(own)) = (stream.peer_addr(), stream.local_addr()) else {
+        return None;
+    };
+    let owner = sock_owner::owner_of(peer, own);
+    owner.unwrap_or_else(|error| {
+        tracing::debug!(%error, "whose a connection for metrics is cannot be told");
+        None
+    })
+}
+
+/// Whether a peer is outside of every session, as far as the kernel can tell.
+fn may_read(shared: &Shared, peer: &Peer) -> bool {
+    let caller = shared.with(|state| state.caller(peer));
+    caller.is_ok_and(|caller| caller.place == Place::Outside)
+}
+
+/// One request and its answer.
+async fn converse(server: Rc<Server>, caller: Caller, seat: Seat) {
+    let (server, seat, may_read) = (&server, &seat, caller.may_read);
+    let service = service_fn(|request| async move {
+        seat.asked();
+        Ok::<_, Infallible>(answer(server, &request, may_read).await)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(caller.stream), service);
+    match tokio::time::timeout(WHOLE_TIME, served).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "a connection for metrics was closed"),
+        Err(_) => tracing::debug!("a connection for metrics took too long"),
+    }
+}
+
+async fn answer(server: &Server, request: &Request<Incoming>, may: bool) -> Response<Full<Bytes>> {
+    match (may, request.uri().path(), request.method()) {
+        (false, ..) => short(
+            StatusCode::FORBIDDEN,
+            "no process under the guard may read this\n",
+        ),
+        (_, "/metrics", &Method::GET) => metrics(server, request).await,
+        (_, "/metrics", _) => {
+            let mut refused = short(StatusCode::METHOD_NOT_ALLOWED, "GET /metrics\n");
+            let headers = refused.headers_mut();
+            headers.insert(ALLOW, HeaderValue::from_static("GET"));
+            refused
+        }
+        _ => short(StatusCode::NOT_FOUND, "there is only /metrics\n"),
+    }
+}
+
+async fn metrics(server: &Server, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let accept = request.headers().get(ACCEPT);
+    let accept = accept.and_then(|value| value.to_str().ok());
+    let format = Format::accepted(accept.unwrap_or_default());
+    let page = match format {
+        Format::Plain => &server.plain,
+        Format::OpenMetrics => &server.open_metrics,
+    };
+    let Some(text) = page.get(written(&server.shared, format)).await else {
+        return short(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the metrics cannot be written\n",
+        );
+    };
+    let mut page = Response::new(Full::from(text));
+    let kind = HeaderValue::from_static(format.content_type());
+    page.headers_mut().insert(CONTENT_TYPE, kind);
+    page
+}
+
+async fn written(shared: &Shared, format: Format) -> Option<Bytes> {
+    let (counters, snapshot) = shared.with(|state| (state.counters.clone(), Snapshot::of(state)));
+    // Thousands of sessions are a long text: nobody waits for it.
+    let rendered = spawn_blocking(move || render(&counters, snapshot, format)).await;
+    rendered.ok()?.ok().map(Bytes::from)
+}
+
+fn short(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut page = Response::new(Full::from(text));
+    *page.status_mut() = status;
+    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
+    page.headers_mut().insert(CONTENT_TYPE, kind);
+    page
+}

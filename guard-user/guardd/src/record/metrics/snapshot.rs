@@ -1,0 +1,262 @@
+//! What is so at the moment of a scrape.
+
+use std::{collections::HashMap, fmt};
+
+use guard_common::{SessionId, SessionStats};
+use guard_proto::Status;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge},
+    registry::Unit,
+};
+
+use super::process::Process;
+use crate::{control::ids, state::State};
+
+/// Longer names than this are cut in labels.
+const MAX_NAME: usize = 64;
+
+/// Whom a count is of. There are no more than the kernel has room for, and an ended one goes after a minute.
+type Labels = [(&'static str, String); 3];
+
+/// What is of one session.
+#[derive(Debug)]
+struct OfSession {
+    labels: Labels,
+    stats: SessionStats,
+    requests: u64,
+    holes: u64,
+}
+
+/// The state in numbers.
+#[derive(Debug)]
+pub struct Snapshot {
+    status: Status,
+    refused_policies: usize,
+    audit_failures: u64,
+    audit_problem: bool,
+    sessions: Vec<OfSession>,
+    process: Process,
+    started: f64,
+}
+
+impl Snapshot {
+    /// Now: enforcement is read back, and the kernel's counters are read.
+    #[must_use]
+    pub fn of(state: &State) -> Self {
+        let status = state.status();
+        let in_force = status.policies.iter();
+        Self {
+            refused_policies: in_force.filter(|policy| policy.error.is_some()).count()
+                + state.unusable.len(),
+            status,
+            audit_failures: state.audit.failures(),
+            audit_problem: state.audit.problem().is_some(),
+            sessions: sessions(state),
+            process: Process::look(),
+            started: state.counters.started,
+        }
+    }
+}
+
+/// All that the kernel counts for; it knows of no request.
+fn sessions(state: &State) -> Vec<OfSession> {
+    let waiting = state.requests.pending();
+    let requests = count(waiting.iter().map(|one| one.question.session));
+    let open = state.datapath.holes().unwrap_or_default();
+    let permits = state.proxy.permits.iter();
+    let permits = permits.map(|(_, permit)| permit.session);
+    let holes = count(open.iter().map(|hole| hole.session).chain(permits));
+    let of = |(id, stats)| OfSession {
+        labels: labels(state, id),
+        stats,
+        requests: requests.get(&id).copied().unwrap_or(0),
+        holes: holes.get(&id).copied().unwrap_or(0),
+    };
+    let stats = state.datapath.stats().unwrap_or_default();
+    stats.into_iter().map(of).collect()
+}
+
+fn count(ids: impl Iterator<Item = SessionId>) -> HashMap<SessionId, u64> {
+    let mut counts = HashMap::new();
+    for id in ids {
+        *counts.entry(id).or_default() += 1;
+    }
+    counts
+}
+
+fn labels(state: &State, id: SessionId) -> Labels {
+    let session = state.sessions.get(id);
+    let name = session.map_or("", |session| &session.about.name);
+    let default = || {
+        let slot = state.default_slot.filter(|_| id == SessionId(0))?;
+        Some(state.policies.get(slot)?.policy.name.clone())
+    };
+    let policy = match session {
+        Some(session) => state.policy_of(session),
+        None => default().unwrap_or_default(),
+    };
+    let id = match id {
+        SessionId(0) => "none".to_owned(),
+        id => ids::session(id),
+    };
+    let cut = |name: &str| name.chars().take(MAX_NAME).collect::<String>();
+    [
+        ("session", id),
+        ("name", cut(name)),
+        ("policy", cut(&policy)),
+    ]
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> fmt::Result {
+        self.of_enforcement(&mut to)?;
+        self.of_sessions(&mut to)?;
+        self.of_guardd(&mut to)
+    }
+}
+
+impl Snapshot {
+    fn of_enforcement(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let status = &self.status;
+        let is = |so: bool| u64::from(so);
+        gauge(
+            to,
+            "guard_enforcing",
+            "Whether every hook is attached and every map is there, as just read back.",
+            is(status.enforcing),
+        )?;
+        let mut hooks = to.encode_descriptor(
+            "guard_hook_attached",
+            "Whether a program is attached to the root of the guarded cgroups, as just read back.",
+            None,
+            MetricType::Gauge,
+        )?;
+        for hook in &status.hooks {
+            let labels = [("hook", hook.name.as_str())];
+            ConstGauge::new(is(hook.attached)).encode(hooks.encode_family(&labels)?)?;
+        }
+        for (name, help, value) in [
+            ("guard_sessions", "Sessions that live.", status.sessions),
+            (
+                "guard_policies",
+                "Policies in force.",
+                status.policies.len(),
+            ),
+            (
+                "guard_policies_refused",
+                "Policies of which the newest text could not be put in force.",
+                self.refused_policies,
+            ),
+        ] {
+            gauge(to, name, help, value as u64)?;
+        }
+        Ok(())
+    }
+
+    fn of_sessions(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        self.counted_by_the_kernel(to)?;
+        let waiting = "Questions that wait for a person.";
+        self.gauges(to, "guard_requests_waiting", waiting, |one| one.requests)?;
+        let open = "Holes that are open.";
+        self.gauges(to, "guard_holes", open, |one| one.holes)
+    }
+
+    fn gauges(
+        &self,
+        to: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&OfSession) -> u64,
+    ) -> fmt::Result {
+        let mut gauges = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for one in &self.sessions {
+            ConstGauge::new(value(one)).encode(gauges.encode_family(&one.labels)?)?;
+        }
+        Ok(())
+    }
+
+    /// They go on while guardd is down.
+    fn counted_by_the_kernel(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut refusals = to.encode_descriptor(
+            "guard_refusals",
+            "Attempts that were refused.",
+            None,
+            MetricType::Counter,
+        )?;
+        for OfSession { labels, stats, .. } in &self.sessions {
+            ConstCounter::new(stats.denied).encode(refusals.encode_family(labels)?)?;
+        }
+        let mut events = to.encode_descriptor(
+            "guard_refusal_events",
+            "What became of the news of a refusal: reported to guardd, summed up in a count, or lost.",
+            None,
+            MetricType::Counter,
+        )?;
+        for OfSession { labels, stats, .. } in &self.sessions {
+            let [session, name, policy] = labels;
+            for (outcome, count) in [
+                ("reported", stats.reported),
+                ("summed-up", stats.summed_up),
+                ("lost", stats.lost),
+            ] {
+                let outcome = ("outcome", outcome.to_owned());
+                let labels = [session.clone(), name.clone(), policy.clone(), outcome];
+                ConstCounter::new(count).encode(events.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn of_guardd(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        counter(
+            to,
+            "guard_audit_write_failures",
+            "Records that the audit trail did not take.",
+            self.audit_failures,
+        )?;
+        gauge(
+            to,
+            "guard_audit_problem",
+            "Whether the last record is not in the audit trail.",
+            u64::from(self.audit_problem),
+        )?;
+        let mut build = to.encode_descriptor(
+            "guard_build_info",
+            "Always 1; the versions are in the labels.",
+            None,
+            MetricType::Gauge,
+        )?;
+        let labels = [
+            ("version", self.status.version.as_str()),
+            ("kernel", self.status.kernel.as_str()),
+        ];
+        ConstGauge::new(1_u64).encode(build.encode_family(&labels)?)?;
+        let process = &self.process;
+        let (help, unit) = ("Memory that guardd uses.", Some(&Unit::Bytes));
+        let memory =
+            to.encode_descriptor("process_resident_memory", help, unit, MetricType::Gauge)?;
+        ConstGauge::new(process.resident_bytes).encode(memory)?;
+        let (help, unit) = ("When guardd was started, since 1970.", Some(&Unit::Seconds));
+        let start = to.encode_descriptor("process_start_time", help, unit, MetricType::Gauge)?;
+        ConstGauge::new(self.started).encode(start)?;
+        let (help, unit) = ("Time that guardd has run on a CPU.", Some(&Unit::Seconds));
+        let cpu = to.encode_descriptor("process_cpu", help, unit, MetricType::Counter)?;
+        ConstCounter::new(process.cpu_seconds).encode(cpu)?;
+        gauge(
+            to,
+            "process_open_fds",
+            "Descriptors that guardd has open.",
+            process.open_fds,
+        )
+    }
+}
+
+fn gauge(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstGauge::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Gauge)?)
+}
+
+fn counter(to: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
+    ConstCounter::new(value).encode(to.encode_descriptor(name, help, None, MetricType::Counter)?)
+}

@@ -1,0 +1,345 @@
+//! A person's answers to requests: written down before they hold.
+
+use guard_common::{BootTime, SessionId, Verdict};
+use guard_policy::{PortSpec, Prefix};
+use guard_proto::{self as proto, LogKind, Terms, moment};
+use guard_sys::clock;
+use jiff::Timestamp;
+
+use crate::{
+    control::{answering::Answering, failure::Refusal, ids},
+    grants::{
+        grant::{self, Grant},
+        opening::after,
+    },
+    proxy::allowing::{Widening, no_http},
+    record::audit::Record,
+    requests::{
+        Pending, Question,
+        bursts::{self, Burst, Extent},
+        events,
+    },
+    state::State,
+};
+
+impl State {
+    /// Answers a request with yes.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or why no hole can be opened; then the request still waits.
+    pub fn approve(
+        &mut self,
+        by: &Answering,
+        id: &str,
+        (widening, extent): (&Widening, Extent),
+        terms: &Terms,
+    ) -> Result<proto::Holes, Refusal> {
+        let asked = self
+            .requests
+            .get(id)
+            .filter(|one| by.who.answers_for(one.owner));
+        let asked = asked.ok_or_else(|| self.no_request(by, id))?.clone();
+        if asked.question.http.is_some() {
+            if !extent.is_none() {
+                return Err(bursts::no_burst(id));
+            }
+            if terms.read_only {
+                return Err(no_read(id));
+            }
+            return self.approve_http(by, (id, &asked), widening, terms);
+        }
+        if !widening.is_none() {
+            return Err(no_http(id));
+        }
+        if terms.requests.is_some() {
+            return Err(grant::no_requests());
+        }
+        self.approve_connections(by, (id, &asked), extent, terms)
+    }
+
+    /// The same of a request about connections.
+    fn approve_connections(
+        &mut self,
+        by: &Answering,
+        (called, asked): (&str, &Pending),
+        extent: Extent,
+        terms: &Terms,
+    ) -> Result<proto::Holes, Refusal> {
+        let question = &asked.question;
+        let prefixes = match &asked.burst {
+            Some(burst) => self.chosen(asked, burst, called, extent)?,
+            None if extent.prefix => return Err(bursts::no_burst(called)),
+            None => vec![Prefix::host(question.destination)],
+        };
+        let left = asked.burst.as_ref();
+        let left = left.and_then(|burst| burst.without(&prefixes));
+        let new = left.as_ref().map(|_| self.datapath.next_request());
+        let new = new.transpose()?.map(|number| format!("r{number}"));
+        let answered = answered(asked, called, &prefixes);
+        let ports = vec![events::ports_of(question)];
+        let grant = self.grant_asked(asked, (prefixes.clone(), ports), terms)?;
+        let record = yes(asked, called, &answered, &grant);
+        let record = by.told_in(record, &self.users.name(by.who.uid()));
+        self.audit.reserve()?;
+        self.audit.write(LogKind::Answered, record)?;
+        let reason = asked.shown.note.clone();
+        let mut opened = self.open_all(by, grant, reason, Some(&answered[0]))?;
+        opened.warnings.extend(left.as_ref().map(left_out));
+        self.counters.answered("yes", asked.shown.asked_at);
+        self.note_answers(by, asked.owner, &answered, "yes");
+        self.note_choice(by.who, &asked.shown, terms);
+        match new {
+            Some(new) => self.requests.take_answered(called, &prefixes, new),
+            None => drop(self.requests.take(called)),
+        }
+        self.keep_requests();
+        self.look_at_held();
+        Ok(opened)
+    }
+
+    /// What a yes opens. A policy of the chain that says `confirm` is answered by it, and one that says `read-only` stays as it
+    /// is: whoever asks from inside that would take it away by a `confirm` of its own.
+    fn grant_asked(
+        &self,
+        asked: &Pending,
+        (prefixes, ports): (Vec<Prefix>, Vec<PortSpec>),
+        terms: &Terms,
+    ) -> Result<Grant, Refusal> {
+        let session = asked.question.session;
+        let grant = self.grant(session, prefixes.clone(), ports.clone(), terms)?;
+        if terms.read_only || !grant.can_be_read {
+            return Ok(grant);
+        }
+        let reads = Terms {
+            read_only: true,
+            ..*terms
+        };
+        let everything = everything(session, &prefixes, &ports);
+        let mut grant = self
+            .grant(session, prefixes, ports, &reads)
+            .map_err(|refusal| only_reads(refusal, &everything))?;
+        grant.warnings.push(format!(
+            "{} says read-only there, and that stays: reads pass, and what changes something is asked about; to open \
+             everything: {everything}",
+            who_reads(&asked.shown)
+        ));
+        Ok(grant)
+    }
+
+    /// Answers a request with no.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or that the answer cannot be written down; then the request still waits.
+    pub fn deny(
+        &mut self,
+        by: &Answering,
+        id: &str,
+        seconds: Option<f64>,
+    ) -> Result<proto::Requests, Refusal> {
+        let asked = self
+            .requests
+            .get(id)
+            .filter(|one| by.who.answers_for(one.owner));
+        let asked = asked.ok_or_else(|| self.no_request(by, id))?.clone();
+        let time = grant::term(seconds)?;
+        let refuses: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
+        // All of it, by whichever of its ids.
+        let answered = answered(&asked, &asked.shown.id, &refuses);
+        let (request, parts) = (&answered[0], &answered[1..]);
+        let record = Record::of(&asked.shown.session, asked.owner)
+            .with("request", request.clone())
+            .with("called", (id != request).then_some(id))
+            .with("parts", (!parts.is_empty()).then_some(parts))
+            .with("answer", "no")
+            .with(
+                "refuses",
+                asked.burst.as_ref().map(|_| shown_prefixes(&refuses)),
+            )
+            .with("seconds", time.as_secs_f64())
+            .with("shown", events::as_shown(&asked.shown));
+        let record = by.told_in(record, &self.users.name(by.who.uid()));
+        self.audit.write(LogKind::Answered, record)?;
+        self.audit.sync()?;
+        self.note_answers(by, asked.owner, &answered, "no");
+        if self.requests.take(id).is_none() {
+            return Err(ids::no_request(id));
+        }
+        self.counters.answered("no", asked.shown.asked_at);
+        let until = after(clock::now(), time);
+        self.refuse_in_kernel(&asked.question, until);
+        for to in asked.burst.iter().flat_map(Burst::addresses) {
+            self.refuse_in_kernel(&asked.question.at(to), until);
+        }
+        for (question, shown) in asked.each() {
+            let burst = asked.burst.clone();
+            self.mute(question.clone(), burst, shown.clone(), until);
+        }
+        self.keep_requests();
+        self.settle_waiters();
+        self.look_at_held();
+        let requests = vec![asked.shown];
+        Ok(proto::Requests { requests })
+    }
+}
+
+impl State {
+    /// Does not ask again until then about what a request was about.
+    pub(crate) fn mute(
+        &mut self,
+        question: Question,
+        burst: Option<Burst>,
+        shown: proto::Request,
+        until: BootTime,
+    ) {
+        match burst {
+            Some(burst) => self.requests.mute_all(question, burst, shown, until),
+            None => self.requests.mute(question, shown, until),
+        }
+    }
+
+    /// What a yes to a burst opens.
+    fn chosen(
+        &self,
+        asked: &Pending,
+        burst: &Burst,
+        called: &str,
+        extent: Extent,
+    ) -> Result<Vec<Prefix>, Refusal> {
+        let (own, prefix) = (&asked.shown.id, burst.prefix());
+        let chosen = extent.of(burst, own, called)?;
+        let now = clock::now();
+        if extent.prefix && self.requests.has_refused_in(&asked.question, &prefix, now) {
+            return Err(bursts::has_refused(&prefix, own));
+        }
+        Ok(chosen)
+    }
+
+    /// Remembers an answer under each of a request's ids.
+    fn note_answers(&mut self, by: &Answering, owner: u32, ids: &[String], answer: &str) {
+        let [id, parts @ ..] = ids else { return };
+        for part in parts {
+            let answer = format!("{answer} as a part of {id}");
+            self.note_answer(by, (part, owner), &answer);
+        }
+        self.note_answer(by, (id, owner), answer);
+    }
+
+    /// Remembers an answer for whoever comes after it.
+    pub(crate) fn note_answer(&mut self, by: &Answering, (id, owner): (&str, u32), answer: &str) {
+        let name = self.users.name(by.who.uid());
+        let at = moment::text(Timestamp::now());
+        let how = format!("{name} answered it with {answer} at {at}");
+        self.requests.note_answer(id, owner, how);
+    }
+
+    /// There is no such request any more; if somebody was faster, who.
+    fn no_request(&self, by: &Answering, id: &str) -> Refusal {
+        match self
+            .requests
+            .answer_to(id, |owner| by.who.answers_for(owner))
+        {
+            Some(how) => Refusal::not_found(
+                format!("{id} waits no more"),
+                how,
+                "guard holes shows what is open; guard close ID ends it",
+            ),
+            None => ids::no_request(id),
+        }
+    }
+}
+
+/// What opens all of it, whatever the policies say beside `deny`.
+fn everything(session: SessionId, prefixes: &[Prefix], ports: &[PortSpec]) -> String {
+    let to = prefixes.first().map(ToString::to_string);
+    let ports: String = ports
+        .iter()
+        .map(|spec| format!(" --ports {spec}"))
+        .collect();
+    format!(
+        "guard open {}{ports} --session {}",
+        to.unwrap_or_default(),
+        ids::session(session)
+    )
+}
+
+/// Whose policy says `read-only`.
+fn who_reads(shown: &proto::Request) -> String {
+    let says = |link: &&proto::ChainLink| link.verdict == Verdict::ReadOnly.as_str();
+    let link = shown.chain.iter().find(says);
+    link.map_or_else(
+        || "a policy".to_owned(),
+        |link| format!("the policy of {}", link.session),
+    )
+}
+
+/// Nothing can be read there in that way.
+fn only_reads(refusal: Refusal, everything: &str) -> Refusal {
+    let failure = refusal.failure;
+    Refusal::refused(
+        failure.what,
+        format!(
+            "a policy says read-only there, which a yes leaves as it is; {}",
+            failure.why
+        ),
+        format!("open everything, if you mean that: {everything}"),
+    )
+}
+
+/// The record of a yes to a request about connections, by one of the ids that it answers.
+fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Record {
+    let is_burst = asked.burst.is_some();
+    Record::of(ids::session(grant.session), grant.owner)
+        .with("request", answered[0].clone())
+        .with("called", (called != answered[0]).then_some(called))
+        .with("parts", is_burst.then(|| &answered[1..]))
+        .with("answer", "yes")
+        .with("opens", is_burst.then(|| shown_prefixes(&grant.prefixes)))
+        .with("seconds", grant.time.as_secs_f64())
+        .with("connections", grant.connections)
+        .with("bytes", grant.bytes)
+        .with("read_only", grant.read_only.then_some(true))
+        .with("shown", events::as_shown(&asked.shown))
+}
+
+/// The ids that an answer for these prefixes answers: the one that the record is about, and those of its parts. That is the
+/// question's own, unless it asks on about its own address.
+fn answered(asked: &Pending, called: &str, prefixes: &[Prefix]) -> Vec<String> {
+    let own = asked.shown.id.as_str();
+    let Some(burst) = &asked.burst else {
+        let parts = asked.each().map(|(_, shown)| shown.id.as_str());
+        let parts = parts.filter(|id| *id != own);
+        return std::iter::once(own)
+            .chain(parts)
+            .map(str::to_owned)
+            .collect();
+    };
+    let ids: Vec<_> = burst.ids_in(prefixes).collect();
+    let first = if ids.contains(&own) { own } else { called };
+    let parts = ids.into_iter().filter(|id| *id != first);
+    std::iter::once(first)
+        .chain(parts)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn shown_prefixes(prefixes: &[Prefix]) -> Vec<String> {
+    prefixes.iter().map(ToString::to_string).collect()
+}
+
+/// That a yes was not for all that was tried.
+fn left_out(left: &Burst) -> String {
+    let (count, prefix) = (left.count(), left.prefix());
+    format!(
+        "{count} more of the addresses of {prefix} that were tried stay closed: guard pending asks about them"
+    )
+}
+
+fn no_read(id: &str) -> Refusal {
+    Refusal::invalid(
+        format!("cannot answer {id} with reads only"),
+        "it is about an HTTP request that changes something: reads pass there as it is",
+        format!("guard approve {id}, or guard deny {id}"),
+    )
+}

@@ -1,0 +1,89 @@
+//! Who would see at once that a question came up.
+
+use std::{cell::RefCell, rc::Rc};
+
+use crate::control::auth::Approver;
+
+/// Those whose connections follow the requests that wait, and whether somebody is told in another way.
+#[derive(Clone, Debug, Default)]
+pub struct Followers {
+    present: Rc<RefCell<Vec<Approver>>>,
+    is_told: bool,
+}
+
+impl Followers {
+    /// None yet. With `is_told` somebody who can answer is told of every question by other means.
+    #[must_use]
+    pub fn new(is_told: bool) -> Self {
+        Self {
+            is_told,
+            ..Self::default()
+        }
+    }
+
+    /// One more, until what this returns is dropped.
+    #[must_use]
+    pub fn join(&self, who: Approver) -> Following {
+        self.present.borrow_mut().push(who);
+        let all = self.clone();
+        Following { all, who }
+    }
+
+    /// Whether somebody is there who answers for that user.
+    #[must_use]
+    pub fn any_for(&self, owner: u32) -> bool {
+        self.is_told
+            || self
+                .present
+                .borrow()
+                .iter()
+                .any(|who| who.answers_for(owner))
+    }
+}
+
+/// One of them.
+#[derive(Debug)]
+pub struct Following {
+    all: Followers,
+    who: Approver,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let mut all = self.all.present.borrow_mut();
+        if let Some(at) = all.iter().position(|one| *one == self.who) {
+            all.swap_remove(at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::auth::{Authorised, Caller, Place, authorise};
+    use guard_proto::Call;
+
+    fn person(uid: u32) -> Approver {
+        let place = Place::Outside;
+        let caller = Caller { uid, pid: 1, place };
+        match authorise(&caller, &Call::Pending {}).unwrap() {
+            Authorised::Approver(who) => who,
+            Authorised::Agent(_) => panic!("it is outside"),
+        }
+    }
+
+    #[test]
+    fn somebody_is_there_until_the_last_has_left() {
+        let followers = Followers::default();
+        let one = followers.join(person(1000));
+        let two = followers.join(person(1000));
+        assert!(followers.any_for(1000) && !followers.any_for(1001));
+        drop(one);
+        assert!(followers.any_for(1000));
+        drop(two);
+        assert!(!followers.any_for(1000));
+        let _root = followers.join(person(0));
+        assert!(followers.any_for(1001));
+        assert!(Followers::new(true).any_for(1001));
+    }
+}

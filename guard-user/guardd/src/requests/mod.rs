@@ -1,0 +1,1202 @@
+//! The questions that wait for a person: one a session, destination, protocol and port, and one an HTTP request.
+
+pub mod answers;
+pub mod bursts;
+pub mod events;
+pub mod followers;
+pub mod offers;
+pub mod on_request;
+pub mod process;
+pub mod series;
+pub mod tries;
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    net::IpAddr,
+    rc::Rc,
+    time::Duration,
+};
+
+use guard_common::{Address, BootTime, Protocol, SessionId};
+use guard_policy::Prefix;
+use guard_proto as proto;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use self::{bursts::Burst, series::Series};
+
+/// Questions of one session at most; the one not tried for longest makes room.
+pub const MAX_PER_SESSION: usize = 64;
+/// A question that nothing has tried for so long is dropped.
+pub const MAX_AGE: Duration = Duration::from_secs(3600);
+/// Programs that are named of one question.
+const MAX_PROGRAMS: usize = 8;
+/// What a person is warned of at one question.
+const MAX_WARNINGS: usize = 4;
+/// Answers that are remembered, so that who comes late is told.
+const MAX_ANSWERED: usize = 256;
+/// Answers "no" of one session that are remembered at most.
+const MAX_MUTED: usize = 256;
+/// Answers "no" to bursts of one session that are remembered at most.
+const MAX_WIDE: usize = 256;
+
+/// What is asked about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Question {
+    /// Whose attempt.
+    pub session: SessionId,
+    /// Where to.
+    pub destination: Address,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The port in host byte order, 0 where the protocol has none.
+    pub port: u16,
+    /// The HTTP request that was stopped, where the connection was not.
+    pub http: Option<Rc<HttpQuestion>>,
+}
+
+/// An HTTP request that is asked about. Two of the same digest are the same one, whatever is told about them: how many rows a
+/// statement would change differs from one time to the next.
+#[derive(Clone, Debug)]
+pub struct HttpQuestion {
+    /// The request.
+    pub request: proto::HttpRequest,
+    /// Which one it is of those that look like this, where it waits and nothing else tells it from them: what follows
+    /// in its body may be something else than in theirs.
+    pub alone: Option<u64>,
+    /// Whether method and path are all that says what is done to what: no header and nothing in the query names others.
+    pub plain: bool,
+    /// Whether it is asked about together with those that come in a row behind it: it is a definition, nobody waits for
+    /// the answer, and a migration has many.
+    pub series: bool,
+}
+
+impl HttpQuestion {
+    fn known_by(&self) -> (Option<u64>, Result<&str, (&proto::HttpRequest, bool)>) {
+        let by = self.request.digest.as_deref();
+        (self.alone, by.ok_or((&self.request, self.plain)))
+    }
+}
+
+impl PartialEq for HttpQuestion {
+    fn eq(&self, other: &Self) -> bool {
+        self.known_by() == other.known_by()
+    }
+}
+
+impl Eq for HttpQuestion {}
+
+impl std::hash::Hash for HttpQuestion {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.known_by().hash(state);
+    }
+}
+
+impl Question {
+    /// Whether a burst may hold both: they differ in nothing but the address, and are about connections.
+    fn is_beside(&self, other: &Self) -> bool {
+        let of = |one: &Self| (one.session, one.protocol, one.port, one.http.is_none());
+        of(self) == of(other) && self.http.is_none()
+    }
+
+    /// Whether another is of the same session, for the same place.
+    #[must_use]
+    pub fn is_there(&self, other: &Self) -> bool {
+        let of = |one: &Self| (one.session, one.destination, one.protocol, one.port);
+        of(self) == of(other)
+    }
+
+    /// The same about another address.
+    #[must_use]
+    pub fn at(&self, destination: Address) -> Self {
+        Self {
+            destination,
+            ..self.clone()
+        }
+    }
+
+    /// The same about the first address of a prefix and the last: what is open to both, by one hole, is open to all.
+    fn ends(&self, prefix: &Prefix) -> [Self; 2] {
+        [prefix.bits(), prefix.last_bits()].map(|bits| self.at(Address::from_u128(bits)))
+    }
+
+    /// All that look like this one.
+    #[must_use]
+    pub fn alike(&self) -> Self {
+        let http = self.http.as_deref().map(|http| {
+            Rc::new(HttpQuestion {
+                alone: None,
+                ..http.clone()
+            })
+        });
+        Self {
+            http,
+            ..self.clone()
+        }
+    }
+}
+
+/// A question that waits.
+#[derive(Clone, Debug)]
+pub struct Pending {
+    /// What is asked about.
+    pub question: Question,
+    /// What it is about beside that.
+    pub burst: Option<Burst>,
+    /// The statements that it is about, where they are several: the question is the first one's, and each has an id.
+    pub series: Series,
+    /// The session's user.
+    pub owner: u32,
+    /// When it was asked first.
+    pub asked: BootTime,
+    /// When it was last tried.
+    pub last: BootTime,
+    /// How often guardd has seen it tried. The kernel counts connections by itself.
+    pub tried: u64,
+    /// What people see of it.
+    pub shown: proto::Request,
+}
+
+impl Pending {
+    /// Whether an attempt like that waits for its answer.
+    #[must_use]
+    pub fn is_about(&self, question: &Question) -> bool {
+        let covers = |burst: &Burst| {
+            burst.prefix().covers(&question.destination) && self.question.is_beside(question)
+        };
+        let is_own = self.question == *question || self.burst.as_ref().is_some_and(covers);
+        is_own || self.series.questions().any(|one| one == question)
+    }
+
+    /// Whether it goes by that id, or did before it became part of a burst.
+    #[must_use]
+    pub fn is_called(&self, id: &str) -> bool {
+        let is_part = |burst: &Burst| burst.ids().any(|one| one == id);
+        let is_own = self.shown.id == id || self.burst.as_ref().is_some_and(is_part);
+        is_own || self.series.ids().any(|one| one == id)
+    }
+
+    /// Whether what is open leaves nothing of it to ask. `is_open`: all of these, by one hole.
+    #[must_use]
+    pub fn is_settled(&self, is_open: impl Fn(&[Question]) -> bool) -> bool {
+        let Some(burst) = &self.burst else {
+            let is_open = |one: &Question| is_open(std::slice::from_ref(one));
+            return is_open(&self.question) && self.series.questions().all(is_open);
+        };
+        let mut tried = burst.addresses().map(|to| self.question.at(to));
+        is_open(&self.question.ends(&burst.prefix()))
+            || (!burst.is_full() && tried.all(|one| is_open(&[one])))
+    }
+
+    fn add(&mut self, address: Address, id: Option<String>) -> bool {
+        let Some(burst) = &mut self.burst else {
+            return false;
+        };
+        let is_new = burst.add(address, id);
+        if is_new {
+            self.shown.burst = Some(burst.to_shown());
+        }
+        is_new
+    }
+
+    /// Takes over what is known of another question.
+    fn absorb(&mut self, other: Self) {
+        let id = other.shown.id.clone();
+        self.add(other.question.destination, Some(id));
+        self.last = self.last.max(other.last);
+        self.tried += other.tried;
+        let (shown, other) = (&mut self.shown, other.shown);
+        shown.held |= other.held;
+        shown.waits_until = shown.waits_until.max(other.waits_until);
+        // It is about that address, and no other.
+        let note = other.note;
+        let note = note.map(|note| format!("of {}: {note}", other.destination.address));
+        shown.note = shown.note.take().or(note);
+        for program in other.programs {
+            if shown.programs.len() < MAX_PROGRAMS && !shown.programs.contains(&program) {
+                shown.programs.push(program);
+            }
+        }
+        for warning in other.warnings {
+            if shown.warnings.len() < MAX_WARNINGS && !shown.warnings.contains(&warning) {
+                shown.warnings.push(warning);
+            }
+        }
+    }
+
+    /// What is left of it after a yes for these: a question about fewer. By `new`, or what is left of it alone by its own
+    /// id, if that was not that of all: the first addresses of an id stay the first ones.
+    fn without(self, opened: &[Prefix], new: String) -> Option<Self> {
+        let burst = self.burst?.without(opened)?;
+        let destination = burst.addresses().next()?;
+        let alone = burst.count() == 1;
+        let own = burst.first_id();
+        let own = own.filter(|own| alone && *own != self.shown.id);
+        let id = own.map_or(new, str::to_owned);
+        let shown = proto::Request {
+            id,
+            destination: proto::Endpoint {
+                address: destination.to_ip().to_string(),
+                host: None,
+                ..self.shown.destination
+            },
+            burst: (!alone).then(|| burst.to_shown()),
+            ..self.shown
+        };
+        Some(Self {
+            question: self.question.at(destination),
+            burst: (!alone).then_some(burst),
+            shown,
+            ..self
+        })
+    }
+}
+
+/// A question as it survives the daemon, waiting or answered with no.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Asked {
+    /// The session.
+    pub session: u32,
+    /// The destination.
+    pub destination: IpAddr,
+    /// The number of the protocol.
+    pub protocol: u8,
+    /// The port.
+    pub port: u16,
+    /// What people see of it.
+    pub shown: proto::Request,
+    /// [`HttpQuestion::plain`].
+    #[serde(default)]
+    pub plain: bool,
+    /// [`HttpQuestion::series`].
+    #[serde(default)]
+    pub series: bool,
+    /// Until when it is not asked again, in nanoseconds of boot time: a person said no. The machine's next boot finds
+    /// none of these.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_until: Option<u64>,
+    /// What it is about beside the destination.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<Burst>,
+}
+
+/// A person's no.
+#[derive(Clone, Debug)]
+struct Refused {
+    until: BootTime,
+    /// The request that it answered.
+    shown: proto::Request,
+}
+
+/// A person's no to a burst.
+#[derive(Clone, Debug)]
+struct Wide {
+    question: Question,
+    burst: Burst,
+    no: Refused,
+}
+
+impl Wide {
+    fn covers(&self, question: &Question) -> bool {
+        self.burst.prefix().covers(&question.destination) && self.question.is_beside(question)
+    }
+}
+
+impl Asked {
+    fn of(question: &Question, shown: &proto::Request, refused_until: Option<u64>) -> Self {
+        Self {
+            session: question.session.0,
+            destination: question.destination.to_ip(),
+            protocol: question.protocol.0,
+            port: question.port,
+            // The next guardd finds nobody who waits.
+            shown: proto::Request {
+                held: false,
+                waits_until: None,
+                ..shown.clone()
+            },
+            plain: question.http.as_deref().is_some_and(|http| http.plain),
+            series: question.http.as_deref().is_some_and(|http| http.series),
+            refused_until,
+            burst: None,
+        }
+    }
+
+    fn with(self, burst: Option<Burst>) -> Self {
+        Self { burst, ..self }
+    }
+
+    /// What is asked about.
+    #[must_use]
+    pub fn question(&self) -> Question {
+        Question {
+            session: SessionId(self.session),
+            destination: self.destination.into(),
+            protocol: Protocol(self.protocol),
+            port: self.port,
+            http: self.shown.http.clone().map(|request| {
+                Rc::new(HttpQuestion {
+                    request,
+                    alone: None,
+                    plain: self.plain,
+                    series: self.series,
+                })
+            }),
+        }
+    }
+}
+
+/// What became of an attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Noted {
+    /// It is a new question, under this id.
+    New(String),
+    /// It is asked already, under this id.
+    Again(String),
+    /// A person said no, and that still holds.
+    Muted,
+    /// There are as many questions as the daemon keeps.
+    Full,
+}
+
+/// Questions that have become one, as the audit trail has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Gathered {
+    /// The id that it goes by.
+    pub request: String,
+    /// What it is about.
+    pub prefix: String,
+    /// The ids of the others, which are its own now.
+    pub others: Vec<String>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub struct Requests {
+    max: usize,
+    version: u64,
+    /// Oldest first.
+    pending: Vec<Pending>,
+    muted: HashMap<Question, Refused>,
+    wide: Vec<Wide>,
+    /// The ids of those that are about more than their files say.
+    grown: HashSet<String>,
+    answered: VecDeque<Answered>,
+}
+
+/// An answer that was given.
+#[derive(Clone, Debug)]
+struct Answered {
+    id: String,
+    owner: u32,
+    how: String,
+}
+
+impl Requests {
+    /// None yet, and never more than `max`.
+    #[must_use]
+    pub fn new(max: usize) -> Self {
+        Self {
+            max,
+            version: 0,
+            pending: Vec::new(),
+            muted: HashMap::new(),
+            wide: Vec::new(),
+            grown: HashSet::new(),
+            answered: VecDeque::new(),
+        }
+    }
+
+    /// Another one each time that what waits has changed, but for when it was last tried.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// Takes note of an attempt; `ask` makes what people see of it, if it is new.
+    ///
+    /// # Errors
+    ///
+    /// Those of `ask`; nothing has changed then.
+    pub fn note<E>(
+        &mut self,
+        question: Question,
+        owner: u32,
+        now: BootTime,
+        ask: impl FnOnce() -> Result<proto::Request, E>,
+    ) -> Result<Noted, E> {
+        if self.is_muted(&question, now) {
+            return Ok(Noted::Muted);
+        }
+        if let Some(known) = self.find_mut(&question) {
+            known.last = now;
+            known.tried += 1;
+        }
+        if let Some(id) = self.join(&question) {
+            return Ok(Noted::Again(id));
+        }
+        if !self.has_room(question.session) {
+            return Ok(Noted::Full);
+        }
+        let shown = ask()?;
+        let id = shown.id.clone();
+        self.version += 1;
+        let mut pending = self.pending.iter_mut();
+        if let Some(known) = pending.find(|one| one.is_followed_by(&question, &shown, now)) {
+            known.follow(question, shown, now);
+            return Ok(Noted::New(id));
+        }
+        self.pending.push(Pending {
+            question,
+            burst: None,
+            series: Series::default(),
+            owner,
+            asked: now,
+            last: now,
+            tried: 1,
+            shown,
+        });
+        Ok(Noted::New(id))
+    }
+
+    /// The id of the question about that, which knows from then on that it is.
+    pub fn join(&mut self, question: &Question) -> Option<String> {
+        let known = self.find_mut(question)?;
+        let id = known.shown.id.clone();
+        if known.add(question.destination, None) {
+            self.version += 1;
+            self.grown.insert(id.clone());
+        }
+        Some(id)
+    }
+
+    /// Makes room for one more of a session, if need be by dropping the one not tried for longest.
+    fn has_room(&mut self, session: SessionId) -> bool {
+        let of_session = |one: &&Pending| one.question.session == session;
+        // Each has a file, and an id.
+        let many = |one: &Pending| one.each().count();
+        if self
+            .pending
+            .iter()
+            .filter(of_session)
+            .map(many)
+            .sum::<usize>()
+            >= MAX_PER_SESSION
+        {
+            // Somebody waits for the answers to the others.
+            let idle = self.pending.iter().filter(|one| !one.shown.held);
+            let stale = idle.filter(of_session).min_by_key(|one| one.last);
+            let Some(id) = stale.map(|one| one.shown.id.clone()) else {
+                return false;
+            };
+            self.take(&id);
+        }
+        self.pending.iter().map(many).sum::<usize>() < self.max
+    }
+
+    /// Whether a person said no to that, and it still holds.
+    #[must_use]
+    pub fn is_refused(&self, question: &Question, now: BootTime) -> bool {
+        let no = self.muted.get(&question.alike());
+        no.is_some_and(|no| no.until > now) || self.is_refused_widely(question, now)
+    }
+
+    fn is_refused_widely(&self, question: &Question, now: BootTime) -> bool {
+        let mut wide = self.wide.iter();
+        wide.any(|one| one.no.until > now && one.covers(question))
+    }
+
+    fn is_muted(&mut self, question: &Question, now: BootTime) -> bool {
+        let question = question.alike();
+        match self.muted.get(&question) {
+            Some(no) if no.until > now => return true,
+            Some(_) => drop(self.muted.remove(&question)),
+            None => {}
+        }
+        self.is_refused_widely(&question, now)
+    }
+
+    /// All that wait, oldest first.
+    #[must_use]
+    pub fn pending(&self) -> &[Pending] {
+        &self.pending
+    }
+
+    /// The question of that id, or that it became part of.
+    #[must_use]
+    pub fn get(&self, id: &str) -> Option<&Pending> {
+        self.pending.iter().find(|one| one.is_called(id))
+    }
+
+    /// The question about that.
+    #[must_use]
+    pub fn find(&self, question: &Question) -> Option<&Pending> {
+        self.pending.iter().find(|one| one.is_about(question))
+    }
+
+    /// The prefix around a question in which so many were asked lately that they are better asked as one. `is_one`: one
+    /// rule confirms all of it.
+    #[must_use]
+    pub fn burst_around(
+        &self,
+        question: &Question,
+        now: BootTime,
+        is_one: impl Fn(&Prefix) -> bool,
+    ) -> Option<Prefix> {
+        let near: Vec<_> = self.ordinary_beside(question).collect();
+        let is_recent =
+            |one: &Pending| now.0.saturating_sub(one.asked.0) <= bursts::WINDOW.as_nanos() as u64;
+        let is_enough = |prefix: &Prefix| {
+            let within = near
+                .iter()
+                .filter(|one| prefix.covers(&one.question.destination) && is_recent(one));
+            within.count() >= bursts::MANY
+        };
+        bursts::widest(question.destination, is_enough, |prefix| {
+            let is_free = !self.has_burst_in(question, prefix);
+            is_free && !self.has_refused_in(question, prefix, now) && is_one(prefix)
+        })
+    }
+
+    /// Whether some of that prefix is asked about together already: what is in two questions has two answers.
+    fn has_burst_in(&self, question: &Question, prefix: &Prefix) -> bool {
+        let beside = self.pending.iter();
+        let mut beside = beside.filter(|one| one.question.is_beside(question));
+        beside.any(|one| {
+            let burst = one.burst.as_ref().map(Burst::prefix);
+            burst.is_some_and(|burst| prefix.meets(&burst))
+        })
+    }
+
+    /// Whether a person has said no to a part of that prefix: nobody is offered it then.
+    #[must_use]
+    pub fn has_refused_in(&self, question: &Question, prefix: &Prefix, now: BootTime) -> bool {
+        let counts = |other: &Question, no: &Refused| no.until > now && other.is_beside(question);
+        let mut muted = self.muted.iter();
+        let mut wide = self.wide.iter();
+        muted.any(|(other, no)| counts(other, no) && prefix.covers(&other.destination))
+            || wide.any(|one| counts(&one.question, &one.no) && prefix.meets(&one.burst.prefix()))
+    }
+
+    /// The questions that a burst could be made of: about connections, each about one address.
+    fn ordinary_beside(&self, question: &Question) -> impl Iterator<Item = &Pending> {
+        let pending = self.pending.iter();
+        pending.filter(|one| one.burst.is_none() && one.question.is_beside(question))
+    }
+
+    /// Makes one of the questions beside this one and in that prefix: the oldest takes the others in.
+    pub fn gather(&mut self, question: &Question, prefix: Prefix) -> Option<Gathered> {
+        let of_burst: HashSet<_> = self
+            .ordinary_beside(question)
+            .filter(|one| prefix.covers(&one.question.destination))
+            .map(|one| one.shown.id.clone())
+            .collect();
+        let mut pending = self.pending.iter();
+        let first = pending.position(|one| of_burst.contains(&one.shown.id))?;
+        let mut others = self
+            .take_all(|one| of_burst.contains(&one.shown.id))
+            .into_iter();
+        let mut root = others.next()?;
+        root.burst = Some(Burst::over(prefix));
+        root.add(root.question.destination, Some(root.shown.id.clone()));
+        let mut others_ids = Vec::new();
+        for other in others {
+            others_ids.push(other.shown.id.clone());
+            root.absorb(other);
+        }
+        let request = root.shown.id.clone();
+        self.grown.insert(request.clone());
+        self.pending.insert(first, root);
+        let prefix = prefix.to_string();
+        Some(Gathered {
+            request,
+            prefix,
+            others: others_ids,
+        })
+    }
+
+    /// What is asked again after a restart was about more than that.
+    pub fn put_burst(&mut self, id: &str, burst: Option<Burst>) {
+        if let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) {
+            known.shown.burst = burst.as_ref().map(Burst::to_shown);
+            known.burst = burst;
+        }
+    }
+
+    /// The ids of those that are about more than when this was last asked.
+    pub fn take_grown(&mut self) -> HashSet<String> {
+        std::mem::take(&mut self.grown)
+    }
+
+    fn find_mut(&mut self, question: &Question) -> Option<&mut Pending> {
+        self.pending.iter_mut().find(|one| one.is_about(question))
+    }
+
+    /// Notes which program tried it now, and what that looks like: in how many ways it was tried, and of the program.
+    pub fn note_try(
+        &mut self,
+        id: &str,
+        program: Option<String>,
+        [ways, of_program]: [Option<String>; 2],
+    ) {
+        let Some(known) = self.pending.iter_mut().find(|one| one.shown.id == id) else {
+            return;
+        };
+        let shown = &mut known.shown;
+        // Once a warning sign, it stays one.
+        let mut warnings = shown.warnings.clone();
+        let worst = warnings.iter().filter_map(|one| tries::ways(one)).max();
+        if ways.as_deref().and_then(tries::ways) > worst {
+            warnings.retain(|known| tries::ways(known).is_none());
+            warnings.splice(..0, ways);
+        }
+        let has_room = warnings.len() < MAX_WARNINGS;
+        warnings.extend(of_program.filter(|warning| has_room && !warnings.contains(warning)));
+        let has_room = shown.programs.len() < MAX_PROGRAMS;
+        let program = program.filter(|program| has_room && !shown.programs.contains(program));
+        if program.is_none() && shown.warnings == warnings {
+            return;
+        }
+        shown.warnings = warnings;
+        shown.programs.extend(program);
+        self.version += 1;
+    }
+
+    /// Remembers who answered a question, and how, in words.
+    pub fn note_answer(&mut self, id: &str, owner: u32, how: String) {
+        if self.answered.len() >= MAX_ANSWERED {
+            self.answered.pop_front();
+        }
+        let id = id.to_owned();
+        self.answered.push_back(Answered { id, owner, how });
+    }
+
+    /// Who answered a question, and how, if it was one of a user that the asker `may` be told about.
+    pub fn answer_to(&self, id: &str, may: impl Fn(u32) -> bool) -> Option<&str> {
+        let mut answered = self.answered.iter().rev();
+        let found = answered.find(|one| one.id == id && may(one.owner));
+        found.map(|one| one.how.as_str())
+    }
+
+    /// Puts a note of who asks beside a question that waits.
+    pub fn annotate(&mut self, question: &Question, note: String) {
+        if let Some(known) = self.find_mut(question) {
+            known.shown.note = Some(note);
+            self.version += 1;
+        }
+    }
+
+    /// Says until when somebody waits for an answer to that; `None`: nobody does any more.
+    pub fn hold(&mut self, id: &str, until: Option<Timestamp>) {
+        let found = self.pending.iter_mut().find(|one| one.shown.id == id);
+        if let Some(known) = found.filter(|one| one.shown.waits_until != until) {
+            known.shown.held = until.is_some();
+            known.shown.waits_until = until;
+            self.version += 1;
+        }
+    }
+
+    /// The HTTP requests of a session that a person has said no to, while that holds.
+    pub fn refused_http(
+        &self,
+        session: SessionId,
+        now: BootTime,
+    ) -> impl Iterator<Item = &proto::Request> {
+        let muted = self.muted.iter();
+        let of = muted.filter(move |(question, no)| {
+            question.session == session && question.http.is_some() && no.until > now
+        });
+        of.map(|(_, no)| &no.shown)
+    }
+
+    /// Takes a question off the list: it is answered.
+    pub fn take(&mut self, id: &str) -> Option<Pending> {
+        let at = self.pending.iter().position(|one| one.is_called(id))?;
+        self.version += 1;
+        Some(self.pending.remove(at))
+    }
+
+    /// Takes off the list what was answered, of a series each by itself. The ids of these.
+    pub fn take_those(&mut self, is_answered: impl Fn(&Question, &str) -> bool) -> Vec<String> {
+        let mut ids = Vec::new();
+        let pending = std::mem::take(&mut self.pending);
+        let left = pending
+            .into_iter()
+            .filter_map(|one| one.unless(&is_answered, &mut ids));
+        self.pending = left.collect();
+        if !ids.is_empty() {
+            self.version += 1;
+        }
+        ids
+    }
+
+    /// Takes off the list what a yes for these prefixes answers of a question; the rest of it asks on, by `new` where it
+    /// has no id of its own.
+    pub fn take_answered(&mut self, id: &str, opened: &[Prefix], new: String) {
+        let Some(at) = self.pending.iter().position(|one| one.is_called(id)) else {
+            return;
+        };
+        self.version += 1;
+        let answered = self.pending.remove(at);
+        if let Some(rest) = answered.without(opened, new) {
+            self.grown.insert(rest.shown.id.clone());
+            self.pending.insert(at, rest);
+        }
+    }
+
+    /// Takes all questions that `is_settled`.
+    pub fn take_all(&mut self, is_settled: impl Fn(&Pending) -> bool) -> Vec<Pending> {
+        let (settled, waiting): (Vec<_>, _) =
+            self.pending.drain(..).partition(|one| is_settled(one));
+        self.pending = waiting;
+        if !settled.is_empty() {
+            self.version += 1;
+        }
+        settled
+    }
+
+    /// Does not ask again about `question` until then; `shown` is the request that was answered.
+    pub fn mute(&mut self, question: Question, shown: proto::Request, until: BootTime) {
+        let of_session = |one: &&Question| one.session == question.session;
+        if self.muted.keys().filter(of_session).count() >= MAX_MUTED {
+            let first = self.muted.iter().filter(|(one, _)| of_session(one));
+            let first = first.min_by_key(|(_, no)| no.until);
+            if let Some(first) = first.map(|(one, _)| one.clone()) {
+                self.muted.remove(&first);
+            }
+        }
+        let question = question.alike();
+        self.muted.insert(question, Refused { until, shown });
+    }
+
+    /// The same of all that a burst is about.
+    pub fn mute_all(
+        &mut self,
+        question: Question,
+        burst: Burst,
+        shown: proto::Request,
+        until: BootTime,
+    ) {
+        let of_session = |one: &Wide| one.question.session == question.session;
+        if self.wide.iter().filter(|one| of_session(one)).count() >= MAX_WIDE {
+            let of = self
+                .wide
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| of_session(one));
+            let first = of.min_by_key(|(_, one)| one.no.until).map(|(at, _)| at);
+            first.map(|at| self.wide.remove(at));
+        }
+        let no = Refused { until, shown };
+        self.wide.push(Wide {
+            question,
+            burst,
+            no,
+        });
+    }
+
+    /// What survives the daemon, by the names of its files: a no is another file than the question, so that the one
+    /// is there before the other goes.
+    #[must_use]
+    pub fn to_keep(&self) -> Vec<(String, Asked)> {
+        let waiting = self.pending.iter().flat_map(|one| {
+            let keep = |(question, shown): (&Question, &proto::Request)| {
+                let asked = Asked::of(question, shown, None);
+                (shown.id.clone(), asked.with(one.burst.clone()))
+            };
+            one.each().map(keep).collect::<Vec<_>>()
+        });
+        let refused = self.muted.iter().map(|(question, no)| {
+            let asked = Asked::of(question, &no.shown, Some(no.until.0));
+            (format!("no-{}", no.shown.id), asked)
+        });
+        let wide = self.wide.iter().map(|one| {
+            let asked = Asked::of(&one.question, &one.no.shown, Some(one.no.until.0));
+            let asked = asked.with(Some(one.burst.clone()));
+            (format!("no-{}", one.no.shown.id), asked)
+        });
+        waiting.chain(refused).chain(wide).collect()
+    }
+
+    /// Asks again about what a person has opened meanwhile: the questions. `is_open`: all of these, by one hole.
+    pub fn unmute(&mut self, is_open: impl Fn(&[Question]) -> bool) -> Vec<Question> {
+        let open = self
+            .muted
+            .extract_if(|question, _| is_open(std::slice::from_ref(question)));
+        let mut open: Vec<_> = open.map(|(question, _)| question).collect();
+        for one in &self.wide {
+            let tried = one.burst.addresses().map(|to| one.question.at(to));
+            open.extend(tried.filter(|question| is_open(std::slice::from_ref(question))));
+        }
+        self.wide
+            .retain(|one| !is_open(&one.question.ends(&one.burst.prefix())));
+        open
+    }
+
+    /// Forgets a session that has ended.
+    pub fn end_session(&mut self, session: SessionId) {
+        self.take_all(|one| one.question.session == session);
+        self.muted.retain(|one, _| one.session != session);
+        self.wide.retain(|one| one.question.session != session);
+    }
+
+    /// Drops what has not been tried for [`MAX_AGE`].
+    pub fn expire(&mut self, now: BootTime) {
+        let age = MAX_AGE.as_nanos() as u64;
+        self.take_all(|one| one.last.0.saturating_add(age) <= now.0);
+        self.muted.retain(|_, no| no.until > now);
+        self.wide.retain(|one| one.no.until > now);
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::{convert::Infallible, net::IpAddr};
+
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn question(session: u32, last: u8) -> Question {
+        Question {
+            session: SessionId(session),
+            destination: IpAddr::from([192, 0, 2, last]).into(),
+            protocol: Protocol::TCP,
+            port: 443,
+            http: None,
+        }
+    }
+
+    fn write(path: &str, alone: Option<u64>) -> Question {
+        let request = proto::HttpRequest {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            ..proto::HttpRequest::default()
+        };
+        let plain = true;
+        let http = Some(Rc::new(HttpQuestion {
+            request,
+            alone,
+            plain,
+            series: false,
+        }));
+        Question {
+            http,
+            ..question(1, 1)
+        }
+    }
+
+    pub(crate) fn shown(id: u32) -> proto::Request {
+        proto::Request {
+            id: format!("r{id}"),
+            session: "s1".to_owned(),
+            policy: "homelab".to_owned(),
+            user: "1000".to_owned(),
+            pid: None,
+            comm: None,
+            exe: None,
+            command: vec![],
+            destination: proto::Endpoint {
+                address: "192.0.2.1".to_owned(),
+                port: Some(443),
+                protocol: "tcp".to_owned(),
+                host: None,
+            },
+            rule: None,
+            reason: None,
+            verdict: "confirm".to_owned(),
+            chain: vec![],
+            held: false,
+            asked_at: Timestamp::UNIX_EPOCH,
+            last_at: Timestamp::UNIX_EPOCH,
+            waits_until: None,
+            count: 1,
+            programs: vec![],
+            warnings: vec![],
+            http: None,
+            note: None,
+            burst: None,
+            through: None,
+            offers: vec![],
+        }
+    }
+
+    fn note(table: &mut Requests, question: Question, now: u64, id: u32) -> Noted {
+        let Ok(noted) = table.note(question, 1000, BootTime(now), || {
+            Ok::<_, Infallible>(shown(id))
+        });
+        noted
+    }
+
+    #[test]
+    fn the_same_question_is_asked_once() {
+        let mut table = Requests::new(10);
+        let asked = Noted::New("r1".to_owned());
+        assert_eq!(note(&mut table, question(1, 1), 1, 1), asked);
+        let again = Noted::Again("r1".to_owned());
+        assert_eq!(note(&mut table, question(1, 1), 2, 2), again);
+        let other = Noted::New("r2".to_owned());
+        assert_eq!(note(&mut table, question(2, 1), 2, 2), other);
+        assert!(table.take("r1").is_some());
+        let anew = Noted::New("r3".to_owned());
+        assert_eq!(note(&mut table, question(1, 1), 3, 3), anew);
+    }
+
+    #[test]
+    fn each_http_request_is_a_question_of_its_own() {
+        let mut table = Requests::new(10);
+        let asked = [
+            question(1, 1),
+            write("/a", None),
+            write("/b", None),
+            write("/a", Some(1)),
+        ];
+        for (id, question) in (1..).zip(asked) {
+            let new = Noted::New(format!("r{id}"));
+            assert_eq!(note(&mut table, question, 1, id), new);
+        }
+        let again = Noted::Again("r2".to_owned());
+        assert_eq!(note(&mut table, write("/a", None), 2, 9), again);
+        assert_eq!(table.get("r2").unwrap().tried, 2);
+        let refused = table.take("r4").unwrap();
+        table.mute(refused.question, refused.shown, BootTime(100));
+        assert_eq!(
+            note(&mut table, write("/a", Some(2)), 3, 9),
+            Noted::Muted,
+            "it looks just like what was refused"
+        );
+        assert!(!table.is_refused(&write("/b", None), BootTime(3)));
+    }
+
+    #[test]
+    fn whoever_waits_is_said_to_until_nobody_does() {
+        let mut table = Requests::new(10);
+        note(&mut table, write("/a", None), 1, 1);
+        let before = table.version();
+        table.hold("r1", Some(Timestamp::UNIX_EPOCH));
+        assert!(table.get("r1").unwrap().shown.held);
+        assert_ne!(table.version(), before);
+        assert!(!table.to_keep()[0].1.shown.held);
+        table.hold("r1", None);
+        assert!(!table.get("r1").unwrap().shown.held);
+    }
+
+    #[test]
+    fn a_no_is_remembered_for_its_time() {
+        let mut table = Requests::new(10);
+        table.mute(question(1, 1), shown(9), BootTime(100));
+        assert_eq!(note(&mut table, question(1, 1), 99, 1), Noted::Muted);
+        assert!(matches!(
+            note(&mut table, question(1, 1), 100, 1),
+            Noted::New(_)
+        ));
+    }
+
+    #[test]
+    fn what_waits_and_what_was_refused_is_kept_apart() {
+        let mut table = Requests::new(10);
+        note(&mut table, question(1, 1), 1, 1);
+        note(&mut table, question(1, 2), 1, 2);
+        let refused = table.take("r2").unwrap();
+        table.mute(refused.question, refused.shown, BootTime(100));
+        let kept = table.to_keep();
+        let names: Vec<_> = kept.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["r1", "no-r2"]);
+        assert_eq!(kept[0].1.refused_until, None);
+        assert_eq!(kept[1].1.refused_until, Some(100));
+        assert_eq!(kept[1].1.question(), question(1, 2));
+        table.expire(BootTime(100));
+        assert_eq!(table.to_keep().len(), 1);
+    }
+
+    #[test]
+    fn what_nobody_tries_any_more_is_dropped() {
+        let mut table = Requests::new(10);
+        note(&mut table, question(1, 1), 0, 1);
+        note(&mut table, question(1, 2), 5, 2);
+        note(&mut table, question(1, 1), 9, 3);
+        let age = MAX_AGE.as_nanos() as u64;
+        let before = table.version();
+        table.expire(BootTime(age));
+        assert_eq!(table.version(), before);
+        table.expire(BootTime(age + 6));
+        assert_ne!(table.version(), before);
+        assert_eq!(table.pending().len(), 1);
+        assert!(table.get("r1").is_some());
+    }
+
+    #[test]
+    fn an_ended_session_leaves_nothing() {
+        let mut table = Requests::new(10);
+        note(&mut table, question(1, 1), 0, 1);
+        table.mute(question(1, 2), shown(9), BootTime(100));
+        table.end_session(SessionId(1));
+        assert!(table.pending().is_empty());
+        assert!(matches!(
+            note(&mut table, question(1, 2), 1, 1),
+            Noted::New(_)
+        ));
+    }
+
+    /// Notes it, and gathers what is a burst then, as guardd does.
+    fn ask(table: &mut Requests, question: &Question, now: u64, id: u32) -> Noted {
+        let noted = note(table, question.clone(), now, id);
+        if matches!(noted, Noted::New(_))
+            && let Some(prefix) = table.burst_around(question, BootTime(now), is_one)
+        {
+            let gathered = table.gather(question, prefix).unwrap();
+            return Noted::Again(gathered.request);
+        }
+        noted
+    }
+
+    /// The lower half of the neighbourhood is one decision, and so is the upper.
+    fn is_one(prefix: &Prefix) -> bool {
+        prefix.length() > 96 + 24
+    }
+
+    #[test]
+    fn a_burst_is_one_question_and_a_no_to_it_is_for_all_of_it() {
+        let mut table = Requests::new(100);
+        for id in 1..=3 {
+            let new = Noted::New(format!("r{id}"));
+            assert_eq!(ask(&mut table, &question(1, id as u8), 1, id), new);
+        }
+        // Another session, another port, and what is asked after a while are no part of it.
+        ask(&mut table, &question(2, 4), 1, 11);
+        let other = Question {
+            port: 80,
+            ..question(1, 4)
+        };
+        ask(&mut table, &other, 1, 12);
+        table.hold("r3", Some(Timestamp::UNIX_EPOCH));
+        let joined = Noted::Again("r1".to_owned());
+        assert_eq!(ask(&mut table, &question(1, 4), 2, 4), joined);
+        assert_eq!(table.pending().len(), 3);
+        assert_eq!(ask(&mut table, &question(1, 77), 3, 5), joined);
+        assert_eq!(
+            ask(&mut table, &question(1, 200), 3, 6),
+            Noted::New("r6".to_owned())
+        );
+        for id in ["r1", "r2", "r3", "r4"] {
+            assert_eq!(table.get(id).unwrap().shown.id, "r1");
+        }
+        let burst = table.get("r1").unwrap().shown.burst.clone().unwrap();
+        assert_eq!((&*burst.prefix, burst.count), ("192.0.2.0/25", 5));
+        assert!(table.get("r1").unwrap().shown.held, "one of them waits");
+        assert_eq!(table.join(&question(1, 77)).as_deref(), Some("r1"));
+        assert_eq!(table.get("r1").unwrap().burst.as_ref().unwrap().count(), 5);
+        assert_eq!(table.join(&question(1, 78)).as_deref(), Some("r1"));
+        assert_eq!(table.get("r1").unwrap().burst.as_ref().unwrap().count(), 6);
+        let kept = table.to_keep();
+        let kept = kept.iter().find(|(name, _)| name == "r1").unwrap();
+        assert_eq!(kept.1.burst, table.get("r1").unwrap().burst);
+        let taken = table.take("r3").unwrap();
+        table.mute_all(
+            taken.question,
+            taken.burst.unwrap(),
+            taken.shown,
+            BootTime(100),
+        );
+        assert_eq!(ask(&mut table, &question(1, 99), 4, 7), Noted::Muted);
+        assert!(table.is_refused(&question(1, 5), BootTime(99)));
+        assert!(!table.is_refused(&question(1, 130), BootTime(99)));
+        assert!(!table.is_refused(&question(1, 5), BootTime(100)));
+        let kept = table.to_keep();
+        assert!(
+            kept.iter()
+                .any(|(name, no)| name == "no-r1" && no.burst.is_some())
+        );
+        // A hole for one of them leaves the no to the others.
+        let opened = question(1, 2);
+        let unmuted = table.unmute(|all| all.iter().all(|one| *one == opened));
+        assert_eq!(unmuted, [opened]);
+        assert!(table.is_refused(&question(1, 5), BootTime(99)));
+        table.unmute(|all| all.iter().all(|one| one.session == SessionId(1)));
+        assert!(!table.is_refused(&question(1, 5), BootTime(99)));
+    }
+
+    #[test]
+    fn what_was_asked_long_ago_makes_no_burst() {
+        let mut table = Requests::new(100);
+        let window = bursts::WINDOW.as_nanos() as u64;
+        for (id, at) in [(1, 0), (2, 0), (3, 10), (4, window + 1)] {
+            let new = Noted::New(format!("r{id}"));
+            assert_eq!(ask(&mut table, &question(1, id as u8), at, id), new);
+        }
+        let joined = Noted::Again("r1".to_owned());
+        ask(&mut table, &question(1, 5), window + 9, 5);
+        assert_eq!(ask(&mut table, &question(1, 6), window + 9, 6), joined);
+        assert_eq!(table.pending().len(), 1, "and takes in what is there");
+    }
+
+    #[test]
+    fn no_prefix_is_offered_around_what_was_refused() {
+        let mut table = Requests::new(100);
+        table.mute(question(1, 9), shown(9), BootTime(1000));
+        for id in 1..=8 {
+            ask(&mut table, &question(1, id as u8), 1, id);
+        }
+        let bursts = table.pending().iter().filter_map(|one| one.burst.as_ref());
+        let bursts: Vec<_> = bursts.map(|burst| burst.prefix().to_string()).collect();
+        assert_eq!(bursts, ["192.0.2.0/29"]);
+        let taken = table.take("r1").unwrap();
+        table.mute_all(
+            taken.question,
+            taken.burst.unwrap(),
+            taken.shown,
+            BootTime(1000),
+        );
+        for id in 16..=32 {
+            ask(&mut table, &question(1, id as u8), 1, id);
+        }
+        let bursts = table.pending().iter().filter_map(|one| one.burst.as_ref());
+        let bursts: Vec<_> = bursts.map(|burst| burst.prefix().to_string()).collect();
+        assert_eq!(bursts, ["192.0.2.16/28"]);
+    }
+
+    proptest! {
+        /// Whatever is tried: each that was asked about is found, under its own id, and a burst is one decision that
+        /// holds what it says and nothing that another waits for.
+        #[test]
+        fn nothing_is_lost_in_a_burst(tried in prop::collection::vec((1u32..3, any::<u8>(), 0u64..4), 0..150)) {
+            let mut table = Requests::new(1000);
+            let (mut now, mut known) = (0, HashMap::new());
+            for ((session, last, later), id) in tried.into_iter().zip(1..) {
+                now += later * 1_000_000_000;
+                let question = question(session, last);
+                match ask(&mut table, &question, now, id) {
+                    Noted::New(id) | Noted::Again(id) => {
+                        prop_assert!(table.find(&question).is_some_and(|one| one.is_called(&id)));
+                    }
+                    other => panic!("{other:?}"),
+                }
+                known.insert(question, id);
+            }
+            for question in known.keys() {
+                let found = table.pending().iter().filter(|one| one.is_about(question));
+                prop_assert_eq!(found.count(), 1);
+            }
+            for one in table.pending() {
+                let Some(burst) = &one.burst else { continue };
+                prop_assert!(is_one(&burst.prefix()) && burst.count() >= bursts::MANY);
+                prop_assert!(burst.addresses().all(|to| burst.prefix().covers(&to) && known.contains_key(&one.question.at(to))));
+                prop_assert!(burst.ids().any(|id| id == one.shown.id));
+            }
+        }
+
+        #[test]
+        fn no_flood_takes_more_than_its_share(tried in prop::collection::vec((1u32..4, any::<u8>()), 0..1000)) {
+            let mut table = Requests::new(100);
+            for (now, (session, last)) in tried.iter().enumerate() {
+                note(&mut table, question(*session, *last), now as u64, now as u32);
+            }
+            prop_assert!(table.pending().len() <= 100);
+            for session in 1..4 {
+                let of = table.pending().iter().filter(|one| one.question.session.0 == session);
+                prop_assert!(of.count() <= MAX_PER_SESSION);
+            }
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! What is offered as a yes: what the same person chose for the same rule last time comes first. Nothing is ever
+//! answered by it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use guard_policy::{Opening, Prefix};
+use guard_proto::{self as proto, Offer, Terms};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    control::auth::Approver,
+    grants::grant,
+    record::shelf::Shelf,
+    requests::{Pending, bursts::Burst, events},
+    state::State,
+};
+
+/// Choices of one user that are remembered.
+const MOST: usize = 64;
+/// What everybody is offered: first what a plain yes is.
+const USUAL: [(u64, Option<u32>); 4] = [(900, None), (300, None), (3600, None), (900, Some(1))];
+
+/// What somebody said yes to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Choice {
+    policy: String,
+    /// None: the policy's default.
+    rule: Option<String>,
+    #[serde(flatten)]
+    offer: Offer,
+}
+
+/// What each user chose last, latest first.
+#[derive(Debug, Default)]
+pub struct Choices(HashMap<u32, VecDeque<Choice>>);
+
+impl Choices {
+    /// Takes note of what a user chose.
+    fn note(&mut self, uid: u32, choice: Choice) -> &VecDeque<Choice> {
+        let choices = self.0.entry(uid).or_default();
+        choices.retain(|one| (&one.policy, &one.rule) != (&choice.policy, &choice.rule));
+        choices.push_front(choice);
+        choices.truncate(MOST);
+        choices
+    }
+
+    /// Those that an earlier guardd knew of.
+    #[must_use]
+    pub fn kept_on(shelf: &Shelf<VecDeque<Choice>>) -> Self {
+        let kept = shelf.all().into_iter();
+        Self(
+            kept.filter_map(|(uid, known)| Some((uid.parse().ok()?, known)))
+                .collect(),
+        )
+    }
+
+    fn last(&self, uid: u32, policy: &str, rule: Option<&str>) -> Option<Offer> {
+        let mut choices = self.0.get(&uid)?.iter();
+        let found = choices.find(|one| one.policy == policy && one.rule.as_deref() == rule);
+        found.map(|one| one.offer)
+    }
+}
+
+/// The offers to one who chose that last time, none of them for longer than `longest`.
+fn offers(last: Option<Offer>, longest: Duration) -> Vec<Offer> {
+    let usual = USUAL.iter().map(|(seconds, connections)| Offer {
+        seconds: Duration::from_secs(*seconds).as_secs_f64(),
+        connections: *connections,
+    });
+    let mut offers = Vec::new();
+    for offer in last.into_iter().chain(usual) {
+        let seconds = offer.seconds.min(longest.as_secs_f64());
+        let offer = Offer { seconds, ..offer };
+        if !offers.contains(&offer) {
+            offers.push(offer);
+        }
+    }
+    offers
+}
+
+impl State {
+    /// The ways to say yes to a question that one who answers is offered; none where it is about an HTTP request.
+    pub(crate) fn offers_to(&self, who: Approver, asked: &Pending) -> Vec<Offer> {
+        match (asked.question.http.is_some(), self.longest_yes(asked)) {
+            (false, Some(longest)) => {
+                let (policy, rule) = (&asked.shown.policy, asked.shown.rule.as_deref());
+                offers(self.choices.last(who.uid(), policy, rule), longest)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// How long a yes may last at most: what the least patient rule says. None where nothing can be opened.
+    fn longest_yes(&self, asked: &Pending) -> Option<Duration> {
+        let question = &asked.question;
+        let session = self.sessions.live(question.session)?;
+        let to = asked.burst.as_ref().map(Burst::prefix);
+        let to = to.unwrap_or_else(|| Prefix::host(question.destination));
+        let ports = [events::ports_of(question)];
+        let mut longest: Option<Duration> = None;
+        for slot in &session.chain {
+            let most = match self
+                .policies
+                .get(*slot)
+                .map(|one| one.over(&to, &ports).opening())
+            {
+                Some(Opening::Possible { longest }) => longest,
+                Some(Opening::AlreadyAllowed) => continue,
+                Some(Opening::Denied { .. }) => return None,
+                None => grant::DEFAULT_TERM,
+            };
+            longest = Some(longest.map_or(most, |so_far| so_far.min(most)));
+        }
+        longest
+    }
+
+    /// Remembers what somebody said yes to, so that it is offered first the next time. What is for reads alone or counts
+    /// bytes is another kind of yes.
+    pub(crate) fn note_choice(&mut self, who: Approver, asked: &proto::Request, terms: &Terms) {
+        if terms.read_only || terms.bytes.is_some() {
+            return;
+        }
+        let seconds = terms.seconds.unwrap_or(grant::DEFAULT_TERM.as_secs_f64());
+        let choice = Choice {
+            policy: asked.policy.clone(),
+            rule: asked.rule.clone(),
+            offer: Offer {
+                seconds,
+                connections: terms.connections,
+            },
+        };
+        let choices = self.choices.note(who.uid(), choice);
+        self.shelves.choices.keep(&who.uid().to_string(), choices);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn choice(rule: &str, seconds: f64, connections: Option<u32>) -> Choice {
+        Choice {
+            policy: "homelab".to_owned(),
+            rule: Some(rule.to_owned()),
+            offer: Offer {
+                seconds,
+                connections,
+            },
+        }
+    }
+
+    #[test]
+    fn the_last_choice_for_that_rule_is_offered_first() {
+        let mut choices = Choices::default();
+        choices.note(1000, choice("photos", 1800.0, Some(2)));
+        choices.note(1000, choice("photos", 60.0, None));
+        choices.note(1000, choice("db", 120.0, None));
+        let last = choices.last(1000, "homelab", Some("photos"));
+        let hour = Duration::from_secs(3600);
+        assert_eq!(offers(last, hour)[0].seconds, 60.0);
+        for (uid, policy, rule) in [
+            (1001, "homelab", "photos"),
+            (1000, "other", "photos"),
+            (1000, "homelab", "x"),
+        ] {
+            let last = choices.last(uid, policy, Some(rule));
+            assert_eq!(
+                offers(last, hour)[0].seconds,
+                900.0,
+                "{uid} {policy} {rule}"
+            );
+        }
+        for number in 0..1000 {
+            choices.note(1000, choice(&number.to_string(), 1.0, None));
+        }
+        assert_eq!(choices.0[&1000].len(), MOST);
+    }
+
+    #[test]
+    fn a_choice_is_kept_as_it_was_made() {
+        let kept = serde_json::to_string(&choice("photos", 1800.0, Some(2))).unwrap();
+        assert_eq!(
+            kept,
+            r#"{"policy":"homelab","rule":"photos","for":1800.0,"connections":2}"#
+        );
+        assert_eq!(
+            serde_json::from_str::<Choice>(&kept).unwrap(),
+            choice("photos", 1800.0, Some(2))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_offer_is_longer_than_the_rule_allows(last in prop::option::of((1_u32..100_000, prop::option::of(1_u32..9))), longest in 1_u64..90_000) {
+            let last = last.map(|(seconds, connections)| Offer { seconds: seconds.into(), connections });
+            let longest = Duration::from_secs(longest);
+            let all = offers(last, longest);
+            prop_assert!(all.iter().all(|one| one.seconds <= longest.as_secs_f64()));
+            prop_assert!((1..=5).contains(&all.len()));
+            let first = last.unwrap_or(Offer { seconds: 900.0, connections: None });
+            prop_assert_eq!(all[0].connections, first.connections);
+            prop_assert_eq!(all[0].seconds, first.seconds.min(longest.as_secs_f64()));
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! One run of the command.
+
+use std::{process::Stdio, time::Duration};
+
+use anyhow::{Context as _, Result, bail};
+use guard_proto as proto;
+use guard_sys::accounts::Account;
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, ChildStderr, Command},
+    time::timeout,
+};
+
+use crate::{config::Config, proxy::process::may_start, sessions::systemd};
+
+/// Who runs it where nobody is named.
+const NOBODY: &str = "nobody";
+/// It has so long.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// systemd is given a little longer to say how it ended.
+const GRACE: Duration = Duration::from_secs(5);
+/// Of what it says on standard error so many bytes are logged.
+const MAX_SAID: usize = 300;
+/// Where its programs are: nothing of guardd's own environment is handed on.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// The command, and as whom it runs.
+#[derive(Debug)]
+pub(super) struct Hook {
+    words: Vec<String>,
+    account: Account,
+    /// guardd may not become another user itself: the service manager starts it.
+    by_manager: bool,
+}
+
+impl Hook {
+    /// What the settings say; none where they say nothing.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be run as they say.
+    pub(super) fn of(config: &Config) -> Result<Option<Self>> {
+        let Some(words) = config.on_request.clone() else {
+            return Ok(None);
+        };
+        if !words
+            .first()
+            .is_some_and(|program| program.starts_with('/'))
+        {
+            bail!("it begins with no path: give the program's, as in [\"/usr/local/bin/ask\"]");
+        }
+        let by_manager = !may_start();
+        if by_manager && !systemd::is_there() {
+            bail!("guardd may not become another user, and no systemd runs that could");
+        }
+        Ok(Some(Self {
+            words,
+            account: account(config.on_request_user.as_deref())?,
+            by_manager,
+        }))
+    }
+
+    /// Runs it with a request on its standard input, to its end or that of our patience.
+    ///
+    /// # Errors
+    ///
+    /// That it failed, took too long or could not be started.
+    pub(super) async fn run(&self, request: &proto::Request) -> Result<()> {
+        let mut input = serde_json::to_vec(request).context("the request has no JSON form")?;
+        input.push(b'\n');
+        let mut command = self.command();
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("cannot run {}", self.words[0]))?;
+        let group = child
+            .id()
+            .and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
+        let patience = PATIENCE
+            + if self.by_manager {
+                GRACE
+            } else {
+                Duration::ZERO
+            };
+        let ended = timeout(patience, finish(&mut child, &input)).await;
+        if let Some(group) = group.filter(|_| ended.is_err()) {
+            // It, and what it has started. Not waited for yet, so the id is its own.
+            let _ = kill_process_group(group, Signal::KILL);
+            let _ = child.wait().await;
+        }
+        let seconds = patience.as_secs();
+        ended.with_context(|| {
+            format!(
+                "{} took longer than {seconds} s, and was killed",
+                self.words[0]
+            )
+        })?
+    }
+
+    fn command(&self) -> Command {
+        let mut command = match self.by_manager {
+            true => self.managed(),
+            false => {
+                let mut command = Command::new(&self.words[0]);
+                // As root, this gives up the groups as well.
+                command
+                    .args(&self.words[1..])
+                    .gid(self.account.gid)
+                    .uid(self.account.uid);
+                command
+            }
+        };
+        command.env_clear().env("PATH", PATH).current_dir("/");
+        command
+    }
+
+    /// The same as a unit of its own, in the system's slice.
+    fn managed(&self) -> Command {
+        let mut run = Command::new("systemd-run");
+        run.args([
+            "--quiet",
+            "--pipe",
+            "--wait",
+            "--collect",
+            "--service-type=exec",
+        ])
+        .arg("--description=guard: tells of a question")
+        .arg(format!("--uid={}", self.account.uid))
+        .arg(format!("--gid={}", self.account.gid))
+        .arg(format!("--property=RuntimeMaxSec={}s", PATIENCE.as_secs()));
+        for property in [
+            "NoNewPrivileges=yes",
+            "CapabilityBoundingSet=",
+            "ProtectSystem=strict",
+            "ProtectHome=yes",
+            "PrivateTmp=yes",
+            "PrivateDevices=yes",
+            "TasksMax=64",
+            "UMask=0077",
+        ] {
+            run.arg(format!("--property={property}"));
+        }
+        run.arg("--").args(&self.words);
+        run
+    }
+}
+
+/// Hands the request over, and waits for the end.
+async fn finish(child: &mut Child, input: &[u8]) -> Result<()> {
+    let stdin = child.stdin.take();
+    let stderr = child.stderr.take();
+    let hand_over = async {
+        if let Some(mut stdin) = stdin {
+            // It may end without reading all of it.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    let (ended, said, ()) = tokio::join!(child.wait(), said(stderr), hand_over);
+    let status = ended.context("it cannot be waited for")?;
+    if status.success() {
+        return Ok(());
+    }
+    match said.trim() {
+        "" => bail!("it failed: {status}"),
+        said => bail!("it failed: {status}: {said:?}"),
+    }
+}
+
+/// The beginning of what it says. The rest is read too, so that it is not held up.
+async fn said(stderr: Option<ChildStderr>) -> String {
+    let Some(mut stderr) = stderr else {
+        return String::new();
+    };
+    let mut kept = Vec::new();
+    let mut buffer = [0; 1024];
+    while let Ok(length @ 1..) = stderr.read(&mut buffer).await {
+        let room = MAX_SAID.saturating_sub(kept.len()).min(length);
+        kept.extend_from_slice(&buffer[..room]);
+    }
+    String::from_utf8_lossy(&kept).into_owned()
+}
+
+/// As whom it runs, given what the settings say.
+fn account(set: Option<&str>) -> Result<Account> {
+    let name = set.unwrap_or(NOBODY);
+    let found = match name.parse() {
+        Ok(uid) => Account::by_uid(uid)?.or_else(|| Some(Account::unlisted(uid, uid))),
+        Err(_) => Account::by_name(name)?,
+    };
+    let account =
+        found.with_context(|| format!("there is no user {name}: change on_request_user"))?;
+    if account.uid == 0 || account.gid == 0 {
+        bail!("it does not run as root, nor in root's group: change on_request_user");
+    }
+    Ok(account)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(words: &[&str], user: Option<&str>) -> Config {
+        Config {
+            on_request: Some(words.iter().map(|word| (*word).to_owned()).collect()),
+            on_request_user: user.map(str::to_owned),
+            ..Config::default()
+        }
+    }
+
+    #[test]
+    fn it_is_never_root_and_always_a_path() {
+        assert!(Hook::of(&Config::default()).unwrap().is_none());
+        for (words, user) in [
+            (&["/bin/true"][..], Some("root")),
+            (&["/bin/true"], Some("0")),
+            (&["/bin/true"], Some("no such user")),
+            (&["true"], None),
+            (&[], None),
+        ] {
+            assert!(
+                Hook::of(&config(words, user)).is_err(),
+                "{words:?} {user:?}"
+            );
+        }
+        assert_eq!(account(None).unwrap().name, NOBODY);
+    }
+
+    #[test]
+    fn the_manager_is_told_of_all_bounds() {
+        let hook = Hook {
+            words: vec!["/bin/echo".to_owned(), "--uid=0".to_owned()],
+            account: Account::unlisted(61234, 61234),
+            by_manager: true,
+        };
+        let command = hook.command();
+        let words: Vec<_> = command
+            .as_std()
+            .get_args()
+            .map(|word| word.to_str().unwrap())
+            .collect();
+        for word in [
+            "--uid=61234",
+            "--gid=61234",
+            "--property=RuntimeMaxSec=30s",
+            "--property=NoNewPrivileges=yes",
+        ] {
+            assert!(words.contains(&word), "{words:?}");
+        }
+        assert!(
+            words.ends_with(&["--", "/bin/echo", "--uid=0"]),
+            "{words:?}"
+        );
+    }
+}

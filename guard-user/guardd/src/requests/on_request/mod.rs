@@ -1,0 +1,143 @@
+//! The command that is told of each new question: for chat and push services.
+//!
+//! What it is told comes from the agent in part, and it talks to the network: so it is never root. It runs outside of
+//! guardd's task of deciding: a command that hangs, fails or floods costs a line in the log.
+
+use std::{collections::HashSet, rc::Rc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::Instant,
+};
+
+use self::hook::Hook;
+use crate::shared::Shared;
+
+mod hook;
+
+/// Commands at once.
+const AT_ONCE: usize = 4;
+/// Questions that wait for one of them.
+const QUEUE: usize = 64;
+/// Questions that come closer together than this are looked at once; so that what is told says whether somebody waits.
+const GATHER: Duration = Duration::from_millis(50);
+/// That some are not told is said no more often than this.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// Which questions are told already.
+#[derive(Debug)]
+pub struct Told {
+    changes: watch::Receiver<u64>,
+    ids: HashSet<(String, u32)>,
+}
+
+impl Told {
+    /// Those that wait now: an earlier guardd has told of them.
+    #[must_use]
+    pub fn until_now(shared: &Shared) -> Self {
+        Self {
+            changes: shared.changes(),
+            ids: pending(shared).into_iter().collect(),
+        }
+    }
+
+    /// Waits for a change; those that have come up with it.
+    async fn next(&mut self, shared: &Shared) -> Vec<String> {
+        // The sender lives as long as `shared`.
+        let _ = self.changes.changed().await;
+        tokio::time::sleep(GATHER).await;
+        self.changes.mark_unchanged();
+        let now = pending(shared);
+        let new = now.iter().filter(|one| !self.ids.contains(*one));
+        let new = new.map(|(id, _)| id.clone()).collect();
+        self.ids = now.into_iter().collect();
+        new
+    }
+}
+
+/// The ids of the questions that wait, oldest first, and about how much each is: where that has grown much it is another one.
+fn pending(shared: &Shared) -> Vec<(String, u32)> {
+    shared.with(|state| {
+        let pending = state.requests.pending().iter();
+        let keys = pending.map(|asked| (asked.shown.id.clone(), asked.shown.size()));
+        keys.collect()
+    })
+}
+
+/// Tells of each new question, for ever.
+pub async fn follow(shared: Rc<Shared>, mut told: Told) {
+    let hook = shared.with(|state| Hook::of(&state.config));
+    let hook = match hook {
+        Ok(Some(hook)) => Rc::new(hook),
+        Ok(None) => return std::future::pending().await,
+        Err(error) => {
+            tracing::error!("on_request is not run, and nobody is told by it: {error:#}");
+            return std::future::pending().await;
+        }
+    };
+    let (queue, waiting) = mpsc::channel(QUEUE);
+    let collect = async {
+        let mut dropped = Dropped::default();
+        loop {
+            for id in told.next(&shared).await {
+                dropped.add(queue.try_send(id).is_err());
+            }
+            dropped.say();
+        }
+    };
+    tokio::join!(collect, run(&shared, &hook, waiting));
+}
+
+/// Runs the command for each question of a queue, a few at a time.
+async fn run(shared: &Rc<Shared>, hook: &Rc<Hook>, mut waiting: mpsc::Receiver<String>) {
+    let mut running = JoinSet::new();
+    loop {
+        if running.len() >= AT_ONCE {
+            running.join_next().await;
+            continue;
+        }
+        tokio::select! {
+            Some(id) = waiting.recv() => {
+                let (shared, hook) = (Rc::clone(shared), Rc::clone(hook));
+                running.spawn_local(async move { tell(&shared, &hook, &id).await });
+            }
+            Some(_) = running.join_next() => {}
+        }
+    }
+}
+
+/// Tells of a question, if it waits still.
+async fn tell(shared: &Shared, hook: &Hook, id: &str) {
+    let shown = shared.with(|state| Some(state.requests.get(id)?.shown.clone()));
+    let Some(shown) = shown else {
+        return;
+    };
+    if let Err(error) = hook.run(&shown).await {
+        tracing::warn!(request = id, "on_request: {error:#}");
+    }
+}
+
+/// Questions that nobody was told of.
+#[derive(Debug, Default)]
+struct Dropped {
+    count: u64,
+    said: Option<Instant>,
+}
+
+impl Dropped {
+    fn add(&mut self, is_one: bool) {
+        self.count += u64::from(is_one);
+    }
+
+    fn say(&mut self) {
+        let is_quiet = self.said.is_some_and(|said| said.elapsed() < QUIET);
+        if self.count > 0 && !is_quiet {
+            tracing::warn!(
+                questions = self.count,
+                "on_request: not told, as {QUEUE} others wait for it; guard pending has them"
+            );
+            (self.count, self.said) = (0, Some(Instant::now()));
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! In how many ways a session has tried to get somewhere lately. A program that is refused fails; who goes on to try
+//! other ports, protocols and programs looks for a way round.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use guard_common::{Address, BootTime, Protocol, SessionId};
+
+use crate::{requests::Question, sessions::is_past};
+
+/// So many ways are a warning sign.
+pub const MANY: usize = 4;
+/// Within this time.
+pub const WINDOW: Duration = Duration::from_secs(20);
+/// Tries that are remembered of one destination.
+const MOST_OF_ONE: usize = 32;
+/// Destinations that are remembered; the one not tried for longest goes.
+const MOST: usize = 1024;
+
+/// One way to try it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Way {
+    protocol: Protocol,
+    port: u16,
+    program: String,
+}
+
+/// The tries of the last while.
+#[derive(Debug, Default)]
+pub struct Tries(HashMap<(SessionId, Address), VecDeque<(BootTime, Way)>>);
+
+impl Tries {
+    /// Takes note of one by that program: in how many ways it was tried by now.
+    pub fn note(&mut self, question: &Question, program: Option<&str>, at: BootTime) -> usize {
+        let key = (question.session, question.destination);
+        if !self.0.contains_key(&key) && self.0.len() >= MOST {
+            self.drop_oldest();
+        }
+        let tries = self.0.entry(key).or_default();
+        let way = Way {
+            protocol: question.protocol,
+            port: question.port,
+            program: program.unwrap_or_default().to_owned(),
+        };
+        // Each way once: the same again and again does not push the others out.
+        tries.retain(|(then, known)| !is_past(*then, WINDOW, at) && *known != way);
+        if tries.len() >= MOST_OF_ONE {
+            tries.pop_front();
+        }
+        tries.push_back((at, way));
+        tries.len()
+    }
+
+    fn drop_oldest(&mut self) {
+        let last = |tries: &VecDeque<(BootTime, Way)>| tries.back().map(|(at, _)| *at);
+        let oldest = self.0.iter().min_by_key(|(_, tries)| last(tries));
+        if let Some(key) = oldest.map(|(key, _)| *key) {
+            self.0.remove(&key);
+        }
+    }
+
+    /// Forgets a session that has ended.
+    pub fn forget(&mut self, session: SessionId) {
+        self.0.retain(|(of, _), _| *of != session);
+    }
+}
+
+/// How such a warning begins.
+const TRIED: &str = "tried in ";
+
+/// What a person is warned of, if that many ways are a warning sign.
+#[must_use]
+pub fn warning(ways: usize) -> Option<String> {
+    let seconds = WINDOW.as_secs();
+    (ways >= MANY)
+        .then(|| format!("{TRIED}{ways} ways within {seconds} s: ports, protocols or programs"))
+}
+
+/// Of how many ways such a warning tells; none where it is another one.
+#[must_use]
+pub fn ways(warning: &str) -> Option<usize> {
+    let (number, _) = warning.strip_prefix(TRIED)?.split_once(' ')?;
+    number.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn to(last: u8, port: u16) -> Question {
+        Question {
+            session: SessionId(1),
+            destination: IpAddr::from([192, 0, 2, last]).into(),
+            protocol: Protocol::TCP,
+            port,
+            http: None,
+        }
+    }
+
+    #[test]
+    fn the_same_again_is_no_other_way() {
+        let mut tries = Tries::default();
+        for at in 0..10 {
+            assert_eq!(tries.note(&to(1, 443), Some("curl"), BootTime(at)), 1);
+        }
+        assert_eq!(tries.note(&to(1, 443), Some("wget"), BootTime(10)), 2);
+        assert_eq!(tries.note(&to(1, 80), Some("curl"), BootTime(10)), 3);
+        assert_eq!(tries.note(&to(2, 80), Some("curl"), BootTime(10)), 1);
+        assert_eq!(tries.note(&to(1, 22), None, BootTime(10)), 4);
+        assert!(warning(3).is_none() && warning(4).is_some());
+    }
+
+    #[test]
+    fn what_is_long_ago_counts_for_nothing_and_nothing_grows_for_ever() {
+        let mut tries = Tries::default();
+        for port in 0..5000 {
+            let ways = tries.note(&to(1, port), None, BootTime(SECOND));
+            assert!(ways <= MOST_OF_ONE);
+        }
+        assert_eq!(tries.note(&to(1, 9), None, BootTime(SECOND * 60)), 1);
+        for n in 0..5000_u32 {
+            let to = Question {
+                destination: IpAddr::from(n.to_be_bytes()).into(),
+                ..to(1, 1)
+            };
+            tries.note(&to, None, BootTime(SECOND * 61 + u64::from(n)));
+        }
+        assert_eq!(tries.0.len(), MOST);
+        tries.forget(SessionId(1));
+        assert!(tries.0.is_empty());
+    }
+}

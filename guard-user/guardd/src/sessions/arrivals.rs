@@ -1,0 +1,180 @@
+//! Units and containers that come up in the guard's root and say nothing of a policy: the settings have one for them.
+//!
+//! Until they are assigned, and where that fails, they are judged as what no session owns.
+
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
+
+use guard_proto::PolicyRef;
+use guard_sys::process::may_send_packets;
+
+use crate::{
+    config::Rule,
+    control::failure::Refusal,
+    policies::load::in_background,
+    sessions::{
+        assign::{By, Cgroup, Wanted, make},
+        systemd::uid_of,
+    },
+    shared::Shared,
+    state::State,
+};
+
+/// What went wrong is tried again after this long, if nothing happens before.
+const AGAIN: Duration = Duration::from_secs(60);
+/// Sessions by the settings at most, those among them that ended in the last minute: whoever can have an engine start
+/// containers leaves room for the sessions of others.
+const MOST: usize = 2048;
+/// So many that have no policy are named one by one.
+const MOST_NAMED: usize = 16;
+
+/// Why, by the unit's name.
+pub type Unassigned = BTreeMap<String, String>;
+
+/// Gives those that come their policy, for ever; first those that came while no guardd ran.
+pub async fn follow(shared: Rc<Shared>) {
+    loop {
+        settle(&shared).await;
+        shared.settled.notify_one();
+        // That it took the longest is as good as a call.
+        let _ = tokio::time::timeout(AGAIN, shared.arrivals.notified()).await;
+    }
+}
+
+async fn settle(shared: &Shared) {
+    let mut unassigned = Unassigned::new();
+    // What is wrong with a rule is wrong for all that it is for, and takes its time once.
+    let mut wrong: Vec<(Rule, String)> = Vec::new();
+    for cgroup in shared.with(|state| state.unowned()) {
+        let unit = cgroup.unit();
+        let Some(rule) = shared.with(|state| state.rule_for(&unit)) else {
+            continue;
+        };
+        if let Some((_, why)) = wrong.iter().find(|(known, _)| *known == rule) {
+            unassigned.insert(unit, why.clone());
+            continue;
+        }
+        if let Err(refusal) = give(shared, &cgroup, rule.clone()).await
+            && cgroup.stands()
+        {
+            let why = refusal.failure.to_string();
+            unassigned.insert(unit, why.clone());
+            wrong.push((rule, why));
+        }
+    }
+    shared.with(|state| state.note_unassigned(unassigned));
+}
+
+/// Gives a cgroup the policy that the settings have for it, if they have one.
+///
+/// # Errors
+///
+/// Where that is bad; then the cgroup is as it was.
+pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), Refusal> {
+    match shared.with(|state| state.rule_for(&cgroup.unit())) {
+        Some(rule) => give(shared, cgroup, rule).await,
+        None => Ok(()),
+    }
+}
+
+/// The service manager is not asked: it may take its time, and what it could say is no reason to wait. A process that PAM
+/// has moved out of the cgroup is not there to be judged, whatever policy the cgroup has; `units` looks for it.
+async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), Refusal> {
+    // Whoever was here before has it from these settings too, or decided before they were.
+    if shared.with(|state| state.sessions.of_cgroup(cgroup.id).is_some()) {
+        return Ok(());
+    }
+    shared.with(|state| state.has_room())?;
+    let owner = match rule.owner {
+        // Where accounts are kept elsewhere that takes its time.
+        Some(owner) => in_background(move || uid_of(&owner)).await?,
+        None => 0,
+    };
+    let wanted = Wanted {
+        name: cgroup.name(),
+        owner,
+        command: Vec::new(),
+        by: By::Settings,
+    };
+    let policy = PolicyRef {
+        name: Some(rule.policy),
+        file: None,
+        text: None,
+    };
+    make(shared, cgroup.clone(), policy, wanted).await.map(drop)
+}
+
+impl State {
+    fn rule_for(&self, unit: &str) -> Option<Rule> {
+        let mut rules = self.config.assign.iter();
+        rules.find(|rule| rule.unit.matches(unit)).cloned()
+    }
+
+    fn has_room(&self) -> Result<(), Refusal> {
+        let all = self.sessions.iter();
+        let of_settings = all.filter(|one| one.about.assigned == Some(By::Settings));
+        match of_settings.count() < MOST {
+            true => Ok(()),
+            false => Err(Refusal::refused(
+                "no more sessions by [[assign]]",
+                format!("there are {MOST}, those that ended in the last minute among them"),
+                "stop some, or wait",
+            )),
+        }
+    }
+
+    fn note_unassigned(&mut self, unassigned: Unassigned) {
+        for (unit, error) in &unassigned {
+            if self.unassigned.get(unit) != Some(error) {
+                tracing::error!(unit, error, "has no policy");
+            }
+        }
+        self.unassigned = unassigned;
+    }
+
+    /// Which units and containers may put packets on a network past every hook. `guard run` takes that away by itself.
+    pub fn packet_warnings(&self) -> Vec<String> {
+        let live = self.sessions.all_live();
+        let others = live.filter(|one| !one.cgroup.is_ours());
+        let may = others.filter(|one| {
+            let processes = self.datapath.processes(&one.cgroup);
+            processes.into_iter().any(may_send_packets)
+        });
+        let warnings = may.map(|one| {
+            format!(
+                "{} has CAP_NET_RAW, and may send packets that nothing judges: in a unit, CapabilityBoundingSet= \
+                 without it; for a container, --cap-drop=NET_RAW",
+                one.about.name
+            )
+        });
+        warnings.collect()
+    }
+
+    /// What runs without a policy of its own, and why.
+    pub fn unassigned_warnings(&self) -> Vec<String> {
+        let mut unowned = self.unowned().into_iter();
+        let is_used = |cgroup: &Cgroup| self.datapath.has_processes(&cgroup.path);
+        let named = unowned.by_ref().filter(is_used).take(MOST_NAMED);
+        let mut warnings: Vec<_> = named
+            .map(|cgroup| self.unassigned_warning(&cgroup))
+            .collect();
+        let more = unowned.len();
+        if more > 0 {
+            warnings.push(format!("{more} more cgroups in the slice have no policy"));
+        }
+        warnings
+    }
+
+    fn unassigned_warning(&self, cgroup: &Cgroup) -> String {
+        let unit = cgroup.unit();
+        let judged = match self.default_slot {
+            Some(_) => "it is judged by default_policy",
+            None => "it is denied everything",
+        };
+        match self.unassigned.get(&unit) {
+            Some(error) => format!("{unit} has no policy, so {judged}: {error}"),
+            None => {
+                format!("{unit} has no policy, so {judged}: sudo guard assign --policy NAME {unit}")
+            }
+        }
+    }
+}

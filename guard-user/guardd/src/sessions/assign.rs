@@ -1,0 +1,466 @@
+//! Making sessions of cgroups that are there already: those of units and containers right below the guard's root.
+//!
+//! Such a cgroup belongs to whoever made it. guardd writes nothing into it and never removes it, and its session lasts
+//! as long as it stands. Until it is assigned it is judged as what no session owns, by the entry under key 0.
+
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
+
+use guard_common::{PolicyId, SessionId};
+use guard_proto::{Assign, PolicyRef, Started};
+use guard_sys::{cgroup2, pidfd::Peer};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    control::{
+        auth::{self, Agent, Assigner, Place, Starter},
+        failure::Refusal,
+        ids,
+    },
+    doctor,
+    policies::{library::Source, load},
+    sessions::{
+        About, Stage, arrivals,
+        create::{is_still, shortened, shown_name},
+        systemd::{self, Unit, uid_of, unit_of},
+    },
+    shared::Shared,
+    state::State,
+};
+
+/// Who gave a unit its policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// The unit, before it started.
+    Unit,
+    /// Root, from outside.
+    Root,
+    /// guardd's settings.
+    Settings,
+}
+
+impl By {
+    /// As in the audit trail.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unit => "unit",
+            Self::Root => "root",
+            Self::Settings => "settings",
+        }
+    }
+}
+
+/// A cgroup right below the root that guardd did not make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Its directory.
+    pub path: PathBuf,
+    /// The id by which the kernel knows it.
+    pub id: u64,
+}
+
+impl Cgroup {
+    /// The unit that it is of, if it is of one.
+    #[must_use]
+    pub fn unit(&self) -> String {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy();
+        unit_of(&name).to_owned()
+    }
+
+    /// Whether that very cgroup is there still: a unit that starts again has a new one under the old name.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        cgroup2::id(&self.path).is_ok_and(|id| id == self.id)
+    }
+
+    /// What its session is called.
+    #[must_use]
+    pub fn name(&self) -> String {
+        short(&self.unit())
+    }
+}
+
+/// Digits of the id of a container, and those of it that engines show.
+const ID: usize = 64;
+const SHOWN: usize = 12;
+
+/// A unit's name in which the id of a container is as short as engines show it.
+#[must_use]
+pub fn short(unit: &str) -> String {
+    let is_digit = |c: char| c.is_ascii_hexdigit();
+    let mut ids = unit.split(|c| !is_digit(c));
+    match ids.find(|digits| digits.len() == ID) {
+        Some(id) => unit.replace(id, &id[..SHOWN]),
+        None => unit.to_owned(),
+    }
+}
+
+/// What a cgroup is to become.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// The session's name.
+    pub name: String,
+    /// Who answers for it.
+    pub owner: u32,
+    /// What people are told that it runs.
+    pub command: Vec<String>,
+    /// Who wants it.
+    pub by: By,
+}
+
+/// Makes a session of a unit's cgroup.
+///
+/// # Errors
+///
+/// Why it is none; then no session owns it, as before.
+pub async fn assign(
+    shared: &Shared,
+    who: Assigner,
+    peer: &Peer,
+    pid: u32,
+    call: Assign,
+) -> Result<Started, Refusal> {
+    match who {
+        Assigner::Root => from_outside(shared, call).await,
+        Assigner::Starter(starter) => from_within(shared, starter, peer, pid, call).await,
+        Assigner::Agent(agent) => shared.with(|state| state.assigned(agent, call)),
+    }
+}
+
+/// From a command of `ExecStartPre=`: inside a guarded cgroup nobody is believed, so the service manager says whether
+/// it is one.
+async fn from_within(
+    shared: &Shared,
+    starter: Starter,
+    peer: &Peer,
+    pid: u32,
+    call: Assign,
+) -> Result<Started, Refusal> {
+    if call.unit.is_some() {
+        return Err(not_of_another());
+    }
+    let (cgroup, path) = shared.with(|state| state.cgroup_of(starter))?;
+    if cgroup.unit().ends_with(".slice") {
+        return Err(not_right_below());
+    }
+    let unit = shared.manager.ask(&cgroup.unit()).await?;
+    unit.vouch_for(pid, &path)?;
+    // The pid was the peer's when systemd named it only if the peer lives now.
+    is_still(peer, pid)?;
+    // The settings decide first, so that it does not matter who of them is faster.
+    arrivals::assign(shared, &cgroup).await?;
+    let place = shared.with(|state| state.caller(peer))?.place;
+    if let Place::Outside = place {
+        return Err(not_right_below());
+    }
+    let mut wanted = Wanted::of(&call, &cgroup, Some(&unit), By::Unit)?;
+    wanted.name = call.name.unwrap_or(wanted.name);
+    let mut started = make(shared, cgroup, call.policy, wanted).await?;
+    if unit.user.as_deref().is_none_or(|user| user == "root") {
+        started.warnings.push(
+            "it may run as root, which can take the guard down: give the unit a User=".to_owned(),
+        );
+    }
+    Ok(started)
+}
+
+/// By root, of what may run already.
+async fn from_outside(shared: &Shared, call: Assign) -> Result<Started, Refusal> {
+    let Some(asked) = &call.unit else {
+        return Err(Refusal::invalid(
+            "cannot tell which unit is meant",
+            "the call came from outside of every unit in the guard's slice",
+            "sudo guard assign --policy NAME UNIT; in a unit: ExecStartPre=+guard assign --policy NAME",
+        ));
+    };
+    let (cgroup, path) = shared.with(|state| state.cgroup_called(asked))?;
+    let (unit, warning) = match managed(shared, &cgroup).await {
+        Ok(unit) => (unit, None),
+        Err(refusal) => (None, Some(refusal.failure.why)),
+    };
+    if let Some(unit) = &unit {
+        if !asked.starts_with('/') {
+            unit.is_not_elsewhere(&path)?;
+        }
+        unit.is_kept()?;
+    }
+    let unit = unit.filter(|unit| unit.is_at(&path));
+    let wanted = Wanted::of(&call, &cgroup, unit.as_ref(), By::Root)?;
+    let mut started = make(shared, cgroup, call.policy, wanted).await?;
+    started.warnings.extend(warning.map(|why| {
+        format!(
+            "it is not known whether a PAMName= takes it out of the slice, nor its User=: {why}"
+        )
+    }));
+    Ok(started)
+}
+
+/// What the service manager knows of a cgroup's unit, where there is one and the cgroup may be of a unit.
+async fn managed(shared: &Shared, cgroup: &Cgroup) -> Result<Option<Unit>, Refusal> {
+    let name = cgroup.unit();
+    if !systemd::is_there() || !systemd::is_unit_name(&name) {
+        return Ok(None);
+    }
+    shared.manager.ask(&name).await.map(Some)
+}
+
+/// Makes a session of a cgroup, or finds that it is that one already.
+///
+/// # Errors
+///
+/// Where it is another one, the policy is bad, or the kernel has no room.
+pub async fn make(
+    shared: &Shared,
+    cgroup: Cgroup,
+    policy: PolicyRef,
+    wanted: Wanted,
+) -> Result<Started, Refusal> {
+    doctor::is_closed(shared).await?;
+    let source: Source = shared.with(|state| state.sources.resolve(policy))?;
+    let (slot, warnings) = load::slot_for(shared, source, None).await?;
+    let started = shared.with(|state| state.assign(cgroup, slot, wanted, warnings));
+    shared.reschedule();
+    started
+}
+
+impl Wanted {
+    fn of(call: &Assign, cgroup: &Cgroup, unit: Option<&Unit>, by: By) -> Result<Self, Refusal> {
+        let user = unit.and_then(|unit| unit.user.as_deref());
+        let owner = match (call.owner, user) {
+            (Some(owner), _) => owner,
+            (None, Some(user)) => uid_of(user)?,
+            (None, None) => 0,
+        };
+        Ok(Self {
+            name: call.name.clone().unwrap_or_else(|| cgroup.name()),
+            owner,
+            command: unit
+                .map(|unit| unit.description.clone())
+                .into_iter()
+                .collect(),
+            by,
+        })
+    }
+}
+
+impl State {
+    /// The cgroups right below the root that others made and no session owns.
+    #[must_use]
+    pub fn unowned(&self) -> Vec<Cgroup> {
+        let others = self.datapath.others().unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot see which units there are");
+            Vec::new()
+        });
+        let live = self.sessions.all_live();
+        let owned: HashSet<_> = live.map(|session| session.cgroup.cgroup_id).collect();
+        let unowned = others.into_iter().filter(|(_, id)| !owned.contains(id));
+        unowned.map(|(path, id)| Cgroup { path, id }).collect()
+    }
+
+    /// The cgroup that a caller starts in, and its path as `/proc/PID/cgroup` has it.
+    fn cgroup_of(&self, starter: Starter) -> Result<(Cgroup, PathBuf), Refusal> {
+        let mut unowned = self.unowned().into_iter();
+        let cgroup = unowned.find(|cgroup| cgroup.id == starter.cgroup());
+        let cgroup = cgroup.ok_or_else(not_right_below)?;
+        let path = self.kernel_path(&cgroup.path).ok_or_else(not_right_below)?;
+        Ok((cgroup, path))
+    }
+
+    /// The cgroup that is meant: a unit's name, with or without `.service`, or a path.
+    fn cgroup_called(&self, asked: &str) -> Result<(Cgroup, PathBuf), Refusal> {
+        let others = self.datapath.others()?.into_iter();
+        let others = others.filter_map(|(path, id)| {
+            let in_kernel = self.kernel_path(&path)?;
+            Some((Cgroup { path, id }, in_kernel))
+        });
+        let is_meant = |(cgroup, in_kernel): &(Cgroup, PathBuf)| {
+            let unit = cgroup.unit();
+            let is_named = unit == asked || unit.strip_suffix(".service") == Some(asked);
+            let is_path = |path: &Path| path == Path::new(asked);
+            is_named || is_path(&cgroup.path) || is_path(in_kernel)
+        };
+        let mut meant = others.filter(is_meant);
+        match (meant.next(), meant.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(self.none_called(asked)),
+            (Some((one, _)), Some((other, _))) => Err(Refusal::invalid(
+                format!("cannot tell which cgroup is meant by {asked}"),
+                format!(
+                    "there are {} and {}",
+                    one.path.display(),
+                    other.path.display()
+                ),
+                "give its path",
+            )),
+        }
+    }
+
+    fn none_called(&self, asked: &str) -> Refusal {
+        let root = self.places.cgroup_root.display();
+        let units: Vec<_> = self.unowned().iter().map(Cgroup::unit).collect();
+        let fix = match units.is_empty() {
+            true => "start it there: a unit with Slice=guard.slice, a container with \
+                     --cgroup-parent=guard.slice"
+                .to_owned(),
+            false => format!("one of those without a policy: {}", units.join(", ")),
+        };
+        Refusal::not_found(
+            format!("there is no unit {asked} to give a policy to"),
+            format!("no cgroup right below {root} is called so"),
+            fix,
+        )
+    }
+
+    /// Makes a session of a cgroup.
+    fn assign(
+        &mut self,
+        cgroup: Cgroup,
+        slot: PolicyId,
+        wanted: Wanted,
+        warnings: Vec<String>,
+    ) -> Result<Started, Refusal> {
+        if let Some(session) = self.sessions.of_cgroup(cgroup.id) {
+            return self.already(session.cgroup.id, Some(slot));
+        }
+        // Names may have been looked up for the policy meanwhile: the one that is there now was not meant.
+        if !cgroup.stands() {
+            return Err(is_gone(&cgroup));
+        }
+        let made = self
+            .datapath
+            .assign_session(cgroup.path, cgroup.id, &[slot])?;
+        let about = About {
+            name: shown_name(&wanted.name),
+            uid: wanted.owner,
+            command: shortened(wanted.command),
+            started_at: Timestamp::now(),
+            pid: None,
+            launcher: None,
+            parent: None,
+            around: Vec::new(),
+            outermost: None,
+            assigned: Some(wanted.by),
+            never_waits: false,
+            waits: None,
+            connects: false,
+            scoped: false,
+            root: false,
+            user_namespace: None,
+            command_ended_at: None,
+        };
+        self.begin(made, vec![slot], about, Stage::Live, warnings)
+    }
+
+    /// The answer to a process in a session: what its unit has already is no error, for units start again and again, and
+    /// nothing else comes of it.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` where it is another policy, or no unit that prepares itself; `Invalid` where it is about another unit.
+    fn assigned(&mut self, agent: Agent, call: Assign) -> Result<Started, Refusal> {
+        let id = agent.session();
+        let session = self.sessions.live(id);
+        let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
+        if session.cgroup.is_ours() {
+            return Err(auth::inside());
+        }
+        if agent.uid() != 0 {
+            return Err(auth::not_root_inside());
+        }
+        if call.unit.is_some() {
+            return Err(not_of_another());
+        }
+        let source = self.sources.resolve(call.policy)?;
+        self.already(id, self.policies.same(&source))
+    }
+
+    /// The answer where a cgroup has a policy.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` where it is another one than `slot`'s.
+    fn already(&mut self, id: SessionId, slot: Option<PolicyId>) -> Result<Started, Refusal> {
+        let session = self.sessions.live(id);
+        let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
+        let is_same = slot.is_some() && session.chain.first() == slot.as_ref();
+        let shown = self.shown(id);
+        let shown = shown.ok_or_else(|| ids::no_session(&ids::session(id)))?;
+        if !is_same {
+            let (name, policy) = (&shown.name, &shown.policy);
+            return Err(Refusal::refused(
+                format!("{name} has another policy already"),
+                format!("it is the session {}, under {policy}", shown.id),
+                format!(
+                    "stop it, so that its cgroup goes, and start it again: systemctl stop {name}; and see whether \
+                     [[assign]] in guardd.toml names it"
+                ),
+            ));
+        }
+        let warnings = vec![format!(
+            "it was the session {} already, under that policy: nothing has changed",
+            shown.id
+        )];
+        Ok(Started {
+            session: shown,
+            warnings,
+            authority: None,
+            sockets: None,
+            strict: false,
+            name_sockets: Vec::new(),
+        })
+    }
+}
+
+fn is_gone(cgroup: &Cgroup) -> Refusal {
+    let unit = cgroup.unit();
+    Refusal::not_found(
+        format!("{unit} has ended"),
+        format!("its cgroup {} went meanwhile", cgroup.path.display()),
+        "if it has started again, try again",
+    )
+}
+
+fn not_of_another() -> Refusal {
+    Refusal::invalid(
+        "a unit gives a policy to itself only",
+        "the call came from inside a unit, and names one",
+        "leave UNIT out: ExecStartPre=+guard assign --policy NAME",
+    )
+}
+
+fn not_right_below() -> Refusal {
+    Refusal::refused(
+        "cannot give it a policy",
+        "the call did not come from a unit that is right in the guard's slice",
+        "put the unit there: Slice=guard.slice; a slice in it is one session for all its units, by root: \
+         sudo guard assign --policy NAME SLICE",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::short;
+
+    #[test]
+    fn the_id_of_a_container_is_as_short_as_engines_show_it() {
+        let id = "4f1d0c9a8b7e".to_owned() + &"0".repeat(52);
+        for (unit, shown) in [
+            (format!("docker-{id}.scope"), "docker-4f1d0c9a8b7e.scope"),
+            (
+                format!("guard-libpod_pod_{id}.slice"),
+                "guard-libpod_pod_4f1d0c9a8b7e.slice",
+            ),
+            ("agent.service".to_owned(), "agent.service"),
+            (String::new(), ""),
+        ] {
+            assert_eq!(short(&unit), shown);
+        }
+        let longer = format!("docker-{id}0.scope");
+        assert_eq!(short(&longer), longer);
+    }
+}

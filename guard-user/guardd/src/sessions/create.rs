@@ -1,0 +1,654 @@
+//! Making sessions, entering them, and stopping them.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use guard_common::{MAX_CHAIN, PolicyId, SessionId};
+use guard_datapath::SessionCgroup;
+use guard_proto::{self as proto, LogKind, MAX_FRAME, Run, Started};
+use guard_sys::{clock, pidfd::Peer, user_namespace};
+use jiff::Timestamp;
+
+use crate::{
+    control::{
+        auth::{Agent, Approver, Authorised},
+        failure::Refusal,
+        ids,
+    },
+    doctor,
+    holds::LONGEST,
+    policies::{library::Source, load, look_ups},
+    proxy,
+    record::audit::Record,
+    sessions::{About, Session, Stage, launchers::stands_in},
+    shared::Shared,
+    state::State,
+};
+
+/// Live sessions of one user other than root at most.
+const MAX_SESSIONS: usize = 512;
+/// Sessions inside one that a person started at most, however deep, those among them that ended in the last
+/// minute: what is inside uses up neither its person's share, nor the kernel's room; nor does it fill the disk with
+/// records of sessions. Of all other records those inside have one share together ([`crate::requests::events::Meters`]).
+const MAX_NESTED: usize = 64;
+/// Names that policies from inside one session that a person started have at most, beside those that people's have.
+const MAX_NAMES: usize = 100;
+/// A command line is kept up to so many bytes.
+const MAX_COMMAND: usize = 1024;
+const MAX_NAME: usize = 64;
+/// How long stopping waits for the last process to end.
+const MAX_STOPPING: Duration = Duration::from_secs(10);
+
+fn hold_is_possible(seconds: f64) -> bool {
+    (0.0..=LONGEST.as_secs_f64()).contains(&seconds)
+}
+
+fn no_such_hold(seconds: f64) -> Refusal {
+    Refusal::invalid(
+        format!("connections cannot wait for {seconds} seconds"),
+        "it must be 0 or more, and five minutes at most",
+        "--hold 60s",
+    )
+}
+
+/// Makes a session and its cgroup.
+///
+/// Inside a session it makes one that is narrower: what the outer one denies stays denied. Where `launcher`, the
+/// caller, stands in for the command, the session does not outlive its being killed.
+///
+/// # Errors
+///
+/// Why there is no new session; then nothing of it is left.
+pub async fn run(
+    shared: &Shared,
+    who: Authorised,
+    launcher: u32,
+    call: Run,
+) -> Result<Started, Refusal> {
+    if let Some(hold) = call.hold
+        && !hold_is_possible(hold)
+    {
+        return Err(no_such_hold(hold));
+    }
+    shared.with(|state| state.may_run(who, call.uid))?;
+    if call.root {
+        shared.with(|state| may_be_root(state.config.run_as_root))?;
+    }
+    if let Authorised::Approver(_) = who {
+        doctor::is_closed(shared).await?;
+    }
+    let source = match (&call.policy, who) {
+        (Some(asked), _) => shared.with(|state| state.sources.resolve(asked.clone()))?,
+        (None, Authorised::Approver(_)) => shared.with(|state| {
+            let name = state.config.session_policy().to_owned();
+            state.sources.find(&name)
+        })?,
+        // Nothing narrower is asked for.
+        (None, Authorised::Agent(agent)) => return shared.with(|state| state.own_session(agent)),
+    };
+    if let Authorised::Agent(agent) = who {
+        // Before its policy is put in place, which is a record.
+        shared.with(|state| state.may_nest(agent))?;
+        is_short(&source)?;
+        load::may_look_up(shared, agent, &source).await?;
+    }
+    let inside = match who {
+        Authorised::Agent(agent) => shared.with(|state| state.outermost(agent.session())),
+        Authorised::Approver(_) => None,
+    };
+    let (slot, warnings) = load::slot_for(shared, source, inside).await?;
+    let started = shared.with(|state| state.start(who, launcher, call, slot, warnings));
+    shared.reschedule();
+    let mut started = started?;
+    // What a session starts inside was looked at when that was.
+    let is_outer = matches!(who, Authorised::Approver(_));
+    started.strict = is_outer && shared.with(|state| state.config.strict);
+    if shared.with(|state| state.is_read_only(&started.session.id)) {
+        started.warnings.extend(proxy::life::ready(shared).await);
+        let (authority, warning) = proxy::authority::trusted(shared, &started.session.id).await;
+        started.authority = authority;
+        started.warnings.extend(warning);
+    }
+    Ok(started)
+}
+
+/// Moves the calling process into a session.
+///
+/// # Errors
+///
+/// `NotFound` for sessions that it may not enter, or why it is not inside.
+pub fn enter(
+    state: &mut State,
+    who: Authorised,
+    peer: &Peer,
+    pid: u32,
+    session: &str,
+) -> Result<(), Refusal> {
+    let id = match who {
+        Authorised::Approver(who) => {
+            let session = state.session(session, |owner| who.answers_for(owner))?;
+            is_for_commands(session)?;
+            session.cgroup.id
+        }
+        Authorised::Agent(agent) => state.inner_session(agent, session)?,
+    };
+    let Some(live) = state.sessions.live(id) else {
+        return Err(ids::no_session(session));
+    };
+    is_still(peer, pid)?;
+    let is_inside = matches!(who, Authorised::Agent(agent) if agent.session() == id);
+    if is_inside && live.about.root && live.about.user_namespace.is_none() {
+        return state.has_become_root(id, peer, pid);
+    }
+    if !live.cgroup.is_ours() {
+        // It is there already, perhaps in a cgroup further down that the unit has made.
+        return Ok(());
+    }
+    state.datapath.enter(&live.cgroup, pid)?;
+    // The pid was the peer's when it was written only if the peer lives now.
+    is_still(peer, pid)?;
+    state.entered(id, pid);
+    state.notice_network(id, pid);
+    Ok(())
+}
+
+/// Ends a session and all of its processes.
+///
+/// # Errors
+///
+/// `NotFound`, or that its processes would not end.
+pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Sessions, Refusal> {
+    let (session, shown) = shared.with(|state| {
+        let session = state.session(id, |owner| who.answers_for(owner))?.cgroup.id;
+        let shown: Vec<_> = state.shown(session).into_iter().collect();
+        state.kill(session)?;
+        Ok::<_, Refusal>((session, shown))
+    })?;
+    let ends = async {
+        loop {
+            let goes_on = shared.with(|state| {
+                state.look_at(session);
+                // One may have begun meanwhile.
+                let inside = state.end_all_inside(session);
+                inside.iter().for_each(|inner| state.look_at(*inner));
+                let mut all = inside.into_iter().chain([session]);
+                all.any(|one| state.has_processes(one))
+            });
+            if !goes_on {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let ended = tokio::time::timeout(MAX_STOPPING, ends).await;
+    shared.reschedule();
+    ended.map_err(|_| {
+        Refusal::failed(
+            format!("the session {id} has not ended yet"),
+            "its processes were killed, but the kernel has not let go of all of them",
+            "guard sessions, in a while",
+        )
+    })?;
+    Ok(proto::Sessions { sessions: shown })
+}
+
+/// What is inside cannot fill the kernel's memory with policies.
+fn is_short(source: &Source) -> Result<(), Refusal> {
+    if source.name.is_some() || source.text.len() <= MAX_FRAME {
+        return Ok(());
+    }
+    Err(Refusal::refused(
+        "the policy is too long for a session inside a session",
+        format!("a text from inside has {MAX_FRAME} bytes at most"),
+        "put it into /etc/guard/policies, and give its name",
+    ))
+}
+
+/// A unit's cgroup is the service manager's: nobody else is moved there.
+fn is_for_commands(session: &Session) -> Result<(), Refusal> {
+    match session.cgroup.is_ours() {
+        true => Ok(()),
+        false => Err(Refusal::refused(
+            format!("{} is the session of a unit", session.about.name),
+            "what runs in it is the service manager's to start",
+            "guard run -- CMD starts a session of its own",
+        )),
+    }
+}
+
+fn too_deep() -> Refusal {
+    Refusal::refused(
+        "sessions nest no deeper",
+        format!("this one would be judged by more than {MAX_CHAIN} policies"),
+        "run it without another guard run around it",
+    )
+}
+
+/// Whether sessions may run as root of a user namespace.
+fn may_be_root(is_allowed: bool) -> Result<(), Refusal> {
+    match is_allowed {
+        true => Ok(()),
+        false => Err(Refusal::refused(
+            "no session runs as root here",
+            "guardd's settings do not say run_as_root = true",
+            "put run_as_root = true into /etc/guard/guardd.toml, then: sudo systemctl restart guardd; or leave out --user root",
+        )),
+    }
+}
+
+/// Whether the peer lives, and that is its pid.
+///
+/// # Errors
+///
+/// That it does not.
+pub fn is_still(peer: &Peer, pid: u32) -> Result<(), Refusal> {
+    match (peer.is_alive(), peer.pid()) {
+        (Ok(true), Ok(now)) if now == pid => Ok(()),
+        _ => Err(Refusal::refused(
+            "the calling process cannot be moved",
+            "it has ended",
+            "start the command again",
+        )),
+    }
+}
+
+impl State {
+    /// Whether the caller may have a session for that user.
+    fn may_run(&self, who: Authorised, uid: u32) -> Result<(), Refusal> {
+        let (own, is_root) = match who {
+            Authorised::Approver(who) => (who.uid(), who.is_root()),
+            Authorised::Agent(agent) => (agent.uid(), false),
+        };
+        if uid != own && !is_root {
+            return Err(Refusal::refused(
+                format!("you may not run a command as uid {uid}"),
+                "only root runs commands as other users",
+                "leave out --user, or call sudo",
+            ));
+        }
+        let (count, most) = match who {
+            Authorised::Approver(_) if own == 0 => return Ok(()),
+            Authorised::Approver(_) => {
+                let live = self.sessions.all_live();
+                let mine = live.filter(|session| {
+                    session.about.uid == own && session.about.outermost.is_none()
+                });
+                (mine.count(), MAX_SESSIONS)
+            }
+            Authorised::Agent(agent) => {
+                let around = self.sessions.live(agent.session()).map(Session::outermost);
+                let around = around.map(|outermost| outermost.0);
+                let all = self.sessions.iter();
+                let inside = all.filter(|session| session.about.outermost == around);
+                (inside.count(), MAX_NESTED)
+            }
+        };
+        if count >= most {
+            return Err(Refusal::refused(
+                "no more sessions",
+                format!("there are {count}, and {most} is the most"),
+                "guard sessions, and guard stop those that are not needed",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The first process of a session, which is to run as root, says once that it is in its user namespace, before it becomes
+    /// the command. The kernel then takes the paths of what runs there for what they are: nobody can mount anything there.
+    fn has_become_root(&mut self, id: SessionId, peer: &Peer, pid: u32) -> Result<(), Refusal> {
+        let unclear = |why: std::io::Error| {
+            Refusal::failed(
+                "the session does not become root",
+                format!("its user namespace cannot be seen: {why}"),
+                "try again",
+            )
+        };
+        let number = user_namespace::of(pid).map_err(unclear)?;
+        is_still(peer, pid)?;
+        if let Some(session) = self.sessions.get_mut(id) {
+            session.about.user_namespace = Some(number);
+            self.shelves
+                .sessions
+                .keep(&ids::session(id), &session.about);
+        }
+        self.judge_unix(id)
+    }
+
+    /// Whether guardd looks up the names in a policy that a session brings: only where that session might look them up
+    /// itself, and so many.
+    pub(crate) fn may_bring(
+        &mut self,
+        agent: Agent,
+        names: &BTreeSet<String>,
+    ) -> Result<(), Refusal> {
+        let in_force = self.policies.names();
+        let new: BTreeSet<_> = names.difference(&in_force).cloned().collect();
+        let Some(first) = new.first() else {
+            return Ok(());
+        };
+        if !self.may_ask_name_servers(agent) {
+            return Err(Refusal::refused(
+                format!("the name {first} is not looked up for this session"),
+                "its policy lets it ask no name server, so guardd does not ask for it",
+                "write addresses",
+            ));
+        }
+        let brought = self.names_brought(agent);
+        if new.len() + brought > MAX_NAMES {
+            return Err(Refusal::refused(
+                "the policy has too many names for a session inside a session",
+                format!(
+                    "{} of them are in no policy that is in force, and {brought} were brought by others inside: {MAX_NAMES} \
+                     may be",
+                    new.len()
+                ),
+                "put it into /etc/guard/policies, and give its name",
+            ));
+        }
+        let due = self.names.due(&new, Timestamp::now()).len();
+        self.pay_for(agent, due)
+    }
+
+    /// How many names only the policies have that were brought into the caller's outermost session.
+    fn names_brought(&self, agent: Agent) -> usize {
+        let (outermost, people) = (self.outermost(agent.session()), self.peoples_names());
+        let inside = self.sessions.iter();
+        let inside = inside.filter(|session| Some(session.outermost()) == outermost);
+        // The last is the outermost session's own.
+        let slots = inside.filter_map(|session| session.chain.split_last());
+        let slots: BTreeSet<_> = slots.flat_map(|(_, brought)| brought).collect();
+        let policies = slots
+            .into_iter()
+            .filter_map(|slot| self.policies.get(*slot));
+        let policies = policies.filter(|policy| policy.source.name.is_none());
+        let names: BTreeSet<_> = policies.flat_map(|policy| policy.names()).collect();
+        names.difference(&people).count()
+    }
+
+    /// Takes look-ups from the share of the caller's outermost session.
+    pub(crate) fn pay_for(&mut self, agent: Agent, names: usize) -> Result<(), Refusal> {
+        let session = agent.session();
+        let session = self.outermost(session).unwrap_or(session);
+        let paid = self.look_ups.take(session, names, clock::now());
+        paid.map_err(look_ups::too_many)
+    }
+
+    /// Whether a session may be started inside the caller's, as far as that is deep already.
+    fn may_nest(&self, agent: Agent) -> Result<(), Refusal> {
+        match self.chain_around(agent)?.len() >= MAX_CHAIN {
+            true => Err(too_deep()),
+            false => Ok(()),
+        }
+    }
+
+    /// The answer to a nested run that changes nothing.
+    fn own_session(&mut self, agent: Agent) -> Result<Started, Refusal> {
+        let session = self.shown(agent.session());
+        let session = session.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
+        let warnings = vec![format!(
+            "runs in {}: it asks for no narrower policy",
+            session.id
+        )];
+        Ok(Started {
+            session,
+            warnings,
+            authority: None,
+            sockets: None,
+            strict: false,
+            name_sockets: Vec::new(),
+        })
+    }
+
+    /// The policies that judge a new session: its own, then those of the session around it.
+    fn chain(&self, who: Authorised, slot: PolicyId) -> Result<Vec<PolicyId>, Refusal> {
+        let mut chain = vec![slot];
+        if let Authorised::Agent(agent) = who {
+            chain.extend(self.chain_around(agent)?);
+        }
+        match chain.len() > MAX_CHAIN {
+            true => Err(too_deep()),
+            false => Ok(chain),
+        }
+    }
+
+    /// The policies that judge the session which the caller is in.
+    fn chain_around(&self, agent: Agent) -> Result<&[PolicyId], Refusal> {
+        let outer = self.sessions.live(agent.session());
+        let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
+        Ok(&outer.chain)
+    }
+
+    fn start(
+        &mut self,
+        who: Authorised,
+        launcher: u32,
+        call: Run,
+        slot: PolicyId,
+        warnings: Vec<String>,
+    ) -> Result<Started, Refusal> {
+        let chain = self.chain(who, slot)?;
+        if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
+            return self.own_session(agent);
+        }
+        let about = self.about(who, launcher, call);
+        let cgroup = self.datapath.add_session(&chain)?;
+        let since = clock::now();
+        let stage = Stage::Empty { since };
+        let mut started = self.begin(cgroup, chain, about, stage, warnings)?;
+        self.judge_sockets(&mut started)?;
+        Ok(started)
+    }
+
+    /// Takes a session that the kernel has into the books.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, never.
+    pub fn begin(
+        &mut self,
+        cgroup: SessionCgroup,
+        chain: Vec<PolicyId>,
+        about: About,
+        stage: Stage,
+        mut warnings: Vec<String>,
+    ) -> Result<Started, Refusal> {
+        let id = cgroup.id;
+        self.watch_session(&cgroup);
+        self.share_with_outermost(id, &about);
+        let is_new = !self.sessions.all_live().any(|one| one.chain == chain);
+        self.sessions.add(Session {
+            cgroup,
+            chain,
+            about,
+            stage,
+        });
+        if is_new {
+            self.look_anew();
+        }
+        self.had_sessions = true;
+        self.begin_patience(id);
+        self.judge_unix(id)?;
+        let session = self.shown(id);
+        let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
+        if self
+            .sessions
+            .get(id)
+            .is_some_and(|one| !one.cgroup.is_ours())
+        {
+            self.survey_networks();
+        }
+        self.write_start(id, &session);
+        // In this order, so that a session which the next guardd knows from here is in the trail.
+        if let Some(session) = self.sessions.get(id) {
+            self.shelves
+                .sessions
+                .keep(&ids::session(id), &session.about);
+        }
+        let problem = self.audit.problem();
+        warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
+        Ok(Started {
+            session,
+            warnings,
+            authority: None,
+            sockets: None,
+            strict: false,
+            name_sockets: Vec::new(),
+        })
+    }
+
+    /// Whoever floods guardd from inside pays alone, however many sessions are inside.
+    pub fn share_with_outermost(&mut self, id: SessionId, about: &About) {
+        let Some(outermost) = about.outermost else {
+            return;
+        };
+        if let Err(error) = self.datapath.share_with(id, SessionId(outermost)) {
+            tracing::warn!(%error, session = id.0, "what is told of it is counted by itself");
+        }
+    }
+
+    /// Has the kernel tell when a session of ours has no process any more. The others are seen in the cgroup root.
+    pub fn watch_session(&mut self, cgroup: &SessionCgroup) {
+        if !cgroup.is_ours() {
+            return;
+        }
+        if let Err(error) = self.watches.session(cgroup.id, &cgroup.path) {
+            tracing::warn!(%error, session = cgroup.id.0, "its end will be noticed late");
+        }
+    }
+
+    /// Whether something goes on in a session. A unit's may be there without.
+    fn has_processes(&self, id: SessionId) -> bool {
+        let Some(session) = self.sessions.live(id) else {
+            return false;
+        };
+        session.cgroup.is_ours() || self.datapath.is_populated(&session.cgroup).unwrap_or(true)
+    }
+
+    fn write_start(&mut self, id: SessionId, session: &proto::Session) {
+        let live = self.sessions.live(id);
+        let parent = live.and_then(|live| live.about.parent);
+        let record = Record::of(&session.id, session.uid)
+            .with("name", session.name.clone())
+            .with("policy", session.policy.clone())
+            .with("user", session.user.clone())
+            .with("parent", parent.map(|id| ids::session(SessionId(id))))
+            .with("command", session.command.clone());
+        let assigned = self.sessions.live(id).and_then(|live| live.about.assigned);
+        let record = match assigned {
+            Some(by) => record.with("assigned", by.as_str()),
+            None => record,
+        };
+        self.audit.note(LogKind::SessionStart, record);
+        self.counters.session_started();
+        let (policy, name) = (&session.policy, &session.name);
+        tracing::info!(session = session.id, policy, name, "started");
+    }
+
+    /// What people will know of a new session. Who answers for a nested one is who answers for the
+    /// one around it.
+    fn about(&self, who: Authorised, launcher: u32, call: Run) -> About {
+        let outer = match who {
+            Authorised::Agent(agent) => self.sessions.live(agent.session()),
+            Authorised::Approver(_) => None,
+        };
+        let command = shortened(call.command);
+        let program = command.first().map_or("", String::as_str);
+        let program = program.rsplit('/').next().unwrap_or_default();
+        let name = call.name.unwrap_or_else(|| program.to_owned());
+        About {
+            name: shown_name(&name),
+            uid: outer.map_or(call.uid, |outer| outer.about.uid),
+            command,
+            started_at: Timestamp::now(),
+            pid: None,
+            launcher: Some(launcher),
+            parent: outer.map(|outer| outer.cgroup.id.0),
+            around: outer.map(Session::with_those_around).unwrap_or_default(),
+            outermost: outer.map(|outer| outer.outermost().0),
+            assigned: None,
+            never_waits: call.hold == Some(0.0)
+                || outer.is_some_and(|outer| outer.about.never_waits),
+            waits: match outer {
+                None => call.hold,
+                // What is inside gets no more patience than it has.
+                Some(outer) => {
+                    (outer.about.waits).map(|most| call.hold.map_or(most, |hold| hold.min(most)))
+                }
+            },
+            connects: call.connects,
+            // A session inside is not believed to have what the one around it lacks. Units are not kept from any socket.
+            scoped: call.scoped
+                && outer.is_none_or(|outer| outer.about.scoped || !outer.cgroup.is_ours()),
+            // Only a person is believed that the namespace is what it should be.
+            root: call.root && outer.is_none(),
+            user_namespace: outer.and_then(|outer| outer.about.user_namespace),
+            command_ended_at: None,
+        }
+    }
+
+    /// The session that an agent may enter: one that was made inside its own, and is new.
+    fn inner_session(&self, agent: Agent, id: &str) -> Result<SessionId, Refusal> {
+        let inner = self.sessions.live(ids::parse_session(id)?);
+        let inner = inner.filter(|session| {
+            let is_new = matches!(session.stage, Stage::Empty { .. });
+            let is_own = session.cgroup.id == agent.session();
+            let is_inside = session.about.parent == Some(agent.session().0);
+            is_own || (is_new && is_inside)
+        });
+        let inner = inner.ok_or_else(|| ids::no_session(id))?;
+        Ok(inner.cgroup.id)
+    }
+
+    fn entered(&mut self, id: SessionId, pid: u32) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        session.stage = Stage::Live;
+        if session.about.pid.is_none() {
+            session.about.pid = Some(pid);
+            let is_launcher = |launcher: &u32| stands_in(*launcher, pid);
+            session.about.launcher = session.about.launcher.filter(is_launcher);
+            self.shelves
+                .sessions
+                .keep(&ids::session(id), &session.about);
+            self.attend(id);
+        }
+    }
+}
+
+/// A name of bounded length that a terminal can show.
+#[must_use]
+pub fn shown_name(name: &str) -> String {
+    let is_shown = |c: &char| !c.is_control();
+    name.chars().filter(is_shown).take(MAX_NAME).collect()
+}
+
+/// A command line of bounded length.
+#[must_use]
+pub fn shortened(command: Vec<String>) -> Vec<String> {
+    let mut left = MAX_COMMAND;
+    let mut kept = Vec::new();
+    for mut word in command {
+        if word.len() >= left {
+            word.truncate(word.floor_char_boundary(left));
+            kept.push(word + "…");
+            break;
+        }
+        left -= word.len() + 1;
+        kept.push(word);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn command_lines_are_cut_at_a_character() {
+        let short = vec!["curl".to_owned(), "-v".to_owned()];
+        assert_eq!(shortened(short.clone()), short);
+        let long = shortened(vec!["é".repeat(4000), "x".to_owned()]);
+        assert_eq!(long.len(), 1);
+        assert!(long[0].len() <= MAX_COMMAND + '…'.len_utf8());
+    }
+}

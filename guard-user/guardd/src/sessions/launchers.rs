@@ -1,0 +1,176 @@
+//! Who stands in for the commands of sessions: each `guard run`.
+//!
+//! It passes signals on to the command and ends when the command has. Where it is killed first, nobody is there any
+//! more who could stop the command, so guardd ends the session.
+
+use std::{collections::HashMap, io, mem::MaybeUninit, os::fd::OwnedFd, rc::Rc};
+
+use guard_common::SessionId;
+use guard_proto::LeftProcess;
+use guard_sys::{
+    pidfd::{open_thread, parent_of},
+    readiness::Readiness,
+};
+use jiff::Timestamp;
+use rustix::event::{
+    Timespec,
+    epoll::{self, CreateFlags, Event, EventData, EventFlags},
+};
+
+use crate::{control::ids, sessions::Session, shared::Shared, state::State};
+
+/// As many processes that a command left are named.
+const MOST_LEFT: usize = 16;
+
+/// The ones that are watched.
+#[derive(Debug)]
+pub struct Launchers {
+    epoll: OwnedFd,
+    watched: HashMap<SessionId, OwnedFd>,
+}
+
+impl Launchers {
+    /// None yet, and what tells when one of them has ended.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn new() -> io::Result<(Self, Readiness)> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        let readable = Readiness::of(&epoll)?;
+        let watched = HashMap::new();
+        Ok((Self { epoll, watched }, readable))
+    }
+
+    /// Watches who stands in for a session's command.
+    fn watch(&mut self, session: SessionId, launcher: OwnedFd) -> io::Result<()> {
+        let data = EventData::new_u64(session.0.into());
+        epoll::add(&self.epoll, &launcher, data, EventFlags::IN)?;
+        self.watched.insert(session, launcher);
+        Ok(())
+    }
+
+    /// Watches no more.
+    pub fn forget(&mut self, session: SessionId) {
+        self.watched.remove(&session);
+    }
+
+    /// The sessions whose launchers have ended since the last time.
+    fn ended(&mut self) -> Vec<SessionId> {
+        let mut ended = Vec::new();
+        loop {
+            let mut buffer = [MaybeUninit::<Event>::uninit(); 64];
+            let found = epoll::wait(&self.epoll, &mut buffer, Some(&Timespec::default()));
+            // An error would come again at the next end.
+            let Ok((found @ [_, ..], _)) = found else {
+                return ended;
+            };
+            for event in found {
+                let session = SessionId(event.data.u64() as u32);
+                self.watched.remove(&session);
+                ended.push(session);
+            }
+        }
+    }
+}
+
+/// Ends sessions whose launchers are killed, for ever.
+pub async fn follow(shared: Rc<Shared>, readable: Readiness) {
+    loop {
+        let noticed = readable.drained(|| shared.with(State::end_unattended));
+        if let Err(error) = noticed.await {
+            return tracing::error!(%error, "killed launchers are not noticed any more");
+        }
+    }
+}
+
+impl State {
+    /// Watches whether somebody stands in for a session's command, as long as it runs. A session whose command has
+    /// none any more is ended.
+    pub fn attend(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.live(id) else {
+            return;
+        };
+        let (Some(launcher), true) = (session.about.launcher, self.has_command(session)) else {
+            return;
+        };
+        let command = session.about.pid;
+        let stands_in = || command.is_some_and(|command| stands_in(launcher, command));
+        // Its first thread ends with it, though another may hang in a call that nothing ends.
+        match open_thread(launcher, launcher) {
+            // The number is the launcher's only if it stands in for the command now.
+            Ok(pidfd) if stands_in() => {
+                if let Err(error) = self.launchers.watch(id, pidfd) {
+                    tracing::warn!(%error, session = id.0, "goes on if its launcher is killed");
+                }
+            }
+            _ if stands_in() => tracing::warn!(session = id.0, "goes on if its launcher is killed"),
+            _ => self.end_if_unattended(id),
+        }
+    }
+
+    fn end_unattended(&mut self) {
+        for id in self.launchers.ended() {
+            self.end_if_unattended(id);
+        }
+    }
+
+    /// A launcher that has ended before the command was killed; after it, what is left of the session may go on.
+    fn end_if_unattended(&mut self, id: SessionId) {
+        let session = self.sessions.live(id);
+        if !session.is_some_and(|session| self.has_command(session)) {
+            return self.command_ended(id);
+        }
+        tracing::warn!(session = id.0, "its launcher was killed, so it is ended");
+        if let Err(error) = self.kill(id) {
+            tracing::error!(%error, session = id.0, "goes on without its launcher");
+        }
+        self.end_all_inside(id);
+    }
+
+    /// Notes when a session's command ended.
+    fn command_ended(&mut self, id: SessionId) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
+        let now = Timestamp::now();
+        session.about.command_ended_at.get_or_insert(now);
+        let name = ids::session(id);
+        self.shelves.sessions.keep(&name, &session.about);
+    }
+
+    /// Whether a session goes on without its command. A cgroup that was there before has none.
+    #[must_use]
+    pub fn lost_command(&self, session: &Session) -> bool {
+        session.cgroup.is_ours() && session.about.pid.is_some() && !self.has_command(session)
+    }
+
+    /// What a command has left behind.
+    pub(crate) fn left(&self, session: &Session) -> Vec<LeftProcess> {
+        let mut pids = self.datapath.processes(&session.cgroup);
+        pids.sort_unstable();
+        pids.truncate(MOST_LEFT);
+        let left = pids.into_iter().map(|pid| {
+            let (_, process) = self.process_of(session.cgroup.id, pid);
+            let comm = process.comm;
+            LeftProcess { pid, comm }
+        });
+        left.collect()
+    }
+
+    /// Whether the command that the session was made for runs.
+    fn has_command(&self, session: &Session) -> bool {
+        let pid = session.about.pid;
+        pid.is_some_and(|pid| self.datapath.processes(&session.cgroup).contains(&pid))
+    }
+}
+
+/// Whether a process stands in for a command: as its parent, or at a terminal as the parent of that, which is then
+/// the one that leads the command's terminal session and ends with it.
+#[must_use]
+pub fn stands_in(launcher: u32, command: u32) -> bool {
+    let Ok(parent) = parent_of(command) else {
+        return false;
+    };
+    parent == launcher || parent_of(parent).is_ok_and(|parent| parent == launcher)
+}

@@ -1,0 +1,163 @@
+//! What the programs at the kernel's security hooks are told, and tell.
+
+use std::os::fd::AsFd;
+
+use guard_common::{LsmEvent, LsmHook, SessionId, Verdict};
+use guard_policy::SocketName;
+use guard_proto::{LogKind, NamedSocket, Started};
+use rustix::net::sockopt::socket_cookie;
+use serde_json::json;
+
+use crate::{
+    control::{auth::Approver, failure::Refusal, ids},
+    record::audit::Record,
+    requests::process::Process,
+    sessions::{Session, Stage},
+    state::State,
+    unix::Kept,
+};
+
+/// As many sockets of others one session may connect to.
+const MAX_NAMED: usize = 256;
+
+impl State {
+    /// Lets every session connect to the control socket, whatever it is called.
+    pub fn allow_control(&mut self, control: &impl AsFd) {
+        let allowed = socket_cookie(control)
+            .map_err(|why| why.to_string())
+            .and_then(|cookie| {
+                let allowed = self.datapath.allow_socket(None, cookie);
+                allowed.map_err(|why| why.to_string())
+            });
+        if let Err(why) = allowed {
+            tracing::warn!(why, "sessions cannot ask guardd");
+        }
+    }
+
+    /// Tells the kernel which names a session may connect to, and whoever starts it which sockets it is to name.
+    pub(crate) fn judge_in_kernel(
+        &mut self,
+        id: SessionId,
+        started: &mut Started,
+    ) -> Result<(), Refusal> {
+        let session = self.sessions.live(id);
+        // One inside another gets none: what a name means, whoever starts it would say, who is inside.
+        let is_outer = |one: &&Session| one.cgroup.is_ours() && one.about.parent.is_none();
+        let Some(session) = session.filter(is_outer) else {
+            return Ok(());
+        };
+        let (cgroup, allowed) = (session.cgroup.cgroup_id, self.allowed_sockets(session));
+        for name in &allowed {
+            if let SocketName::Abstract(name) = name {
+                self.datapath.allow_abstract(cgroup, name)?;
+            }
+        }
+        started.name_sockets = allowed;
+        Ok(())
+    }
+
+    /// Lets a session connect to sockets that its policy means.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for; `Refused` where its command has started, or the policy
+    /// does not name them.
+    pub fn name_sockets(
+        &mut self,
+        who: Approver,
+        session: &str,
+        sockets: &[NamedSocket],
+    ) -> Result<(), Refusal> {
+        let live = self.session(session, |owner| who.answers_for(owner))?;
+        let refused = |why: &str| {
+            let fix = "name them in its policy, and start it again";
+            Refusal::refused(format!("{session} gets no more sockets"), why, fix)
+        };
+        if !matches!(live.stage, Stage::Empty { .. }) || live.about.parent.is_some() {
+            return Err(refused("its command has started, or runs inside another's"));
+        }
+        let allowed = self.allowed_sockets(live);
+        let is_named = |socket: &NamedSocket| allowed.contains(&socket.name);
+        if sockets.len() > MAX_NAMED || !sockets.iter().all(is_named) {
+            return Err(refused(
+                "its policy does not allow them, or they are too many",
+            ));
+        }
+        let cgroup = live.cgroup.cgroup_id;
+        for socket in sockets {
+            self.datapath.allow_socket(Some(cgroup), socket.cookie)?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what the kernel has kept a session from.
+    pub(crate) fn note_stop(&mut self, event: &LsmEvent) {
+        let Ok(hook) = u8::try_from(event.hook) else {
+            return;
+        };
+        let (Some(hook), Some(session)) = (
+            LsmHook::from_u8(hook),
+            self.sessions.of_cgroup(event.cgroup),
+        ) else {
+            return;
+        };
+        let (id, uid) = (session.cgroup.id, session.about.uid);
+        let (kept, from) = kept(hook, event);
+        self.socket_stops.note(id, kept, &from, event.at);
+        let Some(admitted) = self.admit(id, event.at) else {
+            return;
+        };
+        let (pid, process) = self.process_of_stop(id, event);
+        let record = Record::of(ids::session(id), uid)
+            .with("destination", json!(kept.endpoint(&from)))
+            .with("verdict", Verdict::Deny.as_str())
+            .with("hook", hook.as_str())
+            .with("pid", pid)
+            .with("comm", process.comm)
+            .with("exe", process.exe)
+            .with("left_out", admitted.left_out)
+            .with("last", admitted.is_last.then_some(true));
+        self.audit.note(LogKind::Denied, record);
+    }
+
+    fn process_of_stop(&self, session: SessionId, event: &LsmEvent) -> (Option<u32>, Process) {
+        let (pid, process) = self.process_of(session, event.tgid);
+        let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
+        let name = String::from_utf8_lossy(name);
+        (pid, process.called((event.tgid, event.pid), &name))
+    }
+}
+
+/// From what a session was kept, and what that is called.
+fn kept(hook: LsmHook, event: &LsmEvent) -> (Kept, String) {
+    match hook {
+        LsmHook::UnixConnect | LsmHook::UnixSend => (Kept::Socket, socket_name(&event.name)),
+        LsmHook::Receive => (Kept::Receive, "a socket made outside".to_owned()),
+        LsmHook::Kill => (Kept::Kill, format!("process {}", event.subject)),
+    }
+}
+
+/// A path, or an abstract name after an `@`.
+fn socket_name(name: &[u8]) -> String {
+    let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    let until_nul = |name: &[u8]| text(name.split(|byte| *byte == 0).next().unwrap_or(&[]));
+    match name {
+        [0, rest @ ..] => match rest.iter().rposition(|byte| *byte != 0) {
+            Some(last) => format!("@{}", text(&rest[..=last])),
+            None => "a socket without a name".to_owned(),
+        },
+        path => until_nul(path),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_read_as_they_are_written() {
+        assert_eq!(socket_name(b"/run/x.sock\0\0"), "/run/x.sock");
+        assert_eq!(socket_name(b"\0a\0b\0\0"), "@a\0b");
+        assert_eq!(socket_name(&[0; 8]), "a socket without a name");
+    }
+}

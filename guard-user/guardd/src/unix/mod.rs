@@ -1,0 +1,555 @@
+//! Which Unix sockets sessions may connect to.
+
+mod lsm;
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fs::{self, File},
+    io,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
+    path::{Path, PathBuf},
+};
+
+use guard_common::{BootTime, SessionId, Verdict};
+use guard_datapath::UnixTerms;
+use guard_policy::SocketName;
+use guard_proto::{Endpoint, HasSocket, LogKind, SocketAddress, SocketTerms, Started, Stopped};
+use guard_sys::{
+    abi::AF_UNIX,
+    clock::{self, Clocks},
+    notify::{CONNECT, read_memory},
+    pidfd,
+    unix_diag::{BoundSocket, SocketFile, socket_at},
+};
+use rustix::net::sockopt::socket_cookie;
+use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
+use serde_json::json;
+
+use crate::{
+    control::{advice, auth::Approver, failure::Refusal, ids},
+    proxy::networks::{Inode, there},
+    record::audit::Record,
+    requests::process::Process,
+    sessions::Session,
+    state::State,
+};
+
+/// Services that programs need, that anybody may talk to, and that do nothing over the network or as somebody else for
+/// whoever does: what they are for is in docs/policy.md. All of root's, in directories of root's.
+const HARMLESS: [&str; 10] = [
+    // Logging: syslog(3), sd_journal_print(3), and the standard output of services.
+    "/dev/log",
+    "/run/systemd/journal/dev-log",
+    "/run/systemd/journal/socket",
+    "/run/systemd/journal/stdout",
+    // Users and groups: nss-systemd(8), sssd(8). Not nscd(8), which asks name servers for whoever wants to know an address.
+    "/run/systemd/userdb/io.systemd.DynamicUser",
+    "/run/systemd/userdb/io.systemd.Multiplexer",
+    "/run/systemd/userdb/io.systemd.NameServiceSwitch",
+    "/run/systemd/userdb/io.systemd.DropIn",
+    "/var/lib/sss/pipes/nss",
+    "/run/systemd/userdb/io.systemd.Home",
+];
+
+/// As many sockets of one session are remembered.
+const REMEMBERED: usize = 64;
+/// `struct sockaddr_un`.
+const LONGEST_ADDRESS: usize = 110;
+/// Network namespaces of one session that are looked in for a socket.
+const MAX_NETWORKS: usize = 64;
+/// Characters of a path, or of an abstract name, at most.
+const LONGEST: usize = 108;
+
+/// How often a session was kept from a socket.
+#[derive(Clone, Copy, Debug)]
+struct Stop {
+    count: u64,
+    last: BootTime,
+}
+
+/// What sessions were kept from, that is no place in a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// A Unix socket of somebody else's.
+    Socket,
+    /// To be handed a socket of somebody else's.
+    Receive,
+    /// To signal a process of somebody else's.
+    Kill,
+}
+
+/// From what sessions were kept.
+#[derive(Debug, Default)]
+pub struct SocketStops(HashMap<SessionId, BTreeMap<(Kept, String), Stop>>);
+
+impl SocketStops {
+    /// One more.
+    pub(crate) fn note(&mut self, session: SessionId, kept: Kept, from: &str, now: BootTime) {
+        let of_session = self.0.entry(session).or_default();
+        let key = (kept, from.to_owned());
+        if of_session.len() >= REMEMBERED && !of_session.contains_key(&key) {
+            let oldest = of_session.iter().min_by_key(|(_, stop)| stop.last);
+            let oldest = oldest.map(|(key, _)| key.clone());
+            oldest.and_then(|oldest| of_session.remove(&oldest));
+        }
+        let fresh = Stop {
+            count: 0,
+            last: now,
+        };
+        let stop = of_session.entry(key).or_insert(fresh);
+        stop.count += 1;
+        stop.last = now;
+    }
+
+    /// A session has ended.
+    pub fn forget(&mut self, session: SessionId) {
+        self.0.remove(&session);
+    }
+}
+
+impl Kept {
+    /// As people and programs are told.
+    pub(crate) fn endpoint(self, from: &str) -> Endpoint {
+        let protocol = match self {
+            Self::Socket => "unix",
+            Self::Receive => "handed",
+            Self::Kill => "signal",
+        };
+        Endpoint {
+            address: from.to_owned(),
+            port: None,
+            protocol: protocol.to_owned(),
+            host: None,
+        }
+    }
+
+    fn advice(self, from: &str) -> String {
+        match self {
+            Self::Socket => advice::socket_refused(from),
+            Self::Receive => advice::handed_refused(),
+            Self::Kill => advice::signal_refused(from),
+        }
+    }
+}
+
+impl State {
+    /// Writes down that a session was kept from a socket.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for.
+    pub fn socket_refused(
+        &mut self,
+        who: Approver,
+        session: &str,
+        socket: &str,
+        pid: u32,
+    ) -> Result<(), Refusal> {
+        let live = self.session(session, |owner| who.answers_for(owner))?;
+        let (id, uid) = (live.cgroup.id, live.about.uid);
+        let socket: String = socket.chars().take(LONGEST).collect();
+        let now = clock::now();
+        self.socket_stops.note(id, Kept::Socket, &socket, now);
+        let Some(admitted) = self.admit(id, now) else {
+            return Ok(());
+        };
+        let (pid, process) = self.process_of(id, pid);
+        let record = Record::of(ids::session(id), uid)
+            .with("destination", json!(Kept::Socket.endpoint(&socket)))
+            .with("verdict", Verdict::Deny.as_str())
+            .with("hook", "connect_unix")
+            .with("pid", pid)
+            .with("comm", process.comm)
+            .with("exe", process.exe)
+            .with("left_out", admitted.left_out)
+            .with("last", admitted.is_last.then_some(true));
+        self.audit.note(LogKind::Denied, record);
+        Ok(())
+    }
+
+    /// Where a thread of a session is about to connect, which the caller, who connects for it, may not look at. The kernel says
+    /// what it waits in, so that nothing else of its memory is told.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for, and for a thread that does not wait in connect(2) in it.
+    pub fn socket_address(
+        &self,
+        who: Approver,
+        session: &str,
+        (caller, thread): (u32, u32),
+    ) -> Result<SocketAddress, Refusal> {
+        let live = self.session(session, |owner| who.answers_for(owner))?;
+        let is_its = |thread| {
+            let cgroup = self.kernel_path(&live.cgroup.path);
+            cgroup.is_some_and(|cgroup| Process::is_in(thread, &cgroup))
+        };
+        let waits = connecting(thread).filter(|_| is_its(thread));
+        let found = waits.and_then(|waits| {
+            let socket = waits.socket(thread);
+            let same_root = has_root_of(thread, caller);
+            // All of it is of one thread: its number is not another's by now.
+            let still = connecting(thread).as_ref() == Some(&waits) && is_its(thread);
+            still.then_some(SocketAddress { socket, same_root })
+        });
+        found.ok_or_else(|| {
+            Refusal::not_found(
+                "it cannot be told where that thread connects",
+                format!("thread {thread} of session {session} does not wait in connect(2)"),
+                "try again in the session",
+            )
+        })
+    }
+
+    /// Whether a process of a session has a socket open, by its number and its cookie.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for.
+    pub fn has_socket(
+        &self,
+        who: Approver,
+        session: &str,
+        (number, cookie): (u64, u64),
+    ) -> Result<HasSocket, Refusal> {
+        let open = self.members(who, session)?.have_open(number, cookie);
+        Ok(HasSocket { open })
+    }
+
+    /// The processes of a session.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for.
+    pub(crate) fn members(&self, who: Approver, session: &str) -> Result<Members, Refusal> {
+        let live = self.session(session, |owner| who.answers_for(owner))?;
+        Ok(Members {
+            cgroup: self.kernel_path(&live.cgroup.path),
+            pids: self.datapath.processes(&live.cgroup),
+        })
+    }
+
+    /// For `guard why`, latest first.
+    pub(crate) fn stopped_sockets(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
+        let stops = self.socket_stops.0.get(&session).into_iter().flatten();
+        let mut stops: Vec<_> = stops.collect();
+        stops.sort_by_key(|(_, stop)| std::cmp::Reverse(stop.last));
+        let stopped = stops.into_iter().map(|((kept, from), stop)| Stopped {
+            at: clocks.calendar(stop.last),
+            destination: kept.endpoint(from),
+            verdict: Verdict::Deny.as_str().to_owned(),
+            rule: None,
+            reason: None,
+            count: stop.count,
+            advice: kept.advice(from),
+            request: None,
+            http: None,
+        });
+        stopped.collect()
+    }
+
+    /// Says which sockets sessions connect to by themselves: the harmless ones, and `control`, for the verbs of an agent's.
+    pub fn allow_sockets(&mut self, control: &Path) {
+        let control = std::path::absolute(control).unwrap_or_else(|_| control.to_owned());
+        let harmless = HARMLESS.iter().map(PathBuf::from);
+        let mut paths: Vec<_> = harmless.filter(|path| is_roots(path)).collect();
+        match is_roots(&control) {
+            true => paths.push(control),
+            // There guardd's own socket is known by itself, and not by its path.
+            false if self.datapath.lsm_problem().is_none() => {}
+            false => tracing::warn!(
+                socket = %control.display(),
+                "others than root can put something in its place, so sessions cannot ask there where Unix sockets are judged"
+            ),
+        }
+        for path in &paths {
+            if let Err(error) = self.datapath.allow_unix(path) {
+                tracing::warn!(%error, path = %path.display(), "sessions cannot connect to it");
+            }
+        }
+        self.sockets_by_themselves = paths;
+        if let Some(problem) = self.datapath.unix_problem() {
+            tracing::warn!("{problem}: sessions reach whoever listens at a Unix socket");
+        }
+        if let Some(problem) = self.datapath.foreign_problem() {
+            tracing::warn!("{problem}: sessions may use sockets that are handed in");
+        }
+        if let Some(problem) = self.datapath.dials_problem() {
+            tracing::warn!(
+                "{problem}: a relay that connects anew for each request may not be found out"
+            );
+        }
+        if let Some(problem) = self.datapath.lsm_problem() {
+            tracing::info!(
+                "{problem}: nothing there judges signals, and sockets that are connected and handed in"
+            );
+        }
+    }
+
+    /// Has the kernel judge a session's Unix sockets.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn judge_unix(&mut self, id: SessionId) -> Result<(), Refusal> {
+        let Some(session) = self.sessions.get(id) else {
+            return Ok(());
+        };
+        let outer = session.about.parent.map(SessionId);
+        let outer = outer.and_then(|outer| self.sessions.get(outer));
+        let terms = UnixTerms {
+            free: match self.datapath.lsm_problem() {
+                None => !session.cgroup.is_ours(),
+                Some(_) => is_free(session),
+            },
+            scoped: session.about.scoped,
+            user_namespace: session.about.user_namespace,
+            outer: outer.map(|outer| outer.cgroup.cgroup_id),
+        };
+        let cgroup = session.cgroup.cgroup_id;
+        self.datapath.judge_unix(cgroup, terms)?;
+        Ok(())
+    }
+
+    /// Tells whoever starts a session which sockets it may be connected to.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub(crate) fn judge_sockets(&mut self, started: &mut Started) -> Result<(), Refusal> {
+        let Ok(id) = ids::parse_session(&started.session.id) else {
+            return Ok(());
+        };
+        if self.datapath.lsm_problem().is_none() {
+            return self.judge_in_kernel(id, started);
+        }
+        self.judge_by_launcher(id, started);
+        Ok(())
+    }
+
+    fn judge_by_launcher(&self, id: SessionId, started: &mut Started) {
+        let session = self.sessions.live(id);
+        let Some(session) = session.filter(|_| self.datapath.unix_problem().is_none()) else {
+            return;
+        };
+        if is_free(session) {
+            let warning = "this guard is older than guardd: its commands reach whoever listens at a Unix socket";
+            started.warnings.push(warning.to_owned());
+            return;
+        }
+        started.sockets = Some(SocketTerms {
+            allow: self.allowed_sockets(session),
+            by_itself: self.sockets_by_themselves.clone(),
+        });
+    }
+
+    /// What all policies of a session allow.
+    pub(crate) fn allowed_sockets(&self, session: &Session) -> Vec<SocketName> {
+        let mut policies = session.chain.iter().map(|slot| self.policies.get(*slot));
+        let Some(Some(own)) = policies.next() else {
+            return Vec::new();
+        };
+        let mut allowed = own.policy.unix.clone();
+        for outer in policies {
+            allowed.retain(|name| outer.is_some_and(|outer| outer.policy.unix.contains(name)));
+        }
+        allowed
+    }
+}
+
+/// What connect(2) was called with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Connecting {
+    address: u64,
+    length: u64,
+}
+
+/// What a thread has called connect(2) with, if it waits there.
+fn connecting(thread: u32) -> Option<Connecting> {
+    parse_call(&fs::read_to_string(format!("/proc/{thread}/syscall")).ok()?)
+}
+
+/// A line of `/proc/PID/syscall`, as proc_pid_syscall(5) has it: the number, and six arguments.
+fn parse_call(line: &str) -> Option<Connecting> {
+    let mut words = line.split_whitespace();
+    let number: i64 = words.next()?.parse().ok()?;
+    let mut argument = || u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok();
+    let [_, address, length] = [argument()?, argument()?, argument()?];
+    (number == CONNECT).then_some(Connecting {
+        address,
+        // An `int`: the kernel ignores the rest.
+        length: u64::from(length as u32),
+    })
+}
+
+impl Connecting {
+    /// The path, or the abstract name after an `@`, if it is about a Unix socket.
+    fn socket(&self, thread: u32) -> Option<String> {
+        let length = usize::try_from(self.length)
+            .unwrap_or(LONGEST_ADDRESS)
+            .min(LONGEST_ADDRESS);
+        let bytes = read_memory(thread.cast_signed(), self.address, length).ok()?;
+        let (family, name) = bytes.split_first_chunk()?;
+        if i32::from(u16::from_ne_bytes(*family)) != AF_UNIX {
+            return None;
+        }
+        let name = match name {
+            [] => return None,
+            [0, name @ ..] => format!("@{}", std::str::from_utf8(name).ok()?),
+            name => {
+                let end = name
+                    .iter()
+                    .position(|byte| *byte == 0)
+                    .unwrap_or(name.len());
+                let path = Path::new(std::str::from_utf8(&name[..end]).ok()?);
+                let directory = fs::read_link(format!("/proc/{thread}/cwd")).ok()?;
+                directory.join(path).to_str()?.to_owned()
+            }
+        };
+        Some(name)
+    }
+}
+
+/// The processes of a session, at one moment.
+#[derive(Debug)]
+pub struct Members {
+    cgroup: Option<PathBuf>,
+    pids: Vec<u32>,
+}
+
+impl Members {
+    /// Whether one of them has that very socket open.
+    fn have_open(&self, number: u64, cookie: u64) -> bool {
+        let Some(cgroup) = &self.cgroup else {
+            return false;
+        };
+        let is_its = |pid: &u32| {
+            // The number may be another process' by now.
+            has_open(*pid, number, cookie) && Process::is_in(*pid, cgroup)
+        };
+        self.pids.iter().any(is_its)
+    }
+
+    /// Whether one of them has the socket open that is bound at a file. The kernel tells that in each network namespace by
+    /// itself, so guardd goes there, which takes a while.
+    pub async fn have_bound(self, inode: u64, device: u64) -> HasSocket {
+        // One that the kernel tells no more than half of may be another one.
+        let file = u32::try_from(inode).map(|_| SocketFile {
+            inode,
+            device,
+            is_sure: true,
+        });
+        let Ok(file) = file else {
+            return HasSocket { open: false };
+        };
+        let looked = tokio::task::spawn_blocking(move || {
+            let found = self.bound_at(file);
+            found.is_some_and(|socket| self.have_open(socket.number, socket.cookie))
+        });
+        HasSocket {
+            open: looked.await.unwrap_or(false),
+        }
+    }
+
+    fn bound_at(&self, file: SocketFile) -> Option<BoundSocket> {
+        let mut seen = HashSet::new();
+        for pid in &self.pids {
+            let Ok(way) = File::open(format!("/proc/{pid}/ns/net")) else {
+                continue;
+            };
+            if !way.metadata().is_ok_and(|way| seen.insert(Inode::of(&way))) {
+                continue;
+            }
+            if seen.len() > MAX_NETWORKS {
+                return None;
+            }
+            if let Ok(Some(socket)) = there(Some(&way), || socket_at(file)) {
+                return Some(socket);
+            }
+        }
+        None
+    }
+}
+
+/// Whether a process has that very socket open.
+fn has_open(pid: u32, number: u64, cookie: u64) -> bool {
+    let link = format!("socket:[{number}]");
+    let open = fs::read_dir(format!("/proc/{pid}/fd"));
+    let mut open = open.into_iter().flatten().flatten();
+    open.any(|fd| {
+        let is_named = fs::read_link(fd.path()).is_ok_and(|to| to.as_os_str() == link.as_str());
+        let number = fd.file_name().to_str().and_then(|fd| fd.parse().ok());
+        let socket = number.filter(|_| is_named).and_then(|fd| {
+            let process = pidfd::open(pid).ok()?;
+            pidfd_getfd(process, fd, PidfdGetfdFlags::empty()).ok()
+        });
+        socket.is_some_and(|socket| socket_cookie(socket) == Ok(cookie))
+    })
+}
+
+/// Whether a path means the same to a thread and a process: the same root, of the same mounts.
+fn has_root_of(thread: u32, other: u32) -> bool {
+    let same = |of: &str| {
+        let [one, two] = [thread, other].map(|pid| fs::read_link(format!("/proc/{pid}/{of}")));
+        matches!((one, two), (Ok(one), Ok(two)) if one == two)
+    };
+    same("ns/mnt") && same("root")
+}
+
+/// Whose sockets nobody connects: units and containers, and sessions of an older guard's. One inside another session is
+/// never among them.
+fn is_free(session: &Session) -> bool {
+    let about = &session.about;
+    !session.cgroup.is_ours() || (!about.connects && about.outermost.is_none())
+}
+
+/// Whether nobody but root can have a path lead elsewhere: each directory on its way is root's, and lets nobody else put
+/// or rename anything there.
+fn is_roots(path: &Path) -> bool {
+    const STICKY: u32 = 0o1000;
+    let mut above = path.ancestors().skip(1);
+    path.is_absolute()
+        && above.all(|dir| match fs::symlink_metadata(dir) {
+            // Whoever may make it is looked at as the directory above.
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+            Ok(meta) => {
+                let mode = meta.permissions().mode();
+                let is_closed = mode & 0o022 == 0 || mode & STICKY != 0;
+                meta.uid() == 0 && (meta.is_symlink() || is_closed)
+            }
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn harmless_sockets_are_not_named_twice_and_are_roots() {
+        for path in HARMLESS {
+            assert!(path.starts_with('/') && path.len() < 108, "{path}");
+            assert_eq!(HARMLESS.iter().filter(|one| **one == path).count(), 1);
+        }
+        assert!(is_roots(Path::new("/run/x.sock")));
+        assert!(!is_roots(Path::new("relative/x.sock")));
+    }
+
+    #[test]
+    fn a_call_is_read_as_the_kernel_writes_it() {
+        let line = |number: i64| {
+            format!("{number} 0x3 0x7ffd10 0xffffffff0000006e 0x0 0x0 0x0 0x7f 0x7e\n")
+        };
+        let found = parse_call(&line(CONNECT)).unwrap();
+        assert_eq!((found.address, found.length), (0x7f_fd10, 0x6e));
+        for other in [&line(CONNECT + 1), "running\n", "-1 0x7ffd 0x7f\n", ""] {
+            assert_eq!(parse_call(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_somebody_elses_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(61234), None).unwrap();
+        assert!(!is_roots(&dir.path().join("x.sock")));
+    }
+}
