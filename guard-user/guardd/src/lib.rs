@@ -1,6 +1,7 @@
 //! guardd: state, holes, requests, the control socket, authorisation, audit.
 
 pub mod args;
+pub mod changes;
 pub mod config;
 pub mod control;
 pub mod doctor;

@@ -9,6 +9,7 @@ use serde_json::json;
 use tokio::{net::unix::OwnedWriteHalf, task::spawn_blocking};
 
 use crate::{
+    changes::Change,
     control::{
         auth::{Approver, Authorised, authorise},
         failure::Refusal,
@@ -87,7 +88,7 @@ async fn pending(
 ) -> Result<(), FrameError> {
     let _following = shared.with(|state| {
         let following = state.followers.join(who);
-        state.renew_patience();
+        state.apply(Change::Approvers);
         following
     });
     shared.reschedule();

@@ -10,6 +10,7 @@ use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
 use crate::{
+    changes::Change,
     control::{answering::Answering, failure::Refusal, ids},
     grants::{
         grant::{Grant, no_requests},
@@ -103,7 +104,7 @@ impl State {
             questions.all(|one| one.session == session && answers(hole, one))
         };
         let is_covered = |questions: &[Question]| holes.iter().any(|hole| by(hole, questions));
-        self.proxy.renew();
+        self.apply(Change::Holes);
         self.requests.take_all(|asked| asked.is_settled(is_covered));
         for question in self.requests.unmute(is_covered) {
             self.unrefuse_in_kernel(&question);

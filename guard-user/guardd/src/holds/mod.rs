@@ -13,6 +13,7 @@ use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
 use crate::{
+    changes::Change,
     control::{failure::Refusal, ids},
     grants::opening::after,
     record::audit::Record,
@@ -280,7 +281,7 @@ impl State {
         }
         self.end_groups(&ending);
         self.show_held(&asked);
-        self.keep_requests();
+        self.apply(Change::Requests);
         let ended = clock::now();
         let spent = Duration::from_nanos(ended.0.saturating_sub(began.0));
         self.holds.not_before = after(ended, spent * SHARE);
@@ -303,7 +304,7 @@ impl State {
         let full: HashSet<_> = full.map(|session| session.cgroup.id).collect();
         if full != self.holds.full {
             self.holds.full = full;
-            self.renew_patience();
+            self.apply(Change::Approvers);
         }
     }
 

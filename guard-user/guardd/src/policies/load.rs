@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
 use crate::{
+    changes::Change,
     control::{auth::Agent, failure::Refusal},
     policies::{self, InForce, Prepared, Read, library::Source, names::Found, unusable},
     record::audit::Record,
@@ -363,12 +364,11 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
         state.counters.policy_applied(began);
         policy.compiled = Arc::new(compiled);
         policy.fitted = fitted;
-        state.proxy.renew();
         tracing::info!(
             policy = policy.policy.name,
             "follows the names' new addresses"
         );
-        state.look_anew();
+        state.apply(Change::Policies);
         Ok(())
     })
 }
@@ -470,9 +470,7 @@ impl State {
         tracing::info!(policy = policy.policy.name, slot = slot.0, "in force");
         self.policies.put(slot, policy);
         self.audit.note(LogKind::PolicyLoad, record);
-        self.settle_requests();
-        self.look_anew();
-        self.proxy.renew();
+        self.apply(Change::Policies);
         Ok(slot)
     }
 
@@ -527,7 +525,7 @@ impl State {
             }
             self.policies.remove(slot);
             self.shelves.policies.remove(&slot.0.to_string());
-            self.proxy.renew();
+            self.apply(Change::Slots);
         }
     }
 }

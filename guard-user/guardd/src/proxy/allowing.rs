@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::permits::{Covers, Permit, said};
 use crate::{
+    changes::Change,
     control::{answering::Answering, auth::Approver, failure::Refusal, ids},
     grants::{
         grant::Grant,
@@ -249,8 +250,8 @@ impl State {
             self.requests
                 .unmute(|all| all.iter().all(|one| is_for.is_for(one))),
         );
-        self.keep_requests();
-        self.proxy.renew();
+        self.apply(Change::Requests);
+        self.apply(Change::Holes);
         let left = self.proxy.permits.get(id).map_or(Some(0), |now| now.left);
         if let Some(http) = &mut shown.http {
             http.requests_left = left;
@@ -311,7 +312,7 @@ impl State {
             .with("bytes", holes::used(permit.about.bytes, permit.bytes));
         let record = self.told_by(record, by);
         self.audit.note(LogKind::HoleClose, record);
-        self.proxy.renew();
+        self.apply(Change::Holes);
     }
 
     /// Ends the permits whose time is up.
@@ -326,7 +327,7 @@ impl State {
         for (id, permit) in self.proxy.permits.take_session(session) {
             self.permit_ended(id, &permit, "the session has ended", None);
         }
-        self.proxy.renew();
+        self.apply(Change::Holes);
     }
 
     /// The permits of those sessions that the caller answers for, as people see them.

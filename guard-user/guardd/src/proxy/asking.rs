@@ -11,6 +11,7 @@ use guard_sys::clock::{self, Clocks};
 
 use super::{passing::target, permits, terms::Standing, waiting::Waiter};
 use crate::{
+    changes::Change,
     control::advice,
     grants::opening::after,
     requests::{HttpQuestion, Noted, Question, process::Process},
@@ -113,7 +114,7 @@ impl State {
         let process = self.client(question.session, tgid);
         match self.ask(question.clone(), now, process, None) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
-                self.keep_requests();
+                self.apply(Change::Requests);
                 match hold {
                     Some(hold) => self.let_wait((number, tgid), question, id, after(now, hold)),
                     None => return Some(ask_a_person(id)),

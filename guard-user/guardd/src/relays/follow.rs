@@ -3,6 +3,7 @@
 use std::{rc::Rc, time::Duration};
 
 use super::{look, now};
+use crate::changes::Change;
 use crate::shared::Shared;
 
 /// Nothing is due: how long to wait, unless something comes.
@@ -32,7 +33,7 @@ pub async fn follow(shared: Rc<Shared>) {
                 }
             }
             if are_news {
-                shared.with(|state| state.look_at_held());
+                shared.with(|state| state.apply(Change::Listeners));
             }
             shared.reschedule();
         }

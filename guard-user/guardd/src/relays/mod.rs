@@ -22,6 +22,7 @@ use guard_proto::{Endpoint, Through};
 use guard_sys::clock;
 
 use crate::{
+    changes::Change,
     grants::opening::after,
     policies::{Judged, Policies},
     requests::{Question, events},
@@ -145,7 +146,7 @@ impl State {
             .into_iter()
             .filter(|ticket| self.tell_kernel(*ticket));
         if news.count() > 0 {
-            self.look_at_held();
+            self.apply(Change::Listeners);
         }
     }
 

@@ -7,6 +7,7 @@ use guard_sys::clock;
 use jiff::Timestamp;
 
 use crate::{
+    changes::Change,
     control::{answering::Answering, failure::Refusal, ids},
     grants::{
         grant::{self, Grant},
@@ -93,8 +94,7 @@ impl State {
             Some(new) => self.requests.take_answered(called, &prefixes, new),
             None => drop(self.requests.take(called)),
         }
-        self.keep_requests();
-        self.look_at_held();
+        self.apply(Change::Answers);
         Ok(opened)
     }
 
@@ -176,9 +176,7 @@ impl State {
             let burst = asked.burst.clone();
             self.mute(question.clone(), burst, shown.clone(), until);
         }
-        self.keep_requests();
-        self.settle_waiters();
-        self.look_at_held();
+        self.apply(Change::Answers);
         let requests = vec![asked.shown];
         Ok(proto::Requests { requests })
     }

@@ -11,6 +11,7 @@ use guard_sys::clock::Clocks;
 use serde_json::{Value, json};
 
 use crate::{
+    changes::Change,
     control::{failure::Refusal, ids},
     policies::Judged,
     record::audit::Record,
@@ -123,7 +124,7 @@ impl State {
             }
         }
         if self.requests.version() != before {
-            self.keep_requests();
+            self.apply(Change::Requests);
         }
     }
 

@@ -9,6 +9,7 @@ use guard_sys::{clock, pidfd::Peer, user_namespace};
 use jiff::Timestamp;
 
 use crate::{
+    changes::Change,
     control::{
         auth::{Agent, Approver, Authorised},
         failure::Refusal,
@@ -462,7 +463,7 @@ impl State {
             stage,
         });
         if is_new {
-            self.look_anew();
+            self.apply(Change::Chains);
         }
         self.had_sessions = true;
         self.begin_patience(id);

@@ -8,6 +8,7 @@ use guard_sys::clock;
 use serde_json::Value;
 
 use crate::{
+    changes::Change,
     control::{answering::Answering, failure::Refusal, ids},
     grants::holes,
     proxy::{passing::target, terms::Standing},
@@ -73,7 +74,7 @@ impl State {
         let granted = known.about.as_ref().and_then(|about| about.bytes);
         let bytes = holes::used(granted, self.bytes_left(id));
         self.hole_ends.insert(known.session, clock::now());
-        self.proxy.renew();
+        self.apply(Change::Holes);
         let cut = match self.sessions.live(known.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),
             None => Ok(0),
