@@ -13,7 +13,7 @@ use guard_common::{BootTime, Connection, Dialed, Dialer, Hook, Protocol, at};
 use crate::{
     ALLOW, ctx, emit, hold, kernel, layout,
     maps::{self, NO_PREALLOC, SESSION_LEVEL, Shared},
-    turned::Turned,
+    redirect::Redirect,
 };
 
 /// After how many nanoseconds guardd is told again that a process connects to the same place.
@@ -62,9 +62,9 @@ fn note(ctx: &SockAddrContext, to: &Connection) {
     if hold::waits(sk) {
         return;
     }
-    // What is led to the guard's own proxy goes where it asked for.
-    let to = match Turned::of(sk) {
-        Some(turned) if turned.is_turned() => turned.asked(),
+    // A connection that was redirected to the guard's own proxy goes on to its original destination.
+    let to = match Redirect::of(sk) {
+        Some(redirect) if redirect.is_redirected() => redirect.asked(),
         _ => Connection::new(to.to, to.protocol, to.port),
     };
     // What a session does is none of those outside who started that.

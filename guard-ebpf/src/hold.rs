@@ -1,4 +1,4 @@
-//! Connections that wait for a person: `connect` goes on, and egress drops the SYN, until a hole lets it pass.
+//! Connections that are held for an approver: `connect` goes on, and egress drops the SYN, until a hole lets it pass.
 //!
 //! A dropped SYN is sent again by the kernel's own timer, so a connection that waits goes on with the next one after the
 //! answer. That comes soon where egress answers "congestion" ([`PROBE`]): TCP then tries again half a second later
@@ -44,15 +44,15 @@ const USUAL_LONGEST_STEP: i32 = 120_000;
 /// Segments that a connection begins with (RFC 6928). One that sent its SYN several times would begin with one.
 const INITIAL_WINDOW: i32 = 10;
 
-/// Set beside the port where guardd has not looked yet at who would get the connection.
-const LOOKING: u32 = 1 << 16;
-/// For so long, in nanoseconds, a connection waits for guardd where nobody is there for it to wait for: a look goes through all
-/// processes, and takes seconds where the machine is very busy.
-const LOOK: u64 = 10_000_000_000;
-/// The first probe of one that waits for guardd comes sooner by this, and each of the first so many after twice the time of
-/// the one before.
-const LOOKS_SOONER: u32 = 20;
-const MOST_LOOKS: u32 = 6;
+/// Flag beside the port: guardd has not scanned the listener that would receive the connection.
+const UNSCANNED: u32 = 1 << 16;
+/// How long, in nanoseconds, a connection is held for guardd's scan where no approver is connected: a scan reads all
+/// processes, and takes seconds on a very busy machine.
+const SCAN_TIMEOUT: u64 = 10_000_000_000;
+/// The first probe of a connection that awaits a scan comes sooner by this factor, and the interval doubles for the first so
+/// many probes.
+const SCAN_PROBES_SOONER: u32 = 20;
+const SCAN_PROBES: u32 = 6;
 
 /// What is noted of a TCP socket. `connect` and what sends its SYN both happen under the socket's lock.
 #[derive(Clone, Copy)]
@@ -90,7 +90,7 @@ impl Hold {
         unsafe { (&raw mut (*self.0).until).write_volatile(0) };
     }
 
-    /// `looking` is [`LOOKING`], or 0.
+    /// `unscanned` is [`UNSCANNED`], or 0.
     #[inline(always)]
     fn note(
         self,
@@ -98,7 +98,7 @@ impl Hold {
         session: SessionId,
         [since, until]: [u64; 2],
         quick: u64,
-        looking: u32,
+        unscanned: u32,
     ) {
         let tgid = u64::from(kernel::current_pid_tgid().1);
         let state = self.0;
@@ -110,7 +110,7 @@ impl Hold {
             destination.add(2).write_volatile(to.to.0[2]);
             destination.add(3).write_volatile(to.to.0[3]);
             (&raw mut (*state).session).write_volatile(session.0);
-            (&raw mut (*state).port).write_volatile(u32::from(to.port) | looking);
+            (&raw mut (*state).port).write_volatile(u32::from(to.port) | unscanned);
             (&raw mut (*state).drops).write_volatile(quick << 32);
             (&raw mut (*state).since).write_volatile(since);
             (&raw mut (*state).tgid).write_volatile(tgid);
@@ -118,11 +118,11 @@ impl Hold {
         }
     }
 
-    /// Whether it waits for guardd first.
+    /// Whether it is held for guardd's scan first.
     #[inline(always)]
-    fn is_looking(self) -> bool {
+    fn awaits_scan(self) -> bool {
         // SAFETY: a live map value; one aligned word.
-        unsafe { (&raw const (*self.0).port).read_volatile() & LOOKING != 0 }
+        unsafe { (&raw const (*self.0).port).read_volatile() & UNSCANNED != 0 }
     }
 
     /// Where it wants to go.
@@ -186,7 +186,7 @@ impl Hold {
             drops.write_volatile(before + 1);
             before
         };
-        if self.is_looking() && (before as u32) < MOST_LOOKS {
+        if self.awaits_scan() && (before as u32) < SCAN_PROBES {
             return DROP;
         }
         if before as u32 <= (before >> 32) as u32 {
@@ -204,8 +204,8 @@ impl Hold {
     }
 }
 
-/// Lets a connection wait that a person could allow; `asked` is what that person is asked about. False where it is to be
-/// refused: nobody would answer, or memory is short.
+/// Holds a connection that an approver could allow; `asked` is the destination of the request. False where the connection is to
+/// be refused: no approver is connected, or memory is short.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -227,18 +227,24 @@ pub(crate) fn begin(
     true
 }
 
-/// Lets a connection wait until guardd has looked at who would get it, and then for a person where it comes to that. False
-/// where memory is short.
+/// Holds a connection until guardd has scanned its listener, and then for an approver where one has to be asked. False where
+/// memory is short.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
-pub(crate) fn look(ctx: &SockAddrContext, to: &Connection, session: SessionId) -> bool {
+pub(crate) fn begin_unscanned(ctx: &SockAddrContext, to: &Connection, session: SessionId) -> bool {
     let now = kernel::boot_time();
-    let (time, quick) = maps::patience(session, to, now).unwrap_or((LOOK, 0));
+    let (time, quick) = maps::patience(session, to, now).unwrap_or((SCAN_TIMEOUT, 0));
     let Some(hold) = kernel::new_socket_storage(maps::holding(), ctx::socket(ctx)).map(Hold) else {
         return false;
     };
-    hold.note(to, session, [now.0, now.0 + time.max(LOOK)], quick, LOOKING);
+    hold.note(
+        to,
+        session,
+        [now.0, now.0 + time.max(SCAN_TIMEOUT)],
+        quick,
+        UNSCANNED,
+    );
     kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, MOST_PROBES);
     true
 }
@@ -291,8 +297,8 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
         return;
     }
     match ctx.op() {
-        BPF_SOCK_OPS_TIMEOUT_INIT if hold.is_looking() => {
-            ctx.set_reply((FIRST_PROBE.load() / LOOKS_SOONER).max(1));
+        BPF_SOCK_OPS_TIMEOUT_INIT if hold.awaits_scan() => {
+            ctx.set_reply((FIRST_PROBE.load() / SCAN_PROBES_SOONER).max(1));
         }
         BPF_SOCK_OPS_TIMEOUT_INIT => ctx.set_reply(FIRST_PROBE.load()),
         // Not in `connect`: that may fail before there is anything to wait for, and nobody would be told of its end.

@@ -17,9 +17,9 @@ mod kernel;
 mod layout;
 mod lsm;
 mod maps;
+mod redirect;
 mod relay;
 mod socket;
-mod turned;
 mod verdict;
 
 use core::mem::MaybeUninit;
@@ -41,9 +41,9 @@ use crate::{
     emit::Refusal,
     hold::Hold,
     maps::Kernel,
-    relay::{Case, Near, Ruled},
+    redirect::Redirect,
+    relay::{Case, Receiver, Ruling},
     socket::{Judge, Remembered, Socket},
-    turned::Turned,
 };
 
 /// Verdicts of cgroup programs.
@@ -90,7 +90,7 @@ fn egress(ctx: SkBuffContext) -> i32 {
 /// `getpeername` on an IPv4 socket.
 #[cgroup_sock_addr(getpeername4)]
 fn getpeername4(ctx: SockAddrContext) -> i32 {
-    if let Some(asked) = turned::peer(&ctx, &ctx::connection4(&ctx)) {
+    if let Some(asked) = redirect::peer(&ctx, &ctx::connection4(&ctx)) {
         ctx::lead4(&ctx, &asked.to, asked.port);
     }
     ALLOW
@@ -99,7 +99,7 @@ fn getpeername4(ctx: SockAddrContext) -> i32 {
 /// `getpeername` on an IPv6 socket.
 #[cgroup_sock_addr(getpeername6)]
 fn getpeername6(ctx: SockAddrContext) -> i32 {
-    if let Some(asked) = turned::peer(&ctx, &ctx::connection6(&ctx)) {
+    if let Some(asked) = redirect::peer(&ctx, &ctx::connection6(&ctx)) {
         ctx::lead6(&ctx, &asked.to, asked.port);
     }
     ALLOW
@@ -136,91 +136,120 @@ fn hold(ctx: SockOpsContext) -> u32 {
     ALLOW as u32
 }
 
-/// A socket may be connected again, elsewhere: what it was allowed before does not count.
+/// Judges `connect`. A socket may connect again, elsewhere: what was cached for the last destination is cleared first.
 #[inline(always)]
 fn connect(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
-    let sk = ctx::socket(ctx);
-    if let Some(socket) = Socket::of(sk)
-        && !socket.forget()
-    {
+    if !forget_last_destination(ctx, to) {
         return REFUSE;
     }
-    if to.protocol == Protocol::TCP
-        && let Some(turned) = Turned::of(sk)
-    {
-        turned.forget();
-    }
-    if to.protocol == Protocol::TCP
-        && let Some(hold) = Hold::of(sk)
-    {
-        hold.forget(ctx);
-    }
     let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
-    let answer = ask(ctx, to, hook, cgroup, HoleId(0));
-    if answer == ALLOW && !turned::note_way(ctx, to) {
+    let answer = judge_call(ctx, to, hook, cgroup, HoleId(0));
+    if answer == ALLOW && !redirect::note_direct(ctx, to) {
         return REFUSE;
     }
     answer
 }
 
-/// Datagrams to one destination after the other are one connection.
+/// False where another thread is writing the cache.
+#[inline(always)]
+fn forget_last_destination(ctx: &SockAddrContext, to: &Connection) -> bool {
+    let sk = ctx::socket(ctx);
+    if let Some(socket) = Socket::of(sk)
+        && !socket.forget()
+    {
+        return false;
+    }
+    if to.protocol == Protocol::TCP {
+        if let Some(redirect) = Redirect::of(sk) {
+            redirect.forget();
+        }
+        if let Some(hold) = Hold::of(sk) {
+            hold.forget(ctx);
+        }
+    }
+    true
+}
+
+/// Judges a datagram with an address of its own. Consecutive datagrams to one destination count as one connection.
 #[inline(always)]
 fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
-    let generation = maps::generation();
     let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
-    let known = match Socket::of(ctx::socket(ctx)) {
-        Some(socket) => socket.recall(to, generation, cgroup),
-        None => Remembered::default(),
-    };
+    let known = recall(ctx::socket(ctx), to, maps::generation(), cgroup);
     if known.allowed {
         return ALLOW;
     }
-    ask(ctx, to, hook, cgroup, known.granted)
+    judge_call(ctx, to, hook, cgroup, known.granted)
 }
 
-/// The verdict for what the current task, of that cgroup, asks of a socket.
+/// What is cached of a socket.
 #[inline(always)]
-fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted: HoleId) -> i32 {
-    // Before the decision, so that what changes meanwhile voids it.
+fn recall(sk: *mut bpf_sock, to: &Connection, generation: u64, cgroup: u64) -> Remembered {
+    match Socket::of(sk) {
+        Some(socket) => socket.recall(to, generation, cgroup),
+        None => Remembered::default(),
+    }
+}
+
+/// The verdict on a call of the current task, which is in that cgroup: its own servers pass; a listener that guardd has not
+/// scanned is held; then the policies and holes decide.
+#[inline(always)]
+fn judge_call(
+    ctx: &SockAddrContext,
+    to: &Connection,
+    hook: Hook,
+    cgroup: u64,
+    granted: HoleId,
+) -> i32 {
+    // Read before the decision, so that a change meanwhile voids it.
     let generation = maps::generation();
-    let near = relay::of_connect(ctx, to, cgroup);
-    if near == Near::OWN {
+    let receiver = relay::of_connect(ctx, to, cgroup);
+    if receiver.is_own() {
         return ALLOW;
     }
-    let connects = matches!(hook, Hook::Connect4 | Hook::Connect6);
-    let wanted = match connects && to.protocol == Protocol::TCP {
-        true => Wanted::Any,
-        false => Wanted::All,
+    let wanted = if is_tcp_connect(to, hook) {
+        Wanted::Any
+    } else {
+        Wanted::All
     };
-    let mut case = Case::new(cgroup, near | Near::BEGINS, to, granted, wanted);
-    if near & Near::TELL != 0 {
+    let mut case = Case::new(cgroup, receiver.beginning(), to, granted, wanted);
+    if receiver.is_report_due() {
         let netns = kernel::netns_cookie(ctx.as_ptr());
         emit::listener(to, case.session.id, case.ticket(), netns);
     }
     match case.decide(to) {
-        Ruled::Own => return ALLOW,
-        Ruled::Unknown if hold::look(ctx, to, case.session.id) => return ALLOW,
-        Ruled::Unknown => return REFUSE,
-        Ruled::Known => {}
+        Ruling::Own => return ALLOW,
+        Ruling::Unscanned if hold::begin_unscanned(ctx, to, case.session.id) => return ALLOW,
+        Ruling::Unscanned => return REFUSE,
+        Ruling::Decided => {}
     }
     let decision = case.decision();
     if !decision.allows() {
-        return divert(ctx, to, hook, &case);
+        return redirect_or_hold(ctx, to, hook, &case);
     }
+    allow_call(ctx, to, &decision, generation, cgroup)
+}
+
+/// Only such a call can be redirected, or held.
+#[inline(always)]
+fn is_tcp_connect(to: &Connection, hook: Hook) -> bool {
+    matches!(hook, Hook::Connect4 | Hook::Connect6) && to.protocol == Protocol::TCP
+}
+
+/// Allows a call. Where a hole allowed it, the socket must record which one: its packets are judged by that.
+#[inline(always)]
+fn allow_call(
+    ctx: &SockAddrContext,
+    to: &Connection,
+    decision: &Decision,
+    generation: u64,
+    cgroup: u64,
+) -> i32 {
     if decision.hole.0 == 0 {
         return ALLOW;
     }
-    // The packets must know which hole the connection was taken from.
+    let generation = valid(decision, generation);
     match Socket::new(ctx::socket(ctx)) {
-        Some(socket)
-            if socket.remember(
-                to,
-                &decision,
-                valid(&decision, generation),
-                cgroup,
-                Judge::Task,
-            ) =>
-        {
+        Some(socket) if socket.remember(to, decision, generation, cgroup, Judge::Task) => {
             maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), decision.hole);
             ALLOW
         }
@@ -228,30 +257,28 @@ fn ask(ctx: &SockAddrContext, to: &Connection, hook: Hook, cgroup: u64, granted:
     }
 }
 
-/// What becomes of a connection that may not go where it was asked for: it is turned to the proxy, waits, or is refused.
+/// What becomes of a call that is not allowed: it is redirected to the proxy, held, or refused.
 ///
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
-fn divert(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &Case) -> i32 {
+fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &Case) -> i32 {
     let decision = case.decision();
     let session = &case.session;
-    let is_turned = turned::turn(ctx, to, hook, &decision, session.id);
+    let is_redirected = redirect::begin(ctx, to, hook, &decision, session.id);
     if decision.hole.0 != 0 {
-        note_turned(ctx, decision.hole, is_turned);
+        note_hole_used(ctx, decision.hole, is_redirected);
     }
-    if is_turned {
+    if is_redirected {
         return ALLOW;
     }
-    let connects = matches!(hook, Hook::Connect4 | Hook::Connect6);
-    let can_wait =
-        connects && to.protocol == Protocol::TCP && matches!(decision.verdict, Verdict::Confirm);
+    let can_wait = is_tcp_connect(to, hook) && matches!(decision.verdict, Verdict::Confirm);
     let held = can_wait && hold::begin(ctx, to, session.id, &case.to);
     emit::case(case, to, hook, held);
     if held { ALLOW } else { REFUSE }
 }
 
-/// Under which generation an allowance is remembered. Where bytes are counted it never holds, and only the hole is known
-/// again.
+/// The generation under which an allowance is cached. Where the hole counts bytes it is never valid: then only the hole is
+/// known again.
 #[inline(always)]
 fn valid(decision: &Decision, generation: u64) -> u64 {
     if decision.counts_bytes() {
@@ -261,16 +288,18 @@ fn valid(decision: &Decision, generation: u64) -> u64 {
     }
 }
 
-/// Notes which hole for reads a connection was taken from, or gives it back where it could not be turned.
+/// Records the hole for reads that a redirect used, or gives the connection back to it where there was no redirect.
 #[inline(always)]
-fn note_turned(ctx: &SockAddrContext, hole: HoleId, is_turned: bool) {
-    match is_turned {
-        true => maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), hole),
-        false => maps::give_back(hole),
+fn note_hole_used(ctx: &SockAddrContext, hole: HoleId, is_redirected: bool) {
+    if is_redirected {
+        maps::remember_through(kernel::socket_cookie(ctx.as_ptr()), hole);
+    } else {
+        maps::give_back(hole);
     }
 }
 
-/// The verdict for a packet, by the session that its socket was made in.
+/// The verdict on a packet, by the session that its socket was made in: cached flows pass; a redirected one is judged by its
+/// original destination; the session's own servers pass; then the policies and holes decide.
 #[inline(always)]
 fn judge_packet(ctx: &SkBuffContext) -> i32 {
     let skb = ctx.as_ptr().cast();
@@ -278,11 +307,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         return REFUSE;
     };
     let generation = maps::generation();
-    // What most packets are, without a copy of where they go.
-    if let Some(flow) = ctx::flow(skb)
-        && let Some(socket) = Socket::of(sk)
-        && socket.knows(&flow, generation)
-    {
+    if is_cached_flow(skb, sk, generation) {
         return ALLOW;
     }
     let mut to = MaybeUninit::uninit();
@@ -294,62 +319,77 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     if ctx::strays(skb, to) {
         return REFUSE;
     }
-    if turned::may_be_for_proxy(to) {
-        match judge_turned(skb, sk, to) {
+    if redirect::may_be_for_proxy(to) {
+        match judge_redirected(skb, sk, to) {
             UNDECIDED => {}
-            ALLOW if turned::tell(skb, sk) => {
-                remember_turned(skb, sk, to, generation);
+            ALLOW if redirect::tell(skb, sk) => {
+                cache_plain(skb, sk, to, generation);
                 return ALLOW;
             }
-            ALLOW_ONCE if turned::tell(skb, sk) => return ALLOW,
+            ALLOW_ONCE if redirect::tell(skb, sk) => return ALLOW,
             _ => return REFUSE,
         }
     }
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
-    let known = match Socket::of(sk) {
-        Some(socket) => socket.recall(to, generation, cgroup),
-        None => Remembered::default(),
-    };
+    let known = recall(sk, to, generation, cgroup);
     if known.allowed {
         return ALLOW;
     }
-    // SAFETY: a socket from the context.
-    let listens = unsafe { (*sk).state } == TCP_LISTEN && to.protocol == Protocol::TCP;
-    // What waits was begun here. A mark may have come later, from the answer of the listener that its socket was before.
-    let replies = (listens || known.inbound) && !hold::waits(sk);
-    let near = relay::of_packet(skb, to, cgroup);
-    let begins = near & Near::BEGINS != 0;
-    if near & !Near::BEGINS == Near::OWN {
-        // Who gets the first packet of a connection may be another one of those that share a port.
-        if !begins {
-            remember_turned(skb, sk, to, generation);
+    let answers = answers(sk, to, &known);
+    let receiver = relay::of_packet(skb, to, cgroup);
+    // Several sockets may share a port: the next packet may go to another than the one that begins a connection.
+    let generation = if receiver.begins() { 0 } else { generation };
+    if receiver.is_own() {
+        if generation != 0 {
+            cache_plain(skb, sk, to, generation);
         }
         return ALLOW;
     }
-    let who = if replies || !Near::is_somebody(near) {
-        Near::NOBODY
+    let listener = if receiver.is_scanned() && matches!(answers, Answers::No) {
+        receiver
     } else {
-        near
+        Receiver::NONE
     };
-    let mut case = Case::new(cgroup, who, to, known.granted, Wanted::All);
+    let mut case = Case::new(cgroup, listener, to, known.granted, Wanted::All);
     if hold::is_of_another(sk, case.session.id) {
         return REFUSE;
     }
-    // Also of one that is known: `connect` may have told of another that shares the port.
-    if who & Near::TELL != 0 {
+    // Also of a known listener: `connect` may have reported another one that shares the port.
+    if listener.is_report_due() {
         emit::listener(to, case.session.id, case.ticket(), NetnsCookie(0));
     }
-    if case.decide_for_others(to) == Ruled::Unknown {
+    if case.decide_for_others(to) == Ruling::Unscanned {
         return hold::judge(sk, to, case.session.id).unwrap_or(REFUSE);
     }
-    // Who gets the next one may be another, as above.
-    case.may_be_remembered(if begins { 0 } else { generation });
-    let answers = match (replies, listens) {
-        (true, true) => Answers::Listens,
-        (true, false) => Answers::Replies,
-        (false, _) => Answers::No,
-    };
+    case.set_generation(generation);
     conclude(skb, sk, to, &mut case, answers)
+}
+
+/// Whether a packet is of the flow that its socket was allowed last: what most packets are, without a copy of the destination.
+#[inline(always)]
+fn is_cached_flow(skb: *mut __sk_buff, sk: *mut bpf_sock, generation: u64) -> bool {
+    if let Some(flow) = ctx::flow(skb)
+        && let Some(socket) = Socket::of(sk)
+    {
+        socket.knows(&flow, generation)
+    } else {
+        false
+    }
+}
+
+/// Whether a packet answers a peer. A held connection was begun here: its mark may be left from the listener that its socket was
+/// before.
+#[inline(always)]
+fn answers(sk: *mut bpf_sock, to: &Connection, known: &Remembered) -> Answers {
+    // SAFETY: a socket from the context.
+    let listens = unsafe { (*sk).state } == TCP_LISTEN && to.protocol == Protocol::TCP;
+    if !(listens || known.inbound) || hold::waits(sk) {
+        Answers::No
+    } else if listens {
+        Answers::Listens
+    } else {
+        Answers::Replies
+    }
 }
 
 /// Whether a packet is on a connection that came in from outside.
@@ -357,13 +397,13 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
 #[repr(u32)]
 enum Answers {
     No = 0,
-    /// It is.
+    /// It is, of a connection that was accepted.
     Replies = 1,
-    /// It is a listener's.
+    /// It is, a listener's.
     Listens = 2,
 }
 
-/// What becomes of a packet that is decided.
+/// Applies the decision on a packet: it passes, is held, or is refused.
 ///
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
@@ -379,7 +419,7 @@ fn conclude(
     if is_spent {
         case.refuse();
     } else if decision.allows() || (answers != Answers::No && decision.allows_reply()) {
-        // What cannot be remembered is decided again with the next packet.
+        // What cannot be cached is decided again with the next packet.
         if let Some(socket) = Socket::new(sk) {
             if answers == Answers::Listens {
                 socket.mark_inbound();
@@ -401,16 +441,16 @@ fn conclude(
     REFUSE
 }
 
-/// The verdict for a packet to the proxy, of a socket that was turned there; [`UNDECIDED`] for others, and [`ALLOW_ONCE`]
-/// where a hole has it pass, which ends.
+/// The verdict on a packet to the proxy, of a socket that was redirected there; [`UNDECIDED`] for others, and [`ALLOW_ONCE`]
+/// where a hole, which ends, lets it pass.
 ///
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
-fn judge_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> i32 {
-    let Some(turned) = turned::of_packet(sk, to) else {
+fn judge_redirected(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> i32 {
+    let Some(redirect) = redirect::of_packet(sk, to) else {
         return UNDECIDED;
     };
-    match turned::is_for_itself(skb, turned) {
+    match redirect::is_direct(skb, redirect) {
         Some(true) => return UNDECIDED,
         Some(false) => {}
         None => return REFUSE,
@@ -419,8 +459,8 @@ fn judge_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> i32 
         skb,
         maps::SESSION_LEVEL.load(),
     ));
-    let asked = turned.asked();
-    let decision = turned::decide(turned, &asked, &session);
+    let asked = redirect.asked();
+    let decision = redirect::decide(redirect, &asked, &session);
     if matches!(decision.verdict, Verdict::ReadOnly | Verdict::Allow) {
         return match decision.hole.0 {
             0 => ALLOW,
@@ -436,13 +476,13 @@ fn judge_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> i32 
     REFUSE
 }
 
-/// Remembers that a socket's packets pass which are turned, or go to a server of the session's own.
+/// Caches that a socket's packets pass without a hole: those of a redirect, and those to a server of the session's own.
 ///
 /// A function of its own for the sake of the stack, as [`emit::due`].
 #[inline(never)]
-fn remember_turned(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection, generation: u64) {
+fn cache_plain(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection, generation: u64) {
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
-    // Which policy does not matter: that there is no hole is what is remembered.
+    // Which policy allows does not matter: that there is no hole does.
     let passes = PolicyVerdict {
         verdict: Verdict::Allow,
         flags: 0,

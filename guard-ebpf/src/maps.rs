@@ -100,9 +100,9 @@ static PROXIES: HashMap<u64, u16, 4096, NO_PREALLOC> = HashMap::new();
 #[btf_map]
 static LISTENERS: SocketStorage<u64, NO_PREALLOC> = SocketStorage::new();
 
-/// What a socket asked for that was led to a proxy. What it accepts later has none of it. Written here.
+/// The original destination of a socket that was redirected to a proxy; accepted sockets don't inherit it. Written here.
 #[btf_map]
-static TURNED: SocketStorage<TurnedState, NO_PREALLOC> = SocketStorage::new();
+static TURNED: SocketStorage<RedirectState, NO_PREALLOC> = SocketStorage::new();
 
 /// Where connections were going that have reached a proxy, which takes each out. Written here.
 #[btf_map]
@@ -142,7 +142,7 @@ static MULTIPATH: LruHashMap<u64, u8, 4096> = LruHashMap::new();
 /// Whose a socket is that others may connect to, and under which ticket it is known. What it accepts has the same. Written
 /// here.
 #[btf_map]
-static NEAR: SocketStorage<NearState, { NO_PREALLOC | CLONE }> = SocketStorage::new();
+static NEAR: SocketStorage<ListenerState, { NO_PREALLOC | CLONE }> = SocketStorage::new();
 
 /// Of what a session and those inside it have a share in [`SHARES`].
 #[derive(Clone, Copy)]
@@ -203,9 +203,9 @@ pub(crate) struct SocketState {
     pub(crate) inbound: u64,
 }
 
-/// What a TCP socket asked for that was led to a proxy. See [`crate::turned`].
+/// The original destination of a TCP socket that is connected to a proxy. See [`crate::redirect`].
 #[repr(C)]
-pub(crate) struct TurnedState {
+pub(crate) struct RedirectState {
     /// Its network namespace.
     pub(crate) netns: u64,
     /// The address that it asked for: the words of an [`Address`].
@@ -216,8 +216,8 @@ pub(crate) struct TurnedState {
     pub(crate) port: u16,
     /// The port of the proxy, host byte order.
     pub(crate) proxy: u16,
-    /// A [`crate::turned::Way`] in the low half, and in the high half the hole for reads by which it was led there, or 0.
-    pub(crate) way: u64,
+    /// A [`crate::redirect::Reason`] in the low half, and in the high half the hole for reads that the redirect used, or 0.
+    pub(crate) reason: u64,
     /// The process that asked.
     pub(crate) tgid: u64,
 }
@@ -243,7 +243,7 @@ pub(crate) struct HoldState {
 
 /// What is noted of a socket on this machine that others may connect to. See [`crate::relay`].
 #[repr(C)]
-pub(crate) struct NearState {
+pub(crate) struct ListenerState {
     /// The cgroup of the session that made it; 0 where none did.
     pub(crate) owner: u64,
     /// Its [`guard_common::Ticket`]; 0 until a session connects to it.
@@ -290,9 +290,9 @@ pub(crate) fn events() -> *mut c_void {
     ptr::from_ref(&EVENTS).cast_mut().cast()
 }
 
-/// The map of [`TurnedState`] that [`kernel::socket_storage`] takes.
+/// The map of [`RedirectState`] that [`kernel::socket_storage`] takes.
 #[inline(always)]
-pub(crate) fn turned() -> *mut c_void {
+pub(crate) fn redirects() -> *mut c_void {
     ptr::from_ref(&TURNED).cast_mut().cast()
 }
 
@@ -324,9 +324,9 @@ pub(crate) fn is_followed(ticket: u64) -> bool {
         .is_some_and(|until| kernel::boot_time().0 < unsafe { until.read_volatile() })
 }
 
-/// The map of [`NearState`] that [`kernel::socket_storage`] takes.
+/// The map of [`ListenerState`] that [`kernel::socket_storage`] takes.
 #[inline(always)]
-pub(crate) fn near() -> *mut c_void {
+pub(crate) fn listener_states() -> *mut c_void {
     ptr::from_ref(&NEAR).cast_mut().cast()
 }
 
@@ -398,7 +398,7 @@ pub(crate) fn remember_through(cookie: u64, hole: HoleId) {
     let _ = THROUGH.insert(cookie, hole.0, 0);
 }
 
-/// Gives a connection back that was taken from a hole for reads, where that is counted, and could not be turned.
+/// Gives a connection back to a counted hole for reads, where it could not be redirected.
 #[inline(always)]
 pub(crate) fn give_back(hole: HoleId) {
     if let Some(left) = BUDGETS.get_ptr_mut(BudgetId::of(hole, HoleKind::COUNTED_READS).0) {

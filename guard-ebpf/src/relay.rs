@@ -1,9 +1,9 @@
-//! Connections to this machine itself: who listens there, and where that leads. A port of the loopback may be the near end
-//! of a tunnel, whose far end is what a session wants.
+//! Connections to listeners on this machine, and their upstreams: a loopback port may be one end of a tunnel, whose other
+//! end is the real destination.
 //!
-//! A session's own servers are known by the cgroup that made their sockets: it reaches them always. Any other listener gets
-//! a ticket when a session first connects to it, and guardd says under that where it leads. Until guardd has looked the
-//! connection waits: its SYN is dropped, and comes again within milliseconds.
+//! A session's own servers are known by the cgroup that made their sockets; the session always reaches them. Any other
+//! listener gets a ticket when a session first connects to it, and guardd writes its upstreams under that ticket. Until
+//! guardd has scanned the listener, the connection is held: egress drops its SYN, which TCP sends again within milliseconds.
 
 use core::mem::MaybeUninit;
 
@@ -20,72 +20,104 @@ use guard_common::{
 use crate::{
     ctx::{self, LOOPBACK_DEVICE},
     emit, kernel,
-    maps::{self, NearState, RELAYS},
+    maps::{self, ListenerState, RELAYS},
     verdict,
 };
 
-/// Who gets a connection. Any other number is a [`guard_common::Ticket`].
-pub(crate) struct Near;
+/// The listener that receives a connection: [`Self::UNKNOWN`], [`Self::OWN`], or a [`guard_common::Ticket`]; and two flags.
+#[derive(Clone, Copy)]
+pub(crate) struct Receiver(u64);
 
-impl Near {
-    /// Nobody of whom there is anything to say: the policies judge the address.
-    pub(crate) const NOBODY: u64 = 0;
+impl Receiver {
+    /// No listener that guardd knows: the policies judge the address.
+    const UNKNOWN: u64 = 0;
     /// A server of the session's own.
-    pub(crate) const OWN: u64 = 1;
-    /// Somebody, and memory is short, or the packet cannot be read: no listener has this ticket.
+    const OWN: u64 = 1;
+    /// Memory is short, or the packet cannot be parsed: no listener has this ticket.
     const IN_DOUBT: u64 = 2;
     /// The lowest ticket that is given.
-    const FIRST: u64 = 4;
-    /// Set beside it where a packet begins a connection.
-    pub(crate) const BEGINS: u64 = 1 << 63;
-    /// Set beside it where guardd has not been told for a while that a session connects there.
-    pub(crate) const TELL: u64 = 1 << 62;
+    const FIRST_TICKET: u64 = 4;
+    /// The packet begins a connection.
+    const BEGINS: u64 = 1 << 63;
+    /// A report to guardd that a session connects to the listener is due.
+    const REPORT: u64 = 1 << 62;
 
-    /// Whether that is somebody whom guardd looks at.
+    /// No listener, where only the address counts.
+    pub(crate) const NONE: Self = Self(Self::UNKNOWN);
+
+    /// Without the flags.
     #[inline(always)]
-    pub(crate) const fn is_somebody(near: u64) -> bool {
-        near & !(Self::BEGINS | Self::TELL) > Self::OWN
+    const fn number(self) -> u64 {
+        self.0 & !(Self::BEGINS | Self::REPORT)
+    }
+
+    /// Whether it is a server of the session's own.
+    #[inline(always)]
+    pub(crate) const fn is_own(self) -> bool {
+        self.number() == Self::OWN
+    }
+
+    /// Whether guardd scans it.
+    #[inline(always)]
+    pub(crate) const fn is_scanned(self) -> bool {
+        self.number() > Self::OWN
+    }
+
+    #[inline(always)]
+    pub(crate) const fn begins(self) -> bool {
+        self.0 & Self::BEGINS != 0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_report_due(self) -> bool {
+        self.0 & Self::REPORT != 0
+    }
+
+    /// The same of a connection that begins.
+    #[inline(always)]
+    pub(crate) const fn beginning(self) -> Self {
+        Self(self.0 | Self::BEGINS)
     }
 }
 
-/// No event about the same listener follows another within so many nanoseconds.
+/// Events about the same listener are at least so many nanoseconds apart.
 const PAUSE: u64 = 250_000_000;
 
-/// What is known of where a connection would lead.
+/// Whether a connection could be decided.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ruled {
-    /// To a listener of the session's own.
+pub(crate) enum Ruling {
+    /// It goes to a server of the session's own.
     Own,
-    /// This is the verdict, and [`Case::to`] what it is about.
-    Known,
-    /// To a listener that guardd has not looked at.
-    Unknown,
+    /// [`Case::decision`] is the verdict, on [`Case::to`].
+    Decided,
+    /// It goes to a listener that guardd has not scanned.
+    Unscanned,
 }
 
-impl Ruled {
-    const UNKNOWN: u64 = 0;
+impl Ruling {
+    const UNSCANNED: u64 = 0;
     const OWN: u64 = 1;
-    const KNOWN: u64 = 2;
+    const DECIDED: u64 = 2;
 }
 
-/// Set beside what is wanted where it is by way of a listener that [`Case::to`] decides.
+/// Flag of [`Case::wanted`]: [`Case::to`] is an upstream of the listener that was asked for.
 const THROUGH: u32 = 1 << 31;
-/// Set beside what is wanted where a connection begins.
+/// Flag of [`Case::wanted`]: the connection begins.
 const BEGINS: u32 = 1 << 30;
 
-/// A connection that is judged, and what comes of it: all of it in one place of the stack, of which there are 512 bytes for
-/// everything that is called at once. Plain numbers, since the verifier looks at [`guard_relay`] by itself.
+/// A connection that is judged, and the decision: all in one place of the stack, which has 512 bytes for a whole chain of
+/// calls. Plain numbers, since the verifier checks [`guard_relay`] by itself.
 #[repr(C)]
 pub(crate) struct Case {
     /// Whose it is.
     pub(crate) session: Session,
     granted: u32,
     cgroup: u64,
-    /// The ticket of who gets it; once that is decided, under which generation it may be remembered.
+    /// The receiver's number; once that is decided, the generation under which the decision may be cached.
     number: u64,
     said: u64,
     expires: u64,
-    /// What decided: a destination that a listener leads to, or what was asked for.
+    /// The destination that decided: an upstream of the listener, or what was asked for.
     pub(crate) to: Connection,
     policy: u32,
     hole: u32,
@@ -95,11 +127,11 @@ pub(crate) struct Case {
 }
 
 impl Case {
-    /// Of a connection to that [`Near`]; `granted` and `wanted` as in [`guard_common::find_hole`].
+    /// A connection to that receiver; `granted` and `wanted` as in [`guard_common::find_hole`].
     #[inline(always)]
     pub(crate) fn new(
         cgroup: u64,
-        near: u64,
+        receiver: Receiver,
         to: &Connection,
         granted: HoleId,
         wanted: Wanted,
@@ -108,59 +140,59 @@ impl Case {
             session: maps::session(cgroup),
             granted: granted.0,
             cgroup,
-            number: near & !(Near::BEGINS | Near::TELL),
+            number: receiver.number(),
             said: 0,
             expires: 0,
             to: Connection::new(to.to, to.protocol, to.port),
             policy: 0,
             hole: 0,
             kind: 0,
-            wanted: wanted as u32 | if near & Near::BEGINS == 0 { 0 } else { BEGINS },
+            wanted: wanted as u32 | if receiver.begins() { BEGINS } else { 0 },
         }
     }
 
-    /// The ticket of who gets it.
+    /// The ticket of the listener.
     #[inline(always)]
     pub(crate) fn ticket(&self) -> u64 {
         self.number
     }
 
-    /// [`crate::emit::Refusal::through`], where a port of this machine was asked for.
+    /// [`crate::emit::Refusal::through`], where an upstream decided.
     #[inline(always)]
     pub(crate) fn through(&self, asked: &Connection) -> u16 {
-        if self.leads_on() { asked.port } else { 0 }
+        if self.has_upstream() { asked.port } else { 0 }
     }
 
-    /// Decides it, by where it leads.
+    /// Decides it, by the listener's upstreams where there is one.
     #[inline(always)]
-    pub(crate) fn decide(&mut self, to: &Connection) -> Ruled {
-        if self.number == Near::NOBODY {
+    pub(crate) fn decide(&mut self, to: &Connection) -> Ruling {
+        if self.number == Receiver::UNKNOWN {
             guard_decide(self, to);
-            return Ruled::Known;
+            return Ruling::Decided;
         }
         match guard_relay(self, to) {
-            Ruled::OWN => Ruled::Own,
-            Ruled::KNOWN => Ruled::Known,
-            _ => Ruled::Unknown,
+            Ruling::OWN => Ruling::Own,
+            Ruling::DECIDED => Ruling::Decided,
+            _ => Ruling::Unscanned,
         }
     }
 
-    /// The same where it is known that the listener is not the session's own.
+    /// The same where the listener is known to be another's.
     #[inline(always)]
-    pub(crate) fn decide_for_others(&mut self, to: &Connection) -> Ruled {
+    pub(crate) fn decide_for_others(&mut self, to: &Connection) -> Ruling {
         let cgroup = core::mem::take(&mut self.cgroup);
         let ruled = self.decide(to);
         self.cgroup = cgroup;
         ruled
     }
 
-    /// Notes that what it came to may be remembered under that generation; 0: not at all.
+    /// Sets the generation under which the decision may be cached; 0: not at all.
     #[inline(always)]
-    pub(crate) fn may_be_remembered(&mut self, generation: u64) {
+    pub(crate) fn set_generation(&mut self, generation: u64) {
         self.number = generation;
     }
 
-    /// See [`Self::may_be_remembered`].
+    /// See [`Self::set_generation`].
     #[inline(always)]
     pub(crate) fn generation(&self) -> u64 {
         self.number
@@ -178,7 +210,7 @@ impl Case {
         self.note(&Decision::by(PolicyId(self.policy), PolicyVerdict::CONFIRM));
     }
 
-    /// What it came to.
+    /// What was decided.
     #[inline(always)]
     pub(crate) fn decision(&self) -> Decision {
         let mut decision = Decision::by(PolicyId(self.policy), PolicyVerdict::unpack(self.said));
@@ -203,7 +235,7 @@ impl Case {
     }
 }
 
-/// By the policies' word on what was asked for. The verifier looks at it by itself.
+/// Decides by the address that was asked for. The verifier checks it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
@@ -218,139 +250,146 @@ extern "C" fn guard_decide(case: *mut Case, to: *const Connection) -> u64 {
     0
 }
 
-/// Marks a socket that a session makes.
+/// Records the session that makes a socket.
 #[inline(always)]
 pub(crate) fn mark_owner(sk: *mut bpf_sock, cgroup: u64) {
-    // Where memory is short it is looked at like a stranger's.
-    if let Some(near) = kernel::new_socket_storage::<NearState>(maps::near(), sk) {
+    // Where memory is short it is scanned like another's.
+    if let Some(state) = kernel::new_socket_storage::<ListenerState>(maps::listener_states(), sk) {
         // SAFETY: a live map value; one aligned word.
-        unsafe { (&raw mut (*near).owner).write_volatile(cgroup) };
+        unsafe { (&raw mut (*state).owner).write_volatile(cgroup) };
     }
 }
 
-/// Who would get what a task of that cgroup asks for: a [`Near`].
+/// The receiver of what a task of that cgroup asks for.
 #[inline(always)]
-pub(crate) fn of_connect(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> u64 {
-    guard_listener(ctx.as_ptr().cast(), to, cgroup)
+pub(crate) fn of_connect(ctx: &SockAddrContext, to: &Connection, cgroup: u64) -> Receiver {
+    Receiver(guard_listener(ctx.as_ptr().cast(), to, cgroup))
 }
 
-/// [`of_connect`]. The verifier looks at it by itself.
+/// [`of_connect`]. The verifier checks it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_listener(ctx: *mut bpf_sock_addr, to: *const Connection, cgroup: u64) -> u64 {
     if to.is_null() {
-        return Near::IN_DOUBT;
+        return Receiver::IN_DOUBT;
     }
     // SAFETY: not null, and only called from `of_connect`, with a reference.
     let to = unsafe { &*to };
     if to.protocol != Protocol::TCP || !to.to.is_loopback() {
-        return Near::NOBODY;
+        return Receiver::UNKNOWN;
     }
     let localhost = to.to.localhost();
     let found = kernel::with_receiver(ctx.cast(), (&localhost, 0), (&to.to, to.port), |listener| {
-        with_tell(who(listener, cgroup, 0), listener, cgroup)
+        with_report(receiver_of(listener, cgroup, 0), listener, cgroup)
     });
-    found.unwrap_or(Near::NOBODY)
+    found.unwrap_or(Receiver::UNKNOWN)
 }
 
-/// Who gets a packet of a socket of that cgroup's: a [`Near`], with [`Near::BEGINS`]. The verifier looks at it by itself.
+/// [`of_packet`]. The verifier checks it by itself.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_receiver(skb: *mut __sk_buff, to: *const Connection, cgroup: u64) -> u64 {
     if to.is_null() {
-        return Near::IN_DOUBT;
+        return Receiver::IN_DOUBT;
     }
     // SAFETY: not null, and only called from `of_packet`, with a reference.
     let to = unsafe { &*to };
     // SAFETY: the kernel's context.
-    let is_near = unsafe { (&raw const (*skb).ifindex).read_volatile() } == LOOPBACK_DEVICE;
-    if to.protocol != Protocol::TCP || !is_near {
-        return Near::NOBODY;
+    let is_local = unsafe { (&raw const (*skb).ifindex).read_volatile() } == LOOPBACK_DEVICE;
+    if to.protocol != Protocol::TCP || !is_local {
+        return Receiver::UNKNOWN;
     }
     let mut segment = MaybeUninit::uninit();
     if !ctx::segment(skb, &mut segment) {
-        return Near::IN_DOUBT;
+        return Receiver::IN_DOUBT;
     }
     // SAFETY: `segment` wrote it.
     let segment = unsafe { segment.assume_init_ref() };
-    let begins = if segment.begins() { Near::BEGINS } else { 0 };
+    let begins = if segment.begins() {
+        Receiver::BEGINS
+    } else {
+        0
+    };
     let found = kernel::with_receiver(
         skb.cast(),
         (&segment.from, segment.port),
         (&to.to, to.port),
         |receiver| {
             let made_in = kernel::socket_ancestor_cgroup(receiver, maps::SESSION_LEVEL.load());
-            let near = who(receiver, cgroup, made_in);
+            let number = receiver_of(receiver, cgroup, made_in);
             if begins == 0 {
-                near
+                number
             } else {
-                with_tell(near, receiver, cgroup)
+                with_report(number, receiver, cgroup)
             }
         },
     );
-    found.unwrap_or(Near::NOBODY) | begins
+    found.unwrap_or(Receiver::UNKNOWN) | begins
 }
 
-/// Who gets a packet of a socket of that cgroup's: a [`Near`], with [`Near::BEGINS`].
+/// The receiver of a packet of a socket of that cgroup's.
 #[inline(always)]
-pub(crate) fn of_packet(skb: *mut __sk_buff, to: &Connection, cgroup: u64) -> u64 {
-    guard_receiver(skb, to, cgroup)
+pub(crate) fn of_packet(skb: *mut __sk_buff, to: &Connection, cgroup: u64) -> Receiver {
+    Receiver(guard_receiver(skb, to, cgroup))
 }
 
 #[inline(always)]
-fn with_tell(near: u64, receiver: *mut bpf_sock, cgroup: u64) -> u64 {
-    if Near::is_somebody(near) && is_due(receiver, cgroup) {
-        near | Near::TELL
+fn with_report(number: u64, receiver: *mut bpf_sock, cgroup: u64) -> u64 {
+    if Receiver(number).is_scanned() && is_due(receiver, cgroup) {
+        number | Receiver::REPORT
     } else {
-        near
+        number
     }
 }
 
-/// `made_in`: the receiver's cgroup at the level of sessions, where the hook can tell, else 0.
+/// A [`Receiver`]'s number. `made_in`: the receiving socket's cgroup at the level of sessions, where the hook can tell, else
+/// 0.
 #[inline(always)]
-fn who(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
+fn receiver_of(receiver: *mut bpf_sock, cgroup: u64, made_in: u64) -> u64 {
     if cgroup != 0 && made_in == cgroup {
-        return Near::OWN;
+        return Receiver::OWN;
     }
-    // The guard's own proxy leads nowhere but by what was asked of it, and refuses who comes by himself.
+    // The guard's own proxy goes where it is redirected for, and refuses direct connections.
     if kernel::socket_storage::<u64>(maps::listeners(), receiver).is_some() {
-        return Near::NOBODY;
+        return Receiver::UNKNOWN;
     }
-    let Some(near) = kernel::new_socket_storage::<NearState>(maps::near(), receiver) else {
-        return Near::IN_DOUBT;
+    let Some(state) =
+        kernel::new_socket_storage::<ListenerState>(maps::listener_states(), receiver)
+    else {
+        return Receiver::IN_DOUBT;
     };
     // SAFETY: a live map value; aligned words.
     let (owner, ticket) = unsafe {
         (
-            (&raw const (*near).owner).read_volatile(),
-            (&raw const (*near).ticket).read_volatile(),
+            (&raw const (*state).owner).read_volatile(),
+            (&raw const (*state).ticket).read_volatile(),
         )
     };
     if cgroup != 0 && owner == cgroup && made_in == 0 {
-        return Near::OWN;
+        return Receiver::OWN;
     }
     if ticket != 0 {
         return ticket;
     }
-    let new = (kernel::random() >> 2) | Near::FIRST;
+    let new = (kernel::random() >> 2) | Receiver::FIRST_TICKET;
     // SAFETY: a live map value, aligned to 8.
-    match unsafe { kernel::compare_exchange(&raw mut (*near).ticket, 0, new) } {
+    match unsafe { kernel::compare_exchange(&raw mut (*state).ticket, 0, new) } {
         0 => new,
         other => other,
     }
 }
 
-/// The verdict on a connection to the listener with a ticket: the strictest on where it leads.
+/// The verdict on a connection to the listener with a ticket: the strictest on its upstreams.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
     if case.is_null() || to.is_null() {
-        return Ruled::UNKNOWN;
+        return Ruling::UNSCANNED;
     }
     // SAFETY: not null, and only called from `Case::decide`, with references.
     let (case, to) = unsafe { (&mut *case, &*to) };
     let Some(relay) = RELAYS.get_ptr(case.number) else {
-        return unlooked(case, to);
+        return unscanned(case, to);
     };
     // SAFETY: a live map value. It may be overwritten while it is read, which `head` and `tail` tell.
     let (head, len, leads) = unsafe {
@@ -363,11 +402,11 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
     // SAFETY: as above.
     let owner = unsafe { (&raw const (*relay).owner).read_volatile() };
     let is_own = owner != 0 && owner == case.cgroup;
-    // What it connects to for this one must not go unseen.
+    // An upstream that it connects to for this connection must not go unseen.
     if !is_own && case.wanted & BEGINS != 0 && !maps::is_followed(case.number) {
-        return unlooked(case, to);
+        return unscanned(case, to);
     }
-    // The strictest counts, and of all that it leads to the first is what was asked for.
+    // The strictest verdict counts. What was asked for is the first of the upstreams.
     guard_decide(case, to);
     let failed = kernel::find(len.min(MAX_LEADS as u32), (), |at| {
         case.add(leads.get(at)?);
@@ -383,10 +422,10 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
         )
     };
     if failed.is_some() || ticket != case.number || again != head || tail != head {
-        return Ruled::UNKNOWN;
+        return Ruling::UNSCANNED;
     }
     if is_own {
-        return Ruled::OWN;
+        return Ruling::OWN;
     }
     let verdict = case.verdict();
     if flags & relay_flags::ANYWHERE != 0 && verdict.strictness() < Verdict::Confirm.strictness() {
@@ -395,8 +434,8 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
         case.to = Connection::new(to.to, to.protocol, to.port);
         case.wanted |= THROUGH;
     }
-    // A hole for the listener's own address is for where it leads, too.
-    if case.leads_on() && matches!(case.verdict(), Verdict::Confirm) {
+    // A hole for the listener's own address covers its upstreams.
+    if case.has_upstream() && matches!(case.verdict(), Verdict::Confirm) {
         let granted = HoleId(case.granted);
         if let Some(passage) = verdict::hole(case.session.id, to, granted, Wanted::All) {
             case.said = PolicyVerdict {
@@ -409,24 +448,25 @@ extern "C" fn guard_relay(case: *mut Case, to: *const Connection) -> u64 {
             case.expires = passage.expires.0;
         }
     }
-    Ruled::KNOWN
+    Ruling::DECIDED
 }
 
-/// Of a listener that guardd has not looked at, or does not follow any more, nothing but this is known: what is denied whoever listens need not wait.
+/// The ruling on a listener that guardd has not scanned, or no longer traces: what the policies deny whoever listens need not
+/// be held.
 #[inline(always)]
-fn unlooked(case: &mut Case, to: &Connection) -> u64 {
+fn unscanned(case: &mut Case, to: &Connection) -> u64 {
     let said = verdict::of_policies(&case.session, to);
     case.note(&said);
     match said.verdict {
         // Of an MPTCP server only the packet tells that it is the session's own.
-        Verdict::Deny if !maps::has_multipath(case.cgroup) => Ruled::KNOWN,
-        _ => Ruled::UNKNOWN,
+        Verdict::Deny if !maps::has_multipath(case.cgroup) => Ruling::DECIDED,
+        _ => Ruling::UNSCANNED,
     }
 }
 
 impl Case {
     #[inline(always)]
-    fn leads_on(&self) -> bool {
+    fn has_upstream(&self) -> bool {
         self.wanted & THROUGH != 0
     }
 
@@ -435,7 +475,7 @@ impl Case {
         PolicyVerdict::unpack(self.said).verdict
     }
 
-    /// Takes one more place into account that the connection leads to.
+    /// Takes one more upstream into account.
     #[inline(always)]
     fn add(&mut self, to: &Connection) {
         let decision = verdict::decide(&self.session, to, HoleId(self.granted), Wanted::All);
@@ -450,7 +490,7 @@ impl Case {
     }
 }
 
-/// The proxy cannot go by way of a listener: what may only be read from waits for a person.
+/// The proxy cannot connect through a listener: `read-only` becomes `confirm`.
 #[inline(always)]
 fn without_reads(mut decision: Decision) -> Decision {
     if matches!(decision.verdict, Verdict::ReadOnly) {
@@ -460,16 +500,17 @@ fn without_reads(mut decision: Decision) -> Decision {
     decision
 }
 
-/// Whether guardd is to be told that a session connects to that listener. Whose share is used up takes no other's turn.
+/// Whether a report that a session connects to that listener is due. A session whose share is used up takes none of others'.
 #[inline(always)]
 fn is_due(receiver: *mut bpf_sock, cgroup: u64) -> bool {
-    let Some(near) = kernel::socket_storage::<NearState>(maps::near(), receiver) else {
+    let Some(state) = kernel::socket_storage::<ListenerState>(maps::listener_states(), receiver)
+    else {
         return emit::may_tell_of_listener(cgroup);
     };
     let now = kernel::boot_time().0;
     // SAFETY: a live map value; one aligned word, and two writers write the present.
     unsafe {
-        let told = &raw mut (*near).told;
+        let told = &raw mut (*state).told;
         let is_due = now >= told.read_volatile() + PAUSE && emit::may_tell_of_listener(cgroup);
         if is_due {
             told.write_volatile(now);

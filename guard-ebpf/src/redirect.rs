@@ -1,8 +1,8 @@
-//! Connections that are turned: to a read-only destination a program gets as far as the guard's own proxy, on the
-//! loopback of its network namespace.
+//! Redirects connections to read-only destinations to the guard's own proxy, on the loopback of the same network
+//! namespace.
 //!
-//! `connect` leads the socket there and notes what it asked for; egress judges each packet by that, and tells the proxy
-//! where the connection was going; `getpeername` tells the program what it asked for.
+//! `connect` rewrites the address and records the original destination; egress judges each packet by that destination, and
+//! tells the proxy about it; `getpeername` returns it to the program.
 
 use core::mem::MaybeUninit;
 
@@ -18,62 +18,62 @@ use guard_common::{
 
 use crate::{
     ctx, kernel,
-    maps::{self, ORIGINS, TurnedState},
+    maps::{self, ORIGINS, RedirectState},
     verdict,
 };
 
-/// How a socket has come to a proxy. Zeroed memory is [`Self::NONE`].
-pub(crate) struct Way;
+/// Why a socket is connected to the proxy. Zeroed memory is [`Self::NONE`].
+pub(crate) struct Reason;
 
-impl Way {
-    /// It has not.
+impl Reason {
+    /// It is not.
     pub(crate) const NONE: u32 = 0;
-    /// It asked for something else, and was turned.
-    pub(crate) const TURNED: u32 = 1;
+    /// It asked for another destination, and was redirected.
+    pub(crate) const REDIRECTED: u32 = 1;
     /// It asked for the proxy's own address.
-    pub(crate) const ITSELF: u32 = 2;
+    pub(crate) const DIRECT: u32 = 2;
 }
 
-/// What is noted of a TCP socket. Only its owner connects it, and sends on it: both happen under the socket's lock.
+/// The record of a TCP socket. Only its owner connects it and sends on it, and both happen under the socket's lock.
 #[derive(Clone, Copy)]
-pub(crate) struct Turned(*mut TurnedState);
+pub(crate) struct Redirect(*mut RedirectState);
 
-impl Turned {
+impl Redirect {
     #[inline(always)]
     pub(crate) fn of(sk: *mut bpf_sock) -> Option<Self> {
-        kernel::socket_storage(maps::turned(), sk).map(Self)
+        kernel::socket_storage(maps::redirects(), sk).map(Self)
     }
 
-    /// A [`Way`], and the hole by which it was led there, or 0.
+    /// A [`Reason`], and the hole for reads that the redirect used, or 0.
     #[inline(always)]
-    fn way(self) -> (u32, HoleId) {
+    fn reason(self) -> (u32, HoleId) {
         // SAFETY: a live map value.
-        let way = unsafe { (&raw const (*self.0).way).read_volatile() };
-        (way as u32, HoleId((way >> 32) as u32))
+        let reason = unsafe { (&raw const (*self.0).reason).read_volatile() };
+        (reason as u32, HoleId((reason >> 32) as u32))
     }
 
-    /// Whether it asked for something else, and was turned.
+    /// Whether it asked for another destination, and was redirected.
     #[inline(always)]
-    pub(crate) fn is_turned(self) -> bool {
-        self.way().0 == Way::TURNED
+    pub(crate) fn is_redirected(self) -> bool {
+        self.reason().0 == Reason::REDIRECTED
     }
 
-    /// The socket is connected anew.
+    /// Clears it: the socket connects again.
     #[inline(always)]
     pub(crate) fn forget(self) {
         // SAFETY: a live map value; one aligned word.
-        unsafe { (&raw mut (*self.0).way).write_volatile(u64::from(Way::NONE)) };
+        unsafe { (&raw mut (*self.0).reason).write_volatile(u64::from(Reason::NONE)) };
     }
 
     #[inline(always)]
     fn note(
         self,
-        (way, hole): (u32, HoleId),
+        (reason, hole): (u32, HoleId),
         asked: &Connection,
         session: SessionId,
         proxy: &Proxy,
     ) {
-        let way = (u64::from(hole.0) << 32) | u64::from(way);
+        let reason = (u64::from(hole.0) << 32) | u64::from(reason);
         let state = self.0;
         // SAFETY: a live map value.
         unsafe {
@@ -87,11 +87,11 @@ impl Turned {
             (&raw mut (*state).port).write_volatile(asked.port);
             (&raw mut (*state).proxy).write_volatile(proxy.port);
             (&raw mut (*state).tgid).write_volatile(u64::from(kernel::current_pid_tgid().1));
-            (&raw mut (*state).way).write_volatile(way);
+            (&raw mut (*state).reason).write_volatile(reason);
         }
     }
 
-    /// What it asked for.
+    /// The original destination.
     #[inline(always)]
     pub(crate) fn asked(self) -> Connection {
         let state = self.0;
@@ -141,9 +141,9 @@ struct Proxy {
 }
 
 impl Proxy {
-    /// The one that a socket could be led to.
+    /// That of the calling task's namespace.
     #[inline(always)]
-    fn near(ctx: &SockAddrContext) -> Self {
+    fn local(ctx: &SockAddrContext) -> Self {
         let netns = kernel::netns_cookie(ctx.as_ptr());
         let port = maps::proxy(netns);
         Self { netns, port }
@@ -155,12 +155,12 @@ impl Proxy {
     }
 }
 
-/// Leads a socket to the proxy where the decision about what it asks for is that it may be read from. False where it
-/// was not, and so is refused.
+/// Redirects a socket to the proxy where the decision is `read-only`. False where that could not be done: the connection is
+/// refused.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
-pub(crate) fn turn(
+pub(crate) fn begin(
     ctx: &SockAddrContext,
     asked: &Connection,
     hook: Hook,
@@ -172,8 +172,8 @@ pub(crate) fn turn(
     if !connects || !readable || asked.protocol != Protocol::TCP {
         return false;
     }
-    let proxy = Proxy::near(ctx);
-    // Turned to itself it would be asked to connect to itself.
+    let proxy = Proxy::local(ctx);
+    // The proxy would be asked to connect to itself.
     if proxy.port == 0 || proxy.is_at(asked) {
         return false;
     }
@@ -181,11 +181,12 @@ pub(crate) fn turn(
     if !kernel::is_listening(ctx.as_ptr(), maps::listeners(), &localhost, proxy.port) {
         return false;
     }
-    let Some(turned) = kernel::new_socket_storage(maps::turned(), ctx::socket(ctx)).map(Turned)
+    let Some(redirect) =
+        kernel::new_socket_storage(maps::redirects(), ctx::socket(ctx)).map(Redirect)
     else {
         return false;
     };
-    turned.note((Way::TURNED, decision.hole), asked, session, &proxy);
+    redirect.note((Reason::REDIRECTED, decision.hole), asked, session, &proxy);
     match hook {
         Hook::Connect4 => ctx::lead4(ctx, &localhost, proxy.port),
         _ => ctx::lead6(ctx, &localhost, proxy.port),
@@ -193,55 +194,54 @@ pub(crate) fn turn(
     true
 }
 
-/// Notes of a socket that may go where it asked whether that is the proxy: then it has to be told from those that were
-/// turned. False where that cannot be noted.
+/// Records whether an allowed connection goes to the proxy itself, to tell it from those that were redirected. False where
+/// that cannot be recorded.
 #[inline(always)]
-pub(crate) fn note_way(ctx: &SockAddrContext, asked: &Connection) -> bool {
+pub(crate) fn note_direct(ctx: &SockAddrContext, asked: &Connection) -> bool {
     if !may_be_for_proxy(asked) {
         return true;
     }
-    let proxy = Proxy::near(ctx);
+    let proxy = Proxy::local(ctx);
     if !proxy.is_at(asked) {
         return true;
     }
-    match kernel::new_socket_storage(maps::turned(), ctx::socket(ctx)).map(Turned) {
-        Some(turned) => {
-            turned.note((Way::ITSELF, HoleId(0)), asked, SessionId(0), &proxy);
+    match kernel::new_socket_storage(maps::redirects(), ctx::socket(ctx)).map(Redirect) {
+        Some(redirect) => {
+            redirect.note((Reason::DIRECT, HoleId(0)), asked, SessionId(0), &proxy);
             true
         }
         None => false,
     }
 }
 
-/// Whether a packet goes where a proxy may be.
+/// Whether a proxy may listen at that destination.
 #[inline(always)]
 pub(crate) fn may_be_for_proxy(to: &Connection) -> bool {
     to.protocol == Protocol::TCP && to.to.is_localhost()
 }
 
-/// What is noted of a packet's socket where it goes to the proxy that this socket has come to.
+/// The record of a packet's socket, where the packet goes to the proxy that this socket is connected to.
 #[inline(always)]
-pub(crate) fn of_packet(sk: *mut bpf_sock, to: &Connection) -> Option<Turned> {
-    let turned = Turned::of(sk)?;
-    let leads_there = turned.way().0 != Way::NONE && turned.proxy().port == to.port;
-    if leads_there { Some(turned) } else { None }
+pub(crate) fn of_packet(sk: *mut bpf_sock, to: &Connection) -> Option<Redirect> {
+    let redirect = Redirect::of(sk)?;
+    let is_connected = redirect.reason().0 != Reason::NONE && redirect.proxy().port == to.port;
+    if is_connected { Some(redirect) } else { None }
 }
 
-/// The policies' word on what a turned socket asked for, and that of the hole by which it was turned, where its packets may
-/// pass; else a denial. The session that the socket was made in must be the one that connected it, and the proxy must
-/// still be there.
+/// The policies' verdict on the original destination, and that of the hole which the redirect used. A denial where the
+/// socket was made in another session than the one that connected it, or where the proxy is gone.
 #[inline(always)]
-pub(crate) fn decide(turned: Turned, asked: &Connection, session: &Session) -> Decision {
-    let (_, hole) = turned.way();
+pub(crate) fn decide(redirect: Redirect, asked: &Connection, session: &Session) -> Decision {
+    let (_, hole) = redirect.reason();
     let decision = verdict::decide(session, asked, hole, Wanted::Turned);
-    let proxy = turned.proxy();
-    if session.id.0 == turned.session().0 && maps::proxy(proxy.netns) == proxy.port {
+    let proxy = redirect.proxy();
+    if session.id.0 == redirect.session().0 && maps::proxy(proxy.netns) == proxy.port {
         return decision;
     }
     Decision::by(session.policies[0], PolicyVerdict::DENY)
 }
 
-/// Tells the proxy of a connection that begins; false where it could not.
+/// Tells the proxy the original destination of a connection that begins. False where it could not.
 ///
 /// A function of its own for the sake of the stack, as [`crate::emit::due`].
 #[inline(never)]
@@ -255,26 +255,26 @@ pub(crate) fn tell(skb: *mut __sk_buff, sk: *mut bpf_sock) -> bool {
     if !segment.begins() {
         return true;
     }
-    let Some(turned) = Turned::of(sk) else {
+    let Some(redirect) = Redirect::of(sk) else {
         return false;
     };
-    let (asked, proxy) = (turned.asked(), turned.proxy());
+    let (asked, proxy) = (redirect.asked(), redirect.proxy());
     // A SYN may come long after `connect` (TCP_FASTOPEN_CONNECT).
     let localhost = asked.to.localhost();
     if !kernel::is_listening(skb.cast(), maps::listeners(), &localhost, proxy.port) {
         return false;
     }
     let key = OriginKey::new(proxy.netns, segment.from, segment.port);
-    let whose = (turned.session(), turned.tgid());
+    let whose = (redirect.session(), redirect.tgid());
     let origin = Origin::new(kernel::boot_time(), whose, asked.to, asked.port);
     ORIGINS.insert(key, origin, 0).is_ok()
 }
 
-/// Whether a packet goes to the proxy because its program asked for just that. What was told of another one that had its
-/// port is forgotten where it begins a connection. `None` where the packet cannot be read.
+/// Whether a packet goes to the proxy because its program asked for the proxy's address. Where it begins a connection, the
+/// origin of an earlier one with the same source port is removed. `None` where the packet cannot be parsed.
 #[inline(always)]
-pub(crate) fn is_for_itself(skb: *mut __sk_buff, turned: Turned) -> Option<bool> {
-    if turned.way().0 != Way::ITSELF {
+pub(crate) fn is_direct(skb: *mut __sk_buff, redirect: Redirect) -> Option<bool> {
+    if redirect.reason().0 != Reason::DIRECT {
         return Some(false);
     }
     let mut segment = MaybeUninit::uninit();
@@ -285,21 +285,21 @@ pub(crate) fn is_for_itself(skb: *mut __sk_buff, turned: Turned) -> Option<bool>
     let segment = unsafe { segment.assume_init_ref() };
     if segment.begins() {
         // There may be none.
-        let key = OriginKey::new(turned.proxy().netns, segment.from, segment.port);
+        let key = OriginKey::new(redirect.proxy().netns, segment.from, segment.port);
         let _ = ORIGINS.remove(key);
     }
     Some(true)
 }
 
-/// What a turned socket asked for, where it is connected to the proxy.
+/// The original destination of a redirected socket that is connected to the proxy.
 #[inline(always)]
 pub(crate) fn peer(ctx: &SockAddrContext, connected: &Connection) -> Option<Connection> {
-    let turned = Turned::of(ctx::socket(ctx))?;
-    let is_turned = turned.way().0 == Way::TURNED
+    let redirect = Redirect::of(ctx::socket(ctx))?;
+    let is_redirected = redirect.reason().0 == Reason::REDIRECTED
         && connected.to.is_localhost()
-        && turned.proxy().port == connected.port;
-    if is_turned {
-        Some(turned.asked())
+        && redirect.proxy().port == connected.port;
+    if is_redirected {
+        Some(redirect.asked())
     } else {
         None
     }
