@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::root;
 
 /// What is written here and there, in lines of whatever length, as one line: texts go on without what breaks them.
-pub fn production() -> String {
+pub(super) fn production() -> String {
     let texts = texts().into_iter().map(|text| {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
         let lines: Vec<_> = code.lines().map(str::trim).collect();
@@ -16,21 +16,21 @@ pub fn production() -> String {
 }
 
 /// A file of the sources.
-pub struct Source(String);
+pub(super) struct Source(String);
 
 /// A field of a struct.
-pub struct Field {
+pub(super) struct Field {
     /// As it is written outside: serde's name, where it has one.
-    pub name: String,
+    pub(super) name: String,
     /// Its type.
-    pub kind: String,
+    pub(super) kind: String,
     /// Its doc comment, as one line of Markdown.
-    pub says: String,
+    pub(super) says: String,
 }
 
 impl Source {
     /// The one file that has both texts.
-    pub fn with(one: &str, other: &str) -> Self {
+    pub(super) fn with(one: &str, other: &str) -> Self {
         let has = |text: &String| text.contains(one) && text.contains(other);
         let mut found = texts().into_iter().filter(has);
         let text = found.next().unwrap_or_else(|| panic!("no file has {one}"));
@@ -39,13 +39,13 @@ impl Source {
     }
 
     /// The names of its structs.
-    pub fn structs(&self) -> impl Iterator<Item = String> {
+    pub(super) fn structs(&self) -> impl Iterator<Item = String> {
         let names = self.0.split("\npub struct ").skip(1);
         names.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric()).collect())
     }
 
     /// The fields of a struct that are part of what serde reads or writes.
-    pub fn fields(&self, name: &str) -> Vec<Field> {
+    pub(super) fn fields(&self, name: &str) -> Vec<Field> {
         let (_, body) = self.0.split_once(&format!("struct {name} {{\n")).unwrap();
         let (body, _) = body.split_once("\n}").unwrap();
         let (mut fields, mut says, mut attributes) = (Vec::new(), String::new(), String::new());
