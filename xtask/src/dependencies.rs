@@ -146,8 +146,8 @@ fn of_others(lock: &str) -> String {
     others.collect()
 }
 
-/// Of the workspace's manifest, what others' crates are compiled by: neither its version, nor its lints, nor what only packages
-/// are built with, nor a comment.
+/// Of the workspace's manifest, what others' crates are compiled by: neither its version, nor its own crates, nor its lints, nor
+/// what only packages are built with, nor a comment.
 fn of_compiling(manifest: &str) -> String {
     let mut section = "";
     let lines = manifest.lines().filter(|line| {
@@ -156,7 +156,12 @@ fn of_compiling(manifest: &str) -> String {
         }
         let is_compiling =
             section == "[workspace.dependencies]" || section.starts_with("[profile.");
-        is_compiling && section != "[profile.dist]" && !line.starts_with('#') && !line.is_empty()
+        let is_own = line.contains("{ path = ");
+        is_compiling
+            && !is_own
+            && section != "[profile.dist]"
+            && !line.starts_with('#')
+            && !line.is_empty()
     });
     lines.map(|line| format!("{line}\n")).collect()
 }
@@ -282,7 +287,8 @@ mod tests {
         assert_ne!(of_others(&lock("1", "2")), of_others(&lock("1", "3")));
         let manifest = |own: &str, serde: &str| {
             format!(
-                "[workspace.package]\nversion = \"{own}\"\n\n# {own}\n[workspace.dependencies]\nserde = {{ version = \"{serde}\" }}\n\n\
+                "[workspace.package]\nversion = \"{own}\"\n\n# {own}\n[workspace.dependencies]\nguard-{own} = {{ path = \"{own}\" }}\n\
+                 serde = {{ version = \"{serde}\" }}\n\n\
                  [profile.dist]\nlto = \"{own}\"\n"
             )
         };
