@@ -7,9 +7,8 @@ use std::{env, fs};
 
 use clap::{Arg, Command, CommandFactory as _};
 use guard_user::daemon::metrics::{Counters, Format, Snapshot, render};
-use guard_user::daemon::{args, config::Config, varlink};
 
-use crate::{cli, has_all, page, root};
+use crate::{Config, args, cli, has_all, page, root, varlink};
 use source::{Field, Source};
 
 mod source;
