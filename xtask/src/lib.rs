@@ -4,6 +4,7 @@ pub mod build;
 mod cache;
 pub mod clients;
 mod dependencies;
+mod docs;
 mod ebpf;
 mod escapes;
 mod install;
@@ -44,6 +45,12 @@ enum Command {
     Build,
     /// Show the guard at work, against a network that plays production
     Demo,
+    /// Compare the tables of docs/reference with the code that they are made from
+    Docs {
+        /// Write them anew
+        #[arg(long)]
+        write: bool,
+    },
     /// Try every way round the guard that is known, and print what came of each
     Escapes {
         /// Write docs/escapes.md anew
@@ -77,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Bench { args } => lab::measure("bench", &args),
         Command::Build => build::build(),
         Command::Demo => lab::measure("demo", &[]),
+        Command::Docs { write } => docs::docs(write),
         Command::Escapes { write } => return code(escapes::escapes(write)),
         Command::Lint => lint::lint(),
         Command::Package(args) => package::package(&args),

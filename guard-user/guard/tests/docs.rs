@@ -12,6 +12,11 @@ use guard as cli;
 use guard_proto::{LogKind, varlink};
 use guardd::{args, config::Config};
 
+mod reference;
+
+/// Where the objects are that people and programs read.
+const JSON: &str = "docs/reference/json.md";
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -58,38 +63,6 @@ fn expected(error: &str) -> Vec<String> {
     let names = names.lines().next().unwrap();
     let quoted = names.split('`').skip(1).step_by(2);
     quoted.map(str::to_owned).collect()
-}
-
-/// A command's options and, with what comes before them, its verbs.
-fn words(command: &Command) -> Vec<String> {
-    let options = command
-        .get_arguments()
-        .filter_map(|option| option.get_long());
-    let verbs = command.get_subcommands();
-    let verbs = verbs.map(|verb| format!("{} {}", command.get_name(), verb.get_name()));
-    options
-        .map(|option| format!("--{option}"))
-        .chain(verbs)
-        .collect()
-}
-
-#[test]
-fn every_verb_of_guard_and_option_of_guardd_is_in_operations() {
-    let operations = "docs/operations.md";
-    let guard = cli::args::Cli::command();
-    has_all(operations, "verb", words(&guard));
-    let options = guard.get_subcommands().flat_map(words);
-    has_all(operations, "option", options);
-    has_all(operations, "option of guardd", words(&args::Cli::command()));
-}
-
-#[test]
-fn every_key_of_guardd_toml_is_in_operations() {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    fs::write(&file, "no_such_key = 1\n").unwrap();
-    let error = Config::read(file.path(), false).unwrap_err().to_string();
-    let (_, names) = error.split_once("unknown field").unwrap();
-    has_all("docs/operations.md", "key", expected(names));
 }
 
 #[test]
@@ -183,19 +156,24 @@ fn every_key_of_a_policy_is_in_its_manual() {
 }
 
 #[test]
-fn every_kind_of_record_is_in_operations() {
+fn every_kind_of_record_is_in_the_reference() {
     let error = serde_json::from_str::<LogKind>("\"no-such-kind\"").unwrap_err();
-    has_all("docs/operations.md", "kind", expected(&error.to_string()));
+    has_all(JSON, "kind", expected(&error.to_string()));
 }
 
 #[test]
-fn every_field_of_the_interface_is_in_operations() {
+fn every_field_of_the_interface_is_in_the_reference() {
     let code = |line: &&str| !line.starts_with('#');
-    let description: Vec<_> = varlink::DESCRIPTION.lines().filter(code).collect();
-    let description = description.join(" ");
-    let before_colons = description.split(':').rev().skip(1);
-    let fields = before_colons.filter_map(|text| text.rsplit([' ', '(']).next());
-    has_all("docs/operations.md", "field", fields.map(str::to_owned));
+    let lines = varlink::DESCRIPTION.lines().filter(code);
+    let lines: Vec<_> = lines
+        .skip_while(|line| !line.starts_with("type "))
+        .collect();
+    let description = lines.join("\n");
+    // The parameters of methods are for introspection.
+    let types = description.split("\nmethod ").next().unwrap();
+    let before_colons = types.split(':').rev().skip(1);
+    let fields = before_colons.filter_map(|text| text.rsplit([' ', '(', '\n']).next());
+    has_all(JSON, "field", fields.map(str::to_owned));
 }
 
 #[test]

@@ -15,34 +15,35 @@ use crate::record::metrics::Listen;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// What `guard run` without `--policy` uses, and what an unowned cgroup under the root is judged
-    /// by. Absent: `default` for the one, denial for the other.
+    /// Policy for `guard run` without `--policy`, and for cgroups under the root that no session owns. Absent:
+    /// `default` for the first, denial for the second.
     pub default_policy: Option<String>,
-    /// Where names are looked up; absent: where the system does.
+    /// Where names in policies are looked up, and what `@dns` stands for, as `["192.0.2.53:53"]`. Absent: the
+    /// system's.
     pub resolvers: Option<Vec<SocketAddr>>,
     /// Requests that may wait at once, of all sessions together.
     pub max_requests: usize,
-    /// A name is not looked up again sooner than this, in seconds, whatever its TTL.
+    /// Seconds before a name is looked up again, whatever its TTL, or retried if it did not resolve; at least 1.
     pub name_refresh_floor: u64,
-    /// An address that a name has lost still stands for it this long, in seconds.
+    /// Seconds that an address still stands for a name after the last answer with it has expired.
     pub name_grace: u64,
-    /// A program and its arguments that is told of each new question; absent: none is.
+    /// A program, by its path, and its arguments: told of each new request.
     pub on_request: Option<Vec<String>>,
-    /// As whom that runs: a user's name or uid, never root; absent: `nobody`.
+    /// User to run it as: a name or uid, never root. Absent: `nobody`.
     pub on_request_user: Option<String>,
-    /// Whether whoever is told by it counts as somebody who can answer, so that connections wait for them.
+    /// Whether that counts as an approver who watches, so that connections are held.
     pub on_request_answers: bool,
     /// What an approval takes.
     pub approve: Approve,
-    /// Whether nothing runs while a required row of `guard doctor` is open.
+    /// Whether nothing runs while a required row of `guard doctor` is not ok.
     pub strict: bool,
-    /// Whether `guard run --user root` is allowed: as root of a user namespace, with no more rights than its user's.
+    /// Whether `guard run --user root` is allowed: root of a user namespace, with no more rights than the user's.
     pub run_as_root: bool,
     /// What Prometheus reads.
     pub metrics: Metrics,
     /// The process that read-only destinations are reached through.
     pub proxy: Proxy,
-    /// Policies of units and containers that come up in the guard's root and bring none. The first that matches counts.
+    /// Policies of units and containers in the slice that bring none. The first that matches counts.
     pub assign: Vec<Rule>,
 }
 
@@ -50,7 +51,7 @@ pub struct Config {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Approve {
-    /// Whether polkit is asked before a hole is opened.
+    /// Whether polkit is asked before a hole is opened; off by default.
     pub polkit: bool,
 }
 
@@ -58,7 +59,8 @@ pub struct Approve {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
-    /// Where metrics are served; absent: nowhere.
+    /// Where metrics are served: `unix:/run/guard/metrics.sock`, `127.0.0.1:9478` or `[::1]:9478`; only loopback.
+    /// Absent: nowhere.
     pub listen: Option<Listen>,
 }
 
@@ -66,10 +68,10 @@ pub struct Metrics {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Proxy {
-    /// As whom it runs: a user's name or uid; absent: `guard-proxy` where there is such a user, else `nobody`.
+    /// User to run it as: a name or uid, never root. Absent: `guard-proxy`, else `nobody`.
     pub user: Option<String>,
-    /// Files of certificates (PEM) that destinations may have, or have been issued by, beside those that this machine
-    /// trusts; [`MAX_CA`] at most.
+    /// Up to 16 files of certificates (PEM) that read-only destinations may have, or be issued by, beside those that
+    /// this machine trusts. Read when the proxy is first needed.
     pub ca: Vec<PathBuf>,
 }
 
@@ -80,11 +82,11 @@ pub const MAX_CA: usize = 16;
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rule {
-    /// Which units.
+    /// Units, such as `docker-*.scope`; the first match counts.
     pub unit: Pattern,
     /// The policy's name.
     pub policy: String,
-    /// Who answers for them: a user's name or uid; absent: root.
+    /// User or uid that answers for them. Absent: root.
     pub owner: Option<String>,
 }
 

@@ -28,21 +28,21 @@ pub struct Side<'p> {
 /// Addresses from one to another, and what changes there.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
-    /// As text: a prefix, or `first - last` where it is none.
+    /// A prefix, or `first - last`.
     pub destination: String,
     /// The same as prefixes, as few as there can be.
     pub prefixes: Vec<Prefix>,
-    /// Which ports; empty: all, of every protocol. `other` is every protocol but TCP, UDP and ICMP.
+    /// Empty: all; `other` is all but TCP, UDP and ICMP.
     pub ports: Vec<String>,
-    /// Whether more gets through.
+    /// `more`, `less`, or `otherwise` (HTTP rules differ).
     pub opens: Opens,
     /// The verdict before.
     pub before: &'static str,
-    /// The rules that give it; null among them: the default.
+    /// The rules that give it; null: the policy's default.
     pub before_rules: Vec<Option<String>>,
     /// The verdict after.
     pub after: &'static str,
-    /// The rules that give it; null among them: the default.
+    /// The rules that give it; null: the policy's default.
     pub after_rules: Vec<Option<String>>,
 }
 

@@ -363,13 +363,13 @@ pub struct Session {
     /// When it was made.
     #[serde(serialize_with = "moment::write")]
     pub started_at: Timestamp,
-    /// When its command ended, where the session goes on without it; null while the command runs, and where nobody saw it end.
+    /// When its command ended; null while it runs, or if nobody saw it end.
     #[serde(serialize_with = "moment::write_some", default)]
     pub command_ended_at: Option<Timestamp>,
-    /// The processes that go on without the command, 16 at most; empty while that runs.
+    /// Processes that outlive the command, 16 at most.
     #[serde(default)]
     pub left: Vec<LeftProcess>,
-    /// The session that it was started in; null where a person started it.
+    /// The session around it; null if a person started it.
     #[serde(default)]
     pub parent: Option<String>,
 }
@@ -379,7 +379,7 @@ pub struct Session {
 pub struct LeftProcess {
     /// Its number.
     pub pid: u32,
-    /// Its executable's name; null where that is not known.
+    /// Its executable's name; null: unknown.
     pub comm: Option<String>,
 }
 
@@ -388,9 +388,9 @@ pub struct LeftProcess {
 pub struct Endpoint {
     /// An address, IPv4 where it is IPv4-mapped; of a Unix socket its path.
     pub address: String,
-    /// The port; null where the protocol has none.
+    /// Null if the protocol has none.
     pub port: Option<u16>,
-    /// `tcp`, `udp`, `icmp`, a number, or `unix`.
+    /// `tcp`, `udp`, `icmp`, a number, `unix`, `handed` (a socket handed in), `signal` (to a process).
     pub protocol: String,
     /// The name in the policy that stands for the address, where one does.
     pub host: Option<String>,
@@ -407,17 +407,17 @@ pub struct Request {
     pub policy: String,
     /// The user's name.
     pub user: String,
-    /// The process; null where the kernel did not know it.
+    /// The process, of HTTP the one that connected; null: unknown.
     pub pid: Option<u32>,
     /// Its executable's name, from /proc; the thread's own word where it was gone already.
     pub comm: Option<String>,
     /// Its executable.
     pub exe: Option<String>,
-    /// Its command line.
+    /// A process chooses its own; empty for HTTP, where it may hold secrets.
     pub command: Vec<String>,
     /// Where to.
     pub destination: Endpoint,
-    /// The rule that stopped it; null where the policy's default did.
+    /// The rule that stopped it; null: the policy's default.
     pub rule: Option<String>,
     /// That rule's reason.
     pub reason: Option<String>,
@@ -439,20 +439,20 @@ pub struct Request {
     pub waits_until: Option<Timestamp>,
     /// How often it was tried.
     pub count: u64,
-    /// The executables that tried it, by their names; eight at most.
+    /// Executables that tried it, 8 at most.
     #[serde(default)]
     pub programs: Vec<String>,
     /// What looks like a warning sign about how it was tried.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// The HTTP request, where there is one.
+    /// An HTTP request or SQL statement; null for a connection.
     pub http: Option<HttpRequest>,
     /// The agent's own words.
     pub note: Option<String>,
-    /// What was tried beside it; null where it is about one destination.
+    /// Null unless it is about many addresses.
     #[serde(default)]
     pub burst: Option<Burst>,
-    /// Ways to say yes, that of whoever asked last time first; none to HTTP requests.
+    /// Suggested answers, the user's last one first; empty for HTTP.
     #[serde(default)]
     pub offers: Vec<Offer>,
     /// What was connected to, where that is a port of this machine that leads to the destination.
@@ -467,7 +467,7 @@ pub struct ChainLink {
     pub session: String,
     /// The policy. Of a session inside another its name, its rule and its reason are that one's own words.
     pub policy: String,
-    /// The rule; null where the policy's default decides.
+    /// The rule; null: the policy's default.
     pub rule: Option<String>,
     /// `allow`, `confirm` or `read-only`.
     pub verdict: String,
@@ -482,7 +482,7 @@ pub struct Through {
     pub address: String,
     /// Its port.
     pub port: u16,
-    /// The process that listens; null where nobody can tell.
+    /// The process that listens; null: unknown.
     pub pid: Option<u32>,
     /// Its executable's name.
     pub comm: Option<String>,
@@ -505,9 +505,9 @@ impl Request {
 pub struct Burst {
     /// One rule decides all of it, with `confirm`.
     pub prefix: String,
-    /// The addresses that were tried, oldest first; 16 at most.
+    /// Those tried, oldest first, 16 at most.
     pub addresses: Vec<String>,
-    /// How many were tried; counted up to 256.
+    /// Addresses tried, up to 256.
     pub count: usize,
 }
 
@@ -525,24 +525,23 @@ pub struct Offer {
 /// An HTTP request that was stopped; or a statement for a database, which has the same parts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HttpRequest {
-    /// The method; of a statement its command: `DELETE`.
+    /// The method, or a statement's command.
     pub method: String,
-    /// `http` or `https`; of a statement [`HttpRequest::POSTGRES`].
+    /// `http`, `https` or `postgres`.
     #[serde(default)]
     pub scheme: String,
     /// Path and query; of a statement its text without constants.
     pub path: String,
-    /// The Host; of a statement the user and the database, `app@shop`.
+    /// The Host, or a statement's user and database.
     pub host: Option<String>,
-    /// Length of the body; of a statement that of its text.
+    /// Body length; null: not known yet.
     pub bytes: Option<u64>,
-    /// Its beginning, where that is text; of a statement the text, and the parameters.
+    /// 2,048 bytes of text at most.
     pub body_preview: Option<String>,
-    /// How that came of the body, in words, where it is not its own beginning: `unpacked from gzip, 96 bytes`.
+    /// How the preview came of the body, such as `unpacked from gzip, 96 bytes`; null: by cutting.
     #[serde(default)]
     pub body_form: Option<String>,
-    /// What its headers say beside that, as `destination: /other`: all but those that are known to say nothing of what is
-    /// done, and without credentials. None of a statement.
+    /// Those that may matter, as `destination: /other`, without credentials.
     #[serde(default)]
     pub headers: Vec<String>,
     /// What kind of write it is.
@@ -551,7 +550,7 @@ pub struct HttpRequest {
     /// What looks bulky or irreversible about it.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// What this very request is known by again (SHA-256 in hex); null where its body was not read to its end.
+    /// SHA-256 that identifies it; null if its body was not read to its end.
     #[serde(default)]
     pub digest: Option<String>,
 }
@@ -594,11 +593,11 @@ pub struct Hole {
     pub destination: String,
     /// Port specification; null: all.
     pub ports: Option<String>,
-    /// The user's name who opened it; null where that record is gone.
+    /// The name of the user who opened it; null: unknown.
     pub opened_by: Option<String>,
     /// Why.
     pub reason: Option<String>,
-    /// When; null where that record is gone.
+    /// When; null: unknown.
     #[serde(serialize_with = "moment::write_some", default)]
     pub opened_at: Option<Timestamp>,
     /// When it ends.
@@ -611,7 +610,7 @@ pub struct Hole {
     pub bytes_left: Option<u64>,
     /// Reads only.
     pub read_only: bool,
-    /// Which HTTP requests it lets through; null where it is for connections. guardd alone knows of these.
+    /// Which HTTP requests; null: connections.
     #[serde(default)]
     pub http: Option<HttpHole>,
 }
@@ -624,11 +623,11 @@ pub struct HttpHole {
     pub host: Option<String>,
     /// With this method; null: any.
     pub method: Option<String>,
-    /// With this path, in which `*` stands for any text where it is no single request's; null: any.
+    /// A pattern, or one request's path; null: any.
     pub path: Option<String>,
     /// How many more; null: any number.
     pub requests_left: Option<u64>,
-    /// The one request that it is for; null where it is for several.
+    /// Null unless it is for one request.
     pub digest: Option<String>,
 }
 
@@ -637,8 +636,7 @@ pub struct HttpHole {
 pub struct Explanation {
     /// What was asked for, or the part of it that has this answer.
     pub destination: String,
-    /// The port specifications that it holds for, with commas between; null: all that no other
-    /// explanation of the same destination names.
+    /// Port specifications, with commas between; null: all that no other explanation of the same destination names.
     pub ports: Option<String>,
     /// The addresses and prefixes that the destination stands for.
     pub addresses: Vec<String>,
@@ -656,10 +654,9 @@ pub struct Explanation {
     pub line: Option<usize>,
     /// The hole that allows it.
     pub hole: Option<String>,
-    /// What in the rule covered the destination.
+    /// The entry of `to` that matched.
     pub matched: Option<String>,
-    /// Who listens there, where it is a port of this machine's loopback: then the verdict is the strictest of the
-    /// destination and of where that leads.
+    /// As `through`, for a loopback port.
     #[serde(default)]
     pub listener: Option<Through>,
     /// Where the listener leads.
@@ -724,13 +721,13 @@ pub struct Explanations {
 }
 
 /// Answer to [`Call::Status`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Status {
     /// Every hook is attached and every map is loaded, as just read back.
     pub enforcing: bool,
     /// Why not, where it is not.
     pub problem: Option<String>,
-    /// What else is wrong, such as a full disk under the audit trail.
+    /// What else is wrong, such as a full disk under the audit log.
     #[serde(default)]
     pub warnings: Vec<String>,
     /// guardd's version.
@@ -756,7 +753,7 @@ pub struct Status {
     pub events_lost: u64,
     /// Refusals that a count stands for.
     pub events_summed_up: u64,
-    /// The end of the audit trail; null from a guardd that chains no records.
+    /// The last record of the audit log; null if it has no chain.
     #[serde(default)]
     pub audit: Option<AuditStatus>,
 }
@@ -766,9 +763,9 @@ pub struct Status {
 pub struct AuditStatus {
     /// The file in use.
     pub path: PathBuf,
-    /// The number of the last record; 0: there is none.
+    /// 0: there is none.
     pub number: u64,
-    /// Its hash, SHA-256 in hexadecimal.
+    /// SHA-256 in hexadecimal.
     pub hash: String,
 }
 
@@ -777,7 +774,7 @@ pub struct AuditStatus {
 pub struct PolicyStatus {
     /// Its name.
     pub name: String,
-    /// Its file; null: built in.
+    /// Null: built in.
     pub file: Option<String>,
     /// How many sessions it holds for.
     pub sessions: usize,
@@ -795,11 +792,11 @@ pub struct PolicyStatus {
 /// A program on the guard's root cgroup.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HookStatus {
-    /// `connect4`
+    /// Such as `connect4`.
     pub name: String,
     /// Whether it is attached to the guard's root cgroup.
     pub attached: bool,
-    /// The kernel's id of the program.
+    /// As `bpftool prog show id` takes it.
     pub program_id: Option<u32>,
 }
 
@@ -808,7 +805,7 @@ pub struct HookStatus {
 pub struct WhyReport {
     /// The caller's session.
     pub session: Session,
-    /// What was stopped there lately, latest first.
+    /// Latest first, 20 at most.
     pub stopped: Vec<Stopped>,
     /// There was more before that, which is not told.
     #[serde(default)]
@@ -856,15 +853,15 @@ pub struct Requested {
 pub struct Row {
     /// What, in a few words; the same on every machine.
     pub check: String,
-    /// It is as it should be. Doubt is no.
+    /// Doubt is `false`.
     pub ok: bool,
     /// Without it the guard's claim does not hold.
     pub required: bool,
     /// What was found, and how.
     pub detail: String,
-    /// What to do about it; null where it is ok.
+    /// Null if it is ok.
     pub fix: Option<String>,
-    /// `ok`; else `open` for a way round, and `missing` for something that the guard works with.
+    /// `ok`, `open` or `missing`.
     #[serde(default)]
     pub state: String,
     /// Which ways round it is about, as in the threat model.

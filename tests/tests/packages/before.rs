@@ -1,4 +1,4 @@
-//! From the package of the version before to this one's, and back, as docs/operations.md tells.
+//! From the package of the version before to this one's, and back, as docs/admin.md tells.
 
 use std::fs;
 

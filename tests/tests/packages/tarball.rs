@@ -1,4 +1,4 @@
-//! The tarball, by the commands that docs/operations.md says.
+//! The tarball, by the commands that docs/admin.md says.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +15,7 @@ use crate::packages::machine::{
 };
 use crate::packages::{EDITED, ENABLED, KERNEL, NEVER, OPEN, POLICY, SETTINGS};
 
-const DOCUMENT: &str = include_str!("../../../docs/operations.md");
+const DOCUMENT: &str = include_str!("../../../docs/admin.md");
 
 /// A machine with a tarball, which is taken away however a test ends.
 struct Tarball {

@@ -152,19 +152,19 @@ pub(super) const ALL: &[Promise] = &[
     },
     Promise {
         name: "tarball",
-        file: "docs/operations.md",
+        file: "docs/admin.md",
         says: "sudo tar -C / --strip-components=1 --no-same-owner --keep-directory-symlink --no-overwrite-dir -xJf guard-0.3.0-x86_64-linux.tar.xz",
         shown: InMachines(&["packages::tarball::the_tarball_does_what_the_documents_say"]),
     },
     Promise {
         name: "rpm",
-        file: "docs/operations.md",
+        file: "docs/admin.md",
         says: "sudo dnf install ./guard-0.3.0-1.x86_64.rpm",
         shown: InMachines(&["packages::rpm::"]),
     },
     Promise {
         name: "downgrade",
-        file: "docs/operations.md",
+        file: "docs/admin.md",
         says: "sudo apt install --allow-downgrades ./guard_0.2.0_amd64.deb",
         shown: InMachines(&["packages::before::"]),
     },

@@ -15,9 +15,9 @@ use crate::render::{page::BAD, page::GOOD, page::Page};
 struct Checked {
     file: String,
     valid: bool,
-    /// The policy's name; null where it is invalid.
+    /// Null if invalid.
     name: Option<String>,
-    /// How many rules it has; null where it is invalid.
+    /// Number of rules; null if invalid.
     rules: Option<usize>,
     diagnostics: Vec<Diagnostic>,
 }

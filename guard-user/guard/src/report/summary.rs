@@ -41,7 +41,7 @@ pub(crate) struct SessionLine {
     pub(crate) started_at: Option<Timestamp>,
     #[serde(serialize_with = "moment::write_some")]
     pub(crate) ended_at: Option<Timestamp>,
-    /// How many attempts were refused, as the kernel counted; null while it lives.
+    /// As the kernel counted; null while it lives.
     pub(crate) refused: Option<u64>,
     /// Its own number here: after a reboot another session has the same id.
     #[serde(skip)]
@@ -58,13 +58,13 @@ pub(crate) struct SessionLine {
 /// A destination that was refused.
 #[derive(Debug, Serialize)]
 pub(crate) struct StoppedLine {
-    /// Null: a cgroup that no session owns.
+    /// Null: no session owns its cgroup.
     pub(crate) session: Option<String>,
     pub(crate) name: Option<String>,
     /// In words.
     pub(crate) destination: String,
     pub(crate) host: Option<String>,
-    /// Null: the policy's default.
+    /// The rule; null: the policy's default.
     pub(crate) rule: Option<String>,
     pub(crate) verdict: String,
     /// At least so often.
@@ -84,7 +84,7 @@ pub(crate) struct RequestLine {
     pub(crate) rule: Option<String>,
     /// The agent's words.
     pub(crate) note: Option<String>,
-    /// `yes`, `no`, or null: nobody has answered.
+    /// `yes`, `no`, or null: none.
     pub(crate) answer: Option<String>,
     pub(crate) by: Option<String>,
     /// The destination as `guard open` takes it.
@@ -104,7 +104,7 @@ pub(crate) struct HoleLine {
     pub(crate) by: Option<String>,
     pub(crate) reason: Option<String>,
     pub(crate) request: Option<String>,
-    /// Null: it is open still.
+    /// Null: still open.
     pub(crate) ended: Option<String>,
     /// Connections that were cut then.
     pub(crate) cut: u64,

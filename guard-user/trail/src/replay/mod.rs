@@ -27,25 +27,25 @@ pub struct Replay {
 /// Something that was recorded, and what the policy says of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Judged {
-    /// What it is.
+    /// `connection`, `http` or `hole`.
     pub what: What,
-    /// Where to: `192.0.2.10 tcp/443`, or a hole's prefix and ports.
+    /// As `192.0.2.10 tcp/443`, or prefix and ports.
     pub destination: String,
     /// The name that the policy of then had for it.
     pub host: Option<String>,
     /// Of an HTTP request: method and path.
     pub request: Option<String>,
-    /// What was said then: a verdict; of a request `refused`, `passed`, `failed` or `asked`; of a hole `opened`.
+    /// A verdict; of a request `refused`, `passed`, `failed` or `asked`; of a hole `opened`.
     pub before: String,
-    /// The rule of then; null: the default, or not known.
+    /// The rule of then; null: the policy's default, or unknown.
     pub before_rule: Option<String>,
-    /// What is said now: a verdict; of a request `read`, `ask`, `deny` or `by its body`.
+    /// A verdict; of a request `read`, `ask`, `deny` or `by its body`.
     pub after: String,
-    /// The rule of now; null: the default.
+    /// The rule of now; null: the policy's default.
     pub after_rule: Option<String>,
     /// How often, at least.
     pub times: u64,
-    /// Whether more gets through; null where neither is the wider one for sure.
+    /// More passes; null: it cannot be said.
     pub opens: Option<bool>,
 }
 

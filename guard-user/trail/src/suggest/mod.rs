@@ -35,7 +35,7 @@ pub struct SuggestedRule {
     pub name: String,
     /// Addresses and prefixes.
     pub to: Vec<String>,
-    /// Ports; empty: all.
+    /// Empty: all.
     pub ports: Vec<String>,
     /// `allow`, `read-only` or `deny`.
     pub action: &'static str,
@@ -48,13 +48,13 @@ pub struct SuggestedRule {
 /// An HTTP rule that is offered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct SuggestedHttp {
-    /// What it does to such requests: `deny` before `allow`, since the first that matches decides.
+    /// What it does to such requests; those with `false` come first, since the first that matches decides.
     pub is_allowed: bool,
     /// The method; null: any.
     pub method: Option<String>,
     /// The path; null: any.
     pub path: Option<String>,
-    /// The query; empty: none at all; null: any.
+    /// Empty: none at all; null: any.
     pub query: Option<String>,
     /// Why it is a comment: it would let more through than was said yes to.
     pub wider: Option<&'static str>,

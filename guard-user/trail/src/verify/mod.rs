@@ -44,13 +44,13 @@ pub struct Verified {
     pub to: Option<Timestamp>,
     /// The number of the first one. Above 1, those before are not here.
     pub first: Option<u64>,
-    /// The last one, up to the first break.
+    /// The last record's `number` and `hash`.
     pub head: Option<Head>,
-    /// The first break.
+    /// The first break; null: none.
     pub broken: Option<Break>,
-    /// Last lines of files that were not written whole.
+    /// Incomplete last lines: `file` and `line`.
     pub torn: Vec<Place>,
-    /// What became of the heads that were noted.
+    /// Heads given: `number`, `hash`, `found`, `why`.
     pub noted: Vec<Noted>,
 }
 

@@ -161,58 +161,46 @@ impl Counters {
     /// Gives all of them their names.
     pub(super) fn register(&self, to: &mut Registry) {
         let all = self.clone();
-        to.register(
-            "guard_requests",
-            "Questions that came up for a person",
-            all.requests,
-        );
-        to.register("guard_answers", "Answers that people gave", all.answers);
+        to.register("guard_requests", "Requests that came up", all.requests);
+        to.register("guard_answers", "Answers of people", all.answers);
         to.register_with_unit(
             "guard_answer_delay",
-            "From a question to a person's answer",
+            "From a request to its answer",
             Unit::Seconds,
             all.answer_delay,
         );
-        to.register(
-            "guard_holes_opened",
-            "Holes that were opened",
-            all.holes_opened,
-        );
+        to.register("guard_holes_opened", "Holes opened", all.holes_opened);
         to.register("guard_holes_closed", "Holes that ended", all.holes_closed);
         to.register(
             "guard_connections_cut",
-            "Connections that were cut when their hole ended",
+            "Connections cut when their hole ended",
             all.cut,
         );
         to.register(
             "guard_sessions_started",
-            "Sessions that were made",
+            "Sessions made",
             all.sessions_started,
         );
-        to.register(
-            "guard_sessions_ended",
-            "Sessions that ended",
-            all.sessions_ended,
-        );
+        to.register("guard_sessions_ended", "Sessions ended", all.sessions_ended);
         to.register(
             "guard_policy_loads",
-            "Policies that were put in place, or refused",
+            "Policies put in force, or refused",
             all.policy_loads,
         );
         to.register_with_unit(
             "guard_policy_apply",
-            "What it took to put a policy into the kernel",
+            "Time to put a policy into the kernel",
             Unit::Seconds,
             all.policy_apply,
         );
         to.register(
             "guard_http_requests",
-            "What became of HTTP requests to read-only destinations that are no reads",
+            "HTTP requests to read-only destinations that are no reads",
             all.http,
         );
         to.register_with_unit(
             "guard_call_duration",
-            "What guardd took to answer calls on its socket",
+            "Time to answer calls on the control socket, by `method`",
             Unit::Seconds,
             all.calls,
         );

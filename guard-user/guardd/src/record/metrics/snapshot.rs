@@ -29,8 +29,8 @@ struct OfSession {
     holes: u64,
 }
 
-/// The state in numbers.
-#[derive(Debug)]
+/// The state in numbers; by default none of them, for the names alone.
+#[derive(Debug, Default)]
 pub struct Snapshot {
     status: Status,
     refused_policies: usize,
@@ -124,12 +124,12 @@ impl Snapshot {
         gauge(
             to,
             "guard_enforcing",
-            "Whether every hook is attached and every map is there, as just read back.",
+            "1 if every hook is attached and every map is there, read back at this scrape.",
             is(status.enforcing),
         )?;
         let mut hooks = to.encode_descriptor(
             "guard_hook_attached",
-            "Whether a program is attached to the root of the guarded cgroups, as just read back.",
+            "The same for each program, by `hook`.",
             None,
             MetricType::Gauge,
         )?;
@@ -138,7 +138,7 @@ impl Snapshot {
             ConstGauge::new(is(hook.attached)).encode(hooks.encode_family(&labels)?)?;
         }
         for (name, help, value) in [
-            ("guard_sessions", "Sessions that live.", status.sessions),
+            ("guard_sessions", "Live sessions.", status.sessions),
             (
                 "guard_policies",
                 "Policies in force.",
@@ -146,7 +146,7 @@ impl Snapshot {
             ),
             (
                 "guard_policies_refused",
-                "Policies of which the newest text could not be put in force.",
+                "Policies whose newest text is not in force.",
                 self.refused_policies,
             ),
         ] {
@@ -157,9 +157,9 @@ impl Snapshot {
 
     fn of_sessions(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         self.counted_by_the_kernel(to)?;
-        let waiting = "Questions that wait for a person.";
+        let waiting = "Requests that wait, by session.";
         self.gauges(to, "guard_requests_waiting", waiting, |one| one.requests)?;
-        let open = "Holes that are open.";
+        let open = "Open holes, as the kernel has them, by session.";
         self.gauges(to, "guard_holes", open, |one| one.holes)
     }
 
@@ -181,7 +181,7 @@ impl Snapshot {
     fn counted_by_the_kernel(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let mut refusals = to.encode_descriptor(
             "guard_refusals",
-            "Attempts that were refused.",
+            "Refused attempts, by session.",
             None,
             MetricType::Counter,
         )?;
@@ -190,7 +190,7 @@ impl Snapshot {
         }
         let mut events = to.encode_descriptor(
             "guard_refusal_events",
-            "What became of the news of a refusal: reported to guardd, summed up in a count, or lost.",
+            "Refusals reported to guardd, summed up in a count, or lost, by session; together guard_refusals_total. `outcome`: `reported`, `summed-up`, `lost`.",
             None,
             MetricType::Counter,
         )?;
@@ -213,18 +213,18 @@ impl Snapshot {
         counter(
             to,
             "guard_audit_write_failures",
-            "Records that the audit trail did not take.",
+            "Records missing in the audit log.",
             self.audit_failures,
         )?;
         gauge(
             to,
             "guard_audit_problem",
-            "Whether the last record is not in the audit trail.",
+            "1 if the last record is missing in the audit log.",
             u64::from(self.audit_problem),
         )?;
         let mut build = to.encode_descriptor(
             "guard_build_info",
-            "Always 1; the versions are in the labels.",
+            "Always 1; labels `version` and `kernel`.",
             None,
             MetricType::Gauge,
         )?;
@@ -234,20 +234,20 @@ impl Snapshot {
         ];
         ConstGauge::new(1_u64).encode(build.encode_family(&labels)?)?;
         let process = &self.process;
-        let (help, unit) = ("Memory that guardd uses.", Some(&Unit::Bytes));
+        let (help, unit) = ("Memory of guardd.", Some(&Unit::Bytes));
         let memory =
             to.encode_descriptor("process_resident_memory", help, unit, MetricType::Gauge)?;
         ConstGauge::new(process.resident_bytes).encode(memory)?;
-        let (help, unit) = ("When guardd was started, since 1970.", Some(&Unit::Seconds));
+        let (help, unit) = ("Start of guardd, since 1970.", Some(&Unit::Seconds));
         let start = to.encode_descriptor("process_start_time", help, unit, MetricType::Gauge)?;
         ConstGauge::new(self.started).encode(start)?;
-        let (help, unit) = ("Time that guardd has run on a CPU.", Some(&Unit::Seconds));
+        let (help, unit) = ("CPU time of guardd.", Some(&Unit::Seconds));
         let cpu = to.encode_descriptor("process_cpu", help, unit, MetricType::Counter)?;
         ConstCounter::new(process.cpu_seconds).encode(cpu)?;
         gauge(
             to,
             "process_open_fds",
-            "Descriptors that guardd has open.",
+            "Open descriptors of guardd.",
             process.open_fds,
         )
     }

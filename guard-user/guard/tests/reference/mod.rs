@@ -1,0 +1,413 @@
+//! The parts of docs/reference that are made from the code. `cargo xtask docs --write` writes them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+use std::{env, fs};
+
+use clap::{Arg, Command, CommandFactory as _};
+use guardd::record::metrics::{Counters, Format, Snapshot, render};
+
+use crate::{Config, args, cli, has_all, page, root, varlink};
+use source::{Field, Source};
+
+mod source;
+
+/// The environment variable that has the pages written instead of compared.
+const WRITE: &str = "GUARD_DOCS_WRITE";
+
+#[test]
+fn the_verbs_are_those_of_the_command_line() {
+    let guard = cli::args::Cli::command();
+    let mut table = "| verb | does | options |\n|---|---|---|\n".to_owned();
+    for verb in guard.get_subcommands() {
+        verbs(&mut table, "guard", verb);
+    }
+    is_made("cli.md", "verbs", &table);
+
+    let guardd = args::Cli::command();
+    let mut list = String::new();
+    for option in guardd.get_arguments().filter(|one| is_shown(one)) {
+        let _ = writeln!(list, "- `{}`: {}", typed(option), help(option));
+    }
+    for verb in guardd.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let _ = writeln!(list, "- `guardd {}`: {}", verb.get_name(), about(verb));
+        for option in verb.get_arguments().filter(|one| is_shown(one)) {
+            let _ = writeln!(list, "  - `{}`: {}", typed(option), help(option));
+        }
+    }
+    is_made("cli.md", "guardd", &list);
+}
+
+/// A row for a verb, or one for each of its own verbs.
+fn verbs(table: &mut String, before: &str, verb: &Command) {
+    let name = format!("{before} {}", verb.get_name());
+    if verb.is_hide_set() {
+        return;
+    }
+    if verb.has_subcommands() {
+        return verb
+            .get_subcommands()
+            .for_each(|one| verbs(table, &name, one));
+    }
+    let operands = verb.get_positionals().map(typed);
+    let operands: String = operands.map(|one| format!(" {one}")).collect();
+    let aliases: Vec<_> = verb
+        .get_all_aliases()
+        .map(|one| format!("`{one}`"))
+        .collect();
+    let also = match aliases.is_empty() {
+        true => String::new(),
+        false => format!(" (also {})", aliases.join(", ")),
+    };
+    let options = verb.get_arguments();
+    let options = options.filter(|one| is_shown(one) && !one.is_positional());
+    let options: Vec<_> = options.map(|one| format!("`{}`", typed(one))).collect();
+    let _ = writeln!(
+        table,
+        "| `{name}{operands}` | {}{also} | {} |",
+        about(verb),
+        options.join(", ")
+    );
+}
+
+/// Not what nobody types, nor what every verb has.
+fn is_shown(option: &Arg) -> bool {
+    !option.is_hide_set()
+        && !["help", "version", "json", "socket"].contains(&option.get_id().as_str())
+}
+
+/// As it is typed: `--for DURATION`, `ID`.
+fn typed(option: &Arg) -> String {
+    let value = || {
+        let names = option.get_value_names().unwrap_or_default();
+        let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+        match names.is_empty() {
+            true => option.get_id().as_str().to_uppercase(),
+            // A bar would end a cell.
+            false => names.join(" ").replace('|', " or "),
+        }
+    };
+    match option.get_long() {
+        Some(long) if option.get_action().takes_values() => format!("--{long} {}", value()),
+        Some(long) => format!("--{long}"),
+        None => value(),
+    }
+}
+
+fn help(option: &Arg) -> String {
+    let help = option.get_help().map(ToString::to_string);
+    help.unwrap_or_default()
+}
+
+fn about(verb: &Command) -> String {
+    let about = verb.get_about().map(ToString::to_string);
+    about.unwrap_or_default()
+}
+
+#[test]
+fn the_settings_are_those_of_guardd_toml() {
+    let source = Source::with("struct Config {", "deny_unknown_fields");
+    // As `max_requests: 1024,`: what has no default is no word of TOML's.
+    let defaults = format!("{:#?}", Config::default());
+    let default = |name: &str| {
+        let line = format!("\n    {name}: ");
+        let (_, rest) = defaults.split_once(&line).unwrap();
+        let value = rest.split(',').next().unwrap();
+        let is_plain = value.parse::<u64>().is_ok() || value.parse::<bool>().is_ok();
+        is_plain.then(|| format!("`{value}`")).unwrap_or_default()
+    };
+    let mut table = "| key | default | meaning |\n|---|---|---|\n".to_owned();
+    let mut row = |name: &str, default: &str, field: &Field| {
+        let _ = writeln!(table, "| `{name}` | {default} | {} |", field.says);
+    };
+    for field in source.fields("Config") {
+        let inner = source.structs().find(|name| field.kind.contains(name));
+        let Some(inner) = inner else {
+            row(&field.name, &default(&field.name), &field);
+            continue;
+        };
+        for one in source.fields(&inner) {
+            let shown = match field.kind.starts_with("Vec") {
+                true => format!("[[{}]] {}", field.name, one.name),
+                false => format!("[{}] {}", field.name, one.name),
+            };
+            row(&shown, "", &one);
+        }
+    }
+    is_made("settings.md", "keys", &table);
+}
+
+/// What `--json` prints, by where it is defined.
+const OBJECTS: &[(&str, &[(&str, &str)])] = &[
+    (
+        "const INTERFACE: &str",
+        &[
+            ("Session", "session"),
+            ("LeftProcess", "an entry of `left`"),
+            ("Request", "request"),
+            ("Endpoint", "an endpoint, such as `destination`"),
+            ("HttpRequest", "its `http`"),
+            ("Burst", "its `burst`"),
+            ("Offer", "an entry of `offers`"),
+            ("ChainLink", "an entry of `chain`"),
+            ("Through", "its `through`"),
+            ("Hole", "hole"),
+            ("HttpHole", "its `http`"),
+            ("Explanation", "explanation"),
+            ("Status", "status"),
+            ("PolicyStatus", "an entry of `policies`"),
+            ("HookStatus", "an entry of `hooks`"),
+            ("AuditStatus", "its `audit`"),
+            ("WhyReport", "`guard why`"),
+            ("Stopped", "an entry of `stopped`"),
+            ("Requested", "`guard request`"),
+            ("Row", "an entry of `guard doctor`"),
+        ],
+    ),
+    (
+        "struct StoppedLine {",
+        &[
+            ("Report", "`guard report`"),
+            ("SessionLine", "an entry of its `sessions`"),
+            ("StoppedLine", "an entry of its `stopped`"),
+            ("RequestLine", "an entry of its `requests`"),
+            ("HoleLine", "an entry of its `holes`"),
+        ],
+    ),
+    (
+        "struct Verified {",
+        &[
+            ("Verified", "`guard log --verify`"),
+            ("Break", "its `broken`"),
+        ],
+    ),
+    (
+        "struct Suggestion {",
+        &[
+            ("Suggestion", "`guard suggest`"),
+            ("SuggestedRule", "an entry of `rules`"),
+            ("SuggestedHttp", "an entry of its `http`"),
+        ],
+    ),
+    (
+        "struct Replay {",
+        &[
+            ("Replay", "`guard replay`"),
+            ("Judged", "an entry of `changes`"),
+        ],
+    ),
+    (
+        "struct Differences {",
+        &[
+            ("Differences", "`guard diff`"),
+            ("NameChange", "an entry of `names`"),
+            ("SettingChange", "an entry of `settings`"),
+        ],
+    ),
+    ("enum Opens {", &[("Change", "an entry of `changes`")]),
+    (
+        "struct Checked {",
+        &[("Checked", "an entry of `guard check`")],
+    ),
+    (
+        "struct Diagnostic {",
+        &[("Diagnostic", "an entry of `diagnostics`")],
+    ),
+];
+
+#[test]
+fn the_objects_are_those_that_are_printed() {
+    let mut list = String::new();
+    for (file, objects) in OBJECTS {
+        let source = Source::with(file, "");
+        for (name, title) in *objects {
+            let fields = source.fields(name);
+            let fields: Vec<_> = fields.iter().map(told).collect();
+            let _ = writeln!(list, "**{}**: {}\n", title, fields.join("; "));
+        }
+    }
+    is_made("json.md", "objects", &list);
+    is_made("json.md", "methods", &methods());
+}
+
+/// What the page says of all fields together.
+const COMMON: [&str; 5] = [
+    "null: all",
+    "null: any",
+    "null: any number",
+    "null: the policy's default",
+    "null: unknown",
+];
+
+/// A field, and which values it has: what else it is, its name says.
+fn told(field: &Field) -> String {
+    let parts = field.says.split("; ");
+    let parts: Vec<_> = parts.filter(|part| !COMMON.contains(part)).collect();
+    let says = parts.join("; ");
+    let has_values = says.contains(|c: char| c == '`' || c.is_ascii_digit())
+        || ["null", "Null", "empty", "Empty"]
+            .iter()
+            .any(|word| says.contains(word));
+    match has_values {
+        true => format!("`{}` ({})", field.name, lower(&says)),
+        false => format!("`{}`", field.name),
+    }
+}
+
+/// As it stands in a sentence.
+fn lower(says: &str) -> String {
+    let is_name = says.chars().nth(1).is_some_and(char::is_uppercase);
+    let (first, rest) = says.split_at(says.chars().next().map_or(0, char::len_utf8));
+    match is_name {
+        true => says.to_owned(),
+        false => first.to_lowercase() + rest,
+    }
+}
+
+/// The first sentence about each.
+fn methods() -> String {
+    let mut list = String::new();
+    let mut says = String::new();
+    for line in varlink::DESCRIPTION.lines() {
+        if let Some(comment) = line.strip_prefix("# ") {
+            let _ = write!(says, "{comment} ");
+        } else if let Some(method) = line.strip_prefix("method ") {
+            let name = method.split('(').next().unwrap();
+            let first = says
+                .split(". ")
+                .next()
+                .unwrap()
+                .trim_end_matches(['.', ' ']);
+            let _ = writeln!(list, "- `{name}`: {}", lower(first));
+        }
+        if !line.starts_with('#') {
+            says.clear();
+        }
+    }
+    list
+}
+
+#[test]
+fn the_metrics_are_those_that_are_served() {
+    let counters = Counters::default();
+    // Before the first there is no such family.
+    counters.call_answered("Status", Duration::ZERO);
+    let text = render(&counters, Snapshot::default(), Format::Plain).unwrap();
+    let mut table = "| metric | kind | meaning |\n|---|---|---|\n".to_owned();
+    let mut help = String::new();
+    for line in text.lines() {
+        if let Some(line) = line.strip_prefix("# HELP ") {
+            help = line
+                .split_once(' ')
+                .unwrap()
+                .1
+                .trim_end_matches('.')
+                .to_owned();
+        } else if let Some(line) = line.strip_prefix("# TYPE ") {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let values = values(&text, name);
+            let _ = writeln!(table, "| `{name}` | {kind} | {help}{values} |");
+        }
+    }
+    is_made("metrics.md", "metrics", &table);
+}
+
+/// The values of a family's label that are there from the start.
+fn values(text: &str, name: &str) -> String {
+    let series = text
+        .lines()
+        .filter_map(|line| line.strip_prefix(name)?.strip_prefix('{'));
+    let labels = series.filter_map(|line| line.split_once("=\""));
+    let mut found: Vec<_> = labels
+        .filter(|(label, _)| !label.contains(','))
+        .map(|(label, rest)| (label, rest.split('"').next().unwrap_or_default()))
+        .filter(|(label, value)| *label != "le" && !value.is_empty())
+        .collect();
+    found.sort_unstable();
+    let Some((label, _)) = found.first().copied() else {
+        return String::new();
+    };
+    let values: Vec<_> = found
+        .iter()
+        .map(|(_, value)| format!("`{value}`"))
+        .collect();
+    format!("; `{label}`: {}", values.join(", "))
+}
+
+#[test]
+fn the_errors_are_those_that_are_told() {
+    let code = source::production();
+    let page = page("docs/reference/errors.md");
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    // Below the head and the line under it.
+    let told: Vec<_> = rows.skip(1).collect();
+    assert!(told.len() > 10);
+    for message in told {
+        for part in message
+            .split('\u{2026}')
+            .map(|part| part.trim_matches([' ', ':', ',']))
+        {
+            assert!(code.contains(part), "no code says {part:?} ({message})");
+        }
+    }
+}
+
+#[test]
+fn the_rows_of_doctor_are_those_that_are_tried() {
+    let code = source::production();
+    let named = code.split("Family::").skip(1);
+    let named = named
+        .filter_map(|rest| rest.split_once(", \""))
+        .filter(|(family, _)| family.chars().all(char::is_alphanumeric));
+    let named = named.filter_map(|(_, rest)| rest.split('"').next());
+    let tried: BTreeSet<_> = named.map(str::to_owned).collect();
+    assert!(tried.len() > 30, "{tried:?}");
+    has_all("docs/reference/doctor.md", "row", tried.iter().cloned());
+
+    let page = page("docs/reference/doctor.md");
+    let table = page.lines().filter(|line| line.starts_with("| "));
+    // Names that are made elsewhere, and what is no row.
+    let others = [
+        "control verbs",
+        "CAP_NET_RAW",
+        "DOCKER_HOST",
+        "SSH_AUTH_SOCK",
+    ];
+    for row in table.flat_map(crate::code) {
+        let is_known = tried.contains(row) || others.contains(&row);
+        let is_hook = row.starts_with("hook ") || HELPERS.contains(&row);
+        assert!(is_known || is_hook, "guard doctor has no row {row:?}");
+    }
+}
+
+/// Hooks that refuse nothing, of which the page says so.
+const HELPERS: [&str; 6] = [
+    "getpeername4",
+    "getpeername6",
+    "hold",
+    "listen",
+    "top_dial4",
+    "top_dial6",
+];
+
+/// That the part of that name on a page is what the code says; or writes it.
+fn is_made(page: &str, name: &str, made: &str) {
+    let path = root().join("docs/reference").join(page);
+    let text = fs::read_to_string(&path).unwrap();
+    let begin = format!("<!-- {name}: made by `cargo xtask docs --write` -->\n");
+    let end = format!("<!-- end of {name} -->");
+    let (before, rest) = text.split_once(&begin).unwrap();
+    let (old, after) = rest.split_once(&end).unwrap();
+    let made = made.trim_end().to_owned() + "\n";
+    if env::var_os(WRITE).is_some() {
+        fs::write(&path, format!("{before}{begin}{made}{end}{after}")).unwrap();
+    } else {
+        assert!(
+            old == made,
+            "docs/reference/{page} is old: run `cargo xtask docs --write`"
+        );
+    }
+}
