@@ -1,7 +1,7 @@
 //! What a notification says. Part of it is the agent's: none of it is taken for markup.
 
 use super::buttons::{self, Answer};
-use crate::cli::render::escape::visible;
+use crate::cli::render::escape::{quoted, visible};
 use crate::cli::render::{command_line, endpoint, requests, time::Clock};
 use crate::proto::{HttpRequest, Request};
 
@@ -159,7 +159,7 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
         .iter()
         .for_each(|words| add("Inside", words));
     if let Some(note) = &request.note {
-        add("The agent says", &format!("\"{note}\""));
+        add("The agent says", &quoted(note));
     }
     let (session, policy) = (requests::whose(request), requests::policy(request));
     let user = &request.user;

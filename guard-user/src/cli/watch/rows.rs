@@ -1,5 +1,6 @@
 //! Lines of the lists, and all about a question or a hole. What others say stands last in a line.
 
+use crate::cli::render::escape::quoted;
 use crate::cli::render::time::Clock;
 use crate::cli::render::{command_line, holes, log, requests, sessions};
 use crate::proto::{Hole, HttpRequest, LogRecord, Request, Session};
@@ -116,7 +117,7 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     let inside = requests::inside(request).into_iter();
     fields.extend(inside.map(|words| ("inside", words, Tone::Plain)));
     if let Some(note) = &request.note {
-        fields.push(("it says", format!("\"{note}\""), Tone::Plain));
+        fields.push(("it says", quoted(note), Tone::Plain));
     }
     if let Some(until) = request.waits_until.filter(|_| request.held) {
         let waits = format!("for an answer: gives up {}", clock.until(until));
