@@ -31,6 +31,7 @@ pub mod lifecycle;
 pub mod listening;
 pub mod load;
 pub mod look_ups;
+pub mod looks;
 mod lsm;
 pub mod metrics;
 pub mod names;

@@ -28,6 +28,7 @@ use super::{
     launchers::Launchers,
     library::{Library, Source},
     look_ups::LookUps,
+    looks::Looks,
     metrics::Counters,
     names::{Names, Resolver},
     offers::{Choice, Choices},
@@ -170,6 +171,8 @@ pub struct State {
     pub names: Names,
     /// How many were looked up for sessions.
     pub look_ups: LookUps,
+    /// Looks into processes of sessions that go on.
+    pub looks: Looks,
     /// Who is asked about names.
     pub resolver: Resolver,
     /// The files beside the kernel's state.

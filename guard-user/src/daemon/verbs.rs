@@ -1,6 +1,9 @@
 //! What each call does, once it is known who makes it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
 
 use guard_common::{Address, AttemptKey, SessionId};
 
@@ -18,13 +21,20 @@ use super::{
     run,
     shared::Shared,
     state::State,
-    varlink,
+    unix, varlink,
 };
 use crate::{
     policy::Destination,
     proto::{self, Call, Holes, PolicyRef, Requests, Sessions},
     sys::{clock::Clocks, pidfd::Peer},
 };
+
+/// What takes less of guardd's time costs nobody anything.
+const NOTHING: Duration = Duration::from_millis(1);
+/// So many times what an answer to somebody inside took passes before the next.
+const PAUSE: u32 = 4;
+/// It is no longer than this, where it was the machine that took its time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The frame that answers a call which has one answer.
 ///
@@ -62,7 +72,7 @@ fn one<T: serde::Serialize>(parameters: &T) -> Result<Vec<u8>, Refusal> {
 /// A call from inside a session.
 async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<u8>, Refusal> {
     match call {
-        Call::Why {} => one(&shared.with(|state| state.why(who))?),
+        Call::Why {} => one(&in_turn(shared, who, |state| state.why(who)).await?),
         Call::Request {
             destination,
             ports,
@@ -72,11 +82,28 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
             if shared.with(|state| state.may_ask_name_servers(who)) {
                 load::look_up_in_passing(shared, who, &names_in(&to)).await?;
             }
-            let requested = shared.with(|state| state.request(who, pid, &to, &ports, reason))?;
-            one(&requested)
+            let ask = |state: &mut State| state.request(who, pid, &to, &ports, reason);
+            one(&in_turn(shared, who, ask).await?)
         }
         _ => Err(not_here()),
     }
+}
+
+/// What is asked from inside is answered one at a time of a session and all that are inside it, and takes a fifth of guardd's time at
+/// most: whoever asks without end waits, and nobody else does.
+async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -> T) -> T {
+    let outermost = shared.with(|state| state.outermost_of(who.session()));
+    let turn = shared.asking_of(outermost).lock_owned().await;
+    let began = Instant::now();
+    let done = shared.with(work);
+    let spent = began.elapsed();
+    if spent >= NOTHING {
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep((spent * PAUSE).min(LONGEST_PAUSE)).await;
+            drop(turn);
+        });
+    }
+    done
 }
 
 /// A call from outside.
@@ -111,7 +138,10 @@ async fn approver(
             session,
             number,
             cookie,
-        } => one(&shared.with(|state| state.has_socket(who, &session, (number, cookie)))?),
+        } => {
+            let members = shared.with(|state| state.members(who, &session))?;
+            one(&members.have_socket(number, cookie).await)
+        }
         Call::HasBound {
             session,
             inode,
@@ -122,7 +152,9 @@ async fn approver(
         }
         Call::SocketAddress { session, thread } => {
             let caller = shared.with(|state| state.caller(peer))?.pid;
-            one(&shared.with(|state| state.socket_address(who, &session, (caller, thread)))?)
+            let members = shared.with(|state| state.members(who, &session))?;
+            let found = members.address_of(caller, thread).await;
+            one(&found.ok_or_else(|| unix::connects_nowhere(&session, thread))?)
         }
         Call::Stop { session } => one(&run::stop(shared, who, &session).await?),
         Call::Explain {

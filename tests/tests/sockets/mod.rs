@@ -1,5 +1,6 @@
 //! Unix sockets: a session reaches its own, whatever their names, and nobody else's.
 
+mod hangs;
 mod keys;
 mod scene;
 
