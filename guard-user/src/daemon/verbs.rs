@@ -254,6 +254,16 @@ fn names_in(to: &Destination) -> BTreeSet<String> {
     explain::name_in(to).into_iter().collect()
 }
 
+/// Of what a session's command left behind its name means nothing.
+fn only_left(name: &str, session: SessionId) -> Refusal {
+    let id = ids::session(session);
+    Refusal::not_found(
+        format!("the command of {name} has ended"),
+        format!("what it left behind goes on as {id}"),
+        format!("give its id, if you mean that: --session {id}"),
+    )
+}
+
 fn not_here() -> Refusal {
     Refusal::refused(
         "this cannot be asked from here",
@@ -266,7 +276,15 @@ impl State {
     /// The session that a client means, or its only one.
     fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, Refusal> {
         match session {
-            Some(id) => Ok(self.session(id, |owner| who.answers_for(owner))?.cgroup.id),
+            Some(id) => {
+                let session = self.session(id, |owner| who.answers_for(owner))?;
+                // A name is that of a command: whoever types it may mean the next one.
+                let is_name = ids::parse_session(id).is_err();
+                match is_name && self.lost_command(session) {
+                    true => Err(only_left(id, session.cgroup.id)),
+                    false => Ok(session.cgroup.id),
+                }
+            }
             None => self.only_session(who),
         }
     }
