@@ -258,6 +258,48 @@ fn a_yes_to_what_a_session_inside_asks_leaves_read_only_as_it_is() {
     agent.write("exit\n").unwrap();
 }
 
+/// Else whoever was told to stop asking goes on from a session of its own, and from the next one when that has ended.
+#[test]
+fn a_no_to_what_is_inside_holds_for_the_next_session_inside() {
+    let network = Network::new().unwrap();
+    let daemon = daemon(&network);
+    let (guard, lab) = (program(&daemon, "guard"), program(&daemon, "guard-lab"));
+    let inner = daemon.write_for_agents("staging", BRINGS).unwrap();
+    let run = daemon.agent(["run", "--policy", "asks", "--", "sh"]);
+    let mut agent = run.spawn().unwrap();
+    let inside = format!(
+        "{guard} run --policy {} -- sh -c 'echo told; exec sh'",
+        inner.display()
+    );
+    let attempt = |port: u16| format!("{lab} probe tcp {V4} {port}; echo told");
+    let asked = || {
+        let pending = daemon.root(["pending"]).json().unwrap();
+        let pending = pending.as_array().unwrap().iter();
+        let of = |one: &Value| {
+            let id = one["id"].as_str().unwrap().to_owned();
+            (id, one["destination"]["port"].as_u64().unwrap())
+        };
+        pending.map(of).collect::<Vec<_>>()
+    };
+    // A shell inside reads on where the one around it has read: one line at a time.
+    let mut tell = |line: &str| {
+        agent.write(&format!("{line}\n")).unwrap();
+        agent.line_with("told", PATIENCE).unwrap();
+    };
+    tell(&inside);
+    tell(&attempt(443));
+    let (id, _) = asked()[0].clone();
+    let no = daemon.ask(["deny", &id, "--for", "8h"]).unwrap();
+    no.success().unwrap();
+    tell("trap 'echo told' EXIT; exit");
+    tell(&attempt(443));
+    tell(&inside);
+    tell(&attempt(443));
+    tell(&attempt(8443));
+    let ports: Vec<_> = asked().into_iter().map(|(_, port)| port).collect();
+    assert_eq!(ports, [8443]);
+}
+
 #[test]
 fn what_only_a_session_inside_stops_is_shown_as_its_own_words() {
     let network = Network::new().unwrap();

@@ -207,6 +207,12 @@ impl Datapath {
         cgroup::processes(&session.path)
     }
 
+    /// The same, on any thread.
+    #[must_use]
+    pub fn processes_in(cgroup: &Path) -> Vec<u32> {
+        cgroup::processes(cgroup)
+    }
+
     /// Ends every process of a session.
     ///
     /// # Errors

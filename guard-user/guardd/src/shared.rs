@@ -3,8 +3,7 @@
 use std::{
     cell::RefCell,
     collections::HashMap,
-    rc::{Rc, Weak},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -36,6 +35,8 @@ pub struct Shared {
     pub loading: Mutex<()>,
     /// Held, before that, by those of them that are in a session or in one inside it, by that.
     turns: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
+    /// Held by those who ask from inside, in the same way.
+    asking: RefCell<HashMap<SessionId, Weak<Mutex<()>>>>,
     /// Permits to read a long frame.
     pub long_frames: Arc<Semaphore>,
     /// Permits to compile a policy: whoever asks for many waits, and nobody else does.
@@ -60,6 +61,7 @@ impl Shared {
             manager: Manager::default(),
             loading: Mutex::new(()),
             turns: RefCell::default(),
+            asking: RefCell::default(),
             long_frames: Arc::new(Semaphore::new(LONG_FRAMES)),
             compiling: Semaphore::new(COMPILING),
             doctor: Doctor::default(),
@@ -93,15 +95,14 @@ impl Shared {
 
     /// What those hold who put policies in place for a session, one at a time.
     #[must_use]
-    pub fn turn_of(&self, session: SessionId) -> Rc<Mutex<()>> {
-        let mut turns = self.turns.borrow_mut();
-        turns.retain(|_, turn| turn.strong_count() > 0);
-        let known = turns.get(&session).and_then(Weak::upgrade);
-        known.unwrap_or_else(|| {
-            let turn = Rc::new(Mutex::new(()));
-            turns.insert(session, Rc::downgrade(&turn));
-            turn
-        })
+    pub fn turn_of(&self, session: SessionId) -> Arc<Mutex<()>> {
+        turn_in(&mut self.turns.borrow_mut(), session)
+    }
+
+    /// What those hold who ask something from inside a session, one at a time.
+    #[must_use]
+    pub fn asking_of(&self, session: SessionId) -> Arc<Mutex<()>> {
+        turn_in(&mut self.asking.borrow_mut(), session)
     }
 
     /// Looks whether the cgroup root is there, and makes sure that it stays.
@@ -126,4 +127,14 @@ impl Shared {
         // That it took the longest is as good as a call.
         let _ = tokio::time::timeout(longest, self.wake.notified()).await;
     }
+}
+
+fn turn_in(turns: &mut HashMap<SessionId, Weak<Mutex<()>>>, of: SessionId) -> Arc<Mutex<()>> {
+    turns.retain(|_, turn| turn.strong_count() > 0);
+    let known = turns.get(&of).and_then(Weak::upgrade);
+    known.unwrap_or_else(|| {
+        let turn = Arc::new(Mutex::new(()));
+        turns.insert(of, Arc::downgrade(&turn));
+        turn
+    })
 }

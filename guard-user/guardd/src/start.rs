@@ -4,7 +4,10 @@ use std::{
     cell::RefCell,
     collections::{BTreeSet, HashMap, HashSet},
     fs,
-    os::{fd::OwnedFd, unix::fs::DirBuilderExt},
+    os::{
+        fd::OwnedFd,
+        unix::fs::{DirBuilderExt, MetadataExt},
+    },
     path::Path,
 };
 
@@ -16,7 +19,7 @@ use guard_sys::{
     cgroup2::{Hierarchy, own_path},
     readiness::Readiness,
 };
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 
 use crate::{
     args::Paths,
@@ -37,7 +40,7 @@ use crate::{
     requests::{Requests, events::Meters, followers::Followers, offers::Choices, tries::Tries},
     sessions::{Sessions, arrivals::Unassigned, launchers::Launchers},
     state::{NAMES, Shelves, State},
-    unix::SocketStops,
+    unix::{SocketStops, looks::Looks},
     watch::Watches,
 };
 
@@ -139,6 +142,21 @@ fn policies_are_apart(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
+/// Whoever else may write to the state directory could have guardd write to files of root's, by a link.
+fn is_roots_alone(run_dir: &Path) -> Result<()> {
+    let meta = fs::metadata(run_dir).with_context(|| cannot_use(run_dir))?;
+    let mode = meta.mode();
+    let others = mode & 0o002 != 0 || (mode & 0o020 != 0 && meta.gid() != 0);
+    if others || meta.uid() != geteuid().as_raw() {
+        bail!(
+            "the state directory {} is not root's alone: others may put links there that lead guardd elsewhere\n\
+             name one of root's: guardd --state-dir /run/guard-mine",
+            run_dir.display()
+        );
+    }
+    Ok(())
+}
+
 fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     policies_are_apart(paths)?;
     let (file, may_be_absent) = paths.config();
@@ -146,6 +164,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     raise_descriptors();
     let run_dir = paths.run_dir();
     make_dir(run_dir)?;
+    is_roots_alone(run_dir)?;
     let shelves = Shelves::open(run_dir).with_context(|| cannot_use(run_dir))?;
     let lock = lock(run_dir)?;
     let audit = open_audit(&paths.audit())?;
@@ -183,6 +202,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         meters: Meters::default(),
         names: shelves.names.get(NAMES).unwrap_or_default(),
         look_ups: LookUps::default(),
+        looks: Looks::default(),
         host: RefCell::default(),
         choices: Choices::kept_on(&shelves.choices),
         resolver: Resolver::new(config.resolvers.clone()),

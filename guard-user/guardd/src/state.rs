@@ -55,7 +55,7 @@ use crate::{
         launchers::Launchers,
         systemd::{self, Main},
     },
-    unix::SocketStops,
+    unix::{SocketStops, looks::Looks},
     watch::Watches,
 };
 
@@ -174,6 +174,8 @@ pub struct State {
     pub names: Names,
     /// How many were looked up for sessions.
     pub look_ups: LookUps,
+    /// Looks into processes of sessions that go on.
+    pub looks: Looks,
     /// Who is asked about names.
     pub resolver: Resolver,
     /// The files beside the kernel's state.

@@ -144,7 +144,7 @@ fn a_session_whose_command_has_ended_is_nobodys_only_one() {
     let lab = Lab::new();
     let leave = "sleep 300 > /dev/null 2>&1 &";
     let run = [
-        "run", "--policy", "asks", "--quiet", "--", "sh", "-c", leave,
+        "run", "--policy", "asks", "--name", "deploy", "--quiet", "--", "sh", "-c", leave,
     ];
     lab.daemon.agent(run).run().unwrap().success().unwrap();
     eventually("the end of its command is noticed", || {
@@ -156,7 +156,7 @@ fn a_session_whose_command_has_ended_is_nobodys_only_one() {
     let listed = lab.root(&["sessions"]).stdout;
     let left = format!("left: sleep ({})", session["left"][0]["pid"]);
     assert!(
-        listed.contains("s1: command ended just now; ") && listed.contains(&left),
+        listed.contains("s1: command ended ") && listed.contains(&left),
         "{listed}"
     );
     let refused = lab.root(&["open", "192.0.2.10:443"]);
@@ -168,7 +168,11 @@ fn a_session_whose_command_has_ended_is_nobodys_only_one() {
         "{}",
         refused.stderr
     );
-    // Who names it gets it; and one whose command runs is the only one beside it.
+    // Nor does its name mean it: whoever types that may mean the next one.
+    let refused = lab.root(&["open", "192.0.2.10:443", "--session", "deploy"]);
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("--session s1"), "{refused:?}");
+    // Who gives its id gets it; and one whose command runs is the only one beside it.
     assert_eq!(
         lab.json(&["open", "192.0.2.10:443", "--session", "s1"])["session"],
         "s1"

@@ -1,8 +1,10 @@
 //! `guardd`: in the foreground, ready when it enforces, and gone only when it is taken down.
 
+use std::fs;
+use std::os::unix::fs::chown;
 use std::process::Command;
 
-use guard_lab::{Daemon, Output};
+use guard_lab::{AGENT, Daemon, Output};
 use serde_json::json;
 
 use super::{Lab, V4};
@@ -81,4 +83,23 @@ fn what_it_cannot_do_ends_it_with_a_message() {
     assert!(second.stderr.contains("another guardd"), "{second:?}");
     let wrong = ended(lab.daemon.guardd().unwrap().arg("--colour"));
     assert_eq!(wrong.code(), Some(2), "{wrong:?}");
+}
+
+/// It is what `guard` has a person type where `GUARD_SOCKET` names a place of the agent's.
+#[test]
+fn a_state_directory_of_somebody_elses_is_not_used() {
+    let daemon = Daemon::on_this_machine().prepare().unwrap();
+    let state = daemon.state_dir();
+    fs::create_dir(&state).unwrap();
+    chown(&state, Some(AGENT), None).unwrap();
+    let victim = daemon.dir().join("roots");
+    fs::write(&victim, "roots").unwrap();
+    std::os::unix::fs::symlink(&victim, daemon.audit()).unwrap();
+    let refused = ended(&mut daemon.guardd().unwrap());
+    assert_eq!(refused.code(), Some(2), "{refused:?}");
+    assert!(
+        refused.stderr.contains("is not root's alone"),
+        "{refused:?}"
+    );
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "roots");
 }

@@ -3,9 +3,11 @@
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
 
-use guard_lab::{Daemon, Network};
+use guard_lab::{Daemon, Network, PATIENCE, eventually};
 
 use crate::control::Wire;
+
+const ASKS: &str = include_str!("asks.py");
 
 /// Whether the daemon still answers somebody else.
 fn answers(daemon: &Daemon) -> bool {
@@ -46,6 +48,30 @@ fn what_is_no_call_is_answered_and_the_connection_goes_on() {
         assert_eq!(wire.call(frame)["error"], error, "{frame:.80}");
     }
     assert!(answers(&daemon));
+}
+
+#[test]
+fn who_asks_without_end_from_inside_keeps_nobody_else_waiting() {
+    const MANY: usize = 10;
+    let network = Network::new().unwrap();
+    let daemon = super::daemon(&network);
+    let run = daemon.agent(["run", "--policy", "asks", "--", "/usr/bin/python3", "-c"]);
+    let mut session = run.args([ASKS, &MANY.to_string()]).spawn().unwrap();
+    session.line_with("asked", PATIENCE).unwrap();
+    assert!(answers(&daemon));
+    let mut answered = || {
+        session.write("how many\n").unwrap();
+        let line = session.line_with("answered", PATIENCE).unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<usize>()
+            .unwrap()
+    };
+    // Without turns nobody else's comes before all of these.
+    let before = answered();
+    assert!(before < MANY / 2, "{before}");
+    eventually("all of them are answered", || answered() == MANY).unwrap();
 }
 
 #[test]

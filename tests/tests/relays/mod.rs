@@ -347,6 +347,26 @@ fn a_relay_is_known_again_whoever_listened_there_in_between() {
     }
 }
 
+/// One that listens at all addresses is the same program at each of them, and a second listener of it is no other one.
+#[test]
+fn a_relay_is_known_again_at_each_of_its_addresses() {
+    let network = Network::new().unwrap();
+    let scene = Scene::new(&network);
+    let mut relay = Some(scene.relay("0.0.0.0", 5432, PRODUCTION, &[]));
+    let mut shell = scene.shell("asks");
+    is_found_out(&scene, &mut shell, 5432);
+    for at in 2..6 {
+        drop(relay.take());
+        relay = Some(scene.relay("0.0.0.0", 5432, PRODUCTION, &[]));
+        let address = format!("127.0.0.{at}");
+        let before = scene.reached(PRODUCTION);
+        let refused = shell.attempt(&tcp(&address, 5432)).unwrap();
+        assert!(!refused.ok, "{address}: {refused:?}");
+        assert_eq!(scene.reached(PRODUCTION), before, "{address}");
+        assert!(scene.outside(&address, 5432));
+    }
+}
+
 #[test]
 fn what_a_session_is_refused_makes_no_relay_of_its_servers() {
     let network = Network::new().unwrap();

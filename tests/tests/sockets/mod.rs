@@ -1,5 +1,6 @@
 //! Unix sockets: a session reaches its own, whatever their names, and nobody else's.
 
+mod hangs;
 mod keys;
 mod scene;
 
@@ -478,14 +479,18 @@ fn a_session_inside_a_session_reaches_its_own_only() {
     let policy = scene.place("inner.toml");
     fs::write(&policy, POLICY.replace("open", "inner")).unwrap();
     let guard = bins::for_everybody("guard", scene.daemon.tag()).unwrap();
+    let connects = |name: &str| {
+        let all = ["connect", "secret"].map(|verb| scene.line(&format!("{verb} {name}")));
+        all.join("; ")
+    };
     let within = format!(
         "{} run --quiet --policy {policy} -- sh -c '{}; {} > {inner}.said & until grep -qs listening {inner}.said; do sleep 0.1; done; {}; kill $!'",
         guard.display(),
-        scene.line(&format!("connect {outer}")),
+        connects(&outer),
         scene.line(&format!("serve {inner}")),
-        scene.line(&format!("connect {inner}")),
+        connects(&inner),
     );
-    assert_eq!(said(&mut shell, &within), "EPERM ok hi");
+    assert_eq!(said(&mut shell, &within), "EPERM EPERM ok hi ok hi");
     let words = format!("connect {outer}");
     assert_eq!(scene.inside(&mut shell, &words), "ok hi");
 }

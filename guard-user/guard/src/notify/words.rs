@@ -3,7 +3,7 @@
 use guard_proto::{HttpRequest, Request};
 
 use super::buttons::{self, Answer};
-use crate::render::escape::visible;
+use crate::render::escape::{quoted, visible};
 use crate::render::{command_line, endpoint, requests, time::Clock};
 
 /// Characters of one piece.
@@ -160,7 +160,7 @@ fn details(request: &Request, to: &str, clock: &Clock) -> Vec<String> {
         .iter()
         .for_each(|words| add("Inside", words));
     if let Some(note) = &request.note {
-        add("The agent says", &format!("\"{note}\""));
+        add("The agent says", &quoted(note));
     }
     let (session, policy) = (requests::whose(request), requests::policy(request));
     let user = &request.user;

@@ -23,6 +23,12 @@ pub(crate) fn visible(text: impl Display, limit: usize) -> String {
     out.text
 }
 
+/// Somebody's own words, in quotes that none of theirs ends.
+pub(crate) fn quoted(words: &str) -> String {
+    let words = words.replace('\\', "\\\\").replace('"', "\\\"");
+    format!("\"{words}\"")
+}
+
 /// Whether `c` moves the cursor, reorders the line, or shows nothing where something is.
 pub(crate) const fn is_unseen(c: char) -> bool {
     matches!(c,

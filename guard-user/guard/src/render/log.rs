@@ -4,6 +4,7 @@ use anstyle::Style;
 use guard_proto::{LogKind, LogRecord};
 use serde_json::{Map, Value};
 
+use super::escape::quoted;
 use super::page::{BAD, GOOD, HEAD, Page, WARN};
 use super::time::Clock;
 use super::{command_line, endpoint};
@@ -142,7 +143,7 @@ fn origin(rest: &mut Map<String, Value>) -> Option<String> {
 /// By its executable, as far as that is known; else by its name, in quotes: that is its own to choose.
 fn program(rest: &mut Map<String, Value>) -> Option<String> {
     let pid = rest.remove("pid").filter(|pid| !pid.is_null());
-    let chosen = |rest: &mut _| Some(format!("\"{}\"", text(rest, "comm")?));
+    let chosen = |rest: &mut _| Some(quoted(&text(rest, "comm")?));
     let name = text(rest, "exe").or_else(|| chosen(rest));
     if let (Some(exe), Some(Value::String(comm))) = (&name, rest.get("comm"))
         && exe.rsplit('/').next() == Some(comm)

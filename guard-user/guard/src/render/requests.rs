@@ -1,5 +1,6 @@
 //! What waits for an answer.
 
+use super::escape::quoted;
 use super::page::{Page, STRONG, WARN};
 use super::time::Clock;
 use super::{command_line, endpoint};
@@ -209,7 +210,7 @@ fn block(page: &mut Page, request: &Request, clock: &Clock) {
         http_fields(page, http);
     }
     if let Some(note) = &request.note {
-        page.field("it says", format_args!("\"{note}\""));
+        page.field("it says", quoted(note));
     }
     if let Some(until) = request.waits_until.filter(|_| request.held) {
         page.styled(
@@ -342,7 +343,7 @@ pub(crate) fn called(request: &Request) -> Option<String> {
     let comm = request.comm.as_deref()?;
     Some(match request.exe {
         Some(_) => comm.to_owned(),
-        None => format!("\"{comm}\""),
+        None => quoted(comm),
     })
 }
 
@@ -379,11 +380,11 @@ pub(crate) fn rule(request: &Request) -> String {
 
 /// What a session inside another says by its policy, which is its word and nobody else's.
 fn own_words(link: &ChainLink, rule: Option<&str>, reason: Option<&str>) -> String {
-    let rule = rule.map_or_else(|| "its default".to_owned(), |rule| format!("\"{rule}\""));
-    let reason = reason.map_or_else(String::new, |reason| format!(": \"{reason}\""));
-    let (session, policy) = (&link.session, &link.policy);
+    let rule = rule.map_or_else(|| "its default".to_owned(), quoted);
+    let reason = reason.map_or_else(String::new, |reason| format!(": {}", quoted(reason)));
+    let (session, policy) = (&link.session, quoted(&link.policy));
     format!(
-        "{rule} ({}) of the policy \"{policy}\" that {session} brought itself{reason}",
+        "{rule} ({}) of the policy {policy} that {session} brought itself{reason}",
         link.verdict
     )
 }
@@ -406,7 +407,7 @@ pub(crate) fn whose(request: &Request) -> String {
 /// The policy that stops it, in quotes where a session inside has brought it.
 pub(crate) fn policy(request: &Request) -> String {
     match stops(request) {
-        Some(1..) => format!("\"{}\"", request.policy),
+        Some(1..) => quoted(&request.policy),
         _ => request.policy.clone(),
     }
 }
@@ -425,6 +426,31 @@ pub(crate) fn inside(request: &Request) -> Vec<String> {
 mod tests {
     use super::super::examples::{burst, clock, http, request};
     use super::*;
+
+    #[test]
+    fn no_words_from_inside_end_their_quotes() {
+        let link = |session: &str, verdict: &str, rule: &str| ChainLink {
+            session: session.into(),
+            policy: "homelab".into(),
+            rule: Some(rule.into()),
+            verdict: verdict.into(),
+            reason: None,
+        };
+        let forged = "photos\" (read-only): fine\\";
+        let asked = Request {
+            chain: vec![link("s1", "allow", "x"), link("s2", "confirm", forged)],
+            rule: Some(forged.into()),
+            reason: Some("a\" b".into()),
+            note: Some("\" c".into()),
+            ..request()
+        };
+        assert_eq!(
+            rule(&asked),
+            r#""photos\" (read-only): fine\\" (confirm) of the policy "homelab" that s2 brought itself: "a\" b""#
+        );
+        let shown = list(&[asked], &clock()).plain();
+        assert!(shown.contains(r#""\" c""#), "{shown}");
+    }
 
     #[test]
     fn no_requests_say_so() {

@@ -2,6 +2,7 @@
 
 use guard_proto::{Hole, HttpRequest, LogRecord, Request, Session};
 
+use crate::render::escape::quoted;
 use crate::render::time::Clock;
 use crate::render::{command_line, holes, log, requests, sessions};
 
@@ -117,7 +118,7 @@ pub(crate) fn request_fields(request: &Request, clock: &Clock) -> Vec<Field> {
     let inside = requests::inside(request).into_iter();
     fields.extend(inside.map(|words| ("inside", words, Tone::Plain)));
     if let Some(note) = &request.note {
-        fields.push(("it says", format!("\"{note}\""), Tone::Plain));
+        fields.push(("it says", quoted(note), Tone::Plain));
     }
     if let Some(until) = request.waits_until.filter(|_| request.held) {
         let waits = format!("for an answer: gives up {}", clock.until(until));

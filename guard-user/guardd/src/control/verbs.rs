@@ -1,6 +1,9 @@
 //! What each call does, once it is known who makes it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::{Duration, Instant},
+};
 
 use guard_common::{Address, AttemptKey, SessionId};
 use guard_policy::Destination;
@@ -22,7 +25,15 @@ use crate::{
     sessions::{assign, create as run},
     shared::Shared,
     state::State,
+    unix,
 };
+
+/// What takes less of guardd's time costs nobody anything.
+const NOTHING: Duration = Duration::from_millis(1);
+/// So many times what an answer to somebody inside took passes before the next.
+const PAUSE: u32 = 4;
+/// It is no longer than this, where it was the machine that took its time.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// The frame that answers a call which has one answer.
 ///
@@ -60,7 +71,7 @@ fn one<T: serde::Serialize>(parameters: &T) -> Result<Vec<u8>, Refusal> {
 /// A call from inside a session.
 async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<u8>, Refusal> {
     match call {
-        Call::Why {} => one(&shared.with(|state| state.why(who))?),
+        Call::Why {} => one(&in_turn(shared, who, |state| state.why(who)).await?),
         Call::Request {
             destination,
             ports,
@@ -70,11 +81,28 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
             if shared.with(|state| state.may_ask_name_servers(who)) {
                 load::look_up_in_passing(shared, who, &names_in(&to)).await?;
             }
-            let requested = shared.with(|state| state.request(who, pid, &to, &ports, reason))?;
-            one(&requested)
+            let ask = |state: &mut State| state.request(who, pid, &to, &ports, reason);
+            one(&in_turn(shared, who, ask).await?)
         }
         _ => Err(not_here()),
     }
+}
+
+/// What is asked from inside is answered one at a time of a session and all that are inside it, and takes a fifth of guardd's time at
+/// most: whoever asks without end waits, and nobody else does.
+async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -> T) -> T {
+    let outermost = shared.with(|state| state.outermost_of(who.session()));
+    let turn = shared.asking_of(outermost).lock_owned().await;
+    let began = Instant::now();
+    let done = shared.with(work);
+    let spent = began.elapsed();
+    if spent >= NOTHING {
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep((spent * PAUSE).min(LONGEST_PAUSE)).await;
+            drop(turn);
+        });
+    }
+    done
 }
 
 /// A call from outside.
@@ -109,7 +137,10 @@ async fn approver(
             session,
             number,
             cookie,
-        } => one(&shared.with(|state| state.has_socket(who, &session, (number, cookie)))?),
+        } => {
+            let members = shared.with(|state| state.members(who, &session))?;
+            one(&members.have_socket(number, cookie).await)
+        }
         Call::HasBound {
             session,
             inode,
@@ -120,7 +151,9 @@ async fn approver(
         }
         Call::SocketAddress { session, thread } => {
             let caller = shared.with(|state| state.caller(peer))?.pid;
-            one(&shared.with(|state| state.socket_address(who, &session, (caller, thread)))?)
+            let members = shared.with(|state| state.members(who, &session))?;
+            let found = members.address_of(caller, thread).await;
+            one(&found.ok_or_else(|| unix::connects_nowhere(&session, thread))?)
         }
         Call::Stop { session } => one(&run::stop(shared, who, &session).await?),
         Call::Explain {
@@ -220,6 +253,16 @@ fn names_in(to: &Destination) -> BTreeSet<String> {
     explain::name_in(to).into_iter().collect()
 }
 
+/// Of what a session's command left behind its name means nothing.
+fn only_left(name: &str, session: SessionId) -> Refusal {
+    let id = ids::session(session);
+    Refusal::not_found(
+        format!("the command of {name} has ended"),
+        format!("what it left behind goes on as {id}"),
+        format!("give its id, if you mean that: --session {id}"),
+    )
+}
+
 fn not_here() -> Refusal {
     Refusal::refused(
         "this cannot be asked from here",
@@ -232,7 +275,15 @@ impl State {
     /// The session that a client means, or its only one.
     fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, Refusal> {
         match session {
-            Some(id) => Ok(self.session(id, |owner| who.answers_for(owner))?.cgroup.id),
+            Some(id) => {
+                let session = self.session(id, |owner| who.answers_for(owner))?;
+                // A name is that of a command: whoever types it may mean the next one.
+                let is_name = ids::parse_session(id).is_err();
+                match is_name && self.lost_command(session) {
+                    true => Err(only_left(id, session.cgroup.id)),
+                    false => Ok(session.cgroup.id),
+                }
+            }
             None => self.only_session(who),
         }
     }

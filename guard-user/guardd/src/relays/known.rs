@@ -212,19 +212,20 @@ impl Relays {
         gone
     }
 
-    /// Forgets who was there before, but for what is to be known of the same program when it is started again. Whose network
-    /// namespace nobody knows may be in another one: a session has such of its own.
+    /// Forgets who was there before, but for what is to be known of the same program when it is started again, or listens at another
+    /// address of that port besides. Whose network namespace nobody knows may be in another one: a session has such of its own.
     fn forget_those_before(&mut self, netns: NetnsCookie, address: Address, port: u16) {
-        let gone = self.known.extract_if(|_, known| {
+        let is_near = |known: &Known| {
             let relay = &known.relay;
-            let is_there = relay.netns == netns && netns.0 != 0;
-            is_there && relay.address == address && relay.port == port
-        });
-        for (_, known) in gone {
+            relay.netns == netns && netns.0 != 0 && relay.port == port
+        };
+        for known in self.known.values().filter(|known| is_near(known)) {
             if let Some(before) = known.to_remember() {
                 self.past.add(known.spot(), before, known.used);
             }
         }
+        self.known
+            .retain(|_, known| !is_near(known) || known.relay.address != address);
     }
 
     /// Forgets the oldest of those that nobody has looked at yet, where there are too many to which one session and those
@@ -364,7 +365,6 @@ impl Known {
     fn spot(&self) -> Spot {
         Spot {
             netns: self.relay.netns,
-            address: self.relay.address,
             port: self.relay.port,
         }
     }

@@ -1,18 +1,17 @@
 //! What was known of programs that listened, for when they are started again: the listener is another one then. Others may
 //! have listened there in between.
 
-use guard_common::{Address, BootTime, Connection, MAX_LEADS, NetnsCookie};
+use guard_common::{BootTime, Connection, MAX_LEADS, NetnsCookie};
 
 use super::look::Found;
 
 /// As many programs are remembered.
 const MAX_PAST: usize = 256;
 
-/// Where one listens.
+/// Where one listens, at whatever address: one that listens at all of them, or has a listener for each, is the same program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Spot {
     pub(super) netns: NetnsCookie,
-    pub(super) address: Address,
     pub(super) port: u16,
 }
 
@@ -97,14 +96,13 @@ impl Past {
 
 #[cfg(test)]
 mod tests {
-    use guard_common::Protocol;
+    use guard_common::{Address, Protocol};
 
     use super::*;
 
     fn spot(port: u16) -> Spot {
         Spot {
             netns: NetnsCookie(1),
-            address: Address::default(),
             port,
         }
     }

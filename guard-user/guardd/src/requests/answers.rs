@@ -172,9 +172,14 @@ impl State {
         for to in asked.burst.iter().flat_map(Burst::addresses) {
             self.refuse_in_kernel(&asked.question.at(to), until);
         }
-        for (question, shown) in asked.each() {
-            let burst = asked.burst.clone();
-            self.mute(question.clone(), burst, shown.clone(), until);
+        // It holds for all that is inside the same one, or the next session would ask on.
+        let session = asked.question.session;
+        let outermost = Some(self.outermost_of(session)).filter(|outer| *outer != session);
+        for session in std::iter::once(session).chain(outermost) {
+            for (question, shown) in asked.each() {
+                let (question, burst) = (question.of(session), asked.burst.clone());
+                self.mute(question, burst, shown.clone(), until);
+            }
         }
         self.apply(Change::Answers);
         let requests = vec![asked.shown];

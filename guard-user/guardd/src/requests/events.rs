@@ -254,7 +254,7 @@ impl State {
         if outermost != question && self.requests.is_refused(&outermost, at) {
             return Ok(Noted::Muted);
         }
-        let owner = session.about.uid;
+        let (owner, share) = (session.about.uid, session.outermost());
         let judged = asked_about(&each);
         let host = self.host_of(&question, judged);
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
@@ -275,7 +275,7 @@ impl State {
         let ways = self.tries.note(&question, program.as_deref(), at);
         let datapath = &mut self.datapath;
         let asked = question.clone();
-        let noted = self.requests.note(question, owner, at, || {
+        let noted = self.requests.note(question, (owner, share), at, || {
             let id = format!("r{}", datapath.next_request()?);
             Ok::<_, Refusal>(proto::Request { id, ..draft })
         })?;

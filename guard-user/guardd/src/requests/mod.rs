@@ -24,6 +24,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::{bursts::Burst, series::Series};
+use crate::control::ids;
 
 /// Questions of one session at most; the one not tried for longest makes room.
 pub const MAX_PER_SESSION: usize = 64;
@@ -106,6 +107,15 @@ impl Question {
         of(self) == of(other)
     }
 
+    /// The same of another session's.
+    #[must_use]
+    pub fn of(&self, session: SessionId) -> Self {
+        Self {
+            session,
+            ..self.clone()
+        }
+    }
+
     /// The same about another address.
     #[must_use]
     pub fn at(&self, destination: Address) -> Self {
@@ -147,6 +157,8 @@ pub struct Pending {
     pub series: Series,
     /// The session's user.
     pub owner: u32,
+    /// The session around it that a person started, or itself.
+    pub share: SessionId,
     /// When it was asked first.
     pub asked: BootTime,
     /// When it was last tried.
@@ -346,6 +358,11 @@ impl Asked {
     }
 }
 
+/// How many files and ids it has.
+fn count(one: &Pending) -> usize {
+    one.each().count()
+}
+
 /// What became of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Noted {
@@ -413,7 +430,8 @@ impl Requests {
         self.version
     }
 
-    /// Takes note of an attempt; `ask` makes what people see of it, if it is new.
+    /// Takes note of an attempt; `ask` makes what people see of it, if it is new. `share`: the session around it that a person
+    /// started, or itself.
     ///
     /// # Errors
     ///
@@ -421,7 +439,7 @@ impl Requests {
     pub fn note<E>(
         &mut self,
         question: Question,
-        owner: u32,
+        (owner, share): (u32, SessionId),
         now: BootTime,
         ask: impl FnOnce() -> Result<proto::Request, E>,
     ) -> Result<Noted, E> {
@@ -435,7 +453,7 @@ impl Requests {
         if let Some(id) = self.join(&question) {
             return Ok(Noted::Again(id));
         }
-        if !self.has_room(question.session) {
+        if !self.has_room(question.session, share) {
             return Ok(Noted::Full);
         }
         let shown = ask()?;
@@ -451,6 +469,7 @@ impl Requests {
             burst: None,
             series: Series::default(),
             owner,
+            share,
             asked: now,
             last: now,
             tried: 1,
@@ -470,28 +489,43 @@ impl Requests {
         Some(id)
     }
 
-    /// Makes room for one more of a session, if need be by dropping the one not tried for longest.
-    fn has_room(&mut self, session: SessionId) -> bool {
-        let of_session = |one: &&Pending| one.question.session == session;
-        // Each has a file, and an id.
-        let many = |one: &Pending| one.each().count();
-        if self
-            .pending
-            .iter()
-            .filter(of_session)
-            .map(many)
-            .sum::<usize>()
-            >= MAX_PER_SESSION
-        {
-            // Somebody waits for the answers to the others.
-            let idle = self.pending.iter().filter(|one| !one.shown.held);
-            let stale = idle.filter(of_session).min_by_key(|one| one.last);
-            let Some(id) = stale.map(|one| one.shown.id.clone()) else {
+    /// Makes room for one more of a session, if need be by dropping the one not tried for longest: of its own, or where there are as
+    /// many as guardd keeps, of whoever has most together with all that are inside it.
+    fn has_room(&mut self, session: SessionId, share: SessionId) -> bool {
+        let is_its = |one: &Pending| one.question.session == session;
+        if self.count(is_its) >= MAX_PER_SESSION && !self.drop_stalest(is_its) {
+            return false;
+        }
+        while self.count(|_| true) >= self.max {
+            let mut shares: HashMap<SessionId, usize> = HashMap::new();
+            for one in &self.pending {
+                *shares.entry(one.share).or_default() += count(one);
+            }
+            let own = shares.get(&share).copied().unwrap_or_default();
+            let Some((most, _)) = shares.into_iter().max_by_key(|(id, many)| (*many, id.0)) else {
                 return false;
             };
-            self.take(&id);
+            let has_more = self.count(|one| one.share == most) > own + 1;
+            if !has_more || !self.drop_stalest(|one| one.share == most) {
+                return false;
+            }
         }
-        self.pending.iter().map(many).sum::<usize>() < self.max
+        true
+    }
+
+    fn count(&self, counts: impl Fn(&Pending) -> bool) -> usize {
+        let counted = self.pending.iter().filter(|one| counts(one));
+        counted.map(count).sum()
+    }
+
+    /// Drops the one of these that was not tried for longest, unless somebody waits for the answers to all of them.
+    fn drop_stalest(&mut self, is_meant: impl Fn(&Pending) -> bool) -> bool {
+        let idle = self.pending.iter().filter(|one| !one.shown.held);
+        let stale = idle
+            .filter(|one| is_meant(one))
+            .min_by_key(|one| one.last)
+            .map(|one| one.shown.id.clone());
+        stale.is_some_and(|id| self.take(&id).is_some())
     }
 
     /// Whether a person said no to that, and it still holds.
@@ -806,14 +840,22 @@ impl Requests {
             };
             one.each().map(keep).collect::<Vec<_>>()
         });
+        // The same no holds for more than one session.
+        let key = |question: &Question, no: &Refused| {
+            let (id, session) = (&no.shown.id, ids::session(question.session));
+            match no.shown.session == session {
+                true => format!("no-{id}"),
+                false => format!("no-{id}-{session}"),
+            }
+        };
         let refused = self.muted.iter().map(|(question, no)| {
             let asked = Asked::of(question, &no.shown, Some(no.until.0));
-            (format!("no-{}", no.shown.id), asked)
+            (key(question, no), asked)
         });
         let wide = self.wide.iter().map(|one| {
             let asked = Asked::of(&one.question, &one.no.shown, Some(one.no.until.0));
             let asked = asked.with(Some(one.burst.clone()));
-            (format!("no-{}", one.no.shown.id), asked)
+            (key(&one.question, &one.no), asked)
         });
         waiting.chain(refused).chain(wide).collect()
     }
@@ -833,9 +875,13 @@ impl Requests {
         open
     }
 
-    /// Forgets a session that has ended.
+    /// Drops the questions of a session that has ended.
     pub fn end_session(&mut self, session: SessionId) {
         self.take_all(|one| one.question.session == session);
+    }
+
+    /// Forgets to what a person said no, of a session that has ended and that no other one is inside.
+    pub fn forget_answers(&mut self, session: SessionId) {
         self.muted.retain(|one, _| one.session != session);
         self.wide.retain(|one| one.question.session != session);
     }
@@ -923,7 +969,13 @@ pub(crate) mod tests {
     }
 
     fn note(table: &mut Requests, question: Question, now: u64, id: u32) -> Noted {
-        let Ok(noted) = table.note(question, 1000, BootTime(now), || {
+        // From 100 on they are inside the first.
+        let share = match question.session.0 {
+            100.. => SessionId(1),
+            session => SessionId(session),
+        };
+        let whose = (1000, share);
+        let Ok(noted) = table.note(question, whose, BootTime(now), || {
             Ok::<_, Infallible>(shown(id))
         });
         noted
@@ -1033,10 +1085,50 @@ pub(crate) mod tests {
         table.mute(question(1, 2), shown(9), BootTime(100));
         table.end_session(SessionId(1));
         assert!(table.pending().is_empty());
+        assert_eq!(note(&mut table, question(1, 2), 1, 1), Noted::Muted);
+        table.forget_answers(SessionId(1));
         assert!(matches!(
             note(&mut table, question(1, 2), 1, 1),
             Noted::New(_)
         ));
+    }
+
+    #[test]
+    fn where_all_room_is_used_whoever_has_most_makes_some() {
+        const ROOM: u8 = 8;
+        let mut table = Requests::new(usize::from(ROOM));
+        let new = |id: u32| Noted::New(format!("r{id}"));
+        // The first, by way of those that are inside it.
+        for last in 0..ROOM {
+            let (id, session) = (u32::from(last), 100 + u32::from(last));
+            assert_eq!(
+                note(&mut table, question(session, last), id.into(), id),
+                new(id)
+            );
+        }
+        assert_eq!(note(&mut table, question(200, 1), 90, 90), Noted::Full);
+        // Others have as much of it, and no more.
+        for id in 50..54 {
+            assert_eq!(
+                note(&mut table, question(2, id), 99, id.into()),
+                new(id.into())
+            );
+        }
+        assert_eq!(note(&mut table, question(2, 60), 99, 60), Noted::Full);
+        let left: Vec<_> = table.pending().iter().map(|one| &*one.shown.id).collect();
+        assert_eq!(left, ["r4", "r5", "r6", "r7", "r50", "r51", "r52", "r53"]);
+        assert_eq!(note(&mut table, question(3, 1), 99, 61), new(61));
+        // For those to whose answers somebody waits there is none else.
+        let until = Some(Timestamp::MAX);
+        let ids: Vec<_> = table
+            .pending()
+            .iter()
+            .map(|one| one.shown.id.clone())
+            .collect();
+        for id in ids {
+            table.hold(&id, until);
+        }
+        assert_eq!(note(&mut table, question(4, 1), 99, 62), Noted::Full);
     }
 
     /// Notes it, and gathers what is a burst then, as guardd does.

@@ -249,7 +249,9 @@ mod tests {
             comm: Some(program.to_owned()),
             ..tests::shown(id)
         };
-        let Ok(noted) = table.note(question, 1000, BootTime(now), || Ok::<_, Infallible>(shown));
+        let Ok(noted) = table.note(question, (1000, SessionId(1)), BootTime(now), || {
+            Ok::<_, Infallible>(shown)
+        });
         noted
     }
 
@@ -380,7 +382,7 @@ mod tests {
         for (id, asked) in table.to_keep() {
             assert_eq!(asked.shown.id, id);
             let (question, shown) = (asked.question(), asked.shown);
-            let Ok(_) = next.note(question, 1000, BootTime(SECOND), || {
+            let Ok(_) = next.note(question, (1000, SessionId(1)), BootTime(SECOND), || {
                 Ok::<_, Infallible>(shown)
             });
         }

@@ -77,11 +77,14 @@ impl State {
         for (key, asked) in kept {
             let question = asked.question();
             let owner = self.sessions.live(question.session);
-            match (owner.map(|session| session.about.uid), asked.refused_until) {
-                (None, _) => {}
-                (Some(_), Some(until)) => {
+            let owner = owner.map(|session| (session.about.uid, session.outermost()));
+            // A no holds for as long as somebody is there for whom it holds.
+            let holds = self.sessions.share(question.session);
+            match (owner, asked.refused_until) {
+                (_, Some(until)) if owner.is_some() || holds => {
                     self.mute(question, asked.burst, asked.shown, BootTime(until));
                 }
+                (None, _) | (_, Some(_)) => {}
                 (Some(owner), None) => {
                     let id = asked.shown.id.clone();
                     let ask = || Ok::<_, Infallible>(asked.shown);

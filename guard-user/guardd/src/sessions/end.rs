@@ -270,6 +270,13 @@ impl State {
                 let outermost = self.outermost_of(id);
                 self.sessions.remove(id);
                 let is_shared = self.sessions.share(outermost);
+                // To what a person said no holds for all that is inside.
+                if id != outermost {
+                    self.requests.forget_answers(id);
+                }
+                if !is_shared {
+                    self.requests.forget_answers(outermost);
+                }
                 self.meters.forget(id, outermost, is_shared);
                 self.proxy.forget_pace(id, outermost, is_shared);
             }

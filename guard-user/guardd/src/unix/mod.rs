@@ -1,5 +1,6 @@
 //! Which Unix sockets sessions may connect to.
 
+pub mod looks;
 mod lsm;
 
 use std::{
@@ -32,6 +33,7 @@ use crate::{
     requests::process::Process,
     sessions::Session,
     state::State,
+    unix::looks::Turns,
 };
 
 /// Services that programs need, that anybody may talk to, and that do nothing over the network or as somebody else for
@@ -167,65 +169,18 @@ impl State {
         Ok(())
     }
 
-    /// Where a thread of a session is about to connect, which the caller, who connects for it, may not look at. The kernel says
-    /// what it waits in, so that nothing else of its memory is told.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` for a session that the caller does not answer for, and for a thread that does not wait in connect(2) in it.
-    pub fn socket_address(
-        &self,
-        who: Approver,
-        session: &str,
-        (caller, thread): (u32, u32),
-    ) -> Result<SocketAddress, Refusal> {
-        let live = self.session(session, |owner| who.answers_for(owner))?;
-        let is_its = |thread| {
-            let cgroup = self.kernel_path(&live.cgroup.path);
-            cgroup.is_some_and(|cgroup| Process::is_in(thread, &cgroup))
-        };
-        let waits = connecting(thread).filter(|_| is_its(thread));
-        let found = waits.and_then(|waits| {
-            let socket = waits.socket(thread);
-            let same_root = has_root_of(thread, caller);
-            // All of it is of one thread: its number is not another's by now.
-            let still = connecting(thread).as_ref() == Some(&waits) && is_its(thread);
-            still.then_some(SocketAddress { socket, same_root })
-        });
-        found.ok_or_else(|| {
-            Refusal::not_found(
-                "it cannot be told where that thread connects",
-                format!("thread {thread} of session {session} does not wait in connect(2)"),
-                "try again in the session",
-            )
-        })
-    }
-
-    /// Whether a process of a session has a socket open, by its number and its cookie.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` for a session that the caller does not answer for.
-    pub fn has_socket(
-        &self,
-        who: Approver,
-        session: &str,
-        (number, cookie): (u64, u64),
-    ) -> Result<HasSocket, Refusal> {
-        let open = self.members(who, session)?.have_open(number, cookie);
-        Ok(HasSocket { open })
-    }
-
     /// The processes of a session.
     ///
     /// # Errors
     ///
     /// `NotFound` for a session that the caller does not answer for.
-    pub(crate) fn members(&self, who: Approver, session: &str) -> Result<Members, Refusal> {
+    pub(crate) fn members(&mut self, who: Approver, session: &str) -> Result<Members, Refusal> {
         let live = self.session(session, |owner| who.answers_for(owner))?;
+        let (outermost, dir) = (live.outermost(), live.cgroup.path.clone());
         Ok(Members {
-            cgroup: self.kernel_path(&live.cgroup.path),
-            pids: self.datapath.processes(&live.cgroup),
+            cgroup: self.kernel_path(&dir),
+            dir,
+            turns: self.looks.of(outermost),
         })
     }
 
@@ -357,6 +312,15 @@ impl State {
     }
 }
 
+/// A thread that does not wait in connect(2).
+pub(super) fn connects_nowhere(session: &str, thread: u32) -> Refusal {
+    Refusal::not_found(
+        "it cannot be told where that thread connects",
+        format!("thread {thread} of session {session} does not wait in connect(2)"),
+        "try again in the session",
+    )
+}
+
 /// What connect(2) was called with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Connecting {
@@ -410,24 +374,49 @@ impl Connecting {
     }
 }
 
-/// The processes of a session, at one moment.
+/// The processes of a session.
 #[derive(Debug)]
 pub struct Members {
+    /// Its cgroup, as `/proc/PID/cgroup` names it, and as a directory.
     cgroup: Option<PathBuf>,
-    pids: Vec<u32>,
+    dir: PathBuf,
+    turns: Turns,
 }
 
 impl Members {
+    /// Where a thread of theirs is about to connect, which the caller, who connects for it, may not look at; none where it does not
+    /// wait in connect(2), or that takes too long. The kernel says what it waits in, so that nothing else of its memory is told.
+    pub async fn address_of(self, caller: u32, thread: u32) -> Option<SocketAddress> {
+        let cgroup = self.cgroup?;
+        let look = move || {
+            let is_its = || Process::is_in(thread, &cgroup);
+            let waits = connecting(thread).filter(|_| is_its())?;
+            let socket = waits.socket(thread);
+            let same_root = has_root_of(thread, caller);
+            // All of it is of one thread: its number is not another's by now.
+            let still = connecting(thread).as_ref() == Some(&waits) && is_its();
+            still.then_some(SocketAddress { socket, same_root })
+        };
+        self.turns.look(look).await.flatten()
+    }
+
+    /// Whether one of them has a socket open, by its number and its cookie.
+    pub async fn have_socket(self, number: u64, cookie: u64) -> HasSocket {
+        let turns = self.turns.clone();
+        let looked = turns.look(move || self.have_open(number, cookie)).await;
+        HasSocket {
+            open: looked.unwrap_or(false),
+        }
+    }
+
     /// Whether one of them has that very socket open.
     fn have_open(&self, number: u64, cookie: u64) -> bool {
         let Some(cgroup) = &self.cgroup else {
             return false;
         };
-        let is_its = |pid: &u32| {
-            // The number may be another process' by now.
-            has_open(*pid, number, cookie) && Process::is_in(*pid, cgroup)
-        };
-        self.pids.iter().any(is_its)
+        let mut all = Datapath::processes_in(&self.dir).into_iter();
+        // The number may be another process' by now.
+        all.any(|pid| has_open(pid, number, cookie) && Process::is_in(pid, cgroup))
     }
 
     /// Whether one of them has the socket open that is bound at a file. The kernel tells that in each network namespace by
@@ -442,18 +431,19 @@ impl Members {
         let Ok(file) = file else {
             return HasSocket { open: false };
         };
-        let looked = tokio::task::spawn_blocking(move || {
+        let turns = self.turns.clone();
+        let look = move || {
             let found = self.bound_at(file);
             found.is_some_and(|socket| self.have_open(socket.number, socket.cookie))
-        });
+        };
         HasSocket {
-            open: looked.await.unwrap_or(false),
+            open: turns.look(look).await.unwrap_or(false),
         }
     }
 
     fn bound_at(&self, file: SocketFile) -> Option<BoundSocket> {
         let mut seen = HashSet::new();
-        for pid in &self.pids {
+        for pid in Datapath::processes_in(&self.dir) {
             let Ok(way) = File::open(format!("/proc/{pid}/ns/net")) else {
                 continue;
             };

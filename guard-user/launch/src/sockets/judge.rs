@@ -87,6 +87,11 @@ impl Judge {
         self.names.contains(name) && self.is_ours(thread)
     }
 
+    /// The session that a thread is in, by its id.
+    pub(super) fn session_of(&self, thread: i32) -> Option<String> {
+        self.sessions.of(thread)
+    }
+
     /// Of the session that the policy is of, and not of one inside it, whose policy is not known here.
     fn is_ours(&self, thread: i32) -> bool {
         self.sessions.of(thread).as_ref() == Some(&self.session)

@@ -23,18 +23,15 @@ use super::{
 pub(super) struct Unread {
     ask: Ask,
     guardd: PathBuf,
-    session: String,
     judge: Arc<Judge>,
     told: Told,
 }
 
 impl Unread {
     pub(super) fn new(sockets: &Sockets, ask: Ask, judge: Arc<Judge>, told: Told) -> Self {
-        let session = sockets.cgroup.file_name().unwrap_or_default();
         Self {
             ask,
             guardd: sockets.guardd.clone(),
-            session: session.to_string_lossy().into_owned(),
             judge,
             told,
         }
@@ -43,7 +40,11 @@ impl Unread {
     /// Answers one call. What is no Unix socket's, or cannot be known, goes to the kernel, which refuses Unix sockets.
     pub(super) fn answer(&self, call: &Waiting, listener: &Listener) -> Answer {
         let thread = call.thread.cast_unsigned();
-        match (self.ask.address)(&self.guardd, &self.session, thread) {
+        // It may be one inside that whose calls these are.
+        let Some(session) = self.judge.session_of(call.thread) else {
+            return Answer::Goes;
+        };
+        match (self.ask.address)(&self.guardd, &session, thread) {
             Some(SocketAddress {
                 socket: Some(socket),
                 same_root,

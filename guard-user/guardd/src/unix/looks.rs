@@ -1,0 +1,94 @@
+//! Looks into processes of sessions, which these may have take as long as they like: by what they have open, and by memory that a file
+//! system of their own (FUSE) is to fill. So each runs on a thread of its own, a session and all that are inside it have few at
+//! a time, and nobody else waits for one.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use guard_common::SessionId;
+use tokio::{sync::Semaphore, task::spawn_blocking, time::timeout};
+
+/// So many at a time: one that never ends keeps its thread.
+const AT_ONCE: usize = 4;
+/// Whoever asked for one waits for so long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The turns of each session that a person started.
+#[derive(Debug, Default)]
+pub struct Looks(HashMap<SessionId, Arc<Semaphore>>);
+
+/// Those of one of them.
+#[derive(Clone, Debug)]
+pub struct Turns(Arc<Semaphore>);
+
+impl Looks {
+    /// Those of that session, and of all that are inside it.
+    pub fn of(&mut self, outermost: SessionId) -> Turns {
+        // Whoever looks, or is about to, has them.
+        self.0.retain(|_, turns| Arc::strong_count(turns) > 1);
+        let new = || Arc::new(Semaphore::new(AT_ONCE));
+        Turns(Arc::clone(self.0.entry(outermost).or_insert_with(new)))
+    }
+}
+
+impl Turns {
+    /// What `look` finds; none where it takes too long.
+    pub async fn look<T: Send + 'static>(
+        self,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        self.look_within(PATIENCE, look).await
+    }
+
+    async fn look_within<T: Send + 'static>(
+        self,
+        patience: Duration,
+        look: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let looked = async {
+            let turn = self.0.acquire_owned().await.ok()?;
+            let look = move || {
+                let found = look();
+                drop(turn);
+                found
+            };
+            spawn_blocking(look).await.ok()
+        };
+        timeout(patience, looked).await.ok().flatten()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc::channel};
+
+    use super::*;
+
+    #[test]
+    fn what_never_ends_takes_its_own_sessions_turns() {
+        let mut looks = Looks::default();
+        let (one, other) = (looks.of(SessionId(1)), looks.of(SessionId(2)));
+        let (end, ends) = channel::<()>();
+        let ends = Arc::new(Mutex::new(ends));
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        let (soon, late) = (Duration::from_millis(20), Duration::from_secs(60));
+        let done = runtime.block_on(async {
+            for _ in 0..AT_ONCE {
+                let ends = Arc::clone(&ends);
+                let stuck = move || ends.lock().map(|ends| ends.recv()).is_ok();
+                assert_eq!(one.clone().look_within(soon, stuck).await, None);
+            }
+            assert_eq!(one.clone().look_within(soon, || 1).await, None);
+            let same = looks.of(SessionId(1));
+            assert_eq!(same.look_within(soon, || 1).await, None);
+            assert_eq!(other.look_within(late, || 2).await, Some(2));
+            drop(end);
+            one.look_within(late, || 1).await
+        });
+        assert_eq!(done, Some(1));
+        // All threads have ended.
+        drop(runtime);
+        let third = looks.of(SessionId(3));
+        assert_eq!(looks.0.len(), 1, "{third:?}");
+    }
+}
