@@ -14,6 +14,7 @@ mod digest;
 mod greeted;
 mod headers;
 pub mod judge;
+mod lanes;
 mod lent;
 mod link;
 mod mended;
