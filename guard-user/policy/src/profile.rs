@@ -22,6 +22,8 @@ pub enum Profile {
     Graphql,
     /// gRPC, by the names of methods.
     Grpc,
+    /// The HTTP API of `InfluxDB` 1, where statements come with GET.
+    Influxdb,
     /// Jenkins, where links change things.
     Jenkins,
     /// JSON-RPC 2.0, by the names of methods.
@@ -34,6 +36,8 @@ pub enum Profile {
     Postgres,
     /// The HTTP API of Prometheus.
     Prometheus,
+    /// The manager of Apache Tomcat, where links change things.
+    Tomcat,
     /// `WebDAV`, `CalDAV` and `CardDAV`.
     Webdav,
 }
@@ -59,19 +63,21 @@ pub struct ProfileLists {
 
 impl Profile {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Aws,
         Self::Docker,
         Self::Elasticsearch,
         Self::Git,
         Self::Graphql,
         Self::Grpc,
+        Self::Influxdb,
         Self::Jenkins,
         Self::Jsonrpc,
         Self::Kubernetes,
         Self::Loki,
         Self::Postgres,
         Self::Prometheus,
+        Self::Tomcat,
         Self::Webdav,
     ];
 
@@ -85,12 +91,14 @@ impl Profile {
             Self::Git => "git",
             Self::Graphql => "graphql",
             Self::Grpc => "grpc",
+            Self::Influxdb => "influxdb",
             Self::Jenkins => "jenkins",
             Self::Jsonrpc => "jsonrpc",
             Self::Kubernetes => "kubernetes",
             Self::Loki => "loki",
             Self::Postgres => "postgres",
             Self::Prometheus => "prometheus",
+            Self::Tomcat => "tomcat",
             Self::Webdav => "webdav",
         }
     }

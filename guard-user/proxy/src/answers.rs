@@ -1,9 +1,12 @@
-//! What a client is told in place of the destination: a problem document (RFC 9457), for an agent to read.
+//! What a client is told in place of the destination: a problem document (RFC 9457), for an agent to read. Where a profile says what is
+//! spoken there it is an error of that as well: of anything else kubectl shows `unknown`, and the AWS CLI nothing.
 
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
+use serde_json::{Value, json};
 
-use super::{body, body::Body, wire::Terms};
+use super::{body, body::Body, judge::Rules, wire::Terms};
+use crate::policy::Profile;
 
 /// What stands in the way of a request.
 #[derive(Clone, Debug, Serialize)]
@@ -28,6 +31,9 @@ pub(super) struct Problem {
     pub request: Option<String>,
     /// What to do next.
     pub fix: String,
+    /// In whose words the client looks for errors, if it does.
+    #[serde(skip)]
+    pub words: Option<Profile>,
 }
 
 impl Problem {
@@ -43,6 +49,7 @@ impl Problem {
             reason: None,
             request: None,
             fix,
+            words: None,
         }
     }
 
@@ -53,6 +60,7 @@ impl Problem {
         Self {
             rule: rules.and_then(|rules| rules.name.clone()),
             reason: rules.and_then(|rules| rules.reason.clone()),
+            words: rules.and_then(words),
             ..self
         }
     }
@@ -116,8 +124,51 @@ impl Problem {
     /// With a line end, for whoever reads it in a terminal.
     fn text(&self) -> String {
         // Strings and numbers always have a JSON form.
-        let text = serde_json::to_string_pretty(self).unwrap_or_default();
-        text + "\n"
+        let text = match self.words {
+            Some(profile) => serde_json::to_string_pretty(&self.in_words_of(profile)),
+            None => serde_json::to_string_pretty(self),
+        };
+        text.unwrap_or_default() + "\n"
+    }
+
+    /// With what Kubernetes says of a failure (`meta/v1`, `Status`), in which `status` and `reason` are other things; or with what the JSON
+    /// protocols of AWS do.
+    fn in_words_of(&self, profile: Profile) -> Value {
+        let mut all = serde_json::to_value(self).unwrap_or_default();
+        let under = match (&self.rule, &self.reason) {
+            (Some(rule), Some(reason)) => format!(" (rule {rule}: {reason})"),
+            (Some(rule), None) => format!(" (rule {rule})"),
+            _ => String::new(),
+        };
+        let message = format!("{}{under}: {}; {}", self.title, self.detail, self.fix);
+        all["message"] = json!(message);
+        if profile == Profile::Aws {
+            all["__type"] = json!("StoppedByGuard");
+            return all;
+        }
+        let reason = match self.status {
+            403 => "Forbidden",
+            503 => "ServiceUnavailable",
+            _ => "",
+        };
+        for (name, value) in [
+            ("kind", json!("Status")),
+            ("apiVersion", json!("v1")),
+            ("metadata", json!({})),
+            ("status", json!("Failure")),
+            ("reason", json!(reason)),
+            ("code", json!(self.status)),
+        ] {
+            all[name] = value;
+        }
+        all
+    }
+
+    const fn media_type(&self) -> &'static str {
+        match self.words {
+            Some(_) => "application/json",
+            None => "application/problem+json",
+        }
     }
 
     /// As an answer.
@@ -126,8 +177,8 @@ impl Problem {
         let mut response = Response::new(body::full(self.text()));
         *response.status_mut() = StatusCode::from_u16(self.status).unwrap_or(StatusCode::FORBIDDEN);
         let headers = response.headers_mut();
-        let json = HeaderValue::from_static("application/problem+json");
-        headers.insert(header::CONTENT_TYPE, json);
+        let media_type = HeaderValue::from_static(self.media_type());
+        headers.insert(header::CONTENT_TYPE, media_type);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
@@ -138,12 +189,19 @@ impl Problem {
         let text = self.text();
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::BAD_REQUEST);
         let answer = format!(
-            "HTTP/1.1 {} {}\r\nContent-Type: application/problem+json\r\nContent-Length: {}\r\n\
+            "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n\
              Connection: close\r\n\r\n{text}",
             status.as_u16(),
             status.canonical_reason().unwrap_or_default(),
+            self.media_type(),
             text.len()
         );
         answer.into_bytes()
     }
+}
+
+/// In whose words an answer is said under a rule.
+fn words(rules: &Rules) -> Option<Profile> {
+    let known = [Profile::Kubernetes, Profile::Aws];
+    known.into_iter().find(|one| rules.profiles.contains(one))
 }

@@ -45,7 +45,7 @@ const MAX_HEAD: u32 = 64 * 1024;
 /// Bytes that hyper keeps at most, of a head that the sieve has let through and of what follows it.
 const MAX_BUFFER: usize = 128 * 1024;
 
-/// Serves a connection until its end.
+/// Has a connection served until its end, among those of its account.
 pub(super) async fn serve(
     common: &Rc<Common>,
     network: Rc<Network>,
@@ -61,8 +61,15 @@ pub(super) async fn serve(
                 Arc::clone(&common.room),
                 Rc::clone(&common.again),
             );
-            let place = |account| common.place(account).map(Some).ok_or(Taken);
-            serve_to(way, Rc::clone(&common.tls), stream, place).await;
+            let Some(terms) = way.link.terms(way.target).await else {
+                return reset(&stream);
+            };
+            let common = Rc::clone(common);
+            let lanes = common.lanes.clone();
+            lanes.spawn(terms.account, async move {
+                let place = |account| common.place(account).map(Some).ok_or(Taken);
+                serve_to(way, Rc::clone(&common.tls), stream, place).await;
+            });
         }
         // Somebody who was not turned here: there is nothing to be had.
         Ok(None) => reset(&stream),

@@ -13,6 +13,7 @@ mod connection;
 mod digest;
 mod greeted;
 mod headers;
+mod lanes;
 mod lent;
 mod link;
 mod mended;

@@ -19,7 +19,9 @@ use tokio::{
     task::{JoinSet, spawn_local},
 };
 
-use super::{connection, link::Link, postgres::Again, room::Room, tls::Tls, wire::NetworkId};
+use super::{
+    connection, lanes::Lanes, link::Link, postgres::Again, room::Room, tls::Tls, wire::NetworkId,
+};
 
 /// Connections at once, and of one account. Each takes two descriptors.
 const MAX_CONNECTIONS: usize = 4096;
@@ -72,6 +74,8 @@ pub(super) struct Common {
     pub(super) room: Arc<Room>,
     /// What may be done once more, in a database.
     pub(super) again: Rc<Again>,
+    /// What is done for each account.
+    pub(super) lanes: Lanes,
     open: RefCell<HashMap<u32, usize>>,
 }
 
@@ -85,6 +89,7 @@ impl Common {
             tls,
             room: Arc::default(),
             again: Rc::default(),
+            lanes: Lanes::default(),
             open: RefCell::default(),
         }
     }

@@ -68,7 +68,9 @@ impl Client {
             headers: &parts.headers,
             has_body: !body.is_end_stream(),
         };
+        let turn = self.way.room.turn(terms.account).await;
         let mut judgement = judge::judge_all(&terms.rules, &request, None);
+        turn.end().await;
         if let Judgement::Read { .. } = judgement {
             return Ok(Ok(Passed::read(body::outgoing(body))));
         }
@@ -78,7 +80,9 @@ impl Client {
             if body.is_crowded() {
                 return Ok(Err(self.crowded(parts, body)));
             }
+            let turn = self.way.room.turn(terms.account).await;
             judgement = with_body(&terms.rules, &request, &body);
+            turn.end().await;
         }
         match judgement {
             Judgement::Read { .. } => Ok(Ok(Passed::read(body::outgoing(body)))),
@@ -152,6 +156,7 @@ impl Client {
         if body.is_crowded() {
             return Ok(Err(self.crowded(parts, body)));
         }
+        let turn = self.way.room.turn(terms.account).await;
         let preview = preview::of(&parts.headers, body.so_far(), body.is_whole());
         let meant = preview.meant.as_deref().into_iter();
         for head in meant.chain([body.head(judge::HEAD)]) {
@@ -177,6 +182,7 @@ impl Client {
             &body,
             (write, said, preview),
         );
+        turn.end().await;
         let began = Instant::now();
         let answer = tokio::select! {
             answer = self.way.link.ask(self.way.target, asked).answer() => answer,

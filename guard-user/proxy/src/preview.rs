@@ -168,7 +168,7 @@ fn seen(bytes: &[u8]) -> Option<Seen> {
             }),
         });
     }
-    let runs: Vec<_> = readable(bytes).map(String::from_utf8_lossy).collect();
+    let runs: Vec<_> = words(bytes).map(String::from_utf8_lossy).collect();
     (!runs.is_empty()).then(|| Seen {
         text: runs.join(" … "),
         form: Some(format!(
@@ -214,6 +214,20 @@ fn readable(body: &[u8]) -> impl Iterator<Item = &[u8]> {
     let runs = body.split(|byte| !(b' '..=b'~').contains(byte));
     let long = runs.filter(|run| run.len() >= RUN);
     long.filter(|run| run.iter().any(|byte| b"=:&".contains(byte)))
+}
+
+/// What can be read in bytes that are no text: all words where there are many of them, as in protobuf or `MessagePack`; else long
+/// ones alone, for short ones are in any bytes.
+fn words(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const SHORT: usize = 4;
+    const LONG: usize = 8;
+    let runs = |least| {
+        let runs = bytes.split(|byte| !(b' '..=b'~').contains(byte));
+        runs.filter(move |run| run.len() >= least)
+    };
+    // Of bytes by chance it is one in eighteen.
+    let is_mostly_words = runs(SHORT).map(<[u8]>::len).sum::<usize>() * 4 >= bytes.len();
+    runs(if is_mostly_words { SHORT } else { LONG })
 }
 
 /// What was packed, as `Content-Encoding` says or its first bytes do.
@@ -351,7 +365,10 @@ fn has_many_boundaries(headers: &HeaderMap) -> bool {
         .skip(1)
         .step_by(2)
         .any(|quoted| quoted.contains([';', '\\']));
-    given.matches("boundary").count() != 1 || given.contains("boundary*") || is_quoted
+    // The word may be in the boundary itself: `----WebKitFormBoundary…`.
+    let named = given.split("boundary").skip(1).map(str::trim_start);
+    let named: Vec<_> = named.filter(|rest| rest.starts_with(['=', '*'])).collect();
+    is_quoted || !matches!(named[..], [one] if one.starts_with('='))
 }
 
 /// What stands between occurrences of a mark.
@@ -470,6 +487,43 @@ mod tests {
                 "{media}"
             );
         }
+    }
+
+    #[test]
+    fn parts_of_what_browsers_send_are_shown() {
+        let body = b"------WebKitFormBoundaryA1\r\nContent-Disposition: form-data; name=\"op\"\r\n\r\nwipe\r\n\
+            ------WebKitFormBoundaryA1\r\nContent-Disposition: form-data; name=\"photo\"\r\n\r\n\x89PNG\xff\r\n\
+            ------WebKitFormBoundaryA1--\r\n";
+        let media = "multipart/form-data; boundary=----WebKitFormBoundaryA1";
+        let (text, form) = seen(&[("content-type", media)], body);
+        assert_eq!(form, "parts of a multipart body");
+        assert_eq!(text, "name=\"op\": wipe\nname=\"photo\": 5 bytes, not text");
+        let hidden = "multipart/form-data; x=boundary=BBB; boundary=----WebKitFormBoundaryA1";
+        assert!(
+            seen(&[("content-type", hidden)], body)
+                .1
+                .contains("more than one reading")
+        );
+    }
+
+    /// A call of gRPC or `MessagePack` names what it deletes in short words.
+    #[test]
+    fn words_in_binary_formats_are_shown() {
+        let packed = b"\x82\xa6action\xa4wipe\xa6target\xafdb1 and all else";
+        let (text, form) = seen(&[], packed);
+        assert_eq!(text, "action … wipe … target … db1 and all else");
+        assert!(form.ends_with("bytes that are no text"), "{form}");
+        let protobuf = b"\0\0\0\0\x14\x0a\x08\xff/photos/\x12\x08/photos0";
+        assert_eq!(seen(&[], protobuf).0, "/photos/ … /photos0");
+        // Bytes by chance say nothing.
+        let mut state = 1_u32;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            state.to_be_bytes()[0]
+        })
+        .take(2048)
+        .collect();
+        assert!(seen(&[], &noise).0.len() < 40);
     }
 
     fn gzip(text: &[u8]) -> Vec<u8> {
@@ -640,7 +694,9 @@ mod tests {
             "{text}"
         );
         assert!(
-            text.ends_with("(behind the last part: 7 bytes, not text)"),
+            text.ends_with(
+                "(behind the last part: more (what can be read in 7 bytes that are no text))"
+            ),
             "{text}"
         );
     }

@@ -1,17 +1,36 @@
-//! Room for bodies that are read before they may pass: whoever sends many at once must not take the memory of others.
+//! What whoever sends much must not take from others: memory for bodies that are read before they may pass, and the time in
+//! which requests are judged.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of such bodies of one account at most, and of all.
 const MAX_OF_ACCOUNT: usize = 32 * 1024 * 1024;
 const MAX: usize = 4 * MAX_OF_ACCOUNT;
 
-/// Bytes that are taken, by account. One thread has them, but hyper wants bodies that could go to another.
+/// Whatever takes longer lets others go before the next.
+const LONG: Duration = Duration::from_millis(1);
+
+/// Bytes that are taken, by account, and whose turn it is. One thread has them, but hyper wants bodies that could go to another.
 #[derive(Debug, Default)]
-pub(super) struct Room(Mutex<HashMap<u32, usize>>);
+pub(super) struct Room {
+    bytes: Mutex<HashMap<u32, usize>>,
+    turns: Mutex<HashMap<u32, Arc<Semaphore>>>,
+}
+
+/// An account's turn to have something judged. Of each there is one at a time: the rest wait behind it, and not before others.
+#[derive(Debug)]
+pub(super) struct Turn {
+    room: Arc<Room>,
+    account: u32,
+    permit: Option<OwnedSemaphorePermit>,
+    began: Instant,
+}
 
 /// What one body has taken. It is given back when this goes.
 #[derive(Debug)]
@@ -31,8 +50,57 @@ impl Room {
         }
     }
 
+    /// Waits for the account's turn. Not to be kept while something is waited for.
+    pub(super) async fn turn(self: &Arc<Self>, account: u32) -> Turn {
+        let own = || Arc::new(Semaphore::new(1));
+        let semaphore = Arc::clone(self.turns().entry(account).or_insert_with(own));
+        // Nobody closes it.
+        let permit = semaphore.acquire_owned().await.ok();
+        Turn {
+            room: Arc::clone(self),
+            account,
+            permit,
+            began: Instant::now(),
+        }
+    }
+
+    /// Whether somebody waits for the account's turn.
+    #[cfg(test)]
+    pub(super) fn is_waited_for(&self, account: u32) -> bool {
+        // The map's, that of whoever has the turn, and of those who wait.
+        let count = |own| Arc::strong_count(own) > 2;
+        self.turns().get(&account).is_some_and(count)
+    }
+
     fn accounts(&self) -> MutexGuard<'_, HashMap<u32, usize>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.bytes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turns(&self) -> MutexGuard<'_, HashMap<u32, Arc<Semaphore>>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn {
+    /// Ends it. Whoever took long has the others go on first, and its own account wait for that.
+    pub(super) async fn end(self) {
+        if self.began.elapsed() > LONG {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        let mut turns = self.room.turns();
+        // Whoever waits for the next has it, too.
+        if turns
+            .get(&self.account)
+            .is_some_and(|own| Arc::strong_count(own) == 1)
+        {
+            turns.remove(&self.account);
+        }
     }
 }
 
@@ -79,6 +147,31 @@ mod tests {
         assert!(other.take(MAX_OF_ACCOUNT - 1));
         drop(other);
         assert!(room.accounts().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_account_has_one_turn_at_a_time_and_takes_none_of_others() {
+        let room = Arc::new(Room::default());
+        let first = room.turn(1).await;
+        let mut second = Box::pin(room.turn(1));
+        assert!(polled(&mut second).is_none());
+        room.turn(2).await.end().await;
+        assert_eq!(room.turns().len(), 1);
+        first.end().await;
+        let second = polled(&mut second).unwrap();
+        second.end().await;
+        assert!(room.turns().is_empty());
+    }
+
+    fn polled<F: Future>(waiting: &mut std::pin::Pin<Box<F>>) -> Option<F::Output> {
+        use std::task::{Context, Poll, Waker};
+        match waiting
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        }
     }
 
     #[test]

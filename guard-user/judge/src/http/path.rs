@@ -15,6 +15,9 @@ const MOST: usize = 256;
 /// A longer path that has more than one reading is not read at all, in bytes.
 const LONGEST: usize = 4_096;
 
+/// All readings together are not longer, in bytes: whoever makes a long path of many takes the time of others.
+const ALL: usize = 64 * 1024;
+
 /// What a server may take the path for.
 #[derive(Clone, Debug)]
 pub(super) struct Paths {
@@ -167,12 +170,17 @@ fn readings(raw: &str) -> Option<BTreeSet<String>> {
     ];
     let mut readings = BTreeSet::from([raw.to_owned()]);
     let mut new = vec![raw.to_owned()];
+    let mut all = raw.len();
     while let Some(text) = new.pop() {
-        let next = STEPS.iter().map(|step| step(&text));
-        let next: Vec<_> = next.filter(|text| !readings.contains(text)).collect();
-        readings.extend(next.iter().cloned());
-        new.extend(next);
-        if readings.len() > 1 && (readings.len() > MOST || raw.len() > LONGEST) {
+        for next in STEPS.iter().map(|step| step(&text)) {
+            if !readings.contains(&next) {
+                all += next.len();
+                readings.insert(next.clone());
+                new.push(next);
+            }
+        }
+        let is_much = readings.len() > MOST || raw.len() > LONGEST || all > ALL;
+        if readings.len() > 1 && is_much {
             return None;
         }
     }

@@ -36,6 +36,7 @@ const PARTS: &[&str] = &[
     "oidc",
     "passwd",
     "password",
+    "samlresponse",
     "secret",
     "signature",
     "subscriptionkey",
@@ -54,13 +55,18 @@ pub fn without_secrets(text: &str) -> String {
     let Some(query) = query else {
         return path;
     };
+    // Beside a user's name, `p` is the password: InfluxDB and Subsonic have it so. By itself it is a page.
+    let mut names = query.split(['&', ';']).map(|pair| pair.split('=').next());
+    let has_user = names.any(|name| name == Some("u"));
     let pairs = query.split_inclusive(['&', ';']).map(|pair| {
         let (pair, end) = match pair.char_indices().next_back() {
             Some((at, '&' | ';')) => pair.split_at(at),
             _ => (pair, ""),
         };
         match pair.split_once('=') {
-            Some((name, _)) if is_secret(name) => format!("{name}={LEFT_OUT}{end}"),
+            Some((name, _)) if is_secret(name) || (has_user && name == "p") => {
+                format!("{name}={LEFT_OUT}{end}")
+            }
             _ => format!("{pair}{end}"),
         }
     });
@@ -83,19 +89,13 @@ pub fn warning_without_values(warning: &str) -> String {
     match warning.split_once('=') {
         Some((name, value)) if !name.starts_with('`') => {
             let (value, means) = value.rsplit_once(": ").unwrap_or((value, ""));
-            match is_word(value) && !is_secret(name) {
+            match super::warnings::is_said_by_many(value) && !is_secret(name) {
                 true => warning.to_owned(),
                 false => format!("{name}={LEFT_OUT}: {means}"),
             }
         }
         _ => without_secrets(warning),
     }
-}
-
-/// Whether it is a word, as of a command: what else somebody writes into a body is nobody's to keep.
-fn is_word(value: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    value.len() <= 24 && value.bytes().all(fits)
 }
 
 fn is_secret(name: &str) -> bool {
@@ -142,6 +142,12 @@ mod tests {
             ),
             ("/x?token", "/x?token"),
             (
+                "/acs?SAMLResponse=x&RelayState=y",
+                "/acs?SAMLResponse=***&RelayState=y",
+            ),
+            ("/query?u=me&p=pw&q=x", "/query?u=me&p=***&q=x"),
+            ("/blog?p=2&q=u", "/blog?p=2&q=u"),
+            (
                 "/x?subscription-key=1&application_key=2&authkey=3",
                 "/x?subscription-key=***&application_key=***&authkey=***",
             ),
@@ -166,6 +172,14 @@ mod tests {
                 "force=true: it is done whatever stands in its way",
             ),
             ("`jobs` in the path", "`jobs` in the path"),
+            (
+                "action=purge: cannot be undone",
+                "action=purge: cannot be undone",
+            ),
+            (
+                "reset=hunter2: what was there is lost",
+                "reset=***: what was there is lost",
+            ),
             (
                 "sql=DROP TABLE users; alter role x password 'hunter2': cannot be undone",
                 "sql=***: cannot be undone",

@@ -71,6 +71,19 @@ fn path(facts: &Facts<'_>, found: &mut Vec<String>) {
     }
 }
 
+/// What stands for yes, or for many.
+const PLAIN: &[&str] = &["true", "1", "yes", "on", "…", "*", "_all", "all"];
+
+/// Whether a value is a word that says nothing of who has written it.
+pub(super) fn is_said_by_many(value: &str) -> bool {
+    let value = value.trim().to_ascii_lowercase();
+    let is_word = value.len() <= 24
+        && value
+            .chars()
+            .all(|c| c.is_ascii_alphabetic() || "-_".contains(c));
+    PLAIN.contains(&value.as_str()) || (is_word && means(&value, Place::Value).is_some())
+}
+
 /// Names whose value says what is to be done.
 const COMMANDS: &[&str] = &[
     "action",

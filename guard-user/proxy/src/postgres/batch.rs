@@ -63,7 +63,7 @@ where
             // What a person is shown is to be what is done.
             self.idle().await?;
         }
-        let terms = self.terms().await?;
+        let terms = self.terms_in_turn().await?;
         let mut batch = std::mem::take(&mut self.batch);
         self.size = 0;
         let last = batch.pop_if(|(head, _)| matches!(head.tag, b'S' | b'H'));
@@ -98,6 +98,7 @@ where
             let fix = "Send what follows by itself.";
             planned.verdict = Verdict::Refused(Refusal::stopped(&terms, why, fix));
         }
+        self.end_turn().await;
         planned.verdict = self.readied(planned.verdict, &together).await?;
         if matches!(planned.verdict, Verdict::Refused(_)) && !was_refused {
             // Of such a one nothing is done.

@@ -12,6 +12,7 @@ use super::{
     super::{
         client::Way,
         judge::Rules,
+        room::Turn,
         wire::{Answer, Entry, Terms},
     },
     again::Again,
@@ -81,6 +82,8 @@ pub(super) struct Client<'a, R, W> {
     pub(super) writes_in: Option<u64>,
     /// Nothing has been done in the transaction yet.
     pub(super) is_fresh: bool,
+    /// While what it says is judged.
+    turn: Option<Turn>,
 }
 
 /// What a person is to know of a statement beside its text.
@@ -145,6 +148,7 @@ where
             lock: Lock::On,
             writes_in: None,
             is_fresh: false,
+            turn: None,
         }
     }
 
@@ -193,9 +197,24 @@ where
                 b'P' | b'B' | b'E' | b'C' | b'D' | b'S' | b'H' => self.part(head).await?,
                 _ => return Err(invalid("the client says what the protocol does not have")),
             }
+            self.end_turn().await;
             self.to.flush().await?;
         }
         Ok(())
+    }
+
+    /// The terms that hold when it is the account's turn to have something judged.
+    pub(super) async fn terms_in_turn(&mut self) -> io::Result<Rc<Terms>> {
+        let account = self.terms().await?.account;
+        self.turn = Some(self.way.room.turn(account).await);
+        self.terms().await
+    }
+
+    /// Before anything is waited for.
+    pub(super) async fn end_turn(&mut self) {
+        if let Some(turn) = self.turn.take() {
+            turn.end().await;
+        }
     }
 
     /// A password, or a part of an exchange about one, which nobody reads but for the mechanism that it names.
@@ -320,11 +339,12 @@ where
             return self.refuse_query(too_long(&terms)).await;
         }
         let message = self.from.message(head).await?;
-        let mut terms = self.terms().await?;
+        let mut terms = self.terms_in_turn().await?;
         let mut fields = super::frame::Fields::of(&message);
         let text = fields.string()?;
         fields.end()?;
         if self.shared.ledger.borrow().replicates && replication::is_command(&text) {
+            self.end_turn().await;
             self.shared.ledger.borrow_mut().expect(Expected::Query);
             return self.to.write_all(&message).await;
         }
@@ -361,6 +381,7 @@ where
                 self.decide(&asked, about, digest).await?
             }
         };
+        self.end_turn().await;
         match self.readied(verdict, &unit).await? {
             Verdict::Refused(refusal) => self.refuse_query(refusal).await,
             Verdict::Passes | Verdict::Allowed => {
@@ -409,11 +430,13 @@ where
 
     /// Waits until the server has answered all.
     pub(super) async fn idle(&mut self) -> io::Result<()> {
+        self.end_turn().await;
         while_here(&mut self.from, self.shared.idle()).await
     }
 
     /// What the server says to the guard alone.
     pub(super) async fn told(&mut self, told: oneshot::Receiver<Heard>) -> io::Result<Heard> {
+        self.end_turn().await;
         let told = while_here(&mut self.from, told).await?;
         told.map_err(|_| io::ErrorKind::UnexpectedEof.into())
     }

@@ -20,6 +20,41 @@ async fn a_read_passes_as_it_is() {
     .await;
 }
 
+/// Whoever sends much that takes long to be judged waits behind itself alone.
+#[tokio::test]
+async fn an_account_waits_for_its_own_turn_and_others_do_not() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 2).await;
+        let lab = Lab::new(read_only(), no(), to.at).await;
+        let turn = lab.room.turn(1).await;
+        let get = |path| format!("GET {path} HTTP/1.1\r\nHost: photos\r\n\r\n").into_bytes();
+        let mut own = lab.client().await;
+        own.write_all(&get("/own")).await.unwrap();
+        let waits = async {
+            while !lab.room.is_waited_for(1) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, waits).await.unwrap();
+        let others = Terms {
+            account: 2,
+            ..read_only().unwrap()
+        };
+        *lab.guardd.terms.borrow_mut() = Some(others);
+        lab.link.renew();
+        let mut other = lab.client().await;
+        other.write_all(&get("/other")).await.unwrap();
+        let mut answer = [0; OK.len()];
+        other.read_exact(&mut answer).await.unwrap();
+        assert_eq!(to.text().lines().next(), Some("GET /other HTTP/1.1"));
+        assert!(!to.text().contains("/own"));
+        turn.end().await;
+        own.read_exact(&mut answer).await.unwrap();
+        assert!(to.text().contains("GET /own"));
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_write_is_stopped_and_nothing_of_it_arrives() {
     here(async {
@@ -54,6 +89,68 @@ async fn a_write_is_stopped_and_nothing_of_it_arrives() {
         assert_eq!((asked.method.as_str(), asked.bytes), ("PUT", Some(32)));
         assert_eq!(asked.path, "/api/jobs/thumbnailGeneration");
         assert_eq!(asked.body_preview.as_deref(), Some(body));
+        assert_eq!(to.text(), "");
+    })
+    .await;
+}
+
+/// kubectl shows the `message` of a `Status`, and of anything else `unknown`.
+#[tokio::test]
+async fn where_kubernetes_is_spoken_the_answer_is_a_status_of_that() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+        let mut terms = read_only().unwrap();
+        terms.rules[0].profiles = vec![crate::policy::Profile::Kubernetes];
+        terms.rules[0].reason = Some("the cluster".to_owned());
+        let lab = Lab::new(Some(terms), no(), to.at).await;
+        let delete = b"DELETE /api/v1/namespaces/default/pods/web HTTP/1.1\r\nHost: cluster\r\nConnection: close\r\n\r\n";
+        let answer = lab.exchange(delete).await;
+        assert!(answer.starts_with("HTTP/1.1 403 Forbidden\r\n"), "{answer}");
+        let (head, status) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.contains("application/json"), "{head}");
+        let status: serde_json::Value = serde_json::from_str(status).unwrap();
+        for (name, value) in [
+            ("kind", "Status"),
+            ("apiVersion", "v1"),
+            ("status", "Failure"),
+            ("reason", "Forbidden"),
+            ("request", "r5"),
+        ] {
+            assert_eq!(status[name], value);
+        }
+        assert_eq!(status["code"], 403);
+        let message = status["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("stopped by guard (rule photos: the cluster): the profile"),
+            "{message}"
+        );
+        assert!(message.ends_with("; guard why"), "{message}");
+        assert_eq!(to.text(), "");
+    })
+    .await;
+}
+
+/// What is built on botocore shows the `message` of an answer, and of what has none nothing.
+#[tokio::test]
+async fn where_aws_is_spoken_the_answer_has_its_message() {
+    here(async {
+        let to = Destination::new(b"\r\n\r\n", OK, 1).await;
+        let mut terms = read_only().unwrap();
+        terms.rules[0].profiles = vec![crate::policy::Profile::Aws];
+        let lab = Lab::new(Some(terms), no(), to.at).await;
+        let put = b"PUT /b/k HTTP/1.1\r\nHost: s3\r\nConnection: close\r\n\r\n";
+        let answer = lab.exchange(put).await;
+        let (_, problem) = answer.split_once("\r\n\r\n").unwrap();
+        let problem: serde_json::Value = serde_json::from_str(problem).unwrap();
+        assert_eq!(
+            (&problem["status"], &problem["request"]),
+            (&403.into(), &"r5".into())
+        );
+        let message = problem["message"].as_str().unwrap();
+        assert!(
+            message.starts_with("stopped by guard (rule photos): PUT is no method"),
+            "{message}"
+        );
         assert_eq!(to.text(), "");
     })
     .await;

@@ -479,6 +479,37 @@ async fn a_request_is_for_whom_tls_was_begun_with() {
 }
 
 #[tokio::test]
+async fn a_request_is_for_the_address_where_tls_was_begun_with_no_name() {
+    here(async {
+        let company = Company::new();
+        let (to, arrived) = destination(&company.issue("127.0.0.1", |_| {}), &[HTTP11]).await;
+        let lab = Lab::trusting(read_only(), Some(Answer::Yes), to, &company.pem()).await;
+        let trusted = everywhere(&lab.tls);
+        for host in [
+            NAME,
+            "localhost",
+            "127.0.0.2",
+            "[::1]",
+            "[::ffff:127.0.0.2]",
+        ] {
+            let stream = secured(&lab, &trusted, "127.0.0.1", &[HTTP11])
+                .await
+                .unwrap();
+            let status = ask_for(stream, host).await;
+            assert_eq!(status, StatusCode::MISDIRECTED_REQUEST, "{host}");
+        }
+        assert!(arrived.borrow().is_empty());
+        for host in ["127.0.0.1", "127.0.0.1:443", "[::ffff:127.0.0.1]:443"] {
+            let stream = secured(&lab, &trusted, "127.0.0.1", &[HTTP11])
+                .await
+                .unwrap();
+            assert_eq!(ask_for(stream, host).await, StatusCode::OK, "{host}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_client_that_pins_is_told_of_in_the_log() {
     here(async {
         let company = Company::new();
@@ -578,7 +609,7 @@ async fn whoever_names_nobody_asks_for_the_address() {
         };
         let trusted = lab.tls.vouch(&scope).unwrap();
         let stream = secured(&lab, &trusted, "127.0.0.1", &[]).await.unwrap();
-        assert_eq!(ask(stream, Method::GET, "").await.0, StatusCode::OK);
+        assert_eq!(ask_for(stream, "127.0.0.1").await, StatusCode::OK);
     })
     .await;
 }

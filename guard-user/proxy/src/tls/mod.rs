@@ -298,7 +298,8 @@ impl Secure {
             let address: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
             let host = host.strip_suffix('.').unwrap_or(host);
             match address {
-                Some(address) => name.parse() == Ok(address),
+                // An IPv4 address may be written as an IPv6 one.
+                Some(address) => name.parse() == Ok(address.to_canonical()),
                 None => host.eq_ignore_ascii_case(&name),
             }
         };

@@ -8,11 +8,13 @@ mod git;
 mod graphql;
 mod graphql_document;
 mod grpc;
+mod influxdb;
 mod jenkins;
 mod jsonrpc;
 mod kubernetes;
 mod kubernetes_target;
 mod monitoring;
+mod tomcat;
 mod view;
 mod webdav;
 
@@ -121,6 +123,7 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
         Profile::Git => git::judge,
         Profile::Graphql => graphql::judge,
         Profile::Grpc => grpc::judge,
+        Profile::Influxdb => influxdb::judge,
         Profile::Jenkins => jenkins::judge,
         Profile::Jsonrpc => jsonrpc::judge,
         Profile::Kubernetes => kubernetes::judge,
@@ -131,6 +134,7 @@ fn judge_of(profile: Profile) -> fn(&View<'_>) -> Opinion {
             Opinion::doubt(Profile::Postgres, "may change something", why)
         },
         Profile::Prometheus => monitoring::prometheus,
+        Profile::Tomcat => tomcat::judge,
         Profile::Webdav => webdav::judge,
     }
 }

@@ -1,4 +1,4 @@
-//! Prometheus and Loki: queries are sent with POST where they are long.
+//! Prometheus, with `VictoriaMetrics`, and Loki: queries are sent with POST where they are long.
 
 use guard_policy::Profile;
 
@@ -27,6 +27,18 @@ pub(super) fn prometheus(view: &View<'_>) -> Opinion {
         }
         [.., "admin", "tsdb", _] => {
             return Opinion::write(Profile::Prometheus, "changes Prometheus' database");
+        }
+        // VictoriaMetrics does all of these, and the ones above, by GET.
+        [.., "snapshot", "create" | "delete" | "delete_all"]
+        | [.., "tags", "tagSeries" | "tagMultiSeries" | "delSeries"]
+        | [
+            ..,
+            "internal",
+            "force_flush" | "force_merge" | "resetRollupResultCache" | "log_new_series",
+        ]
+        | [.., "internal", "partition", "attach" | "detach"]
+        | [.., "metric_names_stats", "reset"] => {
+            return Opinion::write(Profile::Prometheus, "changes VictoriaMetrics' database");
         }
         _ => {}
     }

@@ -63,6 +63,138 @@ fn prometheus_queries_read() {
     );
 }
 
+/// Tried with VictoriaMetrics 1.79: each of these acts by GET.
+#[test]
+fn links_of_victoriametrics_that_act_do_not_read() {
+    let rules = profile(Profile::Prometheus);
+    for path in [
+        "/snapshot/create",
+        "/snapshot/delete?snapshot=x",
+        "/snapshot/delete_all",
+        "/vm/snapshot//delete_all",
+        "/tags/delSeries?path=x",
+        "/tags/tagSeries?path=x;a=b",
+        "/internal/force_flush",
+        "/internal/force_merge",
+        "/internal/resetRollupResultCache",
+        "/api/v1/admin/status/metric_names_stats/reset",
+    ] {
+        asked(
+            &rules,
+            &[(&format!("GET {path}"), "changes VictoriaMetrics' database")],
+        );
+    }
+    asked(
+        &rules,
+        &[
+            ("GET /-/reload", "Prometheus reload"),
+            (
+                "GET /api/v1/admin/tsdb/delete_series?match[]=up",
+                "changes Prometheus' database",
+            ),
+        ],
+    );
+    read(
+        &rules,
+        &[
+            "GET /snapshot/list",
+            "GET /tags/findSeries?expr=x",
+            "GET /api/v1/label/internal/values",
+        ],
+    );
+}
+
+/// Tried with InfluxDB 1.6: it does all of these by GET, and says that they are deprecated there.
+#[test]
+fn statements_of_influxdb_read_or_not() {
+    let rules = profile(Profile::Influxdb);
+    read(
+        &rules,
+        &[
+            "GET /query?db=d&q=SELECT+*+FROM+m",
+            "GET /query?q=show%20databases%3B+SHOW+MEASUREMENTS%3B",
+            "GET /query?q=%0Aselect(1)+from+m",
+            "GET /query?pretty=true",
+            "GET /ping",
+            "POST /query?db=d\nContent-Type: application/x-www-form-urlencoded\n\nq=SELECT+mean(v)+FROM+m",
+            "POST /query?db=d&q=SHOW+DATABASES\nContent-Type: application/x-www-form-urlencoded\n\npretty=true",
+        ],
+    );
+    asked(
+        &rules,
+        &[
+            (
+                "GET /query?db=d&q=DROP+MEASUREMENT+m",
+                "InfluxQL DROP MEASUREMENT",
+            ),
+            (
+                "GET /influx/query/?q=CREATE+DATABASE+e",
+                "InfluxQL CREATE DATABASE",
+            ),
+            (
+                "GET /query?q=SELECT+*+iNtO+n+FROM+m",
+                "InfluxQL SELECT INTO",
+            ),
+            (
+                "GET /query?q=SHOW+DATABASES%3Bdrop+database+d",
+                "InfluxQL DROP DATABASE",
+            ),
+            (
+                "GET /query?q=EXPLAIN+ANALYZE+SELECT+v+INTO+n+FROM+m",
+                "InfluxQL EXPLAIN ANALYZE",
+            ),
+            ("GET /query?q=--+x%0ADROP+SERIES", "InfluxQL X DROP"),
+        ],
+    );
+    not_read(
+        &rules,
+        &[
+            "GET /query?q=SHOW+DATABASES&q=DROP+DATABASE+d",
+            "GET /query?q=SHOW+DATABASES&Q=DROP+DATABASE+d",
+            "GET /query?q=",
+            "GET /query?q=SELECT_x",
+            "POST /query?q=DROP+DATABASE+d\nContent-Type: application/x-www-form-urlencoded\n\nq=SHOW+DATABASES",
+            "POST /query\nContent-Type: application/x-www-form-urlencoded\n\nq=SHOW+DATABASES&q=DROP+DATABASE+d",
+            "POST /query\nContent-Type: application/x-www-form-urlencoded\n\nq=DROP+DATABASE+d",
+            "POST /query\nContent-Type: multipart/form-data; boundary=x\n\nq=SHOW+DATABASES",
+            "POST /write?db=d\n\nm v=1",
+        ],
+    );
+}
+
+/// Tried with Tomcat 10.1: its manager does all of these by GET.
+#[test]
+fn links_of_tomcat_that_act_do_not_read() {
+    let rules = profile(Profile::Tomcat);
+    asked(
+        &rules,
+        &[
+            ("GET /manager/text/undeploy?path=/shop", "Tomcat undeploy"),
+            ("GET /manager/text/stop?path=/shop", "Tomcat stop"),
+            ("GET /m/text/;x=y/expire?path=/shop&idle=0", "Tomcat expire"),
+            ("GET /host-manager/text/remove?name=x", "Tomcat remove"),
+            ("GET /manager/text/sslReload", "Tomcat sslreload"),
+            (
+                "GET /manager/jmxproxy/?set=Catalina:type=Valve&att=debug&val=1",
+                "Tomcat JMX: sets something",
+            ),
+            (
+                "GET /manager/jmxproxy?invoke=Catalina:type=Service&op=stop",
+                "Tomcat JMX: invokes something",
+            ),
+        ],
+    );
+    read(
+        &rules,
+        &[
+            "GET /manager/text/list",
+            "GET /manager/text/sessions?path=/shop",
+            "GET /manager/jmxproxy/?qry=*:*",
+            "GET /shop/start",
+        ],
+    );
+}
+
 #[test]
 fn loki_queries_read() {
     let rules = profile(Profile::Loki);

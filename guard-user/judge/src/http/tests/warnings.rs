@@ -90,6 +90,11 @@ fn words_count_where_they_mean_something() {
             "action=purge: cannot be undone",
         ),
         (
+            "POST /x\nContent-Type: multipart/form-data; boundary=Xy\n\n--Xy\r\nContent-Disposition: form-data; \
+             name=\"photo\"; filename=\"force\"\r\n\r\npng\r\n--Xy\r\ncontent-disposition: form-data; name=action\r\n\r\nwipe\r\n--Xy--\r\n",
+            "action=wipe: cannot be undone",
+        ),
+        (
             "POST /x\nContent-Type: application/x-www-form-urlencoded\n\n{\"force\":true}",
             "force=true: overrides what would stop it",
         ),

@@ -15,8 +15,31 @@ pub(super) fn fields(head: &[u8], media_type: Option<&str>) -> Vec<(String, Stri
     match media_type {
         _ if matches!(head.trim_ascii_start().first(), Some(b'{' | b'[')) => json(head),
         Some("application/x-www-form-urlencoded") => pairs(head),
+        Some(multipart) if multipart.starts_with("multipart/") => parts(head),
         _ => Vec::new(),
     }
+}
+
+/// The parts of a form (RFC 7578), but for files. Whatever the boundary: each begins with its name, and ends with a line of its own.
+fn parts(head: &[u8]) -> Vec<(String, String)> {
+    let head = String::from_utf8_lossy(head);
+    let part = |part: &str| {
+        let (fields, rest) = part
+            .split_once("\n\r\n")
+            .or_else(|| part.split_once("\n\n"))?;
+        let named = fields
+            .split(';')
+            .find_map(|one| one.trim().strip_prefix("name="))?;
+        let name = named.lines().next()?.trim_matches('"').to_owned();
+        let (value, _) = rest.split_once("\n--").unwrap_or((rest, ""));
+        let is_file = fields.contains("filename");
+        (!is_file).then(|| (name, value.trim_end().to_owned()))
+    };
+    head.split("Content-Disposition:")
+        .flat_map(|text| text.split("content-disposition:"))
+        .skip(1)
+        .filter_map(part)
+        .collect()
 }
 
 fn json(head: &[u8]) -> Vec<(String, String)> {
