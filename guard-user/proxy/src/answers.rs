@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{body, body::Body, judge::Rules, wire::Terms};
-use crate::policy::Profile;
+use guard_policy::Profile;
 
 /// What stands in the way of a request.
 #[derive(Clone, Debug, Serialize)]

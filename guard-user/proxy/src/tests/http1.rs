@@ -100,7 +100,7 @@ async fn where_kubernetes_is_spoken_the_answer_is_a_status_of_that() {
     here(async {
         let to = Destination::new(b"\r\n\r\n", OK, 1).await;
         let mut terms = read_only().unwrap();
-        terms.rules[0].profiles = vec![crate::policy::Profile::Kubernetes];
+        terms.rules[0].profiles = vec![guard_policy::Profile::Kubernetes];
         terms.rules[0].reason = Some("the cluster".to_owned());
         let lab = Lab::new(Some(terms), no(), to.at).await;
         let delete = b"DELETE /api/v1/namespaces/default/pods/web HTTP/1.1\r\nHost: cluster\r\nConnection: close\r\n\r\n";
@@ -136,7 +136,7 @@ async fn where_aws_is_spoken_the_answer_has_its_message() {
     here(async {
         let to = Destination::new(b"\r\n\r\n", OK, 1).await;
         let mut terms = read_only().unwrap();
-        terms.rules[0].profiles = vec![crate::policy::Profile::Aws];
+        terms.rules[0].profiles = vec![guard_policy::Profile::Aws];
         let lab = Lab::new(Some(terms), no(), to.at).await;
         let put = b"PUT /b/k HTTP/1.1\r\nHost: s3\r\nConnection: close\r\n\r\n";
         let answer = lab.exchange(put).await;

@@ -6,7 +6,7 @@ use super::{
     super::{headers::shown, query::pairs},
     Opinion, View,
 };
-use crate::policy::Profile;
+use guard_policy::Profile;
 
 const PROFILE: Profile = Profile::Influxdb;
 const KIND: &str = "InfluxQL that is not known to read";

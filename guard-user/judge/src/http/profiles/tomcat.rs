@@ -2,7 +2,7 @@
 //! <https://tomcat.apache.org/tomcat-10.1-doc/manager-howto.html>
 
 use super::{super::headers::shown, Opinion, View};
-use crate::policy::Profile;
+use guard_policy::Profile;
 
 const PROFILE: Profile = Profile::Tomcat;
 
