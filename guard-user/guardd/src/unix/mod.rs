@@ -12,7 +12,7 @@ use std::{
 };
 
 use guard_common::{BootTime, SessionId, Verdict};
-use guard_datapath::UnixTerms;
+use guard_datapath::{Datapath, UnixTerms};
 use guard_policy::SocketName;
 use guard_proto::{Endpoint, HasSocket, LogKind, SocketAddress, SocketTerms, Started, Stopped};
 use guard_sys::{
