@@ -217,9 +217,9 @@ pub(super) fn after(now: BootTime, time: Duration) -> BootTime {
 
 pub(super) fn nowhere(to: &str) -> Refusal {
     Refusal::invalid(
-        format!("cannot open {to}"),
+        format!("cannot tell where {to} is"),
         "no address is known for it",
-        "give an address, or check that the name resolves",
+        "give an address, or check that the name resolves:\ngetent ahosts NAME",
     )
 }
 

@@ -1,6 +1,13 @@
 //! The daemon's life: begin, enforce, answer, stop.
 
-use std::{os::unix::net::UnixListener, path::Path, process::ExitCode, rc::Rc, time::Duration};
+use std::{
+    io::{self, Write as _},
+    os::unix::net::UnixListener,
+    path::Path,
+    process::ExitCode,
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
@@ -13,7 +20,7 @@ use super::{
     args::{Cli, Verb},
     arrivals,
     audit::Record,
-    doctor, launchers,
+    doctor, journal, launchers,
     listening::{listen, turn_away, unlisten},
     load, metrics, on_request, proxy, relays, server,
     shared::Shared,
@@ -57,11 +64,22 @@ pub fn main(cli: &Cli, object: &Object) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let error = format!("{error:#}");
-            tracing::error!("{error}");
+            say(&error);
             notify(&[NotifyState::Status(&one_line(&error))]);
             ExitCode::from(2)
         }
     }
+}
+
+/// Says why it ends: to the journal as an error, and to a person as `guard` would.
+fn say(error: &str) {
+    if journal::has_stderr() {
+        tracing::error!("{error}");
+        return;
+    }
+    let said = error.replace('\n', "\n    ");
+    // That nobody reads it changes nothing.
+    let _ = writeln!(io::stderr(), "guardd: {said}");
 }
 
 fn take_down(cli: &Cli, force: bool) -> Result<()> {
