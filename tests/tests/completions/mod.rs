@@ -33,7 +33,7 @@ const SHELLS: [(&str, &[&str], &str); 3] = [
     (
         "fish",
         &["fish", "--no-config"],
-        "guard completions fish | source",
+        "set -g fish_autosuggestion_enabled 0; guard completions fish | source",
     ),
 ];
 
@@ -159,9 +159,7 @@ fn each_shell_completes_what_only_guardd_knows() {
                 let line = screen.trim_end().lines().next_back().unwrap_or_default();
                 line.trim_end().ends_with(completed)
             });
-            window.press(&["C-c"]);
-            window.type_text("clear");
-            window.press(&["Enter"]);
+            window.press(&["C-u"]);
             window.expect_no(completed);
         }
     }

@@ -105,12 +105,6 @@ const ROWS: &[Row] = &[
     ),
     (
         User,
-        "guard check huge.toml",
-        2,
-        &["huge.toml", "longer than", "bytes"],
-    ),
-    (
-        User,
         "guard check /dev/zero",
         2,
         &["/dev/zero", "longer than"],

@@ -176,7 +176,6 @@ impl Scene {
         for (name, text) in super::policies::FILES {
             write(name, text.as_bytes());
         }
-        write("huge.toml", &b"# much\n".repeat(1 << 20));
         fs::set_permissions(home.join("secret.toml"), fs::Permissions::from_mode(0o600)).unwrap();
         let wide: Vec<u8> = "version = 1\n"
             .encode_utf16()

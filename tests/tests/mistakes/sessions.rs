@@ -56,7 +56,12 @@ const ROWS: &[Row] = &[
         2,
         &["<DEST>", "Usage: guard request <DEST>"],
     ),
-    (Inside, "guard request 8.8.8.8:443", 2, &["already"]),
+    (
+        Inside,
+        "guard request 8.8.8.8:443",
+        0,
+        &["8.8.8.8:443 is allowed", "nothing to ask"],
+    ),
     (
         Inside,
         "guard request 192.0.2.300",

@@ -24,7 +24,10 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let duration = Duration::try_from(friendly)
         .map_err(|_| format!("it lies in the past: write {}", shown(friendly.abs())))?;
     if duration > LONGEST {
-        return Err(format!("the longest is `{}`", format_duration(LONGEST)));
+        let longest = format_duration(LONGEST);
+        return Err(format!(
+            "`{text}` is too long: the longest duration is `{longest}`"
+        ));
     }
     match duration.subsec_nanos() {
         0 => Ok(duration),
@@ -68,7 +71,9 @@ fn moment(text: &str, now: &Zoned) -> Option<Timestamp> {
     };
     let civil = date.map(DateTime::from).or_else(|| text.parse().ok());
     let civil = civil.or_else(|| Some(text.parse::<Date>().ok()?.into()));
-    let civil = civil.or_else(|| Some(now.date().to_datetime(text.parse::<Time>().ok()?)));
+    // A number alone would be an hour.
+    let time = || text.contains(':').then(|| text.parse::<Time>().ok())?;
+    let civil = civil.or_else(|| Some(now.date().to_datetime(time()?)));
     // One that names its offset is meant as it stands.
     let exact = text.parse::<Timestamp>().ok();
     exact.or_else(|| Some(civil?.to_zoned(zone.clone()).ok()?.timestamp()))
@@ -130,7 +135,10 @@ mod tests {
                 "2 years",
                 "`2 years` is not a duration: write `90s`, `15m`, `2h`, `1d` or `1h30m`",
             ),
-            ("60 weeks", "the longest is `366d`"),
+            (
+                "60 weeks",
+                "`60 weeks` is too long: the longest duration is `366d`",
+            ),
             (
                 "forever",
                 "`forever` is not a duration: write `90s`, `15m`, `2h`, `1d` or `1h30m`",
