@@ -55,7 +55,7 @@ const COMPLETED: [(&str, &str); 14] = [
         "guard log --verify --head 1:0 not",
         "guard log --verify --head 1:0 notes.txt",
     ),
-    ("guard run -- tou", "guard run -- touchy"),
+    ("guard run -- zza", "guard run -- zzagent"),
 ];
 
 struct Scene {
@@ -109,8 +109,8 @@ impl Scene {
         fs::create_dir(&bin).unwrap();
         let guard = bins::for_everybody("guard", self.daemon.tag()).unwrap();
         symlink(guard, bin.join("guard")).unwrap();
-        fs::write(bin.join("touchy"), "#!/bin/sh\n").unwrap();
-        fs::set_permissions(bin.join("touchy"), open(0o755)).unwrap();
+        fs::write(bin.join("zzagent"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(bin.join("zzagent"), open(0o755)).unwrap();
     }
 
     /// The user's shell of that kind, which has read its script.
