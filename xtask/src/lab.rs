@@ -8,10 +8,11 @@ use crate::shell::{cargo, is_root, run, target, which};
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
-const PROGRAMS: [(&str, &str); 17] = [
+const PROGRAMS: [(&str, &str); 19] = [
     ("curl", "curl"),
     ("dbus-daemon", "dbus"),
     ("dbus-send", "dbus"),
+    ("fish", "fish"),
     ("git", "git"),
     ("gpg", "gpg"),
     ("gpg-agent", "gpg-agent"),
@@ -26,6 +27,7 @@ const PROGRAMS: [(&str, &str); 17] = [
     ("ssh-agent", "openssh-client"),
     ("tmux", "tmux"),
     ("wget", "wget"),
+    ("zsh", "zsh"),
 ];
 
 /// Sees to it that the lab can run here, but for the programs.

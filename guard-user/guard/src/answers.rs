@@ -116,6 +116,9 @@ pub(crate) fn deny(mut client: Client, args: DenyArgs, output: Output) -> Result
 /// `guard open`
 pub(crate) fn open(mut client: Client, args: OpenArgs, output: Output) -> Result<Exit, CliError> {
     has_ports(&args)?;
+    let session = args.session.as_ref();
+    let session = session.map_or_else(String::new, |session| format!(" --session {session}"));
+    let explain = format!("guard explain {}{session}", args.to.destination);
     let call = Call::Open {
         destination: args.to.destination,
         ports: args.to.ports,
@@ -123,7 +126,17 @@ pub(crate) fn open(mut client: Client, args: OpenArgs, output: Output) -> Result
         reason: args.reason,
         terms: args.terms.into(),
     };
-    opened(&client.call(&call)?, output)
+    let answer = client.call(&call).map_err(|error| match error {
+        CliError::Answer { name, mut failure } => {
+            // guardd says it of any destination.
+            failure.fix = failure
+                .fix
+                .replace("guard explain DEST --session S", &explain);
+            CliError::Answer { name, failure }
+        }
+        other => other,
+    });
+    opened(&answer?, output)
 }
 
 /// A hole for all ports is one that somebody wanted. One for reads lets HTTP through alone.
@@ -154,15 +167,53 @@ fn has_ports(args: &OpenArgs) -> Result<(), Failure> {
     })
 }
 
-/// A number alone is nearly the id that is meant.
+/// Ids by their letter: what they are of, and what lists them.
+const KINDS: [(char, &str, &str); 3] = [
+    ('r', "request", "guard pending"),
+    ('h', "hole", "guard holes"),
+    ('s', "session", "guard sessions"),
+];
+
+/// Whether it may be an id of that kind, which guardd alone knows.
 fn is_id(verb: &str, letter: char, id: &str) -> Result<(), Failure> {
-    if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Ok(());
+    not_an_id(verb, letter, id).map_or(Ok(()), Err)
+}
+
+/// What is to be said about a number alone, another case, or an id of another kind.
+pub(super) fn not_an_id(verb: &str, letter: char, id: &str) -> Option<Failure> {
+    let small = id.to_ascii_lowercase();
+    let number = small.trim_start_matches(|c: char| c.is_ascii_alphabetic());
+    if number.is_empty() || !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
     }
-    Err(Failure {
-        what: format!("{id} is no id"),
-        why: format!("did you mean {letter}{id}?"),
-        fix: format!("guard {verb} {letter}{id}"),
+    let meant = format!("{letter}{number}");
+    let begins = &small[..small.len() - number.len()];
+    if id == meant {
+        return None;
+    }
+    if begins.is_empty() || small == meant {
+        return Some(Failure {
+            what: format!("{id} is no id"),
+            why: format!("did you mean {meant}?"),
+            fix: format!("guard {verb} {meant}"),
+        });
+    }
+    let of = |letter: &str| KINDS.iter().find(|(one, ..)| letter.chars().eq([*one]));
+    let ((_, other, _), (_, wanted, list)) = (of(begins)?, of(&letter.to_string())?);
+    Some(Failure {
+        what: format!("cannot {verb} {id}"),
+        why: format!(
+            "{id} is the id of a {other}, and this takes that of a {wanted}, such as {meant}"
+        ),
+        fix: match (verb, *other) {
+            ("close", "request") => format!("{list}\nor answer the request:\nguard deny {small}"),
+            ("stop", "hole") => format!("{list}\nor close the hole:\nguard close {small}"),
+            ("deny" | "approve", "hole") => {
+                format!("{list}\nor close the hole:\nguard close {small}")
+            }
+            ("close", "session") => format!("{list}\nor end the session:\nguard stop {small}"),
+            _ => (*list).to_owned(),
+        },
     })
 }
 

@@ -9,9 +9,11 @@ use clap_complete::Shell;
 use guard_policy::parse_duration;
 use guard_trail::Head;
 
-use super::size::parse_size;
+use super::complete;
+use super::size::{parse_count, parse_size};
 
 mod examples;
+mod when;
 
 /// Where guardd listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/guard/guardd.sock";
@@ -40,8 +42,9 @@ pub struct Global {
     /// Print JSON instead of text
     #[arg(long, global = true)]
     pub json: bool,
-    /// The control socket of the guardd to talk to [default: /run/guard/guardd.sock]
-    #[arg(long, global = true, value_name = "PATH", env = "GUARD_SOCKET", value_hint = ValueHint::FilePath)]
+    // Not by clap's `env`: it would name the option in each usage line where the variable is set.
+    /// The control socket of the guardd to talk to [env: GUARD_SOCKET] [default: /run/guard/guardd.sock]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
 }
 
@@ -145,23 +148,23 @@ pub enum Verb {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// A policy's name, or a file: whatever has a slash in it or ends in .toml
-    #[arg(long, value_name = "NAME|FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
     pub policy: Option<String>,
     /// What to call the session [default: the command's name]
     #[arg(long)]
     pub name: Option<String>,
     /// Run the command as this user [default: you; under sudo, who called sudo]. As root: of a user namespace, with your own
     /// rights, where the settings say `run_as_root = true`
-    #[arg(long, value_hint = ValueHint::Username)]
+    #[arg(long, add = complete::users())]
     pub user: Option<String>,
     /// How long a connection may wait for an answer, such as 60s [default: the policy's]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION", value_parser = when::duration)]
     pub hold: Option<Duration>,
     /// Do not sum up at the end what was stopped and asked
     #[arg(long, short)]
     pub quiet: bool,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "CMD", value_hint = ValueHint::CommandWithArguments)]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD", add = complete::command())]
     pub command: Vec<OsString>,
 }
 
@@ -169,13 +172,13 @@ pub struct RunArgs {
 #[derive(Debug, Args)]
 pub struct AssignArgs {
     /// A policy's name, or a file: whatever has a slash in it or ends in .toml
-    #[arg(long, value_name = "NAME|FILE", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "NAME|FILE", add = complete::policies())]
     pub policy: String,
     /// What to call the session [default: the unit's name]
     #[arg(long)]
     pub name: Option<String>,
     /// Who may answer for it, beside root [default: the unit's User=]
-    #[arg(long, value_name = "USER", value_hint = ValueHint::Username)]
+    #[arg(long, value_name = "USER", add = complete::users())]
     pub owner: Option<String>,
     /// A unit that runs already, or its cgroup [default: the one that this is started in]
     pub unit: Option<String>,
@@ -193,13 +196,13 @@ pub struct PendingArgs {
 #[derive(Clone, Debug, Args)]
 pub struct TermsArgs {
     /// How long the hole stays open, such as 90s, 15m or 1h [default: 15m]
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
     pub duration: Option<Duration>,
     /// How many connections it lets through, or HTTP requests [default: any number; of one HTTP request, that one]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = parse_count)]
     pub connections: Option<u32>,
     /// How many HTTP requests it lets through, where it is for requests [default: that one]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "connections")]
+    #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with = "connections")]
     pub requests: Option<u32>,
     /// How much may be sent through it, such as 64KiB or 10MB: packets of connections, bodies of HTTP requests
     #[arg(long, value_name = "SIZE", value_parser = parse_size, conflicts_with = "read_only")]
@@ -213,6 +216,7 @@ pub struct TermsArgs {
 #[derive(Debug, Args)]
 pub struct ApproveArgs {
     /// Which request, as `guard pending` lists it
+    #[arg(add = complete::requests())]
     pub id: String,
     /// Of an HTTP request: let through all with its method and a path like this, in which * stands for any text
     #[arg(long, value_name = "PATTERN", conflicts_with_all = ["writes", "read_only"])]
@@ -224,7 +228,7 @@ pub struct ApproveArgs {
     #[arg(long, conflicts_with_all = ["path", "writes"])]
     pub prefix: bool,
     /// Of a burst: open the first N of the addresses that were tried, 16 at most
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["prefix", "path", "writes"])]
+    #[arg(long, value_name = "N", value_parser = parse_count, conflicts_with_all = ["prefix", "path", "writes"])]
     pub tried: Option<u32>,
     /// How long.
     #[command(flatten)]
@@ -235,9 +239,10 @@ pub struct ApproveArgs {
 #[derive(Debug, Args)]
 pub struct DenyArgs {
     /// Which request, as `guard pending` lists it
+    #[arg(add = complete::requests())]
     pub id: String,
     /// For how long it is not asked again [default: 15m]
-    #[arg(long = "for", value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long = "for", value_name = "DURATION", value_parser = when::duration)]
     pub duration: Option<Duration>,
 }
 
@@ -270,7 +275,7 @@ pub struct OpenArgs {
     #[arg(long, conflicts_with = "ports")]
     pub all_ports: bool,
     /// For which session [default: the only one]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
     /// How long.
     #[command(flatten)]
@@ -284,7 +289,7 @@ pub struct OpenArgs {
 #[derive(Debug, Args)]
 pub struct CloseArgs {
     /// Which holes, as `guard holes` lists them
-    #[arg(required_unless_present = "all", value_name = "ID")]
+    #[arg(required_unless_present = "all", value_name = "ID", add = complete::holes())]
     pub ids: Vec<String>,
     /// All that you may close
     #[arg(long, conflicts_with = "ids")]
@@ -295,7 +300,7 @@ pub struct CloseArgs {
 #[derive(Debug, Args)]
 pub struct StopArgs {
     /// Which sessions, as `guard sessions` lists them: an id, or a name where no other has that
-    #[arg(required = true, value_name = "ID")]
+    #[arg(required = true, value_name = "ID", add = complete::sessions())]
     pub sessions: Vec<String>,
 }
 
@@ -303,7 +308,7 @@ pub struct StopArgs {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// For commands of this user [default: you; under sudo, who called sudo; for root itself, nobody]
-    #[arg(long, value_hint = ValueHint::Username)]
+    #[arg(long, add = complete::users())]
     pub user: Option<String>,
     /// Each row with what was seen, and not only what is wrong
     #[arg(long)]
@@ -317,7 +322,7 @@ pub struct DoctorArgs {
 #[derive(Debug, Args)]
 pub struct CheckArgs {
     /// The policies: files, or the names of policies that are installed or built in
-    #[arg(required = true, value_name = "FILE|NAME", value_hint = ValueHint::FilePath)]
+    #[arg(required = true, value_name = "FILE|NAME", add = complete::policy_files())]
     pub files: Vec<PathBuf>,
 }
 
@@ -337,11 +342,13 @@ pub enum PolicyVerb {
     /// Print a policy's text
     Show {
         /// Its name
+        #[arg(add = complete::names())]
         name: String,
     },
     /// Write a copy of a policy to where yours are, if there is none yet, and open it in $EDITOR
     Edit {
         /// Its name
+        #[arg(add = complete::names())]
         name: String,
         /// Where yours are
         #[arg(long, value_name = "DIR", default_value = "/etc/guard/policies", value_hint = ValueHint::DirPath)]
@@ -353,10 +360,10 @@ pub enum PolicyVerb {
 #[derive(Debug, Args)]
 pub struct DiffArgs {
     /// The policy before: a name, or a file: whatever has a slash in it or ends in .toml
-    #[arg(value_name = "OLD", value_hint = ValueHint::FilePath)]
+    #[arg(value_name = "OLD", add = complete::policy_files())]
     pub old: String,
     /// The policy after
-    #[arg(value_name = "NEW", value_hint = ValueHint::FilePath)]
+    #[arg(value_name = "NEW", add = complete::policy_files())]
     pub new: String,
 }
 
@@ -367,10 +374,10 @@ pub struct ExplainArgs {
     #[command(flatten)]
     pub to: DestinationArgs,
     /// Under this policy: a name, or a file; needs no guardd
-    #[arg(long, value_name = "NAME|FILE", conflicts_with = "session", value_hint = ValueHint::FilePath)]
+    #[arg(long, value_name = "NAME|FILE", conflicts_with = "session", add = complete::policies())]
     pub policy: Option<String>,
     /// Under this session's policy and holes
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
 }
 
@@ -389,10 +396,10 @@ pub struct LogArgs {
     #[arg(long, short)]
     pub follow: bool,
     /// Of this session only
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
-    /// Not older than this, such as 10m or 2h
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    /// Not older than this, such as 10m, yesterday or 14:30
+    #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
     pub since: Option<Duration>,
     /// Check that the trail is whole: no record edited, missing, moved or put in; 1 if it is not
     #[arg(long, conflicts_with_all = ["follow", "session", "since"])]
@@ -409,13 +416,13 @@ pub struct LogArgs {
 #[derive(Debug, Args)]
 pub struct ReportArgs {
     /// Of this session only, and of those that were started in it
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
     /// Of sessions with this name only, and of those that were started in them
     #[arg(long)]
     pub name: Option<String>,
-    /// Not older than this, such as 10m or 2h
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    /// Not older than this, such as 10m, yesterday or 14:30
+    #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
     pub since: Option<Duration>,
     /// For whom
     #[arg(long, value_enum, default_value_t, conflicts_with = "json")]
@@ -429,13 +436,13 @@ pub struct ReportArgs {
 #[derive(Debug, Args)]
 pub struct ReplayArgs {
     /// The policy that judges: a name, or a file: whatever has a slash in it or ends in .toml
-    #[arg(value_name = "POLICY", value_hint = ValueHint::FilePath)]
+    #[arg(value_name = "POLICY", add = complete::policy_files())]
     pub policy: String,
     /// Of this session only
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
-    /// Not older than this, such as 12h or 7d
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    /// Not older than this, such as 12h, 7d or a date
+    #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
     pub since: Option<Duration>,
 }
 
@@ -443,10 +450,10 @@ pub struct ReplayArgs {
 #[derive(Debug, Args)]
 pub struct SuggestArgs {
     /// Of this session only
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
-    /// Not older than this, such as 12h or 7d
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    /// Not older than this, such as 12h, 7d or a date
+    #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
     pub since: Option<Duration>,
 }
 
@@ -477,7 +484,7 @@ pub enum FailOn {
 #[derive(Debug, Args)]
 pub struct WhyArgs {
     /// What was stopped in this time alone, such as 30s [default: the latest, whenever that was]
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    #[arg(long, value_name = "DURATION|TIME", value_parser = when::since)]
     pub since: Option<Duration>,
     /// As a hook of an agent's that runs after a command: read what the agent says of it, and answer, as JSON, only where
     /// something was stopped meanwhile
@@ -528,6 +535,15 @@ pub struct RequestArgs {
 }
 
 impl Global {
+    /// With what the environment says where the command line says nothing.
+    pub(super) fn or_environment(self) -> Self {
+        let named = || std::env::var_os("GUARD_SOCKET").filter(|path| !path.is_empty());
+        Self {
+            socket: self.socket.or_else(|| named().map(PathBuf::from)),
+            ..self
+        }
+    }
+
     /// The socket to talk to.
     #[must_use]
     pub fn socket(&self) -> PathBuf {

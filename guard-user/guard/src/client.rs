@@ -39,6 +39,7 @@ pub(crate) struct Client {
     stream: BufReader<UnixStream>,
     socket: PathBuf,
     trust: Trust,
+    patience: Duration,
 }
 
 impl Client {
@@ -78,7 +79,13 @@ impl Client {
             stream: BufReader::new(stream),
             socket: socket.to_owned(),
             trust,
+            patience: PATIENCE,
         }
+    }
+
+    /// The same, with answers that have to come within this time.
+    pub(crate) fn within(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Makes a call that has one answer.
@@ -87,7 +94,7 @@ impl Client {
     ///
     /// guardd's own, as [`CliError::Answer`]; [`CliError::Local`] where it is not understood.
     pub(crate) fn call<Reply: DeserializeOwned>(&mut self, call: &Call) -> Result<Reply, CliError> {
-        self.send(call, false, Some(PATIENCE))?;
+        self.send(call, false, Some(self.patience))?;
         let answer = self
             .answer()?
             .ok_or_else(|| self.broken("it closed the connection without an answer"))?;
@@ -132,10 +139,11 @@ impl Client {
     }
 
     fn ask(&mut self, frame: &[u8], patience: Option<Duration>) -> io::Result<()> {
+        let write_within = self.patience;
         let stream = self.stream.get_mut();
         // A guardd that does not read has to be given up on too, even by a stream.
         stream.set_read_timeout(patience)?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(write_within))?;
         match stream.write_all(frame) {
             // Whoever turns callers away has said why before it closes.
             Err(error) if is_unread(&error) => match self.stream.fill_buf() {

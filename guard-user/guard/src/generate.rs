@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use clap::builder::Resettable;
-use clap::{Command, CommandFactory};
+use clap::{Arg, ArgAction, Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use guard_proto::Failure;
 
 use super::args::Cli;
+use super::complete;
 use super::error::{CliError, Exit};
 
 /// How the exit statuses of a verb are told behind its help, and those of verbs that tell nothing.
@@ -19,10 +20,8 @@ const USUAL: &str = "0 done or yes; 1 the answer is no; 2 it could not be done."
 
 /// `guard completions`
 pub(crate) fn completions(shell: Shell) -> Result<Exit, CliError> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "guard", &mut script);
-    std::io::stdout()
-        .write_all(&script)
+    complete::script(shell)
+        .and_then(|script| io::stdout().write_all(script.as_bytes()))
         .map_err(|error| CliError::output(&error))?;
     Ok(Exit::DONE)
 }
@@ -48,11 +47,72 @@ fn pages(command: Command, directory: &Path) -> io::Result<()> {
     }
     let after = command.get_after_help().map(ToString::to_string);
     // Sections of their own, as man-pages(7) has them, and not one that is called EXTRA.
-    let man = Man::new(command.clone().after_help(Resettable::Reset));
+    let shown = command.clone().after_help(Resettable::Reset);
+    let man = Man::new(shown.override_usage(synopsis(&command)));
     let mut page = Vec::new();
     man.render(&mut page)?;
     page.extend_from_slice(sections(&after.unwrap_or_default()).as_bytes());
     fs::write(directory.join(man.get_filename()), page)
+}
+
+/// Options with their values, which clap_mangen leaves out, and then what has no name.
+fn synopsis(command: &Command) -> String {
+    let name = command.get_bin_name().unwrap_or_else(|| command.get_name());
+    let is_usual = |arg: &&Arg| !["help", "version"].contains(&arg.get_id().as_str());
+    let shown = command.get_arguments().filter(|arg| !arg.is_hide_set());
+    let shown: Vec<_> = shown.filter(is_usual).collect();
+    let (named, rest): (Vec<&Arg>, Vec<_>) = shown.iter().partition(|arg| !arg.is_positional());
+    let named = named.into_iter().map(option);
+    let mut words: Vec<_> = std::iter::once(name.to_owned()).chain(named).collect();
+    for arg in rest {
+        if arg.is_trailing_var_arg_set() {
+            words.push("[--]".to_owned());
+        }
+        let more = if takes_more(arg) { "..." } else { "" };
+        words.push(optional(arg, format!("{}{more}", value(arg))));
+    }
+    if command.has_subcommands() {
+        words.push("VERB ...".to_owned());
+    }
+    words.join(" ")
+}
+
+fn option(arg: &Arg) -> String {
+    let short = arg.get_short().map(|letter| format!("-{letter}|"));
+    let long = arg.get_long().unwrap_or_default();
+    let value = match arg.get_action().takes_values() {
+        true => format!(" {}", value(arg)),
+        false => String::new(),
+    };
+    let option = optional(arg, format!("{}--{long}{value}", short.unwrap_or_default()));
+    match takes_more(arg) {
+        true => format!("{option}..."),
+        false => option,
+    }
+}
+
+fn optional(arg: &Arg, text: String) -> String {
+    match arg.is_required_set() {
+        true => text,
+        false => format!("[{text}]"),
+    }
+}
+
+fn value(arg: &Arg) -> String {
+    let choices: Vec<_> = arg
+        .get_possible_values()
+        .iter()
+        .map(|one| one.get_name().to_owned())
+        .collect();
+    match (choices.is_empty(), arg.get_value_names()) {
+        (false, _) => choices.join("|"),
+        (true, Some(names)) => names.join(" "),
+        (true, None) => arg.get_id().to_string().to_uppercase(),
+    }
+}
+
+fn takes_more(arg: &Arg) -> bool {
+    matches!(arg.get_action(), ArgAction::Append)
 }
 
 /// EXAMPLES and EXIT STATUS, out of what stands behind the help.

@@ -17,6 +17,7 @@ mod answers;
 pub mod args;
 mod assign;
 mod client;
+mod complete;
 mod diff;
 mod doctor;
 mod embedded;
@@ -27,6 +28,7 @@ mod init;
 mod inside;
 mod log;
 mod mcp;
+mod misplaced;
 mod notify;
 mod policy;
 mod policy_file;
@@ -43,10 +45,23 @@ mod watch;
 /// Does what the command line says, and gives the status to exit with.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(exit) = complete::answer(&arguments) {
+        return exit;
+    }
     match Cli::try_parse_from(&arguments) {
         Ok(cli) => {
+            let cli = Cli {
+                global: cli.global.or_environment(),
+                ..cli
+            };
             let output = Output::new(cli.global.json);
-            dispatch(cli, output).unwrap_or_else(|error| tell(output, &error))
+            if let Verb::Run(run) = &cli.verb
+                && let Err(failure) = misplaced::policy_behind_command(&arguments, run)
+            {
+                return tell(output, &CliError::Local(failure).not_started());
+            }
+            dispatch(cli, output)
+                .unwrap_or_else(|error| tell(output, &misplaced::typed_out(error, &arguments)))
         }
         Err(error) => usage(&arguments, &error),
     }
@@ -59,6 +74,7 @@ fn keep_to_itself() {
 }
 
 fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
+    is_session(&cli.verb)?;
     let socket = cli.global.socket();
     let connect = || Client::connect(&socket);
     match cli.verb {
@@ -94,6 +110,21 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
     }
 }
 
+/// The trail has nothing of an id of another kind, and would say no more than that.
+fn is_session(verb: &Verb) -> Result<(), Failure> {
+    let (name, session) = match verb {
+        Verb::Log(args) => ("log --session", &args.session),
+        Verb::Report(args) => ("report --session", &args.session),
+        Verb::Replay(args) => ("replay --session", &args.session),
+        Verb::Suggest(args) => ("suggest --session", &args.session),
+        _ => return Ok(()),
+    };
+    let wrong = session
+        .as_deref()
+        .and_then(|id| answers::not_an_id(name, 's', id));
+    wrong.map_or(Ok(()), Err)
+}
+
 fn tell(output: Output, error: &CliError) -> Exit {
     if let Some(failure) = error.failure() {
         output.failure(failure);
@@ -111,8 +142,12 @@ fn usage(arguments: &[OsString], error: &clap::Error) -> Exit {
         let _ = error.print();
         return Exit::DONE;
     }
+    if let Some(help) = misplaced::help(arguments) {
+        let _ = writeln!(anstream::stdout(), "{}", help.trim_end());
+        return Exit::DONE;
+    }
     if error.kind() == ErrorKind::MissingSubcommand && !wants_json(arguments) {
-        // As where no variable of the environment counts as an argument.
+        // As where there is nothing at all.
         let _ = writeln!(
             anstream::stderr(),
             "{}",
@@ -121,7 +156,9 @@ fn usage(arguments: &[OsString], error: &clap::Error) -> Exit {
         return Exit::FAILED;
     }
     let verb = verb(arguments);
-    if wants_json(arguments) {
+    if let Some(failure) = misplaced::command_for_verb(arguments, error) {
+        Output::new(wants_json(arguments)).failure(&failure);
+    } else if wants_json(arguments) {
         Output::new(true).failure(&usage_failure(verb, error));
     } else {
         let _ = error.print();

@@ -133,11 +133,7 @@ impl PolicyFile {
         let name = path.to_string_lossy().into_owned();
         match text {
             Ok(text) => Ok(Self { name, text }),
-            Err(error) => Err(Failure {
-                what: format!("cannot read the policy {name}"),
-                why: error.to_string(),
-                fix: "give a policy file that you may read, or the name of an installed policy:\nls /etc/guard/policies /usr/share/guard/policies".into(),
-            }),
+            Err(error) => Err(unreadable(path, &error)),
         }
     }
 
@@ -215,20 +211,68 @@ fn unsafe_part(path: &Path) -> io::Result<Option<String>> {
     Ok(None)
 }
 
+/// Why a file gives no policy, and what to do about it.
+fn unreadable(path: &Path, error: &io::Error) -> Failure {
+    let file = path.display();
+    let list = "guard policy list";
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let named = stem.filter(|name| {
+        installed(name).is_some() || policy::SHIPPED.iter().any(|(known, _)| known == name)
+    });
+    let (why, fix) = match (error.kind(), named) {
+        (io::ErrorKind::NotFound, Some(name)) => (
+            "there is no such file".to_owned(),
+            format!(
+                "the policy of that name is called without .toml and directory:\n{name}\n{list}"
+            ),
+        ),
+        (io::ErrorKind::NotFound, None) => (
+            "there is no such file".to_owned(),
+            format!("give a file that is there, or the name of a policy:\n{list}"),
+        ),
+        (io::ErrorKind::PermissionDenied, _) => (
+            "you may not read it".to_owned(),
+            format!("look at who may, or give the name of a policy:\nls -l {file}\n{list}"),
+        ),
+        (io::ErrorKind::IsADirectory, _) => (
+            "it is a directory".to_owned(),
+            format!("give a file in it, or the name of a policy:\nls {file}\n{list}"),
+        ),
+        (io::ErrorKind::InvalidData, _) => (
+            error.to_string(),
+            format!("a policy is TOML, in UTF-8; this tells what it is:\nfile {file}"),
+        ),
+        _ => (
+            error.to_string(),
+            format!("give a policy file that you may read, or the name of a policy:\n{list}"),
+        ),
+    };
+    Failure {
+        what: format!("cannot read the policy {file}"),
+        why,
+        fix,
+    }
+}
+
 /// The text of a file, or of a pipe such as `<(…)` gives, that is no longer than guardd takes.
 fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let limit = MAX_POLICY_FRAME as u64;
-    let length = File::open(path)?
-        .take(limit + 1)
-        .read_to_string(&mut text)?;
+    let length = File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
     if length as u64 > limit {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
             format!("it is longer than {limit} bytes"),
         ));
     }
-    Ok(text)
+    String::from_utf8(bytes).map_err(|error| {
+        let what = match error.as_bytes() {
+            [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => "it is UTF-16, as some editors of Windows write",
+            bytes if bytes.contains(&0) => "it is no text",
+            _ => "it is no text in UTF-8",
+        };
+        io::Error::new(io::ErrorKind::InvalidData, what)
+    })
 }
 
 #[cfg(test)]
@@ -250,7 +294,7 @@ mod tests {
     #[test]
     fn what_cannot_be_read_says_so() {
         let missing = PolicyFile::read(Path::new("/nonexistent/agent.toml")).unwrap_err();
-        insta::assert_snapshot!(missing, @"cannot read the policy /nonexistent/agent.toml: No such file or directory (os error 2)");
+        insta::assert_snapshot!(missing, @"cannot read the policy /nonexistent/agent.toml: there is no such file");
         assert!(PolicyFile::read(Path::new("/")).is_err());
         assert!(PolicyFile::read(Path::new("/dev/zero")).is_err());
     }

@@ -303,7 +303,7 @@ fn check_hold(hold: Option<Duration>) -> Result<(), CliError> {
     Err(CliError::Local(Failure {
         what: "cannot let connections wait for so long".into(),
         why: "the kernel tries for five minutes and a bit".into(),
-        fix: "--hold 5m, or less".into(),
+        fix: "guard run --hold 5m -- CMD".into(),
     }))
 }
 

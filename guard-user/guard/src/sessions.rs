@@ -1,7 +1,8 @@
 //! What runs under the guard, and how to end it.
 
-use guard_proto::{Call, Sessions};
+use guard_proto::{Call, ErrorName, Sessions};
 
+use super::answers::not_an_id;
 use super::args::StopArgs;
 use super::client::Client;
 use super::error::{CliError, Exit};
@@ -18,8 +19,19 @@ pub(crate) fn sessions(mut client: Client, output: Output) -> Result<Exit, CliEr
 pub(crate) fn stop(mut client: Client, args: StopArgs, output: Output) -> Result<Exit, CliError> {
     let (mut stopped, mut failed) = (Vec::new(), None);
     for session in args.sessions {
-        match client.call::<Sessions>(&Call::Stop { session }) {
+        let call = Call::Stop {
+            session: session.clone(),
+        };
+        match client.call::<Sessions>(&call) {
             Ok(answer) => stopped.extend(answer.sessions),
+            // A name may look like any id, so guardd is asked first.
+            Err(CliError::Answer {
+                name: ErrorName::NotFound,
+                failure: unknown,
+            }) => {
+                let failure = not_an_id("stop", 's', &session).unwrap_or(unknown);
+                failed = failed.or(Some(CliError::Local(failure)));
+            }
             // The others are ended all the same; an error of one is that of all.
             Err(error) => failed = failed.or(Some(error)),
         }

@@ -40,6 +40,19 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
+/// Reads how many of something: one at least.
+///
+/// # Errors
+///
+/// For anything else.
+pub(crate) fn parse_count(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(0) => Err("it must be 1 or more".to_owned()),
+        Ok(count) if text.bytes().all(|byte| byte.is_ascii_digit()) => Ok(count),
+        _ => Err("write a number such as 1; without this option there is no limit".to_owned()),
+    }
+}
+
 /// In the largest unit of 1,024 of which there is one, as `1.5 MiB`.
 pub(crate) fn shown(size: u64) -> String {
     let unit = UNITS[..3].iter().rev().find(|(_, each)| size >= *each);

@@ -168,4 +168,8 @@ fn man_pages_come_one_for_each_verb() {
         }
         assert!(!page.contains(".SH EXTRA"), "{name}");
     }
+    let run = std::fs::read_to_string(directory.path().join("guard-run.1")).unwrap();
+    for part in ["policy NAME|FILE]", "[\\-q|\\-\\-quiet]", "CMD..."] {
+        assert!(run.contains(part), "{part}: {run}");
+    }
 }

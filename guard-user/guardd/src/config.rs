@@ -163,7 +163,9 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the settings in {file}: {why}")]
+    #[error(
+        "cannot read the settings in {file}: {why}\ngive another file with --config, or leave it out: without settings the defaults hold"
+    )]
     Read {
         /// Which file.
         file: String,

@@ -1,6 +1,13 @@
 //! The daemon's life: begin, enforce, answer, stop.
 
-use std::{os::unix::net::UnixListener, path::Path, process::ExitCode, rc::Rc, time::Duration};
+use std::{
+    io::{self, Write as _},
+    os::unix::net::UnixListener,
+    path::Path,
+    process::ExitCode,
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::{Context, Result};
 use guard_datapath::{DatapathError, Object, Start, TornDown, teardown};
@@ -22,7 +29,7 @@ use crate::{
     doctor,
     policies::load,
     proxy,
-    record::{audit::Record, metrics},
+    record::{audit::Record, journal, metrics},
     relays,
     requests::on_request,
     sessions::{arrivals, launchers, slice, units},
@@ -59,11 +66,22 @@ pub fn main(cli: &Cli, object: &Object) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let error = format!("{error:#}");
-            tracing::error!("{error}");
+            say(&error);
             notify(&[NotifyState::Status(&one_line(&error))]);
             ExitCode::from(2)
         }
     }
+}
+
+/// Says why it ends: to the journal as an error, and to a person as `guard` would.
+fn say(error: &str) {
+    if journal::has_stderr() {
+        tracing::error!("{error}");
+        return;
+    }
+    let said = error.replace('\n', "\n    ");
+    // That nobody reads it changes nothing.
+    let _ = writeln!(io::stderr(), "guardd: {said}");
 }
 
 fn take_down(cli: &Cli, force: bool) -> Result<()> {

@@ -285,7 +285,7 @@ fn lock(dir: &Path) -> Result<OwnedFd> {
     let locked = lock_dir(&dir.join(shelf)).with_context(|| cannot_use(dir))?;
     locked.with_context(|| {
         format!(
-            "another guardd uses {}\nstop it, or give this one its own --state-dir, --pin-dir and --cgroup-root",
+            "another guardd uses {}\nstop it (`sudo systemctl stop guardd`), or give this one its own --state-dir, --pin-dir and --cgroup-root",
             dir.display()
         )
     })

@@ -137,6 +137,11 @@ impl<'s> Lines<'s> {
         }
     }
 
+    /// The line that a span lies on, or as much of it as is shown.
+    pub(super) fn around(&self, span: &Range<usize>) -> &'s str {
+        &self.source[window(self.source, &within(self.source, span))]
+    }
+
     /// Line and column of a span, and what stands there.
     pub(super) fn place(&self, span: Range<usize>) -> Place {
         const LONGEST: usize = 200;

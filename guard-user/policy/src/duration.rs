@@ -17,8 +17,14 @@ pub const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// For anything else, and for more than [`LONGEST`].
 pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
     let seconds = sum_of_parts(text).ok_or_else(|| {
-        Invalid::new(format!("{} is not a duration", quoted(text)))
-            .help("write `90s`, `15m`, `2h`, `1d` or `1h30m`")
+        let invalid = Invalid::new(format!("{} is not a duration", quoted(text)));
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match is_number && text.len() < 8 {
+            true => invalid.help(format!(
+                "a number needs its unit: write `{text}s` or `{text}m`"
+            )),
+            false => invalid.help("write `90s`, `15m`, `2h`, `1d` or `1h30m`"),
+        }
     })?;
     match Duration::from_secs(seconds) {
         duration if duration <= LONGEST => Ok(duration),

@@ -1,6 +1,6 @@
 //! Host names in rules.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::Ipv4Addr, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -71,9 +71,16 @@ impl FromStr for DomainName {
         // top-level domain begins with a digit.
         let last = name.rsplit('.').next().unwrap_or(name);
         if last.starts_with(|first: char| first.is_ascii_digit()) {
+            let help = match text
+                .split_once('-')
+                .map(|(first, _)| first.parse::<Ipv4Addr>())
+            {
+                Some(Ok(_)) => "a range is written as prefixes, such as `192.0.2.0/29`",
+                _ => "write all four parts of an IPv4 address, each 0 to 255",
+            };
             return Err(
                 Invalid::new(format!("{} is neither an address nor a name", quoted(text)))
-                    .help("write all four parts of an IPv4 address, each 0 to 255"),
+                    .help(help),
             );
         }
         Ok(Self(name.to_ascii_lowercase().into()))
@@ -86,10 +93,13 @@ impl FromStr for Wildcard {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         match text.strip_prefix("*.") {
             Some(name) => name.parse().map(Self),
-            None => Err(
-                Invalid::new(format!("{} is not a wildcard name", quoted(text)))
-                    .help("`*` stands first and alone, as in `*.prod.example.com`"),
-            ),
+            None => {
+                let invalid = Invalid::new(format!("{} is not a wildcard name", quoted(text)));
+                Err(invalid.help(match text {
+                    "*" => "`0.0.0.0/0` and `::/0` are everything",
+                    _ => "`*` stands first and alone, as in `*.prod.example.com`",
+                }))
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ pub struct Parsed {
 /// The version of the language that is read here.
 const VERSION: &str = "1";
 
-const POLICY_KEYS: &[&str] = &[
+pub(super) const POLICY_KEYS: &[&str] = &[
     "version", "name", "default", "hold", "inbound", "max_hole", "rule", "unix",
 ];
 
@@ -164,11 +164,24 @@ pub(super) fn action(text: &str, allowed: &[Action]) -> Result<Action, Invalid> 
             "expected one of {expected}, found {}",
             quoted(text)
         ));
-        match nearest(text, &names) {
+        let meant = nearest(text, &names).or_else(|| synonym(text, &names));
+        match meant {
             Some(meant) => invalid.help(format!("did you mean `{meant}`?")),
             None => invalid,
         }
     })
+}
+
+/// What other tools call an action.
+fn synonym<'n>(text: &str, names: &[&'n str]) -> Option<&'n str> {
+    let meant = match text.to_ascii_lowercase().as_str() {
+        "block" | "drop" | "refuse" | "forbid" | "never" | "no" => Verdict::Deny,
+        "ask" | "prompt" | "hold" | "wait" => Verdict::Confirm,
+        "permit" | "accept" | "pass" | "yes" => Verdict::Allow,
+        "read" | "ro" | "get" | "read_only" => Verdict::ReadOnly,
+        _ => return None,
+    };
+    names.iter().copied().find(|name| *name == meant.as_str())
 }
 
 const LONGEST_NAME: usize = 100;

@@ -132,8 +132,15 @@ impl From<PortSpec> for String {
 fn unknown_protocol(text: &str, name: &str) -> Invalid {
     let names = PROTOCOLS.map(|(name, _)| name);
     let invalid = Invalid::new(format!("{} names no protocol", quoted(text)));
-    if parse_port(text).is_ok() {
+    if parse_range("tcp", text).is_ok() {
         return invalid.help(format!("write `tcp/{text}` or `udp/{text}`"));
+    }
+    if let Some(meant) = respelt(text) {
+        return invalid.help(format!("did you mean `{meant}`?"));
+    }
+    if ["any", "all", "*"].contains(&name) {
+        return invalid
+            .help("where no ports are named, all are meant; `guard open` takes --all-ports");
     }
     match nearest(name, &names) {
         Some(meant) => {
@@ -142,6 +149,24 @@ fn unknown_protocol(text: &str, name: &str) -> Invalid {
         }
         None => invalid.help("write `tcp/443`, `tcp/8000-8100`, `udp/53`, `tcp`, `udp` or `icmp`"),
     }
+}
+
+/// What other tools write so: `tcp:443`, `443/tcp`, `TCP/443`.
+fn respelt(text: &str) -> Option<PortSpec> {
+    let text = text.to_ascii_lowercase().replace([':', ' '], "/");
+    let turned = text
+        .split_once('/')
+        .map(|(one, two)| format!("{two}/{one}"));
+    let known = |text: &str| {
+        PROTOCOLS
+            .iter()
+            .any(|(name, _)| text.split('/').next() == Some(name))
+    };
+    [Some(text), turned]
+        .into_iter()
+        .flatten()
+        .find(|text| known(text))
+        .and_then(|text| text.parse().ok())
 }
 
 fn parse_range(protocol: &str, text: &str) -> Result<(u16, u16), Invalid> {
@@ -189,6 +214,26 @@ mod tests {
                 "`tpc/443` names no protocol: did you mean `tcp/443`?",
             ),
             ("TCP", "`TCP` names no protocol: did you mean `tcp`?"),
+            (
+                "tcp:443",
+                "`tcp:443` names no protocol: did you mean `tcp/443`?",
+            ),
+            (
+                "443/udp",
+                "`443/udp` names no protocol: did you mean `udp/443`?",
+            ),
+            (
+                "8000-8100",
+                "`8000-8100` names no protocol: write `tcp/8000-8100` or `udp/8000-8100`",
+            ),
+            (
+                "any",
+                "`any` names no protocol: where no ports are named, all are meant; `guard open` takes --all-ports",
+            ),
+            (
+                "http",
+                "`http` names no protocol: write `tcp/443`, `tcp/8000-8100`, `udp/53`, `tcp`, `udp` or `icmp`",
+            ),
             ("icmp/8", "icmp has no ports: write `icmp`"),
             (
                 "tcp/90-80",

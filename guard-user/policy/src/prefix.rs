@@ -235,6 +235,15 @@ fn bad_address(address: &str) -> Invalid {
         "{} is not an IPv4 or IPv6 address",
         quoted(address)
     ));
+    let behind = address.rsplit_once(':');
+    if let Some((host, port)) = behind
+        && host.parse::<Ipv4Addr>().is_ok()
+        && port.parse::<u16>().is_ok()
+    {
+        return invalid.help(format!(
+            "write `{host}`, and its port apart: ports = [\"tcp/{port}\"]"
+        ));
+    }
     match address.split_once('%') {
         Some((plain, _)) => invalid.help(format!(
             "write {}: a rule holds on every network interface",
@@ -254,11 +263,20 @@ fn parse_length(ip: IpAddr, text: &str) -> Result<u8, Invalid> {
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u8>() {
         Ok(len) if digits && len <= longest => Ok(offset + len),
-        _ => Err(
-            Invalid::new(format!("{} is not the length of a prefix", quoted(text)))
-                .help(format!("an {family} prefix is 0 to {longest} bits long")),
-        ),
+        _ => {
+            let invalid = Invalid::new(format!("{} is not the length of a prefix", quoted(text)));
+            Err(match (ip, as_mask(text)) {
+                (IpAddr::V4(_), Some(len)) => invalid.help(format!("write `{ip}/{len}`")),
+                _ => invalid.help(format!("an {family} prefix is 0 to {longest} bits long")),
+            })
+        }
     }
+}
+
+/// The length that a mask such as `255.255.255.0` stands for.
+fn as_mask(text: &str) -> Option<u32> {
+    let mask = text.parse::<Ipv4Addr>().ok()?.to_bits();
+    (mask.leading_ones() + mask.trailing_zeros() == u32::BITS).then(|| mask.leading_ones())
 }
 
 #[cfg(test)]
@@ -304,6 +322,14 @@ mod tests {
             (
                 "::/129",
                 "`129` is not the length of a prefix: an IPv6 prefix is 0 to 128 bits long",
+            ),
+            (
+                "192.0.2.0/255.255.255.0",
+                "`255.255.255.0` is not the length of a prefix: write `192.0.2.0/24`",
+            ),
+            (
+                "192.0.2.1:443",
+                "`192.0.2.1:443` is not an IPv4 or IPv6 address: write `192.0.2.1`, and its port apart: ports = [\"tcp/443\"]",
             ),
             (
                 "::/+1",

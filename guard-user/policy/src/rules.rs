@@ -17,7 +17,7 @@ use super::{
     warnings,
 };
 
-const RULE_KEYS: &[&str] = &[
+pub(super) const RULE_KEYS: &[&str] = &[
     "name",
     "to",
     "ports",

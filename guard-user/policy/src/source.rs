@@ -11,6 +11,8 @@ use super::{
     diagnostic::{Diagnostic, Lines, Severity},
     invalid::{Invalid, nearest, quoted},
     model::Place,
+    parse::POLICY_KEYS,
+    rules::RULE_KEYS,
 };
 
 /// More errors, or more warnings, than a person reads at once.
@@ -78,7 +80,12 @@ impl<'s> Source<'s> {
 
     pub(super) fn syntax_error(&mut self, error: &toml::de::Error) {
         let span = error.span().unwrap_or_default();
-        self.error(span.clone(), Invalid::new(error.message()));
+        let invalid = Invalid::new(error.message());
+        let invalid = match syntax(error.message(), self.lines.around(&span)) {
+            Some(help) => invalid.help(help),
+            None => invalid,
+        };
+        self.error(span.clone(), invalid);
         if self.broken.len() < MOST_SHOWN {
             self.broken.push(self.place(span).line);
         }
@@ -106,7 +113,9 @@ impl<'s> Source<'s> {
         for key in table.entries.keys() {
             let name = key.get_ref().as_ref();
             if !table.known.contains(&name) {
+                let elsewhere = elsewhere(name, table.known);
                 let help = match nearest(name, table.known) {
+                    _ if elsewhere.is_some() => elsewhere.unwrap_or_default().to_owned(),
                     Some(meant) => format!("did you mean `{meant}`?"),
                     None => format!("known here are {}", table.known.join(", ")),
                 };
@@ -150,7 +159,12 @@ impl<'s> Source<'s> {
             "a"
         };
         let message = format!("expected {expected}, found {article} {found}");
-        self.error(value.span(), Invalid::new(message));
+        let invalid = Invalid::new(message);
+        let invalid = match meant(value.get_ref(), expected) {
+            Some(meant) => invalid.help(format!("write `{meant}`")),
+            None => invalid,
+        };
+        self.error(value.span(), invalid);
     }
 
     /// What a string stands for.
@@ -185,7 +199,7 @@ impl<'s> Source<'s> {
         parse: impl Fn(&str) -> Result<T, Invalid>,
     ) -> Option<Vec<T>> {
         let Some(items) = value.get_ref().as_array() else {
-            self.not_a_list(value, expected);
+            self.not_a_list(value, expected, |text| parse(text).err());
             return None;
         };
         let mut list = Vec::with_capacity(items.len());
@@ -204,13 +218,22 @@ impl<'s> Source<'s> {
         }
     }
 
-    fn not_a_list(&mut self, value: &Value<'s>, expected: &str) {
+    fn not_a_list(
+        &mut self,
+        value: &Value<'s>,
+        expected: &str,
+        wrong: impl Fn(&str) -> Option<Invalid>,
+    ) {
         match value.get_ref().as_str() {
-            Some(_) => {
+            Some(text) => {
                 let written = self.place(value.span()).text;
                 let message = format!("expected an array, each entry {expected}, found a string");
-                let invalid = Invalid::new(message).help(format!("write `[{written}]`"));
-                self.error(value.span(), invalid);
+                // In an array it might be wrong all the same.
+                let help = match wrong(text).and_then(|invalid| invalid.help) {
+                    Some(help) => format!("write an array, `[...]`, and in it: {help}"),
+                    None => format!("write `[{written}]`"),
+                };
+                self.error(value.span(), Invalid::new(message).help(help));
             }
             None => self.mismatch(value, &format!("an array, each entry {expected}")),
         }
@@ -243,6 +266,63 @@ impl<'s> Source<'s> {
             }
         }
         tables
+    }
+}
+
+/// Where a key belongs that means nothing here and something in another table.
+fn elsewhere(key: &str, known: &[&str]) -> Option<&'static str> {
+    match (POLICY_KEYS.contains(&key), RULE_KEYS.contains(&key)) {
+        (true, _) if !std::ptr::eq(known, POLICY_KEYS) => {
+            Some("it belongs to the whole policy: write it above the first `[[rule]]`")
+        }
+        (_, true) if !std::ptr::eq(known, RULE_KEYS) => {
+            Some("it belongs to a rule: write it below a line `[[rule]]`")
+        }
+        _ => None,
+    }
+}
+
+/// What a value of the wrong type was most likely meant to be.
+fn meant(value: &DeValue<'_>, expected: &str) -> Option<String> {
+    match value {
+        DeValue::Integer(number) => {
+            let number = number.as_str();
+            let is_plain = number.bytes().all(|byte| byte.is_ascii_digit());
+            match expected {
+                _ if !is_plain => None,
+                _ if expected.starts_with("a duration") => Some(format!("\"{number}s\"")),
+                _ if expected.starts_with("a port") => Some(format!("\"tcp/{number}\"")),
+                _ => None,
+            }
+        }
+        DeValue::String(text) => {
+            let is_meant = matches!(
+                (expected, text.as_ref()),
+                ("true or false", "true" | "false") | ("the number 1", "1")
+            );
+            is_meant.then(|| text.to_string())
+        }
+        _ => None,
+    }
+}
+
+/// What TOML wants in place of what people often write.
+fn syntax(message: &str, line: &str) -> Option<&'static str> {
+    let begins = |with: &str| line.trim_start().starts_with(with);
+    match message {
+        _ if line.contains(['“', '”', '„', '‘', '’']) => {
+            Some("write straight quotes: `\"`")
+        }
+        _ if begins("<") => Some("that is no TOML, but looks like a page of HTML or XML"),
+        _ if begins("{") => {
+            Some("that is no TOML, but looks like JSON: write `key = value`, line by line")
+        }
+        _ if message.starts_with("key with no value") => Some("write `key = value`"),
+        _ if message.starts_with("string values must be quoted") => {
+            Some("write it in quotes, as in `default = \"deny\"`")
+        }
+        _ if message.starts_with("duplicate key") => Some("remove one of the two"),
+        _ => None,
     }
 }
 

@@ -135,7 +135,7 @@ impl Check {
         let (ok, detail) = match answer {
             Answer::Yes(detail) => (true, detail),
             Answer::No(detail) => (false, detail),
-            Answer::Unclear(why) => (false, format!("could not tell: {why}")),
+            Answer::Unclear(why) => (false, format!("{UNCLEAR}{why}")),
         };
         let state = match (ok, self.is_way) {
             (true, _) => "ok",
@@ -190,6 +190,9 @@ impl Answer {
         matches!(self, Self::Yes(_))
     }
 }
+
+/// How the detail of a row begins whose answer is unclear.
+pub const UNCLEAR: &str = "could not tell: ";
 
 /// How unix sockets outside can be judged here, from what the kernel lets us do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

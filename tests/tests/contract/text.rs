@@ -108,9 +108,21 @@ fn every_verb_has_help_with_examples_and_a_manual_page() {
         assert!(man.join(format!("guard-{verb}.1")).exists(), "{verb}");
     }
     for shell in ["bash", "zsh", "fish"] {
-        let completions = success(lab.root(&["completions", shell]));
+        let script = success(lab.root(&["completions", shell]));
+        let asks = format!("GUARD_COMPLETE=\"{shell}\"");
+        assert!(
+            script.replace("=fish", "=\"fish\"").contains(&asks),
+            "{script}"
+        );
+        // As the script does.
+        let offered = lab
+            .daemon
+            .root(["--", "guard", ""])
+            .env("GUARD_COMPLETE", shell)
+            .env("_CLAP_COMPLETE_INDEX", "1");
+        let offered = success(offered.run().unwrap());
         for verb in VERBS {
-            assert!(completions.contains(verb), "{shell} {verb}");
+            assert!(offered.contains(verb), "{shell} {verb}: {offered}");
         }
     }
 }

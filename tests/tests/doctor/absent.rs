@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use guard_lab::{Network, eventually, mounts};
@@ -81,7 +83,8 @@ fn what_cannot_be_asked_is_no_answer() {
     let network = Network::new().unwrap();
     let daemon = built(&network).prepare().unwrap();
     let closed = daemon.dir().join("closed.sock");
-    fs::write(&closed, "").unwrap();
+    let _listens = UnixListener::bind(&closed).unwrap();
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o600)).unwrap();
     let socket = closed.display().to_string();
     let asked = daemon.agent(["doctor", "--json", "--socket", &socket]);
     let output = asked.run().unwrap();

@@ -61,7 +61,8 @@ impl Tmux {
         self.start_in(name, [100, 30], &words.collect::<Vec<_>>())
     }
 
-    fn start_in(&self, name: &str, size: [u16; 2], command: &[&str]) -> Window<'_> {
+    /// A command in a window of its own.
+    pub(crate) fn start_in(&self, name: &str, size: [u16; 2], command: &[&str]) -> Window<'_> {
         let [columns, lines] = size.map(|number| number.to_string());
         let sized = ["-x", &*columns, "-y", &*lines];
         let new = ["-u", "new-session", "-d", "-s", name];

@@ -146,12 +146,13 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::Reboot, &["reboot"]),
     (Kind::Containers, &["containers"]),
 ];
-/// What cannot run in a plain machine: `clients` wants programs that no machine has, `agents` a bus and a polkit of its own,
+/// What cannot run in a plain machine: `clients` and `completions` want programs that no machine has, `agents` a bus and a polkit of its own,
 /// and `watch` types keys in time, which
 /// an emulated one has not. None of them says anything about a kernel.
 const NOT_PLAIN: &[&str] = &[
     "agents",
     "clients",
+    "completions",
     "containers",
     "legacy",
     "reboot",

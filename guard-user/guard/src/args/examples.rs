@@ -218,14 +218,16 @@ opens anything. Then start the agent with guard run.";
 pub(super) const MCP: &str = "\
 Examples:
   guard init claude-code                  has the agent start it
-  guard init claude-code                  has the agent start it
 
 Tools: why, request and status. There is none that answers, opens or closes.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
-  guard completions bash > /etc/bash_completion.d/guard
-  guard completions zsh > ~/.zfunc/_guard";
+  source <(guard completions bash)        in ~/.bashrc; zsh: in ~/.zshrc, after compinit
+  guard completions fish | source         in ~/.config/fish/config.fish
+
+They ask guardd for the ids of requests, holes and sessions, and know policies, too. Packages
+have installed them already.";
 
 pub(super) const MAN: &str = "\
 Examples:

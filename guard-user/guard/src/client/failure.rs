@@ -1,6 +1,7 @@
 //! What can go wrong between `guard` and guardd, and what to do about it.
 
 use std::io;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 
 use guard_proto::{ErrorName, Failure, INTERFACE};
@@ -48,6 +49,9 @@ fn error_name(name: &str) -> Option<ErrorName> {
 
 pub(super) fn cannot_connect(socket: &Path, error: &io::Error) -> CliError {
     let what = format!("cannot reach guardd at {}", socket.display());
+    if let Some((why, fix)) = no_socket(socket) {
+        return CliError::Local(Failure { what, why, fix });
+    }
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CliError::NoDaemon(Failure {
             what,
@@ -67,16 +71,36 @@ pub(super) fn cannot_connect(socket: &Path, error: &io::Error) -> CliError {
     }
 }
 
+/// What is wrong with a path at which there is something, and no socket.
+fn no_socket(socket: &Path) -> Option<(String, String)> {
+    let kind = socket.metadata().ok()?.file_type();
+    let own = "or the machine's own, without --socket and GUARD_SOCKET";
+    if kind.is_dir() {
+        let there = socket.join("guardd.sock");
+        let fix = format!("the socket in it would be:\n{}\n{own}", there.display());
+        return Some(("it is a directory".into(), fix));
+    }
+    let fix = format!("name the socket of a guardd: guardd.sock in its --state-dir,\n{own}");
+    (!kind.is_socket()).then(|| ("it is no socket".into(), fix))
+}
+
 /// The two ways to start the guardd that would listen at `socket`.
 pub(super) fn start_commands(socket: &Path) -> String {
     if socket == Path::new(DEFAULT_SOCKET) {
         return "start it:\nsudo systemctl start guardd\nor, where no systemd runs:\nsudo guardd"
             .into();
     }
-    let directory = socket.parent().unwrap_or(Path::new(".")).display();
-    format!(
-        "start it:\nsudo guardd --state-dir {directory}\nor use the machine's own, without --socket and GUARD_SOCKET:\nsudo systemctl start guardd"
-    )
+    let own =
+        "use the machine's own, without --socket and GUARD_SOCKET:\nsudo systemctl start guardd";
+    let directory = socket.parent().filter(|dir| !dir.as_os_str().is_empty());
+    let directory = directory.unwrap_or(Path::new("."));
+    if !socket.ends_with("guardd.sock") {
+        return format!(
+            "check the path: guardd listens at guardd.sock in its --state-dir\nor {own}"
+        );
+    }
+    let directory = directory.display();
+    format!("start it:\nsudo guardd --state-dir {directory}\nor {own}")
 }
 
 pub(super) fn failed(socket: &Path, why: String) -> CliError {

@@ -66,6 +66,10 @@ fn refusal(socket: &Path, peer: Uid, seen: Seen) -> CliError {
             start,
         ),
         MachineRoot::Zero => (format!("it is uid {uid}, not root"), start),
+        MachineRoot::Unknown => (
+            format!("it is uid {uid}, and who that is stands in /proc, which cannot be read"),
+            "mount it:\nsudo mount -t proc proc /proc",
+        ),
         _ => (
             format!("it is uid {uid} in this user namespace, which need not be the machine's root"),
             "call guard outside of the user namespace",

@@ -108,10 +108,23 @@ fn unix_layer(rows: &[Row]) -> Answer {
         UnixLayer::Supervised => {
             Answer::yes("a cgroup's program refuses, a supervisor connects, as tried")
         }
+        UnixLayer::None if rows.iter().any(is_unseen_layer) => {
+            Answer::unclear("it takes root, or a guardd to ask")
+        }
         UnixLayer::None => {
             Answer::no("neither programs at security hooks nor both of the other two work")
         }
     }
+}
+
+/// One that could not be looked at, and that judges Unix sockets where it works.
+fn is_unseen_layer(row: &Row) -> bool {
+    let layers = [
+        kernel::SECURITY_HOOKS,
+        kernel::CONNECT_UNIX,
+        kernel::SENDMSG_UNIX,
+    ];
+    layers.iter().any(|layer| layer.name == row.check) && row.detail.starts_with(probe::UNCLEAR)
 }
 
 /// Whether a session was kept from a unix socket that it knows the path of.
@@ -119,7 +132,7 @@ fn by_path(rows: &[Row]) -> Answer {
     let row = rows.iter().find(|row| row.check == "unix sockets by path");
     match row {
         Some(row) if row.ok => Answer::yes(&row.detail),
-        Some(row) if row.detail.starts_with("could not tell") => Answer::unclear(&row.detail),
+        Some(row) if row.detail.starts_with(probe::UNCLEAR) => Answer::unclear(&row.detail),
         Some(row) => Answer::no(&row.detail),
         None => Answer::unclear("no session was tried"),
     }

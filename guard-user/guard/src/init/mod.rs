@@ -5,13 +5,14 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
+use clap::ValueEnum as _;
 use guard_proto::Failure;
 use serde::Serialize;
 
 use self::agent::Scope;
 use self::change::Change;
 use self::program::Program;
-use super::args::InitArgs;
+use super::args::{AgentKind, InitArgs};
 use super::error::{CliError, Exit};
 use super::render::page::{BAD, GOOD, HEAD, Page};
 use super::render::{Output, time::Clock};
@@ -50,7 +51,7 @@ pub(crate) fn init(args: &InitArgs, output: Output) -> Result<Exit, CliError> {
     if args.print || changes.is_empty() {
         return ended(args, &changes, false, output);
     }
-    if !args.yes && !asked()? {
+    if !args.yes && !asked(args.agent)? {
         say(output, Page::of("Nothing was written."))?;
         return Ok(Exit::NO);
     }
@@ -119,13 +120,16 @@ fn diffs(shown: &[Shown], _clock: &Clock) -> Page {
 }
 
 /// Whether the person at the terminal says yes.
-fn asked() -> Result<bool, CliError> {
+fn asked(agent: AgentKind) -> Result<bool, CliError> {
     if !io::stdin().is_terminal() {
+        let agent = agent.to_possible_value();
+        let agent = agent.as_ref().map_or("AGENT", |value| value.get_name());
         return Err(CliError::Local(Failure {
             what: "nothing was written".into(),
             why: "standard input is no terminal, so nobody can be asked".into(),
-            fix: "look at what would be written, and say yes beforehand:\nguard init AGENT --print\nguard init AGENT --yes"
-                .into(),
+            fix: format!(
+                "look at what would be written, and say yes beforehand:\nguard init {agent} --print\nguard init {agent} --yes"
+            ),
         }));
     }
     let mut answer = String::new();

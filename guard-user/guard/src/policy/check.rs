@@ -1,5 +1,6 @@
 //! `guard check`: needs no guardd.
 
+use guard_common::Verdict;
 use guard_policy::{self as policy, Diagnostic, Environment, Severity};
 use serde::Serialize;
 
@@ -19,6 +20,9 @@ struct Checked {
     name: Option<String>,
     /// Number of rules; null if invalid.
     rules: Option<usize>,
+    /// Whether nothing may pass at all, as of a file that is empty.
+    #[serde(skip)]
+    denies_all: bool,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -56,6 +60,9 @@ impl Checked {
         Self {
             file: file.name.clone(),
             valid: policy.is_some(),
+            denies_all: policy
+                .as_ref()
+                .is_some_and(|policy| policy.rules.is_empty() && policy.default == Verdict::Deny),
             rules: policy.as_ref().map(|policy| policy.rules.len()),
             name: policy.map(|policy| policy.name),
             diagnostics,
@@ -77,6 +84,9 @@ fn page(checked: &Checked, _clock: &Clock) -> Page {
         (Some(name), Some(rules)) => {
             page.styled(GOOD, "valid")
                 .text(format_args!(": policy {name}, {}", count(rules, "rule")));
+            if checked.denies_all {
+                page.text(", and so it denies everything");
+            }
         }
         _ => {
             page.styled(BAD, "invalid").text(format_args!(

@@ -1,17 +1,20 @@
 //! `guard policy`: which policies have a name, what is in them, and a copy to change. Needs no guardd.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use clap_complete::engine::CompletionCandidate;
 use guard_policy as policy;
 use guard_proto::Failure;
 use serde::Serialize;
 
 use crate::args::PolicyVerb;
 use crate::error::{CliError, Exit};
+use crate::misplaced::is_program;
 use crate::policy_file::{INSTALLED, PolicyFile, installed, is_file};
 use crate::render::Output;
 use crate::render::time::Clock;
@@ -73,6 +76,16 @@ fn all() -> Vec<Named> {
     names.into_iter().map(Named::of).collect()
 }
 
+/// All of them, as completions have them.
+pub(crate) fn candidates() -> Vec<CompletionCandidate> {
+    let all = all().into_iter();
+    let candidates = all.map(|one| {
+        let place = place(&one);
+        CompletionCandidate::new(one.name).help(Some(place.into()))
+    });
+    candidates.collect()
+}
+
 fn list(all: &[Named], _clock: &Clock) -> Page {
     let mut page = Page::default();
     let rows = all.iter().map(|one| [one.name.clone(), place(one)]);
@@ -101,16 +114,31 @@ fn show(name: String, output: Output) -> Result<(), CliError> {
 fn edit(name: &str, dir: &Path, output: Output) -> Result<Exit, CliError> {
     check_name(name)?;
     let file = dir.join(format!("{name}.toml"));
+    let again = again(name, dir);
+    let not_written = |why: io::Error| Failure {
+        what: format!("cannot write {}", file.display()),
+        why: match why.kind() {
+            io::ErrorKind::PermissionDenied => "you may not: it takes root".to_owned(),
+            _ => why.to_string(),
+        },
+        fix: format!("sudo {again}"),
+    };
     let copied = !file.exists();
     if copied {
         let policy = PolicyFile::named(name)?;
-        copy(&policy.text, dir, &file).map_err(|why| Failure {
-            what: format!("cannot write {}", file.display()),
-            why: why.to_string(),
-            fix: format!("sudo guard policy edit {name}"),
-        })?;
+        copy(&policy.text, dir, &file).map_err(not_written)?;
+    } else {
+        // Before an editor finds out.
+        let written = File::options().append(true).open(&file);
+        written.map_err(not_written)?;
     }
-    let opened = io::stdin().is_terminal() && io::stdout().is_terminal() && open(&file)?;
+    let is_terminal = io::stdin().is_terminal() && io::stdout().is_terminal();
+    let opened = !output.is_json() && is_terminal && open(&file)?;
+    if opened {
+        PolicyFile::read(&file)?
+            .parse(output)
+            .map_err(|error| retry(error, &again))?;
+    }
     let edited = Edited {
         name: name.to_owned(),
         file,
@@ -118,11 +146,28 @@ fn edit(name: &str, dir: &Path, output: Output) -> Result<Exit, CliError> {
         opened,
     };
     output.print(&edited, next)?;
-    if !opened {
-        return Ok(Exit::DONE);
+    Ok(Exit::DONE)
+}
+
+/// What was typed.
+fn again(name: &str, dir: &Path) -> String {
+    match dir == Path::new(INSTALLED[0]) {
+        true => format!("guard policy edit {name}"),
+        false => format!("guard policy edit {name} --policy-dir {}", dir.display()),
     }
-    let read = PolicyFile::read(&edited.file)?;
-    read.parse(output).map(|_| Exit::DONE)
+}
+
+/// What is invalid is corrected by the same command.
+fn retry(error: CliError, again: &str) -> CliError {
+    match error {
+        CliError::Local(failure) => CliError::Local(Failure {
+            fix: format!(
+                "until then guardd keeps to what it has read before; edit it again:\n{again}"
+            ),
+            ..failure
+        }),
+        other => other,
+    }
 }
 
 /// Never over what is there.
@@ -131,28 +176,40 @@ fn copy(text: &str, dir: &Path, file: &Path) -> io::Result<()> {
     File::create_new(file)?.write_all(text.as_bytes())
 }
 
+/// Editors, where neither VISUAL nor EDITOR names one: sudo passes on neither.
+const EDITORS: [&str; 3] = ["editor", "vi", "nano"];
+
 /// Opens it in the person's editor, and waits; false where there is none.
 fn open(file: &Path) -> Result<bool, Failure> {
-    let editor = ["VISUAL", "EDITOR"].iter().find_map(std::env::var_os);
-    let Some(editor) = editor.filter(|editor| !editor.is_empty()) else {
+    let named = ["VISUAL", "EDITOR"].iter().find_map(std::env::var_os);
+    let named = named.filter(|editor| !editor.is_empty());
+    let known = || {
+        EDITORS
+            .into_iter()
+            .find(|editor| is_program(editor.as_ref()))
+    };
+    let Some(editor) = named.or_else(|| known().map(OsString::from)) else {
         return Ok(false);
     };
     // It may have arguments.
     let mut shell = Command::new("sh");
     shell.args(["-c", "exec $GUARD_EDITOR \"$1\"", "sh"]);
     let done = shell.arg(file).env("GUARD_EDITOR", &editor).status();
+    let failed = |why: String| Failure {
+        what: format!("your editor, {}, did not do it", editor.display()),
+        why,
+        fix: format!(
+            "set EDITOR to another, or open it yourself:\n{}",
+            file.display()
+        ),
+    };
     match done {
         Ok(status) if status.success() => Ok(true),
-        Ok(status) => Err(failed(file, &format!("it ended with {status}"))),
-        Err(why) => Err(failed(file, &why.to_string())),
-    }
-}
-
-fn failed(file: &Path, why: &str) -> Failure {
-    Failure {
-        what: "your editor did not do it".to_owned(),
-        why: why.to_owned(),
-        fix: format!("edit {} with another: set EDITOR", file.display()),
+        Ok(status) if status.code() == Some(127) => {
+            Err(failed("there is no such program".to_owned()))
+        }
+        Ok(status) => Err(failed(format!("it ended with {status}"))),
+        Err(why) => Err(failed(why.to_string())),
     }
 }
 
@@ -163,15 +220,13 @@ fn next(edited: &Edited, _clock: &Clock) -> Page {
         true => format!(" is copied to {file}, which counts from now on."),
         false => format!(" is {file}."),
     });
-    let check = format!("guard check {file}");
-    let reload = "sudo systemctl reload guardd".to_owned();
-    page.line(match edited.opened {
-        true => "Have guardd read it:",
-        false => "Change it there, check it, and have guardd read it:",
-    });
+    match edited.opened {
+        true => page.line("It is valid. A guardd that runs has read it: what it enforces, and what it says of it:"),
+        false => page.line("Change it there. A guardd that runs reads it when it is saved; check it before:"),
+    };
     page.commands(match edited.opened {
-        true => reload,
-        false => format!("{check}\n{reload}"),
+        true => "guard status".to_owned(),
+        false => format!("guard check {file}\nguard status"),
     });
     page
 }

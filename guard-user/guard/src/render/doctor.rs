@@ -1,6 +1,6 @@
 //! What this machine can enforce.
 
-use guard_probe::Family;
+use guard_probe::{Family, UNCLEAR};
 use guard_proto::Row;
 
 use super::page::{BAD, COMMAND, GOOD, HEAD, Page, STRONG, WARN};
@@ -19,12 +19,27 @@ pub(crate) fn page(rows: &[Row]) -> Page {
         .iter()
         .filter(|row| !row.ok)
         .partition(|row| row.required);
-    for row in &required {
-        problem(&mut page, row);
+    // Without a guardd most cannot be looked at: that is one problem, and not twenty.
+    let is_blind = required.iter().any(|row| row.check == "guardd");
+    let (unseen, required): (Vec<_>, Vec<_>) = required
+        .into_iter()
+        .partition(|row| is_blind && row.detail.starts_with(UNCLEAR));
+    for (fix, rows) in by_fix(&required) {
+        problem(&mut page, &rows, fix);
     }
-    verdict(&mut page, rows);
-    if !others.is_empty() {
-        let names: Vec<_> = others.iter().map(|row| &*row.check).collect();
+    match unseen.len() {
+        0 => verdict(&mut page, rows),
+        unseen => {
+            page.styled(BAD, count(required.len())).line(format_args!(
+                "; {unseen} more could not be looked at without a guardd."
+            ));
+        }
+    }
+    let others = others
+        .iter()
+        .filter(|row| !(is_blind && row.detail.starts_with(UNCLEAR)));
+    let names: Vec<_> = others.map(|row| &*row.check).collect();
+    if !names.is_empty() {
         let names = format!("Not ok, and not required: {}.", names.join(", "));
         for line in broken(&names, 80) {
             page.line(line);
@@ -35,18 +50,48 @@ pub(crate) fn page(rows: &[Row]) -> Page {
     page
 }
 
-/// A line of one with its fix, which stands below where it is long.
-fn problem(page: &mut Page, row: &Row) {
-    page.styled(BAD, format_args!("{:<8}", row.state));
-    page.text(format_args!(" {}", row.check));
-    let fix = row.fix.as_deref().unwrap_or(&row.detail);
-    let begun = BELOW + row.check.chars().count();
-    if begun + "  fix: ".len() + fix.chars().count() <= 80 {
-        page.styled(HEAD, "  fix: ").styled(COMMAND, fix).end();
+/// Rows with the same fix are one problem. In the order of the first of each.
+fn by_fix<'r>(rows: &[&'r Row]) -> Vec<(&'r str, Vec<&'r Row>)> {
+    let mut problems: Vec<(&str, Vec<&Row>)> = Vec::new();
+    for &row in rows {
+        let fix = row.fix.as_deref().unwrap_or(&row.detail);
+        match problems.iter_mut().find(|(known, _)| *known == fix) {
+            Some((_, rows)) => rows.push(row),
+            None => problems.push((fix, vec![row])),
+        }
+    }
+    problems
+}
+
+fn count(open: usize) -> String {
+    match open {
+        1 => "1 required row is not ok".to_owned(),
+        open => format!("{open} required rows are not ok"),
+    }
+}
+
+/// A line of it with its fix, which stands below where it is long.
+fn problem(page: &mut Page, rows: &[&Row], fix: &str) {
+    let state = rows.first().map_or("", |row| &*row.state);
+    let names: Vec<_> = rows.iter().map(|row| &*row.check).collect();
+    let names = names.join(", ");
+    let begun = BELOW + names.chars().count();
+    let is_short = begun + "  fix: ".len() + fix.chars().count() <= 80;
+    let label = format!("{state:<8} ");
+    for (number, line) in broken(&names, 80 - BELOW).into_iter().enumerate() {
+        match number {
+            0 => page.styled(BAD, &label).text(line),
+            _ => page.text(format_args!("{:BELOW$}{line}", "")),
+        };
+        if !is_short {
+            page.end();
+        }
+    }
+    if !is_short {
+        fix_below(page, fix, BELOW);
         return;
     }
-    page.end();
-    fix_below(page, fix, BELOW);
+    page.styled(HEAD, "  fix: ").styled(COMMAND, fix).end();
 }
 
 /// What to do, in lines that begin there.
@@ -126,11 +171,8 @@ fn verdict(page: &mut Page, rows: &[Row]) {
             page.styled(GOOD, "Every required row is ok")
                 .line(format_args!("; {others} not."))
         }
-        (1, _) => page
-            .styled(BAD, "1 required row is not ok")
-            .line(format_args!("{others}.")),
         (open, _) => page
-            .styled(BAD, format_args!("{open} required rows are not ok"))
+            .styled(BAD, count(open))
             .line(format_args!("{others}.")),
     };
 }
@@ -221,6 +263,40 @@ mod tests {
         ");
         insta::assert_snapshot!(page(&rows[..1]).plain(), @r"
         All rows are ok.
+        Each with what was seen: guard doctor --all
+        ");
+    }
+
+    #[test]
+    fn what_one_step_mends_is_one_problem() {
+        const HOOK: Check = Check::part(
+            Family::Guard,
+            "hook connect6",
+            "sudo systemctl restart guardd",
+        );
+        let rows = [
+            CONNECT.row(Answer::no("read back: no program is attached")),
+            HOOK.row(Answer::no("read back: no program is attached")),
+        ];
+        insta::assert_snapshot!(page(&rows).plain(), @r"
+        missing  hook connect4, hook connect6  fix: sudo systemctl restart guardd
+        2 required rows are not ok.
+        Each with what was seen: guard doctor --all
+        ");
+    }
+
+    #[test]
+    fn without_a_guardd_that_is_the_problem() {
+        const RUNS: Check = Check::part(Family::Guard, "guardd", "sudo systemctl start guardd");
+        let rows = [
+            RUNS.row(Answer::no("no guardd listens there")),
+            UNIX.row(Answer::unclear("no guardd")),
+            CONNECT.row(Answer::unclear("no guardd")),
+            LONG.row(Answer::unclear("no guardd")),
+        ];
+        insta::assert_snapshot!(page(&rows).plain(), @r"
+        missing  guardd  fix: sudo systemctl start guardd
+        1 required row is not ok; 2 more could not be looked at without a guardd.
         Each with what was seen: guard doctor --all
         ");
     }

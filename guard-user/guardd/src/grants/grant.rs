@@ -221,7 +221,7 @@ fn already_allowed() -> Refusal {
     Refusal::invalid(
         "there is nothing to open",
         "it is already allowed",
-        "guard explain DEST --session S shows what allows it",
+        "see what allows it:\nguard explain DEST --session S",
     )
 }
 

@@ -216,9 +216,9 @@ pub(crate) fn after(now: BootTime, time: Duration) -> BootTime {
 
 pub(crate) fn nowhere(to: &str) -> Refusal {
     Refusal::invalid(
-        format!("cannot open {to}"),
+        format!("cannot tell where {to} is"),
         "no address is known for it",
-        "give an address, or check that the name resolves",
+        "give an address, or check that the name resolves:\ngetent ahosts NAME",
     )
 }
 

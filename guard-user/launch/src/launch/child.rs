@@ -92,15 +92,27 @@ fn not_executed(program: &Path, why: &io::Error) -> LaunchError {
             "there is no such file".to_owned(),
             format!("see what there is: ls -l {name}"),
         ),
+        (false, _) if program.as_os_str().as_bytes().contains(&b' ') => (
+            NOT_FOUND,
+            "no directory in PATH has it, and it is several words in one".to_owned(),
+            format!(
+                "leave out the quotes, or give it to a shell:\nguard run -- {name}\nguard run -- sh -c '{name}'"
+            ),
+        ),
         (false, _) => (
             NOT_FOUND,
             "no directory in PATH has it".to_owned(),
-            "check the name, or give its path".to_owned(),
+            format!("check the name, or give its path:\ncommand -v {name}"),
         ),
         (true, true) => (
             NOT_EXECUTABLE,
             "the interpreter that it names does not exist".to_owned(),
             format!("see which one it names: head -n 1 {name}"),
+        ),
+        (true, false) if program.is_dir() => (
+            NOT_EXECUTABLE,
+            "it is a directory".to_owned(),
+            format!("give a program in it: ls {name}"),
         ),
         (true, false) => (
             NOT_EXECUTABLE,

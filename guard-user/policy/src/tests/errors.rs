@@ -53,6 +53,8 @@ action = "allow"
       |
     4 | hold = 60
       |        ^^
+      |
+      = help: write `"60s"`
 
     error: there is no group `@privat`
      --> test.toml:8:7
@@ -91,6 +93,8 @@ action = "allow"
        |
     10 | action = "ask"
        |          ^^^^^
+       |
+       = help: did you mean `confirm`?
 
     error: two rules have the name `photos`
       --> test.toml:13:8
@@ -236,6 +240,8 @@ fn a_broken_line_is_said_once() {
       |
     5 | action = "allow"
       | ^^^^^^
+      |
+      = help: remove one of the two
     "#);
 }
 

@@ -1,0 +1,166 @@
+//! What TAB offers, in the shells that people have, as the installed scripts are read by them.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::PathBuf;
+
+use guard_lab::{AGENT, Daemon, Network, PATIENCE, Running, bins};
+
+use crate::watch::terminal::{Tmux, Window};
+
+const POLICY: &str = r#"version = 1
+name = "asks"
+default = "allow"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24"]
+action = "confirm"
+"#;
+
+/// How each shell is started with nothing of anybody's, and how it reads its script.
+const SHELLS: [(&str, &[&str], &str); 3] = [
+    (
+        "bash",
+        &["bash", "--norc", "--noprofile"],
+        "source <(guard completions bash)",
+    ),
+    (
+        "zsh",
+        &["zsh", "-f"],
+        "autoload -Uz compinit; compinit -D; source <(guard completions zsh)",
+    ),
+    (
+        "fish",
+        &["fish", "--no-config"],
+        "set -g fish_autosuggestion_enabled 0; guard completions fish | source",
+    ),
+];
+
+/// What is typed before TAB, and what stands there then.
+const COMPLETED: [(&str, &str); 14] = [
+    ("guard appr", "guard approve"),
+    ("guard approve ", "guard approve r1"),
+    ("guard deny ", "guard deny r1"),
+    ("guard close ", "guard close h1"),
+    ("guard stop ", "guard stop s1"),
+    ("guard log --session ", "guard log --session s1"),
+    ("guard explain --session ", "guard explain --session s1"),
+    ("guard open --session ", "guard open --session s1"),
+    ("guard policy show hom", "guard policy show homelab"),
+    ("guard run --policy hom", "guard run --policy homelab"),
+    ("guard run --policy ask", "guard run --policy asks"),
+    ("guard check min", "guard check mine.toml"),
+    (
+        "guard log --verify --head 1:0 not",
+        "guard log --verify --head 1:0 notes.txt",
+    ),
+    ("guard run -- zza", "guard run -- zzagent"),
+];
+
+struct Scene {
+    daemon: Daemon,
+    home: PathBuf,
+    tmux: Tmux,
+    _shell: Running,
+    _network: Network,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let network = Network::new().unwrap();
+        let daemon = Daemon::in_network(&network)
+            .policy("asks", POLICY)
+            .start()
+            .unwrap();
+        let run = ["run", "--policy", "asks", "--quiet", "--", "sh"];
+        let mut shell = daemon.agent(run).spawn().unwrap();
+        let lab = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let ask = format!(
+            "{} probe tcp 192.0.2.10 443 >&2; echo asked\n",
+            lab.display()
+        );
+        shell.write(&ask).unwrap();
+        assert_eq!(shell.line(PATIENCE).unwrap(), "asked");
+        let hole = daemon.root(["open", "192.0.2.20:443"]).json().unwrap();
+        assert_eq!(hole["id"], "h1", "{hole}");
+        let home = daemon.dir().join("home");
+        let tmux = Tmux::start(daemon.dir());
+        let scene = Self {
+            daemon,
+            home,
+            tmux,
+            _shell: shell,
+            _network: network,
+        };
+        scene.fill();
+        scene
+    }
+
+    /// A directory of the person's, with guard and one program of its own in PATH.
+    fn fill(&self) {
+        let open = |mode| fs::Permissions::from_mode(mode);
+        fs::create_dir(&self.home).unwrap();
+        fs::set_permissions(&self.home, open(0o777)).unwrap();
+        for name in ["mine.toml", "notes.txt"] {
+            fs::write(self.home.join(name), "").unwrap();
+        }
+        let bin = self.home.join("bin");
+        fs::create_dir(&bin).unwrap();
+        let guard = bins::for_everybody("guard", self.daemon.tag()).unwrap();
+        symlink(guard, bin.join("guard")).unwrap();
+        fs::write(bin.join("zzagent"), "#!/bin/sh\n").unwrap();
+        fs::set_permissions(bin.join("zzagent"), open(0o755)).unwrap();
+    }
+
+    /// The user's shell of that kind, which has read its script.
+    fn shell(&self, (name, shell, source): (&str, &[&str], &str)) -> Window<'_> {
+        let uid = AGENT.to_string();
+        let path = std::env::var("PATH").unwrap();
+        let env = [
+            format!("PATH={}:{path}", self.home.join("bin").display()),
+            format!("HOME={}", self.home.display()),
+            format!("GUARD_SOCKET={}", self.daemon.socket().display()),
+            "PS1=ready$ ".to_owned(),
+            "TERM=xterm".to_owned(),
+        ];
+        let user = [
+            "setpriv",
+            "--reuid",
+            &uid,
+            "--regid",
+            &uid,
+            "--clear-groups",
+        ];
+        let mut words = user.to_vec();
+        words.extend(["env", "-C", self.home.to_str().unwrap()]);
+        words.extend(env.iter().map(String::as_str));
+        words.extend(shell);
+        let window = self.tmux.start_in(name, [100, 30], &words);
+        window.type_text(&format!("{source}; clear; echo re'ad'"));
+        window.press(&["Enter"]);
+        window.expect_that("the script is read", |screen| {
+            screen.lines().any(|line| line.trim() == "read")
+        });
+        window
+    }
+}
+
+#[test]
+fn each_shell_completes_what_only_guardd_knows() {
+    let scene = Scene::new();
+    for shell in SHELLS {
+        let window = scene.shell(shell);
+        for (typed, completed) in COMPLETED {
+            window.type_text(typed);
+            window.press(&["Tab"]);
+            let what = format!("{}: {typed:?} becomes {completed:?}", shell.0);
+            window.expect_that(&what, |screen| {
+                let line = screen.trim_end().lines().next_back().unwrap_or_default();
+                line.trim_end().ends_with(completed)
+            });
+            window.press(&["C-u"]);
+            window.expect_no(completed);
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Files that are no policies.
+
+use super::{Root, Row, User, check};
+
+/// What lies in the person's directory.
+pub(super) const FILES: &[(&str, &[u8])] = &[
+    ("empty.toml", b""),
+    ("binary.toml", b"\x7fELF\x02\x01\x01\0\0\0\0\0\xff\xfe"),
+    ("latin1.toml", b"version = 1\n# gr\xfc\xdfe\n"),
+    ("secret.toml", b"version = 1\n"),
+    (
+        "page.toml",
+        b"<!DOCTYPE html>\n<html><body>404</body></html>\n",
+    ),
+    ("json.toml", b"{\"version\": 1}\n"),
+    (
+        "bom.toml",
+        b"\xef\xbb\xbfversion = 1\r\nname = \"bom\"\r\ndefault = \"allow\"\r\n",
+    ),
+    ("notes.txt", b"version = 1\ndefault = \"allow\"\n"),
+];
+
+const ROWS: &[Row] = &[
+    (
+        User,
+        "guard check nothing.toml",
+        2,
+        &["nothing.toml", "no such file", "guard policy list"],
+    ),
+    (
+        User,
+        "guard run --policy default.toml -- true",
+        125,
+        &[
+            "default.toml",
+            "no such file",
+            "\n    default\n",
+            "guard policy list",
+        ],
+    ),
+    (
+        User,
+        "guard run --policy ./nothing -- true",
+        125,
+        &["./nothing", "no such file", "guard policy list"],
+    ),
+    (
+        User,
+        "guard run --policy nope -- true",
+        125,
+        &["no policy", "nope", "asks, aws-prod"],
+    ),
+    (
+        User,
+        "guard run --policy '' -- true",
+        125,
+        &["no policy's name", "./policy.toml"],
+    ),
+    (
+        User,
+        "guard check nope",
+        2,
+        &[
+            "no policy nope",
+            "built in",
+            "guard policy list",
+            "./agent.toml",
+        ],
+    ),
+    (
+        User,
+        "guard check dangling.toml",
+        2,
+        &["dangling.toml", "no such file"],
+    ),
+    (
+        User,
+        "guard check directory.toml",
+        2,
+        &["directory.toml", "it is a directory", "ls directory.toml"],
+    ),
+    (
+        User,
+        "guard check secret.toml",
+        2,
+        &["secret.toml", "you may not read it", "ls -l secret.toml"],
+    ),
+    (
+        User,
+        "guard check binary.toml",
+        2,
+        &["binary.toml", "it is no text", "file binary.toml"],
+    ),
+    (
+        User,
+        "guard check latin1.toml",
+        2,
+        &["latin1.toml", "no text in UTF-8", "file latin1.toml"],
+    ),
+    (
+        User,
+        "guard check utf16.toml",
+        2,
+        &["utf16.toml", "UTF-16", "in UTF-8"],
+    ),
+    (
+        User,
+        "guard check /dev/zero",
+        2,
+        &["/dev/zero", "longer than"],
+    ),
+    (
+        User,
+        "guard check page.toml",
+        1,
+        &["page.toml:1", "looks like a page of HTML", "invalid"],
+    ),
+    (
+        User,
+        "guard check json.toml",
+        1,
+        &["json.toml:1", "looks like JSON", "key = value"],
+    ),
+    (
+        User,
+        "guard check",
+        2,
+        &["<FILE|NAME>...", "Usage: guard check"],
+    ),
+    (
+        User,
+        "guard diff homelab",
+        2,
+        &["<NEW>", "Usage: guard diff"],
+    ),
+    (
+        User,
+        "guard diff homelab nothing.toml",
+        2,
+        &["nothing.toml", "no such file"],
+    ),
+    (
+        User,
+        "guard replay nothing.toml",
+        2,
+        &["nothing.toml", "no such file"],
+    ),
+    (
+        User,
+        "guard policy show ./mine.toml",
+        2,
+        &["./mine.toml is a file", "guard policy list"],
+    ),
+    (
+        User,
+        "guard policy show nope",
+        2,
+        &["no policy nope", "guard policy list"],
+    ),
+    (
+        User,
+        "guard policy edit homelab --policy-dir /nonexistent",
+        2,
+        &[
+            "/nonexistent/homelab.toml",
+            "sudo guard policy edit homelab --policy-dir /nonexistent",
+        ],
+    ),
+    (
+        Root,
+        "guard policy edit nope --policy-dir mine",
+        2,
+        &["no policy nope", "guard policy list"],
+    ),
+    (
+        User,
+        "guard log --verify nothing.jsonl",
+        2,
+        &["nothing.jsonl", "No such file"],
+    ),
+    (
+        User,
+        "guard log nothing.jsonl",
+        2,
+        &["--verify", "Usage: guard log"],
+    ),
+    (
+        User,
+        "guard log --verify --head x notes.txt",
+        2,
+        &["'x'", "--head"],
+    ),
+    (
+        User,
+        "guard man /proc/none",
+        2,
+        &["/proc/none", "guard man DIR"],
+    ),
+    (
+        Root,
+        "guardd --config nothing.toml",
+        2,
+        &[
+            "guardd: cannot read the settings in nothing.toml",
+            "--config",
+        ],
+    ),
+    (
+        Root,
+        "guardd --config binary.toml",
+        2,
+        &[
+            "guardd: cannot read the settings in binary.toml",
+            "--config",
+        ],
+    ),
+];
+
+/// What is odd, and well all the same.
+const TAKEN: &[Row] = &[
+    (User, "guard check bom.toml", 0, &["policy bom"]),
+    (User, "guard check notes.txt", 0, &["policy notes"]),
+    (User, "guard check empty.toml", 0, &["denies everything"]),
+    (User, "guard check <(echo version = 1)", 0, &["valid"]),
+];
+
+#[test]
+fn of_files() {
+    check(ROWS);
+}
+
+#[test]
+fn odd_files_are_taken() {
+    check(TAKEN);
+}

@@ -1,0 +1,188 @@
+//! A machine with a guardd, a session with a question and a hole, and files that are no policies.
+
+use std::cell::RefCell;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::Command;
+
+use guard_lab::{AGENT, Daemon, Network, PATIENCE, Running, bins, exec};
+
+use super::{Row, Who};
+
+/// What a message may not have, whatever it is about.
+const NEVER: [&str; 4] = ["panicked", "RUST_BACKTRACE", "Os {", "Err("];
+
+const POLICY: &str = r#"version = 1
+name = "asks"
+default = "allow"
+
+[[rule]]
+name = "production"
+to = ["192.0.2.0/24", "2001:db8:7::/48"]
+action = "confirm"
+max_hole = "30m"
+reason = "it is production"
+
+[[rule]]
+name = "never"
+to = ["192.0.2.99"]
+action = "deny"
+reason = "nobody goes there"
+"#;
+
+/// See above.
+pub(super) struct Scene {
+    daemon: Daemon,
+    /// Leads the session `s1`; ends with the scene.
+    shell: RefCell<Running>,
+    _network: Network,
+}
+
+impl Scene {
+    /// With the request `r1`, which waits, and the hole `h1`, which is open.
+    pub(super) fn new() -> Self {
+        let network = Network::new().unwrap();
+        let daemon = Daemon::in_network(&network)
+            .policy("asks", POLICY)
+            .start()
+            .unwrap();
+        let run = ["run", "--policy", "asks", "--quiet", "--", "sh"];
+        let mut shell = daemon.agent(run).spawn().unwrap();
+        let lab = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
+        let ask = format!(
+            "{} probe tcp 192.0.2.10 443 >&2; echo asked\n",
+            lab.display()
+        );
+        shell.write(&ask).unwrap();
+        assert_eq!(shell.line(PATIENCE).unwrap(), "asked");
+        let scene = Self {
+            daemon,
+            shell: RefCell::new(shell),
+            _network: network,
+        };
+        scene.programs();
+        scene.files();
+        let pending = scene.daemon.root(["pending"]).json().unwrap();
+        assert_eq!(pending[0]["id"], "r1", "{pending}");
+        let hole = scene
+            .daemon
+            .root(["open", "192.0.2.20:443"])
+            .json()
+            .unwrap();
+        assert_eq!(hole["id"], "h1", "{hole}");
+        scene
+    }
+
+    /// What the row was to say and did not, with all that it said.
+    pub(super) fn wrong(&self, (who, line, status, says): &Row) -> Option<String> {
+        let (ended, said) = match who {
+            Who::Inside => self.inside(line),
+            Who::Root => self.outside(0, line),
+            Who::User => self.outside(AGENT, line),
+        };
+        let missing: Vec<_> = says
+            .iter()
+            .filter(|words| !said.contains(**words))
+            .collect();
+        let never: Vec<_> = NEVER
+            .iter()
+            .filter(|words| said.contains(**words))
+            .collect();
+        let is_right = ended == *status && missing.is_empty() && never.is_empty();
+        (!is_right).then(|| {
+            format!("{who:?}$ {line}\n  ended with {ended}, not {status}; lacks {missing:?}, has {never:?}; said:\n{said}")
+        })
+    }
+
+    /// Standard output and standard error of a shell, as they come.
+    fn outside(&self, uid: u32, line: &str) -> (i32, String) {
+        let mut shell = self.daemon.on_machine(uid, "bash");
+        shell.args(["-c", &format!("exec 2>&1; {line}")]);
+        let output = exec::output(self.place(&mut shell)).unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        (output.status.code().unwrap_or(-1), said)
+    }
+
+    fn inside(&self, line: &str) -> (i32, String) {
+        let mut shell = self.shell.borrow_mut();
+        let (bin, home) = (self.bin(), self.home());
+        let line = format!(
+            "(PATH={}:$PATH; cd {}; {line}) 2>&1; echo \"--status $?\"\n",
+            bin.display(),
+            home.display()
+        );
+        shell.write(&line).unwrap();
+        let mut said = String::new();
+        loop {
+            let line = shell.line(PATIENCE).unwrap();
+            if let Some((before, status)) = line.split_once("--status ") {
+                said.push_str(before);
+                return (status.parse().unwrap(), said);
+            }
+            said.push_str(&line);
+            said.push('\n');
+        }
+    }
+
+    /// The environment of somebody at a terminal of this machine.
+    fn place<'c>(&self, command: &'c mut Command) -> &'c mut Command {
+        let path = std::env::var("PATH").unwrap();
+        for name in [
+            "SUDO_UID",
+            "SUDO_GID",
+            "SUDO_USER",
+            "EDITOR",
+            "VISUAL",
+            "GUARD_SESSION",
+        ] {
+            command.env_remove(name);
+        }
+        command
+            .current_dir(self.home())
+            .env("GUARD_SOCKET", self.daemon.socket())
+            .env("STATE", self.daemon.state_dir())
+            .env("PATH", format!("{}:{path}", self.bin().display()))
+            .env("HOME", self.home())
+    }
+
+    fn bin(&self) -> std::path::PathBuf {
+        self.daemon.dir().join("path")
+    }
+
+    fn home(&self) -> std::path::PathBuf {
+        self.daemon.dir().join("home")
+    }
+
+    fn programs(&self) {
+        let bin = self.bin();
+        fs::create_dir(&bin).unwrap();
+        for program in ["guard", "guardd"] {
+            let real = bins::for_everybody(program, self.daemon.tag()).unwrap();
+            symlink(real, bin.join(program)).unwrap();
+        }
+    }
+
+    fn files(&self) {
+        let home = self.home();
+        fs::create_dir(&home).unwrap();
+        fs::set_permissions(&home, fs::Permissions::from_mode(0o777)).unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            fs::write(home.join(name), bytes).unwrap();
+        };
+        for (name, bytes) in super::files::FILES {
+            write(name, bytes);
+        }
+        for (name, text) in super::policies::FILES {
+            write(name, text.as_bytes());
+        }
+        fs::set_permissions(home.join("secret.toml"), fs::Permissions::from_mode(0o600)).unwrap();
+        let wide: Vec<u8> = "version = 1\n"
+            .encode_utf16()
+            .flat_map(u16::to_le_bytes)
+            .collect();
+        write("utf16.toml", &[&[0xff, 0xfe], &*wide].concat());
+        fs::create_dir(home.join("directory.toml")).unwrap();
+        symlink(Path::new("nowhere.toml"), home.join("dangling.toml")).unwrap();
+    }
+}

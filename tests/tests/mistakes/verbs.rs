@@ -1,0 +1,257 @@
+//! Words in the wrong order, of other programs, and misspelt.
+
+use super::{Root, Row, User, check};
+
+const ROWS: &[Row] = &[
+    (
+        User,
+        "guard sh -c true",
+        2,
+        &[
+            "sh is no verb",
+            "run by the verb run",
+            "guard run -- sh -c true",
+        ],
+    ),
+    (
+        User,
+        "guard -- sh",
+        2,
+        &["sh is no verb", "guard run -- sh"],
+    ),
+    (
+        User,
+        "guard /bin/sh",
+        2,
+        &["/bin/sh is no verb", "guard run -- /bin/sh"],
+    ),
+    (User, "guard appove r1", 2, &["'appove'", "'approve'"]),
+    (
+        User,
+        "guard no-such-verb",
+        2,
+        &[
+            "'no-such-verb'",
+            "Usage: guard [OPTIONS] <COMMAND>",
+            "--help",
+        ],
+    ),
+    (User, "guard status --jsno", 2, &["'--jsno'", "'--json'"]),
+    (
+        User,
+        "guard status extra",
+        2,
+        &["'extra'", "Usage: guard status"],
+    ),
+    (
+        User,
+        "guard --verbose status",
+        2,
+        &["'--verbose'", "--help"],
+    ),
+    (User, "guard policy", 2, &["list", "show", "edit"]),
+    (User, "guard policy shwo default", 2, &["'shwo'", "'show'"]),
+    (User, "guard init", 2, &["<AGENT>", "Usage: guard init"]),
+    (
+        User,
+        "guard init cursor",
+        2,
+        &["'cursor'", "claude-code", "codex", "gemini"],
+    ),
+    (
+        User,
+        "guard completions tcsh",
+        2,
+        &["'tcsh'", "bash", "fish", "zsh"],
+    ),
+    (
+        User,
+        "guard report --format html",
+        2,
+        &["'html'", "markdown"],
+    ),
+    (
+        User,
+        "guard run",
+        125,
+        &["<CMD>...", "Usage: guard run <CMD>..."],
+    ),
+    (
+        User,
+        "guard run --",
+        125,
+        &["<CMD>...", "Usage: guard run <CMD>..."],
+    ),
+    (
+        User,
+        "guard run --policy asks",
+        125,
+        &["<CMD>...", "Usage: guard run"],
+    ),
+    (
+        User,
+        "guard run --poilcy asks -- true",
+        125,
+        &["'--poilcy'", "'--policy'"],
+    ),
+    (
+        User,
+        "guard run -p asks -- true",
+        125,
+        &["'-p'", "Usage: guard run"],
+    ),
+    (
+        User,
+        "guard run echo ran --policy asks",
+        125,
+        &[
+            "whose --policy",
+            "behind echo",
+            "guard run --policy asks -- echo ran",
+            "guard run -- echo ran --policy asks",
+        ],
+    ),
+    (
+        User,
+        "guard run --hold 60 -- true",
+        125,
+        &["'60'", "needs its unit", "`60s`"],
+    ),
+    (
+        User,
+        "guard run --hold 10m -- true",
+        125,
+        &[
+            "wait for so long",
+            "five minutes",
+            "guard run --hold 5m -- CMD",
+        ],
+    ),
+    (
+        User,
+        "guard run -- no-such-program",
+        127,
+        &[
+            "cannot execute no-such-program",
+            "no directory in PATH has it",
+            "command -v no-such-program",
+        ],
+    ),
+    (
+        User,
+        "guard run -- 'echo ran'",
+        127,
+        &[
+            "cannot execute echo ran",
+            "several words in one",
+            "guard run -- echo ran",
+            "sh -c 'echo ran'",
+        ],
+    ),
+    (
+        User,
+        "guard run -- ./nothing",
+        127,
+        &["./nothing", "no such file", "ls -l ./nothing"],
+    ),
+    (
+        User,
+        "guard run -- ./notes.txt",
+        126,
+        &["./notes.txt", "Permission denied", "ls -l ./notes.txt"],
+    ),
+    (
+        User,
+        "guard run -- /tmp",
+        126,
+        &["/tmp", "it is a directory", "ls /tmp"],
+    ),
+    (
+        User,
+        "guard run --user nobody -- true",
+        125,
+        &["nobody", "only root can", "sudo guard run --user nobody"],
+    ),
+    (
+        User,
+        "guard run --user no-such-user -- true",
+        125,
+        &["no-such-user", "no such user", "getent passwd"],
+    ),
+    (
+        User,
+        "guard run --user root -- true",
+        125,
+        &["as root", "run_as_root = true", "guardd.toml"],
+    ),
+    (Root, "guard run -- true", 125, &["root", "--user"]),
+    (
+        Root,
+        "guard run --user root -- true",
+        125,
+        &["root", "sudo -u", "guard run --user root"],
+    ),
+    (
+        User,
+        "guard assign --policy asks x.service",
+        2,
+        &["only root", "sudo guard assign --policy asks x.service"],
+    ),
+    (
+        Root,
+        "guard assign --policy asks no-such.service",
+        2,
+        &["no-such.service"],
+    ),
+    (
+        User,
+        "guardd start",
+        2,
+        &["'start'", "sudo systemctl start guardd"],
+    ),
+    (
+        User,
+        "guardd stop",
+        2,
+        &[
+            "'stop'",
+            "sudo systemctl stop guardd",
+            "sudo guardd teardown",
+        ],
+    ),
+    (User, "guardd status", 2, &["'status'", "guard status"]),
+    (
+        User,
+        "guardd reload",
+        2,
+        &["'reload'", "sudo systemctl reload guardd"],
+    ),
+    (
+        User,
+        "guardd --port 80",
+        2,
+        &["'--port'", "Usage: guardd", "--help"],
+    ),
+];
+
+const TAKEN: &[Row] = &[
+    (User, "guard help", 0, &["Usage: guard", "Examples:"]),
+    (User, "guard help run", 0, &["Usage: guard run", "--policy"]),
+    (User, "guard version", 0, &["guard 0."]),
+    (
+        User,
+        "guard run -- echo --policy asks",
+        0,
+        &["--policy asks"],
+    ),
+];
+
+#[test]
+fn of_verbs_options_and_commands() {
+    check(ROWS);
+}
+
+#[test]
+fn help_and_version_are_words_too() {
+    check(TAKEN);
+}
