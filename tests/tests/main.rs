@@ -20,6 +20,7 @@ mod contract;
 mod control;
 mod crashes;
 mod doctor;
+mod documents;
 mod ends;
 mod enforcement;
 mod escapes;

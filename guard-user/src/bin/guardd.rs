@@ -4,7 +4,10 @@ use std::{io, process::ExitCode};
 
 use clap::Parser as _;
 use guard_user::{
-    daemon::{args::Cli, journal, service},
+    daemon::{
+        args::{Cli, Verb},
+        journal, service,
+    },
     datapath::Object,
 };
 use tracing_subscriber::EnvFilter;
@@ -17,9 +20,11 @@ fn main() -> ExitCode {
         .with_target(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_writer(io::stderr);
-    match journal::has_stderr() {
-        true => log.event_format(journal::ForJournald).init(),
-        false => log.init(),
+    match (journal::has_stderr(), &cli.verb) {
+        (true, _) => log.event_format(journal::ForJournald).init(),
+        // It is no log: a person has typed it, or a package's script, among whose lines it stands.
+        (false, Some(Verb::Teardown { .. })) => log.without_time().with_level(false).init(),
+        (false, _) => log.init(),
     }
     service::main(&cli, &Object::built_in())
 }

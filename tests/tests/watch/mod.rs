@@ -6,7 +6,7 @@ mod costs;
 mod life;
 mod scene;
 mod shown;
-mod terminal;
+pub(crate) mod terminal;
 
 /// Production.
 const V4: &str = "192.0.2.10";
