@@ -8,7 +8,7 @@ use guard_lab::{PATIENCE, Production, Running, eventually};
 use super::block::{CI, OPERATIONS, START, block, line, text};
 use super::person::{Person, add_user};
 use crate::packages::install::assert_enforces;
-use crate::packages::machine::{guard, property, quiet, said, succeeds};
+use crate::packages::machine::{guard, quiet, said, succeeds};
 use crate::packages::{SETTINGS, V4};
 
 /// The router that docs/start.md goes to.

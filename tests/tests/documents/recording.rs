@@ -37,10 +37,10 @@ reason = "production photo server"
 /// Compares what was recorded with what a document shows under a name, or writes it there.
 fn compare(file: &str, document: &str, name: &str, recorded: &str) {
     let begin = format!("<!-- recorded by cargo xtask promises --write: {name} -->\n```text\n");
-    let (before, rest) = document
+    let (_, rest) = document
         .split_once(&begin)
         .expect("nothing is shown under that name");
-    let (shown, after) = rest.split_once("```\n").expect("it ends nowhere");
+    let (shown, _) = rest.split_once("```\n").expect("it ends nowhere");
     if let Some(root) = env::var_os(WRITE) {
         let path = Path::new(&root).join(file);
         // Another recording may have been written there since.
@@ -54,7 +54,6 @@ fn compare(file: &str, document: &str, name: &str, recorded: &str) {
         fs::write(path, now.replacen(&old, &new, 1)).unwrap();
         return;
     }
-    let _ = (before, after);
     let [shown, recorded] =
         [shown, recorded].map(|text| text.lines().map(same).collect::<Vec<_>>());
     let [shown, recorded] = [shown, recorded].map(|lines| lines.join("\n").trim_end().to_owned());

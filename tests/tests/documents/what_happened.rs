@@ -67,7 +67,7 @@ fn varlinkctl_asks_guardd() {
     let output = person.types(once);
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("interface org.guardd.Control"));
-    assert_eq!(guard(&["holes"])[0]["request"], "r1");
+    assert_eq!(guard(&["holes"])[0]["destination"], format!("{V4}/32"));
     let mut following = person.begins(&line(follows, "--more"));
     following.line_with("requests", PATIENCE).unwrap();
     following.signal(Signal::TERM).unwrap();

@@ -101,6 +101,7 @@ const UNITS: [&str; 4] = [" µs", " ms", " ns", " %"];
 const SET: &[(&str, &str)] = &[
     ("docs/architecture.md", "sent again in 20 ms"),
     ("docs/architecture.md", "first probe after 20 ms"),
+    ("docs/threat-model.md", "40 ms after somebody has come"),
 ];
 
 /// Sections of docs/performance.md that say how things are measured and read.

@@ -92,7 +92,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "policies",
         file: "README.md",
-        says: "The policy `default` leaves the internet open, asks about your own networks, and denies the addresses where cloud machines hand out credentials.",
+        says: "The policy `default` leaves the internet open, asks about your own networks, and denies the addresses where cloud machines hand out credentials",
         shown: Here(&["contract::policy::the_policies_that_ship_do_what_they_say"]),
     },
     Promise {

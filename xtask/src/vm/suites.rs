@@ -201,6 +201,11 @@ pub(super) const GATE: &[Choice] = &[
             "upgrade::",
         ],
     },
+    // What docs/start.md has a newcomer type: each other block of the documents is the matrix's.
+    Choice {
+        suite: "documents",
+        tests: &["machine::getting_started"],
+    },
     // The units that ship: their order, their sandbox, and what systemd says of them. A test takes ten seconds of an
     // emulated processor: each way to stop them, and to break a machine under them, is the matrix's.
     Choice {
