@@ -111,10 +111,12 @@ pub(crate) fn gate_ratios() -> Outcome {
     let measured = || {
         equip()?;
         build::prepare()?;
-        // With the features of what is tested, so that little has to be built.
+        // With the suites, and so with the features of what is tested: little has to be built.
         let programs = ["guard", "guardd", "guard-lab", "guard-bench"];
         let programs = programs.iter().flat_map(|program| ["--bin", program]);
-        run(build::workspace(&["build", "--quiet"]).args(programs))?;
+        run(build::workspace(&["build", "--quiet"])
+            .args(programs)
+            .args(["--test", "suites"]))?;
         run(Command::new(build::tested().join("guard-bench")).args(["bench", "--gate"]))
     };
     Outcome::of(RATIOS, measured())

@@ -55,7 +55,7 @@ impl Person {
 
     /// What runs lines until one fails, and says each.
     pub(super) fn shell(&self, lines: &str) -> Command {
-        let mut shell = self.network.dev().command("runuser");
+        let mut shell = self.network.dev().command("/usr/sbin/runuser");
         shell
             .args(["--user", NAME, "--"])
             .args(["bash", "-euxo", "pipefail", "-c", lines])
