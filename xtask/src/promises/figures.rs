@@ -25,7 +25,12 @@ const MEASURED: &[Figure] = &[
     figure(
         "docs/performance.md",
         "| connect + close, 10 rules ",
-        "cargo xtask bench; ten of its ratios with each change: cargo xtask bench --gate",
+        "cargo xtask bench",
+    ),
+    figure(
+        "docs/performance.md",
+        "| egress, a packet of a flow | empty program ",
+        "cargo xtask bench --gate",
     ),
     figure(
         "docs/performance.md",
@@ -134,7 +139,14 @@ pub(super) fn problems() -> Result<Vec<String>> {
             problems.extend(undated_sections(&file, &text));
             continue;
         }
+        let mut is_recorded = false;
         for (at, line) in text.lines().enumerate() {
+            // What is recorded is compared with what comes, and its times are not.
+            is_recorded = line.starts_with("<!-- recorded by ")
+                || (is_recorded && !line.starts_with("<!-- end of the recording"));
+            if is_recorded {
+                continue;
+            }
             let is_set = SET
                 .iter()
                 .any(|(of, part)| *of == file && line.contains(part));
