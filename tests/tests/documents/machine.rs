@@ -111,7 +111,7 @@ fn doctor_says_what_is_wrong() {
 fn metrics_are_where_the_settings_say() {
     let person = Person::at_a_machine_with_guard();
     let before = fs::read_to_string(SETTINGS).unwrap();
-    let wanted = text(OPERATIONS, "toml", "metrics.sock");
+    let wanted = text(OPERATIONS, "toml", "metrics.sock\"   # or");
     fs::write(SETTINGS, format!("{before}\n{wanted}")).unwrap();
     let said = person.types(&block(
         OPERATIONS,
