@@ -21,6 +21,7 @@ mod contract;
 mod control;
 mod crashes;
 mod doctor;
+mod documents;
 mod ends;
 mod enforcement;
 mod escapes;

@@ -1,10 +1,13 @@
 //! What the privileged commands need of this machine.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::{Result, ensure};
 
+use crate::promises::RATIOS;
 use crate::shell::{cargo, is_root, run, target, which};
+use crate::test::outcome::Outcome;
 use crate::{build, install};
 
 /// Programs, and the packages of Debian and Ubuntu that they are in.
@@ -101,6 +104,23 @@ pub(crate) fn measure(command: &str, args: &[String]) -> Result<()> {
         .arg(target())
         .args(["--", command])
         .args(args))
+}
+
+/// Measures the ratios that are measured with each change, with the programs that are tested. One that is worse than the documents
+/// say is believed when it is so twice: other work on the machine is in each round, but not in each the same.
+pub(crate) fn gate_ratios() -> Outcome {
+    let measured = || {
+        equip()?;
+        build::prepare()?;
+        // With the suites, and so with the features of what is tested: little has to be built.
+        let programs = ["guard", "guardd", "guard-lab", "guard-bench"];
+        let programs = programs.iter().flat_map(|program| ["--bin", program]);
+        run(build::workspace(&["build", "--quiet"])
+            .args(programs)
+            .args(["--test", "suites"]))?;
+        run(Command::new(build::tested().join("guard-bench")).args(["bench", "--gate"]))
+    };
+    Outcome::of(RATIOS, measured())
 }
 
 /// Installs the packages of those programs that are missing.

@@ -81,6 +81,11 @@ enum Command {
 /// The command that the arguments of this process ask for.
 pub fn main() -> ExitCode {
     let done = match Args::parse().command {
+        Command::Bench { args } if args.iter().any(|arg| arg == "--gate") => {
+            let outcome = lab::gate_ratios();
+            outcome.print();
+            return code(outcome.verdict().map(|()| ExitCode::SUCCESS));
+        }
         Command::Bench { args } => lab::measure("bench", &args),
         Command::Build => build::build(),
         Command::Demo => lab::measure("demo", &[]),

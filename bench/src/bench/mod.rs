@@ -1,7 +1,8 @@
 //! `cargo xtask bench`: what the guard costs, measured beside having none and beside its peers.
 //!
 //! Both sides of each comparison run in one go and in turns, in many short rounds; a comparison is the median
-//! of the rounds' ratios. Nothing here fails because of a number: the table says what was reached.
+//! of the rounds' ratios. Nothing here fails because of a number, the table says what was reached; but for the ratios of
+//! `gate`.
 
 mod adopting;
 mod answer;
@@ -11,6 +12,7 @@ mod connects;
 mod containment;
 mod crowd;
 mod figure;
+mod gate;
 mod http;
 mod http_peers;
 mod http_sides;
@@ -50,6 +52,10 @@ pub(crate) struct BenchArgs {
     /// Only this group of figures; may be given more than once
     #[arg(long, value_name = "NAME", value_parser = NAMES)]
     only: Vec<String>,
+    /// Only the ten ratios that are measured with each change, in twenty seconds; fails where one is too much worse than
+    /// docs/performance.md says
+    #[arg(long, conflicts_with_all = ["quick", "only", "json"])]
+    gate: bool,
     /// Where to write the figures as JSON [default: target/bench.json]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -119,6 +125,9 @@ const GROUPS: [Group; NAMES.len()] = [
 ///
 /// That this machine cannot, or what could not be measured; what was, is printed all the same.
 pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
+    if args.gate {
+        return gate::gate();
+    }
     guard_lab::bins::look_in(lab::prepare_as_released()?);
     lab::obtain(&[("nft", "nftables")], "guard is compared with it")?;
     let plan = Plan::of(args);

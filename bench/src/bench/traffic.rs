@@ -29,10 +29,10 @@ const SENDTO_WAY: &str =
     "as above, and the sendmsg program, which looks at the same storage before";
 
 /// A client without a guard, one under it, and one under an empty egress program.
-struct Sides {
+pub(super) struct Sides {
     daemon: Daemon,
-    none: Client,
-    guard: Client,
+    pub(super) none: Client,
+    pub(super) guard: Client,
     empty: Client,
     empty_program: Program,
     _link: Link,
@@ -42,7 +42,7 @@ struct Sides {
 }
 
 impl Sides {
-    fn start(prefixes: Prefixes) -> Result<Self> {
+    pub(super) fn start(prefixes: Prefixes) -> Result<Self> {
         let network = Network::new()?;
         let sink = sink(&network)?;
         let daemon = Daemon::in_network(&network)

@@ -7,11 +7,14 @@ use std::{
 
 use clap::{Parser as _, error::ErrorKind};
 use guard_datapath::Object;
-use guardd::{args::Cli, service};
+use guardd::{
+    args::{Cli, Verb},
+    service,
+};
 
 fn main() -> ExitCode {
     let cli = Cli::try_parse().unwrap_or_else(|error| refuse(&error));
-    guard_log::begin();
+    guard_log::begin(matches!(cli.verb, Some(Verb::Teardown { .. })));
     service::main(&cli, &Object::built_in())
 }
 

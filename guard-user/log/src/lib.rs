@@ -9,17 +9,21 @@ use tracing_subscriber::{
     registry::LookupSpan,
 };
 
-/// Begins the log, of what `RUST_LOG` says; without it, of all that matters.
-pub fn begin() {
+/// Begins the log, of what `RUST_LOG` says; without it, of all that matters. `is_answer`: a person typed the command, or a
+/// package's script ran it, and reads sentences, without a time and a level.
+pub fn begin(is_answer: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
         .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_writer(io::stderr);
-    match has_stderr() {
-        true => log.event_format(ForJournald).init(),
-        false => log.init(),
+    if has_stderr() {
+        log.event_format(ForJournald).init();
+    } else if is_answer {
+        log.without_time().with_level(false).init();
+    } else {
+        log.init();
     }
 }
 

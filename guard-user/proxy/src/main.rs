@@ -40,7 +40,7 @@ struct ProxyArgs {
 /// Gives up all that a proxy needs not, and serves until guardd ends.
 fn main() -> ExitCode {
     let args = ProxyArgs::parse();
-    guard_log::begin();
+    guard_log::begin(false);
     match prepare(&args) {
         Ok(guardd) => guard_proxy::main(guardd),
         Err(error) => {

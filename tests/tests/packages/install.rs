@@ -7,7 +7,7 @@ use std::time::Duration;
 use guard_lab::{Network, Production};
 
 use crate::packages::agent::{Agent, outside};
-use crate::packages::machine::{self, Machine, files, guard, property, quiet, succeeds};
+use crate::packages::machine::{self, Machine, files, guard, property, quiet, said, succeeds};
 use crate::packages::{ENABLED, KERNEL, NEVER, OPEN, POLICY, STATIC, V4};
 
 fn microseconds(unit: &str, name: &str) -> Duration {
@@ -25,7 +25,12 @@ fn an_installation_enforces_and_a_purge_takes_all_away() {
 
     machine.write_policy("asks", POLICY);
     assert!(files().len() > before.len());
-    succeeds(quiet("dpkg").args(["--purge", "guard"]));
+    let purged = quiet("dpkg").args(["--purge", "guard"]).output().unwrap();
+    assert!(purged.status.success(), "{}", said(&purged));
+    // Among dpkg's lines stands a sentence, and no line of a log.
+    let told: Vec<_> = said(&purged).lines().map(str::to_owned).collect();
+    let is_told = |line: &String| line == "taken down: nothing is guarded any more";
+    assert!(told.iter().any(is_told), "{told:?}");
     // The group stays, as is the custom of the distribution: files may belong to it.
     let of_the_group = ["/etc/group-", "/etc/gshadow-", "/etc/.pwd.lock"];
     let after = files();

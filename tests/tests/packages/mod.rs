@@ -6,22 +6,22 @@
 
 mod agent;
 mod before;
-mod install;
+pub(crate) mod install;
 mod killed;
-mod machine;
+pub(crate) mod machine;
 mod remove;
 mod rpm;
 mod tarball;
 mod upgrade;
 
 /// Production, which the policy asks about.
-const V4: &str = "192.0.2.10";
+pub(crate) const V4: &str = "192.0.2.10";
 /// An address of production that the policy denies.
 const NEVER: &str = "192.0.2.99";
 /// What everybody may reach.
 const OPEN: &str = "198.51.100.7";
 
-const SETTINGS: &str = "/etc/guard/guardd.toml";
+pub(crate) const SETTINGS: &str = "/etc/guard/guardd.toml";
 /// What an administrator wrote there.
 const EDITED: &str = "# An administrator's\nmax_requests = 77\n";
 /// How the later version's end.
@@ -41,7 +41,7 @@ const STATIC: [&str; 4] = [
 const KERNEL: [&str; 2] = ["/sys/fs/bpf/guard", "/sys/fs/cgroup/guard.slice"];
 
 /// An administrator's own policy.
-const POLICY: &str = r#"
+pub(crate) const POLICY: &str = r#"
 version = 1
 name = "asks"
 default = "allow"

@@ -50,7 +50,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "install",
         file: "README.md",
-        says: "sudo apt install ./target/package/guard_0.3.0_amd64.deb # starts guardd, now and at each boot",
+        says: "sudo apt install ./guard_0.3.0_amd64.deb # starts guardd, now and at each boot",
         shown: InMachines(&["packages::install::an_installation_enforces", "reboot::"]),
     },
     Promise {
@@ -58,6 +58,24 @@ pub(super) const ALL: &[Promise] = &[
         file: "README.md",
         says: "guard run --policy default -- claude",
         shown: InMachines(&["packages::install::an_ordinary_user_runs_a_command_under_it"]),
+    },
+    Promise {
+        name: "minute",
+        file: "README.md",
+        says: "guard run --policy default -- claude # or: codex, gemini, aider, make, sh …",
+        shown: InMachines(&["documents::agent::from_the_package_to_a_guarded_agent_in_a_minute"]),
+    },
+    Promise {
+        name: "recorded",
+        file: "README.md",
+        says: "<!-- recorded by cargo xtask promises --write: readme -->",
+        shown: Here(&["documents::recording::the_readme_shows_what_comes"]),
+    },
+    Promise {
+        name: "demo",
+        file: "README.md",
+        says: "cargo xtask demo # shows it at work, for real, against networks of its own",
+        shown: Here(&[super::DEMO]),
     },
     Promise {
         name: "without-a-service",
@@ -68,19 +86,19 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "doctor",
         file: "README.md",
-        says: "`guard doctor` tries out what this machine can enforce and what it cannot, and says",
+        says: "`guard doctor` says what this machine cannot enforce, and [how to fix it]",
         shown: Here(&["doctor::rows::", "doctor::broken::"]),
     },
     Promise {
         name: "policies",
         file: "README.md",
-        says: "The policy `default` leaves the internet open, asks about your own networks, and denies the addresses where cloud machines hand out credentials.",
+        says: "The policy `default` leaves the internet open, asks about your own networks, and denies the addresses where cloud machines hand out credentials",
         shown: Here(&["contract::policy::the_policies_that_ship_do_what_they_say"]),
     },
     Promise {
         name: "check",
-        file: "README.md",
-        says: "`guard check FILE` finds what is wrong with it, and `guard explain DEST --policy FILE` says which rule decides.",
+        file: "docs/policy.md",
+        says: "`guard check FILE` says whether a policy is right, and what is wrong with it. `guard explain DEST --policy FILE`",
         shown: Here(&[
             "contract::policy::an_error_has_its_place",
             "contract::explain::a_file_needs_no_daemon",
@@ -89,7 +107,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "read-only",
         file: "README.md",
-        says: "over HTTP, reads pass without a question, and each write waits until you have seen it",
+        says: "over HTTP, reads pass without a question, and each write waits until you have",
         shown: Here(&[
             "read_only::the_incident_does_not_happen_again",
             "read_only::a_request_waits",
@@ -104,8 +122,8 @@ pub(super) const ALL: &[Promise] = &[
     },
     Promise {
         name: "open-read-only",
-        file: "README.md",
-        says: "What a `confirm` rule stops you can open in the same way for a while: `guard open DEST --read-only`.",
+        file: "docs/read-only.md",
+        says: "guard open db.example.com --read-only --for 10m",
         shown: Here(&["read_only::holes::"]),
     },
     Promise {
@@ -117,7 +135,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "notify",
         file: "README.md",
-        says: "on your desktop `guard notify` shows each as a notification with buttons",
+        says: "`guard notify` shows each question on your desktop",
         shown: Here(&["agents::notify::a_question_is_shown_and_a_button_answers_it"]),
     },
     Promise {
@@ -132,7 +150,7 @@ pub(super) const ALL: &[Promise] = &[
     Promise {
         name: "init",
         file: "README.md",
-        says: "`guard init claude-code` (or `codex`, `gemini`) has it told by itself",
+        says: "`guard init claude-code` (or `codex`, `gemini`) has [it told by itself]",
         shown: Here(&["agents::init::", "agents::hook::"]),
     },
     Promise {
@@ -173,5 +191,87 @@ pub(super) const ALL: &[Promise] = &[
         file: "docs/ci.md",
         says: "guard report --name \"job-$ID\" --fail-on denied",
         shown: Here(&["report::a_job_fails_where_it_is_told_to"]),
+    },
+    Promise {
+        name: "start",
+        file: "docs/start.md",
+        says: "Five commands, in three terminals: from the package to a question that you have answered.",
+        shown: InMachines(&["documents::machine::getting_started_ends_with_a_question_answered"]),
+    },
+    Promise {
+        name: "start-shown",
+        file: "docs/start.md",
+        says: "The first terminal shows who wants to go where, and why it was stopped:",
+        shown: Here(&["documents::recording::getting_started_shows_the_question_that_comes"]),
+    },
+    Promise {
+        name: "screen",
+        file: "docs/use.md",
+        says: "<!-- recorded by cargo xtask promises --write: watch -->",
+        shown: Here(&["documents::recording::the_screen_in_the_documents_is_what_comes"]),
+    },
+    Promise {
+        name: "package",
+        file: "docs/admin.md",
+        says: "sudo apt install ./guard_0.3.0_amd64.deb",
+        shown: InMachines(&["documents::machine::the_package_is_installed_as_the_documents_say"]),
+    },
+    Promise {
+        name: "service",
+        file: "docs/admin.md",
+        says: "systemctl status guardd # the line Status: says what is enforced, and what is wrong",
+        shown: InMachines(&[
+            "documents::machine::the_service_is_enabled_and_says_what_it_enforces",
+        ]),
+    },
+    Promise {
+        name: "slice",
+        file: "docs/admin.md",
+        says: "sudo systemd-run --slice=guard.slice --pipe --wait curl -sS -m 5 http://192.0.2.10/ # denied",
+        shown: InMachines(&["documents::machine::a_unit_of_the_slice_is_denied"]),
+    },
+    Promise {
+        name: "doctor-typed",
+        file: "docs/reference/doctor.md",
+        says: "guard doctor --all # each row, with what was seen",
+        shown: InMachines(&["documents::machine::doctor_says_what_is_wrong"]),
+    },
+    Promise {
+        name: "trail",
+        file: "docs/admin.md",
+        says: "sudo journalctl GUARD_KIND=hole-open",
+        shown: InMachines(&[
+            "documents::what_happened::an_answer_is_in_the_journal_and_in_the_trail",
+        ]),
+    },
+    Promise {
+        name: "metrics",
+        file: "docs/admin.md",
+        says: "sudo curl -s --unix-socket /run/guard/metrics.sock http://guard/metrics",
+        shown: InMachines(&["documents::machine::metrics_are_where_the_settings_say"]),
+    },
+    Promise {
+        name: "varlink",
+        file: "docs/reference/json.md",
+        says: "It describes itself, and systemd's `varlinkctl` can call it:",
+        shown: InMachines(&["documents::what_happened::varlinkctl_asks_guardd"]),
+    },
+    Promise {
+        name: "agent-service",
+        file: "docs/services.md",
+        says: "`agent@.service` comes with the package. Its instance is the user:",
+        shown: InMachines(&["documents::agent::an_agent_is_a_service"]),
+    },
+    Promise {
+        name: "ci",
+        file: "docs/ci.md",
+        says: "guard run --policy ci --name \"job-$ID\" -- make test # exits as make does",
+        shown: InMachines(&["documents::machine::a_job_is_guarded_and_says_what_was_stopped"]),
+    },
+    Promise {
+        name: "ratios",
+        file: "docs/performance.md",
+        says: "one that is worse by more than a third fails, if it is so twice.",
+        shown: Here(&[super::RATIOS]),
     },
 ];

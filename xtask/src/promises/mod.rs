@@ -1,8 +1,11 @@
 //! `cargo xtask promises`: what README and docs promise, and whether it was seen to be true.
 //!
 //! Each promise is a sentence of a document, and what shows it: tests on this kernel, or in machines. A sentence that does not stand
-//! there any more is an error, and so is a test that is not there: neither changes without the other.
+//! there any more is an error, and so is a test that is not there: neither changes without the other. Beside these, each block of
+//! commands in the documents is run as it stands or is named with the reason why not, and each figure has its day.
 
+mod blocks;
+mod figures;
 mod last;
 mod list;
 mod place;
@@ -14,8 +17,9 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::cache::Cache;
+use crate::shell::root;
 use crate::test::outcome::Outcome;
-use crate::{test, vm};
+use crate::{lab, test, vm};
 use last::{Last, commit};
 use list::ALL;
 
@@ -25,9 +29,12 @@ pub(crate) struct PromisesArgs {
     /// Also those that machines show, which takes an hour
     #[arg(long)]
     all: bool,
-    /// Only print them, with when each was last seen true
+    /// Only print them, with when each was last seen true; the blocks of commands, and the figures
     #[arg(long, conflicts_with = "all")]
     list: bool,
+    /// Write what the documents show of guard as it comes now
+    #[arg(long, conflicts_with_all = ["all", "list", "names"])]
+    write: bool,
     /// Only those whose names begin so
     #[arg(value_name = "NAME")]
     names: Vec<String>,
@@ -51,12 +58,22 @@ enum Shown {
     InMachines(&'static [&'static str]),
 }
 
+/// Shown by these beside tests: the ratios that are measured with each change, and the demo.
+pub(crate) const RATIOS: &str = "bench::ratios";
+const DEMO: &str = "demo::demo";
+/// The tests that write what documents show, and the environment variable by which they do so: `documents::recording`.
+const RECORDINGS: &str = "documents::recording::";
+const WRITE: &str = "GUARD_LAB_WRITE_DOCUMENTS";
+
 /// Runs what shows them, and prints a table.
 ///
 /// # Errors
 ///
 /// That something could not be run, or that one of them is not true.
 pub(crate) fn promises(args: &PromisesArgs) -> Result<ExitCode> {
+    if args.write {
+        return test::these_with(RECORDINGS, &[(WRITE, root())]);
+    }
     let begins = |promise: &&Promise| {
         args.names
             .iter()
@@ -82,6 +99,18 @@ pub(crate) fn promises(args: &PromisesArgs) -> Result<ExitCode> {
     for promise in &chosen {
         println!("{}", last.row(promise)?);
     }
+    if args.list && args.names.is_empty() {
+        println!("\nBlocks of commands:\n");
+        for row in blocks::rows() {
+            println!("{row}");
+        }
+        println!("\nFigures:\n");
+        for row in figures::rows() {
+            println!("{row}");
+        }
+    }
+    let wrong = [blocks::problems()?, figures::problems()?].concat();
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     ensure!(is_false.is_empty(), "not true: {}", is_false.join(", "));
     Ok(ExitCode::SUCCESS)
 }
@@ -92,9 +121,16 @@ pub(crate) fn promises(args: &PromisesArgs) -> Result<ExitCode> {
 ///
 /// Which promises nothing says any more, or are not true.
 pub(crate) fn judge(outcome: &Outcome) -> Result<()> {
-    let mut wrong = Vec::new();
+    let mut wrong = [blocks::problems()?, figures::problems()?].concat();
+    let in_machines = vm::names_of_tests()?;
     for promise in ALL {
-        let is_here = matches!(promise.shown, Shown::Here(_));
+        // The demo is for people, and for each night.
+        let is_here = matches!(promise.shown, Shown::Here(_)) && promise.tests() != [DEMO];
+        if matches!(promise.shown, Shown::InMachines(_)) {
+            let is_gone = |test: &&&str| !in_machines.iter().any(|name| name.starts_with(**test));
+            let gone = promise.tests().iter().filter(is_gone);
+            wrong.extend(gone.map(|test| format!("no test {test} shows {}", promise.name)));
+        }
         match promise.is_true(outcome) {
             Some(false) => wrong.push(format!("{} is not true", promise.name)),
             None if is_here => wrong.push(format!("nothing shows {}", promise.name)),
@@ -110,6 +146,33 @@ pub(crate) fn judge(outcome: &Outcome) -> Result<()> {
     Ok(())
 }
 
+/// Keeps what a run of many tests, not all of which show something, says of them: those of which all has run.
+///
+/// # Errors
+///
+/// That it cannot be kept.
+pub(crate) fn keep(outcome: &Outcome) -> Result<()> {
+    let cache = Cache::open()?;
+    let mut last = Last::read(&cache);
+    let is_whole = |promise: &&Promise| {
+        let ran = |test: &&str| {
+            let names = outcome.names.iter().chain(&outcome.failed);
+            names
+                .map(|name| last_word(name))
+                .any(|name| name.starts_with(*test))
+        };
+        promise.tests().iter().all(ran)
+    };
+    let whole: Vec<&Promise> = ALL.iter().filter(is_whole).collect();
+    last.take_in(&whole, outcome, &commit()?);
+    last.write(&cache)
+}
+
+/// The name of a test, without where it has failed.
+fn last_word(name: &str) -> &str {
+    name.rsplit(' ').next().unwrap_or_default()
+}
+
 fn run(chosen: &[&Promise], args: &PromisesArgs) -> Result<Outcome> {
     let tests = |is_here: bool| -> Vec<String> {
         let shown = chosen
@@ -119,8 +182,21 @@ fn run(chosen: &[&Promise], args: &PromisesArgs) -> Result<Outcome> {
         let tests: BTreeSet<_> = tests.map(|test| (*test).to_owned()).collect();
         tests.into_iter().collect()
     };
-    let (here, machines) = (tests(true), tests(false));
+    let (mut here, machines) = (tests(true), tests(false));
     let mut outcome = Outcome::default();
+    let mut wanted = |name: &str| {
+        let before = here.len();
+        here.retain(|test| test != name);
+        here.len() < before
+    };
+    let (ratios, demo) = (wanted(RATIOS), wanted(DEMO));
+    if ratios {
+        outcome += lab::gate_ratios();
+    }
+    // It tells a story for minutes.
+    if demo && (args.all || !args.names.is_empty()) {
+        outcome += Outcome::of(DEMO, lab::measure("demo", &[]));
+    }
     if !here.is_empty() {
         outcome += test::these(here)?;
     }
@@ -142,7 +218,7 @@ impl Promise {
     fn is_true(&self, outcome: &Outcome) -> Option<bool> {
         let begins = |test: &str, name: &String| name.starts_with(test);
         // Where each has failed stands before it.
-        let failed_as = |name: &String| name.rsplit(' ').next().unwrap_or_default().to_owned();
+        let failed_as = |name: &String| last_word(name).to_owned();
         let failed: Vec<String> = outcome.failed.iter().map(failed_as).collect();
         let failed = |test: &&str| failed.iter().any(|name| begins(test, name));
         let passed = |test: &&str| outcome.names.iter().any(|name| begins(test, name));

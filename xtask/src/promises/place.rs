@@ -24,7 +24,7 @@ pub(super) fn line(promise: &Promise) -> Result<usize> {
 }
 
 /// The line on which it begins: lines may break elsewhere.
-fn find(text: &str, says: &str) -> Option<usize> {
+pub(super) fn find(text: &str, says: &str) -> Option<usize> {
     let mut all = String::new();
     // Where each line begins there.
     let mut lines = Vec::new();

@@ -30,7 +30,10 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
     // Not beside each other: emulated machines take all processors, and what waits on either side waits for long.
     outcome += ran(timings, &selection, clients, &[(SAMPLED, Path::new("1"))])?;
     outcome += timings.stage("machines", || vm::gate(timings))?;
-    if let Err(problem) = promises::judge(&outcome) {
+    // Alone, for it measures.
+    outcome += timings.stage("ten ratios", || Ok(lab::gate_ratios()))?;
+    let judged = promises::judge(&outcome).and_then(|()| promises::keep(&outcome));
+    if let Err(problem) = judged {
         outcome.problems.push(format!("{problem:#}"));
     }
     Ok(outcome)

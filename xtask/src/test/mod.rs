@@ -66,9 +66,18 @@ pub(crate) fn test(args: &TestArgs) -> Result<ExitCode> {
 ///
 /// As [`test`].
 pub(crate) fn suite(name: &str, env: &[(&str, &Path)]) -> Result<ExitCode> {
+    these_with(&format!("{name}::"), env)
+}
+
+/// Runs those whose names begin so, with more in their environment.
+///
+/// # Errors
+///
+/// As [`test`].
+pub(crate) fn these_with(begin: &str, env: &[(&str, &Path)]) -> Result<ExitCode> {
     let timings = Timings::begin();
     let selection = Selection {
-        names: vec![format!("{name}::")],
+        names: vec![begin.to_owned()],
         ..Selection::default()
     };
     let outcome = here(&timings, &selection, env);

@@ -39,6 +39,22 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
+    /// Of one thing that is no test of nextest's.
+    pub(crate) fn of(name: &str, done: Result<()>) -> Self {
+        match done {
+            Ok(()) => Self {
+                passed: 1,
+                names: BTreeSet::from([name.to_owned()]),
+                ..Self::default()
+            },
+            Err(problem) => Self {
+                failed: vec![name.to_owned()],
+                problems: vec![format!("{name}: {problem:#}")],
+                ..Self::default()
+            },
+        }
+    }
+
     /// How many were run.
     pub(crate) fn ran(&self) -> usize {
         self.passed + self.failed.len()

@@ -16,6 +16,7 @@ use super::debian::{self, Debian};
 use super::kernels::Kernel;
 use super::suites::Contents;
 use crate::cache::{self, Cache};
+use crate::lab;
 use crate::shell::{read, run, say};
 
 /// What the guest has beside Debian's essential packages.
@@ -29,7 +30,11 @@ const PACKAGES: &[&str] = &[
     "libpam-systemd",
     "e2fsprogs",
     "iproute2",
+    // What people type who follow the documents.
+    "jq",
     "kmod",
+    "logrotate",
+    "make",
     "nftables",
     "openssl",
     "polkitd",
@@ -38,6 +43,7 @@ const PACKAGES: &[&str] = &[
     // The package for Fedora is tested here, too.
     "rpm",
     "socat",
+    "sudo",
     "tmux",
     "wget",
     "xz-utils",
@@ -122,6 +128,11 @@ const MODULES: &[&str] = &[
 /// Part of the keys: raise it when the way in which these are made changes.
 const RECIPE: &str = "2";
 
+/// The agent that machines of one kind have, as npm has it for their architecture: Claude Code.
+const AGENT: (&str, &str) = ("@anthropic-ai/claude-code-linux-x64", "2.1.331");
+/// Where its program is in the package, and in a machine.
+const AGENT_PROGRAM: (&str, &str) = ("claude", "usr/local/bin/claude");
+
 /// What turns Debian's files into the machine's.
 const GUEST: &[(&str, &str, u32)] = &[
     ("etc/fstab", "", 0o644),
@@ -166,14 +177,14 @@ impl Image {
         let debian = Debian::open(cache, kernel.codename())?;
         let release = debian.release()?;
         let packages = match contents {
-            Contents::Plain => PACKAGES.to_vec(),
+            Contents::Plain | Contents::Agent => PACKAGES.to_vec(),
             Contents::Engines => [PACKAGES, kernel.engines()].concat(),
         };
         let modules = MODULES.join(" ").into_bytes();
         let recipe = format!("{RECIPE}{}", left_out()).into_bytes();
 
         let name = match contents {
-            Contents::Plain => kernel.name().to_owned(),
+            Contents::Plain | Contents::Agent => kernel.name().to_owned(),
             Contents::Engines => format!("{}-engines", kernel.name()),
         };
         let root_key = cache::key(&[&recipe, &release, packages.join(" ").as_bytes()])?;
@@ -197,12 +208,21 @@ impl Image {
         let guest_key = cache::key(&guest)?;
         let guest = cache.entry("guest", &guest_key, guest_archive)?;
 
-        let archives = [
+        let mut archives = vec![
             root.join("root.cpio"),
             linux.join("modules.cpio"),
             guest.join("guest.cpio"),
         ];
-        let key = cache::key(&[root_key, kernel_key, guest_key])?;
+        let mut keys = vec![root_key, kernel_key, guest_key];
+        let mut name = name;
+        if contents == Contents::Agent {
+            let agent_key = cache::key(&[AGENT.0, AGENT.1])?;
+            let agent = cache.entry("agent", &agent_key, agent_archive)?;
+            archives.push(agent.join("agent.cpio"));
+            keys.push(agent_key);
+            name += "-agent";
+        }
+        let key = cache::key(&keys)?;
         let image = cache.entry(&format!("image-{name}"), &key, |dir| {
             join(&archives, &dir.join("initrd"))
         })?;
@@ -336,6 +356,33 @@ fn modules_needed(tree: &Path, version: &str) -> Result<Vec<String>> {
         "the kernel package of {version} has no module veth, or modprobe did not find it"
     );
     Ok(files)
+}
+
+/// The agent's program alone, out of the package of npm.
+fn agent_archive(dir: &Path) -> Result<()> {
+    let (package, version) = AGENT;
+    lab::obtain(
+        &[("npm", "npm")],
+        "the machines in which an agent runs have it from there",
+    )?;
+    say(&format!("fetching {package} {version} with npm"));
+    let made = dir.join("npm");
+    fs::create_dir(&made)?;
+    run(Command::new("npm")
+        .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+        .arg(&made)
+        .arg(format!("{package}@{version}")))?;
+    let program = made.join("node_modules").join(package);
+    let tree = dir.join("tree");
+    let to = tree.join(AGENT_PROGRAM.1);
+    fs::create_dir_all(to.parent().unwrap_or(&tree))?;
+    fs::rename(program.join(AGENT_PROGRAM.0), &to)
+        .with_context(|| format!("{package} {version} has no {}", AGENT_PROGRAM.0))?;
+    fs::set_permissions(&to, fs::Permissions::from_mode(0o755))?;
+    pack(&tree, "usr", &dir.join("agent.cpio"))?;
+    fs::remove_dir_all(&tree)?;
+    fs::remove_dir_all(&made)?;
+    Ok(())
 }
 
 fn guest_archive(dir: &Path) -> Result<()> {

@@ -38,7 +38,7 @@ use crate::cache::Cache;
 use crate::shell::{say, target};
 use crate::test::outcome::Outcome;
 use crate::timings::Timings;
-use crate::{install, lab};
+use crate::{install, lab, promises};
 use image::Image;
 use kernels::Kernel;
 use passed::Record;
@@ -203,8 +203,9 @@ pub(crate) fn these(tests: Vec<String>) -> Result<Outcome> {
         tests,
     };
     let suites = plan::select(&args.tests)?;
-    let cells = plan::cells(&suites, &args.kernels(), args.machine);
+    let mut cells = plan::cells(&suites, &args.kernels(), args.machine);
     let tests = Tests::build()?;
+    leave_out_empty(&mut cells, &tests)?;
     fit()?;
     let cache = Cache::open()?;
     let logs = target().join(LOGS);
@@ -240,6 +241,7 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
         cells = shard.share(cells);
     }
     let tests = Tests::build()?;
+    leave_out_empty(&mut cells, &tests)?;
     fit()?;
     let cache = Cache::open()?;
     let logs = target().join(LOGS);
@@ -284,7 +286,24 @@ fn try_vm(args: &VmArgs) -> Result<ExitCode> {
         record.write_table(&machines)?;
     }
     outcome.print();
+    promises::keep(&outcome)?;
     Ok(verdict(&outcome))
+}
+
+/// The names of all tests that can be run in machines, of what is built.
+///
+/// # Errors
+///
+/// That it cannot be asked.
+pub(crate) fn names_of_tests() -> Result<Vec<String>> {
+    Ok(Tests::built()?.into_names())
+}
+
+/// Without machines for which none of the tests is that were asked for.
+fn leave_out_empty(cells: &mut Vec<Cell>, tests: &Tests) -> Result<()> {
+    cells.retain(|cell| !tests.wanted(&cell.suite).is_empty());
+    ensure!(!cells.is_empty(), "no test has such a name");
+    Ok(())
 }
 
 /// Runs it, and keeps what passed.

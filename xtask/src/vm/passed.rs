@@ -178,6 +178,7 @@ mod tests {
             suite: Suite {
                 name: suite.to_owned(),
                 filters: Vec::new(),
+                within: &[],
             },
         }
     }

@@ -21,8 +21,8 @@ use crate::{build, shell};
 pub(super) const TESTS: &str = "/payload/debug/deps/suites";
 /// The package, and its next version, for the tests that upgrade; for those of packages the other kinds.
 pub(super) const PACKAGES: &str = "/payload/packages";
-/// The suite that tests packages, and its tests that want other kinds than the .deb.
-const OF_PACKAGES: &str = "packages";
+/// The suites that install packages, and their tests that want other kinds than the .deb.
+const OF_PACKAGES: [&str; 2] = ["documents", "packages"];
 const OF_OTHER_KINDS: [&str; 2] = ["packages::rpm::", "packages::tarball::"];
 /// Every payload is a disk of this size: a saved machine knows its disk.
 pub(super) const DISK: u64 = 640 << 20;
@@ -65,6 +65,11 @@ impl Tests {
         Ok(Self { suites, names })
     }
 
+    /// The names of all.
+    pub(super) fn into_names(self) -> Vec<String> {
+        self.names
+    }
+
     /// The names of the tests in a suite.
     pub(super) fn tests_in(&self, suite: &str) -> impl Iterator<Item = &str> {
         let in_it = move |name: &&String| name.split("::").next() == Some(suite);
@@ -94,7 +99,10 @@ impl Tests {
     pub(super) fn pack(&self, suites: &[Suite], programs: Programs) -> Result<Payload> {
         let tests: Vec<_> = suites.iter().flat_map(|suite| self.wanted(suite)).collect();
         let is_other = |test: &String| OF_OTHER_KINDS.iter().any(|kind| test.starts_with(kind));
-        let which = match suites.iter().any(|suite| suite.name == OF_PACKAGES) {
+        let which = match suites
+            .iter()
+            .any(|suite| OF_PACKAGES.contains(&&*suite.name))
+        {
             _ if tests.iter().any(is_other) => ForMachines::All,
             true => ForMachines::Upgrade,
             false => ForMachines::Deb,

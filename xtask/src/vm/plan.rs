@@ -33,6 +33,7 @@ pub(super) fn select(wanted: &[String]) -> Result<Vec<Suite>> {
         let all = names.into_iter().map(|name| Suite {
             name,
             filters: Vec::new(),
+            within: &[],
         });
         return Ok(all.collect());
     }
@@ -50,6 +51,7 @@ pub(super) fn select(wanted: &[String]) -> Result<Vec<Suite>> {
             None => selected.push(Suite {
                 name: name.to_owned(),
                 filters: filter.into_iter().collect(),
+                within: &[],
             }),
         }
     }
@@ -121,6 +123,7 @@ pub(super) fn of_the_gate(kernel: Kernel) -> Vec<Cell> {
         let suite = Suite {
             name: choice.suite.to_owned(),
             filters: tests.map(|&test| test.to_owned()).collect(),
+            within: &[],
         };
         let kind = kinds(choice.suite).into_iter().next();
         Cell {

@@ -39,6 +39,7 @@ pub(super) fn run(
         let suite = Suite {
             name: suite.name.clone(),
             filters: vec![name.to_owned()],
+            within: &[],
         };
         let tests = runner.tests(machine, place.maker.accel, &suite, log)?;
         if tests.status() == Status::Failed {

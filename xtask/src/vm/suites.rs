@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Reboot,
     /// Podman and Docker are installed
     Containers,
+    /// Claude Code is installed
+    Agent,
 }
 
 /// What is in a machine's root file system.
@@ -29,10 +31,12 @@ pub(super) enum Contents {
     Plain,
     /// And engines for containers: three times as much.
     Engines,
+    /// And an agent, as its vendor packs it: one program of 400 MB.
+    Agent,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Plain,
         Self::NoBpfLsm,
         Self::FmodRet,
@@ -40,6 +44,7 @@ impl Kind {
         Self::Legacy,
         Self::Reboot,
         Self::Containers,
+        Self::Agent,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -51,13 +56,14 @@ impl Kind {
             Self::Legacy => "legacy",
             Self::Reboot => "reboot",
             Self::Containers => "containers",
+            Self::Agent => "agent",
         }
     }
 
     /// What its kernel is told beside what all are told.
     pub(super) fn append(self) -> &'static str {
         match self {
-            Self::Plain => "systemd.unit=vm.target",
+            Self::Plain | Self::Agent => "systemd.unit=vm.target",
             Self::NoBpfLsm | Self::FmodRet => {
                 "systemd.unit=vm.target lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor"
             }
@@ -74,6 +80,7 @@ impl Kind {
     pub(super) fn contents(self) -> Contents {
         match self {
             Self::Containers => Contents::Engines,
+            Self::Agent => Contents::Agent,
             _ => Contents::Plain,
         }
     }
@@ -82,7 +89,7 @@ impl Kind {
     pub(super) fn memory(self) -> u32 {
         match self.contents() {
             Contents::Plain => 2048,
-            Contents::Engines => 3072,
+            Contents::Engines | Contents::Agent => 3072,
         }
     }
 
@@ -98,7 +105,7 @@ impl Kind {
             }
             Self::Hybrid => Some("test -d /sys/fs/cgroup/unified && test -d /sys/fs/cgroup/memory"),
             Self::Legacy => Some("! grep -w cgroup2 /proc/mounts && test -d /sys/fs/cgroup/memory"),
-            Self::Plain | Self::Reboot | Self::Containers => {
+            Self::Plain | Self::Reboot | Self::Containers | Self::Agent => {
                 Some("test -f /sys/fs/cgroup/cgroup.controllers")
             }
         }
@@ -106,7 +113,12 @@ impl Kind {
 
     /// Whether a kernel's release of systemd can still make it.
     pub(super) fn exists_with(self, kernel: Kernel) -> bool {
-        !matches!(self, Self::Hybrid | Self::Legacy) || kernel == Kernel::V6_1
+        match self {
+            Self::Hybrid | Self::Legacy => kernel == Kernel::V6_1,
+            // Nothing that it says is about a kernel.
+            Self::Agent => kernel == Kernel::V6_12,
+            _ => true,
+        }
     }
 }
 
@@ -115,12 +127,17 @@ impl Kind {
 pub(super) struct Suite {
     pub(super) name: String,
     pub(super) filters: Vec<String>,
+    /// Of these, only what has one of these parts in its name: nothing else can run where it is to; none: all.
+    pub(super) within: &'static [&'static str],
 }
 
 impl Suite {
     /// Whether one of its tests, by its whole name, is to run: what takes long or is no test runs where somebody names it.
     pub(super) fn has(&self, test: &str) -> bool {
         let name = test.split_once("::").map_or(test, |(_, name)| name);
+        if !self.within.is_empty() && !self.within.iter().any(|part| name.contains(part)) {
+            return false;
+        }
         if self.filters.is_empty() {
             return !LEFT_OUT.contains(&test);
         }
@@ -145,6 +162,7 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::Legacy, &["legacy"]),
     (Kind::Reboot, &["reboot"]),
     (Kind::Containers, &["containers"]),
+    (Kind::Agent, &["documents"]),
 ];
 /// What cannot run in a plain machine: `clients` and `completions` want programs that no machine has, `agents` a bus and a polkit of its own,
 /// and `watch` types keys in time, which
@@ -162,6 +180,12 @@ const NOT_PLAIN: &[&str] = &[
 /// Of which suites a part says enough in a kind of machine.
 const PARTS: &[(Kind, &str, &[&str])] = &[(Kind::Hybrid, "systemd", &["order::", "slice::"])];
 
+/// The parts of suites that can run in one kind of machine alone.
+const WITHIN: &[(Kind, &str, &[&str])] = &[
+    (Kind::Plain, "documents", &["machine::", "what_happened::"]),
+    (Kind::Agent, "documents", &["agent::"]),
+];
+
 /// What the gate runs, in machines with the newest kernel: what no other place can tell. `cargo xtask test` says the rest on its own
 /// kernel, and the matrix all of it on each. One machine boots twice for `reboot`; another runs what is below it.
 pub(super) const GATE: &[Choice] = &[
@@ -177,6 +201,11 @@ pub(super) const GATE: &[Choice] = &[
             "install::an_installation_enforces_and_a_purge_takes_all_away",
             "upgrade::",
         ],
+    },
+    // What docs/start.md has a newcomer type: each other block of the documents is the matrix's.
+    Choice {
+        suite: "documents",
+        tests: &["machine::getting_started"],
     },
     // The units that ship: their order, their sandbox, and what systemd says of them. A test takes ten seconds of an
     // emulated processor: each way to stop them, and to break a machine under them, is the matrix's.
@@ -259,6 +288,7 @@ pub(super) fn kinds(suite: &str) -> Vec<Kind> {
 pub(super) fn part(kind: Kind, suite: &Suite) -> Suite {
     let is_it = |part: &&(Kind, &str, _)| part.0 == kind && part.1 == suite.name;
     let mut part = suite.clone();
+    part.within = within(kind, &suite.name);
     if !suite.filters.is_empty() {
         return part;
     }
@@ -266,6 +296,14 @@ pub(super) fn part(kind: Kind, suite: &Suite) -> Suite {
         part.filters = filters.iter().map(|&filter| filter.to_owned()).collect();
     }
     part
+}
+
+/// What of a suite can run in a kind of machine; none: all.
+fn within(kind: Kind, suite: &str) -> &'static [&'static str] {
+    let found = WITHIN
+        .iter()
+        .find(|(of, name, _)| *of == kind && *name == suite);
+    found.map_or(&[], |(_, _, parts)| parts)
 }
 
 /// How long a suite may take, on a slow and busy machine.

@@ -1,0 +1,222 @@
+//! Ten ratios that are measured with each change, and compared with what docs/performance.md says of the same programs.
+//!
+//! The gate's programs are not optimised, but for the kernel half, which is the same in every build. So these are ratios that the
+//! kernel half decides: a client does the same system calls on both sides, and what is between them are the guard's hooks and
+//! look-ups. What user space takes (starts, reloads, answers, the proxy) would say how the compiler was told to work, and what
+//! peers take says how these are. One thing of user space is in connects: where no programs at security hooks judge, each connect
+//! waits for a word of `guard run`'s supervisor. So the documents have these ratios in a table of their own, of the gate's programs.
+//! Of the kernel half all is in them that a connection or a packet meets: the connect programs and
+//! their tries, small and large, on the way to a yes and to a no; the egress program on a stream, on datagrams and alone; sendmsg.
+
+use std::env;
+use std::fs;
+
+use anyhow::{Context as _, Result, ensure};
+use xtask::shell::{root, say};
+
+use super::Plan;
+use super::figure::{Figure, Other, Target, Unit};
+use super::prefixes::Prefixes;
+use super::rounds::interleave;
+use super::traffic::{self, Sides};
+
+/// Where the documents say what they are, and in which section.
+const DOCUMENT: &str = "docs/performance.md";
+const SECTION: &str = "\n## What is measured each time\n";
+/// Each by the first words of its row there, and what it is measured beside.
+const RATIOS: [(&str, &str); 10] = [
+    ("connect + close, 10 rules", "no guard"),
+    ("refused connect, 10 rules", "allowed"),
+    ("connect + close, 100,000 prefixes", "no guard"),
+    ("refused connect, 100,000 prefixes", "allowed"),
+    ("one TCP stream", "no guard"),
+    ("64-byte UDP, send", "no guard"),
+    ("64-byte UDP, send", "empty program"),
+    ("64-byte UDP, sendto", "no guard"),
+    ("64-byte UDP, sendto", "empty program"),
+    ("egress, a packet of a flow", "empty program"),
+];
+/// So many times worse than the documents say is too much: a third more, or as much less.
+const TOO_MUCH: f64 = 4.0 / 3.0;
+/// Connections on each side in a round.
+const COUNT: u64 = 400;
+const PLAN: Plan = Plan {
+    rounds: 11,
+    few: 5,
+    fewest: 3,
+    quick: true,
+};
+
+/// One that was measured.
+struct Compared {
+    name: String,
+    beside: &'static str,
+    documents: f64,
+    found: f64,
+    /// How many times worse than the documents say.
+    worse: f64,
+}
+
+/// Measures them, and those that are too much worse once more.
+///
+/// # Errors
+///
+/// What could not be measured, and which are worse by more than a third, twice.
+pub(super) fn gate() -> Result<()> {
+    let own = env::current_exe()?;
+    guard_lab::bins::look_in(own.parent().context("no directory")?.to_owned());
+    let text = fs::read_to_string(root().join(DOCUMENT))
+        .with_context(|| format!("cannot read {DOCUMENT}"))?;
+    let first = compared(&text)?;
+    print(&first);
+    if first.iter().all(|one| one.worse <= TOO_MUCH) {
+        return Ok(());
+    }
+    say("some are too much worse than the documents say, and are measured once more");
+    let second = compared(&text)?;
+    print(&second);
+    let twice = first.iter().zip(&second);
+    let twice = twice.filter(|(first, second)| first.worse.min(second.worse) > TOO_MUCH);
+    let twice: Vec<_> = twice
+        .map(|(_, one)| {
+            format!(
+                "{}, beside {}: {:.3}, where {DOCUMENT} says {:.3}",
+                one.name, one.beside, one.found, one.documents
+            )
+        })
+        .collect();
+    ensure!(
+        twice.is_empty(),
+        "worse by more than a third than the documents say, twice; find out why, or measure all of it anew (`cargo xtask \
+         bench`) and write down what it is now:\n{}",
+        twice.join("\n")
+    );
+    Ok(())
+}
+
+fn print(all: &[Compared]) {
+    for one in all {
+        let note = match one.worse {
+            worse if worse > TOO_MUCH => ": too much worse",
+            worse if worse < 1.0 / TOO_MUCH => ": better than the documents say",
+            _ => "",
+        };
+        println!(
+            "| {:<33} | {:<13} | {:.3} | documents {:.3}{note}",
+            one.name, one.beside, one.found, one.documents
+        );
+    }
+}
+
+fn compared(text: &str) -> Result<Vec<Compared>> {
+    let figures = measured()?;
+    let compare = |(name, beside): (&str, &'static str)| {
+        let is_it = |figure: &&Figure| {
+            figure.name == name
+                && matches!(&figure.other, Other::Measured(other, _) if *other == beside)
+        };
+        let figure = figures.iter().find(is_it);
+        let ratios = figure.and_then(Figure::ratios);
+        let found = ratios
+            .with_context(|| format!("{name} was not measured"))?
+            .median();
+        let documents = in_document(text, name, beside)
+            .with_context(|| format!("{DOCUMENT} has no ratio of {name} beside {beside}"))?;
+        let is_time = figure.is_some_and(|figure| figure.unit == Unit::Time);
+        let worse = if is_time {
+            found / documents
+        } else {
+            documents / found
+        };
+        ensure!(
+            worse.is_finite() && worse > 0.0,
+            "{name}: {found} is no ratio"
+        );
+        Ok(Compared {
+            name: name.to_owned(),
+            beside,
+            documents,
+            found,
+            worse,
+        })
+    };
+    RATIOS.into_iter().map(compare).collect()
+}
+
+fn measured() -> Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (prefixes, what) in [
+        (Prefixes::TEN, "10 rules"),
+        (Prefixes::MANY, "100,000 prefixes"),
+    ] {
+        figures.extend(connects(prefixes, what)?);
+    }
+    figures.extend(traffic::throughput(&PLAN)?);
+    figures.extend(traffic::egress(&PLAN)?);
+    Ok(figures)
+}
+
+/// What a connection takes beside none without a guard, and a refusal beside a connection.
+fn connects(prefixes: Prefixes, what: &str) -> Result<[Figure; 2]> {
+    let mut sides = Sides::start(prefixes)?;
+    let (free, stopped) = (prefixes.between(), prefixes.inside());
+    let [none, allowed, refused] = interleave(
+        PLAN.rounds,
+        &mut sides,
+        [
+            &mut |sides| sides.none.connect(free, COUNT, true),
+            &mut |sides| sides.guard.connect(free, COUNT, true),
+            &mut |sides| sides.guard.connect(stopped, COUNT, false),
+        ],
+    )?;
+    let figure = |name: &str, guard, beside, other| {
+        let name = format!("{name}, {what}");
+        Figure::alone(&name, Unit::Time, guard, Target::Stated)
+            .beside(Other::Measured(beside, other))
+    };
+    Ok([
+        figure("connect + close", allowed.clone(), "no guard", none),
+        figure("refused connect", refused, "allowed", allowed),
+    ])
+}
+
+/// The ratio of a row in [`SECTION`]: | figure | beside | ratio | …
+fn in_document(text: &str, name: &str, beside: &str) -> Option<f64> {
+    let (_, rest) = text.split_once(SECTION)?;
+    let section = rest.split("\n## ").next()?;
+    section.lines().find_map(|line| {
+        let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
+        let is_it = cells.next()? == name && cells.next()? == beside;
+        let ratio = cells.next()?;
+        is_it.then(|| ratio.parse().ok())?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_read_from_its_row() {
+        let text = format!(
+            "| a | nft | 9 |\n{SECTION}\n| figure | beside | ratio |\n| a | nft | 1.5 |\n| a | no guard | 3.125 |\n\
+             \n## Next\n| c | nft | 2 |\n"
+        );
+        assert_eq!(in_document(&text, "a", "no guard"), Some(3.125));
+        assert_eq!(in_document(&text, "a", "nft"), Some(1.5));
+        assert_eq!(in_document(&text, "b", "nft"), None);
+        assert_eq!(in_document(&text, "c", "nft"), None);
+    }
+
+    #[test]
+    fn the_documents_have_each() -> Result<()> {
+        let text = fs::read_to_string(root().join(DOCUMENT))?;
+        for (name, beside) in RATIOS {
+            ensure!(
+                in_document(&text, name, beside).is_some(),
+                "{name} beside {beside}"
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,106 @@
+//! Claude Code under the guard, as the documents say, with a model on the loopback.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::TcpListener;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use guard_lab::{eventually, is_slow, patience};
+
+use super::block::{README, SERVICES, block};
+use super::model::{Model, SAYS};
+use super::person::{Person, add_user};
+use crate::packages::machine::{guard, quiet, said, succeeds};
+
+/// As long as it may take from the package to an agent's first answer, on a machine that is not emulated.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What leads an agent to a model, and has it ask nobody else anything.
+fn environment(model: &Model) -> [(&'static str, String); 3] {
+    [
+        ("ANTHROPIC_BASE_URL", model.url()),
+        ("ANTHROPIC_API_KEY", "none".to_owned()),
+        ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1".to_owned()),
+    ]
+}
+
+fn on_this_machine() -> anyhow::Result<TcpListener> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?)
+}
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn from_the_package_to_a_guarded_agent_in_a_minute() {
+    let person = Person::at_a_fresh_machine();
+    let model = Model::start(person.network.dev().enter(on_this_machine).unwrap());
+    let block = block(README, "sudo apt install");
+    let (install, run) = block.trim_end().split_once('\n').unwrap();
+
+    let begun = Instant::now();
+    person.succeeds(install);
+    let installed = begun.elapsed();
+    let mut shell = person.shell(run);
+    shell.envs(environment(&model));
+    let mut agent = shell
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Without a terminal, the agent reads what it is to do, answers and ends.
+    let mut input = agent.stdin.take().unwrap();
+    input.write_all(b"Is everything in order?\n").unwrap();
+    drop(input);
+    let output = agent.wait_with_output().unwrap();
+    let took = begun.elapsed();
+    // Whoever watches is told, also where the test passes.
+    let _ = writeln!(
+        io::stderr(),
+        "from the package to a guarded agent's first answer: {:.1} s, of which the installation took {:.1} s; emulated: {}",
+        took.as_secs_f64(),
+        installed.as_secs_f64(),
+        is_slow()
+    );
+
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains(SAYS), "{}", said(&output));
+    assert!(model.asked() > 0);
+    let sessions = succeeds(quiet("guard").args(["log", "--json"]));
+    let is_it = |line: &str| line.contains("\"session-start\"") && line.contains("claude");
+    assert!(sessions.lines().any(is_it), "{sessions}");
+    assert!(took <= patience(MINUTE), "it took {took:?}");
+}
+
+/// Tells units where the model is.
+fn tell_units(model: &Model) {
+    for (name, value) in environment(model) {
+        succeeds(quiet("systemctl").args(["set-environment", &format!("{name}={value}")]));
+    }
+}
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn an_agent_is_a_service() {
+    let person = Person::at_a_machine_with_guard();
+    add_user("alice");
+    let model = Model::start(on_this_machine().unwrap());
+    tell_units(&model);
+    person.succeeds(&block(SERVICES, "sudo systemd-run"));
+    eventually("the transient unit's agent is answered", || {
+        model.asked() > 0
+    })
+    .unwrap();
+    let transient = model.asked();
+
+    person.succeeds(&block(SERVICES, "sudo install -d /etc/guard/agents"));
+    eventually("the service's agent is answered", || {
+        model.asked() > transient
+    })
+    .unwrap();
+    let log = succeeds(quiet("guard").args(["log", "--json"]));
+    let is_it = |line: &str| line.contains("\"session-start\"") && line.contains("agent@alice");
+    assert!(log.lines().any(is_it), "{log}");
+    assert_eq!(guard(&["status"])["enforcing"], true);
+    succeeds(quiet("systemctl").args(["disable", "--now", "agent@alice"]));
+    let _ = fs::remove_file("/etc/guard/agents/alice.conf");
+}

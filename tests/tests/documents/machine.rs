@@ -1,0 +1,158 @@
+//! Blocks that install guard, run it as a service, and use it in CI.
+
+use std::fs;
+use std::process::Stdio;
+
+use guard_lab::{PATIENCE, Production, Running, eventually};
+
+use super::block::{ADMIN, CI, DOCTOR, START, block, line, text};
+use super::person::{Person, add_user};
+use crate::packages::install::assert_enforces;
+use crate::packages::machine::{guard, quiet, said, succeeds};
+use crate::packages::{SETTINGS, V4};
+
+/// The router that docs/start.md goes to.
+const ROUTER: &str = "192.168.1.1";
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn getting_started_ends_with_a_question_answered() {
+    let person = Person::at_a_fresh_machine();
+    person.network.answer_for(&["192.168.1.1/32"]).unwrap();
+    let production = Production::start(&person.network).unwrap();
+    let run = block(START, "guard run");
+    // What it asks for is there, and nothing stops it yet.
+    let curl = run.split(" -- ").nth(1).unwrap();
+    person.succeeds(curl);
+    assert!(run.contains(&format!("http://{ROUTER}/")));
+    let seen = production.reached_at(ROUTER, 80).unwrap().len();
+
+    let mut first = person.begins(&block(START, "sudo apt install"));
+    person.is_watching();
+    let mut second = person.begins(&run);
+    let question = first.line_with("r1", PATIENCE).unwrap();
+    assert!(question.contains("wants tcp 192.168.1.1:80"), "{question}");
+    first.line_with("guard approve r1", PATIENCE).unwrap();
+    assert_eq!(production.reached_at(ROUTER, 80).unwrap().len(), seen);
+    person.succeeds(&block(START, "guard approve"));
+    assert!(
+        second.wait().unwrap().success(),
+        "curl was let through, and failed"
+    );
+    assert!(production.reached_at(ROUTER, 80).unwrap().len() > seen);
+    end(first);
+}
+
+/// Ends what goes on until somebody ends it.
+fn end(mut running: Running) {
+    running.signal(rustix::process::Signal::INT).unwrap();
+    running.wait().unwrap();
+}
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn the_package_is_installed_as_the_documents_say() {
+    let person = Person::at_a_fresh_machine();
+    let said = person.succeeds(&block(ADMIN, "sudo apt install ./guard_0"));
+    assert!(said.contains("Enforcing"), "{said}");
+    assert_enforces();
+}
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn the_service_is_enabled_and_says_what_it_enforces() {
+    let person = Person::at_a_machine_with_guard();
+    succeeds(quiet("systemctl").args(["disable", "--now", "guardd", "guardd.socket"]));
+    let said = person.succeeds(&block(ADMIN, "sudo systemctl enable --now guardd"));
+    assert!(said.contains("enforcing: 0 sessions"), "{said}");
+    assert_enforces();
+}
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn a_unit_of_the_slice_is_denied() {
+    let person = Person::at_a_machine_with_guard();
+    let block = block(ADMIN, "sudo systemd-run");
+    // A unit runs beside the lab's networks, so the address is this machine's for a while.
+    succeeds(quiet("ip").args(["address", "add", &format!("{V4}/32"), "dev", "lo"]));
+    let mut server = quiet("python3");
+    server.args(["-m", "http.server", "--bind", V4, "80"]);
+    server.current_dir("/usr/share/doc").stdout(Stdio::null());
+    let mut server = server.spawn().unwrap();
+    let curl = &block[block.find("curl").unwrap()..];
+    let curl = line(curl, "curl");
+    let mut without = quiet("bash");
+    without.args(["-c", &curl]);
+    eventually("it is served", || {
+        without.output().unwrap().status.success()
+    })
+    .unwrap();
+    let output = person.types(&block);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    succeeds(quiet("ip").args(["address", "delete", &format!("{V4}/32"), "dev", "lo"]));
+    assert!(!output.status.success(), "it was let through");
+    assert!(said(&output).contains("curl: (7)"), "{}", said(&output));
+}
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn doctor_says_what_is_wrong() {
+    let person = Person::at_a_machine_with_guard();
+    add_user("agent");
+    let said = person.succeeds(&block(DOCTOR, "guard doctor"));
+    // Of the last line nothing: no required row is amiss.
+    assert!(said.contains("ok "), "{said}");
+    assert!(!said.contains("null"), "{said}");
+}
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn metrics_are_where_the_settings_say() {
+    let person = Person::at_a_machine_with_guard();
+    let before = fs::read_to_string(SETTINGS).unwrap();
+    let wanted = text(ADMIN, "toml", "metrics.sock\"   # or");
+    fs::write(SETTINGS, format!("{before}\n{wanted}")).unwrap();
+    let said = person.types(&block(
+        ADMIN,
+        "sudo systemctl restart guardd\nsudo curl",
+    ));
+    fs::write(SETTINGS, before).unwrap();
+    succeeds(quiet("systemctl").args(["restart", "guardd"]));
+    assert!(said.status.success());
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("guard_enforcing 1"), "{said}");
+}
+
+/// A job that makes something, and tries what the policy `ci` denies.
+const MAKEFILE: &str = "test:\n\tcurl -sS -m 5 http://192.0.2.10/ || true\n\techo made\n";
+
+#[test]
+#[ignore = "it changes the machine that it runs on: `cargo xtask vm` has some to throw away"]
+fn a_job_is_guarded_and_says_what_was_stopped() {
+    let person = Person::at_a_machine_with_guard();
+    let production = Production::start(&person.network).unwrap();
+    fs::write(person.home().join("Makefile"), MAKEFILE).unwrap();
+    person.succeeds("make test && test -n \"$(curl -sS -m 5 http://192.0.2.10/)\"");
+    let seen = production.reached_at(V4, 80).unwrap().len();
+    let reported = |id: &str, begins: &str| {
+        let output = person.types(&format!("ID={id}\n{}", block(CI, begins)));
+        let said = said(&output);
+        assert!(said.contains("made\n"), "{said}");
+        assert!(said.contains("192.0.2.10"), "{said}");
+        output.status.success()
+    };
+    // As its remark says: 1, for something was denied.
+    assert!(!reported("1", "guard run --policy ci --name"));
+    add_user("runner");
+    assert!(reported("2", "sudo guard run --policy ci"));
+
+    // A copy of `ci` in the repository.
+    let dir = person.home().join(".ci");
+    fs::create_dir_all(&dir).unwrap();
+    fs::copy("/usr/share/guard/policies/ci.toml", dir.join("guard.toml")).unwrap();
+    let said = person.succeeds(&block(CI, "guard check"));
+    assert!(said.contains("made\n"), "{said}");
+    assert_eq!(production.reached_at(V4, 80).unwrap().len(), seen);
+    assert_eq!(guard(&["sessions"]), serde_json::json!([]));
+}

@@ -1,0 +1,120 @@
+//! A person at a fresh machine, who types what a document says.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use guard_lab::{Network, Running, eventually};
+
+use crate::packages::machine::{Machine, quiet, said, succeeds, version_of};
+
+/// An ordinary user, who may use sudo.
+pub(super) const NAME: &str = "developer";
+
+/// Somebody on the developer's machine of a network, in a home with the package in it.
+pub(super) struct Person {
+    pub(super) machine: Machine,
+    pub(super) network: Network,
+    home: PathBuf,
+}
+
+impl Person {
+    /// At a machine where guard never was.
+    pub(super) fn at_a_fresh_machine() -> Self {
+        Self::at(Machine::without_guard())
+    }
+
+    /// At one where it is installed.
+    pub(super) fn at_a_machine_with_guard() -> Self {
+        Self::at(Machine::with_guard())
+    }
+
+    fn at(machine: Machine) -> Self {
+        add_user(NAME);
+        fs::write(
+            "/etc/sudoers.d/developer",
+            "developer ALL=(ALL) NOPASSWD: ALL\n",
+        )
+        .unwrap();
+        fs::set_permissions("/etc/sudoers.d/developer", Permissions::from_mode(0o440)).unwrap();
+        let home = Path::new("/home").join(NAME);
+        // What lies there is for a job's user, too.
+        fs::set_permissions(&home, Permissions::from_mode(0o755)).unwrap();
+        let package = home.join(format!("guard_{}_amd64.deb", version_of(&machine.first)));
+        let _ = fs::remove_file(&package);
+        symlink(&machine.first, package).unwrap();
+        Self {
+            machine,
+            network: Network::new().unwrap(),
+            home,
+        }
+    }
+
+    pub(super) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    /// What runs lines until one fails, and says each.
+    pub(super) fn shell(&self, lines: &str) -> Command {
+        let mut shell = self.network.dev().command("/usr/sbin/runuser");
+        shell
+            .args(["--user", NAME, "--"])
+            .args(["bash", "-euxo", "pipefail", "-c", lines])
+            .current_dir(&self.home)
+            .stdin(Stdio::null())
+            .env_clear()
+            .env("HOME", &self.home)
+            .env("USER", NAME)
+            .env("LOGNAME", NAME)
+            .env("LC_ALL", "C.UTF-8")
+            .env("DEBIAN_FRONTEND", "noninteractive")
+            .env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        shell
+    }
+
+    /// Types lines, and waits for the end.
+    pub(super) fn types(&self, lines: &str) -> Output {
+        let output = self.shell(lines).output().unwrap();
+        eprintln!("{}", said(&output));
+        output
+    }
+
+    /// The same of lines that all succeed: what they print.
+    pub(super) fn succeeds(&self, lines: &str) -> String {
+        let output = self.types(lines);
+        assert!(output.status.success(), "{lines}\n{}", said(&output));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Types lines of which the last goes on, in a terminal of its own.
+    pub(super) fn begins(&self, lines: &str) -> Running {
+        Running::start(&mut self.shell(lines)).unwrap()
+    }
+
+    /// Waits until guardd has somebody who follows the questions: `guard` does not say when that is.
+    pub(super) fn is_watching(&self) {
+        eventually("somebody follows", || {
+            let mut follows = quiet("pgrep");
+            follows.args(["--exact", "--full", "guard pending --follow"]);
+            follows.output().unwrap().status.success()
+        })
+        .unwrap();
+        eventually("and is connected to guardd", || {
+            // Where the caller is: an accepted socket is of its network.
+            let mut ss = self.network.dev().command("ss");
+            succeeds(ss.args(["-xH", "state", "connected"])).contains("/run/guard/guardd.sock")
+        })
+        .unwrap();
+        // What it is asked after that is answered after that.
+        succeeds(quiet("guard").arg("status"));
+    }
+}
+
+/// A user with a home.
+pub(super) fn add_user(name: &str) {
+    if !quiet("id").arg(name).output().unwrap().status.success() {
+        let shell = ["--create-home", "--shell", "/bin/bash"];
+        succeeds(quiet("useradd").args(shell).arg(name));
+    }
+}

@@ -1,0 +1,254 @@
+//! Blocks of commands in the documents: each is run as it stands, or it is said here why not.
+
+use std::fs;
+
+use anyhow::{Context as _, Result};
+
+use super::list::ALL;
+use crate::shell::root;
+
+/// The documents whose blocks people type.
+const DOCUMENTS: [&str; 12] = [
+    "README.md",
+    "docs/start.md",
+    "docs/use.md",
+    "docs/admin.md",
+    "docs/asking.md",
+    "docs/reference/doctor.md",
+    "docs/reference/json.md",
+    "docs/services.md",
+    "docs/ci.md",
+    "docs/agents.md",
+    "docs/read-only.md",
+    "docs/performance.md",
+];
+
+/// A block, by how its first line begins.
+struct Block {
+    file: &'static str,
+    begins: &'static str,
+    run: Run,
+}
+
+/// What runs it.
+enum Run {
+    /// The tests of a promise, which take the lines from the document.
+    By(&'static str),
+    /// Nothing, and why.
+    Not(&'static str),
+}
+
+use Run::{By, Not};
+
+/// Of one block.
+const fn block(file: &'static str, begins: &'static str, run: Run) -> Block {
+    Block { file, begins, run }
+}
+
+const NEEDS_A_CLONE: &str =
+    "it needs a clone and a compiler: whoever runs any promise has typed such a line";
+
+const BLOCKS: &[Block] = &[
+    block("README.md", "sudo apt install", By("minute")),
+    block("README.md", "cargo xtask demo", Not(NEEDS_A_CLONE)),
+    block("docs/start.md", "sudo apt install", By("start")),
+    block("docs/start.md", "guard run", By("start")),
+    block("docs/start.md", "guard approve", By("start")),
+    block(
+        "docs/admin.md",
+        "sudo apt install ./guard",
+        By("package"),
+    ),
+    block(
+        "docs/admin.md",
+        "sudo dnf install",
+        Not("the machines are Debian's, and have no dnf: the promise rpm has rpm install it there"),
+    ),
+    block("docs/admin.md", "sudo tar -C / --strip", By("tarball")),
+    block(
+        "docs/admin.md",
+        "sudo tar -C / --exclude",
+        By("tarball"),
+    ),
+    block(
+        "docs/admin.md",
+        "sudo systemctl disable --now guardd guardd.socket",
+        By("tarball"),
+    ),
+    block(
+        "docs/admin.md",
+        "cargo xtask build",
+        Not(NEEDS_A_CLONE),
+    ),
+    block(
+        "docs/admin.md",
+        "sudo systemctl enable --now guardd guard.slice",
+        By("service"),
+    ),
+    block("docs/admin.md", "sudo systemd-run", By("slice")),
+    block("docs/reference/doctor.md", "guard doctor", By("doctor-typed")),
+    block(
+        "docs/admin.md",
+        "sudo apt install --allow-downgrades",
+        Not("apt's own switch: the promise downgrade has dpkg do the same with the same file"),
+    ),
+    block("docs/admin.md", "sudo journalctl", By("trail")),
+    block("docs/admin.md", "sudo logrotate", By("trail")),
+    block(
+        "docs/admin.md",
+        "guard status --json | jq -r",
+        Not("it sends the head to another machine of yours"),
+    ),
+    block(
+        "docs/admin.md",
+        "sudo systemctl restart guardd",
+        By("metrics"),
+    ),
+    block(
+        "docs/admin.md",
+        "sudo install -m 644 /usr/share/doc/guard/prometheus",
+        Not("promtool comes with Prometheus: `cargo xtask lint` has it check the same file"),
+    ),
+    block(
+        "docs/reference/json.md",
+        "guard pending --json --follow",
+        Not("notify-send wants a desktop, and it goes on until somebody ends it"),
+    ),
+    block("docs/reference/json.md", "sudo guard log --json", By("trail")),
+    block("docs/reference/json.md", "varlinkctl", By("varlink")),
+    block("docs/services.md", "sudo systemd-run", By("agent-service")),
+    block(
+        "docs/services.md",
+        "sudo guard assign",
+        Not("the unit and the container are yours: the suite assign does it with its own"),
+    ),
+    block(
+        "docs/services.md",
+        "sudo install -d /etc/guard/agents",
+        By("agent-service"),
+    ),
+    block(
+        "docs/services.md",
+        "sudo systemctl start guard-ci.slice",
+        Not("the container is yours: the suite containers does it with its own"),
+    ),
+    block("docs/ci.md", "guard run --policy ci", By("ci")),
+    block("docs/ci.md", "sudo guard run", By("ci")),
+    block("docs/ci.md", "guard check", By("ci")),
+    block(
+        "docs/read-only.md",
+        "guard open db.example.com",
+        Not("the server is yours: the promise open-read-only does it with its own"),
+    ),
+    block(
+        "docs/performance.md",
+        "sudo cargo xtask bench",
+        Not(NEEDS_A_CLONE),
+    ),
+    block(
+        "docs/performance.md",
+        "sudo cargo xtask bench --only postgres",
+        Not(NEEDS_A_CLONE),
+    ),
+];
+
+/// What is wrong with the list, or with a document.
+///
+/// # Errors
+///
+/// That a document cannot be read.
+pub(super) fn problems() -> Result<Vec<String>> {
+    let mut problems = Vec::new();
+    let mut found = vec![0; BLOCKS.len()];
+    for file in DOCUMENTS {
+        let text =
+            fs::read_to_string(root().join(file)).with_context(|| format!("cannot read {file}"))?;
+        for (line, first) in in_document(&text) {
+            // The longest beginning is the one that is meant.
+            let fits = BLOCKS
+                .iter()
+                .enumerate()
+                .filter(|(_, block)| block.file == file && first.starts_with(block.begins));
+            match fits.max_by_key(|(_, block)| block.begins.len()) {
+                Some((at, _)) => found[at] += 1,
+                None => problems.push(format!(
+                    "{file}:{line}: nothing runs the block that begins with {first:?}, and xtask/src/promises/blocks.rs does \
+                     not say why"
+                )),
+            }
+        }
+    }
+    for (block, count) in BLOCKS.iter().zip(found) {
+        if count != 1 {
+            problems.push(format!(
+                "{} has {count} blocks that begin with {:?}",
+                block.file, block.begins
+            ));
+        }
+        if let By(name) = block.run
+            && !ALL.iter().any(|promise| promise.name == name)
+        {
+            problems.push(format!("no promise is called {name}"));
+        }
+    }
+    Ok(problems)
+}
+
+/// What runs each, for people.
+pub(super) fn rows() -> Vec<String> {
+    let row = |block: &Block| {
+        let how = match block.run {
+            By(name) => format!("run by {name}"),
+            Not(why) => format!("not run: {why}"),
+        };
+        format!("{}  {}…\n    {how}", block.file, block.begins)
+    };
+    BLOCKS.iter().map(row).collect()
+}
+
+/// Where blocks of commands are in a document, and their first lines.
+fn in_document(text: &str) -> Vec<(usize, &str)> {
+    let mut blocks = Vec::new();
+    let mut lines = text.lines().enumerate();
+    let mut is_in_other = false;
+    while let Some((at, line)) = lines.next() {
+        let line = line.trim_start();
+        let Some(language) = line.strip_prefix("```") else {
+            continue;
+        };
+        if is_in_other || language.is_empty() {
+            is_in_other = !is_in_other;
+            continue;
+        }
+        if !["sh", "bash", "shell"].contains(&language) {
+            is_in_other = true;
+            continue;
+        }
+        let first = lines.next().map_or("", |(_, first)| first);
+        blocks.push((at + 1, first.trim_start()));
+        for (_, line) in lines.by_ref() {
+            if line.trim_start().starts_with("```") {
+                break;
+            }
+        }
+    }
+    blocks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_block_of_commands_is_run_or_it_is_said_why_not() -> Result<()> {
+        let problems = problems()?;
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
+        Ok(())
+    }
+
+    #[test]
+    fn blocks_of_commands_are_found_among_others() {
+        let text = "a\n```sh\nfirst\nsecond\n```\n```text\n```\n```\nplain\n```\n  ```sh\n  third\n  ```\n";
+        assert_eq!(in_document(text), [(2, "first"), (11, "third")]);
+    }
+}
