@@ -3,7 +3,7 @@
 //! Each promise is a sentence of a document, and what shows it: tests on this kernel, or in machines. A sentence that does not stand
 //! there any more is an error, and so is a test that is not there: neither changes without the other.
 
-mod last;
+pub(crate) mod last;
 mod list;
 mod place;
 

@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Reboot,
     /// Podman and Docker are installed
     Containers,
+    /// Tools that developers use are installed
+    Tools,
 }
 
 /// What is in a machine's root file system.
@@ -29,10 +31,12 @@ pub(super) enum Contents {
     Plain,
     /// And engines for containers: three times as much.
     Engines,
+    /// And tools that developers use.
+    Tools,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Plain,
         Self::NoBpfLsm,
         Self::FmodRet,
@@ -40,6 +44,7 @@ impl Kind {
         Self::Legacy,
         Self::Reboot,
         Self::Containers,
+        Self::Tools,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -51,13 +56,14 @@ impl Kind {
             Self::Legacy => "legacy",
             Self::Reboot => "reboot",
             Self::Containers => "containers",
+            Self::Tools => "tools",
         }
     }
 
     /// What its kernel is told beside what all are told.
     pub(super) fn append(self) -> &'static str {
         match self {
-            Self::Plain => "systemd.unit=vm.target",
+            Self::Plain | Self::Tools => "systemd.unit=vm.target",
             Self::NoBpfLsm | Self::FmodRet => {
                 "systemd.unit=vm.target lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor"
             }
@@ -74,6 +80,7 @@ impl Kind {
     pub(super) fn contents(self) -> Contents {
         match self {
             Self::Containers => Contents::Engines,
+            Self::Tools => Contents::Tools,
             _ => Contents::Plain,
         }
     }
@@ -82,7 +89,7 @@ impl Kind {
     pub(super) fn memory(self) -> u32 {
         match self.contents() {
             Contents::Plain => 2048,
-            Contents::Engines => 3072,
+            Contents::Engines | Contents::Tools => 3072,
         }
     }
 
@@ -98,7 +105,7 @@ impl Kind {
             }
             Self::Hybrid => Some("test -d /sys/fs/cgroup/unified && test -d /sys/fs/cgroup/memory"),
             Self::Legacy => Some("! grep -w cgroup2 /proc/mounts && test -d /sys/fs/cgroup/memory"),
-            Self::Plain | Self::Reboot | Self::Containers => {
+            Self::Plain | Self::Reboot | Self::Containers | Self::Tools => {
                 Some("test -f /sys/fs/cgroup/cgroup.controllers")
             }
         }
@@ -145,6 +152,7 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::Legacy, &["legacy"]),
     (Kind::Reboot, &["reboot"]),
     (Kind::Containers, &["containers"]),
+    (Kind::Tools, &["tools"]),
 ];
 /// What cannot run in a plain machine: `clients` wants programs that no machine has, `agents` a bus and a polkit of its own,
 /// and `watch` types keys in time, which
@@ -155,6 +163,7 @@ const NOT_PLAIN: &[&str] = &[
     "containers",
     "legacy",
     "reboot",
+    "tools",
     "watch",
 ];
 
@@ -232,7 +241,7 @@ pub(super) struct Choice {
 
 /// Whether a suite can run on a kernel at all.
 pub(super) fn runs_on(suite: &str, kernel: Kernel) -> bool {
-    suite != "upgrade" || kernel != Kernel::V6_1
+    !["tools", "upgrade"].contains(&suite) || kernel != Kernel::V6_1
 }
 
 /// Whether a suite is one of the few that are most of the work: those begin.
@@ -268,6 +277,11 @@ pub(super) fn part(kind: Kind, suite: &Suite) -> Suite {
 }
 
 /// How long a suite may take, on a slow and busy machine.
-pub(super) const LIMIT: Duration = Duration::from_secs(1200);
+pub(super) fn limit(suite: &str) -> Duration {
+    match suite {
+        "tools" => Duration::from_secs(3600),
+        _ => Duration::from_secs(1200),
+    }
+}
 /// How long a test may take that runs alone.
 pub(super) const ALONE: Duration = Duration::from_secs(300);
