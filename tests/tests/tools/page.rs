@@ -26,7 +26,8 @@ const HEAD: &str = "\
 <!-- Made by `cargo xtask tools --write` from tests/tests/tools. -->
 
 Each row is a script in `tests/tests/tools/scripts` that uses a tool as a developer does, and prints a result. It runs without the guard
-first, where it must work; then, as the same user, in a session under the policy `default` in each way that there is to have one.
+first, where it must work; then, as the same user, in a session in each way that there is to have one, under the policy `default` with one
+rule more, which asks about an address in production.
 *Same* is the same result and the same exit status. Where something else comes of it, the cell says which sentence of which
 document says so, and the test looks for the error that goes with it; anything else fails the test. What the tools contact is on this
 machine, or in a network that plays production.
@@ -141,6 +142,7 @@ fn page(seen: &Seen) -> String {
         rows().count()
     );
     for (place, when) in PLACES.iter().zip(&seen.when) {
+        let when = if when.is_empty() { NOT_YET } else { when };
         let _ = writeln!(page, "| {} | {when} |", place.name);
     }
     for family in FAMILIES {
