@@ -52,6 +52,7 @@ mod rotation;
 mod services;
 mod sockets;
 mod systemd;
+mod tools;
 mod trail;
 mod trust;
 mod turned;

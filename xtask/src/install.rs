@@ -132,7 +132,8 @@ pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result
     ));
     let work = tools.join(format!("{program}.unfinished"));
     let unpack = || {
-        download(&[package], &work)?;
+        update(&work)?;
+        download(&[package.to_owned()], &work)?;
         extract(&work)?;
         let found = work.join("usr/bin").join(program);
         fs::create_dir_all(tools.join("bin"))?;
@@ -151,6 +152,24 @@ pub(crate) fn obtain_unpacked(program: &str, package: &str, why: &str) -> Result
 ///
 /// That they could not be had.
 pub(crate) fn obtain_tree(name: &str, packages: &[&str], why: &str) -> Result<PathBuf> {
+    tree(name, packages, why, |_, packages| Ok(packages))
+}
+
+/// The same, with what they depend on that is not installed.
+///
+/// # Errors
+///
+/// That they could not be had.
+pub(crate) fn obtain_whole_tree(name: &str, packages: &[&str], why: &str) -> Result<PathBuf> {
+    tree(name, packages, why, with_dependencies)
+}
+
+fn tree(
+    name: &str,
+    packages: &[&str],
+    why: &str,
+    which_ones: impl FnOnce(&Path, Vec<String>) -> Result<Vec<String>>,
+) -> Result<PathBuf> {
     let (_lock, tools) = tools_alone()?;
     let tree = tools.join(name);
     let list = packages.join(" ");
@@ -169,8 +188,12 @@ pub(crate) fn obtain_tree(name: &str, packages: &[&str], why: &str) -> Result<Pa
     ));
     let work = tools.join(format!("{name}.unfinished"));
     let unpack = || {
-        download(packages, &work)?;
+        update(&work)?;
+        let packages = packages.iter().map(|&name| name.to_owned()).collect();
+        download(&which_ones(&work, packages)?, &work)?;
         extract(&work)?;
+        // Where all of them are installed there is nothing.
+        fs::create_dir_all(work.join("usr"))?;
         if tree.exists() {
             fs::remove_dir_all(&tree)?;
         }
@@ -184,22 +207,41 @@ pub(crate) fn obtain_tree(name: &str, packages: &[&str], why: &str) -> Result<Pa
     Ok(tree)
 }
 
-/// Downloads packages into a directory, with lists of its own there: those of the machine are old, or not there.
-fn download(packages: &[&str], into: &Path) -> Result<()> {
+/// Makes lists of a directory's own: those of the machine are old, or not there.
+fn update(into: &Path) -> Result<()> {
     fs::create_dir_all(into.join("lists/partial"))?;
-    let verbs = [&["update", "--error-on=any"][..], &["download"]];
-    for (verb, packages) in verbs.into_iter().zip([&[][..], packages]) {
-        run(Command::new("apt-get")
-            .current_dir(into)
-            .arg("-qq")
-            .args(["-o", &format!("Dir::State::lists={}/lists", into.display())])
-            .args(["-o", &format!("Dir::Cache={}", into.display())])
-            .args(["-o", "APT::Sandbox::User=root"])
-            .args(["-o", "Acquire::Languages=none"])
-            .args(verb)
-            .args(packages))?;
+    run(apt_in(into).args(["update", "--error-on=any"]))
+}
+
+/// What would be installed with some packages, themselves included.
+fn with_dependencies(lists: &Path, packages: Vec<String>) -> Result<Vec<String>> {
+    let mut simulate = apt_in(lists);
+    simulate.args(["--simulate", "--no-install-recommends", "install"]);
+    let plan = read(simulate.args(packages))?;
+    let installed = plan.lines().filter_map(|line| {
+        let name = line.strip_prefix("Inst ")?.split(' ').next()?;
+        Some(name.to_owned())
+    });
+    Ok(installed.collect())
+}
+
+/// Downloads packages into a directory that has lists.
+fn download(packages: &[String], into: &Path) -> Result<()> {
+    match packages.is_empty() {
+        true => Ok(()),
+        false => run(apt_in(into).arg("download").args(packages)),
     }
-    Ok(())
+}
+
+fn apt_in(dir: &Path) -> Command {
+    let mut apt = Command::new("apt-get");
+    apt.current_dir(dir)
+        .arg("-qq")
+        .args(["-o", &format!("Dir::State::lists={}/lists", dir.display())])
+        .args(["-o", &format!("Dir::Cache={}", dir.display())])
+        .args(["-o", "APT::Sandbox::User=root"])
+        .args(["-o", "Acquire::Languages=none"]);
+    apt
 }
 
 /// Unpacks the packages that lie in a directory.

@@ -17,6 +17,7 @@ pub mod shell;
 mod test;
 mod timings;
 mod toolchain;
+mod tools;
 mod vm;
 
 use std::path::PathBuf;
@@ -74,6 +75,8 @@ enum Command {
     },
     /// Run every test, the privileged ones included
     Test(test::TestArgs),
+    /// Run tools that developers use in sessions, and print what differs from without
+    Tools(tools::ToolsArgs),
     /// Run the privileged tests in throw-away machines, with other kernels and systemd as PID 1
     Vm(vm::VmArgs),
 }
@@ -96,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Promises(args) => return code(promises::promises(&args)),
         Command::Run { policy, command } => run::run(policy, &command),
         Command::Test(args) => return code(test::test(&args)),
+        Command::Tools(args) => return code(tools::tools(&args)),
         Command::Vm(args) => return vm::vm(&args),
     };
     code(done.map(|()| ExitCode::SUCCESS))

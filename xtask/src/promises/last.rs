@@ -117,7 +117,7 @@ impl Last {
 /// # Errors
 ///
 /// That git does not tell.
-pub(super) fn commit() -> Result<String> {
+pub(crate) fn commit() -> Result<String> {
     let git = |args: &[&str]| read(Command::new("git").arg("-C").arg(root()).args(args));
     let commit = git(&["log", "-1", "--format=%h of %cs"])?;
     let differs = !git(&["status", "--porcelain", "--untracked-files=no"])?

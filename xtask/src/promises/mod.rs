@@ -6,7 +6,7 @@
 
 mod blocks;
 mod figures;
-mod last;
+pub(crate) mod last;
 mod list;
 mod place;
 

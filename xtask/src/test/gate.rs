@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::nextest::Selection;
 use super::outcome::Outcome;
-use super::{SAMPLED, obtain_clients, ran};
+use super::{SAMPLED, obtain_clients, obtain_tools, ran};
 use crate::timings::Timings;
 use crate::{build, dependencies, lab, lint, promises, vm};
 
@@ -27,8 +27,11 @@ pub(super) fn run(timings: &Timings) -> Result<Outcome> {
     dependencies.keep(true);
     let selection = Selection::default();
     let clients = obtain_clients(timings, &selection)?;
+    let tools = obtain_tools(timings, &selection, &[])?;
+    let mut env: Vec<_> = tools.iter().map(|(name, path)| (*name, &**path)).collect();
+    env.push((SAMPLED, Path::new("1")));
     // Not beside each other: emulated machines take all processors, and what waits on either side waits for long.
-    outcome += ran(timings, &selection, clients, &[(SAMPLED, Path::new("1"))])?;
+    outcome += ran(timings, &selection, clients, &env)?;
     outcome += timings.stage("machines", || vm::gate(timings))?;
     // Alone, for it measures.
     outcome += timings.stage("ten ratios", || Ok(lab::gate_ratios()))?;

@@ -12,7 +12,7 @@ use clap::Args;
 
 use crate::shell::{root, run};
 use crate::timings::Timings;
-use crate::{build, clients, dependencies, lab};
+use crate::{build, clients, dependencies, lab, tools};
 use nextest::Selection;
 use outcome::Outcome;
 
@@ -84,6 +84,23 @@ pub(crate) fn these_with(begin: &str, env: &[(&str, &Path)]) -> Result<ExitCode>
     end(&timings, outcome)
 }
 
+/// Runs those whose names begin in one of these ways, also such as are left out otherwise, with more in their environment.
+///
+/// # Errors
+///
+/// As [`these`].
+pub(crate) fn all_of(names: Vec<String>, env: &[(&str, &Path)]) -> Result<Outcome> {
+    let timings = Timings::begin();
+    let selection = Selection {
+        names,
+        args: ["--run-ignored", "all"].map(str::to_owned).to_vec(),
+        ..Selection::default()
+    };
+    let outcome = here(&timings, &selection, env);
+    timings.end()?;
+    outcome
+}
+
 /// Runs those whose names begin in one of these ways.
 ///
 /// # Errors
@@ -127,7 +144,24 @@ fn here(timings: &Timings, selection: &Selection, env: &[(&str, &Path)]) -> Resu
         dependencies.keep(false);
     }
     let clients = obtain_clients(timings, selection)?;
-    ran(timings, selection, clients, env)
+    let tools = obtain_tools(timings, selection, env)?;
+    let tools = tools.iter().map(|(name, path)| (*name, path.as_path()));
+    let env: Vec<_> = env.iter().copied().chain(tools).collect();
+    ran(timings, selection, clients, &env)
+}
+
+/// Sees to it that tools that developers use are here where the tests want them, unless whoever calls has seen to that.
+fn obtain_tools(
+    timings: &Timings,
+    selection: &Selection,
+    env: &[(&str, &Path)],
+) -> Result<Vec<(&'static str, PathBuf)>> {
+    let has = env.iter().any(|(name, _)| *name == tools::TREE);
+    if has || !selection.has(tools::SUITE)? {
+        return Ok(Vec::new());
+    }
+    let tree = timings.stage("tools", tools::obtain_few)?;
+    Ok(vec![(tools::TREE, tree)])
 }
 
 /// Sees to it that real clients are here where the tests want them.

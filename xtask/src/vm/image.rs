@@ -48,6 +48,29 @@ const PACKAGES: &[&str] = &[
     "wget",
     "xz-utils",
 ];
+/// What developers use, of Debian 13: what is small, and runs in an emulated machine in some seconds.
+const TOOLS: &[&str] = &[
+    "docker-cli",
+    "gdb",
+    "git",
+    "gnupg",
+    "kubernetes-client",
+    "nodejs",
+    "openssh-client",
+    "openssh-server",
+    "podman",
+    "postgresql",
+    "python3-pip",
+    "python3-pytest-xdist",
+    "python3-venv",
+    "redis-server",
+    "redis-tools",
+    "screen",
+    "sqlite3",
+    "strace",
+    "sudo",
+    "uidmap",
+];
 /// Documents, a Perl that nothing here runs, and what engines for containers have for other occasions: a third of
 /// the whole. Documents of packages that are installed later stay. And what would make units of disks and consoles that
 /// are not there, at each reload again: an emulated machine takes a second for it. The one for debugging reads what the
@@ -179,6 +202,7 @@ impl Image {
         let packages = match contents {
             Contents::Plain | Contents::Agent => PACKAGES.to_vec(),
             Contents::Engines => [PACKAGES, kernel.engines()].concat(),
+            Contents::Tools => [PACKAGES, TOOLS].concat(),
         };
         let modules = MODULES.join(" ").into_bytes();
         let recipe = format!("{RECIPE}{}", left_out()).into_bytes();
@@ -186,6 +210,7 @@ impl Image {
         let name = match contents {
             Contents::Plain | Contents::Agent => kernel.name().to_owned(),
             Contents::Engines => format!("{}-engines", kernel.name()),
+            Contents::Tools => format!("{}-tools", kernel.name()),
         };
         let root_key = cache::key(&[&recipe, &release, packages.join(" ").as_bytes()])?;
         let root = cache.entry(&format!("root-{name}"), &root_key, |dir| {

@@ -182,6 +182,15 @@ pub(crate) fn gate(timings: &Timings) -> Result<Outcome> {
     Ok(report::sum(all))
 }
 
+/// The names of the tests in a suite, as its sources have them.
+///
+/// # Errors
+///
+/// That those cannot be read.
+pub(crate) fn tests_in(suite: &str) -> Result<Vec<String>> {
+    sources::tests_in(suite)
+}
+
 /// Runs some in machines with the newest kernel.
 ///
 /// # Errors

@@ -16,7 +16,7 @@ use super::plan::{Place, Queue, Worker};
 use super::qemu::Accel;
 use super::reboot;
 use super::report::{Ran, Status, Tests};
-use super::suites::{ALONE, Kind, LIMIT, Suite};
+use super::suites::{ALONE, Kind, Suite, limit};
 use crate::test::outcome::Flaky;
 
 /// How long the package may take to be installed.
@@ -192,7 +192,7 @@ impl Runner<'_> {
         log: &mut Log,
     ) -> Result<Tests> {
         let begun = Instant::now();
-        let deadline = self.deadline.min(begun + LIMIT);
+        let deadline = self.deadline.min(begun + limit(&suite.name));
         let mut names = self.tests.wanted(suite);
         ensure!(
             !names.is_empty(),

@@ -47,7 +47,7 @@ fn add_file(file: &Path, module: &str, tests: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-/// The function behind each `#[test]`, and each row of a `family!`, which makes a test of it.
+/// The function behind each `#[test]`, and each row of a `family!`, which makes a test of it, or of a `tools!`, which makes two.
 fn names(text: &str) -> impl Iterator<Item = String> {
     let functions = text.split("#[test]").skip(1).filter_map(|behind| {
         let mut lines = behind.lines().map(str::trim_start);
@@ -60,12 +60,23 @@ fn names(text: &str) -> impl Iterator<Item = String> {
     });
     // That of a macro has no name yet.
     let functions = functions.filter(|name| !name.starts_with('$'));
-    let rows = text.split("\nfamily! {").skip(1).flat_map(|family| {
-        let lines = family.lines().take_while(|line| !line.starts_with('}'));
-        lines.filter_map(row)
-    });
-    let rows = rows.map(|name| format!("tried::{name}"));
-    functions.map(str::to_owned).chain(rows)
+    let families = rows(text, "family").map(|name| format!("tried::{name}"));
+    let tools = rows(text, "tools")
+        .flat_map(|name| ["tried", "units"].map(|kind| format!("{kind}::{name}")));
+    functions.map(str::to_owned).chain(families).chain(tools)
+}
+
+/// The names of the rows of a macro.
+fn rows<'a>(text: &'a str, name: &str) -> impl Iterator<Item = &'a str> {
+    let begin = format!("{name}! {{");
+    let is_in = move |line: &str, is_in: &mut bool| {
+        *is_in = line.starts_with(&begin) || *is_in && !line.starts_with('}');
+        *is_in
+    };
+    let lines = text
+        .lines()
+        .scan(false, move |is, line| Some((is_in(line, is), line)));
+    lines.filter_map(|(is_in, line)| row(line).filter(|_| is_in))
 }
 
 /// The name of a row, which begins a line.
@@ -94,13 +105,19 @@ family! { \"title\";
     four: open() => || run();
 }
     five: 5,
+tools! { \"title\";
+    #[ignore = \"why\"]
+    six: tool(\"a: b\");
+}
 macro_rules! family { () => {
     #[test]
     fn $name() {}
 } }
 ";
         let names: Vec<_> = names(text).collect();
-        assert_eq!(names, ["one", "two", "tried::three", "tried::four"]);
+        let rows = ["tried::three", "tried::four", "tried::six", "units::six"];
+        assert_eq!(names[..2], ["one", "two"]);
+        assert_eq!(names[2..], rows);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub(super) enum Kind {
     Containers,
     /// Claude Code is installed
     Agent,
+    /// Tools that developers use are installed
+    Tools,
 }
 
 /// What is in a machine's root file system.
@@ -33,6 +35,8 @@ pub(super) enum Contents {
     Engines,
     /// And an agent, as its vendor packs it: one program of 400 MB.
     Agent,
+    /// And tools that developers use.
+    Tools,
 }
 
 impl Kind {
@@ -45,6 +49,7 @@ impl Kind {
         Self::Reboot,
         Self::Containers,
         Self::Agent,
+        Self::Tools,
     ];
 
     pub(super) fn name(self) -> &'static str {
@@ -57,13 +62,14 @@ impl Kind {
             Self::Reboot => "reboot",
             Self::Containers => "containers",
             Self::Agent => "agent",
+            Self::Tools => "tools",
         }
     }
 
     /// What its kernel is told beside what all are told.
     pub(super) fn append(self) -> &'static str {
         match self {
-            Self::Plain | Self::Agent => "systemd.unit=vm.target",
+            Self::Plain | Self::Agent | Self::Tools => "systemd.unit=vm.target",
             Self::NoBpfLsm | Self::FmodRet => {
                 "systemd.unit=vm.target lsm=landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor"
             }
@@ -81,6 +87,7 @@ impl Kind {
         match self {
             Self::Containers => Contents::Engines,
             Self::Agent => Contents::Agent,
+            Self::Tools => Contents::Tools,
             _ => Contents::Plain,
         }
     }
@@ -89,7 +96,7 @@ impl Kind {
     pub(super) fn memory(self) -> u32 {
         match self.contents() {
             Contents::Plain => 2048,
-            Contents::Engines | Contents::Agent => 3072,
+            Contents::Engines | Contents::Agent | Contents::Tools => 3072,
         }
     }
 
@@ -105,7 +112,7 @@ impl Kind {
             }
             Self::Hybrid => Some("test -d /sys/fs/cgroup/unified && test -d /sys/fs/cgroup/memory"),
             Self::Legacy => Some("! grep -w cgroup2 /proc/mounts && test -d /sys/fs/cgroup/memory"),
-            Self::Plain | Self::Reboot | Self::Containers | Self::Agent => {
+            Self::Plain | Self::Reboot | Self::Containers | Self::Agent | Self::Tools => {
                 Some("test -f /sys/fs/cgroup/cgroup.controllers")
             }
         }
@@ -163,6 +170,7 @@ const ELSEWHERE: &[(Kind, &[&str])] = &[
     (Kind::Reboot, &["reboot"]),
     (Kind::Containers, &["containers"]),
     (Kind::Agent, &["documents"]),
+    (Kind::Tools, &["tools"]),
 ];
 /// What cannot run in a plain machine: `clients` and `completions` want programs that no machine has, `agents` a bus and a polkit of its own,
 /// and `watch` types keys in time, which
@@ -174,6 +182,7 @@ const NOT_PLAIN: &[&str] = &[
     "containers",
     "legacy",
     "reboot",
+    "tools",
     "watch",
 ];
 
@@ -262,7 +271,7 @@ pub(super) struct Choice {
 
 /// Whether a suite can run on a kernel at all.
 pub(super) fn runs_on(suite: &str, kernel: Kernel) -> bool {
-    suite != "upgrade" || kernel != Kernel::V6_1
+    !["tools", "upgrade"].contains(&suite) || kernel != Kernel::V6_1
 }
 
 /// Whether a suite is one of the few that are most of the work: those begin.
@@ -307,6 +316,11 @@ fn within(kind: Kind, suite: &str) -> &'static [&'static str] {
 }
 
 /// How long a suite may take, on a slow and busy machine.
-pub(super) const LIMIT: Duration = Duration::from_secs(1200);
+pub(super) fn limit(suite: &str) -> Duration {
+    match suite {
+        "tools" => Duration::from_secs(3600),
+        _ => Duration::from_secs(1200),
+    }
+}
 /// How long a test may take that runs alone.
 pub(super) const ALONE: Duration = Duration::from_secs(300);

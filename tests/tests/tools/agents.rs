@@ -1,0 +1,27 @@
+//! Coding agents, with a model that stands in: it has each run one command, which fetches something from production, about which
+//! the policy asks, and then says what the agent told it.
+
+use crate::tools::tool::{Claim, told, tool, tools};
+
+const NO_NPM: &str = "not tried: that machine has no npm";
+
+/// What comes of the command is what guard is for; that the model is told, and has the tools, is seen with it.
+const TOLD: Claim = told(
+    "command: refused, hook: told, tools: request status why",
+    "agents.md",
+    "The hook tells the last three refusals of the time that the command took",
+);
+const NOT_TOLD: Claim = told(
+    "command: refused, hook: silent, tools: request status why",
+    "agents.md",
+    "Codex runs a hook only once you have looked at it: `/hooks`.",
+);
+
+tools! { "Agents, of which one command is refused";
+    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    claude: tool("Claude Code, `--print`").always(TOLD).not_in_machines(NO_NPM);
+    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    codex: tool("Codex, `exec`").always(NOT_TOLD).not_in_machines(NO_NPM);
+    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    gemini: tool("Gemini CLI, `--prompt`").always(TOLD).not_in_machines(NO_NPM);
+}

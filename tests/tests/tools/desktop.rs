@@ -1,0 +1,21 @@
+//! What draws.
+
+use crate::tools::tool::{Claim, Way, tool, tools};
+
+const SLOW: &str = "not tried: an emulated machine takes minutes for it";
+const NO_ROOT: Claim = Claim::NotAsRoot {
+    seen: "Running as root without --no-sandbox is not supported",
+};
+
+tools! { "Displays and browsers";
+    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    xvfb: tool("Xvfb and xdpyinfo").not_in_machines(SLOW);
+    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    chromium: tool("Chromium, headless, with its sandbox")
+        .but(Way::AsRoot, NO_ROOT)
+        .not_in_machines(SLOW);
+    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    chromium_no_sandbox: tool("Chromium, headless, without its sandbox").not_in_machines(SLOW);
+    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    playwright: tool("Playwright: a page of a server of Node's, in Chromium").not_in_machines(SLOW);
+}

@@ -1,0 +1,1 @@
+client() { podman unshare sh -c 'id -u; wc -l </proc/self/uid_map'; }

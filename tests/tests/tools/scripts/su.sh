@@ -1,0 +1,1 @@
+client() { su other -s /bin/sh -c 'id -un'; }

@@ -1,0 +1,1 @@
+client() { sudo -n -u other id -un; }

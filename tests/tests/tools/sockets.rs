@@ -1,0 +1,27 @@
+//! What connects its own parts, by Unix sockets above all.
+
+use crate::tools::tool::{Claim, Way, tool, tools};
+
+const NO_VSCODE: &str = "not tried: the package that npm has is built by the machine, and wants a newer Node; its sockets are Node's";
+const NO_ROOT: Claim = Claim::NotAsRoot {
+    seen: "cannot be run as root",
+};
+/// It gives a terminal to a group that such a namespace does not have.
+const NO_TERMINAL: Claim = Claim::NotInNamespace {
+    seen: "screen has ended",
+};
+
+tools! { "Servers and sockets of one's own";
+    redis_tcp: tool("redis over TCP, redis-cli");
+    redis_unix: tool("redis over a Unix socket, redis-cli");
+    postgres: tool("PostgreSQL over its Unix socket: initdb, psql").but(Way::AsRoot, NO_ROOT);
+    node_ipc: tool("Node's net over a Unix socket");
+    vscode: tool("VS Code's server").not_here(NO_VSCODE).not_in_machines(NO_VSCODE);
+    asyncio_unix: tool("Python's asyncio over a Unix socket");
+    manager: tool("Python's multiprocessing: Manager, Pool");
+    abstract_sockets: tool("abstract Unix sockets");
+    tmux: tool("tmux");
+    screen: tool("screen").but(Way::AsRoot, NO_TERMINAL);
+    ssh_master: tool("ssh with ControlMaster");
+    dbus_run_session: tool("dbus-run-session, dbus-send");
+}

@@ -1,0 +1,15 @@
+//! What fetches, sends and looks up.
+
+use crate::tools::tool::{tool, tools};
+
+tools! { "Transfers";
+    git_file: tool("git over `file:`: clone, commit, push");
+    git_https: tool("git over `https:`: clone, push");
+    git_ssh: tool("git over ssh: clone, push");
+    ssh_key: tool("ssh and scp with a key in a file");
+    curl: tool("curl over `https:` and `http:`");
+    wget: tool("wget over `https:`");
+    dns: tool("names: `getent`, Python's and Node's own");
+    #[ignore = "it wants large packages: `cargo xtask tools`"]
+    kubectl: tool("kubectl, of a cluster in a public network");
+}

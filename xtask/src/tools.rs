@@ -1,0 +1,247 @@
+//! `cargo xtask tools`: tools that developers use, run in sessions of each kind.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+
+use crate::promises::last::commit;
+use crate::shell::{read, root, run, say};
+use crate::test::outcome::Outcome;
+use crate::{clients, install, lab, test, vm};
+
+/// The suite that wants them.
+pub(crate) const SUITE: &str = "tools";
+/// The environment variables by which its tests find those that are not installed: `tests/tests/tools/scene.rs`.
+pub(crate) const TREE: &str = "GUARD_TOOLS_TREE";
+const NPM: &str = "GUARD_TOOLS_NPM";
+const RUST: &str = "GUARD_TOOLS_RUST";
+/// Where they write what came of each tool, what the page is made from, and the page.
+const SAID: &str = "GUARD_TOOLS";
+const PASSED: &str = "GUARD_TOOLS_PASSED";
+const PAGE: &str = "GUARD_TOOLS_PAGE";
+/// The test that writes the page.
+const WRITES: &str = "tools::page::the_page_says_what_is_run";
+
+const WHY: &str = "tools that developers use are run in sessions";
+
+/// Programs that are installed, and their packages: those that the gate runs,
+const PROGRAMS: [(&str, &str); 9] = [
+    ("cc", "gcc"),
+    ("gdb", "gdb"),
+    ("make", "make"),
+    ("node", "nodejs"),
+    ("psql", "postgresql-client"),
+    ("/usr/bin/python3", "python3"),
+    ("ssh", "openssh-client"),
+    ("sqlite3", "sqlite3"),
+    ("strace", "strace"),
+];
+/// and those that `cargo xtask tools` runs beside them.
+const MORE_PROGRAMS: [(&str, &str); 4] = [
+    ("go", "golang-go"),
+    ("npm", "npm"),
+    ("Xvfb", "xvfb"),
+    ("xdpyinfo", "x11-utils"),
+];
+/// What else is wanted is unpacked only, with what it depends on: installed, these servers would start.
+const UNPACKED: [&str; 4] = ["ccache", "openssh-server", "redis-server", "screen"];
+/// The same of those that not every system has, and which tools do without where it has not.
+const MORE_UNPACKED: [(&str, &[&str]); 6] = [
+    (
+        "chromium",
+        &["chromium", "chromium_no_sandbox", "playwright"],
+    ),
+    ("docker.io", &["docker_cli"]),
+    ("kubernetes-client", &["kubectl"]),
+    ("podman", &["docker_cli"]),
+    ("python3-pytest-xdist", &["pytest_xdist"]),
+    ("sccache", &["sccache"]),
+];
+/// What npm has, in the versions that were tried.
+const OF_NPM: [&str; 4] = [
+    "@anthropic-ai/claude-code@2.1.197",
+    "@google/gemini-cli@0.61.0",
+    "@openai/codex@0.169.0",
+    "playwright-core@1.65.1",
+];
+
+/// `cargo xtask tools`
+#[derive(Args)]
+pub(crate) struct ToolsArgs {
+    /// Also in a throw-away machine with a kernel that takes programs at its security hooks, and in units: some twenty minutes
+    #[arg(long)]
+    all: bool,
+    /// Only print their names
+    #[arg(long, conflicts_with_all = ["all", "write"])]
+    list: bool,
+    /// Write docs/tools.md anew, of what was run
+    #[arg(long, conflicts_with = "names")]
+    write: bool,
+    /// Only those whose names contain this
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+}
+
+/// Runs them, and prints a table of what came of each.
+///
+/// # Errors
+///
+/// That one could not be had, or does something else in a session than without the guard and than documents say.
+pub(crate) fn tools(args: &ToolsArgs) -> Result<ExitCode> {
+    let tests = tests(&args.names)?;
+    if args.list {
+        let names = tests.iter().filter_map(|test| test.split_once("::tried::"));
+        names.for_each(|(_, name)| println!("{name}"));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (tree, npm, rust, missing) = obtain_all()?;
+    let said = tempfile::tempdir()?;
+    let env = [
+        (TREE, &*tree),
+        (NPM, &*npm),
+        (RUST, &*rust),
+        (SAID, said.path()),
+    ];
+    let is_missing = |test: &str| {
+        missing
+            .iter()
+            .any(|tool| test.ends_with(&format!("::{tool}")))
+    };
+    let tried = tests
+        .iter()
+        .filter(|test| test.contains("::tried::") && !is_missing(test));
+    let here = test::all_of(tried.cloned().collect(), &env)?;
+    println!("{}", table(said.path())?);
+    let machine = match args.all {
+        true => Some(vm::these(tests.iter().cloned().collect())?),
+        false => None,
+    };
+    let mut passed = json!({"here": passed(&here)?});
+    let mut outcome = here;
+    if let Some(machine) = machine {
+        passed["machine"] = self::passed(&machine)?;
+        outcome += machine;
+    }
+    outcome.print();
+    let verdict = outcome.verdict();
+    if args.write && verdict.is_ok() {
+        ensure!(
+            missing.is_empty(),
+            "docs/tools.md is not written: {} were not run",
+            missing.join(", ")
+        );
+        write(&passed)?;
+    }
+    Ok(match verdict {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    })
+}
+
+/// The names of the tests that run tools whose names contain one of these; all, where there is none.
+fn tests(names: &[String]) -> Result<BTreeSet<String>> {
+    let mut tests: BTreeSet<_> = vm::tests_in(SUITE)?.into_iter().collect();
+    tests.retain(|test| {
+        let kinds = ["::tried::", "::units::"].map(|kind| test.split_once(kind));
+        let tool = kinds.into_iter().flatten().next();
+        tool.is_some_and(|(_, tool)| {
+            names.is_empty() || names.iter().any(|name| tool.contains(&**name))
+        })
+    });
+    ensure!(
+        !tests.is_empty(),
+        "no tool has such a name: see `cargo xtask tools --list`"
+    );
+    Ok(tests)
+}
+
+fn passed(outcome: &Outcome) -> Result<Value> {
+    Ok(json!({"when": commit()?, "tests": outcome.names}))
+}
+
+fn write(passed: &Value) -> Result<()> {
+    let file = tempfile::NamedTempFile::new()?;
+    fs::write(file.path(), passed.to_string())?;
+    let page = root().join("docs/tools.md");
+    let env = [(PASSED, file.path()), (PAGE, &*page), (TREE, Path::new(""))];
+    let written = test::all_of(vec![WRITES.to_owned()], &env)?;
+    ensure!(written.verdict().is_ok(), "docs/tools.md is not written");
+    say("docs/tools.md is written: commit it with what it is made from");
+    Ok(())
+}
+
+/// What came of each here, in the page's order, which the names of the files are in.
+fn table(said: &Path) -> Result<String> {
+    let files = fs::read_dir(said)?.flatten().map(|file| file.path());
+    let mut files: Vec<_> = files.collect();
+    files.sort();
+    let mut table = String::new();
+    for file in &files {
+        let came: Value = serde_json::from_slice(&fs::read(file)?)
+            .with_context(|| format!("{} is broken", file.display()))?;
+        let text = |name: &str| came[name].as_str().unwrap_or_default().to_owned();
+        table += &format!("{:<56} {:<9} {}\n", text("tool"), text("way"), text("came"));
+    }
+    Ok(table)
+}
+
+/// Sees to it that those are here that the gate runs. Gives the directory of those that are not installed.
+///
+/// # Errors
+///
+/// What could not be had.
+pub(crate) fn obtain_few() -> Result<PathBuf> {
+    lab::obtain(&PROGRAMS, WHY)?;
+    clients::obtain_postgres(WHY)?;
+    install::obtain_whole_tree(SUITE, &UNPACKED, WHY)
+}
+
+/// Sees to it that all of them are here. Gives the directories of those that are not installed: of packages, npm's and Rust's; and
+/// the tools that this system's packages lack.
+fn obtain_all() -> Result<(PathBuf, PathBuf, PathBuf, Vec<&'static str>)> {
+    lab::obtain(&PROGRAMS, WHY)?;
+    lab::obtain(&MORE_PROGRAMS, WHY)?;
+    clients::obtain_postgres(WHY)?;
+    let mut packages = UNPACKED.to_vec();
+    let mut missing = Vec::new();
+    for (package, tools) in MORE_UNPACKED {
+        match read(Command::new("apt-cache").args(["show", package])) {
+            Ok(text) if !text.trim().is_empty() => packages.push(package),
+            _ => {
+                say(&format!(
+                    "not run here, for apt knows no package {package}: {}",
+                    tools.join(", ")
+                ));
+                missing.extend(tools);
+            }
+        }
+    }
+    let tree = install::obtain_whole_tree("all-tools", &packages, WHY)?;
+    let rust = read(Command::new("rustc").args(["--print", "sysroot"]))?;
+    Ok((tree, obtain_of_npm()?, rust.trim().into(), missing))
+}
+
+fn obtain_of_npm() -> Result<PathBuf> {
+    let dir = install::tools()?.join("npm");
+    let list = OF_NPM.join(" ");
+    let stamp = dir.join("packages");
+    if fs::read_to_string(&stamp).is_ok_and(|installed| installed == list) {
+        return Ok(dir);
+    }
+    say(&format!(
+        "installing {list} into {} with npm: {WHY}",
+        dir.display()
+    ));
+    fs::create_dir_all(&dir)?;
+    run(Command::new("npm")
+        .args(["install", "--no-audit", "--no-fund", "--silent", "--prefix"])
+        .arg(&dir)
+        .args(OF_NPM))?;
+    fs::write(stamp, list)?;
+    Ok(dir)
+}
