@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use clap_complete::Shell;
-use guard_policy::parse_duration;
 use guard_trail::Head;
 
 use super::complete;

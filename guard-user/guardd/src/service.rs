@@ -29,7 +29,7 @@ use crate::{
     doctor,
     policies::load,
     proxy,
-    record::{audit::Record, journal, metrics},
+    record::{audit::Record, metrics},
     relays,
     requests::on_request,
     sessions::{arrivals, launchers, slice, units},
@@ -75,7 +75,7 @@ pub fn main(cli: &Cli, object: &Object) -> ExitCode {
 
 /// Says why it ends: to the journal as an error, and to a person as `guard` would.
 fn say(error: &str) {
-    if journal::has_stderr() {
+    if guard_log::has_stderr() {
         tracing::error!("{error}");
         return;
     }

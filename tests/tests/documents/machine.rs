@@ -113,10 +113,7 @@ fn metrics_are_where_the_settings_say() {
     let before = fs::read_to_string(SETTINGS).unwrap();
     let wanted = text(ADMIN, "toml", "metrics.sock\"   # or");
     fs::write(SETTINGS, format!("{before}\n{wanted}")).unwrap();
-    let said = person.types(&block(
-        ADMIN,
-        "sudo systemctl restart guardd\nsudo curl",
-    ));
+    let said = person.types(&block(ADMIN, "sudo systemctl restart guardd\nsudo curl"));
     fs::write(SETTINGS, before).unwrap();
     succeeds(quiet("systemctl").args(["restart", "guardd"]));
     assert!(said.status.success());

@@ -54,39 +54,31 @@ const BLOCKS: &[Block] = &[
     block("docs/start.md", "sudo apt install", By("start")),
     block("docs/start.md", "guard run", By("start")),
     block("docs/start.md", "guard approve", By("start")),
-    block(
-        "docs/admin.md",
-        "sudo apt install ./guard",
-        By("package"),
-    ),
+    block("docs/admin.md", "sudo apt install ./guard", By("package")),
     block(
         "docs/admin.md",
         "sudo dnf install",
         Not("the machines are Debian's, and have no dnf: the promise rpm has rpm install it there"),
     ),
     block("docs/admin.md", "sudo tar -C / --strip", By("tarball")),
-    block(
-        "docs/admin.md",
-        "sudo tar -C / --exclude",
-        By("tarball"),
-    ),
+    block("docs/admin.md", "sudo tar -C / --exclude", By("tarball")),
     block(
         "docs/admin.md",
         "sudo systemctl disable --now guardd guardd.socket",
         By("tarball"),
     ),
-    block(
-        "docs/admin.md",
-        "cargo xtask build",
-        Not(NEEDS_A_CLONE),
-    ),
+    block("docs/admin.md", "cargo xtask build", Not(NEEDS_A_CLONE)),
     block(
         "docs/admin.md",
         "sudo systemctl enable --now guardd guard.slice",
         By("service"),
     ),
     block("docs/admin.md", "sudo systemd-run", By("slice")),
-    block("docs/reference/doctor.md", "guard doctor", By("doctor-typed")),
+    block(
+        "docs/reference/doctor.md",
+        "guard doctor",
+        By("doctor-typed"),
+    ),
     block(
         "docs/admin.md",
         "sudo apt install --allow-downgrades",
@@ -114,7 +106,11 @@ const BLOCKS: &[Block] = &[
         "guard pending --json --follow",
         Not("notify-send wants a desktop, and it goes on until somebody ends it"),
     ),
-    block("docs/reference/json.md", "sudo guard log --json", By("trail")),
+    block(
+        "docs/reference/json.md",
+        "sudo guard log --json",
+        By("trail"),
+    ),
     block("docs/reference/json.md", "varlinkctl", By("varlink")),
     block("docs/services.md", "sudo systemd-run", By("agent-service")),
     block(

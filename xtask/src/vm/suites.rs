@@ -40,7 +40,7 @@ pub(super) enum Contents {
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Plain,
         Self::NoBpfLsm,
         Self::FmodRet,
