@@ -115,7 +115,11 @@ fn the_settings_are_those_of_guardd_toml() {
         let (_, rest) = defaults.split_once(&line).unwrap();
         let value = rest.split(',').next().unwrap();
         let is_plain = value.parse::<u64>().is_ok() || value.parse::<bool>().is_ok();
-        is_plain.then(|| format!("`{value}`")).unwrap_or_default()
+        if is_plain {
+            format!("`{value}`")
+        } else {
+            String::new()
+        }
     };
     let mut table = "| key | default | meaning |\n|---|---|---|\n".to_owned();
     let mut row = |name: &str, default: &str, field: &Field| {
