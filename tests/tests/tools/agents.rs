@@ -9,7 +9,7 @@ const NO_NPM: &str = "not tried: that machine has no npm";
 const TOLD: Claim = told(
     "command: refused, hook: told, tools: request status why",
     "agents.md",
-    "The hook tells the last three refusals of the time that the command took",
+    "The hook tells the last three refusals of the command's time",
 );
 const NOT_TOLD: Claim = told(
     "command: refused, hook: silent, tools: request status why",

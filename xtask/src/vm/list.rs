@@ -37,7 +37,7 @@ fn table(suites: &[Suite]) -> Result<String> {
             0 => format!("{cell:<width$}"),
             _ => format!("{cell:>width$}"),
         });
-        let line = cells.collect::<Vec<_>>().join("  ");
+        let line = cells.collect::<Vec<_>>().join(" ");
         table.push_str(line.trim_end());
         table.push('\n');
     }

@@ -223,8 +223,8 @@ Tools: why, request and status. There is none that answers, opens or closes.";
 
 pub(super) const COMPLETIONS: &str = "\
 Examples:
-  source <(guard completions bash)        in ~/.bashrc; zsh: in ~/.zshrc, after compinit
   guard completions fish | source         in ~/.config/fish/config.fish
+  source <(guard completions bash)        in ~/.bashrc; zsh: in ~/.zshrc, after compinit
 
 They ask guardd for the ids of requests, holes and sessions, and know policies, too. Packages
 have installed them already.";

@@ -603,7 +603,7 @@ mod tests {
         let status = Command::new("sh")
             .args(["-c", r#"trap "" XFSZ; ulimit -f 8; exec "$0" --exact "$1""#])
             .arg(env::current_exe().unwrap())
-            .arg("audit::tests::fills_the_disk")
+            .arg("record::audit::tests::fills_the_disk")
             .env("GUARD_TEST_FULL", dir.path().join("audit.jsonl"))
             .output()
             .unwrap();
