@@ -4,6 +4,7 @@ use std::fs;
 use std::process::Stdio;
 
 use guard_lab::{PATIENCE, Production, Running, eventually};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::block::{ADMIN, CI, DOCTOR, START, block, line, text};
 use super::person::{Person, add_user};
@@ -43,9 +44,13 @@ fn getting_started_ends_with_a_question_answered() {
     end(first);
 }
 
-/// Ends what goes on until somebody ends it.
+/// Ends `guard pending --follow`, which goes on until somebody ends it: what is around it hands no signal on.
 fn end(mut running: Running) {
-    running.signal(rustix::process::Signal::INT).unwrap();
+    let mut follows = quiet("pgrep");
+    follows.args(["--exact", "--full", "guard pending --follow"]);
+    let pid: i32 = succeeds(&mut follows).trim().parse().unwrap();
+    let pid = Pid::from_raw(pid).unwrap();
+    kill_process(pid, Signal::INT).unwrap();
     running.wait().unwrap();
 }
 
