@@ -103,8 +103,8 @@ const FIX_HANDED: &str = "run agents as a user of their own, to whom no process 
 const FIX_CGROUP: &str = "let root own the guard's cgroup and all above it: sudo chown -R root: the directory that the row names";
 
 const FIX_NO_SESSION: &str = "see that there is a guardd (sudo systemctl start guardd), and that this works: guard run -- true";
-const FIX_CONTROL: &str =
-    "journalctl -u guardd -n 20, and report it as a bug: a session was answered";
+const FIX_CONTROL: &str = "see what the row saw: guard doctor --all; a session that was answered is a bug: report it, with \
+                           journalctl -u guardd -n 20";
 
 const fn way(family: Family, name: &'static str, fix: &'static str) -> Check {
     Check::way(family, name, fix)
