@@ -101,6 +101,9 @@ pub enum Verb {
     /// Show the verdict for a destination, and the rule and line that give it
     #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
+    /// Say more about an error than its message does
+    #[command(after_help = examples::EXPLAIN_ERROR)]
+    ExplainError(ExplainErrorArgs),
     /// A terminal screen: sessions, requests, holes; answer with a key
     #[command(after_help = examples::WATCH, aliases = ["top", "ui"])]
     Watch(WatchArgs),
@@ -312,6 +315,15 @@ pub struct DoctorArgs {
     /// Each row with what was seen, and not only what is wrong
     #[arg(long)]
     pub all: bool,
+    /// Say what a row is about, and look at nothing; without ROW, list the rows
+    #[arg(
+        long,
+        value_name = "ROW",
+        num_args = 0..,
+        conflicts_with_all = ["user", "all"],
+        add = complete::rows()
+    )]
+    pub explain: Option<Vec<String>>,
     /// In the session that it looks with: what to try there
     #[arg(long, hide = true, value_name = "JSON")]
     pub attempts: Option<String>,
@@ -378,6 +390,14 @@ pub struct ExplainArgs {
     /// Under this session's policy and holes
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
+}
+
+/// `guard explain-error`
+#[derive(Debug, Args)]
+pub struct ExplainErrorArgs {
+    /// Its code, as an error's last line and its JSON have it [default: list all]
+    #[arg(value_name = "CODE", add = complete::codes())]
+    pub code: Option<String>,
 }
 
 /// `guard watch`

@@ -21,6 +21,7 @@ use super::args::{Cli, DEFAULT_SOCKET};
 use super::client::Client;
 use super::error::Exit;
 use super::policy::library;
+use super::reference::{errors, rows};
 use super::render::escape::visible;
 use super::render::time::Clock;
 use super::render::{
@@ -252,6 +253,24 @@ pub(super) fn sessions() -> ArgValueCandidates {
     })
 }
 
+/// Codes of errors.
+pub(super) fn codes() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        errors::all()
+            .map(|one| candidate(one.code, one.message))
+            .collect()
+    })
+}
+
+/// Rows of `guard doctor`.
+pub(super) fn rows() -> ArgValueCandidates {
+    ArgValueCandidates::new(|| {
+        rows::all()
+            .map(|one| candidate(one.check, &one.text))
+            .collect()
+    })
+}
+
 /// Policies that have a name here.
 pub(super) fn names() -> ArgValueCandidates {
     ArgValueCandidates::new(library::candidates)
@@ -340,4 +359,26 @@ pub(super) fn users() -> ArgValueCandidates {
         let names = listed.lines().filter_map(|line| line.split(':').next());
         names.map(CompletionCandidate::new).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_and_rows_are_offered() {
+        for (line, expected) in [
+            ("guard explain-error no-g", "no-guardd"),
+            ("guard doctor --explain ptr", "ptrace"),
+        ] {
+            let words: Vec<_> = line.split(' ').map(OsString::from).collect();
+            let at = words.len() - 1;
+            let found = clap_complete::engine::complete(&mut Cli::command(), words, at, None);
+            let found = found.unwrap();
+            assert!(
+                found.iter().any(|one| one.get_value() == expected),
+                "{line}: {found:?}"
+            );
+        }
+    }
 }

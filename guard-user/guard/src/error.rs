@@ -76,6 +76,14 @@ impl CliError {
         }
     }
 
+    /// What guardd calls it, if it is an answer of its.
+    pub(crate) const fn name(&self) -> Option<ErrorName> {
+        match self {
+            Self::Answer { name, .. } => Some(*name),
+            _ => None,
+        }
+    }
+
     /// The same, as `guard run` tells it: whatever it was, the command never ran.
     pub(crate) fn not_started(self) -> Self {
         if let Self::Launch { .. } = self {

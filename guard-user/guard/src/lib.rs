@@ -8,7 +8,7 @@ use clap::{CommandFactory, Parser};
 use guard_proto::Failure;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
-use self::args::{Cli, Verb};
+use self::args::{Cli, DoctorArgs, Verb};
 use self::client::Client;
 use self::error::{CliError, Exit};
 use self::render::Output;
@@ -22,6 +22,7 @@ mod diff;
 mod doctor;
 mod embedded;
 pub mod error;
+mod explain;
 mod generate;
 mod hook;
 mod init;
@@ -32,6 +33,7 @@ mod misplaced;
 mod notify;
 mod policy;
 mod policy_file;
+pub mod reference;
 mod render;
 mod replay;
 mod report;
@@ -103,7 +105,11 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Check(args) => policy::check(&args, output),
         Verb::Policy(args) => policy::library::policy(args.verb, output),
         Verb::Diff(args) => diff::diff(&args, output),
+        Verb::Doctor(DoctorArgs {
+            explain: Some(row), ..
+        }) => explain::row(&row.join(" "), output),
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
+        Verb::ExplainError(args) => explain::error(args.code.as_deref(), output),
         Verb::Explain(args) => policy::explain(connect, args, output),
         Verb::Completions { shell } => generate::completions(shell),
         Verb::Man { dir } => generate::man(&dir),
@@ -126,9 +132,7 @@ fn is_session(verb: &Verb) -> Result<(), Failure> {
 }
 
 fn tell(output: Output, error: &CliError) -> Exit {
-    if let Some(failure) = error.failure() {
-        output.failure(failure);
-    }
+    output.error(error);
     error.exit()
 }
 

@@ -106,6 +106,9 @@ fn a_bad_command_line_exits_2_and_run_125() {
         ("guard close h1 --all", 2),
         ("guard log run --colour", 2),
         ("guard explain 192.0.2.1 --policy p --session s1", 2),
+        ("guard explain-error no-such-code", 2),
+        ("guard doctor --explain no such row", 2),
+        ("guard doctor --explain --all", 2),
         ("guard run", 125),
         ("guard run --", 125),
         ("guard --json --socket /x run --frobnicate -- true", 125),
@@ -126,7 +129,7 @@ fn usage_errors_are_json_too() {
     let line = words("guard approve r1 --for soon --json");
     let error = Cli::try_parse_from(&line).unwrap_err();
     let failure = usage_failure(verb(&line), &error);
-    insta::assert_snapshot!(render::failure::json(&failure), @r#"{"error":{"fix":"guard approve --help","what":"cannot understand the command line","why":"invalid value 'soon' for '--for <DURATION>': `soon` is not a duration: write `90s`, `15m`, `2h`, `1d` or `1h30m`"}}"#);
+    insta::assert_snapshot!(render::failure::json(&failure, None), @r#"{"error":{"code":null,"fix":"guard approve --help","what":"cannot understand the command line","why":"invalid value 'soon' for '--for <DURATION>': `soon` is not a duration: write `90s`, `15m`, `2h`, `1d` or `1h30m`"}}"#);
     assert!(wants_json(&line));
     assert!(!wants_json(&words("guard run -- jq --json")));
 }
@@ -161,6 +164,7 @@ fn man_pages_come_one_for_each_verb() {
         "guard-approve.1",
         "guard-why.1",
         "guard-explain.1",
+        "guard-explain-error.1",
     ] {
         let page = std::fs::read_to_string(directory.path().join(name)).unwrap();
         for section in [".SH EXAMPLES\n.nf\n  guard ", ".SH \"EXIT STATUS\"\n"] {

@@ -363,10 +363,10 @@ pub struct Session {
     /// When it was made.
     #[serde(serialize_with = "moment::write")]
     pub started_at: Timestamp,
-    /// When its command ended; null while it runs, or if nobody saw it end.
+    /// When its command ended; null while it runs, or unseen.
     #[serde(serialize_with = "moment::write_some", default)]
     pub command_ended_at: Option<Timestamp>,
-    /// Processes that outlive the command, 16 at most.
+    /// Outlive the command; 16 at most.
     #[serde(default)]
     pub left: Vec<LeftProcess>,
     /// The session around it; null if a person started it.
@@ -386,7 +386,7 @@ pub struct LeftProcess {
 /// Where something wanted to go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoint {
-    /// An address, IPv4 where it is IPv4-mapped; of a Unix socket its path.
+    /// IPv4 where IPv4-mapped, or a Unix socket's path.
     pub address: String,
     /// Null if the protocol has none.
     pub port: Option<u16>,
@@ -413,7 +413,7 @@ pub struct Request {
     pub comm: Option<String>,
     /// Its executable.
     pub exe: Option<String>,
-    /// A process chooses its own; empty for HTTP, where it may hold secrets.
+    /// A process chooses its own; empty for HTTP: secrets.
     pub command: Vec<String>,
     /// Where to.
     pub destination: Endpoint,
@@ -421,7 +421,7 @@ pub struct Request {
     pub rule: Option<String>,
     /// That rule's reason.
     pub reason: Option<String>,
-    /// `confirm` or `read-only`: the strictest of the chain.
+    /// `confirm` or `read-only`; the strictest of the chain.
     pub verdict: String,
     /// What each policy says of it, the outermost first.
     #[serde(default)]
@@ -439,7 +439,7 @@ pub struct Request {
     pub waits_until: Option<Timestamp>,
     /// How often it was tried.
     pub count: u64,
-    /// Executables that tried it, 8 at most.
+    /// Executables that tried it; 8 at most.
     #[serde(default)]
     pub programs: Vec<String>,
     /// What looks like a warning sign about how it was tried.
@@ -449,10 +449,10 @@ pub struct Request {
     pub http: Option<HttpRequest>,
     /// The agent's own words.
     pub note: Option<String>,
-    /// Null unless it is about many addresses.
+    /// Null: one address.
     #[serde(default)]
     pub burst: Option<Burst>,
-    /// Suggested answers, the user's last one first; empty for HTTP.
+    /// Suggested answers; the user's last one first, empty for HTTP.
     #[serde(default)]
     pub offers: Vec<Offer>,
     /// What was connected to, where that is a port of this machine that leads to the destination.
@@ -503,11 +503,11 @@ impl Request {
 /// Many destinations in one prefix, of one protocol and port, that are asked about together.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Burst {
-    /// One rule decides all of it, with `confirm`.
+    /// One rule decides all of it.
     pub prefix: String,
-    /// Those tried, oldest first, 16 at most.
+    /// Those tried, oldest first; 16 at most.
     pub addresses: Vec<String>,
-    /// Addresses tried, up to 256.
+    /// Addresses tried; 256 at most.
     pub count: usize,
 }
 
@@ -536,12 +536,12 @@ pub struct HttpRequest {
     pub host: Option<String>,
     /// Body length; null: not known yet.
     pub bytes: Option<u64>,
-    /// 2,048 bytes of text at most.
+    /// 2,048 bytes at most.
     pub body_preview: Option<String>,
-    /// How the preview came of the body, such as `unpacked from gzip, 96 bytes`; null: by cutting.
+    /// How the preview came of the body; `unpacked from gzip, 96 bytes`, null: cut.
     #[serde(default)]
     pub body_form: Option<String>,
-    /// Those that may matter, as `destination: /other`, without credentials.
+    /// Those that may matter; `destination: /other`, without credentials.
     #[serde(default)]
     pub headers: Vec<String>,
     /// What kind of write it is.
@@ -550,7 +550,7 @@ pub struct HttpRequest {
     /// What looks bulky or irreversible about it.
     #[serde(default)]
     pub warnings: Vec<String>,
-    /// SHA-256 that identifies it; null if its body was not read to its end.
+    /// SHA-256; null: body unread.
     #[serde(default)]
     pub digest: Option<String>,
 }
@@ -627,7 +627,7 @@ pub struct HttpHole {
     pub path: Option<String>,
     /// How many more; null: any number.
     pub requests_left: Option<u64>,
-    /// Null unless it is for one request.
+    /// Null: not for one alone.
     pub digest: Option<String>,
 }
 
@@ -636,7 +636,7 @@ pub struct HttpHole {
 pub struct Explanation {
     /// What was asked for, or the part of it that has this answer.
     pub destination: String,
-    /// Port specifications, with commas between; null: all that no other explanation of the same destination names.
+    /// Port specifications, with commas between; null: all that no other explanation names.
     pub ports: Option<String>,
     /// The addresses and prefixes that the destination stands for.
     pub addresses: Vec<String>,
@@ -654,9 +654,9 @@ pub struct Explanation {
     pub line: Option<usize>,
     /// The hole that allows it.
     pub hole: Option<String>,
-    /// The entry of `to` that matched.
+    /// Of `to`, what matched.
     pub matched: Option<String>,
-    /// As `through`, for a loopback port.
+    /// For a loopback port; as `through`.
     #[serde(default)]
     pub listener: Option<Through>,
     /// Where the listener leads.
@@ -753,7 +753,7 @@ pub struct Status {
     pub events_lost: u64,
     /// Refusals that a count stands for.
     pub events_summed_up: u64,
-    /// The last record of the audit log; null if it has no chain.
+    /// The last record of the audit log; null without a chain.
     #[serde(default)]
     pub audit: Option<AuditStatus>,
 }
@@ -765,7 +765,7 @@ pub struct AuditStatus {
     pub path: PathBuf,
     /// 0: there is none.
     pub number: u64,
-    /// SHA-256 in hexadecimal.
+    /// SHA-256.
     pub hash: String,
 }
 
@@ -796,7 +796,7 @@ pub struct HookStatus {
     pub name: String,
     /// Whether it is attached to the guard's root cgroup.
     pub attached: bool,
-    /// As `bpftool prog show id` takes it.
+    /// Its id, as bpftool takes it.
     pub program_id: Option<u32>,
 }
 
@@ -805,7 +805,7 @@ pub struct HookStatus {
 pub struct WhyReport {
     /// The caller's session.
     pub session: Session,
-    /// Latest first, 20 at most.
+    /// The latest first; 20 at most.
     pub stopped: Vec<Stopped>,
     /// There was more before that, which is not told.
     #[serde(default)]

@@ -352,6 +352,7 @@ fn errors() {
             ("what", Kind::Text),
             ("why", Kind::Text),
             ("fix", Kind::Text),
+            ("code", Kind::MaybeText),
         ];
         has(&told["error"], &fields);
     }

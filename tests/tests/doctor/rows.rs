@@ -87,6 +87,26 @@ fn each_row_has_the_same_fields_and_a_fix_where_it_is_not_ok() {
 }
 
 #[test]
+fn each_row_is_explained() {
+    let network = Network::new().unwrap();
+    let daemon = started(&network);
+    for rows in [Rows::by_root(&daemon), Rows::by_agent(&daemon)] {
+        for row in &rows.all {
+            let check = row["check"].as_str().unwrap();
+            let told = daemon.agent(["doctor", "--explain", check]).json().unwrap();
+            let name = told["check"].as_str().unwrap();
+            assert_eq!(check.split(": ").next(), Some(name), "{row}");
+            assert_eq!(told["required"], row["required"], "{row}");
+            assert!(told["text"].as_str().unwrap().ends_with('.'), "{told}");
+        }
+    }
+    let unknown = daemon.agent(["doctor", "--explain", "no such row"]);
+    let unknown = unknown.run().unwrap();
+    assert_eq!(unknown.code(), Some(2));
+    assert!(unknown.stderr.contains("guard doctor --explain"));
+}
+
+#[test]
 fn the_text_fits_a_terminal_and_says_all_that_the_json_does() {
     let network = Network::new().unwrap();
     let daemon = started(&network);

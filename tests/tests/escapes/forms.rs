@@ -11,17 +11,17 @@ use crate::escapes::way::{Came, Tried, closed, family};
 
 family! { "Another form of the address";
     plain: closed(
-        "no form at all: TCP to a denied address, IPv4 and IPv6", "EPERM", "the `connect` hooks",
+        "TCP to a denied address, IPv4 and IPv6", "EPERM", "`connect`",
     ) => || both("tcp", 443);
     mapped_tcp: closed(
-        "the IPv4-mapped IPv6 address, `::ffff:192.0.2.10`, by TCP",
-        "EPERM", "one key for both forms, in every hook",
+        "IPv4-mapped IPv6, `::ffff:192.0.2.10`, TCP",
+        "EPERM", "one key for both",
     ) => || mapped("mapped", 443);
     mapped_udp: closed(
-        "the same by UDP, without a connection", "EPERM", "one key for both forms, in every hook",
+        "the same, UDP without a connection", "EPERM", "one key for both",
     ) => || mapped("mapped-udp", 53);
     compatible: closed(
-        "the IPv4-compatible IPv6 address, `::192.0.2.10`, where something routes it",
+        "IPv4-compatible IPv6, `::192.0.2.10`, where something routes it",
         "EPERM", "judged as the IPv6 address that it is: nothing here allows it",
     ) => || embedded(|at| format!("::c000:2{at:02x}"));
     nat64: closed(
@@ -29,12 +29,12 @@ family! { "Another form of the address";
         "judged as the IPv6 address that it is: nothing here allows it",
     ) => || embedded(|at| format!("64:ff9b::c000:2{at:02x}"));
     nat64_private: closed(
-        "NAT64 in front of a private network, `64:ff9b::10.0.0.10`, under the policy that ships", "EPERM",
-        "a rule of `default` for it",
+        "NAT64 before a private network, `64:ff9b::10.0.0.10`, under `default`", "EPERM",
+        "a rule of it",
     ) => || under_default(|at| format!("64:ff9b::a00:{at:x}"));
     nat64_local: closed(
-        "NAT64's local-use prefix, `64:ff9b:1::…`, under the policy that ships", "EPERM",
-        "a rule of `default` for it",
+        "NAT64's local-use prefix, `64:ff9b:1::…`, under `default`", "EPERM",
+        "a rule of it",
     ) => || under_default(|at| format!("64:ff9b:1::{at:x}"));
     six_to_four: closed(
         "6to4, `2002:c000:20a::1`", "EPERM",
@@ -45,51 +45,51 @@ family! { "Another form of the address";
         "judged as the IPv6 address that it is: nothing here allows it",
     ) => || embedded(|at| format!("::ffff:0:c000:2{at:02x}"));
     scoped: closed(
-        "a link-local address with a scope, `fe80::53%eth0`", "EPERM",
-        "judged without its scope: a rule for `fe80::/10` holds on every device",
+        "link-local with a scope, `fe80::53%eth0`", "EPERM",
+        "a rule for `fe80::/10` holds on every device",
     ) => || {
         let place = Place::new()?;
         place.denied(&Attempt::tcp(&format!("{LINK}%prod0"), 443), LINK)
     };
     on_link: closed(
-        "a machine of your own network by its global address, `2001:db8:…`, under the policy that ships", "EPERM",
-        "a rule of `default` for `@on-link`",
+        "your own network by a global address, `2001:db8:…`, under `default`", "EPERM",
+        "its rule for `@on-link`",
     ) => || {
         let place = Place::new()?;
         place.scene.tried("default", &Attempt::tcp(NEIGHBOUR, 443), NEIGHBOUR)
     };
     number: closed(
-        "an address as one number, `http://3221225994/`, or in octal or hexadecimal parts", "EPERM",
-        "what is judged is the address that the program ends up with",
+        "an address as one number, `http://3221225994/`, in octal or hexadecimal", "EPERM",
+        "the address that it becomes is judged",
     ) => as_number;
     name: closed(
-        "a harmless name that leads to production", "EPERM",
-        "what is judged is the address, whatever name it came from",
+        "a harmless name for production", "EPERM",
+        "the address is judged, not the name",
     ) => by_name;
     any_v4: closed(
-        "`0.0.0.0`, which leads to this host", "EPERM", "judged as loopback",
+        "`0.0.0.0`: this host", "EPERM", "judged as loopback",
     ).without("is answered") => || this_host("0.0.0.0", "127.0.0.1");
     any_v6: closed(
-        "`::`, which leads to this host", "EPERM", "judged as loopback",
+        "`::`: this host", "EPERM", "judged as loopback",
     ).without("is answered") => || this_host("::", "::1");
     broadcast: closed(
-        "broadcast to `255.255.255.255`", "EPERM", "it is in `@multicast`, and nothing here allows it",
+        "broadcast to `255.255.255.255`", "EPERM", "in `@multicast`",
     ) => || to_all("255.255.255.255");
     subnet_broadcast: closed(
-        "broadcast to the network's own broadcast address", "EPERM",
-        "an address like others: nothing here allows it",
+        "broadcast to the network's broadcast address", "EPERM",
+        "an address like others",
     ) => || to_all("203.0.113.255");
     multicast: closed(
-        "multicast, as mDNS does it: `224.0.0.251`, `ff02::fb`", "EPERM",
-        "it is in `@multicast`, and nothing here allows it",
+        "multicast, as mDNS: `224.0.0.251`, `ff02::fb`", "EPERM",
+        "in `@multicast`",
     ) => || Ok(either(to_all("224.0.0.251")?, to_all("ff02::fb%prod0")?));
     device: closed(
-        "a loopback address by another device (`SO_BINDTODEVICE`)", "EPERM",
-        "egress drops packets for loopback on every device but loopback's",
+        "loopback by another device (`SO_BINDTODEVICE`)", "EPERM",
+        "egress: loopback by its own device only",
     ) => || elsewhere("device");
     unicast_interface: closed(
         "the same by `IP_UNICAST_IF`", "",
-        "egress drops packets for loopback on every device but loopback's",
+        "egress: loopback by its own device only",
     ) => || elsewhere("unicast-if");
 }
 

@@ -12,35 +12,35 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use crate::escapes::scene::{OPEN, Place, Scene, line, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
-const INSIDE: &str = "guardd asks the kernel for the caller's cgroup at each call";
+pub(super) const INSIDE: &str = "guardd asks the kernel for the caller's cgroup at each call";
 
-const WRITER: &str = "guardd answers only what the process has written that has connected";
+const WRITER: &str = "only the process that connected is answered";
 
 family! { "The guard itself";
-    open: closed("`guard open` from inside, for its own session", "EPERM", INSIDE) => || opened(|scene, _| {
+    open: closed("`guard open` for its own session", "EPERM", INSIDE) => || opened(|scene, _| {
         Ok(format!("{} open $to --all-ports --session $GUARD_SESSION", guard(scene)?))
     });
-    open_by_hand: closed("the same words written to guardd's socket", "EPERM", INSIDE) => || opened(by_hand);
+    open_by_hand: closed("the same written to guardd's socket by hand", "EPERM", INSIDE) => || opened(by_hand);
     open_in_namespaces: closed("the same from user, process and mount namespaces of its own", "EPERM", INSIDE)
         .where_there_is("user namespaces for users") => || opened(|scene, to| {
             let own = "unshare --user --map-root-user --pid --fork --mount-proc";
             Ok(format!("{own} true && {own} {}", by_hand(scene, to)?))
         });
-    handed_in: closed("a connection to guardd that a process outside makes, and passes to whoever asks", "EPERM", WRITER)
+    handed_in: closed("a connection to guardd made outside, and fetched", "EPERM", WRITER)
         => || over_anothers("helper", "by-helper");
-    brought_in: closed("the same, brought to a server in the session by a willing process outside", "EPERM", WRITER)
+    brought_in: closed("the same brought in by a willing process", "EPERM", WRITER)
         => || over_anothers("bring", "brought");
-    nested: closed("`guard run` inside, with a policy that allows all", "EPERM", "all policies of the chain are asked")
+    nested: closed("`guard run` inside, under a policy that allows all", "EPERM", "all policies of the chain are asked")
         => || wider(None);
-    other_guardd: closed("the same by another guardd of the machine", "", "a process in any guard's session is inside for all")
+    other_guardd: closed("the same by another guardd", "", "inside one guard's session is inside for all")
         => || {
             let scene = Scene::new()?;
             let other = Daemon::in_network(scene.network).policy("open", OPEN).start()?;
             wider_by(&scene, "192.0.2.200", Some(&other))
         };
-    policy_file: closed("changing the policy file that it was started with, while it is in force", "EPERM", "it is read once, before the command starts")
+    policy_file: closed("changing the policy file while in force", "EPERM", "read once, at the start")
         => policy_file;
-    take_over: closed("reaching into `guard run`, its parent, which is of the same user", "Permission denied", "it is not dumpable")
+    take_over: closed("reaching into `guard run`, its parent", "Permission denied", "not dumpable")
         .without("is in its memory") => || {
             let place = Place::new()?;
             let script = "exec 3<>/proc/$PPID/mem";
@@ -50,22 +50,22 @@ family! { "The guard itself";
             let report = place.scene.script(&[], Some("denied"), script)?;
             Ok(Tried { without, with: Came::of(&report, report.ok.then(|| "opened".to_owned())) })
         };
-    kill: closed("killing guardd, by a user with `CAP_KILL`", "Operation not permitted", "the session has no capability, whatever whoever starts it has")
+    kill: closed("killing guardd, with `CAP_KILL`", "Operation not permitted", "the session has no capability, whatever whoever starts it has")
         .without("kills it") => kill;
-    memory: closed("reaching into guardd, by a user with `CAP_SYS_PTRACE` and `CAP_DAC_OVERRIDE`", "Permission denied", "the session has no capability, whatever whoever starts it has")
+    memory: closed("reaching into guardd, with `CAP_SYS_PTRACE`, `CAP_DAC_OVERRIDE`", "Permission denied", "the session has no capability, whatever whoever starts it has")
         .without("is in its memory") => || {
             let place = Place::new()?;
             let pid = place.scene.daemon.pid().context("guardd does not run")?;
             with_capabilities(place.scene, &["sys_ptrace", "dac_override"], &format!("exec 3<>/proc/{pid}/mem"))
         };
-    pin: closed("opening what guardd has pinned (`bpf`), by a user with `CAP_BPF` and `CAP_DAC_OVERRIDE`", "EACCES", "it is root's, and the session has no capability")
+    pin: closed("opening guardd's pins (`bpf`), with `CAP_BPF`, `CAP_DAC_OVERRIDE`", "EACCES", "root's; no capability")
         .without("opens it") => || {
             let place = Place::new()?;
             let pin = place.scene.daemon.pin_dir().join("live/link_connect4");
             let attempt = Attempt::new("open-pin", "::", 0).other(&pin.to_string_lossy()).args().join(" ");
             with_capabilities(place.scene, &["bpf", "sys_admin", "dac_override", "dac_read_search"], &format!("exec $probe {attempt}"))
         };
-    unpin: closed("removing what guardd has pinned, by a user with `CAP_DAC_OVERRIDE`", "Permission denied", "it is root's, and the session has no capability")
+    unpin: closed("removing guardd's pins, with `CAP_DAC_OVERRIDE`", "Permission denied", "root's; no capability")
         .without("removes it") => || {
             let scene = Scene::new()?;
             let pins = scene.daemon.pin_dir().to_owned();
@@ -77,15 +77,15 @@ family! { "The guard itself";
             let report = scene.script(&["dac_override", "dac_read_search"], None, &script)?;
             Ok(Tried { without: Came::of(&report, is_gone().then(|| "removed".to_owned())), with })
         };
-    typing: closed("typing into the terminal of whoever started it (`TIOCSTI`)", "EPERM", "seccomp")
+    typing: closed("typing into the starter's terminal (`TIOCSTI`)", "EPERM", "seccomp")
         .where_there_is("`dev.tty.legacy_tiocsti`").without("is typed") => typing;
-    steering: closed("control characters in what a person is shown", "shown escaped", "whatever comes from a session is shown escaped")
+    steering: closed("control characters in what a person is shown", "shown escaped", "as all from sessions")
         .without("reaches the terminal") => steering;
-    long_reason: closed("a reason of 30 KiB, which buries the rest", "shown shortened", "whatever comes from a session is shown shortened, or refused")
+    long_reason: closed("a reason of 30 KiB, burying the rest", "shown shortened", "as all from sessions, or refused")
         .without("fills the terminal") => long_reason;
-    flood: closed("a flood of requests, until guardd answers nobody else", "guardd answers", "requests and records are limited for each session")
+    flood: closed("a flood of requests, so that guardd answers nobody else", "guardd answers", "limits per session")
         .without("reaches guardd") => flood;
-    deaf: closed("connections to guardd that ask much and never read", "guardd answers", "each has a small buffer, and nobody waits for another's")
+    deaf: closed("connections to guardd that ask much and never read", "guardd answers", "small buffers; nobody waits for another's")
         .without("reaches guardd") => deaf;
 }
 

@@ -15,57 +15,60 @@ use crate::escapes::layer::Layer;
 use crate::escapes::scene::{DENIED, PATIENCE, Place, Scene, line};
 use crate::escapes::way::{Came, Tried, Way, closed, family, open};
 
-const USER: &str = "run the agent as a user of its own (`sudo guard run --user agent`)";
-const LISTENERS: &str = "a session's unix sockets reach its own, and what its policy names";
-const DOMAIN: &str = "the session's Landlock domain: it is kept out of processes outside";
-const PORTS: &str = "name loopback's ports in the policy: allow those that the agent needs";
+pub(super) const USER: &str = "run the agent as a user of its own (`sudo guard run --user agent`)";
+pub(super) const LISTENERS: &str =
+    "a session's unix sockets reach its own, and what its policy names";
+pub(super) const DOMAIN: &str = "the session's domain keeps it out of processes outside";
+pub(super) const SIGNALS: &str =
+    "that domain, or a security hook, keeps signals within the session";
+const PORTS: &str = "allow only the ports of loopback that the agent needs";
 
 family! { "A helper outside";
-    path: unheard("a unix socket by its path, whose server connects for whoever asks: Docker, an IDE, a build daemon")
+    path: unheard("a unix socket by path, whose server connects for others: Docker, an IDE, a build daemon")
         => || helper("relay", false);
     abstract_name: unheard("an abstract unix socket").by_layers(&[Layer::UnixSockets, Layer::Scopes])
         => || helper("relay", true);
     message: unheard("a datagram to a unix socket") => || helper("message", false);
-    link: unheard("another name for such a socket: a hard link to it, in a directory of the agent's") => || asked(
+    link: unheard("a hard link to such a socket, in the agent's directory") => || asked(
         "ln $at $at.link && trap \"rm $at.link\" EXIT; $probe probe by-helper $to 443 relay:$at.link",
     );
-    by_descriptor: unheard("the same socket by `/proc/self/fd`, as long paths are reached") => || asked(
+    by_descriptor: unheard("the same socket by `/proc/self/fd`") => || asked(
         "exec 9<${at%/*}; exec $probe probe by-helper $to 443 relay:/proc/self/fd/9/${at##*/}",
     );
-    link_to_self: unheard("a link that leads through `/proc/self`, which is another process for whoever judges") => || asked(
+    link_to_self: unheard("a link through `/proc/self`: another process for whoever judges") => || asked(
         "ln -s /proc/self/root$at $at.self && trap \"rm $at.self\" EXIT; $probe probe by-helper $to 443 relay:$at.self",
     );
-    namespaces: unheard("the same socket from user, mount, process and network namespaces and a root directory of its own")
+    namespaces: unheard("the same socket from namespaces (user, mount, process, network) and a root directory of its own")
         .where_there_is("user namespaces for users") => || asked(
         "own='unshare --user --map-root-user --mount --net --pid --fork --mount-proc'; $own true || exit; mkdir -p $at.root; \
          $own sh -c \"mount --rbind / $at.root && exec chroot $at.root $probe probe by-helper $to 443 relay:$at\"",
     );
     planted: open(
-        "a link to such a socket, left by an earlier session where the next one's policy allows a socket",
+        "an earlier session's link to such a socket, where the next one's policy allows a socket",
         "allow sockets only in directories that the agent cannot write to",
     ) => planted;
     netlink: closed(
-        "a netlink socket for processes (`NETLINK_USERSOCK`), at which one outside listens and connects for whoever asks",
-        "Operation not permitted", "seccomp: the protocol that leads to processes",
+        "netlink between processes (`NETLINK_USERSOCK`): one outside connects for others",
+        "Operation not permitted", "seccomp: that protocol",
     ) => netlink;
-    fifo: open("a FIFO, a file or a message queue, whose reader outside does what it finds there", USER) => fifo;
+    fifo: open("a FIFO, file or message queue, whose reader outside obeys it", USER) => fifo;
     loopback: closed(
-        "a forwarded port on loopback, as of `ssh -L` or `kubectl port-forward`, from the second request on",
-        "EPERM", "the kernel tells where those connect to who listen there, and guardd what that comes to",
+        "a port forwarded on loopback (`ssh -L`, `kubectl port-forward`), from the second request on",
+        "EPERM", "judged by where the listener connects",
     ).without("is answered") => loopback;
-    loopback_first: open("the first request through such a port, where no command line tells where it leads", PORTS)
+    loopback_first: open("the first request there, where no command line tells where it leads", PORTS)
         .without("is answered") => loopback_first;
-    tmux: unheard("tmux: a command in a server that runs outside").seen("Operation not permitted").where_there_is("tmux") => tmux;
+    tmux: unheard("tmux: a command in a server outside").seen("Operation not permitted").where_there_is("tmux") => tmux;
     bus: unheard("D-Bus: a service that the session bus starts outside").seen("refused").where_there_is("D-Bus") => bus;
-    ssh_agent: unheard("an ssh agent: a signature with a key of the user's").seen("No private key found")
+    ssh_agent: unheard("ssh agent: a signature with the user's key").seen("No private key found")
         .where_there_is("OpenSSH").without("signs") => ssh_agent;
-    memory: untouched("writing into the memory of a process of the same user (`/proc/PID/mem`)", "EACCES") => || poked("mem");
+    memory: untouched("writing another process's memory (`/proc/PID/mem`)", "EACCES") => || poked("mem");
     memory_call: untouched("the same by `process_vm_writev`", "EPERM") => || poked("vm");
     ptrace: untouched("the same by `ptrace`", "EPERM") => || poked("ptrace");
-    memory_read: untouched("reading the memory of a process of the same user (`process_vm_readv`)", "EPERM")
+    memory_read: untouched("reading it (`process_vm_readv`)", "EPERM")
         .without("is read") => peeked;
     other_session: unheard(
-        "a server in another session of the same user, which may reach production and connects for whoever asks",
+        "a server in another session of the user, which may reach production and connects for others",
     ) => || {
         let place = Place::new()?;
         in_session(&place, |scene, at, policy| {
@@ -81,21 +84,21 @@ family! { "A helper outside";
             let length = keys.read(&mut shown).unwrap_or(0);
             String::from_utf8_lossy(&shown[..length]).contains("painted")
         });
-    keys: open("reading what is typed into another terminal of the user's", USER).without("is read")
+    keys: open("reading what is typed there", USER).without("is read")
         => || on_terminal("read -r -t 2 typed <$terminal; [ \"$typed\" = secret ]", |_| true);
     signal: closed(
-        "ending a process of the same user outside, by a signal", "Operation not permitted",
-        "the session's Landlock domain, or a security hook: signals stay within the session",
+        "ending a process of the user by a signal", "Operation not permitted",
+        SIGNALS,
     ).by_layers(&[Layer::Signals]).without("ends it") => || ended("exec sleep 60", "kill -TERM");
     limits: closed(
-        "ending a process of the same user outside, by a limit of its time (`prlimit`)", "Operation not permitted",
-        "seccomp: a limit of another process is not set",
+        "ending one by a limit of its time (`prlimit`)", "Operation not permitted",
+        "seccomp: no limits for others",
     ).without("ends it") => || ended("while :; do :; done", "prlimit --cpu=1 --pid");
     first: closed(
-        "having the kernel end it first where memory is short (`oom_score_adj`): `guard pending --follow`, which tells who answers",
-        "Permission denied", "it is not dumpable, as `guard watch` and `guard notify` are not: what it is set to is root's",
+        "having the kernel end `guard pending --follow` first where memory is short (`oom_score_adj`)",
+        "Permission denied", "not dumpable, nor `guard watch`, `guard notify`: the setting is root's",
     ).without("is set") => || first_to_end(true);
-    first_of_all: open("the same of any other process of the same user", USER).without("is set") => || first_to_end(false);
+    first_of_all: open("the same of any other process", USER).without("is set") => || first_to_end(false);
 }
 
 /// A helper that cannot be asked.

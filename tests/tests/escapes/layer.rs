@@ -3,6 +3,7 @@
 use anyhow::Result;
 use guard_launch::landlock;
 
+use crate::escapes::helpers::USER;
 use crate::escapes::scene::shared;
 
 /// A part of guard that a kernel may lack.
@@ -57,12 +58,10 @@ impl Layer {
     /// For which kernels it is claimed.
     pub(crate) const fn kernels(self) -> &'static str {
         match self {
-            Self::UnixSockets => "6.7 and later; before, with programs at security hooks",
-            Self::MadeOutside => "6.3 and later; before, with programs at security hooks",
-            Self::Arriving => "6.1 and later, with programs at security hooks",
-            Self::Signals => {
-                "6.12 and later, with Landlock; before, with programs at security hooks"
-            }
+            Self::UnixSockets => "6.7 and later; before, with security hooks",
+            Self::MadeOutside => "6.3 and later; before, with security hooks",
+            Self::Arriving => "6.1 and later, with security hooks",
+            Self::Signals => "6.12 and later, with Landlock; before, with security hooks",
             Self::Domain => "6.1 and later, with Landlock",
             Self::Scopes => "6.12 and later, with Landlock",
         }
@@ -71,14 +70,12 @@ impl Layer {
     /// What to do without.
     pub(crate) const fn instead(self) -> &'static str {
         match self {
-            Self::UnixSockets | Self::Scopes | Self::Signals => {
-                "run the agent as a user of its own (`sudo guard run --user agent`)"
-            }
+            Self::UnixSockets | Self::Scopes | Self::Signals => USER,
             Self::MadeOutside => {
-                "run the agent as a user of its own, so that nobody of its user is outside"
+                "run the agent as a user of its own, so that nobody of that user is outside"
             }
             Self::Arriving => {
-                "what runs outside as your user, and hands out sockets, is trusted; run the agent as a user of its own"
+                "run the agent as a user of its own, or trust what hands out sockets as your user"
             }
             Self::Domain => {
                 "run the agent as a user of its own, or `sysctl kernel.yama.ptrace_scope=1`"

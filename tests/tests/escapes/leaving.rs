@@ -14,51 +14,52 @@ use serde_json::Value;
 use crate::escapes::scene::{PATIENCE, Place, Scene, line, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
-const ROOTS: &str = "the session's cgroup, and all above it, belong to root, outside of every tree that is delegated";
-const INHERITED: &str = "a cgroup is inherited for ever";
-const NO_NEW_PRIVS: &str = "no_new_privs: it runs with the rights of the agent";
+pub(super) const ROOTS: &str =
+    "the session's cgroup, and all above it, are root's, outside of delegated trees";
+const INHERITED: &str = "a cgroup is inherited";
+pub(super) const NO_NEW_PRIVS: &str = "it runs with the rights of the agent";
 
 family! { "Leaving the cgroup";
-    procs: closed("writing itself into a cgroup that is delegated to the user (`cgroup.procs`)", "EPERM", ROOTS)
+    procs: closed("itself into a cgroup delegated to the user (`cgroup.procs`)", "EPERM", ROOTS)
         => || moving("echo $$ >$other/cgroup.procs");
-    threads: closed("the same of a thread (`cgroup.threads`)", "EPERM", ROOTS) => threads;
-    new_cgroup: closed("making a cgroup below its own, and moving there", "EPERM", ROOTS)
+    threads: closed("a thread of it (`cgroup.threads`)", "EPERM", ROOTS) => threads;
+    new_cgroup: closed("into a new cgroup below its own", "EPERM", ROOTS)
         => || moving("own=$root/$(sed -n 's/^0:://p' /proc/self/cgroup); mkdir $own/other; echo $$ >$own/other/cgroup.procs");
     namespace: closed(
-        "a user, mount and cgroup namespace of its own, with the hierarchy mounted there", "EPERM",
-        "the same: what is mounted anew shows the same cgroups, with the same owners",
+        "namespaces (user, mount, cgroup) of its own, with the hierarchy mounted", "EPERM",
+        "root's cgroups, however mounted",
     ).where_there_is("user namespaces for users") => || moving(
         "in_namespace='mount -t cgroup2 none /mnt && mkdir /mnt/other && echo $PPID >/mnt/other/cgroup.procs; exec sleep 0.2'
          unshare --user --map-root-user --mount --cgroup sh -c \"$in_namespace\"",
     );
-    clone_into: closed("a child that is made in another cgroup (`clone3` with `CLONE_INTO_CGROUP`)", "EACCES (clone3", ROOTS)
+    clone_into: closed("a child made in another cgroup (`clone3`, `CLONE_INTO_CGROUP`)", "EACCES (clone3", ROOTS)
         => || in_tree(|tree, place| {
             let attempt = Attempt::new("clone-into", &place.v4, 443).other(&tree.other.display().to_string());
             format!("exec $probe {}", attempt.args().join(" "))
         });
-    pulled: closed("a process of the same user outside, which moves one of the session out", "EPERM", ROOTS) => pulled;
-    orphan: closed("a process that its parents leave behind (double fork, `setsid`)", "EPERM", INHERITED) => || {
+    pulled: closed("a process of the same user outside moves one out", "EPERM", ROOTS) => pulled;
+    orphan: closed("an orphan (double fork, `setsid`)", "EPERM", INHERITED) => || {
         let place = Place::new()?;
         let attempt = Attempt::tcp(&place.v4, 443).args().join(" ");
         place.scene.scripted(&[], &format!("setsid --fork setsid --fork $probe {attempt}; exit 0"), &place.v4)
     };
     outlives: closed(
-        "going on after the program that started it (`guard run`) was killed", "the session has ended",
-        "guardd ends a session whose `guard run` is gone; a cgroup is inherited all the same",
+        "going on after `guard run` was killed", "the session has ended",
+        "by guardd; the cgroup is inherited anyway",
     ) => outlives;
     others_network: closed(
-        "the network namespace of a container of the same user's, which is connected to the world", "",
-        "a socket is judged by the cgroup that it is made in, whatever the namespace",
+        "a network namespace of the user's container, connected to the world", "",
+        "judged by the socket's cgroup",
     ).where_there_is("user namespaces for users") => others_network;
     forwarded: closed(
-        "the same network namespace, entered by a descriptor (`setns`), and a tunnel made there (VXLAN)",
-        "Operation not permitted", "seccomp: no namespace is entered that is there already",
+        "the same entered by descriptor (`setns`), and a tunnel (VXLAN) made there",
+        "Operation not permitted", "seccomp: nobody enters namespaces",
     ).where_there_is("user namespaces for users, VXLAN") => forwarded;
-    set_user_id: closed("a set-user-ID program of root's, as `sudo` and `at` are", "EPERM (socket", NO_NEW_PRIVS)
+    set_user_id: closed("a set-user-ID program of root's, as `sudo`, `at`", "EPERM (socket", NO_NEW_PRIVS)
         => || by_program(|file| {
             Ok(fs::set_permissions(file, fs::Permissions::from_mode(0o4755))?)
         });
-    file_capabilities: closed("a program whose file has capabilities, as `ping`'s has", "EPERM", NO_NEW_PRIVS)
+    file_capabilities: closed("a program whose file has capabilities, as `ping`", "EPERM", NO_NEW_PRIVS)
         => || by_program(|file| {
             // struct vfs_ns_cap_data of linux/capability.h: revision 2, effective, CAP_NET_RAW permitted.
             let words = [0x0200_0001_u32, 1 << 13, 0, 0, 0];

@@ -4,8 +4,8 @@ use std::env;
 use std::fmt::Write as _;
 use std::fs;
 
-use crate::escapes::way::{Family, State, Way};
-use crate::escapes::{FAMILIES, families};
+use crate::escapes::way::{Family, Row, State, Way};
+use crate::escapes::{FAMILIES, families, guard, helpers, leaving, rooted, sockets, time};
 
 /// The environment variable that names the file to write the page to.
 const PAGE: &str = "GUARD_ESCAPES_PAGE";
@@ -17,19 +17,55 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask escapes --write` from tests/tests/escapes. -->
 
-Each row is a test that does the thing for real, on each run, against a server that would answer: without the guard, where it
-must work, and in a session, under a policy that does not allow the destination, where it must not. \"Arrives\" means that
-production saw the packet. *Open* rows are tested too: nothing stops them yet, and whoever closes one has to change its row.
-Where the last column says what to do elsewhere, the way is open on other kernels, and tested to be: guard asks the machine, not
-its version.
-The rows have been tried on Linux 6.18, which as we have it takes no programs at [security hooks](kernels.md#security-hooks): what takes
-one is open there.
-The last column says for which kernels they are claimed, and `cargo xtask vm escapes` tries
-them on the others of [kernels.md](kernels.md). `cargo xtask escapes` tries them on your machine, and prints what came of each.
+Each row is a test that does the thing for real, on each run: without the guard, where it works (production sees the packet, or what the
+row names happens), and in a session whose policy does not allow it. It has the test's name (`cargo xtask test escapes::forms` runs a
+table), the way, and how it ended: what the program saw, and [what closed it](#what-closes-them). *Nothing*: no packet arrived. **Open**:
+nothing stops it yet, and what to do instead; that is tested, too.
 
-[The threat model](threat-model.md) says what is meant to hold, and what is not claimed. That the clock is set cannot be tried
-without harm to the machine: holes end in boot time, which nobody can set.
+All were tried on Linux 6.18, which as we have it takes no programs at [security hooks](kernels.md#security-hooks), and are claimed for
+6.1 and later, but for what has kernels of its own [below](#what-closes-them): elsewhere that is open, and tested to be.
+`cargo xtask escapes` tries all on your machine, `cargo xtask vm escapes` on [other kernels](kernels.md).
+
+[The threat model](threat-model.md) says what is claimed. Setting the clock cannot be tried without harm; holes end in boot time, which
+nobody can set.
 ";
+
+const CLOSES: &str = "
+## What closes them
+
+`connect`, `sendmsg`, `sock_create` and egress are the guard's [hooks](architecture.md#how-a-connection-is-judged).
+
+";
+
+/// What closes several ways or some kernels only, as rows call it, and what it is.
+const SHARED: [(&str, &str); 17] = [
+    (
+        "IPv6",
+        "judged as the IPv6 address that it is: nothing here allows it",
+    ),
+    (
+        "anew",
+        "judged anew each time: what was allowed before does not count",
+    ),
+    (
+        "unprivileged",
+        "the session has no capability, whatever whoever starts it has",
+    ),
+    ("cgroups", leaving::ROOTS),
+    ("`no_new_privs`", leaving::NO_NEW_PRIVS),
+    ("caller", guard::INSIDE),
+    ("clock", time::CLOCK),
+    ("covered", rooted::COVERED),
+    ("capabilities", rooted::NONE),
+    ("mounts", rooted::FILES),
+    ("owner", rooted::OWNERS),
+    ("sockets", helpers::LISTENERS),
+    ("outside", sockets::MADE_OUTSIDE),
+    ("hook", sockets::ARRIVING),
+    ("Landlock", helpers::DOMAIN),
+    ("signals", helpers::SIGNALS),
+    ("own user", helpers::USER),
+];
 
 /// Where a way stands on the page, so that files sort.
 pub(crate) fn place(family: &str, name: &str) -> String {
@@ -41,61 +77,88 @@ pub(crate) fn place(family: &str, name: &str) -> String {
 
 fn page() -> String {
     let mut page = String::from(HEAD);
-    let all = || families().flat_map(|family| family.ways);
-    let open = all().filter(|row| matches!(row.way.state, State::Open { .. }));
+    let open = ways().filter(|way| matches!(way.state, State::Open { .. }));
     let _ = write!(
         page,
         "\n{} ways; {} of them open on every kernel.\n",
-        all().count(),
+        ways().count(),
         open.count()
     );
     for family in families() {
         table(&mut page, family);
     }
+    page += CLOSES;
+    for (short, by) in SHARED {
+        let _ = writeln!(page, "- *{short}*: {by}{}", kernels(by));
+    }
     page
 }
 
+fn ways() -> impl Iterator<Item = &'static Way> {
+    families()
+        .flat_map(|family| family.ways)
+        .map(|row| &row.way)
+}
+
+/// On which kernels it closes ways, where that is not all of them, and what to do on others.
+fn kernels(by: &str) -> String {
+    let mut all = ways().filter(|way| way.by() == by);
+    let way = all.find(|way| !way.layers.is_empty());
+    way.map_or(String::new(), |way| {
+        let instead = way.layers.first().map_or("", |layer| layer.instead());
+        format!(". {}; **elsewhere open**: {}", way.kernels, brief(instead))
+    })
+}
+
 fn table(page: &mut String, family: &Family) {
+    let (_, suite) = family.module.split_once("::").unwrap();
     let _ = write!(
         page,
-        "\n## {}\n\n| way | without the guard | with it | closed by | kernels |\n|---|---|---|---|---|\n",
+        "\n## {}\n\n| `{suite}`: way | ended |\n|---|---|\n",
         family.title
     );
     for one in family.ways {
-        row(page, &one.way);
+        row(page, one);
     }
 }
 
-fn row(page: &mut String, way: &Way) {
-    let Way {
-        how,
-        without,
-        kernels,
-        ..
-    } = way;
-    let (with, by) = match way.state {
-        State::Closed { seen: "", by } => ("nothing arrives".to_owned(), by.to_owned()),
-        State::Closed { seen, by } => (shown(seen), by.to_owned()),
-        State::Open { but } => (
-            "**works: open**".to_owned(),
-            format!("**nothing yet**; {but}"),
-        ),
+fn row(page: &mut String, row: &Row) {
+    let way = &row.way;
+    let ended = match way.state {
+        State::Closed { seen, by } => format!("{}: {}", shown(seen), shared(by)),
+        State::Open { but } => format!("**open**: {}", brief(but)),
     };
-    let needs = way
-        .needs
-        .map_or(String::new(), |what| format!(", where there is {what}"));
-    let elsewhere = way.layers.first().map_or(String::new(), |layer| {
-        format!("; **elsewhere open**: {}", layer.instead())
-    });
-    let _ = writeln!(
-        page,
-        "| {how} | {without} | {with} | {by} | {kernels}{needs}{elsewhere} |"
-    );
+    let needs = match way.needs {
+        Some(what) if !way.how.contains(what) => format!(" (needs {what})"),
+        Some(_) => " (if there)".to_owned(),
+        None => String::new(),
+    };
+    let _ = writeln!(page, "| `{}` {}{needs} | {ended} |", row.name, way.how);
 }
 
-/// `EPERM (socket` is the start of what a test compares.
+/// What to do instead, where that is what it mostly is.
+fn brief(instead: &str) -> String {
+    let (own_user, _) = helpers::USER.split_once(" (").unwrap();
+    instead
+        .replace(helpers::USER, "own user")
+        .replace(own_user, "own user")
+}
+
+/// As rows call what closes a way.
+fn shared(by: &str) -> &str {
+    let known = SHARED.iter().find(|(_, long)| *long == by);
+    known.map_or(by, |(short, _)| short)
+}
+
+/// `EPERM (socket` is the start of what a test compares, and shells tell an error by its words.
 fn shown(seen: &str) -> String {
     match seen.split_once(" (") {
+        _ if seen.is_empty() || seen == "nothing arrives" => "nothing".to_owned(),
+        _ if seen == "Operation not permitted" => "EPERM".to_owned(),
+        _ if seen == "Permission denied" => "EACCES".to_owned(),
+        _ if seen == "Read-only file system" => "EROFS".to_owned(),
+        _ if seen == "No such file" => "ENOENT".to_owned(),
+        Some((errno, "")) => errno.to_owned(),
         Some((errno, call)) => format!("{errno} ({call})"),
         None => seen.to_owned(),
     }
@@ -116,10 +179,7 @@ fn the_page_says_what_is_tried() {
 
 #[test]
 fn each_way_is_told_once() {
-    let mut all: Vec<_> = families()
-        .flat_map(|family| family.ways)
-        .map(|row| row.way.how)
-        .collect();
+    let mut all: Vec<_> = ways().map(|way| way.how).collect();
     let count = all.len();
     all.sort_unstable();
     all.dedup();
@@ -128,4 +188,22 @@ fn each_way_is_told_once() {
         all.iter().all(|how| !how.contains(['|', '\n'])),
         "it would break the table"
     );
+}
+
+#[test]
+fn what_closes_some_kernels_only_says_which() {
+    for way in ways().filter(|way| !way.layers.is_empty()) {
+        let told = ways().filter(|one| one.by() == way.by());
+        assert!(
+            SHARED.iter().any(|(_, by)| *by == way.by()),
+            "{} is not among what closes them",
+            way.by()
+        );
+        for one in told {
+            assert_eq!(one.kernels, way.kernels, "{} and {}", one.how, way.how);
+        }
+    }
+    for (short, by) in SHARED {
+        assert!(ways().any(|way| way.by() == by), "{short} closes nothing");
+    }
 }

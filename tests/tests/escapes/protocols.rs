@@ -16,25 +16,25 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use crate::escapes::scene::{Place, Scene, both, either};
 use crate::escapes::way::{Came, Tried, closed, family};
 
-const SOCKET: &str = "`sock_create` refuses the socket";
-const RIGHTS: &str = "the session has no capability, whatever whoever starts it has; `sock_create`";
+const SOCKET: &str = "`sock_create`";
+const RIGHTS: &str = "no capability; `sock_create`";
 
 family! { "Another protocol, another road";
-    dns: closed("DNS over TCP, to a name server that is not allowed", "EPERM", "the `connect` hooks") => || both("tcp", 53);
+    dns: closed("DNS over TCP, to a name server not allowed", "EPERM", "`connect`") => || both("tcp", 53);
     udp_lite: closed("UDP-Lite", "EPERM (socket", SOCKET).where_there_is("UDP-Lite") => || both("udplite", 53);
-    echo: closed("an ICMP echo (`ping`)", "", "egress judges each packet") => || both("ping", 0);
-    multipath: closed("MPTCP", "EPERM", "the `connect` hooks").where_there_is("MPTCP") => || both("mptcp", 443);
+    echo: closed("ICMP echo (`ping`)", "", "egress") => || both("ping", 0);
+    multipath: closed("MPTCP", "EPERM", "`connect`").where_there_is("MPTCP") => || both("mptcp", 443);
     subflow: closed(
-        "MPTCP to an allowed server, which asks for a second path to production", "",
-        "the `connect` hooks, and egress",
+        "an allowed MPTCP server asks for a second path to production", "",
+        "`connect`, egress",
     ).where_there_is("MPTCP") => subflow;
-    raw: closed("a raw socket, by a user with `CAP_NET_RAW`", "EPERM (socket", RIGHTS) => || {
+    raw: closed("a raw socket, with `CAP_NET_RAW`", "EPERM (socket", RIGHTS) => || {
         let place = Place::new()?;
         let tried = |to: &str| place.scene.with_rights(&["net_raw"], &Attempt::new("raw", to, 0), to);
         Ok(either(tried(&place.v4)?, tried(&place.v6)?))
     };
     raw_header: closed(
-        "a raw socket that writes the destination itself, and names an allowed one to the kernel",
+        "a raw socket that writes the destination itself, naming the kernel an allowed one",
         "EPERM (socket", RIGHTS,
     ) => || {
         let place = Place::new()?;
@@ -42,8 +42,8 @@ family! { "Another protocol, another road";
         place.scene.with_rights(&["net_raw"], &attempt, &place.v4)
     };
     borrowed: closed(
-        "a datagram to this machine itself, from an address of production's (`IPV6_FREEBIND`): the kernel answers there, with what was in it",
-        "Operation not permitted", "seccomp: nobody binds to addresses that are not this machine's",
+        "a datagram to this machine from production's address (`IPV6_FREEBIND`): the kernel answers there, quoting it",
+        "Operation not permitted", "seccomp: nobody binds to others' addresses",
     ).where_there_is("Python") => || {
         let place = Place::new()?;
         let script = "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.setsockopt(41, 78, 1)";
@@ -51,62 +51,62 @@ family! { "Another protocol, another road";
         place.scene.scripted(&[], &format!("exec python3 -c \"{script}\""), &place.v6)
     };
     packet: closed(
-        "a packet socket, which has no IP layer below it, by a user with `CAP_NET_RAW`", "EPERM (socket",
-        "seccomp: the families that no hook sees",
+        "a packet socket, below IP, with `CAP_NET_RAW`", "EPERM (socket",
+        "seccomp: families that no hook sees",
     ) => || {
         let place = Place::new()?;
         place.scene.with_rights(&["net_raw"], &Attempt::new("packet", &place.v4, 53), &place.v4)
     };
     packet_of_i386: closed(
-        "the same by a 32-bit system call, whose number a filter may not know", "the process is ended",
-        "seccomp: calls of another architecture end the process",
+        "the same by a 32-bit system call, unknown to a filter", "the process is ended",
+        "seccomp: another architecture's calls",
     ).where_there_is("x86-64 with 32-bit calls") => packet_of_i386;
     sctp: closed("SCTP", "EPERM", SOCKET).where_there_is("SCTP") => || first_packet("sctp", 443);
     dccp: closed("DCCP", "EPERM", SOCKET).where_there_is("DCCP") => || first_packet("dccp", 443);
     l2tp: closed("L2TP", "EPERM", SOCKET).where_there_is("L2TP") => || first_packet("l2tp", 0);
-    smc: closed("SMC, as a protocol of TCP's family", "EPERM", SOCKET).where_there_is("SMC")
+    smc: closed("SMC as a protocol of TCP's family", "EPERM", SOCKET).where_there_is("SMC")
         => || first_packet("smc", 443);
-    vsock: closed("vsock, to a virtual machine or the host", "EPERM (socket", "seccomp: the families that no hook sees")
+    vsock: closed("vsock, to a virtual machine or the host", "EPERM (socket", "seccomp: families that no hook sees")
         .where_there_is("a vsock transport").without("is answered") => vsock;
     tun: closed(
-        "a TUN device that root has made for the user, whose packets have no socket", "EPERM (TUNSETIFF",
+        "a TUN device that root made for the user: packets without a socket", "EPERM (TUNSETIFF",
         "seccomp: `TUNSETIFF`",
     ).where_there_is("TUN") => tun;
     tunnel: closed(
-        "a tunnel (VXLAN) whose outer packets go to production, by a user with `CAP_NET_ADMIN`",
+        "a VXLAN tunnel's outer packets, with `CAP_NET_ADMIN`",
         "Operation not permitted", "the session has no capability, whatever whoever starts it has",
     ).where_there_is("VXLAN") => tunnel;
     routing_header: closed(
-        "an IPv6 routing header: the packet is for production, its last hop is allowed", "",
-        "egress drops every packet with one",
+        "an IPv6 routing header: production first, last hop allowed", "",
+        "egress drops it",
     ).where_there_is("segment routing") => || {
         let place = Place::new()?;
         place.denied(&Attempt::new("rthdr", &place.open_v6, 443).other(&place.v6), &place.v6)
     };
     routing_header_behind: closed(
-        "an IPv6 routing header: the packet is for an allowed router, its last hop is production", "EPERM",
-        "the hooks see the last hop, and egress drops every packet with one",
+        "an IPv6 routing header: an allowed router first, last hop production", "EPERM",
+        "the hooks see the last hop; egress drops it",
     ).where_there_is("segment routing") => || {
         let place = Place::new()?;
         place.denied(&Attempt::new("rthdr", &place.v6, 443).other(&place.open_v6), &place.open_v6)
     };
     source_route: closed(
-        "an IPv4 source route by a service that runs as root: the first hop is production, the last one allowed",
-        "EPERM (sendto", "egress drops packets with any IP option",
+        "an IPv4 source route by root's service: production first, last hop allowed",
+        "EPERM (sendto", "egress drops IP options",
     ) => || {
         let place = Place::new()?;
         by_service(&place, &Attempt::new("lsrr", &place.open_v4, 53).other(&place.v4), &place.v4)
     };
     source_route_behind: closed(
-        "an IPv4 source route by a service that runs as root: the first hop is allowed, the last one production",
-        "EPERM (sendto", "the hooks see the last hop, and egress drops the option",
+        "an IPv4 source route by root's service: allowed first, last hop production",
+        "EPERM (sendto", "the hooks see the last hop; egress drops IP options",
     ) => || {
         let place = Place::new()?;
         by_service(&place, &Attempt::new("lsrr", &place.v4, 53).other(&place.open_v4), &place.open_v4)
     };
     extensions: closed(
-        "a port hidden behind six IPv6 extension headers, by a service that had a raw socket before the guard came",
-        "EPERM", "egress goes through five, and drops what has more",
+        "a port behind six IPv6 extension headers, by a service with an earlier raw socket",
+        "EPERM", "egress follows five, and drops more",
     ) => extensions;
 }
 

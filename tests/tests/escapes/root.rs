@@ -9,12 +9,12 @@ use crate::escapes::way::{Came, Tried, closed, family};
 const NONE: &str = "the session has no capability, whatever whoever starts it has";
 
 family! { "Root inside";
-    root: closed("a session of root's", "cannot run the command as asked", "`guard run` never runs a command as root") => || as_root("");
-    user_root: closed("a session of root's, asked for by `--user root`", "cannot run the command as root", "that is root of a user namespace, and somebody else outside")
+    root: closed("root's session", "cannot run the command as asked", "never as root") => || as_root("");
+    user_root: closed("root's session by `--user root`", "cannot run the command as root", "only root of a user namespace")
         => || as_root("--user root");
-    user_zero: closed("a session of root's, asked for by `--user 0`", "cannot run the command as root", "that is root of a user namespace, and somebody else outside")
+    user_zero: closed("root's session by `--user 0`", "cannot run the command as root", "only root of a user namespace")
         => || as_root("--user 0");
-    namespace: closed("root of a user namespace of its own, and a raw socket there", "", "its sockets are made in the session's cgroup all the same: `sock_create`")
+    namespace: closed("a raw socket as root of its own user namespace", "", "its socket is in the session's cgroup: `sock_create`")
         .where_there_is("user namespaces for users").without("makes the socket") => || {
             let place = Place::new()?;
             // Without a network namespace of its own, the kernel would refuse it anyway.
@@ -29,7 +29,7 @@ family! { "Root inside";
             };
             Ok(Tried { with: came(Some("denied"))? , without: came(None)?,})
         };
-    cgroups: closed("writing itself into any cgroup, by a user with `CAP_DAC_OVERRIDE`", "EPERM", NONE) => || {
+    cgroups: closed("itself into any cgroup, with `CAP_DAC_OVERRIDE`", "EPERM", NONE) => || {
         let place = Place::new()?;
         let other = Cgroup::new()?;
         let attempt = Attempt::tcp(&place.v4, 443).args().join(" ");
@@ -39,7 +39,7 @@ family! { "Root inside";
         );
         place.scene.scripted(&["dac_override"], &script, &place.v4)
     };
-    network: closed("entering another network namespace, by a user with `CAP_SYS_ADMIN`", "EPERM", "no capability; and a socket is judged by the cgroup that it is made in") => || {
+    network: closed("entering another network namespace, with `CAP_SYS_ADMIN`", "EPERM", "no capability; judged by the socket's cgroup") => || {
         let place = Place::new()?;
         let attempt = Attempt::tcp(&place.v4, 443).args().join(" ");
         let script = format!(
@@ -48,7 +48,7 @@ family! { "Root inside";
         );
         place.scene.scripted(&["sys_admin"], &script, &place.v4)
     };
-    repair: closed("a TCP connection without a handshake (`TCP_REPAIR`), by a user with `CAP_NET_ADMIN`", "EPERM", NONE) => || {
+    repair: closed("TCP without a handshake (`TCP_REPAIR`), with `CAP_NET_ADMIN`", "EPERM", NONE) => || {
         let place = Place::new()?;
         place.scene.with_rights(&["net_admin"], &Attempt::new("repair", &place.v4, 443), &place.v4)
     };

@@ -8,46 +8,47 @@ use guard_lab::{Attempt, Cgroup, Report, bins};
 use crate::escapes::scene::{Place, Scene, said};
 use crate::escapes::way::{Came, Tried, closed, family};
 
-const OWNERS: &str = "root there is an ordinary user outside: what is root's stays root's";
-const FILES: &str =
-    "cgroups are read-only there, and nothing can be mounted: `CAP_SYS_ADMIN` is given up";
-const COVERED: &str = "the bpffs is covered there; the pin is root's, and so is bpf()";
-const NONE: &str = "root there has seven capabilities, all about files of its user's, in a namespace that has nothing else";
+pub(super) const OWNERS: &str =
+    "root there is an ordinary user outside: what is root's stays root's";
+pub(super) const FILES: &str =
+    "without `CAP_SYS_ADMIN` nothing can be mounted there, and cgroups are read-only";
+pub(super) const COVERED: &str = "the bpffs is, there; pins and bpf() are root's";
+pub(super) const NONE: &str = "root there has seven capabilities, about files of its user's, in a namespace without anything else";
 
 /// Who has mounts of its own where that takes root, so that nothing is left outside.
 const OWN: &str =
     "own() { if [ -n \"$GUARD_SESSION\" ]; then \"$@\"; else unshare --mount \"$@\"; fi; };";
 
 family! { "Root of a session (`--user root`)";
-    detach: closed("taking the guard's program off its cgroup (`BPF_LINK_DETACH`), by its pin", "ENOENT", COVERED).without("is taken off") => || {
+    detach: closed("detaching guard's program (`BPF_LINK_DETACH`) by its pin", "ENOENT", COVERED).without("is taken off") => || {
         let scene = Scene::with_root()?;
         let pin = scene.daemon.pin_dir().join("live/link_connect4");
         // The other order: once it is done, it is done.
         let script = probe("detach-pin", &pin.to_string_lossy());
         tried(&scene, &script)
     };
-    map: closed("opening the guard's map of sessions, by its pin", "ENOENT", COVERED).without("opens it") => || {
+    map: closed("opening guard's map of sessions by its pin", "ENOENT", COVERED).without("opens it") => || {
         let scene = shared()?;
         tried(scene, &probe("open-pin", &scene.daemon.pin_dir().join("live/sessions").to_string_lossy()))
     };
-    by_id: closed("opening a program's link by its number", "EPERM", NONE).without("opens it") => || tried(shared()?, &probe("link-by-id", "x"));
-    unpin: closed("removing what guardd has pinned", "No such file", COVERED).without("removes it") => || {
+    by_id: closed("opening a program's link by number", "EPERM", NONE).without("opens it") => || tried(shared()?, &probe("link-by-id", "x"));
+    unpin: closed("removing a pin of guardd's", "No such file", COVERED).without("removes it") => || {
         let scene = Scene::with_root()?;
         tried(&scene, &format!("rm {}/live/link_connect4", scene.daemon.pin_dir().display()))
     };
-    uncover: closed("the same, with the cover taken away in a further user namespace", "umount", "mounts that come from a namespace with fewer rights are locked")
+    uncover: closed("the same, uncovered in a further user namespace", "umount", "mounts from outside are locked there")
         .without("removes it") => || {
             let scene = Scene::with_root()?;
             let pin = scene.daemon.pin_dir().join("live/link_connect4");
             tried(&scene, &format!("[ -z \"$GUARD_SESSION\" ] || exec unshare --user --map-root-user --mount sh -ec 'umount /sys/fs/bpf; rm {0}'; rm {0}", pin.display()))
         };
-    sibling: closed("writing itself into another cgroup", "Read-only file system", FILES).without("is in it") => || {
+    sibling: closed("itself into another cgroup", "Read-only file system", FILES).without("is in it") => || {
         let other = Cgroup::new()?;
         tried(shared()?, &format!("echo $$ >{}/cgroup.procs", other.path().display()))
     };
-    top: closed("writing itself into the topmost cgroup", "Read-only file system", FILES).without("is in it")
+    top: closed("itself into the topmost cgroup", "Read-only file system", FILES).without("is in it")
         => || tried(shared()?, &format!("echo $$ >{}/cgroup.procs", top()?));
-    guards: closed("writing itself into the guard's root cgroup", "Read-only file system", FILES).without("is in it") => || {
+    guards: closed("itself into guard's root cgroup", "Read-only file system", FILES).without("is in it") => || {
         let scene = shared()?;
         tried(scene, &format!("echo $$ >{}/cgroup.procs", scene.daemon.cgroup_root().display()))
     };
@@ -60,21 +61,21 @@ family! { "Root of a session (`--user root`)";
         let attempt = Attempt::new("clone-into", to, 443).other(&other.path().to_string_lossy()).args().join(" ");
         reached(scene, to, &format!("exec $probe {attempt}"))
     };
-    remount: closed("mounting the cgroups again, to write to", "permission denied", FILES).without("mounts them")
+    remount: closed("remounting the cgroups writable", "permission denied", FILES).without("mounts them")
         => || tried(shared()?, &format!("{OWN} own mount -o remount,bind,rw {}", top()?));
     mount_cgroup: closed("mounting cgroups elsewhere", "permission denied", FILES).without("mounts them")
         => || tried(shared()?, &format!("{OWN} own mount -t cgroup2 none /mnt"));
     mount_bpf: closed("mounting a bpffs", "permission denied", FILES).without("mounts it")
         => || tried(shared()?, &format!("{OWN} own mount -t bpf none /mnt"));
-    further: closed("cgroups that a further user namespace has mounted", "Permission denied", OWNERS)
+    further: closed("cgroups mounted by a further user namespace", "Permission denied", OWNERS)
         .without("is in the topmost") => || tried(shared()?, &format!(
             "[ -n \"$GUARD_SESSION\" ] || exec sh -c 'echo $$ >{}/cgroup.procs'; \
              exec unshare --user --map-root-user --mount --cgroup sh -c 'mount -t cgroup2 none /mnt; echo $$ >/mnt/cgroup.procs'", top()?));
-    nft: closed("a rule of the firewall's", "Operation not permitted", NONE).without("adds it")
+    nft: closed("a firewall rule", "Operation not permitted", NONE).without("adds it")
         => || tried(shared()?, "nft add table inet guard_way && nft delete table inet guard_way");
     route: closed("a route", "Operation not permitted", NONE).without("adds it")
         => || tried(shared()?, "ip route add 203.0.113.77/32 dev lo && ip route del 203.0.113.77/32 dev lo");
-    veth: closed("a pair of network devices, one of them outside", "Operation not permitted", NONE).without("makes it")
+    veth: closed("a pair of network devices, one outside", "Operation not permitted", NONE).without("makes it")
         => || tried(shared()?, "ip link add way0 type veth peer name way1 && ip link del way0");
     other_network: closed("entering another network namespace", "Operation not permitted", NONE).without("enters it") => || {
         let scene = shared()?;
@@ -82,16 +83,16 @@ family! { "Root of a session (`--user root`)";
     };
     raw: closed("a raw socket", "EPERM", NONE) => || reached(shared()?, "192.0.2.12", "exec $probe probe raw 192.0.2.12 0");
     packet: closed("a packet socket", "EPERM", NONE) => || reached(shared()?, "192.0.2.13", "exec $probe probe packet 192.0.2.13 443");
-    network: closed("a raw socket in a network namespace of a further user namespace", "", "its sockets are made in the session's cgroup all the same: `sock_create`")
+    network: closed("a raw socket in a further user namespace's network", "", "its socket is in the session's cgroup: `sock_create`")
         .without("makes the socket") => || tried(shared()?,
             "exec unshare --user --map-root-user --net sh -c 'ip link set lo up; exec $probe probe raw 127.0.0.1 0'");
     module: closed("loading a kernel module", "EPERM", NONE).where_there_is("modules").without("may") => || tried(shared()?, &probe("ask-kernel", "module"));
     kexec: closed("loading another kernel (`kexec_load`)", "EPERM", NONE).where_there_is("kexec").without("may") => || tried(shared()?, &probe("ask-kernel", "kexec"));
     reboot: closed("restarting the machine", "EPERM", NONE).without("may") => || tried(shared()?, &probe("ask-kernel", "reboot"));
     log: closed("the kernel's log (`/dev/kmsg`)", "Permission denied", OWNERS).without("writes to it") => || tried(shared()?, "exec 3>>/dev/kmsg");
-    node: closed("a device of its own (`mknod`)", "Operation not permitted", NONE).without("makes it")
+    node: closed("a device (`mknod`)", "Operation not permitted", NONE).without("makes it")
         => || tried(shared()?, "at=$(mktemp -u); mknod $at c 1 11 && rm $at");
-    setting: closed("a setting of the kernel's", "Permission denied", OWNERS).without("writes it")
+    setting: closed("a kernel setting", "Permission denied", OWNERS).without("writes it")
         => || tried(shared()?, "old=$(cat /proc/sys/kernel/core_pattern) && echo \"$old\" >/proc/sys/kernel/core_pattern");
     trace: closed("reaching into guardd", "Permission denied", OWNERS).without("is in its memory")
         => || tried(shared()?, &format!("exec 3<>/proc/{}/mem", guardd()?));
@@ -104,7 +105,7 @@ family! { "Root of a session (`--user root`)";
         => || tried(shared()?, &format!("cd /proc/{}/root/", guardd()?));
     chroot: closed("changing the root directory", "Operation not permitted", NONE).without("changes it") => || tried(shared()?, "chroot / true");
     shadow: closed("the system's passwords", "Permission denied", OWNERS).without("reads them") => || tried(shared()?, "exec 3</etc/shadow");
-    sockets: closed("a Unix socket outside, bound over the path of guardd's in a further user namespace", "EPERM", "a path counts only in the namespace that guard has made")
+    sockets: closed("a Unix socket outside, bound over guardd's path in a further user namespace", "EPERM", "a path counts only in the namespace that guard made")
         .without("connects") => || {
             let place = Place::new()?;
             let scene = shared()?;

@@ -11,66 +11,66 @@ use crate::escapes::layer::Layer;
 use crate::escapes::scene::{PATIENCE, Place, Scene, line};
 use crate::escapes::way::{Came, Tried, Way, closed, family};
 
-const MADE_OUTSIDE: &str = "at the top of the hierarchy, what was made outside is refused to tasks of a session; or it does not \
-                            arrive, with programs at security hooks";
+pub(super) const MADE_OUTSIDE: &str = "a program at the top of the hierarchy refuses it to tasks of a session; at security hooks it does not arrive";
+pub(super) const ARRIVING: &str = "at security hooks what was made outside does not arrive";
 
 family! { "A socket from elsewhere";
     standard_input: closed(
-        "a connection made before the session, as standard input", "standard input is a network socket",
-        "`guard run` refuses to start the command",
+        "an earlier connection as standard input", "standard input is a network socket",
+        "not started",
     ).without("is answered") => || shell(|to| format!("exec $guard $probe probe given {to} 80 0 <>/dev/tcp/{to}/80"));
     standard_output: closed(
-        "the same as standard output", "standard output is a network socket",
-        "`guard run` refuses to start the command",
+        "as standard output", "standard output is a network socket",
+        "not started",
     ).without("is answered") => || shell(|to| {
         format!("exec 3>&1 1<>/dev/tcp/{to}/80; exec $guard sh -c '$probe probe given {to} 80 4 4>&1 1>&3'")
     });
-    descriptor: closed("the same as descriptor 7", "EBADF", "all above 2 are closed")
+    descriptor: closed("as descriptor 7", "EBADF", "all above 2 are closed")
         .without("is answered") => || shell(|to| format!("exec 7<>/dev/tcp/{to}/80; exec $guard $probe probe given {to} 80 7"));
     datagram: closed(
-        "a UDP socket made before the session, which is not connected, as descriptor 7", "EBADF", "all above 2 are closed",
+        "an earlier UDP socket, not connected, as descriptor 7", "EBADF", "all above 2 are closed",
     ).without("is answered") => || shell(|to| {
         format!("exec $probe hand datagram bash -c 'exec 7<&0 </dev/null; exec $guard $probe probe given {to} 53 7'")
     });
     ring: closed(
-        "an `io_uring` made before the session, as standard input", "standard input is a kernel object",
-        "`guard run` refuses to start the command",
+        "an earlier `io_uring` as standard input", "standard input is a kernel object",
+        "not started",
     ).where_there_is("`io_uring`").without("is answered") => || shell(|to| {
         format!("exec $probe hand ring bash -c 'exec $guard $probe probe given-ring {to} 53'")
     });
     session_stream: closed(
-        "a TCP socket made by another session, which may reach production, and passed on", "",
-        "it reaches what both sessions may",
+        "a TCP socket of another session, which may reach production", "",
+        "it reaches what both may",
     ) => || from_session("stream", 443);
     session_datagram: closed(
-        "a UDP socket made by another session, which may reach production, and passed on", "",
-        "it reaches what both sessions may",
+        "a UDP socket of such a session", "",
+        "it reaches what both may",
     ) => || from_session("datagram", 53);
-    outside_stream: unheard("a TCP socket that a process outside makes, and passes to whoever asks (`SCM_RIGHTS`)")
+    outside_stream: unheard("a TCP socket fetched from a process outside (`SCM_RIGHTS`)")
         => || from_outside("stream", 443);
-    outside_datagram: unheard("a UDP socket that a process outside makes, and passes to whoever asks")
+    outside_datagram: unheard("a UDP socket fetched so")
         => || from_outside("datagram", 53);
-    outside_connected: unheard("a connection that a process outside makes, and passes to whoever asks")
+    outside_connected: unheard("a connection fetched so")
         => || from_outside("connected", 443);
     brought_stream: closed(
-        "a TCP socket that a willing process outside brings to a server in the session", "EPERM (", MADE_OUTSIDE,
+        "a TCP socket that a willing process outside brings into the session", "EPERM (", MADE_OUTSIDE,
     ).by_layers(&[Layer::MadeOutside]) => || brought("stream", 443);
     brought_datagram: closed(
-        "a UDP socket that a willing process outside brings to a server in the session", "EPERM (", MADE_OUTSIDE,
+        "a UDP socket brought so", "EPERM (", MADE_OUTSIDE,
     ).by_layers(&[Layer::MadeOutside]) => || brought("datagram", 53);
-    brought_connected: kept_out("a connection that a willing process outside brings") => || brought("connected", 443);
-    brought_ping: kept_out("a ping socket that a willing process outside brings")
+    brought_connected: kept_out("a connection brought so") => || brought("connected", 443);
+    brought_ping: kept_out("a ping socket brought so")
         .where_there_is("`net.ipv4.ping_group_range`") => || brought("ping", 0);
-    brought_lite: kept_out("a UDP-Lite socket that a willing process outside brings")
+    brought_lite: kept_out("a UDP-Lite socket brought so")
         .where_there_is("UDP-Lite") => || brought("lite", 53);
-    stolen: untouched("a connection taken out of a process of the same user outside (`pidfd_getfd`)", "EPERM (pidfd_getfd")
+    stolen: untouched("a connection taken out of a process of the same user (`pidfd_getfd`)", "EPERM (pidfd_getfd")
         .by_layers(&[Layer::Domain, Layer::Arriving]) => stolen;
     inbound: closed(
-        "production connects to a server in the session, where `inbound = false`", "nobody answers",
+        "production connects to the session's server, under `inbound = false`", "nobody answers",
         "egress drops the replies",
     ).without("is answered") => || called("closed");
     turned: closed(
-        "the connection of a client that came in, dissolved and connected to production", "",
+        "a client's connection, dissolved and connected to production", "",
         "judged anew each time: what was allowed before does not count",
     ) => || turned("turn");
     turned_listener: closed(
@@ -81,12 +81,7 @@ family! { "A socket from elsewhere";
 
 /// A socket that only arrives where nobody judges what comes in.
 const fn kept_out(how: &'static str) -> Way {
-    closed(
-        how,
-        "EPERM (SCM_RIGHTS",
-        "a security hook: what was made outside does not arrive",
-    )
-    .by_layers(&[Layer::Arriving])
+    closed(how, "EPERM (SCM_RIGHTS", ARRIVING).by_layers(&[Layer::Arriving])
 }
 
 fn shell(script: impl Fn(&str) -> String) -> Result<Tried> {

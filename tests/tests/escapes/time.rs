@@ -9,42 +9,42 @@ use guard_lab::{AGENT, Attempt, PATIENCE, Report, Running, Shell, eventually, pa
 use crate::escapes::scene::{Place, Scene, line};
 use crate::escapes::way::{Came, Tried, closed, family};
 
-const CLOCK: &str = "the kernel compares with its own clock, for each packet";
+pub(super) const CLOCK: &str = "the kernel compares with its own clock, for each packet";
 
 family! { "Time, and the ends of holes";
-    connection: closed("a connection that outlives the hole", "nothing arrives", CLOCK)
+    connection: closed("a connection that outlives its hole", "nothing arrives", CLOCK)
         .without("goes on") => || outliving("hold-open", 443, ended);
-    datagrams: closed("a stream of datagrams that goes on past the end of the hole", "nothing arrives", CLOCK)
+    datagrams: closed("datagrams past the hole's end", "nothing arrives", CLOCK)
         .without("goes on") => || outliving("flood", 53, ended);
-    many: closed("connections one after the other, past the end of the hole", "nothing arrives", CLOCK)
+    many: closed("connections in turn past the hole's end", "nothing arrives", CLOCK)
         .without("goes on") => || outliving("keep", 443, ended);
-    killed: closed("the same, and guardd is killed (`SIGKILL`) while the hole is open", "nothing arrives", CLOCK)
+    killed: closed("the same, with guardd killed (`SIGKILL`) meanwhile", "nothing arrives", CLOCK)
         .without("goes on") => || outliving("flood", 53, |scene, _| {
             scene.daemon.kill()?;
             wait_for_the_end()
         });
-    killed_connection: closed("a connection, and guardd is killed while the hole is open", "nothing arrives", CLOCK)
+    killed_connection: closed("a connection, with guardd killed meanwhile", "nothing arrives", CLOCK)
         .without("goes on") => || outliving("hold-open", 443, |scene, _| {
             scene.daemon.kill()?;
             wait_for_the_end()
         });
-    closed_hole: closed("a connection that goes on after a person has closed the hole", "nothing arrives", "the hole is gone from the kernel, and guardd cuts the connection")
+    closed_hole: closed("a connection after a person closed the hole", "nothing arrives", "gone from the kernel; guardd cuts the connection")
         .without("goes on") => || outliving("hold-open", 443, |scene, hole| {
             scene.daemon.root(["close", hole]).run()?.success().map(drop)
         });
-    stopped: closed("a session that goes on after a person has stopped it", "nothing arrives", "`guard stop` ends all of its processes")
+    stopped: closed("a session after a person stopped it", "nothing arrives", "`guard stop` ends its processes")
         .without("goes on") => || outliving("flood", 53, |scene, _| {
             scene.daemon.root(["stop", "s1"]).run()?.success().map(drop)
         });
-    sendfile: closed("`sendfile` to a connection whose hole has ended, with guardd killed", "", "egress judges the packets, whoever wrote the bytes")
+    sendfile: closed("`sendfile` to an ended hole's connection, with guardd killed", "", "egress")
         => || late("sendfile");
-    splice: closed("`splice` to a connection whose hole has ended, with guardd killed", "", "egress judges the packets, whoever wrote the bytes")
+    splice: closed("`splice` to one", "", "egress")
         => || late("splice");
-    namespace: closed("a time namespace of its own, in which the machine has just started and the hole has not ended", "EPERM", "the kernel's clock is not the namespace's")
+    namespace: closed("a time namespace in which the machine has just started", "EPERM", "the kernel's clock, not the namespace's")
         .where_there_is("time and user namespaces for users") => namespace;
-    connections: closed("twenty connections at the same moment by a hole for one", "one", "the kernel counts them, one by one")
+    connections: closed("twenty connections at once by a hole for one", "one", "the kernel counts each")
         .without("twenty arrive") => connections;
-    bytes: closed("a megabyte by a hole for 64 KiB", "ECONNABORTED", "each packet is taken off the hole, and the first that does not fit ends it")
+    bytes: closed("a megabyte by a hole for 64 KiB", "ECONNABORTED", "the packet that does not fit ends it")
         => bytes;
 }
 

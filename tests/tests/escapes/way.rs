@@ -20,6 +20,8 @@ const SAID: &str = "GUARD_ESCAPES";
 /// Ways of one kind, in the order in which the page has them.
 pub(crate) struct Family {
     pub(crate) title: &'static str,
+    /// Where its tests are.
+    pub(crate) module: &'static str,
     pub(crate) ways: &'static [Row],
 }
 
@@ -237,8 +239,8 @@ fn verdict(way: &Way, tried: &Tried, has_mounts: bool) -> &'static str {
         }
         (Came::Stopped(why), ..) => {
             panic!(
-                "{}: it does not work without the guard either: {why}",
-                way.how
+                "{}: without the guard it {}, and here it does not: {why}",
+                way.how, way.without
             )
         }
         (_, Came::Through(evidence), State::Closed { .. }) => {
@@ -299,6 +301,7 @@ macro_rules! family {
     ($title:literal; $($name:ident: $way:expr => $run:expr;)+) => {
         pub(crate) const FAMILY: $crate::escapes::way::Family = $crate::escapes::way::Family {
             title: $title,
+            module: module_path!(),
             ways: &[$($crate::escapes::way::Row { name: stringify!($name), way: $way, run: $run }),+],
         };
         mod tried {

@@ -51,6 +51,18 @@ const ROWS: &[Row] = &[
     ),
     (User, "guard policy", 2, &["list", "show", "edit"]),
     (User, "guard policy shwo default", 2, &["'shwo'", "'show'"]),
+    (
+        User,
+        "guard explain-error nonsense",
+        2,
+        &["none has that code", "guard explain-error"],
+    ),
+    (
+        User,
+        "guard doctor --explain nonsense",
+        2,
+        &["none of that name", "guard doctor --explain"],
+    ),
     (User, "guard init", 2, &["<AGENT>", "Usage: guard init"]),
     (
         User,

@@ -25,23 +25,22 @@ const HEAD: &str = "\
 
 <!-- Made by `cargo xtask tools --write` from tests/tests/tools. -->
 
-Each row is a script in `tests/tests/tools/scripts` that uses a tool as a developer does, and prints a result. It runs without the guard
-first, where it must work; then, as the same user, in a session in each way that there is to have one, under the policy `default` with one
-rule more, which asks about an address in production.
-*Same* is the same result and the same exit status. Where something else comes of it, the cell says which sentence of which
-document says so, and the test looks for the error that goes with it; anything else fails the test. What the tools contact is on this
-machine, or in a network that plays production.
+Each row is a script in `tests/tests/tools/scripts` that uses a tool as a developer does. It runs without the guard, where it must work;
+then, as the same user, in a session of each kind, under `default` with a rule more, which asks about an address in production.
+*Same* is the same result and exit status. Elsewhere the cell quotes the document that says so, and the test looks for the error that
+goes with it; anything else fails. What tools contact is on this machine, or in a network that plays production.
 ";
 
 const LEGEND: &str = "\
-- **user**: an ordinary user, with a guardd that runs as a service: `guard run -- …`.
-- **for a user**: root, for a user: `guard run --user NAME -- …`.
-- **as root**: an ordinary user, as root of a user namespace: `guard run --user root -- …`, which the settings allow (`run_as_root`).
-- **unit**: a systemd unit with the lines of `agent@.service` and `guard assign`.
+A cell holds for each of these, but for those that it names:
 
-Kernels are those of [kernels.md](kernels.md): Linux 6.18 as we have it, which takes no programs at security hooks and has no systemd
-here, so that the last way is tried in machines only; and Debian's 6.12, which takes them, emulated. `cargo xtask tools` runs what
-your machine can; with `--all` it runs the machine too.
+- **user**: an ordinary user: `guard run -- …`.
+- **for a user**: root, for a user: `guard run --user NAME -- …`.
+- **as root**: an ordinary user: `guard run --user root -- …`, which the settings allow (`run_as_root`).
+- **unit**: a systemd unit with the lines of `agent@.service` and `guard assign`; in machines only.
+
+[Kernels](kernels.md): Linux 6.18 as we have it, without programs at security hooks and without systemd; Debian's 6.12, with both,
+emulated. `cargo xtask tools` runs what your machine can, `--all` the machine too.
 ";
 
 /// A kernel, and the ways that are tried on it.
@@ -91,25 +90,41 @@ pub(crate) fn cell(claim: Claim) -> String {
     }
 }
 
-fn cells_of(tool: &Tool, seen: &Seen) -> Vec<String> {
-    let mut cells = Vec::new();
-    for (at, place) in PLACES.iter().enumerate() {
-        let left_out = [tool.not_here, tool.not_in_machines][at];
-        for way in place.ways {
-            let key = (at, tool.what.to_owned(), way.name());
-            cells.push(match left_out {
-                Some(why) => why.to_owned(),
-                None if seen.cells.contains(&key) => cell(tool.claim(*way)),
-                None => NOT_YET.to_owned(),
-            });
-        }
+/// What is said of one way to have a session, in a place where the tool is tried.
+fn of_way(tool: &Tool, way: Way, is_seen: bool) -> String {
+    match is_seen {
+        true => cell(tool.claim(way)),
+        false => NOT_YET.to_owned(),
     }
-    cells
 }
 
-fn columns() -> impl Iterator<Item = (usize, Way)> {
-    let of = |(at, place): (usize, &'static Place)| place.ways.iter().map(move |way| (at, *way));
-    PLACES.iter().enumerate().flat_map(of)
+/// Why a place does not try a tool, if it does not.
+fn left_out(tool: &Tool, at: usize) -> Option<&'static str> {
+    [tool.not_here, tool.not_in_machines][at]
+}
+
+/// What is said of a place: of its first way, and behind it of those that differ.
+fn cell_of(tool: &Tool, at: usize, is_seen: impl Fn(Way) -> bool) -> String {
+    if let Some(why) = left_out(tool, at) {
+        return why.to_owned();
+    }
+    let mut told: Vec<String> = Vec::new();
+    for way in PLACES[at].ways {
+        let text = of_way(tool, *way, is_seen(*way));
+        match told.first() {
+            None => told.push(text),
+            Some(first) if *first == text => {}
+            Some(_) => told.push(format!("{}: {text}", title(*way))),
+        }
+    }
+    told.join("; ")
+}
+
+impl Seen {
+    fn has(&self, at: usize, tool: &Tool, way: Way) -> bool {
+        let key = (at, tool.what.to_owned(), way.name());
+        self.cells.contains(&key)
+    }
 }
 
 fn title(way: Way) -> &'static str {
@@ -124,21 +139,20 @@ fn title(way: Way) -> &'static str {
 fn page(seen: &Seen) -> String {
     let mut page = format!("{HEAD}\n{LEGEND}\n");
     let (mut same, mut other) = (0, 0);
-    for row in rows() {
-        for cell in cells_of(&row.tool, seen) {
-            match &*cell {
-                "same" => same += 1,
-                NOT_YET => {}
-                cell if cell.starts_with("documented") || cell.starts_with("the tool's") => {
-                    other += 1
+    for tool in rows().map(|row| &row.tool) {
+        for (at, place) in PLACES.iter().enumerate() {
+            let ways = place.ways.iter().filter(|way| seen.has(at, tool, **way));
+            for way in ways.filter(|_| left_out(tool, at).is_none()) {
+                match tool.claim(*way) {
+                    Claim::Same => same += 1,
+                    _ => other += 1,
                 }
-                _ => {}
             }
         }
     }
     let _ = write!(
         page,
-        "{} tools; {same} cells are the same, {other} differ as is said.\n\n| kernel | run |\n|---|---|\n",
+        "{} tools; of their runs {same} came to the same, {other} differ as is said.\n\n| kernel | run |\n|---|---|\n",
         rows().count()
     );
     for (place, when) in PLACES.iter().zip(&seen.when) {
@@ -147,13 +161,13 @@ fn page(seen: &Seen) -> String {
     }
     for family in FAMILIES {
         let _ = write!(page, "\n## {}\n\n| tool |", family.title);
-        for (at, way) in columns() {
-            let _ = write!(page, " {}: {} |", PLACES[at].name, title(way));
+        for place in &PLACES {
+            let _ = write!(page, " {} |", place.name);
         }
-        let _ = write!(page, "\n|---|{}\n", "---|".repeat(columns().count()));
-        for row in family.tools {
-            let cells = cells_of(&row.tool, seen).join(" | ");
-            let _ = writeln!(page, "| {} | {cells} |", row.tool.what);
+        let _ = writeln!(page, "\n|---|{}", "---|".repeat(PLACES.len()));
+        for tool in family.tools.iter().map(|row| &row.tool) {
+            let cells = [0, 1].map(|at| cell_of(tool, at, |way| seen.has(at, tool, way)));
+            let _ = writeln!(page, "| {} | {} |", tool.what, cells.join(" | "));
         }
     }
     page
@@ -168,16 +182,25 @@ fn seen(page: &str) -> Seen {
         if let (Some(at), [_, when]) = (kernel, &cells[..]) {
             seen.when[at] = (*when).to_owned();
         }
-        if !rows().any(|row| row.tool.what == cells[0]) {
+        let Some(row) = rows().find(|row| row.tool.what == cells[0]) else {
             continue;
-        }
-        for ((at, way), cell) in columns().zip(&cells[1..]) {
-            if *cell != NOT_YET {
-                seen.cells.insert((at, cells[0].to_owned(), way.name()));
-            }
+        };
+        for (at, cell) in cells[1..].iter().enumerate() {
+            let ways = ways_run(&row.tool, at, cell);
+            let keys = ways.map(|way| (at, cells[0].to_owned(), way.name()));
+            seen.cells.extend(keys);
         }
     }
     seen
+}
+
+/// In which ways a tool was run there, if the page says this of it: none, if it says what is not so any more.
+fn ways_run(tool: &Tool, at: usize, says: &str) -> impl Iterator<Item = Way> {
+    let is_in = |set: u32, way: Way| set & (1 << way as u32) != 0;
+    let sets = 0..1 << Way::ALL.len();
+    let mut fitting = sets.filter(|set| cell_of(tool, at, |way| is_in(*set, way)) == says);
+    let set = fitting.next().unwrap_or(0);
+    Way::ALL.into_iter().filter(move |way| is_in(set, *way))
 }
 
 /// What has passed now, of each place that was tried, in the place of what the page says of that.

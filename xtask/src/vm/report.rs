@@ -143,23 +143,43 @@ pub(super) fn table(machines: &[(&str, &str)], passed: &[Passed]) -> String {
     let mut suites: Vec<_> = passed.iter().map(|one| one.suite.as_str()).collect();
     suites.sort_unstable();
     suites.dedup();
-    let mut table = String::from("| suite |");
-    for (kernel, kind) in machines {
-        table.push_str(&format!(" {kernel} {kind} |"));
-    }
-    table.push_str("\n|---|");
-    table.push_str(&"---|".repeat(machines.len()));
+    let mut table = String::from("| suite | plain | others |\n|---|---|---|\n");
     for suite in suites {
-        table.push_str(&format!("\n| `{suite}` |"));
-        for (kernel, kind) in machines {
-            let is_it =
-                |one: &&Passed| one.suite == suite && one.kernel == *kernel && one.kind == *kind;
-            let cell = passed.iter().find(is_it).map(|one| one.tests.to_string());
-            table.push_str(&format!(" {} |", cell.unwrap_or_default()));
+        let of_suite: Vec<_> = passed.iter().filter(|one| one.suite == suite).collect();
+        let plain = in_kind(machines, &of_suite, Kind::Plain.name());
+        let mut others = Vec::new();
+        for (_, kind) in machines {
+            let told = in_kind(machines, &of_suite, kind).map(|told| format!("{kind} {told}"));
+            if let Some(told) =
+                told.filter(|told| *kind != Kind::Plain.name() && !others.contains(told))
+            {
+                others.push(told);
+            }
         }
+        let (plain, others) = (plain.unwrap_or_default(), others.join(", "));
+        table.push_str(&format!("| `{suite}` | {plain} | {others} |\n"));
     }
-    table.push('\n');
     table
+}
+
+/// How many tests passed in such machines: one number where it is that of each kernel, else each with its kernel.
+fn in_kind(machines: &[(&str, &str)], passed: &[&Passed], kind: &str) -> Option<String> {
+    let mut kernels: Vec<_> = machines.iter().map(|(kernel, _)| *kernel).collect();
+    kernels.dedup();
+    let tests = |kernel: &str| {
+        let mut here = passed
+            .iter()
+            .filter(|one| one.kernel == kernel && one.kind == kind);
+        here.next().map(|one| one.tests)
+    };
+    let first = tests(kernels.first()?);
+    if kernels.iter().all(|kernel| tests(kernel) == first) {
+        return first.map(|tests| tests.to_string());
+    }
+    let told = kernels
+        .iter()
+        .filter_map(|kernel| tests(kernel).map(|tests| format!("{tests} on {kernel}")));
+    Some(told.collect::<Vec<_>>().join(", ")).filter(|told| !told.is_empty())
 }
 
 #[cfg(test)]
@@ -206,17 +226,38 @@ mod tests {
     }
 
     #[test]
-    fn the_table_has_a_row_for_each_suite_and_a_column_for_each_machine() {
-        let one = |kernel: &str, suite: &str, tests| Passed {
+    fn the_table_has_a_row_for_each_suite_with_its_kinds_of_machines() {
+        let one = |kernel: &str, kind: &str, suite: &str, tests| Passed {
             kernel: kernel.to_owned(),
-            kind: "plain".to_owned(),
+            kind: kind.to_owned(),
             suite: suite.to_owned(),
             tests,
         };
-        let passed = [one("6.1", "b", 2), one("6.12", "a", 1), one("6.12", "b", 3)];
-        assert_eq!(
-            table(&[("6.1", "plain"), ("6.12", "plain")], &passed),
-            "| suite | 6.1 plain | 6.12 plain |\n|---|---|---|\n| `a` |  | 1 |\n| `b` | 2 | 3 |\n"
-        );
+        let machines = [
+            ("6.1", "plain"),
+            ("6.1", "hybrid"),
+            ("6.1", "reboot"),
+            ("6.12", "plain"),
+            ("6.12", "reboot"),
+        ];
+        let passed = [
+            one("6.1", "plain", "b", 2),
+            one("6.1", "hybrid", "b", 2),
+            one("6.12", "plain", "a", 1),
+            one("6.12", "plain", "b", 2),
+            one("6.1", "plain", "c", 3),
+            one("6.12", "plain", "c", 4),
+            one("6.1", "reboot", "d", 5),
+            one("6.12", "reboot", "d", 5),
+        ];
+        let rows = [
+            "| suite | plain | others |",
+            "|---|---|---|",
+            "| `a` | 1 on 6.12 |  |",
+            "| `b` | 2 | hybrid 2 on 6.1 |",
+            "| `c` | 3 on 6.1, 4 on 6.12 |  |",
+            "| `d` |  | reboot 5 |",
+        ];
+        assert_eq!(table(&machines, &passed), rows.join("\n") + "\n");
     }
 }

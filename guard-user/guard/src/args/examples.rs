@@ -104,6 +104,8 @@ Examples:
   guard doctor                         what is wrong, and how to mend it
   guard doctor --all                   each thing that was tried, and what was seen
   sudo guard doctor --user agent
+  guard doctor --explain               the rows there are, and what each is about
+  guard doctor --explain ptrace
   guard doctor --json | jq -r '.[] | select(.required and (.ok | not)) | .fix'
 
 Each row was tried out, by guardd what takes root, and in a session of its own what must fail there.
@@ -140,6 +142,14 @@ Examples:
   guard explain 192.0.2.0/24 --ports tcp/22 --policy homelab
   guard explain 169.254.169.254 --policy ./agent.toml
   guard explain db.example.com --session s1";
+
+pub(super) const EXPLAIN_ERROR: &str = "\
+Examples:
+  guard explain-error                     each code, with its message
+  guard explain-error no-guardd
+  guard explain-error --json | jq -r '.[].code'
+
+Needs no guardd.";
 
 pub(super) const WATCH: &str = "\
 Examples:

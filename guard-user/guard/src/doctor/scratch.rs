@@ -116,9 +116,7 @@ fn run_in_session(identity: &Identity, command: Vec<OsString>, socket: &Path) ->
     let output = Output::new(false);
     let run = run::in_session(&args, &global, output, identity.clone(), Some(policy), true);
     run.unwrap_or_else(|error| {
-        if let Some(failure) = error.failure() {
-            output.failure(failure);
-        }
+        output.error(&error);
         error.exit()
     })
 }

@@ -1,24 +1,32 @@
 //! What went wrong, and what to type next.
 
-use guard_proto::Failure;
+use guard_proto::{ErrorName, Failure};
 use serde_json::json;
+
+use crate::reference::errors;
 
 use super::escape;
 use super::page::{BAD, Page, WARN};
 
-/// Two parts: what and why in one line, and what to do about it.
+/// What and why in one line, what to do about it, and how to have more said of it, where there is more to say.
 pub(crate) fn page(failure: &Failure) -> Page {
     let mut page = Page::default();
     page.styled(BAD, "guard:")
         .text(" ")
         .line(failure)
         .commands(&failure.fix);
+    if let Some(code) = errors::code_of(failure) {
+        page.commands(format_args!("more: guard explain-error {code}"));
+    }
     page
 }
 
-/// `{"error": {"what", "why", "fix"}}`
-pub(crate) fn json(failure: &Failure) -> String {
-    escape::json(&json!({ "error": failure }).to_string())
+/// `{"error": {"what", "why", "fix", "code"}}`; the code is null where there is no more to say.
+pub(crate) fn json(failure: &Failure, name: Option<ErrorName>) -> String {
+    let Failure { what, why, fix } = failure;
+    let code = errors::code_of(failure).or(name.map(|name| errors::named(name).code));
+    let error = json!({ "what": what, "why": why, "fix": fix, "code": code });
+    escape::json(&json!({ "error": error }).to_string())
 }
 
 /// One line.
@@ -56,7 +64,23 @@ mod tests {
 
     #[test]
     fn a_failure_is_json_too() {
-        insta::assert_snapshot!(json(&failure()), @r#"{"error":{"fix":"look at the rule:\nguard explain 192.0.2.10","what":"cannot open a hole to 192.0.2.10","why":"rule \"metadata\" denies it\u001b[2J"}}"#);
+        insta::assert_snapshot!(json(&failure(), Some(ErrorName::Refused)), @r#"{"error":{"code":"refused","fix":"look at the rule:\nguard explain 192.0.2.10","what":"cannot open a hole to 192.0.2.10","why":"rule \"metadata\" denies it\u001b[2J"}}"#);
+    }
+
+    #[test]
+    fn a_failure_of_which_there_is_more_to_say_says_how() {
+        let failure = Failure {
+            what: "cannot reach guardd at /run/guard/guardd.sock".into(),
+            why: "nobody listens there".into(),
+            fix: "sudo systemctl start guardd".into(),
+        };
+        insta::assert_snapshot!(page(&failure).plain(), @r"
+        guard: cannot reach guardd at /run/guard/guardd.sock: nobody listens there
+            sudo systemctl start guardd
+            more: guard explain-error no-guardd
+        ");
+        assert!(json(&failure, None).contains(r#""code":"no-guardd""#));
+        assert!(json(&failure, Some(ErrorName::Failed)).contains(r#""code":"no-guardd""#));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use guard_proto::Failure;
+use guard_proto::{ErrorName, Failure};
 use serde::Serialize;
 
 use self::page::Page;
@@ -76,10 +76,22 @@ impl Output {
         }
     }
 
-    /// Tells, on standard error, what went wrong. That nobody reads it changes nothing any more.
+    /// Tells, on standard error, what ended a verb, if there is anything to tell.
+    pub(crate) fn error(self, error: &CliError) {
+        if let Some(failure) = error.failure() {
+            self.failed(failure, error.name());
+        }
+    }
+
+    /// Tells, on standard error, what went wrong on this side of the socket.
     pub(crate) fn failure(self, failure: &Failure) {
+        self.failed(failure, None);
+    }
+
+    /// That nobody reads it changes nothing any more.
+    fn failed(self, failure: &Failure, name: Option<ErrorName>) {
         let _ = if self.json {
-            writeln!(std::io::stderr(), "{}", failure::json(failure))
+            writeln!(std::io::stderr(), "{}", failure::json(failure, name))
         } else {
             write!(anstream::stderr(), "{}", failure::page(failure).as_str())
         };

@@ -6,9 +6,10 @@ use std::time::Duration;
 use std::{env, fs};
 
 use clap::{Arg, Command, CommandFactory as _};
+use guard::reference::{errors, rows};
 use guardd::record::metrics::{Counters, Format, Snapshot, render};
 
-use crate::{Config, args, cli, has_all, page, root, varlink};
+use crate::{Config, args, cli, root, varlink};
 use source::{Field, Source};
 
 mod source;
@@ -19,9 +20,9 @@ const WRITE: &str = "GUARD_DOCS_WRITE";
 #[test]
 fn the_verbs_are_those_of_the_command_line() {
     let guard = cli::args::Cli::command();
-    let mut table = "| verb | does | options |\n|---|---|---|\n".to_owned();
+    let mut table = String::new();
     for verb in guard.get_subcommands() {
-        verbs(&mut table, "guard", verb);
+        verbs(&mut table, "", verb);
     }
     is_made("cli.md", "verbs", &table);
 
@@ -41,14 +42,14 @@ fn the_verbs_are_those_of_the_command_line() {
 
 /// A row for a verb, or one for each of its own verbs.
 fn verbs(table: &mut String, before: &str, verb: &Command) {
-    let name = format!("{before} {}", verb.get_name());
+    let name = format!("{before}{}", verb.get_name());
     if verb.is_hide_set() {
         return;
     }
     if verb.has_subcommands() {
         return verb
             .get_subcommands()
-            .for_each(|one| verbs(table, &name, one));
+            .for_each(|one| verbs(table, &format!("{name} "), one));
     }
     let operands = verb.get_positionals().map(typed);
     let operands: String = operands.map(|one| format!(" {one}")).collect();
@@ -58,16 +59,20 @@ fn verbs(table: &mut String, before: &str, verb: &Command) {
         .collect();
     let also = match aliases.is_empty() {
         true => String::new(),
-        false => format!(" (also {})", aliases.join(", ")),
+        false => format!(" ({})", aliases.join(", ")),
     };
     let options = verb.get_arguments();
     let options = options.filter(|one| is_shown(one) && !one.is_positional());
-    let options: Vec<_> = options.map(|one| format!("`{}`", typed(one))).collect();
+    let options = options.filter_map(|one| Some(format!("`--{}`", one.get_long()?)));
+    let options: Vec<_> = options.collect();
+    let options = match options.is_empty() {
+        true => String::new(),
+        false => format!("; {}", options.join(", ")),
+    };
     let _ = writeln!(
         table,
-        "| `{name}{operands}` | {}{also} | {} |",
-        about(verb),
-        options.join(", ")
+        "- `{name}{operands}`: {}{also}{options}",
+        about(verb)
     );
 }
 
@@ -100,9 +105,11 @@ fn help(option: &Arg) -> String {
     help.unwrap_or_default()
 }
 
+/// Without its exit status, of which the page has a table.
 fn about(verb: &Command) -> String {
     let about = verb.get_about().map(ToString::to_string);
-    about.unwrap_or_default()
+    let about = about.unwrap_or_default();
+    about.split("; 1 if ").next().unwrap_or_default().to_owned()
 }
 
 #[test]
@@ -116,14 +123,14 @@ fn the_settings_are_those_of_guardd_toml() {
         let value = rest.split(',').next().unwrap();
         let is_plain = value.parse::<u64>().is_ok() || value.parse::<bool>().is_ok();
         if is_plain {
-            format!("`{value}`")
+            format!(" = `{value}`")
         } else {
             String::new()
         }
     };
-    let mut table = "| key | default | meaning |\n|---|---|---|\n".to_owned();
+    let mut table = String::new();
     let mut row = |name: &str, default: &str, field: &Field| {
-        let _ = writeln!(table, "| `{name}` | {default} | {} |", field.says);
+        let _ = writeln!(table, "- `{name}`{default}: {}", field.says);
     };
     for field in source.fields("Config") {
         let inner = source.structs().find(|name| field.kind.contains(name));
@@ -148,76 +155,64 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
         "const INTERFACE: &str",
         &[
             ("Session", "session"),
-            ("LeftProcess", "an entry of `left`"),
+            ("LeftProcess", "`left`"),
             ("Request", "request"),
-            ("Endpoint", "an endpoint, such as `destination`"),
-            ("HttpRequest", "its `http`"),
-            ("Burst", "its `burst`"),
-            ("Offer", "an entry of `offers`"),
-            ("ChainLink", "an entry of `chain`"),
-            ("Through", "its `through`"),
+            ("Endpoint", "endpoint (`destination`)"),
+            ("HttpRequest", "`http` of a request"),
+            ("Burst", "`burst`"),
+            ("Offer", "`offers`"),
+            ("ChainLink", "`chain`"),
+            ("Through", "`through`"),
             ("Hole", "hole"),
-            ("HttpHole", "its `http`"),
+            ("HttpHole", "`http` of a hole"),
             ("Explanation", "explanation"),
             ("Status", "status"),
-            ("PolicyStatus", "an entry of `policies`"),
-            ("HookStatus", "an entry of `hooks`"),
-            ("AuditStatus", "its `audit`"),
+            ("PolicyStatus", "`policies`"),
+            ("HookStatus", "`hooks`"),
+            ("AuditStatus", "`audit`"),
             ("WhyReport", "`guard why`"),
-            ("Stopped", "an entry of `stopped`"),
+            ("Stopped", "`stopped`"),
             ("Requested", "`guard request`"),
-            ("Row", "an entry of `guard doctor`"),
+            ("Row", "`guard doctor`"),
         ],
     ),
     (
         "struct StoppedLine {",
         &[
             ("Report", "`guard report`"),
-            ("SessionLine", "an entry of its `sessions`"),
-            ("StoppedLine", "an entry of its `stopped`"),
-            ("RequestLine", "an entry of its `requests`"),
-            ("HoleLine", "an entry of its `holes`"),
+            ("SessionLine", "`sessions`"),
+            ("StoppedLine", "`stopped`"),
+            ("RequestLine", "`requests`"),
+            ("HoleLine", "`holes`"),
         ],
     ),
     (
         "struct Verified {",
-        &[
-            ("Verified", "`guard log --verify`"),
-            ("Break", "its `broken`"),
-        ],
+        &[("Verified", "`guard log --verify`"), ("Break", "`broken`")],
     ),
     (
         "struct Suggestion {",
         &[
             ("Suggestion", "`guard suggest`"),
-            ("SuggestedRule", "an entry of `rules`"),
-            ("SuggestedHttp", "an entry of its `http`"),
+            ("SuggestedRule", "`rules`"),
+            ("SuggestedHttp", "`http`"),
         ],
     ),
     (
         "struct Replay {",
-        &[
-            ("Replay", "`guard replay`"),
-            ("Judged", "an entry of `changes`"),
-        ],
+        &[("Replay", "`guard replay`"), ("Judged", "`changes`")],
     ),
     (
         "struct Differences {",
         &[
             ("Differences", "`guard diff`"),
-            ("NameChange", "an entry of `names`"),
-            ("SettingChange", "an entry of `settings`"),
+            ("NameChange", "`names`"),
+            ("SettingChange", "`settings`"),
         ],
     ),
-    ("enum Opens {", &[("Change", "an entry of `changes`")]),
-    (
-        "struct Checked {",
-        &[("Checked", "an entry of `guard check`")],
-    ),
-    (
-        "struct Diagnostic {",
-        &[("Diagnostic", "an entry of `diagnostics`")],
-    ),
+    ("enum Opens {", &[("Change", "`changes`")]),
+    ("struct Checked {", &[("Checked", "`guard check`")]),
+    ("struct Diagnostic {", &[("Diagnostic", "`diagnostics`")]),
 ];
 
 #[test]
@@ -236,27 +231,46 @@ fn the_objects_are_those_that_are_printed() {
 }
 
 /// What the page says of all fields together.
-const COMMON: [&str; 5] = [
+const COMMON: [&str; 20] = [
+    "`allow`, `confirm`, `read-only` or `deny`",
+    "`allow`, `confirm` or `read-only`",
+    "`confirm` or `read-only`",
+    "`confirm`, `read-only` or `deny`",
+    "null for a connection",
+    "null if invalid",
+    "null if it is ok",
+    "null if the protocol has none",
+    "null until it has entered",
+    "null while it lives",
+    "null while it runs, or unseen",
     "null: all",
     "null: any",
     "null: any number",
+    "null: it cannot be said",
+    "null: none",
+    "null: not known yet",
     "null: the policy's default",
+    "null: the policy's default, or unknown",
     "null: unknown",
 ];
 
 /// A field, and which values it has: what else it is, its name says.
 fn told(field: &Field) -> String {
     let parts = field.says.split("; ");
-    let parts: Vec<_> = parts.filter(|part| !COMMON.contains(part)).collect();
-    let says = parts.join("; ");
-    let has_values = says.contains(|c: char| c == '`' || c.is_ascii_digit())
+    let parts: Vec<_> = parts
+        .filter(|part| !COMMON.contains(part) && has_values(part))
+        .collect();
+    match parts.is_empty() {
+        false => format!("`{}` ({})", field.name, lower(&parts.join("; "))),
+        true => format!("`{}`", field.name),
+    }
+}
+
+fn has_values(says: &str) -> bool {
+    says.contains(|c: char| c == '`' || c.is_ascii_digit())
         || ["null", "Null", "empty", "Empty"]
             .iter()
-            .any(|word| says.contains(word));
-    match has_values {
-        true => format!("`{}` ({})", field.name, lower(&says)),
-        false => format!("`{}`", field.name),
-    }
+            .any(|word| says.contains(word))
 }
 
 /// As it stands in a sentence.
@@ -269,27 +283,41 @@ fn lower(says: &str) -> String {
     }
 }
 
-/// The first sentence about each.
+/// Methods for `guard run`, of which the page says no more.
+const INTERNAL: [&str; 7] = [
+    "Run",
+    "Enter",
+    "NameSockets",
+    "SocketAddress",
+    "HasSocket",
+    "HasBound",
+    "SocketRefused",
+];
+
+/// Those that do what a verb does, and the first sentence about each other.
 fn methods() -> String {
-    let mut list = String::new();
-    let mut says = String::new();
+    let guard = cli::args::Cli::command();
+    let is_verb = |name: &str| guard.find_subcommand(name.to_lowercase()).is_some();
+    let (mut verbs, mut others, mut says) = (Vec::new(), Vec::new(), String::new());
     for line in varlink::DESCRIPTION.lines() {
         if let Some(comment) = line.strip_prefix("# ") {
             let _ = write!(says, "{comment} ");
         } else if let Some(method) = line.strip_prefix("method ") {
             let name = method.split('(').next().unwrap();
-            let first = says
-                .split(". ")
-                .next()
-                .unwrap()
-                .trim_end_matches(['.', ' ']);
-            let _ = writeln!(list, "- `{name}`: {}", lower(first));
+            let first = says.split(". ").next().unwrap();
+            let first = first.trim_end_matches(['.', ' ']);
+            match (INTERNAL.contains(&name), is_verb(name)) {
+                (true, _) => {}
+                (false, true) => verbs.push(format!("`{name}`")),
+                (false, false) => others.push(format!("`{name}`: {}.", lower(first))),
+            }
         }
         if !line.starts_with('#') {
             says.clear();
         }
     }
-    list
+    let verbs = verbs.join(", ");
+    format!("As the [verbs](cli.md): {verbs}. {}", others.join(" "))
 }
 
 #[test]
@@ -298,7 +326,7 @@ fn the_metrics_are_those_that_are_served() {
     // Before the first there is no such family.
     counters.call_answered("Status", Duration::ZERO);
     let text = render(&counters, Snapshot::default(), Format::Plain).unwrap();
-    let mut table = "| metric | kind | meaning |\n|---|---|---|\n".to_owned();
+    let mut table = String::new();
     let mut help = String::new();
     for line in text.lines() {
         if let Some(line) = line.strip_prefix("# HELP ") {
@@ -311,10 +339,23 @@ fn the_metrics_are_those_that_are_served() {
         } else if let Some(line) = line.strip_prefix("# TYPE ") {
             let (name, kind) = line.split_once(' ').unwrap();
             let values = values(&text, name);
-            let _ = writeln!(table, "| `{name}` | {kind} | {help}{values} |");
+            let kind = match kind_of(name) == kind {
+                true => String::new(),
+                false => format!(" ({kind})"),
+            };
+            let _ = writeln!(table, "- `{name}`{kind}: {help}{values}");
         }
     }
     is_made("metrics.md", "metrics", &table);
+}
+
+/// What the page says that a metric of such a name is.
+fn kind_of(name: &str) -> &'static str {
+    match name {
+        name if name.ends_with("_total") => "counter",
+        name if name.ends_with("_seconds") => "histogram",
+        _ => "gauge",
+    }
 }
 
 /// The values of a family's label that are there from the start.
@@ -342,21 +383,16 @@ fn values(text: &str, name: &str) -> String {
 #[test]
 fn the_errors_are_those_that_are_told() {
     let code = source::production();
-    let page = page("docs/reference/errors.md");
-    let rows = page
-        .lines()
-        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
-    // Below the head and the line under it.
-    let told: Vec<_> = rows.skip(1).collect();
-    assert!(told.len() > 10);
-    for message in told {
-        for part in message
+    for one in errors::MESSAGES {
+        for part in one
+            .message
             .split('\u{2026}')
             .map(|part| part.trim_matches([' ', ':', ',']))
         {
-            assert!(code.contains(part), "no code says {part:?} ({message})");
+            assert!(code.contains(part), "no code says {part:?} ({})", one.code);
         }
     }
+    is_made("errors.md", "errors", &errors::page());
 }
 
 #[test]
@@ -367,35 +403,21 @@ fn the_rows_of_doctor_are_those_that_are_tried() {
         .filter_map(|rest| rest.split_once(", \""))
         .filter(|(family, _)| family.chars().all(char::is_alphanumeric));
     let named = named.filter_map(|(_, rest)| rest.split('"').next());
-    let tried: BTreeSet<_> = named.map(str::to_owned).collect();
+    let tried: BTreeSet<_> = named.collect();
     assert!(tried.len() > 30, "{tried:?}");
-    has_all("docs/reference/doctor.md", "row", tried.iter().cloned());
-
-    let page = page("docs/reference/doctor.md");
-    let table = page.lines().filter(|line| line.starts_with("| "));
-    // Names that are made elsewhere, and what is no row.
-    let others = [
-        "control verbs",
-        "CAP_NET_RAW",
-        "DOCKER_HOST",
-        "SSH_AUTH_SOCK",
-    ];
-    for row in table.flat_map(crate::code) {
-        let is_known = tried.contains(row) || others.contains(&row);
-        let is_hook = row.starts_with("hook ") || HELPERS.contains(&row);
-        assert!(is_known || is_hook, "guard doctor has no row {row:?}");
+    let told: BTreeSet<_> = rows::all().map(|row| row.check).collect();
+    let missing: Vec<_> = tried.difference(&told).collect();
+    assert!(missing.is_empty(), "nothing is told of {missing:?}");
+    for row in told.difference(&tried) {
+        // What has another name in the code than on the screen.
+        let name = row.strip_prefix("hook ").unwrap_or(row);
+        assert!(
+            code.contains(&format!("\"{name}\"")),
+            "guard doctor has no row {row:?}"
+        );
     }
+    is_made("doctor.md", "rows", &rows::page());
 }
-
-/// Hooks that refuse nothing, of which the page says so.
-const HELPERS: [&str; 6] = [
-    "getpeername4",
-    "getpeername6",
-    "hold",
-    "listen",
-    "top_dial4",
-    "top_dial6",
-];
 
 /// That the part of that name on a page is what the code says; or writes it.
 fn is_made(page: &str, name: &str, made: &str) {

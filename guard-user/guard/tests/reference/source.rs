@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::root;
 
-/// What is written here and there, in lines of whatever length, as one line: texts go on without what breaks them.
+/// What is written here and there, but for what only tells of it, in lines of whatever length, as one line: texts go on without what breaks them.
 pub(super) fn production() -> String {
     let texts = texts().into_iter().map(|text| {
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();
@@ -100,7 +100,10 @@ fn files(dir: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(dir).unwrap().flatten() {
         let path = entry.path();
         if path.is_dir() {
-            if !path.ends_with("tests") && !path.ends_with("target") {
+            if !["tests", "target", "reference"]
+                .iter()
+                .any(|name| path.ends_with(name))
+            {
                 files(&path, found);
             }
         } else if path.extension().is_some_and(|kind| kind == "rs") {

@@ -48,7 +48,7 @@ pub struct SuggestedRule {
 /// An HTTP rule that is offered.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct SuggestedHttp {
-    /// What it does to such requests; those with `false` come first, since the first that matches decides.
+    /// What it does to such requests; those with `false` come first.
     pub is_allowed: bool,
     /// The method; null: any.
     pub method: Option<String>,

@@ -42,15 +42,15 @@ pub struct Verified {
     /// When the last one was.
     #[serde(serialize_with = "moment::write_some")]
     pub to: Option<Timestamp>,
-    /// The number of the first one. Above 1, those before are not here.
+    /// The number of the first one; above 1, those before are not here.
     pub first: Option<u64>,
-    /// The last record's `number` and `hash`.
+    /// Of the last record; `number`, `hash`.
     pub head: Option<Head>,
     /// The first break; null: none.
     pub broken: Option<Break>,
-    /// Incomplete last lines: `file` and `line`.
+    /// Incomplete last lines; `file`, `line`.
     pub torn: Vec<Place>,
-    /// Heads given: `number`, `hash`, `found`, `why`.
+    /// Heads given; `number`, `hash`, `found`, `why`.
     pub noted: Vec<Noted>,
 }
 
@@ -59,7 +59,7 @@ pub struct Verified {
 pub struct Place {
     /// The file.
     pub file: String,
-    /// The line, counted from 1.
+    /// The line; counted from 1.
     pub line: u64,
 }
 
@@ -68,7 +68,7 @@ pub struct Place {
 pub struct Break {
     /// The file.
     pub file: String,
-    /// The line, counted from 1.
+    /// The line; counted from 1.
     pub line: u64,
     /// What kind of break it is.
     pub kind: BreakKind,

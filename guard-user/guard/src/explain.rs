@@ -1,0 +1,133 @@
+//! `guard explain-error` and `guard doctor --explain`: what the pages of the reference say of errors and rows.
+
+use guard_proto::Failure;
+
+use super::error::{CliError, Exit};
+use super::reference::errors::{self, Message};
+use super::reference::rows::{self, Explained};
+use super::render::page::{Page, STRONG};
+use super::render::{Output, command_line};
+
+/// `guard explain-error`: one of them, or all.
+pub(crate) fn error(code: Option<&str>, output: Output) -> Result<Exit, CliError> {
+    let Some(code) = code else {
+        let all: Vec<_> = errors::all().collect();
+        output.print(&all, |all, _| messages(all))?;
+        return Ok(Exit::DONE);
+    };
+    let found = errors::find(code).ok_or_else(|| Failure {
+        what: format!("cannot explain the error {code}"),
+        why: "none has that code".to_owned(),
+        fix: "list them, with their messages:\nguard explain-error".to_owned(),
+    })?;
+    output.print(&found, |found, _| message(found))?;
+    Ok(Exit::DONE)
+}
+
+/// `guard doctor --explain`: one of them, or all where it has no name.
+pub(crate) fn row(name: &str, output: Output) -> Result<Exit, CliError> {
+    if name.is_empty() {
+        let all: Vec<_> = rows::all().collect();
+        output.print(&all, |all, _| checks(all))?;
+        return Ok(Exit::DONE);
+    }
+    let found = rows::find(name).ok_or_else(|| Failure {
+        what: format!(
+            "cannot explain the row {}",
+            command_line(&[name.to_owned()])
+        ),
+        why: "guard doctor has none of that name".to_owned(),
+        fix: "list them:\nguard doctor --explain".to_owned(),
+    })?;
+    output.print(&found, |found, _| check(found))?;
+    Ok(Exit::DONE)
+}
+
+fn messages(all: &[Message]) -> Page {
+    let mut page = Page::default();
+    let rows = all
+        .iter()
+        .map(|one| [one.code.to_owned(), one.message.to_owned()]);
+    page.table(["CODE", "MESSAGE"], rows);
+    page
+}
+
+fn message(one: &Message) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, one.code).end();
+    page.field("message", one.message);
+    page.paragraph("more", one.text);
+    page
+}
+
+fn checks(all: &[Explained]) -> Page {
+    let mut page = Page::default();
+    let rows = all
+        .iter()
+        .map(|one| [one.check.to_owned(), one.text.clone()]);
+    page.table(["ROW", "ABOUT"], rows);
+    page
+}
+
+fn check(one: &Explained) -> Page {
+    let mut page = Page::default();
+    page.styled(STRONG, one.check).end();
+    page.paragraph("about", &one.text);
+    page.paragraph(
+        "not ok",
+        match one.required {
+            true => "traffic can escape: `guard doctor` exits with 1",
+            false => "what guard claims holds without it",
+        },
+    );
+    page.field("here", "guard doctor --all");
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_explained() {
+        let page = message(&errors::find("no-guardd").unwrap());
+        insta::assert_snapshot!(page.plain(), @r"
+        no-guardd
+            message  cannot reach guardd at …
+            more     Live sessions are still guarded. Start guardd, or name another
+                     socket with `--socket`.
+        ");
+    }
+
+    #[test]
+    fn a_row_is_explained() {
+        let page = check(&rows::find("cgroup.procs").unwrap());
+        insta::assert_snapshot!(page.plain(), @r"
+        cgroup.procs
+            about    done by a session to what is outside: leaving the cgroup.
+            not ok   traffic can escape: `guard doctor` exits with 1
+            here     guard doctor --all
+        ");
+    }
+
+    #[test]
+    fn lists_have_all() {
+        let all: Vec<_> = errors::all().collect();
+        assert_eq!(messages(&all).plain().lines().count(), all.len() + 1);
+        let all: Vec<_> = rows::all().collect();
+        assert_eq!(checks(&all).plain().lines().count(), all.len() + 1);
+    }
+
+    #[test]
+    fn what_is_unknown_is_told_what_to_type() {
+        let output = Output::new(false);
+        for (failed, fix) in [
+            (error(Some("nonsense"), output), "guard explain-error"),
+            (row("nonsense", output), "guard doctor --explain"),
+        ] {
+            let failed = failed.unwrap_err();
+            assert_eq!(failed.exit(), Exit::FAILED);
+            assert!(failed.failure().unwrap().fix.ends_with(fix));
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What the rows of `guard doctor` are about.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+/// Rows that are tried alike.
+#[derive(Debug)]
+pub struct Group {
+    /// What they are about, and who tries them how, as Markdown.
+    pub about: &'static str,
+    /// The rows.
+    pub rows: &'static [Row],
+}
+
+/// A row, or several whose names begin so.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// As `guard doctor` prints it: all of it, or what stands before a colon and what else it is about.
+    pub name: &'static str,
+    /// Whether traffic can escape where it is not ok.
+    pub required: bool,
+    /// What its name does not say, as Markdown; or nothing.
+    pub says: &'static str,
+}
+
+const fn row(name: &'static str, says: &'static str) -> Row {
+    Row {
+        name,
+        required: true,
+        says,
+    }
+}
+
+const fn optional(name: &'static str, says: &'static str) -> Row {
+    Row {
+        name,
+        required: false,
+        says,
+    }
+}
+
+const REFUSES: &str = "refuses what policies do";
+const OUTSIDE: &str = "refuses sockets made outside";
+const UNIX: &str = "refuses Unix sockets";
+const SECURITY: &str = "refuses at a security hook";
+const HELPS: &str = "refuses nothing";
+
+/// All of them, as the page has them.
+pub const GROUPS: [Group; 8] = [
+    Group {
+        about: "guardd",
+        rows: &[
+            row("guardd", ""),
+            optional("one version", "of guard and guardd"),
+            row("maps", "at their pins"),
+            optional("the proxy", "runs, or nothing needs it"),
+            optional("the slice's unit", ""),
+            row(
+                "units and containers",
+                "without `CAP_NET_RAW`, in the slice",
+            ),
+            row("root owns the cgroups", ""),
+            optional("a yes costs a password", "polkit asks"),
+        ],
+    },
+    Group {
+        about: "its programs, read back (`hook NAME`)",
+        rows: &[
+            row("hook connect4", REFUSES),
+            row("hook connect6", REFUSES),
+            row("hook sendmsg4", REFUSES),
+            row("hook sendmsg6", REFUSES),
+            row("hook egress", REFUSES),
+            row("hook sock_create", REFUSES),
+            row("hook top_connect4", OUTSIDE),
+            row("hook top_connect6", OUTSIDE),
+            row("hook top_sendmsg4", OUTSIDE),
+            row("hook top_sendmsg6", OUTSIDE),
+            row("hook connect_unix", UNIX),
+            row("hook sendmsg_unix", UNIX),
+            row("hook unix_stream_connect", SECURITY),
+            row("hook unix_may_send", SECURITY),
+            row("hook file_receive", SECURITY),
+            row("hook task_kill", SECURITY),
+            optional("hook getpeername4", HELPS),
+            optional("hook getpeername6", HELPS),
+            optional("hook hold", HELPS),
+            optional("hook listen", HELPS),
+            optional("hook top_dial4", HELPS),
+            optional("hook top_dial6", HELPS),
+        ],
+    },
+    Group {
+        about: "the kernel, tried by guardd",
+        rows: &[
+            row("programs at cgroups", ""),
+            row("programs are compiled", ""),
+            optional("ring buffer", "else refusals are only counted"),
+            row("cgroup v2", ""),
+            optional("connections are cut", "else those of a closed hole hang"),
+        ],
+    },
+    Group {
+        about: "sent by a session that denies everything",
+        rows: &[
+            row("TCP over IPv4", ""),
+            row("TCP over IPv6", ""),
+            row("UDP", ""),
+            row("io_uring", ""),
+            row("packet sockets", ""),
+            row("vsock", ""),
+            row("TUN and TAP devices", ""),
+        ],
+    },
+    Group {
+        about: "done by a session to what is outside",
+        rows: &[
+            row("a socket handed in", ""),
+            row("pidfd_getfd", ""),
+            row("ptrace", ""),
+            row("process_vm_readv", ""),
+            row("/proc/PID/mem", ""),
+            optional("signals to outside", ""),
+            row("TIOCSTI", ""),
+            row("cgroup.procs", "leaving the cgroup"),
+            row("a user namespace", "leaving the cgroup"),
+            row("control verbs", "calling what is for people"),
+        ],
+    },
+    Group {
+        about: "Unix sockets outside, reached by a session",
+        rows: &[
+            row("unix sockets by path", ""),
+            row("abstract unix sockets", ""),
+            row(
+                "a helper outside",
+                "a row each: docker, podman, …; access(2) alone, also of the caller's `DOCKER_HOST`, `SSH_AUTH_SOCK`, …",
+            ),
+        ],
+    },
+    Group {
+        about: "what judges Unix sockets",
+        rows: &[
+            row("unix sockets are judged", ""),
+            row(
+                "unix sockets can be judged",
+                "by the next, or the three behind it together",
+            ),
+            optional("programs at security hooks", ""),
+            optional("refuse connect to unix sockets", ""),
+            optional("refuse datagrams to unix sockets", ""),
+            optional("seccomp asks a supervisor", ""),
+        ],
+    },
+    Group {
+        about: "what the user may, looked at as that user",
+        rows: &[
+            row(
+                "network devices as files",
+                "access(2) to macvtap, RDMA, vhost",
+            ),
+            optional("Landlock", ""),
+            optional("Landlock's scopes", ""),
+            optional("Yama", ""),
+            optional("the kernel's types (BTF)", ""),
+            optional("bpf() by ordinary users", ""),
+            optional("typing into terminals", ""),
+            optional("user namespaces for all", ""),
+            optional("spools of cron and at", "not claimed"),
+            optional("listeners on loopback", "any may lead elsewhere"),
+            row("what the user may", ""),
+        ],
+    },
+];
+
+/// A row as it is explained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explained {
+    /// As `guard doctor` prints it.
+    pub check: &'static str,
+    /// What it is about, and what its name does not say.
+    pub text: String,
+    /// Whether traffic can escape where it is not ok.
+    pub required: bool,
+}
+
+/// All of them, in order.
+pub fn all() -> impl Iterator<Item = Explained> {
+    GROUPS.iter().flat_map(|group| {
+        group.rows.iter().map(|row| Explained {
+            check: row.name,
+            text: match row.says {
+                "" => format!("{}.", group.about),
+                says => format!("{}: {says}.", group.about),
+            },
+            required: row.required,
+        })
+    })
+}
+
+/// The one of that name, however it is written; or the one that has it before its colon.
+#[must_use]
+pub fn find(name: &str) -> Option<Explained> {
+    let name = name.trim();
+    let (first, _) = name.split_once(": ").unwrap_or((name, ""));
+    all().find(|row| {
+        let is_it = |name: &str| row.check.eq_ignore_ascii_case(name);
+        is_it(name) || is_it(first) || is_it(&format!("hook {name}"))
+    })
+}
+
+/// The list of docs/reference/doctor.md: ° is behind what is not required.
+#[must_use]
+pub fn page() -> String {
+    let mut list = String::new();
+    for group in &GROUPS {
+        let _ = writeln!(list, "- **{}**: {}", group.about, told(group.rows));
+    }
+    list
+}
+
+/// Rows one behind the other, those of which the same is said with it once.
+fn told(rows: &[Row]) -> String {
+    let alike = rows.chunk_by(|one, other| {
+        one.says == other.says && (one.required == other.required || one.says.is_empty())
+    });
+    let told = alike.map(|rows| {
+        let names = rows.iter().map(|row| {
+            let name = row.name.strip_prefix("hook ").unwrap_or(row.name);
+            let mark = if row.required { "" } else { "°" };
+            format!("`{name}`{mark}")
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        match rows.first().map_or("", |row| row.says) {
+            "" => names,
+            says => format!("{names}: {says}"),
+        }
+    });
+    told.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_row_is_found_and_says_something() {
+        for row in all() {
+            assert_eq!(find(row.check), Some(row.clone()));
+            assert!(row.text.len() > 5, "{row:?}");
+        }
+        let mut names: Vec<_> = all().map(|row| row.check).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all().count());
+    }
+
+    #[test]
+    fn a_row_is_found_as_people_type_it() {
+        let name = |typed| find(typed).map(|row| row.check);
+        assert_eq!(name("tcp over ipv4"), Some("TCP over IPv4"));
+        assert_eq!(name("a helper outside: docker"), Some("a helper outside"));
+        assert_eq!(name("connect4"), Some("hook connect4"));
+        assert_eq!(name("nonsense"), None);
+    }
+
+    #[test]
+    fn rows_of_which_the_same_is_said_share_it() {
+        let rows = [
+            row("a", "x"),
+            row("b", "x"),
+            optional("c", ""),
+            row("d", ""),
+        ];
+        assert_eq!(told(&rows), "`a`, `b`: x; `c`°, `d`");
+    }
+}
