@@ -7,6 +7,7 @@ pub mod control;
 pub mod doctor;
 pub mod grants;
 pub mod holds;
+pub mod machine;
 pub mod policies;
 pub mod proxy;
 pub mod record;

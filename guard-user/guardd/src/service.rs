@@ -141,7 +141,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let shared = Rc::new(Shared::new(state));
     shared.with(|state| state.allow_control(&listener));
     ready(&shared, start, &socket)?;
-    let listening = shared.with(|state| Readiness::of(&state.events));
+    let listening = shared.with(|state| state.machine.listening());
     let listening = listening.context("cannot wait for events")?;
     let mut tasks = JoinSet::new();
     tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
@@ -197,7 +197,7 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
             .with("start", began)
             .with("sessions", sessions);
         state.audit.note(LogKind::DaemonStart, record);
-        let root = state.places.cgroup_root.display();
+        let root = state.machine.cgroup_root().display();
         let socket = socket.display();
         tracing::info!(
             hooks = hooks.len(),
@@ -240,7 +240,7 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
 /// which is no error.
 async fn root_gone(shared: &Shared) {
     shared.root_gone().await;
-    let root = shared.with(|state| state.places.cgroup_root.clone());
+    let root = shared.with(|state| state.machine.cgroup_root().to_owned());
     let stands = tokio::task::spawn_blocking(move || slice::stands(&root));
     if !matches!(
         tokio::time::timeout(LAST_ANSWERS, stands).await,
@@ -254,7 +254,7 @@ async fn root_gone(shared: &Shared) {
 /// left to be guarded; but until guardd is back, the next unit in the slice would run in a cgroup that nothing is
 /// attached to.
 async fn begin_anew(shared: &Shared) -> anyhow::Error {
-    let root = shared.with(|state| state.places.cgroup_root.clone());
+    let root = shared.with(|state| state.machine.cgroup_root().to_owned());
     let error = anyhow::anyhow!(
         "NOT enforcing: the cgroup {} was removed, and what was attached to it\n\
          start it again: guardd makes a new one, and attaches to that",
@@ -301,7 +301,7 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
             tracing::warn!(%error);
         }
         if !cli.until_idle && error.is_none() {
-            let audit = state.audit.head();
+            let audit = state.audit.audit().head();
             tracing::info!(sessions, %audit, "stops; what is in the kernel stays in force");
         }
     });
@@ -352,7 +352,8 @@ async fn hear(shared: Rc<Shared>, listening: Readiness) {
 async fn notice(shared: Rc<Shared>, watching: Readiness) {
     loop {
         let mut changes = Vec::new();
-        let noticed = watching.drained(|| changes = shared.with(|state| state.watches.changes()));
+        let noticed =
+            watching.drained(|| changes = shared.with(|state| state.machine.file_changes()));
         if let Err(error) = noticed.await {
             return tracing::error!(%error, "changes of files are not noticed any more");
         }

@@ -1,7 +1,8 @@
 //! From arguments to a daemon that enforces.
 
+use crate::machine::Machine;
+use crate::record::Recorder;
 use std::{
-    cell::RefCell,
     collections::{BTreeSet, HashMap, HashSet},
     fs,
     os::{
@@ -24,7 +25,7 @@ use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use crate::{
     args::Paths,
     config::Config,
-    control::{failure::Refusal, users::Users},
+    control::failure::Refusal,
     grants::holes::Holes,
     holds::Holds,
     policies::{
@@ -35,9 +36,9 @@ use crate::{
         unusable::Unusable,
     },
     proxy::Proxy,
-    record::{audit::Audit, metrics::Counters},
+    record::audit::Audit,
     relays::Relays,
-    requests::{Requests, events::Meters, followers::Followers, offers::Choices, tries::Tries},
+    requests::{Requests, followers::Followers, offers::Choices, tries::Tries},
     sessions::{Sessions, arrivals::Unassigned, launchers::Launchers},
     state::{NAMES, Shelves, State},
     unix::{SocketStops, looks::Looks},
@@ -185,8 +186,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     let mut state = State {
         datapath,
         relays,
-        events,
-        places,
+        machine: Machine::new(places, hierarchy, events, watches),
         sources: library,
         socket_stops: SocketStops::default(),
         sockets_by_themselves: Vec::new(),
@@ -196,30 +196,22 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         sessions: Sessions::default(),
         holes: Holes::default(),
         requests: Requests::new(config.max_requests),
-        audit,
-        counters: Counters::default(),
-        metrics_problem: None,
-        meters: Meters::default(),
+        audit: Recorder::new(audit),
         names: shelves.names.get(NAMES).unwrap_or_default(),
         look_ups: LookUps::default(),
         looks: Looks::default(),
-        host: RefCell::default(),
         choices: Choices::kept_on(&shelves.choices),
         resolver: Resolver::new(config.resolvers.clone()),
         shelves,
-        watches,
         launchers,
         unassigned: Unassigned::new(),
         astray: BTreeSet::new(),
-        users: Users::default(),
-        hierarchy,
         hole_ends: HashMap::new(),
         kept_requests: HashSet::new(),
         followers: Followers::new(config.on_request.is_some() && config.on_request_answers),
         holds: Holds::default(),
         tries: Tries::default(),
         proxy: Proxy::default(),
-        open_rows: Vec::new(),
         had_sessions: false,
         config,
     };

@@ -3,8 +3,9 @@
 //! The kernel is the truth: what is here beside the [`Datapath`] is what the kernel has no room
 //! for, or a copy that is made again at each start.
 
+use crate::machine::Machine;
+use crate::record::Recorder;
 use std::{
-    cell::RefCell,
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     fs, io,
     os::fd::AsFd,
@@ -12,23 +13,14 @@ use std::{
 };
 
 use guard_common::{BootTime, PolicyId, SessionId};
-use guard_datapath::{Datapath, EventReader, Places};
+use guard_datapath::Datapath;
 use guard_policy::{Environment, networks_around};
 use guard_proto as proto;
-use guard_sys::{
-    cgroup2::{self, Hierarchy},
-    host::Host,
-    pidfd::Peer,
-};
+use guard_sys::pidfd::Peer;
 
 use crate::{
     config::Config,
-    control::{
-        auth::{Caller, Place},
-        failure::Refusal,
-        ids,
-        users::Users,
-    },
+    control::{auth::Caller, failure::Refusal, ids},
     grants::holes::{self, Holes},
     holds::Holds,
     policies::{
@@ -39,11 +31,10 @@ use crate::{
         unusable::Unusable,
     },
     proxy::Proxy,
-    record::{audit::Audit, metrics::Counters, shelf::Shelf},
+    record::shelf::Shelf,
     relays::Relays,
     requests::{
         Asked, Requests,
-        events::Meters,
         followers::Followers,
         offers::{Choice, Choices},
         tries::Tries,
@@ -56,7 +47,6 @@ use crate::{
         systemd::{self, Main},
     },
     unix::{SocketStops, looks::Looks},
-    watch::Watches,
 };
 
 /// The files beside the kernel's state.
@@ -138,10 +128,8 @@ pub const NAMES: &str = "known";
 pub struct State {
     /// The kernel half.
     pub datapath: Datapath,
-    /// The refusals that it tells of.
-    pub events: EventReader,
-    /// Where the guard lives.
-    pub places: Places,
+    /// The machine that it is on.
+    pub machine: Machine,
     /// The settings.
     pub config: Config,
     /// Where policies come from.
@@ -162,14 +150,8 @@ pub struct State {
     pub holes: Holes,
     /// The questions that wait.
     pub requests: Requests,
-    /// The trail.
-    pub audit: Audit,
-    /// What has happened, in numbers.
-    pub counters: Counters,
-    /// Why metrics are not served, where they should be.
-    pub metrics_problem: Option<String>,
-    /// How much each session has written to it lately.
-    pub meters: Meters,
+    /// What is written down.
+    pub audit: Recorder,
     /// What names stand for.
     pub names: Names,
     /// How many were looked up for sessions.
@@ -180,26 +162,18 @@ pub struct State {
     pub resolver: Resolver,
     /// The files beside the kernel's state.
     pub shelves: Shelves,
-    /// What the file system tells.
-    pub watches: Watches,
     /// Who stands in for the commands of sessions.
     pub launchers: Launchers,
     /// Why cgroups that the settings have a policy for are denied everything, by the cgroup's name.
     pub unassigned: Unassigned,
     /// The units of the slice whose main process is elsewhere, as last seen.
     pub astray: BTreeSet<Main>,
-    /// Names of users.
-    pub users: Users,
-    /// Where the cgroup v2 hierarchy is.
-    pub hierarchy: Hierarchy,
     /// When a hole of a session last ended: what its connections still send is no new attempt.
     pub hole_ends: HashMap<SessionId, BootTime>,
     /// The requests, and answers of no, that have a file.
     pub kept_requests: HashSet<String>,
     /// Those who would see a new request at once.
     pub followers: Followers,
-    /// This machine's addresses and networks, as they were last read.
-    pub host: RefCell<Host>,
     /// What people chose last.
     pub choices: Choices,
     /// In which ways destinations were tried lately.
@@ -210,8 +184,6 @@ pub struct State {
     pub relays: Relays,
     /// The process through which read-only destinations are reached.
     pub proxy: Proxy,
-    /// The required rows of `guard doctor` that were not ok at the last look.
-    pub open_rows: Vec<String>,
     /// Sessions were made by this daemon, or adopted.
     pub had_sessions: bool,
 }
@@ -246,7 +218,7 @@ impl State {
     /// What names and groups stand for now.
     #[must_use]
     pub fn environment(&self) -> Environment {
-        let host = self.host();
+        let host = self.machine.host();
         Environment {
             names: self.names.addresses(),
             dns: self.resolver.addresses(),
@@ -255,76 +227,13 @@ impl State {
         }
     }
 
-    /// This machine's addresses and networks; those that were read last where they cannot be for now.
-    fn host(&self) -> Host {
-        let mut last = self.host.borrow_mut();
-        match Host::look() {
-            Ok(host) => *last = host,
-            Err(error) => {
-                tracing::warn!(%error, "cannot tell this machine's networks: those of before count");
-            }
-        }
-        last.clone()
-    }
-
-    /// A cgroup's path as `/proc/PID/cgroup` has it.
-    #[must_use]
-    pub fn kernel_path(&self, cgroup: &Path) -> Option<PathBuf> {
-        self.hierarchy.path(cgroup)
-    }
-
-    /// Who is at the other end of a socket.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Peer::of`].
-    pub fn peer(&self, socket: &impl AsFd) -> io::Result<Peer> {
-        Peer::of(socket, |cgroup| {
-            self.hierarchy.is_guarded(cgroup).unwrap_or(true)
-        })
-    }
-
     /// What the kernel says of a peer, now.
     ///
     /// # Errors
     ///
     /// `Refused` where that is in doubt, as for a peer that has ended.
     pub fn caller(&self, peer: &Peer) -> Result<Caller, Refusal> {
-        let told = peer.pid().and_then(|pid| Ok((pid, peer.cgroup()?)));
-        let (pid, cgroup) = told.map_err(|error| in_doubt(&error.to_string()))?;
-        let root = self.kernel_path(&self.places.cgroup_root);
-        let root = root.ok_or_else(|| in_doubt("the cgroup root is not to be seen"))?;
-        let place = match cgroup.strip_prefix(&root) {
-            Ok(below) => self.place_below(below),
-            Err(_) => self.place_outside(&cgroup)?,
-        };
-        let uid = peer.uid();
-        Ok(Caller { uid, pid, place })
-    }
-
-    /// Where a process is that is not under this guard: another guard's session is inside, too. Else what is held
-    /// there could have itself moved here, to a policy of its own.
-    fn place_outside(&self, cgroup: &Path) -> Result<Place, Refusal> {
-        match self.hierarchy.is_guarded(cgroup) {
-            Ok(false) => Ok(Place::Outside),
-            Ok(true) => Ok(Place::Inside(None)),
-            Err(error) => Err(in_doubt(&error.to_string())),
-        }
-    }
-
-    /// Where `below` is, a path from the cgroup root on.
-    fn place_below(&self, below: &Path) -> Place {
-        let Some(name) = below.components().next() else {
-            return Place::Inside(None);
-        };
-        // By its id: a unit that starts again has a new cgroup under the old name.
-        let Ok(id) = cgroup2::id(&self.places.cgroup_root.join(name)) else {
-            return Place::Inside(None);
-        };
-        match self.sessions.of_cgroup(id) {
-            Some(session) => Place::Inside(Some(session.cgroup.id)),
-            None => Place::Unowned(id),
-        }
+        self.machine.caller(&self.sessions, peer)
     }
 
     /// The live session of that id, or of that name, if it is among those that `may` be seen.
@@ -369,7 +278,7 @@ impl State {
     /// A session as people see it.
     pub fn shown(&mut self, id: SessionId) -> Option<proto::Session> {
         let session = self.sessions.get(id)?;
-        let user = self.users.name(session.about.uid);
+        let user = self.machine.user(session.about.uid);
         let mut shown = session.shown(self.policy_of(session), user);
         if session.is_live() && self.lost_command(session) {
             shown.left = self.left(session);
@@ -400,13 +309,5 @@ fn only_inside(name: &str, session: &Session) -> Refusal {
             "{id} is, which was started inside {around}, and a name never stands for a session inside"
         ),
         format!("give its id, if you mean that one: {id}"),
-    )
-}
-
-fn in_doubt(why: &str) -> Refusal {
-    Refusal::refused(
-        "cannot tell who is asking",
-        why,
-        "ask from a process that goes on living",
     )
 }

@@ -259,7 +259,7 @@ impl State {
         note: Option<String>,
     ) -> Result<Noted, Refusal> {
         let session = self.sessions.live(question.session);
-        let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
+        let cgroup = session.and_then(|session| self.machine.kernel_path(&session.cgroup.path));
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
         let process = (Some(pid), process.unwrap_or_default());
         let noted = self.ask(question.clone(), clock::now(), process, note.clone())?;

@@ -24,10 +24,10 @@ impl State {
         Status {
             enforcing: problem.is_none(),
             problem,
-            warnings: (self.audit.problem().map(str::to_owned).into_iter())
-                .chain(slice::without_unit(&self.places.cgroup_root))
+            warnings: (self.audit.audit().problem().map(str::to_owned).into_iter())
+                .chain(slice::without_unit(self.machine.cgroup_root()))
                 .chain(self.unusable_warnings())
-                .chain(self.metrics_problem.clone())
+                .chain(self.audit.metrics_problem().map(str::to_owned))
                 .chain(self.astray_warnings())
                 .chain(self.unassigned_warnings())
                 .chain(self.packet_warnings())
@@ -36,7 +36,7 @@ impl State {
                 .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),
-            cgroup_root: self.places.cgroup_root.clone(),
+            cgroup_root: self.machine.cgroup_root().to_owned(),
             policies: self.policy_statuses(),
             sessions: self.sessions.all_live().count(),
             requests: self.requests.pending().len(),
@@ -47,9 +47,9 @@ impl State {
             events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),
             events_summed_up: stats.iter().map(|(_, stats)| stats.summed_up).sum(),
             audit: Some(AuditStatus {
-                path: self.audit.path().to_owned(),
-                number: self.audit.head().number,
-                hash: self.audit.head().hash.to_string(),
+                path: self.audit.audit().path().to_owned(),
+                number: self.audit.audit().head().number,
+                hash: self.audit.audit().head().hash.to_string(),
             }),
         }
     }

@@ -64,7 +64,7 @@ impl State {
         let about = About {
             session: grant.session.0,
             owner: grant.owner,
-            opened_by: self.users.name(by.who.uid()),
+            opened_by: self.machine.user(by.who.uid()),
             reason,
             opened_at: Timestamp::now(),
             bytes: grant.bytes,
@@ -129,7 +129,7 @@ impl State {
                 };
                 let id = self.datapath.open_hole(grant.session, new)?;
                 opened.push(id);
-                self.counters.hole_opened();
+                self.audit.counters().hole_opened();
                 let known = Known {
                     session: grant.session,
                     expires,

@@ -197,7 +197,9 @@ impl State {
         let time = lease.map_or(LOOK, |(time, _)| *time);
         let until = after(event.at, time);
         self.holds.look_by(after(event.at, LOOK));
-        let process = self.process_behind(event);
+        let process = self
+            .machine
+            .process_behind(self.sessions.live(event.session), event);
         let noted = self.ask(question.clone(), event.at, process, None)?;
         if noted == Noted::Muted {
             // The kernel does not know of every address in a prefix that was refused.
@@ -367,7 +369,9 @@ impl State {
             return Fate::Waits(id);
         }
         let tgid = group.first().map_or(0, |(_, one)| one.tgid);
-        let process = self.process_of(question.session, tgid);
+        let process = self
+            .machine
+            .process_of(self.sessions.live(question.session), tgid);
         match self.ask(question.clone(), clock::now(), process, None) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 // So that the next of them does not take its place.
@@ -417,7 +421,7 @@ impl State {
         };
         let uid = session.about.uid;
         let now = clock::now();
-        let Some(admitted) = self.meters.admit(first.session, session.outermost(), now) else {
+        let Some(admitted) = self.audit.admit(first.session, session.outermost(), now) else {
             return;
         };
         let waited = Duration::from_nanos(now.0.saturating_sub(first.since.0));

@@ -361,7 +361,7 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
         }
         let began = Instant::now();
         state.datapath.install_policy(Some(slot), &compiled)?;
-        state.counters.policy_applied(began);
+        state.audit.counters().policy_applied(began);
         policy.compiled = Arc::new(compiled);
         policy.fitted = fitted;
         tracing::info!(
@@ -460,8 +460,8 @@ impl State {
                 return Err(error.into());
             }
         };
-        self.counters.policy_applied(began);
-        self.counters.policy_loaded();
+        self.audit.counters().policy_applied(began);
+        self.audit.counters().policy_loaded();
         let policy = InForce::from(prepared);
         let record = Record::default()
             .with("policy", policy.policy.name.clone())
@@ -492,7 +492,7 @@ impl State {
             error,
             "the version before it stands"
         );
-        self.counters.policy_refused();
+        self.audit.counters().policy_refused();
         let record = Record::default()
             .with("policy", policy.policy.name.clone())
             .with("file", file)

@@ -52,7 +52,7 @@ impl State {
                 continue;
             }
             tracing::error!(policy, error, "cannot be used");
-            self.counters.policy_refused();
+            self.audit.counters().policy_refused();
             let record = Record::default()
                 .with("policy", policy.clone())
                 .with("error", error.clone());

@@ -88,7 +88,7 @@ impl State {
         let ports = vec![events::ports_of(question)];
         let grant = self.grant(question.session, prefixes, ports, terms)?;
         let requests = terms.requests.or(terms.connections);
-        let opened_by = self.users.name(by.who.uid());
+        let opened_by = self.machine.user(by.who.uid());
         let mut permits = Vec::new();
         for (covers, shown) in wanted {
             let left = match (&covers, widening.is_none()) {
@@ -236,8 +236,8 @@ impl State {
     /// Puts a permit in place, and lets those through who wait for it. As it is then.
     fn put_permit(&mut self, id: HoleId, permit: Permit, asked: &proto::Request) -> proto::Hole {
         let mut shown = permit.shown(id, &Clocks::read());
-        self.counters.hole_opened();
-        self.counters.answered("yes", asked.asked_at);
+        self.audit.counters().hole_opened();
+        self.audit.counters().answered("yes", asked.asked_at);
         let is_for = permit.clone();
         self.proxy.permits.add(id, permit);
         self.let_those_through(&asked.id);
@@ -304,13 +304,13 @@ impl State {
 
     /// Writes down that a permit has ended.
     pub fn permit_ended(&mut self, id: HoleId, permit: &Permit, why: &str, by: Option<&Answering>) {
-        self.counters.hole_closed(why, 0);
+        self.audit.counters().hole_closed(why, 0);
         let record = Record::of(ids::session(permit.session), permit.about.owner)
             .with("hole", ids::hole(id))
             .with("why", why)
             .with("requests", permit.passed)
             .with("bytes", holes::used(permit.about.bytes, permit.bytes));
-        let record = self.told_by(record, by);
+        let record = self.machine.told_by(record, by);
         self.audit.note(LogKind::HoleClose, record);
         self.apply(Change::Holes);
     }

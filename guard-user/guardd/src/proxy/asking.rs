@@ -132,7 +132,7 @@ impl State {
 
     /// Who asks, without the command line: headers with secrets may be in it.
     fn client(&self, session: SessionId, tgid: Tgid) -> (Option<u32>, Process) {
-        let (pid, process) = self.process_of(session, tgid.0);
+        let (pid, process) = self.machine.process_of(self.sessions.live(session), tgid.0);
         let command = Vec::new();
         (pid, Process { command, ..process })
     }

@@ -25,7 +25,7 @@ use guard_proto::wire::ToProxy;
 use tokio::sync::Notify;
 
 use crate::{
-    control::ids, policies::InForce, requests::events::Meters, sessions::Session, state::State,
+    control::ids, policies::InForce, record::meters::Meters, sessions::Session, state::State,
 };
 use authority::Vouching;
 use networks::Networks;

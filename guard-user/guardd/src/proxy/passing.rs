@@ -27,7 +27,7 @@ impl State {
     ) -> Answer {
         match self.write_passed(question, request, hole) {
             Ok(()) => {
-                self.counters.http("passed");
+                self.audit.counters().http("passed");
                 Answer::Yes
             }
             Err(error) => unwritten(error),

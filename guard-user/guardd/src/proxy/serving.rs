@@ -93,7 +93,7 @@ impl State {
         }
         let live = self.sessions.live(session);
         let live = live.filter(|session| self.reads_only(session));
-        let cgroup = live.and_then(|session| self.kernel_path(&session.cgroup.path));
+        let cgroup = live.and_then(|session| self.machine.kernel_path(&session.cgroup.path));
         let Some((inode, way)) = cgroup.and_then(|cgroup| way_into(pid, &cgroup)) else {
             return false;
         };

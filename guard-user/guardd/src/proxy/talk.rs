@@ -131,7 +131,7 @@ impl State {
 
     /// Writes down what became of a request.
     fn proxy_tells(&mut self, target: &Target, entry: Entry) {
-        self.counters.http(&entry.outcome);
+        self.audit.counters().http(&entry.outcome);
         let id = SessionId(target.session);
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
             return;

@@ -230,8 +230,8 @@ impl State {
 
     fn terms(&self) -> Terms {
         Terms {
-            guarded: self.kernel_path(&self.places.cgroup_root),
-            cgroup_root: self.places.cgroup_root.clone(),
+            guarded: self.machine.kernel_path(self.machine.cgroup_root()),
+            cgroup_root: self.machine.cgroup_root().to_owned(),
             names: self.names_of_people(),
         }
     }

@@ -81,13 +81,13 @@ impl State {
         let ports = vec![events::ports_of(question)];
         let grant = self.grant_asked(asked, (prefixes.clone(), ports), terms)?;
         let record = yes(asked, called, &answered, &grant);
-        let record = by.told_in(record, &self.users.name(by.who.uid()));
+        let record = by.told_in(record, &self.machine.user(by.who.uid()));
         self.audit.reserve()?;
         self.audit.write(LogKind::Answered, record)?;
         let reason = asked.shown.note.clone();
         let mut opened = self.open_all(by, grant, reason, Some(&answered[0]))?;
         opened.warnings.extend(left.as_ref().map(left_out));
-        self.counters.answered("yes", asked.shown.asked_at);
+        self.audit.counters().answered("yes", asked.shown.asked_at);
         self.note_answers(by, asked.owner, &answered, "yes");
         self.note_choice(by.who, &asked.shown, terms);
         match new {
@@ -159,14 +159,14 @@ impl State {
             )
             .with("seconds", time.as_secs_f64())
             .with("shown", events::as_shown(&asked.shown));
-        let record = by.told_in(record, &self.users.name(by.who.uid()));
+        let record = by.told_in(record, &self.machine.user(by.who.uid()));
         self.audit.write(LogKind::Answered, record)?;
         self.audit.sync()?;
         self.note_answers(by, asked.owner, &answered, "no");
         if self.requests.take(id).is_none() {
             return Err(ids::no_request(id));
         }
-        self.counters.answered("no", asked.shown.asked_at);
+        self.audit.counters().answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
         self.refuse_in_kernel(&asked.question, until);
         for to in asked.burst.iter().flat_map(Burst::addresses) {
@@ -231,7 +231,7 @@ impl State {
 
     /// Remembers an answer for whoever comes after it.
     pub(crate) fn note_answer(&mut self, by: &Answering, (id, owner): (&str, u32), answer: &str) {
-        let name = self.users.name(by.who.uid());
+        let name = self.machine.user(by.who.uid());
         let at = moment::text(Timestamp::now());
         let how = format!("{name} answered it with {answer} at {at}");
         self.requests.note_answer(id, owner, how);

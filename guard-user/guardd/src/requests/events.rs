@@ -1,7 +1,6 @@
 //! From the kernel's events to questions for a person, and to the audit trail.
 
-use std::collections::HashMap;
-
+use crate::record::meters::Admitted;
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::Told;
 use guard_judge::http as judge;
@@ -20,100 +19,17 @@ use crate::{
     state::State,
 };
 
-/// Records about refusals that a session and all that are inside it may cause at once.
-const BURST: u64 = 60;
-/// Nanoseconds after which they may cause one more.
-const REFILL: u64 = 200_000_000;
-
-/// How much of the audit trail a session that a person started, and what is inside it, has used up lately.
-#[derive(Clone, Copy, Debug, Default)]
-struct Share {
-    used: u64,
-    at: BootTime,
-}
-
-/// Which of a session's records are not there.
-#[derive(Clone, Copy, Debug, Default)]
-struct Gap {
-    left_out: u64,
-    /// Its last record says that there may be some.
-    is_told: bool,
-}
-
-/// What a record says of those that are not there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Admitted {
-    /// How many were left out since the last one.
-    pub left_out: u64,
-    /// What follows may be left out.
-    pub is_last: bool,
-}
-
-/// All sessions' shares of the audit trail: a loop in one of them does not fill the disk, nor do many of them that were
-/// started inside one.
-#[derive(Debug, Default)]
-pub struct Meters {
-    shares: HashMap<SessionId, Share>,
-    gaps: HashMap<SessionId, Gap>,
-}
-
-impl Meters {
-    /// Whether the session may cause a record now, and what that says of others. `outermost`: the one around it whose share
-    /// that is, or itself.
-    pub fn admit(
-        &mut self,
-        session: SessionId,
-        outermost: SessionId,
-        now: BootTime,
-    ) -> Option<Admitted> {
-        let share = self.shares.entry(outermost).or_default();
-        let gap = self.gaps.entry(session).or_default();
-        let refilled = now.0.saturating_sub(share.at.0) / REFILL;
-        if refilled > 0 {
-            share.used = share.used.saturating_sub(refilled);
-            share.at = now;
-        }
-        // Where others have used the share up, one record of the session says that it lacks some, and is paid for later.
-        if share.used >= BURST && gap.is_told {
-            gap.left_out += 1;
-            return None;
-        }
-        share.used += 1;
-        // The kernel reports 64 in a second, in which less than five are refilled: whatever it leaves out comes
-        // after the last but one. Where it leaves out more, since others have used up what it tells of all of them, it reports
-        // one of each session behind those.
-        gap.is_told = share.used + 1 >= BURST;
-        Some(Admitted {
-            left_out: std::mem::take(&mut gap.left_out),
-            is_last: gap.is_told,
-        })
-    }
-
-    /// How many records a session was denied since the last one.
-    pub fn left_out(&self, session: SessionId) -> u64 {
-        self.gaps.get(&session).map_or(0, |gap| gap.left_out)
-    }
-
-    /// Forgets a session, and the share that it had a part in where nobody else has.
-    pub fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
-        self.gaps.remove(&session);
-        if !is_shared {
-            self.shares.remove(&outermost);
-        }
-    }
-}
-
 impl State {
     /// Whether a session may cause a record now, and what that says of others.
     pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<Admitted> {
         let outermost = self.outermost_of(session);
-        self.meters.admit(session, outermost, now)
+        self.audit.admit(session, outermost, now)
     }
 
     /// Takes note of the refusals that the kernel has told of and that nobody has read yet.
     pub fn hear(&mut self) {
         let before = self.requests.version();
-        while let Some(told) = self.events.next() {
+        while let Some(told) = self.machine.next_event() {
             match told {
                 Told::Connection(event) => {
                     if let Err(error) = self.note_event(&event) {
@@ -197,32 +113,14 @@ impl State {
 
     /// Asks a person, unless that is being done.
     fn note_question(&mut self, event: &Event) -> Result<(), Refusal> {
-        let process = self.process_behind(event);
+        let process = self
+            .machine
+            .process_behind(self.sessions.live(event.session), event);
         let noted = self.ask(question(event), event.at, process, None)?;
         if noted == Noted::Full {
             tracing::warn!(session = event.session.0, "too many requests wait already");
         }
         Ok(())
-    }
-
-    /// The process of that number, if it is (still) one of the session's; 0 where none is known.
-    pub fn process_of(&self, session: SessionId, tgid: u32) -> (Option<u32>, Process) {
-        let session = self.sessions.live(session);
-        let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
-        let known = cgroup
-            .filter(|_| tgid != 0)
-            .and_then(|cgroup| Process::look(tgid, &cgroup));
-        ((tgid != 0).then_some(tgid), known.unwrap_or_default())
-    }
-
-    /// The process of an event. Where it has gone already, or runs another program by now, its thread's own name is all
-    /// there is.
-    pub(crate) fn process_behind(&self, event: &Event) -> (Option<u32>, Process) {
-        let (pid, process) = self.process_of(event.session, event.tgid);
-        let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
-        let thread = (event.tgid, event.pid);
-        let process = process.called(thread, &String::from_utf8_lossy(name));
-        (pid, process)
     }
 
     /// Puts a question on the list, if it is new, and writes that down.
@@ -263,7 +161,7 @@ impl State {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
             through: self.way_of(&question),
-            user: self.users.name(owner),
+            user: self.machine.user(owner),
             pid,
             comm: process.comm,
             exe: process.exe,
@@ -292,9 +190,9 @@ impl State {
     /// Counts a new question and writes it down; where it became a part of another one, that it is one.
     fn note_new(&mut self, id: &str, asked: &Question, at: BootTime) -> Option<Noted> {
         if asked.http.is_some() {
-            self.counters.http("asked");
+            self.audit.counters().http("asked");
         }
-        self.counters.asked();
+        self.audit.counters().asked();
         let new = self.requests.get(id).map(|one| one.clone().alone(id));
         let burst = self.burst_around(asked, at);
         let burst = burst.and_then(|prefix| self.requests.gather(asked, prefix));
@@ -355,7 +253,9 @@ impl State {
             Some(live) => Record::of(ids::session(live.cgroup.id), live.about.uid),
             None => Record::default().with("cgroup", event.cgroup),
         };
-        let (pid, process) = self.process_behind(event);
+        let (pid, process) = self
+            .machine
+            .process_behind(self.sessions.live(event.session), event);
         let hook = Hook::from_u8(event.hook).map_or("unknown", Hook::as_str);
         let record = record
             .with("destination", destination(event, host))
@@ -533,77 +433,5 @@ pub fn ports_of(question: &Question) -> PortSpec {
     match question.protocol {
         Protocol::TCP | Protocol::UDP => PortSpec::one(question.protocol, question.port),
         other => PortSpec::all(other),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_loop_has_its_share_of_the_trail_and_no_more() {
-        let mut all = Meters::default();
-        let mut meters = Alone(&mut all);
-        let at = |tenths: u64| BootTime(1_000_000_000_000 + tenths * 100_000_000);
-        let admitted = (0..1000).filter(|_| meters.admit(SessionId(1), at(0)).is_some());
-        assert_eq!(admitted.count() as u64, BURST);
-        let all = Admitted::default();
-        assert_eq!(meters.admit(SessionId(2), at(0)), Some(all));
-        assert_eq!(meters.0.left_out(SessionId(1)), 1000 - BURST);
-        let some = Admitted {
-            left_out: 1000 - BURST,
-            is_last: true,
-        };
-        assert_eq!(meters.admit(SessionId(1), at(2)), Some(some));
-        assert_eq!(meters.0.left_out(SessionId(1)), 0);
-        assert_eq!(meters.admit(SessionId(1), at(2)), None);
-    }
-
-    /// Sessions with nothing around them.
-    struct Alone<'m>(&'m mut Meters);
-
-    impl Alone<'_> {
-        fn admit(&mut self, session: SessionId, now: BootTime) -> Option<Admitted> {
-            self.0.admit(session, session, now)
-        }
-    }
-
-    #[test]
-    fn sessions_inside_one_have_its_share_together_and_each_says_what_it_lacks() {
-        let mut meters = Meters::default();
-        let outermost = SessionId(1);
-        let at = |second: u64| BootTime((1000 + second) * 1_000_000_000);
-        let inside = || (0..64).map(|number| SessionId(1 + number));
-        let mut flood = |now| {
-            let all = inside().flat_map(|id| std::iter::repeat_n(id, 100));
-            let admitted = all.filter_map(|id| Some((id, meters.admit(id, outermost, now)?)));
-            admitted.collect::<Vec<_>>()
-        };
-        let first = flood(at(0));
-        // One more of each that has none yet: the first of those that came too late.
-        assert_eq!(first.len() as u64, BURST + 63);
-        for id in inside() {
-            let mut own = first.iter().filter(|(of, _)| *of == id);
-            assert!(own.any(|(_, admitted)| admitted.is_last), "{id:?}");
-        }
-        // Those are paid for before there are new ones.
-        assert_eq!(flood(at(12)), []);
-        // What each lacks it has said already.
-        assert_eq!(flood(at(1000)).len() as u64, BURST);
-        assert_eq!(meters.left_out(SessionId(64)), 299);
-    }
-
-    #[test]
-    fn a_share_stays_for_as_long_as_some_session_has_it() {
-        let mut meters = Meters::default();
-        let (outer, inner, now) = (SessionId(1), SessionId(2), BootTime(1_000_000_000_000));
-        for _ in 0..100 {
-            meters.admit(outer, outer, now);
-        }
-        meters.forget(outer, outer, true);
-        meters.admit(inner, outer, now);
-        assert_eq!(meters.admit(inner, outer, now), None);
-        meters.forget(inner, outer, false);
-        assert!(meters.shares.is_empty() && meters.gaps.is_empty());
     }
 }

@@ -147,7 +147,7 @@ impl State {
             },
         };
         let id = cgroup.id;
-        self.watch_session(&cgroup);
+        self.machine.watch_session(&cgroup);
         self.share_with_outermost(id, &about);
         tracing::debug!(session = cgroup.id.0, name = about.name, "adopted");
         let policies = kernel.policies.iter().copied();

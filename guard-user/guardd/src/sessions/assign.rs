@@ -267,7 +267,10 @@ impl State {
         let mut unowned = self.unowned().into_iter();
         let cgroup = unowned.find(|cgroup| cgroup.id == starter.cgroup());
         let cgroup = cgroup.ok_or_else(not_right_below)?;
-        let path = self.kernel_path(&cgroup.path).ok_or_else(not_right_below)?;
+        let path = self
+            .machine
+            .kernel_path(&cgroup.path)
+            .ok_or_else(not_right_below)?;
         Ok((cgroup, path))
     }
 
@@ -275,7 +278,7 @@ impl State {
     fn cgroup_called(&self, asked: &str) -> Result<(Cgroup, PathBuf), Refusal> {
         let others = self.datapath.others()?.into_iter();
         let others = others.filter_map(|(path, id)| {
-            let in_kernel = self.kernel_path(&path)?;
+            let in_kernel = self.machine.kernel_path(&path)?;
             Some((Cgroup { path, id }, in_kernel))
         });
         let is_meant = |(cgroup, in_kernel): &(Cgroup, PathBuf)| {
@@ -301,7 +304,7 @@ impl State {
     }
 
     fn none_called(&self, asked: &str) -> Refusal {
-        let root = self.places.cgroup_root.display();
+        let root = self.machine.cgroup_root().display();
         let units: Vec<_> = self.unowned().iter().map(Cgroup::unit).collect();
         let fix = match units.is_empty() {
             true => "start it there: a unit with Slice=guard.slice, a container with \

@@ -29,7 +29,7 @@ use crate::{
 const MAX_SESSIONS: usize = 512;
 /// Sessions inside one that a person started at most, however deep, those among them that ended in the last
 /// minute: what is inside uses up neither its person's share, nor the kernel's room; nor does it fill the disk with
-/// records of sessions. Of all other records those inside have one share together ([`crate::requests::events::Meters`]).
+/// records of sessions. Of all other records those inside have one share together ([`crate::record::meters::Meters`]).
 const MAX_NESTED: usize = 64;
 /// Names that policies from inside one session that a person started have at most, beside those that people's have.
 const MAX_NAMES: usize = 100;
@@ -453,7 +453,7 @@ impl State {
         mut warnings: Vec<String>,
     ) -> Result<Started, Refusal> {
         let id = cgroup.id;
-        self.watch_session(&cgroup);
+        self.machine.watch_session(&cgroup);
         self.share_with_outermost(id, &about);
         let is_new = !self.sessions.all_live().any(|one| one.chain == chain);
         self.sessions.add(Session {
@@ -484,7 +484,7 @@ impl State {
                 .sessions
                 .keep(&ids::session(id), &session.about);
         }
-        let problem = self.audit.problem();
+        let problem = self.audit.audit().problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
         Ok(Started {
             session,
@@ -503,16 +503,6 @@ impl State {
         };
         if let Err(error) = self.datapath.share_with(id, SessionId(outermost)) {
             tracing::warn!(%error, session = id.0, "what is told of it is counted by itself");
-        }
-    }
-
-    /// Has the kernel tell when a session of ours has no process any more. The others are seen in the cgroup root.
-    pub fn watch_session(&mut self, cgroup: &SessionCgroup) {
-        if !cgroup.is_ours() {
-            return;
-        }
-        if let Err(error) = self.watches.session(cgroup.id, &cgroup.path) {
-            tracing::warn!(%error, session = cgroup.id.0, "its end will be noticed late");
         }
     }
 
@@ -539,7 +529,7 @@ impl State {
             None => record,
         };
         self.audit.note(LogKind::SessionStart, record);
-        self.counters.session_started();
+        self.audit.counters().session_started();
         let (policy, name) = (&session.policy, &session.name);
         tracing::info!(session = session.id, policy, name, "started");
     }

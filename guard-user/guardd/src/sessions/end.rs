@@ -5,7 +5,6 @@ use std::{collections::HashSet, time::Duration};
 use guard_common::{BootTime, HoleId, SessionId};
 use guard_proto::LogKind;
 use guard_sys::clock;
-use serde_json::Value;
 
 use crate::{
     changes::Change,
@@ -83,7 +82,7 @@ impl State {
             tracing::warn!(%error, hole = id.0, "connections hang instead of being cut");
             0
         });
-        self.counters.hole_closed(why, cut);
+        self.audit.counters().hole_closed(why, cut);
         let session = ids::session(known.session);
         let record = match (&known.about, self.sessions.get(known.session)) {
             (Some(about), _) => Record::of(session, about.owner),
@@ -96,7 +95,7 @@ impl State {
             .with("connections", connections)
             .with("bytes", bytes)
             .with("cut", cut);
-        let record = self.told_by(record, by);
+        let record = self.machine.told_by(record, by);
         self.audit.note(LogKind::HoleClose, record);
         // In this order: whoever is killed in between has its end written down twice, and not never.
         self.shelves.holes.remove(&ids::hole(id));
@@ -112,14 +111,6 @@ impl State {
             tracing::warn!(%error, hole = id.0, "it is not known how much was sent through it");
             None
         })
-    }
-
-    /// A record with who decided what it tells of, where somebody did.
-    pub(crate) fn told_by(&mut self, record: Record, by: Option<&Answering>) -> Record {
-        match by {
-            Some(by) => by.told_in(record, &self.users.name(by.who.uid())),
-            None => record.with("by", Value::Null),
-        }
     }
 
     /// Drops the HTTP requests whose destinations are closed: a yes would not get them there.
@@ -217,7 +208,7 @@ impl State {
             self.hole_ended(hole, &known, "the session has ended", None);
         }
         self.end_permits_of(id);
-        self.counters.session_ended();
+        self.audit.counters().session_ended();
         self.requests.end_session(id);
         self.socket_stops.forget(id);
         self.tries.forget(id);
@@ -226,7 +217,7 @@ impl State {
         let record = Record::of(ids::session(id), uid)
             .with("seconds", lasted.as_secs_f64())
             .with("denied", self.denied(id))
-            .with("left_out", self.meters.left_out(id));
+            .with("left_out", self.audit.left_out(id));
         self.audit.note(LogKind::SessionEnd, record);
         self.shelves.sessions.remove(&ids::session(id));
         tracing::info!(session = id.0, "ended");
@@ -277,7 +268,7 @@ impl State {
                 if !is_shared {
                     self.requests.forget_answers(outermost);
                 }
-                self.meters.forget(id, outermost, is_shared);
+                self.audit.forget(id, outermost, is_shared);
                 self.proxy.forget_pace(id, outermost, is_shared);
             }
             Err(error) => tracing::warn!(%error, session = id.0, "cannot be forgotten"),

@@ -151,7 +151,7 @@ impl State {
         pids.sort_unstable();
         pids.truncate(MOST_LEFT);
         let left = pids.into_iter().map(|pid| {
-            let (_, process) = self.process_of(session.cgroup.id, pid);
+            let (_, process) = self.machine.process_of(Some(session), pid);
             let comm = process.comm;
             LeftProcess { pid, comm }
         });

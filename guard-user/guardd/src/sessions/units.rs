@@ -43,7 +43,7 @@ pub async fn follow(shared: Rc<Shared>) {
 /// Finds out what those run that were in a hurry, or whose file was lost.
 async fn describe(shared: &Shared) {
     for (id, cgroup) in shared.with(|state| state.undescribed()) {
-        let path = shared.with(|state| state.kernel_path(&cgroup.path));
+        let path = shared.with(|state| state.machine.kernel_path(&cgroup.path));
         let Ok(unit) = systemd::ask(&cgroup.unit()).await else {
             continue;
         };
@@ -58,8 +58,8 @@ async fn describe(shared: &Shared) {
 /// Looks which units of the slice run elsewhere.
 async fn look(shared: &Shared) {
     let places = shared.with(|state| {
-        let root = &state.places.cgroup_root;
-        Some((slice::at(root)?, state.kernel_path(root)?))
+        let root = state.machine.cgroup_root();
+        Some((slice::at(root)?, state.machine.kernel_path(root)?))
     });
     let Some((slice, root)) = places else { return };
     match astray(slice, &root).await {

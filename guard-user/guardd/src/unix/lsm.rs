@@ -11,7 +11,6 @@ use serde_json::json;
 use crate::{
     control::{auth::Approver, failure::Refusal, ids},
     record::audit::Record,
-    requests::process::Process,
     sessions::{Session, Stage},
     state::State,
     unix::Kept,
@@ -107,7 +106,11 @@ impl State {
         let Some(admitted) = self.admit(id, event.at) else {
             return;
         };
-        let (pid, process) = self.process_of_stop(id, event);
+        let (pid, process) = self.machine.thread_behind(
+            self.sessions.live(id),
+            (event.tgid, event.pid),
+            &event.comm,
+        );
         let record = Record::of(ids::session(id), uid)
             .with("destination", json!(kept.endpoint(&from)))
             .with("verdict", Verdict::Deny.as_str())
@@ -118,13 +121,6 @@ impl State {
             .with("left_out", admitted.left_out)
             .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Denied, record);
-    }
-
-    fn process_of_stop(&self, session: SessionId, event: &LsmEvent) -> (Option<u32>, Process) {
-        let (pid, process) = self.process_of(session, event.tgid);
-        let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
-        let name = String::from_utf8_lossy(name);
-        (pid, process.called((event.tgid, event.pid), &name))
     }
 }
 

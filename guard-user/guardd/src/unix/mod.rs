@@ -155,7 +155,7 @@ impl State {
         let Some(admitted) = self.admit(id, now) else {
             return Ok(());
         };
-        let (pid, process) = self.process_of(id, pid);
+        let (pid, process) = self.machine.process_of(self.sessions.live(id), pid);
         let record = Record::of(ids::session(id), uid)
             .with("destination", json!(Kept::Socket.endpoint(&socket)))
             .with("verdict", Verdict::Deny.as_str())
@@ -178,7 +178,7 @@ impl State {
         let live = self.session(session, |owner| who.answers_for(owner))?;
         let (outermost, dir) = (live.outermost(), live.cgroup.path.clone());
         Ok(Members {
-            cgroup: self.kernel_path(&dir),
+            cgroup: self.machine.kernel_path(&dir),
             dir,
             turns: self.looks.of(outermost),
         })

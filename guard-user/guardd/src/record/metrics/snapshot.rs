@@ -51,11 +51,11 @@ impl Snapshot {
             refused_policies: in_force.filter(|policy| policy.error.is_some()).count()
                 + state.unusable.len(),
             status,
-            audit_failures: state.audit.failures(),
-            audit_problem: state.audit.problem().is_some(),
+            audit_failures: state.audit.audit().failures(),
+            audit_problem: state.audit.audit().problem().is_some(),
             sessions: sessions(state),
             process: Process::look(),
-            started: state.counters.started,
+            started: state.audit.counters().started,
         }
     }
 }
