@@ -285,7 +285,7 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     notify(&[NotifyState::Stopping]);
     shared.with(|state| {
         state.stop_all_patience();
-        state.keep_names(true);
+        state.policies.keep_names(true);
         state
             .config
             .metrics
@@ -391,7 +391,7 @@ async fn follow_names(shared: Rc<Shared>) {
     load::reload(&shared).await;
     loop {
         load::refresh(&shared).await;
-        let due = shared.with(|state| state.names_due());
+        let due = shared.with(|state| state.policies.names_due());
         tokio::time::sleep(due.min(NAMES)).await;
     }
 }

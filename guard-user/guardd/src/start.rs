@@ -31,16 +31,14 @@ use crate::{
     policies::{
         self, Policies,
         library::{Library, Source},
-        look_ups::LookUps,
         names::Resolver,
-        unusable::Unusable,
     },
     proxy::Proxy,
     record::audit::Audit,
     relays::Relays,
     requests::{Requests, followers::Followers, offers::Choices, tries::Tries},
     sessions::{Sessions, arrivals::Unassigned, launchers::Launchers},
-    state::{NAMES, Shelves, State},
+    state::{Shelves, State},
     unix::{SocketStops, looks::Looks},
     watch::Watches,
 };
@@ -187,21 +185,20 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         datapath,
         relays,
         machine: Machine::new(places, hierarchy, events, watches),
-        sources: library,
         socket_stops: SocketStops::default(),
         sockets_by_themselves: Vec::new(),
-        policies: Policies::default(),
-        unusable: Unusable::new(),
-        default_slot: None,
+        policies: Policies::new(
+            library,
+            Resolver::new(config.resolvers.clone()),
+            shelves.policies.clone(),
+            shelves.names.clone(),
+        ),
         sessions: Sessions::default(),
         holes: Holes::default(),
         requests: Requests::new(config.max_requests),
         audit: Recorder::new(audit),
-        names: shelves.names.get(NAMES).unwrap_or_default(),
-        look_ups: LookUps::default(),
         looks: Looks::default(),
         choices: Choices::kept_on(&shelves.choices),
-        resolver: Resolver::new(config.resolvers.clone()),
         shelves,
         launchers,
         unassigned: Unassigned::new(),
@@ -219,7 +216,8 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     state.adopt(start)?;
     state.datapath.judge_at_security_hooks()?;
     state.set_default();
-    state.drop_stray_slots()?;
+    let (policies, used) = (&mut state.policies, state.sessions.slots());
+    policies.drop_stray(&mut state.datapath, &used)?;
     Ok(Begun {
         state,
         watching,
@@ -316,18 +314,16 @@ impl State {
 
     fn default(&mut self, name: &str) -> Result<(), Refusal> {
         let known = self.policies.named(name);
-        let slot = match (self.sources.find(name), known) {
-            (Ok(source), Some(known)) if self.is_same(known, &source) => known,
+        let slot = match (self.policies.library().find(name), known) {
+            (Ok(source), Some(known)) if self.policies.is_same(known, &source) => known,
             (Ok(source), known) => self.renew_default(known, source)?,
             (Err(refusal), Some(known)) => {
-                self.refuse_policy(known, name, &refusal);
+                self.policies.refuse(&mut self.audit, known, name, &refusal);
                 known
             }
             (Err(refusal), None) => return Err(refusal),
         };
-        self.datapath.set_default(Some(slot))?;
-        self.default_slot = Some(slot);
-        Ok(())
+        self.policies.set_default(&mut self.datapath, slot)
     }
 
     /// Puts the default policy in place; where it is bad, the `known` version of it stands.
@@ -342,7 +338,7 @@ impl State {
         let installed = prepared.and_then(|prepared| self.install(known, prepared));
         match (installed, known) {
             (Err(error), Some(known)) => {
-                self.refuse_policy(known, &file, &error);
+                self.policies.refuse(&mut self.audit, known, &file, &error);
                 Ok(known)
             }
             (done, _) => done,

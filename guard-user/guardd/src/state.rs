@@ -8,13 +8,12 @@ use crate::record::Recorder;
 use std::{
     collections::{BTreeSet, HashMap, HashSet, VecDeque},
     fs, io,
-    os::fd::AsFd,
     path::{Path, PathBuf},
 };
 
-use guard_common::{BootTime, PolicyId, SessionId};
+use guard_common::{BootTime, SessionId};
 use guard_datapath::Datapath;
-use guard_policy::{Environment, networks_around};
+use guard_policy::Environment;
 use guard_proto as proto;
 use guard_sys::pidfd::Peer;
 
@@ -23,13 +22,7 @@ use crate::{
     control::{auth::Caller, failure::Refusal, ids},
     grants::holes::{self, Holes},
     holds::Holds,
-    policies::{
-        Policies,
-        library::{Library, Source},
-        look_ups::LookUps,
-        names::{Names, Resolver},
-        unusable::Unusable,
-    },
+    policies::{Policies, library::Source, names::Names},
     proxy::Proxy,
     record::shelf::Shelf,
     relays::Relays,
@@ -120,9 +113,6 @@ impl Shelves {
     }
 }
 
-/// The key of the one value on [`Shelves::names`].
-pub const NAMES: &str = "known";
-
 /// Everything the daemon knows.
 #[derive(Debug)]
 pub struct State {
@@ -132,18 +122,12 @@ pub struct State {
     pub machine: Machine,
     /// The settings.
     pub config: Config,
-    /// Where policies come from.
-    pub sources: Library,
     /// Connections to others that were refused.
     pub socket_stops: SocketStops,
     /// The Unix sockets that sessions connect to by themselves.
     pub sockets_by_themselves: Vec<PathBuf>,
-    /// What the kernel's slots hold.
+    /// The policies.
     pub policies: Policies,
-    /// Policies of the daemon's that could not be put in force, at the last look.
-    pub unusable: Unusable,
-    /// What an unowned cgroup is judged by.
-    pub default_slot: Option<PolicyId>,
     /// The sessions.
     pub sessions: Sessions,
     /// Who opened which hole.
@@ -152,14 +136,8 @@ pub struct State {
     pub requests: Requests,
     /// What is written down.
     pub audit: Recorder,
-    /// What names stand for.
-    pub names: Names,
-    /// How many were looked up for sessions.
-    pub look_ups: LookUps,
     /// Looks into processes of sessions that go on.
     pub looks: Looks,
-    /// Who is asked about names.
-    pub resolver: Resolver,
     /// The files beside the kernel's state.
     pub shelves: Shelves,
     /// Who stands in for the commands of sessions.
@@ -189,42 +167,10 @@ pub struct State {
 }
 
 impl State {
-    /// The names in policies that people have put in force.
-    #[must_use]
-    pub fn peoples_names(&self) -> BTreeSet<&str> {
-        let outer = self.sessions.all_live();
-        let outer = outer.filter(|session| session.about.outermost.is_none());
-        let slots: HashSet<PolicyId> = outer
-            .flat_map(|session| session.chain.iter().copied())
-            .chain(self.default_slot)
-            .collect();
-        let policies = slots.iter().filter_map(|slot| self.policies.get(*slot));
-        policies.flat_map(|policy| policy.names()).collect()
-    }
-
-    /// The session around a live one that a person started, or itself.
-    #[must_use]
-    pub fn outermost(&self, id: SessionId) -> Option<SessionId> {
-        self.sessions.live(id).map(Session::outermost)
-    }
-
-    /// The same of any session of which the kernel knows, and itself where it is none: by what all that is inside one is
-    /// counted.
-    #[must_use]
-    pub fn outermost_of(&self, id: SessionId) -> SessionId {
-        self.sessions.get(id).map_or(id, Session::outermost)
-    }
-
     /// What names and groups stand for now.
     #[must_use]
     pub fn environment(&self) -> Environment {
-        let host = self.machine.host();
-        Environment {
-            names: self.names.addresses(),
-            dns: self.resolver.addresses(),
-            on_link: networks_around(&host.addresses, &host.on_link),
-            host: host.addresses,
-        }
+        self.policies.environment(self.machine.host())
     }
 
     /// What the kernel says of a peer, now.
@@ -279,7 +225,7 @@ impl State {
     pub fn shown(&mut self, id: SessionId) -> Option<proto::Session> {
         let session = self.sessions.get(id)?;
         let user = self.machine.user(session.about.uid);
-        let mut shown = session.shown(self.policy_of(session), user);
+        let mut shown = session.shown(self.policies.name_of(&session.chain), user);
         if session.is_live() && self.lost_command(session) {
             shown.left = self.left(session);
         }
@@ -288,14 +234,6 @@ impl State {
             shown.pid = self.datapath.processes(&session.cgroup).into_iter().min();
         }
         Some(shown)
-    }
-
-    /// The name of a session's own policy.
-    #[must_use]
-    pub fn policy_of(&self, session: &Session) -> String {
-        let slot = session.chain.first();
-        let policy = slot.and_then(|slot| self.policies.get(*slot));
-        policy.map_or_else(|| "unknown".to_owned(), |known| known.policy.name.clone())
     }
 }
 

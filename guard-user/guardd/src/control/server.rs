@@ -154,7 +154,7 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
         Place::Outside => Account::User(caller.uid),
         // Those inside have no more together than the one that a person started.
         Place::Inside(session) => Account::Session(session.map(|session| {
-            let outermost = shared.with(|state| state.outermost(session));
+            let outermost = shared.with(|state| state.sessions.outermost(session));
             outermost.unwrap_or(session)
         })),
         Place::Unowned(cgroup) => Account::Unowned(cgroup),

@@ -1,7 +1,7 @@
 //! What is enforced, read back from the kernel each time.
 
 use guard_datapath::DatapathError;
-use guard_proto::{AuditStatus, PolicyStatus, Status};
+use guard_proto::{AuditStatus, Status};
 use guard_sys::release::release;
 
 use crate::{sessions::slice, state::State};
@@ -26,7 +26,7 @@ impl State {
             problem,
             warnings: (self.audit.audit().problem().map(str::to_owned).into_iter())
                 .chain(slice::without_unit(self.machine.cgroup_root()))
-                .chain(self.unusable_warnings())
+                .chain(self.policies.unusable_warnings())
                 .chain(self.audit.metrics_problem().map(str::to_owned))
                 .chain(self.astray_warnings())
                 .chain(self.unassigned_warnings())
@@ -37,7 +37,10 @@ impl State {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),
             cgroup_root: self.machine.cgroup_root().to_owned(),
-            policies: self.policy_statuses(),
+            policies: self.policies.statuses(|slot| {
+                let live = self.sessions.all_live();
+                live.filter(|session| session.chain.contains(&slot)).count()
+            }),
             sessions: self.sessions.all_live().count(),
             requests: self.requests.pending().len(),
             holes: self.datapath.holes().map_or(0, |holes| holes.len())
@@ -52,14 +55,5 @@ impl State {
                 hash: self.audit.audit().head().hash.to_string(),
             }),
         }
-    }
-
-    fn policy_statuses(&self) -> Vec<PolicyStatus> {
-        let statuses = self.policies.iter().map(|(slot, policy)| {
-            let live = self.sessions.all_live();
-            let used = live.filter(|session| session.chain.contains(&slot)).count();
-            policy.status(used, self.names.warnings(policy.names()))
-        });
-        statuses.collect()
     }
 }

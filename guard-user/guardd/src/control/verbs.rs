@@ -78,7 +78,11 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
             reason,
         } => {
             let (to, ports) = explain::parse(&destination, &ports)?;
-            if shared.with(|state| state.may_ask_name_servers(who)) {
+            let may_ask = shared.with(|state| {
+                let live = state.sessions.live(who.session());
+                live.is_some_and(|live| state.policies.may_ask_name_servers(&live.chain))
+            });
+            if may_ask {
                 load::look_up_in_passing(shared, who, &names_in(&to)).await?;
             }
             let ask = |state: &mut State| state.request(who, pid, &to, &ports, reason);
@@ -91,7 +95,7 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
 /// What is asked from inside is answered one at a time of a session and all that are inside it, and takes a fifth of guardd's time at
 /// most: whoever asks without end waits, and nobody else does.
 async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -> T) -> T {
-    let outermost = shared.with(|state| state.outermost_of(who.session()));
+    let outermost = shared.with(|state| state.sessions.outermost_of(who.session()));
     let turn = shared.asking_of(outermost).lock_owned().await;
     let began = Instant::now();
     let done = shared.with(work);

@@ -429,7 +429,7 @@ impl State {
         let (to, port) = (question.destination, question.port);
         let judged = self.policies.judge(&session.chain, to, Protocol::TCP, port);
         let rule = judged.and_then(|judged| Some(judged.rule?.name.clone()));
-        let host = judged.and_then(|judged| self.host_of(&question, &judged));
+        let host = judged.and_then(|judged| self.policies.host_of(to, &judged));
         let endpoint = events::endpoint(&question, host);
         let record = Record::of(ids::session(first.session), uid)
             .with("destination", serde_json::json!(endpoint))

@@ -107,7 +107,10 @@ impl State {
             return Some(verdict);
         }
         let is_new = self.requests.find(&question).is_none();
-        let (id, outermost) = (question.session, self.outermost_of(question.session));
+        let (id, outermost) = (
+            question.session,
+            self.sessions.outermost_of(question.session),
+        );
         if is_new && self.proxy.pace.admit(id, outermost, now).is_none() {
             return Some(too_many());
         }

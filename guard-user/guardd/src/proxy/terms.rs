@@ -175,7 +175,7 @@ mod tests {
         };
         let asks = rule("asks", "192.0.2.1", "confirm");
         let denies = rule("denies", "192.0.2.2", "deny");
-        let mut policies = Policies::default();
+        let mut policies = crate::policies::none();
         policies.put(PolicyId(1), reads("outer", "10s"));
         policies.put(PolicyId(2), reads("inner", "20s"));
         let strict = format!("default = \"allow\"\n{asks}{denies}");

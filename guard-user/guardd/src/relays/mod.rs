@@ -8,7 +8,7 @@ pub mod look;
 mod past;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::HashSet,
     fs::File,
     io,
     net::{IpAddr, SocketAddr},
@@ -156,7 +156,7 @@ impl State {
             .sessions
             .all_live()
             .map(|session| session.chain.clone());
-        let default = self.default_slot.map(|slot| vec![slot]);
+        let default = self.policies.default_slot().map(|slot| vec![slot]);
         live.chain(default).collect()
     }
 
@@ -232,17 +232,10 @@ impl State {
         Terms {
             guarded: self.machine.kernel_path(self.machine.cgroup_root()),
             cgroup_root: self.machine.cgroup_root().to_owned(),
-            names: self.names_of_people(),
+            names: self
+                .policies
+                .peoples_addresses(&self.sessions.peoples_slots()),
         }
-    }
-
-    /// What names stand for in policies that people have put in force. What a session has had looked up says nothing of
-    /// where a listener outside leads: to that one, the name may stand for another address.
-    fn names_of_people(&self) -> BTreeMap<String, Vec<IpAddr>> {
-        let names = self.peoples_names();
-        let mut known = self.names.addresses();
-        known.retain(|name, _| names.contains(name.as_str()));
-        known
     }
 
     /// The way into the network of a process of a session's; none where it is guardd's own, or gone.

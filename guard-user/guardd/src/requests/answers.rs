@@ -174,7 +174,7 @@ impl State {
         }
         // It holds for all that is inside the same one, or the next session would ask on.
         let session = asked.question.session;
-        let outermost = Some(self.outermost_of(session)).filter(|outer| *outer != session);
+        let outermost = Some(self.sessions.outermost_of(session)).filter(|outer| *outer != session);
         for session in std::iter::once(session).chain(outermost) {
             for (question, shown) in asked.each() {
                 let (question, burst) = (question.of(session), asked.burst.clone());

@@ -22,7 +22,7 @@ use crate::{
 impl State {
     /// Whether a session may cause a record now, and what that says of others.
     pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<Admitted> {
-        let outermost = self.outermost_of(session);
+        let outermost = self.sessions.outermost_of(session);
         self.audit.admit(session, outermost, now)
     }
 
@@ -154,7 +154,7 @@ impl State {
         }
         let (owner, share) = (session.about.uid, session.outermost());
         let judged = asked_about(&each);
-        let host = self.host_of(&question, judged);
+        let host = self.policies.host_of(to, judged);
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
         let verdict = self.verdict_behind(&question, strictest.unwrap_or(judged));
         let draft = proto::Request {
@@ -247,7 +247,7 @@ impl State {
         };
         let judged = self.judge_event(event);
         let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
-        let host = judged.and_then(|judged| self.host_of(&question(event), &judged));
+        let host = judged.and_then(|judged| self.policies.host_of(event.destination, &judged));
         let live = session.and_then(|id| self.sessions.live(id));
         let record = match live {
             Some(live) => Record::of(ids::session(live.cgroup.id), live.about.uid),
@@ -273,14 +273,6 @@ impl State {
             .with("left_out", admitted.left_out)
             .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Denied, record);
-    }
-
-    /// The name in the deciding rule that stands for the question's address.
-    #[must_use]
-    pub fn host_of(&self, question: &Question, judged: &Judged<'_>) -> Option<String> {
-        let names = judged.rule?.names().map(|name| name.as_str());
-        let name = self.names.name_of(question.destination.to_ip(), names)?;
-        Some(name.to_owned())
     }
 }
 

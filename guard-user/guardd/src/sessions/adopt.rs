@@ -4,10 +4,7 @@
 //! are called. A file without its kernel state is taken away, and written down as ended; kernel
 //! state without its file is listed all the same.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    convert::Infallible,
-};
+use std::{collections::BTreeMap, convert::Infallible};
 
 use guard_common::{BootTime, HoleId, PolicyId, Session as KernelSession, SessionId};
 use guard_datapath::{LiveHole, SessionCgroup, Start, Swept};
@@ -17,7 +14,6 @@ use guard_sys::clock::{self, Clocks};
 use crate::{
     control::{failure::Refusal, ids},
     grants::holes::{self, About, Known},
-    policies::{self, InForce},
     record::audit::Record,
     sessions::{self, Session, Stage},
     state::State,
@@ -211,67 +207,10 @@ impl State {
     /// Compiles the policies in the kernel's slots again, from the texts that they came from. One
     /// that cannot be stays as it is in the kernel.
     fn adopt_policies(&mut self) -> Result<(), Refusal> {
+        let now = self.environment();
         for slot in self.datapath.policy_slots()? {
-            if let Err(error) = self.adopt_policy(slot) {
+            if let Err(error) = self.policies.adopt(&mut self.datapath, slot, &now) {
                 tracing::error!(%error, slot = slot.0, "goes on as the kernel has it");
-            }
-        }
-        Ok(())
-    }
-
-    fn adopt_policy(&mut self, slot: PolicyId) -> Result<(), Refusal> {
-        let Some(source) = self.shelves.policies.get(&slot.0.to_string()) else {
-            return Err(Refusal::not_found(
-                "a policy is in force whose text is gone",
-                "its file in the state directory is not there",
-                "end its sessions: guard sessions",
-            ));
-        };
-        let read = policies::read(&source)?;
-        let prepared = policies::compile(source, read, &self.environment())?;
-        // The kernel still has the addresses of names whose last answers are lost.
-        match prepared
-            .policy
-            .names()
-            .find(|name| !self.names.has(name.as_str()))
-        {
-            Some(name) => {
-                tracing::warn!(%name, slot = slot.0, "was never asked about: the kernel's version stands")
-            }
-            None if self.datapath.holds_policy(slot, &prepared.compiled)? => {}
-            None => {
-                self.datapath
-                    .install_policy(Some(slot), &prepared.compiled)?;
-            }
-        }
-        self.policies.put(slot, InForce::from(prepared));
-        Ok(())
-    }
-
-    /// Empties the slots that an earlier guardd filled and nothing is judged by.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn drop_stray_slots(&mut self) -> Result<(), Refusal> {
-        let used = self.sessions.slots();
-        for slot in self.datapath.policy_slots()? {
-            if !used.contains(&slot) && self.default_slot != Some(slot) {
-                self.datapath.remove_policy(slot)?;
-                self.policies.remove(slot);
-                self.shelves.policies.remove(&slot.0.to_string());
-            }
-        }
-        self.drop_stray_texts()
-    }
-
-    /// Removes the texts of policies that the kernel does not have.
-    fn drop_stray_texts(&self) -> Result<(), Refusal> {
-        let slots = self.datapath.policy_slots()?.into_iter();
-        let slots: HashSet<_> = slots.map(|slot| slot.0.to_string()).collect();
-        for key in self.shelves.policies.keys() {
-            if !slots.contains(&key) {
-                self.shelves.policies.remove(&key);
             }
         }
         Ok(())

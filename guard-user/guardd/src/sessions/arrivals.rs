@@ -166,7 +166,7 @@ impl State {
 
     fn unassigned_warning(&self, cgroup: &Cgroup) -> String {
         let unit = cgroup.unit();
-        let judged = match self.default_slot {
+        let judged = match self.policies.default_slot() {
             Some(_) => "it is judged by default_policy",
             None => "it is denied everything",
         };

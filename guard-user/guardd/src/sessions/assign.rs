@@ -221,7 +221,7 @@ pub async fn make(
     wanted: Wanted,
 ) -> Result<Started, Refusal> {
     doctor::is_closed(shared).await?;
-    let source: Source = shared.with(|state| state.sources.resolve(policy))?;
+    let source: Source = shared.with(|state| state.policies.library().resolve(policy))?;
     let (slot, warnings) = load::slot_for(shared, source, None).await?;
     let started = shared.with(|state| state.assign(cgroup, slot, wanted, warnings));
     shared.reschedule();
@@ -378,7 +378,7 @@ impl State {
         if call.unit.is_some() {
             return Err(not_of_another());
         }
-        let source = self.sources.resolve(call.policy)?;
+        let source = self.policies.library().resolve(call.policy)?;
         self.already(id, self.policies.same(&source))
     }
 

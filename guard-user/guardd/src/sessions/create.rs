@@ -17,7 +17,7 @@ use crate::{
     },
     doctor,
     holds::LONGEST,
-    policies::{library::Source, load, look_ups},
+    policies::{library::Source, load},
     proxy,
     record::audit::Record,
     sessions::{About, Session, Stage, launchers::stands_in},
@@ -78,10 +78,10 @@ pub async fn run(
         doctor::is_closed(shared).await?;
     }
     let source = match (&call.policy, who) {
-        (Some(asked), _) => shared.with(|state| state.sources.resolve(asked.clone()))?,
+        (Some(asked), _) => shared.with(|state| state.policies.library().resolve(asked.clone()))?,
         (None, Authorised::Approver(_)) => shared.with(|state| {
             let name = state.config.session_policy().to_owned();
-            state.sources.find(&name)
+            state.policies.library().find(&name)
         })?,
         // Nothing narrower is asked for.
         (None, Authorised::Agent(agent)) => return shared.with(|state| state.own_session(agent)),
@@ -93,7 +93,7 @@ pub async fn run(
         load::may_look_up(shared, agent, &source).await?;
     }
     let inside = match who {
-        Authorised::Agent(agent) => shared.with(|state| state.outermost(agent.session())),
+        Authorised::Agent(agent) => shared.with(|state| state.sessions.outermost(agent.session())),
         Authorised::Approver(_) => None,
     };
     let (slot, warnings) = load::slot_for(shared, source, inside).await?;
@@ -326,14 +326,18 @@ impl State {
         let Some(first) = new.first() else {
             return Ok(());
         };
-        if !self.may_ask_name_servers(agent) {
+        let live = self.sessions.live(agent.session());
+        if !live.is_some_and(|live| self.policies.may_ask_name_servers(&live.chain)) {
             return Err(Refusal::refused(
                 format!("the name {first} is not looked up for this session"),
                 "its policy lets it ask no name server, so guardd does not ask for it",
                 "write addresses",
             ));
         }
-        let brought = self.names_brought(agent);
+        let outermost = self.sessions.outermost(agent.session());
+        let inside = self.sessions.brought_into(outermost);
+        let of_people = self.sessions.peoples_slots();
+        let brought = self.policies.names_brought(inside, &of_people);
         if new.len() + brought > MAX_NAMES {
             return Err(Refusal::refused(
                 "the policy has too many names for a session inside a session",
@@ -345,32 +349,9 @@ impl State {
                 "put it into /etc/guard/policies, and give its name",
             ));
         }
-        let due = self.names.due(&new, Timestamp::now()).len();
-        self.pay_for(agent, due)
-    }
-
-    /// How many names only the policies have that were brought into the caller's outermost session.
-    fn names_brought(&self, agent: Agent) -> usize {
-        let (outermost, people) = (self.outermost(agent.session()), self.peoples_names());
-        let inside = self.sessions.iter();
-        let inside = inside.filter(|session| Some(session.outermost()) == outermost);
-        // The last is the outermost session's own.
-        let slots = inside.filter_map(|session| session.chain.split_last());
-        let slots: BTreeSet<_> = slots.flat_map(|(_, brought)| brought).collect();
-        let policies = slots
-            .into_iter()
-            .filter_map(|slot| self.policies.get(*slot));
-        let policies = policies.filter(|policy| policy.source.name.is_none());
-        let names: BTreeSet<_> = policies.flat_map(|policy| policy.names()).collect();
-        names.difference(&people).count()
-    }
-
-    /// Takes look-ups from the share of the caller's outermost session.
-    pub(crate) fn pay_for(&mut self, agent: Agent, names: usize) -> Result<(), Refusal> {
-        let session = agent.session();
-        let session = self.outermost(session).unwrap_or(session);
-        let paid = self.look_ups.take(session, names, clock::now());
-        paid.map_err(look_ups::too_many)
+        let (_, due) = self.policies.due(&new);
+        let outermost = outermost.unwrap_or(agent.session());
+        self.policies.pay_for(outermost, due.len())
     }
 
     /// Whether a session may be started inside the caller's, as far as that is deep already.

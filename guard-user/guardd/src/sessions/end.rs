@@ -39,7 +39,7 @@ impl State {
         self.collect_slots();
         self.audit.follow_path();
         self.keep_requests();
-        self.keep_names(false);
+        self.policies.keep_names(false);
         self.nap(now)
     }
 
@@ -258,7 +258,7 @@ impl State {
         };
         match self.datapath.forget_session(&session.cgroup) {
             Ok(()) => {
-                let outermost = self.outermost_of(id);
+                let outermost = self.sessions.outermost_of(id);
                 self.sessions.remove(id);
                 let is_shared = self.sessions.share(outermost);
                 // To what a person said no holds for all that is inside.

@@ -252,6 +252,38 @@ impl Sessions {
         self.iter().any(|session| session.outermost() == outermost)
     }
 
+    /// The session around a live one that a person started, or itself.
+    #[must_use]
+    pub fn outermost(&self, id: SessionId) -> Option<SessionId> {
+        self.live(id).map(Session::outermost)
+    }
+
+    /// The same of any session of which the kernel knows, and itself where it is none: by what all that is inside one is
+    /// counted.
+    #[must_use]
+    pub fn outermost_of(&self, id: SessionId) -> SessionId {
+        self.get(id).map_or(id, Session::outermost)
+    }
+
+    /// The slots of the policies that judge what people have started.
+    #[must_use]
+    pub fn peoples_slots(&self) -> HashSet<PolicyId> {
+        let outer = self.all_live();
+        let outer = outer.filter(|session| session.about.outermost.is_none());
+        outer
+            .flat_map(|session| session.chain.iter().copied())
+            .collect()
+    }
+
+    /// The slots of the policies that were brought by what is inside that session.
+    pub fn brought_into(&self, outermost: Option<SessionId>) -> impl Iterator<Item = &PolicyId> {
+        let inside = self.iter();
+        let inside = inside.filter(move |session| Some(session.outermost()) == outermost);
+        // The last is the outermost session's own.
+        let slots = inside.filter_map(|session| session.chain.split_last());
+        slots.flat_map(|(_, brought)| brought)
+    }
+
     /// The slots that some session's packets are still judged by.
     #[must_use]
     pub fn slots(&self) -> HashSet<PolicyId> {

@@ -45,7 +45,10 @@ impl State {
         let Some(session) = session.filter(is_outer) else {
             return Ok(());
         };
-        let (cgroup, allowed) = (session.cgroup.cgroup_id, self.allowed_sockets(session));
+        let (cgroup, allowed) = (
+            session.cgroup.cgroup_id,
+            self.policies.allowed_sockets(&session.chain),
+        );
         for name in &allowed {
             if let SocketName::Abstract(name) = name {
                 self.datapath.allow_abstract(cgroup, name)?;
@@ -75,7 +78,7 @@ impl State {
         if !matches!(live.stage, Stage::Empty { .. }) || live.about.parent.is_some() {
             return Err(refused("its command has started, or runs inside another's"));
         }
-        let allowed = self.allowed_sockets(live);
+        let allowed = self.policies.allowed_sockets(&live.chain);
         let is_named = |socket: &NamedSocket| allowed.contains(&socket.name);
         if sockets.len() > MAX_NAMED || !sockets.iter().all(is_named) {
             return Err(refused(

@@ -13,7 +13,6 @@ use std::{
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::{Datapath, UnixTerms};
-use guard_policy::SocketName;
 use guard_proto::{Endpoint, HasSocket, LogKind, SocketAddress, SocketTerms, Started, Stopped};
 use guard_sys::{
     abi::AF_UNIX,
@@ -293,22 +292,9 @@ impl State {
             return;
         }
         started.sockets = Some(SocketTerms {
-            allow: self.allowed_sockets(session),
+            allow: self.policies.allowed_sockets(&session.chain),
             by_itself: self.sockets_by_themselves.clone(),
         });
-    }
-
-    /// What all policies of a session allow.
-    pub(crate) fn allowed_sockets(&self, session: &Session) -> Vec<SocketName> {
-        let mut policies = session.chain.iter().map(|slot| self.policies.get(*slot));
-        let Some(Some(own)) = policies.next() else {
-            return Vec::new();
-        };
-        let mut allowed = own.policy.unix.clone();
-        for outer in policies {
-            allowed.retain(|name| outer.is_some_and(|outer| outer.policy.unix.contains(name)));
-        }
-        allowed
     }
 }
 

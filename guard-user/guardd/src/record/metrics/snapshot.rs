@@ -49,7 +49,7 @@ impl Snapshot {
         let in_force = status.policies.iter();
         Self {
             refused_policies: in_force.filter(|policy| policy.error.is_some()).count()
-                + state.unusable.len(),
+                + state.policies.unusable_count(),
             status,
             audit_failures: state.audit.audit().failures(),
             audit_problem: state.audit.audit().problem().is_some(),
@@ -90,11 +90,14 @@ fn labels(state: &State, id: SessionId) -> Labels {
     let session = state.sessions.get(id);
     let name = session.map_or("", |session| &session.about.name);
     let default = || {
-        let slot = state.default_slot.filter(|_| id == SessionId(0))?;
+        let slot = state
+            .policies
+            .default_slot()
+            .filter(|_| id == SessionId(0))?;
         Some(state.policies.get(slot)?.policy.name.clone())
     };
     let policy = match session {
-        Some(session) => state.policy_of(session),
+        Some(session) => state.policies.name_of(&session.chain),
         None => default().unwrap_or_default(),
     };
     let id = match id {
