@@ -244,8 +244,8 @@ impl State {
             None if slice::at(root).is_some() => Answer::yes("its file is there"),
             None => Answer::yes("no slice of systemd's is in use"),
         }));
-        let mut warnings = self.packet_warnings();
-        warnings.extend(self.astray_warnings());
+        let mut warnings = self.sessions.packet_warnings(&self.datapath);
+        warnings.extend(self.sessions.astray_warnings());
         rows.push(UNITS.row(match warnings.is_empty() {
             true => Answer::yes("looked at the rights and places of their processes"),
             false => Answer::no(warnings.join("; ")),

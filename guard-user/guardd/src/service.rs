@@ -217,7 +217,7 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
 async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     let is_idle = |first: Duration| {
         shared.with(|state| {
-            let may_end = state.had_sessions || shared.started.elapsed() >= first;
+            let may_end = state.sessions.had_any() || shared.started.elapsed() >= first;
             may_end && state.sessions.all_live().next().is_none()
         })
     };

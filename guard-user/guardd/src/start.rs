@@ -3,7 +3,7 @@
 use crate::machine::Machine;
 use crate::record::Recorder;
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{HashMap, HashSet},
     fs,
     os::{
         fd::OwnedFd,
@@ -37,7 +37,7 @@ use crate::{
     record::audit::Audit,
     relays::Relays,
     requests::{Requests, followers::Followers, offers::Choices, tries::Tries},
-    sessions::{Sessions, arrivals::Unassigned, launchers::Launchers},
+    sessions::{Sessions, launchers::Launchers},
     state::{Shelves, State},
     unix::{SocketStops, looks::Looks},
     watch::Watches,
@@ -193,23 +193,19 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
             shelves.policies.clone(),
             shelves.names.clone(),
         ),
-        sessions: Sessions::default(),
+        sessions: Sessions::new(shelves.sessions.clone(), launchers),
         holes: Holes::default(),
         requests: Requests::new(config.max_requests),
         audit: Recorder::new(audit),
         looks: Looks::default(),
         choices: Choices::kept_on(&shelves.choices),
         shelves,
-        launchers,
-        unassigned: Unassigned::new(),
-        astray: BTreeSet::new(),
         hole_ends: HashMap::new(),
         kept_requests: HashSet::new(),
         followers: Followers::new(config.on_request.is_some() && config.on_request_answers),
         holds: Holds::default(),
         tries: Tries::default(),
         proxy: Proxy::default(),
-        had_sessions: false,
         config,
     };
     state.allow_sockets(&paths.socket());

@@ -6,7 +6,7 @@
 use crate::machine::Machine;
 use crate::record::Recorder;
 use std::{
-    collections::{BTreeSet, HashMap, HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fs, io,
     path::{Path, PathBuf},
 };
@@ -19,7 +19,7 @@ use guard_sys::pidfd::Peer;
 
 use crate::{
     config::Config,
-    control::{auth::Caller, failure::Refusal, ids},
+    control::{auth::Caller, failure::Refusal},
     grants::holes::{self, Holes},
     holds::Holds,
     policies::{Policies, library::Source, names::Names},
@@ -32,13 +32,7 @@ use crate::{
         offers::{Choice, Choices},
         tries::Tries,
     },
-    sessions::{
-        self, Session, Sessions,
-        arrivals::Unassigned,
-        assign,
-        launchers::Launchers,
-        systemd::{self, Main},
-    },
+    sessions::{self, Sessions},
     unix::{SocketStops, looks::Looks},
 };
 
@@ -140,12 +134,6 @@ pub struct State {
     pub looks: Looks,
     /// The files beside the kernel's state.
     pub shelves: Shelves,
-    /// Who stands in for the commands of sessions.
-    pub launchers: Launchers,
-    /// Why cgroups that the settings have a policy for are denied everything, by the cgroup's name.
-    pub unassigned: Unassigned,
-    /// The units of the slice whose main process is elsewhere, as last seen.
-    pub astray: BTreeSet<Main>,
     /// When a hole of a session last ended: what its connections still send is no new attempt.
     pub hole_ends: HashMap<SessionId, BootTime>,
     /// The requests, and answers of no, that have a file.
@@ -162,8 +150,6 @@ pub struct State {
     pub relays: Relays,
     /// The process through which read-only destinations are reached.
     pub proxy: Proxy,
-    /// Sessions were made by this daemon, or adopted.
-    pub had_sessions: bool,
 }
 
 impl State {
@@ -182,52 +168,13 @@ impl State {
         self.machine.caller(&self.sessions, peer)
     }
 
-    /// The live session of that id, or of that name, if it is among those that `may` be seen.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound`, for the sessions of others too: their ids are nobody else's business. `Invalid` where several have
-    /// that name.
-    pub fn session(&self, id: &str, may: impl Fn(u32) -> bool) -> Result<&Session, Refusal> {
-        if let Ok(parsed) = ids::parse_session(id) {
-            let found = self.sessions.live(parsed);
-            let found = found.filter(|session| may(session.about.uid));
-            return found.ok_or_else(|| ids::no_session(id));
-        }
-        let name = assign::short(id);
-        // What somebody calls like a unit does not stand for that: the unit may not have come up yet.
-        let is_units = systemd::is_kept_for_units(id);
-        let is_meant = |session: &&Session| {
-            let can_be = !is_units || !session.cgroup.is_ours();
-            let is_called = [id, &name].contains(&session.about.name.as_str());
-            can_be && is_called && may(session.about.uid)
-        };
-        let named = self.sessions.all_live().filter(is_meant);
-        // What is inside gives its own sessions whatever names it likes: they stand for none of them.
-        let is_outer = |session: &&Session| session.about.outermost.is_none();
-        let (outer, inside): (Vec<_>, Vec<_>) = named.partition(is_outer);
-        let mut named = outer.into_iter();
-        match (named.next(), named.next()) {
-            (Some(only), None) => Ok(only),
-            (None, _) => Err(match inside.first() {
-                Some(inside) => only_inside(id, inside),
-                None => ids::no_session(id),
-            }),
-            (Some(_), Some(_)) => Err(Refusal::invalid(
-                format!("cannot tell which session is meant by {id}"),
-                "several of yours have that name",
-                "give an id: guard sessions",
-            )),
-        }
-    }
-
     /// A session as people see it.
     pub fn shown(&mut self, id: SessionId) -> Option<proto::Session> {
         let session = self.sessions.get(id)?;
         let user = self.machine.user(session.about.uid);
         let mut shown = session.shown(self.policies.name_of(&session.chain), user);
-        if session.is_live() && self.lost_command(session) {
-            shown.left = self.left(session);
+        if session.is_live() && session.lost_command(&self.datapath) {
+            shown.left = session.left(&self.datapath, &self.machine);
         }
         if !session.cgroup.is_ours() && session.cgroup.stands() {
             // Who started it did not say with which process.
@@ -235,17 +182,4 @@ impl State {
         }
         Some(shown)
     }
-}
-
-/// Somebody inside has given that name.
-fn only_inside(name: &str, session: &Session) -> Refusal {
-    let around = ids::session(session.outermost());
-    let id = ids::session(session.cgroup.id);
-    Refusal::not_found(
-        format!("no session that you started is called {name}"),
-        format!(
-            "{id} is, which was started inside {around}, and a name never stands for a session inside"
-        ),
-        format!("give its id, if you mean that one: {id}"),
-    )
 }

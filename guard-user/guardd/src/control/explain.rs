@@ -77,7 +77,7 @@ pub async fn explain(
         _ => return Ok(told),
     };
     let is_own = match under {
-        Under::Session(id) => shared.with(|state| state.is_own(*id, &found)),
+        Under::Session(id) => shared.with(|state| state.sessions.is_own(*id, &found.cgroups)),
         Under::Policy(_) => false,
     };
     let mut behind = Vec::new();

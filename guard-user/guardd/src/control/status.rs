@@ -21,6 +21,8 @@ impl State {
             }
         };
         let stats = self.datapath.stats().unwrap_or_default();
+        let (kernel, default) = (&self.datapath, self.policies.default_slot());
+        let unassigned = self.sessions.unassigned_warnings(kernel, default);
         Status {
             enforcing: problem.is_none(),
             problem,
@@ -28,9 +30,9 @@ impl State {
                 .chain(slice::without_unit(self.machine.cgroup_root()))
                 .chain(self.policies.unusable_warnings())
                 .chain(self.audit.metrics_problem().map(str::to_owned))
-                .chain(self.astray_warnings())
-                .chain(self.unassigned_warnings())
-                .chain(self.packet_warnings())
+                .chain(self.sessions.astray_warnings())
+                .chain(unassigned)
+                .chain(self.sessions.packet_warnings(&self.datapath))
                 .chain(self.proxy_warning())
                 .chain(self.doctor_warning())
                 .collect(),

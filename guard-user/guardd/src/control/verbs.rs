@@ -280,55 +280,15 @@ impl State {
     fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, Refusal> {
         match session {
             Some(id) => {
-                let session = self.session(id, |owner| who.answers_for(owner))?;
+                let session = self.sessions.called(id, |owner| who.answers_for(owner))?;
                 // A name is that of a command: whoever types it may mean the next one.
                 let is_name = ids::parse_session(id).is_err();
-                match is_name && self.lost_command(session) {
+                match is_name && session.lost_command(&self.datapath) {
                     true => Err(only_left(id, session.cgroup.id)),
                     false => Ok(session.cgroup.id),
                 }
             }
-            None => self.only_session(who),
-        }
-    }
-
-    /// The session that is meant where none is named: the caller's only one.
-    ///
-    /// # Errors
-    ///
-    /// `Invalid` where there are several, `NotFound` where there is none.
-    pub fn only_session(&self, who: Approver) -> Result<SessionId, Refusal> {
-        let mine = self.sessions.all_live();
-        let mine = mine.filter(|session| who.answers_for(session.about.uid));
-        // What is inside another was started by that one.
-        let mine = mine.filter(|session| session.about.outermost.is_none());
-        // What a command left behind is nobody's work any more.
-        let (left, mine): (Vec<_>, Vec<_>) = mine.partition(|session| self.lost_command(session));
-        if let ([_, ..], []) = (&left[..], &mine[..]) {
-            let left: Vec<_> = left
-                .iter()
-                .map(|session| ids::session(session.cgroup.id))
-                .collect();
-            return Err(Refusal::not_found(
-                "no command of yours runs under the guard",
-                format!("the command has ended of what is left: {}", left.join(", ")),
-                "guard run -- CMD; or add --session S: guard sessions",
-            ));
-        }
-        let mut mine = mine.into_iter();
-        let first = mine.next().map(|session| session.cgroup.id);
-        match (first, mine.next()) {
-            (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) => Err(Refusal::invalid(
-                "cannot tell for which session",
-                "you have several",
-                "add --session S; `guard sessions` lists them",
-            )),
-            (None, _) => Err(Refusal::not_found(
-                "there is no session",
-                "nothing of yours runs under the guard",
-                "guard run -- CMD",
-            )),
+            None => self.sessions.only(&self.datapath, who),
         }
     }
 

@@ -123,7 +123,7 @@ impl State {
         if served.is_empty() {
             return;
         }
-        let chains = self.chains();
+        let chains = self.sessions.chains(self.policies.default_slot());
         let mut stirs = false;
         for ticket in &served {
             let Some(known) = self.relays.known.get_mut(ticket) else {
@@ -148,16 +148,6 @@ impl State {
         if news.count() > 0 {
             self.apply(Change::Listeners);
         }
-    }
-
-    /// By what policies is judged now, the outermost last.
-    fn chains(&self) -> HashSet<Vec<PolicyId>> {
-        let live = self
-            .sessions
-            .all_live()
-            .map(|session| session.chain.clone());
-        let default = self.policies.default_slot().map(|slot| vec![slot]);
-        live.chain(default).collect()
     }
 
     /// Others are judged from now on, or by something else: what it is that listeners lead to is to be seen anew, before
@@ -251,8 +241,8 @@ impl State {
 
     /// Has the kernel know what was found. Connections that wait for it are looked at where it is new.
     pub(super) fn note_found(&mut self, ticket: Ticket, mut found: Found) -> bool {
-        let owner = self.owner_of(&found);
-        let chains = self.chains();
+        let owner = self.sessions.owner_of(&found.cgroups);
+        let chains = self.sessions.chains(self.policies.default_slot());
         let now = now();
         let Some(known) = self.relays.known.get_mut(&ticket) else {
             return false;
@@ -351,27 +341,6 @@ impl State {
             tracing::warn!(%error, "nobody new gets to a listener");
         }
         is_new || !was_followed
-    }
-
-    /// Whether listeners are a session's own.
-    pub(super) fn is_own(&self, id: SessionId, found: &Found) -> bool {
-        let own = self
-            .sessions
-            .live(id)
-            .map(|session| session.cgroup.cgroup_id);
-        own.is_some_and(|own| self.owner_of(found) == own)
-    }
-
-    /// The cgroup of the session whose listeners they are, where they are all one's.
-    fn owner_of(&self, found: &Found) -> u64 {
-        let mut owners = found
-            .cgroups
-            .iter()
-            .map(|id| self.sessions.of_cgroup(*id).map_or(0, |_| *id));
-        match owners.next() {
-            Some(first) if owners.all(|other| other == first) => first,
-            _ => 0,
-        }
     }
 
     /// Where a question about this machine leads that was first asked then: its strictest destination.

@@ -15,7 +15,7 @@ use crate::{
     control::{failure::Refusal, ids},
     grants::holes::{self, About, Known},
     record::audit::Record,
-    sessions::{self, Session, Stage},
+    sessions::{self, Session, Stage, create::share_with_outermost},
     state::State,
 };
 
@@ -99,7 +99,7 @@ impl State {
     }
 
     fn adopt_sessions(&mut self) -> Result<(), Refusal> {
-        let mut known: BTreeMap<_, _> = self.shelves.sessions.all().into_iter().collect();
+        let mut known: BTreeMap<_, _> = self.sessions.kept().into_iter().collect();
         for (cgroup, kernel) in self.datapath.sessions()? {
             let about = known.remove(&ids::session(cgroup.id));
             self.adopt_session(cgroup, &kernel, about);
@@ -108,10 +108,10 @@ impl State {
             let record = Record::of(&id, about.uid).with("noticed", AFTER_RESTART);
             self.audit.note(LogKind::SessionEnd, record);
             if let (Some(_), Ok(unit)) = (about.assigned, ids::parse_session(&id)) {
-                self.end_all_inside(unit);
+                self.sessions.end_all_inside(&mut self.datapath, unit);
             }
             // In this order: whoever is killed in between ends them at the next start.
-            self.shelves.sessions.remove(&id);
+            self.sessions.remove_file(&id);
         }
         Ok(())
     }
@@ -144,10 +144,9 @@ impl State {
         };
         let id = cgroup.id;
         self.machine.watch_session(&cgroup);
-        self.share_with_outermost(id, &about);
+        share_with_outermost(&mut self.datapath, id, &about);
         tracing::debug!(session = cgroup.id.0, name = about.name, "adopted");
         let policies = kernel.policies.iter().copied();
-        self.had_sessions = true;
         self.sessions.add(Session {
             cgroup,
             chain: policies.filter(|slot| *slot != PolicyId(0)).collect(),
@@ -157,7 +156,7 @@ impl State {
         if let Err(error) = self.judge_unix(id) {
             tracing::warn!(error = %error.failure.why, session = id.0, "its Unix sockets are judged as before");
         }
-        self.attend(id);
+        self.sessions.attend(&mut self.datapath, id);
     }
 
     fn adopt_holes(&mut self) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use guard_common::{MAX_CHAIN, PolicyId, SessionId};
-use guard_datapath::SessionCgroup;
+use guard_datapath::{Datapath, SessionCgroup};
 use guard_proto::{self as proto, LogKind, MAX_FRAME, Run, Started};
 use guard_sys::{clock, pidfd::Peer, user_namespace};
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use crate::{
     policies::{library::Source, load},
     proxy,
     record::audit::Record,
-    sessions::{About, Session, Stage, launchers::stands_in},
+    sessions::{About, Session, Sessions, Stage, launchers::stands_in},
     shared::Shared,
     state::State,
 };
@@ -70,7 +70,7 @@ pub async fn run(
     {
         return Err(no_such_hold(hold));
     }
-    shared.with(|state| state.may_run(who, call.uid))?;
+    shared.with(|state| state.sessions.may_run(who, call.uid))?;
     if call.root {
         shared.with(|state| may_be_root(state.config.run_as_root))?;
     }
@@ -88,7 +88,7 @@ pub async fn run(
     };
     if let Authorised::Agent(agent) = who {
         // Before its policy is put in place, which is a record.
-        shared.with(|state| state.may_nest(agent))?;
+        shared.with(|state| state.sessions.may_nest(agent))?;
         is_short(&source)?;
         load::may_look_up(shared, agent, &source).await?;
     }
@@ -126,11 +126,13 @@ pub fn enter(
 ) -> Result<(), Refusal> {
     let id = match who {
         Authorised::Approver(who) => {
-            let session = state.session(session, |owner| who.answers_for(owner))?;
+            let session = state
+                .sessions
+                .called(session, |owner| who.answers_for(owner))?;
             is_for_commands(session)?;
             session.cgroup.id
         }
-        Authorised::Agent(agent) => state.inner_session(agent, session)?,
+        Authorised::Agent(agent) => state.sessions.inner_session(agent, session)?,
     };
     let Some(live) = state.sessions.live(id) else {
         return Err(ids::no_session(session));
@@ -138,7 +140,9 @@ pub fn enter(
     is_still(peer, pid)?;
     let is_inside = matches!(who, Authorised::Agent(agent) if agent.session() == id);
     if is_inside && live.about.root && live.about.user_namespace.is_none() {
-        return state.has_become_root(id, peer, pid);
+        let namespace = own_user_namespace(peer, pid)?;
+        state.sessions.note_user_namespace(id, namespace);
+        return state.judge_unix(id);
     }
     if !live.cgroup.is_ours() {
         // It is there already, perhaps in a cgroup further down that the unit has made.
@@ -147,9 +151,24 @@ pub fn enter(
     state.datapath.enter(&live.cgroup, pid)?;
     // The pid was the peer's when it was written only if the peer lives now.
     is_still(peer, pid)?;
-    state.entered(id, pid);
+    state.sessions.entered(&mut state.datapath, id, pid);
     state.notice_network(id, pid);
     Ok(())
+}
+
+/// The user namespace of the first process of a session, which is to run as root: it says once that it is there, before it
+/// becomes the command. The kernel then takes the paths of what runs there for what they are: nobody can mount anything there.
+fn own_user_namespace(peer: &Peer, pid: u32) -> Result<u32, Refusal> {
+    let unclear = |why: std::io::Error| {
+        Refusal::failed(
+            "the session does not become root",
+            format!("its user namespace cannot be seen: {why}"),
+            "try again",
+        )
+    };
+    let number = user_namespace::of(pid).map_err(unclear)?;
+    is_still(peer, pid)?;
+    Ok(number)
 }
 
 /// Ends a session and all of its processes.
@@ -159,9 +178,13 @@ pub fn enter(
 /// `NotFound`, or that its processes would not end.
 pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Sessions, Refusal> {
     let (session, shown) = shared.with(|state| {
-        let session = state.session(id, |owner| who.answers_for(owner))?.cgroup.id;
+        let session = state
+            .sessions
+            .called(id, |owner| who.answers_for(owner))?
+            .cgroup
+            .id;
         let shown: Vec<_> = state.shown(session).into_iter().collect();
-        state.kill(session)?;
+        state.sessions.kill(&mut state.datapath, session)?;
         Ok::<_, Refusal>((session, shown))
     })?;
     let ends = async {
@@ -169,10 +192,10 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
             let goes_on = shared.with(|state| {
                 state.look_at(session);
                 // One may have begun meanwhile.
-                let inside = state.end_all_inside(session);
+                let inside = state.sessions.end_all_inside(&mut state.datapath, session);
                 inside.iter().for_each(|inner| state.look_at(*inner));
                 let mut all = inside.into_iter().chain([session]);
-                all.any(|one| state.has_processes(one))
+                all.any(|one| state.sessions.has_processes(&state.datapath, one))
             });
             if !goes_on {
                 return;
@@ -253,67 +276,6 @@ pub fn is_still(peer: &Peer, pid: u32) -> Result<(), Refusal> {
 }
 
 impl State {
-    /// Whether the caller may have a session for that user.
-    fn may_run(&self, who: Authorised, uid: u32) -> Result<(), Refusal> {
-        let (own, is_root) = match who {
-            Authorised::Approver(who) => (who.uid(), who.is_root()),
-            Authorised::Agent(agent) => (agent.uid(), false),
-        };
-        if uid != own && !is_root {
-            return Err(Refusal::refused(
-                format!("you may not run a command as uid {uid}"),
-                "only root runs commands as other users",
-                "leave out --user, or call sudo",
-            ));
-        }
-        let (count, most) = match who {
-            Authorised::Approver(_) if own == 0 => return Ok(()),
-            Authorised::Approver(_) => {
-                let live = self.sessions.all_live();
-                let mine = live.filter(|session| {
-                    session.about.uid == own && session.about.outermost.is_none()
-                });
-                (mine.count(), MAX_SESSIONS)
-            }
-            Authorised::Agent(agent) => {
-                let around = self.sessions.live(agent.session()).map(Session::outermost);
-                let around = around.map(|outermost| outermost.0);
-                let all = self.sessions.iter();
-                let inside = all.filter(|session| session.about.outermost == around);
-                (inside.count(), MAX_NESTED)
-            }
-        };
-        if count >= most {
-            return Err(Refusal::refused(
-                "no more sessions",
-                format!("there are {count}, and {most} is the most"),
-                "guard sessions, and guard stop those that are not needed",
-            ));
-        }
-        Ok(())
-    }
-
-    /// The first process of a session, which is to run as root, says once that it is in its user namespace, before it becomes
-    /// the command. The kernel then takes the paths of what runs there for what they are: nobody can mount anything there.
-    fn has_become_root(&mut self, id: SessionId, peer: &Peer, pid: u32) -> Result<(), Refusal> {
-        let unclear = |why: std::io::Error| {
-            Refusal::failed(
-                "the session does not become root",
-                format!("its user namespace cannot be seen: {why}"),
-                "try again",
-            )
-        };
-        let number = user_namespace::of(pid).map_err(unclear)?;
-        is_still(peer, pid)?;
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.about.user_namespace = Some(number);
-            self.shelves
-                .sessions
-                .keep(&ids::session(id), &session.about);
-        }
-        self.judge_unix(id)
-    }
-
     /// Whether guardd looks up the names in a policy that a session brings: only where that session might look them up
     /// itself, and so many.
     pub(crate) fn may_bring(
@@ -354,14 +316,6 @@ impl State {
         self.policies.pay_for(outermost, due.len())
     }
 
-    /// Whether a session may be started inside the caller's, as far as that is deep already.
-    fn may_nest(&self, agent: Agent) -> Result<(), Refusal> {
-        match self.chain_around(agent)?.len() >= MAX_CHAIN {
-            true => Err(too_deep()),
-            false => Ok(()),
-        }
-    }
-
     /// The answer to a nested run that changes nothing.
     fn own_session(&mut self, agent: Agent) -> Result<Started, Refusal> {
         let session = self.shown(agent.session());
@@ -380,25 +334,6 @@ impl State {
         })
     }
 
-    /// The policies that judge a new session: its own, then those of the session around it.
-    fn chain(&self, who: Authorised, slot: PolicyId) -> Result<Vec<PolicyId>, Refusal> {
-        let mut chain = vec![slot];
-        if let Authorised::Agent(agent) = who {
-            chain.extend(self.chain_around(agent)?);
-        }
-        match chain.len() > MAX_CHAIN {
-            true => Err(too_deep()),
-            false => Ok(chain),
-        }
-    }
-
-    /// The policies that judge the session which the caller is in.
-    fn chain_around(&self, agent: Agent) -> Result<&[PolicyId], Refusal> {
-        let outer = self.sessions.live(agent.session());
-        let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
-        Ok(&outer.chain)
-    }
-
     fn start(
         &mut self,
         who: Authorised,
@@ -407,11 +342,11 @@ impl State {
         slot: PolicyId,
         warnings: Vec<String>,
     ) -> Result<Started, Refusal> {
-        let chain = self.chain(who, slot)?;
+        let chain = self.sessions.chain(who, slot)?;
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
             return self.own_session(agent);
         }
-        let about = self.about(who, launcher, call);
+        let about = self.sessions.about(who, launcher, call);
         let cgroup = self.datapath.add_session(&chain)?;
         let since = clock::now();
         let stage = Stage::Empty { since };
@@ -435,7 +370,7 @@ impl State {
     ) -> Result<Started, Refusal> {
         let id = cgroup.id;
         self.machine.watch_session(&cgroup);
-        self.share_with_outermost(id, &about);
+        share_with_outermost(&mut self.datapath, id, &about);
         let is_new = !self.sessions.all_live().any(|one| one.chain == chain);
         self.sessions.add(Session {
             cgroup,
@@ -446,7 +381,6 @@ impl State {
         if is_new {
             self.apply(Change::Chains);
         }
-        self.had_sessions = true;
         self.begin_patience(id);
         self.judge_unix(id)?;
         let session = self.shown(id);
@@ -460,11 +394,7 @@ impl State {
         }
         self.write_start(id, &session);
         // In this order, so that a session which the next guardd knows from here is in the trail.
-        if let Some(session) = self.sessions.get(id) {
-            self.shelves
-                .sessions
-                .keep(&ids::session(id), &session.about);
-        }
+        self.sessions.keep(id);
         let problem = self.audit.audit().problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
         Ok(Started {
@@ -475,24 +405,6 @@ impl State {
             strict: false,
             name_sockets: Vec::new(),
         })
-    }
-
-    /// Whoever floods guardd from inside pays alone, however many sessions are inside.
-    pub fn share_with_outermost(&mut self, id: SessionId, about: &About) {
-        let Some(outermost) = about.outermost else {
-            return;
-        };
-        if let Err(error) = self.datapath.share_with(id, SessionId(outermost)) {
-            tracing::warn!(%error, session = id.0, "what is told of it is counted by itself");
-        }
-    }
-
-    /// Whether something goes on in a session. A unit's may be there without.
-    fn has_processes(&self, id: SessionId) -> bool {
-        let Some(session) = self.sessions.live(id) else {
-            return false;
-        };
-        session.cgroup.is_ours() || self.datapath.is_populated(&session.cgroup).unwrap_or(true)
     }
 
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {
@@ -514,12 +426,89 @@ impl State {
         let (policy, name) = (&session.policy, &session.name);
         tracing::info!(session = session.id, policy, name, "started");
     }
+}
+
+impl Sessions {
+    /// Whether the caller may have a session for that user.
+    fn may_run(&self, who: Authorised, uid: u32) -> Result<(), Refusal> {
+        let (own, is_root) = match who {
+            Authorised::Approver(who) => (who.uid(), who.is_root()),
+            Authorised::Agent(agent) => (agent.uid(), false),
+        };
+        if uid != own && !is_root {
+            return Err(Refusal::refused(
+                format!("you may not run a command as uid {uid}"),
+                "only root runs commands as other users",
+                "leave out --user, or call sudo",
+            ));
+        }
+        let (count, most) = match who {
+            Authorised::Approver(_) if own == 0 => return Ok(()),
+            Authorised::Approver(_) => {
+                let live = self.all_live();
+                let mine = live.filter(|session| {
+                    session.about.uid == own && session.about.outermost.is_none()
+                });
+                (mine.count(), MAX_SESSIONS)
+            }
+            Authorised::Agent(agent) => {
+                let around = self.live(agent.session()).map(Session::outermost);
+                let around = around.map(|outermost| outermost.0);
+                let all = self.iter();
+                let inside = all.filter(|session| session.about.outermost == around);
+                (inside.count(), MAX_NESTED)
+            }
+        };
+        if count >= most {
+            return Err(Refusal::refused(
+                "no more sessions",
+                format!("there are {count}, and {most} is the most"),
+                "guard sessions, and guard stop those that are not needed",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a session may be started inside the caller's, as far as that is deep already.
+    fn may_nest(&self, agent: Agent) -> Result<(), Refusal> {
+        match self.chain_around(agent)?.len() >= MAX_CHAIN {
+            true => Err(too_deep()),
+            false => Ok(()),
+        }
+    }
+
+    /// The policies that judge a new session: its own, then those of the session around it.
+    fn chain(&self, who: Authorised, slot: PolicyId) -> Result<Vec<PolicyId>, Refusal> {
+        let mut chain = vec![slot];
+        if let Authorised::Agent(agent) = who {
+            chain.extend(self.chain_around(agent)?);
+        }
+        match chain.len() > MAX_CHAIN {
+            true => Err(too_deep()),
+            false => Ok(chain),
+        }
+    }
+
+    /// The policies that judge the session which the caller is in.
+    fn chain_around(&self, agent: Agent) -> Result<&[PolicyId], Refusal> {
+        let outer = self.live(agent.session());
+        let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
+        Ok(&outer.chain)
+    }
+
+    /// Whether something goes on in a session. A unit's may be there without.
+    fn has_processes(&self, kernel: &Datapath, id: SessionId) -> bool {
+        let Some(session) = self.live(id) else {
+            return false;
+        };
+        session.cgroup.is_ours() || kernel.is_populated(&session.cgroup).unwrap_or(true)
+    }
 
     /// What people will know of a new session. Who answers for a nested one is who answers for the
     /// one around it.
     fn about(&self, who: Authorised, launcher: u32, call: Run) -> About {
         let outer = match who {
-            Authorised::Agent(agent) => self.sessions.live(agent.session()),
+            Authorised::Agent(agent) => self.live(agent.session()),
             Authorised::Approver(_) => None,
         };
         let command = shortened(call.command);
@@ -559,7 +548,7 @@ impl State {
 
     /// The session that an agent may enter: one that was made inside its own, and is new.
     fn inner_session(&self, agent: Agent, id: &str) -> Result<SessionId, Refusal> {
-        let inner = self.sessions.live(ids::parse_session(id)?);
+        let inner = self.live(ids::parse_session(id)?);
         let inner = inner.filter(|session| {
             let is_new = matches!(session.stage, Stage::Empty { .. });
             let is_own = session.cgroup.id == agent.session();
@@ -570,8 +559,9 @@ impl State {
         Ok(inner.cgroup.id)
     }
 
-    fn entered(&mut self, id: SessionId, pid: u32) {
-        let Some(session) = self.sessions.get_mut(id) else {
+    /// Takes note that a process is in a session; the first one is its command.
+    fn entered(&mut self, kernel: &mut Datapath, id: SessionId, pid: u32) {
+        let Some(session) = self.get_mut(id) else {
             return;
         };
         session.stage = Stage::Live;
@@ -579,11 +569,27 @@ impl State {
             session.about.pid = Some(pid);
             let is_launcher = |launcher: &u32| stands_in(*launcher, pid);
             session.about.launcher = session.about.launcher.filter(is_launcher);
-            self.shelves
-                .sessions
-                .keep(&ids::session(id), &session.about);
-            self.attend(id);
+            self.keep(id);
+            self.attend(kernel, id);
         }
+    }
+
+    /// Takes note of the user namespace of a session that runs as root.
+    fn note_user_namespace(&mut self, id: SessionId, number: u32) {
+        if let Some(session) = self.get_mut(id) {
+            session.about.user_namespace = Some(number);
+            self.keep(id);
+        }
+    }
+}
+
+/// Whoever floods guardd from inside pays alone, however many sessions are inside.
+pub(super) fn share_with_outermost(kernel: &mut Datapath, id: SessionId, about: &About) {
+    let Some(outermost) = about.outermost else {
+        return;
+    };
+    if let Err(error) = kernel.share_with(id, SessionId(outermost)) {
+        tracing::warn!(%error, session = id.0, "what is told of it is counted by itself");
     }
 }
 

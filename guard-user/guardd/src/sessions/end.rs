@@ -3,8 +3,10 @@
 use std::{collections::HashSet, time::Duration};
 
 use guard_common::{BootTime, HoleId, SessionId};
+use guard_datapath::Datapath;
 use guard_proto::LogKind;
 use guard_sys::clock;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     changes::Change,
@@ -13,7 +15,7 @@ use crate::{
     proxy::{passing::target, terms::Standing},
     record::audit::Record,
     requests::{Pending, bursts::Burst, events},
-    sessions::{Session, Stage, TIME_TO_ENTER, is_past},
+    sessions::{Session, Sessions, Stage, TIME_TO_ENTER, is_past},
     state::State,
 };
 
@@ -136,7 +138,7 @@ impl State {
         let has_ended = self
             .sessions
             .live(id)
-            .is_some_and(|one| self.has_ended(one, now));
+            .is_some_and(|one| one.has_ended(&self.datapath, now));
         if has_ended {
             self.end_session(id, now);
         }
@@ -144,19 +146,13 @@ impl State {
 
     /// Looks which units have gone: the kernel tells of the removal of a cgroup in the one above it.
     pub fn look_at_units(&mut self) {
-        let live = self.sessions.all_live();
-        let units = live.filter(|session| !session.cgroup.is_ours());
-        let units: Vec<_> = units.map(|session| session.cgroup.id).collect();
-        for id in units {
+        for id in self.sessions.units() {
             self.look_at(id);
         }
     }
 
     fn end_sessions(&mut self, now: BootTime) {
-        let live = self.sessions.all_live();
-        let ended = live.filter(|session| self.has_ended(session, now));
-        let ended: Vec<_> = ended.map(|session| session.cgroup.id).collect();
-        for id in ended {
+        for id in self.sessions.ended(&self.datapath, now) {
             self.end_session(id, now);
         }
         for id in self.sessions.drained(now) {
@@ -164,46 +160,13 @@ impl State {
         }
     }
 
-    /// A unit has no process between two of its commands, or for as long as it likes: its session lasts as long as
-    /// its cgroup stands.
-    fn has_ended(&self, session: &Session, now: BootTime) -> bool {
-        if !session.cgroup.is_ours() {
-            return session.is_live() && !session.cgroup.stands();
-        }
-        let is_empty = || match self.datapath.is_populated(&session.cgroup) {
-            Ok(populated) => !populated,
-            // A cgroup that is gone has no processes.
-            Err(_) => !session.cgroup.path.exists(),
-        };
-        match session.stage {
-            Stage::Ended { .. } => false,
-            Stage::Empty { since } => is_past(since, TIME_TO_ENTER, now) && is_empty(),
-            Stage::Live => is_empty(),
-        }
-    }
-
     /// Closes a session that has no process left.
     fn end_session(&mut self, id: SessionId, now: BootTime) {
         // What was refused while it lived is known by its policies, which it is about to leave.
         self.hear();
-        let Some(session) = self.sessions.get(id) else {
+        let Some((uid, lasted)) = self.sessions.end(&mut self.datapath, id, now) else {
             return;
         };
-        // A cgroup below it may be there for a moment still: the next tick tries again.
-        if let Err(error) = self.datapath.end_session(&session.cgroup)
-            && session.cgroup.stands()
-        {
-            tracing::debug!(%error, session = id.0, "not removed yet");
-            return;
-        }
-        let uid = session.about.uid;
-        let lasted = session
-            .about
-            .started_at
-            .duration_until(jiff::Timestamp::now());
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.stage = Stage::Ended { at: now };
-        }
         for (hole, known) in self.holes.take_session(id) {
             self.hole_ended(hole, &known, "the session has ended", None);
         }
@@ -212,43 +175,14 @@ impl State {
         self.requests.end_session(id);
         self.socket_stops.forget(id);
         self.tries.forget(id);
-        self.launchers.forget(id);
-        self.end_those_inside(id);
+        self.sessions.let_go(&mut self.datapath, id);
         let record = Record::of(ids::session(id), uid)
             .with("seconds", lasted.as_secs_f64())
-            .with("denied", self.denied(id))
+            .with("denied", denied(&self.datapath, id))
             .with("left_out", self.audit.left_out(id));
         self.audit.note(LogKind::SessionEnd, record);
-        self.shelves.sessions.remove(&ids::session(id));
+        self.sessions.remove_file(&ids::session(id));
         tracing::info!(session = id.0, "ended");
-    }
-
-    /// What ran in sessions of its own inside a unit's ends with the unit: the service manager does not know of it.
-    fn end_those_inside(&mut self, id: SessionId) {
-        let is_unit = |session: &Session| !session.cgroup.is_ours();
-        if self.sessions.get(id).is_some_and(is_unit) {
-            self.end_all_inside(id);
-        }
-    }
-
-    /// Ends what runs in sessions that were started inside that one, or in those. Which they are.
-    pub fn end_all_inside(&mut self, id: SessionId) -> Vec<SessionId> {
-        let inside = self.sessions.all_live();
-        let inside = inside.filter(|session| session.about.around.contains(&id.0));
-        let inside: Vec<_> = inside.map(|session| session.cgroup.id).collect();
-        for inner in &inside {
-            if let Err(error) = self.kill(*inner) {
-                tracing::warn!(%error, session = inner.0, "goes on after the session around it");
-            }
-        }
-        inside
-    }
-
-    /// How many attempts of a session were refused, as the kernel counts.
-    fn denied(&self, id: SessionId) -> Option<u64> {
-        let stats = self.datapath.stats().ok()?;
-        let of = stats.into_iter().find(|(session, _)| *session == id);
-        Some(of.map_or(0, |(_, stats)| stats.denied))
     }
 
     /// Removes what the kernel still knows of a session that ended a while ago.
@@ -312,20 +246,113 @@ impl State {
             is_over || !asked.burst.as_ref().is_none_or(is_one)
         });
     }
+}
+
+impl Session {
+    /// A unit has no process between two of its commands, or for as long as it likes: its session lasts as long as
+    /// its cgroup stands.
+    #[must_use]
+    pub fn has_ended(&self, kernel: &Datapath, now: BootTime) -> bool {
+        if !self.cgroup.is_ours() {
+            return self.is_live() && !self.cgroup.stands();
+        }
+        let is_empty = || match kernel.is_populated(&self.cgroup) {
+            Ok(populated) => !populated,
+            // A cgroup that is gone has no processes.
+            Err(_) => !self.cgroup.path.exists(),
+        };
+        match self.stage {
+            Stage::Ended { .. } => false,
+            Stage::Empty { since } => is_past(since, TIME_TO_ENTER, now) && is_empty(),
+            Stage::Live => is_empty(),
+        }
+    }
+}
+
+impl Sessions {
+    /// Takes the cgroup of a session away that has no process left: whose it was, and for how long. None where a cgroup below it
+    /// is there for a moment still: the next tick tries again.
+    pub fn end(
+        &mut self,
+        kernel: &mut Datapath,
+        id: SessionId,
+        now: BootTime,
+    ) -> Option<(u32, SignedDuration)> {
+        let session = self.all.get_mut(&id)?;
+        if let Err(error) = kernel.end_session(&session.cgroup)
+            && session.cgroup.stands()
+        {
+            tracing::debug!(%error, session = id.0, "not removed yet");
+            return None;
+        }
+        session.stage = Stage::Ended { at: now };
+        let about = &session.about;
+        Some((about.uid, about.started_at.duration_until(Timestamp::now())))
+    }
+
+    /// Those that have ended since.
+    #[must_use]
+    pub fn ended(&self, kernel: &Datapath, now: BootTime) -> Vec<SessionId> {
+        let live = self.all_live();
+        let ended = live.filter(|session| session.has_ended(kernel, now));
+        ended.map(|session| session.cgroup.id).collect()
+    }
+
+    /// Those of units and containers.
+    #[must_use]
+    pub fn units(&self) -> Vec<SessionId> {
+        let live = self.all_live();
+        let units = live.filter(|session| !session.cgroup.is_ours());
+        units.map(|session| session.cgroup.id).collect()
+    }
+
+    /// Watches no more who stands in for its command, and ends what runs inside it where nobody else would.
+    pub fn let_go(&mut self, kernel: &mut Datapath, id: SessionId) {
+        self.launchers.forget(id);
+        self.end_those_inside(kernel, id);
+    }
+
+    /// What ran in sessions of its own inside a unit's ends with the unit: the service manager does not know of it.
+    fn end_those_inside(&mut self, kernel: &mut Datapath, id: SessionId) {
+        let is_unit = |session: &Session| !session.cgroup.is_ours();
+        if self.get(id).is_some_and(is_unit) {
+            self.end_all_inside(kernel, id);
+        }
+    }
+
+    /// Ends what runs in sessions that were started inside that one, or in those. Which they are.
+    pub fn end_all_inside(&mut self, kernel: &mut Datapath, id: SessionId) -> Vec<SessionId> {
+        let inside = self.all_live();
+        let inside = inside.filter(|session| session.about.around.contains(&id.0));
+        let inside: Vec<_> = inside.map(|session| session.cgroup.id).collect();
+        for inner in &inside {
+            if let Err(error) = self.kill(kernel, *inner) {
+                tracing::warn!(%error, session = inner.0, "goes on after the session around it");
+            }
+        }
+        inside
+    }
 
     /// Ends every process of a session; it has ended when they have.
     ///
     /// # Errors
     ///
     /// Where the kernel does not let us.
-    pub fn kill(&mut self, id: SessionId) -> Result<(), Refusal> {
-        if let Some(session) = self.sessions.get_mut(id) {
+    pub fn kill(&mut self, kernel: &mut Datapath, id: SessionId) -> Result<(), Refusal> {
+        if let Some(session) = self.get_mut(id) {
             session.stage = match session.stage {
                 Stage::Empty { .. } => Stage::Live,
                 other => other,
             };
-            self.datapath.kill(&session.cgroup)?;
+            kernel.kill(&session.cgroup)?;
         }
         Ok(())
     }
+}
+
+/// How many attempts of a session were refused, as the kernel counts.
+fn denied(kernel: &Datapath, id: SessionId) -> Option<u64> {
+    let stats = kernel.stats().ok()?;
+    let of = stats.into_iter().find(|(session, _)| *session == id);
+    Some(of.map_or(0, |(_, stats)| stats.denied))
 }

@@ -11,23 +11,26 @@ pub mod systemd;
 pub mod units;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     ffi::OsStr,
     time::Duration,
 };
 
 use guard_common::{BootTime, PolicyId, SessionId};
-use guard_datapath::SessionCgroup;
+use guard_datapath::{Datapath, SessionCgroup};
 use guard_proto as proto;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::{
+    arrivals::Unassigned,
+    assign::{By, short},
+    launchers::Launchers,
+    systemd::{Main, unit_of},
+};
 use crate::{
-    control::ids,
-    sessions::{
-        assign::{By, short},
-        systemd::unit_of,
-    },
+    control::{auth::Approver, failure::Refusal, ids},
+    record::shelf::Shelf,
 };
 
 /// A session that no process has entered for so long has ended.
@@ -195,16 +198,64 @@ impl Session {
     }
 }
 
-/// All sessions of which the kernel knows, those that have just ended among them.
-#[derive(Debug, Default)]
+/// Owns the sessions: all of which the kernel knows, those that have just ended among them, and what else is in its slice.
+#[derive(Debug)]
 pub struct Sessions {
     all: BTreeMap<SessionId, Session>,
+    /// What is known of each beside the kernel, by its id.
+    files: Shelf<About>,
+    /// Who stands in for their commands.
+    launchers: Launchers,
+    /// Why cgroups that the settings have a policy for are denied everything, by the cgroup's name.
+    unassigned: Unassigned,
+    /// The units of the slice whose main process is elsewhere, as last seen.
+    astray: BTreeSet<Main>,
+    /// Some were made by this daemon, or adopted.
+    had_any: bool,
 }
 
 impl Sessions {
+    /// None yet.
+    #[must_use]
+    pub fn new(files: Shelf<About>, launchers: Launchers) -> Self {
+        Self {
+            all: BTreeMap::new(),
+            files,
+            launchers,
+            unassigned: Unassigned::new(),
+            astray: BTreeSet::new(),
+            had_any: false,
+        }
+    }
+
     /// A new one.
     pub fn add(&mut self, session: Session) {
+        self.had_any = true;
         self.all.insert(session.cgroup.id, session);
+    }
+
+    /// Whether some were made by this daemon, or adopted.
+    #[must_use]
+    pub fn had_any(&self) -> bool {
+        self.had_any
+    }
+
+    /// Writes down what is known of one beside the kernel.
+    pub fn keep(&self, id: SessionId) {
+        if let Some(session) = self.all.get(&id) {
+            self.files.keep(&ids::session(id), &session.about);
+        }
+    }
+
+    /// What an earlier guardd has written down, by their ids.
+    #[must_use]
+    pub fn kept(&self) -> Vec<(String, About)> {
+        self.files.all()
+    }
+
+    /// Removes what is written down of one that has ended.
+    pub fn remove_file(&self, id: &str) {
+        self.files.remove(id);
     }
 
     /// Forgets one.
@@ -219,7 +270,7 @@ impl Sessions {
     }
 
     /// As [`Self::get`], to be changed.
-    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+    fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.all.get_mut(&id)
     }
 
@@ -227,6 +278,45 @@ impl Sessions {
     #[must_use]
     pub fn live(&self, id: SessionId) -> Option<&Session> {
         self.get(id).filter(|session| session.is_live())
+    }
+
+    /// The live session of that id, or of that name, if it is among those that `may` be seen.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, for the sessions of others too: their ids are nobody else's business. `Invalid` where several have
+    /// that name.
+    pub fn called(&self, id: &str, may: impl Fn(u32) -> bool) -> Result<&Session, Refusal> {
+        if let Ok(parsed) = ids::parse_session(id) {
+            let found = self.live(parsed);
+            let found = found.filter(|session| may(session.about.uid));
+            return found.ok_or_else(|| ids::no_session(id));
+        }
+        let name = short(id);
+        // What somebody calls like a unit does not stand for that: the unit may not have come up yet.
+        let is_units = systemd::is_kept_for_units(id);
+        let is_meant = |session: &&Session| {
+            let can_be = !is_units || !session.cgroup.is_ours();
+            let is_called = [id, &name].contains(&session.about.name.as_str());
+            can_be && is_called && may(session.about.uid)
+        };
+        let named = self.all_live().filter(is_meant);
+        // What is inside gives its own sessions whatever names it likes: they stand for none of them.
+        let is_outer = |session: &&Session| session.about.outermost.is_none();
+        let (outer, inside): (Vec<_>, Vec<_>) = named.partition(is_outer);
+        let mut named = outer.into_iter();
+        match (named.next(), named.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(match inside.first() {
+                Some(inside) => only_inside(id, inside),
+                None => ids::no_session(id),
+            }),
+            (Some(_), Some(_)) => Err(Refusal::invalid(
+                format!("cannot tell which session is meant by {id}"),
+                "several of yours have that name",
+                "give an id: guard sessions",
+            )),
+        }
     }
 
     /// The live session that owns the cgroup of that id.
@@ -291,6 +381,32 @@ impl Sessions {
         chains.copied().collect()
     }
 
+    /// By what policies is judged now, the outermost last; `default` judges what none of them owns.
+    #[must_use]
+    pub fn chains(&self, default: Option<PolicyId>) -> HashSet<Vec<PolicyId>> {
+        let live = self.all_live().map(|session| session.chain.clone());
+        live.chain(default.map(|slot| vec![slot])).collect()
+    }
+
+    /// The cgroup of the session whose all of these cgroups are; 0 where they are of none, or of several.
+    #[must_use]
+    pub fn owner_of(&self, cgroups: &[u64]) -> u64 {
+        let mut owners = cgroups
+            .iter()
+            .map(|id| self.of_cgroup(*id).map_or(0, |_| *id));
+        match owners.next() {
+            Some(first) if owners.all(|other| other == first) => first,
+            _ => 0,
+        }
+    }
+
+    /// Whether all of these cgroups are a live session's own.
+    #[must_use]
+    pub fn is_own(&self, id: SessionId, cgroups: &[u64]) -> bool {
+        let own = self.live(id).map(|session| session.cgroup.cgroup_id);
+        own.is_some_and(|own| self.owner_of(cgroups) == own)
+    }
+
     /// Those that ended long enough ago to be forgotten.
     #[must_use]
     pub fn drained(&self, now: BootTime) -> Vec<SessionId> {
@@ -301,6 +417,61 @@ impl Sessions {
         let drained = self.all.values().filter(is_drained);
         drained.map(|session| session.cgroup.id).collect()
     }
+}
+
+impl Sessions {
+    /// The session that is meant where none is named: the caller's only one.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where there are several, `NotFound` where there is none.
+    pub fn only(&self, kernel: &Datapath, who: Approver) -> Result<SessionId, Refusal> {
+        let mine = self.all_live();
+        let mine = mine.filter(|session| who.answers_for(session.about.uid));
+        // What is inside another was started by that one.
+        let mine = mine.filter(|session| session.about.outermost.is_none());
+        // What a command left behind is nobody's work any more.
+        let (left, mine): (Vec<_>, Vec<_>) = mine.partition(|session| session.lost_command(kernel));
+        if let ([_, ..], []) = (&left[..], &mine[..]) {
+            let left: Vec<_> = left
+                .iter()
+                .map(|session| ids::session(session.cgroup.id))
+                .collect();
+            return Err(Refusal::not_found(
+                "no command of yours runs under the guard",
+                format!("the command has ended of what is left: {}", left.join(", ")),
+                "guard run -- CMD; or add --session S: guard sessions",
+            ));
+        }
+        let mut mine = mine.into_iter();
+        let first = mine.next().map(|session| session.cgroup.id);
+        match (first, mine.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(Refusal::invalid(
+                "cannot tell for which session",
+                "you have several",
+                "add --session S; `guard sessions` lists them",
+            )),
+            (None, _) => Err(Refusal::not_found(
+                "there is no session",
+                "nothing of yours runs under the guard",
+                "guard run -- CMD",
+            )),
+        }
+    }
+}
+
+/// Somebody inside has given that name.
+fn only_inside(name: &str, session: &Session) -> Refusal {
+    let around = ids::session(session.outermost());
+    let id = ids::session(session.cgroup.id);
+    Refusal::not_found(
+        format!("no session that you started is called {name}"),
+        format!(
+            "{id} is, which was started inside {around}, and a name never stands for a session inside"
+        ),
+        format!("give its id, if you mean that one: {id}"),
+    )
 }
 
 /// Whether `time` has passed since `since`.

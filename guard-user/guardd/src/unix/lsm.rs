@@ -70,7 +70,9 @@ impl State {
         session: &str,
         sockets: &[NamedSocket],
     ) -> Result<(), Refusal> {
-        let live = self.session(session, |owner| who.answers_for(owner))?;
+        let live = self
+            .sessions
+            .called(session, |owner| who.answers_for(owner))?;
         let refused = |why: &str| {
             let fix = "name them in its policy, and start it again";
             Refusal::refused(format!("{session} gets no more sockets"), why, fix)

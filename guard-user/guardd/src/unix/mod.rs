@@ -146,7 +146,9 @@ impl State {
         socket: &str,
         pid: u32,
     ) -> Result<(), Refusal> {
-        let live = self.session(session, |owner| who.answers_for(owner))?;
+        let live = self
+            .sessions
+            .called(session, |owner| who.answers_for(owner))?;
         let (id, uid) = (live.cgroup.id, live.about.uid);
         let socket: String = socket.chars().take(LONGEST).collect();
         let now = clock::now();
@@ -174,7 +176,9 @@ impl State {
     ///
     /// `NotFound` for a session that the caller does not answer for.
     pub(crate) fn members(&mut self, who: Approver, session: &str) -> Result<Members, Refusal> {
-        let live = self.session(session, |owner| who.answers_for(owner))?;
+        let live = self
+            .sessions
+            .called(session, |owner| who.answers_for(owner))?;
         let (outermost, dir) = (live.outermost(), live.cgroup.path.clone());
         Ok(Members {
             cgroup: self.machine.kernel_path(&dir),
