@@ -27,18 +27,18 @@ impl State {
     /// Does what follows from a change.
     pub fn apply(&mut self, change: Change) {
         match change {
-            Change::Requests => self.keep_requests(),
+            Change::Requests => self.requests.keep(),
             Change::Answers => {
-                self.keep_requests();
+                self.requests.keep();
                 self.settle_waiters();
                 self.look_at_held();
             }
             Change::Holes | Change::Slots => self.proxy.renew(),
             Change::Policies => {
-                self.settle_requests();
+                self.requests.settle(&self.sessions, &self.policies);
                 self.look_anew();
                 self.proxy.renew();
-                self.keep_requests();
+                self.requests.keep();
             }
             Change::Chains => self.look_anew(),
             Change::Listeners => self.look_at_held(),

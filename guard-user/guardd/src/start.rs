@@ -3,7 +3,6 @@
 use crate::machine::Machine;
 use crate::record::Recorder;
 use std::{
-    collections::{HashMap, HashSet},
     fs,
     os::{
         fd::OwnedFd,
@@ -36,7 +35,7 @@ use crate::{
     proxy::Proxy,
     record::audit::Audit,
     relays::Relays,
-    requests::{Requests, followers::Followers, offers::Choices, tries::Tries},
+    requests::{Requests, followers::Followers},
     sessions::{Sessions, launchers::Launchers},
     state::{Shelves, State},
     unix::{SocketStops, looks::Looks},
@@ -194,17 +193,17 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
             shelves.names.clone(),
         ),
         sessions: Sessions::new(shelves.sessions.clone(), launchers),
-        holes: Holes::default(),
-        requests: Requests::new(config.max_requests),
+        holes: Holes::new(shelves.holes.clone()),
+        requests: Requests::new(
+            config.max_requests,
+            Followers::new(config.on_request.is_some() && config.on_request_answers),
+            shelves.requests.clone(),
+            shelves.choices.clone(),
+        ),
         audit: Recorder::new(audit),
         looks: Looks::default(),
-        choices: Choices::kept_on(&shelves.choices),
         shelves,
-        hole_ends: HashMap::new(),
-        kept_requests: HashSet::new(),
-        followers: Followers::new(config.on_request.is_some() && config.on_request_answers),
         holds: Holds::default(),
-        tries: Tries::default(),
         proxy: Proxy::default(),
         config,
     };

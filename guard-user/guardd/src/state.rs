@@ -6,12 +6,12 @@
 use crate::machine::Machine;
 use crate::record::Recorder;
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::VecDeque,
     fs, io,
     path::{Path, PathBuf},
 };
 
-use guard_common::{BootTime, SessionId};
+use guard_common::SessionId;
 use guard_datapath::Datapath;
 use guard_policy::Environment;
 use guard_proto as proto;
@@ -26,12 +26,7 @@ use crate::{
     proxy::Proxy,
     record::shelf::Shelf,
     relays::Relays,
-    requests::{
-        Asked, Requests,
-        followers::Followers,
-        offers::{Choice, Choices},
-        tries::Tries,
-    },
+    requests::{Asked, Requests, offers::Choice},
     sessions::{self, Sessions},
     unix::{SocketStops, looks::Looks},
 };
@@ -134,16 +129,6 @@ pub struct State {
     pub looks: Looks,
     /// The files beside the kernel's state.
     pub shelves: Shelves,
-    /// When a hole of a session last ended: what its connections still send is no new attempt.
-    pub hole_ends: HashMap<SessionId, BootTime>,
-    /// The requests, and answers of no, that have a file.
-    pub kept_requests: HashSet<String>,
-    /// Those who would see a new request at once.
-    pub followers: Followers,
-    /// What people chose last.
-    pub choices: Choices,
-    /// In which ways destinations were tried lately.
-    pub tries: Tries,
     /// What is known of connections that wait for them.
     pub holds: Holds,
     /// Listeners on this machine that sessions connect to.

@@ -10,7 +10,7 @@ use crate::{
     control::{advice, auth::Agent, explain, failure::Refusal, ids},
     policies::Policies,
     proxy::asking::in_words,
-    requests::{Noted, Pending, Question, events, process::Process},
+    requests::{Noted, Pending, Question, Requests, events, process::Process},
     sessions::Sessions,
     state::State,
 };
@@ -101,8 +101,7 @@ impl State {
             one.filter(|one| one.verdict != Verdict::Allow.as_str())
         });
         let sockets = self.stopped_sockets(id, &clocks);
-        let mut all = self
-            .stopped_http(id, &clocks)
+        let mut all = stopped_http(&self.requests, id, &clocks)
             .into_iter()
             .chain(sockets)
             .chain(stopped);
@@ -113,29 +112,6 @@ impl State {
             stopped,
             more,
         })
-    }
-
-    /// The HTTP requests that a person was asked about: what waits, latest first, and what was answered with no.
-    fn stopped_http(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
-        let mine = |one: &&Pending| one.question.session == session;
-        let mut waiting: Vec<_> = self.requests.pending().iter().filter(mine).collect();
-        waiting.sort_by_key(|one| std::cmp::Reverse(one.last));
-        let waiting = waiting.into_iter().filter_map(|one| {
-            let told = |what: &str, asked: &proto::Request| {
-                let (rule, reason) = (asked.rule.as_deref(), asked.reason.as_deref());
-                advice::http_asked(what, rule, reason, &asked.id)
-            };
-            Some(Stopped {
-                at: clocks.calendar(one.last),
-                count: one.tried,
-                request: Some(one.shown.id.clone()),
-                ..of_http(&one.shown, told)?
-            })
-        });
-        let refused = self.requests.refused_http(session, clock::now());
-        let refused =
-            refused.filter_map(|asked| of_http(asked, |what, _| advice::http_answered_no(what)));
-        waiting.chain(refused).collect()
     }
 
     fn stopped(
@@ -243,6 +219,29 @@ impl State {
         }
         Ok(noted)
     }
+}
+
+/// The HTTP requests that a person was asked about: what waits, latest first, and what was answered with no.
+fn stopped_http(requests: &Requests, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
+    let mine = |one: &&Pending| one.question.session == session;
+    let mut waiting: Vec<_> = requests.pending().iter().filter(mine).collect();
+    waiting.sort_by_key(|one| std::cmp::Reverse(one.last));
+    let waiting = waiting.into_iter().filter_map(|one| {
+        let told = |what: &str, asked: &proto::Request| {
+            let (rule, reason) = (asked.rule.as_deref(), asked.reason.as_deref());
+            advice::http_asked(what, rule, reason, &asked.id)
+        };
+        Some(Stopped {
+            at: clocks.calendar(one.last),
+            count: one.tried,
+            request: Some(one.shown.id.clone()),
+            ..of_http(&one.shown, told)?
+        })
+    });
+    let refused = requests.refused_http(session, clock::now());
+    let refused =
+        refused.filter_map(|asked| of_http(asked, |what, _| advice::http_answered_no(what)));
+    waiting.chain(refused).collect()
 }
 
 /// What the session's policies say of a question, in words.

@@ -87,7 +87,7 @@ async fn pending(
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     let _following = shared.with(|state| {
-        let following = state.followers.join(who);
+        let following = state.requests.follow(who);
         state.apply(Change::Approvers);
         following
     });

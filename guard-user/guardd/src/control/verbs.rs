@@ -19,6 +19,7 @@ use crate::{
         ids, polkit,
     },
     doctor,
+    grants::closing::open_holes,
     policies::load,
     proxy::{allowing::Widening, life},
     requests::{Pending, bursts::Extent},
@@ -312,7 +313,9 @@ impl State {
             proto::Request {
                 count: tried.max(1),
                 last_at: clocks.calendar(asked.last),
-                offers: self.offers_to(who, asked),
+                offers: self
+                    .requests
+                    .offers_to(&self.sessions, &self.policies, who, asked),
                 ..asked.shown.clone()
             }
         });
@@ -344,9 +347,9 @@ impl State {
     }
 
     fn holes_of(&self, who: Approver) -> Result<Holes, Refusal> {
-        let kernels = self.open_holes(who)?;
-        let kernels = kernels.iter().map(|hole| hole.entry.id);
-        let kernels = kernels.zip(self.shown_holes(&self.open_holes(who)?));
+        let kernels = open_holes(&self.datapath, &self.sessions, who)?;
+        let ids = kernels.iter().map(|hole| hole.entry.id);
+        let kernels = ids.zip(self.holes.shown(&kernels));
         let mut holes: Vec<_> = kernels.chain(self.shown_permits(who)).collect();
         holes.sort_by_key(|(id, _)| *id);
         Ok(Holes {

@@ -1,8 +1,11 @@
 //! What the kernel has no room for about holes: who opened them, when, and why.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-use guard_common::{BootTime, HoleId, Protocol, SessionId};
+use guard_common::{BootTime, Event, HoleId, Hook, Protocol, SessionId};
 use guard_datapath::LiveHole;
 use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
@@ -10,7 +13,10 @@ use guard_sys::clock::Clocks;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::control::ids;
+use crate::{control::ids, record::shelf::Shelf, sessions::is_past};
+
+/// For so long the connections of an ended hole still send.
+const AFTERMATH: Duration = Duration::from_secs(2);
 
 /// Who opened a hole, when, and why. It survives the daemon in a file of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,10 +36,14 @@ pub struct About {
     pub bytes: Option<u64>,
 }
 
-/// The holes that were open when last looked.
-#[derive(Debug, Default)]
+/// Owns what guardd knows of holes: those that were open when last looked.
+#[derive(Debug)]
 pub struct Holes {
     known: BTreeMap<HoleId, Known>,
+    /// Who opened each, by its id.
+    files: Shelf<About>,
+    /// When a hole of a session last ended: what its connections still send is no new attempt.
+    ends: HashMap<SessionId, BootTime>,
 }
 
 /// A hole that was open when last looked.
@@ -52,6 +62,58 @@ pub struct Known {
 }
 
 impl Holes {
+    /// None yet.
+    #[must_use]
+    pub fn new(files: Shelf<About>) -> Self {
+        Self {
+            known: BTreeMap::new(),
+            files,
+            ends: HashMap::new(),
+        }
+    }
+
+    /// What an earlier guardd has written down, by their ids.
+    #[must_use]
+    pub fn kept(&self) -> BTreeMap<String, About> {
+        self.files.all().into_iter().collect()
+    }
+
+    /// Writes down who opened one.
+    pub fn keep(&self, id: HoleId, about: &About) {
+        self.files.keep(&ids::hole(id), about);
+    }
+
+    /// Removes what is written down of one that has ended.
+    pub fn remove_file(&self, id: HoleId) {
+        self.files.remove(&ids::hole(id));
+    }
+
+    /// Takes note that one of a session's has ended.
+    pub fn note_end(&mut self, session: SessionId, now: BootTime) {
+        self.ends.insert(session, now);
+    }
+
+    /// Forgets ends after which nothing is sent any more.
+    pub fn forget_ends(&mut self, now: BootTime) {
+        self.ends.retain(|_, at| !is_past(*at, AFTERMATH, now));
+    }
+
+    /// Whether that is what a connection still sends whose hole has just ended: nobody asks for it.
+    #[must_use]
+    pub fn is_aftermath(&self, event: &Event) -> bool {
+        let ended = self.ends.get(&event.session);
+        let is_soon = ended.is_some_and(|at| !is_past(*at, AFTERMATH, event.at));
+        is_soon && event.hook == Hook::Egress as u8
+    }
+
+    /// Open ones as people see them.
+    #[must_use]
+    pub fn shown(&self, holes: &[LiveHole]) -> Vec<proto::Hole> {
+        let clocks = Clocks::read();
+        let shown = |hole: &LiveHole| shown(hole, self.about(hole.entry.id), &clocks);
+        holes.iter().map(shown).collect()
+    }
+
     /// Takes note of an open hole.
     pub fn add(&mut self, id: HoleId, known: Known) {
         self.known.insert(id, known);
@@ -161,7 +223,7 @@ mod tests {
 
     #[test]
     fn holes_are_forgotten_when_they_end() {
-        let mut holes = Holes::default();
+        let mut holes = Holes::new(Shelf::nowhere());
         for (id, session, expires) in [(1, 1, 10), (2, 1, 20), (3, 2, 30)] {
             let known = Known {
                 session: SessionId(session),

@@ -48,7 +48,14 @@ impl State {
         if terms.requests.is_some() {
             return Err(no_requests());
         }
-        let grant = self.grant(session, prefixes, ports, terms)?;
+        let grant = Grant::of(
+            &self.sessions,
+            &self.policies,
+            session,
+            prefixes,
+            ports,
+            terms,
+        )?;
         self.open_all(by, grant, reason, None)
     }
 
@@ -92,7 +99,7 @@ impl State {
             warnings.push(NOT_READ_ONLY.to_owned());
         }
         Ok(proto::Holes {
-            holes: self.shown_holes(&live),
+            holes: self.holes.shown(&live),
             warnings,
         })
     }
@@ -151,7 +158,7 @@ impl State {
                 let record = by.told_in(record, &about.opened_by);
                 self.audit.write(LogKind::HoleOpen, record)?;
                 // In this order, so that a hole which the next guardd knows from here is in the trail.
-                self.shelves.holes.keep(&ids::hole(id), about);
+                self.holes.keep(id, about);
             }
         }
         Ok(self.audit.sync()?)

@@ -168,7 +168,7 @@ impl State {
         let by_policy = policies.min().flatten();
         let time = match about.hold() {
             Some(time) => time,
-            None => by_policy.filter(|_| self.followers.any_for(about.uid))?,
+            None => by_policy.filter(|_| self.requests.is_followed(about.uid))?,
         };
         (!time.is_zero()).then_some(time.min(LONGEST))
     }
@@ -282,7 +282,7 @@ impl State {
             }
         }
         self.end_groups(&ending);
-        self.show_held(&asked);
+        self.requests.show_held(&asked);
         self.apply(Change::Requests);
         let ended = clock::now();
         let spent = Duration::from_nanos(ended.0.saturating_sub(began.0));
@@ -441,21 +441,6 @@ impl State {
             .with("left_out", admitted.left_out)
             .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Denied, record);
-    }
-
-    /// Has people see until when connections wait for an answer, and for which none does any more.
-    fn show_held(&mut self, asked: &HashMap<String, BootTime>) {
-        let clocks = Clocks::read();
-        let pending = self.requests.pending().iter();
-        let connections = pending.filter(|one| one.question.http.is_none());
-        let over = connections.filter(|one| one.shown.held && !asked.contains_key(&one.shown.id));
-        let over: Vec<_> = over.map(|one| one.shown.id.clone()).collect();
-        for id in over {
-            self.requests.hold(&id, None);
-        }
-        for (id, until) in asked {
-            self.requests.hold(id, Some(clocks.calendar(*until)));
-        }
     }
 
     /// Has the kernel refuse at once what a person said no to.

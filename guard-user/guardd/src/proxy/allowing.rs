@@ -86,7 +86,8 @@ impl State {
         let question = &asked.question;
         let prefixes = vec![Prefix::host(question.destination)];
         let ports = vec![events::ports_of(question)];
-        let grant = self.grant(question.session, prefixes, ports, terms)?;
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        let grant = Grant::of(sessions, policies, question.session, prefixes, ports, terms)?;
         let requests = terms.requests.or(terms.connections);
         let opened_by = self.machine.user(by.who.uid());
         let mut permits = Vec::new();
@@ -133,7 +134,8 @@ impl State {
         self.requests
             .take_those(|_, id| answered.iter().any(|one| one == id));
         for id in &answered {
-            self.note_answer(by, (id, asked.owner), "yes");
+            self.requests
+                .answered_by(&opened_by, (id, asked.owner), "yes");
         }
         let mut holes = Vec::new();
         for (id, (permit, shown)) in ids.into_iter().zip(permits) {

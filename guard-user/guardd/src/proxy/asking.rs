@@ -92,7 +92,7 @@ impl State {
         let has_room = !waiters.has(number) && waiters.has_room(session);
         let asked_to = about.hold();
         let hold = asked_to.unwrap_or(hold);
-        let may_wait = asked_to.is_some() || self.followers.any_for(about.uid);
+        let may_wait = asked_to.is_some() || self.requests.is_followed(about.uid);
         (may_wait && has_room && !hold.is_zero()).then_some(hold)
     }
 

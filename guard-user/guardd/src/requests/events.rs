@@ -3,8 +3,8 @@
 use crate::record::meters::Admitted;
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::Told;
-use guard_judge::http as judge;
-use guard_policy::{PortSpec, Prefix};
+use guard_judge::http as http_judge;
+use guard_policy::PortSpec;
 use guard_proto::{self as proto, Endpoint, LogKind};
 use guard_sys::clock::Clocks;
 use serde_json::{Value, json};
@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use crate::{
     changes::Change,
     control::{failure::Refusal, ids},
-    policies::Judged,
+    policies::{Judged, Policies},
     record::audit::Record,
     requests::{Gathered, Noted, Pending, Question, process::Process, tries},
-    sessions::{Session, end::AFTERMATH, is_past},
+    sessions::{Session, Sessions},
     state::State,
 };
 
@@ -62,13 +62,14 @@ impl State {
             return Ok(());
         }
         match self.verdict_on(event) {
-            Some(Verdict::Confirm | Verdict::ReadOnly) if self.is_aftermath(event) => {}
+            Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {}
             Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,
             // It was refused under a policy that has been replaced meanwhile.
             Some(Verdict::Allow) => {}
-            // Where a proxy is, it is turned there: its network may be one that is not served yet.
+            // Where a proxy is, it is turned there: its network may be one that is not served yet. From now on it is, if that can be.
             Some(Verdict::ReadOnly)
-                if event.protocol == Protocol::TCP && self.is_unserved(event) =>
+                if event.protocol == Protocol::TCP
+                    && (self.notice_network(event.session, event.tgid) || !self.proxy.is_up()) =>
             {
                 self.note_denial(event, Some(event.session));
             }
@@ -82,33 +83,17 @@ impl State {
         Ok(())
     }
 
-    /// Whether that is what a connection still sends whose hole has just ended: nobody asks for it.
-    fn is_aftermath(&self, event: &Event) -> bool {
-        let ended = self.hole_ends.get(&event.session);
-        let is_soon = ended.is_some_and(|at| !is_past(*at, AFTERMATH, event.at));
-        is_soon && event.hook == Hook::Egress as u8
-    }
-
-    /// Whether that is because its network was not served; from now on it is, if that can be.
-    fn is_unserved(&mut self, event: &Event) -> bool {
-        self.notice_network(event.session, event.tgid) || !self.proxy.is_up()
-    }
-
     /// What the session's policies say of the event now. Where a hole for reads had it turned, it is as if they said
     /// `read-only`.
     fn verdict_on(&self, event: &Event) -> Option<Verdict> {
-        let verdict = self.verdict_behind(&question(event), &self.judge_event(event)?);
+        let verdict = self.verdict_behind(
+            &question(event),
+            &judge(&self.sessions, &self.policies, event)?,
+        );
         match (verdict, Verdict::from_u8(event.verdict)) {
             (Verdict::Confirm, by_hole @ Verdict::ReadOnly) => Some(by_hole),
             _ => Some(verdict),
         }
-    }
-
-    /// What the session's policies say of the event now.
-    fn judge_event(&self, event: &Event) -> Option<Judged<'_>> {
-        let session = self.sessions.live(event.session)?;
-        let (to, protocol, port) = (event.destination, event.protocol, event.port);
-        self.policies.judge(&session.chain, to, protocol, port)
     }
 
     /// Asks a person, unless that is being done.
@@ -170,7 +155,7 @@ impl State {
             ..draft(&question, at, host, judged)
         };
         let program = draft.comm.clone();
-        let ways = self.tries.note(&question, program.as_deref(), at);
+        let ways = self.requests.note_way(&question, program.as_deref(), at);
         let datapath = &mut self.datapath;
         let asked = question.clone();
         let noted = self.requests.note(question, (owner, share), at, || {
@@ -194,23 +179,14 @@ impl State {
         }
         self.audit.counters().asked();
         let new = self.requests.get(id).map(|one| one.clone().alone(id));
-        let burst = self.burst_around(asked, at);
-        let burst = burst.and_then(|prefix| self.requests.gather(asked, prefix));
+        let session = self.sessions.live(asked.session);
+        let (requests, policies) = (&mut self.requests, &self.policies);
+        let burst =
+            session.and_then(|session| requests.gather_around(session, policies, asked, at));
         if let Some(new) = new {
             self.write_question(&new, at, burst.as_ref());
         }
         burst.map(|burst| Noted::Again(burst.request))
-    }
-
-    /// The prefix in which that question, which is on the list, and others are better asked as one.
-    fn burst_around(&self, question: &Question, at: BootTime) -> Option<Prefix> {
-        let session = self.sessions.live(question.session)?;
-        let ports = ports_of(question);
-        let is_one = |prefix: &Prefix| self.policies.confirm_all(&session.chain, prefix, ports);
-        match question.http {
-            Some(_) => None,
-            None => self.requests.burst_around(question, at, is_one),
-        }
     }
 
     /// `burst`: it has become a part of that one.
@@ -245,7 +221,7 @@ impl State {
         let Some(admitted) = self.admit(event.session, event.at) else {
             return;
         };
-        let judged = self.judge_event(event);
+        let judged = judge(&self.sessions, &self.policies, event);
         let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
         let host = judged.and_then(|judged| self.policies.host_of(event.destination, &judged));
         let live = session.and_then(|id| self.sessions.live(id));
@@ -274,6 +250,13 @@ impl State {
             .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Denied, record);
     }
+}
+
+/// What the session's policies say of an event now.
+fn judge<'p>(sessions: &Sessions, policies: &'p Policies, event: &Event) -> Option<Judged<'p>> {
+    let session = sessions.live(event.session)?;
+    let (to, protocol, port) = (event.destination, event.protocol, event.port);
+    policies.judge(&session.chain, to, protocol, port)
 }
 
 /// Of what each policy of a chain says, what a person is shown: the outermost that does not allow it, for what comes from
@@ -351,15 +334,18 @@ pub fn as_shown(request: &proto::Request) -> Value {
 }
 
 fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
-    let steers = |header: &&String| judge::steers(header.split(':').next().unwrap_or_default());
+    let steers =
+        |header: &&String| http_judge::steers(header.split(':').next().unwrap_or_default());
     let headers = http.headers.iter().filter(steers);
     let warnings = http.warnings.iter();
     proto::HttpRequest {
         path: path_for_trail(http),
         body_preview: None,
-        headers: headers.map(|one| judge::without_secrets(one)).collect(),
+        headers: headers
+            .map(|one| http_judge::without_secrets(one))
+            .collect(),
         warnings: warnings
-            .map(|one| judge::warning_without_values(one))
+            .map(|one| http_judge::warning_without_values(one))
             .collect(),
         ..http.clone()
     }
@@ -370,7 +356,7 @@ fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
 pub fn path_for_trail(http: &proto::HttpRequest) -> String {
     match http.is_statement() {
         true => http.path.clone(),
-        false => judge::without_secrets(&http.path),
+        false => http_judge::without_secrets(&http.path),
     }
 }
 

@@ -13,7 +13,7 @@ use guard_sys::clock::{self, Clocks};
 
 use crate::{
     control::{failure::Refusal, ids},
-    grants::holes::{self, About, Known},
+    grants::holes::{self, Known},
     record::audit::Record,
     sessions::{self, Session, Stage, create::share_with_outermost},
     state::State,
@@ -67,7 +67,7 @@ impl State {
     /// What was answered with no is not asked again for as long as that holds; what a hole or a policy has answered
     /// meanwhile is not, either.
     fn adopt_requests(&mut self) -> Result<(), Refusal> {
-        let mut kept = self.shelves.requests.all();
+        let mut kept = self.requests.kept();
         // Answers first, for what is answered does not wait.
         kept.sort_by_key(|(_, asked)| (asked.refused_until.is_none(), asked.shown.asked_at));
         for (key, asked) in kept {
@@ -78,7 +78,8 @@ impl State {
             let holds = self.sessions.share(question.session);
             match (owner, asked.refused_until) {
                 (_, Some(until)) if owner.is_some() || holds => {
-                    self.mute(question, asked.burst, asked.shown, BootTime(until));
+                    self.requests
+                        .refuse(question, asked.burst, asked.shown, BootTime(until));
                 }
                 (None, _) | (_, Some(_)) => {}
                 (Some(owner), None) => {
@@ -88,13 +89,13 @@ impl State {
                     self.requests.put_burst(&id, asked.burst);
                 }
             }
-            self.kept_requests.insert(key);
+            self.requests.note_file(key);
         }
         for hole in self.datapath.holes()? {
             self.settle(hole.session, &[hole]);
         }
-        self.settle_requests();
-        self.keep_requests();
+        self.requests.settle(&self.sessions, &self.policies);
+        self.requests.keep();
         Ok(())
     }
 
@@ -160,7 +161,7 @@ impl State {
     }
 
     fn adopt_holes(&mut self) -> Result<(), Refusal> {
-        let mut known: BTreeMap<String, About> = self.shelves.holes.all().into_iter().collect();
+        let mut known = self.holes.kept();
         for hole in self.datapath.holes()? {
             let about = known.remove(&ids::hole(hole.entry.id));
             if about.is_none() {

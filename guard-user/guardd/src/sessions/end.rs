@@ -1,6 +1,6 @@
 //! How sessions and holes end, and what is due when.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use guard_common::{BootTime, HoleId, SessionId};
 use guard_datapath::Datapath;
@@ -14,13 +14,11 @@ use crate::{
     grants::holes,
     proxy::{passing::target, terms::Standing},
     record::audit::Record,
-    requests::{Pending, bursts::Burst, events},
+    requests::Pending,
     sessions::{Session, Sessions, Stage, TIME_TO_ENTER, is_past},
     state::State,
 };
 
-/// For so long the connections of an ended hole still send.
-pub const AFTERMATH: Duration = Duration::from_secs(2);
 /// Nothing is left for longer, so that a suspended machine is not late for long.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 const SHORTEST_NAP: Duration = Duration::from_millis(5);
@@ -40,7 +38,7 @@ impl State {
         self.requests.expire(now);
         self.collect_slots();
         self.audit.follow_path();
-        self.keep_requests();
+        self.requests.keep();
         self.policies.keep_names(false);
         self.nap(now)
     }
@@ -60,7 +58,7 @@ impl State {
         for (id, known) in self.holes.take_expired(now) {
             self.hole_ended(id, &known, "expired", None);
         }
-        self.hole_ends.retain(|_, at| !is_past(*at, AFTERMATH, now));
+        self.holes.forget_ends(now);
     }
 
     /// Cuts the connections that a hole let through, and writes down that it has ended.
@@ -73,8 +71,8 @@ impl State {
     ) {
         let connections = self.datapath.let_through(id);
         let granted = known.about.as_ref().and_then(|about| about.bytes);
-        let bytes = holes::used(granted, self.bytes_left(id));
-        self.hole_ends.insert(known.session, clock::now());
+        let bytes = holes::used(granted, bytes_left(&mut self.datapath, id));
+        self.holes.note_end(known.session, clock::now());
         self.apply(Change::Holes);
         let cut = match self.sessions.live(known.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),
@@ -100,19 +98,10 @@ impl State {
         let record = self.machine.told_by(record, by);
         self.audit.note(LogKind::HoleClose, record);
         // In this order: whoever is killed in between has its end written down twice, and not never.
-        self.shelves.holes.remove(&ids::hole(id));
+        self.holes.remove_file(id);
         if known.read_only {
             self.drop_closed_http();
         }
-    }
-
-    /// How many bytes a hole that has ended was not used for, where they were counted.
-    fn bytes_left(&mut self, id: HoleId) -> Option<u64> {
-        let left = self.datapath.settle_budgets(id);
-        left.unwrap_or_else(|error| {
-            tracing::warn!(%error, hole = id.0, "it is not known how much was sent through it");
-            None
-        })
     }
 
     /// Drops the HTTP requests whose destinations are closed: a yes would not get them there.
@@ -174,7 +163,6 @@ impl State {
         self.audit.counters().session_ended();
         self.requests.end_session(id);
         self.socket_stops.forget(id);
-        self.tries.forget(id);
         self.sessions.let_go(&mut self.datapath, id);
         let record = Record::of(ids::session(id), uid)
             .with("seconds", lasted.as_secs_f64())
@@ -207,44 +195,6 @@ impl State {
             }
             Err(error) => tracing::warn!(%error, session = id.0, "cannot be forgotten"),
         }
-    }
-
-    /// Makes the files of the requests agree with those that wait, and with the answers of no that hold.
-    pub fn keep_requests(&mut self) {
-        let mut kept = HashSet::new();
-        let grown = self.requests.take_grown();
-        for (key, asked) in self.requests.to_keep() {
-            if !self.kept_requests.contains(&key) || grown.contains(&key) {
-                self.shelves.requests.keep(&key, &asked);
-            }
-            kept.insert(key);
-        }
-        for gone in self.kept_requests.difference(&kept) {
-            self.shelves.requests.remove(gone);
-        }
-        self.kept_requests = kept;
-    }
-
-    /// Drops the questions that the policies or holes of now have answered.
-    pub fn settle_requests(&mut self) {
-        let (sessions, policies) = (&self.sessions, &self.policies);
-        self.requests.take_all(|asked| {
-            let question = &asked.question;
-            let (to, protocol, port) = (question.destination, question.protocol, question.port);
-            let session = sessions.live(question.session);
-            let judged = session.and_then(|live| policies.judge(&live.chain, to, protocol, port));
-            let is_over = judged.is_none_or(|judged| {
-                use guard_common::Verdict::{Confirm, ReadOnly};
-                !matches!(judged.verdict, Confirm | ReadOnly)
-            });
-            let is_one = |burst: &Burst| {
-                let ports = events::ports_of(question);
-                session
-                    .is_some_and(|live| policies.confirm_all(&live.chain, &burst.prefix(), ports))
-            };
-            // What was offered is no longer one decision: what is tried again is asked anew.
-            is_over || !asked.burst.as_ref().is_none_or(is_one)
-        });
     }
 }
 
@@ -355,4 +305,13 @@ fn denied(kernel: &Datapath, id: SessionId) -> Option<u64> {
     let stats = kernel.stats().ok()?;
     let of = stats.into_iter().find(|(session, _)| *session == id);
     Some(of.map_or(0, |(_, stats)| stats.denied))
+}
+
+/// How many bytes a hole that has ended was not used for, where they were counted.
+fn bytes_left(kernel: &mut Datapath, id: HoleId) -> Option<u64> {
+    let left = kernel.settle_budgets(id);
+    left.unwrap_or_else(|error| {
+        tracing::warn!(%error, hole = id.0, "it is not known how much was sent through it");
+        None
+    })
 }
