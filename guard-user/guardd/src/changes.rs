@@ -36,11 +36,11 @@ impl State {
             Change::Holes | Change::Slots => self.proxy.renew(),
             Change::Policies => {
                 self.requests.settle(&self.sessions, &self.policies);
-                self.look_anew();
+                self.relays.look_anew(&mut self.datapath);
                 self.proxy.renew();
                 self.requests.keep();
             }
-            Change::Chains => self.look_anew(),
+            Change::Chains => self.relays.look_anew(&mut self.datapath),
             Change::Listeners => self.look_at_held(),
             Change::Approvers => self.renew_patience(),
         }

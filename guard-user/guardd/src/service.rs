@@ -36,6 +36,7 @@ use crate::{
     shared::Shared,
     start::{self, Begun},
     state::{Shelves, State},
+    unix::allow_control,
     watch::Change,
 };
 
@@ -139,7 +140,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let is_passed = passed.is_some();
     let listener = tokio::net::UnixListener::from_std(listen(&socket, passed)?)?;
     let shared = Rc::new(Shared::new(state));
-    shared.with(|state| state.allow_control(&listener));
+    shared.with(|state| allow_control(&mut state.datapath, &listener));
     ready(&shared, start, &socket)?;
     let listening = shared.with(|state| state.machine.listening());
     let listening = listening.context("cannot wait for events")?;
@@ -284,7 +285,7 @@ async fn reload(shared: &Shared) {
 fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     notify(&[NotifyState::Stopping]);
     shared.with(|state| {
-        state.stop_all_patience();
+        state.holds.stop_all(&mut state.datapath);
         state.policies.keep_names(true);
         state
             .config

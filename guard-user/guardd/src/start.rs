@@ -2,6 +2,7 @@
 
 use crate::machine::Machine;
 use crate::record::Recorder;
+use crate::unix::Sockets;
 use std::{
     fs,
     os::{
@@ -38,7 +39,6 @@ use crate::{
     requests::{Requests, followers::Followers},
     sessions::{Sessions, launchers::Launchers},
     state::{Shelves, State},
-    unix::{SocketStops, looks::Looks},
     watch::Watches,
 };
 
@@ -184,8 +184,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
         datapath,
         relays,
         machine: Machine::new(places, hierarchy, events, watches),
-        socket_stops: SocketStops::default(),
-        sockets_by_themselves: Vec::new(),
+        sockets: Sockets::default(),
         policies: Policies::new(
             library,
             Resolver::new(config.resolvers.clone()),
@@ -201,13 +200,12 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
             shelves.choices.clone(),
         ),
         audit: Recorder::new(audit),
-        looks: Looks::default(),
         shelves,
         holds: Holds::default(),
         proxy: Proxy::default(),
         config,
     };
-    state.allow_sockets(&paths.socket());
+    state.sockets.allow(&mut state.datapath, &paths.socket());
     state.adopt(start)?;
     state.datapath.judge_at_security_hooks()?;
     state.set_default();

@@ -5,6 +5,7 @@
 
 use crate::machine::Machine;
 use crate::record::Recorder;
+use crate::unix::Sockets;
 use std::{
     collections::VecDeque,
     fs, io,
@@ -28,7 +29,6 @@ use crate::{
     relays::Relays,
     requests::{Asked, Requests, offers::Choice},
     sessions::{self, Sessions},
-    unix::{SocketStops, looks::Looks},
 };
 
 /// The files beside the kernel's state.
@@ -111,10 +111,8 @@ pub struct State {
     pub machine: Machine,
     /// The settings.
     pub config: Config,
-    /// Connections to others that were refused.
-    pub socket_stops: SocketStops,
-    /// The Unix sockets that sessions connect to by themselves.
-    pub sockets_by_themselves: Vec<PathBuf>,
+    /// Unix sockets.
+    pub sockets: Sockets,
     /// The policies.
     pub policies: Policies,
     /// The sessions.
@@ -125,8 +123,6 @@ pub struct State {
     pub requests: Requests,
     /// What is written down.
     pub audit: Recorder,
-    /// Looks into processes of sessions that go on.
-    pub looks: Looks,
     /// The files beside the kernel's state.
     pub shelves: Shelves,
     /// What is known of connections that wait for them.

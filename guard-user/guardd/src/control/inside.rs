@@ -100,7 +100,7 @@ impl State {
             let one = self.stopped(key, tried, &holes, &clocks);
             one.filter(|one| one.verdict != Verdict::Allow.as_str())
         });
-        let sockets = self.stopped_sockets(id, &clocks);
+        let sockets = self.sockets.stopped(id, &clocks);
         let mut all = stopped_http(&self.requests, id, &clocks)
             .into_iter()
             .chain(sockets)

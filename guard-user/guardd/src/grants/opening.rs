@@ -16,6 +16,7 @@ use crate::{
         grant::{Grant, no_requests},
         holes::{About, Known},
     },
+    holds::unrefuse_in_kernel,
     record::audit::Record,
     requests::Question,
     state::State,
@@ -114,7 +115,7 @@ impl State {
         self.apply(Change::Holes);
         self.requests.take_all(|asked| asked.is_settled(is_covered));
         for question in self.requests.unmute(is_covered) {
-            self.unrefuse_in_kernel(&question);
+            unrefuse_in_kernel(&mut self.datapath, &question);
         }
     }
 

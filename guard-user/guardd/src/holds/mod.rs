@@ -7,7 +7,7 @@ use std::{
 };
 
 use guard_common::{Address, BootTime, Connection, Event, Protocol, SessionId, Verdict};
-use guard_datapath::{HeldSocket, LiveHole};
+use guard_datapath::{Datapath, HeldSocket, LiveHole};
 use guard_proto::{LogKind, moment};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
@@ -16,10 +16,11 @@ use crate::{
     changes::Change,
     control::{failure::Refusal, ids},
     grants::opening::after,
+    policies::Policies,
     record::audit::Record,
     relays::{self, Behind},
-    requests::{Noted, Question, events},
-    sessions::Session,
+    requests::{Noted, Question, Requests, events},
+    sessions::{Session, Sessions},
     state::State,
 };
 
@@ -80,6 +81,139 @@ impl Holds {
     }
 }
 
+impl Holds {
+    /// Says anew whose connections may wait: of those whose people are there to answer, or that are asked to.
+    pub fn renew(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &Sessions,
+        policies: &Policies,
+        requests: &Requests,
+    ) {
+        let now = clock::now();
+        let live = sessions.all_live();
+        let wanted: HashMap<_, _> = live
+            .filter_map(|session| {
+                Some((
+                    session.cgroup.id,
+                    self.time_of(session, policies, requests)?,
+                ))
+            })
+            .collect();
+        let known: Vec<_> = self.leases.keys().copied().collect();
+        for session in known.into_iter().filter(|id| !wanted.contains_key(id)) {
+            self.stop(kernel, session);
+        }
+        for (session, time) in wanted {
+            self.lease(kernel, session, time, now);
+        }
+    }
+
+    /// The same of one session, which is new.
+    pub fn begin(
+        &mut self,
+        kernel: &mut Datapath,
+        session: &Session,
+        policies: &Policies,
+        requests: &Requests,
+    ) {
+        if let Some(time) = self.time_of(session, policies, requests) {
+            self.lease(kernel, session.cgroup.id, time, clock::now());
+        }
+    }
+
+    /// From now on no connection begins to wait: there is no guardd to ask about it.
+    pub fn stop_all(&mut self, kernel: &mut Datapath) {
+        let all: Vec<_> = self.leases.keys().copied().collect();
+        for session in all {
+            self.stop(kernel, session);
+        }
+    }
+
+    fn lease(&mut self, kernel: &mut Datapath, session: SessionId, time: Duration, now: BootTime) {
+        let until = after(now, LEASE);
+        let known = self.leases.get(&session);
+        if known.is_some_and(|(had, _)| *had == time)
+            && known.is_some_and(|(_, had)| had.0 > after(now, LEASE / 2).0)
+        {
+            return;
+        }
+        match kernel.set_patience(session, time, until) {
+            Ok(()) => {
+                let before = self.leases.insert(session, (time, until));
+                if before.is_none() {
+                    // What waits now may have been refused just before.
+                    self.look_by(after(now, UNREPORTED));
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, session = session.0, "its connections do not wait");
+            }
+        }
+    }
+
+    fn stop(&mut self, kernel: &mut Datapath, session: SessionId) {
+        self.leases.remove(&session);
+        if let Err(error) = kernel.clear_patience(session) {
+            tracing::warn!(%error, session = session.0, "its connections wait for a while yet");
+        }
+    }
+
+    /// How long a session's connections wait now.
+    fn time_of(
+        &self,
+        session: &Session,
+        policies: &Policies,
+        requests: &Requests,
+    ) -> Option<Duration> {
+        if self.full.contains(&session.cgroup.id) {
+            return None;
+        }
+        let about = &session.about;
+        let slots = session.chain.iter();
+        let times = slots.map(|slot| Some(policies.get(*slot)?.policy.hold));
+        let by_policy = times.min().flatten();
+        let time = match about.hold() {
+            Some(time) => time,
+            None => by_policy.filter(|_| requests.is_followed(about.uid))?,
+        };
+        (!time.is_zero()).then_some(time.min(LONGEST))
+    }
+
+    /// A connection was refused: the next one may wait, and the kernel does not say so.
+    pub(crate) fn expect(&mut self, event: &Event) {
+        if self.leases.contains_key(&event.session) {
+            self.look_by(after(event.at, UNREPORTED));
+        }
+    }
+
+    /// Whether it is time to look at those that wait.
+    #[must_use]
+    pub fn is_due(&self, kernel: &Datapath, now: BootTime) -> bool {
+        match self.next {
+            Some(at) => at <= now,
+            // Of a flood the kernel does not tell all.
+            None => kernel.holds_any(),
+        }
+    }
+
+    /// Of a session with too many, those inside it counted too, no other one begins to wait.
+    fn note_full(&mut self, sessions: &Sessions, held: &[HeldSocket]) -> Option<Change> {
+        let mut counts: HashMap<SessionId, usize> = HashMap::new();
+        let outermost = |id| sessions.get(id).map_or(id, Session::outermost);
+        for (_, one) in held {
+            *counts.entry(outermost(one.session)).or_default() += 1;
+        }
+        counts.retain(|_, waiting| *waiting >= MOST_OF_SESSION);
+        let live = sessions.all_live();
+        let full = live.filter(|session| counts.contains_key(&session.outermost()));
+        let full: HashSet<_> = full.map(|session| session.cgroup.id).collect();
+        let is_news = full != self.full;
+        self.full = full;
+        is_news.then_some(Change::Approvers)
+    }
+}
+
 /// Those that wait for one answer.
 type Group = Vec<HeldSocket>;
 
@@ -96,88 +230,11 @@ enum Fate {
 }
 
 impl State {
-    /// Says anew whose connections may wait: of those whose people are there to answer, or that are asked to.
+    /// Says anew whose connections may wait.
     pub fn renew_patience(&mut self) {
-        let now = clock::now();
-        let live = self.sessions.all_live();
-        let wanted: HashMap<_, _> = live
-            .filter_map(|session| Some((session.cgroup.id, self.patience_of(session)?)))
-            .collect();
-        let known: Vec<_> = self.holds.leases.keys().copied().collect();
-        for session in known.into_iter().filter(|id| !wanted.contains_key(id)) {
-            self.stop_patience(session);
-        }
-        for (session, time) in wanted {
-            self.lease(session, time, now);
-        }
-    }
-
-    /// The same of one session, which is new.
-    pub fn begin_patience(&mut self, id: SessionId) {
-        let session = self.sessions.live(id);
-        if let Some(time) = session.and_then(|session| self.patience_of(session)) {
-            self.lease(id, time, clock::now());
-        }
-    }
-
-    /// From now on no connection begins to wait: there is no guardd to ask about it.
-    pub fn stop_all_patience(&mut self) {
-        let all: Vec<_> = self.holds.leases.keys().copied().collect();
-        for session in all {
-            self.stop_patience(session);
-        }
-    }
-
-    fn lease(&mut self, session: SessionId, time: Duration, now: BootTime) {
-        let until = after(now, LEASE);
-        let known = self.holds.leases.get(&session);
-        if known.is_some_and(|(had, _)| *had == time)
-            && known.is_some_and(|(_, had)| had.0 > after(now, LEASE / 2).0)
-        {
-            return;
-        }
-        match self.datapath.set_patience(session, time, until) {
-            Ok(()) => {
-                let before = self.holds.leases.insert(session, (time, until));
-                if before.is_none() {
-                    // What waits now may have been refused just before.
-                    self.holds.look_by(after(now, UNREPORTED));
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, session = session.0, "its connections do not wait");
-            }
-        }
-    }
-
-    fn stop_patience(&mut self, session: SessionId) {
-        self.holds.leases.remove(&session);
-        if let Err(error) = self.datapath.clear_patience(session) {
-            tracing::warn!(%error, session = session.0, "its connections wait for a while yet");
-        }
-    }
-
-    /// How long a session's connections wait now.
-    fn patience_of(&self, session: &Session) -> Option<Duration> {
-        if self.holds.full.contains(&session.cgroup.id) {
-            return None;
-        }
-        let about = &session.about;
-        let policies = session.chain.iter();
-        let policies = policies.map(|slot| Some(self.policies.get(*slot)?.policy.hold));
-        let by_policy = policies.min().flatten();
-        let time = match about.hold() {
-            Some(time) => time,
-            None => by_policy.filter(|_| self.requests.is_followed(about.uid))?,
-        };
-        (!time.is_zero()).then_some(time.min(LONGEST))
-    }
-
-    /// A connection was refused: the next one may wait, and the kernel does not say so.
-    pub(crate) fn expect_held(&mut self, event: &Event) {
-        if self.holds.leases.contains_key(&event.session) {
-            self.holds.look_by(after(event.at, UNREPORTED));
-        }
+        let (policies, requests) = (&self.policies, &self.requests);
+        self.holds
+            .renew(&mut self.datapath, &self.sessions, policies, requests);
     }
 
     /// Takes note of a connection that has begun to wait.
@@ -239,19 +296,6 @@ impl State {
         self.audit.note(LogKind::Held, record);
     }
 
-    /// Looks at those that wait, if it is time: ends those that wait in vain, and asks about those that nobody is asked
-    /// about.
-    pub fn look_at_held_when_due(&mut self, now: BootTime) {
-        let is_due = match self.holds.next {
-            Some(at) => at <= now,
-            // Of a flood the kernel does not tell all.
-            None => self.datapath.holds_any(),
-        };
-        if is_due {
-            self.look_at_held();
-        }
-    }
-
     /// The same at once: something was answered.
     pub fn look_at_held(&mut self) {
         let began = clock::now();
@@ -264,7 +308,9 @@ impl State {
                 return;
             }
         };
-        self.note_full(&held);
+        if let Some(change) = self.holds.note_full(&self.sessions, &held) {
+            self.apply(change);
+        }
         let (overdue, held): (Vec<_>, Vec<_>) =
             held.into_iter().partition(|(_, one)| one.until <= began);
         let overdue = grouped(&overdue).into_iter();
@@ -281,7 +327,10 @@ impl State {
                 Fate::Ends(why) => ending.push((group, why)),
             }
         }
-        self.end_groups(&ending);
+        end_groups(&mut self.datapath, &self.sessions, &ending);
+        for (group, why) in &ending {
+            self.write_end(group, why);
+        }
         self.requests.show_held(&asked);
         self.apply(Change::Requests);
         let ended = clock::now();
@@ -293,23 +342,6 @@ impl State {
         }
     }
 
-    /// Of a session with too many, those inside it counted too, no other one begins to wait.
-    fn note_full(&mut self, held: &[HeldSocket]) {
-        let mut counts: HashMap<SessionId, usize> = HashMap::new();
-        let outermost = |id| self.sessions.get(id).map_or(id, Session::outermost);
-        for (_, one) in held {
-            *counts.entry(outermost(one.session)).or_default() += 1;
-        }
-        counts.retain(|_, waiting| *waiting >= MOST_OF_SESSION);
-        let live = self.sessions.all_live();
-        let full = live.filter(|session| counts.contains_key(&session.outermost()));
-        let full: HashSet<_> = full.map(|session| session.cgroup.id).collect();
-        if full != self.holds.full {
-            self.holds.full = full;
-            self.apply(Change::Approvers);
-        }
-    }
-
     fn fate(&mut self, question: &Question, group: &Group, holes: &[LiveHole]) -> Fate {
         if self.sessions.live(question.session).is_none() {
             return Fate::Ends("the session has ended");
@@ -317,7 +349,10 @@ impl State {
         let asked = (question.destination, question.port);
         let (question, verdict) = match relays::is_near(question) {
             false => (question.clone(), None),
-            true => match self.behind(question, first(group)) {
+            true => match self
+                .relays
+                .behind(&self.sessions, &self.policies, question, first(group))
+            {
                 Behind::Own => return Fate::Passes,
                 Behind::Unknown => return Fate::Unlooked,
                 Behind::Leads {
@@ -388,30 +423,6 @@ impl State {
         }
     }
 
-    /// Ends connections, and writes that down. All of a session at once: to find them the kernel has to list all there are.
-    fn end_groups(&mut self, ending: &[(Group, &'static str)]) {
-        let mut cookies: HashMap<SessionId, HashSet<u64>> = HashMap::new();
-        for (cookie, one) in ending.iter().flat_map(|(group, _)| group) {
-            cookies.entry(one.session).or_default().insert(*cookie);
-        }
-        for (id, cookies) in &cookies {
-            self.end_all(*id, cookies);
-        }
-        for (group, why) in ending {
-            self.write_end(group, why);
-        }
-    }
-
-    fn end_all(&mut self, id: SessionId, cookies: &HashSet<u64>) {
-        let ended = match self.sessions.live(id) {
-            Some(session) => self.datapath.end_held(&session.cgroup, cookies),
-            None => self.datapath.forget_held(cookies).map(|()| 0),
-        };
-        if let Err(error) = ended {
-            tracing::warn!(%error, session = id.0, "connections wait in vain until the kernel ends them");
-        }
-    }
-
     fn write_end(&mut self, group: &Group, why: &'static str) {
         let Some((_, first)) = group.first() else {
             return;
@@ -442,27 +453,48 @@ impl State {
             .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Denied, record);
     }
+}
 
-    /// Has the kernel refuse at once what a person said no to.
-    pub(crate) fn refuse_in_kernel(&mut self, question: &Question, until: BootTime) {
-        if question.http.is_some() {
-            return;
-        }
-        let to = connection(question);
-        if let Err(error) = self.datapath.refuse(question.session, &to, until) {
-            tracing::warn!(%error, "what was refused is ended by guardd each time");
-        }
+/// Ends connections. All of a session at once: to find them the kernel has to list all there are.
+fn end_groups(kernel: &mut Datapath, sessions: &Sessions, ending: &[(Group, &'static str)]) {
+    let mut cookies: HashMap<SessionId, HashSet<u64>> = HashMap::new();
+    for (cookie, one) in ending.iter().flat_map(|(group, _)| group) {
+        cookies.entry(one.session).or_default().insert(*cookie);
     }
+    for (id, cookies) in &cookies {
+        end_all(kernel, sessions, *id, cookies);
+    }
+}
 
-    /// The opposite.
-    pub(crate) fn unrefuse_in_kernel(&mut self, question: &Question) {
-        if question.http.is_some() {
-            return;
-        }
-        let to = connection(question);
-        if let Err(error) = self.datapath.unrefuse(question.session, &to) {
-            tracing::warn!(%error, "connections there do not wait");
-        }
+fn end_all(kernel: &mut Datapath, sessions: &Sessions, id: SessionId, cookies: &HashSet<u64>) {
+    let ended = match sessions.live(id) {
+        Some(session) => kernel.end_held(&session.cgroup, cookies),
+        None => kernel.forget_held(cookies).map(|()| 0),
+    };
+    if let Err(error) = ended {
+        tracing::warn!(%error, session = id.0, "connections wait in vain until the kernel ends them");
+    }
+}
+
+/// Has the kernel refuse at once what a person said no to.
+pub(crate) fn refuse_in_kernel(kernel: &mut Datapath, question: &Question, until: BootTime) {
+    if question.http.is_some() {
+        return;
+    }
+    let to = connection(question);
+    if let Err(error) = kernel.refuse(question.session, &to, until) {
+        tracing::warn!(%error, "what was refused is ended by guardd each time");
+    }
+}
+
+/// The opposite.
+pub(crate) fn unrefuse_in_kernel(kernel: &mut Datapath, question: &Question) {
+    if question.http.is_some() {
+        return;
+    }
+    let to = connection(question);
+    if let Err(error) = kernel.unrefuse(question.session, &to) {
+        tracing::warn!(%error, "connections there do not wait");
     }
 }
 

@@ -377,7 +377,7 @@ impl State {
     /// Empties the slots that nothing is judged by any more.
     pub fn collect_slots(&mut self) {
         let unused = self.policies.unused(&self.sessions.slots());
-        self.forget_slots(&unused);
+        self.relays.forget_slots(&unused);
         if let Some(change) = self.policies.empty(&mut self.datapath, &unused) {
             self.apply(change);
         }

@@ -2,7 +2,7 @@
 
 use std::{rc::Rc, time::Duration};
 
-use super::{look, now};
+use super::{look, now, terms};
 use crate::changes::Change;
 use crate::shared::Shared;
 
@@ -13,7 +13,12 @@ const IDLE: Duration = Duration::from_secs(60);
 pub async fn follow(shared: Rc<Shared>) {
     let stir = shared.with(|state| Rc::clone(&state.relays.stir));
     loop {
-        let (due, terms) = shared.with(|state| state.due_looks(now()));
+        let (due, terms) = shared.with(|state| {
+            let (kernel, sessions) = (&state.datapath, &state.sessions);
+            let due = state.relays.due_looks(kernel, sessions, now());
+            let terms = (!due.is_empty()).then(|| terms(&state.machine, &state.policies, sessions));
+            (due, terms.unwrap_or_default())
+        });
         let (tickets, places): (Vec<_>, Vec<_>) = due.into_iter().unzip();
         if !places.is_empty() {
             let look = move || look::look_at_all(&places, &terms);
@@ -24,11 +29,15 @@ pub async fn follow(shared: Rc<Shared>) {
             for (ticket, found) in tickets.into_iter().zip(looked.unwrap_or_default()) {
                 match found {
                     Ok(found) => {
-                        are_news |= shared.with(|state| state.note_found(ticket, found));
+                        are_news |= shared.with(|state| {
+                            let (kernel, sessions) = (&mut state.datapath, &state.sessions);
+                            let policies = &state.policies;
+                            (state.relays).note_found(kernel, sessions, policies, ticket, found)
+                        });
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot look who listens");
-                        shared.with(|state| state.note_unseen(ticket));
+                        shared.with(|state| state.relays.note_unseen(&state.sessions, ticket));
                     }
                 }
             }

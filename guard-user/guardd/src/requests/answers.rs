@@ -13,6 +13,7 @@ use crate::{
         grant::{self, Grant},
         opening::after,
     },
+    holds::refuse_in_kernel,
     policies::Policies,
     proxy::allowing::{Widening, no_http},
     record::audit::Record,
@@ -139,9 +140,9 @@ impl State {
         }
         self.audit.counters().answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
-        self.refuse_in_kernel(&asked.question, until);
+        refuse_in_kernel(&mut self.datapath, &asked.question, until);
         for to in asked.burst.iter().flat_map(Burst::addresses) {
-            self.refuse_in_kernel(&asked.question.at(to), until);
+            refuse_in_kernel(&mut self.datapath, &asked.question.at(to), until);
         }
         // It holds for all that is inside the same one, or the next session would ask on.
         let session = asked.question.session;

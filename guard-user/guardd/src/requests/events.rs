@@ -46,14 +46,19 @@ impl State {
 
     fn note_event(&mut self, event: &Event) -> Result<(), Refusal> {
         if event.hook == Hook::Listener as u8 {
-            self.note_listener(event);
+            self.relays
+                .note_listener(&mut self.datapath, &self.sessions, event);
             return Ok(());
         }
         if event.hook == Hook::Dial as u8 || event.hook == Hook::ManyDials as u8 {
-            self.note_dial(event);
+            let (kernel, sessions) = (&mut self.datapath, &self.sessions);
+            let found = (self.relays).note_dial(kernel, sessions, &self.policies, event);
+            if let Some(change) = found {
+                self.apply(change);
+            }
             return Ok(());
         }
-        self.note_way(event);
+        self.relays.note_tried(event);
         if event.hook == Hook::Egress as u8 {
             self.end_spent_holes(Some(event.session));
         }
@@ -74,7 +79,7 @@ impl State {
                 self.note_denial(event, Some(event.session));
             }
             Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
-                self.expect_held(event);
+                self.holds.expect(event);
                 self.note_denial(event, Some(event.session));
                 self.note_question(event)?;
             }
@@ -86,7 +91,7 @@ impl State {
     /// What the session's policies say of the event now. Where a hole for reads had it turned, it is as if they said
     /// `read-only`.
     fn verdict_on(&self, event: &Event) -> Option<Verdict> {
-        let verdict = self.verdict_behind(
+        let verdict = self.relays.verdict_behind(
             &question(event),
             &judge(&self.sessions, &self.policies, event)?,
         );
@@ -141,11 +146,13 @@ impl State {
         let judged = asked_about(&each);
         let host = self.policies.host_of(to, judged);
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
-        let verdict = self.verdict_behind(&question, strictest.unwrap_or(judged));
+        let verdict = self
+            .relays
+            .verdict_behind(&question, strictest.unwrap_or(judged));
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
-            through: self.way_of(&question),
+            through: self.relays.way(&question).cloned(),
             user: self.machine.user(owner),
             pid,
             comm: process.comm,
@@ -239,7 +246,7 @@ impl State {
             .with("verdict", Verdict::from_u8(event.verdict).as_str())
             .with(
                 "through",
-                self.way_of(&question(event)).map(|way| json!(way)),
+                self.relays.way(&question(event)).map(|way| json!(way)),
             )
             .with("hook", hook)
             .with("count", event.count)

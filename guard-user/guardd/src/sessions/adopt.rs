@@ -17,6 +17,7 @@ use crate::{
     record::audit::Record,
     sessions::{self, Session, Stage, create::share_with_outermost},
     state::State,
+    unix,
 };
 
 /// How a record came about whose event nobody saw.
@@ -51,7 +52,7 @@ impl State {
         self.adopt_holes()?;
         self.adopt_policies()?;
         self.adopt_requests()?;
-        self.follow_none();
+        self.relays.follow_none(&mut self.datapath);
         tracing::info!(
             sessions = self.sessions.all_live().count(),
             holes = self.holes.len(),
@@ -154,7 +155,7 @@ impl State {
             about,
             stage,
         });
-        if let Err(error) = self.judge_unix(id) {
+        if let Err(error) = unix::judge_unix(&mut self.datapath, &self.sessions, id) {
             tracing::warn!(error = %error.failure.why, session = id.0, "its Unix sockets are judged as before");
         }
         self.sessions.attend(&mut self.datapath, id);

@@ -23,6 +23,7 @@ use crate::{
     sessions::{About, Session, Sessions, Stage, launchers::stands_in},
     shared::Shared,
     state::State,
+    unix,
 };
 
 /// Live sessions of one user other than root at most.
@@ -142,7 +143,7 @@ pub fn enter(
     if is_inside && live.about.root && live.about.user_namespace.is_none() {
         let namespace = own_user_namespace(peer, pid)?;
         state.sessions.note_user_namespace(id, namespace);
-        return state.judge_unix(id);
+        return unix::judge_unix(&mut state.datapath, &state.sessions, id);
     }
     if !live.cgroup.is_ours() {
         // It is there already, perhaps in a cgroup further down that the unit has made.
@@ -351,7 +352,9 @@ impl State {
         let since = clock::now();
         let stage = Stage::Empty { since };
         let mut started = self.begin(cgroup, chain, about, stage, warnings)?;
-        self.judge_sockets(&mut started)?;
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        self.sockets
+            .judge(&mut self.datapath, sessions, policies, &mut started)?;
         Ok(started)
     }
 
@@ -381,8 +384,12 @@ impl State {
         if is_new {
             self.apply(Change::Chains);
         }
-        self.begin_patience(id);
-        self.judge_unix(id)?;
+        if let Some(session) = self.sessions.live(id) {
+            let (policies, requests) = (&self.policies, &self.requests);
+            self.holds
+                .begin(&mut self.datapath, session, policies, requests);
+        }
+        unix::judge_unix(&mut self.datapath, &self.sessions, id)?;
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
         if self

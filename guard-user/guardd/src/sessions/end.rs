@@ -33,7 +33,9 @@ impl State {
         self.end_sessions(now);
         self.settle_waiters();
         self.renew_patience();
-        self.look_at_held_when_due(now);
+        if self.holds.is_due(&self.datapath, now) {
+            self.look_at_held();
+        }
         self.look_at_networks(now);
         self.requests.expire(now);
         self.collect_slots();
@@ -162,7 +164,7 @@ impl State {
         self.end_permits_of(id);
         self.audit.counters().session_ended();
         self.requests.end_session(id);
-        self.socket_stops.forget(id);
+        self.sockets.forget(id);
         self.sessions.let_go(&mut self.datapath, id);
         let record = Record::of(ids::session(id), uid)
             .with("seconds", lasted.as_secs_f64())

@@ -3,6 +3,7 @@
 use std::os::fd::AsFd;
 
 use guard_common::{LsmEvent, LsmHook, SessionId, Verdict};
+use guard_datapath::Datapath;
 use guard_policy::SocketName;
 use guard_proto::{LogKind, NamedSocket, Started};
 use rustix::net::sockopt::socket_cookie;
@@ -10,8 +11,9 @@ use serde_json::json;
 
 use crate::{
     control::{auth::Approver, failure::Refusal, ids},
+    policies::Policies,
     record::audit::Record,
-    sessions::{Session, Stage},
+    sessions::{Session, Sessions, Stage},
     state::State,
     unix::Kept,
 };
@@ -20,44 +22,6 @@ use crate::{
 const MAX_NAMED: usize = 256;
 
 impl State {
-    /// Lets every session connect to the control socket, whatever it is called.
-    pub fn allow_control(&mut self, control: &impl AsFd) {
-        let allowed = socket_cookie(control)
-            .map_err(|why| why.to_string())
-            .and_then(|cookie| {
-                let allowed = self.datapath.allow_socket(None, cookie);
-                allowed.map_err(|why| why.to_string())
-            });
-        if let Err(why) = allowed {
-            tracing::warn!(why, "sessions cannot ask guardd");
-        }
-    }
-
-    /// Tells the kernel which names a session may connect to, and whoever starts it which sockets it is to name.
-    pub(crate) fn judge_in_kernel(
-        &mut self,
-        id: SessionId,
-        started: &mut Started,
-    ) -> Result<(), Refusal> {
-        let session = self.sessions.live(id);
-        // One inside another gets none: what a name means, whoever starts it would say, who is inside.
-        let is_outer = |one: &&Session| one.cgroup.is_ours() && one.about.parent.is_none();
-        let Some(session) = session.filter(is_outer) else {
-            return Ok(());
-        };
-        let (cgroup, allowed) = (
-            session.cgroup.cgroup_id,
-            self.policies.allowed_sockets(&session.chain),
-        );
-        for name in &allowed {
-            if let SocketName::Abstract(name) = name {
-                self.datapath.allow_abstract(cgroup, name)?;
-            }
-        }
-        started.name_sockets = allowed;
-        Ok(())
-    }
-
     /// Lets a session connect to sockets that its policy means.
     ///
     /// # Errors
@@ -107,7 +71,7 @@ impl State {
         };
         let (id, uid) = (session.cgroup.id, session.about.uid);
         let (kept, from) = kept(hook, event);
-        self.socket_stops.note(id, kept, &from, event.at);
+        self.sockets.note_stop(id, kept, &from, event.at);
         let Some(admitted) = self.admit(id, event.at) else {
             return;
         };
@@ -127,6 +91,46 @@ impl State {
             .with("last", admitted.is_last.then_some(true));
         self.audit.note(LogKind::Denied, record);
     }
+}
+
+/// Lets every session connect to the control socket, whatever it is called.
+pub fn allow_control(kernel: &mut Datapath, control: &impl AsFd) {
+    let allowed = socket_cookie(control)
+        .map_err(|why| why.to_string())
+        .and_then(|cookie| {
+            let allowed = kernel.allow_socket(None, cookie);
+            allowed.map_err(|why| why.to_string())
+        });
+    if let Err(why) = allowed {
+        tracing::warn!(why, "sessions cannot ask guardd");
+    }
+}
+
+/// Tells the kernel which names a session may connect to, and whoever starts it which sockets it is to name.
+pub(super) fn judge(
+    kernel: &mut Datapath,
+    sessions: &Sessions,
+    policies: &Policies,
+    id: SessionId,
+    started: &mut Started,
+) -> Result<(), Refusal> {
+    let session = sessions.live(id);
+    // One inside another gets none: what a name means, whoever starts it would say, who is inside.
+    let is_outer = |one: &&Session| one.cgroup.is_ours() && one.about.parent.is_none();
+    let Some(session) = session.filter(is_outer) else {
+        return Ok(());
+    };
+    let (cgroup, allowed) = (
+        session.cgroup.cgroup_id,
+        policies.allowed_sockets(&session.chain),
+    );
+    for name in &allowed {
+        if let SocketName::Abstract(name) = name {
+            kernel.allow_abstract(cgroup, name)?;
+        }
+    }
+    started.name_sockets = allowed;
+    Ok(())
 }
 
 /// From what a session was kept, and what that is called.
