@@ -131,6 +131,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let mut signals = Signals::new()?;
     let Begun {
         state,
+        shelves,
         watching,
         attending,
         start,
@@ -170,7 +171,10 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     };
     // Before its ports are anybody's.
-    shared.with(|state| state.proxy_down(None));
+    shared.with(|state| {
+        let (kernel, requests) = (&mut state.datapath, &mut state.requests);
+        state.proxy.down(kernel, requests, None);
+    });
     tasks.shutdown().await;
     if !is_passed {
         unlisten(&socket);
@@ -178,7 +182,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     stop(cli, &shared, idle.as_ref().err());
     drop(lock);
     match idle? {
-        true if cli.until_idle => undo(cli, shared).await,
+        true if cli.until_idle => undo(cli, shared, shelves).await,
         _ => Ok(()),
     }
 }
@@ -309,7 +313,7 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
 }
 
 /// Takes down what a daemon for one command put up.
-async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
+async fn undo(cli: &Cli, shared: Rc<Shared>, shelves: Shelves) -> Result<()> {
     // Connections that were aborted let go of the state when they are next looked at.
     for _ in 0..MAX_LOOKS {
         if Rc::strong_count(&shared) == 1 {
@@ -317,13 +321,10 @@ async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
         }
         tokio::task::yield_now().await;
     }
-    let shelves = Rc::try_unwrap(shared).map(|shared| {
-        let state = shared.into_state();
-        state.shelves.destroy();
-    });
-    if shelves.is_err() {
+    if Rc::try_unwrap(shared).is_err() {
         anyhow::bail!("something is still going on; run `guardd teardown` to take all down");
     }
+    shelves.destroy();
     let places = cli.paths.places()?;
     match teardown(&places, false, || slice::stop(&places.cgroup_root)) {
         // Units of the slice, which are no sessions of this daemon's.

@@ -46,6 +46,8 @@ use crate::{
 pub struct Begun {
     /// What it knows.
     pub state: State,
+    /// The files beside the kernel's state.
+    pub shelves: Shelves,
     /// Tells when the file system has news.
     pub watching: Readiness,
     /// Tells when a launcher has ended.
@@ -200,19 +202,19 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
             shelves.choices.clone(),
         ),
         audit: Recorder::new(audit),
-        shelves,
         holds: Holds::default(),
-        proxy: Proxy::default(),
+        proxy: Proxy::new(shelves.key.clone()),
         config,
     };
     state.sockets.allow(&mut state.datapath, &paths.socket());
-    state.adopt(start)?;
+    state.adopt(start, &shelves)?;
     state.datapath.judge_at_security_hooks()?;
     state.set_default();
     let (policies, used) = (&mut state.policies, state.sessions.slots());
     policies.drop_stray(&mut state.datapath, &used)?;
     Ok(Begun {
         state,
+        shelves,
         watching,
         attending,
         start,

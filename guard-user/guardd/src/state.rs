@@ -106,31 +106,29 @@ impl Shelves {
 #[derive(Debug)]
 pub struct State {
     /// The kernel half.
-    pub datapath: Datapath,
+    pub(crate) datapath: Datapath,
     /// The machine that it is on.
-    pub machine: Machine,
+    pub(crate) machine: Machine,
     /// The settings.
-    pub config: Config,
+    pub(crate) config: Config,
     /// Unix sockets.
-    pub sockets: Sockets,
+    pub(crate) sockets: Sockets,
     /// The policies.
-    pub policies: Policies,
+    pub(crate) policies: Policies,
     /// The sessions.
-    pub sessions: Sessions,
+    pub(crate) sessions: Sessions,
     /// Who opened which hole.
-    pub holes: Holes,
+    pub(crate) holes: Holes,
     /// The questions that wait.
-    pub requests: Requests,
+    pub(crate) requests: Requests,
     /// What is written down.
-    pub audit: Recorder,
-    /// The files beside the kernel's state.
-    pub shelves: Shelves,
+    pub(crate) audit: Recorder,
     /// What is known of connections that wait for them.
-    pub holds: Holds,
+    pub(crate) holds: Holds,
     /// Listeners on this machine that sessions connect to.
-    pub relays: Relays,
+    pub(crate) relays: Relays,
     /// The process through which read-only destinations are reached.
-    pub proxy: Proxy,
+    pub(crate) proxy: Proxy,
 }
 
 impl State {

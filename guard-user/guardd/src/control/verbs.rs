@@ -350,7 +350,7 @@ impl State {
         let kernels = open_holes(&self.datapath, &self.sessions, who)?;
         let ids = kernels.iter().map(|hole| hole.entry.id);
         let kernels = ids.zip(self.holes.shown(&kernels));
-        let mut holes: Vec<_> = kernels.chain(self.shown_permits(who)).collect();
+        let mut holes: Vec<_> = kernels.chain(self.proxy.shown_permits(who)).collect();
         holes.sort_by_key(|(id, _)| *id);
         Ok(Holes {
             holes: holes.into_iter().map(|(_, hole)| hole).collect(),

@@ -25,7 +25,7 @@ impl State {
     ) -> Result<proto::Holes, Refusal> {
         let (mut holes, mut permits) = (
             open_holes(&self.datapath, &self.sessions, by.who)?,
-            self.shown_permits(by.who),
+            self.proxy.shown_permits(by.who),
         );
         if !all {
             let wanted: Vec<_> = ids
@@ -43,7 +43,7 @@ impl State {
         let mut shown = self.holes.shown(&holes);
         // These first: they end whatever the kernel says to the others.
         for (id, hole) in permits {
-            if let Some(permit) = self.proxy.permits.remove(id) {
+            if let Some(permit) = self.proxy.close(id) {
                 self.permit_ended(id, &permit, "closed", Some(by));
                 shown.push(hole);
             }

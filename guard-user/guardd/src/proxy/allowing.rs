@@ -8,7 +8,10 @@ use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::permits::{Covers, Permit, said};
+use super::{
+    Proxy,
+    permits::{Covers, Permit, said},
+};
 use crate::{
     changes::Change,
     control::{answering::Answering, auth::Approver, failure::Refusal, ids},
@@ -82,7 +85,7 @@ impl State {
         widening: &Widening,
         terms: &Terms,
     ) -> Result<proto::Holes, Refusal> {
-        let wanted = self.wanted((called, asked), widening)?;
+        let wanted = self.proxy.wanted((called, asked), widening)?;
         let question = &asked.question;
         let prefixes = vec![Prefix::host(question.destination)];
         let ports = vec![events::ports_of(question)];
@@ -145,27 +148,6 @@ impl State {
             holes,
             warnings: grant.warnings,
         })
-    }
-
-    /// What a yes lets through, and what people see of the request that it is for.
-    fn wanted<'a>(
-        &self,
-        (called, asked): (&str, &'a Pending),
-        widening: &Widening,
-    ) -> Result<Vec<(Covers, &'a proto::Request)>, Refusal> {
-        let mut wanted = Vec::new();
-        for (question, shown) in asked.each_up_to(called) {
-            let Some(http) = question.http.as_deref() else {
-                return Err(no_http(called));
-            };
-            let waits = self.proxy.waiters.is_asking(question);
-            wanted.push((widening.covers(http, waits)?, shown));
-        }
-        // What is for more than each of them is for all.
-        if !widening.is_none() {
-            wanted.drain(..wanted.len().saturating_sub(1));
-        }
-        Ok(wanted)
     }
 
     /// Writes down all of them, or none; `answered` are the requests that they answer.
@@ -271,7 +253,8 @@ impl State {
         for (number, waiter) in waiters {
             let waits_for = Some(waiter.request.as_str());
             if let Some(verdict) = self.spend_permit(&waiter.question, waits_for, now) {
-                self.end_wait(number, &waiter, verdict);
+                self.proxy
+                    .end_wait(&mut self.requests, number, &waiter, verdict);
                 answered.push(waiter.request);
             }
         }
@@ -331,12 +314,35 @@ impl State {
         }
         self.apply(Change::Holes);
     }
+}
+
+impl Proxy {
+    /// What a yes lets through, and what people see of the request that it is for.
+    fn wanted<'a>(
+        &self,
+        (called, asked): (&str, &'a Pending),
+        widening: &Widening,
+    ) -> Result<Vec<(Covers, &'a proto::Request)>, Refusal> {
+        let mut wanted = Vec::new();
+        for (question, shown) in asked.each_up_to(called) {
+            let Some(http) = question.http.as_deref() else {
+                return Err(no_http(called));
+            };
+            let waits = self.waiters.is_asking(question);
+            wanted.push((widening.covers(http, waits)?, shown));
+        }
+        // What is for more than each of them is for all.
+        if !widening.is_none() {
+            wanted.drain(..wanted.len().saturating_sub(1));
+        }
+        Ok(wanted)
+    }
 
     /// The permits of those sessions that the caller answers for, as people see them.
     #[must_use]
     pub fn shown_permits(&self, who: Approver) -> Vec<(HoleId, proto::Hole)> {
         let clocks = Clocks::read();
-        let permits = self.proxy.permits.iter();
+        let permits = self.permits.iter();
         let mine = permits.filter(|(_, permit)| who.answers_for(permit.about.owner));
         mine.map(|(id, permit)| (id, permit.shown(id, &clocks)))
             .collect()

@@ -49,19 +49,19 @@ impl State {
             .with("method", http.map(|http| http.method.clone()))
             .with("path", http.map(events::path_for_trail))
             .with("host", http.and_then(|http| http.host.clone()))
-            .with("rule", self.rule_of(question))
+            .with("rule", rule_of(self.standing(&target(question))))
             .with("request", request)
             .with("hole", hole.map(ids::hole));
         self.audit.write(LogKind::Http, record)?;
         self.audit.sync()
     }
+}
 
-    /// The outermost rule that stops it but for a person's yes.
-    fn rule_of(&self, question: &Question) -> Option<String> {
-        match self.standing(&target(question)) {
-            Standing::Judged { rules, .. } => rules.into_iter().next()?.name,
-            Standing::Open | Standing::Closed => None,
-        }
+/// The outermost rule that stops it but for a person's yes.
+fn rule_of(standing: Standing) -> Option<String> {
+    match standing {
+        Standing::Judged { rules, .. } => rules.into_iter().next()?.name,
+        Standing::Open | Standing::Closed => None,
     }
 }
 

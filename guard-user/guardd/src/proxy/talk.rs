@@ -36,7 +36,7 @@ pub async fn converse(shared: &Shared, packets: &Packets) -> Result<()> {
     greet(shared, packets).await?;
     let stir = shared.with(|state| {
         state.proxy_up()?;
-        Ok::<_, anyhow::Error>(std::rc::Rc::clone(&state.proxy.stir))
+        Ok::<_, anyhow::Error>(state.proxy.stirs())
     })?;
     tracing::info!("the proxy runs: what is read-only can be read");
     loop {
@@ -63,7 +63,7 @@ async fn greet(shared: &Shared, packets: &Packets) -> Result<()> {
         message: ToProxy::Hello {
             version: Some(VERSION.to_owned()),
         },
-        descriptors: shared.with(|state| state.proxy_files())?,
+        descriptors: shared.with(|state| state.proxy.files(&state.datapath, &state.config))?,
     };
     say(packets, hello).await.context("it does not hear")?;
     let answer = timeout(PATIENCE, packets.receive()).await;
@@ -115,13 +115,13 @@ impl State {
                 target,
                 request,
             } => self.proxy_asks(number, &target, request),
-            ToDaemon::Gone { number } => self.proxy_leaves(number),
+            ToDaemon::Gone { number } => self.proxy.leaves(&mut self.requests, number),
             ToDaemon::Log { target, entry } => self.proxy_tells(&target, entry),
             ToDaemon::Sockets {
                 network,
                 ipv4,
                 ipv6,
-            } => self.stock(network, ipv4, ipv6),
+            } => self.proxy.stock(network, ipv4, ipv6),
             ToDaemon::Vouched {
                 number,
                 certificate,

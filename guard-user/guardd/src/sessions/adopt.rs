@@ -16,7 +16,7 @@ use crate::{
     grants::holes::{self, Known},
     record::audit::Record,
     sessions::{self, Session, Stage, create::share_with_outermost},
-    state::State,
+    state::{Shelves, State},
     unix,
 };
 
@@ -29,16 +29,16 @@ impl State {
     /// # Errors
     ///
     /// The kernel's. What is enforced stays as it was.
-    pub fn adopt(&mut self, start: Start) -> Result<(), Refusal> {
+    pub fn adopt(&mut self, start: Start, shelves: &Shelves) -> Result<(), Refusal> {
         if start == Start::Fresh {
             // What an earlier guardd knew has ended with the kernel's state.
             self.adopt_sessions()?;
             self.adopt_holes()?;
-            self.shelves.clear();
+            shelves.clear();
             return Ok(());
         }
         let swept = self.datapath.sweep()?;
-        let files = self.shelves.sweep();
+        let files = shelves.sweep();
         if swept != Swept::default() || files > 0 {
             tracing::info!(
                 sessions = swept.sessions,

@@ -36,7 +36,9 @@ impl State {
         if self.holds.is_due(&self.datapath, now) {
             self.look_at_held();
         }
-        self.look_at_networks(now);
+        if self.proxy.takes_survey(now) {
+            self.survey_networks();
+        }
         self.requests.expire(now);
         self.collect_slots();
         self.audit.follow_path();

@@ -65,7 +65,7 @@ fn sessions(state: &State) -> Vec<OfSession> {
     let waiting = state.requests.pending();
     let requests = count(waiting.iter().map(|one| one.question.session));
     let open = state.datapath.holes().unwrap_or_default();
-    let permits = state.proxy.permits.iter();
+    let permits = state.proxy.permits().iter();
     let permits = permits.map(|(_, permit)| permit.session);
     let holes = count(open.iter().map(|hole| hole.session).chain(permits));
     let of = |(id, stats)| OfSession {
