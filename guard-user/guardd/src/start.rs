@@ -1,8 +1,5 @@
 //! From arguments to a daemon that enforces.
 
-use crate::machine::Machine;
-use crate::record::Recorder;
-use crate::unix::Sockets;
 use std::{
     fs,
     os::{
@@ -28,17 +25,19 @@ use crate::{
     control::failure::Refusal,
     grants::holes::Holes,
     holds::Holds,
+    machine::Machine,
     policies::{
         self, Policies,
         library::{Library, Source},
         names::Resolver,
     },
     proxy::Proxy,
-    record::audit::Audit,
+    record::{Recorder, audit::Audit},
     relays::Relays,
     requests::{Requests, followers::Followers},
     sessions::{Sessions, launchers::Launchers},
     state::{Shelves, State},
+    unix::Sockets,
     watch::Watches,
 };
 

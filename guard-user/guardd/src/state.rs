@@ -3,9 +3,6 @@
 //! The kernel is the truth: what is here beside the [`Datapath`] is what the kernel has no room
 //! for, or a copy that is made again at each start.
 
-use crate::machine::Machine;
-use crate::record::Recorder;
-use crate::unix::Sockets;
 use std::{
     collections::VecDeque,
     fs, io,
@@ -23,12 +20,14 @@ use crate::{
     control::{auth::Caller, failure::Refusal},
     grants::holes::{self, Holes},
     holds::Holds,
+    machine::Machine,
     policies::{Policies, library::Source, names::Names},
     proxy::Proxy,
-    record::shelf::Shelf,
+    record::{Recorder, shelf::Shelf},
     relays::Relays,
     requests::{Asked, Requests, offers::Choice},
     sessions::{self, Sessions},
+    unix::Sockets,
 };
 
 /// The files beside the kernel's state.

@@ -250,4 +250,23 @@ mod tests {
         assert_eq!(ports(Protocol::TCP, 443, 443).as_deref(), Some("tcp/443"));
         assert_eq!(ports(Protocol::ICMP, 0, u16::MAX).as_deref(), Some("icmp"));
     }
+
+    #[test]
+    fn what_a_connection_still_sends_when_its_hole_has_ended_is_no_attempt_for_a_while() {
+        let mut holes = Holes::new(Shelf::nowhere());
+        let at = |seconds: u64| BootTime(seconds * 1_000_000_000);
+        let sends = |session: u32, hook: Hook, seconds: u64| Event {
+            session: SessionId(session),
+            hook: hook as u8,
+            at: at(seconds),
+            ..Event::default()
+        };
+        holes.note_end(SessionId(1), at(100));
+        assert!(holes.is_aftermath(&sends(1, Hook::Egress, 101)));
+        assert!(!holes.is_aftermath(&sends(1, Hook::Egress, 102)));
+        assert!(!holes.is_aftermath(&sends(2, Hook::Egress, 101)));
+        assert!(!holes.is_aftermath(&sends(1, Hook::Connect4, 101)));
+        holes.forget_ends(at(102));
+        assert!(!holes.is_aftermath(&sends(1, Hook::Egress, 101)));
+    }
 }

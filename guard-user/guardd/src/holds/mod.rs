@@ -74,6 +74,37 @@ impl Holds {
         self.next
     }
 
+    /// How long what a session begins to hold now waits.
+    fn time_for(&self, session: SessionId) -> Duration {
+        self.leases.get(&session).map_or(LOOK, |(time, _)| *time)
+    }
+
+    /// Whether a session's connections may wait.
+    fn may_wait(&self, session: SessionId) -> bool {
+        self.leases.contains_key(&session)
+    }
+
+    /// They are looked at now: when they were to be looked at later.
+    fn begin_look(&mut self, now: BootTime) -> Option<BootTime> {
+        self.next.take().filter(|at| at.0 > now.0)
+    }
+
+    /// They were looked at, from then to then: they are again in a while if some wait, of which the first gives up at
+    /// `first_end`, and when they were to be.
+    fn end_look(
+        &mut self,
+        (began, ended): (BootTime, BootTime),
+        first_end: Option<BootTime>,
+        appointed: Option<BootTime>,
+    ) {
+        let spent = Duration::from_nanos(ended.0.saturating_sub(began.0));
+        self.not_before = after(ended, spent * SHARE);
+        let next = first_end.map(|end| after(ended, LOOK).min(end));
+        for at in next.into_iter().chain(appointed) {
+            self.look_by(at);
+        }
+    }
+
     /// Sees to it that they are looked at by then, or as soon as may be.
     fn look_by(&mut self, at: BootTime) {
         let at = at.max(self.not_before);
@@ -250,9 +281,7 @@ impl State {
             port: event.port,
             http: None,
         };
-        let lease = self.holds.leases.get(&event.session);
-        let time = lease.map_or(LOOK, |(time, _)| *time);
-        let until = after(event.at, time);
+        let until = after(event.at, self.holds.time_for(event.session));
         self.holds.look_by(after(event.at, LOOK));
         let process = self
             .machine
@@ -299,7 +328,7 @@ impl State {
     /// The same at once: something was answered.
     pub fn look_at_held(&mut self) {
         let began = clock::now();
-        let appointed = self.holds.next.take().filter(|at| at.0 > began.0);
+        let appointed = self.holds.begin_look(began);
         let held = match self.datapath.held() {
             Ok(held) => held,
             Err(error) => {
@@ -333,13 +362,8 @@ impl State {
         }
         self.requests.show_held(&asked);
         self.apply(Change::Requests);
-        let ended = clock::now();
-        let spent = Duration::from_nanos(ended.0.saturating_sub(began.0));
-        self.holds.not_before = after(ended, spent * SHARE);
-        let next = (!held.is_empty()).then(|| after(ended, LOOK).min(first_end(&held)));
-        for at in next.into_iter().chain(appointed) {
-            self.holds.look_by(at);
-        }
+        self.holds
+            .end_look((began, clock::now()), first_end(&held), appointed);
     }
 
     fn fate(&mut self, question: &Question, group: &Group, holes: &[LiveHole]) -> Fate {
@@ -391,7 +415,7 @@ impl State {
             return Fate::Ends("a person said no");
         }
         let fate = self.asked_about(question, group);
-        match (fate, self.holds.leases.contains_key(&question.session)) {
+        match (fate, self.holds.may_wait(question.session)) {
             // It waited for guardd, and there is nobody else for it to wait for.
             (Fate::Waits(_), false) if verdict.is_some() => Fate::Ends(NOBODY),
             (fate, _) => fate,
@@ -542,8 +566,59 @@ fn latest(group: &Group) -> BootTime {
     ends.max().unwrap_or(BootTime(0))
 }
 
-/// When the first of them gives up.
-fn first_end(held: &[HeldSocket]) -> BootTime {
-    let ends = held.iter().map(|(_, one)| one.until);
-    ends.min().unwrap_or(BootTime(u64::MAX))
+/// When the first of them gives up; none where none wait.
+fn first_end(held: &[HeldSocket]) -> Option<BootTime> {
+    held.iter().map(|(_, one)| one.until).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn a_look_takes_its_share_of_the_time_and_no_more() {
+        let mut holds = Holds::default();
+        let at = |seconds: u64| BootTime(seconds * SECOND);
+        assert_eq!(holds.begin_look(at(100)), None);
+        // It took a second, so there is none in the twenty that follow, whatever gives up.
+        holds.end_look((at(100), at(101)), Some(at(102)), None);
+        assert_eq!(holds.next_look(), Some(at(121)));
+        // What was to be looked at later still is.
+        holds.look_by(at(400));
+        holds.end_look((at(200), at(200)), None, Some(at(300)));
+        assert_eq!(holds.next_look(), Some(at(121)));
+        assert_eq!(holds.begin_look(at(122)), None);
+        holds.end_look((at(122), at(122)), None, Some(at(300)));
+        assert_eq!(holds.begin_look(at(123)), Some(at(300)));
+    }
+
+    #[test]
+    fn nothing_is_looked_at_where_nothing_waits() {
+        let mut holds = Holds::default();
+        assert_eq!(holds.next_look(), Some(BootTime(0)));
+        holds.begin_look(BootTime(1));
+        holds.end_look((BootTime(1), BootTime(1)), None, None);
+        assert_eq!(holds.next_look(), None);
+        assert!(!holds.may_wait(SessionId(1)));
+    }
+
+    #[test]
+    fn of_a_session_with_too_many_none_waits_that_is_inside_the_same_one() {
+        let mut holds = Holds::default();
+        let sessions = crate::sessions::none_but(&[(1, None), (2, Some(1)), (3, None)]);
+        let one = |session: u32| {
+            let to = Connection::new(Address([0; 4]), Protocol::TCP, 443);
+            let whose = (SessionId(session), 0);
+            (0, guard_common::Held::new([BootTime(0); 2], whose, &to))
+        };
+        let few = vec![one(1); MOST_OF_SESSION / 2];
+        assert_eq!(holds.note_full(&sessions, &few), None);
+        let many = [few, vec![one(2); MOST_OF_SESSION / 2]].concat();
+        let full = holds.note_full(&sessions, &many);
+        assert_eq!(full, Some(Change::Approvers));
+        assert_eq!(holds.full, HashSet::from([SessionId(1), SessionId(2)]));
+        assert_eq!(holds.note_full(&sessions, &many), None, "it is no news");
+    }
 }

@@ -197,3 +197,58 @@ impl Policies {
         left.max(SOONEST)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::of_texts;
+    use super::*;
+
+    fn policies(texts: &[&str]) -> Policies {
+        let texts = texts.iter().map(|text| format!("version = 1\n{text}"));
+        of_texts(&texts.collect::<Vec<_>>())
+    }
+
+    fn rule(name: &str) -> String {
+        format!("[[rule]]\nname = \"{name}\"\nto = [\"{name}\"]\naction = \"confirm\"\n")
+    }
+
+    #[test]
+    fn names_that_sessions_brought_are_counted_beside_those_of_people() {
+        let (own, both) = (rule("own.example.com"), rule("both.example.com"));
+        let policies = policies(&[&both, &format!("{both}{own}")]);
+        let people = HashSet::from([PolicyId(1)]);
+        let names = policies.peoples_names(&people);
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["both.example.com"]);
+        let brought = [PolicyId(2), PolicyId(2)];
+        assert_eq!(policies.names_brought(brought.iter(), &people), 1);
+        assert!(policies.peoples_addresses(&people).is_empty());
+    }
+
+    #[test]
+    fn who_may_not_ask_every_name_server_may_ask_none() {
+        let mut policies = policies(&["default = \"allow\"", "default = \"deny\""]);
+        let server = "192.0.2.53:53".parse().unwrap();
+        policies.resolver = Resolver::new(Some(vec![server]));
+        assert!(policies.may_ask_name_servers(&[PolicyId(1)]));
+        assert!(!policies.may_ask_name_servers(&[PolicyId(2), PolicyId(1)]));
+        policies.resolver = Resolver::new(Some(Vec::new()));
+        assert!(!policies.may_ask_name_servers(&[PolicyId(1)]));
+    }
+
+    #[test]
+    fn a_slot_is_unused_that_neither_a_session_nor_the_default_has() {
+        let mut policies = policies(&["", "default = \"allow\"", "default = \"deny\""]);
+        policies.default_slot = Some(PolicyId(3));
+        let used = HashSet::from([PolicyId(1)]);
+        assert_eq!(policies.unused(&used), [PolicyId(2)]);
+    }
+
+    #[test]
+    fn whoever_has_many_names_looked_up_waits() {
+        let mut policies = policies(&[]);
+        let session = SessionId(1);
+        assert!(policies.pay_for(session, 1000).is_ok());
+        assert!(policies.pay_for(session, 1).is_err());
+        assert!(policies.pay_for(SessionId(2), 1).is_ok());
+    }
+}

@@ -1,6 +1,5 @@
 //! From the kernel's events to questions for a person, and to the audit trail.
 
-use crate::record::meters::Admitted;
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::Told;
 use guard_judge::http as http_judge;
@@ -13,7 +12,7 @@ use crate::{
     changes::Change,
     control::{failure::Refusal, ids},
     policies::{Judged, Policies},
-    record::audit::Record,
+    record::{audit::Record, meters::Admitted},
     requests::{Gathered, Noted, Pending, Question, process::Process, tries},
     sessions::{Session, Sessions},
     state::State,

@@ -479,3 +479,101 @@ fn only_inside(name: &str, session: &Session) -> Refusal {
 pub fn is_past(since: BootTime, time: Duration, now: BootTime) -> bool {
     now.0.saturating_sub(since.0) >= time.as_nanos() as u64
 }
+
+/// Live ones of these numbers, each perhaps inside another.
+#[cfg(test)]
+pub(crate) fn none_but(all: &[(u32, Option<u32>)]) -> Sessions {
+    let launchers = Launchers::unheard().unwrap();
+    let mut sessions = Sessions::new(Shelf::nowhere(), launchers);
+    for (id, outermost) in all {
+        let cgroup = SessionCgroup {
+            id: SessionId(*id),
+            cgroup_id: u64::from(*id) + 100,
+            path: format!("/guard/s{id}").into(),
+        };
+        let about = About {
+            name: format!("name{id}"),
+            uid: 1000,
+            outermost: *outermost,
+            parent: *outermost,
+            around: outermost.iter().copied().collect(),
+            ..About::unknown(&cgroup)
+        };
+        let own = [PolicyId(*id)].into_iter();
+        sessions.add(Session {
+            cgroup,
+            chain: own.chain(outermost.map(PolicyId)).collect(),
+            about,
+            stage: Stage::Live,
+        });
+    }
+    sessions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(sessions: &Sessions, name: &str, uid: u32) -> Option<u32> {
+        let found = sessions.called(name, |owner| owner == uid).ok()?;
+        Some(found.cgroup.id.0)
+    }
+
+    #[test]
+    fn a_name_stands_for_what_its_own_user_has_started_outside() {
+        let mut sessions = none_but(&[(1, None), (2, Some(1))]);
+        assert!(sessions.had_any());
+        assert_eq!(called(&sessions, "name1", 1000), Some(1));
+        assert_eq!(called(&sessions, "s2", 1000), Some(2));
+        assert_eq!(called(&sessions, "name1", 1001), None);
+        assert_eq!(called(&sessions, "s1", 1001), None);
+        // What is inside calls itself what it likes.
+        assert_eq!(called(&sessions, "name2", 1000), None);
+        let both = sessions.get_mut(SessionId(2)).unwrap();
+        both.about.name = "name1".to_owned();
+        assert_eq!(called(&sessions, "name1", 1000), Some(1));
+        // Where several were started outside, none is meant.
+        sessions.get_mut(SessionId(2)).unwrap().about.outermost = None;
+        assert_eq!(called(&sessions, "name1", 1000), None);
+    }
+
+    #[test]
+    fn what_is_judged_by_peoples_policies_is_what_they_have_started() {
+        let sessions = none_but(&[(1, None), (2, Some(1)), (3, None)]);
+        let people = HashSet::from([PolicyId(1), PolicyId(3)]);
+        assert_eq!(sessions.peoples_slots(), people);
+        assert_eq!(sessions.outermost_of(SessionId(2)), SessionId(1));
+        assert_eq!(sessions.outermost_of(SessionId(9)), SessionId(9));
+        assert_eq!(sessions.outermost(SessionId(9)), None);
+        let brought: Vec<_> = sessions.brought_into(Some(SessionId(1))).collect();
+        assert_eq!(brought, [&PolicyId(2)]);
+        let chains = sessions.chains(Some(PolicyId(7)));
+        assert!(chains.contains(&vec![PolicyId(2), PolicyId(1)]));
+        assert!(chains.contains(&vec![PolicyId(7)]));
+    }
+
+    #[test]
+    fn listeners_are_a_sessions_own_where_all_are() {
+        let sessions = none_but(&[(1, None), (2, None)]);
+        assert_eq!(sessions.owner_of(&[101, 101]), 101);
+        assert_eq!(sessions.owner_of(&[101, 102]), 0);
+        assert_eq!(sessions.owner_of(&[101, 5]), 0);
+        assert_eq!(sessions.owner_of(&[]), 0);
+        assert!(sessions.is_own(SessionId(1), &[101]));
+        assert!(!sessions.is_own(SessionId(2), &[101]));
+    }
+
+    #[test]
+    fn one_that_has_ended_is_known_until_its_sockets_have_nothing_left_to_send() {
+        let mut sessions = none_but(&[(1, None), (2, Some(1))]);
+        let at = BootTime(1_000_000_000_000);
+        sessions.get_mut(SessionId(2)).unwrap().stage = Stage::Ended { at };
+        assert_eq!(sessions.all_live().count(), 1);
+        assert!(sessions.slots().contains(&PolicyId(2)));
+        assert_eq!(sessions.drained(at), []);
+        let later = BootTime(at.0 + TIME_TO_DRAIN.as_nanos() as u64);
+        assert_eq!(sessions.drained(later), [SessionId(2)]);
+        sessions.remove(SessionId(2));
+        assert!(sessions.share(SessionId(1)) && !sessions.share(SessionId(2)));
+    }
+}
