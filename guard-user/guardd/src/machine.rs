@@ -24,8 +24,8 @@ use crate::{
         failure::Refusal,
         users::Users,
     },
+    process::Process,
     record::audit::Record,
-    requests::process::Process,
     sessions::{Session, Sessions},
     watch::{self, Watches},
 };

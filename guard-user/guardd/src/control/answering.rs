@@ -5,7 +5,7 @@ use guard_sys::pidfd::Peer;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{control::auth::Approver, record::audit::Record, requests::process};
+use crate::{control::auth::Approver, process, record::audit::Record};
 
 /// A person who decides something, and the process that said so.
 ///

@@ -72,7 +72,7 @@ pub async fn explain(
     let Some((address, port)) = near(to, ports) else {
         return Ok(told);
     };
-    let found = match relays::look_now(shared, address, port).await {
+    let found = match relays::follow::look_now(shared, address, port).await {
         Ok(found) if found.listens => found,
         _ => return Ok(told),
     };

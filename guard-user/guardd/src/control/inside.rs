@@ -9,8 +9,9 @@ use guard_sys::clock::{self, Clocks};
 use crate::{
     control::{advice, auth::Agent, explain, failure::Refusal, ids},
     policies::Policies,
+    process::Process,
     proxy::asking::in_words,
-    requests::{Noted, Pending, Question, Requests, events, process::Process},
+    requests::{Noted, Pending, Question, Requests, events},
     sessions::Sessions,
     state::State,
 };

@@ -13,7 +13,7 @@ use guard_sys::clock::Clocks;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{control::ids, record::shelf::Shelf, sessions::is_past};
+use crate::{control::ids, record::shelf::Shelf, times::is_past};
 
 /// For so long the connections of an ended hole still send.
 const AFTERMATH: Duration = Duration::from_secs(2);

@@ -1,7 +1,5 @@
 //! Opening and closing holes.
 
-use std::time::Duration;
-
 use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
 use guard_datapath::{LiveHole, NewHole};
 use guard_policy::{Destination, PortSpec, Prefix};
@@ -20,6 +18,7 @@ use crate::{
     record::audit::Record,
     requests::Question,
     state::State,
+    times::after,
 };
 
 /// A hole for connections, where reads pass without.
@@ -214,12 +213,6 @@ fn new_hole(
         bytes: None,
         read_only: false,
     }
-}
-
-/// That time from now on.
-pub(crate) fn after(now: BootTime, time: Duration) -> BootTime {
-    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    BootTime(now.0.saturating_add(nanos))
 }
 
 pub(crate) fn nowhere(to: &str) -> Refusal {

@@ -18,11 +18,11 @@ use crate::{
     grants::{
         grant::Grant,
         holes::{self, About},
-        opening::after,
     },
     record::audit::Record,
     requests::{HttpQuestion, Pending, Question, events},
     state::State,
+    times::after,
 };
 
 /// How much more than the request that was asked about a person lets through.

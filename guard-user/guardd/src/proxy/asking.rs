@@ -13,10 +13,11 @@ use super::{Proxy, passing::target, permits, terms::Standing, waiting::Waiter};
 use crate::{
     changes::Change,
     control::advice,
-    grants::opening::after,
-    requests::{HttpQuestion, Noted, Question, Requests, process::Process},
+    process::Process,
+    requests::{HttpQuestion, Noted, Question, Requests},
     sessions::Session,
     state::State,
+    times::after,
 };
 
 /// A longer path is no person's to read.

@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{door::Door, process, program::Program, talk::converse};
-use crate::shared::Shared;
+use crate::{process::may_start, shared::Shared};
 
 /// After a proxy that ended at once.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -30,7 +30,7 @@ pub async fn follow(shared: Rc<Shared>, door: PathBuf) {
     loop {
         needed(&shared).await;
         let began = Instant::now();
-        let lived = match process::may_start() {
+        let lived = match may_start() {
             true => live(&shared, &mut program).await,
             false => receive(&shared, &door).await,
         };

@@ -8,6 +8,7 @@ pub mod authority;
 pub mod door;
 pub mod kernel;
 pub mod life;
+pub mod needed;
 pub mod networks;
 pub mod passing;
 pub mod permits;
@@ -27,13 +28,11 @@ use tokio::sync::Notify;
 
 use crate::{
     config::Config,
-    control::ids,
     grants::holes::Holes,
     policies::{InForce, Policies},
     record::meters::Meters,
     requests::Requests,
     sessions::Session,
-    state::State,
 };
 use authority::Vouching;
 use kernel::close_read_only;
@@ -186,56 +185,4 @@ pub(super) fn reads_only(holes: &Holes, policies: &Policies, session: &Session) 
     let mut slots = session.chain.iter();
     holes.any_for_reads(Some(session.cgroup.id))
         || slots.any(|slot| policies.get(*slot).is_some_and(is_read_only))
-}
-
-impl State {
-    /// Whether anything in force needs a proxy.
-    #[must_use]
-    pub fn needs_proxy(&self) -> bool {
-        let mut policies = self.policies.iter();
-        self.holes.any_for_reads(None) || policies.any(|(_, policy)| is_read_only(policy))
-    }
-
-    /// The same, of the one of that id.
-    #[must_use]
-    pub fn is_read_only(&self, session: &str) -> bool {
-        let live = ids::parse_session(session).ok();
-        let live = live.and_then(|id| self.sessions.live(id));
-        live.is_some_and(|session| reads_only(&self.holes, &self.policies, session))
-    }
-
-    /// That read-only destinations are closed, where they should not be.
-    #[must_use]
-    pub fn proxy_warning(&self) -> Option<String> {
-        if self.proxy.is_up || !self.needs_proxy() {
-            return None;
-        }
-        let why = self.proxy.problem.as_deref();
-        let why = why.unwrap_or("it has not started yet");
-        Some(format!(
-            "the proxy does not run, so read-only destinations are closed: {why}"
-        ))
-    }
-
-    /// What to say now, in order. The kernel and those who wait are looked after first where something has changed.
-    pub fn unsaid(&mut self) -> Vec<Outgoing> {
-        if std::mem::take(&mut self.proxy.is_stale) {
-            self.settle_waiters();
-            self.proxy.say(ToProxy::Renew, Vec::new());
-        }
-        self.proxy.unsaid.drain(..).collect()
-    }
-
-    /// Somebody hears from now on: the proxy learns where to listen.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's; then there is no proxy.
-    pub fn proxy_up(&mut self) -> anyhow::Result<()> {
-        self.proxy.is_up = true;
-        self.proxy.problem = None;
-        self.proxy.serve_own_network(&mut self.datapath)?;
-        self.survey_networks();
-        Ok(())
-    }
 }

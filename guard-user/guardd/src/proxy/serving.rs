@@ -19,7 +19,7 @@ use super::{
     networks::{self, Inode, MAX_POOL, Network},
     reads_only,
 };
-use crate::{requests::process::Process, sessions::is_past, state::State};
+use crate::{process::Process, state::State, times::is_past};
 
 /// How often all processes are looked at.
 const SURVEYS: Duration = Duration::from_secs(5);

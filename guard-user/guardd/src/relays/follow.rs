@@ -1,10 +1,14 @@
 //! Looks at listeners when it is time, beside everything else: to go through all processes takes a while.
 
-use std::{rc::Rc, time::Duration};
+use std::{io, net::IpAddr, rc::Rc, time::Duration};
 
-use super::{look, now, terms};
-use crate::changes::Change;
-use crate::shared::Shared;
+use guard_common::NetnsCookie;
+
+use super::{
+    look::{self, Found, Place},
+    now, terms,
+};
+use crate::{changes::Change, shared::Shared};
 
 /// Nothing is due: how long to wait, unless something comes.
 const IDLE: Duration = Duration::from_secs(60);
@@ -53,4 +57,24 @@ pub async fn follow(shared: Rc<Shared>) {
         // That it took the longest is as good as a call.
         let _ = tokio::time::timeout(wait, stir.notified()).await;
     }
+}
+
+/// Looks at a port of guardd's own loopback, to explain it. What it was seen to lead to before counts, too. It takes a while.
+///
+/// # Errors
+///
+/// The system's.
+pub async fn look_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result<Found> {
+    let place = Place {
+        way: None,
+        netns: NetnsCookie(0),
+        address: address.into(),
+        port,
+        dialed: Vec::new(),
+    };
+    let terms = shared.with(|state| terms(&state.machine, &state.policies, &state.sessions));
+    let looked = tokio::task::spawn_blocking(move || look::look(&place, &terms)).await;
+    let mut found = looked.map_err(io::Error::other)??;
+    shared.with(|state| state.relays.add_known(&mut found, address.into(), port));
+    Ok(found)
 }

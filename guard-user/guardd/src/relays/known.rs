@@ -18,7 +18,7 @@ use super::{
     past::{Before, Past, Spot},
     through,
 };
-use crate::{grants::opening::after, requests::Question};
+use crate::{requests::Question, times::after};
 
 /// When a listener is looked at again after a session has connected to it: what it does for that may come later.
 pub(super) const LOOKS: [Duration; 5] = [

@@ -7,16 +7,10 @@ mod known;
 pub mod look;
 mod past;
 
-use std::{
-    collections::HashSet,
-    fs::File,
-    io,
-    net::{IpAddr, SocketAddr},
-};
+use std::{collections::HashSet, fs::File, net::SocketAddr};
 
 use guard_common::{
-    Address, BootTime, Connection, Event, Hook, NetnsCookie, PolicyId, Protocol, SessionId, Ticket,
-    Verdict,
+    Address, BootTime, Connection, Event, Hook, PolicyId, Protocol, SessionId, Ticket, Verdict,
 };
 use guard_datapath::Datapath;
 use guard_proto::{Endpoint, Through};
@@ -24,12 +18,11 @@ use guard_sys::clock;
 
 use crate::{
     changes::Change,
-    grants::opening::after,
     machine::Machine,
     policies::{Judged, Policies},
     requests::{Question, events},
     sessions::{Session, Sessions},
-    shared::Shared,
+    times::after,
 };
 pub use known::Relays;
 use known::{FOLLOWED, FORGOTTEN, Known, LATER_LOOKS, LOOKS};
@@ -472,26 +465,6 @@ pub(super) fn is_near(question: &Question) -> bool {
     question.http.is_none()
         && question.protocol == Protocol::TCP
         && question.destination.is_loopback()
-}
-
-/// Looks at a port of guardd's own loopback, to explain it. What it was seen to lead to before counts, too. It takes a while.
-///
-/// # Errors
-///
-/// The system's.
-pub async fn look_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result<Found> {
-    let place = Place {
-        way: None,
-        netns: NetnsCookie(0),
-        address: address.into(),
-        port,
-        dialed: Vec::new(),
-    };
-    let terms = shared.with(|state| terms(&state.machine, &state.policies, &state.sessions));
-    let looked = tokio::task::spawn_blocking(move || look::look(&place, &terms)).await;
-    let mut found = looked.map_err(io::Error::other)??;
-    shared.with(|state| state.relays.add_known(&mut found, address.into(), port));
-    Ok(found)
 }
 
 /// The present.

@@ -9,10 +9,7 @@ use jiff::Timestamp;
 use crate::{
     changes::Change,
     control::{answering::Answering, auth::Approver, failure::Refusal, ids},
-    grants::{
-        grant::{self, Grant},
-        opening::after,
-    },
+    grants::grant::{self, Grant},
     holds::refuse_in_kernel,
     policies::Policies,
     proxy::allowing::{Widening, no_http},
@@ -24,6 +21,7 @@ use crate::{
     },
     sessions::Sessions,
     state::State,
+    times::after,
 };
 
 impl State {

@@ -12,8 +12,9 @@ use crate::{
     changes::Change,
     control::{failure::Refusal, ids},
     policies::{Judged, Policies},
+    process::Process,
     record::{audit::Record, meters::Admitted},
-    requests::{Gathered, Noted, Pending, Question, process::Process, tries},
+    requests::{Gathered, Noted, Pending, Question, tries},
     sessions::{Session, Sessions},
     state::State,
 };

@@ -6,7 +6,6 @@ pub mod events;
 pub mod followers;
 pub mod offers;
 pub mod on_request;
-pub mod process;
 pub mod series;
 pub mod tries;
 

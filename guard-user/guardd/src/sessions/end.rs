@@ -15,8 +15,9 @@ use crate::{
     proxy::{passing::target, terms::Standing},
     record::audit::Record,
     requests::Pending,
-    sessions::{Session, Sessions, Stage, TIME_TO_ENTER, is_past},
+    sessions::{Session, Sessions, Stage, TIME_TO_ENTER},
     state::State,
+    times::is_past,
 };
 
 /// Nothing is left for longer, so that a suspended machine is not late for long.

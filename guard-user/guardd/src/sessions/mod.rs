@@ -31,6 +31,7 @@ use self::{
 use crate::{
     control::{auth::Approver, failure::Refusal, ids},
     record::shelf::Shelf,
+    times::is_past,
 };
 
 /// A session that no process has entered for so long has ended.
@@ -472,12 +473,6 @@ fn only_inside(name: &str, session: &Session) -> Refusal {
         ),
         format!("give its id, if you mean that one: {id}"),
     )
-}
-
-/// Whether `time` has passed since `since`.
-#[must_use]
-pub fn is_past(since: BootTime, time: Duration, now: BootTime) -> bool {
-    now.0.saturating_sub(since.0) >= time.as_nanos() as u64
 }
 
 /// Live ones of these numbers, each perhaps inside another.

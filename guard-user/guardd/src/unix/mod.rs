@@ -1,5 +1,6 @@
 //! Which Unix sockets sessions may connect to.
 
+mod calls;
 pub mod looks;
 mod lsm;
 
@@ -15,26 +16,23 @@ use std::{
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::{Datapath, UnixTerms};
-use guard_proto::{Endpoint, HasSocket, LogKind, SocketAddress, SocketTerms, Started, Stopped};
+use guard_proto::{Endpoint, HasSocket, SocketAddress, SocketTerms, Started, Stopped};
 use guard_sys::{
     abi::AF_UNIX,
-    clock::{self, Clocks},
+    clock::Clocks,
     notify::{CONNECT, read_memory},
     pidfd,
     unix_diag::{BoundSocket, SocketFile, socket_at},
 };
 use rustix::net::sockopt::socket_cookie;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
-use serde_json::json;
 
 use crate::{
-    control::{advice, auth::Approver, failure::Refusal, ids},
+    control::{advice, failure::Refusal, ids},
     policies::Policies,
+    process::Process,
     proxy::networks::{Inode, there},
-    record::audit::Record,
-    requests::process::Process,
     sessions::{Session, Sessions},
-    state::State,
     unix::looks::{Looks, Turns},
 };
 
@@ -143,61 +141,6 @@ impl Kept {
             Self::Receive => advice::handed_refused(),
             Self::Kill => advice::signal_refused(from),
         }
-    }
-}
-
-impl State {
-    /// Writes down that a session was kept from a socket.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` for a session that the caller does not answer for.
-    pub fn socket_refused(
-        &mut self,
-        who: Approver,
-        session: &str,
-        socket: &str,
-        pid: u32,
-    ) -> Result<(), Refusal> {
-        let live = self
-            .sessions
-            .called(session, |owner| who.answers_for(owner))?;
-        let (id, uid) = (live.cgroup.id, live.about.uid);
-        let socket: String = socket.chars().take(LONGEST).collect();
-        let now = clock::now();
-        self.sockets.note_stop(id, Kept::Socket, &socket, now);
-        let Some(admitted) = self.admit(id, now) else {
-            return Ok(());
-        };
-        let (pid, process) = self.machine.process_of(self.sessions.live(id), pid);
-        let record = Record::of(ids::session(id), uid)
-            .with("destination", json!(Kept::Socket.endpoint(&socket)))
-            .with("verdict", Verdict::Deny.as_str())
-            .with("hook", "connect_unix")
-            .with("pid", pid)
-            .with("comm", process.comm)
-            .with("exe", process.exe)
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Denied, record);
-        Ok(())
-    }
-
-    /// The processes of a session.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` for a session that the caller does not answer for.
-    pub(crate) fn members(&mut self, who: Approver, session: &str) -> Result<Members, Refusal> {
-        let live = self
-            .sessions
-            .called(session, |owner| who.answers_for(owner))?;
-        let (outermost, dir) = (live.outermost(), live.cgroup.path.clone());
-        Ok(Members {
-            cgroup: self.machine.kernel_path(&dir),
-            dir,
-            turns: self.sockets.turns_of(outermost),
-        })
     }
 }
 
