@@ -202,6 +202,16 @@ impl Decision {
         }
     }
 
+    /// What the policy that decided says, where no hole changed it.
+    #[inline(always)]
+    pub const fn said(&self) -> PolicyVerdict {
+        PolicyVerdict {
+            verdict: self.verdict,
+            flags: self.flags,
+            rule: self.rule,
+        }
+    }
+
     /// Where it is a hole that allows it which lets so many bytes through, all that are sent have to be counted.
     #[inline(always)]
     #[must_use]
@@ -299,18 +309,12 @@ pub fn find_hole<T: Tables>(
     first.flatten()
 }
 
-/// The verdict for a connection of a session: the strictest of its policies. Of equals the outermost, which nothing
-/// in the session chose. Replies pass where they pass under every policy.
+/// The verdict of a session's policies, without holes: the strictest. Of equals the outermost's, which nothing in the session
+/// chose. Replies pass where they pass under every policy.
 ///
-/// `says` is [`policy_verdict`] and `hole` is [`find_hole`], on the tables of whichever half asks. A hole for reads makes
-/// [`Verdict::ReadOnly`] of [`Verdict::Confirm`].
+/// `says` is [`policy_verdict`], on the tables of whichever half decides.
 #[inline(always)]
-pub fn decide(
-    session: &Session,
-    wanted: Wanted,
-    says: impl Fn(PolicyId) -> PolicyVerdict,
-    hole: impl FnOnce(Wanted) -> Option<Passage>,
-) -> Decision {
+pub fn chain_verdict(session: &Session, says: impl Fn(PolicyId) -> PolicyVerdict) -> Decision {
     let own = session.policies[0];
     let mut decision = Decision::by(own, says(own));
     let mut replies = decision.allows() || decision.allows_reply();
@@ -327,6 +331,30 @@ pub fn decide(
     if !replies {
         decision.flags &= !prefix_flags::INBOUND;
     }
+    decision
+}
+
+/// The verdict for a connection of a session: [`chain_verdict`], and what a hole changes of it.
+///
+/// `says` is [`policy_verdict`] and `hole` is [`find_hole`], on the tables of whichever half decides.
+#[inline(always)]
+pub fn decide(
+    session: &Session,
+    wanted: Wanted,
+    says: impl Fn(PolicyId) -> PolicyVerdict,
+    hole: impl FnOnce(Wanted) -> Option<Passage>,
+) -> Decision {
+    with_hole(chain_verdict(session, says), wanted, hole)
+}
+
+/// A verdict of policies with what a hole changes of it. A hole for reads makes [`Verdict::ReadOnly`] of
+/// [`Verdict::Confirm`].
+#[inline(always)]
+pub fn with_hole(
+    mut decision: Decision,
+    wanted: Wanted,
+    hole: impl FnOnce(Wanted) -> Option<Passage>,
+) -> Decision {
     if let Some(wanted) = wanted.under(decision.verdict)
         && let Some(passage) = hole(wanted)
     {

@@ -19,7 +19,8 @@ mod session;
 
 pub use address::{Address, Mask};
 pub use decide::{
-    Connection, Decision, Passage, PolicyVerdict, Tables, Wanted, decide, find_hole, policy_verdict,
+    Connection, Decision, Passage, PolicyVerdict, Tables, Wanted, chain_verdict, decide, find_hole,
+    policy_verdict, with_hole,
 };
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
 pub use held::{HELD_PAUSE, Held, Patience, RefusedKey};

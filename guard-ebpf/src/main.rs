@@ -467,12 +467,8 @@ fn judge_redirected(skb: *mut __sk_buff, sk: *mut bpf_sock, to: &Connection) -> 
             _ => ALLOW_ONCE,
         };
     }
-    let said = PolicyVerdict {
-        verdict: decision.verdict,
-        flags: decision.flags,
-        rule: decision.rule,
-    };
-    emit::packet(skb, &session, &asked, said.pack(), decision.policy);
+    let said = decision.said().pack();
+    emit::packet(skb, &session, &asked, said, decision.policy);
     REFUSE
 }
 

@@ -222,12 +222,7 @@ impl Case {
 
     #[inline(always)]
     fn note(&mut self, decision: &Decision) {
-        let said = PolicyVerdict {
-            verdict: decision.verdict,
-            flags: decision.flags,
-            rule: decision.rule,
-        };
-        self.said = said.pack();
+        self.said = decision.said().pack();
         self.policy = decision.policy.0;
         self.hole = decision.hole.0;
         self.kind = decision.kind;

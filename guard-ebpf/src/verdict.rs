@@ -5,13 +5,16 @@
 
 use guard_common::{
     BootTime, Connection, Decision, HoleId, Passage, PolicyId, PolicyVerdict, Session, SessionId,
-    Wanted, find_hole, policy_verdict,
+    Wanted, chain_verdict, find_hole, policy_verdict, with_hole,
 };
 
 use crate::maps::Kernel;
 
 /// Where [`guard_find_hole`] says of which kind a hole is.
 const KIND: u32 = 32;
+
+/// Where [`guard_chain_verdict`] says which policy decided.
+const POLICY: u32 = 32;
 
 /// The verdict for a connection of a session; `granted` and `wanted` as in [`find_hole`].
 #[inline(always)]
@@ -21,19 +24,34 @@ pub(crate) fn decide(
     granted: HoleId,
     wanted: Wanted,
 ) -> Decision {
-    guard_common::decide(
-        session,
-        wanted,
-        |policy| PolicyVerdict::unpack(guard_policy_verdict(policy.0, to)),
-        |wanted| hole(session.id, to, granted, wanted),
-    )
+    with_hole(of_policies(session, to), wanted, |wanted| {
+        hole(session.id, to, granted, wanted)
+    })
 }
 
 /// The same without any hole.
 #[inline(always)]
 pub(crate) fn of_policies(session: &Session, to: &Connection) -> Decision {
-    let says = |policy: PolicyId| PolicyVerdict::unpack(guard_policy_verdict(policy.0, to));
-    guard_common::decide(session, Wanted::All, says, |_| None)
+    let packed = guard_chain_verdict(session, to);
+    Decision::by(
+        PolicyId((packed >> POLICY) as u32),
+        PolicyVerdict::unpack(packed & u64::from(u32::MAX)),
+    )
+}
+
+/// [`chain_verdict`], packed, and the policy that decided at [`POLICY`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn guard_chain_verdict(session: *const Session, to: *const Connection) -> u64 {
+    if session.is_null() || to.is_null() {
+        return PolicyVerdict::DENY.pack();
+    }
+    // SAFETY: not null, and only called from `of_policies`, with references.
+    let session = unsafe { &*session };
+    let decision = chain_verdict(session, |policy| {
+        PolicyVerdict::unpack(guard_policy_verdict(policy.0, to))
+    });
+    (u64::from(decision.policy.0) << POLICY) | decision.said().pack()
 }
 
 /// [`find_hole`].

@@ -57,7 +57,7 @@ pub use daemon::{Daemon, DaemonBuilder};
 pub use extended::Extended;
 pub use fit::fit;
 pub use guard::{Guard, Output};
-pub use network::{Network, Side};
+pub use network::{NEVER, Network, OPEN, Side, V4, V6};
 pub use production::{Production, Reached};
 pub use running::Running;
 pub use shell::Shell;

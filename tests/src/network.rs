@@ -20,6 +20,14 @@ use crate::{Tag, exec, fit, patience};
 pub const DEV_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 253);
 /// The same over IPv6.
 pub const DEV_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0xffff, 0, 0, 0, 0, 1);
+/// A server of production, of which policies of tests ask.
+pub const V4: &str = "192.0.2.10";
+/// The same over IPv6.
+pub const V6: &str = "2001:db8:7::10";
+/// A server of production which policies of tests deny.
+pub const NEVER: &str = "192.0.2.99";
+/// A server that everybody may reach.
+pub const OPEN: &str = "198.51.100.7";
 /// Production's router, and the developer's way to everywhere.
 pub const PROD_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 254);
 /// The same over IPv6.

@@ -6,12 +6,10 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Running, Shell, Unowned, bins, eventually,
+    AGENT, Attempt, Daemon, Network, OPEN, Production, Running, Shell, Unowned, V4, bins,
+    eventually,
 };
 use serde_json::{Value, json};
-
-const V4: &str = "192.0.2.10";
-const OPEN: &str = "198.51.100.7";
 
 const POLICY: &str = r#"
 version = 1

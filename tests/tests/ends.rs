@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use guard_lab::PATIENCE;
 use guard_lab::{
-    AGENT, Attempt, Daemon, Network, Production, Running, Shell, bins, eventually, lives,
+    AGENT, Attempt, Daemon, Network, Production, Running, Shell, V4, bins, eventually, lives,
 };
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-const V4: &str = "192.0.2.10";
 const SINK: &str = "198.51.100.9";
 
 const POLICY: &str = r#"

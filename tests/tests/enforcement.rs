@@ -1,10 +1,8 @@
 //! What a session can reach, by every way that the lab knows: each refusal beside the same attempt
 //! without the guard, and production's own word for what arrived.
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Unowned};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Unowned, V4, V6};
 
-const V4: &str = "192.0.2.10";
-const V6: &str = "2001:db8:7::10";
 const OPEN_V4: &str = "198.51.100.7";
 const OPEN_V6: &str = "2001:db8:8::7";
 

@@ -4,13 +4,9 @@ mod floods;
 
 use aya::maps::{HashMap, Map, MapData};
 use guard_common::SessionStats;
-use guard_lab::{Attempt, Daemon, Network, Shell, eventually};
+use guard_lab::{Attempt, Daemon, NEVER, Network, Shell, V4, V6, eventually};
 use serde_json::Value;
 use zerocopy::FromBytes as _;
-
-const V4: &str = "192.0.2.10";
-const NEVER: &str = "192.0.2.99";
-const V6: &str = "2001:db8:7::10";
 
 const POLICY: &str = r#"
 version = 1

@@ -1,10 +1,7 @@
 //! Asked, opened, used, ended: holes against the real kernel.
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, eventually};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, V4, V6, eventually};
 use serde_json::Value;
-
-const V4: &str = "192.0.2.10";
-const V6: &str = "2001:db8:7::10";
 
 const POLICY: &str = r#"
 version = 1

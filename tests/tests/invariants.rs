@@ -7,12 +7,9 @@ use std::thread;
 use std::time::Duration;
 
 use guard_datapath::{Datapath, Object, Places};
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually};
+use guard_lab::{Attempt, Daemon, Network, OPEN, Production, Shell, V4, bins, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
-
-const V4: &str = "192.0.2.10";
-const OPEN: &str = "198.51.100.7";
 
 const POLICY: &str = r#"
 version = 1

@@ -6,10 +6,8 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, bins, eventually};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, V4, V6, bins, eventually};
 
-const V4: &str = "192.0.2.10";
-const V6: &str = "2001:db8:7::10";
 const ELSEWHERE_V4: &str = "198.51.100.7";
 const ELSEWHERE_V6: &str = "2001:db8:8::7";
 

@@ -7,13 +7,12 @@ use std::time::Duration;
 
 use guard_lab::PATIENCE;
 use guard_lab::network::{DEV_V4, PROD_V4};
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, bins, eventually};
+use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Running, V4, bins, eventually};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 /// How long an answer may take, on a machine that has other things to do.
 const LIMIT: Duration = Duration::from_secs(10);
-const V4: &str = "192.0.2.10";
 
 const ASKS: &str = r#"
 version = 1

@@ -2,11 +2,9 @@
 
 use std::fs;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, Unowned, eventually};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, Unowned, V4, eventually};
 use rustix::process::Signal;
 use serde_json::Value;
-
-const V4: &str = "192.0.2.10";
 
 const POLICY: &str = r#"
 version = 1

@@ -4,7 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Output, Shell, eventually};
+use guard_lab::{AGENT, Attempt, Daemon, NEVER, Network, Output, Shell, eventually};
 use serde_json::Value;
 
 const POLICY: &str = r#"
@@ -23,7 +23,6 @@ to = ["192.0.2.99"]
 action = "deny"
 "#;
 
-const NEVER: &str = "192.0.2.99";
 const ASKED: &str = "192.0.2.10";
 
 /// A job of that name that was stopped twice, and asked once, and was let once.

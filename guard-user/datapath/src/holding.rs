@@ -81,7 +81,7 @@ impl Datapath {
         time: Duration,
         until: BootTime,
     ) -> Result<()> {
-        let holding = self.holding()?;
+        let holding = &mut self.holding;
         let patience = Patience {
             until,
             time: u64::try_from(time.as_nanos()).unwrap_or(u64::MAX),
@@ -99,8 +99,7 @@ impl Datapath {
     ///
     /// The system's.
     pub fn clear_patience(&mut self, session: SessionId) -> Result<()> {
-        let holding = self.holding()?;
-        gone(holding.patience.remove(&session.0))
+        gone(self.holding.patience.remove(&session.0))
             .map_err(DatapathError::ebpf("write the map PATIENCE"))
     }
 
@@ -110,9 +109,7 @@ impl Datapath {
     ///
     /// The system's.
     pub fn held(&self) -> Result<Vec<HeldSocket>> {
-        let Some(holding) = &self.holding else {
-            return Ok(Vec::new());
-        };
+        let holding = &self.holding;
         let mut all = Vec::new();
         for cookie in holding.held.keys() {
             let cookie = cookie.map_err(DatapathError::ebpf("list the map HELD"))?;
@@ -127,8 +124,7 @@ impl Datapath {
     /// Whether any connection waits.
     #[must_use]
     pub fn holds_any(&self) -> bool {
-        let mut keys = self.holding.iter().flat_map(|one| one.held.keys());
-        keys.next().is_some()
+        self.holding.held.keys().next().is_some()
     }
 
     /// Ends connections that wait: their programs get `ECONNABORTED` at once. How many there were.
@@ -148,9 +144,9 @@ impl Datapath {
     ///
     /// The system's.
     pub fn forget_held(&mut self, cookies: &HashSet<u64>) -> Result<()> {
-        let holding = self.holding()?;
         for cookie in cookies {
-            gone(holding.held.remove(cookie)).map_err(DatapathError::ebpf("write the map HELD"))?;
+            gone(self.holding.held.remove(cookie))
+                .map_err(DatapathError::ebpf("write the map HELD"))?;
         }
         Ok(())
     }
@@ -162,7 +158,7 @@ impl Datapath {
     /// The system's; then each waits, and is ended by guardd.
     pub fn refuse(&mut self, session: SessionId, to: &Connection, until: BootTime) -> Result<()> {
         let key = bytes(&RefusedKey::new(session, to));
-        self.holding()?
+        self.holding
             .refused
             .insert(key, until.0, 0)
             .map_err(DatapathError::ebpf("write the map REFUSED"))
@@ -175,14 +171,8 @@ impl Datapath {
     /// The system's.
     pub fn unrefuse(&mut self, session: SessionId, to: &Connection) -> Result<()> {
         let key = bytes(&RefusedKey::new(session, to));
-        gone(self.holding()?.refused.remove(&key))
+        gone(self.holding.refused.remove(&key))
             .map_err(DatapathError::ebpf("write the map REFUSED"))
-    }
-
-    fn holding(&mut self) -> Result<&mut Holding> {
-        self.holding.as_mut().ok_or_else(|| DatapathError::Absent {
-            what: "program in the eBPF object that lets connections wait".into(),
-        })
     }
 }
 

@@ -78,12 +78,11 @@ const LISTEN: Hook = Hook {
 /// The first that asks.
 const ASKS_ABOUT_LISTENERS: KernelVersion = KernelVersion::new(6, 6, 0);
 
-/// The hooks that this kernel wants of an object that turns connections and lets them wait, or of one that does not.
-fn hooks(turns: bool) -> impl Iterator<Item = &'static Hook> {
+/// The hooks that this kernel wants.
+fn hooks() -> impl Iterator<Item = &'static Hook> {
     // One that does not tell its version gets the program too: it does no harm.
     let old = KernelVersion::current().map_or(true, |version| version < ASKS_ABOUT_LISTENERS);
-    let helpers = HELPERS.iter().filter(move |_| turns);
-    HOOKS.iter().chain(old.then_some(&LISTEN)).chain(helpers)
+    HOOKS.iter().chain(old.then_some(&LISTEN)).chain(&HELPERS)
 }
 
 /// Loads the programs on the maps that are pinned in `dir`; those that are not there are made and pinned.
@@ -92,8 +91,7 @@ pub(super) fn load(object: &Object, dir: &Path, session_level: u32) -> Result<Eb
     loader.override_global("SESSION_LEVEL", &session_level, true);
     let first_probe =
         holding::first_probe().map_err(DatapathError::file("read", "the clock's tick"))?;
-    // 0.1.0 has none.
-    loader.override_global("FIRST_PROBE", &first_probe, false);
+    loader.override_global("FIRST_PROBE", &first_probe, true);
     for name in maps::NAMES {
         loader.map_pin_path(name, pins::map(dir, name));
     }
@@ -104,8 +102,8 @@ pub(super) fn load(object: &Object, dir: &Path, session_level: u32) -> Result<Eb
 
 /// Attaches every program and pins the links in `dir`. A link that is there already is replaced: the new
 /// program runs beside the old one before that goes, and both must allow.
-pub(super) fn attach(ebpf: &mut Ebpf, turns: bool, cgroup: &File, dir: &Path) -> Result<()> {
-    for hook in hooks(turns) {
+pub(super) fn attach(ebpf: &mut Ebpf, cgroup: &File, dir: &Path) -> Result<()> {
+    for hook in hooks() {
         let link = attach_one(ebpf, cgroup, hook.name)?;
         let pin = pins::link(dir, hook.name);
         let beside = pins::link(dir, &format!("{}{BESIDE}", hook.name));
@@ -176,27 +174,27 @@ const BESIDE: &str = "_new";
 
 /// Whether `dir` has links that no finished guard has: one that was to replace another, when somebody was killed
 /// over it, or one of another version.
-pub(super) fn has_strays(dir: &Path, turns: bool) -> Result<bool> {
-    Ok(!strays(dir, turns)?.is_empty())
+pub(super) fn has_strays(dir: &Path) -> Result<bool> {
+    Ok(!strays(dir)?.is_empty())
 }
 
 /// Removes such links. What they do, the others do.
-pub(super) fn remove_strays(dir: &Path, turns: bool) -> Result<()> {
-    for pin in strays(dir, turns)? {
+pub(super) fn remove_strays(dir: &Path) -> Result<()> {
+    for pin in strays(dir)? {
         fs::remove_file(&pin).map_err(DatapathError::file("remove", pin))?;
     }
     Ok(())
 }
 
-fn strays(dir: &Path, turns: bool) -> Result<Vec<PathBuf>> {
+fn strays(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut links = pins::links(dir)?;
-    links.retain(|pin| !hooks(turns).any(|hook| *pin == pins::link(dir, hook.name)));
+    links.retain(|pin| !hooks().any(|hook| *pin == pins::link(dir, hook.name)));
     Ok(links)
 }
 
 /// What the kernel says of each pinned link: attached means to this cgroup, as this kind of hook.
-pub(super) fn read_back(dir: &Path, turns: bool, root_id: u64) -> Vec<HookStatus> {
-    hooks(turns)
+pub(super) fn read_back(dir: &Path, root_id: u64) -> Vec<HookStatus> {
+    hooks()
         .map(|hook| {
             let link = bpf::link_info(&pins::link(dir, hook.name)).ok();
             HookStatus {
@@ -212,7 +210,7 @@ pub(super) fn read_back(dir: &Path, turns: bool, root_id: u64) -> Vec<HookStatus
 
 /// The cgroup that the pinned links guard, 0 where it is gone; `None` where there is no link.
 pub(super) fn guarded_cgroup(dir: &Path) -> Option<u64> {
-    hooks(true)
+    hooks()
         .filter_map(|hook| bpf::link_info(&pins::link(dir, hook.name)).ok())
         .map(|link| link.cgroup_id)
         .max()

@@ -71,10 +71,8 @@ pub struct Datapath {
     places: Places,
     root: cgroup::Root,
     maps: maps::Maps,
-    /// None where the kernel half does not turn connections.
-    proxies: Option<proxies::Proxies>,
-    /// None where the kernel half lets nothing wait.
-    holding: Option<holding::Holding>,
+    proxies: proxies::Proxies,
+    holding: holding::Holding,
     /// What judges at the kernel's security hooks, or why nothing does.
     lsm: std::result::Result<lsm::Lsm, String>,
     /// What keeps sessions from Unix sockets where those do not judge, or why nothing does.
@@ -112,7 +110,7 @@ impl Datapath {
                 root: self.places.cgroup_root.clone(),
             });
         }
-        let mut hooks = hooks::read_back(&live, self.proxies.is_some(), self.root.id());
+        let mut hooks = hooks::read_back(&live, self.root.id());
         let unix: &[top::Hook] = &unix::HOOKS;
         let foreign: &[top::Hook] = &foreign::HOOKS;
         let dials: &[top::Hook] = &dials::HOOKS;

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use memchr::memmem;
+
 /// What guardd carries, built by `cargo xtask build`.
 static BUILT_IN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/guard-ebpf.o"));
 
@@ -10,7 +12,6 @@ static BUILT_IN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/
 pub struct Object {
     bytes: Cow<'static, [u8]>,
     build: u64,
-    turns: bool,
     asks: bool,
     tells: bool,
 }
@@ -30,15 +31,12 @@ impl Object {
 
     fn new(bytes: Cow<'static, [u8]>) -> Self {
         let build = fnv1a(&bytes);
-        // The name of a program's section stands in an ELF object as it is.
-        let turns = memmem(&bytes, b"cgroup/getpeername4\0");
-        // So does the name of a map.
-        let asks = memmem(&bytes, b"\0RELAYS\0");
-        let tells = memmem(&bytes, b"\0DIALERS\0");
+        // The name of a map stands in an ELF object as it is.
+        let has = |map: &[u8]| memmem::find(&bytes, map).is_some();
+        let (asks, tells) = (has(b"\0RELAYS\0"), has(b"\0DIALERS\0"));
         Self {
             bytes,
             build,
-            turns,
             asks,
             tells,
         }
@@ -46,11 +44,6 @@ impl Object {
 
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-
-    /// Whether it turns connections to read-only destinations. Those of 0.1.0 refuse them.
-    pub(super) fn turns(&self) -> bool {
-        self.turns
     }
 
     /// Whether it asks where listeners on this machine lead.
@@ -75,10 +68,6 @@ impl std::fmt::Debug for Object {
     }
 }
 
-fn memmem(bytes: &[u8], wanted: &[u8]) -> bool {
-    bytes.windows(wanted.len()).any(|window| window == wanted)
-}
-
 /// FNV-1a, 64 bits: std's hashers promise no stable result.
 fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
@@ -95,7 +84,7 @@ mod tests {
         let before = include_bytes!("../../../tests/fixtures/0.2.0/guard-ebpf.o");
         let before = Object::from_bytes(before.to_vec());
         let now = Object::built_in();
-        assert!(now.turns() && now.asks() && now.tells());
-        assert!(before.turns() && !before.asks() && !before.tells());
+        assert!(now.asks() && now.tells());
+        assert!(!before.asks() && !before.tells());
     }
 }

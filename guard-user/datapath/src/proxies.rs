@@ -19,7 +19,7 @@ use super::{
 
 type Ports = HashMap<MapData, u64, u16>;
 
-/// The maps that only a kernel half has that turns connections.
+/// The maps of connections that are redirected.
 pub(super) struct Proxies {
     ports: Ports,
     listeners: MapData,
@@ -78,7 +78,7 @@ impl Datapath {
         port: NonZeroU16,
         listeners: &[impl AsFd],
     ) -> Result<()> {
-        let proxies = self.turning()?;
+        let proxies = &mut self.proxies;
         for listener in listeners {
             bpf::store_at_socket(proxies.listeners.fd(), listener, 1)
                 .map_err(DatapathError::file("mark a socket in", "the map LISTENERS"))?;
@@ -104,7 +104,7 @@ impl Datapath {
     ///
     /// The system's.
     pub fn clear_proxy(&mut self, netns: NetnsCookie) -> Result<()> {
-        remove(&mut self.turning()?.ports, netns)?;
+        remove(&mut self.proxies.ports, netns)?;
         self.maps.bump_generation()
     }
 
@@ -114,9 +114,7 @@ impl Datapath {
     ///
     /// The system's.
     pub fn proxies(&self) -> Result<Vec<(NetnsCookie, NonZeroU16)>> {
-        self.proxies
-            .as_ref()
-            .map_or_else(|| Ok(Vec::new()), |proxies| list(&proxies.ports))
+        list(&self.proxies.ports)
     }
 
     /// The map out of which a proxy takes where its clients were going ([`guard_sys::bpf::Origins`]). Whoever holds it
@@ -126,21 +124,10 @@ impl Datapath {
     ///
     /// The system's.
     pub fn origins(&self) -> Result<OwnedFd> {
-        let proxies = self.proxies.as_ref().ok_or_else(does_not_turn)?;
-        let fd = proxies.origins.fd().as_fd().try_clone_to_owned();
+        let fd = self.proxies.origins.fd().as_fd().try_clone_to_owned();
         fd.map_err(DatapathError::file(
             "copy a descriptor of",
             "the map ORIGINS",
         ))
-    }
-
-    fn turning(&mut self) -> Result<&mut Proxies> {
-        self.proxies.as_mut().ok_or_else(does_not_turn)
-    }
-}
-
-fn does_not_turn() -> DatapathError {
-    DatapathError::Absent {
-        what: "program in the eBPF object that turns connections".into(),
     }
 }

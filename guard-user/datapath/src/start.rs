@@ -60,8 +60,8 @@ impl Datapath {
             }
         })?;
         let live = pins::live(&places.pin_dir);
-        let proxies = object.turns().then(|| Proxies::open(&live)).transpose()?;
-        let holding = object.turns().then(|| Holding::open(&live)).transpose()?;
+        let proxies = Proxies::open(&live)?;
+        let holding = Holding::open(&live)?;
         // It takes some milliseconds to read them.
         let types =
             Btf::of_kernel().map_err(|why| format!("cannot judge what sockets lead to: {why}"));
@@ -159,7 +159,7 @@ fn attach_unseen(dir: &Path, object: &Object, root: &cgroup::Root) -> Result<()>
     maps.set_meta(meta::MADE_CGROUP_ROOT, u64::from(root.is_ours()))?;
     maps.set_meta(meta::OBJECT, object.build())?;
     maps.make_stats(guard_common::SessionId(0))?;
-    hooks::attach(&mut ebpf, object.turns(), root.dir(), dir)?;
+    hooks::attach(&mut ebpf, root.dir(), dir)?;
     maps.set_meta(meta::ABI, guard_common::ABI)
 }
 
@@ -171,8 +171,8 @@ const HALF_REPLACED: u64 = 0;
 fn replace(maps: &mut Maps, live: &Path, object: &Object, root: &cgroup::Root) -> Result<()> {
     let mut ebpf = hooks::load(object, live, root.session_level())?;
     maps.set_meta(meta::OBJECT, HALF_REPLACED)?;
-    hooks::attach(&mut ebpf, object.turns(), root.dir(), live)?;
-    hooks::remove_strays(live, object.turns())?;
+    hooks::attach(&mut ebpf, root.dir(), live)?;
+    hooks::remove_strays(live)?;
     maps.set_meta(meta::OBJECT, object.build())
 }
 
@@ -199,10 +199,10 @@ fn adopt(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start>
     Proxies::clear(&live)?;
     // Whoever was killed over a change may not have come to say that it holds for what is remembered, too.
     maps.bump_generation()?;
-    let hooks = hooks::read_back(&live, object.turns(), root.id());
+    let hooks = hooks::read_back(&live, root.id());
     let missing = hooks.iter().filter(|hook| !hook.attached).count();
     let build = maps.get_meta(meta::OBJECT)?;
-    if missing == 0 && build == object.build() && !hooks::has_strays(&live, object.turns())? {
+    if missing == 0 && build == object.build() && !hooks::has_strays(&live)? {
         return Ok(Start::Adopted);
     }
     replace(&mut maps, &live, object, root)?;

@@ -9,12 +9,10 @@ mod on_request;
 mod polkit;
 mod scene;
 
+use guard_lab::{NEVER, V4};
+
 /// Whose agent it is: `nobody`, for a message bus takes only users that the name service knows.
 const PERSON: u32 = 65534;
-/// Where a rule asks.
-const V4: &str = "192.0.2.10";
-/// Where a rule denies.
-const NEVER: &str = "192.0.2.99";
 
 const POLICY: &str = r#"
 version = 1

@@ -5,8 +5,7 @@ mod machine;
 mod socket;
 mod starting;
 
-/// Production, which the policy asks about.
-const V4: &str = "192.0.2.10";
+use guard_lab::V4;
 
 const POLICY: &str = r#"
 version = 1

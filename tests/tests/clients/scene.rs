@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub(crate) use guard_lab::PATIENCE;
-use guard_lab::{AGENT, Company, Daemon, Network, Tag, bins, eventually};
+use guard_lab::{AGENT, Company, Daemon, Network, OPEN, Tag, bins, eventually};
 use serde_json::Value;
 
 use crate::clients::agent::Agent;
@@ -17,8 +17,6 @@ pub(crate) const HOST: &str = "192.0.2.10";
 pub(crate) const HOST_V6: &str = "[2001:db8:7::10]";
 /// Its name, which is in its certificates.
 pub(crate) const NAME: &str = "photos.example";
-/// What no rule is about, and its name.
-pub(crate) const OPEN: &str = "198.51.100.7";
 pub(crate) const OPEN_NAME: &str = "open.example";
 /// Who speaks with production is told a URL by [`url`] or [`secure`], and by nobody else.
 const SCHEME: &str = "http";

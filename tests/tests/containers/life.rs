@@ -2,12 +2,12 @@
 
 use std::fs;
 
-use guard_lab::{Attempt, eventually};
+use guard_lab::{Attempt, OPEN, V4, eventually};
 use serde_json::Value;
 
 use crate::containers::engine::Engine;
 use crate::containers::machine::{
-    OPEN, POLICY, UID, V4, configure, has_ended, is_refused, machine, ok, run, session, sessions,
+    POLICY, UID, configure, has_ended, is_refused, machine, ok, run, session, sessions,
 };
 
 /// Settings for all tests: guardd starts once.

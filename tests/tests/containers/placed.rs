@@ -5,14 +5,12 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
-use guard_lab::{Attempt, eventually};
+use guard_lab::{Attempt, OPEN, V4, eventually};
 use serde_json::{Value, json};
 
 use crate::containers::engine::{Container, Engine};
 use crate::containers::life::placing;
-use crate::containers::machine::{
-    OPEN, UID, Unit, V4, has_ended, is_refused, ok, reload, session, sessions,
-};
+use crate::containers::machine::{UID, Unit, has_ended, is_refused, ok, reload, session, sessions};
 
 const PODMAN: Engine = Engine::Podman;
 

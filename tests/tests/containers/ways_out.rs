@@ -1,10 +1,10 @@
 //! What a container may try to get out of its session.
 
-use guard_lab::Attempt;
+use guard_lab::{Attempt, V4};
 
 use crate::containers::engine::Engine;
 use crate::containers::life::placing;
-use crate::containers::machine::{V4, is_refused, ok, session};
+use crate::containers::machine::{is_refused, ok, session};
 
 /// What leads out where it succeeds: out of the cgroup, to the guard's pins, or to the machine's files.
 const TRIES: &str = "

@@ -16,17 +16,8 @@ mod text;
 use std::path::PathBuf;
 
 use guard_lab::PATIENCE;
-use guard_lab::{Daemon, Network, Output, Production, Running, bins};
+use guard_lab::{Daemon, NEVER, Network, OPEN, Output, Production, Running, V4, V6, bins};
 use serde_json::Value;
-
-/// Where production answers, and a rule asks.
-const V4: &str = "192.0.2.10";
-/// The same over IPv6.
-const V6: &str = "2001:db8:7::10";
-/// Where production answers, and no rule asks.
-const OPEN: &str = "198.51.100.7";
-/// Where a rule denies.
-const NEVER: &str = "192.0.2.99";
 
 const POLICY: &str = r#"version = 1
 name = "asks"

@@ -11,10 +11,8 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
 use guard_lab::PATIENCE;
-use guard_lab::{Daemon, Network, Running};
+use guard_lab::{Daemon, Network, Running, V4};
 use serde_json::Value;
-
-const V4: &str = "192.0.2.10";
 
 const ASKS: &str = r#"
 version = 1

@@ -3,14 +3,14 @@
 use std::fs;
 use std::process::Stdio;
 
-use guard_lab::{PATIENCE, Production, Running, eventually};
+use guard_lab::{PATIENCE, Production, Running, V4, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::block::{ADMIN, CI, DOCTOR, START, block, line, text};
 use super::person::{Person, add_user};
+use crate::packages::SETTINGS;
 use crate::packages::install::assert_enforces;
 use crate::packages::machine::{guard, quiet, said, succeeds};
-use crate::packages::{SETTINGS, V4};
 
 /// The router that docs/start.md goes to.
 const ROUTER: &str = "192.168.1.1";

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
-use guard_lab::{PATIENCE, Production, Running};
+use guard_lab::{PATIENCE, Production, Running, V4};
 use rustix::process::Signal;
 
 use super::block::{ADMIN, JSON, block, line};
 use super::person::Person;
-use crate::packages::V4;
 use crate::packages::machine::{guard, said};
 
 /// A session with a question, which goes on.

@@ -4,8 +4,8 @@ mod scene;
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 
-use guard_lab::{AGENT, Network, eventually};
-use scene::{JOB, NAME, OPEN, PHOTOS, START, Scene, answer, url};
+use guard_lab::{AGENT, Network, OPEN, eventually};
+use scene::{JOB, NAME, PHOTOS, START, Scene, answer, url};
 use serde_json::Value;
 
 #[test]

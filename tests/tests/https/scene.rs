@@ -2,14 +2,12 @@
 
 use std::{fs, path::PathBuf};
 
-use guard_lab::{AGENT, Company, Daemon, Network, Output, Production};
+use guard_lab::{AGENT, Company, Daemon, Network, OPEN, Output, Production};
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// The photo server.
 pub(crate) const PHOTOS: &str = "192.0.2.10";
-/// It is open.
-pub(crate) const OPEN: &str = "198.51.100.7";
 /// The name of both.
 pub(crate) const NAME: &str = "photos.example";
 /// The incident's path and body.

@@ -8,15 +8,8 @@ mod teardown;
 
 use std::process::{Command, Output};
 
-use guard_lab::{Daemon, Network};
+use guard_lab::{Daemon, NEVER, Network, OPEN, V4};
 use serde_json::Value;
-
-/// Production, which the policy asks about.
-const V4: &str = "192.0.2.10";
-/// An address of production that the policy denies.
-const NEVER: &str = "192.0.2.99";
-/// What everybody may reach.
-const OPEN: &str = "198.51.100.7";
 
 const POLICY: &str = r#"
 version = 1

@@ -4,8 +4,7 @@ mod endpoint;
 mod scrape;
 mod status_line;
 
-const V4: &str = "192.0.2.10";
-const NEVER: &str = "192.0.2.99";
+use guard_lab::{NEVER, V4};
 
 const ASKS: &str = r#"
 version = 1

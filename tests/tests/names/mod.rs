@@ -6,13 +6,12 @@ mod server;
 use std::thread;
 use std::time::Duration;
 
-use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins, eventually};
+use guard_lab::{Attempt, Daemon, Network, Production, Shell, V6, bins, eventually};
 use serde_json::Value;
 use server::NameServer;
 
 const OLD: &str = "192.0.2.10";
 const NEW: &str = "192.0.2.11";
-const V6: &str = "2001:db8:7::10";
 
 const POLICY: &str = r#"
 version = 1

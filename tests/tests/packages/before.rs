@@ -2,15 +2,15 @@
 
 use std::fs;
 
-use guard_lab::{Network, Production, bins};
+use guard_lab::{NEVER, Network, Production, V4, bins};
 use serde_json::Value;
 
 use crate::half::before;
+use crate::packages::POLICY;
 use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{
     self, Machine, guard, installed, property, quiet, succeeds, version_of,
 };
-use crate::packages::{NEVER, POLICY, V4};
 
 /// A service in the slice, with a session of its own.
 const SERVICE: &str = "guard-packages-trying.service";

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use guard_lab::{Network, Production};
+use guard_lab::{NEVER, Network, OPEN, Production, V4};
 
 use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{self, Machine, files, guard, property, quiet, said, succeeds};
-use crate::packages::{ENABLED, KERNEL, NEVER, OPEN, POLICY, STATIC, V4};
+use crate::packages::{ENABLED, KERNEL, POLICY, STATIC};
 
 fn microseconds(unit: &str, name: &str) -> Duration {
     Duration::from_micros(property(unit, name).parse().unwrap())

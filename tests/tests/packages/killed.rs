@@ -6,11 +6,10 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use guard_lab::{Network, Production};
+use guard_lab::{NEVER, Network, Production, V4};
 
 use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{self, Machine, guard, installed, said, succeeds, version_of};
-use crate::packages::{NEVER, V4};
 
 /// The programs that the scripts call, in `/usr/bin`.
 const CALLED: [&str; 6] = [

@@ -14,13 +14,6 @@ mod rpm;
 mod tarball;
 mod upgrade;
 
-/// Production, which the policy asks about.
-pub(crate) const V4: &str = "192.0.2.10";
-/// An address of production that the policy denies.
-const NEVER: &str = "192.0.2.99";
-/// What everybody may reach.
-const OPEN: &str = "198.51.100.7";
-
 pub(crate) const SETTINGS: &str = "/etc/guard/guardd.toml";
 /// What an administrator wrote there.
 const EDITED: &str = "# An administrator's\nmax_requests = 77\n";

@@ -3,15 +3,15 @@
 use std::path::Path;
 use std::process::Command;
 
-use guard_lab::{Network, Production, eventually};
+use guard_lab::{NEVER, Network, Production, V4, eventually};
 use serde_json::json;
 
+use crate::packages::KERNEL;
 use crate::packages::agent::{Agent, outside};
 use crate::packages::killed::Killer;
 use crate::packages::machine::{
     self, Machine, dpkg, guard, property, quiet, said, succeeds, unit_that_tries,
 };
-use crate::packages::{KERNEL, NEVER, V4};
 
 /// Where the removal is killed, one after the other: each goes on from what the one before has left.
 const KILLED_AT: [&str; 6] = [

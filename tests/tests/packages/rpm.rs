@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use guard_lab::{Network, Production, eventually};
+use guard_lab::{NEVER, Network, Production, V4, eventually};
 use serde_json::json;
 
 use crate::packages::agent::{Agent, outside};
@@ -15,7 +15,7 @@ use crate::packages::machine::{
     self, Machine, files, guard, is_shared, property, quiet, said, succeeds, unit_that_tries,
 };
 use crate::packages::upgrade::assert_disabled;
-use crate::packages::{EDITED, ENABLED, KERNEL, NEVER, NEXT, POLICY, SETTINGS, V4};
+use crate::packages::{EDITED, ENABLED, KERNEL, NEXT, POLICY, SETTINGS};
 
 /// What the scriptlets of an erasure are about to do when rpm is killed: two of %preun, two of %postun. Each erasure goes
 /// on from what the one before has left.

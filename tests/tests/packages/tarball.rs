@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use guard_lab::{Network, Production, eventually};
+use guard_lab::{NEVER, Network, OPEN, Production, eventually};
 use serde_json::json;
 
 use crate::packages::agent::{Agent, outside};
@@ -13,7 +13,7 @@ use crate::packages::install::assert_enforces;
 use crate::packages::machine::{
     self, Machine, files, guard, is_shared, property, quiet, said, unit_that_tries,
 };
-use crate::packages::{EDITED, ENABLED, KERNEL, NEVER, OPEN, POLICY, SETTINGS};
+use crate::packages::{EDITED, ENABLED, KERNEL, POLICY, SETTINGS};
 
 const DOCUMENT: &str = include_str!("../../../docs/admin.md");
 

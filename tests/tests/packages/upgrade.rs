@@ -4,13 +4,13 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use guard_lab::{Network, Production};
+use guard_lab::{NEVER, Network, Production, V4};
 
 use crate::packages::agent::{Agent, outside};
 use crate::packages::machine::{
     self, Machine, guard, installed, property, quiet, said, succeeds, version_of,
 };
-use crate::packages::{EDITED, NEVER, NEXT, POLICY, SETTINGS, V4};
+use crate::packages::{EDITED, NEXT, POLICY, SETTINGS};
 
 const OWN: &str = "/etc/guard/policies/asks.toml";
 const SHIPPED: &str = "/usr/share/guard/policies/homelab.toml";

@@ -6,8 +6,8 @@ mod requests;
 mod scene;
 mod service;
 
-/// Production.
-const V4: &str = "192.0.2.10";
+use guard_lab::V4;
+
 const PORT: u16 = 80;
 
 const POLICY: &str = r#"

@@ -1,12 +1,9 @@
 //! Holes for reads: what a `confirm` rule stops is read-only for a while.
 
-use guard_lab::{AGENT, Attempt, Network, Shell, bins, eventually};
+use guard_lab::{AGENT, Attempt, NEVER, Network, OPEN, Shell, bins, eventually};
 use serde_json::{Value, json};
 
-use crate::read_only::scene::{JOB, OPEN, PHOTOS, PHOTOS_V6, START, Scene, url};
-
-/// Denied whatever is opened.
-const NEVER: &str = "192.0.2.99";
+use crate::read_only::scene::{JOB, PHOTOS, PHOTOS_V6, START, Scene, url};
 
 const POLICY: &str = r#"
 version = 1

@@ -4,8 +4,8 @@ mod holes;
 mod learned;
 mod scene;
 
-use guard_lab::{Attempt, Network, eventually};
-use scene::{JOB, OPEN, PATIENCE, PHOTOS, PHOTOS_V6, START, Scene, url};
+use guard_lab::{Attempt, Network, OPEN, eventually};
+use scene::{JOB, PATIENCE, PHOTOS, PHOTOS_V6, START, Scene, url};
 
 #[test]
 fn the_incident_does_not_happen_again() {

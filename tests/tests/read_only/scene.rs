@@ -8,8 +8,6 @@ use serde_json::Value;
 pub(crate) const PHOTOS: &str = "192.0.2.10";
 /// The same over IPv6.
 pub(crate) const PHOTOS_V6: &str = "2001:db8:7::10";
-/// It is open.
-pub(crate) const OPEN: &str = "198.51.100.7";
 /// The incident's path and body.
 pub(crate) const JOB: &str = "/api/jobs/thumbnailGeneration";
 pub(crate) const START: &str = r#"{"command":"start","force":true}"#;

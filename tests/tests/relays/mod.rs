@@ -4,8 +4,8 @@ mod scene;
 
 use std::{thread, time::Duration};
 
-use guard_lab::{Attempt, Network, Running, Shell, eventually, patience};
-use scene::{DENIED, OPEN, PATIENCE, PRODUCTION, Scene, tcp};
+use guard_lab::{Attempt, Network, OPEN, Running, Shell, eventually, patience};
+use scene::{DENIED, PATIENCE, PRODUCTION, Scene, tcp};
 
 #[test]
 fn a_relay_is_judged_by_where_it_leads() {

@@ -12,8 +12,6 @@ use serde_json::Value;
 /// Is to be confirmed, and what is denied.
 pub(crate) const PRODUCTION: &str = "192.0.2.10";
 pub(crate) const DENIED: &str = "192.0.2.99";
-/// Is allowed.
-pub(crate) const OPEN: &str = "198.51.100.7";
 
 pub(crate) const POLICY: &str = r#"
 version = 1

@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
-use guard_lab::{Network, Production, eventually};
+use guard_lab::{Network, OPEN, Production, V4, eventually};
 
 use crate::services::machine::{
-    OPEN, USER, Unit, V4, attempt_in, configure, has_ended, is_refused, machine, ok, pause, probe,
-    run, session, sessions,
+    USER, Unit, attempt_in, configure, has_ended, is_refused, machine, ok, pause, probe, run,
+    session, sessions,
 };
 
 const NAME: &str = "agent.service";

@@ -9,8 +9,6 @@ use std::time::Duration;
 use guard_lab::{Attempt, Network, Report, eventually};
 use serde_json::Value;
 
-pub(crate) const V4: &str = "192.0.2.10";
-pub(crate) const OPEN: &str = "198.51.100.7";
 /// The account that the agents run under; the user of other suites has none.
 pub(crate) const USER: &str = "agent";
 pub(crate) const UID: u32 = 61236;

@@ -3,11 +3,10 @@
 use std::fs;
 use std::os::unix::fs::{chown, symlink};
 
-use guard_lab::{Network, Production};
+use guard_lab::{Network, OPEN, Production, V4};
 
 use crate::services::machine::{
-    OPEN, UID, USER, Unit, V4, attempt, is_refused, machine, ok, probe, run, session, sessions,
-    transient,
+    UID, USER, Unit, attempt, is_refused, machine, ok, probe, run, session, sessions, transient,
 };
 
 const SLICE: &str = "Slice=guard.slice";

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use guard_lab::{Network, Production, eventually};
+use guard_lab::{Network, OPEN, Production, V4, eventually};
 
 use crate::services::machine::{
-    OPEN, USER, Unit, V4, attempt_in, configure, has_ended, is_refused, machine, ok, pause, probe,
-    reload, run, session, sessions,
+    USER, Unit, attempt_in, configure, has_ended, is_refused, machine, ok, pause, probe, reload,
+    run, session, sessions,
 };
 
 const SLICE: &str = "/sys/fs/cgroup/guard.slice";

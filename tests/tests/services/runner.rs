@@ -3,10 +3,10 @@
 
 use std::fs;
 
-use guard_lab::{Network, Production};
+use guard_lab::{Network, OPEN, Production, V4};
 
 use crate::services::machine::{
-    OPEN, POLICY, UID, USER, Unit, V4, has_ended, machine, ok, probe, reload, session,
+    POLICY, UID, USER, Unit, has_ended, machine, ok, probe, reload, session,
 };
 
 const DROP_IN: &str = include_str!("../../../packaging/examples/github-runner.conf");

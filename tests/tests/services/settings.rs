@@ -1,11 +1,10 @@
 //! Policies from guardd's settings, for what comes up without one.
 
-use guard_lab::{Network, Production, eventually};
+use guard_lab::{Network, OPEN, Production, V4, eventually};
 use serde_json::json;
 
 use crate::services::machine::{
-    OPEN, UID, USER, Unit, V4, attempt_in, configure, has_ended, is_refused, machine, ok, run,
-    session,
+    UID, USER, Unit, attempt_in, configure, has_ended, is_refused, machine, ok, run, session,
 };
 
 const RULES: &str = r#"

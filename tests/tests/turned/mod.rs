@@ -11,8 +11,8 @@ use std::path::PathBuf;
 use aya::maps::{HashMap, Map, MapData};
 use guard_common::{OriginKey, Verdict};
 use guard_datapath::{Object, Start};
-use guard_lab::{AGENT, Attempt, Network, Production};
-use scene::{OPEN, PATIENCE, Proxy, READ, Scene};
+use guard_lab::{AGENT, Attempt, Network, OPEN, Production};
+use scene::{PATIENCE, Proxy, READ, Scene};
 use zerocopy::IntoBytes as _;
 
 /// What the probe says of the peer that it has.

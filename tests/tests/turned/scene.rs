@@ -20,8 +20,6 @@ use rustix::process::{Gid, Uid};
 
 /// May be read from: IPv4, IPv6, IPv4-mapped.
 pub(crate) const READ: [&str; 3] = ["192.0.2.10", "2001:db8:7::10", "::ffff:192.0.2.20"];
-/// Is allowed.
-pub(crate) const OPEN: &str = "198.51.100.7";
 
 /// What there is to be read from is to be confirmed as long as the language has no word for it that is taken.
 const POLICY: &str = r#"

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Shell, bins, eventually};
+use guard_lab::{AGENT, Attempt, Daemon, NEVER, Network, Production, Shell, bins, eventually};
 use serde_json::Value;
 
 /// The policies that it has.
@@ -13,8 +13,6 @@ const OWN: &str = include_str!("own.toml");
 const OPEN: &str = "192.0.2.10";
 /// The second session has asked for that.
 pub(crate) const ASKED: &str = "192.0.2.20";
-/// No policy allows it.
-const NEVER: &str = "192.0.2.99";
 /// The first session's policy allows it.
 pub(crate) const ALLOWED: &str = "198.51.100.7";
 

@@ -2,10 +2,10 @@
 
 use std::{thread, time::Duration};
 
-use guard_lab::{AGENT, Attempt, Network, Shell, eventually};
+use guard_lab::{AGENT, Attempt, Network, Shell, V4, eventually};
 use serde_json::{Value, json};
 
-use super::scene::{DENIED, Ended, Scene, V4, ended, id};
+use super::scene::{DENIED, Ended, Scene, ended, id};
 
 /// What [`super::scene::POLICY`] confirms around the first addresses and does not deny a part of.
 const PREFIX: &str = "192.0.2.0/26";

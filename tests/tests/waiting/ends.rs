@@ -2,10 +2,10 @@
 
 use std::{thread, time::Duration};
 
-use guard_lab::{Network, eventually};
+use guard_lab::{Network, V4, eventually};
 use rustix::process::Signal;
 
-use crate::waiting::scene::{self, Scene, V4, ended};
+use crate::waiting::scene::{self, Scene, ended};
 
 #[test]
 fn its_time_ends_and_it_fails() {

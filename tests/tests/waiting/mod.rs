@@ -7,9 +7,9 @@ mod soak;
 
 use std::{thread, time::Duration};
 
-use guard_lab::{AGENT, Attempt, Network, PATIENCE, Shell, eventually, patience};
+use guard_lab::{AGENT, Attempt, Network, PATIENCE, Shell, V4, V6, eventually, patience};
 use rustix::process::Signal;
-use scene::{DENIED, Scene, V4, V6, ended, id};
+use scene::{DENIED, Scene, ended, id};
 
 const KINDS: [&str; 3] = ["blocking", "polled", "asyncio"];
 

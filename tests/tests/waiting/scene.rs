@@ -5,8 +5,6 @@ use std::{fs::Permissions, os::unix::fs::PermissionsExt as _, path::PathBuf, tim
 use guard_lab::{Daemon, Network, Production, Shell, Watcher, eventually};
 use serde_json::Value;
 
-pub(crate) const V4: &str = "192.0.2.10";
-pub(crate) const V6: &str = "2001:db8:7::10";
 /// What no hole opens.
 pub(crate) const DENIED: &str = "192.0.2.99";
 

@@ -8,8 +8,8 @@ mod scene;
 mod shown;
 pub(crate) mod terminal;
 
-/// Production.
-const V4: &str = "192.0.2.10";
+use guard_lab::V4;
+
 /// More of it.
 const OTHER: &str = "192.0.2.11";
 /// Where only reads pass.

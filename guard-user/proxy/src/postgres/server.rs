@@ -259,5 +259,5 @@ fn setting(message: &Bytes, ledger: &mut Ledger) -> io::Result<()> {
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
-    text.windows(part.len()).any(|window| window == part)
+    memchr::memmem::find(text, part).is_some()
 }

@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use guard_lab::{bins, eventually};
+use guard_lab::{OPEN, bins, eventually};
 
-use crate::clients::scene::{HOST, NAME, OPEN, OPEN_NAME, Scene};
+use crate::clients::scene::{HOST, NAME, OPEN_NAME, Scene};
 use crate::clients::server::Server;
 
 /// The port of all that is not about several.
