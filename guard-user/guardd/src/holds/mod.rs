@@ -8,7 +8,10 @@ use std::{
 
 use guard_common::{Address, BootTime, Connection, Event, Protocol, SessionId, Verdict};
 use guard_datapath::{HeldSocket, LiveHole};
-use guard_proto::{LogKind, moment};
+use guard_proto::{
+    moment,
+    record::{Denied, Destination, Held},
+};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
@@ -16,7 +19,7 @@ use crate::{
     changes::Change,
     control::{failure::Refusal, ids},
     grants::opening::after,
-    record::audit::Record,
+    record::audit::LogEntry,
     relays::{self, Behind},
     requests::{Noted, Question, events},
     sessions::Session,
@@ -223,18 +226,18 @@ impl State {
             true => asked.shown.destination.clone(),
             false => events::endpoint(question, None),
         };
-        let record = Record::of(&asked.shown.session, asked.owner)
-            .with("request", id)
-            .with("destination", serde_json::json!(destination))
-            .with("rule", asked.shown.rule.clone())
-            .with("verdict", Verdict::Confirm.as_str())
-            .with("count", event.count)
-            .with("pid", (event.tgid != 0).then_some(event.tgid))
-            .with("waits_until", moment::text(until))
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
+        let record = Held {
+            request: id.into(),
+            destination: Destination::Endpoint(destination).into(),
+            rule: asked.shown.rule.clone().into(),
+            verdict: Verdict::Confirm.as_str().into(),
+            count: event.count.into(),
+            pid: (event.tgid != 0).then_some(event.tgid).into(),
+            waits_until: moment::text(until).into(),
+        };
         debug_assert!(question.http.is_none());
-        self.audit.note(LogKind::Held, record);
+        let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
+        self.audit.note(entry.admitted(admitted));
     }
 
     /// Looks at those that wait, if it is time: ends those that wait in vain, and asks about those that nobody is asked
@@ -427,16 +430,17 @@ impl State {
         let rule = judged.and_then(|judged| Some(judged.rule?.name.clone()));
         let host = judged.and_then(|judged| self.host_of(&question, &judged));
         let endpoint = events::endpoint(&question, host);
-        let record = Record::of(ids::session(first.session), uid)
-            .with("destination", serde_json::json!(endpoint))
-            .with("rule", rule)
-            .with("verdict", Verdict::Confirm.as_str())
-            .with("why", why)
-            .with("connections", group.len())
-            .with("waited", waited.as_secs_f64())
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Denied, record);
+        let record = Denied {
+            destination: Destination::Endpoint(endpoint).into(),
+            rule: rule.into(),
+            verdict: Verdict::Confirm.as_str().into(),
+            why: why.into(),
+            connections: group.len().into(),
+            waited: waited.as_secs_f64().into(),
+            ..Denied::default()
+        };
+        let entry = LogEntry::of(ids::session(first.session), uid, record);
+        self.audit.note(entry.admitted(admitted));
     }
 
     /// Has people see until when connections wait for an answer, and for which none does any more.

@@ -8,7 +8,7 @@ use std::{
 
 use guard_common::{PolicyId, SessionId};
 use guard_policy as policy;
-use guard_proto::LogKind;
+use guard_proto::record::PolicyLoad;
 use guard_sys::clock;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
@@ -17,7 +17,6 @@ use crate::{
     changes::Change,
     control::{auth::Agent, failure::Refusal},
     policies::{self, InForce, Prepared, Read, library::Source, names::Found, unusable},
-    record::audit::Record,
     shared::Shared,
     state::{NAMES, State},
 };
@@ -463,13 +462,15 @@ impl State {
         self.counters.policy_applied(began);
         self.counters.policy_loaded();
         let policy = InForce::from(prepared);
-        let record = Record::default()
-            .with("policy", policy.policy.name.clone())
-            .with("file", policy.source.file.clone())
-            .with("prefixes", policy.compiled.prefixes.len());
+        let record = PolicyLoad {
+            policy: policy.policy.name.clone().into(),
+            file: policy.source.file.clone().into(),
+            prefixes: policy.compiled.prefixes.len().into(),
+            ..PolicyLoad::default()
+        };
         tracing::info!(policy = policy.policy.name, slot = slot.0, "in force");
         self.policies.put(slot, policy);
-        self.audit.note(LogKind::PolicyLoad, record);
+        self.audit.note(record);
         self.apply(Change::Policies);
         Ok(slot)
     }
@@ -493,12 +494,14 @@ impl State {
             "the version before it stands"
         );
         self.counters.policy_refused();
-        let record = Record::default()
-            .with("policy", policy.policy.name.clone())
-            .with("file", file)
-            .with("error", error.clone());
+        let record = PolicyLoad {
+            policy: policy.policy.name.clone().into(),
+            file: file.into(),
+            error: error.clone().into(),
+            ..PolicyLoad::default()
+        };
         policy.error = Some(error);
-        self.audit.note(LogKind::PolicyLoad, record);
+        self.audit.note(record);
     }
 
     /// What whoever uses a slot should know about its policy.

@@ -3,12 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use guard_proto::LogKind;
+use guard_proto::record::PolicyLoad;
 
 use crate::{
     control::failure::Refusal,
     policies::{self, load},
-    record::audit::Record,
     shared::Shared,
     state::State,
 };
@@ -53,10 +52,11 @@ impl State {
             }
             tracing::error!(policy, error, "cannot be used");
             self.counters.policy_refused();
-            let record = Record::default()
-                .with("policy", policy.clone())
-                .with("error", error.clone());
-            self.audit.note(LogKind::PolicyLoad, record);
+            self.audit.note(PolicyLoad {
+                policy: policy.clone().into(),
+                error: error.clone().into(),
+                ..PolicyLoad::default()
+            });
         }
         self.unusable = unusable;
     }

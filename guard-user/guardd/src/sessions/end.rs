@@ -3,16 +3,15 @@
 use std::{collections::HashSet, time::Duration};
 
 use guard_common::{BootTime, HoleId, SessionId};
-use guard_proto::LogKind;
+use guard_proto::record::{Field, HoleClose, Origin, SessionEnd};
 use guard_sys::clock;
-use serde_json::Value;
 
 use crate::{
     changes::Change,
     control::{answering::Answering, failure::Refusal, ids},
     grants::holes,
     proxy::{passing::target, terms::Standing},
-    record::audit::Record,
+    record::audit::LogEntry,
     requests::{Pending, bursts::Burst, events},
     sessions::{Session, Stage, TIME_TO_ENTER, is_past},
     state::State,
@@ -85,19 +84,23 @@ impl State {
         });
         self.counters.hole_closed(why, cut);
         let session = ids::session(known.session);
-        let record = match (&known.about, self.sessions.get(known.session)) {
-            (Some(about), _) => Record::of(session, about.owner),
-            (None, Some(live)) => Record::of(session, live.about.uid),
-            (None, None) => Record::default(),
+        let (by, from) = self.told_by(by);
+        let record = HoleClose {
+            hole: ids::hole(id).into(),
+            why: why.into(),
+            connections: connections.into(),
+            bytes: bytes.into(),
+            cut: cut.into(),
+            by,
+            from,
+            ..HoleClose::default()
         };
-        let record = record
-            .with("hole", ids::hole(id))
-            .with("why", why)
-            .with("connections", connections)
-            .with("bytes", bytes)
-            .with("cut", cut);
-        let record = self.told_by(record, by);
-        self.audit.note(LogKind::HoleClose, record);
+        self.audit
+            .note(match (&known.about, self.sessions.get(known.session)) {
+                (Some(about), _) => LogEntry::of(session, about.owner, record),
+                (None, Some(live)) => LogEntry::of(session, live.about.uid, record),
+                (None, None) => record.into(),
+            });
         // In this order: whoever is killed in between has its end written down twice, and not never.
         self.shelves.holes.remove(&ids::hole(id));
         if known.read_only {
@@ -114,11 +117,11 @@ impl State {
         })
     }
 
-    /// A record with who decided what it tells of, where somebody did.
-    pub(crate) fn told_by(&mut self, record: Record, by: Option<&Answering>) -> Record {
+    /// Who decided what a record tells of, and how, where somebody did.
+    pub(crate) fn told_by(&mut self, by: Option<&Answering>) -> (Field<String>, Field<Origin>) {
         match by {
-            Some(by) => by.told_in(record, &self.users.name(by.who.uid())),
-            None => record.with("by", Value::Null),
+            Some(by) => (self.users.name(by.who.uid()).into(), by.from.clone().into()),
+            None => (Field::Null, Field::Absent),
         }
     }
 
@@ -223,11 +226,13 @@ impl State {
         self.tries.forget(id);
         self.launchers.forget(id);
         self.end_those_inside(id);
-        let record = Record::of(ids::session(id), uid)
-            .with("seconds", lasted.as_secs_f64())
-            .with("denied", self.denied(id))
-            .with("left_out", self.meters.left_out(id));
-        self.audit.note(LogKind::SessionEnd, record);
+        let record = SessionEnd {
+            seconds: lasted.as_secs_f64().into(),
+            denied: self.denied(id).into(),
+        };
+        let left_out = self.meters.left_out(id);
+        self.audit
+            .note(LogEntry::of(ids::session(id), uid, record).left_out(left_out));
         self.shelves.sessions.remove(&ids::session(id));
         tracing::info!(session = id.0, "ended");
     }

@@ -14,7 +14,10 @@ use std::{
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::{Datapath, UnixTerms};
 use guard_policy::SocketName;
-use guard_proto::{Endpoint, HasSocket, LogKind, SocketAddress, SocketTerms, Started, Stopped};
+use guard_proto::{
+    Endpoint, HasSocket, SocketAddress, SocketTerms, Started, Stopped,
+    record::{Denied, Destination},
+};
 use guard_sys::{
     abi::AF_UNIX,
     clock::{self, Clocks},
@@ -24,12 +27,11 @@ use guard_sys::{
 };
 use rustix::net::sockopt::socket_cookie;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
-use serde_json::json;
 
 use crate::{
     control::{advice, auth::Approver, failure::Refusal, ids},
     proxy::networks::{Inode, there},
-    record::audit::Record,
+    record::audit::LogEntry,
     requests::process::Process,
     sessions::Session,
     state::State,
@@ -156,16 +158,17 @@ impl State {
             return Ok(());
         };
         let (pid, process) = self.process_of(id, pid);
-        let record = Record::of(ids::session(id), uid)
-            .with("destination", json!(Kept::Socket.endpoint(&socket)))
-            .with("verdict", Verdict::Deny.as_str())
-            .with("hook", "connect_unix")
-            .with("pid", pid)
-            .with("comm", process.comm)
-            .with("exe", process.exe)
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Denied, record);
+        let record = Denied {
+            destination: Destination::Endpoint(Kept::Socket.endpoint(&socket)).into(),
+            verdict: Verdict::Deny.as_str().into(),
+            hook: "connect_unix".into(),
+            pid: pid.into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
+            ..Denied::default()
+        };
+        let entry = LogEntry::of(ids::session(id), uid, record);
+        self.audit.note(entry.admitted(admitted));
         Ok(())
     }
 
