@@ -380,13 +380,11 @@ impl State {
     }
 
     fn holes_of(&self, who: Approver) -> Result<Holes, Refusal> {
-        let kernels = self.open_holes(who)?;
-        let kernels = kernels.iter().map(|hole| hole.entry.id);
-        let kernels = kernels.zip(self.shown_holes(&self.open_holes(who)?));
-        let mut holes: Vec<_> = kernels.chain(self.shown_permits(who)).collect();
-        holes.sort_by_key(|(id, _)| *id);
+        let open = self.open_holes(who)?;
+        let mut listed = self.holes.listed(&open, &Clocks::read());
+        listed.extend(self.shown_permits(who));
         Ok(Holes {
-            holes: holes.into_iter().map(|(_, hole)| hole).collect(),
+            holes: listed.into_values().collect(),
             warnings: Vec::new(),
         })
     }

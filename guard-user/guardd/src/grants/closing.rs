@@ -7,7 +7,7 @@ use guard_sys::clock::Clocks;
 
 use crate::{
     control::{answering::Answering, auth::Approver, failure::Refusal, ids},
-    grants::{holes, holes::Known},
+    grants::holes::Known,
     state::State,
 };
 
@@ -31,12 +31,8 @@ impl State {
     /// Holes as people see them.
     #[must_use]
     pub fn shown_holes(&self, holes: &[LiveHole]) -> Vec<proto::Hole> {
-        let clocks = Clocks::read();
-        let shown = |hole: &LiveHole| {
-            let about = self.holes.about(hole.entry.id);
-            holes::shown(hole, about, &clocks)
-        };
-        holes.iter().map(shown).collect()
+        let listed = self.holes.listed(holes, &Clocks::read());
+        listed.into_values().collect()
     }
 
     /// Closes holes: all of the caller's, or those of the given ids.
