@@ -9,13 +9,13 @@ use std::{
 
 use guard_common::Event;
 use guard_datapath::{EventReader, Places, SessionCgroup, Told};
+use guard_proto::record::{Field, Origin};
 use guard_sys::{
     cgroup2::{self, Hierarchy},
     host::Host,
     pidfd::Peer,
     readiness::Readiness,
 };
-use serde_json::Value;
 
 use crate::{
     control::{
@@ -25,7 +25,6 @@ use crate::{
         users::Users,
     },
     process::Process,
-    record::audit::Record,
     sessions::{Session, Sessions},
     watch::{self, Watches},
 };
@@ -98,11 +97,11 @@ impl Machine {
         self.users.name(uid)
     }
 
-    /// A record with who decided what it tells of, where somebody did.
-    pub(crate) fn told_by(&mut self, record: Record, by: Option<&Answering>) -> Record {
+    /// Who decided what a record tells of, and how, where somebody did.
+    pub(crate) fn told_by(&mut self, by: Option<&Answering>) -> (Field<String>, Field<Origin>) {
         match by {
-            Some(by) => by.told_in(record, &self.users.name(by.who.uid())),
-            None => record.with("by", Value::Null),
+            Some(by) => (self.users.name(by.who.uid()).into(), by.from.clone().into()),
+            None => (Field::Null, Field::Absent),
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use guard_datapath::{DatapathError, Object, Start, TornDown, teardown};
-use guard_proto::LogKind;
+use guard_proto::record::{DaemonStart, DaemonStop};
 use guard_sys::{passed, readiness::Readiness};
 use sd_notify::NotifyState;
 use tokio::{
@@ -29,7 +29,7 @@ use crate::{
     doctor,
     policies::load,
     proxy,
-    record::{audit::Record, metrics},
+    record::metrics,
     relays,
     requests::on_request,
     sessions::{arrivals, launchers, slice, units},
@@ -197,11 +197,11 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
             Start::Replaced => "replaced",
         };
         let sessions = state.sessions.all_live().count();
-        let record = Record::default()
-            .with("version", env!("CARGO_PKG_VERSION"))
-            .with("start", began)
-            .with("sessions", sessions);
-        state.audit.note(LogKind::DaemonStart, record);
+        state.audit.note(DaemonStart {
+            version: env!("CARGO_PKG_VERSION").into(),
+            start: began.into(),
+            sessions: sessions.into(),
+        });
         let root = state.machine.cgroup_root().display();
         let socket = socket.display();
         tracing::info!(
@@ -298,10 +298,10 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
             .as_ref()
             .inspect(|at| metrics::unlisten(at));
         let sessions = state.sessions.all_live().count();
-        let record = Record::default()
-            .with("sessions", sessions)
-            .with("error", error.map(|error| format!("{error:#}")));
-        state.audit.note(LogKind::DaemonStop, record);
+        state.audit.note(DaemonStop {
+            sessions: sessions.into(),
+            error: error.map(|error| format!("{error:#}")).into(),
+        });
         if let Err(error) = state.audit.sync() {
             tracing::warn!(%error);
         }

@@ -347,13 +347,11 @@ impl State {
     }
 
     fn holes_of(&self, who: Approver) -> Result<Holes, Refusal> {
-        let kernels = open_holes(&self.datapath, &self.sessions, who)?;
-        let ids = kernels.iter().map(|hole| hole.entry.id);
-        let kernels = ids.zip(self.holes.shown(&kernels));
-        let mut holes: Vec<_> = kernels.chain(self.proxy.shown_permits(who)).collect();
-        holes.sort_by_key(|(id, _)| *id);
+        let open = open_holes(&self.datapath, &self.sessions, who)?;
+        let mut listed = self.holes.listed(&open, &Clocks::read());
+        listed.extend(self.proxy.shown_permits(who));
         Ok(Holes {
-            holes: holes.into_iter().map(|(_, hole)| hole).collect(),
+            holes: listed.into_values().collect(),
             warnings: Vec::new(),
         })
     }

@@ -109,9 +109,8 @@ impl Holes {
     /// Open ones as people see them.
     #[must_use]
     pub fn shown(&self, holes: &[LiveHole]) -> Vec<proto::Hole> {
-        let clocks = Clocks::read();
-        let shown = |hole: &LiveHole| shown(hole, self.about(hole.entry.id), &clocks);
-        holes.iter().map(shown).collect()
+        let listed = self.listed(holes, &Clocks::read());
+        listed.into_values().collect()
     }
 
     /// Takes note of an open hole.
@@ -153,6 +152,16 @@ impl Holes {
     #[must_use]
     pub fn about(&self, id: HoleId) -> Option<&About> {
         self.known.get(&id)?.about.as_ref()
+    }
+
+    /// Those that the kernel has, `live`, as people see them, each under its own id: one may have ended since it was noted.
+    #[must_use]
+    pub fn listed(&self, live: &[LiveHole], clocks: &Clocks) -> BTreeMap<HoleId, proto::Hole> {
+        let listed = live.iter().map(|hole| {
+            let id = hole.entry.id;
+            (id, shown(hole, self.about(id), clocks))
+        });
+        listed.collect()
     }
 
     /// Forgets a hole that is closed.
@@ -219,6 +228,8 @@ fn ports(protocol: Protocol, low: u16, high: u16) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use guard_common::HoleEntry;
+
     use super::*;
 
     #[test]
@@ -242,6 +253,50 @@ mod tests {
         assert!(!holes.any_for_reads(None));
         assert!(holes.remove(HoleId(3)).is_some());
         assert_eq!(holes.next_expiry(), None);
+    }
+
+    #[test]
+    fn each_is_listed_with_its_own_words_whatever_has_ended_meanwhile() {
+        let live = |id| LiveHole {
+            session: SessionId(1),
+            entry: HoleEntry {
+                id: HoleId(id),
+                ..HoleEntry::default()
+            },
+            connections_left: None,
+            bytes_left: None,
+        };
+        let mut holes = Holes::new(Shelf::nowhere());
+        for id in [1, 2, 4] {
+            let about = About {
+                session: 1,
+                owner: 1000,
+                opened_by: format!("opener of h{id}"),
+                reason: None,
+                opened_at: Timestamp::UNIX_EPOCH,
+                bytes: None,
+            };
+            let known = Known {
+                session: SessionId(1),
+                expires: BootTime(10),
+                read_only: false,
+                counts_bytes: false,
+                about: Some(about),
+            };
+            holes.add(HoleId(id), known);
+        }
+        // The kernel has ended h1, and nothing is known of h3.
+        let listed = holes.listed(&[live(4), live(3), live(2)], &Clocks::read());
+        let listed = listed.iter().map(|(id, hole)| {
+            assert_eq!(ids::hole(*id), hole.id);
+            (hole.id.as_str(), hole.opened_by.as_deref())
+        });
+        let expected = [
+            ("h2", Some("opener of h2")),
+            ("h3", None),
+            ("h4", Some("opener of h4")),
+        ];
+        assert_eq!(listed.collect::<Vec<_>>(), expected);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
 use guard_datapath::{LiveHole, NewHole};
 use guard_policy::{Destination, PortSpec, Prefix};
-use guard_proto::{self as proto, LogKind, Terms, moment};
+use guard_proto::{self as proto, Terms, moment, record::HoleOpen};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
@@ -15,7 +15,7 @@ use crate::{
         holes::{About, Known},
     },
     holds::unrefuse_in_kernel,
-    record::audit::Record,
+    record::audit::LogEntry,
     requests::Question,
     state::State,
     times::after,
@@ -145,18 +145,23 @@ impl State {
                     about: Some(about.clone()),
                 };
                 self.holes.add(id, known);
-                let record = Record::of(ids::session(grant.session), grant.owner)
-                    .with("hole", ids::hole(id))
-                    .with("destination", prefix.to_string())
-                    .with("ports", ports_shown(&spec))
-                    .with("reason", about.reason.clone())
-                    .with("request", request)
-                    .with("expires_at", moment::text(Clocks::read().calendar(expires)))
-                    .with("connections", grant.connections)
-                    .with("bytes", grant.bytes)
-                    .with("read_only", grant.read_only.then_some(true));
-                let record = by.told_in(record, &about.opened_by);
-                self.audit.write(LogKind::HoleOpen, record)?;
+                let record = HoleOpen {
+                    hole: ids::hole(id).into(),
+                    destination: prefix.to_string().into(),
+                    ports: ports_shown(&spec).into(),
+                    reason: about.reason.clone().into(),
+                    request: request.into(),
+                    expires_at: moment::text(Clocks::read().calendar(expires)).into(),
+                    connections: grant.connections.map(u64::from).into(),
+                    bytes: grant.bytes.into(),
+                    read_only: grant.read_only.then_some(true).into(),
+                    by: about.opened_by.clone().into(),
+                    from: by.from.clone().into(),
+                    ..HoleOpen::default()
+                };
+                let session = ids::session(grant.session);
+                self.audit
+                    .write(LogEntry::of(session, grant.owner, record))?;
                 // In this order, so that a hole which the next guardd knows from here is in the trail.
                 self.holes.keep(id, about);
             }

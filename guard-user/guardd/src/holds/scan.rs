@@ -7,7 +7,10 @@ use std::{
 
 use guard_common::{Address, BootTime, Event, Protocol, SessionId, Verdict};
 use guard_datapath::{Datapath, HeldSocket, LiveHole};
-use guard_proto::{LogKind, moment};
+use guard_proto::{
+    moment,
+    record::{Denied, Destination, Held},
+};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
@@ -15,7 +18,7 @@ use super::LOOK;
 use crate::{
     changes::Change,
     control::{failure::Refusal, ids},
-    record::audit::Record,
+    record::audit::LogEntry,
     relays::{self, Behind},
     requests::{Noted, Question, events},
     sessions::Sessions,
@@ -95,18 +98,18 @@ impl State {
             true => asked.shown.destination.clone(),
             false => events::endpoint(question, None),
         };
-        let record = Record::of(&asked.shown.session, asked.owner)
-            .with("request", id)
-            .with("destination", serde_json::json!(destination))
-            .with("rule", asked.shown.rule.clone())
-            .with("verdict", Verdict::Confirm.as_str())
-            .with("count", event.count)
-            .with("pid", (event.tgid != 0).then_some(event.tgid))
-            .with("waits_until", moment::text(until))
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
+        let record = Held {
+            request: id.into(),
+            destination: Destination::Endpoint(destination).into(),
+            rule: asked.shown.rule.clone().into(),
+            verdict: Verdict::Confirm.as_str().into(),
+            count: event.count.into(),
+            pid: (event.tgid != 0).then_some(event.tgid).into(),
+            waits_until: moment::text(until).into(),
+        };
         debug_assert!(question.http.is_none());
-        self.audit.note(LogKind::Held, record);
+        let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
+        self.audit.note(entry.admitted(admitted));
     }
 
     /// The same at once: something was answered.
@@ -250,16 +253,17 @@ impl State {
         let rule = judged.and_then(|judged| Some(judged.rule?.name.clone()));
         let host = judged.and_then(|judged| self.policies.host_of(to, &judged));
         let endpoint = events::endpoint(&question, host);
-        let record = Record::of(ids::session(first.session), uid)
-            .with("destination", serde_json::json!(endpoint))
-            .with("rule", rule)
-            .with("verdict", Verdict::Confirm.as_str())
-            .with("why", why)
-            .with("connections", group.len())
-            .with("waited", waited.as_secs_f64())
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Denied, record);
+        let record = Denied {
+            destination: Destination::Endpoint(endpoint).into(),
+            rule: rule.into(),
+            verdict: Verdict::Confirm.as_str().into(),
+            why: why.into(),
+            connections: group.len().into(),
+            waited: waited.as_secs_f64().into(),
+            ..Denied::default()
+        };
+        let entry = LogEntry::of(ids::session(first.session), uid, record);
+        self.audit.note(entry.admitted(admitted));
     }
 }
 

@@ -9,14 +9,14 @@ use std::{
 use guard_common::{PolicyId, SessionId};
 use guard_datapath::Datapath;
 use guard_policy::{self as policy, Compiled, Environment};
-use guard_proto::LogKind;
+use guard_proto::record::PolicyLoad;
 use tokio::task::spawn_blocking;
 
 use crate::{
     changes::Change,
     control::{auth::Agent, failure::Refusal},
     policies::{self, InForce, Policies, Prepared, Read, library::Source, unusable},
-    record::{Recorder, audit::Record, metrics::Counters},
+    record::{Recorder, metrics::Counters},
     shared::Shared,
     state::State,
 };
@@ -435,13 +435,15 @@ impl Policies {
         recorder.counters().policy_applied(began);
         recorder.counters().policy_loaded();
         let policy = InForce::from(prepared);
-        let record = Record::default()
-            .with("policy", policy.policy.name.clone())
-            .with("file", policy.source.file.clone())
-            .with("prefixes", policy.compiled.prefixes.len());
+        let record = PolicyLoad {
+            policy: policy.policy.name.clone().into(),
+            file: policy.source.file.clone().into(),
+            prefixes: policy.compiled.prefixes.len().into(),
+            ..PolicyLoad::default()
+        };
         tracing::info!(policy = policy.policy.name, slot = slot.0, "in force");
         self.put(slot, policy);
-        recorder.note(LogKind::PolicyLoad, record);
+        recorder.note(record);
         Ok((slot, Change::Policies))
     }
 
@@ -501,12 +503,14 @@ impl Policies {
             "the version before it stands"
         );
         recorder.counters().policy_refused();
-        let record = Record::default()
-            .with("policy", policy.policy.name.clone())
-            .with("file", file)
-            .with("error", error.clone());
+        let record = PolicyLoad {
+            policy: policy.policy.name.clone().into(),
+            file: file.into(),
+            error: error.clone().into(),
+            ..PolicyLoad::default()
+        };
         policy.error = Some(error);
-        recorder.note(LogKind::PolicyLoad, record);
+        recorder.note(record);
     }
 
     /// The slots that neither one of these is nor judges unowned cgroups.

@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use guard_proto::LogKind;
+use guard_proto::record::PolicyLoad;
 
 use crate::{
     control::failure::Refusal,
     policies::{self, Policies, load},
-    record::{Recorder, audit::Record},
+    record::Recorder,
     shared::Shared,
 };
 
@@ -53,10 +53,11 @@ impl Policies {
             }
             tracing::error!(policy, error, "cannot be used");
             recorder.counters().policy_refused();
-            let record = Record::default()
-                .with("policy", policy.clone())
-                .with("error", error.clone());
-            recorder.note(LogKind::PolicyLoad, record);
+            recorder.note(PolicyLoad {
+                policy: policy.clone().into(),
+                error: error.clone().into(),
+                ..PolicyLoad::default()
+            });
         }
         self.unusable = unusable;
     }

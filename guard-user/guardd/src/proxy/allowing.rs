@@ -3,10 +3,13 @@
 use guard_common::{BootTime, HoleId};
 use guard_judge::http as judge;
 use guard_policy::Prefix;
-use guard_proto::{self as proto, HttpHole, HttpRequest, LogKind, Terms, moment, wire::Answer};
+use guard_proto::{
+    self as proto, HttpHole, HttpRequest, Terms, moment,
+    record::{Answered, HoleClose, HoleOpen},
+    wire::Answer,
+};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
-use serde_json::json;
 
 use super::{
     Proxy,
@@ -19,7 +22,7 @@ use crate::{
         grant::Grant,
         holes::{self, About},
     },
-    record::audit::Record,
+    record::audit::LogEntry,
     requests::{HttpQuestion, Pending, Question, events},
     state::State,
     times::after,
@@ -184,32 +187,41 @@ impl State {
     ) -> Result<HoleId, Refusal> {
         let name = &permit.about.opened_by;
         let session = ids::session(permit.session);
-        let answered = Record::of(&session, grant.owner)
-            .with("request", permit.request.clone())
-            .with("parts", (!parts.is_empty()).then_some(parts))
-            .with("answer", "yes")
-            .with("seconds", grant.time.as_secs_f64())
-            .with("connections", permit.left)
-            .with("bytes", permit.bytes)
-            .with("shown", events::as_shown(asked));
-        let answered = by.told_in(answered, name);
+        let answered = Answered {
+            request: permit.request.clone().into(),
+            parts: (!parts.is_empty()).then(|| parts.to_vec()).into(),
+            answer: "yes".into(),
+            seconds: grant.time.as_secs_f64().into(),
+            connections: permit.left.into(),
+            bytes: permit.bytes.into(),
+            shown: events::as_shown(asked).into(),
+            by: name.clone().into(),
+            from: by.from.clone().into(),
+            ..Answered::default()
+        };
         self.audit.reserve()?;
-        self.audit.write(LogKind::Answered, answered)?;
+        self.audit
+            .write(LogEntry::of(&session, grant.owner, answered))?;
         let id = self.datapath.next_hole()?;
         let clocks = Clocks::read();
         let shown = permit.shown(id, &clocks);
-        let opened = Record::of(&session, grant.owner)
-            .with("hole", shown.id)
-            .with("destination", shown.destination)
-            .with("ports", shown.ports)
-            .with("reason", shown.reason)
-            .with("request", permit.request.clone())
-            .with("expires_at", moment::text(clocks.calendar(permit.expires)))
-            .with("connections", permit.left)
-            .with("bytes", permit.bytes)
-            .with("http", json!(shown.http.map(|http| for_trail(http, asked))));
-        let opened = by.told_in(opened, name);
-        let written = self.audit.write(LogKind::HoleOpen, opened);
+        let opened = HoleOpen {
+            hole: shown.id.into(),
+            destination: shown.destination.into(),
+            ports: shown.ports.into(),
+            reason: shown.reason.into(),
+            request: permit.request.clone().into(),
+            expires_at: moment::text(clocks.calendar(permit.expires)).into(),
+            connections: permit.left.into(),
+            bytes: permit.bytes.into(),
+            http: shown.http.map(|http| for_trail(http, asked)).into(),
+            by: name.clone().into(),
+            from: by.from.clone().into(),
+            ..HoleOpen::default()
+        };
+        let written = self
+            .audit
+            .write(LogEntry::of(&session, grant.owner, opened));
         if let Err(error) = written.and_then(|()| self.audit.sync()) {
             self.permit_ended(id, permit, "not written down", None);
             return Err(error.into());
@@ -290,13 +302,19 @@ impl State {
     /// Writes down that a permit has ended.
     pub fn permit_ended(&mut self, id: HoleId, permit: &Permit, why: &str, by: Option<&Answering>) {
         self.audit.counters().hole_closed(why, 0);
-        let record = Record::of(ids::session(permit.session), permit.about.owner)
-            .with("hole", ids::hole(id))
-            .with("why", why)
-            .with("requests", permit.passed)
-            .with("bytes", holes::used(permit.about.bytes, permit.bytes));
-        let record = self.machine.told_by(record, by);
-        self.audit.note(LogKind::HoleClose, record);
+        let (by, from) = self.machine.told_by(by);
+        let record = HoleClose {
+            hole: ids::hole(id).into(),
+            why: why.into(),
+            requests: permit.passed.into(),
+            bytes: holes::used(permit.about.bytes, permit.bytes).into(),
+            by,
+            from,
+            ..HoleClose::default()
+        };
+        let session = ids::session(permit.session);
+        self.audit
+            .note(LogEntry::of(session, permit.about.owner, record));
         self.apply(Change::Holes);
     }
 

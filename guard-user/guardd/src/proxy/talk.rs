@@ -4,19 +4,18 @@ use std::{io, os::fd::AsFd as _, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::SessionId;
-use guard_proto::LogKind;
+use guard_proto::record::{Destination, Http};
 use guard_proto::wire::{Entry, Target, ToDaemon, ToProxy, VERSION};
 use guard_sys::{
     clock,
     packets::{MAX_MESSAGE, Packet, Packets},
 };
-use serde_json::json;
 use tokio::time::timeout;
 
 use super::Outgoing;
 use crate::{
     control::ids,
-    record::audit::Record,
+    record::audit::LogEntry,
     requests::{Question, events},
     shared::Shared,
     state::State,
@@ -146,18 +145,19 @@ impl State {
             port: target.port,
             http: None,
         };
-        let record = Record::of(ids::session(id), owner)
-            .with("destination", json!(events::endpoint(&question, None)))
-            .with("outcome", cut(Some(entry.outcome)))
-            .with("method", cut(entry.method))
-            .with("path", cut(entry.path))
-            .with("host", cut(entry.host))
-            .with("rule", cut(entry.rule))
-            .with("why", cut(entry.why))
-            .with("status", entry.status)
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Http, record);
+        let record = Http {
+            destination: Destination::Endpoint(events::endpoint(&question, None)).into(),
+            outcome: cut(Some(entry.outcome)).into(),
+            method: cut(entry.method).into(),
+            path: cut(entry.path).into(),
+            host: cut(entry.host).into(),
+            rule: cut(entry.rule).into(),
+            why: cut(entry.why).into(),
+            status: entry.status.into(),
+            ..Http::default()
+        };
+        let entry = LogEntry::of(ids::session(id), owner, record);
+        self.audit.note(entry.admitted(admitted));
     }
 }
 

@@ -8,10 +8,9 @@ pub mod shelf;
 pub mod trail;
 
 use guard_common::{BootTime, SessionId};
-use guard_proto::LogKind;
 
 use self::{
-    audit::{Audit, AuditError, Record},
+    audit::{Audit, AuditError, LogEntry},
     meters::{Admitted, Meters},
     metrics::Counters,
 };
@@ -57,13 +56,13 @@ impl Recorder {
     /// # Errors
     ///
     /// [`AuditError`] where it does not fit; the log is then as it was.
-    pub fn write(&mut self, kind: LogKind, record: Record) -> Result<(), AuditError> {
-        self.audit.write(kind, record)
+    pub fn write(&mut self, entry: impl Into<LogEntry>) -> Result<(), AuditError> {
+        self.audit.write(entry)
     }
 
     /// Adds a record about something that has happened and cannot be refused any more.
-    pub fn note(&mut self, kind: LogKind, record: Record) {
-        self.audit.note(kind, record);
+    pub fn note(&mut self, entry: impl Into<LogEntry>) {
+        self.audit.note(entry);
     }
 
     /// Makes sure that there is room for all records of one decision, before any of it takes effect.
@@ -127,6 +126,8 @@ impl Recorder {
 
 #[cfg(test)]
 mod tests {
+    use guard_proto::record::SessionEnd;
+
     use super::*;
 
     fn recorder() -> (Recorder, tempfile::TempDir) {
@@ -153,7 +154,7 @@ mod tests {
         let admitted = (0..100).filter(|_| recorder.admit(one, one, now).is_some());
         assert!(admitted.count() < 100);
         assert_ne!(recorder.left_out(one), 0);
-        recorder.note(LogKind::SessionEnd, Record::of("s1", 1000));
+        recorder.note(LogEntry::of("s1", 1000, SessionEnd::default()));
         assert_eq!(recorder.audit().head().number, 1);
         recorder.forget(one, one, false);
         assert_eq!(recorder.left_out(one), 0);

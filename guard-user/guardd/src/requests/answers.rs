@@ -2,7 +2,7 @@
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_policy::{PortSpec, Prefix};
-use guard_proto::{self as proto, LogKind, Terms, moment};
+use guard_proto::{self as proto, Terms, moment, record::Answered};
 use guard_sys::clock;
 use jiff::Timestamp;
 
@@ -13,7 +13,7 @@ use crate::{
     holds::refuse_in_kernel,
     policies::Policies,
     proxy::allowing::{Widening, no_http},
-    record::audit::Record,
+    record::audit::LogEntry,
     requests::{
         Pending, Question, Requests,
         bursts::{self, Burst, Extent},
@@ -79,10 +79,14 @@ impl State {
         let (sessions, policies) = (&self.sessions, &self.policies);
         let opens = (prefixes.clone(), ports);
         let grant = grant_asked(sessions, policies, asked, opens, terms)?;
-        let record = yes(asked, called, &answered, &grant);
-        let record = by.told_in(record, &self.machine.user(by.who.uid()));
+        let record = Answered {
+            by: self.machine.user(by.who.uid()).into(),
+            from: by.from.clone().into(),
+            ..yes(asked, called, &answered, &grant)
+        };
         self.audit.reserve()?;
-        self.audit.write(LogKind::Answered, record)?;
+        let entry = LogEntry::of(ids::session(grant.session), grant.owner, record);
+        self.audit.write(entry)?;
         let reason = asked.shown.note.clone();
         let mut opened = self.open_all(by, grant, reason, Some(&answered[0]))?;
         opened.warnings.extend(left.as_ref().map(left_out));
@@ -116,19 +120,21 @@ impl State {
         // All of it, by whichever of its ids.
         let answered = answered(&asked, &asked.shown.id, &refuses);
         let (request, parts) = (&answered[0], &answered[1..]);
-        let record = Record::of(&asked.shown.session, asked.owner)
-            .with("request", request.clone())
-            .with("called", (id != request).then_some(id))
-            .with("parts", (!parts.is_empty()).then_some(parts))
-            .with("answer", "no")
-            .with(
-                "refuses",
-                asked.burst.as_ref().map(|_| shown_prefixes(&refuses)),
-            )
-            .with("seconds", time.as_secs_f64())
-            .with("shown", events::as_shown(&asked.shown));
-        let record = by.told_in(record, &self.machine.user(by.who.uid()));
-        self.audit.write(LogKind::Answered, record)?;
+        let burst = asked.burst.as_ref();
+        let record = Answered {
+            request: request.clone().into(),
+            called: (id != request).then_some(id).into(),
+            parts: (!parts.is_empty()).then(|| parts.to_vec()).into(),
+            answer: "no".into(),
+            refuses: burst.map(|_| shown_prefixes(&refuses)).into(),
+            seconds: time.as_secs_f64().into(),
+            shown: events::as_shown(&asked.shown).into(),
+            by: self.machine.user(by.who.uid()).into(),
+            from: by.from.clone().into(),
+            ..Answered::default()
+        };
+        let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
+        self.audit.write(entry)?;
         self.audit.sync()?;
         let name = self.machine.user(by.who.uid());
         self.requests
@@ -299,19 +305,22 @@ fn only_reads(refusal: Refusal, everything: &str) -> Refusal {
 }
 
 /// The record of a yes to a request about connections, by one of the ids that it answers.
-fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Record {
+fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Answered {
     let is_burst = asked.burst.is_some();
-    Record::of(ids::session(grant.session), grant.owner)
-        .with("request", answered[0].clone())
-        .with("called", (called != answered[0]).then_some(called))
-        .with("parts", is_burst.then(|| &answered[1..]))
-        .with("answer", "yes")
-        .with("opens", is_burst.then(|| shown_prefixes(&grant.prefixes)))
-        .with("seconds", grant.time.as_secs_f64())
-        .with("connections", grant.connections)
-        .with("bytes", grant.bytes)
-        .with("read_only", grant.read_only.then_some(true))
-        .with("shown", events::as_shown(&asked.shown))
+    let opens = is_burst.then(|| shown_prefixes(&grant.prefixes));
+    Answered {
+        request: answered[0].clone().into(),
+        called: (called != answered[0]).then_some(called).into(),
+        parts: is_burst.then(|| answered[1..].to_vec()).into(),
+        answer: "yes".into(),
+        opens: opens.into(),
+        seconds: grant.time.as_secs_f64().into(),
+        connections: grant.connections.map(u64::from).into(),
+        bytes: grant.bytes.into(),
+        read_only: grant.read_only.then_some(true).into(),
+        shown: events::as_shown(&asked.shown).into(),
+        ..Answered::default()
+    }
 }
 
 /// The ids that an answer for these prefixes answers: the one that the record is about, and those of its parts. That is the

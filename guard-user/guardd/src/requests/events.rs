@@ -4,17 +4,20 @@ use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::Told;
 use guard_judge::http as http_judge;
 use guard_policy::PortSpec;
-use guard_proto::{self as proto, Endpoint, LogKind};
+use guard_proto::{
+    self as proto, Endpoint,
+    record::{self, Denied, Destination, Field, Gathered},
+};
 use guard_sys::clock::Clocks;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     changes::Change,
     control::{failure::Refusal, ids},
     policies::{Judged, Policies},
     process::Process,
-    record::{audit::Record, meters::Admitted},
-    requests::{Gathered, Noted, Pending, Question, tries},
+    record::{audit::LogEntry, meters::Admitted},
+    requests::{Noted, Pending, Question, tries},
     sessions::{Session, Sessions},
     state::State,
 };
@@ -202,25 +205,23 @@ impl State {
             return;
         };
         let shown = &asked.shown;
-        let record = Record::of(&shown.session, asked.owner)
-            .with("request", shown.id.clone())
-            .with("destination", json!(shown.destination))
-            .with("rule", shown.rule.clone())
-            .with("verdict", shown.verdict.clone())
-            .with("pid", shown.pid)
-            .with("comm", shown.comm.clone())
-            .with("exe", shown.exe.clone())
-            .with(
-                "warnings",
-                (!shown.warnings.is_empty()).then(|| json!(shown.warnings)),
-            )
-            .with("note", shown.note.clone())
-            .with("through", shown.through.as_ref().map(|way| json!(way)))
-            .with("http", told(shown.http.as_ref()))
-            .with("burst", burst.map(|burst| json!(burst)))
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Request, record);
+        let warnings = Some(&shown.warnings).filter(|some| !some.is_empty());
+        let record = record::Request {
+            request: shown.id.clone().into(),
+            destination: Destination::Endpoint(shown.destination.clone()).into(),
+            rule: shown.rule.clone().into(),
+            verdict: shown.verdict.clone().into(),
+            pid: shown.pid.into(),
+            comm: shown.comm.clone().into(),
+            exe: shown.exe.clone().into(),
+            warnings: warnings.cloned().into(),
+            note: shown.note.clone().into(),
+            through: shown.through.clone().into(),
+            http: shown.http.as_ref().map(for_trail).into(),
+            burst: burst.cloned().into(),
+        };
+        let entry = LogEntry::of(&shown.session, asked.owner, record);
+        self.audit.note(entry.admitted(admitted));
     }
 
     /// Writes down that something was denied.
@@ -232,30 +233,28 @@ impl State {
         let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
         let host = judged.and_then(|judged| self.policies.host_of(event.destination, &judged));
         let live = session.and_then(|id| self.sessions.live(id));
-        let record = match live {
-            Some(live) => Record::of(ids::session(live.cgroup.id), live.about.uid),
-            None => Record::default().with("cgroup", event.cgroup),
-        };
         let (pid, process) = self
             .machine
             .process_behind(self.sessions.live(event.session), event);
         let hook = Hook::from_u8(event.hook).map_or("unknown", Hook::as_str);
-        let record = record
-            .with("destination", destination(event, host))
-            .with("rule", rule)
-            .with("verdict", Verdict::from_u8(event.verdict).as_str())
-            .with(
-                "through",
-                self.relays.way(&question(event)).map(|way| json!(way)),
-            )
-            .with("hook", hook)
-            .with("count", event.count)
-            .with("pid", pid)
-            .with("comm", process.comm)
-            .with("exe", process.exe)
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Denied, record);
+        let record = Denied {
+            cgroup: live.map_or(event.cgroup.into(), |_| Field::Absent),
+            destination: destination(event, host).into(),
+            rule: rule.into(),
+            verdict: Verdict::from_u8(event.verdict).as_str().into(),
+            through: self.relays.way(&question(event)).cloned().into(),
+            hook: hook.into(),
+            count: event.count.into(),
+            pid: pid.into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
+            ..Denied::default()
+        };
+        let entry = match live {
+            Some(live) => LogEntry::of(ids::session(live.cgroup.id), live.about.uid, record),
+            None => record.into(),
+        };
+        self.audit.note(entry.admitted(admitted));
     }
 }
 
@@ -325,21 +324,21 @@ fn draft(
     }
 }
 
-/// What the audit trail is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
-/// to say what is done, and values in its query that let somebody in.
-fn told(http: Option<&proto::HttpRequest>) -> Value {
-    json!(http.map(for_trail))
-}
-
 /// A question as a person saw it who answered, for the audit trail: of an HTTP request without what may hold anything.
 #[must_use]
-pub fn as_shown(request: &proto::Request) -> Value {
-    json!(proto::Request {
+pub fn as_shown(request: &proto::Request) -> Map<String, Value> {
+    let shown = proto::Request {
         http: request.http.as_ref().map(for_trail),
         ..request.clone()
-    })
+    };
+    match serde_json::to_value(shown) {
+        Ok(Value::Object(shown)) => shown,
+        _ => Map::new(),
+    }
 }
 
+/// What the audit trail is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
+/// to say what is done, and values in its query that let somebody in.
 fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
     let steers =
         |header: &&String| http_judge::steers(header.split(':').next().unwrap_or_default());
@@ -382,11 +381,14 @@ fn question(event: &Event) -> Question {
     }
 }
 
-fn destination(event: &Event, host: Option<String>) -> Value {
-    if is_socket(event) {
-        return json!({ "protocol": protocol_name(event.protocol), "socket_type": event.socket_type });
+fn destination(event: &Event, host: Option<String>) -> Destination {
+    match is_socket(event) {
+        true => Destination::Socket {
+            protocol: protocol_name(event.protocol),
+            socket_type: event.socket_type.into(),
+        },
+        false => Destination::Endpoint(endpoint(&question(event), host)),
     }
-    json!(endpoint(&question(event), host))
 }
 
 /// A question's destination as people see it.

@@ -18,7 +18,7 @@ use std::{
 
 use guard_common::{Address, BootTime, Protocol, SessionId};
 use guard_policy::Prefix;
-use guard_proto as proto;
+use guard_proto::{self as proto, record::Gathered};
 use guard_sys::clock::Clocks;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -385,17 +385,6 @@ pub enum Noted {
     Muted,
     /// There are as many questions as the daemon keeps.
     Full,
-}
-
-/// Questions that have become one, as the audit trail has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Gathered {
-    /// The id that it goes by.
-    pub request: String,
-    /// What it is about.
-    pub prefix: String,
-    /// The ids of the others, which are its own now.
-    pub others: Vec<String>,
 }
 
 /// Owns the requests: those that wait, what was answered, and who would see a new one.

@@ -8,13 +8,13 @@ use std::{collections::BTreeMap, convert::Infallible};
 
 use guard_common::{BootTime, HoleId, PolicyId, Session as KernelSession, SessionId};
 use guard_datapath::{LiveHole, SessionCgroup, Start, Swept};
-use guard_proto::LogKind;
+use guard_proto::record::{HoleOpen, SessionEnd, SessionStart};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
     control::{failure::Refusal, ids},
     grants::holes::{self, Known},
-    record::audit::Record,
+    record::audit::LogEntry,
     sessions::{self, Session, Stage, create::share_with_outermost},
     state::{Shelves, State},
     unix,
@@ -107,8 +107,8 @@ impl State {
             self.adopt_session(cgroup, &kernel, about);
         }
         for (id, about) in known {
-            let record = Record::of(&id, about.uid).with("noticed", AFTER_RESTART);
-            self.audit.note(LogKind::SessionEnd, record);
+            let entry = LogEntry::of(&id, about.uid, SessionEnd::default());
+            self.audit.note(entry.noticed(AFTER_RESTART));
             if let (Some(_), Ok(unit)) = (about.assigned, ids::parse_session(&id)) {
                 self.sessions.end_all_inside(&mut self.datapath, unit);
             }
@@ -126,8 +126,8 @@ impl State {
     ) {
         let is_populated = self.datapath.is_populated(&cgroup).unwrap_or(true);
         if about.is_none() {
-            let record = Record::of(ids::session(cgroup.id), 0).with("noticed", AFTER_RESTART);
-            self.audit.note(LogKind::SessionStart, record);
+            let entry = LogEntry::of(ids::session(cgroup.id), 0, SessionStart::default());
+            self.audit.note(entry.noticed(AFTER_RESTART));
         }
         let mut about = about.unwrap_or_else(|| sessions::About::unknown(&cgroup));
         // 0.2.0 knew of these two only.
@@ -196,13 +196,15 @@ impl State {
         let owner = self.sessions.get(hole.session);
         let owner = owner.map_or(0, |session| session.about.uid);
         let shown = holes::shown(hole, None, &Clocks::read());
-        let record = Record::of(shown.session, owner)
-            .with("hole", shown.id)
-            .with("destination", shown.destination)
-            .with("ports", shown.ports)
-            .with("connections", shown.connections_left)
-            .with("noticed", AFTER_RESTART);
-        self.audit.note(LogKind::HoleOpen, record);
+        let record = HoleOpen {
+            hole: shown.id.into(),
+            destination: shown.destination.into(),
+            ports: shown.ports.into(),
+            connections: shown.connections_left.into(),
+            ..HoleOpen::default()
+        };
+        let entry = LogEntry::of(shown.session, owner, record);
+        self.audit.note(entry.noticed(AFTER_RESTART));
     }
 
     /// Compiles the policies in the kernel's slots again, from the texts that they came from. One

@@ -4,7 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use guard_common::{MAX_CHAIN, PolicyId, SessionId};
 use guard_datapath::{Datapath, SessionCgroup};
-use guard_proto::{self as proto, LogKind, MAX_FRAME, Run, Started};
+use guard_proto::{
+    self as proto, MAX_FRAME, Run, Started,
+    record::{Field, SessionStart},
+};
 use guard_sys::{clock, pidfd::Peer, user_namespace};
 use jiff::Timestamp;
 
@@ -19,7 +22,7 @@ use crate::{
     holds::LONGEST,
     policies::{library::Source, load},
     proxy,
-    record::audit::Record,
+    record::audit::LogEntry,
     sessions::{About, Session, Sessions, Stage, launchers::stands_in},
     shared::Shared,
     state::State,
@@ -417,18 +420,17 @@ impl State {
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {
         let live = self.sessions.live(id);
         let parent = live.and_then(|live| live.about.parent);
-        let record = Record::of(&session.id, session.uid)
-            .with("name", session.name.clone())
-            .with("policy", session.policy.clone())
-            .with("user", session.user.clone())
-            .with("parent", parent.map(|id| ids::session(SessionId(id))))
-            .with("command", session.command.clone());
-        let assigned = self.sessions.live(id).and_then(|live| live.about.assigned);
-        let record = match assigned {
-            Some(by) => record.with("assigned", by.as_str()),
-            None => record,
+        let assigned = live.and_then(|live| live.about.assigned);
+        let record = SessionStart {
+            name: session.name.clone().into(),
+            policy: session.policy.clone().into(),
+            user: session.user.clone().into(),
+            parent: parent.map(|id| ids::session(SessionId(id))).into(),
+            command: session.command.clone().into(),
+            assigned: assigned.map_or(Field::Absent, |by| by.as_str().into()),
         };
-        self.audit.note(LogKind::SessionStart, record);
+        self.audit
+            .note(LogEntry::of(&session.id, session.uid, record));
         self.audit.counters().session_started();
         let (policy, name) = (&session.policy, &session.name);
         tracing::info!(session = session.id, policy, name, "started");

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use guard_common::{BootTime, HoleId, SessionId};
 use guard_datapath::Datapath;
-use guard_proto::LogKind;
+use guard_proto::record::{HoleClose, SessionEnd};
 use guard_sys::clock;
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,7 +13,7 @@ use crate::{
     control::{answering::Answering, failure::Refusal, ids},
     grants::holes,
     proxy::{passing::target, terms::Standing},
-    record::audit::Record,
+    record::audit::LogEntry,
     requests::Pending,
     sessions::{Session, Sessions, Stage, TIME_TO_ENTER},
     state::State,
@@ -89,19 +89,23 @@ impl State {
         });
         self.audit.counters().hole_closed(why, cut);
         let session = ids::session(known.session);
-        let record = match (&known.about, self.sessions.get(known.session)) {
-            (Some(about), _) => Record::of(session, about.owner),
-            (None, Some(live)) => Record::of(session, live.about.uid),
-            (None, None) => Record::default(),
+        let (by, from) = self.machine.told_by(by);
+        let record = HoleClose {
+            hole: ids::hole(id).into(),
+            why: why.into(),
+            connections: connections.into(),
+            bytes: bytes.into(),
+            cut: cut.into(),
+            by,
+            from,
+            ..HoleClose::default()
         };
-        let record = record
-            .with("hole", ids::hole(id))
-            .with("why", why)
-            .with("connections", connections)
-            .with("bytes", bytes)
-            .with("cut", cut);
-        let record = self.machine.told_by(record, by);
-        self.audit.note(LogKind::HoleClose, record);
+        self.audit
+            .note(match (&known.about, self.sessions.get(known.session)) {
+                (Some(about), _) => LogEntry::of(session, about.owner, record),
+                (None, Some(live)) => LogEntry::of(session, live.about.uid, record),
+                (None, None) => record.into(),
+            });
         // In this order: whoever is killed in between has its end written down twice, and not never.
         self.holes.remove_file(id);
         if known.read_only {
@@ -169,11 +173,13 @@ impl State {
         self.requests.end_session(id);
         self.sockets.forget(id);
         self.sessions.let_go(&mut self.datapath, id);
-        let record = Record::of(ids::session(id), uid)
-            .with("seconds", lasted.as_secs_f64())
-            .with("denied", denied(&self.datapath, id))
-            .with("left_out", self.audit.left_out(id));
-        self.audit.note(LogKind::SessionEnd, record);
+        let record = SessionEnd {
+            seconds: lasted.as_secs_f64().into(),
+            denied: denied(&self.datapath, id).into(),
+        };
+        let left_out = self.audit.left_out(id);
+        self.audit
+            .note(LogEntry::of(ids::session(id), uid, record).left_out(left_out));
         self.sessions.remove_file(&ids::session(id));
         tracing::info!(session = id.0, "ended");
     }

@@ -1,14 +1,13 @@
 //! What supervisors of sessions tell of Unix sockets, and ask.
 
 use guard_common::Verdict;
-use guard_proto::LogKind;
+use guard_proto::record::{Denied, Destination};
 use guard_sys::clock;
-use serde_json::json;
 
 use super::{Kept, LONGEST, Members};
 use crate::{
     control::{auth::Approver, failure::Refusal, ids},
-    record::audit::Record,
+    record::audit::LogEntry,
     state::State,
 };
 
@@ -36,16 +35,17 @@ impl State {
             return Ok(());
         };
         let (pid, process) = self.machine.process_of(self.sessions.live(id), pid);
-        let record = Record::of(ids::session(id), uid)
-            .with("destination", json!(Kept::Socket.endpoint(&socket)))
-            .with("verdict", Verdict::Deny.as_str())
-            .with("hook", "connect_unix")
-            .with("pid", pid)
-            .with("comm", process.comm)
-            .with("exe", process.exe)
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Denied, record);
+        let record = Denied {
+            destination: Destination::Endpoint(Kept::Socket.endpoint(&socket)).into(),
+            verdict: Verdict::Deny.as_str().into(),
+            hook: "connect_unix".into(),
+            pid: pid.into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
+            ..Denied::default()
+        };
+        let entry = LogEntry::of(ids::session(id), uid, record);
+        self.audit.note(entry.admitted(admitted));
         Ok(())
     }
 

@@ -5,14 +5,16 @@ use std::os::fd::AsFd;
 use guard_common::{LsmEvent, LsmHook, SessionId, Verdict};
 use guard_datapath::Datapath;
 use guard_policy::SocketName;
-use guard_proto::{LogKind, NamedSocket, Started};
+use guard_proto::{
+    NamedSocket, Started,
+    record::{Denied, Destination},
+};
 use rustix::net::sockopt::socket_cookie;
-use serde_json::json;
 
 use crate::{
     control::{auth::Approver, failure::Refusal, ids},
     policies::Policies,
-    record::audit::Record,
+    record::audit::LogEntry,
     sessions::{Session, Sessions, Stage},
     state::State,
     unix::Kept,
@@ -80,16 +82,17 @@ impl State {
             (event.tgid, event.pid),
             &event.comm,
         );
-        let record = Record::of(ids::session(id), uid)
-            .with("destination", json!(kept.endpoint(&from)))
-            .with("verdict", Verdict::Deny.as_str())
-            .with("hook", hook.as_str())
-            .with("pid", pid)
-            .with("comm", process.comm)
-            .with("exe", process.exe)
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Denied, record);
+        let record = Denied {
+            destination: Destination::Endpoint(kept.endpoint(&from)).into(),
+            verdict: Verdict::Deny.as_str().into(),
+            hook: hook.as_str().into(),
+            pid: pid.into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
+            ..Denied::default()
+        };
+        let entry = LogEntry::of(ids::session(id), uid, record);
+        self.audit.note(entry.admitted(admitted));
     }
 }
 
