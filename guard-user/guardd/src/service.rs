@@ -197,7 +197,7 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
             Start::Replaced => "replaced",
         };
         let sessions = state.sessions.all_live().count();
-        state.audit.note(DaemonStart {
+        state.recorder.note(DaemonStart {
             version: env!("CARGO_PKG_VERSION").into(),
             start: began.into(),
             sessions: sessions.into(),
@@ -298,15 +298,15 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
             .as_ref()
             .inspect(|at| metrics::unlisten(at));
         let sessions = state.sessions.all_live().count();
-        state.audit.note(DaemonStop {
+        state.recorder.note(DaemonStop {
             sessions: sessions.into(),
             error: error.map(|error| format!("{error:#}")).into(),
         });
-        if let Err(error) = state.audit.sync() {
+        if let Err(error) = state.recorder.sync() {
             tracing::warn!(%error);
         }
         if !cli.until_idle && error.is_none() {
-            let audit = state.audit.audit().head();
+            let audit = state.recorder.audit().head();
             tracing::info!(sessions, %audit, "stops; what is in the kernel stays in force");
         }
     });

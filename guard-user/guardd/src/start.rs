@@ -200,7 +200,7 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
             shelves.requests.clone(),
             shelves.choices.clone(),
         ),
-        audit: Recorder::new(audit),
+        recorder: Recorder::new(audit),
         holds: Holds::default(),
         proxy: Proxy::new(shelves.key.clone()),
         config,
@@ -312,7 +312,8 @@ impl State {
             (Ok(source), Some(known)) if self.policies.is_same(known, &source) => known,
             (Ok(source), known) => self.renew_default(known, source)?,
             (Err(refusal), Some(known)) => {
-                self.policies.refuse(&mut self.audit, known, name, &refusal);
+                self.policies
+                    .refuse(&mut self.recorder, known, name, &refusal);
                 known
             }
             (Err(refusal), None) => return Err(refusal),
@@ -332,7 +333,8 @@ impl State {
         let installed = prepared.and_then(|prepared| self.install(known, prepared));
         match (installed, known) {
             (Err(error), Some(known)) => {
-                self.policies.refuse(&mut self.audit, known, &file, &error);
+                self.policies
+                    .refuse(&mut self.recorder, known, &file, &error);
                 Ok(known)
             }
             (done, _) => done,

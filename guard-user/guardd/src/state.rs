@@ -121,7 +121,7 @@ pub struct State {
     /// The questions that wait.
     pub(crate) requests: Requests,
     /// What is written down.
-    pub(crate) audit: Recorder,
+    pub(crate) recorder: Recorder,
     /// What is known of connections that wait for them.
     pub(crate) holds: Holds,
     /// Listeners on this machine that sessions connect to.

@@ -254,7 +254,7 @@ async fn respond(
             let answer = verbs::answer(shared, peer, call).await;
             shared.with(|state| {
                 state
-                    .audit
+                    .recorder
                     .counters()
                     .call_answered(method, began.elapsed())
             });

@@ -26,16 +26,21 @@ impl State {
         Status {
             enforcing: problem.is_none(),
             problem,
-            warnings: (self.audit.audit().problem().map(str::to_owned).into_iter())
-                .chain(slice::without_unit(self.machine.cgroup_root()))
-                .chain(self.policies.unusable_warnings())
-                .chain(self.audit.metrics_problem().map(str::to_owned))
-                .chain(self.sessions.astray_warnings())
-                .chain(unassigned)
-                .chain(self.sessions.packet_warnings(&self.datapath))
-                .chain(self.proxy_warning())
-                .chain(self.doctor_warning())
-                .collect(),
+            warnings: (self
+                .recorder
+                .audit()
+                .problem()
+                .map(str::to_owned)
+                .into_iter())
+            .chain(slice::without_unit(self.machine.cgroup_root()))
+            .chain(self.policies.unusable_warnings())
+            .chain(self.recorder.metrics_problem().map(str::to_owned))
+            .chain(self.sessions.astray_warnings())
+            .chain(unassigned)
+            .chain(self.sessions.packet_warnings(&self.datapath))
+            .chain(self.proxy_warning())
+            .chain(self.doctor_warning())
+            .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),
             cgroup_root: self.machine.cgroup_root().to_owned(),
@@ -52,9 +57,9 @@ impl State {
             events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),
             events_summed_up: stats.iter().map(|(_, stats)| stats.summed_up).sum(),
             audit: Some(AuditStatus {
-                path: self.audit.audit().path().to_owned(),
-                number: self.audit.audit().head().number,
-                hash: self.audit.audit().head().hash.to_string(),
+                path: self.recorder.audit().path().to_owned(),
+                number: self.recorder.audit().head().number,
+                hash: self.recorder.audit().head().hash.to_string(),
             }),
         }
     }

@@ -52,8 +52,8 @@ impl State {
             self.close_one(hole, by)?;
         }
         // What a person has closed is closed, whether or not that could be written down.
-        let unsynced = self.audit.sync().err().map(|error| error.to_string());
-        let problem = unsynced.or_else(|| self.audit.audit().problem().map(str::to_owned));
+        let unsynced = self.recorder.sync().err().map(|error| error.to_string());
+        let problem = unsynced.or_else(|| self.recorder.audit().problem().map(str::to_owned));
         let warnings = problem.map(|problem| format!("closed, but: {problem}"));
         Ok(proto::Holes {
             holes: shown,

@@ -76,7 +76,7 @@ impl State {
             opened_at: Timestamp::now(),
             bytes: grant.bytes,
         };
-        self.audit.reserve()?;
+        self.recorder.reserve()?;
         let mut opened = Vec::new();
         let done = self.try_open(by, &grant, &about, request, &mut opened);
         let live = match done.and_then(|()| Ok(self.datapath.holes()?)) {
@@ -136,7 +136,7 @@ impl State {
                 };
                 let id = self.datapath.open_hole(grant.session, new)?;
                 opened.push(id);
-                self.audit.counters().hole_opened();
+                self.recorder.counters().hole_opened();
                 let known = Known {
                     session: grant.session,
                     expires,
@@ -160,13 +160,13 @@ impl State {
                     ..HoleOpen::default()
                 };
                 let session = ids::session(grant.session);
-                self.audit
+                self.recorder
                     .write(LogEntry::of(session, grant.owner, record))?;
                 // In this order, so that a hole which the next guardd knows from here is in the trail.
                 self.holes.keep(id, about);
             }
         }
-        Ok(self.audit.sync()?)
+        Ok(self.recorder.sync()?)
     }
 
     /// Closes a hole that was opened but not written down.

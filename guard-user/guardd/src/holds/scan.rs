@@ -109,7 +109,7 @@ impl State {
         };
         debug_assert!(question.http.is_none());
         let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
-        self.audit.note(entry.admitted(admitted));
+        self.recorder.note(entry.admitted(admitted));
     }
 
     /// The same at once: something was answered.
@@ -243,7 +243,7 @@ impl State {
         };
         let uid = session.about.uid;
         let now = clock::now();
-        let Some(admitted) = self.audit.admit(first.session, session.outermost(), now) else {
+        let Some(admitted) = self.recorder.admit(first.session, session.outermost(), now) else {
             return;
         };
         let waited = Duration::from_nanos(now.0.saturating_sub(first.since.0));
@@ -263,7 +263,7 @@ impl State {
             ..Denied::default()
         };
         let entry = LogEntry::of(ids::session(first.session), uid, record);
-        self.audit.note(entry.admitted(admitted));
+        self.recorder.note(entry.admitted(admitted));
     }
 }
 

@@ -251,7 +251,7 @@ async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Re
         shared.with(|state| {
             state
                 .policies
-                .refuse(&mut state.audit, slot, &file, refusal)
+                .refuse(&mut state.recorder, slot, &file, refusal)
         });
     }
     renewed
@@ -261,7 +261,7 @@ async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Re
 /// reported, and the old ones stand. Looks after the audit trail as well, whose file may have been renamed.
 pub async fn reload(shared: &Shared) {
     let named = shared.with(|state| {
-        state.audit.follow_path();
+        state.recorder.follow_path();
         let slots = state.policies.iter();
         let named = slots.filter_map(|(_, policy)| policy.source.name.clone());
         named.collect::<Vec<_>>()
@@ -293,7 +293,7 @@ async fn reload_one(shared: &Shared, name: &str) {
         Err(refusal) => shared.with(|state| {
             state
                 .policies
-                .refuse(&mut state.audit, slot, name, &refusal)
+                .refuse(&mut state.recorder, slot, name, &refusal)
         }),
     }
 }
@@ -348,7 +348,8 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
     .await?;
     shared.with(|state| {
         let (policies, kernel) = (&mut state.policies, &mut state.datapath);
-        let changed = policies.refit(kernel, state.audit.counters(), slot, (compiled, fitted))?;
+        let changed =
+            policies.refit(kernel, state.recorder.counters(), slot, (compiled, fitted))?;
         if let Some(change) = changed {
             state.apply(change);
         }
@@ -369,7 +370,7 @@ impl State {
         prepared: Prepared,
     ) -> Result<PolicyId, Refusal> {
         let (policies, kernel) = (&mut self.policies, &mut self.datapath);
-        let (slot, change) = policies.install(kernel, &mut self.audit, slot, prepared)?;
+        let (slot, change) = policies.install(kernel, &mut self.recorder, slot, prepared)?;
         self.apply(change);
         Ok(slot)
     }

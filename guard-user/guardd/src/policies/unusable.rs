@@ -32,7 +32,7 @@ pub async fn look(shared: &Shared) {
             unusable.insert(name, failure.to_string());
         }
     }
-    shared.with(|state| state.policies.note_unusable(&mut state.audit, unusable));
+    shared.with(|state| state.policies.note_unusable(&mut state.recorder, unusable));
 }
 
 impl Policies {

@@ -199,8 +199,8 @@ impl State {
             from: by.from.clone().into(),
             ..Answered::default()
         };
-        self.audit.reserve()?;
-        self.audit
+        self.recorder.reserve()?;
+        self.recorder
             .write(LogEntry::of(&session, grant.owner, answered))?;
         let id = self.datapath.next_hole()?;
         let clocks = Clocks::read();
@@ -220,9 +220,9 @@ impl State {
             ..HoleOpen::default()
         };
         let written = self
-            .audit
+            .recorder
             .write(LogEntry::of(&session, grant.owner, opened));
-        if let Err(error) = written.and_then(|()| self.audit.sync()) {
+        if let Err(error) = written.and_then(|()| self.recorder.sync()) {
             self.permit_ended(id, permit, "not written down", None);
             return Err(error.into());
         }
@@ -232,8 +232,8 @@ impl State {
     /// Puts a permit in place, and lets those through who wait for it. As it is then.
     fn put_permit(&mut self, id: HoleId, permit: Permit, asked: &proto::Request) -> proto::Hole {
         let mut shown = permit.shown(id, &Clocks::read());
-        self.audit.counters().hole_opened();
-        self.audit.counters().answered("yes", asked.asked_at);
+        self.recorder.counters().hole_opened();
+        self.recorder.counters().answered("yes", asked.asked_at);
         let is_for = permit.clone();
         self.proxy.permits.add(id, permit);
         self.let_those_through(&asked.id);
@@ -301,7 +301,7 @@ impl State {
 
     /// Writes down that a permit has ended.
     pub fn permit_ended(&mut self, id: HoleId, permit: &Permit, why: &str, by: Option<&Answering>) {
-        self.audit.counters().hole_closed(why, 0);
+        self.recorder.counters().hole_closed(why, 0);
         let (by, from) = self.machine.told_by(by);
         let record = HoleClose {
             hole: ids::hole(id).into(),
@@ -313,7 +313,7 @@ impl State {
             ..HoleClose::default()
         };
         let session = ids::session(permit.session);
-        self.audit
+        self.recorder
             .note(LogEntry::of(session, permit.about.owner, record));
         self.apply(Change::Holes);
     }

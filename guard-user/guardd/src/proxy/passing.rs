@@ -29,7 +29,7 @@ impl State {
     ) -> Answer {
         match self.write_passed(question, request, hole) {
             Ok(()) => {
-                self.audit.counters().http("passed");
+                self.recorder.counters().http("passed");
                 Answer::Yes
             }
             Err(error) => unwritten(error),
@@ -57,8 +57,8 @@ impl State {
             ..Http::default()
         };
         let session = ids::session(question.session);
-        self.audit.write(LogEntry::of(session, owner, record))?;
-        self.audit.sync()
+        self.recorder.write(LogEntry::of(session, owner, record))?;
+        self.recorder.sync()
     }
 }
 

@@ -130,7 +130,7 @@ impl State {
 
     /// Writes down what became of a request.
     fn proxy_tells(&mut self, target: &Target, entry: Entry) {
-        self.audit.counters().http(&entry.outcome);
+        self.recorder.counters().http(&entry.outcome);
         let id = SessionId(target.session);
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
             return;
@@ -157,7 +157,7 @@ impl State {
             ..Http::default()
         };
         let entry = LogEntry::of(ids::session(id), owner, record);
-        self.audit.note(entry.admitted(admitted));
+        self.recorder.note(entry.admitted(admitted));
     }
 }
 

@@ -84,13 +84,15 @@ impl State {
             from: by.from.clone().into(),
             ..yes(asked, called, &answered, &grant)
         };
-        self.audit.reserve()?;
+        self.recorder.reserve()?;
         let entry = LogEntry::of(ids::session(grant.session), grant.owner, record);
-        self.audit.write(entry)?;
+        self.recorder.write(entry)?;
         let reason = asked.shown.note.clone();
         let mut opened = self.open_all(by, grant, reason, Some(&answered[0]))?;
         opened.warnings.extend(left.as_ref().map(left_out));
-        self.audit.counters().answered("yes", asked.shown.asked_at);
+        self.recorder
+            .counters()
+            .answered("yes", asked.shown.asked_at);
         let name = self.machine.user(by.who.uid());
         self.requests
             .note_answers(&name, asked.owner, &answered, "yes");
@@ -134,15 +136,17 @@ impl State {
             ..Answered::default()
         };
         let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
-        self.audit.write(entry)?;
-        self.audit.sync()?;
+        self.recorder.write(entry)?;
+        self.recorder.sync()?;
         let name = self.machine.user(by.who.uid());
         self.requests
             .note_answers(&name, asked.owner, &answered, "no");
         if self.requests.take(id).is_none() {
             return Err(ids::no_request(id));
         }
-        self.audit.counters().answered("no", asked.shown.asked_at);
+        self.recorder
+            .counters()
+            .answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
         refuse_in_kernel(&mut self.datapath, &asked.question, until);
         for to in asked.burst.iter().flat_map(Burst::addresses) {

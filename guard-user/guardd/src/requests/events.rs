@@ -26,7 +26,7 @@ impl State {
     /// Whether a session may cause a record now, and what that says of others.
     pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<Admitted> {
         let outermost = self.sessions.outermost_of(session);
-        self.audit.admit(session, outermost, now)
+        self.recorder.admit(session, outermost, now)
     }
 
     /// Takes note of the refusals that the kernel has told of and that nobody has read yet.
@@ -185,9 +185,9 @@ impl State {
     /// Counts a new question and writes it down; where it became a part of another one, that it is one.
     fn note_new(&mut self, id: &str, asked: &Question, at: BootTime) -> Option<Noted> {
         if asked.http.is_some() {
-            self.audit.counters().http("asked");
+            self.recorder.counters().http("asked");
         }
-        self.audit.counters().asked();
+        self.recorder.counters().asked();
         let new = self.requests.get(id).map(|one| one.clone().alone(id));
         let session = self.sessions.live(asked.session);
         let (requests, policies) = (&mut self.requests, &self.policies);
@@ -221,7 +221,7 @@ impl State {
             burst: burst.cloned().into(),
         };
         let entry = LogEntry::of(&shown.session, asked.owner, record);
-        self.audit.note(entry.admitted(admitted));
+        self.recorder.note(entry.admitted(admitted));
     }
 
     /// Writes down that something was denied.
@@ -254,7 +254,7 @@ impl State {
             Some(live) => LogEntry::of(ids::session(live.cgroup.id), live.about.uid, record),
             None => record.into(),
         };
-        self.audit.note(entry.admitted(admitted));
+        self.recorder.note(entry.admitted(admitted));
     }
 }
 

@@ -108,7 +108,7 @@ impl State {
         }
         for (id, about) in known {
             let entry = LogEntry::of(&id, about.uid, SessionEnd::default());
-            self.audit.note(entry.noticed(AFTER_RESTART));
+            self.recorder.note(entry.noticed(AFTER_RESTART));
             if let (Some(_), Ok(unit)) = (about.assigned, ids::parse_session(&id)) {
                 self.sessions.end_all_inside(&mut self.datapath, unit);
             }
@@ -127,7 +127,7 @@ impl State {
         let is_populated = self.datapath.is_populated(&cgroup).unwrap_or(true);
         if about.is_none() {
             let entry = LogEntry::of(ids::session(cgroup.id), 0, SessionStart::default());
-            self.audit.note(entry.noticed(AFTER_RESTART));
+            self.recorder.note(entry.noticed(AFTER_RESTART));
         }
         let mut about = about.unwrap_or_else(|| sessions::About::unknown(&cgroup));
         // 0.2.0 knew of these two only.
@@ -204,7 +204,7 @@ impl State {
             ..HoleOpen::default()
         };
         let entry = LogEntry::of(shown.session, owner, record);
-        self.audit.note(entry.noticed(AFTER_RESTART));
+        self.recorder.note(entry.noticed(AFTER_RESTART));
     }
 
     /// Compiles the policies in the kernel's slots again, from the texts that they came from. One

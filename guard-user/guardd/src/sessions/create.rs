@@ -405,7 +405,7 @@ impl State {
         self.write_start(id, &session);
         // In this order, so that a session which the next guardd knows from here is in the trail.
         self.sessions.keep(id);
-        let problem = self.audit.audit().problem();
+        let problem = self.recorder.audit().problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
         Ok(Started {
             session,
@@ -429,9 +429,9 @@ impl State {
             command: session.command.clone().into(),
             assigned: assigned.map_or(Field::Absent, |by| by.as_str().into()),
         };
-        self.audit
+        self.recorder
             .note(LogEntry::of(&session.id, session.uid, record));
-        self.audit.counters().session_started();
+        self.recorder.counters().session_started();
         let (policy, name) = (&session.policy, &session.name);
         tracing::info!(session = session.id, policy, name, "started");
     }

@@ -42,7 +42,7 @@ impl State {
         }
         self.requests.expire(now);
         self.collect_slots();
-        self.audit.follow_path();
+        self.recorder.follow_path();
         self.requests.keep();
         self.policies.keep_names(false);
         self.nap(now)
@@ -87,7 +87,7 @@ impl State {
             tracing::warn!(%error, hole = id.0, "connections hang instead of being cut");
             0
         });
-        self.audit.counters().hole_closed(why, cut);
+        self.recorder.counters().hole_closed(why, cut);
         let session = ids::session(known.session);
         let (by, from) = self.machine.told_by(by);
         let record = HoleClose {
@@ -100,7 +100,7 @@ impl State {
             from,
             ..HoleClose::default()
         };
-        self.audit
+        self.recorder
             .note(match (&known.about, self.sessions.get(known.session)) {
                 (Some(about), _) => LogEntry::of(session, about.owner, record),
                 (None, Some(live)) => LogEntry::of(session, live.about.uid, record),
@@ -169,7 +169,7 @@ impl State {
             self.hole_ended(hole, &known, "the session has ended", None);
         }
         self.end_permits_of(id);
-        self.audit.counters().session_ended();
+        self.recorder.counters().session_ended();
         self.requests.end_session(id);
         self.sockets.forget(id);
         self.sessions.let_go(&mut self.datapath, id);
@@ -177,8 +177,8 @@ impl State {
             seconds: lasted.as_secs_f64().into(),
             denied: denied(&self.datapath, id).into(),
         };
-        let left_out = self.audit.left_out(id);
-        self.audit
+        let left_out = self.recorder.left_out(id);
+        self.recorder
             .note(LogEntry::of(ids::session(id), uid, record).left_out(left_out));
         self.sessions.remove_file(&ids::session(id));
         tracing::info!(session = id.0, "ended");
@@ -201,7 +201,7 @@ impl State {
                 if !is_shared {
                     self.requests.forget_answers(outermost);
                 }
-                self.audit.forget(id, outermost, is_shared);
+                self.recorder.forget(id, outermost, is_shared);
                 self.proxy.forget_pace(id, outermost, is_shared);
             }
             Err(error) => tracing::warn!(%error, session = id.0, "cannot be forgotten"),

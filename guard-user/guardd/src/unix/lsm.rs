@@ -92,7 +92,7 @@ impl State {
             ..Denied::default()
         };
         let entry = LogEntry::of(ids::session(id), uid, record);
-        self.audit.note(entry.admitted(admitted));
+        self.recorder.note(entry.admitted(admitted));
     }
 }
 

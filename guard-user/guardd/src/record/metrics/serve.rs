@@ -66,12 +66,12 @@ pub async fn serve(shared: Rc<Shared>) {
         match Socket::open(&listen).await {
             Ok(socket) => {
                 tracing::info!("metrics are served at {listen}");
-                shared.with(|state| state.audit.note_metrics(None));
+                shared.with(|state| state.recorder.note_metrics(None));
                 accept(&server, &socket).await;
             }
             Err(error) => shared.with(|state| {
                 let problem = format!("metrics are not served: cannot listen at {listen}: {error}");
-                if state.audit.note_metrics(Some(problem.clone())) {
+                if state.recorder.note_metrics(Some(problem.clone())) {
                     tracing::error!("{problem}");
                 }
             }),
@@ -294,7 +294,7 @@ async fn metrics(server: &Server, request: &Request<Incoming>) -> Response<Full<
 
 async fn written(shared: &Shared, format: Format) -> Option<Bytes> {
     let (counters, snapshot) =
-        shared.with(|state| (state.audit.counters().clone(), Snapshot::of(state)));
+        shared.with(|state| (state.recorder.counters().clone(), Snapshot::of(state)));
     // Thousands of sessions are a long text: nobody waits for it.
     let rendered = spawn_blocking(move || render(&counters, snapshot, format)).await;
     rendered.ok()?.ok().map(Bytes::from)

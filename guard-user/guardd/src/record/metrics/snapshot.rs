@@ -51,11 +51,11 @@ impl Snapshot {
             refused_policies: in_force.filter(|policy| policy.error.is_some()).count()
                 + state.policies.unusable_count(),
             status,
-            audit_failures: state.audit.audit().failures(),
-            audit_problem: state.audit.audit().problem().is_some(),
+            audit_failures: state.recorder.audit().failures(),
+            audit_problem: state.recorder.audit().problem().is_some(),
             sessions: sessions(state),
             process: Process::look(),
-            started: state.audit.counters().started,
+            started: state.recorder.counters().started,
         }
     }
 }
