@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -285,4 +285,93 @@ fn the_arrows_of_the_architecture_are_those_of_the_manifests() {
         }
     }
     assert_eq!(drawn, held);
+}
+
+/// All files of Rust in a directory, and below it.
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|kind| kind == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// What a file uses of its own crate, by the first part of the path; comments and tests left aside.
+fn own_modules(code: &str) -> BTreeSet<String> {
+    let name = |text: &str| {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
+        text[..end.unwrap_or(text.len())].to_owned()
+    };
+    let mut used = BTreeSet::new();
+    for text in code.split("crate::").skip(1) {
+        let Some(group) = text.strip_prefix('{') else {
+            used.insert(name(text));
+            continue;
+        };
+        let (mut depth, mut is_first) = (0, true);
+        for (at, c) in group.char_indices() {
+            match c {
+                '}' if depth == 0 => break,
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 0 => is_first = true,
+                c if is_first && !c.is_whitespace() => {
+                    used.insert(name(&group[at..]));
+                    is_first = false;
+                }
+                _ => {}
+            }
+        }
+    }
+    used
+}
+
+/// The arrows of a drawing, in its order.
+fn arrows(block: &str) -> Vec<(String, BTreeSet<String>)> {
+    let lines = block.lines().filter_map(|line| line.split_once(" -> "));
+    let arrows = lines.map(|(from, to)| {
+        let to = to.split(", ").map(|to| to.trim().to_owned());
+        (from.trim().to_owned(), to.collect())
+    });
+    arrows.collect()
+}
+
+#[test]
+fn the_owners_of_guardds_state_use_each_other_as_the_architecture_draws_it() {
+    let text = page("docs/architecture.md");
+    let mut blocks = text.split("```text\n").skip(1);
+    let block = blocks.find(|block| block.starts_with("unix  "));
+    let drawn = arrows(block.unwrap().split("```").next().unwrap());
+    for (at, (from, _)) in drawn.iter().enumerate() {
+        let mut below = drawn[at..].iter();
+        assert!(
+            below.all(|(_, to)| !to.contains(from)),
+            "an arrow up to {from}"
+        );
+    }
+    let dir = root().join("guard-user/guardd/src");
+    let mut files = Vec::new();
+    sources(&dir, &mut files);
+    let mut found: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let lines = code.lines().map(|line| line.split("//").next().unwrap());
+        let code = lines.collect::<Vec<_>>().join("\n");
+        // What needs all of the state may use all of it.
+        let mut words = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        if words.any(|word| ["State", "Shared"].contains(&word)) {
+            continue;
+        }
+        let file = file.strip_prefix(&dir).unwrap().with_extension("");
+        let module = file.iter().next().unwrap().to_str().unwrap().to_owned();
+        let mut used = own_modules(&code);
+        used.remove(&module);
+        found.entry(module).or_default().extend(used);
+    }
+    found.retain(|_, used| !used.is_empty());
+    assert_eq!(drawn.into_iter().collect::<BTreeMap<_, _>>(), found);
 }

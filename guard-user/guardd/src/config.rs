@@ -189,6 +189,13 @@ impl Config {
         self.default_policy.as_deref().unwrap_or("default")
     }
 
+    /// What it has for a unit of that name.
+    #[must_use]
+    pub fn rule_for(&self, unit: &str) -> Option<Rule> {
+        let mut rules = self.assign.iter();
+        rules.find(|rule| rule.unit.matches(unit)).cloned()
+    }
+
     /// [`Self::name_refresh_floor`], at least a second.
     #[must_use]
     pub fn refresh_floor(&self) -> Duration {

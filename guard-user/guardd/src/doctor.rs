@@ -131,7 +131,8 @@ async fn rows(shared: &Shared, oldest: Duration) -> Vec<Row> {
     shared.with(|state| {
         let mut rows = state.guard_rows();
         rows.extend(machine);
-        state.open_rows = open(&rows).map(|row| row.check).collect();
+        let open = open(&rows).map(|row| row.check);
+        state.machine.note_open_rows(open.collect());
         rows
     })
 }
@@ -173,7 +174,7 @@ pub async fn is_closed(shared: &Shared) -> Result<(), Refusal> {
         return Ok(());
     }
     // What was open may have been closed since; what was not, is looked at again less often.
-    let was_open = shared.with(|state| !state.open_rows.is_empty());
+    let was_open = shared.with(|state| !state.machine.open_rows().is_empty());
     let oldest = if was_open { FRESH } else { RECENT };
     let open: Vec<_> = open(&rows(shared, oldest).await).collect();
     match probe::refusal(&open) {
@@ -212,7 +213,12 @@ impl State {
     pub fn doctor_warning(&self) -> Option<String> {
         // The status says these in words of its own.
         let is_said = |row: &&String| row.starts_with(HOOK.name) || *row == UNITS.name;
-        let open: Vec<_> = self.open_rows.iter().filter(|row| !is_said(row)).collect();
+        let open: Vec<_> = self
+            .machine
+            .open_rows()
+            .iter()
+            .filter(|row| !is_said(row))
+            .collect();
         let names: Vec<_> = open.iter().map(|row| row.as_str()).collect();
         let (rows, names) = (open.len(), names.join(", "));
         let refused = match self.config.strict {
@@ -231,15 +237,15 @@ impl State {
     /// The rows that nobody else can know.
     fn guard_rows(&self) -> Vec<Row> {
         let mut rows = self.hook_rows();
-        let root = &self.places.cgroup_root;
+        let root = self.machine.cgroup_root();
         rows.push(OWNER.row(owned(root)));
         rows.push(SLICE.row(match slice::without_unit(root) {
             Some(warning) => Answer::no(warning),
             None if slice::at(root).is_some() => Answer::yes("its file is there"),
             None => Answer::yes("no slice of systemd's is in use"),
         }));
-        let mut warnings = self.packet_warnings();
-        warnings.extend(self.astray_warnings());
+        let mut warnings = self.sessions.packet_warnings(&self.datapath);
+        warnings.extend(self.sessions.astray_warnings());
         rows.push(UNITS.row(match warnings.is_empty() {
             true => Answer::yes("looked at the rights and places of their processes"),
             false => Answer::no(warnings.join("; ")),

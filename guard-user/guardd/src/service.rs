@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use guard_datapath::{DatapathError, Object, Start, TornDown, teardown};
-use guard_proto::LogKind;
+use guard_proto::record::{DaemonStart, DaemonStop};
 use guard_sys::{passed, readiness::Readiness};
 use sd_notify::NotifyState;
 use tokio::{
@@ -29,13 +29,14 @@ use crate::{
     doctor,
     policies::load,
     proxy,
-    record::{audit::Record, metrics},
+    record::metrics,
     relays,
     requests::on_request,
     sessions::{arrivals, launchers, slice, units},
     shared::Shared,
     start::{self, Begun},
     state::{Shelves, State},
+    unix::allow_control,
     watch::Change,
 };
 
@@ -130,6 +131,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let mut signals = Signals::new()?;
     let Begun {
         state,
+        shelves,
         watching,
         attending,
         start,
@@ -139,9 +141,9 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     let is_passed = passed.is_some();
     let listener = tokio::net::UnixListener::from_std(listen(&socket, passed)?)?;
     let shared = Rc::new(Shared::new(state));
-    shared.with(|state| state.allow_control(&listener));
+    shared.with(|state| allow_control(&mut state.datapath, &listener));
     ready(&shared, start, &socket)?;
-    let listening = shared.with(|state| Readiness::of(&state.events));
+    let listening = shared.with(|state| state.machine.listening());
     let listening = listening.context("cannot wait for events")?;
     let mut tasks = JoinSet::new();
     tasks.spawn_local(server::serve(Rc::clone(&shared), listener));
@@ -169,7 +171,10 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
         ended = tasks.join_next() => Err(anyhow::anyhow!("a part of guardd has ended: {ended:?}")),
     };
     // Before its ports are anybody's.
-    shared.with(|state| state.proxy_down(None));
+    shared.with(|state| {
+        let (kernel, requests) = (&mut state.datapath, &mut state.requests);
+        state.proxy.down(kernel, requests, None);
+    });
     tasks.shutdown().await;
     if !is_passed {
         unlisten(&socket);
@@ -177,7 +182,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     stop(cli, &shared, idle.as_ref().err());
     drop(lock);
     match idle? {
-        true if cli.until_idle => undo(cli, shared).await,
+        true if cli.until_idle => undo(cli, shared, shelves).await,
         _ => Ok(()),
     }
 }
@@ -192,12 +197,12 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
             Start::Replaced => "replaced",
         };
         let sessions = state.sessions.all_live().count();
-        let record = Record::default()
-            .with("version", env!("CARGO_PKG_VERSION"))
-            .with("start", began)
-            .with("sessions", sessions);
-        state.audit.note(LogKind::DaemonStart, record);
-        let root = state.places.cgroup_root.display();
+        state.recorder.note(DaemonStart {
+            version: env!("CARGO_PKG_VERSION").into(),
+            start: began.into(),
+            sessions: sessions.into(),
+        });
+        let root = state.machine.cgroup_root().display();
         let socket = socket.display();
         tracing::info!(
             hooks = hooks.len(),
@@ -217,7 +222,7 @@ fn ready(shared: &Shared, start: Start, socket: &Path) -> Result<()> {
 async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     let is_idle = |first: Duration| {
         shared.with(|state| {
-            let may_end = state.had_sessions || shared.started.elapsed() >= first;
+            let may_end = state.sessions.had_any() || shared.started.elapsed() >= first;
             may_end && state.sessions.all_live().next().is_none()
         })
     };
@@ -240,7 +245,7 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
 /// which is no error.
 async fn root_gone(shared: &Shared) {
     shared.root_gone().await;
-    let root = shared.with(|state| state.places.cgroup_root.clone());
+    let root = shared.with(|state| state.machine.cgroup_root().to_owned());
     let stands = tokio::task::spawn_blocking(move || slice::stands(&root));
     if !matches!(
         tokio::time::timeout(LAST_ANSWERS, stands).await,
@@ -254,7 +259,7 @@ async fn root_gone(shared: &Shared) {
 /// left to be guarded; but until guardd is back, the next unit in the slice would run in a cgroup that nothing is
 /// attached to.
 async fn begin_anew(shared: &Shared) -> anyhow::Error {
-    let root = shared.with(|state| state.places.cgroup_root.clone());
+    let root = shared.with(|state| state.machine.cgroup_root().to_owned());
     let error = anyhow::anyhow!(
         "NOT enforcing: the cgroup {} was removed, and what was attached to it\n\
          start it again: guardd makes a new one, and attaches to that",
@@ -284,8 +289,8 @@ async fn reload(shared: &Shared) {
 fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
     notify(&[NotifyState::Stopping]);
     shared.with(|state| {
-        state.stop_all_patience();
-        state.keep_names(true);
+        state.holds.stop_all(&mut state.datapath);
+        state.policies.keep_names(true);
         state
             .config
             .metrics
@@ -293,22 +298,22 @@ fn stop(cli: &Cli, shared: &Shared, error: Option<&anyhow::Error>) {
             .as_ref()
             .inspect(|at| metrics::unlisten(at));
         let sessions = state.sessions.all_live().count();
-        let record = Record::default()
-            .with("sessions", sessions)
-            .with("error", error.map(|error| format!("{error:#}")));
-        state.audit.note(LogKind::DaemonStop, record);
-        if let Err(error) = state.audit.sync() {
+        state.recorder.note(DaemonStop {
+            sessions: sessions.into(),
+            error: error.map(|error| format!("{error:#}")).into(),
+        });
+        if let Err(error) = state.recorder.sync() {
             tracing::warn!(%error);
         }
         if !cli.until_idle && error.is_none() {
-            let audit = state.audit.head();
+            let audit = state.recorder.audit().head();
             tracing::info!(sessions, %audit, "stops; what is in the kernel stays in force");
         }
     });
 }
 
 /// Takes down what a daemon for one command put up.
-async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
+async fn undo(cli: &Cli, shared: Rc<Shared>, shelves: Shelves) -> Result<()> {
     // Connections that were aborted let go of the state when they are next looked at.
     for _ in 0..MAX_LOOKS {
         if Rc::strong_count(&shared) == 1 {
@@ -316,13 +321,10 @@ async fn undo(cli: &Cli, shared: Rc<Shared>) -> Result<()> {
         }
         tokio::task::yield_now().await;
     }
-    let shelves = Rc::try_unwrap(shared).map(|shared| {
-        let state = shared.into_state();
-        state.shelves.destroy();
-    });
-    if shelves.is_err() {
+    if Rc::try_unwrap(shared).is_err() {
         anyhow::bail!("something is still going on; run `guardd teardown` to take all down");
     }
+    shelves.destroy();
     let places = cli.paths.places()?;
     match teardown(&places, false, || slice::stop(&places.cgroup_root)) {
         // Units of the slice, which are no sessions of this daemon's.
@@ -352,7 +354,8 @@ async fn hear(shared: Rc<Shared>, listening: Readiness) {
 async fn notice(shared: Rc<Shared>, watching: Readiness) {
     loop {
         let mut changes = Vec::new();
-        let noticed = watching.drained(|| changes = shared.with(|state| state.watches.changes()));
+        let noticed =
+            watching.drained(|| changes = shared.with(|state| state.machine.file_changes()));
         if let Err(error) = noticed.await {
             return tracing::error!(%error, "changes of files are not noticed any more");
         }
@@ -390,7 +393,7 @@ async fn follow_names(shared: Rc<Shared>) {
     load::reload(&shared).await;
     loop {
         load::refresh(&shared).await;
-        let due = shared.with(|state| state.names_due());
+        let due = shared.with(|state| state.policies.names_due());
         tokio::time::sleep(due.min(NAMES)).await;
     }
 }

@@ -81,12 +81,6 @@ impl Shared {
         done
     }
 
-    /// The state, at the end.
-    #[must_use]
-    pub fn into_state(self) -> State {
-        self.state.into_inner()
-    }
-
     /// Tells when the requests that wait have changed.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {

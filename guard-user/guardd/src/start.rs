@@ -1,8 +1,6 @@
 //! From arguments to a daemon that enforces.
 
 use std::{
-    cell::RefCell,
-    collections::{BTreeSet, HashMap, HashSet},
     fs,
     os::{
         fd::OwnedFd,
@@ -24,23 +22,22 @@ use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use crate::{
     args::Paths,
     config::Config,
-    control::{failure::Refusal, users::Users},
+    control::failure::Refusal,
     grants::holes::Holes,
     holds::Holds,
+    machine::Machine,
     policies::{
         self, Policies,
         library::{Library, Source},
-        look_ups::LookUps,
         names::Resolver,
-        unusable::Unusable,
     },
     proxy::Proxy,
-    record::{audit::Audit, metrics::Counters},
+    record::{Recorder, audit::Audit},
     relays::Relays,
-    requests::{Requests, events::Meters, followers::Followers, offers::Choices, tries::Tries},
-    sessions::{Sessions, arrivals::Unassigned, launchers::Launchers},
-    state::{NAMES, Shelves, State},
-    unix::{SocketStops, looks::Looks},
+    requests::{Requests, followers::Followers},
+    sessions::{Sessions, launchers::Launchers},
+    state::{Shelves, State},
+    unix::Sockets,
     watch::Watches,
 };
 
@@ -48,6 +45,8 @@ use crate::{
 pub struct Begun {
     /// What it knows.
     pub state: State,
+    /// The files beside the kernel's state.
+    pub shelves: Shelves,
     /// Tells when the file system has news.
     pub watching: Readiness,
     /// Tells when a launcher has ended.
@@ -185,51 +184,36 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     let mut state = State {
         datapath,
         relays,
-        events,
-        places,
-        sources: library,
-        socket_stops: SocketStops::default(),
-        sockets_by_themselves: Vec::new(),
-        policies: Policies::default(),
-        unusable: Unusable::new(),
-        default_slot: None,
-        sessions: Sessions::default(),
-        holes: Holes::default(),
-        requests: Requests::new(config.max_requests),
-        audit,
-        counters: Counters::default(),
-        metrics_problem: None,
-        meters: Meters::default(),
-        names: shelves.names.get(NAMES).unwrap_or_default(),
-        look_ups: LookUps::default(),
-        looks: Looks::default(),
-        host: RefCell::default(),
-        choices: Choices::kept_on(&shelves.choices),
-        resolver: Resolver::new(config.resolvers.clone()),
-        shelves,
-        watches,
-        launchers,
-        unassigned: Unassigned::new(),
-        astray: BTreeSet::new(),
-        users: Users::default(),
-        hierarchy,
-        hole_ends: HashMap::new(),
-        kept_requests: HashSet::new(),
-        followers: Followers::new(config.on_request.is_some() && config.on_request_answers),
+        machine: Machine::new(places, hierarchy, events, watches),
+        sockets: Sockets::default(),
+        policies: Policies::new(
+            library,
+            Resolver::new(config.resolvers.clone()),
+            shelves.policies.clone(),
+            shelves.names.clone(),
+        ),
+        sessions: Sessions::new(shelves.sessions.clone(), launchers),
+        holes: Holes::new(shelves.holes.clone()),
+        requests: Requests::new(
+            config.max_requests,
+            Followers::new(config.on_request.is_some() && config.on_request_answers),
+            shelves.requests.clone(),
+            shelves.choices.clone(),
+        ),
+        recorder: Recorder::new(audit),
         holds: Holds::default(),
-        tries: Tries::default(),
-        proxy: Proxy::default(),
-        open_rows: Vec::new(),
-        had_sessions: false,
+        proxy: Proxy::new(shelves.key.clone()),
         config,
     };
-    state.allow_sockets(&paths.socket());
-    state.adopt(start)?;
+    state.sockets.allow(&mut state.datapath, &paths.socket());
+    state.adopt(start, &shelves)?;
     state.datapath.judge_at_security_hooks()?;
     state.set_default();
-    state.drop_stray_slots()?;
+    let (policies, used) = (&mut state.policies, state.sessions.slots());
+    policies.drop_stray(&mut state.datapath, &used)?;
     Ok(Begun {
         state,
+        shelves,
         watching,
         attending,
         start,
@@ -324,18 +308,17 @@ impl State {
 
     fn default(&mut self, name: &str) -> Result<(), Refusal> {
         let known = self.policies.named(name);
-        let slot = match (self.sources.find(name), known) {
-            (Ok(source), Some(known)) if self.is_same(known, &source) => known,
+        let slot = match (self.policies.library().find(name), known) {
+            (Ok(source), Some(known)) if self.policies.is_same(known, &source) => known,
             (Ok(source), known) => self.renew_default(known, source)?,
             (Err(refusal), Some(known)) => {
-                self.refuse_policy(known, name, &refusal);
+                self.policies
+                    .refuse(&mut self.recorder, known, name, &refusal);
                 known
             }
             (Err(refusal), None) => return Err(refusal),
         };
-        self.datapath.set_default(Some(slot))?;
-        self.default_slot = Some(slot);
-        Ok(())
+        self.policies.set_default(&mut self.datapath, slot)
     }
 
     /// Puts the default policy in place; where it is bad, the `known` version of it stands.
@@ -350,7 +333,8 @@ impl State {
         let installed = prepared.and_then(|prepared| self.install(known, prepared));
         match (installed, known) {
             (Err(error), Some(known)) => {
-                self.refuse_policy(known, &file, &error);
+                self.policies
+                    .refuse(&mut self.recorder, known, &file, &error);
                 Ok(known)
             }
             (done, _) => done,

@@ -12,8 +12,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub mod moment;
+pub mod record;
 pub mod varlink;
 pub mod wire;
+
+pub use record::{LogKind, LogRecord};
 
 /// The Varlink interface, without the dot and the method.
 pub const INTERFACE: &str = "org.guardd.Control";
@@ -878,51 +881,6 @@ pub struct Found {
     pub version: String,
     /// Whether guardd refuses to run anything where a required one is open.
     pub strict: bool,
-}
-
-/// A line of the audit trail: `at`, `kind`, `session`, and what the kind brings.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct LogRecord {
-    /// When.
-    #[serde(serialize_with = "moment::write")]
-    pub at: Timestamp,
-    /// What happened.
-    pub kind: LogKind,
-    /// In which session, if in one.
-    pub session: Option<String>,
-    /// The kind's own fields.
-    #[serde(flatten)]
-    pub fields: serde_json::Map<String, serde_json::Value>,
-}
-
-/// What a [`LogRecord`] tells of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogKind {
-    /// A session was made.
-    SessionStart,
-    /// Its last process has ended.
-    SessionEnd,
-    /// Something was refused: for good, or until a person says yes.
-    Denied,
-    /// A connection waits.
-    Held,
-    /// A question for a person came up.
-    Request,
-    /// A person answered one.
-    Answered,
-    /// A hole was opened.
-    HoleOpen,
-    /// A hole ended or was closed.
-    HoleClose,
-    /// A policy was put in place, or refused.
-    PolicyLoad,
-    /// An HTTP request was judged.
-    Http,
-    /// guardd has begun to enforce, or found that it is enforced.
-    DaemonStart,
-    /// guardd stops; enforcement goes on.
-    DaemonStop,
 }
 
 /// What went wrong, for people and programs: `--json` prints `{"error": {"what", "why", "fix"}}`.

@@ -4,9 +4,11 @@ use std::{collections::HashMap, net::IpAddr};
 
 use guard_common::Protocol;
 use guard_policy::{PortSpec, Prefix};
-use guard_proto::{Endpoint, HttpRequest, LogKind, LogRecord};
+use guard_proto::{
+    Endpoint, LogRecord,
+    record::{Answered, Destination, HoleOpen, Record, Request},
+};
 use jiff::Timestamp;
-use serde_json::Value;
 
 /// All of them, oldest first.
 #[derive(Clone, Debug, Default)]
@@ -65,17 +67,7 @@ pub struct HttpAnswer {
 }
 
 /// What was asked, by session and request.
-type Asked = HashMap<(Option<String>, String), Shown>;
-
-/// As much of a question as matters here.
-#[derive(Clone, Debug, Default)]
-struct Shown {
-    destination: Option<Endpoint>,
-    http: Option<HttpRequest>,
-    rule: Option<String>,
-    comm: Option<String>,
-    note: Option<String>,
-}
+type Asked = HashMap<(Option<String>, String), Request>;
 
 impl Decisions {
     /// What the records tell of.
@@ -89,47 +81,57 @@ impl Decisions {
     }
 
     fn add(&mut self, record: &LogRecord, asked: &mut Asked) {
-        let id = text(&record.fields, "request");
-        let key = id.clone().map(|id| (record.session.clone(), id));
-        match (record.kind, key) {
+        let key = |request: Option<&String>| Some((record.session.clone(), request?.clone()));
+        match record.record() {
             // After a reboot the same id is of another request.
-            (LogKind::Request, Some(key)) => {
-                asked.insert(key, Shown::of(&record.fields));
-            }
-            (LogKind::Answered, Some(key)) => {
-                if let Some(Value::Object(shown)) = record.fields.get("shown") {
-                    asked.insert(key.clone(), Shown::of(shown));
+            Record::Request(one) => {
+                if let Some(key) = key(one.request.get()) {
+                    asked.insert(key, *one);
                 }
-                self.answered(record, asked.get(&key));
             }
-            (LogKind::HoleOpen, key) if !record.fields.contains_key("noticed") => {
+            Record::Answered(one) => {
+                let Some(key) = key(one.request.get()) else {
+                    return;
+                };
+                if let Some(shown) = one.shown.get() {
+                    asked.insert(key.clone(), Request::read(shown));
+                }
+                self.answered(record, &one, asked.get(&key));
+            }
+            Record::HoleOpen(one) if record.common().noticed.is_none() => {
+                let key = key(one.request.get());
                 let shown = key.as_ref().and_then(|key| asked.get(key));
-                self.opened(record, key.is_some(), shown);
+                self.opened(record, &one, shown);
             }
             _ => {}
         }
     }
 
     /// A yes about HTTP requests is told by the hole that it opened: it says for which.
-    fn answered(&mut self, record: &LogRecord, shown: Option<&Shown>) {
-        let yes = text(&record.fields, "answer").as_deref() == Some("yes");
-        let why = why(record, shown);
-        let Some((to, ports)) = shown.and_then(Shown::place) else {
+    fn answered(&mut self, record: &LogRecord, one: &Answered, shown: Option<&Request>) {
+        let yes = one.answer.is("yes");
+        let request = one.request.get().map_or("-", String::as_str);
+        let what = format!(
+            "said {} to {request}",
+            one.answer.get().map_or("something", String::as_str)
+        );
+        let why = why(record, one.by.get(), &what, shown, None);
+        let to = shown.and_then(|shown| shown.destination.get()?.endpoint());
+        let Some((to, ports)) = to.and_then(place) else {
             self.unsaid.push(format!(
                 "{why}: the trail does not say what was asked, or no policy can"
             ));
             return;
         };
-        match shown.and_then(|shown| shown.http.as_ref()) {
+        match shown.and_then(|shown| shown.http.get()) {
             None => {
-                let reads = record.fields.get("read_only") == Some(&Value::Bool(true));
-                let said = match (yes, reads) {
+                let said = match (yes, one.read_only.is(&true)) {
                     (false, _) => Said::No,
                     (true, true) => Said::Reads,
                     (true, false) => Said::Yes,
                 };
                 let ports = Some(ports);
-                let all = about(record).unwrap_or_else(|| vec![to]);
+                let all = about(one).unwrap_or_else(|| vec![to]);
                 self.answers.extend(all.into_iter().map(|to| Answer {
                     to,
                     ports,
@@ -151,17 +153,23 @@ impl Decisions {
         }
     }
 
-    fn opened(&mut self, record: &LogRecord, was_asked: bool, shown: Option<&Shown>) {
-        let http = record.fields.get("http").and_then(Value::as_object);
-        if http.is_none() && was_asked {
+    fn opened(&mut self, record: &LogRecord, one: &HoleOpen, shown: Option<&Request>) {
+        let (http, request) = (one.http.get(), one.request.get());
+        if one.http.is_none() && request.is_some() {
             return;
         }
-        let why = why(record, shown);
-        let to = text(&record.fields, "destination").and_then(|to| to.parse::<Prefix>().ok());
-        let ports = text(&record.fields, "ports").map(|ports| ports.parse::<PortSpec>());
+        let hole = one.hole.get().map_or("a hole", String::as_str);
+        let what = match request {
+            Some(request) => format!("said yes to {request} ({hole})"),
+            None => format!("opened {hole}"),
+        };
+        let why = why(record, one.by.get(), &what, shown, one.reason.get());
+        let to = one.destination.get();
+        let to = to.and_then(|to| to.parse::<Prefix>().ok());
+        let ports = one.ports.get().map(|ports| ports.parse::<PortSpec>());
         match (to, ports.transpose(), http) {
-            (Some(to), Ok(ports), None) => {
-                let reads = record.fields.get("read_only") == Some(&Value::Bool(true));
+            (Some(to), Ok(ports), None) if one.http.is_none() => {
+                let reads = one.read_only.is(&true);
                 let said = if reads { Said::Reads } else { Said::Yes };
                 self.answers.push(Answer {
                     to,
@@ -171,18 +179,17 @@ impl Decisions {
                 });
             }
             (Some(to), Ok(Some(ports)), Some(http)) => {
-                let bytes = shown.and_then(|shown| shown.http.as_ref()?.bytes);
+                let bytes = shown.and_then(|shown| shown.http.get()?.bytes);
                 // A hole for one request names its digest, or its very path where it had none.
-                let asked = shown.and_then(|shown| shown.http.as_ref());
-                let path = text(http, "path");
-                let is_asked = asked.is_none_or(|asked| path.as_ref() == Some(&asked.path));
-                let is_last = http.get("requests_left").is_some_and(|left| *left == 1);
-                let one = text(http, "digest").is_some() || (is_last && is_asked);
+                let asked = shown.and_then(|shown| shown.http.get());
+                let is_asked = asked.is_none_or(|asked| http.path.as_ref() == Some(&asked.path));
+                let is_last = http.requests_left == Some(1);
+                let one = http.digest.is_some() || (is_last && is_asked);
                 self.http.push(HttpAnswer {
                     to,
                     ports,
-                    method: text(http, "method"),
-                    path,
+                    method: http.method.clone(),
+                    path: http.path.clone(),
                     is_pattern: !one,
                     has_body: one && bytes != Some(0),
                     yes: true,
@@ -194,29 +201,10 @@ impl Decisions {
     }
 }
 
-impl Shown {
-    fn of(fields: &serde_json::Map<String, Value>) -> Self {
-        let read = |name: &str| fields.get(name).cloned().unwrap_or_default();
-        Self {
-            destination: serde_json::from_value(read("destination")).ok(),
-            http: serde_json::from_value(read("http")).ok(),
-            rule: text(fields, "rule"),
-            comm: text(fields, "comm"),
-            note: text(fields, "note"),
-        }
-    }
-
-    /// Where to, as a policy says it.
-    fn place(&self) -> Option<(Prefix, PortSpec)> {
-        place(self.destination.as_ref()?)
-    }
-}
-
 /// What an answer to a burst of questions was for, where it was one: of a yes what it opened, of a no all of the prefix.
-fn about(record: &LogRecord) -> Option<Vec<Prefix>> {
-    let told = ["opens", "refuses"].map(|name| record.fields.get(name));
-    let told = told.into_iter().flatten().find(|value| !value.is_null())?;
-    serde_json::from_value(told.clone()).ok()
+fn about(one: &Answered) -> Option<Vec<Prefix>> {
+    let told = one.opens.get().or_else(|| one.refuses.get())?;
+    told.iter().map(|to| to.parse().ok()).collect()
 }
 
 /// A destination as a policy says it; none where none can, as for protocols that have no name there.
@@ -233,39 +221,35 @@ pub fn place(to: &Endpoint) -> Option<(Prefix, PortSpec)> {
     (ports.high != 0).then(|| (Prefix::from(address), ports))
 }
 
-/// In one line: who, when, what about, at which rule.
-fn why(record: &LogRecord, shown: Option<&Shown>) -> String {
-    let field = |name: &str| text(&record.fields, name);
-    let who = field("by").unwrap_or_else(|| "somebody".to_owned());
-    let what = match (field("answer").as_deref(), field("request"), field("hole")) {
-        (Some(answer), Some(request), _) => format!("said {answer} to {request}"),
-        (None, Some(request), Some(hole)) => format!("said yes to {request} ({hole})"),
-        (_, _, hole) => format!("opened {}", hole.unwrap_or_else(|| "a hole".to_owned())),
-    };
+/// In one line: who, when, what about, at which rule; where nothing was asked, the `reason`.
+fn why(
+    record: &LogRecord,
+    by: Option<&String>,
+    what: &str,
+    shown: Option<&Request>,
+    reason: Option<&String>,
+) -> String {
+    let who = by.map_or("somebody", String::as_str);
     let session = record.session.as_deref().unwrap_or("-");
     let at: Timestamp = record.at;
     let mut why = format!("{who} {what} of {session}, {at:.0}");
     let asked = shown.map(|shown| {
+        let to = shown.destination.get().and_then(Destination::endpoint);
         [
-            shown.comm.as_ref().map(|comm| format!("asked by {comm}")),
+            shown.comm.get().map(|comm| format!("asked by {comm}")),
             shown
                 .rule
-                .as_ref()
+                .get()
                 .map(|rule| format!("stopped by rule {rule}")),
-            shown.destination.as_ref().and_then(|to| to.host.clone()),
-            shown.note.as_ref().map(|note| format!("\"{note}\"")),
+            to.and_then(|to| to.host.clone()),
+            shown.note.get().map(|note| format!("\"{note}\"")),
         ]
     });
-    let reason = shown.is_none().then(|| field("reason")).flatten();
+    let reason = reason.filter(|_| shown.is_none()).cloned();
     let more = asked.into_iter().flatten().flatten().chain(reason);
     for one in more {
         why.push_str(", ");
         why.push_str(&one);
     }
     why
-}
-
-/// A field's text, where it has any.
-pub(super) fn text(fields: &serde_json::Map<String, Value>, name: &str) -> Option<String> {
-    fields.get(name)?.as_str().map(str::to_owned)
 }

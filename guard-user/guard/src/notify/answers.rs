@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use guard_proto::{Call, Holes, LogKind, LogRecord, Requests, Terms};
+use guard_proto::{Call, Holes, LogRecord, Requests, Terms, record::Record};
 
 use super::buttons::{Answer, Extent};
 use crate::client::Client;
@@ -88,9 +88,10 @@ pub(super) fn who_answered(socket: &Path, session: &str, request: &str) -> Optio
         .stream::<LogRecord>(&call)
         .ok()?;
     let records = records.map_while(Result::ok);
-    let mut answers = records
-        .filter(|record| record.kind == LogKind::Answered && record.fields["request"] == request);
-    let fields = answers.next()?.fields;
-    let text = |name: &str| fields.get(name)?.as_str();
-    Some(format!("{}, by {}", text("answer")?, text("by")?))
+    let mut answers = records.filter_map(|record| match record.record() {
+        Record::Answered(one) if one.request.is(request) => Some(one),
+        _ => None,
+    });
+    let one = answers.next()?;
+    Some(format!("{}, by {}", one.answer.get()?, one.by.get()?))
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use guard_proto::{LogKind, LogRecord};
-use serde_json::{Value, json};
+use guard_proto::{LogRecord, record::Record};
+use serde_json::json;
 
 use super::markdown::count;
 use super::summary::Report;
@@ -30,13 +30,14 @@ impl RunSummary {
         let mut http = BTreeMap::new();
         let mut through = 0;
         for record in records {
-            let field = |name: &str| record.fields.get(name);
-            match (record.kind, field("outcome").and_then(Value::as_str)) {
-                (LogKind::Http, Some("warned")) => {}
-                (LogKind::Http, Some(outcome)) => *http.entry(outcome.to_owned()).or_default() += 1,
-                (LogKind::HoleClose, _) => {
-                    through += field("connections").and_then(Value::as_u64).unwrap_or(0);
+            match record.record() {
+                Record::Http(one) if one.outcome.is("warned") => {}
+                Record::Http(one) => {
+                    if let Some(outcome) = one.outcome.take() {
+                        *http.entry(outcome).or_default() += 1;
+                    }
                 }
+                Record::HoleClose(one) => through += one.connections.take().unwrap_or(0),
                 _ => {}
             }
         }
@@ -228,7 +229,7 @@ mod tests {
             and 1 destination more: guard report --session s1
             next time, while it runs: guard open 192.0.2.2:443
         ");
-        let json: Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&summary.json().unwrap()).unwrap();
         assert_eq!(json["summary"]["refused"], 9);
         assert_eq!(json["connections"], 2);
     }

@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use guard_proto::{Endpoint, LogKind, LogRecord, moment};
+use guard_proto::{
+    LogRecord, moment,
+    record::{Answered, Denied, Destination, Field, HoleClose, HoleOpen, Record, Request},
+};
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::Value;
 
 use super::super::render::endpoint;
 
@@ -76,7 +78,7 @@ pub(crate) struct StoppedLine {
 }
 
 /// A question.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct RequestLine {
     pub(crate) id: String,
     pub(crate) session: Option<String>,
@@ -95,7 +97,7 @@ pub(crate) struct RequestLine {
 }
 
 /// A hole.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct HoleLine {
     pub(crate) id: String,
     pub(crate) session: Option<String>,
@@ -110,6 +112,17 @@ pub(crate) struct HoleLine {
     pub(crate) cut: u64,
     #[serde(skip)]
     of: Option<usize>,
+}
+
+impl RequestLine {
+    fn new(id: String, session: Option<&String>, of: Option<usize>) -> Self {
+        Self {
+            id,
+            session: session.cloned(),
+            of,
+            ..Self::default()
+        }
+    }
 }
 
 impl Report {
@@ -162,19 +175,23 @@ impl Report {
     fn add(&mut self, record: &LogRecord, current: &mut HashMap<String, usize>) {
         let of = self.session(record, current);
         if let Some(session) = of.and_then(|at| self.sessions.get_mut(at)) {
-            session.left_out += number(record, "left_out");
-            session.may_lack |= record.fields.get("last").is_some_and(|last| *last == true);
+            let common = record.common();
+            session.left_out += common.left_out.take().unwrap_or(0);
+            session.may_lack |= common.last.is(&true);
         }
-        match record.kind {
-            LogKind::SessionEnd => {
+        let id = record.session.as_ref();
+        match record.record() {
+            Record::SessionEnd(one) => {
                 if let Some(session) = of.and_then(|at| self.sessions.get_mut(at)) {
                     session.ended_at = Some(record.at);
-                    session.refused = record.fields.get("denied").and_then(Value::as_u64);
+                    session.refused = one.denied.take();
                 }
             }
-            LogKind::Denied => self.denied(record, of),
-            LogKind::Request | LogKind::Answered => self.request(record, of),
-            LogKind::HoleOpen | LogKind::HoleClose => self.hole(record, of),
+            Record::Denied(one) => self.denied(*one, id, of),
+            Record::Request(one) => self.request(*one, id, of),
+            Record::Answered(one) => self.answered(&one, id, of),
+            Record::HoleOpen(one) => self.opened(*one, id, of),
+            Record::HoleClose(one) => self.closed(*one, id, of),
             _ => {}
         }
     }
@@ -186,18 +203,23 @@ impl Report {
         current: &mut HashMap<String, usize>,
     ) -> Option<usize> {
         let id = record.session.as_ref()?;
-        let starts = record.kind == LogKind::SessionStart && !record.fields.contains_key("noticed");
+        let start = match record.record() {
+            Record::SessionStart(one) if record.common().noticed.is_none() => Some(one),
+            _ => None,
+        };
+        let starts = start.is_some();
         if let Some(at) = current.get(id).filter(|_| !starts) {
             return Some(*at);
         }
         let at = self.sessions.len();
+        let said = start.unwrap_or_default();
         current.insert(id.clone(), at);
         self.sessions.push(SessionLine {
             id: id.clone(),
-            name: text(record, "name"),
-            policy: text(record, "policy"),
-            user: text(record, "user"),
-            parent: text(record, "parent"),
+            name: said.name.take(),
+            policy: said.policy.take(),
+            user: said.user.take(),
+            parent: said.parent.take(),
             started_at: starts.then_some(record.at),
             ended_at: None,
             refused: None,
@@ -209,10 +231,10 @@ impl Report {
         Some(at)
     }
 
-    fn denied(&mut self, record: &LogRecord, of: Option<usize>) {
-        let (destination, host) = destination(record);
+    fn denied(&mut self, one: Denied, id: Option<&String>, of: Option<usize>) {
+        let (destination, host) = destination(&one.destination);
         let destination = destination.unwrap_or_else(|| "an unknown destination".to_owned());
-        let (rule, verdict) = (text(record, "rule"), text(record, "verdict"));
+        let (rule, verdict) = (one.rule.take(), one.verdict.take());
         let verdict = verdict.unwrap_or_else(|| "deny".to_owned());
         let found = self.stopped.iter().position(|one| {
             one.of == of
@@ -222,7 +244,7 @@ impl Report {
         });
         let at = found.unwrap_or_else(|| {
             self.stopped.push(StoppedLine {
-                session: record.session.clone(),
+                session: id.cloned(),
                 name: of.and_then(|at| self.sessions[at].name.clone()),
                 destination,
                 host: None,
@@ -235,79 +257,91 @@ impl Report {
             self.stopped.len() - 1
         });
         let line = &mut self.stopped[at];
-        line.count = line.count.max(number(record, "count")).max(1);
+        line.count = line.count.max(one.count.take().unwrap_or(0)).max(1);
         line.host = line.host.take().or(host);
         line.programs
-            .extend(text(record, "exe").or_else(|| text(record, "comm")));
+            .extend(one.exe.take().or_else(|| one.comm.take()));
     }
 
-    fn request(&mut self, record: &LogRecord, of: Option<usize>) {
-        let Some(id) = text(record, "request") else {
+    fn request(&mut self, one: Request, session: Option<&String>, of: Option<usize>) {
+        let Some(id) = one.request.take() else {
             return;
         };
-        let found = self
-            .requests
-            .iter()
-            .position(|one| one.id == id && one.of == of);
-        let at = found.unwrap_or_else(|| {
-            self.requests.push(RequestLine {
-                id,
-                session: record.session.clone(),
-                destination: destination(record).0,
-                rule: text(record, "rule"),
-                note: text(record, "note"),
-                answer: None,
-                by: None,
-                argument: argument(record),
-                of,
-            });
-            self.requests.len() - 1
+        let is_known = |line: &RequestLine| line.id == id && line.of == of;
+        if self.requests.iter().any(is_known) {
+            return;
+        }
+        self.requests.push(RequestLine {
+            destination: destination(&one.destination).0,
+            rule: one.rule.take(),
+            note: one.note.take(),
+            argument: one.destination.get().and_then(argument),
+            ..RequestLine::new(id, session, of)
         });
-        if record.kind == LogKind::Answered {
-            let parts = record.fields.get("parts").and_then(Value::as_array);
-            let parts: Vec<_> = parts
-                .into_iter()
-                .flatten()
-                .filter_map(Value::as_str)
-                .collect();
-            let id = self.requests[at].id.clone();
-            let is_part = |one: &&mut RequestLine| {
-                one.of == of && (one.id == id || parts.contains(&one.id.as_str()))
-            };
-            for one in self.requests.iter_mut().filter(is_part) {
-                one.answer = text(record, "answer");
-                one.by = text(record, "by");
-            }
+    }
+
+    fn answered(&mut self, one: &Answered, session: Option<&String>, of: Option<usize>) {
+        let Some(id) = one.request.get() else {
+            return;
+        };
+        let is_it = |line: &RequestLine| line.id == *id && line.of == of;
+        if !self.requests.iter().any(is_it) {
+            self.requests
+                .push(RequestLine::new(id.clone(), session, of));
+        }
+        let parts = one.parts.get().map_or(&[][..], Vec::as_slice);
+        let is_part =
+            |line: &&mut RequestLine| line.of == of && (line.id == *id || parts.contains(&line.id));
+        for line in self.requests.iter_mut().filter(is_part) {
+            line.answer = one.answer.get().cloned();
+            line.by = one.by.get().cloned();
         }
     }
 
-    fn hole(&mut self, record: &LogRecord, of: Option<usize>) {
-        let Some(id) = text(record, "hole") else {
-            return;
-        };
-        let found = self
-            .holes
-            .iter()
-            .position(|one| one.id == id && one.of == of);
+    /// The line of a hole, and whether it is new.
+    fn hole(
+        &mut self,
+        id: String,
+        session: Option<&String>,
+        of: Option<usize>,
+    ) -> (&mut HoleLine, bool) {
+        let is_it = |line: &HoleLine| line.id == id && line.of == of;
+        let found = self.holes.iter().position(is_it);
         let at = found.unwrap_or_else(|| {
             self.holes.push(HoleLine {
                 id,
-                session: record.session.clone(),
-                destination: text(record, "destination"),
-                ports: text(record, "ports"),
-                by: text(record, "by"),
-                reason: text(record, "reason"),
-                request: text(record, "request"),
-                ended: None,
-                cut: 0,
+                session: session.cloned(),
                 of,
+                ..HoleLine::default()
             });
             self.holes.len() - 1
         });
-        if record.kind == LogKind::HoleClose {
-            self.holes[at].ended = text(record, "why");
-            self.holes[at].cut = number(record, "cut");
+        (&mut self.holes[at], found.is_none())
+    }
+
+    fn opened(&mut self, one: HoleOpen, session: Option<&String>, of: Option<usize>) {
+        let Some(id) = one.hole.take() else {
+            return;
+        };
+        if let (line, true) = self.hole(id, session, of) {
+            line.destination = one.destination.take();
+            line.ports = one.ports.take();
+            line.by = one.by.take();
+            line.reason = one.reason.take();
+            line.request = one.request.take();
         }
+    }
+
+    fn closed(&mut self, one: HoleClose, session: Option<&String>, of: Option<usize>) {
+        let Some(id) = one.hole.take() else {
+            return;
+        };
+        let (line, is_new) = self.hole(id, session, of);
+        if is_new {
+            line.by = one.by.take();
+        }
+        line.ended = one.why.take();
+        line.cut = one.cut.take().unwrap_or(0) as u64;
     }
 
     /// Sorts what was stopped, and adds it up: by the kernel's own count, where a session has ended.
@@ -328,54 +362,34 @@ impl Report {
 }
 
 /// The destination as `guard open` takes it, where it has a port: one for all is nothing to advise.
-fn argument(record: &LogRecord) -> Option<String> {
-    let to = record.fields.get("destination")?;
-    let to: Endpoint = serde_json::from_value(to.clone()).ok()?;
-    to.port.map(|_| endpoint::argument(&to))
-}
-
-fn text(record: &LogRecord, field: &str) -> Option<String> {
-    match record.fields.get(field)? {
-        Value::Null => None,
-        Value::String(text) => Some(text.clone()),
-        other => Some(other.to_string()),
-    }
-}
-
-fn number(record: &LogRecord, field: &str) -> u64 {
-    record
-        .fields
-        .get(field)
-        .and_then(Value::as_u64)
-        .unwrap_or(0)
+fn argument(to: &Destination) -> Option<String> {
+    let to = to.endpoint()?;
+    to.port.map(|_| endpoint::argument(to))
 }
 
 /// Where to, in words, and the host.
-fn destination(record: &LogRecord) -> (Option<String>, Option<String>) {
-    let value = record
-        .fields
-        .get("destination")
-        .filter(|value| !value.is_null());
-    let Some(value) = value else {
-        return (None, None);
-    };
-    match serde_json::from_value::<Endpoint>(value.clone()) {
-        Ok(mut to) => {
+fn destination(to: &Field<Destination>) -> (Option<String>, Option<String>) {
+    match to {
+        Field::Absent | Field::Null => (None, None),
+        Field::Is(Destination::Endpoint(to)) => {
+            let mut to = to.clone();
             let host = to.host.take();
             (Some(endpoint::words(&to)), host)
         }
-        Err(_) => match (value.get("protocol"), value.get("socket_type")) {
-            (Some(Value::String(protocol)), Some(kind)) => {
-                (Some(format!("socket {protocol} of type {kind}")), None)
-            }
-            _ => (Some(value.to_string()), None),
-        },
+        Field::Is(Destination::Socket {
+            protocol,
+            socket_type,
+        }) => {
+            let words = format!("socket {protocol} of type {socket_type}");
+            (Some(words), None)
+        }
+        Field::Other(value) => (Some(value.to_string()), None),
     }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 

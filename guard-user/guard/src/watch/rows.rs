@@ -249,15 +249,12 @@ pub(crate) fn record(record: &LogRecord, clock: &Clock) -> String {
 
 /// What colour it has.
 pub(crate) fn record_tone(record: &LogRecord) -> Tone {
-    use guard_proto::LogKind;
-    let is = |field: &str, value: &str| {
-        record.fields.get(field).and_then(serde_json::Value::as_str) == Some(value)
-    };
-    match record.kind {
-        LogKind::Denied => Tone::Bad,
-        LogKind::Request | LogKind::Held | LogKind::Http => Tone::Warn,
-        LogKind::Answered if is("answer", "no") => Tone::Warn,
-        LogKind::Answered | LogKind::HoleOpen | LogKind::SessionStart => Tone::Good,
+    use guard_proto::record::Record;
+    match record.record() {
+        Record::Denied(_) => Tone::Bad,
+        Record::Request(_) | Record::Held(_) | Record::Http(_) => Tone::Warn,
+        Record::Answered(one) if one.answer.is("no") => Tone::Warn,
+        Record::Answered(_) | Record::HoleOpen(_) | Record::SessionStart(_) => Tone::Good,
         _ => Tone::Dim,
     }
 }

@@ -10,7 +10,7 @@ use guard_proto::{Explanation, Explanations, PolicyRef};
 use crate::{
     control::{failure::Refusal, ids},
     grants::opening,
-    policies::{InForce, load},
+    policies::{InForce, Policies, load},
     relays,
     shared::Shared,
     state::State,
@@ -72,12 +72,12 @@ pub async fn explain(
     let Some((address, port)) = near(to, ports) else {
         return Ok(told);
     };
-    let found = match relays::look_now(shared, address, port).await {
+    let found = match relays::follow::look_now(shared, address, port).await {
         Ok(found) if found.listens => found,
         _ => return Ok(told),
     };
     let is_own = match under {
-        Under::Session(id) => shared.with(|state| state.is_own(*id, &found)),
+        Under::Session(id) => shared.with(|state| state.sessions.is_own(*id, &found.cgroups)),
         Under::Policy(_) => false,
     };
     let mut behind = Vec::new();
@@ -162,7 +162,7 @@ async fn under_policy(
     to: &Destination,
     ports: &[PortSpec],
 ) -> Result<Explanations, Refusal> {
-    let source = shared.with(|state| state.sources.resolve(asked))?;
+    let source = shared.with(|state| state.policies.library().resolve(asked))?;
     let policy = InForce::from(load::prepare(shared, source).await?);
     let now = shared.with(|state| state.environment());
     told(to, explained(&policy, &now, to, ports))
@@ -183,7 +183,13 @@ impl State {
         let Some(session) = self.sessions.live(session) else {
             return Err(ids::no_session(&ids::session(session)));
         };
-        let mut strictest = self.under_slots(&session.chain, to, ports);
+        let mut strictest = under_slots(
+            &self.policies,
+            &session.chain,
+            &self.environment(),
+            to,
+            ports,
+        );
         let holes = self.datapath.holes()?;
         let own = holes
             .iter()
@@ -197,23 +203,19 @@ impl State {
         }
         told(to, strictest)
     }
+}
 
-    /// Under the policy that holds where the client names none.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Self::explain`].
-    pub fn under_slots(
-        &self,
-        chain: &[PolicyId],
-        to: &Destination,
-        ports: &[PortSpec],
-    ) -> Vec<policy::Explanation> {
-        let now = self.environment();
-        let policies = chain.iter().filter_map(|slot| self.policies.get(*slot));
-        let of_each = policies.map(|policy| explained(policy, &now, to, ports));
-        of_each.reduce(stricter).unwrap_or_default()
-    }
+/// Under a chain of policies.
+fn under_slots(
+    policies: &Policies,
+    chain: &[PolicyId],
+    now: &Environment,
+    to: &Destination,
+    ports: &[PortSpec],
+) -> Vec<policy::Explanation> {
+    let policies = chain.iter().filter_map(|slot| policies.get(*slot));
+    let of_each = policies.map(|policy| explained(policy, now, to, ports));
+    of_each.reduce(stricter).unwrap_or_default()
 }
 
 fn explained(

@@ -1,17 +1,18 @@
 //! What a process inside a session may ask: what was stopped, and for a person to open something.
 
-use std::net::IpAddr;
-
-use guard_common::{AttemptCount, AttemptKey, Protocol, SessionId, Verdict};
+use guard_common::{AttemptCount, AttemptKey, SessionId, Verdict};
 use guard_datapath::LiveHole;
-use guard_policy::{Destination, PortSpec};
+use guard_policy::{Destination, Environment, PortSpec};
 use guard_proto::{self as proto, Endpoint, Requested, Stopped, WhyReport};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
     control::{advice, auth::Agent, explain, failure::Refusal, ids},
+    policies::Policies,
+    process::Process,
     proxy::asking::in_words,
-    requests::{Noted, Pending, Question, events, process::Process},
+    requests::{Noted, Pending, Question, Requests, events},
+    sessions::Sessions,
     state::State,
 };
 
@@ -100,9 +101,8 @@ impl State {
             let one = self.stopped(key, tried, &holes, &clocks);
             one.filter(|one| one.verdict != Verdict::Allow.as_str())
         });
-        let sockets = self.stopped_sockets(id, &clocks);
-        let mut all = self
-            .stopped_http(id, &clocks)
+        let sockets = self.sockets.stopped(id, &clocks);
+        let mut all = stopped_http(&self.requests, id, &clocks)
             .into_iter()
             .chain(sockets)
             .chain(stopped);
@@ -113,29 +113,6 @@ impl State {
             stopped,
             more,
         })
-    }
-
-    /// The HTTP requests that a person was asked about: what waits, latest first, and what was answered with no.
-    fn stopped_http(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
-        let mine = |one: &&Pending| one.question.session == session;
-        let mut waiting: Vec<_> = self.requests.pending().iter().filter(mine).collect();
-        waiting.sort_by_key(|one| std::cmp::Reverse(one.last));
-        let waiting = waiting.into_iter().filter_map(|one| {
-            let told = |what: &str, asked: &proto::Request| {
-                let (rule, reason) = (asked.rule.as_deref(), asked.reason.as_deref());
-                advice::http_asked(what, rule, reason, &asked.id)
-            };
-            Some(Stopped {
-                at: clocks.calendar(one.last),
-                count: one.tried,
-                request: Some(one.shown.id.clone()),
-                ..of_http(&one.shown, told)?
-            })
-        });
-        let refused = self.requests.refused_http(session, clock::now());
-        let refused =
-            refused.filter_map(|asked| of_http(asked, |what, _| advice::http_answered_no(what)));
-        waiting.chain(refused).collect()
     }
 
     fn stopped(
@@ -152,7 +129,7 @@ impl State {
             port: key.port,
             http: None,
         };
-        let about = self.matter(&question)?;
+        let about = matter(&self.sessions, &self.policies, &question)?;
         let request = self.requests.find(&question);
         let request = request.map(|asked| asked.shown.id.clone());
         let is_open = holes.iter().any(|hole| lets_through(hole, &question));
@@ -180,36 +157,6 @@ impl State {
         })
     }
 
-    /// Whether a session may ask the name servers itself. guardd asks none on behalf of one that may not: a name
-    /// is data, and whoever answers for it reads it.
-    pub(crate) fn may_ask_name_servers(&self, agent: Agent) -> bool {
-        const DNS: u16 = 53;
-        let Some(session) = self.sessions.live(agent.session()) else {
-            return false;
-        };
-        let servers = self.resolver.addresses();
-        let is_open = |server: &IpAddr| {
-            let judged = self
-                .policies
-                .judge(&session.chain, (*server).into(), Protocol::UDP, DNS);
-            judged.is_some_and(|judged| judged.verdict == Verdict::Allow)
-        };
-        !servers.is_empty() && servers.iter().all(is_open)
-    }
-
-    /// What the session's policies say of a question, in words.
-    fn matter(&self, question: &Question) -> Option<Matter> {
-        let session = self.sessions.live(question.session)?;
-        let (to, protocol, port) = (question.destination, question.protocol, question.port);
-        let judged = self.policies.judge(&session.chain, to, protocol, port)?;
-        Some(Matter {
-            destination: events::endpoint(question, self.host_of(question, &judged)),
-            verdict: judged.verdict,
-            rule: judged.rule.map(|rule| rule.name.clone()),
-            reason: judged.rule.and_then(|rule| rule.reason.clone()),
-        })
-    }
-
     /// Asks a person for a destination, on behalf of a process inside.
     ///
     /// # Errors
@@ -223,8 +170,13 @@ impl State {
         ports: &[PortSpec],
         reason: Option<String>,
     ) -> Result<Requested, Refusal> {
-        let question = self.question(agent, to, ports)?;
-        let Some(about) = self.matter(&question) else {
+        let mut now = self.environment();
+        if let Some(name) = explain::name_in(to) {
+            let latest = self.policies.latest(&name);
+            now.names.insert(name, latest);
+        }
+        let question = question(agent, to, ports, &now)?;
+        let Some(about) = matter(&self.sessions, &self.policies, &question) else {
             return Err(ids::no_session(&ids::session(agent.session())));
         };
         let to = advice::destination(&about.destination);
@@ -259,7 +211,7 @@ impl State {
         note: Option<String>,
     ) -> Result<Noted, Refusal> {
         let session = self.sessions.live(question.session);
-        let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
+        let cgroup = session.and_then(|session| self.machine.kernel_path(&session.cgroup.path));
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
         let process = (Some(pid), process.unwrap_or_default());
         let noted = self.ask(question.clone(), clock::now(), process, note.clone())?;
@@ -268,49 +220,80 @@ impl State {
         }
         Ok(noted)
     }
+}
 
-    /// The one question in what an agent asks for: the first address of a name, and one port.
-    fn question(
-        &self,
-        agent: Agent,
-        to: &Destination,
-        ports: &[PortSpec],
-    ) -> Result<Question, Refusal> {
-        let mut now = self.environment();
-        if let Some(name) = explain::name_in(to) {
-            let latest = self.names.latest(&name);
-            now.names.insert(name, latest);
-        }
-        let prefixes = to.target.prefixes(&now);
-        let Some(prefix) = prefixes.first().filter(|prefix| prefix.is_host()) else {
-            return Err(Refusal::invalid(
-                format!("cannot ask for {to}"),
-                "a request is for one address, or for a name that has one",
-                "guard request 192.0.2.10:443 --reason TEXT",
-            ));
+/// The HTTP requests that a person was asked about: what waits, latest first, and what was answered with no.
+fn stopped_http(requests: &Requests, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
+    let mine = |one: &&Pending| one.question.session == session;
+    let mut waiting: Vec<_> = requests.pending().iter().filter(mine).collect();
+    waiting.sort_by_key(|one| std::cmp::Reverse(one.last));
+    let waiting = waiting.into_iter().filter_map(|one| {
+        let told = |what: &str, asked: &proto::Request| {
+            let (rule, reason) = (asked.rule.as_deref(), asked.reason.as_deref());
+            advice::http_asked(what, rule, reason, &asked.id)
         };
-        let ports = to.ports(ports);
-        let Some(port) = ports.first() else {
-            return Err(Refusal::invalid(
-                format!("cannot ask for every port of {to}"),
-                "a request is for one port",
-                format!(
-                    "guard request {} --reason TEXT, or {to} --ports udp/53",
-                    Destination {
-                        port: Some(443),
-                        ..to.clone()
-                    }
-                ),
-            ));
-        };
-        Ok(Question {
-            session: agent.session(),
-            destination: prefix.address(),
-            protocol: port.protocol,
-            port: port.low,
-            http: None,
+        Some(Stopped {
+            at: clocks.calendar(one.last),
+            count: one.tried,
+            request: Some(one.shown.id.clone()),
+            ..of_http(&one.shown, told)?
         })
-    }
+    });
+    let refused = requests.refused_http(session, clock::now());
+    let refused =
+        refused.filter_map(|asked| of_http(asked, |what, _| advice::http_answered_no(what)));
+    waiting.chain(refused).collect()
+}
+
+/// What the session's policies say of a question, in words.
+fn matter(sessions: &Sessions, policies: &Policies, question: &Question) -> Option<Matter> {
+    let session = sessions.live(question.session)?;
+    let (to, protocol, port) = (question.destination, question.protocol, question.port);
+    let judged = policies.judge(&session.chain, to, protocol, port)?;
+    Some(Matter {
+        destination: events::endpoint(question, policies.host_of(to, &judged)),
+        verdict: judged.verdict,
+        rule: judged.rule.map(|rule| rule.name.clone()),
+        reason: judged.rule.and_then(|rule| rule.reason.clone()),
+    })
+}
+
+/// The one question in what an agent asks for: the first address of a name, and one port.
+fn question(
+    agent: Agent,
+    to: &Destination,
+    ports: &[PortSpec],
+    now: &Environment,
+) -> Result<Question, Refusal> {
+    let prefixes = to.target.prefixes(now);
+    let Some(prefix) = prefixes.first().filter(|prefix| prefix.is_host()) else {
+        return Err(Refusal::invalid(
+            format!("cannot ask for {to}"),
+            "a request is for one address, or for a name that has one",
+            "guard request 192.0.2.10:443 --reason TEXT",
+        ));
+    };
+    let ports = to.ports(ports);
+    let Some(port) = ports.first() else {
+        return Err(Refusal::invalid(
+            format!("cannot ask for every port of {to}"),
+            "a request is for one port",
+            format!(
+                "guard request {} --reason TEXT, or {to} --ports udp/53",
+                Destination {
+                    port: Some(443),
+                    ..to.clone()
+                }
+            ),
+        ));
+    };
+    Ok(Question {
+        session: agent.session(),
+        destination: prefix.address(),
+        protocol: port.protocol,
+        port: port.low,
+        http: None,
+    })
 }
 
 /// Whether a hole lets the question's connections through.

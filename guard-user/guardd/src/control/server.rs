@@ -136,7 +136,10 @@ pub async fn serve(shared: Rc<Shared>, listener: UnixListener) {
 /// Starts a task for a connection. One of a peer who cannot be known, or who has too many, is told so and closed.
 fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
     let known = shared.with(|state| {
-        let peer = state.peer(&stream).map_err(|error| unknown(&error))?;
+        let peer = state
+            .machine
+            .peer(&stream)
+            .map_err(|error| unknown(&error))?;
         let caller = state.caller(&peer)?;
         Ok((peer, caller))
     });
@@ -151,7 +154,7 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
         Place::Outside => Account::User(caller.uid),
         // Those inside have no more together than the one that a person started.
         Place::Inside(session) => Account::Session(session.map(|session| {
-            let outermost = shared.with(|state| state.outermost(session));
+            let outermost = shared.with(|state| state.sessions.outermost(session));
             outermost.unwrap_or(session)
         })),
         Place::Unowned(cgroup) => Account::Unowned(cgroup),
@@ -249,7 +252,12 @@ async fn respond(
         Asked::Guard(call) => {
             let (method, began) = (metrics::method(&call), Instant::now());
             let answer = verbs::answer(shared, peer, call).await;
-            shared.with(|state| state.counters.call_answered(method, began.elapsed()));
+            shared.with(|state| {
+                state
+                    .recorder
+                    .counters()
+                    .call_answered(method, began.elapsed())
+            });
             match answer {
                 Ok(frame) => frame,
                 Err(refusal) => error_frame(refusal.into())?,

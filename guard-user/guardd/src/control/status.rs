@@ -1,7 +1,7 @@
 //! What is enforced, read back from the kernel each time.
 
 use guard_datapath::DatapathError;
-use guard_proto::{AuditStatus, PolicyStatus, Status};
+use guard_proto::{AuditStatus, Status};
 use guard_sys::release::release;
 
 use crate::{sessions::slice, state::State};
@@ -21,45 +21,46 @@ impl State {
             }
         };
         let stats = self.datapath.stats().unwrap_or_default();
+        let (kernel, default) = (&self.datapath, self.policies.default_slot());
+        let unassigned = self.sessions.unassigned_warnings(kernel, default);
         Status {
             enforcing: problem.is_none(),
             problem,
-            warnings: (self.audit.problem().map(str::to_owned).into_iter())
-                .chain(slice::without_unit(&self.places.cgroup_root))
-                .chain(self.unusable_warnings())
-                .chain(self.metrics_problem.clone())
-                .chain(self.astray_warnings())
-                .chain(self.unassigned_warnings())
-                .chain(self.packet_warnings())
-                .chain(self.proxy_warning())
-                .chain(self.doctor_warning())
-                .collect(),
+            warnings: (self
+                .recorder
+                .audit()
+                .problem()
+                .map(str::to_owned)
+                .into_iter())
+            .chain(slice::without_unit(self.machine.cgroup_root()))
+            .chain(self.policies.unusable_warnings())
+            .chain(self.recorder.metrics_problem().map(str::to_owned))
+            .chain(self.sessions.astray_warnings())
+            .chain(unassigned)
+            .chain(self.sessions.packet_warnings(&self.datapath))
+            .chain(self.proxy_warning())
+            .chain(self.doctor_warning())
+            .collect(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: release(),
-            cgroup_root: self.places.cgroup_root.clone(),
-            policies: self.policy_statuses(),
+            cgroup_root: self.machine.cgroup_root().to_owned(),
+            policies: self.policies.statuses(|slot| {
+                let live = self.sessions.all_live();
+                live.filter(|session| session.chain.contains(&slot)).count()
+            }),
             sessions: self.sessions.all_live().count(),
             requests: self.requests.pending().len(),
             holes: self.datapath.holes().map_or(0, |holes| holes.len())
-                + self.proxy.permits.iter().count(),
+                + self.proxy.permits().iter().count(),
             refused: stats.iter().map(|(_, stats)| stats.denied).sum(),
             hooks,
             events_lost: stats.iter().map(|(_, stats)| stats.lost).sum(),
             events_summed_up: stats.iter().map(|(_, stats)| stats.summed_up).sum(),
             audit: Some(AuditStatus {
-                path: self.audit.path().to_owned(),
-                number: self.audit.head().number,
-                hash: self.audit.head().hash.to_string(),
+                path: self.recorder.audit().path().to_owned(),
+                number: self.recorder.audit().head().number,
+                hash: self.recorder.audit().head().hash.to_string(),
             }),
         }
-    }
-
-    fn policy_statuses(&self) -> Vec<PolicyStatus> {
-        let statuses = self.policies.iter().map(|(slot, policy)| {
-            let live = self.sessions.all_live();
-            let used = live.filter(|session| session.chain.contains(&slot)).count();
-            policy.status(used, self.names.warnings(policy.names()))
-        });
-        statuses.collect()
     }
 }

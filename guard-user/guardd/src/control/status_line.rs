@@ -20,7 +20,7 @@ pub async fn tell(shared: Rc<Shared>) {
         return std::future::pending().await;
     }
     // Whatever changes the line is written down, or changes the requests.
-    let mut written = shared.with(|state| state.audit.reached());
+    let mut written = shared.with(|state| state.recorder.audit().reached());
     let mut requests = shared.changes();
     let mut told = String::new();
     loop {

@@ -87,7 +87,7 @@ async fn pending(
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     let _following = shared.with(|state| {
-        let following = state.followers.join(who);
+        let following = state.requests.follow(who);
         state.apply(Change::Approvers);
         following
     });
@@ -136,7 +136,7 @@ async fn log(
     write: &mut OwnedWriteHalf,
 ) -> Result<(), FrameError> {
     let (files, mut reached) = shared.with(|state| {
-        let audit = &state.audit;
+        let audit = state.recorder.audit();
         let files = audit.current().map(|current| (audit.previous(), current));
         (files, audit.reached())
     });
@@ -165,7 +165,7 @@ async fn log(
         }
         if written.part != part {
             // What was read to its end was left before that: it has no more.
-            let (next, its) = shared.with(|state| state.audit.current())?;
+            let (next, its) = shared.with(|state| state.recorder.audit().current())?;
             trail.then(next);
             part = its;
             continue;

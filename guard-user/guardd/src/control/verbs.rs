@@ -19,6 +19,7 @@ use crate::{
         ids, polkit,
     },
     doctor,
+    grants::closing::open_holes,
     policies::load,
     proxy::{allowing::Widening, life},
     requests::{Pending, bursts::Extent},
@@ -78,7 +79,11 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
             reason,
         } => {
             let (to, ports) = explain::parse(&destination, &ports)?;
-            if shared.with(|state| state.may_ask_name_servers(who)) {
+            let may_ask = shared.with(|state| {
+                let live = state.sessions.live(who.session());
+                live.is_some_and(|live| state.policies.may_ask_name_servers(&live.chain))
+            });
+            if may_ask {
                 load::look_up_in_passing(shared, who, &names_in(&to)).await?;
             }
             let ask = |state: &mut State| state.request(who, pid, &to, &ports, reason);
@@ -91,7 +96,7 @@ async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<
 /// What is asked from inside is answered one at a time of a session and all that are inside it, and takes a fifth of guardd's time at
 /// most: whoever asks without end waits, and nobody else does.
 async fn in_turn<T>(shared: &Shared, who: Agent, work: impl FnOnce(&mut State) -> T) -> T {
-    let outermost = shared.with(|state| state.outermost_of(who.session()));
+    let outermost = shared.with(|state| state.sessions.outermost_of(who.session()));
     let turn = shared.asking_of(outermost).lock_owned().await;
     let began = Instant::now();
     let done = shared.with(work);
@@ -276,55 +281,15 @@ impl State {
     fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, Refusal> {
         match session {
             Some(id) => {
-                let session = self.session(id, |owner| who.answers_for(owner))?;
+                let session = self.sessions.called(id, |owner| who.answers_for(owner))?;
                 // A name is that of a command: whoever types it may mean the next one.
                 let is_name = ids::parse_session(id).is_err();
-                match is_name && self.lost_command(session) {
+                match is_name && session.lost_command(&self.datapath) {
                     true => Err(only_left(id, session.cgroup.id)),
                     false => Ok(session.cgroup.id),
                 }
             }
-            None => self.only_session(who),
-        }
-    }
-
-    /// The session that is meant where none is named: the caller's only one.
-    ///
-    /// # Errors
-    ///
-    /// `Invalid` where there are several, `NotFound` where there is none.
-    pub fn only_session(&self, who: Approver) -> Result<SessionId, Refusal> {
-        let mine = self.sessions.all_live();
-        let mine = mine.filter(|session| who.answers_for(session.about.uid));
-        // What is inside another was started by that one.
-        let mine = mine.filter(|session| session.about.outermost.is_none());
-        // What a command left behind is nobody's work any more.
-        let (left, mine): (Vec<_>, Vec<_>) = mine.partition(|session| self.lost_command(session));
-        if let ([_, ..], []) = (&left[..], &mine[..]) {
-            let left: Vec<_> = left
-                .iter()
-                .map(|session| ids::session(session.cgroup.id))
-                .collect();
-            return Err(Refusal::not_found(
-                "no command of yours runs under the guard",
-                format!("the command has ended of what is left: {}", left.join(", ")),
-                "guard run -- CMD; or add --session S: guard sessions",
-            ));
-        }
-        let mut mine = mine.into_iter();
-        let first = mine.next().map(|session| session.cgroup.id);
-        match (first, mine.next()) {
-            (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) => Err(Refusal::invalid(
-                "cannot tell for which session",
-                "you have several",
-                "add --session S; `guard sessions` lists them",
-            )),
-            (None, _) => Err(Refusal::not_found(
-                "there is no session",
-                "nothing of yours runs under the guard",
-                "guard run -- CMD",
-            )),
+            None => self.sessions.only(&self.datapath, who),
         }
     }
 
@@ -348,7 +313,9 @@ impl State {
             proto::Request {
                 count: tried.max(1),
                 last_at: clocks.calendar(asked.last),
-                offers: self.offers_to(who, asked),
+                offers: self
+                    .requests
+                    .offers_to(&self.sessions, &self.policies, who, asked),
                 ..asked.shown.clone()
             }
         });
@@ -380,13 +347,11 @@ impl State {
     }
 
     fn holes_of(&self, who: Approver) -> Result<Holes, Refusal> {
-        let kernels = self.open_holes(who)?;
-        let kernels = kernels.iter().map(|hole| hole.entry.id);
-        let kernels = kernels.zip(self.shown_holes(&self.open_holes(who)?));
-        let mut holes: Vec<_> = kernels.chain(self.shown_permits(who)).collect();
-        holes.sort_by_key(|(id, _)| *id);
+        let open = open_holes(&self.datapath, &self.sessions, who)?;
+        let mut listed = self.holes.listed(&open, &Clocks::read());
+        listed.extend(self.proxy.shown_permits(who));
         Ok(Holes {
-            holes: holes.into_iter().map(|(_, hole)| hole).collect(),
+            holes: listed.into_values().collect(),
             warnings: Vec::new(),
         })
     }

@@ -1,44 +1,17 @@
 //! Listing holes, and closing them before they end by themselves.
 
 use guard_common::SessionId;
-use guard_datapath::LiveHole;
+use guard_datapath::{Datapath, LiveHole};
 use guard_proto as proto;
-use guard_sys::clock::Clocks;
 
 use crate::{
     control::{answering::Answering, auth::Approver, failure::Refusal, ids},
-    grants::{holes, holes::Known},
+    grants::holes::Known,
+    sessions::Sessions,
     state::State,
 };
 
 impl State {
-    /// The open holes of the sessions that the caller answers for, as the kernel has them.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn open_holes(&self, who: Approver) -> Result<Vec<LiveHole>, Refusal> {
-        let owner = |hole: &LiveHole| {
-            let session = self.sessions.get(hole.session);
-            session.map_or(0, |session| session.about.uid)
-        };
-        let mut holes = self.datapath.holes()?;
-        holes.retain(|hole| who.answers_for(owner(hole)));
-        holes.sort_by_key(|hole| hole.entry.id);
-        Ok(holes)
-    }
-
-    /// Holes as people see them.
-    #[must_use]
-    pub fn shown_holes(&self, holes: &[LiveHole]) -> Vec<proto::Hole> {
-        let clocks = Clocks::read();
-        let shown = |hole: &LiveHole| {
-            let about = self.holes.about(hole.entry.id);
-            holes::shown(hole, about, &clocks)
-        };
-        holes.iter().map(shown).collect()
-    }
-
     /// Closes holes: all of the caller's, or those of the given ids.
     ///
     /// # Errors
@@ -50,7 +23,10 @@ impl State {
         ids: &[String],
         all: bool,
     ) -> Result<proto::Holes, Refusal> {
-        let (mut holes, mut permits) = (self.open_holes(by.who)?, self.shown_permits(by.who));
+        let (mut holes, mut permits) = (
+            open_holes(&self.datapath, &self.sessions, by.who)?,
+            self.proxy.shown_permits(by.who),
+        );
         if !all {
             let wanted: Vec<_> = ids
                 .iter()
@@ -64,10 +40,10 @@ impl State {
             holes.retain(|hole| wanted.contains(&hole.entry.id));
             permits.retain(|(id, _)| wanted.contains(id));
         }
-        let mut shown = self.shown_holes(&holes);
+        let mut shown = self.holes.shown(&holes);
         // These first: they end whatever the kernel says to the others.
         for (id, hole) in permits {
-            if let Some(permit) = self.proxy.permits.remove(id) {
+            if let Some(permit) = self.proxy.close(id) {
                 self.permit_ended(id, &permit, "closed", Some(by));
                 shown.push(hole);
             }
@@ -76,8 +52,8 @@ impl State {
             self.close_one(hole, by)?;
         }
         // What a person has closed is closed, whether or not that could be written down.
-        let unsynced = self.audit.sync().err().map(|error| error.to_string());
-        let problem = unsynced.or_else(|| self.audit.problem().map(str::to_owned));
+        let unsynced = self.recorder.sync().err().map(|error| error.to_string());
+        let problem = unsynced.or_else(|| self.recorder.audit().problem().map(str::to_owned));
         let warnings = problem.map(|problem| format!("closed, but: {problem}"));
         Ok(proto::Holes {
             holes: shown,
@@ -119,4 +95,24 @@ impl State {
         self.hole_ended(id, &known, "closed", Some(by));
         Ok(())
     }
+}
+
+/// The open holes of the sessions that the caller answers for, as the kernel has them.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn open_holes(
+    kernel: &Datapath,
+    sessions: &Sessions,
+    who: Approver,
+) -> Result<Vec<LiveHole>, Refusal> {
+    let owner = |hole: &LiveHole| {
+        let session = sessions.get(hole.session);
+        session.map_or(0, |session| session.about.uid)
+    };
+    let mut holes = kernel.holes()?;
+    holes.retain(|hole| who.answers_for(owner(hole)));
+    holes.sort_by_key(|hole| hole.entry.id);
+    Ok(holes)
 }

@@ -8,8 +8,8 @@ use guard_proto::Terms;
 
 use crate::{
     control::{failure::Refusal, ids},
-    policies::InForce,
-    state::State,
+    policies::{InForce, Policies},
+    sessions::Sessions,
 };
 
 /// How long a hole lives where nobody says.
@@ -39,19 +39,20 @@ pub struct Grant {
     pub(crate) warnings: Vec<String>,
 }
 
-impl State {
+impl Grant {
     /// Checks what is to be opened against the session's policies.
     ///
     /// # Errors
     ///
     /// Why no hole can be opened there.
-    pub(crate) fn grant(
-        &self,
+    pub(crate) fn of(
+        sessions: &Sessions,
+        policies: &Policies,
         session: SessionId,
         prefixes: Vec<Prefix>,
         ports: Vec<PortSpec>,
         terms: &Terms,
-    ) -> Result<Grant, Refusal> {
+    ) -> Result<Self, Refusal> {
         let ports = match terms.read_only {
             true => for_reads(ports)?,
             false => ports,
@@ -59,9 +60,9 @@ impl State {
         if prefixes.len() * ports.len().max(1) > MAX_AT_ONCE {
             return Err(too_many(prefixes.len() * ports.len().max(1)));
         }
-        let live = self.sessions.live(session);
+        let live = sessions.live(session);
         let live = live.ok_or_else(|| ids::no_session(&ids::session(session)))?;
-        let mut grant = Grant {
+        let mut grant = Self {
             session,
             owner: live.about.uid,
             prefixes,
@@ -86,42 +87,33 @@ impl State {
         if terms.bytes.is_some() && terms.read_only {
             return Err(no_bytes_of_reads());
         }
-        self.shorten(&live.chain, &mut grant)?;
+        grant.shorten(policies, &live.chain)?;
         Ok(grant)
     }
 
     /// Holds a grant against every policy of a chain: refuses what one denies, leaves alone what
     /// all allow, and shortens it to what the least patient rule says.
-    fn shorten(&self, chain: &[PolicyId], grant: &mut Grant) -> Result<(), Refusal> {
+    fn shorten(&mut self, policies: &Policies, chain: &[PolicyId]) -> Result<(), Refusal> {
         let mut longest: Option<Duration> = None;
         for slot in chain {
-            let most = match self.policies.get(*slot) {
-                Some(policy) => grant.under(policy)?,
-                None if grant.read_only => return Err(not_judged()),
+            let most = match policies.get(*slot) {
+                Some(policy) => self.under(policy)?,
+                None if self.read_only => return Err(not_judged()),
                 None => {
                     // The kernel has its tables, so what it denies stays denied. How long its author
                     // would let a hole last is lost.
-                    grant.warnings.push(POLICY_LOST.to_owned());
+                    self.warnings.push(POLICY_LOST.to_owned());
                     Some(DEFAULT_TERM)
                 }
             };
             longest = [longest, most].into_iter().flatten().min();
         }
         // What listens on this machine may lead to where the policies do not let everybody.
-        let longest = longest.or_else(|| grant.is_near().then(|| self.longest_of(chain)));
-        grant.cap(longest.ok_or_else(|| grant.nothing_to_open())?);
+        let longest = longest.or_else(|| self.is_near().then(|| longest_of(policies, chain)));
+        self.cap(longest.ok_or_else(|| self.nothing_to_open())?);
         Ok(())
     }
 
-    /// How long a hole lasts that no rule says more about.
-    fn longest_of(&self, chain: &[PolicyId]) -> Duration {
-        let policies = chain.iter().filter_map(|slot| self.policies.get(*slot));
-        let longest = policies.map(|policy| policy.policy.longest_hole(None));
-        longest.min().unwrap_or(DEFAULT_TERM)
-    }
-}
-
-impl Grant {
     /// How long one policy lets it last; `None` where the policy lets all of it pass anyway.
     fn under(&mut self, policy: &InForce) -> Result<Option<Duration>, Refusal> {
         let over = |prefix: &Prefix| policy.over(prefix, &self.ports);
@@ -174,6 +166,13 @@ impl Grant {
         ));
         self.time = longest;
     }
+}
+
+/// How long a hole lasts that no rule says more about.
+fn longest_of(policies: &Policies, chain: &[PolicyId]) -> Duration {
+    let policies = chain.iter().filter_map(|slot| policies.get(*slot));
+    let longest = policies.map(|policy| policy.policy.longest_hole(None));
+    longest.min().unwrap_or(DEFAULT_TERM)
 }
 
 /// The ports of a hole for reads: those of TCP, since reads are of HTTP.

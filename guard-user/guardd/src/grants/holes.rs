@@ -1,8 +1,11 @@
 //! What the kernel has no room for about holes: who opened them, when, and why.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
-use guard_common::{BootTime, HoleId, Protocol, SessionId};
+use guard_common::{BootTime, Event, HoleId, Hook, Protocol, SessionId};
 use guard_datapath::LiveHole;
 use guard_policy::{PortSpec, Prefix};
 use guard_proto as proto;
@@ -10,7 +13,10 @@ use guard_sys::clock::Clocks;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::control::ids;
+use crate::{control::ids, record::shelf::Shelf, times::is_past};
+
+/// For so long the connections of an ended hole still send.
+const AFTERMATH: Duration = Duration::from_secs(2);
 
 /// Who opened a hole, when, and why. It survives the daemon in a file of its own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,10 +36,14 @@ pub struct About {
     pub bytes: Option<u64>,
 }
 
-/// The holes that were open when last looked.
-#[derive(Debug, Default)]
+/// Owns what guardd knows of holes: those that were open when last looked.
+#[derive(Debug)]
 pub struct Holes {
     known: BTreeMap<HoleId, Known>,
+    /// Who opened each, by its id.
+    files: Shelf<About>,
+    /// When a hole of a session last ended: what its connections still send is no new attempt.
+    ends: HashMap<SessionId, BootTime>,
 }
 
 /// A hole that was open when last looked.
@@ -52,6 +62,57 @@ pub struct Known {
 }
 
 impl Holes {
+    /// None yet.
+    #[must_use]
+    pub fn new(files: Shelf<About>) -> Self {
+        Self {
+            known: BTreeMap::new(),
+            files,
+            ends: HashMap::new(),
+        }
+    }
+
+    /// What an earlier guardd has written down, by their ids.
+    #[must_use]
+    pub fn kept(&self) -> BTreeMap<String, About> {
+        self.files.all().into_iter().collect()
+    }
+
+    /// Writes down who opened one.
+    pub fn keep(&self, id: HoleId, about: &About) {
+        self.files.keep(&ids::hole(id), about);
+    }
+
+    /// Removes what is written down of one that has ended.
+    pub fn remove_file(&self, id: HoleId) {
+        self.files.remove(&ids::hole(id));
+    }
+
+    /// Takes note that one of a session's has ended.
+    pub fn note_end(&mut self, session: SessionId, now: BootTime) {
+        self.ends.insert(session, now);
+    }
+
+    /// Forgets ends after which nothing is sent any more.
+    pub fn forget_ends(&mut self, now: BootTime) {
+        self.ends.retain(|_, at| !is_past(*at, AFTERMATH, now));
+    }
+
+    /// Whether that is what a connection still sends whose hole has just ended: nobody asks for it.
+    #[must_use]
+    pub fn is_aftermath(&self, event: &Event) -> bool {
+        let ended = self.ends.get(&event.session);
+        let is_soon = ended.is_some_and(|at| !is_past(*at, AFTERMATH, event.at));
+        is_soon && event.hook == Hook::Egress as u8
+    }
+
+    /// Open ones as people see them.
+    #[must_use]
+    pub fn shown(&self, holes: &[LiveHole]) -> Vec<proto::Hole> {
+        let listed = self.listed(holes, &Clocks::read());
+        listed.into_values().collect()
+    }
+
     /// Takes note of an open hole.
     pub fn add(&mut self, id: HoleId, known: Known) {
         self.known.insert(id, known);
@@ -91,6 +152,16 @@ impl Holes {
     #[must_use]
     pub fn about(&self, id: HoleId) -> Option<&About> {
         self.known.get(&id)?.about.as_ref()
+    }
+
+    /// Those that the kernel has, `live`, as people see them, each under its own id: one may have ended since it was noted.
+    #[must_use]
+    pub fn listed(&self, live: &[LiveHole], clocks: &Clocks) -> BTreeMap<HoleId, proto::Hole> {
+        let listed = live.iter().map(|hole| {
+            let id = hole.entry.id;
+            (id, shown(hole, self.about(id), clocks))
+        });
+        listed.collect()
     }
 
     /// Forgets a hole that is closed.
@@ -157,11 +228,13 @@ fn ports(protocol: Protocol, low: u16, high: u16) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use guard_common::HoleEntry;
+
     use super::*;
 
     #[test]
     fn holes_are_forgotten_when_they_end() {
-        let mut holes = Holes::default();
+        let mut holes = Holes::new(Shelf::nowhere());
         for (id, session, expires) in [(1, 1, 10), (2, 1, 20), (3, 2, 30)] {
             let known = Known {
                 session: SessionId(session),
@@ -183,9 +256,72 @@ mod tests {
     }
 
     #[test]
+    fn each_is_listed_with_its_own_words_whatever_has_ended_meanwhile() {
+        let live = |id| LiveHole {
+            session: SessionId(1),
+            entry: HoleEntry {
+                id: HoleId(id),
+                ..HoleEntry::default()
+            },
+            connections_left: None,
+            bytes_left: None,
+        };
+        let mut holes = Holes::new(Shelf::nowhere());
+        for id in [1, 2, 4] {
+            let about = About {
+                session: 1,
+                owner: 1000,
+                opened_by: format!("opener of h{id}"),
+                reason: None,
+                opened_at: Timestamp::UNIX_EPOCH,
+                bytes: None,
+            };
+            let known = Known {
+                session: SessionId(1),
+                expires: BootTime(10),
+                read_only: false,
+                counts_bytes: false,
+                about: Some(about),
+            };
+            holes.add(HoleId(id), known);
+        }
+        // The kernel has ended h1, and nothing is known of h3.
+        let listed = holes.listed(&[live(4), live(3), live(2)], &Clocks::read());
+        let listed = listed.iter().map(|(id, hole)| {
+            assert_eq!(ids::hole(*id), hole.id);
+            (hole.id.as_str(), hole.opened_by.as_deref())
+        });
+        let expected = [
+            ("h2", Some("opener of h2")),
+            ("h3", None),
+            ("h4", Some("opener of h4")),
+        ];
+        assert_eq!(listed.collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
     fn ports_are_shown_as_they_are_typed() {
         assert_eq!(ports(Protocol::ANY, 0, u16::MAX), None);
         assert_eq!(ports(Protocol::TCP, 443, 443).as_deref(), Some("tcp/443"));
         assert_eq!(ports(Protocol::ICMP, 0, u16::MAX).as_deref(), Some("icmp"));
+    }
+
+    #[test]
+    fn what_a_connection_still_sends_when_its_hole_has_ended_is_no_attempt_for_a_while() {
+        let mut holes = Holes::new(Shelf::nowhere());
+        let at = |seconds: u64| BootTime(seconds * 1_000_000_000);
+        let sends = |session: u32, hook: Hook, seconds: u64| Event {
+            session: SessionId(session),
+            hook: hook as u8,
+            at: at(seconds),
+            ..Event::default()
+        };
+        holes.note_end(SessionId(1), at(100));
+        assert!(holes.is_aftermath(&sends(1, Hook::Egress, 101)));
+        assert!(!holes.is_aftermath(&sends(1, Hook::Egress, 102)));
+        assert!(!holes.is_aftermath(&sends(2, Hook::Egress, 101)));
+        assert!(!holes.is_aftermath(&sends(1, Hook::Connect4, 101)));
+        holes.forget_ends(at(102));
+        assert!(!holes.is_aftermath(&sends(1, Hook::Egress, 101)));
     }
 }

@@ -1,11 +1,9 @@
 //! Opening and closing holes.
 
-use std::time::Duration;
-
 use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
 use guard_datapath::{LiveHole, NewHole};
 use guard_policy::{Destination, PortSpec, Prefix};
-use guard_proto::{self as proto, LogKind, Terms, moment};
+use guard_proto::{self as proto, Terms, moment, record::HoleOpen};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
@@ -16,9 +14,11 @@ use crate::{
         grant::{Grant, no_requests},
         holes::{About, Known},
     },
-    record::audit::Record,
+    holds::unrefuse_in_kernel,
+    record::audit::LogEntry,
     requests::Question,
     state::State,
+    times::after,
 };
 
 /// A hole for connections, where reads pass without.
@@ -48,7 +48,14 @@ impl State {
         if terms.requests.is_some() {
             return Err(no_requests());
         }
-        let grant = self.grant(session, prefixes, ports, terms)?;
+        let grant = Grant::of(
+            &self.sessions,
+            &self.policies,
+            session,
+            prefixes,
+            ports,
+            terms,
+        )?;
         self.open_all(by, grant, reason, None)
     }
 
@@ -64,12 +71,12 @@ impl State {
         let about = About {
             session: grant.session.0,
             owner: grant.owner,
-            opened_by: self.users.name(by.who.uid()),
+            opened_by: self.machine.user(by.who.uid()),
             reason,
             opened_at: Timestamp::now(),
             bytes: grant.bytes,
         };
-        self.audit.reserve()?;
+        self.recorder.reserve()?;
         let mut opened = Vec::new();
         let done = self.try_open(by, &grant, &about, request, &mut opened);
         let live = match done.and_then(|()| Ok(self.datapath.holes()?)) {
@@ -92,7 +99,7 @@ impl State {
             warnings.push(NOT_READ_ONLY.to_owned());
         }
         Ok(proto::Holes {
-            holes: self.shown_holes(&live),
+            holes: self.holes.shown(&live),
             warnings,
         })
     }
@@ -107,7 +114,7 @@ impl State {
         self.apply(Change::Holes);
         self.requests.take_all(|asked| asked.is_settled(is_covered));
         for question in self.requests.unmute(is_covered) {
-            self.unrefuse_in_kernel(&question);
+            unrefuse_in_kernel(&mut self.datapath, &question);
         }
     }
 
@@ -129,7 +136,7 @@ impl State {
                 };
                 let id = self.datapath.open_hole(grant.session, new)?;
                 opened.push(id);
-                self.counters.hole_opened();
+                self.recorder.counters().hole_opened();
                 let known = Known {
                     session: grant.session,
                     expires,
@@ -138,23 +145,28 @@ impl State {
                     about: Some(about.clone()),
                 };
                 self.holes.add(id, known);
-                let record = Record::of(ids::session(grant.session), grant.owner)
-                    .with("hole", ids::hole(id))
-                    .with("destination", prefix.to_string())
-                    .with("ports", ports_shown(&spec))
-                    .with("reason", about.reason.clone())
-                    .with("request", request)
-                    .with("expires_at", moment::text(Clocks::read().calendar(expires)))
-                    .with("connections", grant.connections)
-                    .with("bytes", grant.bytes)
-                    .with("read_only", grant.read_only.then_some(true));
-                let record = by.told_in(record, &about.opened_by);
-                self.audit.write(LogKind::HoleOpen, record)?;
+                let record = HoleOpen {
+                    hole: ids::hole(id).into(),
+                    destination: prefix.to_string().into(),
+                    ports: ports_shown(&spec).into(),
+                    reason: about.reason.clone().into(),
+                    request: request.into(),
+                    expires_at: moment::text(Clocks::read().calendar(expires)).into(),
+                    connections: grant.connections.map(u64::from).into(),
+                    bytes: grant.bytes.into(),
+                    read_only: grant.read_only.then_some(true).into(),
+                    by: about.opened_by.clone().into(),
+                    from: by.from.clone().into(),
+                    ..HoleOpen::default()
+                };
+                let session = ids::session(grant.session);
+                self.recorder
+                    .write(LogEntry::of(session, grant.owner, record))?;
                 // In this order, so that a hole which the next guardd knows from here is in the trail.
-                self.shelves.holes.keep(&ids::hole(id), about);
+                self.holes.keep(id, about);
             }
         }
-        Ok(self.audit.sync()?)
+        Ok(self.recorder.sync()?)
     }
 
     /// Closes a hole that was opened but not written down.
@@ -206,12 +218,6 @@ fn new_hole(
         bytes: None,
         read_only: false,
     }
-}
-
-/// That time from now on.
-pub(crate) fn after(now: BootTime, time: Duration) -> BootTime {
-    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-    BootTime(now.0.saturating_add(nanos))
 }
 
 pub(crate) fn nowhere(to: &str) -> Refusal {

@@ -1,25 +1,24 @@
 //! Putting policies in place: at a session's start, when a file changes, when a name moves.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use guard_common::{PolicyId, SessionId};
-use guard_policy as policy;
-use guard_proto::LogKind;
-use guard_sys::clock;
-use jiff::Timestamp;
+use guard_datapath::Datapath;
+use guard_policy::{self as policy, Compiled, Environment};
+use guard_proto::record::PolicyLoad;
 use tokio::task::spawn_blocking;
 
 use crate::{
     changes::Change,
     control::{auth::Agent, failure::Refusal},
-    policies::{self, InForce, Prepared, Read, library::Source, names::Found, unusable},
-    record::audit::Record,
+    policies::{self, InForce, Policies, Prepared, Read, library::Source, unusable},
+    record::{Recorder, metrics::Counters},
     shared::Shared,
-    state::{NAMES, State},
+    state::State,
 };
 
 /// Reads a policy, looks its names up where that is due, and compiles it. Nothing is put in place.
@@ -70,7 +69,7 @@ async fn prepare_known(
     let (source, read) = read(shared, source).await?;
     let awaited = Awaited::new(shared, names(&read), by);
     let mut unknown = awaited.names.clone();
-    shared.with(|state| unknown.retain(|name| !state.names.has(name)));
+    shared.with(|state| unknown.retain(|name| !state.policies.knows(name)));
     look_up(shared, &unknown).await;
     Ok((compile(shared, source, read).await?, awaited))
 }
@@ -89,10 +88,8 @@ struct Awaited<'s> {
 impl<'s> Awaited<'s> {
     fn new(shared: &'s Shared, names: BTreeSet<String>, by: Bringer) -> Self {
         shared.with(|state| {
-            if by == Bringer::Session {
-                state.names.bring(&names);
-            }
-            state.names.await_all(&names);
+            let brought = by == Bringer::Session;
+            state.policies.await_names(&names, brought);
         });
         Self { shared, names }
     }
@@ -101,7 +98,7 @@ impl<'s> Awaited<'s> {
 impl Drop for Awaited<'_> {
     fn drop(&mut self) {
         self.shared
-            .with(|state| state.names.await_no_more(&self.names));
+            .with(|state| state.policies.await_no_more(&self.names));
     }
 }
 
@@ -137,20 +134,15 @@ pub async fn in_background<T: Send + 'static>(
 
 /// Looks up those of `names` for which that is due.
 pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
-    let (resolver, due) = shared.with(|state| {
-        let due = state.names.due(names, Timestamp::now());
-        (state.resolver.clone(), due)
-    });
+    let (resolver, due) = shared.with(|state| state.policies.due(names));
     if due.is_empty() {
         return;
     }
     let found = resolver.look_up(due).await;
     shared.with(|state| {
-        let is_urgent = state.learn(found);
-        let in_force = state.policies.names();
-        let needed = |name: &str| names.contains(name) || in_force.contains(name);
-        state.names.make_room(needed);
-        state.keep_names(is_urgent);
+        let of_people = state.sessions.peoples_slots();
+        let (policies, config) = (&mut state.policies, &state.config);
+        policies.learn(found, names, &of_people, config);
     });
 }
 
@@ -165,21 +157,16 @@ pub async fn look_up_in_passing(
     names: &BTreeSet<String>,
 ) -> Result<(), Refusal> {
     let (resolver, due) = shared.with(|state| {
-        let due = state.names.due_in_passing(names, Timestamp::now());
-        state.pay_for(agent, due.len())?;
-        Ok::<_, Refusal>((state.resolver.clone(), due))
+        let (resolver, due) = state.policies.due_in_passing(names);
+        let outermost = state.sessions.outermost(agent.session());
+        let outermost = outermost.unwrap_or(agent.session());
+        state.policies.pay_for(outermost, due.len())?;
+        Ok::<_, Refusal>((resolver, due))
     })?;
     let found = resolver.look_up(due).await;
     shared.with(|state| {
         let floor = state.config.refresh_floor();
-        for (name, answer) in found {
-            if let Err(problem) = &answer {
-                // Whoever asks can do so for as many names as they like.
-                tracing::debug!(name, problem, "does not resolve");
-            }
-            let now = Timestamp::now();
-            state.names.learn_in_passing(name, answer, now, floor);
-        }
+        state.policies.learn_in_passing(found, floor);
     });
     Ok(())
 }
@@ -191,10 +178,10 @@ pub async fn look_up_in_passing(
 ///
 /// `Invalid` where it is no policy; `Refused`, with what to do instead.
 pub async fn may_look_up(shared: &Shared, agent: Agent, source: &Source) -> Result<(), Refusal> {
-    if source.name.is_some() || shared.with(|state| state.is_in_force(source)) {
+    if source.name.is_some() || shared.with(|state| state.policies.is_in_force(source)) {
         return Ok(());
     }
-    let outermost = shared.with(|state| state.outermost(agent.session()));
+    let outermost = shared.with(|state| state.sessions.outermost(agent.session()));
     let turn = shared.turn_of(outermost.unwrap_or(agent.session()));
     let _one_of_those_inside = turn.lock().await;
     let (_, read) = read(shared, source.clone()).await?;
@@ -216,7 +203,7 @@ pub async fn slot_for(
     source: Source,
     inside: Option<SessionId>,
 ) -> Result<(PolicyId, Vec<String>), Refusal> {
-    let is_new = !shared.with(|state| state.is_in_force(&source));
+    let is_new = !shared.with(|state| state.policies.is_in_force(&source));
     let turn = inside.filter(|_| is_new);
     let turn = turn.map(|session| shared.turn_of(session));
     let _one_of_those_inside = match &turn {
@@ -233,11 +220,11 @@ pub async fn slot_for(
         let (prepared, _awaited) = prepare_known(shared, source, by).await?;
         return shared.with(|state| {
             let slot = state.install(None, prepared)?;
-            Ok((slot, state.slot_warnings(slot)))
+            Ok((slot, state.policies.warnings_of(slot)))
         });
     };
     let refused = renew(shared, slot, source).await.err();
-    let mut warnings = shared.with(|state| state.slot_warnings(slot));
+    let mut warnings = shared.with(|state| state.policies.warnings_of(slot));
     if let Some(refused) = refused {
         let why = &refused.failure;
         warnings.push(format!(
@@ -250,7 +237,7 @@ pub async fn slot_for(
 
 /// Puts a newer text of a policy into its slot, if it is another one. What it names was looked up.
 async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Refusal> {
-    if shared.with(|state| state.is_same(slot, &source)) {
+    if shared.with(|state| state.policies.is_same(slot, &source)) {
         return Ok(());
     }
     let file = source.shown_file();
@@ -261,7 +248,11 @@ async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Re
         Err(refusal) => Err(refusal),
     };
     if let Err(refusal) = &renewed {
-        shared.with(|state| state.refuse_policy(slot, &file, refusal));
+        shared.with(|state| {
+            state
+                .policies
+                .refuse(&mut state.recorder, slot, &file, refusal)
+        });
     }
     renewed
 }
@@ -270,7 +261,7 @@ async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Re
 /// reported, and the old ones stand. Looks after the audit trail as well, whose file may have been renamed.
 pub async fn reload(shared: &Shared) {
     let named = shared.with(|state| {
-        state.audit.follow_path();
+        state.recorder.follow_path();
         let slots = state.policies.iter();
         let named = slots.filter_map(|(_, policy)| policy.source.name.clone());
         named.collect::<Vec<_>>()
@@ -284,9 +275,9 @@ pub async fn reload(shared: &Shared) {
 
 /// Reads one of them again, if it is in force still.
 async fn reload_one(shared: &Shared, name: &str) {
-    let find = || shared.with(|state| state.sources.find(name));
+    let find = || shared.with(|state| state.policies.library().find(name));
     let new = find().ok();
-    let new = new.filter(|source| !shared.with(|state| state.is_in_force(source)));
+    let new = new.filter(|source| !shared.with(|state| state.policies.is_in_force(source)));
     let _ahead = match &new {
         Some(source) => look_ahead(shared, source, Bringer::Person).await,
         None => None,
@@ -299,7 +290,11 @@ async fn reload_one(shared: &Shared, name: &str) {
     match find() {
         // What was wrong is in the log, the audit trail and `guard status` by now.
         Ok(source) => drop(renew(shared, slot, source).await),
-        Err(refusal) => shared.with(|state| state.refuse_policy(slot, name, &refusal)),
+        Err(refusal) => shared.with(|state| {
+            state
+                .policies
+                .refuse(&mut state.recorder, slot, name, &refusal)
+        }),
     }
 }
 
@@ -352,82 +347,17 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
     })
     .await?;
     shared.with(|state| {
-        let Some(policy) = state.policies.get_mut(slot) else {
-            return Ok(());
-        };
-        if *policy.compiled == compiled {
-            policy.fitted = fitted;
-            return Ok(());
+        let (policies, kernel) = (&mut state.policies, &mut state.datapath);
+        let changed =
+            policies.refit(kernel, state.recorder.counters(), slot, (compiled, fitted))?;
+        if let Some(change) = changed {
+            state.apply(change);
         }
-        let began = Instant::now();
-        state.datapath.install_policy(Some(slot), &compiled)?;
-        state.counters.policy_applied(began);
-        policy.compiled = Arc::new(compiled);
-        policy.fitted = fitted;
-        tracing::info!(
-            policy = policy.policy.name,
-            "follows the names' new addresses"
-        );
-        state.apply(Change::Policies);
         Ok(())
     })
 }
 
 impl State {
-    /// Whether some slot holds just that text.
-    fn is_in_force(&self, source: &Source) -> bool {
-        let slot = self.policies.same(source);
-        slot.is_some_and(|slot| self.is_same(slot, source))
-    }
-
-    /// Whether a slot holds just that text.
-    #[must_use]
-    pub fn is_same(&self, slot: PolicyId, source: &Source) -> bool {
-        let policy = self.policies.get(slot);
-        policy.is_some_and(|policy| policy.error.is_none() && policy.source == *source)
-    }
-
-    /// Takes note of what name servers said. True where a rule that a person has put in force may not hold by what a guardd
-    /// would read which came after this one now.
-    fn learn(&mut self, found: Vec<(String, Result<Found, String>)>) -> bool {
-        let (floor, grace) = (self.config.refresh_floor(), self.config.grace());
-        let people: BTreeSet<_> = self
-            .peoples_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        let mut is_urgent = false;
-        for (name, answer) in found {
-            let is_new = !self.names.has(&name);
-            let problem = answer.as_ref().err().cloned();
-            if let Some(problem) = problem.filter(|new| self.names.problem(&name) != Some(new)) {
-                tracing::warn!(name, problem, "does not resolve");
-            }
-            let now = Timestamp::now();
-            let has_moved = self.names.learn(&name, answer, now, floor, grace);
-            let counts = people.contains(&name) || self.names.is_awaited(&name);
-            is_urgent |= counts && (is_new || has_moved);
-        }
-        is_urgent
-    }
-
-    /// Writes down what is known of names, at once where that is urgent.
-    pub(crate) fn keep_names(&mut self, is_urgent: bool) {
-        if self.names.take_unwritten(is_urgent, clock::now()) {
-            self.shelves.names.keep(NAMES, &self.names);
-        }
-    }
-
-    /// How long until a name is to be looked up.
-    #[must_use]
-    pub fn names_due(&self) -> Duration {
-        const SOONEST: Duration = Duration::from_millis(100);
-        let next = self.names.next_due(&self.policies.names());
-        let left = next.map(|at| Timestamp::now().duration_until(at));
-        let left = left.map_or(Duration::MAX, |left| left.try_into().unwrap_or(SOONEST));
-        left.max(SOONEST)
-    }
-
     /// Puts a policy into the kernel, in a new slot or in place of the one in `slot`: whole, or not
     /// at all.
     ///
@@ -439,13 +369,56 @@ impl State {
         slot: Option<PolicyId>,
         prepared: Prepared,
     ) -> Result<PolicyId, Refusal> {
+        let (policies, kernel) = (&mut self.policies, &mut self.datapath);
+        let (slot, change) = policies.install(kernel, &mut self.recorder, slot, prepared)?;
+        self.apply(change);
+        Ok(slot)
+    }
+
+    /// Empties the slots that nothing is judged by any more.
+    pub fn collect_slots(&mut self) {
+        let unused = self.policies.unused(&self.sessions.slots());
+        self.relays.forget_slots(&unused);
+        if let Some(change) = self.policies.empty(&mut self.datapath, &unused) {
+            self.apply(change);
+        }
+    }
+}
+
+impl Policies {
+    /// Whether some slot holds just that text.
+    #[must_use]
+    pub fn is_in_force(&self, source: &Source) -> bool {
+        let slot = self.same(source);
+        slot.is_some_and(|slot| self.is_same(slot, source))
+    }
+
+    /// Whether a slot holds just that text.
+    #[must_use]
+    pub fn is_same(&self, slot: PolicyId, source: &Source) -> bool {
+        let policy = self.slots.get(&slot);
+        policy.is_some_and(|policy| policy.error.is_none() && policy.source == *source)
+    }
+
+    /// Puts a policy into the kernel, in a new slot or in place of the one in `slot`: whole, or not at all.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; what was in force still is.
+    pub fn install(
+        &mut self,
+        kernel: &mut Datapath,
+        recorder: &mut Recorder,
+        slot: Option<PolicyId>,
+        prepared: Prepared,
+    ) -> Result<(PolicyId, Change), Refusal> {
         // The text first, where there is one in force: a guardd that is killed in between is followed by one that
         // goes on from the new text, and not back to the old one.
         if let Some(slot) = slot {
             self.keep_text(slot, &prepared.source);
         }
         let began = Instant::now();
-        let installed = self.datapath.install_policy(slot, &prepared.compiled);
+        let installed = kernel.install_policy(slot, &prepared.compiled);
         let slot = match (installed, slot) {
             (Ok(installed), Some(_)) => installed,
             (Ok(installed), None) => {
@@ -453,34 +426,72 @@ impl State {
                 installed
             }
             (Err(error), slot) => {
-                let stands = slot.and_then(|slot| Some((slot, self.policies.get(slot)?)));
+                let stands = slot.and_then(|slot| Some((slot, self.slots.get(&slot)?)));
                 if let Some((slot, stands)) = stands {
                     self.keep_text(slot, &stands.source);
                 }
                 return Err(error.into());
             }
         };
-        self.counters.policy_applied(began);
-        self.counters.policy_loaded();
+        recorder.counters().policy_applied(began);
+        recorder.counters().policy_loaded();
         let policy = InForce::from(prepared);
-        let record = Record::default()
-            .with("policy", policy.policy.name.clone())
-            .with("file", policy.source.file.clone())
-            .with("prefixes", policy.compiled.prefixes.len());
+        let record = PolicyLoad {
+            policy: policy.policy.name.clone().into(),
+            file: policy.source.file.clone().into(),
+            prefixes: policy.compiled.prefixes.len().into(),
+            ..PolicyLoad::default()
+        };
         tracing::info!(policy = policy.policy.name, slot = slot.0, "in force");
-        self.policies.put(slot, policy);
-        self.audit.note(LogKind::PolicyLoad, record);
-        self.apply(Change::Policies);
-        Ok(slot)
+        self.put(slot, policy);
+        recorder.note(record);
+        Ok((slot, Change::Policies))
     }
 
     fn keep_text(&self, slot: PolicyId, source: &Source) {
-        self.shelves.policies.keep(&slot.0.to_string(), source);
+        self.texts.keep(&slot.0.to_string(), source);
+    }
+
+    /// Puts the tables of a policy in place that its names and groups give now, where they are others.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; what was in force still is.
+    pub fn refit(
+        &mut self,
+        kernel: &mut Datapath,
+        counters: &Counters,
+        slot: PolicyId,
+        (compiled, fitted): (Compiled, Environment),
+    ) -> Result<Option<Change>, Refusal> {
+        let Some(policy) = self.slots.get_mut(&slot) else {
+            return Ok(None);
+        };
+        if *policy.compiled == compiled {
+            policy.fitted = fitted;
+            return Ok(None);
+        }
+        let began = Instant::now();
+        kernel.install_policy(Some(slot), &compiled)?;
+        counters.policy_applied(began);
+        policy.compiled = Arc::new(compiled);
+        policy.fitted = fitted;
+        tracing::info!(
+            policy = policy.policy.name,
+            "follows the names' new addresses"
+        );
+        Ok(Some(Change::Policies))
     }
 
     /// Takes note that a newer text of a policy is not put in place.
-    pub fn refuse_policy(&mut self, slot: PolicyId, file: &str, refusal: &Refusal) {
-        let Some(policy) = self.policies.get_mut(slot) else {
+    pub fn refuse(
+        &mut self,
+        recorder: &mut Recorder,
+        slot: PolicyId,
+        file: &str,
+        refusal: &Refusal,
+    ) {
+        let Some(policy) = self.slots.get_mut(&slot) else {
             return;
         };
         let error = format!("{}: {}", refusal.failure.what, refusal.failure.why);
@@ -492,40 +503,107 @@ impl State {
             error,
             "the version before it stands"
         );
-        self.counters.policy_refused();
-        let record = Record::default()
-            .with("policy", policy.policy.name.clone())
-            .with("file", file)
-            .with("error", error.clone());
-        policy.error = Some(error);
-        self.audit.note(LogKind::PolicyLoad, record);
-    }
-
-    /// What whoever uses a slot should know about its policy.
-    #[must_use]
-    pub fn slot_warnings(&self, slot: PolicyId) -> Vec<String> {
-        let Some(policy) = self.policies.get(slot) else {
-            return Vec::new();
+        recorder.counters().policy_refused();
+        let record = PolicyLoad {
+            policy: policy.policy.name.clone().into(),
+            file: file.into(),
+            error: error.clone().into(),
+            ..PolicyLoad::default()
         };
-        let unresolved = self.names.warnings(policy.names());
-        policy.status(0, unresolved).warnings
+        policy.error = Some(error);
+        recorder.note(record);
     }
 
-    /// Empties the slots that nothing is judged by any more.
-    pub fn collect_slots(&mut self) {
-        let slots = self.policies.iter().map(|(slot, _)| slot);
-        let used = self.sessions.slots();
-        let is_unused = |slot: &PolicyId| !used.contains(slot) && self.default_slot != Some(*slot);
-        let unused: Vec<_> = slots.filter(is_unused).collect();
-        self.forget_slots(&unused);
+    /// The slots that neither one of these is nor judges unowned cgroups.
+    #[must_use]
+    pub fn unused(&self, used: &HashSet<PolicyId>) -> Vec<PolicyId> {
+        let slots = self.slots.keys();
+        let is_unused =
+            |slot: &&PolicyId| !used.contains(slot) && self.default_slot != Some(**slot);
+        slots.filter(is_unused).copied().collect()
+    }
+
+    /// Empties slots that nothing is judged by any more.
+    pub fn empty(&mut self, kernel: &mut Datapath, unused: &[PolicyId]) -> Option<Change> {
+        let mut emptied = None;
         for slot in unused {
-            if let Err(error) = self.datapath.remove_policy(slot) {
+            if let Err(error) = kernel.remove_policy(*slot) {
                 tracing::warn!(%error, slot = slot.0, "cannot be emptied");
                 continue;
             }
-            self.policies.remove(slot);
-            self.shelves.policies.remove(&slot.0.to_string());
-            self.apply(Change::Slots);
+            self.forget(*slot);
+            emptied = Some(Change::Slots);
         }
+        emptied
+    }
+
+    fn forget(&mut self, slot: PolicyId) {
+        self.slots.remove(&slot);
+        self.texts.remove(&slot.0.to_string());
+    }
+
+    /// Compiles the policy in a slot of the kernel's again, from the text that it came from.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be; then it stays as it is in the kernel.
+    pub fn adopt(
+        &mut self,
+        kernel: &mut Datapath,
+        slot: PolicyId,
+        now: &Environment,
+    ) -> Result<(), Refusal> {
+        let Some(source) = self.texts.get(&slot.0.to_string()) else {
+            return Err(Refusal::not_found(
+                "a policy is in force whose text is gone",
+                "its file in the state directory is not there",
+                "end its sessions: guard sessions",
+            ));
+        };
+        let read = policies::read(&source)?;
+        let prepared = policies::compile(source, read, now)?;
+        // The kernel still has the addresses of names whose last answers are lost.
+        match prepared
+            .policy
+            .names()
+            .find(|name| !self.knows(name.as_str()))
+        {
+            Some(name) => {
+                tracing::warn!(%name, slot = slot.0, "was never asked about: the kernel's version stands")
+            }
+            None if kernel.holds_policy(slot, &prepared.compiled)? => {}
+            None => {
+                kernel.install_policy(Some(slot), &prepared.compiled)?;
+            }
+        }
+        self.put(slot, InForce::from(prepared));
+        Ok(())
+    }
+
+    /// Empties the slots that an earlier guardd filled and nothing is judged by, and removes texts of policies that the kernel
+    /// does not have.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn drop_stray(
+        &mut self,
+        kernel: &mut Datapath,
+        used: &HashSet<PolicyId>,
+    ) -> Result<(), Refusal> {
+        for slot in kernel.policy_slots()? {
+            if !used.contains(&slot) && self.default_slot != Some(slot) {
+                kernel.remove_policy(slot)?;
+                self.forget(slot);
+            }
+        }
+        let slots = kernel.policy_slots()?.into_iter();
+        let slots: HashSet<_> = slots.map(|slot| slot.0.to_string()).collect();
+        for key in self.texts.keys() {
+            if !slots.contains(&key) {
+                self.texts.remove(&key);
+            }
+        }
+        Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! The policies in force: what each slot of the kernel holds, and the text that it came from.
 
+mod known;
 pub mod library;
 pub mod load;
 pub mod look_ups;
@@ -12,14 +13,21 @@ use std::{
 };
 
 use guard_common::{Address, PolicyId, Protocol, Verdict};
+use guard_datapath::Datapath;
 use guard_policy::{
     self as policy, Compiled, Coverage, Diagnostic, Environment, Group, Met, Policy, PortSpec,
-    Prefix, Rule, Severity, Target,
+    Prefix, Rule, Severity, SocketName, Target,
 };
 use guard_proto::PolicyStatus;
 use jiff::Timestamp;
 
-use crate::{control::failure::Refusal, policies::library::Source};
+use self::{
+    library::{Library, Source},
+    look_ups::LookUps,
+    names::{Names, Resolver},
+    unusable::Unusable,
+};
+use crate::{control::failure::Refusal, record::shelf::Shelf};
 
 /// A policy that is ready to be put in place: read, resolved and compiled.
 #[derive(Clone, Debug)]
@@ -213,32 +221,83 @@ pub struct Judged<'p> {
     pub policy: &'p InForce,
 }
 
-/// All slots in use.
-#[derive(Debug, Default)]
+/// The key of the one value on the shelf of names.
+const KNOWN_NAMES: &str = "known";
+
+/// Owns the policies: what the kernel's slots hold, where that comes from, and what the names in it stand for.
+#[derive(Debug)]
 pub struct Policies {
+    /// All slots in use.
     slots: BTreeMap<PolicyId, InForce>,
+    /// What an unowned cgroup is judged by.
+    default_slot: Option<PolicyId>,
+    library: Library,
+    /// Policies of the daemon's that could not be put in force, at the last look.
+    unusable: Unusable,
+    names: Names,
+    /// Who is asked about names.
+    resolver: Resolver,
+    /// How many were looked up for sessions.
+    look_ups: LookUps,
+    /// The texts of those in force, by the numbers of their slots.
+    texts: Shelf<Source>,
+    kept_names: Shelf<Names>,
 }
 
 impl Policies {
+    /// None in force yet. Names are known as they were kept.
+    #[must_use]
+    pub fn new(
+        library: Library,
+        resolver: Resolver,
+        texts: Shelf<Source>,
+        kept_names: Shelf<Names>,
+    ) -> Self {
+        Self {
+            slots: BTreeMap::new(),
+            default_slot: None,
+            library,
+            unusable: Unusable::new(),
+            names: kept_names.get(KNOWN_NAMES).unwrap_or_default(),
+            resolver,
+            look_ups: LookUps::default(),
+            texts,
+            kept_names,
+        }
+    }
+
+    /// Where policies come from.
+    #[must_use]
+    pub fn library(&self) -> &Library {
+        &self.library
+    }
+
     /// The policy in a slot.
     #[must_use]
     pub fn get(&self, slot: PolicyId) -> Option<&InForce> {
         self.slots.get(&slot)
     }
 
-    /// As [`Self::get`], to be changed.
-    pub fn get_mut(&mut self, slot: PolicyId) -> Option<&mut InForce> {
-        self.slots.get_mut(&slot)
-    }
-
     /// Takes note of what a slot holds now.
-    pub fn put(&mut self, slot: PolicyId, policy: InForce) {
+    pub(crate) fn put(&mut self, slot: PolicyId, policy: InForce) {
         self.slots.insert(slot, policy);
     }
 
-    /// Forgets a slot.
-    pub fn remove(&mut self, slot: PolicyId) {
-        self.slots.remove(&slot);
+    /// What an unowned cgroup is judged by.
+    #[must_use]
+    pub fn default_slot(&self) -> Option<PolicyId> {
+        self.default_slot
+    }
+
+    /// Has the kernel judge unowned cgroups by a slot.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn set_default(&mut self, kernel: &mut Datapath, slot: PolicyId) -> Result<(), Refusal> {
+        kernel.set_default(Some(slot))?;
+        self.default_slot = Some(slot);
+        Ok(())
     }
 
     /// The slots with what they hold.
@@ -312,6 +371,47 @@ impl Policies {
         judged.collect()
     }
 
+    /// What all policies of a chain allow of Unix sockets.
+    #[must_use]
+    pub fn allowed_sockets(&self, chain: &[PolicyId]) -> Vec<SocketName> {
+        let mut policies = chain.iter().map(|slot| self.slots.get(slot));
+        let Some(Some(own)) = policies.next() else {
+            return Vec::new();
+        };
+        let mut allowed = own.policy.unix.clone();
+        for outer in policies {
+            allowed.retain(|name| outer.is_some_and(|outer| outer.policy.unix.contains(name)));
+        }
+        allowed
+    }
+
+    /// The name of the first policy of a chain, which is a session's own.
+    #[must_use]
+    pub fn name_of(&self, chain: &[PolicyId]) -> String {
+        let policy = chain.first().and_then(|slot| self.slots.get(slot));
+        policy.map_or_else(|| "unknown".to_owned(), |known| known.policy.name.clone())
+    }
+
+    /// Each as `guard status` shows it; `used` tells how many live sessions are judged by a slot.
+    #[must_use]
+    pub fn statuses(&self, used: impl Fn(PolicyId) -> usize) -> Vec<PolicyStatus> {
+        let statuses = self.slots.iter().map(|(slot, policy)| {
+            let unresolved = self.names.warnings(policy.names());
+            policy.status(used(*slot), unresolved)
+        });
+        statuses.collect()
+    }
+
+    /// What whoever uses a slot should know about its policy.
+    #[must_use]
+    pub fn warnings_of(&self, slot: PolicyId) -> Vec<String> {
+        let Some(policy) = self.slots.get(&slot) else {
+            return Vec::new();
+        };
+        let unresolved = self.names.warnings(policy.names());
+        policy.status(0, unresolved).warnings
+    }
+
     /// Whether a prefix is one decision: each policy of the chain has one answer to all of it, by one rule, and the
     /// strictest is `confirm`.
     #[must_use]
@@ -332,10 +432,22 @@ impl Policies {
     }
 }
 
+/// None, and no files.
+#[cfg(test)]
+pub(crate) fn none() -> Policies {
+    let library = Library::new(Vec::new());
+    Policies::new(
+        library,
+        Resolver::default(),
+        Shelf::nowhere(),
+        Shelf::nowhere(),
+    )
+}
+
 /// Policies with these texts, in slots of their own.
 #[cfg(test)]
 pub(crate) fn of_texts(texts: &[String]) -> Policies {
-    let mut policies = Policies::default();
+    let mut policies = none();
     for (slot, text) in (1..).zip(texts) {
         let source = Source::brought(None, text.clone());
         let read = read(&source).unwrap();

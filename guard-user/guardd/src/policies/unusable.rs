@@ -3,14 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use guard_proto::LogKind;
+use guard_proto::record::PolicyLoad;
 
 use crate::{
     control::failure::Refusal,
-    policies::{self, load},
-    record::audit::Record,
+    policies::{self, Policies, load},
+    record::Recorder,
     shared::Shared,
-    state::State,
 };
 
 /// A longer text is read when it is used, and not before.
@@ -22,8 +21,8 @@ pub type Unusable = BTreeMap<String, String>;
 /// Reads the policies that are not in force.
 pub async fn look(shared: &Shared) {
     let mut unusable = Unusable::new();
-    for name in shared.with(|state| state.idle_policies()) {
-        let found = shared.with(|state| state.sources.find(&name));
+    for name in shared.with(|state| state.policies.idle()) {
+        let found = shared.with(|state| state.policies.library().find(&name));
         let read = match found {
             Ok(source) if source.text.len() > MAX_TEXT => continue,
             Ok(source) => load::in_background(move || policies::read(&source).map(drop)).await,
@@ -33,32 +32,40 @@ pub async fn look(shared: &Shared) {
             unusable.insert(name, failure.to_string());
         }
     }
-    shared.with(|state| state.note_unusable(unusable));
+    shared.with(|state| state.policies.note_unusable(&mut state.recorder, unusable));
 }
 
-impl State {
-    fn idle_policies(&self) -> Vec<String> {
+impl Policies {
+    /// The names of the daemon's policies that are not in force.
+    fn idle(&self) -> Vec<String> {
         let in_force = |name: &String| {
-            let mut sources = self.policies.iter().map(|(_, policy)| &policy.source);
+            let mut sources = self.slots.values().map(|policy| &policy.source);
             sources.any(|source| source.name.as_ref() == Some(name))
         };
-        let names = self.sources.names().into_iter();
+        let names = self.library.names().into_iter();
         names.filter(|name| !in_force(name)).collect()
     }
 
-    fn note_unusable(&mut self, unusable: Unusable) {
+    fn note_unusable(&mut self, recorder: &mut Recorder, unusable: Unusable) {
         for (policy, error) in &unusable {
             if self.unusable.get(policy) == Some(error) {
                 continue;
             }
             tracing::error!(policy, error, "cannot be used");
-            self.counters.policy_refused();
-            let record = Record::default()
-                .with("policy", policy.clone())
-                .with("error", error.clone());
-            self.audit.note(LogKind::PolicyLoad, record);
+            recorder.counters().policy_refused();
+            recorder.note(PolicyLoad {
+                policy: policy.clone().into(),
+                error: error.clone().into(),
+                ..PolicyLoad::default()
+            });
         }
         self.unusable = unusable;
+    }
+
+    /// How many could not be put in force.
+    #[must_use]
+    pub fn unusable_count(&self) -> usize {
+        self.unusable.len()
     }
 
     /// What is wrong with policies that nobody uses now.

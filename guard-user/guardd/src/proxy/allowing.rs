@@ -3,23 +3,29 @@
 use guard_common::{BootTime, HoleId};
 use guard_judge::http as judge;
 use guard_policy::Prefix;
-use guard_proto::{self as proto, HttpHole, HttpRequest, LogKind, Terms, moment, wire::Answer};
+use guard_proto::{
+    self as proto, HttpHole, HttpRequest, Terms, moment,
+    record::{Answered, HoleClose, HoleOpen},
+    wire::Answer,
+};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
-use serde_json::json;
 
-use super::permits::{Covers, Permit, said};
+use super::{
+    Proxy,
+    permits::{Covers, Permit, said},
+};
 use crate::{
     changes::Change,
     control::{answering::Answering, auth::Approver, failure::Refusal, ids},
     grants::{
         grant::Grant,
         holes::{self, About},
-        opening::after,
     },
-    record::audit::Record,
+    record::audit::LogEntry,
     requests::{HttpQuestion, Pending, Question, events},
     state::State,
+    times::after,
 };
 
 /// How much more than the request that was asked about a person lets through.
@@ -82,13 +88,14 @@ impl State {
         widening: &Widening,
         terms: &Terms,
     ) -> Result<proto::Holes, Refusal> {
-        let wanted = self.wanted((called, asked), widening)?;
+        let wanted = self.proxy.wanted((called, asked), widening)?;
         let question = &asked.question;
         let prefixes = vec![Prefix::host(question.destination)];
         let ports = vec![events::ports_of(question)];
-        let grant = self.grant(question.session, prefixes, ports, terms)?;
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        let grant = Grant::of(sessions, policies, question.session, prefixes, ports, terms)?;
         let requests = terms.requests.or(terms.connections);
-        let opened_by = self.users.name(by.who.uid());
+        let opened_by = self.machine.user(by.who.uid());
         let mut permits = Vec::new();
         for (covers, shown) in wanted {
             let left = match (&covers, widening.is_none()) {
@@ -133,7 +140,8 @@ impl State {
         self.requests
             .take_those(|_, id| answered.iter().any(|one| one == id));
         for id in &answered {
-            self.note_answer(by, (id, asked.owner), "yes");
+            self.requests
+                .answered_by(&opened_by, (id, asked.owner), "yes");
         }
         let mut holes = Vec::new();
         for (id, (permit, shown)) in ids.into_iter().zip(permits) {
@@ -143,27 +151,6 @@ impl State {
             holes,
             warnings: grant.warnings,
         })
-    }
-
-    /// What a yes lets through, and what people see of the request that it is for.
-    fn wanted<'a>(
-        &self,
-        (called, asked): (&str, &'a Pending),
-        widening: &Widening,
-    ) -> Result<Vec<(Covers, &'a proto::Request)>, Refusal> {
-        let mut wanted = Vec::new();
-        for (question, shown) in asked.each_up_to(called) {
-            let Some(http) = question.http.as_deref() else {
-                return Err(no_http(called));
-            };
-            let waits = self.proxy.waiters.is_asking(question);
-            wanted.push((widening.covers(http, waits)?, shown));
-        }
-        // What is for more than each of them is for all.
-        if !widening.is_none() {
-            wanted.drain(..wanted.len().saturating_sub(1));
-        }
-        Ok(wanted)
     }
 
     /// Writes down all of them, or none; `answered` are the requests that they answer.
@@ -200,33 +187,42 @@ impl State {
     ) -> Result<HoleId, Refusal> {
         let name = &permit.about.opened_by;
         let session = ids::session(permit.session);
-        let answered = Record::of(&session, grant.owner)
-            .with("request", permit.request.clone())
-            .with("parts", (!parts.is_empty()).then_some(parts))
-            .with("answer", "yes")
-            .with("seconds", grant.time.as_secs_f64())
-            .with("connections", permit.left)
-            .with("bytes", permit.bytes)
-            .with("shown", events::as_shown(asked));
-        let answered = by.told_in(answered, name);
-        self.audit.reserve()?;
-        self.audit.write(LogKind::Answered, answered)?;
+        let answered = Answered {
+            request: permit.request.clone().into(),
+            parts: (!parts.is_empty()).then(|| parts.to_vec()).into(),
+            answer: "yes".into(),
+            seconds: grant.time.as_secs_f64().into(),
+            connections: permit.left.into(),
+            bytes: permit.bytes.into(),
+            shown: events::as_shown(asked).into(),
+            by: name.clone().into(),
+            from: by.from.clone().into(),
+            ..Answered::default()
+        };
+        self.recorder.reserve()?;
+        self.recorder
+            .write(LogEntry::of(&session, grant.owner, answered))?;
         let id = self.datapath.next_hole()?;
         let clocks = Clocks::read();
         let shown = permit.shown(id, &clocks);
-        let opened = Record::of(&session, grant.owner)
-            .with("hole", shown.id)
-            .with("destination", shown.destination)
-            .with("ports", shown.ports)
-            .with("reason", shown.reason)
-            .with("request", permit.request.clone())
-            .with("expires_at", moment::text(clocks.calendar(permit.expires)))
-            .with("connections", permit.left)
-            .with("bytes", permit.bytes)
-            .with("http", json!(shown.http.map(|http| for_trail(http, asked))));
-        let opened = by.told_in(opened, name);
-        let written = self.audit.write(LogKind::HoleOpen, opened);
-        if let Err(error) = written.and_then(|()| self.audit.sync()) {
+        let opened = HoleOpen {
+            hole: shown.id.into(),
+            destination: shown.destination.into(),
+            ports: shown.ports.into(),
+            reason: shown.reason.into(),
+            request: permit.request.clone().into(),
+            expires_at: moment::text(clocks.calendar(permit.expires)).into(),
+            connections: permit.left.into(),
+            bytes: permit.bytes.into(),
+            http: shown.http.map(|http| for_trail(http, asked)).into(),
+            by: name.clone().into(),
+            from: by.from.clone().into(),
+            ..HoleOpen::default()
+        };
+        let written = self
+            .recorder
+            .write(LogEntry::of(&session, grant.owner, opened));
+        if let Err(error) = written.and_then(|()| self.recorder.sync()) {
             self.permit_ended(id, permit, "not written down", None);
             return Err(error.into());
         }
@@ -236,8 +232,8 @@ impl State {
     /// Puts a permit in place, and lets those through who wait for it. As it is then.
     fn put_permit(&mut self, id: HoleId, permit: Permit, asked: &proto::Request) -> proto::Hole {
         let mut shown = permit.shown(id, &Clocks::read());
-        self.counters.hole_opened();
-        self.counters.answered("yes", asked.asked_at);
+        self.recorder.counters().hole_opened();
+        self.recorder.counters().answered("yes", asked.asked_at);
         let is_for = permit.clone();
         self.proxy.permits.add(id, permit);
         self.let_those_through(&asked.id);
@@ -269,7 +265,8 @@ impl State {
         for (number, waiter) in waiters {
             let waits_for = Some(waiter.request.as_str());
             if let Some(verdict) = self.spend_permit(&waiter.question, waits_for, now) {
-                self.end_wait(number, &waiter, verdict);
+                self.proxy
+                    .end_wait(&mut self.requests, number, &waiter, verdict);
                 answered.push(waiter.request);
             }
         }
@@ -304,14 +301,20 @@ impl State {
 
     /// Writes down that a permit has ended.
     pub fn permit_ended(&mut self, id: HoleId, permit: &Permit, why: &str, by: Option<&Answering>) {
-        self.counters.hole_closed(why, 0);
-        let record = Record::of(ids::session(permit.session), permit.about.owner)
-            .with("hole", ids::hole(id))
-            .with("why", why)
-            .with("requests", permit.passed)
-            .with("bytes", holes::used(permit.about.bytes, permit.bytes));
-        let record = self.told_by(record, by);
-        self.audit.note(LogKind::HoleClose, record);
+        self.recorder.counters().hole_closed(why, 0);
+        let (by, from) = self.machine.told_by(by);
+        let record = HoleClose {
+            hole: ids::hole(id).into(),
+            why: why.into(),
+            requests: permit.passed.into(),
+            bytes: holes::used(permit.about.bytes, permit.bytes).into(),
+            by,
+            from,
+            ..HoleClose::default()
+        };
+        let session = ids::session(permit.session);
+        self.recorder
+            .note(LogEntry::of(session, permit.about.owner, record));
         self.apply(Change::Holes);
     }
 
@@ -329,12 +332,35 @@ impl State {
         }
         self.apply(Change::Holes);
     }
+}
+
+impl Proxy {
+    /// What a yes lets through, and what people see of the request that it is for.
+    fn wanted<'a>(
+        &self,
+        (called, asked): (&str, &'a Pending),
+        widening: &Widening,
+    ) -> Result<Vec<(Covers, &'a proto::Request)>, Refusal> {
+        let mut wanted = Vec::new();
+        for (question, shown) in asked.each_up_to(called) {
+            let Some(http) = question.http.as_deref() else {
+                return Err(no_http(called));
+            };
+            let waits = self.waiters.is_asking(question);
+            wanted.push((widening.covers(http, waits)?, shown));
+        }
+        // What is for more than each of them is for all.
+        if !widening.is_none() {
+            wanted.drain(..wanted.len().saturating_sub(1));
+        }
+        Ok(wanted)
+    }
 
     /// The permits of those sessions that the caller answers for, as people see them.
     #[must_use]
     pub fn shown_permits(&self, who: Approver) -> Vec<(HoleId, proto::Hole)> {
         let clocks = Clocks::read();
-        let permits = self.proxy.permits.iter();
+        let permits = self.permits.iter();
         let mine = permits.filter(|(_, permit)| who.answers_for(permit.about.owner));
         mine.map(|(id, permit)| (id, permit.shown(id, &clocks)))
             .collect()

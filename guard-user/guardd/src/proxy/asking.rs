@@ -9,13 +9,15 @@ use guard_proto::{
 };
 use guard_sys::clock::{self, Clocks};
 
-use super::{passing::target, permits, terms::Standing, waiting::Waiter};
+use super::{Proxy, passing::target, permits, terms::Standing, waiting::Waiter};
 use crate::{
     changes::Change,
     control::advice,
-    grants::opening::after,
-    requests::{HttpQuestion, Noted, Question, process::Process},
+    process::Process,
+    requests::{HttpQuestion, Noted, Question, Requests},
+    sessions::Session,
     state::State,
+    times::after,
 };
 
 /// A longer path is no person's to read.
@@ -31,20 +33,8 @@ impl State {
     /// Answers a question of the proxy's, now or later.
     pub fn proxy_asks(&mut self, number: Number, target: &Target, asked: Asked) {
         if let Some(verdict) = self.answer_now(number, target, asked) {
-            self.answer(number, verdict);
+            self.proxy.answer(number, verdict);
         }
-    }
-
-    /// Nobody waits for that any more.
-    pub fn proxy_leaves(&mut self, number: Number) {
-        if let Some(waiter) = self.proxy.waiters.remove(number) {
-            self.show_waiting(&waiter.request);
-        }
-    }
-
-    fn answer(&mut self, number: Number, verdict: Answer) {
-        self.proxy
-            .say(ToProxy::Answer { number, verdict }, Vec::new());
     }
 
     /// The answer; none where a person is waited for.
@@ -68,7 +58,12 @@ impl State {
             return Some(unreadable());
         };
         let is_open = hold.is_none();
-        let hold = hold.and_then(|hold| self.patience(hold, id, number));
+        let session = self.sessions.live(id);
+        let hold = hold.and_then(|hold| {
+            let session = session?;
+            let is_followed = self.requests.is_followed(session.about.uid);
+            self.proxy.patience(session, hold, is_followed, number)
+        });
         let waits_unknown = hold.is_some() && request.digest.is_none();
         let alone = waits_unknown.then(|| self.proxy.waiters.next_serial());
         let http = Rc::new(HttpQuestion {
@@ -85,17 +80,6 @@ impl State {
         self.put_write((number, tgid), question, hold)
     }
 
-    /// How long a client may wait; none where nobody is there who would see it, or too many wait already.
-    fn patience(&self, hold: Duration, session: SessionId, number: Number) -> Option<Duration> {
-        let about = &self.sessions.live(session)?.about;
-        let waiters = &self.proxy.waiters;
-        let has_room = !waiters.has(number) && waiters.has_room(session);
-        let asked_to = about.hold();
-        let hold = asked_to.unwrap_or(hold);
-        let may_wait = asked_to.is_some() || self.followers.any_for(about.uid);
-        (may_wait && has_room && !hold.is_zero()).then_some(hold)
-    }
-
     fn put_write(
         &mut self,
         (number, tgid): (Number, Tgid),
@@ -107,16 +91,24 @@ impl State {
             return Some(verdict);
         }
         let is_new = self.requests.find(&question).is_none();
-        let (id, outermost) = (question.session, self.outermost_of(question.session));
+        let (id, outermost) = (
+            question.session,
+            self.sessions.outermost_of(question.session),
+        );
         if is_new && self.proxy.pace.admit(id, outermost, now).is_none() {
             return Some(too_many());
         }
-        let process = self.client(question.session, tgid);
+        let live = self.sessions.live(question.session);
+        let process = without_command(self.machine.process_of(live, tgid.0));
         match self.ask(question.clone(), now, process, None) {
             Ok(Noted::New(id) | Noted::Again(id)) => {
                 self.apply(Change::Requests);
                 match hold {
-                    Some(hold) => self.let_wait((number, tgid), question, id, after(now, hold)),
+                    Some(hold) => {
+                        let (who, until) = ((number, tgid), after(now, hold));
+                        self.proxy
+                            .let_wait(&mut self.requests, who, question, id, until);
+                    }
                     None => return Some(ask_a_person(id)),
                 }
                 None
@@ -130,61 +122,14 @@ impl State {
         }
     }
 
-    /// Who asks, without the command line: headers with secrets may be in it.
-    fn client(&self, session: SessionId, tgid: Tgid) -> (Option<u32>, Process) {
-        let (pid, process) = self.process_of(session, tgid.0);
-        let command = Vec::new();
-        (pid, Process { command, ..process })
-    }
-
-    fn let_wait(
-        &mut self,
-        (number, tgid): (Number, Tgid),
-        question: Question,
-        id: String,
-        until: BootTime,
-    ) {
-        let waiter = Waiter {
-            tgid,
-            question,
-            request: id.clone(),
-            until,
-        };
-        self.proxy.waiters.add(number, waiter);
-        self.show_waiting(&id);
-    }
-
-    /// Has a person see whether, and until when, somebody waits for the answer.
-    fn show_waiting(&mut self, request: &str) {
-        let until = self.proxy.waiters.until(request);
-        let until = until.map(|until| Clocks::read().calendar(until));
-        self.requests.hold(request, until);
-    }
-
-    /// The same of what is left of rows of which a part was answered.
-    fn show_all_waiting(&mut self) {
-        let clocks = Clocks::read();
-        let held = self.requests.pending().iter();
-        let held = held.filter(|one| one.shown.held && one.question.http.is_some());
-        let shown = held.map(|one| {
-            let all = one.each();
-            let until = all.filter_map(|(question, _)| self.proxy.waiters.until_of(question));
-            let until = until.max().map(|until| clocks.calendar(until));
-            (one.shown.id.clone(), until)
-        });
-        for (id, until) in shown.collect::<Vec<_>>() {
-            self.requests.hold(&id, until);
-        }
-    }
-
     /// Answers those who wait and need not any more.
     pub fn settle_waiters(&mut self) {
         let now = clock::now();
         for (number, waiter) in self.proxy.waiters.all() {
             if let Some(verdict) = self.settled(&waiter, now) {
                 self.proxy.waiters.remove(number);
-                self.show_waiting(&waiter.request);
-                self.answer(number, verdict);
+                self.proxy.show_waiting(&mut self.requests, &waiter.request);
+                self.proxy.answer(number, verdict);
             }
         }
     }
@@ -211,19 +156,6 @@ impl State {
         }
     }
 
-    /// Answers one that waits; where that is yes, what it waited for is off the list.
-    pub(super) fn end_wait(&mut self, number: Number, waiter: &Waiter, verdict: Answer) {
-        self.proxy.waiters.remove(number);
-        match verdict {
-            Answer::Yes => {
-                self.requests.take_those(|one, _| *one == waiter.question);
-                self.show_all_waiting();
-            }
-            Answer::No { .. } => self.show_waiting(&waiter.request),
-        }
-        self.answer(number, verdict);
-    }
-
     /// Asks anew for those who waited for the answer to a request that was for one of them only.
     pub(super) fn ask_again(&mut self, request: &str) {
         for (number, waiter) in self.proxy.waiters.all() {
@@ -235,10 +167,107 @@ impl State {
             let hold = Some(Duration::from_nanos(left));
             let asker = (number, waiter.tgid);
             if let Some(verdict) = self.put_write(asker, waiter.question, hold) {
-                self.answer(number, verdict);
+                self.proxy.answer(number, verdict);
             }
         }
     }
+}
+
+impl Proxy {
+    /// Nobody waits for that any more.
+    pub(super) fn leaves(&mut self, requests: &mut Requests, number: Number) {
+        if let Some(waiter) = self.waiters.remove(number) {
+            self.show_waiting(requests, &waiter.request);
+        }
+    }
+
+    fn answer(&mut self, number: Number, verdict: Answer) {
+        self.say(ToProxy::Answer { number, verdict }, Vec::new());
+    }
+
+    /// How long a client may wait; none where nobody is there who would see it, or too many wait already. `hold` by the policies,
+    /// and `is_followed` where somebody would see at once what a user's sessions ask.
+    fn patience(
+        &self,
+        session: &Session,
+        hold: Duration,
+        is_followed: bool,
+        number: Number,
+    ) -> Option<Duration> {
+        let about = &session.about;
+        let waiters = &self.waiters;
+        let has_room = !waiters.has(number) && waiters.has_room(session.cgroup.id);
+        let asked_to = about.hold();
+        let hold = asked_to.unwrap_or(hold);
+        let may_wait = asked_to.is_some() || is_followed;
+        (may_wait && has_room && !hold.is_zero()).then_some(hold)
+    }
+
+    fn let_wait(
+        &mut self,
+        requests: &mut Requests,
+        (number, tgid): (Number, Tgid),
+        question: Question,
+        id: String,
+        until: BootTime,
+    ) {
+        let waiter = Waiter {
+            tgid,
+            question,
+            request: id.clone(),
+            until,
+        };
+        self.waiters.add(number, waiter);
+        self.show_waiting(requests, &id);
+    }
+
+    /// Has a person see whether, and until when, somebody waits for the answer.
+    fn show_waiting(&self, requests: &mut Requests, request: &str) {
+        let until = self.waiters.until(request);
+        let until = until.map(|until| Clocks::read().calendar(until));
+        requests.hold(request, until);
+    }
+
+    /// The same of what is left of rows of which a part was answered.
+    fn show_all_waiting(&self, requests: &mut Requests) {
+        let clocks = Clocks::read();
+        let held = requests.pending().iter();
+        let held = held.filter(|one| one.shown.held && one.question.http.is_some());
+        let shown = held.map(|one| {
+            let all = one.each();
+            let until = all.filter_map(|(question, _)| self.waiters.until_of(question));
+            let until = until.max().map(|until| clocks.calendar(until));
+            (one.shown.id.clone(), until)
+        });
+        for (id, until) in shown.collect::<Vec<_>>() {
+            requests.hold(&id, until);
+        }
+    }
+
+    /// Answers one that waits; where that is yes, what it waited for is off the list.
+    pub(super) fn end_wait(
+        &mut self,
+        requests: &mut Requests,
+        number: Number,
+        waiter: &Waiter,
+        verdict: Answer,
+    ) {
+        self.waiters.remove(number);
+        match verdict {
+            Answer::Yes => {
+                requests.take_those(|one, _| *one == waiter.question);
+                self.show_all_waiting(requests);
+            }
+            Answer::No { .. } => self.show_waiting(requests, &waiter.request),
+        }
+        self.answer(number, verdict);
+    }
+}
+
+/// Who asks, without the command line: headers with secrets may be in it.
+fn without_command((pid, process): (Option<u32>, Process)) -> (Option<u32>, Process) {
+    let command = Vec::new();
+    (pid, Process { command, ..process })
 }
 
 /// A request as people see it; none where they could not.

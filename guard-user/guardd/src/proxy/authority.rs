@@ -20,13 +20,12 @@ use guard_proto::wire::{Number, Scope, ToProxy};
 use rustix::fs::OFlags;
 use tokio::sync::oneshot;
 
-use super::is_read_only;
+use super::{Proxy, is_read_only};
 use crate::{
-    config::MAX_CA,
+    config::{Config, MAX_CA},
     control::ids,
     policies::{InForce, Policies},
     shared::Shared,
-    state::State,
 };
 
 /// Whoever starts a session waits for its certificate no longer than this.
@@ -60,7 +59,12 @@ impl Vouching {
 
 /// The certificate that a new session is to trust, where it has read-only destinations; a warning where there should be one.
 pub async fn trusted(shared: &Shared, session: &str) -> (Option<String>, Option<String>) {
-    let Some(told) = shared.with(|state| state.ask_to_vouch(session)) else {
+    let told = shared.with(|state| {
+        let id = ids::parse_session(session).ok()?;
+        let chain = &state.sessions.live(id)?.chain;
+        state.proxy.ask_to_vouch(&state.policies, chain)
+    });
+    let Some(told) = told else {
         return (None, None);
     };
     match tokio::time::timeout(PATIENCE, told).await {
@@ -73,18 +77,21 @@ pub async fn trusted(shared: &Shared, session: &str) -> (Option<String>, Option<
     }
 }
 
-impl State {
-    fn ask_to_vouch(&mut self, session: &str) -> Option<oneshot::Receiver<String>> {
-        let id = ids::parse_session(session).ok()?;
-        let scope = scope(&self.policies, &self.sessions.live(id)?.chain)?;
-        let vouching = &mut self.proxy.vouching;
-        vouching.serial += 1;
-        let number = Number(vouching.serial);
+impl Proxy {
+    /// Asks the proxy for a certificate under which a chain's read-only destinations are; none where it has none.
+    fn ask_to_vouch(
+        &mut self,
+        policies: &Policies,
+        chain: &[PolicyId],
+    ) -> Option<oneshot::Receiver<String>> {
+        let scope = scope(policies, chain)?;
+        self.vouching.serial += 1;
+        let number = Number(self.vouching.serial);
         let (tell, told) = oneshot::channel();
         // A proxy that is not up hears nothing, and whoever waits is told so by this being dropped.
-        if self.proxy.is_up {
-            self.proxy.vouching.waiting.insert(number, tell);
-            self.proxy.say(ToProxy::Vouch { number, scope }, Vec::new());
+        if self.is_up {
+            self.vouching.waiting.insert(number, tell);
+            self.say(ToProxy::Vouch { number, scope }, Vec::new());
         }
         Some(told)
     }
@@ -94,11 +101,11 @@ impl State {
     /// # Errors
     ///
     /// That the first cannot be made.
-    pub(super) fn authority_files(&self) -> Result<Vec<OwnedFd>> {
-        let key = &self.shelves.key;
+    pub(super) fn authority_files(&self, config: &Config) -> Result<Vec<OwnedFd>> {
+        let key = &self.key;
         let mut files =
             vec![open_key(key).with_context(|| format!("cannot open {}", key.display()))?];
-        for path in self.config.proxy.ca.iter().take(MAX_CA) {
+        for path in config.proxy.ca.iter().take(MAX_CA) {
             match File::open(path) {
                 Ok(file) => files.push(file.into()),
                 Err(error) => tracing::error!(

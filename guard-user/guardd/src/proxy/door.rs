@@ -75,7 +75,7 @@ fn accept(listener: std::os::fd::BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// A proxy is of the proxy's user, and no process under the guard.
 fn admit(shared: &Shared, socket: &OwnedFd) -> Result<()> {
-    let peer = shared.with(|state| state.peer(socket))?;
+    let peer = shared.with(|state| state.machine.peer(socket))?;
     let user = shared.with(|state| state.config.proxy.user.clone());
     let account = process::account(user.as_deref())?;
     if peer.uid() != account.uid {

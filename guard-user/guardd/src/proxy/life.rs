@@ -9,7 +9,7 @@ use std::{
 use anyhow::{Context as _, Result};
 
 use super::{door::Door, process, program::Program, talk::converse};
-use crate::shared::Shared;
+use crate::{process::may_start, shared::Shared};
 
 /// After a proxy that ended at once.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
@@ -30,12 +30,15 @@ pub async fn follow(shared: Rc<Shared>, door: PathBuf) {
     loop {
         needed(&shared).await;
         let began = Instant::now();
-        let lived = match process::may_start() {
+        let lived = match may_start() {
             true => live(&shared, &mut program).await,
             false => receive(&shared, &door).await,
         };
         let problem = lived.err().map(|error| format!("{error:#}"));
-        shared.with(|state| state.proxy_down(problem.clone()));
+        shared.with(|state| {
+            let (kernel, requests) = (&mut state.datapath, &mut state.requests);
+            state.proxy.down(kernel, requests, problem.clone());
+        });
         let Some(problem) = problem else {
             tracing::info!("nothing is read-only any more: the proxy is not needed");
             continue;
@@ -51,7 +54,7 @@ pub async fn follow(shared: Rc<Shared>, door: PathBuf) {
 
 /// Waits until something in force needs a proxy.
 async fn needed(shared: &Shared) {
-    let stir = shared.with(|state| Rc::clone(&state.proxy.stir));
+    let stir = shared.with(|state| state.proxy.stirs());
     while !shared.with(|state| state.needs_proxy()) {
         stir.notified().await;
     }
@@ -67,7 +70,10 @@ async fn live(shared: &Shared, program: &mut Program) -> Result<()> {
         converse(shared, packets).await
     };
     // Before its ports are anybody's.
-    shared.with(|state| state.proxy_down(None));
+    shared.with(|state| {
+        let (kernel, requests) = (&mut state.datapath, &mut state.requests);
+        state.proxy.down(kernel, requests, None);
+    });
     let status = tokio::time::timeout(GLANCE, started.ended()).await;
     let _ = started.end().await;
     match (lived, status) {
@@ -80,7 +86,10 @@ async fn live(shared: &Shared, program: &mut Program) -> Result<()> {
 async fn receive(shared: &Shared, at: &Path) -> Result<()> {
     let door = Door::open(at).with_context(|| format!("cannot listen at {}", at.display()))?;
     let hint = "none has come yet; see: systemctl status guard-proxy";
-    shared.with(|state| state.proxy_down(Some(hint.to_owned())));
+    shared.with(|state| {
+        let (kernel, requests) = (&mut state.datapath, &mut state.requests);
+        state.proxy.down(kernel, requests, Some(hint.to_owned()));
+    });
     loop {
         let packets = tokio::select! {
             packets = door.next(shared) => packets?,
@@ -93,14 +102,17 @@ async fn receive(shared: &Shared, at: &Path) -> Result<()> {
                 tracing::error!(
                     "the proxy is gone, and read-only destinations are closed: {error:#}"
                 );
-                shared.with(|state| state.proxy_down(Some(problem)));
+                shared.with(|state| {
+                    let (kernel, requests) = (&mut state.datapath, &mut state.requests);
+                    state.proxy.down(kernel, requests, Some(problem));
+                });
             }
         }
     }
 }
 
 async fn not_needed(shared: &Shared) {
-    let stir = shared.with(|state| Rc::clone(&state.proxy.stir));
+    let stir = shared.with(|state| state.proxy.stirs());
     while shared.with(|state| state.needs_proxy()) {
         stir.notified().await;
     }

@@ -8,6 +8,7 @@ pub mod authority;
 pub mod door;
 pub mod kernel;
 pub mod life;
+pub mod needed;
 pub mod networks;
 pub mod passing;
 pub mod permits;
@@ -18,18 +19,25 @@ pub mod talk;
 pub mod terms;
 pub mod waiting;
 
-use std::{collections::VecDeque, os::fd::OwnedFd, rc::Rc};
+use std::{collections::VecDeque, os::fd::OwnedFd, path::PathBuf, rc::Rc};
 
-use guard_common::{BootTime, SessionId, Verdict};
+use guard_common::{BootTime, HoleId, SessionId, Verdict};
+use guard_datapath::Datapath;
 use guard_proto::wire::ToProxy;
 use tokio::sync::Notify;
 
 use crate::{
-    control::ids, policies::InForce, requests::events::Meters, sessions::Session, state::State,
+    config::Config,
+    grants::holes::Holes,
+    policies::{InForce, Policies},
+    record::meters::Meters,
+    requests::Requests,
+    sessions::Session,
 };
 use authority::Vouching;
+use kernel::close_read_only;
 use networks::Networks;
-use permits::Permits;
+use permits::{Permit, Permits};
 use waiting::Waiters;
 
 /// A message on its way to the proxy.
@@ -41,7 +49,7 @@ pub struct Outgoing {
     pub descriptors: Vec<OwnedFd>,
 }
 
-/// All that guardd knows about its proxy.
+/// Owns what guardd knows about its proxy.
 #[derive(Debug, Default)]
 pub struct Proxy {
     /// Somebody hears what is said.
@@ -53,7 +61,7 @@ pub struct Proxy {
     /// What it believes may not hold any more.
     is_stale: bool,
     /// There is something to say, or it is needed or not needed any more.
-    pub stir: Rc<Notify>,
+    stir: Rc<Notify>,
     networks: Networks,
     /// When the processes of all sessions were last looked at.
     surveyed: BootTime,
@@ -64,10 +72,38 @@ pub struct Proxy {
     /// Sessions that wait for a certificate to trust.
     vouching: Vouching,
     /// What people have let through.
-    pub permits: Permits,
+    permits: Permits,
+    /// The file for the key of the certificate authority. Only the proxy reads it.
+    key: PathBuf,
 }
 
 impl Proxy {
+    /// One that does not run yet, and whose certificate authority has its key in that file.
+    #[must_use]
+    pub fn new(key: PathBuf) -> Self {
+        Self {
+            key,
+            ..Self::default()
+        }
+    }
+
+    /// Tells when there is something to say, or it is needed or not needed any more.
+    #[must_use]
+    pub fn stirs(&self) -> Rc<Notify> {
+        Rc::clone(&self.stir)
+    }
+
+    /// What people have let through.
+    #[must_use]
+    pub fn permits(&self) -> &Permits {
+        &self.permits
+    }
+
+    /// Ends what people have let through by one of them.
+    pub fn close(&mut self, id: HoleId) -> Option<Permit> {
+        self.permits.remove(id)
+    }
+
     /// Says something, if somebody hears it.
     fn say(&mut self, message: ToProxy, descriptors: Vec<OwnedFd>) {
         if self.is_up {
@@ -83,6 +119,37 @@ impl Proxy {
     pub fn renew(&mut self) {
         self.is_stale = true;
         self.stir.notify_one();
+    }
+
+    /// What a proxy gets with the first word: the map in which the kernel notes where connections were going, and the files
+    /// of the certificate authority.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; then there is no proxy.
+    pub fn files(&self, kernel: &Datapath, config: &Config) -> anyhow::Result<Vec<OwnedFd>> {
+        let mut files = vec![kernel.origins()?];
+        files.extend(self.authority_files(config)?);
+        Ok(files)
+    }
+
+    /// Nobody hears any more: what is read-only is closed, and nobody waits.
+    pub fn down(
+        &mut self,
+        kernel: &mut Datapath,
+        requests: &mut Requests,
+        problem: Option<String>,
+    ) {
+        self.is_up = false;
+        self.unsaid.clear();
+        self.vouching.clear();
+        self.problem = problem;
+        for cookie in self.networks.take_all() {
+            close_read_only(kernel, cookie);
+        }
+        for id in self.waiters.take_all() {
+            requests.hold(&id, None);
+        }
     }
 
     /// Forgets what a session has asked.
@@ -112,87 +179,10 @@ pub fn is_read_only(policy: &InForce) -> bool {
     policy.default == Verdict::ReadOnly || actions.any(|action| action == Verdict::ReadOnly)
 }
 
-impl State {
-    /// Whether anything in force needs a proxy.
-    #[must_use]
-    pub fn needs_proxy(&self) -> bool {
-        let mut policies = self.policies.iter();
-        self.holes.any_for_reads(None) || policies.any(|(_, policy)| is_read_only(policy))
-    }
-
-    /// Whether a session has read-only destinations, by its policies or by a hole.
-    #[must_use]
-    pub fn reads_only(&self, session: &Session) -> bool {
-        let mut policies = session.chain.iter();
-        self.holes.any_for_reads(Some(session.cgroup.id))
-            || policies.any(|slot| self.policies.get(*slot).is_some_and(is_read_only))
-    }
-
-    /// The same, of the one of that id.
-    #[must_use]
-    pub fn is_read_only(&self, session: &str) -> bool {
-        let live = ids::parse_session(session).ok();
-        let live = live.and_then(|id| self.sessions.live(id));
-        live.is_some_and(|session| self.reads_only(session))
-    }
-
-    /// That read-only destinations are closed, where they should not be.
-    #[must_use]
-    pub fn proxy_warning(&self) -> Option<String> {
-        if self.proxy.is_up || !self.needs_proxy() {
-            return None;
-        }
-        let why = self.proxy.problem.as_deref();
-        let why = why.unwrap_or("it has not started yet");
-        Some(format!(
-            "the proxy does not run, so read-only destinations are closed: {why}"
-        ))
-    }
-
-    /// What to say now, in order. The kernel and those who wait are looked after first where something has changed.
-    pub fn unsaid(&mut self) -> Vec<Outgoing> {
-        if std::mem::take(&mut self.proxy.is_stale) {
-            self.settle_waiters();
-            self.proxy.say(ToProxy::Renew, Vec::new());
-        }
-        self.proxy.unsaid.drain(..).collect()
-    }
-
-    /// What a proxy gets with the first word.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's; then there is no proxy.
-    pub fn proxy_files(&mut self) -> anyhow::Result<Vec<OwnedFd>> {
-        let mut files = vec![self.origins()?];
-        files.extend(self.authority_files()?);
-        Ok(files)
-    }
-
-    /// Somebody hears from now on: the proxy learns where to listen.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's; then there is no proxy.
-    pub fn proxy_up(&mut self) -> anyhow::Result<()> {
-        self.proxy.is_up = true;
-        self.proxy.problem = None;
-        self.serve_own_network()?;
-        self.survey_networks();
-        Ok(())
-    }
-
-    /// Nobody hears any more: what is read-only is closed, and nobody waits.
-    pub fn proxy_down(&mut self, problem: Option<String>) {
-        self.proxy.is_up = false;
-        self.proxy.unsaid.clear();
-        self.proxy.vouching.clear();
-        self.proxy.problem = problem;
-        for cookie in self.proxy.networks.take_all() {
-            self.close_read_only(cookie);
-        }
-        for id in self.proxy.waiters.take_all() {
-            self.requests.hold(&id, None);
-        }
-    }
+/// Whether a session has read-only destinations, by its policies or by a hole.
+#[must_use]
+pub(super) fn reads_only(holes: &Holes, policies: &Policies, session: &Session) -> bool {
+    let mut slots = session.chain.iter();
+    holes.any_for_reads(Some(session.cgroup.id))
+        || slots.any(|slot| policies.get(*slot).is_some_and(is_read_only))
 }

@@ -1,14 +1,16 @@
 //! Letting a request pass that changes something: it is in the audit trail before the proxy hears of it.
 
 use guard_common::HoleId;
-use guard_proto::wire::{Answer, Target};
-use guard_proto::{Failure, LogKind};
-use serde_json::json;
+use guard_proto::{
+    Failure,
+    record::{Destination, Http},
+    wire::{Answer, Target},
+};
 
 use super::terms::Standing;
 use crate::{
     control::ids,
-    record::audit::{AuditError, Record},
+    record::audit::{AuditError, LogEntry},
     requests::{Question, events},
     state::State,
 };
@@ -27,7 +29,7 @@ impl State {
     ) -> Answer {
         match self.write_passed(question, request, hole) {
             Ok(()) => {
-                self.counters.http("passed");
+                self.recorder.counters().http("passed");
                 Answer::Yes
             }
             Err(error) => unwritten(error),
@@ -43,25 +45,28 @@ impl State {
         let session = self.sessions.get(question.session);
         let owner = session.map_or(0, |session| session.about.uid);
         let http = question.http.as_deref().map(|http| &http.request);
-        let record = Record::of(ids::session(question.session), owner)
-            .with("destination", json!(events::endpoint(question, None)))
-            .with("outcome", "passed")
-            .with("method", http.map(|http| http.method.clone()))
-            .with("path", http.map(events::path_for_trail))
-            .with("host", http.and_then(|http| http.host.clone()))
-            .with("rule", self.rule_of(question))
-            .with("request", request)
-            .with("hole", hole.map(ids::hole));
-        self.audit.write(LogKind::Http, record)?;
-        self.audit.sync()
+        let record = Http {
+            destination: Destination::Endpoint(events::endpoint(question, None)).into(),
+            outcome: "passed".into(),
+            method: http.map(|http| http.method.clone()).into(),
+            path: http.map(events::path_for_trail).into(),
+            host: http.and_then(|http| http.host.clone()).into(),
+            rule: rule_of(self.standing(&target(question))).into(),
+            request: request.into(),
+            hole: hole.map(ids::hole).into(),
+            ..Http::default()
+        };
+        let session = ids::session(question.session);
+        self.recorder.write(LogEntry::of(session, owner, record))?;
+        self.recorder.sync()
     }
+}
 
-    /// The outermost rule that stops it but for a person's yes.
-    fn rule_of(&self, question: &Question) -> Option<String> {
-        match self.standing(&target(question)) {
-            Standing::Judged { rules, .. } => rules.into_iter().next()?.name,
-            Standing::Open | Standing::Closed => None,
-        }
+/// The outermost rule that stops it but for a person's yes.
+fn rule_of(standing: Standing) -> Option<String> {
+    match standing {
+        Standing::Judged { rules, .. } => rules.into_iter().next()?.name,
+        Standing::Open | Standing::Closed => None,
     }
 }
 

@@ -8,7 +8,6 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail};
-use caps::{CapSet, Capability};
 use guard_sys::{accounts::Account, packets::Packets};
 use tokio::process::{Child, Command};
 
@@ -38,13 +37,6 @@ pub fn account(set: Option<&str>) -> Result<Account> {
         bail!("it does not run as root: change [proxy] user in guardd.toml");
     }
     Ok(account)
-}
-
-/// Whether this process can make another one that is of another user.
-#[must_use]
-pub fn may_start() -> bool {
-    let of = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    of(Capability::CAP_SETUID) && of(Capability::CAP_SETGID)
 }
 
 /// A proxy, and what is said to it. It is killed when this is dropped.

@@ -10,43 +10,93 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use guard_common::{BootTime, SessionId};
+use guard_datapath::Datapath;
 use guard_proto::wire::{NetworkId, ToProxy};
 
-use super::networks::{self, Inode, MAX_POOL, Network};
-use crate::{
-    requests::process::Process,
-    sessions::{Session, is_past},
-    state::State,
+use super::{
+    Proxy,
+    kernel::{close_read_only, turn_to},
+    networks::{self, Inode, MAX_POOL, Network},
+    reads_only,
 };
+use crate::{process::Process, state::State, times::is_past};
 
 /// How often all processes are looked at.
 const SURVEYS: Duration = Duration::from_secs(5);
 
 impl State {
+    /// Looks which network a process of a session is in, and has that served. True where it is now, and was not.
+    pub fn notice_network(&mut self, session: SessionId, pid: u32) -> bool {
+        if !self.proxy.is_up() {
+            return false;
+        }
+        let live = self.sessions.live(session);
+        let live = live.filter(|session| reads_only(&self.holes, &self.policies, session));
+        let Some(live) = live else {
+            return false;
+        };
+        let Some(cgroup) = self.machine.kernel_path(&live.cgroup.path) else {
+            return false;
+        };
+        let on = (live.outermost(), cgroup.as_path());
+        self.proxy.notice(&mut self.datapath, on, pid)
+    }
+
+    /// Looks at all processes of the sessions that need it: their networks are served, and no others.
+    pub fn survey_networks(&mut self) {
+        if !self.proxy.is_up() {
+            return;
+        }
+        let live = self.sessions.all_live();
+        let live = live.filter(|session| reads_only(&self.holes, &self.policies, session));
+        let processes = live.flat_map(|session| {
+            let processes = self.datapath.processes(&session.cgroup).into_iter();
+            processes.map(|pid| (session.cgroup.id, pid))
+        });
+        let seen = processes.filter_map(|(session, pid)| {
+            let meta = fs::metadata(namespace(pid)).ok()?;
+            Some((Inode::of(&meta), (session, pid)))
+        });
+        // One process of each: to try the others as well would fail as often.
+        let mut networks = HashMap::new();
+        for (inode, found) in seen {
+            networks.entry(inode).or_insert(found);
+        }
+        let is_in_use = |inode| networks.contains_key(&inode);
+        self.proxy.forget_networks(&mut self.datapath, is_in_use);
+        networks.retain(|inode, _| !self.proxy.networks.has(*inode));
+        for (session, pid) in networks.into_values() {
+            self.notice_network(session, pid);
+        }
+    }
+}
+
+impl Proxy {
     /// Has the proxy serve the network that guardd is in.
-    pub(super) fn serve_own_network(&mut self) -> Result<()> {
+    pub(super) fn serve_own_network(&mut self, kernel: &mut Datapath) -> Result<()> {
         let inode = fs::metadata("/proc/self/ns/net").map(|meta| Inode::of(&meta));
-        let served = inode.and_then(|inode| self.serve(inode, None, None));
+        let served = inode.and_then(|inode| self.serve(kernel, inode, None, None));
         served.context("the proxy cannot listen on the loopback")
     }
 
     /// Has the kernel turn connections there, and the proxy take them: whoever comes in between waits.
     fn serve(
         &mut self,
+        kernel: &mut Datapath,
         inode: Inode,
         way: Option<File>,
         session: Option<SessionId>,
     ) -> io::Result<()> {
         let made = networks::there(way.as_ref(), networks::listeners)?;
-        self.turn_to(&made)?;
-        let (id, cookie) = (self.proxy.networks.next_id(), made.cookie);
+        turn_to(kernel, &made)?;
+        let (id, cookie) = (self.networks.next_id(), made.cookie);
         let listen = ToProxy::Listen {
             network: id,
             cookie: cookie.0,
         };
-        self.proxy.say(listen, made.sockets);
+        self.say(listen, made.sockets);
         let is_foreign = way.is_some();
-        self.proxy.networks.add(Network {
+        self.networks.add(Network {
             id,
             inode,
             cookie,
@@ -63,11 +113,11 @@ impl State {
     /// Gives the proxy so many sockets in a network that it is not in; none where they cannot be made, so that it may
     /// ask again.
     pub(super) fn stock(&mut self, id: NetworkId, ipv4: usize, ipv6: usize) {
-        let network = self.proxy.networks.get(id);
+        let network = self.networks.get(id);
         let way = network.and_then(|network| network.way.as_ref());
         let made = way.map(|way| networks::there(Some(way), || networks::pool(ipv4, ipv6)));
         let is_dry = matches!(made, Some(Err(_)));
-        let is_news = self.proxy.networks.runs_dry(id, is_dry);
+        let is_news = self.networks.runs_dry(id, is_dry);
         let [ipv4, ipv6] = match made {
             Some(Ok(sockets)) => sockets,
             Some(Err(error)) => {
@@ -82,80 +132,49 @@ impl State {
             network: id,
             ipv4: ipv4.len(),
         };
-        self.proxy
-            .say(sockets, ipv4.into_iter().chain(ipv6).collect());
+        self.say(sockets, ipv4.into_iter().chain(ipv6).collect());
     }
 
-    /// Looks which network a process of a session is in, and has that served. True where it is now, and was not.
-    pub fn notice_network(&mut self, session: SessionId, pid: u32) -> bool {
-        if !self.proxy.is_up() {
-            return false;
+    /// Whether the processes of all sessions are to be looked at: that was not done lately. Then it counts as done.
+    pub fn takes_survey(&mut self, now: BootTime) -> bool {
+        let is_due = is_past(self.surveyed, SURVEYS, now);
+        if is_due {
+            self.surveyed = now;
         }
-        let live = self.sessions.live(session);
-        let live = live.filter(|session| self.reads_only(session));
-        let cgroup = live.and_then(|session| self.kernel_path(&session.cgroup.path));
-        let Some((inode, way)) = cgroup.and_then(|cgroup| way_into(pid, &cgroup)) else {
+        is_due
+    }
+
+    /// Has the network served that a process is in, which is in that cgroup; `account`: the outermost session of whoever it is.
+    /// True where it is served now, and was not.
+    fn notice(
+        &mut self,
+        kernel: &mut Datapath,
+        (account, cgroup): (SessionId, &Path),
+        pid: u32,
+    ) -> bool {
+        let Some((inode, way)) = way_into(pid, cgroup) else {
             return false;
         };
-        if self.proxy.networks.has(inode) {
+        if self.networks.has(inode) {
             return false;
         }
-        let session = self
-            .sessions
-            .live(session)
-            .map_or(session, Session::outermost);
-        if !self.proxy.networks.has_room(session) {
-            tracing::warn!(session = session.0, "too many networks are served for it");
+        if !self.networks.has_room(account) {
+            tracing::warn!(session = account.0, "too many networks are served for it");
             return false;
         }
-        let served = self.serve(inode, Some(way), Some(session));
+        let served = self.serve(kernel, inode, Some(way), Some(account));
         if let Err(error) = &served {
             // Its loopback may be down. Whoever is refused there has it tried again.
-            tracing::debug!(%error, session = session.0, pid, "its network is not served");
+            tracing::debug!(%error, session = account.0, pid, "its network is not served");
         }
         served.is_ok()
     }
 
-    /// Looks at all of them, if that was not done lately.
-    pub fn look_at_networks(&mut self, now: BootTime) {
-        if is_past(self.proxy.surveyed, SURVEYS, now) {
-            self.proxy.surveyed = now;
-            self.survey_networks();
-        }
-    }
-
-    /// Looks at all processes of the sessions that need it: their networks are served, and no others.
-    pub fn survey_networks(&mut self) {
-        if !self.proxy.is_up() {
-            return;
-        }
-        let live = self.sessions.all_live();
-        let live = live.filter(|session| self.reads_only(session));
-        let processes = live.flat_map(|session| {
-            let processes = self.datapath.processes(&session.cgroup).into_iter();
-            processes.map(|pid| (session.cgroup.id, pid))
-        });
-        let seen = processes.filter_map(|(session, pid)| {
-            let meta = fs::metadata(namespace(pid)).ok()?;
-            Some((Inode::of(&meta), (session, pid)))
-        });
-        // One process of each: to try the others as well would fail as often.
-        let mut networks = HashMap::new();
-        for (inode, found) in seen {
-            networks.entry(inode).or_insert(found);
-        }
-        self.forget_networks(|inode| networks.contains_key(&inode));
-        networks.retain(|inode, _| !self.proxy.networks.has(*inode));
-        for (session, pid) in networks.into_values() {
-            self.notice_network(session, pid);
-        }
-    }
-
-    fn forget_networks(&mut self, is_in_use: impl Fn(Inode) -> bool) {
-        for network in self.proxy.networks.take_left(is_in_use) {
-            self.close_read_only(network.cookie);
+    fn forget_networks(&mut self, kernel: &mut Datapath, is_in_use: impl Fn(Inode) -> bool) {
+        for network in self.networks.take_left(is_in_use) {
+            close_read_only(kernel, network.cookie);
             let network = network.id;
-            self.proxy.say(ToProxy::Forget { network }, Vec::new());
+            self.say(ToProxy::Forget { network }, Vec::new());
         }
     }
 }

@@ -4,19 +4,18 @@ use std::{io, os::fd::AsFd as _, time::Duration};
 
 use anyhow::{Context as _, Result, bail};
 use guard_common::SessionId;
-use guard_proto::LogKind;
+use guard_proto::record::{Destination, Http};
 use guard_proto::wire::{Entry, Target, ToDaemon, ToProxy, VERSION};
 use guard_sys::{
     clock,
     packets::{MAX_MESSAGE, Packet, Packets},
 };
-use serde_json::json;
 use tokio::time::timeout;
 
 use super::Outgoing;
 use crate::{
     control::ids,
-    record::audit::Record,
+    record::audit::LogEntry,
     requests::{Question, events},
     shared::Shared,
     state::State,
@@ -36,7 +35,7 @@ pub async fn converse(shared: &Shared, packets: &Packets) -> Result<()> {
     greet(shared, packets).await?;
     let stir = shared.with(|state| {
         state.proxy_up()?;
-        Ok::<_, anyhow::Error>(std::rc::Rc::clone(&state.proxy.stir))
+        Ok::<_, anyhow::Error>(state.proxy.stirs())
     })?;
     tracing::info!("the proxy runs: what is read-only can be read");
     loop {
@@ -63,7 +62,7 @@ async fn greet(shared: &Shared, packets: &Packets) -> Result<()> {
         message: ToProxy::Hello {
             version: Some(VERSION.to_owned()),
         },
-        descriptors: shared.with(|state| state.proxy_files())?,
+        descriptors: shared.with(|state| state.proxy.files(&state.datapath, &state.config))?,
     };
     say(packets, hello).await.context("it does not hear")?;
     let answer = timeout(PATIENCE, packets.receive()).await;
@@ -115,13 +114,13 @@ impl State {
                 target,
                 request,
             } => self.proxy_asks(number, &target, request),
-            ToDaemon::Gone { number } => self.proxy_leaves(number),
+            ToDaemon::Gone { number } => self.proxy.leaves(&mut self.requests, number),
             ToDaemon::Log { target, entry } => self.proxy_tells(&target, entry),
             ToDaemon::Sockets {
                 network,
                 ipv4,
                 ipv6,
-            } => self.stock(network, ipv4, ipv6),
+            } => self.proxy.stock(network, ipv4, ipv6),
             ToDaemon::Vouched {
                 number,
                 certificate,
@@ -131,7 +130,7 @@ impl State {
 
     /// Writes down what became of a request.
     fn proxy_tells(&mut self, target: &Target, entry: Entry) {
-        self.counters.http(&entry.outcome);
+        self.recorder.counters().http(&entry.outcome);
         let id = SessionId(target.session);
         let Some(owner) = self.sessions.get(id).map(|session| session.about.uid) else {
             return;
@@ -146,18 +145,19 @@ impl State {
             port: target.port,
             http: None,
         };
-        let record = Record::of(ids::session(id), owner)
-            .with("destination", json!(events::endpoint(&question, None)))
-            .with("outcome", cut(Some(entry.outcome)))
-            .with("method", cut(entry.method))
-            .with("path", cut(entry.path))
-            .with("host", cut(entry.host))
-            .with("rule", cut(entry.rule))
-            .with("why", cut(entry.why))
-            .with("status", entry.status)
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Http, record);
+        let record = Http {
+            destination: Destination::Endpoint(events::endpoint(&question, None)).into(),
+            outcome: cut(Some(entry.outcome)).into(),
+            method: cut(entry.method).into(),
+            path: cut(entry.path).into(),
+            host: cut(entry.host).into(),
+            rule: cut(entry.rule).into(),
+            why: cut(entry.why).into(),
+            status: entry.status.into(),
+            ..Http::default()
+        };
+        let entry = LogEntry::of(ids::session(id), owner, record);
+        self.recorder.note(entry.admitted(admitted));
     }
 }
 

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use guard_common::{Address, HoleKind, PolicyId, Protocol, SessionId, Verdict};
+use guard_datapath::Datapath;
 use guard_judge::http::Rules;
 use guard_policy::{Met, PortSpec, Prefix};
 use guard_proto::wire::{Target, Terms};
 use guard_sys::clock;
 
-use crate::{policies::Policies, state::State};
+use crate::{policies::Policies, sessions::Sessions, state::State};
 
 /// What a chain of policies says of a target, holes left aside.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ impl State {
         if matches!(by_policy, Standing::Open) {
             return Standing::Open;
         }
-        let holes = self.holes_over(target);
+        let holes = holes_over(&self.datapath, &self.sessions, &self.policies, target);
         if holes.contains(&HoleKind::ALL) {
             return Standing::Open;
         }
@@ -106,33 +107,38 @@ impl State {
         let session = self.sessions.live(id)?;
         let account = session.outermost().0;
         let to = Address::from(target.address);
-        let permits = &self.proxy.permits;
+        let permits = self.proxy.permits();
         Some(Terms {
             rules,
             account,
             writes: permits.all_writes(id, to, target.port, clock::now()),
         })
     }
+}
 
-    /// The kernel's holes there. Connections are the kernel's to count. What a policy denies no hole covers.
-    fn holes_over(&self, target: &Target) -> Vec<HoleKind> {
-        let (session, to) = (SessionId(target.session), Address::from(target.address));
-        let judged = self.sessions.live(session).and_then(|live| {
-            let (chain, port) = (&live.chain, target.port);
-            self.policies.judge(chain, to, Protocol::TCP, port)
-        });
-        let is_stopped =
-            judged.is_some_and(|j| matches!(j.verdict, Verdict::Confirm | Verdict::ReadOnly));
-        if !is_stopped {
-            return Vec::new();
-        }
-        let holes = self.datapath.holes().unwrap_or_default().into_iter();
-        let there = holes.filter(|hole| {
-            let is_own = hole.session == session;
-            is_own && hole.entry.covers(&to, Protocol::TCP, target.port)
-        });
-        there.map(|hole| hole.entry.kind).collect()
+/// The kernel's holes there. Connections are the kernel's to count. What a policy denies no hole covers.
+fn holes_over(
+    kernel: &Datapath,
+    sessions: &Sessions,
+    policies: &Policies,
+    target: &Target,
+) -> Vec<HoleKind> {
+    let (session, to) = (SessionId(target.session), Address::from(target.address));
+    let judged = sessions.live(session).and_then(|live| {
+        let (chain, port) = (&live.chain, target.port);
+        policies.judge(chain, to, Protocol::TCP, port)
+    });
+    let is_stopped =
+        judged.is_some_and(|j| matches!(j.verdict, Verdict::Confirm | Verdict::ReadOnly));
+    if !is_stopped {
+        return Vec::new();
     }
+    let holes = kernel.holes().unwrap_or_default().into_iter();
+    let there = holes.filter(|hole| {
+        let is_own = hole.session == session;
+        is_own && hole.entry.covers(&to, Protocol::TCP, target.port)
+    });
+    there.map(|hole| hole.entry.kind).collect()
 }
 
 #[cfg(test)]
@@ -175,7 +181,7 @@ mod tests {
         };
         let asks = rule("asks", "192.0.2.1", "confirm");
         let denies = rule("denies", "192.0.2.2", "deny");
-        let mut policies = Policies::default();
+        let mut policies = crate::policies::none();
         policies.put(PolicyId(1), reads("outer", "10s"));
         policies.put(PolicyId(2), reads("inner", "20s"));
         let strict = format!("default = \"allow\"\n{asks}{denies}");

@@ -14,17 +14,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use guard_proto::{Failure, LogKind, LogRecord};
+use guard_proto::{
+    Failure, LogRecord,
+    record::{Common, Field, Record},
+};
 use guard_trail::{
     Head,
     chain::{self, Line},
     files,
 };
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tokio::sync::watch;
 
-use crate::record::journal::Journal;
+use crate::record::{journal::Journal, meters::Admitted};
 
 /// Why a record is not in the trail.
 #[derive(Debug, thiserror::Error)]
@@ -44,29 +47,54 @@ impl From<AuditError> for Failure {
     }
 }
 
-/// Who and what a record is about, beside its kind.
-#[derive(Clone, Debug, Default)]
-pub struct Record {
+/// A record, and whose it is.
+#[derive(Clone, Debug)]
+pub struct LogEntry {
     session: Option<String>,
-    fields: Map<String, Value>,
+    common: Common,
+    record: Record,
 }
 
-impl Record {
+impl LogEntry {
     /// About a session of a user.
     #[must_use]
-    pub fn of(session: impl ToString, uid: u32) -> Self {
-        let record = Self {
-            session: Some(session.to_string()),
-            fields: Map::new(),
-        };
-        record.with("uid", uid)
+    pub fn of(session: impl ToString, uid: u32, record: impl Into<Record>) -> Self {
+        let mut entry = Self::from(record);
+        entry.session = Some(session.to_string());
+        entry.common.uid = uid.into();
+        entry
     }
 
-    /// With a field more.
+    /// With how many the meter left out before it, and whether it may leave out those that follow.
     #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.fields.insert(name.to_owned(), value.into());
+    pub fn admitted(mut self, admitted: Admitted) -> Self {
+        self.common.left_out = admitted.left_out.into();
+        self.common.last = admitted.is_last.then_some(true).into();
         self
+    }
+
+    /// With how many were left out in all.
+    #[must_use]
+    pub fn left_out(mut self, count: u64) -> Self {
+        self.common.left_out = count.into();
+        self
+    }
+
+    /// Of what happened at another time than this.
+    #[must_use]
+    pub fn noticed(mut self, when: &str) -> Self {
+        self.common.noticed = when.into();
+        self
+    }
+}
+
+impl<R: Into<Record>> From<R> for LogEntry {
+    fn from(record: R) -> Self {
+        Self {
+            session: None,
+            common: Common::default(),
+            record: record.into(),
+        }
     }
 }
 
@@ -218,14 +246,14 @@ impl Audit {
     /// # Errors
     ///
     /// [`AuditError`] where it does not fit; the trail is then as it was.
-    pub fn write(&mut self, kind: LogKind, record: Record) -> Result<(), AuditError> {
-        let record = self.gaps.told_in(record);
-        let mut line = LogRecord {
-            at: Timestamp::now(),
-            kind,
-            session: record.session,
-            fields: record.fields,
-        };
+    pub fn write(&mut self, entry: impl Into<LogEntry>) -> Result<(), AuditError> {
+        let LogEntry {
+            session,
+            mut common,
+            record,
+        } = entry.into();
+        self.gaps.tell(&mut common);
+        let mut line = LogRecord::new(Timestamp::now(), session, &common, &record);
         let written = self.append(&line).map_err(|why| self.fail(why));
         self.problem = written.as_ref().err().map(ToString::to_string);
         match &written {
@@ -284,8 +312,10 @@ impl Audit {
     }
 
     /// Adds a record about something that has happened and cannot be refused any more.
-    pub fn note(&mut self, kind: LogKind, record: Record) {
-        if let Err(error) = self.write(kind, record) {
+    pub fn note(&mut self, entry: impl Into<LogEntry>) {
+        let entry = entry.into();
+        let kind = entry.record.kind();
+        if let Err(error) = self.write(entry) {
             tracing::error!(%error, ?kind, "not in the audit trail");
         }
     }
@@ -325,10 +355,13 @@ impl Audit {
 }
 
 impl Gaps {
-    fn told_in(self, record: Record) -> Record {
-        let counts = [("lost", self.lost), ("torn", self.torn)];
-        let known = counts.into_iter().filter(|(_, count)| *count > 0);
-        known.fold(record, |record, (name, count)| record.with(name, count))
+    fn tell(self, common: &mut Common) {
+        let known = |count: u64| match count {
+            0 => Field::Absent,
+            count => Field::Is(count),
+        };
+        common.lost = known(self.lost);
+        common.torn = known(self.torn);
     }
 }
 
@@ -429,7 +462,12 @@ mod tests {
     use std::{env, fs, process::Command};
 
     use super::*;
+    use guard_proto::record::{DaemonStart, DaemonStop, Denied};
     use guard_trail::verify;
+
+    fn denied(session: &str, uid: u32) -> LogEntry {
+        LogEntry::of(session, uid, Denied::default())
+    }
 
     fn lines(path: &Path) -> Vec<LogRecord> {
         let text = fs::read_to_string(path).unwrap();
@@ -443,9 +481,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
         let mut audit = Audit::open(&path).unwrap();
-        let record = Record::of("s1", 1000).with("rule", "photos\n");
-        audit.write(LogKind::Denied, record).unwrap();
-        audit.write(LogKind::DaemonStop, Record::default()).unwrap();
+        let record = Denied {
+            rule: "photos\n".into(),
+            ..Denied::default()
+        };
+        audit.write(LogEntry::of("s1", 1000, record)).unwrap();
+        audit.write(DaemonStop::default()).unwrap();
         audit.sync().unwrap();
         let read = lines(&path);
         assert_eq!(read.len(), 2);
@@ -461,15 +502,15 @@ mod tests {
         let path = dir.path().join("audit.jsonl");
         let old = dir.path().join("audit.jsonl.1");
         let mut audit = Audit::open(&path).unwrap();
-        audit.write(LogKind::Denied, Record::of("s1", 1)).unwrap();
+        audit.write(denied("s1", 1)).unwrap();
         audit.follow_path();
         assert_eq!(audit.reached().borrow().part, 0);
         assert!(audit.previous().is_none());
         fs::rename(&path, &old).unwrap();
-        audit.write(LogKind::Denied, Record::of("s2", 1)).unwrap();
+        audit.write(denied("s2", 1)).unwrap();
         assert!(audit.previous().is_none());
         audit.follow_path();
-        audit.write(LogKind::Denied, Record::of("s3", 1)).unwrap();
+        audit.write(denied("s3", 1)).unwrap();
         assert_eq!((lines(&old).len(), lines(&path).len()), (2, 1));
         assert_eq!(audit.reached().borrow().part, 1);
         assert!(audit.previous().is_some());
@@ -478,7 +519,7 @@ mod tests {
         fs::create_dir(&path).unwrap();
         audit.follow_path();
         assert!(audit.problem().is_some());
-        audit.write(LogKind::Denied, Record::of("s4", 1)).unwrap();
+        audit.write(denied("s4", 1)).unwrap();
         fs::remove_dir(&path).unwrap();
         audit.follow_path();
         assert_eq!(audit.problem(), None);
@@ -490,7 +531,7 @@ mod tests {
         let path = dir.path().join("audit.jsonl");
         Audit::open(&path)
             .unwrap()
-            .write(LogKind::DaemonStart, Record::default())
+            .write(DaemonStart::default())
             .unwrap();
         let whole = fs::read(&path).unwrap();
         for torn in [1, 4095, 4096, 10_000] {
@@ -518,7 +559,7 @@ mod tests {
         fs::write(&path, format!("{old}\n")).unwrap();
         for round in 0..4 {
             let mut audit = Audit::open(&path).unwrap();
-            audit.write(LogKind::Denied, Record::of("s1", 1)).unwrap();
+            audit.write(denied("s1", 1)).unwrap();
             drop(audit);
             if round == 1 {
                 // Torn, put aside, and no guardd there to see it.
@@ -534,7 +575,7 @@ mod tests {
         }
         let mut audit = Audit::open(&path).unwrap();
         audit.follow_path();
-        audit.write(LogKind::DaemonStop, Record::default()).unwrap();
+        audit.write(DaemonStop::default()).unwrap();
         let found = verified(&path);
         assert!(found.whole, "{found:?}");
         assert_eq!((found.head, found.records), (Some(audit.head()), 5));
@@ -552,13 +593,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
         let mut audit = Audit::open(&path).unwrap();
-        audit.write(LogKind::Denied, Record::of("s1", 1)).unwrap();
+        audit.write(denied("s1", 1)).unwrap();
         let whole = fs::read(&path).unwrap();
         fs::write(&path, [&whole[..], b"{\"at\":"].concat()).unwrap();
         assert_eq!(verified(&path).torn.len(), 1);
         let mut next = Audit::open(&path).unwrap();
-        next.write(LogKind::Denied, Record::of("s2", 1)).unwrap();
-        next.write(LogKind::Denied, Record::of("s3", 1)).unwrap();
+        next.write(denied("s2", 1)).unwrap();
+        next.write(denied("s3", 1)).unwrap();
         let read = lines(&path);
         assert_eq!(read[1].fields["torn"], 6);
         assert!(!read[2].fields.contains_key("torn"));
@@ -576,8 +617,7 @@ mod tests {
         let long = "x".repeat(300);
         let refused = (0..100).find_map(|_| {
             let before = fs::read(&path).unwrap();
-            let record = Record::default().with("long", long.as_str());
-            let error = audit.write(LogKind::Answered, record).err()?;
+            let error = audit.write(denied(&long, 1)).err()?;
             Some((before, error))
         });
         let (before, error) = refused.unwrap();
@@ -586,11 +626,11 @@ mod tests {
         let failure = Failure::from(error);
         assert!(failure.fix.contains("audit.jsonl"), "{failure}");
         // With room again, the next record says how many are not there, and the chain is whole.
-        audit.note(LogKind::Denied, Record::default().with("long", long));
+        audit.note(denied(&long, 1));
         let old = path.with_extension("jsonl.1");
         fs::rename(&path, &old).unwrap();
         audit.follow_path();
-        audit.write(LogKind::Denied, Record::of("s1", 1)).unwrap();
+        audit.write(denied("s1", 1)).unwrap();
         assert_eq!(lines(&path)[0].fields["lost"], 2);
         let found = verified(&path);
         assert!(found.whole, "{found:?}");

@@ -17,7 +17,7 @@ use serde::{Serialize, de::DeserializeOwned};
 const HALF: &str = ".tmp";
 
 /// A directory of values, each in a file `KEY.json`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Shelf<T> {
     dir: PathBuf,
     of: PhantomData<T>,
@@ -36,6 +36,15 @@ impl<T: Serialize + DeserializeOwned> Shelf<T> {
             .create(&dir)?;
         let of = PhantomData;
         Ok(Self { dir, of })
+    }
+
+    /// One that keeps nothing, for tests of those who have one.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        Self {
+            dir: PathBuf::from("/nonexistent"),
+            of: PhantomData,
+        }
     }
 
     /// Removes what is no value: a guardd was killed that wrote one. How many there were.

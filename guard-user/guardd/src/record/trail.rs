@@ -8,7 +8,6 @@ use std::{
 
 use guard_proto::LogRecord;
 use jiff::Timestamp;
-use serde_json::Value;
 
 /// A batch is at most so many records.
 const BATCH: usize = 256;
@@ -42,9 +41,7 @@ impl Filter {
             None => true,
         };
         let is_owner = match self.uid {
-            Some(wanted) => {
-                record.fields.get("uid").and_then(Value::as_u64) == Some(u64::from(wanted))
-            }
+            Some(wanted) => record.common().uid.is(&wanted),
             None => true,
         };
         is_session && is_owner && self.since.is_none_or(|since| record.at >= since)
@@ -129,8 +126,15 @@ mod tests {
     use std::{fs, path::Path};
 
     use super::*;
-    use crate::record::audit::{Audit, Record};
-    use guard_proto::LogKind;
+    use crate::record::audit::{Audit, LogEntry};
+    use guard_proto::{
+        LogKind,
+        record::{DaemonStart, Denied, Held},
+    };
+
+    fn denied(session: &str, uid: u32) -> LogEntry {
+        LogEntry::of(session, uid, Denied::default())
+    }
 
     fn open(path: &Path, filter: Filter) -> Trail {
         Trail::new(File::open(path).unwrap(), filter)
@@ -149,15 +153,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
         let mut audit = Audit::open(&path).unwrap();
-        audit
-            .write(LogKind::DaemonStart, Record::default())
-            .unwrap();
-        audit
-            .write(LogKind::Denied, Record::of("s1", 1000))
-            .unwrap();
-        audit
-            .write(LogKind::Denied, Record::of("s2", 1001))
-            .unwrap();
+        audit.write(DaemonStart::default()).unwrap();
+        audit.write(denied("s1", 1000)).unwrap();
+        audit.write(denied("s2", 1001)).unwrap();
         assert_eq!(sessions(&path, Filter::default()), ["", "s1", "s2"]);
         let mine = Filter {
             uid: Some(1001),
@@ -176,7 +174,9 @@ mod tests {
         assert!(sessions(&path, later).is_empty());
         let mut trail = open(&path, one);
         trail.next_batch().unwrap();
-        audit.write(LogKind::Held, Record::of("s1", 1000)).unwrap();
+        audit
+            .write(LogEntry::of("s1", 1000, Held::default()))
+            .unwrap();
         assert_eq!(trail.next_batch().unwrap().records[0].kind, LogKind::Held);
     }
 
@@ -185,7 +185,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
         let mut audit = Audit::open(&path).unwrap();
-        audit.write(LogKind::Denied, Record::of("s1", 1)).unwrap();
+        audit.write(denied("s1", 1)).unwrap();
         let whole = fs::read(&path).unwrap();
         fs::write(&path, &whole[..9]).unwrap();
         let mut trail = open(&path, Filter::default());
@@ -200,9 +200,7 @@ mod tests {
         let [old, new] = ["old", "new"].map(|name| dir.path().join(name));
         for (path, session) in [(&old, "s1"), (&new, "s2")] {
             let mut audit = Audit::open(path).unwrap();
-            audit
-                .write(LogKind::Denied, Record::of(session, 1))
-                .unwrap();
+            audit.write(denied(session, 1)).unwrap();
         }
         let mut trail = open(&old, Filter::default());
         trail.then(File::open(&new).unwrap());

@@ -1,10 +1,14 @@
 //! Looks at listeners when it is time, beside everything else: to go through all processes takes a while.
 
-use std::{rc::Rc, time::Duration};
+use std::{io, net::IpAddr, rc::Rc, time::Duration};
 
-use super::{look, now};
-use crate::changes::Change;
-use crate::shared::Shared;
+use guard_common::NetnsCookie;
+
+use super::{
+    look::{self, Found, Place},
+    now, terms,
+};
+use crate::{changes::Change, shared::Shared};
 
 /// Nothing is due: how long to wait, unless something comes.
 const IDLE: Duration = Duration::from_secs(60);
@@ -13,7 +17,12 @@ const IDLE: Duration = Duration::from_secs(60);
 pub async fn follow(shared: Rc<Shared>) {
     let stir = shared.with(|state| Rc::clone(&state.relays.stir));
     loop {
-        let (due, terms) = shared.with(|state| state.due_looks(now()));
+        let (due, terms) = shared.with(|state| {
+            let (kernel, sessions) = (&state.datapath, &state.sessions);
+            let due = state.relays.due_looks(kernel, sessions, now());
+            let terms = (!due.is_empty()).then(|| terms(&state.machine, &state.policies, sessions));
+            (due, terms.unwrap_or_default())
+        });
         let (tickets, places): (Vec<_>, Vec<_>) = due.into_iter().unzip();
         if !places.is_empty() {
             let look = move || look::look_at_all(&places, &terms);
@@ -24,11 +33,15 @@ pub async fn follow(shared: Rc<Shared>) {
             for (ticket, found) in tickets.into_iter().zip(looked.unwrap_or_default()) {
                 match found {
                     Ok(found) => {
-                        are_news |= shared.with(|state| state.note_found(ticket, found));
+                        are_news |= shared.with(|state| {
+                            let (kernel, sessions) = (&mut state.datapath, &state.sessions);
+                            let policies = &state.policies;
+                            (state.relays).note_found(kernel, sessions, policies, ticket, found)
+                        });
                     }
                     Err(error) => {
                         tracing::warn!(%error, "cannot look who listens");
-                        shared.with(|state| state.note_unseen(ticket));
+                        shared.with(|state| state.relays.note_unseen(&state.sessions, ticket));
                     }
                 }
             }
@@ -44,4 +57,24 @@ pub async fn follow(shared: Rc<Shared>) {
         // That it took the longest is as good as a call.
         let _ = tokio::time::timeout(wait, stir.notified()).await;
     }
+}
+
+/// Looks at a port of guardd's own loopback, to explain it. What it was seen to lead to before counts, too. It takes a while.
+///
+/// # Errors
+///
+/// The system's.
+pub async fn look_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result<Found> {
+    let place = Place {
+        way: None,
+        netns: NetnsCookie(0),
+        address: address.into(),
+        port,
+        dialed: Vec::new(),
+    };
+    let terms = shared.with(|state| terms(&state.machine, &state.policies, &state.sessions));
+    let looked = tokio::task::spawn_blocking(move || look::look(&place, &terms)).await;
+    let mut found = looked.map_err(io::Error::other)??;
+    shared.with(|state| state.relays.add_known(&mut found, address.into(), port));
+    Ok(found)
 }

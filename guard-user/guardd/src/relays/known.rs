@@ -18,7 +18,7 @@ use super::{
     past::{Before, Past, Spot},
     through,
 };
-use crate::{grants::opening::after, requests::Question};
+use crate::{requests::Question, times::after};
 
 /// When a listener is looked at again after a session has connected to it: what it does for that may come later.
 pub(super) const LOOKS: [Duration; 5] = [
@@ -90,7 +90,7 @@ pub struct Relays {
     /// By which listeners destinations were tried, the latest last.
     pub(super) ways: VecDeque<(SessionId, Connection, Through)>,
     /// One is to be looked at.
-    pub stir: std::rc::Rc<tokio::sync::Notify>,
+    pub(super) stir: std::rc::Rc<tokio::sync::Notify>,
 }
 
 impl Relays {
@@ -300,7 +300,7 @@ impl Relays {
         self.ways.push_back((session, to, through));
     }
 
-    pub(super) fn way(&self, question: &Question) -> Option<&Through> {
+    pub(crate) fn way(&self, question: &Question) -> Option<&Through> {
         let to = Connection::new(question.destination, question.protocol, question.port);
         let is_it =
             |way: &&(SessionId, Connection, Through)| way.0 == question.session && way.1 == to;

@@ -20,7 +20,7 @@ use guard_sys::{
 };
 
 use super::command::{self, Lead};
-use crate::{proxy::networks::there, requests::process};
+use crate::{process, proxy::networks::there};
 
 /// Relays that lead to relays are followed so far.
 const MAX_DEPTH: usize = 8;

@@ -7,28 +7,22 @@ mod known;
 pub mod look;
 mod past;
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    fs::File,
-    io,
-    net::{IpAddr, SocketAddr},
-};
+use std::{collections::HashSet, fs::File, net::SocketAddr};
 
 use guard_common::{
-    Address, BootTime, Connection, Event, Hook, NetnsCookie, PolicyId, Protocol, SessionId, Ticket,
-    Verdict,
+    Address, BootTime, Connection, Event, Hook, PolicyId, Protocol, SessionId, Ticket, Verdict,
 };
+use guard_datapath::Datapath;
 use guard_proto::{Endpoint, Through};
 use guard_sys::clock;
 
 use crate::{
     changes::Change,
-    grants::opening::after,
+    machine::Machine,
     policies::{Judged, Policies},
     requests::{Question, events},
-    sessions::Session,
-    shared::Shared,
-    state::State,
+    sessions::{Session, Sessions},
+    times::after,
 };
 pub use known::Relays;
 use known::{FOLLOWED, FORGOTTEN, Known, LATER_LOOKS, LOOKS};
@@ -93,17 +87,22 @@ pub fn shown(lead: &Connection) -> Endpoint {
     events::endpoint(&question, None)
 }
 
-impl State {
+impl Relays {
     /// A session connects to a listener that nobody has looked at, or not lately.
-    pub(super) fn note_listener(&mut self, event: &Event) {
-        let Some(session) = self.sessions.live(event.session) else {
+    pub(crate) fn note_listener(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &Sessions,
+        event: &Event,
+    ) {
+        let Some(session) = sessions.live(event.session) else {
             return;
         };
-        let tells = self.datapath.dials_problem().is_none();
+        let tells = kernel.dials_problem().is_none();
         // The kernel forgets by itself which was not used for longest, and that may be one that matters.
         let who = (session.outermost(), &session.chain[..]);
-        if let Some(gone) = self.relays.note(event, who, tells)
-            && let Err(error) = self.datapath.forget_relay(gone)
+        if let Some(gone) = self.note(event, who, tells)
+            && let Err(error) = kernel.forget_relay(gone)
         {
             tracing::warn!(%error, "a listener stays known to the kernel");
         }
@@ -111,22 +110,28 @@ impl State {
 
     /// A process that serves a listener connects: that is where it leads. It may have many to talk to for reasons of its
     /// own, of which only those count that a policy in force does not simply allow.
-    pub(super) fn note_dial(&mut self, event: &Event) {
+    pub(crate) fn note_dial(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &Sessions,
+        policies: &Policies,
+        event: &Event,
+    ) -> Option<Change> {
         let Ok(process) = u32::try_from(event.count) else {
-            return;
+            return None;
         };
         let to = Connection::new(event.destination, event.protocol, event.port);
         let is_many = event.hook == Hook::ManyDials as u8;
-        let served = self.relays.known.iter();
+        let served = self.known.iter();
         let served = served.filter(|(_, known)| known.is_served_by(process));
         let served: Vec<Ticket> = served.map(|(ticket, _)| *ticket).collect();
         if served.is_empty() {
-            return;
+            return None;
         }
-        let chains = self.chains();
+        let chains = sessions.chains(policies.default_slot());
         let mut stirs = false;
         for ticket in &served {
-            let Some(known) = self.relays.known.get_mut(ticket) else {
+            let Some(known) = self.known.get_mut(ticket) else {
                 continue;
             };
             if is_many {
@@ -135,55 +140,43 @@ impl State {
             }
             stirs |= known.note_near_dial(event);
             let is_way = !to.to.is_loopback() && !known.is_for_names(&to);
-            if is_way && counts(&self.policies, &chains, &known.chain, &to) {
+            if is_way && counts(policies, &chains, &known.chain, &to) {
                 known.add_lead(&to);
             }
         }
         if stirs {
-            self.relays.stir.notify_one();
+            self.stir.notify_one();
         }
         let news = served
             .into_iter()
-            .filter(|ticket| self.tell_kernel(*ticket));
-        if news.count() > 0 {
-            self.apply(Change::Listeners);
-        }
-    }
-
-    /// By what policies is judged now, the outermost last.
-    fn chains(&self) -> HashSet<Vec<PolicyId>> {
-        let live = self
-            .sessions
-            .all_live()
-            .map(|session| session.chain.clone());
-        let default = self.default_slot.map(|slot| vec![slot]);
-        live.chain(default).collect()
+            .filter(|ticket| self.tell_kernel(kernel, *ticket));
+        (news.count() > 0).then_some(Change::Listeners)
     }
 
     /// Others are judged from now on, or by something else: what it is that listeners lead to is to be seen anew, before
     /// anybody else begins a connection to one.
-    pub(super) fn look_anew(&mut self) {
+    pub(crate) fn look_anew(&mut self, kernel: &mut Datapath) {
         let now = now();
-        for (ticket, known) in &mut self.relays.known {
+        for (ticket, known) in &mut self.known {
             if now < known.followed {
                 (known.followed, known.due) = (BootTime(0), Some(now));
-                if let Err(error) = self.datapath.let_begin(*ticket, BootTime(0)) {
+                if let Err(error) = kernel.let_begin(*ticket, BootTime(0)) {
                     tracing::warn!(%error, "a listener counts as it did");
                 }
             }
         }
-        self.relays.stir.notify_one();
+        self.stir.notify_one();
     }
 
     /// Has the kernel know what is known of a listener. True where it knew less.
-    fn tell_kernel(&mut self, ticket: Ticket) -> bool {
-        let Some(known) = self.relays.known.get_mut(&ticket) else {
+    fn tell_kernel(&mut self, kernel: &mut Datapath, ticket: Ticket) -> bool {
+        let Some(known) = self.known.get_mut(&ticket) else {
             return false;
         };
         if known.told == Some(known.relay) {
             return false;
         }
-        match self.datapath.set_relay(&known.relay, known.told.is_some()) {
+        match kernel.set_relay(&known.relay, known.told.is_some()) {
             Ok(()) => known.told = Some(known.relay),
             // It is tried again with the next look.
             Err(error) => {
@@ -193,18 +186,26 @@ impl State {
         true
     }
 
-    /// What is to be looked at now, and what is known beforehand. Each session has its share, and what nobody has looked at
+    /// What is to be looked at now. Each session has its share, and what nobody has looked at
     /// comes first.
-    pub(super) fn due_looks(&mut self, now: BootTime) -> (Vec<(Ticket, Place)>, Terms) {
-        let outermost = |id| self.sessions.get(id).map_or(id, Session::outermost);
-        let due = self.relays.due(now, outermost);
+    pub(crate) fn due_looks(
+        &mut self,
+        kernel: &Datapath,
+        sessions: &Sessions,
+        now: BootTime,
+    ) -> Vec<(Ticket, Place)> {
+        let outermost = |id| sessions.get(id).map_or(id, Session::outermost);
+        let due = self.due(now, outermost);
         if due.is_empty() {
-            return (Vec::new(), Terms::default());
+            return Vec::new();
         }
-        let ways: Vec<_> = due.iter().map(|(_, by)| self.way_to(*by)).collect();
+        let ways: Vec<_> = due
+            .iter()
+            .map(|(_, by)| way_to(kernel, sessions, *by))
+            .collect();
         let mut places = Vec::new();
         for ((ticket, _), way) in due.into_iter().zip(ways) {
-            let Some(known) = self.relays.known.get_mut(&ticket) else {
+            let Some(known) = self.known.get_mut(&ticket) else {
                 continue;
             };
             let is_old = |since| after(since, FORGOTTEN).0 <= now.0;
@@ -225,43 +226,22 @@ impl State {
                 },
             ));
         }
-        (places, self.terms())
-    }
-
-    fn terms(&self) -> Terms {
-        Terms {
-            guarded: self.kernel_path(&self.places.cgroup_root),
-            cgroup_root: self.places.cgroup_root.clone(),
-            names: self.names_of_people(),
-        }
-    }
-
-    /// What names stand for in policies that people have put in force. What a session has had looked up says nothing of
-    /// where a listener outside leads: to that one, the name may stand for another address.
-    fn names_of_people(&self) -> BTreeMap<String, Vec<IpAddr>> {
-        let names = self.peoples_names();
-        let mut known = self.names.addresses();
-        known.retain(|name, _| names.contains(name.as_str()));
-        known
-    }
-
-    /// The way into the network of a process of a session's; none where it is guardd's own, or gone.
-    fn way_to(&self, (session, tgid): (SessionId, u32)) -> Option<File> {
-        let session = self.sessions.live(session)?;
-        let processes = self.datapath.processes(&session.cgroup);
-        let is_of_session = |pid: &u32| *pid != 0 && processes.contains(pid);
-        let first = Some(tgid)
-            .filter(is_of_session)
-            .or(processes.first().copied())?;
-        File::open(format!("/proc/{first}/ns/net")).ok()
+        places
     }
 
     /// Has the kernel know what was found. Connections that wait for it are looked at where it is new.
-    pub(super) fn note_found(&mut self, ticket: Ticket, mut found: Found) -> bool {
-        let owner = self.owner_of(&found);
-        let chains = self.chains();
+    pub(crate) fn note_found(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &Sessions,
+        policies: &Policies,
+        ticket: Ticket,
+        mut found: Found,
+    ) -> bool {
+        let owner = sessions.owner_of(&found.cgroups);
+        let chains = sessions.chains(policies.default_slot());
         let now = now();
-        let Some(known) = self.relays.known.get_mut(&ticket) else {
+        let Some(known) = self.known.get_mut(&ticket) else {
             return false;
         };
         if found.is_connected {
@@ -271,7 +251,7 @@ impl State {
         if known.waits_for_more(&found) {
             return false;
         }
-        match self.datapath.relay(ticket) {
+        match kernel.relay(ticket) {
             // It may know more, from before this was forgotten here.
             Ok(Some(relay)) if known.told.is_none() => known.recall(&relay),
             Ok(Some(_)) => {}
@@ -281,7 +261,7 @@ impl State {
         // What is simply allowed is no matter, and there may be much of it.
         found
             .leads
-            .retain(|lead| counts(&self.policies, &chains, &known.chain, lead));
+            .retain(|lead| counts(policies, &chains, &known.chain, lead));
         let has_gone = |at: &SocketAddr| found.dialed.contains(at) && !found.near.contains(at);
         known.dialed.retain(|at| !has_gone(at));
         // It may be in another network than that which was looked at.
@@ -294,15 +274,15 @@ impl State {
         }
         if found.listens || known.who.is_none() {
             known.keep_whoever_ends(&mut found);
-            known.take_over(&found, owner, &mut self.relays.past);
+            known.take_over(&found, owner, &mut self.past);
             known.learn(found, owner);
         }
-        self.follow(ticket, now)
+        self.follow(kernel, sessions, ticket, now)
     }
 
     /// Policies of these slots are gone, and the slots may be others' soon.
-    pub(super) fn forget_slots(&mut self, slots: &[PolicyId]) {
-        for known in self.relays.known.values_mut() {
+    pub(crate) fn forget_slots(&mut self, slots: &[PolicyId]) {
+        for known in self.known.values_mut() {
             if known.chain.iter().any(|slot| slots.contains(slot)) {
                 known.chain.clear();
             }
@@ -310,19 +290,19 @@ impl State {
     }
 
     /// An earlier guardd has left these, and nobody hears what their processes connect to until they are looked at.
-    pub(super) fn follow_none(&mut self) {
-        let tickets: Vec<Ticket> = self.relays.known.keys().copied().collect();
+    pub(crate) fn follow_none(&mut self, kernel: &mut Datapath) {
+        let tickets: Vec<Ticket> = self.known.keys().copied().collect();
         for ticket in tickets {
-            if let Err(error) = self.datapath.let_begin(ticket, BootTime(0)) {
+            if let Err(error) = kernel.let_begin(ticket, BootTime(0)) {
                 tracing::warn!(%error, "a listener counts as it did");
             }
         }
     }
 
     /// One could not be looked at. Where nobody of the session is there any more, nobody can.
-    pub(super) fn note_unseen(&mut self, ticket: Ticket) {
-        let is_live = |id| self.sessions.live(id).is_some();
-        if let Some(known) = self.relays.known.get_mut(&ticket)
+    pub(crate) fn note_unseen(&mut self, sessions: &Sessions, ticket: Ticket) {
+        let is_live = |id| sessions.live(id).is_some();
+        if let Some(known) = self.known.get_mut(&ticket)
             && !is_live(known.by.0)
         {
             known.due = None;
@@ -331,19 +311,25 @@ impl State {
 
     /// Has the kernel tell what the processes of a listener connect to, know all that is known of it, and then let connections
     /// to it begin. True where that is news for those that wait.
-    fn follow(&mut self, ticket: Ticket, now: BootTime) -> bool {
-        let Some(known) = self.relays.known.get_mut(&ticket) else {
+    fn follow(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &Sessions,
+        ticket: Ticket,
+        now: BootTime,
+    ) -> bool {
+        let Some(known) = self.known.get_mut(&ticket) else {
             return false;
         };
-        let session = self.sessions.live(known.by.0);
+        let session = sessions.live(known.by.0);
         let own = session.map(|session| session.cgroup.cgroup_id);
         if known.relay.owner != 0 && Some(known.relay.owner) == own {
             // A session's own servers are its own business.
-            return self.tell_kernel(ticket);
+            return self.tell_kernel(kernel, ticket);
         }
         let until = after(now, FOLLOWED);
         let who = known.who.clone().unwrap_or_default();
-        match self.datapath.follow_dials(&who.processes, now, until) {
+        match kernel.follow_dials(&who.processes, now, until) {
             Ok(true) => {}
             // More than could be told.
             Ok(false) => known.lead_anywhere(),
@@ -353,48 +339,33 @@ impl State {
             }
         }
         let was_followed = now < std::mem::replace(&mut known.followed, until);
-        let is_new = self.tell_kernel(ticket);
-        if let Err(error) = self.datapath.let_begin(ticket, until) {
+        let is_new = self.tell_kernel(kernel, ticket);
+        if let Err(error) = kernel.let_begin(ticket, until) {
             tracing::warn!(%error, "nobody new gets to a listener");
         }
         is_new || !was_followed
     }
 
-    /// Whether listeners are a session's own.
-    pub(super) fn is_own(&self, id: SessionId, found: &Found) -> bool {
-        let own = self
-            .sessions
-            .live(id)
-            .map(|session| session.cgroup.cgroup_id);
-        own.is_some_and(|own| self.owner_of(found) == own)
-    }
-
-    /// The cgroup of the session whose listeners they are, where they are all one's.
-    fn owner_of(&self, found: &Found) -> u64 {
-        let mut owners = found
-            .cgroups
-            .iter()
-            .map(|id| self.sessions.of_cgroup(*id).map_or(0, |_| *id));
-        match owners.next() {
-            Some(first) if owners.all(|other| other == first) => first,
-            _ => 0,
-        }
-    }
-
     /// Where a question about this machine leads that was first asked then: its strictest destination.
-    pub(super) fn behind(&mut self, question: &Question, since: BootTime) -> Behind {
-        let Some(session) = self.sessions.live(question.session) else {
+    pub(crate) fn behind(
+        &mut self,
+        sessions: &Sessions,
+        policies: &Policies,
+        question: &Question,
+        since: BootTime,
+    ) -> Behind {
+        let Some(session) = sessions.live(question.session) else {
             return Behind::Unknown;
         };
         let (own, chain) = (session.cgroup.cgroup_id, session.chain.clone());
-        let Some(known) = self.relays.at(question.destination, question.port, since) else {
+        let Some(known) = self.at(question.destination, question.port, since) else {
             return Behind::Unknown;
         };
         if known.relay.owner == own {
             return Behind::Own;
         }
         let judge = |to: &Connection| {
-            let judged = self.policies.judge(&chain, to.to, to.protocol, to.port);
+            let judged = policies.judge(&chain, to.to, to.protocol, to.port);
             judged.map_or(Verdict::Deny, |judged| judged.verdict)
         };
         let asked = Connection::new(question.destination, question.protocol, question.port);
@@ -420,7 +391,7 @@ impl State {
             ..question.clone()
         };
         if let Some(through) = through.clone() {
-            self.relays.note_way(question.session, to, through);
+            self.note_way(question.session, to, through);
         }
         Behind::Leads {
             question,
@@ -430,7 +401,7 @@ impl State {
     }
 
     /// By which listener a refused destination was tried, noted so that people see it.
-    pub(super) fn note_way(&mut self, event: &Event) {
+    pub(crate) fn note_tried(&mut self, event: &Event) {
         let Some(port) = event.through() else {
             return;
         };
@@ -439,27 +410,22 @@ impl State {
             let is_itself = known.relay.address == to.to && known.relay.port == to.port;
             known.relay.port == port && (is_itself || known.leads().contains(&to))
         };
-        let known = self.relays.known.values().filter(leads_there);
+        let known = self.known.values().filter(leads_there);
         let known = known.max_by_key(|known| known.used).map(Known::through);
         if let Some(through) = known {
-            self.relays.note_way(event.session, to, through);
+            self.note_way(event.session, to, through);
         }
     }
 
-    /// By which listener a destination was tried, where it was.
-    pub(super) fn way_of(&self, question: &Question) -> Option<Through> {
-        self.relays.way(question).cloned()
-    }
-
     /// Whether it is a listener itself that is asked about, which leads anywhere: no policy's word is enough.
-    pub(super) fn is_anywhere(&self, question: &Question) -> bool {
-        let way = self.relays.way(question);
+    pub(crate) fn is_anywhere(&self, question: &Question) -> bool {
+        let way = self.way(question);
         let address = question.destination.to_ip().to_string();
         way.is_some_and(|way| way.address == address && way.port == question.port)
     }
 
     /// What policies say, where that is not milder than what there is to ask about a listener.
-    pub(super) fn verdict_behind(&self, question: &Question, judged: &Judged<'_>) -> Verdict {
+    pub(crate) fn verdict_behind(&self, question: &Question, judged: &Judged<'_>) -> Verdict {
         let is_milder = judged.verdict.strictness() < Verdict::Confirm.strictness();
         match is_milder && self.is_anywhere(question) {
             true => Verdict::Confirm,
@@ -468,32 +434,37 @@ impl State {
     }
 }
 
+/// What is known beforehand, of all that is looked at.
+pub(super) fn terms(machine: &Machine, policies: &Policies, sessions: &Sessions) -> Terms {
+    let root = machine.cgroup_root();
+    Terms {
+        guarded: machine.kernel_path(root),
+        cgroup_root: root.to_owned(),
+        names: policies.peoples_addresses(&sessions.peoples_slots()),
+    }
+}
+
+/// The way into the network of a process of a session's; none where it is guardd's own, or gone.
+fn way_to(
+    kernel: &Datapath,
+    sessions: &Sessions,
+    (session, tgid): (SessionId, u32),
+) -> Option<File> {
+    let session = sessions.live(session)?;
+    let processes = kernel.processes(&session.cgroup);
+    let is_of_session = |pid: &u32| *pid != 0 && processes.contains(pid);
+    let first = Some(tgid)
+        .filter(is_of_session)
+        .or(processes.first().copied())?;
+    File::open(format!("/proc/{first}/ns/net")).ok()
+}
+
 /// A question about a port of this machine.
 #[must_use]
 pub(super) fn is_near(question: &Question) -> bool {
     question.http.is_none()
         && question.protocol == Protocol::TCP
         && question.destination.is_loopback()
-}
-
-/// Looks at a port of guardd's own loopback, to explain it. What it was seen to lead to before counts, too. It takes a while.
-///
-/// # Errors
-///
-/// The system's.
-pub async fn look_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result<Found> {
-    let place = Place {
-        way: None,
-        netns: NetnsCookie(0),
-        address: address.into(),
-        port,
-        dialed: Vec::new(),
-    };
-    let terms = shared.with(|state| state.terms());
-    let looked = tokio::task::spawn_blocking(move || look::look(&place, &terms)).await;
-    let mut found = looked.map_err(io::Error::other)??;
-    shared.with(|state| state.relays.add_known(&mut found, address.into(), port));
-    Ok(found)
 }
 
 /// The present.

@@ -2,25 +2,26 @@
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_policy::{PortSpec, Prefix};
-use guard_proto::{self as proto, LogKind, Terms, moment};
+use guard_proto::{self as proto, Terms, moment, record::Answered};
 use guard_sys::clock;
 use jiff::Timestamp;
 
 use crate::{
     changes::Change,
-    control::{answering::Answering, failure::Refusal, ids},
-    grants::{
-        grant::{self, Grant},
-        opening::after,
-    },
+    control::{answering::Answering, auth::Approver, failure::Refusal, ids},
+    grants::grant::{self, Grant},
+    holds::refuse_in_kernel,
+    policies::Policies,
     proxy::allowing::{Widening, no_http},
-    record::audit::Record,
+    record::audit::LogEntry,
     requests::{
-        Pending, Question,
+        Pending, Question, Requests,
         bursts::{self, Burst, Extent},
         events,
     },
+    sessions::Sessions,
     state::State,
+    times::after,
 };
 
 impl State {
@@ -36,11 +37,7 @@ impl State {
         (widening, extent): (&Widening, Extent),
         terms: &Terms,
     ) -> Result<proto::Holes, Refusal> {
-        let asked = self
-            .requests
-            .get(id)
-            .filter(|one| by.who.answers_for(one.owner));
-        let asked = asked.ok_or_else(|| self.no_request(by, id))?.clone();
+        let asked = self.requests.asked_of(by.who, id)?;
         if asked.question.http.is_some() {
             if !extent.is_none() {
                 return Err(bursts::no_burst(id));
@@ -69,7 +66,7 @@ impl State {
     ) -> Result<proto::Holes, Refusal> {
         let question = &asked.question;
         let prefixes = match &asked.burst {
-            Some(burst) => self.chosen(asked, burst, called, extent)?,
+            Some(burst) => self.requests.chosen(asked, burst, called, extent)?,
             None if extent.prefix => return Err(bursts::no_burst(called)),
             None => vec![Prefix::host(question.destination)],
         };
@@ -79,52 +76,33 @@ impl State {
         let new = new.transpose()?.map(|number| format!("r{number}"));
         let answered = answered(asked, called, &prefixes);
         let ports = vec![events::ports_of(question)];
-        let grant = self.grant_asked(asked, (prefixes.clone(), ports), terms)?;
-        let record = yes(asked, called, &answered, &grant);
-        let record = by.told_in(record, &self.users.name(by.who.uid()));
-        self.audit.reserve()?;
-        self.audit.write(LogKind::Answered, record)?;
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        let opens = (prefixes.clone(), ports);
+        let grant = grant_asked(sessions, policies, asked, opens, terms)?;
+        let record = Answered {
+            by: self.machine.user(by.who.uid()).into(),
+            from: by.from.clone().into(),
+            ..yes(asked, called, &answered, &grant)
+        };
+        self.recorder.reserve()?;
+        let entry = LogEntry::of(ids::session(grant.session), grant.owner, record);
+        self.recorder.write(entry)?;
         let reason = asked.shown.note.clone();
         let mut opened = self.open_all(by, grant, reason, Some(&answered[0]))?;
         opened.warnings.extend(left.as_ref().map(left_out));
-        self.counters.answered("yes", asked.shown.asked_at);
-        self.note_answers(by, asked.owner, &answered, "yes");
-        self.note_choice(by.who, &asked.shown, terms);
+        self.recorder
+            .counters()
+            .answered("yes", asked.shown.asked_at);
+        let name = self.machine.user(by.who.uid());
+        self.requests
+            .note_answers(&name, asked.owner, &answered, "yes");
+        self.requests.note_choice(by.who, &asked.shown, terms);
         match new {
             Some(new) => self.requests.take_answered(called, &prefixes, new),
             None => drop(self.requests.take(called)),
         }
         self.apply(Change::Answers);
         Ok(opened)
-    }
-
-    /// What a yes opens. A policy of the chain that says `confirm` is answered by it, and one that says `read-only` stays as it
-    /// is: whoever asks from inside that would take it away by a `confirm` of its own.
-    fn grant_asked(
-        &self,
-        asked: &Pending,
-        (prefixes, ports): (Vec<Prefix>, Vec<PortSpec>),
-        terms: &Terms,
-    ) -> Result<Grant, Refusal> {
-        let session = asked.question.session;
-        let grant = self.grant(session, prefixes.clone(), ports.clone(), terms)?;
-        if terms.read_only || !grant.can_be_read {
-            return Ok(grant);
-        }
-        let reads = Terms {
-            read_only: true,
-            ..*terms
-        };
-        let everything = everything(session, &prefixes, &ports);
-        let mut grant = self
-            .grant(session, prefixes, ports, &reads)
-            .map_err(|refusal| only_reads(refusal, &everything))?;
-        grant.warnings.push(format!(
-            "{} says read-only there, and that stays: reads pass, and what changes something is asked about; to open \
-             everything: {everything}",
-            who_reads(&asked.shown)
-        ));
-        Ok(grant)
     }
 
     /// Answers a request with no.
@@ -138,47 +116,49 @@ impl State {
         id: &str,
         seconds: Option<f64>,
     ) -> Result<proto::Requests, Refusal> {
-        let asked = self
-            .requests
-            .get(id)
-            .filter(|one| by.who.answers_for(one.owner));
-        let asked = asked.ok_or_else(|| self.no_request(by, id))?.clone();
+        let asked = self.requests.asked_of(by.who, id)?;
         let time = grant::term(seconds)?;
         let refuses: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
         // All of it, by whichever of its ids.
         let answered = answered(&asked, &asked.shown.id, &refuses);
         let (request, parts) = (&answered[0], &answered[1..]);
-        let record = Record::of(&asked.shown.session, asked.owner)
-            .with("request", request.clone())
-            .with("called", (id != request).then_some(id))
-            .with("parts", (!parts.is_empty()).then_some(parts))
-            .with("answer", "no")
-            .with(
-                "refuses",
-                asked.burst.as_ref().map(|_| shown_prefixes(&refuses)),
-            )
-            .with("seconds", time.as_secs_f64())
-            .with("shown", events::as_shown(&asked.shown));
-        let record = by.told_in(record, &self.users.name(by.who.uid()));
-        self.audit.write(LogKind::Answered, record)?;
-        self.audit.sync()?;
-        self.note_answers(by, asked.owner, &answered, "no");
+        let burst = asked.burst.as_ref();
+        let record = Answered {
+            request: request.clone().into(),
+            called: (id != request).then_some(id).into(),
+            parts: (!parts.is_empty()).then(|| parts.to_vec()).into(),
+            answer: "no".into(),
+            refuses: burst.map(|_| shown_prefixes(&refuses)).into(),
+            seconds: time.as_secs_f64().into(),
+            shown: events::as_shown(&asked.shown).into(),
+            by: self.machine.user(by.who.uid()).into(),
+            from: by.from.clone().into(),
+            ..Answered::default()
+        };
+        let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
+        self.recorder.write(entry)?;
+        self.recorder.sync()?;
+        let name = self.machine.user(by.who.uid());
+        self.requests
+            .note_answers(&name, asked.owner, &answered, "no");
         if self.requests.take(id).is_none() {
             return Err(ids::no_request(id));
         }
-        self.counters.answered("no", asked.shown.asked_at);
+        self.recorder
+            .counters()
+            .answered("no", asked.shown.asked_at);
         let until = after(clock::now(), time);
-        self.refuse_in_kernel(&asked.question, until);
+        refuse_in_kernel(&mut self.datapath, &asked.question, until);
         for to in asked.burst.iter().flat_map(Burst::addresses) {
-            self.refuse_in_kernel(&asked.question.at(to), until);
+            refuse_in_kernel(&mut self.datapath, &asked.question.at(to), until);
         }
         // It holds for all that is inside the same one, or the next session would ask on.
         let session = asked.question.session;
-        let outermost = Some(self.outermost_of(session)).filter(|outer| *outer != session);
+        let outermost = Some(self.sessions.outermost_of(session)).filter(|outer| *outer != session);
         for session in std::iter::once(session).chain(outermost) {
             for (question, shown) in asked.each() {
                 let (question, burst) = (question.of(session), asked.burst.clone());
-                self.mute(question, burst, shown.clone(), until);
+                self.requests.refuse(question, burst, shown.clone(), until);
             }
         }
         self.apply(Change::Answers);
@@ -187,9 +167,31 @@ impl State {
     }
 }
 
-impl State {
+impl Requests {
+    /// The request of that id, if it is one that may be answered by `who`.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, with who was faster where somebody was.
+    pub(super) fn asked_of(&self, who: Approver, id: &str) -> Result<Pending, Refusal> {
+        let asked = self.get(id).filter(|one| who.answers_for(one.owner));
+        asked.cloned().ok_or_else(|| self.no_request(who, id))
+    }
+
+    /// There is no such request any more; if somebody was faster, who.
+    fn no_request(&self, who: Approver, id: &str) -> Refusal {
+        match self.answer_to(id, |owner| who.answers_for(owner)) {
+            Some(how) => Refusal::not_found(
+                format!("{id} waits no more"),
+                how,
+                "guard holes shows what is open; guard close ID ends it",
+            ),
+            None => ids::no_request(id),
+        }
+    }
+
     /// Does not ask again until then about what a request was about.
-    pub(crate) fn mute(
+    pub(crate) fn refuse(
         &mut self,
         question: Question,
         burst: Option<Burst>,
@@ -197,13 +199,13 @@ impl State {
         until: BootTime,
     ) {
         match burst {
-            Some(burst) => self.requests.mute_all(question, burst, shown, until),
-            None => self.requests.mute(question, shown, until),
+            Some(burst) => self.mute_all(question, burst, shown, until),
+            None => self.mute(question, shown, until),
         }
     }
 
     /// What a yes to a burst opens.
-    fn chosen(
+    pub(super) fn chosen(
         &self,
         asked: &Pending,
         burst: &Burst,
@@ -213,44 +215,60 @@ impl State {
         let (own, prefix) = (&asked.shown.id, burst.prefix());
         let chosen = extent.of(burst, own, called)?;
         let now = clock::now();
-        if extent.prefix && self.requests.has_refused_in(&asked.question, &prefix, now) {
+        if extent.prefix && self.has_refused_in(&asked.question, &prefix, now) {
             return Err(bursts::has_refused(&prefix, own));
         }
         Ok(chosen)
     }
 
     /// Remembers an answer under each of a request's ids.
-    fn note_answers(&mut self, by: &Answering, owner: u32, ids: &[String], answer: &str) {
+    pub(super) fn note_answers(&mut self, by: &str, owner: u32, ids: &[String], answer: &str) {
         let [id, parts @ ..] = ids else { return };
         for part in parts {
             let answer = format!("{answer} as a part of {id}");
-            self.note_answer(by, (part, owner), &answer);
+            self.answered_by(by, (part, owner), &answer);
         }
-        self.note_answer(by, (id, owner), answer);
+        self.answered_by(by, (id, owner), answer);
     }
 
-    /// Remembers an answer for whoever comes after it.
-    pub(crate) fn note_answer(&mut self, by: &Answering, (id, owner): (&str, u32), answer: &str) {
-        let name = self.users.name(by.who.uid());
+    /// Remembers an answer of that user for whoever comes after it.
+    pub(crate) fn answered_by(&mut self, by: &str, (id, owner): (&str, u32), answer: &str) {
         let at = moment::text(Timestamp::now());
-        let how = format!("{name} answered it with {answer} at {at}");
-        self.requests.note_answer(id, owner, how);
+        let how = format!("{by} answered it with {answer} at {at}");
+        self.note_answer(id, owner, how);
     }
+}
 
-    /// There is no such request any more; if somebody was faster, who.
-    fn no_request(&self, by: &Answering, id: &str) -> Refusal {
-        match self
-            .requests
-            .answer_to(id, |owner| by.who.answers_for(owner))
-        {
-            Some(how) => Refusal::not_found(
-                format!("{id} waits no more"),
-                how,
-                "guard holes shows what is open; guard close ID ends it",
-            ),
-            None => ids::no_request(id),
-        }
+/// What a yes opens. A policy of the chain that says `confirm` is answered by it, and one that says `read-only` stays as it
+/// is: whoever asks from inside that would take it away by a `confirm` of its own.
+fn grant_asked(
+    sessions: &Sessions,
+    policies: &Policies,
+    asked: &Pending,
+    (prefixes, ports): (Vec<Prefix>, Vec<PortSpec>),
+    terms: &Terms,
+) -> Result<Grant, Refusal> {
+    let session = asked.question.session;
+    let granted = |terms: &Terms| {
+        let (prefixes, ports) = (prefixes.clone(), ports.clone());
+        Grant::of(sessions, policies, session, prefixes, ports, terms)
+    };
+    let grant = granted(terms)?;
+    if terms.read_only || !grant.can_be_read {
+        return Ok(grant);
     }
+    let reads = Terms {
+        read_only: true,
+        ..*terms
+    };
+    let everything = everything(session, &prefixes, &ports);
+    let mut grant = granted(&reads).map_err(|refusal| only_reads(refusal, &everything))?;
+    grant.warnings.push(format!(
+        "{} says read-only there, and that stays: reads pass, and what changes something is asked about; to open \
+         everything: {everything}",
+        who_reads(&asked.shown)
+    ));
+    Ok(grant)
 }
 
 /// What opens all of it, whatever the policies say beside `deny`.
@@ -291,19 +309,22 @@ fn only_reads(refusal: Refusal, everything: &str) -> Refusal {
 }
 
 /// The record of a yes to a request about connections, by one of the ids that it answers.
-fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Record {
+fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Answered {
     let is_burst = asked.burst.is_some();
-    Record::of(ids::session(grant.session), grant.owner)
-        .with("request", answered[0].clone())
-        .with("called", (called != answered[0]).then_some(called))
-        .with("parts", is_burst.then(|| &answered[1..]))
-        .with("answer", "yes")
-        .with("opens", is_burst.then(|| shown_prefixes(&grant.prefixes)))
-        .with("seconds", grant.time.as_secs_f64())
-        .with("connections", grant.connections)
-        .with("bytes", grant.bytes)
-        .with("read_only", grant.read_only.then_some(true))
-        .with("shown", events::as_shown(&asked.shown))
+    let opens = is_burst.then(|| shown_prefixes(&grant.prefixes));
+    Answered {
+        request: answered[0].clone().into(),
+        called: (called != answered[0]).then_some(called).into(),
+        parts: is_burst.then(|| answered[1..].to_vec()).into(),
+        answer: "yes".into(),
+        opens: opens.into(),
+        seconds: grant.time.as_secs_f64().into(),
+        connections: grant.connections.map(u64::from).into(),
+        bytes: grant.bytes.into(),
+        read_only: grant.read_only.then_some(true).into(),
+        shown: events::as_shown(&asked.shown).into(),
+        ..Answered::default()
+    }
 }
 
 /// The ids that an answer for these prefixes answers: the one that the record is about, and those of its parts. That is the

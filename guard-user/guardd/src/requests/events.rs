@@ -1,119 +1,38 @@
 //! From the kernel's events to questions for a person, and to the audit trail.
 
-use std::collections::HashMap;
-
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::Told;
-use guard_judge::http as judge;
-use guard_policy::{PortSpec, Prefix};
-use guard_proto::{self as proto, Endpoint, LogKind};
+use guard_judge::http as http_judge;
+use guard_policy::PortSpec;
+use guard_proto::{
+    self as proto, Endpoint,
+    record::{self, Denied, Destination, Field, Gathered},
+};
 use guard_sys::clock::Clocks;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     changes::Change,
     control::{failure::Refusal, ids},
-    policies::Judged,
-    record::audit::Record,
-    requests::{Gathered, Noted, Pending, Question, process::Process, tries},
-    sessions::{Session, end::AFTERMATH, is_past},
+    policies::{Judged, Policies},
+    process::Process,
+    record::{audit::LogEntry, meters::Admitted},
+    requests::{Noted, Pending, Question, tries},
+    sessions::{Session, Sessions},
     state::State,
 };
-
-/// Records about refusals that a session and all that are inside it may cause at once.
-const BURST: u64 = 60;
-/// Nanoseconds after which they may cause one more.
-const REFILL: u64 = 200_000_000;
-
-/// How much of the audit trail a session that a person started, and what is inside it, has used up lately.
-#[derive(Clone, Copy, Debug, Default)]
-struct Share {
-    used: u64,
-    at: BootTime,
-}
-
-/// Which of a session's records are not there.
-#[derive(Clone, Copy, Debug, Default)]
-struct Gap {
-    left_out: u64,
-    /// Its last record says that there may be some.
-    is_told: bool,
-}
-
-/// What a record says of those that are not there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Admitted {
-    /// How many were left out since the last one.
-    pub left_out: u64,
-    /// What follows may be left out.
-    pub is_last: bool,
-}
-
-/// All sessions' shares of the audit trail: a loop in one of them does not fill the disk, nor do many of them that were
-/// started inside one.
-#[derive(Debug, Default)]
-pub struct Meters {
-    shares: HashMap<SessionId, Share>,
-    gaps: HashMap<SessionId, Gap>,
-}
-
-impl Meters {
-    /// Whether the session may cause a record now, and what that says of others. `outermost`: the one around it whose share
-    /// that is, or itself.
-    pub fn admit(
-        &mut self,
-        session: SessionId,
-        outermost: SessionId,
-        now: BootTime,
-    ) -> Option<Admitted> {
-        let share = self.shares.entry(outermost).or_default();
-        let gap = self.gaps.entry(session).or_default();
-        let refilled = now.0.saturating_sub(share.at.0) / REFILL;
-        if refilled > 0 {
-            share.used = share.used.saturating_sub(refilled);
-            share.at = now;
-        }
-        // Where others have used the share up, one record of the session says that it lacks some, and is paid for later.
-        if share.used >= BURST && gap.is_told {
-            gap.left_out += 1;
-            return None;
-        }
-        share.used += 1;
-        // The kernel reports 64 in a second, in which less than five are refilled: whatever it leaves out comes
-        // after the last but one. Where it leaves out more, since others have used up what it tells of all of them, it reports
-        // one of each session behind those.
-        gap.is_told = share.used + 1 >= BURST;
-        Some(Admitted {
-            left_out: std::mem::take(&mut gap.left_out),
-            is_last: gap.is_told,
-        })
-    }
-
-    /// How many records a session was denied since the last one.
-    pub fn left_out(&self, session: SessionId) -> u64 {
-        self.gaps.get(&session).map_or(0, |gap| gap.left_out)
-    }
-
-    /// Forgets a session, and the share that it had a part in where nobody else has.
-    pub fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
-        self.gaps.remove(&session);
-        if !is_shared {
-            self.shares.remove(&outermost);
-        }
-    }
-}
 
 impl State {
     /// Whether a session may cause a record now, and what that says of others.
     pub(crate) fn admit(&mut self, session: SessionId, now: BootTime) -> Option<Admitted> {
-        let outermost = self.outermost_of(session);
-        self.meters.admit(session, outermost, now)
+        let outermost = self.sessions.outermost_of(session);
+        self.recorder.admit(session, outermost, now)
     }
 
     /// Takes note of the refusals that the kernel has told of and that nobody has read yet.
     pub fn hear(&mut self) {
         let before = self.requests.version();
-        while let Some(told) = self.events.next() {
+        while let Some(told) = self.machine.next_event() {
             match told {
                 Told::Connection(event) => {
                     if let Err(error) = self.note_event(&event) {
@@ -130,14 +49,19 @@ impl State {
 
     fn note_event(&mut self, event: &Event) -> Result<(), Refusal> {
         if event.hook == Hook::Listener as u8 {
-            self.note_listener(event);
+            self.relays
+                .note_listener(&mut self.datapath, &self.sessions, event);
             return Ok(());
         }
         if event.hook == Hook::Dial as u8 || event.hook == Hook::ManyDials as u8 {
-            self.note_dial(event);
+            let (kernel, sessions) = (&mut self.datapath, &self.sessions);
+            let found = (self.relays).note_dial(kernel, sessions, &self.policies, event);
+            if let Some(change) = found {
+                self.apply(change);
+            }
             return Ok(());
         }
-        self.note_way(event);
+        self.relays.note_tried(event);
         if event.hook == Hook::Egress as u8 {
             self.end_spent_holes(Some(event.session));
         }
@@ -146,18 +70,19 @@ impl State {
             return Ok(());
         }
         match self.verdict_on(event) {
-            Some(Verdict::Confirm | Verdict::ReadOnly) if self.is_aftermath(event) => {}
+            Some(Verdict::Confirm | Verdict::ReadOnly) if self.holes.is_aftermath(event) => {}
             Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,
             // It was refused under a policy that has been replaced meanwhile.
             Some(Verdict::Allow) => {}
-            // Where a proxy is, it is turned there: its network may be one that is not served yet.
+            // Where a proxy is, it is turned there: its network may be one that is not served yet. From now on it is, if that can be.
             Some(Verdict::ReadOnly)
-                if event.protocol == Protocol::TCP && self.is_unserved(event) =>
+                if event.protocol == Protocol::TCP
+                    && (self.notice_network(event.session, event.tgid) || !self.proxy.is_up()) =>
             {
                 self.note_denial(event, Some(event.session));
             }
             Some(Verdict::Confirm | Verdict::ReadOnly) if !is_socket(event) => {
-                self.expect_held(event);
+                self.holds.expect(event);
                 self.note_denial(event, Some(event.session));
                 self.note_question(event)?;
             }
@@ -166,63 +91,29 @@ impl State {
         Ok(())
     }
 
-    /// Whether that is what a connection still sends whose hole has just ended: nobody asks for it.
-    fn is_aftermath(&self, event: &Event) -> bool {
-        let ended = self.hole_ends.get(&event.session);
-        let is_soon = ended.is_some_and(|at| !is_past(*at, AFTERMATH, event.at));
-        is_soon && event.hook == Hook::Egress as u8
-    }
-
-    /// Whether that is because its network was not served; from now on it is, if that can be.
-    fn is_unserved(&mut self, event: &Event) -> bool {
-        self.notice_network(event.session, event.tgid) || !self.proxy.is_up()
-    }
-
     /// What the session's policies say of the event now. Where a hole for reads had it turned, it is as if they said
     /// `read-only`.
     fn verdict_on(&self, event: &Event) -> Option<Verdict> {
-        let verdict = self.verdict_behind(&question(event), &self.judge_event(event)?);
+        let verdict = self.relays.verdict_behind(
+            &question(event),
+            &judge(&self.sessions, &self.policies, event)?,
+        );
         match (verdict, Verdict::from_u8(event.verdict)) {
             (Verdict::Confirm, by_hole @ Verdict::ReadOnly) => Some(by_hole),
             _ => Some(verdict),
         }
     }
 
-    /// What the session's policies say of the event now.
-    fn judge_event(&self, event: &Event) -> Option<Judged<'_>> {
-        let session = self.sessions.live(event.session)?;
-        let (to, protocol, port) = (event.destination, event.protocol, event.port);
-        self.policies.judge(&session.chain, to, protocol, port)
-    }
-
     /// Asks a person, unless that is being done.
     fn note_question(&mut self, event: &Event) -> Result<(), Refusal> {
-        let process = self.process_behind(event);
+        let process = self
+            .machine
+            .process_behind(self.sessions.live(event.session), event);
         let noted = self.ask(question(event), event.at, process, None)?;
         if noted == Noted::Full {
             tracing::warn!(session = event.session.0, "too many requests wait already");
         }
         Ok(())
-    }
-
-    /// The process of that number, if it is (still) one of the session's; 0 where none is known.
-    pub fn process_of(&self, session: SessionId, tgid: u32) -> (Option<u32>, Process) {
-        let session = self.sessions.live(session);
-        let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
-        let known = cgroup
-            .filter(|_| tgid != 0)
-            .and_then(|cgroup| Process::look(tgid, &cgroup));
-        ((tgid != 0).then_some(tgid), known.unwrap_or_default())
-    }
-
-    /// The process of an event. Where it has gone already, or runs another program by now, its thread's own name is all
-    /// there is.
-    pub(crate) fn process_behind(&self, event: &Event) -> (Option<u32>, Process) {
-        let (pid, process) = self.process_of(event.session, event.tgid);
-        let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
-        let thread = (event.tgid, event.pid);
-        let process = process.called(thread, &String::from_utf8_lossy(name));
-        (pid, process)
     }
 
     /// Puts a question on the list, if it is new, and writes that down.
@@ -256,14 +147,16 @@ impl State {
         }
         let (owner, share) = (session.about.uid, session.outermost());
         let judged = asked_about(&each);
-        let host = self.host_of(&question, judged);
+        let host = self.policies.host_of(to, judged);
         let strictest = each.iter().max_by_key(|one| one.verdict.strictness());
-        let verdict = self.verdict_behind(&question, strictest.unwrap_or(judged));
+        let verdict = self
+            .relays
+            .verdict_behind(&question, strictest.unwrap_or(judged));
         let draft = proto::Request {
             verdict: verdict.as_str().to_owned(),
             chain: chain(session, &each),
-            through: self.way_of(&question),
-            user: self.users.name(owner),
+            through: self.relays.way(&question).cloned(),
+            user: self.machine.user(owner),
             pid,
             comm: process.comm,
             exe: process.exe,
@@ -272,7 +165,7 @@ impl State {
             ..draft(&question, at, host, judged)
         };
         let program = draft.comm.clone();
-        let ways = self.tries.note(&question, program.as_deref(), at);
+        let ways = self.requests.note_way(&question, program.as_deref(), at);
         let datapath = &mut self.datapath;
         let asked = question.clone();
         let noted = self.requests.note(question, (owner, share), at, || {
@@ -292,27 +185,18 @@ impl State {
     /// Counts a new question and writes it down; where it became a part of another one, that it is one.
     fn note_new(&mut self, id: &str, asked: &Question, at: BootTime) -> Option<Noted> {
         if asked.http.is_some() {
-            self.counters.http("asked");
+            self.recorder.counters().http("asked");
         }
-        self.counters.asked();
+        self.recorder.counters().asked();
         let new = self.requests.get(id).map(|one| one.clone().alone(id));
-        let burst = self.burst_around(asked, at);
-        let burst = burst.and_then(|prefix| self.requests.gather(asked, prefix));
+        let session = self.sessions.live(asked.session);
+        let (requests, policies) = (&mut self.requests, &self.policies);
+        let burst =
+            session.and_then(|session| requests.gather_around(session, policies, asked, at));
         if let Some(new) = new {
             self.write_question(&new, at, burst.as_ref());
         }
         burst.map(|burst| Noted::Again(burst.request))
-    }
-
-    /// The prefix in which that question, which is on the list, and others are better asked as one.
-    fn burst_around(&self, question: &Question, at: BootTime) -> Option<Prefix> {
-        let session = self.sessions.live(question.session)?;
-        let ports = ports_of(question);
-        let is_one = |prefix: &Prefix| self.policies.confirm_all(&session.chain, prefix, ports);
-        match question.http {
-            Some(_) => None,
-            None => self.requests.burst_around(question, at, is_one),
-        }
     }
 
     /// `burst`: it has become a part of that one.
@@ -321,25 +205,23 @@ impl State {
             return;
         };
         let shown = &asked.shown;
-        let record = Record::of(&shown.session, asked.owner)
-            .with("request", shown.id.clone())
-            .with("destination", json!(shown.destination))
-            .with("rule", shown.rule.clone())
-            .with("verdict", shown.verdict.clone())
-            .with("pid", shown.pid)
-            .with("comm", shown.comm.clone())
-            .with("exe", shown.exe.clone())
-            .with(
-                "warnings",
-                (!shown.warnings.is_empty()).then(|| json!(shown.warnings)),
-            )
-            .with("note", shown.note.clone())
-            .with("through", shown.through.as_ref().map(|way| json!(way)))
-            .with("http", told(shown.http.as_ref()))
-            .with("burst", burst.map(|burst| json!(burst)))
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Request, record);
+        let warnings = Some(&shown.warnings).filter(|some| !some.is_empty());
+        let record = record::Request {
+            request: shown.id.clone().into(),
+            destination: Destination::Endpoint(shown.destination.clone()).into(),
+            rule: shown.rule.clone().into(),
+            verdict: shown.verdict.clone().into(),
+            pid: shown.pid.into(),
+            comm: shown.comm.clone().into(),
+            exe: shown.exe.clone().into(),
+            warnings: warnings.cloned().into(),
+            note: shown.note.clone().into(),
+            through: shown.through.clone().into(),
+            http: shown.http.as_ref().map(for_trail).into(),
+            burst: burst.cloned().into(),
+        };
+        let entry = LogEntry::of(&shown.session, asked.owner, record);
+        self.recorder.note(entry.admitted(admitted));
     }
 
     /// Writes down that something was denied.
@@ -347,41 +229,40 @@ impl State {
         let Some(admitted) = self.admit(event.session, event.at) else {
             return;
         };
-        let judged = self.judge_event(event);
+        let judged = judge(&self.sessions, &self.policies, event);
         let rule = judged.and_then(|judged| judged.rule.map(|rule| rule.name.clone()));
-        let host = judged.and_then(|judged| self.host_of(&question(event), &judged));
+        let host = judged.and_then(|judged| self.policies.host_of(event.destination, &judged));
         let live = session.and_then(|id| self.sessions.live(id));
-        let record = match live {
-            Some(live) => Record::of(ids::session(live.cgroup.id), live.about.uid),
-            None => Record::default().with("cgroup", event.cgroup),
-        };
-        let (pid, process) = self.process_behind(event);
+        let (pid, process) = self
+            .machine
+            .process_behind(self.sessions.live(event.session), event);
         let hook = Hook::from_u8(event.hook).map_or("unknown", Hook::as_str);
-        let record = record
-            .with("destination", destination(event, host))
-            .with("rule", rule)
-            .with("verdict", Verdict::from_u8(event.verdict).as_str())
-            .with(
-                "through",
-                self.way_of(&question(event)).map(|way| json!(way)),
-            )
-            .with("hook", hook)
-            .with("count", event.count)
-            .with("pid", pid)
-            .with("comm", process.comm)
-            .with("exe", process.exe)
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Denied, record);
+        let record = Denied {
+            cgroup: live.map_or(event.cgroup.into(), |_| Field::Absent),
+            destination: destination(event, host).into(),
+            rule: rule.into(),
+            verdict: Verdict::from_u8(event.verdict).as_str().into(),
+            through: self.relays.way(&question(event)).cloned().into(),
+            hook: hook.into(),
+            count: event.count.into(),
+            pid: pid.into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
+            ..Denied::default()
+        };
+        let entry = match live {
+            Some(live) => LogEntry::of(ids::session(live.cgroup.id), live.about.uid, record),
+            None => record.into(),
+        };
+        self.recorder.note(entry.admitted(admitted));
     }
+}
 
-    /// The name in the deciding rule that stands for the question's address.
-    #[must_use]
-    pub fn host_of(&self, question: &Question, judged: &Judged<'_>) -> Option<String> {
-        let names = judged.rule?.names().map(|name| name.as_str());
-        let name = self.names.name_of(question.destination.to_ip(), names)?;
-        Some(name.to_owned())
-    }
+/// What the session's policies say of an event now.
+fn judge<'p>(sessions: &Sessions, policies: &'p Policies, event: &Event) -> Option<Judged<'p>> {
+    let session = sessions.live(event.session)?;
+    let (to, protocol, port) = (event.destination, event.protocol, event.port);
+    policies.judge(&session.chain, to, protocol, port)
 }
 
 /// Of what each policy of a chain says, what a person is shown: the outermost that does not allow it, for what comes from
@@ -443,31 +324,34 @@ fn draft(
     }
 }
 
-/// What the audit trail is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
-/// to say what is done, and values in its query that let somebody in.
-fn told(http: Option<&proto::HttpRequest>) -> Value {
-    json!(http.map(for_trail))
-}
-
 /// A question as a person saw it who answered, for the audit trail: of an HTTP request without what may hold anything.
 #[must_use]
-pub fn as_shown(request: &proto::Request) -> Value {
-    json!(proto::Request {
+pub fn as_shown(request: &proto::Request) -> Map<String, Value> {
+    let shown = proto::Request {
         http: request.http.as_ref().map(for_trail),
         ..request.clone()
-    })
+    };
+    match serde_json::to_value(shown) {
+        Ok(Value::Object(shown)) => shown,
+        _ => Map::new(),
+    }
 }
 
+/// What the audit trail is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
+/// to say what is done, and values in its query that let somebody in.
 fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
-    let steers = |header: &&String| judge::steers(header.split(':').next().unwrap_or_default());
+    let steers =
+        |header: &&String| http_judge::steers(header.split(':').next().unwrap_or_default());
     let headers = http.headers.iter().filter(steers);
     let warnings = http.warnings.iter();
     proto::HttpRequest {
         path: path_for_trail(http),
         body_preview: None,
-        headers: headers.map(|one| judge::without_secrets(one)).collect(),
+        headers: headers
+            .map(|one| http_judge::without_secrets(one))
+            .collect(),
         warnings: warnings
-            .map(|one| judge::warning_without_values(one))
+            .map(|one| http_judge::warning_without_values(one))
             .collect(),
         ..http.clone()
     }
@@ -478,7 +362,7 @@ fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
 pub fn path_for_trail(http: &proto::HttpRequest) -> String {
     match http.is_statement() {
         true => http.path.clone(),
-        false => judge::without_secrets(&http.path),
+        false => http_judge::without_secrets(&http.path),
     }
 }
 
@@ -497,11 +381,14 @@ fn question(event: &Event) -> Question {
     }
 }
 
-fn destination(event: &Event, host: Option<String>) -> Value {
-    if is_socket(event) {
-        return json!({ "protocol": protocol_name(event.protocol), "socket_type": event.socket_type });
+fn destination(event: &Event, host: Option<String>) -> Destination {
+    match is_socket(event) {
+        true => Destination::Socket {
+            protocol: protocol_name(event.protocol),
+            socket_type: event.socket_type.into(),
+        },
+        false => Destination::Endpoint(endpoint(&question(event), host)),
     }
-    json!(endpoint(&question(event), host))
 }
 
 /// A question's destination as people see it.
@@ -533,77 +420,5 @@ pub fn ports_of(question: &Question) -> PortSpec {
     match question.protocol {
         Protocol::TCP | Protocol::UDP => PortSpec::one(question.protocol, question.port),
         other => PortSpec::all(other),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_loop_has_its_share_of_the_trail_and_no_more() {
-        let mut all = Meters::default();
-        let mut meters = Alone(&mut all);
-        let at = |tenths: u64| BootTime(1_000_000_000_000 + tenths * 100_000_000);
-        let admitted = (0..1000).filter(|_| meters.admit(SessionId(1), at(0)).is_some());
-        assert_eq!(admitted.count() as u64, BURST);
-        let all = Admitted::default();
-        assert_eq!(meters.admit(SessionId(2), at(0)), Some(all));
-        assert_eq!(meters.0.left_out(SessionId(1)), 1000 - BURST);
-        let some = Admitted {
-            left_out: 1000 - BURST,
-            is_last: true,
-        };
-        assert_eq!(meters.admit(SessionId(1), at(2)), Some(some));
-        assert_eq!(meters.0.left_out(SessionId(1)), 0);
-        assert_eq!(meters.admit(SessionId(1), at(2)), None);
-    }
-
-    /// Sessions with nothing around them.
-    struct Alone<'m>(&'m mut Meters);
-
-    impl Alone<'_> {
-        fn admit(&mut self, session: SessionId, now: BootTime) -> Option<Admitted> {
-            self.0.admit(session, session, now)
-        }
-    }
-
-    #[test]
-    fn sessions_inside_one_have_its_share_together_and_each_says_what_it_lacks() {
-        let mut meters = Meters::default();
-        let outermost = SessionId(1);
-        let at = |second: u64| BootTime((1000 + second) * 1_000_000_000);
-        let inside = || (0..64).map(|number| SessionId(1 + number));
-        let mut flood = |now| {
-            let all = inside().flat_map(|id| std::iter::repeat_n(id, 100));
-            let admitted = all.filter_map(|id| Some((id, meters.admit(id, outermost, now)?)));
-            admitted.collect::<Vec<_>>()
-        };
-        let first = flood(at(0));
-        // One more of each that has none yet: the first of those that came too late.
-        assert_eq!(first.len() as u64, BURST + 63);
-        for id in inside() {
-            let mut own = first.iter().filter(|(of, _)| *of == id);
-            assert!(own.any(|(_, admitted)| admitted.is_last), "{id:?}");
-        }
-        // Those are paid for before there are new ones.
-        assert_eq!(flood(at(12)), []);
-        // What each lacks it has said already.
-        assert_eq!(flood(at(1000)).len() as u64, BURST);
-        assert_eq!(meters.left_out(SessionId(64)), 299);
-    }
-
-    #[test]
-    fn a_share_stays_for_as_long_as_some_session_has_it() {
-        let mut meters = Meters::default();
-        let (outer, inner, now) = (SessionId(1), SessionId(2), BootTime(1_000_000_000_000));
-        for _ in 0..100 {
-            meters.admit(outer, outer, now);
-        }
-        meters.forget(outer, outer, true);
-        meters.admit(inner, outer, now);
-        assert_eq!(meters.admit(inner, outer, now), None);
-        meters.forget(inner, outer, false);
-        assert!(meters.shares.is_empty() && meters.gaps.is_empty());
     }
 }

@@ -6,7 +6,6 @@ pub mod events;
 pub mod followers;
 pub mod offers;
 pub mod on_request;
-pub mod process;
 pub mod series;
 pub mod tries;
 
@@ -19,12 +18,24 @@ use std::{
 
 use guard_common::{Address, BootTime, Protocol, SessionId};
 use guard_policy::Prefix;
-use guard_proto as proto;
+use guard_proto::{self as proto, record::Gathered};
+use guard_sys::clock::Clocks;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use self::{bursts::Burst, series::Series};
-use crate::control::ids;
+use self::{
+    bursts::Burst,
+    followers::{Followers, Following},
+    offers::{Choice, Choices},
+    series::Series,
+    tries::Tries,
+};
+use crate::{
+    control::{auth::Approver, ids},
+    policies::Policies,
+    record::shelf::Shelf,
+    sessions::{Session, Sessions},
+};
 
 /// Questions of one session at most; the one not tried for longest makes room.
 pub const MAX_PER_SESSION: usize = 64;
@@ -376,18 +387,7 @@ pub enum Noted {
     Full,
 }
 
-/// Questions that have become one, as the audit trail has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Gathered {
-    /// The id that it goes by.
-    pub request: String,
-    /// What it is about.
-    pub prefix: String,
-    /// The ids of the others, which are its own now.
-    pub others: Vec<String>,
-}
-
-/// All of them.
+/// Owns the requests: those that wait, what was answered, and who would see a new one.
 #[derive(Debug)]
 pub struct Requests {
     max: usize,
@@ -399,6 +399,15 @@ pub struct Requests {
     /// The ids of those that are about more than their files say.
     grown: HashSet<String>,
     answered: VecDeque<Answered>,
+    /// The files of those that wait, and of answers of no; and which there are.
+    files: Shelf<Asked>,
+    kept: HashSet<String>,
+    /// Those who would see a new one at once.
+    followers: Followers,
+    /// What people chose last.
+    choices: Choices,
+    /// In which ways destinations were tried lately.
+    tries: Tries,
 }
 
 /// An answer that was given.
@@ -410,9 +419,14 @@ struct Answered {
 }
 
 impl Requests {
-    /// None yet, and never more than `max`.
+    /// None yet, and never more than `max`. What people chose last is known from its files.
     #[must_use]
-    pub fn new(max: usize) -> Self {
+    pub fn new(
+        max: usize,
+        followers: Followers,
+        files: Shelf<Asked>,
+        choices: Shelf<VecDeque<Choice>>,
+    ) -> Self {
         Self {
             max,
             version: 0,
@@ -421,7 +435,41 @@ impl Requests {
             wide: Vec::new(),
             grown: HashSet::new(),
             answered: VecDeque::new(),
+            files,
+            kept: HashSet::new(),
+            followers,
+            choices: Choices::kept_on(choices),
+            tries: Tries::default(),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn without_files(max: usize) -> Self {
+        let followers = Followers::default();
+        Self::new(max, followers, Shelf::nowhere(), Shelf::nowhere())
+    }
+
+    /// One more who would see a new one at once, until what this returns is dropped.
+    #[must_use]
+    pub fn follow(&self, who: Approver) -> Following {
+        self.followers.join(who)
+    }
+
+    /// Whether somebody would see a new one at once who answers for that user.
+    #[must_use]
+    pub fn is_followed(&self, owner: u32) -> bool {
+        self.followers.any_for(owner)
+    }
+
+    /// What an earlier guardd has kept, by the names of its files.
+    #[must_use]
+    pub fn kept(&self) -> Vec<(String, Asked)> {
+        self.files.all()
+    }
+
+    /// Takes note that something has a file.
+    pub fn note_file(&mut self, key: String) {
+        self.kept.insert(key);
     }
 
     /// Another one each time that what waits has changed, but for when it was last tried.
@@ -618,6 +666,28 @@ impl Requests {
         pending.filter(|one| one.burst.is_none() && one.question.is_beside(question))
     }
 
+    /// Makes one of the questions around this one of a session's, which is on the list, where they are better asked as one.
+    pub fn gather_around(
+        &mut self,
+        session: &Session,
+        policies: &Policies,
+        question: &Question,
+        now: BootTime,
+    ) -> Option<Gathered> {
+        if question.http.is_some() {
+            return None;
+        }
+        let ports = events::ports_of(question);
+        let is_one = |prefix: &Prefix| policies.confirm_all(&session.chain, prefix, ports);
+        let prefix = self.burst_around(question, now, is_one)?;
+        self.gather(question, prefix)
+    }
+
+    /// In how many ways it was tried to get where a question goes, that program's among them.
+    pub fn note_way(&mut self, question: &Question, program: Option<&str>, at: BootTime) -> usize {
+        self.tries.note(question, program, at)
+    }
+
     /// Makes one of the questions beside this one and in that prefix: the oldest takes the others in.
     pub fn gather(&mut self, question: &Question, prefix: Prefix) -> Option<Gathered> {
         let of_burst: HashSet<_> = self
@@ -727,6 +797,58 @@ impl Requests {
             known.shown.held = until.is_some();
             known.shown.waits_until = until;
             self.version += 1;
+        }
+    }
+
+    /// Makes the files of the requests agree with those that wait, and with the answers of no that hold.
+    pub fn keep(&mut self) {
+        let mut kept = HashSet::new();
+        let grown = self.take_grown();
+        for (key, asked) in self.to_keep() {
+            if !self.kept.contains(&key) || grown.contains(&key) {
+                self.files.keep(&key, &asked);
+            }
+            kept.insert(key);
+        }
+        for gone in self.kept.difference(&kept) {
+            self.files.remove(gone);
+        }
+        self.kept = kept;
+    }
+
+    /// Drops the questions that the policies or holes of now have answered.
+    pub fn settle(&mut self, sessions: &Sessions, policies: &Policies) {
+        self.take_all(|asked| {
+            let question = &asked.question;
+            let (to, protocol, port) = (question.destination, question.protocol, question.port);
+            let session = sessions.live(question.session);
+            let judged = session.and_then(|live| policies.judge(&live.chain, to, protocol, port));
+            let is_over = judged.is_none_or(|judged| {
+                use guard_common::Verdict::{Confirm, ReadOnly};
+                !matches!(judged.verdict, Confirm | ReadOnly)
+            });
+            let is_one = |burst: &Burst| {
+                let ports = events::ports_of(question);
+                session
+                    .is_some_and(|live| policies.confirm_all(&live.chain, &burst.prefix(), ports))
+            };
+            // What was offered is no longer one decision: what is tried again is asked anew.
+            is_over || !asked.burst.as_ref().is_none_or(is_one)
+        });
+    }
+
+    /// Has people see until when connections wait for an answer, and for which none does any more.
+    pub fn show_held(&mut self, asked: &HashMap<String, BootTime>) {
+        let clocks = Clocks::read();
+        let pending = self.pending().iter();
+        let connections = pending.filter(|one| one.question.http.is_none());
+        let over = connections.filter(|one| one.shown.held && !asked.contains_key(&one.shown.id));
+        let over: Vec<_> = over.map(|one| one.shown.id.clone()).collect();
+        for id in over {
+            self.hold(&id, None);
+        }
+        for (id, until) in asked {
+            self.hold(id, Some(clocks.calendar(*until)));
         }
     }
 
@@ -878,6 +1000,7 @@ impl Requests {
     /// Drops the questions of a session that has ended.
     pub fn end_session(&mut self, session: SessionId) {
         self.take_all(|one| one.question.session == session);
+        self.tries.forget(session);
     }
 
     /// Forgets to what a person said no, of a session that has ended and that no other one is inside.
@@ -983,7 +1106,7 @@ pub(crate) mod tests {
 
     #[test]
     fn the_same_question_is_asked_once() {
-        let mut table = Requests::new(10);
+        let mut table = Requests::without_files(10);
         let asked = Noted::New("r1".to_owned());
         assert_eq!(note(&mut table, question(1, 1), 1, 1), asked);
         let again = Noted::Again("r1".to_owned());
@@ -997,7 +1120,7 @@ pub(crate) mod tests {
 
     #[test]
     fn each_http_request_is_a_question_of_its_own() {
-        let mut table = Requests::new(10);
+        let mut table = Requests::without_files(10);
         let asked = [
             question(1, 1),
             write("/a", None),
@@ -1023,7 +1146,7 @@ pub(crate) mod tests {
 
     #[test]
     fn whoever_waits_is_said_to_until_nobody_does() {
-        let mut table = Requests::new(10);
+        let mut table = Requests::without_files(10);
         note(&mut table, write("/a", None), 1, 1);
         let before = table.version();
         table.hold("r1", Some(Timestamp::UNIX_EPOCH));
@@ -1036,7 +1159,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_no_is_remembered_for_its_time() {
-        let mut table = Requests::new(10);
+        let mut table = Requests::without_files(10);
         table.mute(question(1, 1), shown(9), BootTime(100));
         assert_eq!(note(&mut table, question(1, 1), 99, 1), Noted::Muted);
         assert!(matches!(
@@ -1047,7 +1170,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_waits_and_what_was_refused_is_kept_apart() {
-        let mut table = Requests::new(10);
+        let mut table = Requests::without_files(10);
         note(&mut table, question(1, 1), 1, 1);
         note(&mut table, question(1, 2), 1, 2);
         let refused = table.take("r2").unwrap();
@@ -1064,7 +1187,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_nobody_tries_any_more_is_dropped() {
-        let mut table = Requests::new(10);
+        let mut table = Requests::without_files(10);
         note(&mut table, question(1, 1), 0, 1);
         note(&mut table, question(1, 2), 5, 2);
         note(&mut table, question(1, 1), 9, 3);
@@ -1080,7 +1203,7 @@ pub(crate) mod tests {
 
     #[test]
     fn an_ended_session_leaves_nothing() {
-        let mut table = Requests::new(10);
+        let mut table = Requests::without_files(10);
         note(&mut table, question(1, 1), 0, 1);
         table.mute(question(1, 2), shown(9), BootTime(100));
         table.end_session(SessionId(1));
@@ -1096,7 +1219,7 @@ pub(crate) mod tests {
     #[test]
     fn where_all_room_is_used_whoever_has_most_makes_some() {
         const ROOM: u8 = 8;
-        let mut table = Requests::new(usize::from(ROOM));
+        let mut table = Requests::without_files(usize::from(ROOM));
         let new = |id: u32| Noted::New(format!("r{id}"));
         // The first, by way of those that are inside it.
         for last in 0..ROOM {
@@ -1150,7 +1273,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_burst_is_one_question_and_a_no_to_it_is_for_all_of_it() {
-        let mut table = Requests::new(100);
+        let mut table = Requests::without_files(100);
         for id in 1..=3 {
             let new = Noted::New(format!("r{id}"));
             assert_eq!(ask(&mut table, &question(1, id as u8), 1, id), new);
@@ -1211,7 +1334,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_was_asked_long_ago_makes_no_burst() {
-        let mut table = Requests::new(100);
+        let mut table = Requests::without_files(100);
         let window = bursts::WINDOW.as_nanos() as u64;
         for (id, at) in [(1, 0), (2, 0), (3, 10), (4, window + 1)] {
             let new = Noted::New(format!("r{id}"));
@@ -1225,7 +1348,7 @@ pub(crate) mod tests {
 
     #[test]
     fn no_prefix_is_offered_around_what_was_refused() {
-        let mut table = Requests::new(100);
+        let mut table = Requests::without_files(100);
         table.mute(question(1, 9), shown(9), BootTime(1000));
         for id in 1..=8 {
             ask(&mut table, &question(1, id as u8), 1, id);
@@ -1253,7 +1376,7 @@ pub(crate) mod tests {
         /// holds what it says and nothing that another waits for.
         #[test]
         fn nothing_is_lost_in_a_burst(tried in prop::collection::vec((1u32..3, any::<u8>(), 0u64..4), 0..150)) {
-            let mut table = Requests::new(1000);
+            let mut table = Requests::without_files(1000);
             let (mut now, mut known) = (0, HashMap::new());
             for ((session, last, later), id) in tried.into_iter().zip(1..) {
                 now += later * 1_000_000_000;
@@ -1280,7 +1403,7 @@ pub(crate) mod tests {
 
         #[test]
         fn no_flood_takes_more_than_its_share(tried in prop::collection::vec((1u32..4, any::<u8>()), 0..1000)) {
-            let mut table = Requests::new(100);
+            let mut table = Requests::without_files(100);
             for (now, (session, last)) in tried.iter().enumerate() {
                 note(&mut table, question(*session, *last), now as u64, now as u32);
             }

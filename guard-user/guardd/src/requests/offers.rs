@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::{
     control::auth::Approver,
     grants::grant,
+    policies::Policies,
     record::shelf::Shelf,
-    requests::{Pending, bursts::Burst, events},
-    state::State,
+    requests::{Pending, Requests, bursts::Burst, events},
+    sessions::Sessions,
 };
 
 /// Choices of one user that are remembered.
@@ -34,31 +35,35 @@ pub struct Choice {
 }
 
 /// What each user chose last, latest first.
-#[derive(Debug, Default)]
-pub struct Choices(HashMap<u32, VecDeque<Choice>>);
+#[derive(Debug)]
+pub struct Choices {
+    of: HashMap<u32, VecDeque<Choice>>,
+    files: Shelf<VecDeque<Choice>>,
+}
 
 impl Choices {
     /// Takes note of what a user chose.
-    fn note(&mut self, uid: u32, choice: Choice) -> &VecDeque<Choice> {
-        let choices = self.0.entry(uid).or_default();
+    fn note(&mut self, uid: u32, choice: Choice) {
+        let choices = self.of.entry(uid).or_default();
         choices.retain(|one| (&one.policy, &one.rule) != (&choice.policy, &choice.rule));
         choices.push_front(choice);
         choices.truncate(MOST);
-        choices
+        self.files.keep(&uid.to_string(), choices);
     }
 
     /// Those that an earlier guardd knew of.
     #[must_use]
-    pub fn kept_on(shelf: &Shelf<VecDeque<Choice>>) -> Self {
-        let kept = shelf.all().into_iter();
-        Self(
-            kept.filter_map(|(uid, known)| Some((uid.parse().ok()?, known)))
-                .collect(),
-        )
+    pub fn kept_on(files: Shelf<VecDeque<Choice>>) -> Self {
+        let kept = files.all().into_iter();
+        let kept = kept.filter_map(|(uid, known)| Some((uid.parse().ok()?, known)));
+        Self {
+            of: kept.collect(),
+            files,
+        }
     }
 
     fn last(&self, uid: u32, policy: &str, rule: Option<&str>) -> Option<Offer> {
-        let mut choices = self.0.get(&uid)?.iter();
+        let mut choices = self.of.get(&uid)?.iter();
         let found = choices.find(|one| one.policy == policy && one.rule.as_deref() == rule);
         found.map(|one| one.offer)
     }
@@ -81,40 +86,25 @@ fn offers(last: Option<Offer>, longest: Duration) -> Vec<Offer> {
     offers
 }
 
-impl State {
+impl Requests {
     /// The ways to say yes to a question that one who answers is offered; none where it is about an HTTP request.
-    pub(crate) fn offers_to(&self, who: Approver, asked: &Pending) -> Vec<Offer> {
-        match (asked.question.http.is_some(), self.longest_yes(asked)) {
+    pub(crate) fn offers_to(
+        &self,
+        sessions: &Sessions,
+        policies: &Policies,
+        who: Approver,
+        asked: &Pending,
+    ) -> Vec<Offer> {
+        match (
+            asked.question.http.is_some(),
+            longest_yes(sessions, policies, asked),
+        ) {
             (false, Some(longest)) => {
                 let (policy, rule) = (&asked.shown.policy, asked.shown.rule.as_deref());
                 offers(self.choices.last(who.uid(), policy, rule), longest)
             }
             _ => Vec::new(),
         }
-    }
-
-    /// How long a yes may last at most: what the least patient rule says. None where nothing can be opened.
-    fn longest_yes(&self, asked: &Pending) -> Option<Duration> {
-        let question = &asked.question;
-        let session = self.sessions.live(question.session)?;
-        let to = asked.burst.as_ref().map(Burst::prefix);
-        let to = to.unwrap_or_else(|| Prefix::host(question.destination));
-        let ports = [events::ports_of(question)];
-        let mut longest: Option<Duration> = None;
-        for slot in &session.chain {
-            let most = match self
-                .policies
-                .get(*slot)
-                .map(|one| one.over(&to, &ports).opening())
-            {
-                Some(Opening::Possible { longest }) => longest,
-                Some(Opening::AlreadyAllowed) => continue,
-                Some(Opening::Denied { .. }) => return None,
-                None => grant::DEFAULT_TERM,
-            };
-            longest = Some(longest.map_or(most, |so_far| so_far.min(most)));
-        }
-        longest
     }
 
     /// Remembers what somebody said yes to, so that it is offered first the next time. What is for reads alone or counts
@@ -132,9 +122,31 @@ impl State {
                 connections: terms.connections,
             },
         };
-        let choices = self.choices.note(who.uid(), choice);
-        self.shelves.choices.keep(&who.uid().to_string(), choices);
+        self.choices.note(who.uid(), choice);
     }
+}
+
+/// How long a yes may last at most: what the least patient rule says. None where nothing can be opened.
+fn longest_yes(sessions: &Sessions, policies: &Policies, asked: &Pending) -> Option<Duration> {
+    let question = &asked.question;
+    let session = sessions.live(question.session)?;
+    let to = asked.burst.as_ref().map(Burst::prefix);
+    let to = to.unwrap_or_else(|| Prefix::host(question.destination));
+    let ports = [events::ports_of(question)];
+    let mut longest: Option<Duration> = None;
+    for slot in &session.chain {
+        let most = match policies
+            .get(*slot)
+            .map(|one| one.over(&to, &ports).opening())
+        {
+            Some(Opening::Possible { longest }) => longest,
+            Some(Opening::AlreadyAllowed) => continue,
+            Some(Opening::Denied { .. }) => return None,
+            None => grant::DEFAULT_TERM,
+        };
+        longest = Some(longest.map_or(most, |so_far| so_far.min(most)));
+    }
+    longest
 }
 
 #[cfg(test)]
@@ -156,7 +168,7 @@ mod tests {
 
     #[test]
     fn the_last_choice_for_that_rule_is_offered_first() {
-        let mut choices = Choices::default();
+        let mut choices = Choices::kept_on(Shelf::nowhere());
         choices.note(1000, choice("photos", 1800.0, Some(2)));
         choices.note(1000, choice("photos", 60.0, None));
         choices.note(1000, choice("db", 120.0, None));
@@ -178,7 +190,7 @@ mod tests {
         for number in 0..1000 {
             choices.note(1000, choice(&number.to_string(), 1.0, None));
         }
-        assert_eq!(choices.0[&1000].len(), MOST);
+        assert_eq!(choices.of[&1000].len(), MOST);
     }
 
     #[test]

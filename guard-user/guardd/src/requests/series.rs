@@ -256,7 +256,7 @@ mod tests {
     }
 
     fn of(texts: &[&str]) -> Requests {
-        let mut table = Requests::new(100);
+        let mut table = Requests::without_files(100);
         for (text, id) in texts.iter().zip(1..) {
             let new = Noted::New(format!("r{id}"));
             assert_eq!(note(&mut table, &definition(text), true, SECOND, id), new);
@@ -378,7 +378,7 @@ mod tests {
     #[test]
     fn each_of_them_survives_the_daemon() {
         let table = of(&["create a", "create b"]);
-        let mut next = Requests::new(100);
+        let mut next = Requests::without_files(100);
         for (id, asked) in table.to_keep() {
             assert_eq!(asked.shown.id, id);
             let (question, shown) = (asked.question(), asked.shown);

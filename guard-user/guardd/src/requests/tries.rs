@@ -8,7 +8,7 @@ use std::{
 
 use guard_common::{Address, BootTime, Protocol, SessionId};
 
-use crate::{requests::Question, sessions::is_past};
+use crate::{requests::Question, times::is_past};
 
 /// So many ways are a warning sign.
 pub const MANY: usize = 4;

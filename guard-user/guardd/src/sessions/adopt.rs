@@ -4,23 +4,20 @@
 //! are called. A file without its kernel state is taken away, and written down as ended; kernel
 //! state without its file is listed all the same.
 
-use std::{
-    collections::{BTreeMap, HashSet},
-    convert::Infallible,
-};
+use std::{collections::BTreeMap, convert::Infallible};
 
 use guard_common::{BootTime, HoleId, PolicyId, Session as KernelSession, SessionId};
 use guard_datapath::{LiveHole, SessionCgroup, Start, Swept};
-use guard_proto::LogKind;
+use guard_proto::record::{HoleOpen, SessionEnd, SessionStart};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
     control::{failure::Refusal, ids},
-    grants::holes::{self, About, Known},
-    policies::{self, InForce},
-    record::audit::Record,
-    sessions::{self, Session, Stage},
-    state::State,
+    grants::holes::{self, Known},
+    record::audit::LogEntry,
+    sessions::{self, Session, Stage, create::share_with_outermost},
+    state::{Shelves, State},
+    unix,
 };
 
 /// How a record came about whose event nobody saw.
@@ -32,16 +29,16 @@ impl State {
     /// # Errors
     ///
     /// The kernel's. What is enforced stays as it was.
-    pub fn adopt(&mut self, start: Start) -> Result<(), Refusal> {
+    pub fn adopt(&mut self, start: Start, shelves: &Shelves) -> Result<(), Refusal> {
         if start == Start::Fresh {
             // What an earlier guardd knew has ended with the kernel's state.
             self.adopt_sessions()?;
             self.adopt_holes()?;
-            self.shelves.clear();
+            shelves.clear();
             return Ok(());
         }
         let swept = self.datapath.sweep()?;
-        let files = self.shelves.sweep();
+        let files = shelves.sweep();
         if swept != Swept::default() || files > 0 {
             tracing::info!(
                 sessions = swept.sessions,
@@ -55,7 +52,7 @@ impl State {
         self.adopt_holes()?;
         self.adopt_policies()?;
         self.adopt_requests()?;
-        self.follow_none();
+        self.relays.follow_none(&mut self.datapath);
         tracing::info!(
             sessions = self.sessions.all_live().count(),
             holes = self.holes.len(),
@@ -71,7 +68,7 @@ impl State {
     /// What was answered with no is not asked again for as long as that holds; what a hole or a policy has answered
     /// meanwhile is not, either.
     fn adopt_requests(&mut self) -> Result<(), Refusal> {
-        let mut kept = self.shelves.requests.all();
+        let mut kept = self.requests.kept();
         // Answers first, for what is answered does not wait.
         kept.sort_by_key(|(_, asked)| (asked.refused_until.is_none(), asked.shown.asked_at));
         for (key, asked) in kept {
@@ -82,7 +79,8 @@ impl State {
             let holds = self.sessions.share(question.session);
             match (owner, asked.refused_until) {
                 (_, Some(until)) if owner.is_some() || holds => {
-                    self.mute(question, asked.burst, asked.shown, BootTime(until));
+                    self.requests
+                        .refuse(question, asked.burst, asked.shown, BootTime(until));
                 }
                 (None, _) | (_, Some(_)) => {}
                 (Some(owner), None) => {
@@ -92,30 +90,30 @@ impl State {
                     self.requests.put_burst(&id, asked.burst);
                 }
             }
-            self.kept_requests.insert(key);
+            self.requests.note_file(key);
         }
         for hole in self.datapath.holes()? {
             self.settle(hole.session, &[hole]);
         }
-        self.settle_requests();
-        self.keep_requests();
+        self.requests.settle(&self.sessions, &self.policies);
+        self.requests.keep();
         Ok(())
     }
 
     fn adopt_sessions(&mut self) -> Result<(), Refusal> {
-        let mut known: BTreeMap<_, _> = self.shelves.sessions.all().into_iter().collect();
+        let mut known: BTreeMap<_, _> = self.sessions.kept().into_iter().collect();
         for (cgroup, kernel) in self.datapath.sessions()? {
             let about = known.remove(&ids::session(cgroup.id));
             self.adopt_session(cgroup, &kernel, about);
         }
         for (id, about) in known {
-            let record = Record::of(&id, about.uid).with("noticed", AFTER_RESTART);
-            self.audit.note(LogKind::SessionEnd, record);
+            let entry = LogEntry::of(&id, about.uid, SessionEnd::default());
+            self.recorder.note(entry.noticed(AFTER_RESTART));
             if let (Some(_), Ok(unit)) = (about.assigned, ids::parse_session(&id)) {
-                self.end_all_inside(unit);
+                self.sessions.end_all_inside(&mut self.datapath, unit);
             }
             // In this order: whoever is killed in between ends them at the next start.
-            self.shelves.sessions.remove(&id);
+            self.sessions.remove_file(&id);
         }
         Ok(())
     }
@@ -128,8 +126,8 @@ impl State {
     ) {
         let is_populated = self.datapath.is_populated(&cgroup).unwrap_or(true);
         if about.is_none() {
-            let record = Record::of(ids::session(cgroup.id), 0).with("noticed", AFTER_RESTART);
-            self.audit.note(LogKind::SessionStart, record);
+            let entry = LogEntry::of(ids::session(cgroup.id), 0, SessionStart::default());
+            self.recorder.note(entry.noticed(AFTER_RESTART));
         }
         let mut about = about.unwrap_or_else(|| sessions::About::unknown(&cgroup));
         // 0.2.0 knew of these two only.
@@ -147,25 +145,24 @@ impl State {
             },
         };
         let id = cgroup.id;
-        self.watch_session(&cgroup);
-        self.share_with_outermost(id, &about);
+        self.machine.watch_session(&cgroup);
+        share_with_outermost(&mut self.datapath, id, &about);
         tracing::debug!(session = cgroup.id.0, name = about.name, "adopted");
         let policies = kernel.policies.iter().copied();
-        self.had_sessions = true;
         self.sessions.add(Session {
             cgroup,
             chain: policies.filter(|slot| *slot != PolicyId(0)).collect(),
             about,
             stage,
         });
-        if let Err(error) = self.judge_unix(id) {
+        if let Err(error) = unix::judge_unix(&mut self.datapath, &self.sessions, id) {
             tracing::warn!(error = %error.failure.why, session = id.0, "its Unix sockets are judged as before");
         }
-        self.attend(id);
+        self.sessions.attend(&mut self.datapath, id);
     }
 
     fn adopt_holes(&mut self) -> Result<(), Refusal> {
-        let mut known: BTreeMap<String, About> = self.shelves.holes.all().into_iter().collect();
+        let mut known = self.holes.kept();
         for hole in self.datapath.holes()? {
             let about = known.remove(&ids::hole(hole.entry.id));
             if about.is_none() {
@@ -199,79 +196,24 @@ impl State {
         let owner = self.sessions.get(hole.session);
         let owner = owner.map_or(0, |session| session.about.uid);
         let shown = holes::shown(hole, None, &Clocks::read());
-        let record = Record::of(shown.session, owner)
-            .with("hole", shown.id)
-            .with("destination", shown.destination)
-            .with("ports", shown.ports)
-            .with("connections", shown.connections_left)
-            .with("noticed", AFTER_RESTART);
-        self.audit.note(LogKind::HoleOpen, record);
+        let record = HoleOpen {
+            hole: shown.id.into(),
+            destination: shown.destination.into(),
+            ports: shown.ports.into(),
+            connections: shown.connections_left.into(),
+            ..HoleOpen::default()
+        };
+        let entry = LogEntry::of(shown.session, owner, record);
+        self.recorder.note(entry.noticed(AFTER_RESTART));
     }
 
     /// Compiles the policies in the kernel's slots again, from the texts that they came from. One
     /// that cannot be stays as it is in the kernel.
     fn adopt_policies(&mut self) -> Result<(), Refusal> {
+        let now = self.environment();
         for slot in self.datapath.policy_slots()? {
-            if let Err(error) = self.adopt_policy(slot) {
+            if let Err(error) = self.policies.adopt(&mut self.datapath, slot, &now) {
                 tracing::error!(%error, slot = slot.0, "goes on as the kernel has it");
-            }
-        }
-        Ok(())
-    }
-
-    fn adopt_policy(&mut self, slot: PolicyId) -> Result<(), Refusal> {
-        let Some(source) = self.shelves.policies.get(&slot.0.to_string()) else {
-            return Err(Refusal::not_found(
-                "a policy is in force whose text is gone",
-                "its file in the state directory is not there",
-                "end its sessions: guard sessions",
-            ));
-        };
-        let read = policies::read(&source)?;
-        let prepared = policies::compile(source, read, &self.environment())?;
-        // The kernel still has the addresses of names whose last answers are lost.
-        match prepared
-            .policy
-            .names()
-            .find(|name| !self.names.has(name.as_str()))
-        {
-            Some(name) => {
-                tracing::warn!(%name, slot = slot.0, "was never asked about: the kernel's version stands")
-            }
-            None if self.datapath.holds_policy(slot, &prepared.compiled)? => {}
-            None => {
-                self.datapath
-                    .install_policy(Some(slot), &prepared.compiled)?;
-            }
-        }
-        self.policies.put(slot, InForce::from(prepared));
-        Ok(())
-    }
-
-    /// Empties the slots that an earlier guardd filled and nothing is judged by.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn drop_stray_slots(&mut self) -> Result<(), Refusal> {
-        let used = self.sessions.slots();
-        for slot in self.datapath.policy_slots()? {
-            if !used.contains(&slot) && self.default_slot != Some(slot) {
-                self.datapath.remove_policy(slot)?;
-                self.policies.remove(slot);
-                self.shelves.policies.remove(&slot.0.to_string());
-            }
-        }
-        self.drop_stray_texts()
-    }
-
-    /// Removes the texts of policies that the kernel does not have.
-    fn drop_stray_texts(&self) -> Result<(), Refusal> {
-        let slots = self.datapath.policy_slots()?.into_iter();
-        let slots: HashSet<_> = slots.map(|slot| slot.0.to_string()).collect();
-        for key in self.shelves.policies.keys() {
-            if !slots.contains(&key) {
-                self.shelves.policies.remove(&key);
             }
         }
         Ok(())

@@ -4,6 +4,8 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
+use guard_common::PolicyId;
+use guard_datapath::Datapath;
 use guard_proto::PolicyRef;
 use guard_sys::process::may_send_packets;
 
@@ -12,11 +14,11 @@ use crate::{
     control::failure::Refusal,
     policies::load::in_background,
     sessions::{
+        Sessions,
         assign::{By, Cgroup, Wanted, make},
         systemd::uid_of,
     },
     shared::Shared,
-    state::State,
 };
 
 /// What went wrong is tried again after this long, if nothing happens before.
@@ -44,9 +46,9 @@ async fn settle(shared: &Shared) {
     let mut unassigned = Unassigned::new();
     // What is wrong with a rule is wrong for all that it is for, and takes its time once.
     let mut wrong: Vec<(Rule, String)> = Vec::new();
-    for cgroup in shared.with(|state| state.unowned()) {
+    for cgroup in shared.with(|state| state.sessions.unowned(&state.datapath)) {
         let unit = cgroup.unit();
-        let Some(rule) = shared.with(|state| state.rule_for(&unit)) else {
+        let Some(rule) = shared.with(|state| state.config.rule_for(&unit)) else {
             continue;
         };
         if let Some((_, why)) = wrong.iter().find(|(known, _)| *known == rule) {
@@ -61,7 +63,7 @@ async fn settle(shared: &Shared) {
             wrong.push((rule, why));
         }
     }
-    shared.with(|state| state.note_unassigned(unassigned));
+    shared.with(|state| state.sessions.note_unassigned(unassigned));
 }
 
 /// Gives a cgroup the policy that the settings have for it, if they have one.
@@ -70,7 +72,7 @@ async fn settle(shared: &Shared) {
 ///
 /// Where that is bad; then the cgroup is as it was.
 pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), Refusal> {
-    match shared.with(|state| state.rule_for(&cgroup.unit())) {
+    match shared.with(|state| state.config.rule_for(&cgroup.unit())) {
         Some(rule) => give(shared, cgroup, rule).await,
         None => Ok(()),
     }
@@ -83,7 +85,7 @@ async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), Refusa
     if shared.with(|state| state.sessions.of_cgroup(cgroup.id).is_some()) {
         return Ok(());
     }
-    shared.with(|state| state.has_room())?;
+    shared.with(|state| state.sessions.has_room())?;
     let owner = match rule.owner {
         // Where accounts are kept elsewhere that takes its time.
         Some(owner) => in_background(move || uid_of(&owner)).await?,
@@ -103,14 +105,9 @@ async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), Refusa
     make(shared, cgroup.clone(), policy, wanted).await.map(drop)
 }
 
-impl State {
-    fn rule_for(&self, unit: &str) -> Option<Rule> {
-        let mut rules = self.config.assign.iter();
-        rules.find(|rule| rule.unit.matches(unit)).cloned()
-    }
-
+impl Sessions {
     fn has_room(&self) -> Result<(), Refusal> {
-        let all = self.sessions.iter();
+        let all = self.iter();
         let of_settings = all.filter(|one| one.about.assigned == Some(By::Settings));
         match of_settings.count() < MOST {
             true => Ok(()),
@@ -132,11 +129,11 @@ impl State {
     }
 
     /// Which units and containers may put packets on a network past every hook. `guard run` takes that away by itself.
-    pub fn packet_warnings(&self) -> Vec<String> {
-        let live = self.sessions.all_live();
+    pub fn packet_warnings(&self, kernel: &Datapath) -> Vec<String> {
+        let live = self.all_live();
         let others = live.filter(|one| !one.cgroup.is_ours());
         let may = others.filter(|one| {
-            let processes = self.datapath.processes(&one.cgroup);
+            let processes = kernel.processes(&one.cgroup);
             processes.into_iter().any(may_send_packets)
         });
         let warnings = may.map(|one| {
@@ -150,12 +147,12 @@ impl State {
     }
 
     /// What runs without a policy of its own, and why.
-    pub fn unassigned_warnings(&self) -> Vec<String> {
-        let mut unowned = self.unowned().into_iter();
-        let is_used = |cgroup: &Cgroup| self.datapath.has_processes(&cgroup.path);
+    pub fn unassigned_warnings(&self, kernel: &Datapath, default: Option<PolicyId>) -> Vec<String> {
+        let mut unowned = self.unowned(kernel).into_iter();
+        let is_used = |cgroup: &Cgroup| kernel.has_processes(&cgroup.path);
         let named = unowned.by_ref().filter(is_used).take(MOST_NAMED);
         let mut warnings: Vec<_> = named
-            .map(|cgroup| self.unassigned_warning(&cgroup))
+            .map(|cgroup| self.unassigned_warning(&cgroup, default))
             .collect();
         let more = unowned.len();
         if more > 0 {
@@ -164,9 +161,9 @@ impl State {
         warnings
     }
 
-    fn unassigned_warning(&self, cgroup: &Cgroup) -> String {
+    fn unassigned_warning(&self, cgroup: &Cgroup, default: Option<PolicyId>) -> String {
         let unit = cgroup.unit();
-        let judged = match self.default_slot {
+        let judged = match default {
             Some(_) => "it is judged by default_policy",
             None => "it is denied everything",
         };

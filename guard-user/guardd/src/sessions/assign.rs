@@ -9,6 +9,7 @@ use std::{
 };
 
 use guard_common::{PolicyId, SessionId};
+use guard_datapath::Datapath;
 use guard_proto::{Assign, PolicyRef, Started};
 use guard_sys::{cgroup2, pidfd::Peer};
 use jiff::Timestamp;
@@ -21,9 +22,10 @@ use crate::{
         ids,
     },
     doctor,
+    machine::Machine,
     policies::{library::Source, load},
     sessions::{
-        About, Stage, arrivals,
+        About, Sessions, Stage, arrivals,
         create::{is_still, shortened, shown_name},
         systemd::{self, Unit, uid_of, unit_of},
     },
@@ -144,7 +146,11 @@ async fn from_within(
     if call.unit.is_some() {
         return Err(not_of_another());
     }
-    let (cgroup, path) = shared.with(|state| state.cgroup_of(starter))?;
+    let (cgroup, path) = shared.with(|state| {
+        state
+            .sessions
+            .cgroup_of(&state.datapath, &state.machine, starter)
+    })?;
     if cgroup.unit().ends_with(".slice") {
         return Err(not_right_below());
     }
@@ -178,7 +184,10 @@ async fn from_outside(shared: &Shared, call: Assign) -> Result<Started, Refusal>
             "sudo guard assign --policy NAME UNIT; in a unit: ExecStartPre=+guard assign --policy NAME",
         ));
     };
-    let (cgroup, path) = shared.with(|state| state.cgroup_called(asked))?;
+    let (cgroup, path) = shared.with(|state| {
+        let (kernel, machine) = (&state.datapath, &state.machine);
+        state.sessions.cgroup_called(kernel, machine, asked)
+    })?;
     let (unit, warning) = match managed(shared, &cgroup).await {
         Ok(unit) => (unit, None),
         Err(refusal) => (None, Some(refusal.failure.why)),
@@ -221,7 +230,7 @@ pub async fn make(
     wanted: Wanted,
 ) -> Result<Started, Refusal> {
     doctor::is_closed(shared).await?;
-    let source: Source = shared.with(|state| state.sources.resolve(policy))?;
+    let source: Source = shared.with(|state| state.policies.library().resolve(policy))?;
     let (slot, warnings) = load::slot_for(shared, source, None).await?;
     let started = shared.with(|state| state.assign(cgroup, slot, wanted, warnings));
     shared.reschedule();
@@ -249,73 +258,6 @@ impl Wanted {
 }
 
 impl State {
-    /// The cgroups right below the root that others made and no session owns.
-    #[must_use]
-    pub fn unowned(&self) -> Vec<Cgroup> {
-        let others = self.datapath.others().unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot see which units there are");
-            Vec::new()
-        });
-        let live = self.sessions.all_live();
-        let owned: HashSet<_> = live.map(|session| session.cgroup.cgroup_id).collect();
-        let unowned = others.into_iter().filter(|(_, id)| !owned.contains(id));
-        unowned.map(|(path, id)| Cgroup { path, id }).collect()
-    }
-
-    /// The cgroup that a caller starts in, and its path as `/proc/PID/cgroup` has it.
-    fn cgroup_of(&self, starter: Starter) -> Result<(Cgroup, PathBuf), Refusal> {
-        let mut unowned = self.unowned().into_iter();
-        let cgroup = unowned.find(|cgroup| cgroup.id == starter.cgroup());
-        let cgroup = cgroup.ok_or_else(not_right_below)?;
-        let path = self.kernel_path(&cgroup.path).ok_or_else(not_right_below)?;
-        Ok((cgroup, path))
-    }
-
-    /// The cgroup that is meant: a unit's name, with or without `.service`, or a path.
-    fn cgroup_called(&self, asked: &str) -> Result<(Cgroup, PathBuf), Refusal> {
-        let others = self.datapath.others()?.into_iter();
-        let others = others.filter_map(|(path, id)| {
-            let in_kernel = self.kernel_path(&path)?;
-            Some((Cgroup { path, id }, in_kernel))
-        });
-        let is_meant = |(cgroup, in_kernel): &(Cgroup, PathBuf)| {
-            let unit = cgroup.unit();
-            let is_named = unit == asked || unit.strip_suffix(".service") == Some(asked);
-            let is_path = |path: &Path| path == Path::new(asked);
-            is_named || is_path(&cgroup.path) || is_path(in_kernel)
-        };
-        let mut meant = others.filter(is_meant);
-        match (meant.next(), meant.next()) {
-            (Some(only), None) => Ok(only),
-            (None, _) => Err(self.none_called(asked)),
-            (Some((one, _)), Some((other, _))) => Err(Refusal::invalid(
-                format!("cannot tell which cgroup is meant by {asked}"),
-                format!(
-                    "there are {} and {}",
-                    one.path.display(),
-                    other.path.display()
-                ),
-                "give its path",
-            )),
-        }
-    }
-
-    fn none_called(&self, asked: &str) -> Refusal {
-        let root = self.places.cgroup_root.display();
-        let units: Vec<_> = self.unowned().iter().map(Cgroup::unit).collect();
-        let fix = match units.is_empty() {
-            true => "start it there: a unit with Slice=guard.slice, a container with \
-                     --cgroup-parent=guard.slice"
-                .to_owned(),
-            false => format!("one of those without a policy: {}", units.join(", ")),
-        };
-        Refusal::not_found(
-            format!("there is no unit {asked} to give a policy to"),
-            format!("no cgroup right below {root} is called so"),
-            fix,
-        )
-    }
-
     /// Makes a session of a cgroup.
     fn assign(
         &mut self,
@@ -375,7 +317,7 @@ impl State {
         if call.unit.is_some() {
             return Err(not_of_another());
         }
-        let source = self.sources.resolve(call.policy)?;
+        let source = self.policies.library().resolve(call.policy)?;
         self.already(id, self.policies.same(&source))
     }
 
@@ -413,6 +355,87 @@ impl State {
             strict: false,
             name_sockets: Vec::new(),
         })
+    }
+}
+
+impl Sessions {
+    /// The cgroups right below the root that others made and no session owns.
+    #[must_use]
+    pub fn unowned(&self, kernel: &Datapath) -> Vec<Cgroup> {
+        let others = kernel.others().unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot see which units there are");
+            Vec::new()
+        });
+        let live = self.all_live();
+        let owned: HashSet<_> = live.map(|session| session.cgroup.cgroup_id).collect();
+        let unowned = others.into_iter().filter(|(_, id)| !owned.contains(id));
+        unowned.map(|(path, id)| Cgroup { path, id }).collect()
+    }
+
+    /// The cgroup that a caller starts in, and its path as `/proc/PID/cgroup` has it.
+    fn cgroup_of(
+        &self,
+        kernel: &Datapath,
+        machine: &Machine,
+        starter: Starter,
+    ) -> Result<(Cgroup, PathBuf), Refusal> {
+        let mut unowned = self.unowned(kernel).into_iter();
+        let cgroup = unowned.find(|cgroup| cgroup.id == starter.cgroup());
+        let cgroup = cgroup.ok_or_else(not_right_below)?;
+        let path = machine
+            .kernel_path(&cgroup.path)
+            .ok_or_else(not_right_below)?;
+        Ok((cgroup, path))
+    }
+
+    /// The cgroup that is meant: a unit's name, with or without `.service`, or a path.
+    fn cgroup_called(
+        &self,
+        kernel: &Datapath,
+        machine: &Machine,
+        asked: &str,
+    ) -> Result<(Cgroup, PathBuf), Refusal> {
+        let others = kernel.others()?.into_iter();
+        let others = others.filter_map(|(path, id)| {
+            let in_kernel = machine.kernel_path(&path)?;
+            Some((Cgroup { path, id }, in_kernel))
+        });
+        let is_meant = |(cgroup, in_kernel): &(Cgroup, PathBuf)| {
+            let unit = cgroup.unit();
+            let is_named = unit == asked || unit.strip_suffix(".service") == Some(asked);
+            let is_path = |path: &Path| path == Path::new(asked);
+            is_named || is_path(&cgroup.path) || is_path(in_kernel)
+        };
+        let mut meant = others.filter(is_meant);
+        match (meant.next(), meant.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(self.none_called(kernel, machine, asked)),
+            (Some((one, _)), Some((other, _))) => Err(Refusal::invalid(
+                format!("cannot tell which cgroup is meant by {asked}"),
+                format!(
+                    "there are {} and {}",
+                    one.path.display(),
+                    other.path.display()
+                ),
+                "give its path",
+            )),
+        }
+    }
+
+    fn none_called(&self, kernel: &Datapath, machine: &Machine, asked: &str) -> Refusal {
+        let root = machine.cgroup_root().display();
+        let units: Vec<_> = self.unowned(kernel).iter().map(Cgroup::unit).collect();
+        let fix = match units.is_empty() {
+            true => "start it there: a unit with Slice=guard.slice, a container with \
+                     --cgroup-parent=guard.slice"
+                .to_owned(),
+            false => format!("one of those without a policy: {}", units.join(", ")),
+        };
+        Refusal::not_found(
+            format!("there is no unit {asked} to give a policy to"),
+            format!("no cgroup right below {root} is called so"),
+            fix,
+        )
     }
 }
 

@@ -3,8 +3,11 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use guard_common::{MAX_CHAIN, PolicyId, SessionId};
-use guard_datapath::SessionCgroup;
-use guard_proto::{self as proto, LogKind, MAX_FRAME, Run, Started};
+use guard_datapath::{Datapath, SessionCgroup};
+use guard_proto::{
+    self as proto, MAX_FRAME, Run, Started,
+    record::{Field, SessionStart},
+};
 use guard_sys::{clock, pidfd::Peer, user_namespace};
 use jiff::Timestamp;
 
@@ -17,19 +20,20 @@ use crate::{
     },
     doctor,
     holds::LONGEST,
-    policies::{library::Source, load, look_ups},
+    policies::{library::Source, load},
     proxy,
-    record::audit::Record,
-    sessions::{About, Session, Stage, launchers::stands_in},
+    record::audit::LogEntry,
+    sessions::{About, Session, Sessions, Stage, launchers::stands_in},
     shared::Shared,
     state::State,
+    unix,
 };
 
 /// Live sessions of one user other than root at most.
 const MAX_SESSIONS: usize = 512;
 /// Sessions inside one that a person started at most, however deep, those among them that ended in the last
 /// minute: what is inside uses up neither its person's share, nor the kernel's room; nor does it fill the disk with
-/// records of sessions. Of all other records those inside have one share together ([`crate::requests::events::Meters`]).
+/// records of sessions. Of all other records those inside have one share together ([`crate::record::meters::Meters`]).
 const MAX_NESTED: usize = 64;
 /// Names that policies from inside one session that a person started have at most, beside those that people's have.
 const MAX_NAMES: usize = 100;
@@ -70,7 +74,7 @@ pub async fn run(
     {
         return Err(no_such_hold(hold));
     }
-    shared.with(|state| state.may_run(who, call.uid))?;
+    shared.with(|state| state.sessions.may_run(who, call.uid))?;
     if call.root {
         shared.with(|state| may_be_root(state.config.run_as_root))?;
     }
@@ -78,22 +82,22 @@ pub async fn run(
         doctor::is_closed(shared).await?;
     }
     let source = match (&call.policy, who) {
-        (Some(asked), _) => shared.with(|state| state.sources.resolve(asked.clone()))?,
+        (Some(asked), _) => shared.with(|state| state.policies.library().resolve(asked.clone()))?,
         (None, Authorised::Approver(_)) => shared.with(|state| {
             let name = state.config.session_policy().to_owned();
-            state.sources.find(&name)
+            state.policies.library().find(&name)
         })?,
         // Nothing narrower is asked for.
         (None, Authorised::Agent(agent)) => return shared.with(|state| state.own_session(agent)),
     };
     if let Authorised::Agent(agent) = who {
         // Before its policy is put in place, which is a record.
-        shared.with(|state| state.may_nest(agent))?;
+        shared.with(|state| state.sessions.may_nest(agent))?;
         is_short(&source)?;
         load::may_look_up(shared, agent, &source).await?;
     }
     let inside = match who {
-        Authorised::Agent(agent) => shared.with(|state| state.outermost(agent.session())),
+        Authorised::Agent(agent) => shared.with(|state| state.sessions.outermost(agent.session())),
         Authorised::Approver(_) => None,
     };
     let (slot, warnings) = load::slot_for(shared, source, inside).await?;
@@ -126,11 +130,13 @@ pub fn enter(
 ) -> Result<(), Refusal> {
     let id = match who {
         Authorised::Approver(who) => {
-            let session = state.session(session, |owner| who.answers_for(owner))?;
+            let session = state
+                .sessions
+                .called(session, |owner| who.answers_for(owner))?;
             is_for_commands(session)?;
             session.cgroup.id
         }
-        Authorised::Agent(agent) => state.inner_session(agent, session)?,
+        Authorised::Agent(agent) => state.sessions.inner_session(agent, session)?,
     };
     let Some(live) = state.sessions.live(id) else {
         return Err(ids::no_session(session));
@@ -138,7 +144,9 @@ pub fn enter(
     is_still(peer, pid)?;
     let is_inside = matches!(who, Authorised::Agent(agent) if agent.session() == id);
     if is_inside && live.about.root && live.about.user_namespace.is_none() {
-        return state.has_become_root(id, peer, pid);
+        let namespace = own_user_namespace(peer, pid)?;
+        state.sessions.note_user_namespace(id, namespace);
+        return unix::judge_unix(&mut state.datapath, &state.sessions, id);
     }
     if !live.cgroup.is_ours() {
         // It is there already, perhaps in a cgroup further down that the unit has made.
@@ -147,9 +155,24 @@ pub fn enter(
     state.datapath.enter(&live.cgroup, pid)?;
     // The pid was the peer's when it was written only if the peer lives now.
     is_still(peer, pid)?;
-    state.entered(id, pid);
+    state.sessions.entered(&mut state.datapath, id, pid);
     state.notice_network(id, pid);
     Ok(())
+}
+
+/// The user namespace of the first process of a session, which is to run as root: it says once that it is there, before it
+/// becomes the command. The kernel then takes the paths of what runs there for what they are: nobody can mount anything there.
+fn own_user_namespace(peer: &Peer, pid: u32) -> Result<u32, Refusal> {
+    let unclear = |why: std::io::Error| {
+        Refusal::failed(
+            "the session does not become root",
+            format!("its user namespace cannot be seen: {why}"),
+            "try again",
+        )
+    };
+    let number = user_namespace::of(pid).map_err(unclear)?;
+    is_still(peer, pid)?;
+    Ok(number)
 }
 
 /// Ends a session and all of its processes.
@@ -159,9 +182,13 @@ pub fn enter(
 /// `NotFound`, or that its processes would not end.
 pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Sessions, Refusal> {
     let (session, shown) = shared.with(|state| {
-        let session = state.session(id, |owner| who.answers_for(owner))?.cgroup.id;
+        let session = state
+            .sessions
+            .called(id, |owner| who.answers_for(owner))?
+            .cgroup
+            .id;
         let shown: Vec<_> = state.shown(session).into_iter().collect();
-        state.kill(session)?;
+        state.sessions.kill(&mut state.datapath, session)?;
         Ok::<_, Refusal>((session, shown))
     })?;
     let ends = async {
@@ -169,10 +196,10 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
             let goes_on = shared.with(|state| {
                 state.look_at(session);
                 // One may have begun meanwhile.
-                let inside = state.end_all_inside(session);
+                let inside = state.sessions.end_all_inside(&mut state.datapath, session);
                 inside.iter().for_each(|inner| state.look_at(*inner));
                 let mut all = inside.into_iter().chain([session]);
-                all.any(|one| state.has_processes(one))
+                all.any(|one| state.sessions.has_processes(&state.datapath, one))
             });
             if !goes_on {
                 return;
@@ -253,67 +280,6 @@ pub fn is_still(peer: &Peer, pid: u32) -> Result<(), Refusal> {
 }
 
 impl State {
-    /// Whether the caller may have a session for that user.
-    fn may_run(&self, who: Authorised, uid: u32) -> Result<(), Refusal> {
-        let (own, is_root) = match who {
-            Authorised::Approver(who) => (who.uid(), who.is_root()),
-            Authorised::Agent(agent) => (agent.uid(), false),
-        };
-        if uid != own && !is_root {
-            return Err(Refusal::refused(
-                format!("you may not run a command as uid {uid}"),
-                "only root runs commands as other users",
-                "leave out --user, or call sudo",
-            ));
-        }
-        let (count, most) = match who {
-            Authorised::Approver(_) if own == 0 => return Ok(()),
-            Authorised::Approver(_) => {
-                let live = self.sessions.all_live();
-                let mine = live.filter(|session| {
-                    session.about.uid == own && session.about.outermost.is_none()
-                });
-                (mine.count(), MAX_SESSIONS)
-            }
-            Authorised::Agent(agent) => {
-                let around = self.sessions.live(agent.session()).map(Session::outermost);
-                let around = around.map(|outermost| outermost.0);
-                let all = self.sessions.iter();
-                let inside = all.filter(|session| session.about.outermost == around);
-                (inside.count(), MAX_NESTED)
-            }
-        };
-        if count >= most {
-            return Err(Refusal::refused(
-                "no more sessions",
-                format!("there are {count}, and {most} is the most"),
-                "guard sessions, and guard stop those that are not needed",
-            ));
-        }
-        Ok(())
-    }
-
-    /// The first process of a session, which is to run as root, says once that it is in its user namespace, before it becomes
-    /// the command. The kernel then takes the paths of what runs there for what they are: nobody can mount anything there.
-    fn has_become_root(&mut self, id: SessionId, peer: &Peer, pid: u32) -> Result<(), Refusal> {
-        let unclear = |why: std::io::Error| {
-            Refusal::failed(
-                "the session does not become root",
-                format!("its user namespace cannot be seen: {why}"),
-                "try again",
-            )
-        };
-        let number = user_namespace::of(pid).map_err(unclear)?;
-        is_still(peer, pid)?;
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.about.user_namespace = Some(number);
-            self.shelves
-                .sessions
-                .keep(&ids::session(id), &session.about);
-        }
-        self.judge_unix(id)
-    }
-
     /// Whether guardd looks up the names in a policy that a session brings: only where that session might look them up
     /// itself, and so many.
     pub(crate) fn may_bring(
@@ -326,14 +292,18 @@ impl State {
         let Some(first) = new.first() else {
             return Ok(());
         };
-        if !self.may_ask_name_servers(agent) {
+        let live = self.sessions.live(agent.session());
+        if !live.is_some_and(|live| self.policies.may_ask_name_servers(&live.chain)) {
             return Err(Refusal::refused(
                 format!("the name {first} is not looked up for this session"),
                 "its policy lets it ask no name server, so guardd does not ask for it",
                 "write addresses",
             ));
         }
-        let brought = self.names_brought(agent);
+        let outermost = self.sessions.outermost(agent.session());
+        let inside = self.sessions.brought_into(outermost);
+        let of_people = self.sessions.peoples_slots();
+        let brought = self.policies.names_brought(inside, &of_people);
         if new.len() + brought > MAX_NAMES {
             return Err(Refusal::refused(
                 "the policy has too many names for a session inside a session",
@@ -345,40 +315,9 @@ impl State {
                 "put it into /etc/guard/policies, and give its name",
             ));
         }
-        let due = self.names.due(&new, Timestamp::now()).len();
-        self.pay_for(agent, due)
-    }
-
-    /// How many names only the policies have that were brought into the caller's outermost session.
-    fn names_brought(&self, agent: Agent) -> usize {
-        let (outermost, people) = (self.outermost(agent.session()), self.peoples_names());
-        let inside = self.sessions.iter();
-        let inside = inside.filter(|session| Some(session.outermost()) == outermost);
-        // The last is the outermost session's own.
-        let slots = inside.filter_map(|session| session.chain.split_last());
-        let slots: BTreeSet<_> = slots.flat_map(|(_, brought)| brought).collect();
-        let policies = slots
-            .into_iter()
-            .filter_map(|slot| self.policies.get(*slot));
-        let policies = policies.filter(|policy| policy.source.name.is_none());
-        let names: BTreeSet<_> = policies.flat_map(|policy| policy.names()).collect();
-        names.difference(&people).count()
-    }
-
-    /// Takes look-ups from the share of the caller's outermost session.
-    pub(crate) fn pay_for(&mut self, agent: Agent, names: usize) -> Result<(), Refusal> {
-        let session = agent.session();
-        let session = self.outermost(session).unwrap_or(session);
-        let paid = self.look_ups.take(session, names, clock::now());
-        paid.map_err(look_ups::too_many)
-    }
-
-    /// Whether a session may be started inside the caller's, as far as that is deep already.
-    fn may_nest(&self, agent: Agent) -> Result<(), Refusal> {
-        match self.chain_around(agent)?.len() >= MAX_CHAIN {
-            true => Err(too_deep()),
-            false => Ok(()),
-        }
+        let (_, due) = self.policies.due(&new);
+        let outermost = outermost.unwrap_or(agent.session());
+        self.policies.pay_for(outermost, due.len())
     }
 
     /// The answer to a nested run that changes nothing.
@@ -399,25 +338,6 @@ impl State {
         })
     }
 
-    /// The policies that judge a new session: its own, then those of the session around it.
-    fn chain(&self, who: Authorised, slot: PolicyId) -> Result<Vec<PolicyId>, Refusal> {
-        let mut chain = vec![slot];
-        if let Authorised::Agent(agent) = who {
-            chain.extend(self.chain_around(agent)?);
-        }
-        match chain.len() > MAX_CHAIN {
-            true => Err(too_deep()),
-            false => Ok(chain),
-        }
-    }
-
-    /// The policies that judge the session which the caller is in.
-    fn chain_around(&self, agent: Agent) -> Result<&[PolicyId], Refusal> {
-        let outer = self.sessions.live(agent.session());
-        let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
-        Ok(&outer.chain)
-    }
-
     fn start(
         &mut self,
         who: Authorised,
@@ -426,16 +346,18 @@ impl State {
         slot: PolicyId,
         warnings: Vec<String>,
     ) -> Result<Started, Refusal> {
-        let chain = self.chain(who, slot)?;
+        let chain = self.sessions.chain(who, slot)?;
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
             return self.own_session(agent);
         }
-        let about = self.about(who, launcher, call);
+        let about = self.sessions.about(who, launcher, call);
         let cgroup = self.datapath.add_session(&chain)?;
         let since = clock::now();
         let stage = Stage::Empty { since };
         let mut started = self.begin(cgroup, chain, about, stage, warnings)?;
-        self.judge_sockets(&mut started)?;
+        let (sessions, policies) = (&self.sessions, &self.policies);
+        self.sockets
+            .judge(&mut self.datapath, sessions, policies, &mut started)?;
         Ok(started)
     }
 
@@ -453,8 +375,8 @@ impl State {
         mut warnings: Vec<String>,
     ) -> Result<Started, Refusal> {
         let id = cgroup.id;
-        self.watch_session(&cgroup);
-        self.share_with_outermost(id, &about);
+        self.machine.watch_session(&cgroup);
+        share_with_outermost(&mut self.datapath, id, &about);
         let is_new = !self.sessions.all_live().any(|one| one.chain == chain);
         self.sessions.add(Session {
             cgroup,
@@ -465,9 +387,12 @@ impl State {
         if is_new {
             self.apply(Change::Chains);
         }
-        self.had_sessions = true;
-        self.begin_patience(id);
-        self.judge_unix(id)?;
+        if let Some(session) = self.sessions.live(id) {
+            let (policies, requests) = (&self.policies, &self.requests);
+            self.holds
+                .begin(&mut self.datapath, session, policies, requests);
+        }
+        unix::judge_unix(&mut self.datapath, &self.sessions, id)?;
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
         if self
@@ -479,12 +404,8 @@ impl State {
         }
         self.write_start(id, &session);
         // In this order, so that a session which the next guardd knows from here is in the trail.
-        if let Some(session) = self.sessions.get(id) {
-            self.shelves
-                .sessions
-                .keep(&ids::session(id), &session.about);
-        }
-        let problem = self.audit.problem();
+        self.sessions.keep(id);
+        let problem = self.recorder.audit().problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));
         Ok(Started {
             session,
@@ -496,59 +417,107 @@ impl State {
         })
     }
 
-    /// Whoever floods guardd from inside pays alone, however many sessions are inside.
-    pub fn share_with_outermost(&mut self, id: SessionId, about: &About) {
-        let Some(outermost) = about.outermost else {
-            return;
-        };
-        if let Err(error) = self.datapath.share_with(id, SessionId(outermost)) {
-            tracing::warn!(%error, session = id.0, "what is told of it is counted by itself");
-        }
-    }
-
-    /// Has the kernel tell when a session of ours has no process any more. The others are seen in the cgroup root.
-    pub fn watch_session(&mut self, cgroup: &SessionCgroup) {
-        if !cgroup.is_ours() {
-            return;
-        }
-        if let Err(error) = self.watches.session(cgroup.id, &cgroup.path) {
-            tracing::warn!(%error, session = cgroup.id.0, "its end will be noticed late");
-        }
-    }
-
-    /// Whether something goes on in a session. A unit's may be there without.
-    fn has_processes(&self, id: SessionId) -> bool {
-        let Some(session) = self.sessions.live(id) else {
-            return false;
-        };
-        session.cgroup.is_ours() || self.datapath.is_populated(&session.cgroup).unwrap_or(true)
-    }
-
     fn write_start(&mut self, id: SessionId, session: &proto::Session) {
         let live = self.sessions.live(id);
         let parent = live.and_then(|live| live.about.parent);
-        let record = Record::of(&session.id, session.uid)
-            .with("name", session.name.clone())
-            .with("policy", session.policy.clone())
-            .with("user", session.user.clone())
-            .with("parent", parent.map(|id| ids::session(SessionId(id))))
-            .with("command", session.command.clone());
-        let assigned = self.sessions.live(id).and_then(|live| live.about.assigned);
-        let record = match assigned {
-            Some(by) => record.with("assigned", by.as_str()),
-            None => record,
+        let assigned = live.and_then(|live| live.about.assigned);
+        let record = SessionStart {
+            name: session.name.clone().into(),
+            policy: session.policy.clone().into(),
+            user: session.user.clone().into(),
+            parent: parent.map(|id| ids::session(SessionId(id))).into(),
+            command: session.command.clone().into(),
+            assigned: assigned.map_or(Field::Absent, |by| by.as_str().into()),
         };
-        self.audit.note(LogKind::SessionStart, record);
-        self.counters.session_started();
+        self.recorder
+            .note(LogEntry::of(&session.id, session.uid, record));
+        self.recorder.counters().session_started();
         let (policy, name) = (&session.policy, &session.name);
         tracing::info!(session = session.id, policy, name, "started");
+    }
+}
+
+impl Sessions {
+    /// Whether the caller may have a session for that user.
+    fn may_run(&self, who: Authorised, uid: u32) -> Result<(), Refusal> {
+        let (own, is_root) = match who {
+            Authorised::Approver(who) => (who.uid(), who.is_root()),
+            Authorised::Agent(agent) => (agent.uid(), false),
+        };
+        if uid != own && !is_root {
+            return Err(Refusal::refused(
+                format!("you may not run a command as uid {uid}"),
+                "only root runs commands as other users",
+                "leave out --user, or call sudo",
+            ));
+        }
+        let (count, most) = match who {
+            Authorised::Approver(_) if own == 0 => return Ok(()),
+            Authorised::Approver(_) => {
+                let live = self.all_live();
+                let mine = live.filter(|session| {
+                    session.about.uid == own && session.about.outermost.is_none()
+                });
+                (mine.count(), MAX_SESSIONS)
+            }
+            Authorised::Agent(agent) => {
+                let around = self.live(agent.session()).map(Session::outermost);
+                let around = around.map(|outermost| outermost.0);
+                let all = self.iter();
+                let inside = all.filter(|session| session.about.outermost == around);
+                (inside.count(), MAX_NESTED)
+            }
+        };
+        if count >= most {
+            return Err(Refusal::refused(
+                "no more sessions",
+                format!("there are {count}, and {most} is the most"),
+                "guard sessions, and guard stop those that are not needed",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether a session may be started inside the caller's, as far as that is deep already.
+    fn may_nest(&self, agent: Agent) -> Result<(), Refusal> {
+        match self.chain_around(agent)?.len() >= MAX_CHAIN {
+            true => Err(too_deep()),
+            false => Ok(()),
+        }
+    }
+
+    /// The policies that judge a new session: its own, then those of the session around it.
+    fn chain(&self, who: Authorised, slot: PolicyId) -> Result<Vec<PolicyId>, Refusal> {
+        let mut chain = vec![slot];
+        if let Authorised::Agent(agent) = who {
+            chain.extend(self.chain_around(agent)?);
+        }
+        match chain.len() > MAX_CHAIN {
+            true => Err(too_deep()),
+            false => Ok(chain),
+        }
+    }
+
+    /// The policies that judge the session which the caller is in.
+    fn chain_around(&self, agent: Agent) -> Result<&[PolicyId], Refusal> {
+        let outer = self.live(agent.session());
+        let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
+        Ok(&outer.chain)
+    }
+
+    /// Whether something goes on in a session. A unit's may be there without.
+    fn has_processes(&self, kernel: &Datapath, id: SessionId) -> bool {
+        let Some(session) = self.live(id) else {
+            return false;
+        };
+        session.cgroup.is_ours() || kernel.is_populated(&session.cgroup).unwrap_or(true)
     }
 
     /// What people will know of a new session. Who answers for a nested one is who answers for the
     /// one around it.
     fn about(&self, who: Authorised, launcher: u32, call: Run) -> About {
         let outer = match who {
-            Authorised::Agent(agent) => self.sessions.live(agent.session()),
+            Authorised::Agent(agent) => self.live(agent.session()),
             Authorised::Approver(_) => None,
         };
         let command = shortened(call.command);
@@ -588,7 +557,7 @@ impl State {
 
     /// The session that an agent may enter: one that was made inside its own, and is new.
     fn inner_session(&self, agent: Agent, id: &str) -> Result<SessionId, Refusal> {
-        let inner = self.sessions.live(ids::parse_session(id)?);
+        let inner = self.live(ids::parse_session(id)?);
         let inner = inner.filter(|session| {
             let is_new = matches!(session.stage, Stage::Empty { .. });
             let is_own = session.cgroup.id == agent.session();
@@ -599,8 +568,9 @@ impl State {
         Ok(inner.cgroup.id)
     }
 
-    fn entered(&mut self, id: SessionId, pid: u32) {
-        let Some(session) = self.sessions.get_mut(id) else {
+    /// Takes note that a process is in a session; the first one is its command.
+    fn entered(&mut self, kernel: &mut Datapath, id: SessionId, pid: u32) {
+        let Some(session) = self.get_mut(id) else {
             return;
         };
         session.stage = Stage::Live;
@@ -608,11 +578,27 @@ impl State {
             session.about.pid = Some(pid);
             let is_launcher = |launcher: &u32| stands_in(*launcher, pid);
             session.about.launcher = session.about.launcher.filter(is_launcher);
-            self.shelves
-                .sessions
-                .keep(&ids::session(id), &session.about);
-            self.attend(id);
+            self.keep(id);
+            self.attend(kernel, id);
         }
+    }
+
+    /// Takes note of the user namespace of a session that runs as root.
+    fn note_user_namespace(&mut self, id: SessionId, number: u32) {
+        if let Some(session) = self.get_mut(id) {
+            session.about.user_namespace = Some(number);
+            self.keep(id);
+        }
+    }
+}
+
+/// Whoever floods guardd from inside pays alone, however many sessions are inside.
+pub(super) fn share_with_outermost(kernel: &mut Datapath, id: SessionId, about: &About) {
+    let Some(outermost) = about.outermost else {
+        return;
+    };
+    if let Err(error) = kernel.share_with(id, SessionId(outermost)) {
+        tracing::warn!(%error, session = id.0, "what is told of it is counted by itself");
     }
 }
 

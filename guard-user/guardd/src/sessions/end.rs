@@ -1,25 +1,25 @@
 //! How sessions and holes end, and what is due when.
 
-use std::{collections::HashSet, time::Duration};
+use std::time::Duration;
 
 use guard_common::{BootTime, HoleId, SessionId};
-use guard_proto::LogKind;
+use guard_datapath::Datapath;
+use guard_proto::record::{HoleClose, SessionEnd};
 use guard_sys::clock;
-use serde_json::Value;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     changes::Change,
     control::{answering::Answering, failure::Refusal, ids},
     grants::holes,
     proxy::{passing::target, terms::Standing},
-    record::audit::Record,
-    requests::{Pending, bursts::Burst, events},
-    sessions::{Session, Stage, TIME_TO_ENTER, is_past},
+    record::audit::LogEntry,
+    requests::Pending,
+    sessions::{Session, Sessions, Stage, TIME_TO_ENTER},
     state::State,
+    times::is_past,
 };
 
-/// For so long the connections of an ended hole still send.
-pub const AFTERMATH: Duration = Duration::from_secs(2);
 /// Nothing is left for longer, so that a suspended machine is not late for long.
 const LONGEST_NAP: Duration = Duration::from_secs(5);
 const SHORTEST_NAP: Duration = Duration::from_millis(5);
@@ -34,13 +34,17 @@ impl State {
         self.end_sessions(now);
         self.settle_waiters();
         self.renew_patience();
-        self.look_at_held_when_due(now);
-        self.look_at_networks(now);
+        if self.holds.is_due(&self.datapath, now) {
+            self.look_at_held();
+        }
+        if self.proxy.takes_survey(now) {
+            self.survey_networks();
+        }
         self.requests.expire(now);
         self.collect_slots();
-        self.audit.follow_path();
-        self.keep_requests();
-        self.keep_names(false);
+        self.recorder.follow_path();
+        self.requests.keep();
+        self.policies.keep_names(false);
         self.nap(now)
     }
 
@@ -59,7 +63,7 @@ impl State {
         for (id, known) in self.holes.take_expired(now) {
             self.hole_ended(id, &known, "expired", None);
         }
-        self.hole_ends.retain(|_, at| !is_past(*at, AFTERMATH, now));
+        self.holes.forget_ends(now);
     }
 
     /// Cuts the connections that a hole let through, and writes down that it has ended.
@@ -72,8 +76,8 @@ impl State {
     ) {
         let connections = self.datapath.let_through(id);
         let granted = known.about.as_ref().and_then(|about| about.bytes);
-        let bytes = holes::used(granted, self.bytes_left(id));
-        self.hole_ends.insert(known.session, clock::now());
+        let bytes = holes::used(granted, bytes_left(&mut self.datapath, id));
+        self.holes.note_end(known.session, clock::now());
         self.apply(Change::Holes);
         let cut = match self.sessions.live(known.session) {
             Some(session) => self.datapath.cut(&session.cgroup, &[id]),
@@ -83,42 +87,29 @@ impl State {
             tracing::warn!(%error, hole = id.0, "connections hang instead of being cut");
             0
         });
-        self.counters.hole_closed(why, cut);
+        self.recorder.counters().hole_closed(why, cut);
         let session = ids::session(known.session);
-        let record = match (&known.about, self.sessions.get(known.session)) {
-            (Some(about), _) => Record::of(session, about.owner),
-            (None, Some(live)) => Record::of(session, live.about.uid),
-            (None, None) => Record::default(),
+        let (by, from) = self.machine.told_by(by);
+        let record = HoleClose {
+            hole: ids::hole(id).into(),
+            why: why.into(),
+            connections: connections.into(),
+            bytes: bytes.into(),
+            cut: cut.into(),
+            by,
+            from,
+            ..HoleClose::default()
         };
-        let record = record
-            .with("hole", ids::hole(id))
-            .with("why", why)
-            .with("connections", connections)
-            .with("bytes", bytes)
-            .with("cut", cut);
-        let record = self.told_by(record, by);
-        self.audit.note(LogKind::HoleClose, record);
+        self.recorder
+            .note(match (&known.about, self.sessions.get(known.session)) {
+                (Some(about), _) => LogEntry::of(session, about.owner, record),
+                (None, Some(live)) => LogEntry::of(session, live.about.uid, record),
+                (None, None) => record.into(),
+            });
         // In this order: whoever is killed in between has its end written down twice, and not never.
-        self.shelves.holes.remove(&ids::hole(id));
+        self.holes.remove_file(id);
         if known.read_only {
             self.drop_closed_http();
-        }
-    }
-
-    /// How many bytes a hole that has ended was not used for, where they were counted.
-    fn bytes_left(&mut self, id: HoleId) -> Option<u64> {
-        let left = self.datapath.settle_budgets(id);
-        left.unwrap_or_else(|error| {
-            tracing::warn!(%error, hole = id.0, "it is not known how much was sent through it");
-            None
-        })
-    }
-
-    /// A record with who decided what it tells of, where somebody did.
-    pub(crate) fn told_by(&mut self, record: Record, by: Option<&Answering>) -> Record {
-        match by {
-            Some(by) => by.told_in(record, &self.users.name(by.who.uid())),
-            None => record.with("by", Value::Null),
         }
     }
 
@@ -145,7 +136,7 @@ impl State {
         let has_ended = self
             .sessions
             .live(id)
-            .is_some_and(|one| self.has_ended(one, now));
+            .is_some_and(|one| one.has_ended(&self.datapath, now));
         if has_ended {
             self.end_session(id, now);
         }
@@ -153,19 +144,13 @@ impl State {
 
     /// Looks which units have gone: the kernel tells of the removal of a cgroup in the one above it.
     pub fn look_at_units(&mut self) {
-        let live = self.sessions.all_live();
-        let units = live.filter(|session| !session.cgroup.is_ours());
-        let units: Vec<_> = units.map(|session| session.cgroup.id).collect();
-        for id in units {
+        for id in self.sessions.units() {
             self.look_at(id);
         }
     }
 
     fn end_sessions(&mut self, now: BootTime) {
-        let live = self.sessions.all_live();
-        let ended = live.filter(|session| self.has_ended(session, now));
-        let ended: Vec<_> = ended.map(|session| session.cgroup.id).collect();
-        for id in ended {
+        for id in self.sessions.ended(&self.datapath, now) {
             self.end_session(id, now);
         }
         for id in self.sessions.drained(now) {
@@ -173,91 +158,30 @@ impl State {
         }
     }
 
-    /// A unit has no process between two of its commands, or for as long as it likes: its session lasts as long as
-    /// its cgroup stands.
-    fn has_ended(&self, session: &Session, now: BootTime) -> bool {
-        if !session.cgroup.is_ours() {
-            return session.is_live() && !session.cgroup.stands();
-        }
-        let is_empty = || match self.datapath.is_populated(&session.cgroup) {
-            Ok(populated) => !populated,
-            // A cgroup that is gone has no processes.
-            Err(_) => !session.cgroup.path.exists(),
-        };
-        match session.stage {
-            Stage::Ended { .. } => false,
-            Stage::Empty { since } => is_past(since, TIME_TO_ENTER, now) && is_empty(),
-            Stage::Live => is_empty(),
-        }
-    }
-
     /// Closes a session that has no process left.
     fn end_session(&mut self, id: SessionId, now: BootTime) {
         // What was refused while it lived is known by its policies, which it is about to leave.
         self.hear();
-        let Some(session) = self.sessions.get(id) else {
+        let Some((uid, lasted)) = self.sessions.end(&mut self.datapath, id, now) else {
             return;
         };
-        // A cgroup below it may be there for a moment still: the next tick tries again.
-        if let Err(error) = self.datapath.end_session(&session.cgroup)
-            && session.cgroup.stands()
-        {
-            tracing::debug!(%error, session = id.0, "not removed yet");
-            return;
-        }
-        let uid = session.about.uid;
-        let lasted = session
-            .about
-            .started_at
-            .duration_until(jiff::Timestamp::now());
-        if let Some(session) = self.sessions.get_mut(id) {
-            session.stage = Stage::Ended { at: now };
-        }
         for (hole, known) in self.holes.take_session(id) {
             self.hole_ended(hole, &known, "the session has ended", None);
         }
         self.end_permits_of(id);
-        self.counters.session_ended();
+        self.recorder.counters().session_ended();
         self.requests.end_session(id);
-        self.socket_stops.forget(id);
-        self.tries.forget(id);
-        self.launchers.forget(id);
-        self.end_those_inside(id);
-        let record = Record::of(ids::session(id), uid)
-            .with("seconds", lasted.as_secs_f64())
-            .with("denied", self.denied(id))
-            .with("left_out", self.meters.left_out(id));
-        self.audit.note(LogKind::SessionEnd, record);
-        self.shelves.sessions.remove(&ids::session(id));
+        self.sockets.forget(id);
+        self.sessions.let_go(&mut self.datapath, id);
+        let record = SessionEnd {
+            seconds: lasted.as_secs_f64().into(),
+            denied: denied(&self.datapath, id).into(),
+        };
+        let left_out = self.recorder.left_out(id);
+        self.recorder
+            .note(LogEntry::of(ids::session(id), uid, record).left_out(left_out));
+        self.sessions.remove_file(&ids::session(id));
         tracing::info!(session = id.0, "ended");
-    }
-
-    /// What ran in sessions of its own inside a unit's ends with the unit: the service manager does not know of it.
-    fn end_those_inside(&mut self, id: SessionId) {
-        let is_unit = |session: &Session| !session.cgroup.is_ours();
-        if self.sessions.get(id).is_some_and(is_unit) {
-            self.end_all_inside(id);
-        }
-    }
-
-    /// Ends what runs in sessions that were started inside that one, or in those. Which they are.
-    pub fn end_all_inside(&mut self, id: SessionId) -> Vec<SessionId> {
-        let inside = self.sessions.all_live();
-        let inside = inside.filter(|session| session.about.around.contains(&id.0));
-        let inside: Vec<_> = inside.map(|session| session.cgroup.id).collect();
-        for inner in &inside {
-            if let Err(error) = self.kill(*inner) {
-                tracing::warn!(%error, session = inner.0, "goes on after the session around it");
-            }
-        }
-        inside
-    }
-
-    /// How many attempts of a session were refused, as the kernel counts.
-    fn denied(&self, id: SessionId) -> Option<u64> {
-        let stats = self.datapath.stats().ok()?;
-        let of = stats.into_iter().find(|(session, _)| *session == id);
-        Some(of.map_or(0, |(_, stats)| stats.denied))
     }
 
     /// Removes what the kernel still knows of a session that ended a while ago.
@@ -267,7 +191,7 @@ impl State {
         };
         match self.datapath.forget_session(&session.cgroup) {
             Ok(()) => {
-                let outermost = self.outermost_of(id);
+                let outermost = self.sessions.outermost_of(id);
                 self.sessions.remove(id);
                 let is_shared = self.sessions.share(outermost);
                 // To what a person said no holds for all that is inside.
@@ -277,49 +201,97 @@ impl State {
                 if !is_shared {
                     self.requests.forget_answers(outermost);
                 }
-                self.meters.forget(id, outermost, is_shared);
+                self.recorder.forget(id, outermost, is_shared);
                 self.proxy.forget_pace(id, outermost, is_shared);
             }
             Err(error) => tracing::warn!(%error, session = id.0, "cannot be forgotten"),
         }
     }
+}
 
-    /// Makes the files of the requests agree with those that wait, and with the answers of no that hold.
-    pub fn keep_requests(&mut self) {
-        let mut kept = HashSet::new();
-        let grown = self.requests.take_grown();
-        for (key, asked) in self.requests.to_keep() {
-            if !self.kept_requests.contains(&key) || grown.contains(&key) {
-                self.shelves.requests.keep(&key, &asked);
-            }
-            kept.insert(key);
+impl Session {
+    /// A unit has no process between two of its commands, or for as long as it likes: its session lasts as long as
+    /// its cgroup stands.
+    #[must_use]
+    pub fn has_ended(&self, kernel: &Datapath, now: BootTime) -> bool {
+        if !self.cgroup.is_ours() {
+            return self.is_live() && !self.cgroup.stands();
         }
-        for gone in self.kept_requests.difference(&kept) {
-            self.shelves.requests.remove(gone);
+        let is_empty = || match kernel.is_populated(&self.cgroup) {
+            Ok(populated) => !populated,
+            // A cgroup that is gone has no processes.
+            Err(_) => !self.cgroup.path.exists(),
+        };
+        match self.stage {
+            Stage::Ended { .. } => false,
+            Stage::Empty { since } => is_past(since, TIME_TO_ENTER, now) && is_empty(),
+            Stage::Live => is_empty(),
         }
-        self.kept_requests = kept;
+    }
+}
+
+impl Sessions {
+    /// Takes the cgroup of a session away that has no process left: whose it was, and for how long. None where a cgroup below it
+    /// is there for a moment still: the next tick tries again.
+    pub fn end(
+        &mut self,
+        kernel: &mut Datapath,
+        id: SessionId,
+        now: BootTime,
+    ) -> Option<(u32, SignedDuration)> {
+        let session = self.all.get_mut(&id)?;
+        if let Err(error) = kernel.end_session(&session.cgroup)
+            && session.cgroup.stands()
+        {
+            tracing::debug!(%error, session = id.0, "not removed yet");
+            return None;
+        }
+        session.stage = Stage::Ended { at: now };
+        let about = &session.about;
+        Some((about.uid, about.started_at.duration_until(Timestamp::now())))
     }
 
-    /// Drops the questions that the policies or holes of now have answered.
-    pub fn settle_requests(&mut self) {
-        let (sessions, policies) = (&self.sessions, &self.policies);
-        self.requests.take_all(|asked| {
-            let question = &asked.question;
-            let (to, protocol, port) = (question.destination, question.protocol, question.port);
-            let session = sessions.live(question.session);
-            let judged = session.and_then(|live| policies.judge(&live.chain, to, protocol, port));
-            let is_over = judged.is_none_or(|judged| {
-                use guard_common::Verdict::{Confirm, ReadOnly};
-                !matches!(judged.verdict, Confirm | ReadOnly)
-            });
-            let is_one = |burst: &Burst| {
-                let ports = events::ports_of(question);
-                session
-                    .is_some_and(|live| policies.confirm_all(&live.chain, &burst.prefix(), ports))
-            };
-            // What was offered is no longer one decision: what is tried again is asked anew.
-            is_over || !asked.burst.as_ref().is_none_or(is_one)
-        });
+    /// Those that have ended since.
+    #[must_use]
+    pub fn ended(&self, kernel: &Datapath, now: BootTime) -> Vec<SessionId> {
+        let live = self.all_live();
+        let ended = live.filter(|session| session.has_ended(kernel, now));
+        ended.map(|session| session.cgroup.id).collect()
+    }
+
+    /// Those of units and containers.
+    #[must_use]
+    pub fn units(&self) -> Vec<SessionId> {
+        let live = self.all_live();
+        let units = live.filter(|session| !session.cgroup.is_ours());
+        units.map(|session| session.cgroup.id).collect()
+    }
+
+    /// Watches no more who stands in for its command, and ends what runs inside it where nobody else would.
+    pub fn let_go(&mut self, kernel: &mut Datapath, id: SessionId) {
+        self.launchers.forget(id);
+        self.end_those_inside(kernel, id);
+    }
+
+    /// What ran in sessions of its own inside a unit's ends with the unit: the service manager does not know of it.
+    fn end_those_inside(&mut self, kernel: &mut Datapath, id: SessionId) {
+        let is_unit = |session: &Session| !session.cgroup.is_ours();
+        if self.get(id).is_some_and(is_unit) {
+            self.end_all_inside(kernel, id);
+        }
+    }
+
+    /// Ends what runs in sessions that were started inside that one, or in those. Which they are.
+    pub fn end_all_inside(&mut self, kernel: &mut Datapath, id: SessionId) -> Vec<SessionId> {
+        let inside = self.all_live();
+        let inside = inside.filter(|session| session.about.around.contains(&id.0));
+        let inside: Vec<_> = inside.map(|session| session.cgroup.id).collect();
+        for inner in &inside {
+            if let Err(error) = self.kill(kernel, *inner) {
+                tracing::warn!(%error, session = inner.0, "goes on after the session around it");
+            }
+        }
+        inside
     }
 
     /// Ends every process of a session; it has ended when they have.
@@ -327,14 +299,30 @@ impl State {
     /// # Errors
     ///
     /// Where the kernel does not let us.
-    pub fn kill(&mut self, id: SessionId) -> Result<(), Refusal> {
-        if let Some(session) = self.sessions.get_mut(id) {
+    pub fn kill(&mut self, kernel: &mut Datapath, id: SessionId) -> Result<(), Refusal> {
+        if let Some(session) = self.get_mut(id) {
             session.stage = match session.stage {
                 Stage::Empty { .. } => Stage::Live,
                 other => other,
             };
-            self.datapath.kill(&session.cgroup)?;
+            kernel.kill(&session.cgroup)?;
         }
         Ok(())
     }
+}
+
+/// How many attempts of a session were refused, as the kernel counts.
+fn denied(kernel: &Datapath, id: SessionId) -> Option<u64> {
+    let stats = kernel.stats().ok()?;
+    let of = stats.into_iter().find(|(session, _)| *session == id);
+    Some(of.map_or(0, |(_, stats)| stats.denied))
+}
+
+/// How many bytes a hole that has ended was not used for, where they were counted.
+fn bytes_left(kernel: &mut Datapath, id: HoleId) -> Option<u64> {
+    let left = kernel.settle_budgets(id);
+    left.unwrap_or_else(|error| {
+        tracing::warn!(%error, hole = id.0, "it is not known how much was sent through it");
+        None
+    })
 }

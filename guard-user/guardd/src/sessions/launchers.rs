@@ -6,6 +6,7 @@
 use std::{collections::HashMap, io, mem::MaybeUninit, os::fd::OwnedFd, rc::Rc};
 
 use guard_common::SessionId;
+use guard_datapath::Datapath;
 use guard_proto::LeftProcess;
 use guard_sys::{
     pidfd::{open_thread, parent_of},
@@ -17,7 +18,8 @@ use rustix::event::{
     epoll::{self, CreateFlags, Event, EventData, EventFlags},
 };
 
-use crate::{control::ids, sessions::Session, shared::Shared, state::State};
+use super::{Session, Sessions};
+use crate::{machine::Machine, shared::Shared};
 
 /// As many processes that a command left are named.
 const MOST_LEFT: usize = 16;
@@ -36,10 +38,17 @@ impl Launchers {
     ///
     /// The system's.
     pub fn new() -> io::Result<(Self, Readiness)> {
-        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        let readable = Readiness::of(&epoll)?;
-        let watched = HashMap::new();
-        Ok((Self { epoll, watched }, readable))
+        let none = Self::unheard()?;
+        let readable = Readiness::of(&none.epoll)?;
+        Ok((none, readable))
+    }
+
+    /// None yet, and nobody is told.
+    pub(crate) fn unheard() -> io::Result<Self> {
+        Ok(Self {
+            epoll: epoll::create(CreateFlags::CLOEXEC)?,
+            watched: HashMap::new(),
+        })
     }
 
     /// Watches who stands in for a session's command.
@@ -77,21 +86,25 @@ impl Launchers {
 /// Ends sessions whose launchers are killed, for ever.
 pub async fn follow(shared: Rc<Shared>, readable: Readiness) {
     loop {
-        let noticed = readable.drained(|| shared.with(State::end_unattended));
+        let noticed = readable.drained(|| {
+            shared.with(|state| {
+                state.sessions.end_unattended(&mut state.datapath);
+            })
+        });
         if let Err(error) = noticed.await {
             return tracing::error!(%error, "killed launchers are not noticed any more");
         }
     }
 }
 
-impl State {
+impl Sessions {
     /// Watches whether somebody stands in for a session's command, as long as it runs. A session whose command has
     /// none any more is ended.
-    pub fn attend(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.live(id) else {
+    pub fn attend(&mut self, kernel: &mut Datapath, id: SessionId) {
+        let Some(session) = self.live(id) else {
             return;
         };
-        let (Some(launcher), true) = (session.about.launcher, self.has_command(session)) else {
+        let (Some(launcher), true) = (session.about.launcher, session.has_command(kernel)) else {
             return;
         };
         let command = session.about.pid;
@@ -105,53 +118,55 @@ impl State {
                 }
             }
             _ if stands_in() => tracing::warn!(session = id.0, "goes on if its launcher is killed"),
-            _ => self.end_if_unattended(id),
+            _ => self.end_if_unattended(kernel, id),
         }
     }
 
-    fn end_unattended(&mut self) {
+    /// Ends the sessions whose launchers were killed since the last time.
+    pub fn end_unattended(&mut self, kernel: &mut Datapath) {
         for id in self.launchers.ended() {
-            self.end_if_unattended(id);
+            self.end_if_unattended(kernel, id);
         }
     }
 
     /// A launcher that has ended before the command was killed; after it, what is left of the session may go on.
-    fn end_if_unattended(&mut self, id: SessionId) {
-        let session = self.sessions.live(id);
-        if !session.is_some_and(|session| self.has_command(session)) {
+    fn end_if_unattended(&mut self, kernel: &mut Datapath, id: SessionId) {
+        let session = self.live(id);
+        if !session.is_some_and(|session| session.has_command(kernel)) {
             return self.command_ended(id);
         }
         tracing::warn!(session = id.0, "its launcher was killed, so it is ended");
-        if let Err(error) = self.kill(id) {
+        if let Err(error) = self.kill(kernel, id) {
             tracing::error!(%error, session = id.0, "goes on without its launcher");
         }
-        self.end_all_inside(id);
+        self.end_all_inside(kernel, id);
     }
 
     /// Notes when a session's command ended.
     fn command_ended(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.get_mut(id) else {
+        let Some(session) = self.get_mut(id) else {
             return;
         };
         let now = Timestamp::now();
         session.about.command_ended_at.get_or_insert(now);
-        let name = ids::session(id);
-        self.shelves.sessions.keep(&name, &session.about);
+        self.keep(id);
     }
+}
 
+impl Session {
     /// Whether a session goes on without its command. A cgroup that was there before has none.
     #[must_use]
-    pub fn lost_command(&self, session: &Session) -> bool {
-        session.cgroup.is_ours() && session.about.pid.is_some() && !self.has_command(session)
+    pub fn lost_command(&self, kernel: &Datapath) -> bool {
+        self.cgroup.is_ours() && self.about.pid.is_some() && !self.has_command(kernel)
     }
 
     /// What a command has left behind.
-    pub(crate) fn left(&self, session: &Session) -> Vec<LeftProcess> {
-        let mut pids = self.datapath.processes(&session.cgroup);
+    pub(crate) fn left(&self, kernel: &Datapath, machine: &Machine) -> Vec<LeftProcess> {
+        let mut pids = kernel.processes(&self.cgroup);
         pids.sort_unstable();
         pids.truncate(MOST_LEFT);
         let left = pids.into_iter().map(|pid| {
-            let (_, process) = self.process_of(session.cgroup.id, pid);
+            let (_, process) = machine.process_of(Some(self), pid);
             let comm = process.comm;
             LeftProcess { pid, comm }
         });
@@ -159,9 +174,9 @@ impl State {
     }
 
     /// Whether the command that the session was made for runs.
-    fn has_command(&self, session: &Session) -> bool {
-        let pid = session.about.pid;
-        pid.is_some_and(|pid| self.datapath.processes(&session.cgroup).contains(&pid))
+    fn has_command(&self, kernel: &Datapath) -> bool {
+        let pid = self.about.pid;
+        pid.is_some_and(|pid| kernel.processes(&self.cgroup).contains(&pid))
     }
 }
 

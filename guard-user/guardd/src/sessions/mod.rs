@@ -11,23 +11,27 @@ pub mod systemd;
 pub mod units;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     ffi::OsStr,
     time::Duration,
 };
 
 use guard_common::{BootTime, PolicyId, SessionId};
-use guard_datapath::SessionCgroup;
+use guard_datapath::{Datapath, SessionCgroup};
 use guard_proto as proto;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use self::{
+    arrivals::Unassigned,
+    assign::{By, short},
+    launchers::Launchers,
+    systemd::{Main, unit_of},
+};
 use crate::{
-    control::ids,
-    sessions::{
-        assign::{By, short},
-        systemd::unit_of,
-    },
+    control::{auth::Approver, failure::Refusal, ids},
+    record::shelf::Shelf,
+    times::is_past,
 };
 
 /// A session that no process has entered for so long has ended.
@@ -195,16 +199,64 @@ impl Session {
     }
 }
 
-/// All sessions of which the kernel knows, those that have just ended among them.
-#[derive(Debug, Default)]
+/// Owns the sessions: all of which the kernel knows, those that have just ended among them, and what else is in its slice.
+#[derive(Debug)]
 pub struct Sessions {
     all: BTreeMap<SessionId, Session>,
+    /// What is known of each beside the kernel, by its id.
+    files: Shelf<About>,
+    /// Who stands in for their commands.
+    launchers: Launchers,
+    /// Why cgroups that the settings have a policy for are denied everything, by the cgroup's name.
+    unassigned: Unassigned,
+    /// The units of the slice whose main process is elsewhere, as last seen.
+    astray: BTreeSet<Main>,
+    /// Some were made by this daemon, or adopted.
+    had_any: bool,
 }
 
 impl Sessions {
+    /// None yet.
+    #[must_use]
+    pub fn new(files: Shelf<About>, launchers: Launchers) -> Self {
+        Self {
+            all: BTreeMap::new(),
+            files,
+            launchers,
+            unassigned: Unassigned::new(),
+            astray: BTreeSet::new(),
+            had_any: false,
+        }
+    }
+
     /// A new one.
     pub fn add(&mut self, session: Session) {
+        self.had_any = true;
         self.all.insert(session.cgroup.id, session);
+    }
+
+    /// Whether some were made by this daemon, or adopted.
+    #[must_use]
+    pub fn had_any(&self) -> bool {
+        self.had_any
+    }
+
+    /// Writes down what is known of one beside the kernel.
+    pub fn keep(&self, id: SessionId) {
+        if let Some(session) = self.all.get(&id) {
+            self.files.keep(&ids::session(id), &session.about);
+        }
+    }
+
+    /// What an earlier guardd has written down, by their ids.
+    #[must_use]
+    pub fn kept(&self) -> Vec<(String, About)> {
+        self.files.all()
+    }
+
+    /// Removes what is written down of one that has ended.
+    pub fn remove_file(&self, id: &str) {
+        self.files.remove(id);
     }
 
     /// Forgets one.
@@ -219,7 +271,7 @@ impl Sessions {
     }
 
     /// As [`Self::get`], to be changed.
-    pub fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
+    fn get_mut(&mut self, id: SessionId) -> Option<&mut Session> {
         self.all.get_mut(&id)
     }
 
@@ -227,6 +279,45 @@ impl Sessions {
     #[must_use]
     pub fn live(&self, id: SessionId) -> Option<&Session> {
         self.get(id).filter(|session| session.is_live())
+    }
+
+    /// The live session of that id, or of that name, if it is among those that `may` be seen.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, for the sessions of others too: their ids are nobody else's business. `Invalid` where several have
+    /// that name.
+    pub fn called(&self, id: &str, may: impl Fn(u32) -> bool) -> Result<&Session, Refusal> {
+        if let Ok(parsed) = ids::parse_session(id) {
+            let found = self.live(parsed);
+            let found = found.filter(|session| may(session.about.uid));
+            return found.ok_or_else(|| ids::no_session(id));
+        }
+        let name = short(id);
+        // What somebody calls like a unit does not stand for that: the unit may not have come up yet.
+        let is_units = systemd::is_kept_for_units(id);
+        let is_meant = |session: &&Session| {
+            let can_be = !is_units || !session.cgroup.is_ours();
+            let is_called = [id, &name].contains(&session.about.name.as_str());
+            can_be && is_called && may(session.about.uid)
+        };
+        let named = self.all_live().filter(is_meant);
+        // What is inside gives its own sessions whatever names it likes: they stand for none of them.
+        let is_outer = |session: &&Session| session.about.outermost.is_none();
+        let (outer, inside): (Vec<_>, Vec<_>) = named.partition(is_outer);
+        let mut named = outer.into_iter();
+        match (named.next(), named.next()) {
+            (Some(only), None) => Ok(only),
+            (None, _) => Err(match inside.first() {
+                Some(inside) => only_inside(id, inside),
+                None => ids::no_session(id),
+            }),
+            (Some(_), Some(_)) => Err(Refusal::invalid(
+                format!("cannot tell which session is meant by {id}"),
+                "several of yours have that name",
+                "give an id: guard sessions",
+            )),
+        }
     }
 
     /// The live session that owns the cgroup of that id.
@@ -252,11 +343,69 @@ impl Sessions {
         self.iter().any(|session| session.outermost() == outermost)
     }
 
+    /// The session around a live one that a person started, or itself.
+    #[must_use]
+    pub fn outermost(&self, id: SessionId) -> Option<SessionId> {
+        self.live(id).map(Session::outermost)
+    }
+
+    /// The same of any session of which the kernel knows, and itself where it is none: by what all that is inside one is
+    /// counted.
+    #[must_use]
+    pub fn outermost_of(&self, id: SessionId) -> SessionId {
+        self.get(id).map_or(id, Session::outermost)
+    }
+
+    /// The slots of the policies that judge what people have started.
+    #[must_use]
+    pub fn peoples_slots(&self) -> HashSet<PolicyId> {
+        let outer = self.all_live();
+        let outer = outer.filter(|session| session.about.outermost.is_none());
+        outer
+            .flat_map(|session| session.chain.iter().copied())
+            .collect()
+    }
+
+    /// The slots of the policies that were brought by what is inside that session.
+    pub fn brought_into(&self, outermost: Option<SessionId>) -> impl Iterator<Item = &PolicyId> {
+        let inside = self.iter();
+        let inside = inside.filter(move |session| Some(session.outermost()) == outermost);
+        // The last is the outermost session's own.
+        let slots = inside.filter_map(|session| session.chain.split_last());
+        slots.flat_map(|(_, brought)| brought)
+    }
+
     /// The slots that some session's packets are still judged by.
     #[must_use]
     pub fn slots(&self) -> HashSet<PolicyId> {
         let chains = self.all.values().flat_map(|session| &session.chain);
         chains.copied().collect()
+    }
+
+    /// By what policies is judged now, the outermost last; `default` judges what none of them owns.
+    #[must_use]
+    pub fn chains(&self, default: Option<PolicyId>) -> HashSet<Vec<PolicyId>> {
+        let live = self.all_live().map(|session| session.chain.clone());
+        live.chain(default.map(|slot| vec![slot])).collect()
+    }
+
+    /// The cgroup of the session whose all of these cgroups are; 0 where they are of none, or of several.
+    #[must_use]
+    pub fn owner_of(&self, cgroups: &[u64]) -> u64 {
+        let mut owners = cgroups
+            .iter()
+            .map(|id| self.of_cgroup(*id).map_or(0, |_| *id));
+        match owners.next() {
+            Some(first) if owners.all(|other| other == first) => first,
+            _ => 0,
+        }
+    }
+
+    /// Whether all of these cgroups are a live session's own.
+    #[must_use]
+    pub fn is_own(&self, id: SessionId, cgroups: &[u64]) -> bool {
+        let own = self.live(id).map(|session| session.cgroup.cgroup_id);
+        own.is_some_and(|own| self.owner_of(cgroups) == own)
     }
 
     /// Those that ended long enough ago to be forgotten.
@@ -271,8 +420,155 @@ impl Sessions {
     }
 }
 
-/// Whether `time` has passed since `since`.
-#[must_use]
-pub fn is_past(since: BootTime, time: Duration, now: BootTime) -> bool {
-    now.0.saturating_sub(since.0) >= time.as_nanos() as u64
+impl Sessions {
+    /// The session that is meant where none is named: the caller's only one.
+    ///
+    /// # Errors
+    ///
+    /// `Invalid` where there are several, `NotFound` where there is none.
+    pub fn only(&self, kernel: &Datapath, who: Approver) -> Result<SessionId, Refusal> {
+        let mine = self.all_live();
+        let mine = mine.filter(|session| who.answers_for(session.about.uid));
+        // What is inside another was started by that one.
+        let mine = mine.filter(|session| session.about.outermost.is_none());
+        // What a command left behind is nobody's work any more.
+        let (left, mine): (Vec<_>, Vec<_>) = mine.partition(|session| session.lost_command(kernel));
+        if let ([_, ..], []) = (&left[..], &mine[..]) {
+            let left: Vec<_> = left
+                .iter()
+                .map(|session| ids::session(session.cgroup.id))
+                .collect();
+            return Err(Refusal::not_found(
+                "no command of yours runs under the guard",
+                format!("the command has ended of what is left: {}", left.join(", ")),
+                "guard run -- CMD; or add --session S: guard sessions",
+            ));
+        }
+        let mut mine = mine.into_iter();
+        let first = mine.next().map(|session| session.cgroup.id);
+        match (first, mine.next()) {
+            (Some(only), None) => Ok(only),
+            (Some(_), Some(_)) => Err(Refusal::invalid(
+                "cannot tell for which session",
+                "you have several",
+                "add --session S; `guard sessions` lists them",
+            )),
+            (None, _) => Err(Refusal::not_found(
+                "there is no session",
+                "nothing of yours runs under the guard",
+                "guard run -- CMD",
+            )),
+        }
+    }
+}
+
+/// Somebody inside has given that name.
+fn only_inside(name: &str, session: &Session) -> Refusal {
+    let around = ids::session(session.outermost());
+    let id = ids::session(session.cgroup.id);
+    Refusal::not_found(
+        format!("no session that you started is called {name}"),
+        format!(
+            "{id} is, which was started inside {around}, and a name never stands for a session inside"
+        ),
+        format!("give its id, if you mean that one: {id}"),
+    )
+}
+
+/// Live ones of these numbers, each perhaps inside another.
+#[cfg(test)]
+pub(crate) fn none_but(all: &[(u32, Option<u32>)]) -> Sessions {
+    let launchers = Launchers::unheard().unwrap();
+    let mut sessions = Sessions::new(Shelf::nowhere(), launchers);
+    for (id, outermost) in all {
+        let cgroup = SessionCgroup {
+            id: SessionId(*id),
+            cgroup_id: u64::from(*id) + 100,
+            path: format!("/guard/s{id}").into(),
+        };
+        let about = About {
+            name: format!("name{id}"),
+            uid: 1000,
+            outermost: *outermost,
+            parent: *outermost,
+            around: outermost.iter().copied().collect(),
+            ..About::unknown(&cgroup)
+        };
+        let own = [PolicyId(*id)].into_iter();
+        sessions.add(Session {
+            cgroup,
+            chain: own.chain(outermost.map(PolicyId)).collect(),
+            about,
+            stage: Stage::Live,
+        });
+    }
+    sessions
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn called(sessions: &Sessions, name: &str, uid: u32) -> Option<u32> {
+        let found = sessions.called(name, |owner| owner == uid).ok()?;
+        Some(found.cgroup.id.0)
+    }
+
+    #[test]
+    fn a_name_stands_for_what_its_own_user_has_started_outside() {
+        let mut sessions = none_but(&[(1, None), (2, Some(1))]);
+        assert!(sessions.had_any());
+        assert_eq!(called(&sessions, "name1", 1000), Some(1));
+        assert_eq!(called(&sessions, "s2", 1000), Some(2));
+        assert_eq!(called(&sessions, "name1", 1001), None);
+        assert_eq!(called(&sessions, "s1", 1001), None);
+        // What is inside calls itself what it likes.
+        assert_eq!(called(&sessions, "name2", 1000), None);
+        let both = sessions.get_mut(SessionId(2)).unwrap();
+        both.about.name = "name1".to_owned();
+        assert_eq!(called(&sessions, "name1", 1000), Some(1));
+        // Where several were started outside, none is meant.
+        sessions.get_mut(SessionId(2)).unwrap().about.outermost = None;
+        assert_eq!(called(&sessions, "name1", 1000), None);
+    }
+
+    #[test]
+    fn what_is_judged_by_peoples_policies_is_what_they_have_started() {
+        let sessions = none_but(&[(1, None), (2, Some(1)), (3, None)]);
+        let people = HashSet::from([PolicyId(1), PolicyId(3)]);
+        assert_eq!(sessions.peoples_slots(), people);
+        assert_eq!(sessions.outermost_of(SessionId(2)), SessionId(1));
+        assert_eq!(sessions.outermost_of(SessionId(9)), SessionId(9));
+        assert_eq!(sessions.outermost(SessionId(9)), None);
+        let brought: Vec<_> = sessions.brought_into(Some(SessionId(1))).collect();
+        assert_eq!(brought, [&PolicyId(2)]);
+        let chains = sessions.chains(Some(PolicyId(7)));
+        assert!(chains.contains(&vec![PolicyId(2), PolicyId(1)]));
+        assert!(chains.contains(&vec![PolicyId(7)]));
+    }
+
+    #[test]
+    fn listeners_are_a_sessions_own_where_all_are() {
+        let sessions = none_but(&[(1, None), (2, None)]);
+        assert_eq!(sessions.owner_of(&[101, 101]), 101);
+        assert_eq!(sessions.owner_of(&[101, 102]), 0);
+        assert_eq!(sessions.owner_of(&[101, 5]), 0);
+        assert_eq!(sessions.owner_of(&[]), 0);
+        assert!(sessions.is_own(SessionId(1), &[101]));
+        assert!(!sessions.is_own(SessionId(2), &[101]));
+    }
+
+    #[test]
+    fn one_that_has_ended_is_known_until_its_sockets_have_nothing_left_to_send() {
+        let mut sessions = none_but(&[(1, None), (2, Some(1))]);
+        let at = BootTime(1_000_000_000_000);
+        sessions.get_mut(SessionId(2)).unwrap().stage = Stage::Ended { at };
+        assert_eq!(sessions.all_live().count(), 1);
+        assert!(sessions.slots().contains(&PolicyId(2)));
+        assert_eq!(sessions.drained(at), []);
+        let later = BootTime(at.0 + TIME_TO_DRAIN.as_nanos() as u64);
+        assert_eq!(sessions.drained(later), [SessionId(2)]);
+        sessions.remove(SessionId(2));
+        assert!(sessions.share(SessionId(1)) && !sessions.share(SessionId(2)));
+    }
 }

@@ -9,15 +9,14 @@ use guard_sys::cgroup2;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    control::ids,
     sessions::{
+        Sessions,
         assign::Cgroup,
         create::shortened,
         slice,
         systemd::{self, Main},
     },
     shared::Shared,
-    state::State,
 };
 
 /// How often it is asked, at least: a unit may be told to be in the slice while it runs elsewhere.
@@ -42,8 +41,8 @@ pub async fn follow(shared: Rc<Shared>) {
 
 /// Finds out what those run that were in a hurry, or whose file was lost.
 async fn describe(shared: &Shared) {
-    for (id, cgroup) in shared.with(|state| state.undescribed()) {
-        let path = shared.with(|state| state.kernel_path(&cgroup.path));
+    for (id, cgroup) in shared.with(|state| state.sessions.undescribed()) {
+        let path = shared.with(|state| state.machine.kernel_path(&cgroup.path));
         let Ok(unit) = systemd::ask(&cgroup.unit()).await else {
             continue;
         };
@@ -51,19 +50,19 @@ async fn describe(shared: &Shared) {
         let is_its = path.is_some_and(|path| unit.is_at(&path));
         let description = is_its.then_some(unit.description);
         let command = description.unwrap_or_else(|| cgroup.unit());
-        shared.with(|state| state.describe(id, command));
+        shared.with(|state| state.sessions.describe(id, command));
     }
 }
 
 /// Looks which units of the slice run elsewhere.
 async fn look(shared: &Shared) {
     let places = shared.with(|state| {
-        let root = &state.places.cgroup_root;
-        Some((slice::at(root)?, state.kernel_path(root)?))
+        let root = state.machine.cgroup_root();
+        Some((slice::at(root)?, state.machine.kernel_path(root)?))
     });
     let Some((slice, root)) = places else { return };
     match astray(slice, &root).await {
-        Ok(astray) => shared.with(|state| state.note_astray(astray)),
+        Ok(astray) => shared.with(|state| state.sessions.note_astray(astray)),
         // What was seen last is said on.
         Err(error) => tracing::warn!(error, "cannot tell which units of the slice have left it"),
     }
@@ -91,10 +90,10 @@ async fn elsewhere(slice: &str, root: &Path) -> Result<BTreeSet<Main>, String> {
     Ok(mains.filter(is_elsewhere).collect())
 }
 
-impl State {
+impl Sessions {
     /// The sessions of units of which it is not known yet what they run.
     fn undescribed(&self) -> Vec<(SessionId, Cgroup)> {
-        let live = self.sessions.all_live();
+        let live = self.all_live();
         let units = live.filter(|one| !one.cgroup.is_ours() && one.about.command.is_empty());
         let units = units.map(|one| {
             let (path, id) = (one.cgroup.path.clone(), one.cgroup.cgroup_id);
@@ -106,13 +105,11 @@ impl State {
     }
 
     fn describe(&mut self, id: SessionId, command: String) {
-        let Some(session) = self.sessions.get_mut(id).filter(|one| one.is_live()) else {
+        let Some(session) = self.get_mut(id).filter(|one| one.is_live()) else {
             return;
         };
         session.about.command = shortened(vec![command]);
-        self.shelves
-            .sessions
-            .keep(&ids::session(id), &session.about);
+        self.keep(id);
     }
 
     fn note_astray(&mut self, astray: BTreeSet<Main>) {

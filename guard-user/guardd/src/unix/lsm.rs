@@ -3,16 +3,19 @@
 use std::os::fd::AsFd;
 
 use guard_common::{LsmEvent, LsmHook, SessionId, Verdict};
+use guard_datapath::Datapath;
 use guard_policy::SocketName;
-use guard_proto::{LogKind, NamedSocket, Started};
+use guard_proto::{
+    NamedSocket, Started,
+    record::{Denied, Destination},
+};
 use rustix::net::sockopt::socket_cookie;
-use serde_json::json;
 
 use crate::{
     control::{auth::Approver, failure::Refusal, ids},
-    record::audit::Record,
-    requests::process::Process,
-    sessions::{Session, Stage},
+    policies::Policies,
+    record::audit::LogEntry,
+    sessions::{Session, Sessions, Stage},
     state::State,
     unix::Kept,
 };
@@ -21,41 +24,6 @@ use crate::{
 const MAX_NAMED: usize = 256;
 
 impl State {
-    /// Lets every session connect to the control socket, whatever it is called.
-    pub fn allow_control(&mut self, control: &impl AsFd) {
-        let allowed = socket_cookie(control)
-            .map_err(|why| why.to_string())
-            .and_then(|cookie| {
-                let allowed = self.datapath.allow_socket(None, cookie);
-                allowed.map_err(|why| why.to_string())
-            });
-        if let Err(why) = allowed {
-            tracing::warn!(why, "sessions cannot ask guardd");
-        }
-    }
-
-    /// Tells the kernel which names a session may connect to, and whoever starts it which sockets it is to name.
-    pub(crate) fn judge_in_kernel(
-        &mut self,
-        id: SessionId,
-        started: &mut Started,
-    ) -> Result<(), Refusal> {
-        let session = self.sessions.live(id);
-        // One inside another gets none: what a name means, whoever starts it would say, who is inside.
-        let is_outer = |one: &&Session| one.cgroup.is_ours() && one.about.parent.is_none();
-        let Some(session) = session.filter(is_outer) else {
-            return Ok(());
-        };
-        let (cgroup, allowed) = (session.cgroup.cgroup_id, self.allowed_sockets(session));
-        for name in &allowed {
-            if let SocketName::Abstract(name) = name {
-                self.datapath.allow_abstract(cgroup, name)?;
-            }
-        }
-        started.name_sockets = allowed;
-        Ok(())
-    }
-
     /// Lets a session connect to sockets that its policy means.
     ///
     /// # Errors
@@ -68,7 +36,9 @@ impl State {
         session: &str,
         sockets: &[NamedSocket],
     ) -> Result<(), Refusal> {
-        let live = self.session(session, |owner| who.answers_for(owner))?;
+        let live = self
+            .sessions
+            .called(session, |owner| who.answers_for(owner))?;
         let refused = |why: &str| {
             let fix = "name them in its policy, and start it again";
             Refusal::refused(format!("{session} gets no more sockets"), why, fix)
@@ -76,7 +46,7 @@ impl State {
         if !matches!(live.stage, Stage::Empty { .. }) || live.about.parent.is_some() {
             return Err(refused("its command has started, or runs inside another's"));
         }
-        let allowed = self.allowed_sockets(live);
+        let allowed = self.policies.allowed_sockets(&live.chain);
         let is_named = |socket: &NamedSocket| allowed.contains(&socket.name);
         if sockets.len() > MAX_NAMED || !sockets.iter().all(is_named) {
             return Err(refused(
@@ -103,29 +73,67 @@ impl State {
         };
         let (id, uid) = (session.cgroup.id, session.about.uid);
         let (kept, from) = kept(hook, event);
-        self.socket_stops.note(id, kept, &from, event.at);
+        self.sockets.note_stop(id, kept, &from, event.at);
         let Some(admitted) = self.admit(id, event.at) else {
             return;
         };
-        let (pid, process) = self.process_of_stop(id, event);
-        let record = Record::of(ids::session(id), uid)
-            .with("destination", json!(kept.endpoint(&from)))
-            .with("verdict", Verdict::Deny.as_str())
-            .with("hook", hook.as_str())
-            .with("pid", pid)
-            .with("comm", process.comm)
-            .with("exe", process.exe)
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Denied, record);
+        let (pid, process) = self.machine.thread_behind(
+            self.sessions.live(id),
+            (event.tgid, event.pid),
+            &event.comm,
+        );
+        let record = Denied {
+            destination: Destination::Endpoint(kept.endpoint(&from)).into(),
+            verdict: Verdict::Deny.as_str().into(),
+            hook: hook.as_str().into(),
+            pid: pid.into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
+            ..Denied::default()
+        };
+        let entry = LogEntry::of(ids::session(id), uid, record);
+        self.recorder.note(entry.admitted(admitted));
     }
+}
 
-    fn process_of_stop(&self, session: SessionId, event: &LsmEvent) -> (Option<u32>, Process) {
-        let (pid, process) = self.process_of(session, event.tgid);
-        let name = event.comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
-        let name = String::from_utf8_lossy(name);
-        (pid, process.called((event.tgid, event.pid), &name))
+/// Lets every session connect to the control socket, whatever it is called.
+pub fn allow_control(kernel: &mut Datapath, control: &impl AsFd) {
+    let allowed = socket_cookie(control)
+        .map_err(|why| why.to_string())
+        .and_then(|cookie| {
+            let allowed = kernel.allow_socket(None, cookie);
+            allowed.map_err(|why| why.to_string())
+        });
+    if let Err(why) = allowed {
+        tracing::warn!(why, "sessions cannot ask guardd");
     }
+}
+
+/// Tells the kernel which names a session may connect to, and whoever starts it which sockets it is to name.
+pub(super) fn judge(
+    kernel: &mut Datapath,
+    sessions: &Sessions,
+    policies: &Policies,
+    id: SessionId,
+    started: &mut Started,
+) -> Result<(), Refusal> {
+    let session = sessions.live(id);
+    // One inside another gets none: what a name means, whoever starts it would say, who is inside.
+    let is_outer = |one: &&Session| one.cgroup.is_ours() && one.about.parent.is_none();
+    let Some(session) = session.filter(is_outer) else {
+        return Ok(());
+    };
+    let (cgroup, allowed) = (
+        session.cgroup.cgroup_id,
+        policies.allowed_sockets(&session.chain),
+    );
+    for name in &allowed {
+        if let SocketName::Abstract(name) = name {
+            kernel.allow_abstract(cgroup, name)?;
+        }
+    }
+    started.name_sockets = allowed;
+    Ok(())
 }
 
 /// From what a session was kept, and what that is called.

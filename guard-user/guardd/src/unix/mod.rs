@@ -1,7 +1,10 @@
 //! Which Unix sockets sessions may connect to.
 
+mod calls;
 pub mod looks;
 mod lsm;
+
+pub use lsm::allow_control;
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -13,27 +16,24 @@ use std::{
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::{Datapath, UnixTerms};
-use guard_policy::SocketName;
-use guard_proto::{Endpoint, HasSocket, LogKind, SocketAddress, SocketTerms, Started, Stopped};
+use guard_proto::{Endpoint, HasSocket, SocketAddress, SocketTerms, Started, Stopped};
 use guard_sys::{
     abi::AF_UNIX,
-    clock::{self, Clocks},
+    clock::Clocks,
     notify::{CONNECT, read_memory},
     pidfd,
     unix_diag::{BoundSocket, SocketFile, socket_at},
 };
 use rustix::net::sockopt::socket_cookie;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
-use serde_json::json;
 
 use crate::{
-    control::{advice, auth::Approver, failure::Refusal, ids},
+    control::{advice, failure::Refusal, ids},
+    policies::Policies,
+    process::Process,
     proxy::networks::{Inode, there},
-    record::audit::Record,
-    requests::process::Process,
-    sessions::Session,
-    state::State,
-    unix::looks::Turns,
+    sessions::{Session, Sessions},
+    unix::looks::{Looks, Turns},
 };
 
 /// Services that programs need, that anybody may talk to, and that do nothing over the network or as somebody else for
@@ -82,11 +82,11 @@ pub enum Kept {
 
 /// From what sessions were kept.
 #[derive(Debug, Default)]
-pub struct SocketStops(HashMap<SessionId, BTreeMap<(Kept, String), Stop>>);
+struct SocketStops(HashMap<SessionId, BTreeMap<(Kept, String), Stop>>);
 
 impl SocketStops {
     /// One more.
-    pub(crate) fn note(&mut self, session: SessionId, kept: Kept, from: &str, now: BootTime) {
+    fn note(&mut self, session: SessionId, kept: Kept, from: &str, now: BootTime) {
         let of_session = self.0.entry(session).or_default();
         let key = (kept, from.to_owned());
         if of_session.len() >= REMEMBERED && !of_session.contains_key(&key) {
@@ -104,9 +104,19 @@ impl SocketStops {
     }
 
     /// A session has ended.
-    pub fn forget(&mut self, session: SessionId) {
+    fn forget(&mut self, session: SessionId) {
         self.0.remove(&session);
     }
+}
+
+/// Owns what guardd knows of sessions' Unix sockets.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    stops: SocketStops,
+    /// Those that sessions connect to by themselves.
+    by_themselves: Vec<PathBuf>,
+    /// Looks into processes of sessions that go on.
+    looks: Looks,
 }
 
 impl Kept {
@@ -134,59 +144,25 @@ impl Kept {
     }
 }
 
-impl State {
-    /// Writes down that a session was kept from a socket.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` for a session that the caller does not answer for.
-    pub fn socket_refused(
-        &mut self,
-        who: Approver,
-        session: &str,
-        socket: &str,
-        pid: u32,
-    ) -> Result<(), Refusal> {
-        let live = self.session(session, |owner| who.answers_for(owner))?;
-        let (id, uid) = (live.cgroup.id, live.about.uid);
-        let socket: String = socket.chars().take(LONGEST).collect();
-        let now = clock::now();
-        self.socket_stops.note(id, Kept::Socket, &socket, now);
-        let Some(admitted) = self.admit(id, now) else {
-            return Ok(());
-        };
-        let (pid, process) = self.process_of(id, pid);
-        let record = Record::of(ids::session(id), uid)
-            .with("destination", json!(Kept::Socket.endpoint(&socket)))
-            .with("verdict", Verdict::Deny.as_str())
-            .with("hook", "connect_unix")
-            .with("pid", pid)
-            .with("comm", process.comm)
-            .with("exe", process.exe)
-            .with("left_out", admitted.left_out)
-            .with("last", admitted.is_last.then_some(true));
-        self.audit.note(LogKind::Denied, record);
-        Ok(())
+impl Sockets {
+    /// A session was kept from something.
+    pub(crate) fn note_stop(&mut self, session: SessionId, kept: Kept, from: &str, now: BootTime) {
+        self.stops.note(session, kept, from, now);
     }
 
-    /// The processes of a session.
-    ///
-    /// # Errors
-    ///
-    /// `NotFound` for a session that the caller does not answer for.
-    pub(crate) fn members(&mut self, who: Approver, session: &str) -> Result<Members, Refusal> {
-        let live = self.session(session, |owner| who.answers_for(owner))?;
-        let (outermost, dir) = (live.outermost(), live.cgroup.path.clone());
-        Ok(Members {
-            cgroup: self.kernel_path(&dir),
-            dir,
-            turns: self.looks.of(outermost),
-        })
+    /// A session has ended.
+    pub fn forget(&mut self, session: SessionId) {
+        self.stops.forget(session);
+    }
+
+    /// The turns to look into the processes of a session that a person started, and of those inside it.
+    pub fn turns_of(&mut self, outermost: SessionId) -> Turns {
+        self.looks.of(outermost)
     }
 
     /// For `guard why`, latest first.
-    pub(crate) fn stopped_sockets(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
-        let stops = self.socket_stops.0.get(&session).into_iter().flatten();
+    pub(crate) fn stopped(&self, session: SessionId, clocks: &Clocks) -> Vec<Stopped> {
+        let stops = self.stops.0.get(&session).into_iter().flatten();
         let mut stops: Vec<_> = stops.collect();
         stops.sort_by_key(|(_, stop)| std::cmp::Reverse(stop.last));
         let stopped = stops.into_iter().map(|((kept, from), stop)| Stopped {
@@ -204,66 +180,41 @@ impl State {
     }
 
     /// Says which sockets sessions connect to by themselves: the harmless ones, and `control`, for the verbs of an agent's.
-    pub fn allow_sockets(&mut self, control: &Path) {
+    pub fn allow(&mut self, kernel: &mut Datapath, control: &Path) {
         let control = std::path::absolute(control).unwrap_or_else(|_| control.to_owned());
         let harmless = HARMLESS.iter().map(PathBuf::from);
         let mut paths: Vec<_> = harmless.filter(|path| is_roots(path)).collect();
         match is_roots(&control) {
             true => paths.push(control),
             // There guardd's own socket is known by itself, and not by its path.
-            false if self.datapath.lsm_problem().is_none() => {}
+            false if kernel.lsm_problem().is_none() => {}
             false => tracing::warn!(
                 socket = %control.display(),
                 "others than root can put something in its place, so sessions cannot ask there where Unix sockets are judged"
             ),
         }
         for path in &paths {
-            if let Err(error) = self.datapath.allow_unix(path) {
+            if let Err(error) = kernel.allow_unix(path) {
                 tracing::warn!(%error, path = %path.display(), "sessions cannot connect to it");
             }
         }
-        self.sockets_by_themselves = paths;
-        if let Some(problem) = self.datapath.unix_problem() {
+        self.by_themselves = paths;
+        if let Some(problem) = kernel.unix_problem() {
             tracing::warn!("{problem}: sessions reach whoever listens at a Unix socket");
         }
-        if let Some(problem) = self.datapath.foreign_problem() {
+        if let Some(problem) = kernel.foreign_problem() {
             tracing::warn!("{problem}: sessions may use sockets that are handed in");
         }
-        if let Some(problem) = self.datapath.dials_problem() {
+        if let Some(problem) = kernel.dials_problem() {
             tracing::warn!(
                 "{problem}: a relay that connects anew for each request may not be found out"
             );
         }
-        if let Some(problem) = self.datapath.lsm_problem() {
+        if let Some(problem) = kernel.lsm_problem() {
             tracing::info!(
                 "{problem}: nothing there judges signals, and sockets that are connected and handed in"
             );
         }
-    }
-
-    /// Has the kernel judge a session's Unix sockets.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn judge_unix(&mut self, id: SessionId) -> Result<(), Refusal> {
-        let Some(session) = self.sessions.get(id) else {
-            return Ok(());
-        };
-        let outer = session.about.parent.map(SessionId);
-        let outer = outer.and_then(|outer| self.sessions.get(outer));
-        let terms = UnixTerms {
-            free: match self.datapath.lsm_problem() {
-                None => !session.cgroup.is_ours(),
-                Some(_) => is_free(session),
-            },
-            scoped: session.about.scoped,
-            user_namespace: session.about.user_namespace,
-            outer: outer.map(|outer| outer.cgroup.cgroup_id),
-        };
-        let cgroup = session.cgroup.cgroup_id;
-        self.datapath.judge_unix(cgroup, terms)?;
-        Ok(())
     }
 
     /// Tells whoever starts a session which sockets it may be connected to.
@@ -271,20 +222,33 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub(crate) fn judge_sockets(&mut self, started: &mut Started) -> Result<(), Refusal> {
+    pub(crate) fn judge(
+        &mut self,
+        kernel: &mut Datapath,
+        sessions: &Sessions,
+        policies: &Policies,
+        started: &mut Started,
+    ) -> Result<(), Refusal> {
         let Ok(id) = ids::parse_session(&started.session.id) else {
             return Ok(());
         };
-        if self.datapath.lsm_problem().is_none() {
-            return self.judge_in_kernel(id, started);
+        if kernel.lsm_problem().is_none() {
+            return lsm::judge(kernel, sessions, policies, id, started);
         }
-        self.judge_by_launcher(id, started);
+        self.judge_by_launcher(kernel, sessions, policies, id, started);
         Ok(())
     }
 
-    fn judge_by_launcher(&self, id: SessionId, started: &mut Started) {
-        let session = self.sessions.live(id);
-        let Some(session) = session.filter(|_| self.datapath.unix_problem().is_none()) else {
+    fn judge_by_launcher(
+        &self,
+        kernel: &Datapath,
+        sessions: &Sessions,
+        policies: &Policies,
+        id: SessionId,
+        started: &mut Started,
+    ) {
+        let session = sessions.live(id);
+        let Some(session) = session.filter(|_| kernel.unix_problem().is_none()) else {
             return;
         };
         if is_free(session) {
@@ -293,23 +257,39 @@ impl State {
             return;
         }
         started.sockets = Some(SocketTerms {
-            allow: self.allowed_sockets(session),
-            by_itself: self.sockets_by_themselves.clone(),
+            allow: policies.allowed_sockets(&session.chain),
+            by_itself: self.by_themselves.clone(),
         });
     }
+}
 
-    /// What all policies of a session allow.
-    pub(crate) fn allowed_sockets(&self, session: &Session) -> Vec<SocketName> {
-        let mut policies = session.chain.iter().map(|slot| self.policies.get(*slot));
-        let Some(Some(own)) = policies.next() else {
-            return Vec::new();
-        };
-        let mut allowed = own.policy.unix.clone();
-        for outer in policies {
-            allowed.retain(|name| outer.is_some_and(|outer| outer.policy.unix.contains(name)));
-        }
-        allowed
-    }
+/// Has the kernel judge a session's Unix sockets.
+///
+/// # Errors
+///
+/// The kernel's.
+pub fn judge_unix(
+    kernel: &mut Datapath,
+    sessions: &Sessions,
+    id: SessionId,
+) -> Result<(), Refusal> {
+    let Some(session) = sessions.get(id) else {
+        return Ok(());
+    };
+    let outer = session.about.parent.map(SessionId);
+    let outer = outer.and_then(|outer| sessions.get(outer));
+    let terms = UnixTerms {
+        free: match kernel.lsm_problem() {
+            None => !session.cgroup.is_ours(),
+            Some(_) => is_free(session),
+        },
+        scoped: session.about.scoped,
+        user_namespace: session.about.user_namespace,
+        outer: outer.map(|outer| outer.cgroup.cgroup_id),
+    };
+    let cgroup = session.cgroup.cgroup_id;
+    kernel.judge_unix(cgroup, terms)?;
+    Ok(())
 }
 
 /// A thread that does not wait in connect(2).

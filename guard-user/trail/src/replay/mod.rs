@@ -6,7 +6,7 @@ mod seen;
 use std::net::IpAddr;
 
 use guard_policy::{Compiled, Environment, Policy};
-use guard_proto::{Endpoint, LogRecord};
+use guard_proto::{Endpoint, LogRecord, record::Record};
 use serde::Serialize;
 
 use self::seen::Seen;
@@ -119,6 +119,12 @@ pub fn remember(environment: &mut Environment, records: &[LogRecord]) {
 }
 
 fn endpoint(record: &LogRecord) -> Option<Endpoint> {
-    let to = record.fields.get("destination")?;
-    serde_json::from_value(to.clone()).ok()
+    let to = match record.record() {
+        Record::Denied(one) => one.destination,
+        Record::Held(one) => one.destination,
+        Record::Request(one) => one.destination,
+        Record::Http(one) => one.destination,
+        _ => return None,
+    };
+    to.get()?.endpoint().cloned()
 }

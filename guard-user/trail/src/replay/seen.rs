@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use guard_proto::{HttpRequest, LogKind, LogRecord};
-use serde_json::Value;
-
-use super::{super::decisions::text, endpoint};
+use guard_proto::{
+    LogRecord,
+    record::{Destination, Field, HoleOpen, Record},
+};
 
 /// Where something wanted to go, and what was said.
 pub(super) type Key = (String, String, Option<u16>, String);
 /// Where a request wanted to go, its method and path, and what became of it.
 pub(super) type HttpKey = (String, u16, String, String, String);
+
+/// Where to, and the rule that stopped it.
+type Stopped = (Field<Destination>, Field<String>);
 
 /// What the records tell of, each once.
 #[derive(Debug, Default)]
@@ -55,51 +58,79 @@ impl Seen {
     }
 
     fn add(&mut self, record: &LogRecord) {
-        let number = |name: &str| record.fields.get(name).and_then(Value::as_u64);
-        self.left_out += number("left_out").unwrap_or(0);
-        match record.kind {
-            LogKind::Denied => self.stopped(record, number("count").unwrap_or(1)),
-            LogKind::Held => self.stopped(record, 1),
-            LogKind::Request => self.asked(record),
-            LogKind::Http => {
-                let outcome = text(&record.fields, "outcome").unwrap_or_default();
-                let method = text(&record.fields, "method");
-                let path = text(&record.fields, "path");
-                self.http_request(record, method.zip(path), outcome);
+        let session = &record.session;
+        self.left_out += record.common().left_out.take().unwrap_or(0);
+        match record.record() {
+            Record::Denied(one) => {
+                let verdict = one.verdict.take().unwrap_or_else(|| "deny".to_owned());
+                // The kernel's, of all attempts of the session there.
+                let count = one.count.take().unwrap_or(1);
+                self.stopped(session, (one.destination, one.rule), verdict, count);
             }
-            LogKind::HoleOpen => self.opened(record),
-            LogKind::HoleClose => self.ended(record, number("connections").unwrap_or(0)),
-            LogKind::SessionStart => self.close(&record.session),
-            LogKind::SessionEnd => {
+            Record::Held(one) => {
+                let verdict = one.verdict.take().unwrap_or_else(|| "confirm".to_owned());
+                self.stopped(session, (one.destination, one.rule), verdict, 1);
+            }
+            Record::Request(one) => {
+                let asked = (one.destination, one.rule);
+                match one.http.take() {
+                    Some(http) => {
+                        let request = Some((http.method, http.path));
+                        self.http_request(asked, request, "asked".to_owned());
+                    }
+                    // A question of `guard request` comes without a refusal.
+                    None => {
+                        let verdict = one.verdict.take().unwrap_or_else(|| "deny".to_owned());
+                        self.stopped(session, asked, verdict, 0);
+                    }
+                }
+            }
+            Record::Http(one) => {
+                let request = one.method.take().zip(one.path.take());
+                let outcome = one.outcome.take().unwrap_or_default();
+                self.http_request((one.destination, one.rule), request, outcome);
+            }
+            Record::HoleOpen(one) => self.opened(session, *one),
+            Record::HoleClose(one) => {
+                let id = (session.clone(), one.hole.take().unwrap_or_default());
+                let hole = self.holes.values_mut().find(|hole| hole.ids.contains(&id));
+                if let Some(hole) = hole {
+                    hole.times += one.connections.take().unwrap_or(0);
+                }
+            }
+            Record::SessionStart(_) => self.close(session),
+            Record::SessionEnd(one) => {
                 let told: u64 = self
                     .open
-                    .get(&record.session)
+                    .get(session)
                     .into_iter()
                     .flat_map(BTreeMap::values)
                     .sum();
-                self.counted += number("denied").unwrap_or(0).saturating_sub(told);
-                self.close(&record.session);
+                let denied = one.denied.take().unwrap_or(0);
+                self.counted += denied.saturating_sub(told);
+                self.close(session);
             }
             _ => {}
         }
     }
 
-    /// `count` is the kernel's, of all attempts of the session there: the highest is all of them.
-    fn stopped(&mut self, record: &LogRecord, count: u64) {
-        let Some(to) = endpoint(record) else {
+    /// The highest `count` is all of them.
+    fn stopped(
+        &mut self,
+        session: &Option<String>,
+        (to, rule): Stopped,
+        verdict: String,
+        count: u64,
+    ) {
+        let Some(to) = to.get().and_then(Destination::endpoint) else {
             self.sockets += 1;
             return;
         };
-        let verdict = text(&record.fields, "verdict");
-        let verdict = verdict.unwrap_or_else(|| match record.kind {
-            LogKind::Held => "confirm".to_owned(),
-            _ => "deny".to_owned(),
-        });
-        let key = (to.address, to.protocol, to.port, verdict);
+        let key = (to.address.clone(), to.protocol.clone(), to.port, verdict);
         let tried = self.connections.entry(key.clone()).or_default();
-        tried.rule = text(&record.fields, "rule").or(tried.rule.take());
-        tried.host = to.host.or(tried.host.take());
-        let of_session = self.open.entry(record.session.clone()).or_default();
+        tried.rule = rule.take().or(tried.rule.take());
+        tried.host = to.host.clone().or(tried.host.take());
+        let of_session = self.open.entry(session.clone()).or_default();
         let times = of_session.entry(key).or_default();
         *times = count.max(*times);
     }
@@ -111,56 +142,32 @@ impl Seen {
         }
     }
 
-    /// A question of `guard request` comes without a refusal.
-    fn asked(&mut self, record: &LogRecord) {
-        let http = record.fields.get("http").cloned().unwrap_or_default();
-        match serde_json::from_value::<HttpRequest>(http) {
-            Ok(http) => {
-                let request = Some((http.method, http.path));
-                self.http_request(record, request, "asked".to_owned());
-            }
-            Err(_) => self.stopped(record, 0),
-        }
-    }
-
     fn http_request(
         &mut self,
-        record: &LogRecord,
+        (to, rule): Stopped,
         request: Option<(String, String)>,
         outcome: String,
     ) {
-        let (Some(to), Some((method, path))) = (endpoint(record), request) else {
+        let to = to.get().and_then(Destination::endpoint);
+        let (Some(to), Some((method, path))) = (to, request) else {
             return;
         };
-        let key = (to.address, to.port.unwrap_or(0), method, path, outcome);
+        let port = to.port.unwrap_or(0);
+        let key = (to.address.clone(), port, method, path, outcome);
         let tried = self.http.entry(key).or_default();
         tried.times += 1;
-        tried.rule = text(&record.fields, "rule").or(tried.rule.take());
+        tried.rule = rule.take().or(tried.rule.take());
     }
 
-    fn opened(&mut self, record: &LogRecord) {
-        let is_for_connections = record.fields.get("http").is_none_or(Value::is_null);
-        let (Some(to), true) = (text(&record.fields, "destination"), is_for_connections) else {
+    fn opened(&mut self, session: &Option<String>, one: HoleOpen) {
+        let is_for_connections = one.http.is_none();
+        let (Some(to), true) = (one.destination.take(), is_for_connections) else {
             return;
         };
-        let hole = self
-            .holes
-            .entry((to, text(&record.fields, "ports")))
-            .or_default();
-        hole.by.extend(text(&record.fields, "by"));
-        let id = text(&record.fields, "hole").unwrap_or_default();
-        hole.ids.insert((record.session.clone(), id));
-    }
-
-    fn ended(&mut self, record: &LogRecord, connections: u64) {
-        let id = (
-            record.session.clone(),
-            text(&record.fields, "hole").unwrap_or_default(),
-        );
-        let hole = self.holes.values_mut().find(|hole| hole.ids.contains(&id));
-        if let Some(hole) = hole {
-            hole.times += connections;
-        }
+        let hole = self.holes.entry((to, one.ports.take())).or_default();
+        hole.by.extend(one.by.take());
+        let id = one.hole.take().unwrap_or_default();
+        hole.ids.insert((session.clone(), id));
     }
 
     pub(super) fn unknown(&self) -> Vec<String> {

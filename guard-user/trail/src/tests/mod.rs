@@ -1,4 +1,5 @@
 //! What is read out of trails, against naive readings of them.
 
 mod chain;
+mod records;
 mod suggest;

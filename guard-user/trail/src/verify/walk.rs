@@ -84,8 +84,7 @@ impl<'n> Walk<'n> {
         self.found.first.get_or_insert(one.head.number);
         self.found.from.get_or_insert(one.record.at);
         self.found.to = Some(one.record.at);
-        let lost = one.record.fields.get("lost").and_then(Value::as_u64);
-        self.found.lost += lost.unwrap_or(0);
+        self.found.lost += one.record.common().lost.take().unwrap_or(0);
         for (noted, met) in self.noted.iter().zip(&mut self.met) {
             if noted.number == one.head.number {
                 *met = Some(noted.hash == one.head.hash);

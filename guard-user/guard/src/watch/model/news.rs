@@ -1,7 +1,9 @@
 //! What guardd tells of: records of the audit trail, and what came of answers.
 
-use guard_proto::{LogKind, LogRecord};
-use serde_json::Value;
+use guard_proto::{
+    LogRecord,
+    record::{Answered, Record},
+};
 
 use super::{Effect, GONE, Model, Notice, RECORDS, Tone};
 use crate::watch::{answer::Outcome, answer::told};
@@ -10,8 +12,8 @@ impl Model {
     /// A record of the audit trail.
     pub(super) fn learn(&mut self, record: LogRecord) -> Vec<Effect> {
         let is_news = self.news_from.is_some_and(|from| record.at >= from);
-        if record.kind == LogKind::Answered {
-            self.answered(&record, is_news);
+        if let Record::Answered(one) = record.record() {
+            self.answered(&one, is_news);
         }
         if self.scrolled > 0 && self.pane == super::Pane::Log {
             // What somebody reads stays where it is.
@@ -29,12 +31,12 @@ impl Model {
     }
 
     /// Somebody answered.
-    fn answered(&mut self, record: &LogRecord, is_news: bool) {
-        let field = |name: &str| record.fields.get(name).and_then(Value::as_str);
-        let (Some(id), Some(answer)) = (field("request"), field("answer")) else {
+    fn answered(&mut self, one: &Answered, is_news: bool) {
+        let (Some(id), Some(answer)) = (one.request.get(), one.answer.get()) else {
             return;
         };
-        let who = format!("{} said {answer}", field("by").unwrap_or("somebody"));
+        let by = one.by.get().map_or("somebody", String::as_str);
+        let who = format!("{by} said {answer}");
         if is_news && !self.mine.contains(id) {
             let tone = if answer == "yes" {
                 Tone::Good

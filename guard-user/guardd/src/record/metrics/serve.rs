@@ -66,15 +66,14 @@ pub async fn serve(shared: Rc<Shared>) {
         match Socket::open(&listen).await {
             Ok(socket) => {
                 tracing::info!("metrics are served at {listen}");
-                shared.with(|state| state.metrics_problem = None);
+                shared.with(|state| state.recorder.note_metrics(None));
                 accept(&server, &socket).await;
             }
             Err(error) => shared.with(|state| {
                 let problem = format!("metrics are not served: cannot listen at {listen}: {error}");
-                if state.metrics_problem.as_ref() != Some(&problem) {
+                if state.recorder.note_metrics(Some(problem.clone())) {
                     tracing::error!("{problem}");
                 }
-                state.metrics_problem = Some(problem);
             }),
         }
         tokio::time::sleep(AGAIN).await;
@@ -199,7 +198,7 @@ async fn caller(shared: &Shared, socket: &Socket) -> io::Result<Caller> {
     Ok(match socket {
         Socket::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
-            let peer = shared.with(|state| state.peer(&stream)).ok();
+            let peer = shared.with(|state| state.machine.peer(&stream)).ok();
             Caller {
                 account: peer.as_ref().map(Peer::uid),
                 may_read: peer.is_some_and(|peer| may_read(shared, &peer)),
@@ -294,7 +293,8 @@ async fn metrics(server: &Server, request: &Request<Incoming>) -> Response<Full<
 }
 
 async fn written(shared: &Shared, format: Format) -> Option<Bytes> {
-    let (counters, snapshot) = shared.with(|state| (state.counters.clone(), Snapshot::of(state)));
+    let (counters, snapshot) =
+        shared.with(|state| (state.recorder.counters().clone(), Snapshot::of(state)));
     // Thousands of sessions are a long text: nobody waits for it.
     let rendered = spawn_blocking(move || render(&counters, snapshot, format)).await;
     rendered.ok()?.ok().map(Bytes::from)

@@ -49,13 +49,13 @@ impl Snapshot {
         let in_force = status.policies.iter();
         Self {
             refused_policies: in_force.filter(|policy| policy.error.is_some()).count()
-                + state.unusable.len(),
+                + state.policies.unusable_count(),
             status,
-            audit_failures: state.audit.failures(),
-            audit_problem: state.audit.problem().is_some(),
+            audit_failures: state.recorder.audit().failures(),
+            audit_problem: state.recorder.audit().problem().is_some(),
             sessions: sessions(state),
             process: Process::look(),
-            started: state.counters.started,
+            started: state.recorder.counters().started,
         }
     }
 }
@@ -65,7 +65,7 @@ fn sessions(state: &State) -> Vec<OfSession> {
     let waiting = state.requests.pending();
     let requests = count(waiting.iter().map(|one| one.question.session));
     let open = state.datapath.holes().unwrap_or_default();
-    let permits = state.proxy.permits.iter();
+    let permits = state.proxy.permits().iter();
     let permits = permits.map(|(_, permit)| permit.session);
     let holes = count(open.iter().map(|hole| hole.session).chain(permits));
     let of = |(id, stats)| OfSession {
@@ -90,11 +90,14 @@ fn labels(state: &State, id: SessionId) -> Labels {
     let session = state.sessions.get(id);
     let name = session.map_or("", |session| &session.about.name);
     let default = || {
-        let slot = state.default_slot.filter(|_| id == SessionId(0))?;
+        let slot = state
+            .policies
+            .default_slot()
+            .filter(|_| id == SessionId(0))?;
         Some(state.policies.get(slot)?.policy.name.clone())
     };
     let policy = match session {
-        Some(session) => state.policy_of(session),
+        Some(session) => state.policies.name_of(&session.chain),
         None => default().unwrap_or_default(),
     };
     let id = match id {

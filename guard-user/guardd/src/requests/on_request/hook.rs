@@ -12,7 +12,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{config::Config, proxy::process::may_start, sessions::systemd};
+use crate::{config::Config, process::may_start, sessions::systemd};
 
 /// Who runs it where nobody is named.
 const NOBODY: &str = "nobody";

@@ -1,7 +1,8 @@
-//! What `/proc` tells of a process that was stopped.
+//! What `/proc` tells of a process, and what guardd's own may do.
 
 use std::{fs, path::Path, sync::LazyLock};
 
+use caps::{CapSet, Capability};
 use guard_sys::patient::{PATIENCE, Patient};
 
 /// A command line is shown up to this many bytes.
@@ -71,6 +72,13 @@ impl Process {
         let cgroups = fs::read_to_string(format!("/proc/{pid}/cgroup"));
         cgroups.is_ok_and(|cgroups| is_inside(&cgroups, cgroup))
     }
+}
+
+/// Whether this process can make another one that is of another user.
+#[must_use]
+pub fn may_start() -> bool {
+    let of = |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
+    of(Capability::CAP_SETUID) && of(Capability::CAP_SETGID)
 }
 
 /// Whether a thread of that name is what a program called `comm` begins with.

@@ -1,0 +1,334 @@
+//! Scanning the connections that are held: who is asked about which, and which end.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
+
+use guard_common::{Address, BootTime, Event, Protocol, SessionId, Verdict};
+use guard_datapath::{Datapath, HeldSocket, LiveHole};
+use guard_proto::{
+    moment,
+    record::{Denied, Destination, Held},
+};
+use guard_sys::clock::{self, Clocks};
+use jiff::Timestamp;
+
+use super::LOOK;
+use crate::{
+    changes::Change,
+    control::{failure::Refusal, ids},
+    record::audit::LogEntry,
+    relays::{self, Behind},
+    requests::{Noted, Question, events},
+    sessions::Sessions,
+    state::State,
+    times::after,
+};
+
+/// Why those end that waited for guardd to look, where a person would have to answer.
+const NOBODY: &str = "a person has to be asked, and nobody follows";
+
+/// Why those end that nobody was there for.
+const TOO_LATE: &str = "nobody answered in time";
+
+/// Those that wait for one answer.
+type Group = Vec<HeldSocket>;
+
+/// What becomes of those that wait.
+enum Fate {
+    /// The next that the kernel tries passes, or is about to.
+    Passes,
+    /// guardd has not looked yet at who would get them.
+    Unlooked,
+    /// They wait on for this answer.
+    Waits(String),
+    /// Nobody will let them.
+    Ends(&'static str),
+}
+
+impl State {
+    /// Says anew whose connections may wait.
+    pub fn renew_patience(&mut self) {
+        let (policies, requests) = (&self.policies, &self.requests);
+        self.holds
+            .renew(&mut self.datapath, &self.sessions, policies, requests);
+    }
+
+    /// Takes note of a connection that has begun to wait.
+    ///
+    /// # Errors
+    ///
+    /// Where nobody can be asked.
+    pub(crate) fn note_held(&mut self, event: &Event) -> Result<(), Refusal> {
+        let question = Question {
+            session: event.session,
+            destination: event.destination,
+            protocol: event.protocol,
+            port: event.port,
+            http: None,
+        };
+        let until = after(event.at, self.holds.time_for(event.session));
+        self.holds.look_by(after(event.at, LOOK));
+        let process = self
+            .machine
+            .process_behind(self.sessions.live(event.session), event);
+        let noted = self.ask(question.clone(), event.at, process, None)?;
+        if noted == Noted::Muted {
+            // The kernel does not know of every address in a prefix that was refused.
+            self.holds.look_by(event.at);
+        }
+        // Where nobody is asked it ends when it is looked at.
+        if let Noted::New(id) | Noted::Again(id) = noted {
+            let shown = Clocks::read().calendar(until);
+            self.requests.hold(&id, Some(shown));
+            self.write_held(&question, event, &id, shown);
+        }
+        Ok(())
+    }
+
+    fn write_held(&mut self, question: &Question, event: &Event, id: &str, until: Timestamp) {
+        let Some(admitted) = self.admit(event.session, event.at) else {
+            return;
+        };
+        let Some(asked) = self.requests.get(id) else {
+            return;
+        };
+        let destination = match asked.question == *question {
+            true => asked.shown.destination.clone(),
+            false => events::endpoint(question, None),
+        };
+        let record = Held {
+            request: id.into(),
+            destination: Destination::Endpoint(destination).into(),
+            rule: asked.shown.rule.clone().into(),
+            verdict: Verdict::Confirm.as_str().into(),
+            count: event.count.into(),
+            pid: (event.tgid != 0).then_some(event.tgid).into(),
+            waits_until: moment::text(until).into(),
+        };
+        debug_assert!(question.http.is_none());
+        let entry = LogEntry::of(&asked.shown.session, asked.owner, record);
+        self.recorder.note(entry.admitted(admitted));
+    }
+
+    /// The same at once: something was answered.
+    pub fn look_at_held(&mut self) {
+        let began = clock::now();
+        let appointed = self.holds.begin_look(began);
+        let held = match self.datapath.held() {
+            Ok(held) => held,
+            Err(error) => {
+                tracing::warn!(%error, "cannot tell which connections wait");
+                self.holds.look_by(after(began, LOOK));
+                return;
+            }
+        };
+        if let Some(change) = self.holds.note_full(&self.sessions, &held) {
+            self.apply(change);
+        }
+        let (overdue, held): (Vec<_>, Vec<_>) =
+            held.into_iter().partition(|(_, one)| one.until <= began);
+        let overdue = grouped(&overdue).into_iter();
+        let mut ending: Vec<_> = overdue.map(|(_, group)| (group, TOO_LATE)).collect();
+        let holes = self.datapath.holes().unwrap_or_default();
+        let mut asked: HashMap<String, BootTime> = HashMap::new();
+        for (question, group) in grouped(&held) {
+            match self.fate(&question, &group, &holes) {
+                Fate::Passes | Fate::Unlooked => {}
+                Fate::Waits(id) => {
+                    let until = asked.entry(id).or_insert(BootTime(0));
+                    *until = (*until).max(latest(&group));
+                }
+                Fate::Ends(why) => ending.push((group, why)),
+            }
+        }
+        end_groups(&mut self.datapath, &self.sessions, &ending);
+        for (group, why) in &ending {
+            self.write_end(group, why);
+        }
+        self.requests.show_held(&asked);
+        self.apply(Change::Requests);
+        self.holds
+            .end_look((began, clock::now()), first_end(&held), appointed);
+    }
+
+    fn fate(&mut self, question: &Question, group: &Group, holes: &[LiveHole]) -> Fate {
+        if self.sessions.live(question.session).is_none() {
+            return Fate::Ends("the session has ended");
+        }
+        let asked = (question.destination, question.port);
+        let (question, verdict) = match relays::is_near(question) {
+            false => (question.clone(), None),
+            true => match self
+                .relays
+                .behind(&self.sessions, &self.policies, question, first(group))
+            {
+                Behind::Own => return Fate::Passes,
+                Behind::Unknown => return Fate::Unlooked,
+                Behind::Leads {
+                    question, verdict, ..
+                } => (question, Some(verdict)),
+            },
+        };
+        let question = &question;
+        let (to, port) = (question.destination, question.port);
+        let Some(session) = self.sessions.live(question.session) else {
+            return Fate::Ends("the session has ended");
+        };
+        let by_policy = || self.policies.judge(&session.chain, to, Protocol::TCP, port);
+        let judged = verdict.or_else(|| by_policy().map(|judged| judged.verdict));
+        match judged {
+            Some(Verdict::Allow) => return Fate::Passes,
+            Some(Verdict::Confirm) => {}
+            Some(Verdict::ReadOnly) => return Fate::Ends("it may be read from: try again"),
+            _ => return Fate::Ends("a policy denies it"),
+        }
+        let mut over = holes.iter().filter(|hole| {
+            let is_own = hole.session == question.session;
+            let covers = |(to, port)| hole.entry.covers(&to, Protocol::TCP, port);
+            is_own && (covers((to, port)) || covers(asked))
+        });
+        if over
+            .clone()
+            .any(|hole| !hole.entry.kind.reads() && hole.connections_left != Some(0))
+        {
+            return Fate::Passes;
+        }
+        if over.any(|hole| hole.entry.kind.reads()) {
+            return Fate::Ends("it may be read from: try again");
+        }
+        if self.requests.is_refused(question, clock::now()) {
+            return Fate::Ends("a person said no");
+        }
+        let fate = self.asked_about(question, group);
+        match (fate, self.holds.may_wait(question.session)) {
+            // It waited for guardd, and there is nobody else for it to wait for.
+            (Fate::Waits(_), false) if verdict.is_some() => Fate::Ends(NOBODY),
+            (fate, _) => fate,
+        }
+    }
+
+    /// The request that a person sees of those that wait; a new one where there is none, as after a hole for one of them.
+    fn asked_about(&mut self, question: &Question, group: &Group) -> Fate {
+        if let Some(id) = self.requests.join(question) {
+            return Fate::Waits(id);
+        }
+        let tgid = group.first().map_or(0, |(_, one)| one.tgid);
+        let process = self
+            .machine
+            .process_of(self.sessions.live(question.session), tgid);
+        match self.ask(question.clone(), clock::now(), process, None) {
+            Ok(Noted::New(id) | Noted::Again(id)) => {
+                // So that the next of them does not take its place.
+                let until = Clocks::read().calendar(latest(group));
+                self.requests.hold(&id, Some(until));
+                Fate::Waits(id)
+            }
+            Ok(Noted::Muted) => Fate::Ends("a person said no"),
+            Ok(Noted::Full) => Fate::Ends("too many requests wait already"),
+            Err(error) => {
+                tracing::warn!(%error, session = question.session.0, "cannot ask about a connection");
+                Fate::Ends("nobody can be asked")
+            }
+        }
+    }
+
+    fn write_end(&mut self, group: &Group, why: &'static str) {
+        let Some((_, first)) = group.first() else {
+            return;
+        };
+        let Some(session) = self.sessions.live(first.session) else {
+            return;
+        };
+        let uid = session.about.uid;
+        let now = clock::now();
+        let Some(admitted) = self.recorder.admit(first.session, session.outermost(), now) else {
+            return;
+        };
+        let waited = Duration::from_nanos(now.0.saturating_sub(first.since.0));
+        let question = question_of(first);
+        let (to, port) = (question.destination, question.port);
+        let judged = self.policies.judge(&session.chain, to, Protocol::TCP, port);
+        let rule = judged.and_then(|judged| Some(judged.rule?.name.clone()));
+        let host = judged.and_then(|judged| self.policies.host_of(to, &judged));
+        let endpoint = events::endpoint(&question, host);
+        let record = Denied {
+            destination: Destination::Endpoint(endpoint).into(),
+            rule: rule.into(),
+            verdict: Verdict::Confirm.as_str().into(),
+            why: why.into(),
+            connections: group.len().into(),
+            waited: waited.as_secs_f64().into(),
+            ..Denied::default()
+        };
+        let entry = LogEntry::of(ids::session(first.session), uid, record);
+        self.recorder.note(entry.admitted(admitted));
+    }
+}
+
+/// Ends connections. All of a session at once: to find them the kernel has to list all there are.
+fn end_groups(kernel: &mut Datapath, sessions: &Sessions, ending: &[(Group, &'static str)]) {
+    let mut cookies: HashMap<SessionId, HashSet<u64>> = HashMap::new();
+    for (cookie, one) in ending.iter().flat_map(|(group, _)| group) {
+        cookies.entry(one.session).or_default().insert(*cookie);
+    }
+    for (id, cookies) in &cookies {
+        end_all(kernel, sessions, *id, cookies);
+    }
+}
+
+fn end_all(kernel: &mut Datapath, sessions: &Sessions, id: SessionId, cookies: &HashSet<u64>) {
+    let ended = match sessions.live(id) {
+        Some(session) => kernel.end_held(&session.cgroup, cookies),
+        None => kernel.forget_held(cookies).map(|()| 0),
+    };
+    if let Err(error) = ended {
+        tracing::warn!(%error, session = id.0, "connections wait in vain until the kernel ends them");
+    }
+}
+
+/// Those that wait for the same answer together.
+fn grouped(held: &[HeldSocket]) -> Vec<(Question, Group)> {
+    let mut groups: BTreeMap<(u32, [u32; 4], u16), Group> = BTreeMap::new();
+    for one in held {
+        let Address(words) = one.1.destination;
+        let key = (one.1.session.0, words, one.1.port);
+        groups.entry(key).or_default().push(*one);
+    }
+    let groups = groups.into_values();
+    let asked = groups.filter_map(|mut group| {
+        group.sort_by_key(|(_, one)| one.since);
+        let question = question_of(&group.first()?.1);
+        Some((question, group))
+    });
+    asked.collect()
+}
+
+/// When the first of them began.
+fn first(group: &Group) -> BootTime {
+    group
+        .first()
+        .map_or(BootTime(0), |(_, earliest)| earliest.since)
+}
+
+/// When the last of them gives up.
+fn latest(group: &Group) -> BootTime {
+    let ends = group.iter().map(|(_, one)| one.until);
+    ends.max().unwrap_or(BootTime(0))
+}
+
+/// When the first of them gives up; none where none wait.
+fn first_end(held: &[HeldSocket]) -> Option<BootTime> {
+    held.iter().map(|(_, one)| one.until).min()
+}
+
+fn question_of(held: &guard_common::Held) -> Question {
+    Question {
+        session: held.session,
+        destination: held.destination,
+        protocol: Protocol::TCP,
+        port: held.port,
+        http: None,
+    }
+}

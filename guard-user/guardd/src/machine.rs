@@ -1,0 +1,244 @@
+//! The machine that guardd runs on, as far as the kernel half does not tell: cgroups, networks, users, processes.
+
+use std::{
+    cell::RefCell,
+    io,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
+};
+
+use guard_common::Event;
+use guard_datapath::{EventReader, Places, SessionCgroup, Told};
+use guard_proto::record::{Field, Origin};
+use guard_sys::{
+    cgroup2::{self, Hierarchy},
+    host::Host,
+    pidfd::Peer,
+    readiness::Readiness,
+};
+
+use crate::{
+    control::{
+        answering::Answering,
+        auth::{Caller, Place},
+        failure::Refusal,
+        users::Users,
+    },
+    process::Process,
+    sessions::{Session, Sessions},
+    watch::{self, Watches},
+};
+
+/// Owns what tells guardd of the machine.
+#[derive(Debug)]
+pub struct Machine {
+    /// Where the guard lives.
+    places: Places,
+    hierarchy: Hierarchy,
+    /// What the kernel half tells.
+    events: EventReader,
+    /// What the file system tells.
+    watches: Watches,
+    /// Names of users.
+    users: Users,
+    /// Its addresses and networks, as they were last read.
+    host: RefCell<Host>,
+    /// The required rows of `guard doctor` that were not ok at the last look.
+    open_rows: Vec<String>,
+}
+
+impl Machine {
+    /// The one with these places, which those tell of.
+    #[must_use]
+    pub fn new(
+        places: Places,
+        hierarchy: Hierarchy,
+        events: EventReader,
+        watches: Watches,
+    ) -> Self {
+        Self {
+            places,
+            hierarchy,
+            events,
+            watches,
+            users: Users::default(),
+            host: RefCell::default(),
+            open_rows: Vec::new(),
+        }
+    }
+
+    /// The root of the guarded cgroups.
+    #[must_use]
+    pub fn cgroup_root(&self) -> &Path {
+        &self.places.cgroup_root
+    }
+
+    /// A cgroup's path as `/proc/PID/cgroup` has it.
+    #[must_use]
+    pub fn kernel_path(&self, cgroup: &Path) -> Option<PathBuf> {
+        self.hierarchy.path(cgroup)
+    }
+
+    /// This machine's addresses and networks; those that were read last where they cannot be for now.
+    #[must_use]
+    pub fn host(&self) -> Host {
+        let mut last = self.host.borrow_mut();
+        match Host::look() {
+            Ok(host) => *last = host,
+            Err(error) => {
+                tracing::warn!(%error, "cannot tell this machine's networks: those of before count");
+            }
+        }
+        last.clone()
+    }
+
+    /// A user's name.
+    pub fn user(&mut self, uid: u32) -> String {
+        self.users.name(uid)
+    }
+
+    /// Who decided what a record tells of, and how, where somebody did.
+    pub(crate) fn told_by(&mut self, by: Option<&Answering>) -> (Field<String>, Field<Origin>) {
+        match by {
+            Some(by) => (self.users.name(by.who.uid()).into(), by.from.clone().into()),
+            None => (Field::Null, Field::Absent),
+        }
+    }
+
+    /// What the kernel half tells next, where it has told something.
+    pub fn next_event(&mut self) -> Option<Told> {
+        self.events.next()
+    }
+
+    /// Tells when [`Self::next_event`] has news.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    pub fn listening(&self) -> io::Result<Readiness> {
+        Readiness::of(&self.events)
+    }
+
+    /// What the file system has told since the last time.
+    pub fn file_changes(&mut self) -> Vec<watch::Change> {
+        self.watches.changes()
+    }
+
+    /// Has the kernel tell when a session of ours has no process any more. The others are seen in the cgroup root.
+    pub fn watch_session(&mut self, cgroup: &SessionCgroup) {
+        if !cgroup.is_ours() {
+            return;
+        }
+        if let Err(error) = self.watches.session(cgroup.id, &cgroup.path) {
+            tracing::warn!(%error, session = cgroup.id.0, "its end will be noticed late");
+        }
+    }
+
+    /// Takes note of the required rows of `guard doctor` that are not ok.
+    pub fn note_open_rows(&mut self, rows: Vec<String>) {
+        self.open_rows = rows;
+    }
+
+    /// Those that were not at the last look.
+    #[must_use]
+    pub fn open_rows(&self) -> &[String] {
+        &self.open_rows
+    }
+
+    /// Who is at the other end of a socket.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Peer::of`].
+    pub fn peer(&self, socket: &impl AsFd) -> io::Result<Peer> {
+        Peer::of(socket, |cgroup| {
+            self.hierarchy.is_guarded(cgroup).unwrap_or(true)
+        })
+    }
+
+    /// What the kernel says of a peer, now.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` where that is in doubt, as for a peer that has ended.
+    pub fn caller(&self, sessions: &Sessions, peer: &Peer) -> Result<Caller, Refusal> {
+        let told = peer.pid().and_then(|pid| Ok((pid, peer.cgroup()?)));
+        let (pid, cgroup) = told.map_err(|error| in_doubt(&error.to_string()))?;
+        let root = self.kernel_path(&self.places.cgroup_root);
+        let root = root.ok_or_else(|| in_doubt("the cgroup root is not to be seen"))?;
+        let place = match cgroup.strip_prefix(&root) {
+            Ok(below) => self.place_below(sessions, below),
+            Err(_) => self.place_outside(&cgroup)?,
+        };
+        let uid = peer.uid();
+        Ok(Caller { uid, pid, place })
+    }
+
+    /// Where a process is that is not under this guard: another guard's session is inside, too. Else what is held
+    /// there could have itself moved here, to a policy of its own.
+    fn place_outside(&self, cgroup: &Path) -> Result<Place, Refusal> {
+        match self.hierarchy.is_guarded(cgroup) {
+            Ok(false) => Ok(Place::Outside),
+            Ok(true) => Ok(Place::Inside(None)),
+            Err(error) => Err(in_doubt(&error.to_string())),
+        }
+    }
+
+    /// Where `below` is, a path from the cgroup root on.
+    fn place_below(&self, sessions: &Sessions, below: &Path) -> Place {
+        let Some(name) = below.components().next() else {
+            return Place::Inside(None);
+        };
+        // By its id: a unit that starts again has a new cgroup under the old name.
+        let Ok(id) = cgroup2::id(&self.places.cgroup_root.join(name)) else {
+            return Place::Inside(None);
+        };
+        match sessions.of_cgroup(id) {
+            Some(session) => Place::Inside(Some(session.cgroup.id)),
+            None => Place::Unowned(id),
+        }
+    }
+
+    /// The process of that number, if it is (still) one of the session's; 0 where none is known.
+    #[must_use]
+    pub fn process_of(&self, session: Option<&Session>, tgid: u32) -> (Option<u32>, Process) {
+        let cgroup = session.and_then(|session| self.kernel_path(&session.cgroup.path));
+        let known = cgroup
+            .filter(|_| tgid != 0)
+            .and_then(|cgroup| Process::look(tgid, &cgroup));
+        ((tgid != 0).then_some(tgid), known.unwrap_or_default())
+    }
+
+    /// The process of an event of a session's. Where it has gone already, or runs another program by now, its thread's own name
+    /// is all there is.
+    #[must_use]
+    pub fn process_behind(
+        &self,
+        session: Option<&Session>,
+        event: &Event,
+    ) -> (Option<u32>, Process) {
+        self.thread_behind(session, (event.tgid, event.pid), &event.comm)
+    }
+
+    /// The same of a thread (tgid and tid) of that name.
+    #[must_use]
+    pub fn thread_behind(
+        &self,
+        session: Option<&Session>,
+        thread: (u32, u32),
+        comm: &[u8],
+    ) -> (Option<u32>, Process) {
+        let (pid, process) = self.process_of(session, thread.0);
+        let name = comm.split(|byte| *byte == 0).next().unwrap_or(&[]);
+        let process = process.called(thread, &String::from_utf8_lossy(name));
+        (pid, process)
+    }
+}
+
+fn in_doubt(why: &str) -> Refusal {
+    Refusal::refused(
+        "cannot tell who is asking",
+        why,
+        "ask from a process that goes on living",
+    )
+}

@@ -1,0 +1,254 @@
+//! What is known of the names in policies, and who may have them looked up.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    net::IpAddr,
+    time::Duration,
+};
+
+use guard_common::{Address, PolicyId, Protocol, SessionId, Verdict};
+use guard_policy::{Environment, networks_around};
+use guard_sys::{clock, host::Host};
+use jiff::Timestamp;
+
+use super::{
+    Judged, KNOWN_NAMES, Policies, look_ups,
+    names::{Found, Resolver},
+};
+use crate::{config::Config, control::failure::Refusal};
+
+/// What was asked of a name server about each name, and what it said.
+pub(super) type Answers = Vec<(String, Result<Found, String>)>;
+
+impl Policies {
+    /// What names and groups stand for now, on a machine with these addresses and networks.
+    #[must_use]
+    pub fn environment(&self, host: Host) -> Environment {
+        Environment {
+            names: self.names.addresses(),
+            dns: self.resolver.addresses(),
+            on_link: networks_around(&host.addresses, &host.on_link),
+            host: host.addresses,
+        }
+    }
+
+    /// Whether a name was ever asked about, with or without an answer.
+    #[must_use]
+    pub fn knows(&self, name: &str) -> bool {
+        self.names.has(name)
+    }
+
+    /// The addresses of a name as they were last answered, also where only a call from inside has asked.
+    #[must_use]
+    pub fn latest(&self, name: &str) -> Vec<IpAddr> {
+        self.names.latest(name)
+    }
+
+    /// The name in the deciding rule that stands for an address.
+    #[must_use]
+    pub fn host_of(&self, to: Address, judged: &Judged<'_>) -> Option<String> {
+        let names = judged.rule?.names().map(|name| name.as_str());
+        let name = self.names.name_of(to.to_ip(), names)?;
+        Some(name.to_owned())
+    }
+
+    /// The names in policies that people have put in force: those of these slots, and of what judges unowned cgroups.
+    #[must_use]
+    pub fn peoples_names(&self, of_people: &HashSet<PolicyId>) -> BTreeSet<&str> {
+        let slots = of_people.iter().chain(&self.default_slot);
+        let policies = slots.filter_map(|slot| self.slots.get(slot));
+        policies.flat_map(|policy| policy.names()).collect()
+    }
+
+    /// What those names stand for. What a session has had looked up says nothing of where a listener outside leads: to that
+    /// one, the name may stand for another address.
+    #[must_use]
+    pub fn peoples_addresses(
+        &self,
+        of_people: &HashSet<PolicyId>,
+    ) -> BTreeMap<String, Vec<IpAddr>> {
+        let names = self.peoples_names(of_people);
+        let mut known = self.names.addresses();
+        known.retain(|name, _| names.contains(name.as_str()));
+        known
+    }
+
+    /// How many names only policies have that sessions brought, in these slots, and none of people's.
+    #[must_use]
+    pub fn names_brought<'s>(
+        &self,
+        slots: impl Iterator<Item = &'s PolicyId>,
+        of_people: &HashSet<PolicyId>,
+    ) -> usize {
+        let people = self.peoples_names(of_people);
+        let slots: BTreeSet<_> = slots.collect();
+        let policies = slots.into_iter().filter_map(|slot| self.slots.get(slot));
+        let policies = policies.filter(|policy| policy.source.name.is_none());
+        let names: BTreeSet<_> = policies.flat_map(|policy| policy.names()).collect();
+        names.difference(&people).count()
+    }
+
+    /// Whether what is judged by a chain may ask the name servers itself. guardd asks none on behalf of one that may not: a
+    /// name is data, and whoever answers for it reads it.
+    #[must_use]
+    pub fn may_ask_name_servers(&self, chain: &[PolicyId]) -> bool {
+        const DNS: u16 = 53;
+        let servers = self.resolver.addresses();
+        let is_open = |server: &IpAddr| {
+            let judged = self.judge(chain, (*server).into(), Protocol::UDP, DNS);
+            judged.is_some_and(|judged| judged.verdict == Verdict::Allow)
+        };
+        !servers.is_empty() && servers.iter().all(is_open)
+    }
+
+    /// Takes look-ups from the share of a session that a person started.
+    ///
+    /// # Errors
+    ///
+    /// `Refused` where nothing is left of it.
+    pub fn pay_for(&mut self, outermost: SessionId, names: usize) -> Result<(), Refusal> {
+        let paid = self.look_ups.take(outermost, names, clock::now());
+        paid.map_err(look_ups::too_many)
+    }
+
+    /// Forgets none of these until [`Self::await_no_more`] is called; `brought` by what only sessions inside have brought.
+    pub(super) fn await_names(&mut self, names: &BTreeSet<String>, brought: bool) {
+        if brought {
+            self.names.bring(names);
+        }
+        self.names.await_all(names);
+    }
+
+    /// They are in force now, or nobody waits for them any more.
+    pub(super) fn await_no_more(&mut self, names: &BTreeSet<String>) {
+        self.names.await_no_more(names);
+    }
+
+    /// Which of these are to be looked up now, and who is to be asked.
+    #[must_use]
+    pub fn due(&self, names: &BTreeSet<String>) -> (Resolver, Vec<String>) {
+        let due = self.names.due(names, Timestamp::now());
+        (self.resolver.clone(), due)
+    }
+
+    /// The same for a call that nothing else needs them for.
+    #[must_use]
+    pub fn due_in_passing(&self, names: &BTreeSet<String>) -> (Resolver, Vec<String>) {
+        let due = self.names.due_in_passing(names, Timestamp::now());
+        (self.resolver.clone(), due)
+    }
+
+    /// Takes note of what name servers said about `names`, and forgets what is too much. What is to be kept is written down, at
+    /// once where a rule that a person has put in force may not hold by what a guardd would read which came after this one now.
+    pub(super) fn learn(
+        &mut self,
+        found: Answers,
+        names: &BTreeSet<String>,
+        of_people: &HashSet<PolicyId>,
+        config: &Config,
+    ) {
+        let (floor, grace) = (config.refresh_floor(), config.grace());
+        let people = self.peoples_names(of_people).into_iter();
+        let people: BTreeSet<_> = people.map(str::to_owned).collect();
+        let mut is_urgent = false;
+        for (name, answer) in found {
+            let is_new = !self.names.has(&name);
+            let problem = answer.as_ref().err().cloned();
+            if let Some(problem) = problem.filter(|new| self.names.problem(&name) != Some(new)) {
+                tracing::warn!(name, problem, "does not resolve");
+            }
+            let now = Timestamp::now();
+            let has_moved = self.names.learn(&name, answer, now, floor, grace);
+            let counts = people.contains(&name) || self.names.is_awaited(&name);
+            is_urgent |= counts && (is_new || has_moved);
+        }
+        let in_force = self.names();
+        let needed = |name: &str| names.contains(name) || in_force.contains(name);
+        self.names.make_room(needed);
+        self.keep_names(is_urgent);
+    }
+
+    /// The same of a call from inside, by which no rule holds.
+    pub(super) fn learn_in_passing(&mut self, found: Answers, floor: Duration) {
+        for (name, answer) in found {
+            if let Err(problem) = &answer {
+                // Whoever asks can do so for as many names as they like.
+                tracing::debug!(name, problem, "does not resolve");
+            }
+            let now = Timestamp::now();
+            self.names.learn_in_passing(name, answer, now, floor);
+        }
+    }
+
+    /// Writes down what is known of names, at once where that is urgent.
+    pub(crate) fn keep_names(&mut self, is_urgent: bool) {
+        if self.names.take_unwritten(is_urgent, clock::now()) {
+            self.kept_names.keep(KNOWN_NAMES, &self.names);
+        }
+    }
+
+    /// How long until a name is to be looked up.
+    #[must_use]
+    pub fn names_due(&self) -> Duration {
+        const SOONEST: Duration = Duration::from_millis(100);
+        let next = self.names.next_due(&self.names());
+        let left = next.map(|at| Timestamp::now().duration_until(at));
+        let left = left.map_or(Duration::MAX, |left| left.try_into().unwrap_or(SOONEST));
+        left.max(SOONEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::of_texts;
+    use super::*;
+
+    fn policies(texts: &[&str]) -> Policies {
+        let texts = texts.iter().map(|text| format!("version = 1\n{text}"));
+        of_texts(&texts.collect::<Vec<_>>())
+    }
+
+    fn rule(name: &str) -> String {
+        format!("[[rule]]\nname = \"{name}\"\nto = [\"{name}\"]\naction = \"confirm\"\n")
+    }
+
+    #[test]
+    fn names_that_sessions_brought_are_counted_beside_those_of_people() {
+        let (own, both) = (rule("own.example.com"), rule("both.example.com"));
+        let policies = policies(&[&both, &format!("{both}{own}")]);
+        let people = HashSet::from([PolicyId(1)]);
+        let names = policies.peoples_names(&people);
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["both.example.com"]);
+        let brought = [PolicyId(2), PolicyId(2)];
+        assert_eq!(policies.names_brought(brought.iter(), &people), 1);
+        assert!(policies.peoples_addresses(&people).is_empty());
+    }
+
+    #[test]
+    fn who_may_not_ask_every_name_server_may_ask_none() {
+        let mut policies = policies(&["default = \"allow\"", "default = \"deny\""]);
+        let server = "192.0.2.53:53".parse().unwrap();
+        policies.resolver = Resolver::new(Some(vec![server]));
+        assert!(policies.may_ask_name_servers(&[PolicyId(1)]));
+        assert!(!policies.may_ask_name_servers(&[PolicyId(2), PolicyId(1)]));
+        policies.resolver = Resolver::new(Some(Vec::new()));
+        assert!(!policies.may_ask_name_servers(&[PolicyId(1)]));
+    }
+
+    #[test]
+    fn a_slot_is_unused_that_neither_a_session_nor_the_default_has() {
+        let mut policies = policies(&["", "default = \"allow\"", "default = \"deny\""]);
+        policies.default_slot = Some(PolicyId(3));
+        let used = HashSet::from([PolicyId(1)]);
+        assert_eq!(policies.unused(&used), [PolicyId(2)]);
+    }
+
+    #[test]
+    fn whoever_has_many_names_looked_up_waits() {
+        let mut policies = policies(&[]);
+        let session = SessionId(1);
+        assert!(policies.pay_for(session, 1000).is_ok());
+        assert!(policies.pay_for(session, 1).is_err());
+        assert!(policies.pay_for(SessionId(2), 1).is_ok());
+    }
+}

@@ -1,0 +1,160 @@
+//! How much of the audit log each session may fill.
+
+use std::collections::HashMap;
+
+use guard_common::{BootTime, SessionId};
+
+/// Records about refusals that a session and all that are inside it may cause at once.
+const BURST: u64 = 60;
+/// Nanoseconds after which they may cause one more.
+const REFILL: u64 = 200_000_000;
+
+/// How much of the audit trail a session that a person started, and what is inside it, has used up lately.
+#[derive(Clone, Copy, Debug, Default)]
+struct Share {
+    used: u64,
+    at: BootTime,
+}
+
+/// Which of a session's records are not there.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gap {
+    left_out: u64,
+    /// Its last record says that there may be some.
+    is_told: bool,
+}
+
+/// What a record says of those that are not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Admitted {
+    /// How many were left out since the last one.
+    pub left_out: u64,
+    /// What follows may be left out.
+    pub is_last: bool,
+}
+
+/// All sessions' shares of the audit trail: a loop in one of them does not fill the disk, nor do many of them that were
+/// started inside one.
+#[derive(Debug, Default)]
+pub struct Meters {
+    shares: HashMap<SessionId, Share>,
+    gaps: HashMap<SessionId, Gap>,
+}
+
+impl Meters {
+    /// Whether the session may cause a record now, and what that says of others. `outermost`: the one around it whose share
+    /// that is, or itself.
+    pub fn admit(
+        &mut self,
+        session: SessionId,
+        outermost: SessionId,
+        now: BootTime,
+    ) -> Option<Admitted> {
+        let share = self.shares.entry(outermost).or_default();
+        let gap = self.gaps.entry(session).or_default();
+        let refilled = now.0.saturating_sub(share.at.0) / REFILL;
+        if refilled > 0 {
+            share.used = share.used.saturating_sub(refilled);
+            share.at = now;
+        }
+        // Where others have used the share up, one record of the session says that it lacks some, and is paid for later.
+        if share.used >= BURST && gap.is_told {
+            gap.left_out += 1;
+            return None;
+        }
+        share.used += 1;
+        // The kernel reports 64 in a second, in which less than five are refilled: whatever it leaves out comes
+        // after the last but one. Where it leaves out more, since others have used up what it tells of all of them, it reports
+        // one of each session behind those.
+        gap.is_told = share.used + 1 >= BURST;
+        Some(Admitted {
+            left_out: std::mem::take(&mut gap.left_out),
+            is_last: gap.is_told,
+        })
+    }
+
+    /// How many records a session was denied since the last one.
+    pub fn left_out(&self, session: SessionId) -> u64 {
+        self.gaps.get(&session).map_or(0, |gap| gap.left_out)
+    }
+
+    /// Forgets a session, and the share that it had a part in where nobody else has.
+    pub fn forget(&mut self, session: SessionId, outermost: SessionId, is_shared: bool) {
+        self.gaps.remove(&session);
+        if !is_shared {
+            self.shares.remove(&outermost);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_loop_has_its_share_of_the_trail_and_no_more() {
+        let mut all = Meters::default();
+        let mut meters = Alone(&mut all);
+        let at = |tenths: u64| BootTime(1_000_000_000_000 + tenths * 100_000_000);
+        let admitted = (0..1000).filter(|_| meters.admit(SessionId(1), at(0)).is_some());
+        assert_eq!(admitted.count() as u64, BURST);
+        let all = Admitted::default();
+        assert_eq!(meters.admit(SessionId(2), at(0)), Some(all));
+        assert_eq!(meters.0.left_out(SessionId(1)), 1000 - BURST);
+        let some = Admitted {
+            left_out: 1000 - BURST,
+            is_last: true,
+        };
+        assert_eq!(meters.admit(SessionId(1), at(2)), Some(some));
+        assert_eq!(meters.0.left_out(SessionId(1)), 0);
+        assert_eq!(meters.admit(SessionId(1), at(2)), None);
+    }
+
+    /// Sessions with nothing around them.
+    struct Alone<'m>(&'m mut Meters);
+
+    impl Alone<'_> {
+        fn admit(&mut self, session: SessionId, now: BootTime) -> Option<Admitted> {
+            self.0.admit(session, session, now)
+        }
+    }
+
+    #[test]
+    fn sessions_inside_one_have_its_share_together_and_each_says_what_it_lacks() {
+        let mut meters = Meters::default();
+        let outermost = SessionId(1);
+        let at = |second: u64| BootTime((1000 + second) * 1_000_000_000);
+        let inside = || (0..64).map(|number| SessionId(1 + number));
+        let mut flood = |now| {
+            let all = inside().flat_map(|id| std::iter::repeat_n(id, 100));
+            let admitted = all.filter_map(|id| Some((id, meters.admit(id, outermost, now)?)));
+            admitted.collect::<Vec<_>>()
+        };
+        let first = flood(at(0));
+        // One more of each that has none yet: the first of those that came too late.
+        assert_eq!(first.len() as u64, BURST + 63);
+        for id in inside() {
+            let mut own = first.iter().filter(|(of, _)| *of == id);
+            assert!(own.any(|(_, admitted)| admitted.is_last), "{id:?}");
+        }
+        // Those are paid for before there are new ones.
+        assert_eq!(flood(at(12)), []);
+        // What each lacks it has said already.
+        assert_eq!(flood(at(1000)).len() as u64, BURST);
+        assert_eq!(meters.left_out(SessionId(64)), 299);
+    }
+
+    #[test]
+    fn a_share_stays_for_as_long_as_some_session_has_it() {
+        let mut meters = Meters::default();
+        let (outer, inner, now) = (SessionId(1), SessionId(2), BootTime(1_000_000_000_000));
+        for _ in 0..100 {
+            meters.admit(outer, outer, now);
+        }
+        meters.forget(outer, outer, true);
+        meters.admit(inner, outer, now);
+        assert_eq!(meters.admit(inner, outer, now), None);
+        meters.forget(inner, outer, false);
+        assert!(meters.shares.is_empty() && meters.gaps.is_empty());
+    }
+}

@@ -1,0 +1,18 @@
+//! Times since the machine's start: how long ago one was, and which follows another.
+
+use std::time::Duration;
+
+use guard_common::BootTime;
+
+/// Whether `time` has passed since `since`.
+#[must_use]
+pub fn is_past(since: BootTime, time: Duration, now: BootTime) -> bool {
+    now.0.saturating_sub(since.0) >= time.as_nanos() as u64
+}
+
+/// That time from now on.
+#[must_use]
+pub fn after(now: BootTime, time: Duration) -> BootTime {
+    let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    BootTime(now.0.saturating_add(nanos))
+}

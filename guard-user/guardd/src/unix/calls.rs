@@ -1,0 +1,68 @@
+//! What supervisors of sessions tell of Unix sockets, and ask.
+
+use guard_common::Verdict;
+use guard_proto::record::{Denied, Destination};
+use guard_sys::clock;
+
+use super::{Kept, LONGEST, Members};
+use crate::{
+    control::{auth::Approver, failure::Refusal, ids},
+    record::audit::LogEntry,
+    state::State,
+};
+
+impl State {
+    /// Writes down that a session was kept from a socket.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for.
+    pub fn socket_refused(
+        &mut self,
+        who: Approver,
+        session: &str,
+        socket: &str,
+        pid: u32,
+    ) -> Result<(), Refusal> {
+        let live = self
+            .sessions
+            .called(session, |owner| who.answers_for(owner))?;
+        let (id, uid) = (live.cgroup.id, live.about.uid);
+        let socket: String = socket.chars().take(LONGEST).collect();
+        let now = clock::now();
+        self.sockets.note_stop(id, Kept::Socket, &socket, now);
+        let Some(admitted) = self.admit(id, now) else {
+            return Ok(());
+        };
+        let (pid, process) = self.machine.process_of(self.sessions.live(id), pid);
+        let record = Denied {
+            destination: Destination::Endpoint(Kept::Socket.endpoint(&socket)).into(),
+            verdict: Verdict::Deny.as_str().into(),
+            hook: "connect_unix".into(),
+            pid: pid.into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
+            ..Denied::default()
+        };
+        let entry = LogEntry::of(ids::session(id), uid, record);
+        self.recorder.note(entry.admitted(admitted));
+        Ok(())
+    }
+
+    /// The processes of a session.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for a session that the caller does not answer for.
+    pub(crate) fn members(&mut self, who: Approver, session: &str) -> Result<Members, Refusal> {
+        let live = self
+            .sessions
+            .called(session, |owner| who.answers_for(owner))?;
+        let (outermost, dir) = (live.outermost(), live.cgroup.path.clone());
+        Ok(Members {
+            cgroup: self.machine.kernel_path(&dir),
+            dir,
+            turns: self.sockets.turns_of(outermost),
+        })
+    }
+}

@@ -1,0 +1,318 @@
+//! The records of the audit log: their kinds, and the fields of each.
+//!
+//! A [`LogRecord`] is a line as it stands in the log, and keeps fields that this version does not know. [`Record`] and
+//! [`Common`] are the same with types, to write and to read by.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+
+use crate::{Endpoint, HttpHole, HttpRequest, Through, moment};
+
+/// A line of the audit log: `at`, `kind`, `session`, and what the kind brings.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// When.
+    #[serde(serialize_with = "moment::write")]
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: LogKind,
+    /// In which session, if in one.
+    pub session: Option<String>,
+    /// All others, in the order of their names.
+    #[serde(flatten)]
+    pub fields: Map<String, Value>,
+}
+
+impl LogRecord {
+    /// A line that says all that.
+    #[must_use]
+    pub fn new(at: Timestamp, session: Option<String>, common: &Common, record: &Record) -> Self {
+        let mut fields = Map::new();
+        common.write(&mut fields);
+        record.write(&mut fields);
+        Self {
+            at,
+            kind: record.kind(),
+            session,
+            fields,
+        }
+    }
+
+    /// What its kind says.
+    #[must_use]
+    pub fn record(&self) -> Record {
+        Record::read(self.kind, &self.fields)
+    }
+
+    /// What records of any kind may say.
+    #[must_use]
+    pub fn common(&self) -> Common {
+        Common::read(&self.fields)
+    }
+}
+
+/// A field. What was written is hashed: whether a record says null or nothing has to stay as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Field<T> {
+    /// The record does not have it.
+    #[default]
+    Absent,
+    /// There is none, or nobody knows.
+    Null,
+    /// It is this.
+    Is(T),
+    /// It is of another type than this version has for it.
+    Other(Value),
+}
+
+impl<T> Field<T> {
+    /// The value, if there is one.
+    pub fn get(&self) -> Option<&T> {
+        match self {
+            Self::Is(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// The value, if there is one.
+    pub fn take(self) -> Option<T> {
+        match self {
+            Self::Is(value) => Some(value),
+            _ => None,
+        }
+    }
+
+    /// Whether there is none.
+    pub fn is_none(&self) -> bool {
+        matches!(self, Self::Absent | Self::Null)
+    }
+
+    /// Whether it is that value.
+    pub fn is<U: ?Sized>(&self, value: &U) -> bool
+    where
+        T: PartialEq<U>,
+    {
+        self.get().is_some_and(|own| own == value)
+    }
+}
+
+impl<T: Serialize + DeserializeOwned> Field<T> {
+    fn read(name: &str, from: &Map<String, Value>) -> Self {
+        match from.get(name) {
+            None => Self::Absent,
+            Some(Value::Null) => Self::Null,
+            Some(value) => match T::deserialize(value) {
+                Ok(value) => Self::Is(value),
+                Err(_) => Self::Other(value.clone()),
+            },
+        }
+    }
+
+    fn write(&self, name: &str, into: &mut Map<String, Value>) {
+        let value = match self {
+            Self::Absent => return,
+            Self::Null => Value::Null,
+            Self::Other(value) => value.clone(),
+            // No type of a field has keys that are no text.
+            Self::Is(value) => serde_json::to_value(value).unwrap_or_default(),
+        };
+        into.insert(name.to_owned(), value);
+    }
+}
+
+impl<T> From<T> for Field<T> {
+    fn from(value: T) -> Self {
+        Self::Is(value)
+    }
+}
+
+impl<T> From<Option<T>> for Field<T> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Null, Self::Is)
+    }
+}
+
+impl From<&str> for Field<String> {
+    fn from(text: &str) -> Self {
+        Self::Is(text.to_owned())
+    }
+}
+
+impl From<Option<&str>> for Field<String> {
+    fn from(text: Option<&str>) -> Self {
+        text.map(str::to_owned).into()
+    }
+}
+
+/// Where something wanted to go.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Destination {
+    /// An endpoint.
+    Endpoint(Endpoint),
+    /// Of a `socket` call there is no more.
+    Socket {
+        /// As in [`Endpoint::protocol`].
+        protocol: String,
+        /// `SOCK_RAW` and the like, by number.
+        socket_type: u32,
+    },
+}
+
+impl Destination {
+    /// Where to, if the record says it.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&Endpoint> {
+        match self {
+            Self::Endpoint(to) => Some(to),
+            Self::Socket { .. } => None,
+        }
+    }
+}
+
+/// The process by which somebody decided. Null is what could not be told, such as all of one that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The user, by number.
+    pub uid: u32,
+    /// By which right: `root` answers for all, `owner` for sessions of its own.
+    pub right: String,
+    /// The process that called.
+    pub pid: Option<u32>,
+    /// The name of its executable's file.
+    pub comm: Option<String>,
+    /// Its executable.
+    pub exe: Option<String>,
+    /// Its command line, which tells `guard approve` from `guard watch` and others; without what lets somebody in, in a URL
+    /// that a person has typed. The process chose it.
+    pub command: Vec<String>,
+    /// Its controlling terminal, without `/dev/`; null where it has none, as a service or a notifier.
+    pub terminal: Option<String>,
+}
+
+/// Requests that have become one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gathered {
+    /// The id that it goes by.
+    pub request: String,
+    /// What it is about.
+    pub prefix: String,
+    /// The ids of the others, which are its own now.
+    pub others: Vec<String>,
+}
+
+/// A struct of fields, and its way from and to a line.
+macro_rules! fields {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[allow(missing_docs, reason = "docs/reference/json.md says what each field is")]
+        #[derive(Clone, Debug, Default, PartialEq)]
+        pub struct $name { $(pub $field: Field<$type>,)* }
+
+        impl $name {
+            /// Out of the fields of a line, or of a request as it was shown.
+            #[must_use]
+            pub fn read(fields: &Map<String, Value>) -> Self {
+                Self { $($field: Field::read(stringify!($field), fields),)* }
+            }
+
+            fn write(&self, into: &mut Map<String, Value>) {
+                $(self.$field.write(stringify!($field), into);)*
+            }
+        }
+    };
+}
+
+/// The kinds, each with its struct.
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $kind:ident $fields:tt)*) => {
+        /// What a [`LogRecord`] tells of.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum LogKind { $($(#[$doc])* $kind,)* }
+
+        /// What happened.
+        #[derive(Clone, Debug, PartialEq)]
+        pub enum Record { $($(#[$doc])* $kind(Box<$kind>),)* }
+
+        impl Record {
+            fn read(kind: LogKind, fields: &Map<String, Value>) -> Self {
+                match kind { $(LogKind::$kind => $kind::read(fields).into(),)* }
+            }
+
+            fn write(&self, into: &mut Map<String, Value>) {
+                match self { $(Self::$kind(one) => one.write(into),)* }
+            }
+
+            /// Its kind.
+            #[must_use]
+            pub const fn kind(&self) -> LogKind {
+                match self { $(Self::$kind(_) => LogKind::$kind,)* }
+            }
+        }
+
+        $(
+            fields! { $(#[$doc])* $kind $fields }
+
+            impl From<$kind> for Record {
+                fn from(one: $kind) -> Self {
+                    Self::$kind(Box::new(one))
+                }
+            }
+        )*
+    };
+}
+
+fields! {
+    /// What records of any kind may say.
+    Common { uid: u32, left_out: u64, last: bool, noticed: String, lost: u64, torn: u64, }
+}
+
+kinds! {
+    /// A session was made.
+    SessionStart {
+        name: String, policy: String, user: String, parent: String, command: Vec<String>, assigned: String,
+    }
+    /// Its last process has ended.
+    SessionEnd { seconds: f64, denied: u64, }
+    /// Something was refused: for good, or until a person says yes.
+    Denied {
+        cgroup: u64, destination: Destination, rule: String, verdict: String, through: Through, hook: String, count: u64,
+        pid: u32, comm: String, exe: String, why: String, connections: usize, waited: f64,
+    }
+    /// A connection waits.
+    Held {
+        request: String, destination: Destination, rule: String, verdict: String, count: u64, pid: u32, waits_until: String,
+    }
+    /// A question for a person came up.
+    Request {
+        request: String, destination: Destination, rule: String, verdict: String, pid: u32, comm: String, exe: String,
+        warnings: Vec<String>, note: String, through: Through, http: HttpRequest, burst: Gathered,
+    }
+    /// A person answered one.
+    Answered {
+        request: String, called: String, parts: Vec<String>, answer: String, opens: Vec<String>, refuses: Vec<String>,
+        seconds: f64, connections: u64, bytes: u64, read_only: bool, shown: Map<String, Value>, by: String, from: Origin,
+    }
+    /// A hole was opened.
+    HoleOpen {
+        hole: String, destination: String, ports: String, reason: String, request: String, expires_at: String,
+        connections: u64, bytes: u64, read_only: bool, http: HttpHole, by: String, from: Origin,
+    }
+    /// A hole ended or was closed.
+    HoleClose {
+        hole: String, why: String, connections: u64, requests: u64, bytes: u64, cut: usize, by: String, from: Origin,
+    }
+    /// A policy was put in place, or refused.
+    PolicyLoad { policy: String, file: String, prefixes: usize, error: String, }
+    /// An HTTP request was judged.
+    Http {
+        destination: Destination, outcome: String, method: String, path: String, host: String, rule: String,
+        request: String, hole: String, why: String, status: u16,
+    }
+    /// guardd has begun to enforce, or found that it is enforced.
+    DaemonStart { version: String, start: String, sessions: usize, }
+    /// guardd stops; enforcement goes on.
+    DaemonStop { sessions: usize, error: String, }
+}
