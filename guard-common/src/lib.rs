@@ -16,6 +16,7 @@ mod origin;
 mod policy;
 mod relay;
 mod session;
+mod unix;
 
 pub use address::{Address, Mask};
 pub use decide::{
@@ -35,6 +36,7 @@ pub use policy::{
 };
 pub use relay::{Dialed, Dialer, MAX_LEADS, Relay, Ticket, relay_flags};
 pub use session::{MAX_CHAIN, Session, SessionId};
+pub use unix::{UnixSession, unix_flags};
 
 /// Version of every layout in this crate. A daemon refuses pins that say another one.
 pub const ABI: u64 = 2;

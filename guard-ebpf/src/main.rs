@@ -17,6 +17,7 @@ mod kernel;
 mod layout;
 mod lsm;
 mod maps;
+mod outside;
 mod redirect;
 mod relay;
 mod socket;

@@ -65,6 +65,14 @@ pub(super) fn offsets(btf: &Btf) -> io::Result<[u32; at::LEN]> {
         (at::INODE_MODE, &[("inode", "i_mode")]),
         (at::FILE_PRIVATE, &[("file", "private_data")]),
         (at::TASK_PARENT, &[("task_struct", "real_parent")]),
+        (at::SOCK_ADDR_SK, &[("bpf_sock_addr_kern", "sk")]),
+        (at::SOCK_ADDR_UADDR, &[("bpf_sock_addr_kern", "uaddr")]),
+        (at::TASK_CRED, &[("task_struct", "cred")]),
+        (at::CRED_USER_NS, &[("cred", "user_ns")]),
+        (
+            at::USER_NS_INUM,
+            &[("user_namespace", "ns"), ("ns_common", "inum")],
+        ),
     ];
     for (index, path) in fields {
         for (structure, member) in path {
@@ -83,7 +91,7 @@ mod tests {
         let offsets = offsets(&Btf::of_kernel().unwrap()).unwrap();
         // These are at the beginning of theirs by what the kernel's code says; all the others are not.
         for (index, offset) in offsets.iter().enumerate() {
-            let is_first = [at::INODE_MODE].contains(&index);
+            let is_first = [at::INODE_MODE, at::SOCK_ADDR_SK].contains(&index);
             assert_eq!(*offset == 0, is_first, "{index}");
         }
         let [family, cookie] = [at::SK_FAMILY, at::SK_COOKIE].map(|index| offsets[index]);

@@ -5,12 +5,10 @@
 //! map is loaded, and it is exclusive: pins and cgroup root are locked for as long as it lives.
 //! Dropping it leaves enforcement standing; [`teardown`] takes it down.
 
-mod assembler;
 mod cgroup;
 mod dials;
 mod error;
 mod events;
-mod foreign;
 mod holding;
 mod hole_list;
 #[cfg(test)]
@@ -22,6 +20,7 @@ mod layout;
 mod lsm;
 mod maps;
 mod object;
+mod outside;
 mod pins;
 mod policies;
 mod probe;
@@ -78,7 +77,7 @@ pub struct Datapath {
     /// What keeps sessions from Unix sockets where those do not judge, or why nothing does.
     unix: std::result::Result<unix::Unix, String>,
     /// Why sessions may use sockets that were made outside, where they may.
-    foreign: std::result::Result<(), String>,
+    outside: std::result::Result<(), String>,
     /// What tells where processes outside connect to, or why nothing does.
     dials: std::result::Result<dials::Dials, String>,
     /// None where the kernel half asks nobody where listeners lead.
@@ -112,11 +111,11 @@ impl Datapath {
         }
         let mut hooks = hooks::read_back(&live, self.root.id());
         let unix: &[top::Hook] = &unix::HOOKS;
-        let foreign: &[top::Hook] = &foreign::HOOKS;
+        let outside: &[top::Hook] = &outside::HOOKS;
         let dials: &[top::Hook] = &dials::HOOKS;
         let mut attached = Vec::new();
         attached.extend(self.unix.is_ok().then_some(unix));
-        attached.extend(self.foreign.is_ok().then_some(foreign));
+        attached.extend(self.outside.is_ok().then_some(outside));
         attached.extend(self.dials.is_ok().then_some(dials));
         hooks.extend(top::read_back(&live, &attached));
         hooks.extend(lsm::read_back(&live, self.lsm.is_ok()));

@@ -11,9 +11,8 @@ use guard_common::meta;
 use guard_sys::btf::Btf;
 
 use super::{
-    Datapath, DatapathError, Object, Places, Result, cgroup, dials::Dials, foreign,
-    holding::Holding, hooks, lsm::Lsm, maps::Maps, pins, proxies::Proxies, relays::Relays,
-    unix::Unix,
+    Datapath, DatapathError, Object, Places, Result, cgroup, dials::Dials, holding::Holding, hooks,
+    lsm::Lsm, maps::Maps, outside, pins, proxies::Proxies, relays::Relays, unix::Unix,
 };
 
 /// How long the kernel may take to let go of the links to a removed cgroup.
@@ -72,15 +71,16 @@ impl Datapath {
         let unix = match &lsm {
             // Those go when these judge: see `judge_at_security_hooks`.
             Ok(_) => Err("programs at the security hooks judge Unix sockets".to_owned()),
-            Err(_) => with_types
-                .clone()
-                .and_then(|types| Unix::attach(&live, &root, types).map_err(|why| why.to_string())),
+            Err(_) => with_types.clone().and_then(|types| {
+                Unix::attach(&live, object, &root, types).map_err(|why| why.to_string())
+            }),
         };
         let dials = with_types.clone().and_then(|types| {
             Dials::attach(&live, object, &root, types).map_err(|why| why.to_string())
         });
-        let foreign = with_types
-            .and_then(|types| foreign::attach(&live, &root, types).map_err(|why| why.to_string()));
+        let outside = with_types.and_then(|types| {
+            outside::attach(&live, object, &root, types).map_err(|why| why.to_string())
+        });
         let relays = object
             .asks()
             .then(|| Relays::open(&live, object))
@@ -93,7 +93,7 @@ impl Datapath {
             holding,
             lsm,
             unix,
-            foreign,
+            outside,
             dials,
             relays,
             slots: HashMap::new(),

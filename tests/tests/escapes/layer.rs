@@ -58,7 +58,7 @@ impl Layer {
     pub(crate) const fn kernels(self) -> &'static str {
         match self {
             Self::UnixSockets => "6.7 and later; before, with programs at security hooks",
-            Self::MadeOutside => "6.3 and later; before, with programs at security hooks",
+            Self::MadeOutside => "6.1 and later, with BTF",
             Self::Arriving => "6.1 and later, with programs at security hooks",
             Self::Signals => {
                 "6.12 and later, with Landlock; before, with programs at security hooks"

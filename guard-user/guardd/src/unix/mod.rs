@@ -226,7 +226,7 @@ impl State {
         if let Some(problem) = self.datapath.unix_problem() {
             tracing::warn!("{problem}: sessions reach whoever listens at a Unix socket");
         }
-        if let Some(problem) = self.datapath.foreign_problem() {
+        if let Some(problem) = self.datapath.outside_problem() {
             tracing::warn!("{problem}: sessions may use sockets that are handed in");
         }
         if let Some(problem) = self.datapath.dials_problem() {
