@@ -11,6 +11,7 @@ mod decide;
 mod event;
 mod held;
 mod hole;
+mod log;
 mod lsm;
 mod origin;
 mod policy;
@@ -26,6 +27,7 @@ pub use decide::{
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
 pub use held::{HELD_PAUSE, Held, Patience, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
+pub use log::{LogLines, Outcome, kernel_log};
 pub use lsm::{
     AllowedName, AllowedSocket, LSM_JUDGES, LsmEvent, LsmHook, LsmSession, NAME_SIZE, at,
 };

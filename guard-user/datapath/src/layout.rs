@@ -6,7 +6,7 @@ use aya::{Ebpf, EbpfLoader};
 use guard_common::at;
 use guard_sys::btf::Btf;
 
-use super::{DatapathError, Object, Result, cgroup, maps, pins, top::refused};
+use super::{DatapathError, Object, Result, cgroup, kernel_log, maps, pins, top::refused};
 
 /// Loads an object for programs that read the kernel's structures. The maps that are pinned are used, and these others made
 /// and pinned where they are not there.
@@ -19,7 +19,10 @@ pub(super) fn load(
 ) -> Result<Ebpf> {
     let offsets = offsets(types).map_err(refused("the kernel's types"))?;
     let (level, id) = (root.session_level(), root.id());
+    // These decide nothing that would be logged.
+    let log = kernel_log::constants(None);
     let mut loader = EbpfLoader::new();
+    kernel_log::prepare(&mut loader, &log);
     loader.override_global("SESSION_LEVEL", &level, true);
     // An object of an earlier guard's has none of those.
     loader.override_global("ROOT_ID", &id, false);

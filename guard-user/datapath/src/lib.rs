@@ -16,6 +16,7 @@ mod hole_oracle;
 mod holes;
 mod hooks;
 mod instructions;
+mod kernel_log;
 mod layout;
 mod lsm;
 mod maps;
@@ -45,6 +46,7 @@ pub use error::DatapathError;
 pub use events::{EventReader, Told};
 pub use holding::HeldSocket;
 pub use holes::{LiveHole, NewHole};
+pub use kernel_log::{Decided, LogOf, Logged};
 pub use lsm::SecurityHooks;
 pub use object::Object;
 pub use probe::{has_types, security_hooks};
@@ -68,8 +70,12 @@ pub struct Places {
 /// The attached programs and their maps.
 pub struct Datapath {
     places: Places,
+    /// What the attached programs are of.
+    object: Object,
     root: cgroup::Root,
     maps: maps::Maps,
+    /// None where the programs log nothing.
+    kernel_log: Option<kernel_log::KernelLog>,
     proxies: proxies::Proxies,
     holding: holding::Holding,
     /// What judges at the kernel's security hooks, or why nothing does.
