@@ -11,11 +11,13 @@ mod decide;
 mod event;
 mod held;
 mod hole;
+mod log;
 mod lsm;
 mod origin;
 mod policy;
 mod relay;
 mod session;
+mod unix;
 
 pub use address::{Address, Mask};
 pub use decide::{
@@ -25,6 +27,7 @@ pub use decide::{
 pub use event::{AttemptCount, AttemptKey, Event, Hook, SessionStats};
 pub use held::{HELD_PAUSE, Held, Patience, RefusedKey};
 pub use hole::{BudgetId, HoleEntry, HoleId, HoleKind, HoleList, MAX_HOLES};
+pub use log::{LogLines, Outcome, kernel_log};
 pub use lsm::{
     AllowedName, AllowedSocket, LSM_JUDGES, LsmEvent, LsmHook, LsmSession, NAME_SIZE, at,
 };
@@ -35,6 +38,7 @@ pub use policy::{
 };
 pub use relay::{Dialed, Dialer, MAX_LEADS, Relay, Ticket, relay_flags};
 pub use session::{MAX_CHAIN, Session, SessionId};
+pub use unix::{UnixSession, unix_flags};
 
 /// Version of every layout in this crate. A daemon refuses pins that say another one.
 pub const ABI: u64 = 2;

@@ -46,8 +46,18 @@ pub mod at {
     pub const FILE_PRIVATE: usize = 18;
     /// `task_struct.real_parent`
     pub const TASK_PARENT: usize = 19;
+    /// `bpf_sock_addr_kern.sk`
+    pub const SOCK_ADDR_SK: usize = 20;
+    /// `bpf_sock_addr_kern.uaddr`
+    pub const SOCK_ADDR_UADDR: usize = 21;
+    /// `task_struct.cred`
+    pub const TASK_CRED: usize = 22;
+    /// `cred.user_ns`
+    pub const CRED_USER_NS: usize = 23;
+    /// `user_namespace.ns.inum`
+    pub const USER_NS_INUM: usize = 24;
     /// How many there are.
-    pub const LEN: usize = 20;
+    pub const LEN: usize = 25;
 }
 
 /// `sun_path` of unix(7), in bytes.

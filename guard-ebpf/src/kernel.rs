@@ -35,6 +35,18 @@ pub(crate) unsafe fn copy(to: *mut u8, length: u32, at: u64) -> bool {
     unsafe { raw::bpf_probe_read_kernel(to.cast(), length, at as *const c_void) == 0 }
 }
 
+/// Copies a string from an address of the kernel's, as far as its NUL, or as many bytes as there is room for with one; an empty
+/// one where nothing is.
+///
+/// # Safety
+///
+/// `to` is `length` writable bytes.
+#[inline(always)]
+pub(crate) unsafe fn copy_string(to: *mut u8, length: u32, at: u64) {
+    // SAFETY: the caller's; the kernel checks the address.
+    unsafe { raw::bpf_probe_read_kernel_str(to.cast(), length, at as *const c_void) };
+}
+
 /// The same number, of which LLVM knows nothing: it compares that very register, which the verifier then knows the bounds of.
 #[inline(always)]
 pub(crate) fn opaque(number: u64) -> u64 {

@@ -18,7 +18,7 @@ use guard_common::{
 
 use crate::{
     emit, kernel,
-    layout::{self, field},
+    layout::{self, field, socket_cgroup},
     maps::{self, EVENTS, NO_PREALLOC, SESSION_LEVEL},
 };
 
@@ -284,23 +284,10 @@ fn is_within(mut session: u64, around: u64) -> bool {
     false
 }
 
-/// The cgroup that a socket was made in.
-#[inline(always)]
-fn socket_cgroup(sk: u64) -> u64 {
-    kernel::peek(field(sk, at::SK_CGROUP))
-}
-
 /// The id of a cgroup's ancestor that a session would be; 0 where it has none.
 #[inline(always)]
 fn session_of(cgroup: u64) -> u64 {
-    let level = SESSION_LEVEL.load();
-    if cgroup == 0 || kernel::peek::<u32>(field(cgroup, at::CGROUP_LEVEL)) < level {
-        return 0;
-    }
-    let ancestors = field(cgroup, at::CGROUP_ANCESTORS);
-    let ancestor: u64 = kernel::peek(ancestors + 8 * u64::from(level));
-    let node: u64 = kernel::peek(field(ancestor, at::CGROUP_KN));
-    kernel::peek(field(node, at::KN_ID))
+    layout::ancestor(cgroup, SESSION_LEVEL.load())
 }
 
 /// An argument of the hook, as a number: the verifier follows no pointer that is read so.

@@ -15,8 +15,10 @@ mod emit;
 mod hold;
 mod kernel;
 mod layout;
+mod log;
 mod lsm;
 mod maps;
+mod outside;
 mod redirect;
 mod relay;
 mod socket;
@@ -33,7 +35,7 @@ use aya_ebpf::{
     programs::{SkBuffContext, SockAddrContext, SockContext, SockOpsContext},
 };
 use guard_common::{
-    Address, Connection, DEFAULT_RULE, Decision, HoleId, Hook, NetnsCookie, PolicyId,
+    Address, Connection, DEFAULT_RULE, Decision, HoleId, Hook, NetnsCookie, Outcome, PolicyId,
     PolicyVerdict, Protocol, Tables as _, Verdict, Wanted, prefix_flags,
 };
 
@@ -176,6 +178,7 @@ fn send(ctx: &SockAddrContext, to: &Connection, hook: Hook) -> i32 {
     let cgroup = kernel::task_ancestor_cgroup(maps::SESSION_LEVEL.load());
     let known = recall(ctx::socket(ctx), to, maps::generation(), cgroup);
     if known.allowed {
+        log::plain(cgroup, to, hook, known.granted, Outcome::Cached);
         return ALLOW;
     }
     judge_call(ctx, to, hook, cgroup, known.granted)
@@ -204,6 +207,7 @@ fn judge_call(
     let generation = maps::generation();
     let receiver = relay::of_connect(ctx, to, cgroup);
     if receiver.is_own() {
+        log::plain(cgroup, to, hook, HoleId(0), Outcome::Own);
         return ALLOW;
     }
     let wanted = if is_tcp_connect(to, hook) {
@@ -217,16 +221,37 @@ fn judge_call(
         emit::listener(to, case.session.id, case.ticket(), netns);
     }
     match case.decide(to) {
-        Ruling::Own => return ALLOW,
-        Ruling::Unscanned if hold::begin_unscanned(ctx, to, case.session.id) => return ALLOW,
-        Ruling::Unscanned => return REFUSE,
+        Ruling::Own => {
+            log::plain(cgroup, to, hook, HoleId(0), Outcome::Own);
+            return ALLOW;
+        }
+        Ruling::Unscanned if hold::begin_unscanned(ctx, to, case.session.id) => {
+            log::case(&case, to, hook, Outcome::Unscanned);
+            return ALLOW;
+        }
+        Ruling::Unscanned => {
+            log::case(&case, to, hook, Outcome::Refused);
+            return REFUSE;
+        }
         Ruling::Decided => {}
     }
     let decision = case.decision();
     if !decision.allows() {
         return redirect_or_hold(ctx, to, hook, &case);
     }
-    allow_call(ctx, to, &decision, generation, cgroup)
+    let answer = allow_call(ctx, to, &decision, generation, cgroup);
+    log::case(&case, to, hook, outcome(answer == ALLOW, Outcome::Allowed));
+    answer
+}
+
+/// That it was allowed by `allowed`, or refused.
+#[inline(always)]
+fn outcome(is_allowed: bool, allowed: Outcome) -> Outcome {
+    if is_allowed {
+        allowed
+    } else {
+        Outcome::Refused
+    }
 }
 
 /// Only such a call can be redirected, or held.
@@ -269,10 +294,12 @@ fn redirect_or_hold(ctx: &SockAddrContext, to: &Connection, hook: Hook, case: &C
         note_hole_used(ctx, decision.hole, is_redirected);
     }
     if is_redirected {
+        log::case(case, to, hook, Outcome::Redirected);
         return ALLOW;
     }
     let can_wait = is_tcp_connect(to, hook) && matches!(decision.verdict, Verdict::Confirm);
     let held = can_wait && hold::begin(ctx, to, session.id, &case.to);
+    log::case(case, to, hook, outcome(held, Outcome::Held));
     emit::case(case, to, hook, held);
     if held { ALLOW } else { REFUSE }
 }
@@ -308,31 +335,42 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     };
     let generation = maps::generation();
     if is_cached_flow(skb, sk, generation) {
+        log::cached_flow(skb, sk);
         return ALLOW;
     }
     let mut to = MaybeUninit::uninit();
     if !ctx::packet(skb, &mut to) {
+        log::unreadable(skb);
         return REFUSE;
     }
     // SAFETY: `packet` wrote it.
     let to = unsafe { to.assume_init_ref() };
     if ctx::strays(skb, to) {
+        log::packet(skb, to, Outcome::Strays);
         return REFUSE;
     }
     if redirect::may_be_for_proxy(to) {
         match judge_redirected(skb, sk, to) {
             UNDECIDED => {}
             ALLOW if redirect::tell(skb, sk) => {
+                log::packet(skb, to, Outcome::ToProxy);
                 cache_plain(skb, sk, to, generation);
                 return ALLOW;
             }
-            ALLOW_ONCE if redirect::tell(skb, sk) => return ALLOW,
-            _ => return REFUSE,
+            ALLOW_ONCE if redirect::tell(skb, sk) => {
+                log::packet(skb, to, Outcome::ToProxy);
+                return ALLOW;
+            }
+            _ => {
+                log::packet(skb, to, Outcome::Refused);
+                return REFUSE;
+            }
         }
     }
     let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
     let known = recall(sk, to, generation, cgroup);
     if known.allowed {
+        log::plain(cgroup, to, Hook::Egress, known.granted, Outcome::Cached);
         return ALLOW;
     }
     let answers = answers(sk, to, &known);
@@ -340,6 +378,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     // Several sockets may share a port: the next packet may go to another than the one that begins a connection.
     let generation = if receiver.begins() { 0 } else { generation };
     if receiver.is_own() {
+        log::packet(skb, to, Outcome::Own);
         if generation != 0 {
             cache_plain(skb, sk, to, generation);
         }
@@ -352,6 +391,7 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
     };
     let mut case = Case::new(cgroup, listener, to, known.granted, Wanted::All);
     if hold::is_of_another(sk, case.session.id) {
+        log::case(&case, to, Hook::Egress, Outcome::Refused);
         return REFUSE;
     }
     // Also of a known listener: `connect` may have reported another one that shares the port.
@@ -359,7 +399,14 @@ fn judge_packet(ctx: &SkBuffContext) -> i32 {
         emit::listener(to, case.session.id, case.ticket(), NetnsCookie(0));
     }
     if case.decide_for_others(to) == Ruling::Unscanned {
-        return hold::judge(sk, to, case.session.id).unwrap_or(REFUSE);
+        let held = hold::judge(sk, to, case.session.id);
+        log::case(
+            &case,
+            to,
+            Hook::Egress,
+            outcome(held.is_some(), Outcome::Unscanned),
+        );
+        return held.unwrap_or(REFUSE);
     }
     case.set_generation(generation);
     conclude(skb, sk, to, &mut case, answers)
@@ -433,10 +480,13 @@ fn conclude(
             );
         }
         hold::note_passed(skb, sk, &decision);
+        log::case(case, to, Hook::Egress, Outcome::Allowed);
         return ALLOW;
     } else if let Some(answer) = hold::judge(sk, to, case.session.id) {
+        log::case(case, to, Hook::Egress, Outcome::Held);
         return answer;
     }
+    log::case(case, to, Hook::Egress, Outcome::Refused);
     emit::case(case, to, Hook::Egress, false);
     REFUSE
 }
@@ -517,10 +567,12 @@ fn judge_creation(ctx: &SockContext) -> i32 {
     let any = Address::default();
     let policy = Kernel.prefix(session.policies[0], &any);
     let pings = policy.is_some_and(|value| value.flags & prefix_flags::PING != 0);
+    let to = Connection::new(any, protocol, 0);
     if kind == SOCK_DGRAM && protocol == Protocol::ICMP && pings {
+        log::plain(cgroup, &to, Hook::SockCreate, HoleId(0), Outcome::Allowed);
         return ALLOW;
     }
-    let to = Connection::new(any, protocol, 0);
+    log::plain(cgroup, &to, Hook::SockCreate, HoleId(0), Outcome::Refused);
     Refusal {
         hook: Hook::SockCreate,
         cgroup,

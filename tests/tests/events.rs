@@ -1,6 +1,7 @@
 //! Refusals are counted exactly, however many there are.
 
 mod floods;
+mod kernel_log;
 
 use aya::maps::{HashMap, Map, MapData};
 use guard_common::SessionStats;

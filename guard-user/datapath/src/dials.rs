@@ -3,10 +3,7 @@
 
 use std::path::Path;
 
-use aya::{
-    maps::{Array, HashMap, MapData},
-    programs::{CgroupSockAddr, ProgramError},
-};
+use aya::maps::{Array, HashMap, MapData};
 use guard_common::{BootTime, Dialer};
 use guard_sys::btf::Btf;
 
@@ -62,18 +59,7 @@ impl Dials {
 
     fn attach_both(live: &Path, object: &Object, root: &cgroup::Root, types: &Btf) -> Result<Self> {
         let mut ebpf = layout::load(live, object, root, types, &MAPS)?;
-        for hook in HOOKS {
-            let failed = || DatapathError::ebpf(format!("load {}", hook.0));
-            let found = ebpf
-                .program_mut(hook.0)
-                .ok_or_else(|| DatapathError::Absent {
-                    what: format!("program {} in the eBPF object", hook.0),
-                })?;
-            let typed: std::result::Result<&mut CgroupSockAddr, ProgramError> = found.try_into();
-            let program = typed.map_err(failed())?;
-            program.load().map_err(failed())?;
-            top::attach_one(live, &hook, program.fd().map_err(failed())?)?;
-        }
+        top::attach(live, &HOOKS, &mut ebpf)?;
         Ok(Self {
             dialers: open(live, "DIALERS")?,
             dialing: open(live, "DIALING")?,

@@ -16,7 +16,7 @@ use aya::{
 use guard_proto::HookStatus;
 use guard_sys::bpf;
 
-use super::{DatapathError, Object, Result, holding, maps, pins};
+use super::{DatapathError, LogOf, Object, Result, holding, kernel_log, maps, pins};
 
 /// A program's name and the `enum bpf_attach_type` that it must be attached as.
 struct Hook {
@@ -86,8 +86,15 @@ fn hooks() -> impl Iterator<Item = &'static Hook> {
 }
 
 /// Loads the programs on the maps that are pinned in `dir`; those that are not there are made and pinned.
-pub(super) fn load(object: &Object, dir: &Path, session_level: u32) -> Result<Ebpf> {
+pub(super) fn load(
+    object: &Object,
+    dir: &Path,
+    session_level: u32,
+    log: Option<LogOf>,
+) -> Result<Ebpf> {
+    let log = kernel_log::constants(log);
     let mut loader = EbpfLoader::new();
+    kernel_log::prepare(&mut loader, &log);
     loader.override_global("SESSION_LEVEL", &session_level, true);
     let first_probe =
         holding::first_probe().map_err(DatapathError::file("read", "the clock's tick"))?;

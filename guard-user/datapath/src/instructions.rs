@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd},
 };
 
@@ -38,6 +39,16 @@ pub(super) fn of_programs(object: &Object, loaded: &Ebpf) -> Result<HashMap<Stri
         Some((name.clone(), code.collect()))
     });
     Ok(programs.collect())
+}
+
+/// Those of one of them.
+///
+/// # Errors
+///
+/// That the object has no such program.
+pub(super) fn of<'c>(code: &'c HashMap<String, Vec<u64>>, name: &str) -> io::Result<&'c [u64]> {
+    let found = code.get(name).map(Vec::as_slice);
+    found.ok_or_else(|| io::Error::other("the eBPF object has no such program"))
 }
 
 /// Of every kind of map that the object has.

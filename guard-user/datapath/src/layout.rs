@@ -6,7 +6,7 @@ use aya::{Ebpf, EbpfLoader};
 use guard_common::at;
 use guard_sys::btf::Btf;
 
-use super::{DatapathError, Object, Result, cgroup, maps, pins, top::refused};
+use super::{DatapathError, Object, Result, cgroup, kernel_log, maps, pins, top::refused};
 
 /// Loads an object for programs that read the kernel's structures. The maps that are pinned are used, and these others made
 /// and pinned where they are not there.
@@ -19,7 +19,10 @@ pub(super) fn load(
 ) -> Result<Ebpf> {
     let offsets = offsets(types).map_err(refused("the kernel's types"))?;
     let (level, id) = (root.session_level(), root.id());
+    // These decide nothing that would be logged.
+    let log = kernel_log::constants(None);
     let mut loader = EbpfLoader::new();
+    kernel_log::prepare(&mut loader, &log);
     loader.override_global("SESSION_LEVEL", &level, true);
     // An object of an earlier guard's has none of those.
     loader.override_global("ROOT_ID", &id, false);
@@ -65,6 +68,14 @@ pub(super) fn offsets(btf: &Btf) -> io::Result<[u32; at::LEN]> {
         (at::INODE_MODE, &[("inode", "i_mode")]),
         (at::FILE_PRIVATE, &[("file", "private_data")]),
         (at::TASK_PARENT, &[("task_struct", "real_parent")]),
+        (at::SOCK_ADDR_SK, &[("bpf_sock_addr_kern", "sk")]),
+        (at::SOCK_ADDR_UADDR, &[("bpf_sock_addr_kern", "uaddr")]),
+        (at::TASK_CRED, &[("task_struct", "cred")]),
+        (at::CRED_USER_NS, &[("cred", "user_ns")]),
+        (
+            at::USER_NS_INUM,
+            &[("user_namespace", "ns"), ("ns_common", "inum")],
+        ),
     ];
     for (index, path) in fields {
         for (structure, member) in path {
@@ -83,7 +94,7 @@ mod tests {
         let offsets = offsets(&Btf::of_kernel().unwrap()).unwrap();
         // These are at the beginning of theirs by what the kernel's code says; all the others are not.
         for (index, offset) in offsets.iter().enumerate() {
-            let is_first = [at::INODE_MODE].contains(&index);
+            let is_first = [at::INODE_MODE, at::SOCK_ADDR_SK].contains(&index);
             assert_eq!(*offset == 0, is_first, "{index}");
         }
         let [family, cookie] = [at::SK_FAMILY, at::SK_COOKIE].map(|index| offsets[index]);

@@ -5,12 +5,10 @@
 //! map is loaded, and it is exclusive: pins and cgroup root are locked for as long as it lives.
 //! Dropping it leaves enforcement standing; [`teardown`] takes it down.
 
-mod assembler;
 mod cgroup;
 mod dials;
 mod error;
 mod events;
-mod foreign;
 mod holding;
 mod hole_list;
 #[cfg(test)]
@@ -18,10 +16,12 @@ mod hole_oracle;
 mod holes;
 mod hooks;
 mod instructions;
+mod kernel_log;
 mod layout;
 mod lsm;
 mod maps;
 mod object;
+mod outside;
 mod pins;
 mod policies;
 mod probe;
@@ -46,6 +46,7 @@ pub use error::DatapathError;
 pub use events::{EventReader, Told};
 pub use holding::HeldSocket;
 pub use holes::{LiveHole, NewHole};
+pub use kernel_log::{Decided, LogOf, Logged};
 pub use lsm::SecurityHooks;
 pub use object::Object;
 pub use probe::{has_types, security_hooks};
@@ -69,8 +70,12 @@ pub struct Places {
 /// The attached programs and their maps.
 pub struct Datapath {
     places: Places,
+    /// What the attached programs are of.
+    object: Object,
     root: cgroup::Root,
     maps: maps::Maps,
+    /// None where the programs log nothing.
+    kernel_log: Option<kernel_log::KernelLog>,
     proxies: proxies::Proxies,
     holding: holding::Holding,
     /// What judges at the kernel's security hooks, or why nothing does.
@@ -78,7 +83,7 @@ pub struct Datapath {
     /// What keeps sessions from Unix sockets where those do not judge, or why nothing does.
     unix: std::result::Result<unix::Unix, String>,
     /// Why sessions may use sockets that were made outside, where they may.
-    foreign: std::result::Result<(), String>,
+    outside: std::result::Result<(), String>,
     /// What tells where processes outside connect to, or why nothing does.
     dials: std::result::Result<dials::Dials, String>,
     /// None where the kernel half asks nobody where listeners lead.
@@ -112,11 +117,11 @@ impl Datapath {
         }
         let mut hooks = hooks::read_back(&live, self.root.id());
         let unix: &[top::Hook] = &unix::HOOKS;
-        let foreign: &[top::Hook] = &foreign::HOOKS;
+        let outside: &[top::Hook] = &outside::HOOKS;
         let dials: &[top::Hook] = &dials::HOOKS;
         let mut attached = Vec::new();
         attached.extend(self.unix.is_ok().then_some(unix));
-        attached.extend(self.foreign.is_ok().then_some(foreign));
+        attached.extend(self.outside.is_ok().then_some(outside));
         attached.extend(self.dials.is_ok().then_some(dials));
         hooks.extend(top::read_back(&live, &attached));
         hooks.extend(lsm::read_back(&live, self.lsm.is_ok()));

@@ -7,13 +7,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use aya::Ebpf;
 use guard_common::meta;
 use guard_sys::btf::Btf;
 
 use super::{
-    Datapath, DatapathError, Object, Places, Result, cgroup, dials::Dials, foreign,
-    holding::Holding, hooks, lsm::Lsm, maps::Maps, pins, proxies::Proxies, relays::Relays,
-    unix::Unix,
+    Datapath, DatapathError, LogOf, Object, Places, Result, cgroup, dials::Dials, holding::Holding,
+    hooks, lsm::Lsm, maps::Maps, outside, pins, proxies::Proxies, relays::Relays, unix::Unix,
 };
 
 /// How long the kernel may take to let go of the links to a removed cgroup.
@@ -72,28 +72,31 @@ impl Datapath {
         let unix = match &lsm {
             // Those go when these judge: see `judge_at_security_hooks`.
             Ok(_) => Err("programs at the security hooks judge Unix sockets".to_owned()),
-            Err(_) => with_types
-                .clone()
-                .and_then(|types| Unix::attach(&live, &root, types).map_err(|why| why.to_string())),
+            Err(_) => with_types.clone().and_then(|types| {
+                Unix::attach(&live, object, &root, types).map_err(|why| why.to_string())
+            }),
         };
         let dials = with_types.clone().and_then(|types| {
             Dials::attach(&live, object, &root, types).map_err(|why| why.to_string())
         });
-        let foreign = with_types
-            .and_then(|types| foreign::attach(&live, &root, types).map_err(|why| why.to_string()));
+        let outside = with_types.and_then(|types| {
+            outside::attach(&live, object, &root, types).map_err(|why| why.to_string())
+        });
         let relays = object
             .asks()
             .then(|| Relays::open(&live, object))
             .transpose()?;
         let mut datapath = Self {
             places: places.clone(),
+            object: object.clone(),
             root,
             maps: Maps::open(&live)?,
+            kernel_log: None,
             proxies,
             holding,
             lsm,
             unix,
-            foreign,
+            outside,
             dials,
             relays,
             slots: HashMap::new(),
@@ -144,7 +147,7 @@ fn attach(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start
 }
 
 fn attach_unseen(dir: &Path, object: &Object, root: &cgroup::Root) -> Result<()> {
-    let mut ebpf = hooks::load(object, dir, root.session_level())?;
+    let mut ebpf = hooks::load(object, dir, root.session_level(), None)?;
     let mut maps = Maps::open(dir)?;
     for index in [
         meta::GENERATION,
@@ -167,13 +170,20 @@ fn attach_unseen(dir: &Path, object: &Object, root: &cgroup::Root) -> Result<()>
 const HALF_REPLACED: u64 = 0;
 
 /// Puts the programs of an object in the place of those that are pinned. Whoever is killed over it leaves a mark, so
-/// that no other guardd takes them for its own.
-fn replace(maps: &mut Maps, live: &Path, object: &Object, root: &cgroup::Root) -> Result<()> {
-    let mut ebpf = hooks::load(object, live, root.session_level())?;
+/// that no other guardd takes them for its own. They log the decisions of `log`.
+pub(super) fn replace(
+    maps: &mut Maps,
+    live: &Path,
+    object: &Object,
+    root: &cgroup::Root,
+    log: Option<LogOf>,
+) -> Result<Ebpf> {
+    let mut ebpf = hooks::load(object, live, root.session_level(), log)?;
     maps.set_meta(meta::OBJECT, HALF_REPLACED)?;
     hooks::attach(&mut ebpf, root.dir(), live)?;
     hooks::remove_strays(live)?;
-    maps.set_meta(meta::OBJECT, object.build())
+    maps.set_meta(meta::OBJECT, object.attached(log))?;
+    Ok(ebpf)
 }
 
 fn adopt(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start> {
@@ -205,13 +215,16 @@ fn adopt(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start>
     if missing == 0 && build == object.build() && !hooks::has_strays(&live)? {
         return Ok(Start::Adopted);
     }
-    replace(&mut maps, &live, object, root)?;
+    replace(&mut maps, &live, object, root, None)?;
     match build {
         build if build == object.build() => {
             tracing::info!(missing, "attached programs that were not there any more");
         }
         HALF_REPLACED => {
             tracing::info!("finished what a guardd was killed over: replacing programs")
+        }
+        build if build == object.attached(Some(LogOf::All)) => {
+            tracing::info!("replaced the programs that an earlier guardd had log their decisions");
         }
         build => tracing::info!("replaced the programs of build {build:016x} by {object:?}"),
     }

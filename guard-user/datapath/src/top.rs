@@ -8,11 +8,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use guard_proto::HookStatus;
-use guard_sys::{
-    bpf::{self, ProgramKind},
-    cgroup2::Hierarchy,
+use aya::{
+    Ebpf,
+    programs::{CgroupSockAddr, ProgramError},
 };
+use guard_proto::HookStatus;
+use guard_sys::{bpf, cgroup2::Hierarchy};
 
 use super::{DatapathError, Result, pins};
 
@@ -22,22 +23,28 @@ pub(super) type Hook = (&'static str, u32);
 /// All that may be there.
 const HOOKS: [&[Hook]; 3] = [
     &super::unix::HOOKS,
-    &super::foreign::HOOKS,
+    &super::outside::HOOKS,
     &super::dials::HOOKS,
 ];
 
-/// Attaches a program to some hooks, and pins the links in `live`. What is there already and does the same goes on; else the
-/// new one is there before that goes.
+/// Loads an object's programs for some hooks, which bear the hooks' names, attaches each, and pins the links in `live`. What is
+/// there already and does the same goes on; else the new one is there before that goes.
 ///
 /// # Errors
 ///
 /// The system's, as where the kernel has no such hook.
-pub(super) fn attach(live: &Path, hooks: &[Hook], code: &[u64]) -> Result<()> {
+pub(super) fn attach(live: &Path, hooks: &[Hook], ebpf: &mut Ebpf) -> Result<()> {
     for hook in hooks {
-        let (name, attach_type) = *hook;
-        let program = bpf::load_program(ProgramKind::address_hook(attach_type), name, code)
-            .map_err(refused(name))?;
-        attach_one(live, hook, &program)?;
+        let failed = || DatapathError::ebpf(format!("load {}", hook.0));
+        let found = ebpf
+            .program_mut(hook.0)
+            .ok_or_else(|| DatapathError::Absent {
+                what: format!("program {} in the eBPF object", hook.0),
+            })?;
+        let typed: std::result::Result<&mut CgroupSockAddr, ProgramError> = found.try_into();
+        let program = typed.map_err(failed())?;
+        program.load().map_err(failed())?;
+        attach_one(live, hook, program.fd().map_err(failed())?)?;
     }
     Ok(())
 }

@@ -131,6 +131,13 @@ pub enum Verb {
     /// Inside a session: serve an agent over the Model Context Protocol, on standard input and output
     #[command(after_help = examples::MCP)]
     Mcp,
+    /// For root: what helps to find out why guard decides as it does
+    #[command(after_help = examples::DEBUG)]
+    Debug {
+        /// What.
+        #[command(subcommand)]
+        verb: DebugVerb,
+    },
     /// Print a shell's completions
     #[command(after_help = examples::COMPLETIONS)]
     Completions {
@@ -143,6 +150,18 @@ pub enum Verb {
         /// Where to
         #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
         dir: PathBuf,
+    },
+}
+
+/// `guard debug`
+#[derive(Debug, Subcommand)]
+pub enum DebugVerb {
+    /// Have the kernel half log each of its decisions with what decided it, to guardd's own log; off: no more
+    #[command(after_help = examples::KERNEL_LOG)]
+    KernelLog {
+        /// Whose decisions
+        #[arg(value_name = "SESSION|all|off", add = complete::sessions())]
+        of: String,
     },
 }
 

@@ -18,6 +18,7 @@ pub mod args;
 mod assign;
 mod client;
 mod complete;
+mod debug;
 mod diff;
 mod doctor;
 mod embedded;
@@ -111,6 +112,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
         Verb::ExplainError(args) => explain::error(args.code.as_deref(), output),
         Verb::Explain(args) => policy::explain(connect, args, output),
+        Verb::Debug { verb } => debug::debug(connect()?, &verb, output),
         Verb::Completions { shell } => generate::completions(shell),
         Verb::Man { dir } => generate::man(&dir),
     }

@@ -16,6 +16,9 @@ pub struct Cli {
     /// Where everything is.
     #[command(flatten)]
     pub paths: Paths,
+    /// Log what the kernel half decides for a session, or for all, and by what: for whoever debugs a verdict
+    #[arg(long, value_name = "SESSION|all")]
+    pub kernel_log: Option<String>,
     /// Take everything down and end with the last session, or after 10 s without one
     #[arg(long, hide = true)]
     pub until_idle: bool,

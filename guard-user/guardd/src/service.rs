@@ -29,7 +29,7 @@ use crate::{
     doctor,
     policies::load,
     proxy,
-    record::metrics,
+    record::{kernel_log, metrics},
     relays,
     requests::on_request,
     sessions::{arrivals, launchers, slice, units},
@@ -130,13 +130,16 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     // Before anything is there to be told: a signal that comes early is not lost.
     let mut signals = Signals::new()?;
     let Begun {
-        state,
+        mut state,
         shelves,
         watching,
         attending,
         start,
         lock,
     } = start::begin(&cli.paths, object)?;
+    if let Some(of) = &cli.kernel_log {
+        kernel_log::switch(&mut state, Some(of.clone())).context("cannot do --kernel-log")?;
+    }
     let socket = cli.paths.socket();
     let is_passed = passed.is_some();
     let listener = tokio::net::UnixListener::from_std(listen(&socket, passed)?)?;
@@ -155,6 +158,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     tasks.spawn_local(relays::follow::follow(Rc::clone(&shared)));
     tasks.spawn_local(tick(Rc::clone(&shared)));
     tasks.spawn_local(follow_names(Rc::clone(&shared)));
+    tasks.spawn_local(kernel_log::follow(Rc::clone(&shared)));
     tasks.spawn_local(report(Rc::clone(&shared)));
     tasks.spawn_local(doctor::follow(Rc::clone(&shared)));
     tasks.spawn_local(status_line::tell(Rc::clone(&shared)));

@@ -29,6 +29,8 @@ pub struct Shared {
     pub arrivals: Notify,
     /// Those that came have their policy, or none; there may be more to tell of them.
     pub settled: Notify,
+    /// The kernel half may log its decisions now, or no more.
+    pub log_switched: Notify,
     /// Where to ask what units are.
     pub manager: Manager,
     /// Held by whoever puts policies in place: one at a time.
@@ -58,6 +60,7 @@ impl Shared {
             gone: Notify::new(),
             arrivals: Notify::new(),
             settled: Notify::new(),
+            log_switched: Notify::new(),
             manager: Manager::default(),
             loading: Mutex::new(()),
             turns: RefCell::default(),

@@ -209,9 +209,22 @@ pub enum Call {
     /// Read the policies again, as SIGHUP does. Answer: [`Status`].
     #[serde(rename = "org.guardd.Control.Reload")]
     Reload {},
+    /// For root: has the kernel half log its decisions to guardd's own log, or no more. Answer: [`KernelLog`].
+    #[serde(rename = "org.guardd.Control.KernelLog")]
+    KernelLog {
+        /// A session's id, or `all`; absent: nobody's.
+        of: Option<String>,
+    },
     /// What guardd finds where it tries out what this machine enforces. Answer: [`Found`].
     #[serde(rename = "org.guardd.Control.Doctor")]
     Doctor {},
+}
+
+/// Answer to [`Call::KernelLog`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelLog {
+    /// Whose decisions are logged: a session's id, or `all`; absent: nobody's.
+    pub of: Option<String>,
 }
 
 /// A policy by the daemon's name for it, or its text.

@@ -3,7 +3,6 @@
 //! Layouts and numbers are those of `include/uapi/linux/bpf.h`.
 
 mod batch;
-mod bytes;
 mod origins;
 mod pins;
 mod program;
@@ -17,9 +16,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 pub use batch::{delete_batch, update_batch};
-pub use bytes::{Bytes, open_map, pin};
 pub use origins::Origins;
-pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs};
+pub use pins::{is_bpffs, lock_dir, lock_file, mount_bpffs, pin};
 pub use program::{
     ANSWER_0, ProgramKind, attach_to_cgroup, attach_to_function, code, counting, encode,
     first_of_array, is_compiled, load_program, program_of,
@@ -29,9 +27,6 @@ pub use socket_storage::store_at_socket;
 const BPF_MAP_CREATE: libc::c_int = 0;
 const BPF_OBJ_GET: libc::c_int = 7;
 const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
-
-/// Of the path of a Unix socket, with the NUL at its end: `UNIX_PATH_MAX` of linux/un.h.
-pub const PATH_SIZE: usize = 108;
 
 /// `enum bpf_link_type`
 const BPF_LINK_TYPE_TRACING: u32 = 2;

@@ -59,7 +59,7 @@ impl Layer {
     pub(crate) const fn kernels(self) -> &'static str {
         match self {
             Self::UnixSockets => "6.7 and later; before, with security hooks",
-            Self::MadeOutside => "6.3 and later; before, with security hooks",
+            Self::MadeOutside => "6.1 and later, with BTF",
             Self::Arriving => "6.1 and later, with security hooks",
             Self::Signals => "6.12 and later, with Landlock; before, with security hooks",
             Self::Domain => "6.1 and later, with Landlock",

@@ -85,6 +85,13 @@ const BLOCKS: &[Block] = &[
         Not("apt's own switch: the promise downgrade has dpkg do the same with the same file"),
     ),
     block("docs/admin.md", "sudo journalctl", By("trail")),
+    block(
+        "docs/admin.md",
+        "sudo guard debug kernel-log",
+        Not(
+            "it follows the journal until somebody ends it: the suite events has it with its own guardd",
+        ),
+    ),
     block("docs/admin.md", "sudo logrotate", By("trail")),
     block(
         "docs/admin.md",

@@ -6,7 +6,6 @@ mod place;
 mod trial;
 
 use std::{
-    collections::HashMap as Programs,
     io,
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
@@ -178,16 +177,12 @@ fn load_all(
     let code = instructions::of_programs(object, ebpf)?;
     let load = |hook| {
         let kind = place.kind(types, hook);
-        let loaded = kind.and_then(|kind| bpf::load_program(kind, hook, program(&code, hook)?));
+        let loaded =
+            kind.and_then(|kind| bpf::load_program(kind, hook, instructions::of(&code, hook)?));
         let program = loaded.map_err(DatapathError::ebpf(format!("load {hook}")))?;
         Ok((hook, program))
     };
     HOOKS.into_iter().map(load).collect()
-}
-
-fn program<'c>(code: &'c Programs<String, Vec<u64>>, hook: &str) -> io::Result<&'c [u64]> {
-    let found = code.get(hook).map(Vec::as_slice);
-    found.ok_or_else(|| io::Error::other("the eBPF object has no such program"))
 }
 
 fn attach_all(live: &Path, programs: &[(&str, OwnedFd)]) -> Result<()> {
@@ -274,8 +269,8 @@ mod tests {
         let ebpf = loader.load(object.bytes()).unwrap();
         let code = instructions::of_programs(&object, &ebpf).unwrap();
         for hook in HOOKS {
-            bpf::load_program(ProgramKind::TRACEPOINT, hook, program(&code, hook).unwrap())
-                .unwrap();
+            let code = instructions::of(&code, hook).unwrap();
+            bpf::load_program(ProgramKind::TRACEPOINT, hook, code).unwrap();
         }
     }
 }

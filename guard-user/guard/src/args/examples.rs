@@ -99,6 +99,20 @@ Examples:
   guard status
   guard status --json | jq .enforcing";
 
+pub(super) const DEBUG: &str = "\
+Examples:
+  guard debug kernel-log s1               as root; then: journalctl -fu guardd";
+
+pub(super) const KERNEL_LOG: &str = "\
+Examples:
+  guard debug kernel-log s1               what the kernel half decides for one session
+  guard debug kernel-log all              for all, and for cgroups that no session owns
+  guard debug kernel-log off
+  journalctl -fu guardd                   where it is written
+
+As root. 64 lines a second at most; guardd says how many more there were. It ends with guardd, too.
+Switching it loads the kernel half's programs anew: what is enforced does not change.";
+
 pub(super) const DOCTOR: &str = "\
 Examples:
   guard doctor                         what is wrong, and how to mend it

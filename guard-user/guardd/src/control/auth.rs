@@ -126,7 +126,7 @@ fn audience(call: &Call) -> Audience {
         Call::Run(_) | Call::Enter { .. } => Audience::Both,
         Call::Why {} | Call::Request { .. } => Audience::Agents,
         // Others go by `assigner`.
-        Call::Assign(_) | Call::Reload {} => Audience::Root,
+        Call::Assign(_) | Call::Reload {} | Call::KernelLog { .. } => Audience::Root,
         Call::Pending {}
         | Call::Approve { .. }
         | Call::Deny { .. }
@@ -266,7 +266,11 @@ mod tests {
             name: None,
             owner: None,
         };
-        vec![Call::Assign(assign), Call::Reload {}]
+        vec![
+            Call::Assign(assign),
+            Call::Reload {},
+            Call::KernelLog { of: None },
+        ]
     }
 
     fn for_approvers() -> Vec<Call> {

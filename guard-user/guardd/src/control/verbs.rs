@@ -22,6 +22,7 @@ use crate::{
     grants::closing::open_holes,
     policies::load,
     proxy::{allowing::Widening, life},
+    record::kernel_log,
     requests::{Pending, bursts::Extent},
     sessions::{assign, create as run},
     shared::Shared,
@@ -167,6 +168,11 @@ async fn approver(
             policy,
             session,
         } => explained(shared, who, &destination, &ports, policy, session).await,
+        Call::KernelLog { of } => {
+            let of = shared.with(|state| kernel_log::switch(state, of))?;
+            shared.log_switched.notify_one();
+            one(&proto::KernelLog { of })
+        }
         Call::Reload {} => {
             load::reload(shared).await;
             doctor::look_again(shared).await;

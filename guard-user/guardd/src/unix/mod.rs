@@ -202,7 +202,7 @@ impl Sockets {
         if let Some(problem) = kernel.unix_problem() {
             tracing::warn!("{problem}: sessions reach whoever listens at a Unix socket");
         }
-        if let Some(problem) = kernel.foreign_problem() {
+        if let Some(problem) = kernel.outside_problem() {
             tracing::warn!("{problem}: sessions may use sockets that are handed in");
         }
         if let Some(problem) = kernel.dials_problem() {

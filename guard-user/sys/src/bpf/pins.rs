@@ -1,12 +1,18 @@
 //! The file system that pins live in, and who may work in a directory of it.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use rustix::fs::FlockOperation;
 use rustix::mount::MountFlags;
+
+use super::{ObjGet, address, bpf};
+
+const BPF_OBJ_PIN: libc::c_int = 6;
 
 /// Whether `path` is on a bpffs, where pins can be made.
 ///
@@ -32,6 +38,22 @@ pub fn mount_bpffs(on: &Path, source: &str) -> io::Result<()> {
         flags,
         c"mode=0700",
     )?)
+}
+
+/// Pins a map, a program or a link where nothing is yet.
+///
+/// # Errors
+///
+/// The system's.
+pub fn pin(object: &OwnedFd, at: &Path) -> io::Result<()> {
+    let path = CString::new(at.as_os_str().as_bytes())?;
+    let mut attr = ObjGet {
+        pathname: address(path.as_ptr()),
+        bpf_fd: object.as_raw_fd().cast_unsigned(),
+        file_flags: 0,
+    };
+    // SAFETY: `path` is a string ended by a NUL that outlives the call.
+    unsafe { bpf(BPF_OBJ_PIN, &mut attr) }.map(drop)
 }
 
 /// Takes a directory for this process alone, until the descriptor is closed. `None`: somebody else

@@ -1,5 +1,5 @@
-//! Programs of a few instructions, written by hand: for kinds that aya does not know, and to try out what a kernel
-//! lets us do.
+//! Loads plain instructions, for kinds of programs that aya does not know. And those few that are written by hand, to try out what
+//! a kernel lets us do: they are not in the eBPF object, which may not load where they are tried.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

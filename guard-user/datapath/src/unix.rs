@@ -1,33 +1,28 @@
-//! What sessions may send to Unix sockets, where the kernel can be asked about that.
+//! What sessions may send to Unix sockets, where the kernel can be asked about that and no security hook is: a program at
+//! `cgroup/connect_unix` and `cgroup/sendmsg_unix`, which Linux has from 6.7 on (`guard-ebpf/src/outside.rs`).
 
-mod program;
+use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
-use std::{
-    io,
-    os::fd::{AsRawFd as _, OwnedFd},
-    path::Path,
-};
-
+use aya::maps::{HashMap, MapData};
+use guard_common::{NAME_SIZE, UnixSession, unix_flags};
 use guard_sys::{
-    bpf::{self, Bytes, MapLayout, PATH_SIZE},
+    bpf::{self, ProgramKind},
     btf::Btf,
 };
-use program::{ABSTRACT, FREE, NAMESPACE, Offsets, Terms};
 
 use super::{
-    DatapathError, Result, cgroup, pins,
+    DatapathError, Object, Result, cgroup, instructions, layout,
+    maps::{bytes, gone, open},
+    pins,
     top::{self, Hook, refused},
 };
 
-/// `BPF_MAP_TYPE_HASH`
-const HASH: u32 = 1;
-/// As many as there are sessions.
-const SESSIONS: u32 = 4096;
-/// As many paths count for all sessions.
-const PATHS: u32 = 256;
-
-/// `BPF_CGROUP_UNIX_CONNECT` and `BPF_CGROUP_UNIX_SENDMSG`.
+/// `BPF_CGROUP_UNIX_CONNECT` and `BPF_CGROUP_UNIX_SENDMSG`. One program is attached to both.
 pub(super) const HOOKS: [Hook; 2] = [("connect_unix", 49), ("sendmsg_unix", 50)];
+
+/// As the eBPF object names it, and its maps.
+const PROGRAM: &str = "top_unix";
+const MAPS: [&str; 2] = ["UNIX", "UNIX_PATHS"];
 
 /// What holds for a session's Unix sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,11 +37,10 @@ pub struct UnixTerms {
     pub outer: Option<u64>,
 }
 
-/// The attached programs and their maps.
-#[derive(Debug)]
+/// The maps of the attached programs.
 pub(super) struct Unix {
-    sessions: Bytes<8, 8>,
-    paths: Bytes<PATH_SIZE, 1>,
+    sessions: HashMap<MapData, u64, [u8; size_of::<UnixSession>()]>,
+    paths: HashMap<MapData, [u8; NAME_SIZE], u8>,
 }
 
 impl Unix {
@@ -54,76 +48,61 @@ impl Unix {
     ///
     /// # Errors
     ///
-    /// What the kernel lacks; then what was there is as it was.
-    pub(super) fn attach(live: &Path, root: &cgroup::Root, btf: &Btf) -> Result<Self> {
-        let unix = Self {
-            sessions: Bytes::of(map(live, "unix", (8, 8), SESSIONS)?)
-                .map_err(refused("its map"))?,
-            paths: Bytes::of(map(live, "unix_paths", (PATH_SIZE, 1), PATHS)?)
-                .map_err(refused("its map"))?,
-        };
-        let offsets = Offsets::of(btf).map_err(refused("the kernel's types"))?;
-        let terms = Terms {
-            root_level: root.session_level() - 1,
-            root_id: root.id(),
-            sessions: unix.sessions.fd().as_raw_fd(),
-            paths: unix.paths.fd().as_raw_fd(),
-        };
-        top::attach(live, &HOOKS, &program::assemble(&terms, &offsets))?;
-        Ok(unix)
+    /// What the kernel or the object lacks; then what was there is as it was.
+    pub(super) fn attach(
+        live: &Path,
+        object: &Object,
+        root: &cgroup::Root,
+        types: &Btf,
+    ) -> Result<Self> {
+        let ebpf = layout::load(live, object, root, types, &MAPS)?;
+        let code = instructions::of_programs(object, &ebpf)?;
+        for hook in HOOKS {
+            let (name, attach_type) = hook;
+            let kind = ProgramKind::address_hook(attach_type);
+            let loaded = instructions::of(&code, PROGRAM)
+                .and_then(|code| bpf::load_program(kind, name, code));
+            top::attach_one(live, &hook, &loaded.map_err(refused(name))?)?;
+        }
+        Ok(Self {
+            sessions: open(live, "UNIX")?,
+            paths: open(live, "UNIX_PATHS")?,
+        })
     }
 
     /// What holds for the session that has the cgroup of that id.
-    pub(super) fn set(&self, cgroup: u64, terms: UnixTerms) -> Result<()> {
-        let free = if terms.free { FREE } else { 0 };
-        let scoped = if terms.scoped { ABSTRACT } else { 0 };
-        let flags = u64::from((free | scoped).cast_unsigned());
-        let namespace = u64::from(terms.user_namespace.unwrap_or(0));
-        let value = flags | namespace << NAMESPACE;
-        let put = self
-            .sessions
-            .put(&cgroup.to_ne_bytes(), &value.to_ne_bytes());
-        put.map_err(refused("its map"))
+    fn set(&mut self, cgroup: u64, terms: UnixTerms) -> Result<()> {
+        let free = if terms.free { unix_flags::FREE } else { 0 };
+        let scoped = if terms.scoped {
+            unix_flags::ABSTRACT
+        } else {
+            0
+        };
+        let session = UnixSession {
+            flags: free | scoped,
+            user_namespace: terms.user_namespace.unwrap_or(0),
+        };
+        let put = self.sessions.insert(cgroup, bytes(&session), 0);
+        put.map_err(DatapathError::ebpf("write the map UNIX"))
     }
 
     /// Forgets a session.
-    pub(super) fn forget(&self, cgroup: u64) {
+    fn forget(&mut self, cgroup: u64) {
         // Ids are not used again; what stays takes room.
-        let _ = self.sessions.remove(&cgroup.to_ne_bytes());
+        let _ = gone(self.sessions.remove(&cgroup));
     }
 
-    /// Lets all sessions connect to that path by themselves.
-    pub(super) fn allow(&self, path: &Path) -> Result<()> {
-        use std::os::unix::ffi::OsStrExt as _;
-        let mut key = [0; PATH_SIZE];
-        let bytes = path.as_os_str().as_bytes();
-        let Some(to) = key
-            .get_mut(..bytes.len())
-            .filter(|_| bytes.len() < PATH_SIZE)
-        else {
+    /// Lets all sessions connect to that path by themselves. One that does not fit into an address with a NUL is no socket's.
+    fn allow(&mut self, path: &Path) -> Result<()> {
+        let mut key = [0; NAME_SIZE];
+        let path = path.as_os_str().as_bytes();
+        let Some(to) = key.get_mut(..path.len()).filter(|_| path.len() < NAME_SIZE) else {
             return Ok(());
         };
-        to.copy_from_slice(bytes);
-        self.paths.put(&key, &[1]).map_err(refused("its map"))
+        to.copy_from_slice(path);
+        let put = self.paths.insert(key, 1, 0);
+        put.map_err(DatapathError::ebpf("write the map UNIX_PATHS"))
     }
-}
-
-fn map(live: &Path, name: &str, (key, value): (usize, usize), entries: u32) -> Result<OwnedFd> {
-    let pin = pins::map(live, name);
-    match bpf::open_map(&pin) {
-        Err(why) if why.kind() == io::ErrorKind::NotFound => {}
-        opened => return opened.map_err(DatapathError::file("open", pin)),
-    }
-    let layout = MapLayout {
-        kind: HASH,
-        key_size: key as u32,
-        value_size: value as u32,
-        max_entries: entries,
-        flags: 0,
-    };
-    let map = bpf::create_map(name, layout).map_err(refused("its map"))?;
-    bpf::pin(&map, &pin).map_err(DatapathError::file("pin", pin))?;
-    Ok(map)
 }
 
 impl super::Datapath {
@@ -164,7 +143,7 @@ impl super::Datapath {
     ///
     /// The system's.
     pub fn judge_unix(&mut self, cgroup: u64, terms: UnixTerms) -> Result<()> {
-        match (&mut self.lsm, &self.unix) {
+        match (&mut self.lsm, &mut self.unix) {
             (Ok(lsm), _) => lsm.set(cgroup, terms.free, terms.outer),
             (Err(_), Ok(unix)) => unix.set(cgroup, terms),
             (Err(_), Err(_)) => Ok(()),
@@ -176,7 +155,7 @@ impl super::Datapath {
         if let Ok(lsm) = &mut self.lsm {
             lsm.forget(cgroup);
         }
-        if let Ok(unix) = &self.unix {
+        if let Ok(unix) = &mut self.unix {
             unix.forget(cgroup);
         }
     }
@@ -188,7 +167,7 @@ impl super::Datapath {
     ///
     /// The system's.
     pub fn allow_unix(&mut self, path: &Path) -> Result<()> {
-        match (&mut self.lsm, &self.unix) {
+        match (&mut self.lsm, &mut self.unix) {
             (Ok(lsm), _) => {
                 let name = [path.as_os_str().as_encoded_bytes(), &[0]].concat();
                 lsm.allow_name(ALL_SESSIONS, &name)

@@ -1,0 +1,154 @@
+//! The kernel log, for whoever debugs a verdict: each decision with what decided it, 64 lines a second.
+//!
+//! Whether anything is logged is a constant that guardd sets when it loads the programs. Where it is [`kernel_log::OFF`] the
+//! verifier removes all that [`is_on`] leads to; only the load of the constant stays.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{
+    Global,
+    bindings::{__sk_buff, bpf_sock},
+    btf_maps::Array,
+    macros::btf_map,
+};
+use aya_log_ebpf::info;
+use guard_common::{Address, Connection, HoleId, Hook, LogLines, Outcome, Protocol, kernel_log};
+
+use crate::{ctx, emit, kernel, maps, relay::Case, socket::Socket};
+
+/// Lines in a second at most, whoever's.
+const LINES_A_SECOND: u64 = 64;
+
+/// Whose decisions are logged: see [`kernel_log`]. Set by guardd when it loads the programs.
+#[unsafe(no_mangle)]
+static KERNEL_LOG: Global<u32> = Global::new(kernel_log::OFF);
+
+/// What was logged. Written here.
+#[btf_map]
+static LOG_LINES: Array<LogLines, 1> = Array::new();
+
+/// Whether anybody's decisions are logged.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    KERNEL_LOG.load() != kernel_log::OFF
+}
+
+/// A decision by the policies, on what `asked` for.
+#[inline(always)]
+pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, outcome: Outcome) {
+    if is_on() {
+        let decision = case.decision();
+        let by = u64::from(decision.policy.0)
+            | u64::from(decision.rule) << 32
+            | (decision.verdict as u64) << 48;
+        write(
+            case.session.id.0,
+            asked,
+            by,
+            how(hook, decision.hole, outcome),
+        );
+    }
+}
+
+/// What was decided without the policies, for whom a cgroup is.
+#[inline(always)]
+pub(crate) fn plain(cgroup: u64, to: &Connection, hook: Hook, hole: HoleId, outcome: Outcome) {
+    if is_on() {
+        write(maps::session(cgroup).id.0, to, 0, how(hook, hole, outcome));
+    }
+}
+
+/// The same of a packet.
+#[inline(always)]
+pub(crate) fn packet(skb: *mut __sk_buff, to: &Connection, outcome: Outcome) {
+    if is_on() {
+        let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
+        plain(cgroup, to, Hook::Egress, HoleId(0), outcome);
+    }
+}
+
+/// The same of a packet that cannot be parsed.
+#[inline(always)]
+pub(crate) fn unreadable(skb: *mut __sk_buff) {
+    if is_on() {
+        let nowhere = Connection::new(Address::default(), Protocol(0), 0);
+        packet(skb, &nowhere, Outcome::Unreadable);
+    }
+}
+
+/// The same of a packet of a flow that its socket was allowed last.
+#[inline(always)]
+pub(crate) fn cached_flow(skb: *mut __sk_buff, sk: *mut bpf_sock) {
+    if is_on() {
+        write_cached(skb, sk);
+    }
+}
+
+/// A function of its own in the kernel too, as [`emit::due`].
+#[inline(never)]
+fn write_cached(skb: *mut __sk_buff, sk: *mut bpf_sock) {
+    let mut to = MaybeUninit::uninit();
+    if !ctx::packet(skb, &mut to) {
+        return;
+    }
+    // SAFETY: `packet` wrote it.
+    let to = unsafe { to.assume_init_ref() };
+    let cgroup = kernel::packet_ancestor_cgroup(skb, maps::SESSION_LEVEL.load());
+    let hole = Socket::of(sk).map_or(HoleId(0), |socket| {
+        socket.recall(to, maps::generation(), cgroup).granted
+    });
+    plain(cgroup, to, Hook::Egress, hole, Outcome::Cached);
+}
+
+#[inline(always)]
+fn how(hook: Hook, hole: HoleId, outcome: Outcome) -> u64 {
+    u64::from(hole.0) | (hook as u64) << 32 | (outcome as u64) << 40
+}
+
+/// `by`: the policy's slot, the rule from bit 32 and the verdict from bit 48 on. `how`: the hole, the hook from bit 32 and the
+/// outcome from bit 40 on. guardd reads the line by its words: numbers, since the verifier would go through each length that a
+/// name might have.
+///
+/// A function of its own in the kernel too, as [`emit::due`].
+#[inline(never)]
+fn write(session: u32, to: &Connection, by: u64, how: u64) {
+    let wanted = KERNEL_LOG.load();
+    if (wanted != kernel_log::ALL && wanted != session) || !has_room() {
+        return;
+    }
+    let address: [u8; 16] = zerocopy::transmute!(to.to);
+    info!(
+        &(),
+        "{} {} {:i} {} {} {} {} {} {} {}",
+        (how >> 32) as u8,
+        (how >> 40) as u8,
+        address,
+        to.port,
+        to.protocol.0,
+        session,
+        by as u32,
+        (by >> 32) as u16,
+        (by >> 48) as u8,
+        how as u32
+    );
+}
+
+/// Whether one more line may be written in this second. Counts it, or that it was left out.
+#[inline(always)]
+fn has_room() -> bool {
+    let Some(lines) = LOG_LINES.get_ptr_mut(0) else {
+        return false;
+    };
+    // SAFETY: pointers into a live map value, aligned to 8.
+    unsafe {
+        let (window, count) = (&raw mut (*lines).window, &raw mut (*lines).in_window);
+        let has_room = emit::count_in(window, count, kernel::boot_time()) < LINES_A_SECOND;
+        let counter = if has_room {
+            &raw mut (*lines).written
+        } else {
+            &raw mut (*lines).left_out
+        };
+        kernel::fetch_add(counter, 1);
+        has_room
+    }
+}

@@ -1,0 +1,247 @@
+//! The kernel log: the kernel half says of each decision what decided it, to whoever debugs a verdict.
+//!
+//! Whether it does is a constant of the programs, which the verifier prunes by: a program that logs nothing has no instruction
+//! for it. So to switch it, the programs are loaded anew and put in the place of those that are attached, as those of another
+//! build are. It ends with guardd: the next one finds programs of no build of its own, and replaces them.
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, MapData},
+};
+use aya_log::{EbpfLogger, Level};
+use guard_common::{
+    HoleId, Hook, LogLines, Outcome, PolicyId, Protocol, SessionId, Verdict, kernel_log,
+};
+use log::{Log, Metadata, Record};
+
+use super::{Datapath, DatapathError, Object, Result, maps, pins, start};
+
+/// Whose decisions are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogOf {
+    /// One session's.
+    Session(SessionId),
+    /// Everybody's, also of cgroups that no session owns.
+    All,
+}
+
+/// A line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// Where.
+    pub hook: Hook,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The destination that was asked for; unspecified where there was none.
+    pub to: IpAddr,
+    /// Its port; 0 where the protocol has none.
+    pub port: u16,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Whose: 0 of a cgroup that no session owns.
+    pub session: SessionId,
+    /// The policy that decided, its rule and what that says; none where no policy was asked.
+    pub policy: Option<(PolicyId, u16, Verdict)>,
+    /// The hole that allowed it.
+    pub hole: Option<HoleId>,
+}
+
+/// Lines that were written since somebody asked last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Logged {
+    /// The lines.
+    pub lines: Vec<Decided>,
+    /// How many more there were for which there was no room, in their second or in the ring buffer.
+    pub left_out: u64,
+}
+
+/// What the programs that log write to.
+pub(super) struct KernelLog {
+    logger: EbpfLogger<Collector>,
+    collected: Collector,
+    counted: Array<MapData, [u8; size_of::<LogLines>()]>,
+    counted_before: LogLines,
+    read: u64,
+    left_out: u64,
+}
+
+/// Tells a loader whose decisions the programs are to log. Where nobody's, the ring buffer that they do not use is a page.
+pub(super) fn prepare<'l>(loader: &mut EbpfLoader<'l>, of: &'l (u32, u8)) {
+    const RING: &str = "AYA_LOGS";
+    const PAGE: u32 = 4096;
+    // An object of an earlier guard's has none of those.
+    loader.override_global("KERNEL_LOG", &of.0, false);
+    loader.override_global(aya_log::LEVEL, &of.1, false);
+    if of.0 == kernel_log::OFF {
+        loader.map_max_entries(RING, PAGE);
+    }
+}
+
+/// What [`prepare`] tells it.
+pub(super) fn constants(of: Option<LogOf>) -> (u32, u8) {
+    match of {
+        None => (kernel_log::OFF, 0),
+        Some(LogOf::All) => (kernel_log::ALL, Level::Info as u8),
+        Some(LogOf::Session(session)) => (session.0, Level::Info as u8),
+    }
+}
+
+impl KernelLog {
+    /// Of programs that were just loaded.
+    fn of(ebpf: &mut Ebpf) -> Result<Self> {
+        const COUNTED: &str = "LOG_LINES";
+        let collected = Collector::default();
+        let logger = EbpfLogger::init_with_logger(ebpf, collected.clone());
+        let counted = ebpf
+            .take_map(COUNTED)
+            .ok_or_else(|| DatapathError::Absent {
+                what: format!("map {COUNTED} in the eBPF object"),
+            })?;
+        Ok(Self {
+            logger: logger.map_err(DatapathError::ebpf("read the kernel log"))?,
+            collected,
+            counted: Array::try_from(counted)
+                .map_err(DatapathError::ebpf(format!("open the map {COUNTED}")))?,
+            counted_before: LogLines::default(),
+            read: 0,
+            left_out: 0,
+        })
+    }
+
+    fn read(&mut self) -> Logged {
+        self.logger.flush();
+        let lines = std::mem::take(&mut *self.collected.lock());
+        self.read += lines.len() as u64;
+        // What was counted by the last time has been written by now, if there was room in the ring buffer.
+        let lost = self.counted_before.written.saturating_sub(self.read);
+        if let Ok(counted) = self.counted.get(&0, 0) {
+            self.counted_before = maps::read(&counted);
+        }
+        let left_out = self.counted_before.left_out + lost;
+        let new = left_out.saturating_sub(self.left_out);
+        self.left_out += new;
+        Logged {
+            lines,
+            left_out: new,
+        }
+    }
+}
+
+/// Gathers what aya's logger reads.
+#[derive(Clone, Default)]
+struct Collector(Arc<Mutex<Vec<Decided>>>);
+
+impl Collector {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Decided>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Log for Collector {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        // Only the kernel half writes here, and one line only.
+        if let Some(decided) = parse(&record.args().to_string()) {
+            self.lock().push(decided);
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+/// A line as `guard-ebpf/src/log.rs` writes it.
+fn parse(line: &str) -> Option<Decided> {
+    let mut words = line.split(' ');
+    let (hook, outcome) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let to: Ipv6Addr = words.next()?.parse().ok()?;
+    let (port, protocol) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let session = words.next()?.parse().ok()?;
+    let (policy, rule) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+    let verdict = Verdict::from_u8(words.next()?.parse().ok()?);
+    let hole = words.next()?.parse().ok()?;
+    let decided = Decided {
+        hook: Hook::from_u8(hook)?,
+        outcome: Outcome::from_u8(outcome)?,
+        to: to.to_canonical(),
+        port,
+        protocol: Protocol(protocol),
+        session: SessionId(session),
+        policy: (policy != 0).then_some((PolicyId(policy), rule, verdict)),
+        hole: (hole != 0).then_some(HoleId(hole)),
+    };
+    words.next().is_none().then_some(decided)
+}
+
+impl Datapath {
+    /// Has the kernel half log somebody's decisions from now on, or nobody's. For that, its programs are replaced.
+    ///
+    /// # Errors
+    ///
+    /// Where the kernel refuses. What is enforced still is; programs that were replaced already stay, and the next guardd
+    /// replaces them.
+    pub fn log_decisions(&mut self, of: Option<LogOf>) -> Result<()> {
+        if self.kernel_log.is_none() && of.is_none() {
+            return Ok(());
+        }
+        let live = pins::live(&self.places.pin_dir);
+        let mut ebpf = start::replace(&mut self.maps, &live, &self.object, &self.root, of)?;
+        self.kernel_log = None;
+        if of.is_some() {
+            self.kernel_log = Some(KernelLog::of(&mut ebpf)?);
+        }
+        Ok(())
+    }
+
+    /// What was logged since this was called last; none where nothing is.
+    pub fn decisions(&mut self) -> Option<Logged> {
+        self.kernel_log.as_mut().map(KernelLog::read)
+    }
+}
+
+impl Object {
+    /// What says in the kernel that programs of this object are attached, which log somebody's decisions or nobody's: a guardd
+    /// that finds such as log replaces them.
+    pub(super) fn attached(&self, of: Option<LogOf>) -> u64 {
+        match of {
+            None => self.build(),
+            Some(_) => !self.build(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_what_decided() {
+        let decided = parse("1 1 ::ffff:192.0.2.10 443 6 3 2 65535 255 7").unwrap();
+        assert_eq!(
+            (decided.hook, decided.outcome),
+            (Hook::Connect4, Outcome::Allowed)
+        );
+        assert_eq!(decided.to, IpAddr::from([192, 0, 2, 10]));
+        assert_eq!((decided.port, decided.protocol), (443, Protocol::TCP));
+        assert_eq!(
+            (decided.session, decided.hole),
+            (SessionId(3), Some(HoleId(7)))
+        );
+        assert_eq!(
+            decided.policy,
+            Some((PolicyId(2), 65535, Verdict::from_u8(255)))
+        );
+        let cached = parse("5 3 2001:db8::1 53 17 3 0 0 0 0").unwrap();
+        assert_eq!((cached.policy, cached.hole), (None, None));
+        for unknown in ["", "1 1", "77 1 :: 1 1 1 1 1 1 1", "1 1 :: 1 1 1 1 1 1 1 1"] {
+            assert_eq!(parse(unknown), None, "{unknown}");
+        }
+    }
+}

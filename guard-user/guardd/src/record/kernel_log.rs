@@ -1,0 +1,116 @@
+//! The kernel log, in guardd's own log: what the kernel half decided, and by what, for whoever debugs a verdict.
+
+use std::{rc::Rc, time::Duration};
+
+use guard_common::{DEFAULT_RULE, PolicyId, SessionId};
+use guard_datapath::{Decided, LogOf, Logged};
+
+use crate::{
+    control::{failure::Refusal, ids},
+    requests::events::protocol_name,
+    shared::Shared,
+    state::State,
+};
+
+/// How often the lines are read. The ring buffer has room for those of some seconds.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// Everybody, as people type it.
+const ALL: &str = "all";
+
+/// Has the kernel half log the decisions of a session, or of `all`, or of nobody. As that is written from now on.
+///
+/// # Errors
+///
+/// `NotFound` where there is no such session; else where the kernel refuses.
+pub fn switch(state: &mut State, of: Option<String>) -> Result<Option<String>, Refusal> {
+    let wanted = match of.as_deref() {
+        None => None,
+        Some(ALL) => Some(LogOf::All),
+        Some(session) => Some(LogOf::Session(state.logged_session(session)?)),
+    };
+    write(state);
+    state.datapath.log_decisions(wanted)?;
+    match &of {
+        Some(of) => tracing::info!(of, "the kernel half logs what it decides"),
+        None => tracing::info!("the kernel half logs nothing"),
+    }
+    Ok(of)
+}
+
+impl State {
+    fn logged_session(&self, session: &str) -> Result<SessionId, Refusal> {
+        let id = ids::parse_session(session)?;
+        let live = self.sessions.live(id).map(|_| id);
+        live.ok_or_else(|| ids::no_session(session))
+    }
+}
+
+/// Writes what the kernel half logs, for as long as it does.
+pub async fn follow(shared: Rc<Shared>) {
+    loop {
+        match shared.with(write) {
+            true => tokio::time::sleep(INTERVAL).await,
+            false => shared.log_switched.notified().await,
+        }
+    }
+}
+
+/// Writes what there is; false where nothing is logged.
+fn write(state: &mut State) -> bool {
+    let Some(Logged { lines, left_out }) = state.datapath.decisions() else {
+        return false;
+    };
+    for line in &lines {
+        state.write_decision(line);
+    }
+    if left_out > 0 {
+        tracing::warn!(
+            left_out,
+            "the kernel log has no room for more lines in a second"
+        );
+    }
+    true
+}
+
+impl State {
+    fn write_decision(&self, line: &Decided) {
+        let destination = match line.port {
+            0 => line.to.to_string(),
+            port => std::net::SocketAddr::new(line.to, port).to_string(),
+        };
+        let decided = line.policy.map(|(slot, rule, verdict)| {
+            let (policy, rule) = self.names_of(slot, rule);
+            (policy, rule, verdict.as_str())
+        });
+        let (policy, rule, verdict) = match decided {
+            Some((policy, rule, verdict)) => (Some(policy), Some(rule), Some(verdict)),
+            None => (None, None, None),
+        };
+        tracing::info!(
+            session = ids::session(line.session),
+            hook = line.hook.as_str(),
+            protocol = protocol_name(line.protocol),
+            destination,
+            policy,
+            rule,
+            verdict,
+            hole = line.hole.map(ids::hole),
+            outcome = line.outcome.as_str(),
+            "decided in the kernel"
+        );
+    }
+
+    /// What a policy and its rule are called, or their numbers where they are gone.
+    fn names_of(&self, slot: PolicyId, rule: u16) -> (String, String) {
+        let Some(policy) = self.policies.get(slot).map(|known| &known.policy) else {
+            return (slot.0.to_string(), rule.to_string());
+        };
+        let name = match (policy.rule(rule), rule) {
+            (Some(rule), _) => rule.name.clone(),
+            (None, DEFAULT_RULE) => "default".to_owned(),
+            (None, rule) => rule.to_string(),
+        };
+        (policy.name.clone(), name)
+    }
+}
