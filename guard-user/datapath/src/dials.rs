@@ -3,12 +3,14 @@
 
 use std::path::Path;
 
-use aya::maps::{Array, HashMap, MapData};
+use aya::{
+    Ebpf,
+    maps::{Array, HashMap, MapData},
+};
 use guard_common::{BootTime, Dialer};
-use guard_sys::btf::Btf;
 
 use super::{
-    Datapath, DatapathError, Object, Result, cgroup, layout,
+    Datapath, DatapathError, Object, Result,
     maps::{bytes, gone, open, read},
     top::{self, Hook},
 };
@@ -17,7 +19,7 @@ use super::{
 pub(super) const HOOKS: [Hook; 2] = [("top_dial4", 10), ("top_dial6", 11)];
 
 /// As the eBPF object names them.
-const MAPS: [&str; 3] = ["DIALERS", "DIALING", "DIALED"];
+pub(super) const MAPS: [&str; 3] = ["DIALERS", "DIALING", "DIALED"];
 
 /// The maps of the attached programs.
 pub(super) struct Dials {
@@ -36,12 +38,7 @@ impl Dials {
     /// # Errors
     ///
     /// What the kernel lacks; then what was there is as it was.
-    pub(super) fn attach(
-        live: &Path,
-        object: &Object,
-        root: &cgroup::Root,
-        types: &Btf,
-    ) -> Result<Self> {
+    pub(super) fn attach(live: &Path, object: &Object, ebpf: &mut Ebpf) -> Result<Self> {
         if !object.tells() {
             // Those of another guardd would tell nobody.
             top::detach(live, &HOOKS);
@@ -50,16 +47,15 @@ impl Dials {
             });
         }
         let were_there = HOOKS.iter().all(|hook| top::is_pinned(live, hook));
-        let attached = Self::attach_both(live, object, root, types);
+        let attached = Self::attach_both(live, ebpf);
         if attached.is_err() && !were_there {
             top::detach(live, &HOOKS);
         }
         attached
     }
 
-    fn attach_both(live: &Path, object: &Object, root: &cgroup::Root, types: &Btf) -> Result<Self> {
-        let mut ebpf = layout::load(live, object, root, types, &MAPS)?;
-        top::attach(live, &HOOKS, &mut ebpf)?;
+    fn attach_both(live: &Path, ebpf: &mut Ebpf) -> Result<Self> {
+        top::attach(live, &HOOKS, ebpf)?;
         Ok(Self {
             dialers: open(live, "DIALERS")?,
             dialing: open(live, "DIALING")?,

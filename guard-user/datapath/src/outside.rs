@@ -2,14 +2,7 @@
 //! hierarchy refuse `connect` and `sendmsg` on them (`guard-ebpf/src/outside.rs`). What is connected already when it is handed in
 //! asks nobody any more.
 
-use std::path::Path;
-
-use guard_sys::btf::Btf;
-
-use super::{
-    Object, Result, cgroup, layout,
-    top::{self, Hook},
-};
+use super::top::Hook;
 
 /// `BPF_CGROUP_INET4_CONNECT` and so on.
 pub(super) const HOOKS: [Hook; 4] = [
@@ -18,16 +11,6 @@ pub(super) const HOOKS: [Hook; 4] = [
     ("top_sendmsg4", 14),
     ("top_sendmsg6", 15),
 ];
-
-/// Attaches them, where each does not do the same already.
-///
-/// # Errors
-///
-/// What the kernel or the object lacks; then what was there is as it was.
-pub(super) fn attach(live: &Path, object: &Object, root: &cgroup::Root, types: &Btf) -> Result<()> {
-    let mut ebpf = layout::load(live, object, root, types, &[])?;
-    top::attach(live, &HOOKS, &mut ebpf)
-}
 
 impl super::Datapath {
     /// Why sockets that were made outside are not judged when a session uses them; none where they are.

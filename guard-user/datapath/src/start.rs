@@ -12,8 +12,17 @@ use guard_common::meta;
 use guard_sys::btf::Btf;
 
 use super::{
-    Datapath, DatapathError, LogOf, Object, Places, Result, cgroup, dials::Dials, holding::Holding,
-    hooks, lsm::Lsm, maps::Maps, outside, pins, proxies::Proxies, relays::Relays, unix::Unix,
+    Datapath, DatapathError, LogOf, Object, Places, Result, cgroup,
+    dials::{self, Dials},
+    holding::Holding,
+    hooks, layout,
+    lsm::Lsm,
+    maps::Maps,
+    outside, pins,
+    proxies::Proxies,
+    relays::Relays,
+    top,
+    unix::{self, Unix},
 };
 
 /// How long the kernel may take to let go of the links to a removed cgroup.
@@ -69,18 +78,23 @@ impl Datapath {
         let lsm = with_types
             .clone()
             .and_then(|types| Lsm::attach(&live, object, &root, types));
-        let unix = match &lsm {
-            // Those go when these judge: see `judge_at_security_hooks`.
-            Ok(_) => Err("programs at the security hooks judge Unix sockets".to_owned()),
-            Err(_) => with_types.clone().and_then(|types| {
-                Unix::attach(&live, object, &root, types).map_err(|why| why.to_string())
-            }),
-        };
-        let dials = with_types.clone().and_then(|types| {
-            Dials::attach(&live, object, &root, types).map_err(|why| why.to_string())
+        // Once for all of them: each load reads the kernel's types, some megabytes.
+        let mut top = with_types.and_then(|types| {
+            let unix = lsm.is_err().then_some(unix::MAPS);
+            let others: Vec<_> = unix.into_iter().flatten().chain(dials::MAPS).collect();
+            layout::load(&live, object, &root, types, &others).map_err(|why| why.to_string())
         });
-        let outside = with_types.and_then(|types| {
-            outside::attach(&live, object, &root, types).map_err(|why| why.to_string())
+        let unix = match (&lsm, &top) {
+            // Those go when these judge: see `judge_at_security_hooks`.
+            (Ok(_), _) => Err("programs at the security hooks judge Unix sockets".to_owned()),
+            (Err(_), Err(why)) => Err(why.clone()),
+            (Err(_), Ok(top)) => Unix::attach(&live, object, top).map_err(|why| why.to_string()),
+        };
+        let mut at_the_top = || top.as_mut().map_err(|why| why.clone());
+        let dials = at_the_top()
+            .and_then(|top| Dials::attach(&live, object, top).map_err(|why| why.to_string()));
+        let outside = at_the_top().and_then(|top| {
+            top::attach(&live, &outside::HOOKS, top).map_err(|why| why.to_string())
         });
         let relays = object
             .asks()

@@ -3,15 +3,15 @@
 
 use std::{os::unix::ffi::OsStrExt as _, path::Path};
 
-use aya::maps::{HashMap, MapData};
-use guard_common::{NAME_SIZE, UnixSession, unix_flags};
-use guard_sys::{
-    bpf::{self, ProgramKind},
-    btf::Btf,
+use aya::{
+    Ebpf,
+    maps::{HashMap, MapData},
 };
+use guard_common::{NAME_SIZE, UnixSession, unix_flags};
+use guard_sys::bpf::{self, ProgramKind};
 
 use super::{
-    DatapathError, Object, Result, cgroup, instructions, layout,
+    DatapathError, Object, Result, instructions,
     maps::{bytes, gone, open},
     pins,
     top::{self, Hook, refused},
@@ -22,7 +22,7 @@ pub(super) const HOOKS: [Hook; 2] = [("connect_unix", 49), ("sendmsg_unix", 50)]
 
 /// As the eBPF object names it, and its maps.
 const PROGRAM: &str = "top_unix";
-const MAPS: [&str; 2] = ["UNIX", "UNIX_PATHS"];
+pub(super) const MAPS: [&str; 2] = ["UNIX", "UNIX_PATHS"];
 
 /// What holds for a session's Unix sockets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -49,14 +49,8 @@ impl Unix {
     /// # Errors
     ///
     /// What the kernel or the object lacks; then what was there is as it was.
-    pub(super) fn attach(
-        live: &Path,
-        object: &Object,
-        root: &cgroup::Root,
-        types: &Btf,
-    ) -> Result<Self> {
-        let ebpf = layout::load(live, object, root, types, &MAPS)?;
-        let code = instructions::of_programs(object, &ebpf)?;
+    pub(super) fn attach(live: &Path, object: &Object, ebpf: &Ebpf) -> Result<Self> {
+        let code = instructions::of_programs(object, ebpf)?;
         for hook in HOOKS {
             let (name, attach_type) = hook;
             let kind = ProgramKind::address_hook(attach_type);
