@@ -318,7 +318,7 @@ pub(super) fn entry(outcome: &str, parts: &Parts) -> Entry {
     }
 }
 
-/// The beginning of what a client has sent, for the audit trail.
+/// The beginning of what a client has sent, for the audit log.
 fn cut(text: &str) -> String {
     text.chars().take(MAX_PATH).collect()
 }

@@ -1,4 +1,4 @@
-//! The calls that go on answering: the requests that wait, and the audit trail.
+//! The calls that go on answering: the pending requests, and the audit log.
 
 use std::{io, time::Duration};
 
@@ -176,7 +176,7 @@ async fn log(
     }
 }
 
-/// What the caller wants of the trail, and may see.
+/// What the caller wants of the audit log, and may see.
 fn filter(who: Approver, session: Option<String>, since: Option<f64>) -> Filter {
     let since = since
         .and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok())

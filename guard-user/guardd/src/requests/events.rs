@@ -342,7 +342,7 @@ pub fn as_shown(request: &proto::Request) -> Map<String, Value> {
     }
 }
 
-/// What the audit trail is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
+/// What the audit log is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
 /// to say what is done, and values in its query that let somebody in.
 fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
     let steers =
