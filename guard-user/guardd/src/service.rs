@@ -1,4 +1,4 @@
-//! The daemon's life: begin, enforce, answer, stop.
+//! guardd's life: starts, runs a task for each source of work until a signal or an error ends it, and stops.
 
 use std::{
     io::{self, Write as _},
