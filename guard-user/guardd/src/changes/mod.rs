@@ -19,6 +19,6 @@ pub enum Change {
     Chains,
     /// A listener was scanned, so its upstreams are known.
     Listeners,
-    /// An approver has come, or a session has more connections held than it may: whose connections are held may change.
+    /// An approver has come or gone, or a session has more connections held than it may: whose connections are held may change.
     Approvers,
 }

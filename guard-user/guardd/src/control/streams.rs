@@ -18,7 +18,6 @@ use crate::{
     },
     record::trail::{Batch, Filter, Trail},
     shared::Shared,
-    state::State,
 };
 
 /// Changes that come so soon after one that was told are told together.
@@ -60,8 +59,8 @@ pub async fn stream(
         // A call on top of a stream cannot be answered: it ends the connection, as the peer's leaving does.
         () = frames.stirs() => Err(FrameError::Truncated),
     };
-    // Whoever could have answered may have left.
-    shared.with(State::renew_patience);
+    // An approver may have left.
+    shared.with(|state| state.apply(Change::Approvers));
     done
 }
 
