@@ -60,7 +60,7 @@ pub trait Tables {
     fn find<R>(&self, limit: usize, failed: R, at: impl FnMut(usize) -> Option<R>) -> Option<R>;
 }
 
-/// What one policy says of a connection, without holes.
+/// The verdict of one policy on a connection, holes left aside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct PolicyVerdict {
@@ -73,14 +73,14 @@ pub struct PolicyVerdict {
 }
 
 impl PolicyVerdict {
-    /// What a policy says that cannot be read.
+    /// The verdict of a policy that cannot be read.
     pub const DENY: Self = Self {
         verdict: Verdict::Deny,
         flags: 0,
         rule: DEFAULT_RULE,
     };
 
-    /// What a policy says that asks.
+    /// The verdict of a policy that has a person asked.
     pub const CONFIRM: Self = Self {
         verdict: Verdict::Confirm,
         flags: 0,
@@ -111,9 +111,9 @@ impl PolicyVerdict {
 pub enum Wanted {
     /// Those that let all through: nothing else helps a packet, or a datagram.
     All = 0,
-    /// Those for reads as well: a TCP connection begins, which can be turned to the proxy.
+    /// Those for reads as well: a TCP connection begins, which can be redirected to the proxy.
     Any = 1,
-    /// The one for reads that a connection has been turned by.
+    /// The one hole for reads that caused the redirect of a connection.
     Turned = 2,
 }
 

@@ -1,10 +1,11 @@
-//! What the kernel half reports.
+//! What the kernel half reports to guardd in the ring buffer: refusals, connections that are held, and listeners that guardd
+//! is to scan.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Address, BootTime, Protocol, SessionId};
 
-/// Where something was refused.
+/// Which program reports, and so what an [`Event`] is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Hook {
@@ -20,15 +21,15 @@ pub enum Hook {
     Egress = 5,
     /// `socket`.
     SockCreate = 6,
-    /// Nothing was refused: a session connects to a listener on this machine that nobody has looked at, or that may lead
-    /// elsewhere by now. [`Event::count`] is its [`crate::Ticket`], and [`Event::cgroup`] the cookie of its network
+    /// Nothing was refused: a session connects to a listener on this machine that guardd has not scanned, or whose upstreams
+    /// may be others by now. [`Event::count`] is its [`crate::Ticket`], and [`Event::cgroup`] the cookie of its network
     /// namespace, or 0.
     Listener = 7,
-    /// Nothing was refused: a process outside connects, which serves a listener that a session has connected to. It, or
-    /// what it was started by, is the process [`Event::count`] of [`crate::Dialer`]; [`Event::cgroup`] is the cookie of
+    /// Nothing was refused: a process outside connects to an upstream, and serves a listener that a session has connected to.
+    /// [`Event::count`] is the process of [`crate::Dialer`] that it is or that started it; [`Event::cgroup`] is the cookie of
     /// its network namespace, or 0.
     Dial = 8,
-    /// The same, and so many more connections of it are not told of in this second.
+    /// The same, and the process connects so often that no more of it is reported in this second.
     ManyDials = 9,
 }
 
@@ -67,7 +68,8 @@ impl Hook {
     }
 }
 
-/// A refusal: the record in the `EVENTS` ring buffer.
+/// A record in the ring buffer `EVENTS`: a refusal, or a connection that is held. For [`Hook::Listener`], [`Hook::Dial`] and
+/// [`Hook::ManyDials`] some fields mean something else: see there.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -77,9 +79,9 @@ pub struct Event {
     pub at: BootTime,
     /// The cgroup that was judged: the session's, or another under the root.
     pub cgroup: u64,
-    /// How often this session has tried this destination by now, this time included.
+    /// How many attempts at this destination the session has made by now, this one included.
     pub count: u64,
-    /// Where it wanted to go, canonical.
+    /// The destination, canonical.
     pub destination: Address,
     /// Whose attempt.
     pub session: SessionId,
@@ -105,7 +107,7 @@ pub struct Event {
     pub socket_type: u8,
     /// The thread's name. A program chooses it; under `io_uring` it is a kernel worker's.
     pub comm: [u8; 16],
-    /// 1 where it was not refused but waits for a person.
+    /// 1 where the connection was not refused but is held for an approver.
     pub held: u8,
     /// Unused.
     pub pad: u8,

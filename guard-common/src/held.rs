@@ -1,28 +1,29 @@
-//! Connections that wait for a person's answer.
+//! Connections that are held for an approver's answer: what guardd and the kernel half write down of them.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Address, BootTime, Connection, Protocol, SessionId};
 
-/// For so long, in nanoseconds, after the report of a refusal or of a connection that waits the kernel reports none that
-/// waits for the same destination.
+/// The shortest interval, in nanoseconds, between the report of an attempt at a destination and the report of a connection that
+/// is held for the same destination.
 pub const HELD_PAUSE: u64 = 125_000_000;
 
-/// The value of `PATIENCE`, keyed by session id: whether, and how long, its connections wait. Zeroed memory: not at all.
+/// The value of `PATIENCE`, keyed by session id: whether the session's connections are held, and for how long. Zeroed memory:
+/// not at all.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Patience {
-    /// No connection begins to wait after: guardd says so anew for as long as it runs and somebody could answer.
+    /// The deadline after which no further connection is held. guardd renews it while it runs and an approver follows.
     pub until: BootTime,
-    /// How long one waits, in nanoseconds.
+    /// How long one connection is held, in nanoseconds.
     pub time: u64,
-    /// How many of its probes come half a second after the one before. The later ones come ever later.
+    /// How many of its probes (SYNs) follow the one before in half a second. The intervals between later ones grow.
     pub quick: u64,
 }
 
-/// The value of `HELD`, keyed by a socket's cookie: a TCP connection that waits.
+/// The value of `HELD`, keyed by a socket's cookie: a TCP connection that is held.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -45,7 +46,7 @@ pub struct Held {
 }
 
 impl Held {
-    /// A session's connection, from that time on and until that.
+    /// A connection of a session that is held between these two times.
     #[inline(always)]
     #[must_use]
     pub const fn new(
@@ -65,7 +66,8 @@ impl Held {
     }
 }
 
-/// The key of `REFUSED`, whose value is a [`BootTime`]: until then a person's no holds, and nothing waits there.
+/// The key of `REFUSED`, whose value is a [`BootTime`]: until then a person's no is valid, and connections there are refused at
+/// once instead of being held.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -84,7 +86,7 @@ pub struct RefusedKey {
 }
 
 impl RefusedKey {
-    /// For a session's attempts to get there.
+    /// For a session's attempts at that destination.
     #[inline(always)]
     #[must_use]
     pub const fn new(session: SessionId, to: &Connection) -> Self {

@@ -1,4 +1,4 @@
-//! Connections that are turned to the guard's own proxy, and where they were going.
+//! The original destinations of connections that are redirected to the guard's own proxy.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -24,7 +24,7 @@ use crate::{Address, BootTime, SessionId};
 #[repr(transparent)]
 pub struct NetnsCookie(pub u64);
 
-/// The key of `ORIGINS`: what a proxy knows of who has connected to it.
+/// The key of `ORIGINS`: the client's end of a connection to the proxy, which the proxy learns by `accept`.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
@@ -54,7 +54,7 @@ impl OriginKey {
     }
 }
 
-/// The value of `ORIGINS`: where a connection was going that was turned.
+/// The value of `ORIGINS`: the original destination of a redirected connection.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]

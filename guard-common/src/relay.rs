@@ -1,10 +1,10 @@
-//! What listens on the loopback outside of a session, and where that leads.
+//! Listeners on the loopback outside of a session, and their upstreams.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::{Address, BootTime, Connection, NetnsCookie, Protocol};
 
-/// Destinations of one listener that are told apart; one that leads to more leads anywhere.
+/// Upstreams that are kept of one listener; a listener with more is taken to lead anywhere.
 pub const MAX_LEADS: usize = 16;
 
 /// The number that the kernel half has given to a listener, for as long as that lives. 0 is none.
@@ -28,12 +28,12 @@ pub struct Ticket(pub u64);
 
 /// Bits of [`Relay::flags`].
 pub mod relay_flags {
-    /// It leads wherever whoever connects likes, or nobody can tell where: nothing passes that no person has let.
+    /// Its upstreams are the client's choice, or cannot be found out: only what a person has allowed passes.
     pub const ANYWHERE: u16 = 1;
 }
 
-/// The value of `RELAYS`, keyed by [`Ticket`]: where a listener leads. Written by guardd; a listener without one has not
-/// been looked at.
+/// The value of `RELAYS`, keyed by [`Ticket`]: the upstreams of a listener. Written by guardd; a listener without one has not
+/// been scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Relay {
@@ -53,7 +53,7 @@ pub struct Relay {
     pub flags: u16,
     /// How many [`Self::leads`] there are.
     pub len: u32,
-    /// Where it leads.
+    /// Its upstreams.
     pub leads: [Connection; MAX_LEADS],
     /// See [`Self::head`].
     pub tail: u64,

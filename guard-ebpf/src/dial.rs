@@ -1,6 +1,6 @@
-//! Connections of processes that serve a listener which a session has connected to: the listener may be a relay, and this is
-//! where it leads. guardd names the processes; what these have started counts with them. Nothing is refused here, and of
-//! nobody else anything told.
+//! Dials: connections of processes that serve a listener which a session has connected to. The listener may be a relay, and
+//! its dials show its upstreams. guardd names the processes; those that these have started count with them. Nothing is
+//! refused here, and no other process is reported.
 
 use aya_ebpf::{
     EbpfContext as _,

@@ -1,7 +1,10 @@
-//! Refusals: counted exactly, reported at a bounded rate.
+//! Events for guardd, in the ring buffer: refusals, connections that are held, listeners to scan, and their dials.
 //!
-//! Whatever a session does in a loop costs guardd one event a second and destination, and
-//! [`EVENTS_A_SECOND`] in all. Each refusal is in exactly one of `reported`, `summed_up` and `lost`.
+//! Refusals are counted exactly and reported at a bounded rate: whatever a session does in a loop costs guardd one event a
+//! second and destination, and [`EVENTS_A_SECOND`] in all. Each refusal is in exactly one of `reported`, `summed_up` and
+//! `lost`.
+//!
+//! Hooks call [`case`] or [`packet`]; [`due`] counts, and says whether an event is due; [`Refusal::report`] writes it.
 
 use aya_ebpf::bindings::__sk_buff;
 use guard_common::{
@@ -18,22 +21,23 @@ use crate::{
 /// In nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
-/// Refusals of one session that are told at most.
+/// Refusals of one session that are reported in a second, at most.
 const EVENTS_A_SECOND: u64 = 64;
-/// Refusals of a session and all that are inside it.
+/// The same of an outermost session and all that are inside it.
 const EVENTS_TOGETHER: u64 = 256;
-/// Added to what is counted of a session in a second where the others have used that up, and one of its refusals is told all the
-/// same: guardd is to know that there are more.
+/// Added to a session's count of a second when others have used up what they share with it, and one of its refusals is reported
+/// nevertheless: guardd is to know that there are more.
 const TOLD_ALL_THE_SAME: u64 = 1 << 32;
-/// Listeners that a session and those inside it connect to, and what their servers connect to.
+/// Reports in a second of listeners that a session and those inside it connect to; and as many of what the processes of
+/// those listeners connect to.
 const TOLD_A_SECOND: u64 = 64;
-/// The part of the ring buffer that no listener may be the last to fill: a connection to it waits, and is told of again, where a
-/// refusal that has no room is lost.
+/// Unread bytes of the ring buffer from which on listeners are not reported. A connection to one is held, so a later SYN
+/// reports it; a refusal that has no room is lost.
 const ROOM_FOR_LISTENERS: u64 = EVENTS_SIZE as u64 / 4;
-/// The same of what the processes of listeners connect to. Where nobody is told, they lead anywhere.
+/// The same for what the processes of listeners connect to. A listener whose dials could not be reported leads anywhere.
 const ROOM_FOR_DIALS: u64 = EVENTS_SIZE as u64 / 2;
 
-/// What was refused.
+/// A call or packet that was refused, or whose connection is held, as it is reported.
 pub(crate) struct Refusal<'a> {
     pub(crate) hook: Hook,
     pub(crate) cgroup: u64,
@@ -41,9 +45,9 @@ pub(crate) struct Refusal<'a> {
     pub(crate) to: &'a Connection,
     pub(crate) decision: &'a Decision,
     pub(crate) socket_type: u8,
-    /// It waits for a person.
+    /// It is not refused, but held for an approver.
     pub(crate) held: bool,
-    /// The port of this machine behind which `to` is, where that was asked for; else 0.
+    /// The local listener's port, where `to` is that listener's upstream; else 0.
     pub(crate) through: u16,
 }
 
@@ -57,7 +61,7 @@ impl Refusal<'_> {
         }
     }
 
-    /// Reports it; `count`: how often it was refused by now.
+    /// Reports it. `count`: the number of attempts by now.
     #[inline(always)]
     fn tell(&self, count: u64) {
         let Some(stats) = STATS.get_ptr_mut(self.session.id.0) else {
@@ -116,7 +120,7 @@ impl Refusal<'_> {
     }
 }
 
-/// Counts a refusal. How often the session was refused that by now, where it is to be reported; else 0.
+/// Counts a refusal. Returns the number of the session's attempts at that destination where an event is due, else 0.
 ///
 /// A function of its own in the kernel too: its stack is not needed when the refusal is reported, and all that are at once may
 /// have 512 bytes together.
@@ -136,7 +140,7 @@ pub(crate) fn due(session: SessionId, to: &Connection, verdict: Verdict, held: b
     }
 }
 
-/// Counts the attempt; how often it was made where it is due to be reported.
+/// Counts the attempt. Returns the number of attempts where one is to be reported.
 #[inline(always)]
 fn count(
     session: SessionId,
@@ -171,7 +175,7 @@ fn count(
     unsafe {
         let count = kernel::fetch_add(&raw mut (*attempt).count, 1) + 1;
         let reported = &raw mut (*attempt).reported;
-        // Somebody is to see soon what waits, also where it was refused just before.
+        // An approver is to see a held connection soon, also where the destination was refused just before.
         let pause = if held { HELD_PAUSE } else { SECOND };
         if now.0 < reported.read_volatile().0 + pause {
             return None;
@@ -234,7 +238,8 @@ fn tell_packet(skb: *mut __sk_buff, session: &Session, to: &Connection, said: u6
     .tell(policy >> 32);
 }
 
-/// The refusal of what was asked for, reported where it is due; `held` where it waits for a person.
+/// Counts the refusal of a case, and reports it where that is due. `held`: it is held for an approver instead. `asked`: the
+/// destination that the program gave, where the case is about a listener's upstream.
 #[inline(always)]
 pub(crate) fn case(case: &Case, asked: &Connection, hook: Hook, held: bool) {
     let due = due(case.session.id, &case.to, case.verdict(), held);
@@ -259,7 +264,7 @@ fn tell_case(case: &Case, asked: &Connection, hook: Hook, held: bool, count: u64
     .tell(count);
 }
 
-/// Has guardd look at a listener, where [`may_tell_of_listener`]. Where the ring buffer is full the next try tells.
+/// Has guardd scan a listener, where [`may_tell_of_listener`]. If the ring buffer is full, the next SYN reports it.
 #[inline(always)]
 pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: NetnsCookie) {
     let Some(mut entry) = EVENTS.reserve(0) else {
@@ -287,7 +292,7 @@ pub(crate) fn listener(to: &Connection, session: SessionId, ticket: u64, netns: 
     entry.submit(0);
 }
 
-/// Has guardd know where a process connects to which serves a listener; false where the ring buffer has no room.
+/// Reports what a process connects to that serves a listener. False where the ring buffer has no room.
 #[inline(always)]
 pub(crate) fn dial(hook: Hook, to: &Connection, process: u32, netns: NetnsCookie) -> bool {
     if is_filled(ROOM_FOR_DIALS) {
@@ -336,13 +341,13 @@ fn has_room(session: SessionId, stats: *mut SessionStats, now: BootTime) -> bool
     is_first
 }
 
-/// Whether guardd may be told once more in this second of what a session does that is not refused.
+/// Whether one more event that is no refusal may be reported of a session in this second.
 #[inline(always)]
 pub(crate) fn may_tell(session: SessionId, of: Shared) -> bool {
     count_together(session, of, kernel::boot_time()) < TOLD_A_SECOND
 }
 
-/// Whether guardd may be told in this second of one more listener that a task of that cgroup connects to.
+/// Whether one more listener that a task of that cgroup connects to may be reported in this second.
 ///
 /// A function of its own in the kernel too, as [`due`].
 #[inline(never)]
@@ -350,7 +355,8 @@ pub(crate) fn may_tell_of_listener(cgroup: u64) -> bool {
     !is_filled(ROOM_FOR_LISTENERS) && may_tell(maps::session(cgroup).id, Shared::Listeners)
 }
 
-/// Counts one more of what a session and those around and inside it do in this second. How many there were before.
+/// Counts one more event of a session's share, which it has with the sessions around and inside it. Returns how many there were
+/// in this second before.
 ///
 /// A function of its own in the kernel too, as [`due`].
 #[inline(never)]
@@ -364,13 +370,13 @@ fn count_together(session: SessionId, of: Shared, now: BootTime) -> u64 {
     }
 }
 
-/// Whether guardd has so many bytes to read still.
+/// Whether more than so many bytes of the ring buffer are unread.
 #[inline(always)]
 fn is_filled(bytes: u64) -> bool {
     kernel::unread(maps::events()) > bytes
 }
 
-/// Counts one more in this second, which `window` is the beginning of. How many there were before.
+/// Counts one more in the second that began at `window`. Returns how many there were before.
 ///
 /// # Safety
 ///

@@ -1,12 +1,11 @@
 //! Connections that are held for an approver: `connect` goes on, and egress drops the SYN, until a hole lets it pass.
 //!
-//! A dropped SYN is sent again by the kernel's own timer, so a connection that waits goes on with the next one after the
-//! answer. That comes soon where egress answers "congestion" ([`PROBE`]): TCP then tries again half a second later
-//! (`TCP_RESOURCE_PROBE_INTERVAL`), and for as many times as `TCP_SYNCNT` says, at most 127. Who waits for longer than these
-//! last gets steps of [`LONGEST_STEP`] after them, where the kernel has `TCP_RTO_MAX_MS`, and else ever longer ones.
+//! The kernel's own timer sends a dropped SYN again, so a held connection goes on with the first SYN after the answer. The
+//! interval is short where egress answers "congestion" ([`PROBE`]): TCP then tries again half a second later
+//! (`TCP_RESOURCE_PROBE_INTERVAL`), as many times as `TCP_SYNCNT` says, at most 127. After these the interval is
+//! [`LONGEST_STEP`] where the kernel has `TCP_RTO_MAX_MS`, and else doubles each time.
 //!
-//! Nothing here lets anything out. Where guardd is gone the SYN is dropped until the time is up, and then the
-//! connection fails.
+//! Nothing here lets a packet pass. Without guardd the SYN is dropped until the deadline, and then the connection fails.
 
 use aya_ebpf::{
     EbpfContext as _,
@@ -24,9 +23,9 @@ use crate::{
     maps::{self, FIRST_PROBE, HELD, HoldState},
 };
 
-/// What egress says of a packet: it is dropped, and TCP is told that the way is congested (`NET_XMIT_DROP`).
+/// The answer of egress that drops a packet and reports congestion to TCP (`NET_XMIT_DROP`).
 const PROBE: i32 = 2;
-/// It is dropped.
+/// The answer of egress that drops a packet, and nothing else.
 const DROP: i32 = 0;
 
 /// Options of linux/tcp.h, and one of linux/bpf.h.
@@ -54,18 +53,18 @@ const SCAN_TIMEOUT: u64 = 10_000_000_000;
 const SCAN_PROBES_SOONER: u32 = 20;
 const SCAN_PROBES: u32 = 6;
 
-/// What is noted of a TCP socket. `connect` and what sends its SYN both happen under the socket's lock.
+/// The record of a TCP socket whose connection is held. `connect` and what sends its SYN both happen under the socket's lock.
 #[derive(Clone, Copy)]
 pub(crate) struct Hold(*mut HoldState);
 
 impl Hold {
-    /// That of a socket which has waited or still does.
+    /// The record of a socket whose connection is held, or was.
     #[inline(always)]
     pub(crate) fn of(sk: *mut bpf_sock) -> Option<Self> {
         kernel::socket_storage(maps::holding(), sk).map(Self)
     }
 
-    /// When it stops to wait; 0 where it does not.
+    /// The deadline; 0 where the connection is not held.
     #[inline(always)]
     fn until(self) -> u64 {
         // SAFETY: a live map value; one aligned word.
@@ -80,7 +79,7 @@ impl Hold {
         }
         self.end();
         kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, USUAL_PROBES);
-        // The kernel may have told of its end already.
+        // The callback for its end may have removed it already.
         let _ = HELD.remove(kernel::socket_cookie(ctx.as_ptr()));
     }
 
@@ -125,7 +124,7 @@ impl Hold {
         unsafe { (&raw const (*self.0).port).read_volatile() & UNSCANNED != 0 }
     }
 
-    /// Where it wants to go.
+    /// The destination.
     #[inline(always)]
     fn asked(self) -> Connection {
         let state = self.0;
@@ -150,7 +149,7 @@ impl Hold {
         SessionId(unsafe { (&raw const (*self.0).session).read_volatile() })
     }
 
-    /// Whether it is that what waits.
+    /// Whether what is held is a connection of that session to that destination.
     #[inline(always)]
     fn is_for(self, to: &Connection, session: SessionId) -> bool {
         let asked = self.asked();
@@ -161,7 +160,7 @@ impl Hold {
             && to.protocol == Protocol::TCP
     }
 
-    /// Tells guardd of it; false where there is no room.
+    /// Lists it in [`HELD`], where guardd finds it. False where there is no room.
     #[inline(always)]
     fn tell(self, cookie: u64) -> bool {
         // SAFETY: a live map value.
@@ -176,7 +175,7 @@ impl Hold {
         HELD.insert(cookie, held, 0).is_ok()
     }
 
-    /// One more packet is dropped: how.
+    /// Counts one more dropped packet, and returns what egress answers: [`PROBE`] or [`DROP`].
     #[inline(always)]
     fn drop_one(self) -> i32 {
         // SAFETY: a live map value; nobody else has the socket's lock.
@@ -249,8 +248,8 @@ pub(crate) fn begin_unscanned(ctx: &SockAddrContext, to: &Connection, session: S
     true
 }
 
-/// Whether a packet's connection waits for the word on another session than the one that its socket was made in. What that one
-/// may reach does not help: a socket that is passed on gets what both may reach.
+/// Whether a packet's connection is held for another session than the one that its socket was made in. What the latter may
+/// reach does not help: a socket that is passed on reaches what both may.
 #[inline(always)]
 pub(crate) fn is_of_another(sk: *mut bpf_sock, session: SessionId) -> bool {
     match Hold::of(sk) {
@@ -268,7 +267,7 @@ pub(crate) fn waits(sk: *mut bpf_sock) -> bool {
     }
 }
 
-/// What egress says of a packet that may not pass, where its connection waits.
+/// The answer of egress for a packet that may not pass, where its connection is held.
 #[inline(always)]
 pub(crate) fn judge(sk: *mut bpf_sock, to: &Connection, session: SessionId) -> Option<i32> {
     let hold = Hold::of(sk)?;
@@ -279,7 +278,7 @@ pub(crate) fn judge(sk: *mut bpf_sock, to: &Connection, session: SessionId) -> O
     }
 }
 
-/// A packet passes: where its connection has waited, that goes through `decision`'s hole from now on.
+/// Notes that a packet passes: a connection that was held goes through `decision`'s hole from now on.
 #[inline(always)]
 pub(crate) fn note_passed(skb: *mut __sk_buff, sk: *mut bpf_sock, decision: &Decision) {
     if decision.hole.0 != 0 && Hold::of(sk).is_some_and(|hold| hold.until() != 0) {
@@ -287,7 +286,7 @@ pub(crate) fn note_passed(skb: *mut __sk_buff, sk: *mut bpf_sock, decision: &Dec
     }
 }
 
-/// What TCP asks and tells of a socket.
+/// Handles the callbacks of TCP for a socket whose connection is held.
 #[inline(always)]
 pub(crate) fn operate(ctx: &SockOpsContext) {
     let Some(hold) = ctx::operated(ctx).and_then(Hold::of) else {
@@ -301,10 +300,10 @@ pub(crate) fn operate(ctx: &SockOpsContext) {
             ctx.set_reply((FIRST_PROBE.load() / SCAN_PROBES_SOONER).max(1));
         }
         BPF_SOCK_OPS_TIMEOUT_INIT => ctx.set_reply(FIRST_PROBE.load()),
-        // Not in `connect`: that may fail before there is anything to wait for, and nobody would be told of its end.
+        // Not in `connect`: that may still fail, and no callback would report the end.
         BPF_SOCK_OPS_TCP_CONNECT_CB => {
             if !hold.tell(kernel::socket_cookie(ctx.as_ptr())) {
-                // It waits for nobody, and fails soon.
+                // guardd cannot find it, so it is not held: it fails soon.
                 kernel::set_tcp_option(ctx.as_ptr(), TCP_SYNCNT, 1);
                 return;
             }

@@ -126,7 +126,8 @@ fn listen(ctx: SockOpsContext) -> u32 {
     ALLOW as u32
 }
 
-/// What TCP asks and tells of a socket: those whose connections wait are handled. What others replied stays as it is.
+/// Callbacks of TCP (`sock_ops`): of a socket whose connection is held they pace its SYNs and note its end. What other programs
+/// replied stays as it is.
 #[sock_ops]
 fn hold(ctx: SockOpsContext) -> u32 {
     if ctx.op() == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB

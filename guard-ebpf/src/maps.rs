@@ -27,8 +27,8 @@ const CLONE: usize = 1 << 9;
 #[unsafe(no_mangle)]
 pub(crate) static SESSION_LEVEL: Global<u32> = Global::new(0);
 
-/// After how many jiffies the SYN of a connection that waits is sent again for the first time. Set by guardd when it
-/// loads the programs, for there the kernel counts in jiffies, and tells no program how long one is.
+/// After how many jiffies the SYN of a held connection is sent again for the first time. Set by guardd when it loads the
+/// programs: the kernel counts in jiffies there, and tells no program how long one is.
 #[unsafe(no_mangle)]
 pub(crate) static FIRST_PROBE: Global<u32> = Global::new(0);
 
@@ -72,22 +72,22 @@ pub(crate) static ATTEMPTS: LruHashMap<AttemptKey, AttemptCount, 16384> = LruHas
 #[btf_map]
 pub(crate) static STATS: HashMap<u32, SessionStats, 4096, NO_PREALLOC> = HashMap::new();
 
-/// Refusals, for guardd to read.
+/// Events for guardd: refusals, connections that are held, listeners and dials. Written here.
 #[btf_map]
 pub(crate) static EVENTS: RingBuf<Event, EVENTS_SIZE> = RingBuf::new();
 
 /// In bytes.
 pub(crate) const EVENTS_SIZE: usize = 512 * 1024;
 
-/// The session that a person started around each that was started inside one. Written by guardd.
+/// The outermost session of each nested one: the one that a person started. Written by guardd.
 #[btf_map]
 static OUTERMOST: HashMap<u32, u32, 4096, NO_PREALLOC> = HashMap::new();
 
-/// What sessions have had guardd told in this second, with all that are inside them. Written here.
+/// How many events of each kind an outermost session and all inside it have had reported in this second. Written here.
 #[btf_map]
 static SHARES: LruHashMap<u64, Share, 4096> = LruHashMap::new();
 
-/// What is remembered of each socket. Written here.
+/// The verdict cache: the last allowance of each socket. Written here.
 #[btf_map]
 static SOCKETS: SocketStorage<SocketState, { NO_PREALLOC | CLONE }> = SocketStorage::new();
 
@@ -104,33 +104,33 @@ static LISTENERS: SocketStorage<u64, NO_PREALLOC> = SocketStorage::new();
 #[btf_map]
 static TURNED: SocketStorage<RedirectState, NO_PREALLOC> = SocketStorage::new();
 
-/// Where connections were going that have reached a proxy, which takes each out. Written here.
+/// The original destinations of redirected connections, by the client's end. Written here; the proxy takes each out.
 #[btf_map]
 pub(crate) static ORIGINS: LruHashMap<OriginKey, Origin, 16384> = LruHashMap::new();
 
-/// Whose connections wait for a person, by session. Written by guardd.
+/// Whether connections are held for an approver, and how long, by session. Written by guardd.
 #[btf_map]
 static PATIENCE: HashMap<u32, Patience, 4096, NO_PREALLOC> = HashMap::new();
 
-/// The connections that wait, by their sockets' cookies. Written here.
+/// The connections that are held, by their sockets' cookies: guardd's list of them. Written here.
 #[btf_map]
 pub(crate) static HELD: HashMap<u64, Held, 65536, NO_PREALLOC> = HashMap::new();
 
-/// Where a person said no: when that ends. Written by guardd.
+/// Destinations that a person said no to, and until when. Written by guardd.
 #[btf_map]
 static REFUSED: LruHashMap<RefusedKey, u64, 16384> = LruHashMap::new();
 
-/// What is noted of a socket that waits. Written here.
+/// The state of a socket whose connection is held. Written here.
 #[btf_map]
 static HOLDS: SocketStorage<HoldState, NO_PREALLOC> = SocketStorage::new();
 
-/// Where listeners on this machine lead, by their tickets. Written by guardd; the one that nothing has connected to for
-/// longest goes, and is looked at again.
+/// The upstreams of listeners on this machine, by their tickets. Written by guardd. The least recently used entry is
+/// evicted, and that listener scanned again.
 #[btf_map]
 pub(crate) static RELAYS: LruHashMap<u64, Relay, 4096> = LruHashMap::new();
 
-/// Until when guardd is told what the processes of such a listener connect to. Written by guardd; one that is not there is
-/// looked at before anybody gets to it.
+/// Until when the dials of a listener's processes are reported, by its ticket. Written by guardd. A listener without an
+/// entry is scanned before anybody gets to it.
 #[btf_map]
 static FOLLOWED: LruHashMap<u64, u64, 4096> = LruHashMap::new();
 
@@ -139,12 +139,11 @@ static FOLLOWED: LruHashMap<u64, u64, 4096> = LruHashMap::new();
 #[btf_map]
 static MULTIPATH: LruHashMap<u64, u8, 4096> = LruHashMap::new();
 
-/// Whose a socket is that others may connect to, and under which ticket it is known. What it accepts has the same. Written
-/// here.
+/// The owner and the ticket of a socket that others may connect to: a local listener, and what it accepts. Written here.
 #[btf_map]
 static NEAR: SocketStorage<ListenerState, { NO_PREALLOC | CLONE }> = SocketStorage::new();
 
-/// Of what a session and those inside it have a share in [`SHARES`].
+/// The kinds of events that [`SHARES`] counts.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Shared {
@@ -152,11 +151,11 @@ pub(crate) enum Shared {
     Refusals = 1,
     /// Listeners that they connect to.
     Listeners = 2,
-    /// What their own servers connect to.
+    /// Dials: what the processes of those listeners connect to.
     Dials = 3,
 }
 
-/// A second, and what was told in it.
+/// A second, and how many events were reported in it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Share {
@@ -164,7 +163,7 @@ pub(crate) struct Share {
     pub(crate) in_window: u64,
 }
 
-/// The share of a session and of all with which it has one; none where memory is short.
+/// The share of a session, which is its outermost session's; none where memory is short.
 #[inline(always)]
 pub(crate) fn share(session: SessionId, of: Shared, now: BootTime) -> Option<*mut Share> {
     let outermost = OUTERMOST
@@ -222,12 +221,13 @@ pub(crate) struct RedirectState {
     pub(crate) tgid: u64,
 }
 
-/// What is noted of a TCP socket whose connection waits. See [`crate::hold`].
+/// The state of a TCP socket whose connection is held. See [`crate::hold`].
 #[repr(C)]
 pub(crate) struct HoldState {
-    /// When it stops to wait; 0 where it does not.
+    /// The deadline; 0 where the connection is not held.
     pub(crate) until: u64,
-    /// How many of its packets were dropped, and in the high half how many of the first of them quickly follow another.
+    /// How many of its packets were dropped, and in the high half how many of the first are answered with
+    /// [`crate::hold`]'s `PROBE`.
     pub(crate) drops: u64,
     /// The address that it asked for: the words of an [`Address`].
     pub(crate) destination: [u32; 4],
@@ -235,7 +235,7 @@ pub(crate) struct HoldState {
     pub(crate) session: u32,
     /// The port that it asked for, host byte order.
     pub(crate) port: u32,
-    /// Since when it waits.
+    /// Since when it is held.
     pub(crate) since: u64,
     /// The process that asked.
     pub(crate) tgid: u64,
@@ -248,7 +248,7 @@ pub(crate) struct ListenerState {
     pub(crate) owner: u64,
     /// Its [`guard_common::Ticket`]; 0 until a session connects to it.
     pub(crate) ticket: u64,
-    /// When guardd was last told that a session connects to it.
+    /// When it was last reported that a session connects to it.
     pub(crate) told: u64,
 }
 
@@ -315,7 +315,7 @@ pub(crate) fn has_multipath(cgroup: u64) -> bool {
     MULTIPATH.get_ptr(cgroup).is_some()
 }
 
-/// Whether guardd is told what the processes connect to that serve the listener with that ticket.
+/// Whether the dials of the processes that serve the listener with that ticket are reported.
 #[inline(always)]
 pub(crate) fn is_followed(ticket: u64) -> bool {
     FOLLOWED

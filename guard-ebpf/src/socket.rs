@@ -1,7 +1,7 @@
-//! What is remembered of a socket, so that an allowed flow costs one look-up a packet.
+//! The verdict cache in a socket's storage, so that a packet of an allowed flow costs one look-up.
 //!
-//! A sequence lock guards it: a reader that meets a writer has seen nothing, and a second writer does not
-//! remember. `bpf_spin_lock` would do the same for three times the cost of all the rest.
+//! A sequence lock guards it: a reader that meets a writer takes nothing from the cache, and a second writer does not
+//! write. `bpf_spin_lock` would do the same for three times the cost of all the rest.
 
 use aya_ebpf::bindings::bpf_sock;
 use guard_common::{Address, Connection, Decision, HoleId};

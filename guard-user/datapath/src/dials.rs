@@ -1,5 +1,5 @@
-//! What processes outside connect to that serve a listener which a session has connected to. Programs at the top of the
-//! hierarchy tell of it; they refuse nothing.
+//! Dials: what processes outside connect to that serve a listener which a session has connected to. Programs at the top of the
+//! hierarchy report them; they refuse nothing.
 
 use std::path::Path;
 

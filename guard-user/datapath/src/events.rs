@@ -1,4 +1,4 @@
-//! The ring buffer.
+//! The ring buffer `EVENTS`, as guardd reads it.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
@@ -8,16 +8,16 @@ use zerocopy::FromBytes as _;
 
 use super::{Datapath, DatapathError, Result, pins};
 
-/// What the kernel tells.
+/// An event of the kernel half.
 #[derive(Clone, Copy, Debug)]
 pub enum Told {
-    /// Of a connection.
+    /// Of a cgroup program: about a connection, a listener or a dial.
     Connection(Event),
-    /// Of something else, at a security hook.
+    /// Of a program at a security hook.
     Other(LsmEvent),
 }
 
-/// Refusals as they come. Readable when there is one.
+/// Events as they come. Its descriptor is readable when there is one.
 pub struct EventReader(RingBuf<MapData>);
 
 impl Datapath {
@@ -37,7 +37,7 @@ impl Datapath {
 }
 
 impl EventReader {
-    /// The next refusal, if there is one now.
+    /// The next event, if there is one now.
     #[expect(
         clippy::should_implement_trait,
         reason = "an iterator that goes on after `None` surprises"

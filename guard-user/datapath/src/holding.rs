@@ -1,4 +1,5 @@
-//! Connections that wait for a person: who has them wait, which ones do, and where nothing does since a person said no.
+//! Held connections, as guardd writes and reads their maps: whose connections are held (`PATIENCE`), which ones are
+//! (`HELD`), and where none is since a person said no (`REFUSED`).
 
 use std::{collections::HashSet, io, path::Path, time::Duration};
 
@@ -11,7 +12,7 @@ use super::{
     maps::{bytes, gone, open, read},
 };
 
-/// When the SYN of a connection that waits is first sent again.
+/// The interval after which the SYN of a held connection is first sent again.
 const FIRST_PROBE: Duration = Duration::from_millis(400);
 /// How many times it is sent again at most: what `TCP_SYNCNT` takes.
 const PROBES: u64 = 127;
@@ -25,10 +26,10 @@ const BETWEEN: u64 = 4;
 /// wait.
 const DOUBLING: u64 = 10;
 
-/// A connection that waits, by its socket's cookie.
+/// A connection that is held, by its socket's cookie.
 pub type HeldSocket = (u64, Held);
 
-/// The maps that only a kernel half has that lets connections wait.
+/// The maps for held connections.
 pub(super) struct Holding {
     patience: HashMap<MapData, u32, [u8; size_of::<Patience>()]>,
     held: HashMap<MapData, u64, [u8; size_of::<Held>()]>,

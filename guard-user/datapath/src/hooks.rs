@@ -53,8 +53,8 @@ const HOOKS: [Hook; 6] = [
     },
 ];
 
-/// With two of them a program whose connection was turned is told the peer that it asked for, and with the third the
-/// kernel tries again in time what waits for a person. They refuse nothing, so they come last.
+/// Programs that refuse nothing, so they come last. Two return the original destination to a program whose connection was
+/// redirected; the third paces the SYNs of a held connection.
 const HELPERS: [Hook; 3] = [
     Hook {
         name: "getpeername4",

@@ -1,7 +1,9 @@
-//! Policies in the kernel: a slot each, whose trie is replaced as a whole.
+//! Policies in the kernel: a slot of `POLICIES` each, whose trie is replaced as a whole.
 //!
-//! The trie that a large policy has just left is kept, unseen: the next version is made from it by what
-//! differs, instead of from nothing. It costs that policy its memory twice.
+//! [`Datapath::install_policy`] fills a new trie that no program reads (`prepare`), puts it in the slot by one write and raises
+//! the generation (`put_in_place`), and removes range lists that nothing names any more (`remove_unused`). The previous trie of
+//! a large policy is kept: the next version is made from it by the [`Plan`] of what differs, instead of from nothing. That
+//! policy takes twice the memory.
 
 use std::collections::HashSet;
 
@@ -17,7 +19,7 @@ use super::{
 /// From this many prefixes on a policy's last trie is kept.
 pub(super) const LARGE: usize = 1024;
 
-/// What is known of a slot.
+/// What a slot holds, and the version before.
 #[derive(Default)]
 pub(super) struct Slot {
     pub(super) live: Version,
@@ -25,7 +27,7 @@ pub(super) struct Slot {
     pub(super) shadow: Option<Version>,
 }
 
-/// A trie and what is in it; nothing of both where it was made by an earlier guardd.
+/// One version of a policy. `content` is its trie and the tables in it; none where an earlier guardd made it.
 #[derive(Default)]
 pub(super) struct Version {
     pub(super) content: Option<(PolicyTrie, Compiled)>,
@@ -64,7 +66,7 @@ impl Datapath {
         Ok(id)
     }
 
-    /// The next version, complete but unseen. `made` gets the lists that were made for it.
+    /// The next version, complete, and not read by any program yet. `made` gets the lists that were made for it.
     fn prepare(
         &mut self,
         owner: PolicyId,
@@ -101,8 +103,8 @@ impl Datapath {
         })
     }
 
-    /// The one write. The kernel returns from it when no program reads the old trie any more. The lists that the
-    /// old version named, where it is not kept.
+    /// The one write. The kernel returns from it when no program reads the old trie any more. Returns the lists of
+    /// the old version, where it is not kept.
     fn put_in_place(&mut self, id: PolicyId, next: Version) -> Result<Vec<ListId>> {
         let Some((tree, _)) = &next.content else {
             return Err(DatapathError::Absent {
@@ -142,7 +144,7 @@ impl Datapath {
         self.remove_lists(&lists)
     }
 
-    /// Takes a policy out. Whoever is still judged by it is denied everything.
+    /// Removes a policy. A session that is still judged by it is denied everything.
     ///
     /// # Errors
     ///

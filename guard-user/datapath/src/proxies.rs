@@ -1,5 +1,5 @@
 //! The guard's proxies, one in each network namespace at most, to which connections to read-only destinations are
-//! turned.
+//! redirected.
 
 use std::{
     num::NonZeroU16,
@@ -63,11 +63,11 @@ fn remove(ports: &mut Ports, netns: NetnsCookie) -> Result<()> {
 }
 
 impl Datapath {
-    /// From now on connections to read-only destinations are turned to that port of 127.0.0.1 and of ::1, those in
-    /// that network namespace. Those that were turned to another port there are dropped.
+    /// Redirects connections to read-only destinations in that network namespace to that port of 127.0.0.1 and of ::1.
+    /// Connections that were redirected to another port there are dropped.
     ///
-    /// `listeners` are the sockets that listen there. Connections are turned to these alone, and only as long as they
-    /// stand: where they are gone, also when no guardd runs, connections are refused, whoever has the port by then.
+    /// `listeners` are the sockets that listen there. Connections are redirected to these alone, and only while they are
+    /// open: when they are gone, also when no guardd runs, connections are refused, whoever has the port by then.
     ///
     /// # Errors
     ///
@@ -97,8 +97,8 @@ impl Datapath {
         }
     }
 
-    /// From now on connections to read-only destinations are refused in that network namespace, and those that were
-    /// turned are dropped: the port may become anybody's. To be called before the proxy closes it.
+    /// Has connections to read-only destinations in that network namespace refused, and drops those that were redirected:
+    /// the port may become anybody's. To be called before the proxy closes it.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! Listeners on this machine that sessions connect to, and where they lead.
+//! Listeners on this machine that sessions connect to, and their upstreams, as guardd writes them to the kernel (`RELAYS`).
 
 use std::path::Path;
 

@@ -218,8 +218,9 @@ fn adopt(places: &Places, object: &Object, root: &cgroup::Root) -> Result<Start>
             root: places.cgroup_root.clone(),
         });
     }
-    // Nobody knows who listens at the ports of proxies that an earlier guardd started: until there are others, what was
-    // turned to them is refused. Before any program is replaced, so that none is judged by one and turned by another.
+    // Nobody knows who listens at the ports of proxies that an earlier guardd started: until there are others, connections
+    // that were redirected to them are refused. Before any program is replaced, so that none is judged by one and redirected
+    // by another.
     Proxies::clear(&live)?;
     // Whoever was killed over a change may not have come to say that it holds for what is remembered, too.
     maps.bump_generation()?;

@@ -1,4 +1,4 @@
-//! A policy's trie: filled unseen.
+//! A policy's trie: made and filled before any program reads it.
 
 use std::{
     os::fd::{AsFd as _, OwnedFd},
@@ -58,7 +58,7 @@ pub(super) fn create(prefixes: usize) -> Result<PolicyTrie> {
     Ok(PolicyTrie { map, fd })
 }
 
-/// Brings a trie that no program reads to the content of `new`.
+/// Applies a plan to a trie that no program reads, so that it holds `new`.
 pub(super) fn apply(
     trie: &mut PolicyTrie,
     plan: &Plan,

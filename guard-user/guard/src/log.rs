@@ -1,4 +1,4 @@
-//! The audit trail.
+//! The audit log.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! What was stopped, asked and opened: the audit trail in short, for a person or a CI job.
+//! What was stopped, asked and opened: the audit log in short, for a person or a CI job.
 
 use std::fs::OpenOptions;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! The machine that guardd runs on, as far as the kernel half does not tell: cgroups, networks, users, processes.
+//! The machine that guardd runs on: cgroups, networks, users, processes, and the two sources of events, which are the kernel
+//! half's ring buffer and inotify.
 
 use std::{
     cell::RefCell,
@@ -29,15 +30,15 @@ use crate::{
     watch::{self, Watches},
 };
 
-/// Owns what tells guardd of the machine.
+/// Owns the sources of what guardd knows of the machine.
 #[derive(Debug)]
 pub struct Machine {
-    /// Where the guard lives.
+    /// The pin directory and the cgroup root.
     places: Places,
     hierarchy: Hierarchy,
-    /// What the kernel half tells.
+    /// Events of the kernel half.
     events: EventReader,
-    /// What the file system tells.
+    /// Changes of files: policies, and whether cgroups have processes.
     watches: Watches,
     /// Names of users.
     users: Users,

@@ -1,4 +1,4 @@
-//! The daemon's life: begin, enforce, answer, stop.
+//! guardd's life: starts, runs a task for each source of work until a signal or an error ends it, and stops.
 
 use std::{
     io::{self, Write as _},
@@ -341,7 +341,7 @@ async fn undo(cli: &Cli, shared: Rc<Shared>, shelves: Shelves) -> Result<()> {
     Ok(())
 }
 
-/// Takes note of refusals as they come.
+/// Handles the kernel half's events as they come: `State::hear` in `requests/events.rs`.
 async fn hear(shared: Rc<Shared>, listening: Readiness) {
     loop {
         let heard = listening.drained(|| shared.with(State::hear));
@@ -354,7 +354,7 @@ async fn hear(shared: Rc<Shared>, listening: Readiness) {
     }
 }
 
-/// Takes note of what the file system tells.
+/// Handles what inotify reports: ended sessions, changed policy files, the cgroup root.
 async fn notice(shared: Rc<Shared>, watching: Readiness) {
     loop {
         let mut changes = Vec::new();
@@ -383,7 +383,7 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
     }
 }
 
-/// Does what is due, when it is.
+/// Does what is due, when it is: `State::tick` in `sessions/end.rs`.
 async fn tick(shared: Rc<Shared>) {
     loop {
         let nap = shared.with(|state| state.tick());
@@ -392,7 +392,7 @@ async fn tick(shared: Rc<Shared>) {
     }
 }
 
-/// Keeps the addresses of names up to date, after a look at what changed while no daemon ran.
+/// Reloads the policies, which may have changed while no guardd ran; then keeps the addresses of names up to date.
 async fn follow_names(shared: Rc<Shared>) {
     load::reload(&shared).await;
     loop {

@@ -1,4 +1,4 @@
-//! The one owner of the state, shared by the tasks of one thread.
+//! Owns the [`State`], for the tasks of guardd's one thread: each borrows it by [`Shared::with`], never across an `await`.
 
 use std::{
     cell::RefCell,

@@ -1,7 +1,8 @@
-//! What the daemon knows, in one place with one owner.
+//! All that guardd knows, with one owner struct for each folder. Methods of [`State`] that need several owners are in the
+//! folder that they are about.
 //!
-//! The kernel is the truth: what is here beside the [`Datapath`] is what the kernel has no room
-//! for, or a copy that is made again at each start.
+//! The kernel's state is the truth: what is here beside the [`Datapath`] is what the kernel has no room for, or a copy that is
+//! made again at each start.
 
 use std::{
     collections::VecDeque,
@@ -118,15 +119,15 @@ pub struct State {
     pub(crate) sessions: Sessions,
     /// Who opened which hole.
     pub(crate) holes: Holes,
-    /// The questions that wait.
+    /// The requests.
     pub(crate) requests: Requests,
-    /// What is written down.
+    /// The audit log, metrics, and each session's share of the log.
     pub(crate) recorder: Recorder,
-    /// What is known of connections that wait for them.
+    /// Held connections.
     pub(crate) holds: Holds,
     /// Listeners on this machine that sessions connect to.
     pub(crate) relays: Relays,
-    /// The process through which read-only destinations are reached.
+    /// The proxy, and the permits.
     pub(crate) proxy: Proxy,
 }
 

@@ -1,4 +1,4 @@
-//! What the file system tells: a session has ended, a policy file has changed, somebody removes the cgroup root.
+//! Changes that inotify reports: a session has ended, a policy file has changed, somebody removes the cgroup root.
 
 use std::{
     collections::HashMap,
@@ -12,7 +12,7 @@ use guard_common::SessionId;
 use guard_sys::readiness::Readiness;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
-/// What has changed.
+/// What has changed in the file system. [`crate::changes::Change`] is another: what an operation of guardd's has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Change {
     /// Something in a policy directory.

@@ -1,7 +1,7 @@
-//! Policies: pure, without I/O. Text becomes a model ([`parse`]), a model becomes tables
-//! ([`compile`]), and two tables become the steps from one to the other ([`plan`]).
+//! Policies: pure, without I/O. [`parse`] makes a model ([`Policy`]) of a text, [`compile`] makes tables ([`Compiled`]) of a
+//! model and an [`Environment`], and [`plan`] makes of two tables the steps from the one to the other.
 //!
-//! Nothing here knows the kernel: another room applies what this one yields.
+//! Nothing here knows the kernel: `guard-datapath` makes a plan from what the kernel's trie holds, and applies it.
 
 mod compile;
 pub mod contrib;

@@ -1,4 +1,4 @@
-//! Looking destinations up in compiled tables, as the kernel does.
+//! Looks destinations up in compiled tables, as the kernel half does: for `guard explain` and tests.
 
 use guard_common::{
     Address, BootTime, BudgetId, HoleList, ListId, MAX_RANGES, PolicyId, PrefixValue, RangeEntry,

@@ -1,4 +1,4 @@
-//! From the text of a policy to its model.
+//! From the text of a policy to its model: the way in to `rules.rs`, `profiles.rs`, `http.rs` and `target.rs`.
 
 use std::{path::Path, time::Duration};
 
@@ -30,7 +30,7 @@ pub(super) const POLICY_KEYS: &[&str] = &[
     "version", "name", "default", "hold", "inbound", "max_hole", "rule", "unix",
 ];
 
-/// Reads a policy. `file` is the name to show for it.
+/// Parses a policy. `file` is the name to show for it.
 ///
 /// # Errors
 /// All that is wrong with it, in the order of the file, with the warnings among it.

@@ -1,4 +1,4 @@
-//! What to change in a trie that holds one policy, so that it holds another.
+//! The entries to write and to remove in a trie that holds one policy, so that it holds another.
 
 use std::{cmp::Ordering, collections::HashMap};
 

@@ -1,4 +1,4 @@
-//! Reading typed values out of TOML, with a diagnostic for each that is not what it should be.
+//! Typed values out of parsed TOML, with a diagnostic and its place in the file for each that is wrong. `parse.rs` drives this.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! What the proxy and guardd say to each other: JSON, a message a packet (the packets of guard-sys).
+//! The messages between the proxy and guardd: JSON, one in each packet (`guard_sys::packets`).
 //!
 //! guardd believes the proxy about the requests that it saw, and nothing else: the proxy has no right to open
 //! anything, and all that it can ask for is a person's answer.
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The version that the programs of one build have in common.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Which question of the proxy's a message is about. It counts them.
+/// Which message an answer is for. The sender of the first counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Number(pub u64);
@@ -31,7 +31,7 @@ pub struct Scope {
     pub prefixes: Option<Vec<(IpAddr, u8)>>,
 }
 
-/// Where a connection of a session goes.
+/// A session and the original destination of one of its connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Target {
     /// The session's number.
@@ -51,14 +51,15 @@ pub enum ToDaemon {
         /// The proxy's version. Where it is not guardd's own, they do not understand each other.
         version: String,
     },
-    /// What holds for connections there? Answered with [`ToProxy::Terms`].
+    /// Asks for the terms of connections there. Answered with [`ToProxy::Terms`].
     Terms {
         /// Which question this is.
         number: Number,
         /// Where to.
         target: Target,
     },
-    /// May this request pass? Answered with [`ToProxy::Answer`], when a person has.
+    /// Asks whether this request may pass. Answered with [`ToProxy::Answer`]: at once, or when an approver has answered or
+    /// nobody did in time.
     Ask {
         /// Which question this is.
         number: Number,
@@ -72,7 +73,7 @@ pub enum ToDaemon {
         /// Which question that was.
         number: Number,
     },
-    /// Something for the audit trail.
+    /// A record for the audit log.
     Log {
         /// Where to.
         target: Target,
@@ -130,7 +131,7 @@ pub enum ToProxy {
         /// Which.
         network: NetworkId,
     },
-    /// Policies, sessions or holes have changed: ask anew.
+    /// Policies, sessions or holes have changed: cached terms are void.
     Renew,
     /// Which certificate is a session to trust? Answered with [`ToDaemon::Vouched`].
     Vouch {
@@ -186,7 +187,7 @@ pub enum Answer {
     },
 }
 
-/// An HTTP request that is no read.
+/// An HTTP request or SQL statement that is no read: what guardd, and an approver, learn of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// Who connected.
@@ -241,7 +242,7 @@ pub const MAX_HEADERS: usize = 16;
 /// Bytes of one, with its name.
 pub const MAX_HEADER: usize = 2048;
 
-/// What the audit trail is told.
+/// What the proxy has to add to the audit log.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Entry {
     /// `refused` (a rule denies it, or it could not be understood), `failed` (the other end, after a person's yes) or `warned`

@@ -1,4 +1,4 @@
-//! A client, and where it wanted to go: what it asks for is sent there once it may pass.
+//! A client and its destination: each HTTP request is judged, sent there if it may pass, and answered.
 
 use std::{
     cell::{Cell, RefCell},
@@ -36,7 +36,7 @@ use super::{
 /// Why a connection is broken off in place of an answer.
 pub(super) type Abort = Box<dyn Error + Send + Sync>;
 
-/// From where a connection comes, and where it goes.
+/// The context of a connection: its session, process, original destination and network namespace, and whom to ask (guardd).
 #[derive(Debug)]
 pub(super) struct Way {
     pub(super) link: Rc<Link>,
@@ -54,7 +54,7 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// One in the clear, as far as is known yet.
+    /// One that is not known to be TLS yet.
     #[must_use]
     pub(super) fn new(
         link: Rc<Link>,
@@ -102,7 +102,7 @@ impl Way {
     }
 }
 
-/// A client's connection, and the one that it has to its destination.
+/// A client's connection, and the upstream connection that it is paired with.
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) way: Way,

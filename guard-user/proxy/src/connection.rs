@@ -1,4 +1,4 @@
-//! A connection of a client's, from where it wanted to go to its end.
+//! A client's connection, from its original destination to its end: which protocol the client speaks, TLS, and the sieve.
 
 use std::{io, net::SocketAddr, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
@@ -45,7 +45,7 @@ const MAX_HEAD: u32 = 64 * 1024;
 /// Bytes that hyper keeps at most, of a head that the sieve has let through and of what follows it.
 const MAX_BUFFER: usize = 128 * 1024;
 
-/// Has a connection served until its end, among those of its account.
+/// Serves a connection that `networks.rs` has accepted until its end, in the lane of its account.
 pub(super) async fn serve(
     common: &Rc<Common>,
     network: Rc<Network>,
@@ -71,7 +71,7 @@ pub(super) async fn serve(
                 serve_to(way, Rc::clone(&common.tls), stream, place).await;
             });
         }
-        // Somebody who was not turned here: there is nothing to be had.
+        // It was not redirected: this is no proxy for whoever connects by themselves.
         Ok(None) => reset(&stream),
         Err(error) => {
             tracing::warn!(%error, "cannot tell where a connection wanted to go");
@@ -80,10 +80,10 @@ pub(super) async fn serve(
     }
 }
 
-/// All places are.
+/// No connection more is taken for that account.
 pub(super) struct Taken;
 
-/// As [`serve`], where it is known where the connection wanted to go.
+/// As [`serve`], where the original destination is known.
 pub(super) async fn serve_to(
     mut way: Way,
     tls: Rc<Tls>,
@@ -134,7 +134,7 @@ enum Begun {
     Http2,
 }
 
-/// Waits for either end to begin; `None` where there is nothing to wait for. The client's word comes first.
+/// Waits for the first byte of either end; `None` where none is worth waiting for. The client's counts first.
 async fn begun(way: &Way, stream: &TcpStream, upstream: &Upstream) -> Option<Begun> {
     let mut first = [0];
     let why = tokio::select! {
@@ -224,7 +224,7 @@ async fn speak(way: Way, stream: Stream, upstream: Rc<Upstream>, place: Option<P
     }
 }
 
-/// What the client speaks; `None` where it is not to be waited for.
+/// The HTTP version that the client speaks; `None` where it has gone, or has said nothing for too long.
 async fn spoken(client: &Client, io: &mut SievedIo<Stream>) -> io::Result<Option<Protocol>> {
     match tokio::time::timeout(SILENCE, io.protocol()).await {
         Ok(Ok(None)) => {

@@ -1,5 +1,5 @@
-//! Tasks by account: those of each take turns among themselves, and the accounts among each other. One with thousands of
-//! connections holds up its own.
+//! Fair scheduling of tasks by account, which is an outermost session: accounts take turns, and so do the tasks of each. An
+//! account with thousands of connections holds up only its own.
 
 use std::{cell::RefCell, collections::HashMap, rc::Rc};
 
@@ -8,11 +8,11 @@ use tokio::{
     task::{LocalSet, spawn_local},
 };
 
-/// All accounts that have something to do.
+/// The lanes of all accounts that have tasks.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lanes(Rc<RefCell<HashMap<u32, Lane>>>);
 
-/// What one of them has to do.
+/// The tasks of one account.
 #[derive(Debug)]
 struct Lane {
     tasks: Rc<LocalSet>,

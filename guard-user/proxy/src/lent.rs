@@ -1,4 +1,5 @@
-//! A client's connection that hyper is lent: what it refuses to read is answered when it has given it back.
+//! A client's connection that hyper and the proxy share: after hyper has ended, the proxy itself answers what the sieve
+//! rejected.
 
 use std::{
     io,
@@ -25,7 +26,7 @@ pub(super) struct Lent {
 }
 
 impl Lent {
-    /// For one to be lent, and one to be kept.
+    /// Wraps a connection. A clone is for hyper, and this one is kept.
     pub(super) fn new(io: SievedIo<Stream>) -> Self {
         let watch = io.watch();
         let io = Arc::new(Mutex::new(io));

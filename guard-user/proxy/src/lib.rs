@@ -1,9 +1,10 @@
-//! The half that reads what clients send: a process of its own through which connections to `read-only` destinations go.
+//! The proxy: parses what clients send to `read-only` destinations, in a process without rights.
 //!
-//! The kernel turns such a connection to this process's listener on the loopback of the same network, and tells where
-//! it wanted to go ([`origin`]). What the client sends must have one reading only, and is judged request by request
-//! ([`judge`]). Reads go on to the destination, each client's connection over one of its own; of everything else guardd
-//! is asked, and with guardd a person ([`link`]). The process is nobody, and can do nothing but connect.
+//! The kernel half redirects such a connection to this process's listener on the loopback of the same network namespace, and
+//! notes the original destination. In the order of a connection's life: [`networks`] accepts it, [`origin`] looks up its
+//! destination, [`connection`] finds out what the client speaks and has the sieve reject what is ambiguous, [`client`] serves
+//! its HTTP requests, [`passing`] has each one judged ([`judge`]) and asks guardd about writes ([`link`]), and [`upstream`] is
+//! the connection to the destination, one for each client connection. [`postgres`] does the same for statements.
 
 mod answers;
 mod body;

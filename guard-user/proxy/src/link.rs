@@ -1,4 +1,4 @@
-//! The proxy's end of its conversation with guardd: questions, their answers, and what is known until things change.
+//! The proxy's end of its connection to guardd (`guard_proto::wire`): requests for terms and answers, and a cache of terms.
 
 use std::{
     cell::{Cell, RefCell},
@@ -12,10 +12,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::wire::{Answer, Asked, Entry, NetworkId, Number, Target, Terms, ToDaemon};
 
-/// Targets whose terms are remembered at once. A session that goes through more of them has guardd asked again.
+/// Targets whose terms are cached at once. Of a session with more of them guardd is asked again.
 const MAX_KNOWN: usize = 1024;
 
-/// What waits for guardd's word.
+/// A message to guardd that waits for its answer.
 #[derive(Debug)]
 enum Waiting {
     Terms {
@@ -28,11 +28,11 @@ enum Waiting {
     },
 }
 
-/// The conversation.
+/// The connection to guardd: messages to send, those that wait for an answer, and the cache of terms.
 #[derive(Debug)]
 pub(super) struct Link {
     next: Cell<u64>,
-    /// Of what was asked under an earlier one, nothing is remembered.
+    /// Raised with each change that guardd reports: terms that were asked for under an earlier one are not cached.
     epoch: watch::Sender<u64>,
     waiting: RefCell<HashMap<Number, Waiting>>,
     known: RefCell<HashMap<Target, Option<Rc<Terms>>>>,
@@ -55,7 +55,7 @@ impl Link {
         }
     }
 
-    /// What is said, in its order; whoever has that sends it.
+    /// The messages to send, in their order, for [`send_all`].
     pub(super) fn take_unsent(&self) -> mpsc::UnboundedReceiver<ToDaemon> {
         let unsent = self.unsent.borrow_mut().take();
         // Taken already: there is nothing left to send.
@@ -73,7 +73,7 @@ impl Link {
         let _ = self.outgoing.send(what);
     }
 
-    /// What holds for a target now. `None`: nothing passes there.
+    /// The terms of a target, from the cache or from guardd. `None`: nothing passes there.
     pub(super) async fn terms(&self, target: Target) -> Option<Rc<Terms>> {
         if let Some(known) = self.known.borrow().get(&target) {
             return known.clone();
@@ -91,7 +91,7 @@ impl Link {
         told.await.ok().flatten()
     }
 
-    /// guardd's word on what holds.
+    /// guardd's answer with the terms of a target.
     pub(super) fn told(&self, number: Number, terms: Option<Terms>) {
         let Some(Waiting::Terms {
             target,
@@ -113,7 +113,7 @@ impl Link {
         let _ = tell.send(terms);
     }
 
-    /// What was known may not hold any more.
+    /// Clears the cache: policies, sessions or holes have changed.
     pub(super) fn renew(&self) {
         self.known.borrow_mut().clear();
         self.epoch.send_modify(|epoch| *epoch += 1);
@@ -133,7 +133,7 @@ impl Link {
         }
     }
 
-    /// Asks whether a request may pass.
+    /// Asks guardd whether a request may pass.
     pub(super) fn ask(self: &Rc<Self>, target: Target, request: Asked) -> Question {
         let (tell, told) = oneshot::channel();
         let number = self.number();
@@ -182,7 +182,7 @@ impl Link {
     }
 }
 
-/// A question that waits for its answer. Where it is dropped, nobody waits any more.
+/// A request at guardd, with a client that is held for the answer. If it is dropped, guardd learns that the client has gone.
 #[derive(Debug)]
 pub(super) struct Question {
     link: Rc<Link>,
@@ -191,7 +191,7 @@ pub(super) struct Question {
 }
 
 impl Question {
-    /// The answer. Where guardd ends over it, it is no.
+    /// Waits for the answer. It is no if guardd ends before.
     pub(super) async fn answer(mut self) -> Answer {
         (&mut self.told).await.unwrap_or_else(|_| Answer::No {
             request: None,
@@ -211,7 +211,7 @@ impl Drop for Question {
     }
 }
 
-/// Sends what is said, in its order.
+/// Sends the messages to guardd, in their order.
 ///
 /// # Errors
 ///

@@ -1,4 +1,5 @@
-//! The networks that the proxy serves: its own, and those that guardd has given it listeners and sockets in.
+//! The network namespaces that the proxy serves: its own, and those in which guardd has given it listeners and sockets. Accepts
+//! connections there, and connects from there.
 
 use std::{
     cell::{Cell, RefCell},
@@ -31,7 +32,7 @@ const RESERVE: usize = 16;
 /// A pool with fewer sockets of a family than that is filled up, as far as one message can.
 const LOW: usize = 8;
 const FULL: usize = MAX_DESCRIPTORS / 2;
-/// How long a connection waits for a socket in another network.
+/// The timeout for a socket in another network.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After an error that asking again at once cannot help, such as too many open files.
 const BREATH: Duration = Duration::from_millis(100);
@@ -66,7 +67,7 @@ struct Served {
 pub(super) struct Common {
     /// The conversation with guardd.
     pub(super) link: Rc<Link>,
-    /// The map that knows where connections wanted to go.
+    /// The map with the original destinations of connections.
     pub(super) origins: Origins,
     /// What TLS needs.
     pub(super) tls: Rc<Tls>,
@@ -191,7 +192,7 @@ async fn accept(common: Rc<Common>, network: Rc<Network>, listener: TcpListener)
     }
 }
 
-/// A connection's place among all of them.
+/// Counts a connection towards the limits of [`Common::place`], until it is dropped.
 pub(super) struct Place {
     common: Rc<Common>,
     account: u32,

@@ -1,4 +1,4 @@
-//! Where a connection wanted to go: the kernel's word, never the client's.
+//! The original destination of a redirected connection: from the kernel half's map `ORIGINS`, never from the client.
 
 use std::{io, net::SocketAddr};
 
@@ -8,8 +8,8 @@ use tokio::net::TcpStream;
 
 use super::wire::{Target, Tgid};
 
-/// Where the peer of a connection was going, and whose it is. What is learnt once is not there again. `None`: it was not
-/// turned here, or the connection is gone already, so that what was learnt may be about another one from the same port.
+/// Takes the original destination and the owner of a connection out of `ORIGINS`. `None`: it was not redirected, or it is
+/// closed already, so that the entry may be about a later one from the same port.
 ///
 /// # Errors
 ///

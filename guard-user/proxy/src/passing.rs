@@ -1,4 +1,4 @@
-//! Whether a request may pass: judged, and asked for where it is no read.
+//! Whether an HTTP request may pass: reads pass, and an approver is asked about the rest (`confirmed`).
 
 use std::{
     rc::Rc,
@@ -21,11 +21,11 @@ use super::{
 
 /// Bytes of a body that are read before a person is asked, so that a yes can be for just that body.
 const MAX_DIGESTED: usize = 64 * 1024;
-/// How long they are waited for: some clients send more only when they have been answered.
+/// The timeout for these: some clients send more only after an answer.
 const MORE: Duration = Duration::from_secs(1);
-/// The same, of a body that tells whether it reads.
+/// The timeout for a body that has to be judged.
 const ALL: Duration = Duration::from_secs(30);
-/// A destination may have closed a connection after so long, or be about to.
+/// After this long without traffic a destination may have closed a connection, or be about to.
 const STALE: Duration = Duration::from_secs(1);
 
 /// What is sent on.
@@ -133,7 +133,7 @@ impl Client {
         problem
     }
 
-    /// Asks a person.
+    /// Asks guardd, and by it an approver, and waits for the answer.
     async fn confirmed(
         &self,
         terms: &Rc<Terms>,
@@ -200,7 +200,7 @@ impl Client {
         }
     }
 
-    /// What may pass after a yes: not what the policy has come to deny meanwhile.
+    /// What passes after a yes: the policies may have changed meanwhile, and what they deny now is still refused.
     async fn still_may(
         &self,
         before: &Rc<Terms>,
@@ -236,7 +236,7 @@ fn unwanted(parts: &Parts, body: Begun) {
     }
 }
 
-/// What a client hears, if it does, that has closed its side while a person thought.
+/// The answer to a client that closed its side while it was held, if it still reads.
 fn left() -> Answer {
     Answer::No {
         request: None,
@@ -245,7 +245,7 @@ fn left() -> Answer {
     }
 }
 
-/// What a request is, now that its body was read as far as that may be.
+/// The judgement on a request whose body was read, as far as that is limited.
 fn with_body(rules: &[Rules], request: &judge::Request<'_>, body: &Begun) -> Judgement {
     match body.is_whole() {
         true => judge::judge_all(rules, request, Some(body.so_far())),
@@ -318,7 +318,7 @@ pub(super) fn entry(outcome: &str, parts: &Parts) -> Entry {
     }
 }
 
-/// The beginning of what a client has sent, for the audit trail.
+/// The beginning of what a client has sent, for the audit log.
 fn cut(text: &str) -> String {
     text.chars().take(MAX_PATH).collect()
 }

@@ -1,4 +1,4 @@
-//! The proxy's life: it begins when guardd speaks to it, and ends when guardd does.
+//! The proxy's life: it begins with guardd's first message, and ends with guardd. Handles guardd's messages (`hear`).
 
 use std::{os::fd::OwnedFd, path::PathBuf, process::ExitCode, rc::Rc};
 

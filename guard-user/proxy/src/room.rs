@@ -1,5 +1,5 @@
-//! What whoever sends much must not take from others: memory for bodies that are read before they may pass, and the time in
-//! which requests are judged.
+//! Limits for each account, so that none takes from others: memory for bodies that are read before they may pass, and the
+//! time in which requests are judged.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,4 @@
-//! The chain: each line of the trail carries its number, and a hash over the line before it and itself.
+//! The chain: each line of the audit log carries its number, and a hash over the line before it and itself.
 //!
 //! A line is a JSON object that ends with `,"number":N,"hash":"…"}`. The hash is SHA-256 over the 32 bytes of the hash
 //! before and the line's bytes up to `,"hash"`: over bytes, so that no other spelling of the same JSON passes. The first

@@ -1,4 +1,4 @@
-//! What people have decided, out of the records of the trail.
+//! What people have decided, out of the records of the audit log.
 
 use std::{collections::HashMap, net::IpAddr};
 

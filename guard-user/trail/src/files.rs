@@ -24,7 +24,7 @@ pub struct Files {
     pub unread: Vec<PathBuf>,
 }
 
-/// The trail at `path`, with what was put aside: `path.1`, `path.2.gz`, `path-20261120`.
+/// The audit log at `path`, with what was put aside: `path.1`, `path.2.gz`, `path-20261120`.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! What the audit trail is made of, and what can be read out of it. Pure, but for reading files.
+//! The format of the audit log, and what can be read out of it. Pure, but for reading files.
 
 pub mod chain;
 pub mod decisions;

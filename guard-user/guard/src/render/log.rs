@@ -1,4 +1,4 @@
-//! The audit trail, a line for each record: when, where, what, to which destination, by which rule, who.
+//! The audit log, a line for each record: when, where, what, to which destination, by which rule, who.
 
 use anstyle::Style;
 use guard_proto::{LogKind, LogRecord};

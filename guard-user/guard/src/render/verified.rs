@@ -1,4 +1,4 @@
-//! Whether the audit trail is whole.
+//! Whether the audit log is whole.
 
 use guard_trail::verify::Verified;
 

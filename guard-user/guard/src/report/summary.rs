@@ -1,4 +1,4 @@
-//! From the records of the audit trail to what a reader wants to know.
+//! From the records of the audit log to what a reader wants to know.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

@@ -1,10 +1,10 @@
-//! The follow-ups.
+//! Applies a [`Change`]: the follow-ups, in their order.
 
 use super::Change;
 use crate::state::State;
 
 impl State {
-    /// Does what follows from a change.
+    /// Does what follows from a change. The only place that does.
     pub fn apply(&mut self, change: Change) {
         match change {
             Change::Requests => self.requests.keep(),

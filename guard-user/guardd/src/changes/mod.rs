@@ -5,9 +5,9 @@ mod apply;
 /// What an operation changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    /// Requests came up, or are dropped.
+    /// There are new requests, or some were dropped.
     Requests,
-    /// A person answered requests: those that are held for the answer go on, or end.
+    /// A person answered requests: connections and HTTP requests that are held for the answer go on, or end.
     Answers,
     /// Holes were opened, or have ended.
     Holes,
@@ -17,8 +17,8 @@ pub enum Change {
     Slots,
     /// Sessions are judged by a chain of policies by which none was judged before.
     Chains,
-    /// It is known where a listener leads.
+    /// A listener was scanned, so its upstreams are known.
     Listeners,
-    /// An approver came, or a session has more connections held than it may.
+    /// An approver has come or gone, or a session has more connections held than it may: whose connections are held may change.
     Approvers,
 }

@@ -1,4 +1,4 @@
-//! Who answers, and from where: for the audit trail, as the kernel has it.
+//! The approver who answers, and the process that the answer came from, as the kernel has it: for the audit log.
 
 use guard_judge::http as judge;
 use guard_proto::record::Origin;

@@ -1,4 +1,4 @@
-//! The calls that go on answering: the requests that wait, and the audit trail.
+//! The calls that go on answering: the pending requests, and the audit log.
 
 use std::{io, time::Duration};
 
@@ -18,7 +18,6 @@ use crate::{
     },
     record::trail::{Batch, Filter, Trail},
     shared::Shared,
-    state::State,
 };
 
 /// Changes that come so soon after one that was told are told together.
@@ -60,8 +59,8 @@ pub async fn stream(
         // A call on top of a stream cannot be answered: it ends the connection, as the peer's leaving does.
         () = frames.stirs() => Err(FrameError::Truncated),
     };
-    // Whoever could have answered may have left.
-    shared.with(State::renew_patience);
+    // An approver may have left.
+    shared.with(|state| state.apply(Change::Approvers));
     done
 }
 
@@ -176,7 +175,7 @@ async fn log(
     }
 }
 
-/// What the caller wants of the trail, and may see.
+/// What the caller wants of the audit log, and may see.
 fn filter(who: Approver, session: Option<String>, since: Option<f64>) -> Filter {
     let since = since
         .and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok())

@@ -1,4 +1,5 @@
-//! Listing holes, and closing them before they end by themselves.
+//! Listing holes, and closing them before they end by themselves: at a person's word, or when their bytes are used up. Expiry
+//! is in `sessions/end.rs`.
 
 use guard_common::SessionId;
 use guard_datapath::{Datapath, LiveHole};
@@ -61,7 +62,7 @@ impl State {
         })
     }
 
-    /// Ends the holes through which as much was sent as they were for: of that session, or of all.
+    /// Closes the holes whose byte budget is used up: of that session, or of all.
     pub(crate) fn end_spent_holes(&mut self, session: Option<SessionId>) {
         if !self.holes.any_counts_bytes(session) {
             return;

@@ -1,4 +1,6 @@
-//! What a yes gives: holes, how they are checked, opened and closed.
+//! Holes: checked (`grant.rs`), opened (`opening.rs`), listed and closed by a person (`closing.rs`), and what the kernel has
+//! no room for about them (`holes.rs`). The kernel ends a hole by its own clock; `sessions/end.rs` tidies up after it.
+//! Permits, the holes for HTTP requests and SQL statements, are in `proxy/permits.rs`.
 
 pub mod closing;
 pub mod grant;

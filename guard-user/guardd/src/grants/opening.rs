@@ -1,4 +1,4 @@
-//! Opening and closing holes.
+//! Opening holes: in the kernel, in the audit log, and in a file.
 
 use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
 use guard_datapath::{LiveHole, NewHole};
@@ -59,8 +59,8 @@ impl State {
         self.open_all(by, grant, reason, None)
     }
 
-    /// Opens the holes of a grant: the kernel first, then the trail, then the answer. Where one
-    /// cannot be opened or written down, none stays open.
+    /// Opens the holes of a grant: in the kernel first, then in the audit log, then the answer. Where one
+    /// cannot be opened or written to the audit log, none stays open.
     pub(crate) fn open_all(
         &mut self,
         by: &Answering,
@@ -104,7 +104,7 @@ impl State {
         })
     }
 
-    /// Drops the questions that new holes have answered, and asks again where they end.
+    /// Drops the requests that new holes answer, and each earlier no to what they open: attempts after their end ask again.
     pub(crate) fn settle(&mut self, session: SessionId, holes: &[LiveHole]) {
         let by = |hole: &LiveHole, questions: &[Question]| {
             let mut questions = questions.iter();
@@ -162,7 +162,7 @@ impl State {
                 let session = ids::session(grant.session);
                 self.recorder
                     .write(LogEntry::of(session, grant.owner, record))?;
-                // In this order, so that a hole which the next guardd knows from here is in the trail.
+                // In this order, so that a hole which the next guardd knows from here is in the audit log.
                 self.holes.keep(id, about);
             }
         }
@@ -181,8 +181,8 @@ impl State {
     }
 }
 
-/// Whether a hole for connections lets pass what is asked about. Requests it lets pass only where it is not counted, nor for
-/// reads alone: else they are judged all the same.
+/// Whether a hole answers a request. It answers one about HTTP only where it is neither counted nor for reads: else HTTP
+/// requests are judged all the same.
 fn answers(hole: &LiveHole, question: &Question) -> bool {
     let (to, protocol, port) = (&question.destination, question.protocol, question.port);
     let is_for_all = question.http.is_none() || hole.entry.kind == HoleKind::ALL;

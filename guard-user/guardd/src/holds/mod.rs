@@ -1,5 +1,6 @@
-//! Connections that wait for a person. The kernel holds them, and lets them pass when a hole does; guardd says whose may
-//! wait, asks, and ends those that wait in vain.
+//! Held connections. The kernel half holds them, and lets them pass when a hole does. guardd says whose connections may be held
+//! and renews that (the map `PATIENCE`), makes requests for those that are (`HELD`, in `scan.rs`), and closes those that nobody
+//! will allow.
 
 mod scan;
 
@@ -20,35 +21,36 @@ use crate::{
     times::after,
 };
 
-/// No connection waits for longer, whatever a policy says: the kernel stops trying.
+/// The longest hold, whatever a policy says: the kernel stops trying.
 pub const LONGEST: Duration = Duration::from_secs(300);
-/// How long connections begin to wait without another word of guardd's. More than two of the times that it takes to say so.
+/// How far ahead the deadline in `PATIENCE` is, after which no further connection is held. More than twice the interval at
+/// which guardd renews it.
 const LEASE: Duration = Duration::from_secs(12);
-/// How often those that wait are looked at.
+/// The interval between two scans of the held connections.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long after the report of a refusal the kernel reports nothing of the same destination, not even that the next
-/// connection waits.
+/// How long after the report of a refusal the kernel half reports nothing of the same destination, not even that the next
+/// connection is held.
 const UNREPORTED: Duration = Duration::from_nanos(guard_common::HELD_PAUSE);
-/// To look at many takes a while; it may take one part in so many of guardd's time.
+/// A scan of many takes a while: it may take one part in so many of guardd's time.
 const SHARE: u32 = 20;
-/// Connections of one session that wait at once; where there are more, no other one begins to.
+/// Connections of one session that are held at once; from this many on the next is refused.
 const MOST_OF_SESSION: usize = 16_384;
 
-/// What is known of those that wait.
+/// Owns whose connections may be held, and when those that are held are scanned.
 #[derive(Debug)]
 pub struct Holds {
-    /// When they are next looked at; none wait where there is none.
+    /// When the held connections are next scanned; none where none are held.
     next: Option<BootTime>,
-    /// They are not looked at before, but when something was answered: it takes its time.
+    /// No scan begins before this, except after an answer: a scan takes its time.
     not_before: BootTime,
-    /// The sessions that have as many as may be.
+    /// The sessions that have as many held connections as they may.
     full: HashSet<SessionId>,
-    /// Whose connections may wait, for how long, and until when guardd has said so.
+    /// The sessions whose connections are held, for how long, and the deadline in `PATIENCE`.
     leases: HashMap<SessionId, (Duration, BootTime)>,
 }
 
 impl Default for Holds {
-    /// Some may have waited when guardd was not there.
+    /// Some may be held since before this guardd began.
     fn default() -> Self {
         Self {
             next: Some(BootTime(0)),
@@ -60,29 +62,29 @@ impl Default for Holds {
 }
 
 impl Holds {
-    /// When those that wait are to be looked at.
+    /// When the next scan is due.
     #[must_use]
     pub fn next_look(&self) -> Option<BootTime> {
         self.next
     }
 
-    /// How long what a session begins to hold now waits.
+    /// How long a connection of a session that begins now is held.
     fn time_for(&self, session: SessionId) -> Duration {
         self.leases.get(&session).map_or(LOOK, |(time, _)| *time)
     }
 
-    /// Whether a session's connections may wait.
+    /// Whether a session's connections are held.
     fn may_wait(&self, session: SessionId) -> bool {
         self.leases.contains_key(&session)
     }
 
-    /// They are looked at now: when they were to be looked at later.
+    /// Begins a scan. Returns when a later one was due.
     fn begin_look(&mut self, now: BootTime) -> Option<BootTime> {
         self.next.take().filter(|at| at.0 > now.0)
     }
 
-    /// They were looked at, from then to then: they are again in a while if some wait, of which the first gives up at
-    /// `first_end`, and when they were to be.
+    /// Ends a scan that took from `began` to `ended`. The next is due in a while if connections are held, of which the first
+    /// reaches its deadline at `first_end`, and at the time `appointed`.
     fn end_look(
         &mut self,
         (began, ended): (BootTime, BootTime),
@@ -97,7 +99,7 @@ impl Holds {
         }
     }
 
-    /// Sees to it that they are looked at by then, or as soon as may be.
+    /// Has a scan begin by then, or as soon as may be.
     fn look_by(&mut self, at: BootTime) {
         let at = at.max(self.not_before);
         self.next = Some(self.next.map_or(at, |next| next.min(at)));
@@ -105,7 +107,7 @@ impl Holds {
 }
 
 impl Holds {
-    /// Says anew whose connections may wait: of those whose people are there to answer, or that are asked to.
+    /// Renews in the kernel whose connections are held: of sessions whose approvers follow, or that run with `--hold`.
     pub fn renew(
         &mut self,
         kernel: &mut Datapath,
@@ -132,7 +134,7 @@ impl Holds {
         }
     }
 
-    /// The same of one session, which is new.
+    /// The same for one new session.
     pub fn begin(
         &mut self,
         kernel: &mut Datapath,
@@ -145,7 +147,7 @@ impl Holds {
         }
     }
 
-    /// From now on no connection begins to wait: there is no guardd to ask about it.
+    /// Has no further connection held: guardd is about to stop, and nobody would ask about it.
     pub fn stop_all(&mut self, kernel: &mut Datapath) {
         let all: Vec<_> = self.leases.keys().copied().collect();
         for session in all {
@@ -165,7 +167,7 @@ impl Holds {
             Ok(()) => {
                 let before = self.leases.insert(session, (time, until));
                 if before.is_none() {
-                    // What waits now may have been refused just before.
+                    // What is held now may have been refused just before, and so is not reported.
                     self.look_by(after(now, UNREPORTED));
                 }
             }
@@ -182,7 +184,7 @@ impl Holds {
         }
     }
 
-    /// How long a session's connections wait now.
+    /// How long a session's connections are held now; none where they are not.
     fn time_of(
         &self,
         session: &Session,
@@ -203,24 +205,24 @@ impl Holds {
         (!time.is_zero()).then_some(time.min(LONGEST))
     }
 
-    /// A connection was refused: the next one may wait, and the kernel does not say so.
+    /// Has a scan find the next connection, after one was refused: it may be held without an event.
     pub(crate) fn expect(&mut self, event: &Event) {
         if self.leases.contains_key(&event.session) {
             self.look_by(after(event.at, UNREPORTED));
         }
     }
 
-    /// Whether it is time to look at those that wait.
+    /// Whether a scan is due.
     #[must_use]
     pub fn is_due(&self, kernel: &Datapath, now: BootTime) -> bool {
         match self.next {
             Some(at) => at <= now,
-            // Of a flood the kernel does not tell all.
+            // Of a flood the kernel half does not report all.
             None => kernel.holds_any(),
         }
     }
 
-    /// Of a session with too many, those inside it counted too, no other one begins to wait.
+    /// Notes the sessions with too many held connections, those of the sessions inside counted too: no other one is held.
     fn note_full(&mut self, sessions: &Sessions, held: &[HeldSocket]) -> Option<Change> {
         let mut counts: HashMap<SessionId, usize> = HashMap::new();
         let outermost = |id| sessions.get(id).map_or(id, Session::outermost);

@@ -1,4 +1,4 @@
-//! Scanning the connections that are held: who is asked about which, and which end.
+//! Scans the held connections (`HELD`): makes the requests that are missing, and closes those that nobody will allow.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -48,14 +48,14 @@ enum Fate {
 }
 
 impl State {
-    /// Says anew whose connections may wait.
+    /// Renews in the kernel whose connections are held.
     pub fn renew_patience(&mut self) {
         let (policies, requests) = (&self.policies, &self.requests);
         self.holds
             .renew(&mut self.datapath, &self.sessions, policies, requests);
     }
 
-    /// Takes note of a connection that has begun to wait.
+    /// Makes a request of a connection that is held since now.
     ///
     /// # Errors
     ///
@@ -78,7 +78,7 @@ impl State {
             // The kernel does not know of every address in a prefix that was refused.
             self.holds.look_by(event.at);
         }
-        // Where nobody is asked it ends when it is looked at.
+        // Where nobody is asked, the next scan closes it.
         if let Noted::New(id) | Noted::Again(id) = noted {
             let shown = Clocks::read().calendar(until);
             self.requests.hold(&id, Some(shown));
@@ -112,7 +112,7 @@ impl State {
         self.recorder.note(entry.admitted(admitted));
     }
 
-    /// The same at once: something was answered.
+    /// Scans the held connections now.
     pub fn look_at_held(&mut self) {
         let began = clock::now();
         let appointed = self.holds.begin_look(began);

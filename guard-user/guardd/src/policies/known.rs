@@ -1,4 +1,4 @@
-//! What is known of the names in policies, and who may have them looked up.
+//! The addresses of the host names in policies, and whether a session may have more looked up. `names.rs` is the cache itself.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashSet},

@@ -13,7 +13,7 @@ use crate::control::failure::Refusal;
 
 /// A policy's text is at most so long, in bytes.
 const MAX_TEXT: u64 = 256 * 1024 * 1024;
-/// What a session calls its policy's file is kept up to so many characters: it goes into the audit trail.
+/// Characters that are kept of the name that a session gives its policy's file: it goes into the audit log.
 const MAX_FILE: usize = 256;
 
 /// A policy's text, and where it is from. What is kept of it survives the daemon.

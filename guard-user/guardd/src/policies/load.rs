@@ -1,4 +1,9 @@
-//! Putting policies in place: at a session's start, when a file changes, when a name moves.
+//! Puts policies in place: [`slot_for`] at a session's start, [`reload`] when a file changes, [`refresh`] when a name has other
+//! addresses.
+//!
+//! In order: `look_ahead` parses the text and looks its names up where that is due, since name servers may take long. Then
+//! `Shared::loading` is taken, so that one policy at a time is put in place: `prepare_known` parses again what may have changed,
+//! and compiles it; `State::install` writes the tables to the kernel and applies the change.
 
 use std::{
     collections::{BTreeSet, HashSet},
@@ -21,7 +26,7 @@ use crate::{
     state::State,
 };
 
-/// Reads a policy, looks its names up where that is due, and compiles it. Nothing is put in place.
+/// Parses a policy, looks its names up where that is due, and compiles it. Nothing is put in place.
 ///
 /// # Errors
 ///
@@ -32,7 +37,7 @@ pub async fn prepare(shared: &Shared, source: Source) -> Result<Prepared, Refusa
     Ok(prepared)
 }
 
-/// Who has brought a policy: what only sessions inside have brought is forgotten with it.
+/// Who has brought a policy. The names of one that only nested sessions have brought are dropped with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Bringer {
     Person,
@@ -49,8 +54,7 @@ impl Bringer {
     }
 }
 
-/// Looks up the names of a policy where that is due. That takes as long as name servers do: whoever puts policies in place does
-/// it before it is their turn.
+/// Looks up the names of a policy where that is due, before [`Shared::loading`] is taken: name servers may take long.
 async fn look_ahead<'s>(shared: &'s Shared, source: &Source, by: Bringer) -> Option<Awaited<'s>> {
     // What is wrong with it is told when it is read to be put in place.
     let (_, read) = read(shared, source.clone()).await.ok()?;
@@ -59,8 +63,8 @@ async fn look_ahead<'s>(shared: &'s Shared, source: &Source, by: Bringer) -> Opt
     Some(awaited)
 }
 
-/// The same as [`prepare`] where its names were looked up: only those are that nobody knows yet, as where the text is another one
-/// by now. With what keeps them from being forgotten until it is in force.
+/// As [`prepare`], after [`look_ahead`]: only names that are not in the cache yet are looked up, as where the text has
+/// changed since. Returns also what keeps the names in the cache until the policy is in force.
 async fn prepare_known(
     shared: &Shared,
     source: Source,
@@ -79,7 +83,7 @@ fn names(read: &Read) -> BTreeSet<String> {
     names.map(|name| name.as_str().to_owned()).collect()
 }
 
-/// Names by which a policy is about to be compiled: a rule would not hold for one that was forgotten before it is in force.
+/// Keeps the names of a policy in the cache until it is in force. Its rules would not hold for a name that was dropped before.
 struct Awaited<'s> {
     shared: &'s Shared,
     names: BTreeSet<String>,
@@ -118,7 +122,7 @@ async fn compile(shared: &Shared, source: Source, read: Read) -> Result<Prepared
     in_background(move || policies::compile(source, read, &now)).await
 }
 
-/// Does what may take long without holding up the answers to others.
+/// Runs long work on a thread of its own, so that guardd goes on answering.
 pub async fn in_background<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
@@ -146,7 +150,7 @@ pub async fn look_up(shared: &Shared, names: &BTreeSet<String>) {
     });
 }
 
-/// Looks up a name for a call from inside, which alone needs it.
+/// Looks up names for one call from inside a session: no policy needs them.
 ///
 /// # Errors
 ///
@@ -171,8 +175,8 @@ pub async fn look_up_in_passing(
     Ok(())
 }
 
-/// Whether a session may bring a policy with these names: guardd looks them up only where that session might do so itself. They
-/// are read where that holds up nobody but those in the same session.
+/// Whether a session may bring this policy: guardd looks its names up only where that session might do so itself. The text is
+/// parsed in the turn of the outermost session, so that only those in the same one wait.
 ///
 /// # Errors
 ///
@@ -188,12 +192,10 @@ pub async fn may_look_up(shared: &Shared, agent: Agent, source: &Source) -> Resu
     shared.with(|state| state.may_bring(agent, &names(&read)))
 }
 
-/// The slot that holds the policy from `source`, put in place if need be, and what whoever asked
-/// for it should know.
+/// The slot that holds the policy from `source`, put in place if need be, and warnings for the caller.
 ///
-/// A newer text of a policy that is in force replaces it; where it is bad, the old one stands.
-/// `inside`: the session that a person started in which whoever asked is. However many are in it, they hold up others by one
-/// policy.
+/// A newer text of a policy that is in force replaces it; if it is invalid, the old one stays in force. `inside`: the outermost
+/// session of a caller inside. However many callers are in it, others wait for one policy of theirs at most.
 ///
 /// # Errors
 ///
@@ -235,7 +237,7 @@ pub async fn slot_for(
     Ok((slot, warnings))
 }
 
-/// Puts a newer text of a policy into its slot, if it is another one. What it names was looked up.
+/// Puts a newer text of a policy into its slot, if it differs. Its names were looked up.
 async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Refusal> {
     if shared.with(|state| state.policies.is_same(slot, &source)) {
         return Ok(());
@@ -257,8 +259,9 @@ async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Re
     renewed
 }
 
-/// Reads the policies in force again that come from the daemon's directories. Bad ones are
-/// reported, and the old ones stand. Looks after the audit trail as well, whose file may have been renamed.
+/// Reads the policies in force again that come from guardd's directories. Invalid ones are reported, and the old ones stay in
+/// force. Follows the audit log as well, whose file may have been renamed. Comes at SIGHUP, at a change that inotify reports,
+/// and once at the start.
 pub async fn reload(shared: &Shared) {
     let named = shared.with(|state| {
         state.recorder.follow_path();
@@ -288,7 +291,7 @@ async fn reload_one(shared: &Shared, name: &str) {
     };
     // What was looked at before may have changed, and been put in place, since.
     match find() {
-        // What was wrong is in the log, the audit trail and `guard status` by now.
+        // What was wrong is in guardd's log, the audit log and `guard status` by now.
         Ok(source) => drop(renew(shared, slot, source).await),
         Err(refusal) => shared.with(|state| {
             state
@@ -326,7 +329,7 @@ async fn refit_all(shared: &Shared) {
     }
 }
 
-/// Compiles a policy again for what its names and groups stand for now.
+/// Compiles one policy again for what its names and groups stand for now, and puts the tables in place if they differ.
 async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
     let Some((old, now)) = shared.with(|state| {
         let policy = Arc::clone(&state.policies.get(slot)?.policy);
@@ -452,7 +455,7 @@ impl Policies {
         self.texts.keep(&slot.0.to_string(), source);
     }
 
-    /// Puts the tables of a policy in place that its names and groups give now, where they are others.
+    /// Puts new tables of the same policy in place, if they differ: its names or groups stand for other addresses now.
     ///
     /// # Errors
     ///
@@ -483,7 +486,7 @@ impl Policies {
         Ok(Some(Change::Policies))
     }
 
-    /// Takes note that a newer text of a policy is not put in place.
+    /// Records why a newer text of a policy is not put in place: the old one stays in force.
     pub fn refuse(
         &mut self,
         recorder: &mut Recorder,

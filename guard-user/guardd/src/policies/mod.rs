@@ -1,4 +1,7 @@
-//! The policies in force: what each slot of the kernel holds, and the text that it came from.
+//! The policies in force: what each slot of the kernel's map `POLICIES` holds, and the text that it came from.
+//!
+//! `library.rs` finds a policy's text, `names.rs` resolves the host names in it, `load.rs` puts it in place. In code a slot
+//! is a `PolicyId`, [`Prepared`] is a policy that is ready to be put in place, and [`InForce`] one that is.
 
 mod known;
 pub mod library;
@@ -29,7 +32,7 @@ use self::{
 };
 use crate::{control::failure::Refusal, record::shelf::Shelf};
 
-/// A policy that is ready to be put in place: read, resolved and compiled.
+/// A policy that is ready to be put in place: parsed, resolved and compiled.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// Where it is from.
@@ -40,11 +43,11 @@ pub struct Prepared {
     pub compiled: Compiled,
     /// What its author should know.
     pub warnings: Vec<String>,
-    /// What its names and groups stood for.
+    /// What its names and groups stood for when it was compiled.
     fitted: Environment,
 }
 
-/// A policy as its text says it.
+/// A policy that is parsed, and not compiled yet.
 #[derive(Clone, Debug)]
 pub struct Read {
     /// What its text says.
@@ -53,7 +56,7 @@ pub struct Read {
     pub warnings: Vec<String>,
 }
 
-/// Reads a policy's text.
+/// Parses a policy's text.
 ///
 /// # Errors
 ///
@@ -87,7 +90,7 @@ pub fn compile(source: Source, read: Read, now: &Environment) -> Result<Prepared
     })
 }
 
-/// What of all that is known a policy's tables depend on.
+/// The part of an environment that a policy's tables depend on: its own names and groups.
 #[must_use]
 pub fn relevant(policy: &Policy, known: &Environment) -> Environment {
     let uses = |group: Group| {
@@ -160,7 +163,7 @@ pub struct InForce {
     pub policy: Arc<Policy>,
     /// Its tables, as the kernel has them.
     pub compiled: Arc<Compiled>,
-    /// What its names and groups stood for when they were made.
+    /// What its names and groups stood for when its tables were compiled.
     pub fitted: Environment,
     /// When this version was put in place.
     pub loaded_at: Timestamp,
@@ -189,7 +192,7 @@ impl InForce {
         self.policy.names().map(policy::DomainName::as_str)
     }
 
-    /// What decides for connections to a prefix.
+    /// Every verdict of the policy inside a prefix, and the rules that give them.
     #[must_use]
     pub fn over(&self, within: &Prefix, ports: &[PortSpec]) -> Coverage<'_> {
         policy::over(&self.policy, &self.compiled, within, ports)
@@ -224,7 +227,7 @@ pub struct Judged<'p> {
 /// The key of the one value on the shelf of names.
 const KNOWN_NAMES: &str = "known";
 
-/// Owns the policies: what the kernel's slots hold, where that comes from, and what the names in it stand for.
+/// Owns the policies: what the kernel's slots hold, the texts behind them, and the addresses of the names in them.
 #[derive(Debug)]
 pub struct Policies {
     /// All slots in use.
@@ -235,9 +238,9 @@ pub struct Policies {
     /// Policies of the daemon's that could not be put in force, at the last look.
     unusable: Unusable,
     names: Names,
-    /// Who is asked about names.
+    /// Looks up names.
     resolver: Resolver,
-    /// How many were looked up for sessions.
+    /// How many names were looked up for sessions.
     look_ups: LookUps,
     /// The texts of those in force, by the numbers of their slots.
     texts: Shelf<Source>,
@@ -278,7 +281,7 @@ impl Policies {
         self.slots.get(&slot)
     }
 
-    /// Takes note of what a slot holds now.
+    /// Records what a slot of the kernel holds now.
     pub(crate) fn put(&mut self, slot: PolicyId, policy: InForce) {
         self.slots.insert(slot, policy);
     }
@@ -305,7 +308,7 @@ impl Policies {
         self.slots.iter().map(|(slot, policy)| (*slot, policy))
     }
 
-    /// The slot that holds the same policy: the daemon's of that name, or the same text.
+    /// The slot that holds the same policy: guardd's own of that name, or a session's with the same text.
     #[must_use]
     pub fn same(&self, source: &Source) -> Option<PolicyId> {
         if let Some(name) = &source.name {

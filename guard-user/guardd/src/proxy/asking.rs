@@ -1,4 +1,4 @@
-//! What the proxy asks: whether a request that changes something may pass.
+//! Requests of the proxy's clients that are no reads: answered at once, or made a request for an approver and held.
 
 use std::{rc::Rc, time::Duration};
 
@@ -30,14 +30,14 @@ const MAX_WARNINGS: usize = 8;
 const DIGEST: usize = 64;
 
 impl State {
-    /// Answers a question of the proxy's, now or later.
+    /// Answers the proxy whether a request may pass: now, or by [`Self::settle_waiters`] later.
     pub fn proxy_asks(&mut self, number: Number, target: &Target, asked: Asked) {
         if let Some(verdict) = self.answer_now(number, target, asked) {
             self.proxy.answer(number, verdict);
         }
     }
 
-    /// The answer; none where a person is waited for.
+    /// The answer; none where the client is held for an approver.
     fn answer_now(&mut self, number: Number, target: &Target, asked: Asked) -> Option<Answer> {
         let hold = match self.standing(target) {
             Standing::Closed => return Some(closed()),
@@ -122,7 +122,7 @@ impl State {
         }
     }
 
-    /// Answers those who wait and need not any more.
+    /// Answers the held clients whose requests were answered, or whose time is up.
     pub fn settle_waiters(&mut self) {
         let now = clock::now();
         for (number, waiter) in self.proxy.waiters.all() {
@@ -156,7 +156,7 @@ impl State {
         }
     }
 
-    /// Asks anew for those who waited for the answer to a request that was for one of them only.
+    /// Makes new requests for the held clients whose common request was answered for one of them only.
     pub(super) fn ask_again(&mut self, request: &str) {
         for (number, waiter) in self.proxy.waiters.all() {
             if waiter.request != request {
@@ -174,7 +174,7 @@ impl State {
 }
 
 impl Proxy {
-    /// Nobody waits for that any more.
+    /// Notes that a held client has gone.
     pub(super) fn leaves(&mut self, requests: &mut Requests, number: Number) {
         if let Some(waiter) = self.waiters.remove(number) {
             self.show_waiting(requests, &waiter.request);
@@ -185,8 +185,8 @@ impl Proxy {
         self.say(ToProxy::Answer { number, verdict }, Vec::new());
     }
 
-    /// How long a client may wait; none where nobody is there who would see it, or too many wait already. `hold` by the policies,
-    /// and `is_followed` where somebody would see at once what a user's sessions ask.
+    /// How long a client is held; none where no approver follows (`is_followed`), or too many are held already. `hold` is
+    /// what the policies say.
     fn patience(
         &self,
         session: &Session,
@@ -221,7 +221,7 @@ impl Proxy {
         self.show_waiting(requests, &id);
     }
 
-    /// Has a person see whether, and until when, somebody waits for the answer.
+    /// Shows on a request whether, and until when, a client is held for its answer.
     fn show_waiting(&self, requests: &mut Requests, request: &str) {
         let until = self.waiters.until(request);
         let until = until.map(|until| Clocks::read().calendar(until));

@@ -1,4 +1,4 @@
-//! What the kernel is told of the proxy.
+//! Has the kernel half redirect connections to the proxy, or refuse them.
 
 use std::io;
 
@@ -7,13 +7,13 @@ use guard_datapath::Datapath;
 
 use super::networks::Listeners;
 
-/// Has connections to read-only destinations turned to these, in their network.
+/// Has connections to read-only destinations redirected to these listeners, in their network namespace.
 pub(super) fn turn_to(kernel: &mut Datapath, there: &Listeners) -> io::Result<()> {
     let told = kernel.set_proxy(there.cookie, there.port, &there.sockets);
     told.map_err(io::Error::other)
 }
 
-/// Has them refused in a network.
+/// Has them refused in a network namespace.
 pub(super) fn close_read_only(kernel: &mut Datapath, network: NetnsCookie) {
     if let Err(error) = kernel.clear_proxy(network) {
         tracing::error!(%error, "connections are turned to a proxy that is not there");

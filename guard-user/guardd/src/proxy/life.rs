@@ -17,7 +17,7 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// One that lived so long did not end at once.
 const STEADY: Duration = Duration::from_secs(60);
-/// Whoever starts a session waits for its proxy no longer than this.
+/// The timeout for a new session to wait for its proxy.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How often it is looked whether it is there.
 const GLANCE: Duration = Duration::from_millis(10);

@@ -1,6 +1,12 @@
-//! guardd's side of the proxy: its life, the networks that it serves, what it may let through, and what it asks.
+//! guardd's side of the proxy.
 //!
-//! Where no proxy runs, the kernel is told so, and read-only destinations are closed.
+//! `life.rs` has one run while something in force needs it (`needed.rs`), as a child (`process.rs`, `program.rs`) or from a
+//! service manager (`door.rs`). `talk.rs` is the connection to it: its messages go to `terms.rs` (what holds for a target),
+//! `asking.rs` (whether a request may pass) and the audit log. A request that may not is held in `waiting.rs`, or refused. A
+//! person's yes to it (`allowing.rs`) is a permit (`permits.rs`), and `passing.rs` writes down each use. `serving.rs` and
+//! `networks.rs` have it listen in network namespaces; `kernel.rs` has the kernel half redirect there.
+//!
+//! Where no proxy runs, the kernel half refuses connections to read-only destinations.
 
 pub mod allowing;
 pub mod asking;
@@ -52,22 +58,22 @@ pub struct Outgoing {
 /// Owns what guardd knows about its proxy.
 #[derive(Debug, Default)]
 pub struct Proxy {
-    /// Somebody hears what is said.
+    /// Whether a proxy runs and is connected.
     is_up: bool,
-    /// Why nobody does, where that is known.
+    /// Why none does, where that is known.
     problem: Option<String>,
-    /// What is not said yet.
+    /// Messages that are not sent yet.
     unsaid: VecDeque<Outgoing>,
-    /// What it believes may not hold any more.
+    /// Its cached terms may be wrong: it is to be told to renew them.
     is_stale: bool,
     /// There is something to say, or it is needed or not needed any more.
     stir: Rc<Notify>,
     networks: Networks,
-    /// When the processes of all sessions were last looked at.
+    /// When the processes of all sessions were last scanned for their network namespaces.
     surveyed: BootTime,
-    /// Requests whose clients wait.
+    /// Requests whose clients are held.
     waiters: Waiters,
-    /// How many questions each session has put lately: what it sends fast, nobody reads.
+    /// How many requests each session has made lately: no approver reads those of a flood.
     pace: Meters,
     /// Sessions that wait for a certificate to trust.
     vouching: Vouching,
@@ -104,7 +110,7 @@ impl Proxy {
         self.permits.remove(id)
     }
 
-    /// Says something, if somebody hears it.
+    /// Queues a message for the proxy, if one runs.
     fn say(&mut self, message: ToProxy, descriptors: Vec<OwnedFd>) {
         if self.is_up {
             self.unsaid.push_back(Outgoing {
@@ -115,7 +121,7 @@ impl Proxy {
         }
     }
 
-    /// Policies, sessions or holes have changed.
+    /// Has the proxy renew its cached terms: policies, sessions or holes have changed.
     pub fn renew(&mut self) {
         self.is_stale = true;
         self.stir.notify_one();
@@ -133,7 +139,7 @@ impl Proxy {
         Ok(files)
     }
 
-    /// Nobody hears any more: what is read-only is closed, and nobody waits.
+    /// Notes that no proxy runs any more: read-only destinations are closed, and no client is held.
     pub fn down(
         &mut self,
         kernel: &mut Datapath,
@@ -157,14 +163,14 @@ impl Proxy {
         self.pace.forget(session, outermost, is_shared);
     }
 
-    /// When the next of those who wait, or of what was let through, is to end.
+    /// When the next held client's time is up, or the next permit ends.
     #[must_use]
     pub fn next_expiry(&self) -> Option<BootTime> {
         let all = [self.waiters.next_expiry(), self.permits.next_expiry()];
         all.into_iter().flatten().min()
     }
 
-    /// Whether it runs, and hears.
+    /// Whether a proxy runs, and is connected.
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.is_up

@@ -1,4 +1,4 @@
-//! Letting a request pass that changes something: it is in the audit trail before the proxy hears of it.
+//! Lets a write pass: it is in the audit log before the proxy gets the answer.
 
 use guard_common::HoleId;
 use guard_proto::{

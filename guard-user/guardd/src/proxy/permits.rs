@@ -1,4 +1,4 @@
-//! What a person has let through of HTTP: holes that guardd holds, and the kernel knows nothing of.
+//! Permits: the holes for HTTP requests and SQL statements, which guardd keeps and the kernel half knows nothing of.
 
 use std::collections::BTreeMap;
 

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{process::Process, state::State, times::is_past};
 
-/// How often all processes are looked at.
+/// The interval between two scans of all processes of sessions.
 const SURVEYS: Duration = Duration::from_secs(5);
 
 impl State {
@@ -79,7 +79,8 @@ impl Proxy {
         served.context("the proxy cannot listen on the loopback")
     }
 
-    /// Has the kernel turn connections there, and the proxy take them: whoever comes in between waits.
+    /// Has the kernel half redirect connections there, and the proxy accept them: one that comes in between waits in the
+    /// backlog.
     fn serve(
         &mut self,
         kernel: &mut Datapath,

@@ -1,4 +1,4 @@
-//! The conversation with a proxy, from its first word to its last.
+//! The connection to a proxy, from its first message to its last.
 
 use std::{io, os::fd::AsFd as _, time::Duration};
 
@@ -21,9 +21,9 @@ use crate::{
     state::State,
 };
 
-/// A proxy that does not read for so long does not do anything.
+/// The timeout for a proxy to read a message, or to send its first.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// Of each word in the audit trail so many bytes are kept.
+/// Bytes that the audit log keeps of each text.
 const MAX_WORD: usize = 1024;
 
 /// Speaks with a proxy until none is needed any more.
@@ -128,7 +128,7 @@ impl State {
         }
     }
 
-    /// Writes down what became of a request.
+    /// Writes to the audit log what became of a request, as the proxy reports it.
     fn proxy_tells(&mut self, target: &Target, entry: Entry) {
         self.recorder.counters().http(&entry.outcome);
         let id = SessionId(target.session);

@@ -1,4 +1,4 @@
-//! What holds for a connection that the proxy has taken.
+//! The terms of a target: what the policies and holes of now say of a connection that was redirected to the proxy.
 
 use std::time::Duration;
 
@@ -116,7 +116,8 @@ impl State {
     }
 }
 
-/// The kernel's holes there. Connections are the kernel's to count. What a policy denies no hole covers.
+/// The kinds of the kernel's holes that cover a target. The kernel has counted the connection. No hole counts where a policy
+/// denies.
 fn holes_over(
     kernel: &Datapath,
     sessions: &Sessions,

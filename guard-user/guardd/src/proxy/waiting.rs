@@ -1,4 +1,4 @@
-//! The clients that wait for a person's answer.
+//! The proxy's clients that are held for an approver's answer.
 
 use std::collections::BTreeMap;
 
@@ -7,23 +7,23 @@ use guard_proto::wire::{Number, Tgid};
 
 use crate::requests::Question;
 
-/// Clients of one session that wait at once; more are told no.
+/// Clients of one session that are held at once; more are refused.
 pub const MAX_WAITERS: usize = 64;
 
-/// One that waits.
+/// A client that is held.
 #[derive(Clone, Debug)]
 pub struct Waiter {
     /// Its process.
     pub tgid: Tgid,
-    /// What it asks.
+    /// What its request is about.
     pub question: Question,
-    /// The request that a person sees.
+    /// The id of the request that an approver sees.
     pub request: String,
-    /// Until when it waits.
+    /// The deadline.
     pub until: BootTime,
 }
 
-/// All of them, by the proxy's number of their question: whoever came first comes first.
+/// All held clients, by the number of the proxy's message: in the order in which they came.
 #[derive(Debug, Default)]
 pub struct Waiters {
     all: BTreeMap<u64, Waiter>,

@@ -1,7 +1,7 @@
-//! The audit trail: JSON lines that are only ever added to.
+//! The audit log: JSON lines, append-only.
 //!
 //! A record is one `write(2)`. Where it cannot be written whole, nothing of it stays, and the next one says so. When the
-//! file is renamed away, as logrotate does, the trail goes on in a new one; whoever reads it goes on there too. Each line
+//! file is renamed away, as logrotate does, the audit log goes on in a new one; whoever reads it goes on there too. Each line
 //! is chained to the one before it ([`guard_trail::chain`]), in the file before and by the guardd before, too.
 
 use std::{
@@ -29,7 +29,7 @@ use tokio::sync::watch;
 
 use crate::record::{journal::Journal, meters::Admitted};
 
-/// Why a record is not in the trail.
+/// Why a record is not in the audit log.
 #[derive(Debug, thiserror::Error)]
 #[error("the audit trail {path} takes no record: {why}")]
 pub struct AuditError {
@@ -101,7 +101,7 @@ impl<R: Into<Record>> From<R> for LogEntry {
 /// More bytes than the records of one decision have.
 const ONE_DECISION: u64 = 64 * 1024;
 
-/// How far the trail has come.
+/// How far the audit log has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
     /// Which of the files since this daemon's start it is in.
@@ -110,7 +110,7 @@ pub struct Reached {
     pub length: u64,
 }
 
-/// The trail, open for writing.
+/// The audit log, open for writing.
 #[derive(Debug)]
 pub struct Audit {
     path: PathBuf,
@@ -131,7 +131,7 @@ pub struct Audit {
     journal: Journal,
 }
 
-/// What is not in the trail since its last record.
+/// What is not in the audit log since its last record.
 #[derive(Clone, Copy, Debug, Default)]
 struct Gaps {
     /// Records that it did not take.
@@ -141,7 +141,7 @@ struct Gaps {
 }
 
 impl Audit {
-    /// Opens the trail at `path`, makes it where there is none, and takes off a last line that
+    /// Opens the audit log at `path`, makes it where there is none, and takes off a last line that
     /// was not written whole.
     ///
     /// # Errors
@@ -208,7 +208,7 @@ impl Audit {
         }
     }
 
-    /// The file in use, to be read from its beginning, and which part of the trail it is.
+    /// The file in use, to be read from its beginning, and which part of the audit log it is.
     ///
     /// # Errors
     ///
@@ -229,13 +229,13 @@ impl Audit {
         (id(&file) != id(&self.file)).then_some(file)
     }
 
-    /// Where the trail is.
+    /// Where the audit log is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How far the trail has come, as it grows.
+    /// How far the audit log has come, as it grows.
     #[must_use]
     pub fn reached(&self) -> watch::Receiver<Reached> {
         self.reached.subscribe()
@@ -245,7 +245,7 @@ impl Audit {
     ///
     /// # Errors
     ///
-    /// [`AuditError`] where it does not fit; the trail is then as it was.
+    /// [`AuditError`] where it does not fit; the audit log is then as it was.
     pub fn write(&mut self, entry: impl Into<LogEntry>) -> Result<(), AuditError> {
         let LogEntry {
             session,
@@ -267,7 +267,7 @@ impl Audit {
         written
     }
 
-    /// Has the journal know it, with the head that it makes, or that the trail did not take it.
+    /// Has the journal know it, with the head that it makes, or that the audit log did not take it.
     fn tell(&self, line: &mut LogRecord, is_written: bool) {
         let chained = match is_written {
             true => vec![
@@ -299,13 +299,13 @@ impl Audit {
         }
     }
 
-    /// Why the last record is not in the trail, if it is not; or why it is not where it should be.
+    /// Why the last record is not in the audit log, if it is not; or why it is not where it should be.
     #[must_use]
     pub fn problem(&self) -> Option<&str> {
         self.problem.as_deref().or(self.stuck.as_deref())
     }
 
-    /// How many records the trail did not take.
+    /// How many records the audit log did not take.
     #[must_use]
     pub fn failures(&self) -> u64 {
         self.failures
@@ -365,7 +365,7 @@ impl Gaps {
     }
 }
 
-/// A file of the trail, repaired.
+/// A file of the audit log, repaired.
 struct Opened {
     file: File,
     length: u64,

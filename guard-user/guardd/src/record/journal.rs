@@ -1,4 +1,4 @@
-//! The records of the audit trail in systemd's journal, with fields to search by: `journalctl GUARD_KIND=hole-open`.
+//! The records of the audit log in systemd's journal, with fields to search by: `journalctl GUARD_KIND=hole-open`.
 //!
 //! The protocol: <https://systemd.io/JOURNAL_NATIVE_PROTOCOL/>. A datagram is an entry, of lines `FIELD=value`; a value
 //! with a newline in it goes by its length.
@@ -43,12 +43,12 @@ impl Journal {
     pub fn at(path: &Path) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
         socket.connect(path)?;
-        // A journald that does not read keeps nobody waiting: the trail is what counts.
+        // A journald that does not read keeps nobody waiting: the audit log is what counts.
         socket.set_nonblocking(true)?;
         Ok(Self(Some(socket)))
     }
 
-    /// Tells of a record. One that journald does not take is in the trail all the same.
+    /// Tells of a record. One that journald does not take is in the audit log all the same.
     pub fn tell(&self, record: &LogRecord) {
         if let Some(socket) = &self.0 {
             let _ = socket.send(&entry(record));

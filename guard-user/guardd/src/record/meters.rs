@@ -9,7 +9,7 @@ const BURST: u64 = 60;
 /// Nanoseconds after which they may cause one more.
 const REFILL: u64 = 200_000_000;
 
-/// How much of the audit trail a session that a person started, and what is inside it, has used up lately.
+/// How much of the audit log a session that a person started, and what is inside it, has used up lately.
 #[derive(Clone, Copy, Debug, Default)]
 struct Share {
     used: u64,
@@ -33,7 +33,7 @@ pub struct Admitted {
     pub is_last: bool,
 }
 
-/// All sessions' shares of the audit trail: a loop in one of them does not fill the disk, nor do many of them that were
+/// All sessions' shares of the audit log: a loop in one of them does not fill the disk, nor do many of them that were
 /// started inside one.
 #[derive(Debug, Default)]
 pub struct Meters {

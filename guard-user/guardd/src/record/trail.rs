@@ -1,4 +1,4 @@
-//! Reading the audit trail: what `guard log` shows.
+//! Reads the audit log, for `guard log`.
 
 use std::{
     collections::VecDeque,
@@ -48,7 +48,7 @@ impl Filter {
     }
 }
 
-/// A place in the trail.
+/// A place in the audit log.
 #[derive(Debug)]
 pub struct Trail {
     file: BufReader<File>,
@@ -89,7 +89,7 @@ impl Trail {
     ///
     /// # Errors
     ///
-    /// Where the trail cannot be read.
+    /// Where the audit log cannot be read.
     pub fn next_batch(&mut self) -> io::Result<Batch> {
         let mut batch = Batch::default();
         let mut line = Vec::new();

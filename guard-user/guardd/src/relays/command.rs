@@ -1,5 +1,4 @@
-//! Where a program leads that listens, by its command line. What it says is believed, for it makes a verdict stricter and
-//! never milder.
+//! The upstream of a listener by its process's command line. That is believed: it can make a verdict only stricter.
 
 /// Where it leads.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Looks at listeners when it is time, beside everything else: to go through all processes takes a while.
+//! The task that scans listeners when they are due, beside all else: to go through all processes takes a while.
 
 use std::{io, net::IpAddr, rc::Rc, time::Duration};
 

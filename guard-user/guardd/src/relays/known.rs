@@ -1,4 +1,4 @@
-//! What is known of listeners, and which are looked at when.
+//! The listeners that guardd knows, and when each is scanned.
 
 use std::{
     cmp::Reverse,

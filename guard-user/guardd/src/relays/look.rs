@@ -1,4 +1,5 @@
-//! Who listens at a port of this machine, and where that leads: asked of the kernel and of `/proc`. It takes a while.
+//! The scan of a listener: which processes listen at a port of this machine, and what their upstreams are, by the kernel and
+//! `/proc`. It takes a while.
 
 use std::{
     cell::RefCell,

@@ -1,5 +1,5 @@
-//! Listeners on this machine that sessions connect to: who they are, and where they lead. The kernel asks, and decides by
-//! the answer.
+//! Listeners on this machine that sessions connect to, and their upstreams. The kernel half reports a listener and holds its
+//! connection; guardd scans it and writes its upstreams to the map `RELAYS`, by which the kernel half decides.
 
 pub mod command;
 pub mod follow;
@@ -31,7 +31,7 @@ use look::{Found, Place, Terms};
 /// Where a connection to this machine leads.
 #[derive(Debug)]
 pub enum Behind {
-    /// It was not looked at yet, or is no listener that anybody asked about.
+    /// It was not scanned yet, or is no listener that was reported.
     Unknown,
     /// To one of the session's own.
     Own,

@@ -1,5 +1,5 @@
-//! What was known of programs that listened, for when they are started again: the listener is another one then. Others may
-//! have listened there in between.
+//! The upstreams of listeners that are gone, for when their programs are started again and listen anew. Others may have
+//! listened there in between.
 
 use guard_common::{BootTime, Connection, MAX_LEADS, NetnsCookie};
 

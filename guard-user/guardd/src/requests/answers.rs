@@ -1,4 +1,7 @@
-//! A person's answers to requests: written down before they hold.
+//! An approver's answers to requests: `State::approve` and `State::deny`. Both are in the audit log before they take effect.
+//!
+//! A yes about connections becomes a `Grant`, which is checked against the policies, and then holes (`grants/opening.rs`). A
+//! yes to an HTTP request or SQL statement becomes a permit (`proxy/allowing.rs`).
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_policy::{PortSpec, Prefix};
@@ -190,7 +193,7 @@ impl Requests {
         }
     }
 
-    /// Does not ask again until then about what a request was about.
+    /// Notes a person's no to what a request was about, until then.
     pub(crate) fn refuse(
         &mut self,
         question: Question,
@@ -221,7 +224,7 @@ impl Requests {
         Ok(chosen)
     }
 
-    /// Remembers an answer under each of a request's ids.
+    /// Keeps an answer under each of a request's ids.
     pub(super) fn note_answers(&mut self, by: &str, owner: u32, ids: &[String], answer: &str) {
         let [id, parts @ ..] = ids else { return };
         for part in parts {
@@ -231,7 +234,7 @@ impl Requests {
         self.answered_by(by, (id, owner), answer);
     }
 
-    /// Remembers an answer of that user for whoever comes after it.
+    /// Keeps the answer of that approver, for approvers who come after it.
     pub(crate) fn answered_by(&mut self, by: &str, (id, owner): (&str, u32), answer: &str) {
         let at = moment::text(Timestamp::now());
         let how = format!("{by} answered it with {answer} at {at}");
@@ -239,8 +242,8 @@ impl Requests {
     }
 }
 
-/// What a yes opens. A policy of the chain that says `confirm` is answered by it, and one that says `read-only` stays as it
-/// is: whoever asks from inside that would take it away by a `confirm` of its own.
+/// What a yes opens. It overrides a policy of the chain that says `confirm`, and not one that says `read-only`: a nested
+/// session could else get rid of that by a `confirm` of its own.
 fn grant_asked(
     sessions: &Sessions,
     policies: &Policies,
@@ -327,8 +330,8 @@ fn yes(asked: &Pending, called: &str, answered: &[String], grant: &Grant) -> Ans
     }
 }
 
-/// The ids that an answer for these prefixes answers: the one that the record is about, and those of its parts. That is the
-/// question's own, unless it asks on about its own address.
+/// The ids that an answer for these prefixes answers: first the one that the record is about, then those of its parts. The
+/// first is the request's own, unless that stays pending for its own address.
 fn answered(asked: &Pending, called: &str, prefixes: &[Prefix]) -> Vec<String> {
     let own = asked.shown.id.as_str();
     let Some(burst) = &asked.burst else {

@@ -1,4 +1,4 @@
-//! Bursts: many questions about one neighbourhood, asked as one. A person is offered a prefix that one rule decides.
+//! Bursts: many requests about neighbouring addresses, merged into one. An approver is offered a prefix that one rule decides.
 
 use std::{net::IpAddr, time::Duration};
 
@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::failure::Refusal;
 
-/// So many questions become one.
+/// So many requests become one.
 pub const MANY: usize = 4;
-/// Where they were asked within this time.
+/// If they were made within this time.
 pub const WINDOW: Duration = Duration::from_secs(20);
-/// Addresses that are remembered of one burst. The prefix covers those beyond, too.
+/// Addresses that are kept of one burst. The prefix covers those beyond, too.
 const MOST: usize = 256;
 /// Addresses that are shown, and that one answer opens without the prefix: each takes a hole of its own.
 pub const MOST_SHOWN: usize = 16;

@@ -1,4 +1,8 @@
-//! From the kernel's events to questions for a person, and to the audit trail.
+//! From the kernel half's events to requests for an approver, and to the audit log.
+//!
+//! `State::hear` takes each event out of the ring buffer. A listener or a dial goes to `relays`. A refusal is judged again, by
+//! the policies of now (`verdict_on`), and becomes a `denied` record, a request as well where a hole could allow it (`ask`),
+//! or nothing. A connection that is held goes to `holds/scan.rs`, which asks too.
 
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
 use guard_datapath::Told;
@@ -29,7 +33,7 @@ impl State {
         self.recorder.admit(session, outermost, now)
     }
 
-    /// Takes note of the refusals that the kernel has told of and that nobody has read yet.
+    /// Handles all events that are unread in the ring buffer.
     pub fn hear(&mut self) {
         let before = self.requests.version();
         while let Some(told) = self.machine.next_event() {
@@ -74,7 +78,8 @@ impl State {
             Some(Verdict::Confirm) if event.held != 0 => self.note_held(event)?,
             // It was refused under a policy that has been replaced meanwhile.
             Some(Verdict::Allow) => {}
-            // Where a proxy is, it is turned there: its network may be one that is not served yet. From now on it is, if that can be.
+            // A proxy that runs gets such connections redirected, unless it does not serve that network yet. From now on it
+            // does, if that can be.
             Some(Verdict::ReadOnly)
                 if event.protocol == Protocol::TCP
                     && (self.notice_network(event.session, event.tgid) || !self.proxy.is_up()) =>
@@ -91,8 +96,7 @@ impl State {
         Ok(())
     }
 
-    /// What the session's policies say of the event now. Where a hole for reads had it turned, it is as if they said
-    /// `read-only`.
+    /// The verdict of the session's policies on the event now. Where a hole for reads had it redirected, that is `read-only`.
     fn verdict_on(&self, event: &Event) -> Option<Verdict> {
         let verdict = self.relays.verdict_behind(
             &question(event),
@@ -104,7 +108,7 @@ impl State {
         }
     }
 
-    /// Asks a person, unless that is being done.
+    /// Makes a request of a refusal, unless there is one.
     fn note_question(&mut self, event: &Event) -> Result<(), Refusal> {
         let process = self
             .machine
@@ -116,7 +120,7 @@ impl State {
         Ok(())
     }
 
-    /// Puts a question on the list, if it is new, and writes that down.
+    /// Makes a request, or counts one more attempt for the one that is pending, and writes a new one to the audit log.
     ///
     /// # Errors
     ///
@@ -137,7 +141,7 @@ impl State {
         let Some(each) = each else {
             return Err(ids::no_session(&ids::session(question.session)));
         };
-        // A no holds for the sessions that begin inside, too.
+        // A no to the outermost session is one to all inside it.
         let outermost = Question {
             session: session.outermost(),
             ..question.clone()
@@ -182,7 +186,7 @@ impl State {
         }
     }
 
-    /// Counts a new question and writes it down; where it became a part of another one, that it is one.
+    /// Counts a new request and writes it to the audit log. Where it became part of a burst: the burst's id.
     fn note_new(&mut self, id: &str, asked: &Question, at: BootTime) -> Option<Noted> {
         if asked.http.is_some() {
             self.recorder.counters().http("asked");
@@ -199,7 +203,7 @@ impl State {
         burst.map(|burst| Noted::Again(burst.request))
     }
 
-    /// `burst`: it has become a part of that one.
+    /// Writes a new request to the audit log. `burst`: the burst that it has become part of.
     fn write_question(&mut self, asked: &Pending, at: BootTime, burst: Option<&Gathered>) {
         let Some(admitted) = self.admit(asked.question.session, at) else {
             return;
@@ -224,7 +228,7 @@ impl State {
         self.recorder.note(entry.admitted(admitted));
     }
 
-    /// Writes down that something was denied.
+    /// Writes a refusal to the audit log, as a `denied` record.
     fn note_denial(&mut self, event: &Event, session: Option<SessionId>) {
         let Some(admitted) = self.admit(event.session, event.at) else {
             return;
@@ -258,15 +262,15 @@ impl State {
     }
 }
 
-/// What the session's policies say of an event now.
+/// The verdict of the session's policies on an event now, holes left aside.
 fn judge<'p>(sessions: &Sessions, policies: &'p Policies, event: &Event) -> Option<Judged<'p>> {
     let session = sessions.live(event.session)?;
     let (to, protocol, port) = (event.destination, event.protocol, event.port);
     policies.judge(&session.chain, to, protocol, port)
 }
 
-/// Of what each policy of a chain says, what a person is shown: the outermost that does not allow it, for what comes from
-/// inside are the words of whom it stops. Where all allow it, the outermost.
+/// The verdict that an approver is shown, of those of a chain: the outermost policy's that does not allow it, since an inner
+/// policy may be the words of the agent that it stops. Where all allow it, the outermost.
 fn asked_about<'j, 'p>(each: &'j [Judged<'p>]) -> &'j Judged<'p> {
     let stops = |one: &&Judged<'_>| one.verdict != Verdict::Allow;
     let outermost = each.iter().rev().find(stops);
@@ -287,7 +291,7 @@ fn chain(session: &Session, each: &[Judged<'_>]) -> Vec<proto::ChainLink> {
     links.map(link).collect()
 }
 
-/// A request as far as the policies know it: not who asks, and under which id.
+/// A request without its id and its process.
 fn draft(
     question: &Question,
     at: BootTime,
@@ -324,7 +328,8 @@ fn draft(
     }
 }
 
-/// A question as a person saw it who answered, for the audit trail: of an HTTP request without what may hold anything.
+/// A request as the person saw it who answered, for the audit log: of an HTTP request without its body, which may hold
+/// anything.
 #[must_use]
 pub fn as_shown(request: &proto::Request) -> Map<String, Value> {
     let shown = proto::Request {
@@ -337,7 +342,7 @@ pub fn as_shown(request: &proto::Request) -> Map<String, Value> {
     }
 }
 
-/// What the audit trail is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
+/// What the audit log is told of an HTTP request: all but its body, which may hold anything, and headers that are not known
 /// to say what is done, and values in its query that let somebody in.
 fn for_trail(http: &proto::HttpRequest) -> proto::HttpRequest {
     let steers =
@@ -391,7 +396,7 @@ fn destination(event: &Event, host: Option<String>) -> Destination {
     }
 }
 
-/// A question's destination as people see it.
+/// The destination of a request as people see it.
 #[must_use]
 pub fn endpoint(question: &Question, host: Option<String>) -> Endpoint {
     let has_ports = matches!(question.protocol, Protocol::TCP | Protocol::UDP);
@@ -414,7 +419,7 @@ pub fn protocol_name(protocol: Protocol) -> String {
     }
 }
 
-/// The ports of a hole that answers a question.
+/// The ports of a hole that answers a request.
 #[must_use]
 pub fn ports_of(question: &Question) -> PortSpec {
     match question.protocol {

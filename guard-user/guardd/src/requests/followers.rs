@@ -1,4 +1,4 @@
-//! Who would see at once that a question came up.
+//! The approvers who follow, and so see a new request at once.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -12,7 +12,7 @@ pub struct Followers {
 }
 
 impl Followers {
-    /// None yet. With `is_told` somebody who can answer is told of every question by other means.
+    /// None yet. With `is_told` an approver learns of every request by other means.
     #[must_use]
     pub fn new(is_told: bool) -> Self {
         Self {

@@ -1,4 +1,8 @@
-//! The questions that wait for a person: one a session, destination, protocol and port, and one an HTTP request.
+//! The requests that wait for an approver's answer: one for each session, destination, protocol and port, and one for each HTTP
+//! request or SQL statement.
+//!
+//! In code a [`Question`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
+//! list; an [`Asked`] is its file, which outlives guardd. `events.rs` makes requests, `answers.rs` takes the answers.
 
 pub mod answers;
 pub mod bursts;
@@ -37,19 +41,19 @@ use crate::{
     sessions::{Session, Sessions},
 };
 
-/// Questions of one session at most; the one not tried for longest makes room.
+/// Requests of one session at most. The one without an attempt for longest is dropped for a new one.
 pub const MAX_PER_SESSION: usize = 64;
-/// A question that nothing has tried for so long is dropped.
+/// A request without an attempt for so long is dropped.
 pub const MAX_AGE: Duration = Duration::from_secs(3600);
-/// Programs that are named of one question.
+/// Programs that one request names at most.
 const MAX_PROGRAMS: usize = 8;
-/// What a person is warned of at one question.
+/// Warnings that one request shows at most.
 const MAX_WARNINGS: usize = 4;
-/// Answers that are remembered, so that who comes late is told.
+/// Answers that are kept, so that an approver who comes late learns who was faster.
 const MAX_ANSWERED: usize = 256;
-/// Answers "no" of one session that are remembered at most.
+/// Answers "no" that are kept of one session at most.
 const MAX_MUTED: usize = 256;
-/// Answers "no" to bursts of one session that are remembered at most.
+/// Answers "no" to bursts that are kept of one session at most.
 const MAX_WIDE: usize = 256;
 
 /// What is asked about.
@@ -63,18 +67,18 @@ pub struct Question {
     pub protocol: Protocol,
     /// The port in host byte order, 0 where the protocol has none.
     pub port: u16,
-    /// The HTTP request that was stopped, where the connection was not.
+    /// The HTTP request or SQL statement that was stopped; none where the connection was.
     pub http: Option<Rc<HttpQuestion>>,
 }
 
-/// An HTTP request that is asked about. Two of the same digest are the same one, whatever is told about them: how many rows a
-/// statement would change differs from one time to the next.
+/// An HTTP request or SQL statement that an approver is asked about. Two with the same digest are equal, whatever else
+/// differs: the number of rows that a statement would change differs from one time to the next.
 #[derive(Clone, Debug)]
 pub struct HttpQuestion {
     /// The request.
     pub request: proto::HttpRequest,
-    /// Which one it is of those that look like this, where it waits and nothing else tells it from them: what follows
-    /// in its body may be something else than in theirs.
+    /// A number of its own, where it is held and has no digest: requests that look like this may differ in the rest of their
+    /// bodies.
     pub alone: Option<u64>,
     /// Whether method and path are all that says what is done to what: no header and nothing in the query names others.
     pub plain: bool,
@@ -111,14 +115,14 @@ impl Question {
         of(self) == of(other) && self.http.is_none()
     }
 
-    /// Whether another is of the same session, for the same place.
+    /// Whether another is of the same session, for the same destination.
     #[must_use]
     pub fn is_there(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.session, one.destination, one.protocol, one.port);
         of(self) == of(other)
     }
 
-    /// The same of another session's.
+    /// The same for another session.
     #[must_use]
     pub fn of(&self, session: SessionId) -> Self {
         Self {
@@ -141,7 +145,7 @@ impl Question {
         [prefix.bits(), prefix.last_bits()].map(|bits| self.at(Address::from_u128(bits)))
     }
 
-    /// All that look like this one.
+    /// The same without a number of its own ([`HttpQuestion::alone`]): equal to all that look like this.
     #[must_use]
     pub fn alike(&self) -> Self {
         let http = self.http.as_deref().map(|http| {
@@ -157,31 +161,31 @@ impl Question {
     }
 }
 
-/// A question that waits.
+/// A request that is pending: it waits for an approver's answer.
 #[derive(Clone, Debug)]
 pub struct Pending {
     /// What is asked about.
     pub question: Question,
     /// What it is about beside that.
     pub burst: Option<Burst>,
-    /// The statements that it is about, where they are several: the question is the first one's, and each has an id.
+    /// The statements that it is about, where they are several: `question` is about the first, and each has an id.
     pub series: Series,
     /// The session's user.
     pub owner: u32,
     /// The session around it that a person started, or itself.
     pub share: SessionId,
-    /// When it was asked first.
+    /// The time of the first attempt.
     pub asked: BootTime,
-    /// When it was last tried.
+    /// The time of the last attempt.
     pub last: BootTime,
-    /// How often guardd has seen it tried. The kernel counts connections by itself.
+    /// The attempts that guardd has seen. The kernel half counts those of connections by itself.
     pub tried: u64,
     /// What people see of it.
     pub shown: proto::Request,
 }
 
 impl Pending {
-    /// Whether an attempt like that waits for its answer.
+    /// Whether an attempt like that is part of this request.
     #[must_use]
     pub fn is_about(&self, question: &Question) -> bool {
         let covers = |burst: &Burst| {
@@ -222,7 +226,7 @@ impl Pending {
         is_new
     }
 
-    /// Takes over what is known of another question.
+    /// Takes in another request, as a part of this burst.
     fn absorb(&mut self, other: Self) {
         let id = other.shown.id.clone();
         self.add(other.question.destination, Some(id));
@@ -247,8 +251,8 @@ impl Pending {
         }
     }
 
-    /// What is left of it after a yes for these: a question about fewer. By `new`, or what is left of it alone by its own
-    /// id, if that was not that of all: the first addresses of an id stay the first ones.
+    /// What is left of a burst after a yes for these prefixes: a request about fewer addresses. Its id is `new`; a single
+    /// address that is left keeps the id it had of its own, if that was not the burst's.
     fn without(self, opened: &[Prefix], new: String) -> Option<Self> {
         let burst = self.burst?.without(opened)?;
         let destination = burst.addresses().next()?;
@@ -275,7 +279,7 @@ impl Pending {
     }
 }
 
-/// A question as it survives the daemon, waiting or answered with no.
+/// A request in a file, so that it outlives guardd: pending, or answered with no.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Asked {
     /// The session.
@@ -294,8 +298,7 @@ pub struct Asked {
     /// [`HttpQuestion::series`].
     #[serde(default)]
     pub series: bool,
-    /// Until when it is not asked again, in nanoseconds of boot time: a person said no. The machine's next boot finds
-    /// none of these.
+    /// Until when a person's no is valid, in nanoseconds of boot time. These files do not outlive the boot.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused_until: Option<u64>,
     /// What it is about beside the destination.
@@ -369,7 +372,7 @@ impl Asked {
     }
 }
 
-/// How many files and ids it has.
+/// The number of its files and ids: one for each statement of a series.
 fn count(one: &Pending) -> usize {
     one.each().count()
 }
@@ -377,17 +380,17 @@ fn count(one: &Pending) -> usize {
 /// What became of an attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Noted {
-    /// It is a new question, under this id.
+    /// It made a new request, with this id.
     New(String),
-    /// It is asked already, under this id.
+    /// It is part of a pending request, with this id.
     Again(String),
-    /// A person said no, and that still holds.
+    /// A person said no, and that is still valid.
     Muted,
-    /// There are as many questions as the daemon keeps.
+    /// There are as many requests as guardd keeps.
     Full,
 }
 
-/// Owns the requests: those that wait, what was answered, and who would see a new one.
+/// Owns the requests: those that are pending, the answers, and who follows.
 #[derive(Debug)]
 pub struct Requests {
     max: usize,
@@ -396,13 +399,13 @@ pub struct Requests {
     pending: Vec<Pending>,
     muted: HashMap<Question, Refused>,
     wide: Vec<Wide>,
-    /// The ids of those that are about more than their files say.
+    /// The ids of those that have grown since their files were written.
     grown: HashSet<String>,
     answered: VecDeque<Answered>,
-    /// The files of those that wait, and of answers of no; and which there are.
+    /// The files of pending requests and of answers "no"; and in `kept` the names of those that exist.
     files: Shelf<Asked>,
     kept: HashSet<String>,
-    /// Those who would see a new one at once.
+    /// The approvers who see a new one at once.
     followers: Followers,
     /// What people chose last.
     choices: Choices,
@@ -449,13 +452,13 @@ impl Requests {
         Self::new(max, followers, Shelf::nowhere(), Shelf::nowhere())
     }
 
-    /// One more who would see a new one at once, until what this returns is dropped.
+    /// Adds an approver who sees new requests at once, until what this returns is dropped.
     #[must_use]
     pub fn follow(&self, who: Approver) -> Following {
         self.followers.join(who)
     }
 
-    /// Whether somebody would see a new one at once who answers for that user.
+    /// Whether an approver for that user follows, and so would see a new request at once.
     #[must_use]
     pub fn is_followed(&self, owner: u32) -> bool {
         self.followers.any_for(owner)
@@ -472,14 +475,14 @@ impl Requests {
         self.kept.insert(key);
     }
 
-    /// Another one each time that what waits has changed, but for when it was last tried.
+    /// A number that rises each time that the pending requests change, but for the time of their last attempt.
     #[must_use]
     pub fn version(&self) -> u64 {
         self.version
     }
 
-    /// Takes note of an attempt; `ask` makes what people see of it, if it is new. `share`: the session around it that a person
-    /// started, or itself.
+    /// Adds an attempt to its pending request, or makes a new one; `ask` makes what people see of a new one. `share`: the
+    /// outermost session.
     ///
     /// # Errors
     ///
@@ -526,7 +529,7 @@ impl Requests {
         Ok(Noted::New(id))
     }
 
-    /// The id of the question about that, which knows from then on that it is.
+    /// The id of the pending request about that. A burst takes in the address.
     pub fn join(&mut self, question: &Question) -> Option<String> {
         let known = self.find_mut(question)?;
         let id = known.shown.id.clone();
@@ -576,7 +579,7 @@ impl Requests {
         stale.is_some_and(|id| self.take(&id).is_some())
     }
 
-    /// Whether a person said no to that, and it still holds.
+    /// Whether a person said no to that, and it is still valid.
     #[must_use]
     pub fn is_refused(&self, question: &Question, now: BootTime) -> bool {
         let no = self.muted.get(&question.alike());
@@ -598,26 +601,26 @@ impl Requests {
         self.is_refused_widely(&question, now)
     }
 
-    /// All that wait, oldest first.
+    /// All pending requests, oldest first.
     #[must_use]
     pub fn pending(&self) -> &[Pending] {
         &self.pending
     }
 
-    /// The question of that id, or that it became part of.
+    /// The pending request with that id, or that the one with that id became part of.
     #[must_use]
     pub fn get(&self, id: &str) -> Option<&Pending> {
         self.pending.iter().find(|one| one.is_called(id))
     }
 
-    /// The question about that.
+    /// The pending request about that.
     #[must_use]
     pub fn find(&self, question: &Question) -> Option<&Pending> {
         self.pending.iter().find(|one| one.is_about(question))
     }
 
-    /// The prefix around a question in which so many were asked lately that they are better asked as one. `is_one`: one
-    /// rule confirms all of it.
+    /// The prefix around a destination with so many recent requests that they become one burst. `is_one`: whether one rule says
+    /// `confirm` for all of a prefix.
     #[must_use]
     pub fn burst_around(
         &self,
@@ -640,7 +643,7 @@ impl Requests {
         })
     }
 
-    /// Whether some of that prefix is asked about together already: what is in two questions has two answers.
+    /// Whether some of that prefix is in a burst already: what is in two requests could get two answers.
     fn has_burst_in(&self, question: &Question, prefix: &Prefix) -> bool {
         let beside = self.pending.iter();
         let mut beside = beside.filter(|one| one.question.is_beside(question));
@@ -650,7 +653,7 @@ impl Requests {
         })
     }
 
-    /// Whether a person has said no to a part of that prefix: nobody is offered it then.
+    /// Whether a person has said no to a part of that prefix: then it is not offered.
     #[must_use]
     pub fn has_refused_in(&self, question: &Question, prefix: &Prefix, now: BootTime) -> bool {
         let counts = |other: &Question, no: &Refused| no.until > now && other.is_beside(question);
@@ -660,13 +663,13 @@ impl Requests {
             || wide.any(|one| counts(&one.question, &one.no) && prefix.meets(&one.burst.prefix()))
     }
 
-    /// The questions that a burst could be made of: about connections, each about one address.
+    /// The requests that a burst could be made of: about connections, each about one address.
     fn ordinary_beside(&self, question: &Question) -> impl Iterator<Item = &Pending> {
         let pending = self.pending.iter();
         pending.filter(|one| one.burst.is_none() && one.question.is_beside(question))
     }
 
-    /// Makes one of the questions around this one of a session's, which is on the list, where they are better asked as one.
+    /// Makes a burst of the pending requests around this one, where they are better asked as one.
     pub fn gather_around(
         &mut self,
         session: &Session,
@@ -683,12 +686,12 @@ impl Requests {
         self.gather(question, prefix)
     }
 
-    /// In how many ways it was tried to get where a question goes, that program's among them.
+    /// Notes an attempt of that program, and returns in how many ways the destination was tried.
     pub fn note_way(&mut self, question: &Question, program: Option<&str>, at: BootTime) -> usize {
         self.tries.note(question, program, at)
     }
 
-    /// Makes one of the questions beside this one and in that prefix: the oldest takes the others in.
+    /// Makes a burst of the requests beside this one and in that prefix: the oldest takes in the others.
     pub fn gather(&mut self, question: &Question, prefix: Prefix) -> Option<Gathered> {
         let of_burst: HashSet<_> = self
             .ordinary_beside(question)
@@ -766,7 +769,7 @@ impl Requests {
         self.version += 1;
     }
 
-    /// Remembers who answered a question, and how, in words.
+    /// Keeps who answered a request, and how, in words.
     pub fn note_answer(&mut self, id: &str, owner: u32, how: String) {
         if self.answered.len() >= MAX_ANSWERED {
             self.answered.pop_front();
@@ -775,14 +778,14 @@ impl Requests {
         self.answered.push_back(Answered { id, owner, how });
     }
 
-    /// Who answered a question, and how, if it was one of a user that the asker `may` be told about.
+    /// Who answered a request, and how, if its user is one that the caller `may` be told about.
     pub fn answer_to(&self, id: &str, may: impl Fn(u32) -> bool) -> Option<&str> {
         let mut answered = self.answered.iter().rev();
         let found = answered.find(|one| one.id == id && may(one.owner));
         found.map(|one| one.how.as_str())
     }
 
-    /// Puts a note of who asks beside a question that waits.
+    /// Puts the agent's note beside a pending request.
     pub fn annotate(&mut self, question: &Question, note: String) {
         if let Some(known) = self.find_mut(question) {
             known.shown.note = Some(note);
@@ -790,7 +793,7 @@ impl Requests {
         }
     }
 
-    /// Says until when somebody waits for an answer to that; `None`: nobody does any more.
+    /// Shows until when a connection or client is held for the answer to a request; `None`: none is any more.
     pub fn hold(&mut self, id: &str, until: Option<Timestamp>) {
         let found = self.pending.iter_mut().find(|one| one.shown.id == id);
         if let Some(known) = found.filter(|one| one.shown.waits_until != until) {
@@ -816,7 +819,7 @@ impl Requests {
         self.kept = kept;
     }
 
-    /// Drops the questions that the policies or holes of now have answered.
+    /// Drops the requests that the policies of now have answered.
     pub fn settle(&mut self, sessions: &Sessions, policies: &Policies) {
         self.take_all(|asked| {
             let question = &asked.question;
@@ -837,7 +840,7 @@ impl Requests {
         });
     }
 
-    /// Has people see until when connections wait for an answer, and for which none does any more.
+    /// Shows of each request about connections until when some are held for it, and of the others that none is.
     pub fn show_held(&mut self, asked: &HashMap<String, BootTime>) {
         let clocks = Clocks::read();
         let pending = self.pending().iter();
@@ -852,7 +855,7 @@ impl Requests {
         }
     }
 
-    /// The HTTP requests of a session that a person has said no to, while that holds.
+    /// The HTTP requests of a session that a person has said no to, while that is valid.
     pub fn refused_http(
         &self,
         session: SessionId,
@@ -865,7 +868,7 @@ impl Requests {
         of.map(|(_, no)| &no.shown)
     }
 
-    /// Takes a question off the list: it is answered.
+    /// Takes a request off the list: it is answered.
     pub fn take(&mut self, id: &str) -> Option<Pending> {
         let at = self.pending.iter().position(|one| one.is_called(id))?;
         self.version += 1;
@@ -886,8 +889,8 @@ impl Requests {
         ids
     }
 
-    /// Takes off the list what a yes for these prefixes answers of a question; the rest of it asks on, by `new` where it
-    /// has no id of its own.
+    /// Takes off the list what a yes for these prefixes answers of a request. The rest stays pending, with the id `new` where
+    /// it has none of its own.
     pub fn take_answered(&mut self, id: &str, opened: &[Prefix], new: String) {
         let Some(at) = self.pending.iter().position(|one| one.is_called(id)) else {
             return;
@@ -900,7 +903,7 @@ impl Requests {
         }
     }
 
-    /// Takes all questions that `is_settled`.
+    /// Takes off the list all requests that `is_settled`.
     pub fn take_all(&mut self, is_settled: impl Fn(&Pending) -> bool) -> Vec<Pending> {
         let (settled, waiting): (Vec<_>, _) =
             self.pending.drain(..).partition(|one| is_settled(one));
@@ -911,7 +914,7 @@ impl Requests {
         settled
     }
 
-    /// Does not ask again about `question` until then; `shown` is the request that was answered.
+    /// Notes a person's no: until then attempts like `question` make no request. `shown` is the request that was answered.
     pub fn mute(&mut self, question: Question, shown: proto::Request, until: BootTime) {
         let of_session = |one: &&Question| one.session == question.session;
         if self.muted.keys().filter(of_session).count() >= MAX_MUTED {
@@ -925,7 +928,7 @@ impl Requests {
         self.muted.insert(question, Refused { until, shown });
     }
 
-    /// The same of all that a burst is about.
+    /// The same for all of a burst.
     pub fn mute_all(
         &mut self,
         question: Question,
@@ -951,7 +954,7 @@ impl Requests {
         });
     }
 
-    /// What survives the daemon, by the names of its files: a no is another file than the question, so that the one
+    /// What outlives guardd, by the names of its files. A no has another file than the request that it answers, so that the one
     /// is there before the other goes.
     #[must_use]
     pub fn to_keep(&self) -> Vec<(String, Asked)> {
@@ -982,7 +985,8 @@ impl Requests {
         waiting.chain(refused).chain(wide).collect()
     }
 
-    /// Asks again about what a person has opened meanwhile: the questions. `is_open`: all of these, by one hole.
+    /// Forgets each no to what a person has opened since, and returns what it was about. `is_open`: whether one hole covers all
+    /// of these.
     pub fn unmute(&mut self, is_open: impl Fn(&[Question]) -> bool) -> Vec<Question> {
         let open = self
             .muted
@@ -997,7 +1001,7 @@ impl Requests {
         open
     }
 
-    /// Drops the questions of a session that has ended.
+    /// Drops the requests of a session that has ended.
     pub fn end_session(&mut self, session: SessionId) {
         self.take_all(|one| one.question.session == session);
         self.tries.forget(session);

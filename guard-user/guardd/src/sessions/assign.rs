@@ -46,7 +46,7 @@ pub enum By {
 }
 
 impl By {
-    /// As in the audit trail.
+    /// As in the audit log.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

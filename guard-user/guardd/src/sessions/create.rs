@@ -403,7 +403,7 @@ impl State {
             self.survey_networks();
         }
         self.write_start(id, &session);
-        // In this order, so that a session which the next guardd knows from here is in the trail.
+        // In this order, so that a session which the next guardd knows from here is in the audit log.
         self.sessions.keep(id);
         let problem = self.recorder.audit().problem();
         warnings.extend(problem.map(|problem| format!("guarded, but not written down: {problem}")));

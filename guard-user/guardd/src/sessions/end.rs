@@ -1,4 +1,5 @@
-//! How sessions and holes end, and what is due when.
+//! guardd's tick, which does all that is due, and how sessions and holes end: closed in the kernel, their connections cut,
+//! their end written to the audit log.
 
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ const LONGEST_NAP: Duration = Duration::from_secs(5);
 const SHORTEST_NAP: Duration = Duration::from_millis(5);
 
 impl State {
-    /// Does what is due now. There is something to do again after the time that it returns.
+    /// Does all that is due now, whatever folder it belongs to. Returns the time after which something is due again.
     pub fn tick(&mut self) -> Duration {
         let now = clock::now();
         self.end_holes(now);
@@ -58,7 +59,7 @@ impl State {
             .clamp(SHORTEST_NAP, LONGEST_NAP)
     }
 
-    /// The kernel has ended these holes already: what is left is to tell those who used them.
+    /// Tidies up after the holes that the kernel has ended by now: their connections are cut, and their end is written down.
     fn end_holes(&mut self, now: BootTime) {
         for (id, known) in self.holes.take_expired(now) {
             self.hole_ended(id, &known, "expired", None);
@@ -66,7 +67,8 @@ impl State {
         self.holes.forget_ends(now);
     }
 
-    /// Cuts the connections that a hole let through, and writes down that it has ended.
+    /// Cuts the connections that an ended hole let through, and writes its end to the audit log. Every end comes here: `why` is
+    /// `expired`, `closed`, or another.
     pub fn hole_ended(
         &mut self,
         id: HoleId,
@@ -130,7 +132,7 @@ impl State {
         }
     }
 
-    /// Looks whether a session has ended.
+    /// Ends a session that has no process left.
     pub fn look_at(&mut self, id: SessionId) {
         let now = clock::now();
         let has_ended = self

@@ -1,7 +1,7 @@
-//! Who stands in for the commands of sessions: each `guard run`.
+//! The launchers of sessions: each `guard run`, watched by a pidfd.
 //!
-//! It passes signals on to the command and ends when the command has. Where it is killed first, nobody is there any
-//! more who could stop the command, so guardd ends the session.
+//! A launcher passes signals on to its command and ends when the command has. If it is killed first, nobody is left to stop the
+//! command, so guardd ends the session.
 
 use std::{collections::HashMap, io, mem::MaybeUninit, os::fd::OwnedFd, rc::Rc};
 

@@ -1,4 +1,4 @@
-//! What supervisors of sessions tell of Unix sockets, and ask.
+//! The calls of supervisors, which connect Unix sockets for sessions: they report refusals, and ask whose a socket is.
 
 use guard_common::Verdict;
 use guard_proto::record::{Denied, Destination};

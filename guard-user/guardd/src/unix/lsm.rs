@@ -1,4 +1,4 @@
-//! What the programs at the kernel's security hooks are told, and tell.
+//! The programs at the kernel's security hooks: what guardd writes for them, and the events that they report.
 
 use std::os::fd::AsFd;
 

@@ -1,4 +1,4 @@
-//! Dropping prefixes that say nothing new.
+//! Drops prefixes that change nothing, and joins halves with one answer.
 
 use super::{super::prefix::Prefix, answer::AnswerId};
 

@@ -1,4 +1,4 @@
-//! Whole answers: what holds for each port of an address.
+//! Answers: the verdict for each port of an address, and the rule that gives it. Equal ones are made once.
 
 use std::collections::HashMap;
 

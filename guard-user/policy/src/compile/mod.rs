@@ -1,9 +1,9 @@
-//! From a model to the tables that the kernel looks things up in.
+//! From a model to the tables in which the kernel half looks up verdicts.
 //!
-//! Rules become entries at prefixes; one sweep in the order of the prefixes gives each the whole
-//! answer for its addresses, what it inherits from wider prefixes included, so that the kernel looks
-//! up once; then what says nothing new is dropped. The result depends on what the rules say, never
-//! on their order in the file, but for the indices by which it names them.
+//! Rules become entries at prefixes (`entries.rs`). One sweep in the order of the prefixes (`sweep.rs`) gives each prefix its
+//! whole answer (`answer.rs`), what it inherits from wider prefixes included, so that the kernel half looks up once. Then
+//! prefixes that change nothing are dropped (`aggregate.rs`). The result depends on what the rules say, never on their order in
+//! the file, but for the indices by which it names them.
 
 mod aggregate;
 mod answer;

@@ -1,4 +1,4 @@
-//! One pass over all prefixes, wider ones first, with what holds around.
+//! One pass over all prefixes, wider ones first, with a stack of the prefixes that contain the one at hand.
 
 use super::{
     super::{group::PUBLIC, prefix::Prefix},

@@ -130,7 +130,7 @@ impl Statement<'_> {
         (shown, cut.len(), is_all_beside)
     }
 
-    /// What stands in the place of a URL's path: the text without its constants, which is what the audit trail keeps.
+    /// What stands in the place of a URL's path: the text without its constants, which is what the audit log keeps.
     fn path(&self) -> String {
         let text = match self.unit.normalised.as_str() {
             "" => "(not read)",
@@ -140,7 +140,7 @@ impl Statement<'_> {
         text[..text.floor_char_boundary(MAX_PATH)].to_owned()
     }
 
-    /// For the audit trail.
+    /// For the audit log.
     pub(super) fn entry(&self, outcome: &str, terms: &Terms, why: &str) -> Entry {
         Entry {
             method: Some(self.write.command.to_owned()),

@@ -53,7 +53,7 @@ where
     }
 }
 
-/// What the audit trail says.
+/// What the audit log says.
 fn warning(found: &[Bytes]) -> String {
     let name = |bytes: &Bytes| {
         let text = String::from_utf8_lossy(bytes);

@@ -89,7 +89,7 @@ impl Refusal {
         }
     }
 
-    /// Why, for the audit trail.
+    /// Why, for the audit log.
     pub(super) fn why(&self) -> &str {
         &self.message
     }

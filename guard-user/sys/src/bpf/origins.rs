@@ -1,4 +1,4 @@
-//! Where a connection was going that the kernel half has turned to a proxy.
+//! The original destinations of connections that the kernel half has redirected to a proxy.
 
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};

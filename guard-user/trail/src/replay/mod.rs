@@ -1,4 +1,4 @@
-//! What another policy would have said to what the trail recorded.
+//! Judges what the audit log recorded by another policy, and lists what would have been otherwise.
 
 mod judging;
 mod seen;
@@ -98,7 +98,7 @@ pub fn replay(records: &[LogRecord], judge: Judge<'_>) -> Replay {
     }
 }
 
-/// What names stood for then: the trail says it of each destination that had one.
+/// What names stood for then: the audit log says it of each destination that had one.
 pub fn remember(environment: &mut Environment, records: &[LogRecord]) {
     for record in records {
         let Some(Endpoint {

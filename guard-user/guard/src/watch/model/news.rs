@@ -1,4 +1,4 @@
-//! What guardd tells of: records of the audit trail, and what came of answers.
+//! What guardd tells of: records of the audit log, and what came of answers.
 
 use guard_proto::{
     LogRecord,

@@ -98,7 +98,7 @@ impl Counters {
         self.holes_opened.inc();
     }
 
-    /// A hole ended, for a reason as in the audit trail, and so many connections were cut.
+    /// A hole ended, for a reason as in the audit log, and so many connections were cut.
     pub fn hole_closed(&self, why: &str, cut: usize) {
         let why = match why {
             "closed" => "closed",
@@ -111,7 +111,7 @@ impl Counters {
         self.cut.inc_by(cut as u64);
     }
 
-    /// A request to a read-only destination that is no read came to that, as the audit trail calls it, or a person was
+    /// A request to a read-only destination that is no read came to that, as the audit log calls it, or a person was
     /// asked about it.
     pub fn http(&self, outcome: &str) {
         let outcome = match outcome {

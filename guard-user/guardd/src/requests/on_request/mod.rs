@@ -1,4 +1,4 @@
-//! The command that is told of each new question: for chat and push services.
+//! The command that is run for each new request: for chat and push services.
 //!
 //! What it is told comes from the agent in part, and it talks to the network: so it is never root. It runs outside of
 //! guardd's task of deciding: a command that hangs, fails or floods costs a line in the log.
