@@ -2,6 +2,16 @@
 //!
 //! Whether anything is logged is a constant that guardd sets when it loads the programs. Where it is [`kernel_log::OFF`] the
 //! verifier removes all that [`is_on`] leads to; only the load of the constant stays.
+//! A flag in a map would leave the code in the programs for good. Lines are numbers, and guardd puts names to them: the
+//! verifier would go through each length of a name.
+//!
+//! Instructions that the verifier goes through, and those that are left (Linux 6.18, 2026-11-25):
+//!
+//! | | connect4 | connect6 | sendmsg4 | sendmsg6 | egress | sock_create |
+//! |---|---|---|---|---|---|---|
+//! | without this code | 11614, 2597 | 11901, 2631 | 9507, 2233 | 10024, 2260 | 21710, 3433 | 746, 414 |
+//! | off | 11331, 2640 | 11572, 2669 | 9769, 2303 | 10009, 2316 | 21612, 3504 | 1651, 436 |
+//! | on | 43055, 3514 | 43329, 3543 | 25713, 3129 | 25991, 3141 | 107354, 4687 | 9315, 1131 |
 
 use core::mem::MaybeUninit;
 

@@ -103,7 +103,7 @@ fn judge_path(ctx: &SockAddrContext) -> i32 {
     let is_allowed = if path[0].to_ne_bytes()[0] == 0 {
         session.flags & unix_flags::ABSTRACT != 0
     } else {
-        has_plain_paths(&session) && UNIX_PATHS.get_ptr(&path).is_some()
+        has_plain_paths(&session) && UNIX_PATHS.get_ptr(path).is_some()
     };
     if is_allowed { ALLOW } else { REFUSE }
 }

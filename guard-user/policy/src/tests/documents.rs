@@ -51,7 +51,7 @@ fn the_examples_of_read_only_are_right() {
         let (text, _) = block.split_once("\n```").unwrap();
         assert!(!policy(text).rules.is_empty());
     }
-    assert_eq!(blocks.len(), 4);
+    assert_eq!(blocks.len(), 3);
 }
 
 #[test]
