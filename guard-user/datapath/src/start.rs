@@ -90,12 +90,15 @@ impl Datapath {
             (Err(_), Err(why)) => Err(why.clone()),
             (Err(_), Ok(top)) => Unix::attach(&live, object, top).map_err(|why| why.to_string()),
         };
-        let mut at_the_top = || top.as_mut().map_err(|why| why.clone());
-        let dials = at_the_top()
-            .and_then(|top| Dials::attach(&live, object, top).map_err(|why| why.to_string()));
-        let outside = at_the_top().and_then(|top| {
-            top::attach(&live, &outside::HOOKS, top).map_err(|why| why.to_string())
-        });
+        let (dials, outside) = match &mut top {
+            Err(why) => (Err(why.clone()), Err(why.clone())),
+            Ok(top) => {
+                let dials = Dials::attach(&live, object, top);
+                let outside = top::attach(&live, &outside::HOOKS, top);
+                let told = |why: DatapathError| why.to_string();
+                (dials.map_err(told), outside.map_err(told))
+            }
+        };
         let relays = object
             .asks()
             .then(|| Relays::open(&live, object))
