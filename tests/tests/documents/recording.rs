@@ -7,7 +7,9 @@ use std::env;
 use std::fs;
 use std::path::Path;
 
-use guard_lab::{AGENT, Daemon, Network, PATIENCE, Production, Running, Shell, eventually};
+use guard_lab::{
+    AGENT, Daemon, Network, PATIENCE, Production, Running, Shell, Watcher, eventually,
+};
 use serde_json::Value;
 
 use crate::watch::terminal::Tmux;
@@ -162,6 +164,7 @@ fn the_readme_shows_what_comes() {
     let mut shell = Shell::run_by(&daemon, run).unwrap();
     let mut all = "developer$ guard run --policy demo.toml -- sh\n".to_owned();
 
+    let watcher = Watcher::start(&daemon).unwrap();
     let mut watching = daemon.user(AGENT, ["pending", "--follow"]).spawn().unwrap();
     let waits = format!("curl -sS -m 20 -X PUT {url}");
     told(&mut shell, &waits);
@@ -183,6 +186,7 @@ fn the_readme_shows_what_comes() {
         indented(&answer),
     );
 
+    drop(watcher);
     watching.signal(rustix::process::Signal::INT).unwrap();
     watching.wait().unwrap();
     // What it is asked after the end of a connection it answers after it has seen that end.
@@ -209,6 +213,7 @@ fn getting_started_shows_the_question_that_comes() {
     network.answer_for(&["192.168.1.1/32"]).unwrap();
     let production = Production::start(&network).unwrap();
     let daemon = Daemon::in_network(&network).start().unwrap();
+    let _watcher = Watcher::start(&daemon).unwrap();
     let mut watching = daemon.user(AGENT, ["pending", "--follow"]).spawn().unwrap();
     let mut run = daemon.user(AGENT, ["run", "--policy", "default", "--", "curl"]);
     run = run.args(["-sS", "-m", "60", &format!("http://{ROUTER}/")]);
