@@ -99,7 +99,7 @@ const FIX_UNIX: &str = "run agents as a user of their own: sudo guard run --user
                         version of guard judges no unix sockets: boot Linux 6.7 or later, or a kernel \
                         with CONFIG_FUNCTION_TRACER=y and BTF";
 const FIX_HANDED: &str = "run agents as a user of their own, to whom no process of yours hands a socket: sudo guard run \
-                          --user agent -- CMD; or boot a kernel with CONFIG_FUNCTION_TRACER=y and BTF, or Linux 6.3 or later";
+                          --user agent -- CMD; or boot a kernel with BTF (CONFIG_DEBUG_INFO_BTF=y)";
 const FIX_CGROUP: &str = "let root own the guard's cgroup and all above it: sudo chown -R root: the directory that the row names";
 
 const FIX_NO_SESSION: &str = "see that there is a guardd (sudo systemctl start guardd), and that this works: guard run -- true";

@@ -1,7 +1,5 @@
 //! The calls of supervisors, which connect Unix sockets for sessions: they report refusals, and ask whose a socket is.
 
-use guard_common::Verdict;
-use guard_proto::record::{Denied, Destination};
 use guard_sys::clock;
 
 use super::{Kept, LONGEST, Members};
@@ -34,16 +32,8 @@ impl State {
         let Some(admitted) = self.admit(id, now) else {
             return Ok(());
         };
-        let (pid, process) = self.machine.process_of(self.sessions.live(id), pid);
-        let record = Denied {
-            destination: Destination::Endpoint(Kept::Socket.endpoint(&socket)).into(),
-            verdict: Verdict::Deny.as_str().into(),
-            hook: "connect_unix".into(),
-            pid: pid.into(),
-            comm: process.comm.into(),
-            exe: process.exe.into(),
-            ..Denied::default()
-        };
+        let process = self.machine.process_of(self.sessions.live(id), pid);
+        let record = Kept::Socket.denied(&socket, "connect_unix", process);
         let entry = LogEntry::of(ids::session(id), uid, record);
         self.recorder.note(entry.admitted(admitted));
         Ok(())

@@ -2,13 +2,10 @@
 
 use std::os::fd::AsFd;
 
-use guard_common::{LsmEvent, LsmHook, SessionId, Verdict};
+use guard_common::{LsmEvent, LsmHook, SessionId};
 use guard_datapath::Datapath;
 use guard_policy::SocketName;
-use guard_proto::{
-    NamedSocket, Started,
-    record::{Denied, Destination},
-};
+use guard_proto::{NamedSocket, Started};
 use rustix::net::sockopt::socket_cookie;
 
 use crate::{
@@ -77,20 +74,12 @@ impl State {
         let Some(admitted) = self.admit(id, event.at) else {
             return;
         };
-        let (pid, process) = self.machine.thread_behind(
+        let process = self.machine.thread_behind(
             self.sessions.live(id),
             (event.tgid, event.pid),
             &event.comm,
         );
-        let record = Denied {
-            destination: Destination::Endpoint(kept.endpoint(&from)).into(),
-            verdict: Verdict::Deny.as_str().into(),
-            hook: hook.as_str().into(),
-            pid: pid.into(),
-            comm: process.comm.into(),
-            exe: process.exe.into(),
-            ..Denied::default()
-        };
+        let record = kept.denied(&from, hook.as_str(), process);
         let entry = LogEntry::of(ids::session(id), uid, record);
         self.recorder.note(entry.admitted(admitted));
     }

@@ -16,7 +16,10 @@ use std::{
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_datapath::{Datapath, UnixTerms};
-use guard_proto::{Endpoint, HasSocket, SocketAddress, SocketTerms, Started, Stopped};
+use guard_proto::{
+    Endpoint, HasSocket, SocketAddress, SocketTerms, Started, Stopped,
+    record::{Denied, Destination},
+};
 use guard_sys::{
     abi::AF_UNIX,
     clock::Clocks,
@@ -132,6 +135,19 @@ impl Kept {
             port: None,
             protocol: protocol.to_owned(),
             host: None,
+        }
+    }
+
+    /// The record of a process that was kept from it.
+    fn denied(self, from: &str, hook: &str, (pid, process): (Option<u32>, Process)) -> Denied {
+        Denied {
+            destination: Destination::Endpoint(self.endpoint(from)).into(),
+            verdict: Verdict::Deny.as_str().into(),
+            hook: hook.into(),
+            pid: pid.into(),
+            comm: process.comm.into(),
+            exe: process.exe.into(),
+            ..Denied::default()
         }
     }
 
