@@ -6,6 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
+use crate::wait::eventually;
 use crate::{Attempt, Daemon, Report, bins};
 
 /// The cgroup. It is removed on drop.
@@ -76,6 +77,13 @@ impl Unowned {
 
 impl Drop for Unowned {
     fn drop(&mut self) {
+        // As a service manager does: what was killed has ended before the cgroup goes. A process that
+        // is waited for may leave others that are still about to end, and a cgroup with these stays.
+        let _ = fs::write(self.cgroup.join("cgroup.kill"), "1");
+        let events = self.cgroup.join("cgroup.events");
+        let _ = eventually("empty", || {
+            fs::read_to_string(&events).map_or(true, |events| events.contains("populated 0"))
+        });
         // The reaper removes what is left.
         let _ = fs::remove_dir(&self.cgroup);
     }
