@@ -65,18 +65,27 @@ fn what_it_leaves_behind_cannot_paint_or_read_any_more() {
     assert!(!leave(RUN, A_WHILE));
 }
 
-/// A full-screen program, as vim is one.
+/// A full-screen program, as vim is one. It reads signals from a pipe: Python runs no handler for one that comes just before it waits.
 const SCREEN: &str = "
-import os, signal, sys, tty, termios
-def size(*_):
+import os, select, signal, sys, tty, termios
+def size():
     columns, rows = os.get_terminal_size(0)
     os.write(1, b'size %d %d ' % (rows, columns))
 before = termios.tcgetattr(0)
-signal.signal(signal.SIGWINCH, size)
+resized, resizes = os.pipe()
+os.set_blocking(resizes, False)
+signal.set_wakeup_fd(resizes)
+signal.signal(signal.SIGWINCH, lambda *_: None)
 tty.setraw(0)
 size()
-while (key := os.read(0, 1)) != b'q':
-    os.write(1, b'<%02x>' % ord(key))
+key = b''
+while key != b'q':
+    ready = select.select([0, resized], [], [])[0]
+    if resized in ready:
+        os.read(resized, 1)
+        size()
+    if 0 in ready and (key := os.read(0, 1)) != b'q':
+        os.write(1, b'<%02x>' % ord(key))
 termios.tcsetattr(0, termios.TCSADRAIN, before)
 print('bye')
 ";
