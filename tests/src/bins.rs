@@ -68,6 +68,15 @@ pub fn postgres() -> Result<PathBuf> {
     newest.context("no PostgreSQL server here: run `cargo xtask test`")
 }
 
+/// A path in the directory of the programs, for what tests make once and find again.
+///
+/// # Errors
+///
+/// That nobody knows where that is.
+pub fn beside(name: &str) -> Result<PathBuf> {
+    Ok(directory()?.join(name))
+}
+
 /// Test programs lie in a directory `deps` below the others.
 fn directory() -> Result<PathBuf> {
     if let Some(dir) = CHOSEN.get() {

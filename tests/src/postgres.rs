@@ -15,7 +15,7 @@ pub const USER: u32 = 65534;
 /// Who may do everything in it.
 pub const SUPERUSER: &str = "postgres";
 
-const INITDB: [&str; 8] = [
+const INITDB: [&str; 9] = [
     "-A",
     "trust",
     "-E",
@@ -25,6 +25,7 @@ const INITDB: [&str; 8] = [
     "-N",
     "-U",
     SUPERUSER,
+    "--wal-segsize=1",
 ];
 /// Settings of each one.
 const SETTINGS: [&str; 3] = ["listen_addresses=*", "fsync=off", "jit=off"];
@@ -52,9 +53,33 @@ impl<'n> Cluster<'n> {
             programs,
             dir,
         };
-        let mut initdb = cluster.program("initdb");
-        exec::run(initdb.args(INITDB).arg("-D").arg(cluster.data()))?;
+        cluster.fill()?;
         Ok(cluster)
+    }
+
+    /// Makes its files: a copy of those that an earlier run of `initdb` made, which takes a tenth of its time.
+    fn fill(&self) -> Result<()> {
+        let made = bins::beside(&self.name())?;
+        if made.is_dir() {
+            return copy(&made, &self.data());
+        }
+        let mut initdb = self.program("initdb");
+        exec::run(initdb.args(INITDB).arg("-D").arg(self.data()))?;
+        // It is whole or not there. Where it can't be kept, or another test was first, nothing is lost.
+        let unfinished = made.with_extension(std::process::id().to_string());
+        let kept =
+            copy(&self.data(), &unfinished).is_ok_and(|()| fs::rename(&unfinished, &made).is_ok());
+        if !kept {
+            let _ = fs::remove_dir_all(&unfinished);
+        }
+        Ok(())
+    }
+
+    /// What `initdb` made depends on: PostgreSQL's release and the arguments.
+    fn name(&self) -> String {
+        let release = self.programs.parent().and_then(Path::file_name);
+        let release = release.unwrap_or_default().display();
+        format!("postgres-{release}{}", INITDB.concat())
     }
 
     /// Says who may log in, and how: the lines of `pg_hba.conf`. Whoever comes by the Unix socket may.
@@ -112,6 +137,11 @@ impl<'n> Cluster<'n> {
     fn data(&self) -> PathBuf {
         self.dir.join("data")
     }
+}
+
+/// With owners and modes as they are.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    exec::run(Command::new("cp").arg("-a").arg(from).arg(to)).map(drop)
 }
 
 /// Ends a server. Killed, it would leave its shared memory to the machine.

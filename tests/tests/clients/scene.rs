@@ -189,11 +189,14 @@ impl Scene {
         let clients = everybody(self.daemon.tag());
         let path = std::env::var("PATH").unwrap();
         let modules = clients.join("usr/lib/python3/dist-packages");
+        let own = clients.join("usr/bin");
+        // Debian's psql is a script in perl that takes longer to start than a query does.
+        let psql = bins::postgres().unwrap_or_else(|_| own.clone());
         [
             // The system's own python comes before others.
             (
                 "PATH",
-                format!("{}:/usr/bin:{path}", clients.join("usr/bin").display()),
+                format!("{}:{}:/usr/bin:{path}", psql.display(), own.display()),
             ),
             ("PYTHONPATH", modules.display().to_string()),
             ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
