@@ -31,6 +31,8 @@ const PROFILES: [&str; 5] = [
 const DIRS: [&str; 3] = [".fingerprint", "build", "deps"];
 /// Where an archive is unpacked, below `target`, until it is whole.
 const UNFINISHED: &str = "dependencies.unfinished";
+/// A file below `target`, while what is compiled there is wanted in the cache: a build that fails is followed by another.
+const UNKEPT: &str = "dependencies.unkept";
 
 /// What is to be done about them.
 pub(crate) struct Dependencies {
@@ -60,10 +62,16 @@ pub(crate) fn restore() -> Result<Dependencies> {
     let cache = Cache::open()?;
     let key = key()?;
     let entry = cache.path(&format!("{KIND}-{key}"));
+    let unkept = target().join(UNKEPT);
     let found = match has_compiled() {
+        true if unkept.exists() => Found::Nothing,
         true => Found::Own,
         false => from_cache(&entry),
     };
+    if found == Found::Nothing {
+        fs::create_dir_all(target())?;
+        fs::write(unkept, "")?;
+    }
     Ok(Dependencies { cache, key, found })
 }
 
@@ -109,6 +117,8 @@ impl Dependencies {
                 "the compiled dependencies are not kept for the next clone: {problem:#}"
             ));
         }
+        // Once: where there is no room for them, there is none for the next run's either.
+        let _ = fs::remove_file(target().join(UNKEPT));
     }
 }
 
