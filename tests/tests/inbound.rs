@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::thread;
 
 use guard_lab::network::{DEV_V4, DEV_V6};
 use guard_lab::{AGENT, Attempt, Daemon, Network, Production, Report, Running, Shell, bins};
@@ -55,22 +56,32 @@ fn a_server_inside_answers_whom_no_rule_denies() {
     let network = Network::new().unwrap();
     let daemon = started(&network);
     for (peer, never, here) in PEERS {
-        for (policy, from, is_answered) in [
+        let cases = [
             ("open", peer, true),
             ("open", never, false),
             ("closed", peer, false),
             ("answers", peer, true),
             ("answers", never, false),
-        ] {
+        ];
+        let servers = cases.map(|(policy, from, is_answered)| {
             let mut shell = Shell::start(&daemon, policy).unwrap();
             let port = listen(&mut shell, here);
-            let result = reaches(&network, from, (here, port).into());
-            assert_eq!(
-                result.is_ok(),
-                is_answered,
-                "{from} under {policy}: {result:?}"
-            );
-        }
+            (shell, policy, from, port, is_answered)
+        });
+        // Who is not answered waits ten seconds.
+        thread::scope(|scope| {
+            for (_, policy, from, port, is_answered) in &servers {
+                let network = &network;
+                scope.spawn(move || {
+                    let result = reaches(network, from, (here, *port).into());
+                    assert_eq!(
+                        result.is_ok(),
+                        *is_answered,
+                        "{from} under {policy}: {result:?}"
+                    );
+                });
+            }
+        });
         // Without the guard, whoever it is.
         let probe = bins::for_everybody("guard-lab", daemon.tag()).unwrap();
         let mut server = network.dev().command_as(AGENT, probe);
