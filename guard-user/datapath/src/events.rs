@@ -10,7 +10,7 @@ use super::{Datapath, DatapathError, Result, pins};
 
 /// An event of the kernel half.
 #[derive(Clone, Copy, Debug)]
-pub enum Told {
+pub enum KernelEvent {
     /// Of a cgroup program: about a connection, a listener or a dial.
     Connection(Event),
     /// Of a program at a security hook.
@@ -42,15 +42,15 @@ impl EventReader {
         clippy::should_implement_trait,
         reason = "an iterator that goes on after `None` surprises"
     )]
-    pub fn next(&mut self) -> Option<Told> {
+    pub fn next(&mut self) -> Option<KernelEvent> {
         loop {
             let item = self.0.next()?;
             // Only the kernel half writes here; a record of another size is none of its.
             if let Ok(event) = Event::read_from_bytes(&item) {
-                return Some(Told::Connection(event));
+                return Some(KernelEvent::Connection(event));
             }
             if let Ok(event) = LsmEvent::read_from_bytes(&item) {
-                return Some(Told::Other(event));
+                return Some(KernelEvent::Other(event));
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use guard_policy::{Destination, Target};
-use guard_proto::{Call, Failure, Holes, LogRecord, Request, Requests, Terms};
+use guard_proto::{Call, Failure, HoleTerms, Holes, LogRecord, Request, Requests};
 
 use super::args::{ApproveArgs, CloseArgs, DenyArgs, OpenArgs, PendingArgs, TermsArgs};
 use super::client::Client;
@@ -245,7 +245,7 @@ pub(crate) fn close(mut client: Client, args: CloseArgs, output: Output) -> Resu
     Ok(Exit::DONE)
 }
 
-impl From<TermsArgs> for Terms {
+impl From<TermsArgs> for HoleTerms {
     fn from(args: TermsArgs) -> Self {
         Self {
             seconds: args.duration.map(|duration| duration.as_secs_f64()),

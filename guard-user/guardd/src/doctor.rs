@@ -17,7 +17,7 @@ use tokio::{
     sync::{Mutex, Notify},
 };
 
-use crate::{control::failure::Refusal, sessions::slice, shared::Shared, state::State};
+use crate::{control::failure::CallError, sessions::slice, shared::Shared, state::State};
 
 /// What was tried is not tried again sooner: whoever asks for it often gets the same answer.
 const FRESH: Duration = Duration::from_secs(5);
@@ -169,7 +169,7 @@ async fn look() -> Vec<Row> {
 /// # Errors
 ///
 /// Which, and what to do about each.
-pub async fn is_closed(shared: &Shared) -> Result<(), Refusal> {
+pub async fn is_closed(shared: &Shared) -> Result<(), CallError> {
     if !shared.with(|state| state.config.strict) {
         return Ok(());
     }
@@ -179,7 +179,7 @@ pub async fn is_closed(shared: &Shared) -> Result<(), Refusal> {
     let open: Vec<_> = open(&rows(shared, oldest).await).collect();
     match probe::refusal(&open) {
         None => Ok(()),
-        Some(failure) => Err(Refusal::refused(failure.what, failure.why, failure.fix)),
+        Some(failure) => Err(CallError::refused(failure.what, failure.why, failure.fix)),
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use guard_common::Event;
-use guard_datapath::{EventReader, Places, SessionCgroup, Told};
+use guard_datapath::{EventReader, KernelEvent, Places, SessionCgroup};
 use guard_proto::record::{Field, Origin};
 use guard_sys::{
     cgroup2::{self, Hierarchy},
@@ -21,8 +21,8 @@ use guard_sys::{
 use crate::{
     control::{
         answering::Answering,
-        auth::{Caller, Place},
-        failure::Refusal,
+        auth::{Caller, CallerPlace},
+        failure::CallError,
         users::Users,
     },
     process::Process,
@@ -107,7 +107,7 @@ impl Machine {
     }
 
     /// What the kernel half tells next, where it has told something.
-    pub fn next_event(&mut self) -> Option<Told> {
+    pub fn next_event(&mut self) -> Option<KernelEvent> {
         self.events.next()
     }
 
@@ -121,7 +121,7 @@ impl Machine {
     }
 
     /// What the file system has told since the last time.
-    pub fn file_changes(&mut self) -> Vec<watch::Change> {
+    pub fn file_changes(&mut self) -> Vec<watch::FileChange> {
         self.watches.changes()
     }
 
@@ -162,7 +162,7 @@ impl Machine {
     /// # Errors
     ///
     /// `Refused` where that is in doubt, as for a peer that has ended.
-    pub fn caller(&self, sessions: &Sessions, peer: &Peer) -> Result<Caller, Refusal> {
+    pub fn caller(&self, sessions: &Sessions, peer: &Peer) -> Result<Caller, CallError> {
         let told = peer.pid().and_then(|pid| Ok((pid, peer.cgroup()?)));
         let (pid, cgroup) = told.map_err(|error| in_doubt(&error.to_string()))?;
         let root = self.kernel_path(&self.places.cgroup_root);
@@ -177,26 +177,26 @@ impl Machine {
 
     /// Where a process is that is not under this guard: another guard's session is inside, too. Else what is held
     /// there could have itself moved here, to a policy of its own.
-    fn place_outside(&self, cgroup: &Path) -> Result<Place, Refusal> {
+    fn place_outside(&self, cgroup: &Path) -> Result<CallerPlace, CallError> {
         match self.hierarchy.is_guarded(cgroup) {
-            Ok(false) => Ok(Place::Outside),
-            Ok(true) => Ok(Place::Inside(None)),
+            Ok(false) => Ok(CallerPlace::Outside),
+            Ok(true) => Ok(CallerPlace::Inside(None)),
             Err(error) => Err(in_doubt(&error.to_string())),
         }
     }
 
     /// Where `below` is, a path from the cgroup root on.
-    fn place_below(&self, sessions: &Sessions, below: &Path) -> Place {
+    fn place_below(&self, sessions: &Sessions, below: &Path) -> CallerPlace {
         let Some(name) = below.components().next() else {
-            return Place::Inside(None);
+            return CallerPlace::Inside(None);
         };
         // By its id: a unit that starts again has a new cgroup under the old name.
         let Ok(id) = cgroup2::id(&self.places.cgroup_root.join(name)) else {
-            return Place::Inside(None);
+            return CallerPlace::Inside(None);
         };
         match sessions.of_cgroup(id) {
-            Some(session) => Place::Inside(Some(session.cgroup.id)),
-            None => Place::Unowned(id),
+            Some(session) => CallerPlace::Inside(Some(session.cgroup.id)),
+            None => CallerPlace::Unowned(id),
         }
     }
 
@@ -236,8 +236,8 @@ impl Machine {
     }
 }
 
-fn in_doubt(why: &str) -> Refusal {
-    Refusal::refused(
+fn in_doubt(why: &str) -> CallError {
+    CallError::refused(
         "cannot tell who is asking",
         why,
         "ask from a process that goes on living",

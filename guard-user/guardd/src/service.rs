@@ -37,7 +37,7 @@ use crate::{
     start::{self, Begun},
     state::{Shelves, State},
     unix::allow_control,
-    watch::Change,
+    watch::FileChange,
 };
 
 /// A daemon that is to end when it is idle waits so long for its first session.
@@ -163,7 +163,7 @@ async fn live(cli: &Cli, object: &Object, passed: Option<UnixListener>) -> Resul
     tasks.spawn_local(doctor::follow(Rc::clone(&shared)));
     tasks.spawn_local(status_line::tell(Rc::clone(&shared)));
     tasks.spawn_local(metrics::serve(Rc::clone(&shared)));
-    let told = on_request::Told::until_now(&shared);
+    let told = on_request::Notified::until_now(&shared);
     tasks.spawn_local(on_request::follow(Rc::clone(&shared), told));
     let door = cli.paths.proxy_socket();
     tasks.spawn_local(proxy::life::follow(Rc::clone(&shared), door));
@@ -233,8 +233,8 @@ async fn end(shared: &Shared, until_idle: bool, signals: &mut Signals) -> bool {
     loop {
         tokio::select! {
             told = signals.next() => match told {
-                Told::Stop => return is_idle(Duration::ZERO),
-                Told::Reload => reload(shared).await,
+                SignalAction::Stop => return is_idle(Duration::ZERO),
+                SignalAction::Reload => reload(shared).await,
             },
             () = tokio::time::sleep(Duration::from_millis(20)), if until_idle => {
                 if is_idle(FIRST_SESSION) {
@@ -366,9 +366,9 @@ async fn notice(shared: Rc<Shared>, watching: Readiness) {
         let mut policies = false;
         for change in changes {
             match change {
-                Change::Policies => policies = true,
-                Change::Session(id) => shared.with(|state| state.look_at(id)),
-                Change::Root => {
+                FileChange::Policies => policies = true,
+                FileChange::Session(id) => shared.with(|state| state.look_at(id)),
+                FileChange::Root => {
                     shared.look_at_root();
                     shared.with(|state| state.look_at_units());
                     shared.arrivals.notify_one();
@@ -438,17 +438,17 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) -> Told {
+    async fn next(&mut self) -> SignalAction {
         tokio::select! {
-            _ = self.hangup.recv() => Told::Reload,
-            _ = self.interrupt.recv() => Told::Stop,
-            _ = self.terminate.recv() => Told::Stop,
+            _ = self.hangup.recv() => SignalAction::Reload,
+            _ = self.interrupt.recv() => SignalAction::Stop,
+            _ = self.terminate.recv() => SignalAction::Stop,
         }
     }
 }
 
 /// What a signal asks for.
-enum Told {
+enum SignalAction {
     Reload,
     Stop,
 }

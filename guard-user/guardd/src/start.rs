@@ -22,13 +22,13 @@ use rustix::process::{Resource, Rlimit, geteuid, getrlimit, setrlimit};
 use crate::{
     args::Paths,
     config::Config,
-    control::failure::Refusal,
+    control::failure::CallError,
     grants::holes::Holes,
     holds::Holds,
     machine::Machine,
     policies::{
         self, Policies,
-        library::{Library, Source},
+        library::{Library, PolicyText},
         names::Resolver,
     },
     proxy::Proxy,
@@ -306,7 +306,7 @@ impl State {
         }
     }
 
-    fn default(&mut self, name: &str) -> Result<(), Refusal> {
+    fn default(&mut self, name: &str) -> Result<(), CallError> {
         let known = self.policies.named(name);
         let slot = match (self.policies.library().find(name), known) {
             (Ok(source), Some(known)) if self.policies.is_same(known, &source) => known,
@@ -325,8 +325,8 @@ impl State {
     fn renew_default(
         &mut self,
         known: Option<PolicyId>,
-        source: Source,
-    ) -> Result<PolicyId, Refusal> {
+        source: PolicyText,
+    ) -> Result<PolicyId, CallError> {
         let file = source.shown_file();
         let read = policies::read(&source);
         let prepared = read.and_then(|read| policies::compile(source, read, &self.environment()));

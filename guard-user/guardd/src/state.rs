@@ -18,15 +18,15 @@ use guard_sys::pidfd::Peer;
 
 use crate::{
     config::Config,
-    control::{auth::Caller, failure::Refusal},
+    control::{auth::Caller, failure::CallError},
     grants::holes::{self, Holes},
     holds::Holds,
     machine::Machine,
-    policies::{Policies, library::Source, names::Names},
+    policies::{Policies, library::PolicyText, names::Names},
     proxy::Proxy,
     record::{Recorder, shelf::Shelf},
     relays::Relays,
-    requests::{Asked, Requests, offers::Choice},
+    requests::{Requests, StoredRequest, offers::Choice},
     sessions::{self, Sessions},
     unix::Sockets,
 };
@@ -39,9 +39,9 @@ pub struct Shelves {
     /// By a hole's id.
     pub holes: Shelf<holes::About>,
     /// By a request's id.
-    pub requests: Shelf<Asked>,
+    pub requests: Shelf<StoredRequest>,
     /// By the number of a slot.
-    pub policies: Shelf<Source>,
+    pub policies: Shelf<PolicyText>,
     /// The last answers of the name servers, under one key.
     pub names: Shelf<Names>,
     /// What people chose last, by uid.
@@ -143,7 +143,7 @@ impl State {
     /// # Errors
     ///
     /// `Refused` where that is in doubt, as for a peer that has ended.
-    pub fn caller(&self, peer: &Peer) -> Result<Caller, Refusal> {
+    pub fn caller(&self, peer: &Peer) -> Result<Caller, CallError> {
         self.machine.caller(&self.sessions, peer)
     }
 

@@ -14,7 +14,7 @@ use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 /// What has changed in the file system. [`crate::changes::Change`] is another: what an operation of guardd's has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Change {
+pub enum FileChange {
     /// Something in a policy directory.
     Policies,
     /// Whether a session's cgroup has processes.
@@ -27,7 +27,7 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Watches {
     inotify: OwnedFd,
-    what: HashMap<i32, Change>,
+    what: HashMap<i32, FileChange>,
     /// The policy directories. One that is not there is watched by the nearest one above that is.
     policies: Vec<PathBuf>,
 }
@@ -73,7 +73,7 @@ impl Watches {
     pub fn session(&mut self, session: SessionId, cgroup: &Path) -> io::Result<()> {
         let events = cgroup.join("cgroup.events");
         let id = inotify::add_watch(&self.inotify, events, WatchFlags::MODIFY)?;
-        self.what.insert(id, Change::Session(session));
+        self.what.insert(id, FileChange::Session(session));
         Ok(())
     }
 
@@ -86,10 +86,10 @@ impl Watches {
     pub fn root(&mut self, root: &Path) -> io::Result<()> {
         let inside = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::ONLYDIR;
         let id = inotify::add_watch(&self.inotify, root, inside)?;
-        self.what.insert(id, Change::Root);
+        self.what.insert(id, FileChange::Root);
         if let Some(beside) = root.parent() {
             let id = inotify::add_watch(&self.inotify, beside, WatchFlags::DELETE)?;
-            self.what.insert(id, Change::Root);
+            self.what.insert(id, FileChange::Root);
         }
         Ok(())
     }
@@ -109,7 +109,7 @@ impl Watches {
             && watched != Some(there)
         {
             let id = inotify::add_watch(&self.inotify, there, POLICY_EVENTS)?;
-            self.what.insert(id, Change::Policies);
+            self.what.insert(id, FileChange::Policies);
             watched = Some(there);
         }
         self.targets(dir);
@@ -123,24 +123,24 @@ impl Watches {
         for link in links {
             // One that leads nowhere is a policy that is not there.
             if let Ok(id) = inotify::add_watch(&self.inotify, link.path(), TARGET_EVENTS) {
-                self.what.insert(id, Change::Policies);
+                self.what.insert(id, FileChange::Policies);
             }
         }
     }
 
     /// What has changed since the last time, each once.
-    pub fn changes(&mut self) -> Vec<Change> {
+    pub fn changes(&mut self) -> Vec<FileChange> {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = inotify::Reader::new(&self.inotify, &mut buffer);
-        let mut changes: Vec<Change> = Vec::new();
+        let mut changes: Vec<FileChange> = Vec::new();
         // WOULDBLOCK ends it; any other error would come again at the next change.
         while let Ok(event) = reader.next() {
             let what = match self.what.get(&event.wd()) {
                 Some(what) => *what,
                 // The queue ran over: look at everything. Sessions of ours are looked at anyway, a little later.
                 None if event.events().contains(ReadFlags::QUEUE_OVERFLOW) => {
-                    changes.push(Change::Root);
-                    Change::Policies
+                    changes.push(FileChange::Root);
+                    FileChange::Policies
                 }
                 None => continue,
             };
@@ -151,7 +151,7 @@ impl Watches {
                 changes.push(what);
             }
         }
-        if changes.contains(&Change::Policies) {
+        if changes.contains(&FileChange::Policies) {
             self.follow_directories();
         }
         changes
@@ -195,7 +195,7 @@ mod tests {
         fs::write(&new, "version = 1").unwrap();
         watches.changes();
         fs::rename(&new, dir.path().join("a.toml")).unwrap();
-        assert_eq!(watches.changes(), [Change::Policies]);
+        assert_eq!(watches.changes(), [FileChange::Policies]);
     }
 
     #[test]
@@ -207,15 +207,15 @@ mod tests {
         watches.policies(&dir).unwrap();
         fs::create_dir(&new).unwrap();
         fs::rename(&dir, &old).unwrap();
-        assert_eq!(watches.changes(), [Change::Policies]);
+        assert_eq!(watches.changes(), [FileChange::Policies]);
         fs::rename(&new, &dir).unwrap();
-        assert_eq!(watches.changes(), [Change::Policies]);
+        assert_eq!(watches.changes(), [FileChange::Policies]);
         fs::write(dir.join("a.toml"), "version = 1").unwrap();
-        assert_eq!(watches.changes(), [Change::Policies]);
+        assert_eq!(watches.changes(), [FileChange::Policies]);
         fs::remove_dir_all(&dir).unwrap();
         watches.changes();
         fs::create_dir(&dir).unwrap();
-        assert_eq!(watches.changes(), [Change::Policies]);
+        assert_eq!(watches.changes(), [FileChange::Policies]);
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
             fs::write(dir.path().join(number.to_string()), "").unwrap();
         }
         let changes = watches.changes();
-        assert!(changes.contains(&Change::Root) && changes.contains(&Change::Policies));
+        assert!(changes.contains(&FileChange::Root) && changes.contains(&FileChange::Policies));
         assert!(watches.changes().is_empty());
     }
 
@@ -245,14 +245,14 @@ mod tests {
         watches.policies(&dir).unwrap();
         assert!(watches.changes().is_empty());
         fs::write(&target, "version = 2").unwrap();
-        assert_eq!(watches.changes(), [Change::Policies]);
+        assert_eq!(watches.changes(), [FileChange::Policies]);
         // As an editor does it, twice.
         for _ in 0..2 {
             let new = top.path().join("new");
             fs::write(&new, "version = 3").unwrap();
             assert!(watches.changes().is_empty());
             fs::rename(&new, &target).unwrap();
-            assert_eq!(watches.changes(), [Change::Policies]);
+            assert_eq!(watches.changes(), [FileChange::Policies]);
         }
     }
 
@@ -263,8 +263,8 @@ mod tests {
         let (mut watches, _runtime) = watches();
         watches.policies(&later).unwrap();
         fs::create_dir_all(&later).unwrap();
-        assert_eq!(watches.changes(), [Change::Policies]);
+        assert_eq!(watches.changes(), [FileChange::Policies]);
         fs::write(later.join("a.toml"), "version = 1").unwrap();
-        assert_eq!(watches.changes(), [Change::Policies]);
+        assert_eq!(watches.changes(), [FileChange::Policies]);
     }
 }

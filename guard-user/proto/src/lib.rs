@@ -67,7 +67,7 @@ pub enum Call {
         tried: Option<u32>,
         /// How long the hole lives.
         #[serde(flatten)]
-        terms: Terms,
+        terms: HoleTerms,
     },
     /// Answer a request with no. Answer: [`Requests`] with that one request.
     #[serde(rename = "org.guardd.Control.Deny")]
@@ -92,7 +92,7 @@ pub enum Call {
         reason: Option<String>,
         /// How long the hole lives.
         #[serde(flatten)]
-        terms: Terms,
+        terms: HoleTerms,
     },
     /// The open holes, read from the kernel. Answer: [`Holes`].
     #[serde(rename = "org.guardd.Control.Holes")]
@@ -281,7 +281,7 @@ pub struct Assign {
 
 /// How long a hole lives, at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Terms {
+pub struct HoleTerms {
     /// In seconds; absent: 15 minutes.
     #[serde(rename = "for", default)]
     pub seconds: Option<f64>,

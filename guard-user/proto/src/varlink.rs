@@ -245,7 +245,7 @@ mod tests {
     use zlink::idl::Interface;
 
     use super::*;
-    use crate::{Assign, ErrorName, PolicyRef, Terms};
+    use crate::{Assign, ErrorName, HoleTerms, PolicyRef};
 
     fn error_of(frame: &str) -> String {
         understand(frame.as_bytes()).unwrap_err().error
@@ -265,9 +265,9 @@ mod tests {
             panic!("{incoming:?}");
         };
         assert_eq!(id, "r1");
-        let expected = Terms {
+        let expected = HoleTerms {
             seconds: Some(60.0),
-            ..Terms::default()
+            ..HoleTerms::default()
         };
         assert_eq!(terms, expected);
         assert!(understand(br#"{"method":"org.guardd.Control.Status"}"#).is_ok());

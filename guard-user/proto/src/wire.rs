@@ -66,7 +66,7 @@ pub enum ToDaemon {
         /// Where to.
         target: Target,
         /// The request.
-        request: Asked,
+        request: HttpAttempt,
     },
     /// Nobody waits for the answer any more: the client has gone.
     Gone {
@@ -145,20 +145,20 @@ pub enum ToProxy {
         /// Which question this answers.
         number: Number,
         /// `None`: nothing passes there, the connection is to be closed.
-        terms: Option<Terms>,
+        terms: Option<TargetTerms>,
     },
     /// The answer to [`ToDaemon::Ask`].
     Answer {
         /// Which question this answers.
         number: Number,
         /// Whether it may pass.
-        verdict: Answer,
+        verdict: AskAnswer,
     },
 }
 
 /// What holds for a target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Terms {
+pub struct TargetTerms {
     /// The rules that decide there, one for each policy of the session that does not allow it, the outermost first.
     /// None: everything passes.
     pub rules: Vec<Rules>,
@@ -173,7 +173,7 @@ pub struct Terms {
 /// Whether a request may pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
-pub enum Answer {
+pub enum AskAnswer {
     /// A person said yes.
     Yes,
     /// A person said no, or nobody is there to be asked, or nobody answered in time.
@@ -189,7 +189,7 @@ pub enum Answer {
 
 /// An HTTP request or SQL statement that is no read: what guardd, and an approver, learn of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Asked {
+pub struct HttpAttempt {
     /// Who connected.
     pub tgid: Tgid,
     /// The method.

@@ -5,7 +5,7 @@ use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{body, body::Body, judge::Rules, wire::Terms};
+use super::{body, body::Body, judge::Rules, wire::TargetTerms};
 use guard_policy::Profile;
 
 /// What stands in the way of a request.
@@ -55,7 +55,7 @@ impl Problem {
 
     /// By the rules that hold there.
     #[must_use]
-    pub(super) fn under(self, terms: &Terms) -> Self {
+    pub(super) fn under(self, terms: &TargetTerms) -> Self {
         let rules = terms.rules.first();
         Self {
             rule: rules.and_then(|rules| rules.name.clone()),

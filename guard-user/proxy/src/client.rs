@@ -20,12 +20,12 @@ use super::{
     answers::Problem,
     body::{Attended, Body, Busy},
     headers,
-    lent::Look,
     link::Link,
-    networks::{Network, Place},
+    networks::{ConnectionSlot, Network},
     passing::{Passed, entry},
     postgres::Again,
     room::Room,
+    shared_io::Look,
     sieve::{Malformed, Watch},
     tls::Secure,
     upgrade::Upgrade,
@@ -38,7 +38,7 @@ pub(super) type Abort = Box<dyn Error + Send + Sync>;
 
 /// The context of a connection: its session, process, original destination and network namespace, and whom to ask (guardd).
 #[derive(Debug)]
-pub(super) struct Way {
+pub(super) struct ConnectionContext {
     pub(super) link: Rc<Link>,
     pub(super) target: Target,
     /// The process that connected. Others may have the socket since.
@@ -53,7 +53,7 @@ pub(super) struct Way {
     pub(super) secure: Option<Rc<Secure>>,
 }
 
-impl Way {
+impl ConnectionContext {
     /// One that is not known to be TLS yet.
     #[must_use]
     pub(super) fn new(
@@ -105,7 +105,7 @@ impl Way {
 /// A client's connection, and the upstream connection that it is paired with.
 #[derive(Debug)]
 pub(super) struct Client {
-    pub(super) way: Way,
+    pub(super) way: ConnectionContext,
     upstream: RefCell<Rc<Upstream>>,
     /// Of what it sends.
     watch: Watch,
@@ -117,17 +117,17 @@ pub(super) struct Client {
     has_answer: Cell<bool>,
     /// It is written down that it asks for a certificate.
     is_unarmed_noted: Cell<bool>,
-    _place: Option<Place>,
+    _place: Option<ConnectionSlot>,
 }
 
 impl Client {
     /// One that has not asked for anything yet.
     #[must_use]
     pub(super) fn new(
-        way: Way,
+        way: ConnectionContext,
         upstream: Rc<Upstream>,
         watch: Watch,
-        place: Option<Place>,
+        place: Option<ConnectionSlot>,
     ) -> Self {
         Self {
             way,

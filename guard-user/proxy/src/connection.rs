@@ -14,12 +14,12 @@ use tokio::{
 
 use super::{
     answers::Problem,
-    client::{Client, Way},
+    client::{Client, ConnectionContext},
     greeted::FirstWord,
-    lent::Lent,
-    networks::{Common, Network, Place},
+    networks::{Common, ConnectionSlot, Network},
     origin, postgres,
     process::reset,
+    shared_io::Lent,
     sieve::{Limits, Malformed, Phase, Protocol, Sieve, SievedIo, Watch},
     stream::Stream,
     tls::{self, Greeting, HANDSHAKE, Speaks, Tls},
@@ -54,7 +54,7 @@ pub(super) async fn serve(
 ) {
     match origin::of(&common.origins, network.cookie, &stream, peer) {
         Ok(Some(origin)) => {
-            let way = Way::new(
+            let way = ConnectionContext::new(
                 Rc::clone(&common.link),
                 origin,
                 network,
@@ -85,10 +85,10 @@ pub(super) struct Taken;
 
 /// As [`serve`], where the original destination is known.
 pub(super) async fn serve_to(
-    mut way: Way,
+    mut way: ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
-    place: impl FnOnce(u32) -> Result<Option<Place>, Taken>,
+    place: impl FnOnce(u32) -> Result<Option<ConnectionSlot>, Taken>,
 ) {
     let Some(terms) = way.link.terms(way.target).await else {
         return reset(&stream);
@@ -135,7 +135,7 @@ enum Begun {
 }
 
 /// Waits for the first byte of either end; `None` where none is worth waiting for. The client's counts first.
-async fn begun(way: &Way, stream: &TcpStream, upstream: &Upstream) -> Option<Begun> {
+async fn begun(way: &ConnectionContext, stream: &TcpStream, upstream: &Upstream) -> Option<Begun> {
     let mut first = [0];
     let why = tokio::select! {
         biased;
@@ -154,7 +154,12 @@ async fn begun(way: &Way, stream: &TcpStream, upstream: &Upstream) -> Option<Beg
 }
 
 /// Speaks HTTP/2 with a client that has not said anything yet, as the destination does.
-async fn greet(way: Way, stream: Stream, upstream: Rc<Upstream>, place: Option<Place>) {
+async fn greet(
+    way: ConnectionContext,
+    stream: Stream,
+    upstream: Rc<Upstream>,
+    place: Option<ConnectionSlot>,
+) {
     let io = SievedIo::new(stream, Sieve::requests(Limits::default()).only_http2());
     let watch = io.watch();
     let client = Rc::new(Client::new(way, upstream, io.watch(), place));
@@ -178,7 +183,7 @@ async fn silent(watch: &Watch) {
 
 /// Speaks TLS on both sides. Where the destination cannot be trusted, the client is told so by the answer to its requests.
 async fn secured(
-    way: &mut Way,
+    way: &mut ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: &Upstream,
@@ -193,7 +198,12 @@ async fn secured(
 }
 
 /// Speaks HTTP with a client.
-async fn speak(way: Way, stream: Stream, upstream: Rc<Upstream>, place: Option<Place>) {
+async fn speak(
+    way: ConnectionContext,
+    stream: Stream,
+    upstream: Rc<Upstream>,
+    place: Option<ConnectionSlot>,
+) {
     let agreed = way.secure.as_ref().map(|secure| secure.version());
     let mut io = SievedIo::new(
         stream,

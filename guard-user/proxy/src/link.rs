@@ -10,7 +10,9 @@ use std::{
 use guard_sys::packets::{MAX_MESSAGE, Packets};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::wire::{Answer, Asked, Entry, NetworkId, Number, Target, Terms, ToDaemon};
+use super::wire::{
+    AskAnswer, Entry, HttpAttempt, NetworkId, Number, Target, TargetTerms, ToDaemon,
+};
 
 /// Targets whose terms are cached at once. Of a session with more of them guardd is asked again.
 const MAX_KNOWN: usize = 1024;
@@ -21,10 +23,10 @@ enum Waiting {
     Terms {
         target: Target,
         epoch: u64,
-        tell: oneshot::Sender<Option<Rc<Terms>>>,
+        tell: oneshot::Sender<Option<Rc<TargetTerms>>>,
     },
     Answer {
-        tell: oneshot::Sender<Answer>,
+        tell: oneshot::Sender<AskAnswer>,
     },
 }
 
@@ -35,7 +37,7 @@ pub(super) struct Link {
     /// Raised with each change that guardd reports: terms that were asked for under an earlier one are not cached.
     epoch: watch::Sender<u64>,
     waiting: RefCell<HashMap<Number, Waiting>>,
-    known: RefCell<HashMap<Target, Option<Rc<Terms>>>>,
+    known: RefCell<HashMap<Target, Option<Rc<TargetTerms>>>>,
     outgoing: mpsc::UnboundedSender<ToDaemon>,
     unsent: RefCell<Option<mpsc::UnboundedReceiver<ToDaemon>>>,
 }
@@ -74,7 +76,7 @@ impl Link {
     }
 
     /// The terms of a target, from the cache or from guardd. `None`: nothing passes there.
-    pub(super) async fn terms(&self, target: Target) -> Option<Rc<Terms>> {
+    pub(super) async fn terms(&self, target: Target) -> Option<Rc<TargetTerms>> {
         if let Some(known) = self.known.borrow().get(&target) {
             return known.clone();
         }
@@ -92,7 +94,7 @@ impl Link {
     }
 
     /// guardd's answer with the terms of a target.
-    pub(super) fn told(&self, number: Number, terms: Option<Terms>) {
+    pub(super) fn told(&self, number: Number, terms: Option<TargetTerms>) {
         let Some(Waiting::Terms {
             target,
             epoch,
@@ -134,7 +136,7 @@ impl Link {
     }
 
     /// Asks guardd whether a request may pass.
-    pub(super) fn ask(self: &Rc<Self>, target: Target, request: Asked) -> Question {
+    pub(super) fn ask(self: &Rc<Self>, target: Target, request: HttpAttempt) -> Question {
         let (tell, told) = oneshot::channel();
         let number = self.number();
         let waiting = Waiting::Answer { tell };
@@ -152,7 +154,7 @@ impl Link {
     }
 
     /// The answer.
-    pub(super) fn answered(&self, number: Number, answer: Answer) {
+    pub(super) fn answered(&self, number: Number, answer: AskAnswer) {
         if let Some(Waiting::Answer { tell }) = self.waiting.borrow_mut().remove(&number) {
             // Whoever asked may be gone.
             let _ = tell.send(answer);
@@ -187,13 +189,13 @@ impl Link {
 pub(super) struct Question {
     link: Rc<Link>,
     number: Number,
-    told: oneshot::Receiver<Answer>,
+    told: oneshot::Receiver<AskAnswer>,
 }
 
 impl Question {
     /// Waits for the answer. It is no if guardd ends before.
-    pub(super) async fn answer(mut self) -> Answer {
-        (&mut self.told).await.unwrap_or_else(|_| Answer::No {
+    pub(super) async fn answer(mut self) -> AskAnswer {
+        (&mut self.told).await.unwrap_or_else(|_| AskAnswer::No {
             request: None,
             why: "guardd has ended before anybody answered".to_owned(),
             fix: "try again when it is back".to_owned(),
@@ -229,8 +231,8 @@ pub(super) async fn send_all(link: Rc<Link>, packets: Rc<Packets>) -> io::Result
     Ok(())
 }
 
-fn too_much() -> Answer {
-    Answer::No {
+fn too_much() -> AskAnswer {
+    AskAnswer::No {
         request: None,
         why: "it is more than what a person can be shown".to_owned(),
         fix: "send less of it in the URL".to_owned(),
@@ -249,8 +251,8 @@ mod tests {
         }
     }
 
-    fn asked() -> Asked {
-        Asked {
+    fn asked() -> HttpAttempt {
+        HttpAttempt {
             tgid: Tgid::default(),
             method: "PUT".to_owned(),
             scheme: "http".to_owned(),
@@ -273,8 +275,8 @@ mod tests {
         unsent.try_recv().unwrap()
     }
 
-    fn terms() -> Terms {
-        Terms {
+    fn terms() -> TargetTerms {
+        TargetTerms {
             rules: Vec::new(),
             account: 1,
             writes: false,
@@ -327,8 +329,8 @@ mod tests {
         ));
         let question = link.ask(target(1), asked());
         assert!(matches!(said(&mut unsent), ToDaemon::Ask { .. }));
-        link.answered(Number(2), Answer::Yes);
-        assert_eq!(question.answer().await, Answer::Yes);
+        link.answered(Number(2), AskAnswer::Yes);
+        assert_eq!(question.answer().await, AskAnswer::Yes);
         assert!(unsent.try_recv().is_err(), "said more");
     }
 }

@@ -96,7 +96,7 @@ impl Common {
     }
 
     /// A place for a connection of an account, where there is one.
-    pub(super) fn place(self: &Rc<Self>, account: u32) -> Option<Place> {
+    pub(super) fn place(self: &Rc<Self>, account: u32) -> Option<ConnectionSlot> {
         let mut open = self.open.borrow_mut();
         let own = open.get(&account).copied().unwrap_or_default();
         let is_full = open.values().sum::<usize>() >= MAX_CONNECTIONS;
@@ -104,7 +104,7 @@ impl Common {
             return None;
         }
         open.insert(account, own + 1);
-        Some(Place {
+        Some(ConnectionSlot {
             common: Rc::clone(self),
             account,
         })
@@ -193,12 +193,12 @@ async fn accept(common: Rc<Common>, network: Rc<Network>, listener: TcpListener)
 }
 
 /// Counts a connection towards the limits of [`Common::place`], until it is dropped.
-pub(super) struct Place {
+pub(super) struct ConnectionSlot {
     common: Rc<Common>,
     account: u32,
 }
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for ConnectionSlot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Place")
             .field("account", &self.account)
@@ -206,7 +206,7 @@ impl std::fmt::Debug for Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         let mut open = self.common.open.borrow_mut();
         if let Some(count) = open.get_mut(&self.account) {

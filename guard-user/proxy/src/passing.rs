@@ -12,11 +12,11 @@ use hyper::body::{Body as _, Incoming};
 use super::{
     answers::Problem,
     body::{self, Begun, Body},
-    client::{Abort, Client, Way},
+    client::{Abort, Client, ConnectionContext},
     digest,
     judge::{self, Judgement, Rules, Said, Write},
     preview::{self, Preview},
-    wire::{Answer, Asked, Entry, MAX_PATH, Terms},
+    wire::{AskAnswer, Entry, HttpAttempt, MAX_PATH, TargetTerms},
 };
 
 /// Bytes of a body that are read before a person is asked, so that a yes can be for just that body.
@@ -116,12 +116,12 @@ impl Client {
         problem
     }
 
-    async fn terms(&self) -> Result<Rc<Terms>, Abort> {
+    async fn terms(&self) -> Result<Rc<TargetTerms>, Abort> {
         let terms = self.way.link.terms(self.way.target).await;
         terms.ok_or_else(|| "nothing passes there any more".into())
     }
 
-    fn denied(&self, terms: &Terms, parts: &Parts, because: &str) -> Problem {
+    fn denied(&self, terms: &TargetTerms, parts: &Parts, because: &str) -> Problem {
         let fix = "nobody can allow it but by changing the policy";
         let problem = Problem::stopped(because.to_owned(), fix.to_owned()).under(terms);
         self.log(Entry {
@@ -136,7 +136,7 @@ impl Client {
     /// Asks guardd, and by it an approver, and waits for the answer.
     async fn confirmed(
         &self,
-        terms: &Rc<Terms>,
+        terms: &Rc<TargetTerms>,
         parts: &Parts,
         request: &judge::Request<'_>,
         mut body: Begun,
@@ -189,8 +189,8 @@ impl Client {
             () = self.left() => left(),
         };
         match answer {
-            Answer::Yes => self.still_may(terms, parts, request, body, began).await,
-            Answer::No { request, why, fix } => {
+            AskAnswer::Yes => self.still_may(terms, parts, request, body, began).await,
+            AskAnswer::No { request, why, fix } => {
                 unwanted(parts, body);
                 Ok(Err(Problem {
                     request,
@@ -203,7 +203,7 @@ impl Client {
     /// What passes after a yes: the policies may have changed meanwhile, and what they deny now is still refused.
     async fn still_may(
         &self,
-        before: &Rc<Terms>,
+        before: &Rc<TargetTerms>,
         parts: &Parts,
         request: &judge::Request<'_>,
         body: Begun,
@@ -237,8 +237,8 @@ fn unwanted(parts: &Parts, body: Begun) {
 }
 
 /// The answer to a client that closed its side while it was held, if it still reads.
-fn left() -> Answer {
-    Answer::No {
+fn left() -> AskAnswer {
+    AskAnswer::No {
         request: None,
         why: "the client closed its side of the connection before anybody answered".to_owned(),
         fix: "leave it open, and send the request again".to_owned(),
@@ -254,13 +254,13 @@ fn with_body(rules: &[Rules], request: &judge::Request<'_>, body: &Begun) -> Jud
 }
 
 fn asked(
-    terms: &Terms,
+    terms: &TargetTerms,
     parts: &Parts,
-    way: &Way,
+    way: &ConnectionContext,
     request: &judge::Request<'_>,
     body: &Begun,
     (write, said, preview): (Write, Said, Preview),
-) -> Asked {
+) -> HttpAttempt {
     let server = way.secure.as_ref().map(|secure| secure.name());
     let (path, host) = (path(&parts.uri), host(parts).or(server.clone()));
     let scheme = way.scheme();
@@ -274,7 +274,7 @@ fn asked(
         digest::of(parts, &url, body)
     };
     let rule = terms.rules.first().and_then(|rules| rules.name.clone());
-    Asked {
+    HttpAttempt {
         tgid: way.tgid,
         method: parts.method.to_string(),
         scheme: scheme.to_string(),

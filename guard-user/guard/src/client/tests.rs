@@ -3,7 +3,7 @@
 use std::thread::{self, JoinHandle};
 
 use guard_proto::{
-    Assign, ErrorName, Holes, LogRecord, MAX_FRAME, MAX_POLICY_FRAME, PolicyRef, Run, Terms,
+    Assign, ErrorName, HoleTerms, Holes, LogRecord, MAX_FRAME, MAX_POLICY_FRAME, PolicyRef, Run,
 };
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
@@ -96,11 +96,11 @@ fn whoever_is_turned_away_before_the_call_learns_why() {
 
 #[test]
 fn calls_survive_the_wire() {
-    let terms = Terms {
+    let terms = HoleTerms {
         seconds: Some(900.0),
         connections: Some(3),
         read_only: true,
-        ..Terms::default()
+        ..HoleTerms::default()
     };
     let bytes = varlink::call(
         &Call::Approve {

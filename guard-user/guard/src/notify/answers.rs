@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use guard_proto::{Call, Holes, LogRecord, Requests, Terms, record::Record};
+use guard_proto::{Call, HoleTerms, Holes, LogRecord, Requests, record::Record};
 
 use super::buttons::{Answer, Extent};
 use crate::client::Client;
@@ -35,10 +35,10 @@ pub(super) enum Outcome {
 pub(super) fn tell(socket: &Path, request: &str, answer: Answer) -> Result<String, String> {
     let done = Client::connect(socket).and_then(|mut client| match answer {
         Answer::Yes { offer, extent } => {
-            let terms = Terms {
+            let terms = HoleTerms {
                 seconds: Some(offer.seconds),
                 connections: offer.connections,
-                ..Terms::default()
+                ..HoleTerms::default()
             };
             let (prefix, tried) = match extent {
                 Extent::Asked => (false, None),

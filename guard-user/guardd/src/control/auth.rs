@@ -6,11 +6,11 @@
 use guard_common::SessionId;
 use guard_proto::Call;
 
-use crate::control::failure::Refusal;
+use crate::control::failure::CallError;
 
 /// Where a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum CallerPlace {
     /// Outside the guard's root cgroup.
     Outside,
     /// In a session's cgroup; none: in another guard's, or in the root itself.
@@ -27,7 +27,7 @@ pub struct Caller {
     /// Its process.
     pub pid: u32,
     /// Where it is.
-    pub place: Place,
+    pub place: CallerPlace,
 }
 
 /// A caller outside every guarded cgroup: it answers for what is its own, root for all.
@@ -154,16 +154,16 @@ fn audience(call: &Call) -> Audience {
 ///
 /// `Refused` to everybody else, and to every process inside that is in no live session; `Invalid`
 /// to a caller outside where only a process inside makes sense.
-pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, Refusal> {
+pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, CallError> {
     match (caller.place, audience(call)) {
-        (Place::Outside, Audience::Root) if caller.uid != 0 => Err(for_root()),
-        (Place::Outside, Audience::Agents) => Err(outside()),
-        (Place::Outside, _) => Ok(Authorised::Approver(Approver { uid: caller.uid })),
-        (Place::Inside(Some(session)), Audience::Agents | Audience::Both) => {
+        (CallerPlace::Outside, Audience::Root) if caller.uid != 0 => Err(for_root()),
+        (CallerPlace::Outside, Audience::Agents) => Err(outside()),
+        (CallerPlace::Outside, _) => Ok(Authorised::Approver(Approver { uid: caller.uid })),
+        (CallerPlace::Inside(Some(session)), Audience::Agents | Audience::Both) => {
             let uid = caller.uid;
             Ok(Authorised::Agent(Agent { uid, session }))
         }
-        (Place::Inside(_) | Place::Unowned(_), _) => Err(inside()),
+        (CallerPlace::Inside(_) | CallerPlace::Unowned(_), _) => Err(inside()),
     }
 }
 
@@ -173,23 +173,25 @@ pub fn authorise(caller: &Caller, call: &Call) -> Result<Authorised, Refusal> {
 ///
 /// `Refused` to everybody but root, and to every process inside that is neither in a session nor in a cgroup that
 /// might become one.
-pub fn assigner(caller: &Caller) -> Result<Assigner, Refusal> {
+pub fn assigner(caller: &Caller) -> Result<Assigner, CallError> {
     match caller.place {
-        Place::Outside if caller.uid == 0 => Ok(Assigner::Root),
-        Place::Outside => Err(for_root()),
-        Place::Unowned(cgroup) if caller.uid == 0 => Ok(Assigner::Starter(Starter { cgroup })),
-        Place::Unowned(_) => Err(not_root_inside()),
-        Place::Inside(Some(session)) => {
+        CallerPlace::Outside if caller.uid == 0 => Ok(Assigner::Root),
+        CallerPlace::Outside => Err(for_root()),
+        CallerPlace::Unowned(cgroup) if caller.uid == 0 => {
+            Ok(Assigner::Starter(Starter { cgroup }))
+        }
+        CallerPlace::Unowned(_) => Err(not_root_inside()),
+        CallerPlace::Inside(Some(session)) => {
             let uid = caller.uid;
             Ok(Assigner::Agent(Agent { uid, session }))
         }
-        Place::Inside(None) => Err(inside()),
+        CallerPlace::Inside(None) => Err(inside()),
     }
 }
 
 /// To a process inside, whatever it is.
-pub(crate) fn inside() -> Refusal {
-    Refusal::refused(
+pub(crate) fn inside() -> CallError {
+    CallError::refused(
         "no process under the guard may do this",
         "the call came from inside a guarded cgroup, where nothing can widen what it may reach",
         "leave it to the person outside; `guard why` says what was stopped here, and \
@@ -197,8 +199,8 @@ pub(crate) fn inside() -> Refusal {
     )
 }
 
-fn for_root() -> Refusal {
-    Refusal::refused(
+fn for_root() -> CallError {
+    CallError::refused(
         "only root may do this",
         "it changes what holds for every user's sessions",
         "sudo guard …",
@@ -206,16 +208,16 @@ fn for_root() -> Refusal {
 }
 
 /// To another user than root in a unit.
-pub(crate) fn not_root_inside() -> Refusal {
-    Refusal::refused(
+pub(crate) fn not_root_inside() -> CallError {
+    CallError::refused(
         "only root gives a unit its policy",
         "the call came from inside its cgroup, and from another user",
         "put a + before the command: ExecStartPre=+guard assign --policy NAME",
     )
 }
 
-fn outside() -> Refusal {
-    Refusal::invalid(
+fn outside() -> CallError {
+    CallError::invalid(
         "there is nothing to answer here",
         "this process runs outside every session, so nothing is stopped",
         "run it inside: guard run -- CMD",
@@ -225,7 +227,7 @@ fn outside() -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use guard_proto::{Assign, ErrorName, PolicyRef, Run, Terms};
+    use guard_proto::{Assign, ErrorName, HoleTerms, PolicyRef, Run};
 
     fn calls() -> Vec<(Call, Audience)> {
         let all = [
@@ -274,7 +276,7 @@ mod tests {
     }
 
     fn for_approvers() -> Vec<Call> {
-        let (text, terms) = (String::new, Terms::default());
+        let (text, terms) = (String::new, HoleTerms::default());
         let open = Call::Open {
             destination: text(),
             ports: vec![],
@@ -327,7 +329,7 @@ mod tests {
         vec![Call::Why {}, request]
     }
 
-    fn by(uid: u32, place: Place, call: &Call) -> Result<Authorised, ErrorName> {
+    fn by(uid: u32, place: CallerPlace, call: &Call) -> Result<Authorised, ErrorName> {
         let caller = Caller { uid, pid: 1, place };
         authorise(&caller, call).map_err(|refusal| refusal.name)
     }
@@ -341,7 +343,7 @@ mod tests {
                     Audience::Agents => Err(ErrorName::Invalid),
                     _ => Ok(Authorised::Approver(Approver { uid })),
                 };
-                assert_eq!(by(uid, Place::Outside, &call), expected, "{call:?}");
+                assert_eq!(by(uid, CallerPlace::Outside, &call), expected, "{call:?}");
             }
         }
     }
@@ -357,9 +359,15 @@ mod tests {
                     }
                     _ => Err(ErrorName::Refused),
                 };
-                assert_eq!(by(uid, Place::Inside(Some(session)), &call), expected);
-                assert_eq!(by(uid, Place::Inside(None), &call), Err(ErrorName::Refused));
-                assert_eq!(by(uid, Place::Unowned(9), &call), Err(ErrorName::Refused));
+                assert_eq!(by(uid, CallerPlace::Inside(Some(session)), &call), expected);
+                assert_eq!(
+                    by(uid, CallerPlace::Inside(None), &call),
+                    Err(ErrorName::Refused)
+                );
+                assert_eq!(
+                    by(uid, CallerPlace::Unowned(9), &call),
+                    Err(ErrorName::Refused)
+                );
             }
         }
     }
@@ -369,15 +377,15 @@ mod tests {
         let of = |uid, place| assigner(&Caller { uid, pid: 1, place }).map_err(|no| no.name);
         let session = SessionId(7);
         let refused = Err(ErrorName::Refused);
-        assert_eq!(of(0, Place::Outside), Ok(Assigner::Root));
-        assert_eq!(of(1000, Place::Outside), refused);
+        assert_eq!(of(0, CallerPlace::Outside), Ok(Assigner::Root));
+        assert_eq!(of(1000, CallerPlace::Outside), refused);
         let starter = Assigner::Starter(Starter { cgroup: 9 });
-        assert_eq!(of(0, Place::Unowned(9)), Ok(starter));
-        assert_eq!(of(1000, Place::Unowned(9)), refused);
+        assert_eq!(of(0, CallerPlace::Unowned(9)), Ok(starter));
+        assert_eq!(of(1000, CallerPlace::Unowned(9)), refused);
         for uid in [0, 1000] {
             let agent = Assigner::Agent(Agent { uid, session });
-            assert_eq!(of(uid, Place::Inside(Some(session))), Ok(agent));
-            assert_eq!(of(uid, Place::Inside(None)), refused);
+            assert_eq!(of(uid, CallerPlace::Inside(Some(session))), Ok(agent));
+            assert_eq!(of(uid, CallerPlace::Inside(None)), refused);
         }
     }
 

@@ -8,7 +8,7 @@ use guard_policy::{self as policy, Destination, Environment, PortSpec, Prefix};
 use guard_proto::{Explanation, Explanations, PolicyRef};
 
 use crate::{
-    control::{failure::Refusal, ids},
+    control::{failure::CallError, ids},
     grants::opening,
     policies::{InForce, Policies, load},
     relays,
@@ -21,9 +21,9 @@ use crate::{
 /// # Errors
 ///
 /// `Invalid`, with what was expected.
-pub fn parse(to: &str, ports: &[String]) -> Result<(Destination, Vec<PortSpec>), Refusal> {
+pub fn parse(to: &str, ports: &[String]) -> Result<(Destination, Vec<PortSpec>), CallError> {
     let wrong = |what: &str, why: policy::Invalid, fix: &str| {
-        Refusal::invalid(format!("cannot understand {what:?}"), why.to_string(), fix)
+        CallError::invalid(format!("cannot understand {what:?}"), why.to_string(), fix)
     };
     let destination: Destination = to
         .parse()
@@ -67,7 +67,7 @@ pub async fn explain(
     under: &Under,
     to: &Destination,
     ports: &[PortSpec],
-) -> Result<Explanations, Refusal> {
+) -> Result<Explanations, CallError> {
     let mut told = by_address(shared, under, to, ports).await?;
     let Some((address, port)) = near(to, ports) else {
         return Ok(told);
@@ -118,7 +118,7 @@ fn by_way_of(
     one: &mut Explanation,
     address: IpAddr,
     port: u16,
-    found: &relays::look::Found,
+    found: &relays::scan::Found,
     behind: &[Explanation],
 ) {
     one.listener = Some(relays::through(address.into(), port, found));
@@ -149,7 +149,7 @@ async fn by_address(
     under: &Under,
     to: &Destination,
     ports: &[PortSpec],
-) -> Result<Explanations, Refusal> {
+) -> Result<Explanations, CallError> {
     match under {
         Under::Session(id) => shared.with(|state| state.explain(*id, to, ports)),
         Under::Policy(asked) => under_policy(shared, asked.clone(), to, ports).await,
@@ -161,7 +161,7 @@ async fn under_policy(
     asked: PolicyRef,
     to: &Destination,
     ports: &[PortSpec],
-) -> Result<Explanations, Refusal> {
+) -> Result<Explanations, CallError> {
     let source = shared.with(|state| state.policies.library().resolve(asked))?;
     let policy = InForce::from(load::prepare(shared, source).await?);
     let now = shared.with(|state| state.environment());
@@ -179,7 +179,7 @@ impl State {
         session: SessionId,
         to: &Destination,
         ports: &[PortSpec],
-    ) -> Result<Explanations, Refusal> {
+    ) -> Result<Explanations, CallError> {
         let Some(session) = self.sessions.live(session) else {
             return Err(ids::no_session(&ids::session(session)));
         };
@@ -289,7 +289,7 @@ fn covers(hole: &LiveHole, one: &policy::Explanation, asked: &[PortSpec]) -> boo
 }
 
 /// As the client gets it.
-fn told(to: &Destination, all: Vec<policy::Explanation>) -> Result<Explanations, Refusal> {
+fn told(to: &Destination, all: Vec<policy::Explanation>) -> Result<Explanations, CallError> {
     if all.is_empty() {
         return Err(opening::nowhere(&to.to_string()));
     }

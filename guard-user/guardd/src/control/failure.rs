@@ -9,14 +9,14 @@ use crate::record::audit::AuditError;
 /// A [`Failure`] under the Varlink error that a client branches on.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{failure}")]
-pub struct Refusal {
+pub struct CallError {
     /// Which error of the interface.
     pub name: ErrorName,
     /// What people read.
     pub failure: Failure,
 }
 
-impl Refusal {
+impl CallError {
     /// A refusal of one kind, from its three sentences.
     pub fn new(
         name: ErrorName,
@@ -67,19 +67,19 @@ impl Refusal {
     }
 }
 
-impl From<DatapathError> for Refusal {
+impl From<DatapathError> for CallError {
     fn from(error: DatapathError) -> Self {
         error.failure("the kernel half could not do that").into()
     }
 }
 
-impl From<AuditError> for Refusal {
+impl From<AuditError> for CallError {
     fn from(error: AuditError) -> Self {
         Failure::from(error).into()
     }
 }
 
-impl From<Failure> for Refusal {
+impl From<Failure> for CallError {
     fn from(failure: Failure) -> Self {
         Self {
             name: ErrorName::Failed,
@@ -88,8 +88,8 @@ impl From<Failure> for Refusal {
     }
 }
 
-impl From<Refusal> for WireError {
-    fn from(refusal: Refusal) -> Self {
+impl From<CallError> for WireError {
+    fn from(refusal: CallError) -> Self {
         Self {
             error: format!("{INTERFACE}.{}", refusal.name.as_str()),
             parameters: json!({

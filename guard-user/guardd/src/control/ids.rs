@@ -2,7 +2,7 @@
 
 use guard_common::{HoleId, SessionId};
 
-use crate::control::failure::Refusal;
+use crate::control::failure::CallError;
 
 /// How a session's id is written.
 #[must_use]
@@ -21,7 +21,7 @@ pub fn hole(id: HoleId) -> String {
 /// # Errors
 ///
 /// `NotFound`: what is no id names no session.
-pub fn parse_session(text: &str) -> Result<SessionId, Refusal> {
+pub fn parse_session(text: &str) -> Result<SessionId, CallError> {
     let id = number(text, 's').map(SessionId);
     id.ok_or_else(|| no_session(text))
 }
@@ -31,7 +31,7 @@ pub fn parse_session(text: &str) -> Result<SessionId, Refusal> {
 /// # Errors
 ///
 /// `NotFound`: what is no id names no hole.
-pub fn parse_hole(text: &str) -> Result<HoleId, Refusal> {
+pub fn parse_hole(text: &str) -> Result<HoleId, CallError> {
     let id = number(text, 'h').map(HoleId);
     id.ok_or_else(|| no_hole(text))
 }
@@ -44,8 +44,8 @@ fn number(text: &str, letter: char) -> Option<u32> {
 
 /// There is no such session, or it is another user's.
 #[must_use]
-pub fn no_session(text: &str) -> Refusal {
-    Refusal::not_found(
+pub fn no_session(text: &str) -> CallError {
+    CallError::not_found(
         format!("there is no session {text}"),
         "no live session of yours has that id",
         "guard sessions",
@@ -54,8 +54,8 @@ pub fn no_session(text: &str) -> Refusal {
 
 /// There is no such request, or it is another user's.
 #[must_use]
-pub fn no_request(text: &str) -> Refusal {
-    Refusal::not_found(
+pub fn no_request(text: &str) -> CallError {
+    CallError::not_found(
         format!("there is no request {text}"),
         "no request of yours that waits has that id; it may have been answered",
         "guard pending",
@@ -64,8 +64,8 @@ pub fn no_request(text: &str) -> Refusal {
 
 /// There is no such hole, or it is another user's.
 #[must_use]
-pub fn no_hole(text: &str) -> Refusal {
-    Refusal::not_found(
+pub fn no_hole(text: &str) -> CallError {
+    CallError::not_found(
         format!("there is no hole {text}"),
         "no open hole of yours has that id; it may have ended",
         "guard holes",

@@ -7,10 +7,10 @@ use guard_proto::{self as proto, Endpoint, Requested, Stopped, WhyReport};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
-    control::{advice, auth::Agent, explain, failure::Refusal, ids},
+    control::{advice, auth::Agent, explain, failure::CallError, ids},
     policies::Policies,
     process::Process,
-    proxy::asking::in_words,
+    proxy::requests::in_words,
     requests::{Noted, Pending, Question, Requests, events},
     sessions::Sessions,
     state::State,
@@ -75,8 +75,8 @@ fn told(verdict: Verdict, advice: String) -> Requested {
     }
 }
 
-fn nobody_to_ask() -> Refusal {
-    Refusal::failed(
+fn nobody_to_ask() -> CallError {
+    CallError::failed(
         "nobody can be asked now",
         "as many requests wait as guardd keeps",
         "ask the person to answer some: guard pending",
@@ -89,7 +89,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn why(&mut self, agent: Agent) -> Result<WhyReport, Refusal> {
+    pub fn why(&mut self, agent: Agent) -> Result<WhyReport, CallError> {
         let id = agent.session();
         let session = self.shown(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
@@ -169,7 +169,7 @@ impl State {
         to: &Destination,
         ports: &[PortSpec],
         reason: Option<String>,
-    ) -> Result<Requested, Refusal> {
+    ) -> Result<Requested, CallError> {
         let mut now = self.environment();
         if let Some(name) = explain::name_in(to) {
             let latest = self.policies.latest(&name);
@@ -209,7 +209,7 @@ impl State {
         question: Question,
         pid: u32,
         note: Option<String>,
-    ) -> Result<Noted, Refusal> {
+    ) -> Result<Noted, CallError> {
         let session = self.sessions.live(question.session);
         let cgroup = session.and_then(|session| self.machine.kernel_path(&session.cgroup.path));
         let process = cgroup.and_then(|cgroup| Process::look(pid, &cgroup));
@@ -264,10 +264,10 @@ fn question(
     to: &Destination,
     ports: &[PortSpec],
     now: &Environment,
-) -> Result<Question, Refusal> {
+) -> Result<Question, CallError> {
     let prefixes = to.target.prefixes(now);
     let Some(prefix) = prefixes.first().filter(|prefix| prefix.is_host()) else {
-        return Err(Refusal::invalid(
+        return Err(CallError::invalid(
             format!("cannot ask for {to}"),
             "a request is for one address, or for a name that has one",
             "guard request 192.0.2.10:443 --reason TEXT",
@@ -275,7 +275,7 @@ fn question(
     };
     let ports = to.ports(ports);
     let Some(port) = ports.first() else {
-        return Err(Refusal::invalid(
+        return Err(CallError::invalid(
             format!("cannot ask for every port of {to}"),
             "a request is for one port",
             format!(

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use guard_sys::pidfd;
 use rustix::net::sockopt::{set_socket_passcred, socket_passcred};
 
-use crate::control::{failure::Refusal, frames::error_frame};
+use crate::control::{failure::CallError, frames::error_frame};
 
 /// In the column of flags of `/proc/net/unix`: somebody listens (`__SO_ACCEPTCON` in Linux).
 const LISTENS: &str = "00010000";
@@ -73,7 +73,7 @@ fn take(listener: UnixListener) -> io::Result<UnixListener> {
 /// started. Else they would wait for an attempt that goes better.
 pub fn turn_away(listener: &UnixListener, error: &anyhow::Error) {
     let why = error.to_string();
-    let refusal = Refusal::failed(
+    let refusal = CallError::failed(
         "guardd cannot start",
         why.lines().next().unwrap_or_default().trim_end_matches(':'),
         "see all of what it says, and correct it:\nsystemctl status guardd\njournalctl -u guardd -n 20",

@@ -17,7 +17,7 @@ use zbus::{Fd, Variant, connection};
 use crate::{
     control::{
         auth::{Approver, Authorised, authorise},
-        failure::Refusal,
+        failure::CallError,
     },
     shared::Shared,
 };
@@ -68,7 +68,7 @@ pub async fn check(
     who: Approver,
     peer: &Peer,
     call: &Call,
-) -> Result<(), Refusal> {
+) -> Result<(), CallError> {
     let to = match call {
         Call::Open { destination, .. } => destination.clone(),
         Call::Approve { id, prefix, .. } => shared.with(|state| asked_for(state, who, id, *prefix)),
@@ -151,7 +151,7 @@ fn subject(peer: &Peer) -> std::io::Result<Subject<'_>> {
 }
 
 /// The caller has had time to become another.
-fn still_outside(shared: &Shared, peer: &Peer, call: &Call) -> Result<(), Refusal> {
+fn still_outside(shared: &Shared, peer: &Peer, call: &Call) -> Result<(), CallError> {
     let caller = shared.with(|state| state.caller(peer))?;
     match authorise(&caller, call)? {
         Authorised::Approver(_) => Ok(()),
@@ -161,16 +161,16 @@ fn still_outside(shared: &Shared, peer: &Peer, call: &Call) -> Result<(), Refusa
 
 const WHAT: &str = "nothing was opened";
 
-fn no() -> Refusal {
-    Refusal::refused(
+fn no() -> CallError {
+    CallError::refused(
         WHAT,
         format!("polkit says no to {ACTION}"),
         "try again, and authenticate; who may is in polkit's rules: see polkit(8)",
     )
 }
 
-fn nobody_asks() -> Refusal {
-    Refusal::refused(
+fn nobody_asks() -> CallError {
+    CallError::refused(
         WHAT,
         format!(
             "polkit wants you to authenticate for {ACTION}, and nothing in your session can ask you to"
@@ -179,8 +179,8 @@ fn nobody_asks() -> Refusal {
     )
 }
 
-fn unanswered(why: &str) -> Refusal {
-    Refusal::refused(
+fn unanswered(why: &str) -> CallError {
+    CallError::refused(
         WHAT,
         format!("polkit was to be asked, and cannot be: {why}"),
         "see what polkit says:\nsystemctl status polkit\nor do without it: polkit = false under [approve] in \

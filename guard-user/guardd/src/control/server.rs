@@ -22,8 +22,8 @@ use tokio::{
 
 use crate::{
     control::{
-        auth::Place,
-        failure::Refusal,
+        auth::CallerPlace,
+        failure::CallError,
         frames::{FrameError, FrameReader, error_frame, send},
         streams, verbs,
         written::Written,
@@ -151,13 +151,13 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
         }
     };
     let account = match caller.place {
-        Place::Outside => Account::User(caller.uid),
+        CallerPlace::Outside => Account::User(caller.uid),
         // Those inside have no more together than the one that a person started.
-        Place::Inside(session) => Account::Session(session.map(|session| {
+        CallerPlace::Inside(session) => Account::Session(session.map(|session| {
             let outermost = shared.with(|state| state.sessions.outermost(session));
             outermost.unwrap_or(session)
         })),
-        Place::Unowned(cgroup) => Account::Unowned(cgroup),
+        CallerPlace::Unowned(cgroup) => Account::Unowned(cgroup),
     };
     if !open.connections.borrow_mut().admit(account) {
         tracing::warn!(?account, "has too many connections");
@@ -178,25 +178,25 @@ fn welcome(shared: &Rc<Shared>, open: &mut Open, stream: UnixStream) {
 }
 
 /// Says why, where there is room for it: nobody waits for who may not read it.
-fn turn_away(stream: &UnixStream, refusal: Refusal) {
+fn turn_away(stream: &UnixStream, refusal: CallError) {
     if let Ok(mut frame) = error_frame(refusal.into()) {
         frame.push(0);
         let _ = stream.try_write(&frame);
     }
 }
 
-fn unknown(why: &io::Error) -> Refusal {
+fn unknown(why: &io::Error) -> CallError {
     let why = match why.kind() {
         io::ErrorKind::TimedOut => {
             "there are too many callers whose processes cannot be looked at".into()
         }
         _ => why.to_string(),
     };
-    Refusal::refused("cannot tell who is asking", why, "try again in a minute")
+    CallError::refused("cannot tell who is asking", why, "try again in a minute")
 }
 
-fn too_many() -> Refusal {
-    Refusal::refused(
+fn too_many() -> CallError {
+    CallError::refused(
         "this is one connection too many",
         format!(
             "a user has {MAX_OF_USER} at once at most, what runs in a session {MAX_OF_SESSION}, and all together {MAX_CONNECTIONS}"
@@ -274,10 +274,10 @@ fn is_stream(call: &Call) -> bool {
     matches!(call, Call::Pending {} | Call::Log { .. })
 }
 
-fn too_much(error: &FrameError) -> Refusal {
+fn too_much(error: &FrameError) -> CallError {
     let fix = match error {
         FrameError::Io(why) if why.kind() == io::ErrorKind::PermissionDenied => {
-            return Refusal::refused(
+            return CallError::refused(
                 "the call was not answered",
                 error.to_string(),
                 "connect in the process that calls",
@@ -287,7 +287,7 @@ fn too_much(error: &FrameError) -> Refusal {
         FrameError::Busy => "try again in a moment",
         _ => "connect again",
     };
-    Refusal::invalid("the call was not read", error.to_string(), fix)
+    CallError::invalid("the call was not read", error.to_string(), fix)
 }
 
 #[cfg(test)]

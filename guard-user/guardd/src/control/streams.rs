@@ -12,11 +12,11 @@ use crate::{
     changes::Change,
     control::{
         auth::{Approver, Authorised, authorise},
-        failure::Refusal,
+        failure::CallError,
         frames::{FrameError, FrameReader, error_frame, send},
         written::Written,
     },
-    record::trail::{Batch, Filter, Trail},
+    record::reader::{Batch, Filter, Trail},
     shared::Shared,
 };
 
@@ -65,11 +65,11 @@ pub async fn stream(
 }
 
 /// The caller, who is outside.
-fn approver(shared: &Shared, peer: &Peer, call: &Call) -> Result<Approver, Refusal> {
+fn approver(shared: &Shared, peer: &Peer, call: &Call) -> Result<Approver, CallError> {
     let caller = shared.with(|state| state.caller(peer))?;
     match authorise(&caller, call)? {
         Authorised::Approver(who) => Ok(who),
-        Authorised::Agent(_) => Err(Refusal::refused(
+        Authorised::Agent(_) => Err(CallError::refused(
             "this cannot be asked from inside",
             "it is for the person outside",
             "guard why",

@@ -15,13 +15,13 @@ use crate::{
         answering::Answering,
         auth::{Agent, Approver, Authorised, assigner, authorise},
         explain::{self, Under},
-        failure::Refusal,
+        failure::CallError,
         ids, polkit,
     },
     doctor,
     grants::closing::open_holes,
     policies::load,
-    proxy::{allowing::Widening, life},
+    proxy::{approve::Widening, life},
     record::kernel_log,
     requests::{Pending, bursts::Extent},
     sessions::{assign, create as run},
@@ -42,7 +42,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// # Errors
 ///
 /// Why the call is not done.
-pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>, Refusal> {
+pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>, CallError> {
     let caller = shared.with(|state| state.caller(peer))?;
     if let Call::Assign(call) = call {
         let who = assigner(&caller)?;
@@ -60,9 +60,9 @@ pub async fn answer(shared: &Shared, peer: &Peer, call: Call) -> Result<Vec<u8>,
     }
 }
 
-fn one<T: serde::Serialize>(parameters: &T) -> Result<Vec<u8>, Refusal> {
+fn one<T: serde::Serialize>(parameters: &T) -> Result<Vec<u8>, CallError> {
     varlink::answer(parameters, false).map_err(|error| {
-        Refusal::failed(
+        CallError::failed(
             "the answer has no JSON form",
             error.to_string(),
             "report it as a bug",
@@ -71,7 +71,7 @@ fn one<T: serde::Serialize>(parameters: &T) -> Result<Vec<u8>, Refusal> {
 }
 
 /// A call from inside a session.
-async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<u8>, Refusal> {
+async fn agent(shared: &Shared, who: Agent, pid: u32, call: Call) -> Result<Vec<u8>, CallError> {
     match call {
         Call::Why {} => one(&in_turn(shared, who, |state| state.why(who)).await?),
         Call::Request {
@@ -117,7 +117,7 @@ async fn approver(
     who: Approver,
     peer: &Peer,
     call: Call,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Vec<u8>, CallError> {
     match call {
         Call::Pending {} => one(&shared.with(|state| state.pending(who))?),
         Call::Sessions {} => one(&shared.with(|state| state.sessions_of(who))),
@@ -188,7 +188,7 @@ async fn approver(
 }
 
 /// A call that a person decides something with.
-async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, Refusal> {
+async fn decided(shared: &Shared, by: &Answering, call: Call) -> Result<Vec<u8>, CallError> {
     match call {
         Call::Approve {
             id,
@@ -241,7 +241,7 @@ async fn explained(
     ports: &[String],
     policy: Option<PolicyRef>,
     session: Option<String>,
-) -> Result<Vec<u8>, Refusal> {
+) -> Result<Vec<u8>, CallError> {
     let (to, ports) = explain::parse(destination, ports)?;
     look_up(shared, &to).await;
     let under = match session {
@@ -265,17 +265,17 @@ fn names_in(to: &Destination) -> BTreeSet<String> {
 }
 
 /// Of what a session's command left behind its name means nothing.
-fn only_left(name: &str, session: SessionId) -> Refusal {
+fn only_left(name: &str, session: SessionId) -> CallError {
     let id = ids::session(session);
-    Refusal::not_found(
+    CallError::not_found(
         format!("the command of {name} has ended"),
         format!("what it left behind goes on as {id}"),
         format!("give its id, if you mean that: --session {id}"),
     )
 }
 
-fn not_here() -> Refusal {
-    Refusal::refused(
+fn not_here() -> CallError {
+    CallError::refused(
         "this cannot be asked from here",
         "it is for the other side of the guard",
         "guard --help",
@@ -284,7 +284,7 @@ fn not_here() -> Refusal {
 
 impl State {
     /// The session that a client means, or its only one.
-    fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, Refusal> {
+    fn meant(&self, who: Approver, session: Option<&str>) -> Result<SessionId, CallError> {
         match session {
             Some(id) => {
                 let session = self.sessions.called(id, |owner| who.answers_for(owner))?;
@@ -304,7 +304,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn pending(&self, who: Approver) -> Result<Requests, Refusal> {
+    pub fn pending(&self, who: Approver) -> Result<Requests, CallError> {
         let pending = self.requests.pending().iter();
         let mine: Vec<_> = pending.filter(|one| who.answers_for(one.owner)).collect();
         let counts = self.counts(&mine)?;
@@ -331,7 +331,7 @@ impl State {
     }
 
     /// How often each question's destination was refused.
-    fn counts(&self, asked: &[&Pending]) -> Result<HashMap<Tried, u64>, Refusal> {
+    fn counts(&self, asked: &[&Pending]) -> Result<HashMap<Tried, u64>, CallError> {
         let sessions: BTreeSet<_> = asked.iter().map(|one| one.question.session).collect();
         let mut counts = HashMap::new();
         for session in sessions {
@@ -352,7 +352,7 @@ impl State {
         }
     }
 
-    fn holes_of(&self, who: Approver) -> Result<Holes, Refusal> {
+    fn holes_of(&self, who: Approver) -> Result<Holes, CallError> {
         let open = open_holes(&self.datapath, &self.sessions, who)?;
         let mut listed = self.holes.listed(&open, &Clocks::read());
         listed.extend(self.proxy.shown_permits(who));

@@ -6,7 +6,7 @@ use guard_datapath::{Datapath, LiveHole};
 use guard_proto as proto;
 
 use crate::{
-    control::{answering::Answering, auth::Approver, failure::Refusal, ids},
+    control::{answering::Answering, auth::Approver, failure::CallError, ids},
     grants::holes::Known,
     sessions::Sessions,
     state::State,
@@ -23,7 +23,7 @@ impl State {
         by: &Answering,
         ids: &[String],
         all: bool,
-    ) -> Result<proto::Holes, Refusal> {
+    ) -> Result<proto::Holes, CallError> {
         let (mut holes, mut permits) = (
             open_holes(&self.datapath, &self.sessions, by.who)?,
             self.proxy.shown_permits(by.who),
@@ -83,7 +83,7 @@ impl State {
         }
     }
 
-    fn close_one(&mut self, hole: &LiveHole, by: &Answering) -> Result<(), Refusal> {
+    fn close_one(&mut self, hole: &LiveHole, by: &Answering) -> Result<(), CallError> {
         let id = hole.entry.id;
         self.datapath.close_hole(hole.session, id)?;
         let known = self.holes.remove(id).unwrap_or(Known {
@@ -107,7 +107,7 @@ pub fn open_holes(
     kernel: &Datapath,
     sessions: &Sessions,
     who: Approver,
-) -> Result<Vec<LiveHole>, Refusal> {
+) -> Result<Vec<LiveHole>, CallError> {
     let owner = |hole: &LiveHole| {
         let session = sessions.get(hole.session);
         session.map_or(0, |session| session.about.uid)

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use guard_common::{PolicyId, Protocol, SessionId, Verdict};
 use guard_policy::{self as policy, Opening, PortSpec, Prefix};
-use guard_proto::Terms;
+use guard_proto::HoleTerms;
 
 use crate::{
-    control::{failure::Refusal, ids},
+    control::{failure::CallError, ids},
     policies::{InForce, Policies},
     sessions::Sessions,
 };
@@ -51,8 +51,8 @@ impl Grant {
         session: SessionId,
         prefixes: Vec<Prefix>,
         ports: Vec<PortSpec>,
-        terms: &Terms,
-    ) -> Result<Self, Refusal> {
+        terms: &HoleTerms,
+    ) -> Result<Self, CallError> {
         let ports = match terms.read_only {
             true => for_reads(ports)?,
             false => ports,
@@ -75,7 +75,7 @@ impl Grant {
             warnings: Vec::new(),
         };
         if terms.connections == Some(0) {
-            return Err(Refusal::invalid(
+            return Err(CallError::invalid(
                 "cannot open a hole for no connections",
                 "it would let nothing through",
                 "--connections 1 or more",
@@ -93,7 +93,7 @@ impl Grant {
 
     /// Holds a grant against every policy of a chain: refuses what one denies, leaves alone what
     /// all allow, and shortens it to what the least patient rule says.
-    fn shorten(&mut self, policies: &Policies, chain: &[PolicyId]) -> Result<(), Refusal> {
+    fn shorten(&mut self, policies: &Policies, chain: &[PolicyId]) -> Result<(), CallError> {
         let mut longest: Option<Duration> = None;
         for slot in chain {
             let most = match policies.get(*slot) {
@@ -115,7 +115,7 @@ impl Grant {
     }
 
     /// How long one policy lets it last; `None` where the policy lets all of it pass anyway.
-    fn under(&mut self, policy: &InForce) -> Result<Option<Duration>, Refusal> {
+    fn under(&mut self, policy: &InForce) -> Result<Option<Duration>, CallError> {
         let over = |prefix: &Prefix| policy.over(prefix, &self.ports);
         let covered = self.prefixes.iter().map(over).reduce(policy::Coverage::and);
         let Some(covered) = covered else {
@@ -147,7 +147,7 @@ impl Grant {
     }
 
     /// Why it would change nothing.
-    fn nothing_to_open(&self) -> Refusal {
+    fn nothing_to_open(&self) -> CallError {
         match self.read_only && self.can_be_read {
             true => already_read(),
             false => already_allowed(),
@@ -176,7 +176,7 @@ fn longest_of(policies: &Policies, chain: &[PolicyId]) -> Duration {
 }
 
 /// The ports of a hole for reads: those of TCP, since reads are of HTTP.
-fn for_reads(ports: Vec<PortSpec>) -> Result<Vec<PortSpec>, Refusal> {
+fn for_reads(ports: Vec<PortSpec>) -> Result<Vec<PortSpec>, CallError> {
     if let Some(other) = ports.iter().find(|spec| spec.protocol != Protocol::TCP) {
         return Err(no_reads(other));
     }
@@ -198,14 +198,14 @@ fn for_what_is_asked(covered: &policy::Coverage<'_>, policy: &policy::Policy) ->
 /// # Errors
 ///
 /// `Invalid` where nothing can hold for that time.
-pub(crate) fn term(seconds: Option<f64>) -> Result<Duration, Refusal> {
+pub(crate) fn term(seconds: Option<f64>) -> Result<Duration, CallError> {
     let Some(seconds) = seconds else {
         return Ok(DEFAULT_TERM);
     };
     let time = Duration::try_from_secs_f64(seconds).ok();
     let time = time.filter(|time| !time.is_zero() && *time <= policy::LONGEST);
     time.ok_or_else(|| {
-        Refusal::invalid(
+        CallError::invalid(
             format!("{seconds} seconds is no time that this can hold for"),
             format!(
                 "it must be more than 0 and at most {}",
@@ -216,40 +216,40 @@ pub(crate) fn term(seconds: Option<f64>) -> Result<Duration, Refusal> {
     })
 }
 
-fn already_allowed() -> Refusal {
-    Refusal::invalid(
+fn already_allowed() -> CallError {
+    CallError::invalid(
         "there is nothing to open",
         "it is already allowed",
         "see what allows it:\nguard explain DEST --session S",
     )
 }
 
-fn already_read() -> Refusal {
-    Refusal::invalid(
+fn already_read() -> CallError {
+    CallError::invalid(
         "there is nothing to open",
         "it can be read from without a hole",
         "leave out --read-only to open it for reads and writes",
     )
 }
 
-fn no_reads(spec: &PortSpec) -> Refusal {
-    Refusal::invalid(
+fn no_reads(spec: &PortSpec) -> CallError {
+    CallError::invalid(
         format!("cannot open {spec} for reads only"),
         "what reads is told by HTTP over TCP",
         "name ports of tcp, or leave out --read-only",
     )
 }
 
-fn no_bytes() -> Refusal {
-    Refusal::invalid(
+fn no_bytes() -> CallError {
+    CallError::invalid(
         "cannot open a hole for no bytes",
         "it would let nothing through",
         "--bytes 1MiB, or less or more",
     )
 }
 
-fn no_bytes_of_reads() -> Refusal {
-    Refusal::invalid(
+fn no_bytes_of_reads() -> CallError {
+    CallError::invalid(
         "cannot count the bytes of reads",
         "what is read goes through the proxy, where each request is judged instead",
         "leave out --bytes or --read-only",
@@ -257,16 +257,16 @@ fn no_bytes_of_reads() -> Refusal {
 }
 
 /// Requests are counted where they can be told apart.
-pub(crate) fn no_requests() -> Refusal {
-    Refusal::invalid(
+pub(crate) fn no_requests() -> CallError {
+    CallError::invalid(
         "cannot count requests there",
         "it is about a connection, and only requests that go through the proxy can be told apart",
         "--connections N or --bytes SIZE",
     )
 }
 
-fn not_judged() -> Refusal {
-    Refusal::refused(
+fn not_judged() -> CallError {
+    CallError::refused(
         "cannot open it for reads only",
         "the text of the session's policy is gone, so no request can be judged",
         "leave out --read-only, or start the command anew",
@@ -283,13 +283,13 @@ fn stays_denied(rule: Option<&policy::Rule>) -> String {
     }
 }
 
-fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> Refusal {
+fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> CallError {
     let by = match rule {
         Some(rule) => format!("the rule {:?} of the policy {:?}", rule.name, policy.name),
         None => format!("the default of the policy {:?}", policy.name),
     };
     let line = rule.map_or(policy.default_line, |rule| Some(rule.line));
-    Refusal::refused(
+    CallError::refused(
         "no hole can be opened there",
         format!("{by} denies it, and a hole changes only what is to be confirmed"),
         match line {
@@ -299,8 +299,8 @@ fn denied(rule: Option<&policy::Rule>, policy: &policy::Policy) -> Refusal {
     )
 }
 
-fn too_many(holes: usize) -> Refusal {
-    Refusal::invalid(
+fn too_many(holes: usize) -> CallError {
+    CallError::invalid(
         "cannot open that at once",
         format!("it would take {holes} holes, and {MAX_AT_ONCE} is the most"),
         "name fewer ports, or one prefix",

@@ -3,13 +3,13 @@
 use guard_common::{BootTime, HoleId, HoleKind, Protocol, SessionId};
 use guard_datapath::{LiveHole, NewHole};
 use guard_policy::{Destination, PortSpec, Prefix};
-use guard_proto::{self as proto, Terms, moment, record::HoleOpen};
+use guard_proto::{self as proto, HoleTerms, moment, record::HoleOpen};
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
 
 use crate::{
     changes::Change,
-    control::{answering::Answering, failure::Refusal, ids},
+    control::{answering::Answering, failure::CallError, ids},
     grants::{
         grant::{Grant, no_requests},
         holes::{About, Known},
@@ -37,9 +37,9 @@ impl State {
         session: SessionId,
         to: &Destination,
         ports: &[PortSpec],
-        terms: &Terms,
+        terms: &HoleTerms,
         reason: Option<String>,
-    ) -> Result<proto::Holes, Refusal> {
+    ) -> Result<proto::Holes, CallError> {
         let prefixes = to.target.prefixes(&self.environment());
         if prefixes.is_empty() {
             return Err(nowhere(&to.to_string()));
@@ -67,7 +67,7 @@ impl State {
         grant: Grant,
         reason: Option<String>,
         request: Option<&str>,
-    ) -> Result<proto::Holes, Refusal> {
+    ) -> Result<proto::Holes, CallError> {
         let about = About {
             session: grant.session.0,
             owner: grant.owner,
@@ -125,7 +125,7 @@ impl State {
         about: &About,
         request: Option<&str>,
         opened: &mut Vec<HoleId>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CallError> {
         let expires = after(clock::now(), grant.time);
         for prefix in &grant.prefixes {
             for spec in every_port_or(&grant.ports) {
@@ -220,8 +220,8 @@ fn new_hole(
     }
 }
 
-pub(crate) fn nowhere(to: &str) -> Refusal {
-    Refusal::invalid(
+pub(crate) fn nowhere(to: &str) -> CallError {
+    CallError::invalid(
         format!("cannot tell where {to} is"),
         "no address is known for it",
         "give an address, or check that the name resolves:\ngetent ahosts NAME",

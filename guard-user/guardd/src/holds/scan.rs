@@ -17,9 +17,9 @@ use jiff::Timestamp;
 use super::LOOK;
 use crate::{
     changes::Change,
-    control::{failure::Refusal, ids},
+    control::{failure::CallError, ids},
     record::audit::LogEntry,
-    relays::{self, Behind},
+    relays::{self, Upstreams},
     requests::{Noted, Question, events},
     sessions::Sessions,
     state::State,
@@ -60,7 +60,7 @@ impl State {
     /// # Errors
     ///
     /// Where nobody can be asked.
-    pub(crate) fn note_held(&mut self, event: &Event) -> Result<(), Refusal> {
+    pub(crate) fn note_held(&mut self, event: &Event) -> Result<(), CallError> {
         let question = Question {
             session: event.session,
             destination: event.destination,
@@ -164,9 +164,9 @@ impl State {
                 .relays
                 .behind(&self.sessions, &self.policies, question, first(group))
             {
-                Behind::Own => return Fate::Passes,
-                Behind::Unknown => return Fate::Unlooked,
-                Behind::Leads {
+                Upstreams::Own => return Fate::Passes,
+                Upstreams::Unknown => return Fate::Unlooked,
+                Upstreams::Leads {
                     question, verdict, ..
                 } => (question, Some(verdict)),
             },

@@ -9,7 +9,7 @@ use guard_policy::SHIPPED;
 use guard_proto::PolicyRef;
 use serde::{Deserialize, Serialize};
 
-use crate::control::failure::Refusal;
+use crate::control::failure::CallError;
 
 /// A policy's text is at most so long, in bytes.
 const MAX_TEXT: u64 = 256 * 1024 * 1024;
@@ -18,7 +18,7 @@ const MAX_FILE: usize = 256;
 
 /// A policy's text, and where it is from. What is kept of it survives the daemon.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
+pub struct PolicyText {
     /// The daemon's name for it; none where a session brought its own text.
     pub name: Option<String>,
     /// Its file, as it is shown; none where it is built in.
@@ -27,7 +27,7 @@ pub struct Source {
     pub text: String,
 }
 
-impl Source {
+impl PolicyText {
     /// What a session brought. What it calls its file is shown, and never opened.
     #[must_use]
     pub fn brought(file: Option<String>, text: String) -> Self {
@@ -74,17 +74,17 @@ impl Library {
     /// # Errors
     ///
     /// `NotFound`, or `Invalid` where it means none or cannot be a name.
-    pub fn resolve(&self, asked: PolicyRef) -> Result<Source, Refusal> {
+    pub fn resolve(&self, asked: PolicyRef) -> Result<PolicyText, CallError> {
         match asked {
             PolicyRef {
                 text: Some(text),
                 file,
                 name,
-            } => Ok(Source::brought(file.or(name), text)),
+            } => Ok(PolicyText::brought(file.or(name), text)),
             PolicyRef {
                 name: Some(name), ..
             } => self.find(&name),
-            PolicyRef { .. } => Err(Refusal::invalid(
+            PolicyRef { .. } => Err(CallError::invalid(
                 "cannot tell which policy is meant",
                 "it has neither a name nor a text",
                 "give one of them",
@@ -98,9 +98,9 @@ impl Library {
     ///
     /// `NotFound` where there is none, `Invalid` where that cannot be one's name, `Failed` where
     /// its file cannot be read.
-    pub fn find(&self, name: &str) -> Result<Source, Refusal> {
+    pub fn find(&self, name: &str) -> Result<PolicyText, CallError> {
         if !is_name(name) {
-            return Err(Refusal::invalid(
+            return Err(CallError::invalid(
                 format!("{name:?} is no policy's name"),
                 "a name has letters, digits, `-`, `_` and `.`, and starts with a letter or digit",
                 "give a file with a slash in it to use a file: ./policy.toml",
@@ -109,7 +109,7 @@ impl Library {
         for dir in &self.dirs {
             let file = dir.join(format!("{name}.toml"));
             if let Some(text) = read(&file)? {
-                return Ok(Source {
+                return Ok(PolicyText {
                     name: Some(name.to_owned()),
                     file: Some(file.display().to_string()),
                     text,
@@ -119,23 +119,23 @@ impl Library {
         self.shipped(name)
     }
 
-    fn shipped(&self, name: &str) -> Result<Source, Refusal> {
+    fn shipped(&self, name: &str) -> Result<PolicyText, CallError> {
         let found = SHIPPED.iter().find(|(shipped, _)| *shipped == name);
         let (_, text) = found.ok_or_else(|| self.unknown(name))?;
-        Ok(Source {
+        Ok(PolicyText {
             name: Some(name.to_owned()),
             file: None,
             text: (*text).to_owned(),
         })
     }
 
-    fn unknown(&self, name: &str) -> Refusal {
+    fn unknown(&self, name: &str) -> CallError {
         let dirs: Vec<_> = self
             .dirs
             .iter()
             .map(|dir| dir.display().to_string())
             .collect();
-        Refusal::not_found(
+        CallError::not_found(
             format!("there is no policy {name:?}"),
             format!("none of that name is in {} or built in", dirs.join(", ")),
             format!("use one of: {}", self.names().join(", ")),
@@ -167,10 +167,10 @@ fn is_name(name: &str) -> bool {
 }
 
 /// A file's text; `None` where there is no such file.
-fn read(file: &Path) -> Result<Option<String>, Refusal> {
+fn read(file: &Path) -> Result<Option<String>, CallError> {
     let fail = |why: String| {
         let file = file.display();
-        Refusal::failed(
+        CallError::failed(
             format!("cannot read the policy {file}"),
             why,
             format!("ls -l {file}"),

@@ -19,8 +19,8 @@ use tokio::task::spawn_blocking;
 
 use crate::{
     changes::Change,
-    control::{auth::Agent, failure::Refusal},
-    policies::{self, InForce, Policies, Prepared, Read, library::Source, unusable},
+    control::{auth::Agent, failure::CallError},
+    policies::{self, InForce, Policies, Prepared, Read, library::PolicyText, unusable},
     record::{Recorder, metrics::Counters},
     shared::Shared,
     state::State,
@@ -31,7 +31,7 @@ use crate::{
 /// # Errors
 ///
 /// `Invalid`, with all that is wrong with it.
-pub async fn prepare(shared: &Shared, source: Source) -> Result<Prepared, Refusal> {
+pub async fn prepare(shared: &Shared, source: PolicyText) -> Result<Prepared, CallError> {
     let _ahead = look_ahead(shared, &source, Bringer::Person).await;
     let (prepared, _) = prepare_known(shared, source, Bringer::Person).await?;
     Ok(prepared)
@@ -46,7 +46,7 @@ enum Bringer {
 
 impl Bringer {
     /// Of the daemon's own policies a session only gives the name.
-    fn of(source: &Source, inside: Option<SessionId>) -> Self {
+    fn of(source: &PolicyText, inside: Option<SessionId>) -> Self {
         match (&source.name, inside) {
             (None, Some(_)) => Self::Session,
             _ => Self::Person,
@@ -55,7 +55,11 @@ impl Bringer {
 }
 
 /// Looks up the names of a policy where that is due, before [`Shared::loading`] is taken: name servers may take long.
-async fn look_ahead<'s>(shared: &'s Shared, source: &Source, by: Bringer) -> Option<Awaited<'s>> {
+async fn look_ahead<'s>(
+    shared: &'s Shared,
+    source: &PolicyText,
+    by: Bringer,
+) -> Option<Awaited<'s>> {
     // What is wrong with it is told when it is read to be put in place.
     let (_, read) = read(shared, source.clone()).await.ok()?;
     let awaited = Awaited::new(shared, names(&read), by);
@@ -67,9 +71,9 @@ async fn look_ahead<'s>(shared: &'s Shared, source: &Source, by: Bringer) -> Opt
 /// changed since. Returns also what keeps the names in the cache until the policy is in force.
 async fn prepare_known(
     shared: &Shared,
-    source: Source,
+    source: PolicyText,
     by: Bringer,
-) -> Result<(Prepared, Awaited<'_>), Refusal> {
+) -> Result<(Prepared, Awaited<'_>), CallError> {
     let (source, read) = read(shared, source).await?;
     let awaited = Awaited::new(shared, names(&read), by);
     let mut unknown = awaited.names.clone();
@@ -106,7 +110,7 @@ impl Drop for Awaited<'_> {
     }
 }
 
-async fn read(shared: &Shared, source: Source) -> Result<(Source, Read), Refusal> {
+async fn read(shared: &Shared, source: PolicyText) -> Result<(PolicyText, Read), CallError> {
     // The semaphore is never closed.
     let _permit = shared.compiling.acquire().await;
     in_background(move || {
@@ -116,7 +120,7 @@ async fn read(shared: &Shared, source: Source) -> Result<(Source, Read), Refusal
     .await
 }
 
-async fn compile(shared: &Shared, source: Source, read: Read) -> Result<Prepared, Refusal> {
+async fn compile(shared: &Shared, source: PolicyText, read: Read) -> Result<Prepared, CallError> {
     let _permit = shared.compiling.acquire().await;
     let now = shared.with(|state| state.environment());
     in_background(move || policies::compile(source, read, &now)).await
@@ -124,11 +128,11 @@ async fn compile(shared: &Shared, source: Source, read: Read) -> Result<Prepared
 
 /// Runs long work on a thread of its own, so that guardd goes on answering.
 pub async fn in_background<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
-) -> Result<T, Refusal> {
+    work: impl FnOnce() -> Result<T, CallError> + Send + 'static,
+) -> Result<T, CallError> {
     let done = spawn_blocking(work).await;
     done.unwrap_or_else(|error| {
-        Err(Refusal::failed(
+        Err(CallError::failed(
             "cannot compile the policy",
             error.to_string(),
             "report it as a bug, with the policy",
@@ -159,13 +163,13 @@ pub async fn look_up_in_passing(
     shared: &Shared,
     agent: Agent,
     names: &BTreeSet<String>,
-) -> Result<(), Refusal> {
+) -> Result<(), CallError> {
     let (resolver, due) = shared.with(|state| {
         let (resolver, due) = state.policies.due_in_passing(names);
         let outermost = state.sessions.outermost(agent.session());
         let outermost = outermost.unwrap_or(agent.session());
         state.policies.pay_for(outermost, due.len())?;
-        Ok::<_, Refusal>((resolver, due))
+        Ok::<_, CallError>((resolver, due))
     })?;
     let found = resolver.look_up(due).await;
     shared.with(|state| {
@@ -181,7 +185,11 @@ pub async fn look_up_in_passing(
 /// # Errors
 ///
 /// `Invalid` where it is no policy; `Refused`, with what to do instead.
-pub async fn may_look_up(shared: &Shared, agent: Agent, source: &Source) -> Result<(), Refusal> {
+pub async fn may_look_up(
+    shared: &Shared,
+    agent: Agent,
+    source: &PolicyText,
+) -> Result<(), CallError> {
     if source.name.is_some() || shared.with(|state| state.policies.is_in_force(source)) {
         return Ok(());
     }
@@ -202,9 +210,9 @@ pub async fn may_look_up(shared: &Shared, agent: Agent, source: &Source) -> Resu
 /// Where the policy is invalid and none of that name is in force, or the kernel takes no more.
 pub async fn slot_for(
     shared: &Shared,
-    source: Source,
+    source: PolicyText,
     inside: Option<SessionId>,
-) -> Result<(PolicyId, Vec<String>), Refusal> {
+) -> Result<(PolicyId, Vec<String>), CallError> {
     let is_new = !shared.with(|state| state.policies.is_in_force(&source));
     let turn = inside.filter(|_| is_new);
     let turn = turn.map(|session| shared.turn_of(session));
@@ -238,7 +246,7 @@ pub async fn slot_for(
 }
 
 /// Puts a newer text of a policy into its slot, if it differs. Its names were looked up.
-async fn renew(shared: &Shared, slot: PolicyId, source: Source) -> Result<(), Refusal> {
+async fn renew(shared: &Shared, slot: PolicyId, source: PolicyText) -> Result<(), CallError> {
     if shared.with(|state| state.policies.is_same(slot, &source)) {
         return Ok(());
     }
@@ -330,7 +338,7 @@ async fn refit_all(shared: &Shared) {
 }
 
 /// Compiles one policy again for what its names and groups stand for now, and puts the tables in place if they differ.
-async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
+async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), CallError> {
     let Some((old, now)) = shared.with(|state| {
         let policy = Arc::clone(&state.policies.get(slot)?.policy);
         Some((policy, state.environment()))
@@ -340,7 +348,7 @@ async fn refit(shared: &Shared, slot: PolicyId) -> Result<(), Refusal> {
     let (compiled, fitted) = in_background(move || {
         let compiled = policy::compile(&old, &now).map_err(|wrong| {
             let why: Vec<_> = wrong.iter().map(|one| one.message.clone()).collect();
-            Refusal::invalid(
+            CallError::invalid(
                 "the policy does not fit any more",
                 why.join("; "),
                 "split it",
@@ -371,7 +379,7 @@ impl State {
         &mut self,
         slot: Option<PolicyId>,
         prepared: Prepared,
-    ) -> Result<PolicyId, Refusal> {
+    ) -> Result<PolicyId, CallError> {
         let (policies, kernel) = (&mut self.policies, &mut self.datapath);
         let (slot, change) = policies.install(kernel, &mut self.recorder, slot, prepared)?;
         self.apply(change);
@@ -391,14 +399,14 @@ impl State {
 impl Policies {
     /// Whether some slot holds just that text.
     #[must_use]
-    pub fn is_in_force(&self, source: &Source) -> bool {
+    pub fn is_in_force(&self, source: &PolicyText) -> bool {
         let slot = self.same(source);
         slot.is_some_and(|slot| self.is_same(slot, source))
     }
 
     /// Whether a slot holds just that text.
     #[must_use]
-    pub fn is_same(&self, slot: PolicyId, source: &Source) -> bool {
+    pub fn is_same(&self, slot: PolicyId, source: &PolicyText) -> bool {
         let policy = self.slots.get(&slot);
         policy.is_some_and(|policy| policy.error.is_none() && policy.source == *source)
     }
@@ -414,7 +422,7 @@ impl Policies {
         recorder: &mut Recorder,
         slot: Option<PolicyId>,
         prepared: Prepared,
-    ) -> Result<(PolicyId, Change), Refusal> {
+    ) -> Result<(PolicyId, Change), CallError> {
         // The text first, where there is one in force: a guardd that is killed in between is followed by one that
         // goes on from the new text, and not back to the old one.
         if let Some(slot) = slot {
@@ -451,7 +459,7 @@ impl Policies {
         Ok((slot, Change::Policies))
     }
 
-    fn keep_text(&self, slot: PolicyId, source: &Source) {
+    fn keep_text(&self, slot: PolicyId, source: &PolicyText) {
         self.texts.keep(&slot.0.to_string(), source);
     }
 
@@ -466,7 +474,7 @@ impl Policies {
         counters: &Counters,
         slot: PolicyId,
         (compiled, fitted): (Compiled, Environment),
-    ) -> Result<Option<Change>, Refusal> {
+    ) -> Result<Option<Change>, CallError> {
         let Some(policy) = self.slots.get_mut(&slot) else {
             return Ok(None);
         };
@@ -492,7 +500,7 @@ impl Policies {
         recorder: &mut Recorder,
         slot: PolicyId,
         file: &str,
-        refusal: &Refusal,
+        refusal: &CallError,
     ) {
         let Some(policy) = self.slots.get_mut(&slot) else {
             return;
@@ -555,9 +563,9 @@ impl Policies {
         kernel: &mut Datapath,
         slot: PolicyId,
         now: &Environment,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CallError> {
         let Some(source) = self.texts.get(&slot.0.to_string()) else {
-            return Err(Refusal::not_found(
+            return Err(CallError::not_found(
                 "a policy is in force whose text is gone",
                 "its file in the state directory is not there",
                 "end its sessions: guard sessions",
@@ -593,7 +601,7 @@ impl Policies {
         &mut self,
         kernel: &mut Datapath,
         used: &HashSet<PolicyId>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CallError> {
         for slot in kernel.policy_slots()? {
             if !used.contains(&slot) && self.default_slot != Some(slot) {
                 kernel.remove_policy(slot)?;

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use guard_common::{BootTime, SessionId};
 
-use crate::control::failure::Refusal;
+use crate::control::failure::CallError;
 
 /// Names that a session has looked up at once.
 const BURST: u64 = 30;
@@ -44,9 +44,9 @@ impl LookUps {
 
 /// What a session is told that has nothing left.
 #[must_use]
-pub fn too_many(wait: Duration) -> Refusal {
+pub fn too_many(wait: Duration) -> CallError {
     let seconds = wait.as_millis().div_ceil(1000);
-    Refusal::refused(
+    CallError::refused(
         "too many names were looked up for this session",
         format!("it and those inside it have {BURST} at once, and then one a second"),
         format!("try again in {seconds} s, or give an address"),

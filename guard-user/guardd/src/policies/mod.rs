@@ -3,10 +3,10 @@
 //! `library.rs` finds a policy's text, `names.rs` resolves the host names in it, `load.rs` puts it in place. In code a slot
 //! is a `PolicyId`, [`Prepared`] is a policy that is ready to be put in place, and [`InForce`] one that is.
 
-mod known;
 pub mod library;
 pub mod load;
 pub mod look_ups;
+mod name_answers;
 pub mod names;
 pub mod unusable;
 
@@ -25,18 +25,18 @@ use guard_proto::PolicyStatus;
 use jiff::Timestamp;
 
 use self::{
-    library::{Library, Source},
+    library::{Library, PolicyText},
     look_ups::LookUps,
     names::{Names, Resolver},
     unusable::Unusable,
 };
-use crate::{control::failure::Refusal, record::shelf::Shelf};
+use crate::{control::failure::CallError, record::shelf::Shelf};
 
 /// A policy that is ready to be put in place: parsed, resolved and compiled.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     /// Where it is from.
-    pub source: Source,
+    pub source: PolicyText,
     /// What its text says.
     pub policy: Policy,
     /// Its tables.
@@ -61,7 +61,7 @@ pub struct Read {
 /// # Errors
 ///
 /// `Invalid`, with where and what is wrong.
-pub fn read(source: &Source) -> Result<Read, Refusal> {
+pub fn read(source: &PolicyText) -> Result<Read, CallError> {
     let file = source.shown_file();
     let parsed = policy::parse(&file, &source.text).map_err(|wrong| invalid(&file, &wrong))?;
     let warnings = parsed.warnings.iter();
@@ -78,7 +78,7 @@ pub fn read(source: &Source) -> Result<Read, Refusal> {
 /// # Errors
 ///
 /// `Invalid`, where it does not fit into the kernel's tables.
-pub fn compile(source: Source, read: Read, now: &Environment) -> Result<Prepared, Refusal> {
+pub fn compile(source: PolicyText, read: Read, now: &Environment) -> Result<Prepared, CallError> {
     let compiled = policy::compile(&read.policy, now)
         .map_err(|wrong| invalid(&source.shown_file(), &wrong))?;
     Ok(Prepared {
@@ -117,10 +117,10 @@ fn kept<T: Clone>(is_used: bool, all: &[T]) -> Vec<T> {
 /// The most that is told at once of what is wrong with a policy.
 const MAX_WRONG: usize = 5;
 
-fn invalid(file: &str, wrong: &[Diagnostic]) -> Refusal {
+fn invalid(file: &str, wrong: &[Diagnostic]) -> CallError {
     let told = wrong.iter().filter(|one| one.severity == Severity::Error);
     let told: Vec<_> = told.take(MAX_WRONG).map(in_one_line).collect();
-    Refusal::invalid(
+    CallError::invalid(
         format!("the policy {file} is not valid"),
         told.join("; "),
         format!("guard check {file}"),
@@ -158,7 +158,7 @@ fn cut(text: &str) -> String {
 #[derive(Clone, Debug)]
 pub struct InForce {
     /// Where it is from.
-    pub source: Source,
+    pub source: PolicyText,
     /// What its text says.
     pub policy: Arc<Policy>,
     /// Its tables, as the kernel has them.
@@ -243,7 +243,7 @@ pub struct Policies {
     /// How many names were looked up for sessions.
     look_ups: LookUps,
     /// The texts of those in force, by the numbers of their slots.
-    texts: Shelf<Source>,
+    texts: Shelf<PolicyText>,
     kept_names: Shelf<Names>,
 }
 
@@ -253,7 +253,7 @@ impl Policies {
     pub fn new(
         library: Library,
         resolver: Resolver,
-        texts: Shelf<Source>,
+        texts: Shelf<PolicyText>,
         kept_names: Shelf<Names>,
     ) -> Self {
         Self {
@@ -297,7 +297,7 @@ impl Policies {
     /// # Errors
     ///
     /// The kernel's.
-    pub fn set_default(&mut self, kernel: &mut Datapath, slot: PolicyId) -> Result<(), Refusal> {
+    pub fn set_default(&mut self, kernel: &mut Datapath, slot: PolicyId) -> Result<(), CallError> {
         kernel.set_default(Some(slot))?;
         self.default_slot = Some(slot);
         Ok(())
@@ -310,7 +310,7 @@ impl Policies {
 
     /// The slot that holds the same policy: guardd's own of that name, or a session's with the same text.
     #[must_use]
-    pub fn same(&self, source: &Source) -> Option<PolicyId> {
+    pub fn same(&self, source: &PolicyText) -> Option<PolicyId> {
         if let Some(name) = &source.name {
             return self.named(name);
         }
@@ -452,7 +452,7 @@ pub(crate) fn none() -> Policies {
 pub(crate) fn of_texts(texts: &[String]) -> Policies {
     let mut policies = none();
     for (slot, text) in (1..).zip(texts) {
-        let source = Source::brought(None, text.clone());
+        let source = PolicyText::brought(None, text.clone());
         let read = read(&source).unwrap();
         let prepared = compile(source, read, &Environment::default()).unwrap();
         policies.put(PolicyId(slot), prepared.into());
@@ -515,7 +515,8 @@ mod tests {
 
     #[test]
     fn a_bad_policy_says_where_it_is_bad() {
-        let source = Source::brought(Some("./mine.toml".to_owned()), "version = 1\nx = 1".into());
+        let source =
+            PolicyText::brought(Some("./mine.toml".to_owned()), "version = 1\nx = 1".into());
         let error = read(&source).unwrap_err().failure;
         assert!(error.what.contains("./mine.toml"), "{error}");
         assert!(error.why.contains("line 2, column 1"), "{error}");

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use guard_proto::record::PolicyLoad;
 
 use crate::{
-    control::failure::Refusal,
+    control::failure::CallError,
     policies::{self, Policies, load},
     record::Recorder,
     shared::Shared,
@@ -28,7 +28,7 @@ pub async fn look(shared: &Shared) {
             Ok(source) => load::in_background(move || policies::read(&source).map(drop)).await,
             Err(refusal) => Err(refusal),
         };
-        if let Err(Refusal { failure, .. }) = read {
+        if let Err(CallError { failure, .. }) = read {
             unusable.insert(name, failure.to_string());
         }
     }

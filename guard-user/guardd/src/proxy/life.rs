@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 
-use super::{door::Door, process, program::Program, talk::converse};
+use super::{link::converse, process, program::Program, socket::ProxySocket};
 use crate::{process::may_start, shared::Shared};
 
 /// After a proxy that ended at once.
@@ -84,7 +84,8 @@ async fn live(shared: &Shared, program: &mut Program) -> Result<()> {
 
 /// Waits for one that the service manager starts, and speaks with it until it is not needed any more.
 async fn receive(shared: &Shared, at: &Path) -> Result<()> {
-    let door = Door::open(at).with_context(|| format!("cannot listen at {}", at.display()))?;
+    let door =
+        ProxySocket::open(at).with_context(|| format!("cannot listen at {}", at.display()))?;
     let hint = "none has come yet; see: systemctl status guard-proxy";
     shared.with(|state| {
         let (kernel, requests) = (&mut state.datapath, &mut state.requests);

@@ -1,29 +1,29 @@
 //! guardd's side of the proxy.
 //!
 //! `life.rs` has one run while something in force needs it (`needed.rs`), as a child (`process.rs`, `program.rs`) or from a
-//! service manager (`door.rs`). `talk.rs` is the connection to it: its messages go to `terms.rs` (what holds for a target),
-//! `asking.rs` (whether a request may pass) and the audit log. A request that may not is held in `waiting.rs`, or refused. A
-//! person's yes to it (`allowing.rs`) is a permit (`permits.rs`), and `passing.rs` writes down each use. `serving.rs` and
+//! service manager (`socket.rs`). `link.rs` is the connection to it: its messages go to `terms.rs` (what holds for a target),
+//! `requests.rs` (whether a request may pass) and the audit log. A request that may not is held in `held.rs`, or refused. A
+//! person's yes to it (`approve.rs`) is a permit (`permits.rs`), and `record_pass.rs` writes down each use. `serving.rs` and
 //! `networks.rs` have it listen in network namespaces; `kernel.rs` has the kernel half redirect there.
 //!
 //! Where no proxy runs, the kernel half refuses connections to read-only destinations.
 
-pub mod allowing;
-pub mod asking;
+pub mod approve;
 pub mod authority;
-pub mod door;
+pub mod held;
 pub mod kernel;
 pub mod life;
+pub mod link;
 pub mod needed;
 pub mod networks;
-pub mod passing;
 pub mod permits;
 pub mod process;
 pub mod program;
+pub mod record_pass;
+pub mod requests;
 pub mod serving;
-pub mod talk;
+pub mod socket;
 pub mod terms;
-pub mod waiting;
 
 use std::{collections::VecDeque, os::fd::OwnedFd, path::PathBuf, rc::Rc};
 
@@ -41,10 +41,10 @@ use crate::{
     sessions::Session,
 };
 use authority::Vouching;
+use held::Waiters;
 use kernel::close_read_only;
 use networks::Networks;
 use permits::{Permit, Permits};
-use waiting::Waiters;
 
 /// A message on its way to the proxy.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use guard_common::{Address, HoleKind, PolicyId, Protocol, SessionId, Verdict};
 use guard_datapath::Datapath;
 use guard_judge::http::Rules;
 use guard_policy::{Met, PortSpec, Prefix};
-use guard_proto::wire::{Target, Terms};
+use guard_proto::wire::{Target, TargetTerms};
 use guard_sys::clock;
 
 use crate::{policies::Policies, sessions::Sessions, state::State};
@@ -97,7 +97,7 @@ impl State {
 
     /// The same, as the proxy is told it; `None` where nothing passes there.
     #[must_use]
-    pub fn proxy_terms(&self, target: &Target) -> Option<Terms> {
+    pub fn proxy_terms(&self, target: &Target) -> Option<TargetTerms> {
         let rules = match self.standing(target) {
             Standing::Closed => return None,
             Standing::Judged { rules, .. } => rules,
@@ -108,7 +108,7 @@ impl State {
         let account = session.outermost().0;
         let to = Address::from(target.address);
         let permits = self.proxy.permits();
-        Some(Terms {
+        Some(TargetTerms {
             rules,
             account,
             writes: permits.all_writes(id, to, target.port, clock::now()),
@@ -147,12 +147,12 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::policies::{self, InForce, library::Source};
+    use crate::policies::{self, InForce, library::PolicyText};
     use guard_policy::Environment;
 
     /// The text says `confirm` where the policy is to say `read-only`.
     fn policy(text: &str, is_read_only: bool) -> InForce {
-        let source = Source::brought(None, format!("version = 1\n{text}"));
+        let source = PolicyText::brought(None, format!("version = 1\n{text}"));
         let mut read = policies::read(&source).unwrap();
         if is_read_only {
             for rule in &mut read.policy.rules {

@@ -6,7 +6,7 @@ use guard_common::{DEFAULT_RULE, PolicyId, SessionId};
 use guard_datapath::{Decided, LogOf, Logged};
 
 use crate::{
-    control::{failure::Refusal, ids},
+    control::{failure::CallError, ids},
     requests::events::protocol_name,
     shared::Shared,
     state::State,
@@ -23,7 +23,7 @@ const ALL: &str = "all";
 /// # Errors
 ///
 /// `NotFound` where there is no such session; else where the kernel refuses.
-pub fn switch(state: &mut State, of: Option<String>) -> Result<Option<String>, Refusal> {
+pub fn switch(state: &mut State, of: Option<String>) -> Result<Option<String>, CallError> {
     let wanted = match of.as_deref() {
         None => None,
         Some(ALL) => Some(LogOf::All),
@@ -39,7 +39,7 @@ pub fn switch(state: &mut State, of: Option<String>) -> Result<Option<String>, R
 }
 
 impl State {
-    fn logged_session(&self, session: &str) -> Result<SessionId, Refusal> {
+    fn logged_session(&self, session: &str) -> Result<SessionId, CallError> {
         let id = ids::parse_session(session)?;
         let live = self.sessions.live(id).map(|_| id);
         live.ok_or_else(|| ids::no_session(session))

@@ -5,8 +5,8 @@ pub mod journal;
 pub mod kernel_log;
 pub mod meters;
 pub mod metrics;
+pub mod reader;
 pub mod shelf;
-pub mod trail;
 
 use guard_common::{BootTime, SessionId};
 

@@ -5,8 +5,9 @@ use std::{io, net::IpAddr, rc::Rc, time::Duration};
 use guard_common::NetnsCookie;
 
 use super::{
-    look::{self, Found, Place},
-    now, terms,
+    now,
+    scan::{self, Found, Listener},
+    terms,
 };
 use crate::{changes::Change, shared::Shared};
 
@@ -25,7 +26,7 @@ pub async fn follow(shared: Rc<Shared>) {
         });
         let (tickets, places): (Vec<_>, Vec<_>) = due.into_iter().unzip();
         if !places.is_empty() {
-            let look = move || look::look_at_all(&places, &terms);
+            let look = move || scan::scan_all(&places, &terms);
             let looked = tokio::task::spawn_blocking(look).await;
             let looked =
                 looked.inspect_err(|error| tracing::error!(%error, "cannot look who listens"));
@@ -65,7 +66,7 @@ pub async fn follow(shared: Rc<Shared>) {
 ///
 /// The system's.
 pub async fn look_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result<Found> {
-    let place = Place {
+    let place = Listener {
         way: None,
         netns: NetnsCookie(0),
         address: address.into(),
@@ -73,7 +74,7 @@ pub async fn look_now(shared: &Shared, address: IpAddr, port: u16) -> io::Result
         dialed: Vec::new(),
     };
     let terms = shared.with(|state| terms(&state.machine, &state.policies, &state.sessions));
-    let looked = tokio::task::spawn_blocking(move || look::look(&place, &terms)).await;
+    let looked = tokio::task::spawn_blocking(move || scan::scan(&place, &terms)).await;
     let mut found = looked.map_err(io::Error::other)??;
     shared.with(|state| state.relays.add_known(&mut found, address.into(), port));
     Ok(found)

@@ -14,8 +14,8 @@ use guard_common::{
 use guard_proto::Through;
 
 use super::{
-    look::{self, Found},
     past::{Before, Past, Spot},
+    scan::{self, Found},
     through,
 };
 use crate::{requests::Question, times::after};
@@ -452,7 +452,7 @@ impl Known {
             event.destination.is_loopback() || who.is_some_and(|who| who.here.contains(&ip));
         // The loopback of another network is another one; and names are no way anywhere.
         let is_there = [0, event.cgroup].contains(&self.relay.netns.0);
-        if !is_here || !is_there || event.port == look::NAMES {
+        if !is_here || !is_there || event.port == scan::NAMES {
             return false;
         }
         let to = SocketAddr::new(ip, event.port);
@@ -477,7 +477,7 @@ impl Known {
 
     /// A name server that asks another one is no way there.
     pub(super) fn is_for_names(&self, to: &Connection) -> bool {
-        self.relay.port == look::NAMES && to.port == look::NAMES
+        self.relay.port == scan::NAMES && to.port == scan::NAMES
     }
 
     /// Whether that process serves it.

@@ -4,8 +4,8 @@
 pub mod command;
 pub mod follow;
 mod known;
-pub mod look;
 mod past;
+pub mod scan;
 
 use std::{collections::HashSet, fs::File, net::SocketAddr};
 
@@ -26,11 +26,11 @@ use crate::{
 };
 pub use known::Relays;
 use known::{FOLLOWED, FORGOTTEN, Known, LATER_LOOKS, LOOKS};
-use look::{Found, Place, Terms};
+use scan::{Found, Listener, ScanContext};
 
 /// Where a connection to this machine leads.
 #[derive(Debug)]
-pub enum Behind {
+pub enum Upstreams {
     /// It was not scanned yet, or is no listener that was reported.
     Unknown,
     /// To one of the session's own.
@@ -193,7 +193,7 @@ impl Relays {
         kernel: &Datapath,
         sessions: &Sessions,
         now: BootTime,
-    ) -> Vec<(Ticket, Place)> {
+    ) -> Vec<(Ticket, Listener)> {
         let outermost = |id| sessions.get(id).map_or(id, Session::outermost);
         let due = self.due(now, outermost);
         if due.is_empty() {
@@ -217,7 +217,7 @@ impl Relays {
             known.step += 1;
             places.push((
                 ticket,
-                Place {
+                Listener {
                     way,
                     netns: known.relay.netns,
                     address: known.relay.address,
@@ -353,16 +353,16 @@ impl Relays {
         policies: &Policies,
         question: &Question,
         since: BootTime,
-    ) -> Behind {
+    ) -> Upstreams {
         let Some(session) = sessions.live(question.session) else {
-            return Behind::Unknown;
+            return Upstreams::Unknown;
         };
         let (own, chain) = (session.cgroup.cgroup_id, session.chain.clone());
         let Some(known) = self.at(question.destination, question.port, since) else {
-            return Behind::Unknown;
+            return Upstreams::Unknown;
         };
         if known.relay.owner == own {
-            return Behind::Own;
+            return Upstreams::Own;
         }
         let judge = |to: &Connection| {
             let judged = policies.judge(&chain, to.to, to.protocol, to.port);
@@ -393,7 +393,7 @@ impl Relays {
         if let Some(through) = through.clone() {
             self.note_way(question.session, to, through);
         }
-        Behind::Leads {
+        Upstreams::Leads {
             question,
             verdict: strictest.0,
             through,
@@ -435,9 +435,9 @@ impl Relays {
 }
 
 /// What is known beforehand, of all that is looked at.
-pub(super) fn terms(machine: &Machine, policies: &Policies, sessions: &Sessions) -> Terms {
+pub(super) fn terms(machine: &Machine, policies: &Policies, sessions: &Sessions) -> ScanContext {
     let root = machine.cgroup_root();
-    Terms {
+    ScanContext {
         guarded: machine.kernel_path(root),
         cgroup_root: root.to_owned(),
         names: policies.peoples_addresses(&sessions.peoples_slots()),

@@ -3,7 +3,7 @@
 
 use guard_common::{BootTime, Connection, MAX_LEADS, NetnsCookie};
 
-use super::look::Found;
+use super::scan::Found;
 
 /// As many programs are remembered.
 const MAX_PAST: usize = 256;

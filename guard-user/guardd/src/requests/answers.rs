@@ -1,21 +1,21 @@
 //! An approver's answers to requests: `State::approve` and `State::deny`. Both are in the audit log before they take effect.
 //!
 //! A yes about connections becomes a `Grant`, which is checked against the policies, and then holes (`grants/opening.rs`). A
-//! yes to an HTTP request or SQL statement becomes a permit (`proxy/allowing.rs`).
+//! yes to an HTTP request or SQL statement becomes a permit (`proxy/approve.rs`).
 
 use guard_common::{BootTime, SessionId, Verdict};
 use guard_policy::{PortSpec, Prefix};
-use guard_proto::{self as proto, Terms, moment, record::Answered};
+use guard_proto::{self as proto, HoleTerms, moment, record::Answered};
 use guard_sys::clock;
 use jiff::Timestamp;
 
 use crate::{
     changes::Change,
-    control::{answering::Answering, auth::Approver, failure::Refusal, ids},
+    control::{answering::Answering, auth::Approver, failure::CallError, ids},
     grants::grant::{self, Grant},
     holds::refuse_in_kernel,
     policies::Policies,
-    proxy::allowing::{Widening, no_http},
+    proxy::approve::{Widening, no_http},
     record::audit::LogEntry,
     requests::{
         Pending, Question, Requests,
@@ -38,8 +38,8 @@ impl State {
         by: &Answering,
         id: &str,
         (widening, extent): (&Widening, Extent),
-        terms: &Terms,
-    ) -> Result<proto::Holes, Refusal> {
+        terms: &HoleTerms,
+    ) -> Result<proto::Holes, CallError> {
         let asked = self.requests.asked_of(by.who, id)?;
         if asked.question.http.is_some() {
             if !extent.is_none() {
@@ -65,8 +65,8 @@ impl State {
         by: &Answering,
         (called, asked): (&str, &Pending),
         extent: Extent,
-        terms: &Terms,
-    ) -> Result<proto::Holes, Refusal> {
+        terms: &HoleTerms,
+    ) -> Result<proto::Holes, CallError> {
         let question = &asked.question;
         let prefixes = match &asked.burst {
             Some(burst) => self.requests.chosen(asked, burst, called, extent)?,
@@ -118,7 +118,7 @@ impl State {
         by: &Answering,
         id: &str,
         seconds: Option<f64>,
-    ) -> Result<proto::Requests, Refusal> {
+    ) -> Result<proto::Requests, CallError> {
         let asked = self.requests.asked_of(by.who, id)?;
         let time = grant::term(seconds)?;
         let refuses: Vec<_> = asked.burst.iter().map(Burst::prefix).collect();
@@ -176,15 +176,15 @@ impl Requests {
     /// # Errors
     ///
     /// `NotFound`, with who was faster where somebody was.
-    pub(super) fn asked_of(&self, who: Approver, id: &str) -> Result<Pending, Refusal> {
+    pub(super) fn asked_of(&self, who: Approver, id: &str) -> Result<Pending, CallError> {
         let asked = self.get(id).filter(|one| who.answers_for(one.owner));
         asked.cloned().ok_or_else(|| self.no_request(who, id))
     }
 
     /// There is no such request any more; if somebody was faster, who.
-    fn no_request(&self, who: Approver, id: &str) -> Refusal {
+    fn no_request(&self, who: Approver, id: &str) -> CallError {
         match self.answer_to(id, |owner| who.answers_for(owner)) {
-            Some(how) => Refusal::not_found(
+            Some(how) => CallError::not_found(
                 format!("{id} waits no more"),
                 how,
                 "guard holes shows what is open; guard close ID ends it",
@@ -214,7 +214,7 @@ impl Requests {
         burst: &Burst,
         called: &str,
         extent: Extent,
-    ) -> Result<Vec<Prefix>, Refusal> {
+    ) -> Result<Vec<Prefix>, CallError> {
         let (own, prefix) = (&asked.shown.id, burst.prefix());
         let chosen = extent.of(burst, own, called)?;
         let now = clock::now();
@@ -249,10 +249,10 @@ fn grant_asked(
     policies: &Policies,
     asked: &Pending,
     (prefixes, ports): (Vec<Prefix>, Vec<PortSpec>),
-    terms: &Terms,
-) -> Result<Grant, Refusal> {
+    terms: &HoleTerms,
+) -> Result<Grant, CallError> {
     let session = asked.question.session;
-    let granted = |terms: &Terms| {
+    let granted = |terms: &HoleTerms| {
         let (prefixes, ports) = (prefixes.clone(), ports.clone());
         Grant::of(sessions, policies, session, prefixes, ports, terms)
     };
@@ -260,7 +260,7 @@ fn grant_asked(
     if terms.read_only || !grant.can_be_read {
         return Ok(grant);
     }
-    let reads = Terms {
+    let reads = HoleTerms {
         read_only: true,
         ..*terms
     };
@@ -299,9 +299,9 @@ fn who_reads(shown: &proto::Request) -> String {
 }
 
 /// Nothing can be read there in that way.
-fn only_reads(refusal: Refusal, everything: &str) -> Refusal {
+fn only_reads(refusal: CallError, everything: &str) -> CallError {
     let failure = refusal.failure;
-    Refusal::refused(
+    CallError::refused(
         failure.what,
         format!(
             "a policy says read-only there, which a yes leaves as it is; {}",
@@ -363,8 +363,8 @@ fn left_out(left: &Burst) -> String {
     )
 }
 
-fn no_read(id: &str) -> Refusal {
-    Refusal::invalid(
+fn no_read(id: &str) -> CallError {
+    CallError::invalid(
         format!("cannot answer {id} with reads only"),
         "it is about an HTTP request that changes something: reads pass there as it is",
         format!("guard approve {id}, or guard deny {id}"),

@@ -7,7 +7,7 @@ use guard_policy::Prefix;
 use guard_proto as proto;
 use serde::{Deserialize, Serialize};
 
-use crate::control::failure::Refusal;
+use crate::control::failure::CallError;
 
 /// So many requests become one.
 pub const MANY: usize = 4;
@@ -158,7 +158,7 @@ impl Extent {
     ///
     /// `Invalid` where that is nothing, or takes more holes than one answer opens; where `id` is that of a part, of which
     /// nobody was shown more than one address.
-    pub fn of(self, burst: &Burst, own: &str, id: &str) -> Result<Vec<Prefix>, Refusal> {
+    pub fn of(self, burst: &Burst, own: &str, id: &str) -> Result<Vec<Prefix>, CallError> {
         if own != id && !self.is_none() {
             return Err(only_a_part(own, id));
         }
@@ -213,8 +213,8 @@ pub fn widest(
 }
 
 /// It is no burst.
-pub(crate) fn no_burst(id: &str) -> Refusal {
-    Refusal::invalid(
+pub(crate) fn no_burst(id: &str) -> CallError {
+    CallError::invalid(
         format!("cannot answer {id} for a prefix"),
         "it is about one destination, and no prefix was offered",
         format!("guard approve {id}, or open it yourself: guard open PREFIX --ports SPEC"),
@@ -228,8 +228,8 @@ fn is_in(member: &Member, prefixes: &[Prefix]) -> bool {
 }
 
 /// A person has said no to a part of it since it was offered.
-pub(crate) fn has_refused(prefix: &Prefix, id: &str) -> Refusal {
-    Refusal::refused(
+pub(crate) fn has_refused(prefix: &Prefix, id: &str) -> CallError {
+    CallError::refused(
         format!("cannot open all of {prefix}"),
         "somebody has said no to a part of it meanwhile",
         format!(
@@ -239,24 +239,24 @@ pub(crate) fn has_refused(prefix: &Prefix, id: &str) -> Refusal {
 }
 
 /// Nobody was shown the burst under that id.
-fn only_a_part(own: &str, id: &str) -> Refusal {
-    Refusal::invalid(
+fn only_a_part(own: &str, id: &str) -> CallError {
+    CallError::invalid(
         format!("cannot answer {id} for more than one address"),
         format!("it is a part of {own} by now"),
         format!("guard pending shows {own}; guard approve {id} opens what {id} asked about"),
     )
 }
 
-fn for_nothing(burst: &Burst, id: &str) -> Refusal {
-    Refusal::invalid(
+fn for_nothing(burst: &Burst, id: &str) -> CallError {
+    CallError::invalid(
         format!("cannot open none of the addresses of {id}"),
         format!("it is about {} of {}", burst.count(), burst.prefix),
         format!("guard approve {id} --tried {}", burst.count()),
     )
 }
 
-fn too_many(burst: &Burst, id: &str, count: usize) -> Refusal {
-    Refusal::invalid(
+fn too_many(burst: &Burst, id: &str, count: usize) -> CallError {
+    CallError::invalid(
         format!("cannot open the {count} addresses of {id} one by one"),
         format!("one answer opens {MOST_SHOWN} at most, and nothing was opened"),
         format!(

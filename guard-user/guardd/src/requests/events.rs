@@ -5,7 +5,7 @@
 //! or nothing. A connection that is held goes to `holds/scan.rs`, which asks too.
 
 use guard_common::{BootTime, Event, Hook, Protocol, SessionId, Verdict};
-use guard_datapath::Told;
+use guard_datapath::KernelEvent;
 use guard_judge::http as http_judge;
 use guard_policy::PortSpec;
 use guard_proto::{
@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     changes::Change,
-    control::{failure::Refusal, ids},
+    control::{failure::CallError, ids},
     policies::{Judged, Policies},
     process::Process,
     record::{audit::LogEntry, meters::Admitted},
@@ -38,12 +38,12 @@ impl State {
         let before = self.requests.version();
         while let Some(told) = self.machine.next_event() {
             match told {
-                Told::Connection(event) => {
+                KernelEvent::Connection(event) => {
                     if let Err(error) = self.note_event(&event) {
                         tracing::warn!(%error, session = event.session.0, "a refusal cannot be noted");
                     }
                 }
-                Told::Other(event) => self.note_stop(&event),
+                KernelEvent::Other(event) => self.note_stop(&event),
             }
         }
         if self.requests.version() != before {
@@ -51,7 +51,7 @@ impl State {
         }
     }
 
-    fn note_event(&mut self, event: &Event) -> Result<(), Refusal> {
+    fn note_event(&mut self, event: &Event) -> Result<(), CallError> {
         if event.hook == Hook::Listener as u8 {
             self.relays
                 .note_listener(&mut self.datapath, &self.sessions, event);
@@ -109,7 +109,7 @@ impl State {
     }
 
     /// Makes a request of a refusal, unless there is one.
-    fn note_question(&mut self, event: &Event) -> Result<(), Refusal> {
+    fn note_question(&mut self, event: &Event) -> Result<(), CallError> {
         let process = self
             .machine
             .process_behind(self.sessions.live(event.session), event);
@@ -131,7 +131,7 @@ impl State {
         at: BootTime,
         (pid, process): (Option<u32>, Process),
         note: Option<String>,
-    ) -> Result<Noted, Refusal> {
+    ) -> Result<Noted, CallError> {
         let Some(session) = self.sessions.live(question.session) else {
             return Err(ids::no_session(&ids::session(question.session)));
         };
@@ -174,7 +174,7 @@ impl State {
         let asked = question.clone();
         let noted = self.requests.note(question, (owner, share), at, || {
             let id = format!("r{}", datapath.next_request()?);
-            Ok::<_, Refusal>(proto::Request { id, ..draft })
+            Ok::<_, CallError>(proto::Request { id, ..draft })
         })?;
         if let Noted::New(id) | Noted::Again(id) = &noted {
             let warnings = [tries::warning(ways), process.warning];

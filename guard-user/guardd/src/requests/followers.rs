@@ -60,11 +60,11 @@ impl Drop for Following {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::auth::{Authorised, Caller, Place, authorise};
+    use crate::control::auth::{Authorised, Caller, CallerPlace, authorise};
     use guard_proto::Call;
 
     fn person(uid: u32) -> Approver {
-        let place = Place::Outside;
+        let place = CallerPlace::Outside;
         let caller = Caller { uid, pid: 1, place };
         match authorise(&caller, &Call::Pending {}).unwrap() {
             Authorised::Approver(who) => who,

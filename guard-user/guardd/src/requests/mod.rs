@@ -2,7 +2,7 @@
 //! request or SQL statement.
 //!
 //! In code a [`Question`] is what a request is about, the key by which attempts are merged; a [`Pending`] is a request on the
-//! list; an [`Asked`] is its file, which outlives guardd. `events.rs` makes requests, `answers.rs` takes the answers.
+//! list; an [`StoredRequest`] is its file, which outlives guardd. `events.rs` makes requests, `answers.rs` takes the answers.
 
 pub mod answers;
 pub mod bursts;
@@ -281,7 +281,7 @@ impl Pending {
 
 /// A request in a file, so that it outlives guardd: pending, or answered with no.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Asked {
+pub struct StoredRequest {
     /// The session.
     pub session: u32,
     /// The destination.
@@ -328,7 +328,7 @@ impl Wide {
     }
 }
 
-impl Asked {
+impl StoredRequest {
     fn of(question: &Question, shown: &proto::Request, refused_until: Option<u64>) -> Self {
         Self {
             session: question.session.0,
@@ -403,7 +403,7 @@ pub struct Requests {
     grown: HashSet<String>,
     answered: VecDeque<Answered>,
     /// The files of pending requests and of answers "no"; and in `kept` the names of those that exist.
-    files: Shelf<Asked>,
+    files: Shelf<StoredRequest>,
     kept: HashSet<String>,
     /// The approvers who see a new one at once.
     followers: Followers,
@@ -427,7 +427,7 @@ impl Requests {
     pub fn new(
         max: usize,
         followers: Followers,
-        files: Shelf<Asked>,
+        files: Shelf<StoredRequest>,
         choices: Shelf<VecDeque<Choice>>,
     ) -> Self {
         Self {
@@ -466,7 +466,7 @@ impl Requests {
 
     /// What an earlier guardd has kept, by the names of its files.
     #[must_use]
-    pub fn kept(&self) -> Vec<(String, Asked)> {
+    pub fn kept(&self) -> Vec<(String, StoredRequest)> {
         self.files.all()
     }
 
@@ -957,10 +957,10 @@ impl Requests {
     /// What outlives guardd, by the names of its files. A no has another file than the request that it answers, so that the one
     /// is there before the other goes.
     #[must_use]
-    pub fn to_keep(&self) -> Vec<(String, Asked)> {
+    pub fn to_keep(&self) -> Vec<(String, StoredRequest)> {
         let waiting = self.pending.iter().flat_map(|one| {
             let keep = |(question, shown): (&Question, &proto::Request)| {
-                let asked = Asked::of(question, shown, None);
+                let asked = StoredRequest::of(question, shown, None);
                 (shown.id.clone(), asked.with(one.burst.clone()))
             };
             one.each().map(keep).collect::<Vec<_>>()
@@ -974,11 +974,11 @@ impl Requests {
             }
         };
         let refused = self.muted.iter().map(|(question, no)| {
-            let asked = Asked::of(question, &no.shown, Some(no.until.0));
+            let asked = StoredRequest::of(question, &no.shown, Some(no.until.0));
             (key(question, no), asked)
         });
         let wide = self.wide.iter().map(|one| {
-            let asked = Asked::of(&one.question, &one.no.shown, Some(one.no.until.0));
+            let asked = StoredRequest::of(&one.question, &one.no.shown, Some(one.no.until.0));
             let asked = asked.with(Some(one.burst.clone()));
             (key(&one.question, &one.no), asked)
         });

@@ -7,7 +7,7 @@ use std::{
 };
 
 use guard_policy::{Opening, Prefix};
-use guard_proto::{self as proto, Offer, Terms};
+use guard_proto::{self as proto, HoleTerms, Offer};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -109,7 +109,7 @@ impl Requests {
 
     /// Remembers what somebody said yes to, so that it is offered first the next time. What is for reads alone or counts
     /// bytes is another kind of yes.
-    pub(crate) fn note_choice(&mut self, who: Approver, asked: &proto::Request, terms: &Terms) {
+    pub(crate) fn note_choice(&mut self, who: Approver, asked: &proto::Request, terms: &HoleTerms) {
         if terms.read_only || terms.bytes.is_some() {
             return;
         }

@@ -12,7 +12,7 @@ use guard_proto::record::{HoleOpen, SessionEnd, SessionStart};
 use guard_sys::clock::{self, Clocks};
 
 use crate::{
-    control::{failure::Refusal, ids},
+    control::{failure::CallError, ids},
     grants::holes::{self, Known},
     record::audit::LogEntry,
     sessions::{self, Session, Stage, create::share_with_outermost},
@@ -29,7 +29,7 @@ impl State {
     /// # Errors
     ///
     /// The kernel's. What is enforced stays as it was.
-    pub fn adopt(&mut self, start: Start, shelves: &Shelves) -> Result<(), Refusal> {
+    pub fn adopt(&mut self, start: Start, shelves: &Shelves) -> Result<(), CallError> {
         if start == Start::Fresh {
             // What an earlier guardd knew has ended with the kernel's state.
             self.adopt_sessions()?;
@@ -67,7 +67,7 @@ impl State {
     ///
     /// What was answered with no is not asked again for as long as that holds; what a hole or a policy has answered
     /// meanwhile is not, either.
-    fn adopt_requests(&mut self) -> Result<(), Refusal> {
+    fn adopt_requests(&mut self) -> Result<(), CallError> {
         let mut kept = self.requests.kept();
         // Answers first, for what is answered does not wait.
         kept.sort_by_key(|(_, asked)| (asked.refused_until.is_none(), asked.shown.asked_at));
@@ -100,7 +100,7 @@ impl State {
         Ok(())
     }
 
-    fn adopt_sessions(&mut self) -> Result<(), Refusal> {
+    fn adopt_sessions(&mut self) -> Result<(), CallError> {
         let mut known: BTreeMap<_, _> = self.sessions.kept().into_iter().collect();
         for (cgroup, kernel) in self.datapath.sessions()? {
             let about = known.remove(&ids::session(cgroup.id));
@@ -161,7 +161,7 @@ impl State {
         self.sessions.attend(&mut self.datapath, id);
     }
 
-    fn adopt_holes(&mut self) -> Result<(), Refusal> {
+    fn adopt_holes(&mut self) -> Result<(), CallError> {
         let mut known = self.holes.kept();
         for hole in self.datapath.holes()? {
             let about = known.remove(&ids::hole(hole.entry.id));
@@ -209,7 +209,7 @@ impl State {
 
     /// Compiles the policies in the kernel's slots again, from the texts that they came from. One
     /// that cannot be stays as it is in the kernel.
-    fn adopt_policies(&mut self) -> Result<(), Refusal> {
+    fn adopt_policies(&mut self) -> Result<(), CallError> {
         let now = self.environment();
         for slot in self.datapath.policy_slots()? {
             if let Err(error) = self.policies.adopt(&mut self.datapath, slot, &now) {

@@ -11,7 +11,7 @@ use guard_sys::process::may_send_packets;
 
 use crate::{
     config::Rule,
-    control::failure::Refusal,
+    control::failure::CallError,
     policies::load::in_background,
     sessions::{
         Sessions,
@@ -71,7 +71,7 @@ async fn settle(shared: &Shared) {
 /// # Errors
 ///
 /// Where that is bad; then the cgroup is as it was.
-pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), Refusal> {
+pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), CallError> {
     match shared.with(|state| state.config.rule_for(&cgroup.unit())) {
         Some(rule) => give(shared, cgroup, rule).await,
         None => Ok(()),
@@ -80,7 +80,7 @@ pub async fn assign(shared: &Shared, cgroup: &Cgroup) -> Result<(), Refusal> {
 
 /// The service manager is not asked: it may take its time, and what it could say is no reason to wait. A process that PAM
 /// has moved out of the cgroup is not there to be judged, whatever policy the cgroup has; `units` looks for it.
-async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), Refusal> {
+async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), CallError> {
     // Whoever was here before has it from these settings too, or decided before they were.
     if shared.with(|state| state.sessions.of_cgroup(cgroup.id).is_some()) {
         return Ok(());
@@ -106,12 +106,12 @@ async fn give(shared: &Shared, cgroup: &Cgroup, rule: Rule) -> Result<(), Refusa
 }
 
 impl Sessions {
-    fn has_room(&self) -> Result<(), Refusal> {
+    fn has_room(&self) -> Result<(), CallError> {
         let all = self.iter();
         let of_settings = all.filter(|one| one.about.assigned == Some(By::Settings));
         match of_settings.count() < MOST {
             true => Ok(()),
-            false => Err(Refusal::refused(
+            false => Err(CallError::refused(
                 "no more sessions by [[assign]]",
                 format!("there are {MOST}, those that ended in the last minute among them"),
                 "stop some, or wait",

@@ -17,13 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     control::{
-        auth::{self, Agent, Assigner, Place, Starter},
-        failure::Refusal,
+        auth::{self, Agent, Assigner, CallerPlace, Starter},
+        failure::CallError,
         ids,
     },
     doctor,
     machine::Machine,
-    policies::{library::Source, load},
+    policies::{library::PolicyText, load},
     sessions::{
         About, Sessions, Stage, arrivals,
         create::{is_still, shortened, shown_name},
@@ -126,7 +126,7 @@ pub async fn assign(
     peer: &Peer,
     pid: u32,
     call: Assign,
-) -> Result<Started, Refusal> {
+) -> Result<Started, CallError> {
     match who {
         Assigner::Root => from_outside(shared, call).await,
         Assigner::Starter(starter) => from_within(shared, starter, peer, pid, call).await,
@@ -142,7 +142,7 @@ async fn from_within(
     peer: &Peer,
     pid: u32,
     call: Assign,
-) -> Result<Started, Refusal> {
+) -> Result<Started, CallError> {
     if call.unit.is_some() {
         return Err(not_of_another());
     }
@@ -161,7 +161,7 @@ async fn from_within(
     // The settings decide first, so that it does not matter who of them is faster.
     arrivals::assign(shared, &cgroup).await?;
     let place = shared.with(|state| state.caller(peer))?.place;
-    if let Place::Outside = place {
+    if let CallerPlace::Outside = place {
         return Err(not_right_below());
     }
     let mut wanted = Wanted::of(&call, &cgroup, Some(&unit), By::Unit)?;
@@ -176,9 +176,9 @@ async fn from_within(
 }
 
 /// By root, of what may run already.
-async fn from_outside(shared: &Shared, call: Assign) -> Result<Started, Refusal> {
+async fn from_outside(shared: &Shared, call: Assign) -> Result<Started, CallError> {
     let Some(asked) = &call.unit else {
-        return Err(Refusal::invalid(
+        return Err(CallError::invalid(
             "cannot tell which unit is meant",
             "the call came from outside of every unit in the guard's slice",
             "sudo guard assign --policy NAME UNIT; in a unit: ExecStartPre=+guard assign --policy NAME",
@@ -210,7 +210,7 @@ async fn from_outside(shared: &Shared, call: Assign) -> Result<Started, Refusal>
 }
 
 /// What the service manager knows of a cgroup's unit, where there is one and the cgroup may be of a unit.
-async fn managed(shared: &Shared, cgroup: &Cgroup) -> Result<Option<Unit>, Refusal> {
+async fn managed(shared: &Shared, cgroup: &Cgroup) -> Result<Option<Unit>, CallError> {
     let name = cgroup.unit();
     if !systemd::is_there() || !systemd::is_unit_name(&name) {
         return Ok(None);
@@ -228,9 +228,9 @@ pub async fn make(
     cgroup: Cgroup,
     policy: PolicyRef,
     wanted: Wanted,
-) -> Result<Started, Refusal> {
+) -> Result<Started, CallError> {
     doctor::is_closed(shared).await?;
-    let source: Source = shared.with(|state| state.policies.library().resolve(policy))?;
+    let source: PolicyText = shared.with(|state| state.policies.library().resolve(policy))?;
     let (slot, warnings) = load::slot_for(shared, source, None).await?;
     let started = shared.with(|state| state.assign(cgroup, slot, wanted, warnings));
     shared.reschedule();
@@ -238,7 +238,7 @@ pub async fn make(
 }
 
 impl Wanted {
-    fn of(call: &Assign, cgroup: &Cgroup, unit: Option<&Unit>, by: By) -> Result<Self, Refusal> {
+    fn of(call: &Assign, cgroup: &Cgroup, unit: Option<&Unit>, by: By) -> Result<Self, CallError> {
         let user = unit.and_then(|unit| unit.user.as_deref());
         let owner = match (call.owner, user) {
             (Some(owner), _) => owner,
@@ -265,7 +265,7 @@ impl State {
         slot: PolicyId,
         wanted: Wanted,
         warnings: Vec<String>,
-    ) -> Result<Started, Refusal> {
+    ) -> Result<Started, CallError> {
         if let Some(session) = self.sessions.of_cgroup(cgroup.id) {
             return self.already(session.cgroup.id, Some(slot));
         }
@@ -304,7 +304,7 @@ impl State {
     /// # Errors
     ///
     /// `Refused` where it is another policy, or no unit that prepares itself; `Invalid` where it is about another unit.
-    fn assigned(&mut self, agent: Agent, call: Assign) -> Result<Started, Refusal> {
+    fn assigned(&mut self, agent: Agent, call: Assign) -> Result<Started, CallError> {
         let id = agent.session();
         let session = self.sessions.live(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
@@ -326,7 +326,7 @@ impl State {
     /// # Errors
     ///
     /// `Refused` where it is another one than `slot`'s.
-    fn already(&mut self, id: SessionId, slot: Option<PolicyId>) -> Result<Started, Refusal> {
+    fn already(&mut self, id: SessionId, slot: Option<PolicyId>) -> Result<Started, CallError> {
         let session = self.sessions.live(id);
         let session = session.ok_or_else(|| ids::no_session(&ids::session(id)))?;
         let is_same = slot.is_some() && session.chain.first() == slot.as_ref();
@@ -334,7 +334,7 @@ impl State {
         let shown = shown.ok_or_else(|| ids::no_session(&ids::session(id)))?;
         if !is_same {
             let (name, policy) = (&shown.name, &shown.policy);
-            return Err(Refusal::refused(
+            return Err(CallError::refused(
                 format!("{name} has another policy already"),
                 format!("it is the session {}, under {policy}", shown.id),
                 format!(
@@ -378,7 +378,7 @@ impl Sessions {
         kernel: &Datapath,
         machine: &Machine,
         starter: Starter,
-    ) -> Result<(Cgroup, PathBuf), Refusal> {
+    ) -> Result<(Cgroup, PathBuf), CallError> {
         let mut unowned = self.unowned(kernel).into_iter();
         let cgroup = unowned.find(|cgroup| cgroup.id == starter.cgroup());
         let cgroup = cgroup.ok_or_else(not_right_below)?;
@@ -394,7 +394,7 @@ impl Sessions {
         kernel: &Datapath,
         machine: &Machine,
         asked: &str,
-    ) -> Result<(Cgroup, PathBuf), Refusal> {
+    ) -> Result<(Cgroup, PathBuf), CallError> {
         let others = kernel.others()?.into_iter();
         let others = others.filter_map(|(path, id)| {
             let in_kernel = machine.kernel_path(&path)?;
@@ -410,7 +410,7 @@ impl Sessions {
         match (meant.next(), meant.next()) {
             (Some(only), None) => Ok(only),
             (None, _) => Err(self.none_called(kernel, machine, asked)),
-            (Some((one, _)), Some((other, _))) => Err(Refusal::invalid(
+            (Some((one, _)), Some((other, _))) => Err(CallError::invalid(
                 format!("cannot tell which cgroup is meant by {asked}"),
                 format!(
                     "there are {} and {}",
@@ -422,7 +422,7 @@ impl Sessions {
         }
     }
 
-    fn none_called(&self, kernel: &Datapath, machine: &Machine, asked: &str) -> Refusal {
+    fn none_called(&self, kernel: &Datapath, machine: &Machine, asked: &str) -> CallError {
         let root = machine.cgroup_root().display();
         let units: Vec<_> = self.unowned(kernel).iter().map(Cgroup::unit).collect();
         let fix = match units.is_empty() {
@@ -431,7 +431,7 @@ impl Sessions {
                 .to_owned(),
             false => format!("one of those without a policy: {}", units.join(", ")),
         };
-        Refusal::not_found(
+        CallError::not_found(
             format!("there is no unit {asked} to give a policy to"),
             format!("no cgroup right below {root} is called so"),
             fix,
@@ -439,25 +439,25 @@ impl Sessions {
     }
 }
 
-fn is_gone(cgroup: &Cgroup) -> Refusal {
+fn is_gone(cgroup: &Cgroup) -> CallError {
     let unit = cgroup.unit();
-    Refusal::not_found(
+    CallError::not_found(
         format!("{unit} has ended"),
         format!("its cgroup {} went meanwhile", cgroup.path.display()),
         "if it has started again, try again",
     )
 }
 
-fn not_of_another() -> Refusal {
-    Refusal::invalid(
+fn not_of_another() -> CallError {
+    CallError::invalid(
         "a unit gives a policy to itself only",
         "the call came from inside a unit, and names one",
         "leave UNIT out: ExecStartPre=+guard assign --policy NAME",
     )
 }
 
-fn not_right_below() -> Refusal {
-    Refusal::refused(
+fn not_right_below() -> CallError {
+    CallError::refused(
         "cannot give it a policy",
         "the call did not come from a unit that is right in the guard's slice",
         "put the unit there: Slice=guard.slice; a slice in it is one session for all its units, by root: \

@@ -15,12 +15,12 @@ use crate::{
     changes::Change,
     control::{
         auth::{Agent, Approver, Authorised},
-        failure::Refusal,
+        failure::CallError,
         ids,
     },
     doctor,
     holds::LONGEST,
-    policies::{library::Source, load},
+    policies::{library::PolicyText, load},
     proxy,
     record::audit::LogEntry,
     sessions::{About, Session, Sessions, Stage, launchers::stands_in},
@@ -47,8 +47,8 @@ fn hold_is_possible(seconds: f64) -> bool {
     (0.0..=LONGEST.as_secs_f64()).contains(&seconds)
 }
 
-fn no_such_hold(seconds: f64) -> Refusal {
-    Refusal::invalid(
+fn no_such_hold(seconds: f64) -> CallError {
+    CallError::invalid(
         format!("connections cannot wait for {seconds} seconds"),
         "it must be 0 or more, and five minutes at most",
         "--hold 60s",
@@ -68,7 +68,7 @@ pub async fn run(
     who: Authorised,
     launcher: u32,
     call: Run,
-) -> Result<Started, Refusal> {
+) -> Result<Started, CallError> {
     if let Some(hold) = call.hold
         && !hold_is_possible(hold)
     {
@@ -127,7 +127,7 @@ pub fn enter(
     peer: &Peer,
     pid: u32,
     session: &str,
-) -> Result<(), Refusal> {
+) -> Result<(), CallError> {
     let id = match who {
         Authorised::Approver(who) => {
             let session = state
@@ -162,9 +162,9 @@ pub fn enter(
 
 /// The user namespace of the first process of a session, which is to run as root: it says once that it is there, before it
 /// becomes the command. The kernel then takes the paths of what runs there for what they are: nobody can mount anything there.
-fn own_user_namespace(peer: &Peer, pid: u32) -> Result<u32, Refusal> {
+fn own_user_namespace(peer: &Peer, pid: u32) -> Result<u32, CallError> {
     let unclear = |why: std::io::Error| {
-        Refusal::failed(
+        CallError::failed(
             "the session does not become root",
             format!("its user namespace cannot be seen: {why}"),
             "try again",
@@ -180,7 +180,7 @@ fn own_user_namespace(peer: &Peer, pid: u32) -> Result<u32, Refusal> {
 /// # Errors
 ///
 /// `NotFound`, or that its processes would not end.
-pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Sessions, Refusal> {
+pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Sessions, CallError> {
     let (session, shown) = shared.with(|state| {
         let session = state
             .sessions
@@ -189,7 +189,7 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
             .id;
         let shown: Vec<_> = state.shown(session).into_iter().collect();
         state.sessions.kill(&mut state.datapath, session)?;
-        Ok::<_, Refusal>((session, shown))
+        Ok::<_, CallError>((session, shown))
     })?;
     let ends = async {
         loop {
@@ -210,7 +210,7 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
     let ended = tokio::time::timeout(MAX_STOPPING, ends).await;
     shared.reschedule();
     ended.map_err(|_| {
-        Refusal::failed(
+        CallError::failed(
             format!("the session {id} has not ended yet"),
             "its processes were killed, but the kernel has not let go of all of them",
             "guard sessions, in a while",
@@ -220,11 +220,11 @@ pub async fn stop(shared: &Shared, who: Approver, id: &str) -> Result<proto::Ses
 }
 
 /// What is inside cannot fill the kernel's memory with policies.
-fn is_short(source: &Source) -> Result<(), Refusal> {
+fn is_short(source: &PolicyText) -> Result<(), CallError> {
     if source.name.is_some() || source.text.len() <= MAX_FRAME {
         return Ok(());
     }
-    Err(Refusal::refused(
+    Err(CallError::refused(
         "the policy is too long for a session inside a session",
         format!("a text from inside has {MAX_FRAME} bytes at most"),
         "put it into /etc/guard/policies, and give its name",
@@ -232,10 +232,10 @@ fn is_short(source: &Source) -> Result<(), Refusal> {
 }
 
 /// A unit's cgroup is the service manager's: nobody else is moved there.
-fn is_for_commands(session: &Session) -> Result<(), Refusal> {
+fn is_for_commands(session: &Session) -> Result<(), CallError> {
     match session.cgroup.is_ours() {
         true => Ok(()),
-        false => Err(Refusal::refused(
+        false => Err(CallError::refused(
             format!("{} is the session of a unit", session.about.name),
             "what runs in it is the service manager's to start",
             "guard run -- CMD starts a session of its own",
@@ -243,8 +243,8 @@ fn is_for_commands(session: &Session) -> Result<(), Refusal> {
     }
 }
 
-fn too_deep() -> Refusal {
-    Refusal::refused(
+fn too_deep() -> CallError {
+    CallError::refused(
         "sessions nest no deeper",
         format!("this one would be judged by more than {MAX_CHAIN} policies"),
         "run it without another guard run around it",
@@ -252,10 +252,10 @@ fn too_deep() -> Refusal {
 }
 
 /// Whether sessions may run as root of a user namespace.
-fn may_be_root(is_allowed: bool) -> Result<(), Refusal> {
+fn may_be_root(is_allowed: bool) -> Result<(), CallError> {
     match is_allowed {
         true => Ok(()),
-        false => Err(Refusal::refused(
+        false => Err(CallError::refused(
             "no session runs as root here",
             "guardd's settings do not say run_as_root = true",
             "put run_as_root = true into /etc/guard/guardd.toml, then: sudo systemctl restart guardd; or leave out --user root",
@@ -268,10 +268,10 @@ fn may_be_root(is_allowed: bool) -> Result<(), Refusal> {
 /// # Errors
 ///
 /// That it does not.
-pub fn is_still(peer: &Peer, pid: u32) -> Result<(), Refusal> {
+pub fn is_still(peer: &Peer, pid: u32) -> Result<(), CallError> {
     match (peer.is_alive(), peer.pid()) {
         (Ok(true), Ok(now)) if now == pid => Ok(()),
-        _ => Err(Refusal::refused(
+        _ => Err(CallError::refused(
             "the calling process cannot be moved",
             "it has ended",
             "start the command again",
@@ -286,7 +286,7 @@ impl State {
         &mut self,
         agent: Agent,
         names: &BTreeSet<String>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CallError> {
         let in_force = self.policies.names();
         let new: BTreeSet<_> = names.difference(&in_force).cloned().collect();
         let Some(first) = new.first() else {
@@ -294,7 +294,7 @@ impl State {
         };
         let live = self.sessions.live(agent.session());
         if !live.is_some_and(|live| self.policies.may_ask_name_servers(&live.chain)) {
-            return Err(Refusal::refused(
+            return Err(CallError::refused(
                 format!("the name {first} is not looked up for this session"),
                 "its policy lets it ask no name server, so guardd does not ask for it",
                 "write addresses",
@@ -305,7 +305,7 @@ impl State {
         let of_people = self.sessions.peoples_slots();
         let brought = self.policies.names_brought(inside, &of_people);
         if new.len() + brought > MAX_NAMES {
-            return Err(Refusal::refused(
+            return Err(CallError::refused(
                 "the policy has too many names for a session inside a session",
                 format!(
                     "{} of them are in no policy that is in force, and {brought} were brought by others inside: {MAX_NAMES} \
@@ -321,7 +321,7 @@ impl State {
     }
 
     /// The answer to a nested run that changes nothing.
-    fn own_session(&mut self, agent: Agent) -> Result<Started, Refusal> {
+    fn own_session(&mut self, agent: Agent) -> Result<Started, CallError> {
         let session = self.shown(agent.session());
         let session = session.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
         let warnings = vec![format!(
@@ -345,7 +345,7 @@ impl State {
         call: Run,
         slot: PolicyId,
         warnings: Vec<String>,
-    ) -> Result<Started, Refusal> {
+    ) -> Result<Started, CallError> {
         let chain = self.sessions.chain(who, slot)?;
         if let (Authorised::Agent(agent), true) = (who, chain[1..].contains(&slot)) {
             return self.own_session(agent);
@@ -373,7 +373,7 @@ impl State {
         about: About,
         stage: Stage,
         mut warnings: Vec<String>,
-    ) -> Result<Started, Refusal> {
+    ) -> Result<Started, CallError> {
         let id = cgroup.id;
         self.machine.watch_session(&cgroup);
         share_with_outermost(&mut self.datapath, id, &about);
@@ -439,13 +439,13 @@ impl State {
 
 impl Sessions {
     /// Whether the caller may have a session for that user.
-    fn may_run(&self, who: Authorised, uid: u32) -> Result<(), Refusal> {
+    fn may_run(&self, who: Authorised, uid: u32) -> Result<(), CallError> {
         let (own, is_root) = match who {
             Authorised::Approver(who) => (who.uid(), who.is_root()),
             Authorised::Agent(agent) => (agent.uid(), false),
         };
         if uid != own && !is_root {
-            return Err(Refusal::refused(
+            return Err(CallError::refused(
                 format!("you may not run a command as uid {uid}"),
                 "only root runs commands as other users",
                 "leave out --user, or call sudo",
@@ -469,7 +469,7 @@ impl Sessions {
             }
         };
         if count >= most {
-            return Err(Refusal::refused(
+            return Err(CallError::refused(
                 "no more sessions",
                 format!("there are {count}, and {most} is the most"),
                 "guard sessions, and guard stop those that are not needed",
@@ -479,7 +479,7 @@ impl Sessions {
     }
 
     /// Whether a session may be started inside the caller's, as far as that is deep already.
-    fn may_nest(&self, agent: Agent) -> Result<(), Refusal> {
+    fn may_nest(&self, agent: Agent) -> Result<(), CallError> {
         match self.chain_around(agent)?.len() >= MAX_CHAIN {
             true => Err(too_deep()),
             false => Ok(()),
@@ -487,7 +487,7 @@ impl Sessions {
     }
 
     /// The policies that judge a new session: its own, then those of the session around it.
-    fn chain(&self, who: Authorised, slot: PolicyId) -> Result<Vec<PolicyId>, Refusal> {
+    fn chain(&self, who: Authorised, slot: PolicyId) -> Result<Vec<PolicyId>, CallError> {
         let mut chain = vec![slot];
         if let Authorised::Agent(agent) = who {
             chain.extend(self.chain_around(agent)?);
@@ -499,7 +499,7 @@ impl Sessions {
     }
 
     /// The policies that judge the session which the caller is in.
-    fn chain_around(&self, agent: Agent) -> Result<&[PolicyId], Refusal> {
+    fn chain_around(&self, agent: Agent) -> Result<&[PolicyId], CallError> {
         let outer = self.live(agent.session());
         let outer = outer.ok_or_else(|| ids::no_session(&ids::session(agent.session())))?;
         Ok(&outer.chain)
@@ -556,7 +556,7 @@ impl Sessions {
     }
 
     /// The session that an agent may enter: one that was made inside its own, and is new.
-    fn inner_session(&self, agent: Agent, id: &str) -> Result<SessionId, Refusal> {
+    fn inner_session(&self, agent: Agent, id: &str) -> Result<SessionId, CallError> {
         let inner = self.live(ids::parse_session(id)?);
         let inner = inner.filter(|session| {
             let is_new = matches!(session.stage, Stage::Empty { .. });

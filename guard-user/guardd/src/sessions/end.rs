@@ -11,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::{
     changes::Change,
-    control::{answering::Answering, failure::Refusal, ids},
+    control::{answering::Answering, failure::CallError, ids},
     grants::holes,
-    proxy::{passing::target, terms::Standing},
+    proxy::{record_pass::target, terms::Standing},
     record::audit::LogEntry,
     requests::Pending,
     sessions::{Session, Sessions, Stage, TIME_TO_ENTER},
@@ -301,7 +301,7 @@ impl Sessions {
     /// # Errors
     ///
     /// Where the kernel does not let us.
-    pub fn kill(&mut self, kernel: &mut Datapath, id: SessionId) -> Result<(), Refusal> {
+    pub fn kill(&mut self, kernel: &mut Datapath, id: SessionId) -> Result<(), CallError> {
         if let Some(session) = self.get_mut(id) {
             session.stage = match session.stage {
                 Stage::Empty { .. } => Stage::Live,

@@ -29,7 +29,7 @@ use self::{
     systemd::{Main, unit_of},
 };
 use crate::{
-    control::{auth::Approver, failure::Refusal, ids},
+    control::{auth::Approver, failure::CallError, ids},
     record::shelf::Shelf,
     times::is_past,
 };
@@ -287,7 +287,7 @@ impl Sessions {
     ///
     /// `NotFound`, for the sessions of others too: their ids are nobody else's business. `Invalid` where several have
     /// that name.
-    pub fn called(&self, id: &str, may: impl Fn(u32) -> bool) -> Result<&Session, Refusal> {
+    pub fn called(&self, id: &str, may: impl Fn(u32) -> bool) -> Result<&Session, CallError> {
         if let Ok(parsed) = ids::parse_session(id) {
             let found = self.live(parsed);
             let found = found.filter(|session| may(session.about.uid));
@@ -312,7 +312,7 @@ impl Sessions {
                 Some(inside) => only_inside(id, inside),
                 None => ids::no_session(id),
             }),
-            (Some(_), Some(_)) => Err(Refusal::invalid(
+            (Some(_), Some(_)) => Err(CallError::invalid(
                 format!("cannot tell which session is meant by {id}"),
                 "several of yours have that name",
                 "give an id: guard sessions",
@@ -426,7 +426,7 @@ impl Sessions {
     /// # Errors
     ///
     /// `Invalid` where there are several, `NotFound` where there is none.
-    pub fn only(&self, kernel: &Datapath, who: Approver) -> Result<SessionId, Refusal> {
+    pub fn only(&self, kernel: &Datapath, who: Approver) -> Result<SessionId, CallError> {
         let mine = self.all_live();
         let mine = mine.filter(|session| who.answers_for(session.about.uid));
         // What is inside another was started by that one.
@@ -438,7 +438,7 @@ impl Sessions {
                 .iter()
                 .map(|session| ids::session(session.cgroup.id))
                 .collect();
-            return Err(Refusal::not_found(
+            return Err(CallError::not_found(
                 "no command of yours runs under the guard",
                 format!("the command has ended of what is left: {}", left.join(", ")),
                 "guard run -- CMD; or add --session S: guard sessions",
@@ -448,12 +448,12 @@ impl Sessions {
         let first = mine.next().map(|session| session.cgroup.id);
         match (first, mine.next()) {
             (Some(only), None) => Ok(only),
-            (Some(_), Some(_)) => Err(Refusal::invalid(
+            (Some(_), Some(_)) => Err(CallError::invalid(
                 "cannot tell for which session",
                 "you have several",
                 "add --session S; `guard sessions` lists them",
             )),
-            (None, _) => Err(Refusal::not_found(
+            (None, _) => Err(CallError::not_found(
                 "there is no session",
                 "nothing of yours runs under the guard",
                 "guard run -- CMD",
@@ -463,10 +463,10 @@ impl Sessions {
 }
 
 /// Somebody inside has given that name.
-fn only_inside(name: &str, session: &Session) -> Refusal {
+fn only_inside(name: &str, session: &Session) -> CallError {
     let around = ids::session(session.outermost());
     let id = ids::session(session.cgroup.id);
-    Refusal::not_found(
+    CallError::not_found(
         format!("no session that you started is called {name}"),
         format!(
             "{id} is, which was started inside {around}, and a name never stands for a session inside"

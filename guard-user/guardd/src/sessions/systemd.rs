@@ -16,7 +16,7 @@ use std::{
 use guard_sys::accounts::Account;
 use tokio::{process::Command, sync::Semaphore, time::timeout};
 
-use crate::control::{failure::Refusal, fresh::Fresh};
+use crate::control::{failure::CallError, fresh::Fresh};
 
 /// The manager has so long to answer. While it reads its units again it answers nobody.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,7 +39,7 @@ pub struct Manager {
 }
 
 /// What the manager says of one unit.
-type Known = Fresh<Result<Unit, Refusal>>;
+type Known = Fresh<Result<Unit, CallError>>;
 
 impl Default for Manager {
     fn default() -> Self {
@@ -56,7 +56,7 @@ impl Manager {
     /// # Errors
     ///
     /// As those of [`ask`].
-    pub async fn ask(&self, unit: &str) -> Result<Unit, Refusal> {
+    pub async fn ask(&self, unit: &str) -> Result<Unit, CallError> {
         let about = self.about(unit);
         let in_turn = async {
             // The semaphore is never closed.
@@ -105,9 +105,9 @@ pub fn is_there() -> bool {
 /// # Errors
 ///
 /// That it cannot be asked, or has not answered in time.
-pub async fn ask(unit: &str) -> Result<Unit, Refusal> {
+pub async fn ask(unit: &str) -> Result<Unit, CallError> {
     let unknown = |why: String| {
-        Refusal::refused(
+        CallError::refused(
             format!("cannot tell what {unit} is"),
             why,
             format!("see what this says: systemctl show {unit}"),
@@ -210,9 +210,9 @@ pub fn unit_of(name: &str) -> &str {
 /// # Errors
 ///
 /// `NotFound` where there is none, `Failed` where nobody can tell.
-pub fn uid_of(user: &str) -> Result<u32, Refusal> {
+pub fn uid_of(user: &str) -> Result<u32, CallError> {
     let nobody = |why: String| {
-        Refusal::not_found(
+        CallError::not_found(
             format!("there is no user {user}"),
             why,
             format!("check the name: getent passwd {user}"),
@@ -261,13 +261,13 @@ impl Unit {
     /// # Errors
     ///
     /// `Refused`: only its name is the unit's.
-    pub fn is_not_elsewhere(&self, cgroup: &Path) -> Result<(), Refusal> {
+    pub fn is_not_elsewhere(&self, cgroup: &Path) -> Result<(), CallError> {
         let at = &self.control_group;
         if at.as_os_str().is_empty() || self.is_at(cgroup) {
             return Ok(());
         }
         let (unit, at, cgroup) = (&self.id, at.display(), cgroup.display());
-        Err(Refusal::refused(
+        Err(CallError::refused(
             format!("the cgroup that is called {unit} is not the unit's"),
             format!("systemd says that it is at {at}, and the one in the slice is {cgroup}"),
             format!(
@@ -282,10 +282,10 @@ impl Unit {
     /// # Errors
     ///
     /// `Refused`: it is not.
-    pub fn vouch_for(&self, pid: u32, cgroup: &Path) -> Result<(), Refusal> {
+    pub fn vouch_for(&self, pid: u32, cgroup: &Path) -> Result<(), CallError> {
         let unit = &self.id;
         let no = |why: String| {
-            Err(Refusal::refused(
+            Err(CallError::refused(
                 "no process under the guard may do this",
                 why,
                 "in the unit: ExecStartPre=+guard assign --policy NAME\n\
@@ -319,12 +319,12 @@ impl Unit {
     /// # Errors
     ///
     /// `Refused`: PAM moves it.
-    pub fn is_kept(&self) -> Result<(), Refusal> {
+    pub fn is_kept(&self) -> Result<(), CallError> {
         if self.pam_name.is_empty() {
             return Ok(());
         }
         let (unit, pam) = (&self.id, &self.pam_name);
-        Err(Refusal::refused(
+        Err(CallError::refused(
             "a unit that opens a login session is not kept in the guard's slice",
             format!(
                 "{unit} has PAMName={pam}: pam_systemd moves its main process into a session's scope, unguarded"

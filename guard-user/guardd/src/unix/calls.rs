@@ -4,7 +4,7 @@ use guard_sys::clock;
 
 use super::{Kept, LONGEST, Members};
 use crate::{
-    control::{auth::Approver, failure::Refusal, ids},
+    control::{auth::Approver, failure::CallError, ids},
     record::audit::LogEntry,
     state::State,
 };
@@ -21,7 +21,7 @@ impl State {
         session: &str,
         socket: &str,
         pid: u32,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CallError> {
         let live = self
             .sessions
             .called(session, |owner| who.answers_for(owner))?;
@@ -44,7 +44,7 @@ impl State {
     /// # Errors
     ///
     /// `NotFound` for a session that the caller does not answer for.
-    pub(crate) fn members(&mut self, who: Approver, session: &str) -> Result<Members, Refusal> {
+    pub(crate) fn members(&mut self, who: Approver, session: &str) -> Result<Members, CallError> {
         let live = self
             .sessions
             .called(session, |owner| who.answers_for(owner))?;

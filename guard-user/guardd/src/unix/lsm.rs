@@ -9,7 +9,7 @@ use guard_proto::{NamedSocket, Started};
 use rustix::net::sockopt::socket_cookie;
 
 use crate::{
-    control::{auth::Approver, failure::Refusal, ids},
+    control::{auth::Approver, failure::CallError, ids},
     policies::Policies,
     record::audit::LogEntry,
     sessions::{Session, Sessions, Stage},
@@ -32,13 +32,13 @@ impl State {
         who: Approver,
         session: &str,
         sockets: &[NamedSocket],
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CallError> {
         let live = self
             .sessions
             .called(session, |owner| who.answers_for(owner))?;
         let refused = |why: &str| {
             let fix = "name them in its policy, and start it again";
-            Refusal::refused(format!("{session} gets no more sockets"), why, fix)
+            CallError::refused(format!("{session} gets no more sockets"), why, fix)
         };
         if !matches!(live.stage, Stage::Empty { .. }) || live.about.parent.is_some() {
             return Err(refused("its command has started, or runs inside another's"));
@@ -105,7 +105,7 @@ pub(super) fn judge(
     policies: &Policies,
     id: SessionId,
     started: &mut Started,
-) -> Result<(), Refusal> {
+) -> Result<(), CallError> {
     let session = sessions.live(id);
     // One inside another gets none: what a name means, whoever starts it would say, who is inside.
     let is_outer = |one: &&Session| one.cgroup.is_ours() && one.about.parent.is_none();

@@ -31,7 +31,7 @@ use rustix::net::sockopt::socket_cookie;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
 use crate::{
-    control::{advice, failure::Refusal, ids},
+    control::{advice, failure::CallError, ids},
     policies::Policies,
     process::Process,
     proxy::networks::{Inode, there},
@@ -244,7 +244,7 @@ impl Sockets {
         sessions: &Sessions,
         policies: &Policies,
         started: &mut Started,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), CallError> {
         let Ok(id) = ids::parse_session(&started.session.id) else {
             return Ok(());
         };
@@ -288,7 +288,7 @@ pub fn judge_unix(
     kernel: &mut Datapath,
     sessions: &Sessions,
     id: SessionId,
-) -> Result<(), Refusal> {
+) -> Result<(), CallError> {
     let Some(session) = sessions.get(id) else {
         return Ok(());
     };
@@ -309,8 +309,8 @@ pub fn judge_unix(
 }
 
 /// A thread that does not wait in connect(2).
-pub(super) fn connects_nowhere(session: &str, thread: u32) -> Refusal {
-    Refusal::not_found(
+pub(super) fn connects_nowhere(session: &str, thread: u32) -> CallError {
+    CallError::not_found(
         "it cannot be told where that thread connects",
         format!("thread {thread} of session {session} does not wait in connect(2)"),
         "try again in the session",

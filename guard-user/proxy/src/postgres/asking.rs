@@ -6,8 +6,8 @@ use guard_proto::HttpRequest;
 
 use super::{
     super::{
-        client::Way,
-        wire::{Answer, Asked, Entry, MAX_PATH, MAX_PREVIEW, Terms},
+        client::ConnectionContext,
+        wire::{AskAnswer, Entry, HttpAttempt, MAX_PATH, MAX_PREVIEW, TargetTerms},
     },
     beside::Beside,
     judge::Write,
@@ -63,14 +63,14 @@ pub(super) struct Statement<'a> {
 
 impl Statement<'_> {
     /// Asks a person.
-    pub(super) async fn ask(&self, way: &Way, terms: &Terms) -> Answer {
+    pub(super) async fn ask(&self, way: &ConnectionContext, terms: &TargetTerms) -> AskAnswer {
         way.link
             .ask(way.target, self.asked(way, terms))
             .answer()
             .await
     }
 
-    fn asked(&self, way: &Way, terms: &Terms) -> Asked {
+    fn asked(&self, way: &ConnectionContext, terms: &TargetTerms) -> HttpAttempt {
         let rule = terms.rules.first().and_then(|rules| rules.name.clone());
         let (preview, shown, is_all_beside) = self.preview();
         let mut warnings = self.beside.warnings(is_all_beside);
@@ -85,7 +85,7 @@ impl Statement<'_> {
         if self.parameters.is_cut {
             warnings.insert(0, HttpRequest::CUT_PARAMETERS.to_owned());
         }
-        Asked {
+        HttpAttempt {
             tgid: way.tgid,
             method: self.write.command.to_owned(),
             scheme: HttpRequest::POSTGRES.to_owned(),
@@ -141,7 +141,7 @@ impl Statement<'_> {
     }
 
     /// For the audit log.
-    pub(super) fn entry(&self, outcome: &str, terms: &Terms, why: &str) -> Entry {
+    pub(super) fn entry(&self, outcome: &str, terms: &TargetTerms, why: &str) -> Entry {
         Entry {
             method: Some(self.write.command.to_owned()),
             path: Some(self.path()),

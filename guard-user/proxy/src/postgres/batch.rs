@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::{
-    super::wire::Terms,
+    super::wire::TargetTerms,
     beside::Before,
     client::{About, Client, Comes, Verdict, empty, too_long},
     frame::{Head, MAX_READ, invalid},
@@ -141,7 +141,7 @@ where
     /// Plans one of its messages. Why it is refused, if it is.
     async fn plan(
         &mut self,
-        terms: &Rc<Terms>,
+        terms: &Rc<TargetTerms>,
         head: Head,
         message: &Bytes,
         end: End,
@@ -181,7 +181,7 @@ where
     /// Plans to execute what was bound. Why it is refused, if it is.
     async fn plan_execute(
         &mut self,
-        terms: &Rc<Terms>,
+        terms: &Rc<TargetTerms>,
         portal: &Bytes,
         end: End,
         planned: &mut Planned<'_>,
@@ -299,7 +299,7 @@ where
     /// What the server is to answer to a part, which is noted.
     async fn expected(
         &mut self,
-        terms: &Terms,
+        terms: &TargetTerms,
         part: Part,
         planned: &mut Planned<'_>,
     ) -> io::Result<Option<Expected>> {
@@ -404,7 +404,7 @@ impl Planned<'_> {
 
     /// Leaves out what is bound, and what follows, of what nobody was asked about: to bind it is to plan it, and to plan it
     /// is to call functions, which may write where the transaction may.
-    fn leave_out_unasked(&mut self, terms: &Terms) {
+    fn leave_out_unasked(&mut self, terms: &TargetTerms) {
         let Some(first) = self.unasked.first() else {
             return;
         };

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    super::wire::Terms,
+    super::wire::TargetTerms,
     client::Client,
     frame::Head,
     ledger::{Bound, Parameters},
@@ -194,7 +194,7 @@ where
     /// What breaks the protocol.
     pub(super) fn beside(
         &mut self,
-        terms: &Terms,
+        terms: &TargetTerms,
         before: &Before,
         batch: &[(Head, Bytes)],
         at: usize,

@@ -10,10 +10,10 @@ use tokio::{
 
 use super::{
     super::{
-        client::Way,
+        client::ConnectionContext,
         judge::Rules,
         room::Turn,
-        wire::{Answer, Entry, Terms},
+        wire::{AskAnswer, Entry, TargetTerms},
     },
     again::Again,
     asking::{Login, Statement},
@@ -49,16 +49,16 @@ const MAX_CALLS: usize = 64;
 
 /// One client, with its server.
 pub(super) struct Client<'a, R, W> {
-    pub(super) way: &'a Way,
+    pub(super) way: &'a ConnectionContext,
     pub(super) login: Login,
     pub(super) from: Reader<R>,
     pub(super) to: W,
     pub(super) shared: &'a Shared,
     pub(super) again: Rc<Again>,
     /// By which the known texts were judged.
-    terms: Option<Rc<Terms>>,
+    terms: Option<Rc<TargetTerms>>,
     /// The last of them that did not let everything pass: what was prepared by them stays prepared.
-    rules: Option<Rc<Terms>>,
+    rules: Option<Rc<TargetTerms>>,
     /// By their shape, if they have one and only read; else by all of it.
     known: HashMap<Vec<u8>, Rc<Unit>>,
     pub(super) batch: Vec<(Head, Bytes)>,
@@ -121,7 +121,7 @@ where
     W: AsyncWrite + Unpin,
 {
     pub(super) fn new(
-        way: &'a Way,
+        way: &'a ConnectionContext,
         login: Login,
         (from, to): (Reader<R>, W),
         shared: &'a Shared,
@@ -204,7 +204,7 @@ where
     }
 
     /// The terms that hold when it is the account's turn to have something judged.
-    pub(super) async fn terms_in_turn(&mut self) -> io::Result<Rc<Terms>> {
+    pub(super) async fn terms_in_turn(&mut self) -> io::Result<Rc<TargetTerms>> {
         let account = self.terms().await?.account;
         self.turn = Some(self.way.room.turn(account).await);
         self.terms().await
@@ -282,10 +282,10 @@ where
     }
 
     /// The terms that hold now.
-    pub(super) async fn terms(&mut self) -> io::Result<Rc<Terms>> {
+    pub(super) async fn terms(&mut self) -> io::Result<Rc<TargetTerms>> {
         let terms = self.way.link.terms(self.way.target).await;
         let terms = terms.ok_or_else(|| forbidden(NOTHING_PASSES))?;
-        let is_same = |known: &Rc<Terms>| Rc::ptr_eq(known, &terms);
+        let is_same = |known: &Rc<TargetTerms>| Rc::ptr_eq(known, &terms);
         if !self.terms.as_ref().is_some_and(is_same) {
             self.known.clear();
             if terms.rules.is_empty() {
@@ -302,7 +302,7 @@ where
         Ok(terms)
     }
 
-    pub(super) fn judged(&mut self, terms: &Terms, text: &Bytes) -> Rc<Unit> {
+    pub(super) fn judged(&mut self, terms: &TargetTerms, text: &Bytes) -> Rc<Unit> {
         if self.shared.ledger.borrow().is_odd() {
             let why = "a setting of the server's has it read text in another way than guard does, or write";
             return Rc::new(Unit::unknown(text, why));
@@ -317,7 +317,7 @@ where
         }
         let unit = Unit::of(text, &terms.rules);
         // In the middle of a batch others may have come.
-        let is_now = |known: &Rc<Terms>| std::ptr::eq(&**known, terms);
+        let is_now = |known: &Rc<TargetTerms>| std::ptr::eq(&**known, terms);
         if unit.kept() > MAX_KNOWN_KEPT || !self.terms.as_ref().is_some_and(is_now) {
             return unit;
         }
@@ -476,7 +476,7 @@ where
     }
 
     /// The refusal of such a one.
-    pub(super) fn never(&self, terms: &Terms, why: &str) -> Refusal {
+    pub(super) fn never(&self, terms: &TargetTerms, why: &str) -> Refusal {
         self.log_refused(terms, why);
         Refusal::stopped(terms, why, "Send it by itself, as a simple query.")
     }
@@ -516,13 +516,13 @@ where
             answer = statement.ask(self.way, terms) => answer,
             () = self.from.left() => return Err(io::ErrorKind::UnexpectedEof.into()),
         };
-        if answer == Answer::Yes {
+        if answer == AskAnswer::Yes {
             // Only then is it known what it would be part of.
             while_here(&mut self.from, self.shared.idle()).await?;
         }
         Ok(match answer {
-            Answer::Yes if self.can_write() => Verdict::Allowed,
-            Answer::Yes => {
+            AskAnswer::Yes if self.can_write() => Verdict::Allowed,
+            AskAnswer::Yes => {
                 if let Some(digest) = digest {
                     self.again.keep(self.way.target, self.login.at(), digest);
                 }
@@ -531,7 +531,7 @@ where
                 self.way.log(statement.entry("failed", terms, why));
                 Verdict::Refused(Refusal::stopped(terms, why, fix))
             }
-            Answer::No { why, fix, .. } => {
+            AskAnswer::No { why, fix, .. } => {
                 let why = format!("{}; {why}", write.because);
                 self.way.log(statement.entry("refused", terms, &why));
                 Verdict::Refused(Refusal::stopped(terms, &why, &fix))
@@ -545,7 +545,7 @@ where
         status == b'I' || self.may_write() || (self.is_fresh && status == b'T')
     }
 
-    pub(super) fn log_refused(&self, terms: &Terms, why: &str) {
+    pub(super) fn log_refused(&self, terms: &TargetTerms, why: &str) {
         self.way.log(Entry {
             rule: terms.rules.first().and_then(|rules| rules.name.clone()),
             ..Entry::refused(why)
@@ -583,7 +583,7 @@ fn pass_as_much(now: &[Rules], before: &[Rules]) -> bool {
 }
 
 /// What a person is told where a rule lets the agent set something that applications go by.
-fn sets_by_the_rule(terms: &Terms) -> Option<String> {
+fn sets_by_the_rule(terms: &TargetTerms) -> Option<String> {
     let all = terms
         .rules
         .iter()
@@ -599,7 +599,7 @@ fn forbidden(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::PermissionDenied, why)
 }
 
-pub(super) fn too_long(terms: &Terms) -> Refusal {
+pub(super) fn too_long(terms: &TargetTerms) -> Refusal {
     let why = format!("it is longer than the {MAX_READ} bytes that guard reads");
     let fix = "Send less at once.";
     Refusal::stopped(terms, &why, fix)

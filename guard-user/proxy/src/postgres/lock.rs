@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    super::wire::Terms,
+    super::wire::TargetTerms,
     client::{Client, Verdict},
     frame::invalid,
     ledger::{Expected, Heard},
@@ -65,7 +65,7 @@ where
     }
 
     /// Whether it may write: a person has said so, or it begins what may.
-    fn is_allowed(&self, terms: &Terms, verdict: &Verdict, unit: &Unit) -> bool {
+    fn is_allowed(&self, terms: &TargetTerms, verdict: &Verdict, unit: &Unit) -> bool {
         let all_may = terms.writes || terms.rules.is_empty();
         let may_begin = || all_may || self.again.begins(self.way.target, &self.login.at());
         matches!(verdict, Verdict::Allowed) || (unit.begins() && may_begin())

@@ -38,12 +38,12 @@ use tokio::{
 };
 
 use super::{
-    client::Way,
+    client::ConnectionContext,
     judge::Rules,
-    networks::Place,
+    networks::ConnectionSlot,
     tls::Tls,
     upstream::Upstream,
-    wire::{Entry, Terms},
+    wire::{Entry, TargetTerms},
 };
 
 pub(super) use again::Again;
@@ -55,7 +55,7 @@ use server::Shared;
 use start::{Started, Unstarted};
 
 /// Whether what is spoken there is PostgreSQL's protocol; `None` where policies disagree about that.
-pub(super) fn is_spoken(terms: &Terms) -> Option<bool> {
+pub(super) fn is_spoken(terms: &TargetTerms) -> Option<bool> {
     let speaks = |rules: &Rules| rules.profiles.contains(&Profile::Postgres);
     let mut spoken = terms.rules.iter().map(speaks);
     let first = spoken.next().unwrap_or(false);
@@ -64,11 +64,11 @@ pub(super) fn is_spoken(terms: &Terms) -> Option<bool> {
 
 /// Serves a connection until its end.
 pub(super) async fn serve(
-    mut way: Way,
+    mut way: ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: Rc<Upstream>,
-    _place: Option<Place>,
+    _place: Option<ConnectionSlot>,
 ) {
     match start::start(&mut way, tls, stream, &upstream).await {
         Ok(started) => speak(&way, started).await,
@@ -82,7 +82,7 @@ pub(super) async fn serve(
 }
 
 /// Passes on what both sides say.
-async fn speak(way: &Way, started: Started) {
+async fn speak(way: &ConnectionContext, started: Started) {
     let shared = Shared::new();
     let (from_client, mut to_client) = split(started.client);
     let (from_server, to_server) = split(started.server);
@@ -113,7 +113,7 @@ async fn speak(way: &Way, started: Started) {
 }
 
 /// Ends a connection, and tells its client why where that is not its own doing.
-async fn end(way: &Way, client: &mut (impl AsyncWrite + Unpin), error: &io::Error) {
+async fn end(way: &ConnectionContext, client: &mut (impl AsyncWrite + Unpin), error: &io::Error) {
     let why = error.to_string();
     let refusal = match error.kind() {
         ErrorKind::InvalidData => Refusal::violation(&why),
@@ -127,7 +127,7 @@ async fn end(way: &Way, client: &mut (impl AsyncWrite + Unpin), error: &io::Erro
 
 /// Waits until the hole has ended by which something has passed: as with what goes past the proxy, nothing goes on after that,
 /// be it rows that are still being copied.
-async fn outlive_hole(way: &Way, shared: &Shared) -> io::Error {
+async fn outlive_hole(way: &ConnectionContext, shared: &Shared) -> io::Error {
     shared.has_gone_by_hole().await;
     way.link.closes(way.target).await;
     let why = "the hole that it went through has ended";

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-use super::super::wire::Terms;
+use super::super::wire::TargetTerms;
 
 /// `read_only_sql_transaction` (PostgreSQL's documentation, appendix A).
 const READ_ONLY: &str = "25006";
@@ -29,7 +29,7 @@ pub(super) struct Refusal {
 
 impl Refusal {
     /// The guard stops a statement.
-    pub(super) fn stopped(terms: &Terms, why: &str, fix: &str) -> Self {
+    pub(super) fn stopped(terms: &TargetTerms, why: &str, fix: &str) -> Self {
         let rules = terms.rules.first();
         let named = rules.and_then(|rules| rules.name.as_ref());
         let reason = rules.and_then(|rules| rules.reason.as_ref());

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{
-    super::wire::Answer, asking::Statement, beside::Beside, client::Client, judge::Write,
+    super::wire::AskAnswer, asking::Statement, beside::Beside, client::Client, judge::Write,
     ledger::Parameters, meaning::Meaning, refusal::Refusal, sum::digest, unit::Unit,
 };
 
@@ -96,8 +96,8 @@ where
             () = self.from.left() => return Err(io::ErrorKind::UnexpectedEof.into()),
         };
         Ok(match answer {
-            Answer::Yes => None,
-            Answer::No { why, fix, .. } => {
+            AskAnswer::Yes => None,
+            AskAnswer::No { why, fix, .. } => {
                 let why = format!("{}; {why}", write.because);
                 self.way.log(statement.entry("refused", &terms, &why));
                 Some(Refusal::stopped(&terms, &why, &fix))

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::{super::wire::Terms, client::Client, judge::Write, lock::Lock, unit::Unit};
+use super::{super::wire::TargetTerms, client::Client, judge::Write, lock::Lock, unit::Unit};
 
 /// A plan that takes longer is not waited for: somebody else may hold the table.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -25,7 +25,7 @@ where
     /// statement without parameters, outside of a transaction, which an error would end.
     pub(super) async fn described(
         &mut self,
-        terms: &Terms,
+        terms: &TargetTerms,
         unit: &Unit,
         write: &Write,
     ) -> io::Result<Write> {
@@ -41,7 +41,12 @@ where
         Ok(write)
     }
 
-    async fn rows(&mut self, terms: &Terms, unit: &Unit, write: &Write) -> io::Result<Option<u64>> {
+    async fn rows(
+        &mut self,
+        terms: &TargetTerms,
+        unit: &Unit,
+        write: &Write,
+    ) -> io::Result<Option<u64>> {
         // Planning may call functions: those that are known, and what others behind views do is to fail.
         let is_free = self.lock == Lock::On && {
             let ledger = self.shared.ledger.borrow();

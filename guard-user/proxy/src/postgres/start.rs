@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     super::{
-        client::Way,
+        client::ConnectionContext,
         stream::Stream,
         tls::{Greeting, HANDSHAKE, Speaks, Tls},
         upstream::Upstream,
@@ -81,7 +81,7 @@ struct Ends {
 ///
 /// Why it does not begin.
 pub(super) async fn start(
-    way: &mut Way,
+    way: &mut ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: &Upstream,
@@ -94,7 +94,7 @@ pub(super) async fn start(
 }
 
 async fn begin(
-    way: &mut Way,
+    way: &mut ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: &Upstream,
@@ -130,7 +130,7 @@ async fn begin(
 
 /// In the clear or in TLS, as the client asks and the server has it.
 async fn open(
-    way: &mut Way,
+    way: &mut ConnectionContext,
     tls: Rc<Tls>,
     mut stream: TcpStream,
     upstream: &Upstream,
@@ -181,7 +181,7 @@ async fn open(
 
 /// TLS from the first byte on.
 async fn secured(
-    way: &mut Way,
+    way: &mut ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     upstream: &Upstream,
@@ -196,7 +196,7 @@ async fn secured(
 }
 
 async fn within(
-    way: &mut Way,
+    way: &mut ConnectionContext,
     tls: Rc<Tls>,
     stream: TcpStream,
     server: TcpStream,

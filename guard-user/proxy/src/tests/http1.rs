@@ -36,7 +36,7 @@ async fn an_account_waits_for_its_own_turn_and_others_do_not() {
             }
         };
         tokio::time::timeout(PATIENCE, waits).await.unwrap();
-        let others = Terms {
+        let others = TargetTerms {
             account: 2,
             ..read_only().unwrap()
         };
@@ -174,7 +174,7 @@ async fn a_yes_sends_just_what_was_shown() {
         assert!(asked.digest.is_some());
         assert_eq!(to.text(), "");
         lab.link
-            .answered(guard_proto::wire::Number(2), Answer::Yes);
+            .answered(guard_proto::wire::Number(2), AskAnswer::Yes);
         let mut got = [0; 15];
         client.read_exact(&mut got).await.unwrap();
         assert_eq!(&got, b"HTTP/1.1 200 OK");
@@ -386,7 +386,8 @@ async fn a_yes_that_took_long_finds_a_connection() {
         client.write_all(head).await.unwrap();
         lab.guardd.is_asked().await;
         tokio::time::sleep(Duration::from_secs(5)).await;
-        lab.link.answered(guard_proto::wire::Number(2), Answer::Yes);
+        lab.link
+            .answered(guard_proto::wire::Number(2), AskAnswer::Yes);
         let mut got = [0; 15];
         client.read_exact(&mut got).await.unwrap();
         assert_eq!(&got, b"HTTP/1.1 200 OK");
@@ -433,7 +434,8 @@ async fn what_the_policy_has_come_to_deny_no_yes_lets_through() {
             terms.rules[0].http.push(denies);
         }
         lab.link.renew();
-        lab.link.answered(guard_proto::wire::Number(2), Answer::Yes);
+        lab.link
+            .answered(guard_proto::wire::Number(2), AskAnswer::Yes);
         let mut got = String::new();
         client.read_to_string(&mut got).await.unwrap();
         assert!(got.starts_with("HTTP/1.1 403 "), "{got}");

@@ -69,7 +69,7 @@ async fn reads_pass_and_writes_are_stopped_on_one_connection() {
 async fn what_a_person_allows_arrives_whole() {
     here(async {
         let (to, arrived) = destination().await;
-        let lab = Lab::new(read_only(), Some(Answer::Yes), to).await;
+        let lab = Lab::new(read_only(), Some(AskAnswer::Yes), to).await;
         let mut sender = client(&lab).await;
         let answer = sender.send_request(request(Method::POST, "hello")).await;
         let echoed = answer.unwrap().into_body().collect().await.unwrap();

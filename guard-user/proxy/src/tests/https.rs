@@ -278,7 +278,7 @@ async fn both_ends_speak_http2_where_both_can() {
     here(async {
         let company = Company::new();
         let (to, arrived) = destination(&company.issue(NAME, |_| {}), &[H2, HTTP11]).await;
-        let lab = Lab::trusting(read_only(), Some(Answer::Yes), to, &company.pem()).await;
+        let lab = Lab::trusting(read_only(), Some(AskAnswer::Yes), to, &company.pem()).await;
         let stream = secured(&lab, &everywhere(&lab.tls), NAME, &[H2, HTTP11])
             .await
             .unwrap();
@@ -391,7 +391,7 @@ async fn nobody_is_asked_about_what_cannot_be_sent() {
     here(async {
         let company = Company::new();
         let (to, arrived) = destination(&company.issue("other.example", |_| {}), &[]).await;
-        let yes = Some(Answer::Yes);
+        let yes = Some(AskAnswer::Yes);
         let lab = Lab::trusting(read_only(), yes, to, &company.pem()).await;
         let trusted = everywhere(&lab.tls);
         let stream = secured(&lab, &trusted, NAME, &[HTTP11]).await.unwrap();
@@ -454,7 +454,7 @@ async fn a_request_is_for_whom_tls_was_begun_with() {
     here(async {
         let company = Company::new();
         let (to, arrived) = destination(&company.issue(NAME, |_| {}), &[HTTP11]).await;
-        let lab = Lab::trusting(read_only(), Some(Answer::Yes), to, &company.pem()).await;
+        let lab = Lab::trusting(read_only(), Some(AskAnswer::Yes), to, &company.pem()).await;
         let trusted = everywhere(&lab.tls);
         for host in [
             "staging.example",
@@ -483,7 +483,7 @@ async fn a_request_is_for_the_address_where_tls_was_begun_with_no_name() {
     here(async {
         let company = Company::new();
         let (to, arrived) = destination(&company.issue("127.0.0.1", |_| {}), &[HTTP11]).await;
-        let lab = Lab::trusting(read_only(), Some(Answer::Yes), to, &company.pem()).await;
+        let lab = Lab::trusting(read_only(), Some(AskAnswer::Yes), to, &company.pem()).await;
         let trusted = everywhere(&lab.tls);
         for host in [
             NAME,
@@ -708,7 +708,7 @@ async fn an_answer_of_who_asks_for_nothing_is_as_it_was() {
     here(async {
         let company = Company::new();
         let (to, _) = destination(&company.issue(NAME, |_| {}), &[HTTP11]).await;
-        let lab = Lab::trusting(read_only(), Some(Answer::Yes), to, &company.pem()).await;
+        let lab = Lab::trusting(read_only(), Some(AskAnswer::Yes), to, &company.pem()).await;
         let stream = secured(&lab, &everywhere(&lab.tls), NAME, &[])
             .await
             .unwrap();

@@ -28,14 +28,14 @@ use tokio::{
 };
 
 use super::{
-    client::Way,
+    client::ConnectionContext,
     connection::serve_to,
     judge::Rules,
     link::Link,
     networks::Network,
     room::Room,
     tls::Tls,
-    wire::{Answer, Asked, Entry, NetworkId, Target, Terms, Tgid, ToDaemon},
+    wire::{AskAnswer, Entry, HttpAttempt, NetworkId, Target, TargetTerms, Tgid, ToDaemon},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,10 +43,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What guardd does, for a test.
 #[derive(Default)]
 struct Guardd {
-    terms: RefCell<Option<Terms>>,
+    terms: RefCell<Option<TargetTerms>>,
     /// The answer to each question; where there is none they wait.
-    answer: RefCell<Option<Answer>>,
-    asked: RefCell<Vec<Asked>>,
+    answer: RefCell<Option<AskAnswer>>,
+    asked: RefCell<Vec<HttpAttempt>>,
     logged: RefCell<Vec<Entry>>,
     gone: RefCell<usize>,
     heard: Notify,
@@ -83,28 +83,28 @@ struct Lab {
     at: SocketAddr,
 }
 
-fn read_only() -> Option<Terms> {
+fn read_only() -> Option<TargetTerms> {
     let rules = Rules {
         name: Some("photos".to_owned()),
         ..Rules::default()
     };
-    Some(Terms {
+    Some(TargetTerms {
         rules: vec![rules],
         account: 1,
         writes: false,
     })
 }
 
-fn everything() -> Option<Terms> {
-    Some(Terms {
+fn everything() -> Option<TargetTerms> {
+    Some(TargetTerms {
         rules: Vec::new(),
         account: 1,
         writes: false,
     })
 }
 
-fn no() -> Option<Answer> {
-    Some(Answer::No {
+fn no() -> Option<AskAnswer> {
+    Some(AskAnswer::No {
         request: Some("r5".to_owned()),
         why: "a person has to confirm it".to_owned(),
         fix: "guard why".to_owned(),
@@ -113,14 +113,14 @@ fn no() -> Option<Answer> {
 
 impl Lab {
     /// A proxy whose every connection goes to `to`.
-    async fn new(terms: Option<Terms>, answer: Option<Answer>, to: SocketAddr) -> Self {
+    async fn new(terms: Option<TargetTerms>, answer: Option<AskAnswer>, to: SocketAddr) -> Self {
         Self::trusting(terms, answer, to, "").await
     }
 
     /// The same, where destinations may have one of these certificates.
     async fn trusting(
-        terms: Option<Terms>,
-        answer: Option<Answer>,
+        terms: Option<TargetTerms>,
+        answer: Option<AskAnswer>,
         to: SocketAddr,
         certificates: &str,
     ) -> Self {
@@ -149,7 +149,7 @@ impl Lab {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 let network = Rc::new(Network::new(NetworkId(0), NetnsCookie(0)));
-                let way = Way::new(
+                let way = ConnectionContext::new(
                     Rc::clone(&proxy),
                     (target, Tgid::default()),
                     network,

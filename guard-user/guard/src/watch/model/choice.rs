@@ -1,6 +1,6 @@
 //! What a yes is to be for, where it is not what a plain yes would be for.
 
-use guard_proto::{Call, Terms};
+use guard_proto::{Call, HoleTerms};
 
 use super::Subject;
 use crate::size::parse_size;
@@ -122,12 +122,12 @@ impl What {
             writes: *self == Self::Writes,
             prefix: *self == Self::Prefix,
             tried: tried.filter(|_| *self != Self::Prefix),
-            terms: Terms {
+            terms: HoleTerms {
                 seconds: Some(seconds),
                 connections: self.connections(),
                 bytes: self.bytes(),
                 read_only: *self == Self::Reads,
-                ..Terms::default()
+                ..HoleTerms::default()
             },
         }
     }

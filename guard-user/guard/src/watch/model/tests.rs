@@ -1,4 +1,4 @@
-use guard_proto::{Call, Holes, Offer, Terms};
+use guard_proto::{Call, HoleTerms, Holes, Offer};
 use proptest::prelude::*;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use serde_json::json;
@@ -116,9 +116,9 @@ fn each_key_for_yes_says_how_long() {
             panic!("{c} is no yes")
         };
         assert_eq!(id, "r1");
-        let expected = Terms {
+        let expected = HoleTerms {
             seconds: Some(lasts),
-            ..Terms::default()
+            ..HoleTerms::default()
         };
         assert_eq!(terms, expected);
     }

@@ -33,7 +33,7 @@ use super::{
     render,
 };
 use crate::{
-    control::{auth::Place, fresh::Fresh},
+    control::{auth::CallerPlace, fresh::Fresh},
     shared::Shared,
 };
 
@@ -231,7 +231,7 @@ fn owner(stream: &TcpStream) -> Account {
 /// Whether a peer is outside of every session, as far as the kernel can tell.
 fn may_read(shared: &Shared, peer: &Peer) -> bool {
     let caller = shared.with(|state| state.caller(peer));
-    caller.is_ok_and(|caller| caller.place == Place::Outside)
+    caller.is_ok_and(|caller| caller.place == CallerPlace::Outside)
 }
 
 /// One request and its answer.

@@ -27,12 +27,12 @@ const QUIET: Duration = Duration::from_secs(10);
 
 /// Which questions are told already.
 #[derive(Debug)]
-pub struct Told {
+pub struct Notified {
     changes: watch::Receiver<u64>,
     ids: HashSet<(String, u32)>,
 }
 
-impl Told {
+impl Notified {
     /// Those that wait now: an earlier guardd has told of them.
     #[must_use]
     pub fn until_now(shared: &Shared) -> Self {
@@ -66,7 +66,7 @@ fn pending(shared: &Shared) -> Vec<(String, u32)> {
 }
 
 /// Tells of each new question, for ever.
-pub async fn follow(shared: Rc<Shared>, mut told: Told) {
+pub async fn follow(shared: Rc<Shared>, mut told: Notified) {
     let hook = shared.with(|state| Hook::of(&state.config));
     let hook = match hook {
         Ok(Some(hook)) => Rc::new(hook),

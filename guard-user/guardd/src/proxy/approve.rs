@@ -4,9 +4,9 @@ use guard_common::{BootTime, HoleId};
 use guard_judge::http as judge;
 use guard_policy::Prefix;
 use guard_proto::{
-    self as proto, HttpHole, HttpRequest, Terms, moment,
+    self as proto, HoleTerms, HttpHole, HttpRequest, moment,
     record::{Answered, HoleClose, HoleOpen},
-    wire::Answer,
+    wire::AskAnswer,
 };
 use guard_sys::clock::{self, Clocks};
 use jiff::Timestamp;
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     changes::Change,
-    control::{answering::Answering, auth::Approver, failure::Refusal, ids},
+    control::{answering::Answering, auth::Approver, failure::CallError, ids},
     grants::{
         grant::Grant,
         holes::{self, About},
@@ -45,7 +45,7 @@ impl Widening {
     }
 
     /// What a yes to that one is for. `waits`: its client does.
-    fn covers(&self, http: &HttpQuestion, waits: bool) -> Result<Covers, Refusal> {
+    fn covers(&self, http: &HttpQuestion, waits: bool) -> Result<Covers, CallError> {
         let (request, alone) = (&http.request, http.alone.filter(|_| waits));
         let covers = match (&self.path, self.writes) {
             (Some(_), true) => return Err(both()),
@@ -86,8 +86,8 @@ impl State {
         by: &Answering,
         (called, asked): (&str, &Pending),
         widening: &Widening,
-        terms: &Terms,
-    ) -> Result<proto::Holes, Refusal> {
+        terms: &HoleTerms,
+    ) -> Result<proto::Holes, CallError> {
         let wanted = self.proxy.wanted((called, asked), widening)?;
         let question = &asked.question;
         let prefixes = vec![Prefix::host(question.destination)];
@@ -159,7 +159,7 @@ impl State {
         by: &Answering,
         grant: &Grant,
         (permits, answered): (&[(Permit, &proto::Request)], &[String]),
-    ) -> Result<Vec<HoleId>, Refusal> {
+    ) -> Result<Vec<HoleId>, CallError> {
         let mut written = Vec::new();
         for (permit, shown) in permits {
             let is_part = |id: &&String| permits.len() == 1 && **id != shown.id;
@@ -184,7 +184,7 @@ impl State {
         grant: &Grant,
         (permit, parts): (&Permit, &[String]),
         asked: &proto::Request,
-    ) -> Result<HoleId, Refusal> {
+    ) -> Result<HoleId, CallError> {
         let name = &permit.about.opened_by;
         let session = ids::session(permit.session);
         let answered = Answered {
@@ -282,11 +282,11 @@ impl State {
         question: &Question,
         waits_for: Option<&str>,
         now: BootTime,
-    ) -> Option<Answer> {
+    ) -> Option<AskAnswer> {
         let id = self.proxy.permits.find(question, waits_for, now)?;
         let request = self.proxy.permits.get(id)?.request.clone();
         let answer = self.pass(question, Some(&request), Some(id));
-        if answer != Answer::Yes {
+        if answer != AskAnswer::Yes {
             return Some(answer);
         }
         let http = question.http.as_deref();
@@ -340,7 +340,7 @@ impl Proxy {
         &self,
         (called, asked): (&str, &'a Pending),
         widening: &Widening,
-    ) -> Result<Vec<(Covers, &'a proto::Request)>, Refusal> {
+    ) -> Result<Vec<(Covers, &'a proto::Request)>, CallError> {
         let mut wanted = Vec::new();
         for (question, shown) in asked.each_up_to(called) {
             let Some(http) = question.http.as_deref() else {
@@ -380,36 +380,36 @@ fn for_trail(hole: HttpHole, asked: &proto::Request) -> HttpHole {
     }
 }
 
-fn no_room(request: &HttpRequest) -> Refusal {
+fn no_room(request: &HttpRequest) -> CallError {
     let why = match request.bytes {
         Some(bytes) => format!("its body has {bytes} bytes"),
         None => "nobody knows how long its body is: it has not been read to its end".to_owned(),
     };
-    Refusal::invalid(
+    CallError::invalid(
         "cannot let that request through with so few bytes",
         why,
         "leave out --bytes, or give more",
     )
 }
 
-fn both() -> Refusal {
-    Refusal::invalid(
+fn both() -> CallError {
+    CallError::invalid(
         "cannot tell what to let through",
         "--path and --writes say two things",
         "give one of them",
     )
 }
 
-fn unknown_again() -> Refusal {
-    Refusal::invalid(
+fn unknown_again() -> CallError {
+    CallError::invalid(
         "this very request cannot be known again",
         "its client has gone, and its body was not read to its end",
         "approve more than it with --path or --writes, or approve it while it waits: guard pending --follow",
     )
 }
 
-fn not_like_that(pattern: &str, request: &HttpRequest) -> Refusal {
-    Refusal::invalid(
+fn not_like_that(pattern: &str, request: &HttpRequest) -> CallError {
+    CallError::invalid(
         format!("{pattern:?} is not for this request"),
         format!(
             "its path is {:?}; a * stands for any text, and no pattern is for a path that a server may read in two ways",
@@ -419,8 +419,8 @@ fn not_like_that(pattern: &str, request: &HttpRequest) -> Refusal {
     )
 }
 
-fn not_plain() -> Refusal {
-    Refusal::invalid(
+fn not_plain() -> CallError {
+    CallError::invalid(
         "no pattern is for this request",
         "a header or its query names more than its method and path, or may have the server take it for others",
         "approve it alone, or all that change something there with --writes",
@@ -429,8 +429,8 @@ fn not_plain() -> Refusal {
 
 /// `--path` and `--writes` mean nothing there.
 #[must_use]
-pub fn no_http(id: &str) -> Refusal {
-    Refusal::invalid(
+pub fn no_http(id: &str) -> CallError {
+    CallError::invalid(
         format!("{id} is about a connection"),
         "--path and --writes are for HTTP requests",
         format!("guard approve {id}"),

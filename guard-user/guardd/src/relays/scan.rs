@@ -34,7 +34,7 @@ const MAX_PROCESSES: usize = 32;
 /// A name server's port: what asks another one for names is not a way there.
 pub(super) const NAMES: u16 = 53;
 
-impl Terms {
+impl ScanContext {
     /// The id of the cgroup of the session that a process is in, 0 where that is not known; none where it is in none.
     /// `known` are those that were found before.
     fn session_of(&self, pid: u32, known: &mut HashMap<OsString, u64>) -> Option<u64> {
@@ -55,7 +55,7 @@ impl Terms {
 
 /// What is looked at.
 #[derive(Debug)]
-pub struct Place {
+pub struct Listener {
     /// The way into its network namespace; none: guardd's own.
     pub way: Option<File>,
     /// The namespace that it must be; 0 where that is not known.
@@ -70,7 +70,7 @@ pub struct Place {
 
 /// What is known beforehand, of all that is looked at.
 #[derive(Clone, Debug, Default)]
-pub struct Terms {
+pub struct ScanContext {
     /// Where guarded cgroups are, as `/proc/PID/cgroup` names them.
     pub guarded: Option<PathBuf>,
     /// The same, as guardd sees it.
@@ -97,7 +97,7 @@ pub struct Found {
     /// The processes that serve it, and those of the listeners of this machine that it leads to, each with the cgroup of
     /// the session that it is in, 0 for none.
     pub processes: Vec<(u32, u64)>,
-    /// [`Place::dialed`], and where of those somebody else listens.
+    /// [`Listener::dialed`], and where of those somebody else listens.
     pub dialed: Vec<SocketAddr>,
     /// See [`Self::dialed`].
     pub near: Vec<SocketAddr>,
@@ -124,7 +124,7 @@ impl Found {
 /// # Errors
 ///
 /// The system's, and that the namespace is another one by now.
-pub fn look(place: &Place, terms: &Terms) -> io::Result<Found> {
+pub fn scan(place: &Listener, terms: &ScanContext) -> io::Result<Found> {
     let network = Network::of(place)?;
     let processes = Processes::all(terms);
     Ok(find(place, &network, &processes))
@@ -136,7 +136,7 @@ pub fn look(place: &Place, terms: &Terms) -> io::Result<Found> {
 ///
 /// As [`look`], of each.
 #[must_use]
-pub fn look_at_all(places: &[Place], terms: &Terms) -> Vec<io::Result<Found>> {
+pub fn scan_all(places: &[Listener], terms: &ScanContext) -> Vec<io::Result<Found>> {
     let mut networks: HashMap<NetnsCookie, Rc<Network>> = HashMap::new();
     let listed: Vec<io::Result<Rc<Network>>> = places
         .iter()
@@ -159,7 +159,7 @@ pub fn look_at_all(places: &[Place], terms: &Terms) -> Vec<io::Result<Found>> {
         .collect()
 }
 
-fn find(place: &Place, network: &Network, processes: &Processes<'_>) -> Found {
+fn find(place: &Listener, network: &Network, processes: &Processes<'_>) -> Found {
     let mut search = Search::new(network, processes);
     search.found.is_connected = network.is_connected(place.port);
     search.add(place.address, place.port, MAX_DEPTH);
@@ -186,7 +186,7 @@ struct Network {
 }
 
 impl Network {
-    fn of(place: &Place) -> io::Result<Self> {
+    fn of(place: &Listener) -> io::Result<Self> {
         let (listed, here) = there(place.way.as_ref(), || {
             let cookie = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0"));
             // Where the loopback is down nobody connects to it.
@@ -261,7 +261,7 @@ impl Network {
 
 /// What is known of processes at one moment.
 struct Processes<'t> {
-    terms: &'t Terms,
+    terms: &'t ScanContext,
     /// The processes that have a socket, by its inode.
     holders: HashMap<u32, Vec<u32>>,
     /// The sockets of a process, by their inodes.
@@ -278,7 +278,7 @@ struct Processes<'t> {
 }
 
 impl<'t> Processes<'t> {
-    fn all(terms: &'t Terms) -> Self {
+    fn all(terms: &'t ScanContext) -> Self {
         let mut all = Self {
             terms,
             holders: HashMap::new(),

@@ -13,16 +13,16 @@ use anyhow::{Result, bail};
 use guard_sys::packets::{Packets, listen};
 
 use super::process;
-use crate::{control::auth::Place, shared::Shared};
+use crate::{control::auth::CallerPlace, shared::Shared};
 
 /// The socket, for as long as a proxy is needed.
 #[derive(Debug)]
-pub struct Door {
+pub struct ProxySocket {
     listener: tokio::io::unix::AsyncFd<OwnedFd>,
     path: PathBuf,
 }
 
-impl Door {
+impl ProxySocket {
     /// Listens at `path`, in the place of whatever an earlier guardd has left there.
     ///
     /// # Errors
@@ -61,7 +61,7 @@ impl Door {
     }
 }
 
-impl Drop for Door {
+impl Drop for ProxySocket {
     fn drop(&mut self) {
         // What is left is replaced by the next one.
         let _ = fs::remove_file(&self.path);
@@ -82,7 +82,7 @@ fn admit(shared: &Shared, socket: &OwnedFd) -> Result<()> {
         bail!("it is of uid {}, and not {}", peer.uid(), account.name);
     }
     match shared.with(|state| state.caller(&peer)) {
-        Ok(caller) if caller.place == Place::Outside => Ok(()),
+        Ok(caller) if caller.place == CallerPlace::Outside => Ok(()),
         Ok(_) => bail!("it is inside a guarded cgroup"),
         Err(refusal) => bail!("{refusal}"),
     }

@@ -15,7 +15,7 @@ use super::{
     Judged, KNOWN_NAMES, Policies, look_ups,
     names::{Found, Resolver},
 };
-use crate::{config::Config, control::failure::Refusal};
+use crate::{config::Config, control::failure::CallError};
 
 /// What was asked of a name server about each name, and what it said.
 pub(super) type Answers = Vec<(String, Result<Found, String>)>;
@@ -106,7 +106,7 @@ impl Policies {
     /// # Errors
     ///
     /// `Refused` where nothing is left of it.
-    pub fn pay_for(&mut self, outermost: SessionId, names: usize) -> Result<(), Refusal> {
+    pub fn pay_for(&mut self, outermost: SessionId, names: usize) -> Result<(), CallError> {
         let paid = self.look_ups.take(outermost, names, clock::now());
         paid.map_err(look_ups::too_many)
     }

@@ -5,11 +5,13 @@ use std::{rc::Rc, time::Duration};
 use guard_common::{Address, BootTime, SessionId};
 use guard_proto::{
     self as proto, HttpRequest,
-    wire::{Answer, Asked, MAX_HEADER, MAX_HEADERS, MAX_PREVIEW, Number, Target, Tgid, ToProxy},
+    wire::{
+        AskAnswer, HttpAttempt, MAX_HEADER, MAX_HEADERS, MAX_PREVIEW, Number, Target, Tgid, ToProxy,
+    },
 };
 use guard_sys::clock::{self, Clocks};
 
-use super::{Proxy, passing::target, permits, terms::Standing, waiting::Waiter};
+use super::{Proxy, held::Waiter, permits, record_pass::target, terms::Standing};
 use crate::{
     changes::Change,
     control::advice,
@@ -31,14 +33,19 @@ const DIGEST: usize = 64;
 
 impl State {
     /// Answers the proxy whether a request may pass: now, or by [`Self::settle_waiters`] later.
-    pub fn proxy_asks(&mut self, number: Number, target: &Target, asked: Asked) {
+    pub fn proxy_asks(&mut self, number: Number, target: &Target, asked: HttpAttempt) {
         if let Some(verdict) = self.answer_now(number, target, asked) {
             self.proxy.answer(number, verdict);
         }
     }
 
     /// The answer; none where the client is held for an approver.
-    fn answer_now(&mut self, number: Number, target: &Target, asked: Asked) -> Option<Answer> {
+    fn answer_now(
+        &mut self,
+        number: Number,
+        target: &Target,
+        asked: HttpAttempt,
+    ) -> Option<AskAnswer> {
         let hold = match self.standing(target) {
             Standing::Closed => return Some(closed()),
             Standing::Open => None,
@@ -85,7 +92,7 @@ impl State {
         (number, tgid): (Number, Tgid),
         question: Question,
         hold: Option<Duration>,
-    ) -> Option<Answer> {
+    ) -> Option<AskAnswer> {
         let now = clock::now();
         if let Some(verdict) = self.spend_permit(&question, None, now) {
             return Some(verdict);
@@ -134,7 +141,7 @@ impl State {
         }
     }
 
-    fn settled(&mut self, waiter: &Waiter, now: BootTime) -> Option<Answer> {
+    fn settled(&mut self, waiter: &Waiter, now: BootTime) -> Option<AskAnswer> {
         let question = &waiter.question;
         let request = Some(waiter.request.as_str());
         match self.standing(&target(question)) {
@@ -181,7 +188,7 @@ impl Proxy {
         }
     }
 
-    fn answer(&mut self, number: Number, verdict: Answer) {
+    fn answer(&mut self, number: Number, verdict: AskAnswer) {
         self.say(ToProxy::Answer { number, verdict }, Vec::new());
     }
 
@@ -250,15 +257,15 @@ impl Proxy {
         requests: &mut Requests,
         number: Number,
         waiter: &Waiter,
-        verdict: Answer,
+        verdict: AskAnswer,
     ) {
         self.waiters.remove(number);
         match verdict {
-            Answer::Yes => {
+            AskAnswer::Yes => {
                 requests.take_those(|one, _| *one == waiter.question);
                 self.show_all_waiting(requests);
             }
-            Answer::No { .. } => self.show_waiting(requests, &waiter.request),
+            AskAnswer::No { .. } => self.show_waiting(requests, &waiter.request),
         }
         self.answer(number, verdict);
     }
@@ -271,7 +278,7 @@ fn without_command((pid, process): (Option<u32>, Process)) -> (Option<u32>, Proc
 }
 
 /// A request as people see it; none where they could not.
-fn understood(asked: Asked) -> Option<HttpRequest> {
+fn understood(asked: HttpAttempt) -> Option<HttpRequest> {
     if asked.path.len() > MAX_PATH || asked.method.len() > MAX_WORD {
         return None;
     }
@@ -308,66 +315,66 @@ fn cut(text: &str, most: usize) -> String {
 }
 
 /// A yes or no for whoever asked, without a request.
-fn no(why: &str, fix: &str) -> Answer {
-    Answer::No {
+fn no(why: &str, fix: &str) -> AskAnswer {
+    AskAnswer::No {
         request: None,
         why: why.to_owned(),
         fix: fix.to_owned(),
     }
 }
 
-fn closed() -> Answer {
+fn closed() -> AskAnswer {
     no(
         "nothing may pass there any more",
         "run guard why, and go on without it",
     )
 }
 
-fn unreadable() -> Answer {
+fn unreadable() -> AskAnswer {
     no(
         "its path is too long for a person to read",
         "send a shorter one, with what is long in its body",
     )
 }
 
-fn refused() -> Answer {
+fn refused() -> AskAnswer {
     no(
         "a person was asked about this request and said no",
         "go on without it, and say in your answer that it was refused",
     )
 }
 
-fn full() -> Answer {
+fn full() -> AskAnswer {
     no(
         "as many requests wait for a person as guardd keeps",
         "ask the person to answer some: guard pending",
     )
 }
 
-fn too_many() -> Answer {
+fn too_many() -> AskAnswer {
     no(
         "too many requests that would change something came in a short time",
         "send fewer, and this one again in a while",
     )
 }
 
-fn dropped() -> Answer {
+fn dropped() -> AskAnswer {
     no(
         "so many requests came after it that it is not asked about any more",
         "send fewer that change something, and try this one again",
     )
 }
 
-fn ask_a_person(id: String) -> Answer {
-    Answer::No {
+fn ask_a_person(id: String) -> AskAnswer {
+    AskAnswer::No {
         why: format!("it would change something, so a person has to confirm it: {id}"),
         fix: advice::HTTP_ASKED.to_owned(),
         request: Some(id),
     }
 }
 
-fn too_late(id: String) -> Answer {
-    Answer::No {
+fn too_late(id: String) -> AskAnswer {
+    AskAnswer::No {
         why: format!("it would change something, and nobody has confirmed it in time: {id}"),
         fix: advice::HTTP_ASKED.to_owned(),
         request: Some(id),
@@ -386,8 +393,8 @@ pub fn in_words(http: &proto::HttpRequest, address: &str) -> String {
 mod tests {
     use super::*;
 
-    fn asked(path: &str) -> Asked {
-        Asked {
+    fn asked(path: &str) -> HttpAttempt {
+        HttpAttempt {
             tgid: Tgid::default(),
             body_form: Some("x".repeat(MAX_PREVIEW)),
             headers: vec!["x-tenant: shop".to_owned(); MAX_HEADERS + 1],
@@ -415,7 +422,7 @@ mod tests {
         assert_eq!(kept.body_form.unwrap().len(), MAX_WORD);
         assert!(kept.digest.is_some());
         assert!(understood(asked(&"/a".repeat(MAX_PATH))).is_none());
-        let odd = Asked {
+        let odd = HttpAttempt {
             digest: Some("not a digest".to_owned()),
             ..asked("/a")
         };

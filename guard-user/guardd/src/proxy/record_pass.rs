@@ -4,7 +4,7 @@ use guard_common::HoleId;
 use guard_proto::{
     Failure,
     record::{Destination, Http},
-    wire::{Answer, Target},
+    wire::{AskAnswer, Target},
 };
 
 use super::terms::Standing;
@@ -26,11 +26,11 @@ impl State {
         question: &Question,
         request: Option<&str>,
         hole: Option<HoleId>,
-    ) -> Answer {
+    ) -> AskAnswer {
         match self.write_passed(question, request, hole) {
             Ok(()) => {
                 self.recorder.counters().http("passed");
-                Answer::Yes
+                AskAnswer::Yes
             }
             Err(error) => unwritten(error),
         }
@@ -80,10 +80,10 @@ pub fn target(question: &Question) -> Target {
     }
 }
 
-fn unwritten(error: AuditError) -> Answer {
+fn unwritten(error: AuditError) -> AskAnswer {
     let why = format!("it may pass, but that cannot be written down: {error}");
     tracing::error!("a request is refused: {why}");
-    Answer::No {
+    AskAnswer::No {
         request: None,
         why,
         fix: format!(
