@@ -6,7 +6,7 @@ use std::{
         fd::OwnedFd,
         unix::fs::{DirBuilderExt, MetadataExt},
     },
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
@@ -141,6 +141,15 @@ fn policies_are_apart(paths: &Paths) -> Result<()> {
     Ok(())
 }
 
+/// Named directories of policies that are none. They may come later, as those of a file system that is mounted late do, so that
+/// guardd starts and takes them up then; until then a name such as `default` means what ships, which may be wider.
+fn absent_policies(named: &[PathBuf]) -> impl Iterator<Item = &Path> {
+    named
+        .iter()
+        .map(PathBuf::as_path)
+        .filter(|dir| !dir.is_dir())
+}
+
 /// Whoever else may write to the state directory could have guardd write to files of root's, by a link.
 fn is_roots_alone(run_dir: &Path) -> Result<()> {
     let meta = fs::metadata(run_dir).with_context(|| cannot_use(run_dir))?;
@@ -179,6 +188,12 @@ fn begin_in(paths: &Paths, object: &Object) -> Result<Begun> {
     }
     let (launchers, attending) = Launchers::new().context("cannot watch over sessions")?;
     let library = Library::new(paths.policy_dirs());
+    for dir in absent_policies(&paths.policy_dir) {
+        tracing::warn!(
+            dir = %dir.display(),
+            "--policy-dir names no directory: a policy's name means what the other directories or guard itself have for it, until it is there"
+        );
+    }
     watch_policies(&mut watches, &library);
     let relays = Relays::recalled(datapath.relays_known()?, crate::relays::now());
     let mut state = State {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::{Context as _, Result};
 use guard_lab::{Attempt, Daemon, Network, Production, Shell, bins};
 
 use crate::lifecycle::{NEVER, V4, ended, json, prepared, refused, started};
@@ -44,6 +45,34 @@ fn policies_inside_of_the_state_directory_are_refused() {
     fs::remove_file(mine.join("mine.toml")).unwrap();
     // Elsewhere it is taken.
     daemon.start().unwrap();
+}
+
+#[test]
+fn a_named_directory_of_policies_that_is_not_there_is_said_and_taken_up_later() -> Result<()> {
+    let network = Network::new()?;
+    let later = tempfile::tempdir()?;
+    let late = later.path().join("late");
+    let daemon = Daemon::in_network(&network)
+        .args(&["--policy-dir", late.to_str().context("a path of text")?])
+        .start()?;
+    daemon.wait_for_log("--policy-dir names no directory")?;
+    let log = daemon.log();
+    assert!(
+        log.contains(late.to_str().context("a path of text")?),
+        "{log}"
+    );
+    let about = log
+        .lines()
+        .filter(|line| line.contains("names no directory"));
+    assert_eq!(about.count(), 1, "the other one is there: {log}");
+    let explain = ["explain", V4, "--policy", "late"];
+    let absent = daemon.ask(explain)?;
+    assert_eq!(absent.code(), Some(2), "{absent:?}");
+    assert!(absent.stderr.contains("there is no policy"), "{absent:?}");
+    fs::create_dir(&late)?;
+    fs::write(late.join("late.toml"), "version = 1\n")?;
+    daemon.ask(explain)?.success()?;
+    Ok(())
 }
 
 #[test]
