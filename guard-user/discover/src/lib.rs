@@ -1,0 +1,15 @@
+//! Finds what looks like production and is in reach of whoever is started here: by the files and the environment that it would
+//! read itself.
+//!
+//! Nothing here connects, resolves, runs, or writes. No secret is in what is returned: readers drop passwords, keys and tokens where
+//! they parse, and [`Clue`] has no field for one.
+
+mod host;
+mod score;
+mod service;
+mod tokens;
+
+pub use host::Host;
+pub use score::{Clue, Judged, Label, Reason, Seen, judge};
+pub use service::{Proposal, Service, propose};
+pub use tokens::{Said, Stage, said};
