@@ -4,11 +4,17 @@
 //! Nothing here connects, resolves, runs, or writes. No secret is in what is returned: readers drop passwords, keys and tokens where
 //! they parse, and [`Clue`] has no field for one.
 
+mod discovery;
+mod dsn;
 mod host;
+mod open;
+mod readers;
 mod score;
 mod service;
 mod tokens;
+mod walk;
 
+pub use discovery::{Bounds, Discovery, Finding, Inputs, KeyAlone, PassedOver, discover};
 pub use host::Host;
 pub use score::{Clue, Judged, Label, Reason, Seen, judge};
 pub use service::{Proposal, Service, propose};
