@@ -284,6 +284,6 @@ fn findings(clues: Vec<Clue>) -> Vec<Finding> {
             })
         })
         .collect();
-    findings.sort_by(|one, other| (other.label, other.points).cmp(&(one.label, one.points)));
+    findings.sort_by_key(|one| std::cmp::Reverse((one.label, one.points)));
     findings
 }

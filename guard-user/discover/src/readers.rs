@@ -306,9 +306,12 @@ fn lines<'t>(sink: &mut Sink, text: &'t str) -> Vec<(usize, &'t str)> {
     kept
 }
 
+/// The pairs of a section, with its line and name.
+type Section<'t> = (usize, &'t str, Vec<(String, &'t str)>);
+
 /// `[section]`s of `key = value`: the line and name of each, with its pairs. One value a line.
-fn sections<'t>(sink: &mut Sink, text: &'t str) -> Vec<(usize, &'t str, Vec<(String, &'t str)>)> {
-    let mut all: Vec<(usize, &str, Vec<(String, &str)>)> = Vec::new();
+fn sections<'t>(sink: &mut Sink, text: &'t str) -> Vec<Section<'t>> {
+    let mut all: Vec<Section<'t>> = Vec::new();
     for (number, line) in lines(sink, text) {
         let bare = line.trim();
         if let Some(name) = bare
