@@ -101,6 +101,9 @@ pub enum Verb {
     /// Show the verdict for a destination, and the rule and line that give it
     #[command(after_help = examples::EXPLAIN)]
     Explain(ExplainArgs),
+    /// Find what looks like production and is in reach of whoever is started here; connects to nothing
+    #[command(after_help = examples::DISCOVER)]
+    Discover(DiscoverArgs),
     /// Say more about an error than its message does
     #[command(after_help = examples::EXPLAIN_ERROR)]
     ExplainError(ExplainErrorArgs),
@@ -409,6 +412,26 @@ pub struct ExplainArgs {
     /// Under this session's policy and holes
     #[arg(long, value_name = "ID", add = complete::sessions())]
     pub session: Option<String>,
+}
+
+/// `guard discover`
+#[derive(Debug, Args)]
+pub struct DiscoverArgs {
+    /// The directory that an agent is to work in [default: this one]
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+    /// Say what this policy does with each place: a name, or a file; needs no guardd
+    #[arg(long, value_name = "NAME|FILE", default_value = "default", add = complete::policies())]
+    pub policy: String,
+    /// Say why the place with this number is listed, and show the rule for it
+    #[arg(long, value_name = "N", value_parser = parse_count)]
+    pub why: Option<u32>,
+    /// Exit with 1 where the policy lets everything through to something that looks like production
+    #[arg(long, conflicts_with = "why")]
+    pub check: bool,
+    /// List also what does not look like production
+    #[arg(long)]
+    pub all: bool,
 }
 
 /// `guard explain-error`

@@ -20,6 +20,7 @@ mod client;
 mod complete;
 mod debug;
 mod diff;
+mod discover;
 mod doctor;
 mod embedded;
 pub mod error;
@@ -110,6 +111,7 @@ fn dispatch(cli: Cli, output: Output) -> Result<Exit, CliError> {
             explain: Some(row), ..
         }) => explain::row(&row.join(" "), output),
         Verb::Doctor(args) => doctor::doctor(&args, &cli.global, output),
+        Verb::Discover(args) => discover::discover(&args, output),
         Verb::ExplainError(args) => explain::error(args.code.as_deref(), output),
         Verb::Explain(args) => policy::explain(connect, args, output),
         Verb::Debug { verb } => debug::debug(connect()?, &verb, output),

@@ -157,6 +157,18 @@ Examples:
   guard explain 169.254.169.254 --policy ./agent.toml
   guard explain db.example.com --session s1";
 
+pub(super) const DISCOVER: &str = "\
+Examples:
+  guard discover                          what is in reach from here, and what the policy default says of it
+  guard discover --why 2                  why the second is listed, and the rule that is proposed for it
+  guard discover --policy ./agent.toml --check
+  guard discover --json | jq -r '.items[] | select(.label == \"production\") | .host'
+
+It reads the environment, your home's settings and those of DIR, and connects to nothing, not even to
+resolve a name. Secrets are shown nowhere.
+
+Exit status: 0; with --check 1 if something that looks like production is open; 2 it could not be done.";
+
 pub(super) const EXPLAIN_ERROR: &str = "\
 Examples:
   guard explain-error                     each code, with its message

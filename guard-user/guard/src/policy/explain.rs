@@ -1,5 +1,6 @@
 //! `guard explain`: guardd's answer, or without one the answer that a policy file gives by itself.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, ToSocketAddrs};
 
 use guard_policy::{
@@ -131,6 +132,11 @@ pub(crate) fn environment_of(policies: &[&Policy]) -> Environment {
 }
 
 fn of_names<'p>(names: impl Iterator<Item = &'p DomainName>) -> Environment {
+    environment_with(names.map(resolve).collect())
+}
+
+/// The same where what names stand for is known already.
+pub(crate) fn environment_with(names: BTreeMap<String, Vec<IpAddr>>) -> Environment {
     let dns = read_system_conf()
         .map(|(config, _)| {
             config
@@ -142,7 +148,7 @@ fn of_names<'p>(names: impl Iterator<Item = &'p DomainName>) -> Environment {
         .unwrap_or_default();
     let host = Host::look().unwrap_or_default();
     Environment {
-        names: names.map(resolve).collect(),
+        names,
         dns,
         on_link: policy::networks_around(&host.addresses, &host.on_link),
         host: host.addresses,

@@ -211,6 +211,15 @@ const OBJECTS: &[(&str, &[(&str, &str)])] = &[
         ],
     ),
     ("enum Opens {", &[("Change", "`changes`")]),
+    (
+        "struct Discovered {",
+        &[
+            ("Discovered", "`guard discover`"),
+            ("InReach", "`items`"),
+            ("Now", "`now`"),
+            ("Proposed", "`proposed`"),
+        ],
+    ),
     ("struct Checked {", &[("Checked", "`guard check`")]),
     ("struct Diagnostic {", &[("Diagnostic", "`diagnostics`")]),
 ];

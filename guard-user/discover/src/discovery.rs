@@ -1,0 +1,289 @@
+//! All of it: what is read, in which order, and what comes of it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::host::Host;
+use crate::open::Tree;
+use crate::readers::{Format, HOME_DIRS, Sink, of_environment, of_home};
+use crate::score::{Clue, Judged, Label, Reason, Seen, find_siblings, judge};
+use crate::service::{Proposal, Service, is_shared, propose};
+use crate::walk::walk;
+
+/// How much is read. What is beyond it is said.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Files of the project.
+    pub files: usize,
+    /// Directories below each other.
+    pub depth: usize,
+    /// In all; none: as long as it takes.
+    pub time: Option<Duration>,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            files: 2_000,
+            depth: 12,
+            time: Some(Duration::from_secs(5)),
+        }
+    }
+}
+
+/// Of a home's directory of files so many are read.
+const IN_DIRECTORY: usize = 256;
+
+/// What is looked at.
+#[derive(Debug)]
+pub struct Inputs<'i> {
+    /// Where the agent is to work.
+    pub project: &'i Path,
+    /// The home of whoever starts it.
+    pub home: Option<&'i Path>,
+    /// What it inherits.
+    pub environment: &'i [(String, String)],
+    /// Whose files are read, beside root's.
+    pub uid: u32,
+    /// How much.
+    pub bounds: Bounds,
+}
+
+/// A key to what no file here says the host of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct KeyAlone {
+    /// Which kind.
+    pub what: &'static str,
+    /// Where it is.
+    #[serde(flatten)]
+    pub seen: Seen,
+}
+
+/// What was not read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PassedOver {
+    /// The file, or the directory.
+    pub file: String,
+    /// Where in it.
+    pub line: Option<usize>,
+    /// Why, in guard's own words.
+    pub why: &'static str,
+}
+
+/// One place that is in reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is.
+    pub label: Label,
+    /// The sum of the reasons.
+    pub points: u8,
+    /// The heaviest first.
+    pub because: Vec<Reason>,
+    /// What answers there.
+    pub service: Service,
+    /// Where.
+    pub host: Host,
+    /// Its port, of TCP.
+    pub port: u16,
+    /// Whether others, of another stage perhaps, have the same address.
+    pub is_shared: bool,
+    /// Where it was found, the weightiest first.
+    pub found: Vec<Seen>,
+    /// Which kind of credential is beside it.
+    pub credential: Option<&'static str>,
+    /// The rule for it.
+    pub proposed: Option<Proposal>,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub struct Discovery {
+    /// The gravest first.
+    pub findings: Vec<Finding>,
+    /// Keys to elsewhere.
+    pub keys: Vec<KeyAlone>,
+    /// What was not read: while there is any, that nothing was found means little.
+    pub passed_over: Vec<PassedOver>,
+    /// How many files of the home were read.
+    pub home_files: usize,
+    /// How many of the project.
+    pub project_files: usize,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Looks.
+///
+/// # Errors
+///
+/// Where the project is no directory that may be opened.
+pub fn discover(inputs: &Inputs<'_>) -> io::Result<Discovery> {
+    let began = Instant::now();
+    let deadline = inputs.bounds.time.map(|time| began + time);
+    let project = Tree::project(inputs.project, inputs.uid)?;
+    let mut sink = Sink::default();
+    sink.begin("the environment".to_owned());
+    of_environment(&mut sink, inputs.environment);
+    let home_files = inputs
+        .home
+        .map_or(0, |home| of_the_home(&mut sink, home, inputs));
+    let walked = walk(inputs.project, &inputs.bounds, deadline);
+    for (path, why) in &walked.left_out {
+        sink.begin(project.shown(path));
+        sink.pass_over(None, why);
+    }
+    let project_files = read(&mut sink, &project, &walked.files, deadline);
+    find_siblings(&mut sink.clues);
+    Ok(Discovery {
+        findings: findings(sink.clues),
+        keys: sink.keys,
+        passed_over: sink.passed_over,
+        home_files,
+        project_files,
+        took: began.elapsed(),
+    })
+}
+
+fn of_the_home(sink: &mut Sink, path: &Path, inputs: &Inputs<'_>) -> usize {
+    let Ok(home) = Tree::home(path, inputs.uid) else {
+        sink.begin("~".to_owned());
+        sink.pass_over(None, "it cannot be opened");
+        return 0;
+    };
+    let mut files: Vec<_> = of_home()
+        .map(|(path, format)| (path.to_owned(), format))
+        .collect();
+    for (dir, inner, format) in HOME_DIRS {
+        let Ok(entries) = std::fs::read_dir(home.path.join(dir)) else {
+            continue;
+        };
+        let mut found: Vec<_> = entries.flatten().take(IN_DIRECTORY + 1).collect();
+        if found.len() > IN_DIRECTORY {
+            found.truncate(IN_DIRECTORY);
+            sink.begin(home.shown(Path::new(dir)));
+            sink.pass_over(None, "more files than are read");
+        }
+        let mut found: Vec<_> = found
+            .iter()
+            .map(|entry| Path::new(dir).join(entry.file_name()).join(inner))
+            .collect();
+        found.sort();
+        files.extend(found.into_iter().map(|file| (file, format)));
+    }
+    let mut count = read(sink, &home, &files, None);
+    count += kubeconfigs(sink, &home, inputs);
+    count
+}
+
+/// Those that `KUBECONFIG` names, in place of the usual one.
+fn kubeconfigs(sink: &mut Sink, home: &Tree, inputs: &Inputs<'_>) -> usize {
+    let named = inputs
+        .environment
+        .iter()
+        .find(|(key, _)| key == "KUBECONFIG");
+    let named = named.map_or("", |(_, value)| value);
+    let mut files = Vec::new();
+    for path in named
+        .split(':')
+        .filter(|path| !path.is_empty())
+        .take(IN_DIRECTORY)
+    {
+        match Path::new(path).strip_prefix(&home.path) {
+            Ok(below) if below == Path::new(".kube/config") => {}
+            Ok(below) => files.push((below.to_owned(), Format::Kubeconfig)),
+            // Those of the project are found by their names.
+            Err(_) if Path::new(path).starts_with(inputs.project) => {}
+            Err(_) => {
+                sink.begin("KUBECONFIG".to_owned());
+                sink.pass_over(None, "a file outside of the home and the project");
+            }
+        }
+    }
+    read(sink, home, &files, None)
+}
+
+/// How many of the files were read.
+fn read(
+    sink: &mut Sink,
+    tree: &Tree,
+    files: &[(PathBuf, Format)],
+    deadline: Option<Instant>,
+) -> usize {
+    let mut count = 0;
+    for (at, (path, format)) in files.iter().enumerate() {
+        sink.begin(tree.shown(path));
+        if deadline.is_some_and(|deadline| Instant::now() > deadline) {
+            sink.begin(format!("{} files", files.len() - at));
+            sink.pass_over(None, "out of time");
+            break;
+        }
+        match format {
+            Format::Login(host) => {
+                if tree.has(path) {
+                    sink.login(host);
+                    count += 1;
+                }
+                continue;
+            }
+            Format::Encrypted => {
+                sink.pass_over(None, "encrypted");
+                continue;
+            }
+            _ => {}
+        }
+        match tree.read(path, format.limit()) {
+            Ok(None) => {}
+            Ok(Some(text)) => {
+                sink.read(*format, &text.text, text.is_cut);
+                count += 1;
+            }
+            Err(why) => sink.pass_over(None, why),
+        }
+    }
+    count
+}
+
+/// One for each place, with all that was found of it: the gravest clue decides, so that no other makes it less.
+fn findings(clues: Vec<Clue>) -> Vec<Finding> {
+    let mut places: BTreeMap<(Host, u16, Service), Vec<(Judged, Clue)>> = BTreeMap::new();
+    for clue in clues {
+        let judged = judge(&clue);
+        if let Some(host) = &clue.host {
+            let place = (host.clone(), clue.port, clue.service);
+            places.entry(place).or_default().push((judged, clue));
+        }
+    }
+    let mut findings: Vec<_> = places
+        .into_iter()
+        .filter_map(|((host, port, service), mut clues)| {
+            clues.sort_by_key(|(judged, _)| std::cmp::Reverse((judged.label, judged.points)));
+            let Judged {
+                label,
+                points,
+                because,
+            } = clues.first()?.0.clone();
+            let found = clues.iter().map(|(_, clue)| clue.seen.clone()).collect();
+            let credential = clues.iter().find_map(|(_, clue)| clue.credential);
+            let proposed = propose(label, service, &host);
+            let is_shared = is_shared(&host);
+            Some(Finding {
+                label,
+                points,
+                because,
+                service,
+                host,
+                port,
+                is_shared,
+                found,
+                credential,
+                proposed,
+            })
+        })
+        .collect();
+    findings.sort_by_key(|one| std::cmp::Reverse((one.label, one.points)));
+    findings
+}

@@ -1,0 +1,332 @@
+//! Where a connection string leads. One that may be read in two ways is unreadable, and nothing of it is kept: a wrong reading takes
+//! a piece of the password for the host.
+
+use crate::host::Host;
+use crate::service::Service;
+use crate::tokens::{Said, said};
+
+/// No connection string is longer.
+const LONGEST: usize = 4_096;
+/// Of a list of hosts so many are kept.
+const HOSTS: usize = 16;
+
+/// One of the hosts of a connection string.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// None where a placeholder stands there.
+    pub(crate) host: Option<Host>,
+    pub(crate) port: u16,
+    pub(crate) service: Service,
+    pub(crate) data: Said,
+    pub(crate) has_password: bool,
+}
+
+/// What a value is.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Dsn {
+    /// None, or of a kind that is not looked for.
+    Other,
+    /// One that may be read in two ways, or in none.
+    Unreadable,
+    Targets(Vec<Target>),
+}
+
+/// Reads a value.
+pub(crate) fn scan(value: &str) -> Dsn {
+    let value = value.trim();
+    let (value, is_jdbc) = match value.strip_prefix("jdbc:") {
+        Some(rest) => (rest, true),
+        None => (value, false),
+    };
+    let Some((scheme, rest)) = value.split_once("://") else {
+        return keywords(value);
+    };
+    if !is_scheme(scheme) {
+        return keywords(value);
+    }
+    let Some((service, port)) = Service::of_scheme(scheme) else {
+        return Dsn::Other;
+    };
+    if value.len() > LONGEST {
+        return Dsn::Unreadable;
+    }
+    let ado = is_jdbc && service == Service::Sqlserver;
+    let ends: &[char] = if ado {
+        &[';', '/', '?', '#']
+    } else {
+        &['/', '?', '#']
+    };
+    let (authority, tail) = rest.split_at(rest.find(ends).unwrap_or(rest.len()));
+    // A password with a slash in it: what stands before that is no host.
+    let in_two_ways = if ado {
+        authority.contains('@')
+    } else {
+        tail.contains('@')
+    };
+    if in_two_ways {
+        return Dsn::Unreadable;
+    }
+    let (user, hosts) = match authority.rsplit_once('@') {
+        Some((user, hosts)) => (Some(user), hosts),
+        None => (None, authority),
+    };
+    let data = match (ado, service) {
+        (true, _) => parameter(tail, &["databasename", "database"]),
+        (_, Service::Http) => "",
+        _ => tail
+            .strip_prefix('/')
+            .unwrap_or_default()
+            .split(['?', '#', '/'])
+            .next()
+            .unwrap_or_default(),
+    };
+    let has_password = user.is_some_and(|user| {
+        user.split_once(':')
+            .is_some_and(|(_, word)| !word.is_empty())
+    });
+    if hosts.is_empty() {
+        return Dsn::Other;
+    }
+    let targets = hosts.split(',').take(HOSTS).map(|text| {
+        let (host, port) = host_and_port(text, port)?;
+        Some(Target {
+            host,
+            port,
+            service,
+            data: said(data),
+            has_password,
+        })
+    });
+    targets
+        .collect::<Option<_>>()
+        .map_or(Dsn::Unreadable, Dsn::Targets)
+}
+
+/// A host, or none for a placeholder, and its port; nothing where it is neither.
+pub(crate) fn host_and_port(text: &str, default: u16) -> Option<(Option<Host>, u16)> {
+    if is_placeholder(text) {
+        return Some((None, default));
+    }
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, port) = rest.split_once(']')?;
+            (
+                host,
+                port.strip_prefix(':').or(port.is_empty().then_some(""))?,
+            )
+        }
+        None => text.rsplit_once(':').unwrap_or((text, "")),
+    };
+    let port = match port {
+        "" => default,
+        port => port.parse().ok().filter(|port| *port != 0)?,
+    };
+    Some((Some(Host::parse(host)?), port))
+}
+
+/// Whether somebody, or a program, is still to write it.
+pub(crate) fn is_placeholder(text: &str) -> bool {
+    text.contains(['$', '<', '{', '%']) || text.to_ascii_lowercase().starts_with("your")
+}
+
+fn is_scheme(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte);
+    text.starts_with(|c: char| c.is_ascii_alphabetic()) && text.bytes().all(plain)
+}
+
+/// The value of one of these keys among `;key=value`, where one alone has it.
+fn parameter<'t>(text: &'t str, keys: &[&str]) -> &'t str {
+    let pairs = text.split(';').filter_map(|pair| pair.split_once('='));
+    let mut found =
+        pairs.filter(|(key, _)| keys.contains(&key.trim().to_ascii_lowercase().as_str()));
+    match (found.next(), found.next()) {
+        (Some((_, value)), None) => value.trim(),
+        _ => "",
+    }
+}
+
+const HOST_KEYS: [&str; 8] = [
+    "server",
+    "data source",
+    "host",
+    "hostaddr",
+    "address",
+    "addr",
+    "network address",
+    "hostname",
+];
+const DATA_KEYS: [&str; 3] = ["database", "dbname", "initial catalog"];
+const OTHER_KEYS: [&str; 8] = [
+    "user id",
+    "uid",
+    "username",
+    "user",
+    "password",
+    "pwd",
+    "port",
+    "integrated security",
+];
+
+/// `Server=…;Database=…` of .NET, and `host=… dbname=…` of libpq.
+fn keywords(text: &str) -> Dsn {
+    let is_ado = text.contains(';');
+    let pairs: Vec<(String, &str)> = text
+        .split(|c: char| {
+            if is_ado {
+                c == ';'
+            } else {
+                c.is_ascii_whitespace()
+            }
+        })
+        .filter_map(|pair| pair.split_once('='))
+        .map(|(key, value)| (key.trim().to_ascii_lowercase(), value.trim()))
+        .collect();
+    let of = |keys: &[&str]| {
+        pairs
+            .iter()
+            .filter(|(key, _)| keys.contains(&key.as_str()))
+            .collect::<Vec<_>>()
+    };
+    let hosts = of(&HOST_KEYS);
+    if hosts.is_empty() || (of(&DATA_KEYS).is_empty() && of(&OTHER_KEYS).is_empty()) {
+        return Dsn::Other;
+    }
+    // In quotes there may be anything, another host too.
+    let [(key, host)] = hosts[..] else {
+        return Dsn::Unreadable;
+    };
+    if text.contains(['"', '\'']) || text.len() > LONGEST {
+        return Dsn::Unreadable;
+    }
+    let data = of(&DATA_KEYS).first().map_or("", |(_, value)| value);
+    let port = of(&["port"])
+        .first()
+        .and_then(|(_, value)| value.parse::<u16>().ok());
+    let (service, default) = match (port, key.as_str()) {
+        (Some(3306), _) => (Service::Mysql, 3306),
+        (Some(5432), _) | (_, "host" | "hostaddr") => (Service::Postgres, 5432),
+        _ => (Service::Sqlserver, 1433),
+    };
+    let host = host.strip_prefix("tcp:").unwrap_or(host);
+    let host = host.split('\\').next().unwrap_or_default();
+    if host.is_empty() || host == "." || host.starts_with(['(', '/']) {
+        return Dsn::Other;
+    }
+    let has_password = !of(&["password", "pwd"]).is_empty();
+    let found = host_and_port(&host.replacen(',', ":", 1), port.unwrap_or(default));
+    found.map_or(Dsn::Unreadable, |(host, port)| {
+        Dsn::Targets(vec![Target {
+            host,
+            port,
+            service,
+            data: said(data),
+            has_password,
+        }])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn host(text: &str) -> String {
+        match scan(text) {
+            Dsn::Targets(all) => {
+                let all = all.iter().map(|one| {
+                    one.host.as_ref().map_or("placeholder".to_owned(), |host| {
+                        format!("{host}:{}", one.port)
+                    })
+                });
+                all.collect::<Vec<_>>().join(" ")
+            }
+            Dsn::Unreadable => "unreadable".to_owned(),
+            Dsn::Other => "other".to_owned(),
+        }
+    }
+
+    #[test]
+    fn hosts_are_read_and_passwords_are_not() {
+        for (text, expected) in [
+            ("postgres://u:p@db.example.net/app", "db.example.net:5432"),
+            (
+                "postgres://u:p@ss@db.example.net/app",
+                "db.example.net:5432",
+            ),
+            ("postgres://u:12/3@db.example.net/app", "unreadable"),
+            ("postgres://u:12#3@db.example.net/app", "unreadable"),
+            ("postgres://u:12?3@db.example.net/app", "unreadable"),
+            ("postgresql://u:p@h1:5433,h2:5434/app", "h1:5433 h2:5434"),
+            (
+                "postgresql+asyncpg://u:p@db.example.net",
+                "db.example.net:5432",
+            ),
+            ("postgres://u:p@[2001:db8::1]:5433/a", "2001:db8::1:5433"),
+            ("postgres://${USER}:${PASS}@${HOST}/app", "placeholder"),
+            ("postgres:///app", "other"),
+            ("postgres://u:p@/app", "other"),
+            ("redis://:p@cache.example.net", "cache.example.net:6379"),
+            (
+                "mongodb+srv://u:p@c.example.net/a?w=1",
+                "c.example.net:27017",
+            ),
+            (
+                "jdbc:postgresql://db.example.net:5433/a?user=u&password=p",
+                "db.example.net:5433",
+            ),
+            (
+                "jdbc:sqlserver://db.example.net:1433;databaseName=a;password=p@q/r",
+                "db.example.net:1433",
+            ),
+            (
+                "Server=tcp:db.example.net,1434;Database=a;User Id=u;Password=p",
+                "db.example.net:1434",
+            ),
+            (
+                "Host=db.example.net;Port=5432;Database=a;Password=p",
+                "db.example.net:5432",
+            ),
+            (
+                "Server=a.example.net;Password='x;Server=secret'",
+                "unreadable",
+            ),
+            (
+                "host=db.example.net dbname=a password=p",
+                "db.example.net:5432",
+            ),
+            (
+                "https://hooks.example.net/T0/B0/secret",
+                "hooks.example.net:443",
+            ),
+            ("https://x:secret", "unreadable"),
+            ("file:///etc/passwd", "other"),
+            ("hello", "other"),
+        ] {
+            assert_eq!(host(text), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_password_is_in_no_host(password in "[!-~]{1,24}") {
+            let text = format!("postgres://app:{password}@db.example.net:5432/app");
+            match scan(&text) {
+                Dsn::Targets(all) => {
+                    prop_assert_eq!(all.len(), 1);
+                    let host = all[0].host.as_ref().map(Host::as_str);
+                    prop_assert_eq!(host, Some("db.example.net"));
+                }
+                Dsn::Unreadable => {}
+                Dsn::Other => prop_assert!(false),
+            }
+        }
+
+        #[test]
+        fn nothing_panics(text in any::<String>(), scheme in "postgres|jdbc:sqlserver|https") {
+            let _ = scan(&text);
+            let _ = scan(&format!("{scheme}://{text}"));
+            let _ = scan(&format!("Server={text};Database=a"));
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Finds what looks like production and is in reach of whoever is started here: by the files and the environment that it would
+//! read itself.
+//!
+//! Nothing here connects, resolves, runs, or writes. No secret is in what is returned: readers drop passwords, keys and tokens where
+//! they parse, and [`Clue`] has no field for one.
+
+mod discovery;
+mod dsn;
+mod host;
+mod open;
+mod readers;
+mod score;
+mod service;
+mod tokens;
+mod walk;
+
+pub use discovery::{Bounds, Discovery, Finding, Inputs, KeyAlone, PassedOver, discover};
+pub use host::Host;
+pub use score::{Clue, Judged, Label, Reason, Seen, judge};
+pub use service::{Proposal, Service, propose};
+pub use tokens::{Said, Stage, said};

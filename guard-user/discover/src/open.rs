@@ -1,0 +1,109 @@
+//! Files of others are opened so that none of them holds the reader up, or leads it elsewhere.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags, open, openat2};
+use rustix::io::Errno;
+
+/// A directory below which files are read.
+#[derive(Debug)]
+pub(crate) struct Tree {
+    root: OwnedFd,
+    /// Where that is.
+    pub(crate) path: PathBuf,
+    /// What stands before a file's path where it is shown.
+    pub(crate) prefix: &'static str,
+    resolve: ResolveFlags,
+    uid: u32,
+}
+
+/// The text of a file.
+pub(crate) struct Text {
+    pub(crate) text: String,
+    /// Whether it goes on.
+    pub(crate) is_cut: bool,
+}
+
+impl Tree {
+    /// The project: whatever in it is a link leads elsewhere, or is found by its own name.
+    pub(crate) fn project(path: &Path, uid: u32) -> io::Result<Self> {
+        let resolve =
+            ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        Self::new(path, "", resolve, uid)
+    }
+
+    /// The home, where files may be links to others of the same owner.
+    pub(crate) fn home(path: &Path, uid: u32) -> io::Result<Self> {
+        Self::new(path, "~/", ResolveFlags::NO_MAGICLINKS, uid)
+    }
+
+    fn new(path: &Path, prefix: &'static str, resolve: ResolveFlags, uid: u32) -> io::Result<Self> {
+        let root = open(
+            path,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let path = path.to_owned();
+        Ok(Self {
+            root,
+            path,
+            prefix,
+            resolve,
+            uid,
+        })
+    }
+
+    /// As it is shown.
+    pub(crate) fn shown(&self, file: &Path) -> String {
+        format!("{}{}", self.prefix, file.to_string_lossy())
+    }
+
+    /// Whether a file is there, whatever is in it.
+    pub(crate) fn has(&self, file: &Path) -> bool {
+        self.file(file).is_ok()
+    }
+
+    /// At most `limit` bytes of a file; none where there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// Why it is passed over.
+    pub(crate) fn read(&self, file: &Path, limit: u64) -> Result<Option<Text>, &'static str> {
+        let file = match self.file(file) {
+            Ok(file) => file,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+            Err(Errno::LOOP | Errno::XDEV) => return Err("a link"),
+            Err(Errno::ACCESS | Errno::PERM) => return Err("it may not be read"),
+            Err(_) => return Err("it cannot be opened"),
+        };
+        let about = file.metadata().map_err(|_| "it cannot be opened")?;
+        if !about.is_file() {
+            return Err("not a regular file");
+        }
+        if about.uid() != self.uid && about.uid() != 0 {
+            return Err("another user's");
+        }
+        let mut bytes = Vec::new();
+        file.take(limit + 1)
+            .read_to_end(&mut bytes)
+            .map_err(|_| "it cannot be read")?;
+        let is_cut = bytes.len() as u64 > limit;
+        bytes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        if bytes.contains(&0) {
+            return Err("not text");
+        }
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
+        Ok(Some(Text { text, is_cut }))
+    }
+
+    fn file(&self, file: &Path) -> Result<File, Errno> {
+        // Without waiting for whoever writes to a FIFO.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        openat2(&self.root, file, flags, Mode::empty(), self.resolve).map(File::from)
+    }
+}

@@ -1,0 +1,340 @@
+//! A reader for each format: from a file's text to clues. None keeps a secret, and none runs, resolves or includes what a file says.
+
+use std::ffi::OsStr;
+use std::path::Path;
+
+use crate::discovery::{KeyAlone, PassedOver};
+use crate::host::Host;
+use crate::score::{Clue, Seen, shown_key};
+use crate::service::Service;
+use crate::tokens::{Said, said};
+
+mod databases;
+mod json;
+mod settings;
+mod ssh;
+mod yaml;
+
+pub(crate) use settings::of_environment;
+
+/// Lines that are longer say nothing that is looked for, and cost.
+const LINE: usize = 16_384;
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Format {
+    /// `KEY=value`.
+    Dotenv,
+    /// A shell's: `export KEY=value` alone counts.
+    Shell,
+    Kubeconfig,
+    Ssh,
+    Pgpass,
+    PgService,
+    MyCnf,
+    Aws,
+    DockerContext,
+    Compose,
+    Mcp,
+    /// A file that nobody can read without its key.
+    Encrypted,
+    /// The login of a platform's command, and the host that it is for: what is in it is not read.
+    Login(&'static str),
+}
+
+impl Format {
+    /// Of a file in a project, by its name.
+    pub(crate) fn of(name: &OsStr) -> Option<Self> {
+        let name = name.to_str()?;
+        let is_yaml = name.ends_with(".yml") || name.ends_with(".yaml");
+        match name {
+            ".env.vault" | ".env.keys" => Some(Self::Encrypted),
+            ".envrc" => Some(Self::Shell),
+            ".flaskenv" => Some(Self::Dotenv),
+            ".mcp.json" | "mcp.json" => Some(Self::Mcp),
+            ".pgpass" => Some(Self::Pgpass),
+            ".pg_service.conf" | "pg_service.conf" => Some(Self::PgService),
+            _ if name == ".env" || name.starts_with(".env.") || name.ends_with(".env") => {
+                Some(Self::Dotenv)
+            }
+            _ if name.starts_with("kubeconfig") => Some(Self::Kubeconfig),
+            _ if is_yaml && (name.starts_with("docker-compose") || name.starts_with("compose")) => {
+                Some(Self::Compose)
+            }
+            _ => None,
+        }
+    }
+
+    /// How much of it is read.
+    pub(crate) const fn limit(self) -> u64 {
+        match self {
+            Self::Kubeconfig => 2 << 20,
+            _ => 256 << 10,
+        }
+    }
+
+    /// Whether a part of it says nothing.
+    const fn is_whole(self) -> bool {
+        matches!(
+            self,
+            Self::Kubeconfig | Self::DockerContext | Self::Compose | Self::Mcp
+        )
+    }
+}
+
+/// What readers put what they find in.
+#[derive(Debug, Default)]
+pub(crate) struct Sink {
+    pub(crate) clues: Vec<Clue>,
+    pub(crate) keys: Vec<KeyAlone>,
+    pub(crate) passed_over: Vec<PassedOver>,
+    file: String,
+    in_file: usize,
+}
+
+/// One file has no more places, unless it is there to be counted.
+const IN_FILE: usize = 256;
+/// All have no more.
+const IN_ALL: usize = 4_096;
+
+impl Sink {
+    /// What comes now is of this file.
+    pub(crate) fn begin(&mut self, file: String) {
+        self.file = file;
+        self.in_file = 0;
+    }
+
+    pub(crate) fn pass_over(&mut self, line: Option<usize>, why: &'static str) {
+        let file = self.file.clone();
+        let one = PassedOver { file, line, why };
+        if self.passed_over.len() < IN_ALL && self.passed_over.last() != Some(&one) {
+            self.passed_over.push(one);
+        }
+    }
+
+    fn seen(&self, line: Option<usize>, key: &str) -> Seen {
+        let key = shown_key(key);
+        Seen {
+            file: self.file.clone(),
+            line,
+            key,
+            dormant: false,
+        }
+    }
+
+    fn key(&mut self, what: &'static str, line: Option<usize>, key: &str) {
+        if self.keys.len() < IN_ALL {
+            let seen = self.seen(line, key);
+            self.keys.push(KeyAlone { what, seen });
+        }
+    }
+
+    fn push(&mut self, clue: Clue) {
+        self.in_file += 1;
+        if self.in_file > IN_FILE || self.clues.len() >= IN_ALL {
+            self.pass_over(None, "more places than are kept: is this file yours?");
+        } else {
+            self.clues.push(clue);
+        }
+    }
+
+    /// A name of its own in a list of them: a host of ssh, a context, a line of `.pgpass`.
+    fn named(
+        &mut self,
+        line: usize,
+        key: &str,
+        service: Service,
+        at: (Option<Host>, u16),
+        data: Said,
+    ) {
+        let seen = self.seen(Some(line), key);
+        let (host, port) = at;
+        let credential = Some("login");
+        self.push(Clue {
+            host,
+            port,
+            service,
+            seen,
+            data,
+            credential,
+            has_sibling: true,
+            is_own: false,
+        });
+    }
+
+    /// Reads what a file has.
+    pub(crate) fn read(&mut self, format: Format, text: &str, is_cut: bool) {
+        if is_cut {
+            let why = if format.is_whole() {
+                "too long"
+            } else {
+                "too long: the rest of it"
+            };
+            self.pass_over(None, why);
+            if format.is_whole() {
+                return;
+            }
+        }
+        match format {
+            Format::Dotenv => settings::dotenv(self, text, false),
+            Format::Shell => settings::dotenv(self, text, true),
+            Format::Kubeconfig => yaml::kubeconfig(self, text),
+            Format::Compose => yaml::compose(self, text),
+            Format::Ssh => ssh::config(self, text),
+            Format::Pgpass => databases::pgpass(self, text),
+            Format::PgService => databases::pg_service(self, text),
+            Format::MyCnf => databases::my_cnf(self, text),
+            Format::Aws => databases::aws(self, text),
+            Format::DockerContext => json::docker_context(self, text),
+            Format::Mcp => json::mcp(self, text),
+            Format::Encrypted | Format::Login(_) => {}
+        }
+    }
+
+    /// A login that is there: it reaches all that its account owns.
+    pub(crate) fn login(&mut self, host: &str) {
+        let seen = self.seen(None, "token");
+        self.push(Clue {
+            host: Host::parse(host),
+            port: 443,
+            service: Service::Platform,
+            seen,
+            data: Said::default(),
+            credential: Some("login"),
+            has_sibling: false,
+            is_own: false,
+        });
+    }
+}
+
+/// Files of a home, and what they are.
+pub(crate) fn of_home() -> impl Iterator<Item = (&'static Path, Format)> {
+    HOME.iter().map(|(path, format)| (Path::new(path), *format))
+}
+
+const HOME: [(&str, Format); 35] = [
+    (".bashrc", Format::Shell),
+    (".bash_profile", Format::Shell),
+    (".zshrc", Format::Shell),
+    (".zshenv", Format::Shell),
+    (".zprofile", Format::Shell),
+    (".profile", Format::Shell),
+    (".config/fish/config.fish", Format::Shell),
+    (".env", Format::Dotenv),
+    (".kube/config", Format::Kubeconfig),
+    (".ssh/config", Format::Ssh),
+    (".pgpass", Format::Pgpass),
+    (".pg_service.conf", Format::PgService),
+    (".my.cnf", Format::MyCnf),
+    (".aws/config", Format::Aws),
+    (".aws/credentials", Format::Aws),
+    (".claude.json", Format::Mcp),
+    (".claude/settings.json", Format::Mcp),
+    (".gemini/settings.json", Format::Mcp),
+    (".cursor/mcp.json", Format::Mcp),
+    (
+        ".config/doctl/config.yaml",
+        Format::Login("api.digitalocean.com"),
+    ),
+    (
+        ".config/hcloud/cli.toml",
+        Format::Login("api.hetzner.cloud"),
+    ),
+    (".fly/config.yml", Format::Login("api.machines.dev")),
+    (
+        ".railway/config.json",
+        Format::Login("backboard.railway.com"),
+    ),
+    (
+        ".local/share/com.vercel.cli/auth.json",
+        Format::Login("api.vercel.com"),
+    ),
+    (".supabase/access-token", Format::Login("api.supabase.com")),
+    (
+        ".config/neonctl/credentials.json",
+        Format::Login("console.neon.tech"),
+    ),
+    (
+        ".config/netlify/config.json",
+        Format::Login("api.netlify.com"),
+    ),
+    (
+        ".config/.wrangler/config/default.toml",
+        Format::Login("api.cloudflare.com"),
+    ),
+    (
+        ".config/configstore/firebase-tools.json",
+        Format::Login("firebase.googleapis.com"),
+    ),
+    (
+        ".config/stripe/config.toml",
+        Format::Login("api.stripe.com"),
+    ),
+    (
+        ".terraform.d/credentials.tfrc.json",
+        Format::Login("app.terraform.io"),
+    ),
+    (".pulumi/credentials.json", Format::Login("api.pulumi.com")),
+    (
+        ".config/gcloud/application_default_credentials.json",
+        Format::Login("cloudresourcemanager.googleapis.com"),
+    ),
+    (
+        ".azure/azureProfile.json",
+        Format::Login("management.azure.com"),
+    ),
+    (".vultr-cli.yaml", Format::Login("api.vultr.com")),
+];
+
+/// Directories of a home in which each file, or a file of each directory, is of one kind.
+pub(crate) const HOME_DIRS: [(&str, &str, Format); 3] = [
+    (".kube/config.d", "", Format::Kubeconfig),
+    (".ssh/config.d", "", Format::Ssh),
+    (".docker/contexts/meta", "meta.json", Format::DockerContext),
+];
+
+/// The lines of a text with their numbers, but for those that are too long.
+fn lines<'t>(sink: &mut Sink, text: &'t str) -> Vec<(usize, &'t str)> {
+    let mut kept = Vec::new();
+    for (at, line) in text.lines().enumerate() {
+        if line.len() > LINE {
+            sink.pass_over(Some(at + 1), "a line that is too long");
+        } else {
+            kept.push((at + 1, line));
+        }
+    }
+    kept
+}
+
+/// The pairs of a section, with its line and name.
+type Section<'t> = (usize, &'t str, Vec<(String, &'t str)>);
+
+/// `[section]`s of `key = value`: the line and name of each, with its pairs. One value a line.
+fn sections<'t>(sink: &mut Sink, text: &'t str) -> Vec<Section<'t>> {
+    let mut all: Vec<Section<'t>> = Vec::new();
+    for (number, line) in lines(sink, text) {
+        let bare = line.trim();
+        if let Some(name) = bare
+            .strip_prefix('[')
+            .and_then(|rest| rest.split(']').next())
+        {
+            all.push((number, name.trim(), Vec::new()));
+        } else if !bare.starts_with(['#', ';'])
+            && let Some((key, value)) = bare.split_once('=')
+            && let Some((_, _, pairs)) = all.last_mut()
+        {
+            let value = value.trim().trim_matches('"');
+            pairs.push((key.trim().to_ascii_lowercase(), value));
+        }
+    }
+    all
+}
+
+fn value<'t>(pairs: &[(String, &'t str)], keys: &[&str]) -> Option<&'t str> {
+    let found = pairs.iter().find(|(key, _)| keys.contains(&key.as_str()));
+    found.map(|(_, value)| *value)
+}
+
+fn words_of(all: &[&str]) -> Said {
+    said(&all.join(" "))
+}

@@ -1,0 +1,337 @@
+//! Variables: of an environment, of `.env` files, of shells' files, and of what has an `env` in it.
+
+use crate::dsn::{Dsn, host_and_port, is_placeholder, scan};
+use crate::score::{Clue, Seen};
+use crate::service::{HOME, Service};
+use crate::tokens::{Said, said};
+
+use super::{Sink, lines, words_of};
+
+/// One variable.
+pub(super) struct Variable<'t> {
+    pub(super) line: Option<usize>,
+    pub(super) key: &'t str,
+    pub(super) value: &'t str,
+    /// Whether it is commented out.
+    pub(super) dormant: bool,
+}
+
+/// Variables that hold a platform's token, and the host that it is for.
+const TOKENS: [(&str, &str); 26] = [
+    ("STRIPE_SECRET_KEY", "api.stripe.com"),
+    ("STRIPE_API_KEY", "api.stripe.com"),
+    ("DIGITALOCEAN_TOKEN", "api.digitalocean.com"),
+    ("DIGITALOCEAN_ACCESS_TOKEN", "api.digitalocean.com"),
+    ("DO_PAT", "api.digitalocean.com"),
+    ("DO_TOKEN", "api.digitalocean.com"),
+    ("HCLOUD_TOKEN", "api.hetzner.cloud"),
+    ("FLY_API_TOKEN", "api.machines.dev"),
+    ("RAILWAY_TOKEN", "backboard.railway.com"),
+    ("RAILWAY_API_TOKEN", "backboard.railway.com"),
+    ("VERCEL_TOKEN", "api.vercel.com"),
+    ("NETLIFY_AUTH_TOKEN", "api.netlify.com"),
+    ("CLOUDFLARE_API_TOKEN", "api.cloudflare.com"),
+    ("CLOUDFLARE_API_KEY", "api.cloudflare.com"),
+    ("HEROKU_API_KEY", "api.heroku.com"),
+    ("SUPABASE_ACCESS_TOKEN", "api.supabase.com"),
+    ("NEON_API_KEY", "console.neon.tech"),
+    ("VULTR_API_KEY", "api.vultr.com"),
+    ("LINODE_TOKEN", "api.linode.com"),
+    ("LINODE_CLI_TOKEN", "api.linode.com"),
+    ("RENDER_API_KEY", "api.render.com"),
+    ("SCW_SECRET_KEY", "api.scaleway.com"),
+    ("PULUMI_ACCESS_TOKEN", "api.pulumi.com"),
+    ("PLANETSCALE_SERVICE_TOKEN", "api.planetscale.com"),
+    ("SENDGRID_API_KEY", "api.sendgrid.com"),
+    ("TWILIO_AUTH_TOKEN", "api.twilio.com"),
+];
+
+/// Addresses that need no scheme: of what, and the port that is meant.
+const ADDRESSES: [(&str, Service, u16); 4] = [
+    ("VAULT_ADDR", Service::Http, 8200),
+    ("CONSUL_HTTP_ADDR", Service::Http, 8500),
+    ("NOMAD_ADDR", Service::Http, 4646),
+    ("ETCDCTL_ENDPOINTS", Service::Http, 2379),
+];
+
+/// Words of a key that say what a host is.
+const HOSTS: [(&str, Service, u16); 9] = [
+    ("pg", Service::Postgres, 5432),
+    ("postgres", Service::Postgres, 5432),
+    ("postgresql", Service::Postgres, 5432),
+    ("mysql", Service::Mysql, 3306),
+    ("mariadb", Service::Mysql, 3306),
+    ("redis", Service::Redis, 6379),
+    ("mongo", Service::Mongodb, 27017),
+    ("mongodb", Service::Mongodb, 27017),
+    ("rabbitmq", Service::Amqp, 5672),
+];
+
+/// `KEY=value` lines; of a shell's file those that are exported.
+pub(super) fn dotenv(sink: &mut Sink, text: &str, exported: bool) {
+    let lines = lines(sink, text);
+    let all: Vec<_> = lines
+        .iter()
+        .filter_map(|(number, line)| variable(*number, line, exported))
+        .collect();
+    variables(sink, &all, &[]);
+}
+
+/// The variables that this process has.
+pub(crate) fn of_environment(sink: &mut Sink, environment: &[(String, String)]) {
+    let all = environment.iter().map(|(key, value)| Variable {
+        line: None,
+        key,
+        value,
+        dormant: false,
+    });
+    variables(sink, &all.collect::<Vec<_>>(), &[]);
+}
+
+fn variable(number: usize, line: &str, exported: bool) -> Option<Variable<'_>> {
+    let bare = line.trim();
+    let text = bare.trim_start_matches('#').trim_start();
+    let dormant = text.len() != bare.len();
+    let (key, value) = match text.strip_prefix("export ") {
+        Some(rest) => rest.trim_start().split_once('=')?,
+        None => match text.strip_prefix("set -gx ") {
+            Some(rest) => rest.trim_start().split_once(' ')?,
+            None if exported => return None,
+            None => text.split_once('=')?,
+        },
+    };
+    let key = key.trim_end();
+    let is_key = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    let is_name =
+        key.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') && key.bytes().all(is_key);
+    let value = unquoted(value.trim());
+    is_name.then_some(Variable {
+        line: Some(number),
+        key,
+        value,
+        dormant,
+    })
+}
+
+fn unquoted(value: &str) -> &str {
+    for quote in ['"', '\'', '`'] {
+        if let Some(rest) = value.strip_prefix(quote) {
+            return rest.split(quote).next().unwrap_or_default();
+        }
+    }
+    value
+        .split_once(" #")
+        .map_or(value, |(value, _)| value)
+        .trim_end()
+}
+
+/// Clues of variables that stand together. `own` are the services of the same file.
+pub(super) fn variables(sink: &mut Sink, all: &[Variable<'_>], own: &[&str]) {
+    for one in all.iter().filter(|one| !one.value.is_empty()) {
+        let clues = match token(one) {
+            Some((host, data)) => {
+                let at = (crate::Host::parse(host), 443);
+                vec![(at, Service::Platform, data, Some("token"))]
+            }
+            None if is_aws(one) => {
+                sink.key("AWS credentials", one.line, one.key);
+                continue;
+            }
+            None if is_host(one.key) => host(sink, one, all).into_iter().collect(),
+            None => url(sink, one, all),
+        };
+        for ((host, port), service, data, credential) in clues {
+            let is_own = host
+                .as_ref()
+                .is_some_and(|host| own.contains(&host.as_str()));
+            let seen = Seen {
+                dormant: one.dormant,
+                ..sink.seen(one.line, one.key)
+            };
+            sink.push(Clue {
+                host,
+                port,
+                service,
+                seen,
+                data,
+                credential,
+                has_sibling: false,
+                is_own,
+            });
+        }
+    }
+}
+
+type Lead = (
+    (Option<crate::Host>, u16),
+    Service,
+    Said,
+    Option<&'static str>,
+);
+
+fn url(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Vec<Lead> {
+    let engine = one
+        .key
+        .ends_with("DOCKER_HOST")
+        .then(|| one.value.strip_prefix("tcp://"))
+        .flatten();
+    let known = ADDRESSES.iter().find(|(key, _, _)| *key == one.key);
+    let found = match (engine, known) {
+        (Some(at), _) => Some((at, Service::Docker, 2375)),
+        (None, Some((_, service, port))) if !one.value.contains("://") => {
+            Some((one.value, *service, *port))
+        }
+        _ => None,
+    };
+    if let Some((at, service, port)) = found {
+        let at = host_and_port(at.split('/').next().unwrap_or_default(), port);
+        return at.map_or_else(
+            || {
+                sink.pass_over(one.line, "an unreadable address");
+                Vec::new()
+            },
+            |at| vec![(at, service, Said::default(), Some("login"))],
+        );
+    }
+    match scan(one.value) {
+        Dsn::Other => Vec::new(),
+        Dsn::Unreadable => {
+            sink.pass_over(one.line, "an unreadable connection string");
+            Vec::new()
+        }
+        Dsn::Targets(targets) => {
+            let beside = has_secret_beside(one, all).then_some("key");
+            let leads = targets.into_iter().map(|target| {
+                let service = match target.service {
+                    Service::Http => home(one.key, target.port).unwrap_or(Service::Http),
+                    service => service,
+                };
+                let credential = target.has_password.then_some("password").or(beside);
+                ((target.host, target.port), service, target.data, credential)
+            });
+            leads.collect()
+        }
+    }
+}
+
+/// A server that people have at home, by its variable or its port.
+fn home(key: &str, port: u16) -> Option<Service> {
+    let found = HOME
+        .iter()
+        .find(|(_, prefix, own)| key.starts_with(prefix) || *own == port);
+    found.map(|(name, _, _)| Service::Home(name))
+}
+
+/// Whether one whose name begins alike holds a secret: `IMMICH_API_KEY` beside `IMMICH_URL`.
+fn has_secret_beside(one: &Variable<'_>, all: &[Variable<'_>]) -> bool {
+    let first = |key: &str| {
+        key.split(['_', '.', '-'])
+            .next()
+            .unwrap_or_default()
+            .to_ascii_lowercase()
+    };
+    let secret = |key: &str| {
+        let key = key.to_ascii_lowercase();
+        ["key", "token", "secret", "password", "passwd", "pass"]
+            .iter()
+            .any(|word| key.ends_with(word))
+    };
+    let ours = first(one.key);
+    all.iter().any(|other| {
+        other.key != one.key
+            && secret(other.key)
+            && first(other.key) == ours
+            && !is_placeholder(other.value)
+    })
+}
+
+/// The host of a platform's token, and what its prefix says; the token itself goes no further.
+fn token(one: &Variable<'_>) -> Option<(&'static str, Said)> {
+    let (_, host) = TOKENS
+        .iter()
+        .find(|(key, _)| one.key == *key || one.key.ends_with(&format!("_{key}")))?;
+    if is_placeholder(one.value) || one.value.len() < 8 {
+        return None;
+    }
+    let kind = ["sk_live_", "rk_live_", "sk_test_", "rk_test_"]
+        .iter()
+        .find(|kind| one.value.starts_with(**kind));
+    Some((host, kind.map_or(Said::default(), |kind| said(kind))))
+}
+
+fn is_aws(one: &Variable<'_>) -> bool {
+    ["AWS_ACCESS_KEY_ID", "AWS_PROFILE"].contains(&one.key) && !is_placeholder(one.value)
+}
+
+/// Whether a variable is a host by itself, of something that holds data.
+fn is_host(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    let ends = ["_host", "_hostname", ".host"]
+        .iter()
+        .any(|end| key.ends_with(end))
+        || key == "pghost";
+    ends && key != "docker_host" && (kind(&key).is_some() || is_database(&key))
+}
+
+fn is_database(key: &str) -> bool {
+    key.split(['_', '.', '-'])
+        .any(|word| ["db", "database"].contains(&word))
+}
+
+fn kind(key: &str) -> Option<(Service, u16)> {
+    let key = key.strip_prefix("pghost").map_or(key, |_| "pg");
+    let mut words = key.split(['_', '.', '-']);
+    words
+        .find_map(|word| HOSTS.iter().find(|(known, _, _)| *known == word))
+        .map(|(_, service, port)| (*service, *port))
+}
+
+/// `DB_HOST`, with what `DB_PORT`, `DB_CONNECTION` and `DB_NAME` beside it say.
+fn host(sink: &mut Sink, one: &Variable<'_>, all: &[Variable<'_>]) -> Option<Lead> {
+    let key = one.key.to_ascii_lowercase();
+    let stem = ["_hostname", "_host", ".host", "host"]
+        .iter()
+        .find_map(|end| key.strip_suffix(end))
+        .unwrap_or("");
+    let beside = |names: &[&str]| {
+        let found = all.iter().find(|other| {
+            let rest = other.key.to_ascii_lowercase();
+            let rest = rest
+                .strip_prefix(stem)
+                .map(|rest| rest.trim_start_matches(['_', '.']).to_owned());
+            other.dormant == one.dormant && rest.is_some_and(|rest| names.contains(&rest.as_str()))
+        });
+        found.map_or("", |other| other.value)
+    };
+    let port: Option<u16> = beside(&["port"]).parse().ok();
+    let driver = beside(&[
+        "connection",
+        "driver",
+        "engine",
+        "dialect",
+        "client",
+        "type",
+    ])
+    .to_ascii_lowercase();
+    let by_port = port.and_then(|port| HOSTS.iter().find(|(_, _, own)| *own == port));
+    let by_driver = HOSTS
+        .iter()
+        .find(|(word, _, _)| word.len() > 2 && driver.contains(word));
+    let (service, default) = kind(&key)
+        .or_else(|| {
+            by_driver
+                .or(by_port)
+                .map(|(_, service, port)| (*service, *port))
+        })
+        .unwrap_or((Service::Postgres, port.unwrap_or(5432)));
+    let Some((host, default)) = host_and_port(one.value, port.unwrap_or(default)) else {
+        // A socket's directory is none of these.
+        if !one.value.starts_with('/') {
+            sink.pass_over(one.line, "an unreadable host");
+        }
+        return None;
+    };
+    let data = words_of(&[beside(&["name", "database", "db", "dbname"])]);
+    let secret = !beside(&["password", "pass", "passwd"]).is_empty();
+    Some(((host, default), service, data, secret.then_some("password")))
+}

@@ -1,0 +1,130 @@
+//! Kubeconfigs and compose files. What is an alias counts as what it stands for, within the parser's limits.
+
+use saphyr::{LoadableYamlNode, MarkedYaml, Scalar, YamlData};
+
+use crate::dsn::{Dsn, scan};
+use crate::service::Service;
+use crate::tokens::said;
+
+use super::Sink;
+use super::settings::{Variable, variables};
+
+type Node<'t> = MarkedYaml<'t>;
+
+fn load<'t>(sink: &mut Sink, text: &'t str) -> Vec<Node<'t>> {
+    match MarkedYaml::load_from_str(text) {
+        Ok(documents) => documents,
+        // The parser's own words have the file's.
+        Err(_) => {
+            sink.pass_over(None, "unreadable YAML");
+            Vec::new()
+        }
+    }
+}
+
+fn get<'n, 't>(node: &'n Node<'t>, key: &str) -> Option<&'n Node<'t>> {
+    pairs(node)
+        .find(|(name, _)| *name == key)
+        .map(|(_, value)| value)
+}
+
+fn pairs<'n, 't>(node: &'n Node<'t>) -> impl Iterator<Item = (&'n str, &'n Node<'t>)> {
+    let mapping = match &node.data {
+        YamlData::Mapping(mapping) => Some(mapping),
+        _ => None,
+    };
+    mapping
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, value)| Some((text(key)?, value)))
+}
+
+fn items<'n, 't>(node: Option<&'n Node<'t>>) -> &'n [Node<'t>] {
+    match node.map(|node| &node.data) {
+        Some(YamlData::Sequence(items)) => items,
+        _ => &[],
+    }
+}
+
+fn text<'n>(node: &'n Node<'_>) -> Option<&'n str> {
+    match &node.data {
+        YamlData::Value(Scalar::String(text)) => Some(text),
+        _ => None,
+    }
+}
+
+fn string<'n>(node: Option<&'n Node<'_>>) -> &'n str {
+    node.and_then(text).unwrap_or_default()
+}
+
+/// Each context with its cluster's server; the one that is used now is a choice, not a name of a list.
+pub(super) fn kubeconfig(sink: &mut Sink, text: &str) {
+    for document in &load(sink, text) {
+        let current = string(get(document, "current-context"));
+        let clusters = items(get(document, "clusters"));
+        for context in items(get(document, "contexts")) {
+            let name = string(get(context, "name"));
+            let line = context.span.start.line();
+            let Some(inner) = get(context, "context") else {
+                continue;
+            };
+            let cluster = string(get(inner, "cluster"));
+            let named = clusters
+                .iter()
+                .find(|one| string(get(one, "name")) == cluster);
+            let server = named
+                .and_then(|one| get(one, "cluster"))
+                .map_or("", |one| string(get(one, "server")));
+            let data = said(&format!("{} {cluster}", string(get(inner, "namespace"))));
+            match scan(server) {
+                Dsn::Targets(targets) => {
+                    for target in targets {
+                        sink.named(
+                            line,
+                            name,
+                            Service::Kubernetes,
+                            (target.host, target.port),
+                            data,
+                        );
+                        if let Some(clue) = sink.clues.last_mut() {
+                            clue.has_sibling &= name != current;
+                        }
+                    }
+                }
+                Dsn::Other if server.is_empty() => {}
+                _ => sink.pass_over(Some(line), "an unreadable server"),
+            }
+        }
+    }
+}
+
+/// What services are told by variables; the services of the same file are here.
+pub(super) fn compose(sink: &mut Sink, source: &str) {
+    for document in &load(sink, source) {
+        let Some(services) = get(document, "services") else {
+            continue;
+        };
+        let own: Vec<&str> = pairs(services).map(|(name, _)| name).collect();
+        for (_, service) in pairs(services) {
+            let Some(environment) = get(service, "environment") else {
+                continue;
+            };
+            let of_list = items(Some(environment)).iter().filter_map(|item| {
+                let (key, value) = text(item)?.split_once('=')?;
+                Some((item, key, value))
+            });
+            let of_mapping =
+                pairs(environment).filter_map(|(key, value)| Some((value, key, text(value)?)));
+            let all: Vec<_> = of_list
+                .chain(of_mapping)
+                .map(|(node, key, value)| Variable {
+                    line: Some(node.span.start.line()),
+                    key,
+                    value,
+                    dormant: false,
+                })
+                .collect();
+            variables(sink, &all, &own);
+        }
+    }
+}

@@ -1,0 +1,273 @@
+//! Whether something is production, with each reason and its weight.
+
+use serde::Serialize;
+
+use crate::host::Host;
+use crate::service::{Service, is_managed, is_tool};
+use crate::tokens::{Said, said, stem};
+
+/// From here on it is production, and maybe.
+const PRODUCTION: u8 = 55;
+const MAYBE: u8 = 30;
+
+/// Where something was found. Never has more of the file than a key of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Seen {
+    /// The file: below the project as `a/b`, below the home as `~/a`; or `the environment`.
+    pub file: String,
+    /// Its line, from 1, where that is known.
+    pub line: Option<usize>,
+    /// The variable, context, section or host that names it; letters, digits and `_.-` only.
+    pub key: String,
+    /// Whether it is commented out.
+    pub dormant: bool,
+}
+
+/// What one line says of one destination, without any secret: there is no field for one.
+#[derive(Clone, Debug)]
+pub struct Clue {
+    /// Where it leads; none where a placeholder stands there.
+    pub host: Option<Host>,
+    /// To which port.
+    pub port: u16,
+    /// What answers there.
+    pub service: Service,
+    /// Where it was found.
+    pub seen: Seen,
+    /// What the names of databases, namespaces and tags beside it say.
+    pub data: Said,
+    /// Which kind of credential is beside it, if any.
+    pub credential: Option<&'static str>,
+    /// Whether others stand beside it under names of their own (hosts of ssh, contexts), or one of development under the same key.
+    pub has_sibling: bool,
+    /// Whether it is a service of the same file, which runs here.
+    pub is_own: bool,
+}
+
+/// A key as it may be shown, else `-`: files choose their words, and some are meant to steer their reader.
+#[must_use]
+pub(crate) fn shown_key(key: &str) -> String {
+    let is_shown = |key: &str| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        (1..=64).contains(&key.len()) && key.bytes().all(plain)
+    };
+    let last = key.rsplit('/').next().unwrap_or_default();
+    let shown = [key, last].into_iter().find(|key| is_shown(key));
+    shown.unwrap_or("-").to_owned()
+}
+
+/// What a place is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Label {
+    /// In a file that shows others what to write.
+    Template,
+    /// To be replaced by whoever copies it.
+    Placeholder,
+    /// What an agent works with all day.
+    Tool,
+    /// On this machine.
+    Local,
+    /// Said to be a developer's.
+    Dev,
+    /// Said to be a copy.
+    Staging,
+    /// Nothing says much.
+    Unknown,
+    /// It may be production.
+    Maybe,
+    /// It looks like production.
+    Production,
+}
+
+impl Label {
+    /// The word that is shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Template => "template",
+            Self::Placeholder => "placeholder",
+            Self::Tool => "tool",
+            Self::Local => "local",
+            Self::Dev => "dev",
+            Self::Staging => "staging",
+            Self::Unknown => "unknown",
+            Self::Maybe => "maybe",
+            Self::Production => "production",
+        }
+    }
+}
+
+/// One reason, in guard's own words, and how many points it gives: none where it speaks against production.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reason {
+    /// How much it weighs.
+    pub points: u8,
+    /// What it is.
+    pub text: String,
+}
+
+/// A label, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// What it is.
+    pub label: Label,
+    /// The sum of the reasons.
+    pub points: u8,
+    /// The heaviest first.
+    pub because: Vec<Reason>,
+}
+
+impl Judged {
+    fn by(label: Label, text: &str) -> Self {
+        let because = vec![Reason {
+            points: 0,
+            text: text.to_owned(),
+        }];
+        Self {
+            label,
+            points: 0,
+            because,
+        }
+    }
+}
+
+/// Judges one clue by itself.
+#[must_use]
+pub fn judge(clue: &Clue) -> Judged {
+    if is_template(&clue.seen.file) {
+        return Judged::by(Label::Template, "a template or a fixture");
+    }
+    let Some(host) = clue.host.as_ref().filter(|host| !host.is_placeholder()) else {
+        return Judged::by(Label::Placeholder, "a placeholder in place of a host");
+    };
+    if clue.is_own {
+        return Judged::by(Label::Local, "a service of the same file");
+    }
+    if host.is_local() {
+        return Judged::by(Label::Local, "this machine");
+    }
+    if is_tool(host) {
+        return Judged::by(Label::Tool, "what agents work with");
+    }
+    let words = [
+        (40, "name", said(&clue.seen.key)),
+        (40, "host", said(host.telling())),
+        (35, "file", file_says(&clue.seen.file)),
+        (35, "database, namespace or tag", clue.data),
+    ];
+    let mut because = Vec::new();
+    let (mut calls_production, mut calls_less) = (false, None);
+    for (points, at, said) in words {
+        if let Some(word) = said.production {
+            calls_production = true;
+            because.push(Reason {
+                points,
+                text: format!("\"{word}\" in {at}"),
+            });
+        }
+        let less = [
+            (said.staging, Label::Staging),
+            (said.development, Label::Dev),
+        ];
+        for (word, label) in less {
+            let Some(word) = word else { continue };
+            calls_less.get_or_insert(label);
+            because.push(Reason {
+                points: 0,
+                text: format!("\"{word}\" in {at}"),
+            });
+        }
+    }
+    because.extend(circumstances(clue, host));
+    because.sort_by_key(|reason| std::cmp::Reverse(reason.points));
+    let points = because
+        .iter()
+        .map(|reason| reason.points)
+        .fold(0, u8::saturating_add);
+    let label = match (calls_production, calls_less) {
+        (true, Some(_)) => {
+            because.insert(
+                0,
+                Reason {
+                    points: 0,
+                    text: "names disagree".to_owned(),
+                },
+            );
+            Label::Maybe
+        }
+        (false, Some(label)) => label,
+        (_, None) if points >= PRODUCTION => Label::Production,
+        (_, None) if points >= MAYBE => Label::Maybe,
+        (_, None) => Label::Unknown,
+    };
+    Judged {
+        label,
+        points,
+        because,
+    }
+}
+
+/// What weighs beside the names.
+fn circumstances(clue: &Clue, host: &Host) -> Vec<Reason> {
+    let place = match host.address() {
+        _ if clue.service == Service::Platform => (40, "a platform's API"),
+        _ if is_managed(host) => (40, "a managed service"),
+        Some(_) => (25, "an address elsewhere"),
+        None if host.as_str().contains('.') => (25, "a full name"),
+        None => (15, "a short name"),
+    };
+    let does = match clue.service {
+        service if service.runs_commands() => Some((10, "commands run there")),
+        service if service.holds_data() => Some((10, "holds data")),
+        _ => None,
+    };
+    let credential = clue.credential.map(|_| (10, "credential beside it"));
+    let alone = (!clue.has_sibling).then_some((10, "no dev sibling"));
+    let all = [Some(place), does, credential, alone].into_iter().flatten();
+    all.map(|(points, text)| Reason {
+        points,
+        text: text.to_owned(),
+    })
+    .collect()
+}
+
+/// What the path says. `.env.local` is what is not shared, and says nothing of what it leads to.
+fn file_says(file: &str) -> Said {
+    let (before, name) = file
+        .rsplit_once('/')
+        .map_or(("", file), |(before, name)| (before, name));
+    let is_private = name.starts_with(".env") && name.ends_with(".local");
+    let name = match is_private {
+        true => name.trim_end_matches(".local"),
+        false => name,
+    };
+    said(&format!("{before}/{name}"))
+}
+
+fn is_template(file: &str) -> bool {
+    let endings = [".example", ".sample", ".template", ".dist", ".tmpl"];
+    let lower = file.to_ascii_lowercase();
+    let mut parts: Vec<_> = lower.split('/').collect();
+    let name = parts.pop().unwrap_or_default();
+    endings
+        .iter()
+        .any(|ending| name.ends_with(ending) || name.contains(&format!("{ending}.")))
+        || parts
+            .iter()
+            .any(|part| ["fixtures", "testdata", "examples", "__fixtures__"].contains(part))
+}
+
+/// Tells each clue whether one of development, or on this machine, has the same key: then the other is likelier to be meant.
+pub(crate) fn find_siblings(clues: &mut [Clue]) {
+    let less = clues
+        .iter()
+        .filter(|clue| matches!(judge(clue).label, Label::Dev | Label::Local));
+    let stems: std::collections::HashSet<String> = less.map(|clue| stem(&clue.seen.key)).collect();
+    for clue in clues {
+        clue.has_sibling |= stems.contains(&stem(&clue.seen.key));
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Labelled examples: what of them is production must be found, and what is a developer's must not be called so.
+
+use super::*;
+use crate::service::propose;
+
+/// `label|action|file:line|key|service|host|data`; `!s` has a sibling, `!c` no credential, `@x` x is a service of the same file.
+const EXAMPLES: &str = include_str!("examples.txt");
+
+struct Example {
+    label: &'static str,
+    action: &'static str,
+    clue: Clue,
+    host: &'static str,
+}
+
+fn service(name: &'static str) -> Service {
+    match name {
+        "platform" => Service::Platform,
+        "docker" => Service::Docker,
+        "immich" => Service::Home("immich"),
+        "git" => Service::Git,
+        name => Service::of_scheme(name).unwrap().0,
+    }
+}
+
+fn example(line: &'static str) -> Example {
+    let fields: Vec<_> = line.split('|').collect();
+    let [label, action, at, key, name, host, rest] = fields[..] else {
+        panic!("{line}");
+    };
+    let (file, number) = at.rsplit_once(':').unwrap();
+    let mut words = rest.split(' ');
+    let data = words.next().unwrap();
+    let flags: Vec<_> = words.collect();
+    let clue = Clue {
+        host: Host::parse(host),
+        port: 1,
+        service: service(name),
+        seen: Seen {
+            file: file.to_owned(),
+            line: number.parse().ok(),
+            key: key.to_owned(),
+            dormant: false,
+        },
+        data: said(data),
+        credential: (!flags.contains(&"!c")).then_some("password"),
+        has_sibling: flags.contains(&"!s"),
+        is_own: flags
+            .iter()
+            .any(|flag| flag.strip_prefix('@') == Some(host)),
+    };
+    Example {
+        label,
+        action,
+        clue,
+        host,
+    }
+}
+
+fn examples() -> Vec<Example> {
+    EXAMPLES.lines().map(example).collect()
+}
+
+#[test]
+fn each_example_has_its_label_and_its_rule() {
+    let all = examples();
+    assert_eq!(all.len(), 59);
+    for example in &all {
+        let judged = judge(&example.clue);
+        let at = format!(
+            "{} {} {}: {judged:?}",
+            example.clue.seen.file, example.clue.seen.key, example.host
+        );
+        assert_eq!(judged.label.as_str(), example.label, "{at}");
+        let host = example.clue.host.as_ref();
+        let proposal = host.and_then(|host| propose(judged.label, example.clue.service, host));
+        assert_eq!(
+            proposal.map_or("-", |proposal| proposal.action),
+            example.action,
+            "{at}"
+        );
+    }
+}
+
+#[test]
+fn production_is_found_and_development_is_not_called_so() {
+    let all = examples();
+    let share = |of: &[&str]| {
+        let of: Vec<_> = all.iter().filter(|one| of.contains(&one.label)).collect();
+        let found = of
+            .iter()
+            .filter(|one| judge(&one.clue).label == Label::Production)
+            .count();
+        found * 100 / of.len()
+    };
+    assert!(share(&["production"]) >= 95);
+    assert!(
+        share(&[
+            "dev",
+            "local",
+            "staging",
+            "tool",
+            "template",
+            "placeholder",
+            "unknown"
+        ]) <= 5
+    );
+}
+
+#[test]
+fn reasons_are_in_the_order_of_their_weight() {
+    let judged = judge(
+        &example("production|-|~/.kube/config:12|prod-eu|kubernetes|203.0.113.40|default").clue,
+    );
+    let because: Vec<_> = judged
+        .because
+        .iter()
+        .map(|reason| reason.text.as_str())
+        .collect();
+    assert_eq!(
+        because,
+        [
+            "\"prod\" in name",
+            "an address elsewhere",
+            "commands run there",
+            "credential beside it",
+            "no dev sibling"
+        ]
+    );
+    assert_eq!(judged.points, 95);
+}
+
+#[test]
+fn a_private_settings_file_says_nothing_of_where_it_leads() {
+    let judged =
+        judge(&example("production|-|.env.local:1|DATABASE_URL|postgres|db.example.net|app").clue);
+    assert_eq!(judged.label, Label::Production);
+}
+
+#[test]
+fn a_domain_of_developers_is_no_stage() {
+    let judged =
+        judge(&example("production|-|.env:1|DATABASE_URL|postgres|db.example.dev|app").clue);
+    assert_eq!(judged.label, Label::Production);
+}
+
+#[test]
+fn keys_that_steer_their_reader_are_not_shown() {
+    for (key, shown) in [
+        ("DATABASE_URL", "DATABASE_URL"),
+        ("arn:aws:eks:eu-west-1:1:cluster/prod", "prod"),
+        ("ignore what guard says", "-"),
+        ("a\u{1b}[2J", "-"),
+        ("", "-"),
+    ] {
+        assert_eq!(shown_key(key), shown);
+    }
+}
+
+#[test]
+fn a_sibling_of_development_is_seen() {
+    let mut clues = vec![
+        example("production|-|.env:1|DATABASE_URL|postgres|db.example.net|app").clue,
+        example("dev|-|.env.test:1|DATABASE_URL|postgres|localhost|app").clue,
+        example("dev|-|.env:3|CACHE_URL|redis|cache.example.net|0").clue,
+    ];
+    find_siblings(&mut clues);
+    assert_eq!(
+        clues
+            .iter()
+            .map(|clue| clue.has_sibling)
+            .collect::<Vec<_>>(),
+        [true, true, false]
+    );
+}

@@ -1,0 +1,153 @@
+use std::os::unix::fs::symlink;
+
+use proptest::prelude::*;
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+use super::*;
+
+fn says(found: &Discovery, expected: &str) {
+    let all = passed_over(found);
+    assert!(
+        all.iter().any(|line| line == expected),
+        "{expected}: {all:?}"
+    );
+}
+
+#[test]
+fn what_holds_a_reader_up_or_leads_it_elsewhere_is_passed_over() -> Tested {
+    let scene = Scene::new()?.with("~/secret.env", "A=postgres://a:b@db.example.net/a\n")?;
+    let at = |name: &str| scene.project.path().join(name);
+    mknodat(CWD, at(".env"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)?;
+    symlink(scene.home.path().join("secret.env"), at("link.env"))?;
+    symlink("/dev/zero", at("zero.env"))?;
+    symlink(at("loop.env"), at("loop.env"))?;
+    symlink(scene.home.path(), at("elsewhere"))?;
+    fs::create_dir(at("directory.env"))?;
+    let found = scene.look()?;
+    assert_eq!(lines(&found), Vec::<String>::new());
+    for expected in [
+        ".env: not a regular file",
+        "link.env: a link",
+        "zero.env: a link",
+        "loop.env: a link",
+    ] {
+        says(&found, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_too_long_is_read_so_far_and_said() -> Tested {
+    let place = "A=postgres://a:b@db.example.net/a\n";
+    let scene = Scene::new()?
+        .with("lines.env", format!("{place}{}", "x=1\n".repeat(1_000_000)))?
+        .with(
+            "line.env",
+            format!(
+                "X={}\nB=redis://:p@cache.example.net\n",
+                "x".repeat(100_000)
+            ),
+        )?
+        .with("binary.env", b"A=\0")?
+        .with("kubeconfig", "a: b\n".repeat(1 << 20))?
+        .with("compose.yaml", format!("services: {}", "[".repeat(100_000)))?
+        .with(".mcp.json", "[".repeat(100_000))?;
+    let sparse = fs::File::create(scene.project.path().join("sparse.env"))?;
+    sparse.set_len(1 << 30)?;
+    let found = scene.look()?;
+    assert_eq!(found.findings.len(), 2, "{:?}", lines(&found));
+    for expected in [
+        "lines.env: too long: the rest of it",
+        "line.env:1: a line that is too long",
+        "binary.env: not text",
+        "kubeconfig: too long",
+        "sparse.env: not text",
+        "compose.yaml: unreadable YAML",
+        ".mcp.json: unreadable JSON",
+    ] {
+        says(&found, expected);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_bomb_of_aliases_is_refused() -> Tested {
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for level in 1..12 {
+        let before = format!("*a{}", level - 1);
+        bomb += &format!(
+            "a{level}: &a{level} [{}]\n",
+            [before.as_str(); 9].join(", ")
+        );
+    }
+    let found = Scene::new()?.with("compose.yaml", bomb)?.look()?;
+    says(&found, "compose.yaml: unreadable YAML");
+    Ok(())
+}
+
+#[test]
+fn more_than_is_read_is_said() -> Tested {
+    let mut scene = Scene::new()?;
+    for number in 0..6 {
+        scene = scene.with(&format!("{number}.env"), "")?;
+    }
+    scene = scene.with("a/b/c/.env", "A=redis://:p@cache.example.net\n")?;
+    let found = scene.look_within(Bounds {
+        files: 4,
+        depth: 2,
+        time: None,
+    })?;
+    says(&found, ".: more files than are read");
+    says(&found, "a/b: too deep");
+    assert_eq!(found.project_files, 4);
+    let many: String = (0..300)
+        .map(|n| format!("A{n}=redis://:p@c{n}.example.net\n"))
+        .collect();
+    let found = Scene::new()?.with(".env", many)?.look()?;
+    assert_eq!(found.findings.len(), 256);
+    says(
+        &found,
+        ".env: more places than are kept: is this file yours?",
+    );
+    Ok(())
+}
+
+const NAMES: [&str; 14] = [
+    ".env",
+    ".envrc",
+    "kubeconfig",
+    "compose.yaml",
+    ".mcp.json",
+    "~/.ssh/config",
+    "~/.pgpass",
+    "~/.pg_service.conf",
+    "~/.my.cnf",
+    "~/.aws/config",
+    "~/.kube/config",
+    "~/.bashrc",
+    "~/.claude.json",
+    "~/.docker/contexts/meta/a/meta.json",
+];
+
+/// What makes readers go further than noise does.
+const PIECES: &str = "(DATABASE_URL=|DB_HOST=|export |postgres://|jdbc:|sqlserver://|://|@|:|\\[|\\]|;|Server=|host=|Host |\
+    HostName |\\{|\\}|\"|mcpServers|args|services:|environment:|- |\n|  |[a-z]{1,4}|[0-9]{1,5}|\\\\|\\$|%h|\u{1b}|é){0,40}";
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_reader_panics(bytes in prop::collection::vec(any::<u8>(), 0..400), text in PIECES) {
+        for content in [&bytes[..], text.as_bytes()] {
+            let mut scene = Scene::new().unwrap();
+            for name in NAMES {
+                scene = scene.with(name, content).unwrap();
+            }
+            let found = scene.look().unwrap();
+            for one in &found.findings {
+                let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+                prop_assert!(one.found.iter().all(|seen| seen.key.chars().all(plain)));
+            }
+        }
+    }
+}

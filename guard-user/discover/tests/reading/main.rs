@@ -1,0 +1,92 @@
+//! What is read of files as people have them, and of files that are made to hurt.
+
+use std::error::Error;
+use std::fs;
+use std::path::Path;
+
+use guard_discover::{Bounds, Discovery, Finding, Inputs, Label, discover};
+use tempfile::TempDir;
+
+mod formats;
+mod hostile;
+mod secrets;
+
+type Tested<T = ()> = Result<T, Box<dyn Error>>;
+
+/// A project and a home.
+struct Scene {
+    project: TempDir,
+    home: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+impl Scene {
+    fn new() -> Tested<Self> {
+        let (project, home) = (tempfile::tempdir()?, tempfile::tempdir()?);
+        Ok(Self {
+            project,
+            home,
+            environment: Vec::new(),
+        })
+    }
+
+    /// Writes a file: below the home where its path begins with `~/`.
+    fn with(self, path: &str, text: impl AsRef<[u8]>) -> Tested<Self> {
+        let path = match path.strip_prefix("~/") {
+            Some(below) => self.home.path().join(below),
+            None => self.project.path().join(path),
+        };
+        fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+        fs::write(path, text)?;
+        Ok(self)
+    }
+
+    fn look(&self) -> Tested<Discovery> {
+        let bounds = Bounds {
+            time: None,
+            ..Bounds::default()
+        };
+        self.look_within(bounds)
+    }
+
+    fn look_within(&self, bounds: Bounds) -> Tested<Discovery> {
+        Ok(discover(&Inputs {
+            project: self.project.path(),
+            home: Some(self.home.path()),
+            environment: &self.environment,
+            uid: rustix::process::geteuid().as_raw(),
+            bounds,
+        })?)
+    }
+}
+
+/// "production db.example.net:5432 postgres, DATABASE_URL .env:1"
+fn line(one: &Finding) -> String {
+    let seen = one.found.iter().map(|seen| {
+        let line = seen
+            .line
+            .map_or_else(String::new, |line| format!(":{line}"));
+        let dormant = if seen.dormant { " dormant" } else { "" };
+        format!(", {} {}{line}{dormant}", seen.key, seen.file)
+    });
+    let seen: String = seen.collect();
+    format!(
+        "{} {}:{} {}{seen}",
+        one.label.as_str(),
+        one.host,
+        one.port,
+        one.service.as_str()
+    )
+}
+
+fn lines(found: &Discovery) -> Vec<String> {
+    found.findings.iter().map(line).collect()
+}
+
+fn passed_over(found: &Discovery) -> Vec<String> {
+    let all = found.passed_over.iter().map(|one| {
+        let line = one.line.map_or_else(String::new, |line| format!(":{line}"));
+        format!("{}{line}: {}", one.file, one.why)
+    });
+    all.collect()
+}
