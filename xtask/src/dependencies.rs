@@ -169,7 +169,7 @@ fn of_compiling(manifest: &str) -> String {
         let is_own = line.contains("{ path = ");
         is_compiling
             && !is_own
-            && section != "[profile.dist]"
+            && !section.starts_with("[profile.dist")
             && !line.starts_with('#')
             && !line.is_empty()
     });
@@ -299,7 +299,7 @@ mod tests {
             format!(
                 "[workspace.package]\nversion = \"{own}\"\n\n# {own}\n[workspace.dependencies]\nguard-{own} = {{ path = \"{own}\" }}\n\
                  serde = {{ version = \"{serde}\" }}\n\n\
-                 [profile.dist]\nlto = \"{own}\"\n"
+                 [profile.dist]\nlto = \"{own}\"\n\n[profile.dist.package]\nserde.opt-level = \"{own}\"\n"
             )
         };
         let key = |own, serde| of_compiling(&manifest(own, serde));

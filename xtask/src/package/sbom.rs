@@ -49,7 +49,8 @@ pub(super) fn of_both_halves(epoch: &str) -> Result<Sbom> {
         .args(["--target", programs::GNU, "--override-filename", FILE])
         .env("PATH", install::path_with_tools()?)
         .env(EPOCH, epoch));
-    let parts = PROGRAMS.map(|name| take(&format!("{USER}/{name}")));
+    let dir = |name: &'static str| name.strip_prefix("guard-").unwrap_or(name);
+    let parts = PROGRAMS.map(|name| take(&format!("{USER}/{}", dir(name))));
     let parts = parts.into_iter().chain([take("guard-ebpf")]);
     let parts: Result<Vec<_>> = parts.collect();
     for member in members()? {
