@@ -153,7 +153,8 @@ pub fn terminal() -> io::Result<(OwnedFd, OwnedFd)> {
 /// The system's.
 pub fn control(terminal: impl AsFd) -> io::Result<()> {
     // SAFETY: the argument is a number.
-    check(unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSCTTY, 0) }.into()).map(drop)
+    check(unsafe { libc::ioctl(terminal.as_fd().as_raw_fd(), libc::TIOCSCTTY, 0_usize) }.into())
+        .map(drop)
 }
 
 /// Moves this process, which has one thread, into a user namespace of its own.

@@ -196,12 +196,21 @@ const ROWS: &[Row] = &[
         125,
         &["as root", "run_as_root = true", "guardd.toml"],
     ),
-    (Root, "guard run -- true", 125, &["root", "--user"]),
+    (
+        Root,
+        "guard run -- true",
+        125,
+        &["guard does not run commands as root", "--user"],
+    ),
     (
         Root,
         "guard run --user root -- true",
         125,
-        &["root", "sudo -u", "guard run --user root"],
+        &[
+            "root inside needs an ordinary user outside",
+            "sudo -u",
+            "guard run --user root",
+        ],
     ),
     (
         User,
